@@ -1,0 +1,217 @@
+package attestor
+
+// A Code names a kind of reason. The list is closed: [Codes] has them all, and
+// docs/reasons.md explains each.
+type Code string
+
+// The codes, by the check that gives them.
+const (
+	CodeNoPolicy          Code = "NO_POLICY"
+	CodeNothingChecked    Code = "NOTHING_CHECKED"
+	CodeCheckMissing      Code = "CHECK_MISSING"
+	CodeEvidenceMissing   Code = "EVIDENCE_MISSING"
+	CodeExceptionExpired  Code = "EXCEPTION_EXPIRED"
+	CodeExceptionExpiring Code = "EXCEPTION_EXPIRING"
+	CodeExceptionStale    Code = "EXCEPTION_STALE"
+
+	CodeOutOfScope        Code = "OUT_OF_SCOPE"
+	CodeUploadTooOld      Code = "UPLOAD_TOO_OLD"
+	CodeUploadTimeUnknown Code = "UPLOAD_TIME_UNKNOWN"
+
+	CodeRegistryDenied             Code = "REGISTRY_DENIED"
+	CodeRegistryUnavailable        Code = "REGISTRY_UNAVAILABLE"
+	CodeRegistryMisbehaves         Code = "REGISTRY_MISBEHAVES"
+	CodeRegistryNotAllowed         Code = "REGISTRY_NOT_ALLOWED"
+	CodeContentMismatch            Code = "CONTENT_MISMATCH"
+	CodeManifestInvalid            Code = "MANIFEST_INVALID"
+	CodeManifestUnsupported        Code = "MANIFEST_UNSUPPORTED"
+	CodeSchema1                    Code = "SCHEMA1"
+	CodeArtifact                   Code = "ARTIFACT"
+	CodeForeignLayer               Code = "FOREIGN_LAYER"
+	CodeTooLarge                   Code = "TOO_LARGE"
+	CodeNoPlatforms                Code = "NO_PLATFORMS"
+	CodeNestedIndex                Code = "NESTED_INDEX"
+	CodePlatformMissing            Code = "PLATFORM_MISSING"
+	CodePlatformDuplicate          Code = "PLATFORM_DUPLICATE"
+	CodePlatformMismatch           Code = "PLATFORM_MISMATCH"
+	CodePlatformNotAllowed         Code = "PLATFORM_NOT_ALLOWED"
+	CodePlatformUnsupported        Code = "PLATFORM_UNSUPPORTED"
+	CodeAttestationManifestInvalid Code = "ATTESTATION_MANIFEST_INVALID"
+	CodeInterrupted                Code = "INTERRUPTED"
+	CodeTimedOut                   Code = "TIMED_OUT"
+
+	CodeBaseNotApproved      Code = "BASE_NOT_APPROVED"
+	CodeBaseEvidenceTooWeak  Code = "BASE_EVIDENCE_TOO_WEAK"
+	CodeBaseUnresolved       Code = "BASE_UNRESOLVED"
+	CodeBaseOutdated         Code = "BASE_OUTDATED"
+	CodeBaseUnsigned         Code = "BASE_UNSIGNED"
+	CodeBaseSignatureUnknown Code = "BASE_SIGNATURE_UNKNOWN"
+	CodeLayersMismatch       Code = "LAYERS_MISMATCH"
+	CodeLayerTooLarge        Code = "LAYER_TOO_LARGE"
+
+	CodeUserRoot          Code = "USER_ROOT"
+	CodeUserRootDisguised Code = "USER_ROOT_DISGUISED"
+	CodeUserNotSet        Code = "USER_NOT_SET"
+	CodeUserNotNumeric    Code = "USER_NOT_NUMERIC"
+	CodeUserInvalid       Code = "USER_INVALID"
+	CodeUserTooLow        Code = "USER_TOO_LOW"
+	CodeUserUnresolved    Code = "USER_UNRESOLVED"
+	CodeUserLookupFailed  Code = "USER_LOOKUP_FAILED"
+	CodeGroupRoot         Code = "GROUP_ROOT"
+	CodeUserLimits        Code = "USER_LIMITS"
+
+	CodeScanNotFound              Code = "SCAN_NOT_FOUND"
+	CodeScanPending               Code = "SCAN_PENDING"
+	CodeScanRunning               Code = "SCAN_RUNNING"
+	CodeScanStateUnknown          Code = "SCAN_STATE_UNKNOWN"
+	CodeScanFailed                Code = "SCAN_FAILED"
+	CodeScanUnsupported           Code = "SCAN_UNSUPPORTED"
+	CodeScanInactive              Code = "SCAN_INACTIVE"
+	CodeScanArchived              Code = "SCAN_ARCHIVED"
+	CodeScanTooOld                Code = "SCAN_TOO_OLD"
+	CodeScanNotOfChild            Code = "SCAN_NOT_OF_CHILD"
+	CodeScanPackageTypeMissing    Code = "SCAN_PACKAGE_TYPE_MISSING"
+	CodeScanPermissionDenied      Code = "SCAN_PERMISSION_DENIED"
+	CodeScanUnavailable           Code = "SCAN_UNAVAILABLE"
+	CodeFixableSeverityExceeded   Code = "FIXABLE_SEVERITY_EXCEEDED"
+	CodeUnfixableSeverityExceeded Code = "UNFIXABLE_SEVERITY_EXCEEDED"
+	CodeUnspecifiedSeverity       Code = "UNSPECIFIED_SEVERITY"
+	CodeCVEBlocked                Code = "CVE_BLOCKED"
+	CodeKnownExploited            Code = "KNOWN_EXPLOITED"
+	CodeEPSSExceeded              Code = "EPSS_EXCEEDED"
+	CodeInGracePeriod             Code = "IN_GRACE_PERIOD"
+	CodeNotReported               Code = "NOT_REPORTED"
+	CodeShortestWay               Code = "SHORTEST_WAY"
+
+	CodeProvenanceMissing     Code = "PROVENANCE_MISSING"
+	CodeProvenanceBuilder     Code = "PROVENANCE_BUILDER"
+	CodeProvenanceSource      Code = "PROVENANCE_SOURCE"
+	CodeProvenanceLevel       Code = "PROVENANCE_LEVEL"
+	CodeProvenanceUnavailable Code = "PROVENANCE_UNAVAILABLE"
+
+	CodeRuleViolated Code = "RULE_VIOLATED"
+	CodeRuleFailed   Code = "RULE_FAILED"
+
+	CodeNotAttested          Code = "NOT_ATTESTED"
+	CodeSigningFailed        Code = "SIGNING_FAILED"
+	CodeSignatureInvalid     Code = "SIGNATURE_INVALID"
+	CodeKeyNotOfAttestor     Code = "KEY_NOT_OF_ATTESTOR"
+	CodeAttestorUnavailable  Code = "ATTESTOR_UNAVAILABLE"
+	CodeAttestorDenied       Code = "ATTESTOR_DENIED"
+	CodeAttestationConflict  Code = "ATTESTATION_CONFLICT"
+	CodeAttestationNotStored Code = "ATTESTATION_NOT_STORED"
+	CodeAttestationForeign   Code = "ATTESTATION_FOREIGN"
+	CodeAlreadyAttested      Code = "ALREADY_ATTESTED"
+)
+
+// CodeInfo documents a code.
+type CodeInfo struct {
+	Code   Code
+	Check  string // the check that gives it; "rule" for a policy's rules
+	Status Status // what it makes of its check, unless the policy says otherwise
+	Means  string
+}
+
+// Codes lists every code that a reason can carry.
+func Codes() []CodeInfo {
+	return []CodeInfo{
+		{CodeNoPolicy, "policy", StatusDeny, "no policy governs the image"},
+		{CodeNothingChecked, "policy", StatusDeny, "every check was skipped"},
+		{CodeCheckMissing, "policy", StatusDeny, "the policy gave no answer about something that must be answered"},
+		{CodeEvidenceMissing, "policy", StatusError, "the recorded evidence does not hold what this policy asks about"},
+		{CodeExceptionExpired, "policy", StatusWarn, "an exception that would have applied has expired"},
+		{CodeExceptionExpiring, "policy", StatusWarn, "an exception in use is about to expire"},
+		{CodeExceptionStale, "policy", StatusWarn, "an exception matched nothing"},
+		{CodeOutOfScope, "scope", StatusDeny, "the image is not in one of the trusted directories"},
+		{CodeUploadTooOld, "scope", StatusDeny, "the image was uploaded longer ago than the policy allows"},
+		{CodeUploadTimeUnknown, "scope", StatusError, "the registry does not say when the image was uploaded"},
+		{CodeRegistryDenied, "platforms", StatusError, "the registry refused the gate's credentials"},
+		{CodeRegistryUnavailable, "platforms", StatusError, "the registry could not be reached, or failed"},
+		{CodeRegistryMisbehaves, "platforms", StatusError, "the registry answered with something that no registry should"},
+		{CodeRegistryNotAllowed, "platforms", StatusDeny, "the registry, or where it redirects to, is not one that the gate may contact"},
+		{CodeContentMismatch, "platforms", StatusError, "the bytes received are not those of the digest asked for"},
+		{CodeManifestInvalid, "platforms", StatusDeny, "the manifest or config is malformed"},
+		{CodeManifestUnsupported, "platforms", StatusDeny, "the media type is not an image or index"},
+		{CodeSchema1, "platforms", StatusDeny, "a Docker schema 1 manifest"},
+		{CodeArtifact, "platforms", StatusDeny, "an OCI artifact, not a runnable image"},
+		{CodeForeignLayer, "platforms", StatusDeny, "a layer that is fetched from a URL outside the registry"},
+		{CodeTooLarge, "platforms", StatusDeny, "a manifest, config or layer list beyond the limits"},
+		{CodeNoPlatforms, "platforms", StatusDeny, "an index without a runnable child"},
+		{CodeNestedIndex, "platforms", StatusDeny, "an index within an index"},
+		{CodePlatformMissing, "platforms", StatusDeny, "a child without a platform"},
+		{CodePlatformDuplicate, "platforms", StatusDeny, "two children for one platform"},
+		{CodePlatformMismatch, "platforms", StatusDeny, "the index's platform is not that of the child's config"},
+		{CodePlatformNotAllowed, "platforms", StatusDeny, "no child is for one of the policy's platforms"},
+		{CodePlatformUnsupported, "platforms", StatusDeny, "a platform that the gate cannot judge, such as Windows"},
+		{CodeAttestationManifestInvalid, "platforms", StatusDeny, "a child that poses as a build attestation"},
+		{CodeInterrupted, "platforms", StatusError, "the gate stopped before it had an answer"},
+		{CodeTimedOut, "platforms", StatusError, "the time allowed ran out"},
+		{CodeBaseNotApproved, "base", StatusDeny, "the image is not built on an approved base"},
+		{CodeBaseEvidenceTooWeak, "base", StatusDeny, "a base was found, but it is not proven as strongly as the policy asks"},
+		{CodeBaseUnresolved, "base", StatusError, "an approved base could not be looked up yet"},
+		{CodeBaseOutdated, "base", StatusDeny, "the base's tag moved on longer ago than the policy allows"},
+		{CodeBaseUnsigned, "base", StatusDeny, "no signature of the base satisfies the policy"},
+		{CodeBaseSignatureUnknown, "base", StatusError, "the base's signature could not be checked"},
+		{CodeLayersMismatch, "base", StatusDeny, "a layer's bytes are not what the config says"},
+		{CodeLayerTooLarge, "base", StatusError, "a layer is too large to be hashed"},
+		{CodeUserRoot, "user", StatusDeny, "the image runs as root"},
+		{CodeUserRootDisguised, "user", StatusDeny, "the image runs as root though it does not look so"},
+		{CodeUserNotSet, "user", StatusDeny, "no user is set, which is root"},
+		{CodeUserNotNumeric, "user", StatusDeny, "a user name, which cannot be proven not to be root"},
+		{CodeUserInvalid, "user", StatusDeny, "a user that runtimes read differently, or refuse"},
+		{CodeUserTooLow, "user", StatusDeny, "the uid is lower than the policy's minimum"},
+		{CodeUserUnresolved, "user", StatusDeny, "the name cannot be resolved from the image's /etc/passwd"},
+		{CodeUserLookupFailed, "user", StatusError, "the image's /etc/passwd could not be read"},
+		{CodeGroupRoot, "user", StatusWarn, "the image runs with group 0"},
+		{CodeUserLimits, "user", StatusWarn, "what a check of the user cannot see"},
+		{CodeScanNotFound, "vulnerabilities", StatusError, "no scan of this digest"},
+		{CodeScanPending, "vulnerabilities", StatusError, "the scan has not started"},
+		{CodeScanRunning, "vulnerabilities", StatusError, "the scan is under way"},
+		{CodeScanStateUnknown, "vulnerabilities", StatusError, "the scan is in a state that the gate does not know"},
+		{CodeScanFailed, "vulnerabilities", StatusDeny, "the scan failed"},
+		{CodeScanUnsupported, "vulnerabilities", StatusDeny, "the scanner does not support this image"},
+		{CodeScanInactive, "vulnerabilities", StatusDeny, "the scan is no longer kept up to date"},
+		{CodeScanArchived, "vulnerabilities", StatusDeny, "the scan was archived"},
+		{CodeScanTooOld, "vulnerabilities", StatusDeny, "the scan is older than the policy allows"},
+		{CodeScanNotOfChild, "vulnerabilities", StatusDeny, "the index was scanned, but not this child of it"},
+		{CodeScanPackageTypeMissing, "vulnerabilities", StatusDeny, "a package type that the policy asks for was not analysed"},
+		{CodeScanPermissionDenied, "vulnerabilities", StatusError, "Container Analysis refused the gate's credentials"},
+		{CodeScanUnavailable, "vulnerabilities", StatusError, "Container Analysis could not be reached, or failed"},
+		{CodeFixableSeverityExceeded, "vulnerabilities", StatusDeny, "a fixable finding above the limit"},
+		{CodeUnfixableSeverityExceeded, "vulnerabilities", StatusDeny, "an unfixable finding above the limit"},
+		{CodeUnspecifiedSeverity, "vulnerabilities", StatusDeny, "a finding without a severity"},
+		{CodeCVEBlocked, "vulnerabilities", StatusDeny, "a finding that the policy blocks by name"},
+		{CodeKnownExploited, "vulnerabilities", StatusDeny, "a finding known to be exploited"},
+		{CodeEPSSExceeded, "vulnerabilities", StatusDeny, "a finding more likely to be exploited than the policy allows"},
+		{CodeInGracePeriod, "vulnerabilities", StatusWarn, "a finding above a limit, still within its grace period"},
+		{CodeNotReported, "vulnerabilities", StatusWarn, "the scanner does not report what the policy asks about"},
+		{CodeShortestWay, "vulnerabilities", StatusWarn, "the shortest way to a pass"},
+		{CodeProvenanceMissing, "provenance", StatusDeny, "no verified provenance satisfies the policy"},
+		{CodeProvenanceBuilder, "provenance", StatusDeny, "built by another builder than the policy allows"},
+		{CodeProvenanceSource, "provenance", StatusDeny, "built from another source than the policy allows"},
+		{CodeProvenanceLevel, "provenance", StatusDeny, "the provenance's SLSA level is too low"},
+		{CodeProvenanceUnavailable, "provenance", StatusError, "provenance could not be read"},
+		{CodeRuleViolated, "rule", StatusDeny, "a rule of the policy is false"},
+		{CodeRuleFailed, "rule", StatusError, "a rule of the policy could not be evaluated"},
+		{CodeNotAttested, "attest", StatusWarn, "nothing was signed, and why"},
+		{CodeSigningFailed, "attest", StatusError, "the signing key could not be used"},
+		{CodeSignatureInvalid, "attest", StatusError, "the signature that came back does not verify"},
+		{CodeKeyNotOfAttestor, "attest", StatusError, "the signing key is not one of the attestor's"},
+		{CodeAttestorUnavailable, "attest", StatusError, "the attestor or its note could not be read"},
+		{CodeAttestorDenied, "attest", StatusError, "the gate may not read the attestor, or attach to its note"},
+		{CodeAttestationConflict, "attest", StatusError, "another attestation stands in the way and could not be seen or replaced yet"},
+		{CodeAttestationNotStored, "attest", StatusError, "the attestation could not be stored"},
+		{CodeAttestationForeign, "attest", StatusWarn, "an attestation that no key of the attestor verifies"},
+		{CodeAlreadyAttested, "attest", StatusWarn, "a valid attestation stands although this decision is not a pass"},
+	}
+}
+
+// Retry reports whether asking again later, with nothing changed, may turn
+// out otherwise: a scan that has not finished, a list that lags.
+func (c Code) Retry() bool {
+	switch c {
+	case CodeScanNotFound, CodeScanPending, CodeScanRunning, CodeAttestationConflict:
+		return true
+	}
+	return false
+}

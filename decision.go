@@ -1,0 +1,185 @@
+package attestor
+
+import (
+	"log/slog"
+	"time"
+)
+
+// A Decision is what callers are answered and what is recorded, in one type.
+type Decision struct {
+	ID            string             `json:"id"`
+	Time          time.Time          `json:"time"`
+	DurationMS    int64              `json:"durationMs"`
+	Emulated      bool               `json:"emulated"`
+	Image         DecidedImage       `json:"image"`
+	Verdict       Outcome            `json:"verdict"`
+	DryRun        bool               `json:"dryRun"` // asked for, or the policy's mode
+	IndexAttested bool               `json:"indexAttested"`
+	BreakGlass    *BreakGlass        `json:"breakGlass"`
+	Policy        *PolicyRef         `json:"policy"` // nil: none governs the image
+	Platforms     []PlatformSummary  `json:"platforms"`
+	Checks        []Check            `json:"checks"`
+	Attestations  []Attestation      `json:"attestations"`
+	Deploy        []string           `json:"deploy,omitempty"` // the references that may be deployed, where that is not simply image.reference
+	Caller        CallerRef          `json:"caller"`
+	Labels        map[string]string  `json:"labels,omitempty"`
+	RequestID     string             `json:"requestId,omitempty"`
+	Evidence      string             `json:"evidence,omitempty"` // content hash of the recorded evidence
+	Stages        map[string]float64 `json:"stages,omitempty"`   // milliseconds by stage
+}
+
+// CallerRef is who asked.
+type CallerRef struct {
+	Subject string `json:"subject"`
+	Issuer  string `json:"issuer"`
+}
+
+// DecidedImage is what was asked about and what it was resolved to.
+type DecidedImage struct {
+	Requested string `json:"requested"`
+	Reference string `json:"reference"` // by digest, unless it could not be resolved
+	Digest    Digest `json:"digest"`
+	MediaType string `json:"mediaType"`
+}
+
+// PlatformSummary is the short form of [PlatformEvidence] in answers.
+type PlatformSummary struct {
+	Child
+	User User        `json:"user"`
+	Base BaseSummary `json:"base"`
+	Scan ScanSummary `json:"scan"`
+}
+
+// BaseSummary is the short form of [Base].
+type BaseSummary struct {
+	Name      string `json:"name,omitempty"`
+	Reference string `json:"reference,omitempty"`
+	Evidence  Level  `json:"evidence"`
+	Layers    int    `json:"layers"`
+	Signer    string `json:"signer,omitempty"`
+	Current   bool   `json:"current"`
+	Behind    string `json:"behind,omitempty"` // whole days since its tag moved on: "0d"
+}
+
+// ScanSummary is the short form of [Scan].
+type ScanSummary struct {
+	State    ScanState        `json:"state"`
+	Finished *time.Time       `json:"finished,omitempty"`
+	Counts   map[Severity]int `json:"counts"`
+	Fixable  int              `json:"fixable"`
+}
+
+// An Attestation is one that stands for a digest under an attestor, verified
+// with the attestor's keys.
+type Attestation struct {
+	Attestor    string    `json:"attestor"`
+	Note        string    `json:"note"`
+	Occurrence  string    `json:"occurrence"`
+	Digest      Digest    `json:"digest"`
+	PublicKeyID string    `json:"publicKeyId"`
+	Created     bool      `json:"created"` // by this decision; false: it stood already
+	Since       time.Time `json:"since,omitzero"`
+}
+
+// An Answer is how a Decision is told apart by machines: HTTP status and exit
+// code are two columns of one table.
+type Answer struct {
+	HTTPStatus int
+	ExitCode   int
+	RetryAfter time.Duration // with 503
+}
+
+// Exit codes of the command line.
+const (
+	ExitPass  = 0
+	ExitDeny  = 1
+	ExitUsage = 2
+	ExitError = 3
+)
+
+const scanRetryAfter = 10 * time.Second
+
+// Answer reads the table of the contract. An outage is never 200.
+func (d Decision) Answer() Answer {
+	asked := d.DryRun && (d.Policy == nil || d.Policy.Mode == Enforce) // dry run by request, not by policy
+	switch {
+	case d.BreakGlass != nil && d.attested():
+		return Answer{HTTPStatus: 200, ExitCode: ExitPass}
+	case d.Verdict == Pass:
+		return Answer{HTTPStatus: 200, ExitCode: ExitPass}
+	case d.Verdict == Undecided && d.waitsForScan():
+		return Answer{HTTPStatus: 503, ExitCode: ExitError, RetryAfter: scanRetryAfter}
+	case d.Verdict == Undecided:
+		return Answer{HTTPStatus: 502, ExitCode: ExitError}
+	case asked:
+		return Answer{HTTPStatus: 200, ExitCode: ExitDeny}
+	case d.DryRun:
+		return Answer{HTTPStatus: 200, ExitCode: ExitPass}
+	}
+	return Answer{HTTPStatus: 422, ExitCode: ExitDeny}
+}
+
+// attested reports whether signing was tried and succeeded in full.
+func (d Decision) attested() bool {
+	for _, c := range d.Checks {
+		if c.Name == CheckAttest {
+			return c.Status == StatusPass && len(d.Attestations) > 0
+		}
+	}
+	return false
+}
+
+// waitsForScan reports whether trying again later is all that is needed.
+func (d Decision) waitsForScan() bool {
+	waits := false
+	for _, c := range d.Checks {
+		if !refuses(c) {
+			continue
+		}
+		for _, r := range c.Reasons {
+			if !r.Code.Retry() {
+				return false
+			}
+			waits = true
+		}
+	}
+	return waits
+}
+
+// Refusals lists the reasons of every check that denied or erred.
+func (d Decision) Refusals() []Reason {
+	var out []Reason
+	for _, c := range d.Checks {
+		if refuses(c) {
+			out = append(out, c.Reasons...)
+		}
+	}
+	return out
+}
+
+// LogAttrs is the fixed projection that may be logged: no labels, names,
+// owners or free text. The caller's keyed hash is the logger's to add.
+func (d Decision) LogAttrs() []slog.Attr {
+	seen := map[Code]bool{}
+	codes := []string{}
+	for _, r := range d.Refusals() {
+		if !seen[r.Code] {
+			seen[r.Code] = true
+			codes = append(codes, string(r.Code))
+		}
+	}
+	verdict, _ := d.Verdict.MarshalText()
+	attrs := []slog.Attr{
+		slog.String("decision_id", d.ID),
+		slog.String("verdict", string(verdict)),
+		slog.String("image_digest", string(d.Image.Digest)),
+		slog.Any("reason_codes", codes),
+		slog.Int64("duration_ms", d.DurationMS),
+		slog.Bool("dry_run", d.DryRun),
+		slog.Bool("break_glass", d.BreakGlass != nil),
+	}
+	if d.Policy != nil {
+		attrs = append(attrs, slog.String("policy_digest", string(d.Policy.Digest)))
+	}
+	return attrs
+}

@@ -1,0 +1,290 @@
+package attestor
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+)
+
+// GateConfig holds what a Gate is made of. Everything is required.
+type GateConfig struct {
+	Policies  Policies
+	Inspector Inspector
+	Scanner   Scanner
+	Attester  Attester
+	Recorder  Recorder
+
+	NewID    func() string
+	Now      func() time.Time
+	Emulated bool // Google's services are emulated; every Decision says so
+
+	// Deadline bounds the gathering of evidence beyond Wait, Settle what
+	// follows a pass: that part outlives the caller, so that a signature is
+	// never left unrecorded because somebody hung up.
+	Deadline time.Duration
+	Settle   time.Duration
+}
+
+// A Gate admits images. It is safe for concurrent use.
+type Gate struct{ c GateConfig }
+
+// NewGate returns a Gate, or an error that names what is missing.
+func NewGate(c GateConfig) (*Gate, error) {
+	switch {
+	case c.Policies == nil, c.Inspector == nil, c.Scanner == nil, c.Attester == nil, c.Recorder == nil:
+		return nil, errors.New("making a gate: a stage is missing")
+	case c.NewID == nil, c.Now == nil, c.Deadline <= 0, c.Settle <= 0:
+		return nil, errors.New("making a gate: clock, ids or deadlines are missing")
+	}
+	return &Gate{c: c}, nil
+}
+
+// A Request asks whether an image may be admitted.
+type Request struct {
+	Image      Reference
+	Caller     Caller
+	DryRun     bool
+	Policy     string   // with DryRun only: judge by this policy, whatever governs
+	Platforms  []string // with DryRun only: judge these platforms
+	Wait       time.Duration
+	BreakGlass string // the reason; "" for none
+	Labels     map[string]string
+	RequestID  string
+}
+
+// Admit gathers evidence about an image, has it judged and, if the verdict
+// allows, attests to it. A nil error means that the question was answered and
+// recorded; the answer is the Decision's verdict.
+func (g *Gate) Admit(ctx context.Context, r Request) (Decision, error) {
+	p := &pass{gate: g, req: r, start: g.c.Now(), stages: map[string]float64{}}
+	p.dec = Decision{
+		ID: g.c.NewID(), Time: p.start.UTC(), Emulated: g.c.Emulated, DryRun: r.DryRun,
+		Image:     DecidedImage{Requested: r.Image.Requested(), Reference: r.Image.String()},
+		Platforms: []PlatformSummary{}, Checks: []Check{}, Attestations: []Attestation{},
+		Caller: CallerRef{Subject: r.Caller.Subject, Issuer: r.Caller.Issuer},
+		Labels: maps.Clone(r.Labels), RequestID: r.RequestID,
+	}
+	policy, err := p.admissible()
+	if err != nil {
+		return Decision{}, err
+	}
+	if policy == nil {
+		p.dec.Verdict = Deny
+		p.dec.Checks = []Check{noPolicy(r.Image.Repository())}
+		return p.finish(ctx)
+	}
+	ref := policy.Ref()
+	p.policy, p.dec.Policy = policy, &ref
+	p.dec.DryRun = r.DryRun || ref.Mode != Enforce
+
+	gather, cancel := context.WithTimeout(ctx, g.c.Deadline+r.Wait)
+	defer cancel()
+	if err := p.gather(gather); err != nil {
+		return Decision{}, err
+	}
+	if err := ctx.Err(); err != nil { // the caller is gone; nothing was signed
+		return Decision{}, &Error{Kind: Unavailable, Msg: "the request was given up before it was decided", Err: err}
+	}
+	verdict := policy.Judge(p.ev)
+	p.dec.Verdict, p.dec.Checks = verdict.Outcome(), verdict.Checks()
+
+	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.c.Settle)
+	defer cancel()
+	if err := p.attest(settle, verdict); err != nil {
+		return Decision{}, err
+	}
+	return p.finish(settle)
+}
+
+// pass is the state of one Admit.
+type pass struct {
+	gate     *Gate
+	req      Request
+	policy   Policy
+	start    time.Time
+	ev       Evidence
+	standing Standing
+	dec      Decision
+	mu       sync.Mutex
+	stages   map[string]float64 // guarded by mu
+}
+
+// admissible checks rights and finds the policy, with nothing fetched. A nil
+// policy means that none governs.
+func (p *pass) admissible() (Policy, error) {
+	r, repo := p.req, p.req.Image.Repository()
+	if repo == "" {
+		return nil, &Error{Kind: Invalid, Msg: "no image was given"}
+	}
+	action := ActionAttest
+	if r.DryRun {
+		action = ActionCheck
+	}
+	switch {
+	case !r.Caller.May(action, repo):
+		return nil, &Error{Kind: Forbidden, Msg: "this identity may not " + string(action) + " images of this repository", Fix: "ask whoever administers the gate to grant " + string(action)}
+	case r.Policy != "" && !r.DryRun:
+		return nil, &Error{Kind: Invalid, Msg: "a policy can be chosen in a dry run only", Fix: "set dryRun, or leave policy out: the image decides which policy governs"}
+	case len(r.Platforms) > 0 && !r.DryRun:
+		return nil, &Error{Kind: Invalid, Msg: "platforms can be chosen in a dry run only", Fix: "set platforms in the policy"}
+	case r.BreakGlass != "" && r.DryRun:
+		return nil, &Error{Kind: Invalid, Msg: "break-glass and dry run exclude each other"}
+	}
+	if r.Policy != "" {
+		policy, ok := p.gate.c.Policies.Named(r.Policy)
+		if !ok {
+			return nil, &Error{Kind: NotFound, Msg: "no such policy", Fix: "GET /v1/policies lists them"}
+		}
+		return policy, nil
+	}
+	policy, ok := p.gate.c.Policies.Govern(repo)
+	if !ok {
+		return nil, nil //nolint:nilnil // no policy is an answer, not an error: NO_POLICY
+	}
+	if r.BreakGlass != "" {
+		if err := CheckBreakGlass(r.Caller, repo, r.BreakGlass, policy.BreakGlass()); err != nil {
+			return nil, err
+		}
+	}
+	return policy, nil
+}
+
+func noPolicy(repository string) Check {
+	return Check{Name: CheckPolicy, Status: StatusDeny, Reasons: []Reason{{
+		Code: CodeNoPolicy, Subject: repository, Message: "no policy governs " + repository + "; nothing was fetched",
+		Fix: "add the repository to the images of a policy",
+	}}}
+}
+
+// attest signs what may be signed, and says in the attest check what was done.
+func (p *pass) attest(ctx context.Context, v Verdict) error {
+	auth, why, err := p.authorize(v)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		p.unsigned(why)
+		return nil
+	}
+	if err := p.gate.c.Recorder.Begin(ctx, p.record()); err != nil {
+		return &Error{Kind: Unavailable, Msg: "the record cannot be written, so that nothing was signed", Err: err}
+	}
+	defer p.time("attest")()
+	made, err := p.gate.c.Attester.Attest(ctx, auth, p.standing)
+	if made != nil {
+		p.dec.Attestations = made
+	}
+	if err != nil {
+		p.dec.BreakGlass = nil // nothing was overridden
+		p.check(Check{Name: CheckAttest, Status: StatusError, Reasons: []Reason{reasonOf(err, CodeAttestationNotStored)}})
+		return nil
+	}
+	p.dec.IndexAttested = p.ev.Index && v.CoversIndex()
+	if p.ev.Index && !v.CoversIndex() {
+		for _, d := range v.Subjects() {
+			p.dec.Deploy = append(p.dec.Deploy, p.ev.Image.Sibling(d).String())
+		}
+	}
+	p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: []Reason{}})
+	return nil
+}
+
+// authorize returns an authorization, or why there is none.
+func (p *pass) authorize(v Verdict) (auth Authorization, why string, err error) {
+	switch {
+	case p.req.DryRun:
+		return Authorization{}, "this was a dry run", nil
+	case p.dec.DryRun:
+		return Authorization{}, "the policy is in dry run", nil
+	case v.Outcome() == Pass:
+		auth, err = Authorize(p.dec.ID, v)
+		return auth, "", err
+	case p.req.BreakGlass == "":
+		return Authorization{}, "the image did not pass", nil
+	case p.ev.Image.IsZero():
+		return Authorization{}, "the image could not be resolved to a digest, and break-glass needs one", nil
+	}
+	grant, err := GrantBreakGlass(p.req.Caller, p.ev.Image, p.req.BreakGlass, p.policy.BreakGlass(), p.gate.c.Now())
+	if err != nil {
+		return Authorization{}, "", err
+	}
+	if auth, err = AuthorizeBreakGlass(p.dec.ID, v, grant); err != nil {
+		return Authorization{}, "", err
+	}
+	record := grant.Record()
+	p.dec.BreakGlass = &record
+	return auth, "", nil
+}
+
+// unsigned explains why nothing was signed, and lists what stands all the same.
+func (p *pass) unsigned(why string) {
+	reasons := []Reason{{Code: CodeNotAttested, Message: why}}
+	p.dec.Attestations = append(p.dec.Attestations, p.standing.Valid...)
+	for _, a := range p.standing.Valid {
+		if p.dec.Verdict != Pass {
+			reasons = append(reasons, Reason{
+				Code: CodeAlreadyAttested, Subject: string(a.Digest),
+				Message: "an earlier attestation by " + a.Attestor + " still admits this digest",
+				Fix:     "attestor revoke " + p.ev.Image.String() + " --reason TEXT",
+			})
+		}
+	}
+	p.check(Check{Name: CheckAttest, Status: StatusSkipped, Reasons: reasons})
+}
+
+// check adds a check; one that refuses takes the verdict with it, except that
+// a denial stays one.
+func (p *pass) check(c Check) {
+	p.dec.Checks = append(p.dec.Checks, c)
+	if refuses(c) && p.dec.Verdict == Pass {
+		p.dec.Verdict = Undecided
+	}
+}
+
+func (p *pass) record() Record {
+	r := Record{Decision: p.dec, Evidence: p.ev}
+	if p.policy != nil {
+		r.PolicyText = p.policy.Text()
+	}
+	return r
+}
+
+// finish records the Decision; one that cannot be recorded is not an answer.
+func (p *pass) finish(ctx context.Context) (Decision, error) {
+	p.dec.DurationMS = p.gate.c.Now().Sub(p.start).Milliseconds()
+	p.mu.Lock()
+	p.dec.Stages = maps.Clone(p.stages)
+	p.mu.Unlock()
+	if err := p.gate.c.Recorder.Finish(ctx, p.record()); err != nil {
+		return Decision{}, &Error{Kind: Unavailable, Msg: "the decision could not be recorded, and so does not stand", Fix: "try again; what was signed stays signed and is found then", Err: err}
+	}
+	return p.dec, nil
+}
+
+// time measures a stage, for operators; call what it returns when it ends.
+func (p *pass) time(stage string) func() {
+	start := p.gate.c.Now()
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.stages[stage] += float64(p.gate.c.Now().Sub(start).Microseconds()) / 1000
+	}
+}
+
+// reasonOf is what a Decision may say of a stage's error.
+func reasonOf(err error, fallback Code) Reason {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return Reason{Code: CodeTimedOut, Message: "the time allowed ran out", Fix: "try again"}
+		}
+		return Reason{Code: fallback, Message: "internal error; the log has it under the request id"}
+	}
+	r := Reason{Code: e.Code, Message: e.Msg, Fix: e.Fix}
+	if r.Code == "" {
+		r.Code = fallback
+	}
+	return r
+}

@@ -1,0 +1,196 @@
+package attestor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// gather fills p.ev. It starts each look-up as soon as what it needs is known:
+// an image given by digest is asked about in the registry, in Container
+// Analysis and among the attestations at the same time, so that a fresh image
+// costs two round trips until it can be judged, and a cached one costs one.
+func (p *pass) gather(ctx context.Context) error {
+	defer p.time("evidence")()
+	needs := p.policy.Needs()
+	if len(p.req.Platforms) > 0 {
+		needs.Platforms = p.req.Platforms
+	}
+	early := p.early(ctx, needs)
+	defer early.close()
+	stop := p.time("resolve")
+	resolved, err := p.gate.c.Inspector.Resolve(ctx, p.req.Image, needs)
+	stop()
+	p.ev = Evidence{Time: p.start.UTC(), Requested: p.req.Image.Requested(), Labels: p.req.Labels, Platforms: []PlatformEvidence{}}
+	if err != nil {
+		return p.unresolved(err)
+	}
+	p.ev.Image, p.ev.MediaType, p.ev.Index = resolved.Image, resolved.MediaType, resolved.Index
+	p.ev.Left, p.ev.Uploaded, p.ev.Problems = resolved.Left, resolved.Uploaded, resolved.Problems
+	p.dec.Image.Reference = resolved.Image.String()
+	p.dec.Image.Digest, p.dec.Image.MediaType = resolved.Image.Digest(), resolved.MediaType
+
+	p.ev.Platforms = make([]PlatformEvidence, len(resolved.Children))
+	amd64 := firstAMD64(resolved)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		// On error nothing is known to stand: Attest looks again, and reports.
+		if standing, err := early.standing(ctx, resolved); err == nil {
+			p.standing = standing
+		}
+	})
+	for i, child := range resolved.Children {
+		var scan Scan
+		var inner sync.WaitGroup
+		wg.Go(func() {
+			inner.Go(func() {
+				r := ScanRequest{Image: resolved.Image.Sibling(child.Digest), Needs: needs.Scan, Wait: p.req.Wait}
+				if i == amd64 && resolved.Index {
+					r.Index = resolved.Image
+				}
+				defer p.time("scan")()
+				scan = early.scan(ctx, r)
+			})
+			stop := p.time("inspect")
+			evidence := p.gate.c.Inspector.Inspect(ctx, resolved, child, needs)
+			stop()
+			inner.Wait()
+			evidence.Child, evidence.Scan = child, scan
+			p.ev.Platforms[i] = evidence
+		})
+	}
+	wg.Wait()
+	for _, e := range p.ev.Platforms {
+		p.dec.Platforms = append(p.dec.Platforms, summarise(e, p.ev.Time))
+	}
+	return nil
+}
+
+// unresolved turns a failed resolution into evidence, unless the request
+// itself was at fault.
+func (p *pass) unresolved(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if ok && e.Kind != Upstream {
+		return err
+	}
+	if !ok && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("resolving %s: %w", p.req.Image, err)
+	}
+	p.ev.Problems = []Problem{{Check: CheckPlatforms, Status: StatusError, Reason: reasonOf(err, CodeRegistryUnavailable)}}
+	return nil
+}
+
+// firstAMD64 is the index of the child that Google's scanner looks at, or -1.
+func firstAMD64(r Resolved) int {
+	for i, c := range r.Children {
+		if c.Platform == "linux/amd64" || strings.HasPrefix(c.Platform, "linux/amd64/") {
+			return i
+		}
+	}
+	return -1
+}
+
+// A future is the answer to a question that was asked early.
+type future[T any] struct {
+	done  chan struct{}
+	value T
+	err   error
+}
+
+func ask[T any](f func() (T, error)) *future[T] {
+	a := &future[T]{done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		a.value, a.err = f()
+	}()
+	return a
+}
+
+func (a *future[T]) wait() (T, error) {
+	<-a.done
+	return a.value, a.err
+}
+
+// lookups ask what needs no more than a digest. What the caller gave by digest
+// is asked about at once; for a tag both futures are nil.
+type lookups struct {
+	gate   *Gate
+	needs  Needs
+	wait   time.Duration
+	scans  *future[Scan]
+	stands *future[Standing]
+	image  Image
+	cancel context.CancelFunc
+}
+
+// early starts what can be asked before the manifest is known. Its close must
+// be called.
+func (p *pass) early(ctx context.Context, needs Needs) *lookups {
+	ctx, cancel := context.WithCancel(ctx)
+	l := &lookups{gate: p.gate, needs: needs, wait: p.req.Wait, cancel: cancel}
+	if img, ok := p.req.Image.Pinned(); ok {
+		l.image = img
+		l.scans = ask(func() (Scan, error) {
+			return p.gate.c.Scanner.Scan(ctx, ScanRequest{Image: img, Needs: needs.Scan, Wait: l.wait}), nil
+		})
+		l.stands = ask(func() (Standing, error) {
+			return p.gate.c.Attester.Standing(ctx, needs.Attest.All(), []Image{img})
+		})
+	}
+	return l
+}
+
+// close ends what is still being asked and leaves no goroutine behind.
+func (l *lookups) close() {
+	l.cancel()
+	if l.scans != nil {
+		<-l.scans.done
+		<-l.stands.done
+	}
+}
+
+// scan answers from what was started early where that was the same question.
+func (l *lookups) scan(ctx context.Context, r ScanRequest) Scan {
+	if l.scans != nil && r.Image == l.image && r.Index.IsZero() {
+		scan, _ := l.scans.wait()
+		return scan
+	}
+	return l.gate.c.Scanner.Scan(ctx, r)
+}
+
+// standing asks about the children too, once they are known.
+func (l *lookups) standing(ctx context.Context, r Resolved) (Standing, error) {
+	if l.stands != nil && !r.Index {
+		return l.stands.wait()
+	}
+	images := []Image{r.Image}
+	for _, c := range r.Children {
+		if c.Digest != r.Image.Digest() {
+			images = append(images, r.Image.Sibling(c.Digest))
+		}
+	}
+	return l.gate.c.Attester.Standing(ctx, l.needs.Attest.All(), images)
+}
+
+// summarise is the short form for answers.
+func summarise(e PlatformEvidence, now time.Time) PlatformSummary {
+	s := PlatformSummary{
+		Child: e.Child, User: e.User,
+		Base: BaseSummary{Name: e.Base.Name, Reference: e.Base.Reference, Evidence: e.Base.Evidence, Layers: e.Base.Layers, Signer: e.Base.Signer, Current: e.Base.Current},
+		Scan: ScanSummary{State: e.Scan.State, Finished: e.Scan.Finished, Counts: e.Scan.Counts()},
+	}
+	if e.Base.Superseded != nil {
+		s.Base.Behind = fmt.Sprintf("%dd", int(now.Sub(*e.Base.Superseded).Hours()/24))
+	} else if e.Base.Current {
+		s.Base.Behind = "0d"
+	}
+	for _, v := range e.Scan.Findings {
+		if v.Fixable {
+			s.Scan.Fixable++
+		}
+	}
+	return s
+}

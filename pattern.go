@@ -1,0 +1,143 @@
+package attestor
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Pattern matches repositories by path segment: "*" stands for any run of
+// characters within one segment, "**" as a whole segment for any number of
+// them, none included. The zero value matches nothing.
+type Pattern struct {
+	text     string
+	segments []string
+}
+
+// ParsePattern refuses what could not have been meant: no registry, empty
+// segments, tags, digests, schemes, "**" beside other characters.
+func ParsePattern(s string) (Pattern, error) {
+	bad := func(why string) (Pattern, error) {
+		return Pattern{}, &Error{Kind: Invalid, Msg: fmt.Sprintf("pattern %q: %s", clip(s), why)}
+	}
+	switch {
+	case s == "":
+		return bad("is empty")
+	case len(s) > maxReferenceLength:
+		return bad("is too long")
+	case strings.Contains(s, "://"):
+		return bad("has a scheme; remove it")
+	case strings.Contains(s, "@"):
+		return bad("has a digest; patterns are about repositories")
+	}
+	segments := strings.Split(s, "/")
+	for i, seg := range segments {
+		switch {
+		case seg == "":
+			return bad("has an empty path segment")
+		case seg != "**" && strings.Contains(seg, "**"):
+			return bad(`"**" must be a whole path segment`)
+		case i > 0 && strings.Contains(seg, ":"):
+			return bad("has a tag; patterns are about repositories")
+		case strings.Trim(seg, patternCharacters) != "":
+			return bad("has a character that no repository has")
+		}
+	}
+	if len(segments) == 1 && segments[0] != "**" {
+		return bad("has no path; want REGISTRY/PATH, such as us-docker.pkg.dev/project/**")
+	}
+	return Pattern{text: s, segments: segments}, nil
+}
+
+const patternCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:*[]"
+
+// Match reports whether a canonical repository is covered.
+func (p Pattern) Match(repository string) bool {
+	return len(p.segments) > 0 && matchSegments(p.segments, strings.Split(repository, "/"))
+}
+
+// matchSegments walks with one backtrack point, as matchSegment does, so that
+// a hostile pattern costs no more than the product of both lengths.
+func matchSegments(pattern, path []string) bool {
+	p, i, star, mark := 0, 0, -1, 0
+	for i < len(path) {
+		switch {
+		case p < len(pattern) && pattern[p] == "**":
+			star, mark = p, i
+			p++
+		case p < len(pattern) && matchSegment(pattern[p], path[i]):
+			p++
+			i++
+		case star >= 0:
+			mark++
+			p, i = star+1, mark
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == "**" {
+		p++
+	}
+	return p == len(pattern)
+}
+
+func matchSegment(pattern, s string) bool {
+	p, i, star, mark := 0, 0, -1, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, i
+			p++
+		case p < len(pattern) && pattern[p] == s[i]:
+			p++
+			i++
+		case star >= 0:
+			mark++
+			p, i = star+1, mark
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
+
+// Compare orders patterns by how specific they are: positive where p is more
+// specific than q, 0 for a tie. Segments are compared left to right, a literal
+// before "*" before "**"; among segments with "*", more literal characters win.
+func (p Pattern) Compare(q Pattern) int {
+	for i := 0; i < len(p.segments) && i < len(q.segments); i++ {
+		a, b := specificity(p.segments[i]), specificity(q.segments[i])
+		if a != b {
+			return a - b
+		}
+	}
+	return len(p.segments) - len(q.segments)
+}
+
+func specificity(segment string) int {
+	switch {
+	case segment == "**":
+		return 0
+	case strings.Contains(segment, "*"):
+		return 1 + len(strings.ReplaceAll(segment, "*", ""))
+	}
+	return 1 + maxReferenceLength
+}
+
+// String is the text it was parsed from.
+func (p Pattern) String() string { return p.text }
+
+// MarshalText writes the pattern as it was parsed.
+func (p Pattern) MarshalText() ([]byte, error) { return []byte(p.text), nil }
+
+// UnmarshalText parses.
+func (p *Pattern) UnmarshalText(b []byte) error {
+	parsed, err := ParsePattern(string(b))
+	if err != nil {
+		return err
+	}
+	*p = parsed
+	return nil
+}

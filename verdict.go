@@ -1,0 +1,202 @@
+package attestor
+
+import (
+	"fmt"
+	"slices"
+)
+
+// An Outcome is the answer to "may this image be admitted?". The zero value
+// is read as a denial everywhere.
+type Outcome string
+
+// The three answers: one deny outweighs any error, one error any pass.
+const (
+	Pass      Outcome = "pass"
+	Deny      Outcome = "deny"  // found out, and no
+	Undecided Outcome = "error" // could not find out
+)
+
+// MarshalText writes anything that is not one of the three as "deny".
+func (o Outcome) MarshalText() ([]byte, error) {
+	if o == Pass || o == Undecided {
+		return []byte(o), nil
+	}
+	return []byte(Deny), nil
+}
+
+// A Status is the result of one check.
+type Status string
+
+// The statuses. Anything else counts as StatusError.
+const (
+	StatusPass    Status = "pass"
+	StatusDeny    Status = "deny"
+	StatusError   Status = "error"
+	StatusWarn    Status = "warn"    // would be refused, but the policy only warns
+	StatusSkipped Status = "skipped" // did not apply; its reason says why
+)
+
+// The names of the checks; a policy's CEL rules are [RulePrefix] and the rule's name.
+const (
+	CheckPolicy          = "policy"
+	CheckScope           = "scope"
+	CheckPlatforms       = "platforms"
+	CheckBase            = "base"
+	CheckUser            = "user"
+	CheckVulnerabilities = "vulnerabilities"
+	CheckProvenance      = "provenance"
+	CheckAttest          = "attest"
+	RulePrefix           = "rule:"
+)
+
+// A Reason says what was found, what was allowed, and what to do about it.
+type Reason struct {
+	Code    Code   `json:"code"`
+	Subject string `json:"subject,omitempty"` // what it is about: a CVE, a layer, a user
+	Message string `json:"message"`
+	Fix     string `json:"fix,omitempty"`
+}
+
+// An AppliedException is one that a check used, or would have used had it not
+// expired.
+type AppliedException struct {
+	ID      string `json:"id"`
+	Owner   string `json:"owner"`
+	Reason  string `json:"reason"`
+	Expires string `json:"expires"`           // a date, inclusive, UTC
+	Subject string `json:"subject,omitempty"` // what it excused
+	Expired bool   `json:"expired,omitempty"` // counted as absent
+}
+
+// A Check is one question put to the evidence, for the image or for one of
+// its platforms.
+type Check struct {
+	Name       string             `json:"name"`
+	Platform   string             `json:"platform,omitempty"`
+	Status     Status             `json:"status"`
+	Reasons    []Reason           `json:"reasons"`
+	Exceptions []AppliedException `json:"exceptions,omitempty"`
+}
+
+// A Mode says whether a policy refuses.
+type Mode string
+
+// The modes; the zero value signs nothing.
+const (
+	Enforce Mode = "enforce"
+	DryRun  Mode = "dryRun"
+)
+
+// A PolicyRef names the policy text that judged.
+type PolicyRef struct {
+	Name   string `json:"name"`
+	Digest Digest `json:"digest"`
+	Mode   Mode   `json:"mode"`
+}
+
+// A Verdict is a policy's answer about one image: which digests it is about,
+// and whether they may be admitted. The zero value denies. It can be made by
+// [NewVerdict] only.
+type Verdict struct {
+	image    Image
+	policy   PolicyRef
+	attest   AttestNeeds
+	outcome  Outcome
+	checks   []Check
+	subjects []Digest
+	index    bool // the index's own digest is among the subjects
+}
+
+// NewVerdict sums up what a policy's checks say of ev. A pass needs, for every
+// platform, an answer about base, user and vulnerabilities, at least one check
+// that passed rather than being skipped, and none that denied or erred.
+func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, checks []Check) Verdict {
+	checks = slices.Clone(checks)
+	checks = append(checks, missingChecks(ev, checks)...)
+	v := Verdict{image: ev.Image, policy: policy, attest: attest, checks: checks, outcome: sum(checks)}
+	if !ev.Index {
+		v.subjects = []Digest{ev.Image.Digest()}
+		return v
+	}
+	if attest.Children {
+		for _, p := range ev.Platforms {
+			v.subjects = append(v.subjects, p.Digest)
+		}
+	}
+	if len(ev.Left) == 0 {
+		v.index = true
+		v.subjects = append(v.subjects, ev.Image.Digest())
+	}
+	return v
+}
+
+// missingChecks names the answers without which there is no pass.
+func missingChecks(ev Evidence, checks []Check) []Check {
+	missing := func(name, platform string) Check {
+		return Check{Name: name, Platform: platform, Status: StatusDeny, Reasons: []Reason{{
+			Code: CodeCheckMissing, Subject: name, Message: fmt.Sprintf("nothing was decided about %s", name),
+			Fix: "report this as a defect of the gate: a policy must answer for every platform",
+		}}}
+	}
+	var out []Check
+	if len(ev.Platforms) == 0 && !slices.ContainsFunc(checks, refuses) {
+		out = append(out, missing(CheckPlatforms, ""))
+	}
+	for _, p := range ev.Platforms {
+		for _, name := range []string{CheckBase, CheckUser, CheckVulnerabilities} {
+			if !slices.ContainsFunc(checks, func(c Check) bool { return c.Name == name && c.Platform == p.Platform }) {
+				out = append(out, missing(name, p.Platform))
+			}
+		}
+	}
+	if !slices.ContainsFunc(checks, func(c Check) bool { return c.Status == StatusPass }) && !slices.ContainsFunc(checks, refuses) {
+		out = append(out, Check{Name: CheckPolicy, Status: StatusDeny, Reasons: []Reason{{
+			Code: CodeNothingChecked, Message: "every check was skipped, so that nothing speaks for the image",
+			Fix: "let the policy require at least one thing: a repository, a user, a scan or a base",
+		}}})
+	}
+	return out
+}
+
+func refuses(c Check) bool {
+	return c.Status != StatusPass && c.Status != StatusWarn && c.Status != StatusSkipped
+}
+
+func sum(checks []Check) Outcome {
+	outcome := Pass
+	if len(checks) == 0 {
+		return Deny
+	}
+	for _, c := range checks {
+		switch {
+		case c.Status == StatusDeny:
+			return Deny
+		case refuses(c):
+			outcome = Undecided
+		}
+	}
+	return outcome
+}
+
+// Outcome is Deny for the zero Verdict.
+func (v Verdict) Outcome() Outcome {
+	if v.outcome == Pass || v.outcome == Undecided {
+		return v.outcome
+	}
+	return Deny
+}
+
+// Checks lists every check, refusing ones included.
+func (v Verdict) Checks() []Check { return slices.Clone(v.checks) }
+
+// Image is what the verdict is about.
+func (v Verdict) Image() Image { return v.image }
+
+// Policy is what judged.
+func (v Verdict) Policy() PolicyRef { return v.policy }
+
+// Subjects are the digests that a pass would attest to, children first.
+func (v Verdict) Subjects() []Digest { return slices.Clone(v.subjects) }
+
+// CoversIndex reports whether an index's own digest is among the subjects.
+func (v Verdict) CoversIndex() bool { return v.index }
