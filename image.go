@@ -14,6 +14,10 @@ const maxReferenceLength = 1024
 
 var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
+// pathSegment is the distribution specification's grammar, and a domain with
+// a colon is no part of it.
+var pathSegment = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
+
 // A Digest is a checked content digest, "sha256:" and 64 lower-case hex
 // digits. The zero value names nothing.
 type Digest string
@@ -69,7 +73,7 @@ func ParseReference(s string) (Reference, error) {
 		}
 		repo := rest
 		if tag, err := name.NewTag(rest, name.StrictValidation); err == nil {
-			repo = tag.Context().Name()
+			repo = strings.TrimSuffix(rest, ":"+tag.TagStr())
 		}
 		r, err := parseRepository(repo)
 		if err != nil {
@@ -77,16 +81,20 @@ func ParseReference(s string) (Reference, error) {
 		}
 		return Reference{requested: s, repository: r, digest: d}, nil
 	}
-	if i := strings.LastIndex(s, "/"); i < 0 || !strings.Contains(s[i:], ":") {
+	if i := strings.LastIndex(s, "/"); i >= 0 && !strings.Contains(s[i:], ":") {
 		return invalid("image %q has neither tag nor digest: add :TAG or @sha256:…", clip(s))
+	}
+	colon := strings.LastIndex(s, ":")
+	if colon < 0 {
+		return invalid("image %q has neither tag nor digest: add :TAG or @sha256:…", clip(s))
+	}
+	r, err := parseRepository(s[:colon])
+	if err != nil {
+		return Reference{}, err
 	}
 	tag, err := name.NewTag(s, name.StrictValidation)
 	if err != nil {
 		return invalid("image %q is not a reference: %s", clip(s), firstLine(err))
-	}
-	r, err := parseRepository(tag.Context().Name())
-	if err != nil {
-		return Reference{}, err
 	}
 	return Reference{requested: s, repository: r, tag: tag.TagStr()}, nil
 }
@@ -94,9 +102,24 @@ func ParseReference(s string) (Reference, error) {
 // parseRepository returns the canonical name of a repository: registry always
 // present, Docker Hub under index.docker.io.
 func parseRepository(s string) (string, error) {
+	invalid := func(why string) (string, error) {
+		return "", &Error{Kind: Invalid, Msg: fmt.Sprintf("%q is not a repository with its registry, such as us-docker.pkg.dev/project/repository/image: %s", clip(s), why)}
+	}
+	// Without this, team/image would silently mean Docker Hub's.
+	host, path, ok := strings.Cut(s, "/")
+	if !ok || (!strings.ContainsAny(host, ".:") && host != "localhost") {
+		return invalid("the registry is missing")
+	}
 	r, err := name.NewRepository(s, name.StrictValidation)
 	if err != nil {
-		return "", &Error{Kind: Invalid, Msg: fmt.Sprintf("%q is not a repository with its registry, such as us-docker.pkg.dev/project/repository/image: %s", clip(s), firstLine(err))}
+		return invalid(firstLine(err))
+	}
+	// go-containerregistry checks characters only: a path of dots would be
+	// resolved by the HTTP client and name another repository than was judged.
+	for segment := range strings.SplitSeq(path, "/") {
+		if !pathSegment.MatchString(segment) {
+			return invalid(fmt.Sprintf("%q is not a path segment", clip(segment)))
+		}
 	}
 	return r.Name(), nil
 }

@@ -1,0 +1,51 @@
+# make run   the gate on this machine, with emulated Google services: no account, no cloud
+# make test  every test, with the race detector where a C compiler is at hand
+
+SHELL := /bin/bash
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
+LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+
+.PHONY: run test test-all check build bench image fuzz clean
+
+run:
+	$(GO) run ./cmd/attestor dev $(ARGS)
+
+test:
+	$(GO) test $(RACE) -timeout 15m ./...
+
+# Everything that is too slow for every change: fuzzing, soak, what real tools make.
+test-all: test
+	ATTESTOR_SLOW=1 $(GO) test -timeout 60m ./...
+	$(MAKE) fuzz
+
+# What a change must pass before anyone reads it.
+check:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(LINT) run ./...
+	tools/vulncheck.sh
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/attestor ./cmd/attestor
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+FUZZTIME ?= 60s
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+# Needs buildah or docker; BASE and BUILDER may name local images.
+image:
+	$${BUILDER_TOOL:-$$(command -v buildah || command -v docker)} build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t attestor:$(VERSION) .
+
+clean:
+	rm -rf bin dist

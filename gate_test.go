@@ -1,0 +1,538 @@
+package attestor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// stages stands in for every stage; the real ones are proven in their own
+// packages and together in cmd/attestor.
+type stages struct {
+	mu       sync.Mutex
+	policy   *fixedPolicy // nil: none governs
+	resolved attestor.Resolved
+	resolve  error
+	begin    error
+	finish   error
+	attest   error
+	standing attestor.Standing
+	during   func() // runs while attesting
+	calls    []string
+	records  []attestor.Record
+}
+
+func (s *stages) call(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, name)
+}
+
+func (s *stages) Govern(string) (attestor.Policy, bool) {
+	if s.policy == nil {
+		return nil, false
+	}
+	return s.policy, true
+}
+
+func (s *stages) Named(name string) (attestor.Policy, bool) {
+	if s.policy == nil || s.policy.ref.Name != name {
+		return nil, false
+	}
+	return s.policy, true
+}
+
+func (s *stages) Resolve(_ context.Context, _ attestor.Reference, _ attestor.Needs) (attestor.Resolved, error) {
+	s.call("resolve")
+	return s.resolved, s.resolve
+}
+
+func (s *stages) Inspect(_ context.Context, _ attestor.Resolved, c attestor.Child, _ attestor.Needs) attestor.PlatformEvidence {
+	s.call("inspect")
+	return attestor.PlatformEvidence{Child: c}
+}
+
+func (s *stages) Scan(context.Context, attestor.ScanRequest) attestor.Scan {
+	s.call("scan")
+	return attestor.Scan{State: attestor.ScanComplete}
+}
+
+func (s *stages) Standing(context.Context, []string, []attestor.Image) (attestor.Standing, error) {
+	s.call("standing")
+	return s.standing, nil
+}
+
+func (s *stages) Attest(ctx context.Context, a attestor.Authorization, _ attestor.Standing) ([]attestor.Attestation, error) {
+	s.call("attest")
+	if s.during != nil {
+		s.during()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if s.attest != nil {
+		return nil, s.attest
+	}
+	var out []attestor.Attestation
+	for _, img := range a.Images() {
+		out = append(out, attestor.Attestation{Attestor: a.Attestors()[0], Digest: img.Digest(), Created: true})
+	}
+	return out, nil
+}
+
+func (s *stages) Begin(context.Context, attestor.Record) error { s.call("begin"); return s.begin }
+
+func (s *stages) Finish(_ context.Context, r attestor.Record) error {
+	s.call("finish")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records = append(s.records, r)
+	return s.finish
+}
+
+func (s *stages) called(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, c := range s.calls {
+		if c == name {
+			n++
+		}
+	}
+	return n
+}
+
+type fixedPolicy struct {
+	ref    attestor.PolicyRef
+	needs  attestor.Needs
+	glass  attestor.BreakGlassPolicy
+	status map[string]attestor.Status // by check; the default passes
+	none   bool                       // no checks at all
+}
+
+func (p *fixedPolicy) Ref() attestor.PolicyRef               { return p.ref }
+func (p *fixedPolicy) Text() []byte                          { return []byte("text") }
+func (p *fixedPolicy) Needs() attestor.Needs                 { return p.needs }
+func (p *fixedPolicy) BreakGlass() attestor.BreakGlassPolicy { return p.glass }
+func (p *fixedPolicy) Judge(ev attestor.Evidence) attestor.Verdict {
+	var checks []attestor.Check
+	for _, problem := range ev.Problems {
+		checks = append(checks, attestor.Check{Name: problem.Check, Status: problem.Status, Reasons: []attestor.Reason{problem.Reason}})
+	}
+	if !p.none {
+		for _, e := range ev.Platforms {
+			for _, name := range []string{attestor.CheckBase, attestor.CheckUser, attestor.CheckVulnerabilities} {
+				status, ok := p.status[name]
+				if !ok {
+					status = attestor.StatusPass
+				}
+				checks = append(checks, attestor.Check{Name: name, Platform: e.Platform, Status: status})
+			}
+		}
+	}
+	return attestor.NewVerdict(ev, p.ref, p.needs.Attest, checks)
+}
+
+const repository = "us-docker.pkg.dev/acme/prod/api"
+
+func enforcing() *fixedPolicy {
+	return &fixedPolicy{
+		ref:    attestor.PolicyRef{Name: "production", Digest: digestA, Mode: attestor.Enforce},
+		needs:  attestor.Needs{Attest: attestor.AttestNeeds{Attestors: []string{"projects/p/attestors/a"}, Children: true}},
+		status: map[string]attestor.Status{},
+	}
+}
+
+func digest(n int) attestor.Digest { return attestor.Digest(fmt.Sprintf("sha256:%064x", n)) }
+
+func reference(t *testing.T, s string) attestor.Reference {
+	t.Helper()
+	ref, err := attestor.ParseReference(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+func newStages(t *testing.T) *stages {
+	t.Helper()
+	img := reference(t, repository+":v7").At(digest(1))
+	return &stages{policy: enforcing(), resolved: attestor.Resolved{
+		Image: img, MediaType: "application/vnd.oci.image.manifest.v1+json",
+		Children: []attestor.Child{{Platform: "linux/amd64", Digest: img.Digest()}},
+	}}
+}
+
+func gate(t *testing.T, s *stages) *attestor.Gate {
+	t.Helper()
+	g, err := attestor.NewGate(attestor.GateConfig{
+		Policies: s, Inspector: s, Scanner: s, Attester: s, Recorder: s,
+		NewID: func() string { return "id" }, Now: func() time.Time { return time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC) },
+		Deadline: time.Minute, Settle: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func admit(t *testing.T, s *stages, change func(*attestor.Request)) (attestor.Decision, error) {
+	t.Helper()
+	r := attestor.Request{Image: reference(t, repository+":v7"), Caller: attestor.LocalCaller("me")}
+	if change != nil {
+		change(&r)
+	}
+	return gate(t, s).Admit(context.Background(), r)
+}
+
+func TestZeroValuesDeny(t *testing.T) {
+	if got := (attestor.Verdict{}).Outcome(); got != attestor.Deny {
+		t.Errorf("the zero Verdict is %s", got)
+	}
+	var o attestor.Outcome
+	if b, _ := o.MarshalText(); string(b) != "deny" {
+		t.Errorf("the zero Outcome is written as %s", b)
+	}
+	if a := (attestor.Decision{}).Answer(); a.HTTPStatus != 422 || a.ExitCode != attestor.ExitDeny {
+		t.Errorf("the zero Decision answers %+v", a)
+	}
+	ev := attestor.Evidence{Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64"}}}}
+	if got := attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, nil).Outcome(); got != attestor.Deny {
+		t.Errorf("no checks at all: %s", got)
+	}
+	if got := attestor.NewVerdict(attestor.Evidence{}, attestor.PolicyRef{}, attestor.AttestNeeds{}, []attestor.Check{{Name: "user", Status: attestor.StatusPass}}).Outcome(); got != attestor.Deny {
+		t.Errorf("no platform: %s", got)
+	}
+	if attestor.Ceiling("").Allows(attestor.Minimal) || attestor.Ceiling("").Allows("") {
+		t.Error("the zero Ceiling allows something")
+	}
+	if attestor.Level("").Satisfies("") || attestor.Level("").Satisfies(attestor.Attested) || attestor.LayersExact.Satisfies("") {
+		t.Error("a zero Level satisfies or is satisfied")
+	}
+	if (attestor.Caller{}).May(attestor.ActionAttest, repository) || (attestor.Caller{Grants: []attestor.Grant{{}}}).May(attestor.ActionAttest, repository) {
+		t.Error("the zero Caller may attest")
+	}
+	if _, err := attestor.Authorize("id", attestor.Verdict{}); err == nil {
+		t.Error("the zero Verdict was authorized")
+	}
+	if got := (attestor.Authorization{}); len(got.Images()) != 0 || len(got.Attestors()) != 0 {
+		t.Error("the zero Authorization permits something")
+	}
+	if attestor.KindOf(errors.New("x")) != attestor.Internal || attestor.Message(errors.New("secret")) != "internal error" {
+		t.Error("an unclassified error is shown")
+	}
+}
+
+func TestSeverityHasNoAccidentalOrder(t *testing.T) {
+	for _, c := range []attestor.Ceiling{attestor.BlockAll, "MINIMAL", "LOW", "MEDIUM", "HIGH", "CRITICAL"} {
+		for _, s := range []attestor.Severity{attestor.Unspecified, "", "SOMETHING_NEW"} {
+			if c.Allows(s) {
+				t.Errorf("%s allows %q", c, s)
+			}
+		}
+	}
+	if !attestor.AllowAll.Allows(attestor.Unspecified) || !attestor.Ceiling("MEDIUM").Allows(attestor.Medium) || attestor.Ceiling("MEDIUM").Allows(attestor.High) || attestor.BlockAll.Allows(attestor.Minimal) {
+		t.Error("ceilings are wrong")
+	}
+}
+
+func TestOneDenyOutweighsAnErrorOutweighsAPass(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		status map[string]attestor.Status
+		want   attestor.Outcome
+	}{
+		{"all pass", nil, attestor.Pass},
+		{"one error", map[string]attestor.Status{"user": attestor.StatusError}, attestor.Undecided},
+		{"error and deny", map[string]attestor.Status{"user": attestor.StatusError, "base": attestor.StatusDeny}, attestor.Deny},
+		{"an unknown status", map[string]attestor.Status{"user": "fine"}, attestor.Undecided},
+		{"an empty status", map[string]attestor.Status{"user": ""}, attestor.Undecided},
+		{"a warning", map[string]attestor.Status{"user": attestor.StatusWarn}, attestor.Pass},
+		{"all skipped", map[string]attestor.Status{"user": attestor.StatusSkipped, "base": attestor.StatusSkipped, "vulnerabilities": attestor.StatusSkipped}, attestor.Deny},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStages(t)
+			s.policy.status = tt.status
+			d, err := admit(t, s, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.Verdict != tt.want {
+				t.Errorf("got %s, want %s: %+v", d.Verdict, tt.want, d.Checks)
+			}
+			if signed := s.called("attest") > 0; signed != (tt.want == attestor.Pass) {
+				t.Errorf("signed: %v", signed)
+			}
+		})
+	}
+}
+
+func TestNothingIsFetchedForWhoeverMayNotAsk(t *testing.T) {
+	t.Run("no policy governs", func(t *testing.T) {
+		s := newStages(t)
+		s.policy = nil
+		d, err := admit(t, s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Verdict != attestor.Deny || d.Policy != nil || d.Checks[0].Reasons[0].Code != attestor.CodeNoPolicy {
+			t.Errorf("got %+v", d)
+		}
+		if len(s.calls) != 1 || s.calls[0] != "finish" {
+			t.Errorf("calls were made: %v", s.calls)
+		}
+	})
+	for name, change := range map[string]func(*attestor.Request){
+		"no rights":              func(r *attestor.Request) { r.Caller = attestor.Caller{} },
+		"check only":             func(r *attestor.Request) { r.Caller.Grants[0].Actions = []attestor.Action{attestor.ActionCheck} },
+		"policy without dry run": func(r *attestor.Request) { r.Policy = "production" },
+		"glass and dry run":      func(r *attestor.Request) { r.DryRun, r.BreakGlass = true, "because it is urgent" },
+		"glass without the right": func(r *attestor.Request) {
+			r.BreakGlass = "because it is urgent"
+			r.Caller.Grants[0].Actions = []attestor.Action{attestor.ActionAttest}
+		},
+		"glass not allowed": func(r *attestor.Request) { r.BreakGlass = "because it is urgent" },
+		"no image":          func(r *attestor.Request) { r.Image = attestor.Reference{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStages(t)
+			if _, err := admit(t, s, change); err == nil {
+				t.Error("the request was answered")
+			}
+			if len(s.calls) != 0 {
+				t.Errorf("calls were made: %v", s.calls)
+			}
+		})
+	}
+}
+
+func TestDryRunsSignNothing(t *testing.T) {
+	t.Run("by request", func(t *testing.T) {
+		s := newStages(t)
+		d, err := admit(t, s, func(r *attestor.Request) { r.DryRun = true })
+		if err != nil || !d.DryRun || d.Verdict != attestor.Pass || s.called("attest")+s.called("begin") != 0 {
+			t.Errorf("got %+v, %v, calls %v", d, err, s.calls)
+		}
+	})
+	t.Run("by policy", func(t *testing.T) {
+		s := newStages(t)
+		s.policy.ref.Mode = attestor.DryRun
+		d, err := admit(t, s, nil)
+		if err != nil || !d.DryRun || s.called("attest") != 0 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+	t.Run("a policy without a mode", func(t *testing.T) {
+		s := newStages(t)
+		s.policy.ref.Mode = ""
+		d, err := admit(t, s, nil)
+		if err != nil || !d.DryRun || s.called("attest") != 0 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+}
+
+func TestASignatureThatWasNotStoredIsNoSuccess(t *testing.T) {
+	s := newStages(t)
+	s.attest = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeAttestationNotStored, Msg: "not stored"}
+	d, err := admit(t, s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Verdict != attestor.Undecided || d.Answer().HTTPStatus != 502 || d.Answer().ExitCode != attestor.ExitError {
+		t.Errorf("got %s, %+v", d.Verdict, d.Answer())
+	}
+}
+
+func TestAnUnrecordedDecisionIsNoAnswer(t *testing.T) {
+	for name, change := range map[string]func(*stages){
+		"before signing": func(s *stages) { s.begin = errors.New("disk full") },
+		"after signing":  func(s *stages) { s.finish = errors.New("disk full") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStages(t)
+			change(s)
+			d, err := admit(t, s, nil)
+			if attestor.KindOf(err) != attestor.Unavailable || d.Verdict == attestor.Pass {
+				t.Errorf("got %+v, %v", d, err)
+			}
+			if s.begin != nil && s.called("attest") != 0 {
+				t.Error("signed without a record")
+			}
+			if strings.Contains(attestor.Message(err), "disk full") {
+				t.Error("the private cause is shown")
+			}
+		})
+	}
+}
+
+func TestTheCallerHangingUpDoesNotStopASignature(t *testing.T) {
+	s := newStages(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	s.during = cancel
+	d, err := gate(t, s).Admit(ctx, attestor.Request{Image: reference(t, repository+":v7"), Caller: attestor.LocalCaller("me")})
+	if err != nil || d.Verdict != attestor.Pass || len(s.records) != 1 {
+		t.Errorf("got %+v, %v", d, err)
+	}
+}
+
+func TestIndexes(t *testing.T) {
+	index := func(t *testing.T) *stages {
+		s := newStages(t)
+		s.resolved.Index = true
+		s.resolved.Children = []attestor.Child{{Platform: "linux/amd64", Digest: digest(2)}, {Platform: "linux/arm64", Digest: digest(3)}}
+		return s
+	}
+	t.Run("all judged", func(t *testing.T) {
+		d, err := admit(t, index(t), nil)
+		if err != nil || !d.IndexAttested || len(d.Attestations) != 3 || d.Attestations[2].Digest != digest(1) {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+	t.Run("some left out", func(t *testing.T) {
+		s := index(t)
+		s.resolved.Left = []attestor.Child{{Platform: "linux/s390x", Digest: digest(4)}}
+		d, err := admit(t, s, nil)
+		if err != nil || d.IndexAttested || len(d.Attestations) != 2 || len(d.Deploy) != 2 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+		for _, a := range d.Attestations {
+			if a.Digest == digest(1) || a.Digest == digest(4) {
+				t.Errorf("%s was attested", a.Digest)
+			}
+		}
+	})
+	t.Run("one refused", func(t *testing.T) {
+		s := index(t)
+		s.policy.status["user"] = attestor.StatusDeny
+		d, err := admit(t, s, nil)
+		if err != nil || d.Verdict != attestor.Deny || s.called("attest") != 0 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+	t.Run("no child", func(t *testing.T) {
+		s := index(t)
+		s.resolved.Children = nil
+		d, err := admit(t, s, nil)
+		if err != nil || d.Verdict != attestor.Deny || s.called("attest") != 0 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+}
+
+func TestBreakGlass(t *testing.T) {
+	glass := func(r *attestor.Request) { r.BreakGlass = "INC-1: checkout is down" }
+	t.Run("overrides a denial", func(t *testing.T) {
+		s := newStages(t)
+		s.policy.status["user"] = attestor.StatusDeny
+		s.policy.glass = attestor.BreakGlassPolicy{Allowed: true, Expires: time.Hour}
+		s.policy.needs.Attest.BreakGlass = []string{"projects/p/attestors/glass"}
+		d, err := admit(t, s, glass)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Verdict != attestor.Deny || d.BreakGlass == nil || d.Answer().HTTPStatus != 200 || d.Attestations[0].Attestor != "projects/p/attestors/glass" || d.BreakGlass.Expires == nil {
+			t.Errorf("got %+v, %+v", d, d.Answer())
+		}
+	})
+	t.Run("not for an image that cannot be resolved", func(t *testing.T) {
+		s := newStages(t)
+		s.policy.glass = attestor.BreakGlassPolicy{Allowed: true}
+		s.resolve = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Msg: "down"}
+		d, err := admit(t, s, glass)
+		if err != nil || d.BreakGlass != nil || s.called("attest") != 0 || d.Answer().HTTPStatus != 502 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+	t.Run("not when signing fails", func(t *testing.T) {
+		s := newStages(t)
+		s.policy.glass = attestor.BreakGlassPolicy{Allowed: true}
+		s.policy.status["user"] = attestor.StatusDeny
+		s.attest = errors.New("no key")
+		d, err := admit(t, s, glass)
+		if err != nil || d.BreakGlass != nil || d.Answer().HTTPStatus == 200 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+	t.Run("a pass needs none", func(t *testing.T) {
+		s := newStages(t)
+		s.policy.glass = attestor.BreakGlassPolicy{Allowed: true}
+		d, err := admit(t, s, glass)
+		if err != nil || d.BreakGlass != nil || d.Verdict != attestor.Pass {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+	t.Run("a grant for another image", func(t *testing.T) {
+		caller := attestor.LocalCaller("me")
+		allowed := attestor.BreakGlassPolicy{Allowed: true}
+		g, err := attestor.GrantBreakGlass(caller, reference(t, repository+":v7").At(digest(9)), "INC-1: checkout is down", allowed, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := enforcing()
+		v := attestor.NewVerdict(attestor.Evidence{Image: reference(t, repository+":v7").At(digest(1))}, p.ref, p.needs.Attest, nil)
+		if _, err := attestor.AuthorizeBreakGlass("id", v, g); err == nil {
+			t.Error("a grant for one image opened the door for another")
+		}
+		if _, err := attestor.AuthorizeBreakGlass("id", v, attestor.BreakGlassGrant{}); err == nil {
+			t.Error("the zero grant opened the door")
+		}
+	})
+}
+
+func TestUpstreamFailuresAreDecisions(t *testing.T) {
+	s := newStages(t)
+	s.resolve = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryDenied, Msg: "the registry refused", Fix: "grant roles/artifactregistry.reader"}
+	d, err := admit(t, s, nil)
+	if err != nil || d.Verdict != attestor.Undecided || d.Refusals()[0].Code != attestor.CodeRegistryDenied || d.Answer().HTTPStatus != 502 {
+		t.Errorf("got %+v, %v", d, err)
+	}
+	s.resolve = &attestor.Error{Kind: attestor.NotFound, Msg: "no such image"}
+	if _, err := admit(t, s, nil); attestor.KindOf(err) != attestor.NotFound {
+		t.Errorf("an unknown image: %v", err)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	enforce, dry := &attestor.PolicyRef{Mode: attestor.Enforce}, &attestor.PolicyRef{Mode: attestor.DryRun}
+	pending := []attestor.Check{{Name: "vulnerabilities", Status: attestor.StatusError, Reasons: []attestor.Reason{{Code: attestor.CodeScanPending}}}}
+	mixed := append([]attestor.Check{{Name: "platforms", Status: attestor.StatusError, Reasons: []attestor.Reason{{Code: attestor.CodeRegistryUnavailable}}}}, pending...)
+	for _, tt := range []struct {
+		name       string
+		d          attestor.Decision
+		http, exit int
+	}{
+		{"pass", attestor.Decision{Verdict: attestor.Pass, Policy: enforce}, 200, 0},
+		{"deny", attestor.Decision{Verdict: attestor.Deny, Policy: enforce}, 422, 1},
+		{"error", attestor.Decision{Verdict: attestor.Undecided, Policy: enforce}, 502, 3},
+		{"scan pending", attestor.Decision{Verdict: attestor.Undecided, Policy: enforce, Checks: pending}, 503, 3},
+		{"pending and an outage", attestor.Decision{Verdict: attestor.Undecided, Policy: enforce, Checks: mixed}, 502, 3},
+		{"dry run denied", attestor.Decision{Verdict: attestor.Deny, DryRun: true, Policy: enforce}, 200, 1},
+		{"dry run undecided", attestor.Decision{Verdict: attestor.Undecided, DryRun: true, Policy: enforce}, 502, 3},
+		{"dryRun policy denied", attestor.Decision{Verdict: attestor.Deny, DryRun: true, Policy: dry}, 200, 0},
+		{"dryRun policy undecided", attestor.Decision{Verdict: attestor.Undecided, DryRun: true, Policy: dry}, 502, 3},
+		{"no policy", attestor.Decision{Verdict: attestor.Deny}, 422, 1},
+		{"no policy, dry run", attestor.Decision{Verdict: attestor.Deny, DryRun: true}, 200, 1},
+		{"glass without a signature", attestor.Decision{Verdict: attestor.Deny, BreakGlass: &attestor.BreakGlass{}, Policy: enforce}, 422, 1},
+	} {
+		if got := tt.d.Answer(); got.HTTPStatus != tt.http || got.ExitCode != tt.exit {
+			t.Errorf("%s: got %d and %d, want %d and %d", tt.name, got.HTTPStatus, got.ExitCode, tt.http, tt.exit)
+		}
+	}
+}
+
+func TestCodesAreClosedAndUnique(t *testing.T) {
+	seen := map[attestor.Code]bool{}
+	for _, c := range attestor.Codes() {
+		if seen[c.Code] || c.Means == "" || c.Check == "" {
+			t.Errorf("%+v is listed twice or incompletely", c)
+		}
+		seen[c.Code] = true
+	}
+}
