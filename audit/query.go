@@ -1,0 +1,387 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// A Filter chooses among finished decisions. The zero value is all of them.
+type Filter struct {
+	Image      string           // REPOSITORY@DIGEST, a bare digest (of an index or of one of its children), or REPOSITORY:TAG as it was asked for
+	Repository string           // canonical, or a pattern such as us-docker.pkg.dev/acme/prod/**
+	Verdict    attestor.Outcome // "": any
+	Policy     string           // name, or digest; "": any
+	Since      time.Time        // inclusive; zero: the beginning
+	Until      time.Time        // exclusive; zero: now
+	BreakGlass bool             // only those that were overridden
+	// Visible, where set, hides the decisions on repositories that whoever asks
+	// may not see.
+	Visible func(repository string) bool
+}
+
+// where is the filter as a condition, and the rest of it as a predicate.
+func (f Filter) where() (cond []string, args []any, keep func(repository string) bool, err error) {
+	add := func(c string, a ...any) {
+		for _, v := range a {
+			args = append(args, v)
+			c = strings.Replace(c, "?", fmt.Sprintf("$%d", len(args)), 1)
+		}
+		cond = append(cond, c)
+	}
+	add("state = ?", stateFinished)
+	if f.Image != "" {
+		if err := f.image(add); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	keep = func(repository string) bool { return f.Visible == nil || f.Visible(repository) }
+	if strings.Contains(f.Repository, "*") {
+		p, err := attestor.ParsePattern(f.Repository)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		prefix, _, _ := strings.Cut(f.Repository, "*")
+		add("repository >= ? AND repository < ?", prefix, prefix+"\x7f") // repositories are ASCII below DEL
+		visible := keep
+		keep = func(repository string) bool { return p.Match(repository) && visible(repository) }
+	} else if f.Repository != "" {
+		add("repository = ?", f.Repository)
+	}
+	switch f.Verdict {
+	case "":
+	case attestor.Pass, attestor.Deny, attestor.Undecided:
+		add("verdict = ?", string(f.Verdict))
+	default:
+		return nil, nil, nil, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("verdict %q is none", f.Verdict), Fix: "want pass, deny or error"}
+	}
+	if strings.HasPrefix(f.Policy, "sha256:") {
+		add("policy_digest = ?", f.Policy)
+	} else if f.Policy != "" {
+		add("policy = ?", text(f.Policy))
+	}
+	if !f.Since.IsZero() {
+		add("at >= ?", f.Since.UnixMicro())
+	}
+	if !f.Until.IsZero() {
+		add("at < ?", f.Until.UnixMicro())
+	}
+	if f.BreakGlass {
+		add("break_glass")
+	}
+	return cond, args, keep, nil
+}
+
+func (f Filter) image(add func(string, ...any)) error {
+	byDigest := func(d attestor.Digest) {
+		add("(digest = ? OR id IN (SELECT decision FROM decision_children WHERE digest = ?))", string(d), string(d))
+	}
+	if strings.HasPrefix(f.Image, "sha256:") {
+		d, err := attestor.ParseDigest(f.Image)
+		if err != nil {
+			return err
+		}
+		byDigest(d)
+		return nil
+	}
+	ref, err := attestor.ParseReference(f.Image)
+	if err != nil {
+		return err
+	}
+	if img, ok := ref.Pinned(); ok {
+		add("repository = ?", img.Repository())
+		byDigest(img.Digest())
+		return nil
+	}
+	add("requested = ?", f.Image)
+	return nil
+}
+
+// head is a stored row, its evidence in outline.
+type head struct {
+	id, repository, body, outline string
+	at                            int64
+}
+
+func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, error) {
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has it
+	var out []head
+	for rows.Next() {
+		var h head
+		if err := rows.Scan(&h.id, &h.at, &h.repository, &h.body, &h.outline); err != nil {
+			return nil, err
+		}
+		out = append(out, h)
+	}
+	return out, rows.Err()
+}
+
+// position is a place in the list, newest first.
+type position struct {
+	at int64
+	id string
+}
+
+// after fetches at most n rows below pos; a zero pos is the top.
+func (s *Store) after(ctx context.Context, f Filter, pos position, n int, evidence bool) (heads []head, keep func(string) bool, err error) {
+	cond, args, keep, err := f.where()
+	if err != nil {
+		return nil, nil, err
+	}
+	if pos != (position{}) {
+		args = append(args, pos.at, pos.id)
+		cond = append(cond, fmt.Sprintf("(at, id) < ($%d, $%d)", len(args)-1, len(args)))
+	}
+	column := "''"
+	if evidence {
+		column = "evidence"
+	}
+	args = append(args, n)
+	heads, err = s.heads(ctx, fmt.Sprintf(`SELECT id, at, repository, body, %s FROM decisions WHERE %s ORDER BY at DESC, id DESC LIMIT $%d`,
+		column, strings.Join(cond, " AND "), len(args)), args...)
+	return heads, keep, err
+}
+
+// A Page is part of a list, newest first.
+type Page struct {
+	Decisions []attestor.Decision
+	Next      string // token of the next page; "": this was the last
+}
+
+// The size of a page where none is asked for, and at most.
+const (
+	DefaultPageSize = 50
+	MaxPageSize     = 1000
+)
+
+// maxScanned bounds the rows that one page may look at and hide.
+const maxScanned = 20_000
+
+// List returns one page of the decisions that f chooses. token is "" or the
+// Next of a page of the same filter.
+func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Page, error) {
+	const doing = "listing decisions"
+	if size <= 0 {
+		size = DefaultPageSize
+	}
+	size = min(size, MaxPageSize)
+	pos, err := f.parseToken(token)
+	if err != nil {
+		return Page{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	page := Page{Decisions: []attestor.Decision{}}
+	for scanned := 0; ; {
+		heads, keep, err := s.after(ctx, f, pos, size+1, false)
+		if err != nil {
+			return Page{}, s.fail(doing, err)
+		}
+		for i, h := range heads {
+			if len(page.Decisions) == size {
+				page.Next = f.token(pos)
+				return page, nil
+			}
+			pos = position{h.at, h.id}
+			if !keep(h.repository) {
+				continue
+			}
+			var d attestor.Decision
+			if err := json.Unmarshal([]byte(h.body), &d); err != nil {
+				return Page{}, s.fail(doing, fmt.Errorf("decoding decision %s: %w", heads[i].id, err))
+			}
+			page.Decisions = append(page.Decisions, d)
+		}
+		if len(heads) <= size {
+			return page, nil
+		}
+		if scanned += len(heads); scanned >= maxScanned {
+			page.Next = f.token(pos)
+			return page, nil
+		}
+	}
+}
+
+// Record returns one finished decision with its evidence, or an error of kind
+// NotFound.
+func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) {
+	const doing = "reading a decision"
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	heads, err := s.heads(ctx, `SELECT id, at, repository, body, evidence FROM decisions WHERE id = $1 AND state = 'finished'`, text(id))
+	if err != nil {
+		return attestor.Record{}, s.fail(doing, err)
+	}
+	if len(heads) == 0 {
+		return attestor.Record{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision", Fix: "attestor decisions list has those that are recorded"}
+	}
+	r, err := s.full(ctx, heads[0], nil)
+	if err != nil {
+		return attestor.Record{}, s.fail(doing, err)
+	}
+	return r, nil
+}
+
+// batch is how many rows an iterator holds at a time.
+const batch = 200
+
+// Records walks all that f chooses, newest first, with evidence. It holds a
+// batch at a time; after an error it ends.
+func (s *Store) Records(ctx context.Context, f Filter) iter.Seq2[attestor.Record, error] {
+	return func(yield func(attestor.Record, error) bool) {
+		s.walk(ctx, f, true, func(h head, known map[string][]byte) (bool, error) {
+			r, err := s.full(ctx, h, known)
+			if err != nil {
+				return false, err
+			}
+			return yield(r, nil), nil
+		}, func(err error) { yield(attestor.Record{}, err) })
+	}
+}
+
+// Decisions walks all that f chooses, newest first, without evidence.
+func (s *Store) Decisions(ctx context.Context, f Filter) iter.Seq2[attestor.Decision, error] {
+	return func(yield func(attestor.Decision, error) bool) {
+		s.walk(ctx, f, false, func(h head, _ map[string][]byte) (bool, error) {
+			var d attestor.Decision
+			if err := json.Unmarshal([]byte(h.body), &d); err != nil {
+				return false, err
+			}
+			return yield(d, nil), nil
+		}, func(err error) { yield(attestor.Decision{}, err) })
+	}
+}
+
+// walk gives each row to visit until it says false, and an error to fail.
+func (s *Store) walk(ctx context.Context, f Filter, evidence bool, visit func(head, map[string][]byte) (bool, error), fail func(error)) {
+	const doing = "reading decisions"
+	var pos position
+	known := map[string][]byte{}
+	for {
+		heads, keep, err := s.step(ctx, f, pos, evidence, known)
+		if err != nil {
+			fail(s.fail(doing, err))
+			return
+		}
+		for _, h := range heads {
+			pos = position{h.at, h.id}
+			if !keep(h.repository) {
+				continue
+			}
+			more, err := visit(h, known)
+			if err != nil {
+				fail(s.fail(doing, fmt.Errorf("decision %s: %w", h.id, err)))
+				return
+			}
+			if !more {
+				return
+			}
+		}
+		if len(heads) < batch {
+			return
+		}
+	}
+}
+
+// step fetches a batch and the blobs that it needs, within the time of one call.
+func (s *Store) step(ctx context.Context, f Filter, pos position, evidence bool, known map[string][]byte) ([]head, func(string) bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	heads, keep, err := s.after(ctx, f, pos, batch, evidence)
+	if err != nil || !evidence {
+		return heads, keep, err
+	}
+	want := map[string]bool{}
+	for _, h := range heads {
+		if !keep(h.repository) {
+			continue
+		}
+		var o outline
+		if err := json.Unmarshal([]byte(h.outline), &o); err != nil {
+			return nil, nil, fmt.Errorf("decoding evidence of %s: %w", h.id, err)
+		}
+		for _, hash := range o.hashes() {
+			want[hash] = true
+		}
+	}
+	for hash := range known {
+		if !want[hash] {
+			delete(known, hash) // neighbours share; memory stays that of a batch
+		}
+	}
+	return heads, keep, s.blobs(ctx, want, known)
+}
+
+// full joins a row with its blobs, fetching those that are not in known.
+func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (attestor.Record, error) {
+	var o outline
+	if err := json.Unmarshal([]byte(h.outline), &o); err != nil {
+		return attestor.Record{}, fmt.Errorf("decoding evidence: %w", err)
+	}
+	if known == nil {
+		known = map[string][]byte{}
+		want := map[string]bool{}
+		for _, hash := range o.hashes() {
+			want[hash] = true
+		}
+		if err := s.blobs(ctx, want, known); err != nil {
+			return attestor.Record{}, err
+		}
+	}
+	return join(h.body, o, known)
+}
+
+// blobs fetches what want names and into has not, each checked by its hash.
+func (s *Store) blobs(ctx context.Context, want map[string]bool, into map[string][]byte) error {
+	var missing []any
+	var marks []string
+	for hash := range want {
+		if into[hash] == nil {
+			missing = append(missing, hash)
+			marks = append(marks, fmt.Sprintf("$%d", len(missing)))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	rows, err := s.read.QueryContext(ctx, `SELECT hash, data FROM blobs WHERE hash IN (`+strings.Join(marks, ", ")+`)`, missing...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has it
+	for rows.Next() {
+		var hash string
+		var packed sql.RawBytes
+		if err := rows.Scan(&hash, &packed); err != nil {
+			return err
+		}
+		data, err := s.dec.DecodeAll(packed, nil)
+		if err != nil {
+			return fmt.Errorf("unpacking %s: %w", hash, err)
+		}
+		if hashOf(data) != hash {
+			return fmt.Errorf("what is stored as %s is something else", hash)
+		}
+		into[hash] = data
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for hash := range want {
+		if _, ok := into[hash]; !ok {
+			return errors.New("the record has lost " + hash)
+		}
+	}
+	return nil
+}
