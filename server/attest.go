@@ -1,0 +1,104 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// attestRequest is the body of POST /v1/attest.
+type attestRequest struct {
+	Image      string            `json:"image"`
+	DryRun     bool              `json:"dryRun"`
+	Wait       string            `json:"wait"`
+	Labels     map[string]string `json:"labels"`
+	Policy     string            `json:"policy"`
+	BreakGlass *struct {
+		Reason string `json:"reason"`
+	} `json:"breakGlass"`
+}
+
+// Limits of what a caller may attach to a decision.
+const (
+	maxLabels     = 64
+	maxLabelKey   = 128
+	maxLabelValue = 1024
+	maxPolicyName = 253
+)
+
+// attest answers POST /v1/attest.
+func (s *Server) attest(k *call) error {
+	var body attestRequest
+	if err := decodeStrict(k.body, &body); err != nil {
+		return err
+	}
+	req, err := body.parse(s.c.Limits.MaxWait)
+	if err != nil {
+		return err
+	}
+	req.Caller, req.RequestID = k.caller, requestID(k.ctx)
+	d, err := s.c.Gate.Admit(k.ctx, req)
+	if err != nil {
+		return err
+	}
+	s.decided(k, d)
+	answer := d.Answer()
+	setRetryAfter(k.Response().Header(), answer.RetryAfter)
+	return s.answer(k, answer.HTTPStatus, d)
+}
+
+// parse checks what the types do not. Rights are the Gate's to check.
+func (b attestRequest) parse(maxWait time.Duration) (attestor.Request, error) {
+	invalid := func(format string, args ...any) (attestor.Request, error) {
+		return attestor.Request{}, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf(format, args...)}
+	}
+	ref, err := attestor.ParseReference(b.Image)
+	if err != nil {
+		return attestor.Request{}, err
+	}
+	wait := time.Duration(0)
+	if b.Wait != "" {
+		if wait, err = time.ParseDuration(b.Wait); err != nil || wait < 0 {
+			return invalid(`wait is not a duration: want a number and a unit, such as "30s"`)
+		}
+	}
+	if len(b.Labels) > maxLabels {
+		return invalid("there are %d labels, at most %d are allowed", len(b.Labels), maxLabels)
+	}
+	for name, value := range b.Labels {
+		switch {
+		case name == "" || len(name) > maxLabelKey || len(value) > maxLabelValue:
+			return invalid("a label is too long, or has no name: at most %d bytes for the name and %d for the value", maxLabelKey, maxLabelValue)
+		case strings.HasPrefix(name, ownLabels):
+			return invalid("labels that begin with %s are the gate's own", ownLabels)
+		}
+	}
+	if len(b.Policy) > maxPolicyName {
+		return invalid("the policy's name is too long")
+	}
+	req := attestor.Request{Image: ref, DryRun: b.DryRun, Policy: b.Policy, Wait: min(wait, maxWait), Labels: b.Labels}
+	if b.BreakGlass != nil {
+		req.BreakGlass = strings.TrimSpace(b.BreakGlass.Reason)
+		if req.BreakGlass == "" { // "" would be no break-glass at all
+			return invalid("breakGlass has no reason")
+		}
+	}
+	return req, nil
+}
+
+// ownLabels begin the labels that the gate itself sets.
+const ownLabels = "attestor."
+
+// decided logs and counts a decision: the one line that it gets.
+func (s *Server) decided(k *call, d attestor.Decision) {
+	s.metrics.decision(d)
+	level := slog.LevelInfo
+	if d.BreakGlass != nil {
+		level = slog.LevelWarn
+	}
+	attrs := append(d.LogAttrs(), s.callerHash(k.caller), slog.String("request_id", requestID(k.ctx)))
+	s.c.Logger.LogAttrs(k.ctx, level, "decision", attrs...)
+}

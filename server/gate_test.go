@@ -1,0 +1,217 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+const (
+	repository = "registry.example/team/app"
+	digestA    = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	digestB    = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+)
+
+var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// world stands in for the stages around the Gate, by the root's interfaces:
+// images are known by tag or digest, and each has the answer it is to get.
+type world struct {
+	mu       sync.Mutex
+	images   map[string]attestor.Digest      // tag or digest → digest
+	checks   map[attestor.Digest]checkStatus // what vulnerabilities says
+	mode     attestor.Mode
+	governs  func(repository string) bool
+	down     error         // the registry's answer to everything
+	attestFn func() error  // before anything is signed
+	hold     chan struct{} // Inspect waits for it to close, or for its context
+	entered  chan struct{} // Inspect says that it has begun
+	asked    []string      // what was asked of the registry
+	standing []attestor.Attestation
+	records  []attestor.Record
+	recorder error
+	ids      int
+	now      time.Time
+}
+
+type checkStatus struct {
+	status attestor.Status
+	code   attestor.Code
+	about  string
+}
+
+func newWorld() *world {
+	return &world{
+		images: map[string]attestor.Digest{"v1": digestA, digestA: digestA, "v2": digestB, digestB: digestB},
+		checks: map[attestor.Digest]checkStatus{
+			digestA: {status: attestor.StatusPass},
+			digestB: {attestor.StatusDeny, attestor.CodeFixableSeverityExceeded, "CVE-2026-1"},
+		},
+		mode:    attestor.Enforce,
+		governs: func(r string) bool { return strings.HasPrefix(r, "registry.example/team/") },
+		now:     t0,
+	}
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) gate(t testing.TB) *attestor.Gate {
+	t.Helper()
+	g, err := attestor.NewGate(attestor.GateConfig{
+		Policies: w, Inspector: w, Scanner: w, Attester: w, Recorder: w,
+		NewID: func() string {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.ids++
+			return fmt.Sprintf("d%d", w.ids)
+		},
+		Now: w.clock, Deadline: time.Minute, Settle: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func (w *world) Resolve(_ context.Context, ref attestor.Reference, _ attestor.Needs) (attestor.Resolved, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked = append(w.asked, ref.String())
+	if w.down != nil {
+		return attestor.Resolved{}, w.down
+	}
+	name := ref.Tag()
+	if img, ok := ref.Pinned(); ok {
+		name = string(img.Digest())
+	}
+	d, ok := w.images[name]
+	if !ok {
+		return attestor.Resolved{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such image", Fix: "push it first"}
+	}
+	return attestor.Resolved{Image: ref.At(d), MediaType: "application/vnd.oci.image.manifest.v1+json", Children: []attestor.Child{{Platform: "linux/amd64", Digest: d}}}, nil
+}
+
+func (w *world) Inspect(ctx context.Context, _ attestor.Resolved, c attestor.Child, _ attestor.Needs) attestor.PlatformEvidence {
+	w.mu.Lock()
+	hold, entered := w.hold, w.entered
+	w.mu.Unlock()
+	if entered != nil {
+		entered <- struct{}{}
+	}
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+	}
+	return attestor.PlatformEvidence{Child: c}
+}
+
+func (w *world) Scan(context.Context, attestor.ScanRequest) attestor.Scan {
+	return attestor.Scan{State: attestor.ScanComplete}
+}
+
+func (w *world) Govern(repository string) (attestor.Policy, bool) {
+	if !w.governs(repository) {
+		return nil, false
+	}
+	return worldPolicy{w}, true
+}
+
+func (w *world) Named(name string) (attestor.Policy, bool) {
+	return worldPolicy{w}, name == "production"
+}
+
+func (w *world) Standing(_ context.Context, _ []string, images []attestor.Image) (attestor.Standing, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := attestor.Standing{Known: true}
+	for _, a := range w.standing {
+		if slices.ContainsFunc(images, func(i attestor.Image) bool { return i.Digest() == a.Digest }) {
+			s.Valid = append(s.Valid, a)
+		}
+	}
+	return s, nil
+}
+
+func (w *world) Attest(_ context.Context, a attestor.Authorization, _ attestor.Standing) ([]attestor.Attestation, error) {
+	if w.attestFn != nil {
+		if err := w.attestFn(); err != nil {
+			return nil, err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []attestor.Attestation
+	for _, img := range a.Images() {
+		made := attestor.Attestation{Attestor: "projects/p/attestors/a", Note: "projects/p/notes/n", Occurrence: "projects/p/occurrences/1", Digest: img.Digest(), PublicKeyID: "key", Created: true}
+		w.standing = append(w.standing, made)
+		out = append(out, made)
+	}
+	return out, nil
+}
+
+func (w *world) Begin(context.Context, attestor.Record) error { return w.recorder }
+
+func (w *world) Finish(_ context.Context, r attestor.Record) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.recorder == nil {
+		w.records = append(w.records, r)
+	}
+	return w.recorder
+}
+
+func (w *world) decisions() []attestor.Decision {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []attestor.Decision
+	for _, r := range w.records {
+		out = append(out, r.Decision)
+	}
+	return out
+}
+
+type worldPolicy struct{ w *world }
+
+func (p worldPolicy) Ref() attestor.PolicyRef {
+	return attestor.PolicyRef{Name: "production", Digest: digestB, Mode: p.w.mode}
+}
+func (p worldPolicy) Text() []byte { return []byte("policy") }
+func (p worldPolicy) Needs() attestor.Needs {
+	return attestor.Needs{Attest: attestor.AttestNeeds{Attestors: []string{"projects/p/attestors/a"}, Children: true}}
+}
+
+func (p worldPolicy) BreakGlass() attestor.BreakGlassPolicy {
+	return attestor.BreakGlassPolicy{Allowed: true}
+}
+
+func (p worldPolicy) Judge(ev attestor.Evidence) attestor.Verdict {
+	var checks []attestor.Check
+	for _, problem := range ev.Problems {
+		checks = append(checks, attestor.Check{Name: problem.Check, Status: problem.Status, Reasons: []attestor.Reason{problem.Reason}})
+	}
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	for _, e := range ev.Platforms {
+		want := p.w.checks[e.Digest]
+		c := attestor.Check{Name: attestor.CheckVulnerabilities, Platform: e.Platform, Status: want.status, Reasons: []attestor.Reason{}}
+		if want.code != "" {
+			c.Reasons = append(c.Reasons, attestor.Reason{Code: want.code, Subject: want.about, Message: "found", Fix: "update"})
+		}
+		checks = append(checks, c,
+			attestor.Check{Name: attestor.CheckUser, Platform: e.Platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}},
+			attestor.Check{Name: attestor.CheckBase, Platform: e.Platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}})
+	}
+	return attestor.NewVerdict(ev, p.Ref(), p.Needs().Attest, checks)
+}

@@ -1,0 +1,106 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// metrics have small label sets: never an image, a caller, or text of theirs.
+type metrics struct {
+	requests    *prometheus.CounterVec
+	latency     *prometheus.HistogramVec
+	decisions   *prometheus.CounterVec
+	reasons     *prometheus.CounterVec
+	duration    prometheus.Histogram
+	breakGlass  prometheus.Counter
+	attestation prometheus.Counter
+}
+
+func newMetrics(r *prometheus.Registry) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attestor_http_requests_total", Help: "HTTP requests answered.",
+		}, []string{"method", "route", "status"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "attestor_http_request_seconds", Help: "Time from a request's header to its answer.", Buckets: buckets(),
+		}, []string{"route"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attestor_decisions_total", Help: "Decisions by verdict and policy; policy is empty where none governs.",
+		}, []string{"verdict", "policy", "dry_run"}),
+		reasons: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attestor_reasons_total", Help: "Decisions that were refused, by each code among their reasons.",
+		}, []string{"code"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "attestor_decision_seconds", Help: "Time that a decision took.", Buckets: buckets(),
+		}),
+		breakGlass: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "attestor_break_glass_total", Help: "Refusals that were overridden.",
+		}),
+		attestation: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "attestor_attestations_created_total", Help: "Attestations that were signed and stored.",
+		}),
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.requests, m.latency, m.decisions, m.reasons, m.duration, m.breakGlass, m.attestation} {
+		errs = append(errs, r.Register(c))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("making a server: registering metrics: %w", err)
+	}
+	return m, nil
+}
+
+func buckets() []float64 {
+	return []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+}
+
+func (m *metrics) request(method, route string, status int, took time.Duration) {
+	if route == "" {
+		route = "none"
+	}
+	if !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}, method) {
+		method = "other"
+	}
+	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
+	m.latency.WithLabelValues(route).Observe(took.Seconds())
+}
+
+func (m *metrics) decision(d attestor.Decision) {
+	policy := ""
+	if d.Policy != nil {
+		policy = d.Policy.Name
+	}
+	verdict, _ := d.Verdict.MarshalText()
+	m.decisions.WithLabelValues(string(verdict), policy, strconv.FormatBool(d.DryRun)).Inc()
+	m.duration.Observe(float64(d.DurationMS) / 1000)
+	seen := map[attestor.Code]bool{}
+	for _, r := range d.Refusals() {
+		if !seen[r.Code] {
+			seen[r.Code] = true
+			m.reasons.WithLabelValues(string(r.Code)).Inc()
+		}
+	}
+	if d.BreakGlass != nil {
+		m.breakGlass.Inc()
+	}
+	for _, a := range d.Attestations {
+		if a.Created {
+			m.attestation.Inc()
+		}
+	}
+}
+
+// exposeMetrics answers GET /metrics.
+func (s *Server) exposeMetrics(k *call) error {
+	promhttp.HandlerFor(s.c.Registry, promhttp.HandlerOpts{}).ServeHTTP(k.Response(), k.Request())
+	return nil
+}
