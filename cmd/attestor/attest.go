@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/report"
+)
+
+// A judge decides about one image: the engine in this process, or a service.
+type judge interface {
+	Admit(ctx context.Context, r judgeRequest) (attestor.Decision, error)
+	Close() error
+}
+
+// judgeRequest is what the command line asks, in its own words.
+type judgeRequest struct {
+	Image      attestor.Reference
+	DryRun     bool
+	Policy     string
+	Platforms  []string
+	Wait       time.Duration
+	BreakGlass string
+	Labels     map[string]string
+}
+
+type attestFlags struct {
+	where      engineFlags
+	dryRun     bool
+	policies   []string // check only: judge by these files
+	platforms  []string
+	wait       time.Duration
+	breakGlass string
+	labels     map[string]string
+	scans      []string
+	out        outputFlags
+}
+
+func attestCommand() *cobra.Command {
+	f := &attestFlags{}
+	c := &cobra.Command{
+		Use:   "attest IMAGE…",
+		Short: "Judge images and sign those that pass",
+		Long: `Judges images by the policy that governs them, and signs an attestation for each that passes.
+
+With --server it asks a service; without, the same engine runs in this process with the
+credentials of whoever calls. Exit codes: 0 passed, 1 refused, 2 wrong usage, 3 could not decide.`,
+		Example: "  attestor attest --server https://gate.example us-docker.pkg.dev/acme/prod/api@sha256:…",
+		Args:    cobra.MinimumNArgs(1),
+		RunE:    func(c *cobra.Command, images []string) error { return f.run(c, images) },
+	}
+	f.register(c)
+	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "judge, and sign nothing")
+	c.Flags().StringVar(&f.breakGlass, "break-glass", "", "sign in spite of a refusal, for this `REASON`; recorded, and needs the right to")
+	return c
+}
+
+func checkCommand() *cobra.Command {
+	f := &attestFlags{dryRun: true}
+	c := &cobra.Command{
+		Use:     "check IMAGE…",
+		Short:   "Judge images without signing",
+		Long:    "Judges images as attest does, and signs nothing. --policy tries policies of one's own.",
+		Example: "  attestor check --policy mine.yaml us-docker.pkg.dev/acme/prod/api:v7",
+		Args:    cobra.MinimumNArgs(1),
+		RunE:    func(c *cobra.Command, images []string) error { return f.run(c, images) },
+	}
+	f.register(c)
+	c.Flags().StringArrayVar(&f.policies, "policy", nil, "judge by this policy `FILE` instead of the configured ones (repeatable)")
+	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "judge these platforms only, such as linux/amd64")
+	c.Flags().StringArrayVar(&f.scans, "scan", nil, "count this On-Demand `SCAN` too: projects/P/locations/L/scans/ID (repeatable)")
+	return c
+}
+
+func (f *attestFlags) register(c *cobra.Command) {
+	f.where.register(c)
+	f.out.register(c)
+	c.Flags().DurationVar(&f.wait, "wait", 0, "how long to wait for a scan that has not finished, such as 10m")
+	c.Flags().StringToStringVar(&f.labels, "label", nil, "a label to record with the decision, `KEY=VALUE` (repeatable)")
+}
+
+func (f *attestFlags) run(c *cobra.Command, images []string) error {
+	refs, err := parseReferences(images)
+	if err != nil {
+		return err
+	}
+	if f.breakGlass != "" && f.dryRun {
+		return errors.New("--break-glass and --dry-run exclude each other")
+	}
+	f.where.policies = f.policies
+	f.where.scans = f.scans
+	j, err := f.where.judge(c)
+	if err != nil {
+		return err
+	}
+	decisions, err := f.decide(c.Context(), c.ErrOrStderr(), j, refs)
+	if closeErr := j.Close(); err == nil {
+		err = closeErr
+	}
+	if len(decisions) > 0 {
+		if werr := f.out.write(c, decisions); werr != nil {
+			return werr
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return f.out.exit(decisions)
+}
+
+func parseReferences(images []string) ([]attestor.Reference, error) {
+	var refs []attestor.Reference
+	var errs []error
+	for _, s := range images {
+		ref, err := attestor.ParseReference(s)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		refs = append(refs, ref)
+	}
+	return refs, errors.Join(errs...)
+}
+
+// decide judges four images at once and keeps their order.
+func (f *attestFlags) decide(ctx context.Context, stderr io.Writer, j judge, refs []attestor.Reference) ([]attestor.Decision, error) {
+	decisions := make([]attestor.Decision, len(refs))
+	errs := make([]error, len(refs))
+	slots := make(chan struct{}, 4)
+	var wg sync.WaitGroup
+	for i, ref := range refs {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			decisions[i], errs[i] = j.Admit(ctx, judgeRequest{
+				Image: ref, DryRun: f.dryRun, Platforms: f.platforms,
+				Wait: f.wait, BreakGlass: f.breakGlass, Labels: f.labels,
+			})
+			if errs[i] != nil && len(refs) > 1 {
+				errs[i] = fmt.Errorf("%s: %w", ref, errs[i])
+			}
+		})
+	}
+	wg.Wait()
+	var answered []attestor.Decision
+	for i := range decisions {
+		if errs[i] == nil {
+			answered = append(answered, decisions[i])
+		}
+	}
+	return answered, errors.Join(errs...)
+}
+
+// outputFlags are those of every command that prints decisions.
+type outputFlags struct {
+	format   string
+	file     string
+	exitZero bool
+}
+
+func (o *outputFlags) register(c *cobra.Command) {
+	c.Flags().StringVarP(&o.format, "output", "o", "text", "text, json, markdown, sarif or junit")
+	c.Flags().StringVar(&o.file, "output-file", "", "write the decisions as JSON to this `FILE` too")
+	c.Flags().BoolVar(&o.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image was refused")
+}
+
+func (o *outputFlags) write(c *cobra.Command, decisions []attestor.Decision) error {
+	format, err := report.ParseFormat(o.format)
+	if err != nil {
+		return err
+	}
+	if o.file != "" {
+		var b strings.Builder
+		if err := report.Write(&b, report.JSON, decisions, report.Options{}); err != nil {
+			return err
+		}
+		if err := os.WriteFile(o.file, []byte(b.String()), 0o644); err != nil {
+			return fmt.Errorf("writing the decisions: %w", err)
+		}
+	}
+	out := c.OutOrStdout()
+	return report.Write(out, format, decisions, report.Options{Color: isTerminal(out), Version: version})
+}
+
+// exit is the worst of the answers: a refusal outweighs what could not be
+// decided, as everywhere.
+func (o *outputFlags) exit(decisions []attestor.Decision) error {
+	code := attestor.ExitPass
+	for _, d := range decisions {
+		switch c := d.Answer().ExitCode; {
+		case c == attestor.ExitDeny:
+			code = c
+		case c != attestor.ExitPass && code != attestor.ExitDeny:
+			code = c
+		}
+	}
+	if code == attestor.ExitPass || (code == attestor.ExitDeny && o.exitZero) {
+		return nil
+	}
+	return &exit{code: code}
+}

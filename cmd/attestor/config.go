@@ -1,0 +1,332 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// config is attestor.yaml. Unknown keys, wrong types and contradictions are
+// errors at start, all reported at once; secrets are paths, never values.
+type config struct {
+	// Listen is HOST:PORT; 127.0.0.1:8080 by default. The variable PORT, which
+	// Cloud Run sets, wins and listens on every address.
+	Listen string `yaml:"listen"`
+
+	// Policies are files, or directories whose *.yaml files are read. A change
+	// on disk takes effect within PolicyReload (default 10s); one that does not
+	// load leaves the old policies in force.
+	Policies     []string `yaml:"policies"`
+	PolicyReload duration `yaml:"policyReload"`
+
+	// Attestors are those that policies may name, each with its signer.
+	Attestors []attestorConfig `yaml:"attestors"`
+
+	// Registries says which registries the gate may talk to, and how.
+	Registries registriesConfig `yaml:"registries"`
+
+	// ScanProjects gives the Google project that holds the scans of a registry
+	// whose name does not say: {HOST: project}.
+	ScanProjects map[string]string `yaml:"scanProjects"`
+
+	// TrustedRoot is the trusted_root.json of the Sigstore instance that signs
+	// approved bases, unless a base names its own.
+	TrustedRoot string `yaml:"trustedRoot"`
+
+	// Store is where decisions are kept: {sqlite: FILE}, {postgres: FILE that
+	// holds the connection string}, or {none: true}. SQLite is refused on Cloud
+	// Run, whose disk does not last.
+	Store storeConfig `yaml:"store"`
+
+	// Identity says who may call. Without it the service listens on loopback
+	// only.
+	Identity *identityConfig `yaml:"identity"`
+
+	// Limits bound what a request, a caller and the process may use.
+	Limits limitsConfig `yaml:"limits"`
+}
+
+type attestorConfig struct {
+	// Name is projects/P/attestors/A.
+	Name string `yaml:"name"`
+	// KMS is a key version, projects/…/cryptoKeyVersions/N. One of KMS and KeyFile.
+	KMS string `yaml:"kms"`
+	// KeyFile is a PKCS#8 private key in PEM.
+	KeyFile string `yaml:"keyFile"`
+	// Project holds the attestations; the attestor's own by default.
+	Project string `yaml:"project"`
+}
+
+type registriesConfig struct {
+	// Allowed are hosts, with port where they have one. Policies' images and
+	// bases decide what is asked for; this decides who may be asked. Required.
+	Allowed []string `yaml:"allowed"`
+	// PlainHTTP are hosts spoken to without TLS. Loopback always is.
+	PlainHTTP []string `yaml:"plainHTTP"`
+}
+
+type storeConfig struct {
+	SQLite   string `yaml:"sqlite"`
+	Postgres string `yaml:"postgres"`
+	None     bool   `yaml:"none"`
+}
+
+type identityConfig struct {
+	// Audience is what tokens must be meant for: the service's own URL, or the
+	// custom audience of its Cloud Run service.
+	Audience string `yaml:"audience"`
+	// Issuers are accepted OIDC issuers; https://accounts.google.com by default.
+	Issuers []issuerConfig `yaml:"issuers"`
+	// IAPAudience accepts Identity-Aware Proxy's signed header, for pages only.
+	IAPAudience string `yaml:"iapAudience"`
+	// UnsafeTrustPlatform believes tokens whose signature Cloud Run has checked
+	// and removed. Only for a service that nothing but Cloud Run can reach.
+	UnsafeTrustPlatform bool `yaml:"unsafeTrustPlatform"`
+	// Callers are who may do what. Nobody else may do anything.
+	Callers []callerConfig `yaml:"callers"`
+}
+
+type issuerConfig struct {
+	Issuer string `yaml:"issuer"`
+	// JWKS is the URL of its keys; found by discovery when left out.
+	JWKS string `yaml:"jwks"`
+}
+
+type callerConfig struct {
+	// Issuer is https://accounts.google.com by default.
+	Issuer string `yaml:"issuer"`
+	// Email or Subject, exact; or Claims, all of which must match exactly.
+	Email   string            `yaml:"email"`
+	Subject string            `yaml:"subject"`
+	Claims  map[string]string `yaml:"claims"`
+	// Actions are attest, check, read, simulate, revoke, rejudge, break-glass, posture.
+	Actions []string `yaml:"actions"`
+	// Images are patterns of repositories.
+	Images []string `yaml:"images"`
+}
+
+type limitsConfig struct {
+	// MaxWait caps how long a request may wait for a scan; 45s by default, which
+	// stays below Cloud Run's time-out of 60s.
+	MaxWait duration `yaml:"maxWait"`
+	// Deadline bounds the gathering of evidence, Settle the signing; 30s and 30s.
+	Deadline duration `yaml:"deadline"`
+	Settle   duration `yaml:"settle"`
+	// Concurrency is how many requests are judged at once (default 64), Queue
+	// how many more may wait (256); beyond that 429.
+	Concurrency int `yaml:"concurrency"`
+	Queue       int `yaml:"queue"`
+	// CallerRate is requests a second for one caller, 0 for no limit.
+	CallerRate float64 `yaml:"callerRate"`
+}
+
+// duration is time.Duration in s, m, h and d.
+type duration time.Duration
+
+var durationPattern = regexp.MustCompile(`^[0-9]+d$`)
+
+func (d *duration) UnmarshalText(b []byte) error {
+	s := string(b)
+	if durationPattern.MatchString(s) {
+		s = strings.TrimSuffix(s, "d") + "h"
+		v, err := time.ParseDuration(s)
+		*d = duration(24 * v)
+		return err
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil || v < 0 {
+		return fmt.Errorf("%q is not a duration such as 45s, 10m, 2h or 30d", s)
+	}
+	*d = duration(v)
+	return nil
+}
+
+const maxConfigSize = 1 << 20
+
+// loadConfig reads, checks and completes a configuration. Paths in it are
+// relative to the file.
+func loadConfig(path string, getenv func(string) string) (config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return config{}, fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfigSize+1))
+	if err != nil {
+		return config{}, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if len(b) > maxConfigSize {
+		return config{}, fmt.Errorf("%s is larger than 1 MiB", path)
+	}
+	c, err := parseConfig(b)
+	if err != nil {
+		return config{}, fmt.Errorf("%s:\n%w", path, err)
+	}
+	c.resolve(filepath.Dir(path))
+	c.complete(getenv)
+	if err := errors.Join(c.problems(getenv)...); err != nil {
+		return config{}, fmt.Errorf("%s:\n%w", path, err)
+	}
+	return c, nil
+}
+
+func parseConfig(b []byte) (config, error) {
+	var c config
+	loader, err := yaml.NewLoader(bytes.NewReader(b), yaml.WithKnownFields())
+	if err != nil {
+		return config{}, err
+	}
+	if err := loader.Load(&c); err != nil {
+		if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
+			var lines []error
+			for _, e := range many.Errors {
+				lines = append(lines, fmt.Errorf("line %d, column %d: %s", e.Mark.Line, e.Mark.Column, e.Message))
+			}
+			return config{}, errors.Join(lines...)
+		}
+		return config{}, err
+	}
+	var rest any
+	if err := loader.Load(&rest); !errors.Is(err, io.EOF) {
+		return config{}, errors.New("there is a second document; only one is read")
+	}
+	return c, nil
+}
+
+// resolve makes paths absolute, from the directory of the file.
+func (c *config) resolve(dir string) {
+	paths := []*string{&c.TrustedRoot, &c.Store.SQLite, &c.Store.Postgres}
+	for i := range c.Policies {
+		paths = append(paths, &c.Policies[i])
+	}
+	for i := range c.Attestors {
+		paths = append(paths, &c.Attestors[i].KeyFile)
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+}
+
+// complete fills in what was left out.
+func (c *config) complete(getenv func(string) string) {
+	if port := getenv("PORT"); port != "" {
+		c.Listen = ":" + port
+	}
+	c.Listen = or(c.Listen, "127.0.0.1:8080")
+	c.PolicyReload = or(c.PolicyReload, duration(10*time.Second))
+	c.Limits.MaxWait = or(c.Limits.MaxWait, duration(45*time.Second))
+	c.Limits.Deadline = or(c.Limits.Deadline, duration(30*time.Second))
+	c.Limits.Settle = or(c.Limits.Settle, duration(30*time.Second))
+	c.Limits.Concurrency = or(c.Limits.Concurrency, 64)
+	c.Limits.Queue = or(c.Limits.Queue, 256)
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+var attestorName = regexp.MustCompile(`^projects/[^/]+/attestors/[^/]+$`)
+
+// problems lists every contradiction and omission.
+func (c config) problems(getenv func(string) string) []error {
+	var out []error
+	bad := func(format string, args ...any) { out = append(out, fmt.Errorf(format, args...)) }
+	if len(c.Policies) == 0 {
+		bad("policies: name at least one file or directory; without a policy every image is refused")
+	}
+	if len(c.Registries.Allowed) == 0 {
+		bad("registries.allowed: name the registries that may be asked, such as us-docker.pkg.dev")
+	}
+	seen := map[string]bool{}
+	for i, a := range c.Attestors {
+		switch {
+		case !attestorName.MatchString(a.Name):
+			bad("attestors[%d].name: %q is not projects/PROJECT/attestors/NAME", i, a.Name)
+		case seen[a.Name]:
+			bad("attestors[%d].name: %s stands twice", i, a.Name)
+		case (a.KMS == "") == (a.KeyFile == ""):
+			bad("attestors[%d]: want one of kms and keyFile", i)
+		}
+		seen[a.Name] = true
+	}
+	out = append(out, c.Store.problems(getenv)...)
+	if c.Identity == nil {
+		if host, _, err := net.SplitHostPort(c.Listen); err != nil {
+			bad("listen: %q is not HOST:PORT", c.Listen)
+		} else if !isLoopback(host) {
+			bad("listen: %s can be reached from elsewhere, and no identity is configured: configure identity, or listen on 127.0.0.1", c.Listen)
+		}
+	} else {
+		out = append(out, c.Identity.problems()...)
+	}
+	return out
+}
+
+func (s storeConfig) problems(getenv func(string) string) []error {
+	set := 0
+	for _, on := range []bool{s.SQLite != "", s.Postgres != "", s.None} {
+		if on {
+			set++
+		}
+	}
+	switch {
+	case set != 1:
+		return []error{errors.New("store: want one of sqlite, postgres and none")}
+	case s.SQLite != "" && getenv("K_SERVICE") != "":
+		return []error{errors.New("store.sqlite: Cloud Run's disk does not last; use store.postgres, or store.none")}
+	}
+	return nil
+}
+
+func (i identityConfig) problems() []error {
+	var out []error
+	if i.Audience == "" && !i.UnsafeTrustPlatform {
+		out = append(out, errors.New("identity.audience: required; without it a token meant for another service would do"))
+	}
+	if len(i.Callers) == 0 {
+		out = append(out, errors.New("identity.callers: nobody may do anything"))
+	}
+	for n, c := range i.Callers {
+		given := 0
+		for _, on := range []bool{c.Email != "", c.Subject != "", len(c.Claims) > 0} {
+			if on {
+				given++
+			}
+		}
+		if given != 1 {
+			out = append(out, fmt.Errorf("identity.callers[%d]: want one of email, subject and claims", n))
+		}
+		if len(c.Actions) == 0 || len(c.Images) == 0 {
+			out = append(out, fmt.Errorf("identity.callers[%d]: actions and images are required", n))
+		}
+	}
+	return out
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// hosts lists the registries that may be asked, each once.
+func (r registriesConfig) hosts() []string {
+	all := slices.Concat(r.Allowed, r.PlainHTTP)
+	slices.Sort(all)
+	return slices.Compact(all)
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	binaryauthorization "cloud.google.com/go/binaryauthorization/apiv1"
+	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
+	grafeas "cloud.google.com/go/grafeas/apiv1"
+	kms "cloud.google.com/go/kms/apiv1"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// google holds the official clients; they share nothing with each other but
+// the credentials.
+type google struct {
+	analysis *containeranalysis.Client
+	grafeas  *grafeas.Client // of analysis; closed with it
+	kms      *kms.KeyManagementClient
+	binauthz *binaryauthorization.BinauthzManagementClient
+	emulated bool
+}
+
+// The variables that point the clients at an emulator, as
+// PUBSUB_EMULATOR_HOST does for Pub/Sub.
+const (
+	envAnalysis = "CONTAINERANALYSIS_EMULATOR_HOST"
+	envKMS      = "CLOUD_KMS_EMULATOR_HOST"
+	envBinauthz = "BINARYAUTHORIZATION_EMULATOR_HOST"
+)
+
+// emulators reads where Google's services are emulated: nowhere, or all three.
+type emulators struct{ analysis, kms, binauthz string }
+
+// findEmulators refuses what could let a production gate believe an emulator.
+func findEmulators(getenv func(string) string, allowRemote bool) (emulators, error) {
+	e := emulators{analysis: getenv(envAnalysis), kms: getenv(envKMS), binauthz: getenv(envBinauthz)}
+	set := 0
+	for name, host := range map[string]string{envAnalysis: e.analysis, envKMS: e.kms, envBinauthz: e.binauthz} {
+		if host == "" {
+			continue
+		}
+		set++
+		h, _, err := net.SplitHostPort(host)
+		if err != nil {
+			return emulators{}, fmt.Errorf("%s is %q: want HOST:PORT, without a scheme", name, host)
+		}
+		if ip := net.ParseIP(h); !allowRemote && h != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return emulators{}, fmt.Errorf("%s is %q, which is not this machine: an emulator is no security boundary; --allow-remote-emulator permits it", name, host)
+		}
+	}
+	switch {
+	case set == 0:
+		return emulators{}, nil
+	case set < 3:
+		return emulators{}, fmt.Errorf("only some of %s, %s and %s are set: a gate that asks one real and one emulated service proves nothing", envAnalysis, envKMS, envBinauthz)
+	case getenv("K_SERVICE") != "":
+		return emulators{}, errors.New("Google's services cannot be emulated on Cloud Run: unset the *_EMULATOR_HOST variables") //nolint:staticcheck // a name
+	}
+	return e, nil
+}
+
+// dialGoogle connects, lazily: nothing is contacted before the first call.
+func dialGoogle(ctx context.Context, e emulators, log *slog.Logger) (*google, error) {
+	if e != (emulators{}) {
+		log.WarnContext(ctx, "google services are emulated: what is signed here opens no door",
+			slog.String("container_analysis", e.analysis), slog.String("kms", e.kms), slog.String("binary_authorization", e.binauthz))
+	}
+	g := &google{emulated: e != (emulators{})}
+	var err error
+	if g.analysis, err = containeranalysis.NewClient(ctx, emulatorOptions(e.analysis)...); err != nil {
+		return nil, fmt.Errorf("connecting to Container Analysis: %w", err)
+	}
+	g.grafeas = g.analysis.GetGrafeasClient()
+	if g.kms, err = kms.NewKeyManagementClient(ctx, emulatorOptions(e.kms)...); err != nil {
+		return nil, fmt.Errorf("connecting to Cloud KMS: %w", err)
+	}
+	if g.binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, emulatorOptions(e.binauthz)...); err != nil {
+		return nil, fmt.Errorf("connecting to Binary Authorization: %w", err)
+	}
+	return g, nil
+}
+
+func emulatorOptions(host string) []option.ClientOption {
+	if host == "" {
+		return nil
+	}
+	return []option.ClientOption{
+		option.WithEndpoint(host),
+		option.WithoutAuthentication(),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+	}
+}
+
+func (g *google) close() error {
+	var errs []error
+	if g.analysis != nil {
+		errs = append(errs, g.analysis.Close())
+	}
+	if g.kms != nil {
+		errs = append(errs, g.kms.Close())
+	}
+	if g.binauthz != nil {
+		errs = append(errs, g.binauthz.Close())
+	}
+	return errors.Join(errs...)
+}

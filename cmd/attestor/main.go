@@ -1,0 +1,114 @@
+// Command attestor is an admission gate for container images on Google Cloud:
+// it inspects an image, judges it by a policy, and signs a Binary Authorization
+// attestation for one that passes.
+//
+// `attestor dev` runs all of it on one machine; `attestor serve` is the
+// service, `attestor attest` its client and, without a server, the same engine
+// in-process. Results go to stdout, everything else to stderr. Exit codes: 0
+// passed, 1 refused by policy, 2 wrong usage or configuration, 3 could not
+// decide.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Set by the linker; see Makefile.
+var (
+	version = "dev"
+	commit  = "unknown"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is main without the process: it returns the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return attestor.ExitPass
+	}
+	if e, ok := errors.AsType[*exit](err); ok {
+		if e.err != nil {
+			printError(stderr, e.err)
+		}
+		return e.code
+	}
+	printError(stderr, err)
+	switch attestor.KindOf(err) {
+	case attestor.Unavailable, attestor.Upstream, attestor.TooMany:
+		return attestor.ExitError
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return attestor.ExitError
+	}
+	return attestor.ExitUsage
+}
+
+// exit ends a command with a code; err, where there is one, is said on stderr.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "attestor: %v\n", err)
+	if e, ok := errors.AsType[*attestor.Error](err); ok && e.Fix != "" {
+		fmt.Fprintf(w, "          %s\n", e.Fix)
+	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "attestor",
+		Short:         "An admission gate for container images on Google Cloud",
+		Long:          "attestor inspects a container image, judges it by a policy, and signs a Binary\nAuthorization attestation for one that passes. `attestor dev` shows all of it on this machine.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(
+		devCommand(), serveCommand(),
+		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
+		versionCommand(),
+	)
+	return root
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Version, commit, Go, policy schema version", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			fmt.Fprintf(c.OutOrStdout(), "attestor %s (commit %s, %s, policy schema attestor/v1)\n", version, commit, runtime.Version())
+			return nil
+		},
+	}
+}
