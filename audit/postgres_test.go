@@ -53,7 +53,7 @@ func startPostgres(tb testing.TB) *postgres {
 func (p *postgres) start(tb testing.TB) {
 	tb.Helper()
 	p.cmd = exec.Command(program(tb, "postgres"), "-D", p.dir+"/data", "-k", p.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(p.port),
-		"-c", "fsync=off", "-c", "full_page_writes=off")
+		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
 	p.cmd.SysProcAttr, p.cmd.Dir = p.attr, p.dir
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)

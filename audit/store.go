@@ -144,6 +144,9 @@ func (s *Store) Ready(ctx context.Context) error {
 func (s *Store) tx(ctx context.Context, doing string, f func(context.Context, *sql.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	if err := s.engine.lost(); err != nil {
+		return s.fail(doing, err)
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return s.fail(doing, err)
@@ -155,7 +158,7 @@ func (s *Store) tx(ctx context.Context, doing string, f func(context.Context, *s
 	if err := tx.Commit(); err != nil {
 		return s.fail(doing, err)
 	}
-	if err := s.engine.lost(); err != nil {
+	if err := s.engine.lost(); err != nil { // again: it may have gone meanwhile
 		return s.fail(doing, err)
 	}
 	return nil

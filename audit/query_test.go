@@ -1,0 +1,293 @@
+package audit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+)
+
+// mixture is a history of ten decisions: what is found is listed by number.
+func mixture(t testing.TB, s *audit.Store) {
+	t.Helper()
+	verdicts := []attestor.Outcome{attestor.Pass, attestor.Deny, attestor.Undecided}
+	for n := range 10 {
+		finish(t, s, record(n, verdicts[n%3], func(r *attestor.Record) {
+			switch n {
+			case 4: // an index, whose child is what runs
+				r.Evidence.Index = true
+				r.Evidence.Platforms[0].Digest = digest(400)
+			case 5:
+				r.Decision.Policy = nil
+				r.Decision.Image.Reference = "us-docker.pkg.dev/acme/production/web:v1"
+				r.Decision.Image.Requested = r.Decision.Image.Reference
+				r.Decision.Image.Digest = ""
+			case 6:
+				r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-1 outage", By: "oncall@example.com"}
+			}
+		}))
+	}
+	if err := s.Begin(t.Context(), record(99, attestor.Pass)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func numbers(ds []attestor.Decision) []int {
+	out := []int{}
+	for _, d := range ds {
+		var n int
+		_, _ = fmt.Sscanf(strings.TrimPrefix(d.ID, "0199-"), "%d", &n)
+		out = append(out, n)
+	}
+	return out
+}
+
+func TestFilters(t *testing.T) {
+	const repo = "us-docker.pkg.dev/acme/prod/api"
+	tests := []struct {
+		name string
+		f    audit.Filter
+		want []int
+	}{
+		{"all, newest first, what was only begun left out", audit.Filter{}, []int{9, 8, 7, 6, 5, 4, 3, 2, 1, 0}},
+		{"verdict", audit.Filter{Verdict: attestor.Deny}, []int{7, 4, 1}},
+		{"image by digest", audit.Filter{Image: repo + "@" + string(digest(3))}, []int{3}},
+		{"bare digest", audit.Filter{Image: string(digest(3))}, []int{3}},
+		{"bare digest of a child", audit.Filter{Image: string(digest(400))}, []int{4}},
+		{"child by reference", audit.Filter{Image: repo + "@" + string(digest(400))}, []int{4}},
+		{"child under another repository", audit.Filter{Image: "us-docker.pkg.dev/other/x/y@" + string(digest(400))}, []int{}},
+		{"image by the tag that was asked for", audit.Filter{Image: "us-docker.pkg.dev/acme/production/web:v1"}, []int{5}},
+		{"repository", audit.Filter{Repository: "us-docker.pkg.dev/acme/production/web"}, []int{5}},
+		{"a repository is no prefix", audit.Filter{Repository: "us-docker.pkg.dev/acme/prod"}, []int{}},
+		{"pattern", audit.Filter{Repository: "us-docker.pkg.dev/acme/prod*/**", Verdict: attestor.Undecided}, []int{8, 5, 2}},
+		{"pattern by segment", audit.Filter{Repository: "us-docker.pkg.dev/acme/prod/**", Verdict: attestor.Undecided}, []int{8, 2}},
+		{"policy by name", audit.Filter{Policy: "production", Verdict: attestor.Undecided}, []int{8, 2}},
+		{"policy by digest", audit.Filter{Policy: string(digest(1 << 20)), Verdict: attestor.Undecided}, []int{8, 2}},
+		{"another policy", audit.Filter{Policy: "staging"}, []int{}},
+		{"since, inclusive", audit.Filter{Since: day.Add(8 * time.Minute)}, []int{9, 8}},
+		{"until, exclusive", audit.Filter{Until: day.Add(2 * time.Minute)}, []int{1, 0}},
+		{"overridden", audit.Filter{BreakGlass: true}, []int{6}},
+		{"what may not be seen", audit.Filter{Visible: func(r string) bool { return r != repo }}, []int{5}},
+		{"nothing may be seen", audit.Filter{Visible: func(string) bool { return false }}, []int{}},
+		{"hostile", audit.Filter{Policy: "' OR 1=1 --"}, []int{}},
+	}
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		mixture(t, s)
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				page, err := s.List(t.Context(), tt.f, 0, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := numbers(page.Decisions); !slices.Equal(got, tt.want) {
+					t.Errorf("List = %v, want %v", got, tt.want)
+				}
+				var walked []attestor.Decision
+				for d, err := range s.Decisions(t.Context(), tt.f) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					walked = append(walked, d)
+				}
+				if got := numbers(walked); !slices.Equal(got, tt.want) {
+					t.Errorf("Decisions = %v, want %v", got, tt.want)
+				}
+			})
+		}
+	})
+}
+
+func TestMalformedFilters(t *testing.T) {
+	s := openSQLite(t, t.TempDir()+"/r.db", clockAt(day))
+	mixture(t, s)
+	first, err := s.List(t.Context(), audit.Filter{}, 2, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		f     audit.Filter
+		token string
+	}{
+		{"verdict", audit.Filter{Verdict: "denied"}, ""},
+		{"digest", audit.Filter{Image: "sha256:ab"}, ""},
+		{"image", audit.Filter{Image: "https://x/y:z"}, ""},
+		{"pattern", audit.Filter{Repository: "a/**b"}, ""},
+		{"token", audit.Filter{}, "%%%"},
+		{"token that is no token", audit.Filter{}, "e30"},
+		{"token of another filter", audit.Filter{Verdict: attestor.Deny}, first.Next},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := s.List(t.Context(), tt.f, 2, tt.token); attestor.KindOf(err) != attestor.Invalid {
+				t.Errorf("got %v, want an error of kind Invalid", err)
+			}
+		})
+	}
+}
+
+func TestPages(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		// All at one moment, so that only the id tells them apart.
+		for n := range 25 {
+			finish(t, s, record(n, attestor.Pass, func(r *attestor.Record) {
+				r.Decision.Time = day
+				if n%2 == 0 {
+					r.Decision.Image.Reference = "us-docker.pkg.dev/secret/x/y@" + string(digest(n))
+				}
+			}))
+		}
+		for _, tt := range []struct {
+			name string
+			f    audit.Filter
+			want int
+		}{
+			{"all", audit.Filter{}, 25},
+			{"with some that may not be seen", audit.Filter{Visible: func(r string) bool { return !strings.Contains(r, "secret") }}, 12},
+		} {
+			for _, size := range []int{1, 4, 12, 25, 26, 1 << 30} {
+				seen := map[string]bool{}
+				token, pages := "", 0
+				for {
+					page, err := s.List(t.Context(), tt.f, size, token)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if len(page.Decisions) > size {
+						t.Fatalf("a page of %d has %d", size, len(page.Decisions))
+					}
+					for _, d := range page.Decisions {
+						if seen[d.ID] {
+							t.Fatalf("%s twice", d.ID)
+						}
+						seen[d.ID] = true
+					}
+					if token = page.Next; token == "" {
+						break
+					}
+					if pages++; pages > 30 {
+						t.Fatal("the pages do not end")
+					}
+				}
+				if len(seen) != tt.want {
+					t.Errorf("%s, pages of %d: %d decisions, want %d", tt.name, size, len(seen), tt.want)
+				}
+			}
+		}
+	})
+}
+
+func TestExport(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		for n := range 450 { // more than two batches
+			finish(t, s, record(n, attestor.Deny))
+		}
+		var b bytes.Buffer
+		n, err := s.Export(t.Context(), &b, audit.Filter{})
+		if err != nil || n != 450 {
+			t.Fatalf("Export = %d, %v", n, err)
+		}
+		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+		if len(lines) != 450 {
+			t.Fatalf("%d lines", len(lines))
+		}
+		var first struct {
+			Decision attestor.Decision
+			Evidence attestor.Evidence
+			Policy   string
+		}
+		if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
+			t.Fatal(err)
+		}
+		r := record(449, attestor.Deny)
+		if first.Decision.ID != r.Decision.ID || first.Policy != string(r.PolicyText) || first.Evidence.Platforms[0].Scan.Findings[0].ID != "CVE-2026-1234" {
+			t.Errorf("the first line is not the newest decision with all of its evidence: %s", lines[0])
+		}
+	})
+}
+
+func TestPrune(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, c *clock) {
+		at := func(days int) time.Time { return day.AddDate(0, 0, days) }
+		put := func(id string, days int, own string) {
+			c.set(at(days))
+			finish(t, s, record(1, attestor.Deny, func(r *attestor.Record) {
+				r.Decision.ID, r.Decision.Time = id, at(days)
+				r.Evidence.Platforms[0].Scan.Findings[0].Package = own
+				if own == "openssl-2" {
+					r.PolicyText = []byte("another")
+				}
+			}))
+		}
+		put("old", 0, "openssl-1")     // its evidence is used again on day 40
+		put("old-own", 1, "openssl-2") // its evidence is its own
+		put("new", 40, "openssl-1")
+		begun := record(2, attestor.Pass)
+		if err := s.Begin(t.Context(), begun); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Prune(t.Context(), at(30))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Decisions != 2 {
+			t.Errorf("pruned %d decisions, want 2", got.Decisions)
+		}
+		for _, id := range []string{"old", "old-own"} {
+			if _, err := s.Record(t.Context(), id); attestor.KindOf(err) != attestor.NotFound {
+				t.Errorf("%s is still there: %v", id, err)
+			}
+		}
+		if _, err := s.Record(t.Context(), "new"); err != nil {
+			t.Errorf("what is left has lost its evidence: %v", err)
+		}
+		if left, err := s.Pending(t.Context(), 0); err != nil || len(left) != 1 {
+			t.Errorf("what was begun was pruned, or lost its evidence: %d, %v", len(left), err)
+		}
+		finish(t, s, begun)
+		if got, err = s.Prune(t.Context(), at(60)); err != nil || got.Decisions != 2 || got.Blobs == 0 {
+			t.Errorf("the second pruning removed %+v, %v", got, err)
+		}
+		c.set(at(70))
+		if _, err = s.Prune(t.Context(), at(70)); err != nil {
+			t.Fatal(err)
+		}
+		for _, table := range []string{"decisions", "blobs", "decision_children"} {
+			if n, err := s.Count(t.Context(), table); err != nil || n != 0 {
+				t.Errorf("%d rows left in %s, %v", n, table, err)
+			}
+		}
+	})
+}
+
+func TestNoneSaysSo(t *testing.T) {
+	var s audit.None
+	ctx := t.Context()
+	if err := s.Finish(ctx, record(1, attestor.Pass)); err != nil {
+		t.Error(err)
+	}
+	_, listErr := s.List(ctx, audit.Filter{}, 0, "")
+	_, recordErr := s.Record(ctx, "x")
+	_, exportErr := s.Export(ctx, &bytes.Buffer{}, audit.Filter{})
+	_, pruneErr := s.Prune(ctx, day)
+	errs := map[string]error{"List": listErr, "Record": recordErr, "Export": exportErr, "Prune": pruneErr}
+	for _, err := range s.Records(ctx, audit.Filter{}) {
+		errs["Records"] = err
+	}
+	for _, err := range s.Decisions(ctx, audit.Filter{}) {
+		errs["Decisions"] = err
+	}
+	for name, err := range errs {
+		if attestor.KindOf(err) != attestor.Unsupported {
+			t.Errorf("%s: %v, want an error of kind Unsupported", name, err)
+		}
+	}
+	if len(errs) != 6 {
+		t.Errorf("%d answers, want 6", len(errs))
+	}
+}
