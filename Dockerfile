@@ -1,0 +1,27 @@
+# The gate's own image: two stages, a static binary on distroless, a numeric user that is not root, no shell.
+# BUILDER and BASE can be overridden, so that the image is also built where these registries cannot be reached.
+ARG BUILDER=docker.io/library/golang:1.26@sha256:3aff6657219a4d9c14e27fb1d8976c49c29fddb70ba835014f477e1c70636647
+ARG BASE=gcr.io/distroless/static-debian12:nonroot@sha256:d093aa3e30dbadd3efe1310db061a14da60299baff8450a17fe0ccc514a16639
+
+FROM ${BUILDER} AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG VERSION=dev
+ARG COMMIT=unknown
+# No build id, no paths, no cgo: the same sources make the same bytes.
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+    -ldflags="-s -w -buildid= -X main.version=${VERSION} -X main.commit=${COMMIT}" \
+    -o /attestor ./cmd/attestor
+
+FROM ${BASE}
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="attestor" \
+      org.opencontainers.image.description="An admission gate for container images on Google Cloud" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+COPY --from=build /attestor /attestor
+USER 65532:65532
+ENTRYPOINT ["/attestor"]
+CMD ["serve", "--config", "/etc/attestor/attestor.yaml"]
