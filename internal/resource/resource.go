@@ -1,0 +1,129 @@
+// Package resource knows under which names Container Analysis keeps what it
+// knows of an image: resource URIs, projects and note names. It asks nobody.
+package resource
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Project is where the occurrences of an image live: the project of its path
+// for Artifact Registry and Container Registry, else what overrides, a map of
+// hosts with their ports to projects, say. An override wins over the path.
+// Domain-scoped projects are returned as example.com:project.
+func Project(img attestor.Image, overrides map[string]string) (string, error) {
+	if img.IsZero() {
+		return "", &attestor.Error{Kind: attestor.Invalid, Msg: "no image to find the project of"}
+	}
+	host := img.Registry()
+	if project, ok := overrides[host]; ok && project != "" {
+		return project, nil
+	}
+	path := strings.Split(img.Repository(), "/")[1:]
+	if isGCR(host) || isArtifactRegistry(host) {
+		if project, rest := splitProject(path); project != "" && len(rest) > 0 {
+			return project, nil
+		}
+	}
+	return "", &attestor.Error{
+		Kind: attestor.Invalid,
+		Msg:  fmt.Sprintf("the name %s does not say which Google project holds its scans", img.Repository()),
+		Fix:  fmt.Sprintf("name it in the configuration: scanProjects: {%q: PROJECT}", host),
+	}
+}
+
+// splitProject takes the project off a repository's path. Only domains have
+// dots, so that a first segment with one is the domain of a domain-scoped
+// project, and the second its name.
+func splitProject(path []string) (project string, rest []string) {
+	switch {
+	case len(path) == 0:
+		return "", nil
+	case !strings.Contains(path[0], "."):
+		return path[0], path[1:]
+	case len(path) < 2:
+		return "", nil
+	}
+	return path[0] + ":" + path[1], path[2:]
+}
+
+func isGCR(host string) bool {
+	switch host {
+	case "gcr.io", "us.gcr.io", "eu.gcr.io", "asia.gcr.io":
+		return true
+	}
+	return false
+}
+
+func isArtifactRegistry(host string) bool {
+	location, ok := strings.CutSuffix(host, "-docker.pkg.dev")
+	return ok && location != "" && !strings.Contains(location, ".")
+}
+
+// URIs are the resource URIs under which occurrences about exactly this image
+// may stand: with the scheme, as scanners write it, and without, as current
+// gcloud does. An Artifact Registry repository that serves gcr.io is scanned
+// under its gcr.io name, so that name is added.
+func URIs(img attestor.Image) []string {
+	if img.IsZero() {
+		return nil
+	}
+	names := []string{img.String()}
+	if alias := gcrName(img); alias != "" {
+		names = append(names, alias)
+	}
+	var uris []string
+	for _, n := range names {
+		uris = append(uris, "https://"+n, n)
+	}
+	return uris
+}
+
+// gcrName is HOST.gcr.io/PROJECT/IMAGE@DIGEST for an image that is addressed
+// as LOCATION-docker.pkg.dev/PROJECT/HOST.gcr.io/IMAGE@DIGEST, else "".
+func gcrName(img attestor.Image) string {
+	if !isArtifactRegistry(img.Registry()) {
+		return ""
+	}
+	path := strings.Split(img.Repository(), "/")[1:]
+	project, rest := splitProject(path)
+	if project == "" || len(rest) < 2 || !isGCR(rest[0]) {
+		return ""
+	}
+	return rest[0] + "/" + strings.Replace(project, ":", "/", 1) + "/" + strings.Join(rest[1:], "/") + "@" + string(img.Digest())
+}
+
+// Filter selects occurrences of kinds about any of uris, in the form that
+// gcloud sends. Every group is parenthesised, since OR binds tighter than AND.
+func Filter(kinds, uris []string) string {
+	quoted := func(field string, values []string) string {
+		terms := make([]string, len(values))
+		for i, v := range values {
+			terms[i] = fmt.Sprintf("(%s = %q)", field, v)
+		}
+		return "(" + strings.Join(terms, " OR ") + ")"
+	}
+	return quoted("kind", kinds) + " AND " + quoted("resourceUrl", uris)
+}
+
+// A Name is that of a note, an occurrence or a scan.
+type Name struct {
+	Project  string
+	Location string // "" where the name is not regional
+	ID       string
+}
+
+var namePattern = regexp.MustCompile(`^projects/([^/]+)(?:/locations/([^/]+))?/(notes|occurrences|scans)/([^/]+)$`)
+
+// ParseName reads projects/P[/locations/L]/COLLECTION/ID, where collection is
+// notes, occurrences or scans.
+func ParseName(collection, s string) (Name, bool) {
+	m := namePattern.FindStringSubmatch(s)
+	if m == nil || m[3] != collection {
+		return Name{}, false
+	}
+	return Name{Project: m[1], Location: m[2], ID: m[4]}, true
+}

@@ -1,0 +1,235 @@
+package vuln
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/googleapis/gax-go/v2"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/resource"
+)
+
+// The bounds of one look-up. Reaching one is an error, never a shorter list.
+const (
+	pageSize    = 1000 // the most that Container Analysis gives
+	maxPages    = 250
+	maxFindings = 200_000
+	maxPageSize = 64 << 20 // bytes
+	maxReads    = 3        // of a list that changes while it is read
+)
+
+// An answer is a scan and whether asking again may turn out otherwise.
+type answer struct {
+	scan  attestor.Scan
+	again bool
+}
+
+// read asks once, in every project at the same time. A list of one page is one
+// call and so one moment; of a longer one it is checked that the scanners'
+// own word did not change while it was read.
+func (s *Scanner) read(ctx context.Context, q question) answer {
+	for range maxReads {
+		found, err := s.collect(ctx, q)
+		if err == nil {
+			var changed bool
+			if changed, err = s.changed(ctx, q, found); err == nil && changed {
+				continue
+			}
+		}
+		if err != nil {
+			return answer{scan: unavailable(reasonOf(err)), again: transient(err)}
+		}
+		return s.conclude(ctx, q, found)
+	}
+	scan := attestor.Scan{State: attestor.ScanRunning, Problem: &attestor.Reason{
+		Code: attestor.CodeScanRunning, Message: fmt.Sprintf("the findings changed during each of %d readings", maxReads),
+		Fix: "repeat the request when the scanner has finished",
+	}}
+	return answer{scan: scan, again: true}
+}
+
+// collected is what one or more lists hold about the question.
+type collected struct {
+	discoveries []discovery
+	findings    []attestor.Vulnerability
+	marks       map[string]string // by occurrence: the discoveries, byte by byte
+	long        []string          // projects whose list had more than one page
+}
+
+func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
+	parts := make([]collected, len(q.projects))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, project := range q.projects {
+		group.Go(func() error {
+			var err error
+			parts[i], err = s.collectProject(ctx, q, project)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return collected{}, err
+	}
+	all := collected{marks: map[string]string{}}
+	for _, p := range parts {
+		all.discoveries = append(all.discoveries, p.discoveries...)
+		all.findings = append(all.findings, p.findings...)
+		all.long = append(all.long, p.long...)
+		maps.Copy(all.marks, p.marks)
+	}
+	return all, nil
+}
+
+// collectProject reads all pages and keeps of each no more than the facts, so
+// that memory is that of one page and of what was found.
+func (s *Scanner) collectProject(ctx context.Context, q question, project string) (collected, error) {
+	c := collected{marks: map[string]string{}}
+	pages, err := s.pages(ctx, project, q.filter, func(o *grafeaspb.Occurrence) error {
+		digest, ours := q.uris[o.GetResourceUri()]
+		if !ours {
+			return nil // a service that ignores filters answers with everything
+		}
+		if d := o.GetDiscovery(); d != nil {
+			c.marks[o.GetName()] = mark(o)
+			if counts, ok := q.discovery(o, digest); ok {
+				c.discoveries = append(c.discoveries, counts)
+			}
+		}
+		c.findings = appendFindings(c.findings, o, q.needs.Trusted)
+		if len(c.findings) > maxFindings {
+			return tooMuch(project, fmt.Sprintf("more than %d findings", maxFindings))
+		}
+		return nil
+	})
+	if pages > 1 {
+		c.long = []string{project}
+	}
+	c.findings = merge(c.findings)
+	return c, err
+}
+
+// changed reads the discoveries of long lists again: a scanner that writes
+// findings says so in its discovery.
+func (s *Scanner) changed(ctx context.Context, q question, before collected) (bool, error) {
+	if len(before.long) == 0 {
+		return false, nil
+	}
+	filter := resource.Filter([]string{"DISCOVERY"}, q.sortedURIs())
+	after := map[string]string{}
+	for _, project := range before.long {
+		_, err := s.pages(ctx, project, filter, func(o *grafeaspb.Occurrence) error {
+			if _, ours := q.uris[o.GetResourceUri()]; ours && o.GetDiscovery() != nil {
+				after[o.GetName()] = mark(o)
+			}
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	for name, m := range after {
+		if before.marks[name] != m {
+			return true, nil
+		}
+	}
+	// What was seen in lists of one page is not read again.
+	return len(before.long) == len(q.projects) && len(after) != len(before.marks), nil
+}
+
+func mark(o *grafeaspb.Occurrence) string {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(o)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// pages calls each for every occurrence and returns how many pages there were.
+// Each call has its own deadline, since the client would else try for ever.
+func (s *Scanner) pages(ctx context.Context, project, filter string, each func(*grafeaspb.Occurrence) error) (int, error) {
+	token := ""
+	for n := 1; ; n++ {
+		if n > maxPages {
+			return n, tooMuch(project, fmt.Sprintf("more than %d pages", maxPages))
+		}
+		page, err := s.page(ctx, project, filter, token)
+		if err != nil {
+			return n, err
+		}
+		for _, o := range page.GetOccurrences() {
+			if err := each(o); err != nil {
+				return n, err
+			}
+		}
+		switch next := page.GetNextPageToken(); next {
+		case "":
+			return n, nil
+		case token:
+			return n, &attestor.Error{
+				Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
+				Msg: fmt.Sprintf("the list of occurrences in project %s does not end: a page names itself as the next", project), Fix: "repeat the request",
+			}
+		default:
+			token = next
+		}
+	}
+}
+
+func (s *Scanner) page(ctx context.Context, project, filter, token string) (*grafeaspb.ListOccurrencesResponse, error) {
+	var seen capture
+	err := s.c.call(ctx, "list occurrences", project, occurrencesViewer, func(ctx context.Context, opts ...gax.CallOption) error {
+		req := &grafeaspb.ListOccurrencesRequest{Parent: "projects/" + project, Filter: filter}
+		opts = append(opts, gax.WithGRPCOptions(grpc.MaxCallRecvMsgSize(maxPageSize), grpc.ForceCodecV2(&seen)))
+		_, _, err := s.c.Client.ListOccurrences(ctx, req, opts...).InternalFetch(pageSize, token)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	page := seen.last()
+	if page == nil {
+		return nil, errors.New("listing occurrences: an answer without content")
+	}
+	// Not asked for, and so not expected; but a list that says it is not whole
+	// must never read as one.
+	if len(page.GetUnreachable()) > 0 {
+		return nil, &attestor.Error{
+			Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
+			Msg: fmt.Sprintf("the list of occurrences in project %s is not whole: %d locations could not be reached, %s first", project, len(page.GetUnreachable()), page.GetUnreachable()[0]),
+			Fix: "repeat the request; if it keeps failing see https://status.cloud.google.com",
+		}
+	}
+	return page, nil
+}
+
+func tooMuch(project, what string) error {
+	return &attestor.Error{
+		Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
+		Msg: fmt.Sprintf("project %s has %s for this image, which is more than the gate reads", project, what),
+		Fix: "build the image on a smaller or newer base",
+	}
+}
+
+// call runs one call with its deadline, bounded retries and an error that says
+// what went wrong and what to do.
+func (c Config) call(ctx context.Context, what, project, role string, f func(context.Context, ...gax.CallOption) error) error {
+	limited, cancel := context.WithTimeout(ctx, c.CallTimeout)
+	defer cancel()
+	r := newRetryer()
+	err := f(limited, gax.WithRetry(func() gax.Retryer { return r }))
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() == nil && limited.Err() != nil && r.last != nil {
+		err = r.last // the client hides what kept failing behind the deadline
+	}
+	return explain(err, what, project, role, c.CallTimeout.Round(time.Millisecond))
+}

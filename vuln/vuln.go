@@ -1,0 +1,166 @@
+// Package vuln finds out what vulnerability scanning knows of an image: the
+// state of its scan and the findings, from Container Analysis, from an
+// on-demand scan, or from another scanner's report that was imported.
+//
+// It decides which occurrences speak about a manifest and which scanner's word
+// on the state of a scan counts. What is acceptable is left to the policy:
+// thresholds, ages, exceptions and VEX trust are not this package's business.
+package vuln
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	grafeas "cloud.google.com/go/grafeas/apiv1"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/resource"
+)
+
+// Defaults of [Config].
+const (
+	DefaultCallTimeout = 10 * time.Second
+	DefaultPollMin     = time.Second
+	DefaultPollMax     = 15 * time.Second
+	DefaultSettle      = 5 * time.Second
+)
+
+// Config is what a [Scanner] needs.
+type Config struct {
+	Client       *grafeas.Client   // required; the caller's to close
+	ScanProjects map[string]string // registry host, with its port, to Google project; wins over what a name says
+	Now          func() time.Time  // required
+	CallTimeout  time.Duration     // for each call, its retries included; 0: DefaultCallTimeout
+	PollMin      time.Duration     // first pause while waiting for a scan; 0: DefaultPollMin
+	PollMax      time.Duration     // longest pause; 0: DefaultPollMax
+	// Settle is how long ago a scan must have finished before its list of
+	// findings is believed to be whole, since Container Analysis lists what was
+	// just written only after some seconds. 0: DefaultSettle; negative: none,
+	// for a service whose lists do not lag, such as the emulator.
+	Settle time.Duration
+	Jitter func() float64 // 0 ≤ j < 1; nil: random
+	Logger *slog.Logger   // nil: nothing is logged
+}
+
+// Scanner asks Container Analysis. It is safe for concurrent use.
+type Scanner struct {
+	c          Config
+	log        *slog.Logger
+	advisories *advisories
+	mu         sync.Mutex
+	polls      map[string]*poll // guarded by mu
+}
+
+// New checks c.
+func New(c Config) (*Scanner, error) {
+	if c.Client == nil || c.Now == nil {
+		return nil, errors.New("configuring the scanner: a client and a clock are required")
+	}
+	for host, project := range c.ScanProjects {
+		if host == "" || project == "" || strings.Contains(host, "/") || strings.Contains(project, "/") {
+			return nil, &attestor.Error{
+				Kind: attestor.Invalid, Msg: fmt.Sprintf("scanProjects: %q: %q is not a registry's host and a project", host, project),
+				Fix: "write HOST[:PORT]: PROJECT, without scheme, path or the word projects/",
+			}
+		}
+	}
+	c.ScanProjects = maps.Clone(c.ScanProjects)
+	c.CallTimeout = orDefault(c.CallTimeout, DefaultCallTimeout)
+	c.PollMin = orDefault(c.PollMin, DefaultPollMin)
+	c.PollMax = max(orDefault(c.PollMax, DefaultPollMax), c.PollMin)
+	if c.Settle == 0 {
+		c.Settle = DefaultSettle
+	}
+	if c.Jitter == nil {
+		c.Jitter = rand.Float64
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Scanner{c: c, log: c.Logger, advisories: newAdvisories(c), polls: map[string]*poll{}}, nil
+}
+
+func orDefault(d, fallback time.Duration) time.Duration {
+	if d <= 0 {
+		return fallback
+	}
+	return d
+}
+
+// Scan says what is known of the scan of one manifest. Failing to find out is
+// a state, [attestor.ScanUnavailable], with its reason. Where the scan has not
+// finished, it waits up to r.Wait, or until ctx ends; whoever waits for the
+// same answer shares one poll.
+func (s *Scanner) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
+	q, err := s.question(r)
+	if err != nil {
+		return unavailable(reasonOf(err))
+	}
+	first := s.read(ctx, q)
+	if r.Wait <= 0 || !first.again {
+		return first.scan
+	}
+	return s.wait(ctx, q, r.Wait, first)
+}
+
+// A question is a request made ready to be asked.
+type question struct {
+	image    attestor.Image
+	index    attestor.Image
+	needs    attestor.ScanNeeds
+	projects []string
+	uris     map[string]attestor.Digest // that an occurrence may name, and whose digest each is
+	filter   string
+}
+
+// key is equal for requests that have the same answer.
+func (q question) key() string {
+	return fmt.Sprintf("%s %s %q %q %t", q.image, q.index, q.projects, q.needs.Trusted, q.needs.Advisories)
+}
+
+func (s *Scanner) question(r attestor.ScanRequest) (question, error) {
+	q := question{image: r.Image, needs: r.Needs, uris: map[string]attestor.Digest{}}
+	if r.Image.IsZero() {
+		return q, &attestor.Error{Kind: attestor.Invalid, Msg: "no image to look up the scan of"}
+	}
+	uris := resource.URIs(r.Image)
+	for _, u := range uris {
+		q.uris[u] = r.Image.Digest()
+	}
+	if !r.Index.IsZero() && r.Index != r.Image {
+		if r.Index.Repository() != r.Image.Repository() {
+			return q, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%s is not of the repository of %s", r.Index, r.Image)}
+		}
+		q.index = r.Index
+		for _, u := range resource.URIs(r.Index) {
+			q.uris[u] = r.Index.Digest()
+			uris = append(uris, u)
+		}
+	}
+	q.filter = resource.Filter([]string{"VULNERABILITY", "DISCOVERY"}, uris)
+	own, err := resource.Project(r.Image, s.c.ScanProjects)
+	if err != nil && len(r.Needs.Projects) == 0 {
+		return q, err
+	}
+	if err == nil {
+		q.projects = append(q.projects, own)
+	}
+	for _, p := range r.Needs.Projects {
+		q.projects = append(q.projects, strings.TrimPrefix(p, "projects/"))
+	}
+	slices.Sort(q.projects)
+	q.projects = slices.Compact(q.projects)
+	return q, nil
+}
+
+func unavailable(r attestor.Reason) attestor.Scan {
+	return attestor.Scan{State: attestor.ScanUnavailable, Problem: &r}
+}

@@ -1,0 +1,107 @@
+package vuln
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+func (q question) sortedURIs() []string { return slices.Sorted(maps.Keys(q.uris)) }
+
+// A poll asks one question again and again on behalf of everybody who waits
+// for its answer.
+type poll struct {
+	cancel  context.CancelFunc
+	waiters int           // guarded by Scanner.mu
+	latest  answer        // guarded by Scanner.mu
+	news    chan struct{} // guarded by Scanner.mu; closed when latest changes, and replaced
+}
+
+// wait joins the poll for q, starting it where nobody waits yet, and leaves it
+// with a final answer, after limit, or when ctx ends, whichever is first. The
+// last answer counts: that a scan is still under way is an answer.
+func (s *Scanner) wait(ctx context.Context, q question, limit time.Duration, first answer) attestor.Scan {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	p, leave := s.join(ctx, q, first)
+	defer leave()
+	for {
+		s.mu.Lock()
+		news, latest := p.news, p.latest
+		s.mu.Unlock()
+		if !latest.again {
+			return latest.scan
+		}
+		select {
+		case <-news:
+		case <-timer.C:
+			return latest.scan
+		case <-ctx.Done():
+			return latest.scan
+		}
+	}
+}
+
+func (s *Scanner) join(ctx context.Context, q question, first answer) (p *poll, leave func()) {
+	key := q.key()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.polls[key]
+	if !ok {
+		// Detached from who came first, whose leaving must not fail the others;
+		// ended when nobody waits any more. Every call in it has its deadline.
+		shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		p = &poll{cancel: cancel, latest: first, news: make(chan struct{})}
+		s.polls[key] = p
+		go s.run(shared, q, key, p)
+	}
+	p.waiters++
+	return p, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if p.waiters--; p.waiters == 0 {
+			p.cancel()
+			s.drop(key, p)
+		}
+	}
+}
+
+// drop forgets p; the caller holds mu.
+func (s *Scanner) drop(key string, p *poll) {
+	if s.polls[key] == p {
+		delete(s.polls, key)
+	}
+}
+
+func (s *Scanner) run(ctx context.Context, q question, key string, p *poll) {
+	pause := s.c.PollMin
+	for {
+		// Up to a fifth more, so that many gates do not ask in step.
+		timer := time.NewTimer(pause + time.Duration(s.c.Jitter()*float64(pause)/5))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		latest := s.read(ctx, q)
+		if ctx.Err() != nil {
+			return // nobody waits; what was read is cut short
+		}
+		s.mu.Lock()
+		p.latest = latest
+		close(p.news)
+		p.news = make(chan struct{})
+		if !latest.again {
+			s.drop(key, p) // whoever comes now asks for himself
+		}
+		s.mu.Unlock()
+		if !latest.again {
+			return
+		}
+		pause = min(pause*3/2, s.c.PollMax)
+	}
+}
