@@ -15,7 +15,9 @@ import (
 type Statement struct {
 	PredicateType string
 	Payload       []byte // the signed bytes: the whole statement
-	Signer        string
+	Signer        string // for people
+	Subject       string // of the certificate; "" for a key
+	Issuer        string // likewise
 }
 
 // Attestations returns the statements of the given predicate types that are
@@ -62,7 +64,7 @@ func (c *Checker) Attestations(ctx context.Context, img attestor.Image, rule att
 
 // attestation verifies one entry of the .att tag.
 func (c *Checker) attestation(ctx context.Context, img attestor.Image, envelope []byte, annotations map[string]string, m *material) (Statement, error) {
-	signer, err := c.verifyClassic(ctx, img, envelope, annotations, m, true)
+	by, err := c.verifyClassic(ctx, img, envelope, annotations, m, true)
 	if err != nil {
 		return Statement{}, err
 	}
@@ -75,6 +77,6 @@ func (c *Checker) attestation(ctx context.Context, img attestor.Image, envelope 
 		return Statement{}, rejection("whose envelope is malformed")
 	}
 	st, err := newStatement(payload, img)
-	st.Signer = signer
+	st.Signer, st.Subject, st.Issuer = by.text, by.subject, by.issuer
 	return st, err
 }

@@ -96,7 +96,7 @@ func (c *Checker) verifyBundle(ctx context.Context, img attestor.Image, raw []by
 		if b.GetDsseEnvelope() == nil {
 			return rejection("whose bundle holds no statement")
 		}
-		result, err := c.verifyEntity(ctx, img, b, m)
+		by, err := c.verifyEntity(ctx, img, b, m)
 		if err != nil {
 			return err
 		}
@@ -104,11 +104,7 @@ func (c *Checker) verifyBundle(ctx context.Context, img attestor.Image, raw []by
 		if err != nil {
 			return err
 		}
-		st.Signer = "key " + m.keyID
-		if m.verifier == nil {
-			cert := result.Signature.Certificate
-			st.Signer = clip(fmt.Sprintf("%s (%s)", cert.SubjectAlternativeName, cert.Issuer))
-		}
+		st.Signer, st.Subject, st.Issuer = by.text, by.subject, by.issuer
 		return nil
 	})
 	if errors.Is(err, errPanic) {
@@ -120,43 +116,49 @@ func (c *Checker) verifyBundle(ctx context.Context, img attestor.Image, raw []by
 
 // verifyEntity has cosign verify the bundle, by whichever source of time it
 // carries: a timestamp (the only one with a Rekor v2 entry) or the log's.
-func (c *Checker) verifyEntity(ctx context.Context, img attestor.Image, b *bundle.Bundle, m *material) (*verify.VerificationResult, error) {
+func (c *Checker) verifyEntity(ctx context.Context, img attestor.Image, b *bundle.Bundle, m *material) (signer, error) {
 	content, err := b.VerificationContent()
 	if err != nil {
-		return nil, rejection("whose bundle has no verification material")
+		return signer{}, rejection("whose bundle has no verification material")
 	}
 	cert := content.Certificate()
 	if cert == nil && m.verifier == nil {
-		return nil, rejection("which was made with a key, not by an identity")
+		return signer{}, rejection("which was made with a key, not by an identity")
 	}
 	if cert != nil && m.verifier != nil {
-		return nil, rejection("which was made by an identity, not with a key: " + identityOf(cert))
+		return signer{}, rejection("which was made by an identity, not with a key: " + signerOf(cert).text)
 	}
 	if err := m.explainIdentity(cert); err != nil {
-		return nil, err
+		return signer{}, err
 	}
 	if entries, err := b.TlogEntries(); m.log && (err != nil || len(entries) == 0) {
-		return nil, rejection("which has no transparency log entry")
+		return signer{}, rejection("which has no transparency log entry")
 	}
 	digest, err := hex.DecodeString(img.Digest().Hex())
 	if err != nil {
-		return nil, err
+		return signer{}, err
 	}
 	stamps, err := b.Timestamps()
 	if err != nil {
-		return nil, rejection("whose timestamp is malformed")
+		return signer{}, rejection("whose timestamp is malformed")
 	}
 	opts := m.options()
 	opts.NewBundleFormat = true
 	opts.UseSignedTimestamps = m.stamps && len(stamps) > 0
-	result, err := cosign.VerifyNewBundle(ctx, opts, verify.WithArtifactDigest("sha256", digest), b)
+	_, err = cosign.VerifyNewBundle(ctx, opts, verify.WithArtifactDigest("sha256", digest), b)
 	if err != nil && opts.UseSignedTimestamps && m.log {
 		opts.UseSignedTimestamps = false
-		if second, again := cosign.VerifyNewBundle(ctx, opts, verify.WithArtifactDigest("sha256", digest), b); again == nil {
-			return second, nil
+		if _, again := cosign.VerifyNewBundle(ctx, opts, verify.WithArtifactDigest("sha256", digest), b); again == nil {
+			err = nil
 		}
 	}
-	return result, err
+	if err != nil {
+		return signer{}, err
+	}
+	if cert == nil {
+		return signer{text: "key " + m.keyID}, nil
+	}
+	return signerOf(cert), nil
 }
 
 // newStatement parses the signed bytes of an in-toto statement and checks

@@ -47,9 +47,9 @@ func (c *Checker) classicSignature(ctx context.Context, img attestor.Image, m *m
 			found.reject("%s", why)
 			continue
 		}
-		signer, err := c.verifyClassic(ctx, img, payload, desc.Annotations, m, false)
+		by, err := c.verifyClassic(ctx, img, payload, desc.Annotations, m, false)
 		if err == nil {
-			return signer, true
+			return by.text, true
 		}
 		found.reject("%s", explain(err))
 	}
@@ -81,7 +81,7 @@ func explain(err error) string {
 
 // verifyClassic has cosign verify one signature or attestation, and then
 // checks what cosign leaves unchecked.
-func (c *Checker) verifyClassic(ctx context.Context, img attestor.Image, payload []byte, annotations map[string]string, m *material, attestation bool) (signer string, err error) {
+func (c *Checker) verifyClassic(ctx context.Context, img attestor.Image, payload []byte, annotations map[string]string, m *material, attestation bool) (by signer, err error) {
 	err = guard(func() error {
 		cand, err := newCandidate(payload, annotations, m, attestation)
 		if err != nil {
@@ -109,17 +109,17 @@ func (c *Checker) verifyClassic(ctx context.Context, img attestor.Image, payload
 			return err
 		}
 		if cand.cert == nil {
-			signer = "key " + m.keyID
+			by = signer{text: "key " + m.keyID}
 			return nil
 		}
-		signer = identityOf(cand.cert)
+		by = signerOf(cand.cert)
 		return c.wholeChain(cand, m, opts.UseSignedTimestamps)
 	})
 	if errors.Is(err, errPanic) {
 		c.c.Logger.WarnContext(ctx, "signature verification panicked", slog.String("image", img.String()), slog.String("error", clip(err.Error())))
-		return "", rejection("which is malformed")
+		return signer{}, rejection("which is malformed")
 	}
-	return signer, err
+	return by, err
 }
 
 // options are made afresh for each candidate, since cosign keeps state in
@@ -246,15 +246,22 @@ func (m *material) explainIdentity(cert *x509.Certificate) error {
 		return nil
 	}
 	if err := cosign.CheckCertificatePolicy(cert, &cosign.CheckOpts{Identities: []cosign.Identity{m.identity}}); err != nil {
-		return rejection("which claims to be by " + identityOf(cert))
+		return rejection("which claims to be by " + signerOf(cert).text)
 	}
 	return nil
 }
 
-// identityOf is a certificate's identity, for people.
-func identityOf(cert *x509.Certificate) string {
+// A signer is who signed.
+type signer struct {
+	text            string // for people
+	subject, issuer string // of the certificate; "" for a key
+}
+
+func signerOf(cert *x509.Certificate) signer {
 	ext := cosign.CertExtensions{Cert: cert}
-	return clip(fmt.Sprintf("%s (%s)", strings.Join(cryptoutils.GetSubjectAlternateNames(cert), ", "), ext.GetIssuer()))
+	s := signer{subject: strings.Join(cryptoutils.GetSubjectAlternateNames(cert), ", "), issuer: ext.GetIssuer()}
+	s.text = clip(fmt.Sprintf("%s (%s)", s.subject, s.issuer))
+	return s
 }
 
 // wholeChain holds every certificate of the chain, not the leaf alone, to the

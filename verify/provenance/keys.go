@@ -1,0 +1,137 @@
+package provenance
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"embed"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+)
+
+// A Key is one public key of a builder.
+type Key struct {
+	ID  string // the signature's keyid, in full
+	PEM []byte // PKIX, ECDSA
+	Raw bool   // signs the payload itself instead of DSSE's pre-authentication encoding
+}
+
+//go:embed keys/*.key
+var keyFiles embed.FS
+
+const keyRing = "projects/verified-builder/locations/%s/keyRings/attestor/cryptoKeys/%s/cryptoKeyVersions/1"
+
+// GoogleKeys are the keys that Cloud Build signs provenance with, as far as
+// they are known: there is no feed of them, so that a new region's or a
+// rotated one must be configured
+// (gcloud kms keys versions get-public-key … --project verified-builder).
+func GoogleKeys() []Key {
+	list := []struct {
+		location, key, file string
+		raw                 bool
+	}{
+		{"global", "google-hosted-worker", "global-pae-google-hosted-worker_1", false},
+		{"global", "provenanceSigner", "global-pae-provenanceSigner_1", false},
+		{"global", "builtByGCB", "global", true},
+		{"us-central1", "builtByGCB", "us-central1", true},
+		{"us-east1", "builtByGCB", "us-east1", true},
+		{"us-west2", "builtByGCB", "us-west2", true},
+	}
+	keys := make([]Key, 0, len(list))
+	for _, k := range list {
+		b, err := keyFiles.ReadFile("keys/" + k.file + ".key")
+		if err != nil {
+			panic(err) // embedded by this build: cannot happen
+		}
+		keys = append(keys, Key{ID: fmt.Sprintf(keyRing, k.location, k.key), PEM: b, Raw: k.raw})
+	}
+	return keys
+}
+
+type pinned struct {
+	pub *ecdsa.PublicKey
+	raw bool
+}
+
+func pin(keys []Key) (map[string]pinned, error) {
+	m := map[string]pinned{}
+	for _, k := range keys {
+		block, rest := pem.Decode(k.PEM)
+		if block == nil || len(bytes.TrimSpace(rest)) > 0 {
+			return nil, fmt.Errorf("provenance key %q is not one PEM block", k.ID)
+		}
+		pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("parsing provenance key %q: %w", k.ID, err)
+		}
+		ec, ok := pub.(*ecdsa.PublicKey)
+		if !ok {
+			return nil, fmt.Errorf("provenance key %q is of type %T, want ECDSA", k.ID, pub)
+		}
+		if _, twice := m[k.ID]; twice || k.ID == "" {
+			return nil, fmt.Errorf("provenance key %q is unnamed or listed twice", k.ID)
+		}
+		m[k.ID] = pinned{pub: ec, raw: k.Raw}
+	}
+	return m, nil
+}
+
+// maxSignatures bounds the work that one envelope can cause; Cloud Build's
+// have two at most.
+const maxSignatures = 8
+
+// verify returns the payload and the id of a key that signed it. One valid
+// signature by a pinned key suffices.
+func (s *Source) verify(env *grafeaspb.Envelope) (payload []byte, keyID string, err error) {
+	if len(env.GetSignatures()) == 0 {
+		return nil, "", errors.New("it is not signed")
+	}
+	why := errors.New("it is signed with keys that are not pinned")
+	for i, sig := range env.GetSignatures() {
+		if i >= maxSignatures {
+			break
+		}
+		key, ok := s.keys[sig.GetKeyid()]
+		if !ok {
+			continue
+		}
+		for _, p := range readings(env.GetPayload()) {
+			for _, g := range readings(sig.GetSig()) {
+				if key.valid(env.GetPayloadType(), p, g) {
+					return p, sig.GetKeyid(), nil
+				}
+			}
+		}
+		why = fmt.Errorf("its signature by %s does not verify", sig.GetKeyid())
+	}
+	return nil, "", why
+}
+
+func (k pinned) valid(payloadType string, payload, sig []byte) bool {
+	message := payload
+	if !k.raw {
+		message = dsse.PAE(payloadType, payload)
+	}
+	sum := sha256.Sum256(message)
+	return ecdsa.VerifyASN1(k.pub, sum[:], sig)
+}
+
+// readings are the bytes as they are and, where they are base64 (standard or
+// URL-safe, padded or not), decoded: some pipelines encode them twice. What is
+// returned is what the signature is then checked over, so that a wrong guess
+// verifies nothing.
+func readings(b []byte) [][]byte {
+	list := [][]byte{b}
+	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
+		if d, err := enc.DecodeString(string(b)); err == nil && len(d) > 0 {
+			return append(list, d)
+		}
+	}
+	return list
+}
