@@ -1,0 +1,119 @@
+package emulator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Uniqueness is what makes an attestation a duplicate, answered with
+// ALREADY_EXISTS. The live service's rule is not documented.
+type Uniqueness int
+
+const (
+	// UniqueNoteAndResource is the strictest: one attestation per note and
+	// resource_uri, whatever it says.
+	UniqueNoteAndResource Uniqueness = iota
+	// UniqueNoteResourceAndPayload allows another with a different payload.
+	UniqueNoteResourceAndPayload
+	// UniqueNone never refuses.
+	UniqueNone
+)
+
+// String is the name a flag takes.
+func (u Uniqueness) String() string {
+	switch u {
+	case UniqueNoteAndResource:
+		return "note+resource"
+	case UniqueNoteResourceAndPayload:
+		return "note+resource+payload"
+	case UniqueNone:
+		return "none"
+	default:
+		return fmt.Sprintf("Uniqueness(%d)", int(u))
+	}
+}
+
+// ParseUniqueness reads "none", "note+resource" or "note+resource+payload".
+func ParseUniqueness(s string) (Uniqueness, error) {
+	for _, u := range []Uniqueness{UniqueNoteAndResource, UniqueNoteResourceAndPayload, UniqueNone} {
+		if s == u.String() {
+			return u, nil
+		}
+	}
+	return 0, fmt.Errorf("parsing attestation uniqueness %q: want none, note+resource or note+resource+payload", s)
+}
+
+// Behaviour is how the emulator acts where the live services leave room, or
+// where a test wants them at their worst. The zero value is the strictest
+// that works.
+type Behaviour struct {
+	// Uniqueness of attestations per note.
+	Uniqueness Uniqueness
+	// RefuseUpdates answers UpdateOccurrence with PERMISSION_DENIED.
+	RefuseUpdates bool
+	// RefuseCreates answers every creation of occurrences with PERMISSION_DENIED.
+	RefuseCreates bool
+	// RefuseDeletes answers DeleteOccurrence with PERMISSION_DENIED.
+	RefuseDeletes bool
+	// ListLag is how long a new occurrence stays out of lists.
+	ListLag time.Duration
+	// EmptyPages makes every n-th page of occurrences an empty one with a
+	// token, as the live service may; 0 never, 1 before every full page.
+	EmptyPages int
+	// Unreachable locations are reported by lists of whole projects that ask for
+	// partial success, and fail those that do not.
+	Unreachable []string
+	// NoProviderNotes refuses occurrences for notes of Google's provider
+	// projects (goog-*, verified-builder) that nobody created. By default they
+	// exist, as they do in the live service.
+	NoProviderNotes bool
+	// Denied permissions: TestIamPermissions leaves them out, and calls that
+	// need them are PERMISSION_DENIED. All others are granted.
+	Denied []Denial
+}
+
+// Denial takes one permission away.
+type Denial struct {
+	// Permission such as "cloudkms.cryptoKeyVersions.useToSign".
+	Permission string
+	// Resource is the resource, or a parent of it; "" is every resource.
+	Resource string
+}
+
+func (b Behaviour) validate() error {
+	if b.Uniqueness < UniqueNoteAndResource || b.Uniqueness > UniqueNone {
+		return fmt.Errorf("checking emulator behaviour: unknown %v", b.Uniqueness)
+	}
+	if b.ListLag < 0 || b.EmptyPages < 0 {
+		return fmt.Errorf("checking emulator behaviour: list lag %v and empty pages %d must not be negative", b.ListLag, b.EmptyPages)
+	}
+	return nil
+}
+
+func (b Behaviour) denies(permission, resource string) bool {
+	return slices.ContainsFunc(b.Denied, func(d Denial) bool {
+		return d.Permission == permission &&
+			(d.Resource == "" || d.Resource == resource || strings.HasPrefix(resource, d.Resource+"/"))
+	})
+}
+
+// SetBehaviour replaces the behaviour, from the next call on. It panics on a
+// behaviour that New would refuse.
+func (e *Emulator) SetBehaviour(b Behaviour) {
+	if err := b.validate(); err != nil {
+		panic("emulator: " + err.Error())
+	}
+	b.Denied, b.Unreachable = slices.Clone(b.Denied), slices.Clone(b.Unreachable)
+	e.behaviourMu.Lock()
+	defer e.behaviourMu.Unlock()
+	e.behaviour = b
+}
+
+// Behaviour is the one in force.
+func (e *Emulator) Behaviour() Behaviour {
+	e.behaviourMu.RLock()
+	defer e.behaviourMu.RUnlock()
+	return e.behaviour
+}

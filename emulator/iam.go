@@ -1,0 +1,90 @@
+package emulator
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"cloud.google.com/go/iam/apiv1/iampb"
+	"google.golang.org/protobuf/proto"
+)
+
+// maxPermissions is how many one TestIamPermissions call may ask about.
+const maxPermissions = 100
+
+// testPermissions answers which permissions no behaviour takes away. IAM
+// policies are kept and given back, but grant and take nothing.
+func (e *Emulator) testPermissions(r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
+	if r.GetResource() == "" {
+		return nil, invalid("resource", "resource is required")
+	}
+	if len(r.GetPermissions()) > maxPermissions {
+		return nil, invalid("permissions", "at most 100 permissions can be tested at once")
+	}
+	b := e.Behaviour()
+	out := &iampb.TestIamPermissionsResponse{}
+	for _, p := range r.GetPermissions() {
+		if p == "" || strings.Contains(p, "*") {
+			return nil, invalid("permissions", "permissions with wildcards (such as * or storage.*) are not allowed")
+		}
+		if !b.denies(p, r.GetResource()) {
+			out.Permissions = append(out.Permissions, p)
+		}
+	}
+	return out, nil
+}
+
+func (e *Emulator) iamPolicy(r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
+	if r.GetResource() == "" {
+		return nil, invalid("resource", "resource is required")
+	}
+	e.store.mu.RLock()
+	defer e.store.mu.RUnlock()
+	if row, ok := e.store.get(tableIAM, r.GetResource()); ok {
+		return decode[iampb.Policy](row), nil
+	}
+	return &iampb.Policy{Version: 1, Etag: []byte("0")}, nil
+}
+
+func (e *Emulator) setIAMPolicy(r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
+	if r.GetResource() == "" || r.GetPolicy() == nil {
+		return nil, invalid("policy", "resource and policy are required")
+	}
+	e.store.mu.Lock()
+	defer e.store.mu.Unlock()
+	etag := "0"
+	if row, ok := e.store.get(tableIAM, r.GetResource()); ok {
+		etag = string(decode[iampb.Policy](row).GetEtag())
+	}
+	if err := checkEtag(string(r.GetPolicy().GetEtag()), etag); err != nil {
+		return nil, err
+	}
+	n, _ := strconv.Atoi(etag)
+	p := proto.CloneOf(r.GetPolicy())
+	p.Etag = []byte(strconv.Itoa(n + 1))
+	return p, e.store.apply(change{table: tableIAM, name: r.GetResource(), data: encode(p)})
+}
+
+func (s iamService) TestIamPermissions(_ context.Context, r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
+	return s.testPermissions(r)
+}
+
+func (s iamService) GetIamPolicy(_ context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.iamPolicy(r)
+}
+
+func (s iamService) SetIamPolicy(_ context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.setIAMPolicy(r)
+}
+
+func (s *analysisService) TestIamPermissions(_ context.Context, r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
+	return s.testPermissions(r)
+}
+
+func (s *analysisService) GetIamPolicy(_ context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.iamPolicy(r)
+}
+
+func (s *analysisService) SetIamPolicy(_ context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.setIAMPolicy(r)
+}
