@@ -1,0 +1,429 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// The issuers that this package knows more of than their name.
+const (
+	Google    = "https://accounts.google.com"
+	googleOld = "accounts.google.com" // Google's tokens carry either
+	googleJWK = "https://www.googleapis.com/oauth2/v3/certs"
+	IAP       = "https://cloud.google.com/iap"
+	iapJWK    = "https://www.gstatic.com/iap/verify/public_key-jwk"
+)
+
+// An Issuer is one whose tokens are accepted.
+type Issuer struct {
+	URL  string // exact, as in the claim iss
+	JWKS string // where its keys are; "" to discover it, which Google's need not
+}
+
+// A Rule gives grants to whom it describes. Email and Subject are exact, of
+// Claims every one must match exactly; whatever is given must match.
+type Rule struct {
+	Issuer  string // "": Google
+	Email   string // counts only where the token says that it is verified
+	Subject string
+	Claims  map[string]string
+	Grants  []attestor.Grant
+}
+
+// Config holds what tokens are judged by.
+type Config struct {
+	Audience    string   // required: what tokens must be meant for
+	Issuers     []Issuer // none: Google
+	Rules       []Rule
+	IAPAudience string // accept Identity-Aware Proxy's signed header, for reading pages only
+	IAPJWKS     string // "": Google's own
+
+	// UnsafeTrustPlatform believes Google's tokens whose signature Cloud Run has
+	// checked and removed. Whoever can reach the service past Cloud Run is then
+	// whoever they say they are.
+	UnsafeTrustPlatform bool
+
+	Client *http.Client // for keys; nil: one that follows no redirects
+	Now    func() time.Time
+	Logger *slog.Logger // nil: nothing is logged
+}
+
+// skew is how far clocks may be apart.
+const skew = time.Minute
+
+// maxToken is several times what any issuer sends.
+const maxToken = 16 << 10
+
+// Tokens is a Verifier by signed tokens. It is safe for concurrent use.
+type Tokens struct {
+	c       Config
+	issuers map[string]*issuer
+	iap     *issuer
+}
+
+type issuer struct {
+	url        string
+	algorithms []jose.SignatureAlgorithm
+	keys       *keys
+}
+
+var _ Verifier = (*Tokens)(nil)
+
+// New returns a Verifier, or everything that is wrong with c. It fetches
+// nothing; see [Tokens.Warm].
+func New(c Config) (*Tokens, error) {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("identity: "+format, args...))
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Client == nil {
+		c.Client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+			return errors.New("redirected, which a key server has no need to")
+		}}
+	}
+	if c.Now == nil {
+		bad("there is no clock")
+	}
+	if len(c.Issuers) == 0 && c.Audience != "" {
+		c.Issuers = []Issuer{{URL: Google}}
+	}
+	if c.Audience == "" && (len(c.Issuers) > 0 || c.IAPAudience == "") {
+		bad("audience is missing: without it a token for any other service would do")
+	}
+	if len(c.Rules) == 0 {
+		bad("callers is empty: nobody may do anything")
+	}
+	t := &Tokens{c: c, issuers: map[string]*issuer{}}
+	for _, i := range c.Issuers {
+		built, err := c.issuer(i)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if _, twice := t.issuers[i.URL]; twice {
+			bad("issuer %s is given twice", i.URL)
+		}
+		t.issuers[i.URL] = built
+	}
+	if c.IAPAudience != "" {
+		location := c.IAPJWKS
+		if location == "" {
+			location = iapJWK
+		}
+		if err := secureURL(location); err != nil {
+			errs = append(errs, err)
+		}
+		t.iap = &issuer{url: IAP, algorithms: []jose.SignatureAlgorithm{jose.ES256}, keys: newKeys(c, IAP, location)}
+	}
+	errs = append(errs, t.checkRules()...)
+	if c.UnsafeTrustPlatform {
+		if _, ok := t.issuers[Google]; !ok {
+			bad("unsafeTrustPlatform needs %s among the issuers: Cloud Run checks no other", Google)
+		}
+		c.Logger.Warn("tokens are believed without their signature: only Cloud Run may be able to reach this service", slog.Bool("unsafe_trust_platform", true))
+	}
+	return t, errors.Join(errs...)
+}
+
+func (c Config) issuer(i Issuer) (*issuer, error) {
+	if i.URL == IAP || i.URL == googleOld {
+		return nil, fmt.Errorf("identity: issuer %s cannot be configured; %s stands for Google, iapAudience for Identity-Aware Proxy", i.URL, Google)
+	}
+	if err := secureURL(i.URL); err != nil {
+		return nil, err
+	}
+	if i.JWKS != "" {
+		if err := secureURL(i.JWKS); err != nil {
+			return nil, err
+		}
+	}
+	algorithms := []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
+	if i.URL == Google {
+		algorithms = []jose.SignatureAlgorithm{jose.RS256}
+		if i.JWKS == "" {
+			i.JWKS = googleJWK
+		}
+	}
+	return &issuer{url: i.URL, algorithms: algorithms, keys: newKeys(c, i.URL, i.JWKS)}, nil
+}
+
+// checkRules refuses rules that could match nobody, or anybody.
+func (t *Tokens) checkRules() []error {
+	var errs []error
+	for n := range t.c.Rules {
+		r := &t.c.Rules[n]
+		if r.Issuer == "" {
+			r.Issuer = Google
+		}
+		bad := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("identity: caller %d: "+format, append([]any{n + 1}, args...)...))
+		}
+		_, known := t.issuers[r.Issuer]
+		switch {
+		case r.Issuer == IAP && t.iap == nil:
+			bad("%s needs iapAudience", IAP)
+		case r.Issuer != IAP && !known:
+			bad("%s is not among the issuers", r.Issuer)
+		}
+		if r.Email == "" && r.Subject == "" && len(r.Claims) == 0 {
+			bad("says nothing about whom it means: give email, subject or claims")
+		}
+		for name, value := range r.Claims {
+			if name == "" || value == "" {
+				bad("has a claim without name or value")
+			}
+		}
+		if len(r.Grants) == 0 {
+			bad("is granted nothing")
+		}
+		for _, g := range r.Grants {
+			if len(g.Actions) == 0 || len(g.Images) == 0 {
+				bad("has a grant without actions or images")
+			}
+			for _, a := range g.Actions {
+				if !slices.Contains(attestor.Actions(), a) {
+					bad("%q is no action", a)
+				} else if r.Issuer == IAP && a != attestor.ActionRead {
+					bad("an identity of Identity-Aware Proxy can be granted %s only, not %s", attestor.ActionRead, a)
+				}
+			}
+		}
+	}
+	return errs
+}
+
+// secureURL demands TLS of what is not on this machine.
+func secureURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Host))) {
+		return fmt.Errorf("identity: %q is not an https URL", s)
+	}
+	return nil
+}
+
+// Warm fetches every issuer's keys, so that a wrong configuration shows at
+// start rather than at the first request.
+func (t *Tokens) Warm(ctx context.Context) error {
+	var errs []error
+	for _, i := range t.issuers {
+		errs = append(errs, i.keys.refresh(ctx))
+	}
+	if t.iap != nil {
+		errs = append(errs, t.iap.keys.refresh(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// unauthenticated tells the caller what is missing; err is for the log.
+func unauthenticated(msg, fix string, err error) error {
+	return &attestor.Error{Kind: attestor.Unauthenticated, Msg: msg, Fix: fix, Err: err}
+}
+
+// invalid is all that is said of a token that is not proven to be anyone's.
+func invalid(err error) error {
+	return unauthenticated("the token is not valid here", "send an ID token from an issuer that this gate accepts", err)
+}
+
+// Authenticate implements [Verifier]: by Authorization's bearer token, and for
+// pages by Identity-Aware Proxy's header too.
+func (t *Tokens) Authenticate(r *http.Request) (attestor.Caller, error) {
+	authorization, err := bearer(r, "Authorization")
+	if err != nil {
+		return attestor.Caller{}, err
+	}
+	if t.iap != nil && authorization == "" && isPage(r) {
+		return t.proxied(r)
+	}
+	if t.c.UnsafeTrustPlatform {
+		if token, ok, err := platformToken(r, authorization); ok || err != nil {
+			if err != nil {
+				return attestor.Caller{}, err
+			}
+			return t.trusted(r.Context(), token)
+		}
+	}
+	if authorization == "" {
+		return attestor.Caller{}, unauthenticated("the request carries no identity", "send an ID token as Authorization: Bearer TOKEN", nil)
+	}
+	iss, err := unverifiedIssuer(authorization)
+	if err != nil {
+		return attestor.Caller{}, invalid(err)
+	}
+	i, ok := t.issuers[iss]
+	if !ok {
+		return attestor.Caller{}, invalid(errors.New("the issuer is not configured"))
+	}
+	c, err := i.verify(r.Context(), authorization)
+	if err != nil {
+		return attestor.Caller{}, err
+	}
+	return t.admit(c, i.url, t.c.Audience)
+}
+
+// isPage reports whether a request only reads what people look at. The API is
+// never reached by a proxy's word.
+func isPage(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Path != "/v1" && !strings.HasPrefix(r.URL.Path, "/v1/")
+}
+
+func (t *Tokens) proxied(r *http.Request) (attestor.Caller, error) {
+	values := r.Header.Values("X-Goog-Iap-Jwt-Assertion")
+	if len(values) == 0 {
+		return attestor.Caller{}, unauthenticated("the request carries no identity", "open this page through Identity-Aware Proxy, or send an ID token", nil)
+	}
+	if len(values) > 1 || len(values[0]) > maxToken {
+		return attestor.Caller{}, invalid(errors.New("more than one assertion, or one too long"))
+	}
+	c, err := t.iap.verify(r.Context(), values[0])
+	if err != nil {
+		return attestor.Caller{}, err
+	}
+	if c.Issuer != IAP {
+		return attestor.Caller{}, invalid(errors.New("the assertion's issuer is not Identity-Aware Proxy"))
+	}
+	c.verified = true // IAP has no email_verified: it has signed the account in itself
+	return t.admit(c, IAP, t.c.IAPAudience)
+}
+
+// bearer returns the token of a header, or "" where there is none.
+func bearer(r *http.Request, header string) (string, error) {
+	values := r.Header.Values(header)
+	if len(values) == 0 {
+		return "", nil
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken || strings.ContainsAny(token, " ,\t") {
+		return "", unauthenticated(header+" is not one bearer token", "send "+header+": Bearer TOKEN", nil)
+	}
+	return token, nil
+}
+
+// claims are what a token says, once it is proven, or trusted, to be genuine.
+type claims struct {
+	jwt.Claims
+	email    string
+	verified bool
+	all      map[string]any
+}
+
+func readClaims(std jwt.Claims, all map[string]any) claims {
+	c := claims{Claims: std, all: all}
+	c.email, _ = all["email"].(string)
+	c.verified, _ = all["email_verified"].(bool)
+	return c
+}
+
+// verify checks the signature by the issuer's keys, and nothing else yet.
+func (i *issuer) verify(ctx context.Context, token string) (claims, error) {
+	parsed, err := jwt.ParseSigned(token, i.algorithms)
+	if err != nil {
+		return claims{}, invalid(err)
+	}
+	if len(parsed.Headers) != 1 {
+		return claims{}, invalid(errors.New("not exactly one signature"))
+	}
+	key, err := i.keys.find(ctx, parsed.Headers[0].KeyID, jose.SignatureAlgorithm(parsed.Headers[0].Algorithm))
+	if err != nil {
+		return claims{}, err
+	}
+	var std jwt.Claims
+	var all map[string]any
+	if err := parsed.Claims(key, &std, &all); err != nil {
+		return claims{}, invalid(err)
+	}
+	return readClaims(std, all), nil
+}
+
+// unverifiedIssuer says whose keys to try, no more.
+func unverifiedIssuer(token string) (string, error) {
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	if err != nil {
+		return "", err
+	}
+	var c jwt.Claims
+	if err := parsed.UnsafeClaimsWithoutVerification(&c); err != nil {
+		return "", err
+	}
+	return canonical(c.Issuer), nil
+}
+
+func canonical(issuer string) string {
+	if issuer == googleOld {
+		return Google
+	}
+	return issuer
+}
+
+// admit turns genuine claims into a caller: the right issuer, meant for us,
+// valid now, and known.
+func (t *Tokens) admit(c claims, issuer, audience string) (attestor.Caller, error) {
+	now := t.c.Now()
+	const renew = "fetch a new token"
+	switch {
+	case canonical(c.Issuer) != issuer:
+		return attestor.Caller{}, invalid(errors.New("the issuer is another"))
+	case audience == "" || len(c.Audience) != 1 || c.Audience[0] != audience: // one for two services could be replayed by the other
+		return attestor.Caller{}, unauthenticated("the token is meant for another service", "ask for a token whose only audience is this gate's", nil)
+	case c.Expiry == nil:
+		return attestor.Caller{}, unauthenticated("the token never expires", renew, nil)
+	case now.After(c.Expiry.Time().Add(skew)):
+		return attestor.Caller{}, unauthenticated("the token has expired", renew, nil)
+	case c.NotBefore != nil && now.Add(skew).Before(c.NotBefore.Time()), c.IssuedAt != nil && now.Add(skew).Before(c.IssuedAt.Time()):
+		return attestor.Caller{}, unauthenticated("the token is not valid yet", "check the clock of whoever issued it", nil)
+	case c.Subject == "" || strings.ContainsAny(c.Subject+c.email, "\r\n"):
+		return attestor.Caller{}, unauthenticated("the token has no subject", renew, nil)
+	}
+	caller := attestor.Caller{Subject: c.Subject, Issuer: issuer}
+	if c.email != "" && c.verified && (issuer == Google || issuer == IAP) {
+		caller.Subject = c.email
+	}
+	for _, r := range t.c.Rules {
+		if r.Issuer == issuer && r.matches(c) {
+			caller.Grants = append(caller.Grants, r.Grants...)
+		}
+	}
+	if len(caller.Grants) > 0 {
+		return caller, nil
+	}
+	refused := &attestor.Error{Kind: attestor.Forbidden, Msg: "this identity is not known to the gate", Fix: "ask whoever administers the gate to add it"}
+	if issuer == Google && c.email == "" {
+		refused.Fix = "ask for a token with an email (includeEmail), or " + refused.Fix
+	} else if issuer == Google && !c.verified {
+		refused.Msg = "this identity's email is not verified"
+	}
+	return attestor.Caller{}, refused
+}
+
+// matches fails for a rule that says nothing.
+func (r Rule) matches(c claims) bool {
+	if r.Email == "" && r.Subject == "" && len(r.Claims) == 0 {
+		return false
+	}
+	if r.Email != "" && (!c.verified || c.email != r.Email) {
+		return false
+	}
+	if r.Subject != "" && c.Subject != r.Subject {
+		return false
+	}
+	for name, want := range r.Claims {
+		if got, ok := c.all[name].(string); !ok || got != want || want == "" {
+			return false
+		}
+	}
+	return true
+}
