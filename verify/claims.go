@@ -1,0 +1,85 @@
+package verify
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Bounds on what an author's claims may take up in the record.
+const (
+	maxClaims     = 256
+	maxClaimBytes = 4096
+)
+
+// claims is what the author says, bounded. Environment values stay here.
+func claims(c imageConfig, d document) attestor.ImageConfig {
+	out := attestor.ImageConfig{
+		User: clip(c.Config.User), Created: c.Created,
+		Labels: boundedMap(c.Config.Labels), Annotations: boundedMap(d.Annotations),
+		Entrypoint: boundedList(c.Config.Entrypoint), Cmd: boundedList(c.Config.Cmd),
+		ExposedPorts: boundedList(slices.Sorted(maps.Keys(c.Config.ExposedPorts))),
+		Size:         d.Config.Size,
+	}
+	for _, l := range *d.Layers {
+		out.Size += l.Size
+	}
+	for _, e := range c.Config.Env {
+		name, value, _ := strings.Cut(e, "=")
+		out.EnvNames = append(out.EnvNames, name)
+		if looksSecret(name, value) {
+			out.SecretEnv = append(out.SecretEnv, name)
+		}
+	}
+	out.EnvNames, out.SecretEnv = boundedList(out.EnvNames), boundedList(out.SecretEnv)
+	return out
+}
+
+func boundedMap(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, k := range boundedKeys(m) {
+		out[boundedText(k)] = boundedText(m[k])
+	}
+	return out
+}
+
+func boundedKeys(m map[string]string) []string {
+	keys := slices.Sorted(maps.Keys(m))
+	return keys[:min(len(keys), maxClaims)]
+}
+
+func boundedList(l []string) []string {
+	l = l[:min(len(l), maxClaims)]
+	var out []string
+	for _, s := range l {
+		out = append(out, boundedText(s))
+	}
+	return out
+}
+
+func boundedText(s string) string {
+	if len(s) > maxClaimBytes {
+		return strings.ToValidUTF8(s[:maxClaimBytes], "") + "…"
+	}
+	return s
+}
+
+var (
+	secretName  = regexp.MustCompile(`(?i)(^|_)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(_|$)`)
+	secretValue = regexp.MustCompile(`^(AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{35}|gh[pousr]_[0-9A-Za-z]{36,}|glpat-[0-9A-Za-z_-]{20,}|xox[abpr]-[0-9A-Za-z-]{10,}|eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\..*)|-----BEGIN [A-Z ]*PRIVATE KEY`)
+)
+
+// looksSecret reports whether a variable baked into an image looks like a
+// credential: by its name, unless it names a file, or by the value's form.
+func looksSecret(name, value string) bool {
+	if value == "" || strings.HasPrefix(value, "/") {
+		return false
+	}
+	return secretName.MatchString(name) || secretValue.MatchString(value)
+}

@@ -1,0 +1,200 @@
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+	"slices"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// document is a manifest or an index, as far as it is judged.
+type document struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType"`
+	ArtifactType  string            `json:"artifactType"`
+	Config        *descriptor       `json:"config"`
+	Layers        *[]descriptor     `json:"layers"`
+	Manifests     *[]descriptor     `json:"manifests"`
+	Annotations   map[string]string `json:"annotations"`
+	FSLayers      json.RawMessage   `json:"fsLayers"` // schema 1
+}
+
+type descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      attestor.Digest   `json:"digest"`
+	Size        int64             `json:"size"`
+	URLs        []string          `json:"urls"`
+	Annotations map[string]string `json:"annotations"`
+	Platform    *platform         `json:"platform"`
+}
+
+// imageConfig is an image's config, as far as it is judged. What runtimes
+// follow is "config"; the "container_config" of old builders is not read.
+type imageConfig struct {
+	platform
+	Created *time.Time `json:"created"`
+	Config  struct {
+		User         string              `json:"User"`
+		Env          []string            `json:"Env"`
+		Entrypoint   []string            `json:"Entrypoint"`
+		Cmd          []string            `json:"Cmd"`
+		ExposedPorts map[string]struct{} `json:"ExposedPorts"`
+		Labels       map[string]string   `json:"Labels"`
+	} `json:"config"`
+	RootFS struct {
+		Type    string            `json:"type"`
+		DiffIDs []attestor.Digest `json:"diff_ids"`
+	} `json:"rootfs"`
+}
+
+const (
+	mediaOCIArtifact = "application/vnd.oci.artifact.manifest.v1+json"
+	mediaInToto      = "application/vnd.in-toto+json"
+	fixRebuild       = "build and push the image with a current builder"
+)
+
+func isIndexType(mt string) bool {
+	return mt == string(types.OCIImageIndex) || mt == string(types.DockerManifestList)
+}
+
+func isImageType(mt string) bool {
+	return mt == string(types.OCIManifestSchema1) || mt == string(types.DockerManifestSchema2)
+}
+
+func isSchema1(mt string) bool {
+	return mt == string(types.DockerManifestSchema1) || mt == string(types.DockerManifestSchema1Signed)
+}
+
+func isLayerType(mt string) bool {
+	return slices.Contains([]types.MediaType{
+		types.OCILayer, types.OCILayerZStd, types.OCIUncompressedLayer,
+		types.DockerLayer, types.DockerUncompressedLayer, "application/vnd.docker.image.rootfs.diff.tar.zstd",
+	}, types.MediaType(mt))
+}
+
+func isForeignType(mt string) bool {
+	return slices.Contains([]types.MediaType{
+		types.DockerForeignLayer, types.OCIRestrictedLayer, types.OCIUncompressedRestrictedLayer,
+		"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+	}, types.MediaType(mt))
+}
+
+// parseDocument decides from the bytes alone whether c is an image's manifest
+// or an index, and refuses what two readers could take for different things.
+// It returns the media type that the document has.
+func parseDocument(c content) (document, string, error) {
+	invalid := func(format string, args ...any) (document, string, error) {
+		return document{}, "", fault(attestor.CodeManifestInvalid, "manifest "+string(c.digest)+": "+fmt.Sprintf(format, args...), fixRebuild, nil)
+	}
+	header, _, err := mime.ParseMediaType(c.mediaType)
+	if err != nil {
+		header = c.mediaType
+	}
+	var d document
+	if err := decodeStrict(c.bytes, &d); err != nil {
+		if isSchema1(header) {
+			return schema1(c)
+		}
+		return invalid("%s", err)
+	}
+	if d.SchemaVersion == 1 || len(d.FSLayers) > 0 || isSchema1(header) || isSchema1(d.MediaType) {
+		return schema1(c)
+	}
+	index, image := d.Manifests != nil, d.Config != nil || d.Layers != nil
+	mt := d.MediaType
+	switch {
+	case mt == "" && index:
+		mt = string(types.OCIImageIndex)
+		if isIndexType(header) {
+			mt = header
+		}
+	case mt == "":
+		mt = string(types.OCIManifestSchema1)
+		if isImageType(header) {
+			mt = header
+		}
+	}
+	switch {
+	case mt == mediaOCIArtifact:
+		return document{}, "", fault(attestor.CodeArtifact, string(c.digest)+" is an artifact manifest, not an image", "name the image itself", nil)
+	case !isIndexType(mt) && !isImageType(mt):
+		return document{}, "", fault(attestor.CodeManifestUnsupported, fmt.Sprintf("%s has media type %q, which is neither an image nor an index", c.digest, clip(mt)), "push an OCI or Docker schema 2 image", nil)
+	case header != "" && header != mt:
+		return invalid("the registry serves it as %q, but it is %q", clip(header), mt)
+	case d.SchemaVersion != 2:
+		return invalid("schemaVersion is %d, want 2", d.SchemaVersion)
+	case index && image:
+		return invalid("it is an image and an index at once")
+	case index != isIndexType(mt):
+		return invalid("its content is not that of its media type %q", mt)
+	case image && (d.Config == nil || d.Layers == nil):
+		return invalid("config or layers are missing")
+	case !index && !image:
+		return invalid("neither config and layers nor manifests are in it")
+	}
+	return d, mt, nil
+}
+
+func schema1(c content) (document, string, error) {
+	return document{}, "", fault(attestor.CodeSchema1, string(c.digest)+" is a Docker schema 1 manifest, whose content no digest pins", fixRebuild, nil)
+}
+
+// checkImage refuses an image's manifest whose parts cannot be judged.
+func checkImage(d document, limits Limits) *attestor.Error {
+	invalid := func(format string, args ...any) *attestor.Error {
+		return fault(attestor.CodeManifestInvalid, "manifest: "+fmt.Sprintf(format, args...), fixRebuild, nil)
+	}
+	if mt := d.Config.MediaType; mt != string(types.OCIConfigJSON) && mt != string(types.DockerConfigJSON) {
+		return fault(attestor.CodeArtifact, fmt.Sprintf("the config has media type %q: this is an artifact, not a runnable image", clip(mt)), "name the image itself", nil)
+	}
+	if d.ArtifactType != "" && d.ArtifactType != d.Config.MediaType {
+		return fault(attestor.CodeArtifact, fmt.Sprintf("the manifest has artifactType %q: this is an artifact, not a runnable image", clip(d.ArtifactType)), "name the image itself", nil)
+	}
+	if _, err := attestor.ParseDigest(string(d.Config.Digest)); err != nil {
+		return invalid("config: %s", attestor.Message(err))
+	}
+	if n := len(*d.Layers); n > limits.Layers {
+		return fault(attestor.CodeTooLarge, fmt.Sprintf("the image has %d layers, at most %d are judged", n, limits.Layers), "build it with fewer layers", nil)
+	}
+	for i, l := range *d.Layers {
+		switch _, err := attestor.ParseDigest(string(l.Digest)); {
+		case len(l.URLs) > 0 || isForeignType(l.MediaType):
+			return fault(attestor.CodeForeignLayer, fmt.Sprintf("layer %d (%s) is fetched from elsewhere than its registry", i+1, clip(string(l.Digest))), "build the image so that every layer is pushed", nil)
+		case !isLayerType(l.MediaType):
+			return fault(attestor.CodeManifestUnsupported, fmt.Sprintf("layer %d has media type %q, which is not a filesystem layer", i+1, clip(l.MediaType)), fixRebuild, nil)
+		case err != nil:
+			return invalid("layer %d: %s", i+1, attestor.Message(err))
+		case l.Size < 0:
+			return invalid("layer %d has size %d", i+1, l.Size)
+		}
+	}
+	return nil
+}
+
+// parseConfig decodes an image's config and compares it with its manifest.
+func parseConfig(b []byte, d document) (imageConfig, *attestor.Error) {
+	invalid := func(format string, args ...any) (imageConfig, *attestor.Error) {
+		return imageConfig{}, fault(attestor.CodeManifestInvalid, "config: "+fmt.Sprintf(format, args...), fixRebuild, nil)
+	}
+	var c imageConfig
+	if err := decodeStrict(b, &c); err != nil {
+		return invalid("%s", err)
+	}
+	if c.RootFS.Type != "layers" {
+		return invalid("rootfs has type %q, want layers", clip(c.RootFS.Type))
+	}
+	if got, want := len(c.RootFS.DiffIDs), len(*d.Layers); got != want {
+		return invalid("it names %d diffIDs, but the manifest has %d layers", got, want)
+	}
+	for i, id := range c.RootFS.DiffIDs {
+		if _, err := attestor.ParseDigest(string(id)); err != nil {
+			return invalid("diffID %d: %s", i+1, attestor.Message(err))
+		}
+	}
+	return c, nil
+}

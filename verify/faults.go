@@ -1,0 +1,109 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// fault is something about the image or its registry that a Decision names.
+func fault(code attestor.Code, msg, fix string, err error) *attestor.Error {
+	return &attestor.Error{Kind: attestor.Upstream, Code: code, Msg: msg, Fix: fix, Err: err}
+}
+
+func timedOut(what string, err error) *attestor.Error {
+	return fault(attestor.CodeTimedOut, "reading "+what+" took longer than is allowed", "try again", err)
+}
+
+// classify turns what the registry client says into a reason. An unknown image
+// is NotFound; everything else is Upstream.
+func classify(err error, what, repository string) *attestor.Error {
+	if e, ok := errors.AsType[*attestor.Error](err); ok {
+		return e
+	}
+	host, _, _ := strings.Cut(repository, "/")
+	status := 0
+	if te, ok := errors.AsType[*transport.Error](err); ok {
+		status = te.StatusCode
+	}
+	text := err.Error()
+	switch {
+	case errors.Is(err, errHostRefused):
+		return fault(attestor.CodeRegistryNotAllowed, host+" leads to "+refusedHost(text), "if that host is meant, add it to the companions of "+host+" in the gate's configuration", err)
+	case errors.Is(err, errTooLarge):
+		return fault(attestor.CodeTooLarge, what+" is larger than the gate reads", "make it smaller, or raise the gate's limit", err)
+	case errors.Is(err, errRedirects):
+		return fault(attestor.CodeRegistryMisbehaves, host+" redirects without end", "see to the registry", err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return timedOut(what, err)
+	case status == http.StatusNotFound:
+		return &attestor.Error{Kind: attestor.NotFound, Code: attestor.CodeRegistryMisbehaves, Msg: what + " does not exist", Fix: "push it, or correct the reference", Err: err}
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return fault(attestor.CodeRegistryDenied, fmt.Sprintf("%s answered %d: the gate may not read %s", host, status, repository), missingRole(host), err)
+	case status >= 400:
+		return fault(attestor.CodeRegistryUnavailable, fmt.Sprintf("%s answered %d", host, status), "try again", err)
+	case strings.Contains(text, "does not match requested digest"), strings.Contains(text, "error verifying"):
+		// The client has no type for either; TestRegistryLies would notice a change.
+		return fault(attestor.CodeContentMismatch, "the registry answered "+what+" with other bytes than it names", "push the image again; if it happens again, see to the registry", err)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fault(attestor.CodeRegistryUnavailable, "the answer for "+what+" broke off", "try again", err)
+	}
+	return fault(attestor.CodeRegistryUnavailable, host+" could not be reached", "try again", err)
+}
+
+// refusedHost is the guard's own words, without what was wrapped around them.
+func refusedHost(text string) string {
+	_, after, _ := strings.Cut(text, errHostRefused.Error())
+	after, _, _ = strings.Cut(after, "\n")
+	return "what is " + errHostRefused.Error() + clip(after)
+}
+
+func missingRole(host string) string {
+	if strings.HasSuffix(host, ".pkg.dev") || host == "gcr.io" || strings.HasSuffix(host, ".gcr.io") {
+		return "grant the gate's service account roles/artifactregistry.reader on the repository"
+	}
+	return "give the gate credentials that may pull from the repository"
+}
+
+// problem states a reason, with the status that its code is documented with.
+func problem(check string, code attestor.Code, subject, msg, fix string) attestor.Problem {
+	return attestor.Problem{Check: check, Status: statusOf(code), Reason: attestor.Reason{Code: code, Subject: subject, Message: msg, Fix: fix}}
+}
+
+// problemOf is what a Decision may say of an error while reading subject.
+func problemOf(check string, err error, subject string) attestor.Problem {
+	e, ok := errors.AsType[*attestor.Error](err)
+	if !ok {
+		return attestor.Problem{Check: check, Status: attestor.StatusError, Reason: attestor.Reason{
+			Code: attestor.CodeRegistryUnavailable, Subject: subject, Message: "internal error; the log has it", Fix: "try again",
+		}}
+	}
+	return problem(check, e.Code, subject, e.Msg, e.Fix)
+}
+
+func statusOf(code attestor.Code) attestor.Status {
+	for _, info := range attestor.Codes() {
+		if info.Code == code {
+			if info.Status == attestor.StatusDeny {
+				return attestor.StatusDeny
+			}
+			return attestor.StatusError
+		}
+	}
+	return attestor.StatusError
+}
+
+// clip keeps hostile input from filling a message.
+func clip(s string) string {
+	if len(s) > 200 {
+		return strings.ToValidUTF8(s[:200], "") + "…"
+	}
+	return s
+}

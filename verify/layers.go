@@ -1,0 +1,8 @@
+package verify
+
+type layerReader struct {
+	fetch  *fetcher
+	limits Limits
+}
+
+func newLayerReader(f *fetcher, l Limits) *layerReader { return &layerReader{f, l} }

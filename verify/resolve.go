@@ -1,0 +1,126 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Resolve implements [attestor.Inspector].
+func (i *Inspector) Resolve(ctx context.Context, ref attestor.Reference, needs attestor.Needs) (attestor.Resolved, error) {
+	c, img, err := i.manifest(ctx, ref)
+	if err != nil {
+		if e, ok := errors.AsType[*attestor.Error](err); ok && !img.IsZero() && statusOf(e.Code) == attestor.StatusDeny && e.Kind == attestor.Upstream {
+			// The digest is known, and so is that it is refused.
+			return attestor.Resolved{Image: img, Problems: []attestor.Problem{problemOf(attestor.CheckPlatforms, err, string(img.Digest()))}}, nil
+		}
+		return attestor.Resolved{}, err
+	}
+	r := attestor.Resolved{Image: img}
+	var upload sync.WaitGroup
+	var uploadProblem *attestor.Problem
+	if needs.UploadTime {
+		upload.Go(func() { r.Uploaded, uploadProblem = i.uploaded(ctx, img) })
+	}
+	d, mt, err := parseDocument(c)
+	var problems []attestor.Problem
+	switch {
+	case err != nil:
+		problems = []attestor.Problem{problemOf(attestor.CheckPlatforms, err, string(img.Digest()))}
+	case isIndexType(mt):
+		r.MediaType, r.Index = mt, true
+		r.Children, r.Left, problems = i.children(ctx, img, d, needs)
+	default:
+		r.MediaType = mt
+		r.Children, r.Left, problems = i.single(ctx, img, d, needs)
+	}
+	upload.Wait()
+	r.Problems = problems
+	if uploadProblem != nil {
+		r.Problems = append(r.Problems, *uploadProblem)
+	}
+	return r, nil
+}
+
+// manifest fetches what ref names, once, and pins it.
+func (i *Inspector) manifest(ctx context.Context, ref attestor.Reference) (content, attestor.Image, error) {
+	if img, ok := ref.Pinned(); ok {
+		c, err := i.fetch.byDigest(ctx, img)
+		return c, img, err
+	}
+	c, err := i.fetch.byTag(ctx, ref.Repository(), ref.Tag())
+	if err != nil {
+		return content{}, attestor.Image{}, err
+	}
+	return c, ref.At(c.digest), nil
+}
+
+// uploaded asks the registry's own record.
+func (i *Inspector) uploaded(ctx context.Context, img attestor.Image) (*time.Time, *attestor.Problem) {
+	if i.c.Uploads == nil {
+		p := problem(attestor.CheckScope, attestor.CodeUploadTimeUnknown, img.Repository(), "the gate is not configured to look up when images were uploaded", "configure Artifact Registry look-ups, or remove scope.maxUploadAge from the policy")
+		return nil, &p
+	}
+	ctx, cancel := context.WithTimeout(ctx, i.limits.FetchTimeout)
+	defer cancel()
+	t, err := i.c.Uploads.Uploaded(ctx, img)
+	if err == nil && t.IsZero() {
+		err = fault(attestor.CodeUploadTimeUnknown, "the registry has no upload time for "+img.String(), "", nil)
+	}
+	if err != nil {
+		p := problemOf(attestor.CheckScope, err, img.Repository())
+		if _, ok := errors.AsType[*attestor.Error](err); !ok {
+			p.Code = attestor.CodeUploadTimeUnknown
+		}
+		return nil, &p
+	}
+	t = t.UTC()
+	return &t, nil
+}
+
+// single is an image by itself: its platform is what its config says.
+func (i *Inspector) single(ctx context.Context, img attestor.Image, d document, needs attestor.Needs) (judged, left []attestor.Child, problems []attestor.Problem) {
+	subject := string(img.Digest())
+	fail := func(err error) ([]attestor.Child, []attestor.Child, []attestor.Problem) {
+		return nil, nil, []attestor.Problem{problemOf(attestor.CheckPlatforms, err, subject)}
+	}
+	config, err := i.config(ctx, img, d)
+	if err != nil {
+		return fail(err)
+	}
+	child := attestor.Child{Platform: config.platform.String(), Digest: img.Digest()}
+	if err := config.platform.check("the image"); err != nil && (err.Code == attestor.CodePlatformMissing || config.platform.selected(needs.Platforms)) {
+		return fail(err)
+	}
+	if !config.platform.selected(needs.Platforms) {
+		return nil, []attestor.Child{child}, []attestor.Problem{notAllowed(needs.Platforms, child.Platform)}
+	}
+	return []attestor.Child{child}, nil, nil
+}
+
+func notAllowed(wanted []string, found string) attestor.Problem {
+	return problem(attestor.CheckPlatforms, attestor.CodePlatformNotAllowed, found,
+		fmt.Sprintf("the image is for %s, the policy is about %s", found, strings.Join(wanted, ", ")),
+		"build the image for "+strings.Join(wanted, " or "))
+}
+
+// config fetches and checks the config of an image's manifest.
+func (i *Inspector) config(ctx context.Context, img attestor.Image, d document) (imageConfig, error) {
+	if err := checkImage(d, i.limits); err != nil {
+		return imageConfig{}, err
+	}
+	c, err := i.fetch.blob(ctx, img.Sibling(d.Config.Digest), d.Config.Size, i.limits.ConfigBytes)
+	if err != nil {
+		return imageConfig{}, err
+	}
+	config, fault := parseConfig(c.bytes, d)
+	if fault != nil {
+		return imageConfig{}, fault
+	}
+	return config, nil
+}

@@ -1,0 +1,172 @@
+package verify
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// What the guard refuses. They are told apart by errors.Is behind whatever
+// net/http and the registry client wrap around them.
+var (
+	errHostRefused = errors.New("not a host that the gate may contact")
+	errTooLarge    = errors.New("the answer is larger than the limit")
+	errRedirects   = errors.New("too many redirects")
+)
+
+const (
+	maxRedirects   = 5
+	maxHeaderBytes = 64 << 10
+)
+
+// guard is the one way out of this package. It refuses hosts, schemes and
+// credentials that the configuration does not allow, whether a request came
+// from us, a redirect or a token challenge, and bounds every answer.
+type guard struct {
+	hosts  *hosts
+	inner  http.RoundTripper
+	limits Limits
+}
+
+func newGuard(r Registries, h *hosts, limits Limits) (*guard, *http.Transport) {
+	resolver := r.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	base := &http.Transport{
+		DialContext:            dialer(h, resolver),
+		TLSClientConfig:        &tls.Config{RootCAs: r.RootCAs, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           100,
+		MaxIdleConnsPerHost:    32,
+		IdleConnTimeout:        90 * time.Second,
+		TLSHandshakeTimeout:    5 * time.Second,
+		ResponseHeaderTimeout:  10 * time.Second,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		// Manifests and layers are hashed as they come; a transport that
+		// unpacks would change the bytes, and could be bombed.
+		DisableCompression: true,
+	}
+	var inner http.RoundTripper = base
+	if r.Wrap != nil {
+		inner = r.Wrap(base)
+	}
+	return &guard{hosts: h, inner: inner, limits: limits}, base
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	host := req.URL.Host
+	scheme, registry := g.hosts.scheme(host)
+	hops, origin := redirects(req)
+	switch {
+	case hops > maxRedirects:
+		return nil, errRedirects
+	case registry && req.URL.Scheme != scheme:
+		return nil, fmt.Errorf("%w over %s: %s", errHostRefused, req.URL.Scheme, host)
+	case !registry && req.URL.Scheme != "https" && !(g.hosts.companions[host] && isLoopbackHost(host)):
+		return nil, fmt.Errorf("%w over %s: %s", errHostRefused, req.URL.Scheme, host)
+	}
+	if req.Header.Get("Authorization") != "" {
+		switch {
+		case hops > 0 && host != origin:
+			// net/http keeps the header towards subdomains.
+			req = req.Clone(req.Context())
+			req.Header.Del("Authorization")
+		case !registry && !g.hosts.companions[host]:
+			return nil, fmt.Errorf("%w with credentials: %s", errHostRefused, host)
+		}
+	}
+	resp, err := g.inner.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	limit := g.limits.ManifestBytes
+	if resp.StatusCode == http.StatusOK && isBlob(req) {
+		limit = g.limits.LayerBytes
+	}
+	if resp.ContentLength > limit {
+		resp.Body.Close()
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", errTooLarge, resp.ContentLength, limit)
+	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: limit}
+	return resp, nil
+}
+
+// redirects counts the hops that led to req and names the host of the first
+// request.
+func redirects(req *http.Request) (hops int, origin string) {
+	for req.Response != nil && req.Response.Request != nil && hops <= maxRedirects {
+		hops++
+		req = req.Response.Request
+	}
+	return hops, req.URL.Host
+}
+
+// isBlob reports whether req, or the request that was redirected to it, asks
+// for a blob.
+func isBlob(req *http.Request) bool {
+	for i := 0; req.Response != nil && req.Response.Request != nil && i <= maxRedirects; i++ {
+		req = req.Response.Request
+	}
+	return strings.Contains(req.URL.Path, "/blobs/")
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, errTooLarge
+	}
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1] // one more than allowed, to tell the end from too much
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	if b.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
+}
+
+// dialer connects only to addresses that the configuration allows for a host,
+// and to the very address that was checked.
+func dialer(h *hosts, resolver Resolver) func(context.Context, string, string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		name, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		addrs, err := resolver.LookupNetIP(ctx, "ip", name)
+		if err != nil {
+			return nil, err
+		}
+		host := addr
+		if !h.named(host) && (port == "443" || port == "80") {
+			host = strings.TrimSuffix(addr, ":"+port)
+		}
+		err = fmt.Errorf("%w: %s resolves to no address", errHostRefused, name)
+		for _, a := range addrs {
+			if !h.mayDial(host, a) {
+				err = fmt.Errorf("%w: %s is at %s, which is not public", errHostRefused, name, a.Unmap())
+				continue
+			}
+			conn, dialErr := d.DialContext(ctx, network, net.JoinHostPort(a.String(), port))
+			if dialErr == nil {
+				return conn, nil
+			}
+			err = dialErr
+		}
+		return nil, err
+	}
+}

@@ -1,0 +1,115 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// maxID is the largest uid or gid that every runtime reads alike: beyond it
+// some refuse, and some wrap around, at 1<<32 to root.
+const maxID = 1<<31 - 1
+
+const fixUser = "USER 65532:65532"
+
+var (
+	// zeroID is how 0 can be written for strconv.Atoi, which runtimes use.
+	zeroID      = regexp.MustCompile(`^[+-]?0+$`)
+	canonicalID = regexp.MustCompile(`^(0|[1-9][0-9]{0,9})$`)
+	integer     = regexp.MustCompile(`^[+-]?[0-9]+$`)
+	// accountName is what useradd accepts, in upper case too.
+	accountName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$`)
+)
+
+// ParseUser reads the user of an image's config as runtimes do, from the text
+// alone.
+//
+// UID is set where the text proves one. It is 0 for every way to write root,
+// with no Problem where it is written plainly ("", "0", "root", each with any
+// group) and with a USER_ROOT_DISGUISED one where it does not look so. UID is
+// nil, and there is a Problem, for a name (USER_NOT_NUMERIC) and for what
+// runtimes read differently or refuse (USER_INVALID). GID is 0 where no group
+// is given, and nil for a group's name, which only the image could resolve.
+func ParseUser(configured string) (attestor.User, *attestor.Problem) {
+	u := attestor.User{Configured: clip(configured)}
+	refuse := func(code attestor.Code, format string, args ...any) (attestor.User, *attestor.Problem) {
+		p := problem(attestor.CheckUser, code, strconv.Quote(clip(configured)), fmt.Sprintf(format, args...), fixUser)
+		return u, &p
+	}
+	name, group, grouped := strings.Cut(configured, ":")
+	root := func() { u.UID, u.Source = new(int64), attestor.UserFromConfig }
+
+	gid, groupOK := parseGroup(group, grouped)
+	u.GID = gid
+	switch {
+	case configured == "", name == "0" && groupOK, name == "root" && groupOK:
+		root()
+		return u, nil
+	case name == "":
+		root()
+		return refuse(attestor.CodeUserRootDisguised, "user %q names a group only, and so is root", clip(configured))
+	case name == "root", zeroID.MatchString(name):
+		root()
+		return refuse(attestor.CodeUserRootDisguised, "user %q is root, written in another way", clip(configured))
+	case wrapsToRoot(name):
+		root()
+		return refuse(attestor.CodeUserRootDisguised, "user %q is root where runtimes keep 32 bits of it", clip(configured))
+	case canonicalID.MatchString(name):
+		uid, err := strconv.ParseInt(name, 10, 64)
+		switch {
+		case err != nil || uid > maxID:
+			return refuse(attestor.CodeUserInvalid, "uid %s is larger than %d, which runtimes refuse or read as another", name, maxID)
+		case !groupOK:
+			return refuse(attestor.CodeUserInvalid, "user %q has a group that runtimes read differently or refuse", clip(configured))
+		}
+		u.UID, u.Source = &uid, attestor.UserFromConfig
+		return u, nil
+	case integer.MatchString(name):
+		return refuse(attestor.CodeUserInvalid, "user %q is a number in a form that is read differently: want plain decimal digits, no sign, no leading zero", clip(configured))
+	case !accountName.MatchString(name) || !groupOK:
+		return refuse(attestor.CodeUserInvalid, "user %q is neither a number nor a user name", clip(configured))
+	}
+	return refuse(attestor.CodeUserNotNumeric, "user %q is a name, which cannot be proven not to be root (kubelet refuses it for runAsNonRoot)", clip(configured))
+}
+
+// parseGroup accepts a canonical gid or a group name. No group counts as 0.
+func parseGroup(group string, given bool) (*int64, bool) {
+	switch {
+	case !given, group == "root":
+		return new(int64), true
+	case canonicalID.MatchString(group):
+		gid, err := strconv.ParseInt(group, 10, 64)
+		if err != nil || gid > maxID {
+			return nil, false
+		}
+		return &gid, true
+	}
+	return nil, accountName.MatchString(group)
+}
+
+// wrapsToRoot reports whether a number is 0 modulo 1<<32: containerd keeps
+// that many bits of what fits into an int.
+func wrapsToRoot(name string) bool {
+	if !integer.MatchString(name) {
+		return false
+	}
+	n, err := strconv.ParseInt(name, 10, 64)
+	return err == nil && uint32(n) == 0
+}
+
+// user decides whom an image runs as: from the config alone, unless the policy
+// wants names resolved.
+func (i *Inspector) user(ctx context.Context, s subject, needs attestor.Needs) (attestor.User, []attestor.Problem) {
+	u, p := ParseUser(s.config.Config.User)
+	switch {
+	case p == nil:
+		return u, nil
+	case p.Code == attestor.CodeUserNotNumeric && needs.ResolveNames:
+		return i.resolveName(ctx, s, u)
+	}
+	return u, []attestor.Problem{*p}
+}

@@ -1,0 +1,115 @@
+// Package verify finds out what an image is: which manifests it consists of,
+// whom each runs as, and which approved base each is built on. Everything it
+// says is proven from bytes that were hashed against the digest they were
+// asked by, or from signatures; what the image's author claims is kept apart,
+// as hints. What is acceptable is left to package policy, whether a base is
+// signed to verify/signed, and how an image was built to verify/provenance.
+package verify
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Config is what an Inspector is made of.
+type Config struct {
+	Registries Registries // required: with no hosts, nothing is fetched
+	Limits     Limits     // zero fields take the documented defaults
+
+	Signatures SignatureChecker // nil: a base that needs a signature is an error
+	Provenance ProvenanceSource // nil: provenance that is asked for is an error
+	Uploads    UploadTimes      // nil: an upload time that is asked for is an error
+	History    TagHistory       // nil: what tags pointed to is forgotten on restart
+
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: discards
+}
+
+// SignatureChecker verifies who signed the digest of an approved base.
+type SignatureChecker interface {
+	// Check returns who signed img, for people. An [attestor.Error] with code
+	// BASE_UNSIGNED says that no signature satisfies the rule; any other error
+	// that it could not be found out.
+	Check(ctx context.Context, img attestor.Image, rule attestor.SignedBy) (signer string, err error)
+}
+
+// ProvenanceSource finds verified statements about how images were built.
+type ProvenanceSource interface {
+	// Provenance returns what verified for any of images, and what could not
+	// be found out.
+	Provenance(ctx context.Context, images []attestor.Image, needs attestor.ProvenanceNeeds) ([]attestor.Provenance, []attestor.Problem)
+}
+
+// UploadTimes knows when an image was uploaded, from the registry's own record
+// and not from the image.
+type UploadTimes interface {
+	// Uploaded fails with an [attestor.Error] where the registry keeps no such
+	// record.
+	Uploaded(ctx context.Context, img attestor.Image) (time.Time, error)
+}
+
+// TagHistory keeps what the tags of approved bases were seen to name.
+type TagHistory interface {
+	// RecordTag stores a point, replacing the one of the same repository, tag,
+	// digest and From.
+	RecordTag(ctx context.Context, p attestor.TagPoint) error
+	// TagHistory returns a tag's points, oldest first.
+	TagHistory(ctx context.Context, repository, tag string) ([]attestor.TagPoint, error)
+}
+
+// Inspector finds out what images are. It is safe for concurrent use.
+type Inspector struct {
+	c      Config
+	limits Limits
+	fetch  *fetcher
+	layers *layerReader
+	bases  *catalogue
+}
+
+var _ attestor.Inspector = (*Inspector)(nil)
+
+// New returns an Inspector. It contacts nobody.
+func New(c Config) (*Inspector, error) {
+	if len(c.Registries.Hosts) == 0 {
+		return nil, errors.New("making an inspector: no registry is configured, so that every image would be refused")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	limits := c.Limits.withDefaults()
+	hosts, err := newHosts(c.Registries)
+	if err != nil {
+		return nil, err
+	}
+	fetch, err := newFetcher(c.Registries, hosts, limits, c.Logger)
+	if err != nil {
+		return nil, err
+	}
+	i := &Inspector{c: c, limits: limits, fetch: fetch, layers: newLayerReader(fetch, limits)}
+	i.bases = newCatalogue(i)
+	return i, nil
+}
+
+// RemoteOptions are for others who read from the same registries (signatures,
+// referrers): the same connections, tokens, limits and guards. The caller adds
+// remote.WithContext.
+func (i *Inspector) RemoteOptions() []remote.Option {
+	return i.fetch.options()
+}
+
+// Transport is the guarded way to the configured registries, for a reader with
+// connections of its own, such as verify/signed.
+func (i *Inspector) Transport() http.RoundTripper { return i.fetch.guard }
+
+// CloseIdleConnections ends connections that are kept for reuse.
+func (i *Inspector) CloseIdleConnections() { i.fetch.closeIdle() }
