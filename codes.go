@@ -13,6 +13,8 @@ const (
 	CodeExceptionExpired  Code = "EXCEPTION_EXPIRED"
 	CodeExceptionExpiring Code = "EXCEPTION_EXPIRING"
 	CodeExceptionStale    Code = "EXCEPTION_STALE"
+	CodeExceptionTooLong  Code = "EXCEPTION_TOO_LONG"
+	CodeNotAsked          Code = "NOT_ASKED"
 
 	CodeOutOfScope        Code = "OUT_OF_SCOPE"
 	CodeUploadTooOld      Code = "UPLOAD_TOO_OLD"
@@ -81,6 +83,7 @@ const (
 	CodeEPSSExceeded              Code = "EPSS_EXCEEDED"
 	CodeInGracePeriod             Code = "IN_GRACE_PERIOD"
 	CodeNotReported               Code = "NOT_REPORTED"
+	CodeFindingsNotJudged         Code = "FINDINGS_NOT_JUDGED"
 	CodeShortestWay               Code = "SHORTEST_WAY"
 
 	CodeProvenanceMissing     Code = "PROVENANCE_MISSING"
@@ -122,6 +125,8 @@ func Codes() []CodeInfo {
 		{CodeExceptionExpired, "policy", StatusWarn, "an exception that would have applied has expired"},
 		{CodeExceptionExpiring, "policy", StatusWarn, "an exception in use is about to expire"},
 		{CodeExceptionStale, "policy", StatusWarn, "an exception matched nothing"},
+		{CodeExceptionTooLong, "policy", StatusWarn, "an exception ends further away than the policy allows"},
+		{CodeNotAsked, "policy", StatusSkipped, "the policy does not ask for this check"},
 		{CodeOutOfScope, "scope", StatusDeny, "the image is not in one of the trusted directories"},
 		{CodeUploadTooOld, "scope", StatusDeny, "the image was uploaded longer ago than the policy allows"},
 		{CodeUploadTimeUnknown, "scope", StatusError, "the registry does not say when the image was uploaded"},
@@ -185,6 +190,7 @@ func Codes() []CodeInfo {
 		{CodeEPSSExceeded, "vulnerabilities", StatusDeny, "a finding more likely to be exploited than the policy allows"},
 		{CodeInGracePeriod, "vulnerabilities", StatusWarn, "a finding above a limit, still within its grace period"},
 		{CodeNotReported, "vulnerabilities", StatusWarn, "the scanner does not report what the policy asks about"},
+		{CodeFindingsNotJudged, "vulnerabilities", StatusWarn, "findings of package types that the policy leaves out"},
 		{CodeShortestWay, "vulnerabilities", StatusWarn, "the shortest way to a pass"},
 		{CodeProvenanceMissing, "provenance", StatusDeny, "no verified provenance satisfies the policy"},
 		{CodeProvenanceBuilder, "provenance", StatusDeny, "built by another builder than the policy allows"},

@@ -126,6 +126,48 @@ func specificity(segment string) int {
 	return 1 + maxReferenceLength
 }
 
+// Overlaps reports whether some repository is covered by both patterns.
+func (p Pattern) Overlaps(q Pattern) bool {
+	if len(p.segments) == 0 || len(q.segments) == 0 {
+		return false
+	}
+	return overlap(len(p.segments), len(q.segments),
+		func(i int) bool { return p.segments[i] == "**" },
+		func(j int) bool { return q.segments[j] == "**" },
+		func(i, j int) bool { return segmentsOverlap(p.segments[i], q.segments[j]) })
+}
+
+func segmentsOverlap(a, b string) bool {
+	return overlap(len(a), len(b),
+		func(i int) bool { return a[i] == '*' },
+		func(j int) bool { return b[j] == '*' },
+		func(i, j int) bool { return a[i] == b[j] })
+}
+
+// overlap reports whether two sequences in which some elements stand for any
+// run, none included, have a common reading. meet[j] says whether what is left
+// of both, from i and j on, can be read alike; it costs the product of both
+// lengths.
+func overlap(n, m int, starA, starB func(int) bool, same func(i, j int) bool) bool {
+	meet, below := make([]bool, m+1), make([]bool, m+1)
+	for i := n; i >= 0; i-- {
+		for j := m; j >= 0; j-- {
+			switch {
+			case i == n && j == m:
+				meet[j] = true
+			case i < n && starA(i):
+				meet[j] = below[j] || j < m && meet[j+1]
+			case j < m && starB(j):
+				meet[j] = meet[j+1] || i < n && below[j]
+			default:
+				meet[j] = i < n && j < m && same(i, j) && below[j+1]
+			}
+		}
+		meet, below = below, meet
+	}
+	return below[0]
+}
+
 // String is the text it was parsed from.
 func (p Pattern) String() string { return p.text }
 

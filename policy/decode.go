@@ -1,0 +1,366 @@
+package policy
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+	"go.yaml.in/yaml/v4"
+)
+
+// Bounds of what is read. A policy of hundreds of exceptions is some 100 KiB.
+const (
+	maxFile  = 1 << 20
+	maxNodes = 50_000 // visited, so that aliases cannot multiply
+)
+
+// decoder fills typed values from YAML nodes. It reports every fault rather
+// than the first, and remembers where each path stands.
+type decoder struct {
+	file   string
+	nodes  int
+	errs   Errors
+	places map[string]place
+}
+
+type place struct{ line, column int }
+
+// decode reads exactly one document into v, a pointer to a struct.
+func decode(file string, text []byte, v any) (*decoder, Errors) {
+	d := &decoder{file: file, places: map[string]place{"": {1, 1}}}
+	root, err := d.document(text)
+	if err != nil {
+		return d, d.errs
+	}
+	d.value(root, reflect.ValueOf(v).Elem(), "")
+	return d, d.errs
+}
+
+func (d *decoder) document(text []byte) (*yaml.Node, error) {
+	fail := func(line, column int, message string) (*yaml.Node, error) {
+		d.errs = append(d.errs, Diagnostic{File: d.file, Line: max(line, 1), Column: max(column, 1), Message: message})
+		return nil, d.errs
+	}
+	if len(text) > maxFile {
+		return fail(1, 1, fmt.Sprintf("the file has %d bytes, at most %d are allowed", len(text), maxFile))
+	}
+	loader, err := yaml.NewLoader(bytes.NewReader(text))
+	if err != nil {
+		return fail(1, 1, err.Error())
+	}
+	var doc, more yaml.Node
+	if err := loader.Load(&doc); err != nil {
+		if errors.Is(err, io.EOF) {
+			return fail(1, 1, "the file is empty")
+		}
+		if e, ok := errors.AsType[*yaml.LoadError](err); ok {
+			return fail(e.Mark.Line, e.Mark.Column, "not YAML: "+e.Message)
+		}
+		return fail(1, 1, "not YAML: "+err.Error())
+	}
+	if err := loader.Load(&more); !errors.Is(err, io.EOF) {
+		return fail(more.Line, more.Column, "a second document: one file holds one policy")
+	}
+	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 {
+		return doc.Content[0], nil
+	}
+	return fail(1, 1, "the file is empty")
+}
+
+func (d *decoder) errorAt(n *yaml.Node, path, message string, allowed []string, near string) {
+	d.errs = append(d.errs, Diagnostic{File: d.file, Line: n.Line, Column: n.Column, Path: path, Message: message, Allowed: allowed, Nearest: near})
+}
+
+// at reports a fault in what stands, or should stand, at a path.
+func (d *decoder) at(path, format string, args ...any) {
+	p, known := d.places[path]
+	for parent := path; !known && parent != ""; p, known = d.places[parent] {
+		parent = parent[:max(strings.LastIndexAny(parent, ".["), 0)]
+	}
+	d.errs = append(d.errs, Diagnostic{File: d.file, Line: p.line, Column: p.column, Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// has reports whether a path was written.
+func (d *decoder) has(path string) bool { _, ok := d.places[path]; return ok }
+
+func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
+	for n.Kind == yaml.AliasNode && n.Alias != nil {
+		n = n.Alias
+	}
+	if d.nodes++; d.nodes > maxNodes {
+		if d.nodes == maxNodes+1 {
+			d.errorAt(n, path, fmt.Sprintf("more than %d values", maxNodes), nil, "")
+		}
+		return
+	}
+	d.places[path] = place{n.Line, n.Column}
+	if v.Kind() == reflect.Pointer {
+		v.Set(reflect.New(v.Type().Elem()))
+		v = v.Elem()
+	}
+	_, textual := v.Addr().Interface().(encoding.TextUnmarshaler)
+	switch {
+	case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null":
+		d.errorAt(n, path, "is empty: want "+want(v.Type()), enumValues(v.Type()), "")
+	case textual, v.Type() == reflect.TypeFor[OrAll]() && n.Kind == yaml.ScalarNode:
+		d.scalar(n, v, path)
+	case v.Kind() == reflect.Struct:
+		d.object(n, v, path)
+	case v.Kind() == reflect.Slice:
+		d.list(n, v, path)
+	case v.Kind() == reflect.Map:
+		d.mapping(n, v, path)
+	default:
+		d.scalar(n, v, path)
+	}
+}
+
+func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.errorAt(n, path, "want "+want(v.Type()), nil, "")
+		return
+	}
+	fields := map[string]int{}
+	var names []string
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		fields[name] = i
+		names = append(names, name)
+	}
+	seen := map[string]bool{}
+	for key, value := range d.pairs(n, path) {
+		i, known := fields[key.Value]
+		switch {
+		case !known:
+			d.errorAt(key, path, fmt.Sprintf("unknown field %q", clip(key.Value)), names, nearest(key.Value, names))
+		case seen[key.Value]: // reported by pairs
+		default:
+			seen[key.Value] = true
+			d.value(value, v.Field(i), join(path, key.Value))
+		}
+	}
+	for i, name := range names {
+		if !seen[name] {
+			d.absent(n, v.Field(i), v.Type().Field(i), path, name)
+		}
+	}
+}
+
+// absent fills in a default, or says that there is none.
+func (d *decoder) absent(n *yaml.Node, v reflect.Value, f reflect.StructField, path, name string) {
+	def, required := tagDefault(f)
+	switch {
+	case required:
+		d.errorAt(n, path, fmt.Sprintf("%s is missing: want %s", name, want(f.Type)), enumValues(f.Type), "")
+	case def != "":
+		if v.Kind() == reflect.Pointer {
+			v.Set(reflect.New(v.Type().Elem()))
+			v = v.Elem()
+		}
+		d.scalar(&yaml.Node{Kind: yaml.ScalarNode, Value: def, Line: n.Line, Column: n.Column}, v, join(path, name))
+	case v.Kind() == reflect.Struct && !isText(v):
+		d.object(&yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}, v, join(path, name))
+	}
+}
+
+func isText(v reflect.Value) bool {
+	_, ok := v.Addr().Interface().(encoding.TextUnmarshaler)
+	return ok
+}
+
+func tagDefault(f reflect.StructField) (def string, required bool) {
+	for part := range strings.SplitSeq(f.Tag.Get("jsonschema"), ",") {
+		if part == "required" {
+			required = true
+		} else if s, ok := strings.CutPrefix(part, "default="); ok {
+			def = s
+		}
+	}
+	return def, required
+}
+
+// pairs yields a mapping's keys and values, and reports keys that are no
+// plain text or stand twice.
+func (d *decoder) pairs(n *yaml.Node, path string) func(func(k, v *yaml.Node) bool) {
+	return func(yield func(k, v *yaml.Node) bool) {
+		seen := map[string]bool{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			for key.Kind == yaml.AliasNode && key.Alias != nil {
+				key = key.Alias
+			}
+			if key.Kind != yaml.ScalarNode {
+				d.errorAt(key, path, "a key must be plain text", nil, "")
+				continue
+			}
+			if seen[key.Value] {
+				d.errorAt(key, path, fmt.Sprintf("%q stands twice", clip(key.Value)), nil, "")
+			}
+			seen[key.Value] = true
+			if !yield(key, n.Content[i+1]) {
+				return
+			}
+		}
+	}
+}
+
+func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
+	if n.Kind != yaml.SequenceNode {
+		d.errorAt(n, path, "want "+want(v.Type()), nil, "")
+		return
+	}
+	out := reflect.MakeSlice(v.Type(), 0, min(len(n.Content), maxNodes))
+	for i, item := range n.Content {
+		element := reflect.New(v.Type().Elem()).Elem()
+		d.value(item, element, path+"["+strconv.Itoa(i)+"]")
+		out = reflect.Append(out, element)
+		if d.nodes > maxNodes {
+			break
+		}
+	}
+	v.Set(out)
+}
+
+func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.errorAt(n, path, "want "+want(v.Type()), nil, "")
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	keys := enumValues(v.Type().Key())
+	for key, value := range d.pairs(n, path) {
+		if keys != nil && !slices.Contains(keys, key.Value) {
+			d.errorAt(key, path, fmt.Sprintf("unknown key %q", clip(key.Value)), keys, nearest(key.Value, keys))
+			continue
+		}
+		element := reflect.New(v.Type().Elem()).Elem()
+		d.value(value, element, join(path, key.Value))
+		v.SetMapIndex(reflect.ValueOf(key.Value).Convert(v.Type().Key()), element)
+	}
+}
+
+func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
+	wrong := func(message string) { d.errorAt(n, path, message, nil, "") }
+	if n.Kind != yaml.ScalarNode {
+		wrong("want " + want(v.Type()))
+		return
+	}
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		if err := u.UnmarshalText([]byte(n.Value)); err != nil {
+			wrong(message(err))
+		}
+		return
+	}
+	if values := enumValues(v.Type()); values != nil {
+		if !slices.Contains(values, n.Value) {
+			d.errorAt(n, path, fmt.Sprintf("%q is not allowed", clip(n.Value)), values, nearest(n.Value, values))
+		}
+		v.SetString(n.Value)
+		return
+	}
+	if v.Type() == reflect.TypeFor[attestor.Digest]() {
+		digest, err := attestor.ParseDigest(n.Value)
+		if err != nil {
+			wrong(message(err))
+		}
+		v.SetString(string(digest))
+		return
+	}
+	if err := plain(n, v); err != nil {
+		wrong(err.Error())
+	}
+}
+
+// plain reads a bool, number or string written as such: a number is not a
+// string until it is quoted.
+func plain(n *yaml.Node, v reflect.Value) error {
+	tag := n.ShortTag()
+	bad := fmt.Errorf("%q is not %s", clip(n.Value), want(v.Type()))
+	switch v.Kind() {
+	case reflect.Bool:
+		if n.Value != "true" && n.Value != "false" {
+			return bad
+		}
+		v.SetBool(n.Value == "true")
+	case reflect.Int64:
+		i, err := strconv.ParseInt(n.Value, 10, 64)
+		if err != nil || tag == "!!str" {
+			return bad
+		}
+		v.SetInt(i)
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(n.Value, 64)
+		if err != nil || (tag != "!!int" && tag != "!!float") {
+			return bad
+		}
+		v.SetFloat(f)
+	case reflect.String:
+		if tag != "!!str" && tag != "!!timestamp" {
+			return fmt.Errorf("%w; put it in quotes", bad)
+		}
+		v.SetString(n.Value)
+	case reflect.Slice: // OrAll
+		if n.Value != "all" {
+			return bad
+		}
+		v.SetZero()
+	default:
+		return bad
+	}
+	return nil
+}
+
+// want names a type for people.
+func want(t reflect.Type) string {
+	switch {
+	case t.Kind() == reflect.Pointer:
+		return want(t.Elem())
+	case enumValues(t) != nil:
+		return "one word"
+	case t == reflect.TypeFor[OrAll]():
+		return `"all" or a list of texts`
+	case t == reflect.TypeFor[Duration]():
+		return "a duration such as 14d or 1h30m"
+	case t == reflect.TypeFor[Date]():
+		return "a date, YYYY-MM-DD"
+	case t == reflect.TypeFor[attestor.Pattern]():
+		return "a repository pattern"
+	case t == reflect.TypeFor[attestor.Digest]():
+		return "a digest"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int64:
+		return "a whole number"
+	case reflect.Float64:
+		return "a number"
+	case reflect.String:
+		return "a text"
+	case reflect.Slice:
+		return "a list"
+	}
+	return "a mapping"
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// message is an error's public text.
+func message(err error) string {
+	if e, ok := errors.AsType[*attestor.Error](err); ok {
+		return e.Msg
+	}
+	return err.Error()
+}

@@ -1,0 +1,106 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// A Diagnostic is one thing wrong, or odd, in a policy file.
+type Diagnostic struct {
+	File    string   `json:"file"`
+	Line    int      `json:"line"`
+	Column  int      `json:"column"`
+	Path    string   `json:"path,omitempty"` // spec.base.approved[0].name
+	Message string   `json:"message"`
+	Nearest string   `json:"nearest,omitempty"` // what was probably meant
+	Allowed []string `json:"allowed,omitempty"`
+}
+
+// String is one line in the form that editors understand.
+func (d Diagnostic) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:%d:%d: ", d.File, d.Line, d.Column)
+	if d.Path != "" {
+		b.WriteString(d.Path + ": ")
+	}
+	b.WriteString(d.Message)
+	if d.Nearest != "" {
+		fmt.Fprintf(&b, "; did you mean %s?", d.Nearest)
+	}
+	if len(d.Allowed) > 0 {
+		fmt.Fprintf(&b, " (allowed: %s)", strings.Join(d.Allowed, ", "))
+	}
+	return b.String()
+}
+
+// Errors are all that is wrong with what was loaded. To [attestor.KindOf] they
+// are Invalid.
+type Errors []Diagnostic
+
+// Error is one line for each.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i, d := range e {
+		lines[i] = d.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// As presents the errors as an [attestor.Error], so that whoever sent a policy
+// is told what is wrong with it.
+func (e Errors) As(target any) bool {
+	t, ok := target.(**attestor.Error)
+	if ok {
+		*t = &attestor.Error{Kind: attestor.Invalid, Msg: "the policy is not valid: " + e.Error(), Fix: "attestor policy lint FILE says the same, and attestor policy schema prints the schema"}
+	}
+	return ok
+}
+
+func (e Errors) sorted() Errors {
+	slices.SortStableFunc(e, func(a, b Diagnostic) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Message, b.Message))
+	})
+	return slices.CompactFunc(e, func(a, b Diagnostic) bool { return a.String() == b.String() })
+}
+
+// nearest is the allowed text that s most probably stands for, or "".
+func nearest(s string, allowed []string) string {
+	if len(s) > 100 {
+		return ""
+	}
+	best, least := "", max(2, len(s)/3)+1
+	for _, a := range allowed {
+		if d := distance(strings.ToLower(s), strings.ToLower(a)); d < least {
+			best, least = a, d
+		}
+	}
+	return best
+}
+
+// distance counts insertions, deletions, substitutions and swaps of
+// neighbours that turn a into b.
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := last[j-1]
+			if a[i-1] != b[j-1] {
+				change++
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,183 @@
+package policy
+
+import "github.com/attestor-gate/attestor"
+
+// APIVersion and the kinds are what files say they are.
+const (
+	APIVersion = "attestor/v1"
+	Kind       = "GatePolicy"
+	TestKind   = "GatePolicyTest"
+)
+
+// A Document is one policy file. Field tags are the single source of names,
+// defaults and requirements: the loader, the JSON schema and the
+// documentation's tests read them.
+type Document struct {
+	APIVersion string   `json:"apiVersion" jsonschema:"required,enum=attestor/v1" jsonschema_description:"Always attestor/v1."`
+	Kind       string   `json:"kind" jsonschema:"required,enum=GatePolicy" jsonschema_description:"Always GatePolicy."`
+	Metadata   Metadata `json:"metadata" jsonschema:"required" jsonschema_description:"What the policy is called."`
+	Spec       Spec     `json:"spec" jsonschema:"required" jsonschema_description:"What is demanded of which images."`
+}
+
+// Metadata names a policy.
+type Metadata struct {
+	Name string `json:"name" jsonschema:"required" jsonschema_description:"Unique among the policies in force: lower-case letters, digits and hyphens, at most 63."`
+}
+
+// Spec is what a policy demands.
+type Spec struct {
+	Mode                 attestor.Mode        `json:"mode" jsonschema:"required" jsonschema_description:"enforce, or dryRun: judge and record, refuse nothing, sign nothing."`
+	Images               []attestor.Pattern   `json:"images" jsonschema:"required" jsonschema_description:"The repositories that this policy governs: * within a path segment, ** across. The most specific pattern of all policies wins."`
+	Platforms            OrAll                `json:"platforms" jsonschema:"default=all" jsonschema_description:"all, or the platforms (os/architecture[/variant]) that are judged and attested."`
+	Scope                *Scope               `json:"scope,omitempty" jsonschema_description:"Where images must come from, and how old their upload may be."`
+	Base                 Base                 `json:"base" jsonschema:"required" jsonschema_description:"What images must be built on."`
+	User                 User                 `json:"user" jsonschema:"required" jsonschema_description:"Whom images may run as."`
+	Vulnerabilities      Vulnerabilities      `json:"vulnerabilities" jsonschema:"required" jsonschema_description:"Which findings are accepted, and what counts as a scan."`
+	Provenance           *Provenance          `json:"provenance,omitempty" jsonschema_description:"By whom and from what images must be built."`
+	Exceptions           []Exception          `json:"exceptions,omitempty" jsonschema_description:"Denials that are accepted for a time: the general form."`
+	ExceptionMaxLifetime Duration             `json:"exceptionMaxLifetime" jsonschema:"default=0" jsonschema_description:"An exception that ends later than this from now does not count. 0: no maximum."`
+	ExceptionWarning     Duration             `json:"exceptionWarning" jsonschema:"default=14d" jsonschema_description:"How long before its end an exception in use is warned of."`
+	Checks               map[string]CheckMode `json:"checks,omitempty" jsonschema_description:"Checks that only warn, by name: scope, base, user, vulnerabilities, provenance, rule:NAME. An error stays an error."`
+	Rules                []Rule               `json:"rules,omitempty" jsonschema_description:"CEL expressions over the evidence, each of which must be true."`
+	Attestors            []string             `json:"attestors" jsonschema:"required" jsonschema_description:"projects/PROJECT/attestors/NAME, all of which attest to what passes."`
+	Attest               Attest               `json:"attest" jsonschema_description:"How an image that passes is attested to."`
+	BreakGlass           *BreakGlass          `json:"breakGlass,omitempty" jsonschema_description:"Whether, and how, a denial may be overridden. Absent: it may not."`
+}
+
+// Scope limits where images come from.
+type Scope struct {
+	TrustedDirectories []attestor.Pattern `json:"trustedDirectories,omitempty" jsonschema_description:"Patterns, one of which must match the image's repository."`
+	MaxUploadAge       Duration           `json:"maxUploadAge" jsonschema:"default=0" jsonschema_description:"Longest time since Artifact Registry received the image. 0: no limit."`
+}
+
+// Base says what images must be built on.
+type Base struct {
+	Required bool           `json:"required" jsonschema:"required" jsonschema_description:"Whether an approved base must be proven."`
+	Evidence attestor.Level `json:"evidence" jsonschema:"default=diffids-verified" jsonschema_description:"The least proof that is accepted: layers-exact, diffids-verified or attested, strongest first."`
+	Approved []Approved     `json:"approved,omitempty" jsonschema_description:"The catalogue of bases."`
+}
+
+// Approved is one base.
+type Approved struct {
+	Name       string            `json:"name" jsonschema:"required" jsonschema_description:"What decisions call this base."`
+	Repository string            `json:"repository" jsonschema:"required" jsonschema_description:"Its repository, with registry, without tag."`
+	Tags       []string          `json:"tags,omitempty" jsonschema_description:"Tags whose current digest is approved."`
+	Digests    []attestor.Digest `json:"digests,omitempty" jsonschema_description:"Digests of indexes or manifests that are approved as long as they stand here."`
+	MaxBehind  Duration          `json:"maxBehind" jsonschema:"default=0d" jsonschema_description:"How long after its tag moved on an older digest is still good."`
+	EndOfLife  Date              `json:"endOfLife,omitzero" jsonschema_description:"When its publisher stops maintaining it; lint warns from then on."`
+	SignedBy   *SignedBy         `json:"signedBy,omitempty" jsonschema_description:"Who must have signed it. Absent: a signature is not required."`
+}
+
+// SignedBy is a key or a keyless identity.
+type SignedBy struct {
+	Key          string   `json:"key,omitempty" jsonschema_description:"The path of a PEM public key, or gcpkms://…"`
+	Keyless      *Keyless `json:"keyless,omitempty" jsonschema_description:"An identity in a Fulcio certificate."`
+	TrustedRoot  string   `json:"trustedRoot,omitempty" jsonschema_description:"The path of a trusted_root.json. Absent: the configured one."`
+	Transparency *bool    `json:"transparency,omitempty" jsonschema_description:"Whether a transparency log entry is required. Absent: for keyless, not for keys."`
+}
+
+// Keyless is an identity: its issuer and its subject.
+type Keyless struct {
+	Issuer        string `json:"issuer" jsonschema:"required" jsonschema_description:"The OIDC issuer, exactly."`
+	Subject       string `json:"subject,omitempty" jsonschema_description:"The certificate's subject, exactly."`
+	SubjectRegexp string `json:"subjectRegexp,omitempty" jsonschema_description:"A regular expression that matches the whole subject."`
+}
+
+// User says whom images may run as.
+type User struct {
+	NonRoot    bool     `json:"nonRoot" jsonschema:"required" jsonschema_description:"Whether images must not run as root."`
+	Names      Names    `json:"names" jsonschema:"default=refuse" jsonschema_description:"A user name instead of a number: refuse it as kubelet does, or resolve it from the image's own /etc/passwd."`
+	RootGroup  Response `json:"rootGroup" jsonschema:"default=warn" jsonschema_description:"What to do about group 0, which a config that gives no group has too."`
+	MinimumUID int64    `json:"minimumUID" jsonschema:"default=1,minimum=1,maximum=2147483647" jsonschema_description:"The lowest uid that is accepted."`
+}
+
+// Vulnerabilities says which findings are accepted.
+type Vulnerabilities struct {
+	MaximumFixableSeverity   attestor.Ceiling               `json:"maximumFixableSeverity" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists."`
+	MaximumUnfixableSeverity attestor.Ceiling               `json:"maximumUnfixableSeverity" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists."`
+	UnspecifiedSeverity      Binary                         `json:"unspecifiedSeverity" jsonschema:"default=deny" jsonschema_description:"What to do about findings without a severity."`
+	BaseFindings             *BaseFindings                  `json:"baseFindings,omitempty" jsonschema_description:"Limits of their own for findings in layers that are proven to be the approved base's."`
+	AllowedCVEs              []AllowedCVE                   `json:"allowedCves,omitempty" jsonschema_description:"Findings that are accepted for a time: exceptions in short form."`
+	BlockedCVEs              []string                       `json:"blockedCves,omitempty" jsonschema_description:"Findings that are refused whatever their severity; no exception excuses them."`
+	KnownExploited           Response                       `json:"knownExploited" jsonschema:"default=allow" jsonschema_description:"What to do about findings that are known to be exploited."`
+	MaximumEPSS              *float64                       `json:"maximumEPSS,omitempty" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Highest probability of exploitation allowed, 0 to 1."`
+	GracePeriod              map[attestor.Severity]Duration `json:"gracePeriod,omitempty" jsonschema_description:"By severity: how long after its advisory was published a finding above a limit only warns."`
+	VEX                      *VEX                           `json:"vex,omitempty" jsonschema_description:"Whose statements that a finding does not matter are believed."`
+	Scan                     Scan                           `json:"scan" jsonschema_description:"What counts as a scan."`
+}
+
+// BaseFindings are the limits for what an approved base brings along.
+type BaseFindings struct {
+	MaximumFixableSeverity   attestor.Ceiling `json:"maximumFixableSeverity" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists."`
+	MaximumUnfixableSeverity attestor.Ceiling `json:"maximumUnfixableSeverity" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists."`
+}
+
+// AllowedCVE is an exception for one vulnerability.
+type AllowedCVE struct {
+	ID       string             `json:"id" jsonschema:"required" jsonschema_description:"CVE-…, GHSA-…, as the scanner names it."`
+	Packages []string           `json:"packages,omitempty" jsonschema_description:"Only in these packages. Absent: in any."`
+	Images   []attestor.Pattern `json:"images,omitempty" jsonschema_description:"Only in these images. Absent: in all that the policy governs."`
+	Owner    string             `json:"owner" jsonschema:"required" jsonschema_description:"Who answers for it."`
+	Reason   string             `json:"reason" jsonschema:"required" jsonschema_description:"Why it is acceptable."`
+	Expires  Date               `json:"expires" jsonschema:"required" jsonschema_description:"The last day, UTC, on which it counts."`
+}
+
+// VEX says whose statements count.
+type VEX struct {
+	Accept   []VEXStatus `json:"accept" jsonschema:"required" jsonschema_description:"The statuses that excuse a finding."`
+	Projects []string    `json:"projects" jsonschema:"required" jsonschema_description:"Google Cloud projects whose VULNERABILITY_ASSESSMENT notes count."`
+}
+
+// Scan says what counts as a scan.
+type Scan struct {
+	Required      *bool      `json:"required" jsonschema:"default=true" jsonschema_description:"Whether a finished scan must exist."`
+	Continuous    Continuous `json:"continuous" jsonschema:"default=required" jsonschema_description:"Whether the scan must still be kept up to date."`
+	MaxAge        Duration   `json:"maxAge" jsonschema:"default=0" jsonschema_description:"Oldest last scan accepted. 0: no limit."`
+	OnUnsupported Response   `json:"onUnsupported" jsonschema:"default=deny" jsonschema_description:"What to do about images that the scanner does not support."`
+	PackageTypes  OrAll      `json:"packageTypes" jsonschema:"default=all" jsonschema_description:"all, or the package types (OS, GO, …) that must have been analysed and whose findings are judged. Findings of no stated type always are."`
+	Trusted       []string   `json:"trusted,omitempty" jsonschema_description:"Notes (projects/P/notes/N) under which other scanners' results count too."`
+	Projects      []string   `json:"projects,omitempty" jsonschema_description:"Further projects whose scans count, as for on-demand scans."`
+}
+
+// Provenance says how images must be built.
+type Provenance struct {
+	SLSALevel int64     `json:"slsaLevel" jsonschema:"default=0,minimum=0,maximum=4" jsonschema_description:"Lowest SLSA build level accepted."`
+	Builders  []string  `json:"builders,omitempty" jsonschema_description:"Builder ids, exactly. Absent: any builder whose statement verifies."`
+	Sources   []string  `json:"sources,omitempty" jsonschema_description:"Source repositories: * within a path segment, ** across."`
+	SignedBy  *SignedBy `json:"signedBy,omitempty" jsonschema_description:"Who signs statements attached with cosign. Absent: only Cloud Build's own count."`
+}
+
+// Exception accepts a denial for a time.
+type Exception struct {
+	ID        string             `json:"id,omitempty" jsonschema_description:"What decisions call it. Absent: its check and subject."`
+	Check     string             `json:"check" jsonschema:"required" jsonschema_description:"scope, base, user, vulnerabilities, provenance or rule:NAME."`
+	Subject   string             `json:"subject" jsonschema:"required" jsonschema_description:"The subject or the code of the denial, exactly, or * for any."`
+	Images    []attestor.Pattern `json:"images,omitempty" jsonschema_description:"Only for these images. Absent: for all that the policy governs."`
+	Platforms []string           `json:"platforms,omitempty" jsonschema_description:"Only for these platforms. Absent: for all."`
+	Owner     string             `json:"owner" jsonschema:"required" jsonschema_description:"Who answers for it."`
+	Reason    string             `json:"reason" jsonschema:"required" jsonschema_description:"Why it is acceptable."`
+	Expires   Date               `json:"expires" jsonschema:"required" jsonschema_description:"The last day, UTC, on which it counts."`
+}
+
+// Rule is a CEL expression that must be true of every platform.
+type Rule struct {
+	Name       string `json:"name" jsonschema:"required" jsonschema_description:"Lower-case letters, digits and hyphens."`
+	Expression string `json:"expression" jsonschema:"required" jsonschema_description:"A CEL expression of type bool; see docs/rules.md."`
+	Message    string `json:"message" jsonschema:"required" jsonschema_description:"What is wrong where it is false."`
+	Fix        string `json:"fix,omitempty" jsonschema_description:"What to do about it."`
+}
+
+// Attest says how to attest.
+type Attest struct {
+	Children *bool  `json:"children" jsonschema:"default=true" jsonschema_description:"Whether the children of an index are attested to, and not only the index."`
+	DSSE     bool   `json:"dsse" jsonschema:"default=false" jsonschema_description:"Whether a second signature in DSSE form is made, as continuous validation wants."`
+	DSSENote string `json:"dsseNote,omitempty" jsonschema_description:"projects/P/notes/N for the DSSE attestation. Absent: the attestor's note."`
+}
+
+// BreakGlass says how a denial may be overridden.
+type BreakGlass struct {
+	Allowed   bool     `json:"allowed" jsonschema:"required" jsonschema_description:"Whether callers with the right to may override this policy."`
+	Ticket    string   `json:"ticket,omitempty" jsonschema_description:"A regular expression that a whole word of the reason must match."`
+	Attestors []string `json:"attestors,omitempty" jsonschema_description:"Attestors used instead. Absent: the policy's own."`
+	Expires   Duration `json:"expires" jsonschema:"default=0" jsonschema_description:"How long such an attestation stands. 0: until it is revoked."`
+}

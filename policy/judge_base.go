@@ -1,0 +1,114 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+func (j *judge) base(e *attestor.PlatformEvidence) {
+	want := &j.policy.doc.Spec.Base
+	if !want.Required {
+		j.skip(attestor.CheckBase, e.Platform, "the policy says base.required: false")
+		return
+	}
+	found := j.problems(attestor.CheckBase, j.ev.Problems, e.Problems)
+	entry := j.approved(e.Base)
+	switch {
+	case entry != nil:
+		found = append(found, j.baseEntry(entry, e.Base, found)...)
+	case len(found) == 0:
+		found = append(found, notApproved(want, e.Base))
+	}
+	j.settle(attestor.CheckBase, e.Platform, found)
+}
+
+// approved is the catalogue's entry that the evidence is about: by name, and
+// by the repository of what was matched.
+func (j *judge) approved(b attestor.Base) *Approved {
+	img, err := attestor.ParseImage(b.Reference)
+	if err != nil || b.Evidence == "" {
+		return nil
+	}
+	list := j.policy.doc.Spec.Base.Approved
+	i := slices.IndexFunc(list, func(a Approved) bool { return a.Name == b.Name && a.Repository == img.Repository() })
+	if i < 0 {
+		return nil
+	}
+	return &list[i]
+}
+
+func notApproved(want *Base, b attestor.Base) finding {
+	names := make([]string, len(want.Approved))
+	for i, a := range want.Approved {
+		names[i] = a.Name + " (" + a.Repository + ")"
+	}
+	message := "no approved base was found in the image's layers"
+	if b.Reference != "" {
+		message = fmt.Sprintf("the base %s (%s) is not one of this policy's", b.Reference, b.Name)
+	}
+	message += "; allowed: " + strings.Join(names, ", ")
+	if len(b.Hints) > 0 {
+		message += "; the image's author claims " + strings.Join(b.Hints, ", ")
+	}
+	return deny(attestor.CodeBaseNotApproved, b.Reference, message, "build FROM "+from(want.Approved[0], b))
+}
+
+// from is what a Dockerfile's FROM line should name.
+func from(a Approved, b attestor.Base) string {
+	switch {
+	case b.Newest != "" && b.Name == a.Name:
+		return a.Repository + "@" + string(b.Newest)
+	case len(a.Tags) > 0:
+		return a.Repository + ":" + a.Tags[0]
+	}
+	return a.Repository + "@" + string(a.Digests[0])
+}
+
+func (j *judge) baseEntry(a *Approved, b attestor.Base, problems []finding) []finding {
+	var found []finding
+	level := j.policy.doc.Spec.Base.Evidence
+	if !b.Evidence.Satisfies(level) {
+		found = append(found, deny(attestor.CodeBaseEvidenceTooWeak, b.Reference,
+			fmt.Sprintf("base %s is proven by %s only; %s or stronger is required", a.Name, b.Evidence, level),
+			"build without squashing or recompressing the base's layers, or lower spec.base.evidence"))
+	}
+	found = append(found, j.age(a, b)...)
+	rule := a.SignedBy.rule()
+	explained := slices.ContainsFunc(problems, func(f finding) bool {
+		return f.reason.Code == attestor.CodeBaseUnsigned || f.reason.Code == attestor.CodeBaseSignatureUnknown
+	})
+	if rule != nil && b.SignedBy != rule.Text() && !explained {
+		found = append(found, deny(attestor.CodeBaseUnsigned, b.Reference,
+			fmt.Sprintf("base %s has no signature by %s", a.Name, rule.Text()), "use a base that its publisher signed: FROM "+from(*a, b)))
+	}
+	return found
+}
+
+// age judges whether the base is listed, current, or not too long out of date.
+func (j *judge) age(a *Approved, b attestor.Base) []finding {
+	_, digest, _ := strings.Cut(b.Reference, "@")
+	if slices.Contains(a.Digests, b.Digest) || slices.Contains(a.Digests, attestor.Digest(digest)) {
+		return nil
+	}
+	fix := "rebuild on the current base: FROM " + from(*a, b)
+	outdated := func(format string, args ...any) []finding {
+		return []finding{deny(attestor.CodeBaseOutdated, b.Reference, fmt.Sprintf(format, args...), fix)}
+	}
+	behind := time.Duration(a.MaxBehind)
+	switch {
+	case len(a.Tags) == 0:
+		return outdated("base %s is not one of the digests that the policy lists", a.Name)
+	case b.Current:
+		return nil
+	case b.Superseded == nil:
+		return outdated("base %s is not known ever to have been tagged %s", a.Name, strings.Join(a.Tags, " or "))
+	}
+	if age := j.ev.Time.Sub(*b.Superseded); behind <= 0 || age > behind {
+		return outdated("base %s was superseded %s ago, on %s; at most %s is allowed", a.Name, days(age), b.Superseded.UTC().Format(dateForm), a.MaxBehind)
+	}
+	return nil
+}

@@ -1,0 +1,310 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// vulnerabilities judges the scan, and every finding in it whatever its state:
+// a scan that did not finish can refuse, but not pass.
+func (j *judge) vulnerabilities(i int, e *attestor.PlatformEvidence) {
+	found := j.problems(attestor.CheckVulnerabilities, j.ev.Problems, e.Problems)
+	state, skip := j.scanState(i, e)
+	found = append(found, state...)
+	s := j.scanned(e)
+	for _, v := range s.sorted() {
+		found = append(found, s.judge(v)...)
+	}
+	found = append(found, s.notes()...)
+	if skip != nil && len(found) == 0 {
+		j.skipFor(attestor.CheckVulnerabilities, e.Platform, *skip)
+		return
+	}
+	check := j.settle(attestor.CheckVulnerabilities, e.Platform, found)
+	if check.Status == attestor.StatusDeny {
+		if r, ok := s.shortestWay(check.Reasons); ok {
+			check.Reasons = append(check.Reasons, r)
+		}
+	}
+}
+
+// scanned judges the findings of one platform.
+type scanned struct {
+	want     *Vulnerabilities
+	ev       *attestor.PlatformEvidence
+	now      time.Time
+	base     map[attestor.Digest]bool // the proven base's layers
+	unjudged map[string]int           // findings by package type that the policy leaves out
+	noKEV    int
+	noEPSS   int
+	judged   int
+}
+
+func (j *judge) scanned(e *attestor.PlatformEvidence) *scanned {
+	s := &scanned{want: &j.policy.doc.Spec.Vulnerabilities, ev: e, now: j.ev.Time, base: map[attestor.Digest]bool{}, unjudged: map[string]int{}}
+	if j.approved(e.Base) != nil && e.Base.Evidence.Satisfies(j.policy.doc.Spec.Base.Evidence) && e.Base.Layers <= len(e.Layers) {
+		for _, l := range e.Layers[:max(e.Base.Layers, 0)] {
+			s.base[l.DiffID] = true
+		}
+		for _, l := range e.Layers[max(e.Base.Layers, 0):] {
+			delete(s.base, l.DiffID) // in both: the image's own
+		}
+		delete(s.base, "")
+	}
+	return s
+}
+
+// inherited reports whether a finding lies in the proven base's layers only.
+func (s *scanned) inherited(v *attestor.Vulnerability) bool {
+	return len(v.DiffIDs) > 0 && !slices.ContainsFunc(v.DiffIDs, func(d attestor.Digest) bool { return !s.base[d] })
+}
+
+// sorted is worst first, and the same for any order of the evidence.
+func (s *scanned) sorted() []*attestor.Vulnerability {
+	out := make([]*attestor.Vulnerability, len(s.ev.Scan.Findings))
+	for i := range s.ev.Scan.Findings {
+		out[i] = &s.ev.Scan.Findings[i]
+	}
+	severities := attestor.Severities()
+	level := func(v *attestor.Vulnerability) int { return slices.Index(severities, v.Severity) }
+	slices.SortFunc(out, func(a, b *attestor.Vulnerability) int {
+		return cmp.Or(cmp.Compare(level(a), level(b)), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package),
+			cmp.Compare(a.Version, b.Version), cmp.Compare(a.FixedVersion, b.FixedVersion), cmp.Compare(a.Path, b.Path))
+	})
+	return out
+}
+
+// judge collects everything that is wrong with one finding.
+func (s *scanned) judge(v *attestor.Vulnerability) []finding {
+	blocked := slices.Contains(s.want.BlockedCVEs, v.ID)
+	if !blocked && v.PackageType != "" && !s.want.Scan.PackageTypes.Has(v.PackageType) {
+		s.unjudged[v.PackageType]++
+		return nil
+	}
+	s.judged++
+	what, fix := s.describe(v), s.fix(v)
+	var found []finding
+	add := func(code attestor.Code, message string) *finding {
+		f := deny(code, v.ID, message, fix)
+		f.pkg, f.excuse = v.Package, s.vex(v)
+		found = append(found, f)
+		return &found[len(found)-1]
+	}
+	if blocked {
+		f := add(attestor.CodeCVEBlocked, what+"; the policy blocks it by name")
+		f.final, f.excuse = true, nil
+	}
+	s.severity(v, what, add)
+	switch {
+	case v.KnownExploited == nil:
+		s.noKEV++
+	case *v.KnownExploited && s.want.KnownExploited != RespondAllow:
+		f := add(attestor.CodeKnownExploited, what+" is known to be exploited")
+		if s.want.KnownExploited == RespondWarn {
+			f.status = attestor.StatusWarn
+		}
+	}
+	if highest := s.want.MaximumEPSS; highest != nil {
+		if v.EPSS == nil {
+			s.noEPSS++
+		} else if !(*v.EPSS <= *highest) { // NaN is above
+			add(attestor.CodeEPSSExceeded, fmt.Sprintf("%s: probability of exploitation %.3f, limit is %.3f", what, *v.EPSS, *highest))
+		}
+	}
+	return found
+}
+
+// severity compares with the limits, the base's own where they are set.
+func (s *scanned) severity(v *attestor.Vulnerability, what string, add func(attestor.Code, string) *finding) {
+	fixable, unfixable, whose := s.want.MaximumFixableSeverity, s.want.MaximumUnfixableSeverity, ""
+	if b := s.want.BaseFindings; b != nil && s.inherited(v) {
+		fixable, unfixable, whose = b.MaximumFixableSeverity, b.MaximumUnfixableSeverity, " in the base"
+	}
+	limit, kind, code := unfixable, "unfixable", attestor.CodeUnfixableSeverityExceeded
+	if v.Fixable {
+		limit, kind, code = fixable, "fixable", attestor.CodeFixableSeverityExceeded
+	}
+	if !v.Severity.Known() && limit != attestor.BlockAll {
+		if s.want.UnspecifiedSeverity != BinaryAllow {
+			add(attestor.CodeUnspecifiedSeverity, what+"; findings without a severity are not allowed")
+		}
+		return
+	}
+	if limit.Allows(v.Severity) {
+		return
+	}
+	f := add(code, fmt.Sprintf("%s, limit for %s%s is %s", what, kind, whose, limit))
+	if until, ok := s.grace(v); ok {
+		f.status, f.reason.Code = attestor.StatusWarn, attestor.CodeInGracePeriod
+		f.reason.Message += "; accepted until " + until.UTC().Format(dateForm)
+	}
+}
+
+// grace counts from the advisory's publication: without one there is none.
+func (s *scanned) grace(v *attestor.Vulnerability) (until time.Time, ok bool) {
+	period := time.Duration(s.want.GracePeriod[v.Severity])
+	if period <= 0 || v.Published == nil || v.Published.After(s.now) {
+		return time.Time{}, false
+	}
+	until = v.Published.Add(period)
+	return until, s.now.Before(until)
+}
+
+// vex is the statement that excuses a finding: by a trusted project, of an
+// accepted status, and contradicted by no other trusted project.
+func (s *scanned) vex(v *attestor.Vulnerability) *attestor.AppliedException {
+	want := s.want.VEX
+	if want == nil {
+		return nil
+	}
+	var applied *attestor.AppliedException
+	for _, x := range v.VEX {
+		if !slices.Contains(want.Projects, x.Project) {
+			continue
+		}
+		if !slices.Contains(want.Accept, VEXStatus(x.Status)) {
+			return nil
+		}
+		if applied == nil {
+			applied = &attestor.AppliedException{ID: v.ID, Owner: x.Project, Subject: v.ID,
+				Reason: strings.TrimSuffix(fmt.Sprintf("VEX %s: %s", x.Status, x.Justification), ": ")}
+		}
+	}
+	return applied
+}
+
+// describe is one finding in one package: severity, package, version, and
+// where it comes from.
+func (s *scanned) describe(v *attestor.Vulnerability) string {
+	severity := v.Severity
+	if !severity.Known() {
+		severity = attestor.Unspecified
+	}
+	text := fmt.Sprintf("%s in %s %s", severity, cmp.Or(v.Package, "an unnamed package"), v.Version)
+	switch {
+	case s.inherited(v):
+		text += " (from the base " + s.ev.Base.Name + ")"
+	case len(v.DiffIDs) > 0 && len(s.base) > 0:
+		text += " (in your own layers)"
+	}
+	return strings.ReplaceAll(text, "  ", " ")
+}
+
+func (s *scanned) fix(v *attestor.Vulnerability) string {
+	switch {
+	case s.inherited(v):
+		return s.rebase()
+	case v.Fixable && v.FixedVersion != "":
+		return "update " + v.Package + " to " + v.FixedVersion
+	case v.Fixable:
+		return "update " + v.Package
+	}
+	return "remove " + cmp.Or(v.Package, "the package") + ", or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry"
+}
+
+func (s *scanned) rebase() string {
+	b := s.ev.Base
+	repo, digest, _ := strings.Cut(b.Reference, "@")
+	if b.Newest != "" && string(b.Newest) != digest && b.Newest != b.Digest {
+		return "rebuild on the base's current version: FROM " + repo + "@" + string(b.Newest)
+	}
+	return "wait for the next version of the base " + b.Name + ", or build on another"
+}
+
+// notes say what the policy asks about and the scan does not answer.
+func (s *scanned) notes() []finding {
+	var found []finding
+	note := func(code attestor.Code, subject, message, fix string) {
+		found = append(found, finding{status: attestor.StatusWarn, note: true, reason: attestor.Reason{Code: code, Subject: subject, Message: message, Fix: fix}})
+	}
+	if s.noKEV > 0 && s.want.KnownExploited != RespondAllow {
+		note(attestor.CodeNotReported, "knownExploited", fmt.Sprintf("whether %d of %d findings are exploited is not reported", s.noKEV, s.judged), "rely on the severity limits for these")
+	}
+	if s.noEPSS > 0 {
+		note(attestor.CodeNotReported, "EPSS", fmt.Sprintf("the probability of exploitation of %d of %d findings is not reported", s.noEPSS, s.judged), "rely on the severity limits for these")
+	}
+	types := make([]string, 0, len(s.unjudged))
+	for t := range s.unjudged {
+		types = append(types, t)
+	}
+	slices.Sort(types)
+	for _, t := range types {
+		note(attestor.CodeFindingsNotJudged, t, fmt.Sprintf("%d findings in packages of type %s were not judged", s.unjudged[t], t), "add "+t+" to spec.vulnerabilities.scan.packageTypes to have them judged")
+	}
+	return found
+}
+
+// shortestWay sums up what would turn a denial into a pass.
+func (s *scanned) shortestWay(reasons []attestor.Reason) (attestor.Reason, bool) {
+	refused := map[string]bool{}
+	for _, r := range reasons {
+		if strings.HasPrefix(string(r.Code), "SCAN_") {
+			return attestor.Reason{}, false
+		}
+		if r.Code != attestor.CodeInGracePeriod {
+			refused[r.Subject] = true
+		}
+	}
+	update, drop := map[string]bool{}, map[string]bool{}
+	fromBase, own := 0, 0
+	for i := range s.ev.Scan.Findings {
+		v := &s.ev.Scan.Findings[i]
+		switch {
+		case !refused[v.ID]:
+		case s.inherited(v):
+			fromBase++
+		case v.Fixable:
+			own++
+			update[v.Package] = true
+		default:
+			own++
+			drop[v.Package] = true
+		}
+	}
+	var parts []string
+	if len(update) > 0 {
+		parts = append(parts, fmt.Sprintf("update %s in your own layers (%s)", plural(len(update), "package"), list(update)))
+	}
+	if len(drop) > 0 {
+		parts = append(parts, fmt.Sprintf("remove or except %s without a fix (%s)", plural(len(drop), "package"), list(drop)))
+	}
+	if fromBase > 0 {
+		parts = append(parts, fmt.Sprintf("%s from the base: %s", plural(fromBase, "finding")+comes(fromBase), s.rebase()))
+	}
+	if len(parts) == 0 {
+		return attestor.Reason{}, false
+	}
+	return attestor.Reason{Code: attestor.CodeShortestWay, Message: fmt.Sprintf("%s in all; the shortest way to a pass: %s", plural(own+fromBase, "finding"), strings.Join(parts, "; "))}, true
+}
+
+func comes(n int) string {
+	if n == 1 {
+		return " comes"
+	}
+	return " come"
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// list names at most ten.
+func list(names map[string]bool) string {
+	sorted := make([]string, 0, len(names))
+	for n := range names {
+		sorted = append(sorted, cmp.Or(n, "unnamed"))
+	}
+	slices.Sort(sorted)
+	if len(sorted) > 10 {
+		return strings.Join(sorted[:10], ", ") + fmt.Sprintf(" and %d more", len(sorted)-10)
+	}
+	return strings.Join(sorted, ", ")
+}
