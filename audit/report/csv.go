@@ -1,0 +1,74 @@
+package report
+
+import (
+	"encoding/csv"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// csvHeader: one line for each decision. Columns are added at the end only.
+var csvHeader = []string{ //nolint:gochecknoglobals // never written to
+	"id", "time", "verdict", "dry_run", "break_glass", "repository", "digest", "reference", "requested", "policy", "policy_digest",
+	"platforms", "base", "base_current", "user", "critical", "high", "medium", "low", "minimal", "unspecified", "fixable",
+	"reason_codes", "first_message", "first_fix", "attestors",
+}
+
+func writeCSV(w io.Writer, ds []attestor.Decision) error {
+	out := csv.NewWriter(w)
+	if err := out.Write(csvHeader); err != nil {
+		return err
+	}
+	for _, d := range ds {
+		if err := out.Write(csvRow(d)); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+func csvRow(d attestor.Decision) []string {
+	var policy, policyDigest, message, fix string
+	if d.Policy != nil {
+		policy, policyDigest = d.Policy.Name, string(d.Policy.Digest)
+	}
+	var codes, attestors []string
+	for i, f := range findings(d, refuses) {
+		codes = appendNew(codes, string(f.code))
+		if i == 0 {
+			message, fix = f.message, f.fix
+		}
+	}
+	for _, a := range d.Attestations {
+		attestors = appendNew(attestors, a.Attestor)
+	}
+	var platforms, bases, users []string
+	counts, fixable, current := map[attestor.Severity]int{}, 0, len(d.Platforms) > 0
+	for _, p := range d.Platforms {
+		platforms = appendNew(platforms, p.Platform)
+		bases = appendNew(bases, p.Base.Name)
+		users = appendNew(users, p.User.Configured)
+		current = current && p.Base.Current
+		fixable += p.Scan.Fixable
+		for level, n := range p.Scan.Counts {
+			counts[level] += n
+		}
+	}
+	row := []string{
+		d.ID, d.Time.UTC().Format(time.RFC3339), string(outcome(d)), strconv.FormatBool(d.DryRun), strconv.FormatBool(d.BreakGlass != nil),
+		repository(d), string(d.Image.Digest), d.Image.Reference, d.Image.Requested, policy, policyDigest,
+		strings.Join(platforms, " "), strings.Join(bases, " "), strconv.FormatBool(current), strings.Join(users, " "),
+	}
+	for _, level := range attestor.Severities() {
+		row = append(row, strconv.Itoa(counts[level]))
+	}
+	row = append(row, strconv.Itoa(fixable), strings.Join(codes, " "), message, fix, strings.Join(attestors, " "))
+	for i, v := range row {
+		row[i] = cell(v)
+	}
+	return row
+}

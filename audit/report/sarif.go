@@ -1,0 +1,103 @@
+package report
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/url"
+	"strings"
+
+	gosarif "github.com/owenrumney/go-sarif/v3/pkg/report"
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+
+	"github.com/attestor-gate/attestor"
+)
+
+const toolURI = "https://github.com/attestor-gate/attestor"
+
+// writeSARIF writes a result for each reason, and a suppressed one for each
+// exception in use: what was excused stays in sight.
+func writeSARIF(w io.Writer, ds []attestor.Decision, o Options) error {
+	run := sarif.NewRunWithInformationURI("attestor", toolURI)
+	if o.Version != "" {
+		run.Tool.Driver.WithVersion(plain(o.Version))
+	}
+	known := map[attestor.Code]attestor.CodeInfo{}
+	for _, info := range attestor.Codes() {
+		known[info.Code] = info
+	}
+	complete := true
+	for _, d := range ds {
+		complete = complete && outcome(d) != attestor.Undecided
+		sarifDecision(run, known, d)
+	}
+	// What could not be decided is no clean bill of health.
+	run.AddInvocation(sarif.NewInvocation().WithExecutionSuccessful(complete))
+	doc := gosarif.NewV210Report()
+	doc.AddRun(run)
+	return writeValue(w, doc, "  ")
+}
+
+func sarifDecision(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, d attestor.Decision) {
+	all := findings(d, func(c attestor.Check) bool { return refuses(c) || warns(c) })
+	for _, f := range all {
+		rule(run, known, f.code)
+		result := run.CreateResultForRule(plain(string(f.code)))
+		result.Level = sarif.LevelError
+		if f.status == attestor.StatusWarn {
+			result.Level = sarif.LevelWarning
+		}
+		message := f.message
+		if f.count > 1 {
+			message += " (and " + plural(f.count-1, "more reason") + " like it: " + some(f.subjects, 20) + ")"
+		}
+		if f.fix != "" {
+			message += ". Fix: " + f.fix
+		}
+		locate(result, d, f.check, strings.Join(f.platforms, " "), string(f.code)+f.fix).WithMessage(sarif.NewTextMessage(embedded(message)))
+	}
+	for _, c := range d.Checks {
+		for _, e := range c.Exceptions {
+			if e.Expired {
+				continue
+			}
+			result := run.CreateResultForRule(excepted)
+			if run.GetRuleIndex(excepted) < 0 {
+				run.AddRule(excepted).WithDescription("a finding that an exception of the policy excuses")
+			}
+			result.Level = sarif.LevelNote
+			result.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").
+				WithJustification(plain("owner " + e.Owner + ", until " + e.Expires + ": " + e.Reason)))
+			locate(result, d, c.Name, c.Platform, e.ID+e.Subject).WithMessage(sarif.NewTextMessage(embedded(e.ID + " is excepted: " + e.Subject)))
+		}
+	}
+}
+
+// excepted is the rule id of excused findings; it is no reason's code.
+const excepted = "EXCEPTED"
+
+func rule(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, c attestor.Code) {
+	id := plain(string(c))
+	if run.GetRuleIndex(id) >= 0 {
+		return
+	}
+	means := known[c].Means
+	if means == "" {
+		means = "a reason that this version does not document"
+	}
+	run.AddRule(id).WithDescription(means)
+}
+
+// locate says which image a result is about. The fingerprint outlives the
+// digest, so that the same finding in the next build is the same alert.
+func locate(r *sarif.Result, d attestor.Decision, check, platforms, what string) *sarif.Result {
+	name := plain(imageName(d))
+	uri := (&url.URL{Path: name}).EscapedPath()
+	r.AddLocation(sarif.NewLocationWithPhysicalLocation(sarif.NewPhysicalLocation().
+		WithArtifactLocation(sarif.NewSimpleArtifactLocation(uri)).
+		WithRegion(sarif.NewRegion().WithStartLine(1))).
+		AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(name).WithName(strings.TrimSpace(plain(check + " " + platforms)))))
+	sum := sha256.Sum256([]byte(repository(d) + "\x00" + check + "\x00" + platforms + "\x00" + what))
+	r.WithPartialFingerprints(map[string]string{"attestor/v1": hex.EncodeToString(sum[:16])})
+	return r
+}
