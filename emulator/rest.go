@@ -1,8 +1,79 @@
 package emulator
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"time"
 
-func (e *Emulator) newREST() (http.Handler, error) { return http.NotFoundHandler(), nil }
+	"connectrpc.com/vanguard"
+	"connectrpc.com/vanguard/vanguardgrpc"
+	"google.golang.org/protobuf/encoding/protojson"
+)
 
-// Handler serves gRPC and REST on one port.
+// newREST is the handler of one port: gRPC as it is, REST by transcoding from
+// the google.api.http annotations of the registered services.
+func (e *Emulator) newREST() (http.Handler, error) {
+	transcoder, err := vanguardgrpc.NewTranscoder(e.grpc,
+		// alt=json, prettyPrint and the like.
+		vanguard.WithDefaultServiceOptions(vanguard.WithRESTUnmarshalOptions(vanguard.RESTUnmarshalOptions{DiscardUnknownQueryParams: true})),
+		// The default codec drops unknown fields of a body and prints unset ones.
+		vanguard.WithCodec(func(r vanguard.TypeResolver) vanguard.Codec {
+			return &vanguard.JSONCodec{
+				MarshalOptions:   protojson.MarshalOptions{Resolver: r},
+				UnmarshalOptions: protojson.UnmarshalOptions{Resolver: r},
+			}
+		}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	e.registerStubs(mux)
+	mux.Handle("/", googleREST(transcoder))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			e.grpc.ServeHTTP(w, r)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxMessage)
+		mux.ServeHTTP(w, r)
+	}), nil
+}
+
+// Handler serves gRPC and REST on one port. gRPC needs HTTP/2 without TLS,
+// which the http.Server has to allow: see [http.Server.Protocols], or use
+// [Emulator.Serve], which does.
 func (e *Emulator) Handler() http.Handler { return e.rest }
+
+// Serve answers gRPC and REST on a listener until ctx ends, and closes the
+// listener. It is not to be called after Close.
+func (e *Emulator) Serve(ctx context.Context, l net.Listener) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{
+		Handler: e.rest, Protocols: protocols,
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	// A call that hangs by injection would outlive any patience.
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	err := srv.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = srv.Close()
+	}
+	if e := <-done; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	return err
+}

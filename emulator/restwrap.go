@@ -1,0 +1,140 @@
+package emulator
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+)
+
+// googleREST makes the transcoder's requests and answers a Google API's: paths
+// that it would split wrongly, errors that it words in its own way.
+func googleREST(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The transcoder routes on URL.Path and unescapes variables itself: given
+		// the escaped form, %2F stays inside its segment.
+		path := r.URL.EscapedPath()
+		i := strings.LastIndex(path, "/") + 1
+		// It takes a colon in the last segment for a custom verb.
+		if strings.HasPrefix(path[i:], "sha256:") {
+			path = path[:i] + strings.ReplaceAll(path[i:], ":", "%3A")
+		}
+		// There is no v1beta1 of this service in Go; its messages are v1's.
+		if strings.HasSuffix(path, ":validateAttestationOccurrence") {
+			path = strings.Replace(path, "/v1beta1/", "/v1/", 1)
+		}
+		r.URL.Path, r.URL.RawPath = path, ""
+		if r.Header.Get("Content-Type") == "" {
+			r.Header.Set("Content-Type", "application/json")
+		}
+		rec := &errorRecorder{ResponseWriter: w}
+		next.ServeHTTP(rec, r)
+		rec.finish()
+	})
+}
+
+// errorRecorder holds back answers of 400 and more, to reword them.
+type errorRecorder struct {
+	http.ResponseWriter
+	status int
+	body   bytes.Buffer
+}
+
+func (r *errorRecorder) WriteHeader(status int) {
+	r.status = status
+	if status < 400 {
+		r.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (r *errorRecorder) Write(b []byte) (int, error) {
+	if r.status >= 400 {
+		return r.body.Write(b)
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Flush does nothing: the transcoder flushes before an error, and that would
+// send 200.
+func (r *errorRecorder) Flush() {}
+
+func (r *errorRecorder) finish() {
+	if r.status < 400 {
+		return
+	}
+	var s struct {
+		Code    codes.Code        `json:"code"`
+		Message string            `json:"message"`
+		Details []json.RawMessage `json:"details"`
+	}
+	if json.Unmarshal(r.body.Bytes(), &s) != nil || s.Message == "" {
+		// Not from a service: no such route, or not by this method.
+		s.Code, s.Message, r.status = codes.NotFound, strings.TrimSpace(r.body.String()), http.StatusNotFound
+	}
+	if s.Code == codes.Unknown {
+		// The transcoder's own errors in reading a request.
+		s.Code = codes.InvalidArgument
+	}
+	writeError(r.ResponseWriter, s.Code, s.Message, s.Details)
+}
+
+// writeError answers an error in the form of Google's APIs.
+func writeError(w http.ResponseWriter, code codes.Code, msg string, details []json.RawMessage) {
+	status, name := httpStatus(code)
+	body := map[string]any{"code": status, "message": msg, "status": name}
+	if len(details) > 0 {
+		body["details"] = details
+	}
+	writeJSON(w, status, map[string]any{"error": body})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "encoding the answer", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=UTF-8")
+	h.Del("Content-Length")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // the client has gone
+}
+
+// httpStatus is the HTTP mapping of google.rpc.Code. UNIMPLEMENTED is 400
+// here, where the live service has 501: gcloud repeats any 5xx for half a
+// minute.
+func httpStatus(c codes.Code) (status int, name string) {
+	switch c {
+	case codes.InvalidArgument:
+		return http.StatusBadRequest, "INVALID_ARGUMENT"
+	case codes.FailedPrecondition:
+		return http.StatusBadRequest, "FAILED_PRECONDITION"
+	case codes.OutOfRange:
+		return http.StatusBadRequest, "OUT_OF_RANGE"
+	case codes.Unimplemented:
+		return http.StatusBadRequest, "UNIMPLEMENTED"
+	case codes.Unauthenticated:
+		return http.StatusUnauthorized, "UNAUTHENTICATED"
+	case codes.PermissionDenied:
+		return http.StatusForbidden, "PERMISSION_DENIED"
+	case codes.NotFound:
+		return http.StatusNotFound, "NOT_FOUND"
+	case codes.AlreadyExists:
+		return http.StatusConflict, "ALREADY_EXISTS"
+	case codes.Aborted:
+		return http.StatusConflict, "ABORTED"
+	case codes.ResourceExhausted:
+		return http.StatusTooManyRequests, "RESOURCE_EXHAUSTED"
+	case codes.Canceled:
+		return 499, "CANCELLED"
+	case codes.Unavailable:
+		return http.StatusServiceUnavailable, "UNAVAILABLE"
+	case codes.DeadlineExceeded:
+		return http.StatusGatewayTimeout, "DEADLINE_EXCEEDED"
+	default:
+		return http.StatusInternalServerError, "INTERNAL"
+	}
+}
