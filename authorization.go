@@ -66,6 +66,9 @@ func authorize(decision string, v Verdict, attestors []string) (Authorization, e
 // Decision is the id under which the right was given.
 func (a Authorization) Decision() string { return a.decision }
 
+// Image is what was judged: where it is an index, its children come with it.
+func (a Authorization) Image() Image { return a.image }
+
 // Images are what may be attested to, in that order: children before their
 // index, so that an index is never attested while a child is not.
 func (a Authorization) Images() []Image {

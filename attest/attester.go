@@ -1,0 +1,157 @@
+// Package attest signs what was authorised and stores it where Binary
+// Authorization looks, once.
+//
+// It decides whether an attestation stands: payload, digest and a signature by
+// one of the attestor's present keys, checked by code that shares nothing with
+// the code that signs. It leaves to others whether an image deserves one: a
+// signature takes an [attestor.Authorization], and there is no other way.
+package attest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+	"time"
+
+	binauthz "cloud.google.com/go/binaryauthorization/apiv1"
+	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
+	grafeas "cloud.google.com/go/grafeas/apiv1"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Config holds what an Attester is made of. Everything is required, unless
+// its comment names a default.
+type Config struct {
+	Grafeas  *grafeas.Client
+	Analysis *containeranalysis.Client // to ask for the gate's rights on notes
+	BinAuthz *binauthz.BinauthzManagementClient
+
+	Attestors []AttestorConfig // at least one, each name once
+	Journal   Journal
+
+	Now         func() time.Time
+	CallTimeout time.Duration // for each call
+	Timeout     time.Duration // for signing and storing one attestation; 0: 20 s. Keep it below the Gate's Settle
+	ListLag     time.Duration // how long a list may not show what was stored; 0: 5 s
+	Logger      *slog.Logger
+}
+
+// AttestorConfig is one attestor that the gate can sign for.
+type AttestorConfig struct {
+	Name               string // projects/P/attestors/A
+	Signer             Signer
+	AttestationProject string // where its attestations are stored; "": the attestor's project
+	PublicKeyID        string // the key's id, where it was added to the attestor under another than the usual one; "": the usual one
+}
+
+const (
+	defaultTimeout = 20 * time.Second
+	defaultListLag = 5 * time.Second
+)
+
+var attestorPattern = regexp.MustCompile(`^projects/([^/]+)/attestors/[^/]+$`)
+
+// An Attester signs and stores attestations. It is safe for concurrent use.
+type Attester struct {
+	c         Config
+	verifier  *Verifier
+	attestors map[string]AttestorConfig
+	memory    *memory
+
+	mu      sync.Mutex
+	flights map[flightKey]*flight // guarded by mu
+
+	pause func(ctx context.Context, d time.Duration) error
+}
+
+// New returns an Attester, or an error that names all that is missing.
+func New(c Config) (*Attester, error) {
+	var errs []error
+	if c.Grafeas == nil || c.Analysis == nil || c.BinAuthz == nil {
+		errs = append(errs, errors.New("a client is missing"))
+	}
+	if c.Now == nil || c.Logger == nil || c.Journal == nil || c.CallTimeout <= 0 || c.Timeout < 0 || c.ListLag < 0 {
+		errs = append(errs, errors.New("clock, logger, journal or time-outs are missing"))
+	}
+	if len(c.Attestors) == 0 {
+		errs = append(errs, errors.New("no attestor is configured"))
+	}
+	attestors := map[string]AttestorConfig{}
+	for _, a := range c.Attestors {
+		m := attestorPattern.FindStringSubmatch(a.Name)
+		switch _, twice := attestors[a.Name]; {
+		case m == nil:
+			errs = append(errs, fmt.Errorf("attestor %q: want projects/PROJECT/attestors/NAME", a.Name))
+			continue
+		case twice:
+			errs = append(errs, fmt.Errorf("attestor %s is configured twice", a.Name))
+		case a.Signer == nil:
+			errs = append(errs, fmt.Errorf("attestor %s has no signer", a.Name))
+			continue
+		}
+		if a.AttestationProject == "" {
+			a.AttestationProject = m[1]
+		}
+		if a.PublicKeyID == "" {
+			a.PublicKeyID = a.Signer.id()
+		}
+		attestors[a.Name] = a
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("making an attester: %w", err)
+	}
+	verifier, err := NewVerifier(VerifierConfig{Grafeas: c.Grafeas, BinAuthz: c.BinAuthz, Now: c.Now, CallTimeout: c.CallTimeout})
+	if err != nil {
+		return nil, err
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.ListLag == 0 {
+		c.ListLag = defaultListLag
+	}
+	return &Attester{
+		c: c, verifier: verifier, attestors: attestors, memory: newMemory(),
+		flights: map[flightKey]*flight{}, pause: pause,
+	}, nil
+}
+
+// Standing lists the attestations of images under the notes of attestors, each
+// verified or with why it is not. They need not be ones that this gate signs
+// for. On error nothing is known.
+func (a *Attester) Standing(ctx context.Context, attestors []string, images []attestor.Image) (attestor.Standing, error) {
+	s, err := a.verifier.standing(ctx, attestors, images, func(name string) string { return a.attestors[name].PublicKeyID })
+	if err != nil {
+		return attestor.Standing{}, err
+	}
+	for _, v := range s.Valid {
+		a.memory.note(v.Attestor, v.Note, v.Digest, v.Occurrence, v.PublicKeyID)
+	}
+	return s, nil
+}
+
+// configured finds an attestor that a policy names.
+func (a *Attester) configured(name string) (AttestorConfig, error) {
+	c, ok := a.attestors[name]
+	if !ok {
+		return AttestorConfig{}, fault(attestor.CodeAttestorUnavailable, "the policy names attestor "+name+", for which this gate has no signer",
+			"add it under attestors in the configuration, or correct the policy's attestors", nil)
+	}
+	return c, nil
+}
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,90 @@
+package attest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// fault is what a failed call means to the caller.
+func fault(code attestor.Code, msg, fix string, err error) error {
+	return &attestor.Error{Kind: attestor.Upstream, Code: code, Msg: msg, Fix: fix, Err: err}
+}
+
+func isNotFound(err error) bool { return status.Code(err) == codes.NotFound }
+
+// timedOut knows both forms: the clients' retry loops end with a bare one.
+func timedOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		status.Code(err) == codes.DeadlineExceeded || status.Code(err) == codes.Canceled
+}
+
+// refused reports whether the service said that the write did not happen, and
+// would not if it were tried again.
+func refused(err error) bool {
+	switch status.Code(err) {
+	case codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented, codes.FailedPrecondition,
+		codes.InvalidArgument, codes.NotFound, codes.OutOfRange:
+		return true
+	}
+	return false
+}
+
+func isConflict(err error) bool { return status.Code(err) == codes.AlreadyExists }
+
+func attestorError(name string, err error) error {
+	switch {
+	case isNotFound(err):
+		return fault(attestor.CodeAttestorUnavailable, "attestor "+name+" does not exist",
+			"create it: gcloud container binauthz attestors create, or correct the policy's attestors", err)
+	case status.Code(err) == codes.PermissionDenied:
+		return fault(attestor.CodeAttestorDenied, "the gate may not read attestor "+name,
+			"grant the gate's identity roles/binaryauthorization.attestorsViewer on "+name, err)
+	case timedOut(err):
+		return fault(attestor.CodeAttestorUnavailable, "Binary Authorization did not answer in time about attestor "+name, "try again", err)
+	}
+	return fault(attestor.CodeAttestorUnavailable, "attestor "+name+" could not be read", "try again", err)
+}
+
+func listError(note string, err error) error {
+	switch {
+	case isNotFound(err):
+		return fault(attestor.CodeAttestorUnavailable, "note "+note+" does not exist", "create the note that the attestor names", err)
+	case status.Code(err) == codes.PermissionDenied:
+		return fault(attestor.CodeAttestorDenied, "the gate may not list the attestations of note "+note,
+			"grant the gate's identity roles/containeranalysis.notes.occurrences.viewer on "+note, err)
+	case timedOut(err):
+		return fault(attestor.CodeAttestorUnavailable, "Container Analysis did not answer in time about note "+note, "try again", err)
+	}
+	return fault(attestor.CodeAttestorUnavailable, "the attestations of note "+note+" could not be listed", "try again", err)
+}
+
+func occurrenceError(name string, err error) error {
+	switch {
+	case status.Code(err) == codes.PermissionDenied:
+		return fault(attestor.CodeAttestorDenied, "the gate may not read "+name,
+			"grant the gate's identity roles/containeranalysis.occurrences.viewer on the attestations' project", err)
+	case timedOut(err):
+		return fault(attestor.CodeAttestorUnavailable, "Container Analysis did not answer in time about "+name, "try again", err)
+	}
+	return fault(attestor.CodeAttestorUnavailable, name+" could not be read", "try again", err)
+}
+
+// writeError is for creating, updating and deleting.
+func writeError(what, project, note string, err error) error {
+	switch {
+	case status.Code(err) == codes.PermissionDenied:
+		return fault(attestor.CodeAttestorDenied, "the gate may not "+what,
+			fmt.Sprintf("grant the gate's identity roles/containeranalysis.occurrences.editor on project %s and roles/containeranalysis.notes.attacher on %s", project, note), err)
+	case isNotFound(err):
+		return fault(attestor.CodeAttestorUnavailable, "note "+note+" or project "+project+" does not exist", "create the note that the attestor names, or correct attestationProject", err)
+	case timedOut(err):
+		return fault(attestor.CodeAttestationNotStored, "Container Analysis did not answer in time when asked to "+what, "try again; what was stored is found then", err)
+	}
+	return fault(attestor.CodeAttestationNotStored, "the gate could not "+what, "try again; what was stored is found then", err)
+}

@@ -1,0 +1,12 @@
+package attest
+
+import (
+	"context"
+	"time"
+)
+
+// SetPause replaces waiting, so that tests take no time.
+func (a *Attester) SetPause(f func(ctx context.Context, d time.Duration) error) { a.pause = f }
+
+// KeyID is the signer's id.
+func KeyID(s Signer) string { return s.id() }

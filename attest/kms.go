@@ -1,0 +1,197 @@
+package attest
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/iam/apiv1/iampb"
+	kms "cloud.google.com/go/kms/apiv1"
+	"cloud.google.com/go/kms/apiv1/kmspb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// kmsKeyIDPrefix and the key version's name make the id by which gcloud adds
+// a key to an attestor.
+const kmsKeyIDPrefix = "//cloudkms.googleapis.com/v1/"
+
+// signPermission is what AsymmetricSign asks for.
+const signPermission = "cloudkms.cryptoKeyVersions.useToSign"
+
+// keyVersionPattern catches the key where its version was meant.
+var keyVersionPattern = regexp.MustCompile(`^(projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)/cryptoKeyVersions/[0-9]+$`)
+
+// kmsSigner is a Signer whose key never leaves Cloud KMS.
+type kmsSigner struct {
+	client  *kms.KeyManagementClient
+	version string
+	cryptoK string
+	timeout time.Duration
+
+	mu     sync.Mutex
+	loaded *signerKey // guarded by mu; a key version's public key never changes
+}
+
+// NewKMSSigner signs with projects/…/cryptoKeyVersions/N. Its public key is
+// read when it is first needed; [Attester.Preflight] does so. Each call to
+// Cloud KMS gets at most timeout.
+func NewKMSSigner(client *kms.KeyManagementClient, keyVersion string, timeout time.Duration) (Signer, error) {
+	m := keyVersionPattern.FindStringSubmatch(keyVersion)
+	if client == nil || timeout <= 0 {
+		return nil, errors.New("making a KMS signer: client or time-out is missing")
+	}
+	if m == nil {
+		return nil, &attestor.Error{
+			Kind: attestor.Invalid, Code: attestor.CodeSigningFailed, Msg: fmt.Sprintf("%q is not a key version", keyVersion),
+			Fix: "name projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N",
+		}
+	}
+	return &kmsSigner{client: client, version: keyVersion, cryptoK: m[1], timeout: timeout}, nil
+}
+
+func (s *kmsSigner) id() string    { return kmsKeyIDPrefix + s.version }
+func (s *kmsSigner) where() string { return "KMS key " + s.version }
+
+func (s *kmsSigner) load(ctx context.Context) (signerKey, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loaded != nil {
+		return *s.loaded, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	resp, err := s.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: s.version})
+	if err != nil {
+		return signerKey{}, s.failed("read its public key", "roles/cloudkms.publicKeyViewer", err)
+	}
+	switch {
+	case resp.GetName() != s.version:
+		return signerKey{}, s.lies(fmt.Sprintf("answered with the public key of %q", resp.GetName()))
+	case resp.GetPemCrc32C() == nil || resp.GetPemCrc32C().GetValue() != crc32c([]byte(resp.GetPem())):
+		return signerKey{}, s.lies("answered with a public key that does not match its checksum")
+	}
+	alg, err := algorithmOfKMS(resp.GetAlgorithm())
+	if err != nil {
+		return signerKey{}, signingError(s.where()+" cannot sign for Binary Authorization: "+err.Error(),
+			"create a key of an algorithm that Binary Authorization accepts, such as ec-sign-p256-sha256", nil)
+	}
+	pub, err := parsePEM(resp.GetPem())
+	if err != nil {
+		return signerKey{}, s.lies("answered with a public key that does not parse: " + err.Error())
+	}
+	if !alg.fits(pub) {
+		return signerKey{}, s.lies(fmt.Sprintf("answered with a %T, which is no key for %s", pub, resp.GetAlgorithm()))
+	}
+	s.loaded = &signerKey{public: pub, fixed: true, alg: alg}
+	return *s.loaded, nil
+}
+
+func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) ([]byte, error) {
+	message, err := w.message(f)
+	if err != nil {
+		return nil, err
+	}
+	sum := alg.digest(message)
+	req := &kmspb.AsymmetricSignRequest{Name: s.version, DigestCrc32C: wrapperspb.Int64(crc32c(sum))}
+	switch alg.hash {
+	case crypto.SHA256:
+		req.Digest = &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum}}
+	case crypto.SHA384:
+		req.Digest = &kmspb.Digest{Digest: &kmspb.Digest_Sha384{Sha384: sum}}
+	case crypto.SHA512:
+		req.Digest = &kmspb.Digest{Digest: &kmspb.Digest_Sha512{Sha512: sum}}
+	default:
+		return nil, fmt.Errorf("signing with %s: no digest field for %s", s.version, alg.hash)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	resp, err := s.client.AsymmetricSign(ctx, req)
+	switch {
+	case err != nil:
+		return nil, s.failed("sign with it", "roles/cloudkms.signer", err)
+	case resp.GetName() != s.version:
+		return nil, s.lies(fmt.Sprintf("answered with a signature by %q", resp.GetName()))
+	case !resp.GetVerifiedDigestCrc32C():
+		return nil, s.lies("did not receive the digest as it was sent")
+	case resp.GetSignatureCrc32C() == nil || resp.GetSignatureCrc32C().GetValue() != crc32c(resp.GetSignature()):
+		return nil, s.lies("answered with a signature that does not match its checksum")
+	}
+	return resp.GetSignature(), nil
+}
+
+// mayUse asks Cloud KMS, without signing anything.
+func (s *kmsSigner) mayUse(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	resp, err := s.client.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: s.cryptoK, Permissions: []string{signPermission}})
+	if err != nil {
+		return s.failed("ask who may use it", "roles/cloudkms.signer", err)
+	}
+	if !slices.Contains(resp.GetPermissions(), signPermission) {
+		return signingError("the gate may not sign with "+s.where(), s.grant("roles/cloudkms.signer"), nil)
+	}
+	return nil
+}
+
+func (s *kmsSigner) grant(role string) string {
+	return fmt.Sprintf("grant the gate's identity %s on %s", role, s.cryptoK)
+}
+
+// failed says in words what an error of Cloud KMS means.
+func (s *kmsSigner) failed(what, role string, err error) error {
+	msg, fix := "", ""
+	switch code := status.Code(err); {
+	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
+		msg, fix = "Cloud KMS did not answer in time", "try again"
+	case code == codes.PermissionDenied:
+		msg, fix = "the gate may not "+what, s.grant(role)
+	case code == codes.NotFound:
+		msg, fix = "the key version does not exist", "correct the attestor's signer in the configuration"
+	case code == codes.FailedPrecondition:
+		msg, fix = "the key version is not enabled", "enable it, or let the configuration name one that is: gcloud kms keys versions list"
+	case code == codes.ResourceExhausted:
+		msg, fix = "the quota of Cloud KMS is used up", "try again, or ask for more asymmetric signing quota in the key's project"
+	case code == codes.InvalidArgument:
+		msg, fix = "Cloud KMS refused the request", "check that the key version is one for asymmetric signing"
+	default:
+		msg, fix = "Cloud KMS could not "+what, "try again"
+	}
+	return signingError(s.where()+": "+msg, fix, err)
+}
+
+// lies is an answer that was not what was asked for.
+func (s *kmsSigner) lies(what string) error {
+	return &attestor.Error{
+		Kind: attestor.Upstream, Code: attestor.CodeSignatureInvalid, Msg: s.where() + ": Cloud KMS " + what,
+		Fix: "try again; if it stays so, something between the gate and Cloud KMS alters answers",
+	}
+}
+
+func crc32c(b []byte) int64 {
+	return int64(crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// parsePEM takes one PKIX public key.
+func parsePEM(s string) (crypto.PublicKey, error) {
+	block, _ := pem.Decode([]byte(s))
+	if block == nil || block.Type != "PUBLIC KEY" {
+		return nil, errors.New("not a PEM block of type PUBLIC KEY")
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("parsing a public key: %w", err)
+	}
+	return pub, nil
+}

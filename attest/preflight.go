@@ -1,0 +1,135 @@
+package attest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cloud.google.com/go/iam/apiv1/iampb"
+	"golang.org/x/sync/errgroup"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/attestor-gate/attestor"
+)
+
+const (
+	attachPermission = "containeranalysis.notes.attachOccurrence"
+	listPermission   = "containeranalysis.notes.listOccurrences"
+)
+
+// Preflight reports, for every configured attestor at once, what would keep
+// this gate from attesting: an attestor or note that is not there, a signing
+// key that is not the attestor's, a right that is missing. It signs and stores
+// nothing. The error is an [attestor.Error] of kind Unavailable that says all
+// of it in words. What it cannot ask for is the right to create occurrences
+// in the attestations' project: no API tells.
+func (a *Attester) Preflight(ctx context.Context) error {
+	problems := make([][]error, len(a.c.Attestors))
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for i, c := range a.c.Attestors {
+		g.Go(func() error {
+			problems[i] = a.preflight(ctx, a.attestors[c.Name])
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return summary(slices.Concat(problems...))
+}
+
+// preflight lists what is wrong with one attestor.
+func (a *Attester) preflight(ctx context.Context, c AttestorConfig) []error {
+	var errs []error
+	add := func(err error) bool {
+		if err != nil {
+			errs = append(errs, err)
+		}
+		return err == nil
+	}
+	key, keyErr := c.Signer.load(ctx)
+	if add(keyErr) {
+		add(c.Signer.mayUse(ctx))
+	}
+	t, err := a.verifier.trust(ctx, c.Name, a.c.Now())
+	if !add(err) {
+		return errs
+	}
+	if keyErr == nil {
+		if _, err := t.find(c.PublicKeyID, key); err != nil {
+			add(notOfAttestor(c, err))
+		}
+	}
+	if add(a.noteExists(ctx, c, t.note)) {
+		add(a.mayAttach(ctx, t.note))
+	}
+	return errs
+}
+
+func (a *Attester) noteExists(ctx context.Context, c AttestorConfig, note string) error {
+	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	defer cancel()
+	n, err := a.c.Grafeas.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: note})
+	switch {
+	case isNotFound(err):
+		return fault(attestor.CodeAttestorUnavailable, fmt.Sprintf("note %s of attestor %s does not exist", note, c.Name), "create an attestation note of that name", err)
+	case status.Code(err) == codes.PermissionDenied:
+		return fault(attestor.CodeAttestorDenied, "the gate may not read note "+note, "grant the gate's identity roles/containeranalysis.notes.attacher on "+note, err)
+	case err != nil:
+		return fault(attestor.CodeAttestorUnavailable, "note "+note+" could not be read", "try again", err)
+	case n.GetAttestation() == nil:
+		return fault(attestor.CodeAttestorUnavailable, fmt.Sprintf("note %s of attestor %s is not an attestation note", note, c.Name), "give the attestor an attestation note", nil)
+	}
+	return nil
+}
+
+func (a *Attester) mayAttach(ctx context.Context, note string) error {
+	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	defer cancel()
+	resp, err := a.c.Analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{
+		Resource: note, Permissions: []string{attachPermission, listPermission},
+	})
+	if err != nil {
+		return fault(attestor.CodeAttestorUnavailable, "Container Analysis does not say what the gate may do with note "+note, "try again", err)
+	}
+	var missing []error
+	for _, p := range []struct{ permission, what, role string }{
+		{attachPermission, "attach attestations to", "roles/containeranalysis.notes.attacher"},
+		{listPermission, "list the attestations of", "roles/containeranalysis.notes.occurrences.viewer"},
+	} {
+		if !slices.Contains(resp.GetPermissions(), p.permission) {
+			missing = append(missing, fault(attestor.CodeAttestorDenied, "the gate may not "+p.what+" note "+note,
+				fmt.Sprintf("grant the gate's identity %s on %s", p.role, note), nil))
+		}
+	}
+	return summary(missing)
+}
+
+// summary puts every problem into one error.
+func summary(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	out := &attestor.Error{Kind: attestor.Unavailable, Err: errors.Join(errs...)}
+	var msgs, fixes []string
+	for _, err := range errs {
+		e, ok := errors.AsType[*attestor.Error](err)
+		if !ok {
+			e = &attestor.Error{Code: attestor.CodeAttestorUnavailable, Msg: "the attestors could not be checked in the time allowed", Fix: "try again"}
+		}
+		if out.Code == "" {
+			out.Code = e.Code
+		}
+		msgs = append(msgs, e.Msg)
+		if e.Fix != "" && !slices.Contains(fixes, e.Fix) {
+			fixes = append(fixes, e.Fix)
+		}
+	}
+	out.Msg, out.Fix = strings.Join(msgs, "; "), strings.Join(fixes, "; ")
+	return out
+}

@@ -1,0 +1,213 @@
+package attest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// intentsFor is how long an intent is completed after a crash. Later, the
+// image is better judged again.
+const intentsFor = time.Hour
+
+// An intent says what is about to be deleted and made again. It holds the
+// signed occurrence, so that completing it signs nothing.
+type intent struct {
+	Version    int            `json:"version"`
+	Time       time.Time      `json:"time"`
+	Decision   string         `json:"decision"`
+	Attestor   string         `json:"attestor"`
+	DSSENote   string         `json:"dsseNote,omitempty"`
+	Image      attestor.Image `json:"image"`
+	PAE        bool           `json:"pae"`
+	Delete     []string       `json:"delete"`
+	Occurrence []byte         `json:"occurrence"` // protobuf
+}
+
+const intentVersion = 1
+
+// intentID is the same for whoever replaces the same thing, so that a later
+// success ends an earlier intent.
+func (t target) intentID() string {
+	k := t.key()
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t", k.attestor, k.note, k.image, k.pae))
+	return "attest-" + hex.EncodeToString(sum[:16])
+}
+
+// replace deletes what stands in the way, none of which admits, and stores the
+// attestation in its place. The intent is durable first: a crash between the
+// two is completed by [Attester.Recover].
+func (p *placement) replace(ctx context.Context, blockers []checked) (attestor.Attestation, error) {
+	p.replaced = true
+	id := p.target.intentID()
+	if err := p.record(ctx, id, blockers); err != nil {
+		return attestor.Attestation{}, fault(attestor.CodeAttestationNotStored, "the intent to replace an attestation could not be recorded, so that nothing was deleted",
+			"see to the gate's store, and try again", err)
+	}
+	for i, c := range blockers {
+		err := p.a.delete(ctx, c.occurrence.GetName())
+		if err == nil || isNotFound(err) {
+			continue
+		}
+		if i == 0 && refused(err) { // nothing was changed
+			p.a.forgetIntent(ctx, id)
+		}
+		return attestor.Attestation{}, p.failed("delete "+c.occurrence.GetName()+", which no key of the attestor verifies and which is in the way", err)
+	}
+	made, err := p.create(ctx)
+	if err == nil {
+		p.a.forgetIntent(ctx, id)
+	}
+	return made, err
+}
+
+func (p *placement) record(ctx context.Context, id string, blockers []checked) error {
+	occurrence, err := proto.Marshal(p.occurrence())
+	if err != nil {
+		return fmt.Errorf("encoding an occurrence: %w", err)
+	}
+	in := intent{
+		Version: intentVersion, Time: p.a.c.Now().UTC(), Decision: p.target.warrant.decision, Attestor: p.target.conf.Name,
+		DSSENote: p.target.note, Image: p.target.image, PAE: p.target.key().pae, Occurrence: occurrence,
+	}
+	for _, c := range blockers {
+		in.Delete = append(in.Delete, c.occurrence.GetName())
+	}
+	data, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("encoding an intent: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.a.c.CallTimeout)
+	defer cancel()
+	return p.a.c.Journal.PutIntent(ctx, id, data)
+}
+
+// forgetIntent may fail: an intent that is left is found to be done when it
+// is looked at again.
+func (a *Attester) forgetIntent(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	defer cancel()
+	if err := a.c.Journal.DeleteIntent(ctx, id); err != nil {
+		a.c.Logger.LogAttrs(ctx, slog.LevelWarn, "an intent that is done could not be removed", slog.String("intent", id), slog.Any("error", err))
+	}
+}
+
+func (a *Attester) delete(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	defer cancel()
+	return a.c.Grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: name})
+}
+
+// Recover completes what a crash left between deleting and creating. It signs
+// nothing: an intent holds the signed occurrence, which is verified against
+// the attestor's present keys first. An intent that is too old, or that no
+// longer verifies, is dropped. Errors leave their intents for the next time.
+func (a *Attester) Recover(ctx context.Context) error {
+	listing, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	defer cancel()
+	intents, err := a.c.Journal.Intents(listing)
+	if err != nil {
+		return fmt.Errorf("reading intents: %w", err)
+	}
+	var errs []error
+	for id, data := range intents {
+		ctx, cancel := context.WithTimeout(ctx, a.c.Timeout)
+		err := a.complete(ctx, id, data)
+		cancel()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("completing intent %s: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// complete finishes one intent, or drops it.
+func (a *Attester) complete(ctx context.Context, id string, data []byte) error {
+	p, in, why, err := a.resume(ctx, data)
+	if err != nil {
+		return err
+	}
+	if why == "" {
+		if why, err = p.finish(ctx, in); err != nil {
+			return err
+		}
+	}
+	a.c.Logger.LogAttrs(ctx, slog.LevelInfo, "an intent was ended", slog.String("intent", id), slog.String("decision_id", in.Decision), slog.String("outcome", why))
+	removing, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	defer cancel()
+	return a.c.Journal.DeleteIntent(removing, id)
+}
+
+// resume rebuilds the state of the flight that wrote an intent; why says that
+// it is not to be completed.
+func (a *Attester) resume(ctx context.Context, data []byte) (p *placement, in intent, why string, err error) {
+	var o grafeaspb.Occurrence
+	if json.Unmarshal(data, &in) != nil || in.Version != intentVersion || proto.Unmarshal(in.Occurrence, &o) != nil || in.Image.IsZero() {
+		return nil, in, "dropped: it is malformed", nil
+	}
+	if age := a.c.Now().Sub(in.Time); age > intentsFor || age < -intentsFor {
+		return nil, in, "dropped: it is too old", nil
+	}
+	conf, ok := a.attestors[in.Attestor]
+	if !ok {
+		return nil, in, "dropped: its attestor is no longer configured", nil
+	}
+	t := target{conf: conf, image: in.Image, note: in.DSSENote, forms: []form{plain}}
+	switch {
+	case in.DSSENote != "":
+		t.forms = []form{pae}
+	case in.PAE:
+		t.forms = []form{plain, pae}
+	}
+	trust, err := a.verifier.trust(ctx, conf.Name, a.c.Now())
+	if err != nil {
+		return nil, in, "", err
+	}
+	p = &placement{a: a, target: t, trust: trust, note: trust.note, signatures: o.GetAttestation().GetSignatures()}
+	if t.note != "" {
+		p.note = t.note
+	}
+	if _, ok := p.complete([]checked{p.check(p.occurrence())}); !ok {
+		return nil, in, "dropped: the attestor's keys no longer verify it", nil
+	}
+	return p, in, "", nil
+}
+
+// finish deletes what the intent names, if it still admits nothing, and
+// creates. What stands by now is left alone.
+func (p *placement) finish(ctx context.Context, in intent) (outcome string, err error) {
+	found, err := p.list(ctx)
+	if err != nil {
+		return "", err
+	}
+	if _, ok := p.complete(found); ok {
+		return "it was done already", nil
+	}
+	p.replaced = true
+	for _, name := range in.Delete {
+		c, ok, err := p.read(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		if !ok || !c.empty() || !p.sameResource(c) {
+			continue
+		}
+		if err := p.a.delete(ctx, name); err != nil && !isNotFound(err) {
+			return "", p.failed("delete "+name, err)
+		}
+	}
+	if _, err := p.create(ctx); err != nil {
+		return "", err
+	}
+	return "completed", nil
+}

@@ -1,0 +1,132 @@
+package attest
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// A Signer holds or reaches one private key. Its methods are unexported: only
+// an Attester can have it sign, and only what an Authorization permits. See
+// [NewKMSSigner] and [NewKeyFileSigner].
+type Signer interface {
+	// id is the key's id by Binary Authorization's conventions.
+	id() string
+	// load returns the public key. It may need the network the first time.
+	load(ctx context.Context) (signerKey, error)
+	// sign returns a signature that nobody has checked yet, or an
+	// [attestor.Error].
+	sign(ctx context.Context, w warrant, f form, alg algorithm) ([]byte, error)
+	// where says which key this is, for messages.
+	where() string
+	// mayUse names what the identity lacks to use the key, or is nil.
+	mayUse(ctx context.Context) error
+}
+
+// A signerKey is the public half.
+type signerKey struct {
+	public crypto.PublicKey
+	fixed  bool // the key signs with alg only; a key file signs with whatever fits it
+	alg    algorithm
+}
+
+// maxKeyFile is far above any PKCS#8 file.
+const maxKeyFile = 64 << 10
+
+type keyFileSigner struct {
+	path   string
+	keyID  string
+	signer crypto.Signer
+}
+
+// NewKeyFileSigner reads a private key from a PEM file with one PKCS#8 block:
+// RSA of 2048, 3072 or 4096 bits, or ECDSA on P-256, P-384 or P-521. Whether
+// an RSA key signs by PKCS#1 or PSS, and with which hash, is what the attestor
+// says of it. Its id is "ni:///sha-256;…", as Binary Authorization computes it.
+func NewKeyFileSigner(path string) (Signer, error) {
+	invalid := func(format string, args ...any) (Signer, error) {
+		return nil, &attestor.Error{
+			Kind: attestor.Invalid, Code: attestor.CodeSigningFailed, Msg: fmt.Sprintf("key file %s ", path) + fmt.Sprintf(format, args...),
+			Fix: "make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out " + path,
+		}
+	}
+	f, err := os.Open(path) //nolint:gosec // the path is the operator's configuration
+	if err != nil {
+		return nil, fmt.Errorf("opening the key file: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // read only
+	raw, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the key file: %w", err)
+	}
+	if len(raw) > maxKeyFile {
+		return invalid("has more than %d bytes", maxKeyFile)
+	}
+	block, rest := pem.Decode(raw)
+	switch {
+	case block == nil:
+		return invalid("is not PEM")
+	case block.Type != "PRIVATE KEY":
+		return invalid("holds a %q block, wanted is an unencrypted PKCS#8 one, \"PRIVATE KEY\" (openssl pkcs8 -topk8 -nocrypt converts)", block.Type)
+	case strings.TrimSpace(string(rest)) != "":
+		return invalid("holds more than one block")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		// x509's text may quote the key's structure, never its secret part.
+		return invalid("cannot be used: %v; Binary Authorization accepts RSA, and ECDSA on P-256, P-384 and P-521 (not Ed25519, not secp256k1)", err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return invalid("holds a %T, which does not sign", key)
+	}
+	if err := usable(signer.Public()); err != nil {
+		return invalid("holds %v", err)
+	}
+	id, err := keyIDOf(signer.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &keyFileSigner{path: path, keyID: id, signer: signer}, nil
+}
+
+// String keeps the key out of logs.
+func (s *keyFileSigner) String() string { return s.where() }
+
+// GoString keeps it out of %#v.
+func (s *keyFileSigner) GoString() string { return s.where() }
+
+// MarshalText keeps it out of JSON.
+func (s *keyFileSigner) MarshalText() ([]byte, error) { return []byte(s.where()), nil }
+
+func (s *keyFileSigner) id() string                   { return s.keyID }
+func (s *keyFileSigner) where() string                { return "key file " + s.path }
+func (s *keyFileSigner) mayUse(context.Context) error { return nil }
+
+func (s *keyFileSigner) load(context.Context) (signerKey, error) {
+	return signerKey{public: s.signer.Public()}, nil
+}
+
+func (s *keyFileSigner) sign(_ context.Context, w warrant, f form, alg algorithm) ([]byte, error) {
+	message, err := w.message(f)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := s.signer.Sign(rand.Reader, alg.digest(message), alg.options())
+	if err != nil {
+		return nil, signingError(s.where()+" could not sign", "check the key file", err)
+	}
+	return sig, nil
+}
+
+func signingError(msg, fix string, err error) error {
+	return &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeSigningFailed, Msg: msg, Fix: fix, Err: err}
+}

@@ -1,0 +1,76 @@
+package attest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// What follows reads what others may have written, and shares nothing with
+// the code that writes payloads: a mistake there must not hide itself here.
+
+const (
+	maxPayload    = 64 << 10
+	maxSignatures = 64
+)
+
+// A statement is a simple-signing payload. Names match by case, each once;
+// anything but "optional" beside them is refused, since nobody knows what
+// it would mean.
+type statement struct {
+	Critical struct {
+		Identity struct {
+			DockerReference string `json:"docker-reference"`
+		} `json:"identity"`
+		Image struct {
+			Digest string `json:"docker-manifest-digest"`
+		} `json:"image"`
+		Type string `json:"type"`
+	} `json:"critical"`
+	Optional jsontext.Value `json:"optional,omitzero"`
+}
+
+// checkStatement returns why a payload does not speak for the digest.
+func checkStatement(payload []byte, d attestor.Digest) error {
+	if len(payload) > maxPayload {
+		return fmt.Errorf("its payload has more than %d bytes", maxPayload)
+	}
+	var s statement
+	if err := json.Unmarshal(payload, &s, json.RejectUnknownMembers(true)); err != nil {
+		return errors.New("its payload is not a simple-signing statement")
+	}
+	switch c := s.Critical; {
+	case c.Type != "Google cloud binauthz container signature":
+		return fmt.Errorf("its payload is of type %q", short(c.Type))
+	case d == "" || c.Image.Digest != string(d):
+		return fmt.Errorf("its payload is about %q", short(c.Image.Digest))
+	case c.Identity.DockerReference == "":
+		return errors.New("its payload names no repository")
+	}
+	return nil
+}
+
+// dssePAE is the pre-authentication encoding of DSSE v1.
+func dssePAE(payload []byte) []byte {
+	const payloadType = "application/vnd.dev.cosign.simplesigning.v1+json"
+	return fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(payloadType), payloadType, len(payload), payload)
+}
+
+// namesDigest reports whether a resource URI is about the digest, with or
+// without a scheme.
+func namesDigest(resourceURI string, d attestor.Digest) bool {
+	return d != "" && strings.HasSuffix(resourceURI, "@"+string(d))
+}
+
+// short keeps hostile text from filling a message.
+func short(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "…"
+	}
+	return s
+}
