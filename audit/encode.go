@@ -72,7 +72,7 @@ type row struct {
 	policy            string
 	policyDigest      string
 	breakGlass        bool
-	children          []string
+	digests           []string // of the image and of its judged children
 	blobs             []blob
 }
 
@@ -100,9 +100,12 @@ func newRow(r attestor.Record) (row, error) {
 	if d.Policy != nil {
 		out.policy, out.policyDigest = text(d.Policy.Name), string(d.Policy.Digest)
 	}
+	if d.Image.Digest != "" {
+		out.digests = append(out.digests, string(d.Image.Digest))
+	}
 	for _, p := range r.Evidence.Platforms {
-		if p.Digest != d.Image.Digest {
-			out.children = append(out.children, string(p.Digest))
+		if p.Digest != "" && p.Digest != d.Image.Digest {
+			out.digests = append(out.digests, string(p.Digest))
 		}
 	}
 	return out, out.split(r)

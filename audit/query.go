@@ -27,87 +27,107 @@ type Filter struct {
 	Visible func(repository string) bool
 }
 
-// where is the filter as a condition, and the rest of it as a predicate.
-func (f Filter) where() (cond []string, args []any, keep func(repository string) bool, err error) {
-	add := func(c string, a ...any) {
-		for _, v := range a {
-			args = append(args, v)
-			c = strings.Replace(c, "?", fmt.Sprintf("$%d", len(args)), 1)
-		}
-		cond = append(cond, c)
+// A query is a filter as SQL, newest first.
+type query struct {
+	from  string // a table whose index gives the order, joined where it is not decisions
+	order string // its time and id
+	cond  []string
+	args  []any
+	keep  func(repository string) bool // what SQL cannot say
+}
+
+// and adds a condition, each "?" of which stands for the next of args.
+func (q *query) and(cond string, args ...any) {
+	for _, v := range args {
+		q.args = append(q.args, v)
+		cond = strings.Replace(cond, "?", fmt.Sprintf("$%d", len(q.args)), 1)
 	}
-	add("state = ?", stateFinished)
-	if f.Image != "" {
-		if err := f.image(add); err != nil {
-			return nil, nil, nil, err
-		}
+	q.cond = append(q.cond, cond)
+}
+
+func (f Filter) query() (*query, error) {
+	q := &query{from: "decisions d", order: "d.at, d.id"}
+	q.and("d.state = 'finished'")
+	if err := f.image(q); err != nil {
+		return nil, err
 	}
-	keep = func(repository string) bool { return f.Visible == nil || f.Visible(repository) }
-	if strings.Contains(f.Repository, "*") {
-		p, err := attestor.ParsePattern(f.Repository)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		prefix, _, _ := strings.Cut(f.Repository, "*")
-		add("repository >= ? AND repository < ?", prefix, prefix+"\x7f") // repositories are ASCII below DEL
-		visible := keep
-		keep = func(repository string) bool { return p.Match(repository) && visible(repository) }
-	} else if f.Repository != "" {
-		add("repository = ?", f.Repository)
+	if err := f.repository(q); err != nil {
+		return nil, err
 	}
 	switch f.Verdict {
 	case "":
 	case attestor.Pass, attestor.Deny, attestor.Undecided:
-		add("verdict = ?", string(f.Verdict))
+		q.and("d.verdict = ?", string(f.Verdict))
 	default:
-		return nil, nil, nil, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("verdict %q is none", f.Verdict), Fix: "want pass, deny or error"}
+		return nil, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("verdict %q is none", f.Verdict), Fix: "want pass, deny or error"}
 	}
 	if strings.HasPrefix(f.Policy, "sha256:") {
-		add("policy_digest = ?", f.Policy)
+		q.and("d.policy_digest = ?", f.Policy)
 	} else if f.Policy != "" {
-		add("policy = ?", text(f.Policy))
+		q.and("d.policy = ?", text(f.Policy))
 	}
 	if !f.Since.IsZero() {
-		add("at >= ?", f.Since.UnixMicro())
+		q.and("d.at >= ?", f.Since.UnixMicro())
 	}
 	if !f.Until.IsZero() {
-		add("at < ?", f.Until.UnixMicro())
+		q.and("d.at < ?", f.Until.UnixMicro())
 	}
 	if f.BreakGlass {
-		add("break_glass")
+		q.and("d.break_glass")
 	}
-	return cond, args, keep, nil
+	return q, nil
 }
 
-func (f Filter) image(add func(string, ...any)) error {
-	byDigest := func(d attestor.Digest) {
-		add("(digest = ? OR id IN (SELECT decision FROM decision_children WHERE digest = ?))", string(d), string(d))
-	}
-	if strings.HasPrefix(f.Image, "sha256:") {
-		d, err := attestor.ParseDigest(f.Image)
-		if err != nil {
-			return err
+func (f Filter) repository(q *query) error {
+	q.keep = func(repository string) bool { return f.Visible == nil || f.Visible(repository) }
+	if !strings.Contains(f.Repository, "*") {
+		if f.Repository != "" {
+			q.and("d.repository = ?", text(f.Repository))
 		}
-		byDigest(d)
 		return nil
 	}
-	ref, err := attestor.ParseReference(f.Image)
+	p, err := attestor.ParsePattern(f.Repository)
 	if err != nil {
 		return err
 	}
-	if img, ok := ref.Pinned(); ok {
-		add("repository = ?", img.Repository())
-		byDigest(img.Digest())
+	prefix, _, _ := strings.Cut(f.Repository, "*")
+	q.and("d.repository >= ? AND d.repository < ?", prefix, prefix+"\x7f") // repositories are ASCII below DEL
+	visible := q.keep
+	q.keep = func(repository string) bool { return p.Match(repository) && visible(repository) }
+	return nil
+}
+
+func (f Filter) image(q *query) error {
+	if f.Image == "" {
 		return nil
 	}
-	add("requested = ?", f.Image)
+	digest, err := attestor.ParseDigest(f.Image)
+	if !strings.HasPrefix(f.Image, "sha256:") {
+		var ref attestor.Reference
+		if ref, err = attestor.ParseReference(f.Image); err != nil {
+			return err
+		}
+		img, ok := ref.Pinned()
+		if !ok {
+			q.and("d.requested = ?", f.Image)
+			return nil
+		}
+		q.and("d.repository = ?", img.Repository())
+		digest = img.Digest()
+	}
+	if err != nil {
+		return err
+	}
+	q.from, q.order = "decision_digests m JOIN decisions d ON d.id = m.decision", "m.at, m.decision"
+	q.and("m.digest = ?", string(digest))
 	return nil
 }
 
 // head is a stored row, its evidence in outline.
 type head struct {
-	id, repository, body, outline string
-	at                            int64
+	id, repository, body string
+	at                   int64
+	evidence             outline // where it was asked for
 }
 
 func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, error) {
@@ -119,8 +139,14 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, e
 	var out []head
 	for rows.Next() {
 		var h head
-		if err := rows.Scan(&h.id, &h.at, &h.repository, &h.body, &h.outline); err != nil {
+		var evidence string
+		if err := rows.Scan(&h.id, &h.at, &h.repository, &h.body, &evidence); err != nil {
 			return nil, err
+		}
+		if evidence != "" {
+			if err := json.Unmarshal([]byte(evidence), &h.evidence); err != nil {
+				return nil, fmt.Errorf("decoding evidence of %s: %w", h.id, err)
+			}
 		}
 		out = append(out, h)
 	}
@@ -134,23 +160,22 @@ type position struct {
 }
 
 // after fetches at most n rows below pos; a zero pos is the top.
-func (s *Store) after(ctx context.Context, f Filter, pos position, n int, evidence bool) (heads []head, keep func(string) bool, err error) {
-	cond, args, keep, err := f.where()
+func (s *Store) after(ctx context.Context, f Filter, pos position, n int, evidence bool) ([]head, func(string) bool, error) {
+	q, err := f.query()
 	if err != nil {
 		return nil, nil, err
 	}
 	if pos != (position{}) {
-		args = append(args, pos.at, pos.id)
-		cond = append(cond, fmt.Sprintf("(at, id) < ($%d, $%d)", len(args)-1, len(args)))
+		q.and("("+q.order+") < (?, ?)", pos.at, pos.id)
 	}
 	column := "''"
 	if evidence {
-		column = "evidence"
+		column = "d.evidence"
 	}
-	args = append(args, n)
-	heads, err = s.heads(ctx, fmt.Sprintf(`SELECT id, at, repository, body, %s FROM decisions WHERE %s ORDER BY at DESC, id DESC LIMIT $%d`,
-		column, strings.Join(cond, " AND "), len(args)), args...)
-	return heads, keep, err
+	q.args = append(q.args, n)
+	heads, err := s.heads(ctx, fmt.Sprintf(`SELECT d.id, d.at, d.repository, d.body, %s FROM %s WHERE %s ORDER BY %s LIMIT $%d`,
+		column, q.from, strings.Join(q.cond, " AND "), strings.ReplaceAll(q.order, ",", " DESC,")+" DESC", len(q.args)), q.args...)
+	return heads, q.keep, err
 }
 
 // A Page is part of a list, newest first.
@@ -307,11 +332,7 @@ func (s *Store) step(ctx context.Context, f Filter, pos position, evidence bool,
 		if !keep(h.repository) {
 			continue
 		}
-		var o outline
-		if err := json.Unmarshal([]byte(h.outline), &o); err != nil {
-			return nil, nil, fmt.Errorf("decoding evidence of %s: %w", h.id, err)
-		}
-		for _, hash := range o.hashes() {
+		for _, hash := range h.evidence.hashes() {
 			want[hash] = true
 		}
 	}
@@ -325,21 +346,17 @@ func (s *Store) step(ctx context.Context, f Filter, pos position, evidence bool,
 
 // full joins a row with its blobs, fetching those that are not in known.
 func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (attestor.Record, error) {
-	var o outline
-	if err := json.Unmarshal([]byte(h.outline), &o); err != nil {
-		return attestor.Record{}, fmt.Errorf("decoding evidence: %w", err)
-	}
 	if known == nil {
 		known = map[string][]byte{}
 		want := map[string]bool{}
-		for _, hash := range o.hashes() {
+		for _, hash := range h.evidence.hashes() {
 			want[hash] = true
 		}
 		if err := s.blobs(ctx, want, known); err != nil {
 			return attestor.Record{}, err
 		}
 	}
-	return join(h.body, o, known)
+	return join(h.body, h.evidence, known)
 }
 
 // blobs fetches what want names and into has not, each checked by its hash.

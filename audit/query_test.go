@@ -257,7 +257,7 @@ func TestPrune(t *testing.T) {
 		if _, err = s.Prune(t.Context(), at(70)); err != nil {
 			t.Fatal(err)
 		}
-		for _, table := range []string{"decisions", "blobs", "decision_children"} {
+		for _, table := range []string{"decisions", "blobs", "decision_digests"} {
 			if n, err := s.Count(t.Context(), table); err != nil || n != 0 {
 				t.Errorf("%d rows left in %s, %v", n, table, err)
 			}

@@ -67,9 +67,9 @@ func putRow(ctx context.Context, tx *sql.Tx, r row, state string) error {
 	} else if n == 0 {
 		return sameRow(ctx, tx, r, state)
 	}
-	for _, digest := range r.children {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO decision_children (digest, decision) VALUES ($1, $2)
-			ON CONFLICT (digest, decision) DO NOTHING`, digest, r.id); err != nil {
+	for _, digest := range r.digests {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO decision_digests (digest, at, decision) VALUES ($1, $2, $3)
+			ON CONFLICT (digest, at, decision) DO NOTHING`, digest, r.at, r.id); err != nil {
 			return err
 		}
 	}

@@ -17,22 +17,24 @@ CREATE TABLE decisions (
     evidence      TEXT    NOT NULL  -- the Evidence, JSON, whose large parts are in blobs
 );
 
-CREATE INDEX decisions_by_time       ON decisions (state, at, id);
+CREATE INDEX decisions_by_time       ON decisions (at, id);
 CREATE INDEX decisions_by_repository ON decisions (repository, at, id);
-CREATE INDEX decisions_by_digest     ON decisions (digest, at, id);
 CREATE INDEX decisions_by_requested  ON decisions (requested, at, id);
 CREATE INDEX decisions_by_verdict    ON decisions (verdict, at, id);
 CREATE INDEX decisions_by_policy     ON decisions (policy, at, id);
 CREATE INDEX decisions_by_override   ON decisions (at, id) WHERE break_glass;
+CREATE INDEX decisions_unfinished    ON decisions (at, id) WHERE state = 'begun';
 
--- The children of indexes, so that the digest that runs finds its decision.
-CREATE TABLE decision_children (
-    digest   TEXT NOT NULL,
-    decision TEXT NOT NULL REFERENCES decisions (id) ON DELETE CASCADE,
-    PRIMARY KEY (digest, decision)
+-- Each digest that a decision is about: an image's or index's own, and those of
+-- its children, so that the digest that runs finds its decision.
+CREATE TABLE decision_digests (
+    digest   TEXT   NOT NULL,
+    at       BIGINT NOT NULL,
+    decision TEXT   NOT NULL REFERENCES decisions (id) ON DELETE CASCADE,
+    PRIMARY KEY (digest, at, decision)
 );
 
-CREATE INDEX decision_children_by_decision ON decision_children (decision);
+CREATE INDEX decision_digests_by_decision ON decision_digests (decision);
 
 -- Findings, evidence of platforms and policy texts, each stored once. "used"
 -- never lies more than a day behind the last decision that refers to the blob.
@@ -65,5 +67,5 @@ CREATE TABLE intents (
 DROP TABLE intents;
 DROP TABLE base_tags;
 DROP TABLE blobs;
-DROP TABLE decision_children;
+DROP TABLE decision_digests;
 DROP TABLE decisions;
