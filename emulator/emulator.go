@@ -30,6 +30,8 @@ type Options struct {
 	Now func() time.Time
 	// StateDir keeps everything in this directory, across crashes; "" is memory.
 	StateDir string
+	// Reset empties the state directory's content first.
+	Reset bool
 	// Behaviour is where the live services are undocumented, or how they fail.
 	Behaviour Behaviour
 	// MaxOccurrences bounds memory; beyond it creation is RESOURCE_EXHAUSTED.
@@ -71,7 +73,7 @@ func New(o Options) (*Emulator, error) {
 	if o.MaxOccurrences <= 0 {
 		o.MaxOccurrences = defaultMaxOccurrences
 	}
-	st, err := openStore(o.StateDir, o.MaxOccurrences)
+	st, err := openStore(o.StateDir, o.Reset, o.MaxOccurrences)
 	if err != nil {
 		return nil, fmt.Errorf("opening emulator state: %w", err)
 	}

@@ -23,7 +23,7 @@ const stateFile = "emulator.db"
 type journal struct{ db *sql.DB }
 
 // openStore opens state in a directory, or in memory if dir is "".
-func openStore(dir string, maxOcc int) (*store, error) {
+func openStore(dir string, reset bool, maxOcc int) (*store, error) {
 	if dir == "" {
 		return newStore(maxOcc, nil), nil
 	}
@@ -46,18 +46,23 @@ func openStore(dir string, maxOcc int) (*store, error) {
 	db.SetMaxOpenConns(1)
 	j := &journal{db: db}
 	s := newStore(maxOcc, j)
-	if err := j.load(s); err != nil {
+	if err := j.load(s, reset); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
 	}
 	return s, nil
 }
 
-func (j *journal) load(s *store) error {
+func (j *journal) load(s *store, reset bool) error {
 	ctx := context.Background()
 	const schema = `CREATE TABLE IF NOT EXISTS rows (tbl TEXT NOT NULL, name TEXT NOT NULL, seq INTEGER NOT NULL, data BLOB NOT NULL,
 		PRIMARY KEY (tbl, name)) WITHOUT ROWID`
 	if _, err := j.db.ExecContext(ctx, schema); err != nil {
 		return err
+	}
+	if reset {
+		if _, err := j.db.ExecContext(ctx, `DELETE FROM rows`); err != nil {
+			return err
+		}
 	}
 	rows, err := j.db.QueryContext(ctx, `SELECT tbl, name, seq, data FROM rows ORDER BY seq`)
 	if err != nil {
