@@ -1,50 +1,17 @@
 package report
 
 import (
-	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/attestor-gate/attestor/audit/internal/words"
 )
-
-// plain is s for a terminal: one line, and nothing that moves the cursor,
-// changes colours, or reorders text (control, format and private characters
-// appear as their code).
-func plain(s string) string {
-	clean := true
-	for _, r := range s {
-		if !printable(r) {
-			clean = false
-			break
-		}
-	}
-	if clean {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n' || r == '\t' || r == '\r':
-			b.WriteByte(' ')
-		case printable(r):
-			b.WriteRune(r)
-		case r > 0xffff:
-			fmt.Fprintf(&b, `\U%08x`, r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
-}
-
-// printable excludes, unlike a terminal, what Unicode calls format characters:
-// bidirectional overrides and zero-width ones among them.
-func printable(r rune) bool { return r != unicode.ReplacementChar && unicode.IsPrint(r) }
 
 // markdown is s as literal text in GitHub's Markdown, in a table cell too: no
 // markup, link, image, HTML, mention or issue reference comes of it.
 func markdown(s string) string {
 	var b strings.Builder
-	for _, r := range plain(s) {
+	for _, r := range words.Plain(s) {
 		switch {
 		case r == '&':
 			b.WriteString("&amp;")
@@ -66,7 +33,7 @@ func markdown(s string) string {
 
 // code is s in a Markdown code span that s cannot end.
 func code(s string) string {
-	s = strings.ReplaceAll(plain(s), "|", `\|`) // a table's column ends at a bare "|", in a code span too
+	s = strings.ReplaceAll(words.Plain(s), "|", `\|`) // a table's column ends at a bare "|", in a code span too
 	fence := "`"
 	for strings.Contains(s, fence) {
 		fence += "`"
@@ -85,7 +52,7 @@ func cell(s string) string {
 		}
 		return r
 	}, s)
-	s = plain(s)
+	s = words.Plain(s)
 	if t := strings.TrimLeftFunc(s, unicode.IsSpace); t != "" && strings.ContainsRune("=+-@＝＋－＠", []rune(t)[0]) {
 		return "'" + s
 	}
@@ -94,5 +61,5 @@ func cell(s string) string {
 
 // embedded is s in a SARIF message, where [text](1) would be a link.
 func embedded(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`).Replace(plain(s))
+	return strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`).Replace(words.Plain(s))
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/internal/words"
 )
 
 // csvHeader: one line for each decision. Columns are added at the end only.
@@ -37,21 +38,21 @@ func csvRow(d attestor.Decision) []string {
 		policy, policyDigest = d.Policy.Name, string(d.Policy.Digest)
 	}
 	var codes, attestors []string
-	for i, f := range findings(d, refuses) {
-		codes = appendNew(codes, string(f.code))
+	for i, f := range words.Findings(d, words.Refuses) {
+		codes = words.AppendNew(codes, string(f.Code))
 		if i == 0 {
-			message, fix = f.message, f.fix
+			message, fix = f.Message, f.Fix
 		}
 	}
 	for _, a := range d.Attestations {
-		attestors = appendNew(attestors, a.Attestor)
+		attestors = words.AppendNew(attestors, a.Attestor)
 	}
 	var platforms, bases, users []string
 	counts, fixable, current := map[attestor.Severity]int{}, 0, len(d.Platforms) > 0
 	for _, p := range d.Platforms {
-		platforms = appendNew(platforms, p.Platform)
-		bases = appendNew(bases, p.Base.Name)
-		users = appendNew(users, p.User.Configured)
+		platforms = words.AppendNew(platforms, p.Platform)
+		bases = words.AppendNew(bases, p.Base.Name)
+		users = words.AppendNew(users, p.User.Configured)
 		current = current && p.Base.Current
 		fixable += p.Scan.Fixable
 		for level, n := range p.Scan.Counts {
@@ -59,8 +60,8 @@ func csvRow(d attestor.Decision) []string {
 		}
 	}
 	row := []string{
-		d.ID, d.Time.UTC().Format(time.RFC3339), string(outcome(d)), strconv.FormatBool(d.DryRun), strconv.FormatBool(d.BreakGlass != nil),
-		repository(d), string(d.Image.Digest), d.Image.Reference, d.Image.Requested, policy, policyDigest,
+		d.ID, d.Time.UTC().Format(time.RFC3339), string(words.Outcome(d)), strconv.FormatBool(d.DryRun), strconv.FormatBool(d.BreakGlass != nil),
+		words.Repository(d), string(d.Image.Digest), d.Image.Reference, d.Image.Requested, policy, policyDigest,
 		strings.Join(platforms, " "), strings.Join(bases, " "), strconv.FormatBool(current), strings.Join(users, " "),
 	}
 	for _, level := range attestor.Severities() {

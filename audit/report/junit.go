@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/internal/words"
 )
 
 // The elements that CI systems read: one suite an image, one case a check.
@@ -66,17 +67,17 @@ func writeJUnit(w io.Writer, ds []attestor.Decision) error {
 
 func suite(d attestor.Decision) junitSuite {
 	s := junitSuite{
-		Name: plain(imageName(d)), Time: fmt.Sprintf("%.3f", float64(d.DurationMS)/1000),
+		Name: words.Plain(words.Name(d)), Time: fmt.Sprintf("%.3f", float64(d.DurationMS)/1000),
 		Timestamp: d.Time.UTC().Format("2006-01-02T15:04:05"),
 	}
 	for _, c := range d.Checks {
-		k := junitCase{Name: plain(strings.TrimSpace(c.Name + " " + c.Platform)), Class: s.Name}
+		k := junitCase{Name: words.Plain(strings.TrimSpace(c.Name + " " + c.Platform)), Class: s.Name}
 		detail := junitText(c)
 		switch {
 		case c.Status == attestor.StatusDeny:
 			k.Failure = detail
 			s.Failures++
-		case refuses(c):
+		case words.Refuses(c):
 			k.Error = detail
 			s.Errors++
 		case c.Status == attestor.StatusSkipped:
@@ -89,8 +90,8 @@ func suite(d attestor.Decision) junitSuite {
 		s.Cases = append(s.Cases, k)
 	}
 	// A decision that refuses without a check that does must not look green.
-	if outcome(d) != attestor.Pass && s.Failures+s.Errors == 0 {
-		s.Cases = append(s.Cases, junitCase{Name: "verdict", Class: s.Name, Failure: &junitDetail{Message: verdict(d)}})
+	if words.Outcome(d) != attestor.Pass && s.Failures+s.Errors == 0 {
+		s.Cases = append(s.Cases, junitCase{Name: "verdict", Class: s.Name, Failure: &junitDetail{Message: words.Verdict(d)}})
 		s.Tests++
 		s.Failures++
 	}
@@ -102,13 +103,13 @@ func junitText(c attestor.Check) *junitDetail {
 	var lines []string
 	for i, r := range c.Reasons {
 		if i == 0 {
-			d.Message, d.Type = plain(r.Message), plain(string(r.Code))
+			d.Message, d.Type = words.Plain(r.Message), words.Plain(string(r.Code))
 		}
 		line := fmt.Sprintf("%s %s: %s", r.Code, r.Subject, r.Message)
 		if r.Fix != "" {
 			line += " (fix: " + r.Fix + ")"
 		}
-		lines = append(lines, plain(line))
+		lines = append(lines, words.Plain(line))
 	}
 	d.Text = strings.Join(lines, "\n")
 	return d

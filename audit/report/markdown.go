@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/internal/words"
 )
 
 // maxMarkdown is how many images are told in full: a comment on a pull request
@@ -24,7 +25,7 @@ func writeMarkdown(w io.Writer, ds []attestor.Decision) error {
 	}
 	told := 0
 	for _, d := range ds {
-		if len(ds) > 1 && outcome(d) == attestor.Pass && !overridden(d) {
+		if len(ds) > 1 && words.Outcome(d) == attestor.Pass && !words.Overridden(d) {
 			continue
 		}
 		if told++; told > maxMarkdown {
@@ -38,56 +39,56 @@ func writeMarkdown(w io.Writer, ds []attestor.Decision) error {
 
 func mark(d attestor.Decision) string {
 	switch {
-	case overridden(d):
+	case words.Overridden(d):
 		return "🚨 break-glass"
-	case outcome(d) == attestor.Pass:
+	case words.Outcome(d) == attestor.Pass:
 		return "✅ passed"
-	case outcome(d) == attestor.Undecided:
+	case words.Outcome(d) == attestor.Undecided:
 		return "⚠️ could not be decided"
 	}
-	return "❌ " + verdict(d)
+	return "❌ " + words.Verdict(d)
 }
 
 func markdownTable(p func(string, ...any), ds []attestor.Decision) {
 	p("| Verdict | Image | Reasons |\n| --- | --- | --- |\n")
 	for _, d := range ds {
 		var codes []string
-		for _, f := range findings(d, refuses) {
-			codes = appendNew(codes, string(f.code))
+		for _, f := range words.Findings(d, words.Refuses) {
+			codes = words.AppendNew(codes, string(f.Code))
 		}
 		for i, c := range codes {
 			codes[i] = code(c)
 		}
-		p("| %s | %s | %s |\n", mark(d), code(imageName(d)), strings.Join(codes, " "))
+		p("| %s | %s | %s |\n", mark(d), code(words.Name(d)), strings.Join(codes, " "))
 	}
 }
 
 func markdownDecision(p func(string, ...any), d attestor.Decision) {
-	p("\n### %s %s\n\n", mark(d), code(imageName(d)))
+	p("\n### %s %s\n\n", mark(d), code(words.Name(d)))
 	if d.BreakGlass != nil {
 		p("> **Admitted by break-glass** by %s: %s\n\n", markdown(d.BreakGlass.By), markdown(d.BreakGlass.Reason))
 	}
 	p("%s\n\n", markdown(context(d)))
 	p("| Check | Platform | Result | Found |\n| --- | --- | --- | --- |\n")
 	for _, c := range d.Checks {
-		p("| %s | %s | %s | %s |\n", markdown(c.Name), markdown(c.Platform), statusWord(c), markdown(fact(d, c)))
+		p("| %s | %s | %s | %s |\n", markdown(c.Name), markdown(c.Platform), words.Status(c), markdown(words.Fact(d, c)))
 	}
-	list := findings(d, refuses)
+	list := words.Findings(d, words.Refuses)
 	if len(list) > 0 {
 		p("\n**What to change**\n\n")
 	}
 	for _, f := range list {
-		p("- %s", code(string(f.code)))
-		if len(f.subjects) > 0 {
-			p(" %s", markdown(some(f.subjects, 6)))
+		p("- %s", code(string(f.Code)))
+		if len(f.Subjects) > 0 {
+			p(" %s", markdown(words.Some(f.Subjects, 6)))
 		}
-		p(": %s", markdown(f.message))
-		if f.fix != "" {
-			p("  \n  **Fix:** %s", markdown(f.fix))
+		p(": %s", markdown(f.Message))
+		if f.Fix != "" {
+			p("  \n  **Fix:** %s", markdown(f.Fix))
 		}
 		p("\n")
 	}
-	for _, f := range findings(d, warns) {
-		p("- Warning %s: %s\n", code(string(f.code)), markdown(f.message))
+	for _, f := range words.Findings(d, words.Warns) {
+		p("- Warning %s: %s\n", code(string(f.Code)), markdown(f.Message))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/internal/words"
 )
 
 const toolURI = "https://github.com/attestor-gate/attestor"
@@ -20,7 +21,7 @@ const toolURI = "https://github.com/attestor-gate/attestor"
 func writeSARIF(w io.Writer, ds []attestor.Decision, o Options) error {
 	run := sarif.NewRunWithInformationURI("attestor", toolURI)
 	if o.Version != "" {
-		run.Tool.Driver.WithVersion(plain(o.Version))
+		run.Tool.Driver.WithVersion(words.Plain(o.Version))
 	}
 	known := map[attestor.Code]attestor.CodeInfo{}
 	for _, info := range attestor.Codes() {
@@ -28,7 +29,7 @@ func writeSARIF(w io.Writer, ds []attestor.Decision, o Options) error {
 	}
 	complete := true
 	for _, d := range ds {
-		complete = complete && outcome(d) != attestor.Undecided
+		complete = complete && words.Outcome(d) != attestor.Undecided
 		sarifDecision(run, known, d)
 	}
 	// What could not be decided is no clean bill of health.
@@ -39,22 +40,22 @@ func writeSARIF(w io.Writer, ds []attestor.Decision, o Options) error {
 }
 
 func sarifDecision(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, d attestor.Decision) {
-	all := findings(d, func(c attestor.Check) bool { return refuses(c) || warns(c) })
+	all := words.Findings(d, func(c attestor.Check) bool { return words.Refuses(c) || words.Warns(c) })
 	for _, f := range all {
-		rule(run, known, f.code)
-		result := run.CreateResultForRule(plain(string(f.code)))
+		rule(run, known, f.Code)
+		result := run.CreateResultForRule(words.Plain(string(f.Code)))
 		result.Level = sarif.LevelError
-		if f.status == attestor.StatusWarn {
+		if f.Status == attestor.StatusWarn {
 			result.Level = sarif.LevelWarning
 		}
-		message := f.message
-		if f.count > 1 {
-			message += " (and " + plural(f.count-1, "more reason") + " like it: " + some(f.subjects, 20) + ")"
+		message := f.Message
+		if f.Count > 1 {
+			message += " (and " + words.Plural(f.Count-1, "more reason") + " like it: " + words.Some(f.Subjects, 20) + ")"
 		}
-		if f.fix != "" {
-			message += ". Fix: " + f.fix
+		if f.Fix != "" {
+			message += ". Fix: " + f.Fix
 		}
-		locate(result, d, f.check, strings.Join(f.platforms, " "), string(f.code)+f.fix).WithMessage(sarif.NewTextMessage(embedded(message)))
+		locate(result, d, f.Check, strings.Join(f.Platforms, " "), string(f.Code)+f.Fix).WithMessage(sarif.NewTextMessage(embedded(message)))
 	}
 	for _, c := range d.Checks {
 		for _, e := range c.Exceptions {
@@ -67,7 +68,7 @@ func sarifDecision(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, d 
 			}
 			result.Level = sarif.LevelNote
 			result.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").
-				WithJustification(plain("owner " + e.Owner + ", until " + e.Expires + ": " + e.Reason)))
+				WithJustification(words.Plain("owner " + e.Owner + ", until " + e.Expires + ": " + e.Reason)))
 			locate(result, d, c.Name, c.Platform, e.ID+e.Subject).WithMessage(sarif.NewTextMessage(embedded(e.ID + " is excepted: " + e.Subject)))
 		}
 	}
@@ -77,7 +78,7 @@ func sarifDecision(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, d 
 const excepted = "EXCEPTED"
 
 func rule(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, c attestor.Code) {
-	id := plain(string(c))
+	id := words.Plain(string(c))
 	if run.GetRuleIndex(id) >= 0 {
 		return
 	}
@@ -91,13 +92,13 @@ func rule(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, c attestor.
 // locate says which image a result is about. The fingerprint outlives the
 // digest, so that the same finding in the next build is the same alert.
 func locate(r *sarif.Result, d attestor.Decision, check, platforms, what string) *sarif.Result {
-	name := plain(imageName(d))
+	name := words.Plain(words.Name(d))
 	uri := (&url.URL{Path: name}).EscapedPath()
 	r.AddLocation(sarif.NewLocationWithPhysicalLocation(sarif.NewPhysicalLocation().
 		WithArtifactLocation(sarif.NewSimpleArtifactLocation(uri)).
 		WithRegion(sarif.NewRegion().WithStartLine(1))).
-		AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(name).WithName(strings.TrimSpace(plain(check + " " + platforms)))))
-	sum := sha256.Sum256([]byte(repository(d) + "\x00" + check + "\x00" + platforms + "\x00" + what))
+		AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(name).WithName(strings.TrimSpace(words.Plain(check + " " + platforms)))))
+	sum := sha256.Sum256([]byte(words.Repository(d) + "\x00" + check + "\x00" + platforms + "\x00" + what))
 	r.WithPartialFingerprints(map[string]string{"attestor/v1": hex.EncodeToString(sum[:16])})
 	return r
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/internal/words"
 )
 
 // A terminal is one writer of text: errors are kept until Flush.
@@ -94,13 +95,13 @@ func writeText(w io.Writer, ds []attestor.Decision, o Options) error {
 }
 
 func (t *terminal) verdict(d attestor.Decision) string {
-	switch outcome(d) {
+	switch words.Outcome(d) {
 	case attestor.Pass:
 		return t.paint("PASSED", bold, green)
 	case attestor.Undecided:
 		return t.paint("COULD NOT BE DECIDED", bold, yellow)
 	}
-	return t.paint(strings.ToUpper(verdict(d)), bold, red)
+	return t.paint(strings.ToUpper(words.Verdict(d)), bold, red)
 }
 
 // decision is one image in full.
@@ -108,15 +109,15 @@ func (t *terminal) decision(d attestor.Decision, o Options) {
 	if d.BreakGlass != nil {
 		t.banner(*d.BreakGlass)
 	}
-	t.line(t.verdict(d), "  ", t.paint(plain(imageName(d)), bold))
-	if asked := plain(d.Image.Requested); asked != "" && asked != plain(imageName(d)) {
+	t.line(t.verdict(d), "  ", t.paint(words.Plain(words.Name(d)), bold))
+	if asked := words.Plain(d.Image.Requested); asked != "" && asked != words.Plain(words.Name(d)) {
 		t.line(t.paint("asked for "+asked, dim))
 	}
-	t.line(t.paint(plain(context(d)), dim))
+	t.line(t.paint(words.Plain(context(d)), dim))
 	t.line()
 	t.checks(d, o)
 	for _, ref := range d.Deploy {
-		t.line("  deploy  ", plain(ref))
+		t.line("  deploy  ", words.Plain(ref))
 	}
 }
 
@@ -151,7 +152,7 @@ func shortDigest(s string) string {
 
 func (t *terminal) banner(b attestor.BreakGlass) {
 	t.line(t.paint("BREAK-GLASS: admitted in spite of the verdict", bold, red))
-	t.wrap("  ", fmt.Sprintf("by %s: %s", plain(b.By), plain(b.Reason)))
+	t.wrap("  ", fmt.Sprintf("by %s: %s", words.Plain(b.By), words.Plain(b.Reason)))
 	if b.Expires != nil {
 		t.line("  until ", b.Expires.UTC().Format("2006-01-02 15:04 MST"))
 	}
@@ -163,17 +164,17 @@ func (t *terminal) banner(b attestor.BreakGlass) {
 func (t *terminal) checks(d attestor.Decision, o Options) {
 	name, platform := 0, 0
 	for _, c := range d.Checks {
-		name = max(name, utf8.RuneCountInString(plain(c.Name)))
-		platform = max(platform, utf8.RuneCountInString(plain(c.Platform)))
+		name = max(name, utf8.RuneCountInString(words.Plain(c.Name)))
+		platform = max(platform, utf8.RuneCountInString(words.Plain(c.Platform)))
 	}
 	for _, c := range d.Checks {
-		word := statusWord(c)
+		word := words.Status(c)
 		colour := map[string][]string{"ok": {green}, "refused": {bold, red}, "error": {bold, yellow}, "warning": {yellow}, "skipped": {dim}}[word]
-		columns := []string{"  ", pad(plain(c.Name), name), "  "}
+		columns := []string{"  ", pad(words.Plain(c.Name), name), "  "}
 		if platform > 0 {
-			columns = append(columns, pad(plain(c.Platform), platform), "  ")
+			columns = append(columns, pad(words.Plain(c.Platform), platform), "  ")
 		}
-		columns = append(columns, t.paint(pad(word, len("refused")), colour...), "  ", t.paint(plain(fact(d, c)), dim))
+		columns = append(columns, t.paint(pad(word, len("refused")), colour...), "  ", t.paint(words.Plain(words.Fact(d, c)), dim))
 		t.line(columns...)
 		if c.Status == attestor.StatusSkipped {
 			continue
@@ -191,20 +192,20 @@ const maxReasons = 10
 func (t *terminal) reasons(d attestor.Decision, c attestor.Check, o Options) {
 	one := d
 	one.Checks = []attestor.Check{c}
-	all := findings(one, func(attestor.Check) bool { return true })
+	all := words.Findings(one, func(attestor.Check) bool { return true })
 	for i, f := range all {
 		if i == maxReasons && !o.All {
-			t.line("      ", t.paint(fmt.Sprintf("… and %d more: attestor explain %s", len(all)-i, plain(d.ID)), dim))
+			t.line("      ", t.paint(fmt.Sprintf("… and %d more: attestor explain %s", len(all)-i, words.Plain(d.ID)), dim))
 			return
 		}
-		head := t.paint(plain(string(f.code)), bold)
-		if len(f.subjects) > 0 {
-			head += "  " + plain(some(f.subjects, 4))
+		head := t.paint(words.Plain(string(f.Code)), bold)
+		if len(f.Subjects) > 0 {
+			head += "  " + words.Plain(words.Some(f.Subjects, 4))
 		}
 		t.line("      ", head)
-		t.wrap("      ", plain(f.message))
-		if f.fix != "" {
-			t.wrap("      ", "fix: "+plain(f.fix), green)
+		t.wrap("      ", words.Plain(f.Message))
+		if f.Fix != "" {
+			t.wrap("      ", "fix: "+words.Plain(f.Fix), green)
 		}
 	}
 }
@@ -214,7 +215,7 @@ func exception(e attestor.AppliedException) string {
 	if e.Expired {
 		state = "exception expired " + e.Expires
 	}
-	return plain(fmt.Sprintf("%s: %s, owner %s: %s", e.ID, state, e.Owner, e.Reason))
+	return words.Plain(fmt.Sprintf("%s: %s, owner %s: %s", e.ID, state, e.Owner, e.Reason))
 }
 
 // table is a line for each image, those that need somebody first.
@@ -222,31 +223,31 @@ func (t *terminal) table(ds []attestor.Decision) {
 	rank := map[attestor.Outcome]int{attestor.Deny: 0, attestor.Undecided: 1, attestor.Pass: 2}
 	sorted := slices.Clone(ds)
 	slices.SortStableFunc(sorted, func(a, b attestor.Decision) int {
-		return rank[outcome(a)] - rank[outcome(b)]
+		return rank[words.Outcome(a)] - rank[words.Outcome(b)]
 	})
 	verdictWidth := len("VERDICT")
 	for _, d := range sorted {
-		verdictWidth = max(verdictWidth, len(verdict(d)))
+		verdictWidth = max(verdictWidth, len(words.Verdict(d)))
 	}
 	t.line(t.paint(pad("VERDICT", verdictWidth)+"  IMAGE", bold))
 	for _, d := range sorted {
-		colour := map[attestor.Outcome]string{attestor.Pass: green, attestor.Deny: red, attestor.Undecided: yellow}[outcome(d)]
+		colour := map[attestor.Outcome]string{attestor.Pass: green, attestor.Deny: red, attestor.Undecided: yellow}[words.Outcome(d)]
 		note := ""
-		if overridden(d) {
+		if words.Overridden(d) {
 			note = "  " + t.paint("BREAK-GLASS", bold, red)
 		}
-		t.line(t.paint(pad(verdict(d), verdictWidth), colour), "  ", plain(imageName(d)), note)
-		for i, f := range findings(d, refuses) {
+		t.line(t.paint(pad(words.Verdict(d), verdictWidth), colour), "  ", words.Plain(words.Name(d)), note)
+		for i, f := range words.Findings(d, words.Refuses) {
 			if i == 3 {
-				t.line(pad("", verdictWidth), "    ", t.paint("… attestor explain "+plain(d.ID), dim))
+				t.line(pad("", verdictWidth), "    ", t.paint("… attestor explain "+words.Plain(d.ID), dim))
 				break
 			}
-			text := plain(string(f.code))
-			if f.count > 1 {
-				text += fmt.Sprintf(" ×%d", f.count)
+			text := words.Plain(string(f.Code))
+			if f.Count > 1 {
+				text += fmt.Sprintf(" ×%d", f.Count)
 			}
-			if f.fix != "" {
-				text += "  fix: " + plain(f.fix)
+			if f.Fix != "" {
+				text += "  fix: " + words.Plain(f.Fix)
 			}
 			t.wrap(pad("", verdictWidth)+"    ", text, dim)
 		}
@@ -258,17 +259,17 @@ func (t *terminal) totals(ds []attestor.Decision) {
 	count := map[attestor.Outcome]int{}
 	broken, dry := 0, true
 	for _, d := range ds {
-		count[outcome(d)]++
-		if overridden(d) {
+		count[words.Outcome(d)]++
+		if words.Overridden(d) {
 			broken++
 		}
-		dry = dry && (d.DryRun || outcome(d) == attestor.Pass)
+		dry = dry && (d.DryRun || words.Outcome(d) == attestor.Pass)
 	}
 	refused := "refused"
 	if dry {
 		refused = "would be refused"
 	}
-	line := fmt.Sprintf("%s: %d passed, %d %s, %d could not be decided", plural(len(ds), "image"),
+	line := fmt.Sprintf("%s: %d passed, %d %s, %d could not be decided", words.Plural(len(ds), "image"),
 		count[attestor.Pass], count[attestor.Deny], refused, count[attestor.Undecided])
 	if broken > 0 {
 		line += fmt.Sprintf(", %d admitted by break-glass", broken)

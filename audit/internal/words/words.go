@@ -1,4 +1,7 @@
-package report
+// Package words decides how parts of a decision are put into words, so that
+// the terminal, a page and an explanation say the same. Making the words
+// harmless is left to whoever prints them; [Plain] does it for a terminal.
+package words
 
 import (
 	"fmt"
@@ -8,24 +11,24 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A finding is one thing to know or to change: reasons of one check that have
+// A Finding is one thing to know or to change: reasons of one check that have
 // their code and their fix in common, whatever platform and subject they are of.
-type finding struct {
-	check     string
-	status    attestor.Status
-	code      attestor.Code
-	message   string // the first reason's
-	fix       string
-	platforms []string
-	subjects  []string
-	count     int // reasons
+type Finding struct {
+	Check     string
+	Status    attestor.Status
+	Code      attestor.Code
+	Message   string // the first reason's
+	Fix       string
+	Platforms []string
+	Subjects  []string
+	Count     int // reasons
 }
 
-// findings groups the reasons of checks that accept says yes to, in their order.
-func findings(d attestor.Decision, accept func(attestor.Check) bool) []finding {
+// Findings groups the reasons of checks that accept says yes to, in their order.
+func Findings(d attestor.Decision, accept func(attestor.Check) bool) []Finding {
 	type key struct{ check, code, fix, status string }
 	index := map[key]int{}
-	var out []finding
+	var out []Finding
 	for _, c := range d.Checks {
 		if !accept(c) {
 			continue
@@ -36,53 +39,56 @@ func findings(d attestor.Decision, accept func(attestor.Check) bool) []finding {
 			if !ok {
 				i = len(out)
 				index[k] = i
-				out = append(out, finding{check: c.Name, status: c.Status, code: r.Code, message: r.Message, fix: r.Fix})
+				out = append(out, Finding{Check: c.Name, Status: c.Status, Code: r.Code, Message: r.Message, Fix: r.Fix})
 			}
 			f := &out[i]
-			f.count++
-			f.platforms = appendNew(f.platforms, c.Platform)
-			f.subjects = appendNew(f.subjects, r.Subject)
+			f.Count++
+			f.Platforms = AppendNew(f.Platforms, c.Platform)
+			f.Subjects = AppendNew(f.Subjects, r.Subject)
 		}
 	}
 	return out
 }
 
-func appendNew(list []string, s string) []string {
+// AppendNew adds s to a list that has it not.
+func AppendNew(list []string, s string) []string {
 	if s == "" || slices.Contains(list, s) {
 		return list
 	}
 	return append(list, s)
 }
 
-// some lists at most n of subjects.
-func some(subjects []string, n int) string {
+// Some lists at most n of subjects.
+func Some(subjects []string, n int) string {
 	if len(subjects) <= n {
 		return strings.Join(subjects, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(subjects[:n], ", "), len(subjects)-n)
 }
 
-func refuses(c attestor.Check) bool {
+// Refuses reports whether a check stands in the way of a pass.
+func Refuses(c attestor.Check) bool {
 	return c.Status != attestor.StatusPass && c.Status != attestor.StatusWarn && c.Status != attestor.StatusSkipped
 }
 
-func warns(c attestor.Check) bool { return c.Status == attestor.StatusWarn }
+// Warns reports whether a check passes with a warning.
+func Warns(c attestor.Check) bool { return c.Status == attestor.StatusWarn }
 
-// outcome is the verdict, in which anything unknown is a denial.
-func outcome(d attestor.Decision) attestor.Outcome {
+// Outcome is the verdict, in which anything unknown is a denial.
+func Outcome(d attestor.Decision) attestor.Outcome {
 	if d.Verdict == attestor.Pass || d.Verdict == attestor.Undecided {
 		return d.Verdict
 	}
 	return attestor.Deny
 }
 
-// verdict is the answer in words.
-func verdict(d attestor.Decision) string {
+// Verdict is the answer in words.
+func Verdict(d attestor.Decision) string {
 	refused := "refused"
 	if d.DryRun {
 		refused = "would be refused"
 	}
-	switch outcome(d) {
+	switch Outcome(d) {
 	case attestor.Pass:
 		return "passed"
 	case attestor.Undecided:
@@ -91,11 +97,11 @@ func verdict(d attestor.Decision) string {
 	return refused
 }
 
-// overridden reports whether the image was admitted in spite of the verdict.
-func overridden(d attestor.Decision) bool { return d.BreakGlass != nil && outcome(d) != attestor.Pass }
+// Overridden reports whether the image was admitted in spite of the verdict.
+func Overridden(d attestor.Decision) bool { return d.BreakGlass != nil && Outcome(d) != attestor.Pass }
 
-// statusWord is a check's status in a word.
-func statusWord(c attestor.Check) string {
+// Status is a check's status in a word.
+func Status(c attestor.Check) string {
 	switch c.Status {
 	case attestor.StatusPass:
 		return "ok"
@@ -109,8 +115,8 @@ func statusWord(c attestor.Check) string {
 	return "error"
 }
 
-// fact is what a check that did not refuse was content with, in a few words.
-func fact(d attestor.Decision, c attestor.Check) string {
+// Fact is what a check that did not refuse was content with, in a few words.
+func Fact(d attestor.Decision, c attestor.Check) string {
 	if c.Status == attestor.StatusSkipped && len(c.Reasons) > 0 {
 		return c.Reasons[0].Message
 	}
@@ -142,7 +148,7 @@ func baseFact(b attestor.BaseSummary) string {
 		parts = append(parts, string(b.Evidence))
 	}
 	if b.Layers > 0 {
-		parts = append(parts, plural(b.Layers, "layer"))
+		parts = append(parts, Plural(b.Layers, "layer"))
 	}
 	switch {
 	case b.Current:
@@ -183,36 +189,51 @@ func attestedFact(d attestor.Decision) string {
 	made := 0
 	var by []string
 	for _, a := range d.Attestations {
-		by = appendNew(by, a.Attestor)
+		by = AppendNew(by, a.Attestor)
 		if a.Created {
 			made++
 		}
 	}
 	if made == 0 && len(d.Attestations) > 0 {
-		return "attested already by " + some(by, 3)
+		return "attested already by " + Some(by, 3)
 	}
-	return fmt.Sprintf("%s by %s", plural(made, "attestation"), some(by, 3))
+	return fmt.Sprintf("%s by %s", Plural(made, "attestation"), Some(by, 3))
 }
 
-func plural(n int, noun string) string {
+// Plural is the number with its noun.
+func Plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// imageName is what people call the image: what was asked for, or the reference.
-func imageName(d attestor.Decision) string {
+// Name is what people call the image: what was asked for, or the reference.
+func Name(d attestor.Decision) string {
 	if d.Image.Reference != "" {
 		return d.Image.Reference
 	}
 	return d.Image.Requested
 }
 
-// repository is the canonical one, or the requested text up to its tag.
-func repository(d attestor.Decision) string {
+// Repository is the canonical one, or the requested text up to its tag.
+func Repository(d attestor.Decision) string {
 	if ref, err := attestor.ParseReference(d.Image.Reference); err == nil {
 		return ref.Repository()
 	}
 	return d.Image.Requested
+}
+
+// FindingsOf are the findings of one check.
+func FindingsOf(c attestor.Check) []Finding {
+	return Findings(attestor.Decision{Checks: []attestor.Check{c}}, func(attestor.Check) bool { return true })
+}
+
+// Sentence is the finding with at most n of its subjects.
+func (f Finding) Sentence(n int) string {
+	s := string(f.Code)
+	if len(f.Subjects) > 0 {
+		s += ", " + Some(f.Subjects, n)
+	}
+	return s + ": " + f.Message
 }

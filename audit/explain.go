@@ -1,0 +1,280 @@
+package audit
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/internal/words"
+)
+
+// An Explanation is one decision in sentences. Its texts may hold what
+// attackers wrote: whoever prints them makes them harmless ([Explain] does).
+type Explanation struct {
+	Verdict   string   // "passed", "refused", "would be refused", "could not be decided"
+	Summary   []string // what was asked, by whom, and what came of it
+	Override  string   // break-glass; "" for none
+	Checks    []CheckExplanation
+	Signed    []string  // what was attested to, or why nothing was
+	Reproduce []Command // empty where there is no digest to repeat it with
+}
+
+// A CheckExplanation is what one check found, and what to do about it.
+type CheckExplanation struct {
+	Name     string
+	Platform string
+	Status   string // ok, refused, warning, skipped, error
+	Found    string // in a few words; may be ""
+	Findings []words.Finding
+	Excused  []string
+}
+
+// A Command is one to run, and what it shows.
+type Command struct{ Does, Line string }
+
+const explainTime = "2 January 2006 at 15:04:05 MST"
+
+// NewExplanation puts a recorded decision into sentences.
+func NewExplanation(r attestor.Record) Explanation {
+	d := r.Decision
+	e := Explanation{Verdict: words.Verdict(d), Summary: summary(r), Reproduce: reproduce(r)}
+	if b := d.BreakGlass; b != nil {
+		e.Override = fmt.Sprintf("The glass was broken by %s: “%s”.", b.By, b.Reason)
+		if b.Expires != nil {
+			e.Override += " The override ends on " + b.Expires.UTC().Format(explainTime) + "."
+		}
+	}
+	for _, c := range d.Checks {
+		if c.Name == attestor.CheckAttest {
+			e.Signed = append(e.Signed, signed(d, c)...)
+			if !words.Refuses(c) {
+				continue
+			}
+		}
+		x := CheckExplanation{Name: c.Name, Platform: c.Platform, Status: words.Status(c), Found: words.Fact(d, c)}
+		if c.Status != attestor.StatusSkipped {
+			x.Findings = words.FindingsOf(c)
+		}
+		for _, a := range c.Exceptions {
+			x.Excused = append(x.Excused, excused(a))
+		}
+		e.Checks = append(e.Checks, x)
+	}
+	if len(e.Signed) == 0 {
+		e.Signed = []string{"Nothing was signed."}
+	}
+	return e
+}
+
+func summary(r attestor.Record) []string {
+	d := r.Decision
+	asked := "to be admitted"
+	if d.DryRun {
+		asked = "to be judged in a dry run"
+	}
+	by := d.Caller.Subject
+	if by == "" {
+		by = "somebody"
+	}
+	if d.Caller.Issuer != "" {
+		by += " (identified by " + d.Caller.Issuer + ")"
+	}
+	out := []string{fmt.Sprintf("On %s, %s asked for %s %s.", d.Time.UTC().Format(explainTime), by, d.Image.Requested, asked)}
+	switch {
+	case d.Image.Digest == "":
+		out = append(out, "The image was not resolved to a digest; nothing of it was inspected.")
+	case d.Image.Requested != d.Image.Reference:
+		out = append(out, fmt.Sprintf("It was resolved once, to %s; everything below is about that digest.", d.Image.Reference))
+	}
+	if r.Evidence.Index {
+		out = append(out, fmt.Sprintf("It is an index, of which %s judged.", are(len(r.Evidence.Platforms), "platform")))
+	}
+	out = append(out, answered(d))
+	if d.Evidence != "" {
+		out = append(out, "The evidence that it was judged on is recorded as "+d.Evidence+".")
+	}
+	if d.Emulated {
+		out = append(out, "Google's services were emulated: this decision admits nothing anywhere.")
+	}
+	return out
+}
+
+// answered is the sentence with the verdict.
+func answered(d attestor.Decision) string {
+	if d.Policy == nil {
+		return "No policy governs it, so that it was refused without being fetched."
+	}
+	policy := fmt.Sprintf("policy %s (%s)", d.Policy.Name, d.Policy.Digest)
+	if d.Policy.Mode != attestor.Enforce {
+		policy += ", which is in dry run and refuses nothing"
+	}
+	refusing, total := 0, 0
+	for _, c := range d.Checks {
+		if c.Name == attestor.CheckAttest && !words.Refuses(c) {
+			continue
+		}
+		total++
+		if words.Refuses(c) {
+			refusing++
+		}
+	}
+	switch words.Outcome(d) {
+	case attestor.Pass:
+		return "It passed under " + policy + "."
+	case attestor.Undecided:
+		return fmt.Sprintf("Under %s it could not be decided: %d of %s had no answer. Asking again may turn out otherwise.", policy, refusing, words.Plural(total, "check"))
+	}
+	refused := "was refused"
+	if d.DryRun {
+		refused = "would have been refused"
+	}
+	return fmt.Sprintf("It %s under %s: %d of %s did not pass.", refused, policy, refusing, words.Plural(total, "check"))
+}
+
+// signed says what stands in the attestors' names.
+func signed(d attestor.Decision, c attestor.Check) []string {
+	var out []string
+	if c.Status != attestor.StatusPass {
+		for _, r := range c.Reasons {
+			line := "Nothing was signed: " + r.Message + "."
+			if r.Code != attestor.CodeNotAttested {
+				line = sentence(r.Message)
+			}
+			if r.Fix != "" {
+				line += " To change that: " + r.Fix + "."
+			}
+			out = append(out, line)
+		}
+	}
+	for _, a := range d.Attestations {
+		how := "attested to"
+		if !a.Created {
+			how = "had already attested to"
+			if !a.Since.IsZero() {
+				how += " (since " + a.Since.UTC().Format(explainTime) + ")"
+			}
+		}
+		out = append(out, fmt.Sprintf("%s %s %s, with key %s, in %s.", a.Attestor, how, a.Digest, a.PublicKeyID, a.Occurrence))
+	}
+	if len(d.Attestations) > 0 {
+		out = append(out, "To check the signature yourself: attestor verify "+quote(words.Name(d))+" --attestor "+quote(d.Attestations[0].Attestor))
+	}
+	return out
+}
+
+func excused(a attestor.AppliedException) string {
+	if a.Expired {
+		return fmt.Sprintf("The exception %s of %s would have applied, but expired on %s.", a.ID, a.Owner, a.Expires)
+	}
+	subject := a.Subject
+	if subject == "" {
+		subject = a.ID
+	}
+	return fmt.Sprintf("%s is excused until %s by %s: “%s”.", subject, a.Expires, a.Owner, a.Reason)
+}
+
+// reproduce is how to ask the same question again.
+func reproduce(r attestor.Record) []Command {
+	d := r.Decision
+	if d.Image.Digest == "" || d.Policy == nil {
+		return nil
+	}
+	file := fileName(d.Policy.Name) + "-" + short(d.Policy.Digest) + ".yaml"
+	return []Command{
+		{"write the policy's text as it was then", "attestor explain " + quote(d.ID) + " --policy-text > " + file},
+		{"judge the same digest by it again, on what is known of it today", "attestor check " + quote(d.Image.Reference) + " --policy " + file},
+	}
+}
+
+func short(d attestor.Digest) string { return d.Hex()[:min(12, len(d.Hex()))] }
+
+// fileName keeps what is harmless in a file's name and on a command line.
+func fileName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x80 && (r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') {
+			return r
+		}
+		return -1
+	}, s)
+	if s = strings.TrimLeft(s, "-"); s == "" {
+		return "policy"
+	}
+	return s
+}
+
+// quote makes s one word of a shell, whatever is in it.
+func quote(s string) string {
+	if s != "" && !strings.HasPrefix(s, "-") && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(words.Plain(s), "'", `'\''`) + "'"
+}
+
+// Explain is an [Explanation] as text for a terminal.
+func Explain(r attestor.Record) string {
+	e := NewExplanation(r)
+	var b strings.Builder
+	p := func(indent, s string) { b.WriteString(indent + words.Plain(s) + "\n") }
+	p("", strings.ToUpper(e.Verdict[:1])+e.Verdict[1:]+": "+words.Name(r.Decision))
+	if e.Override != "" {
+		p("", "BREAK-GLASS. "+e.Override)
+	}
+	p("", "")
+	for _, s := range e.Summary {
+		p("", s)
+	}
+	for _, c := range e.Checks {
+		b.WriteByte('\n')
+		c.write(p)
+	}
+	b.WriteByte('\n')
+	for _, s := range e.Signed {
+		p("", s)
+	}
+	if len(e.Reproduce) > 0 {
+		b.WriteString("\nTo reproduce it:\n")
+	}
+	for _, c := range e.Reproduce {
+		p("  ", "# "+c.Does)
+		p("  ", c.Line)
+	}
+	return b.String()
+}
+
+// maxSubjects is how many CVEs one sentence lists.
+const maxSubjects = 8
+
+func (c CheckExplanation) write(p func(indent, s string)) {
+	head := c.Name
+	if c.Platform != "" {
+		head += " of " + c.Platform
+	}
+	head += ": " + c.Status
+	if c.Found != "" {
+		head += " (" + c.Found + ")"
+	}
+	p("", head)
+	for _, f := range c.Findings {
+		p("  - ", f.Sentence(maxSubjects))
+		if f.Fix != "" {
+			p("    ", "To do: "+f.Fix)
+		}
+	}
+	for _, s := range c.Excused {
+		p("  - ", s)
+	}
+}
+
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".") + "."
+}
+
+func are(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun + " was"
+	}
+	return fmt.Sprintf("%d %ss were", n, noun)
+}

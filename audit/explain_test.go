@@ -1,0 +1,85 @@
+package audit_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestExplain(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		r    attestor.Record
+	}{
+		{"refused", record(1, attestor.Deny, func(r *attestor.Record) {
+			r.Decision.Checks[0].Exceptions = []attestor.AppliedException{{ID: "CVE-2025-9", Owner: "payments", Reason: "not reachable", Expires: "2026-12-31", Subject: "CVE-2025-9 in zlib"}}
+			r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{
+				{Code: attestor.CodeNotAttested, Message: "the image did not pass"},
+				{Code: attestor.CodeAlreadyAttested, Message: "an earlier attestation by projects/p/attestors/a still admits this digest", Fix: "attestor revoke IMAGE --reason TEXT"},
+			}})
+		})},
+		{"passed", record(2, attestor.Pass, func(r *attestor.Record) {
+			r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusPass})
+			r.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Occurrence: "projects/p/occurrences/1", Digest: digest(2), PublicKeyID: "//cloudkms.googleapis.com/v1/k", Created: true}}
+		})},
+		{"undecided", record(3, attestor.Undecided)},
+		{"break-glass", record(4, attestor.Deny, func(r *attestor.Record) {
+			r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-4711: payments are down", By: "oncall@example.com", Expires: &day}
+		})},
+		{"no-policy", record(5, attestor.Deny, func(r *attestor.Record) {
+			r.Decision.Policy, r.PolicyText, r.Decision.Image.Digest = nil, nil, ""
+			r.Decision.Image.Reference = r.Decision.Image.Requested
+		})},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := audit.Explain(tt.r)
+			path := filepath.Join("testdata", "explain-"+tt.name+".txt")
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestExplainIsHarmless(t *testing.T) {
+	const attack = "-x'; rm -rf /; \x1b[2J\u202e\u009b$(id)`id`\n"
+	got := audit.Explain(record(1, attestor.Deny, func(r *attestor.Record) {
+		d := &r.Decision
+		d.ID, d.Image.Requested, d.Image.Reference, d.Policy.Name, d.Caller.Subject = attack, attack, attack, attack, attack
+		d.Checks[0].Reasons[0] = attestor.Reason{Code: attack, Subject: attack, Message: attack, Fix: attack}
+		d.BreakGlass = &attestor.BreakGlass{Reason: attack, By: attack}
+		d.Attestations = []attestor.Attestation{{Attestor: attack}}
+	}))
+	for _, r := range got {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("%U reaches the terminal", r)
+		}
+	}
+	for _, line := range strings.Split(got, "\n") {
+		if rest, ok := strings.CutPrefix(line, "  attestor "); ok && !strings.Contains(rest, ` '-x'\''; rm -rf /; `) {
+			t.Errorf("a command is not quoted: %s", line)
+		}
+	}
+	if zero := audit.Explain(attestor.Record{}); !strings.Contains(zero, "efused") {
+		t.Errorf("the zero record does not say that it refuses:\n%s", zero)
+	}
+}
