@@ -1,7 +1,165 @@
 package policy
 
-// A rule is a compiled CEL expression.
-type rule struct{ Rule }
+import (
+	"reflect"
+	"slices"
+	"strings"
 
-func (v *validator) ruleList([]Rule) {}
-func (j *judge) rules()              {}
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/checker"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/ext"
+	"github.com/attestor-gate/attestor"
+)
+
+// Bounds of rules. A rule that looks at each finding once stays far below
+// them; findings against findings is refused at load.
+const (
+	maxRules          = 100
+	maxExpression     = 4096
+	maxEstimatedCost  = 100_000_000
+	maxEvaluationCost = 1_000_000
+
+	// What the estimate assumes at most.
+	assumedFindings = 20_000
+	assumedElements = 1_000
+	assumedText     = 1_000
+)
+
+// A rule is a compiled CEL expression.
+type rule struct {
+	Rule
+	program cel.Program
+	ast     *cel.Ast
+	env     *cel.Env
+}
+
+// newRuleEnv declares what rules may name. There is no clock, no I/O and no
+// function with an effect.
+func newRuleEnv() (*cel.Env, error) {
+	object := func(v any) *cel.Type { return cel.ObjectType("policy." + reflect.TypeOf(v).Name()) }
+	return cel.NewEnv(
+		ext.NativeTypes(ext.ParseStructTags(true),
+			reflect.TypeFor[RuleSubject](), reflect.TypeFor[RuleImage](), reflect.TypeFor[RuleRequest](), reflect.TypeFor[RuleUser](),
+			reflect.TypeFor[RuleBase](), reflect.TypeFor[RuleScan](), reflect.TypeFor[RuleFinding](), reflect.TypeFor[RuleProvenance]()),
+		cel.Variable("subject", object(RuleSubject{})), cel.Variable("image", object(RuleImage{})),
+		cel.Variable("request", object(RuleRequest{})), cel.Variable("user", object(RuleUser{})),
+		cel.Variable("base", object(RuleBase{})), cel.Variable("scan", object(RuleScan{})),
+		cel.Variable("provenance", cel.ListType(object(RuleProvenance{}))), cel.Variable("time", cel.TimestampType),
+		ext.Strings(), ext.Sets(), cel.OptionalTypes(),
+		cel.ParserExpressionSizeLimit(maxExpression), cel.ParserRecursionLimit(100),
+		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
+	)
+}
+
+func (v *validator) ruleList(list []Rule) {
+	const path = "spec.rules"
+	if len(list) == 0 {
+		return
+	}
+	if len(list) > maxRules {
+		v.at(path, "%d rules, at most %d are allowed", len(list), maxRules)
+		return
+	}
+	env, err := newRuleEnv()
+	if err != nil {
+		v.at(path, "rules cannot be compiled: %v", err)
+		return
+	}
+	for i, r := range list {
+		at := index(path, i)
+		v.match(at+".name", r.Name, namePattern(), "lower-case letters, digits and hyphens, at most 63")
+		if slices.ContainsFunc(list[:i], func(o Rule) bool { return o.Name != "" && o.Name == r.Name }) {
+			v.at(at+".name", "%q stands twice", clip(r.Name))
+		}
+		v.text(at+".message", r.Message)
+		if v.has(at + ".expression") {
+			v.rules = append(v.rules, v.compile(env, r, at+".expression"))
+		}
+	}
+}
+
+// compile type-checks an expression and refuses what could cost too much.
+func (v *validator) compile(env *cel.Env, r Rule, path string) rule {
+	out := rule{Rule: r, env: env}
+	ast, issues := env.Compile(r.Expression)
+	if issues.Err() != nil {
+		for _, e := range issues.Errors() {
+			v.at(path, "line %d, column %d of the expression: %s", e.Location.Line(), e.Location.Column()+1, e.Message)
+		}
+		return out
+	}
+	if ast.OutputType() != cel.BoolType {
+		v.at(path, "is of type %s; a rule is true or false", ast.OutputType())
+		return out
+	}
+	cost, err := env.EstimateCost(ast, sizes{})
+	if err != nil || cost.Max > maxEstimatedCost {
+		v.at(path, "could cost too much to evaluate: do not compare each element of a list with each of another")
+		return out
+	}
+	program, err := env.Program(ast, cel.CostLimit(maxEvaluationCost), cel.EvalOptions(cel.OptOptimize))
+	if err != nil {
+		v.at(path, "cannot be prepared: %v", err)
+		return out
+	}
+	out.program, out.ast = program, ast
+	return out
+}
+
+// sizes tells the estimate how large the evidence may be.
+type sizes struct{}
+
+func (sizes) EstimateSize(n checker.AstNode) *checker.SizeEstimate {
+	switch n.Type().Kind() {
+	case types.ListKind:
+		if path := n.Path(); len(path) > 0 && path[len(path)-1] == "findings" {
+			return &checker.SizeEstimate{Max: assumedFindings}
+		}
+		return &checker.SizeEstimate{Max: assumedElements}
+	case types.MapKind:
+		return &checker.SizeEstimate{Max: assumedElements}
+	}
+	return &checker.SizeEstimate{Max: assumedText}
+}
+
+func (sizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+	return nil
+}
+
+// rules evaluates each rule for each platform. Anything but a plain true is no
+// pass: false denies, and what cannot be evaluated is an error.
+func (j *judge) rules() {
+	if len(j.policy.rules) == 0 {
+		return
+	}
+	for i := range j.ev.Platforms {
+		e := &j.ev.Platforms[i]
+		variables := ruleVariables(&j.ev, e)
+		for n := range j.policy.rules {
+			r := &j.policy.rules[n]
+			j.settle(attestor.RulePrefix+r.Name, e.Platform, r.judge(variables))
+		}
+	}
+}
+
+func (r *rule) judge(variables map[string]any) []finding {
+	fix := r.Fix
+	if fix == "" {
+		fix = "see rule " + r.Name + " in spec.rules: " + r.Expression
+	}
+	result, _, err := r.program.Eval(variables)
+	if err != nil {
+		return []finding{deny(attestor.CodeRuleFailed, r.Name, "the rule could not be evaluated: "+clip(firstLine(err.Error())),
+			`a missing map key is an error: test for it first, as in "team" in image.labels && …; or correct spec.rules`).as(attestor.StatusError)}
+	}
+	if result != types.True {
+		return []finding{deny(attestor.CodeRuleViolated, r.Name, r.Message, fix)}
+	}
+	return nil
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

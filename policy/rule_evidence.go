@@ -1,0 +1,141 @@
+package policy
+
+import (
+	"slices"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// The variables of rules, as docs/rules.md documents them. What a type's name
+// says is whose word it is.
+type (
+	// RuleSubject is what the gate itself found out about the manifest: variable subject.
+	RuleSubject struct {
+		Registry   string    `cel:"registry"`
+		Repository string    `cel:"repository"`
+		Digest     string    `cel:"digest"`
+		Platform   string    `cel:"platform"`
+		MediaType  string    `cel:"mediaType"`
+		Index      bool      `cel:"index"`
+		Size       int64     `cel:"size"`
+		Layers     int64     `cel:"layers"`
+		Uploaded   time.Time `cel:"uploaded"` // year 1 where it is not known
+	}
+	// RuleImage is what the image's author claims: variable image.
+	RuleImage struct {
+		User         string            `cel:"user"`
+		Created      time.Time         `cel:"created"` // year 1 where it is not given
+		Labels       map[string]string `cel:"labels"`
+		Annotations  map[string]string `cel:"annotations"`
+		EnvNames     []string          `cel:"envNames"`
+		SecretEnv    []string          `cel:"secretEnv"`
+		Entrypoint   []string          `cel:"entrypoint"`
+		Cmd          []string          `cel:"cmd"`
+		ExposedPorts []string          `cel:"exposedPorts"`
+	}
+	// RuleRequest is what the caller says: variable request.
+	RuleRequest struct {
+		Reference string            `cel:"reference"`
+		Labels    map[string]string `cel:"labels"`
+	}
+	// RuleUser is whom the image runs as: variable user.
+	RuleUser struct {
+		UID    int64  `cel:"uid"` // -1 where it is not known
+		GID    int64  `cel:"gid"` // 0 where it is not given
+		Source string `cel:"source"`
+	}
+	// RuleBase is the base that was proven: variable base.
+	RuleBase struct {
+		Name      string `cel:"name"`
+		Reference string `cel:"reference"`
+		Evidence  string `cel:"evidence"`
+		Layers    int64  `cel:"layers"`
+		Signed    bool   `cel:"signed"`
+		Current   bool   `cel:"current"`
+	}
+	// RuleScan is what scanning found: variable scan.
+	RuleScan struct {
+		State    string           `cel:"state"`
+		Finished time.Time        `cel:"finished"` // year 1 where it is not known
+		Findings []RuleFinding    `cel:"findings"`
+		Counts   map[string]int64 `cel:"counts"`
+	}
+	// RuleFinding is one vulnerability in one package.
+	RuleFinding struct {
+		ID           string `cel:"id"`
+		Severity     string `cel:"severity"`
+		Package      string `cel:"package"`
+		PackageType  string `cel:"packageType"`
+		Version      string `cel:"version"`
+		FixedVersion string `cel:"fixedVersion"`
+		Fixable      bool   `cel:"fixable"`
+	}
+	// RuleProvenance is one verified statement; variable provenance lists them.
+	RuleProvenance struct {
+		Builder   string `cel:"builder"`
+		SLSALevel int64  `cel:"slsaLevel"`
+		Source    string `cel:"source"`
+		Ref       string `cel:"ref"`
+		Commit    string `cel:"commit"`
+	}
+)
+
+// ruleVariables is the evidence as rules see it. Whatever may be absent is
+// what makes an honest rule false: year 1, -1, the empty text.
+func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence) map[string]any {
+	c := e.Config
+	subject := RuleSubject{
+		Registry: ev.Image.Registry(), Repository: ev.Image.Repository(), Digest: string(e.Digest), Platform: e.Platform,
+		MediaType: ev.MediaType, Index: ev.Index, Size: c.Size, Layers: int64(len(e.Layers)), Uploaded: orYearOne(ev.Uploaded),
+	}
+	user := RuleUser{UID: -1, Source: string(e.User.Source)}
+	if e.User.UID != nil {
+		user.UID = *e.User.UID
+	}
+	if e.User.GID != nil {
+		user.GID = *e.User.GID
+	}
+	scan := RuleScan{State: string(e.Scan.State), Finished: orYearOne(e.Scan.Finished), Findings: make([]RuleFinding, len(e.Scan.Findings)), Counts: map[string]int64{}}
+	for i, v := range e.Scan.Findings {
+		severity := v.Severity
+		if !severity.Known() {
+			severity = attestor.Unspecified
+		}
+		scan.Findings[i] = RuleFinding{ID: v.ID, Severity: string(severity), Package: v.Package, PackageType: v.PackageType,
+			Version: v.Version, FixedVersion: v.FixedVersion, Fixable: v.Fixable}
+	}
+	for s, n := range e.Scan.Counts() {
+		scan.Counts[string(s)] = int64(n)
+	}
+	provenance := make([]RuleProvenance, len(e.Provenance))
+	for i, p := range e.Provenance {
+		provenance[i] = RuleProvenance{Builder: p.Builder, SLSALevel: int64(p.SLSALevel), Source: p.SourceURI, Ref: p.Ref, Commit: p.Commit}
+	}
+	return map[string]any{
+		"subject": subject,
+		"image": RuleImage{User: c.User, Created: orYearOne(c.Created), Labels: orEmpty(c.Labels), Annotations: orEmpty(c.Annotations),
+			EnvNames: slices.Clone(c.EnvNames), SecretEnv: c.SecretEnv, Entrypoint: c.Entrypoint, Cmd: c.Cmd, ExposedPorts: c.ExposedPorts},
+		"request": RuleRequest{Reference: ev.Requested, Labels: orEmpty(ev.Labels)},
+		"user":    user,
+		"base": RuleBase{Name: e.Base.Name, Reference: e.Base.Reference, Evidence: string(e.Base.Evidence), Layers: int64(e.Base.Layers),
+			Signed: e.Base.SignedBy != "", Current: e.Base.Current},
+		"scan":       scan,
+		"provenance": provenance,
+		"time":       ev.Time,
+	}
+}
+
+func orYearOne(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
