@@ -2,63 +2,178 @@ package verify
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/attestor-gate/attestor"
 )
 
+// base finds the approved base that s is built on. What decides is layers: by
+// digest, or by their unpacked content, hashed here. The author's hints decide
+// only what is fetched, from an approved repository.
 func (i *Inspector) base(ctx context.Context, s subject, needs attestor.Needs) (attestor.Base, []attestor.Problem) {
-	unresolved := i.bases.ensure(ctx, needs.Bases, s.platform)
-	if m, ok := i.bases.match(s, needs); ok {
-		return m.base, nil
+	hints := hintsOf(s)
+	claims := wants(needs, attestor.DiffIDsVerified)
+	m, ok := i.bases.find(s, needs, claims, false)
+	var unresolved []attestor.Problem
+	if !ok || !m.standing.settled() {
+		unresolved = i.bases.ensure(ctx, needs.Bases, s.platform)
+		m, ok = i.bases.find(s, needs, claims, false)
 	}
-	return attestor.Base{}, unresolved
-}
-
-func (i *Inspector) attested(ctx context.Context, s subject, needs attestor.Needs, statements []attestor.Provenance) (attestor.Base, []attestor.Problem) {
-	return attestor.Base{}, nil
-}
-
-type match struct {
-	entry  attestor.ApprovedBase
-	record *record
-	base   attestor.Base
-}
-
-func (c *catalogue) ensure(ctx context.Context, bases []attestor.ApprovedBase, p platform) []attestor.Problem {
-	var problems []attestor.Problem
-	for _, ab := range bases {
-		if err := c.refresh(ctx, ab, p.normal()); err != nil {
-			problems = append(problems, problem(attestor.CheckBase, attestor.CodeBaseUnresolved, ab.Name, "approved base "+ab.Name+" could not be looked up", "try again"))
+	if !ok {
+		hints = append(hints, i.provenanceHints(ctx, s)...)
+		if i.bases.follow(ctx, hints, needs, s.platform) {
+			m, ok = i.bases.find(s, needs, claims, true)
 		}
 	}
-	return problems
+	if !ok {
+		return attestor.Base{Hints: i.texts(s, needs, hints)}, unresolved
+	}
+	b := m.base()
+	b.Hints = textsOf(hints)
+	for _, h := range hints {
+		if h.digest != "" && !m.record.is(h.digest) && h.source == annotationBaseDigest {
+			b.Hints = append(b.Hints, annotationBaseDigest+" is not that of the base that was found")
+		}
+	}
+	if !m.exact {
+		if p := i.hashed(ctx, s, m); p != nil {
+			return attestor.Base{Hints: b.Hints}, []attestor.Problem{*p}
+		}
+		b.Evidence = attestor.DiffIDsVerified
+	}
+	return i.signed(ctx, m, b)
 }
 
-func (c *catalogue) match(s subject, needs attestor.Needs) (match, bool) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	var ch chain
+// wants reports whether evidence of level l would satisfy the policy. What it
+// does not say is the default, diffids-verified.
+func wants(needs attestor.Needs, l attestor.Level) bool {
+	least := needs.BaseEvidence
+	if least == "" {
+		least = attestor.DiffIDsVerified
+	}
+	return l.Satisfies(least)
+}
+
+func (m match) base() attestor.Base {
+	return attestor.Base{
+		Name: m.entry.Name, Reference: m.record.image(m.record.root()).String(), Digest: m.record.manifest,
+		Evidence: attestor.LayersExact, Layers: m.layers,
+		Listed: m.standing.listed, Current: m.standing.current, Superseded: m.standing.superseded, Newest: m.standing.newest,
+	}
+}
+
+// hashed proves the config's claim: each of the base's layers, in the image's
+// own repository, unpacks to the base's diffID. Layers that are the base's by
+// digest need no proof.
+func (i *Inspector) hashed(ctx context.Context, s subject, m match) *attestor.Problem {
+	for n, l := range (*s.doc.Layers)[:m.layers] {
+		if l.Digest == m.record.layers[n] {
+			continue
+		}
+		got, err := i.layers.diffID(ctx, s.image, l)
+		if err != nil {
+			p := problemOf(attestor.CheckBase, err, string(l.Digest))
+			return &p
+		}
+		if want := m.record.diffIDs[n]; got != want {
+			p := problem(attestor.CheckBase, attestor.CodeLayersMismatch, string(l.Digest),
+				fmt.Sprintf("layer %d is said to be %s of base %s, but unpacks to %s", n+1, want, m.entry.Name, got),
+				"build the image again FROM "+m.record.image(m.record.root()).String())
+			return &p
+		}
+	}
+	return nil
+}
+
+// signed adds who signed the base: its index, whose bytes list the manifest,
+// or the manifest.
+func (i *Inspector) signed(ctx context.Context, m match, b attestor.Base) (attestor.Base, []attestor.Problem) {
+	rule := m.entry.SignedBy
+	if rule == nil {
+		return b, nil
+	}
+	if i.c.Signatures == nil {
+		return b, []attestor.Problem{problem(attestor.CheckBase, attestor.CodeBaseSignatureUnknown, b.Reference,
+			"the gate is not configured to verify signatures", "configure trusted roots and keys, or remove signedBy from the policy")}
+	}
+	candidates := []attestor.Digest{m.record.root()}
+	if m.record.manifest != m.record.root() {
+		candidates = append(candidates, m.record.manifest)
+	}
+	var unsigned, unknown *attestor.Error
+	for _, d := range candidates {
+		signer, err := i.c.Signatures.Check(ctx, m.record.image(d), *rule)
+		if err == nil {
+			b.SignedBy, b.Signer = rule.Text(), signer
+			return b, nil
+		}
+		e, ok := errors.AsType[*attestor.Error](err)
+		switch {
+		case ok && e.Code == attestor.CodeBaseUnsigned:
+			unsigned = e
+		case ok && e.Code != "":
+			unknown = e
+		default:
+			unknown = fault(attestor.CodeBaseSignatureUnknown, "the signature of "+m.record.image(d).String()+" could not be checked", "try again", err)
+		}
+	}
+	if unknown == nil {
+		unknown = unsigned
+	}
+	p := problemOf(attestor.CheckBase, unknown, b.Reference)
+	if p.Code != attestor.CodeBaseUnsigned {
+		p.Code, p.Status = attestor.CodeBaseSignatureUnknown, attestor.StatusError
+	}
+	return b, []attestor.Problem{p}
+}
+
+// attested looks for an approved base among what a pinned builder says it
+// used. It says no more than that; it serves images whose layers say nothing.
+func (i *Inspector) attested(ctx context.Context, s subject, needs attestor.Needs, statements []attestor.Provenance) (attestor.Base, []attestor.Problem) {
+	if !wants(needs, attestor.Attested) || needs.Provenance == nil {
+		return attestor.Base{}, nil
+	}
 	var best match
-	for n, l := range *s.doc.Layers {
-		ch = ch.next(l.Digest)
-		for _, r := range c.byLayers[ch] {
-			for _, ab := range needs.Bases {
-				if ab.Repository != r.repository || r.platform != s.platform.normal() {
-					continue
-				}
-				best = match{entry: ab, record: r, base: attestor.Base{Name: ab.Name, Reference: r.image(r.root()).String(), Digest: r.manifest, Evidence: attestor.LayersExact, Layers: n + 1}}
-				for k, tag := range ab.Tags {
-					d := c.tags[tagKey{ab.Repository, tag}].current()
-					best.base.Current = best.base.Current || r.is(d)
-					if k == 0 {
-						best.base.Newest = d
-					}
-				}
-				for _, d := range ab.Digests {
-					best.base.Listed = best.base.Listed || r.is(d)
-				}
+	for _, p := range statements {
+		if !slices.Contains(needs.Provenance.Builders, p.Builder) {
+			continue
+		}
+		for _, ab := range needs.Bases {
+			d, ok := p.Materials[ab.Repository]
+			if !ok {
+				continue
+			}
+			if m, ok := i.bases.named(ctx, ab, d, s.platform); ok && m.better(best) {
+				best = m
 			}
 		}
 	}
-	return best, best.record != nil && (best.base.Listed || best.base.Current)
+	if best.record == nil {
+		return attestor.Base{}, nil
+	}
+	b := best.base()
+	b.Evidence, b.Layers = attestor.Attested, 0
+	return i.signed(ctx, best, b)
+}
+
+// named returns how a base that is known by digest stands with an entry.
+func (c *catalogue) named(ctx context.Context, ab attestor.ApprovedBase, d attestor.Digest, p platform) (match, bool) {
+	ctx, cancel := context.WithTimeout(ctx, c.i.limits.BaseTimeout)
+	defer cancel()
+	if err := c.load(ctx, ab.Repository, d, p); err != nil {
+		return match{}, false
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	r := c.records[recordKey{ab.Repository, d, p.normal()}]
+	if r == nil {
+		return match{}, false
+	}
+	st := c.standing(ab, r, c.i.c.Now())
+	if st.unseen && ab.SignedBy != nil {
+		st.superseded = c.firstSeen(ab)
+	}
+	return match{entry: ab, record: r, standing: st, exact: true}, st.counts()
 }

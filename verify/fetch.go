@@ -38,8 +38,7 @@ type contentKey struct {
 type fetcher struct {
 	hosts   *hosts
 	limits  Limits
-	guard   http.RoundTripper
-	opts    []remote.Option
+	guard   *guard
 	puller  *remote.Puller
 	closer  *http.Transport
 	cache   *lru[contentKey, content]
@@ -68,13 +67,9 @@ func newFetcher(r Registries, h *hosts, limits Limits, log *slog.Logger) (*fetch
 		return nil, fmt.Errorf("making a registry client: %w", err)
 	}
 	return &fetcher{
-		hosts: h, limits: limits, guard: g, opts: opts, puller: puller, closer: base, log: log,
+		hosts: h, limits: limits, guard: g, puller: puller, closer: base, log: log,
 		cache: newLRU[contentKey, content](limits.CacheBytes),
 	}, nil
-}
-
-func (f *fetcher) options() []remote.Option {
-	return append(append([]remote.Option{}, f.opts...), remote.Reuse(f.puller))
 }
 
 func (f *fetcher) closeIdle() { f.closer.CloseIdleConnections() }

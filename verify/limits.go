@@ -20,9 +20,9 @@ type Limits struct {
 	LayerReads        int           // layers being read at once, in the whole process; 4
 	CacheBytes        int64         // manifests and configs kept; 64 MiB
 	LayerFacts        int           // layers whose diffID is remembered; 100,000
-	BaseRefresh       time.Duration // how old what a base's tag names may be before it is looked up again; 10 min
+	BaseRefresh       time.Duration // how old what a base's tag names may be before an image that matches nothing has it looked up again; 1 min
+	BaseGrace         time.Duration // how long what a base's tag names counts, at least, while its registry cannot be asked; 15 min
 	BaseTimeout       time.Duration // one such look-up of one base; 15 s
-	SignatureLifetime time.Duration // how long a verified signature of a base is believed; 1 h
 	RetryDelay        time.Duration // before a failed request is tried again, three times as long before the second time; 100 ms
 }
 
@@ -41,9 +41,9 @@ func (l Limits) withDefaults() Limits {
 		LayerReads:        cmp.Or(l.LayerReads, 4),
 		CacheBytes:        cmp.Or(l.CacheBytes, 64<<20),
 		LayerFacts:        cmp.Or(l.LayerFacts, 100_000),
-		BaseRefresh:       cmp.Or(l.BaseRefresh, 10*time.Minute),
+		BaseRefresh:       cmp.Or(l.BaseRefresh, time.Minute),
+		BaseGrace:         cmp.Or(l.BaseGrace, 15*time.Minute),
 		BaseTimeout:       cmp.Or(l.BaseTimeout, 15*time.Second),
-		SignatureLifetime: cmp.Or(l.SignatureLifetime, time.Hour),
 		RetryDelay:        cmp.Or(l.RetryDelay, 100*time.Millisecond),
 	}
 }

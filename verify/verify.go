@@ -13,7 +13,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -100,16 +100,18 @@ func New(c Config) (*Inspector, error) {
 	return i, nil
 }
 
-// RemoteOptions are for others who read from the same registries (signatures,
-// referrers): the same connections, tokens, limits and guards. The caller adds
-// remote.WithContext.
-func (i *Inspector) RemoteOptions() []remote.Option {
-	return i.fetch.options()
-}
-
-// Transport is the guarded way to the configured registries, for a reader with
-// connections of its own, such as verify/signed.
+// Transport is for others who read from the same registries, such as those who
+// verify signatures: the same guard, limits and connections.
 func (i *Inspector) Transport() http.RoundTripper { return i.fetch.guard }
+
+// NameOptions are how references to a registry are to be parsed for
+// [Inspector.Transport]: with name.Insecure where it is spoken to over HTTP.
+func (i *Inspector) NameOptions(registry string) []name.Option {
+	if scheme, _ := i.fetch.hosts.scheme(registry); scheme == "http" {
+		return []name.Option{name.StrictValidation, name.Insecure}
+	}
+	return []name.Option{name.StrictValidation}
+}
 
 // CloseIdleConnections ends connections that are kept for reuse.
 func (i *Inspector) CloseIdleConnections() { i.fetch.closeIdle() }
