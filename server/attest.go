@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -40,11 +41,10 @@ func (s *Server) attest(k *call) error {
 		return err
 	}
 	req.Caller, req.RequestID = k.caller, requestID(k.ctx)
-	d, err := s.c.Gate.Admit(k.ctx, req)
+	d, err := s.admit(k.ctx, req)
 	if err != nil {
 		return err
 	}
-	s.decided(k, d)
 	answer := d.Answer()
 	setRetryAfter(k.Response().Header(), answer.RetryAfter)
 	return s.answer(k, answer.HTTPStatus, d)
@@ -92,13 +92,19 @@ func (b attestRequest) parse(maxWait time.Duration) (attestor.Request, error) {
 // ownLabels begin the labels that the gate itself sets.
 const ownLabels = "attestor."
 
-// decided logs and counts a decision: the one line that it gets.
-func (s *Server) decided(k *call, d attestor.Decision) {
+// admit asks the Gate, and logs and counts the decision: the one line that it
+// gets, whoever asked for it.
+func (s *Server) admit(ctx context.Context, req attestor.Request) (attestor.Decision, error) {
+	d, err := s.c.Gate.Admit(ctx, req)
+	if err != nil {
+		return attestor.Decision{}, err
+	}
 	s.metrics.decision(d)
 	level := slog.LevelInfo
 	if d.BreakGlass != nil {
 		level = slog.LevelWarn
 	}
-	attrs := append(d.LogAttrs(), s.callerHash(k.caller), slog.String("request_id", requestID(k.ctx)))
-	s.c.Logger.LogAttrs(k.ctx, level, "decision", attrs...)
+	attrs := append(d.LogAttrs(), s.callerHash(req.Caller), slog.String("request_id", req.RequestID))
+	s.c.Logger.LogAttrs(ctx, level, "decision", attrs...)
+	return d, nil
 }

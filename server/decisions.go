@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
@@ -20,14 +21,17 @@ type Decisions interface {
 
 // A DecisionFilter says which decisions are wanted. Zero fields match all.
 type DecisionFilter struct {
-	Image      attestor.Reference // by digest or tag, as it was asked about; zero: any
-	Repository string             // canonical
+	Image      string // REPOSITORY@DIGEST, a bare digest (of an index's child too), or REPOSITORY:TAG as it was asked about
+	Repository string // canonical, or a pattern
 	Verdict    attestor.Outcome
-	Policy     string
+	Policy     string    // a name, or a digest
 	Since      time.Time // inclusive
 	Until      time.Time // exclusive
 	PageSize   int       // 1 to 500
 	PageToken  string
+
+	// Visible hides what the caller may not read; never nil.
+	Visible func(repository string) bool
 }
 
 // A DecisionPage is part of a list. NextPageToken is empty on the last.
@@ -45,7 +49,7 @@ func decisionQuery() []string {
 // listDecisions answers GET /v1/decisions. A page may hold fewer than asked
 // for, since what the caller may not read is left out.
 func (s *Server) listDecisions(k *call) error {
-	filter, err := k.decisionFilter()
+	filter, err := k.decisionFilter(s.c.Now())
 	if err != nil {
 		return err
 	}
@@ -62,22 +66,25 @@ func (s *Server) listDecisions(k *call) error {
 	return s.answer(k, http.StatusOK, out)
 }
 
-func (k *call) decisionFilter() (f DecisionFilter, err error) {
+func (k *call) decisionFilter(now time.Time) (f DecisionFilter, err error) {
 	invalid := func(msg string) (DecisionFilter, error) {
 		return DecisionFilter{}, &attestor.Error{Kind: attestor.Invalid, Msg: msg}
 	}
-	f = DecisionFilter{Repository: k.query["repository"], Policy: k.query["policy"], PageToken: k.query["pageToken"], PageSize: defaultPageSize}
-	if s := k.query["image"]; s != "" {
-		if f.Image, err = attestor.ParseReference(s); err != nil {
+	f = DecisionFilter{
+		Image: k.query["image"], Policy: k.query["policy"], PageToken: k.query["pageToken"], PageSize: defaultPageSize,
+		Visible: func(repository string) bool { return k.caller.May(attestor.ActionRead, repository) },
+	}
+	if strings.HasPrefix(f.Image, "sha256:") {
+		if _, err := attestor.ParseDigest(f.Image); err != nil {
+			return DecisionFilter{}, err
+		}
+	} else if f.Image != "" {
+		if _, err := attestor.ParseReference(f.Image); err != nil {
 			return DecisionFilter{}, err
 		}
 	}
-	if f.Repository != "" {
-		ref, err := attestor.ParseReference(f.Repository + ":latest") // canonical, as records are
-		if err != nil {
-			return invalid("repository is not a registry and a path, such as us-docker.pkg.dev/project/repository/image")
-		}
-		f.Repository = ref.Repository()
+	if f.Repository, err = repositoryOrPattern(k.query["repository"]); err != nil {
+		return DecisionFilter{}, err
 	}
 	switch v := attestor.Outcome(k.query["verdict"]); v {
 	case "", attestor.Pass, attestor.Deny, attestor.Undecided:
@@ -85,11 +92,14 @@ func (k *call) decisionFilter() (f DecisionFilter, err error) {
 	default:
 		return invalid("verdict is not one of pass, deny, error")
 	}
-	if f.Since, err = instant(k.query["since"]); err != nil {
-		return invalid("since is not a time: want RFC 3339, such as 2026-03-01T00:00:00Z, or a date")
+	if len(f.Policy) > maxPolicyName || len(f.PageToken) > maxPageToken {
+		return invalid("policy or pageToken is too long")
 	}
-	if f.Until, err = instant(k.query["until"]); err != nil {
-		return invalid("until is not a time: want RFC 3339, such as 2026-03-01T00:00:00Z, or a date")
+	if f.Since, err = instant(k.query["since"], now); err != nil {
+		return invalid("since " + wantInstant)
+	}
+	if f.Until, err = instant(k.query["until"], now); err != nil {
+		return invalid("until " + wantInstant)
 	}
 	if s := k.query["pageSize"]; s != "" {
 		if f.PageSize, err = strconv.Atoi(s); err != nil || f.PageSize < 1 {
@@ -100,13 +110,44 @@ func (k *call) decisionFilter() (f DecisionFilter, err error) {
 	return f, nil
 }
 
-// instant parses RFC 3339 or a date (its beginning, UTC); "" is the zero time.
-func instant(s string) (time.Time, error) {
+// repositoryOrPattern returns the canonical name of a repository, or a pattern
+// as it stands.
+func repositoryOrPattern(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	if strings.Contains(s, "*") {
+		p, err := attestor.ParsePattern(s)
+		return p.String(), err
+	}
+	ref, err := attestor.ParseReference(s + ":latest")
+	if err != nil || strings.ContainsAny(s, "@") {
+		return "", &attestor.Error{Kind: attestor.Invalid, Msg: "repository is not a registry and a path, such as us-docker.pkg.dev/project/repository/image"}
+	}
+	return ref.Repository(), nil
+}
+
+const (
+	maxPageToken = 1024
+	wantInstant  = "is not a time: want RFC 3339, such as 2026-03-01T00:00:00Z, a date, or how long ago, such as 30d"
+)
+
+// instant parses RFC 3339, a date (its beginning, UTC) or how long before now,
+// in s, m, h or d. "" is the zero time.
+func instant(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
 	if t, err := time.Parse(time.DateOnly, s); err == nil {
 		return t, nil
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(n)), nil //nolint:gosec // 16 bits
+		}
+	}
+	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
 	}
 	return time.Parse(time.RFC3339, s)
 }

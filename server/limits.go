@@ -21,7 +21,7 @@ type Limits struct {
 	Concurrent  int           // requests that work at once; 64
 	Queue       int           // requests that wait for their turn; 128
 	QueueWait   time.Duration // and for how long; 5 s
-	CallerRate  float64       // requests a second that one caller may send; 20
+	CallerRate  float64       // requests a second that one caller may send; 20; +Inf for no limit
 	CallerBurst int           // and at once; 60
 	ReadHeader  time.Duration // 5 s
 	Read        time.Duration // header and body; 20 s
@@ -38,7 +38,7 @@ func (l Limits) complete() (Limits, error) {
 	}
 	for _, v := range []float64{float64(l.Body), float64(l.Header), float64(l.MaxWait), float64(l.Concurrent), float64(l.Queue), float64(l.QueueWait),
 		l.CallerRate, float64(l.CallerBurst), float64(l.ReadHeader), float64(l.Read), float64(l.Write), float64(l.Idle), float64(l.LameDuck), float64(l.Drain)} {
-		if v < 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		if v < 0 || math.IsNaN(v) {
 			return Limits{}, errors.New("making a server: a limit is negative or no number")
 		}
 	}
@@ -129,10 +129,11 @@ type rates struct {
 }
 
 func newRates(l Limits, now func() time.Time) *rates {
-	return &rates{
-		limit: rate.Limit(l.CallerRate), burst: l.CallerBurst, now: now,
-		buckets: map[string]*rate.Limiter{}, rest: rate.NewLimiter(rate.Limit(l.CallerRate), l.CallerBurst),
+	limit := rate.Limit(l.CallerRate)
+	if math.IsInf(l.CallerRate, 1) {
+		limit = rate.Inf
 	}
+	return &rates{limit: limit, burst: l.CallerBurst, now: now, buckets: map[string]*rate.Limiter{}, rest: rate.NewLimiter(limit, l.CallerBurst)}
 }
 
 // allow takes one token of the caller's, or says when there will be one.

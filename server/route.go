@@ -21,6 +21,7 @@ type route struct {
 	open         bool              // no identity is asked for
 	any          []attestor.Action // otherwise the caller must have one of these for some image
 	media        []string          // of the body; none: there is no body
+	bodiless     bool              // the body may be left out
 	query        []string          // the parameters it knows
 	part         string            // what is missing where it is switched off
 	enabled      bool
@@ -41,18 +42,27 @@ const jsonType = "application/json"
 
 // table lists every route. What is not here does not exist.
 func (s *Server) table() []route {
-	read := []attestor.Action{attestor.ActionRead}
+	c := s.c
+	may := func(a ...attestor.Action) []attestor.Action { return a }
+	read, rejudge := may(attestor.ActionRead), may(attestor.ActionRejudge)
+	json, text := []string{jsonType}, []string{jsonType, "application/yaml"}
 	return []route{
-		{method: http.MethodPost, path: "/v1/attest", any: []attestor.Action{attestor.ActionAttest, attestor.ActionCheck}, media: []string{jsonType}, enabled: true, handle: s.attest},
-		{method: http.MethodGet, path: "/v1/decisions", any: read, query: decisionQuery(), part: "a store", enabled: s.c.Decisions != nil, handle: s.listDecisions},
-		{method: http.MethodGet, path: "/v1/decisions/:id", any: read, part: "a store", enabled: s.c.Decisions != nil, handle: s.showDecision},
-		{method: http.MethodGet, path: "/v1/policies", any: read, part: "policies", enabled: s.c.Policies != nil, handle: s.listPolicies},
-		{method: http.MethodGet, path: "/v1/policies/:name", any: read, part: "policies", enabled: s.c.Policies != nil, handle: s.showPolicy},
-		{method: http.MethodGet, path: "/health", open: true, enabled: true, handle: s.health},
-		{method: http.MethodGet, path: "/healthz", open: true, enabled: true, handle: s.health},
-		{method: http.MethodGet, path: "/ready", open: true, enabled: true, handle: s.readiness},
-		{method: http.MethodGet, path: "/readyz", open: true, enabled: true, handle: s.readiness},
-		{method: http.MethodGet, path: "/metrics", open: true, enabled: true, handle: s.exposeMetrics},
+		{method: "POST", path: "/v1/attest", any: may(attestor.ActionAttest, attestor.ActionCheck), media: json, enabled: true, handle: s.attest},
+		{method: "GET", path: "/v1/decisions", any: read, query: decisionQuery(), part: "a store", enabled: c.Decisions != nil, handle: s.listDecisions},
+		{method: "GET", path: "/v1/decisions/:id", any: read, part: "a store", enabled: c.Decisions != nil, handle: s.showDecision},
+		{method: "POST", path: "/v1/simulate", any: may(attestor.ActionSimulate), media: json, part: "a store", enabled: c.Simulator != nil, handle: s.simulate},
+		{method: "GET", path: "/v1/policies", any: read, part: "policies", enabled: c.Policies != nil, handle: s.listPolicies},
+		{method: "GET", path: "/v1/policies/:name", any: read, part: "policies", enabled: c.Policies != nil, handle: s.showPolicy},
+		{method: "GET", path: "/v1/attestations", any: read, query: []string{"image"}, part: "attestors", enabled: c.Attestations != nil, handle: s.listAttestations},
+		{method: "DELETE", path: "/v1/attestations", any: may(attestor.ActionRevoke), query: []string{"image", "reason"}, part: "attestors", enabled: c.Attestations != nil, handle: s.revoke},
+		{method: "POST", path: "/v1/posture", any: may(attestor.ActionPosture), media: text, part: "hardening rules", enabled: c.Posture != nil, handle: s.judgePosture},
+		{method: "POST", path: "/v1/events", any: rejudge, media: json, part: "events", enabled: s.watcher != nil, handle: s.event},
+		{method: "POST", path: "/v1/rejudge", any: rejudge, media: json, bodiless: true, part: "events", enabled: s.watcher != nil, handle: s.rejudge},
+		{method: "GET", path: "/health", open: true, enabled: true, handle: s.health},
+		{method: "GET", path: "/healthz", open: true, enabled: true, handle: s.health},
+		{method: "GET", path: "/ready", open: true, enabled: true, handle: s.readiness},
+		{method: "GET", path: "/readyz", open: true, enabled: true, handle: s.readiness},
+		{method: "GET", path: "/metrics", open: true, enabled: true, handle: s.exposeMetrics},
 	}
 }
 
@@ -89,7 +99,7 @@ func (s *Server) serve(r route, c echo.Context) error {
 	if err := k.readQuery(r.query); err != nil {
 		return err
 	}
-	if err := k.readBody(r.media, s.c.Limits.Body); err != nil {
+	if err := k.readBody(r, s.c.Limits.Body); err != nil {
 		return err
 	}
 	done, err := s.slots.take(k.ctx)
@@ -150,9 +160,9 @@ func (k *call) readQuery(known []string) error {
 }
 
 // readBody reads the whole body, within its limit.
-func (k *call) readBody(media []string, limit int64) error {
-	r := k.Request()
-	if len(media) == 0 {
+func (k *call) readBody(route route, limit int64) error {
+	r, media := k.Request(), route.media
+	if len(media) == 0 || (route.bodiless && r.ContentLength == 0) {
 		return nil
 	}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/server/watch"
 )
 
 // An Authenticator finds out who sent a request. Its errors are
@@ -37,8 +38,10 @@ type Config struct {
 	Attestations Attestations
 	Simulator    Simulator
 	Posture      Posture
-	Events       Events
-	Rejudger     Rejudger
+
+	// Watch says what makes the gate judge again: POST /v1/events and, with
+	// Decisions, POST /v1/rejudge. New fills in what comes from this Config.
+	Watch *watch.Config
 
 	// Pages serves GET of everything that is not the API, to callers who may
 	// read. Nil: those paths are 404. It gets the caller from [CallerFrom].
@@ -65,6 +68,7 @@ type Server struct {
 	slots    *slots
 	ready    readiness
 	draining drain
+	watcher  *watch.Watcher
 	openapi  []byte
 }
 
@@ -92,6 +96,9 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{c: c, rates: newRates(limits, c.Now), slots: newSlots(limits)}
 	if s.metrics, err = newMetrics(c.Registry); err != nil {
+		return nil, err
+	}
+	if err := s.newWatcher(); err != nil {
 		return nil, err
 	}
 	s.mount()

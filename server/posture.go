@@ -1,0 +1,45 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Posture judges service definitions against the hardening rules.
+type Posture interface {
+	// Judge is an [attestor.Error] of kind Invalid where the document, YAML or
+	// JSON, is no service definition.
+	Judge(ctx context.Context, document []byte) (PostureReport, error)
+}
+
+// A PostureReport is the answer about one document.
+type PostureReport struct {
+	Verdict  attestor.Outcome `json:"verdict"`
+	Findings []PostureFinding `json:"findings"` // one for each rule and service
+}
+
+// A PostureFinding is one rule put to one service.
+type PostureFinding struct {
+	Rule    string          `json:"rule"`
+	Service string          `json:"service"`
+	Status  attestor.Status `json:"status"`
+	Message string          `json:"message"`
+	Fix     string          `json:"fix,omitempty"`
+}
+
+// judgePosture answers POST /v1/posture. Nothing is deployed by it, so that a
+// denial is an answer like any other; an outage is not.
+func (s *Server) judgePosture(k *call) error {
+	report, err := s.c.Posture.Judge(k.ctx, k.body)
+	if err != nil {
+		return err
+	}
+	report.Findings = some(report.Findings)
+	status := http.StatusOK
+	if report.Verdict == attestor.Undecided {
+		status = http.StatusBadGateway
+	}
+	return s.answer(k, status, report)
+}

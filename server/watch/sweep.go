@@ -1,0 +1,209 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// A Report is the outcome of a run.
+type Report struct {
+	Admitted      int    `json:"admitted"`  // images that were looked at
+	Published     int    `json:"published"` // of these, handed to other instances
+	Judged        int    `json:"judged"`    // of these, judged here
+	Passed        int    `json:"passed"`
+	Flips         []Flip `json:"flips"`
+	Revoked       int    `json:"revoked"`
+	Stopped       bool   `json:"stopped"`                 // more were to be revoked than one run may
+	Failed        int    `json:"failed"`                  // could not be looked at; the log says why
+	NextPageToken string `json:"nextPageToken,omitempty"` // the run's time was over; the next begins here
+}
+
+// A Flip is an admitted image that would not be admitted now.
+type Flip struct {
+	Image    string            `json:"image"`
+	Admitted string            `json:"admitted"` // the decision that admitted it
+	Decision string            `json:"decision"` // the one that would not
+	Verdict  attestor.Outcome  `json:"verdict"`
+	Cause    Cause             `json:"cause"`
+	Reasons  []attestor.Reason `json:"reasons"`
+	Since    time.Time         `json:"since"` // when it was first seen
+	Revoked  bool              `json:"revoked"`
+
+	attested bool // attestations stand still
+}
+
+// A Request asks for a run.
+type Request struct {
+	Caller    attestor.Caller // may have judged again what it has [attestor.ActionRejudge] for
+	RequestID string
+	PageToken string
+}
+
+// Rejudge judges again what was admitted and is governed still. What turns out
+// otherwise is reported; attestations are deleted only by the rule of
+// [Watcher.revoke]. It ends when its time is over and says where to go on.
+func (w *Watcher) Rejudge(ctx context.Context, r Request) (Report, error) {
+	if w.c.History == nil {
+		return Report{}, &attestor.Error{Kind: attestor.Unsupported, Msg: "this gate keeps no record of what it admitted"}
+	}
+	end := w.c.Now().Add(w.c.Budget)
+	report := Report{Flips: []Flip{}}
+	known := map[string]bool{}
+	for token := r.PageToken; ; {
+		page, next, err := w.c.History.Passed(ctx, w.c.Now().Add(-w.c.Window), token)
+		if err != nil {
+			return Report{}, err
+		}
+		w.page(ctx, r, w.due(r.Caller, page, known), &report)
+		switch token = next; {
+		case token == "":
+			return report, ctx.Err()
+		case report.Stopped, ctx.Err() != nil, w.c.Now().After(end):
+			report.NextPageToken = token
+			return report, nil
+		}
+	}
+}
+
+// due are those of a page that stand to be judged again, one for each image:
+// the newest, since pages are newest first.
+func (w *Watcher) due(caller attestor.Caller, page []attestor.Decision, known map[string]bool) []attestor.Decision {
+	var out []attestor.Decision
+	for _, d := range page {
+		img, err := parse(d)
+		if err != nil || !admitted(d) || known[img.String()] {
+			continue
+		}
+		known[img.String()] = true
+		_, governed := w.c.Policies.Govern(img.Repository())
+		if governed && caller.May(attestor.ActionRejudge, img.Repository()) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// page judges, or has judged, and then revokes one after another, so that the
+// cap is exact.
+func (w *Watcher) page(ctx context.Context, r Request, due []attestor.Decision, report *Report) {
+	flips := make([]*Flip, len(due))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	turn := make(chan struct{}, w.c.Workers)
+	for i, d := range due {
+		turn <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			flip, published, err := w.look(ctx, r, d)
+			mu.Lock()
+			defer mu.Unlock()
+			report.Admitted++
+			switch {
+			case err != nil:
+				report.Failed++
+				w.c.Logger.WarnContext(ctx, "judging again failed", slog.String("decision_id", d.ID), slog.Any("error", err))
+			case published:
+				report.Published++
+			default:
+				report.Judged++
+				flips[i] = &flip
+			}
+		})
+	}
+	wg.Wait()
+	for i, flip := range flips {
+		if flip == nil {
+			continue
+		}
+		if flip.Verdict == attestor.Pass || (flip.Verdict == attestor.Deny && !flip.attested) {
+			report.Passed += count(flip.Verdict == attestor.Pass)
+			continue
+		}
+		if err := w.revoke(ctx, r, due[i], flip, report); err != nil {
+			report.Failed++
+			w.c.Logger.ErrorContext(ctx, "revocation failed", slog.String("decision_id", due[i].ID), slog.Any("error", err))
+		}
+		report.Flips = append(report.Flips, *flip)
+	}
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// look hands an image to other instances where that is possible. Those whose
+// time may have come are judged here, since they may have to be revoked.
+func (w *Watcher) look(ctx context.Context, r Request, d attestor.Decision) (flip Flip, published bool, err error) {
+	if w.c.Publisher != nil {
+		since, err := w.deniedSince(ctx, w.baseline(ctx, d))
+		if err != nil {
+			return Flip{}, false, err
+		}
+		if !w.c.Enforce || since.IsZero() || w.c.Now().Sub(since) < w.c.Grace {
+			data, err := json.Marshal(work{Image: d.Image.Reference, Decision: d.ID})
+			if err != nil {
+				return Flip{}, false, err
+			}
+			return Flip{}, true, w.c.Publisher.Publish(ctx, data, map[string]string{workAttribute: "1"})
+		}
+	}
+	flip, err = w.judgeAgain(ctx, r.Caller, d, r.RequestID)
+	return flip, false, err
+}
+
+// judgeAgain puts an admitted image to the policy that governs it now, signing
+// nothing. An outage is a Flip with verdict error, and no error.
+func (w *Watcher) judgeAgain(ctx context.Context, caller attestor.Caller, was attestor.Decision, requestID string) (Flip, error) {
+	ref, err := attestor.ParseReference(was.Image.Reference)
+	if err != nil {
+		return Flip{}, fmt.Errorf("judging %s again: %w", was.ID, err)
+	}
+	labels := map[string]string{}
+	maps.Copy(labels, was.Labels) // rules may look at them
+	labels[LabelRejudges] = was.ID
+	now, err := w.judge(ctx, attestor.Request{Image: ref, Caller: checker(caller), DryRun: true, Labels: labels, RequestID: requestID})
+	if err != nil {
+		return Flip{}, err
+	}
+	flip := Flip{
+		Image: was.Image.Reference, Admitted: was.ID, Decision: now.ID, Verdict: verdict(now), Reasons: now.Refusals(), Since: now.Time,
+		attested: len(now.Attestations) > 0,
+	}
+	w.metrics.rejudged.WithLabelValues(string(flip.Verdict)).Inc()
+	if flip.Verdict == attestor.Pass {
+		return flip, nil
+	}
+	base := w.baseline(ctx, was)
+	if flip.Cause, err = base.cause(now); err != nil {
+		return Flip{}, err
+	}
+	since, err := w.deniedSince(ctx, base)
+	if err != nil {
+		return Flip{}, err
+	}
+	if !since.IsZero() && since.Before(flip.Since) {
+		flip.Since = since
+	}
+	w.metrics.flips.WithLabelValues(string(flip.Cause)).Inc()
+	w.c.Logger.WarnContext(ctx, "an admitted image would be refused now", slog.String("decision_id", now.ID), slog.String("admitted_by", was.ID),
+		slog.String("image_digest", string(was.Image.Digest)), slog.String("verdict", string(flip.Verdict)), slog.String("cause", string(flip.Cause)))
+	return flip, nil
+}
+
+// verdict reads whatever is not a pass or an error as a denial.
+func verdict(d attestor.Decision) attestor.Outcome {
+	if d.Verdict == attestor.Pass || d.Verdict == attestor.Undecided {
+		return d.Verdict
+	}
+	return attestor.Deny
+}
