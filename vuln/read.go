@@ -65,55 +65,56 @@ type collected struct {
 	long        []string          // projects whose list had more than one page
 }
 
+// add keeps the facts of o and lets go of the rest, so that memory is that of
+// one page and of what was found.
+func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
+	digest, ours := q.uris[o.GetResourceUri()]
+	if !ours {
+		return nil // a service that ignores filters answers with everything
+	}
+	if o.GetDiscovery() != nil {
+		if c.marks == nil {
+			c.marks = map[string]string{}
+		}
+		c.marks[o.GetName()] = mark(o)
+		if d, ok := q.discovery(o, digest); ok {
+			c.discoveries = append(c.discoveries, d)
+		}
+	}
+	c.findings = appendFindings(c.findings, o, q.needs.Trusted)
+	if len(c.findings) > maxFindings {
+		return tooMuch(fmt.Sprintf("more than %d findings", maxFindings))
+	}
+	return nil
+}
+
 func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
 	parts := make([]collected, len(q.projects))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, project := range q.projects {
 		group.Go(func() error {
-			var err error
-			parts[i], err = s.collectProject(ctx, q, project)
+			pages, err := s.pages(ctx, project, q.filter, func(o *grafeaspb.Occurrence) error { return parts[i].add(q, o) })
+			if pages > 1 {
+				parts[i].long = []string{project}
+			}
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return collected{}, err
 	}
-	all := collected{marks: map[string]string{}}
-	for _, p := range parts {
+	all := parts[0]
+	for _, p := range parts[1:] {
 		all.discoveries = append(all.discoveries, p.discoveries...)
 		all.findings = append(all.findings, p.findings...)
 		all.long = append(all.long, p.long...)
+		if all.marks == nil {
+			all.marks = p.marks
+			continue
+		}
 		maps.Copy(all.marks, p.marks)
 	}
 	return all, nil
-}
-
-// collectProject reads all pages and keeps of each no more than the facts, so
-// that memory is that of one page and of what was found.
-func (s *Scanner) collectProject(ctx context.Context, q question, project string) (collected, error) {
-	c := collected{marks: map[string]string{}}
-	pages, err := s.pages(ctx, project, q.filter, func(o *grafeaspb.Occurrence) error {
-		digest, ours := q.uris[o.GetResourceUri()]
-		if !ours {
-			return nil // a service that ignores filters answers with everything
-		}
-		if d := o.GetDiscovery(); d != nil {
-			c.marks[o.GetName()] = mark(o)
-			if counts, ok := q.discovery(o, digest); ok {
-				c.discoveries = append(c.discoveries, counts)
-			}
-		}
-		c.findings = appendFindings(c.findings, o, q.needs.Trusted)
-		if len(c.findings) > maxFindings {
-			return tooMuch(project, fmt.Sprintf("more than %d findings", maxFindings))
-		}
-		return nil
-	})
-	if pages > 1 {
-		c.long = []string{project}
-	}
-	c.findings = merge(c.findings)
-	return c, err
 }
 
 // changed reads the discoveries of long lists again: a scanner that writes
@@ -158,7 +159,7 @@ func (s *Scanner) pages(ctx context.Context, project, filter string, each func(*
 	token := ""
 	for n := 1; ; n++ {
 		if n > maxPages {
-			return n, tooMuch(project, fmt.Sprintf("more than %d pages", maxPages))
+			return n, tooMuch(fmt.Sprintf("more than %d pages of occurrences", maxPages))
 		}
 		page, err := s.page(ctx, project, filter, token)
 		if err != nil {
@@ -210,10 +211,10 @@ func (s *Scanner) page(ctx context.Context, project, filter, token string) (*gra
 	return page, nil
 }
 
-func tooMuch(project, what string) error {
+func tooMuch(what string) error {
 	return &attestor.Error{
 		Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
-		Msg: fmt.Sprintf("project %s has %s for this image, which is more than the gate reads", project, what),
+		Msg: fmt.Sprintf("Container Analysis has %s for this image, which is more than the gate reads", what),
 		Fix: "build the image on a smaller or newer base",
 	}
 }

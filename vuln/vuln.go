@@ -104,11 +104,16 @@ func (s *Scanner) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Sca
 	if err != nil {
 		return unavailable(reasonOf(err))
 	}
+	if r.Wait <= 0 {
+		return s.read(ctx, q).scan
+	}
+	timer := time.NewTimer(r.Wait)
+	defer timer.Stop()
 	first := s.read(ctx, q)
-	if r.Wait <= 0 || !first.again {
+	if !first.again {
 		return first.scan
 	}
-	return s.wait(ctx, q, r.Wait, first)
+	return s.wait(ctx, q, timer.C, first)
 }
 
 // A question is a request made ready to be asked.

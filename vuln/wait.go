@@ -21,11 +21,9 @@ type poll struct {
 }
 
 // wait joins the poll for q, starting it where nobody waits yet, and leaves it
-// with a final answer, after limit, or when ctx ends, whichever is first. The
-// last answer counts: that a scan is still under way is an answer.
-func (s *Scanner) wait(ctx context.Context, q question, limit time.Duration, first answer) attestor.Scan {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
+// with a final answer, when patience or ctx ends, whichever is first. The last
+// answer counts: that a scan is still under way is an answer.
+func (s *Scanner) wait(ctx context.Context, q question, patience <-chan time.Time, first answer) attestor.Scan {
 	p, leave := s.join(ctx, q, first)
 	defer leave()
 	for {
@@ -37,7 +35,7 @@ func (s *Scanner) wait(ctx context.Context, q question, limit time.Duration, fir
 		}
 		select {
 		case <-news:
-		case <-timer.C:
+		case <-patience:
 			return latest.scan
 		case <-ctx.Done():
 			return latest.scan

@@ -1,0 +1,32 @@
+package vuln
+
+import (
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// ScanOf is what occurrences say, asked of nobody.
+func ScanOf(r attestor.ScanRequest, scanProjects map[string]string, occurrences []*grafeaspb.Occurrence) (attestor.Scan, error) {
+	s := &Scanner{c: Config{ScanProjects: scanProjects}}
+	q, err := s.question(r)
+	if err != nil {
+		return attestor.Scan{}, err
+	}
+	var c collected
+	for _, o := range occurrences {
+		if err := c.add(q, o); err != nil {
+			return attestor.Scan{}, err
+		}
+	}
+	scan := standing(c.discoveries)
+	scan.Findings = merge(c.findings)
+	return scan, nil
+}
+
+// Polls is how many polls are under way.
+func (s *Scanner) Polls() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.polls)
+}

@@ -1,0 +1,179 @@
+package vuln_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/vuln"
+)
+
+type occurrences = []*grafeaspb.Occurrence
+
+// TestScanState is every state, and who may speak of it.
+func TestScanState(t *testing.T) {
+	img := api(t)
+	u, bare := uri(img), img.String()
+	other := uri(image(t, "us-docker.pkg.dev/acme/prod/api@"+string(digest(2))))
+	elsewhere := uri(image(t, "us-docker.pkg.dev/acme/prod/other@"+string(digest(1))))
+	ok := grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS
+	tests := []struct {
+		name    string
+		trusted []string
+		put     occurrences
+		want    attestor.ScanState
+	}{
+		{"nothing is known", nil, nil, attestor.ScanNotFound},
+		{"findings but no scan", nil, occurrences{finding(u, "CVE-2026-1", grafeaspb.Severity_LOW)}, attestor.ScanNotFound},
+		{"pending", nil, occurrences{discovery(u, grafeaspb.DiscoveryOccurrence_PENDING)}, attestor.ScanPending},
+		{"scanning", nil, occurrences{discovery(u, grafeaspb.DiscoveryOccurrence_SCANNING)}, attestor.ScanRunning},
+		{"success", nil, occurrences{complete(u)}, attestor.ScanComplete},
+		{"success under the bare name", nil, occurrences{complete(bare)}, attestor.ScanComplete},
+		{"failed", nil, occurrences{discovery(u, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED)}, attestor.ScanFailed},
+		{"unsupported", nil, occurrences{discovery(u, grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED)}, attestor.ScanUnsupported},
+		{"no status", nil, occurrences{discovery(u, 0)}, ""},
+		{"a status of tomorrow", nil, occurrences{discovery(u, 77)}, ""},
+		{"another kind of analysis finished", nil, occurrences{complete(u, under("projects/goog-analysis/notes/COMPLIANCE"))}, attestor.ScanNotFound},
+		{"another kind finished, this one runs", nil, occurrences{
+			complete(u, under("projects/goog-analysis/notes/COMPLIANCE")), discovery(u, grafeaspb.DiscoveryOccurrence_SCANNING),
+		}, attestor.ScanRunning},
+		{"a regional note", nil, occurrences{complete(u, under("projects/goog-analysis/locations/us-east1/notes/PACKAGE_VULNERABILITY"))}, attestor.ScanComplete},
+		{"a namesake in another project", nil, occurrences{complete(u, under("projects/mallory/notes/PACKAGE_VULNERABILITY"))}, attestor.ScanNotFound},
+		{"a project that looks like it", nil, occurrences{complete(u, under("projects/goog-analysis-2/notes/PACKAGE_VULNERABILITY"))}, attestor.ScanNotFound},
+		{"a scanner that is not trusted", nil, occurrences{complete(u, under(houseNote))}, attestor.ScanNotFound},
+		{"a scanner that is trusted", []string{houseNote}, occurrences{complete(u, under(houseNote))}, attestor.ScanComplete},
+		{"another note of a trusted project", []string{houseNote}, occurrences{complete(u, under(houseNote+"-2"))}, attestor.ScanNotFound},
+		{"another digest", nil, occurrences{complete(other)}, attestor.ScanNotFound},
+		{"another repository", nil, occurrences{complete(elsewhere)}, attestor.ScanNotFound},
+		{"failed before, succeeded since", nil, occurrences{
+			discovery(u, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, said(-3*time.Hour)), discovery(bare, ok, said(-2*time.Hour)),
+		}, attestor.ScanComplete},
+		{"succeeded before, failed since", nil, occurrences{
+			discovery(u, ok, said(-3*time.Hour)), discovery(bare, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, said(-2*time.Hour)),
+		}, attestor.ScanFailed},
+		{"succeeded before, is scanned again", nil, occurrences{
+			discovery(bare, grafeaspb.DiscoveryOccurrence_SCANNING, said(-2*time.Hour)), discovery(u, ok, said(-3*time.Hour)),
+		}, attestor.ScanRunning},
+		{"both at the same time: the worse", nil, occurrences{
+			discovery(u, ok, said(-3*time.Hour)), discovery(bare, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, said(-3*time.Hour)),
+		}, attestor.ScanFailed},
+		{"Google cannot, a trusted scanner can", []string{houseNote}, occurrences{
+			discovery(u, grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED), complete(u, under(houseNote)),
+		}, attestor.ScanComplete},
+		{"finished, with errors", nil, occurrences{complete(u, broken)}, attestor.ScanFailed},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := vuln.ScanOf(attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Trusted: tt.trusted}}, nil, tt.put)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.State != tt.want {
+				t.Errorf("state %q, want %q", got.State, tt.want)
+			}
+			if (got.State == attestor.ScanFailed) != (got.Problem != nil) {
+				t.Errorf("state %q with problem %+v", got.State, got.Problem)
+			}
+		})
+	}
+}
+
+func said(ago time.Duration) func(*grafeaspb.Occurrence) {
+	return func(o *grafeaspb.Occurrence) {
+		o.UpdateTime = timestamppb.New(start.Add(ago))
+		o.GetDiscovery().LastScanTime = nil
+	}
+}
+
+func broken(o *grafeaspb.Occurrence) {
+	d := o.GetDiscovery()
+	d.AnalysisError = append(d.AnalysisError, status.New(codes.Internal, "layer 3 could not be read").Proto())
+}
+
+// TestScanFacts is what else a discovery says.
+func TestScanFacts(t *testing.T) {
+	img := api(t)
+	full := complete(uri(img), func(o *grafeaspb.Occurrence) {
+		d := o.GetDiscovery()
+		d.ArchiveTime = timestamppb.New(start.Add(-time.Minute))
+		d.ContinuousAnalysis = grafeaspb.DiscoveryOccurrence_INACTIVE
+		d.AnalysisCompleted = &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS", "GO", "OS"}}
+	})
+	unscanned := complete(uri(img), func(o *grafeaspb.Occurrence) {
+		o.GetDiscovery().LastScanTime, o.UpdateTime = nil, timestamppb.New(start.Add(-time.Hour))
+		o.GetDiscovery().ContinuousAnalysis = 0
+	})
+	tests := []struct {
+		name string
+		put  *grafeaspb.Occurrence
+		want attestor.Scan
+	}{
+		{"all", full, attestor.Scan{
+			State: attestor.ScanComplete, Note: googleNote, Resource: uri(img), Finished: new(start.Add(-2 * time.Hour)),
+			Continuous: "INACTIVE", Archived: new(start.Add(-time.Minute)), Analyses: []string{"GO", "OS"},
+		}},
+		{"without lastScanTime", unscanned, attestor.Scan{
+			State: attestor.ScanComplete, Note: googleNote, Resource: uri(img), Finished: new(start.Add(-time.Hour)),
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := vuln.ScanOf(attestor.ScanRequest{Image: img}, nil, occurrences{tt.put})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestIndexScan: a scan of the index counts for the one child it is said to be
+// about, is marked, and does not outdo the child's own.
+func TestIndexScan(t *testing.T) {
+	child, index := api(t), api(t).Sibling(digest(9))
+	low := grafeaspb.Severity_LOW
+	tests := []struct {
+		name    string
+		index   attestor.Image
+		put     occurrences
+		state   attestor.ScanState
+		byIndex bool
+		ids     []string
+	}{
+		{"first child", index, occurrences{complete(uri(index)), finding(uri(index), "CVE-1", low)}, attestor.ScanComplete, true, []string{"CVE-1"}},
+		{"another child", attestor.Image{}, occurrences{complete(uri(index)), finding(uri(index), "CVE-1", low)}, attestor.ScanNotFound, false, nil},
+		{"both scanned", index, occurrences{
+			complete(uri(index), scanned(start.Add(-time.Hour))), complete(uri(child)), finding(uri(index), "CVE-1", low), finding(uri(child), "CVE-2", low),
+		}, attestor.ScanComplete, false, []string{"CVE-1", "CVE-2"}},
+		{"child runs, index done", index, occurrences{complete(uri(index)), discovery(uri(child), grafeaspb.DiscoveryOccurrence_SCANNING)}, attestor.ScanComplete, true, nil},
+		{"the image is its own index", child, occurrences{complete(uri(child))}, attestor.ScanComplete, false, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := vuln.ScanOf(attestor.ScanRequest{Image: child, Index: tt.index}, nil, tt.put)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.State != tt.state || got.ByIndex != tt.byIndex {
+				t.Errorf("state %q by index %t, want %q %t", got.State, got.ByIndex, tt.state, tt.byIndex)
+			}
+			if diff := cmp.Diff(tt.ids, ids(got.Findings)); diff != "" {
+				t.Errorf("findings -want +got:\n%s", diff)
+			}
+		})
+	}
+	foreign := image(t, "us-docker.pkg.dev/acme/prod/other@"+string(digest(9)))
+	if _, err := vuln.ScanOf(attestor.ScanRequest{Image: child, Index: foreign}, nil, nil); err == nil {
+		t.Error("an index of another repository was accepted")
+	}
+}
