@@ -2,6 +2,7 @@ package attest
 
 import (
 	"context"
+	"crypto"
 	"time"
 )
 
@@ -10,3 +11,6 @@ func (a *Attester) SetPause(f func(ctx context.Context, d time.Duration) error) 
 
 // KeyID is the signer's id.
 func KeyID(s Signer) string { return s.id() }
+
+// KeyIDOf is the id of a PKIX key.
+func KeyIDOf(pub crypto.PublicKey) (string, error) { return keyIDOf(pub) }

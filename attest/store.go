@@ -241,7 +241,7 @@ func (p *placement) ours(c checked) bool {
 }
 
 var (
-	occurrencePattern = regexp.MustCompile(`^projects/[^/]+(/locations/[^/]+)?/occurrences/[^/]+$`)
+	occurrencePattern = regexp.MustCompile(`^projects/([^/]+)(/locations/[^/]+)?/occurrences/[^/]+$`)
 	conflictPattern   = regexp.MustCompile(`occurrence ID "([0-9A-Za-z-]{1,64})"`)
 )
 

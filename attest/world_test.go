@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -332,4 +333,12 @@ func (w *world) oneValid(img attestor.Image) *grafeaspb.Occurrence {
 		w.t.Fatalf("the occurrence of %s is not valid: %v", img, found[0])
 	}
 	return found[0]
+}
+
+func asError(err error) *attestor.Error {
+	e, ok := errors.AsType[*attestor.Error](err)
+	if !ok {
+		return nil
+	}
+	return e
 }
