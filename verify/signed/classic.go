@@ -60,10 +60,11 @@ func (c *Checker) classicSignature(ctx context.Context, img attestor.Image, m *m
 // annotations are written by anybody, and cosign's own decoding of them
 // panics.
 type candidate struct {
-	entry  oci.Signature
-	cert   *x509.Certificate // nil: made with a key
-	bundle *cbundle.RekorBundle
-	stamp  *cbundle.RFC3161Timestamp
+	entry   oci.Signature
+	cert    *x509.Certificate // nil: made with a key
+	bundle  *cbundle.RekorBundle
+	stamp   *cbundle.RFC3161Timestamp
+	stamped time.Time // what the timestamp says
 }
 
 // rejection is why a candidate does not satisfy, in words for people.
@@ -96,7 +97,7 @@ func (c *Checker) verifyClassic(ctx context.Context, img attestor.Image, payload
 			return err
 		}
 		opts := m.options()
-		opts.UseSignedTimestamps = m.stamps && cand.stamp != nil
+		opts.UseSignedTimestamps = cand.stamp != nil
 		h := v1.Hash{Algorithm: "sha256", Hex: img.Digest().Hex()}
 		if attestation {
 			opts.ClaimVerifier = cosign.IntotoSubjectClaimVerifier
@@ -113,7 +114,7 @@ func (c *Checker) verifyClassic(ctx context.Context, img attestor.Image, payload
 			return nil
 		}
 		by = signerOf(cand.cert)
-		return c.wholeChain(cand, m, opts.UseSignedTimestamps)
+		return c.wholeChain(cand, m.trusted)
 	})
 	if errors.Is(err, errPanic) {
 		c.c.Logger.WarnContext(ctx, "signature verification panicked", slog.String("image", img.String()), slog.String("error", clip(err.Error())))
@@ -163,25 +164,51 @@ func newCandidate(payload []byte, annotations map[string]string, m *material, at
 		cand.bundle = b
 		opts = append(opts, static.WithBundle(b))
 	}
-	if text := annotations[static.RFC3161TimestampAnnotationKey]; text != "" && m.stamps {
-		stamp := &cbundle.RFC3161Timestamp{}
-		if err := json.Unmarshal([]byte(text), stamp); err != nil || len(stamp.SignedRFC3161Timestamp) == 0 {
-			return nil, rejection("whose timestamp is malformed")
-		}
-		cand.stamp = stamp
-		opts = append(opts, static.WithRFC3161Timestamp(stamp))
+	raw, err := signatureOf(payload, annotations, attestation)
+	if err != nil {
+		return nil, err
 	}
-	var err error
+	if text := annotations[static.RFC3161TimestampAnnotationKey]; text != "" && m.stamps {
+		if err := cand.timestamp(text, raw, m.trusted); err != nil {
+			return nil, err
+		}
+		opts = append(opts, static.WithRFC3161Timestamp(cand.stamp))
+	}
 	if attestation {
 		cand.entry, err = static.NewAttestation(payload, opts...)
-		return cand, err
+	} else {
+		cand.entry, err = static.NewSignature(payload, annotations[static.SignatureAnnotationKey], opts...)
 	}
-	sig := annotations[static.SignatureAnnotationKey]
-	if raw, err := base64.StdEncoding.DecodeString(sig); err != nil || len(raw) == 0 {
+	return cand, err
+}
+
+// signatureOf is what a timestamp is about: the signature, or for an
+// attestation its envelope.
+func signatureOf(payload []byte, annotations map[string]string, attestation bool) ([]byte, error) {
+	if attestation {
+		return payload, nil
+	}
+	raw, err := base64.StdEncoding.DecodeString(annotations[static.SignatureAnnotationKey])
+	if err != nil || len(raw) == 0 {
 		return nil, rejection("which lacks a signature")
 	}
-	cand.entry, err = static.NewSignature(payload, sig, opts...)
-	return cand, err
+	return raw, nil
+}
+
+// timestamp decodes and verifies a timestamp. cosign verifies it again, but
+// counts on there being a valid one.
+func (c *candidate) timestamp(text string, about []byte, trusted root.TrustedMaterial) error {
+	stamp := &cbundle.RFC3161Timestamp{}
+	if err := json.Unmarshal([]byte(text), stamp); err != nil || len(stamp.SignedRFC3161Timestamp) == 0 {
+		return rejection("whose timestamp is malformed")
+	}
+	for _, authority := range trusted.TimestampingAuthorities() {
+		if t, err := authority.Verify(stamp.SignedRFC3161Timestamp, about); err == nil {
+			c.stamp, c.stamped = stamp, t.Time
+			return nil
+		}
+	}
+	return rejection("whose timestamp does not verify")
 }
 
 // oneCertificate decodes the annotation of a keyless signature.
@@ -268,22 +295,18 @@ func signerOf(cert *x509.Certificate) signer {
 // times at which the signature is known to have existed. cosign checks the
 // chain as of the leaf's own notBefore, so that a leaf issued under an expired
 // intermediate passes where no log says when (GO-2026-4529).
-func (c *Checker) wholeChain(cand *candidate, m *material, stamped bool) error {
+func (c *Checker) wholeChain(cand *candidate, trusted root.TrustedMaterial) error {
 	var times []time.Time
 	if cand.bundle != nil {
 		times = append(times, time.Unix(cand.bundle.Payload.IntegratedTime, 0))
 	}
-	if stamped {
-		t, err := cosign.VerifyRFC3161Timestamp(cand.entry, &cosign.CheckOpts{TrustedMaterial: m.trusted})
-		if err != nil {
-			return err
-		}
-		times = append(times, t.Time)
+	if cand.stamp != nil {
+		times = append(times, cand.stamped)
 	}
 	if len(times) == 0 {
 		times = append(times, c.c.Now())
 	}
-	return chainValid(cand.cert, times, m.trusted)
+	return chainValid(cand.cert, times, trusted)
 }
 
 func chainValid(cert *x509.Certificate, times []time.Time, trusted root.TrustedMaterial) error {

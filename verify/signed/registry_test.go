@@ -27,6 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/sirupsen/logrus"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/verify/signed"
@@ -43,7 +44,8 @@ var registries = map[string]func(t *testing.T) http.Handler{
 	},
 	"distribution": func(t *testing.T) http.Handler {
 		c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{"inmemory": {}}}
-		c.Log.Level, c.Log.AccessLog.Disabled = "error", true
+		c.Log.AccessLog.Disabled = true
+		logrus.SetOutput(io.Discard) // it logs nowhere else
 		return handlers.NewApp(t.Context(), c)
 	},
 }

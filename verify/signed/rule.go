@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -51,12 +52,12 @@ func (c *Checker) material(ctx context.Context, rule attestor.SignedBy) (*materi
 	}
 	sum := sha256.New()
 	if rule.Key != "" {
-		pem, err := c.key(ctx, rule.Key)
+		b, err := c.key(ctx, rule.Key)
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(sum, "%d:%s", len(pem), pem)
-		if m.verifier, m.keyID, err = loadKey(pem); err != nil {
+		fmt.Fprintf(sum, "%d:%s", len(b), b)
+		if m.verifier, m.keyID, err = loadKey(b); err != nil {
 			return nil, misconfigured(fmt.Sprintf("signedBy.key %q is not a public key that can be used", rule.Key), "name a PEM file with one public key (ECDSA, RSA or Ed25519), or a gcpkms:// key version", err)
 		}
 	} else {
@@ -152,9 +153,13 @@ func readFile(path string) ([]byte, error) {
 	return b, nil
 }
 
-// loadKey accepts exactly one PEM public key.
-func loadKey(pem []byte) (signature.Verifier, string, error) {
-	pub, err := cryptoutils.UnmarshalPEMToPublicKey(bytes.TrimSpace(pem))
+// loadKey accepts exactly one PEM public key: of two, only the first would
+// count, which is not what somebody who wrote two there expects.
+func loadKey(text []byte) (signature.Verifier, string, error) {
+	if _, rest := pem.Decode(text); len(bytes.TrimSpace(rest)) > 0 {
+		return nil, "", errors.New("want one PEM block and nothing else")
+	}
+	pub, err := cryptoutils.UnmarshalPEMToPublicKey(bytes.TrimSpace(text))
 	if err != nil {
 		return nil, "", err
 	}
@@ -231,17 +236,17 @@ func (c *Checker) trust(rule attestor.SignedBy, m *material, sum io.Writer) erro
 	}
 	b, err := readFile(path)
 	if err != nil {
-		return misconfigured(fmt.Sprintf("the trusted root %q cannot be read", path), fix, err)
+		return misconfigured(fmt.Sprintf("signedBy.trustedRoot %q cannot be read", path), fix, err)
 	}
 	fmt.Fprintf(sum, "%d:%s", len(b), b)
 	if m.trusted, err = c.roots.parse(b); err != nil {
-		return misconfigured(fmt.Sprintf("the trusted root %q is malformed", path), fix, err)
+		return misconfigured(fmt.Sprintf("signedBy.trustedRoot %q is malformed", path), fix, err)
 	}
 	switch {
 	case m.verifier == nil && len(m.trusted.FulcioCertificateAuthorities()) == 0:
-		return misconfigured(fmt.Sprintf("the trusted root %q has no certificate authority, which a keyless identity needs", path), fix, nil)
+		return misconfigured(fmt.Sprintf("signedBy.trustedRoot %q has no certificate authority, which a keyless identity needs", path), fix, nil)
 	case m.log && len(m.trusted.RekorLogs()) == 0:
-		return misconfigured(fmt.Sprintf("the trusted root %q has no transparency log, which the rule requires", path), fix+", or set signedBy.transparency: false", nil)
+		return misconfigured(fmt.Sprintf("signedBy.trustedRoot %q has no transparency log, which the rule requires", path), fix+", or set signedBy.transparency: false", nil)
 	}
 	m.sct = m.verifier == nil && len(m.trusted.CTLogs()) > 0
 	m.stamps = len(m.trusted.TimestampingAuthorities()) > 0

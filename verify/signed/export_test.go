@@ -1,0 +1,16 @@
+package signed
+
+import (
+	"context"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// VerifyBundle verifies bytes as a bundle about img, without a registry.
+func VerifyBundle(c *Checker, ctx context.Context, img attestor.Image, b []byte, rule attestor.SignedBy) (Statement, error) { //nolint:revive // the receiver stands first
+	m, err := c.material(ctx, rule)
+	if err != nil {
+		return Statement{}, err
+	}
+	return c.verifyBundle(ctx, img, b, m)
+}
