@@ -46,7 +46,7 @@ func (e *Emulator) Load(r io.Reader) (n int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading occurrences: %w", err)
 	}
-	l := &loader{Emulator: e, occurrences: map[string]*grafeaspb.Occurrence{}, notes: map[string]*grafeaspb.Note{}}
+	l := &loader{Emulator: e, at: timestamppb.New(e.now()), occurrences: map[string]*grafeaspb.Occurrence{}, notes: map[string]*grafeaspb.Note{}}
 	for i, d := range docs {
 		if err := l.find(d, 0); err != nil {
 			return 0, fmt.Errorf("loading document %d: %w", i+1, err)
@@ -147,6 +147,7 @@ func plain(n *yaml.Node, depth int) (any, error) {
 // loader gathers what a file holds before anything of it is stored.
 type loader struct {
 	*Emulator
+	at          *timestamppb.Timestamp // for what has no time of its own
 	occurrences map[string]*grafeaspb.Occurrence
 	notes       map[string]*grafeaspb.Note
 	order       []string // names, as met
@@ -274,7 +275,7 @@ func (l *loader) note(raw json.RawMessage) error {
 
 func (l *loader) times(created, updated *timestamppb.Timestamp) (c, u *timestamppb.Timestamp) {
 	if created == nil {
-		created = timestamppb.New(l.now())
+		created = l.at
 	}
 	if updated == nil {
 		updated = created

@@ -10,7 +10,9 @@ import (
 
 	"connectrpc.com/vanguard"
 	"connectrpc.com/vanguard/vanguardgrpc"
+	analysispb "google.golang.org/genproto/googleapis/devtools/containeranalysis/v1"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 )
 
 // newREST is the handler of one port: gRPC as it is, REST by transcoding from
@@ -21,10 +23,10 @@ func (e *Emulator) newREST() (http.Handler, error) {
 		vanguard.WithDefaultServiceOptions(vanguard.WithRESTUnmarshalOptions(vanguard.RESTUnmarshalOptions{DiscardUnknownQueryParams: true})),
 		// The default codec drops unknown fields of a body and prints unset ones.
 		vanguard.WithCodec(func(r vanguard.TypeResolver) vanguard.Codec {
-			return &vanguard.JSONCodec{
+			return jsonCodec{&vanguard.JSONCodec{
 				MarshalOptions:   protojson.MarshalOptions{Resolver: r},
 				UnmarshalOptions: protojson.UnmarshalOptions{Resolver: r},
-			}
+			}}
 		}),
 	)
 	if err != nil {
@@ -41,6 +43,17 @@ func (e *Emulator) newREST() (http.Handler, error) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxMessage)
 		mux.ServeHTTP(w, r)
 	}), nil
+}
+
+// jsonCodec prints the one message whose zero enum gcloud reads: the row of a
+// summary that is the total.
+type jsonCodec struct{ *vanguard.JSONCodec }
+
+func (c jsonCodec) MarshalAppend(b []byte, m proto.Message) ([]byte, error) {
+	if _, ok := m.(*analysispb.VulnerabilityOccurrencesSummary); ok {
+		return protojson.MarshalOptions{EmitDefaultValues: true, Resolver: c.MarshalOptions.Resolver}.MarshalAppend(b, m)
+	}
+	return c.JSONCodec.MarshalAppend(b, m)
 }
 
 // Handler serves gRPC and REST on one port. gRPC needs HTTP/2 without TLS,
