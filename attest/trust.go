@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -42,6 +43,16 @@ type checked struct {
 	plain      []int  // signatures that verify over the payload
 	pae        []int  // signatures that verify over its DSSE encoding
 	why        string // why it does not admit; "" if it does
+}
+
+// VerifyOccurrence returns nil if an occurrence admits the digest under an
+// attestor, and why it does not otherwise. It needs nothing but its arguments.
+func VerifyOccurrence(att *binaryauthorizationpb.Attestor, o *grafeaspb.Occurrence, d attestor.Digest, now time.Time) error {
+	t := newTrust(att, now)
+	if c := t.check(o, t.note, d, now); c.why != "" {
+		return errors.New(c.why)
+	}
+	return nil
 }
 
 // check judges an occurrence as admission does: it is about the digest, under
