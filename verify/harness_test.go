@@ -1,0 +1,195 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify"
+)
+
+// newRegistry serves go-containerregistry's registry, through front where that
+// is given.
+func newRegistry(t testing.TB, front func(http.Handler) http.Handler) string {
+	t.Helper()
+	h := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
+	if front != nil {
+		h = front(h)
+	}
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// clock is what tests move time with.
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time { return c.now }
+
+func newInspector(t testing.TB, host string, change func(*verify.Config)) *verify.Inspector {
+	t.Helper()
+	c := verify.Config{
+		Registries: verify.Registries{Hosts: []verify.Registry{{Host: host}}},
+		Limits:     verify.Limits{RetryDelay: time.Millisecond},
+		Now:        (&clock{time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}).Now,
+	}
+	if change != nil {
+		change(&c)
+	}
+	i, err := verify.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(i.CloseIdleConnections)
+	return i
+}
+
+func parse(t testing.TB, ref string) attestor.Reference {
+	t.Helper()
+	r, err := attestor.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func tag(t testing.TB, ref string) name.Tag {
+	t.Helper()
+	n, err := name.NewTag(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func digest(t testing.TB, d interface{ Digest() (v1.Hash, error) }) attestor.Digest {
+	t.Helper()
+	h, err := d.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return attestor.Digest(h.String())
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// baseImage is linux/ARCH with layers of random bytes.
+func baseImage(t testing.TB, arch string, layers int) v1.Image {
+	t.Helper()
+	img := must(random.Image(512, int64(layers)))
+	return configured(t, img, arch, "")
+}
+
+func configured(t testing.TB, img v1.Image, arch, user string) v1.Image {
+	t.Helper()
+	cf := must(img.ConfigFile()).DeepCopy()
+	cf.OS, cf.Architecture, cf.Config.User = "linux", arch, user
+	return must(mutate.ConfigFile(img, cf))
+}
+
+// onBase adds layers of random bytes.
+func onBase(t testing.TB, base v1.Image, layers int, user string) v1.Image {
+	t.Helper()
+	img := base
+	for range layers {
+		img = must(mutate.AppendLayers(img, must(random.Layer(256, "application/vnd.docker.image.rootfs.diff.tar.gzip"))))
+	}
+	return configured(t, img, must(base.ConfigFile()).Architecture, user)
+}
+
+func index(t testing.TB, images ...v1.Image) v1.ImageIndex {
+	t.Helper()
+	var idx v1.ImageIndex = empty.Index
+	for _, img := range images {
+		cf := must(img.ConfigFile())
+		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: cf.OS, Architecture: cf.Architecture}}})
+	}
+	return idx
+}
+
+func push(t testing.TB, ref string, what any) {
+	t.Helper()
+	var err error
+	switch w := what.(type) {
+	case v1.Image:
+		err = remote.Write(tag(t, ref), w)
+	case v1.ImageIndex:
+		err = remote.WriteIndex(tag(t, ref), w)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// codeOf is the reason code of an error.
+func codeOf(err error) attestor.Code {
+	if e, ok := errors.AsType[*attestor.Error](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
+// wantCodes compares reason codes, in order, and demands that each problem
+// says something and carries the status that its code is documented with.
+func wantCodes(t testing.TB, problems []attestor.Problem, want ...attestor.Code) {
+	t.Helper()
+	var got []attestor.Code
+	for _, p := range problems {
+		got = append(got, p.Code)
+		if p.Message == "" || p.Check == "" {
+			t.Errorf("problem %s has no message or check: %+v", p.Code, p)
+		}
+		if p.Status != attestor.StatusDeny && p.Status != attestor.StatusError {
+			t.Errorf("problem %s has status %q", p.Code, p.Status)
+		}
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("reason codes (-want +got):\n%s\n%+v", diff, problems)
+	}
+}
+
+// inspectAll resolves and inspects every child.
+func inspectAll(t testing.TB, i *verify.Inspector, ref string, needs attestor.Needs) (attestor.Resolved, []attestor.PlatformEvidence) {
+	t.Helper()
+	r, err := i.Resolve(context.Background(), parse(t, ref), needs)
+	if err != nil {
+		t.Fatalf("Resolve(%s): %v", ref, err)
+	}
+	var all []attestor.PlatformEvidence
+	for _, c := range r.Children {
+		all = append(all, i.Inspect(context.Background(), r, c, needs))
+	}
+	return r, all
+}
+
+// inspectOne is inspectAll for what has one platform and no problem as a whole.
+func inspectOne(t testing.TB, i *verify.Inspector, ref string, needs attestor.Needs) attestor.PlatformEvidence {
+	t.Helper()
+	r, all := inspectAll(t, i, ref, needs)
+	if len(r.Problems) > 0 || len(all) != 1 {
+		t.Fatalf("Resolve(%s) = %+v, want one child and no problem", ref, r)
+	}
+	return all[0]
+}

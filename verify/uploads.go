@@ -1,0 +1,87 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	artifactregistry "cloud.google.com/go/artifactregistry/apiv1"
+	"cloud.google.com/go/artifactregistry/apiv1/artifactregistrypb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// ArtifactRegistry knows upload times of images in Google's Artifact Registry,
+// gcr.io names included. It is an [UploadTimes].
+type ArtifactRegistry struct{ Client *artifactregistry.Client }
+
+// Uploaded implements [UploadTimes].
+func (a ArtifactRegistry) Uploaded(ctx context.Context, img attestor.Image) (time.Time, error) {
+	unknown := func(err error, fix, format string, args ...any) (time.Time, error) {
+		return time.Time{}, fault(attestor.CodeUploadTimeUnknown, fmt.Sprintf(format, args...), fix, err)
+	}
+	resource, ok := dockerImage(img)
+	if !ok {
+		return unknown(nil, "keep the image in Artifact Registry, or remove scope.maxUploadAge from the policy",
+			"%s keeps no upload times that can be asked for", img.Registry())
+	}
+	found, err := a.Client.GetDockerImage(ctx, &artifactregistrypb.GetDockerImageRequest{Name: resource})
+	switch status.Code(err) {
+	case codes.OK:
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return unknown(err, "grant the gate's service account roles/artifactregistry.reader on the repository",
+			"Artifact Registry refuses to say when %s was uploaded", img)
+	case codes.NotFound:
+		return unknown(err, "push the image again", "Artifact Registry has no record of %s", img)
+	default:
+		return unknown(err, "try again", "Artifact Registry could not be asked when %s was uploaded", img)
+	}
+	// What came back must be about the digest that was asked about.
+	if !strings.HasSuffix(found.GetName(), "@"+string(img.Digest())) || !found.GetUploadTime().IsValid() || found.GetUploadTime().AsTime().IsZero() {
+		return unknown(nil, "try again", "Artifact Registry gave no upload time for %s", img)
+	}
+	return found.GetUploadTime().AsTime(), nil
+}
+
+// dockerImage is the resource name of an image:
+// projects/P/locations/L/repositories/R/dockerImages/IMAGE@DIGEST, with the
+// slashes of a nested IMAGE escaped.
+func dockerImage(img attestor.Image) (string, bool) {
+	host, path, _ := strings.Cut(img.Repository(), "/")
+	project, path, _ := cutProject(path)
+	location, repository := "", ""
+	switch host {
+	case "gcr.io", "us.gcr.io":
+		location, repository = "us", host
+	case "eu.gcr.io":
+		location, repository = "europe", host
+	case "asia.gcr.io":
+		location, repository = "asia", host
+	default:
+		var ok bool
+		if location, ok = strings.CutSuffix(host, "-docker.pkg.dev"); !ok || strings.Contains(location, ".") {
+			return "", false
+		}
+		repository, path, _ = strings.Cut(path, "/")
+	}
+	if project == "" || location == "" || repository == "" || path == "" {
+		return "", false
+	}
+	return fmt.Sprintf("projects/%s/locations/%s/repositories/%s/dockerImages/%s@%s", project, location, repository, url.PathEscape(path), img.Digest()), true
+}
+
+// cutProject takes the project off a path. A project of a domain has two
+// segments there: example.com/project is example.com:project.
+func cutProject(path string) (project, rest string, ok bool) {
+	project, rest, ok = strings.Cut(path, "/")
+	if strings.Contains(project, ".") {
+		domain := project
+		project, rest, ok = strings.Cut(rest, "/")
+		project = domain + ":" + project
+	}
+	return project, rest, ok
+}
