@@ -72,6 +72,7 @@ const (
 	CodeScanArchived              Code = "SCAN_ARCHIVED"
 	CodeScanTooOld                Code = "SCAN_TOO_OLD"
 	CodeScanNotOfChild            Code = "SCAN_NOT_OF_CHILD"
+	CodeScanNotTrusted            Code = "SCAN_NOT_TRUSTED"
 	CodeScanPackageTypeMissing    Code = "SCAN_PACKAGE_TYPE_MISSING"
 	CodeScanPermissionDenied      Code = "SCAN_PERMISSION_DENIED"
 	CodeScanUnavailable           Code = "SCAN_UNAVAILABLE"
@@ -105,6 +106,7 @@ const (
 	CodeAttestationNotStored Code = "ATTESTATION_NOT_STORED"
 	CodeAttestationForeign   Code = "ATTESTATION_FOREIGN"
 	CodeAlreadyAttested      Code = "ALREADY_ATTESTED"
+	CodeRevoked              Code = "REVOKED"
 )
 
 // CodeInfo documents a code.
@@ -179,6 +181,7 @@ func Codes() []CodeInfo {
 		{CodeScanArchived, "vulnerabilities", StatusDeny, "the scan was archived"},
 		{CodeScanTooOld, "vulnerabilities", StatusDeny, "the scan is older than the policy allows"},
 		{CodeScanNotOfChild, "vulnerabilities", StatusDeny, "the index was scanned, but not this child of it"},
+		{CodeScanNotTrusted, "vulnerabilities", StatusDeny, "the scan that was named is not of this image, or not in a project that the policy trusts"},
 		{CodeScanPackageTypeMissing, "vulnerabilities", StatusDeny, "a package type that the policy asks for was not analysed"},
 		{CodeScanPermissionDenied, "vulnerabilities", StatusError, "Container Analysis refused the gate's credentials"},
 		{CodeScanUnavailable, "vulnerabilities", StatusError, "Container Analysis could not be reached, or failed"},
@@ -209,6 +212,7 @@ func Codes() []CodeInfo {
 		{CodeAttestationNotStored, "attest", StatusError, "the attestation could not be stored"},
 		{CodeAttestationForeign, "attest", StatusWarn, "an attestation that no key of the attestor verifies"},
 		{CodeAlreadyAttested, "attest", StatusWarn, "a valid attestation stands although this decision is not a pass"},
+		{CodeRevoked, "attest", StatusDeny, "the attestations were deleted on request"},
 	}
 }
 

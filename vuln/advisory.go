@@ -96,7 +96,7 @@ func (a *advisories) fetch(ctx context.Context, note string) (*time.Time, error)
 		return nil, err
 	}
 	var published *time.Time
-	err := a.c.call(ctx, "read note "+clip(note), name.Project, notesViewer, func(ctx context.Context, opts ...gax.CallOption) error {
+	err := analysis("read note "+clip(note), name.Project, notesViewer).call(ctx, a.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
 		n, err := a.c.Client.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: note}, opts...)
 		if status.Code(err) == codes.NotFound {
 			return nil

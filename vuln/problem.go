@@ -20,9 +20,21 @@ const (
 	notesViewer       = "roles/containeranalysis.notes.viewer"
 )
 
-// explain turns a failed call into words. what is what the call would have
-// done, in the infinitive; role is what permits it in project.
-func explain(err error, what, project, role string, limit time.Duration) *attestor.Error {
+// An operation is a kind of call, for messages.
+type operation struct {
+	service string // as people call it
+	api     string // as gcloud does
+	what    string // what the call would have done, in the infinitive
+	project string
+	role    string // what permits it in the project
+}
+
+func analysis(what, project, role string) operation {
+	return operation{service: "Container Analysis", api: "containeranalysis.googleapis.com", what: what, project: project, role: role}
+}
+
+// explain turns a failed call into words.
+func (o operation) explain(err error, limit time.Duration) *attestor.Error {
 	e := &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable, Err: err}
 	code := status.Code(err)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -31,49 +43,47 @@ func explain(err error, what, project, role string, limit time.Duration) *attest
 	if errors.Is(err, context.Canceled) {
 		code = codes.Canceled
 	}
-	retry := "repeat the request; if it keeps failing see https://status.cloud.google.com"
+	did := fmt.Sprintf("%s in project %s", o.what, o.project)
+	e.Fix = "repeat the request; if it keeps failing see https://status.cloud.google.com"
 	switch code {
 	case codes.PermissionDenied:
-		return denied(e, what, project, role)
+		return o.denied(e)
 	case codes.Unauthenticated:
 		e.Code = attestor.CodeScanPermissionDenied
-		e.Msg = fmt.Sprintf("Container Analysis did not accept the gate's credentials to %s in project %s", what, project)
+		e.Msg = fmt.Sprintf("%s did not accept the gate's credentials to %s", o.service, did)
 		e.Fix = "give the gate credentials: a service account on Cloud Run or GKE, or GOOGLE_APPLICATION_CREDENTIALS"
 	case codes.Unavailable:
-		e.Msg = fmt.Sprintf("Container Analysis could not be reached to %s in project %s (UNAVAILABLE)", what, project)
-		e.Fix = retry
+		e.Msg = fmt.Sprintf("%s could not be reached to %s (UNAVAILABLE)", o.service, did)
 	case codes.DeadlineExceeded:
-		e.Msg = fmt.Sprintf("Container Analysis did not answer in %s when asked to %s in project %s (DEADLINE_EXCEEDED)", limit, what, project)
-		e.Fix = retry
+		e.Msg = fmt.Sprintf("%s did not answer within %s when asked to %s (DEADLINE_EXCEEDED)", o.service, limit, did)
 	case codes.ResourceExhausted:
-		e.Msg = fmt.Sprintf("the quota of Container Analysis is used up: could not %s in project %s (RESOURCE_EXHAUSTED)", what, project)
-		e.Fix = fmt.Sprintf("ask more slowly, or raise the quota of containeranalysis.googleapis.com in project %s", project)
+		e.Msg = fmt.Sprintf("the quota of %s is used up: could not %s (RESOURCE_EXHAUSTED)", o.service, did)
+		e.Fix = fmt.Sprintf("ask more slowly, or raise the quota of %s in project %s", o.api, o.project)
 	case codes.Canceled:
-		e.Msg = fmt.Sprintf("the request ended before Container Analysis answered to %s in project %s", what, project)
+		e.Msg = fmt.Sprintf("the request ended before %s answered to %s", o.service, did)
 		e.Fix = "repeat the request"
 	case codes.NotFound:
-		e.Msg = fmt.Sprintf("Container Analysis knows no project %s: could not %s", project, what)
+		e.Msg = fmt.Sprintf("%s knows no project %s: could not %s", o.service, o.project, o.what)
 		e.Fix = "check the project in the image's name, scanProjects and the policy's trusted projects"
 	case codes.InvalidArgument:
-		e.Msg = fmt.Sprintf("Container Analysis did not understand the request to %s in project %s", what, project)
+		e.Msg = fmt.Sprintf("%s did not understand the request to %s", o.service, did)
 		e.Fix = "check that the project exists; else report this as a defect of the gate"
 	default:
-		e.Msg = fmt.Sprintf("Container Analysis failed to %s in project %s (%s)", what, project, code)
-		e.Fix = retry
+		e.Msg = fmt.Sprintf("%s failed to %s (%s)", o.service, did, code)
 	}
 	return e
 }
 
 // denied tells an API that is switched off from a missing role.
-func denied(e *attestor.Error, what, project, role string) *attestor.Error {
+func (o operation) denied(e *attestor.Error) *attestor.Error {
 	e.Code = attestor.CodeScanPermissionDenied
 	if api, ok := apierror.FromError(e.Err); ok && api.Reason() == "SERVICE_DISABLED" {
-		e.Msg = fmt.Sprintf("Container Analysis is not enabled in project %s: could not %s", project, what)
-		e.Fix = fmt.Sprintf("gcloud services enable containeranalysis.googleapis.com containerscanning.googleapis.com --project=%s", project)
+		e.Msg = fmt.Sprintf("%s is not enabled in project %s: could not %s", o.service, o.project, o.what)
+		e.Fix = fmt.Sprintf("gcloud services enable %s --project=%s", o.api, o.project)
 		return e
 	}
-	e.Msg = fmt.Sprintf("the gate may not %s in project %s: it lacks %s", what, project, role)
-	e.Fix = fmt.Sprintf("gcloud projects add-iam-policy-binding %s --member=serviceAccount:GATE_SERVICE_ACCOUNT --role=%s", project, role)
+	e.Msg = fmt.Sprintf("the gate may not %s in project %s: it lacks %s", o.what, o.project, o.role)
+	e.Fix = fmt.Sprintf("gcloud projects add-iam-policy-binding %s --member=serviceAccount:GATE_SERVICE_ACCOUNT --role=%s", o.project, o.role)
 	return e
 }
 
@@ -105,15 +115,27 @@ func transient(err error) bool {
 // on until the deadline, and then hide what was wrong behind it.
 const maxAttempts = 4
 
+// call runs one call with its deadline, bounded retries and an error that says
+// what went wrong and what to do.
+func (o operation) call(ctx context.Context, timeout time.Duration, f func(context.Context, ...gax.CallOption) error) error {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	r := &retryer{backoff: gax.Backoff{Initial: 200 * time.Millisecond, Max: 3 * time.Second, Multiplier: 2.5}}
+	err := f(limited, gax.WithRetry(func() gax.Retryer { return r }))
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() == nil && limited.Err() != nil && r.last != nil {
+		err = r.last // the client hides what kept failing behind the deadline
+	}
+	return o.explain(err, timeout.Round(time.Millisecond))
+}
+
 // A retryer replaces the client's for one call, and keeps what was wrong.
 type retryer struct {
 	backoff gax.Backoff
 	tries   int
 	last    error
-}
-
-func newRetryer() *retryer {
-	return &retryer{backoff: gax.Backoff{Initial: 200 * time.Millisecond, Max: 3 * time.Second, Multiplier: 2.5}}
 }
 
 // Retry is called after each failure.

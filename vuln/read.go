@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"time"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
@@ -153,40 +152,47 @@ func mark(o *grafeaspb.Occurrence) string {
 	return string(b)
 }
 
-// pages calls each for every occurrence and returns how many pages there were.
-// Each call has its own deadline, since the client would else try for ever.
+// pages calls each for every occurrence of a project's list and returns how
+// many pages there were.
 func (s *Scanner) pages(ctx context.Context, project, filter string, each func(*grafeaspb.Occurrence) error) (int, error) {
-	token := ""
-	for n := 1; ; n++ {
-		if n > maxPages {
-			return n, tooMuch(fmt.Sprintf("more than %d pages of occurrences", maxPages))
-		}
+	return walk(func(token string) (string, error) {
 		page, err := s.page(ctx, project, filter, token)
 		if err != nil {
-			return n, err
+			return "", err
 		}
 		for _, o := range page.GetOccurrences() {
 			if err := each(o); err != nil {
-				return n, err
+				return "", err
 			}
 		}
-		switch next := page.GetNextPageToken(); next {
-		case "":
-			return n, nil
-		case token:
-			return n, &attestor.Error{
-				Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
-				Msg: fmt.Sprintf("the list of occurrences in project %s does not end: a page names itself as the next", project), Fix: "repeat the request",
-			}
-		default:
-			token = next
-		}
-	}
+		return page.GetNextPageToken(), nil
+	})
 }
 
+// walk turns pages, from the token of one to the next, until there is none.
+func walk(turn func(token string) (string, error)) (int, error) {
+	token := ""
+	for n := 1; n <= maxPages; n++ {
+		next, err := turn(token)
+		if err != nil || next == "" {
+			return n, err
+		}
+		if next == token {
+			return n, &attestor.Error{
+				Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
+				Msg: "the list of occurrences does not end: a page names itself as the next", Fix: "repeat the request",
+			}
+		}
+		token = next
+	}
+	return maxPages, tooMuch(fmt.Sprintf("more than %d pages of occurrences", maxPages))
+}
+
+// page is one call with its own deadline: without one the client would try for
+// ever.
 func (s *Scanner) page(ctx context.Context, project, filter, token string) (*grafeaspb.ListOccurrencesResponse, error) {
 	var seen capture
-	err := s.c.call(ctx, "list occurrences", project, occurrencesViewer, func(ctx context.Context, opts ...gax.CallOption) error {
+	err := analysis("list occurrences", project, occurrencesViewer).call(ctx, s.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
 		req := &grafeaspb.ListOccurrencesRequest{Parent: "projects/" + project, Filter: filter}
 		opts = append(opts, gax.WithGRPCOptions(grpc.MaxCallRecvMsgSize(maxPageSize), grpc.ForceCodecV2(&seen)))
 		_, _, err := s.c.Client.ListOccurrences(ctx, req, opts...).InternalFetch(pageSize, token)
@@ -214,23 +220,7 @@ func (s *Scanner) page(ctx context.Context, project, filter, token string) (*gra
 func tooMuch(what string) error {
 	return &attestor.Error{
 		Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
-		Msg: fmt.Sprintf("Container Analysis has %s for this image, which is more than the gate reads", what),
+		Msg: fmt.Sprintf("there are %s for this image, which is more than the gate reads", what),
 		Fix: "build the image on a smaller or newer base",
 	}
-}
-
-// call runs one call with its deadline, bounded retries and an error that says
-// what went wrong and what to do.
-func (c Config) call(ctx context.Context, what, project, role string, f func(context.Context, ...gax.CallOption) error) error {
-	limited, cancel := context.WithTimeout(ctx, c.CallTimeout)
-	defer cancel()
-	r := newRetryer()
-	err := f(limited, gax.WithRetry(func() gax.Retryer { return r }))
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() == nil && limited.Err() != nil && r.last != nil {
-		err = r.last // the client hides what kept failing behind the deadline
-	}
-	return explain(err, what, project, role, c.CallTimeout.Round(time.Millisecond))
 }

@@ -1,0 +1,208 @@
+package vuln
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/googleapis/gax-go/v2"
+	"google.golang.org/api/googleapi"
+	"google.golang.org/api/ondemandscanning/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/resource"
+)
+
+const onDemandAdmin = "roles/ondemandscanning.admin"
+
+// OnDemandConfig is what an [OnDemand] needs.
+type OnDemandConfig struct {
+	Service     *ondemandscanning.Service // required
+	Name        string                    // projects/P/locations/L/scans/ID
+	CallTimeout time.Duration             // for each call, its retries included; 0: DefaultCallTimeout
+}
+
+// OnDemand knows one scan, by its name. Whoever asks On-Demand Scanning for a
+// scan supplies the list of packages himself, so that it counts only where the
+// policy trusts the scan's project and every occurrence of it names the digest
+// that is judged. A scan without findings names none, and so never counts; nor
+// does the scan of a local image, which has no digest.
+type OnDemand struct {
+	c    OnDemandConfig
+	name resource.Name
+}
+
+// NewOnDemand checks c.
+func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
+	if c.Service == nil {
+		return nil, errors.New("configuring on-demand scanning: a service is required")
+	}
+	name, ok := resource.ParseName("scans", c.Name)
+	if !ok || name.Location == "" {
+		return nil, &attestor.Error{
+			Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not the name of a scan", clip(c.Name)),
+			Fix: "name it as projects/PROJECT/locations/LOCATION/scans/ID, as gcloud artifacts docker images scan --format='value(response.scan)' prints it",
+		}
+	}
+	c.CallTimeout = orDefault(c.CallTimeout, DefaultCallTimeout)
+	return &OnDemand{c: c, name: name}, nil
+}
+
+// Scan is what the named scan says of r.Image. It does not wait: only scans
+// that have finished can be listed.
+func (d *OnDemand) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
+	trusted := func(p string) bool { return strings.TrimPrefix(p, "projects/") == d.name.Project }
+	switch {
+	case r.Image.IsZero():
+		return unavailable(attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "no image to look up the scan of"})
+	case !slices.ContainsFunc(r.Needs.Projects, trusted):
+		return d.rejected(fmt.Sprintf("it lies in project %s, which the policy does not trust", d.name.Project),
+			fmt.Sprintf("add projects/%s to vulnerabilities.scan.trusted of the policy", d.name.Project))
+	}
+	c := onDemandScan{judged: r.Image.Digest(), trusted: r.Needs.Trusted}
+	_, err := walk(func(token string) (string, error) { return d.page(ctx, token, &c) })
+	switch {
+	case errors.Is(err, errNoScan):
+		scan := d.rejected("there is no such scan, or no more", "scans are kept for a short time only: scan the image again")
+		scan.State, scan.Problem.Code = attestor.ScanNotFound, attestor.CodeScanNotFound
+		return scan
+	case err != nil:
+		return unavailable(reasonOf(err))
+	case c.other != "":
+		return d.rejected(fmt.Sprintf("it is of %s", clip(c.other)), "scan the image by its digest: gcloud artifacts docker images scan "+r.Image.String()+" --remote")
+	case c.seen == 0:
+		return d.rejected("it has no findings, and so nothing in it names the image", "rely on the automatic scan of the pushed image instead")
+	}
+	return attestor.Scan{
+		State: attestor.ScanComplete, Note: d.c.Name, Resource: c.resource, Finished: c.finished, Findings: merge(c.findings),
+	}
+}
+
+// rejected is the answer about a scan that does not count.
+func (d *OnDemand) rejected(why, fix string) attestor.Scan {
+	return attestor.Scan{State: attestor.ScanFailed, Problem: &attestor.Reason{
+		Code: attestor.CodeScanNotTrusted, Subject: d.c.Name, Message: fmt.Sprintf("the scan %s does not count: %s", d.c.Name, why), Fix: fix,
+	}}
+}
+
+// onDemandScan gathers the facts of one scan.
+type onDemandScan struct {
+	judged   attestor.Digest
+	trusted  []string
+	seen     int
+	other    string // something else that an occurrence is of
+	resource string
+	finished *time.Time
+	findings []attestor.Vulnerability
+}
+
+func (c *onDemandScan) add(o *grafeaspb.Occurrence) error {
+	c.seen++
+	if _, digest, ok := strings.Cut(o.GetResourceUri(), "@"); !ok || digest != string(c.judged) {
+		if c.other == "" {
+			c.other = fmt.Sprintf("%q", o.GetResourceUri())
+		}
+		return nil
+	}
+	if c.resource == "" || o.GetResourceUri() < c.resource {
+		c.resource = o.GetResourceUri()
+	}
+	if at := latest(o.GetCreateTime(), o.GetUpdateTime()); !at.IsZero() && (c.finished == nil || at.After(*c.finished)) {
+		c.finished = &at
+	}
+	c.findings = appendFindings(c.findings, o, c.trusted)
+	if len(c.findings) > maxFindings {
+		return tooMuch(fmt.Sprintf("more than %d findings", maxFindings))
+	}
+	return nil
+}
+
+var errNoScan = errors.New("no such scan")
+
+func (d *OnDemand) page(ctx context.Context, token string, c *onDemandScan) (next string, err error) {
+	op := operation{
+		service: "On-Demand Scanning", api: "ondemandscanning.googleapis.com",
+		what: "list the findings of a scan", project: d.name.Project, role: onDemandAdmin,
+	}
+	var page *ondemandscanning.ListVulnerabilitiesResponseV1
+	err = op.call(ctx, d.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+		return gax.Invoke(ctx, func(ctx context.Context, _ gax.CallSettings) error {
+			var err error
+			page, err = d.c.Service.Projects.Locations.Scans.Vulnerabilities.List(d.c.Name).PageSize(pageSize).PageToken(token).Context(ctx).Do()
+			return asStatus(err)
+		}, opts...)
+	})
+	if status.Code(err) == codes.NotFound {
+		return "", errNoScan
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, o := range page.Occurrences {
+		converted, err := convert(o)
+		if err != nil {
+			return "", err
+		}
+		if err := c.add(converted); err != nil {
+			return "", err
+		}
+	}
+	return page.NextPageToken, nil
+}
+
+// convert goes by way of JSON, which is the same for both. What is new to us
+// is left out, as it is from Container Analysis.
+func convert(o *ondemandscanning.Occurrence) (*grafeaspb.Occurrence, error) {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("reading an occurrence: %w", err)
+	}
+	var out grafeaspb.Occurrence
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, &out); err != nil {
+		return nil, fmt.Errorf("reading an occurrence: %w", err)
+	}
+	if out.GetVulnerability() == nil {
+		return nil, fmt.Errorf("reading an occurrence: one of kind %q among the findings", clip(o.Kind))
+	}
+	return &out, nil
+}
+
+// asStatus gives an HTTP error the code that gRPC has for it, so that there is
+// one place that explains failures.
+func asStatus(err error) error {
+	e, ok := errors.AsType[*googleapi.Error](err)
+	switch {
+	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return err
+	case !ok:
+		return status.Error(codes.Unavailable, err.Error()) // no answer, or none that can be read
+	}
+	code := codes.Unknown
+	switch e.Code {
+	case http.StatusBadRequest:
+		code = codes.InvalidArgument
+	case http.StatusUnauthorized:
+		code = codes.Unauthenticated
+	case http.StatusForbidden:
+		code = codes.PermissionDenied
+	case http.StatusNotFound:
+		code = codes.NotFound
+	case http.StatusTooManyRequests:
+		code = codes.ResourceExhausted
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable:
+		code = codes.Unavailable
+	case http.StatusGatewayTimeout:
+		code = codes.DeadlineExceeded
+	}
+	return status.Error(code, e.Message)
+}
