@@ -41,7 +41,7 @@ func (s *Server) attest(k *call) error {
 		return err
 	}
 	req.Caller, req.RequestID = k.caller, requestID(k.ctx)
-	d, err := s.admit(k.ctx, req)
+	d, err := s.Admit(k.ctx, req)
 	if err != nil {
 		return err
 	}
@@ -92,9 +92,9 @@ func (b attestRequest) parse(maxWait time.Duration) (attestor.Request, error) {
 // ownLabels begin the labels that the gate itself sets.
 const ownLabels = "attestor."
 
-// admit asks the Gate, and logs and counts the decision: the one line that it
+// Admit asks the Gate, and logs and counts the decision: the one line that it
 // gets, whoever asked for it.
-func (s *Server) admit(ctx context.Context, req attestor.Request) (attestor.Decision, error) {
+func (s *Server) Admit(ctx context.Context, req attestor.Request) (attestor.Decision, error) {
 	d, err := s.c.Gate.Admit(ctx, req)
 	if err != nil {
 		return attestor.Decision{}, err

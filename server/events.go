@@ -15,7 +15,7 @@ func (s *Server) newWatcher() error {
 		return nil
 	}
 	c := *s.c.Watch
-	c.Admit = s.admit
+	c.Admit = s.Admit
 	if c.Now == nil {
 		c.Now = s.c.Now
 	}

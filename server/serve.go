@@ -14,10 +14,12 @@ import (
 // accepting, lets requests finish for as long as the limits allow, and returns
 // nil if all of them did.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	return s.serveHandler(ctx, ln, s.Handler())
+	return s.ServeHandler(ctx, ln, s.Handler())
 }
 
-func (s *Server) serveHandler(ctx context.Context, ln net.Listener, h http.Handler) error {
+// ServeHandler serves another handler by the same limits: admission, on a
+// listener of its own.
+func (s *Server) ServeHandler(ctx context.Context, ln net.Listener, h http.Handler) error {
 	l := s.c.Limits
 	// Requests outlive ctx: stopping is no reason to break off a decision. They
 	// end with base, once their time is over.
