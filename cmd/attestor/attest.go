@@ -187,7 +187,7 @@ func (o *outputFlags) write(c *cobra.Command, decisions []attestor.Decision) err
 		}
 	}
 	out := c.OutOrStdout()
-	return report.Write(out, format, decisions, report.Options{Color: isTerminal(out), Version: version})
+	return report.Write(out, format, decisions, report.Options{Colour: isTerminal(out) && os.Getenv("NO_COLOR") == "", Version: version})
 }
 
 // exit is the worst of the answers: a refusal outweighs what could not be

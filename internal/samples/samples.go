@@ -76,21 +76,24 @@ func All() ([]Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	arm, err := mutateArch(root, "arm64")
+	armBase, err := forArm(image(empty.Image, "0",
+		file{"etc/os-release", "ID=debian\nVERSION_ID=12\n"},
+		file{"etc/arch", "arm64\n"}))
 	if err != nil {
 		return nil, err
 	}
-	multi := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
-		mutate.IndexAddendum{Add: good, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
-		mutate.IndexAddendum{Add: arm, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
+	arm, err := forArm(image(armBase, "", file{"app/server", "the application for arm64, as root\n"}))
+	if err != nil {
+		return nil, err
+	}
 	return []Sample{
-		{BaseRepository, "12", base, nil, Clean, "is the approved base, two layers", ""},
+		{BaseRepository, "12", nil, index(base, armBase), Clean, "is the approved base: two layers, two platforms", ""},
 		{"app/good", "v1", good, nil, Clean, "is built on the approved base, runs as 65532 and has a clean scan", "pass"},
 		{"app/root", "v1", root, nil, Clean, "sets no user, which is root", "deny"},
 		{"app/foreign", "v1", foreign, nil, Clean, "is built on something else", "deny"},
 		{"app/vulnerable", "v1", vulnerable, nil, FixableCritical, "has a CRITICAL finding with a fix", "deny"},
 		{"app/unscanned", "v1", fresh, nil, NotScanned, "has not been scanned yet", "error"},
-		{"app/multi", "v1", nil, multi, Clean, "has two platforms, one of which runs as root", "deny"},
+		{"app/multi", "v1", nil, index(good, arm), Clean, "has two platforms, one of which runs as root", "deny"},
 	}, nil
 }
 
@@ -143,13 +146,23 @@ func image(parent v1.Image, user string, files ...file) (v1.Image, error) {
 	return mutate.ConfigFile(img, config)
 }
 
-func mutateArch(img v1.Image, arch string) (v1.Image, error) {
+// index is one image for amd64 and one for arm64.
+func index(amd64, arm64 v1.Image) v1.ImageIndex {
+	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
+		mutate.IndexAddendum{Add: amd64, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
+		mutate.IndexAddendum{Add: arm64, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
+}
+
+func forArm(img v1.Image, err error) (v1.Image, error) {
+	if err != nil {
+		return nil, err
+	}
 	config, err := img.ConfigFile()
 	if err != nil {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.Architecture = arch
+	config.Architecture = "arm64"
 	return mutate.ConfigFile(img, config)
 }
 

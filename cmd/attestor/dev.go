@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/ociregistry"
+)
+
+// What `attestor dev` promises to be called, so that scripts can rely on it.
+const (
+	devProject  = "dev"
+	devAttestor = "projects/dev/attestors/gate"
+	devNote     = "projects/dev/notes/gate"
+	devKeyRing  = "projects/dev/locations/global/keyRings/gate"
+	devKey      = devKeyRing + "/cryptoKeys/gate/cryptoKeyVersions/1"
+)
+
+//go:embed dev-policy.yaml
+var devPolicy string
+
+type devFlags struct {
+	listen, registry, google string
+	state                    string
+	policies                 []string
+	noSamples                bool
+}
+
+func devCommand() *cobra.Command {
+	f := &devFlags{}
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Everything on this machine: registry, emulated Google, sample images, the service",
+		Long: `Runs the gate with all that it needs, and no cloud: an OCI registry, Container Analysis, Cloud KMS and
+Binary Authorization emulated over their own protocols, a key, an attestor, sample images, and the service.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
+	}
+	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:8080", "address of the service")
+	c.Flags().StringVar(&f.registry, "registry-listen", "127.0.0.1:5000", "address of the registry")
+	c.Flags().StringVar(&f.google, "google-listen", "127.0.0.1:9090", "address of the emulated Google services, gRPC and REST")
+	c.Flags().StringVar(&f.state, "state", "", "keep images, occurrences, keys and decisions in this `DIR`")
+	c.Flags().StringArrayVar(&f.policies, "policy", nil, "judge by this `FILE` instead of the sample policy (repeatable)")
+	c.Flags().BoolVar(&f.noSamples, "no-samples", false, "make no sample images")
+	return c
+}
+
+// devParts are what runs beside the service.
+type devParts struct {
+	service, registry, google net.Listener
+	emulator                  *emulator.Emulator
+	dir                       string
+	stop                      []func() error
+}
+
+func (p *devParts) close() error {
+	var errs []error
+	for i := len(p.stop) - 1; i >= 0; i-- {
+		errs = append(errs, p.stop[i]())
+	}
+	return errors.Join(errs...)
+}
+
+func (f *devFlags) run(c *cobra.Command) (err error) {
+	ctx, stderr := c.Context(), c.ErrOrStderr()
+	log := newLogger(stderr, slog.LevelWarn)
+	p := &devParts{}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if err := f.start(p, log); err != nil {
+		return err
+	}
+	conf, err := f.configure(p)
+	if err != nil {
+		return err
+	}
+	em := emulators{analysis: p.google.Addr().String(), kms: p.google.Addr().String(), binauthz: p.google.Addr().String()}
+	e, err := newEngine(ctx, conf, em, log)
+	if err != nil {
+		return err
+	}
+	p.stop = append(p.stop, e.close)
+	if err := prepareGoogle(ctx, e.google); err != nil {
+		return fmt.Errorf("preparing the emulated services: %w", err)
+	}
+	if !f.noSamples {
+		pushed, err := pushSamples(ctx, p.registry.Addr().String(), e.google.grafeas)
+		if err != nil {
+			return fmt.Errorf("pushing the sample images: %w", err)
+		}
+		printSamples(c.OutOrStdout(), p, pushed)
+	}
+	if err := e.attester.Preflight(ctx); err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- e.serve(ctx, p.service) }()
+	if err := awaitHealth(ctx, conf.Listen, served); err != nil {
+		return err
+	}
+	fmt.Fprintln(stderr, "attestor: ready")
+	return <-served
+}
+
+// start opens every listener before anything is written to a disk, so that a
+// port that is taken leaves nothing half-done.
+func (f *devFlags) start(p *devParts, log *slog.Logger) error {
+	for _, l := range []struct {
+		flag, address string
+		into          *net.Listener
+	}{{"--listen", f.listen, &p.service}, {"--registry-listen", f.registry, &p.registry}, {"--google-listen", f.google, &p.google}} {
+		host, _, err := net.SplitHostPort(l.address)
+		if err != nil || !isLoopback(host) {
+			return fmt.Errorf("%s %q: dev listens on this machine only, since nothing in it asks who is calling: want 127.0.0.1:PORT", l.flag, l.address)
+		}
+		ln, err := net.Listen("tcp", l.address)
+		if err != nil {
+			return fmt.Errorf("%s: %w: name another port", l.flag, err)
+		}
+		*l.into = ln
+		p.stop = append(p.stop, func() error {
+			if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	p.dir = f.state
+	if p.dir == "" {
+		dir, err := os.MkdirTemp("", "attestor-dev-")
+		if err != nil {
+			return err
+		}
+		p.dir = dir
+		p.stop = append(p.stop, func() error { return os.RemoveAll(dir) })
+	} else if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return fmt.Errorf("--state: %w", err)
+	}
+	var kept string // "" keeps registry and emulator in memory
+	if f.state != "" {
+		kept = p.dir
+	}
+	registry, err := ociregistry.New(under(kept, "registry"))
+	if err != nil {
+		return err
+	}
+	if p.emulator, err = emulator.New(emulator.Options{StateDir: under(kept, "google")}); err != nil {
+		return err
+	}
+	p.stop = append(p.stop, p.emulator.Close)
+	p.background(log, "registry", p.registry, registry)
+	p.background(log, "google", p.google, p.emulator.Handler())
+	return nil
+}
+
+func under(dir, name string) string {
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, name)
+}
+
+// background serves HTTP/1 and unencrypted HTTP/2, which gRPC needs.
+func (p *devParts) background(log *slog.Logger, what string, ln net.Listener, h http.Handler) {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	go func() {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			log.Error("serving", slog.String("part", what), slog.String("error", err.Error())) //nolint:sloglint // no request
+		}
+	}()
+	p.stop = append(p.stop, srv.Close)
+}
+
+// configure is the configuration that a user would have written.
+func (f *devFlags) configure(p *devParts) (config, error) {
+	registry := p.registry.Addr().String()
+	c := config{
+		Listen:       p.service.Addr().String(),
+		Policies:     f.policies,
+		Attestors:    []attestorConfig{{Name: devAttestor, KMS: devKey}},
+		Registries:   registriesConfig{Allowed: []string{registry}},
+		ScanProjects: map[string]string{registry: devProject},
+		Store:        storeConfig{SQLite: filepath.Join(p.dir, "decisions.db")},
+	}
+	if len(c.Policies) == 0 {
+		path := filepath.Join(p.dir, "policy.yaml")
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			text := strings.ReplaceAll(devPolicy, "127.0.0.1:5000", registry)
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				return config{}, fmt.Errorf("writing the sample policy: %w", err)
+			}
+		}
+		c.Policies = []string{path}
+	}
+	c.complete(func(string) string { return "" })
+	return c, errors.Join(c.problems(func(string) string { return "" })...)
+}
+
+// awaitHealth returns when the service answers.
+func awaitHealth(ctx context.Context, address string, served <-chan error) error {
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/health", nil)
+		if err != nil {
+			return err
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			return nil
+		}
+		select {
+		case err := <-served:
+			return err
+		case <-ctx.Done():
+			return nil
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

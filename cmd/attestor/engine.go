@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/policy"
+)
+
+// engine is every stage joined: what serve, dev and the local attest run.
+type engine struct {
+	config   config
+	log      *slog.Logger
+	google   *google
+	policies *policy.Watcher
+	store    store
+	attester *attest.Attester
+	gate     *attestor.Gate
+	started  time.Time
+	closers  []func() error
+}
+
+func (e *engine) close() error {
+	var errs []error
+	for i := len(e.closers) - 1; i >= 0; i-- {
+		errs = append(errs, e.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+func newID() string {
+	id, err := uuid.NewV7()
+	if err != nil {
+		panic("attestor: the system has no randomness") // crypto/rand does not fail on supported systems
+	}
+	return id.String()
+}
+
+// localJudge is the judge in this process.
+type localJudge struct {
+	engine *engine
+	caller attestor.Caller
+}
+
+func (l *localJudge) Admit(ctx context.Context, r judgeRequest) (attestor.Decision, error) {
+	return l.engine.gate.Admit(ctx, attestor.Request{
+		Image: r.Image, Caller: l.caller, DryRun: r.DryRun, Policy: r.Policy, Platforms: r.Platforms,
+		Wait: r.Wait, BreakGlass: r.BreakGlass, Labels: r.Labels,
+	})
+}
+
+func (l *localJudge) Close() error { return l.engine.close() }
+
+// engineFlags say where decisions are made.
+type engineFlags struct {
+	server      string
+	config      string
+	remoteEmu   bool
+	policies    []string
+	scans       []string
+	identity    tokenFlags
+	logRequests bool
+}
+
+func (f *engineFlags) register(c *cobra.Command) {
+	c.Flags().StringVar(&f.server, "server", os.Getenv("ATTESTOR_SERVER"), "ask the service at this `URL` (also ATTESTOR_SERVER)")
+	c.Flags().StringVar(&f.config, "config", "", "run in this process by this configuration `FILE`; attestor.yaml where there is one")
+	c.Flags().BoolVar(&f.remoteEmu, "allow-remote-emulator", false, "accept *_EMULATOR_HOST on another machine")
+	f.identity.register(c)
+}
+
+const defaultConfig = "attestor.yaml"
+
+// judge is the service where --server names one, else an engine.
+func (f *engineFlags) judge(c *cobra.Command) (judge, error) {
+	if f.server != "" {
+		if f.config != "" {
+			return nil, errors.New("--server and --config exclude each other: a service has its own configuration")
+		}
+		if len(f.policies) > 0 || len(f.scans) > 0 {
+			return nil, errors.New("--policy and --scan judge in this process: leave out --server")
+		}
+		token, err := f.identity.source(f.server, os.Getenv)
+		if err != nil {
+			return nil, err
+		}
+		return newClient(f.server, token, c.ErrOrStderr())
+	}
+	e, err := f.engine(c)
+	if err != nil {
+		return nil, err
+	}
+	return &localJudge{engine: e, caller: attestor.LocalCaller(currentUser())}, nil
+}
+
+// engine starts the stages in this process.
+func (f *engineFlags) engine(c *cobra.Command) (*engine, error) {
+	path := f.config
+	if path == "" {
+		if _, err := os.Stat(defaultConfig); err != nil {
+			return nil, errors.New("there is neither --server nor --config, and no attestor.yaml here: name a service, or a configuration to judge by; `attestor dev` starts one to try")
+		}
+		path = defaultConfig
+	}
+	conf, err := loadConfig(path, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.policies) > 0 {
+		conf.Policies = f.policies
+	}
+	emulators, err := findEmulators(os.Getenv, f.remoteEmu)
+	if err != nil {
+		return nil, err
+	}
+	log := newLogger(c.ErrOrStderr(), slog.LevelWarn)
+	return newEngine(c.Context(), conf, emulators, log)
+}
+
+func currentUser() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return fmt.Sprintf("uid %d", os.Getuid())
+}
+
+// newLogger writes what Cloud Logging reads.
+func newLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) > 0 {
+			return a
+		}
+		switch a.Key {
+		case slog.LevelKey:
+			a.Key = "severity"
+			if a.Value.String() == "WARN" {
+				a.Value = slog.StringValue("WARNING")
+			}
+		case slog.MessageKey:
+			a.Key = "message"
+		case slog.TimeKey:
+			a.Value = slog.StringValue(a.Value.Time().UTC().Format(time.RFC3339Nano))
+		}
+		return a
+	}}))
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"attestor": main})
+}
+
+// TestScript runs the specification of the command line and the API: each
+// script starts the real program and talks to it as a user would.
+func TestScript(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Values[devSlot{}] = &devState{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"dev":   startDev,
+			"http":  doHTTP,
+			"field": jsonField,
+			"stop":  stopDev,
+		},
+	})
+}
+
+// devProcess is an `attestor dev` that a script started.
+type devProcess struct {
+	cmd    *exec.Cmd
+	stderr *bytes.Buffer
+	done   chan error
+}
+
+// startDev runs `attestor dev` with the script's further flags on free ports,
+// waits until it says that it is ready, and sets $SERVICE, $REGISTRY, $GOOGLE.
+func startDev(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("unsupported: ! dev")
+	}
+	self, err := exec.LookPath("attestor")
+	ts.Check(err)
+	p := &devProcess{stderr: &bytes.Buffer{}, done: make(chan error, 1)}
+	p.cmd = exec.Command(self, append([]string{"dev", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--google-listen", "127.0.0.1:0"}, args...)...)
+	p.cmd.Dir = ts.Getenv("WORK")
+	out, err := p.cmd.StdoutPipe()
+	ts.Check(err)
+	errs, err := p.cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(p.cmd.Start())
+	var printed bytes.Buffer
+	drained := make(chan struct{})
+	go func() { defer close(drained); _, _ = io.Copy(&printed, out) }()
+	ready := make(chan bool, 1)
+	go func() {
+		scanner := bufio.NewScanner(errs)
+		for scanner.Scan() {
+			if scanner.Text() == "attestor: ready" {
+				ready <- true
+			}
+			p.stderr.WriteString(scanner.Text() + "\n")
+		}
+		<-drained
+		p.done <- p.cmd.Wait()
+		close(ready)
+	}()
+	ts.Defer(func() { _ = p.cmd.Process.Kill() })
+	select {
+	case ok := <-ready:
+		if !ok {
+			ts.Fatalf("attestor dev ended: %s", p.stderr)
+		}
+	case <-time.After(2 * time.Minute):
+		ts.Fatalf("attestor dev is not ready: %s", p.stderr)
+	}
+	for name, re := range map[string]string{"SERVICE": `(?m)^service +(\S+)`, "REGISTRY": `(?m)^registry +(\S+)`, "GOOGLE": `(?m)^Google +(\S+)`, "POLICY": `(?m)^policy +(\S+)`} {
+		if m := regexp.MustCompile(re).FindStringSubmatch(printed.String()); m != nil {
+			ts.Setenv(name, m[1])
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("printed"), printed.Bytes(), 0o644))
+	ts.Value(devSlot{}).(*devState).p = p
+}
+
+// devState is where a script's commands find the process it started.
+type devState struct{ p *devProcess }
+
+type devSlot struct{}
+
+// stopDev sends SIGTERM, or the signal that it is given, and waits.
+func stopDev(ts *testscript.TestScript, _ bool, args []string) {
+	p := ts.Value(devSlot{}).(*devState).p
+	if p == nil {
+		ts.Fatalf("no dev is running")
+	}
+	sig := syscall.SIGTERM
+	if len(args) > 0 && args[0] == "KILL" {
+		sig = syscall.SIGKILL
+	}
+	ts.Check(p.cmd.Process.Signal(sig))
+	select {
+	case err := <-p.done:
+		if sig == syscall.SIGTERM && err != nil {
+			ts.Fatalf("attestor dev ended with %v: %s", err, p.stderr)
+		}
+	case <-time.After(time.Minute):
+		ts.Fatalf("attestor dev did not stop: %s", p.stderr)
+	}
+}
+
+// doHTTP is `http METHOD URL [BODY] [HEADER: VALUE]…`; the script's stdout is
+// the status, the headers that matter, and the body.
+func doHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: http METHOD URL [BODY] [HEADER: VALUE]…")
+	}
+	var body io.Reader
+	if len(args) > 2 && args[2] != "" {
+		text := args[2]
+		if name, ok := strings.CutPrefix(text, "@"); ok {
+			text = ts.ReadFile(name)
+		}
+		body = strings.NewReader(text)
+	}
+	req, err := http.NewRequest(args[0], args[1], body)
+	ts.Check(err)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range args[min(3, len(args)):] {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	resp, err := (&http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(req)
+	if neg {
+		if err == nil {
+			ts.Fatalf("the request succeeded: %s", resp.Status)
+		}
+		return
+	}
+	ts.Check(err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "HTTP %d\n", resp.StatusCode)
+	for _, name := range []string{"Content-Type", "Retry-After", "X-Frame-Options"} {
+		if v := resp.Header.Get(name); v != "" {
+			fmt.Fprintf(ts.Stdout(), "%s: %s\n", name, v)
+		}
+	}
+	fmt.Fprintf(ts.Stdout(), "\n%s\n", b)
+	ts.Check(os.WriteFile(ts.MkAbs("body"), b, 0o644))
+}
+
+// jsonField is `field FILE PATH VAR`: it sets $VAR to a value in a JSON file,
+// PATH being names and indexes joined by dots.
+func jsonField(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: field FILE PATH VAR")
+	}
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	for part := range strings.SplitSeq(args[1], ".") {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[part]
+		case []any:
+			var i int
+			if _, err := fmt.Sscan(part, &i); err != nil || i >= len(x) {
+				ts.Fatalf("no %s in %s", args[1], args[0])
+			}
+			v = x[i]
+		default:
+			ts.Fatalf("no %s in %s", args[1], args[0])
+		}
+	}
+	ts.Setenv(args[2], fmt.Sprint(v))
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/audit"
+)
+
+const maxRevokeReason = 1000
+
+// revoke deletes this gate's attestations of an image, and of its children
+// where it is an index that was judged here. It is recorded before, so that a
+// crash in between is completed, and again with what was deleted.
+func (e *engine) revoke(ctx context.Context, caller attestor.Caller, img attestor.Image, reason string) ([]attestor.Attestation, error) {
+	reason = strings.TrimSpace(reason)
+	switch {
+	case !caller.May(attestor.ActionRevoke, img.Repository()):
+		return nil, &attestor.Error{Kind: attestor.Forbidden, Msg: "this identity may not revoke attestations of this repository", Fix: "ask whoever administers the gate to grant revoke"}
+	case reason == "":
+		return nil, &attestor.Error{Kind: attestor.Invalid, Msg: "a revocation needs a reason", Fix: "say why; it will be read in the audit report"}
+	case len(reason) > maxRevokeReason:
+		return nil, &attestor.Error{Kind: attestor.Invalid, Msg: "the reason is longer than 1000 characters"}
+	}
+	now := time.Now().UTC()
+	r := attestor.Record{
+		Evidence: attestor.Evidence{Time: now, Image: img, Requested: img.String()},
+		Decision: attestor.Decision{
+			ID: newID(), Time: now, Emulated: e.google.emulated, Verdict: attestor.Deny,
+			Image:     attestor.DecidedImage{Requested: img.String(), Reference: img.String(), Digest: img.Digest()},
+			Platforms: []attestor.PlatformSummary{}, Attestations: []attestor.Attestation{},
+			Checks: []attestor.Check{{Name: attestor.CheckAttest, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{
+				Code: attestor.CodeRevoked, Subject: img.String(), Message: reason,
+			}}}},
+			Caller: attestor.CallerRef{Subject: caller.Subject, Issuer: caller.Issuer},
+		},
+	}
+	if err := e.store.Begin(ctx, r); err != nil {
+		return nil, err
+	}
+	return e.completeRevocation(ctx, r)
+}
+
+// completeRevocation deletes and records. It is safe to repeat.
+func (e *engine) completeRevocation(ctx context.Context, r attestor.Record) ([]attestor.Attestation, error) {
+	revocation, err := e.revocation(ctx, r.Evidence.Image)
+	if err != nil {
+		return nil, err
+	}
+	revoked, err := e.attester.Revoke(ctx, revocation)
+	if err != nil {
+		return revoked, err
+	}
+	r.Decision.Attestations = append([]attestor.Attestation{}, revoked...)
+	return revoked, e.store.Finish(ctx, r)
+}
+
+// revocation gathers what the record knows was made for an image.
+func (e *engine) revocation(ctx context.Context, img attestor.Image) (attest.Revocation, error) {
+	out := attest.Revocation{Images: []attestor.Image{img}}
+	seen := map[attestor.Digest]bool{img.Digest(): true}
+	for r, err := range e.store.Records(ctx, audit.Filter{Image: img.String()}) {
+		if attestor.KindOf(err) == attestor.Unsupported {
+			break // no record is kept: the image itself is all that is known
+		}
+		if err != nil {
+			return attest.Revocation{}, err
+		}
+		out.Recorded = append(out.Recorded, r.Decision.Attestations...)
+		if r.Evidence.Image != img {
+			continue // img was a child there: its index keeps its own attestation
+		}
+		for _, p := range r.Evidence.Platforms {
+			if !seen[p.Digest] {
+				seen[p.Digest] = true
+				out.Images = append(out.Images, img.Sibling(p.Digest))
+			}
+		}
+	}
+	if p, ok := e.policies.Govern(img.Repository()); ok {
+		if note := p.Needs().Attest.DSSENote; note != "" {
+			out.Notes = append(out.Notes, note)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/server"
+	"github.com/attestor-gate/attestor/server/identity"
+)
+
+func serveCommand() *cobra.Command {
+	var path string
+	var checkOnly, remoteEmulator bool
+	c := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Run the HTTP service",
+		Long:  "Runs the service. --check validates the configuration, the policies and the attestors, and ends.",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := loadConfig(path, os.Getenv)
+			if err != nil {
+				return err
+			}
+			em, err := findEmulators(os.Getenv, remoteEmulator)
+			if err != nil {
+				return err
+			}
+			log := newLogger(c.ErrOrStderr(), slog.LevelInfo)
+			e, err := newEngine(c.Context(), conf, em, log)
+			if err != nil {
+				return err
+			}
+			if checkOnly {
+				err := e.attester.Preflight(c.Context())
+				if err == nil {
+					fmt.Fprintln(c.OutOrStdout(), "configuration, policies and attestors are good")
+				}
+				return errors.Join(err, e.close())
+			}
+			ln, err := net.Listen("tcp", conf.Listen)
+			if err != nil {
+				return errors.Join(err, e.close())
+			}
+			return errors.Join(e.serve(c.Context(), ln), e.close())
+		},
+	}
+	c.Flags().StringVar(&path, "config", "", "the configuration `FILE`")
+	c.Flags().BoolVar(&checkOnly, "check", false, "validate configuration, policies and attestors, and end")
+	c.Flags().BoolVar(&remoteEmulator, "allow-remote-emulator", false, "accept *_EMULATOR_HOST on another machine")
+	_ = c.MarkFlagRequired("config")
+	return c
+}
+
+// serve answers on ln until ctx ends, having first completed what a crash left
+// begun.
+func (e *engine) serve(ctx context.Context, ln net.Listener) error {
+	srv, err := e.server()
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	background, stop := context.WithCancel(ctx)
+	defer stop()
+	go e.policies.Run(background)
+	go e.recover(background)
+	e.log.InfoContext(ctx, "listening", slog.String("address", ln.Addr().String()), slog.String("version", version))
+	return srv.Serve(ctx, ln)
+}
+
+// server joins the HTTP service to the stages.
+func (e *engine) server() (*server.Server, error) {
+	who, err := e.identity()
+	if err != nil {
+		return nil, err
+	}
+	l := e.config.Limits
+	return server.New(server.Config{
+		Gate: e.gate, Identity: who, Now: time.Now,
+		Decisions: decisions{e.store}, Policies: policies{e.policies},
+		Ready:  e.ready,
+		Limits: server.Limits{MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate},
+		Logger: e.log,
+	})
+}
+
+// identity is open on loopback where nothing else is configured; the
+// configuration was refused where that could be reached from elsewhere.
+func (e *engine) identity() (identity.Verifier, error) {
+	c := e.config.Identity
+	if c == nil {
+		return identity.Open(attestor.LocalCaller(currentUser())), nil
+	}
+	rules, err := c.rules()
+	if err != nil {
+		return nil, err
+	}
+	issuers := []identity.Issuer{}
+	for _, i := range c.Issuers {
+		issuers = append(issuers, identity.Issuer{URL: i.Issuer, JWKS: i.JWKS})
+	}
+	return identity.New(identity.Config{
+		Audience: c.Audience, Issuers: issuers, Rules: rules, IAPAudience: c.IAPAudience,
+		UnsafeTrustPlatform: c.UnsafeTrustPlatform, Now: time.Now, Logger: e.log,
+	})
+}
+
+const googleIssuer = "https://accounts.google.com"
+
+func (c identityConfig) rules() ([]identity.Rule, error) {
+	var rules []identity.Rule
+	var errs []error
+	for i, caller := range c.Callers {
+		r := identity.Rule{Issuer: or(caller.Issuer, googleIssuer), Email: caller.Email, Subject: caller.Subject, Claims: caller.Claims}
+		var g attestor.Grant
+		for _, a := range caller.Actions {
+			g.Actions = append(g.Actions, attestor.Action(a))
+		}
+		for _, s := range caller.Images {
+			p, err := attestor.ParsePattern(s)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("identity.callers[%d].images: %w", i, err))
+			}
+			g.Images = append(g.Images, p)
+		}
+		r.Grants = []attestor.Grant{g}
+		rules = append(rules, r)
+	}
+	return rules, errors.Join(errs...)
+}
+
+// ready lists what must work for images to be admitted.
+func (e *engine) ready(ctx context.Context) []server.Condition {
+	return []server.Condition{
+		{Name: "record", Err: e.store.Ready(ctx)},
+		{Name: "attestors", Err: e.attester.Preflight(ctx)},
+		{Name: "policies", Err: e.policies.Err()},
+	}
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/verify"
+)
+
+type verifyFlags struct {
+	attestors []string
+	emulator  string
+	remote    bool
+	plainHTTP bool
+	format    string
+}
+
+func verifyCommand() *cobra.Command {
+	f := &verifyFlags{}
+	c := &cobra.Command{
+		Use:   "verify IMAGE --attestor projects/P/attestors/A",
+		Short: "Does a valid attestation of this image stand?",
+		Long: `Looks for attestations of an image under an attestor's note, and checks payload, key and signature itself:
+with the caller's own credentials, without asking a gate. Exit codes: 0 a valid one stands, 1 none does, 2 wrong
+usage, 3 it could not be found out.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
+	}
+	c.Flags().StringSliceVar(&f.attestors, "attestor", nil, "the attestor, projects/P/attestors/A (repeatable: all must have attested)")
+	c.Flags().StringVar(&f.emulator, "emulator", "", "ask the Google emulator at `HOST:PORT`, as of attestor dev")
+	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
+	c.Flags().BoolVar(&f.plainHTTP, "plain-http", false, "resolve a tag over plain HTTP; loopback always is")
+	c.Flags().StringVarP(&f.format, "output", "o", "text", "text or json")
+	_ = c.MarkFlagRequired("attestor")
+	return c
+}
+
+func (f *verifyFlags) run(c *cobra.Command, image string) error {
+	if f.format != "text" && f.format != "json" {
+		return fmt.Errorf("-o %q: want text or json", f.format)
+	}
+	for _, a := range f.attestors {
+		if !attestorName.MatchString(a) {
+			return fmt.Errorf("--attestor %q is not projects/PROJECT/attestors/NAME", a)
+		}
+	}
+	ref, err := attestor.ParseReference(image)
+	if err != nil {
+		return err
+	}
+	getenv := os.Getenv
+	if f.emulator != "" {
+		getenv = func(name string) string {
+			if name == "K_SERVICE" {
+				return os.Getenv(name)
+			}
+			return f.emulator
+		}
+	}
+	em, err := findEmulators(getenv, f.remote)
+	if err != nil {
+		return err
+	}
+	log := newLogger(c.ErrOrStderr(), slog.LevelError)
+	img, err := f.resolve(c.Context(), ref, log)
+	if err != nil {
+		return err
+	}
+	g, err := dialGoogle(c.Context(), em, log)
+	if err != nil {
+		return err
+	}
+	standing, err := f.standing(c.Context(), g, img)
+	if err = errors.Join(err, g.close()); err != nil {
+		return &exit{code: attestor.ExitError, err: err}
+	}
+	if err := f.print(c.OutOrStdout(), img, standing); err != nil {
+		return err
+	}
+	for _, a := range f.attestors {
+		if !hasValid(standing, a) {
+			return &exit{code: attestor.ExitDeny}
+		}
+	}
+	return nil
+}
+
+// resolve asks the registry for the digest of a tag; a digest needs nobody.
+func (f *verifyFlags) resolve(ctx context.Context, ref attestor.Reference, log *slog.Logger) (attestor.Image, error) {
+	if img, ok := ref.Pinned(); ok {
+		return img, nil
+	}
+	host, _, _ := strings.Cut(ref.Repository(), "/")
+	c := registriesConfig{Allowed: []string{host}}
+	if f.plainHTTP {
+		c.PlainHTTP = c.Allowed
+	}
+	inspector, err := verify.New(verify.Config{Registries: registries(c), Now: time.Now, Logger: log})
+	if err != nil {
+		return attestor.Image{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	resolved, err := inspector.Resolve(ctx, ref, attestor.Needs{})
+	return resolved.Image, err
+}
+
+func (f *verifyFlags) standing(ctx context.Context, g *google, img attestor.Image) (attestor.Standing, error) {
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.grafeas, BinAuthz: g.binauthz, Now: time.Now, CallTimeout: callTimeout})
+	if err != nil {
+		return attestor.Standing{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return v.Standing(ctx, f.attestors, []attestor.Image{img})
+}
+
+func hasValid(s attestor.Standing, name string) bool {
+	for _, a := range s.Valid {
+		if a.Attestor == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *verifyFlags) print(w io.Writer, img attestor.Image, s attestor.Standing) error {
+	if f.format == "json" {
+		out := struct {
+			Image   attestor.Image                `json:"image"`
+			Valid   []attestor.Attestation        `json:"valid"`
+			Invalid []attestor.InvalidAttestation `json:"invalid"`
+		}{img, append([]attestor.Attestation{}, s.Valid...), append([]attestor.InvalidAttestation{}, s.Invalid...)}
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(out)
+	}
+	fmt.Fprintln(w, img)
+	for _, a := range f.attestors {
+		if !hasValid(s, a) {
+			fmt.Fprintf(w, "  none   by %s\n", a)
+		}
+	}
+	for _, a := range s.Valid {
+		fmt.Fprintf(w, "  valid  by %s since %s\n         key %s\n         %s\n", a.Attestor, a.Since.UTC().Format(time.RFC3339), a.PublicKeyID, a.Occurrence)
+	}
+	for _, a := range s.Invalid {
+		fmt.Fprintf(w, "  not    %s: %s\n", a.Occurrence, a.Why)
+	}
+	return nil
+}
+
+func revokeCommand() *cobra.Command {
+	var where engineFlags
+	var reason string
+	c := &cobra.Command{
+		Use:   "revoke IMAGE --reason TEXT",
+		Short: "Delete this gate's attestations of an image",
+		Long:  "Deletes the attestations that this gate made of an image, and records that with the reason. Doing it again is no error.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			img, err := attestor.ParseImage(args[0])
+			if err != nil {
+				return err
+			}
+			if where.server != "" {
+				return revokeAt(c, &where, img, reason)
+			}
+			e, err := where.engine(c)
+			if err != nil {
+				return err
+			}
+			revoked, err := e.revoke(c.Context(), attestor.LocalCaller(currentUser()), img, reason)
+			if err = errors.Join(err, e.close()); err != nil {
+				return err
+			}
+			printRevoked(c.OutOrStdout(), img, revoked)
+			return nil
+		},
+	}
+	where.register(c)
+	c.Flags().StringVar(&reason, "reason", "", "why; recorded")
+	_ = c.MarkFlagRequired("reason")
+	return c
+}
+
+// revokeAt asks a service.
+func revokeAt(c *cobra.Command, where *engineFlags, img attestor.Image, reason string) error {
+	token, err := where.identity.source(where.server, os.Getenv)
+	if err != nil {
+		return err
+	}
+	cl, err := newClient(where.server, token, c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	resp, err := cl.do(c.Context(), "DELETE", "/v1/attestations", url.Values{"image": {img.String()}, "reason": {reason}}, nil)
+	if err != nil {
+		return err
+	}
+	var out struct {
+		Revoked []attestor.Attestation `json:"revoked"`
+	}
+	if resp.status != 200 || json.Unmarshal(resp.body, &out) != nil {
+		return resp.problem()
+	}
+	printRevoked(c.OutOrStdout(), img, out.Revoked)
+	return nil
+}
+
+func printRevoked(w io.Writer, img attestor.Image, revoked []attestor.Attestation) {
+	if len(revoked) == 0 {
+		fmt.Fprintf(w, "%s: nothing of this gate's stood\n", img)
+	}
+	for _, a := range revoked {
+		fmt.Fprintf(w, "%s: revoked %s\n", img, a.Occurrence)
+	}
+}

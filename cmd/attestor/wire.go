@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	kms "cloud.google.com/go/kms/apiv1"
+	"cloud.google.com/go/kms/apiv1/kmspb"
+	"github.com/google/go-containerregistry/pkg/authn"
+	ggcrgoogle "github.com/google/go-containerregistry/pkg/v1/google"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/policy"
+	"github.com/attestor-gate/attestor/verify"
+	"github.com/attestor-gate/attestor/verify/provenance"
+	"github.com/attestor-gate/attestor/verify/signed"
+	"github.com/attestor-gate/attestor/vuln"
+)
+
+// callTimeout bounds one call to Google: the official clients retry for ever
+// where nothing else does.
+const callTimeout = 10 * time.Second
+
+// store is what the engine needs of the record: [audit.Store], or [audit.None]
+// where the configuration says so.
+type store interface {
+	attestor.Recorder
+	attest.Journal
+	verify.TagHistory
+	Pending(ctx context.Context, olderThan time.Duration) ([]attestor.Record, error)
+	Record(ctx context.Context, id string) (attestor.Record, error)
+	List(ctx context.Context, f audit.Filter, size int, token string) (audit.Page, error)
+	Records(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Record, error]
+	Ready(ctx context.Context) error
+	Close() error
+}
+
+// newEngine joins the stages. It reads files, opens the record, and contacts
+// nobody else.
+func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_ *engine, err error) {
+	e := &engine{config: c, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			_ = e.close()
+		}
+	}()
+	e.policies, err = policy.NewWatcher(policy.WatcherConfig{Paths: c.Policies, Interval: time.Duration(c.PolicyReload), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	if e.store, err = openStore(ctx, c.Store); err != nil {
+		return nil, err
+	}
+	e.closers = append(e.closers, e.store.Close)
+	if e.google, err = dialGoogle(ctx, em, log); err != nil {
+		return nil, err
+	}
+	e.closers = append(e.closers, e.google.close)
+	inspector, err := newInspector(c, e.google, e.store, log)
+	if err != nil {
+		return nil, err
+	}
+	settle := time.Duration(0)
+	if e.google.emulated {
+		settle = -1 // the emulator's lists do not lag
+	}
+	scanner, err := vuln.New(vuln.Config{
+		Client: e.google.grafeas, ScanProjects: c.ScanProjects, Now: time.Now, CallTimeout: callTimeout, Settle: settle, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if e.attester, err = newAttester(c, e.google, e.store, log); err != nil {
+		return nil, err
+	}
+	e.gate, err = attestor.NewGate(attestor.GateConfig{
+		Policies: e.policies, Inspector: inspector, Scanner: scanner, Attester: e.attester, Recorder: e.store,
+		NewID: newID, Now: time.Now, Emulated: e.google.emulated,
+		Deadline: time.Duration(c.Limits.Deadline), Settle: time.Duration(c.Limits.Settle),
+	})
+	return e, err
+}
+
+func openStore(ctx context.Context, c storeConfig) (store, error) {
+	switch {
+	case c.None:
+		return audit.None{}, nil
+	case c.Postgres != "":
+		b, err := os.ReadFile(c.Postgres)
+		if err != nil {
+			return nil, fmt.Errorf("reading the connection string: %w", err)
+		}
+		return audit.Open(ctx, audit.Config{PostgreSQL: strings.TrimSpace(string(b)), Now: time.Now})
+	}
+	return audit.Open(ctx, audit.Config{SQLite: c.SQLite, Now: time.Now})
+}
+
+// signatures lends the checker of signatures to the inspector, through whose
+// guarded connections it reads in turn.
+type signatures struct{ *signed.Checker }
+
+func newInspector(c config, g *google, history verify.TagHistory, log *slog.Logger) (*verify.Inspector, error) {
+	late := &signatures{}
+	prov, err := provenance.New(provenance.Config{Grafeas: g.grafeas, ScanProjects: c.ScanProjects, Attached: late, CallTimeout: callTimeout})
+	if err != nil {
+		return nil, err
+	}
+	inspector, err := verify.New(verify.Config{
+		Registries: registries(c.Registries),
+		Signatures: late, Provenance: prov, History: history, Now: time.Now, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	late.Checker, err = signed.New(signed.Config{
+		Transport:   inspector.Transport(),
+		Remote:      []remote.Option{remote.WithAuthFromKeychain(keychain()), remote.WithUserAgent("attestor/" + version)},
+		Name:        inspector.NameOptions,
+		TrustedRoot: c.TrustedRoot, Keys: kmsKeys{g.kms}, Now: time.Now, Logger: log,
+	})
+	return inspector, err
+}
+
+// keychain finds credentials as docker and gcloud left them, or of the service
+// account that runs this.
+func keychain() authn.Keychain {
+	return authn.NewMultiKeychain(ggcrgoogle.Keychain, authn.DefaultKeychain)
+}
+
+func registries(c registriesConfig) verify.Registries {
+	out := verify.Registries{Keychain: keychain()}
+	for _, host := range c.hosts() {
+		r := verify.Registry{Host: host}
+		if c.plain(host) {
+			r.Scheme = "http"
+		}
+		out.Hosts = append(out.Hosts, r)
+	}
+	return out
+}
+
+func (r registriesConfig) plain(host string) bool {
+	for _, h := range r.PlainHTTP {
+		if h == host {
+			return true
+		}
+	}
+	return false
+}
+
+// kmsKeys reads public keys named gcpkms://projects/…/cryptoKeyVersions/N.
+type kmsKeys struct{ client *kms.KeyManagementClient }
+
+func (k kmsKeys) PublicKey(ctx context.Context, uri string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	key, err := k.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: strings.TrimPrefix(uri, "gcpkms://")})
+	if err != nil {
+		return nil, fmt.Errorf("reading the public key %s: %w", uri, err)
+	}
+	return []byte(key.GetPem()), nil
+}
+
+func newAttester(c config, g *google, journal attest.Journal, log *slog.Logger) (*attest.Attester, error) {
+	var attestors []attest.AttestorConfig
+	for _, a := range c.Attestors {
+		var signer attest.Signer
+		var err error
+		if a.KMS != "" {
+			signer, err = attest.NewKMSSigner(g.kms, a.KMS, callTimeout)
+		} else {
+			signer, err = attest.NewKeyFileSigner(a.KeyFile)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("attestor %s: %w", a.Name, err)
+		}
+		attestors = append(attestors, attest.AttestorConfig{Name: a.Name, Signer: signer, AttestationProject: a.Project})
+	}
+	return attest.New(attest.Config{
+		Grafeas: g.grafeas, Analysis: g.analysis, BinAuthz: g.binauthz, Attestors: attestors, Journal: journal,
+		Now: time.Now, CallTimeout: callTimeout, Logger: log,
+	})
+}
