@@ -182,17 +182,17 @@ func (c checked) attestation(attestorName, preferred string) attestor.Attestatio
 	if t := c.occurrence.GetCreateTime(); t.IsValid() {
 		a.Since = t.AsTime()
 	}
-	ids := c.keyIDs()
+	ids := c.keyIDs() // whole: they are the attestor's own
 	if len(ids) == 0 {
 		for _, s := range c.occurrence.GetAttestation().GetSignatures() {
-			ids = append(ids, s.GetPublicKeyId())
+			ids = append(ids, short(s.GetPublicKeyId()))
 		}
 	}
 	switch {
 	case slices.Contains(ids, preferred):
 		a.PublicKeyID = preferred
 	case len(ids) > 0:
-		a.PublicKeyID = short(ids[0])
+		a.PublicKeyID = ids[0]
 	}
 	return a
 }
