@@ -1,0 +1,90 @@
+package signed_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify/signed"
+)
+
+// A recorded is what a real cosign pushed; record/main.go made it.
+type recorded struct {
+	Version string
+	Images  map[string]string
+	Pushes  []struct{ Reference, MediaType, Manifest string }
+	Blobs   map[string][]byte
+}
+
+// rawManifest is put as it is.
+type rawManifest struct{ media, body string }
+
+func (r rawManifest) RawManifest() ([]byte, error)        { return []byte(r.body), nil }
+func (r rawManifest) MediaType() (types.MediaType, error) { return types.MediaType(r.media), nil }
+
+// replay puts a recording into a registry.
+func replay(t *testing.T, h *host, dir string) recorded {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "recording.json"))
+	h.must(err)
+	var r recorded
+	h.must(json.Unmarshal(b, &r))
+	for _, blob := range r.Blobs {
+		h.must(remote.WriteLayer(h.repo, static.NewLayer(blob, types.OCILayer)))
+	}
+	for _, p := range r.Pushes {
+		var ref name.Reference = h.repo.Tag(p.Reference)
+		if strings.HasPrefix(p.Reference, "sha256:") {
+			ref = h.repo.Digest(p.Reference)
+		}
+		h.must(remote.Put(ref, rawManifest{p.MediaType, p.Manifest}))
+	}
+	return r
+}
+
+// TestRealCosign: what the real programs of both versions pushed is accepted,
+// for what it is and by whom it is, and for nothing else.
+func TestRealCosign(t *testing.T) {
+	dirs, err := filepath.Glob(filepath.Join("testdata", "cosign-cli", "v*"))
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("no recordings: %v", err)
+	}
+	const slsa = "https://slsa.dev/provenance/v0.2"
+	for _, dir := range dirs {
+		rule := attestor.SignedBy{Key: filepath.Join(dir, "cosign.pub")}
+		for kind, handler := range registries {
+			t.Run(filepath.Base(dir)+"/"+kind, func(t *testing.T) {
+				h := newHost(t, handler(t))
+				r := replay(t, h, dir)
+				if !strings.HasPrefix(r.Version, filepath.Base(dir)+".") || len(r.Images) != 4 {
+					t.Fatalf("recorded by %s: %v", r.Version, r.Images)
+				}
+				for way, digest := range r.Images {
+					img := h.named(digest)
+					got, err := h.check(img, rule)
+					if strings.HasPrefix(way, "sign-") {
+						if err != nil || !strings.HasPrefix(got, "key sha256:") {
+							t.Errorf("%s: got %q, %v", way, got, err)
+						}
+					} else {
+						refused(t, got, err, "")
+					}
+					got, err = h.check(img, newKey(t).rule())
+					refused(t, got, err, "")
+					list, err := checker(t, signed.Config{}).Attestations(t.Context(), img, rule, []string{slsa})
+					if want := strings.HasPrefix(way, "attest-"); err != nil || (len(list) == 1) != want {
+						t.Errorf("%s: attestations %v, %v", way, list, err)
+					}
+				}
+			})
+		}
+	}
+}
