@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -215,3 +216,5 @@ func (p worldPolicy) Judge(ev attestor.Evidence) attestor.Verdict {
 	}
 	return attestor.NewVerdict(ev, p.Ref(), p.Needs().Attest, checks)
 }
+
+func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

@@ -63,6 +63,7 @@ func (s *Server) table() []route {
 		{method: "GET", path: "/ready", open: true, enabled: true, handle: s.readiness},
 		{method: "GET", path: "/readyz", open: true, enabled: true, handle: s.readiness},
 		{method: "GET", path: "/metrics", open: true, enabled: true, handle: s.exposeMetrics},
+		{method: "GET", path: "/openapi.json", open: true, enabled: true, handle: s.showOpenAPI},
 	}
 }
 

@@ -101,6 +101,9 @@ func New(c Config) (*Server, error) {
 	if err := s.newWatcher(); err != nil {
 		return nil, err
 	}
+	if s.openapi, err = openapiJSON(); err != nil {
+		return nil, err
+	}
 	s.mount()
 	return s, nil
 }

@@ -1,0 +1,31 @@
+package server
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"go.yaml.in/yaml/v4"
+)
+
+//go:embed openapi.yaml
+var openapiYAML []byte
+
+// openapiJSON is the API's description as it is served.
+func openapiJSON() ([]byte, error) {
+	var doc any
+	if err := yaml.Load(openapiYAML, &doc); err != nil {
+		return nil, fmt.Errorf("making a server: reading its OpenAPI document: %w", err)
+	}
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return nil, fmt.Errorf("making a server: writing its OpenAPI document: %w", err)
+	}
+	return b, nil
+}
+
+// showOpenAPI answers GET /openapi.json.
+func (s *Server) showOpenAPI(k *call) error {
+	return s.answer(k, http.StatusOK, json.RawMessage(s.openapi))
+}
