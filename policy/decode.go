@@ -101,6 +101,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	d.places[path] = place{n.Line, n.Column}
+	if v.Type() == reflect.TypeFor[yaml.Node]() { // left to the caller
+		v.Set(reflect.ValueOf(*n))
+		return
+	}
 	if v.Kind() == reflect.Pointer {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
@@ -164,8 +168,12 @@ func (d *decoder) absent(n *yaml.Node, v reflect.Value, f reflect.StructField, p
 			v.Set(reflect.New(v.Type().Elem()))
 			v = v.Elem()
 		}
-		d.scalar(&yaml.Node{Kind: yaml.ScalarNode, Value: def, Line: n.Line, Column: n.Column}, v, join(path, name))
-	case v.Kind() == reflect.Struct && !isText(v):
+		tag := "!!str" // an untagged node is one
+		if v.Kind() == reflect.Int64 && !isText(v) {
+			tag = "!!int"
+		}
+		d.scalar(&yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: def, Line: n.Line, Column: n.Column}, v, join(path, name))
+	case v.Kind() == reflect.Struct && !isText(v) && f.Type != reflect.TypeFor[yaml.Node]():
 		d.object(&yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}, v, join(path, name))
 	}
 }

@@ -20,6 +20,9 @@ type Diagnostic struct {
 	Allowed []string `json:"allowed,omitempty"`
 }
 
+// maxAllowed is how many allowed values a line names.
+const maxAllowed = 24
+
 // String is one line in the form that editors understand.
 func (d Diagnostic) String() string {
 	var b strings.Builder
@@ -31,7 +34,7 @@ func (d Diagnostic) String() string {
 	if d.Nearest != "" {
 		fmt.Fprintf(&b, "; did you mean %s?", d.Nearest)
 	}
-	if len(d.Allowed) > 0 {
+	if len(d.Allowed) > 0 && len(d.Allowed) <= maxAllowed {
 		fmt.Fprintf(&b, " (allowed: %s)", strings.Join(d.Allowed, ", "))
 	}
 	return b.String()

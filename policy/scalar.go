@@ -63,10 +63,22 @@ func enumValues(t reflect.Type) []string {
 		return []string{"required", "optional"}
 	case reflect.TypeFor[CheckMode]():
 		return []string{"enforce", "warn"}
+	case reflect.TypeFor[attestor.Outcome]():
+		return []string{"pass", "deny", "error"}
+	case reflect.TypeFor[attestor.Code]():
+		return codeNames()
 	case reflect.TypeFor[VEXStatus]():
 		return []string{"not_affected", "fixed"}
 	}
 	return nil
+}
+
+func codeNames() []string {
+	var names []string
+	for _, c := range attestor.Codes() {
+		names = append(names, string(c.Code))
+	}
+	return names
 }
 
 // OrAll is a list, or the word "all", which is nil.

@@ -1,0 +1,64 @@
+package policy
+
+import (
+	"encoding/json"
+	"reflect"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/invopop/jsonschema"
+)
+
+// Schema is the JSON schema (2020-12) of policy files, for editors. It is made
+// from the types that the loader fills, so that the two cannot disagree about
+// names; what only the loader can see, such as contradictions, is not in it.
+func Schema() ([]byte, error) {
+	r := jsonschema.Reflector{
+		RequiredFromJSONSchemaTags: true,
+		DoNotReference:             true,
+		Anonymous:                  true,
+		Mapper:                     schemaOf,
+	}
+	s := r.Reflect(&Document{})
+	s.ID = "https://github.com/attestor-gate/attestor/gatepolicy-v1.json"
+	s.Title = "attestor GatePolicy"
+	out, err := json.MarshalIndent(s, "", "  ")
+	return append(out, '\n'), err
+}
+
+// schemaOf describes the types whose Go shape is not their shape in a file.
+func schemaOf(t reflect.Type) *jsonschema.Schema {
+	text := func(pattern string) *jsonschema.Schema { return &jsonschema.Schema{Type: "string", Pattern: pattern} }
+	if values := enumValues(t); values != nil {
+		s := &jsonschema.Schema{Type: "string"}
+		for _, v := range values {
+			s.Enum = append(s.Enum, v)
+		}
+		return s
+	}
+	switch t {
+	case reflect.TypeFor[Duration]():
+		number := &jsonschema.Schema{Type: "integer", Enum: []any{0}}
+		units := text(`^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$`)
+		units.MinLength = new(uint64(1))
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{number, units}}
+	case reflect.TypeFor[Date]():
+		return text(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
+	case reflect.TypeFor[attestor.Pattern]():
+		return text(`^[^\s@]+$`)
+	case reflect.TypeFor[attestor.Digest]():
+		return text(`^sha256:[0-9a-f]{64}$`)
+	case reflect.TypeFor[OrAll]():
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
+			{Type: "string", Enum: []any{"all"}},
+			{Type: "array", Items: &jsonschema.Schema{Type: "string"}, MinItems: new(uint64(1))},
+		}}
+	}
+	if t.Kind() == reflect.Map && enumValues(t.Key()) != nil {
+		properties := jsonschema.NewProperties()
+		for _, key := range enumValues(t.Key()) {
+			properties.Set(key, schemaOf(t.Elem()))
+		}
+		return &jsonschema.Schema{Type: "object", Properties: properties, AdditionalProperties: jsonschema.FalseSchema}
+	}
+	return nil
+}

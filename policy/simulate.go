@@ -1,0 +1,252 @@
+package policy
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// A Report says what a set of policies would have decided.
+type Report struct {
+	Records int                      `json:"records"` // read
+	Judged  int                      `json:"judged"`  // again, by the new policies
+	Outside int                      `json:"outside"` // of images that the new policies are not about
+	Before  map[attestor.Outcome]int `json:"before"`  // of those judged
+	After   map[attestor.Outcome]int `json:"after"`
+
+	Flips    []Flip                `json:"flips"` // one for each image, newest first
+	ByReason map[attestor.Code]int `json:"byReason"`
+	ByOwner  map[string]int        `json:"byOwner"`
+}
+
+// A Flip is an image that the new policies answer otherwise.
+type Flip struct {
+	Decision string            `json:"decision"` // the newest
+	Time     time.Time         `json:"time"`
+	Image    string            `json:"image"`
+	Owner    string            `json:"owner"`
+	Policy   string            `json:"policy"` // that judges now; "" for none
+	Before   attestor.Outcome  `json:"before"`
+	After    attestor.Outcome  `json:"after"`
+	Reasons  []attestor.Reason `json:"reasons"` // that refuse now, or else refused before
+	Times    int               `json:"times"`   // decisions on this image that flip the same way
+}
+
+// maxFlipReasons bounds what one flip says; codes are counted in full.
+const maxFlipReasons = 10
+
+// Simulate judges recorded evidence by a set of policies. A record whose
+// evidence was gathered for less than a policy asks about is answered with
+// EVIDENCE_MISSING rather than by a guess; one that no policy of the set
+// governs counts as outside, unless the policy that judged it then is in the
+// set by name, and so no longer covers it.
+func Simulate(set *Set, records iter.Seq2[attestor.Record, error]) (Report, error) {
+	s := simulation{set: set, earlier: map[attestor.Digest]*attestor.Needs{}, flips: map[string]int{}, report: Report{
+		Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}, Flips: []Flip{},
+		ByReason: map[attestor.Code]int{}, ByOwner: map[string]int{},
+	}}
+	for r, err := range records {
+		if err != nil {
+			return Report{}, fmt.Errorf("reading record %d: %w", s.report.Records+1, err)
+		}
+		s.record(r)
+	}
+	slices.SortStableFunc(s.report.Flips, func(a, b Flip) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image, b.Image)) })
+	return s.report, nil
+}
+
+type simulation struct {
+	set     *Set
+	earlier map[attestor.Digest]*attestor.Needs // by policy text
+	flips   map[string]int                      // position in the report, by image and direction
+	report  Report
+}
+
+func (s *simulation) record(r attestor.Record) {
+	s.report.Records++
+	before := outcome(r.Decision.Verdict)
+	after, checks, judgedBy, inside := s.judge(r)
+	if !inside {
+		s.report.Outside++
+		return
+	}
+	s.report.Judged++
+	s.report.Before[before]++
+	s.report.After[after]++
+	if before == after {
+		return
+	}
+	reasons := refusing(checks)
+	if after == attestor.Pass {
+		reasons = refusing(r.Decision.Checks)
+	}
+	s.flip(Flip{
+		Decision: r.Decision.ID, Time: r.Decision.Time, Image: cmp.Or(r.Evidence.Image.String(), r.Decision.Image.Reference),
+		Owner: ownerOf(r), Policy: judgedBy, Before: before, After: after, Reasons: reasons, Times: 1,
+	})
+}
+
+func (s *simulation) judge(r attestor.Record) (after attestor.Outcome, checks []attestor.Check, by string, inside bool) {
+	repository := r.Evidence.Image.Repository()
+	if repository == "" {
+		repository = repositoryOf(r.Decision.Image.Reference)
+	}
+	if m := s.set.matches(repository); len(m) > 0 {
+		p := m[0].Policy
+		v := p.judge(r.Evidence, s.missing(r, p))
+		return v.Outcome(), v.Checks(), p.ref.Name, true
+	}
+	if r.Decision.Policy == nil || s.set.byName[r.Decision.Policy.Name] == nil {
+		return "", nil, "", false
+	}
+	return attestor.Deny, []attestor.Check{{Name: attestor.CheckPolicy, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{
+		Code: attestor.CodeNoPolicy, Subject: repository, Message: "policy " + r.Decision.Policy.Name + " no longer covers it",
+		Fix: "add the repository to spec.images",
+	}}}}, "", true
+}
+
+// missing is what the evidence was not gathered for. Evidence without the text
+// of the policy it was gathered for is taken to be complete for none.
+func (s *simulation) missing(r attestor.Record, p *Policy) map[string]string {
+	digest := digestOf(r.PolicyText)
+	if digest == p.ref.Digest {
+		return nil
+	}
+	needs, known := s.earlier[digest]
+	if !known {
+		needs = &attestor.Needs{}
+		if old, errs := parseOne(Source{Name: "recorded", Text: r.PolicyText}); len(errs) == 0 && old != nil {
+			needs = &old.needs
+		}
+		s.earlier[digest] = needs
+	}
+	return missing(*needs, p.needs)
+}
+
+func (s *simulation) flip(f Flip) {
+	codes := map[attestor.Code]bool{}
+	for _, r := range f.Reasons {
+		codes[r.Code] = true
+	}
+	f.Reasons = f.Reasons[:min(len(f.Reasons), maxFlipReasons)]
+	key := f.Image + " " + string(f.Before) + " " + string(f.After)
+	if i, seen := s.flips[key]; seen {
+		f.Times += s.report.Flips[i].Times
+		if f.Time.Before(s.report.Flips[i].Time) {
+			s.report.Flips[i].Times = f.Times
+			return
+		}
+		s.report.Flips[i] = f
+		return
+	}
+	s.flips[key] = len(s.report.Flips)
+	s.report.Flips = append(s.report.Flips, f)
+	s.report.ByOwner[f.Owner]++
+	for c := range codes {
+		s.report.ByReason[c]++
+	}
+}
+
+// outcome reads anything unknown as a denial.
+func outcome(o attestor.Outcome) attestor.Outcome {
+	if o == attestor.Pass || o == attestor.Undecided {
+		return o
+	}
+	return attestor.Deny
+}
+
+// refusing lists the reasons of the checks that refuse.
+func refusing(checks []attestor.Check) []attestor.Reason {
+	out := []attestor.Reason{}
+	for _, c := range checks {
+		if rank(c.Status) >= rank(attestor.StatusError) {
+			out = append(out, c.Reasons...)
+		}
+	}
+	return out
+}
+
+// ownerOf is who should hear of it: what the caller said, else what the
+// image's author said, else the directory that the image lies in.
+func ownerOf(r attestor.Record) string {
+	labels := []map[string]string{r.Evidence.Labels, r.Decision.Labels}
+	for _, p := range r.Evidence.Platforms {
+		labels = append(labels, p.Config.Labels)
+	}
+	for _, set := range labels {
+		for _, key := range []string{"owner", "team"} {
+			if set[key] != "" {
+				return set[key]
+			}
+		}
+	}
+	return path.Dir(cmp.Or(r.Evidence.Image.Repository(), repositoryOf(r.Decision.Image.Reference)))
+}
+
+func repositoryOf(reference string) string {
+	ref, err := attestor.ParseReference(reference)
+	if err != nil {
+		return ""
+	}
+	return ref.Repository()
+}
+
+// maxRecord bounds one line of an export: some 100,000 findings.
+const maxRecord = 64 << 20
+
+// ReadRecords reads what `attestor decisions export` writes: NDJSON, an object
+// {decision, evidence, policy} a line.
+func ReadRecords(r io.Reader) iter.Seq2[attestor.Record, error] {
+	return func(yield func(attestor.Record, error) bool) {
+		limited := &io.LimitedReader{R: r, N: maxRecord}
+		dec := json.NewDecoder(limited)
+		for {
+			limited.N = maxRecord
+			var line struct {
+				Decision *attestor.Decision `json:"decision"`
+				Evidence *attestor.Evidence `json:"evidence"`
+				Policy   string             `json:"policy"`
+			}
+			err := dec.Decode(&line)
+			switch {
+			case err == io.EOF && limited.N > 0:
+				return
+			case err != nil:
+				yield(attestor.Record{}, err)
+				return
+			case line.Decision == nil || line.Evidence == nil:
+				yield(attestor.Record{}, &attestor.Error{Kind: attestor.Invalid, Msg: "want an object with decision, evidence and policy", Fix: "attestor decisions export writes them"})
+				return
+			}
+			if !yield(attestor.Record{Decision: *line.Decision, Evidence: *line.Evidence, PolicyText: []byte(line.Policy)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Summary is the report's headline.
+func (r Report) Summary() string {
+	var flips []string
+	count := map[string]int{}
+	for _, f := range r.Flips {
+		count[string(f.Before)+" to "+string(f.After)]++
+	}
+	for what, n := range count {
+		flips = append(flips, fmt.Sprintf("%d from %s", n, what))
+	}
+	slices.Sort(flips)
+	text := fmt.Sprintf("%d recorded decisions judged again; ", r.Judged)
+	if len(flips) == 0 {
+		return text + "no image would be answered otherwise"
+	}
+	return text + fmt.Sprintf("%s would be answered otherwise: %s", plural(len(r.Flips), "image"), strings.Join(flips, ", "))
+}
