@@ -28,6 +28,8 @@ import (
 	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
@@ -317,20 +319,17 @@ func (w *world) valid(name string, o *grafeaspb.Occurrence) bool {
 	return resp.GetResult() == binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED
 }
 
-// oneValid is the end of most stories: one occurrence for the image, valid.
+// oneValid is the end of most stories: one valid occurrence for the image.
 func (w *world) oneValid(img attestor.Image) *grafeaspb.Occurrence {
 	w.t.Helper()
 	var found []*grafeaspb.Occurrence
 	for _, o := range w.stored(noteName) {
-		if strings.HasSuffix(o.GetResourceUri(), string(img.Digest())) {
+		if strings.HasSuffix(o.GetResourceUri(), string(img.Digest())) && w.valid(attestorName, o) {
 			found = append(found, o)
 		}
 	}
 	if len(found) != 1 {
-		w.t.Fatalf("%d occurrences of %s, want 1: %v", len(found), img, found)
-	}
-	if !w.valid(attestorName, found[0]) {
-		w.t.Fatalf("the occurrence of %s is not valid: %v", img, found[0])
+		w.t.Fatalf("%d valid occurrences of %s, want 1: %v", len(found), img, found)
 	}
 	return found[0]
 }
@@ -341,4 +340,32 @@ func asError(err error) *attestor.Error {
 		return nil
 	}
 	return e
+}
+
+// once lets one call say that it has begun, and holds it.
+func once(begun, release chan struct{}) func(proto.Message) bool {
+	var first sync.Once
+	return func(proto.Message) bool {
+		first.Do(func() {
+			close(begun)
+			<-release
+		})
+		return false
+	}
+}
+
+// about matches requests that mention a text.
+func about(text string) func(proto.Message) bool {
+	return func(m proto.Message) bool { return strings.Contains(prototext.Format(m), text) }
+}
+
+func authorizeIndexOf(t testing.TB, index attestor.Image, children []attestor.Digest) attestor.Authorization {
+	t.Helper()
+	ev := attestor.Evidence{Image: index, Index: true}
+	for i, d := range children {
+		ev.Platforms = append(ev.Platforms, attestor.PlatformEvidence{Child: attestor.Child{Platform: fmt.Sprintf("linux/p%d", i), Digest: d}})
+	}
+	a, err := attestor.Authorize("decision-1", pass(ev, attestor.AttestNeeds{Attestors: []string{attestorName}, Children: true}))
+	must(t, err)
+	return a
 }
