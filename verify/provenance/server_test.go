@@ -22,6 +22,7 @@ type server struct {
 	grafeaspb.UnimplementedGrafeasServer
 	list []*grafeaspb.Occurrence
 	page int
+	more bool // there is always another page
 	fail func(ctx context.Context, page int) error
 	asks []*grafeaspb.ListOccurrencesRequest
 }
@@ -41,6 +42,9 @@ func (s *server) ListOccurrences(ctx context.Context, r *grafeaspb.ListOccurrenc
 	}
 	for i := at * size; i < (at+1)*size && i < len(s.list); i++ {
 		resp.Occurrences = append(resp.Occurrences, s.list[i])
+	}
+	if s.more {
+		resp.Occurrences, resp.NextPageToken = s.list, "1"
 	}
 	if (at+1)*size < len(s.list) {
 		resp.NextPageToken = strconv.Itoa(at + 1)

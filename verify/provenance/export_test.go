@@ -1,0 +1,4 @@
+package provenance
+
+// Parse is parse.
+var Parse = parse

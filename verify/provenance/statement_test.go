@@ -1,0 +1,185 @@
+package provenance_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify/provenance"
+	"github.com/attestor-gate/attestor/verify/signed"
+)
+
+const digest = attestor.Digest("sha256:abababababababababababababababababababababababababababababababab")
+
+// about makes a statement about digest.
+func about(predicateType, predicate string) []byte {
+	return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v0.1","predicateType":%q,"subject":[{"name":"x","digest":{"sha256":%q}}],"predicate":%s}`,
+		predicateType, digest.Hex(), predicate)
+}
+
+// TestAttached: what builders other than Cloud Build write.
+func TestAttached(t *testing.T) {
+	const (
+		v02, v1   = "https://slsa.dev/provenance/v0.2", "https://slsa.dev/provenance/v1"
+		generator = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v2.1.0"
+		actions   = "https://token.actions.githubusercontent.com"
+		sha       = "2ce3f90facdb51aeb950d5bc641e981be61fdf48"
+		base      = "9d0236c3c08c9b96f5f5bee8617108cfad75df5c287a521ab601e1f31c5ca3b2"
+	)
+	generated := `{"builder":{"id":"` + generator + `"},"invocation":{"configSource":{"uri":"git+https://github.com/acme/app@refs/tags/v1","digest":{"sha1":"` + sha + `"},"entryPoint":"release.yml"}}}`
+	tests := []struct {
+		name string
+		st   signed.Statement
+		want attestor.Provenance
+	}{
+		{
+			name: "the builder itself signed",
+			st:   signed.Statement{Payload: about(v02, generated), Subject: generator, Issuer: actions, Signer: "g"},
+			want: attestor.Provenance{Builder: generator, SLSALevel: 3, SourceURI: "https://github.com/acme/app", Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
+		},
+		{
+			name: "somebody else says so",
+			st:   signed.Statement{Payload: about(v02, generated), Subject: "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1", Issuer: actions, Signer: "g"},
+			want: attestor.Provenance{Builder: generator, SLSALevel: 2, SourceURI: "https://github.com/acme/app", Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
+		},
+		{
+			name: "its namesake at another issuer",
+			st:   signed.Statement{Payload: about(v02, generated), Subject: generator, Issuer: "https://issuer.example.com", Signer: "g"},
+			want: attestor.Provenance{Builder: generator, SLSALevel: 2, SourceURI: "https://github.com/acme/app", Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
+		},
+		{
+			name: "GitHub's own, v1",
+			st: signed.Statement{Payload: about(v1, `{"buildDefinition":{"externalParameters":{"workflow":{"ref":"refs/heads/main","repository":"https://github.com/acme/app","path":".github/workflows/b.yml"}},
+				"resolvedDependencies":[{"uri":"git+https://github.com/acme/app@refs/heads/main","digest":{"gitCommit":"`+sha+`"}}]},"runDetails":{"builder":{"id":"https://github.com/actions/runner/github-hosted"}}}`), Signer: "g"},
+			want: attestor.Provenance{Builder: "https://github.com/actions/runner/github-hosted", SLSALevel: 2, SourceURI: "https://github.com/acme/app", Ref: "refs/heads/main", Commit: sha, PredicateType: v1, KeyID: "g"},
+		},
+		{
+			name: "BuildKit, signed by a key",
+			st: signed.Statement{Payload: about(v1, `{"buildDefinition":{"externalParameters":{"configSource":{"uri":"https://github.com/acme/app.git#refs/heads/main:dir","digest":{"sha1":"`+sha+`"},"path":"Dockerfile"}},
+				"resolvedDependencies":[{"uri":"pkg:docker/127.0.0.1%3A5000/base/debian@12?platform=linux%2Famd64","digest":{"sha256":"`+base+`"}}]},"runDetails":{"builder":{"id":""}}}`), Signer: "key k"},
+			want: attestor.Provenance{SLSALevel: 1, SourceURI: "https://github.com/acme/app.git", Ref: "refs/heads/main", Commit: sha, PredicateType: v1, KeyID: "key k",
+				Materials: map[string]attestor.Digest{"127.0.0.1:5000/base/debian": "sha256:" + base}},
+		},
+		{
+			name: "no source",
+			st:   signed.Statement{Payload: about(v1, `{"runDetails":{"builder":{"id":"b"}}}`)},
+			want: attestor.Provenance{Builder: "b", SLSALevel: 2, PredicateType: v1},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.want.Source = "cosign"
+			got, problems := viaAttached(t, tt.st)
+			if diff := cmp.Diff([]attestor.Provenance{tt.want}, got); diff != "" || len(problems) > 0 {
+				t.Errorf("problems %v, provenance (-want +got):\n%s", problems, diff)
+			}
+		})
+	}
+}
+
+// viaAttached asks about an image in a registry that is not Google's.
+func viaAttached(t *testing.T, list ...signed.Statement) ([]attestor.Provenance, []attestor.Problem) {
+	t.Helper()
+	s, err := provenance.New(provenance.Config{Attached: attached{list: list}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Provenance(t.Context(), []attestor.Image{elsewhere(t)}, attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}})
+}
+
+// TestRefusedStatements: signed, and yet no provenance of this image.
+func TestRefusedStatements(t *testing.T) {
+	const v1 = "https://slsa.dev/provenance/v1"
+	for name, payload := range map[string]string{
+		"nothing":            "",
+		"null":               "null",
+		"a list":             "[]",
+		"another predicate":  string(about("https://example.com/p", "{}")),
+		"no predicate":       string(about(v1, `"x"`)),
+		"another digest":     strings.Replace(string(about(v1, "{}")), "abab", "cdcd", 1),
+		"digest in capitals": strings.Replace(string(about(v1, "{}")), digest.Hex(), strings.ToUpper(digest.Hex()), 1),
+		"no subject":         `{"_type":"https://in-toto.io/Statement/v1","predicateType":"` + v1 + `","predicate":{}}`,
+		"no statement":       strings.Replace(string(about(v1, "{}")), "in-toto.io/Statement", "example.com/Statement", 1),
+		"sha512 subject":     strings.Replace(string(about(v1, "{}")), `"sha256"`, `"sha512"`, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, problems := viaAttached(t, signed.Statement{Payload: []byte(payload)})
+			if len(got) > 0 || len(problems) != 1 || problems[0].Status != attestor.StatusDeny || problems[0].Code != attestor.CodeProvenanceMissing {
+				t.Errorf("got %v, %+v", got, problems)
+			}
+		})
+	}
+}
+
+// TestMaterials: which dependencies are images, and what they are called.
+func TestMaterials(t *testing.T) {
+	d := func(c string) string { return strings.Repeat(c, 64) }
+	tests := []struct {
+		name, list string
+		want       map[string]attestor.Digest
+	}{
+		{"package URL", `{"uri":"pkg:docker/gcr.io/distroless/static-debian12@nonroot?platform=linux%2Famd64","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"gcr.io/distroless/static-debian12": attestor.Digest("sha256:" + d("a"))}},
+		{"Docker Hub", `{"uri":"pkg:docker/alpine@3.20","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"index.docker.io/library/alpine": attestor.Digest("sha256:" + d("a"))}},
+		{"reference", `{"uri":"gcr.io/cloud-builders/docker@sha256:` + d("a") + `","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"gcr.io/cloud-builders/docker": attestor.Digest("sha256:" + d("a"))}},
+		{"docker-image", `{"uri":"docker-image://docker.io/library/golang:1.26@sha256:` + d("a") + `","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"index.docker.io/library/golang": attestor.Digest("sha256:" + d("a"))}},
+		{"oci", `{"uri":"oci://ghcr.io/a/b:c","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"ghcr.io/a/b": attestor.Digest("sha256:" + d("a"))}},
+		{"source", `{"uri":"git+https://github.com/a/b","digest":{"sha256":"` + d("a") + `"}}`, nil},
+		{"object", `{"uri":"gs://bucket/x#1","digest":{"sha256":"` + d("a") + `"}}`, nil},
+		{"package of another kind", `{"uri":"pkg:npm/alpine@3","digest":{"sha256":"` + d("a") + `"}}`, nil},
+		{"bare name", `{"uri":"alpine","digest":{"sha256":"` + d("a") + `"}}`, nil},
+		{"no digest", `{"uri":"pkg:docker/alpine@3.20"}`, nil},
+		{"digest in capitals", `{"uri":"pkg:docker/alpine@3.20","digest":{"sha256":"` + d("A") + `"}}`, nil},
+		{"the same twice", `{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}},{"uri":"pkg:docker/alpine@2","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"index.docker.io/library/alpine": attestor.Digest("sha256:" + d("a"))}},
+		{"two digests of one", `{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}},{"uri":"pkg:docker/alpine@2","digest":{"sha256":"` + d("b") + `"}},{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}}`, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, _ := viaAttached(t, signed.Statement{Payload: about("https://slsa.dev/provenance/v0.2", `{"materials":[`+tt.list+`]}`)})
+			if len(got) != 1 {
+				t.Fatal("no provenance")
+			}
+			if diff := cmp.Diff(tt.want, got[0].Materials); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// FuzzStatement: no bytes make a panic, or provenance of a digest that they do
+// not name.
+func FuzzStatement(f *testing.F) {
+	files, err := filepath.Glob(filepath.Join("testdata", "*.json"))
+	if err != nil || len(files) == 0 {
+		f.Fatal("no seeds")
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add(about("https://slsa.dev/provenance/v1", `{"buildDefinition":{"resolvedDependencies":[{"uri":"pkg:docker/a@b","digest":{"sha256":"x"}}]}}`))
+	f.Add(about("https://slsa.dev/provenance/v0.1", `{"recipe":{"definedInMaterial":-1}}`))
+	f.Add(about("https://slsa.dev/provenance/v0.1", `{"recipe":{"definedInMaterial":"0","entryPoint":"x"},"materials":[{"uri":"https://h/p/commit/x"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := provenance.Parse(b, digest)
+		if err != nil {
+			return
+		}
+		if !json.Valid(b) || !strings.Contains(string(b), digest.Hex()) && !strings.Contains(string(b), `\u`) {
+			t.Errorf("%+v of %q", p, b)
+		}
+		for repository, d := range p.Materials {
+			if _, err := attestor.ParseDigest(string(d)); err != nil || repository == "" {
+				t.Errorf("material %q %q", repository, d)
+			}
+		}
+	})
+}
