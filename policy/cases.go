@@ -170,20 +170,29 @@ func runCase(set *Set, file *CaseFile, c *Case, dir string) CaseResult {
 	return r
 }
 
-// codes lists those of refusing checks, without what only sums up, and those
-// of checks that warn.
+// codes lists those that refuse, and those that only warn wherever they stand.
 func codes(checks []attestor.Check) (refusing, warning []attestor.Code) {
 	for _, c := range checks {
 		for _, r := range c.Reasons {
 			switch {
-			case rank(c.Status) >= rank(attestor.StatusError) && r.Code != attestor.CodeShortestWay:
+			case r.Code == attestor.CodeShortestWay:
+			case rank(c.Status) >= rank(attestor.StatusError) && !isNote(r.Code):
 				refusing = append(refusing, r.Code)
-			case c.Status == attestor.StatusWarn:
+			case c.Status != attestor.StatusSkipped:
 				warning = append(warning, r.Code)
 			}
 		}
 	}
 	return sortedCodes(refusing), sortedCodes(warning)
+}
+
+// isNote is true of codes that no policy can make refuse.
+func isNote(c attestor.Code) bool {
+	switch c {
+	case attestor.CodeNotReported, attestor.CodeFindingsNotJudged, attestor.CodeInGracePeriod, attestor.CodeShortestWay:
+		return true
+	}
+	return false
 }
 
 func sortedCodes(list []attestor.Code) []attestor.Code {

@@ -103,7 +103,7 @@ func (l *linter) vulnerabilities() {
 	if v.MaximumEPSS != nil && *v.MaximumEPSS == 1 {
 		l.d.at(path+".maximumEPSS", "has no effect: nothing is likelier than 1")
 	}
-	if v.Scan.Continuous == ContinuousOptional && v.Scan.MaxAge == 0 {
+	if v.Scan.required() && v.Scan.Continuous == ContinuousOptional && v.Scan.MaxAge == 0 {
 		l.d.at(path+".scan.continuous", "is optional and maxAge is not set: a scan of any age counts, however much was found since")
 	}
 }
