@@ -104,6 +104,11 @@ func New(c Config) (*Server, error) {
 	if s.openapi, err = openapiJSON(); err != nil {
 		return nil, err
 	}
+	if err := c.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "attestor_http_in_flight", Help: "Requests that are being worked on.",
+	}, func() float64 { return float64(len(s.slots.working)) })); err != nil {
+		return nil, err
+	}
 	s.mount()
 	return s, nil
 }
