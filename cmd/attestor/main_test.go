@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,10 +36,15 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"dev":   startDev,
-			"http":  doHTTP,
-			"field": jsonField,
-			"stop":  stopDev,
+			"dev":      startDev,
+			"http":     doHTTP,
+			"field":    jsonField,
+			"stop":     stopDev,
+			"code":     exitCode,
+			"big":      bigFile,
+			"same":     same,
+			"inflight": awaitInflight,
+			"template": expand,
 		},
 	})
 }
@@ -192,4 +199,56 @@ func jsonField(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Setenv(args[2], fmt.Sprint(v))
+}
+
+// exitCode is `code N PROGRAM ARG…`: like exec, and the exit code is N; with
+// ! it is anything else.
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: code N PROGRAM [ARG]…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = e.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if want := args[0]; (strconv.Itoa(got) == want) == neg {
+		ts.Fatalf("exit code %d, want %s (negated: %v)\n%s\n%s", got, want, neg, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+// bigFile writes big.json, a request just over the limit of 1 MiB.
+func bigFile(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(os.WriteFile(ts.MkAbs("big.json"), []byte(`{"image": "`+strings.Repeat("a", 1<<20)+`"}`), 0o644))
+}
+
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 || args[0] == "" || (args[0] == args[1]) == neg {
+		ts.Fatalf("%q (negated: %v)", args, neg)
+	}
+}
+
+// awaitInflight is `inflight N`: it waits until the service works on N requests.
+func awaitInflight(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile(`(?m)^attestor_http_in_flight ` + args[0] + `$`)
+	for range 1000 {
+		resp, err := http.Get(ts.Getenv("SERVICE") + "/metrics")
+		ts.Check(err)
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		ts.Check(err)
+		if want.Match(b) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("there were never %s requests", args[0])
+}
+
+// expand is `template FILE`: it replaces $NAME in a file of the script.
+func expand(ts *testscript.TestScript, _ bool, args []string) {
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
 }
