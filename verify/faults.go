@@ -36,7 +36,10 @@ func classify(err error, what, repository string) *attestor.Error {
 	text := err.Error()
 	switch {
 	case errors.Is(err, errHostRefused):
-		return fault(attestor.CodeRegistryNotAllowed, host+" leads to "+refusedHost(text), "if that host is meant, add it to the companions of "+host+" in the gate's configuration", err)
+		return fault(attestor.CodeRegistryNotAllowed, host+" leads to "+refusedHost(text), fixCompanion(host), err)
+	case strings.Contains(text, "SSRF protection"), strings.Contains(text, "invalid realm"), strings.Contains(text, "refusing token-server"):
+		// The client refuses some of it before the guard is asked.
+		return fault(attestor.CodeRegistryNotAllowed, host+" leads to a host that the gate may not contact", fixCompanion(host), err)
 	case errors.Is(err, errTooLarge):
 		return fault(attestor.CodeTooLarge, what+" is larger than the gate reads", "make it smaller, or raise the gate's limit", err)
 	case errors.Is(err, errRedirects):
@@ -56,6 +59,10 @@ func classify(err error, what, repository string) *attestor.Error {
 		return fault(attestor.CodeRegistryUnavailable, "the answer for "+what+" broke off", "try again", err)
 	}
 	return fault(attestor.CodeRegistryUnavailable, host+" could not be reached", "try again", err)
+}
+
+func fixCompanion(host string) string {
+	return "if that host is meant, add it to the companions of " + host + " in the gate's configuration"
 }
 
 // refusedHost is the guard's own words, without what was wrapped around them.

@@ -72,7 +72,7 @@ func newHosts(r Registries) (*hosts, error) {
 			h.suffixes = append(h.suffixes, strings.ToLower(reg.Host[1:]))
 		default:
 			parsed, err := name.NewRegistry(reg.Host, name.StrictValidation)
-			if err != nil || parsed.Name() != reg.Host {
+			if err != nil || parsed.Name() != reg.Host || strings.Contains(reg.Host, "*") {
 				return nil, fmt.Errorf("registry %q: want HOST or HOST:PORT in its canonical form", reg.Host)
 			}
 			scheme := reg.Scheme
