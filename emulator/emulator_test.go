@@ -195,3 +195,5 @@ func TestGateConversation(t *testing.T) {
 	_, err = g.grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: stored.GetName()})
 	wantCode(t, err, codes.NotFound)
 }
+
+func code(err error) codes.Code { return status.Code(err) }

@@ -72,7 +72,7 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 	now := timestamppb.New(s.now())
 	var changes []change
 	out := make([]*grafeaspb.Occurrence, len(in))
-	batch := map[string]bool{} // attestations of this batch, by what makes them unique
+	batch := map[string]bool{} // what this batch creates: attestations by what makes them unique, notes
 	for i, o := range in {
 		if err := s.checkOccurrence(o); err != nil {
 			return nil, err
@@ -81,7 +81,10 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 		if err != nil {
 			return nil, err
 		}
-		changes = append(changes, note...)
+		if note != nil && !batch["note\n"+note.name] {
+			batch["note\n"+note.name] = true
+			changes = append(changes, *note)
+		}
 		if err := s.checkUnique(parent, o, b.Uniqueness, batch); err != nil {
 			return nil, err
 		}
@@ -99,7 +102,7 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 
 // attach checks that the note of an occurrence is there and may be attached
 // to, and answers how to create it where it is a provider's.
-func (s *grafeasService) attach(o *grafeaspb.Occurrence, b Behaviour) ([]change, error) {
+func (s *grafeasService) attach(o *grafeaspb.Occurrence, b Behaviour) (*change, error) {
 	name := o.GetNoteName()
 	if b.denies("containeranalysis.notes.attachOccurrence", name) {
 		return nil, denied("containeranalysis.notes.attachOccurrence", name)
@@ -109,7 +112,7 @@ func (s *grafeasService) attach(o *grafeaspb.Occurrence, b Behaviour) ([]change,
 		if b.NoProviderNotes || !providerProject(projectOf(name)) {
 			return nil, notFound("note with name %q does not exist", name)
 		}
-		return []change{{table: tableNotes, name: name, data: encode(s.noteFor(o))}}, nil
+		return &change{table: tableNotes, name: name, data: encode(s.noteFor(o))}, nil
 	}
 	if want := decode[grafeaspb.Note](row).GetKind(); want != kindOf(o) {
 		return nil, invalid("occurrence.note_name", fmt.Sprintf("occurrence of kind %v cannot be attached to note %q of kind %v", kindOf(o), name, want))
