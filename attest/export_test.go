@@ -14,3 +14,6 @@ func KeyID(s Signer) string { return s.id() }
 
 // KeyIDOf is the id of a PKIX key.
 func KeyIDOf(pub crypto.PublicKey) (string, error) { return keyIDOf(pub) }
+
+// CRC32C is the checksum of Cloud KMS.
+func CRC32C(b []byte) int64 { return crc32c(b) }

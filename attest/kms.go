@@ -98,6 +98,14 @@ func (s *kmsSigner) load(ctx context.Context) (signerKey, error) {
 	return *s.loaded, nil
 }
 
+// forget is for a key that turned out not to be the attestor's: a key version's
+// public key never changes, but the answer that held it may have been wrong.
+func (s *kmsSigner) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loaded = nil
+}
+
 func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) ([]byte, error) {
 	message, err := w.message(f)
 	if err != nil {

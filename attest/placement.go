@@ -129,19 +129,11 @@ func (p *placement) complete(found []checked) (checked, bool) {
 // are for, by the code that reads other people's.
 func (p *placement) sign(ctx context.Context) error {
 	conf := p.target.conf
-	key, err := conf.Signer.load(ctx)
+	alg, t, err := p.a.match(ctx, conf, p.trust)
 	if err != nil {
 		return err
 	}
-	alg, err := p.trust.find(conf.PublicKeyID, key)
-	if err != nil { // the attestor may have learnt of the key since
-		if p.trust, err = p.a.verifier.trust(ctx, conf.Name, p.a.c.Now()); err != nil {
-			return err
-		}
-		if alg, err = p.trust.find(conf.PublicKeyID, key); err != nil {
-			return notOfAttestor(conf, err)
-		}
-	}
+	p.trust = t
 	p.signatures = make([]*grafeaspb.Signature, len(p.target.forms))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, f := range p.target.forms {
@@ -162,6 +154,30 @@ func (p *placement) sign(ctx context.Context) error {
 			"try again; if it stays so, find out what answers in place of the signing key", errors.New(c.why))
 	}
 	return nil
+}
+
+// match finds the attestor's entry for the signer's key. Where there is none,
+// both are read again, since either may have changed.
+func (a *Attester) match(ctx context.Context, conf AttestorConfig, t *trust) (algorithm, *trust, error) {
+	key, err := conf.Signer.load(ctx)
+	if err != nil {
+		return algorithm{}, t, err
+	}
+	alg, err := t.find(conf.PublicKeyID, key)
+	if err == nil {
+		return alg, t, nil
+	}
+	conf.Signer.forget()
+	if key, err = conf.Signer.load(ctx); err != nil {
+		return algorithm{}, t, err
+	}
+	if t, err = a.verifier.trust(ctx, conf.Name, a.c.Now()); err != nil {
+		return algorithm{}, t, err
+	}
+	if alg, err = t.find(conf.PublicKeyID, key); err != nil {
+		return algorithm{}, t, notOfAttestor(conf, err)
+	}
+	return alg, t, nil
 }
 
 func notOfAttestor(conf AttestorConfig, err error) error {

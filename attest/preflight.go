@@ -52,18 +52,18 @@ func (a *Attester) preflight(ctx context.Context, c AttestorConfig) []error {
 		}
 		return err == nil
 	}
-	key, keyErr := c.Signer.load(ctx)
-	if add(keyErr) {
+	_, err := c.Signer.load(ctx)
+	loaded := add(err)
+	if loaded {
 		add(c.Signer.mayUse(ctx))
 	}
 	t, err := a.verifier.trust(ctx, c.Name, a.c.Now())
 	if !add(err) {
 		return errs
 	}
-	if keyErr == nil {
-		if _, err := t.find(c.PublicKeyID, key); err != nil {
-			add(notOfAttestor(c, err))
-		}
+	if loaded {
+		_, _, err := a.match(ctx, c, t)
+		add(err)
 	}
 	if add(a.noteExists(ctx, c, t.note)) {
 		add(a.mayAttach(ctx, t.note))

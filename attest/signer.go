@@ -22,6 +22,8 @@ type Signer interface {
 	id() string
 	// load returns the public key. It may need the network the first time.
 	load(ctx context.Context) (signerKey, error)
+	// forget makes load ask again.
+	forget()
 	// sign returns a signature that nobody has checked yet, or an
 	// [attestor.Error].
 	sign(ctx context.Context, w warrant, f form, alg algorithm) ([]byte, error)
@@ -108,6 +110,7 @@ func (s *keyFileSigner) GoString() string { return s.where() }
 func (s *keyFileSigner) MarshalText() ([]byte, error) { return []byte(s.where()), nil }
 
 func (s *keyFileSigner) id() string                   { return s.keyID }
+func (s *keyFileSigner) forget()                      {}
 func (s *keyFileSigner) where() string                { return "key file " + s.path }
 func (s *keyFileSigner) mayUse(context.Context) error { return nil }
 

@@ -1,0 +1,122 @@
+package attest_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/kms/apiv1/kmspb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/emulator"
+)
+
+// slowGate has a KMS key and time-outs that a test can wait for.
+func (w *world) slowGate(timeout time.Duration) (*attest.Attester, string) {
+	w.t.Helper()
+	w.attestor(attestorName)
+	version := w.kmsKey("k", kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256)
+	w.keys(attestorName, w.kmsEntry(version, p256))
+	s, err := attest.NewKMSSigner(w.kms, version, timeout)
+	must(w.t, err)
+	return w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: s}), version
+}
+
+// TestKMSThatLies: whatever Cloud KMS answers, nothing is stored that the
+// attestor's key does not verify, and the words say what happened.
+func TestKMSThatLies(t *testing.T) {
+	stranger := newKey(t)
+	sign := func(f func(*kmspb.AsymmetricSignResponse)) func(_, resp proto.Message) {
+		return func(_, resp proto.Message) {
+			f(resp.(*kmspb.AsymmetricSignResponse)) //nolint:errcheck // AsymmetricSign answers nothing else
+		}
+	}
+	tests := []struct {
+		name  string
+		fault emulator.Fault
+		code  attestor.Code
+		word  string
+	}{
+		{"flipped signature", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptSignature}, attestor.CodeSignatureInvalid, "does not verify"},
+		{"flipped in transit", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptSignatureInTransit}, attestor.CodeSignatureInvalid, "checksum"},
+		{"wrong checksum", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptChecksum}, attestor.CodeSignatureInvalid, "checksum"},
+		{"no checksum", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptNoChecksum}, attestor.CodeSignatureInvalid, "checksum"},
+		{"wrong name", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptName}, attestor.CodeSignatureInvalid, "answered with a signature by"},
+		{"digest not verified", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptUnverified}, attestor.CodeSignatureInvalid, "did not receive the digest"},
+		{"empty answer", emulator.Fault{Method: "AsymmetricSign", Mutate: sign(proto1reset)}, attestor.CodeSignatureInvalid, ""},
+		{"another key's signature", emulator.Fault{Method: "AsymmetricSign", Mutate: func(req, resp proto.Message) {
+			r, out := req.(*kmspb.AsymmetricSignRequest), resp.(*kmspb.AsymmetricSignResponse) //nolint:errcheck // nothing else comes here
+			sig, err := ecdsa.SignASN1(rand.Reader, stranger, r.GetDigest().GetSha256())
+			if err == nil {
+				out.Signature = sig
+				out.SignatureCrc32C.Value = attest.CRC32C(sig)
+			}
+		}}, attestor.CodeSignatureInvalid, "does not verify"},
+		{"another public key", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptPublicKey}, attestor.CodeKeyNotOfAttestor, "another public key"},
+		{"public key flipped in transit", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptPublicKeyInTransit}, attestor.CodeSignatureInvalid, "checksum"},
+		{"public key, wrong checksum", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptChecksum}, attestor.CodeSignatureInvalid, "checksum"},
+		{"public key, no checksum", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptNoChecksum}, attestor.CodeSignatureInvalid, "checksum"},
+		{"public key, wrong name", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptName}, attestor.CodeSignatureInvalid, "public key of"},
+		{"public key, another algorithm", emulator.Fault{Method: "GetPublicKey", Mutate: func(_, resp proto.Message) {
+			resp.(*kmspb.PublicKey).Algorithm = kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384 //nolint:errcheck // nothing else comes here
+		}}, attestor.CodeSignatureInvalid, "no key for"},
+		{"refused", emulator.Fault{Method: "AsymmetricSign", Code: codes.PermissionDenied}, attestor.CodeSigningFailed, "roles/cloudkms.signer"},
+		{"not found", emulator.Fault{Method: "AsymmetricSign", Code: codes.NotFound}, attestor.CodeSigningFailed, "does not exist"},
+		{"out of quota", emulator.Fault{Method: "AsymmetricSign", Code: codes.ResourceExhausted}, attestor.CodeSigningFailed, "quota"},
+		{"bad request", emulator.Fault{Method: "AsymmetricSign", Code: codes.InvalidArgument}, attestor.CodeSigningFailed, "refused the request"},
+		{"broken", emulator.Fault{Method: "AsymmetricSign", Code: codes.Internal}, attestor.CodeSigningFailed, "could not sign"},
+		{"unavailable for ever", emulator.Fault{Method: "AsymmetricSign", Code: codes.Unavailable}, attestor.CodeSigningFailed, ""},
+		{"silent", emulator.Fault{Method: "AsymmetricSign", Hang: true}, attestor.CodeSigningFailed, "in time"},
+		{"answers after the deadline", emulator.Fault{Method: "AsymmetricSign", Hang: true, AnswerLost: true}, attestor.CodeSigningFailed, "in time"},
+		{"public key refused", emulator.Fault{Method: "GetPublicKey", Code: codes.PermissionDenied}, attestor.CodeSigningFailed, "roles/cloudkms.publicKeyViewer"},
+		{"public key silent", emulator.Fault{Method: "GetPublicKey", Hang: true}, attestor.CodeSigningFailed, "in time"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, emulator.Behaviour{})
+			a, _ := w.slowGate(100 * time.Millisecond)
+			remove := w.Inject(tt.fault)
+			made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			wantError(t, err, tt.code, tt.word)
+			if len(made) != 0 || len(w.stored(noteName)) != 0 || len(w.Calls("CreateOccurrence")) != 0 {
+				t.Errorf("made %v, stored %v", made, w.stored(noteName))
+			}
+			if strings.Contains(asError(err).Msg, "rpc error") {
+				t.Errorf("a caller would see %q", asError(err).Msg)
+			}
+			remove()
+			_, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			must(t, err)
+			w.oneValid(image(t, 1))
+		})
+	}
+}
+
+func proto1reset(r *kmspb.AsymmetricSignResponse) { proto.Reset(r) }
+
+// TestKMSStates: a version that is disabled or about to be destroyed.
+func TestKMSStates(t *testing.T) {
+	for _, loaded := range []bool{false, true} {
+		w := newWorld(t, emulator.Behaviour{})
+		a, version := w.slowGate(time.Second)
+		if loaded {
+			must(t, a.Preflight(t.Context()))
+		}
+		_, err := w.kms.UpdateCryptoKeyVersion(t.Context(), &kmspb.UpdateCryptoKeyVersionRequest{
+			CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: version, State: kmspb.CryptoKeyVersion_DISABLED},
+			UpdateMask:       &fieldmaskpb.FieldMask{Paths: []string{"state"}},
+		})
+		must(t, err)
+		_, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+		wantError(t, err, attestor.CodeSigningFailed, "not enabled", "gcloud kms keys versions list")
+		if n := len(w.stored(noteName)); n != 0 {
+			t.Errorf("%d stored", n)
+		}
+	}
+}
