@@ -131,8 +131,8 @@ func (c *Checker) verifyEntity(ctx context.Context, img attestor.Image, b *bundl
 	if err := m.explainIdentity(cert); err != nil {
 		return signer{}, err
 	}
-	if entries, err := b.TlogEntries(); m.log && (err != nil || len(entries) == 0) {
-		return signer{}, rejection("which has no transparency log entry")
+	if err := m.logged(b); err != nil {
+		return signer{}, err
 	}
 	digest, err := hex.DecodeString(img.Digest().Hex())
 	if err != nil {
@@ -159,6 +159,18 @@ func (c *Checker) verifyEntity(ctx context.Context, img attestor.Image, b *bundl
 		return signer{text: "key " + m.keyID}, nil
 	}
 	return signerOf(cert), nil
+}
+
+// logged explains a bundle that lacks the log entry that the rule asks for.
+func (m *material) logged(b *bundle.Bundle) error {
+	if !m.log {
+		return nil
+	}
+	entries, err := b.TlogEntries()
+	if err != nil || len(entries) == 0 {
+		return rejection("which has no transparency log entry")
+	}
+	return m.knowsLog(hex.EncodeToString([]byte(entries[0].LogKeyID())))
 }
 
 // newStatement parses the signed bytes of an in-toto statement and checks

@@ -161,6 +161,9 @@ func newCandidate(payload []byte, annotations map[string]string, m *material, at
 		if err != nil {
 			return nil, err
 		}
+		if err := m.knowsLog(b.Payload.LogID); err != nil {
+			return nil, err
+		}
 		cand.bundle = b
 		opts = append(opts, static.WithBundle(b))
 	}
@@ -245,6 +248,15 @@ func rekorBundle(text string) (*cbundle.RekorBundle, error) {
 		return nil, rejection("whose transparency log entry is malformed")
 	}
 	return b, nil
+}
+
+// knowsLog names the log that the trusted root does not have: what to look
+// for when Sigstore has rotated one.
+func (m *material) knowsLog(id string) error {
+	if _, ok := m.trusted.RekorLogs()[strings.ToLower(id)]; !ok {
+		return rejection("whose transparency log " + clip(id) + " is not in the trusted root")
+	}
+	return nil
 }
 
 // claims explains a signature that was made for another image; cosign's own

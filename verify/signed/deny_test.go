@@ -51,8 +51,8 @@ func TestRefused(t *testing.T) {
 		{"wrong subject, bundle", func(h *host) {
 			h.refer(h.image, bundleMedia, sig.bundleBy(statement(h.image, signPredicate), "mallory@example.com", issuer, true))
 		}, sig.rule(), "by mallory@example.com"},
-		{"wrong Sigstore", func(h *host) { h.attach(h.image, "sig", other.entry(simple(h.image))) }, sig.rule(), "does not verify"},
-		{"wrong Sigstore, bundle", func(h *host) { h.refer(h.image, bundleMedia, other.bundle(statement(h.image, signPredicate), true)) }, sig.rule(), "does not verify"},
+		{"wrong Sigstore", func(h *host) { h.attach(h.image, "sig", other.entry(simple(h.image))) }, sig.rule(), "is not in the trusted root"},
+		{"wrong Sigstore, bundle", func(h *host) { h.refer(h.image, bundleMedia, other.bundle(statement(h.image, signPredicate), true)) }, sig.rule(), "is not in the trusted root"},
 		{"no log entry", func(h *host) {
 			h.attach(h.image, "sig", drop(sig.entry(simple(h.image)), "dev.sigstore.cosign/bundle"))
 		}, sig.rule(), "no transparency log entry"},
