@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto"
 	"time"
+
+	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
 )
 
 // SetPause replaces waiting, so that tests take no time.
@@ -17,3 +19,9 @@ func KeyIDOf(pub crypto.PublicKey) (string, error) { return keyIDOf(pub) }
 
 // CRC32C is the checksum of Cloud KMS.
 func CRC32C(b []byte) int64 { return crc32c(b) }
+
+// SignNothing has a signer sign for no warrant.
+func SignNothing(ctx context.Context, s Signer) ([]byte, error) {
+	alg, _ := algorithmOf(binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256)
+	return s.sign(ctx, warrant{}, plain, alg)
+}
