@@ -44,6 +44,51 @@ func (p policies) All() []server.PolicyInfo {
 	return out
 }
 
+// attestations lends what stands, and its revocation, to the service.
+type attestations struct{ engine *engine }
+
+func (a attestations) Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error) {
+	return a.engine.attester.Standing(ctx, a.engine.attestorNames(), []attestor.Image{img})
+}
+
+func (a attestations) Revoke(ctx context.Context, r server.Revocation) ([]attestor.Attestation, error) {
+	return a.engine.revoke(ctx, r.Image, r.Reason, r.Caller, r.RequestID)
+}
+
+func (e *engine) attestorNames() []string {
+	var names []string
+	for _, a := range e.config.Attestors {
+		names = append(names, a.Name)
+	}
+	return names
+}
+
+// simulator judges the record by another policy.
+type simulator struct{ store store }
+
+func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (server.Simulation, error) {
+	set, err := policy.Parse(policy.Source{Name: "policy", Text: r.Policy})
+	if err != nil {
+		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: err.Error()}
+	}
+	all := set.All()
+	if len(all) != 1 {
+		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: "want one policy"}
+	}
+	got, err := policy.Simulate(set, s.store.Records(ctx, audit.Filter{Since: r.Since, Visible: r.Visible}))
+	if err != nil {
+		return server.Simulation{}, err
+	}
+	out := server.Simulation{
+		Policy: all[0].Ref(), Since: r.Since, Judged: got.Judged,
+		Counts: server.SimulationCounts{Before: got.Before, After: got.After}, Flips: []server.Flip{},
+	}
+	for _, f := range got.Flips {
+		out.Flips = append(out.Flips, server.Flip{Decision: f.Decision, Time: f.Time, Image: f.Image, Before: f.Before, After: f.After, Reasons: f.Reasons})
+	}
+	return out, nil
+}
+
 // recover completes what a crash left begun, here or in an instance that is
 // gone: first what was being replaced, then what was being recorded. The
 // service answers meanwhile; nothing that is only begun counts as a pass.

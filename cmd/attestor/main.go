@@ -98,6 +98,8 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		devCommand(), serveCommand(),
 		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
+		decisionsCommand(), explainCommand(), reportCommand(),
+		policyCommand(), emulatorCommand(),
 		versionCommand(),
 	)
 	return root

@@ -10,18 +10,19 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 )
 
-const maxRevokeReason = 1000
+const minRevokeReason, maxRevokeReason = 10, 1000
 
 // revoke deletes this gate's attestations of an image, and of its children
 // where it is an index that was judged here. It is recorded before, so that a
 // crash in between is completed, and again with what was deleted.
-func (e *engine) revoke(ctx context.Context, caller attestor.Caller, img attestor.Image, reason string) ([]attestor.Attestation, error) {
+//
+// Whether the caller may is for whoever calls this to decide: the service by
+// its identities, the command line by the operating system.
+func (e *engine) revoke(ctx context.Context, img attestor.Image, reason string, by attestor.CallerRef, requestID string) ([]attestor.Attestation, error) {
 	reason = strings.TrimSpace(reason)
 	switch {
-	case !caller.May(attestor.ActionRevoke, img.Repository()):
-		return nil, &attestor.Error{Kind: attestor.Forbidden, Msg: "this identity may not revoke attestations of this repository", Fix: "ask whoever administers the gate to grant revoke"}
-	case reason == "":
-		return nil, &attestor.Error{Kind: attestor.Invalid, Msg: "a revocation needs a reason", Fix: "say why; it will be read in the audit report"}
+	case len(reason) < minRevokeReason:
+		return nil, &attestor.Error{Kind: attestor.Invalid, Msg: "a revocation needs a reason of at least 10 characters", Fix: "say why; it will be read in the audit report"}
 	case len(reason) > maxRevokeReason:
 		return nil, &attestor.Error{Kind: attestor.Invalid, Msg: "the reason is longer than 1000 characters"}
 	}
@@ -35,7 +36,7 @@ func (e *engine) revoke(ctx context.Context, caller attestor.Caller, img attesto
 			Checks: []attestor.Check{{Name: attestor.CheckAttest, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{
 				Code: attestor.CodeRevoked, Subject: img.String(), Message: reason,
 			}}}},
-			Caller: attestor.CallerRef{Subject: caller.Subject, Issuer: caller.Issuer},
+			Caller: by, RequestID: requestID,
 		},
 	}
 	if err := e.store.Begin(ctx, r); err != nil {

@@ -182,7 +182,7 @@ func revokeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			revoked, err := e.revoke(c.Context(), attestor.LocalCaller(currentUser()), img, reason)
+			revoked, err := e.revoke(c.Context(), img, reason, attestor.CallerRef{Subject: currentUser(), Issuer: "local"}, "")
 			if err = errors.Join(err, e.close()); err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"os"
@@ -37,6 +38,9 @@ type store interface {
 	verify.TagHistory
 	Pending(ctx context.Context, olderThan time.Duration) ([]attestor.Record, error)
 	Record(ctx context.Context, id string) (attestor.Record, error)
+	Decisions(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Decision, error]
+	Export(ctx context.Context, w io.Writer, f audit.Filter) (int, error)
+	Prune(ctx context.Context, before time.Time) (audit.Pruned, error)
 	List(ctx context.Context, f audit.Filter, size int, token string) (audit.Page, error)
 	Records(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Record, error]
 	Ready(ctx context.Context) error
