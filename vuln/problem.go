@@ -14,10 +14,13 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// The roles that reading takes, for messages.
+// The roles that calls take, for messages.
 const (
 	occurrencesViewer = "roles/containeranalysis.occurrences.viewer"
+	occurrencesEditor = "roles/containeranalysis.occurrences.editor"
 	notesViewer       = "roles/containeranalysis.notes.viewer"
+	notesEditor       = "roles/containeranalysis.notes.editor"
+	notesAttacher     = "roles/containeranalysis.notes.attacher"
 )
 
 // An operation is a kind of call, for messages.
@@ -118,9 +121,18 @@ const maxAttempts = 4
 // call runs one call with its deadline, bounded retries and an error that says
 // what went wrong and what to do.
 func (o operation) call(ctx context.Context, timeout time.Duration, f func(context.Context, ...gax.CallOption) error) error {
+	return o.try(ctx, timeout, maxAttempts, f)
+}
+
+// once is call for what must not be repeated without looking first.
+func (o operation) once(ctx context.Context, timeout time.Duration, f func(context.Context, ...gax.CallOption) error) error {
+	return o.try(ctx, timeout, 1, f)
+}
+
+func (o operation) try(ctx context.Context, timeout time.Duration, attempts int, f func(context.Context, ...gax.CallOption) error) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	r := &retryer{backoff: gax.Backoff{Initial: 200 * time.Millisecond, Max: 3 * time.Second, Multiplier: 2.5}}
+	r := &retryer{attempts: attempts, backoff: gax.Backoff{Initial: 200 * time.Millisecond, Max: 3 * time.Second, Multiplier: 2.5}}
 	err := f(limited, gax.WithRetry(func() gax.Retryer { return r }))
 	if err == nil {
 		return nil
@@ -133,9 +145,10 @@ func (o operation) call(ctx context.Context, timeout time.Duration, f func(conte
 
 // A retryer replaces the client's for one call, and keeps what was wrong.
 type retryer struct {
-	backoff gax.Backoff
-	tries   int
-	last    error
+	backoff  gax.Backoff
+	attempts int
+	tries    int
+	last     error
 }
 
 // Retry is called after each failure.
@@ -144,7 +157,7 @@ func (r *retryer) Retry(err error) (time.Duration, bool) {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:
 		r.last = err
-		return r.backoff.Pause(), r.tries < maxAttempts
+		return r.backoff.Pause(), r.tries < r.attempts
 	}
 	return 0, false
 }

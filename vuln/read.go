@@ -144,8 +144,9 @@ func (s *Scanner) changed(ctx context.Context, q question, before collected) (bo
 	return len(before.long) == len(q.projects) && len(after) != len(before.marks), nil
 }
 
-func mark(o *grafeaspb.Occurrence) string {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(o)
+// mark is equal for messages that are.
+func mark(m proto.Message) string {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
 		return err.Error()
 	}

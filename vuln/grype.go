@@ -1,0 +1,191 @@
+package vuln
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+)
+
+// grypeReport is the part of Grype's JSON that is read.
+type grypeReport struct {
+	Matches []grypeMatch `json:"matches"`
+	// What was ignored counts: excuses belong in the policy, where they have an
+	// owner and end.
+	IgnoredMatches []grypeMatch `json:"ignoredMatches"`
+	Source         struct {
+		Type   string          `json:"type"`
+		Target json.RawMessage `json:"target"` // an object for images, a string for others
+	} `json:"source"`
+	Distro struct {
+		Name    string `json:"name"`
+		Version string `json:"version"`
+	} `json:"distro"`
+	Descriptor struct {
+		Name          string `json:"name"`
+		Version       string `json:"version"`
+		Timestamp     string `json:"timestamp"`
+		Configuration struct {
+			OnlyFixed    bool `json:"only-fixed"`
+			OnlyNotFixed bool `json:"only-notfixed"`
+		} `json:"configuration"`
+	} `json:"descriptor"`
+}
+
+type grypeImage struct {
+	UserInput      string   `json:"userInput"`
+	ManifestDigest string   `json:"manifestDigest"`
+	RepoDigests    []string `json:"repoDigests"`
+	Architecture   string   `json:"architecture"`
+	OS             string   `json:"os"`
+	Config         string   `json:"config"` // base64
+}
+
+type grypeMatch struct {
+	Vulnerability struct {
+		grypeMetadata
+		Fix struct {
+			Versions []string `json:"versions"`
+			State    string   `json:"state"`
+		} `json:"fix"`
+	} `json:"vulnerability"`
+	Related  []grypeMetadata `json:"relatedVulnerabilities"`
+	Artifact struct {
+		Name      string   `json:"name"`
+		Version   string   `json:"version"`
+		Type      string   `json:"type"`
+		CPEs      []string `json:"cpes"`
+		Locations []struct {
+			Path    string `json:"path"`
+			LayerID string `json:"layerID"`
+		} `json:"locations"`
+	} `json:"artifact"`
+}
+
+type grypeMetadata struct {
+	ID          string `json:"id"`
+	DataSource  string `json:"dataSource"`
+	Severity    string `json:"severity"`
+	Description string `json:"description"`
+	CVSS        []struct {
+		Metrics struct {
+			BaseScore float64 `json:"baseScore"`
+		} `json:"metrics"`
+	} `json:"cvss"`
+	EPSS []struct {
+		EPSS       float64 `json:"epss"`
+		Percentile float64 `json:"percentile"`
+	} `json:"epss"`
+	KnownExploited []struct {
+		Ransomware string `json:"knownRansomwareCampaignUse"`
+	} `json:"knownExploited"`
+}
+
+func readGrype(b []byte) (report, error) {
+	var g grypeReport
+	if err := decode(b, &g); err != nil {
+		return report{}, malformed("Grype", err)
+	}
+	if g.Source.Type != "image" {
+		return report{}, invalid("the report is not of an image", "scan the image: grype registry:REPOSITORY@DIGEST -o json")
+	}
+	if c := g.Descriptor.Configuration; c.OnlyFixed || c.OnlyNotFixed {
+		return report{}, invalid("the report leaves out findings by whether they have a fix", "scan without --only-fixed and --only-notfixed")
+	}
+	var img grypeImage
+	if err := json.Unmarshal(g.Source.Target, &img); err != nil {
+		return report{}, malformed("Grype", err)
+	}
+	rep := report{scanner: strings.TrimSpace("grype " + g.Descriptor.Version)}
+	rep.digests = append(digestsOf(img.RepoDigests...), digestsOf(img.UserInput)...)
+	if d, err := attestor.ParseDigest(img.ManifestDigest); err == nil {
+		rep.manifest = d
+	}
+	if img.OS != "" && img.Architecture != "" {
+		rep.platform = img.OS + "/" + img.Architecture
+	}
+	if made, err := time.Parse(time.RFC3339Nano, g.Descriptor.Timestamp); err == nil {
+		rep.made = &made
+	}
+	if g.Distro.Name != "" {
+		rep.types = append(rep.types, "OS")
+	}
+	layers := img.diffIDs()
+	for _, m := range append(g.Matches, g.IgnoredMatches...) {
+		f := m.imported(g, layers)
+		rep.types = append(rep.types, f.kind)
+		rep.found = append(rep.found, f)
+	}
+	return rep, nil
+}
+
+// diffIDs are those of the image's config. A location's layer is believed only
+// if it is one of them: what is no layer of the image is no layer of its base.
+func (i grypeImage) diffIDs() map[string]bool {
+	var config struct {
+		RootFS struct {
+			DiffIDs []string `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	out := map[string]bool{}
+	b, err := base64.StdEncoding.DecodeString(i.Config)
+	if err != nil || json.Unmarshal(b, &config) != nil {
+		return out
+	}
+	for _, d := range config.RootFS.DiffIDs {
+		out[d] = true
+	}
+	return out
+}
+
+func (m grypeMatch) imported(g grypeReport, layers map[string]bool) imported {
+	v, a := m.Vulnerability, m.Artifact
+	var aliases []string
+	for _, r := range m.Related {
+		aliases = append(aliases, r.ID)
+	}
+	f := imported{
+		ids: named(v.ID, aliases...), severity: severityNamed(v.Severity), description: v.Description, url: v.DataSource,
+		name: a.Name, version: a.Version, kind: packageType(a.Type, a.Name),
+	}
+	switch {
+	case f.kind == "OS":
+		f.cpe = osCPE(g.Distro.Name, g.Distro.Version)
+	case len(a.CPEs) > 0:
+		f.cpe = a.CPEs[0]
+	}
+	if v.Fix.State == "fixed" {
+		f.fixed = strings.Join(v.Fix.Versions, ", ")
+	}
+	f.risk(v.grypeMetadata)
+	for _, r := range m.Related {
+		f.risk(r)
+	}
+	for _, l := range a.Locations {
+		at := place{path: l.Path}
+		if layers[l.LayerID] {
+			at.diffID = l.LayerID
+		}
+		f.places = append(f.places, at)
+	}
+	return f
+}
+
+// risk keeps the highest of what is said by any name of the vulnerability.
+func (f *imported) risk(m grypeMetadata) {
+	for _, c := range m.CVSS {
+		f.score = max(f.score, c.Metrics.BaseScore)
+	}
+	for _, e := range m.EPSS {
+		if f.epss == nil || e.EPSS > f.epss.GetScore() {
+			f.epss = &grafeaspb.ExploitPredictionScoringSystem{Score: e.EPSS, Percentile: e.Percentile}
+		}
+	}
+	for _, k := range m.KnownExploited {
+		f.exploited = &grafeaspb.CISAKnownExploitedVulnerabilities{KnownRansomwareCampaignUse: short(k.Ransomware)}
+	}
+}

@@ -1,0 +1,174 @@
+package vuln
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+)
+
+// osvReport is the part of osv-scanner's JSON that is read, of versions 1 and 2.
+type osvReport struct {
+	Results []struct {
+		Source struct {
+			Path string `json:"path"`
+			Type string `json:"type"`
+		} `json:"source"`
+		Packages []osvPackage `json:"packages"`
+	} `json:"results"`
+	Image *osvImage `json:"image_metadata"`
+}
+
+type osvImage struct {
+	OS     string `json:"os"`
+	Layers []struct {
+		DiffID string `json:"diff_id"`
+	} `json:"layer_metadata"`
+}
+
+type osvPackage struct {
+	Package struct {
+		Name      string `json:"name"`
+		OSName    string `json:"os_package_name"`
+		Version   string `json:"version"`
+		Commit    string `json:"commit"`
+		Ecosystem string `json:"ecosystem"`
+		Origin    *struct {
+			Index int `json:"index"`
+		} `json:"image_origin_details"`
+	} `json:"package"`
+	Vulnerabilities []osvAdvisory `json:"vulnerabilities"`
+	Groups          []struct {
+		IDs         []string `json:"ids"`
+		MaxSeverity string   `json:"max_severity"`
+	} `json:"groups"`
+}
+
+type osvAdvisory struct {
+	ID        string        `json:"id"`
+	Aliases   []string      `json:"aliases"`
+	Upstream  []string      `json:"upstream"`
+	Published *time.Time    `json:"published"`
+	Summary   string        `json:"summary"`
+	Affected  []osvAffected `json:"affected"`
+	Specific  osvSpecific   `json:"database_specific"`
+}
+
+type osvAffected struct {
+	Package struct {
+		Name      string `json:"name"`
+		Ecosystem string `json:"ecosystem"`
+	} `json:"package"`
+	Ranges []struct {
+		Type   string              `json:"type"`
+		Events []map[string]string `json:"events"`
+	} `json:"ranges"`
+}
+
+// osvSpecific is free in form; a severity in it is read where it is a word.
+type osvSpecific struct {
+	Severity any `json:"severity"`
+}
+
+func readOSV(b []byte) (report, error) {
+	var o osvReport
+	if err := decode(b, &o); err != nil {
+		return report{}, malformed("osv-scanner", err)
+	}
+	rep := report{scanner: "osv-scanner"}
+	for _, r := range o.Results {
+		for _, p := range r.Packages {
+			kind := packageType(p.ecosystem(), p.Package.Name)
+			rep.types = append(rep.types, kind)
+			for _, v := range p.Vulnerabilities {
+				f := v.imported(p, kind)
+				f.places = []place{{path: r.Source.Path, diffID: o.Image.layer(p)}}
+				rep.found = append(rep.found, f)
+			}
+		}
+	}
+	if len(rep.types) == 0 {
+		return report{}, invalid("the report names no package, so that nothing shows that any was looked at", "scan the image with osv-scanner scan image --all-packages --format json")
+	}
+	return rep, nil
+}
+
+// layer is the diffID of the layer that a package came with, or "".
+func (i *osvImage) layer(p osvPackage) string {
+	if i == nil || p.Package.Origin == nil || p.Package.Origin.Index < 0 || p.Package.Origin.Index >= len(i.Layers) {
+		return ""
+	}
+	return i.Layers[p.Package.Origin.Index].DiffID
+}
+
+// ecosystem is without its release: Debian:12 is Debian.
+func (p osvPackage) ecosystem() string {
+	family, _, _ := strings.Cut(p.Package.Ecosystem, ":")
+	return family
+}
+
+func (v osvAdvisory) imported(p osvPackage, kind string) imported {
+	f := imported{
+		ids: named(v.ID, slices.Concat(v.Aliases, v.Upstream)...), published: v.Published, description: v.Summary, url: "https://osv.dev/vulnerability/" + v.ID,
+		name: p.Package.Name, version: p.Package.Version, kind: kind, fixed: v.fixed(p),
+	}
+	if f.version == "" {
+		f.version = p.Package.Commit
+	}
+	if kind == "OS" {
+		family, release, _ := strings.Cut(p.Package.Ecosystem, ":")
+		f.cpe = osCPE(family, release)
+		if p.Package.OSName != "" {
+			f.name = p.Package.OSName
+		}
+	}
+	f.severity, f.score = p.rate(v)
+	return f
+}
+
+// rate is the worst that is said of v by any of its names, which osv-scanner
+// groups: a RUSTSEC advisory has no severity where its GHSA twin has one.
+func (p osvPackage) rate(v osvAdvisory) (grafeaspb.Severity, float64) {
+	names, score := []string{v.ID}, 0.0
+	for _, g := range p.Groups {
+		if slices.Contains(g.IDs, v.ID) {
+			names = append(names, g.IDs...)
+			if s, err := strconv.ParseFloat(g.MaxSeverity, 64); err == nil {
+				score = max(score, s)
+			}
+		}
+	}
+	severity := severityScored(score)
+	for _, twin := range p.Vulnerabilities {
+		if slices.Contains(names, twin.ID) {
+			word, _ := twin.Specific.Severity.(string)
+			severity = max(severity, severityNamed(word))
+		}
+	}
+	return severity, score
+}
+
+// fixed lists the versions that end a range, of this package only, in the
+// order that the advisory has them.
+func (v osvAdvisory) fixed(p osvPackage) string {
+	var versions []string
+	for _, a := range v.Affected {
+		family, _, _ := strings.Cut(a.Package.Ecosystem, ":")
+		if a.Package.Name != p.Package.Name || family != p.ecosystem() || (a.Package.Ecosystem != p.Package.Ecosystem && strings.Contains(a.Package.Ecosystem, ":")) {
+			continue
+		}
+		for _, r := range a.Ranges {
+			if r.Type == "GIT" {
+				continue // commits, not versions
+			}
+			for _, e := range r.Events {
+				if fix := e["fixed"]; fix != "" && !slices.Contains(versions, fix) {
+					versions = append(versions, fix)
+				}
+			}
+		}
+	}
+	return strings.Join(versions, ", ")
+}

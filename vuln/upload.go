@@ -1,0 +1,189 @@
+package vuln
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	grafeas "cloud.google.com/go/grafeas/apiv1"
+	"github.com/googleapis/gax-go/v2"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/attestor-gate/attestor/internal/resource"
+)
+
+const (
+	uploadBatch    = 500 // occurrences in one call
+	uploadParallel = 8   // calls at the same time
+)
+
+// UploadConfig says where imported occurrences go.
+type UploadConfig struct {
+	Client      *grafeas.Client    // required
+	Project     string             // of the occurrences: the image's, or one that the policy lists in scan.projects
+	CallTimeout time.Duration      // for each call; 0: DefaultCallTimeout
+	Progress    func(done, of int) // nil: not told
+}
+
+// Uploaded is what an upload did.
+type Uploaded struct {
+	Discovery string // the occurrence that says the scan is complete
+	Created   int    // findings' occurrences
+	Replaced  int    // of an earlier import for the same image and note, deleted
+}
+
+// Upload stores an imported report. An earlier import for the same image and
+// note is replaced. While it works the scan reads as running, and it stays so
+// if it fails half-way: no reader takes a part for the whole, and repeating it
+// completes it.
+func Upload(ctx context.Context, c UploadConfig, in Imported) (Uploaded, error) {
+	c.Project = strings.TrimPrefix(c.Project, "projects/")
+	if c.Client == nil || c.Project == "" || in.Discovery == nil {
+		return Uploaded{}, errors.New("storing a report: a client, a project and an imported report are required")
+	}
+	u := uploader{c: c, in: in}
+	u.c.CallTimeout = orDefault(c.CallTimeout, DefaultCallTimeout)
+	if err := u.notes(ctx); err != nil {
+		return Uploaded{}, err
+	}
+	old, err := u.earlier(ctx)
+	if err != nil {
+		return Uploaded{}, err
+	}
+	discovery, err := u.begin(ctx, old.discoveries)
+	if err != nil {
+		return Uploaded{}, err
+	}
+	if err := u.create(ctx); err != nil {
+		return Uploaded{}, err
+	}
+	if err := u.remove(ctx, old.findings); err != nil {
+		return Uploaded{}, err
+	}
+	if err := u.state(ctx, discovery, in.Discovery); err != nil {
+		return Uploaded{}, err
+	}
+	return Uploaded{Discovery: discovery, Created: len(in.Vulnerabilities), Replaced: len(old.findings)}, nil
+}
+
+type uploader struct {
+	c  UploadConfig
+	in Imported
+}
+
+// notes makes what is not there yet. A note that exists stays as it is: it may
+// be another image's too.
+func (u uploader) notes(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(uploadParallel)
+	for _, name := range slices.Sorted(maps.Keys(u.in.Notes)) {
+		group.Go(func() error {
+			n, _ := resource.ParseName("notes", name)
+			err := analysis("create notes", n.Project, notesEditor).call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+				_, err := u.c.Client.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/" + n.Project, NoteId: n.ID, Note: u.in.Notes[name]}, opts...)
+				return err
+			})
+			if status.Code(err) == codes.AlreadyExists {
+				return nil
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// standing occurrences of an earlier import, by name.
+type earlier struct{ discoveries, findings []string }
+
+func (u uploader) earlier(ctx context.Context) (earlier, error) {
+	uris := resource.URIs(u.in.Target.Image)
+	s := Scanner{c: Config{Client: u.c.Client, CallTimeout: u.c.CallTimeout}}
+	var out earlier
+	_, err := s.pages(ctx, u.c.Project, resource.Filter([]string{"VULNERABILITY", "DISCOVERY"}, uris), func(o *grafeaspb.Occurrence) error {
+		switch {
+		case !slices.Contains(uris, o.GetResourceUri()):
+		case o.GetDiscovery() != nil && o.GetNoteName() == u.in.Target.Note:
+			out.discoveries = append(out.discoveries, o.GetName())
+		case o.GetVulnerability().GetExtraDetails() == marker(u.in.Target.Note):
+			out.findings = append(out.findings, o.GetName())
+		}
+		return nil
+	})
+	return out, err
+}
+
+// begin has one discovery say that the scan is running, and the others gone.
+func (u uploader) begin(ctx context.Context, old []string) (string, error) {
+	running := proto.CloneOf(u.in.Discovery)
+	running.GetDiscovery().AnalysisStatus = grafeaspb.DiscoveryOccurrence_SCANNING
+	if len(old) > 0 {
+		if err := u.state(ctx, old[0], running); err != nil {
+			return "", err
+		}
+		return old[0], u.remove(ctx, old[1:])
+	}
+	var name string
+	err := analysis("create occurrences", u.c.Project, occurrencesEditor+" there or "+notesAttacher+" on "+u.in.Target.Note).
+		once(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+			o, err := u.c.Client.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/" + u.c.Project, Occurrence: running}, opts...)
+			name = o.GetName()
+			return err
+		})
+	return name, err
+}
+
+func (u uploader) state(ctx context.Context, name string, o *grafeaspb.Occurrence) error {
+	o = proto.CloneOf(o)
+	o.Name = name
+	return analysis("update occurrences", u.c.Project, occurrencesEditor).call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+		_, err := u.c.Client.UpdateOccurrence(ctx, &grafeaspb.UpdateOccurrenceRequest{
+			Name: name, Occurrence: o, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"discovery"}},
+		}, opts...)
+		return err
+	})
+}
+
+func (u uploader) create(ctx context.Context) error {
+	done := 0
+	for batch := range slices.Chunk(u.in.Vulnerabilities, uploadBatch) {
+		err := analysis("create occurrences", u.c.Project, occurrencesEditor+" there or "+notesAttacher+" on the notes of "+u.in.Target.Note).
+			once(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+				_, err := u.c.Client.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + u.c.Project, Occurrences: batch}, opts...)
+				return err
+			})
+		if err != nil {
+			return err
+		}
+		done += len(batch)
+		if u.c.Progress != nil {
+			u.c.Progress(done, len(u.in.Vulnerabilities))
+		}
+	}
+	return nil
+}
+
+func (u uploader) remove(ctx context.Context, names []string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(uploadParallel)
+	for _, name := range names {
+		group.Go(func() error {
+			err := analysis("delete occurrences", u.c.Project, occurrencesEditor).call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+				return u.c.Client.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: name}, opts...)
+			})
+			if status.Code(err) == codes.NotFound {
+				return nil
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
