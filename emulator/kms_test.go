@@ -321,3 +321,5 @@ func TestKeyCreationRefuses(t *testing.T) {
 	_, err := g.kms.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "gate"})
 	wantCode(t, err, codes.AlreadyExists)
 }
+
+func wrap(n int64) *wrapperspb.Int64Value { return wrapperspb.Int64(n) }

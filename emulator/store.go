@@ -204,12 +204,16 @@ func (s *store) apply(changes ...change) error {
 }
 
 func (s *store) checkRoom(changes []change) error {
+	added := map[string]int{}
 	for _, c := range changes {
+		if _, ok := s.get(c.table, c.name); ok || c.data == nil {
+			continue
+		}
 		limit := maxObjects
 		if c.table == tableOccurrences {
 			limit = s.maxOcc
 		}
-		if _, ok := s.get(c.table, c.name); !ok && c.data != nil && len(s.table(c.table).rows)+len(changes) > limit {
+		if added[c.table]++; len(s.table(c.table).rows)+added[c.table] > limit {
 			return status.Errorf(codes.ResourceExhausted, "the emulator keeps at most %d %s", limit, c.table)
 		}
 	}
