@@ -80,8 +80,9 @@ func (f finding) respond(r Response) (finding, bool) {
 }
 
 // settle turns what was found into a check: exceptions first, then the
-// policy's mode for the check, then the worst that is left.
-func (j *judge) settle(name, platform string, found []finding) *attestor.Check {
+// policy's mode for the check, then the worst that is left. It returns the
+// check with the findings that were left, worst first.
+func (j *judge) settle(name, platform string, found []finding) (*attestor.Check, []finding) {
 	check := attestor.Check{Name: name, Platform: platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
 	if why, unknown := j.unknown[name]; unknown && slices.ContainsFunc(found, func(f finding) bool { return !f.note }) {
 		found = []finding{deny(attestor.CodeEvidenceMissing, name, "the recorded evidence cannot answer this policy: "+why, "judge the image afresh: attestor check IMAGE").as(attestor.StatusError)}
@@ -112,7 +113,7 @@ func (j *judge) settle(name, platform string, found []finding) *attestor.Check {
 		check.Reasons = append(check.Reasons, f.reason)
 	}
 	j.checks = append(j.checks, check)
-	return &j.checks[len(j.checks)-1]
+	return &j.checks[len(j.checks)-1], kept
 }
 
 // rank orders statuses; what is not known counts as an error.

@@ -80,6 +80,9 @@ func matchSource(pattern, uri string) bool {
 	}
 	uri, _, _ = strings.Cut(strings.TrimPrefix(uri, "git+"), "#")
 	scheme, rest, ok := strings.Cut(uri, "://")
+	if authority, _, _ := strings.Cut(rest, "/"); strings.Contains(authority, "@") {
+		return false // https://github.com@elsewhere.example/…
+	}
 	rest, _, _ = strings.Cut(rest, "@")
 	rest = strings.TrimSuffix(strings.TrimSuffix(rest, "/"), ".git")
 	return ok && scheme == want.scheme && !strings.ContainsAny(rest, "?%\\") && !hasDots(rest) && want.pattern.Match(rest)

@@ -25,9 +25,9 @@ func (j *judge) vulnerabilities(i int, e *attestor.PlatformEvidence) {
 		j.skipFor(attestor.CheckVulnerabilities, e.Platform, *skip)
 		return
 	}
-	check := j.settle(attestor.CheckVulnerabilities, e.Platform, found)
+	check, kept := j.settle(attestor.CheckVulnerabilities, e.Platform, found)
 	if check.Status == attestor.StatusDeny {
-		if r, ok := s.shortestWay(check.Reasons); ok {
+		if r, ok := s.shortestWay(kept); ok {
 			check.Reasons = append(check.Reasons, r)
 		}
 	}
@@ -240,14 +240,15 @@ func (s *scanned) notes() []finding {
 }
 
 // shortestWay sums up what would turn a denial into a pass.
-func (s *scanned) shortestWay(reasons []attestor.Reason) (attestor.Reason, bool) {
-	refused := map[string]bool{}
-	for _, r := range reasons {
-		if strings.HasPrefix(string(r.Code), "SCAN_") {
-			return attestor.Reason{}, false
+func (s *scanned) shortestWay(kept []finding) (attestor.Reason, bool) {
+	type in struct{ id, pkg string }
+	refused := map[in]bool{}
+	for _, f := range kept {
+		if strings.HasPrefix(string(f.reason.Code), "SCAN_") {
+			return attestor.Reason{}, false // another scan comes first
 		}
-		if r.Code != attestor.CodeInGracePeriod {
-			refused[r.Subject] = true
+		if f.status == attestor.StatusDeny {
+			refused[in{f.reason.Subject, f.pkg}] = true
 		}
 	}
 	update, drop := map[string]bool{}, map[string]bool{}
@@ -255,7 +256,7 @@ func (s *scanned) shortestWay(reasons []attestor.Reason) (attestor.Reason, bool)
 	for i := range s.ev.Scan.Findings {
 		v := &s.ev.Scan.Findings[i]
 		switch {
-		case !refused[v.ID]:
+		case !refused[in{v.ID, v.Package}]:
 		case s.inherited(v):
 			fromBase++
 		case v.Fixable:
