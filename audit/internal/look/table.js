@@ -1,0 +1,50 @@
+"use strict";
+(() => {
+  const table = document.querySelector("table.images");
+  const tools = document.getElementById("tools");
+  if (!table || !tools) return;
+  const body = table.tBodies[0];
+  const rows = Array.from(body.rows);
+  const text = document.getElementById("filter");
+  const verdict = document.getElementById("verdict");
+  const count = document.getElementById("count");
+  const words = new Map();
+  const say = n => n.toLocaleString("en") + (n === 1 ? " image" : " images");
+  const apply = () => {
+    const want = text.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows) {
+      let words_ = words.get(row);
+      if (words_ === undefined && want.length) words.set(row, words_ = row.textContent.toLowerCase());
+      const ok = (!verdict.value || row.dataset.v === verdict.value) && want.every(w => words_.includes(w));
+      if (row.hidden === ok) row.hidden = !ok;
+      if (ok) shown++;
+    }
+    count.textContent = shown === rows.length ? say(shown) : say(shown) + " of " + rows.length.toLocaleString("en");
+  };
+  let timer;
+  text.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(apply, 120); });
+  verdict.addEventListener("change", apply);
+  const heads = Array.from(table.tHead.rows[0].cells);
+  heads.forEach((head, i) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.textContent = "";
+    head.append(button);
+    button.addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      heads.forEach(h => h.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const key = row => { const c = row.cells[i]; return c.dataset.k === undefined ? c.textContent : Number(c.dataset.k); };
+      const keyed = rows.map((row, at) => ({row, at, k: key(row)}));
+      keyed.sort((a, b) => {
+        const d = typeof a.k === "number" && typeof b.k === "number" ? a.k - b.k : String(a.k).localeCompare(String(b.k));
+        return (up ? d : -d) || a.at - b.at;
+      });
+      body.append(...keyed.map(x => x.row));
+    });
+  });
+  tools.hidden = false;
+  apply();
+})();

@@ -1,0 +1,201 @@
+// Package pages decides what the service's pages show: overview, decisions and
+// their search, one decision as an explanation, policies in force, bases known.
+// They are complete HTML documents, read-only, rendered on the server, and run
+// nothing that [CSP] does not name. Who may see what is left to the server,
+// which gives no more than that; the report is package report's page.
+package pages
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/audit/internal/look"
+	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/audit/report"
+)
+
+//go:embed pages.html
+var text string
+
+// CSP is the Content-Security-Policy that pages and the report are served with.
+func CSP() string { return look.CSP() }
+
+const foot = "Read-only. Times are UTC."
+
+// Renderer holds the parsed templates. It is safe for concurrent use.
+type Renderer struct{ t *template.Template }
+
+// New parses the templates.
+func New() (*Renderer, error) {
+	t, err := look.Parse("pages", text, template.FuncMap{
+		"verdict": words.Verdict, "class": class, "mark": mark, "name": words.Name, "repository": words.Repository,
+		"path": func(id string) string { return "/decisions/" + url.PathEscape(id) },
+		"refusals": func(d attestor.Decision) []words.Finding {
+			return words.Findings(d, words.Refuses)
+		},
+		"subjects":   func(f words.Finding) string { return words.Some(f.Subjects, 6) },
+		"overridden": words.Overridden, "state": stateClass, "until": until, "join": strings.Join,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Renderer{t}, nil
+}
+
+// render writes nothing at all where a template fails.
+func (r *Renderer) render(w io.Writer, name string, data any) error {
+	var b bytes.Buffer
+	if err := r.t.ExecuteTemplate(&b, name, data); err != nil {
+		return fmt.Errorf("rendering the page %s: %w", name, err)
+	}
+	if _, err := b.WriteTo(look.Clean(w)); err != nil {
+		return fmt.Errorf("writing the page %s: %w", name, err)
+	}
+	return nil
+}
+
+// Overview is the first page.
+type Overview struct {
+	Summary report.Summary      // of the last days; see [report.Summarise]
+	Recent  []attestor.Decision // newest first; about ten
+	Alarms  []string            // what an operator must know: a policy that no longer loads, a record in trouble
+	Now     time.Time
+}
+
+// Overview renders the first page.
+func (r *Renderer) Overview(w io.Writer, o Overview) error {
+	return r.render(w, "overview", struct {
+		Head look.Head
+		Overview
+	}{look.Head{Title: "attestor", Note: "as of " + look.Stamp(o.Now), Nav: look.Nav("/"), Foot: foot}, o})
+}
+
+// Search is what the search form holds, as the caller wrote it.
+type Search struct {
+	Image, Repository, Verdict, Policy, Since, Until string
+	BreakGlass                                       bool
+}
+
+// Decisions is the list with its search.
+type Decisions struct {
+	Search   Search
+	Page     []attestor.Decision
+	Next     string   // the next page's token; "" at the end
+	Problem  string   // what was wrong with the search; "" for nothing
+	Policies []string // names to choose from
+}
+
+// More is the address of the next page, with the same search.
+func (d Decisions) More() string {
+	q := url.Values{}
+	for name, v := range map[string]string{
+		"image": d.Search.Image, "repository": d.Search.Repository, "verdict": d.Search.Verdict, "policy": d.Search.Policy,
+		"since": d.Search.Since, "until": d.Search.Until, "pageToken": d.Next,
+	} {
+		if v != "" {
+			q.Set(name, v)
+		}
+	}
+	if d.Search.BreakGlass {
+		q.Set("breakGlass", "true")
+	}
+	return "/decisions?" + q.Encode()
+}
+
+// Decisions renders the list.
+func (r *Renderer) Decisions(w io.Writer, d Decisions) error {
+	return r.render(w, "decisions", struct {
+		Head look.Head
+		Decisions
+	}{look.Head{Title: "Decisions", Nav: look.Nav("/decisions"), Foot: foot}, d})
+}
+
+// maxFindings bounds the table of findings of one platform.
+const maxFindings = 500
+
+// Decision renders one record as an explanation.
+func (r *Renderer) Decision(w io.Writer, rec attestor.Record) error {
+	d := rec.Decision
+	return r.render(w, "decision", struct {
+		Head        look.Head
+		D           attestor.Decision
+		E           audit.Explanation
+		Policy      string
+		Platforms   []attestor.PlatformEvidence
+		MaxFindings int
+	}{
+		look.Head{Title: words.Verdict(d) + ": " + words.Name(d), Nav: look.Nav("/decisions"), Foot: foot},
+		d, audit.NewExplanation(rec), string(rec.PolicyText), rec.Evidence.Platforms, maxFindings,
+	})
+}
+
+// Policy is one policy in force.
+type Policy struct {
+	Ref     attestor.PolicyRef
+	Images  []string // patterns
+	Text    string
+	Problem string // why what is on disk does not load, where an older text is in force
+}
+
+// Policies renders the policies in force.
+func (r *Renderer) Policies(w io.Writer, ps []Policy) error {
+	return r.render(w, "policies", struct {
+		Head     look.Head
+		Policies []Policy
+	}{look.Head{Title: "Policies in force", Nav: look.Nav("/policies"), Foot: foot}, ps})
+}
+
+// Base is one approved base of a policy.
+type Base struct {
+	attestor.ApprovedBase
+	Policies []string
+	Tags     []Tag
+}
+
+// Tag is what one tag of a base was seen to name, newest first.
+type Tag struct {
+	Name    string
+	History []attestor.TagPoint
+}
+
+// Bases renders the bases known.
+func (r *Renderer) Bases(w io.Writer, bs []Base) error {
+	return r.render(w, "bases", struct {
+		Head  look.Head
+		Bases []Base
+	}{look.Head{Title: "Approved bases", Nav: look.Nav("/bases"), Foot: foot}, bs})
+}
+
+// Problem renders an error as a page: what is wrong, in public words.
+func (r *Renderer) Problem(w io.Writer, title, detail, fix string) error {
+	return r.render(w, "problem", struct {
+		Head               look.Head
+		Title, Detail, Fix string
+	}{look.Head{Title: title, Nav: look.Nav(""), Foot: foot}, title, detail, fix})
+}
+
+func class(d attestor.Decision) string { return string(words.Outcome(d)) }
+
+func mark(d attestor.Decision) string {
+	return map[attestor.Outcome]string{attestor.Pass: "✓", attestor.Undecided: "?", attestor.Deny: "✕"}[words.Outcome(d)]
+}
+
+// stateClass colours a check's state.
+func stateClass(state string) string {
+	return map[string]string{"ok": "pass", "refused": "deny", "error": "error", "warning": "warning", "skipped": "muted"}[state]
+}
+
+func until(p attestor.TagPoint) string {
+	if p.Until == nil {
+		return "now"
+	}
+	return look.Stamp(*p.Until)
+}

@@ -1,0 +1,311 @@
+package report
+
+import (
+	"bufio"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"net/url"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/internal/look"
+)
+
+//go:embed report.html
+var htmlText string
+
+// HTMLOptions say where the page stands.
+type HTMLOptions struct {
+	Page  bool   // a page of the service: with its navigation, its policy in the header ([github.com/attestor-gate/attestor/audit/pages.CSP])
+	Links string // the service's address, such as https://gate.example.com, for links to decisions; "" for none, unless Page
+}
+
+// WriteHTML writes a summary as one self-contained page: nothing is loaded
+// from elsewhere, and it reads without its script.
+func WriteHTML(w io.Writer, s Summary, o HTMLOptions) error {
+	links, err := linkBase(o)
+	if err != nil {
+		return err
+	}
+	head := look.Head{Title: s.Headline(), Note: "as of " + look.Stamp(s.Made), File: !o.Page, Script: true}
+	head.Foot = "An image counts by its newest decision. A finding counts once for an image, and for an index by its worst platform. Times are UTC."
+	if o.Page {
+		head.Nav = look.Nav("/report")
+	}
+	t, err := look.Parse("report", htmlText, template.FuncMap{
+		"link": func(id string) string {
+			if links == "" && !o.Page {
+				return ""
+			}
+			return links + "/decisions/" + url.PathEscape(id)
+		},
+		"last":  func(t []TrendPoint) int { return len(t) - 1 },
+		"first": func(c []ChangedRow) []ChangedRow { return c[:min(changedShown, len(c))] },
+		"rest": func(c []ChangedRow) []ChangedRow {
+			return c[min(changedShown, len(c)):min(1000, len(c))]
+		},
+		"rank": rank, "verdict": verdictOf, "class": classOf, "mark": markOf,
+	})
+	if err != nil {
+		return err
+	}
+	b := bufio.NewWriterSize(look.Clean(w), 64<<10)
+	if err := t.ExecuteTemplate(b, "report", view{Head: head, Summary: s}); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	if err := b.Flush(); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+// linkBase accepts http and https only.
+func linkBase(o HTMLOptions) (string, error) {
+	if o.Page {
+		return "", nil
+	}
+	if o.Links == "" {
+		return "", nil
+	}
+	u, err := url.Parse(o.Links)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
+		return "", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not a service's address", clip(o.Links)), Fix: "want https://HOST"}
+	}
+	return strings.TrimSuffix(u.String(), "/"), nil
+}
+
+// view is what the template sees.
+type view struct {
+	Head look.Head
+	Summary
+}
+
+// Headline is the summary in a sentence.
+func (s Summary) Headline() string {
+	refused := "were refused"
+	if s.DryRun {
+		refused = "would be refused"
+	}
+	switch {
+	case s.Images == 0:
+		return "No image has been judged"
+	case s.Passed == s.Images && s.Images == 1:
+		return "The one image passes"
+	case s.Passed == s.Images:
+		return fmt.Sprintf("All %s images pass", look.Number(s.Images))
+	case s.Refused == 0:
+		return fmt.Sprintf("%s of %s could not be decided", look.Number(s.Undecided), look.Plural(s.Images, "image"))
+	}
+	if s.Refused == 1 && !s.DryRun {
+		refused = "was refused"
+	}
+	return fmt.Sprintf("%s of %s %s", look.Number(s.Refused), look.Plural(s.Images, "image"), refused)
+}
+
+// RefusedWord is what refusing means in this report.
+func (v view) RefusedWord() string {
+	if v.DryRun {
+		return "would be refused"
+	}
+	return "refused"
+}
+
+func verdictOf(r Row) string {
+	switch r.Verdict {
+	case attestor.Pass:
+		return "passed"
+	case attestor.Undecided:
+		return "undecided"
+	}
+	return "refused"
+}
+
+func classOf(r Row) string {
+	switch r.Verdict {
+	case attestor.Pass:
+		return "pass"
+	case attestor.Undecided:
+		return "error"
+	}
+	return "deny"
+}
+
+// markOf tells verdicts apart without colour.
+func markOf(r Row) string {
+	switch r.Verdict {
+	case attestor.Pass:
+		return "✓"
+	case attestor.Undecided:
+		return "?"
+	}
+	return "✕"
+}
+
+// Severe is the findings that keep people awake.
+func (r Row) Severe() int { return r.Critical + r.High }
+
+// NotPassing is what the fixes are about.
+func (v view) NotPassing() int { return v.Refused + v.Undecided }
+
+// VerdictBar is the headline as a bar, for pages.
+func (s Summary) VerdictBar() template.HTML {
+	return look.Bar("bar", s.Images, look.Segment{Class: "f-pass", N: s.Passed}, look.Segment{Class: "f-error", N: s.Undecided}, look.Segment{Class: "f-deny", N: s.Refused})
+}
+
+// Bar is a group as a bar.
+func (g GroupCount) Bar() template.HTML {
+	return look.Bar("cellbar", g.Images, look.Segment{Class: "f-pass", N: g.Passed}, look.Segment{Class: "f-error", N: g.Undecided}, look.Segment{Class: "f-deny", N: g.Refused})
+}
+
+// FixBar is how many of the images that do not pass a fix is part of.
+func (v view) FixBar(f FixCount) template.HTML {
+	return look.Bar("cellbar", v.Refused+v.Undecided, look.Segment{Class: "f-pass", N: f.Clears}, look.Segment{Class: "f-error", N: f.Images - f.Clears})
+}
+
+// BaseBar is a base against the most used one.
+func (v view) BaseBar(b BaseCount) template.HTML {
+	most := 0
+	for _, o := range v.Bases {
+		most = max(most, o.Images)
+	}
+	if b.Name == "" {
+		return look.Bar("cellbar", most, look.Segment{Class: "f-deny", N: b.Images})
+	}
+	return look.Bar("cellbar", most, look.Segment{Class: "f-pass", N: b.Images - b.Outdated}, look.Segment{Class: "f-error", N: b.Outdated})
+}
+
+// AgeBar is findings of one age by severity.
+func (v view) AgeBar(a AgeCount) template.HTML {
+	most := 0
+	for _, o := range v.Ages {
+		most = max(most, o.Total())
+	}
+	return look.Bar("cellbar", most, bySeverity(a.Counts)...)
+}
+
+// Total is the findings of one age.
+func (a AgeCount) Total() int {
+	n := 0
+	for _, c := range a.Counts {
+		n += c
+	}
+	return n
+}
+
+// AgesKnown reports whether there was evidence to count from.
+func (v view) AgesKnown() bool {
+	for _, a := range v.Ages {
+		if a.Total() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func bySeverity(counts map[attestor.Severity]int) []look.Segment {
+	var out []look.Segment
+	for _, level := range attestor.Severities() {
+		out = append(out, look.Segment{Class: "f-" + string(level), N: counts[level]})
+	}
+	return out
+}
+
+// PassChart is the share of images that pass, over time.
+func (v view) PassChart() template.HTML {
+	columns := make([]look.Column, 0, len(v.Trend))
+	for _, p := range v.Trend {
+		// Of a thousand, so that columns of different totals are equally high.
+		total := max(p.Passed+p.Refused+p.Undecided, 1)
+		columns = append(columns, look.Column{
+			Label: fmt.Sprintf("%s: %s pass, %s refused, %s undecided", look.Day(p.Day), look.Percent(p.Passed, total), look.Number(p.Refused), look.Number(p.Undecided)),
+			Segments: []look.Segment{
+				{Class: "f-pass", N: p.Passed * 1000 / total}, {Class: "f-error", N: p.Undecided * 1000 / total},
+				{Class: "f-deny", N: p.Refused * 1000 / total},
+			},
+		})
+	}
+	first, last := v.Trend[0], v.Trend[len(v.Trend)-1]
+	return look.Columns(fmt.Sprintf("Share of images that pass: %s on %s, %s on %s.",
+		first.share(), look.Day(first.Day), last.share(), look.Day(last.Day)), 1000, columns)
+}
+
+func (p TrendPoint) share() string { return look.Percent(p.Passed, p.Passed+p.Refused+p.Undecided) }
+
+// Share is for the template.
+func (p TrendPoint) Share() string { return p.share() }
+
+// perImage is how many findings of a severity an average image had, in
+// hundredths.
+func (p TrendPoint) perImage(level attestor.Severity) int {
+	return p.Findings[level] * 100 / max(p.Passed+p.Refused+p.Undecided, 1)
+}
+
+func (p TrendPoint) allPerImage() int {
+	n := 0
+	for _, level := range attestor.Severities() {
+		n += p.perImage(level)
+	}
+	return n
+}
+
+func hundredths(n int) string { return fmt.Sprintf("%.1f", float64(n)/100) }
+
+func (v view) findingsTop() int {
+	top := 0
+	for _, p := range v.Trend {
+		top = max(top, p.allPerImage())
+	}
+	return top
+}
+
+// FindingsTop is the most findings an average image had at any time.
+func (v view) FindingsTop() string { return hundredths(v.findingsTop()) }
+
+// FindingsChart is findings of an average image by severity, over time.
+func (v view) FindingsChart() template.HTML {
+	columns := make([]look.Column, 0, len(v.Trend))
+	for _, p := range v.Trend {
+		c := look.Column{Label: fmt.Sprintf("%s: %s in an average image, %s critical, %s high", look.Day(p.Day),
+			hundredths(p.allPerImage()), hundredths(p.perImage(attestor.Critical)), hundredths(p.perImage(attestor.High)))}
+		for _, level := range attestor.Severities() {
+			c.Segments = append(c.Segments, look.Segment{Class: "f-" + string(level), N: p.perImage(level)})
+		}
+		columns = append(columns, c)
+	}
+	first, last := v.Trend[0], v.Trend[len(v.Trend)-1]
+	return look.Columns(fmt.Sprintf("Findings in an average image: %s on %s, %s on %s.",
+		hundredths(first.allPerImage()), look.Day(first.Day), hundredths(last.allPerImage()), look.Day(last.Day)), v.findingsTop(), columns)
+}
+
+// Some of the lists are long; the rest of them is folded away.
+const folded, changedShown = 12, 8
+
+// FirstGroups and RestGroups are the groups, in two parts.
+func (v view) FirstGroups() []GroupCount { return v.Groups[:min(folded, len(v.Groups))] }
+
+// RestGroups are those that are folded away, and at most a thousand of them:
+// the table of images has every one.
+func (v view) RestGroups() []GroupCount {
+	return v.Groups[min(folded, len(v.Groups)):min(1000, len(v.Groups))]
+}
+
+// FirstFixes are those worth reading in a meeting.
+func (v view) FirstFixes() []FixCount { return v.Fixes[:min(folded, len(v.Fixes))] }
+
+// RestFixes are folded away, and at most two hundred.
+func (v view) RestFixes() []FixCount {
+	return v.Fixes[min(folded, len(v.Fixes)):min(200, len(v.Fixes))]
+}
+
+// Delta is a difference with its sign.
+func (v view) Delta(now, before int) string {
+	switch {
+	case now > before:
+		return "+" + look.Number(now-before)
+	case now < before:
+		return "−" + look.Number(before-now)
+	}
+	return "±0"
+}

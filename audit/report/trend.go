@@ -1,0 +1,139 @@
+package report
+
+import (
+	"slices"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// maxDays is where a trend goes from days to weeks.
+const maxDays = 92
+
+// trend replays the decisions, oldest first.
+func trend(events []event, images int) []TrendPoint {
+	if len(events) == 0 {
+		return nil
+	}
+	events = slices.Clone(events)
+	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
+	first, last := events[0].at.UTC(), events[len(events)-1].at.UTC()
+	step, start := 24*time.Hour, first.Truncate(24*time.Hour)
+	if last.Sub(first) > maxDays*24*time.Hour {
+		step = 7 * 24 * time.Hour
+	}
+	state := make([]*event, images)
+	now := TrendPoint{Findings: map[attestor.Severity]int{}}
+	var out []TrendPoint
+	i := 0
+	for day := start; !day.After(last); day = day.Add(step) {
+		for ; i < len(events) && events[i].at.Before(day.Add(step)); i++ {
+			e := &events[i]
+			if old := state[e.image]; old != nil {
+				now.count(*old, -1)
+			}
+			now.count(*e, 1)
+			state[e.image] = e
+		}
+		point := now
+		point.Day = day
+		point.Findings = map[attestor.Severity]int{}
+		for level, n := range now.Findings {
+			point.Findings[level] = n
+		}
+		out = append(out, point)
+	}
+	return out
+}
+
+func (p *TrendPoint) count(e event, n int) {
+	switch e.verdict {
+	case attestor.Pass:
+		p.Passed += n
+	case attestor.Undecided:
+		p.Undecided += n
+	default:
+		p.Refused += n
+	}
+	for i, level := range attestor.Severities() {
+		p.Findings[level] += n * e.counts[i]
+	}
+}
+
+// A Change is what is different from an earlier report. Repositories are
+// compared by their newest image, since each build has a digest of its own.
+type Change struct {
+	Since           time.Time // when the earlier report was made
+	PassedBefore    int
+	RefusedBefore   int
+	UndecidedBefore int
+	ImagesBefore    int
+	NewlyRefused    []ChangedRow
+	NewlyPassing    []ChangedRow
+	New             int             // repositories that the earlier report does not have
+	Gone            int             // repositories that only the earlier report has
+	NewCodes        []attestor.Code // reasons that the earlier report does not have
+	GoneCodes       []attestor.Code
+}
+
+// A ChangedRow is a repository whose newest image turned out otherwise.
+type ChangedRow struct {
+	Repository, ID string
+	Codes          []string
+}
+
+func change(before, now Summary) *Change {
+	c := &Change{
+		Since: before.Made, PassedBefore: before.Passed, RefusedBefore: before.Refused,
+		UndecidedBefore: before.Undecided, ImagesBefore: before.Images,
+	}
+	was, is := newest(before.Rows), newest(now.Rows)
+	for repo, r := range is {
+		old, ok := was[repo]
+		switch {
+		case !ok:
+			c.New++
+		case old.Verdict != attestor.Deny && r.Verdict == attestor.Deny:
+			c.NewlyRefused = append(c.NewlyRefused, ChangedRow{repo, r.ID, r.Codes})
+		case old.Verdict != attestor.Pass && r.Verdict == attestor.Pass:
+			c.NewlyPassing = append(c.NewlyPassing, ChangedRow{repo, r.ID, old.Codes})
+		}
+	}
+	for repo := range was {
+		if _, ok := is[repo]; !ok {
+			c.Gone++
+		}
+	}
+	byName := func(a, b ChangedRow) int {
+		if a.Repository < b.Repository {
+			return -1
+		}
+		return 1
+	}
+	slices.SortFunc(c.NewlyRefused, byName)
+	slices.SortFunc(c.NewlyPassing, byName)
+	c.NewCodes, c.GoneCodes = missing(now.Reasons, before.Reasons), missing(before.Reasons, now.Reasons)
+	return c
+}
+
+// newest is the newest image of each repository.
+func newest(rows []Row) map[string]Row {
+	out := map[string]Row{}
+	for _, r := range rows {
+		if old, ok := out[r.Repository]; !ok || r.Time.After(old.Time) {
+			out[r.Repository] = r
+		}
+	}
+	return out
+}
+
+// missing are the codes of a that b has not.
+func missing(a, b []ReasonCount) []attestor.Code {
+	var out []attestor.Code
+	for _, r := range a {
+		if !slices.ContainsFunc(b, func(o ReasonCount) bool { return o.Code == r.Code }) {
+			out = append(out, r.Code)
+		}
+	}
+	return out
+}
