@@ -166,11 +166,15 @@ func parseV01(b json.RawMessage, p *attestor.Provenance) error {
 	}
 	p.Builder = clip(v.Builder.ID)
 	p.Materials = materials(v.Materials)
-	at, err := v.Recipe.DefinedInMaterial.Int64()
-	if v.Recipe.DefinedInMaterial == "" {
-		at, err = 0, nil
+	at := int64(0) // protobuf leaves a zero out
+	if v.Recipe.DefinedInMaterial != "" {
+		n, err := v.Recipe.DefinedInMaterial.Int64()
+		if err != nil {
+			return errors.New("its recipe is malformed")
+		}
+		at = n
 	}
-	if err != nil || at < 0 || at >= int64(len(v.Materials)) || v.Recipe.EntryPoint == "" {
+	if at < 0 || at >= int64(len(v.Materials)) || v.Recipe.EntryPoint == "" {
 		return nil
 	}
 	source := v.Materials[at]

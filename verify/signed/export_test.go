@@ -7,7 +7,7 @@ import (
 )
 
 // VerifyBundle verifies bytes as a bundle about img, without a registry.
-func VerifyBundle(c *Checker, ctx context.Context, img attestor.Image, b []byte, rule attestor.SignedBy) (Statement, error) { //nolint:revive // the receiver stands first
+func VerifyBundle(ctx context.Context, c *Checker, img attestor.Image, b []byte, rule attestor.SignedBy) (Statement, error) {
 	m, err := c.material(ctx, rule)
 	if err != nil {
 		return Statement{}, err

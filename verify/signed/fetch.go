@@ -29,10 +29,12 @@ type capped struct {
 
 func (t *capped) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(r)
-	if err != nil || !(strings.Contains(r.URL.Path, "/manifests/") || strings.Contains(r.URL.Path, "/referrers/")) {
-		return resp, err
+	if err != nil {
+		return nil, err
 	}
-	resp.Body = &cappedBody{ReadCloser: resp.Body, left: t.manifest}
+	if strings.Contains(r.URL.Path, "/manifests/") || strings.Contains(r.URL.Path, "/referrers/") {
+		resp.Body = &cappedBody{ReadCloser: resp.Body, left: t.manifest}
+	}
 	return resp, nil
 }
 

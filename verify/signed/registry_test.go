@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,10 +38,10 @@ import (
 // it (so that the fallback tag is used), and another implementation without.
 var registries = map[string]func(t *testing.T) http.Handler{
 	"referrers API": func(*testing.T) http.Handler {
-		return registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0)))
+		return registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	},
 	"fallback tag": func(*testing.T) http.Handler {
-		return registry.New(registry.WithReferrersSupport(false), registry.Logger(log.New(io.Discard, "", 0)))
+		return registry.New(registry.WithReferrersSupport(false), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	},
 	"distribution": func(t *testing.T) http.Handler {
 		c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{"inmemory": {}}}
@@ -179,7 +180,7 @@ func unknown(t *testing.T, signer string, err error, want string) {
 
 func wantError(t *testing.T, signer string, err error, code attestor.Code, want string) {
 	t.Helper()
-	e, ok := err.(*attestor.Error)
+	e, ok := errors.AsType[*attestor.Error](err)
 	if !ok || e.Kind != attestor.Upstream || e.Code != code || signer != "" {
 		t.Fatalf("got signer %q, error %#v; want an error %s", signer, err, code)
 	}

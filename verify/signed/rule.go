@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -163,8 +164,8 @@ func loadKey(text []byte) (signature.Verifier, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if err := cryptoutils.ValidatePubKey(pub); err != nil {
-		return nil, "", err
+	if k, ok := pub.(*rsa.PublicKey); ok && k.N.BitLen() < 2048 {
+		return nil, "", fmt.Errorf("an RSA key of %d bits is too short", k.N.BitLen())
 	}
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {

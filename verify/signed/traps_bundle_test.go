@@ -126,8 +126,8 @@ func TestTrap13MalformedBundles(t *testing.T) {
 	passed := 0 // some parts do not matter, such as hints
 	for i, b := range bad {
 		img := h.image
-		_, err := signed.VerifyBundle(ch, t.Context(), img, b, sig.rule())
-		_, keyErr := signed.VerifyBundle(ch, t.Context(), img, b, key.rule())
+		_, err := signed.VerifyBundle(t.Context(), ch, img, b, sig.rule())
+		_, keyErr := signed.VerifyBundle(t.Context(), ch, img, b, key.rule())
 		if err == nil {
 			passed++
 		}

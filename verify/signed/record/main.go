@@ -18,7 +18,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -95,10 +95,10 @@ func run(ctx context.Context, cosign, out string) error {
 	if err != nil {
 		return err
 	}
-	rec := &recorder{Handler: registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0)))}
+	rec := &recorder{Handler: registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))}
 	srv := &http.Server{Handler: rec, ReadHeaderTimeout: time.Minute}
 	go func() { _ = srv.Serve(l) }()
-	defer srv.Close()
+	defer func() { _ = srv.Close() }()
 	repo, err := name.NewRepository(l.Addr().String() + "/base/debian")
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func run(ctx context.Context, cosign, out string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	s := &session{cosign: cosign, dir: dir, repo: repo, rec: recording{Images: map[string]string{}, Blobs: map[string][]byte{}}}
 	if err := s.all(ctx); err != nil {
 		return err
@@ -186,7 +186,7 @@ func (s *session) all(ctx context.Context) error {
 func (s *session) command(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.cosign, args...)
+	cmd := exec.CommandContext(ctx, s.cosign, args...) //nolint:gosec // the program that the developer named
 	cmd.Dir = s.dir
 	cmd.Env = []string{"HOME=" + s.dir, "COSIGN_PASSWORD=", "PATH=" + os.Getenv("PATH")}
 	var stderr strings.Builder
@@ -245,5 +245,5 @@ func (s *session) write(out string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(out, "cosign.pub"), pub, 0o600)
+	return os.WriteFile(filepath.Join(out, "cosign.pub"), pub, 0o600) //nolint:gosec // the directory that the developer named
 }
