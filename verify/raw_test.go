@@ -226,3 +226,11 @@ func zstded(b []byte) []byte {
 	defer w.Close()
 	return w.EncodeAll(b, nil)
 }
+
+func httpPost(url string) (*http.Response, error) {
+	resp, err := http.Post(url, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	return resp, resp.Body.Close()
+}
