@@ -116,7 +116,7 @@ type Name struct {
 	ID       string
 }
 
-var namePattern = regexp.MustCompile(`^projects/([^/]+)(?:/locations/([^/]+))?/(notes|occurrences|scans)/([^/]+)$`)
+var namePattern = regexp.MustCompile(`^projects/([A-Za-z0-9.:_-]+)(?:/locations/([a-z0-9-]+))?/(notes|occurrences|scans)/([A-Za-z0-9_~%.:+@-]+)$`)
 
 // ParseName reads projects/P[/locations/L]/COLLECTION/ID, where collection is
 // notes, occurrences or scans.
