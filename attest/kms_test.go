@@ -80,7 +80,11 @@ func TestKMSThatLies(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, emulator.Behaviour{})
-			a, _ := w.slowGate(100 * time.Millisecond)
+			timeout := 10 * time.Second
+			if tt.fault.Hang || tt.fault.Code == codes.Unavailable { // the client repeats what was unavailable
+				timeout = 100 * time.Millisecond
+			}
+			a, version := w.slowGate(timeout)
 			remove := w.Inject(tt.fault)
 			made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
 			wantError(t, err, tt.code, tt.word)
@@ -91,7 +95,8 @@ func TestKMSThatLies(t *testing.T) {
 				t.Errorf("a caller would see %q", asError(err).Msg)
 			}
 			remove()
-			_, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			patient := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner(version)})
+			_, err = patient.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
 			must(t, err)
 			w.oneValid(image(t, 1))
 		})
@@ -104,7 +109,7 @@ func proto1reset(r *kmspb.AsymmetricSignResponse) { proto.Reset(r) }
 func TestKMSStates(t *testing.T) {
 	for _, loaded := range []bool{false, true} {
 		w := newWorld(t, emulator.Behaviour{})
-		a, version := w.slowGate(time.Second)
+		a, version := w.slowGate(10 * time.Second)
 		if loaded {
 			must(t, a.Preflight(t.Context()))
 		}

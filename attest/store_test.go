@@ -9,6 +9,7 @@ import (
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
@@ -229,11 +230,13 @@ func TestWritesThatFail(t *testing.T) {
 		for _, unique := range []emulator.Uniqueness{emulator.UniqueNoteAndResource, emulator.UniqueNone} {
 			for _, f := range failures {
 				t.Run(fmt.Sprintf("create/%s/lag=%s/%s", f.name, lag, unique), func(t *testing.T) {
+					t.Parallel()
 					r := newRotation(t, emulator.Behaviour{ListLag: lag, Uniqueness: unique}, false)
 					f.fault.Method = "CreateOccurrence"
 					r.failing(f.fault, f.ok, "nothing")
 				})
 				t.Run(fmt.Sprintf("update/%s/lag=%s/%s", f.name, lag, unique), func(t *testing.T) {
+					t.Parallel()
 					r := newRotation(t, emulator.Behaviour{ListLag: lag, Uniqueness: unique}, false)
 					f.fault.Method = "UpdateOccurrence"
 					r.failing(f.fault, f.ok || f.fault.Code == codes.PermissionDenied, "rotated")
@@ -243,12 +246,14 @@ func TestWritesThatFail(t *testing.T) {
 	}
 	for _, f := range failures {
 		t.Run("delete/"+f.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRotation(t, emulator.Behaviour{RefuseUpdates: true}, false)
 			f.fault.Method = "DeleteOccurrence"
 			// The client repeats a delete that was unavailable by itself.
 			r.failing(f.fault, f.fault.Code == codes.Unavailable && f.fault.Count == 1, "rotated")
 		})
 		t.Run("create after delete/"+f.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRotation(t, emulator.Behaviour{RefuseUpdates: true, ListLag: 2 * time.Second}, false)
 			f.fault.Method, f.fault.Skip = "CreateOccurrence", 1
 			r.failing(f.fault, f.ok, "rotated")
@@ -259,7 +264,9 @@ func TestWritesThatFail(t *testing.T) {
 func (r *rotation) failing(f emulator.Fault, ok bool, kind string) {
 	t := r.t
 	c := r.config(attest.AttestorConfig{Name: attestorName, Signer: r.signer})
-	c.CallTimeout = 100 * time.Millisecond // for the calls that hang
+	if f.Hang || f.Method == "DeleteOccurrence" && f.Code == codes.Unavailable { // the client repeats such deletes
+		c.CallTimeout = time.Second
+	}
 	gate, err := attest.New(c)
 	must(t, err)
 	gate.SetPause(r.clock.pause)
@@ -291,5 +298,105 @@ func (r *rotation) failing(f emulator.Fault, ok bool, kind string) {
 	must(t, err)
 	if len(intents) != 0 {
 		t.Errorf("%d intents are left", len(intents))
+	}
+}
+
+// TestAnswersAreNotBelieved: the service says that it stored the attestation,
+// and shows something else.
+func TestAnswersAreNotBelieved(t *testing.T) {
+	spoil := func(_, m proto.Message) {
+		for _, s := range m.(*grafeaspb.Occurrence).GetAttestation().GetSignatures() { //nolint:errcheck // nothing else comes here
+			s.Signature = []byte("spoilt")
+		}
+	}
+	rename := func(_, m proto.Message) { m.(*grafeaspb.Occurrence).Name = "" } //nolint:errcheck // nothing else comes here
+	for _, method := range []string{"CreateOccurrence", "UpdateOccurrence"} {
+		kind := "nothing"
+		if method == "UpdateOccurrence" {
+			kind = "rotated"
+		}
+		t.Run(method+" shows something else, and stored the right thing", func(t *testing.T) {
+			r := newRotation(t, emulator.Behaviour{}, false)
+			r.putAny(kind)
+			r.Inject(emulator.Fault{Method: method, Mutate: spoil})
+			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			must(t, err)
+			if o := r.oneValid(image(t, 1)); made[0].Occurrence != o.GetName() {
+				t.Errorf("made %+v", made)
+			}
+		})
+		t.Run(method+" stored something else", func(t *testing.T) {
+			r := newRotation(t, emulator.Behaviour{}, false)
+			r.putAny(kind)
+			r.Inject(emulator.Fault{Method: method, Mutate: spoil})
+			r.Inject(emulator.Fault{Method: "GetOccurrence", Mutate: spoil})
+			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			wantError(t, err, attestor.CodeAttestationNotStored, "stored something else")
+			if len(made) != 0 {
+				t.Errorf("made %+v", made)
+			}
+		})
+		t.Run(method+" names nothing", func(t *testing.T) {
+			r := newRotation(t, emulator.Behaviour{}, false)
+			r.putAny(kind)
+			r.Inject(emulator.Fault{Method: method, Mutate: rename})
+			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			wantError(t, err, attestor.CodeAttestationNotStored)
+			if len(made) != 0 {
+				t.Errorf("made %+v", made)
+			}
+		})
+		t.Run(method+" cannot be read back", func(t *testing.T) {
+			r := newRotation(t, emulator.Behaviour{}, false)
+			r.putAny(kind)
+			r.Inject(emulator.Fault{Method: method, Mutate: spoil})
+			r.Inject(emulator.Fault{Method: "GetOccurrence", Code: codes.PermissionDenied})
+			_, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			wantError(t, err, attestor.CodeAttestorDenied, "roles/containeranalysis.occurrences.viewer")
+		})
+	}
+}
+
+func (r *rotation) putAny(kind string) {
+	r.t.Helper()
+	if o := r.existing(kind); o != nil {
+		r.put(o)
+	}
+}
+
+// TestAConflictThatNobodySees: the service refuses, and neither list nor read
+// shows why. The answer is to try again, never success.
+func TestAConflictThatNobodySees(t *testing.T) {
+	w := newWorld(t, emulator.Behaviour{})
+	a, _ := w.gate()
+	w.Inject(emulator.Fault{Method: "CreateOccurrence", Code: codes.AlreadyExists, Message: "occurrence ID \"../x\" already exists; occurrence ID \"0\" already exists"})
+	made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	wantError(t, err, attestor.CodeAttestationConflict, "try again")
+	if len(made) != 0 || !asError(err).Code.Retry() {
+		t.Errorf("made %v", made)
+	}
+	if n := len(w.Calls("ListNoteOccurrences")); n < 5 {
+		t.Errorf("looked %d times only", n)
+	}
+	t.Run("nor are lists allowed", func(t *testing.T) {
+		w.Inject(emulator.Fault{Method: "ListNoteOccurrences", Skip: 1, Code: codes.PermissionDenied})
+		_, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{})
+		wantError(t, err, attestor.CodeAttestorDenied)
+	})
+}
+
+// TestAHintIsChecked: the conflict names somebody's valid attestation of
+// another image, which is not ours to answer with.
+func TestAHintIsChecked(t *testing.T) {
+	w := newWorld(t, emulator.Behaviour{})
+	a, _ := w.gate()
+	made, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{})
+	must(t, err)
+	id := made[0].Occurrence[strings.LastIndex(made[0].Occurrence, "/")+1:]
+	w.Inject(emulator.Fault{Method: "CreateOccurrence", Code: codes.AlreadyExists, Message: fmt.Sprintf("occurrence ID %q already exists", id)})
+	made, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	wantError(t, err, attestor.CodeAttestationConflict)
+	if len(made) != 0 {
+		t.Errorf("made %v", made)
 	}
 }

@@ -144,11 +144,6 @@ func (t *trust) find(id string, key signerKey) (algorithm, error) {
 	return algorithm{}, err
 }
 
-// has reports whether the attestor has a key of that id.
-func (t *trust) has(id string) bool {
-	return slices.ContainsFunc(t.keys, func(k attestorKey) bool { return k.id == id })
-}
-
 // keyIDs are those of the signatures that admit.
 func (c checked) keyIDs() []string {
 	var ids []string

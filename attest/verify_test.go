@@ -311,7 +311,7 @@ func TestStanding(t *testing.T) {
 	w.attestor("projects/sec/attestors/other")
 	key, stranger := newKey(t), newKey(t)
 	w.keys(attestorName, pkix(t, "k", key.Public(), p256))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: 5 * time.Second})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: 10 * time.Second})
 	must(t, err)
 	resource := image(t, 1).String()
 	good := w.put(signed(t, key, "k", resource, compact(repository, digest(1))))
@@ -411,7 +411,11 @@ func TestStandingFaults(t *testing.T) {
 			if tt.fault.Method != "" {
 				w.Inject(tt.fault)
 			}
-			v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: 50 * time.Millisecond})
+			timeout := 10 * time.Second
+			if tt.fault.Hang || tt.fault.Code == codes.Unavailable { // the client repeats what was unavailable
+				timeout = 100 * time.Millisecond
+			}
+			v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: timeout})
 			must(t, err)
 			got, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 			wantError(t, err, tt.code, tt.words...)
@@ -447,7 +451,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 	w.attestor(attestorName)
 	old, young := newKey(t), newKey(t)
 	w.keys(attestorName, pkix(t, "old", old.Public(), p256))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: 5 * time.Second})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: 10 * time.Second})
 	must(t, err)
 	look := func(n int) (valid, reads int) {
 		t.Helper()
