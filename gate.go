@@ -187,8 +187,20 @@ func (p *pass) attest(ctx context.Context, v Verdict) error {
 			p.dec.Deploy = append(p.dec.Deploy, p.ev.Image.Sibling(d).String())
 		}
 	}
-	p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: []Reason{}})
+	p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: p.foreign()})
 	return nil
+}
+
+// foreign reports the attestations that were found and not trusted.
+func (p *pass) foreign() []Reason {
+	reasons := []Reason{}
+	for _, a := range p.standing.Invalid {
+		reasons = append(reasons, Reason{
+			Code: CodeAttestationForeign, Subject: a.Occurrence, Message: "an attestation under " + a.Note + " was found and not trusted: " + a.Why,
+			Fix: "find out who wrote it, if it was not this gate with an earlier key",
+		})
+	}
+	return reasons
 }
 
 // authorize returns an authorization, or why there is none.
@@ -231,7 +243,7 @@ func (p *pass) unsigned(why string) {
 			})
 		}
 	}
-	p.check(Check{Name: CheckAttest, Status: StatusSkipped, Reasons: reasons})
+	p.check(Check{Name: CheckAttest, Status: StatusSkipped, Reasons: append(reasons, p.foreign()...)})
 }
 
 // check adds a check; one that refuses takes the verdict with it, except that
