@@ -30,7 +30,7 @@ func WriteHTML(w io.Writer, s Summary, o HTMLOptions) error {
 		return err
 	}
 	head := look.Head{Title: s.Headline(), Note: "as of " + look.Stamp(s.Made), File: !o.Page, Script: true}
-	head.Foot = "An image counts by its newest decision. A finding counts once for an image, and for an index by its worst platform. Times are UTC."
+	head.Foot = "An image counts by its newest decision. A finding counts once for an image, and for an index by its worst platform; severe ones are critical and high. Times are UTC."
 	if o.Page {
 		head.Nav = look.Nav("/report")
 	}

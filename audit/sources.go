@@ -1,0 +1,258 @@
+package audit
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// References is a source of images for a [Sweep]: references as people write
+// them, which are checked when they are judged. An error ends it.
+type References = iter.Seq2[string, error]
+
+// maxLine and maxDocument bound what is read from files.
+const (
+	maxLine     = 4096
+	maxDocument = 256 << 20
+)
+
+// LinesOf reads a file of references: one a line, blank lines and lines that
+// begin with "#" left out.
+func LinesOf(r io.Reader) References {
+	return func(yield func(string, error) bool) {
+		s := bufio.NewScanner(r)
+		s.Buffer(make([]byte, 0, maxLine), maxLine)
+		for n := 1; s.Scan(); n++ {
+			line := strings.TrimSpace(s.Text())
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			if !yield(line, nil) {
+				return
+			}
+		}
+		if err := s.Err(); err != nil {
+			yield("", &attestor.Error{Kind: attestor.Invalid, Msg: "the file of references cannot be read, or has a line that is too long", Err: err})
+		}
+	}
+}
+
+// RegistryOptions say how registries are spoken to; they are ggcr's, and hold
+// credentials, transport and page size.
+type RegistryOptions struct {
+	Remote   []remote.Option
+	Insecure func(host string) bool // plain HTTP, for registries on loopback
+}
+
+// TagsOf lists the tags of repositories, page by page. A registry's limit (429)
+// comes back as an error of kind TooMany, to be retried by [Retry].
+func TagsOf(ctx context.Context, repositories []string, o RegistryOptions) References {
+	return func(yield func(string, error) bool) {
+		for _, repo := range repositories {
+			if !tagsOf(ctx, repo, o, yield) {
+				return
+			}
+		}
+	}
+}
+
+func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield func(string, error) bool) bool {
+	var opts []name.Option
+	if host, _, _ := strings.Cut(repository, "/"); o.Insecure != nil && o.Insecure(host) {
+		opts = append(opts, name.Insecure)
+	}
+	repo, err := name.NewRepository(repository, append(opts, name.StrictValidation)...)
+	if err != nil {
+		return yield("", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not a repository with its registry", short200(repository)), Err: err}) && false
+	}
+	p, err := remote.NewPuller(o.Remote...)
+	if err != nil {
+		return yield("", fmt.Errorf("listing tags of %s: %w", repo, err)) && false
+	}
+	pages, err := p.Lister(ctx, repo)
+	for err == nil && pages.HasNext() {
+		page, next := pages.Next(ctx)
+		if err = next; err != nil {
+			break
+		}
+		for _, tag := range page.Tags {
+			if !yield(repo.Name()+":"+tag, nil) {
+				return false
+			}
+		}
+	}
+	if err != nil {
+		return yield("", listing(repo.Name(), err)) && false
+	}
+	return true
+}
+
+// listing says in public words why tags could not be listed.
+func listing(repo string, err error) error {
+	e := &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Msg: "the tags of " + repo + " could not be listed", Err: err}
+	if t, ok := errors.AsType[*transport.Error](err); ok {
+		switch t.StatusCode {
+		case 401, 403:
+			e.Code, e.Msg = attestor.CodeRegistryDenied, "the registry does not let this identity list the tags of "+repo
+			e.Fix = "grant it roles/artifactregistry.reader, or log in with docker login"
+		case 404:
+			e.Kind, e.Msg, e.Fix = attestor.NotFound, "there is no repository "+repo, "check its name; registry, project and path are all needed"
+		case 429:
+			e.Kind, e.Msg = attestor.TooMany, "the registry limits how fast tags may be listed"
+		}
+	}
+	return e
+}
+
+// RunningInCloudRun reads what `gcloud run services list --format json` prints:
+// the image of every container of every service.
+func RunningInCloudRun(r io.Reader) References {
+	type container struct {
+		Image string `json:"image"`
+	}
+	type service struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []container `json:"containers"`
+				} `json:"spec"`
+			} `json:"template"`
+		} `json:"spec"`
+	}
+	return documents(r, "gcloud run services list --format json", "", func(s service, yield func(string) bool) bool {
+		for _, c := range s.Spec.Template.Spec.Containers {
+			if c.Image != "" && !yield(c.Image) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// RunningInKubernetes reads what `kubectl get pods -A -o json` prints: for each
+// container what runs by digest, where the runtime says so, else its reference.
+func RunningInKubernetes(r io.Reader) References {
+	type container struct {
+		Name  string `json:"name"`
+		Image string `json:"image"`
+	}
+	type status struct {
+		Name    string `json:"name"`
+		ImageID string `json:"imageID"`
+	}
+	type pod struct {
+		Spec struct {
+			Containers          []container `json:"containers"`
+			InitContainers      []container `json:"initContainers"`
+			EphemeralContainers []container `json:"ephemeralContainers"`
+		} `json:"spec"`
+		Status struct {
+			Containers          []status `json:"containerStatuses"`
+			InitContainers      []status `json:"initContainerStatuses"`
+			EphemeralContainers []status `json:"ephemeralContainerStatuses"`
+		} `json:"status"`
+	}
+	return documents(r, "kubectl get pods -A -o json", "items", func(p pod, yield func(string) bool) bool {
+		ids := map[string]string{}
+		for _, list := range [][]status{p.Status.Containers, p.Status.InitContainers, p.Status.EphemeralContainers} {
+			for _, s := range list {
+				ids[s.Name] = s.ImageID
+			}
+		}
+		for _, list := range [][]container{p.Spec.InitContainers, p.Spec.Containers, p.Spec.EphemeralContainers} {
+			for _, c := range list {
+				if ref := running(c.Image, ids[c.Name]); ref != "" && !yield(ref) {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// running pins an image to the digest that the runtime says it runs. The id's
+// repository is left aside: nodes share layers, and may name another one.
+func running(image, id string) string {
+	_, digest, ok := strings.Cut(id, "@")
+	if !ok {
+		return image
+	}
+	if _, err := attestor.ParseDigest(digest); err != nil || strings.Contains(image, "@") {
+		return image
+	}
+	if slash := strings.LastIndex(image, "/"); strings.Contains(image[slash+1:], ":") {
+		image = image[:slash+1+strings.Index(image[slash+1:], ":")]
+	}
+	return image + "@" + digest
+}
+
+// documents decodes an array of T one element at a time: the array itself, or
+// that of one field of an object.
+func documents[T any](r io.Reader, made, field string, each func(T, func(string) bool) bool) References {
+	return func(yield func(string, error) bool) {
+		dec := json.NewDecoder(io.LimitReader(r, maxDocument))
+		more := true
+		err := enter(dec, field)
+		for err == nil && more && dec.More() {
+			var v T
+			if err = dec.Decode(&v); err == nil {
+				more = each(v, func(s string) bool { return yield(s, nil) })
+			}
+		}
+		if err == nil && more {
+			_, err = dec.Token() // the closing bracket: a file that was cut short is no whole answer
+		}
+		if err != nil && more {
+			yield("", &attestor.Error{Kind: attestor.Invalid, Msg: "this is not what " + made + " prints", Fix: "write its output to a file, and give that", Err: err})
+		}
+	}
+}
+
+// enter moves to the first element of the array.
+func enter(dec *json.Decoder, field string) error {
+	want := func(d json.Delim) error {
+		t, err := dec.Token()
+		if err == nil && t != d {
+			err = fmt.Errorf("found %v, want %v", t, d)
+		}
+		return err
+	}
+	if field == "" {
+		return want('[')
+	}
+	if err := want('{'); err != nil {
+		return err
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		if key == field {
+			return want('[')
+		}
+		var skipped json.RawMessage
+		if err := dec.Decode(&skipped); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("no field %q", field)
+}
+
+func short200(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
+}

@@ -1,0 +1,312 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// A Sweep judges many images, each digest once however many tags it has. It
+// keeps a line for each reference in memory, and no decision.
+type Sweep struct {
+	// Resolve finds what a tag names; nil: a tag is judged as it is, and each
+	// reference once. Judge asks the gate; the reference is by digest where
+	// Resolve is set. Both may return a [Throttled]; an error of kind TooMany or
+	// Unavailable is tried again too, and any other is that image's failure.
+	Resolve func(context.Context, attestor.Reference) (attestor.Image, error)
+	Judge   func(context.Context, attestor.Reference) (attestor.Decision, error)
+	// Result is given every outcome, one at a time, those of an interrupted
+	// sweep that this one continues first. An error from it ends the sweep.
+	Result func(Result) error
+	// Progress may be nil. It is called after every outcome, one at a time.
+	Progress func(Progress)
+
+	State string           // a file to continue from after an interrupt; "": none
+	Key   string           // what the sweep is about: State is refused where it has another
+	Most  int              // images at once, at most; 0: 16
+	Now   func() time.Time // required
+}
+
+// A Result is one image's outcome: a Decision, or why there is none.
+type Result struct {
+	Reference string             `json:"reference"` // as it was listed
+	Decision  *attestor.Decision `json:"decision,omitempty"`
+	Failure   string             `json:"failure,omitempty"` // public words
+	Resumed   bool               `json:"-"`                 // from an earlier run
+}
+
+// Totals are how a sweep went.
+type Totals struct {
+	References int // listed
+	Duplicates int // further references to a digest that was judged
+	Passed     int
+	Refused    int
+	Undecided  int
+	Failed     int // no decision: unknown image, not allowed, malformed
+}
+
+// Images is how many have an outcome.
+func (t Totals) Images() int { return t.Passed + t.Refused + t.Undecided + t.Failed }
+
+// Progress is where a sweep stands.
+type Progress struct {
+	Totals
+	Rate   float64       // references a second, in this run
+	Left   time.Duration // at that rate; 0: not known
+	AtOnce int           // what the servers seem to bear
+}
+
+// A Throttled error asks to come back later. After is the server's
+// Retry-After; 0 where it gave none.
+type Throttled struct {
+	After time.Duration
+	Err   error
+}
+
+func (t *Throttled) Error() string { return fmt.Sprintf("throttled for %v: %v", t.After, t.Err) }
+
+func (t *Throttled) Unwrap() error { return t.Err }
+
+const (
+	defaultMost = 16
+	maxTries    = 8
+	firstPause  = time.Second
+	longest     = 2 * time.Minute
+)
+
+// Run sweeps. What it returned an error for can be continued with the same
+// State and Key: what was judged is not judged again.
+func (s Sweep) Run(ctx context.Context, refs References) (Totals, error) {
+	if s.Judge == nil || s.Now == nil || s.Result == nil {
+		return Totals{}, errors.New("sweeping: no judge, no clock or nobody to tell")
+	}
+	if s.Most <= 0 {
+		s.Most = defaultMost
+	}
+	r := &sweep{Sweep: s, claimed: map[string]bool{}, lane: newLane(s.Most, s.Now), start: s.Now()}
+	list, err := r.collect(refs)
+	if err != nil {
+		return Totals{}, err
+	}
+	r.totals.References = len(list)
+	if s.State != "" {
+		if r.state, err = openState(s.State, s.Key, r.resume); err != nil {
+			return r.totals, err
+		}
+		defer func() { _ = r.state.close() }() // closed with its error below, when all went well
+	}
+	if err := r.all(ctx, list); err != nil {
+		return r.totals, err
+	}
+	if r.state != nil {
+		return r.totals, r.state.close()
+	}
+	return r.totals, nil
+}
+
+// sweep is one run.
+type sweep struct {
+	Sweep
+	lane  *lane
+	state *stateFile
+	start time.Time
+
+	mu      sync.Mutex
+	claimed map[string]bool // references by digest that are judged, or being judged; guarded by mu
+	totals  Totals          // guarded by mu
+	done    int             // references of this run; guarded by mu
+	err     error           // the first that ends the sweep; guarded by mu
+}
+
+// collect reads the references, each once: the total must be known to say how
+// long is left, and a source that fails does so before anything is judged.
+func (r *sweep) collect(refs References) ([]string, error) {
+	var list []string
+	seen := map[string]bool{}
+	for ref, err := range refs {
+		if err != nil {
+			return nil, fmt.Errorf("listing what to sweep: %w", err)
+		}
+		if !seen[ref] {
+			seen[ref] = true
+			list = append(list, ref)
+		}
+	}
+	return list, nil
+}
+
+// resume takes over what an earlier run judged. Its failures are tried again.
+func (r *sweep) resume(res Result) error {
+	if res.Decision == nil {
+		return nil
+	}
+	key := res.Decision.Image.Reference
+	if r.claimed[key] {
+		return nil
+	}
+	r.claimed[key] = true
+	res.Resumed = true
+	return r.tell(res)
+}
+
+func (r *sweep) all(ctx context.Context, list []string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, ref := range list {
+		if err := r.lane.enter(ctx); err != nil {
+			break // interrupted; or ended by an error, which r.err has
+		}
+		wg.Go(func() {
+			defer r.lane.leave()
+			if err := r.one(ctx, ref); err != nil {
+				r.mu.Lock()
+				if r.err == nil {
+					r.err = err
+				}
+				r.mu.Unlock()
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return r.err
+	}
+	return ctx.Err()
+}
+
+// one takes a reference to its outcome. An error ends the sweep.
+func (r *sweep) one(ctx context.Context, ref string) error {
+	parsed, err := attestor.ParseReference(ref)
+	if err == nil && r.Resolve != nil {
+		var img attestor.Image
+		err = r.try(ctx, func() (err error) { img, err = r.Resolve(ctx, parsed); return err })
+		if err == nil {
+			parsed, err = attestor.ParseReference(img.String())
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return r.report(Result{Reference: ref, Failure: failure(err)})
+	}
+	if !r.claim(parsed.String()) {
+		return r.duplicate()
+	}
+	var d attestor.Decision
+	err = r.try(ctx, func() (err error) { d, err = r.Judge(ctx, parsed); return err })
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case attestor.KindOf(err) == attestor.Unavailable && err != nil:
+		return err // the gate is down: going on would only make failures
+	case err != nil:
+		return r.report(Result{Reference: ref, Failure: failure(err)})
+	}
+	return r.report(Result{Reference: ref, Decision: &d})
+}
+
+func failure(err error) string {
+	msg := attestor.Message(err)
+	if e, ok := errors.AsType[*attestor.Error](err); ok && e.Fix != "" {
+		msg += "; " + e.Fix
+	}
+	return msg
+}
+
+func (r *sweep) claim(key string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.claimed[key] {
+		return false
+	}
+	r.claimed[key] = true
+	return true
+}
+
+func (r *sweep) duplicate() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.totals.Duplicates++
+	r.done++
+	r.progress()
+	return nil
+}
+
+// report makes an outcome last, and then tells it.
+func (r *sweep) report(res Result) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != nil {
+		if err := r.state.add(res); err != nil {
+			return err
+		}
+	}
+	r.done++
+	return r.tell(res)
+}
+
+// tell counts; mu is held, or nothing else runs yet.
+func (r *sweep) tell(res Result) error {
+	switch {
+	case res.Decision == nil:
+		r.totals.Failed++
+	case res.Decision.Verdict == attestor.Pass:
+		r.totals.Passed++
+	case res.Decision.Verdict == attestor.Undecided:
+		r.totals.Undecided++
+	default:
+		r.totals.Refused++
+	}
+	if err := r.Result(res); err != nil {
+		return err
+	}
+	r.progress()
+	return nil
+}
+
+func (r *sweep) progress() {
+	if r.Progress == nil {
+		return
+	}
+	p := Progress{Totals: r.totals, AtOnce: r.lane.width()}
+	if elapsed := r.Now().Sub(r.start).Seconds(); elapsed > 0 && r.done > 0 {
+		p.Rate = float64(r.done) / elapsed
+		left := r.totals.References - r.done
+		p.Left = time.Duration(float64(left) / p.Rate * float64(time.Second)).Round(time.Second)
+	}
+	r.Progress(p)
+}
+
+// try calls f until it has an answer: what throttles slows everybody down.
+func (r *sweep) try(ctx context.Context, f func() error) error {
+	pause := firstPause
+	for tries := 1; ; tries++ {
+		err := f()
+		if err == nil {
+			r.lane.wider()
+			return nil
+		}
+		t, throttled := errors.AsType[*Throttled](err)
+		kind := attestor.KindOf(err)
+		if !throttled && kind != attestor.TooMany && kind != attestor.Unavailable || tries == maxTries {
+			return err
+		}
+		wait := pause
+		if throttled && t.After > 0 {
+			wait = min(t.After, longest)
+		}
+		if err := r.lane.pause(ctx, wait); err != nil {
+			return err
+		}
+		pause = min(2*pause, longest)
+	}
+}
