@@ -2,6 +2,7 @@ package vuln
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -41,8 +42,10 @@ func newAdvisories(c Config) *advisories { return &advisories{c: c, known: map[s
 
 // date fills in Published. A note without a date, or that does not exist,
 // leaves it nil, which means no grace; a note that could not be asked for is an
-// error, since "could not find out" is no answer.
-func (a *advisories) date(ctx context.Context, findings []attestor.Vulnerability) error {
+// error, since "could not find out" is no answer. Notes that are neither
+// Google's nor beside a trusted one are not the gate's to read, so that being
+// refused them is no error: they mean no grace.
+func (a *advisories) date(ctx context.Context, findings []attestor.Vulnerability, trusted []string) error {
 	wanted := map[string]*time.Time{}
 	var missing []string
 	for _, f := range findings {
@@ -61,7 +64,7 @@ func (a *advisories) date(ctx context.Context, findings []attestor.Vulnerability
 	for i, note := range missing {
 		group.Go(func() error {
 			var err error
-			dates[i], err = a.fetch(groupCtx, note)
+			dates[i], err = a.fetch(groupCtx, note, trusted)
 			return err
 		})
 	}
@@ -87,7 +90,7 @@ func (a *advisories) lookup(note string) (*time.Time, bool) {
 	return k.published, true
 }
 
-func (a *advisories) fetch(ctx context.Context, note string) (*time.Time, error) {
+func (a *advisories) fetch(ctx context.Context, note string, trusted []string) (*time.Time, error) {
 	name, ok := resource.ParseName("notes", note)
 	if !ok {
 		return nil, nil
@@ -104,11 +107,24 @@ func (a *advisories) fetch(ctx context.Context, note string) (*time.Time, error)
 		published = timeOf(n.GetVulnerability().GetAdvisoryPublishTime())
 		return err
 	})
+	if status.Code(err) == codes.PermissionDenied && !expected(name.Project, trusted) {
+		a.c.Logger.WarnContext(ctx, "advisory not readable", slog.String("note", note))
+		err = nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	a.remember(note, published)
 	return published, nil
+}
+
+// expected reports whether project is one whose notes the gate should be able
+// to read.
+func expected(project string, trusted []string) bool {
+	return project == googleVulnerabilities || slices.ContainsFunc(trusted, func(note string) bool {
+		name, ok := resource.ParseName("notes", note)
+		return ok && name.Project == project
+	})
 }
 
 func (a *advisories) remember(note string, published *time.Time) {

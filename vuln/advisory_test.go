@@ -118,3 +118,20 @@ func TestAdvisoriesFail(t *testing.T) {
 		})
 	}
 }
+
+// TestAdvisoriesOfStrangers: what somebody else's scanner keeps to itself is no
+// reason to fail, and no grace.
+func TestAdvisoriesOfStrangers(t *testing.T) {
+	f, img := newFixture(t), api(t)
+	f.put(t, "acme", complete(uri(img)), finding(uri(img), "CVE-1", grafeaspb.Severity_HIGH, under("projects/partner/notes/CVE-1")))
+	f.SetBehaviour(emulator.Behaviour{Denied: []emulator.Denial{{Permission: "containeranalysis.notes.get", Resource: "projects/partner"}}})
+	req := attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Advisories: true}}
+	scan := f.scanner(t, nil).Scan(t.Context(), req)
+	if diff := cmp.Diff(map[string]string{"CVE-1": "unknown"}, published(scan)); diff != "" || scan.State != attestor.ScanComplete {
+		t.Errorf("state %q (%+v), -want +got:\n%s", scan.State, scan.Problem, diff)
+	}
+	req.Needs.Trusted = []string{"projects/partner/notes/scanner"}
+	if scan := f.scanner(t, nil).Scan(t.Context(), req); scan.State != attestor.ScanUnavailable {
+		t.Errorf("a trusted scanner's notes are out of reach: state %q", scan.State)
+	}
+}

@@ -57,7 +57,10 @@ func (q question) discovery(o *grafeaspb.Occurrence, digest attestor.Digest) (di
 	if c := d.GetContinuousAnalysis(); c != grafeaspb.DiscoveryOccurrence_CONTINUOUS_ANALYSIS_UNSPECIFIED {
 		scan.Continuous = c.String()
 	}
-	scan.Analyses = slices.Sorted(slices.Values(d.GetAnalysisCompleted().GetAnalysisType()))
+	for _, t := range d.GetAnalysisCompleted().GetAnalysisType() {
+		scan.Analyses = append(scan.Analyses, strings.ToUpper(t))
+	}
+	slices.Sort(scan.Analyses)
 	scan.Analyses = slices.Compact(scan.Analyses)
 	if failure := failureOf(d); failure != nil && (scan.State == attestor.ScanComplete || scan.State == attestor.ScanFailed) {
 		scan.State, scan.Problem = attestor.ScanFailed, failure
@@ -122,7 +125,7 @@ func (s *Scanner) conclude(ctx context.Context, q question, found collected) ans
 		return answer{scan: scan, again: true}
 	}
 	if q.needs.Advisories {
-		if err := s.advisories.date(ctx, scan.Findings); err != nil {
+		if err := s.advisories.date(ctx, scan.Findings, q.needs.Trusted); err != nil {
 			return answer{scan: unavailable(reasonOf(err)), again: transient(err)}
 		}
 	}
@@ -155,7 +158,7 @@ func standing(all []discovery) attestor.Scan {
 	}
 	best := slices.MaxFunc(slices.Collect(maps.Values(newest)), func(a, b discovery) int {
 		return cmp.Or(cmp.Compare(progress(a.scan), progress(b.scan)), boolCompare(b.scan.ByIndex, a.scan.ByIndex),
-			boolCompare(a.scanner == googleScanner, b.scanner == googleScanner), compareTime(a.scan.Finished, b.scan.Finished), tie(a, b))
+			compareTime(a.scan.Finished, b.scan.Finished), boolCompare(a.scanner == googleScanner, b.scanner == googleScanner), tie(a, b))
 	})
 	return best.scan
 }

@@ -30,3 +30,8 @@ func (s *Scanner) Polls() int {
 	defer s.mu.Unlock()
 	return len(s.polls)
 }
+
+// Explain is what is said of a failed call.
+func Explain(err error, project string) *attestor.Error {
+	return analysis("list occurrences", project, occurrencesViewer).explain(err, "10s")
+}

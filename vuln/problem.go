@@ -37,7 +37,7 @@ func analysis(what, project, role string) operation {
 }
 
 // explain turns a failed call into words.
-func (o operation) explain(err error, limit time.Duration) *attestor.Error {
+func (o operation) explain(err error, within string) *attestor.Error {
 	e := &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable, Err: err}
 	code := status.Code(err)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -58,7 +58,7 @@ func (o operation) explain(err error, limit time.Duration) *attestor.Error {
 	case codes.Unavailable:
 		e.Msg = fmt.Sprintf("%s could not be reached to %s (UNAVAILABLE)", o.service, did)
 	case codes.DeadlineExceeded:
-		e.Msg = fmt.Sprintf("%s did not answer within %s when asked to %s (DEADLINE_EXCEEDED)", o.service, limit, did)
+		e.Msg = fmt.Sprintf("%s did not answer within %s when asked to %s (DEADLINE_EXCEEDED)", o.service, within, did)
 	case codes.ResourceExhausted:
 		e.Msg = fmt.Sprintf("the quota of %s is used up: could not %s (RESOURCE_EXHAUSTED)", o.service, did)
 		e.Fix = fmt.Sprintf("ask more slowly, or raise the quota of %s in project %s", o.api, o.project)
@@ -140,7 +140,11 @@ func (o operation) try(ctx context.Context, timeout time.Duration, attempts int,
 	if ctx.Err() == nil && limited.Err() != nil && r.last != nil {
 		err = r.last // the client hides what kept failing behind the deadline
 	}
-	return o.explain(err, timeout.Round(time.Millisecond))
+	within := timeout.String()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err, within = ctx.Err(), "the time that the request had"
+	}
+	return o.explain(err, within)
 }
 
 // A retryer replaces the client's for one call, and keeps what was wrong.

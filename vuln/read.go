@@ -60,8 +60,8 @@ func (s *Scanner) read(ctx context.Context, q question) answer {
 type collected struct {
 	discoveries []discovery
 	findings    []attestor.Vulnerability
-	marks       map[string]string // by occurrence: the discoveries, byte by byte
-	long        []string          // projects whose list had more than one page
+	marks       map[string]string            // the discoveries, byte by byte, by name; nil: none
+	long        map[string]map[string]string // marks of each project whose list had more than one page
 }
 
 // add keeps the facts of o and lets go of the rest, so that memory is that of
@@ -88,30 +88,25 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 }
 
 func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
-	parts := make([]collected, len(q.projects))
+	parts, pages := make([]collected, len(q.projects)), make([]int, len(q.projects))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, project := range q.projects {
 		group.Go(func() error {
-			pages, err := s.pages(ctx, project, q.filter, func(o *grafeaspb.Occurrence) error { return parts[i].add(q, o) })
-			if pages > 1 {
-				parts[i].long = []string{project}
-			}
+			var err error
+			pages[i], err = s.pages(ctx, project, q.filter, func(o *grafeaspb.Occurrence) error { return parts[i].add(q, o) })
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return collected{}, err
 	}
-	all := parts[0]
-	for _, p := range parts[1:] {
+	all := collected{long: map[string]map[string]string{}}
+	for i, p := range parts {
 		all.discoveries = append(all.discoveries, p.discoveries...)
 		all.findings = append(all.findings, p.findings...)
-		all.long = append(all.long, p.long...)
-		if all.marks == nil {
-			all.marks = p.marks
-			continue
+		if pages[i] > 1 {
+			all.long[q.projects[i]] = p.marks
 		}
-		maps.Copy(all.marks, p.marks)
 	}
 	return all, nil
 }
@@ -119,29 +114,20 @@ func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
 // changed reads the discoveries of long lists again: a scanner that writes
 // findings says so in its discovery.
 func (s *Scanner) changed(ctx context.Context, q question, before collected) (bool, error) {
-	if len(before.long) == 0 {
-		return false, nil
-	}
 	filter := resource.Filter([]string{"DISCOVERY"}, q.sortedURIs())
-	after := map[string]string{}
-	for _, project := range before.long {
+	for project, marks := range before.long {
+		after := map[string]string{}
 		_, err := s.pages(ctx, project, filter, func(o *grafeaspb.Occurrence) error {
 			if _, ours := q.uris[o.GetResourceUri()]; ours && o.GetDiscovery() != nil {
 				after[o.GetName()] = mark(o)
 			}
 			return nil
 		})
-		if err != nil {
-			return false, err
+		if err != nil || !maps.Equal(marks, after) {
+			return true, err
 		}
 	}
-	for name, m := range after {
-		if before.marks[name] != m {
-			return true, nil
-		}
-	}
-	// What was seen in lists of one page is not read again.
-	return len(before.long) == len(q.projects) && len(after) != len(before.marks), nil
+	return false, nil
 }
 
 // mark is equal for messages that are.

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -219,6 +221,45 @@ func TestOneFailureIsRetried(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDisabled: an API that is switched off is not a role that is missing.
+func TestDisabled(t *testing.T) {
+	st, err := status.New(codes.PermissionDenied, "Container Analysis API has not been used in project acme before or it is disabled").
+		WithDetails(&errdetails.ErrorInfo{Reason: "SERVICE_DISABLED", Domain: "googleapis.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := vuln.Explain(st.Err(), "acme")
+	if got.Code != attestor.CodeScanPermissionDenied || !strings.Contains(got.Fix, "gcloud services enable containeranalysis.googleapis.com --project=acme") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestNobodyThere: a service that is gone, and a request that is.
+func TestNobodyThere(t *testing.T) {
+	t.Run("the service", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f, img := newFixture(t), api(t)
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			got := f.scanner(t, nil).Scan(t.Context(), attestor.ScanRequest{Image: img})
+			if got.State != attestor.ScanUnavailable || got.Problem.Code != attestor.CodeScanUnavailable {
+				t.Errorf("state %q, problem %+v", got.State, got.Problem)
+			}
+		})
+	})
+	t.Run("the request", func(t *testing.T) {
+		f, img := newFixture(t), api(t)
+		f.put(t, "acme", complete(uri(img)))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		got := f.scanner(t, nil).Scan(ctx, attestor.ScanRequest{Image: img, Wait: time.Hour})
+		if got.State != attestor.ScanUnavailable || !strings.Contains(got.Problem.Message, "request ended") {
+			t.Errorf("state %q, problem %+v", got.State, got.Problem)
+		}
+	})
 }
 
 // TestChangeWhileReading: what is rescanned while its pages are read is read

@@ -53,7 +53,6 @@ type Config struct {
 // Scanner asks Container Analysis. It is safe for concurrent use.
 type Scanner struct {
 	c          Config
-	log        *slog.Logger
 	advisories *advisories
 	mu         sync.Mutex
 	polls      map[string]*poll // guarded by mu
@@ -85,7 +84,7 @@ func New(c Config) (*Scanner, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Scanner{c: c, log: c.Logger, advisories: newAdvisories(c), polls: map[string]*poll{}}, nil
+	return &Scanner{c: c, advisories: newAdvisories(c), polls: map[string]*poll{}}, nil
 }
 
 func orDefault(d, fallback time.Duration) time.Duration {

@@ -2,6 +2,7 @@ package vuln_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -212,10 +213,11 @@ func TestDeadline(t *testing.T) {
 		deadline time.Duration
 		wait     time.Duration
 		want     time.Duration
+		says     string
 	}{
-		{"the call's", time.Hour, 0, vuln.DefaultCallTimeout},
-		{"the caller's", 3 * time.Second, 0, 3 * time.Second},
-		{"the wait's", time.Hour, 20 * time.Second, 20 * time.Second},
+		{"the call's", time.Hour, 0, vuln.DefaultCallTimeout, "within 10s"},
+		{"the caller's", 3 * time.Second, 0, 3 * time.Second, "within the time that the request had"},
+		{"the wait's", time.Hour, 20 * time.Second, 20 * time.Second, "DEADLINE_EXCEEDED"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -231,7 +233,10 @@ func TestDeadline(t *testing.T) {
 					t.Errorf("took %s, want %s", took, tt.want)
 				}
 				if got.State != attestor.ScanUnavailable || got.Problem == nil || got.Problem.Code != attestor.CodeScanUnavailable {
-					t.Errorf("state %q, problem %+v", got.State, got.Problem)
+					t.Fatalf("state %q, problem %+v", got.State, got.Problem)
+				}
+				if !strings.Contains(got.Problem.Message, tt.says) {
+					t.Errorf("%q does not say %q", got.Problem.Message, tt.says)
 				}
 			})
 		})
