@@ -18,3 +18,13 @@ func RoutesForTest(s *Server) []string {
 	slices.Sort(out)
 	return out
 }
+
+// DecodeForTest reads the body of POST /v1/attest.
+func DecodeForTest(body []byte) (any, error) {
+	var b attestRequest
+	err := decodeStrict(body, &b)
+	return b, err
+}
+
+// WaitingForTest is how many requests are in the queue.
+func WaitingForTest(s *Server) int { return len(s.slots.waiting) }

@@ -16,16 +16,20 @@ var openapiYAML []byte
 func openapiJSON() ([]byte, error) {
 	var doc any
 	if err := yaml.Load(openapiYAML, &doc); err != nil {
-		return nil, fmt.Errorf("making a server: reading its OpenAPI document: %w", err)
+		return nil, fmt.Errorf("reading the OpenAPI document: %w", err)
 	}
 	b, err := json.Marshal(doc)
 	if err != nil {
-		return nil, fmt.Errorf("making a server: writing its OpenAPI document: %w", err)
+		return nil, fmt.Errorf("writing the OpenAPI document: %w", err)
 	}
 	return b, nil
 }
 
 // showOpenAPI answers GET /openapi.json.
 func (s *Server) showOpenAPI(k *call) error {
-	return s.answer(k, http.StatusOK, json.RawMessage(s.openapi))
+	doc, err := s.openapi()
+	if err != nil {
+		return err
+	}
+	return s.answer(k, http.StatusOK, json.RawMessage(doc))
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -69,7 +70,7 @@ type Server struct {
 	ready    readiness
 	draining drain
 	watcher  *watch.Watcher
-	openapi  []byte
+	openapi  func() ([]byte, error)
 }
 
 // New returns a Server, or an error that names what is missing.
@@ -94,14 +95,11 @@ func New(c Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	s := &Server{c: c, rates: newRates(limits, c.Now), slots: newSlots(limits)}
+	s := &Server{c: c, rates: newRates(limits, c.Now), slots: newSlots(limits), openapi: sync.OnceValues(openapiJSON)}
 	if s.metrics, err = newMetrics(c.Registry); err != nil {
 		return nil, err
 	}
 	if err := s.newWatcher(); err != nil {
-		return nil, err
-	}
-	if s.openapi, err = openapiJSON(); err != nil {
 		return nil, err
 	}
 	if err := c.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -1,0 +1,434 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/server"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"), goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// run serves s until the test, or stop, ends it.
+func run(t testing.TB, s *server.Server) (address string, stop func() error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	go func() { result <- s.Serve(ctx, ln) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-result
+	})
+	t.Cleanup(func() { _ = stop() })
+	return ln.Addr().String(), stop
+}
+
+func TestStopLetsRequestsFinish(t *testing.T) {
+	w := newWorld()
+	w.hold, w.entered = make(chan struct{}), make(chan struct{})
+	address, stop := run(t, newServer(t, w, nil))
+	got := make(chan answer)
+	go func() { got <- send(t, "builder", "POST", "http://"+address+"/v1/attest", image(":v1")) }()
+	<-w.entered
+	stopped := make(chan error)
+	go func() { stopped <- stop() }()
+	waitUntilRefused(t, address)
+	select {
+	case err := <-stopped:
+		t.Fatalf("stopped under a running request: %v", err)
+	default:
+	}
+	close(w.hold)
+	if a := <-got; a.status != 200 || !strings.Contains(a.body, `"created":true`) {
+		t.Errorf("the running request was answered %d %s", a.status, a.body)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Serve returned %v, want nil", err)
+	}
+	if n := len(w.decisions()); n != 1 {
+		t.Errorf("%d decisions recorded, want 1", n)
+	}
+}
+
+// waitUntilRefused returns once nothing is accepted any more.
+func waitUntilRefused(t testing.TB, address string) {
+	t.Helper()
+	for {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			return
+		}
+		c.Close()
+	}
+}
+
+func TestStopGivesUpAtItsDeadline(t *testing.T) {
+	w := newWorld()
+	w.hold, w.entered = make(chan struct{}), make(chan struct{})
+	address, stop := run(t, newServer(t, w, func(c *server.Config) { c.Limits.Drain = time.Millisecond }))
+	done := make(chan error, 1)
+	go func() {
+		r, err := http.NewRequest("POST", "http://"+address+"/v1/attest", strings.NewReader(image(":v1")))
+		if err != nil {
+			done <- err
+			return
+		}
+		r.Header.Set("Authorization", "builder")
+		r.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(r)
+		if err == nil {
+			res.Body.Close()
+		}
+		done <- err
+	}()
+	<-w.entered
+	if err := stop(); err == nil {
+		t.Error("Serve returned nil with a request cut off")
+	}
+	if err := <-done; err == nil {
+		t.Error("the request that was cut off was answered")
+	}
+	if len(w.standing) != 0 {
+		t.Errorf("signed for a request that was cut off: %v", w.standing)
+	}
+}
+
+// Two instances take turns under load, each stopped while it works: no request
+// fails.
+func TestRollingRestartLosesNothing(t *testing.T) {
+	w := newWorld()
+	type instance struct {
+		address string
+		stop    func() error
+		client  *http.Client
+	}
+	start := func() instance {
+		address, stop := run(t, newServer(t, w, func(c *server.Config) {
+			c.Limits.Concurrent, c.Limits.Queue, c.Limits.CallerRate = 4, 1000, math.Inf(1)
+		}))
+		return instance{address, stop, &http.Client{Transport: &http.Transport{}}}
+	}
+	var current atomic.Pointer[instance]
+	first := start()
+	current.Store(&first)
+	var answered, failed atomic.Int64
+	over := make(chan struct{})
+	var wg sync.WaitGroup
+	var inside sync.RWMutex // a load balancer sends nothing more to an instance once it has taken it out
+	for range 8 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				inside.RLock()
+				i := current.Load()
+				r, err := http.NewRequest("POST", "http://"+i.address+"/v1/attest", strings.NewReader(image(":v1")))
+				if err != nil {
+					panic(err)
+				}
+				r.Header.Set("Authorization", "builder")
+				r.Header.Set("Content-Type", "application/json")
+				type result struct {
+					res *http.Response
+					err error
+				}
+				sent := make(chan result, 1)
+				go func() {
+					res, err := i.client.Do(r)
+					sent <- result{res, err}
+				}()
+				got := <-sent
+				inside.RUnlock()
+				if got.err != nil || got.res.StatusCode != 200 {
+					failed.Add(1)
+					continue
+				}
+				_, _ = io.Copy(io.Discard, got.res.Body)
+				got.res.Body.Close()
+				answered.Add(1)
+			}
+		})
+	}
+	for range 10 {
+		for before := answered.Load(); answered.Load() < before+20; {
+			time.Sleep(time.Millisecond) // real sockets; the count is what is waited for
+		}
+		next := start()
+		inside.Lock()
+		old := current.Swap(&next)
+		inside.Unlock()
+		if err := old.stop(); err != nil {
+			t.Error(err)
+		}
+		old.client.CloseIdleConnections()
+	}
+	close(over)
+	wg.Wait()
+	current.Load().client.CloseIdleConnections()
+	if failed.Load() != 0 || answered.Load() < 200 {
+		t.Errorf("%d requests failed, %d were answered", failed.Load(), answered.Load())
+	}
+	if got := int64(len(w.decisions())); got != answered.Load() {
+		t.Errorf("%d decisions recorded, %d answered", got, answered.Load())
+	}
+}
+
+// pipes is a listener within the process, so that time can be a test's own.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
+
+func (p *pipes) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		select {
+		case p.conns <- theirs:
+			return ours, nil
+		case <-p.done:
+			return nil, net.ErrClosed
+		}
+	}}}
+}
+
+func TestLameDuckAnswersButIsNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		s := newServer(t, w, func(c *server.Config) { c.Limits.LameDuck = time.Minute })
+		p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+		ctx, cancel := context.WithCancel(context.Background())
+		stopped := make(chan error, 1)
+		go func() { stopped <- s.Serve(ctx, p) }()
+		ask := func(method, path, body string) (int, string) {
+			r, err := http.NewRequest(method, "http://gate"+path, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "builder")
+			r.Header.Set("Content-Type", "application/json")
+			res, err := p.client().Do(r)
+			if err != nil {
+				return 0, err.Error()
+			}
+			defer res.Body.Close()
+			b, _ := io.ReadAll(res.Body)
+			return res.StatusCode, string(b)
+		}
+		if status, _ := ask("GET", "/ready", ""); status != 200 {
+			t.Errorf("before: %d", status)
+		}
+		start := time.Now()
+		cancel()
+		synctest.Wait()
+		if status, body := ask("GET", "/ready", ""); status != 503 || !strings.Contains(body, "stopping") {
+			t.Errorf("while stopping, /ready is %d %s", status, body)
+		}
+		if status, _ := ask("POST", "/v1/attest", image(":v1")); status != 200 {
+			t.Errorf("while stopping, a request is answered %d", status)
+		}
+		if err := <-stopped; err != nil || time.Since(start) != time.Minute {
+			t.Errorf("Serve returned %v after %s, want nil after 1m", err, time.Since(start))
+		}
+	})
+}
+
+func TestSlowClientsAreCutOff(t *testing.T) {
+	w := newWorld()
+	address, _ := run(t, newServer(t, w, func(c *server.Config) {
+		c.Limits.ReadHeader, c.Limits.Read = 50*time.Millisecond, 100*time.Millisecond
+	}))
+	for name, sent := range map[string]string{
+		"slow header": "POST /v1/attest HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+		"slow body":   "POST /v1/attest HTTP/1.1\r\nHost: x\r\nAuthorization: builder\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+	} {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, sent); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second)) // far beyond; what counts is that it ends
+		b, err := io.ReadAll(c)
+		if nerr, ok := errors.AsType[net.Error](err); ok && nerr.Timeout() {
+			t.Errorf("%s: the connection stands", name)
+		}
+		if strings.Contains(string(b), " 200 ") {
+			t.Errorf("%s: answered %s", name, b)
+		}
+		c.Close()
+	}
+	if len(w.asked) != 0 {
+		t.Errorf("the registry was asked %v", w.asked)
+	}
+}
+
+func TestServeLimitsHeaders(t *testing.T) {
+	address, _ := run(t, newServer(t, newWorld(), nil))
+	got := send(t, "builder", "POST", "http://"+address+"/v1/attest", image(":v1"), "X-Padding", strings.Repeat("x", 64<<10))
+	if got.status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status = %d, want 431", got.status)
+	}
+}
+
+// Requests that two readers might take apart differently are refused.
+func TestSmuggledRequestsAreRefused(t *testing.T) {
+	w := newWorld()
+	address, _ := run(t, newServer(t, w, nil))
+	common := "Host: x\r\nAuthorization: builder\r\nContent-Type: application/json\r\n"
+	body := image(":v1")
+	for name, raw := range map[string]string{
+		"two lengths":          fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Length: %d\r\nContent-Length: 1\r\n\r\n%s", common, len(body), body),
+		"unknown encoding":     "POST /v1/attest HTTP/1.1\r\n" + common + "Transfer-Encoding: gzip\r\n\r\n" + body,
+		"space before colon":   fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Length : %d\r\n\r\n%s", common, len(body), body),
+		"no host":              fmt.Sprintf("POST /v1/attest HTTP/1.1\r\nAuthorization: builder\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
+		"two hosts":            fmt.Sprintf("POST /v1/attest HTTP/1.1\r\nHost: y\r\n%sContent-Length: %d\r\n\r\n%s", common, len(body), body),
+		"two content types":    fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", common, len(body), body),
+		"two authorizations":   fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sAuthorization: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", common),
+		"no body, no length":   "POST /v1/attest HTTP/1.1\r\n" + common + "Connection: close\r\n\r\n",
+		"a length and no body": "POST /v1/attest HTTP/1.0\r\n" + common + "Content-Length: 10\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, raw)
+		_ = c.(*net.TCPConn).CloseWrite()
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err == nil {
+			if res.StatusCode < 400 {
+				t.Errorf("%s: status %d", name, res.StatusCode)
+			}
+			res.Body.Close()
+		}
+		c.Close()
+	}
+	if len(w.asked) != 0 {
+		t.Errorf("the registry was asked %v", w.asked)
+	}
+}
+
+func TestCallersHaveTheirOwnRate(t *testing.T) {
+	w := newWorld()
+	base := serve(t, w, func(c *server.Config) { c.Limits.CallerRate, c.Limits.CallerBurst = 0.5, 3 })
+	for i := range 4 {
+		got := send(t, "builder", "POST", base+"/v1/attest", image(":v1"))
+		if want := map[bool]int{true: 200, false: 429}[i < 3]; got.status != want {
+			t.Errorf("request %d: status %d, want %d", i+1, got.status, want)
+		}
+		if i == 3 && got.header.Get("Retry-After") != "2" {
+			t.Errorf("Retry-After = %q, want 2", got.header.Get("Retry-After"))
+		}
+	}
+	if got := send(t, "admin", "POST", base+"/v1/attest", image(":v1")); got.status != 200 {
+		t.Errorf("another caller: status %d", got.status)
+	}
+	w.mu.Lock()
+	w.now = w.now.Add(2 * time.Second)
+	w.mu.Unlock()
+	if got := send(t, "builder", "POST", base+"/v1/attest", image(":v1")); got.status != 200 {
+		t.Errorf("2 s later: status %d", got.status)
+	}
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	w := newWorld()
+	w.hold, w.entered = make(chan struct{}), make(chan struct{}, 10)
+	s := newServer(t, w, func(c *server.Config) {
+		c.Limits.Concurrent, c.Limits.Queue, c.Limits.QueueWait = 1, 1, time.Hour
+	})
+	srv := httptest.NewServer(s.Handler())
+	defer srv.Close()
+	answers := make(chan answer, 2)
+	ask := func() { answers <- send(t, "builder", "POST", srv.URL+"/v1/attest", image(":v1")) }
+	go ask()
+	<-w.entered // it works
+	go ask()
+	for server.WaitingForTest(s) == 0 {
+		time.Sleep(time.Millisecond) // the second is on its way into the queue
+	}
+	if got := send(t, "builder", "POST", srv.URL+"/v1/attest", image(":v1")); got.status != 429 || got.header.Get("Retry-After") == "" {
+		t.Errorf("the third: status %d, Retry-After %q", got.status, got.header.Get("Retry-After"))
+	}
+	if got := send(t, "", "GET", srv.URL+"/health", ""); got.status != 200 {
+		t.Errorf("/health while busy: %d", got.status)
+	}
+	close(w.hold)
+	for range 2 {
+		if got := <-answers; got.status != 200 {
+			t.Errorf("status %d", got.status)
+		}
+	}
+}
+
+// A caller who hangs up has its own request given up, and nothing signed.
+func TestDisconnectCancelsItsOwnRequestOnly(t *testing.T) {
+	w := newWorld()
+	w.hold, w.entered = make(chan struct{}), make(chan struct{})
+	base := serve(t, w, nil)
+	ctx, hangUp := context.WithCancel(context.Background())
+	gone := make(chan error)
+	go func() {
+		r, err := http.NewRequestWithContext(ctx, "POST", base+"/v1/attest", strings.NewReader(image(":v1")))
+		if err == nil {
+			r.Header.Set("Authorization", "builder")
+			r.Header.Set("Content-Type", "application/json")
+			_, err = http.DefaultClient.Do(r) //nolint:bodyclose // it never answers
+		}
+		gone <- err
+	}()
+	<-w.entered
+	other := make(chan answer)
+	go func() { other <- send(t, "admin", "POST", base+"/v1/attest", image(":v1")) }()
+	<-w.entered
+	hangUp()
+	if err := <-gone; err == nil {
+		t.Fatal("answered though it hung up")
+	}
+	close(w.hold)
+	if got := <-other; got.status != 200 {
+		t.Errorf("the other request: %d %s", got.status, got.body)
+	}
+	for _, d := range w.decisions() {
+		if d.Caller.Subject == "builder@example" && d.Verdict == attestor.Pass {
+			t.Logf("the first was decided before it noticed: %s", d.ID)
+		}
+	}
+}
