@@ -36,14 +36,14 @@ import (
 
 // The registries that signatures are kept in: with the referrers API, without
 // it (so that the fallback tag is used), and another implementation without.
-var registries = map[string]func(t *testing.T) http.Handler{
-	"referrers API": func(*testing.T) http.Handler {
+var registries = map[string]func(t testing.TB) http.Handler{
+	"referrers API": func(testing.TB) http.Handler {
 		return registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	},
-	"fallback tag": func(*testing.T) http.Handler {
+	"fallback tag": func(testing.TB) http.Handler {
 		return registry.New(registry.WithReferrersSupport(false), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	},
-	"distribution": func(t *testing.T) http.Handler {
+	"distribution": func(t testing.TB) http.Handler {
 		c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{"inmemory": {}}}
 		c.Log.AccessLog.Disabled = true
 		logrus.SetOutput(io.Discard) // it logs nowhere else
@@ -54,14 +54,14 @@ var registries = map[string]func(t *testing.T) http.Handler{
 // host is a registry on loopback with an image in it. What a test sets in
 // intercept answers instead of the registry if it returns true.
 type host struct {
-	t         *testing.T
+	t         testing.TB
 	repo      name.Repository
 	image     attestor.Image
 	requests  atomic.Int64
 	intercept func(w http.ResponseWriter, r *http.Request) bool
 }
 
-func newHost(t *testing.T, h http.Handler) *host {
+func newHost(t testing.TB, h http.Handler) *host {
 	t.Helper()
 	s := &host{t: t}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -156,7 +156,7 @@ func (s *host) refer(img attestor.Image, media types.MediaType, blob []byte) {
 const bundleMedia = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 // checker makes a Checker that does not wait between retries.
-func checker(t *testing.T, c signed.Config) *signed.Checker {
+func checker(t testing.TB, c signed.Config) *signed.Checker {
 	t.Helper()
 	c.Remote = append(c.Remote, remote.WithRetryBackoff(remote.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 2}))
 	ch, err := signed.New(c)
@@ -193,7 +193,7 @@ func wantError(t *testing.T, signer string, err error, code attestor.Code, want 
 }
 
 // file writes b to a temporary file.
-func file(t *testing.T, b []byte) string {
+func file(t testing.TB, b []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(path, b, 0o600); err != nil {
@@ -210,7 +210,7 @@ func (s *host) check(img attestor.Image, rule attestor.SignedBy) (string, error)
 	return checker(s.t, signed.Config{}).Check(ctx, img, rule)
 }
 
-func mustJSON(t *testing.T, v any) []byte {
+func mustJSON(t testing.TB, v any) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := json.NewEncoder(&b).Encode(v); err != nil {

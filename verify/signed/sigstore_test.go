@@ -3,8 +3,10 @@ package signed_test
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -51,23 +53,28 @@ const signPredicate = "https://sigstore.dev/cosign/sign/v1"
 
 // A keyPair signs as cosign does with --key.
 type keyPair struct {
-	t    *testing.T
-	priv *ecdsa.PrivateKey
+	t    testing.TB
+	priv crypto.Signer
 	path string // of the public key
 }
 
-func newKey(t *testing.T) *keyPair { return newKeyOn(t, elliptic.P256()) }
+func newKey(t testing.TB) *keyPair { return newKeyOn(t, elliptic.P256()) }
 
-func newKeyOn(t *testing.T, curve elliptic.Curve) *keyPair {
+func newKeyOn(t testing.TB, curve elliptic.Curve) *keyPair {
 	t.Helper()
 	priv, err := ecdsa.GenerateKey(curve, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return keyOf(t, priv)
+}
+
+func keyOf(t testing.TB, priv crypto.Signer) *keyPair {
+	t.Helper()
 	return &keyPair{t: t, priv: priv, path: file(t, publicPEM(t, priv.Public()))}
 }
 
-func publicPEM(t *testing.T, pub crypto.PublicKey) []byte {
+func publicPEM(t testing.TB, pub crypto.PublicKey) []byte {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
@@ -81,8 +88,17 @@ func (k *keyPair) rule() attestor.SignedBy { return attestor.SignedBy{Key: k.pat
 func (k *keyPair) sign(message []byte) []byte {
 	k.t.Helper()
 	h := crypto.SHA256
-	if k.priv.Curve == elliptic.P384() {
-		h = crypto.SHA384
+	switch priv := k.priv.(type) {
+	case ed25519.PrivateKey:
+		return ed25519.Sign(priv, message)
+	case *rsa.PrivateKey:
+		if priv.N.BitLen() > 2048 {
+			h = crypto.SHA512 // as KMS prescribes for some key versions
+		}
+	case *ecdsa.PrivateKey:
+		if priv.Curve == elliptic.P384() {
+			h = crypto.SHA384
+		}
 	}
 	hash := h.New()
 	hash.Write(message)
@@ -126,11 +142,11 @@ func (k *keyPair) envelope(statement []byte) entry {
 
 // A sigstore is a whole Sigstore in memory, by the library's own hand.
 type sigstore struct {
-	t  *testing.T
+	t  testing.TB
 	ca *ca.VirtualSigstore
 }
 
-func newSigstore(t *testing.T) *sigstore {
+func newSigstore(t testing.TB) *sigstore {
 	t.Helper()
 	v, err := ca.NewVirtualSigstore()
 	if err != nil {
@@ -151,7 +167,7 @@ func (s *sigstore) root(ctlogs bool) string {
 	return writeRoot(s.t, tr, err)
 }
 
-func writeRoot(t *testing.T, tr *root.TrustedRoot, err error) string {
+func writeRoot(t testing.TB, tr *root.TrustedRoot, err error) string {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +180,7 @@ func writeRoot(t *testing.T, tr *root.TrustedRoot, err error) string {
 }
 
 // fixIDs undoes a double encoding in the library's test code.
-func fixIDs(t *testing.T, logs map[string]*root.TransparencyLog) map[string]*root.TransparencyLog {
+func fixIDs(t testing.TB, logs map[string]*root.TransparencyLog) map[string]*root.TransparencyLog {
 	t.Helper()
 	for id, l := range logs {
 		raw, err := hex.DecodeString(id)
@@ -285,7 +301,7 @@ func (s *sigstore) message(e *ca.TestEntity, stamped bool) *protobundle.Bundle {
 	return &protobundle.Bundle{MediaType: bundleMedia, VerificationMaterial: material, Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: envelopeOf(s.t, content)}}
 }
 
-func envelopeOf(t *testing.T, content verify.SignatureContent) *protodsse.Envelope {
+func envelopeOf(t testing.TB, content verify.SignatureContent) *protodsse.Envelope {
 	t.Helper()
 	raw := content.EnvelopeContent().RawEnvelope()
 	payload, err := raw.DecodeB64Payload()
