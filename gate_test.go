@@ -574,3 +574,27 @@ func TestRecoverNeverInventsAPass(t *testing.T) {
 		t.Error("a record was recovered by another policy")
 	}
 }
+
+// TestWhatIsNotTrustedIsReported: an attestation that does not verify neither
+// helps nor hinders, and the Decision says that it is there.
+func TestWhatIsNotTrustedIsReported(t *testing.T) {
+	for _, dry := range []bool{false, true} {
+		s := newStages(t)
+		s.standing = attestor.Standing{Known: true, Invalid: []attestor.InvalidAttestation{{
+			Attestation: attestor.Attestation{Note: "projects/p/notes/n", Occurrence: "projects/p/occurrences/o"}, Why: "its key is not one of the attestor's",
+		}}}
+		d, err := admit(t, s, func(r *attestor.Request) { r.DryRun = dry })
+		if err != nil || d.Verdict != attestor.Pass {
+			t.Fatalf("%+v, %v", d, err)
+		}
+		var found bool
+		for _, c := range d.Checks {
+			for _, r := range c.Reasons {
+				found = found || c.Name == attestor.CheckAttest && r.Code == attestor.CodeAttestationForeign && r.Subject == "projects/p/occurrences/o"
+			}
+		}
+		if !found || len(d.Attestations) > 1 {
+			t.Errorf("dry run %t: checks %+v", dry, d.Checks)
+		}
+	}
+}
