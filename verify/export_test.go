@@ -1,6 +1,12 @@
 package verify
 
-import "net/netip"
+import (
+	"fmt"
+	"io"
+	"net/netip"
+
+	"github.com/attestor-gate/attestor"
+)
 
 // MayDial answers for a configuration of registries.
 func MayDial(r Registries, host string, addr netip.Addr) (bool, error) {
@@ -24,4 +30,76 @@ func Allowed(r Registries, host string) (scheme string, ok bool, err error) {
 // ParsePasswd is what names are resolved with.
 func ParsePasswd(content []byte, name string) (uid, gid int64, err error) {
 	return parsePasswd(content, name)
+}
+
+// DecodeStrict reports whether a document is one that every decoder reads alike.
+func DecodeStrict(b []byte, v any) error { return decodeStrict(b, v) }
+
+// ParseDocument reports what kind of document b is.
+func ParseDocument(b []byte, contentType string) (mediaType string, layers, manifests int, err error) {
+	d, mt, err := parseDocument(content{digest: digestOf(b), mediaType: contentType, bytes: b})
+	if err != nil {
+		return "", 0, 0, err
+	}
+	if d.Layers != nil {
+		if fault := checkImage(d, Limits{}.withDefaults()); fault != nil {
+			return mt, len(*d.Layers), 0, fault
+		}
+		return mt, len(*d.Layers), 0, nil
+	}
+	return mt, 0, len(*d.Manifests), nil
+}
+
+// ParseConfig returns the user and the number of diffIDs of a config, of a
+// manifest with so many layers.
+func ParseConfig(b []byte, layers int) (user string, diffIDs int, err error) {
+	l := make([]descriptor, layers)
+	c, fault := parseConfig(b, document{Layers: &l})
+	if fault != nil {
+		return "", 0, fault
+	}
+	return c.Config.User, len(c.RootFS.DiffIDs), nil
+}
+
+// PasswdEffect is what one layer's tar does to /etc/passwd.
+func PasswdEffect(r io.Reader) (content []byte, decided, refused bool) {
+	e := readPasswd(r, Limits{PasswdBytes: 1 << 16, LayerEntries: 1000}.withDefaults())
+	return e.content, e.present, e.refused != ""
+}
+
+// A Matcher looks images up among approved bases, for benchmarks.
+type Matcher struct {
+	c     *catalogue
+	s     subject
+	needs attestor.Needs
+}
+
+// NewMatcher files bases, each a list of layers, and an image of layers.
+func NewMatcher(i *Inspector, bases [][]attestor.Digest, image []attestor.Digest) (*Matcher, error) {
+	amd64 := platform{OS: "linux", Architecture: "amd64"}
+	m := &Matcher{c: i.bases}
+	for n, layers := range bases {
+		d, repository := digestOf(fmt.Append(nil, n)), fmt.Sprint("registry.example/base/", n/10)
+		if n%10 == 0 {
+			m.needs.Bases = append(m.needs.Bases, attestor.ApprovedBase{Name: "b", Repository: repository})
+		}
+		if err := m.c.add(recordKey{repository, d, amd64}, &record{repository: repository, manifest: d, platform: amd64, layers: layers, diffIDs: layers}); err != nil {
+			return nil, err
+		}
+		ab := &m.needs.Bases[len(m.needs.Bases)-1]
+		ab.Digests = append(ab.Digests, d)
+	}
+	var layers []descriptor
+	for _, d := range image {
+		layers = append(layers, descriptor{Digest: d})
+	}
+	m.s = subject{platform: amd64, doc: document{Layers: &layers}}
+	m.s.config.RootFS.DiffIDs = image
+	return m, nil
+}
+
+// Match returns how many layers of the image are an approved base's.
+func (m *Matcher) Match() int {
+	found, _ := m.c.find(m.s, m.needs, true, false)
+	return found.layers
 }
