@@ -54,6 +54,8 @@ type config struct {
 
 	// Limits bound what a request, a caller and the process may use.
 	Limits limitsConfig `yaml:"limits"`
+
+	scans []string // named on the command line
 }
 
 type attestorConfig struct {

@@ -95,6 +95,7 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 	if err := prepareGoogle(ctx, e.google); err != nil {
 		return fmt.Errorf("preparing the emulated services: %w", err)
 	}
+	printParts(c.OutOrStdout(), p, conf.Policies)
 	if !f.noSamples {
 		pushed, err := pushSamples(ctx, p.registry.Addr().String(), e.google.grafeas)
 		if err != nil {

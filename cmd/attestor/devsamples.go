@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
@@ -144,12 +144,16 @@ func vulnerability(resource string) *grafeaspb.Occurrence {
 	}
 }
 
+// printParts says what runs where.
+func printParts(w io.Writer, p *devParts, policies []string) {
+	fmt.Fprintf(w, "service    http://%s\nregistry   %s\nGoogle     %s (Container Analysis, Cloud KMS, Binary Authorization; emulated)\nattestor   %s\npolicy     %s\n",
+		p.service.Addr(), p.registry.Addr(), p.google.Addr(), devAttestor, strings.Join(policies, " "))
+}
+
 // printSamples says what there is and what to try.
 func printSamples(w io.Writer, p *devParts, pushed []samples.Sample) {
 	registry, service := p.registry.Addr().String(), "http://"+p.service.Addr().String()
-	fmt.Fprintf(w, "service    %s\nregistry   %s\nGoogle     %s (Container Analysis, Cloud KMS, Binary Authorization; emulated)\nattestor   %s\npolicy     %s\n\n",
-		service, registry, p.google.Addr(), devAttestor, filepath.Join(p.dir, "policy.yaml"))
-	fmt.Fprintln(w, "images")
+	fmt.Fprintln(w, "\nimages")
 	for _, s := range pushed {
 		fmt.Fprintf(w, "  %-*s  %s\n", len(registry)+18, registry+"/"+s.Repository+":"+s.Tag, s.About)
 	}

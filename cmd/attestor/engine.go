@@ -120,6 +120,7 @@ func (f *engineFlags) engine(c *cobra.Command) (*engine, error) {
 	if len(f.policies) > 0 {
 		conf.Policies = f.policies
 	}
+	conf.scans = f.scans
 	emulators, err := findEmulators(os.Getenv, f.remoteEmu)
 	if err != nil {
 		return nil, err

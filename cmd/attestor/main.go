@@ -99,7 +99,7 @@ func rootCommand() *cobra.Command {
 		devCommand(), serveCommand(),
 		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
 		decisionsCommand(), explainCommand(), reportCommand(),
-		policyCommand(), emulatorCommand(),
+		policyCommand(), importCommand(), emulatorCommand(),
 		versionCommand(),
 	)
 	return root

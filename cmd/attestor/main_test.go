@@ -10,9 +10,12 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,7 +36,9 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Values[devSlot{}] = &devState{}
-			return nil
+			reports, err := filepath.Abs("../../vuln/testdata/reports")
+			e.Setenv("REPORTS", reports)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"dev":      startDev,
@@ -52,7 +57,7 @@ func TestScript(t *testing.T) {
 // devProcess is an `attestor dev` that a script started.
 type devProcess struct {
 	cmd    *exec.Cmd
-	stderr *bytes.Buffer
+	stderr *lockedBuffer
 	done   chan error
 }
 
@@ -64,7 +69,7 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	self, err := exec.LookPath("attestor")
 	ts.Check(err)
-	p := &devProcess{stderr: &bytes.Buffer{}, done: make(chan error, 1)}
+	p := &devProcess{stderr: &lockedBuffer{}, done: make(chan error, 1)}
 	p.cmd = exec.Command(self, append([]string{"dev", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--google-listen", "127.0.0.1:0"}, args...)...)
 	p.cmd.Dir = ts.Getenv("WORK")
 	out, err := p.cmd.StdoutPipe()
@@ -72,9 +77,9 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 	errs, err := p.cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(p.cmd.Start())
-	var printed bytes.Buffer
+	printed := &lockedBuffer{}
 	drained := make(chan struct{})
-	go func() { defer close(drained); _, _ = io.Copy(&printed, out) }()
+	go func() { defer close(drained); _, _ = io.Copy(printed, out) }()
 	ready := make(chan bool, 1)
 	go func() {
 		scanner := bufio.NewScanner(errs)
@@ -82,7 +87,7 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 			if scanner.Text() == "attestor: ready" {
 				ready <- true
 			}
-			p.stderr.WriteString(scanner.Text() + "\n")
+			fmt.Fprintln(p.stderr, scanner.Text())
 		}
 		<-drained
 		p.done <- p.cmd.Wait()
@@ -97,13 +102,38 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 	case <-time.After(2 * time.Minute):
 		ts.Fatalf("attestor dev is not ready: %s", p.stderr)
 	}
+	// What was printed before "ready" may still be in the pipe.
+	for range 1000 {
+		if strings.Contains(printed.String(), "\npolicy ") && (slices.Contains(args, "--no-samples") || strings.Contains(printed.String(), " verify --emulator ")) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	for name, re := range map[string]string{"SERVICE": `(?m)^service +(\S+)`, "REGISTRY": `(?m)^registry +(\S+)`, "GOOGLE": `(?m)^Google +(\S+)`, "POLICY": `(?m)^policy +(\S+)`} {
 		if m := regexp.MustCompile(re).FindStringSubmatch(printed.String()); m != nil {
 			ts.Setenv(name, m[1])
 		}
 	}
-	ts.Check(os.WriteFile(ts.MkAbs("printed"), printed.Bytes(), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("printed"), []byte(printed.String()), 0o644))
 	ts.Value(devSlot{}).(*devState).p = p
+}
+
+// lockedBuffer is written by one goroutine and read by another.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // devState is where a script's commands find the process it started.

@@ -60,16 +60,7 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	if err != nil {
 		return err
 	}
-	getenv := os.Getenv
-	if f.emulator != "" {
-		getenv = func(name string) string {
-			if name == "K_SERVICE" {
-				return os.Getenv(name)
-			}
-			return f.emulator
-		}
-	}
-	em, err := findEmulators(getenv, f.remote)
+	em, err := emulatorAt(f.emulator, f.remote)
 	if err != nil {
 		return err
 	}

@@ -82,11 +82,15 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 	if err != nil {
 		return nil, err
 	}
+	judged, err := withScans(ctx, scanner, c.scans, em)
+	if err != nil {
+		return nil, err
+	}
 	if e.attester, err = newAttester(c, e.google, e.store, log); err != nil {
 		return nil, err
 	}
 	e.gate, err = attestor.NewGate(attestor.GateConfig{
-		Policies: e.policies, Inspector: inspector, Scanner: scanner, Attester: e.attester, Recorder: e.store,
+		Policies: e.policies, Inspector: inspector, Scanner: judged, Attester: e.attester, Recorder: e.store,
 		NewID: newID, Now: time.Now, Emulated: e.google.emulated,
 		Deadline: time.Duration(c.Limits.Deadline), Settle: time.Duration(c.Limits.Settle),
 	})

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"google.golang.org/api/ondemandscanning/v1"
+	"google.golang.org/api/option"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/vuln"
+)
+
+// named asks the scanner, and counts scans beside it that somebody named.
+type named struct {
+	attestor.Scanner
+	scans []attestor.Scanner
+}
+
+// Scan adds what the named scans found. One that does not count, of another
+// digest or in a project that the policy does not trust, is the answer: whoever
+// named it wants to know. Findings are added and never taken away, so that
+// naming a scan cannot make a refused image pass that was scanned already.
+func (n named) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
+	scan := n.Scanner.Scan(ctx, r)
+	for _, s := range n.scans {
+		more := s.Scan(ctx, r)
+		switch {
+		case more.State != attestor.ScanComplete:
+			return more
+		case scan.State == attestor.ScanComplete:
+			scan.Findings = append(scan.Findings, more.Findings...)
+		case scan.State == attestor.ScanNotFound:
+			scan = more
+		}
+	}
+	return scan
+}
+
+// withScans wraps a scanner by the On-Demand scans that were named.
+func withScans(ctx context.Context, s attestor.Scanner, names []string, em emulators) (attestor.Scanner, error) {
+	if len(names) == 0 {
+		return s, nil
+	}
+	options := []option.ClientOption{option.WithUserAgent("attestor/" + version)}
+	// There is no emulator of On-Demand Scanning among ours; this names one.
+	if host := os.Getenv("ONDEMANDSCANNING_EMULATOR_HOST"); host != "" && em != (emulators{}) {
+		options = append(options, option.WithEndpoint("http://"+host), option.WithoutAuthentication())
+	}
+	service, err := ondemandscanning.NewService(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to On-Demand Scanning: %w", err)
+	}
+	out := named{Scanner: s}
+	for _, name := range names {
+		d, err := vuln.NewOnDemand(vuln.OnDemandConfig{Service: service, Name: name, CallTimeout: callTimeout})
+		if err != nil {
+			return nil, err
+		}
+		out.scans = append(out.scans, d)
+	}
+	return out, nil
+}
