@@ -28,13 +28,14 @@ type decoder struct {
 	nodes  int
 	errs   Errors
 	places map[string]place
+	failed map[string]bool // paths whose value could not be read, and so need no second fault
 }
 
 type place struct{ line, column int }
 
 // decode reads exactly one document into v, a pointer to a struct.
 func decode(file string, text []byte, v any) (*decoder, Errors) {
-	d := &decoder{file: file, places: map[string]place{"": {1, 1}}}
+	d := &decoder{file: file, places: map[string]place{"": {1, 1}}, failed: map[string]bool{}}
 	root, err := d.document(text)
 	if err != nil {
 		return d, d.errs
@@ -76,10 +77,16 @@ func (d *decoder) document(text []byte) (*yaml.Node, error) {
 
 func (d *decoder) errorAt(n *yaml.Node, path, message string, allowed []string, near string) {
 	d.errs = append(d.errs, Diagnostic{File: d.file, Line: n.Line, Column: n.Column, Path: path, Message: message, Allowed: allowed, Nearest: near})
+	if n.Kind == yaml.ScalarNode {
+		d.failed[path] = true
+	}
 }
 
 // at reports a fault in what stands, or should stand, at a path.
 func (d *decoder) at(path, format string, args ...any) {
+	if d.failed[path] {
+		return
+	}
 	p, known := d.places[path]
 	for parent := path; !known && parent != ""; p, known = d.places[parent] {
 		parent = parent[:max(strings.LastIndexAny(parent, ".["), 0)]

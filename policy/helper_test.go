@@ -1,6 +1,8 @@
 package policy_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"flag"
 	"slices"
 	"strings"
@@ -157,4 +159,9 @@ func check(t testing.TB, v attestor.Verdict, name string) attestor.Check {
 	}
 	t.Fatalf("no check %s in %+v", name, v.Checks())
 	return attestor.Check{}
+}
+
+func sha256Hex(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
 }

@@ -26,6 +26,9 @@ func (j *judge) vulnerabilities(i int, e *attestor.PlatformEvidence) {
 		return
 	}
 	check, kept := j.settle(attestor.CheckVulnerabilities, e.Platform, found)
+	if skip != nil && check.Status == attestor.StatusPass { // what was excused speaks for nothing
+		check.Status, check.Reasons = attestor.StatusSkipped, []attestor.Reason{*skip}
+	}
 	if check.Status == attestor.StatusDeny {
 		if r, ok := s.shortestWay(kept); ok {
 			check.Reasons = append(check.Reasons, r)

@@ -68,12 +68,13 @@ func (v *validator) ruleList(list []Rule) {
 	}
 	for i, r := range list {
 		at := index(path, i)
-		v.match(at+".name", r.Name, namePattern(), "lower-case letters, digits and hyphens, at most 63")
+		v.match(at+".name", r.Name, nameForm, "lower-case letters, digits and hyphens, at most 63")
 		if slices.ContainsFunc(list[:i], func(o Rule) bool { return o.Name != "" && o.Name == r.Name }) {
 			v.at(at+".name", "%q stands twice", clip(r.Name))
 		}
 		v.text(at+".message", r.Message)
-		if v.has(at + ".expression") {
+		v.text(at+".expression", r.Expression)
+		if strings.TrimSpace(r.Expression) != "" {
 			v.rules = append(v.rules, v.compile(env, r, at+".expression"))
 		}
 	}

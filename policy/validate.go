@@ -51,24 +51,19 @@ func (v *validator) header() {
 			v.at(f.path, "%q is not known: want %s", clip(f.got), f.want)
 		}
 	}
-	v.match("metadata.name", v.doc.Metadata.Name, namePattern(), "lower-case letters, digits and hyphens, at most 63")
+	v.match("metadata.name", v.doc.Metadata.Name, nameForm, "lower-case letters, digits and hyphens, at most 63")
 }
 
-func namePattern() *regexp.Regexp {
-	return regexp.MustCompile(`\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z`)
-}
-func attestorPattern() *regexp.Regexp {
-	return regexp.MustCompile(`\Aprojects/[^/\s]+/attestors/[^/\s]+\z`)
-}
-func notePattern() *regexp.Regexp { return regexp.MustCompile(`\Aprojects/[^/\s]+/notes/[^/\s]+\z`) }
-func projectPattern() *regexp.Regexp {
-	return regexp.MustCompile(`\A([a-z0-9.-]+:)?[a-z][a-z0-9-]{1,61}[a-z0-9]\z`)
-}
-func vulnPattern() *regexp.Regexp { return regexp.MustCompile(`\A[A-Z][A-Z0-9]*(-[A-Za-z0-9.:_]+)+\z`) }
-func platformPattern() *regexp.Regexp {
-	return regexp.MustCompile(`\A[a-z0-9]+/[a-z0-9_]+(/[a-z0-9_.]+)?\z`)
-}
-func tagPattern() *regexp.Regexp { return regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\z`) }
+// The forms of names.
+var (
+	nameForm     = regexp.MustCompile(`\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z`)
+	attestorForm = regexp.MustCompile(`\Aprojects/[^/\s]+/attestors/[^/\s]+\z`)
+	noteForm     = regexp.MustCompile(`\Aprojects/[^/\s]+/notes/[^/\s]+\z`)
+	projectForm  = regexp.MustCompile(`\A([a-z0-9.-]+:)?[a-z][a-z0-9-]{1,61}[a-z0-9]\z`)
+	vulnForm     = regexp.MustCompile(`\A[A-Z][A-Z0-9]*(-[A-Za-z0-9.:_]+)+\z`)
+	platformForm = regexp.MustCompile(`\A[a-z0-9]+/[a-z0-9_]+(/[a-z0-9_.]+)?\z`)
+	tagForm      = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\z`)
+)
 
 // match leaves alone what is reported as missing already.
 func (v *validator) match(path, got string, re *regexp.Regexp, want string) {
@@ -121,7 +116,7 @@ func (v *validator) images(s *Spec) {
 func (v *validator) platforms(path string, list []string) {
 	if list != nil {
 		v.notEmpty(path, len(list))
-		v.matchAll(path, list, platformPattern(), "os/architecture[/variant], such as linux/amd64")
+		v.matchAll(path, list, platformForm, "os/architecture[/variant], such as linux/amd64")
 	}
 }
 
@@ -152,7 +147,7 @@ func (v *validator) base(b *Base) {
 }
 
 func (v *validator) approved(path string, a *Approved) {
-	v.match(path+".name", a.Name, namePattern(), "lower-case letters, digits and hyphens, at most 63")
+	v.match(path+".name", a.Name, nameForm, "lower-case letters, digits and hyphens, at most 63")
 	if v.has(path + ".repository") {
 		if ref, err := attestor.ParseReference(a.Repository + ":tag"); err != nil || strings.ContainsAny(a.Repository, "@*") {
 			v.at(path+".repository", "%q is not a repository: want REGISTRY/PATH without tag, such as gcr.io/distroless/static-debian12", clip(a.Repository))
@@ -161,7 +156,7 @@ func (v *validator) approved(path string, a *Approved) {
 		}
 	}
 	v.notEmpty(path+".tags", len(a.Tags))
-	v.matchAll(path+".tags", a.Tags, tagPattern(), "a tag")
+	v.matchAll(path+".tags", a.Tags, tagForm, "a tag")
 	v.notEmpty(path+".digests", len(a.Digests))
 	if len(a.Tags) == 0 && len(a.Digests) == 0 && !v.has(path+".tags") && !v.has(path+".digests") {
 		v.at(path, "has neither tags nor digests, so that nothing would be approved")
@@ -207,7 +202,7 @@ func (v *validator) regexp(path, expr string) {
 
 func (v *validator) user(u *User) {
 	if u.NonRoot || !v.has("spec.user.nonRoot") {
-		if u.MinimumUID < 1 || u.MinimumUID > 1<<31-1 {
+		if v.has("spec.user.minimumUID") && (u.MinimumUID < 1 || u.MinimumUID > 1<<31-1) {
 			v.at("spec.user.minimumUID", "%d is not allowed: want 1 to 2147483647", u.MinimumUID)
 		}
 		return

@@ -9,11 +9,11 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-const vulnForm = "an id such as CVE-2025-9 or GHSA-xxxx-xxxx-xxxx"
+const vulnText = "an id such as CVE-2025-9 or GHSA-xxxx-xxxx-xxxx"
 
 func (v *validator) vulnerabilities(s *Vulnerabilities) {
 	const path = "spec.vulnerabilities"
-	v.matchAll(path+".blockedCves", s.BlockedCVEs, vulnPattern(), vulnForm)
+	v.matchAll(path+".blockedCves", s.BlockedCVEs, vulnForm, vulnText)
 	if s.MaximumEPSS != nil && !(*s.MaximumEPSS >= 0 && *s.MaximumEPSS <= 1) || s.MaximumEPSS != nil && math.IsNaN(*s.MaximumEPSS) {
 		v.at(path+".maximumEPSS", "%v is not a probability: want 0 to 1", *s.MaximumEPSS)
 	}
@@ -24,7 +24,7 @@ func (v *validator) vulnerabilities(s *Vulnerabilities) {
 	if s.VEX != nil {
 		v.notEmpty(path+".vex.accept", len(s.VEX.Accept))
 		v.notEmpty(path+".vex.projects", len(s.VEX.Projects))
-		v.matchAll(path+".vex.projects", s.VEX.Projects, projectPattern(), "a Google Cloud project id")
+		v.matchAll(path+".vex.projects", s.VEX.Projects, projectForm, "a Google Cloud project id")
 	}
 	v.allowed(path+".allowedCves", s)
 	v.scan(path+".scan", &s.Scan)
@@ -33,7 +33,7 @@ func (v *validator) vulnerabilities(s *Vulnerabilities) {
 func (v *validator) allowed(path string, s *Vulnerabilities) {
 	for i, a := range s.AllowedCVEs {
 		at := index(path, i)
-		v.match(at+".id", a.ID, vulnPattern(), vulnForm)
+		v.match(at+".id", a.ID, vulnForm, vulnText)
 		if slices.Contains(s.BlockedCVEs, a.ID) {
 			v.at(at+".id", "%s is in blockedCves too", clip(a.ID))
 		}
@@ -48,8 +48,8 @@ func (v *validator) allowed(path string, s *Vulnerabilities) {
 }
 
 func (v *validator) scan(path string, s *Scan) {
-	v.matchAll(path+".trusted", s.Trusted, notePattern(), "projects/PROJECT/notes/NOTE")
-	v.matchAll(path+".projects", s.Projects, projectPattern(), "a Google Cloud project id")
+	v.matchAll(path+".trusted", s.Trusted, noteForm, "projects/PROJECT/notes/NOTE")
+	v.matchAll(path+".projects", s.Projects, projectForm, "a Google Cloud project id")
 	if s.PackageTypes != nil {
 		v.notEmpty(path+".packageTypes", len(s.PackageTypes))
 		for i, t := range s.PackageTypes {
@@ -137,9 +137,9 @@ func (v *validator) checks(s *Spec) {
 func (v *validator) attest(s *Spec) {
 	const form = "projects/PROJECT/attestors/NAME"
 	v.notEmpty("spec.attestors", len(s.Attestors))
-	v.matchAll("spec.attestors", s.Attestors, attestorPattern(), form)
+	v.matchAll("spec.attestors", s.Attestors, attestorForm, form)
 	if v.has("spec.attest.dsseNote") {
-		v.match("spec.attest.dsseNote", s.Attest.DSSENote, notePattern(), "projects/PROJECT/notes/NOTE")
+		v.match("spec.attest.dsseNote", s.Attest.DSSENote, noteForm, "projects/PROJECT/notes/NOTE")
 		if !s.Attest.DSSE {
 			v.at("spec.attest.dsseNote", "contradicts attest.dsse: false")
 		}
@@ -152,7 +152,7 @@ func (v *validator) breakGlass(b *BreakGlass) {
 		return
 	}
 	v.notEmpty(path+".attestors", len(b.Attestors))
-	v.matchAll(path+".attestors", b.Attestors, attestorPattern(), "projects/PROJECT/attestors/NAME")
+	v.matchAll(path+".attestors", b.Attestors, attestorForm, "projects/PROJECT/attestors/NAME")
 	v.regexp(path+".ticket", b.Ticket)
 	if b.Allowed {
 		return
