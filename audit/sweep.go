@@ -116,7 +116,7 @@ type sweep struct {
 	start time.Time
 
 	mu      sync.Mutex
-	claimed map[string]bool // references by digest that are judged, or being judged; guarded by mu
+	claimed map[string]bool // references by digest that are judged, or being judged; true: by an earlier run, and not met in this one; guarded by mu
 	totals  Totals          // guarded by mu
 	done    int             // references of this run; guarded by mu
 	err     error           // the first that ends the sweep; guarded by mu
@@ -145,7 +145,7 @@ func (r *sweep) resume(res Result) error {
 		return nil
 	}
 	key := res.Decision.Image.Reference
-	if r.claimed[key] {
+	if _, again := r.claimed[key]; again {
 		return nil
 	}
 	r.claimed[key] = true
@@ -199,7 +199,7 @@ func (r *sweep) one(ctx context.Context, ref string) error {
 		return r.report(Result{Reference: ref, Failure: failure(err)})
 	}
 	if !r.claim(parsed.String()) {
-		return r.duplicate()
+		return nil
 	}
 	var d attestor.Decision
 	err = r.try(ctx, func() (err error) { d, err = r.Judge(ctx, parsed); return err })
@@ -222,23 +222,22 @@ func failure(err error) string {
 	return msg
 }
 
+// claim reports whether this reference is the first to a digest, and nobody
+// has judged it.
 func (r *sweep) claim(key string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.claimed[key] {
-		return false
+	earlier, known := r.claimed[key]
+	r.claimed[key] = false
+	if !known {
+		return true
 	}
-	r.claimed[key] = true
-	return true
-}
-
-func (r *sweep) duplicate() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.totals.Duplicates++
+	if !earlier {
+		r.totals.Duplicates++
+	}
 	r.done++
 	r.progress()
-	return nil
+	return false
 }
 
 // report makes an outcome last, and then tells it.

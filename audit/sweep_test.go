@@ -1,0 +1,442 @@
+package audit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+)
+
+// references are n pinned images.
+func references(n int) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for i := range n {
+			if !yield("us-docker.pkg.dev/acme/prod/api@"+string(digest(i)), nil) {
+				return
+			}
+		}
+	}
+}
+
+// judge answers by the digest alone, so that two sweeps must agree.
+func judge(_ context.Context, ref attestor.Reference) (attestor.Decision, error) {
+	img, ok := ref.Pinned()
+	if !ok {
+		return attestor.Decision{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such image"}
+	}
+	d := record(1, []attestor.Outcome{attestor.Pass, attestor.Deny, attestor.Undecided}[img.Digest()[len(img.Digest())-1]%3]).Decision
+	d.Image.Reference, d.Image.Digest = img.String(), img.Digest()
+	return d, nil
+}
+
+// outcomes collects what a sweep tells.
+type outcomes struct{ verdicts map[string]attestor.Outcome }
+
+func (o *outcomes) add(r audit.Result) error {
+	if o.verdicts == nil {
+		o.verdicts = map[string]attestor.Outcome{}
+	}
+	key, verdict := r.Reference, attestor.Outcome("failed: "+r.Failure)
+	if r.Decision != nil {
+		key, verdict = r.Decision.Image.Reference, r.Decision.Verdict
+	}
+	if _, twice := o.verdicts[key]; twice {
+		return fmt.Errorf("%s was told twice", key)
+	}
+	o.verdicts[key] = verdict
+	return nil
+}
+
+func TestSweepJudgesEachDigestOnce(t *testing.T) {
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer srv.Close()
+	host := strings.TrimPrefix(srv.URL, "http://")
+	var repos []string
+	for r := range 2 {
+		repo := fmt.Sprintf("%s/acme/service-%d", host, r)
+		repos = append(repos, repo)
+		img, err := random.Image(64, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tag := range 7 {
+			if tag%3 == 0 {
+				if img, err = random.Image(64, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ref, err := name.NewTag(fmt.Sprintf("%s:v%d", repo, tag))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := remote.Write(ref, img); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var judged atomic.Int64
+	var got outcomes
+	s := audit.Sweep{
+		Now: time.Now, Result: got.add,
+		Resolve: func(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
+			tag, err := name.NewTag(ref.String())
+			if err != nil {
+				return attestor.Image{}, err
+			}
+			d, err := remote.Head(tag, remote.WithContext(ctx))
+			if err != nil {
+				return attestor.Image{}, err
+			}
+			return ref.At(attestor.Digest(d.Digest.String())), nil
+		},
+		Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+			judged.Add(1)
+			return judge(ctx, ref)
+		},
+	}
+	loopback := func(h string) bool { return h == host }
+	totals, err := s.Run(t.Context(), audit.TagsOf(t.Context(), repos, audit.RegistryOptions{Insecure: loopback}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if judged.Load() != 6 || totals.References != 14 || totals.Duplicates != 8 || totals.Images() != 6 || len(got.verdicts) != 6 {
+		t.Errorf("judged %d, told %d, %+v; want 6 of 14, with 8 duplicates", judged.Load(), len(got.verdicts), totals)
+	}
+}
+
+// A sweep that is killed half-way and resumed ends as one that was not.
+func TestSweepResumes(t *testing.T) {
+	const n = 200
+	var whole outcomes
+	want, err := audit.Sweep{Now: time.Now, Judge: judge, Result: whole.add}.Run(t.Context(), references(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range []struct {
+		name string
+		harm func(t *testing.T, path string)
+	}{
+		{"interrupted", func(*testing.T, string) {}},
+		{"killed while it wrote a line", func(t *testing.T, path string) {
+			info, err := os.Stat(path)
+			if err == nil {
+				err = os.Truncate(path, info.Size()-7)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(cut.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "state")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			told := 0
+			_, err := audit.Sweep{Now: time.Now, Judge: judge, State: path, Key: "k", Result: func(audit.Result) error {
+				if told++; told == n/2 {
+					cancel()
+				}
+				return nil
+			}}.Run(ctx, references(n))
+			if !errors.Is(err, context.Canceled) || told < n/2 || told == n {
+				t.Fatalf("the sweep was not interrupted half-way: %d, %v", told, err)
+			}
+			cut.harm(t, path)
+			var judged atomic.Int64
+			var got outcomes
+			totals, err := audit.Sweep{Now: time.Now, State: path, Key: "k", Result: got.add, Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+				judged.Add(1)
+				return judge(ctx, ref)
+			}}.Run(t.Context(), references(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(want, totals); d != "" {
+				t.Errorf("the totals differ (-whole +resumed):\n%s", d)
+			}
+			if d := cmp.Diff(whole.verdicts, got.verdicts); d != "" {
+				t.Errorf("the outcomes differ (-whole +resumed):\n%s", d)
+			}
+			if j := int(judged.Load()); j > n-told+1 || j == 0 {
+				t.Errorf("%d were judged again or for the first time, want about %d", j, n-told)
+			}
+		})
+	}
+}
+
+func TestSweepRefusesAForeignState(t *testing.T) {
+	dir := t.TempDir()
+	own := filepath.Join(dir, "own")
+	s := audit.Sweep{Now: time.Now, Judge: judge, State: own, Key: "k", Result: func(audit.Result) error { return nil }}
+	if _, err := s.Run(t.Context(), references(3)); err != nil {
+		t.Fatal(err)
+	}
+	junk := filepath.Join(dir, "junk")
+	if err := os.WriteFile(junk, []byte("hello\nworld\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*audit.Sweep){
+		"another key":   func(s *audit.Sweep) { s.Key = "other" },
+		"not a state":   func(s *audit.Sweep) { s.State = junk },
+		"no directory":  func(s *audit.Sweep) { s.State = filepath.Join(dir, "none", "s") },
+		"a directory":   func(s *audit.Sweep) { s.State = dir },
+		"no judge":      func(s *audit.Sweep) { s.Judge = nil },
+		"broken source": func(s *audit.Sweep) { s.State = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := s
+			change(&changed)
+			refs := references(3)
+			if name == "broken source" {
+				refs = func(yield func(string, error) bool) { yield("", errors.New("listing broke off")) }
+			}
+			if _, err := changed.Run(t.Context(), refs); err == nil {
+				t.Error("it ran")
+			}
+		})
+	}
+}
+
+func TestSweepSlowsDownWhenTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 3 // at once, beyond which the server says 429
+		var mu sync.Mutex
+		at, most, told := 0, 0, 0
+		begun := time.Now()
+		var got outcomes
+		var widest int
+		totals, err := audit.Sweep{
+			Now: time.Now, Result: got.add, Most: 16,
+			Progress: func(p audit.Progress) { widest = max(widest, p.AtOnce) },
+			Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+				mu.Lock()
+				at++
+				most = max(most, at)
+				over := at > limit
+				if over {
+					told++
+				}
+				mu.Unlock()
+				defer func() { mu.Lock(); at--; mu.Unlock() }()
+				if over {
+					return attestor.Decision{}, &audit.Throttled{After: 5 * time.Second, Err: errors.New("429")}
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(100 * time.Millisecond):
+				}
+				return judge(ctx, ref)
+			},
+		}.Run(t.Context(), references(300))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if totals.Images() != 300 || totals.Failed != 0 {
+			t.Errorf("%+v, want 300 images and no failure", totals)
+		}
+		if told == 0 || told > 150 || most > 16 {
+			t.Errorf("the server had to refuse %d times, %d came at once", told, most)
+		}
+		if widest < 2 {
+			t.Errorf("it never went wider than %d", widest)
+		}
+		if took := time.Since(begun); took < 5*time.Second {
+			t.Errorf("it took %v, and so did not wait as long as Retry-After said", took)
+		}
+	})
+}
+
+func TestSweepEndsWhenTheGateIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := &attestor.Error{Kind: attestor.Unavailable, Msg: "the record is down"}
+		told := 0
+		_, err := audit.Sweep{
+			Now: time.Now, Result: func(audit.Result) error { told++; return nil },
+			Judge: func(context.Context, attestor.Reference) (attestor.Decision, error) { return attestor.Decision{}, down },
+		}.Run(t.Context(), references(20))
+		if !errors.Is(err, down) || told != 0 {
+			t.Errorf("%d were told, %v; want none, and the gate's error", told, err)
+		}
+	})
+}
+
+func TestSweepTellsFailures(t *testing.T) {
+	var got outcomes
+	refs := audit.LinesOf(strings.NewReader("# what runs\n\nnginx\nus-docker.pkg.dev/acme/prod/api:v1\nus-docker.pkg.dev/acme/prod/api@" + string(digest(0)) + "\n"))
+	totals, err := audit.Sweep{Now: time.Now, Judge: judge, Result: got.add}.Run(t.Context(), refs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if totals.Failed != 2 || totals.Images() != 3 {
+		t.Errorf("%+v, want 2 failures of 3", totals)
+	}
+	if v := got.verdicts["us-docker.pkg.dev/acme/prod/api:v1"]; v != "failed: no such image" {
+		t.Errorf("the failure says %q", v)
+	}
+	full := errors.New("no space left")
+	if _, err := (audit.Sweep{Now: time.Now, Judge: judge, Result: func(audit.Result) error { return full }}).Run(t.Context(), references(50)); !errors.Is(err, full) {
+		t.Errorf("a result that cannot be told: %v, want the error", err)
+	}
+}
+
+func TestSweepSaysHowLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last, half audit.Progress
+		_, err := audit.Sweep{
+			Now: time.Now, Most: 1, Result: func(audit.Result) error { return nil },
+			Progress: func(p audit.Progress) {
+				if last = p; p.Images() == 50 {
+					half = p
+				}
+			},
+			Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+				time.Sleep(time.Second)
+				return judge(ctx, ref)
+			},
+		}.Run(t.Context(), references(100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if half.Rate != 1 || half.Left != 50*time.Second || last.Left != 0 {
+			t.Errorf("half-way: %+v; at the end: %+v", half, last)
+		}
+	})
+}
+
+func TestSources(t *testing.T) {
+	d := string(digest(1))
+	for _, tt := range []struct {
+		name string
+		refs audit.References
+		want []string
+		bad  bool
+	}{
+		{name: "lines", refs: audit.LinesOf(strings.NewReader("a:1\n # no\n\n b:2 \r\n")), want: []string{"a:1", "b:2"}},
+		{name: "a line too long", refs: audit.LinesOf(strings.NewReader("a:1\n" + strings.Repeat("x", 5000))), want: []string{"a:1"}, bad: true},
+		{name: "cloud run", refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Service","spec":{"template":{"spec":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}}},{"spec":{}}]`)), want: []string{"r/a:1", "r/b:1"}},
+		{name: "cloud run, cut short", refs: audit.RunningInCloudRun(strings.NewReader(`[{"spec":{"template":{"spec":{"containers":[{"image":"r/a:1"}]}}}}`)), want: []string{"r/a:1"}, bad: true},
+		{name: "cloud run, another document", refs: audit.RunningInCloudRun(strings.NewReader(`{"items":[]}`)), bad: true},
+		{name: "kubernetes", refs: audit.RunningInKubernetes(strings.NewReader(`{"apiVersion":"v1","items":[{"spec":{"initContainers":[{"name":"i","image":"r/i:1"}],"containers":[{"name":"a","image":"localhost:5000/r/a:1"},{"name":"b","image":"r/b@` + d + `"},{"name":"c","image":"r/c:1"}]},
+			"status":{"containerStatuses":[{"name":"a","imageID":"docker-pullable://other/x@` + d + `"},{"name":"c","imageID":"docker://` + d + `"}]}}],"kind":"List"}`)),
+			want: []string{"r/i:1", "localhost:5000/r/a@" + d, "r/b@" + d, "r/c:1"}},
+		{name: "kubernetes, none", refs: audit.RunningInKubernetes(strings.NewReader(`{"items":[]}`))},
+		{name: "kubernetes, another document", refs: audit.RunningInKubernetes(strings.NewReader(`{"kind":"Pod"}`)), bad: true},
+		{name: "kubernetes, empty", refs: audit.RunningInKubernetes(strings.NewReader(``)), bad: true},
+		{name: "tags, malformed repository", refs: audit.TagsOf(t.Context(), []string{"nginx"}, audit.RegistryOptions{}), bad: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			var failed error
+			for ref, err := range tt.refs {
+				if err != nil {
+					failed = err
+					break
+				}
+				got = append(got, ref)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if (failed != nil) != tt.bad || tt.bad && attestor.KindOf(failed) != attestor.Invalid {
+				t.Errorf("error %v, want one: %t", failed, tt.bad)
+			}
+		})
+	}
+}
+
+func TestTagsThatCannotBeListed(t *testing.T) {
+	for status, want := range map[int]attestor.Kind{401: attestor.Upstream, 403: attestor.Upstream, 404: attestor.NotFound, 500: attestor.Upstream} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v2/" {
+				w.WriteHeader(status)
+			}
+		}))
+		host := strings.TrimPrefix(srv.URL, "http://")
+		var failed error
+		for _, err := range audit.TagsOf(t.Context(), []string{host + "/acme/x"}, audit.RegistryOptions{Remote: []remote.Option{remote.WithRetryStatusCodes()}}) {
+			failed = err
+		}
+		if attestor.KindOf(failed) != want {
+			t.Errorf("%d: %v, want kind %d", status, failed, want)
+		}
+		srv.Close()
+	}
+}
+
+// All pages are read: a list that ends early would look like a clean audit.
+func TestTagsOfReadsAllPages(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Query().Get("last") {
+		case "":
+			w.Header().Set("Link", `</v2/acme/x/tags/list?last=b>; rel="next"`)
+			fmt.Fprint(w, `{"name":"acme/x","tags":["a","b"]}`)
+		case "b":
+			fmt.Fprint(w, `{"name":"acme/x","tags":["c"]}`)
+		}
+	}))
+	defer srv.Close()
+	repo := strings.TrimPrefix(srv.URL, "http://") + "/acme/x"
+	var got []string
+	for ref, err := range audit.TagsOf(t.Context(), []string{repo}, audit.RegistryOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, ref)
+	}
+	if want := []string{repo + ":a", repo + ":b", repo + ":c"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Ten thousand images and a hundred thousand: memory does not grow with what
+// was judged.
+func BenchmarkSweep(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for range b.N {
+				var peak, before uint64
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				before = m.HeapAlloc
+				told := 0
+				_, err := audit.Sweep{Now: time.Now, Judge: judge, State: filepath.Join(b.TempDir(), "s"), Result: func(audit.Result) error {
+					if told++; told%(n/10) == 0 {
+						runtime.GC()
+						runtime.ReadMemStats(&m)
+						peak = max(peak, m.HeapAlloc)
+					}
+					return nil
+				}}.Run(b.Context(), references(n))
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(peak-before)/float64(n), "live-B/image")
+				b.ReportMetric(float64(n)/b.Elapsed().Seconds()*float64(b.N), "images/s")
+			}
+		})
+	}
+}
