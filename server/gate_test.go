@@ -39,6 +39,8 @@ type world struct {
 	recorder error
 	ids      int
 	now      time.Time
+	digest   attestor.Digest // of the policy
+	also     attestor.Status // of one more check
 }
 
 type checkStatus struct {
@@ -57,6 +59,7 @@ func newWorld() *world {
 		mode:    attestor.Enforce,
 		governs: func(r string) bool { return strings.HasPrefix(r, "registry.example/team/") },
 		now:     t0,
+		digest:  digestB,
 	}
 }
 
@@ -186,7 +189,7 @@ func (w *world) decisions() []attestor.Decision {
 type worldPolicy struct{ w *world }
 
 func (p worldPolicy) Ref() attestor.PolicyRef {
-	return attestor.PolicyRef{Name: "production", Digest: digestB, Mode: p.w.mode}
+	return attestor.PolicyRef{Name: "production", Digest: p.w.digest, Mode: p.w.mode}
 }
 func (p worldPolicy) Text() []byte { return []byte("policy") }
 func (p worldPolicy) Needs() attestor.Needs {
@@ -213,6 +216,9 @@ func (p worldPolicy) Judge(ev attestor.Evidence) attestor.Verdict {
 		checks = append(checks, c,
 			attestor.Check{Name: attestor.CheckUser, Platform: e.Platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}},
 			attestor.Check{Name: attestor.CheckBase, Platform: e.Platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}})
+	}
+	if p.w.also != "" {
+		checks = append(checks, attestor.Check{Name: attestor.CheckProvenance, Status: p.w.also, Reasons: []attestor.Reason{{Code: attestor.CodeProvenanceUnavailable, Message: "down"}}})
 	}
 	return attestor.NewVerdict(ev, p.Ref(), p.Needs().Attest, checks)
 }

@@ -56,7 +56,7 @@ const (
 )
 
 var (
-	occurrenceName = regexp.MustCompile(`^projects/[a-z0-9.:-]{1,128}/(locations/[a-z0-9-]{1,64}/)?occurrences/[A-Za-z0-9._~%-]{1,256}$`)
+	occurrenceName = regexp.MustCompile(`^projects/[a-z0-9][a-z0-9.:-]{0,127}/(locations/[a-z0-9-]{1,64}/)?occurrences/[A-Za-z0-9][A-Za-z0-9._~%-]{0,255}$`)
 	messageID      = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 	// cosign's tags: signatures and the like, which are no images to be judged.
 	companionTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}(\.[a-z]+)?$`)
