@@ -42,9 +42,12 @@ type Summary struct {
 
 // An Override is one use of break-glass.
 type Override struct {
-	ID, Image, By, Reason string
-	Time                  time.Time
-	Expires               *time.Time `json:",omitempty"`
+	ID      string     `json:"id"`
+	Image   string     `json:"image"`
+	By      string     `json:"by"`
+	Reason  string     `json:"reason"`
+	Time    time.Time  `json:"time"`
+	Expires *time.Time `json:"expires,omitempty"`
 }
 
 // A FixCount is one thing to do, and what it does.
@@ -65,40 +68,48 @@ type ReasonCount struct {
 
 // A GroupCount is one repository, or one value of a label.
 type GroupCount struct {
-	Name                               string
-	Images, Passed, Refused, Undecided int
-	Fixable                            int // findings
+	Name      string `json:"name"`
+	Images    int    `json:"images"`
+	Passed    int    `json:"passed"`
+	Refused   int    `json:"refused"`
+	Undecided int    `json:"undecided"`
+	Fixable   int    `json:"fixable"` // findings
 }
 
 // A BaseCount is one approved base, or "" for images with none.
 type BaseCount struct {
-	Name     string
-	Images   int
-	Outdated int    // images whose base is not what its tag names now
-	Behind   string // the furthest behind: "40d"
-	Clears   int    // findings in the layers of outdated bases, which a rebuild may clear; evidence needed
-	Refused  int
+	Name     string `json:"name"`
+	Images   int    `json:"images"`
+	Outdated int    `json:"outdated"` // images whose base is not what its tag names now
+	Behind   string `json:"behind"`   // the furthest behind: "40d"
+	Clears   int    `json:"clears"`   // findings in the layers of outdated bases, which a rebuild may clear; evidence needed
+	Refused  int    `json:"refused"`
 }
 
 // An AgeCount is findings by severity, published so long ago.
 type AgeCount struct {
-	Age    string
-	Counts map[attestor.Severity]int
+	Age    string                    `json:"age"`
+	Counts map[attestor.Severity]int `json:"counts"`
 }
 
 // An ExceptionUse is one exception, and what became of it.
 type ExceptionUse struct {
-	ID, Owner, Reason, Expires string
-	State                      string // in use, expiring, expired, unused
-	Images                     int
+	ID      string `json:"id"`
+	Owner   string `json:"owner"`
+	Reason  string `json:"reason"`
+	Expires string `json:"expires"`
+	State   string `json:"state"` // in use, expiring, expired, unused
+	Images  int    `json:"images"`
 }
 
 // A TrendPoint is how things stood at the end of a day or week: each image by
 // its newest decision until then.
 type TrendPoint struct {
-	Day                        time.Time
-	Passed, Refused, Undecided int
-	Findings                   map[attestor.Severity]int
+	Day       time.Time                 `json:"day"`
+	Passed    int                       `json:"passed"`
+	Refused   int                       `json:"refused"`
+	Undecided int                       `json:"undecided"`
+	Findings  map[attestor.Severity]int `json:"findings"`
 }
 
 // A Row is one image by its newest decision.

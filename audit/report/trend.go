@@ -1,6 +1,8 @@
 package report
 
 import (
+	"encoding/json"
+	"io"
 	"slices"
 	"time"
 
@@ -63,23 +65,24 @@ func (p *TrendPoint) count(e event, n int) {
 // A Change is what is different from an earlier report. Repositories are
 // compared by their newest image, since each build has a digest of its own.
 type Change struct {
-	Since           time.Time // when the earlier report was made
-	PassedBefore    int
-	RefusedBefore   int
-	UndecidedBefore int
-	ImagesBefore    int
-	NewlyRefused    []ChangedRow
-	NewlyPassing    []ChangedRow
-	New             int             // repositories that the earlier report does not have
-	Gone            int             // repositories that only the earlier report has
-	NewCodes        []attestor.Code // reasons that the earlier report does not have
-	GoneCodes       []attestor.Code
+	Since           time.Time       `json:"since"` // when the earlier report was made
+	PassedBefore    int             `json:"passedBefore"`
+	RefusedBefore   int             `json:"refusedBefore"`
+	UndecidedBefore int             `json:"undecidedBefore"`
+	ImagesBefore    int             `json:"imagesBefore"`
+	NewlyRefused    []ChangedRow    `json:"newlyRefused"`
+	NewlyPassing    []ChangedRow    `json:"newlyPassing"`
+	New             int             `json:"new"`      // repositories that the earlier report does not have
+	Gone            int             `json:"gone"`     // repositories that only the earlier report has
+	NewCodes        []attestor.Code `json:"newCodes"` // reasons that the earlier report does not have
+	GoneCodes       []attestor.Code `json:"goneCodes"`
 }
 
 // A ChangedRow is a repository whose newest image turned out otherwise.
 type ChangedRow struct {
-	Repository, ID string
-	Codes          []string
+	Repository string   `json:"repository"`
+	ID         string   `json:"id"`
+	Codes      []string `json:"codes"`
 }
 
 func change(before, now Summary) *Change {
@@ -136,4 +139,16 @@ func missing(a, b []ReasonCount) []attestor.Code {
 		}
 	}
 	return out
+}
+
+// maxSummary bounds a report that is read: ten thousand images are 4 MB.
+const maxSummary = 256 << 20
+
+// ReadSummary reads an earlier report's JSON, for [SummaryOptions.Previous].
+func ReadSummary(r io.Reader) (Summary, error) {
+	var s Summary
+	if err := json.NewDecoder(io.LimitReader(r, maxSummary)).Decode(&s); err != nil || s.Made.IsZero() {
+		return Summary{}, &attestor.Error{Kind: attestor.Invalid, Msg: "this is no report in JSON", Fix: "give the output of attestor report -o json", Err: err}
+	}
+	return s, nil
 }
