@@ -3,9 +3,12 @@ package attest
 import (
 	"context"
 	"crypto"
+	"strconv"
 	"time"
 
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
+
+	"github.com/attestor-gate/attestor"
 )
 
 // SetPause replaces waiting, so that tests take no time.
@@ -24,4 +27,17 @@ func CRC32C(b []byte) int64 { return crc32c(b) }
 func SignNothing(ctx context.Context, s Signer) ([]byte, error) {
 	alg, _ := algorithmOf(binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256)
 	return s.sign(ctx, warrant{}, plain, alg)
+}
+
+// Pause is the real waiting.
+func Pause(ctx context.Context, d time.Duration) error { return pause(ctx, d) }
+
+// Remember fills a memory and reports how much of it is left.
+func Remember(n int) (left int, last bool) {
+	m := newMemory()
+	for i := range n {
+		m.note("a", "n", attestor.Digest(strconv.Itoa(i)), "o", "k")
+	}
+	_, last = m.find("a", "n", attestor.Digest(strconv.Itoa(n-1)))
+	return len(m.now) + len(m.old), last
 }

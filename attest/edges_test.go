@@ -1,0 +1,152 @@
+package attest_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/emulator"
+)
+
+// panickyJournal is a bug in the middle of storing.
+type panickyJournal struct{ *attest.MemoryJournal }
+
+func (panickyJournal) PutIntent(context.Context, string, []byte) error { panic("a bug") }
+
+// TestABugInOneRequestIsAnErrorOfThatRequest, and the gate goes on.
+func TestABugInOneRequestIsAnErrorOfThatRequest(t *testing.T) {
+	r := newRotation(t, emulator.Behaviour{RefuseUpdates: true}, false)
+	r.put(r.existing("rotated"))
+	c := r.config(attest.AttestorConfig{Name: attestorName, Signer: r.signer})
+	c.Journal = panickyJournal{r.journal}
+	gate, err := attest.New(c)
+	must(t, err)
+	gate.SetPause(r.clock.pause)
+	made, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	if err == nil || len(made) != 0 || attestor.Message(err) != "internal error" {
+		t.Errorf("made %v, %v", made, err)
+	}
+	_, err = gate.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{})
+	must(t, err)
+	r.oneValid(image(t, 2))
+}
+
+// TestRevokeWaitsForWhatIsBeingStored in the same process.
+func TestRevokeWaitsForWhatIsBeingStored(t *testing.T) {
+	w := newWorld(t, emulator.Behaviour{ListLag: time.Hour})
+	a := w.kmsGate()
+	must(t, a.Preflight(t.Context()))
+	storing, release := make(chan struct{}), make(chan struct{})
+	w.Inject(emulator.Fault{Method: "CreateOccurrence", Match: once(storing, release)})
+	attested, revoked := make(chan error, 1), make(chan int, 1)
+	go func() {
+		_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{Known: true})
+		attested <- err
+	}()
+	<-storing
+	go func() {
+		gone, err := a.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{image(t, 1)}})
+		if err != nil {
+			t.Error(err)
+		}
+		revoked <- len(gone)
+	}()
+	close(release)
+	must(t, <-attested)
+	if n := <-revoked; n != 1 {
+		t.Errorf("%d revoked", n)
+	}
+	w.nothingValid()
+}
+
+func TestPauseEndsWithItsContext(t *testing.T) {
+	must(t, attest.Pause(t.Context(), time.Nanosecond))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := attest.Pause(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestMemoryIsBounded: a hundred thousand digests leave no more than is
+// allowed, and the latest are among them.
+func TestMemoryIsBounded(t *testing.T) {
+	n, last := attest.Remember(100_000)
+	if n > 2*8192 || !last {
+		t.Errorf("%d remembered, the last one: %t", n, last)
+	}
+}
+
+// TestVerifyingNeedsNoSigner: an attestor that this gate has no key for is
+// looked up all the same.
+func TestVerifyingNeedsNoSigner(t *testing.T) {
+	w := newWorld(t, emulator.Behaviour{})
+	a, _ := w.gate()
+	_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	must(t, err)
+	unrelated := w.newAttester(attest.AttestorConfig{Name: "projects/x/attestors/y", Signer: keyFile(t, newKey(t))})
+	s, err := unrelated.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
+	must(t, err)
+	if len(s.Valid) != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// FuzzStatement has any payload, properly signed, admitted only if it says
+// what it must, as read by another parser.
+func FuzzStatement(f *testing.F) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(f, err)
+	d := digest(1)
+	good := compact(repository, d)
+	f.Add(good)
+	f.Add(attest.Payload(image(f, 1)))
+	f.Add([]byte(`{"critical":null}`))
+	f.Add([]byte(`{"critical":{"image":{"docker-manifest-digest":"x"},"image":{"docker-manifest-digest":"y"}}}`))
+	f.Add(append([]byte(" \n"), good...))
+	resource := repository + "@" + string(d)
+	att := newProtoAttestor(pkix(f, "k", key.Public(), p256))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if attest.VerifyOccurrence(att, signed(t, key, "k", resource, payload), d, time.Time{}) != nil {
+			return
+		}
+		var got struct {
+			Critical struct {
+				Image map[string]any `json:"image"`
+				Type  string         `json:"type"`
+			} `json:"critical"`
+		}
+		if err := json.Unmarshal(payload, &got); err != nil || got.Critical.Image["docker-manifest-digest"] != string(d) || got.Critical.Type != "Google cloud binauthz container signature" {
+			t.Errorf("admitted: %q", payload)
+		}
+	})
+}
+
+func ExamplePayload() {
+	img, err := attestor.ParseImage("us-docker.pkg.dev/acme/prod/api@sha256:6e3d7e24e5a1d8b9c0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Print(string(attest.Payload(img)))
+	// Output:
+	// {
+	//   "critical": {
+	//     "identity": {
+	//       "docker-reference": "us-docker.pkg.dev/acme/prod/api"
+	//     },
+	//     "image": {
+	//       "docker-manifest-digest": "sha256:6e3d7e24e5a1d8b9c0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7"
+	//     },
+	//     "type": "Google cloud binauthz container signature"
+	//   }
+	// }
+}
