@@ -78,6 +78,9 @@ func (s *Server) mount() {
 	for _, r := range s.routes {
 		e.Add(r.method, r.path, func(c echo.Context) error { return s.serve(r, c) })
 	}
+	if s.c.Pages != nil {
+		s.mountPages(e)
+	}
 	s.echo = e
 }
 
