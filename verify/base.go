@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -68,21 +69,39 @@ func (m match) base() attestor.Base {
 // own repository, unpacks to the base's diffID. Layers that are the base's by
 // digest need no proof.
 func (i *Inspector) hashed(ctx context.Context, s subject, m match) *attestor.Problem {
+	found := make([]*attestor.Problem, m.layers)
+	var wg sync.WaitGroup
 	for n, l := range (*s.doc.Layers)[:m.layers] {
-		if l.Digest == m.record.layers[n] {
-			continue
+		if l.Digest != m.record.layers[n] {
+			wg.Go(func() { found[n] = i.unpacksTo(ctx, s, m, n) })
 		}
-		got, err := i.layers.diffID(ctx, s.image, l)
-		if err != nil {
-			p := problemOf(attestor.CheckBase, err, string(l.Digest))
-			return &p
+	}
+	wg.Wait()
+	var unknown *attestor.Problem
+	for _, p := range found {
+		if p != nil && p.Status == attestor.StatusDeny {
+			return p
 		}
-		if want := m.record.diffIDs[n]; got != want {
-			p := problem(attestor.CheckBase, attestor.CodeLayersMismatch, string(l.Digest),
-				fmt.Sprintf("layer %d is said to be %s of base %s, but unpacks to %s", n+1, want, m.entry.Name, got),
-				"build the image again FROM "+m.record.image(m.record.root()).String())
-			return &p
+		if unknown == nil {
+			unknown = p
 		}
+	}
+	return unknown
+}
+
+// unpacksTo compares one layer.
+func (i *Inspector) unpacksTo(ctx context.Context, s subject, m match, n int) *attestor.Problem {
+	l := (*s.doc.Layers)[n]
+	got, err := i.layers.diffID(ctx, s.image, l)
+	if err != nil {
+		p := problemOf(attestor.CheckBase, err, string(l.Digest))
+		return &p
+	}
+	if want := m.record.diffIDs[n]; got != want {
+		p := problem(attestor.CheckBase, attestor.CodeLayersMismatch, string(l.Digest),
+			fmt.Sprintf("layer %d is said to be %s of base %s, but unpacks to %s", n+1, want, m.entry.Name, got),
+			"build the image again FROM "+m.record.image(m.record.root()).String())
+		return &p
 	}
 	return nil
 }

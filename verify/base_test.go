@@ -340,6 +340,71 @@ func TestTagThatMovedOn(t *testing.T) {
 	}
 }
 
+// After a restart, what a tag named within maxBehind must be read again before
+// an image can be said not to be built on it; what was deleted since is gone.
+func TestPastBaseThatCannotBeRead(t *testing.T) {
+	old := sumManifest(rawImage{layers: layersOf("old")})
+	for _, tt := range []struct {
+		name   string
+		status int
+		behind time.Duration
+		codes  []attestor.Code
+	}{
+		{"the registry fails", http.StatusInternalServerError, 30 * 24 * time.Hour, []attestor.Code{attestor.CodeBaseUnresolved}},
+		{"it was deleted", http.StatusNotFound, 30 * 24 * time.Hour, nil},
+		{"too long ago to count", http.StatusInternalServerError, 24 * time.Hour, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &front{}
+			host := newRegistry(t, f.wrap)
+			pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+			pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+			f.set(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasSuffix(r.URL.Path, "base/manifests/"+string(old)) {
+					return false
+				}
+				w.WriteHeader(tt.status)
+				return true
+			})
+			now := &clock{time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}
+			moved := now.now.AddDate(0, 0, -3)
+			store := &history{points: []attestor.TagPoint{
+				{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(0, 0, -9), Until: &moved},
+				{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{layers: layersOf("new")}), From: moved},
+			}}
+			i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
+			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = tt.behind }))
+			wantCodes(t, ev.Problems, tt.codes...)
+			if ev.Base.Evidence != "" {
+				t.Errorf("base = %+v", ev.Base)
+			}
+		})
+	}
+}
+
+// An image that was admissible long ago is told by how much its base is out of
+// date, once the past was read off the request path.
+func TestLongOutdatedBaseIsNamed(t *testing.T) {
+	host := newRegistry(t, nil)
+	old := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+	now := &clock{time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}
+	moved := now.now.AddDate(-1, 0, 0)
+	store := &history{points: []attestor.TagPoint{
+		{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(-2, 0, 0), Until: &moved},
+		{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{layers: layersOf("new")}), From: moved},
+	}}
+	i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
+	needs := basesOf(host, nil)
+	if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
+		t.Fatal(err)
+	}
+	if b := inspectOne(t, i, host+"/app:1", needs).Base; b.Digest != old || b.Superseded == nil || !b.Superseded.Equal(moved) {
+		t.Errorf("base = %+v, want superseded at %s", b, moved)
+	}
+}
+
 // A fresh base is found although the tag was looked up a while ago.
 func TestMissRefreshes(t *testing.T) {
 	host := newRegistry(t, nil)

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -123,7 +122,8 @@ func emptyLayer(d attestor.Digest) bool {
 	return false
 }
 
-// load reads what digest of an approved repository consists of on p, once.
+// load reads what digest of an approved repository consists of on p, once. Its
+// failures are the caller's to keep: hints of hostile images come here too.
 func (c *catalogue) load(ctx context.Context, repository string, digest attestor.Digest, p platform) error {
 	key := recordKey{repository, digest, p.normal()}
 	c.mu.RLock()
@@ -133,15 +133,10 @@ func (c *catalogue) load(ctx context.Context, repository string, digest attestor
 		return nil
 	}
 	r, err := c.read(ctx, key)
-	if err == nil {
-		err = c.add(key, r)
-	}
 	if err != nil {
-		c.mu.Lock()
-		c.failed[key] = err
-		c.mu.Unlock()
+		return err
 	}
-	return err
+	return c.add(key, r)
 }
 
 // read returns nil where an index has no image for the platform.
@@ -195,54 +190,80 @@ func (c *catalogue) read(ctx context.Context, key recordKey) (*record, error) {
 }
 
 // refresh looks up what an entry's tags name now, and reads what they name and
-// named, for one platform.
-func (c *catalogue) refresh(ctx context.Context, ab attestor.ApprovedBase, p platform) error {
-	var errs []error
-	digests := slices.Clone(ab.Digests)
+// named, for one platform: as far back as it can matter, and with past as far
+// as it can explain a denial.
+func (c *catalogue) refresh(ctx context.Context, ab attestor.ApprovedBase, p platform, past bool) {
 	for _, tag := range ab.Tags {
 		key := tagKey{ab.Repository, tag}
-		err := c.look(ctx, key)
+		_, err, _ := c.flights.Do("tag\x00"+key.repository+":"+key.tag, func() (any, error) { return nil, c.look(ctx, key) })
 		c.mu.Lock()
 		if err != nil {
 			c.tagErrs[key] = err
-			errs = append(errs, err)
 		} else {
 			delete(c.tagErrs, key)
 		}
-		for _, point := range c.tags[key].known() {
-			if !slices.Contains(digests, point.Digest) {
-				digests = append(digests, point.Digest)
-			}
-		}
 		c.mu.Unlock()
 	}
+	c.mu.RLock()
+	digests := c.wanted(ab, past)
+	c.mu.RUnlock()
+	slots := make(chan struct{}, refreshesAtOnce)
+	var wg sync.WaitGroup
 	for _, d := range digests {
-		if err := c.load(ctx, ab.Repository, d, p); err != nil {
-			errs = append(errs, err)
-			c.i.c.Logger.WarnContext(ctx, "approved base could not be read",
-				slog.String("base", ab.Name), slog.String("image", ab.Repository+"@"+string(d)), slog.String("error", err.Error()))
-		}
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			err := c.load(ctx, ab.Repository, d, p)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if key := (recordKey{ab.Repository, d, p}); err != nil {
+				c.failed[key] = err
+				c.i.c.Logger.WarnContext(ctx, "approved base could not be read",
+					slog.String("base", ab.Name), slog.String("image", ab.Repository+"@"+string(d)), slog.String("error", err.Error()))
+			} else {
+				delete(c.failed, key)
+			}
+		})
 	}
-	return errors.Join(errs...)
+	wg.Wait()
 }
 
 // maxPoints bounds how much of a tag's past is looked at.
 const maxPoints = 50
 
-// known are the points that are worth reading, newest first.
-func (t *tagState) known() []attestor.TagPoint {
-	if t == nil {
-		return nil
+// wanted are the digests that an entry is about, newest first: those listed,
+// those that its tags name, and those they named within maxBehind. With past,
+// those before too. Must be called with c.mu held.
+func (c *catalogue) wanted(ab attestor.ApprovedBase, past bool) []attestor.Digest {
+	now := c.i.c.Now()
+	digests := slices.Clone(ab.Digests)
+	for _, tag := range ab.Tags {
+		t := c.tags[tagKey{ab.Repository, tag}]
+		if t == nil {
+			continue
+		}
+		for n, p := range slices.Backward(t.points) {
+			if len(t.points)-n > maxPoints || !past && p.Until != nil && now.Sub(*p.Until) > ab.MaxBehind {
+				break
+			}
+			if !slices.Contains(digests, p.Digest) {
+				digests = append(digests, p.Digest)
+			}
+		}
 	}
-	points := slices.Clone(t.points)
-	slices.Reverse(points)
-	return points[:min(len(points), maxPoints)]
+	return digests
 }
 
 // look resolves one tag and records it if it moved.
 func (c *catalogue) look(ctx context.Context, key tagKey) error {
 	if err := c.remember(ctx, key); err != nil {
 		return err
+	}
+	c.mu.RLock()
+	fresh := c.i.c.Now().Sub(c.tags[key].seen) < retryAfter
+	c.mu.RUnlock()
+	if fresh { // for another platform, or another policy
+		return nil
 	}
 	raw, err := c.i.fetch.byTag(ctx, key.repository, key.tag)
 	if err != nil {

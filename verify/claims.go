@@ -18,7 +18,7 @@ const (
 // claims is what the author says, bounded. Environment values stay here.
 func claims(c imageConfig, d document) attestor.ImageConfig {
 	out := attestor.ImageConfig{
-		User: clip(c.Config.User), Created: c.Created,
+		User: boundedText(c.Config.User), Created: c.Created,
 		Labels: boundedMap(c.Config.Labels), Annotations: boundedMap(d.Annotations),
 		Entrypoint: boundedList(c.Config.Entrypoint), Cmd: boundedList(c.Config.Cmd),
 		ExposedPorts: boundedList(slices.Sorted(maps.Keys(c.Config.ExposedPorts))),

@@ -26,7 +26,7 @@ const (
 func (i *Inspector) RefreshBases(ctx context.Context, bases []attestor.ApprovedBase) error {
 	var problems []attestor.Problem
 	for _, p := range i.bases.platforms() {
-		problems = append(problems, i.bases.refreshAll(ctx, bases, p)...)
+		problems = append(problems, i.bases.refreshAll(ctx, bases, bases, p, true)...)
 	}
 	var errs []error
 	for _, p := range problems {
@@ -50,22 +50,19 @@ func (c *catalogue) platforms() []platform {
 // ensure looks up what is not known, or was not looked at for a while, and
 // reports what is still not known.
 func (c *catalogue) ensure(ctx context.Context, bases []attestor.ApprovedBase, p platform) []attestor.Problem {
-	return c.refreshAll(ctx, c.due(bases, p.normal()), p.normal(), bases...)
+	return c.refreshAll(ctx, c.due(bases, p.normal()), bases, p.normal(), false)
 }
 
-// refreshAll refreshes due entries side by side, each once however many ask,
-// and reports on all entries.
-func (c *catalogue) refreshAll(ctx context.Context, due []attestor.ApprovedBase, p platform, all ...attestor.ApprovedBase) []attestor.Problem {
-	if all == nil {
-		all = due
-	}
+// refreshAll refreshes the entries that are due side by side, each once however
+// many ask, and reports on all.
+func (c *catalogue) refreshAll(ctx context.Context, due, all []attestor.ApprovedBase, p platform, past bool) []attestor.Problem {
 	slots := make(chan struct{}, refreshesAtOnce)
 	var wg sync.WaitGroup
 	for _, ab := range due {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			c.refreshOnce(ctx, ab, p)
+			c.refreshOnce(ctx, ab, p, past)
 		})
 	}
 	wg.Wait()
@@ -77,16 +74,16 @@ func flightOf(ab attestor.ApprovedBase, p platform) string {
 }
 
 // refreshOnce is detached from whoever asks first, with its own deadline.
-func (c *catalogue) refreshOnce(ctx context.Context, ab attestor.ApprovedBase, p platform) {
+func (c *catalogue) refreshOnce(ctx context.Context, ab attestor.ApprovedBase, p platform, past bool) {
 	flight := flightOf(ab, p)
-	ch := c.flights.DoChan(flight, func() (any, error) {
+	ch := c.flights.DoChan(fmt.Sprint(flight, past), func() (any, error) {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.i.limits.BaseTimeout)
 		defer cancel()
-		_, err := guarded(func() (struct{}, error) { return struct{}{}, c.refresh(work, ab, p) })
+		c.refresh(work, ab, p, past)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.tried[flight] = c.i.c.Now()
-		return nil, err
+		return nil, nil
 	})
 	select {
 	case <-ctx.Done():
@@ -105,9 +102,9 @@ func (c *catalogue) due(bases []attestor.ApprovedBase, p platform) []attestor.Ap
 		}
 		old := slices.ContainsFunc(ab.Tags, func(tag string) bool {
 			t := c.tags[tagKey{ab.Repository, tag}]
-			return t == nil || now.Sub(t.seen) > c.i.limits.BaseRefresh || !c.has(ab.Repository, t.current(), p)
+			return t == nil || now.Sub(t.seen) > c.i.limits.BaseRefresh
 		})
-		unread := slices.ContainsFunc(ab.Digests, func(d attestor.Digest) bool { return !c.has(ab.Repository, d, p) })
+		unread := slices.ContainsFunc(c.wanted(ab, false), func(d attestor.Digest) bool { return !c.has(ab.Repository, d, p) })
 		return !old && !unread
 	})
 }
@@ -128,8 +125,14 @@ func (c *catalogue) unresolved(bases []attestor.ApprovedBase, p platform) []atte
 	for _, ab := range bases {
 		var why []string
 		lacks := func(d attestor.Digest) {
-			if d != "" && !c.has(ab.Repository, d, p) {
-				why = append(why, fmt.Sprintf("%s: %s", d, message(c.failed[recordKey{ab.Repository, d, p}])))
+			failed := c.failed[recordKey{ab.Repository, d, p}]
+			// A base that a tag named once, and that was deleted since, is
+			// nobody's any more; it must not keep all else in doubt.
+			if attestor.KindOf(failed) == attestor.NotFound && c.past(ab, d) {
+				return
+			}
+			if !c.has(ab.Repository, d, p) {
+				why = append(why, fmt.Sprintf("%s: %s", d, message(failed)))
 			}
 		}
 		for _, tag := range ab.Tags {
@@ -139,9 +142,8 @@ func (c *catalogue) unresolved(bases []attestor.ApprovedBase, p platform) []atte
 				why = append(why, fmt.Sprintf("tag %s: %s", tag, message(c.tagErrs[key])))
 				continue
 			}
-			lacks(t.current())
 		}
-		for _, d := range ab.Digests {
+		for _, d := range c.wanted(ab, false) {
 			lacks(d)
 		}
 		if len(why) > 0 {
@@ -151,6 +153,14 @@ func (c *catalogue) unresolved(bases []attestor.ApprovedBase, p platform) []atte
 		}
 	}
 	return problems
+}
+
+// past reports whether an entry is about d only for what its tags named
+// before. Must be called with c.mu held.
+func (c *catalogue) past(ab attestor.ApprovedBase, d attestor.Digest) bool {
+	return !slices.Contains(ab.Digests, d) && !slices.ContainsFunc(ab.Tags, func(tag string) bool {
+		return c.tags[tagKey{ab.Repository, tag}].current() == d
+	})
 }
 
 func message(err error) string {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -29,9 +30,9 @@ func classify(err error, what, repository string) *attestor.Error {
 		return e
 	}
 	host, _, _ := strings.Cut(repository, "/")
-	status := 0
+	status, ping := 0, false
 	if te, ok := errors.AsType[*transport.Error](err); ok {
-		status = te.StatusCode
+		status, ping = te.StatusCode, te.Request != nil && te.Request.URL.Path == "/v2/"
 	}
 	text := err.Error()
 	switch {
@@ -46,6 +47,8 @@ func classify(err error, what, repository string) *attestor.Error {
 		return fault(attestor.CodeRegistryMisbehaves, host+" redirects without end", "see to the registry", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return timedOut(what, err)
+	case status == http.StatusNotFound && ping:
+		return fault(attestor.CodeRegistryMisbehaves, host+" has no registry API", "correct the reference, or see to the registry", err)
 	case status == http.StatusNotFound:
 		return &attestor.Error{Kind: attestor.NotFound, Code: attestor.CodeRegistryMisbehaves, Msg: what + " does not exist", Fix: "push it, or correct the reference", Err: err}
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
@@ -107,10 +110,16 @@ func statusOf(code attestor.Code) attestor.Status {
 	return attestor.StatusError
 }
 
-// clip keeps hostile input from filling a message.
+// clip keeps hostile input from filling a message, or steering a terminal.
 func clip(s string) string {
+	short := s
 	if len(s) > 200 {
-		return strings.ToValidUTF8(s[:200], "") + "…"
+		short = s[:200] + "…"
 	}
-	return s
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, short)
 }

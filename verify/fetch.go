@@ -31,6 +31,7 @@ type content struct {
 type contentKey struct {
 	repository string
 	digest     attestor.Digest
+	blob       bool // what was read as a blob is no manifest: nothing says how it is served as one
 }
 
 // fetcher reads manifests and blobs through one shared puller, which keeps
@@ -87,11 +88,11 @@ func (f *fetcher) byTag(ctx context.Context, repository, tag string) (content, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.limits.FetchTimeout)
 	defer cancel()
-	c, err := f.manifest(ctx, ref, "")
+	c, err := guarded(func() (content, error) { return f.manifest(ctx, ref, "") })
 	if err != nil {
 		return content{}, classify(err, ref.String(), repository)
 	}
-	f.cache.put(contentKey{repository, c.digest}, c, int64(len(c.bytes)))
+	f.cache.put(contentKey{repository: repository, digest: c.digest}, c, int64(len(c.bytes)))
 	return c, nil
 }
 
@@ -162,7 +163,7 @@ func (f *fetcher) open(ctx context.Context, img attestor.Image) (io.ReadCloser, 
 // from whoever asked first, with a deadline of its own: a caller who hangs up
 // fails nobody else.
 func (f *fetcher) cached(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) (content, error) {
-	key := contentKey{img.Repository(), img.Digest()}
+	key := contentKey{img.Repository(), img.Digest(), flight != ""}
 	if c, ok := f.cache.get(key); ok {
 		return c, nil
 	}

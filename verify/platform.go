@@ -73,13 +73,15 @@ func (p platform) agrees(config platform) bool {
 }
 
 // selected reports whether a policy that names wanted is about p; no names
-// mean every platform.
+// mean every platform. A name without a variant is about every variant, since
+// a machine runs the best one that it can.
 func (p platform) selected(wanted []string) bool {
 	if len(wanted) == 0 {
 		return true
 	}
-	for _, w := range wanted {
-		if parsePlatform(w).normal() == p.normal() {
+	for _, s := range wanted {
+		w := parsePlatform(s)
+		if w.OS == p.OS && w.Architecture == p.Architecture && (w.Variant == "" || w.normal() == p.normal()) {
 			return true
 		}
 	}

@@ -44,6 +44,7 @@ func TestIndex(t *testing.T) {
 	}{
 		{name: "two platforms", entries: []string{amd.entry(), arm.entry()}, children: []string{"linux/amd64", "linux/arm64"}},
 		{name: "one of two platforms asked for", entries: []string{amd.entry(), arm.entry()}, platforms: []string{"linux/arm64/v8"}, children: []string{"linux/arm64"}, left: []string{"linux/amd64"}},
+		{name: "every variant of the platform asked for", entries: []string{amd.entry(), strings.Replace(amd.entry(), `"architecture":"amd64"`, `"architecture":"amd64","variant":"v3"`, 1)}, platforms: []string{"linux/amd64"}, children: []string{"linux/amd64", "linux/amd64/v3"}},
 		{name: "none of the platforms asked for", entries: []string{amd.entry()}, platforms: []string{"linux/s390x"}, left: []string{"linux/amd64"}, codes: []attestor.Code{attestor.CodePlatformNotAllowed}},
 		{name: "Windows left out by the policy", entries: []string{amd.entry(), windows.entry()}, platforms: []string{"linux/amd64"}, children: []string{"linux/amd64"}, left: []string{"windows/amd64"}},
 		{name: "Windows", entries: []string{amd.entry(), windows.entry()}, children: []string{"linux/amd64"}, codes: []attestor.Code{attestor.CodePlatformUnsupported}},

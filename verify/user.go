@@ -35,9 +35,9 @@ var (
 // runtimes read differently or refuse (USER_INVALID). GID is 0 where no group
 // is given, and nil for a group's name, which only the image could resolve.
 func ParseUser(configured string) (attestor.User, *attestor.Problem) {
-	u := attestor.User{Configured: clip(configured)}
+	u := attestor.User{Configured: boundedText(configured)}
 	refuse := func(code attestor.Code, format string, args ...any) (attestor.User, *attestor.Problem) {
-		p := problem(attestor.CheckUser, code, strconv.Quote(clip(configured)), fmt.Sprintf(format, args...), fixUser)
+		p := problem(attestor.CheckUser, code, quoted(configured), fmt.Sprintf(format, args...), fixUser)
 		return u, &p
 	}
 	name, group, grouped := strings.Cut(configured, ":")
@@ -51,29 +51,37 @@ func ParseUser(configured string) (attestor.User, *attestor.Problem) {
 		return u, nil
 	case name == "":
 		root()
-		return refuse(attestor.CodeUserRootDisguised, "user %q names a group only, and so is root", clip(configured))
+		return refuse(attestor.CodeUserRootDisguised, "user %s names a group only, and so is root", quoted(configured))
 	case name == "root", zeroID.MatchString(name):
 		root()
-		return refuse(attestor.CodeUserRootDisguised, "user %q is root, written in another way", clip(configured))
+		return refuse(attestor.CodeUserRootDisguised, "user %s is root, written in another way", quoted(configured))
 	case wrapsToRoot(name):
 		root()
-		return refuse(attestor.CodeUserRootDisguised, "user %q is root where runtimes keep 32 bits of it", clip(configured))
+		return refuse(attestor.CodeUserRootDisguised, "user %s is root where runtimes keep 32 bits of it", quoted(configured))
 	case canonicalID.MatchString(name):
 		uid, err := strconv.ParseInt(name, 10, 64)
 		switch {
 		case err != nil || uid > maxID:
 			return refuse(attestor.CodeUserInvalid, "uid %s is larger than %d, which runtimes refuse or read as another", name, maxID)
 		case !groupOK:
-			return refuse(attestor.CodeUserInvalid, "user %q has a group that runtimes read differently or refuse", clip(configured))
+			return refuse(attestor.CodeUserInvalid, "user %s has a group that runtimes read differently or refuse", quoted(configured))
 		}
 		u.UID, u.Source = &uid, attestor.UserFromConfig
 		return u, nil
 	case integer.MatchString(name):
-		return refuse(attestor.CodeUserInvalid, "user %q is a number in a form that is read differently: want plain decimal digits, no sign, no leading zero", clip(configured))
+		return refuse(attestor.CodeUserInvalid, "user %s is a number in a form that is read differently: want plain decimal digits, no sign, no leading zero", quoted(configured))
 	case !accountName.MatchString(name) || !groupOK:
-		return refuse(attestor.CodeUserInvalid, "user %q is neither a number nor a user name", clip(configured))
+		return refuse(attestor.CodeUserInvalid, "user %s is neither a number nor a user name", quoted(configured))
 	}
-	return refuse(attestor.CodeUserNotNumeric, "user %q is a name, which cannot be proven not to be root (kubelet refuses it for runAsNonRoot)", clip(configured))
+	return refuse(attestor.CodeUserNotNumeric, "user %s is a name, which cannot be proven not to be root (kubelet refuses it for runAsNonRoot)", quoted(configured))
+}
+
+// quoted shows every character of hostile input, up to a length.
+func quoted(s string) string {
+	if len(s) > 200 {
+		s = s[:200]
+	}
+	return strconv.Quote(s)
 }
 
 // parseGroup accepts a canonical gid or a group name. No group counts as 0.
