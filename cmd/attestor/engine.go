@@ -16,19 +16,21 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/policy"
+	"github.com/attestor-gate/attestor/verify"
 )
 
 // engine is every stage joined: what serve, dev and the local attest run.
 type engine struct {
-	config   config
-	log      *slog.Logger
-	google   *google
-	policies *policy.Watcher
-	store    store
-	attester *attest.Attester
-	gate     *attestor.Gate
-	started  time.Time
-	closers  []func() error
+	config    config
+	log       *slog.Logger
+	google    *google
+	policies  *policy.Watcher
+	store     store
+	attester  *attest.Attester
+	inspector *verify.Inspector
+	gate      *attestor.Gate
+	started   time.Time
+	closers   []func() error
 }
 
 func (e *engine) close() error {

@@ -98,7 +98,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		devCommand(), serveCommand(),
 		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
-		decisionsCommand(), explainCommand(), reportCommand(),
+		auditCommand(), decisionsCommand(), explainCommand(), reportCommand(),
 		policyCommand(), importCommand(), emulatorCommand(),
 		versionCommand(),
 	)

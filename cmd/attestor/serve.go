@@ -80,11 +80,16 @@ func (e *engine) server() (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	html, err := newPages(e)
+	if err != nil {
+		return nil, err
+	}
 	l := e.config.Limits
 	return server.New(server.Config{
 		Gate: e.gate, Identity: who, Now: time.Now,
 		Decisions: decisions{e.store}, Policies: policies{e.policies},
 		Attestations: attestations{e}, Simulator: simulator{e.store},
+		Pages:  html,
 		Ready:  e.ready,
 		Limits: server.Limits{MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate},
 		Logger: e.log,

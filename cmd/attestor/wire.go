@@ -68,8 +68,7 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 		return nil, err
 	}
 	e.closers = append(e.closers, e.google.close)
-	inspector, err := newInspector(c, e.google, e.store, log)
-	if err != nil {
+	if e.inspector, err = newInspector(c, e.google, e.store, log); err != nil {
 		return nil, err
 	}
 	settle := time.Duration(0)
@@ -90,7 +89,7 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 		return nil, err
 	}
 	e.gate, err = attestor.NewGate(attestor.GateConfig{
-		Policies: e.policies, Inspector: inspector, Scanner: judged, Attester: e.attester, Recorder: e.store,
+		Policies: e.policies, Inspector: e.inspector, Scanner: judged, Attester: e.attester, Recorder: e.store,
 		NewID: newID, Now: time.Now, Emulated: e.google.emulated,
 		Deadline: time.Duration(c.Limits.Deadline), Settle: time.Duration(c.Limits.Settle),
 	})

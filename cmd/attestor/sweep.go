@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/audit/report"
+)
+
+type auditFlags struct {
+	where    engineFlags
+	report   reportFlags
+	policies []string
+	file     string
+	cloudRun []string
+	pods     []string
+	state    string
+	atOnce   int
+	exitZero bool
+}
+
+func auditCommand() *cobra.Command {
+	f := &auditFlags{}
+	c := &cobra.Command{
+		Use:   "audit REPOSITORY…",
+		Short: "Judge every image of repositories, and report; sign nothing",
+		Long: `Judges, without signing, every tag of repositories, every reference of a file, or what runs now, each digest
+once, and writes one report. With --state an interrupted audit goes on where it stopped. Exit codes: 0 all passed,
+1 some would be refused, 2 wrong usage, 3 some could not be decided.`,
+		Example: "  attestor audit us-docker.pkg.dev/acme/prod/api --state audit.state --output-file report.html\n  gcloud run services list --format json | attestor audit --cloud-run -",
+		RunE:    func(c *cobra.Command, repositories []string) error { return f.run(c, repositories) },
+	}
+	f.where.register(c)
+	f.report.register(c)
+	c.Flags().StringArrayVar(&f.policies, "policy", nil, "judge by this policy `FILE` instead of the configured ones (repeatable)")
+	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
+	c.Flags().StringArrayVar(&f.cloudRun, "cloud-run", nil, "judge what runs by this `FILE` of gcloud run services list --format json")
+	c.Flags().StringArrayVar(&f.pods, "pods", nil, "judge what runs by this `FILE` of kubectl get pods -A -o json")
+	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
+	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")
+	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image would be refused")
+	return c
+}
+
+func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
+	if len(repositories) == 0 && f.file == "" && len(f.cloudRun) == 0 && len(f.pods) == 0 {
+		return errors.New("say what to audit: repositories, --file, --cloud-run or --pods")
+	}
+	if _, err := report.ParseFormat(f.report.format); err != nil {
+		return err
+	}
+	f.where.policies = f.policies
+	j, err := f.where.judge(c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.Close()) }()
+	refs, err := f.references(c, repositories, plainHosts(j))
+	if err != nil {
+		return err
+	}
+	var results []audit.Result
+	sweep := audit.Sweep{
+		Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+			return j.Admit(ctx, judgeRequest{Image: ref, DryRun: true})
+		},
+		Resolve: f.resolver(j),
+		Result:  func(r audit.Result) error { results = append(results, r); return nil },
+		State:   f.state, Key: strings.Join(append(append(repositories, f.file), append(f.cloudRun, f.pods...)...), " "),
+		Most: f.atOnce, Now: time.Now, Progress: sweepProgress(c.ErrOrStderr()),
+	}
+	totals, err := sweep.Run(c.Context(), refs)
+	if err != nil {
+		return &exit{code: attestor.ExitError, err: err}
+	}
+	for _, r := range results {
+		if r.Failure != "" {
+			fmt.Fprintf(c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
+		}
+	}
+	if err := f.report.write(c, decided(results), time.Now()); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "%d images: %d pass, %d would be refused, %d could not be decided, %d failed\n",
+		totals.Images(), totals.Passed, totals.Refused, totals.Undecided, totals.Failed)
+	switch {
+	case totals.Refused > 0 && !f.exitZero:
+		return &exit{code: attestor.ExitDeny}
+	case totals.Undecided+totals.Failed > 0:
+		return &exit{code: attestor.ExitError}
+	}
+	return nil
+}
+
+func decided(results []audit.Result) iter.Seq2[attestor.Record, error] {
+	return func(yield func(attestor.Record, error) bool) {
+		for _, r := range results {
+			if r.Decision != nil && !yield(attestor.Record{Decision: *r.Decision}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// resolver finds the digest behind a tag, so that a digest with many tags is
+// judged once; a service resolves for itself.
+func (f *auditFlags) resolver(j judge) func(context.Context, attestor.Reference) (attestor.Image, error) {
+	local, ok := j.(*localJudge)
+	if !ok {
+		return nil
+	}
+	return func(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
+		if img, ok := ref.Pinned(); ok {
+			return img, nil
+		}
+		resolved, err := local.engine.inspector.Resolve(ctx, ref, attestor.Needs{})
+		return resolved.Image, err
+	}
+}
+
+// plainHosts are the registries that the local configuration speaks plain
+// HTTP to.
+func plainHosts(j judge) registriesConfig {
+	if local, ok := j.(*localJudge); ok {
+		return local.engine.config.Registries
+	}
+	return registriesConfig{}
+}
+
+// references lists what is to be judged, source by source.
+func (f *auditFlags) references(c *cobra.Command, repositories []string, plain registriesConfig) (audit.References, error) {
+	var sources []audit.References
+	if len(repositories) > 0 {
+		o := audit.RegistryOptions{
+			Remote:   []remote.Option{remote.WithAuthFromKeychain(keychain()), remote.WithUserAgent("attestor/" + version)},
+			Insecure: func(host string) bool { return plain.plain(host) || loopbackRegistry(host) },
+		}
+		sources = append(sources, audit.TagsOf(c.Context(), repositories, o))
+	}
+	add := func(files []string, parse func(io.Reader) audit.References) error {
+		for _, file := range files {
+			r := c.InOrStdin()
+			if file != "-" {
+				opened, err := os.Open(file)
+				if err != nil {
+					return err
+				}
+				r = opened
+			}
+			sources = append(sources, parse(r))
+		}
+		return nil
+	}
+	var lists []string
+	if f.file != "" {
+		lists = []string{f.file}
+	}
+	if err := errors.Join(add(lists, audit.LinesOf), add(f.cloudRun, audit.RunningInCloudRun), add(f.pods, audit.RunningInKubernetes)); err != nil {
+		return nil, err
+	}
+	return func(yield func(string, error) bool) {
+		for _, s := range sources {
+			for ref, err := range s {
+				if !yield(ref, err) {
+					return
+				}
+			}
+		}
+	}, nil
+}
+
+// sweepProgress draws a bar on a terminal.
+func sweepProgress(w io.Writer) func(audit.Progress) {
+	bar := progress(w, "judging")
+	if bar == nil {
+		return nil
+	}
+	return func(p audit.Progress) { bar(p.Images()+p.Duplicates, p.References) }
+}
+
+func loopbackRegistry(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	return err == nil && isLoopback(host)
+}
