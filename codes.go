@@ -216,6 +216,17 @@ func Codes() []CodeInfo {
 	}
 }
 
+// Advises reports whether the code only adds to what other reasons say: it
+// stands beside a refusal and is none itself.
+func (c Code) Advises() bool {
+	for _, info := range Codes() {
+		if info.Code == c {
+			return info.Status == StatusWarn
+		}
+	}
+	return false
+}
+
 // Retry reports whether asking again later, with nothing changed, may turn
 // out otherwise: a scan that has not finished, a list that lags.
 func (c Code) Retry() bool {

@@ -131,27 +131,22 @@ func (d Decision) attested() bool {
 
 // waitsForScan reports whether trying again later is all that is needed.
 func (d Decision) waitsForScan() bool {
-	waits := false
-	for _, c := range d.Checks {
-		if !refuses(c) {
-			continue
-		}
-		for _, r := range c.Reasons {
-			if !r.Code.Retry() {
-				return false
-			}
-			waits = true
+	refusals := d.Refusals()
+	for _, r := range refusals {
+		if !r.Code.Retry() {
+			return false
 		}
 	}
-	return waits
+	return len(refusals) > 0
 }
 
-// Refusals lists the reasons of every check that denied or erred.
+// Refusals lists the reasons of every check that denied or erred, without
+// those that only advise.
 func (d Decision) Refusals() []Reason {
 	var out []Reason
 	for _, c := range d.Checks {
 		if refuses(c) {
-			out = append(out, c.Reasons...)
+			out = append(out, c.telling()...)
 		}
 	}
 	return out

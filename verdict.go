@@ -78,6 +78,21 @@ type Check struct {
 	Exceptions []AppliedException `json:"exceptions,omitempty"`
 }
 
+// telling are the reasons that made the check what it is: those that do not
+// only advise, unless a policy made an advice its refusal.
+func (c Check) telling() []Reason {
+	var out []Reason
+	for _, r := range c.Reasons {
+		if !r.Code.Advises() {
+			out = append(out, r)
+		}
+	}
+	if len(out) == 0 {
+		return c.Reasons
+	}
+	return out
+}
+
 // A Mode says whether a policy refuses.
 type Mode string
 
