@@ -197,7 +197,8 @@ func progress(s attestor.Scan) int {
 func tie(a, b discovery) int {
 	return cmp.Or(cmp.Compare(a.scan.Note, b.scan.Note), cmp.Compare(a.scan.Resource, b.scan.Resource), cmp.Compare(a.digest, b.digest),
 		compareTime(a.scan.Finished, b.scan.Finished), slices.Compare(a.scan.Analyses, b.scan.Analyses),
-		cmp.Compare(a.scan.Continuous, b.scan.Continuous), compareTime(a.scan.Archived, b.scan.Archived))
+		cmp.Compare(a.scan.Continuous, b.scan.Continuous), compareTime(a.scan.Archived, b.scan.Archived),
+		comparePtr(a.scan.Problem, b.scan.Problem, func(p, q attestor.Reason) int { return cmp.Compare(p.Message, q.Message) }))
 }
 
 func boolCompare(a, b bool) int {

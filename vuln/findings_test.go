@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
@@ -268,7 +270,9 @@ func arbitrary(r *rand.Rand, img attestor.Image) *grafeaspb.Occurrence {
 	if r.IntN(5) == 0 {
 		note := []string{googleNote, houseNote, "projects/goog-analysis/locations/us-east1/notes/PACKAGE_VULNERABILITY"}[r.IntN(3)]
 		o := discovery(u, grafeaspb.DiscoveryOccurrence_AnalysisStatus(r.IntN(7)), under(note), scanned(start.Add(-time.Duration(1+r.IntN(3))*time.Second)))
-		o.Name = "projects/acme/occurrences/" + u + note
+		if r.IntN(2) == 0 {
+			o.GetDiscovery().AnalysisStatusError = status.New(codes.Internal, []string{"a", "b"}[r.IntN(2)]).Proto()
+		}
 		o.GetDiscovery().ContinuousAnalysis = grafeaspb.DiscoveryOccurrence_ContinuousAnalysis(r.IntN(3))
 		return o
 	}

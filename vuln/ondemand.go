@@ -51,7 +51,7 @@ func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
 	if !ok || name.Location == "" {
 		return nil, &attestor.Error{
 			Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not the name of a scan", clip(c.Name)),
-			Fix: "name it as projects/PROJECT/locations/LOCATION/scans/ID, as gcloud artifacts docker images scan --format='value(response.scan)' prints it",
+			Fix: "name it as projects/PROJECT/locations/LOCATION/scans/ID, as gcloud prints it with --format='value(response.scan)'",
 		}
 	}
 	c.CallTimeout = orDefault(c.CallTimeout, DefaultCallTimeout)
@@ -79,7 +79,8 @@ func (d *OnDemand) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Sc
 	case err != nil:
 		return unavailable(reasonOf(err))
 	case c.other != "":
-		return d.rejected(fmt.Sprintf("it is of %s", clip(c.other)), "scan the image by its digest: gcloud artifacts docker images scan "+r.Image.String()+" --remote")
+		scan := "gcloud artifacts docker images scan --remote " + r.Image.String() //nolint:misspell // a command
+		return d.rejected("it is of "+clip(c.other), "scan the image by its digest: "+scan)
 	case c.seen == 0:
 		return d.rejected("it has no findings, and so nothing in it names the image", "rely on the automatic scan of the pushed image instead")
 	}

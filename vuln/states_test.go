@@ -172,6 +172,13 @@ func TestIndexScan(t *testing.T) {
 			}
 		})
 	}
+	f := newFixture(t)
+	f.put(t, "acme", complete(uri(index)), finding(uri(child), "CVE-2", low))
+	f.ResetCalls()
+	got := f.scanner(t, nil).Scan(t.Context(), attestor.ScanRequest{Image: child, Index: index})
+	if n := len(f.Calls(list)); n != 1 || got.State != attestor.ScanComplete || !got.ByIndex || len(got.Findings) != 1 {
+		t.Errorf("both digests took %d calls, want 1: %+v", n, got)
+	}
 	foreign := image(t, "us-docker.pkg.dev/acme/prod/other@"+string(digest(9)))
 	if _, err := vuln.ScanOf(attestor.ScanRequest{Image: child, Index: foreign}, nil, nil); err == nil {
 		t.Error("an index of another repository was accepted")

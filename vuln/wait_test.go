@@ -145,10 +145,10 @@ func TestSharedPoll(t *testing.T) {
 				switch i {
 				case 0:
 					ctx = first
-				default:
-					time.Sleep(time.Duration(i) * 10 * time.Millisecond)
 				case 1:
 					wait = 10 * time.Second
+				default:
+					time.Sleep(time.Duration(i) * 10 * time.Millisecond)
 				}
 				got[i] = s.Scan(ctx, attestor.ScanRequest{Image: img, Wait: wait})
 			})
