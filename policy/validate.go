@@ -207,8 +207,8 @@ func (v *validator) user(u *User) {
 		}
 		return
 	}
-	for _, field := range []string{"names", "rootGroup", "minimumUID"} {
-		if v.has("spec.user." + field) {
+	for field, stricter := range map[string]bool{"names": u.Names == NamesResolve, "rootGroup": u.RootGroup == RespondDeny, "minimumUID": u.MinimumUID > 1} {
+		if stricter {
 			v.at("spec.user."+field, "contradicts nonRoot: false, with which the user is not judged")
 		}
 	}

@@ -157,8 +157,8 @@ func (v *validator) breakGlass(b *BreakGlass) {
 	if b.Allowed {
 		return
 	}
-	for _, field := range []string{"ticket", "attestors", "expires"} {
-		if v.has(path + "." + field) {
+	for field, given := range map[string]bool{"ticket": b.Ticket != "", "attestors": len(b.Attestors) > 0, "expires": b.Expires > 0} {
+		if given {
 			v.at(path+"."+field, "contradicts allowed: false")
 		}
 	}
