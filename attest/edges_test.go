@@ -8,8 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
@@ -65,6 +68,58 @@ func TestRevokeWaitsForWhatIsBeingStored(t *testing.T) {
 		t.Errorf("%d revoked", n)
 	}
 	w.nothingValid()
+}
+
+// TestRecoverLeavesWorkInProgressAlone, and completes it once nobody works.
+func TestRecoverLeavesWorkInProgressAlone(t *testing.T) {
+	r := newRotation(t, emulator.Behaviour{RefuseUpdates: true}, false)
+	r.put(r.existing("rotated"))
+	creating, release := make(chan struct{}), make(chan struct{})
+	first := true
+	gate := r.newAttester(attest.AttestorConfig{Name: attestorName, Signer: r.signer})
+	gate.SetPause(r.clock.pause)
+	remove := r.Inject(emulator.Fault{Method: "DeleteOccurrence", Match: func(proto.Message) bool {
+		if first {
+			first = false
+			close(creating)
+			<-release
+		}
+		return false
+	}})
+	defer remove()
+	done := make(chan error, 1)
+	go func() {
+		_, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+		done <- err
+	}()
+	<-creating
+	must(t, gate.Recover(t.Context())) // would hang at the emulator if it did anything
+	intents, err := r.journal.Intents(t.Context())
+	must(t, err)
+	if len(intents) != 1 {
+		t.Errorf("%d intents", len(intents))
+	}
+	close(release)
+	must(t, <-done)
+	r.oneValid(image(t, 1))
+}
+
+// TestLongKeyIDsAreShownWhole: the names of key versions are long.
+func TestLongKeyIDsAreShownWhole(t *testing.T) {
+	w := newWorld(t, emulator.Behaviour{Uniqueness: emulator.UniqueNone})
+	w.attestor(attestorName)
+	key := newKey(t)
+	id := "//cloudkms.googleapis.com/v1/projects/acme-security-production/locations/europe-west1/keyRings/binary-authorization/cryptoKeys/admission-gate/cryptoKeyVersions/12"
+	w.keys(attestorName, pkix(t, id, key.Public(), p256))
+	w.put(signed(t, key, id, image(t, 1).String(), attest.Payload(image(t, 1))))
+	w.put(signed(t, newKey(t), "x"+id, image(t, 1).String(), attest.Payload(image(t, 1))))
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: 10 * time.Second})
+	must(t, err)
+	s, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
+	must(t, err)
+	if s.Valid[0].PublicKeyID != id || s.Invalid[0].PublicKeyID != "x"+id || !strings.Contains(s.Invalid[0].Why, "x"+id) {
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestPauseEndsWithItsContext(t *testing.T) {

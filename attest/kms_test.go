@@ -3,10 +3,12 @@ package attest_test
 import (
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/rsa"
 	"strings"
 	"testing"
 	"time"
 
+	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -123,5 +125,23 @@ func TestKMSStates(t *testing.T) {
 		if n := len(w.stored(noteName)); n != 0 {
 			t.Errorf("%d stored", n)
 		}
+	}
+}
+
+// TestKMSKeySignsByItsOwnAlgorithmOnly: the attestor says PKCS #1 of a key
+// that signs by PSS. Both fit the key; what it signed would not be accepted.
+func TestKMSKeySignsByItsOwnAlgorithmOnly(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(t, err)
+	w := newWorld(t, emulator.Behaviour{})
+	w.attestor(attestorName)
+	must(t, w.SeedKey(kmsVersion, kmspb.CryptoKeyVersion_RSA_SIGN_PSS_2048_SHA256, key))
+	w.keys(attestorName, w.kmsEntry(kmsVersion, binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_2048_SHA256))
+	a := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner(kmsVersion)})
+	wantError(t, a.Preflight(t.Context()), attestor.CodeKeyNotOfAttestor, "RSA_SIGN_PKCS1_2048_SHA256", "signs by RSA")
+	_, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	wantError(t, err, attestor.CodeKeyNotOfAttestor)
+	if n := len(w.Calls("AsymmetricSign")); n != 0 {
+		t.Errorf("%d signatures", n)
 	}
 }

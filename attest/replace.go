@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
@@ -112,6 +113,8 @@ func (a *Attester) delete(ctx context.Context, name string) error {
 // nothing: an intent holds the signed occurrence, which is verified against
 // the attestor's present keys first. An intent that is too old, or that no
 // longer verifies, is dropped. Errors leave their intents for the next time.
+// It may be called at any time: intents that this process is at work on are
+// left to it, and one that another instance completes meanwhile is found done.
 func (a *Attester) Recover(ctx context.Context) error {
 	listing, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
 	defer cancel()
@@ -120,7 +123,11 @@ func (a *Attester) Recover(ctx context.Context) error {
 		return fmt.Errorf("reading intents: %w", err)
 	}
 	var errs []error
+	busy := a.atWork()
 	for id, data := range intents {
+		if slices.Contains(busy, id) {
+			continue
+		}
 		ctx, cancel := context.WithTimeout(ctx, a.c.Timeout)
 		err := a.complete(ctx, id, data)
 		cancel()
@@ -129,6 +136,17 @@ func (a *Attester) Recover(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// atWork lists the intents that flights of this process may have.
+func (a *Attester) atWork() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var ids []string
+	for _, f := range a.flights {
+		ids = append(ids, f.target.intentID())
+	}
+	return ids
 }
 
 // complete finishes one intent, or drops it.

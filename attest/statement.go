@@ -67,10 +67,12 @@ func namesDigest(resourceURI string, d attestor.Digest) bool {
 	return d != "" && strings.HasSuffix(resourceURI, "@"+string(d))
 }
 
-// short keeps hostile text from filling a message.
+// short keeps hostile text from filling a message. It leaves the names of key
+// versions whole.
 func short(s string) string {
-	if len(s) > 100 {
-		return s[:100] + "…"
+	const limit = 300
+	if len(s) > limit {
+		return strings.ToValidUTF8(s[:limit], "") + "…"
 	}
 	return s
 }
