@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -187,13 +188,16 @@ func serve(w http.ResponseWriter, mediaType string, b []byte) bool {
 	return true
 }
 
-func TestRegistryLies(t *testing.T) {
+// A lie is an answer that no honest registry gives.
+type lie struct {
+	name   string
+	answer func(s *scene, w http.ResponseWriter, r *http.Request) bool
+	want   []attestor.Code
+}
+
+func liesAboutManifests() []lie {
 	var endless io.Reader = zeros{}
-	for _, tt := range []struct {
-		name   string
-		answer func(s *scene, w http.ResponseWriter, r *http.Request) bool
-		want   []attestor.Code
-	}{
+	return []lie{
 		{"another manifest than asked for", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
 			return isManifest(r, "app") && serve(w, ociManifest, bytes.Replace(s.manifest, []byte("tar+zstd"), []byte("tar+gzip"), 1))
 		}, []attestor.Code{attestor.CodeContentMismatch}},
@@ -246,6 +250,12 @@ func TestRegistryLies(t *testing.T) {
 			_, _ = io.Copy(w, endless)
 			return true
 		}, nil},
+	}
+}
+
+func liesAboutLayers() []lie {
+	var endless io.Reader = zeros{}
+	return []lie{
 		{"an endless layer", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path != s.layer {
 				return false
@@ -282,7 +292,11 @@ func TestRegistryLies(t *testing.T) {
 			_, _ = io.Copy(w, io.LimitReader(endless, 8<<20))
 			return true
 		}, []attestor.Code{attestor.CodeRegistryUnavailable}},
-	} {
+	}
+}
+
+func TestRegistryLies(t *testing.T) {
+	for _, tt := range slices.Concat(liesAboutManifests(), liesAboutLayers()) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newScene(t)
 			s.front.set(func(w http.ResponseWriter, r *http.Request) bool { return tt.answer(s, w, r) })

@@ -1,25 +1,24 @@
 package verify_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/verify"
 )
 
-// The values are those that three runtimes (containerd, moby, kubelet's
-// runAsNonRoot) were run on; docs/users.md says what they made of them.
-func TestParseUser(t *testing.T) {
-	const (
-		none      = -1 // no uid proven
-		noGID     = -1
-		plainRoot = attestor.Code("")
-	)
-	for _, tt := range []struct {
-		configured string
-		uid, gid   int64
-		code       attestor.Code
-	}{
+// userCase is a value of USER and what is proven of it; -1 is nothing.
+type userCase struct {
+	configured string
+	uid, gid   int64
+	code       attestor.Code
+}
+
+const none, noGID = -1, -1
+
+func plainUsers() []userCase {
+	return []userCase{
 		{"65532:65532", 65532, 65532, ""},
 		{"65532", 65532, 0, ""},
 		{"1", 1, 0, ""},
@@ -28,14 +27,18 @@ func TestParseUser(t *testing.T) {
 		{"1000:staff", 1000, noGID, ""},
 		{"2147483647:2147483647", 2147483647, 2147483647, ""},
 
-		{"", 0, 0, plainRoot},
-		{"0", 0, 0, plainRoot},
-		{"0:0", 0, 0, plainRoot},
-		{"0:1000", 0, 1000, plainRoot},
-		{"root", 0, 0, plainRoot},
-		{"root:root", 0, 0, plainRoot},
-		{"root:1000", 0, 1000, plainRoot},
+		{"", 0, 0, ""},
+		{"0", 0, 0, ""},
+		{"0:0", 0, 0, ""},
+		{"0:1000", 0, 1000, ""},
+		{"root", 0, 0, ""},
+		{"root:root", 0, 0, ""},
+		{"root:1000", 0, 1000, ""},
+	}
+}
 
+func disguisedRoots() []userCase {
+	return []userCase{
 		{"00", 0, 0, attestor.CodeUserRootDisguised},
 		{"000:1000", 0, 1000, attestor.CodeUserRootDisguised},
 		{"+0", 0, 0, attestor.CodeUserRootDisguised},
@@ -49,7 +52,11 @@ func TestParseUser(t *testing.T) {
 		{"4294967296", 0, 0, attestor.CodeUserRootDisguised},
 		{"8589934592:1000", 0, 1000, attestor.CodeUserRootDisguised},
 		{"-4294967296", 0, 0, attestor.CodeUserRootDisguised},
+	}
+}
 
+func refusedUsers() []userCase {
+	return []userCase{
 		{"2147483648", none, 0, attestor.CodeUserInvalid},
 		{"4294967295", none, 0, attestor.CodeUserInvalid},
 		{"4294967297", none, 0, attestor.CodeUserInvalid},
@@ -85,7 +92,13 @@ func TestParseUser(t *testing.T) {
 		{"nonroot:nonroot", none, noGID, attestor.CodeUserNotNumeric},
 		{"nobody:65534", none, 65534, attestor.CodeUserNotNumeric},
 		{"Root", none, 0, attestor.CodeUserNotNumeric},
-	} {
+	}
+}
+
+// The values are those that three runtimes (containerd, moby, kubelet's
+// runAsNonRoot) were run on; docs/users.md says what they made of them.
+func TestParseUser(t *testing.T) {
+	for _, tt := range slices.Concat(plainUsers(), disguisedRoots(), refusedUsers()) {
 		t.Run(tt.configured, func(t *testing.T) {
 			u, p := verify.ParseUser(tt.configured)
 			var code attestor.Code

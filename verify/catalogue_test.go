@@ -1,0 +1,263 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify"
+)
+
+// history is a TagHistory in memory, which can fail.
+type history struct {
+	mu     sync.Mutex
+	points []attestor.TagPoint
+	err    error
+}
+
+func (h *history) RecordTag(_ context.Context, p attestor.TagPoint) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err != nil {
+		return h.err
+	}
+	h.points = slices.DeleteFunc(h.points, func(q attestor.TagPoint) bool {
+		return q.Repository == p.Repository && q.Tag == p.Tag && q.Digest == p.Digest && q.From.Equal(p.From)
+	})
+	h.points = append(h.points, p)
+	return nil
+}
+
+func (h *history) TagHistory(_ context.Context, repository, tag string) ([]attestor.TagPoint, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []attestor.TagPoint
+	for _, p := range h.points {
+		if p.Repository == repository && p.Tag == tag {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b attestor.TagPoint) int { return a.From.Compare(b.From) })
+	return out, h.err
+}
+
+// A tag moves on; images on the older base keep their evidence, with when it
+// was superseded, and a restart forgets nothing.
+func TestTagThatMovedOn(t *testing.T) {
+	host := newRegistry(t, nil)
+	store := &history{}
+	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	start := func() *verify.Inspector {
+		return newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
+	}
+	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 14 * 24 * time.Hour })
+	old := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+	i := start()
+	if b := inspectOne(t, i, host+"/app:1", needs).Base; !b.Current || b.Superseded != nil || b.Newest != old {
+		t.Fatalf("base = %+v, want current", b)
+	}
+	now.now = now.now.AddDate(0, 0, 3)
+	moved := now.now
+	fresh := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+	if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
+		t.Fatal(err)
+	}
+	now.now = now.now.AddDate(0, 0, 2)
+	for name, i := range map[string]*verify.Inspector{"same process": i, "after a restart": start()} {
+		b := inspectOne(t, i, host+"/app:1", needs).Base
+		if b.Evidence != attestor.LayersExact || b.Digest != old || b.Current || b.Superseded == nil || !b.Superseded.Equal(moved) || b.Newest != fresh {
+			t.Errorf("%s: base = %+v, want superseded at %s by %s", name, b, moved, fresh)
+		}
+	}
+	// Moved back: current again.
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
+	now.now = now.now.AddDate(0, 0, 1)
+	if b := inspectOne(t, i, host+"/app:1", needs).Base; !b.Current || b.Superseded != nil {
+		t.Errorf("base = %+v, want current again", b)
+	}
+	if len(store.points) != 3 {
+		t.Errorf("history = %+v, want three points", store.points)
+	}
+}
+
+// After a restart, what a tag named within maxBehind must be read again before
+// an image can be said not to be built on it; what was deleted since is gone.
+func TestPastBaseThatCannotBeRead(t *testing.T) {
+	old := sumManifest(rawImage{layers: layersOf("old")})
+	for _, tt := range []struct {
+		name   string
+		status int
+		behind time.Duration
+		codes  []attestor.Code
+	}{
+		{"the registry fails", http.StatusInternalServerError, 30 * 24 * time.Hour, []attestor.Code{attestor.CodeBaseUnresolved}},
+		{"it was deleted", http.StatusNotFound, 30 * 24 * time.Hour, nil},
+		{"too long ago to count", http.StatusInternalServerError, 24 * time.Hour, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &front{}
+			host := newRegistry(t, f.wrap)
+			pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+			pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+			f.set(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasSuffix(r.URL.Path, "base/manifests/"+string(old)) {
+					return false
+				}
+				w.WriteHeader(tt.status)
+				return true
+			})
+			now := &clock{time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}
+			moved := now.now.AddDate(0, 0, -3)
+			store := &history{points: []attestor.TagPoint{
+				{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(0, 0, -9), Until: &moved},
+				{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{layers: layersOf("new")}), From: moved},
+			}}
+			i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
+			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = tt.behind }))
+			wantCodes(t, ev.Problems, tt.codes...)
+			if ev.Base.Evidence != "" {
+				t.Errorf("base = %+v", ev.Base)
+			}
+		})
+	}
+}
+
+// An image that was admissible long ago is told by how much its base is out of
+// date, once the past was read off the request path.
+func TestLongOutdatedBaseIsNamed(t *testing.T) {
+	host := newRegistry(t, nil)
+	old := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+	now := &clock{time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}
+	moved := now.now.AddDate(-1, 0, 0)
+	store := &history{points: []attestor.TagPoint{
+		{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(-2, 0, 0), Until: &moved},
+		{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{layers: layersOf("new")}), From: moved},
+	}}
+	i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
+	needs := basesOf(host, nil)
+	if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
+		t.Fatal(err)
+	}
+	if b := inspectOne(t, i, host+"/app:1", needs).Base; b.Digest != old || b.Superseded == nil || !b.Superseded.Equal(moved) {
+		t.Errorf("base = %+v, want superseded at %s", b, moved)
+	}
+}
+
+// A fresh base is found although the tag was looked up a while ago.
+func TestMissRefreshes(t *testing.T) {
+	host := newRegistry(t, nil)
+	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	i := newInspector(t, host, func(c *verify.Config) { c.Now = now.Now })
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+	inspectOne(t, i, host+"/app:1", basesOf(host, nil))
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+	pushRaw(t, host, "app", "2", rawImage{layers: layersOf("new", "x")})
+	now.now = now.now.Add(2 * time.Minute)
+	if b := inspectOne(t, i, host+"/app:2", basesOf(host, nil)).Base; !b.Current {
+		t.Errorf("base = %+v, want current", b)
+	}
+}
+
+// The base's registry goes down: known digests count until their valid-until,
+// then it is not known what they are.
+func TestBaseRegistryDown(t *testing.T) {
+	f := &front{}
+	host := newRegistry(t, f.wrap)
+	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	i := newInspector(t, host, func(c *verify.Config) { c.Now = now.Now })
+	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 24 * time.Hour })
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "x")})
+	pushRaw(t, host, "app", "2", rawImage{layers: layersOf("b", "x")})
+	inspectOne(t, i, host+"/app:1", needs)
+	f.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if isManifest(r, "base") {
+			w.WriteHeader(http.StatusInternalServerError)
+			return true
+		}
+		return false
+	})
+	now.now = now.now.Add(23 * time.Hour)
+	ev := inspectOne(t, i, host+"/app:1", needs)
+	wantCodes(t, ev.Problems)
+	if !ev.Base.Current {
+		t.Errorf("within maxBehind: base = %+v", ev.Base)
+	}
+	now.now = now.now.Add(2 * time.Hour)
+	ev = inspectOne(t, i, host+"/app:1", needs)
+	wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
+	if ev.Base.Evidence != "" || ev.Problems[0].Status != attestor.StatusError {
+		t.Errorf("beyond maxBehind: %+v", ev)
+	}
+	// Another image is not "not built on it" either: that is not known.
+	wantCodes(t, inspectOne(t, i, host+"/app:2", needs).Problems, attestor.CodeBaseUnresolved)
+	// By digest, nothing needs to be asked again.
+	pinned := needs
+	d := sumManifest(rawImage{layers: layersOf("a")})
+	pinned.Bases = []attestor.ApprovedBase{{Name: "p", Repository: host + "/base", Digests: []attestor.Digest{d}}}
+	if b := inspectOne(t, i, host+"/app:1", pinned).Base; !b.Listed || b.Evidence != attestor.LayersExact {
+		t.Errorf("pinned base = %+v", b)
+	}
+}
+
+func sumManifest(r rawImage) attestor.Digest {
+	m, _ := r.bytes()
+	return sum(m)
+}
+
+func TestUnresolvedBase(t *testing.T) {
+	host := newRegistry(t, nil)
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("b")})
+	for name, change := range map[string]func(*attestor.ApprovedBase){
+		"no such tag":        func(ab *attestor.ApprovedBase) { ab.Tags = []string{"1", "none"} },
+		"no such repository": func(ab *attestor.ApprovedBase) { ab.Repository = host + "/none" },
+		"no such digest":     func(ab *attestor.ApprovedBase) { ab.Digests = []attestor.Digest{sum(nil)} },
+		"another registry":   func(ab *attestor.ApprovedBase) { ab.Repository = "registry.example/base" },
+		"not a repository":   func(ab *attestor.ApprovedBase) { ab.Repository = "x y" },
+	} {
+		ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", basesOf(host, change))
+		wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
+		if ev.Problems[0].Subject != "debian" {
+			t.Errorf("%s: %+v", name, ev.Problems[0])
+		}
+	}
+	t.Run("the history cannot be read", func(t *testing.T) {
+		i := newInspector(t, host, func(c *verify.Config) { c.History = &history{err: errors.New("disk full")} })
+		wantCodes(t, inspectOne(t, i, host+"/app:1", basesOf(host, nil)).Problems, attestor.CodeBaseUnresolved)
+	})
+}
+
+func TestBaseStates(t *testing.T) {
+	host := newRegistry(t, nil)
+	d := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
+	i := newInspector(t, host, nil)
+	needs := basesOf(host, nil)
+	if got := i.Bases(needs.Bases); len(got) != 1 || got[0].Problem == "" || got[0].Tags[0].Digest != "" {
+		t.Errorf("before: %+v", got)
+	}
+	if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
+		t.Fatal(err)
+	}
+	got := i.Bases(needs.Bases)
+	want := []verify.TagState{{Tag: "1", Digest: d, Since: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), Seen: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}}
+	if diff := cmp.Diff(want, got[0].Tags); diff != "" || got[0].Problem != "" {
+		t.Errorf("after (-want +got):\n%s%s", diff, got[0].Problem)
+	}
+	needs.Bases[0].Tags = []string{"none"}
+	if err := i.RefreshBases(context.Background(), needs.Bases); err == nil || !strings.Contains(err.Error(), "none") {
+		t.Errorf("RefreshBases = %v", err)
+	}
+}

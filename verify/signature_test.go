@@ -1,0 +1,189 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify"
+)
+
+// signer is a SignatureChecker that knows which digests are signed.
+type signer struct {
+	mu     sync.Mutex
+	signed map[attestor.Digest]bool
+	err    error
+	asked  []attestor.Digest
+}
+
+func (s *signer) Check(_ context.Context, img attestor.Image, rule attestor.SignedBy) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, img.Digest())
+	switch {
+	case s.err != nil:
+		return "", s.err
+	case s.signed[img.Digest()]:
+		return "key " + rule.Key, nil
+	}
+	return "", &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeBaseUnsigned, Msg: "no signature", Fix: "sign it"}
+}
+
+func TestBaseSignature(t *testing.T) {
+	rule := &attestor.SignedBy{Key: "/k.pub"}
+	amd := rawImage{layers: layersOf("a")}
+	manifest := sumManifest(amd)
+	for _, tt := range []struct {
+		name    string
+		signed  map[attestor.Digest]bool
+		checker func(s *signer) verify.SignatureChecker
+		code    attestor.Code
+	}{
+		{"index signed", map[attestor.Digest]bool{"index": true}, nil, ""},
+		{"child signed", map[attestor.Digest]bool{manifest: true}, nil, ""},
+		{"another digest signed", map[attestor.Digest]bool{sum(nil): true}, nil, attestor.CodeBaseUnsigned},
+		{"not signed", nil, nil, attestor.CodeBaseUnsigned},
+		{"not known", nil, func(s *signer) verify.SignatureChecker { s.err = errors.New("boom"); return s }, attestor.CodeBaseSignatureUnknown},
+		{"registry denied", nil, func(s *signer) verify.SignatureChecker {
+			s.err = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryDenied, Msg: "403"}
+			return s
+		}, attestor.CodeBaseSignatureUnknown},
+		{"nobody to ask", nil, func(*signer) verify.SignatureChecker { return nil }, attestor.CodeBaseSignatureUnknown},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			host := newRegistry(t, nil)
+			pushRaw(t, host, "base", "c", amd)
+			idx := pushIndex(t, host, "base", "1", amd.entry())
+			pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "x")})
+			s := &signer{signed: map[attestor.Digest]bool{}}
+			for d := range tt.signed {
+				if d == "index" {
+					d = idx
+				}
+				s.signed[d] = true
+			}
+			var checker verify.SignatureChecker = s
+			if tt.checker != nil {
+				checker = tt.checker(s)
+			}
+			i := newInspector(t, host, func(c *verify.Config) { c.Signatures = checker })
+			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.SignedBy = rule }))
+			if tt.code != "" {
+				wantCodes(t, ev.Problems, tt.code)
+				if ev.Base.SignedBy != "" || ev.Base.Signer != "" {
+					t.Errorf("base = %+v", ev.Base)
+				}
+				return
+			}
+			wantCodes(t, ev.Problems)
+			if ev.Base.SignedBy != rule.Text() || ev.Base.Signer != "key /k.pub" {
+				t.Errorf("base = %+v", ev.Base)
+			}
+		})
+	}
+}
+
+// On day one nothing is remembered: the digest that the author names is read
+// from the approved repository, and counts if it is signed, from when the tag
+// was first seen elsewhere.
+func TestHintOnDayOne(t *testing.T) {
+	rule := &attestor.SignedBy{Key: "/k.pub"}
+	old := sumManifest(rawImage{layers: layersOf("old")})
+	for _, tt := range []struct {
+		name   string
+		rule   *attestor.SignedBy
+		signed bool
+		hint   attestor.Digest
+		from   string // repository of the hint
+		level  attestor.Level
+		codes  []attestor.Code
+	}{
+		{name: "named and signed", rule: rule, signed: true, hint: old, from: "/base:1", level: attestor.LayersExact},
+		{name: "named by digest alone", rule: rule, signed: true, hint: old, level: attestor.LayersExact},
+		{name: "named, not signed", rule: rule, hint: old, from: "/base:1", level: attestor.LayersExact, codes: []attestor.Code{attestor.CodeBaseUnsigned}},
+		{name: "named, no signature asked for", hint: old, from: "/base:1"},
+		{name: "not named", rule: rule, signed: true},
+		{name: "another digest named", rule: rule, signed: true, hint: sum(nil), from: "/base:1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			host := newRegistry(t, nil)
+			pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
+			pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+			extra := ""
+			if tt.hint != "" {
+				extra = fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q`, tt.hint)
+				if tt.from != "" {
+					extra += fmt.Sprintf(`,"org.opencontainers.image.base.name":%q`, host+tt.from)
+				}
+				extra += "}"
+			}
+			pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x"), extra: extra})
+			now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+			i := newInspector(t, host, func(c *verify.Config) {
+				c.Signatures, c.Now = &signer{signed: map[attestor.Digest]bool{old: tt.signed}}, now.Now
+			})
+			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.SignedBy = tt.rule }))
+			wantCodes(t, ev.Problems, tt.codes...)
+			if ev.Base.Evidence != tt.level {
+				t.Errorf("base = %+v, want %q", ev.Base, tt.level)
+			}
+			if tt.level != "" && (ev.Base.Current || ev.Base.Listed || ev.Base.Superseded == nil || !ev.Base.Superseded.Equal(now.now)) {
+				t.Errorf("base = %+v, want superseded when the tag was first seen", ev.Base)
+			}
+		})
+	}
+}
+
+// statements is a ProvenanceSource.
+type statements []attestor.Provenance
+
+func (s statements) Provenance(context.Context, []attestor.Image, attestor.ProvenanceNeeds) ([]attestor.Provenance, []attestor.Problem) {
+	return s, nil
+}
+
+// A squashed image shows nothing in its layers; a pinned builder's signed word
+// counts where the policy lets it.
+func TestAttestedBase(t *testing.T) {
+	const builder = "https://builder.example"
+	host := newRegistry(t, nil)
+	base := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
+	pushRaw(t, host, "base", "debug", rawImage{layers: layersOf("debug")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("squashed")})
+	says := func(builder string, repo string, d attestor.Digest) statements {
+		return statements{{Builder: builder, Materials: map[string]attestor.Digest{repo: d}}}
+	}
+	for _, tt := range []struct {
+		name  string
+		says  statements
+		least attestor.Level
+		want  attestor.Level
+	}{
+		{"named by a pinned builder", says(builder, host+"/base", base), attestor.Attested, attestor.Attested},
+		{"where the policy wants layers", says(builder, host+"/base", base), attestor.DiffIDsVerified, ""},
+		{"where the policy does not say", says(builder, host+"/base", base), "", ""},
+		{"by another builder", says("https://mallory.example", host+"/base", base), attestor.Attested, ""},
+		{"another repository", says(builder, host+"/other", base), attestor.Attested, ""},
+		{"another digest", says(builder, host+"/base", sum(nil)), attestor.Attested, ""},
+		{"a digest under another tag", says(builder, host+"/base", sumManifest(rawImage{layers: layersOf("debug")})), attestor.Attested, ""},
+		{"nobody", nil, attestor.Attested, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			i := newInspector(t, host, func(c *verify.Config) { c.Provenance = tt.says })
+			needs := basesOf(host, nil)
+			needs.BaseEvidence, needs.Provenance = tt.least, &attestor.ProvenanceNeeds{Builders: []string{builder}}
+			ev := inspectOne(t, i, host+"/app:1", needs)
+			wantCodes(t, ev.Problems)
+			if ev.Base.Evidence != tt.want || ev.Base.Layers != 0 {
+				t.Errorf("base = %+v, want %q", ev.Base, tt.want)
+			}
+		})
+	}
+	t.Run("nobody to ask", func(t *testing.T) {
+		needs := attestor.Needs{Provenance: &attestor.ProvenanceNeeds{}}
+		wantCodes(t, inspectOne(t, newInspector(t, host, nil), host+"/app:1", needs).Problems, attestor.CodeProvenanceUnavailable)
+	})
+}
