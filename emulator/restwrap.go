@@ -3,6 +3,7 @@ package emulator
 import (
 	"bytes"
 	"encoding/json"
+	"mime"
 	"net/http"
 	"strings"
 
@@ -26,8 +27,12 @@ func googleREST(next http.Handler) http.Handler {
 			path = strings.Replace(path, "/v1beta1/", "/v1/", 1)
 		}
 		r.URL.Path, r.URL.RawPath = path, ""
-		if r.Header.Get("Content-Type") == "" {
+		switch t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
+		case r.Header.Get("Content-Type") == "":
 			r.Header.Set("Content-Type", "application/json")
+		case err != nil, t != "application/json":
+			writeError(w, codes.InvalidArgument, "want Content-Type: application/json", nil)
+			return
 		}
 		rec := &errorRecorder{ResponseWriter: w}
 		next.ServeHTTP(rec, r)

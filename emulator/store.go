@@ -44,6 +44,7 @@ type occMeta struct {
 // list is rows in order of seq. Deleted ones stay as tombstones until they
 // are half of it, so that deleting is cheap in lists of a million.
 type list struct {
+	key  string
 	rows []*row
 	dead int
 }
@@ -240,10 +241,24 @@ func (s *store) replace(tableName, name string, r *row) {
 	for _, k := range indexKeys(r) {
 		l := t.index[k]
 		if l == nil {
-			l = &list{}
+			l = &list{key: k}
 			t.index[k] = l
 		}
 		l.add(r)
+		r.intern(l.key)
+	}
+}
+
+// intern has a row that is not yet seen by others share the text of a key,
+// which a million rows would otherwise each have a copy of.
+func (r *row) intern(key string) {
+	if r.occ == nil {
+		return
+	}
+	if note, ok := strings.CutPrefix(key, "note="); ok {
+		r.occ.note = note
+	} else if resource, ok := strings.CutPrefix(key, "resource="); ok {
+		r.occ.resource = resource
 	}
 }
 
