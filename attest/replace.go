@@ -169,8 +169,8 @@ func (a *Attester) complete(ctx context.Context, id string, data []byte) error {
 // resume rebuilds the state of the flight that wrote an intent; why says that
 // it is not to be completed.
 func (a *Attester) resume(ctx context.Context, data []byte) (p *placement, in intent, why string, err error) {
-	var o grafeaspb.Occurrence
-	if json.Unmarshal(data, &in) != nil || in.Version != intentVersion || proto.Unmarshal(in.Occurrence, &o) != nil || in.Image.IsZero() {
+	in, o, ok := parseIntent(data)
+	if !ok {
 		return nil, in, "dropped: it is malformed", nil
 	}
 	if age := a.c.Now().Sub(in.Time); age > intentsFor || age < -intentsFor {
@@ -180,7 +180,7 @@ func (a *Attester) resume(ctx context.Context, data []byte) (p *placement, in in
 	if !ok {
 		return nil, in, "dropped: its attestor is no longer configured", nil
 	}
-	t := target{conf: conf, image: in.Image, note: in.DSSENote, forms: []form{plain}}
+	t := target{conf: conf, image: in.Image, note: in.DSSENote, forms: []form{plain}} // without a warrant: it cannot sign
 	switch {
 	case in.DSSENote != "":
 		t.forms = []form{pae}
@@ -199,6 +199,12 @@ func (a *Attester) resume(ctx context.Context, data []byte) (p *placement, in in
 		return nil, in, "dropped: the attestor's keys no longer verify it", nil
 	}
 	return p, in, "", nil
+}
+
+func parseIntent(data []byte) (in intent, o *grafeaspb.Occurrence, ok bool) {
+	o = &grafeaspb.Occurrence{}
+	err := errors.Join(json.Unmarshal(data, &in), proto.Unmarshal(in.Occurrence, o))
+	return in, o, err == nil && in.Version == intentVersion && !in.Image.IsZero()
 }
 
 // finish deletes what the intent names, if it still admits nothing, and

@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -222,7 +221,7 @@ func (w *world) config(attestors ...attest.AttestorConfig) attest.Config {
 	return attest.Config{
 		Grafeas: w.grafeas, Analysis: w.analysis, BinAuthz: w.binauthz, Attestors: attestors, Journal: w.journal,
 		Now: w.clock.Now, CallTimeout: 10 * time.Second, Timeout: 30 * time.Second, ListLag: 5 * time.Second,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
