@@ -23,6 +23,7 @@ type metrics struct {
 	duration    prometheus.Histogram
 	breakGlass  prometheus.Counter
 	attestation prometheus.Counter
+	shed        prometheus.Counter
 }
 
 func newMetrics(r *prometheus.Registry) (*metrics, error) {
@@ -48,9 +49,12 @@ func newMetrics(r *prometheus.Registry) (*metrics, error) {
 		attestation: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "attestor_attestations_created_total", Help: "Attestations that were signed and stored.",
 		}),
+		shed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "attestor_http_shed_total", Help: "Requests refused because memory was short.",
+		}),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.latency, m.decisions, m.reasons, m.duration, m.breakGlass, m.attestation} {
+	for _, c := range []prometheus.Collector{m.requests, m.latency, m.decisions, m.reasons, m.duration, m.breakGlass, m.attestation, m.shed} {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -91,6 +91,9 @@ func (s *Server) serve(r route, c echo.Context) error {
 	if r.open {
 		return r.handle(k)
 	}
+	if err := s.shed(); err != nil {
+		return err
+	}
 	if err := s.authenticate(r, k); err != nil {
 		return err
 	}

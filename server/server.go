@@ -52,6 +52,10 @@ type Config struct {
 	// most once a second, whoever calls.
 	Ready func(ctx context.Context) []Condition
 
+	// Memory says what the process holds and may hold (0: no limit), in bytes;
+	// nil: as the Go runtime knows it, by GOMEMLIMIT.
+	Memory func() (live, limit uint64)
+
 	Limits   Limits               // zero fields take their defaults
 	Logger   *slog.Logger         // nil: nothing is logged
 	Registry *prometheus.Registry // nil: one of its own
@@ -85,6 +89,9 @@ func New(c Config) (*Server, error) {
 	c.Limits = limits
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Memory == nil {
+		c.Memory = memory
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
