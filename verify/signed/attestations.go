@@ -40,6 +40,25 @@ func (c *Checker) Attestations(ctx context.Context, img attestor.Image, rule att
 			statements = append(statements, st)
 		}
 	}
+	err = guard(func() error {
+		c.classicAttestations(ctx, img, m, found, keep)
+		c.eachBundle(ctx, img, c.c.Limits.Attestation, found, func(b []byte) bool {
+			keep(c.verifyBundle(ctx, img, b, m))
+			return false
+		})
+		return nil
+	})
+	if err == nil && len(statements) == 0 {
+		err = found.unknown
+	}
+	if err != nil {
+		return nil, unknown(err, img, rule)
+	}
+	return statements, nil
+}
+
+// classicAttestations calls keep with each entry of the .att tag.
+func (c *Checker) classicAttestations(ctx context.Context, img attestor.Image, m *material, found *findings, keep func(Statement, error)) {
 	repo, layers := c.attached(ctx, img, "att", found)
 	for _, desc := range layers {
 		if desc.MediaType != dsseMediaType {
@@ -52,14 +71,6 @@ func (c *Checker) Attestations(ctx context.Context, img attestor.Image, rule att
 			keep(c.attestation(ctx, img, payload, desc.Annotations, m))
 		}
 	}
-	c.eachBundle(ctx, img, c.c.Limits.Attestation, found, func(b []byte) bool {
-		keep(c.verifyBundle(ctx, img, b, m))
-		return false
-	})
-	if len(statements) == 0 && found.unknown != nil {
-		return nil, unknown(found.unknown, img, rule)
-	}
-	return statements, nil
 }
 
 // attestation verifies one entry of the .att tag.

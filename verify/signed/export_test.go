@@ -14,3 +14,13 @@ func VerifyBundle(ctx context.Context, c *Checker, img attestor.Image, b []byte,
 	}
 	return c.verifyBundle(ctx, img, b, m)
 }
+
+// VerifyClassic verifies one entry of a .sig or .att tag, without a registry.
+func VerifyClassic(ctx context.Context, c *Checker, img attestor.Image, payload []byte, annotations map[string]string, rule attestor.SignedBy, attestation bool) error {
+	m, err := c.material(ctx, rule)
+	if err != nil {
+		return err
+	}
+	_, err = c.verifyClassic(ctx, img, payload, annotations, m, attestation)
+	return err
+}

@@ -146,9 +146,14 @@ func (c *Checker) Check(ctx context.Context, img attestor.Image, rule attestor.S
 	done := c.flight.DoChan(img.Repository()+"\x00"+key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.c.Limits.Timeout)
 		defer cancel()
-		signer, err := c.look(ctx, img, rule, m)
+		var signer string
+		// On a goroutine of its own, a panic anywhere would end the process.
+		err := guard(func() (err error) {
+			signer, err = c.look(ctx, img, rule, m)
+			return err
+		})
 		if err != nil {
-			return "", err
+			return "", unknown(err, img, rule)
 		}
 		c.cache.put(key, signer)
 		return signer, nil
