@@ -11,8 +11,8 @@ LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .PHONY: run test test-all check build bench image fuzz clean
 
-run:
-	$(GO) run ./cmd/attestor dev $(ARGS)
+run: build
+	@bin/attestor dev $(ARGS)
 
 test:
 	$(GO) test $(RACE) -timeout 15m ./...

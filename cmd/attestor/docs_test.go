@@ -1,0 +1,138 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/policy"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// fenced returns the code blocks of a language in a Markdown file.
+func fenced(text, language string) []string {
+	var out []string
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// changing is what differs from run to run.
+var changing = regexp.MustCompile(`decision [0-9a-f-]{36}|\d+ ms|since \S+Z|occurrences/[0-9a-f-]{36}|policy sample \(sha256:[0-9a-f]{12}\)|127\.0\.0\.1:\d+`)
+
+// TestREADMESession runs README's session and compares what is printed.
+func TestREADMESession(t *testing.T) {
+	t.Parallel()
+	sessions := fenced(read(t, "../../README.md"), "console")
+	if len(sessions) != 1 {
+		t.Fatalf("README has %d sessions", len(sessions))
+	}
+	steps := strings.Split("\n"+sessions[0], "\n$ ")[1:]
+	if len(steps) < 3 {
+		t.Fatalf("README's session has %d commands", len(steps))
+	}
+	testscript.Run(t, testscript.Params{
+		Files: []string{"testdata/readme.txt"},
+		Setup: func(e *testscript.Env) error { e.Values[devSlot{}] = &devState{}; return nil },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"dev": startDev,
+			"readme": func(ts *testscript.TestScript, _ bool, _ []string) {
+				for _, step := range steps {
+					command, want, _ := strings.Cut(step, "\n")
+					args := strings.Fields(strings.NewReplacer("127.0.0.1:8080", strings.TrimPrefix(ts.Getenv("SERVICE"), "http://"),
+						"127.0.0.1:5000", ts.Getenv("REGISTRY"), "127.0.0.1:9090", ts.Getenv("GOOGLE")).Replace(command))
+					self, err := exec.LookPath("attestor")
+					ts.Check(err)
+					got, err := exec.Command(self, args[1:]...).Output()
+					if _, refused := err.(*exec.ExitError); err != nil && !refused { //nolint:errorlint // of Output itself
+						ts.Fatalf("%s: %v", command, err)
+					}
+					if diff := cmp.Diff(changing.ReplaceAllString(strings.TrimSpace(want), "…"), changing.ReplaceAllString(strings.TrimSpace(string(got)), "…")); diff != "" {
+						ts.Fatalf("%s (-README +got):\n%s", command, diff)
+					}
+				}
+			},
+		},
+	})
+}
+
+// TestREADMEPolicy loads every policy that README shows.
+func TestREADMEPolicy(t *testing.T) {
+	found := 0
+	for _, text := range fenced(read(t, "../../README.md"), "yaml") {
+		found++
+		if _, err := policy.Parse(policy.Source{Name: "README.md", Text: []byte(text)}); err != nil {
+			t.Error(err)
+		}
+	}
+	if found == 0 {
+		t.Error("README shows no policy")
+	}
+}
+
+// TestREADMECommandsExist finds every command and flag that README and docs
+// name among those of the program.
+func TestREADMECommandsExist(t *testing.T) {
+	for _, name := range []string{"../../README.md"} {
+		for _, block := range fenced(read(t, name), "sh") {
+			for line := range strings.Lines(block) {
+				args := strings.Fields(strings.TrimSpace(line))
+				if len(args) < 2 || args[0] != "attestor" {
+					continue
+				}
+				c, rest, err := rootCommand().Find(args[1:])
+				if err != nil || c == c.Root() {
+					t.Errorf("%s: %s: %v", name, strings.TrimSpace(line), err)
+					continue
+				}
+				for _, arg := range rest {
+					flag, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+					if strings.HasPrefix(arg, "--") && c.Flags().Lookup(flag) == nil {
+						t.Errorf("%s: %s: there is no --%s", name, strings.TrimSpace(line), flag)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestExampleConfiguration loads the example, and its parts make sense.
+func TestExampleConfiguration(t *testing.T) {
+	c, err := loadConfig("../../attestor.example.yaml", func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Identity.rules(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReasonsAreDocumented keeps docs/reasons.md equal to the closed list.
+func TestReasonsAreDocumented(t *testing.T) {
+	text := read(t, "../../docs/reasons.md")
+	for _, c := range attestor.Codes() {
+		row := "| `" + string(c.Code) + "` | " + string(c.Status) + " | " + c.Means + " |"
+		if !strings.Contains(text, row) {
+			t.Errorf("docs/reasons.md lacks: %s", row)
+		}
+	}
+	listed := regexp.MustCompile("(?m)^\\| `([A-Z0-9_]+)` \\|").FindAllStringSubmatch(text, -1)
+	if len(listed) != len(attestor.Codes()) {
+		t.Errorf("docs/reasons.md lists %d codes, there are %d", len(listed), len(attestor.Codes()))
+	}
+}
