@@ -71,7 +71,7 @@ type server struct {
 	n    atomic.Int64
 }
 
-var shared server //nolint:gochecknoglobals // started on first use, stopped by TestMain
+var shared server
 
 type deferring struct {
 	testing.TB

@@ -270,14 +270,14 @@ func shotOfTable(ctx context.Context, target *chromedp.Target) ([]byte, error) {
 	return chromedp.CaptureScreenshot()(ctx, target)
 }
 
-func visit(t *testing.T, ctx context.Context, url string) { //nolint:revive // t first, as in all helpers here
+func visit(ctx context.Context, t *testing.T, url string) {
 	t.Helper()
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(url)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func evaluate[T any](t *testing.T, ctx context.Context, js string) T { //nolint:revive // as above
+func evaluate[T any](ctx context.Context, t *testing.T, js string) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js))
 	if err != nil {
@@ -292,9 +292,9 @@ func TestTableByKeyboard(t *testing.T) {
 	defer srv.Close()
 	ctx, cancel := context.WithTimeout(browser(t, false), time.Minute)
 	defer cancel()
-	visit(t, ctx, srv.URL+"/file/some")
+	visit(ctx, t, srv.URL+"/file/some")
 	focused := func() string {
-		return evaluate[string](t, ctx, `document.activeElement.textContent || document.activeElement.id`)
+		return evaluate[string](ctx, t, `document.activeElement.textContent || document.activeElement.id`)
 	}
 	press := func(keys string) {
 		t.Helper()
@@ -313,9 +313,9 @@ func TestTableByKeyboard(t *testing.T) {
 		press(kb.Tab)
 	}
 	press("payments service")
-	want := evaluate[int](t, ctx, `Array.from(document.querySelectorAll("table.images tbody tr")).filter(r => r.textContent.includes("/payments/")).length`)
+	want := evaluate[int](ctx, t, `Array.from(document.querySelectorAll("table.images tbody tr")).filter(r => r.textContent.includes("/payments/")).length`)
 	shown := func() int {
-		return evaluate[int](t, ctx, `document.querySelectorAll("table.images tbody tr:not([hidden])").length`)
+		return evaluate[int](ctx, t, `document.querySelectorAll("table.images tbody tr:not([hidden])").length`)
 	}
 	if err := chromedp.Do(ctx, chromedp.WaitReady(chromedp.CSS("table.images tr[hidden]"))); err != nil {
 		t.Fatal(err)
@@ -323,7 +323,7 @@ func TestTableByKeyboard(t *testing.T) {
 	if got := shown(); got != want || got == 0 {
 		t.Errorf("%d rows are shown, want %d", got, want)
 	}
-	if got := evaluate[string](t, ctx, `document.getElementById("count").textContent`); got != fmt.Sprintf("%d images of 120", want) {
+	if got := evaluate[string](ctx, t, `document.getElementById("count").textContent`); got != fmt.Sprintf("%d images of 120", want) {
 		t.Errorf("the count says %q", got)
 	}
 	for i := 0; focused() != "Severe"; i++ {
@@ -334,10 +334,10 @@ func TestTableByKeyboard(t *testing.T) {
 	}
 	press(kb.Enter)
 	press(kb.Enter)
-	if got := evaluate[string](t, ctx, `document.activeElement.closest("th").getAttribute("aria-sort")`); got != "descending" {
+	if got := evaluate[string](ctx, t, `document.activeElement.closest("th").getAttribute("aria-sort")`); got != "descending" {
 		t.Errorf("aria-sort is %q, want descending", got)
 	}
-	order := evaluate[[]int](t, ctx, `Array.from(document.querySelectorAll("table.images tbody tr")).map(r => Number(r.cells[4].dataset.k))`)
+	order := evaluate[[]int](ctx, t, `Array.from(document.querySelectorAll("table.images tbody tr")).map(r => Number(r.cells[4].dataset.k))`)
 	if !slices.IsSortedFunc(order, func(a, b int) int { return b - a }) {
 		t.Errorf("the rows are not sorted: %v", order)
 	}
@@ -349,11 +349,11 @@ func TestReportWithoutScript(t *testing.T) {
 	defer srv.Close()
 	ctx, cancel := context.WithTimeout(browser(t, false), time.Minute)
 	defer cancel()
-	visit(t, ctx, srv.URL+"/report?noscript")
-	if rows := evaluate[int](t, ctx, `document.querySelectorAll("table.images tbody tr:not([hidden])").length`); rows != 120 {
+	visit(ctx, t, srv.URL+"/report?noscript")
+	if rows := evaluate[int](ctx, t, `document.querySelectorAll("table.images tbody tr:not([hidden])").length`); rows != 120 {
 		t.Errorf("%d rows, want 120", rows)
 	}
-	if evaluate[bool](t, ctx, `document.getElementById("tools").offsetHeight > 0 || !!document.querySelector("th button")`) {
+	if evaluate[bool](ctx, t, `document.getElementById("tools").offsetHeight > 0 || !!document.querySelector("th button")`) {
 		t.Error("controls that need the script are shown without it")
 	}
 }
@@ -365,7 +365,7 @@ func TestHTMLInjection(t *testing.T) {
 	ctx, cancel := context.WithTimeout(browser(t, false), time.Minute)
 	defer cancel()
 	for _, path := range []string{"/file/hostile", "/hostile"} {
-		visit(t, ctx, srv.URL+path)
+		visit(ctx, t, srv.URL+path)
 		got := evaluate[struct {
 			Scripts, Handlers, Links int
 			Text                     bool
@@ -389,7 +389,7 @@ func TestTenThousandImages(t *testing.T) {
 	defer srv.Close()
 	ctx, cancel := context.WithTimeout(browser(t, false), time.Minute)
 	defer cancel()
-	visit(t, ctx, srv.URL+"/file/many")
+	visit(ctx, t, srv.URL+"/file/many")
 	got := evaluate[struct {
 		Rows              int
 		Ready, Load, Size float64

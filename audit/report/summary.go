@@ -406,7 +406,7 @@ const (
 	ageUnknown
 )
 
-var ageNames = [...]string{"up to 7 days", "up to 30 days", "up to 90 days", "older", "not known"} //nolint:gochecknoglobals // never written to
+var ageNames = [...]string{"up to 7 days", "up to 30 days", "up to 90 days", "older", "not known"}
 
 func age(published *time.Time, now time.Time) int {
 	if published == nil {
