@@ -3,6 +3,7 @@ package policy_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"flag"
 	"slices"
 	"strings"
@@ -164,4 +165,13 @@ func check(t testing.TB, v attestor.Verdict, name string) attestor.Check {
 func sha256Hex(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])
+}
+
+func marshal(t testing.TB, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

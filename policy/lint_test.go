@@ -1,0 +1,70 @@
+package policy_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor/policy"
+)
+
+func TestLint(t *testing.T) {
+	const waiver = `  exceptions: [{check: %s, owner: o, reason: r, expires: %s}]`
+	base := func(more string) string {
+		return strings.Replace(strict, "      - {name: static, repository: registry.example/base/static, tags: [latest], maxBehind: 14d, signedBy: {key: /keys/base.pub}}",
+			"      - {name: static, repository: registry.example/base/static, tags: [latest], "+more+"}", 1)
+	}
+	for _, tt := range []struct{ name, text, want string }{
+		{"a base without signature", strict, "java has no signedBy"},
+		{"a base past its end of life", base("endOfLife: 2026-11-01, signedBy: {key: /k}"), "static is past its end of life since 2026-11-01"},
+		{"a base near its end of life", base("endOfLife: 2026-12-01, signedBy: {key: /k}"), "static comes to its end of life on 2026-12-01"},
+		{"a base that is long behind", base("maxBehind: 180d, signedBy: {key: /k}"), "180d without its publisher's fixes is long"},
+		{"anybody's signature", base(`signedBy: {keyless: {issuer: i, subjectRegexp: ".*"}}`), "matches anybody"},
+		{"bases without effect", edited(t, "    required: false"), "approved bases have no effect"},
+		{"a directory of other images", edited(t, `  scope: {trustedDirectories: ["registry.example/other/**"]}`), "holds none of the images"},
+		{"a scope that repeats the images", edited(t, `  scope: {trustedDirectories: ["registry.example/acme/**"]}`), "it can refuse nothing"},
+		{"limits without a scan", edited(t, "    scan: {required: false}"), "passes whatever the limits are"},
+		{"a scan of any age", edited(t, "    scan: {continuous: optional}"), "a scan of any age counts"},
+		{"grace without effect", edited(t, "    gracePeriod: {LOW: 7d}"), "LOW is within both limits"},
+		{"EPSS without effect", edited(t, "    maximumEPSS: 1"), "nothing is likelier than 1"},
+		{"any builder", edited(t, `  provenance: {slsaLevel: 3}`), "names no builders"},
+		{"an exception that has expired", edited(t, strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}", "2026-11-19}").Replace(waiver)), "ended on 2026-11-19 and counts as absent"},
+		{"an exception about to expire", edited(t, strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}", "2026-12-01}").Replace(waiver)), "ends with 2026-12-01"},
+		{"an exception that is too long", edited(t, "  exceptionMaxLifetime: 30d", strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}", "2027-12-01}").Replace(waiver)), "further away than the 30d"},
+		{"an exception for everything", edited(t, strings.NewReplacer("%s, o", `user, subject: "*", o`, "%s}", "2027-12-01}").Replace(waiver)), "excuses whatever user refuses"},
+		{"an exception for other images", edited(t, strings.NewReplacer("%s, o", `user, subject: USER_ROOT, images: ["other.example/x"], o`, "%s}", "2027-12-01}").Replace(waiver)), "holds none of the images"},
+		{"an exception without effect", edited(t, "  user: {nonRoot: false}", strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}", "2027-12-01}").Replace(waiver)), "does not ask for user"},
+		{"a rule that can never fire", edited(t, `  rules: [{name: r, expression: '1 + 1 == 2', message: m}]`), "rule r can never fire"},
+		{"a rule that depends on nothing", edited(t, `  rules: [{name: r, expression: 'true || image.user == "x"', message: m}]`), "rule r can never fire"},
+		{"a rule that always fires", edited(t, `  rules: [{name: r, expression: '"a" == "b"', message: m}]`), "rule r always fires"},
+		{"break-glass for any reason", edited(t, "  breakGlass: {allowed: true}"), "any reason will do"},
+		{"break-glass for ever", edited(t, "  breakGlass: {allowed: true}"), "does not expire"},
+		{"break-glass that cannot be told apart", edited(t, "  breakGlass: {allowed: true}"), "names no attestors of its own"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			set := setOf(t, tt.text)
+			var all []string
+			for _, d := range set.Lint(today()) {
+				all = append(all, d.String())
+				if d.Line < 1 || d.File != "new.yaml" {
+					t.Errorf("without its place: %+v", d)
+				}
+			}
+			if !strings.Contains(strings.Join(all, "\n"), tt.want) {
+				t.Errorf("%q is not said:\n%s", tt.want, strings.Join(all, "\n"))
+			}
+		})
+	}
+	t.Run("a good rule is not odd", func(t *testing.T) {
+		for _, d := range setOf(t, edited(t, `  rules: [{name: r, expression: 'image.user == "x"', message: m}]`)).Lint(today()) {
+			if strings.Contains(d.Path, "rules") {
+				t.Error(d)
+			}
+		}
+	})
+	t.Run("the zero set", func(t *testing.T) {
+		if d := (*policy.Set)(nil).Lint(time.Time{}); len(d) > 0 {
+			t.Error(d)
+		}
+	})
+}
