@@ -369,7 +369,7 @@ func TestHTMLInjection(t *testing.T) {
 		got := evaluate[struct {
 			Scripts, Handlers, Links int
 			Text                     bool
-		}](t, ctx, `({
+		}](ctx, t, `({
 			Scripts: Array.from(document.scripts).filter(s => !s.textContent.startsWith('"use strict"')).length + document.querySelectorAll("img,iframe,object,embed").length,
 			Handlers: Array.from(document.querySelectorAll("*")).filter(e => e.getAttributeNames().some(a => a.startsWith("on"))).length,
 			Links: Array.from(document.links).filter(a => !["http:", "https:"].includes(a.protocol)).length,
@@ -394,7 +394,7 @@ func TestTenThousandImages(t *testing.T) {
 		Rows              int
 		Ready, Load, Size float64
 		Filter, Sort      float64
-	}](t, ctx, `(() => {
+	}](ctx, t, `(() => {
 		const n = performance.getEntriesByType("navigation")[0];
 		const rows = document.querySelectorAll("table.images tbody tr").length;
 		const time = f => { const t = performance.now(); f(); document.body.offsetHeight; return performance.now() - t };
