@@ -57,6 +57,11 @@ func (i *Inspector) children(ctx context.Context, img attestor.Image, d document
 			judged = append(judged, child)
 		}
 	}
+	if len(problems) == 0 {
+		for _, c := range judged { // while attestations are looked at
+			i.fetch.prefetch(ctx, img.Sibling(c.Digest))
+		}
+	}
 	if len(judged) == 0 && len(problems) == 0 {
 		if len(left) == 0 {
 			report(fault(attestor.CodeNoPlatforms, "the index has no image that could run", "push an index with at least one image", nil), string(img.Digest()))

@@ -99,7 +99,18 @@ func (f *fetcher) byTag(ctx context.Context, repository, tag string) (content, e
 // byDigest returns a manifest, from memory where it was read from the same
 // repository before.
 func (f *fetcher) byDigest(ctx context.Context, img attestor.Image) (content, error) {
-	return f.cached(ctx, img, "", func(ctx context.Context) (content, error) {
+	return f.cached(ctx, img, "", f.reader(img))
+}
+
+// prefetch starts reading a manifest that will be asked for next.
+func (f *fetcher) prefetch(ctx context.Context, img attestor.Image) {
+	if _, ok := f.cache.get(contentKey{repository: img.Repository(), digest: img.Digest()}); !ok {
+		f.start(ctx, img, "", f.reader(img))
+	}
+}
+
+func (f *fetcher) reader(img attestor.Image) func(context.Context) (content, error) {
+	return func(ctx context.Context) (content, error) {
 		opts, err := f.allowed(img.Repository())
 		if err != nil {
 			return content{}, err
@@ -109,7 +120,7 @@ func (f *fetcher) byDigest(ctx context.Context, img attestor.Image) (content, er
 			return content{}, err
 		}
 		return f.manifest(ctx, ref, img.Digest())
-	})
+	}
 }
 
 // blob returns a blob of at most limit bytes, and of exactly size bytes.
@@ -159,30 +170,34 @@ func (f *fetcher) open(ctx context.Context, img attestor.Image) (io.ReadCloser, 
 	return layer.Compressed()
 }
 
-// cached runs read once for all who ask at the same time. The work is detached
-// from whoever asked first, with a deadline of its own: a caller who hangs up
-// fails nobody else.
+// cached runs read unless its result is in memory.
 func (f *fetcher) cached(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) (content, error) {
 	key := contentKey{img.Repository(), img.Digest(), flight != ""}
 	if c, ok := f.cache.get(key); ok {
 		return c, nil
 	}
-	ch := f.flights.DoChan(img.String()+flight, func() (any, error) {
+	select {
+	case <-ctx.Done():
+		return content{}, timedOut(img.String(), ctx.Err())
+	case r := <-f.start(ctx, img, flight, read):
+		return r.Val.(content), r.Err
+	}
+}
+
+// start runs read once for all who ask at the same time. The work is detached
+// from whoever asked first, with a deadline of its own: a caller who hangs up
+// fails nobody else.
+func (f *fetcher) start(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) <-chan singleflight.Result {
+	return f.flights.DoChan(img.String()+flight, func() (any, error) {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.limits.FetchTimeout)
 		defer cancel()
 		c, err := guarded(func() (content, error) { return read(work) })
 		if err != nil {
 			return content{}, classify(err, img.String(), img.Repository())
 		}
-		f.cache.put(key, c, int64(len(c.bytes)))
+		f.cache.put(contentKey{img.Repository(), img.Digest(), flight != ""}, c, int64(len(c.bytes)))
 		return c, nil
 	})
-	select {
-	case <-ctx.Done():
-		return content{}, timedOut(img.String(), ctx.Err())
-	case r := <-ch:
-		return r.Val.(content), r.Err
-	}
 }
 
 // guarded turns a panic of a library that met hostile input into an error:
