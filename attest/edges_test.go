@@ -2,9 +2,6 @@ package attest_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -155,22 +152,21 @@ func TestVerifyingNeedsNoSigner(t *testing.T) {
 	}
 }
 
-// FuzzStatement has any payload, properly signed, admitted only if it says
-// what it must, as read by another parser.
+// FuzzStatement has any payload believed only if it says what it must, as
+// read by another parser.
 func FuzzStatement(f *testing.F) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(f, err)
 	d := digest(1)
 	good := compact(repository, d)
+	if err := attest.CheckStatement(good, d); err != nil {
+		f.Fatal("a seed that should be believed is not: ", err)
+	}
 	f.Add(good)
 	f.Add(attest.Payload(image(f, 1)))
 	f.Add([]byte(`{"critical":null}`))
 	f.Add([]byte(`{"critical":{"image":{"docker-manifest-digest":"x"},"image":{"docker-manifest-digest":"y"}}}`))
 	f.Add(append([]byte(" \n"), good...))
-	resource := repository + "@" + string(d)
-	att := newProtoAttestor(pkix(f, "k", key.Public(), p256))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		if attest.VerifyOccurrence(att, signed(t, key, "k", resource, payload), d, time.Time{}) != nil {
+		if attest.CheckStatement(payload, d) != nil {
 			return
 		}
 		var got struct {
@@ -180,7 +176,7 @@ func FuzzStatement(f *testing.F) {
 			} `json:"critical"`
 		}
 		if err := json.Unmarshal(payload, &got); err != nil || got.Critical.Image["docker-manifest-digest"] != string(d) || got.Critical.Type != "Google cloud binauthz container signature" {
-			t.Errorf("admitted: %q", payload)
+			t.Errorf("believed: %q", payload)
 		}
 	})
 }

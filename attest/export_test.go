@@ -41,3 +41,6 @@ func Remember(n int) (left int, last bool) {
 	_, last = m.find("a", "n", attestor.Digest(strconv.Itoa(n-1)))
 	return len(m.now) + len(m.old), last
 }
+
+// CheckStatement is the parser of other people's payloads.
+func CheckStatement(payload []byte, d attestor.Digest) error { return checkStatement(payload, d) }
