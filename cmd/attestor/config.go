@@ -55,6 +55,10 @@ type config struct {
 	// Limits bound what a request, a caller and the process may use.
 	Limits limitsConfig `yaml:"limits"`
 
+	// Rejudge says what POST /v1/rejudge does about images that were admitted
+	// and would not be any more.
+	Rejudge rejudgeConfig `yaml:"rejudge"`
+
 	scans []string // named on the command line
 }
 
@@ -115,6 +119,16 @@ type callerConfig struct {
 	Actions []string `yaml:"actions"`
 	// Images are patterns of repositories.
 	Images []string `yaml:"images"`
+}
+
+type rejudgeConfig struct {
+	// Revoke deletes the attestations of an image that a new finding denies,
+	// after Grace (24h), of at most Cap images a run (20). False: it is reported.
+	Revoke bool     `yaml:"revoke"`
+	Grace  duration `yaml:"grace"`
+	Cap    int      `yaml:"cap"`
+	// Window is how far back admitted images are looked for; 90d.
+	Window duration `yaml:"window"`
 }
 
 type limitsConfig struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +51,9 @@ func TestScript(t *testing.T) {
 			"same":     same,
 			"inflight": awaitInflight,
 			"template": expand,
+			"base64": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[0], base64.StdEncoding.EncodeToString([]byte(args[1])))
+			},
 		},
 	})
 }

@@ -89,7 +89,7 @@ func (e *engine) server() (*server.Server, error) {
 		Gate: e.gate, Identity: who, Now: time.Now,
 		Decisions: decisions{e.store}, Policies: policies{e.policies},
 		Attestations: attestations{e}, Simulator: simulator{e.store},
-		Pages:  html,
+		Pages: html, Watch: e.watch(),
 		Ready:  e.ready,
 		Limits: server.Limits{MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate},
 		Logger: e.log,
