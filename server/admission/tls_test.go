@@ -1,0 +1,105 @@
+package admission_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor/server/admission"
+)
+
+// issue makes a certificate signed by itself, for both ends, and writes it.
+func issue(t *testing.T, dir, name string) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
+func TestOnlyTheAPIServerGetsThrough(t *testing.T) {
+	dir := t.TempDir()
+	gateCert, gateKey := issue(t, dir, "gate")
+	apiCert, apiKey := issue(t, dir, "api-server")
+	otherCert, otherKey := issue(t, dir, "other")
+	config, err := admission.TLS(gateCert, gateKey, apiCert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(handler(t, cluster{}, nil))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.TLS = config
+	srv.StartTLS()
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	b, err := os.ReadFile(gateCert)
+	if err != nil || !roots.AppendCertsFromPEM(b) {
+		t.Fatal(err)
+	}
+	ask := func(cert, key string) error {
+		c := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+		if cert != "" {
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Certificates = []tls.Certificate{pair}
+		}
+		transport := &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}
+		res, err := (&http.Client{Transport: transport}).Post(srv.URL, "application/json", strings.NewReader(reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)))
+		if err == nil {
+			res.Body.Close()
+		}
+		return err
+	}
+	if err := ask(apiCert, apiKey); err != nil {
+		t.Errorf("the API server: %v", err)
+	}
+	if ask("", "") == nil || ask(otherCert, otherKey) == nil {
+		t.Error("somebody else got through")
+	}
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, files := range map[string][3]string{"no authority": {gateCert, gateKey, empty}, "no such authority": {gateCert, gateKey, dir + "/none"}, "another's key": {gateCert, apiKey, apiCert}} {
+		if _, err := admission.TLS(files[0], files[1], files[2]); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
