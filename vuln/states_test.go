@@ -98,6 +98,28 @@ func broken(o *grafeaspb.Occurrence) {
 	d.AnalysisError = append(d.AnalysisError, status.New(codes.Internal, "layer 3 could not be read").Proto())
 }
 
+// TestFailuresInAnyOrder: of two failures at one time the same is told,
+// whichever is listed first.
+func TestFailuresInAnyOrder(t *testing.T) {
+	img := api(t)
+	fail := func(why string) *grafeaspb.Occurrence {
+		return discovery(uri(img), grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, func(o *grafeaspb.Occurrence) {
+			o.GetDiscovery().AnalysisStatusError = status.New(codes.Internal, why).Proto()
+		})
+	}
+	var got []attestor.Scan
+	for _, put := range []occurrences{{fail("a"), fail("b")}, {fail("b"), fail("a")}} {
+		scan, err := vuln.ScanOf(attestor.ScanRequest{Image: img}, nil, put)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, scan)
+	}
+	if diff := cmp.Diff(got[0], got[1]); diff != "" || got[0].Problem == nil {
+		t.Errorf("first a, then b: %+v\n%s", got[0].Problem, diff)
+	}
+}
+
 // TestScanFacts is what else a discovery says.
 func TestScanFacts(t *testing.T) {
 	img := api(t)

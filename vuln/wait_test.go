@@ -142,13 +142,12 @@ func TestSharedPoll(t *testing.T) {
 		for i := range waiters {
 			wg.Go(func() {
 				ctx, wait := t.Context(), 5*time.Minute
+				time.Sleep(time.Duration(i) * 10 * time.Millisecond)
 				switch i {
 				case 0:
 					ctx = first
 				case 1:
 					wait = 10 * time.Second
-				default:
-					time.Sleep(time.Duration(i) * 10 * time.Millisecond)
 				}
 				got[i] = s.Scan(ctx, attestor.ScanRequest{Image: img, Wait: wait})
 			})
