@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"slices"
-
-	"log/slog"
 
 	"github.com/attestor-gate/attestor"
 )

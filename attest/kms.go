@@ -10,7 +10,7 @@ import (
 	"hash/crc32"
 	"regexp"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/iam/apiv1/iampb"
@@ -40,8 +40,7 @@ type kmsSigner struct {
 	cryptoK string
 	timeout time.Duration
 
-	mu     sync.Mutex
-	loaded *signerKey // guarded by mu; a key version's public key never changes
+	loaded atomic.Pointer[signerKey] // a key version's public key never changes
 }
 
 // NewKMSSigner signs with projects/…/cryptoKeyVersions/N. Its public key is
@@ -64,11 +63,12 @@ func NewKMSSigner(client *kms.KeyManagementClient, keyVersion string, timeout ti
 func (s *kmsSigner) id() string    { return kmsKeyIDPrefix + s.version }
 func (s *kmsSigner) where() string { return "KMS key " + s.version }
 
-func (s *kmsSigner) load(ctx context.Context) (signerKey, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.loaded != nil {
-		return *s.loaded, nil
+// load asks again where the key turned out not to be the attestor's, since the
+// answer that held it may have been wrong, and where somebody wants to know
+// whether the version is still enabled.
+func (s *kmsSigner) load(ctx context.Context, again bool) (signerKey, error) {
+	if k := s.loaded.Load(); k != nil && !again {
+		return *k, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -94,16 +94,9 @@ func (s *kmsSigner) load(ctx context.Context) (signerKey, error) {
 	if !alg.fits(pub) {
 		return signerKey{}, s.lies(fmt.Sprintf("answered with a %T, which is no key for %s", pub, resp.GetAlgorithm()))
 	}
-	s.loaded = &signerKey{public: pub, fixed: true, alg: alg}
-	return *s.loaded, nil
-}
-
-// forget is for a key that turned out not to be the attestor's: a key version's
-// public key never changes, but the answer that held it may have been wrong.
-func (s *kmsSigner) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.loaded = nil
+	k := &signerKey{public: pub, fixed: true, alg: alg}
+	s.loaded.Store(k)
+	return *k, nil
 }
 
 func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) ([]byte, error) {

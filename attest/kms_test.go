@@ -125,6 +125,8 @@ func TestKMSStates(t *testing.T) {
 		if n := len(w.stored(noteName)); n != 0 {
 			t.Errorf("%d stored", n)
 		}
+		// A gate that cannot sign does not claim to be ready.
+		wantError(t, a.Preflight(t.Context()), attestor.CodeSigningFailed, "not enabled")
 	}
 }
 

@@ -159,7 +159,7 @@ func (p *placement) sign(ctx context.Context) error {
 // match finds the attestor's entry for the signer's key. Where there is none,
 // both are read again, since either may have changed.
 func (a *Attester) match(ctx context.Context, conf AttestorConfig, t *trust) (algorithm, *trust, error) {
-	key, err := conf.Signer.load(ctx)
+	key, err := conf.Signer.load(ctx, false)
 	if err != nil {
 		return algorithm{}, t, err
 	}
@@ -167,8 +167,7 @@ func (a *Attester) match(ctx context.Context, conf AttestorConfig, t *trust) (al
 	if err == nil {
 		return alg, t, nil
 	}
-	conf.Signer.forget()
-	if key, err = conf.Signer.load(ctx); err != nil {
+	if key, err = conf.Signer.load(ctx, true); err != nil {
 		return algorithm{}, t, err
 	}
 	if t, err = a.verifier.trust(ctx, conf.Name, a.c.Now()); err != nil {

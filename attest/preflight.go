@@ -52,7 +52,7 @@ func (a *Attester) preflight(ctx context.Context, c AttestorConfig) []error {
 		}
 		return err == nil
 	}
-	_, err := c.Signer.load(ctx)
+	_, err := c.Signer.load(ctx, true) // a version that was disabled since shows here
 	loaded := add(err)
 	if loaded {
 		add(c.Signer.mayUse(ctx))

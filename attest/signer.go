@@ -20,10 +20,9 @@ import (
 type Signer interface {
 	// id is the key's id by Binary Authorization's conventions.
 	id() string
-	// load returns the public key. It may need the network the first time.
-	load(ctx context.Context) (signerKey, error)
-	// forget makes load ask again.
-	forget()
+	// load returns the public key: the one that is known, if there is one and
+	// again is not set. Otherwise it may need the network.
+	load(ctx context.Context, again bool) (signerKey, error)
 	// sign returns a signature that nobody has checked yet, or an
 	// [attestor.Error].
 	sign(ctx context.Context, w warrant, f form, alg algorithm) ([]byte, error)
@@ -110,11 +109,10 @@ func (s *keyFileSigner) GoString() string { return s.where() }
 func (s *keyFileSigner) MarshalText() ([]byte, error) { return []byte(s.where()), nil }
 
 func (s *keyFileSigner) id() string                   { return s.keyID }
-func (s *keyFileSigner) forget()                      {}
 func (s *keyFileSigner) where() string                { return "key file " + s.path }
 func (s *keyFileSigner) mayUse(context.Context) error { return nil }
 
-func (s *keyFileSigner) load(context.Context) (signerKey, error) {
+func (s *keyFileSigner) load(context.Context, bool) (signerKey, error) {
 	return signerKey{public: s.signer.Public()}, nil
 }
 

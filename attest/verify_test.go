@@ -10,6 +10,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -277,6 +279,55 @@ func TestVerifyPGP(t *testing.T) {
 				t.Errorf("%v, want ok %t", err, tt.ok)
 			}
 		})
+	}
+}
+
+// TestVerifyPGPByGnuPG takes the signature that gcloud's documentation has
+// people make: gpg --armor --sign, compressed, with the payload inside.
+func TestVerifyPGPByGnuPG(t *testing.T) {
+	gpg, err := exec.LookPath("gpg")
+	if err != nil {
+		t.Skip("gpg is not installed, which makes the signature here")
+	}
+	home, err := os.MkdirTemp("", "gpg") // a socket's path must be short
+	must(t, err)
+	run := func(in []byte, args ...string) []byte {
+		t.Helper()
+		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), gpg, append([]string{"--homedir", home, "--batch", "--yes", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...) //nolint:gosec // a tool that was looked up
+		cmd.Stdin = bytes.NewReader(in)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("gpg %v: %v", args, err)
+		}
+		return out
+	}
+	t.Cleanup(func() {
+		_ = exec.CommandContext(context.WithoutCancel(t.Context()), "gpgconf", "--homedir", home, "--kill", "all").Run() //nolint:gosec // our own directory
+		must(t, os.RemoveAll(home))
+	})
+	run(nil, "--quick-generate-key", "gate@example.com", "rsa2048", "sign", "never")
+	var id string
+	for line := range strings.Lines(string(run(nil, "--list-keys", "--with-colons"))) {
+		if strings.HasPrefix(line, "fpr:") && id == "" {
+			id = strings.Split(line, ":")[9]
+		}
+	}
+	att := newProtoAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: id, PublicKey: &binaryauthorizationpb.AttestorPublicKey_AsciiArmoredPgpPublicKey{
+		AsciiArmoredPgpPublicKey: string(run(nil, "--armor", "--export", id)),
+	}})
+	payload := attest.Payload(image(t, 1))
+	sig := run(payload, "--armor", "--sign")
+	occurrence := func(payload []byte) *grafeaspb.Occurrence {
+		return &grafeaspb.Occurrence{NoteName: noteName, ResourceUri: image(t, 1).String(), Details: &grafeaspb.Occurrence_Attestation{
+			Attestation: &grafeaspb.AttestationOccurrence{SerializedPayload: payload, Signatures: []*grafeaspb.Signature{{PublicKeyId: id, Signature: sig}}},
+		}}
+	}
+	now := time.Now().Add(time.Minute)
+	if err := attest.VerifyOccurrence(att, occurrence(payload), digest(1), now); err != nil {
+		t.Error(err)
+	}
+	if err := attest.VerifyOccurrence(att, occurrence(compact(repository, digest(1))), digest(1), now); err == nil {
+		t.Error("a payload that is not the signed one is admitted")
 	}
 }
 
