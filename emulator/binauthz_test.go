@@ -170,15 +170,22 @@ func TestValidate(t *testing.T) {
 			}
 		})
 	}
-	r := good()
-	r.Attestor = "projects/p/attestors/none"
+}
+
+func TestValidateWithoutKeys(t *testing.T) {
+	g := newGoogle(t, emulator.Options{})
+	g.createKey(t)
+	g.createAttestor(t)
+	payload := payloadFor("us-docker.pkg.dev/p/r/app", digestA)
+	r := &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+		Attestor: "projects/p/attestors/none", OccurrenceNote: note, OccurrenceResourceUri: imageA,
+		Attestation: attestation(note, imageA, payload, g.sign(t, payload)).GetAttestation(),
+	}
 	_, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), r)
 	wantCode(t, err, codes.NotFound)
-	_, err = g.validate.ValidateAttestationOccurrence(ctxFor(t), &request{Attestor: attestor})
+	_, err = g.validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{Attestor: attestor})
 	wantCode(t, err, codes.InvalidArgument)
 
-	// An attestor without keys verifies nothing, nor does the right key under
-	// another algorithm.
 	a, err := g.binauthz.GetAttestor(ctxFor(t), &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +194,8 @@ func TestValidate(t *testing.T) {
 	if _, err := g.binauthz.UpdateAttestor(ctxFor(t), &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), good())
+	r.Attestor = attestor
+	got, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), r)
 	if err != nil || got.GetResult() != binaryauthorizationpb.ValidateAttestationOccurrenceResponse_ATTESTATION_NOT_VERIFIABLE {
 		t.Errorf("without keys: %v, %v", got, err)
 	}

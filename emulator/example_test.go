@@ -3,7 +3,6 @@ package emulator_test
 import (
 	"context"
 	"fmt"
-	"log"
 
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 	"google.golang.org/api/option"
@@ -19,12 +18,12 @@ func Example() {
 
 	e, err := emulator.New(emulator.Options{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer e.Close()
 	client, err := grafeas.NewClient(ctx, option.WithGRPCConn(e.Conn()))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	remove := e.Inject(emulator.Fault{Method: "ListOccurrences", Code: codes.ResourceExhausted, Count: 1})
 	defer remove()
