@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,126 +118,6 @@ func TestStopGivesUpAtItsDeadline(t *testing.T) {
 	}
 	if len(w.standing) != 0 {
 		t.Errorf("signed for a request that was cut off: %v", w.standing)
-	}
-}
-
-// entering tells the test that a request has reached its server.
-type entering struct {
-	as
-	entered *sync.Map // request's own header → channel
-}
-
-func (e entering) Authenticate(r *http.Request) (attestor.Caller, error) {
-	if c, ok := e.entered.LoadAndDelete(r.Header.Get("X-Number")); ok {
-		close(c.(chan struct{}))
-	}
-	return e.as.Authenticate(r)
-}
-
-// Instances take turns under load, each stopped while it works: no request
-// fails. As a load balancer would, the test sends nothing more to an instance
-// once it has taken it out, and lets it finish what it has begun.
-func TestRollingRestartLosesNothing(t *testing.T) {
-	w := newWorld()
-	var entered sync.Map
-	start := func() *server.Server {
-		return newServer(t, w, func(c *server.Config) {
-			c.Limits.Concurrent, c.Limits.Queue, c.Limits.CallerRate = 4, 1000, math.Inf(1)
-			c.Identity = entering{callers(t), &entered}
-		})
-	}
-	type instance struct {
-		address string
-		stop    func() error
-	}
-	launch := func() *instance {
-		address, stop := run(t, start())
-		return &instance{address, stop}
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	var mu sync.RWMutex
-	current := launch() // guarded by mu
-	var answered, failed, number, stoppedBusy atomic.Int64
-	var running atomic.Int64
-	one := func() (int, error) {
-		n := fmt.Sprint(number.Add(1))
-		arrived := make(chan struct{})
-		entered.Store(n, arrived)
-		mu.RLock()
-		r, err := http.NewRequest("POST", "http://"+current.address+"/v1/attest", strings.NewReader(image(":v1")))
-		if err != nil {
-			return 0, err
-		}
-		r.Header = http.Header{"Authorization": {"builder"}, "Content-Type": {"application/json"}, "X-Number": {n}}
-		done := make(chan error, 1)
-		status := 0
-		go func() {
-			res, err := client.Do(r)
-			if err == nil {
-				_, err = io.Copy(io.Discard, res.Body)
-				res.Body.Close()
-				status = res.StatusCode
-			}
-			done <- err
-		}()
-		select {
-		case <-arrived:
-			running.Add(1)
-			mu.RUnlock()
-			err := <-done
-			running.Add(-1)
-			return status, err
-		case err := <-done:
-			mu.RUnlock()
-			return status, err
-		}
-	}
-	over := make(chan struct{})
-	progress := make(chan struct{}, 1)
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-over:
-					return
-				default:
-				}
-				if status, err := one(); err != nil || status != 200 {
-					failed.Add(1)
-				} else {
-					answered.Add(1)
-				}
-				select {
-				case progress <- struct{}{}:
-				default:
-				}
-			}
-		})
-	}
-	for range 10 {
-		for range 20 {
-			<-progress
-		}
-		next := launch()
-		mu.Lock()
-		old := current
-		current = next
-		mu.Unlock()
-		if running.Load() > 0 {
-			stoppedBusy.Add(1)
-		}
-		if err := old.stop(); err != nil {
-			t.Error(err)
-		}
-	}
-	close(over)
-	wg.Wait()
-	if failed.Load() != 0 || answered.Load() < 200 || stoppedBusy.Load() == 0 {
-		t.Errorf("%d requests failed, %d were answered, %d of 10 instances were stopped at work", failed.Load(), answered.Load(), stoppedBusy.Load())
-	}
-	if got := int64(len(w.decisions())); got != answered.Load() {
-		t.Errorf("%d decisions recorded, %d answered", got, answered.Load())
 	}
 }
 
