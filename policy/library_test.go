@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/policy"
+	"go.yaml.in/yaml/v4"
 )
 
 const library = "../deploy/policies"
@@ -56,6 +57,26 @@ func TestLibraryIsNotOdd(t *testing.T) {
 		}
 		if set.All()[0].Ref().Mode != attestor.Enforce && filepath.Base(f) != "starter.yaml" {
 			t.Errorf("%s does not enforce", f)
+		}
+	}
+}
+
+// The lists of bases can be copied into a policy as they are.
+func TestLibraryBases(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(library, "bases", "*.yaml"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d lists, %v", len(files), err)
+	}
+	for _, f := range files {
+		text := strings.Replace(minimal, "{required: false}", "{required: true, approved: LIST}", 1)
+		var list []any
+		if err := yaml.Load(readFile(t, f), &list); err != nil {
+			t.Errorf("%s: %v", f, err)
+			continue
+		}
+		asJSON := strings.ReplaceAll(marshal(t, plain(list)), "/PROJECT/", "/project/")
+		if _, err := policy.Parse(policy.Source{Name: filepath.Base(f), Text: []byte(strings.Replace(text, "LIST", asJSON, 1))}); err != nil || len(list) == 0 {
+			t.Errorf("%s: %d bases: %v", f, len(list), err)
 		}
 	}
 }
