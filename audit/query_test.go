@@ -2,10 +2,12 @@ package audit_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -260,6 +262,40 @@ func TestPrune(t *testing.T) {
 		for _, table := range []string{"decisions", "blobs", "decision_digests"} {
 			if n, err := s.Count(t.Context(), table); err != nil || n != 0 {
 				t.Errorf("%d rows left in %s, %v", n, table, err)
+			}
+		}
+	})
+}
+
+// Evidence that a decision is just about to share is not pruned from under it.
+func TestPruneWhileRecording(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, c *clock) {
+		finish(t, s, record(1, attestor.Deny))
+		late := day.AddDate(0, 0, 60)
+		c.set(late)
+		var wg sync.WaitGroup
+		const n = 40
+		wg.Go(func() {
+			for i := range n {
+				finishLate := record(1, attestor.Deny, func(r *attestor.Record) {
+					r.Decision.ID, r.Decision.Time = fmt.Sprint("late-", i), late
+				})
+				if err := s.Finish(context.Background(), finishLate); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range n {
+				if _, err := s.Prune(context.Background(), late.AddDate(0, 0, -10)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Wait()
+		for i := range n {
+			if _, err := s.Record(t.Context(), fmt.Sprint("late-", i)); err != nil {
+				t.Fatalf("its evidence is gone: %v", err)
 			}
 		}
 	})

@@ -36,8 +36,9 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 		}
 	}
 	// A blob's "used" lags its last use by less than blobSlack, and was set by
-	// the clock when the decision was recorded, which is not before its time:
-	// what is older than this, no remaining finished decision refers to.
+	// the clock when the decision was recorded, which is not before its time
+	// by more than instances' clocks differ: what is older than this, no
+	// remaining decision refers to. One that is being recorded holds the row.
 	cutoff, err := s.blobCutoff(ctx, before)
 	if err != nil {
 		return out, err
@@ -62,7 +63,7 @@ func (s *Store) blobCutoff(ctx context.Context, before time.Time) (time.Time, er
 	if began := time.UnixMicro(oldest.Int64); oldest.Valid && began.Before(before) {
 		before = began
 	}
-	return before.Add(-blobSlack), nil
+	return before.Add(-2 * blobSlack), nil
 }
 
 func (s *Store) delete(ctx context.Context, query string, before time.Time) (n int64, err error) {
