@@ -180,7 +180,7 @@ func (c *catalogue) read(ctx context.Context, key recordKey) (*record, error) {
 		if r.index == "" {
 			return nil, nil //nolint:nilnil // a manifest for another platform
 		}
-		return nil, fault(attestor.CodePlatformMismatch, fmt.Sprintf("%s lists %s for %s, its config says %s", img, r.manifest, key.platform, clip(config.platform.String())), "approve another base", nil)
+		return nil, fault(attestor.CodePlatformMismatch, fmt.Sprintf("%s lists %s for %s, its config says %s", img, r.manifest, key.platform, clip(config.String())), "approve another base", nil)
 	}
 	for _, l := range *d.Layers {
 		r.layers = append(r.layers, l.Digest)

@@ -94,7 +94,7 @@ func checkEntry(e descriptor, subject string) *attestor.Error {
 	case isSchema1(e.MediaType):
 		return fault(attestor.CodeSchema1, subject+" is a Docker schema 1 manifest", fixRebuild, nil)
 	case e.MediaType == mediaOCIArtifact:
-		return fault(attestor.CodeArtifact, subject+" is an artifact manifest, not an image", "leave artifacts out of the index", nil)
+		return fault(attestor.CodeArtifact, subject+" is an artifact manifest, not an image", "name an index of images only", nil)
 	case !isImageType(e.MediaType):
 		return fault(attestor.CodeManifestUnsupported, fmt.Sprintf("%s has media type %q, which is not an image", subject, clip(e.MediaType)), fixRebuild, nil)
 	case err != nil || e.Size < 0:

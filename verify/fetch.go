@@ -188,14 +188,18 @@ func (f *fetcher) cached(ctx context.Context, img attestor.Image, flight string,
 // from whoever asked first, with a deadline of its own: a caller who hangs up
 // fails nobody else.
 func (f *fetcher) start(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) <-chan singleflight.Result {
+	key := contentKey{img.Repository(), img.Digest(), flight != ""}
 	return f.flights.DoChan(img.String()+flight, func() (any, error) {
+		if c, ok := f.cache.get(key); ok { // read since the caller looked
+			return c, nil
+		}
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.limits.FetchTimeout)
 		defer cancel()
 		c, err := guarded(func() (content, error) { return read(work) })
 		if err != nil {
 			return content{}, classify(err, img.String(), img.Repository())
 		}
-		f.cache.put(contentKey{img.Repository(), img.Digest(), flight != ""}, c, int64(len(c.bytes)))
+		f.cache.put(key, c, int64(len(c.bytes)))
 		return c, nil
 	})
 }

@@ -93,11 +93,11 @@ func (i *Inspector) single(ctx context.Context, img attestor.Image, d document, 
 	if err != nil {
 		return fail(err)
 	}
-	child := attestor.Child{Platform: config.platform.String(), Digest: img.Digest()}
-	if err := config.platform.check("the image"); err != nil && (err.Code == attestor.CodePlatformMissing || config.platform.selected(needs.Platforms)) {
+	child := attestor.Child{Platform: config.String(), Digest: img.Digest()}
+	if err := config.check("the image"); err != nil && (err.Code == attestor.CodePlatformMissing || config.selected(needs.Platforms)) {
 		return fail(err)
 	}
-	if !config.platform.selected(needs.Platforms) {
+	if !config.selected(needs.Platforms) {
 		return nil, []attestor.Child{child}, []attestor.Problem{notAllowed(needs.Platforms, child.Platform)}
 	}
 	return []attestor.Child{child}, nil, nil

@@ -73,7 +73,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errOtherScheme
 	case registry && req.URL.Scheme != scheme:
 		return nil, fmt.Errorf("%w over %s: %s", errHostRefused, req.URL.Scheme, host)
-	case !registry && req.URL.Scheme != "https" && !(g.hosts.companions[host] && isLoopbackHost(host)):
+	case !registry && req.URL.Scheme != "https" && (!g.hosts.companions[host] || !isLoopbackHost(host)):
 		return nil, fmt.Errorf("%w over %s: %s", errHostRefused, req.URL.Scheme, host)
 	}
 	if req.Header.Get("Authorization") != "" {

@@ -106,7 +106,7 @@ func wrapsToRoot(name string) bool {
 		return false
 	}
 	n, err := strconv.ParseInt(name, 10, 64)
-	return err == nil && uint32(n) == 0
+	return err == nil && n&(1<<32-1) == 0
 }
 
 // user decides whom an image runs as: from the config alone, unless the policy
