@@ -77,7 +77,7 @@ func (s *grafeasService) ListOccurrences(_ context.Context, r *grafeaspb.ListOcc
 	if err != nil {
 		return nil, err
 	}
-	out, next, err := s.occurrencePage(r.GetParent(), r.GetParent(), r.GetFilter(), r.GetPageSize(), r.GetPageToken())
+	out, next, err := s.occurrencePage(r.GetParent(), r.GetFilter(), r.GetPageSize(), r.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (s *grafeasService) ListNoteOccurrences(_ context.Context, r *grafeaspb.Lis
 	if !ok {
 		return nil, notFound("note with name %q does not exist", r.GetName())
 	}
-	out, next, err := s.occurrencePage("note="+r.GetName(), r.GetName(), r.GetFilter(), r.GetPageSize(), r.GetPageToken())
+	out, next, err := s.occurrencePage("note="+r.GetName(), r.GetFilter(), r.GetPageSize(), r.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (s *grafeasService) unreachable(parent string, partial bool) ([]string, err
 }
 
 // occurrencePage is one page of the list under an index key.
-func (s *grafeasService) occurrencePage(key, name, filter string, size int32, token string) ([]*grafeaspb.Occurrence, string, error) {
+func (s *grafeasService) occurrencePage(key, filter string, size int32, token string) ([]*grafeaspb.Occurrence, string, error) {
 	n, err := parseFilter(filter)
 	if err != nil {
 		return nil, "", err

@@ -292,7 +292,7 @@ func (s *grafeasService) checkOccurrence(o *grafeaspb.Occurrence) error {
 
 func checkAttestation(a *grafeaspb.AttestationOccurrence) error {
 	if len(a.GetSerializedPayload()) == 0 && len(a.GetJwts()) == 0 {
-		return invalid("occurrence.attestation", "serialized_payload or jwts is required")
+		return invalid("occurrence.attestation", "serialized_payload or jwts is required") //nolint:misspell // a field
 	}
 	for i, sig := range a.GetSignatures() {
 		if sig.GetPublicKeyId() == "" || len(sig.GetSignature()) == 0 {
