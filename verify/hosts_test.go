@@ -273,3 +273,28 @@ func TestCredentialsGoToConfiguredRegistriesOnly(t *testing.T) {
 		}
 	}
 }
+
+// What decorates the transport sees what is sent, and nothing that is refused.
+func TestWrap(t *testing.T) {
+	s := newScene(t)
+	var seen atomic.Int64
+	got := s.judge(t, func(c *verify.Config) {
+		c.Registries.Wrap = func(next http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Scheme != "http" || r.URL.Host != s.host {
+					t.Errorf("saw %s", r.URL)
+				}
+				seen.Add(1)
+				return next.RoundTrip(r)
+			})
+		}
+	})
+	wantNone(t, got)
+	if seen.Load() == 0 {
+		t.Error("saw nothing")
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
