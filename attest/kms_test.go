@@ -82,7 +82,7 @@ func TestKMSThatLies(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, emulator.Behaviour{})
-			timeout := 10 * time.Second
+			timeout := time.Minute
 			if tt.fault.Hang || tt.fault.Code == codes.Unavailable { // the client repeats what was unavailable
 				timeout = 100 * time.Millisecond
 			}
@@ -111,7 +111,7 @@ func proto1reset(r *kmspb.AsymmetricSignResponse) { proto.Reset(r) }
 func TestKMSStates(t *testing.T) {
 	for _, loaded := range []bool{false, true} {
 		w := newWorld(t, emulator.Behaviour{})
-		a, version := w.slowGate(10 * time.Second)
+		a, version := w.slowGate(time.Minute)
 		if loaded {
 			must(t, a.Preflight(t.Context()))
 		}

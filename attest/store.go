@@ -201,10 +201,20 @@ func (p *placement) settle(ctx context.Context, found []checked, lost bool) (mad
 		return p.done(c, false), true, nil
 	}
 	var blockers []checked
+	var keeps *checked // admits, but lacks a signature that is asked for
 	for _, c := range found {
-		if c.empty() && p.sameResource(c) {
+		switch {
+		case !p.sameResource(c):
+		case c.empty():
 			blockers = append(blockers, c)
+		default:
+			keeps = &c
 		}
+	}
+	if len(blockers) == 0 && keeps != nil && p.noUpdates {
+		return attestor.Attestation{}, true, fault(attestor.CodeAttestationNotStored,
+			keeps.occurrence.GetName()+" stands without a signature that is asked for now, and the service neither updates it nor takes a second; it was not deleted, since it admits the image",
+			"attestor revoke "+p.target.image.String()+" --reason TEXT, then attest again", nil)
 	}
 	if len(blockers) == 0 || p.replaced {
 		return attestor.Attestation{}, false, nil

@@ -360,3 +360,26 @@ func TestDSSE(t *testing.T) {
 		})
 	}
 }
+
+// TestDSSESwitchedOnLate, where the service neither updates nor takes a
+// second: what admits the image is not deleted for it.
+func TestDSSESwitchedOnLate(t *testing.T) {
+	w := newWorld(t, emulator.Behaviour{RefuseUpdates: true})
+	a, _ := w.gate()
+	img := image(t, 1)
+	_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{})
+	must(t, err)
+	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true}), attestor.Standing{})
+	wantError(t, err, attestor.CodeAttestationNotStored, "it admits the image", "attestor revoke "+img.String())
+	if len(made) != 0 || len(w.Calls("DeleteOccurrence")) != 0 {
+		t.Errorf("made %v, deleted %d", made, len(w.Calls("DeleteOccurrence")))
+	}
+	w.oneValid(img)
+	_, err = a.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{img}})
+	must(t, err)
+	_, err = a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true}), attestor.Standing{})
+	must(t, err)
+	if o := w.oneValid(img); len(o.GetAttestation().GetSignatures()) != 2 {
+		t.Errorf("%v", o)
+	}
+}

@@ -362,7 +362,7 @@ func TestStanding(t *testing.T) {
 	w.attestor("projects/sec/attestors/other")
 	key, stranger := newKey(t), newKey(t)
 	w.keys(attestorName, pkix(t, "k", key.Public(), p256))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: 10 * time.Second})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: time.Minute})
 	must(t, err)
 	resource := image(t, 1).String()
 	good := w.put(signed(t, key, "k", resource, compact(repository, digest(1))))
@@ -462,7 +462,7 @@ func TestStandingFaults(t *testing.T) {
 			if tt.fault.Method != "" {
 				w.Inject(tt.fault)
 			}
-			timeout := 10 * time.Second
+			timeout := time.Minute
 			if tt.fault.Hang || tt.fault.Code == codes.Unavailable { // the client repeats what was unavailable
 				timeout = 100 * time.Millisecond
 			}
@@ -502,7 +502,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 	w.attestor(attestorName)
 	old, young := newKey(t), newKey(t)
 	w.keys(attestorName, pkix(t, "old", old.Public(), p256))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: 10 * time.Second})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: time.Minute})
 	must(t, err)
 	look := func(n int) (valid, reads int) {
 		t.Helper()

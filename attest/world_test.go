@@ -212,7 +212,7 @@ func (w *world) kmsEntry(version string, alg binaryauthorizationpb.PkixPublicKey
 
 func (w *world) kmsSigner(version string) attest.Signer {
 	w.t.Helper()
-	s, err := attest.NewKMSSigner(w.kms, version, 10*time.Second)
+	s, err := attest.NewKMSSigner(w.kms, version, time.Minute)
 	must(w.t, err)
 	return s
 }
@@ -220,7 +220,7 @@ func (w *world) kmsSigner(version string) attest.Signer {
 func (w *world) config(attestors ...attest.AttestorConfig) attest.Config {
 	return attest.Config{
 		Grafeas: w.grafeas, Analysis: w.analysis, BinAuthz: w.binauthz, Attestors: attestors, Journal: w.journal,
-		Now: w.clock.Now, CallTimeout: 10 * time.Second, Timeout: 30 * time.Second, ListLag: 5 * time.Second,
+		Now: w.clock.Now, CallTimeout: time.Minute, Timeout: 2 * time.Minute, ListLag: 5 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
