@@ -135,7 +135,7 @@ func New(c Config) (*Tokens, error) {
 		if _, ok := t.issuers[Google]; !ok {
 			bad("unsafeTrustPlatform needs %s among the issuers: Cloud Run checks no other", Google)
 		}
-		c.Logger.Warn("tokens are believed without their signature: only Cloud Run may be able to reach this service", slog.Bool("unsafe_trust_platform", true))
+		c.Logger.WarnContext(context.Background(), "tokens are believed without their signature: only Cloud Run may be able to reach this service", slog.Bool("unsafe_trust_platform", true))
 	}
 	return t, errors.Join(errs...)
 }

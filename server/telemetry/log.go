@@ -29,7 +29,7 @@ const unlisted = "[unlisted key]"
 // NewLogHandler writes lines of JSON as Cloud Logging reads them: severity,
 // message, time, and the trace of the context that they were written in, which
 // is linked where project names the Google project.
-func NewLogHandler(w io.Writer, level slog.Leveler, project string) slog.Handler {
+func NewLogHandler(w io.Writer, level slog.Level, project string) slog.Handler {
 	return &logHandler{project: project, Handler: slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: replace})}
 }
 
@@ -90,6 +90,7 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 			name = "projects/" + h.project + "/traces/" + name
 		}
 		r = r.Clone()
+		//nolint:sloglint // the keys are Cloud Logging's
 		r.AddAttrs(slog.String(traceKey, name), slog.String(spanKey, s.SpanID().String()), slog.Bool(sampledKey, s.IsSampled()))
 	}
 	return h.Handler.Handle(ctx, r)

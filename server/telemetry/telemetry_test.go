@@ -194,7 +194,7 @@ func TestLogLinesAreCloudLoggings(t *testing.T) {
 		t.Errorf("line (-want +got):\n%s", diff)
 	}
 	b.Reset()
-	log.Debug("quiet")
+	log.DebugContext(ctx, "quiet")
 	if b.Len() > 0 {
 		t.Errorf("logged below its level: %s", &b)
 	}

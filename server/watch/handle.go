@@ -196,7 +196,7 @@ func (w *Watcher) occurrence(ctx context.Context, caller attestor.Caller, m mess
 	case last.Verdict == attestor.Undecided:
 		ref, err := attestor.ParseReference(last.Image.Reference)
 		if err != nil {
-			return outcomeIgnored, nil
+			return outcomeIgnored, nil //nolint:nilerr // a record that cannot be read waits for nothing
 		}
 		labels := map[string]string{LabelEvent: string(m.kind)}
 		maps.Copy(labels, last.Labels)
@@ -241,7 +241,7 @@ func (w *Watcher) own(ctx context.Context, caller attestor.Caller, m message, re
 	d := record.Decision
 	img, err := parse(d)
 	if err != nil || img.String() != m.rejudge.Image || !admitted(d) {
-		return outcomeIgnored, nil // the record decides, not the message
+		return outcomeIgnored, nil //nolint:nilerr // the record decides, not the message
 	}
 	if !caller.May(attestor.ActionRejudge, img.Repository()) {
 		return outcomeForbidden, nil

@@ -67,7 +67,7 @@ func (w *Watcher) Rejudge(ctx context.Context, r Request) (Report, error) {
 			return report, ctx.Err()
 		case report.Stopped, ctx.Err() != nil, w.c.Now().After(end):
 			report.NextPageToken = token
-			return report, nil
+			return report, nil //nolint:nilerr // the run's time is over, and it says so
 		}
 	}
 }
