@@ -13,9 +13,9 @@ import (
 // A Sweep judges many images, each digest once however many tags it has. It
 // keeps a line for each reference in memory, and no decision.
 type Sweep struct {
-	// Resolve finds what a tag names; nil: a tag is judged as it is, and each
-	// reference once. Judge asks the gate; the reference is by digest where
-	// Resolve is set. Both may return a [Throttled]; an error of kind TooMany or
+	// Resolve finds what a tag names; nil: the judge resolves, so that a digest
+	// with several tags is judged for each, and told once. Judge asks the gate;
+	// the reference is by digest where Resolve is set. Both may return a [Throttled]; an error of kind TooMany or
 	// Unavailable is tried again too, and any other is that image's failure.
 	Resolve func(context.Context, attestor.Reference) (attestor.Image, error)
 	Judge   func(context.Context, attestor.Reference) (attestor.Decision, error)
@@ -87,7 +87,7 @@ func (s Sweep) Run(ctx context.Context, refs References) (Totals, error) {
 	if s.Most <= 0 {
 		s.Most = defaultMost
 	}
-	r := &sweep{Sweep: s, claimed: map[string]bool{}, lane: newLane(s.Most, s.Now), start: s.Now()}
+	r := &sweep{Sweep: s, claimed: map[string]bool{}, told: map[string]bool{}, lane: newLane(s.Most, s.Now), start: s.Now()}
 	list, err := r.collect(refs)
 	if err != nil {
 		return Totals{}, err
@@ -116,7 +116,8 @@ type sweep struct {
 	start time.Time
 
 	mu      sync.Mutex
-	claimed map[string]bool // references by digest that are judged, or being judged; true: by an earlier run, and not met in this one; guarded by mu
+	claimed map[string]bool // references that are judged, or being judged; true: by an earlier run, and not met in this one; guarded by mu
+	told    map[string]bool // by digest, where the judge resolves: several tags may turn out to be one image; guarded by mu
 	totals  Totals          // guarded by mu
 	done    int             // references of this run; guarded by mu
 	err     error           // the first that ends the sweep; guarded by mu
@@ -145,6 +146,14 @@ func (r *sweep) resume(res Result) error {
 		return nil
 	}
 	key := res.Decision.Image.Reference
+	if r.Resolve == nil { // met again as it was listed
+		r.told[key] = true
+		ref, err := attestor.ParseReference(res.Reference)
+		if err != nil {
+			return damaged(err)
+		}
+		key = ref.String()
+	}
 	if _, again := r.claimed[key]; again {
 		return nil
 	}
@@ -244,6 +253,16 @@ func (r *sweep) claim(key string) bool {
 func (r *sweep) report(res Result) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.Resolve == nil && res.Decision != nil {
+		key := res.Decision.Image.Reference
+		if r.told[key] {
+			r.totals.Duplicates++
+			r.done++
+			r.progress()
+			return nil
+		}
+		r.told[key] = true
+	}
 	if r.state != nil {
 		if err := r.state.add(res); err != nil {
 			return err

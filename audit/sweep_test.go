@@ -186,6 +186,41 @@ func TestSweepResumes(t *testing.T) {
 	}
 }
 
+// A judge that resolves for itself, as a service does: two tags that turn out
+// to be one image are told once, in a resumed sweep too.
+func TestSweepWithoutResolve(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	refs := audit.LinesOf(strings.NewReader("r.example.com/a:1\nr.example.com/a:2\nr.example.com/a:3\n"))
+	for run := range 2 {
+		var judged atomic.Int64
+		var got outcomes
+		totals, err := audit.Sweep{Now: time.Now, State: path, Key: "k", Most: 1, Result: got.add, Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+			judged.Add(1)
+			n := 1
+			if ref.Tag() == "3" {
+				n = 2
+			}
+			pinned, err := attestor.ParseReference(ref.At(digest(n)).String())
+			if err != nil {
+				return attestor.Decision{}, err
+			}
+			return judge(ctx, pinned)
+		}}.Run(t.Context(), refs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if totals.Images() != 2 || totals.Duplicates != 1 || len(got.verdicts) != 2 {
+			t.Errorf("run %d: %+v, %d told; want 2 images and 1 duplicate", run, totals, len(got.verdicts))
+		}
+		if run == 1 {
+			if judged.Load() != 1 { // the duplicate, which left no line
+				t.Errorf("%d were judged again, want 1", judged.Load())
+			}
+		}
+		refs = audit.LinesOf(strings.NewReader("r.example.com/a:1\nr.example.com/a:2\nr.example.com/a:3\n"))
+	}
+}
+
 func TestSweepRefusesAForeignState(t *testing.T) {
 	dir := t.TempDir()
 	own := filepath.Join(dir, "own")

@@ -155,18 +155,19 @@ func FromDecisions(ds iter.Seq2[attestor.Decision, error]) iter.Seq2[attestor.Re
 // Summarise reads records, newest first, and sums them up. It keeps a line for
 // each image, not the records.
 func Summarise(records iter.Seq2[attestor.Record, error], o SummaryOptions) (Summary, error) {
-	b := newBuilder(o)
+	b := NewBuilder(o)
 	for r, err := range records {
 		if err != nil {
 			return Summary{}, fmt.Errorf("summing up decisions: %w", err)
 		}
-		b.add(r)
+		b.Add(r)
 	}
-	return b.summary(), nil
+	return b.Summary(), nil
 }
 
-// builder holds the tallies of one Summary.
-type builder struct {
+// A Builder sums up what it is given piece by piece, as a sweep finds it. It
+// is for one goroutine.
+type Builder struct {
 	o          SummaryOptions
 	s          Summary
 	images     map[string]int // by canonical reference
@@ -188,8 +189,9 @@ type event struct {
 	counts  [6]int // by attestor.Severities
 }
 
-func newBuilder(o SummaryOptions) *builder {
-	b := &builder{
+// NewBuilder returns an empty Builder.
+func NewBuilder(o SummaryOptions) *Builder {
+	b := &Builder{
 		o: o, images: map[string]int{}, fixes: map[string]*FixCount{}, reasons: map[attestor.Code]*ReasonCount{},
 		groups: map[string]*GroupCount{}, bases: map[string]*BaseCount{}, behind: map[string]int{}, exceptions: map[string]*ExceptionUse{},
 		s: Summary{Title: o.Title, Made: o.Now.UTC(), GroupedBy: o.GroupBy, DryRun: true, Overrides: []Override{}, Rows: []Row{}},
@@ -203,7 +205,9 @@ func newBuilder(o SummaryOptions) *builder {
 	return b
 }
 
-func (b *builder) add(r attestor.Record) {
+// Add counts a record. Of several on one image the first counts for the image,
+// so that they come newest first.
+func (b *Builder) Add(r attestor.Record) {
 	d := r.Decision
 	b.s.Decisions++
 	b.s.Emulated = b.s.Emulated || d.Emulated
@@ -247,7 +251,7 @@ func severities(d attestor.Decision) map[attestor.Severity]int {
 }
 
 // image counts the newest decision on an image.
-func (b *builder) image(r attestor.Record) {
+func (b *Builder) image(r attestor.Record) {
 	d := r.Decision
 	counts := severities(d)
 	row := Row{
@@ -273,7 +277,7 @@ func (b *builder) image(r attestor.Record) {
 }
 
 // refusals counts reasons and fixes, each once for an image.
-func (b *builder) refusals(d attestor.Decision, row *Row) {
+func (b *Builder) refusals(d attestor.Decision, row *Row) {
 	fixes := map[string]attestor.Code{}
 	perCode := map[attestor.Code]int{}
 	without := false
@@ -317,7 +321,7 @@ func entry[K comparable, V any](m map[K]*V, k K) *V {
 	return m[k]
 }
 
-func (b *builder) count(row Row, group string) {
+func (b *Builder) count(row Row, group string) {
 	if b.o.GroupBy == "" {
 		group = row.Repository
 	}
@@ -352,7 +356,7 @@ func label(r attestor.Record, name string) string {
 	return ""
 }
 
-func (b *builder) base(r attestor.Record, row Row) {
+func (b *Builder) base(r attestor.Record, row Row) {
 	if len(r.Decision.Platforms) == 0 {
 		return // never inspected
 	}
@@ -425,7 +429,7 @@ func age(published *time.Time, now time.Time) int {
 }
 
 // findings counts those of the platform that has most.
-func (b *builder) findings(r attestor.Record) {
+func (b *Builder) findings(r attestor.Record) {
 	var worst []attestor.Vulnerability
 	for _, p := range r.Evidence.Platforms {
 		if len(p.Scan.Findings) > len(worst) {
@@ -451,7 +455,7 @@ const (
 
 const expiringWithin = 30 * 24 * time.Hour
 
-func (b *builder) excused(d attestor.Decision) {
+func (b *Builder) excused(d attestor.Decision) {
 	here := map[string]bool{}
 	for _, c := range d.Checks {
 		for _, a := range c.Exceptions {
@@ -473,7 +477,7 @@ func (b *builder) excused(d attestor.Decision) {
 	}
 }
 
-func (b *builder) state(a attestor.AppliedException) string {
+func (b *Builder) state(a attestor.AppliedException) string {
 	expires, err := time.Parse(time.DateOnly, a.Expires)
 	switch {
 	case a.Expired:
@@ -484,9 +488,9 @@ func (b *builder) state(a attestor.AppliedException) string {
 	return ExceptionInUse
 }
 
-// summary sorts: ties go by name, so that the same decisions give the same
-// report.
-func (b *builder) summary() Summary {
+// Summary is what was added so far. Ties go by name, so that the same decisions
+// give the same report.
+func (b *Builder) Summary() Summary {
 	s := b.s
 	means := map[attestor.Code]string{}
 	for _, info := range attestor.Codes() {
