@@ -66,7 +66,7 @@ func BenchmarkStore(b *testing.B) {
 				b.Fatal(err)
 			}
 			if strings.HasPrefix(engine.name, "postgres") {
-				if _, err := s.Writer().Exec("ANALYZE"); err != nil {
+				if _, err := s.Writer().Exec("ANALYZE"); err != nil { //nolint:misspell // SQL's spelling
 					b.Fatal(err)
 				}
 			}

@@ -36,7 +36,6 @@ func (f Filter) parseToken(s string) (position, error) {
 }
 
 func (f Filter) fingerprint() string {
-	f.Visible = nil
 	b, err := json.Marshal(struct {
 		Image, Repository, Verdict, Policy, Since, Until string
 		BreakGlass                                       bool

@@ -133,7 +133,7 @@ func newSite(t *testing.T) site {
 	}, {ApprovedBase: attestor.ApprovedBase{Name: "acme-java", Repository: "us-docker.pkg.dev/acme/base/java", Digests: []attestor.Digest{digest(9)}}, Policies: []string{"production", "staging"}}}
 	policies := []pages.Policy{
 		{Ref: attestor.PolicyRef{Name: "production", Digest: digest(4), Mode: attestor.Enforce}, Images: []string{"us-docker.pkg.dev/acme/prod/**"}, Text: "apiVersion: attestor/v1\n"},
-		{Ref: attestor.PolicyRef{Name: "staging", Digest: digest(5), Mode: attestor.DryRun}, Images: []string{"us-docker.pkg.dev/acme/staging/**"}, Text: "apiVersion: attestor/v1\n", Problem: "line 7: unknown field \"vulnerabilites\""},
+		{Ref: attestor.PolicyRef{Name: "staging", Digest: digest(5), Mode: attestor.DryRun}, Images: []string{"us-docker.pkg.dev/acme/staging/**"}, Text: "apiVersion: attestor/v1\n", Problem: "line 7: unknown field \"bases\""},
 	}
 	small := summary(t, 120)
 	return site{
