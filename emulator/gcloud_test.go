@@ -143,8 +143,8 @@ func TestGcloudAttests(t *testing.T) {
 	}
 }
 
-// artifacts is gcloud's word.
-const artifacts = "artifacts" //nolint:misspell // gcloud's spelling
+// registry is gcloud's group of commands for Artifact Registry.
+const registry = "artifacts" //nolint:misspell // its name
 
 func TestGcloudReadsScans(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
@@ -154,7 +154,7 @@ func TestGcloudReadsScans(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out := c.run(t, artifacts, "docker", "images", "describe", imageA, "--show-all-metadata", "--format=json")
+	out := c.run(t, registry, "docker", "images", "describe", imageA, "--show-all-metadata", "--format=json")
 	if !strings.Contains(out, "projects/goog-vulnz/notes/CVE-2026-1") || !strings.Contains(out, "FINISHED_SUCCESS") {
 		t.Errorf("describe does not show the scan:\n%s", out)
 	}
@@ -167,10 +167,10 @@ func TestGcloudReadsScans(t *testing.T) {
 	if n, err := e.Load(strings.NewReader(out)); n != 2 || err != nil {
 		t.Errorf("loading what describe printed: %d occurrences, %v; want 2", n, err)
 	}
-	if out := c.run(t, artifacts, "vulnerabilities", "list", imageA, "--format=json", "--occurrence-filter=vulnerability.effectiveSeverity=\"CRITICAL\""); !strings.Contains(out, "CVE-2026-1") {
+	if out := c.run(t, registry, "vulnerabilities", "list", imageA, "--format=json", "--occurrence-filter=vulnerability.effectiveSeverity=\"CRITICAL\""); !strings.Contains(out, "CVE-2026-1") {
 		t.Errorf("vulnerabilities list does not show the finding:\n%s", out)
 	}
-	if out := c.run(t, artifacts, "docker", "images", "list", "us-docker.pkg.dev/p/r", "--show-occurrences", "--format=json"); !strings.Contains(out, digestA) {
+	if out := c.run(t, registry, "docker", "images", "list", "us-docker.pkg.dev/p/r", "--show-occurrences", "--format=json"); !strings.Contains(out, digestA) {
 		t.Errorf("images list does not show the image:\n%s", out)
 	}
 }
