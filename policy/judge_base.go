@@ -29,12 +29,12 @@ func (j *judge) base(e *attestor.PlatformEvidence) {
 // approved is the catalogue's entry that the evidence is about: by name, and
 // by the repository of what was matched.
 func (j *judge) approved(b attestor.Base) *Approved {
-	img, err := attestor.ParseImage(b.Reference)
-	if err != nil || b.Evidence == "" {
+	repository, digest, _ := strings.Cut(b.Reference, "@")
+	if _, err := attestor.ParseDigest(digest); err != nil || b.Evidence == "" {
 		return nil
 	}
-	list := j.policy.doc.Spec.Base.Approved
-	i := slices.IndexFunc(list, func(a Approved) bool { return a.Name == b.Name && a.Repository == img.Repository() })
+	list := j.policy.doc.Spec.Base.Approved // whose repositories are canonical
+	i := slices.IndexFunc(list, func(a Approved) bool { return a.Name == b.Name && a.Repository == repository })
 	if i < 0 {
 		return nil
 	}

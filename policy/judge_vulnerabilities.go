@@ -50,7 +50,7 @@ type scanned struct {
 
 func (j *judge) scanned(e *attestor.PlatformEvidence) *scanned {
 	s := &scanned{want: &j.policy.doc.Spec.Vulnerabilities, ev: e, now: j.ev.Time, base: map[attestor.Digest]bool{}, unjudged: map[string]int{}}
-	if j.approved(e.Base) != nil && e.Base.Evidence.Satisfies(j.policy.doc.Spec.Base.Evidence) && e.Base.Layers <= len(e.Layers) {
+	if len(e.Scan.Findings) > 0 && j.approved(e.Base) != nil && e.Base.Evidence.Satisfies(j.policy.doc.Spec.Base.Evidence) && e.Base.Layers <= len(e.Layers) {
 		for _, l := range e.Layers[:max(e.Base.Layers, 0)] {
 			s.base[l.DiffID] = true
 		}
@@ -90,24 +90,23 @@ func (s *scanned) judge(v *attestor.Vulnerability) []finding {
 		return nil
 	}
 	s.judged++
-	what, fix := s.describe(v), s.fix(v)
 	var found []finding
-	add := func(code attestor.Code, message string) *finding {
-		f := deny(code, v.ID, message, fix)
+	add := func(code attestor.Code, rest string) *finding {
+		f := deny(code, v.ID, s.describe(v)+rest, s.fix(v))
 		f.pkg, f.excuse = v.Package, s.vex(v)
 		found = append(found, f)
 		return &found[len(found)-1]
 	}
 	if blocked {
-		f := add(attestor.CodeCVEBlocked, what+"; the policy blocks it by name")
+		f := add(attestor.CodeCVEBlocked, "; the policy blocks it by name")
 		f.final, f.excuse = true, nil
 	}
-	s.severity(v, what, add)
+	s.severity(v, add)
 	switch {
 	case v.KnownExploited == nil:
 		s.noKEV++
 	case *v.KnownExploited && s.want.KnownExploited != RespondAllow:
-		f := add(attestor.CodeKnownExploited, what+" is known to be exploited")
+		f := add(attestor.CodeKnownExploited, " is known to be exploited")
 		if s.want.KnownExploited == RespondWarn {
 			f.status = attestor.StatusWarn
 		}
@@ -116,14 +115,14 @@ func (s *scanned) judge(v *attestor.Vulnerability) []finding {
 		if v.EPSS == nil {
 			s.noEPSS++
 		} else if !(*v.EPSS <= *highest) { // NaN is above
-			add(attestor.CodeEPSSExceeded, fmt.Sprintf("%s: probability of exploitation %.3f, limit is %.3f", what, *v.EPSS, *highest))
+			add(attestor.CodeEPSSExceeded, fmt.Sprintf(": probability of exploitation %.3f, limit is %.3f", *v.EPSS, *highest))
 		}
 	}
 	return found
 }
 
 // severity compares with the limits, the base's own where they are set.
-func (s *scanned) severity(v *attestor.Vulnerability, what string, add func(attestor.Code, string) *finding) {
+func (s *scanned) severity(v *attestor.Vulnerability, add func(code attestor.Code, rest string) *finding) {
 	fixable, unfixable, whose := s.want.MaximumFixableSeverity, s.want.MaximumUnfixableSeverity, ""
 	if b := s.want.BaseFindings; b != nil && s.inherited(v) {
 		fixable, unfixable, whose = b.MaximumFixableSeverity, b.MaximumUnfixableSeverity, " in the base"
@@ -134,14 +133,14 @@ func (s *scanned) severity(v *attestor.Vulnerability, what string, add func(atte
 	}
 	if !v.Severity.Known() && limit != attestor.BlockAll {
 		if s.want.UnspecifiedSeverity != BinaryAllow {
-			add(attestor.CodeUnspecifiedSeverity, what+"; findings without a severity are not allowed")
+			add(attestor.CodeUnspecifiedSeverity, "; findings without a severity are not allowed")
 		}
 		return
 	}
 	if limit.Allows(v.Severity) {
 		return
 	}
-	f := add(code, fmt.Sprintf("%s, limit for %s%s is %s", what, kind, whose, limit))
+	f := add(code, fmt.Sprintf(", limit for %s%s is %s", kind, whose, limit))
 	if until, ok := s.grace(v); ok {
 		f.status, f.reason.Code = attestor.StatusWarn, attestor.CodeInGracePeriod
 		f.reason.Message += "; accepted until " + until.UTC().Format(dateForm)

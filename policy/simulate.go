@@ -49,7 +49,7 @@ const maxFlipReasons = 10
 // governs counts as outside, unless the policy that judged it then is in the
 // set by name, and so no longer covers it.
 func Simulate(set *Set, records iter.Seq2[attestor.Record, error]) (Report, error) {
-	s := simulation{set: set, earlier: map[attestor.Digest]*attestor.Needs{}, flips: map[string]int{}, report: Report{
+	s := simulation{set: set, lacking: map[[2]attestor.Digest]map[string]string{}, flips: map[string]int{}, report: Report{
 		Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}, Flips: []Flip{},
 		ByReason: map[attestor.Code]int{}, ByOwner: map[string]int{},
 	}}
@@ -65,8 +65,8 @@ func Simulate(set *Set, records iter.Seq2[attestor.Record, error]) (Report, erro
 
 type simulation struct {
 	set     *Set
-	earlier map[attestor.Digest]*attestor.Needs // by policy text
-	flips   map[string]int                      // position in the report, by image and direction
+	lacking map[[2]attestor.Digest]map[string]string // what evidence for one text lacks for another
+	flips   map[string]int                           // position in the report, by image and direction
 	report  Report
 }
 
@@ -120,15 +120,17 @@ func (s *simulation) missing(r attestor.Record, p *Policy) map[string]string {
 	if digest == p.ref.Digest {
 		return nil
 	}
-	needs, known := s.earlier[digest]
+	key := [2]attestor.Digest{digest, p.ref.Digest}
+	lacks, known := s.lacking[key]
 	if !known {
-		needs = &attestor.Needs{}
+		var needs attestor.Needs
 		if old, errs := parseOne(Source{Name: "recorded", Text: r.PolicyText}); len(errs) == 0 && old != nil {
-			needs = &old.needs
+			needs = old.needs
 		}
-		s.earlier[digest] = needs
+		lacks = missing(needs, p.needs)
+		s.lacking[key] = lacks
 	}
-	return missing(*needs, p.needs)
+	return lacks
 }
 
 func (s *simulation) flip(f Flip) {
@@ -188,7 +190,10 @@ func ownerOf(r attestor.Record) string {
 			}
 		}
 	}
-	return path.Dir(cmp.Or(r.Evidence.Image.Repository(), repositoryOf(r.Decision.Image.Reference)))
+	if repository := r.Evidence.Image.Repository(); repository != "" {
+		return path.Dir(repository)
+	}
+	return path.Dir(repositoryOf(r.Decision.Image.Reference))
 }
 
 func repositoryOf(reference string) string {
