@@ -25,10 +25,10 @@ type Limits struct {
 	CallerBurst int           // and at once; 60
 	ReadHeader  time.Duration // 5 s
 	Read        time.Duration // header and body; 20 s
-	Write       time.Duration // from the header's end to the answer's; MaxWait and 60 s
+	Write       time.Duration // from the header's end to the answer's; MaxWait and 2 min
 	Idle        time.Duration // a connection without a request; 90 s
 	LameDuck    time.Duration // how long a stopping server still accepts, saying it is not ready; 0: not at all
-	Drain       time.Duration // how long requests may take to finish after that; 30 s
+	Drain       time.Duration // how long requests may take to finish after that; 30 s. At two thirds, those that still wait are told to come again
 }
 
 func (l Limits) complete() (Limits, error) {
@@ -52,7 +52,7 @@ func (l Limits) complete() (Limits, error) {
 	or(&l.CallerBurst, d.CallerBurst)
 	or(&l.ReadHeader, d.ReadHeader)
 	or(&l.Read, d.Read)
-	or(&l.Write, l.MaxWait+time.Minute)
+	or(&l.Write, l.MaxWait+2*time.Minute)
 	or(&l.Idle, d.Idle)
 	or(&l.Drain, d.Drain)
 	return l, nil

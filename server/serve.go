@@ -38,10 +38,14 @@ func (s *Server) ServeHandler(ctx context.Context, ln net.Listener, h http.Handl
 	case <-ctx.Done():
 	}
 	s.draining.begin()
-	s.c.Logger.InfoContext(base, "stopping")
+	s.c.Logger.InfoContext(ctx, "stopping")
 	wait(base, l.LameDuck)
-	drain, cancel := context.WithTimeout(base, l.Drain)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.Drain)
 	defer cancel()
+	// Whoever waits still, for a scan perhaps, is answered 503 while there is
+	// time to. What is being signed does not end with its request.
+	last := time.AfterFunc(l.Drain/3*2, abandon)
+	defer last.Stop()
 	err := srv.Shutdown(drain)
 	abandon()
 	if err != nil {
@@ -50,7 +54,7 @@ func (s *Server) ServeHandler(ctx context.Context, ln net.Listener, h http.Handl
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving: %w", err)
 	}
-	s.c.Logger.InfoContext(base, "stopped")
+	s.c.Logger.InfoContext(ctx, "stopped")
 	return nil
 }
 

@@ -90,37 +90,6 @@ func waitUntilRefused(t testing.TB, address string) {
 	}
 }
 
-func TestStopGivesUpAtItsDeadline(t *testing.T) {
-	w := newWorld()
-	w.hold, w.entered = make(chan struct{}), make(chan struct{})
-	address, stop := run(t, newServer(t, w, func(c *server.Config) { c.Limits.Drain = time.Millisecond }))
-	done := make(chan error, 1)
-	go func() {
-		r, err := http.NewRequest("POST", "http://"+address+"/v1/attest", strings.NewReader(image(":v1")))
-		if err != nil {
-			done <- err
-			return
-		}
-		r.Header.Set("Authorization", "builder")
-		r.Header.Set("Content-Type", "application/json")
-		res, err := http.DefaultClient.Do(r)
-		if err == nil {
-			res.Body.Close()
-		}
-		done <- err
-	}()
-	<-w.entered
-	if err := stop(); err == nil {
-		t.Error("Serve returned nil with a request cut off")
-	}
-	if err := <-done; err == nil {
-		t.Error("the request that was cut off was answered")
-	}
-	if len(w.standing) != 0 {
-		t.Errorf("signed for a request that was cut off: %v", w.standing)
-	}
-}
-
 // pipes is a listener within the process, so that time can be a test's own.
 type pipes struct {
 	conns chan net.Conn
@@ -151,43 +120,119 @@ func (p *pipes) client() *http.Client {
 	}}}
 }
 
+// serveIn serves s in a synctest bubble.
+func serveIn(t *testing.T, s *server.Server) (p *pipes, stop func(), stopped chan error) {
+	t.Helper()
+	p = &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped = make(chan error, 1)
+	go func() { stopped <- s.Serve(ctx, p) }()
+	return p, cancel, stopped
+}
+
+// ask makes a request as the builder; a status of 0 is no answer.
+func (p *pipes) ask(method, path, body string) (status int, answer string) {
+	r, err := http.NewRequest(method, "http://gate"+path, strings.NewReader(body))
+	if err != nil {
+		return 0, err.Error()
+	}
+	r.Header.Set("Authorization", "builder")
+	r.Header.Set("Content-Type", "application/json")
+	res, err := p.client().Do(r)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return res.StatusCode, string(b)
+}
+
 func TestLameDuckAnswersButIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
-		s := newServer(t, w, func(c *server.Config) { c.Limits.LameDuck = time.Minute })
-		p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-		ctx, cancel := context.WithCancel(context.Background())
-		stopped := make(chan error, 1)
-		go func() { stopped <- s.Serve(ctx, p) }()
-		ask := func(method, path, body string) (int, string) {
-			r, err := http.NewRequest(method, "http://gate"+path, strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Header.Set("Authorization", "builder")
-			r.Header.Set("Content-Type", "application/json")
-			res, err := p.client().Do(r)
-			if err != nil {
-				return 0, err.Error()
-			}
-			defer res.Body.Close()
-			b, _ := io.ReadAll(res.Body)
-			return res.StatusCode, string(b)
-		}
-		if status, _ := ask("GET", "/ready", ""); status != 200 {
+		p, stop, stopped := serveIn(t, newServer(t, newWorld(), func(c *server.Config) { c.Limits.LameDuck = time.Minute }))
+		if status, _ := p.ask("GET", "/ready", ""); status != 200 {
 			t.Errorf("before: %d", status)
 		}
 		start := time.Now()
-		cancel()
+		stop()
 		synctest.Wait()
-		if status, body := ask("GET", "/ready", ""); status != 503 || !strings.Contains(body, "stopping") {
+		if status, body := p.ask("GET", "/ready", ""); status != 503 || !strings.Contains(body, "stopping") {
 			t.Errorf("while stopping, /ready is %d %s", status, body)
 		}
-		if status, _ := ask("POST", "/v1/attest", image(":v1")); status != 200 {
+		if status, _ := p.ask("POST", "/v1/attest", image(":v1")); status != 200 {
 			t.Errorf("while stopping, a request is answered %d", status)
 		}
 		if err := <-stopped; err != nil || time.Since(start) != time.Minute {
 			t.Errorf("Serve returned %v after %s, want nil after 1m", err, time.Since(start))
+		}
+	})
+}
+
+// Who still waits when the drain is nearly over is told to come again, and
+// nothing was signed; what is being signed is not broken off.
+func TestStopAnswersWhoStillWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.hold = make(chan struct{}) // for ever
+		p, stop, stopped := serveIn(t, newServer(t, w, nil))
+		answered := make(chan int, 1)
+		go func() {
+			status, _ := p.ask("POST", "/v1/attest", image(":v1"))
+			answered <- status
+		}()
+		synctest.Wait()
+		start := time.Now()
+		stop()
+		if got := <-answered; got != 503 || time.Since(start) != 20*time.Second {
+			t.Errorf("answered %d after %s, want 503 after 20s", got, time.Since(start))
+		}
+		if err := <-stopped; err != nil {
+			t.Errorf("Serve returned %v, want nil", err)
+		}
+		if len(w.standing) != 0 || len(w.decisions()) != 0 {
+			t.Errorf("signed %v, recorded %d", w.standing, len(w.decisions()))
+		}
+	})
+}
+
+func TestStopDoesNotBreakOffASignature(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.attestFn = func() error { time.Sleep(25 * time.Second); return nil } // of the bubble's time
+		p, stop, stopped := serveIn(t, newServer(t, w, nil))
+		answered := make(chan int, 1)
+		go func() {
+			status, _ := p.ask("POST", "/v1/attest", image(":v1"))
+			answered <- status
+		}()
+		synctest.Wait()
+		stop()
+		if got := <-answered; got != 200 {
+			t.Errorf("answered %d, want 200", got)
+		}
+		if err := <-stopped; err != nil || len(w.standing) != 1 || len(w.decisions()) != 1 {
+			t.Errorf("Serve returned %v; signed %v, recorded %d", err, w.standing, len(w.decisions()))
+		}
+	})
+}
+
+func TestStopGivesUpAtItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.attestFn = func() error { time.Sleep(40 * time.Second); return nil }
+		p, stop, stopped := serveIn(t, newServer(t, w, nil))
+		go p.ask("POST", "/v1/attest", image(":v1"))
+		synctest.Wait()
+		stop()
+		if err := <-stopped; err == nil {
+			t.Error("Serve returned nil with a request cut off")
+		}
+		time.Sleep(time.Minute)
+		if len(w.decisions()) != 1 {
+			t.Errorf("%d decisions recorded: what was signed must be", len(w.decisions()))
 		}
 	})
 }

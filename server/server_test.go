@@ -185,3 +185,26 @@ func TestAttestStatus(t *testing.T) {
 		})
 	}
 }
+
+// Two requests for one digest at once get the same answer, each its own record.
+func TestTwoRequestsForOneDigest(t *testing.T) {
+	w := newWorld()
+	w.hold, w.entered = make(chan struct{}), make(chan struct{})
+	base := serve(t, w, nil)
+	answers := make(chan answer, 2)
+	for _, who := range []string{"builder", "admin"} {
+		go func() { answers <- send(t, who, "POST", base+"/v1/attest", image("@"+digestA)) }()
+	}
+	<-w.entered
+	<-w.entered
+	close(w.hold)
+	for range 2 {
+		if got := <-answers; got.status != 200 || !strings.Contains(got.body, `"verdict":"pass"`) {
+			t.Errorf("status %d: %s", got.status, got.body)
+		}
+	}
+	d := w.decisions()
+	if len(d) != 2 || d[0].ID == d[1].ID || d[0].RequestID == d[1].RequestID {
+		t.Errorf("decisions %+v", d)
+	}
+}
