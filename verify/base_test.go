@@ -203,6 +203,22 @@ func TestBaseOfAnotherPolicy(t *testing.T) {
 	}
 }
 
+// The same base in two repositories is approved in the one that the policy
+// names, and named by it.
+func TestBaseInTwoRepositories(t *testing.T) {
+	host := newRegistry(t, nil)
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
+	pushRaw(t, host, "mirror", "1", rawImage{layers: layersOf("a")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "b")})
+	i := newInspector(t, host, nil)
+	for _, repo := range []string{"/base", "/mirror", "/base"} {
+		b := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.Repository = host + repo })).Base
+		if !strings.HasPrefix(b.Reference, host+repo+"@") || !b.Current {
+			t.Errorf("base = %+v, want one of %s", b, repo)
+		}
+	}
+}
+
 // The base of each platform is that platform's. What proves the pairing of a
 // signed index and the manifest that was matched is the index's bytes.
 func TestBaseIsOfThePlatform(t *testing.T) {

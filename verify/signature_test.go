@@ -138,6 +138,25 @@ func TestHintOnDayOne(t *testing.T) {
 	}
 }
 
+// What a hint had fetched for an entry that wants a signature is not taken for
+// one of the same repository that wants none.
+func TestHintCountsWithItsSignatureOnly(t *testing.T) {
+	host := newRegistry(t, nil)
+	old := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x"), extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q}`, old)})
+	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.Name = "unsigned" })
+	signed := needs.Bases[0]
+	signed.Name, signed.SignedBy = "signed", &attestor.SignedBy{Key: "/k.pub"}
+	needs.Bases = append(needs.Bases, signed)
+	i := newInspector(t, host, func(c *verify.Config) { c.Signatures = &signer{} })
+	ev := inspectOne(t, i, host+"/app:1", needs)
+	wantCodes(t, ev.Problems, attestor.CodeBaseUnsigned)
+	if ev.Base.Name != "signed" || ev.Base.SignedBy != "" {
+		t.Errorf("base = %+v", ev.Base)
+	}
+}
+
 // statements is a ProvenanceSource.
 type statements []attestor.Provenance
 
