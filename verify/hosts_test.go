@@ -298,3 +298,52 @@ func TestWrap(t *testing.T) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Credentials leave for a registry and its companions only; a redirect takes
+// none along to another host.
+func TestGuardKeepsCredentials(t *testing.T) {
+	var sent *http.Request
+	i := newInspector(t, "registry.example", func(c *verify.Config) {
+		c.Registries.Hosts[0].Companions = []string{"auth.example"}
+		c.Registries.Wrap = func(http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				sent = r
+				return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Header: http.Header{}, Request: r}, nil
+			})
+		}
+	})
+	for _, tt := range []struct {
+		name, url, from    string
+		credentials, leave bool // the request has some; they leave
+		refused            bool
+	}{
+		{name: "to the registry", url: "https://registry.example/v2/", credentials: true, leave: true},
+		{name: "to a companion", url: "https://auth.example/token", credentials: true, leave: true},
+		{name: "to anybody else", url: "https://cdn.example/token", credentials: true, refused: true},
+		{name: "none to anybody else", url: "https://cdn.example/blob"},
+		{name: "redirected elsewhere", url: "https://cdn.example/blob", from: "https://registry.example/v2/a/blobs/x", credentials: true},
+		{name: "redirected to a subdomain", url: "https://cdn.registry.example/blob", from: "https://registry.example/v2/a/blobs/x", credentials: true},
+		{name: "redirected to a companion", url: "https://auth.example/blob", from: "https://registry.example/v2/a/blobs/x", credentials: true},
+		{name: "redirected within", url: "https://registry.example/b", from: "https://registry.example/a", credentials: true, leave: true},
+		{name: "redirected to plain HTTP", url: "http://registry.example/b", from: "https://registry.example/a", credentials: true, refused: true},
+	} {
+		sent = nil
+		req := must(http.NewRequest(http.MethodGet, tt.url, nil))
+		if tt.credentials {
+			req.Header.Set("Authorization", "Bearer t")
+		}
+		if tt.from != "" {
+			req.Response = &http.Response{Request: must(http.NewRequest(http.MethodGet, tt.from, nil))}
+		}
+		resp, err := i.Transport().RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		if (err != nil) != tt.refused || (sent == nil) != tt.refused {
+			t.Errorf("%s: %v, sent: %t", tt.name, err, sent != nil)
+		}
+		if left := sent != nil && sent.Header.Get("Authorization") != ""; left != tt.leave {
+			t.Errorf("%s: credentials left: %t", tt.name, left)
+		}
+	}
+}
