@@ -25,6 +25,10 @@ func (j *judge) scanState(i int, e *attestor.PlatformEvidence) (found []finding,
 	case attestor.ScanRunning:
 		f = scanError(attestor.CodeScanRunning, image, "the scan is under way", "ask again with a longer wait: attestor attest --wait 10m "+image)
 	case attestor.ScanFailed:
+		if scan.Problem != nil && scan.Problem.Code != "" {
+			f = finding{status: attestor.StatusDeny, reason: *scan.Problem}
+			break
+		}
 		f = deny(attestor.CodeScanFailed, image, "the scan failed"+because(scan.Problem), "rebuild and push the image, which has it scanned anew; or scan it on demand and name the project in spec.vulnerabilities.scan.projects")
 	case attestor.ScanUnsupported:
 		f = deny(attestor.CodeScanUnsupported, image, "the scanner does not support this image, so that its vulnerabilities are not known"+because(scan.Problem),
@@ -96,6 +100,10 @@ func (j *judge) scanFreshness(scan *attestor.Scan, image string) []finding {
 	want := &j.policy.doc.Spec.Vulnerabilities.Scan
 	const revive = "pull the image, which has it analysed again within a day: docker pull "
 	var found []finding
+	if !want.trusts(scan.Note) {
+		found = append(found, deny(attestor.CodeScanNotTrusted, image, fmt.Sprintf("the scan is by %q, which the policy does not trust", clip(scan.Note)),
+			"name the scanner's note in spec.vulnerabilities.scan.trusted, or the on-demand scan's project in projects"))
+	}
 	if scan.Archived != nil {
 		found = append(found, deny(attestor.CodeScanArchived, image, "the scan was archived on "+scan.Archived.UTC().Format(dateForm)+", since the image was not used for long", revive+image))
 	}
@@ -126,6 +134,23 @@ func (j *judge) scanFreshness(scan *attestor.Scan, image string) []finding {
 		}
 	}
 	return found
+}
+
+// trusts reports whether a scan under a note, or an on-demand scan by its own
+// name, counts. Evidence gathered for this policy has no other.
+func (s *Scan) trusts(note string) bool {
+	parts := strings.Split(note, "/")
+	if len(parts) < 4 || parts[0] != "projects" {
+		return false
+	}
+	kind, id := parts[len(parts)-2], parts[len(parts)-1]
+	switch kind {
+	case "notes":
+		return parts[1] == "goog-analysis" && id == "PACKAGE_VULNERABILITY" || slices.Contains(s.Trusted, note)
+	case "scans":
+		return slices.Contains(s.Projects, parts[1])
+	}
+	return false
 }
 
 func orNone(list []string) string {

@@ -148,6 +148,16 @@ func TestJudgeScanStates(t *testing.T) {
 		{"denied, with its own reason", nil, scan(func(s *attestor.Scan) {
 			*s = attestor.Scan{State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanPermissionDenied, Message: "m"}}
 		}), attestor.Undecided, []attestor.Code{attestor.CodeScanPermissionDenied}},
+		{"failed, with its own reason", nil, scan(func(s *attestor.Scan) {
+			*s = attestor.Scan{State: attestor.ScanFailed, Problem: &attestor.Reason{Code: attestor.CodeScanNotTrusted, Message: "m"}}
+		}), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
+		{"by nobody", nil, scan(func(s *attestor.Scan) { s.Note = "" }), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
+		{"under Google's note for something else", nil, scan(func(s *attestor.Scan) { s.Note = "projects/goog-analysis/notes/COMPLIANCE" }), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
+		{"under Google's note, in a region", nil, scan(func(s *attestor.Scan) { s.Note = "projects/goog-analysis/locations/us/notes/PACKAGE_VULNERABILITY" }), attestor.Pass, nil},
+		{"under somebody's note", nil, scan(func(s *attestor.Scan) { s.Note = "projects/s/notes/n" }), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
+		{"under a trusted note", []string{"    scan: {trusted: [projects/s/notes/n]}"}, scan(func(s *attestor.Scan) { s.Note = "projects/s/notes/n" }), attestor.Pass, nil},
+		{"on demand, in any project", nil, scan(func(s *attestor.Scan) { s.Note = "projects/scans/locations/us/scans/1" }), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
+		{"on demand, in a trusted project", []string{"    scan: {projects: [scans]}"}, scan(func(s *attestor.Scan) { s.Note = "projects/scans/locations/us/scans/1" }), attestor.Pass, nil},
 		{"inactive", nil, scan(func(s *attestor.Scan) { s.Continuous = "INACTIVE" }), attestor.Deny, []attestor.Code{attestor.CodeScanInactive}},
 		{"not said to be active", nil, scan(func(s *attestor.Scan) { s.Continuous = "" }), attestor.Deny, []attestor.Code{attestor.CodeScanInactive}},
 		{"not said to be active, optional", []string{"    scan: {continuous: optional}"}, scan(func(s *attestor.Scan) { s.Continuous = "" }), attestor.Pass, nil},
