@@ -198,6 +198,34 @@ func TestStopAnswersWhoStillWaits(t *testing.T) {
 	})
 }
 
+// The time for reading a request does not count once it has been read.
+func TestLongWaitOutlivesTheReadTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.hold = make(chan struct{})
+		p, stop, stopped := serveIn(t, newServer(t, w, nil))
+		time.AfterFunc(44*time.Second, func() { close(w.hold) })
+		if status, body := p.ask("POST", "/v1/attest", image(":v1")); status != 200 {
+			t.Errorf("answered %d %s, want 200", status, body)
+		}
+		stop()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The same over TCP, where it is the network that keeps the deadline.
+func TestWorkOutlivesTheReadTimeout(t *testing.T) {
+	w := newWorld()
+	w.hold = make(chan struct{})
+	address, _ := run(t, newServer(t, w, func(c *server.Config) { c.Limits.Read = 50 * time.Millisecond }))
+	time.AfterFunc(200*time.Millisecond, func() { close(w.hold) })
+	if got := send(t, "builder", "POST", "http://"+address+"/v1/attest", image(":v1")); got.status != 200 {
+		t.Errorf("answered %d %s, want 200", got.status, got.body)
+	}
+}
+
 func TestStopDoesNotBreakOffASignature(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
