@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
@@ -298,6 +299,12 @@ func (v view) FirstFixes() []FixCount { return v.Fixes[:min(folded, len(v.Fixes)
 func (v view) RestFixes() []FixCount {
 	return v.Fixes[min(folded, len(v.Fixes)):min(200, len(v.Fixes))]
 }
+
+// chunk is how many rows the browser lays out together; see table.js.
+const chunk = 100
+
+// Chunks are the rows in bodies of a table.
+func (v view) Chunks() [][]Row { return slices.Collect(slices.Chunk(v.Rows, chunk)) }
 
 // Delta is a difference with its sign.
 func (v view) Delta(now, before int) string {

@@ -3,23 +3,38 @@
   const table = document.querySelector("table.images");
   const tools = document.getElementById("tools");
   if (!table || !tools) return;
-  const body = table.tBodies[0];
-  const rows = Array.from(body.rows);
+  const bodies = Array.from(table.tBodies);
+  const per = bodies[0].rows.length;
+  const rows = bodies.flatMap(b => Array.from(b.rows));
+  let order = rows;
   const text = document.getElementById("filter");
   const verdict = document.getElementById("verdict");
   const count = document.getElementById("count");
   const words = new Map();
   const say = n => n.toLocaleString("en") + (n === 1 ? " image" : " images");
+  // Rows stand in bodies of equal size, so that the browser lays out only those in sight.
+  const place = () => {
+    const all = order.filter(r => !r.hidden).concat(order.filter(r => r.hidden));
+    const shown = all.findIndex(r => r.hidden);
+    const n = shown < 0 ? all.length : shown;
+    bodies.forEach((body, i) => {
+      body.append(...all.slice(i * per, (i + 1) * per));
+      const here = Math.max(0, Math.min(per, n - i * per));
+      body.hidden = here === 0;
+      body.style.containIntrinsicHeight = "auto " + here * 3.9 + "rem";
+    });
+  };
   const apply = () => {
     const want = text.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
+    let shown = 0, changed = false;
     for (const row of rows) {
       let words_ = words.get(row);
       if (words_ === undefined && want.length) words.set(row, words_ = row.textContent.toLowerCase());
       const ok = (!verdict.value || row.dataset.v === verdict.value) && want.every(w => words_.includes(w));
-      if (row.hidden === ok) row.hidden = !ok;
+      if (row.hidden === ok) { row.hidden = !ok; changed = true; }
       if (ok) shown++;
     }
+    if (changed) place();
     count.textContent = shown === rows.length ? say(shown) : say(shown) + " of " + rows.length.toLocaleString("en");
   };
   let timer;
@@ -42,7 +57,8 @@
         const d = typeof a.k === "number" && typeof b.k === "number" ? a.k - b.k : String(a.k).localeCompare(String(b.k));
         return (up ? d : -d) || a.at - b.at;
       });
-      body.append(...keyed.map(x => x.row));
+      order = keyed.map(x => x.row);
+      place();
     });
   });
   tools.hidden = false;
