@@ -43,6 +43,12 @@ type config struct {
 	// approved bases, unless a base names its own.
 	TrustedRoot string `yaml:"trustedRoot"`
 
+	// BuilderKeys are the keys by which Cloud Build's provenance is verified,
+	// where Google's pinned ones are not (or no longer) the right ones: with the
+	// signature's whole keyid, a PEM file, and raw for a key that signs the
+	// payload without DSSE's encoding.
+	BuilderKeys []builderKeyConfig `yaml:"builderKeys"`
+
 	// Store is where decisions are kept: {sqlite: FILE}, {postgres: FILE that
 	// holds the connection string}, or {none: true}. SQLite is refused on Cloud
 	// Run, whose disk does not last.
@@ -79,6 +85,12 @@ type registriesConfig struct {
 	Allowed []string `yaml:"allowed"`
 	// PlainHTTP are hosts spoken to without TLS. Loopback always is.
 	PlainHTTP []string `yaml:"plainHTTP"`
+}
+
+type builderKeyConfig struct {
+	ID   string `yaml:"id"`
+	File string `yaml:"file"`
+	Raw  bool   `yaml:"raw"`
 }
 
 type storeConfig struct {
@@ -227,6 +239,9 @@ func (c *config) resolve(dir string) {
 	}
 	for i := range c.Attestors {
 		paths = append(paths, &c.Attestors[i].KeyFile)
+	}
+	for i := range c.BuilderKeys {
+		paths = append(paths, &c.BuilderKeys[i].File)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {

@@ -17,20 +17,22 @@ import (
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/verify"
+	"github.com/attestor-gate/attestor/verify/signed"
 )
 
 // engine is every stage joined: what serve, dev and the local attest run.
 type engine struct {
-	config    config
-	log       *slog.Logger
-	google    *google
-	policies  *policy.Watcher
-	store     store
-	attester  *attest.Attester
-	inspector *verify.Inspector
-	gate      *attestor.Gate
-	started   time.Time
-	closers   []func() error
+	config     config
+	log        *slog.Logger
+	google     *google
+	policies   *policy.Watcher
+	store      store
+	attester   *attest.Attester
+	inspector  *verify.Inspector
+	signatures *signed.Checker
+	gate       *attestor.Gate
+	started    time.Time
+	closers    []func() error
 }
 
 func (e *engine) close() error {

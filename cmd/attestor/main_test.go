@@ -51,6 +51,7 @@ func TestScript(t *testing.T) {
 			"same":     same,
 			"inflight": awaitInflight,
 			"template": expand,
+			"printed":  runPrinted,
 			"base64": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], base64.StdEncoding.EncodeToString([]byte(args[1])))
 			},
@@ -285,4 +286,21 @@ func awaitInflight(ts *testscript.TestScript, _ bool, args []string) {
 func expand(ts *testscript.TestScript, _ bool, args []string) {
 	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
+// runPrinted runs the commands that `attestor dev` printed, as printed.
+func runPrinted(ts *testscript.TestScript, _ bool, _ []string) {
+	_, try, found := strings.Cut(ts.ReadFile("printed"), "\ntry\n")
+	commands := strings.Split(strings.TrimSpace(try), "\n")
+	if !found || len(commands) < 4 {
+		ts.Fatalf("dev printed no commands: %s", ts.ReadFile("printed"))
+	}
+	for _, command := range commands {
+		cmd := exec.Command("sh", "-c", strings.TrimSpace(command))
+		out, err := cmd.CombinedOutput()
+		if e, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || e.ExitCode() != 1) {
+			ts.Fatalf("%s: %v\n%s", command, err, out)
+		}
+		fmt.Fprintf(ts.Stdout(), "$ %s\n%s\n", strings.TrimSpace(command), out)
+	}
 }

@@ -39,7 +39,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			if checkOnly {
-				err := e.attester.Preflight(c.Context())
+				err := errors.Join(e.attester.Preflight(c.Context()), e.checkBases(c.Context()))
 				if err == nil {
 					fmt.Fprintln(c.OutOrStdout(), "configuration, policies and attestors are good")
 				}
@@ -69,6 +69,11 @@ func (e *engine) serve(ctx context.Context, ln net.Listener) error {
 	background, stop := context.WithCancel(ctx)
 	defer stop()
 	go e.policies.Run(background)
+	go func() {
+		if err := e.checkBases(background); err != nil {
+			e.log.ErrorContext(background, "bases cannot be verified as the policies ask", slog.String("error", err.Error()))
+		}
+	}()
 	go e.recover(background)
 	e.log.InfoContext(ctx, "listening", slog.String("address", ln.Addr().String()), slog.String("version", version))
 	return srv.Serve(ctx, ln)

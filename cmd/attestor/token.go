@@ -2,37 +2,171 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"strings"
+	"sync"
+	"time"
 
+	"cloud.google.com/go/compute/metadata"
 	"github.com/spf13/cobra"
+	"google.golang.org/api/iamcredentials/v1"
+	"google.golang.org/api/option"
 )
 
 // tokenFlags say which identity the client shows to a service.
 type tokenFlags struct {
-	file string
+	file, variable, account, audience string
 }
 
 func (f *tokenFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.file, "token-file", "", "read the ID token for the service from this `FILE`")
+	c.Flags().StringVar(&f.variable, "token-env", "", "read the ID token from this environment variable, such as a GitLab id_token's `NAME`")
+	c.Flags().StringVar(&f.account, "service-account", "", "get the ID token of this service account from IAM Credentials; by default the one that this runs as")
+	c.Flags().StringVar(&f.audience, "audience", "", "audience of the ID token; by default the service's URL")
 }
 
 // source returns how to find an ID token for server; nil where none is needed:
-// a service on loopback knows its caller.
-func (f *tokenFlags) source(server string, _ func(string) string) (func(context.Context) (string, error), error) {
-	if f.file != "" {
-		return func(context.Context) (string, error) {
-			b, err := os.ReadFile(f.file)
-			if err != nil {
-				return "", fmt.Errorf("reading the ID token: %w", err)
-			}
-			return strings.TrimSpace(string(b)), nil
-		}, nil
+// a service on loopback without identity knows its caller.
+func (f *tokenFlags) source(server string, getenv func(string) string) (func(context.Context) (string, error), error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("--server %q is not a URL", server)
 	}
-	if u, err := url.Parse(server); err == nil && isLoopback(u.Hostname()) {
-		return nil, nil
+	explicit := f.file != "" || f.variable != "" || f.account != ""
+	if !explicit && isLoopback(u.Hostname()) {
+		return nil, nil //nolint:nilnil // none is needed
 	}
-	return nil, fmt.Errorf("no identity for %s: give --token-file", server)
+	if f.file != "" && f.variable != "" {
+		return nil, errors.New("--token-file and --token-env exclude each other")
+	}
+	finder := tokenFinder{flags: *f, audience: or(f.audience, u.Scheme+"://"+u.Host), getenv: getenv}
+	return finder.cached(), nil
+}
+
+// tokenFinder finds an ID token the way the surroundings allow.
+type tokenFinder struct {
+	flags    tokenFlags
+	audience string
+	getenv   func(string) string
+	iam      []option.ClientOption // of IAM Credentials, for tests
+}
+
+const tokenTimeout = 20 * time.Second
+
+// cached keeps a token for less than Google's hour.
+func (t tokenFinder) cached() func(context.Context) (string, error) {
+	var mu sync.Mutex
+	var token string
+	var until time.Time
+	return func(ctx context.Context) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if token != "" && time.Now().Before(until) {
+			return token, nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
+		defer cancel()
+		found, err := t.find(ctx)
+		if err != nil {
+			return "", err
+		}
+		token, until = found, time.Now().Add(30*time.Minute)
+		return token, nil
+	}
+}
+
+// find asks IAM Credentials before the metadata server and gcloud, both of
+// which fail inside Cloud Build, and asks for the email, without which the
+// gate would not know a Google caller.
+func (t tokenFinder) find(ctx context.Context) (string, error) {
+	switch {
+	case t.flags.file != "":
+		b, err := os.ReadFile(t.flags.file)
+		if err != nil {
+			return "", fmt.Errorf("reading the ID token: %w", err)
+		}
+		return given(string(b), t.flags.file)
+	case t.flags.variable != "":
+		return given(t.getenv(t.flags.variable), "the variable "+t.flags.variable)
+	}
+	var errs []error
+	try := func(what string, f func(context.Context) (string, error)) (string, bool) {
+		token, err := f(ctx)
+		if err == nil && token != "" {
+			return token, true
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		return "", false
+	}
+	account := t.flags.account
+	onGoogle := metadata.OnGCEWithContext(ctx)
+	if account == "" && onGoogle {
+		if email, err := metadata.EmailWithContext(ctx, ""); err == nil {
+			account = email
+		}
+	}
+	if account != "" {
+		if token, ok := try("IAM Credentials for "+account, func(ctx context.Context) (string, error) { return t.generate(ctx, account) }); ok {
+			return token, nil
+		}
+	}
+	if onGoogle && t.flags.account == "" {
+		if token, ok := try("metadata server", t.fromMetadata); ok {
+			return token, nil
+		}
+	}
+	if t.flags.account == "" {
+		if token, ok := try("gcloud", t.fromGcloud); ok {
+			return token, nil
+		}
+	}
+	return "", fmt.Errorf("finding an ID token for %s: %w\n          give --service-account, --token-file or --token-env; the account needs roles/iam.serviceAccountOpenIdTokenCreator on itself", t.audience, errors.Join(errs...))
+}
+
+func given(s, where string) (string, error) {
+	if s = strings.TrimSpace(s); s == "" {
+		return "", fmt.Errorf("reading the ID token: %s is empty", where)
+	}
+	return s, nil
+}
+
+// generate uses whatever credentials there are, those of Workload Identity
+// Federation for GitHub and GitLab among them.
+func (t tokenFinder) generate(ctx context.Context, account string) (string, error) {
+	service, err := iamcredentials.NewService(ctx, t.iam...)
+	if err != nil {
+		return "", err
+	}
+	resp, err := service.Projects.ServiceAccounts.GenerateIdToken("projects/-/serviceAccounts/"+account,
+		&iamcredentials.GenerateIdTokenRequest{Audience: t.audience, IncludeEmail: true}).Context(ctx).Do()
+	if err != nil {
+		return "", err
+	}
+	return resp.Token, nil
+}
+
+func (t tokenFinder) fromMetadata(ctx context.Context) (string, error) {
+	client := metadata.NewClient(&http.Client{Timeout: 5 * time.Second})
+	token, err := client.GetWithContext(ctx, "instance/service-accounts/default/identity?format=full&audience="+url.QueryEscape(t.audience))
+	return strings.TrimSpace(token), err
+}
+
+// fromGcloud is for people: their own accounts' tokens have gcloud's audience,
+// which a gate accepts only where it is configured to.
+func (t tokenFinder) fromGcloud(ctx context.Context) (string, error) {
+	for _, args := range [][]string{{"auth", "print-identity-token", "--audiences=" + t.audience}, {"auth", "print-identity-token"}} {
+		out, err := exec.CommandContext(ctx, "gcloud", args...).Output()
+		if err == nil {
+			return strings.TrimSpace(string(out)), nil
+		}
+		if errors.Is(err, exec.ErrNotFound) {
+			return "", errors.New("not installed")
+		}
+	}
+	return "", errors.New("gcloud auth print-identity-token failed; gcloud auth login")
 }

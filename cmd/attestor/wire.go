@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"iter"
 	"log/slog"
@@ -68,7 +70,7 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 		return nil, err
 	}
 	e.closers = append(e.closers, e.google.close)
-	if e.inspector, err = newInspector(c, e.google, e.store, log); err != nil {
+	if e.inspector, e.signatures, err = newInspector(c, e.google, e.store, log); err != nil {
 		return nil, err
 	}
 	settle := time.Duration(0)
@@ -114,18 +116,22 @@ func openStore(ctx context.Context, c storeConfig) (store, error) {
 // guarded connections it reads in turn.
 type signatures struct{ *signed.Checker }
 
-func newInspector(c config, g *google, history verify.TagHistory, log *slog.Logger) (*verify.Inspector, error) {
+func newInspector(c config, g *google, history verify.TagHistory, log *slog.Logger) (*verify.Inspector, *signed.Checker, error) {
 	late := &signatures{}
-	prov, err := provenance.New(provenance.Config{Grafeas: g.grafeas, ScanProjects: c.ScanProjects, Attached: late, CallTimeout: callTimeout})
+	keys, err := c.builderKeys()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	prov, err := provenance.New(provenance.Config{Grafeas: g.grafeas, ScanProjects: c.ScanProjects, Keys: keys, Attached: late, CallTimeout: callTimeout})
+	if err != nil {
+		return nil, nil, err
 	}
 	inspector, err := verify.New(verify.Config{
 		Registries: registries(c.Registries),
 		Signatures: late, Provenance: prov, History: history, Now: time.Now, Logger: log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	late.Checker, err = signed.New(signed.Config{
 		Transport:   inspector.Transport(),
@@ -133,7 +139,37 @@ func newInspector(c config, g *google, history verify.TagHistory, log *slog.Logg
 		Name:        inspector.NameOptions,
 		TrustedRoot: c.TrustedRoot, Keys: kmsKeys{g.kms}, Now: time.Now, Logger: log,
 	})
-	return inspector, err
+	return inspector, late.Checker, err
+}
+
+// builderKeys are Google's pinned ones, unless the configuration names its own.
+func (c config) builderKeys() ([]provenance.Key, error) {
+	var keys []provenance.Key
+	for _, k := range c.BuilderKeys {
+		b, err := os.ReadFile(k.File)
+		if err != nil {
+			return nil, fmt.Errorf("builderKeys: %w", err)
+		}
+		keys = append(keys, provenance.Key{ID: k.ID, PEM: b, Raw: k.Raw})
+	}
+	return keys, nil
+}
+
+// checkBases reads the keys and roots that policies name for signatures of
+// bases, so that a wrong one is found before an image depends on it.
+func (e *engine) checkBases(ctx context.Context) error {
+	var errs []error
+	for _, p := range e.policies.Set().All() {
+		for _, b := range p.Needs().Bases {
+			if b.SignedBy == nil {
+				continue
+			}
+			if err := e.signatures.Validate(ctx, *b.SignedBy); err != nil {
+				errs = append(errs, fmt.Errorf("policy %s: base %s: %w", p.Ref().Name, b.Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // keychain finds credentials as docker and gcloud left them, or of the service
@@ -169,9 +205,15 @@ type kmsKeys struct{ client *kms.KeyManagementClient }
 func (k kmsKeys) PublicKey(ctx context.Context, uri string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	key, err := k.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: strings.TrimPrefix(uri, "gcpkms://")})
-	if err != nil {
+	name := strings.TrimPrefix(uri, "gcpkms://")
+	key, err := k.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: name})
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("reading the public key %s: %w", uri, err)
+	case key.GetName() != name:
+		return nil, fmt.Errorf("reading the public key %s: Cloud KMS answered with %q", uri, key.GetName())
+	case key.GetPemCrc32C() == nil || key.GetPemCrc32C().GetValue() != int64(crc32.Checksum([]byte(key.GetPem()), crc32.MakeTable(crc32.Castagnoli))):
+		return nil, fmt.Errorf("reading the public key %s: it does not match its checksum", uri)
 	}
 	return []byte(key.GetPem()), nil
 }
