@@ -1,7 +1,7 @@
 # The gate's own image: two stages, a static binary on distroless, a numeric user that is not root, no shell.
 # BUILDER and BASE can be overridden, so that the image is also built where these registries cannot be reached.
 ARG BUILDER=docker.io/library/golang:1.26@sha256:3aff6657219a4d9c14e27fb1d8976c49c29fddb70ba835014f477e1c70636647
-ARG BASE=gcr.io/distroless/static-debian12:nonroot@sha256:d093aa3e30dbadd3efe1310db061a14da60299baff8450a17fe0ccc514a16639
+ARG BASE=gcr.io/distroless/static-debian13:nonroot@sha256:e2e927ec666bae08560abb3c55d0659eceabb657f56b6782ab500a9fc7f555e3
 
 FROM ${BUILDER} AS build
 WORKDIR /src

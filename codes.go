@@ -216,16 +216,20 @@ func Codes() []CodeInfo {
 	}
 }
 
-// Advises reports whether the code only adds to what other reasons say: it
-// stands beside a refusal and is none itself.
-func (c Code) Advises() bool {
+// Status is what the code makes of its check, unless the policy says
+// otherwise. A code that is not listed is an error.
+func (c Code) Status() Status {
 	for _, info := range Codes() {
 		if info.Code == c {
-			return info.Status == StatusWarn
+			return info.Status
 		}
 	}
-	return false
+	return StatusError
 }
+
+// Advises reports whether the code only adds to what other reasons say: it
+// stands beside a refusal and is none itself.
+func (c Code) Advises() bool { return c.Status() == StatusWarn }
 
 // Retry reports whether asking again later, with nothing changed, may turn
 // out otherwise: a scan that has not finished, a list that lags.

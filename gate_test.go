@@ -493,6 +493,10 @@ func TestUpstreamFailuresAreDecisions(t *testing.T) {
 	if err != nil || d.Verdict != attestor.Undecided || d.Refusals()[0].Code != attestor.CodeRegistryDenied || d.Answer().HTTPStatus != 502 {
 		t.Errorf("got %+v, %v", d, err)
 	}
+	s.resolve = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryNotAllowed, Msg: "the registry is not configured"}
+	if d, err = admit(t, s, nil); err != nil || d.Verdict != attestor.Deny || d.Answer().HTTPStatus != 422 {
+		t.Errorf("a registry that may not be asked: %+v, %v", d, err)
+	}
 	s.resolve = &attestor.Error{Kind: attestor.NotFound, Msg: "no such image"}
 	if _, err := admit(t, s, nil); attestor.KindOf(err) != attestor.NotFound {
 		t.Errorf("an unknown image: %v", err)

@@ -79,7 +79,12 @@ func (p *pass) unresolved(err error) error {
 	if !ok && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("resolving %s: %w", p.req.Image, err)
 	}
-	p.ev.Problems = []Problem{{Check: CheckPlatforms, Status: StatusError, Reason: reasonOf(err, CodeRegistryUnavailable)}}
+	reason := reasonOf(err, CodeRegistryUnavailable)
+	status := StatusError
+	if reason.Code.Status() == StatusDeny { // found out, and no: a host that may not be asked
+		status = StatusDeny
+	}
+	p.ev.Problems = []Problem{{Check: CheckPlatforms, Status: status, Reason: reason}}
 	return nil
 }
 

@@ -16,6 +16,9 @@ import (
 type Condition struct {
 	Name string
 	Err  error // nil: it works
+	// Aside conditions are said and do not make the service unready: decisions
+	// go on, as by the policies from before while what is on disk is broken.
+	Aside bool
 }
 
 // health answers as long as the process can answer at all.
@@ -40,7 +43,7 @@ func (s *Server) readiness(k *call) error {
 	for _, c := range s.ready.conditions(k.ctx, s.c.Ready, s.c.Now) {
 		b := conditionBody{Name: c.Name, OK: c.Err == nil}
 		if c.Err != nil {
-			body.Ready = false
+			body.Ready = body.Ready && c.Aside
 			b.Message = "does not work; the log says why"
 			if attestor.KindOf(c.Err) != attestor.Internal {
 				b.Message = attestor.Message(c.Err)

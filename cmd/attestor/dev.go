@@ -196,6 +196,8 @@ func (f *devFlags) configure(p *devParts) (config, error) {
 		Registries:   registriesConfig{Allowed: []string{registry}},
 		ScanProjects: map[string]string{registry: devProject},
 		Store:        storeConfig{SQLite: filepath.Join(p.dir, "decisions.db")},
+		PolicyReload: duration(time.Second), // somebody is editing it
+
 	}
 	if len(c.Policies) == 0 {
 		path := filepath.Join(p.dir, "policy.yaml")

@@ -52,6 +52,7 @@ func TestScript(t *testing.T) {
 			"inflight": awaitInflight,
 			"template": expand,
 			"printed":  runPrinted,
+			"becomes":  becomes,
 			"base64": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], base64.StdEncoding.EncodeToString([]byte(args[1])))
 			},
@@ -267,11 +268,17 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 
 // awaitInflight is `inflight N`: it waits until the service works on N requests.
 func awaitInflight(ts *testscript.TestScript, _ bool, args []string) {
-	want := regexp.MustCompile(`(?m)^attestor_http_in_flight ` + args[0] + `$`)
-	for range 1000 {
-		resp, err := http.Get(ts.Getenv("SERVICE") + "/metrics")
+	becomes(ts, false, []string{ts.Getenv("SERVICE") + "/metrics", `(?m)^attestor_http_in_flight ` + args[0] + `$`})
+}
+
+// becomes is `becomes URL PATTERN`: it asks until the answer matches.
+func becomes(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile(args[1])
+	var b []byte
+	for range 6000 {
+		resp, err := http.Get(args[0])
 		ts.Check(err)
-		b, err := io.ReadAll(resp.Body)
+		b, err = io.ReadAll(resp.Body)
 		resp.Body.Close()
 		ts.Check(err)
 		if want.Match(b) {
@@ -279,7 +286,7 @@ func awaitInflight(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	ts.Fatalf("there were never %s requests", args[0])
+	ts.Fatalf("%s never matched %s: %s", args[0], args[1], b)
 }
 
 // expand is `template FILE`: it replaces $NAME in a file of the script.

@@ -151,6 +151,6 @@ func (e *engine) ready(ctx context.Context) []server.Condition {
 	return []server.Condition{
 		{Name: "record", Err: e.store.Ready(ctx)},
 		{Name: "attestors", Err: e.attester.Preflight(ctx)},
-		{Name: "policies", Err: e.policies.Err()},
+		{Name: "policies", Err: e.policies.Err(), Aside: true},
 	}
 }
