@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/attestor-gate/attestor"
 )
 
 // config is attestor.yaml. Unknown keys, wrong types and contradictions are
@@ -65,6 +67,13 @@ type config struct {
 	// and would not be any more.
 	Rejudge rejudgeConfig `yaml:"rejudge"`
 
+	// Admission answers Kubernetes' AdmissionReviews, on a listener of its own:
+	// the API server sends no token. None where it is left out.
+	Admission *admissionConfig `yaml:"admission"`
+
+	// Telemetry shapes logs.
+	Telemetry telemetryConfig `yaml:"telemetry"`
+
 	scans []string // named on the command line
 }
 
@@ -85,6 +94,10 @@ type registriesConfig struct {
 	Allowed []string `yaml:"allowed"`
 	// PlainHTTP are hosts spoken to without TLS. Loopback always is.
 	PlainHTTP []string `yaml:"plainHTTP"`
+	// Companions are further hosts that a registry needs: {HOST: [hosts]}, such
+	// as its token server, or the storage at a private address that it
+	// redirects to. Docker Hub's are known.
+	Companions map[string][]string `yaml:"companions"`
 }
 
 type builderKeyConfig struct {
@@ -133,6 +146,31 @@ type callerConfig struct {
 	Images []string `yaml:"images"`
 }
 
+type admissionConfig struct {
+	// Listen is HOST:PORT.
+	Listen string `yaml:"listen"`
+	// Mode is attested (a valid attestation by every attestor of the policy) or
+	// judged (that, or to pass the policy now).
+	Mode string `yaml:"mode"`
+	// Cert, Key and ClientCA are PEM files: the gate's certificate, and who
+	// signs the API server's. All three, or UnsafeOpen.
+	Cert     string `yaml:"cert"`
+	Key      string `yaml:"key"`
+	ClientCA string `yaml:"clientCA"`
+	// UnsafeOpen answers whoever can reach the listener, without TLS.
+	UnsafeOpen bool `yaml:"unsafeOpen"`
+	// Exempt are patterns of repositories that are admitted unseen.
+	Exempt []attestor.Pattern `yaml:"exempt"`
+}
+
+type telemetryConfig struct {
+	// HashKey is a file whose bytes key the hash by which callers appear in
+	// logs; without it hashes differ after a restart.
+	HashKey string `yaml:"hashKey"`
+	// Project links log lines to traces in Cloud Trace.
+	Project string `yaml:"project"`
+}
+
 type rejudgeConfig struct {
 	// Revoke deletes the attestations of an image that a new finding denies,
 	// after Grace (24h), of at most Cap images a run (20). False: it is reported.
@@ -154,7 +192,7 @@ type limitsConfig struct {
 	// how many more may wait (256); beyond that 429.
 	Concurrency int `yaml:"concurrency"`
 	Queue       int `yaml:"queue"`
-	// CallerRate is requests a second for one caller, 0 for no limit.
+	// CallerRate is requests a second for one caller; 20.
 	CallerRate float64 `yaml:"callerRate"`
 }
 
@@ -240,6 +278,10 @@ func (c *config) resolve(dir string) {
 	for i := range c.Attestors {
 		paths = append(paths, &c.Attestors[i].KeyFile)
 	}
+	if c.Admission != nil {
+		paths = append(paths, &c.Admission.Cert, &c.Admission.Key, &c.Admission.ClientCA)
+	}
+	paths = append(paths, &c.Telemetry.HashKey)
 	for i := range c.BuilderKeys {
 		paths = append(paths, &c.BuilderKeys[i].File)
 	}
@@ -297,6 +339,9 @@ func (c config) problems(getenv func(string) string) []error {
 		seen[a.Name] = true
 	}
 	out = append(out, c.Store.problems(getenv)...)
+	if c.Admission != nil {
+		out = append(out, c.Admission.problems()...)
+	}
 	if c.Identity == nil {
 		if host, _, err := net.SplitHostPort(c.Listen); err != nil {
 			bad("listen: %q is not HOST:PORT", c.Listen)
@@ -305,6 +350,26 @@ func (c config) problems(getenv func(string) string) []error {
 		}
 	} else {
 		out = append(out, c.Identity.problems()...)
+	}
+	return out
+}
+
+func (a admissionConfig) problems() []error {
+	var out []error
+	if _, _, err := net.SplitHostPort(a.Listen); err != nil {
+		out = append(out, fmt.Errorf("admission.listen: %q is not HOST:PORT", a.Listen))
+	}
+	if a.Mode != "attested" && a.Mode != "judged" {
+		out = append(out, fmt.Errorf("admission.mode: %q: want attested or judged", a.Mode))
+	}
+	files := 0
+	for _, f := range []string{a.Cert, a.Key, a.ClientCA} {
+		if f != "" {
+			files++
+		}
+	}
+	if files != 3 && (files != 0 || !a.UnsafeOpen) {
+		out = append(out, errors.New("admission: want cert, key and clientCA, or unsafeOpen: true and none of them"))
 	}
 	return out
 }

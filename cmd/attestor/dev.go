@@ -209,6 +209,7 @@ func (f *devFlags) configure(p *devParts) (config, error) {
 		}
 		c.Policies = []string{path}
 	}
+	c.Limits.CallerRate = 1000 // there is one caller, and load is tried here
 	c.complete(func(string) string { return "" })
 	return c, errors.Join(c.problems(func(string) string { return "" })...)
 }

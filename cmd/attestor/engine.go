@@ -8,14 +8,17 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/policy"
+	"github.com/attestor-gate/attestor/server/telemetry"
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
@@ -32,7 +35,12 @@ type engine struct {
 	signatures *signed.Checker
 	gate       *attestor.Gate
 	started    time.Time
-	closers    []func() error
+
+	flight sync.Mutex
+	flown  time.Time // when a preflight was last good; guarded by flight
+
+	metrics *prometheus.Registry
+	closers []func() error
 }
 
 func (e *engine) close() error {
@@ -140,23 +148,8 @@ func currentUser() string {
 	return fmt.Sprintf("uid %d", os.Getuid())
 }
 
-// newLogger writes what Cloud Logging reads.
+// newLogger writes what Cloud Logging reads, and nothing under a key that is
+// not on the list.
 func newLogger(w io.Writer, level slog.Level) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) > 0 {
-			return a
-		}
-		switch a.Key {
-		case slog.LevelKey:
-			a.Key = "severity"
-			if a.Value.String() == "WARN" {
-				a.Value = slog.StringValue("WARNING")
-			}
-		case slog.MessageKey:
-			a.Key = "message"
-		case slog.TimeKey:
-			a.Value = slog.StringValue(a.Value.Time().UTC().Format(time.RFC3339Nano))
-		}
-		return a
-	}}))
+	return slog.New(telemetry.NewLogHandler(w, level, os.Getenv("GOOGLE_CLOUD_PROJECT")))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/server"
+	"github.com/attestor-gate/attestor/server/admission"
 	"github.com/attestor-gate/attestor/server/identity"
 )
 
@@ -39,7 +41,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			if checkOnly {
-				err := errors.Join(e.attester.Preflight(c.Context()), e.checkBases(c.Context()))
+				err := errors.Join(e.attester.Preflight(c.Context()), e.checkPolicies(c.Context()))
 				if err == nil {
 					fmt.Fprintln(c.OutOrStdout(), "configuration, policies and attestors are good")
 				}
@@ -70,12 +72,20 @@ func (e *engine) serve(ctx context.Context, ln net.Listener) error {
 	defer stop()
 	go e.policies.Run(background)
 	go func() {
-		if err := e.checkBases(background); err != nil {
-			e.log.ErrorContext(background, "bases cannot be verified as the policies ask", slog.String("error", err.Error()))
+		if err := e.checkPolicies(background); err != nil {
+			e.log.ErrorContext(background, "the policies ask for what is not there", slog.String("error", err.Error()))
 		}
 	}()
 	go e.recover(background)
-	e.log.InfoContext(ctx, "listening", slog.String("address", ln.Addr().String()), slog.String("version", version))
+	go e.refreshBases(background)
+	if e.config.Admission != nil {
+		stopped, err := e.serveAdmission(background, srv)
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		defer func() { stop(); <-stopped }()
+	}
+	e.log.InfoContext(ctx, "listening", slog.String("listen", ln.Addr().String()), slog.String("version", version))
 	return srv.Serve(ctx, ln)
 }
 
@@ -89,6 +99,12 @@ func (e *engine) server() (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	var key []byte
+	if name := e.config.Telemetry.HashKey; name != "" {
+		if key, err = os.ReadFile(name); err != nil {
+			return nil, fmt.Errorf("telemetry.hashKey: %w", err)
+		}
+	}
 	l := e.config.Limits
 	return server.New(server.Config{
 		Gate: e.gate, Identity: who, Now: time.Now,
@@ -97,8 +113,62 @@ func (e *engine) server() (*server.Server, error) {
 		Pages: html, Watch: e.watch(),
 		Ready:  e.ready,
 		Limits: server.Limits{MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate},
-		Logger: e.log,
+		Logger: e.log, Registry: e.metrics, HashKey: key,
 	})
+}
+
+// refreshBases keeps what the tags of approved bases name, off the request
+// path.
+func (e *engine) refreshBases(ctx context.Context) {
+	ticker := time.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for {
+		var bases []attestor.ApprovedBase
+		for _, p := range e.policies.Set().All() {
+			bases = append(bases, p.Needs().Bases...)
+		}
+		if err := e.inspector.RefreshBases(ctx, bases); err != nil && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "some approved bases could not be looked up", slog.String("error", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// serveAdmission answers AdmissionReviews on their own listener until ctx
+// ends; the channel closes when it has stopped.
+func (e *engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan struct{}, error) {
+	c := e.config.Admission
+	h, err := admission.New(admission.Config{
+		Mode: admission.Mode(c.Mode), Policies: e.policies, Attestations: attestations{e}, Judge: srv.Admit, Exempt: c.Exempt, Logger: e.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if c.UnsafeOpen {
+		e.log.WarnContext(ctx, "admission answers whoever can reach it: admission.unsafeOpen is set", slog.String("listen", c.Listen))
+	} else {
+		conf, err := admission.TLS(c.Cert, c.Key, c.ClientCA)
+		if err != nil {
+			return nil, errors.Join(err, ln.Close())
+		}
+		ln = tls.NewListener(ln, conf)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		if err := srv.ServeHandler(ctx, ln, h); err != nil {
+			e.log.ErrorContext(ctx, "admission stopped", slog.String("error", err.Error()))
+		}
+	}()
+	return stopped, nil
 }
 
 // identity is open on loopback where nothing else is configured; the
@@ -146,11 +216,28 @@ func (c identityConfig) rules() ([]identity.Rule, error) {
 	return rules, errors.Join(errs...)
 }
 
+// preflightFor is how long a good preflight is believed: it asks Google five
+// times for each attestor, and probes come every few seconds.
+const preflightFor = 30 * time.Second
+
+func (e *engine) preflight(ctx context.Context) error {
+	e.flight.Lock()
+	defer e.flight.Unlock()
+	if time.Since(e.flown) < preflightFor {
+		return nil
+	}
+	err := e.attester.Preflight(ctx)
+	if err == nil {
+		e.flown = time.Now()
+	}
+	return err
+}
+
 // ready lists what must work for images to be admitted.
 func (e *engine) ready(ctx context.Context) []server.Condition {
 	return []server.Condition{
 		{Name: "record", Err: e.store.Ready(ctx)},
-		{Name: "attestors", Err: e.attester.Preflight(ctx)},
+		{Name: "attestors", Err: e.preflight(ctx)},
 		{Name: "policies", Err: e.policies.Err(), Aside: true},
 	}
 }

@@ -9,19 +9,24 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	artifactregistry "cloud.google.com/go/artifactregistry/apiv1"
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"github.com/google/go-containerregistry/pkg/authn"
 	ggcrgoogle "github.com/google/go-containerregistry/pkg/v1/google"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/policy"
+	"github.com/attestor-gate/attestor/server/telemetry"
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/provenance"
 	"github.com/attestor-gate/attestor/verify/signed"
@@ -52,7 +57,7 @@ type store interface {
 // newEngine joins the stages. It reads files, opens the record, and contacts
 // nobody else.
 func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_ *engine, err error) {
-	e := &engine{config: c, log: log, started: time.Now()}
+	e := &engine{config: c, log: log, started: time.Now(), metrics: prometheus.NewRegistry()}
 	defer func() {
 		if err != nil {
 			_ = e.close()
@@ -90,11 +95,16 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 	if e.attester, err = newAttester(c, e.google, e.store, log); err != nil {
 		return nil, err
 	}
-	e.gate, err = attestor.NewGate(attestor.GateConfig{
+	// Observing is also what keeps a panic in a stage to its own request.
+	observed, err := telemetry.Observe(attestor.GateConfig{
 		Policies: e.policies, Inspector: e.inspector, Scanner: judged, Attester: e.attester, Recorder: e.store,
 		NewID: newID, Now: time.Now, Emulated: e.google.emulated,
 		Deadline: time.Duration(c.Limits.Deadline), Settle: time.Duration(c.Limits.Settle),
-	})
+	}, telemetry.Options{Registry: e.metrics})
+	if err != nil {
+		return nil, err
+	}
+	e.gate, err = attestor.NewGate(observed)
 	return e, err
 }
 
@@ -127,7 +137,7 @@ func newInspector(c config, g *google, history verify.TagHistory, log *slog.Logg
 		return nil, nil, err
 	}
 	inspector, err := verify.New(verify.Config{
-		Registries: registries(c.Registries),
+		Registries: registries(c.Registries), Uploads: &uploads{emulated: g.emulated},
 		Signatures: late, Provenance: prov, History: history, Now: time.Now, Logger: log,
 	})
 	if err != nil {
@@ -155,11 +165,18 @@ func (c config) builderKeys() ([]provenance.Key, error) {
 	return keys, nil
 }
 
-// checkBases reads the keys and roots that policies name for signatures of
-// bases, so that a wrong one is found before an image depends on it.
-func (e *engine) checkBases(ctx context.Context) error {
+// checkPolicies finds what policies name and the configuration or the disk does
+// not have, before an image depends on it: attestors, and the keys and roots of
+// bases' signatures.
+func (e *engine) checkPolicies(ctx context.Context) error {
 	var errs []error
+	configured := e.attestorNames()
 	for _, p := range e.policies.Set().All() {
+		for _, name := range p.Needs().Attest.All() {
+			if !slices.Contains(configured, name) {
+				errs = append(errs, fmt.Errorf("policy %s: attestor %s is not in the configuration's attestors", p.Ref().Name, name))
+			}
+		}
 		for _, b := range p.Needs().Bases {
 			if b.SignedBy == nil {
 				continue
@@ -181,7 +198,7 @@ func keychain() authn.Keychain {
 func registries(c registriesConfig) verify.Registries {
 	out := verify.Registries{Keychain: keychain()}
 	for _, host := range c.hosts() {
-		r := verify.Registry{Host: host}
+		r := verify.Registry{Host: host, Companions: c.Companions[host]}
 		if c.plain(host) {
 			r.Scheme = "http"
 		}
@@ -197,6 +214,28 @@ func (r registriesConfig) plain(host string) bool {
 		}
 	}
 	return false
+}
+
+// uploads asks Artifact Registry, which few policies need: its client is made
+// by the first question.
+type uploads struct {
+	emulated bool
+	once     sync.Once
+	client   *artifactregistry.Client
+	err      error
+}
+
+func (u *uploads) Uploaded(ctx context.Context, img attestor.Image) (time.Time, error) {
+	if u.emulated {
+		return time.Time{}, &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeUploadTimeUnknown, Msg: "Artifact Registry is not emulated, so that the upload time is not known"}
+	}
+	u.once.Do(func() { u.client, u.err = artifactregistry.NewClient(context.WithoutCancel(ctx)) })
+	if u.err != nil {
+		return time.Time{}, &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeUploadTimeUnknown, Msg: "Artifact Registry cannot be asked", Err: u.err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return verify.ArtifactRegistry{Client: u.client}.Uploaded(ctx, img)
 }
 
 // kmsKeys reads public keys named gcpkms://projects/…/cryptoKeyVersions/N.
