@@ -1,0 +1,173 @@
+# Everything in one project: to try it out, or for one team. Where those who
+# build must not be those who sign, see ../split-projects.
+
+terraform {
+  required_version = ">= 1.5"
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = ">= 8.0"
+    }
+  }
+  # State names everything that is deployed: keep it in a bucket with versions and few readers.
+  backend "gcs" {}
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+}
+
+data "google_project" "gate" {
+  project_id = var.project
+}
+
+module "apis" {
+  source = "../../modules/apis"
+
+  projects = { (var.project) = ["gate", "keys", "images", "deploy", "build"] }
+}
+
+module "identities" {
+  source     = "../../modules/identities"
+  depends_on = [module.apis]
+
+  project       = var.project
+  build_project = var.project
+}
+
+module "registry" {
+  source     = "../../modules/registry"
+  depends_on = [module.apis]
+
+  project      = var.project
+  region       = var.region
+  repository   = "prod"
+  gate_members = { gate = module.identities.gate.member, events = module.identities.events.member }
+  pushers      = [module.identities.builder.member]
+}
+
+module "signing" {
+  source     = "../../modules/signing"
+  depends_on = [module.apis]
+
+  project       = var.project
+  location      = var.region
+  signer_member = module.identities.gate.member
+  events_member = module.identities.events.member
+  verifiers     = ["service-${data.google_project.gate.number}@gcp-sa-binaryauthorization.iam.gserviceaccount.com"]
+}
+
+module "admission" {
+  source     = "../../modules/admission"
+  depends_on = [module.apis]
+
+  project  = var.project
+  attestor = module.signing.attestor
+  enforce  = var.enforce
+}
+
+module "network" {
+  source     = "../../modules/network"
+  depends_on = [module.apis]
+
+  project = var.project
+  region  = var.region
+}
+
+module "database" {
+  source = "../../modules/database"
+
+  project = var.project
+  region  = var.region
+  network = module.network.network
+  peering = module.network.peering
+  users   = { gate = module.identities.gate.email, events = module.identities.events.email }
+}
+
+module "gate" {
+  source = "../../modules/service"
+
+  project              = var.project
+  region               = var.region
+  name                 = "gate"
+  image                = var.image
+  proxy_image          = var.proxy_image
+  service_account      = module.identities.gate.email
+  ingress              = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+  default_url_disabled = true
+  audiences            = ["https://${var.api_host}"]
+  network              = module.network.network
+  subnetwork           = module.network.subnetwork
+  connection_name      = module.database.connection_name
+  connection_string    = module.database.connection_strings["gate"]
+  config               = file(var.gate_config)
+  policies             = file(var.policies)
+  invokers             = setunion([module.identities.builder.member], var.callers)
+}
+
+module "gate_events" {
+  source = "../../modules/service"
+
+  project              = var.project
+  region               = var.region
+  name                 = "gate-events"
+  image                = var.image
+  proxy_image          = var.proxy_image
+  service_account      = module.identities.events.email
+  ingress              = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  default_url_disabled = false
+  network              = module.network.network
+  subnetwork           = module.network.subnetwork
+  connection_name      = module.database.connection_name
+  connection_string    = module.database.connection_strings["events"]
+  config               = file(var.events_config)
+  policies             = file(var.policies)
+  invokers             = [module.identities.pusher.member]
+}
+
+module "edge" {
+  source = "../../modules/edge"
+
+  project        = var.project
+  project_number = data.google_project.gate.number
+  region         = var.region
+  service        = module.gate.name
+  api_host       = var.api_host
+  pages_host     = var.pages_host
+  readers        = var.readers
+}
+
+module "events" {
+  source = "../../modules/events"
+
+  project        = var.project
+  project_number = data.google_project.gate.number
+  region         = var.region
+  uri            = module.gate_events.uri
+  pusher         = module.identities.pusher
+  topics         = { (var.project) = ["cloud-builds", "container-analysis-occurrences-v1", "gcr"] }
+}
+
+module "monitoring" {
+  source = "../../modules/monitoring"
+
+  project               = var.project
+  notification_channels = var.notification_channels
+  runbook               = var.runbook
+}
+
+output "address" {
+  description = "What both hosts' A records name."
+  value       = module.edge.address
+}
+
+output "attestor" {
+  description = "For the configuration and the policies."
+  value       = module.signing.attestor
+}
+
+output "iap_audience" {
+  description = "identity.iapAudience of the gate's configuration."
+  value       = module.edge.iap_audience
+}

@@ -1,0 +1,74 @@
+variable "project" {
+  description = "Project id."
+  type        = string
+}
+
+variable "region" {
+  description = "Region of everything."
+  type        = string
+  default     = "us-east1"
+}
+
+variable "image" {
+  description = "The gate's image, by digest."
+  type        = string
+}
+
+variable "proxy_image" {
+  description = "gcr.io/cloud-sql-connectors/cloud-sql-proxy, by digest."
+  type        = string
+}
+
+variable "api_host" {
+  description = "Host of the API."
+  type        = string
+}
+
+variable "pages_host" {
+  description = "Host of the pages."
+  type        = string
+}
+
+variable "readers" {
+  description = "Members that may read the pages."
+  type        = set(string)
+}
+
+variable "callers" {
+  description = "Members that may call the API besides the builds, such as group:security@acme.example."
+  type        = set(string)
+  default     = []
+}
+
+variable "gate_config" {
+  description = "File with the configuration of gate: begin with deploy/cloudrun/gate/attestor.yaml."
+  type        = string
+}
+
+variable "events_config" {
+  description = "File with the configuration of gate-events: begin with deploy/cloudrun/gate-events/attestor.yaml."
+  type        = string
+}
+
+variable "policies" {
+  description = "File with the policies: begin with deploy/policies/starter.yaml."
+  type        = string
+}
+
+variable "notification_channels" {
+  description = "Who is told of alerts: projects/P/notificationChannels/N."
+  type        = list(string)
+  default     = []
+}
+
+variable "runbook" {
+  description = "Where docs/operations.md can be read."
+  type        = string
+  default     = "https://github.com/attestor-gate/attestor/blob/main/docs/operations.md"
+}
+
+variable "enforce" {
+  description = "Binary Authorization blocks. false until docs/rollout.md says so."
+  type        = bool
+  default     = false
+}

@@ -1,0 +1,242 @@
+# The usual split: the gate runs in one project, keys and attestations are in
+# another that nobody but the gate can write to, images in a third; any number
+# of projects build and deploy. Whoever owns one of them cannot admit an image.
+
+terraform {
+  required_version = ">= 1.5"
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = ">= 8.0"
+    }
+  }
+  # State names everything that is deployed: keep it in a bucket with versions and few readers.
+  backend "gcs" {}
+}
+
+provider "google" {
+  project = var.gate_project
+  region  = var.region
+}
+
+data "google_project" "gate" {
+  project_id = var.gate_project
+}
+
+data "google_project" "protected" {
+  for_each = toset([var.keys_project, var.images_project])
+
+  project_id = each.value
+}
+
+data "google_project" "deploy" {
+  for_each = var.deploy_projects
+
+  project_id = each.value
+}
+
+module "apis" {
+  source = "../../modules/apis"
+
+  projects = merge(
+    { for p in var.deploy_projects : p => ["deploy"] },
+    {
+      (var.gate_project)   = ["gate", "deploy"] # the gate is admitted by itself
+      (var.keys_project)   = ["keys"]
+      (var.images_project) = ["images"]
+      (var.build_project)  = ["build"]
+    },
+  )
+}
+
+module "identities" {
+  source     = "../../modules/identities"
+  depends_on = [module.apis]
+
+  project       = var.gate_project
+  build_project = var.build_project
+}
+
+module "registry" {
+  source     = "../../modules/registry"
+  depends_on = [module.apis]
+
+  project      = var.images_project
+  region       = var.region
+  repository   = "prod"
+  gate_members = { gate = module.identities.gate.member, events = module.identities.events.member }
+  pushers      = [module.identities.builder.member]
+}
+
+module "signing" {
+  source     = "../../modules/signing"
+  depends_on = [module.apis]
+
+  project       = var.keys_project
+  location      = var.region
+  signer_member = module.identities.gate.member
+  events_member = module.identities.events.member
+  verifiers = setunion(
+    ["service-${data.google_project.gate.number}@gcp-sa-binaryauthorization.iam.gserviceaccount.com"],
+    [for p in data.google_project.deploy : "service-${p.number}@gcp-sa-binaryauthorization.iam.gserviceaccount.com"],
+  )
+}
+
+module "admission" {
+  source     = "../../modules/admission"
+  depends_on = [module.apis]
+  for_each   = setunion([var.gate_project], var.deploy_projects)
+
+  project  = each.value
+  attestor = module.signing.attestor
+  enforce  = contains(var.enforced_projects, each.value)
+}
+
+module "network" {
+  source     = "../../modules/network"
+  depends_on = [module.apis]
+
+  project = var.gate_project
+  region  = var.region
+}
+
+module "database" {
+  source = "../../modules/database"
+
+  project = var.gate_project
+  region  = var.region
+  network = module.network.network
+  peering = module.network.peering
+  users   = { gate = module.identities.gate.email, events = module.identities.events.email }
+}
+
+module "gate" {
+  source = "../../modules/service"
+
+  project              = var.gate_project
+  region               = var.region
+  name                 = "gate"
+  image                = var.image
+  proxy_image          = var.proxy_image
+  service_account      = module.identities.gate.email
+  ingress              = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+  default_url_disabled = true
+  audiences            = ["https://${var.api_host}"]
+  network              = module.network.network
+  subnetwork           = module.network.subnetwork
+  connection_name      = module.database.connection_name
+  connection_string    = module.database.connection_strings["gate"]
+  config               = file(var.gate_config)
+  policies             = file(var.policies)
+  invokers = setunion(
+    [module.identities.builder.member],
+    [for email in values(module.federation.callers) : "serviceAccount:${email}"],
+    var.callers,
+  )
+}
+
+module "gate_events" {
+  source = "../../modules/service"
+
+  project              = var.gate_project
+  region               = var.region
+  name                 = "gate-events"
+  image                = var.image
+  proxy_image          = var.proxy_image
+  service_account      = module.identities.events.email
+  ingress              = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  default_url_disabled = false
+  network              = module.network.network
+  subnetwork           = module.network.subnetwork
+  connection_name      = module.database.connection_name
+  connection_string    = module.database.connection_strings["events"]
+  config               = file(var.events_config)
+  policies             = file(var.policies)
+  invokers             = [module.identities.pusher.member]
+}
+
+module "edge" {
+  source = "../../modules/edge"
+
+  project        = var.gate_project
+  project_number = data.google_project.gate.number
+  region         = var.region
+  service        = module.gate.name
+  api_host       = var.api_host
+  pages_host     = var.pages_host
+  readers        = var.readers
+}
+
+module "events" {
+  source = "../../modules/events"
+
+  project        = var.gate_project
+  project_number = data.google_project.gate.number
+  region         = var.region
+  uri            = module.gate_events.uri
+  pusher         = module.identities.pusher
+  topics = {
+    (var.build_project)  = ["cloud-builds"]
+    (var.images_project) = ["container-analysis-occurrences-v1", "gcr"]
+  }
+}
+
+# Deploying is reading the image.
+resource "google_artifact_registry_repository_iam_member" "deploy" {
+  for_each = merge({ (var.gate_project) = data.google_project.gate.number }, { for p in data.google_project.deploy : p.project_id => p.number })
+
+  project    = var.images_project
+  location   = var.region
+  repository = "prod"
+  role       = "roles/artifactregistry.reader"
+  member     = "serviceAccount:service-${each.value}@serverless-robot-prod.iam.gserviceaccount.com"
+
+  depends_on = [module.registry]
+}
+
+module "federation" {
+  source     = "../../modules/federation"
+  depends_on = [module.apis]
+
+  project        = var.gate_project
+  project_number = data.google_project.gate.number
+  oidc           = var.ci
+  callers        = var.ci_callers
+}
+
+module "guardrails" {
+  source = "../../modules/guardrails"
+  count  = var.organization == null ? 0 : 1
+
+  organization       = var.organization
+  access_policy      = var.access_policy
+  protected_projects = [for p in data.google_project.protected : p.number]
+  enforce_perimeter  = var.enforce_perimeter
+  ingress = {
+    identities = [module.identities.gate.member, module.identities.events.member, module.identities.builder.member]
+    projects   = [data.google_project.gate.number]
+  }
+}
+
+module "monitoring" {
+  source = "../../modules/monitoring"
+
+  project               = var.gate_project
+  notification_channels = var.notification_channels
+  runbook               = var.runbook
+}
+
+output "address" {
+  description = "What both hosts' A records name."
+  value       = module.edge.address
+}
+
+output "attestor" {
+  description = "For the configuration and the policies."
+  value       = module.signing.attestor
+}
+
+output "iap_audience" {
+  description = "identity.iapAudience of the gate's configuration."
+  value       = module.edge.iap_audience
+}

@@ -1,0 +1,134 @@
+variable "gate_project" {
+  description = "Project in which the gate runs."
+  type        = string
+}
+
+variable "keys_project" {
+  description = "Project of key, note, attestor and attestations, and of nothing else."
+  type        = string
+}
+
+variable "images_project" {
+  description = "Project of the images and their scans."
+  type        = string
+}
+
+variable "build_project" {
+  description = "Project in which images are built."
+  type        = string
+}
+
+variable "deploy_projects" {
+  description = "Projects in which images run."
+  type        = set(string)
+}
+
+variable "enforced_projects" {
+  description = "Those of them, or the gate's, in which Binary Authorization blocks; one after the other, as docs/rollout.md says."
+  type        = set(string)
+  default     = []
+}
+
+variable "ci" {
+  description = "CI outside Google: variable oidc of module federation."
+  type = map(object({
+    issuer     = string
+    condition  = string
+    attributes = map(string)
+  }))
+  default = {
+    github = {
+      issuer     = "https://token.actions.githubusercontent.com"
+      condition  = "assertion.repository_owner_id == '0'" # replace: your organisation's id at GitHub
+      attributes = { repository = "assertion.repository", ref = "assertion.ref" }
+    }
+  }
+}
+
+variable "ci_callers" {
+  description = "Its callers: variable callers of module federation."
+  type        = map(string)
+  default     = {}
+}
+
+variable "organization" {
+  description = "Number of the organisation; null to leave its policies alone."
+  type        = string
+  default     = null
+}
+
+variable "access_policy" {
+  description = "Number of its access policy; null for no perimeter."
+  type        = string
+  default     = null
+}
+
+variable "enforce_perimeter" {
+  description = "The perimeter refuses instead of only logging."
+  type        = bool
+  default     = false
+}
+
+variable "region" {
+  description = "Region of everything."
+  type        = string
+  default     = "us-east1"
+}
+
+variable "image" {
+  description = "The gate's image, by digest."
+  type        = string
+}
+
+variable "proxy_image" {
+  description = "gcr.io/cloud-sql-connectors/cloud-sql-proxy, by digest."
+  type        = string
+}
+
+variable "api_host" {
+  description = "Host of the API."
+  type        = string
+}
+
+variable "pages_host" {
+  description = "Host of the pages."
+  type        = string
+}
+
+variable "readers" {
+  description = "Members that may read the pages."
+  type        = set(string)
+}
+
+variable "callers" {
+  description = "Members that may call the API besides the builds, such as group:security@acme.example."
+  type        = set(string)
+  default     = []
+}
+
+variable "gate_config" {
+  description = "File with the configuration of gate: begin with deploy/cloudrun/gate/attestor.yaml."
+  type        = string
+}
+
+variable "events_config" {
+  description = "File with the configuration of gate-events: begin with deploy/cloudrun/gate-events/attestor.yaml."
+  type        = string
+}
+
+variable "policies" {
+  description = "File with the policies: begin with deploy/policies/starter.yaml."
+  type        = string
+}
+
+variable "notification_channels" {
+  description = "Who is told of alerts: projects/P/notificationChannels/N."
+  type        = list(string)
+  default     = []
+}
+
+variable "runbook" {
+  description = "Where docs/operations.md can be read."
+  type        = string
+  default     = "https://github.com/attestor-gate/attestor/blob/main/docs/operations.md"
+}

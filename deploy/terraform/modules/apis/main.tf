@@ -1,0 +1,38 @@
+# The Google APIs that a part of the set-up needs, in the project where it needs them.
+
+variable "projects" {
+  description = "Project id to what it is for: any of gate, keys, images, deploy, build. One project may be for all of them."
+  type        = map(set(string))
+
+  validation {
+    condition     = alltrue([for roles in values(var.projects) : alltrue([for r in roles : contains(["gate", "keys", "images", "deploy", "build"], r)])])
+    error_message = "Each project is for gate, keys, images, deploy or build."
+  }
+}
+
+locals {
+  apis = {
+    gate = [
+      "run.googleapis.com", "compute.googleapis.com", "servicenetworking.googleapis.com", "sqladmin.googleapis.com",
+      "secretmanager.googleapis.com", "pubsub.googleapis.com", "cloudscheduler.googleapis.com", "iap.googleapis.com",
+      "monitoring.googleapis.com", "logging.googleapis.com", "cloudtrace.googleapis.com", "iamcredentials.googleapis.com",
+      "sts.googleapis.com", "binaryauthorization.googleapis.com", "dns.googleapis.com",
+    ]
+    keys   = ["cloudkms.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com"]
+    images = ["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "containerscanning.googleapis.com", "ondemandscanning.googleapis.com", "pubsub.googleapis.com"]
+    deploy = ["run.googleapis.com", "binaryauthorization.googleapis.com"]
+    build  = ["cloudbuild.googleapis.com", "iamcredentials.googleapis.com", "pubsub.googleapis.com"]
+  }
+  wanted = merge([for project, roles in var.projects : {
+    for api in distinct(flatten([for r in roles : local.apis[r]])) : "${project}/${api}" => { project = project, api = api }
+  }]...)
+}
+
+resource "google_project_service" "api" {
+  for_each = local.wanted
+
+  project = each.value.project
+  service = each.value.api
+  # Others may use it too.
+  disable_on_destroy = false
+}

@@ -1,0 +1,145 @@
+# The way in: one external HTTPS load balancer, two hosts. The API's callers
+# are programs with ID tokens; the pages' readers are people behind IAP.
+
+resource "google_compute_global_address" "edge" {
+  project = var.project
+  name    = "gate-edge"
+}
+
+resource "google_compute_managed_ssl_certificate" "edge" {
+  project = var.project
+  name    = "gate-edge"
+
+  managed {
+    domains = [var.api_host, var.pages_host]
+  }
+}
+
+resource "google_compute_ssl_policy" "edge" {
+  project         = var.project
+  name            = "gate-edge"
+  profile         = "RESTRICTED"
+  min_tls_version = "TLS_1_2"
+}
+
+resource "google_compute_region_network_endpoint_group" "gate" {
+  project               = var.project
+  name                  = "gate"
+  region                = var.region
+  network_endpoint_type = "SERVERLESS"
+
+  cloud_run {
+    service = var.service
+  }
+}
+
+resource "google_compute_backend_service" "api" {
+  project               = var.project
+  name                  = "gate-api"
+  load_balancing_scheme = "EXTERNAL_MANAGED"
+  protocol              = "HTTPS"
+  security_policy       = google_compute_security_policy.api.id
+
+  backend {
+    group = google_compute_region_network_endpoint_group.gate.id
+  }
+
+  log_config {
+    enable      = true
+    sample_rate = 1
+  }
+}
+
+resource "google_compute_backend_service" "pages" {
+  project               = var.project
+  name                  = "gate-pages"
+  load_balancing_scheme = "EXTERNAL_MANAGED"
+  protocol              = "HTTPS"
+  security_policy       = google_compute_security_policy.pages.id
+
+  backend {
+    group = google_compute_region_network_endpoint_group.gate.id
+  }
+
+  iap {
+    enabled = true
+  }
+
+  log_config {
+    enable      = true
+    sample_rate = 1
+  }
+}
+
+# IAP is who Cloud Run sees; the gate verifies IAP's signed header, and lets it read only.
+resource "google_cloud_run_v2_service_iam_member" "iap" {
+  project  = var.project
+  location = var.region
+  name     = var.service
+  role     = "roles/run.invoker"
+  member   = "serviceAccount:service-${var.project_number}@gcp-sa-iap.iam.gserviceaccount.com"
+}
+
+# People come through IAP to this one backend.
+resource "google_iap_web_backend_service_iam_member" "reader" {
+  for_each = var.readers
+
+  project             = var.project
+  web_backend_service = google_compute_backend_service.pages.name
+  role                = "roles/iap.httpsResourceAccessor"
+  member              = each.value
+}
+
+resource "google_compute_url_map" "edge" {
+  project = var.project
+  name    = "gate-edge"
+  # Whoever asks for another host gets what nobody may read without IAP.
+  default_service = google_compute_backend_service.pages.id
+
+  host_rule {
+    hosts        = [var.api_host]
+    path_matcher = "api"
+  }
+
+  path_matcher {
+    name            = "api"
+    default_service = google_compute_backend_service.api.id
+  }
+
+  host_rule {
+    hosts        = [var.pages_host]
+    path_matcher = "pages"
+  }
+
+  path_matcher {
+    name            = "pages"
+    default_service = google_compute_backend_service.pages.id
+  }
+}
+
+resource "google_compute_target_https_proxy" "edge" {
+  project          = var.project
+  name             = "gate-edge"
+  url_map          = google_compute_url_map.edge.id
+  ssl_certificates = [google_compute_managed_ssl_certificate.edge.id]
+  ssl_policy       = google_compute_ssl_policy.edge.id
+}
+
+resource "google_compute_global_forwarding_rule" "edge" {
+  project               = var.project
+  name                  = "gate-edge"
+  load_balancing_scheme = "EXTERNAL_MANAGED"
+  ip_address            = google_compute_global_address.edge.id
+  port_range            = "443"
+  target                = google_compute_target_https_proxy.edge.id
+}
+
+output "address" {
+  description = "What both hosts' A records name."
+  value       = google_compute_global_address.edge.address
+}
+
+output "iap_audience" {
+  description = "identity.iapAudience of the gate's configuration."
+  value       = "/projects/${var.project_number}/global/backendServices/${google_compute_backend_service.pages.generated_id}"
+}

@@ -1,0 +1,154 @@
+# What makes the gate judge again: finished builds, finished scans and new
+# findings, pushes, and the clock. All of it goes to gate-events by its run.app
+# address with a token of the pusher's.
+
+variable "project" {
+  description = "Project of the gate."
+  type        = string
+}
+
+variable "project_number" {
+  description = "Its number, by which Pub/Sub's service agent is called."
+  type        = string
+}
+
+variable "region" {
+  description = "Region of the schedule."
+  type        = string
+}
+
+variable "uri" {
+  description = "The run.app address of gate-events; it is the tokens' audience too."
+  type        = string
+}
+
+variable "pusher" {
+  description = "Service account that calls: {email, name}."
+  type        = object({ email = string, name = string, member = string })
+}
+
+variable "topics" {
+  description = "Project to the topics that exist or are to be there: cloud-builds where images are built, container-analysis-occurrences-v1 and gcr where they are stored. Google publishes to them by these names."
+  type        = map(set(string))
+}
+
+variable "schedule" {
+  description = "When admitted images are judged again, in UTC."
+  type        = string
+  default     = "17 3 * * *"
+}
+
+locals {
+  topics = merge([for project, names in var.topics : {
+    for n in names : "${project}/${n}" => { project = project, name = n }
+  }]...)
+  agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}
+
+resource "google_pubsub_topic" "source" {
+  for_each = local.topics
+
+  project = each.value.project
+  name    = each.value.name
+}
+
+resource "google_pubsub_topic" "dead" {
+  project                    = var.project
+  name                       = "gate-dead"
+  message_retention_duration = "604800s"
+}
+
+# Keeps what could not be handled until somebody looks.
+resource "google_pubsub_subscription" "dead" {
+  project                    = var.project
+  name                       = "gate-dead"
+  topic                      = google_pubsub_topic.dead.id
+  message_retention_duration = "604800s"
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+resource "google_pubsub_subscription" "push" {
+  for_each = local.topics
+
+  project                    = var.project
+  name                       = "gate-${each.value.name}-${substr(sha256(each.key), 0, 6)}"
+  topic                      = google_pubsub_topic.source[each.key].id
+  ack_deadline_seconds       = 70
+  message_retention_duration = "86400s"
+
+  push_config {
+    push_endpoint = "${var.uri}/v1/events"
+    oidc_token {
+      service_account_email = var.pusher.email
+      audience              = var.uri
+    }
+  }
+
+  retry_policy {
+    minimum_backoff = "10s"
+    maximum_backoff = "600s"
+  }
+
+  # About four hours of an outage by the back-off above.
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.dead.id
+    max_delivery_attempts = 30
+  }
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+# Pub/Sub itself moves a dead letter: it publishes to the one topic, and acknowledges on the subscriptions.
+resource "google_pubsub_topic_iam_member" "dead" {
+  project = var.project
+  topic   = google_pubsub_topic.dead.name
+  role    = "roles/pubsub.publisher"
+  member  = local.agent
+}
+
+# The other half: takes the message off the subscription that it could not be delivered by.
+resource "google_pubsub_subscription_iam_member" "acknowledge" {
+  for_each = local.topics
+
+  project      = var.project
+  subscription = google_pubsub_subscription.push[each.key].name
+  role         = "roles/pubsub.subscriber"
+  member       = local.agent
+}
+
+# Pub/Sub makes the pusher's tokens: on that one account.
+resource "google_service_account_iam_member" "tokens" {
+  service_account_id = var.pusher.name
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = local.agent
+}
+
+resource "google_cloud_scheduler_job" "rejudge" {
+  project          = var.project
+  name             = "gate-rejudge"
+  region           = var.region
+  schedule         = var.schedule
+  time_zone        = "Etc/UTC"
+  attempt_deadline = "120s"
+  description      = "Judges admitted images again"
+
+  retry_config {
+    retry_count          = 3
+    min_backoff_duration = "60s"
+  }
+
+  http_target {
+    http_method = "POST"
+    uri         = "${var.uri}/v1/rejudge"
+    headers     = { "Content-Type" = "application/json" }
+    oidc_token {
+      service_account_email = var.pusher.email
+      audience              = var.uri
+    }
+  }
+}

@@ -1,0 +1,118 @@
+# CI outside Google calls the gate without a downloaded key: its own token is
+# exchanged for one of a service account that may call, and nothing else.
+
+variable "project" {
+  description = "Project of the pool."
+  type        = string
+}
+
+variable "project_number" {
+  description = "Its number."
+  type        = string
+}
+
+variable "oidc" {
+  description = "Provider to {issuer, condition, attributes}: condition is CEL over assertion and must name the organisation, or everybody at that issuer gets in. attributes are mapped besides google.subject."
+  type = map(object({
+    issuer     = string
+    condition  = string
+    attributes = map(string)
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for p in values(var.oidc) : strcontains(p.condition, "assertion.")])
+    error_message = "The condition says whose tokens count."
+  }
+}
+
+variable "aws_accounts" {
+  description = "AWS accounts whose roles may call, by provider name."
+  type        = map(string)
+  default     = {}
+}
+
+variable "saml" {
+  description = "SAML 2.0 providers: name to the XML of their metadata."
+  type        = map(string)
+  default     = {}
+}
+
+variable "callers" {
+  description = "Caller to the last part of a principalSet, such as attribute.repository/acme/api or attribute.aws_role/builder."
+  type        = map(string)
+}
+
+resource "google_iam_workload_identity_pool" "ci" {
+  project                   = var.project
+  workload_identity_pool_id = "gate-ci"
+  display_name              = "CI outside Google"
+}
+
+resource "google_iam_workload_identity_pool_provider" "oidc" {
+  for_each = var.oidc
+
+  project                            = var.project
+  workload_identity_pool_id          = google_iam_workload_identity_pool.ci.workload_identity_pool_id
+  workload_identity_pool_provider_id = each.key
+  attribute_condition                = each.value.condition
+  attribute_mapping = merge({ "google.subject" = "assertion.sub" },
+  { for k, v in each.value.attributes : "attribute.${k}" => v })
+
+  oidc {
+    issuer_uri = each.value.issuer
+  }
+}
+
+resource "google_iam_workload_identity_pool_provider" "aws" {
+  for_each = var.aws_accounts
+
+  project                            = var.project
+  workload_identity_pool_id          = google_iam_workload_identity_pool.ci.workload_identity_pool_id
+  workload_identity_pool_provider_id = each.key
+  attribute_mapping = {
+    "google.subject"     = "assertion.arn"
+    "attribute.aws_role" = "assertion.arn.extract('assumed-role/{role}/')"
+  }
+
+  aws {
+    account_id = each.value
+  }
+}
+
+resource "google_iam_workload_identity_pool_provider" "saml" {
+  for_each = var.saml
+
+  project                            = var.project
+  workload_identity_pool_id          = google_iam_workload_identity_pool.ci.workload_identity_pool_id
+  workload_identity_pool_provider_id = each.key
+  attribute_mapping = {
+    "google.subject" = "assertion.subject"
+  }
+
+  saml {
+    idp_metadata_xml = each.value
+  }
+}
+
+resource "google_service_account" "caller" {
+  for_each = var.callers
+
+  project      = var.project
+  account_id   = "gate-ci-${each.key}"
+  display_name = "${each.key}, when it calls the gate"
+}
+
+# Makes ID tokens of that one account, and no access tokens. (workloadIdentityUser could have both.)
+resource "google_service_account_iam_member" "caller" {
+  for_each = var.callers
+
+  service_account_id = google_service_account.caller[each.key].name
+  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
+  member             = "principalSet://iam.googleapis.com/projects/${var.project_number}/locations/global/workloadIdentityPools/${google_iam_workload_identity_pool.ci.workload_identity_pool_id}/${each.value}"
+}
+
+output "callers" {
+  description = "Caller to the e-mail that the gate's configuration names and run.invoker is granted to."
+  value       = { for k, a in google_service_account.caller : k => a.email }
+}

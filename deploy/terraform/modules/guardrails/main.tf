@@ -1,0 +1,163 @@
+# What holds for everyone in the organisation, so that no service goes round
+# the gate. Optional, and set by whoever administers the organisation.
+
+variable "organization" {
+  description = "Number of the organisation."
+  type        = string
+}
+
+variable "access_policy" {
+  description = "Number of the organisation's access policy; null for no perimeter."
+  type        = string
+  default     = null
+}
+
+variable "protected_projects" {
+  description = "Numbers of the projects that hold registry, keys and attestations."
+  type        = set(string)
+  default     = []
+}
+
+variable "ingress" {
+  description = "Who may come in over the perimeter: {identities, projects (numbers)}."
+  type = object({
+    identities = list(string)
+    projects   = list(string)
+  })
+  default = { identities = [], projects = [] }
+}
+
+variable "enforce_perimeter" {
+  description = "false: the perimeter only logs what it would refuse. Look at that for a week first."
+  type        = bool
+  default     = false
+}
+
+# A resource with this tag is excepted. Who may attach it decides who may be excepted.
+resource "google_tags_tag_key" "exempt" {
+  parent      = "organizations/${var.organization}"
+  short_name  = "cloud-run-guardrails"
+  description = "Exceptions from the rules for Cloud Run"
+}
+
+resource "google_tags_tag_value" "exempt" {
+  parent      = google_tags_tag_key.exempt.id
+  short_name  = "exempt"
+  description = "Reviewed, with an owner and an end"
+}
+
+locals {
+  exempt = "resource.matchTagId('${google_tags_tag_key.exempt.id}', '${google_tags_tag_value.exempt.id}')"
+  allowed = {
+    "run.allowedIngress"                     = ["internal", "internal-and-cloud-load-balancing"]
+    "run.allowedVPCEgress"                   = ["all-traffic", "private-ranges-only"]
+    "run.allowedBinaryAuthorizationPolicies" = ["default"]
+  }
+}
+
+resource "google_org_policy_policy" "run" {
+  for_each = local.allowed
+
+  name   = "organizations/${var.organization}/policies/${each.key}"
+  parent = "organizations/${var.organization}"
+
+  spec {
+    # The exception first: rules with a condition come before the one without.
+    rules {
+      allow_all = "TRUE"
+      condition {
+        title      = "exempt"
+        expression = local.exempt
+      }
+    }
+    rules {
+      values {
+        allowed_values = each.value
+      }
+    }
+  }
+}
+
+resource "google_access_context_manager_service_perimeter" "supply_chain" {
+  count = var.access_policy == null ? 0 : 1
+
+  parent                    = "accessPolicies/${var.access_policy}"
+  name                      = "accessPolicies/${var.access_policy}/servicePerimeters/supply_chain"
+  title                     = "supply_chain"
+  description               = "Registry, keys and attestations: no way out, and no use of stolen credentials from elsewhere"
+  use_explicit_dry_run_spec = true
+
+  dynamic "status" {
+    for_each = var.enforce_perimeter ? [1] : []
+    content {
+      resources           = [for p in var.protected_projects : "projects/${p}"]
+      restricted_services = local.restricted
+
+      dynamic "ingress_policies" {
+        for_each = length(var.ingress.identities) == 0 ? [] : [1]
+        content {
+          ingress_from {
+            identities = var.ingress.identities
+            dynamic "sources" {
+              for_each = var.ingress.projects
+              content {
+                resource = "projects/${sources.value}"
+              }
+            }
+          }
+          ingress_to {
+            resources = ["*"]
+            dynamic "operations" {
+              for_each = local.restricted
+              content {
+                service_name = operations.value
+                method_selectors {
+                  method = "*"
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  spec {
+    resources           = [for p in var.protected_projects : "projects/${p}"]
+    restricted_services = local.restricted
+
+    dynamic "ingress_policies" {
+      for_each = length(var.ingress.identities) == 0 ? [] : [1]
+      content {
+        ingress_from {
+          identities = var.ingress.identities
+          dynamic "sources" {
+            for_each = var.ingress.projects
+            content {
+              resource = "projects/${sources.value}"
+            }
+          }
+        }
+        ingress_to {
+          resources = ["*"]
+          dynamic "operations" {
+            for_each = local.restricted
+            content {
+              service_name = operations.value
+              method_selectors {
+                method = "*"
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+locals {
+  restricted = [
+    "artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com",
+    "cloudkms.googleapis.com", "secretmanager.googleapis.com", "sqladmin.googleapis.com", "run.googleapis.com",
+  ]
+}

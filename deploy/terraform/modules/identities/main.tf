@@ -1,0 +1,108 @@
+# Who the parts are. None has a key to download; none has a basic role.
+
+variable "project" {
+  description = "Project of the two services."
+  type        = string
+}
+
+variable "build_project" {
+  description = "Project in which images are built."
+  type        = string
+}
+
+resource "google_service_account" "gate" {
+  project      = var.project
+  account_id   = "gate"
+  display_name = "Admission gate: API and pages"
+}
+
+resource "google_service_account" "events" {
+  project      = var.project
+  account_id   = "gate-events"
+  display_name = "Admission gate: events and re-judging"
+}
+
+resource "google_service_account" "pusher" {
+  project      = var.project
+  account_id   = "gate-pusher"
+  display_name = "Pub/Sub and Cloud Scheduler, when they call gate-events"
+}
+
+resource "google_service_account" "builder" {
+  project      = var.build_project
+  account_id   = "gate-builder"
+  display_name = "Builds images and asks the gate to attest them"
+}
+
+locals {
+  services = { gate = google_service_account.gate.member, events = google_service_account.events.member }
+}
+
+# Connects to Cloud SQL, and logs in to it as itself. Both are granted by project only.
+resource "google_project_iam_member" "sql_client" {
+  for_each = local.services
+
+  project = var.project
+  role    = "roles/cloudsql.client"
+  member  = each.value
+}
+
+resource "google_project_iam_member" "sql_user" {
+  for_each = local.services
+
+  project = var.project
+  role    = "roles/cloudsql.instanceUser"
+  member  = each.value
+}
+
+# Writes spans.
+resource "google_project_iam_member" "trace" {
+  for_each = local.services
+
+  project = var.project
+  role    = "roles/cloudtrace.agent"
+  member  = each.value
+}
+
+# Writes metrics: the collector runs beside the gate, as the gate.
+resource "google_project_iam_member" "metrics" {
+  for_each = local.services
+
+  project = var.project
+  role    = "roles/monitoring.metricWriter"
+  member  = each.value
+}
+
+# Makes its own ID token inside a build, on itself alone: the metadata server of Cloud Build gives none.
+resource "google_service_account_iam_member" "builder_token" {
+  service_account_id = google_service_account.builder.name
+  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
+  member             = google_service_account.builder.member
+}
+
+# A build that runs as its own account writes its own logs.
+resource "google_project_iam_member" "builder_logs" {
+  project = var.build_project
+  role    = "roles/logging.logWriter"
+  member  = google_service_account.builder.member
+}
+
+output "gate" {
+  description = "The gate's service account."
+  value       = { email = google_service_account.gate.email, member = google_service_account.gate.member, name = google_service_account.gate.name }
+}
+
+output "events" {
+  description = "The service account of gate-events."
+  value       = { email = google_service_account.events.email, member = google_service_account.events.member, name = google_service_account.events.name }
+}
+
+output "pusher" {
+  description = "Who Pub/Sub and Cloud Scheduler are when they call."
+  value       = { email = google_service_account.pusher.email, member = google_service_account.pusher.member, name = google_service_account.pusher.name }
+}
+
+output "builder" {
+  description = "The service account that builds run as."
+  value       = { email = google_service_account.builder.email, member = google_service_account.builder.member, name = google_service_account.builder.name }
+}

@@ -1,0 +1,89 @@
+# A repository for images whose pushes are scanned: operating-system and
+# language packages, at once and then continuously.
+
+variable "project" {
+  description = "Project that holds the images and their scans."
+  type        = string
+}
+
+variable "region" {
+  description = "Location of the repository, such as us-east1 or us."
+  type        = string
+}
+
+variable "repository" {
+  description = "Name of the repository."
+  type        = string
+}
+
+variable "kms_key" {
+  description = "Key that encrypts the repository, projects/…/cryptoKeys/K; null for Google's."
+  type        = string
+  default     = null
+}
+
+variable "gate_members" {
+  description = "The gate's service accounts, serviceAccount:…, by service."
+  type        = map(string)
+}
+
+variable "pushers" {
+  description = "Members that may push, such as the build's service account."
+  type        = set(string)
+  default     = []
+}
+
+resource "google_artifact_registry_repository" "images" {
+  project       = var.project
+  location      = var.region
+  repository_id = var.repository
+  format        = "DOCKER"
+  description   = "Images that the gate judges"
+  kms_key_name  = var.kms_key
+
+  docker_config {
+    # A tag that cannot move names one digest for ever.
+    immutable_tags = true
+  }
+
+  vulnerability_scanning_config {
+    # As the project: on, since containerscanning.googleapis.com is enabled.
+    enablement_config = "INHERITED"
+  }
+}
+
+# Reads manifests and layers: nothing else of the repository, nothing of others.
+resource "google_artifact_registry_repository_iam_member" "gate" {
+  for_each = var.gate_members
+
+  project    = google_artifact_registry_repository.images.project
+  location   = google_artifact_registry_repository.images.location
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.reader"
+  member     = each.value
+}
+
+# Pushes to this repository.
+resource "google_artifact_registry_repository_iam_member" "push" {
+  for_each = var.pushers
+
+  project    = google_artifact_registry_repository.images.project
+  location   = google_artifact_registry_repository.images.location
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.writer"
+  member     = each.value
+}
+
+# Lists and reads the findings of images. Container Analysis grants it by project only.
+resource "google_project_iam_member" "scans" {
+  for_each = var.gate_members
+
+  project = var.project
+  role    = "roles/containeranalysis.occurrences.viewer"
+  member  = each.value
+}
+
+output "repository" {
+  description = "HOST/PROJECT/REPOSITORY, what policies and docker name."
+  value       = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
+}

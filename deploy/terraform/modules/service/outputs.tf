@@ -1,0 +1,9 @@
+output "name" {
+  description = "Name of the service."
+  value       = google_cloud_run_v2_service.gate.name
+}
+
+output "uri" {
+  description = "Its run.app address; nobody is behind it where default_url_disabled."
+  value       = google_cloud_run_v2_service.gate.uri
+}

@@ -1,0 +1,70 @@
+# Files that the service reads. Pinned versions: what runs is what was
+# deployed, and a change is a revision that can be rolled back.
+
+resource "google_secret_manager_secret" "config" {
+  project   = var.project
+  secret_id = "${var.name}-config"
+
+  replication {
+    user_managed {
+      replicas {
+        location = var.region
+      }
+    }
+  }
+}
+
+resource "google_secret_manager_secret_version" "config" {
+  secret      = google_secret_manager_secret.config.id
+  secret_data = var.config
+}
+
+resource "google_secret_manager_secret" "policies" {
+  project   = var.project
+  secret_id = "${var.name}-policies"
+
+  replication {
+    user_managed {
+      replicas {
+        location = var.region
+      }
+    }
+  }
+}
+
+resource "google_secret_manager_secret_version" "policies" {
+  secret      = google_secret_manager_secret.policies.id
+  secret_data = var.policies
+}
+
+resource "google_secret_manager_secret" "database" {
+  project   = var.project
+  secret_id = "${var.name}-database"
+
+  replication {
+    user_managed {
+      replicas {
+        location = var.region
+      }
+    }
+  }
+}
+
+resource "google_secret_manager_secret_version" "database" {
+  secret      = google_secret_manager_secret.database.id
+  secret_data = var.connection_string
+}
+
+# Reads these three and no other.
+resource "google_secret_manager_secret_iam_member" "reader" {
+  for_each = {
+    config   = google_secret_manager_secret.config.secret_id
+    policies = google_secret_manager_secret.policies.secret_id
+    database = google_secret_manager_secret.database.secret_id
+  }
+
+  project   = var.project
+  secret_id = each.value
+  role      = "roles/secretmanager.secretAccessor"
+  member    = "serviceAccount:${var.service_account}"
+}

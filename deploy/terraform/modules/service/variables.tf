@@ -1,0 +1,145 @@
+variable "project" {
+  description = "Project of the service."
+  type        = string
+}
+
+variable "region" {
+  description = "Region of the service. The list is that of the HIPAA profile; change it where your rules differ."
+  type        = string
+
+  validation {
+    condition     = contains(["us-central1", "us-east1", "us-east4", "us-west1", "us-west2"], var.region)
+    error_message = "The region is not approved."
+  }
+}
+
+variable "name" {
+  description = "gate, or gate-events."
+  type        = string
+}
+
+variable "image" {
+  description = "The gate's image, by digest."
+  type        = string
+
+  validation {
+    condition     = can(regex("@sha256:[0-9a-f]{64}$", var.image))
+    error_message = "The image is named by digest."
+  }
+}
+
+variable "proxy_image" {
+  description = "gcr.io/cloud-sql-connectors/cloud-sql-proxy, by digest."
+  type        = string
+
+  validation {
+    condition     = can(regex("@sha256:[0-9a-f]{64}$", var.proxy_image))
+    error_message = "The image is named by digest."
+  }
+}
+
+variable "collector_image" {
+  description = "The Managed Service for Prometheus sidecar for Cloud Run, by digest; null to collect metrics in another way."
+  type        = string
+  default     = null
+}
+
+variable "service_account" {
+  description = "E-mail of the service's own account."
+  type        = string
+
+  validation {
+    condition     = !can(regex("(-compute@developer|@appspot)\\.gserviceaccount\\.com$", var.service_account))
+    error_message = "A default service account may do too much."
+  }
+}
+
+variable "ingress" {
+  description = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER behind the load balancer, INGRESS_TRAFFIC_INTERNAL_ONLY for gate-events."
+  type        = string
+
+  validation {
+    condition     = contains(["INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "INGRESS_TRAFFIC_INTERNAL_ONLY"], var.ingress)
+    error_message = "The service is not open to the Internet."
+  }
+}
+
+variable "default_url_disabled" {
+  description = "true behind a load balancer, so that Cloud Armor and IAP cannot be gone round. gate-events needs its run.app address: Pub/Sub and Cloud Scheduler come in by it alone."
+  type        = bool
+}
+
+variable "audiences" {
+  description = "Audiences of tokens besides the run.app address, such as https://gate.acme.example."
+  type        = list(string)
+  default     = []
+}
+
+variable "min_instances" {
+  description = "Instances that are always warm."
+  type        = number
+  default     = 1
+}
+
+variable "max_instances" {
+  description = "Most instances; each uses a few connections of the database."
+  type        = number
+  default     = 10
+}
+
+variable "kms_key" {
+  description = "Key that encrypts the service, projects/…/cryptoKeys/K; null for Google's."
+  type        = string
+  default     = null
+}
+
+variable "network" {
+  description = "Network of Direct VPC egress."
+  type        = string
+}
+
+variable "subnetwork" {
+  description = "Subnet of Direct VPC egress."
+  type        = string
+}
+
+variable "connector" {
+  description = "Connector instead of Direct VPC egress."
+  type        = string
+  default     = null
+}
+
+variable "connection_name" {
+  description = "PROJECT:REGION:INSTANCE of the database."
+  type        = string
+}
+
+variable "connection_string" {
+  description = "What the gate connects to: the proxy on 127.0.0.1, without a password."
+  type        = string
+
+  validation {
+    condition     = !can(regex("://[^@/]*:[^@/]*@", var.connection_string))
+    error_message = "The connection string holds a password, which would stand in Terraform's state."
+  }
+}
+
+variable "config" {
+  description = "Text of attestor.yaml. It holds no secrets, only paths."
+  type        = string
+}
+
+variable "policies" {
+  description = "Text of the policies, documents separated by ---."
+  type        = string
+}
+
+variable "invokers" {
+  description = "Members that Cloud Run lets through to the gate, which then decides for itself what they may do."
+  type        = set(string)
+
+  validation {
+    condition     = !contains(var.invokers, "allUsers") && !contains(var.invokers, "allAuthenticatedUsers")
+    error_message = "Everyone is not a caller."
+  }
+}

@@ -1,0 +1,188 @@
+# What a signature of the gate is made of: a key that never leaves its HSM, a
+# note that attestations hang on, and the attestor that names both. Who can use
+# the key and attach to the note can admit images, so these grants are the
+# boundary of trust, and each is on one resource.
+
+variable "project" {
+  description = "Project that holds key, note, attestor and attestations; apart from the gate's where duties are separated."
+  type        = string
+}
+
+variable "location" {
+  description = "Location of the key ring, such as us-east1 or global."
+  type        = string
+}
+
+variable "attestor" {
+  description = "Name of the attestor, and of its note and key."
+  type        = string
+  default     = "gate"
+}
+
+variable "signer_member" {
+  description = "The gate's service account, serviceAccount:…"
+  type        = string
+}
+
+variable "events_member" {
+  description = "The service account of gate-events, serviceAccount:…, which judges and signs too."
+  type        = string
+}
+
+variable "verifiers" {
+  description = "Binary Authorization's service agents (service-NUMBER@gcp-sa-binaryauthorization.iam.gserviceaccount.com) of the projects that deploy."
+  type        = set(string)
+  default     = []
+}
+
+variable "key_versions" {
+  description = "Versions of the key whose signatures are accepted. Add a new one before the gate signs with it, drop the old one when nothing attested by it runs."
+  type        = set(string)
+  default     = ["1"]
+}
+
+locals {
+  signers = { gate = var.signer_member, events = var.events_member }
+}
+
+resource "google_kms_key_ring" "gate" {
+  project  = var.project
+  name     = var.attestor
+  location = var.location
+}
+
+resource "google_kms_crypto_key" "attest" {
+  name     = var.attestor
+  key_ring = google_kms_key_ring.gate.id
+  purpose  = "ASYMMETRIC_SIGN"
+  # What was destroyed by mistake can be had back for a month.
+  destroy_scheduled_duration = "2592000s"
+
+  version_template {
+    algorithm        = "EC_SIGN_P256_SHA256"
+    protection_level = "HSM"
+  }
+
+  lifecycle {
+    # Without it nothing that was attested could be deployed.
+    prevent_destroy = true
+  }
+}
+
+data "google_kms_crypto_key_version" "accepted" {
+  for_each = var.key_versions
+
+  crypto_key = google_kms_crypto_key.attest.id
+  version    = each.value
+}
+
+resource "google_container_analysis_note" "gate" {
+  project = var.project
+  name    = var.attestor
+
+  attestation_authority {
+    hint {
+      human_readable_name = "Admission gate: ${var.attestor}"
+    }
+  }
+}
+
+resource "google_binary_authorization_attestor" "gate" {
+  project     = var.project
+  name        = var.attestor
+  description = "Images that the gate found good"
+
+  attestation_authority_note {
+    note_reference = google_container_analysis_note.gate.name
+
+    dynamic "public_keys" {
+      for_each = data.google_kms_crypto_key_version.accepted
+      content {
+        # The id that Binary Authorization gives keys of Cloud KMS; the gate writes the same into its signatures.
+        id = "//cloudkms.googleapis.com/v1/${public_keys.value.name}"
+        pkix_public_key {
+          public_key_pem      = public_keys.value.public_key[0].pem
+          signature_algorithm = public_keys.value.public_key[0].algorithm
+        }
+      }
+    }
+  }
+}
+
+# Signs, and reads the public key to check each signature before it is stored. On the key, not the ring.
+resource "google_kms_crypto_key_iam_member" "signer" {
+  for_each = local.signers
+
+  crypto_key_id = google_kms_crypto_key.attest.id
+  role          = "roles/cloudkms.signerVerifier"
+  member        = each.value
+}
+
+# Attaches attestations to the note. occurrences.editor does not include it.
+resource "google_container_analysis_note_iam_member" "attacher" {
+  for_each = local.signers
+
+  project = var.project
+  note    = google_container_analysis_note.gate.name
+  role    = "roles/containeranalysis.notes.attacher"
+  member  = each.value
+}
+
+# Finds what is attested already, and what to revoke.
+resource "google_container_analysis_note_iam_member" "reader" {
+  for_each = local.signers
+
+  project = var.project
+  note    = google_container_analysis_note.gate.name
+  role    = "roles/containeranalysis.notes.occurrences.viewer"
+  member  = each.value
+}
+
+# Creates and deletes attestations. Container Analysis grants it by project only, which is why this
+# project holds nothing but attestations where projects are split.
+resource "google_project_iam_member" "attestations" {
+  for_each = local.signers
+
+  project = var.project
+  role    = "roles/containeranalysis.occurrences.editor"
+  member  = each.value
+}
+
+# Reads the attestor at start and has attestations validated by Google (verify, readiness).
+resource "google_binary_authorization_attestor_iam_member" "viewer" {
+  for_each = local.signers
+
+  project  = var.project
+  attestor = google_binary_authorization_attestor.gate.name
+  role     = "roles/binaryauthorization.attestorsViewer"
+  member   = each.value
+}
+
+resource "google_binary_authorization_attestor_iam_member" "verifier" {
+  for_each = local.signers
+
+  project  = var.project
+  attestor = google_binary_authorization_attestor.gate.name
+  role     = "roles/binaryauthorization.attestorsVerifier"
+  member   = each.value
+}
+
+# Deploying projects ask this attestor whether an image may run.
+resource "google_binary_authorization_attestor_iam_member" "deployer" {
+  for_each = var.verifiers
+
+  project  = var.project
+  attestor = google_binary_authorization_attestor.gate.name
+  role     = "roles/binaryauthorization.attestorsVerifier"
+  member   = "serviceAccount:${each.value}"
+}
+
+output "attestor" {
+  description = "projects/P/attestors/A, for the gate's configuration, policies and Binary Authorization."
+  value       = "projects/${var.project}/attestors/${google_binary_authorization_attestor.gate.name}"
+}
+
+output "key" {
+  description = "projects/…/cryptoKeys/K; the configuration names a version of it."
+  value       = google_kms_crypto_key.attest.id
+}
