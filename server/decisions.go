@@ -29,6 +29,7 @@ type DecisionFilter struct {
 	Until      time.Time // exclusive
 	PageSize   int       // 1 to 500
 	PageToken  string
+	BreakGlass bool // only those that were overridden
 
 	// Visible hides what the caller may not read; never nil.
 	Visible func(repository string) bool

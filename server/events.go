@@ -54,6 +54,11 @@ func (h history) Passed(ctx context.Context, since time.Time, token string) ([]a
 	return page.Decisions, page.NextPageToken, err
 }
 
+func (h history) Overridden(ctx context.Context, since time.Time, token string) ([]attestor.Decision, string, error) {
+	page, err := h.d.List(ctx, DecisionFilter{BreakGlass: true, Since: since, PageSize: 100, PageToken: token, Visible: everything})
+	return page.Decisions, page.NextPageToken, err
+}
+
 func (h history) Record(ctx context.Context, id string) (attestor.Record, error) {
 	return h.d.Decision(ctx, id)
 }

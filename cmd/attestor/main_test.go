@@ -271,12 +271,14 @@ func awaitInflight(ts *testscript.TestScript, _ bool, args []string) {
 	becomes(ts, false, []string{ts.Getenv("SERVICE") + "/metrics", `(?m)^attestor_http_in_flight ` + args[0] + `$`})
 }
 
-// becomes is `becomes URL PATTERN`: it asks until the answer matches.
+// becomes is `becomes URL PATTERN [METHOD]`: it asks until the answer matches.
 func becomes(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.MustCompile(args[1])
 	var b []byte
 	for range 6000 {
-		resp, err := http.Get(args[0])
+		req, err := http.NewRequest(append(args, http.MethodGet)[2], args[0], nil)
+		ts.Check(err)
+		resp, err := http.DefaultClient.Do(req)
 		ts.Check(err)
 		b, err = io.ReadAll(resp.Body)
 		resp.Body.Close()

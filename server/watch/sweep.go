@@ -20,6 +20,7 @@ type Report struct {
 	Passed        int    `json:"passed"`
 	Flips         []Flip `json:"flips"`
 	Revoked       int    `json:"revoked"`
+	Expired       int    `json:"expired"`                 // overrides whose time was over, revoked
 	Stopped       bool   `json:"stopped"`                 // more were to be revoked than one run may
 	Failed        int    `json:"failed"`                  // could not be looked at; the log says why
 	NextPageToken string `json:"nextPageToken,omitempty"` // the run's time was over; the next begins here
@@ -55,6 +56,11 @@ func (w *Watcher) Rejudge(ctx context.Context, r Request) (Report, error) {
 	}
 	end := w.c.Now().Add(w.c.Budget)
 	report := Report{Flips: []Flip{}}
+	if r.PageToken == "" {
+		if err := w.expire(ctx, r, &report); err != nil {
+			return Report{}, err
+		}
+	}
 	known := map[string]bool{}
 	for token := r.PageToken; ; {
 		page, next, err := w.c.History.Passed(ctx, w.c.Now().Add(-w.c.Window), token)

@@ -36,6 +36,9 @@ type History interface {
 	Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error)
 	// Passed lists decisions that passed since a time, newest first, in pages.
 	Passed(ctx context.Context, since time.Time, token string) (page []attestor.Decision, next string, err error)
+	// Overridden lists decisions that were overridden since a time, newest
+	// first, in pages.
+	Overridden(ctx context.Context, since time.Time, token string) (page []attestor.Decision, next string, err error)
 	// Record returns one with its evidence.
 	Record(ctx context.Context, id string) (attestor.Record, error)
 }
