@@ -146,7 +146,7 @@ func (d Decision) Refusals() []Reason {
 	var out []Reason
 	for _, c := range d.Checks {
 		if refuses(c) {
-			out = append(out, c.telling()...)
+			out = append(out, c.Telling()...)
 		}
 	}
 	return out

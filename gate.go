@@ -2,7 +2,10 @@ package attestor
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -269,6 +272,13 @@ func (p *pass) finish(ctx context.Context) (Decision, error) {
 	p.mu.Lock()
 	p.dec.Stages = maps.Clone(p.stages)
 	p.mu.Unlock()
+	if !p.ev.Time.IsZero() { // something was gathered
+		b, err := json.Marshal(p.ev)
+		if err != nil {
+			return Decision{}, fmt.Errorf("encoding evidence: %w", err)
+		}
+		p.dec.Evidence = fmt.Sprintf("sha256:%x", sha256.Sum256(b))
+	}
 	if err := p.gate.c.Recorder.Finish(ctx, p.record()); err != nil {
 		return Decision{}, &Error{Kind: Unavailable, Msg: "the decision could not be recorded, and so does not stand", Fix: "try again; what was signed stays signed and is found then", Err: err}
 	}

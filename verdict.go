@@ -78,9 +78,9 @@ type Check struct {
 	Exceptions []AppliedException `json:"exceptions,omitempty"`
 }
 
-// telling are the reasons that made the check what it is: those that do not
+// Telling are the reasons that made the check what it is: those that do not
 // only advise, unless a policy made an advice its refusal.
-func (c Check) telling() []Reason {
+func (c Check) Telling() []Reason {
 	var out []Reason
 	for _, r := range c.Reasons {
 		if !r.Code.Advises() {

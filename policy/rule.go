@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/checker"
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
 	"github.com/attestor-gate/attestor"
@@ -111,20 +111,20 @@ func (v *validator) compile(env *cel.Env, r Rule, path string) rule {
 // sizes tells the estimate how large the evidence may be.
 type sizes struct{}
 
-func (sizes) EstimateSize(n checker.AstNode) *checker.SizeEstimate {
+func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	switch n.Type().Kind() {
 	case types.ListKind:
 		if path := n.Path(); len(path) > 0 && path[len(path)-1] == "findings" {
-			return &checker.SizeEstimate{Max: assumedFindings}
+			return &cost.SizeEstimate{Max: assumedFindings}
 		}
-		return &checker.SizeEstimate{Max: assumedElements}
+		return &cost.SizeEstimate{Max: assumedElements}
 	case types.MapKind:
-		return &checker.SizeEstimate{Max: assumedElements}
+		return &cost.SizeEstimate{Max: assumedElements}
 	}
-	return &checker.SizeEstimate{Max: assumedText}
+	return &cost.SizeEstimate{Max: assumedText}
 }
 
-func (sizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
 	return nil
 }
 

@@ -13,14 +13,20 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// Enumerations, with every value that files may hold in [enumValues].
+// The enumerations; every value that files may hold is in [enumValues].
 type (
-	Names      string // what to do about user names
-	Response   string // what to do about something found
-	Binary     string // the same, without the middle way
-	Continuous string // whether continuous analysis is demanded
-	CheckMode  string // whether a check refuses or warns
-	VEXStatus  string // a VEX statement's status
+	// Names is what to do about user names.
+	Names string
+	// Response is what to do about something found.
+	Response string
+	// Binary is the same, without the middle way.
+	Binary string
+	// Continuous is whether continuous analysis is demanded.
+	Continuous string
+	// CheckMode is whether a check refuses or warns.
+	CheckMode string
+	// VEXStatus is a VEX statement's status.
+	VEXStatus string
 )
 
 // The values that code compares with.

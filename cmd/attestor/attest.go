@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"sync"
@@ -102,7 +101,7 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 	if err != nil {
 		return err
 	}
-	decisions, err := f.decide(c.Context(), c.ErrOrStderr(), j, refs)
+	decisions, err := f.decide(c.Context(), j, refs)
 	if closeErr := j.Close(); err == nil {
 		err = closeErr
 	}
@@ -131,7 +130,7 @@ func parseReferences(images []string) ([]attestor.Reference, error) {
 }
 
 // decide judges four images at once and keeps their order.
-func (f *attestFlags) decide(ctx context.Context, stderr io.Writer, j judge, refs []attestor.Reference) ([]attestor.Decision, error) {
+func (f *attestFlags) decide(ctx context.Context, j judge, refs []attestor.Reference) ([]attestor.Decision, error) {
 	decisions := make([]attestor.Decision, len(refs))
 	errs := make([]error, len(refs))
 	slots := make(chan struct{}, 4)

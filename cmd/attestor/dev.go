@@ -146,7 +146,7 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 		}
 		p.dir = dir
 		p.stop = append(p.stop, func() error { return os.RemoveAll(dir) })
-	} else if err := os.MkdirAll(p.dir, 0o755); err != nil {
+	} else if err := os.MkdirAll(p.dir, 0o750); err != nil {
 		return fmt.Errorf("--state: %w", err)
 	}
 	var kept string // "" keeps registry and emulator in memory

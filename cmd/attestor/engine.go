@@ -76,13 +76,12 @@ func (l *localJudge) Close() error { return l.engine.close() }
 
 // engineFlags say where decisions are made.
 type engineFlags struct {
-	server      string
-	config      string
-	remoteEmu   bool
-	policies    []string
-	scans       []string
-	identity    tokenFlags
-	logRequests bool
+	server    string
+	config    string
+	remoteEmu bool
+	policies  []string
+	scans     []string
+	identity  tokenFlags
 }
 
 func (f *engineFlags) register(c *cobra.Command) {

@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/attestor-gate/attestor"
@@ -30,7 +30,7 @@ func newPages(e *engine) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pageHandler{engine: e, render: r}
+	p := &pageHandler{engine: e, render: r, kept: map[summaryKey]keptSummary{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.page(p.overview))
 	mux.HandleFunc("GET /decisions", p.page(p.decisions))
@@ -44,6 +44,9 @@ func newPages(e *engine) (http.Handler, error) {
 type pageHandler struct {
 	engine *engine
 	render *pages.Renderer
+
+	mu   sync.Mutex
+	kept map[summaryKey]keptSummary // guarded by mu
 }
 
 // page buffers what f renders, so that a failure half-way is a page too.
@@ -86,14 +89,55 @@ func pageStatus(err error) int {
 	return http.StatusInternalServerError
 }
 
-func (p *pageHandler) summary(ctx context.Context, visible func(string) bool, period time.Duration) (report.Summary, error) {
+// A summary of many decisions takes seconds, and pages are looked at often.
+const (
+	summaryFor   = time.Minute
+	maxSummaries = 64
+)
+
+type summaryKey struct {
+	caller   string // what somebody sees depends on who they are
+	period   time.Duration
+	evidence bool
+}
+
+type keptSummary struct {
+	report.Summary
+	until time.Time
+}
+
+// summary sums up the decisions of a period, with their evidence or without.
+func (p *pageHandler) summary(r *http.Request, visible func(string) bool, period time.Duration, evidence bool) (report.Summary, error) {
+	caller := server.CallerFrom(r.Context())
+	key := summaryKey{caller.Issuer + "\n" + caller.Subject, period, evidence}
 	now := time.Now()
-	all := p.engine.store.Records(ctx, audit.Filter{Since: now.Add(-period), Visible: visible})
-	return report.Summarise(all, report.SummaryOptions{Now: now})
+	p.mu.Lock()
+	kept, ok := p.kept[key]
+	p.mu.Unlock()
+	if ok && now.Before(kept.until) {
+		return kept.Summary, nil
+	}
+	filter := audit.Filter{Since: now.Add(-period), Visible: visible}
+	all := report.FromDecisions(p.engine.store.Decisions(r.Context(), filter))
+	if evidence {
+		all = p.engine.store.Records(r.Context(), filter)
+	}
+	s, err := report.Summarise(all, report.SummaryOptions{Now: now})
+	if err != nil {
+		return s, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.kept) >= maxSummaries {
+		clear(p.kept)
+	}
+	// What is quick is made anew, so that a small record is never stale.
+	p.kept[key] = keptSummary{Summary: s, until: now.Add(min(summaryFor, 20*time.Since(now)))}
+	return s, nil
 }
 
 func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
-	s, err := p.summary(r.Context(), visible, pageOverview)
+	s, err := p.summary(r, visible, pageOverview, false)
 	if err != nil {
 		return err
 	}
@@ -167,7 +211,7 @@ func (p *pageHandler) decision(b *bytes.Buffer, r *http.Request, visible func(st
 }
 
 func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
-	s, err := p.summary(r.Context(), visible, pageReport)
+	s, err := p.summary(r, visible, pageReport, true)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,11 @@ func openRecords(c *cobra.Command, name string) (in io.Reader, done func(), err 
 	}
 	done = func() { _ = f.Close() } // it was only read
 	info, err := f.Stat()
-	if err != nil || !isTerminal(c.ErrOrStderr()) {
+	if err != nil {
+		done()
+		return nil, nil, fmt.Errorf("reading records: %w", err)
+	}
+	if !isTerminal(c.ErrOrStderr()) {
 		return f, done, nil
 	}
 	bar := progressbar.NewOptions64(info.Size(), progressbar.OptionSetWriter(c.ErrOrStderr()), progressbar.OptionShowBytes(true),

@@ -283,6 +283,7 @@ func decisionsPruneCommand() *cobra.Command {
 
 func explainCommand() *cobra.Command {
 	var f recordFlags
+	var policyText bool
 	c := &cobra.Command{
 		Use: "explain ID", Short: "One recorded decision in sentences", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
@@ -295,11 +296,19 @@ func explainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = io.WriteString(c.OutOrStdout(), audit.Explain(rec))
+			if !policyText {
+				_, err = io.WriteString(c.OutOrStdout(), audit.Explain(rec))
+				return err
+			}
+			if len(rec.PolicyText) == 0 {
+				return errors.New("the policy's text is not at hand: a service does not give it out; read the record itself with --config")
+			}
+			_, err = c.OutOrStdout().Write(rec.PolicyText)
 			return err
 		},
 	}
 	f.where(c)
+	c.Flags().BoolVar(&policyText, "policy-text", false, "print the text of the policy that judged, to judge by it again")
 	return c
 }
 
@@ -309,7 +318,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
-	defer os.Remove(f.Name()) // nothing is left where it was renamed
+	defer func() { _ = os.Remove(f.Name()) }() // nothing is left where it was renamed
 	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +79,7 @@ func (f *reportFlags) write(c *cobra.Command, all iter.Seq2[attestor.Record, err
 }
 
 func (f *reportFlags) encode(w io.Writer, format report.Format, all iter.Seq2[attestor.Record, error], now time.Time) error {
-	if format != report.HTML && format != report.JSON {
+	if format != report.HTML && format != report.JSON && format != report.Markdown && format != report.Text {
 		var ds []attestor.Decision
 		for r, err := range all {
 			if err != nil {
@@ -98,12 +97,10 @@ func (f *reportFlags) encode(w io.Writer, format report.Format, all iter.Seq2[at
 	if err != nil {
 		return err
 	}
-	if format == report.JSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(s)
+	if format == report.HTML {
+		return report.WriteHTML(w, s, report.HTMLOptions{Links: f.links})
 	}
-	return report.WriteHTML(w, s, report.HTMLOptions{Links: f.links})
+	return report.WriteSummary(w, format, s, report.Options{Version: version, Now: now})
 }
 
 // before is the earlier report, or nil.
@@ -111,15 +108,13 @@ func (f *reportFlags) before() (*report.Summary, error) {
 	if f.previous == "" {
 		return nil, nil //nolint:nilnil // none was named
 	}
-	b, err := os.ReadFile(f.previous)
+	file, err := os.Open(f.previous)
 	if err != nil {
 		return nil, fmt.Errorf("reading the earlier report: %w", err)
 	}
-	var s report.Summary
-	if err := json.Unmarshal(b, &s); err != nil {
-		return nil, fmt.Errorf("%s is not a report made with -o json: %w", f.previous, err)
-	}
-	return &s, nil
+	defer file.Close()
+	s, err := report.ReadSummary(file)
+	return &s, err
 }
 
 var _ records = store(audit.None{})

@@ -48,7 +48,7 @@ func New(dir string) (*Registry, error) {
 	options := []ggcr.Option{ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))}
 	if dir != "" {
 		blobs := filepath.Join(dir, "blobs")
-		if err := os.MkdirAll(blobs, 0o755); err != nil {
+		if err := os.MkdirAll(blobs, 0o750); err != nil {
 			return nil, fmt.Errorf("making the registry's directory: %w", err)
 		}
 		options = append(options, ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(blobs)))
