@@ -1,0 +1,309 @@
+package posture
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	gosarif "github.com/owenrumney/go-sarif/v3/pkg/report"
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// A Format is a way to write a [Report].
+type Format string
+
+// The formats.
+const (
+	Text     Format = "text"
+	JSON     Format = "json"
+	SARIF    Format = "sarif"
+	JUnit    Format = "junit"
+	Markdown Format = "markdown"
+)
+
+// Formats lists them.
+func Formats() []Format { return []Format{Text, JSON, SARIF, JUnit, Markdown} }
+
+// Options are about how, not what.
+type Options struct {
+	Colour  bool   // of text
+	Version string // of attestor, for SARIF
+}
+
+// Write writes a report. An unknown format is an error.
+func Write(w io.Writer, f Format, r Report, o Options) error {
+	if r.Verdict != attestor.Pass && r.Verdict != attestor.Undecided {
+		r.Verdict = attestor.Deny
+	}
+	switch f {
+	case Text:
+		return writeText(w, r, o)
+	case JSON:
+		if r.Findings == nil {
+			r.Findings = []Finding{}
+		}
+		return writeValue(w, r)
+	case SARIF:
+		return writeSARIF(w, r, o)
+	case JUnit:
+		return writeJUnit(w, r)
+	case Markdown:
+		return writeMarkdown(w, r)
+	}
+	return fmt.Errorf("unknown format %q", f)
+}
+
+func writeValue(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// refuses holds for anything that is not known to be harmless.
+func (f Finding) refuses() bool {
+	switch f.Status {
+	case attestor.StatusPass, attestor.StatusWarn, attestor.StatusSkipped:
+		return false
+	}
+	return true
+}
+
+// excused is by whose leave a finding, or a part of it, counts as mended.
+func (f Finding) excused() string {
+	var all []string
+	for _, e := range f.Exceptions {
+		if !e.Expired {
+			all = append(all, fmt.Sprintf("%s, by %s until %s: %s", e.Subject, e.Owner, e.Expires, e.Reason))
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// groups joins findings that follow each other about one service.
+func groups(findings []Finding) [][]Finding {
+	var out [][]Finding
+	for i, f := range findings {
+		if i > 0 && f.Service == findings[i-1].Service && f.Kind == findings[i-1].Kind && f.File == findings[i-1].File && f.Line == findings[i-1].Line {
+			out[len(out)-1] = append(out[len(out)-1], f)
+		} else {
+			out = append(out, []Finding{f})
+		}
+	}
+	return out
+}
+
+func writeSARIF(w io.Writer, r Report, o Options) error {
+	run := sarif.NewRunWithInformationURI("attestor posture", "https://github.com/attestor-gate/attestor")
+	if o.Version != "" {
+		run.Tool.Driver.WithVersion(plain(o.Version))
+	}
+	means := map[string]string{}
+	for _, rule := range rules() {
+		means[rule.id] = rule.means
+	}
+	for _, c := range attestor.Codes() {
+		means[string(c.Code)] = c.Means
+	}
+	for _, f := range r.Findings {
+		excused := f.excused()
+		if !f.refuses() && f.Status != attestor.StatusWarn && !f.told && excused == "" {
+			continue
+		}
+		if run.GetRuleIndex(f.Rule) < 0 {
+			run.AddRule(f.Rule).WithDescription(means[f.Rule])
+		}
+		message := f.Message()
+		if f.Fix != "" {
+			message += ". Fix: " + f.Fix
+		}
+		result := run.CreateResultForRule(f.Rule).WithMessage(sarif.NewTextMessage(embedded(f.Service + ": " + message)))
+		switch {
+		case f.refuses():
+			result.Level = sarif.LevelError
+		case f.Status == attestor.StatusWarn:
+			result.Level = sarif.LevelWarning
+		default:
+			result.Level = sarif.LevelNote
+		}
+		if excused != "" && f.Status == attestor.StatusPass { // what was excused stays in sight
+			result.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").WithJustification(plain(excused)))
+		}
+		result.AddLocation(sarif.NewLocationWithPhysicalLocation(sarif.NewPhysicalLocation().
+			WithArtifactLocation(sarif.NewSimpleArtifactLocation((&url.URL{Path: plain(f.File)}).EscapedPath())).
+			WithRegion(sarif.NewRegion().WithStartLine(max(f.Line, 1)))).
+			AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(plain(f.Service))))
+		sum := sha256.Sum256([]byte(f.Rule + "\x00" + f.Kind + "\x00" + f.Service))
+		result.WithPartialFingerprints(map[string]string{"attestor/v1": hex.EncodeToString(sum[:16])})
+	}
+	run.AddInvocation(sarif.NewInvocation().WithExecutionSuccessful(r.Verdict != attestor.Undecided))
+	doc := gosarif.NewV210Report()
+	doc.AddRun(run)
+	return writeValue(w, doc)
+}
+
+type junitSuites struct {
+	XMLName  xml.Name     `xml:"testsuites"`
+	Tests    int          `xml:"tests,attr"`
+	Failures int          `xml:"failures,attr"`
+	Errors   int          `xml:"errors,attr"`
+	Skipped  int          `xml:"skipped,attr"`
+	Suites   []junitSuite `xml:"testsuite"`
+}
+
+type junitSuite struct {
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Errors   int         `xml:"errors,attr"`
+	Skipped  int         `xml:"skipped,attr"`
+	Cases    []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	Name    string       `xml:"name,attr"`
+	Class   string       `xml:"classname,attr"`
+	Failure *junitDetail `xml:"failure"`
+	Error   *junitDetail `xml:"error"`
+	Skipped *junitDetail `xml:"skipped"`
+	Output  string       `xml:"system-out,omitempty"`
+}
+
+type junitDetail struct {
+	Message string `xml:"message,attr"`
+	Text    string `xml:",chardata"`
+}
+
+// writeJUnit writes a suite for each service and a case for each rule.
+func writeJUnit(w io.Writer, r Report) error {
+	var all junitSuites
+	for _, g := range groups(r.Findings) {
+		s := junitSuite{Name: plain(g[0].Service)}
+		for _, f := range g {
+			k := junitCase{Name: f.Rule, Class: s.Name}
+			detail := &junitDetail{Message: plain(f.Message()), Text: plain(f.Fix)}
+			switch {
+			case f.Status == attestor.StatusDeny:
+				k.Failure = detail
+				s.Failures++
+			case f.refuses():
+				k.Error = detail
+				s.Errors++
+			case f.Status == attestor.StatusSkipped:
+				k.Skipped = &junitDetail{Message: detail.Message}
+				s.Skipped++
+			default:
+				k.Output = strings.TrimSpace(detail.Message + " " + plain(f.excused()))
+			}
+			s.Tests++
+			s.Cases = append(s.Cases, k)
+		}
+		all.Tests, all.Failures, all.Errors, all.Skipped = all.Tests+s.Tests, all.Failures+s.Failures, all.Errors+s.Errors, all.Skipped+s.Skipped
+		all.Suites = append(all.Suites, s)
+	}
+	// A report that refuses without a finding that does must not look green.
+	if r.Verdict != attestor.Pass && all.Failures+all.Errors == 0 {
+		all.Tests, all.Failures = all.Tests+1, all.Failures+1
+		all.Suites = append(all.Suites, junitSuite{Name: "posture", Tests: 1, Failures: 1, Cases: []junitCase{{
+			Name: "verdict", Class: "posture", Failure: &junitDetail{Message: "nothing passed"},
+		}}})
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", "  ")
+	if err := enc.Encode(all); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+func writeMarkdown(w io.Writer, r Report) error {
+	b := bufio.NewWriter(w)
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(b, format, args...) } // bufio keeps the error
+	p("## Posture: %s\n\nProfile %s, %s.\n", verdict(r), code(r.Profile), plural(r.Services))
+	for _, g := range groups(r.Findings) {
+		p("\n### %s %s\n\n", markdown(g[0].Kind), code(g[0].Service))
+		rows := 0
+		for _, f := range g {
+			if f.Status == attestor.StatusPass && f.excused() == "" || f.Status == attestor.StatusSkipped && !f.told {
+				continue
+			}
+			if rows++; rows == 1 {
+				p("| Rule | Result | Found | Fix |\n| --- | --- | --- | --- |\n")
+			}
+			fix := markdown(f.Fix)
+			if excused := f.excused(); excused != "" {
+				fix = strings.TrimSpace(fix + " Excepted: " + markdown(excused))
+			}
+			p("| %s | %s | %s | %s |\n", code(f.Rule), mark(f), markdown(f.Message()), fix)
+		}
+		p("%s", map[bool]string{true: "\n"}[rows > 0])
+		p("%s\n", tally(g))
+	}
+	return b.Flush()
+}
+
+func mark(f Finding) string {
+	switch {
+	case f.Status == attestor.StatusPass:
+		return "✅ pass"
+	case f.Status == attestor.StatusWarn:
+		return "⚠️ warn"
+	case f.Status == attestor.StatusSkipped:
+		return "⏭️ skipped"
+	case f.Status == attestor.StatusDeny:
+		return "❌ deny"
+	}
+	return "⚠️ error"
+}
+
+func verdict(r Report) string {
+	switch r.Verdict {
+	case attestor.Pass:
+		return "passed"
+	case attestor.Undecided:
+		return "could not be decided"
+	}
+	return "refused"
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return "1 service or job"
+	}
+	return fmt.Sprintf("%d services and jobs", n)
+}
+
+// tally counts what became of a service's rules.
+func tally(g []Finding) string {
+	counts := map[attestor.Status]int{}
+	for _, f := range g {
+		switch {
+		case f.Status == attestor.StatusDeny || !f.refuses():
+			counts[f.Status]++
+		default:
+			counts[attestor.StatusError]++
+		}
+	}
+	var out []string
+	for _, c := range []struct {
+		s    attestor.Status
+		word string
+	}{{attestor.StatusPass, "passed"}, {attestor.StatusDeny, "refused"}, {attestor.StatusError, "undecided"}, {attestor.StatusWarn, "warned"}, {attestor.StatusSkipped, "skipped"}} {
+		if counts[c.s] > 0 {
+			out = append(out, fmt.Sprintf("%d %s", counts[c.s], c.word))
+		}
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,184 @@
+package posture
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// A policy is what is known of grants on a service, a job or a project.
+type policy struct {
+	project  bool
+	whole    bool // every grant; otherwise there may be more
+	planned  bool // of a Terraform plan
+	target   text // the service's, job's or project's name; absent or unknown: it may be any
+	region   text
+	bindings []binding
+}
+
+type binding struct {
+	role    text
+	members []text
+}
+
+// covers reports whether a policy may be about a service.
+func (p policy) covers(s *service) bool {
+	if p.project {
+		return !p.planned || !p.target.set || !s.project.set || p.target.text == s.project.text
+	}
+	if p.region.set && s.region.set && p.region.text != s.region.text {
+		return false
+	}
+	return !p.target.set || p.target.text == s.name
+}
+
+// readPolicies reads what was given beside the definitions.
+func (set *input) readPolicies(in Input) []error {
+	var errs []error
+	one := func(src Source, p policy) {
+		bindings, err := readPolicy(src)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", plain(src.Name), err))
+			return
+		}
+		p.whole, p.bindings = true, bindings
+		if !p.project && p.hasProjectRoles() {
+			errs = append(errs, fmt.Errorf("%s: grants roles that only a project has: give a project's policy with --project-iam", plain(src.Name)))
+		}
+		set.policies = append(set.policies, p)
+	}
+	for _, i := range in.IAM {
+		p := policy{}
+		if i.Service != "" {
+			p.target = text{set: true, text: i.Service}
+			if !slices.ContainsFunc(set.services, func(s *service) bool { return s.name == i.Service }) {
+				errs = append(errs, fmt.Errorf("%s: there is no service or job %s among the definitions", plain(i.Name), quote(i.Service)))
+			}
+		} else if len(set.services) > 1 {
+			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE", plain(i.Name), len(set.services)))
+		}
+		one(i.Source, p)
+	}
+	for _, src := range in.ProjectIAM {
+		one(src, policy{project: true})
+	}
+	return errs
+}
+
+func readPolicy(src Source) ([]binding, error) {
+	docs, err := parse(src)
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) != 1 || docs[0].kind != nodeMapping || !docs[0].has("bindings", "etag", "version") || docs[0].has("kind", "apiVersion") {
+		return nil, errors.New("want one IAM policy, as get-iam-policy prints it")
+	}
+	r := &reader{file: src.Name}
+	out := r.bindings(docs[0])
+	if len(r.errs) > 0 {
+		return nil, errors.Join(r.errs...)
+	}
+	return out, nil
+}
+
+func (r *reader) bindings(n *node) []binding {
+	var out []binding
+	for i, b := range r.list(n.at("bindings"), "bindings") {
+		path := fmt.Sprintf("bindings[%d]", i)
+		b = r.mapping(b, path)
+		one := binding{role: r.text(b.at("role"), path+".role")}
+		if !one.role.set {
+			r.fault(b, path+".role", "a role")
+		}
+		for _, m := range r.list(b.at("members"), path+".members") {
+			one.members = append(one.members, r.text(m, path+".members"))
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// isBasic reports whether a role is one of those that hold for a whole project.
+func isBasic(role string) bool {
+	switch role {
+	case "roles/owner", "roles/editor", "roles/viewer", "roles/browser", "roles/admin", "roles/writer", "roles/reader":
+		return true
+	}
+	return false
+}
+
+func (p policy) hasProjectRoles() bool {
+	return slices.ContainsFunc(p.bindings, func(b binding) bool { return isBasic(b.role.text) })
+}
+
+func isPublic(member string) bool {
+	return strings.EqualFold(member, "allUsers") || strings.EqualFold(member, "allAuthenticatedUsers")
+}
+
+// grants is what the policies say of a service.
+type grants struct {
+	public  []fault
+	invoker []string // members of roles/run.invoker
+	whole   bool     // nothing else was granted on the service itself
+	unknown bool     // some member or role is known only after apply
+}
+
+func (set *input) grantsOn(s *service) grants {
+	g := grants{whole: s.created}
+	for _, p := range set.policies {
+		if !p.covers(s) {
+			continue
+		}
+		if !p.project {
+			g.whole = g.whole || p.whole && p.target == (text{set: true, text: s.name}) || p.whole && !p.planned
+		}
+		g.unknown = g.unknown || !p.project && p.planned && !p.whole && len(p.bindings) == 0
+		for _, b := range p.bindings {
+			for _, m := range b.members {
+				invokes := !p.project || strings.HasPrefix(b.role.text, "roles/run.") || isBasic(b.role.text)
+				switch {
+				case isPublic(m.text) && (invokes || b.role.unknown):
+					g.public = append(g.public, fault{subject: m.text, found: clip(m.text) + " has " + clip(b.role.text)})
+				case b.role.text == invokerRole && m.set:
+					g.invoker = append(g.invoker, m.text)
+				}
+				g.unknown = g.unknown || !p.project && m.unknown
+			}
+		}
+	}
+	return g
+}
+
+const invokerRole = "roles/run.invoker"
+
+// basicRoles lists what a service's account, or everybody, holds of its
+// project's basic roles; whole is whether all of that project's grants were given.
+func (set *input) basicRoles(s *service) (faults []fault, whole bool) {
+	account := s.account.text
+	for _, p := range set.policies {
+		if !p.project || !p.covers(s) {
+			continue
+		}
+		whole = whole || p.whole && (!p.planned || p.target.set && p.target.text == s.project.text)
+		for _, b := range p.bindings {
+			for _, m := range b.members {
+				if isBasic(b.role.text) && (isPublic(m.text) || strings.EqualFold(m.text, "serviceAccount:"+account)) {
+					faults = append(faults, fault{subject: b.role.text, found: clip(m.text) + " has " + b.role.text + " on the project"})
+				}
+			}
+		}
+	}
+	return faults, whole
+}
+
+// asImage is a reference that is pinned by digest.
+func asImage(s string) (attestor.Image, bool) {
+	ref, err := attestor.ParseReference(s)
+	if err != nil {
+		return attestor.Image{}, false
+	}
+	return ref.Pinned()
+}

@@ -1,0 +1,154 @@
+package posture
+
+import (
+	"fmt"
+	"strings"
+)
+
+// shape says how a Knative definition is written: plainly, or as the blocks of
+// Terraform's google_cloud_run_service with names in snake case.
+type shape struct {
+	at func(n *node, path ...string) *node
+	// name turns a field's name into this shape's.
+	name func(string) string
+}
+
+func knativeShape() shape {
+	return shape{at: func(n *node, path ...string) *node { return n.at(path...) }, name: func(s string) string { return s }}
+}
+
+func blockShape() shape {
+	return shape{at: func(n *node, path ...string) *node { return n.block(path...) }, name: snake}
+}
+
+func snake(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// knative reads a Service, or a Job, whose tasks stand one template deeper.
+func (r *reader) knative(n *node, kind string) *service {
+	s := &service{kind: kind, file: r.file, line: n.line, form: formKnative}
+	meta := r.mapping(n.at("metadata"), "metadata")
+	s.name = r.text(meta.at("name"), "metadata.name").text
+	labels := r.mapping(meta.at("labels"), "metadata.labels")
+	s.region = r.text(labels.at("cloud.googleapis.com/location"), "the label cloud.googleapis.com/location")
+	s.project = r.text(meta.at("namespace"), "metadata.namespace")
+	spec := r.mapping(n.at("spec"), "spec")
+	template := r.mapping(spec.at("template"), "spec.template")
+	inner := r.mapping(template.at("spec"), "spec.template.spec")
+	if kind == kindJob {
+		task := r.mapping(inner.at("template"), "spec.template.spec.template")
+		inner = r.mapping(task.at("spec"), "spec.template.spec.template.spec")
+	}
+	r.annotations(s, meta.at("annotations"), r.mapping(template.at("metadata"), "spec.template.metadata").at("annotations"))
+	r.revision(s, inner, knativeShape())
+	own := r.text(template.at("metadata", "name"), "spec.template.metadata.name").text
+	r.traffic(s, spec.at("traffic"), "revisionName", own)
+	s.partial = r.partial
+	return s
+}
+
+const (
+	runPrefix   = "run.googleapis.com/"
+	scalePrefix = "autoscaling.knative.dev/"
+)
+
+// annotations reads those of the service and of its template.
+func (r *reader) annotations(s *service, outer, inner *node) {
+	outer, inner = r.mapping(outer, "metadata.annotations"), r.mapping(inner, "spec.template.metadata.annotations")
+	of := func(n *node, name string) text { return r.text(n.at(name), "the annotation "+name) }
+	s.ingress = of(outer, runPrefix+"ingress")
+	s.invokerDisabled = r.flag(outer.at(runPrefix+"invoker-iam-disabled"), "the annotation "+runPrefix+"invoker-iam-disabled")
+	s.iap = r.flag(outer.at(runPrefix+"iap-enabled"), "the annotation "+runPrefix+"iap-enabled")
+	s.urlDisabled = r.flag(outer.at(runPrefix+"default-url-disabled"), "the annotation "+runPrefix+"default-url-disabled")
+	s.binauthz = of(outer, runPrefix+"binary-authorization")
+	s.breakglass = of(outer, runPrefix+"binary-authorization-breakglass")
+	s.connector = of(inner, runPrefix+"vpc-access-connector")
+	s.network = of(inner, runPrefix+"network-interfaces")
+	if strings.Trim(s.network.text, "[] \t\n") == "" {
+		s.network.set = false // an empty list is none
+	}
+	s.egress = of(inner, runPrefix+"vpc-access-egress")
+	s.key = of(inner, runPrefix+"encryption-key")
+	s.baseImages = first(of(inner, runPrefix+"base-images"), of(outer, runPrefix+"base-images"))
+	of32 := func(n *node, name string) count { return r.count(n.at(name), "the annotation "+name) }
+	s.min = larger(of32(inner, scalePrefix+"minScale"), of32(outer, runPrefix+"minScale"))
+	s.max = firstCount(of32(inner, scalePrefix+"maxScale"), of32(outer, runPrefix+"maxScale"))
+	if of(outer, runPrefix+"scalingMode").text == "manual" {
+		s.min = of32(outer, runPrefix+"manualInstanceCount")
+		s.max = s.min
+	}
+}
+
+// larger of two counts: a service's minimum and a revision's both hold.
+func larger(a, b count) count {
+	if !b.set || (a.set && a.n >= b.n) {
+		return firstCount(a, b)
+	}
+	return b
+}
+
+// revision reads a pod: containers, volumes, account, limits.
+func (r *reader) revision(s *service, n *node, sh shape) {
+	s.account = r.text(sh.at(n, sh.name("serviceAccountName")), "spec.template.spec.serviceAccountName")
+	s.timeout = r.seconds(sh.at(n, sh.name("timeoutSeconds")), "spec.template.spec.timeoutSeconds")
+	s.concurrency = r.count(sh.at(n, sh.name("containerConcurrency")), "spec.template.spec.containerConcurrency")
+	for i, c := range r.list(n.at("containers"), "containers") {
+		s.containers = append(s.containers, r.container(c, fmt.Sprintf("containers[%d]", i), sh))
+	}
+	for i, v := range r.list(n.at("volumes"), "volumes") {
+		path := fmt.Sprintf("volumes[%d]", i)
+		secret := r.mapping(sh.at(r.mapping(v, path), "secret"), path+".secret")
+		if secret == nil {
+			continue
+		}
+		ref := secretRef{name: r.text(v.at("name"), path+".name").text}
+		items := r.list(secret.at("items"), path+".secret.items")
+		if len(items) == 0 {
+			s.volumes = append(s.volumes, ref)
+		}
+		for _, item := range items {
+			ref.version = r.text(item.at("key"), path+".secret.items.key")
+			s.volumes = append(s.volumes, ref)
+		}
+	}
+}
+
+func (r *reader) container(n *node, path string, sh shape) container {
+	n = r.mapping(n, path)
+	c := container{name: r.text(n.at("name"), path+".name").text, image: r.text(n.at("image"), path+".image")}
+	limits := r.mapping(sh.at(n, "resources", "limits"), path+".resources.limits")
+	c.cpu, c.memory = r.text(limits.at("cpu"), path+".resources.limits.cpu"), r.text(limits.at("memory"), path+".resources.limits.memory")
+	c.args = append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...)
+	c.port = len(r.list(n.at("ports"), path+".ports")) > 0
+	c.probe = sh.at(n, sh.name("startupProbe")) != nil && sh.at(n, sh.name("startupProbe")).kind == nodeMapping ||
+		sh.at(n, sh.name("livenessProbe")) != nil && sh.at(n, sh.name("livenessProbe")).kind == nodeMapping
+	for i, e := range r.list(n.at("env"), path+".env") {
+		at := fmt.Sprintf("%s.env[%d]", path, i)
+		e = r.mapping(e, at)
+		v := variable{name: r.text(e.at("name"), at+".name").text, value: r.text(e.at("value"), at+".value")}
+		if ref := r.mapping(sh.at(e, sh.name("valueFrom"), sh.name("secretKeyRef")), at+".valueFrom.secretKeyRef"); ref != nil {
+			v.secret = &secretRef{name: v.name, version: r.text(ref.at("key"), at+".valueFrom.secretKeyRef.key")}
+		}
+		c.env = append(c.env, v)
+	}
+	return c
+}
+
+// traffic notes revisions other than the one that this definition makes.
+func (r *reader) traffic(s *service, n *node, field, own string) {
+	for i, t := range r.list(n, "traffic") {
+		name := r.text(r.mapping(t, fmt.Sprintf("traffic[%d]", i)).at(field), "traffic."+field).text
+		if name != "" && name != own {
+			s.otherRevisions = append(s.otherRevisions, name)
+		}
+	}
+}

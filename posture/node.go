@@ -1,0 +1,278 @@
+package posture
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Bounds of what is read. A plan of a hundred services is some 2 MiB.
+const (
+	maxFile  = 8 << 20
+	maxNodes = 500_000 // visited, so that aliases cannot multiply
+	maxDepth = 100
+)
+
+type nodeKind int
+
+const (
+	nodeNull nodeKind = iota
+	nodeText
+	nodeMapping
+	nodeList
+	nodeUnknown // Terraform: known after apply
+)
+
+// A node is a value of a document, YAML or JSON. Scalars are kept as text:
+// gcloud quotes numbers and booleans in annotations, and other tools do not.
+type node struct {
+	kind   nodeKind
+	line   int
+	text   string
+	fields map[string]*node
+	items  []*node
+}
+
+// at descends through mappings; nil where something is absent.
+func (n *node) at(path ...string) *node {
+	for _, name := range path {
+		if n == nil || n.kind != nodeMapping {
+			if n != nil && n.kind == nodeUnknown {
+				return n
+			}
+			return nil
+		}
+		n = n.fields[name]
+	}
+	return n
+}
+
+// block descends as at does, through Terraform's blocks, which are lists of
+// one; it ends inside the last.
+func (n *node) block(path ...string) *node {
+	for i := 0; ; i++ {
+		if n != nil && n.kind == nodeList {
+			if len(n.items) != 1 {
+				return nil
+			}
+			n = n.items[0]
+		}
+		if i == len(path) {
+			return n
+		}
+		n = n.at(path[i])
+	}
+}
+
+// has reports whether a mapping has one of the names.
+func (n *node) has(names ...string) bool {
+	for _, name := range names {
+		if n.at(name) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// parse reads every document of a text.
+func parse(src Source) ([]*node, error) {
+	if len(src.Text) > maxFile {
+		return nil, &attestor.Error{Kind: attestor.TooLarge, Msg: fmt.Sprintf("%s has %d bytes, at most %d are read", plain(src.Name), len(src.Text), maxFile)}
+	}
+	text := bytes.TrimSpace(bytes.TrimPrefix(src.Text, []byte("\xef\xbb\xbf")))
+	if len(text) == 0 {
+		return nil, errors.New("the document is empty")
+	}
+	if !utf8.Valid(text) {
+		return nil, errors.New("the document is not UTF-8")
+	}
+	if text[0] == '{' || text[0] == '[' {
+		d := &jsonReader{dec: json.NewDecoder(bytes.NewReader(src.Text)), text: src.Text, line: 1}
+		if bytes.HasPrefix(src.Text, []byte("\xef\xbb\xbf")) {
+			d.dec, d.text = json.NewDecoder(bytes.NewReader(text)), text
+		}
+		return d.documents()
+	}
+	return yamlDocuments(text)
+}
+
+func yamlDocuments(text []byte) ([]*node, error) {
+	loader, err := yaml.NewLoader(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	var out []*node
+	seen := 0
+	for {
+		var doc yaml.Node
+		if err := loader.Load(&doc); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, errors.New("not YAML: " + yamlFault(err))
+		}
+		n, err := fromYAML(&doc, &seen, 0)
+		if err != nil {
+			return nil, err
+		}
+		if n.kind != nodeNull { // gcloud separates with ---, which may leave an empty one
+			out = append(out, n)
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("the document is empty")
+	}
+	return out, nil
+}
+
+// yamlFault leaves out what the parser quotes, which may be a secret.
+func yamlFault(err error) string {
+	if e, ok := errors.AsType[*yaml.LoadError](err); ok {
+		return fmt.Sprintf("line %d, column %d", e.Mark.Line, e.Mark.Column)
+	}
+	return "the text cannot be parsed"
+}
+
+func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {
+	if *seen++; *seen > maxNodes || depth > maxDepth {
+		return nil, fmt.Errorf("more than %d values, or nested more than %d deep", maxNodes, maxDepth)
+	}
+	n := &node{line: y.Line}
+	switch y.Kind {
+	case yaml.DocumentNode:
+		if len(y.Content) == 1 {
+			return fromYAML(y.Content[0], seen, depth+1)
+		}
+	case yaml.AliasNode:
+		if y.Alias == nil {
+			return nil, fmt.Errorf("line %d: an alias of nothing", y.Line)
+		}
+		return fromYAML(y.Alias, seen, depth+1)
+	case yaml.ScalarNode:
+		if y.ShortTag() != "!!null" {
+			n.kind, n.text = nodeText, y.Value
+		}
+	case yaml.SequenceNode:
+		n.kind = nodeList
+		for _, item := range y.Content {
+			child, err := fromYAML(item, seen, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			n.items = append(n.items, child)
+		}
+	case yaml.MappingNode:
+		n.kind, n.fields = nodeMapping, map[string]*node{}
+		for i := 0; i+1 < len(y.Content); i += 2 {
+			key := y.Content[i]
+			for key.Kind == yaml.AliasNode && key.Alias != nil {
+				key = key.Alias
+			}
+			switch {
+			case key.Kind != yaml.ScalarNode:
+				return nil, fmt.Errorf("line %d: a key must be plain text", key.Line)
+			case key.ShortTag() == "!!merge":
+				return nil, fmt.Errorf("line %d: merge keys are not read; write the fields out", key.Line)
+			case n.fields[key.Value] != nil:
+				return nil, fmt.Errorf("line %d: %q stands twice", key.Line, clip(key.Value))
+			}
+			child, err := fromYAML(y.Content[i+1], seen, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			n.fields[key.Value] = child
+		}
+	}
+	return n, nil
+}
+
+// jsonReader reads JSON by tokens, since the decoder lets a key that stands
+// twice pass.
+type jsonReader struct {
+	dec    *json.Decoder
+	text   []byte
+	offset int64
+	line   int
+	seen   int
+}
+
+func (d *jsonReader) documents() ([]*node, error) {
+	d.dec.UseNumber()
+	n, err := d.value(0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("not JSON: something follows the document")
+	}
+	return []*node{n}, nil
+}
+
+func (d *jsonReader) token() (json.Token, error) {
+	t, err := d.dec.Token()
+	if err != nil {
+		return nil, fmt.Errorf("not JSON: line %d", d.line)
+	}
+	end := d.dec.InputOffset()
+	d.line += bytes.Count(d.text[d.offset:end], []byte("\n"))
+	d.offset = end
+	return t, nil
+}
+
+func (d *jsonReader) value(depth int) (*node, error) {
+	t, err := d.token()
+	if err != nil {
+		return nil, err
+	}
+	if d.seen++; d.seen > maxNodes || depth > maxDepth {
+		return nil, fmt.Errorf("more than %d values, or nested more than %d deep", maxNodes, maxDepth)
+	}
+	n := &node{line: d.line}
+	switch v := t.(type) {
+	case nil:
+	case string:
+		n.kind, n.text = nodeText, v
+	case json.Number:
+		n.kind, n.text = nodeText, v.String()
+	case bool:
+		n.kind, n.text = nodeText, fmt.Sprint(v)
+	case json.Delim:
+		if v == '[' {
+			n.kind = nodeList
+		} else {
+			n.kind, n.fields = nodeMapping, map[string]*node{}
+		}
+		for d.dec.More() {
+			name := ""
+			if v == '{' {
+				key, err := d.token()
+				if err != nil {
+					return nil, err
+				}
+				name, _ = key.(string)
+				if n.fields[name] != nil {
+					return nil, fmt.Errorf("line %d: %q stands twice", d.line, clip(name))
+				}
+			}
+			child, err := d.value(depth + 1)
+			if err != nil {
+				return nil, err
+			}
+			if v == '{' {
+				n.fields[name] = child
+			} else {
+				n.items = append(n.items, child)
+			}
+		}
+		if _, err := d.token(); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}

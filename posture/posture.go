@@ -1,0 +1,224 @@
+// Package posture judges Cloud Run services and jobs by the hardening rules of
+// docs/posture.md. It reads definitions (Knative YAML or JSON as gcloud exports
+// it, the v2 API's JSON, Terraform plans) and IAM policies, and says for each
+// rule what was found, what is wanted, and the flag or line that mends it.
+//
+// A definition that cannot be read is an error, never a finding. A rule whose
+// evidence was not given is skipped, and says what would give it; profile
+// strict makes that an error. It contacts nobody: whether an image is attested
+// is asked of [Attested], which cmd/attestor lends it.
+package posture
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Attested says whether a valid attestation of the gate stands for an image.
+// False with an error means that it could not be found out.
+type Attested interface {
+	Attested(ctx context.Context, img attestor.Image) (bool, error)
+}
+
+// Config is what a [Judge] needs.
+type Config struct {
+	Profile  Profile
+	Attested Attested // nil: IMAGE_ATTESTED is skipped
+	Now      func() time.Time
+}
+
+// A Judge holds a profile. It is safe for concurrent use.
+type Judge struct{ c Config }
+
+// New refuses a profile that [Builtin] or [ParseProfile] did not make.
+func New(c Config) (*Judge, error) {
+	if c.Profile.name == "" || c.Now == nil {
+		return nil, errors.New("posture: want a profile and a clock")
+	}
+	return &Judge{c: c}, nil
+}
+
+// A Source is a document and what to call it.
+type Source struct {
+	Name string
+	Text []byte
+}
+
+// An IAM is a policy as `get-iam-policy` prints it. Service names the service
+// or job that it is of; empty is every one that is judged.
+type IAM struct {
+	Service string
+	Source
+}
+
+// Input is what is judged, and further evidence about it.
+type Input struct {
+	Definitions []Source
+	IAM         []IAM    // of services and jobs
+	ProjectIAM  []Source // of their project
+	Region      string   // of definitions that do not say theirs
+}
+
+// A Finding is one rule put to one service.
+type Finding struct {
+	Rule       string                      `json:"rule"`
+	Service    string                      `json:"service"` // project/region/name as far as known
+	Kind       string                      `json:"kind"`    // service or job
+	File       string                      `json:"file,omitempty"`
+	Line       int                         `json:"line,omitempty"` // where the definition begins, from 1
+	Status     attestor.Status             `json:"status"`
+	Found      string                      `json:"found"`
+	Wanted     string                      `json:"wanted,omitempty"`
+	Fix        string                      `json:"fix,omitempty"`
+	Exceptions []attestor.AppliedException `json:"exceptions,omitempty"`
+
+	told bool // worth a line to people although it is skipped: evidence is missing
+}
+
+// Message is what was found and what is wanted, in one line.
+func (f Finding) Message() string {
+	if f.Wanted == "" {
+		return f.Found
+	}
+	return f.Found + "; want " + f.Wanted
+}
+
+// A Report is the answer. The zero value is a denial.
+type Report struct {
+	Verdict  attestor.Outcome `json:"verdict"`
+	Profile  string           `json:"profile"`
+	Services int              `json:"services"` // judged, jobs included
+	Findings []Finding        `json:"findings"`
+}
+
+// Judge reads and judges. Its error is an [attestor.Error] of kind Invalid or
+// TooLarge that names everything that could not be read.
+func (j *Judge) Judge(ctx context.Context, in Input) (Report, error) {
+	set, err := read(in)
+	if err != nil {
+		return Report{}, err
+	}
+	used := make([]use, len(j.c.Profile.exceptions))
+	known := map[attestor.Image]asked{}
+	r := Report{Profile: j.c.Profile.name, Services: len(set.services)}
+	for _, s := range set.services {
+		for _, rule := range rules() {
+			c := &judging{ctx: ctx, s: s, set: set, profile: j.c.Profile, attested: j.c.Attested, known: known}
+			r.Findings = append(r.Findings, j.finding(c, rule, used))
+		}
+	}
+	r.Findings = append(r.Findings, j.reportExceptions(set, used)...)
+	r.Verdict = sum(r.Findings)
+	return r, nil
+}
+
+func (j *Judge) finding(c *judging, rule rule, used []use) Finding {
+	f := Finding{Rule: rule.id, Service: c.s.fullName(), Kind: c.s.kind, File: c.s.file, Line: c.s.line}
+	level := j.c.Profile.levels[rule.id]
+	if level == off {
+		f.Status, f.Found = attestor.StatusSkipped, "profile "+j.c.Profile.name+" does not ask for this"
+		return f
+	}
+	if c.s.kind == kindJob && !rule.jobs {
+		f.Status, f.Found = attestor.StatusSkipped, "does not apply to a job"
+		return f
+	}
+	a := rule.judge(c)
+	if a.state == stateGood && c.s.partial && !rule.whole {
+		a = lacking("part of the definition is known only after apply", "judge the service as `gcloud run services describe --format export` prints it afterwards")
+	}
+	f.Found, f.Wanted = a.found, a.wanted
+	switch a.state {
+	case stateGood:
+		f.Status, f.Wanted = attestor.StatusPass, ""
+	case stateAdmonished:
+		f.Status = attestor.StatusWarn
+		f.Fix = a.mend.of(c.s)
+	case stateLacking:
+		f.Status, f.Fix, f.told = attestor.StatusSkipped, a.give, true
+		if j.c.Profile.missing == deny && level == deny {
+			f.Status = attestor.StatusError
+		}
+	case stateBad:
+		f.Status = attestor.StatusDeny
+		if level == warn {
+			f.Status = attestor.StatusWarn
+		}
+		f.Fix = a.mend.of(c.s)
+		j.except(&f, c.s, a.faults, used)
+	default: // the zero answer is no pass
+		f.Status, f.Fix = attestor.StatusError, a.give
+		f.Found = cmp.Or(f.Found, "the rule gave no answer")
+	}
+	return f
+}
+
+// sum is the verdict of findings: one deny outweighs any error, one error any
+// pass, and nothing that passed is no pass.
+func sum(findings []Finding) attestor.Outcome {
+	outcome, passed := attestor.Pass, false
+	for _, f := range findings {
+		switch f.Status {
+		case attestor.StatusDeny:
+			return attestor.Deny
+		case attestor.StatusPass:
+			passed = passed || len(f.Exceptions) == 0
+		case attestor.StatusWarn, attestor.StatusSkipped:
+		default:
+			outcome = attestor.Undecided
+		}
+	}
+	if outcome == attestor.Pass && !passed {
+		return attestor.Deny
+	}
+	return outcome
+}
+
+// judging is one rule put to one service.
+type judging struct {
+	ctx      context.Context //nolint:containedctx // of one call of Judge
+	s        *service
+	set      *input
+	profile  Profile
+	attested Attested
+	known    map[attestor.Image]asked
+}
+
+type asked struct {
+	ok  bool
+	err error
+}
+
+// isAttested asks once for each image.
+func (c *judging) isAttested(img attestor.Image) (bool, error) {
+	a, done := c.known[img]
+	if !done {
+		a.ok, a.err = c.attested.Attested(c.ctx, img)
+		c.known[img] = a
+	}
+	return a.ok && a.err == nil, a.err
+}
+
+// invalid joins what was wrong with the documents, sorted, into one error.
+func invalid(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	const most = 20
+	left := ""
+	if len(errs) > most {
+		left = fmt.Sprintf("\nand %d more", len(errs)-most)
+		errs = errs[:most]
+	}
+	return &attestor.Error{
+		Kind: attestor.Invalid, Msg: errors.Join(errs...).Error() + left,
+		Fix: "give Cloud Run services or jobs as `gcloud run services describe NAME --format export` prints them, the v2 API's JSON, or `terraform show -json PLAN`",
+	}
+}

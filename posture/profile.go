@@ -1,0 +1,71 @@
+package posture
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// A level is what becomes of a rule that is broken.
+type level string
+
+const (
+	deny level = "deny"
+	warn level = "warn"
+	off  level = "off"
+	skip level = "skip" // of missing evidence only
+)
+
+// A Profile says which rules hold, and how strictly. [Builtin] and
+// [ParseProfile] make one; the zero value is refused by [New].
+type Profile struct {
+	name       string
+	levels     map[string]level // every rule's
+	regions    []string
+	maxTimeout time.Duration
+	missing    level // skip, or deny: a rule without evidence is an error
+	behindIAP  []string
+	exceptions []exception
+}
+
+// Name is what reports call it.
+func (p Profile) Name() string { return p.name }
+
+// Profiles lists the profiles that need no file.
+func Profiles() []string { return []string{"baseline", "hipaa", "strict"} }
+
+// Builtin is one of [Profiles].
+func Builtin(name string) (Profile, bool) {
+	p := Profile{name: name, levels: map[string]level{}, maxTimeout: time.Minute, missing: skip,
+		regions: []string{"us-central1", "us-east1", "us-east4", "us-west1", "us-west2"}}
+	for _, r := range rules() {
+		p.levels[r.id] = deny
+	}
+	set := func(l level, ids ...string) {
+		for _, id := range ids {
+			p.levels[id] = l
+		}
+	}
+	switch name {
+	case "baseline":
+		p.maxTimeout = 5 * time.Minute
+		set(off, "REGION_APPROVED", "STATIC_EGRESS_IP", "CMEK")
+		set(warn, "DEFAULT_URL_DISABLED", "VPC_EGRESS", "MIN_INSTANCES", "CONCURRENCY_SET", "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "PROBES")
+	case "hipaa":
+		set(off, "STATIC_EGRESS_IP")
+		set(warn, "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "PROBES")
+	case "strict":
+		p.missing = deny
+	default:
+		return Profile{}, false
+	}
+	return p, true
+}
+
+// extended is a copy that can be changed.
+func (p Profile) extended(name string) Profile {
+	p.name = name
+	p.levels = maps.Clone(p.levels)
+	p.regions = slices.Clone(p.regions)
+	return p
+}

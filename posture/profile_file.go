@@ -1,0 +1,192 @@
+package posture
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// ParseProfile reads a profile's file, strictly: unknown fields and kinds,
+// wrong types and values are errors, all reported at once.
+func ParseProfile(src Source) (Profile, error) {
+	docs, err := parse(src)
+	if err != nil {
+		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: plain(src.Name) + ": " + attestorMessage(err)}
+	}
+	r := &profileReader{reader: reader{file: src.Name}}
+	if len(docs) != 1 {
+		r.fault(docs[1], "a second document", "one profile in a file")
+	}
+	p := r.profile(docs[0])
+	if len(r.errs) > 0 {
+		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: errors.Join(r.errs...).Error(), Fix: "docs/posture.md shows a profile with every field"}
+	}
+	return p, nil
+}
+
+// attestorMessage is an error's text, whether or not it is public already.
+func attestorMessage(err error) string {
+	if attestor.KindOf(err) != attestor.Internal {
+		return attestor.Message(err)
+	}
+	return err.Error()
+}
+
+type profileReader struct{ reader }
+
+// fields reports those that are not known.
+func (r *profileReader) fields(n *node, where string, known ...string) *node {
+	if n == nil {
+		return nil
+	}
+	if n.kind != nodeMapping {
+		r.fault(n, where, "fields")
+		return nil
+	}
+	var unknown []string
+	for name := range n.fields {
+		if !slices.Contains(known, name) {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		r.fault(n.fields[name], where+": unknown field "+quote(name), "one of "+strings.Join(known, ", "))
+	}
+	return n
+}
+
+// required is text that is there.
+func (r *profileReader) required(n *node, parent *node, where string) string {
+	t := r.text(n, where)
+	if strings.TrimSpace(t.text) == "" && (n == nil || n.kind == nodeText || n.kind == nodeNull) {
+		r.fault(parent, where, "it set")
+	}
+	return t.text
+}
+
+func (r *profileReader) oneOf(n *node, where string, values ...string) string {
+	t := r.text(n, where)
+	if t.set && !slices.Contains(values, t.text) {
+		r.fault(n, where+": "+quote(t.text), "one of "+strings.Join(values, ", "))
+	}
+	return t.text
+}
+
+func (r *profileReader) profile(n *node) Profile {
+	r.fields(n, "the profile", "apiVersion", "kind", "metadata", "spec")
+	if v := r.required(n.at("apiVersion"), n, "apiVersion"); v != "" && v != "attestor/v1" {
+		r.fault(n.at("apiVersion"), "apiVersion: "+quote(v), "attestor/v1")
+	}
+	if v := r.required(n.at("kind"), n, "kind"); v != "" && v != "PostureProfile" {
+		r.fault(n.at("kind"), "kind: "+quote(v), "PostureProfile")
+	}
+	meta := r.fields(n.at("metadata"), "metadata", "name")
+	name := r.required(meta.at("name"), n, "metadata.name")
+	if slices.Contains(Profiles(), name) {
+		r.fault(meta.at("name"), "metadata.name: "+quote(name), "a name that is not built in")
+	}
+	spec := r.fields(n.at("spec"), "spec", "extends", "rules", "regions", "maxTimeout", "missingEvidence", "behindIAP", "exceptions")
+	extends := r.required(spec.at("extends"), n, "spec.extends")
+	base, ok := Builtin(extends)
+	if !ok {
+		if extends != "" {
+			r.fault(spec.at("extends"), "spec.extends: "+quote(extends), "one of "+strings.Join(Profiles(), ", "))
+		}
+		base, _ = Builtin("strict")
+	}
+	p := base.extended(name)
+	r.levels(&p, spec.at("rules"))
+	if n := spec.at("regions"); n != nil {
+		p.regions = r.names(n, "spec.regions")
+	}
+	if t := r.text(spec.at("maxTimeout"), "spec.maxTimeout"); t.set {
+		d, err := time.ParseDuration(t.text)
+		if err != nil || d < time.Second || d > time.Hour {
+			r.fault(spec.at("maxTimeout"), "spec.maxTimeout", "a duration from 1s to 1h, such as 60s")
+		}
+		p.maxTimeout = d
+	}
+	switch r.oneOf(spec.at("missingEvidence"), "spec.missingEvidence", "skip", "error") {
+	case "skip":
+		p.missing = skip
+	case "error":
+		p.missing = deny
+	}
+	if n := spec.at("behindIAP"); n != nil {
+		p.behindIAP = r.names(n, "spec.behindIAP")
+	}
+	for i, e := range r.list(spec.at("exceptions"), "spec.exceptions") {
+		p.exceptions = append(p.exceptions, r.exception(e, fmt.Sprintf("spec.exceptions[%d]", i)))
+	}
+	return p
+}
+
+func (r *profileReader) levels(p *Profile, n *node) {
+	n = r.mapping(n, "spec.rules")
+	if n == nil {
+		return
+	}
+	var names []string
+	for name := range n.fields {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if !isRule(name) {
+			r.fault(n.fields[name], "spec.rules: unknown rule "+quote(name), "a rule of docs/posture.md")
+			continue
+		}
+		if l := r.oneOf(n.fields[name], "spec.rules."+name, string(deny), string(warn), string(off)); l != "" {
+			p.levels[name] = level(l)
+		} else if n.fields[name].kind == nodeNull {
+			r.fault(n.fields[name], "spec.rules."+name, "deny, warn or off")
+		}
+	}
+}
+
+// names is a list of at least one text.
+func (r *profileReader) names(n *node, where string) []string {
+	all := r.strings(n, where)
+	if len(all) == 0 || slices.Contains(all, "") {
+		r.fault(n, where, "at least one, and none empty")
+	}
+	return all
+}
+
+var day = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}$`)
+
+func (r *profileReader) exception(n *node, where string) exception {
+	r.fields(n, where, "rule", "services", "subject", "owner", "reason", "expires")
+	e := exception{
+		rule: r.required(n.at("rule"), n, where+".rule"), subject: r.text(n.at("subject"), where+".subject").text,
+		owner: r.required(n.at("owner"), n, where+".owner"), reason: r.required(n.at("reason"), n, where+".reason"),
+	}
+	if e.rule != "" && !isRule(e.rule) {
+		r.fault(n.at("rule"), where+".rule: "+quote(e.rule), "a rule of docs/posture.md")
+	}
+	if n.at("services") == nil {
+		r.fault(n, where+".services", "it set")
+	} else {
+		e.services = r.names(n.at("services"), where+".services")
+	}
+	for _, pattern := range e.services {
+		if _, err := path.Match(pattern, ""); err != nil {
+			r.fault(n.at("services"), where+".services: "+quote(pattern), "a name, or a pattern with * and ?")
+		}
+	}
+	if s := r.required(n.at("expires"), n, where+".expires"); s != "" {
+		t, err := time.Parse(time.DateOnly, s)
+		if err != nil || !day.MatchString(s) {
+			r.fault(n.at("expires"), where+".expires: "+quote(s), "a day, such as 2027-03-31")
+		}
+		e.expires = t
+	}
+	return e
+}

@@ -1,0 +1,114 @@
+package posture
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// input is everything that was given, read.
+type input struct {
+	services []*service
+	policies []policy
+	fronted  []string // names of services that a serverless NEG in a plan points at
+}
+
+const maxServices = 2000
+
+// read reads all documents, and reports everything that cannot be.
+func read(in Input) (*input, error) {
+	set := &input{}
+	var errs []error
+	for _, src := range in.Definitions {
+		docs, err := parse(src)
+		if err != nil {
+			if attestor.KindOf(err) == attestor.TooLarge {
+				return nil, err
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", plain(src.Name), err))
+			continue
+		}
+		before := len(set.services)
+		for _, n := range docs {
+			errs = append(errs, set.document(src.Name, n)...)
+		}
+		if len(set.services) == before && len(errs) == 0 {
+			errs = append(errs, fmt.Errorf("%s: no Cloud Run service or job in it", plain(src.Name)))
+		}
+	}
+	for _, s := range set.services {
+		if !s.region.set && !s.region.unknown && in.Region != "" {
+			s.region = text{set: true, text: in.Region}
+		}
+	}
+	errs = append(errs, set.readPolicies(in)...)
+	if len(set.services) > maxServices {
+		errs = append(errs, fmt.Errorf("%d services, at most %d are judged at once", len(set.services), maxServices))
+	}
+	if len(set.services) == 0 && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("nothing was given to judge"))
+	}
+	if err := invalid(errs); err != nil {
+		return nil, err
+	}
+	return set, nil
+}
+
+// document adds what a document defines: a service, a job, a list of them, or
+// a Terraform plan.
+func (set *input) document(file string, n *node) []error {
+	r := &reader{file: file}
+	apiVersion, kind := r.text(n.at("apiVersion"), "apiVersion").text, r.text(n.at("kind"), "kind").text
+	switch {
+	case n.kind == nodeList:
+		return set.documents(file, n.items)
+	case n.kind != nodeMapping:
+		return []error{fmt.Errorf("%s: line %d: want a definition, found bare text", plain(file), n.line)}
+	case len(r.errs) > 0:
+		return r.errs
+	case kind == "Service" && strings.HasPrefix(apiVersion, "serving.knative.dev/"):
+		set.services = append(set.services, r.knative(n, kindService))
+	case kind == "Job" && strings.HasPrefix(apiVersion, "run.googleapis.com/"):
+		set.services = append(set.services, r.knative(n, kindJob))
+	case strings.HasSuffix(kind, "List") && n.has("items"):
+		return append(set.documents(file, r.list(n.at("items"), "items")), r.errs...)
+	case kind != "" || apiVersion != "":
+		return []error{fmt.Errorf("%s: line %d: unknown kind %s of %s: want Service of serving.knative.dev/v1 or Job of run.googleapis.com/v1", plain(file), n.line, quote(kind), quote(apiVersion))}
+	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values"):
+		return set.plan(file, n)
+	case n.has("template"):
+		kind := kindService
+		if strings.Contains(r.text(n.at("name"), "name").text, "/jobs/") || n.at("template").has("template") {
+			kind = kindJob
+		}
+		set.services = append(set.services, r.v2(n, kind, knativeShape()))
+	case n.has("services", "jobs"):
+		errs := set.documents(file, r.list(n.at("services"), "services"))
+		errs = append(errs, set.documents(file, r.list(n.at("jobs"), "jobs"))...)
+		return append(errs, r.errs...)
+	case n.has("bindings"):
+		return []error{fmt.Errorf("%s: line %d: an IAM policy is evidence, not a definition: give a service's with --iam, a project's with --project-iam", plain(file), n.line)}
+	default:
+		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor resource_changes", plain(file), n.line)}
+	}
+	return r.errs
+}
+
+func (set *input) documents(file string, items []*node) []error {
+	var errs []error
+	for _, n := range items {
+		if n.kind == nodeList { // no list holds lists, and recursion stays bounded
+			errs = append(errs, fmt.Errorf("%s: line %d: a list within a list", plain(file), n.line))
+			continue
+		}
+		errs = append(errs, set.document(file, n)...)
+	}
+	return errs
+}
+
+// frontedByPlan reports whether a plan puts a load balancer before a service.
+func (set *input) frontedByPlan(s *service) bool {
+	return s.name != "" && slices.Contains(set.fronted, s.name)
+}

@@ -1,0 +1,120 @@
+package posture
+
+import "strings"
+
+// secretsByReference never says a value, only its variable's name and why it
+// looks like a secret.
+func secretsByReference(c *judging) answer {
+	if a, none := noContainers(c); none {
+		return a
+	}
+	var faults []fault
+	unknown, flag := false, "NAME"
+	for i, k := range c.s.containers {
+		for _, v := range k.env {
+			if v.value.unknown && v.secret == nil {
+				unknown = true
+			}
+			if why := looksSecret(v.name, v.value.text); why != "" {
+				if len(faults) == 0 {
+					flag = variableName(v.name)
+				}
+				faults = append(faults, fault{subject: v.name, found: "the value of " + clip(v.name) + " " + why})
+			}
+		}
+		for _, arg := range k.args {
+			if why := argumentSecret(arg); why != "" {
+				faults = append(faults, fault{subject: "args", found: "an argument of " + k.label(i) + " " + why})
+			}
+		}
+	}
+	secret := strings.ToLower(strings.ReplaceAll(flag, "_", "-"))
+	switch {
+	case len(faults) > 0:
+		return bad("it in Secret Manager, by reference; and a new one, since this has been seen", mend{
+			flag:      "--remove-env-vars=" + flag + " --set-secrets=" + flag + "=" + secret + ":1",
+			yaml:      "spec.template.spec.containers[].env: [{name: " + flag + ", valueFrom: {secretKeyRef: {name: " + secret + ", key: '1'}}}]",
+			v2:        `"env": [{"name": "` + flag + `", "valueSource": {"secretKeyRef": {"secret": "` + secret + `", "version": "1"}}}]`,
+			terraform: `env { name = "` + flag + `" value_source { secret_key_ref { secret = "` + secret + `", version = "1" } } }`,
+		}, faults...)
+	case unknown:
+		return afterApply("a variable's value")
+	}
+	return good("no value looks like a secret")
+}
+
+// argumentSecret looks at --name=value by both, and at anything else by form.
+func argumentSecret(arg string) string {
+	if name, value, ok := strings.Cut(strings.TrimLeft(arg, "-"), "="); ok && strings.HasPrefix(arg, "-") {
+		return looksSecret(name, value)
+	}
+	for _, s := range shapes {
+		if s.re.MatchString(arg) {
+			return "has the form of " + s.what
+		}
+	}
+	return ""
+}
+
+// variableName is a name that can stand in a command, or the placeholder.
+func variableName(s string) string {
+	if s == "" || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		return "NAME"
+	}
+	return s
+}
+
+func secretsAsFiles(c *judging) answer {
+	if a, none := noContainers(c); none {
+		return a
+	}
+	var faults []fault
+	for _, k := range c.s.containers {
+		for _, v := range k.env {
+			if v.secret != nil {
+				faults = append(faults, fault{subject: v.name, found: "secret " + clip(v.name) + " is set in the environment"})
+			}
+		}
+	}
+	if len(faults) == 0 {
+		return good("no secret is set in the environment")
+	}
+	return bad("it mounted as a file, which child processes and crash dumps do not inherit", mend{
+		flag: "--set-secrets=/secrets/NAME=SECRET:1", yaml: "spec.template.spec.volumes: [{name: NAME, secret: {secretName: SECRET, items: [{key: '1', path: NAME}]}}]",
+		v2:        `"volumes": [{"name": "NAME", "secret": {"secret": "SECRET", "items": [{"version": "1", "path": "NAME"}]}}]`,
+		terraform: `volumes { name = "NAME" secret { secret = "SECRET" items { version = "1", path = "NAME" } } }`,
+	}, faults...)
+}
+
+func secretVersionPinned(c *judging) answer {
+	if a, none := noContainers(c); none {
+		return a
+	}
+	refs := append([]secretRef{}, c.s.volumes...)
+	for _, k := range c.s.containers {
+		for _, v := range k.env {
+			if v.secret != nil {
+				refs = append(refs, *v.secret)
+			}
+		}
+	}
+	var faults []fault
+	unknown := false
+	for _, ref := range refs {
+		switch v := ref.version; {
+		case v.unknown:
+			unknown = true
+		case v.text == "" || strings.EqualFold(v.text, "latest"):
+			faults = append(faults, fault{subject: ref.name, found: "secret " + clip(ref.name) + " is taken at latest"})
+		}
+	}
+	switch {
+	case len(faults) > 0:
+		return bad("a version by number", mend{
+			flag: "--set-secrets=NAME=SECRET:1", yaml: "secretKeyRef.key, or secret.items[].key: '1'", v2: `"version": "1"`, terraform: `version = "1"`,
+		}, faults...)
+	case unknown:
+		return afterApply("a secret's version")
+	}
+	return good("no secret is taken at latest")
+}

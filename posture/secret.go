@@ -1,0 +1,139 @@
+package posture
+
+import (
+	"math"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// shapes are secrets that can be told by their form alone.
+var shapes = []struct {
+	what string
+	re   *regexp.Regexp
+}{
+	{"a private key", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY`)},
+	{"a service account key", regexp.MustCompile(`"type"\s*:\s*"(service_account|authorized_user)"`)},
+	{"a Google API key", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}`)},
+	{"a Google OAuth secret", regexp.MustCompile(`\b(GOCSPX-[0-9A-Za-z_-]{20,}|ya29\.[0-9A-Za-z_-]{20,})`)},
+	{"an AWS access key", regexp.MustCompile(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`)},
+	{"a GitHub token", regexp.MustCompile(`\b(gh[pousr]_[0-9A-Za-z]{30,}|github_pat_[0-9A-Za-z_]{30,})`)},
+	{"a GitLab token", regexp.MustCompile(`\bglpat-[0-9A-Za-z_-]{20,}`)},
+	{"a Slack token", regexp.MustCompile(`\bxox[abeoprs]-[0-9A-Za-z-]{10,}`)},
+	{"a Stripe key", regexp.MustCompile(`\b[rs]k_(live|test)_[0-9A-Za-z]{10,}`)},
+	{"a SendGrid key", regexp.MustCompile(`\bSG\.[0-9A-Za-z_-]{16,}\.[0-9A-Za-z_-]{16,}`)},
+	{"a signed token", regexp.MustCompile(`\beyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}`)},
+	{"a password in a URL", regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s:@]*:[^/\s@]+@`)},
+	{"a password in a connection string", regexp.MustCompile(`(?i)(^|[;\s])(password|pwd)\s*=\s*[^;\s]+`)},
+}
+
+var (
+	// Names are split into words, so that MONKEY is no key.
+	wordsOf = regexp.MustCompile(`[A-Z]+[a-z0-9]*|[a-z0-9]+`)
+	// References and addresses are what stands in place of a secret.
+	reference = regexp.MustCompile(`^(projects/[^/]+/(secrets|locations|topics|subscriptions|serviceAccounts|databases|instances)/\S+|(gs|sm|gcpsm|secretmanager)://\S+|berglas://\S+|\$\{?[A-Z_]+\}?)$`)
+	filePath  = regexp.MustCompile(`^(/|\./)[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+/?$`)
+	digested  = regexp.MustCompile(`@?sha256:[0-9a-f]{64}$`)
+	uuid      = regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+	dense     = regexp.MustCompile(`[A-Za-z0-9+/=_-]{20,}`)
+	hexRun    = regexp.MustCompile(`^[0-9a-fA-F]{32,}$`)
+)
+
+// secretive are the words that name secrets; one of describing as the last
+// word says that only something about a secret is meant.
+func secretive(name string) bool {
+	parts := wordsOf.FindAllString(name, -1)
+	for i := range parts {
+		parts[i] = strings.ToLower(parts[i])
+	}
+	if len(parts) == 0 {
+		return false
+	}
+	switch parts[len(parts)-1] {
+	case "file", "path", "name", "url", "uri", "id", "ttl", "expiry", "expires", "expiration", "seconds", "minutes", "hours", "days", "length", "enabled", "disabled",
+		"type", "issuer", "audience", "endpoint", "host", "port", "version", "header", "algorithm", "alg", "dir", "region", "project", "limit", "count", "budget":
+		return false
+	}
+	joined := "_" + strings.Join(parts, "_") + "_"
+	for _, w := range []string{
+		"password", "passwd", "passphrase", "pwd", "pass", "secret", "secrets", "token", "apikey", "credential", "credentials", "dsn", "jwt", "salt", "pat", "htpasswd",
+		"api_key", "private_key", "access_key", "secret_key", "signing_key", "encryption_key", "master_key", "auth_key", "session_key", "service_key", "account_key", "license_key",
+		"client_secret", "connection_string",
+	} {
+		if strings.Contains(joined, "_"+w+"_") {
+			return true
+		}
+	}
+	for _, w := range []string{"password", "passwd", "apikey", "privatekey", "secretkey", "accesskey"} {
+		if strings.Contains(strings.Join(parts, ""), w) {
+			return true
+		}
+	}
+	return false
+}
+
+// looksSecret says why a value looks like a secret, or "". The value itself is
+// never part of the answer.
+func looksSecret(name, value string) string {
+	value = strings.TrimSpace(value)
+	for _, s := range shapes {
+		if s.re.MatchString(value) {
+			return "has the form of " + s.what
+		}
+	}
+	switch {
+	case value == "", reference.MatchString(value), filePath.MatchString(value), isSwitch(value):
+		return ""
+	case secretive(name):
+		return "has the name of a secret"
+	case digested.MatchString(value), uuid.MatchString(value), isAddress(value):
+		return ""
+	case random(value):
+		return "is as random as a key"
+	}
+	return ""
+}
+
+func isSwitch(s string) bool {
+	switch strings.ToLower(s) {
+	case "true", "false", "yes", "no", "on", "off", "none", "enabled", "disabled":
+		return true
+	}
+	return false
+}
+
+// isAddress is a URL without user and query, an e-mail address, or a resource.
+func isAddress(s string) bool {
+	if u, err := url.Parse(s); err == nil && u.Scheme != "" && u.Host != "" && u.User == nil && u.RawQuery == "" {
+		return !random(strings.ReplaceAll(u.Path, "/", " ")) // a webhook's path may be its secret
+	}
+	return strings.Count(s, "@") == 1 && strings.Contains(s, ".") && !strings.ContainsAny(s, " :/")
+}
+
+// random reports whether some run of characters is denser than words are: 32
+// and more hexadecimal digits, or 20 and more of base64's characters at over
+// 4 bits each with letters of both cases and digits.
+func random(s string) bool {
+	for _, r := range dense.FindAllString(s, -1) {
+		bits := entropy(r)
+		mixed := strings.ContainsAny(r, "0123456789") && strings.ToLower(r) != r && strings.ToUpper(r) != r
+		if hexRun.MatchString(r) && bits > 3 || mixed && bits > 4 {
+			return true
+		}
+	}
+	return false
+}
+
+// entropy is Shannon's, in bits for each character.
+func entropy(s string) float64 {
+	counts := map[rune]float64{}
+	for _, r := range s {
+		counts[r]++
+	}
+	bits := 0.0
+	for _, n := range counts {
+		p := n / float64(len(s))
+		bits -= p * math.Log2(p)
+	}
+	return bits
+}

@@ -1,0 +1,167 @@
+package posture
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// plan reads a Terraform plan as `terraform show -json` prints it: the services
+// and jobs as they will be, their IAM, and what points at them.
+func (set *input) plan(file string, n *node) []error {
+	r := &reader{file: file}
+	changes := n.at("resource_changes")
+	if changes == nil {
+		return []error{fmt.Errorf("%s: no resource_changes: this is no plan; give what `terraform show -json PLAN` prints", plain(file))}
+	}
+	var errs []error
+	for _, c := range r.list(changes, "resource_changes") {
+		one := &reader{file: file}
+		errs = append(errs, set.change(one, c)...)
+		errs = append(errs, one.errs...)
+	}
+	return append(errs, r.errs...)
+}
+
+func (set *input) change(r *reader, c *node) []error {
+	kind := r.text(c.at("type"), "type").text
+	if r.text(c.at("mode"), "mode").text == "data" || !strings.HasPrefix(kind, "google_") {
+		return nil
+	}
+	change := c.at("change")
+	actions := r.strings(change.at("actions"), "change.actions")
+	after := change.at("after")
+	if slices.Equal(actions, []string{"delete"}) || after == nil || after.kind == nodeNull {
+		return nil
+	}
+	after = unknownIn(after, change.at("after_unknown"))
+	created := slices.Equal(actions, []string{"create"})
+	var s *service
+	switch kind {
+	case "google_cloud_run_v2_service":
+		s = r.v2(after, kindService, blockShape())
+		s.form = formTerraform
+	case "google_cloud_run_v2_job":
+		s = r.v2(after, kindJob, blockShape())
+		s.form = formTerraform
+	case "google_cloud_run_service":
+		s = r.terraformV1(after)
+	case "google_compute_region_network_endpoint_group":
+		for _, run := range r.list(after.at("cloud_run"), "cloud_run") {
+			set.fronted = append(set.fronted, r.text(run.at("service"), "cloud_run.service").text)
+		}
+		return nil
+	default:
+		set.terraformIAM(r, kind, after)
+		return nil
+	}
+	s.address, s.created, s.line = r.text(c.at("address"), "address").text, created, c.line
+	s.region = r.text(after.at("location"), "location")
+	s.project = r.text(after.at("project"), "project")
+	if name := r.text(after.at("name"), "name"); name.unknown || s.name == "" {
+		s.name = s.address
+	}
+	set.services = append(set.services, s)
+	return nil
+}
+
+// terraformV1 reads google_cloud_run_service, which is Knative in blocks.
+func (r *reader) terraformV1(n *node) *service {
+	s := &service{kind: kindService, file: r.file, form: formTerraformV1}
+	s.name = r.text(n.at("name"), "name").text
+	template := n.block("template")
+	r.annotations(s, n.block("metadata").at("annotations"), template.block("metadata").at("annotations"))
+	r.revision(s, template.block("spec"), blockShape())
+	r.traffic(s, n.at("traffic"), "revision_name", r.text(template.block("metadata").at("name"), "template.metadata.name").text)
+	for _, block := range []*node{n.at("template"), template.at("spec"), template.at("metadata")} {
+		r.partial = r.partial || block != nil && block.kind == nodeUnknown
+	}
+	s.partial = r.partial
+	return s
+}
+
+// unknownIn marks what is known only after apply. A plan tells that beside the
+// values, in a tree of the same shape with true at those places.
+func unknownIn(after, unknown *node) *node {
+	switch {
+	case unknown == nil || unknown.kind == nodeNull || unknown.kind == nodeText && unknown.text != "true":
+		return after
+	case unknown.kind == nodeText:
+		line := 0
+		if after != nil {
+			line = after.line
+		}
+		return &node{kind: nodeUnknown, line: line}
+	case unknown.kind == nodeMapping:
+		if after == nil || after.kind != nodeMapping {
+			after = &node{kind: nodeMapping, fields: map[string]*node{}, line: unknown.line}
+		}
+		for name, u := range unknown.fields {
+			if n := unknownIn(after.fields[name], u); n != nil {
+				after.fields[name] = n
+			}
+		}
+	case unknown.kind == nodeList:
+		if after == nil || after.kind != nodeList {
+			after = &node{kind: nodeList, line: unknown.line}
+		}
+		for i, u := range unknown.items {
+			if i == len(after.items) {
+				after.items = append(after.items, &node{line: u.line})
+			}
+			after.items[i] = unknownIn(after.items[i], u)
+		}
+	}
+	return after
+}
+
+// terraformIAM adds grants on services, jobs and projects. A member or binding
+// adds to what is there; only a policy is all there is.
+func (set *input) terraformIAM(r *reader, kind string, n *node) {
+	p := policy{planned: true}
+	rest := ""
+	for _, prefix := range []string{"google_cloud_run_v2_service_iam_", "google_cloud_run_v2_job_iam_", "google_cloud_run_service_iam_", "google_project_iam_"} {
+		if suffix, ok := strings.CutPrefix(kind, prefix); ok {
+			rest = suffix
+			p.project = prefix == "google_project_iam_"
+		}
+	}
+	if rest != "member" && rest != "binding" && rest != "policy" {
+		return
+	}
+	p.target = first(r.text(n.at("name"), "name"), r.text(n.at("service"), "service"))
+	if p.project {
+		p.target = r.text(n.at("project"), "project")
+		p.target.text = strings.TrimPrefix(p.target.text, "projects/")
+	}
+	if full := strings.Split(p.target.text, "/"); len(full) == 6 {
+		p.target.text = full[5]
+	}
+	p.region = r.text(n.at("location"), "location")
+	b := binding{role: r.text(n.at("role"), "role")}
+	switch rest {
+	case "member":
+		b.members = []text{r.text(n.at("member"), "member")}
+		p.bindings = []binding{b}
+	case "binding":
+		for _, m := range r.list(n.at("members"), "members") {
+			b.members = append(b.members, r.text(m, "members"))
+		}
+		if r.partial {
+			b.members = append(b.members, text{unknown: true})
+		}
+		p.bindings = []binding{b}
+	case "policy":
+		data := r.text(n.at("policy_data"), "policy_data")
+		p.whole = data.set
+		if data.set {
+			docs, err := parse(Source{Name: "policy_data", Text: []byte(data.text)})
+			if err != nil || len(docs) != 1 {
+				r.fault(n, "policy_data", "an IAM policy")
+				return
+			}
+			p.bindings = r.bindings(docs[0])
+		}
+	}
+	set.policies = append(set.policies, p)
+}

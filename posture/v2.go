@@ -1,0 +1,139 @@
+package posture
+
+import (
+	"fmt"
+	"strings"
+)
+
+// v2 reads a Service or Job as the v2 API writes it, and as Terraform's
+// google_cloud_run_v2_service and _job do, whose names are in snake case.
+func (r *reader) v2(n *node, kind string, sh shape) *service {
+	s := &service{kind: kind, file: r.file, line: n.line, form: formV2}
+	f := func(from *node, path ...string) *node {
+		for i := range path {
+			path[i] = sh.name(path[i])
+		}
+		return sh.at(from, path...)
+	}
+	s.name = r.text(n.at("name"), "name").text
+	if p := strings.Split(s.name, "/"); len(p) == 6 && p[0] == "projects" && p[2] == "locations" {
+		s.project, s.region, s.name = text{set: true, text: p[1]}, text{set: true, text: p[3]}, p[5]
+	}
+	s.ingress = spelt(r.text(n.at("ingress"), "ingress"), map[string]string{
+		"INGRESS_TRAFFIC_ALL": "all", "INGRESS_TRAFFIC_INTERNAL_ONLY": "internal",
+		"INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER": "internal-and-cloud-load-balancing", "INGRESS_TRAFFIC_UNSPECIFIED": "all",
+	})
+	s.invokerDisabled = r.flag(f(n, "invokerIamDisabled"), "invokerIamDisabled")
+	s.iap = r.flag(f(n, "iapEnabled"), "iapEnabled")
+	s.urlDisabled = r.flag(f(n, "defaultUriDisabled"), "defaultUriDisabled")
+	b := r.mapping(f(n, "binaryAuthorization"), "binaryAuthorization")
+	s.binauthz = r.text(b.at("policy"), "binaryAuthorization.policy")
+	if use := r.flag(f(b, "useDefault"), "binaryAuthorization.useDefault"); use.text == "true" {
+		s.binauthz = text{set: true, text: "default"}
+	} else if use.unknown {
+		s.binauthz = first(s.binauthz, use)
+	}
+	s.breakglass = r.text(f(b, "breakglassJustification"), "binaryAuthorization.breakglassJustification")
+	s.breakglass.set = s.breakglass.set && s.breakglass.text != ""
+
+	template := r.mapping(f(n, "template"), "template")
+	if kind == kindJob {
+		template = r.mapping(f(template, "template"), "template.template")
+	}
+	s.account = r.text(f(template, "serviceAccount"), "template.serviceAccount")
+	s.timeout = r.seconds(template.at("timeout"), "template.timeout")
+	s.concurrency = r.count(f(template, "maxInstanceRequestConcurrency"), "template.maxInstanceRequestConcurrency")
+	s.key = r.text(f(template, "encryptionKey"), "template.encryptionKey")
+	r.v2Network(s, r.mapping(f(template, "vpcAccess"), "template.vpcAccess"), f)
+	r.v2Scaling(s, r.mapping(f(n, "scaling"), "scaling"), r.mapping(f(template, "scaling"), "template.scaling"), f)
+	for i, c := range r.list(template.at("containers"), "template.containers") {
+		s.containers = append(s.containers, r.v2Container(c, fmt.Sprintf("template.containers[%d]", i), sh, f))
+	}
+	for i, v := range r.list(template.at("volumes"), "template.volumes") {
+		r.v2Volume(s, v, fmt.Sprintf("template.volumes[%d]", i), f)
+	}
+	r.traffic(s, n.at("traffic"), "revision", r.text(template.at("revision"), "template.revision").text)
+	s.partial = r.partial
+	return s
+}
+
+type fieldOf func(from *node, path ...string) *node
+
+func spelt(t text, names map[string]string) text {
+	if to, ok := names[t.text]; ok {
+		t.text = to
+	}
+	return t
+}
+
+func (r *reader) v2Network(s *service, vpc *node, f fieldOf) {
+	s.connector = r.text(vpc.at("connector"), "template.vpcAccess.connector")
+	if len(r.list(f1(vpc, f, "networkInterfaces"), "template.vpcAccess.networkInterfaces")) > 0 {
+		s.network = text{set: true, text: "Direct VPC egress"}
+	}
+	s.egress = spelt(r.text(vpc.at("egress"), "template.vpcAccess.egress"), map[string]string{
+		"ALL_TRAFFIC": "all-traffic", "PRIVATE_RANGES_ONLY": "private-ranges-only", "VPC_EGRESS_UNSPECIFIED": "private-ranges-only",
+	})
+}
+
+// f1 is a field that is a list itself, which f would take for a block.
+func f1(from *node, f fieldOf, name string) *node {
+	if n := from.at(name); n != nil {
+		return n
+	}
+	return from.at(snake(name))
+}
+
+func (r *reader) v2Scaling(s *service, outer, inner *node, f fieldOf) {
+	of := func(n *node, name string) count { return r.count(f(n, name), "scaling."+name) }
+	s.min = larger(of(inner, "minInstanceCount"), of(outer, "minInstanceCount"))
+	s.max = firstCount(of(inner, "maxInstanceCount"), of(outer, "maxInstanceCount"))
+	if r.text(f(outer, "scalingMode"), "scaling.scalingMode").text == "MANUAL" {
+		s.min = of(outer, "manualInstanceCount")
+		s.max = s.min
+	}
+}
+
+func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) container {
+	n = r.mapping(n, path)
+	c := container{
+		name: r.text(n.at("name"), path+".name").text, image: r.text(n.at("image"), path+".image"),
+		baseImage: r.text(f(n, "baseImageUri"), path+".baseImageUri"),
+		args:      append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...),
+	}
+	limits := r.mapping(sh.at(n, "resources", "limits"), path+".resources.limits")
+	c.cpu, c.memory = r.text(limits.at("cpu"), path+".resources.limits.cpu"), r.text(limits.at("memory"), path+".resources.limits.memory")
+	c.port = len(r.list(n.at("ports"), path+".ports")) > 0
+	for _, probe := range []string{"startupProbe", "livenessProbe"} {
+		if p := f(n, probe); p != nil && p.kind == nodeMapping {
+			c.probe = true
+		}
+	}
+	for i, e := range r.list(n.at("env"), path+".env") {
+		at := fmt.Sprintf("%s.env[%d]", path, i)
+		e = r.mapping(e, at)
+		v := variable{name: r.text(e.at("name"), at+".name").text, value: r.text(e.at("value"), at+".value")}
+		if ref := r.mapping(f(e, "valueSource", "secretKeyRef"), at+".valueSource.secretKeyRef"); ref != nil {
+			v.secret = &secretRef{name: v.name, version: r.text(ref.at("version"), at+".valueSource.secretKeyRef.version")}
+		}
+		c.env = append(c.env, v)
+	}
+	return c
+}
+
+func (r *reader) v2Volume(s *service, v *node, path string, f fieldOf) {
+	v = r.mapping(v, path)
+	secret := r.mapping(f(v, "secret"), path+".secret")
+	if secret == nil {
+		return
+	}
+	ref := secretRef{name: r.text(v.at("name"), path+".name").text}
+	items := r.list(secret.at("items"), path+".secret.items")
+	if len(items) == 0 {
+		s.volumes = append(s.volumes, ref)
+	}
+	for _, item := range items {
+		ref.version = r.text(item.at("version"), path+".secret.items.version")
+		s.volumes = append(s.volumes, ref)
+	}
+}
