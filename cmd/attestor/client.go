@@ -188,7 +188,11 @@ func (r response) problem() error {
 		if p.Detail != "" {
 			msg = p.Detail
 		}
-		return &exit{code: exitFor(r.status), err: &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%s (HTTP %d)", msg, r.status), Fix: p.Fix}}
+		kind := attestor.Invalid
+		if exitFor(r.status) == attestor.ExitError {
+			kind = attestor.Unavailable
+		}
+		return &exit{code: exitFor(r.status), after: r.retryAfter, err: &attestor.Error{Kind: kind, Msg: fmt.Sprintf("%s (HTTP %d)", msg, r.status), Fix: p.Fix}}
 	}
 	msg := fmt.Sprintf("the answer is not the gate's (HTTP %d, %s)", r.status, or(typ, "no content type"))
 	fix := ""

@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,8 +65,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 // exit ends a command with a code; err, where there is one, is said on stderr.
 type exit struct {
-	code int
-	err  error
+	code  int
+	err   error
+	after time.Duration // a service asked to come back after this; 0: it did not
 }
 
 func (e *exit) Error() string {

@@ -71,36 +71,66 @@ func (f *reportFlags) write(c *cobra.Command, all iter.Seq2[attestor.Record, err
 	if err != nil {
 		return err
 	}
-	encode := func(w io.Writer) error { return f.encode(w, format, all, now) }
-	if f.file == "" {
-		return encode(c.OutOrStdout())
+	out, err := f.collector(format, now)
+	if err != nil {
+		return err
 	}
-	return writeFile(f.file, encode)
+	for r, err := range all {
+		if err != nil {
+			return err
+		}
+		out.add(r)
+	}
+	return f.put(c, out.write)
 }
 
-func (f *reportFlags) encode(w io.Writer, format report.Format, all iter.Seq2[attestor.Record, error], now time.Time) error {
-	if format != report.HTML && format != report.JSON && format != report.Markdown && format != report.Text {
-		var ds []attestor.Decision
-		for r, err := range all {
-			if err != nil {
-				return err
-			}
-			ds = append(ds, r.Decision)
-		}
-		return report.Write(w, format, ds, report.Options{Version: version, Now: now, List: true})
+// put writes to stdout or to the file that was asked for.
+func (f *reportFlags) put(c *cobra.Command, write func(io.Writer) error) error {
+	if f.file == "" {
+		return write(c.OutOrStdout())
 	}
+	return writeFile(f.file, write)
+}
+
+// collector takes records, newest first. It keeps a line for each image, and
+// whole decisions only for formats that list them.
+type collector struct {
+	format  report.Format
+	options report.Options
+	links   string
+	summary *report.Builder
+	all     []attestor.Decision
+}
+
+func (f *reportFlags) collector(format report.Format, now time.Time) (*collector, error) {
 	previous, err := f.before()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s, err := report.Summarise(all, report.SummaryOptions{Title: f.title, Now: now, GroupBy: f.groupBy, Previous: previous})
-	if err != nil {
-		return err
+	out := &collector{format: format, links: f.links, options: report.Options{Version: version, Now: now, List: true}}
+	switch format {
+	case report.HTML, report.JSON, report.Markdown, report.Text:
+		out.summary = report.NewBuilder(report.SummaryOptions{Title: f.title, Now: now, GroupBy: f.groupBy, Previous: previous})
 	}
-	if format == report.HTML {
-		return report.WriteHTML(w, s, report.HTMLOptions{Links: f.links})
+	return out, nil
+}
+
+func (o *collector) add(r attestor.Record) {
+	if o.summary != nil {
+		o.summary.Add(r)
+		return
 	}
-	return report.WriteSummary(w, format, s, report.Options{Version: version, Now: now})
+	o.all = append(o.all, r.Decision)
+}
+
+func (o *collector) write(w io.Writer) error {
+	switch {
+	case o.summary == nil:
+		return report.Write(w, o.format, o.all, o.options)
+	case o.format == report.HTML:
+		return report.WriteHTML(w, o.summary.Summary(), report.HTMLOptions{Links: o.links})
+	}
+	return report.WriteSummary(w, o.format, o.summary.Summary(), o.options)
 }
 
 // before is the earlier report, or nil.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net"
 	"os"
 	"strings"
@@ -26,6 +25,8 @@ type auditFlags struct {
 	file     string
 	cloudRun []string
 	pods     []string
+	project  string
+	region   string
 	state    string
 	atOnce   int
 	exitZero bool
@@ -48,6 +49,8 @@ once, and writes one report. With --state an interrupted audit goes on where it 
 	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
 	c.Flags().StringArrayVar(&f.cloudRun, "cloud-run", nil, "judge what runs by this `FILE` of gcloud run services list --format json")
 	c.Flags().StringArrayVar(&f.pods, "pods", nil, "judge what runs by this `FILE` of kubectl get pods -A -o json")
+	c.Flags().StringVar(&f.project, "cloud-run-project", "", "judge what runs in this `PROJECT` by the Cloud Run API")
+	c.Flags().StringVar(&f.region, "region", "-", "of --cloud-run-project; - for all regions")
 	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
 	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image would be refused")
@@ -55,10 +58,11 @@ once, and writes one report. With --state an interrupted audit goes on where it 
 }
 
 func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
-	if len(repositories) == 0 && f.file == "" && len(f.cloudRun) == 0 && len(f.pods) == 0 {
-		return errors.New("say what to audit: repositories, --file, --cloud-run or --pods")
+	if len(repositories) == 0 && f.file == "" && len(f.cloudRun) == 0 && len(f.pods) == 0 && f.project == "" {
+		return errors.New("say what to audit: repositories, --file, --cloud-run, --pods or --cloud-run-project")
 	}
-	if _, err := report.ParseFormat(f.report.format); err != nil {
+	format, err := report.ParseFormat(f.report.format)
+	if err != nil {
 		return err
 	}
 	f.where.policies = f.policies
@@ -71,26 +75,35 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if err != nil {
 		return err
 	}
-	var results []audit.Result
+	out, err := f.report.collector(format, time.Now())
+	if err != nil {
+		return err
+	}
 	sweep := audit.Sweep{
 		Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
-			return j.Admit(ctx, judgeRequest{Image: ref, DryRun: true})
+			d, err := j.Admit(ctx, judgeRequest{Image: ref, DryRun: true})
+			if e, ok := errors.AsType[*exit](err); ok && e.after > 0 {
+				return d, &audit.Throttled{After: e.after, Err: err}
+			}
+			return d, err
 		},
 		Resolve: f.resolver(j),
-		Result:  func(r audit.Result) error { results = append(results, r); return nil },
-		State:   f.state, Key: strings.Join(append(append(repositories, f.file), append(f.cloudRun, f.pods...)...), " "),
+		Result: func(r audit.Result) error {
+			if r.Decision == nil {
+				fmt.Fprintf(c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
+				return nil
+			}
+			out.add(recordOf(c.Context(), j, *r.Decision))
+			return nil
+		},
+		State: f.state, Key: f.key(j, repositories),
 		Most: f.atOnce, Now: time.Now, Progress: sweepProgress(c.ErrOrStderr()),
 	}
 	totals, err := sweep.Run(c.Context(), refs)
 	if err != nil {
 		return &exit{code: attestor.ExitError, err: err}
 	}
-	for _, r := range results {
-		if r.Failure != "" {
-			fmt.Fprintf(c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
-		}
-	}
-	if err := f.report.write(c, decided(results), time.Now()); err != nil {
+	if err := f.report.put(c, out.write); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%d images: %d pass, %d would be refused, %d could not be decided, %d failed\n",
@@ -104,14 +117,25 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	return nil
 }
 
-func decided(results []audit.Result) iter.Seq2[attestor.Record, error] {
-	return func(yield func(attestor.Record, error) bool) {
-		for _, r := range results {
-			if r.Decision != nil && !yield(attestor.Record{Decision: *r.Decision}, nil) {
-				return
-			}
+// key is what the sweep is about: a state of something else is refused.
+func (f *auditFlags) key(j judge, repositories []string) string {
+	parts := append([]string{f.file, f.project, f.region}, repositories...)
+	parts = append(append(parts, f.cloudRun...), f.pods...)
+	if local, ok := j.(*localJudge); ok {
+		return strings.Join(append(parts, string(local.engine.policies.Set().Digest())), " ")
+	}
+	return strings.Join(append(parts, f.where.server), " ")
+}
+
+// recordOf is a decision with its evidence, where the record is at hand: ages
+// of findings are in there.
+func recordOf(ctx context.Context, j judge, d attestor.Decision) attestor.Record {
+	if local, ok := j.(*localJudge); ok {
+		if r, err := local.engine.store.Record(ctx, d.ID); err == nil {
+			return r
 		}
 	}
+	return attestor.Record{Decision: d}
 }
 
 // resolver finds the digest behind a tag, so that a digest with many tags is
@@ -169,6 +193,9 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain r
 	}
 	if err := errors.Join(add(lists, audit.LinesOf), add(f.cloudRun, audit.RunningInCloudRun), add(f.pods, audit.RunningInKubernetes)); err != nil {
 		return nil, err
+	}
+	if f.project != "" {
+		sources = append(sources, audit.RunningInProject(c.Context(), f.project, f.region))
 	}
 	return func(yield func(string, error) bool) {
 		for _, s := range sources {

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/posture"
+	"github.com/attestor-gate/attestor/server"
+)
+
+type postureFlags struct {
+	profile    string
+	iam        []string
+	projectIAM []string
+	region     string
+	attestors  []string
+	emulator   string
+	remote     bool
+	format     string
+	exitZero   bool
+}
+
+func postureCommand() *cobra.Command {
+	f := &postureFlags{}
+	c := &cobra.Command{
+		Use:   "posture FILE…",
+		Short: "Judge Cloud Run definitions against the hardening rules",
+		Long: `Judges Cloud Run services and jobs: YAML or JSON as gcloud run services describe --format export prints it, the v2
+API's JSON, and Terraform plans as terraform show -json prints them; - is stdin. A rule whose evidence was not given is
+skipped and says what would give it. Exit codes: 0 clean, 1 findings, 2 wrong usage or an unreadable file, 3 it could
+not be decided.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: f.run,
+	}
+	c.Flags().StringVar(&f.profile, "profile", "baseline", "baseline, hipaa, strict, or a `FILE`")
+	c.Flags().StringArrayVar(&f.iam, "iam", nil, "a service's IAM policy: `[NAME=]FILE`, as gcloud run services get-iam-policy prints it (repeatable)")
+	c.Flags().StringArrayVar(&f.projectIAM, "project-iam", nil, "the project's IAM policy: `FILE`, as gcloud projects get-iam-policy prints it (repeatable)")
+	c.Flags().StringVar(&f.region, "region", "", "the region of definitions that do not say theirs")
+	c.Flags().StringSliceVar(&f.attestors, "attestor", nil, "ask whether images are attested by projects/P/attestors/A (repeatable: all must have attested)")
+	c.Flags().StringVar(&f.emulator, "emulator", "", "ask the Google emulator at `HOST:PORT`, as of attestor dev")
+	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
+	c.Flags().StringVarP(&f.format, "output", "o", "text", "text, json, sarif, junit or markdown")
+	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that there are findings")
+	return c
+}
+
+func (f *postureFlags) run(c *cobra.Command, args []string) error {
+	if !slices.Contains(posture.Formats(), posture.Format(f.format)) {
+		return fmt.Errorf("-o %q: want text, json, sarif, junit or markdown", f.format)
+	}
+	for _, a := range f.attestors {
+		if !attestorName.MatchString(a) {
+			return fmt.Errorf("--attestor %q is not projects/PROJECT/attestors/NAME", a)
+		}
+	}
+	if f.emulator != "" && len(f.attestors) == 0 {
+		return errors.New("--emulator says where to ask for attestations: name the --attestor too")
+	}
+	profile, err := postureProfile(f.profile)
+	if err != nil {
+		return err
+	}
+	in, err := f.input(c.InOrStdin(), args)
+	if err != nil {
+		return err
+	}
+	conf := posture.Config{Profile: profile, Now: time.Now}
+	if len(f.attestors) > 0 {
+		em, err := emulatorAt(f.emulator, f.remote)
+		if err != nil {
+			return err
+		}
+		g, err := dialGoogle(c.Context(), em, newLogger(c.ErrOrStderr(), slog.LevelError))
+		if err != nil {
+			return &exit{code: attestor.ExitError, err: err}
+		}
+		defer func() { _ = g.close() }() // only read from
+		v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.grafeas, BinAuthz: g.binauthz, Now: time.Now, CallTimeout: callTimeout})
+		if err != nil {
+			return err
+		}
+		conf.Attested = attestedBy{v, f.attestors}
+	}
+	judge, err := posture.New(conf)
+	if err != nil {
+		return err
+	}
+	report, err := judge.Judge(c.Context(), in)
+	if err != nil {
+		return err
+	}
+	out := c.OutOrStdout()
+	o := posture.Options{Colour: isTerminal(out) && os.Getenv("NO_COLOR") == "", Version: version}
+	if err := posture.Write(out, posture.Format(f.format), report, o); err != nil {
+		return err
+	}
+	switch {
+	case report.Verdict == attestor.Pass, report.Verdict == attestor.Deny && f.exitZero:
+		return nil
+	case report.Verdict == attestor.Undecided:
+		return &exit{code: attestor.ExitError}
+	}
+	return &exit{code: attestor.ExitDeny}
+}
+
+var serviceName = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// input reads every file, and says of all that cannot be read.
+func (f *postureFlags) input(stdin io.Reader, args []string) (posture.Input, error) {
+	in := posture.Input{Region: f.region}
+	var errs []error
+	one := func(name string) posture.Source {
+		text, err := readBounded(stdin, name)
+		errs = append(errs, err)
+		return posture.Source{Name: name, Text: text}
+	}
+	for _, name := range args {
+		in.Definitions = append(in.Definitions, one(name))
+	}
+	for _, arg := range f.iam {
+		service, file, named := strings.Cut(arg, "=")
+		if !named || !serviceName.MatchString(service) {
+			service, file = "", arg
+		}
+		in.IAM = append(in.IAM, posture.IAM{Service: service, Source: one(file)})
+	}
+	for _, name := range f.projectIAM {
+		in.ProjectIAM = append(in.ProjectIAM, one(name))
+	}
+	return in, errors.Join(errs...)
+}
+
+// maxPostureFile is one byte more than is judged, so that a longer file is refused by
+// its size rather than judged by its beginning.
+const maxPostureFile = 8<<20 + 1
+
+func readBounded(stdin io.Reader, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(io.LimitReader(stdin, maxPostureFile))
+	}
+	f, err := os.Open(name) //nolint:gosec // the user's own choice
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxPostureFile))
+}
+
+// postureProfile is a built-in profile, or that of a file.
+func postureProfile(name string) (posture.Profile, error) {
+	if p, ok := posture.Builtin(name); ok {
+		return p, nil
+	}
+	if !strings.ContainsAny(name, "./\\") {
+		return posture.Profile{}, fmt.Errorf("there is no profile %q: want %s, or a file", name, strings.Join(posture.Profiles(), ", "))
+	}
+	text, err := readBounded(nil, name)
+	if err != nil {
+		return posture.Profile{}, fmt.Errorf("reading the posture profile: %w", err)
+	}
+	return posture.ParseProfile(posture.Source{Name: name, Text: text})
+}
+
+// standings lists attestations; both the attester and the verifier do.
+type standings interface {
+	Standing(ctx context.Context, attestors []string, images []attestor.Image) (attestor.Standing, error)
+}
+
+// attestedBy answers whether all of some attestors have attested to an image.
+type attestedBy struct {
+	standings standings
+	names     []string
+}
+
+// Attested implements [posture.Attested].
+func (a attestedBy) Attested(ctx context.Context, img attestor.Image) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	s, err := a.standings.Standing(ctx, a.names, []attestor.Image{img})
+	switch {
+	case err != nil:
+		return false, err
+	case !s.Known || len(a.names) == 0:
+		return false, errors.New("attestations were not looked up")
+	}
+	for _, name := range a.names {
+		if !slices.ContainsFunc(s.Valid, func(v attestor.Attestation) bool { return v.Attestor == name && v.Digest == img.Digest() }) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// postures lends the rules to the service.
+type postures struct{ judge *posture.Judge }
+
+// newPostures refuses a profile that cannot be read.
+func newPostures(e *engine) (postures, error) {
+	profile, err := postureProfile(cmp.Or(e.config.PostureProfile, "baseline"))
+	if err != nil {
+		return postures{}, err
+	}
+	c := posture.Config{Profile: profile, Now: time.Now}
+	if names := e.attestorNames(); len(names) > 0 {
+		c.Attested = attestedBy{e.attester, names}
+	}
+	judge, err := posture.New(c)
+	return postures{judge}, err
+}
+
+// Judge implements [server.Posture].
+func (p postures) Judge(ctx context.Context, document []byte) (server.PostureReport, error) {
+	report, err := p.judge.Judge(ctx, posture.Input{Definitions: []posture.Source{{Name: "the document", Text: document}}})
+	if err != nil {
+		return server.PostureReport{}, err
+	}
+	out := server.PostureReport{Verdict: report.Verdict}
+	for _, f := range report.Findings {
+		out.Findings = append(out.Findings, server.PostureFinding{Rule: f.Rule, Service: f.Service, Status: f.Status, Message: f.Message(), Fix: f.Fix})
+	}
+	return out, nil
+}
