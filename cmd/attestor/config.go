@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/posture"
 )
 
 // config is attestor.yaml. Unknown keys, wrong types and contradictions are
@@ -70,6 +71,10 @@ type config struct {
 	// Admission answers Kubernetes' AdmissionReviews, on a listener of its own:
 	// the API server sends no token. None where it is left out.
 	Admission *admissionConfig `yaml:"admission"`
+
+	// PostureProfile is by which POST /v1/posture judges: baseline (the default),
+	// hipaa, strict, or a file.
+	PostureProfile string `yaml:"postureProfile"`
 
 	// Telemetry shapes logs.
 	Telemetry telemetryConfig `yaml:"telemetry"`
@@ -281,6 +286,9 @@ func (c *config) resolve(dir string) {
 	if c.Admission != nil {
 		paths = append(paths, &c.Admission.Cert, &c.Admission.Key, &c.Admission.ClientCA)
 	}
+	if _, builtin := posture.Builtin(c.PostureProfile); !builtin {
+		paths = append(paths, &c.PostureProfile)
+	}
 	paths = append(paths, &c.Telemetry.HashKey)
 	for i := range c.BuilderKeys {
 		paths = append(paths, &c.BuilderKeys[i].File)
@@ -341,6 +349,9 @@ func (c config) problems(getenv func(string) string) []error {
 	out = append(out, c.Store.problems(getenv)...)
 	if c.Admission != nil {
 		out = append(out, c.Admission.problems()...)
+	}
+	if _, err := postureProfile(or(c.PostureProfile, "baseline")); err != nil {
+		bad("postureProfile: %v", err)
 	}
 	if c.Identity == nil {
 		if host, _, err := net.SplitHostPort(c.Listen); err != nil {

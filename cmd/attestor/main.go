@@ -101,7 +101,7 @@ func rootCommand() *cobra.Command {
 		devCommand(), serveCommand(),
 		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
 		auditCommand(), decisionsCommand(), explainCommand(), reportCommand(),
-		policyCommand(), importCommand(), emulatorCommand(),
+		policyCommand(), postureCommand(), importCommand(), emulatorCommand(),
 		versionCommand(),
 	)
 	return root

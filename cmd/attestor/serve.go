@@ -105,11 +105,15 @@ func (e *engine) server() (*server.Server, error) {
 			return nil, fmt.Errorf("telemetry.hashKey: %w", err)
 		}
 	}
+	rules, err := newPostures(e)
+	if err != nil {
+		return nil, err
+	}
 	l := e.config.Limits
 	return server.New(server.Config{
 		Gate: e.gate, Identity: who, Now: time.Now,
 		Decisions: decisions{e.store}, Policies: policies{e.policies},
-		Attestations: attestations{e}, Simulator: simulator{e.store},
+		Attestations: attestations{e}, Simulator: simulator{e.store}, Posture: rules,
 		Pages: html, Watch: e.watch(),
 		Ready:  e.ready,
 		Limits: server.Limits{MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate},
