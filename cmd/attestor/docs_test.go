@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -134,5 +135,60 @@ func TestReasonsAreDocumented(t *testing.T) {
 	listed := regexp.MustCompile("(?m)^\\| `([A-Z0-9_]+)` \\|").FindAllStringSubmatch(text, -1)
 	if len(listed) != len(attestor.Codes()) {
 		t.Errorf("docs/reasons.md lists %d codes, there are %d", len(listed), len(attestor.Codes()))
+	}
+}
+
+// TestDocumentLinks follows every link between the documents.
+func TestDocumentLinks(t *testing.T) {
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := filepath.Glob("../../*.md")
+	if err != nil || len(files) < 5 || len(roots) < 4 {
+		t.Fatalf("%d and %d documents, %v", len(files), len(roots), err)
+	}
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	mentioned := regexp.MustCompile("`(docs/[a-z-]+\\.md)`")
+	for _, name := range append(files, roots...) {
+		text := read(t, name)
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", name, m[1], err)
+			}
+		}
+		for _, m := range mentioned.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join("../..", m[1])); err != nil {
+				t.Errorf("%s mentions %s: %v", name, m[1], err)
+			}
+		}
+	}
+}
+
+// TestThreatModelNamesTests finds every test and script that the threat model
+// names.
+func TestThreatModelNamesTests(t *testing.T) {
+	text := read(t, "../../docs/threat-model.md")
+	all, err := exec.Command("grep", "-rhoE", `func Test[A-Za-z0-9_]+`, "../..", "--include=*_test.go").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("`(?:[a-z]+\\.)?(Test[A-Za-z0-9]+)(…?)`").FindAllStringSubmatch(text, -1)
+	if len(names) < 20 {
+		t.Fatalf("the threat model names %d tests", len(names))
+	}
+	for _, m := range names {
+		want := "func " + m[1]
+		if m[2] == "" {
+			want += "\n"
+		}
+		if !strings.Contains(string(all), want) {
+			t.Errorf("there is no %s", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile("`([a-z]+\\.txt)`").FindAllStringSubmatch(text, -1) {
+		if _, err := os.Stat("testdata/script/" + m[1]); err != nil {
+			t.Errorf("there is no script %s", m[1])
+		}
 	}
 }
