@@ -138,6 +138,14 @@ resource "google_container_analysis_note_iam_member" "reader" {
   member  = each.value
 }
 
+# The attestor itself, when Binary Authorization looks up what hangs on its note.
+resource "google_container_analysis_note_iam_member" "delegate" {
+  project = var.project
+  note    = google_container_analysis_note.gate.name
+  role    = "roles/containeranalysis.notes.occurrences.viewer"
+  member  = "serviceAccount:${google_binary_authorization_attestor.gate.attestation_authority_note[0].delegation_service_account_email}"
+}
+
 # Creates and deletes attestations. Container Analysis grants it by project only, which is why this
 # project holds nothing but attestations where projects are split.
 resource "google_project_iam_member" "attestations" {

@@ -1,0 +1,335 @@
+#!/usr/bin/env bash
+# The gate on Cloud Run without Terraform: the same resources, with the same
+# names, in one project for all but the builds. Run it again after a change:
+# what is there already stays as it is; services and secrets are brought up to date.
+#
+#   PROJECT=acme REGION=us-east1 IMAGE=…@sha256:… PROXY_IMAGE=…@sha256:… \
+#   API_HOST=gate.acme.example PAGES_HOST=gate-pages.acme.example READERS=group:security@acme.example \
+#   CONFIG=attestor.yaml EVENTS_CONFIG=events.yaml POLICIES=starter.yaml deploy/gcloud.sh [PART…]
+#
+# Parts, in order: apis network identities registry signing admission database
+# services edge events. Without arguments, all of them. DRY_RUN=1 prints instead.
+set -euo pipefail
+
+: "${PROJECT:?the project id}"
+: "${REGION:=us-east1}"
+: "${IMAGE:?the image of the gate, by digest}"
+: "${PROXY_IMAGE:?gcr.io/cloud-sql-connectors/cloud-sql-proxy, by digest}"
+: "${API_HOST:?the host of the API}"
+: "${PAGES_HOST:?the host of the pages}"
+: "${READERS:?who may read the pages, such as group:security@acme.example}"
+: "${CONFIG:?the configuration of gate}"
+: "${EVENTS_CONFIG:?the configuration of gate-events}"
+: "${POLICIES:?the policies}"
+: "${RUN_KEY:=}" # projects/…/cryptoKeys/K that encrypts the services; empty for the one of Google
+: "${DRY_RUN:=}"
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+for image in "$IMAGE" "$PROXY_IMAGE"; do
+	[[ $image =~ @sha256:[0-9a-f]{64}$ ]] || { echo "gcloud.sh: $image is not named by digest" >&2; exit 2; }
+done
+
+exec 3>&1 # where a dry run prints, whoever swallows a command's output
+
+run() {
+	if [[ -n $DRY_RUN ]]; then
+		printf '%q ' gcloud "$@" --project "$PROJECT" --quiet >&3
+		echo >&3
+	else
+		gcloud "$@" --project "$PROJECT" --quiet
+	fi
+}
+
+# make DESCRIBE… -- CREATE…: creates what cannot be described.
+make() {
+	local describe=()
+	while [[ $1 != -- ]]; do
+		describe+=("$1")
+		shift
+	done
+	shift
+	if [[ -z $DRY_RUN ]] && gcloud "${describe[@]}" --project "$PROJECT" --quiet >/dev/null 2>&1; then
+		echo "there already: ${describe[*]}"
+		return
+	fi
+	run "$@"
+}
+
+number() {
+	if [[ -n $DRY_RUN ]]; then echo 123456789012; else gcloud projects describe "$PROJECT" --format 'value(projectNumber)'; fi
+}
+
+account() { echo "$1@$PROJECT.iam.gserviceaccount.com"; }
+member() { echo "serviceAccount:$(account "$1")"; }
+
+grant_project() { # MEMBER ROLE
+	run projects add-iam-policy-binding "$PROJECT" --member "$1" --role "$2" --condition None >/dev/null
+}
+
+apis() {
+	run services enable run.googleapis.com compute.googleapis.com servicenetworking.googleapis.com sqladmin.googleapis.com \
+		secretmanager.googleapis.com pubsub.googleapis.com cloudscheduler.googleapis.com iap.googleapis.com \
+		monitoring.googleapis.com logging.googleapis.com cloudtrace.googleapis.com iamcredentials.googleapis.com \
+		binaryauthorization.googleapis.com cloudkms.googleapis.com containeranalysis.googleapis.com
+	run services enable artifactregistry.googleapis.com containerscanning.googleapis.com ondemandscanning.googleapis.com cloudbuild.googleapis.com
+}
+
+network() {
+	make compute networks describe gate -- compute networks create gate --subnet-mode custom
+	make compute networks subnets describe gate --region "$REGION" -- compute networks subnets create gate \
+		--region "$REGION" --network gate --range 10.10.0.0/24 --enable-private-ip-google-access --enable-flow-logs
+	make compute addresses describe gate-egress --region "$REGION" -- compute addresses create gate-egress --region "$REGION"
+	make compute routers describe gate --region "$REGION" -- compute routers create gate --region "$REGION" --network gate
+	make compute routers nats describe gate --router gate --region "$REGION" -- compute routers nats create gate \
+		--router gate --region "$REGION" --nat-external-ip-pool gate-egress --nat-all-subnet-ip-ranges --enable-logging
+	make compute addresses describe gate-services --global -- compute addresses create gate-services \
+		--global --purpose VPC_PEERING --prefix-length 20 --network gate
+	run services vpc-peerings update --service servicenetworking.googleapis.com --network gate --ranges gate-services --force
+}
+
+identities() {
+	local name role
+	for name in gate gate-events gate-pusher gate-builder; do
+		make iam service-accounts describe "$(account "$name")" -- iam service-accounts create "$name"
+	done
+	for name in gate gate-events; do
+		# Connects to the database and logs in to it as itself; writes spans and metrics.
+		for role in cloudsql.client cloudsql.instanceUser cloudtrace.agent monitoring.metricWriter; do
+			grant_project "$(member "$name")" "roles/$role"
+		done
+	done
+	# Makes its own ID token inside a build, on itself alone.
+	run iam service-accounts add-iam-policy-binding "$(account gate-builder)" \
+		--member "$(member gate-builder)" --role roles/iam.serviceAccountOpenIdTokenCreator >/dev/null
+	grant_project "$(member gate-builder)" roles/logging.logWriter
+}
+
+registry() {
+	local name
+	make artifacts repositories describe prod --location "$REGION" -- artifacts repositories create prod \
+		--location "$REGION" --repository-format docker --immutable-tags
+	for name in gate gate-events; do
+		# Reads manifests and layers of this repository, and findings of this project.
+		run artifacts repositories add-iam-policy-binding prod --location "$REGION" \
+			--member "$(member "$name")" --role roles/artifactregistry.reader >/dev/null
+		grant_project "$(member "$name")" roles/containeranalysis.occurrences.viewer
+	done
+	run artifacts repositories add-iam-policy-binding prod --location "$REGION" \
+		--member "$(member gate-builder)" --role roles/artifactregistry.writer >/dev/null
+}
+
+# note makes the note and grants roles on it, which gcloud has no command for.
+note() {
+	local token body
+	if [[ -n $DRY_RUN ]]; then
+		echo "curl … https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes/gate"
+		return
+	fi
+	token=$(gcloud auth print-access-token)
+	if ! curl -sSf -o /dev/null -H "Authorization: Bearer $token" "https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes/gate" 2>/dev/null; then
+		curl -sSf --fail-with-body -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \
+			-d '{"attestation": {"hint": {"humanReadableName": "Admission gate: gate"}}}' \
+			"https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes?noteId=gate"
+	fi
+	# attacher: attaches attestations (occurrences.editor does not include it). occurrences.viewer: finds what is attested.
+	body=$(printf '{"policy": {"bindings": [{"role": "roles/containeranalysis.notes.attacher", "members": ["%s", "%s"]}, {"role": "roles/containeranalysis.notes.occurrences.viewer", "members": ["%s", "%s", "serviceAccount:service-%s@gcp-sa-binaryauthorization.iam.gserviceaccount.com"]}]}}' \
+		"$(member gate)" "$(member gate-events)" "$(member gate)" "$(member gate-events)" "$(number)")
+	curl -sSf --fail-with-body -H "Authorization: Bearer $token" -H 'Content-Type: application/json' -d "$body" \
+		"https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes/gate:setIamPolicy" >/dev/null
+}
+
+signing() {
+	local name role
+	make kms keyrings describe gate --location "$REGION" -- kms keyrings create gate --location "$REGION"
+	make kms keys describe gate --keyring gate --location "$REGION" -- kms keys create gate --keyring gate --location "$REGION" \
+		--purpose asymmetric-signing --default-algorithm ec-sign-p256-sha256 --protection-level hsm --destroy-scheduled-duration 30d
+	note
+	make container binauthz attestors describe gate -- container binauthz attestors create gate \
+		--attestation-authority-note gate --attestation-authority-note-project "$PROJECT"
+	if [[ -n $DRY_RUN ]] || [[ -z $(gcloud container binauthz attestors describe gate --project "$PROJECT" --format 'value(userOwnedGrafeasNote.publicKeys[].id)') ]]; then
+		run container binauthz attestors public-keys add --attestor gate --keyversion 1 --keyversion-key gate \
+			--keyversion-keyring gate --keyversion-location "$REGION" --keyversion-project "$PROJECT"
+	fi
+	for name in gate gate-events; do
+		# Signs with this key and reads its public half.
+		run kms keys add-iam-policy-binding gate --keyring gate --location "$REGION" \
+			--member "$(member "$name")" --role roles/cloudkms.signerVerifier >/dev/null
+		# Creates and deletes attestations; granted by project only.
+		grant_project "$(member "$name")" roles/containeranalysis.occurrences.editor
+		# Reads the attestor, and has attestations validated.
+		for role in attestorsViewer attestorsVerifier; do
+			run container binauthz attestors add-iam-policy-binding gate --member "$(member "$name")" --role "roles/binaryauthorization.$role" >/dev/null
+		done
+	done
+}
+
+# In dry run until docs/rollout.md says otherwise: violations are logged and admitted.
+admission() {
+	local file
+	file=$(mktemp)
+	cat >"$file" <<-EOF
+		globalPolicyEvaluationMode: ENABLE
+		admissionWhitelistPatterns:
+		- namePattern: gcr.io/cloud-sql-connectors/cloud-sql-proxy@*
+		defaultAdmissionRule:
+		  evaluationMode: REQUIRE_ATTESTATION
+		  enforcementMode: ${ENFORCEMENT:-DRYRUN_AUDIT_LOG_ONLY}
+		  requireAttestationsBy:
+		  - projects/$PROJECT/attestors/gate
+	EOF
+	run container binauthz policy import "$file"
+	rm -f "$file"
+}
+
+database() {
+	local name
+	make sql instances describe gate -- sql instances create gate --region "$REGION" --database-version POSTGRES_17 \
+		--edition enterprise --tier db-custom-2-7680 --availability-type regional --no-assign-ip --network "projects/$PROJECT/global/networks/gate" \
+		--ssl-mode TRUSTED_CLIENT_CERTIFICATE_REQUIRED --enable-point-in-time-recovery --backup-start-time 02:00 --retained-backups-count 30 \
+		--deletion-protection --database-flags cloudsql.iam_authentication=on,cloudsql.enable_pgaudit=on,log_connections=on
+	make sql databases describe gate --instance gate -- sql databases create gate --instance gate
+	for name in gate gate-events; do
+		run sql users create "$name@$PROJECT.iam" --instance gate --type cloud_iam_service_account
+	done
+}
+
+# secret NAME FILE ACCOUNT: a new version where the text changed; prints its number.
+secret() {
+	local name=$1 file=$2 who=$3 old version
+	if [[ -n $DRY_RUN ]]; then
+		run secrets create "$name" --replication-policy user-managed --locations "$REGION"
+		run secrets versions add "$name" --data-file "$file"
+		echo 1
+		return
+	fi
+	make secrets describe "$name" -- secrets create "$name" --replication-policy user-managed --locations "$REGION" >&2
+	# Reads this one secret.
+	run secrets add-iam-policy-binding "$name" --member "$who" --role roles/secretmanager.secretAccessor >/dev/null
+	if old=$(gcloud secrets versions access latest --secret "$name" --project "$PROJECT" 2>/dev/null) && [[ $old == "$(cat "$file")" ]]; then
+		version=$(gcloud secrets versions list "$name" --project "$PROJECT" --filter state=ENABLED --sort-by ~createTime --limit 1 --format 'value(name.basename())')
+	else
+		version=$(gcloud secrets versions add "$name" --project "$PROJECT" --data-file "$file" --format 'value(name.basename())')
+	fi
+	echo "$version"
+}
+
+# service NAME CONFIG: fills in the example's names in cloudrun/NAME.yaml.
+service() {
+	local name=$1 config=$2 dir config_version policies_version database_version
+	dir=$(mktemp -d)
+	printf 'postgres://%s%%40%s.iam@127.0.0.1:5432/gate?sslmode=disable' "$name" "$PROJECT" >"$dir/dsn"
+	config_version=$(secret "$name-config" "$config" "$(member "$name")")
+	policies_version=$(secret "$name-policies" "$POLICIES" "$(member "$name")")
+	database_version=$(secret "$name-database" "$dir/dsn" "$(member "$name")")
+	sed \
+		-e "s|us-east1-docker.pkg.dev/acme-images/gate/attestor@sha256:0\{64\}|$IMAGE|" \
+		-e "s|gcr.io/cloud-sql-connectors/cloud-sql-proxy@sha256:1\{64\}|$PROXY_IMAGE|" \
+		-e "s|{key: \"1\", path: attestor.yaml}|{key: \"$config_version\", path: attestor.yaml}|" \
+		-e "s|{key: \"1\", path: policies.yaml}|{key: \"$policies_version\", path: policies.yaml}|" \
+		-e "s|{key: \"1\", path: dsn}|{key: \"$database_version\", path: dsn}|" \
+		-e "s|https://gate.acme.example|https://$API_HOST|" \
+		-e "s|projects/acme-keys/locations/us-east1/keyRings/run/cryptoKeys/gate|$RUN_KEY|" \
+		-e "s|acme-gate|$PROJECT|g" -e "s|us-east1|$REGION|g" \
+		"$here/cloudrun/$name.yaml" >"$dir/service.yaml"
+	if [[ -z $RUN_KEY ]]; then
+		sed -i.bak '/encryption-key: *$/d' "$dir/service.yaml"
+	fi
+	if [[ -n $DRY_RUN ]]; then
+		cat "$dir/service.yaml"
+	fi
+	run run services replace "$dir/service.yaml" --region "$REGION"
+	rm -rf "$dir"
+}
+
+services() {
+	service gate "$CONFIG"
+	service gate-events "$EVENTS_CONFIG"
+	# Calls one service each, and has to be among the gate's callers besides.
+	run run services add-iam-policy-binding gate --region "$REGION" --member "$(member gate-builder)" --role roles/run.invoker >/dev/null
+	run run services add-iam-policy-binding gate-events --region "$REGION" --member "$(member gate-pusher)" --role roles/run.invoker >/dev/null
+}
+
+armor() { # POLICY EXEMPTION
+	local policy=$1 exemption=$2
+	make compute security-policies describe "$policy" -- compute security-policies create "$policy"
+	make compute security-policies rules describe 1000 --security-policy "$policy" -- compute security-policies rules create 1000 --security-policy "$policy" \
+		--expression "${exemption}evaluatePreconfiguredWaf('sqli-v33-stable', {'sensitivity': 1})" --action deny-403
+	make compute security-policies rules describe 1001 --security-policy "$policy" -- compute security-policies rules create 1001 --security-policy "$policy" \
+		--expression "${exemption}evaluatePreconfiguredWaf('xss-v33-stable', {'sensitivity': 1})" --action deny-403
+}
+
+edge() {
+	armor gate-api "!request.path.matches('^/v1/(simulate|posture)\$') && "
+	armor gate-pages ""
+	# Builds share one address: throttled by caller, never banned.
+	make compute security-policies rules describe 2000 --security-policy gate-api -- compute security-policies rules create 2000 --security-policy gate-api \
+		--src-ip-ranges '*' --action throttle --rate-limit-threshold-count 600 --rate-limit-threshold-interval-sec 60 \
+		--conform-action allow --exceed-action deny-429 --enforce-on-key http-header --enforce-on-key-name Authorization
+	make compute security-policies rules describe 2000 --security-policy gate-pages -- compute security-policies rules create 2000 --security-policy gate-pages \
+		--src-ip-ranges '*' --action rate-based-ban --rate-limit-threshold-count 100 --rate-limit-threshold-interval-sec 60 \
+		--ban-duration-sec 600 --conform-action allow --exceed-action deny-429 --enforce-on-key ip
+	run compute security-policies update gate-api --json-parsing STANDARD
+
+	make compute addresses describe gate-edge --global -- compute addresses create gate-edge --global
+	make compute ssl-policies describe gate-edge -- compute ssl-policies create gate-edge --profile RESTRICTED --min-tls-version 1.2
+	make compute ssl-certificates describe gate-edge -- compute ssl-certificates create gate-edge --domains "$API_HOST,$PAGES_HOST" --global
+	make compute network-endpoint-groups describe gate --region "$REGION" -- compute network-endpoint-groups create gate \
+		--region "$REGION" --network-endpoint-type serverless --cloud-run-service gate
+	local backend
+	for backend in gate-api gate-pages; do
+		if [[ -n $DRY_RUN ]] || ! gcloud compute backend-services describe "$backend" --global --project "$PROJECT" >/dev/null 2>&1; then
+			run compute backend-services create "$backend" --global --load-balancing-scheme EXTERNAL_MANAGED --protocol HTTPS --enable-logging --logging-sample-rate 1
+			run compute backend-services add-backend "$backend" --global --network-endpoint-group gate --network-endpoint-group-region "$REGION"
+		fi
+		run compute backend-services update "$backend" --global --security-policy "$backend"
+	done
+	run compute backend-services update gate-pages --global --iap enabled
+	# IAP is who Cloud Run sees on the pages' host.
+	run run services add-iam-policy-binding gate --region "$REGION" \
+		--member "serviceAccount:service-$(number)@gcp-sa-iap.iam.gserviceaccount.com" --role roles/run.invoker >/dev/null
+	run iap web add-iam-policy-binding --resource-type backend-services --service gate-pages --member "$READERS" --role roles/iap.httpsResourceAccessor >/dev/null
+	if [[ -n $DRY_RUN ]] || ! gcloud compute url-maps describe gate-edge --global --project "$PROJECT" >/dev/null 2>&1; then
+		run compute url-maps create gate-edge --global --default-service gate-pages
+		run compute url-maps add-path-matcher gate-edge --global --path-matcher-name api --default-service gate-api --new-hosts "$API_HOST"
+		run compute url-maps add-path-matcher gate-edge --global --path-matcher-name pages --default-service gate-pages --new-hosts "$PAGES_HOST"
+	fi
+	make compute target-https-proxies describe gate-edge --global -- compute target-https-proxies create gate-edge \
+		--global --url-map gate-edge --ssl-certificates gate-edge --ssl-policy gate-edge
+	make compute forwarding-rules describe gate-edge --global -- compute forwarding-rules create gate-edge \
+		--global --load-balancing-scheme EXTERNAL_MANAGED --address gate-edge --target-https-proxy gate-edge --ports 443
+}
+
+events() {
+	local topic uri agent
+	agent="serviceAccount:service-$(number)@gcp-sa-pubsub.iam.gserviceaccount.com"
+	if [[ -n $DRY_RUN ]]; then
+		uri=https://gate-events-123456789012.$REGION.run.app
+	else
+		uri=$(gcloud run services describe gate-events --region "$REGION" --project "$PROJECT" --format 'value(status.url)')
+	fi
+	make pubsub topics describe gate-dead -- pubsub topics create gate-dead --message-retention-duration 7d
+	make pubsub subscriptions describe gate-dead -- pubsub subscriptions create gate-dead --topic gate-dead --message-retention-duration 7d --expiration-period never
+	# Pub/Sub itself moves dead letters, and makes the tokens of the one account that it calls as.
+	run pubsub topics add-iam-policy-binding gate-dead --member "$agent" --role roles/pubsub.publisher >/dev/null
+	run iam service-accounts add-iam-policy-binding "$(account gate-pusher)" --member "$agent" --role roles/iam.serviceAccountTokenCreator >/dev/null
+	for topic in cloud-builds container-analysis-occurrences-v1 gcr; do
+		make pubsub topics describe "$topic" -- pubsub topics create "$topic"
+		make pubsub subscriptions describe "gate-$topic" -- pubsub subscriptions create "gate-$topic" --topic "$topic" \
+			--push-endpoint "$uri/v1/events" --push-auth-service-account "$(account gate-pusher)" --push-auth-token-audience "$uri" \
+			--ack-deadline 70 --min-retry-delay 10s --max-retry-delay 600s --dead-letter-topic gate-dead --max-delivery-attempts 30 --expiration-period never
+		run pubsub subscriptions add-iam-policy-binding "gate-$topic" --member "$agent" --role roles/pubsub.subscriber >/dev/null
+	done
+	make scheduler jobs describe gate-rejudge --location "$REGION" -- scheduler jobs create http gate-rejudge --location "$REGION" \
+		--schedule '17 3 * * *' --time-zone Etc/UTC --uri "$uri/v1/rejudge" --http-method post --headers Content-Type=application/json \
+		--oidc-service-account-email "$(account gate-pusher)" --oidc-token-audience "$uri" --attempt-deadline 120s --max-retry-attempts 3
+}
+
+all=(apis network identities registry signing admission database services edge events)
+if [[ $# -eq 0 ]]; then
+	set -- "${all[@]}"
+fi
+for part in "$@"; do
+	[[ " ${all[*]} " == *" $part "* ]] || { echo "gcloud.sh: no part $part: there are ${all[*]}" >&2; exit 2; }
+	echo "== $part"
+	"$part"
+done
