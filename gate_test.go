@@ -58,8 +58,11 @@ func (s *stages) Inspect(_ context.Context, _ attestor.Resolved, c attestor.Chil
 	return attestor.PlatformEvidence{Child: c}
 }
 
-func (s *stages) Scan(context.Context, attestor.ScanRequest) attestor.Scan {
+func (s *stages) Scan(_ context.Context, r attestor.ScanRequest) attestor.Scan {
 	s.call("scan")
+	if !r.Index.IsZero() {
+		s.call("scan by index: " + string(r.Image.Digest()))
+	}
 	return attestor.Scan{State: attestor.ScanComplete}
 }
 
@@ -622,5 +625,31 @@ func TestRefusalsLeaveOutAdvice(t *testing.T) {
 	}
 	if !attestor.CodeShortestWay.Advises() || attestor.CodeNoPolicy.Advises() || attestor.Code("NEW").Advises() {
 		t.Error("what advises is wrong")
+	}
+}
+
+func TestTheIndexsScanIsTheFirstAMD64ChildsOnly(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		children, left []attestor.Child
+		want           attestor.Digest // that may use it; "" for none
+	}{
+		{"first of several", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}, {Platform: "linux/amd64", Digest: digest(3)}, {Platform: "linux/amd64/v3", Digest: digest(4)}}, nil, digest(3)},
+		{"a variant", []attestor.Child{{Platform: "linux/amd64/v2", Digest: digest(2)}}, nil, digest(2)},
+		{"none", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}}, nil, ""},
+		{"the scanner's may have been left out", []attestor.Child{{Platform: "linux/amd64/v3", Digest: digest(2)}}, []attestor.Child{{Platform: "linux/amd64", Digest: digest(3)}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStages(t)
+			s.resolved.Index, s.resolved.Children, s.resolved.Left = true, tt.children, tt.left
+			if _, err := admit(t, s, nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range tt.children {
+				if got := s.called("scan by index: " + string(c.Digest)); (got == 1) != (c.Digest == tt.want) {
+					t.Errorf("%s was looked up by the index %d times", c.Platform, got)
+				}
+			}
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -89,13 +90,17 @@ func (p *pass) unresolved(err error) error {
 }
 
 // firstAMD64 is the index of the child that Google's scanner looks at, or -1.
+// Where one for linux/amd64 was left out, that may have been the scanner's, and
+// no other child may live on its scan.
 func firstAMD64(r Resolved) int {
-	for i, c := range r.Children {
-		if c.Platform == "linux/amd64" || strings.HasPrefix(c.Platform, "linux/amd64/") {
-			return i
-		}
+	if slices.ContainsFunc(r.Left, isAMD64) {
+		return -1
 	}
-	return -1
+	return slices.IndexFunc(r.Children, isAMD64)
+}
+
+func isAMD64(c Child) bool {
+	return c.Platform == "linux/amd64" || strings.HasPrefix(c.Platform, "linux/amd64/")
 }
 
 // A future is the answer to a question that was asked early.
