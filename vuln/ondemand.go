@@ -67,7 +67,7 @@ func (d *OnDemand) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Sc
 		return unavailable(attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "no image to look up the scan of"})
 	case !slices.ContainsFunc(r.Needs.Projects, trusted):
 		return d.rejected(fmt.Sprintf("it lies in project %s, which the policy does not trust", d.name.Project),
-			fmt.Sprintf("add projects/%s to vulnerabilities.scan.projects of the policy", d.name.Project))
+			fmt.Sprintf("add %s to vulnerabilities.scan.projects of the policy", d.name.Project))
 	}
 	c := onDemandScan{judged: r.Image.Digest(), trusted: r.Needs.Trusted}
 	_, err := walk(func(token string) (string, error) { return d.page(ctx, token, &c) })

@@ -75,14 +75,15 @@ func checkCommand() *cobra.Command {
 	}
 	f.register(c)
 	c.Flags().StringArrayVar(&f.policies, "policy", nil, "judge by this policy `FILE` instead of the configured ones (repeatable)")
-	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "judge these platforms only, such as linux/amd64")
-	c.Flags().StringArrayVar(&f.scans, "scan", nil, "count this On-Demand `SCAN` too: projects/P/locations/L/scans/ID (repeatable)")
 	return c
 }
 
 func (f *attestFlags) register(c *cobra.Command) {
 	f.where.register(c)
 	f.out.register(c)
+	// What is signed is what the policy is about: a caller narrows a dry run only.
+	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "judge these platforms only, such as linux/amd64; in a dry run")
+	c.Flags().StringArrayVar(&f.scans, "scan", nil, "count this On-Demand `SCAN` too, if the policy trusts its project: projects/P/locations/L/scans/ID (repeatable)")
 	c.Flags().DurationVar(&f.wait, "wait", 0, "how long to wait for a scan that has not finished, such as 10m")
 	c.Flags().StringToStringVar(&f.labels, "label", nil, "a label to record with the decision, `KEY=VALUE` (repeatable)")
 }
@@ -94,6 +95,9 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 	}
 	if f.breakGlass != "" && f.dryRun {
 		return errors.New("--break-glass and --dry-run exclude each other")
+	}
+	if len(f.platforms) > 0 && !f.dryRun {
+		return errors.New("--platform narrows a dry run only: add --dry-run, or name the platforms in the policy, which says what is signed")
 	}
 	f.where.policies = f.policies
 	f.where.scans = f.scans

@@ -53,6 +53,8 @@ func TestScript(t *testing.T) {
 			"template": expand,
 			"printed":  runPrinted,
 			"becomes":  becomes,
+			"ondemand": serveOnDemand,
+			"emulate":  startEmulator,
 			"base64": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], base64.StdEncoding.EncodeToString([]byte(args[1])))
 			},

@@ -100,6 +100,14 @@ func (f *recordFlags) open(c *cobra.Command) (records, error) {
 	return f.openStore(c.Context())
 }
 
+// itself opens the record for what a service does not do.
+func (f *recordFlags) itself(c *cobra.Command) (store, error) {
+	if c.Flags().Changed("server") {
+		return nil, errors.New("this works on the record itself, not through a service: leave out --server, and name the record's configuration by --config")
+	}
+	return f.openStore(c.Context())
+}
+
 func (f *recordFlags) openStore(ctx context.Context) (store, error) {
 	path := f.config
 	if path == "" {
@@ -236,7 +244,7 @@ func decisionsExportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := f.openStore(c.Context())
+			s, err := f.itself(c)
 			if err != nil {
 				return err
 			}
@@ -263,7 +271,7 @@ func decisionsPruneCommand() *cobra.Command {
 			if err != nil || t.IsZero() {
 				return errors.Join(errors.New("--before: say from before when"), err)
 			}
-			s, err := f.openStore(c.Context())
+			s, err := f.itself(c)
 			if err != nil {
 				return err
 			}
