@@ -232,19 +232,6 @@ func TestZeroValuesDeny(t *testing.T) {
 	}
 }
 
-func TestSeverityHasNoAccidentalOrder(t *testing.T) {
-	for _, c := range []attestor.Ceiling{attestor.BlockAll, "MINIMAL", "LOW", "MEDIUM", "HIGH", "CRITICAL"} {
-		for _, s := range []attestor.Severity{attestor.Unspecified, "", "SOMETHING_NEW"} {
-			if c.Allows(s) {
-				t.Errorf("%s allows %q", c, s)
-			}
-		}
-	}
-	if !attestor.AllowAll.Allows(attestor.Unspecified) || !attestor.Ceiling("MEDIUM").Allows(attestor.Medium) || attestor.Ceiling("MEDIUM").Allows(attestor.High) || attestor.BlockAll.Allows(attestor.Minimal) {
-		t.Error("ceilings are wrong")
-	}
-}
-
 func TestOneDenyOutweighsAnErrorOutweighsAPass(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -385,50 +372,6 @@ func TestTheCallerHangingUpDoesNotStopASignature(t *testing.T) {
 	}
 }
 
-func TestIndexes(t *testing.T) {
-	index := func(t *testing.T) *stages {
-		s := newStages(t)
-		s.resolved.Index = true
-		s.resolved.Children = []attestor.Child{{Platform: "linux/amd64", Digest: digest(2)}, {Platform: "linux/arm64", Digest: digest(3)}}
-		return s
-	}
-	t.Run("all judged", func(t *testing.T) {
-		d, err := admit(t, index(t), nil)
-		if err != nil || !d.IndexAttested || len(d.Attestations) != 3 || d.Attestations[2].Digest != digest(1) {
-			t.Errorf("got %+v, %v", d, err)
-		}
-	})
-	t.Run("some left out", func(t *testing.T) {
-		s := index(t)
-		s.resolved.Left = []attestor.Child{{Platform: "linux/s390x", Digest: digest(4)}}
-		d, err := admit(t, s, nil)
-		if err != nil || d.IndexAttested || len(d.Attestations) != 2 || len(d.Deploy) != 2 {
-			t.Errorf("got %+v, %v", d, err)
-		}
-		for _, a := range d.Attestations {
-			if a.Digest == digest(1) || a.Digest == digest(4) {
-				t.Errorf("%s was attested", a.Digest)
-			}
-		}
-	})
-	t.Run("one refused", func(t *testing.T) {
-		s := index(t)
-		s.policy.status["user"] = attestor.StatusDeny
-		d, err := admit(t, s, nil)
-		if err != nil || d.Verdict != attestor.Deny || s.called("attest") != 0 {
-			t.Errorf("got %+v, %v", d, err)
-		}
-	})
-	t.Run("no child", func(t *testing.T) {
-		s := index(t)
-		s.resolved.Children = nil
-		d, err := admit(t, s, nil)
-		if err != nil || d.Verdict != attestor.Deny || s.called("attest") != 0 {
-			t.Errorf("got %+v, %v", d, err)
-		}
-	})
-}
-
 func TestBreakGlass(t *testing.T) {
 	glass := func(r *attestor.Request) { r.BreakGlass = "INC-1: checkout is down" }
 	t.Run("overrides a denial", func(t *testing.T) {
@@ -489,101 +432,6 @@ func TestBreakGlass(t *testing.T) {
 	})
 }
 
-func TestUpstreamFailuresAreDecisions(t *testing.T) {
-	s := newStages(t)
-	s.resolve = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryDenied, Msg: "the registry refused", Fix: "grant roles/artifactregistry.reader"}
-	d, err := admit(t, s, nil)
-	if err != nil || d.Verdict != attestor.Undecided || d.Refusals()[0].Code != attestor.CodeRegistryDenied || d.Answer().HTTPStatus != 502 {
-		t.Errorf("got %+v, %v", d, err)
-	}
-	s.resolve = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryNotAllowed, Msg: "the registry is not configured"}
-	if d, err = admit(t, s, nil); err != nil || d.Verdict != attestor.Deny || d.Answer().HTTPStatus != 422 {
-		t.Errorf("a registry that may not be asked: %+v, %v", d, err)
-	}
-	s.resolve = &attestor.Error{Kind: attestor.NotFound, Msg: "no such image"}
-	if _, err := admit(t, s, nil); attestor.KindOf(err) != attestor.NotFound {
-		t.Errorf("an unknown image: %v", err)
-	}
-}
-
-func TestAnswers(t *testing.T) {
-	enforce, dry := &attestor.PolicyRef{Mode: attestor.Enforce}, &attestor.PolicyRef{Mode: attestor.DryRun}
-	pending := []attestor.Check{{Name: "vulnerabilities", Status: attestor.StatusError, Reasons: []attestor.Reason{{Code: attestor.CodeScanPending}}}}
-	mixed := append([]attestor.Check{{Name: "platforms", Status: attestor.StatusError, Reasons: []attestor.Reason{{Code: attestor.CodeRegistryUnavailable}}}}, pending...)
-	for _, tt := range []struct {
-		name       string
-		d          attestor.Decision
-		http, exit int
-	}{
-		{"pass", attestor.Decision{Verdict: attestor.Pass, Policy: enforce}, 200, 0},
-		{"deny", attestor.Decision{Verdict: attestor.Deny, Policy: enforce}, 422, 1},
-		{"error", attestor.Decision{Verdict: attestor.Undecided, Policy: enforce}, 502, 3},
-		{"scan pending", attestor.Decision{Verdict: attestor.Undecided, Policy: enforce, Checks: pending}, 503, 3},
-		{"pending and an outage", attestor.Decision{Verdict: attestor.Undecided, Policy: enforce, Checks: mixed}, 502, 3},
-		{"dry run denied", attestor.Decision{Verdict: attestor.Deny, DryRun: true, Policy: enforce}, 200, 1},
-		{"dry run undecided", attestor.Decision{Verdict: attestor.Undecided, DryRun: true, Policy: enforce}, 502, 3},
-		{"dryRun policy denied", attestor.Decision{Verdict: attestor.Deny, DryRun: true, Policy: dry}, 200, 0},
-		{"dryRun policy undecided", attestor.Decision{Verdict: attestor.Undecided, DryRun: true, Policy: dry}, 502, 3},
-		{"no policy", attestor.Decision{Verdict: attestor.Deny}, 422, 1},
-		{"no policy, dry run", attestor.Decision{Verdict: attestor.Deny, DryRun: true}, 200, 1},
-		{"glass without a signature", attestor.Decision{Verdict: attestor.Deny, BreakGlass: &attestor.BreakGlass{}, Policy: enforce}, 422, 1},
-	} {
-		if got := tt.d.Answer(); got.HTTPStatus != tt.http || got.ExitCode != tt.exit {
-			t.Errorf("%s: got %d and %d, want %d and %d", tt.name, got.HTTPStatus, got.ExitCode, tt.http, tt.exit)
-		}
-	}
-}
-
-func TestCodesAreClosedAndUnique(t *testing.T) {
-	seen := map[attestor.Code]bool{}
-	for _, c := range attestor.Codes() {
-		if seen[c.Code] || c.Means == "" || c.Check == "" {
-			t.Errorf("%+v is listed twice or incompletely", c)
-		}
-		seen[c.Code] = true
-	}
-}
-
-func TestRecoverNeverInventsAPass(t *testing.T) {
-	s := newStages(t)
-	img := s.resolved.Image
-	ev := attestor.Evidence{Image: img, Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}}}}
-	ref := s.policy.ref
-	begun := attestor.Record{Evidence: ev, Decision: attestor.Decision{ID: "id", Verdict: attestor.Pass, Policy: &ref}}
-	stands := attestor.Attestation{Attestor: "projects/p/attestors/a", Digest: img.Digest()}
-	for _, tt := range []struct {
-		name     string
-		standing []attestor.Attestation
-		status   attestor.Status // of the user check, judged again
-		want     attestor.Outcome
-	}{
-		{"the attestation stands", []attestor.Attestation{stands}, attestor.StatusPass, attestor.Pass},
-		{"none stands", nil, attestor.StatusPass, attestor.Undecided},
-		{"by another attestor", []attestor.Attestation{{Attestor: "projects/p/attestors/b", Digest: img.Digest()}}, attestor.StatusPass, attestor.Undecided},
-		{"for another digest", []attestor.Attestation{{Attestor: stands.Attestor, Digest: digest(9)}}, attestor.StatusPass, attestor.Undecided},
-		{"the evidence does not pass", []attestor.Attestation{stands}, attestor.StatusDeny, attestor.Undecided},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s.standing = attestor.Standing{Known: true, Valid: tt.standing}
-			s.policy.status["user"] = tt.status
-			d, err := gate(t, s).Recover(context.Background(), begun, s.policy)
-			if err != nil || d.Verdict != tt.want {
-				t.Errorf("got %s, %v, want %s", d.Verdict, err, tt.want)
-			}
-			if s.called("attest") != 0 {
-				t.Error("something was signed")
-			}
-		})
-	}
-	other := enforcing()
-	other.ref.Digest = digest(7)
-	if _, err := gate(t, s).Recover(context.Background(), begun, other); err == nil {
-		t.Error("a record was recovered by another policy")
-	}
-}
-
-// TestWhatIsNotTrustedIsReported: an attestation that does not verify neither
-// helps nor hinders, and the Decision says that it is there.
 func TestWhatIsNotTrustedIsReported(t *testing.T) {
 	for _, dry := range []bool{false, true} {
 		s := newStages(t)
@@ -603,53 +451,5 @@ func TestWhatIsNotTrustedIsReported(t *testing.T) {
 		if !found || len(d.Attestations) > 1 {
 			t.Errorf("dry run %t: checks %+v", dry, d.Checks)
 		}
-	}
-}
-
-func TestRefusalsLeaveOutAdvice(t *testing.T) {
-	reasons := func(codes ...attestor.Code) []attestor.Check {
-		c := attestor.Check{Name: "user", Status: attestor.StatusDeny}
-		for _, code := range codes {
-			c.Reasons = append(c.Reasons, attestor.Reason{Code: code})
-		}
-		return []attestor.Check{c}
-	}
-	d := attestor.Decision{Checks: reasons(attestor.CodeUserRoot, attestor.CodeGroupRoot)}
-	if got := d.Refusals(); len(got) != 1 || got[0].Code != attestor.CodeUserRoot {
-		t.Errorf("got %+v", got)
-	}
-	// A policy may make an advice its refusal: then it is one.
-	d = attestor.Decision{Checks: reasons(attestor.CodeGroupRoot)}
-	if got := d.Refusals(); len(got) != 1 {
-		t.Errorf("got %+v", got)
-	}
-	if !attestor.CodeShortestWay.Advises() || attestor.CodeNoPolicy.Advises() || attestor.Code("NEW").Advises() {
-		t.Error("what advises is wrong")
-	}
-}
-
-func TestTheIndexsScanIsTheFirstAMD64ChildsOnly(t *testing.T) {
-	for _, tt := range []struct {
-		name           string
-		children, left []attestor.Child
-		want           attestor.Digest // that may use it; "" for none
-	}{
-		{"first of several", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}, {Platform: "linux/amd64", Digest: digest(3)}, {Platform: "linux/amd64/v3", Digest: digest(4)}}, nil, digest(3)},
-		{"a variant", []attestor.Child{{Platform: "linux/amd64/v2", Digest: digest(2)}}, nil, digest(2)},
-		{"none", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}}, nil, ""},
-		{"the scanner's may have been left out", []attestor.Child{{Platform: "linux/amd64/v3", Digest: digest(2)}}, []attestor.Child{{Platform: "linux/amd64", Digest: digest(3)}}, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := newStages(t)
-			s.resolved.Index, s.resolved.Children, s.resolved.Left = true, tt.children, tt.left
-			if _, err := admit(t, s, nil); err != nil {
-				t.Fatal(err)
-			}
-			for _, c := range tt.children {
-				if got := s.called("scan by index: " + string(c.Digest)); (got == 1) != (c.Digest == tt.want) {
-					t.Errorf("%s was looked up by the index %d times", c.Platform, got)
-				}
-			}
-		})
 	}
 }

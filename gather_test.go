@@ -1,0 +1,94 @@
+package attestor_test
+
+import (
+	"testing"
+
+	"github.com/attestor-gate/attestor"
+)
+
+func TestIndexes(t *testing.T) {
+	index := func(t *testing.T) *stages {
+		s := newStages(t)
+		s.resolved.Index = true
+		s.resolved.Children = []attestor.Child{{Platform: "linux/amd64", Digest: digest(2)}, {Platform: "linux/arm64", Digest: digest(3)}}
+		return s
+	}
+	t.Run("all judged", func(t *testing.T) {
+		d, err := admit(t, index(t), nil)
+		if err != nil || !d.IndexAttested || len(d.Attestations) != 3 || d.Attestations[2].Digest != digest(1) {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+	t.Run("some left out", func(t *testing.T) {
+		s := index(t)
+		s.resolved.Left = []attestor.Child{{Platform: "linux/s390x", Digest: digest(4)}}
+		d, err := admit(t, s, nil)
+		if err != nil || d.IndexAttested || len(d.Attestations) != 2 || len(d.Deploy) != 2 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+		for _, a := range d.Attestations {
+			if a.Digest == digest(1) || a.Digest == digest(4) {
+				t.Errorf("%s was attested", a.Digest)
+			}
+		}
+	})
+	t.Run("one refused", func(t *testing.T) {
+		s := index(t)
+		s.policy.status["user"] = attestor.StatusDeny
+		d, err := admit(t, s, nil)
+		if err != nil || d.Verdict != attestor.Deny || s.called("attest") != 0 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+	t.Run("no child", func(t *testing.T) {
+		s := index(t)
+		s.resolved.Children = nil
+		d, err := admit(t, s, nil)
+		if err != nil || d.Verdict != attestor.Deny || s.called("attest") != 0 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+	})
+}
+
+func TestUpstreamFailuresAreDecisions(t *testing.T) {
+	s := newStages(t)
+	s.resolve = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryDenied, Msg: "the registry refused", Fix: "grant roles/artifactregistry.reader"}
+	d, err := admit(t, s, nil)
+	if err != nil || d.Verdict != attestor.Undecided || d.Refusals()[0].Code != attestor.CodeRegistryDenied || d.Answer().HTTPStatus != 502 {
+		t.Errorf("got %+v, %v", d, err)
+	}
+	s.resolve = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryNotAllowed, Msg: "the registry is not configured"}
+	if d, err = admit(t, s, nil); err != nil || d.Verdict != attestor.Deny || d.Answer().HTTPStatus != 422 {
+		t.Errorf("a registry that may not be asked: %+v, %v", d, err)
+	}
+	s.resolve = &attestor.Error{Kind: attestor.NotFound, Msg: "no such image"}
+	if _, err := admit(t, s, nil); attestor.KindOf(err) != attestor.NotFound {
+		t.Errorf("an unknown image: %v", err)
+	}
+}
+
+func TestTheIndexsScanIsTheFirstAMD64ChildsOnly(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		children, left []attestor.Child
+		want           attestor.Digest // that may use it; "" for none
+	}{
+		{"first of several", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}, {Platform: "linux/amd64", Digest: digest(3)}, {Platform: "linux/amd64/v3", Digest: digest(4)}}, nil, digest(3)},
+		{"a variant", []attestor.Child{{Platform: "linux/amd64/v2", Digest: digest(2)}}, nil, digest(2)},
+		{"none", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}}, nil, ""},
+		{"the scanner's may have been left out", []attestor.Child{{Platform: "linux/amd64/v3", Digest: digest(2)}}, []attestor.Child{{Platform: "linux/amd64", Digest: digest(3)}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStages(t)
+			s.resolved.Index, s.resolved.Children, s.resolved.Left = true, tt.children, tt.left
+			if _, err := admit(t, s, nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range tt.children {
+				if got := s.called("scan by index: " + string(c.Digest)); (got == 1) != (c.Digest == tt.want) {
+					t.Errorf("%s was looked up by the index %d times", c.Platform, got)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,49 @@
+package attestor_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/attestor-gate/attestor"
+)
+
+func TestRecoverNeverInventsAPass(t *testing.T) {
+	s := newStages(t)
+	img := s.resolved.Image
+	ev := attestor.Evidence{Image: img, Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}}}}
+	ref := s.policy.ref
+	begun := attestor.Record{Evidence: ev, Decision: attestor.Decision{ID: "id", Verdict: attestor.Pass, Policy: &ref}}
+	stands := attestor.Attestation{Attestor: "projects/p/attestors/a", Digest: img.Digest()}
+	for _, tt := range []struct {
+		name     string
+		standing []attestor.Attestation
+		status   attestor.Status // of the user check, judged again
+		want     attestor.Outcome
+	}{
+		{"the attestation stands", []attestor.Attestation{stands}, attestor.StatusPass, attestor.Pass},
+		{"none stands", nil, attestor.StatusPass, attestor.Undecided},
+		{"by another attestor", []attestor.Attestation{{Attestor: "projects/p/attestors/b", Digest: img.Digest()}}, attestor.StatusPass, attestor.Undecided},
+		{"for another digest", []attestor.Attestation{{Attestor: stands.Attestor, Digest: digest(9)}}, attestor.StatusPass, attestor.Undecided},
+		{"the evidence does not pass", []attestor.Attestation{stands}, attestor.StatusDeny, attestor.Undecided},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s.standing = attestor.Standing{Known: true, Valid: tt.standing}
+			s.policy.status["user"] = tt.status
+			d, err := gate(t, s).Recover(context.Background(), begun, s.policy)
+			if err != nil || d.Verdict != tt.want {
+				t.Errorf("got %s, %v, want %s", d.Verdict, err, tt.want)
+			}
+			if s.called("attest") != 0 {
+				t.Error("something was signed")
+			}
+		})
+	}
+	other := enforcing()
+	other.ref.Digest = digest(7)
+	if _, err := gate(t, s).Recover(context.Background(), begun, other); err == nil {
+		t.Error("a record was recovered by another policy")
+	}
+}
+
+// TestWhatIsNotTrustedIsReported: an attestation that does not verify neither
+// helps nor hinders, and the Decision says that it is there.
