@@ -104,8 +104,22 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 	if err != nil {
 		return nil, err
 	}
+	e.metrics.MustRegister(stalePolicies(e.policies))
 	e.gate, err = attestor.NewGate(observed)
 	return e, err
+}
+
+// stalePolicies is the alarm of a policy that somebody changed and that does
+// not load: what is in force is not what is on the disk.
+func stalePolicies(w *policy.Watcher) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "attestor_policies_stale", Help: "1 where the policies on disk do not load and the ones from before are in force.",
+	}, func() float64 {
+		if w.Err() != nil {
+			return 1
+		}
+		return 0
+	})
 }
 
 func openStore(ctx context.Context, c storeConfig) (store, error) {
