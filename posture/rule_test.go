@@ -1,0 +1,220 @@
+package posture_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/posture"
+)
+
+// controls are those of the hardening guide's table; each must be a rule.
+var controls = []string{
+	"REGION_APPROVED", "INVOKER_AUTH", "INGRESS_RESTRICTED", "DEFAULT_URL_DISABLED", "DEDICATED_SERVICE_ACCOUNT", "LEAST_PRIVILEGE", "VPC_EGRESS",
+	"STATIC_EGRESS_IP", "SECRETS_BY_REFERENCE", "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "MIN_INSTANCES", "MAX_INSTANCES", "RESOURCE_LIMITS",
+	"TIMEOUT_BOUNDED", "CONCURRENCY_SET", "IMAGE_BY_DIGEST", "IMAGE_ATTESTED", "BINARY_AUTHORIZATION", "CMEK", "PROBES",
+}
+
+func TestEveryControlIsARuleAndIsDocumentedAndTested(t *testing.T) {
+	b := sample(t, "../../docs/posture.md")
+	var ids []string
+	for _, r := range posture.Rules() {
+		ids = append(ids, r.ID)
+		if !strings.Contains(b, "| `"+r.ID+"` | ") {
+			t.Errorf("docs/posture.md lacks %s", r.ID)
+		}
+	}
+	tested := map[string]bool{}
+	for _, tt := range broken {
+		tested[tt.rule] = true
+	}
+	for _, id := range controls {
+		if !slices.Contains(ids, id) {
+			t.Errorf("no rule judges %s", id)
+		}
+		if !tested[id] {
+			t.Errorf("no case breaks %s", id)
+		}
+	}
+}
+
+func TestHardenedIsClean(t *testing.T) {
+	for _, name := range []string{"hardened.yaml", "hardened-v2.json", "plan.json", "hardened-job.yaml"} {
+		t.Run(name, func(t *testing.T) {
+			r := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, whole(t, sample(t, name)))
+			for _, f := range r.Findings {
+				if f.Status != attestor.StatusPass && !(f.Status == attestor.StatusSkipped && f.Found == "does not apply to a job") {
+					t.Errorf("%s %s: %s", f.Status, f.Rule, f.Message())
+				}
+			}
+			if r.Verdict != attestor.Pass || r.Services != 1 || len(r.Findings) != len(posture.Rules()) {
+				t.Errorf("verdict %s, %d services, %d findings", r.Verdict, r.Services, len(r.Findings))
+			}
+		})
+	}
+}
+
+const digestImage = "us-docker.pkg.dev/acme/prod/api@sha256:4fdb4c4a4b7d7e6ed1a1f2e0f1a37d1ce1b4ef0a2b8dd7e1e2b5f37cb1d1a0c3"
+
+// broken breaks one rule at a time in hardened.yaml.
+var broken = []struct {
+	name, rule string
+	edits      []string
+	found, fix string
+}{
+	{"another region", "REGION_APPROVED", []string{"location: us-central1", "location: europe-west1"}, "europe-west1", "--region=us-central1"},
+	{"invoker check off", "INVOKER_AUTH", []string{"    run.googleapis.com/ingress:", "    run.googleapis.com/invoker-iam-disabled: 'true'\n    run.googleapis.com/ingress:"}, "disabled", "--invoker-iam-check"},
+	{"ingress all", "INGRESS_RESTRICTED", []string{"ingress: internal-and-cloud-load-balancing", "ingress: all"}, "ingress is all", "--ingress=internal-and-cloud-load-balancing"},
+	{"no ingress", "INGRESS_RESTRICTED", []string{"    run.googleapis.com/ingress: internal-and-cloud-load-balancing\n", ""}, "not set, which is all", "run.googleapis.com/ingress"},
+	{"a new ingress", "INGRESS_RESTRICTED", []string{"ingress: internal-and-cloud-load-balancing", "ingress: internal-and-more"}, "internal-and-more", "--ingress"},
+	{"default URL on", "DEFAULT_URL_DISABLED", []string{"default-url-disabled: 'true'", "default-url-disabled: 'false'"}, "run.app", "--no-default-url"},
+	{"default URL not set", "DEFAULT_URL_DISABLED", []string{"    run.googleapis.com/default-url-disabled: 'true'\n", ""}, "run.app", "--no-default-url"},
+	{"Compute default", "DEDICATED_SERVICE_ACCOUNT", []string{"serviceAccountName: api@acme.iam.gserviceaccount.com", "serviceAccountName: 123456789012-compute@developer.gserviceaccount.com"}, "default account", "--service-account="},
+	{"App Engine default", "DEDICATED_SERVICE_ACCOUNT", []string{"serviceAccountName: api@acme.iam.gserviceaccount.com", "serviceAccountName: acme@appspot.gserviceaccount.com"}, "default account", "--service-account="},
+	{"no account", "DEDICATED_SERVICE_ACCOUNT", []string{"      serviceAccountName: api@acme.iam.gserviceaccount.com\n", ""}, "no service account", "--service-account="},
+	{"no egress", "VPC_EGRESS", []string{"        run.googleapis.com/network-interfaces: '[{\"network\":\"prod\",\"subnetwork\":\"run\"}]'\n", ""}, "no VPC egress", "--network="},
+	{"an empty list of interfaces", "VPC_EGRESS", []string{`'[{"network":"prod","subnetwork":"run"}]'`, "'[]'"}, "no VPC egress", "--network="},
+	{"an unknown egress", "VPC_EGRESS", []string{"egress: all-traffic", "egress: some"}, `"some"`, "private-ranges-only"},
+	{"private ranges", "STATIC_EGRESS_IP", []string{"egress: all-traffic", "egress: private-ranges-only"}, "not all traffic", "--vpc-egress=all-traffic"},
+	{"a password", "SECRETS_BY_REFERENCE", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n          value: hunter2"}, "DB_PASSWORD has the name of a secret", "--set-secrets=DB_PASSWORD="},
+	{"a secret in the environment", "SECRETS_AS_FILES", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n          valueFrom: {secretKeyRef: {name: db, key: '1'}}"}, "DB_PASSWORD", "--set-secrets=/secrets/"},
+	{"a mount at latest", "SECRET_VERSION_PINNED", []string{"key: '3'", "key: latest"}, "at latest", "NAME=SECRET:1"},
+	{"a mount without versions", "SECRET_VERSION_PINNED", []string{"          items:\n          - key: '3'\n            path: password\n", ""}, "at latest", "NAME=SECRET:1"},
+	{"no minimum", "MIN_INSTANCES", []string{"minScale: '1'", "minScale: '0'"}, "no instance", "--min-instances=1"},
+	{"no maximum", "MAX_INSTANCES", []string{"        autoscaling.knative.dev/maxScale: '20'\n", ""}, "no maximum", "--max-instances="},
+	{"no memory limit", "RESOURCE_LIMITS", []string{"            memory: 512Mi\n", ""}, "api-1 has no memory limit", "--memory="},
+	{"a long timeout", "TIMEOUT_BOUNDED", []string{"timeoutSeconds: 60", "timeoutSeconds: 61"}, "61s", "--timeout=60s"},
+	{"no timeout", "TIMEOUT_BOUNDED", []string{"      timeoutSeconds: 60\n", ""}, "300s", "timeoutSeconds: 60"},
+	{"no concurrency", "CONCURRENCY_SET", []string{"      containerConcurrency: 80\n", ""}, "not set", "--concurrency="},
+	{"a tag", "IMAGE_BY_DIGEST", []string{digestImage, "us-docker.pkg.dev/acme/prod/api:v7"}, "api:v7", "@sha256:"},
+	{"no image", "IMAGE_BY_DIGEST", []string{"        image: " + digestImage + "\n", ""}, `runs ""`, "@sha256:"},
+	{"automatic base updates", "IMAGE_BY_DIGEST", []string{"        run.googleapis.com/startup-cpu-boost: 'true'", `        run.googleapis.com/base-images: '{"api-1":"go122"}'`}, "base image updates", "@sha256:"},
+	{"a tag cannot be attested", "IMAGE_ATTESTED", []string{digestImage, "us-docker.pkg.dev/acme/prod/api:v7"}, "no digest", "attestor attest"},
+	{"Binary Authorization off", "BINARY_AUTHORIZATION", []string{"    run.googleapis.com/binary-authorization: default\n", ""}, "is off", "--binary-authorization=default"},
+	{"an odd policy", "BINARY_AUTHORIZATION", []string{"binary-authorization: default", "binary-authorization: disabled"}, `"disabled"`, "--binary-authorization=default"},
+	{"break-glass", "BINARY_AUTHORIZATION", []string{"binary-authorization: default", "binary-authorization: default\n    run.googleapis.com/binary-authorization-breakglass: urgent"}, "break-glass", "breakglass"},
+	{"empty break-glass", "BINARY_AUTHORIZATION", []string{"binary-authorization: default", "binary-authorization: default\n    run.googleapis.com/binary-authorization-breakglass: ''"}, "break-glass", "breakglass"},
+	{"no key", "CMEK", []string{"        run.googleapis.com/encryption-key: projects/acme/locations/us-central1/keyRings/run/cryptoKeys/api\n", ""}, "no encryption key", "--key="},
+	{"no probe", "PROBES", []string{"startupProbe:", "readinessProbe:"}, "no probe", "startup"},
+	// LEAST_PRIVILEGE is broken by a policy: TestLeastPrivilege.
+	{"the default account's roles", "LEAST_PRIVILEGE", []string{"api@acme.iam.gserviceaccount.com", "owner@acme.iam.gserviceaccount.com"}, "roles/owner", "remove-iam-policy-binding"},
+}
+
+func TestRulesDeny(t *testing.T) {
+	for _, tt := range broken {
+		t.Run(tt.rule+"/"+tt.name, func(t *testing.T) {
+			in := whole(t, replace(t, sample(t, "hardened.yaml"), tt.edits...))
+			in.ProjectIAM[0].Text = []byte(replace(t, string(in.ProjectIAM[0].Text), "user:owner@acme.example", "serviceAccount:owner@acme.iam.gserviceaccount.com"))
+			r := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, in)
+			f := finding(t, r, tt.rule)
+			if f.Status != attestor.StatusDeny || r.Verdict != attestor.Deny {
+				t.Fatalf("%s (verdict %s): %s", f.Status, r.Verdict, f.Message())
+			}
+			if !strings.Contains(f.Found, tt.found) || !strings.Contains(f.Fix, tt.fix) || f.Wanted == "" {
+				t.Errorf("found %q, want %q\nfix %q, want %q\nwanted %q", f.Found, tt.found, f.Fix, tt.fix, f.Wanted)
+			}
+		})
+	}
+}
+
+func TestInvoker(t *testing.T) {
+	const agent = "serviceAccount:service-1@gcp-sa-iap.iam.gserviceaccount.com"
+	iap := []string{"    run.googleapis.com/ingress:", "    run.googleapis.com/iap-enabled: 'true'\n    run.googleapis.com/ingress:"}
+	open := []string{"ingress: internal-and-cloud-load-balancing", "ingress: all"}
+	for _, tt := range []struct {
+		name, members, role string
+		edits               []string
+		want                attestor.Status
+	}{
+		{"named caller", `"user:a@acme.example"`, "roles/run.invoker", nil, attestor.StatusPass},
+		{"allUsers", `"user:a@acme.example", "allUsers"`, "roles/run.invoker", nil, attestor.StatusDeny},
+		{"allAuthenticatedUsers", `"allAuthenticatedUsers"`, "roles/run.invoker", nil, attestor.StatusDeny},
+		{"another case", `"ALLUSERS"`, "roles/run.invoker", nil, attestor.StatusDeny},
+		{"public by another role", `"allUsers"`, "roles/run.admin", nil, attestor.StatusDeny},
+		{"IAP with its agent", `"` + agent + `"`, "roles/run.invoker", iap, attestor.StatusPass},
+		{"IAP without its agent", `"user:a@acme.example"`, "roles/run.invoker", iap, attestor.StatusDeny},
+		{"IAP, the agent with another role", `"` + agent + `"`, "roles/run.viewer", iap, attestor.StatusDeny},
+		{"IAP, an agent's double", `"serviceAccount:service-1@gcp-sa-iap.iam.gserviceaccount.com.evil.example"`, "roles/run.invoker", iap, attestor.StatusDeny},
+		{"older IAP, restricted", `"allUsers"`, "roles/run.invoker", iap, attestor.StatusWarn},
+		{"older IAP, open", `"allUsers"`, "roles/run.invoker", append(slices.Clone(iap), open...), attestor.StatusDeny},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := whole(t, replace(t, sample(t, "hardened.yaml"), tt.edits...))
+			in.IAM[0].Text = []byte(`{"bindings": [{"role": "` + tt.role + `", "members": [` + tt.members + `]}]}`)
+			f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, in), "INVOKER_AUTH")
+			if f.Status != tt.want {
+				t.Errorf("%s, want %s: %s", f.Status, tt.want, f.Message())
+			}
+		})
+	}
+}
+
+func TestLeastPrivilege(t *testing.T) {
+	for role, want := range map[string]attestor.Status{
+		"roles/owner": attestor.StatusDeny, "roles/editor": attestor.StatusDeny, "roles/viewer": attestor.StatusDeny, "roles/writer": attestor.StatusDeny,
+		"roles/secretmanager.secretAccessor": attestor.StatusPass,
+	} {
+		in := whole(t, sample(t, "hardened.yaml"))
+		in.ProjectIAM[0].Text = []byte("bindings:\n- role: " + role + "\n  members: ['serviceAccount:API@acme.iam.gserviceaccount.com']\netag: x\n")
+		if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, in), "LEAST_PRIVILEGE"); f.Status != want {
+			t.Errorf("%s: %s, want %s: %s", role, f.Status, want, f.Message())
+		}
+	}
+}
+
+// TestMissingEvidence skips, saying what would give it, and is an error in strict.
+func TestMissingEvidence(t *testing.T) {
+	bare := posture.Input{Definitions: []posture.Source{source(replace(t, sample(t, "hardened.yaml"), "    cloud.googleapis.com/location: us-central1\n", "    team: a\n",
+		"  - latestRevision: true", "  - revisionName: api-00001-old"))}}
+	for profile, want := range map[string]attestor.Status{"hipaa": attestor.StatusSkipped, "strict": attestor.StatusError} {
+		r := mustJudge(t, builtin(t, profile), nil, bare)
+		for rule, give := range map[string]string{
+			"REGION_APPROVED": "--region", "INVOKER_AUTH": "--iam", "LEAST_PRIVILEGE": "--project-iam", "IMAGE_ATTESTED": "--attestor", "REVISION_JUDGED": "--to-latest",
+		} {
+			if f := finding(t, r, rule); f.Status != want || !strings.Contains(f.Fix, give) {
+				t.Errorf("%s %s: %s, want %s; fix %q", profile, rule, f.Status, want, f.Fix)
+			}
+		}
+		if want := map[string]attestor.Outcome{"hipaa": attestor.Pass, "strict": attestor.Undecided}[profile]; r.Verdict != want {
+			t.Errorf("%s: verdict %s, want %s", profile, r.Verdict, want)
+		}
+	}
+	in := bare
+	in.Region = "us-east1"
+	if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, in), "REGION_APPROVED"); f.Status != attestor.StatusPass {
+		t.Errorf("--region: %s", f.Status)
+	}
+	open := replace(t, string(bare.Definitions[0].Text), "ingress: internal-and-cloud-load-balancing", "ingress: all", "default-url-disabled: 'true'", "default-url-disabled: 'false'")
+	if f := finding(t, mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(open)}}), "DEFAULT_URL_DISABLED"); f.Status != attestor.StatusError {
+		t.Errorf("whether a load balancer fronts: %s", f.Status)
+	}
+}
+
+func TestImageAttested(t *testing.T) {
+	two := replace(t, sample(t, "hardened.yaml"), "      serviceAccountName:", "      - image: "+digestImage+"\n        name: twin\n      serviceAccountName:")
+	for _, tt := range []struct {
+		name string
+		a    *attested
+		want attestor.Status
+	}{
+		{"attested", &attested{answer: true}, attestor.StatusPass},
+		{"not attested", &attested{}, attestor.StatusDeny},
+		{"down", &attested{err: errors.New("secret detail")}, attestor.StatusError},
+		{"down, and yes", &attested{answer: true, err: errors.New("secret detail")}, attestor.StatusError},
+	} {
+		f := finding(t, mustJudge(t, builtin(t, "baseline"), tt.a, whole(t, two)), "IMAGE_ATTESTED")
+		if f.Status != tt.want || strings.Contains(f.Message(), "secret detail") {
+			t.Errorf("%s: %s, want %s: %s", tt.name, f.Status, tt.want, f.Message())
+		}
+		if tt.a.asked != 1 {
+			t.Errorf("%s: asked %d times about one image", tt.name, tt.a.asked)
+		}
+	}
+	// One deny outweighs an error.
+	mixed := replace(t, two, "- image: "+digestImage, "- image: debian:12")
+	if f := finding(t, mustJudge(t, builtin(t, "baseline"), &attested{err: errors.New("down")}, whole(t, mixed)), "IMAGE_ATTESTED"); f.Status != attestor.StatusDeny {
+		t.Errorf("a tag beside an outage: %s", f.Status)
+	}
+}

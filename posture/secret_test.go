@@ -1,0 +1,88 @@
+package posture_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/posture"
+)
+
+func TestSecretsByReference(t *testing.T) {
+	for _, tt := range []struct {
+		name, value string
+		secret      bool
+	}{
+		{"DB_PASSWORD", "x", true},
+		{"dbPassword", "hunter2", true},
+		{"PASSWORD", "1234", true},
+		{"API_KEY", "abc", true},
+		{"STRIPE_APIKEY", "abc", true},
+		{"SESSION_SECRET", "abc", true},
+		{"GITHUB_TOKEN", "abc", true},
+		{"DATABASE_URL", "postgres://u:p@10.0.0.3/db", true},
+		{"REDIS", "redis://:p@10.0.0.3:6379", true},
+		{"CONN", "Server=db;Password=p;", true},
+		{"CONFIG", `{"type": "service_account", "project_id": "p"}`, true},
+		{"PEM", "-----BEGIN RSA PRIVATE KEY-----", true},
+		{"MAPS", "AIza" + strings.Repeat("a", 35), true},
+		{"JWT", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl", true},
+		{"OTHER", "q8Zr1VtYw0Xn5LsKd2Jc7Hg4", true},
+		{"OTHER", "9f86d081884c7d659a2feaa0c55ad015", true},
+		{"HOOK", "https://hooks.example.com/services/T0a1B2c3D/q8Zr1VtYw0Xn5LsKd2Jc7Hg4", true},
+		{"DB_PASSWORD_FILE", "/secrets/db/password", false},
+		{"DB_PASSWORD", "", false},
+		{"DB_PASSWORD", "projects/p/secrets/db/versions/3", false},
+		{"DB_PASSWORD", "sm://p/db", false},
+		{"SECRET_NAME", "db", false},
+		{"TOKEN_URL", "https://oauth2.example.com/token", false},
+		{"TOKEN_TTL", "3600", false},
+		{"AUTH_TOKEN_ENABLED", "true", false},
+		{"MONKEY", "banana", false},
+		{"KEYBOARD", "qwerty", false},
+		{"IMAGE", "gcr.io/p/a@sha256:4fdb4c4a4b7d7e6ed1a1f2e0f1a37d1ce1b4ef0a2b8dd7e1e2b5f37cb1d1a0c3", false},
+		{"TENANT", "5e5b7b1e-6c8e-4bb4-9d5e-27b6b5fd4b7a", false},
+		{"OWNER", "platform-team@acme.example", false},
+		{"SUBSCRIPTION", "projects/acme-production/subscriptions/orders-created-v2", false},
+		{"GREETING", "welcome-to-the-customer-portal", false},
+		{"LOG_LEVEL", "info", false},
+	} {
+		t.Run(tt.name+"="+tt.value[:min(len(tt.value), 12)], func(t *testing.T) {
+			text := `{"template": {"containers": [{"env": [{"name": "` + tt.name + `", "value": "` + strings.ReplaceAll(tt.value, `"`, `\"`) + `"}]}]}}`
+			f := finding(t, mustJudge(t, builtin(t, "baseline"), nil, posture.Input{Definitions: []posture.Source{source(text)}}), "SECRETS_BY_REFERENCE")
+			if (f.Status == attestor.StatusDeny) != tt.secret || (f.Status == attestor.StatusPass) == tt.secret {
+				t.Errorf("%s: %s", f.Status, f.Message())
+			}
+		})
+	}
+}
+
+// TestSecretsAreNotPrinted writes a report about secrets in every format.
+func TestSecretsAreNotPrinted(t *testing.T) {
+	const value = "hunter2-Zr1VtYw0Xn5LsKd2Jc7Hg4"
+	text := `{"name": "a", "template": {"containers": [{"image": "i:v1", "args": ["--password=` + value + `"], "env": [
+		{"name": "DB_PASSWORD", "value": "` + value + `"}, {"name": "X", "value": "postgres://u:` + value + `@h/d"}]}]}}`
+	r := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(text)}})
+	f := finding(t, r, "SECRETS_BY_REFERENCE")
+	for _, want := range []string{"DB_PASSWORD", "the value of X", "an argument"} {
+		if !strings.Contains(f.Found, want) {
+			t.Errorf("%q lacks %q", f.Found, want)
+		}
+	}
+	for _, format := range posture.Formats() {
+		var b strings.Builder
+		if err := posture.Write(&b, format, r, posture.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(b.String(), "Zr1VtYw0") {
+			t.Errorf("%s prints the secret", format)
+		}
+	}
+	// Nor do errors quote what could not be read.
+	for _, text := range []string{"a: [" + value, `{"a": ` + value, "apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template: {spec: {timeoutSeconds: " + value + "}}}\n"} {
+		_, err := judge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(text)}})
+		if err == nil || strings.Contains(err.Error(), "Zr1VtYw0") {
+			t.Errorf("%v", err)
+		}
+	}
+}
