@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,10 @@ func New() (*Renderer, error) {
 		"verdict": words.Verdict, "class": class, "mark": mark, "name": words.Name, "repository": words.Repository,
 		"path": func(id string) string { return "/decisions/" + url.PathEscape(id) },
 		"refusals": func(d attestor.Decision) []words.Finding {
+			d.Checks = slices.Clone(d.Checks)
+			for i, c := range d.Checks {
+				d.Checks[i].Reasons = c.Telling()
+			}
 			return words.Findings(d, words.Refuses)
 		},
 		"subjects":   func(f words.Finding) string { return words.Some(f.Subjects, 6) },
