@@ -242,7 +242,10 @@ func writeMarkdown(w io.Writer, r Report) error {
 			if rows++; rows == 1 {
 				p("| Rule | Result | Found | Fix |\n| --- | --- | --- | --- |\n")
 			}
-			fix := markdown(f.Fix)
+			fix := ""
+			if f.Fix != "" {
+				fix = code(f.Fix) // to be copied as it is
+			}
 			if excused := f.excused(); excused != "" {
 				fix = strings.TrimSpace(fix + " Excepted: " + markdown(excused))
 			}

@@ -64,7 +64,7 @@ var broken = []struct {
 	edits      []string
 	found, fix string
 }{
-	{"another region", "REGION_APPROVED", []string{"location: us-central1", "location: europe-west1"}, "europe-west1", "--region=us-central1"},
+	{"another region", "REGION_APPROVED", []string{"location: us-central1", "location: europe-west1"}, "europe-west1", "replace it in us-central1"},
 	{"invoker check off", "INVOKER_AUTH", []string{"    run.googleapis.com/ingress:", "    run.googleapis.com/invoker-iam-disabled: 'true'\n    run.googleapis.com/ingress:"}, "disabled", "--invoker-iam-check"},
 	{"ingress all", "INGRESS_RESTRICTED", []string{"ingress: internal-and-cloud-load-balancing", "ingress: all"}, "ingress is all", "--ingress=internal-and-cloud-load-balancing"},
 	{"no ingress", "INGRESS_RESTRICTED", []string{"    run.googleapis.com/ingress: internal-and-cloud-load-balancing\n", ""}, "not set, which is all", "run.googleapis.com/ingress"},
@@ -78,8 +78,8 @@ var broken = []struct {
 	{"an empty list of interfaces", "VPC_EGRESS", []string{`'[{"network":"prod","subnetwork":"run"}]'`, "'[]'"}, "no VPC egress", "--network="},
 	{"an unknown egress", "VPC_EGRESS", []string{"egress: all-traffic", "egress: some"}, `"some"`, "private-ranges-only"},
 	{"private ranges", "STATIC_EGRESS_IP", []string{"egress: all-traffic", "egress: private-ranges-only"}, "not all traffic", "--vpc-egress=all-traffic"},
-	{"a password", "SECRETS_BY_REFERENCE", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n          value: hunter2"}, "DB_PASSWORD has the name of a secret", "--set-secrets=DB_PASSWORD="},
-	{"a secret in the environment", "SECRETS_AS_FILES", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n          valueFrom: {secretKeyRef: {name: db, key: '1'}}"}, "DB_PASSWORD", "--set-secrets=/secrets/"},
+	{"a password", "SECRETS_BY_REFERENCE", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n          value: hunter2"}, "DB_PASSWORD has the name of a secret", "--update-secrets=DB_PASSWORD="},
+	{"a secret in the environment", "SECRETS_AS_FILES", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n          valueFrom: {secretKeyRef: {name: db, key: '1'}}"}, "DB_PASSWORD", "--update-secrets=/secrets/"},
 	{"a mount at latest", "SECRET_VERSION_PINNED", []string{"key: '3'", "key: latest"}, "at latest", "NAME=SECRET:1"},
 	{"a mount without versions", "SECRET_VERSION_PINNED", []string{"          items:\n          - key: '3'\n            path: password\n", ""}, "at latest", "NAME=SECRET:1"},
 	{"no minimum", "MIN_INSTANCES", []string{"minScale: '1'", "minScale: '0'"}, "no instance", "--min-instances=1"},

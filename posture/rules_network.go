@@ -17,7 +17,7 @@ func regionApproved(c *judging) answer {
 		return good("region %s is approved", clip(r.text))
 	}
 	return bad("one of "+strings.Join(c.profile.regions, ", "), mend{
-		command:   "gcloud run deploy --region=" + c.profile.regions[0] + " and delete it where it is",
+		command:   "gcloud run " + c.s.kind + "s describe " + shell(c.s.name, "NAME") + " --region=" + shell(r.text, "REGION") + " --format=export, replace it in " + c.profile.regions[0] + ", delete it here",
 		v2:        "name: projects/PROJECT/locations/" + c.profile.regions[0] + "/" + c.s.kind + "s/" + cmp.Or(clip(c.s.name), "NAME"),
 		terraform: "location = \"" + c.profile.regions[0] + "\"",
 	}, fault{found: "region " + clip(r.text)})

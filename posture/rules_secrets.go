@@ -32,7 +32,7 @@ func secretsByReference(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return bad("it in Secret Manager, by reference; and a new one, since this has been seen", mend{
-			flag:      "--remove-env-vars=" + flag + " --set-secrets=" + flag + "=" + secret + ":1",
+			flag:      "--remove-env-vars=" + flag + " --update-secrets=" + flag + "=" + secret + ":1",
 			yaml:      "spec.template.spec.containers[].env: [{name: " + flag + ", valueFrom: {secretKeyRef: {name: " + secret + ", key: '1'}}}]",
 			v2:        `"env": [{"name": "` + flag + `", "valueSource": {"secretKeyRef": {"secret": "` + secret + `", "version": "1"}}}]`,
 			terraform: `env { name = "` + flag + `" value_source { secret_key_ref { secret = "` + secret + `", version = "1" } } }`,
@@ -80,7 +80,7 @@ func secretsAsFiles(c *judging) answer {
 		return good("no secret is set in the environment")
 	}
 	return bad("it mounted as a file, which child processes and crash dumps do not inherit", mend{
-		flag: "--set-secrets=/secrets/NAME=SECRET:1", yaml: "spec.template.spec.volumes: [{name: NAME, secret: {secretName: SECRET, items: [{key: '1', path: NAME}]}}]",
+		flag: "--update-secrets=/secrets/NAME=SECRET:1", yaml: "spec.template.spec.volumes: [{name: NAME, secret: {secretName: SECRET, items: [{key: '1', path: NAME}]}}]",
 		v2:        `"volumes": [{"name": "NAME", "secret": {"secret": "SECRET", "items": [{"version": "1", "path": "NAME"}]}}]`,
 		terraform: `volumes { name = "NAME" secret { secret = "SECRET" items { version = "1", path = "NAME" } } }`,
 	}, faults...)
@@ -111,7 +111,7 @@ func secretVersionPinned(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return bad("a version by number", mend{
-			flag: "--set-secrets=NAME=SECRET:1", yaml: "secretKeyRef.key, or secret.items[].key: '1'", v2: `"version": "1"`, terraform: `version = "1"`,
+			flag: "--update-secrets=NAME=SECRET:1", yaml: "secretKeyRef.key, or secret.items[].key: '1'", v2: `"version": "1"`, terraform: `version = "1"`,
 		}, faults...)
 	case unknown:
 		return afterApply("a secret's version")
