@@ -21,9 +21,9 @@ func (j *judge) scanState(i int, e *attestor.PlatformEvidence) (found []finding,
 	case attestor.ScanNotFound:
 		f = j.scanNotFound(i, e, image)
 	case attestor.ScanPending:
-		f = scanError(attestor.CodeScanPending, image, "the scan has not started", "ask again with a longer wait: attestor attest --wait 10m "+image)
+		f = scanError(attestor.CodeScanPending, image, "the scan has not started", "ask again with a longer wait, such as attestor attest --wait 10m")
 	case attestor.ScanRunning:
-		f = scanError(attestor.CodeScanRunning, image, "the scan is under way", "ask again with a longer wait: attestor attest --wait 10m "+image)
+		f = scanError(attestor.CodeScanRunning, image, "the scan is under way", "ask again with a longer wait, such as attestor attest --wait 10m")
 	case attestor.ScanFailed:
 		if scan.Problem != nil && scan.Problem.Code != "" {
 			f = finding{status: attestor.StatusDeny, reason: *scan.Problem}
@@ -85,7 +85,7 @@ func (j *judge) scanNotFound(i int, e *attestor.PlatformEvidence, image string) 
 	})
 	if !j.ev.Index || i == first || !elsewhere && first >= 0 {
 		return scanError(attestor.CodeScanNotFound, image, "no scan of this digest was found",
-			"enable Artifact Analysis scanning for the repository (gcloud services enable containerscanning.googleapis.com) and push the image again; right after a push, ask again with attestor attest --wait 10m "+image)
+			"enable Artifact Analysis scanning for the repository (gcloud services enable containerscanning.googleapis.com) and push the image again; right after a push, ask again with attestor attest --wait 10m")
 	}
 	return deny(attestor.CodeScanNotOfChild, image,
 		fmt.Sprintf("%s has no scan of its own: of an index, the scanner looks at the first linux/amd64 child only", e.Platform),
