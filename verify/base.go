@@ -38,13 +38,29 @@ func (i *Inspector) base(ctx context.Context, s subject, needs attestor.Needs) (
 			b.Hints = append(b.Hints, annotationBaseDigest+" is not that of the base that was found")
 		}
 	}
+	p := m.contradicted(s)
 	if !m.exact {
-		if p := i.hashed(ctx, s, m); p != nil {
-			return attestor.Base{Hints: b.Hints}, []attestor.Problem{*p}
-		}
-		b.Evidence = attestor.DiffIDsVerified
+		p, b.Evidence = i.hashed(ctx, s, m), attestor.DiffIDsVerified
+	}
+	if p != nil {
+		return attestor.Base{Hints: b.Hints}, []attestor.Problem{*p}
 	}
 	return i.signed(ctx, m, b)
+}
+
+// contradicted compares what the config says of layers that are the base's by
+// digest: its diffIDs tell whose a finding is, and who lies about the base's
+// could pass off the image's own findings as inherited.
+func (m match) contradicted(s subject) *attestor.Problem {
+	for n, want := range m.record.diffIDs {
+		if got := s.config.RootFS.DiffIDs[n]; got != want {
+			p := problem(attestor.CheckBase, attestor.CodeLayersMismatch, string(m.record.layers[n]),
+				fmt.Sprintf("layer %d is the layer of base %s that unpacks to %s, but the image's config says %s", n+1, m.entry.Name, want, got),
+				"build the image again FROM "+m.record.image(m.record.root()).String())
+			return &p
+		}
+	}
+	return nil
 }
 
 // wants reports whether evidence of level l would satisfy the policy. What it

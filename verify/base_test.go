@@ -75,7 +75,8 @@ func TestBaseEvidence(t *testing.T) {
 		{name: "forged diffIDs, but layers-exact is asked for", image: []rawLayer{forged(c, a.diffID), forged(d, b.diffID), d}, least: attestor.LayersExact},
 		{name: "layers that cannot be unpacked", image: []rawLayer{{blob: []byte{0x1f, 0x8b, 8, 0}, mediaType: ociLayer + "+gzip", diffID: a.diffID}, b}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
 		{name: "bytes after the packed ones", image: []rawLayer{{blob: append(a.blob[:len(a.blob):len(a.blob)], "more"...), mediaType: ociLayer + "+gzip", diffID: a.diffID}, b}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{name: "the base's layers with diffIDs of their own", image: []rawLayer{forged(a, c.diffID), forged(b, d.diffID), c}, level: attestor.LayersExact, n: 2},
+		{name: "the base's layers with diffIDs of their own", image: []rawLayer{forged(a, c.diffID), forged(b, d.diffID), c}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
+		{name: "the base's layers, and one of them with another's diffID", image: []rawLayer{a, forged(b, c.diffID), forged(c, b.diffID)}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			host := newRegistry(t, nil)
