@@ -59,8 +59,15 @@ func (e *exception) coversPlatform(platform string) bool {
 // fits reports whether the exception is about a finding of a check.
 func (e *exception) fits(check string, f finding) bool {
 	return e.check == check &&
-		(e.subject == anySubject || e.subject == f.reason.Subject || e.subject == string(f.reason.Code)) &&
+		(e.subject == anySubject || e.subject == string(f.reason.Code) || e.subject == f.reason.Subject && !isCode(e.subject)) &&
 		(len(e.packages) == 0 || slices.Contains(e.packages, f.pkg))
+}
+
+// isCode reports whether a subject is the name of a reason. It is then about
+// that reason only: an image's author chooses some subjects, such as a user's
+// name, and could name the user like a reason that is excused.
+func isCode(subject string) bool {
+	return slices.ContainsFunc(attestor.Codes(), func(c attestor.CodeInfo) bool { return string(c.Code) == subject })
 }
 
 func (e *exception) applied(subject string, expired bool) attestor.AppliedException {

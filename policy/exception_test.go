@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -242,5 +243,19 @@ func TestChecksThatWarn(t *testing.T) {
 		func(ev *attestor.Evidence) { ev.Uploaded = new(today().AddDate(-1, 0, 0)) })
 	if v := all.Judge(bad); v.Outcome() != attestor.Deny {
 		t.Errorf("%s: every check warned and nothing speaks for the image", v.Outcome())
+	}
+}
+
+// An author who names the image's user like a reason gains nothing from an
+// exception for that reason.
+func TestExceptionForAReasonIsNotForAUserOfThatName(t *testing.T) {
+	named := on(func(e *attestor.PlatformEvidence) {
+		e.User = attestor.User{Configured: "GROUP_ROOT", UID: new(int64(5)), GID: new(int64), Source: attestor.UserFromPasswd}
+	})
+	p := with(t, "  user: {nonRoot: true, names: resolve, minimumUID: 1000, rootGroup: deny}",
+		`  exceptions: [{check: user, subject: GROUP_ROOT, owner: o, reason: r, expires: 2026-12-31}]`)
+	v := p.Judge(passing(p, named))
+	if v.Outcome() != attestor.Deny || !slices.Equal(refusals(v), []attestor.Code{attestor.CodeUserTooLow}) {
+		t.Errorf("%s: %v", v.Outcome(), refusals(v))
 	}
 }
