@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -204,15 +205,19 @@ type limitsConfig struct {
 // duration is time.Duration in s, m, h and d.
 type duration time.Duration
 
+const maxDays = 100 * 365 // far below what overflows
+
 var durationPattern = regexp.MustCompile(`^[0-9]+d$`)
 
 func (d *duration) UnmarshalText(b []byte) error {
 	s := string(b)
 	if durationPattern.MatchString(s) {
-		s = strings.TrimSuffix(s, "d") + "h"
-		v, err := time.ParseDuration(s)
-		*d = duration(24 * v)
-		return err
+		days, err := strconv.Atoi(strings.TrimSuffix(s, "d"))
+		if err != nil || days > maxDays {
+			return fmt.Errorf("%q is longer than %dd", s, maxDays)
+		}
+		*d = duration(time.Duration(days) * 24 * time.Hour)
+		return nil
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil || v < 0 {
@@ -258,6 +263,9 @@ func parseConfig(b []byte) (config, error) {
 		return config{}, err
 	}
 	if err := loader.Load(&c); err != nil {
+		if errors.Is(err, io.EOF) { // nothing but comments: all that is required is missing
+			return config{}, nil
+		}
 		if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
 			var lines []error
 			for _, e := range many.Errors {

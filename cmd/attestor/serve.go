@@ -41,7 +41,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			if checkOnly {
-				err := errors.Join(e.attester.Preflight(c.Context()), e.checkPolicies(c.Context()))
+				err := errors.Join(e.checkService(), e.attester.Preflight(c.Context()), e.checkPolicies(c.Context()))
 				if err == nil {
 					fmt.Fprintln(c.OutOrStdout(), "configuration, policies and attestors are good")
 				}
@@ -59,6 +59,17 @@ func serveCommand() *cobra.Command {
 	c.Flags().BoolVar(&remoteEmulator, "allow-remote-emulator", false, "accept *_EMULATOR_HOST on another machine")
 	_ = c.MarkFlagRequired("config")
 	return c
+}
+
+// checkService finds what would keep the service from starting: callers and
+// their rights, limits, files.
+func (e *engine) checkService() error {
+	_, err := e.server()
+	if a := e.config.Admission; a != nil && !a.UnsafeOpen {
+		_, tlsErr := admission.TLS(a.Cert, a.Key, a.ClientCA)
+		err = errors.Join(err, tlsErr)
+	}
+	return err
 }
 
 // serve answers on ln until ctx ends, having first completed what a crash left
