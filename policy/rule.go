@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
@@ -30,6 +31,7 @@ const (
 type rule struct {
 	Rule
 	program cel.Program
+	claims  map[string]bool // the fields of image that it reads; "" for all
 	ast     *cel.Ast
 	env     *cel.Env
 }
@@ -83,29 +85,47 @@ func (v *validator) ruleList(list []Rule) {
 // compile type-checks an expression and refuses what could cost too much.
 func (v *validator) compile(env *cel.Env, r Rule, path string) rule {
 	out := rule{Rule: r, env: env}
-	ast, issues := env.Compile(r.Expression)
+	checked, issues := env.Compile(r.Expression)
 	if issues.Err() != nil {
 		for _, e := range issues.Errors() {
 			v.at(path, "line %d, column %d of the expression: %s", e.Location.Line(), e.Location.Column()+1, e.Message)
 		}
 		return out
 	}
-	if ast.OutputType() != cel.BoolType {
-		v.at(path, "is of type %s; a rule is true or false", ast.OutputType())
+	if checked.OutputType() != cel.BoolType {
+		v.at(path, "is of type %s; a rule is true or false", checked.OutputType())
 		return out
 	}
-	cost, err := env.EstimateCost(ast, sizes{})
+	cost, err := env.EstimateCost(checked, sizes{})
 	if err != nil || cost.Max > maxEstimatedCost {
 		v.at(path, "could cost too much to evaluate: do not compare each element of a list with each of another")
 		return out
 	}
-	program, err := env.Program(ast, cel.CostLimit(maxEvaluationCost), cel.EvalOptions(cel.OptOptimize))
+	program, err := env.Program(checked, cel.CostLimit(maxEvaluationCost), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		v.at(path, "cannot be prepared: %v", err)
 		return out
 	}
-	out.program, out.ast = program, ast
+	out.program, out.claims, out.ast = program, claimsRead(checked), checked
 	return out
+}
+
+// claimsRead lists the fields of image that an expression names.
+func claimsRead(a *cel.Ast) map[string]bool {
+	read, fields := map[string]bool{}, map[int64]bool{}
+	ast.PreOrderVisit(a.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.SelectKind:
+			if of := e.AsSelect().Operand(); of.Kind() == ast.IdentKind && of.AsIdent() == "image" {
+				read[e.AsSelect().FieldName()], fields[of.ID()] = true, true
+			}
+		case ast.IdentKind:
+			if e.AsIdent() == "image" && !fields[e.ID()] {
+				read[""] = true
+			}
+		}
+	}))
+	return read
 }
 
 // sizes tells the estimate how large the evidence may be.
@@ -139,12 +159,12 @@ func (j *judge) rules() {
 		variables := ruleVariables(&j.ev, e)
 		for n := range j.policy.rules {
 			r := &j.policy.rules[n]
-			j.settle(attestor.RulePrefix+r.Name, e.Platform, r.judge(variables))
+			j.settle(attestor.RulePrefix+r.Name, e.Platform, r.judge(variables, e.Config.Clipped))
 		}
 	}
 }
 
-func (r *rule) judge(variables map[string]any) []finding {
+func (r *rule) judge(variables map[string]any, clipped []string) []finding {
 	fix := r.Fix
 	if fix == "" {
 		fix = "see rule " + r.Name + " in spec.rules: " + r.Expression
@@ -156,6 +176,14 @@ func (r *rule) judge(variables map[string]any) []finding {
 	}
 	if result != types.True {
 		return []finding{deny(attestor.CodeRuleViolated, r.Name, r.Message, fix)}
+	}
+	// What holds of a part may not hold of the whole: who wants to hide a
+	// label from a rule would only have to set enough others.
+	for _, field := range clipped {
+		if r.claims[field] || r.claims[""] {
+			return []finding{deny(attestor.CodeRuleFailed, r.Name, "the rule could not be evaluated: image."+field+" is larger than what is kept of it (256 entries of 64 KiB)",
+				"build the image with less in it").as(attestor.StatusError)}
+		}
 	}
 	return nil
 }

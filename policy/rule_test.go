@@ -97,3 +97,27 @@ func TestRuleOverManyFindings(t *testing.T) {
 		t.Errorf("%s: %+v", v.Outcome(), check(t, v, "rule:r"))
 	}
 }
+
+// A rule that holds of the part of a claim that was kept may not hold of the
+// whole of it.
+func TestRulesOnClippedClaims(t *testing.T) {
+	for _, tt := range []struct {
+		name, expression string
+		want             attestor.Outcome
+	}{
+		{"what was clipped", `!("debug" in image.labels)`, attestor.Undecided},
+		{"deeper in the expression", `[1].all(n, image.labels.size() < 1000)`, attestor.Undecided},
+		{"optionally", `!image.?labels.hasValue() || true`, attestor.Undecided},
+		{"false all the same", `"team" in image.labels`, attestor.Deny},
+		{"something else", `!("DEBUG" in image.envNames)`, attestor.Pass},
+		{"the caller's labels", `!("debug" in request.labels)`, attestor.Pass},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := with(t, `  rules: [{name: r, message: m, expression: '`+tt.expression+`'}]`)
+			ev := passing(p, on(func(e *attestor.PlatformEvidence) { e.Config.Clipped = []string{"labels"} }))
+			if v := p.Judge(ev); v.Outcome() != tt.want {
+				t.Errorf("%s, want %s: %+v", v.Outcome(), tt.want, v.Checks())
+			}
+		})
+	}
+}

@@ -12,29 +12,48 @@ import (
 // Bounds on what an author's claims may take up in the record.
 const (
 	maxClaims     = 256
-	maxClaimBytes = 4096
+	maxClaimBytes = 64 << 10
 )
 
-// claims is what the author says, bounded. Environment values stay here.
+// claims is what the author says, bounded, with the fields that were clipped.
+// Environment values stay here.
 func claims(c imageConfig, d document) attestor.ImageConfig {
-	out := attestor.ImageConfig{
-		User: boundedText(c.Config.User), Created: c.Created,
-		Labels: boundedMap(c.Config.Labels), Annotations: boundedMap(d.Annotations),
-		Entrypoint: boundedList(c.Config.Entrypoint), Cmd: boundedList(c.Config.Cmd),
-		ExposedPorts: boundedList(slices.Sorted(maps.Keys(c.Config.ExposedPorts))),
-		Size:         d.Config.Size,
-	}
+	out := attestor.ImageConfig{User: boundedText(c.Config.User), Created: c.Created, Size: d.Config.Size}
 	for _, l := range *d.Layers {
 		out.Size += l.Size
 	}
+	var names, secrets []string
 	for _, e := range c.Config.Env {
 		name, value, _ := strings.Cut(e, "=")
-		out.EnvNames = append(out.EnvNames, name)
+		names = append(names, name)
 		if looksSecret(name, value) {
-			out.SecretEnv = append(out.SecretEnv, name)
+			secrets = append(secrets, name)
 		}
 	}
-	out.EnvNames, out.SecretEnv = boundedList(out.EnvNames), boundedList(out.SecretEnv)
+	for _, m := range []struct {
+		field string
+		from  map[string]string
+		to    *map[string]string
+	}{{"labels", c.Config.Labels, &out.Labels}, {"annotations", d.Annotations, &out.Annotations}} {
+		if *m.to = boundedMap(m.from); !maps.Equal(*m.to, m.from) {
+			out.Clipped = append(out.Clipped, m.field)
+		}
+	}
+	for _, l := range []struct {
+		field string
+		from  []string
+		to    *[]string
+	}{
+		{"envNames", names, &out.EnvNames},
+		{"secretEnv", secrets, &out.SecretEnv},
+		{"entrypoint", c.Config.Entrypoint, &out.Entrypoint},
+		{"cmd", c.Config.Cmd, &out.Cmd},
+		{"exposedPorts", slices.Sorted(maps.Keys(c.Config.ExposedPorts)), &out.ExposedPorts},
+	} {
+		if *l.to = boundedList(l.from); !slices.Equal(*l.to, l.from) {
+			out.Clipped = append(out.Clipped, l.field)
+		}
+	}
 	return out
 }
 
@@ -43,15 +62,11 @@ func boundedMap(m map[string]string) map[string]string {
 		return nil
 	}
 	out := map[string]string{}
-	for _, k := range boundedKeys(m) {
+	keys := slices.Sorted(maps.Keys(m))
+	for _, k := range keys[:min(len(keys), maxClaims)] {
 		out[boundedText(k)] = boundedText(m[k])
 	}
 	return out
-}
-
-func boundedKeys(m map[string]string) []string {
-	keys := slices.Sorted(maps.Keys(m))
-	return keys[:min(len(keys), maxClaims)]
 }
 
 func boundedList(l []string) []string {

@@ -270,20 +270,42 @@ func TestClaims(t *testing.T) {
 	host := newRegistry(t, nil)
 	pushRaw(t, host, "app", "1", rawImage{
 		extra:       `"annotations":{"org.opencontainers.image.title":"app"}`,
-		configExtra: `"config":{"User":"1000","Env":["PATH=/bin","DB_PASSWORD=hunter2","TOKEN_FILE=/run/t","API_KEY=","KEY=AKIAABCDEFGHIJKLMNOP"],"Labels":{"team":"a","big":"` + strings.Repeat("x", 5000) + `"},"ExposedPorts":{"8080/tcp":{}},"Entrypoint":["/app"],"Cmd":["-v"]}`,
+		configExtra: `"config":{"User":"1000","Env":["PATH=/bin","DB_PASSWORD=hunter2","TOKEN_FILE=/run/t","API_KEY=","KEY=AKIAABCDEFGHIJKLMNOP"],"Labels":{"team":"a","big":"` + strings.Repeat("x", 70_000) + `"},"ExposedPorts":{"8080/tcp":{}},"Entrypoint":["/app"],"Cmd":["-v"]}`,
 	})
 	got := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{}).Config
-	if len(got.Labels["big"]) > 4200 {
+	if len(got.Labels["big"]) > 66_000 {
 		t.Errorf("label big has %d bytes", len(got.Labels["big"]))
 	}
 	got.Labels["big"], got.Size = "", 0
 	want := attestor.ImageConfig{
 		User: "1000", Labels: map[string]string{"team": "a", "big": ""}, Annotations: map[string]string{"org.opencontainers.image.title": "app"},
 		EnvNames: []string{"PATH", "DB_PASSWORD", "TOKEN_FILE", "API_KEY", "KEY"}, SecretEnv: []string{"DB_PASSWORD", "KEY"},
-		Entrypoint: []string{"/app"}, Cmd: []string{"-v"}, ExposedPorts: []string{"8080/tcp"},
+		Entrypoint: []string{"/app"}, Cmd: []string{"-v"}, ExposedPorts: []string{"8080/tcp"}, Clipped: []string{"labels"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
+	}
+}
+
+// What was left out is not to be taken for what is not there.
+func TestClaimsSayWhatWasClipped(t *testing.T) {
+	many := func(form string) string {
+		var list []string
+		for n := range 300 {
+			list = append(list, fmt.Sprintf(form, n))
+		}
+		return strings.Join(list, ",")
+	}
+	host := newRegistry(t, nil)
+	pushRaw(t, host, "app", "1", rawImage{
+		extra: `"annotations":{` + many(`"a%d":""`) + `}`,
+		configExtra: `"config":{"Env":[` + many(`"TOKEN_%d=x"`) + `],"Labels":{` + many(`"l%d":""`) + `},"ExposedPorts":{` + many(`"%d/tcp":{}`) +
+			`},"Entrypoint":[` + many(`"e%d"`) + `],"Cmd":[` + many(`"c%d"`) + `]}`,
+	})
+	got := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{}).Config.Clipped
+	want := []string{"labels", "annotations", "envNames", "secretEnv", "entrypoint", "cmd", "exposedPorts"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("clipped (-want +got):\n%s", diff)
 	}
 }
 
