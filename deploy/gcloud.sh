@@ -5,7 +5,7 @@
 #
 #   PROJECT=acme REGION=us-east1 IMAGE=…@sha256:… PROXY_IMAGE=…@sha256:… \
 #   API_HOST=gate.acme.example PAGES_HOST=gate-pages.acme.example READERS=group:security@acme.example \
-#   CONFIG=attestor.yaml EVENTS_CONFIG=events.yaml POLICIES=starter.yaml deploy/gcloud.sh [PART…]
+#   CONFIG=attestor.yaml EVENTS_CONFIG=events.yaml POLICY=starter.yaml deploy/gcloud.sh [PART…]
 #
 # Parts, in order: apis network identities registry signing admission database
 # services edge events. Without arguments, all of them. DRY_RUN=1 prints instead.
@@ -20,7 +20,7 @@ set -euo pipefail
 : "${READERS:?who may read the pages, such as group:security@acme.example}"
 : "${CONFIG:?the configuration of gate}"
 : "${EVENTS_CONFIG:?the configuration of gate-events}"
-: "${POLICIES:?the policies}"
+: "${POLICY:?the policy; more of them need a mount each in cloudrun/*.yaml}"
 : "${RUN_KEY:=}" # projects/…/cryptoKeys/K that encrypts the services; empty for the one of Google
 : "${DRY_RUN:=}"
 
@@ -215,17 +215,17 @@ secret() {
 
 # service NAME CONFIG: fills in the example's names in cloudrun/NAME.yaml.
 service() {
-	local name=$1 config=$2 dir config_version policies_version database_version
+	local name=$1 config=$2 dir config_version policy_version database_version
 	dir=$(mktemp -d)
 	printf 'postgres://%s%%40%s.iam@127.0.0.1:5432/gate?sslmode=disable' "$name" "$PROJECT" >"$dir/dsn"
 	config_version=$(secret "$name-config" "$config" "$(member "$name")")
-	policies_version=$(secret "$name-policies" "$POLICIES" "$(member "$name")")
+	policy_version=$(secret "$name-policy-main" "$POLICY" "$(member "$name")")
 	database_version=$(secret "$name-database" "$dir/dsn" "$(member "$name")")
 	sed \
 		-e "s|us-east1-docker.pkg.dev/acme-images/gate/attestor@sha256:0\{64\}|$IMAGE|" \
 		-e "s|gcr.io/cloud-sql-connectors/cloud-sql-proxy@sha256:1\{64\}|$PROXY_IMAGE|" \
 		-e "s|{key: \"1\", path: attestor.yaml}|{key: \"$config_version\", path: attestor.yaml}|" \
-		-e "s|{key: \"1\", path: policies.yaml}|{key: \"$policies_version\", path: policies.yaml}|" \
+		-e "s|{key: \"1\", path: policy.yaml}|{key: \"$policy_version\", path: policy.yaml}|" \
 		-e "s|{key: \"1\", path: dsn}|{key: \"$database_version\", path: dsn}|" \
 		-e "s|https://gate.acme.example|https://$API_HOST|" \
 		-e "s|projects/acme-keys/locations/us-east1/keyRings/run/cryptoKeys/gate|$RUN_KEY|" \

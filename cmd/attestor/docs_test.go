@@ -89,7 +89,7 @@ func TestREADMEPolicy(t *testing.T) {
 // TestREADMECommandsExist finds every command and flag that README and docs
 // name among those of the program.
 func TestREADMECommandsExist(t *testing.T) {
-	for _, name := range []string{"../../README.md"} {
+	for _, name := range []string{"../../README.md", "../../docs/deploy.md", "../../docs/rollout.md", "../../docs/operations.md"} {
 		for _, block := range fenced(read(t, name), "sh") {
 			for line := range strings.Lines(block) {
 				args := strings.Fields(strings.TrimSpace(line))
@@ -112,14 +112,52 @@ func TestREADMECommandsExist(t *testing.T) {
 	}
 }
 
-// TestExampleConfiguration loads the example, and its parts make sense.
+// TestExampleConfiguration loads the example and what deploy/ begins with, as
+// Cloud Run starts them, and their parts make sense.
 func TestExampleConfiguration(t *testing.T) {
-	c, err := loadConfig("../../attestor.example.yaml", func(string) string { return "" })
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range []string{
+		"../../attestor.example.yaml", "../../deploy/kubernetes/base/attestor.yaml",
+		"../../deploy/cloudrun/gate/attestor.yaml", "../../deploy/cloudrun/gate-events/attestor.yaml",
+	} {
+		c, err := loadConfig(name, func(k string) string { return map[string]string{"K_SERVICE": "gate", "PORT": "8080"}[k] })
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, err := c.Identity.rules(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
-	if _, err := c.Identity.rules(); err != nil {
-		t.Error(err)
+}
+
+// TestDeployedCommandsExist finds every command and flag of the build files'
+// step and of the containers' arguments among those of the program.
+func TestDeployedCommandsExist(t *testing.T) {
+	invocation := regexp.MustCompile(`(?s)"\$_GATE_IMAGE" \\\n(.*?)"\$\(cat`)
+	var lines []string
+	for _, m := range invocation.FindAllStringSubmatch(read(t, "../../deploy/cloudbuild/attest-container.yaml"), -1) {
+		lines = append(lines, m[1])
+	}
+	for _, name := range []string{"cloudrun/gate.yaml", "cloudrun/gate-events.yaml", "kubernetes/base/deployment.yaml"} {
+		for _, m := range regexp.MustCompile(`args: \[(serve[^]]*)\]`).FindAllStringSubmatch(read(t, "../../deploy/"+name), -1) {
+			lines = append(lines, strings.ReplaceAll(m[1], ",", ""))
+		}
+	}
+	if len(lines) != 4 {
+		t.Fatalf("%d commands in %q", len(lines), lines)
+	}
+	for _, line := range lines {
+		args := strings.Fields(strings.ReplaceAll(line, "\\\n", " "))
+		c, rest, err := rootCommand().Find(args)
+		if err != nil || c == c.Root() {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		for _, arg := range rest {
+			if strings.HasPrefix(arg, "--") && c.Flags().Lookup(strings.TrimPrefix(arg, "--")) == nil {
+				t.Errorf("%s: there is no %s", line, arg)
+			}
+		}
 	}
 }
 

@@ -127,7 +127,7 @@ module "gate" {
   connection_name      = module.database.connection_name
   connection_string    = module.database.connection_strings["gate"]
   config               = file(var.gate_config)
-  policies             = file(var.policies)
+  policies             = { main = file(var.policy) }
   invokers = setunion(
     [module.identities.builder.member],
     [for email in values(module.federation.callers) : "serviceAccount:${email}"],
@@ -151,7 +151,7 @@ module "gate_events" {
   connection_name      = module.database.connection_name
   connection_string    = module.database.connection_strings["events"]
   config               = file(var.events_config)
-  policies             = file(var.policies)
+  policies             = { main = file(var.policy) }
   invokers             = [module.identities.pusher.member]
 }
 

@@ -116,8 +116,8 @@ variable "events_config" {
   type        = string
 }
 
-variable "policies" {
-  description = "File with the policies: begin with deploy/policies/starter.yaml."
+variable "policy" {
+  description = "File with the policy: begin with deploy/policies/starter.yaml."
   type        = string
 }
 

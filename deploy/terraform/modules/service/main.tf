@@ -3,11 +3,15 @@
 
 locals {
   # Where each file of a secret lands; one directory for each secret.
-  mounts = {
-    config   = { secret = google_secret_manager_secret.config.secret_id, version = google_secret_manager_secret_version.config.version, path = "attestor.yaml", dir = "/etc/attestor/config" }
-    policies = { secret = google_secret_manager_secret.policies.secret_id, version = google_secret_manager_secret_version.policies.version, path = "policies.yaml", dir = "/etc/attestor/policies" }
-    database = { secret = google_secret_manager_secret.database.secret_id, version = google_secret_manager_secret_version.database.version, path = "dsn", dir = "/etc/attestor/database" }
-  }
+  mounts = merge(
+    {
+      config   = { secret = google_secret_manager_secret.config.secret_id, version = google_secret_manager_secret_version.config.version, path = "attestor.yaml", dir = "/etc/attestor/config" }
+      database = { secret = google_secret_manager_secret.database.secret_id, version = google_secret_manager_secret_version.database.version, path = "dsn", dir = "/etc/attestor/database" }
+    },
+    { for name, secret in google_secret_manager_secret.policy : "policy-${name}" => {
+      secret = secret.secret_id, version = google_secret_manager_secret_version.policy[name].version, path = "policy.yaml", dir = "/etc/attestor/policies/${name}"
+    } },
+  )
 }
 
 resource "google_cloud_run_v2_service" "gate" {
@@ -24,6 +28,11 @@ resource "google_cloud_run_v2_service" "gate" {
 
   binary_authorization {
     use_default = true
+  }
+
+  traffic {
+    type    = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+    percent = 100
   }
 
   template {

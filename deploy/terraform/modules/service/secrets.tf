@@ -19,9 +19,11 @@ resource "google_secret_manager_secret_version" "config" {
   secret_data = var.config
 }
 
-resource "google_secret_manager_secret" "policies" {
+resource "google_secret_manager_secret" "policy" {
+  for_each = var.policies
+
   project   = var.project
-  secret_id = "${var.name}-policies"
+  secret_id = "${var.name}-policy-${each.key}"
 
   replication {
     user_managed {
@@ -32,9 +34,11 @@ resource "google_secret_manager_secret" "policies" {
   }
 }
 
-resource "google_secret_manager_secret_version" "policies" {
-  secret      = google_secret_manager_secret.policies.id
-  secret_data = var.policies
+resource "google_secret_manager_secret_version" "policy" {
+  for_each = var.policies
+
+  secret      = google_secret_manager_secret.policy[each.key].id
+  secret_data = each.value
 }
 
 resource "google_secret_manager_secret" "database" {
@@ -55,13 +59,15 @@ resource "google_secret_manager_secret_version" "database" {
   secret_data = var.connection_string
 }
 
-# Reads these three and no other.
+# Reads these and no other.
 resource "google_secret_manager_secret_iam_member" "reader" {
-  for_each = {
-    config   = google_secret_manager_secret.config.secret_id
-    policies = google_secret_manager_secret.policies.secret_id
-    database = google_secret_manager_secret.database.secret_id
-  }
+  for_each = merge(
+    {
+      config   = google_secret_manager_secret.config.secret_id
+      database = google_secret_manager_secret.database.secret_id
+    },
+    { for name, secret in google_secret_manager_secret.policy : "policy-${name}" => secret.secret_id },
+  )
 
   project   = var.project
   secret_id = each.value

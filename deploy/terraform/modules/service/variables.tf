@@ -130,8 +130,8 @@ variable "config" {
 }
 
 variable "policies" {
-  description = "Text of the policies, documents separated by ---."
-  type        = string
+  description = "Name to text of each policy. The configuration names their directories: /etc/attestor/policies/NAME."
+  type        = map(string)
 }
 
 variable "invokers" {

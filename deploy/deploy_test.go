@@ -1,0 +1,278 @@
+// Package deploy_test checks what is deployed: it parses every file, compares
+// it with what Google's tools know and with the controls that it is to apply.
+package deploy_test
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+func now() time.Time { return time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC) }
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func readYAML(t *testing.T, name string, into any) {
+	t.Helper()
+	if err := yaml.Load(read(t, name), into, yaml.WithUniqueKeys()); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+}
+
+// strictly reads a file into a type that knows every field of it.
+func strictly(t *testing.T, name string, into any) {
+	t.Helper()
+	if err := yaml.Load(read(t, name), into, yaml.WithUniqueKeys(), yaml.WithKnownFields()); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+}
+
+func nameOf(file string) string { return strings.TrimSuffix(filepath.Base(file), ".yaml") }
+
+// TestYAMLParses reads every YAML and JSON file: one document each, no key twice.
+func TestYAMLParses(t *testing.T) {
+	n := 0
+	err := filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
+		switch filepath.Ext(path) {
+		case ".yaml":
+			n++
+			var v any
+			readYAML(t, path, &v)
+			if v == nil {
+				t.Errorf("%s is empty", path)
+			}
+		case ".json":
+			n++
+			if !json.Valid(read(t, path)) {
+				t.Errorf("%s is not JSON", path)
+			}
+		}
+		return err
+	})
+	if err != nil || n < 15 {
+		t.Errorf("%d files, %v", n, err)
+	}
+	var twice map[string]any
+	if err := yaml.Load([]byte("a: 1\na: 2\n"), &twice, yaml.WithUniqueKeys()); err == nil {
+		t.Error("a key that stands twice is not found: this test would prove nothing")
+	}
+}
+
+// build is a Cloud Build configuration, with the fields that ours use.
+type build struct {
+	Steps []struct {
+		ID         string   `yaml:"id"`
+		Name       string   `yaml:"name"`
+		Entrypoint string   `yaml:"entrypoint"`
+		Args       []string `yaml:"args"`
+	} `yaml:"steps"`
+	Images         []string          `yaml:"images"`
+	ServiceAccount string            `yaml:"serviceAccount"`
+	Timeout        string            `yaml:"timeout"`
+	Options        map[string]string `yaml:"options"`
+	Substitutions  map[string]string `yaml:"substitutions"`
+}
+
+// builtin are the substitutions that Cloud Build makes itself.
+func builtin() []string {
+	return []string{"PROJECT_ID", "PROJECT_NUMBER", "BUILD_ID", "LOCATION", "COMMIT_SHA", "SHORT_SHA", "REPO_NAME", "BRANCH_NAME", "TAG_NAME"}
+}
+
+var (
+	substitution = regexp.MustCompile(`\$\$|\$\{?([A-Za-z_][A-Za-z0-9_]*)`)
+	byTag        = regexp.MustCompile(`attest[^\n]*\$_IMAGE:`)
+)
+
+// TestBuildFiles: what is judged is the digest that was pushed, every variable
+// is one that Cloud Build substitutes or is escaped, and the scripts are bash.
+func TestBuildFiles(t *testing.T) {
+	for _, name := range []string{"cloudbuild/attest-container.yaml", "cloudbuild/attest-curl.yaml"} {
+		var b build
+		strictly(t, name, &b)
+		var ids []string
+		used := map[string]bool{}
+		for _, s := range b.Steps {
+			ids = append(ids, s.ID)
+			text := strings.Join(s.Args, "\n")
+			for _, m := range substitution.FindAllStringSubmatch(text, -1) {
+				if m[1] == "" {
+					continue // $$
+				}
+				used[m[1]] = true
+				if _, ours := b.Substitutions[m[1]]; !ours && !slices.Contains(builtin(), m[1]) {
+					t.Errorf("%s: %s: Cloud Build does not know $%s; write $$%s", name, s.ID, m[1], m[1])
+				}
+			}
+			if s.Entrypoint == "bash" {
+				bash(t, name+": "+s.ID, strings.ReplaceAll(s.Args[len(s.Args)-1], "$$", "$"))
+			}
+			if byTag.MatchString(text) {
+				t.Errorf("%s: %s judges a tag", name, s.ID)
+			}
+		}
+		if want := []string{"build", "push", "attest"}; !slices.Equal(ids, want) {
+			t.Errorf("%s: steps %v, want %v", name, ids, want)
+		}
+		push, attest := strings.Join(b.Steps[1].Args, "\n"), strings.Join(b.Steps[2].Args, "\n")
+		if !strings.Contains(push, "RepoDigests") || !strings.Contains(push, "> /workspace/image") || !strings.Contains(attest, `$(cat /workspace/image)`) {
+			t.Errorf("%s: the digest of the push is not what is judged", name)
+		}
+		for s := range b.Substitutions {
+			if !used[s] {
+				t.Errorf("%s: %s is not used", name, s)
+			}
+		}
+		if len(b.Images) != 1 || b.Options["logging"] != "CLOUD_LOGGING_ONLY" || !strings.Contains(b.ServiceAccount, "gate-builder@") || b.Timeout == "" {
+			t.Errorf("%s: images, logging, service account or time-out are missing", name)
+		}
+	}
+	curl := string(read(t, "cloudbuild/attest-curl.yaml"))
+	for _, want := range []string{":generateIdToken", `"includeEmail": true`, "X-Serverless-Authorization: Bearer", `"Authorization: Bearer $$token"`, "/v1/attest", `test "$$status" = 200`} {
+		if !strings.Contains(curl, want) {
+			t.Errorf("attest-curl.yaml lacks %s", want)
+		}
+	}
+}
+
+func bash(t *testing.T, what, text string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "bash", "-n")
+	cmd.Stdin = strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %s", what, out)
+	}
+}
+
+// TestScript runs gcloud.sh without gcloud: it prints what it would do, fills
+// in every name of the example, and refuses an image by tag.
+func TestScript(t *testing.T) {
+	digest := func(c string) string { return "@sha256:" + strings.Repeat(c, 64) }
+	dryRun := func(image string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), "bash", "gcloud.sh")
+		cmd.Env = append(os.Environ(), "DRY_RUN=1", "PROJECT=demo", "REGION=us-west1", "IMAGE="+image, "PROXY_IMAGE=gcr.io/proxy"+digest("b"),
+			"API_HOST=gate.demo.example", "PAGES_HOST=pages.demo.example", "READERS=group:a@demo.example",
+			"CONFIG=cloudrun/gate/attestor.yaml", "EVENTS_CONFIG=cloudrun/gate-events/attestor.yaml", "POLICY=policies/starter.yaml", "RUN_KEY=")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	image := "us-west1-docker.pkg.dev/demo/prod/gate" + digest("a")
+	out, err := dryRun(image)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, left := range []string{"acme", "us-east1", strings.Repeat("0", 64), strings.Repeat("1", 64), "encryption-key"} {
+		if strings.Contains(out, left) {
+			t.Errorf("%s is left of the example", left)
+		}
+	}
+	for _, want := range []string{
+		"image: " + image, `custom-audiences: '["https://gate.demo.example"]'`, "serviceAccountName: gate-events@demo.iam.gserviceaccount.com",
+		"demo:us-west1:gate", "gcloud run services replace", "gcloud scheduler jobs create http gate-rejudge", "roles/cloudkms.signerVerifier",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the script does not say %s", want)
+		}
+	}
+	if out, err := dryRun("us-west1-docker.pkg.dev/demo/prod/gate:v1"); err == nil || !strings.Contains(out, "not named by digest") {
+		t.Errorf("an image by tag: %v\n%s", err, out)
+	}
+}
+
+// TestKustomization: every file of the base is part of it and the other way
+// round, and the pods are restricted.
+func TestKustomization(t *testing.T) {
+	for _, base := range []string{"kubernetes/base", "kubernetes/webhook"} {
+		var k struct {
+			Resources  []string `yaml:"resources"`
+			ConfigMaps []struct {
+				Files []string `yaml:"files"`
+			} `yaml:"configMapGenerator"`
+		}
+		readYAML(t, filepath.Join(base, "kustomization.yaml"), &k)
+		listed := append([]string{"kustomization.yaml"}, k.Resources...)
+		for _, c := range k.ConfigMaps {
+			listed = append(listed, c.Files...)
+		}
+		var there []string
+		entries, err := os.ReadDir(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			there = append(there, e.Name())
+		}
+		slices.Sort(listed)
+		if !slices.Equal(listed, there) {
+			t.Errorf("%s lists %v, there are %v", base, listed, there)
+		}
+	}
+	deployment := string(read(t, "kubernetes/base/deployment.yaml"))
+	for _, want := range []string{
+		"runAsNonRoot: true", "runAsUser: 65532", "type: RuntimeDefault", "allowPrivilegeEscalation: false", "readOnlyRootFilesystem: true",
+		"drop: [ALL]", "startupProbe:", "livenessProbe:", "readinessProbe:", "automountServiceAccountToken: false", "limits:", "topologySpreadConstraints:",
+	} {
+		if !strings.Contains(deployment, want) {
+			t.Errorf("deployment.yaml lacks %s", want)
+		}
+	}
+	if ns := string(read(t, "kubernetes/base/namespace.yaml")); !strings.Contains(ns, "pod-security.kubernetes.io/enforce: restricted") {
+		t.Error("the namespace is not restricted")
+	}
+}
+
+type webhookRule struct {
+	APIGroups []string `yaml:"apiGroups"`
+	Resources []string `yaml:"resources"`
+}
+
+// TestWebhookSeesEveryPodTemplate lists the kinds that can start a container.
+func TestWebhookSeesEveryPodTemplate(t *testing.T) {
+	var w struct {
+		Webhooks []struct {
+			Rules          []webhookRule `yaml:"rules"`
+			TimeoutSeconds int           `yaml:"timeoutSeconds"`
+			FailurePolicy  string        `yaml:"failurePolicy"`
+			SideEffects    string        `yaml:"sideEffects"`
+			ClientConfig   struct {
+				Service struct{ Path string }
+			} `yaml:"clientConfig"`
+		} `yaml:"webhooks"`
+	}
+	readYAML(t, "kubernetes/webhook/validatingwebhookconfiguration.yaml", &w)
+	if len(w.Webhooks) != 1 {
+		t.Fatalf("%d webhooks", len(w.Webhooks))
+	}
+	hook := w.Webhooks[0]
+	for group, kinds := range map[string][]string{
+		"":      {"pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates"},
+		"apps":  {"deployments", "replicasets", "statefulsets", "daemonsets"},
+		"batch": {"jobs", "cronjobs"},
+	} {
+		for _, kind := range kinds {
+			if !slices.ContainsFunc(hook.Rules, func(r webhookRule) bool {
+				return slices.Contains(r.APIGroups, group) && slices.Contains(r.Resources, kind)
+			}) {
+				t.Errorf("%s of %q are not seen", kind, group)
+			}
+		}
+	}
+	if hook.TimeoutSeconds <= 8 || hook.SideEffects != "None" || hook.ClientConfig.Service.Path != "/v1/admission" || hook.FailurePolicy == "" {
+		t.Errorf("time-out %d, side effects %s, path %s, failure policy %s", hook.TimeoutSeconds, hook.SideEffects, hook.ClientConfig.Service.Path, hook.FailurePolicy)
+	}
+}
