@@ -189,6 +189,10 @@ func (s *Store) walk(ctx context.Context, f Filter, evidence bool, visit func(he
 			return
 		}
 		for _, h := range heads {
+			if err := ctx.Err(); err != nil { // whoever asked is gone; a visit may be long work
+				fail(s.fail(doing, err))
+				return
+			}
 			pos = position{h.at, h.id}
 			if !keep(h.repository) {
 				continue

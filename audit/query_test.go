@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -326,4 +327,24 @@ func TestNoneSaysSo(t *testing.T) {
 	if len(errs) != 6 {
 		t.Errorf("%d answers, want 6", len(errs))
 	}
+}
+
+// Whoever judges what is read may take long over each: a reader who is gone
+// ends the walk at the next row, not with the batch.
+func TestRecordsEndWithTheirReader(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		mixture(t, s)
+		ctx, cancel := context.WithCancel(t.Context())
+		seen := 0
+		var last error
+		for _, err := range s.Records(ctx, audit.Filter{}) {
+			if last = err; err == nil {
+				seen++
+				cancel()
+			}
+		}
+		if seen != 1 || !errors.Is(last, context.Canceled) {
+			t.Errorf("%d records after the reader was gone, then %v", seen-1, last)
+		}
+	})
 }

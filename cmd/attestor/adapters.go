@@ -63,6 +63,10 @@ func (e *engine) attestorNames() []string {
 	return names
 }
 
+// simulateFor bounds one simulation: the service could not write its answer
+// much later.
+const simulateFor = 2 * time.Minute
+
 // simulator judges the record by another policy.
 type simulator struct{ store store }
 
@@ -75,6 +79,8 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 	if len(all) != 1 {
 		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: "want one policy"}
 	}
+	ctx, cancel := context.WithTimeout(ctx, simulateFor)
+	defer cancel()
 	got, err := policy.Simulate(set, s.store.Records(ctx, audit.Filter{Since: r.Since, Visible: r.Visible}))
 	if err != nil {
 		return server.Simulation{}, err
