@@ -258,14 +258,14 @@ func writeMarkdown(w io.Writer, r Report) error {
 }
 
 func mark(f Finding) string {
-	switch {
-	case f.Status == attestor.StatusPass:
+	switch f.Status {
+	case attestor.StatusPass:
 		return "✅ pass"
-	case f.Status == attestor.StatusWarn:
+	case attestor.StatusWarn:
 		return "⚠️ warn"
-	case f.Status == attestor.StatusSkipped:
+	case attestor.StatusSkipped:
 		return "⏭️ skipped"
-	case f.Status == attestor.StatusDeny:
+	case attestor.StatusDeny:
 		return "❌ deny"
 	}
 	return "⚠️ error"

@@ -17,22 +17,22 @@ func (set *input) plan(file string, n *node) []error {
 	var errs []error
 	for _, c := range r.list(changes, "resource_changes") {
 		one := &reader{file: file}
-		errs = append(errs, set.change(one, c)...)
+		set.change(one, c)
 		errs = append(errs, one.errs...)
 	}
 	return append(errs, r.errs...)
 }
 
-func (set *input) change(r *reader, c *node) []error {
+func (set *input) change(r *reader, c *node) {
 	kind := r.text(c.at("type"), "type").text
 	if r.text(c.at("mode"), "mode").text == "data" || !strings.HasPrefix(kind, "google_") {
-		return nil
+		return
 	}
 	change := c.at("change")
 	actions := r.strings(change.at("actions"), "change.actions")
 	after := change.at("after")
 	if slices.Equal(actions, []string{"delete"}) || after == nil || after.kind == nodeNull {
-		return nil
+		return
 	}
 	after = unknownIn(after, change.at("after_unknown"))
 	created := slices.Equal(actions, []string{"create"})
@@ -50,10 +50,10 @@ func (set *input) change(r *reader, c *node) []error {
 		for _, run := range r.list(after.at("cloud_run"), "cloud_run") {
 			set.fronted = append(set.fronted, r.text(run.at("service"), "cloud_run.service").text)
 		}
-		return nil
+		return
 	default:
 		set.terraformIAM(r, kind, after)
-		return nil
+		return
 	}
 	s.address, s.created, s.line = r.text(c.at("address"), "address").text, created, c.line
 	s.region = r.text(after.at("location"), "location")
@@ -62,7 +62,6 @@ func (set *input) change(r *reader, c *node) []error {
 		s.name = s.address
 	}
 	set.services = append(set.services, s)
-	return nil
 }
 
 // terraformV1 reads google_cloud_run_service, which is Knative in blocks.

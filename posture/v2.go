@@ -68,7 +68,7 @@ func spelt(t text, names map[string]string) text {
 
 func (r *reader) v2Network(s *service, vpc *node, f fieldOf) {
 	s.connector = r.text(vpc.at("connector"), "template.vpcAccess.connector")
-	if len(r.list(f1(vpc, f, "networkInterfaces"), "template.vpcAccess.networkInterfaces")) > 0 {
+	if len(r.list(listed(vpc, "networkInterfaces"), "template.vpcAccess.networkInterfaces")) > 0 {
 		s.network = text{set: true, text: "Direct VPC egress"}
 	}
 	s.egress = spelt(r.text(vpc.at("egress"), "template.vpcAccess.egress"), map[string]string{
@@ -76,8 +76,8 @@ func (r *reader) v2Network(s *service, vpc *node, f fieldOf) {
 	})
 }
 
-// f1 is a field that is a list itself, which f would take for a block.
-func f1(from *node, f fieldOf, name string) *node {
+// listed is a field that is a list itself, which blocks would be taken for.
+func listed(from *node, name string) *node {
 	if n := from.at(name); n != nil {
 		return n
 	}
