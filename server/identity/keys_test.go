@@ -34,7 +34,7 @@ func TestKeysRotate(t *testing.T) {
 		t.Fatalf("first token refused: %v", got)
 	}
 	h.googleKeys.set(200, public("g1", h.google, jose.RS256), public("g2", next, jose.RS256))
-	h.now = t0.Add(time.Minute)
+	h.clock.set(t0.Add(time.Minute))
 	if got := ask(later(next, "g2")); got != -1 {
 		t.Errorf("a new key is not picked up: %v", got)
 	}
@@ -49,16 +49,16 @@ func TestKeysRotate(t *testing.T) {
 	}
 
 	h.googleKeys.set(500)
-	h.now = t0.Add(23 * time.Hour)
+	h.clock.set(t0.Add(23 * time.Hour))
 	if got := ask(old); got != -1 {
 		t.Errorf("with the key server down, a known key is locked out: %v", got)
 	}
-	h.now = t0.Add(24*time.Hour + 2*time.Minute)
+	h.clock.set(t0.Add(24*time.Hour + 2*time.Minute))
 	if got := ask(old); got != attestor.Unavailable {
 		t.Errorf("a day later it is %v, want unavailable", got)
 	}
 	h.googleKeys.set(200, public("g2", next, jose.RS256))
-	h.now = h.now.Add(time.Minute)
+	h.clock.set(h.clock.now().Add(time.Minute))
 	if got := ask(old); got != attestor.Unauthenticated {
 		t.Errorf("a key that was withdrawn is %v", got)
 	}

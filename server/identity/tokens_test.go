@@ -126,7 +126,7 @@ type house struct {
 	github              crypto.Signer
 	googleKeys, iapKeys *keyServer
 	githubKeys          *keyServer
-	now                 time.Time
+	clock               *clock
 	log                 *strings.Builder
 	verifier            *identity.Tokens
 	config              identity.Config
@@ -141,9 +141,27 @@ func pattern(t testing.TB, s string) attestor.Pattern {
 	return p
 }
 
+// clock is set by a test while keys are still being read in the background.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) set(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = t
+}
+
 func newHouse(t testing.TB, change func(*identity.Config)) *house {
 	t.Helper()
-	h := &house{google: once(t, googleKey), iap: ecKey(t), github: once(t, githubKey), now: t0, log: &strings.Builder{}}
+	h := &house{google: once(t, googleKey), iap: ecKey(t), github: once(t, githubKey), clock: &clock{t: t0}, log: &strings.Builder{}}
 	h.googleKeys = newKeyServer(t, public("g1", h.google, jose.RS256))
 	h.iapKeys = newKeyServer(t, public("i1", h.iap, jose.ES256))
 	h.githubKeys = newKeyServer(t, public("h1", h.github, jose.RS256))
@@ -160,7 +178,7 @@ func newHouse(t testing.TB, change func(*identity.Config)) *house {
 			{Issuer: github, Claims: map[string]string{"repository_id": "42", "environment": "production"}, Grants: grant(attestor.ActionAttest)},
 			{Issuer: identity.IAP, Email: "auditor@acme.example", Grants: grant(attestor.ActionRead)},
 		},
-		Now: func() time.Time { return h.now }, Logger: slog.New(slog.NewTextHandler(h.log, nil)),
+		Now: h.clock.now, Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	}
 	if change != nil {
 		change(&h.config)
