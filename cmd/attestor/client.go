@@ -113,10 +113,41 @@ func (c *client) attest(ctx context.Context, r judgeRequest, wait time.Duration)
 	if want := d.Answer().HTTPStatus; want != resp.status {
 		return attestor.Decision{}, 0, &attestor.Error{Kind: attestor.Upstream, Msg: fmt.Sprintf("the service answered %d with a decision that means %d", resp.status, want)}
 	}
+	if err := answers(d, r); err != nil {
+		return attestor.Decision{}, 0, err
+	}
 	if resp.status == http.StatusServiceUnavailable {
 		retry = max(resp.retryAfter, time.Second)
 	}
 	return d, retry, nil
+}
+
+// answers refuses a decision on another question: a pass for another image, or
+// a dry run's, would be taken for the one that was asked for.
+func answers(d attestor.Decision, r judgeRequest) error {
+	wrong := func(format string, args ...any) error {
+		return &attestor.Error{Kind: attestor.Upstream, Msg: fmt.Sprintf(format, args...), Fix: "find out what is between this and the service: a cache must not answer for it"}
+	}
+	enforced := d.Policy != nil && d.Policy.Mode == attestor.Enforce
+	switch got, err := attestor.ParseReference(d.Image.Reference); {
+	case err != nil || got.Repository() != r.Image.Repository():
+		return wrong("the service was asked about %s and answered about %q", r.Image, d.Image.Reference)
+	case pinnedElsewhere(r.Image, got):
+		return wrong("the service was asked about %s and answered about %s", r.Image, got)
+	case r.DryRun && !d.DryRun:
+		return wrong("the service was asked for a dry run and answered with a decision that counts")
+	case !r.DryRun && d.DryRun && enforced:
+		return wrong("the service was asked for a decision and answered with a dry run")
+	case d.Verdict == attestor.Pass && !d.DryRun && len(d.Attestations) == 0:
+		return wrong("the service says that %s passed, and names no attestation of it", r.Image)
+	}
+	return nil
+}
+
+func pinnedElsewhere(asked, got attestor.Reference) bool {
+	want, pinned := asked.Pinned()
+	img, _ := got.Pinned()
+	return pinned && img != want
 }
 
 type response struct {
