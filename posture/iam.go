@@ -54,8 +54,14 @@ func (set *input) readPolicies(in Input) []error {
 		p := policy{}
 		if i.Service != "" {
 			p.target = text{set: true, text: i.Service}
-			if !slices.ContainsFunc(set.services, func(s *service) bool { return s.name == i.Service }) {
-				errs = append(errs, fmt.Errorf("%s: there is no service or job %s among the definitions", plain(i.Name), quote(i.Service)))
+			named := 0
+			for _, s := range set.services {
+				if s.name == i.Service {
+					named++
+				}
+			}
+			if named != 1 { // of two regions' services, a policy is of one
+				errs = append(errs, fmt.Errorf("%s: there are %d services or jobs %s among the definitions, want one", plain(i.Name), named, quote(i.Service)))
 			}
 		} else if len(set.services) > 1 {
 			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE", plain(i.Name), len(set.services)))

@@ -1,6 +1,8 @@
 package posture
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -52,6 +54,7 @@ func (r *reader) knative(n *node, kind string) *service {
 	r.revision(s, inner, knativeShape())
 	own := r.text(template.at("metadata", "name"), "spec.template.metadata.name").text
 	r.traffic(s, spec.at("traffic"), "revisionName", own)
+	r.ready(s, n.at("status", "latestCreatedRevisionName"), n.at("status", "latestReadyRevisionName"))
 	s.partial = r.partial
 	return s
 }
@@ -73,7 +76,8 @@ func (r *reader) annotations(s *service, outer, inner *node) {
 	s.breakglass = of(outer, runPrefix+"binary-authorization-breakglass")
 	s.connector = of(inner, runPrefix+"vpc-access-connector")
 	s.network = of(inner, runPrefix+"network-interfaces")
-	if strings.Trim(s.network.text, "[] \t\n") == "" {
+	var interfaces []struct{ Network, Subnetwork string }
+	if json.Unmarshal([]byte(s.network.text), &interfaces) != nil || len(interfaces) == 0 || interfaces[0].Network+interfaces[0].Subnetwork == "" {
 		s.network.set = false // an empty list is none
 	}
 	s.egress = of(inner, runPrefix+"vpc-access-egress")
@@ -129,8 +133,7 @@ func (r *reader) container(n *node, path string, sh shape) container {
 	c.cpu, c.memory = r.text(limits.at("cpu"), path+".resources.limits.cpu"), r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.args = append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...)
 	c.port = len(r.list(n.at("ports"), path+".ports")) > 0
-	c.probe = sh.at(n, sh.name("startupProbe")) != nil && sh.at(n, sh.name("startupProbe")).kind == nodeMapping ||
-		sh.at(n, sh.name("livenessProbe")) != nil && sh.at(n, sh.name("livenessProbe")).kind == nodeMapping
+	c.probe = sh.at(n, sh.name("startupProbe")).filled() || sh.at(n, sh.name("livenessProbe")).filled()
 	for i, e := range r.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)
 		e = r.mapping(e, at)
@@ -141,6 +144,15 @@ func (r *reader) container(n *node, path string, sh shape) container {
 		c.env = append(c.env, v)
 	}
 	return c
+}
+
+// ready notes that the newest revision does not serve yet, or never will, and
+// an older one does.
+func (r *reader) ready(s *service, created, ready *node) {
+	c, d := r.text(created, "the latest created revision"), r.text(ready, "the latest ready revision")
+	if c.set && d.text != c.text {
+		s.otherRevisions = append(s.otherRevisions, cmp.Or(d.text, "an older revision"))
+	}
 }
 
 // traffic notes revisions other than the one that this definition makes.

@@ -81,6 +81,9 @@ func (n *node) has(names ...string) bool {
 	return false
 }
 
+// filled reports whether a mapping has any field.
+func (n *node) filled() bool { return n != nil && n.kind == nodeMapping && len(n.fields) > 0 }
+
 // parse reads every document of a text.
 func parse(src Source) ([]*node, error) {
 	if len(src.Text) > maxFile {

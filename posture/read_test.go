@@ -67,6 +67,7 @@ func TestUnreadable(t *testing.T) {
 		{"a flag that is neither", replace(t, knative, "default-url-disabled: 'true'", "default-url-disabled: maybe"), "want true or false"},
 		{"no plan", `{"format_version": "1.2", "planned_values": {}}`, "resource_changes"},
 		{"a plan of other things", `{"format_version": "1.2", "resource_changes": []}`, "no Cloud Run service"},
+		{"a resource that no rule is about", `{"format_version": "1.2", "resource_changes": [{"type": "google_cloud_run_v2_worker_pool", "change": {"actions": ["create"], "after": {"name": "a"}}}]}`, "worker_pool"},
 		{"lists in lists", `[[[[]]]]`, "a list within a list"},
 		{"deep", strings.Repeat("[", 200) + strings.Repeat("]", 200), "deep"},
 		{"aliases that multiply", "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n", ""},
@@ -99,7 +100,8 @@ func TestPoliciesMustFit(t *testing.T) {
 		want       string
 	}{
 		{"whose", two, iam("", good), "say whose policy"},
-		{"nobody's", two, iam("shop", good), `no service or job "shop"`},
+		{"nobody's", two, iam("shop", good), `0 services or jobs "shop"`},
+		{"one of two", sample(t, "hardened.yaml") + "---\n" + sample(t, "hardened.yaml"), iam("api", good), `2 services or jobs "api"`},
 		{"a project's", sample(t, "hardened.yaml"), iam("", sample(t, "project-iam.json")), "--project-iam"},
 		{"no policy", sample(t, "hardened.yaml"), iam("", "{}"), "want one IAM policy"},
 		{"members that are no list", sample(t, "hardened.yaml"), iam("", `{"bindings": [{"role": "r", "members": "allUsers"}]}`), "want a list"},

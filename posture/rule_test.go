@@ -76,6 +76,7 @@ var broken = []struct {
 	{"no account", "DEDICATED_SERVICE_ACCOUNT", []string{"      serviceAccountName: api@acme.iam.gserviceaccount.com\n", ""}, "no service account", "--service-account="},
 	{"no egress", "VPC_EGRESS", []string{"        run.googleapis.com/network-interfaces: '[{\"network\":\"prod\",\"subnetwork\":\"run\"}]'\n", ""}, "no VPC egress", "--network="},
 	{"an empty list of interfaces", "VPC_EGRESS", []string{`'[{"network":"prod","subnetwork":"run"}]'`, "'[]'"}, "no VPC egress", "--network="},
+	{"an interface without a network", "VPC_EGRESS", []string{`'[{"network":"prod","subnetwork":"run"}]'`, "'[{}]'"}, "no VPC egress", "--network="},
 	{"an unknown egress", "VPC_EGRESS", []string{"egress: all-traffic", "egress: some"}, `"some"`, "private-ranges-only"},
 	{"private ranges", "STATIC_EGRESS_IP", []string{"egress: all-traffic", "egress: private-ranges-only"}, "not all traffic", "--vpc-egress=all-traffic"},
 	{"a password", "SECRETS_BY_REFERENCE", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n          value: hunter2"}, "DB_PASSWORD has the name of a secret", "--update-secrets=DB_PASSWORD="},
@@ -97,6 +98,7 @@ var broken = []struct {
 	{"break-glass", "BINARY_AUTHORIZATION", []string{"binary-authorization: default", "binary-authorization: default\n    run.googleapis.com/binary-authorization-breakglass: urgent"}, "break-glass", "breakglass"},
 	{"empty break-glass", "BINARY_AUTHORIZATION", []string{"binary-authorization: default", "binary-authorization: default\n    run.googleapis.com/binary-authorization-breakglass: ''"}, "break-glass", "breakglass"},
 	{"no key", "CMEK", []string{"        run.googleapis.com/encryption-key: projects/acme/locations/us-central1/keyRings/run/cryptoKeys/api\n", ""}, "no encryption key", "--key="},
+	{"an empty probe", "PROBES", []string{"        startupProbe:\n          httpGet:\n            path: /health\n            port: 8080\n          timeoutSeconds: 5\n", "        startupProbe: {}\n"}, "no probe", "startup"},
 	{"no probe", "PROBES", []string{"startupProbe:", "readinessProbe:"}, "no probe", "startup"},
 	// LEAST_PRIVILEGE is broken by a policy: TestLeastPrivilege.
 	{"the default account's roles", "LEAST_PRIVILEGE", []string{"api@acme.iam.gserviceaccount.com", "owner@acme.iam.gserviceaccount.com"}, "roles/owner", "remove-iam-policy-binding"},
@@ -132,6 +134,7 @@ func TestInvoker(t *testing.T) {
 		{"allUsers", `"user:a@acme.example", "allUsers"`, "roles/run.invoker", nil, attestor.StatusDeny},
 		{"allAuthenticatedUsers", `"allAuthenticatedUsers"`, "roles/run.invoker", nil, attestor.StatusDeny},
 		{"another case", `"ALLUSERS"`, "roles/run.invoker", nil, attestor.StatusDeny},
+		{"public by a hostile role", `"allUsers"`, "x; rm -rf ~", nil, attestor.StatusDeny},
 		{"public by another role", `"allUsers"`, "roles/run.admin", nil, attestor.StatusDeny},
 		{"IAP with its agent", `"` + agent + `"`, "roles/run.invoker", iap, attestor.StatusPass},
 		{"IAP without its agent", `"user:a@acme.example"`, "roles/run.invoker", iap, attestor.StatusDeny},
@@ -144,7 +147,7 @@ func TestInvoker(t *testing.T) {
 			in := whole(t, replace(t, sample(t, "hardened.yaml"), tt.edits...))
 			in.IAM[0].Text = []byte(`{"bindings": [{"role": "` + tt.role + `", "members": [` + tt.members + `]}]}`)
 			f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, in), "INVOKER_AUTH")
-			if f.Status != tt.want {
+			if f.Status != tt.want || strings.Contains(f.Fix, "rm -rf") {
 				t.Errorf("%s, want %s: %s", f.Status, tt.want, f.Message())
 			}
 		})
@@ -180,6 +183,19 @@ func TestMissingEvidence(t *testing.T) {
 		if want := map[string]attestor.Outcome{"hipaa": attestor.Pass, "strict": attestor.Undecided}[profile]; r.Verdict != want {
 			t.Errorf("%s: verdict %s, want %s", profile, r.Verdict, want)
 		}
+	}
+	for _, text := range []string{
+		sample(t, "hardened.yaml") + "status:\n  latestCreatedRevisionName: api-00008-new\n  latestReadyRevisionName: api-00007-old\n",
+		replace(t, sample(t, "hardened-v2.json"), `"launchStage": "GA"`, `"latestCreatedRevision": "api-00008-new", "latestReadyRevision": "api-00007-old"`),
+		replace(t, sample(t, "hardened-v2.json"), `"launchStage": "GA"`, `"latestCreatedRevision": "api-00008-new"`),
+	} {
+		if f := finding(t, mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(text)}}), "REVISION_JUDGED"); f.Status != attestor.StatusError {
+			t.Errorf("a revision that is not ready: %s", f.Status)
+		}
+	}
+	spelt := replace(t, sample(t, "hardened-v2.json"), "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "internal")
+	if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(spelt)}}), "INGRESS_RESTRICTED"); f.Status != attestor.StatusDeny {
+		t.Errorf("a value that the API does not know: %s", f.Status)
 	}
 	in := bare
 	in.Region = "us-east1"

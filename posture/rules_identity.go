@@ -16,7 +16,7 @@ func invokerAuth(c *judging) answer {
 	faults := slices.Clone(g.public)
 	m := mend{command: "gcloud run " + s.kind + "s remove-iam-policy-binding " + shell(s.name, "NAME") + " --member=MEMBER --role=ROLE", terraform: "remove the iam member"}
 	if len(faults) > 0 {
-		m.command = "gcloud run " + s.kind + "s remove-iam-policy-binding " + shell(s.name, "NAME") + " --member=" + faults[0].subject + " --role=" + strings.TrimPrefix(faults[0].found, faults[0].subject+" has ")
+		m.command = "gcloud run " + s.kind + "s remove-iam-policy-binding " + shell(s.name, "NAME") + " --member=" + faults[0].subject + " --role=" + shellRole(strings.TrimPrefix(faults[0].found, faults[0].subject+" has "))
 		m.terraform = "remove " + faults[0].subject + " from the IAM resources"
 	}
 	if s.invokerDisabled.text == "true" {
@@ -97,6 +97,16 @@ func leastPrivilege(c *judging) answer {
 		return lacking("the project's grants were not given, or not all of them", "give the output of `gcloud projects get-iam-policy PROJECT --format json` with --project-iam")
 	}
 	return good("%s holds no basic role on the project in its own name", clip(a.text))
+}
+
+var roleName = regexp.MustCompile(`^((projects|organizations)/[a-z0-9.:-]+/)?roles/[A-Za-z0-9_.]+$`)
+
+// shellRole is a role that can stand in a command, or the placeholder.
+func shellRole(role string) string {
+	if !roleName.MatchString(role) {
+		return "ROLE"
+	}
+	return role
 }
 
 func shellAccount(email string) string {

@@ -52,7 +52,9 @@ func (set *input) change(r *reader, c *node) {
 		}
 		return
 	default:
-		set.terraformIAM(r, kind, after)
+		if !set.terraformIAM(r, kind, after) && runsContainers(kind) {
+			r.errs = append(r.errs, fmt.Errorf("%s: line %d: unknown kind of resource %s: it runs containers that no rule is about", plain(r.file), c.line, quote(kind)))
+		}
 		return
 	}
 	s.address, s.created, s.line = r.text(c.at("address"), "address").text, created, c.line
@@ -62,6 +64,12 @@ func (set *input) change(r *reader, c *node) {
 		s.name = s.address
 	}
 	set.services = append(set.services, s)
+}
+
+// runsContainers is so of Cloud Run's resources but for what only points at
+// services, so that a new kind is not passed over in silence.
+func runsContainers(kind string) bool {
+	return strings.HasPrefix(kind, "google_cloud_run_") && kind != "google_cloud_run_domain_mapping" && !strings.Contains(kind, "_iam_")
 }
 
 // terraformV1 reads google_cloud_run_service, which is Knative in blocks.
@@ -115,8 +123,8 @@ func unknownIn(after, unknown *node) *node {
 }
 
 // terraformIAM adds grants on services, jobs and projects. A member or binding
-// adds to what is there; only a policy is all there is.
-func (set *input) terraformIAM(r *reader, kind string, n *node) {
+// adds to what is there; only a policy is all there is. False: it is none.
+func (set *input) terraformIAM(r *reader, kind string, n *node) bool {
 	p := policy{planned: true}
 	rest := ""
 	for _, prefix := range []string{"google_cloud_run_v2_service_iam_", "google_cloud_run_v2_job_iam_", "google_cloud_run_service_iam_", "google_project_iam_"} {
@@ -126,7 +134,7 @@ func (set *input) terraformIAM(r *reader, kind string, n *node) {
 		}
 	}
 	if rest != "member" && rest != "binding" && rest != "policy" {
-		return
+		return false
 	}
 	p.target = first(r.text(n.at("name"), "name"), r.text(n.at("service"), "service"))
 	if p.project {
@@ -157,10 +165,11 @@ func (set *input) terraformIAM(r *reader, kind string, n *node) {
 			docs, err := parse(Source{Name: "policy_data", Text: []byte(data.text)})
 			if err != nil || len(docs) != 1 {
 				r.fault(n, "policy_data", "an IAM policy")
-				return
+				return true
 			}
 			p.bindings = r.bindings(docs[0])
 		}
 	}
 	set.policies = append(set.policies, p)
+	return true
 }

@@ -53,15 +53,20 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 		r.v2Volume(s, v, fmt.Sprintf("template.volumes[%d]", i), f)
 	}
 	r.traffic(s, n.at("traffic"), "revision", r.text(template.at("revision"), "template.revision").text)
+	r.ready(s, f(n, "latestCreatedRevision"), f(n, "latestReadyRevision"))
 	s.partial = r.partial
 	return s
 }
 
 type fieldOf func(from *node, path ...string) *node
 
+// spelt turns the API's name into gcloud's; any other is one that nothing
+// allows.
 func spelt(t text, names map[string]string) text {
 	if to, ok := names[t.text]; ok {
 		t.text = to
+	} else if t.set {
+		t.text = "unknown: " + t.text
 	}
 	return t
 }
@@ -105,9 +110,7 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 	c.cpu, c.memory = r.text(limits.at("cpu"), path+".resources.limits.cpu"), r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.port = len(r.list(n.at("ports"), path+".ports")) > 0
 	for _, probe := range []string{"startupProbe", "livenessProbe"} {
-		if p := f(n, probe); p != nil && p.kind == nodeMapping {
-			c.probe = true
-		}
+		c.probe = c.probe || f(n, probe).filled()
 	}
 	for i, e := range r.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)
