@@ -161,6 +161,10 @@ func noPolicy(repository string) Check {
 	}}}
 }
 
+// standingFor is how long it is believed that what stood at the start still
+// stands: a request may wait minutes for a scan.
+const standingFor = 5 * time.Second
+
 // attest signs what may be signed, and says in the attest check what was done.
 func (p *pass) attest(ctx context.Context, v Verdict) error {
 	auth, why, err := p.authorize(v)
@@ -175,7 +179,11 @@ func (p *pass) attest(ctx context.Context, v Verdict) error {
 		return &Error{Kind: Unavailable, Msg: "the record cannot be written, so that nothing was signed", Err: err}
 	}
 	defer p.time("attest")()
-	made, err := p.gate.c.Attester.Attest(ctx, auth, p.standing)
+	known := p.standing
+	if p.gate.c.Now().Sub(p.start) > standingFor {
+		known = Standing{} // it may have been revoked during the wait: Attest looks again
+	}
+	made, err := p.gate.c.Attester.Attest(ctx, auth, known)
 	if made != nil {
 		p.dec.Attestations = made
 	}

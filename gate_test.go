@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +24,10 @@ type stages struct {
 	finish   error
 	attest   error
 	standing attestor.Standing
-	during   func() // runs while attesting
+	during   func()        // runs while attesting
+	scan     time.Duration // how long a scan takes
+	waited   atomic.Int64
+	known    attestor.Standing // what Attest was told
 	calls    []string
 	records  []attestor.Record
 }
@@ -60,6 +64,7 @@ func (s *stages) Inspect(_ context.Context, _ attestor.Resolved, c attestor.Chil
 
 func (s *stages) Scan(_ context.Context, r attestor.ScanRequest) attestor.Scan {
 	s.call("scan")
+	s.waited.Add(int64(s.scan))
 	if !r.Index.IsZero() {
 		s.call("scan by index: " + string(r.Image.Digest()))
 	}
@@ -71,8 +76,9 @@ func (s *stages) Standing(context.Context, []string, []attestor.Image) (attestor
 	return s.standing, nil
 }
 
-func (s *stages) Attest(ctx context.Context, a attestor.Authorization, _ attestor.Standing) ([]attestor.Attestation, error) {
+func (s *stages) Attest(ctx context.Context, a attestor.Authorization, known attestor.Standing) ([]attestor.Attestation, error) {
 	s.call("attest")
+	s.known = known
 	if s.during != nil {
 		s.during()
 	}
@@ -176,7 +182,9 @@ func gate(t *testing.T, s *stages) *attestor.Gate {
 	t.Helper()
 	g, err := attestor.NewGate(attestor.GateConfig{
 		Policies: s, Inspector: s, Scanner: s, Attester: s, Recorder: s,
-		NewID: func() string { return "id" }, Now: func() time.Time { return time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC) },
+		NewID: func() string { return "id" }, Now: func() time.Time {
+			return time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC).Add(time.Duration(s.waited.Load()))
+		},
 		Deadline: time.Minute, Settle: time.Minute,
 	})
 	if err != nil {
@@ -450,6 +458,21 @@ func TestWhatIsNotTrustedIsReported(t *testing.T) {
 		}
 		if !found || len(d.Attestations) > 1 {
 			t.Errorf("dry run %t: checks %+v", dry, d.Checks)
+		}
+	}
+}
+
+// What stood when a request began may have been revoked while it waited.
+func TestStandingIsLookedUpAgainAfterAWait(t *testing.T) {
+	for wait, want := range map[time.Duration]bool{time.Second: true, time.Minute: false} {
+		s := newStages(t)
+		s.standing, s.scan = attestor.Standing{Known: true}, wait
+		d, err := admit(t, s, nil)
+		if err != nil || d.Verdict != attestor.Pass {
+			t.Fatalf("%s, %v", d.Verdict, err)
+		}
+		if s.known.Known != want {
+			t.Errorf("after %s Attest was told what stands: %t, want %t", wait, s.known.Known, want)
 		}
 	}
 }
