@@ -194,6 +194,18 @@ func TestScript(t *testing.T) {
 	}
 }
 
+// TestScriptIsClean asks shellcheck.
+func TestScriptIsClean(t *testing.T) {
+	tool, err := exec.LookPath("shellcheck")
+	if err != nil {
+		bash(t, "gcloud.sh", string(read(t, "gcloud.sh")))
+		t.Skip("shellcheck is not installed: only bash has read the script")
+	}
+	if out, err := exec.CommandContext(t.Context(), tool, "gcloud.sh").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestKustomization: every file of the base is part of it and the other way
 // round, and the pods are restricted.
 func TestKustomization(t *testing.T) {

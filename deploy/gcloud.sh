@@ -21,6 +21,8 @@ set -euo pipefail
 : "${CONFIG:?the configuration of gate}"
 : "${EVENTS_CONFIG:?the configuration of gate-events}"
 : "${POLICY:?the policy; more of them need a mount each in cloudrun/*.yaml}"
+: "${ONCALL:=}"  # who may break glass, such as group:oncall@acme.example; calls as gate-oncall
+: "${SECURITY:=}" # who may read, simulate and revoke; calls as gate-security
 : "${RUN_KEY:=}" # projects/…/cryptoKeys/K that encrypts the services; empty for the one of Google
 : "${DRY_RUN:=}"
 
@@ -89,7 +91,7 @@ network() {
 
 identities() {
 	local name role
-	for name in gate gate-events gate-pusher gate-builder; do
+	for name in gate gate-events gate-pusher gate-builder gate-oncall gate-security; do
 		make iam service-accounts describe "$(account "$name")" -- iam service-accounts create "$name"
 	done
 	for name in gate gate-events; do
@@ -102,6 +104,13 @@ identities() {
 	run iam service-accounts add-iam-policy-binding "$(account gate-builder)" \
 		--member "$(member gate-builder)" --role roles/iam.serviceAccountOpenIdTokenCreator >/dev/null
 	grant_project "$(member gate-builder)" roles/logging.logWriter
+	# People make ID tokens of these accounts, and no access tokens: their own are not for the gate.
+	if [[ -n $ONCALL ]]; then
+		run iam service-accounts add-iam-policy-binding "$(account gate-oncall)" --member "$ONCALL" --role roles/iam.serviceAccountOpenIdTokenCreator >/dev/null
+	fi
+	if [[ -n $SECURITY ]]; then
+		run iam service-accounts add-iam-policy-binding "$(account gate-security)" --member "$SECURITY" --role roles/iam.serviceAccountOpenIdTokenCreator >/dev/null
+	fi
 }
 
 registry() {
@@ -245,7 +254,10 @@ services() {
 	service gate "$CONFIG"
 	service gate-events "$EVENTS_CONFIG"
 	# Calls one service each, and has to be among the gate's callers besides.
-	run run services add-iam-policy-binding gate --region "$REGION" --member "$(member gate-builder)" --role roles/run.invoker >/dev/null
+	local name
+	for name in gate-builder gate-oncall gate-security; do
+		run run services add-iam-policy-binding gate --region "$REGION" --member "$(member "$name")" --role roles/run.invoker >/dev/null
+	done
 	run run services add-iam-policy-binding gate-events --region "$REGION" --member "$(member gate-pusher)" --role roles/run.invoker >/dev/null
 }
 

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 )
 
 // schema is what the provider knows of a block: its arguments by name, each r
@@ -217,6 +219,35 @@ resource "google_kms_keyring" "c" {}
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("not found: %s\nin: %s", want, got)
+		}
+	}
+}
+
+// TestTerraformIsFormatted formats as terraform fmt does.
+func TestTerraformIsFormatted(t *testing.T) {
+	for _, d := range readDirs(t) {
+		for file, text := range d.text {
+			if !bytes.Equal(hclwrite.Format(text), text) {
+				t.Errorf("%s: run terraform fmt", file)
+			}
+		}
+	}
+}
+
+// TestTerraformModulesAreUsed: an example calls each, and thereby checks its arguments.
+func TestTerraformModulesAreUsed(t *testing.T) {
+	dirs := readDirs(t)
+	called := map[string]bool{}
+	for path, d := range dirs {
+		for _, m := range d.of("module") {
+			if to, ok := moduleDir(dirs, path, m); ok {
+				called[to.path] = true
+			}
+		}
+	}
+	for path := range dirs {
+		if strings.HasPrefix(path, "terraform/modules/") && !called[path] {
+			t.Errorf("no example calls %s", path)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,7 +125,8 @@ func TestExampleConfiguration(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if _, err := c.Identity.rules(); err != nil {
+		e := &engine{config: c, log: slog.New(slog.DiscardHandler)}
+		if _, err := e.identity(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -34,6 +34,7 @@ module "identities" {
 
   project       = var.project
   build_project = var.project
+  people        = var.people
 }
 
 module "registry" {
@@ -103,7 +104,7 @@ module "gate" {
   connection_string    = module.database.connection_strings["gate"]
   config               = file(var.gate_config)
   policies             = { main = file(var.policy) }
-  invokers             = setunion([module.identities.builder.member], var.callers)
+  invokers             = setunion([module.identities.builder.member], module.identities.people, var.callers)
 }
 
 module "gate_events" {

@@ -34,6 +34,12 @@ variable "readers" {
   type        = set(string)
 }
 
+variable "people" {
+  description = "Variable people of module identities."
+  type        = map(set(string))
+  default     = {}
+}
+
 variable "callers" {
   description = "Members that may call the API besides the builds, such as group:security@acme.example."
   type        = set(string)

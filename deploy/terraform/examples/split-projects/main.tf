@@ -55,6 +55,7 @@ module "identities" {
 
   project       = var.gate_project
   build_project = var.build_project
+  people        = var.people
 }
 
 module "registry" {
@@ -98,6 +99,8 @@ module "network" {
 
   project = var.gate_project
   region  = var.region
+  # Proxies of the internal load balancer.
+  proxy_cidr = var.internal_certificate == null ? null : "10.10.1.0/24"
 }
 
 module "database" {
@@ -130,6 +133,7 @@ module "gate" {
   policies             = { main = file(var.policy) }
   invokers = setunion(
     [module.identities.builder.member],
+    module.identities.people,
     [for email in values(module.federation.callers) : "serviceAccount:${email}"],
     var.callers,
   )
@@ -192,6 +196,33 @@ resource "google_artifact_registry_repository_iam_member" "deploy" {
   member     = "serviceAccount:service-${each.value}@serverless-robot-prod.iam.gserviceaccount.com"
 
   depends_on = [module.registry]
+}
+
+module "build" {
+  source     = "../../modules/build"
+  depends_on = [module.apis]
+  for_each   = var.builds
+
+  project         = var.build_project
+  region          = var.region
+  owner           = each.value.owner
+  repository      = each.value.repository
+  service_account = module.identities.builder.name
+  image           = "${module.registry.repository}/${each.key}"
+  gate_image      = var.image
+  gate_url        = "https://${var.api_host}"
+}
+
+module "internal" {
+  source = "../../modules/internal"
+  count  = var.internal_certificate == null ? 0 : 1
+
+  project     = var.gate_project
+  region      = var.region
+  network     = module.network.network
+  subnetwork  = module.network.subnetwork
+  service     = module.gate.name
+  certificate = var.internal_certificate
 }
 
 module "federation" {

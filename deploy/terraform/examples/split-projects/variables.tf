@@ -100,6 +100,12 @@ variable "readers" {
   type        = set(string)
 }
 
+variable "people" {
+  description = "Variable people of module identities."
+  type        = map(set(string))
+  default     = {}
+}
+
 variable "callers" {
   description = "Members that may call the API besides the builds, such as group:security@acme.example."
   type        = set(string)
@@ -131,4 +137,16 @@ variable "runbook" {
   description = "Where docs/operations.md can be read."
   type        = string
   default     = "https://github.com/attestor-gate/attestor/blob/main/docs/operations.md"
+}
+
+variable "builds" {
+  description = "Image name to {owner, repository} at GitHub: a build trigger each."
+  type        = map(object({ owner = string, repository = string }))
+  default     = {}
+}
+
+variable "internal_certificate" {
+  description = "Variable certificate of module internal; null for no internal load balancer."
+  type        = string
+  default     = null
 }

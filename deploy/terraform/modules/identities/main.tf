@@ -10,6 +10,12 @@ variable "build_project" {
   type        = string
 }
 
+variable "people" {
+  description = "Task to the members that may take it on, such as {oncall = [\"group:oncall@acme.example\"]}. A person's own ID token cannot be made for the gate's audience, so that they call as gate-TASK; the audit log says who did."
+  type        = map(set(string))
+  default     = {}
+}
+
 resource "google_service_account" "gate" {
   project      = var.project
   account_id   = "gate"
@@ -32,6 +38,29 @@ resource "google_service_account" "builder" {
   project      = var.build_project
   account_id   = "gate-builder"
   display_name = "Builds images and asks the gate to attest them"
+}
+
+resource "google_service_account" "task" {
+  for_each = var.people
+
+  project      = var.project
+  account_id   = "gate-${each.key}"
+  display_name = "People, when they call the gate: ${each.key}"
+}
+
+locals {
+  takers = merge([for task, members in var.people : {
+    for m in members : "${task} ${m}" => { task = task, member = m }
+  }]...)
+}
+
+# Makes ID tokens of that one account, and no access tokens.
+resource "google_service_account_iam_member" "taker" {
+  for_each = local.takers
+
+  service_account_id = google_service_account.task[each.value.task].name
+  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
+  member             = each.value.member
 }
 
 locals {
@@ -105,4 +134,9 @@ output "pusher" {
 output "builder" {
   description = "The service account that builds run as."
   value       = { email = google_service_account.builder.email, member = google_service_account.builder.member, name = google_service_account.builder.name }
+}
+
+output "people" {
+  description = "Members that people call as; callers of gate."
+  value       = [for a in google_service_account.task : a.member]
 }
