@@ -18,6 +18,8 @@ type exception struct {
 	owner    string
 	reason   string
 	expires  time.Time // the day, inclusive, UTC
+	file     string    // where it stands
+	line     int
 }
 
 // use is what became of an exception in one judgement.
@@ -84,7 +86,7 @@ func (j *Judge) reportExceptions(set *input, used []use) []Finding {
 		for _, s := range set.services {
 			judged = judged || e.covers(s)
 		}
-		f := Finding{Service: strings.Join(e.services, " "), Kind: "exception", Status: attestor.StatusWarn}
+		f := Finding{Service: strings.Join(e.services, " "), Kind: "exception", File: e.file, Line: e.line, Status: attestor.StatusWarn}
 		what := fmt.Sprintf("%s's exception from %s until %s", clip(e.owner), e.rule, e.expires.Format(time.DateOnly))
 		switch {
 		case used[i].expired:

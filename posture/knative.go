@@ -129,10 +129,10 @@ func (r *reader) revision(s *service, n *node, sh shape) {
 func (r *reader) container(n *node, path string, sh shape) container {
 	n = r.mapping(n, path)
 	c := container{name: r.text(n.at("name"), path+".name").text, image: r.text(n.at("image"), path+".image")}
-	limits := r.mapping(sh.at(n, "resources", "limits"), path+".resources.limits")
+	limits := r.soft(sh.at(n, "resources", "limits"), path+".resources.limits")
 	c.cpu, c.memory = r.text(limits.at("cpu"), path+".resources.limits.cpu"), r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.args = append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...)
-	c.port = len(r.list(n.at("ports"), path+".ports")) > 0
+	c.port = r.some(n.at("ports"), path+".ports")
 	c.probe = sh.at(n, sh.name("startupProbe")).filled() || sh.at(n, sh.name("livenessProbe")).filled()
 	for i, e := range r.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)

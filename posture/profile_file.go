@@ -165,6 +165,7 @@ var day = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}$`)
 func (r *profileReader) exception(n *node, where string) exception {
 	r.fields(n, where, "rule", "services", "subject", "owner", "reason", "expires")
 	e := exception{
+		file: r.file, line: n.line,
 		rule: r.required(n.at("rule"), n, where+".rule"), subject: r.text(n.at("subject"), where+".subject").text,
 		owner: r.required(n.at("owner"), n, where+".owner"), reason: r.required(n.at("reason"), n, where+".reason"),
 	}

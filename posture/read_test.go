@@ -153,6 +153,11 @@ func TestTerraform(t *testing.T) {
             "timeout"`, `"other": [{
             "timeout"`}, attestor.StatusSkipped},
 		{"an account known after apply", "DEDICATED_SERVICE_ACCOUNT", []string{`"service_account": "api@acme.iam.gserviceaccount.com", `, "", `"containers": [{"env"`, `"service_account": true, "containers": [{"env"`}, attestor.StatusSkipped},
+		{"ingress left to the provider", "INGRESS_RESTRICTED", []string{`"ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER",`, "", `"uri": true`, `"uri": true, "ingress": true`}, attestor.StatusDeny},
+		{"scaling left to the provider", "MAX_INSTANCES", []string{`"scaling": [{"min_instance_count": 1, "max_instance_count": 20}],`, "", `"containers": [{"env"`, `"scaling": true, "containers": [{"ports": true, "env"`}, attestor.StatusDeny},
+		{"which leaves the rest judged", "RESOURCE_LIMITS", []string{`"scaling": [{"min_instance_count": 1, "max_instance_count": 20}],`, "", `"containers": [{"env"`, `"scaling": true, "containers": [{"startup_probe": true, "env"`}, attestor.StatusPass},
+		{"limits left to the provider", "RESOURCE_LIMITS", []string{`"resources": [{"limits": {"cpu": "1", "memory": "512Mi"}}],`, "", `"containers": [{"env"`, `"containers": [{"resources": true, "env"`}, attestor.StatusDeny},
+		{"a connector known after apply", "VPC_EGRESS", []string{`"connector": null`, `"connector": ""`, `"network_interfaces": [{"network": "prod", "subnetwork": "run", "tags": null}]`, `"network_interfaces": []`, `"containers": [{"env"`, `"vpc_access": [{"connector": true}], "containers": [{"env"`}, attestor.StatusSkipped},
 		{"no binary authorization", "BINARY_AUTHORIZATION", []string{`"use_default": true`, `"use_default": false`}, attestor.StatusDeny},
 		{"break-glass", "BINARY_AUTHORIZATION", []string{`"breakglass_justification": null`, `"breakglass_justification": "urgent"`}, attestor.StatusDeny},
 		{"no probe", "PROBES", []string{`"startup_probe": [{"http_get": [{"path": "/health"}]}]`, `"startup_probe": []`}, attestor.StatusWarn},

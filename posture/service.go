@@ -208,6 +208,20 @@ func (r *reader) mapping(n *node, path string) *node {
 	return n
 }
 
+// soft is mapping for a block whose values say by themselves that they are
+// known only after apply, so that the rest can be judged.
+func (r *reader) soft(n *node, path string) *node {
+	if n != nil && n.kind == nodeUnknown {
+		return n
+	}
+	return r.mapping(n, path)
+}
+
+// some reports whether a list has anything in it.
+func (r *reader) some(n *node, path string) bool {
+	return (n == nil || n.kind != nodeUnknown) && len(r.list(n, path)) > 0
+}
+
 func (r *reader) strings(n *node, path string) []string {
 	var out []string
 	for i, item := range r.list(n, path) {

@@ -63,7 +63,19 @@ func (set *input) change(r *reader, c *node) {
 	if name := r.text(after.at("name"), "name"); name.unknown || s.name == "" {
 		s.name = s.address
 	}
+	s.settle()
 	set.services = append(set.services, s)
+}
+
+// settle takes what a plan leaves to the provider for not set: it marks such
+// values as known only after apply too, and they are not in practice computed
+// from anything.
+func (s *service) settle() {
+	s.ingress.unknown, s.urlDisabled.unknown, s.timeout.unknown, s.concurrency.unknown = false, false, false, false
+	s.min.unknown, s.max.unknown = false, false
+	for i := range s.containers {
+		s.containers[i].cpu.unknown, s.containers[i].memory.unknown = false, false
+	}
 }
 
 // runsContainers is so of Cloud Run's resources but for what only points at

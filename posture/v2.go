@@ -26,7 +26,7 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 	s.invokerDisabled = r.flag(f(n, "invokerIamDisabled"), "invokerIamDisabled")
 	s.iap = r.flag(f(n, "iapEnabled"), "iapEnabled")
 	s.urlDisabled = r.flag(f(n, "defaultUriDisabled"), "defaultUriDisabled")
-	b := r.mapping(f(n, "binaryAuthorization"), "binaryAuthorization")
+	b := r.soft(f(n, "binaryAuthorization"), "binaryAuthorization")
 	s.binauthz = r.text(b.at("policy"), "binaryAuthorization.policy")
 	if use := r.flag(f(b, "useDefault"), "binaryAuthorization.useDefault"); use.text == "true" {
 		s.binauthz = text{set: true, text: "default"}
@@ -44,8 +44,8 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 	s.timeout = r.seconds(template.at("timeout"), "template.timeout")
 	s.concurrency = r.count(f(template, "maxInstanceRequestConcurrency"), "template.maxInstanceRequestConcurrency")
 	s.key = r.text(f(template, "encryptionKey"), "template.encryptionKey")
-	r.v2Network(s, r.mapping(f(template, "vpcAccess"), "template.vpcAccess"), f)
-	r.v2Scaling(s, r.mapping(f(n, "scaling"), "scaling"), r.mapping(f(template, "scaling"), "template.scaling"), f)
+	r.v2Network(s, r.soft(f(template, "vpcAccess"), "template.vpcAccess"), f)
+	r.v2Scaling(s, r.soft(f(n, "scaling"), "scaling"), r.soft(f(template, "scaling"), "template.scaling"), f)
 	for i, c := range r.list(template.at("containers"), "template.containers") {
 		s.containers = append(s.containers, r.v2Container(c, fmt.Sprintf("template.containers[%d]", i), sh, f))
 	}
@@ -73,7 +73,9 @@ func spelt(t text, names map[string]string) text {
 
 func (r *reader) v2Network(s *service, vpc *node, f fieldOf) {
 	s.connector = r.text(vpc.at("connector"), "template.vpcAccess.connector")
-	if len(r.list(listed(vpc, "networkInterfaces"), "template.vpcAccess.networkInterfaces")) > 0 {
+	if interfaces := listed(vpc, "networkInterfaces"); interfaces != nil && interfaces.kind == nodeUnknown {
+		s.network = text{unknown: true}
+	} else if r.some(interfaces, "template.vpcAccess.networkInterfaces") {
 		s.network = text{set: true, text: "Direct VPC egress"}
 	}
 	s.egress = spelt(r.text(vpc.at("egress"), "template.vpcAccess.egress"), map[string]string{
@@ -106,9 +108,9 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 		baseImage: r.text(f(n, "baseImageUri"), path+".baseImageUri"),
 		args:      append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...),
 	}
-	limits := r.mapping(sh.at(n, "resources", "limits"), path+".resources.limits")
+	limits := r.soft(sh.at(n, "resources", "limits"), path+".resources.limits")
 	c.cpu, c.memory = r.text(limits.at("cpu"), path+".resources.limits.cpu"), r.text(limits.at("memory"), path+".resources.limits.memory")
-	c.port = len(r.list(n.at("ports"), path+".ports")) > 0
+	c.port = r.some(n.at("ports"), path+".ports")
 	for _, probe := range []string{"startupProbe", "livenessProbe"} {
 		c.probe = c.probe || f(n, probe).filled()
 	}
