@@ -30,7 +30,7 @@ func (g *Gate) Recover(ctx context.Context, r Record, judged Policy) (Decision, 
 		return Decision{}, fmt.Errorf("recovering %s: %w", r.Decision.ID, err)
 	}
 	p := &pass{gate: g, policy: judged, ev: r.Evidence, dec: r.Decision, start: r.Decision.Time}
-	p.dec.Attestations = slices.Clone(standing.Valid)
+	p.dec.Attestations = append([]Attestation{}, standing.Valid...) // never null in JSON
 	permitted := verdict.Outcome() == Pass || p.dec.BreakGlass != nil
 	if permitted && standsFor(standing, attestors, images) {
 		p.dec.IndexAttested = r.Evidence.Index && verdict.CoversIndex()

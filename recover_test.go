@@ -36,6 +36,9 @@ func TestRecoverNeverInventsAPass(t *testing.T) {
 			if s.called("attest") != 0 {
 				t.Error("something was signed")
 			}
+			if d.Attestations == nil {
+				t.Error("attestations would be null in JSON, where the API promises a list")
+			}
 		})
 	}
 	other := enforcing()
