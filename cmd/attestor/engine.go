@@ -35,6 +35,7 @@ type engine struct {
 	signatures *signed.Checker
 	gate       *attestor.Gate
 	started    time.Time
+	warm       func(context.Context) error // fetches what identifies callers; set with the server
 
 	flight sync.Mutex
 	flown  time.Time // when a preflight was last good; guarded by flight

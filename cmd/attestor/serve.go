@@ -41,7 +41,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			if checkOnly {
-				err := errors.Join(e.checkService(), e.attester.Preflight(c.Context()), e.checkPolicies(c.Context()))
+				err := errors.Join(e.checkService(c.Context()), e.attester.Preflight(c.Context()), e.checkPolicies(c.Context()))
 				if err == nil {
 					fmt.Fprintln(c.OutOrStdout(), "configuration, policies and attestors are good")
 				}
@@ -61,10 +61,13 @@ func serveCommand() *cobra.Command {
 	return c
 }
 
-// checkService finds what would keep the service from starting: callers and
-// their rights, limits, files.
-func (e *engine) checkService() error {
+// checkService finds what would keep the service from starting or from
+// knowing its callers: their rights, their issuers' keys, limits, files.
+func (e *engine) checkService(ctx context.Context) error {
 	_, err := e.server()
+	if err == nil {
+		err = e.warm(ctx)
+	}
 	if a := e.config.Admission; a != nil && !a.UnsafeOpen {
 		_, tlsErr := admission.TLS(a.Cert, a.Key, a.ClientCA)
 		err = errors.Join(err, tlsErr)
@@ -87,6 +90,11 @@ func (e *engine) serve(ctx context.Context, ln net.Listener) error {
 			e.log.ErrorContext(background, "the policies ask for what is not there", slog.String("error", err.Error()))
 		}
 	}()
+	go func() {
+		if err := e.warm(background); err != nil && background.Err() == nil {
+			e.log.ErrorContext(background, "issuers' keys cannot be read, and so their callers are refused", slog.String("error", err.Error()))
+		}
+	}()
 	go e.recover(background)
 	go e.refreshBases(background)
 	if e.config.Admission != nil {
@@ -105,6 +113,10 @@ func (e *engine) server() (*server.Server, error) {
 	who, err := e.identity()
 	if err != nil {
 		return nil, err
+	}
+	e.warm = func(context.Context) error { return nil }
+	if tokens, ok := who.(*identity.Tokens); ok {
+		e.warm = tokens.Warm
 	}
 	html, err := newPages(e)
 	if err != nil {
