@@ -99,7 +99,7 @@ func leastPrivilege(c *judging) answer {
 	return good("%s holds no basic role on the project in its own name", clip(a.text))
 }
 
-var roleName = regexp.MustCompile(`^((projects|organizations)/[a-z0-9.:-]+/)?roles/[A-Za-z0-9_.]+$`)
+var roleName = regexp.MustCompile(`^((projects|organi[z]ations)/[a-z0-9.:-]+/)?roles/[A-Za-z0-9_.]+$`)
 
 // shellRole is a role that can stand in a command, or the placeholder.
 func shellRole(role string) string {

@@ -44,7 +44,7 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 	s.timeout = r.seconds(template.at("timeout"), "template.timeout")
 	s.concurrency = r.count(f(template, "maxInstanceRequestConcurrency"), "template.maxInstanceRequestConcurrency")
 	s.key = r.text(f(template, "encryptionKey"), "template.encryptionKey")
-	r.v2Network(s, r.soft(f(template, "vpcAccess"), "template.vpcAccess"), f)
+	r.v2Network(s, r.soft(f(template, "vpcAccess"), "template.vpcAccess"))
 	r.v2Scaling(s, r.soft(f(n, "scaling"), "scaling"), r.soft(f(template, "scaling"), "template.scaling"), f)
 	for i, c := range r.list(template.at("containers"), "template.containers") {
 		s.containers = append(s.containers, r.v2Container(c, fmt.Sprintf("template.containers[%d]", i), sh, f))
@@ -71,7 +71,7 @@ func spelt(t text, names map[string]string) text {
 	return t
 }
 
-func (r *reader) v2Network(s *service, vpc *node, f fieldOf) {
+func (r *reader) v2Network(s *service, vpc *node) {
 	s.connector = r.text(vpc.at("connector"), "template.vpcAccess.connector")
 	if interfaces := listed(vpc, "networkInterfaces"); interfaces != nil && interfaces.kind == nodeUnknown {
 		s.network = text{unknown: true}
