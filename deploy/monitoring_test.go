@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,11 +18,21 @@ var (
 	section  = regexp.MustCompile(`(?m)^### (\S+)$`)
 )
 
+// walk visits several directories.
+func walk(dirs []string, visit fs.WalkDirFunc) error {
+	for _, dir := range dirs {
+		if err := filepath.WalkDir(dir, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // metricNames are those that the program registers.
 func metricNames(t *testing.T) []string {
 	t.Helper()
 	var out []string
-	err := filepath.WalkDir("../server", func(path string, e os.DirEntry, err error) error {
+	err := walk([]string{"../server", "../cmd"}, func(path string, e os.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
 			for _, m := range declared.FindAllStringSubmatch(string(read(t, path)), -1) {
 				out = append(out, m[1])
