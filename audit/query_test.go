@@ -335,6 +335,7 @@ func TestRecordsEndWithTheirReader(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
 		mixture(t, s)
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		seen := 0
 		var last error
 		for _, err := range s.Records(ctx, audit.Filter{}) {
