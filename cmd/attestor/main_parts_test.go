@@ -55,3 +55,43 @@ func startEmulator(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Fatalf("attestor emulator is not ready: %s", said)
 }
+
+// startService is `served NAME ARG…`: `attestor serve` with these flags; $NAME
+// is its URL. It gets SIGTERM at the script's end.
+func startService(ts *testscript.TestScript, _ bool, args []string) {
+	self, err := exec.LookPath("attestor")
+	ts.Check(err)
+	cmd := exec.Command(self, append([]string{"serve"}, args[1:]...)...)
+	cmd.Dir = ts.Getenv("WORK")
+	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST", "BINARYAUTHORIZATION_EMULATOR_HOST"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	stderr, err := cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	stuck := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
+	drained := make(chan struct{})
+	ts.Defer(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		<-drained
+		stuck.Stop()
+		if err := cmd.Wait(); err != nil {
+			ts.Logf("attestor serve ended with %v", err)
+		}
+	})
+	listening := make(chan string, 1)
+	go func() {
+		defer close(drained)
+		defer close(listening)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			if m := regexp.MustCompile(`"message":"listening".*"listen":"([^"]+)"`).FindStringSubmatch(lines.Text()); m != nil {
+				listening <- m[1]
+			}
+		}
+	}()
+	address, ok := <-listening
+	if !ok {
+		ts.Fatalf("attestor serve ended")
+	}
+	ts.Setenv(args[0], "http://"+address)
+}

@@ -55,6 +55,7 @@ func TestScript(t *testing.T) {
 			"becomes":   becomes,
 			"ondemand":  serveOnDemand,
 			"emulate":   startEmulator,
+			"served":    startService,
 			"signbadly": signBadly,
 			"base64": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], base64.StdEncoding.EncodeToString([]byte(args[1])))
