@@ -188,7 +188,9 @@ func (p *pass) attest(ctx context.Context, v Verdict) error {
 		p.dec.Attestations = made
 	}
 	if err != nil {
-		p.dec.BreakGlass = nil // nothing was overridden
+		if len(made) == 0 {
+			p.dec.BreakGlass = nil // nothing was overridden; else what was made must expire
+		}
 		p.check(Check{Name: CheckAttest, Status: StatusError, Reasons: []Reason{reasonOf(err, CodeAttestationNotStored)}})
 		return nil
 	}

@@ -23,6 +23,7 @@ type stages struct {
 	begin    error
 	finish   error
 	attest   error
+	partly   []attestor.Attestation // made before attest failed
 	standing attestor.Standing
 	during   func()        // runs while attesting
 	scan     time.Duration // how long a scan takes
@@ -86,7 +87,7 @@ func (s *stages) Attest(ctx context.Context, a attestor.Authorization, known att
 		return nil, err
 	}
 	if s.attest != nil {
-		return nil, s.attest
+		return s.partly, s.attest
 	}
 	var out []attestor.Attestation
 	for _, img := range a.Images() {
@@ -474,5 +475,29 @@ func TestStandingIsLookedUpAgainAfterAWait(t *testing.T) {
 		if s.known.Known != want {
 			t.Errorf("after %s Attest was told what stands: %t, want %t", wait, s.known.Known, want)
 		}
+	}
+}
+
+// An override of which a part was stored admits that part: unless the record
+// calls it an override, nothing ends it when its time is over.
+func TestPartOfAnOverrideIsRecordedAsOne(t *testing.T) {
+	glass := func(r *attestor.Request) { r.BreakGlass = "INC-1: checkout is down" }
+	s := newStages(t)
+	s.policy.status[attestor.CheckUser] = attestor.StatusDeny
+	s.policy.glass = attestor.BreakGlassPolicy{Allowed: true, Expires: time.Hour}
+	s.attest = errors.New("the second attestor is down")
+	s.partly = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Digest: digest(1), Created: true}}
+	d, err := admit(t, s, glass)
+	if err != nil || d.BreakGlass == nil || d.BreakGlass.Expires == nil || len(d.Attestations) != 1 || d.Answer().HTTPStatus == 200 {
+		t.Errorf("%d %+v %v, %v", d.Answer().HTTPStatus, d.BreakGlass, d.Attestations, err)
+	}
+
+	begun := s.records[0]
+	begun.Decision.Checks = nil
+	s.policy.needs.Attest.Attestors = []string{"projects/p/attestors/a", "projects/p/attestors/b"}
+	s.standing = attestor.Standing{Known: true, Valid: s.partly}
+	d, err = gate(t, s).Recover(t.Context(), begun, s.policy)
+	if err != nil || d.BreakGlass == nil || d.Answer().HTTPStatus == 200 {
+		t.Errorf("recovered as %d %+v, %v", d.Answer().HTTPStatus, d.BreakGlass, err)
 	}
 }

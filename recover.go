@@ -36,7 +36,9 @@ func (g *Gate) Recover(ctx context.Context, r Record, judged Policy) (Decision, 
 		p.dec.IndexAttested = r.Evidence.Index && verdict.CoversIndex()
 		p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: []Reason{}})
 	} else {
-		p.dec.BreakGlass = nil
+		if len(standing.Valid) == 0 {
+			p.dec.BreakGlass = nil // nothing was overridden; else what stands must expire
+		}
 		p.check(Check{Name: CheckAttest, Status: StatusError, Reasons: []Reason{{
 			Code: CodeInterrupted, Message: "the gate stopped before every attestation was stored; nobody was told that this image passed",
 			Fix: "ask again",
