@@ -138,16 +138,20 @@ func answers(d attestor.Decision, r judgeRequest) error {
 		return wrong("the service was asked for a dry run and answered with a decision that counts")
 	case !r.DryRun && d.DryRun && enforced:
 		return wrong("the service was asked for a decision and answered with a dry run")
+	case d.Verdict == attestor.Pass && (d.Policy == nil || !pinned(got)):
+		return wrong("the service says that %s passed, and names no policy or no digest", r.Image)
 	case d.Verdict == attestor.Pass && !d.DryRun && len(d.Attestations) == 0:
 		return wrong("the service says that %s passed, and names no attestation of it", r.Image)
 	}
 	return nil
 }
 
+func pinned(r attestor.Reference) bool { _, ok := r.Pinned(); return ok }
+
 func pinnedElsewhere(asked, got attestor.Reference) bool {
-	want, pinned := asked.Pinned()
+	want, ok := asked.Pinned()
 	img, _ := got.Pinned()
-	return pinned && img != want
+	return ok && img != want
 }
 
 type response struct {

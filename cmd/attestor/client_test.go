@@ -45,6 +45,8 @@ func TestClientRefusesAnotherAnswer(t *testing.T) {
 		{"of a dry run that nobody asked for", repository + ":v1", false, 200, pass(repository+"@"+digest, dryRun), false},
 		{"that counts, instead of a dry run", repository + ":v1", true, 200, pass(repository+"@"+digest, nil), false},
 		{"without an attestation", repository + ":v1", false, 200, pass(repository+"@"+digest, func(d *attestor.Decision) { d.Attestations = nil }), false},
+		{"of a tag only", repository + ":v1", false, 200, pass(repository+":v1", nil), false},
+		{"by no policy", repository + ":v1", false, 200, pass(repository+"@"+digest, func(d *attestor.Decision) { d.Policy = nil }), false},
 		{"under a status that refuses", repository + ":v1", false, 422, pass(repository+"@"+digest, nil), false},
 		{"that is a refusal", repository + ":v1", false, 200, pass(repository+"@"+digest, func(d *attestor.Decision) { d.Verdict = attestor.Deny }), false},
 	} {
