@@ -241,9 +241,10 @@ func ReadRecords(r io.Reader) iter.Seq2[attestor.Record, error] {
 // Summary is the report's headline.
 func (r Report) Summary() string {
 	var flips []string
-	count := map[string]int{}
+	count, images := map[string]int{}, map[string]bool{} // an image may flip from more than one answer
 	for _, f := range r.Flips {
 		count[string(f.Before)+" to "+string(f.After)]++
+		images[f.Image] = true
 	}
 	for what, n := range count {
 		flips = append(flips, fmt.Sprintf("%d from %s", n, what))
@@ -253,5 +254,5 @@ func (r Report) Summary() string {
 	if len(flips) == 0 {
 		return text + "no image would be answered otherwise"
 	}
-	return text + fmt.Sprintf("%s would be answered otherwise: %s", plural(len(r.Flips), "image"), strings.Join(flips, ", "))
+	return text + fmt.Sprintf("%s would be answered otherwise: %s", plural(len(images), "image"), strings.Join(flips, ", "))
 }

@@ -241,3 +241,14 @@ func BenchmarkJudge(b *testing.B) {
 		}
 	}
 }
+
+func TestSimulateCountsAnImageOnce(t *testing.T) {
+	const image = "us-docker.pkg.dev/acme/prod/api@sha256:aaaa"
+	r := policy.Report{Judged: 2, Flips: []policy.Flip{
+		{Image: image, Before: attestor.Pass, After: attestor.Deny},
+		{Image: image, Before: attestor.Undecided, After: attestor.Deny},
+	}}
+	if got := r.Summary(); !strings.Contains(got, "1 image ") {
+		t.Errorf("got %s", got)
+	}
+}
