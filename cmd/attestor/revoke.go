@@ -10,7 +10,10 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 )
 
-const minRevokeReason, maxRevokeReason = 10, 1000
+const (
+	minRevokeReason, maxRevokeReason = 10, 1000
+	maxRevokeLooked                  = 500 // decisions
+)
 
 // revoke deletes this gate's attestations of an image, and of its children
 // where it is an index that was judged here. It is recorded before, so that a
@@ -62,22 +65,35 @@ func (e *engine) completeRevocation(ctx context.Context, r attestor.Record) ([]a
 // revocation gathers what the record knows was made for an image.
 func (e *engine) revocation(ctx context.Context, img attestor.Image) (attest.Revocation, error) {
 	out := attest.Revocation{Images: []attestor.Image{img}}
-	seen := map[attestor.Digest]bool{img.Digest(): true}
-	for r, err := range e.store.Records(ctx, audit.Filter{Image: img.String()}) {
-		if attestor.KindOf(err) == attestor.Unsupported {
-			break // no record is kept: the image itself is all that is known
-		}
-		if err != nil {
-			return attest.Revocation{}, err
-		}
-		out.Recorded = append(out.Recorded, r.Decision.Attestations...)
-		if r.Evidence.Image != img {
-			continue // img was a child there: its index keeps its own attestation
-		}
-		for _, p := range r.Evidence.Platforms {
-			if !seen[p.Digest] {
-				seen[p.Digest] = true
-				out.Images = append(out.Images, img.Sibling(p.Digest))
+	seen, known := map[attestor.Digest]bool{img.Digest(): true}, map[string]bool{}
+	// What was signed was signed for a pass or an override. The note's own list
+	// has the rest; the record adds what it does not show yet, so that the
+	// newest decisions are enough, however often somebody asked.
+	for _, f := range []audit.Filter{{Image: img.String(), Verdict: attestor.Pass}, {Image: img.String(), BreakGlass: true}} {
+		n := 0
+		for d, err := range e.store.Decisions(ctx, f) {
+			if attestor.KindOf(err) == attestor.Unsupported {
+				break // no record is kept: the image itself is all that is known
+			}
+			if err != nil {
+				return attest.Revocation{}, err
+			}
+			for _, a := range d.Attestations {
+				if !known[a.Occurrence] {
+					known[a.Occurrence] = true
+					out.Recorded = append(out.Recorded, a)
+				}
+			}
+			if d.Image.Digest == img.Digest() { // else img was a child there: its index keeps its own attestation
+				for _, p := range d.Platforms {
+					if !seen[p.Digest] {
+						seen[p.Digest] = true
+						out.Images = append(out.Images, img.Sibling(p.Digest))
+					}
+				}
+			}
+			if n++; n >= maxRevokeLooked {
+				break
 			}
 		}
 	}
