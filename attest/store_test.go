@@ -231,12 +231,14 @@ func TestWritesThatFail(t *testing.T) {
 			for _, f := range failures {
 				t.Run(fmt.Sprintf("create/%s/lag=%s/%s", f.name, lag, unique), func(t *testing.T) {
 					t.Parallel()
+					f := f // each changes its own
 					r := newRotation(t, emulator.Behaviour{ListLag: lag, Uniqueness: unique}, false)
 					f.fault.Method = "CreateOccurrence"
 					r.failing(f.fault, f.ok, "nothing")
 				})
 				t.Run(fmt.Sprintf("update/%s/lag=%s/%s", f.name, lag, unique), func(t *testing.T) {
 					t.Parallel()
+					f := f // each changes its own
 					r := newRotation(t, emulator.Behaviour{ListLag: lag, Uniqueness: unique}, false)
 					f.fault.Method = "UpdateOccurrence"
 					r.failing(f.fault, f.ok || f.fault.Code == codes.PermissionDenied, "rotated")
@@ -247,6 +249,7 @@ func TestWritesThatFail(t *testing.T) {
 	for _, f := range failures {
 		t.Run("delete/"+f.name, func(t *testing.T) {
 			t.Parallel()
+			f := f // each changes its own
 			r := newRotation(t, emulator.Behaviour{RefuseUpdates: true}, false)
 			f.fault.Method = "DeleteOccurrence"
 			// The client repeats a delete that was unavailable by itself.
@@ -254,6 +257,7 @@ func TestWritesThatFail(t *testing.T) {
 		})
 		t.Run("create after delete/"+f.name, func(t *testing.T) {
 			t.Parallel()
+			f := f // each changes its own
 			r := newRotation(t, emulator.Behaviour{RefuseUpdates: true, ListLag: 2 * time.Second}, false)
 			f.fault.Method, f.fault.Skip = "CreateOccurrence", 1
 			r.failing(f.fault, f.ok, "rotated")
