@@ -18,15 +18,14 @@ import (
 
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/ociregistry"
+	"github.com/attestor-gate/attestor/internal/samples"
 )
 
 // What `attestor dev` promises to be called, so that scripts can rely on it.
 const (
-	devProject  = "dev"
-	devAttestor = "projects/dev/attestors/gate"
-	devNote     = "projects/dev/notes/gate"
-	devKeyRing  = "projects/dev/locations/global/keyRings/gate"
-	devKey      = devKeyRing + "/cryptoKeys/gate/cryptoKeyVersions/1"
+	devProject  = samples.Project
+	devAttestor = samples.Attestor
+	devKey      = samples.Key
 )
 
 //go:embed dev-policy.yaml
@@ -97,7 +96,7 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 	}
 	printParts(c.OutOrStdout(), p, conf.Policies)
 	if !f.noSamples {
-		pushed, err := pushSamples(ctx, p.registry.Addr().String(), e.google.grafeas)
+		pushed, err := samples.Google{Grafeas: e.google.grafeas}.Push(ctx, p.registry.Addr().String())
 		if err != nil {
 			return fmt.Errorf("pushing the sample images: %w", err)
 		}
