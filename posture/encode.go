@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"io"
 	"net/url"
@@ -15,6 +14,8 @@ import (
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/junit"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // A Format is a way to write a [Report].
@@ -104,7 +105,7 @@ func groups(findings []Finding) [][]Finding {
 func writeSARIF(w io.Writer, r Report, o Options) error {
 	run := sarif.NewRunWithInformationURI("attestor posture", "https://github.com/attestor-gate/attestor")
 	if o.Version != "" {
-		run.Tool.Driver.WithVersion(plain(o.Version))
+		run.Tool.Driver.WithVersion(plain.Text(o.Version))
 	}
 	means := map[string]string{}
 	for _, rule := range rules() {
@@ -125,7 +126,7 @@ func writeSARIF(w io.Writer, r Report, o Options) error {
 		if f.Fix != "" {
 			message += ". Fix: " + f.Fix
 		}
-		result := run.CreateResultForRule(f.Rule).WithMessage(sarif.NewTextMessage(embedded(f.Service + ": " + message)))
+		result := run.CreateResultForRule(f.Rule).WithMessage(sarif.NewTextMessage(plain.SARIF(f.Service + ": " + message)))
 		switch {
 		case f.refuses():
 			result.Level = sarif.LevelError
@@ -135,12 +136,12 @@ func writeSARIF(w io.Writer, r Report, o Options) error {
 			result.Level = sarif.LevelNote
 		}
 		if excused != "" && f.Status == attestor.StatusPass { // what was excused stays in sight
-			result.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").WithJustification(plain(excused)))
+			result.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").WithJustification(plain.Text(excused)))
 		}
 		result.AddLocation(sarif.NewLocationWithPhysicalLocation(sarif.NewPhysicalLocation().
-			WithArtifactLocation(sarif.NewSimpleArtifactLocation((&url.URL{Path: plain(f.File)}).EscapedPath())).
+			WithArtifactLocation(sarif.NewSimpleArtifactLocation((&url.URL{Path: plain.Text(f.File)}).EscapedPath())).
 			WithRegion(sarif.NewRegion().WithStartLine(max(f.Line, 1)))).
-			AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(plain(f.Service))))
+			AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(plain.Text(f.Service))))
 		sum := sha256.Sum256([]byte(f.Rule + "\x00" + f.Kind + "\x00" + f.Service))
 		result.WithPartialFingerprints(map[string]string{"attestor/v1": hex.EncodeToString(sum[:16])})
 	}
@@ -150,90 +151,44 @@ func writeSARIF(w io.Writer, r Report, o Options) error {
 	return writeValue(w, doc)
 }
 
-type junitSuites struct {
-	XMLName  xml.Name     `xml:"testsuites"`
-	Tests    int          `xml:"tests,attr"`
-	Failures int          `xml:"failures,attr"`
-	Errors   int          `xml:"errors,attr"`
-	Skipped  int          `xml:"skipped,attr"`
-	Suites   []junitSuite `xml:"testsuite"`
-}
-
-type junitSuite struct {
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Errors   int         `xml:"errors,attr"`
-	Skipped  int         `xml:"skipped,attr"`
-	Cases    []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Name    string       `xml:"name,attr"`
-	Class   string       `xml:"classname,attr"`
-	Failure *junitDetail `xml:"failure"`
-	Error   *junitDetail `xml:"error"`
-	Skipped *junitDetail `xml:"skipped"`
-	Output  string       `xml:"system-out,omitempty"`
-}
-
-type junitDetail struct {
-	Message string `xml:"message,attr"`
-	Text    string `xml:",chardata"`
-}
-
 // writeJUnit writes a suite for each service and a case for each rule.
 func writeJUnit(w io.Writer, r Report) error {
-	var all junitSuites
+	var suites []junit.Suite
+	refused := false
 	for _, g := range groups(r.Findings) {
-		s := junitSuite{Name: plain(g[0].Service)}
+		s := junit.Suite{Name: plain.Text(g[0].Service)}
 		for _, f := range g {
-			k := junitCase{Name: f.Rule, Class: s.Name}
-			detail := &junitDetail{Message: plain(f.Message()), Text: plain(f.Fix)}
+			k := junit.Case{Name: f.Rule, Class: s.Name}
+			detail := &junit.Detail{Message: plain.Text(f.Message()), Text: plain.Text(f.Fix)}
 			switch {
 			case f.Status == attestor.StatusDeny:
-				k.Failure = detail
-				s.Failures++
+				k.Failure, refused = detail, true
 			case f.refuses():
-				k.Error = detail
-				s.Errors++
+				k.Error, refused = detail, true
 			case f.Status == attestor.StatusSkipped:
-				k.Skipped = &junitDetail{Message: detail.Message}
-				s.Skipped++
+				k.Skipped = &junit.Detail{Message: detail.Message}
 			default:
-				k.Output = strings.TrimSpace(detail.Message + " " + plain(f.excused()))
+				k.Output = strings.TrimSpace(detail.Message + " " + plain.Text(f.excused()))
 			}
-			s.Tests++
 			s.Cases = append(s.Cases, k)
 		}
-		all.Tests, all.Failures, all.Errors, all.Skipped = all.Tests+s.Tests, all.Failures+s.Failures, all.Errors+s.Errors, all.Skipped+s.Skipped
-		all.Suites = append(all.Suites, s)
+		suites = append(suites, s)
 	}
 	// A report that refuses without a finding that does must not look green.
-	if r.Verdict != attestor.Pass && all.Failures+all.Errors == 0 {
-		all.Tests, all.Failures = all.Tests+1, all.Failures+1
-		all.Suites = append(all.Suites, junitSuite{Name: "posture", Tests: 1, Failures: 1, Cases: []junitCase{{
-			Name: "verdict", Class: "posture", Failure: &junitDetail{Message: "nothing passed"},
+	if r.Verdict != attestor.Pass && !refused {
+		suites = append(suites, junit.Suite{Name: "posture", Cases: []junit.Case{{
+			Name: "verdict", Class: "posture", Failure: &junit.Detail{Message: "nothing passed"},
 		}}})
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
-	}
-	enc := xml.NewEncoder(w)
-	enc.Indent("", "  ")
-	if err := enc.Encode(all); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return junit.Write(w, suites)
 }
 
 func writeMarkdown(w io.Writer, r Report) error {
 	b := bufio.NewWriter(w)
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(b, format, args...) } // bufio keeps the error
-	p("## Posture: %s\n\nProfile %s, %s.\n", verdict(r), code(r.Profile), plural(r.Services))
+	p("## Posture: %s\n\nProfile %s, %s.\n", verdict(r), plain.Code(r.Profile), plural(r.Services))
 	for _, g := range groups(r.Findings) {
-		p("\n### %s %s\n\n", markdown(g[0].Kind), code(g[0].Service))
+		p("\n### %s %s\n\n", plain.Markdown(g[0].Kind), plain.Code(g[0].Service))
 		rows := 0
 		for _, f := range g {
 			if f.Status == attestor.StatusPass && f.excused() == "" || f.Status == attestor.StatusSkipped && !f.told {
@@ -244,12 +199,12 @@ func writeMarkdown(w io.Writer, r Report) error {
 			}
 			fix := ""
 			if f.Fix != "" {
-				fix = code(f.Fix) // to be copied as it is
+				fix = plain.Code(f.Fix) // to be copied as it is
 			}
 			if excused := f.excused(); excused != "" {
-				fix = strings.TrimSpace(fix + " Excepted: " + markdown(excused))
+				fix = strings.TrimSpace(fix + " Excepted: " + plain.Markdown(excused))
 			}
-			p("| %s | %s | %s | %s |\n", code(f.Rule), mark(f), markdown(f.Message()), fix)
+			p("| %s | %s | %s | %s |\n", plain.Code(f.Rule), mark(f), plain.Markdown(f.Message()), fix)
 		}
 		p("%s", map[bool]string{true: "\n"}[rows > 0])
 		p("%s\n", tally(g))

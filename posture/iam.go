@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // A policy is what is known of grants on a service, a job or a project.
@@ -41,12 +42,12 @@ func (set *input) readPolicies(in Input) []error {
 	one := func(src Source, p policy) {
 		bindings, err := readPolicy(src)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", plain(src.Name), err))
+			errs = append(errs, fmt.Errorf("%s: %w", plain.Text(src.Name), err))
 			return
 		}
 		p.whole, p.bindings = true, bindings
 		if !p.project && p.hasProjectRoles() {
-			errs = append(errs, fmt.Errorf("%s: grants roles that only a project has: give a project's policy with --project-iam", plain(src.Name)))
+			errs = append(errs, fmt.Errorf("%s: grants roles that only a project has: give a project's policy with --project-iam", plain.Text(src.Name)))
 		}
 		set.policies = append(set.policies, p)
 	}
@@ -61,10 +62,10 @@ func (set *input) readPolicies(in Input) []error {
 				}
 			}
 			if named != 1 { // of two regions' services, a policy is of one
-				errs = append(errs, fmt.Errorf("%s: there are %d services or jobs %s among the definitions, want one", plain(i.Name), named, quote(i.Service)))
+				errs = append(errs, fmt.Errorf("%s: there are %d services or jobs %s among the definitions, want one", plain.Text(i.Name), named, quote(i.Service)))
 			}
 		} else if len(set.services) > 1 {
-			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE", plain(i.Name), len(set.services)))
+			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE", plain.Text(i.Name), len(set.services)))
 		}
 		one(i.Source, p)
 	}

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // Bounds of what is read. A plan of a hundred services is some 2 MiB.
@@ -87,7 +88,7 @@ func (n *node) filled() bool { return n != nil && n.kind == nodeMapping && len(n
 // parse reads every document of a text.
 func parse(src Source) ([]*node, error) {
 	if len(src.Text) > maxFile {
-		return nil, &attestor.Error{Kind: attestor.TooLarge, Msg: fmt.Sprintf("%s has %d bytes, at most %d are read", plain(src.Name), len(src.Text), maxFile)}
+		return nil, &attestor.Error{Kind: attestor.TooLarge, Msg: fmt.Sprintf("%s has %d bytes, at most %d are read", plain.Text(src.Name), len(src.Text), maxFile)}
 	}
 	text := bytes.TrimSpace(bytes.TrimPrefix(src.Text, []byte("\xef\xbb\xbf")))
 	if len(text) == 0 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // ParseProfile reads a profile's file, strictly: unknown fields and kinds,
@@ -17,7 +18,7 @@ import (
 func ParseProfile(src Source) (Profile, error) {
 	docs, err := parse(src)
 	if err != nil {
-		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: plain(src.Name) + ": " + attestorMessage(err)}
+		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: plain.Text(src.Name) + ": " + attestorMessage(err)}
 	}
 	r := &profileReader{reader: reader{file: src.Name}}
 	if len(docs) != 1 {

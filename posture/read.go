@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // input is everything that was given, read.
@@ -27,7 +28,7 @@ func read(in Input) (*input, error) {
 			if attestor.KindOf(err) == attestor.TooLarge {
 				return nil, err
 			}
-			errs = append(errs, fmt.Errorf("%s: %w", plain(src.Name), err))
+			errs = append(errs, fmt.Errorf("%s: %w", plain.Text(src.Name), err))
 			continue
 		}
 		before := len(set.services)
@@ -35,7 +36,7 @@ func read(in Input) (*input, error) {
 			errs = append(errs, set.document(src.Name, n)...)
 		}
 		if len(set.services) == before && len(errs) == 0 {
-			errs = append(errs, fmt.Errorf("%s: no Cloud Run service or job in it", plain(src.Name)))
+			errs = append(errs, fmt.Errorf("%s: no Cloud Run service or job in it", plain.Text(src.Name)))
 		}
 	}
 	for _, s := range set.services {
@@ -65,7 +66,7 @@ func (set *input) document(file string, n *node) []error {
 	case n.kind == nodeList:
 		return set.documents(file, n.items)
 	case n.kind != nodeMapping:
-		return []error{fmt.Errorf("%s: line %d: want a definition, found bare text", plain(file), n.line)}
+		return []error{fmt.Errorf("%s: line %d: want a definition, found bare text", plain.Text(file), n.line)}
 	case len(r.errs) > 0:
 		return r.errs
 	case kind == "Service" && strings.HasPrefix(apiVersion, "serving.knative.dev/"):
@@ -75,7 +76,7 @@ func (set *input) document(file string, n *node) []error {
 	case strings.HasSuffix(kind, "List") && n.has("items"):
 		return append(set.documents(file, r.list(n.at("items"), "items")), r.errs...)
 	case kind != "" || apiVersion != "":
-		return []error{fmt.Errorf("%s: line %d: unknown kind %s of %s: want Service of serving.knative.dev/v1 or Job of run.googleapis.com/v1", plain(file), n.line, quote(kind), quote(apiVersion))}
+		return []error{fmt.Errorf("%s: line %d: unknown kind %s of %s: want Service of serving.knative.dev/v1 or Job of run.googleapis.com/v1", plain.Text(file), n.line, quote(kind), quote(apiVersion))}
 	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values"):
 		return set.plan(file, n)
 	case n.has("template"):
@@ -89,9 +90,9 @@ func (set *input) document(file string, n *node) []error {
 		errs = append(errs, set.documents(file, r.list(n.at("jobs"), "jobs"))...)
 		return append(errs, r.errs...)
 	case n.has("bindings"):
-		return []error{fmt.Errorf("%s: line %d: an IAM policy is evidence, not a definition: give a service's with --iam, a project's with --project-iam", plain(file), n.line)}
+		return []error{fmt.Errorf("%s: line %d: an IAM policy is evidence, not a definition: give a service's with --iam, a project's with --project-iam", plain.Text(file), n.line)}
 	default:
-		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor resource_changes", plain(file), n.line)}
+		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor resource_changes", plain.Text(file), n.line)}
 	}
 	return r.errs
 }
@@ -100,7 +101,7 @@ func (set *input) documents(file string, items []*node) []error {
 	var errs []error
 	for _, n := range items {
 		if n.kind == nodeList { // no list holds lists, and recursion stays bounded
-			errs = append(errs, fmt.Errorf("%s: line %d: a list within a list", plain(file), n.line))
+			errs = append(errs, fmt.Errorf("%s: line %d: a list within a list", plain.Text(file), n.line))
 			continue
 		}
 		errs = append(errs, set.document(file, n)...)

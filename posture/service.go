@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 const (
@@ -98,11 +100,11 @@ type secretRef struct {
 }
 
 func (s *service) fullName() string {
-	name := cmp.Or(plain(s.name), "(unnamed)")
+	name := cmp.Or(plain.Text(s.name), "(unnamed)")
 	if !s.region.set && !s.project.set {
 		return name
 	}
-	return cmp.Or(plain(s.project.text), "-") + "/" + cmp.Or(plain(s.region.text), "-") + "/" + name
+	return cmp.Or(plain.Text(s.project.text), "-") + "/" + cmp.Or(plain.Text(s.region.text), "-") + "/" + name
 }
 
 // A reader takes values out of nodes, and gathers what has the wrong type.
@@ -117,7 +119,7 @@ func (r *reader) fault(n *node, path, want string) {
 	if n != nil {
 		line = n.line
 	}
-	r.errs = append(r.errs, fmt.Errorf("%s: line %d: %s: want %s", plain(r.file), line, path, want))
+	r.errs = append(r.errs, fmt.Errorf("%s: line %d: %s: want %s", plain.Text(r.file), line, path, want))
 }
 
 func (r *reader) text(n *node, path string) text {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // plan reads a Terraform plan as `terraform show -json` prints it: the services
@@ -12,7 +14,7 @@ func (set *input) plan(file string, n *node) []error {
 	r := &reader{file: file}
 	changes := n.at("resource_changes")
 	if changes == nil {
-		return []error{fmt.Errorf("%s: no resource_changes: this is no plan; give what `terraform show -json PLAN` prints", plain(file))}
+		return []error{fmt.Errorf("%s: no resource_changes: this is no plan; give what `terraform show -json PLAN` prints", plain.Text(file))}
 	}
 	var errs []error
 	for _, c := range r.list(changes, "resource_changes") {
@@ -53,7 +55,7 @@ func (set *input) change(r *reader, c *node) {
 		return
 	default:
 		if !set.terraformIAM(r, kind, after) && runsContainers(kind) {
-			r.errs = append(r.errs, fmt.Errorf("%s: line %d: unknown kind of resource %s: it runs containers that no rule is about", plain(r.file), c.line, quote(kind)))
+			r.errs = append(r.errs, fmt.Errorf("%s: line %d: unknown kind of resource %s: it runs containers that no rule is about", plain.Text(r.file), c.line, quote(kind)))
 		}
 		return
 	}
