@@ -7,18 +7,12 @@ import (
 	"os"
 	"strings"
 
-	grafeas "cloud.google.com/go/grafeas/apiv1"
-
 	"github.com/attestor-gate/attestor/internal/samples"
 )
 
 // prepareGoogle makes key, note and attestor, as an operator would with gcloud.
 func prepareGoogle(ctx context.Context, g *google) error {
 	return samples.Google{KMS: g.kms, Grafeas: g.grafeas, Binauthz: g.binauthz}.Prepare(ctx)
-}
-
-func writeScan(ctx context.Context, analysis *grafeas.Client, resource string, scan samples.Scan) error {
-	return samples.Google{Grafeas: analysis}.WriteScan(ctx, resource, scan)
 }
 
 // printParts says what runs where.

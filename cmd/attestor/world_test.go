@@ -20,8 +20,6 @@ import (
 
 	binaryauthorization "cloud.google.com/go/binaryauthorization/apiv1"
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
-	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
-	kms "cloud.google.com/go/kms/apiv1"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -36,8 +34,8 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/ociregistry"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/standin"
 )
 
 // worldOptions shape a world. The zero value is what `attestor dev` has,
@@ -59,13 +57,14 @@ type worldOptions struct {
 type world struct {
 	tb       testing.TB
 	options  worldOptions
-	parts    *devParts
-	config   config
-	store    http.Handler // the registry, past options.registry
-	registry string       // HOST:PORT
-	address  string       // of the service, the same after a restart
-	google   *google      // past options.google
+	outside  *standin.World  // past the wrappings: what tests prepare and look at
+	registry *standin.Server // what the service sees: calls are recorded, and faults injected, here
+	google   *standin.Server
 	validate *binaryauthorization.ValidationHelperClient
+	dir      string // policy and record
+	config   config
+	listener net.Listener
+	address  string // of the service, the same after a restart
 	http     *http.Client
 
 	engine *engine // nil: stopped
@@ -76,22 +75,20 @@ type world struct {
 // newWorld starts one that ends with the test.
 func newWorld(tb testing.TB, o worldOptions) *world {
 	tb.Helper()
-	w := &world{tb: tb, options: o, parts: &devParts{dir: tb.TempDir()}, http: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
-	log := slog.New(slog.DiscardHandler)
-	tb.Cleanup(func() { w.ok(w.parts.close()) })
-	w.parts.service, w.parts.registry, w.parts.google = w.listen(), w.listen(), w.listen()
-	w.registry, w.address = w.parts.registry.Addr().String(), w.parts.service.Addr().String()
-	store, err := ociregistry.New("")
+	w := &world{tb: tb, options: o, dir: tb.TempDir(), http: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+	var err error
+	w.outside, err = standin.New(tb.Context())
 	w.ok(err)
-	w.store = store
-	w.parts.emulator, err = emulator.New(emulator.Options{Behaviour: o.behaviour})
+	tb.Cleanup(func() { w.ok(w.outside.Close()) })
+	w.outside.Emulator.SetBehaviour(o.behaviour)
+	w.registry = w.upstream(wrapped(o.registry, w.outside.Registry.Upstream))
+	w.google = w.upstream(wrapped(o.google, w.outside.Emulator.Handler()))
+	w.validate, err = binaryauthorization.NewValidationHelperClient(tb.Context(), option.WithGRPCConn(w.outside.Emulator.Conn()))
 	w.ok(err)
-	w.parts.stop = append(w.parts.stop, w.parts.emulator.Close)
-	w.parts.background(log, "registry", w.parts.registry, wrapped(o.registry, w.store))
-	w.parts.background(log, "google", w.parts.google, wrapped(o.google, w.parts.emulator.Handler()))
-	w.dialGoogle()
-	w.ok(prepareGoogle(tb.Context(), w.google))
-	w.config, err = (&devFlags{policies: []string{w.writePolicy(or(o.policy, devPolicy))}}).configure(w.parts)
+	w.listen("127.0.0.1:0")
+	w.address = w.listener.Addr().String()
+	parts := &devParts{dir: w.dir, service: w.listener, registry: at(w.registry.Addr())}
+	w.config, err = (&devFlags{policies: []string{w.writePolicy(or(o.policy, devPolicy))}}).configure(parts)
 	w.ok(err)
 	if o.config != nil {
 		o.config(&w.config)
@@ -118,55 +115,53 @@ func (w *world) ok(err error) {
 	}
 }
 
-func (w *world) listen() net.Listener {
+// upstream serves h to the service.
+func (w *world) upstream(h http.Handler) *standin.Server {
 	w.tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	s, err := standin.Listen(h)
 	w.ok(err)
-	return ln
+	w.tb.Cleanup(s.Close)
+	return s
 }
 
-// emulator is where faults are injected and calls are counted.
-func (w *world) emulator() *emulator.Emulator { return w.parts.emulator }
+// at is a listener that somebody else listens on.
+type at string
+
+func (a at) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+func (a at) Close() error              { return nil }
+func (a at) Addr() net.Addr            { return a }
+func (a at) Network() string           { return "tcp" }
+func (a at) String() string            { return string(a) }
+
+func (w *world) listen(address string) {
+	w.tb.Helper()
+	var err error
+	w.listener, err = net.Listen("tcp", address)
+	w.ok(err)
+}
+
+// emulator is where Google's own errors are injected.
+func (w *world) emulator() *emulator.Emulator { return w.outside.Emulator }
 
 // writePolicy replaces the policy on disk.
 func (w *world) writePolicy(text string) string {
 	w.tb.Helper()
-	path := filepath.Join(w.parts.dir, "policy.yaml")
-	w.ok(os.WriteFile(path, []byte(strings.ReplaceAll(text, "127.0.0.1:5000", w.registry)), 0o600))
+	path := filepath.Join(w.dir, "policy.yaml")
+	w.ok(os.WriteFile(path, []byte(strings.ReplaceAll(text, "127.0.0.1:5000", w.registry.Addr())), 0o600))
 	return path
-}
-
-// dialGoogle makes the test's own clients, on connections within the process.
-func (w *world) dialGoogle() {
-	w.tb.Helper()
-	ctx, g := w.tb.Context(), &google{emulated: true}
-	conn := func() option.ClientOption { return option.WithGRPCConn(w.parts.emulator.Conn()) }
-	var err error
-	g.analysis, err = containeranalysis.NewClient(ctx, conn())
-	w.ok(err)
-	g.grafeas = g.analysis.GetGrafeasClient()
-	g.kms, err = kms.NewKeyManagementClient(ctx, conn())
-	w.ok(err)
-	g.binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, conn())
-	w.ok(err)
-	w.validate, err = binaryauthorization.NewValidationHelperClient(ctx, conn())
-	w.ok(err)
-	w.google = g
 }
 
 // start joins and serves. A world that was stopped starts on what it left.
 func (w *world) start() {
 	w.tb.Helper()
-	if w.parts.service == nil {
-		ln, err := net.Listen("tcp", w.address)
-		w.ok(err)
-		w.parts.service = ln
+	if w.listener == nil {
+		w.listen(w.address)
 	}
 	log := slog.New(slog.DiscardHandler)
 	if w.options.log != nil {
 		log = newLogger(w.options.log, slog.LevelInfo)
 	}
-	at := w.parts.google.Addr().String()
+	at := w.google.Addr()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.tb.Context()))
 	e, err := newEngine(ctx, w.config, emulators{analysis: at, kms: at, binauthz: at}, log)
 	if err != nil {
@@ -174,7 +169,7 @@ func (w *world) start() {
 		w.tb.Fatal(err)
 	}
 	w.engine, w.cancel, w.served = e, cancel, make(chan error, 1)
-	ln := w.parts.service
+	ln := w.listener
 	go func() {
 		if !w.options.quiet {
 			w.served <- e.serve(ctx, ln)
@@ -197,7 +192,7 @@ func (w *world) stop() {
 	}
 	w.cancel()
 	err := errors.Join(<-w.served, w.engine.close())
-	w.engine, w.parts.service = nil, nil
+	w.engine, w.listener = nil, nil
 	if err != nil {
 		w.tb.Errorf("stopping the service: %v", err)
 	}
@@ -228,9 +223,9 @@ func (h handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // reference by digest.
 func (w *world) push(repository, tag string, what interface{ Digest() (v1.Hash, error) }) string {
 	w.tb.Helper()
-	ref, err := name.NewTag(w.registry + "/" + repository + ":" + tag)
+	ref, err := name.NewTag(w.registry.Addr() + "/" + repository + ":" + tag)
 	w.ok(err)
-	transport := remote.WithTransport(handlerTransport{w.store})
+	transport := remote.WithTransport(handlerTransport{w.outside.Registry.Upstream})
 	switch x := what.(type) {
 	case v1.ImageIndex:
 		err = remote.WriteIndex(ref, x, transport)
@@ -248,20 +243,20 @@ func (w *world) push(repository, tag string, what interface{ Digest() (v1.Hash, 
 // put stores any manifest, valid or not, and returns its reference by digest.
 func (w *world) put(repository, reference, mediaType string, manifest []byte) string {
 	w.tb.Helper()
-	req := httptest.NewRequest(http.MethodPut, "http://"+w.registry+"/v2/"+repository+"/manifests/"+reference, bytes.NewReader(manifest))
+	req := httptest.NewRequest(http.MethodPut, "http://"+w.registry.Addr()+"/v2/"+repository+"/manifests/"+reference, bytes.NewReader(manifest))
 	req.Header.Set("Content-Type", mediaType)
 	rec := httptest.NewRecorder()
-	w.store.ServeHTTP(rec, req)
+	w.outside.Registry.Upstream.ServeHTTP(rec, req)
 	if rec.Code != http.StatusCreated {
 		w.tb.Fatalf("storing a manifest: %d %s", rec.Code, rec.Body)
 	}
-	return w.registry + "/" + repository + "@" + rec.Header().Get("Docker-Content-Digest")
+	return w.registry.Addr() + "/" + repository + "@" + rec.Header().Get("Docker-Content-Digest")
 }
 
 // scan writes what the scanner would have written of an image, by digest.
 func (w *world) scan(image string, found samples.Scan) {
 	w.tb.Helper()
-	w.ok(writeScan(w.tb.Context(), w.google.grafeas, "https://"+image, found))
+	w.ok(w.outside.Clients.WriteScan(w.tb.Context(), "https://"+image, found))
 }
 
 // An answer is what a client gets.
@@ -324,7 +319,7 @@ func (w *world) standing(image string) []attestor.Attestation {
 	w.tb.Helper()
 	img, err := attestor.ParseImage(image)
 	w.ok(err)
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.google.grafeas, BinAuthz: w.google.binauthz, Now: time.Now, CallTimeout: time.Minute})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.outside.Clients.Grafeas, BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, CallTimeout: time.Minute})
 	w.ok(err)
 	s, err := v.Standing(w.tb.Context(), []string{devAttestor}, []attestor.Image{img})
 	w.ok(err)
@@ -339,7 +334,7 @@ func (w *world) standing(image string) []attestor.Attestation {
 // invalid is why Binary Authorization would not admit by an attestation.
 func (w *world) invalid(a attestor.Attestation) string {
 	w.tb.Helper()
-	o, err := w.google.grafeas.GetOccurrence(w.tb.Context(), &grafeaspb.GetOccurrenceRequest{Name: a.Occurrence})
+	o, err := w.outside.Clients.Grafeas.GetOccurrence(w.tb.Context(), &grafeaspb.GetOccurrenceRequest{Name: a.Occurrence})
 	w.ok(err)
 	r, err := w.validate.ValidateAttestationOccurrence(w.tb.Context(), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 		Attestor: a.Attestor, Attestation: o.GetAttestation(), OccurrenceNote: o.GetNoteName(), OccurrenceResourceUri: o.GetResourceUri(),
