@@ -163,11 +163,12 @@ func bash(t *testing.T, what, text string) {
 // in every name of the example, and refuses an image by tag.
 func TestScript(t *testing.T) {
 	digest := func(c string) string { return "@sha256:" + strings.Repeat(c, 64) }
-	dryRun := func(image string) (string, error) {
+	dryRun := func(image string, env ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), "bash", "gcloud.sh")
 		cmd.Env = append(os.Environ(), "DRY_RUN=1", "PROJECT=demo", "REGION=us-west1", "IMAGE="+image, "PROXY_IMAGE=gcr.io/proxy"+digest("b"),
 			"API_HOST=gate.demo.example", "PAGES_HOST=pages.demo.example", "READERS=group:a@demo.example",
-			"CONFIG=cloudrun/gate/attestor.yaml", "EVENTS_CONFIG=cloudrun/gate-events/attestor.yaml", "POLICY=policies/starter.yaml", "RUN_KEY=")
+			"CONFIG=cloudrun/gate/attestor.yaml", "EVENTS_CONFIG=cloudrun/gate-events/attestor.yaml", "POLICY=policies/starter.yaml")
+		cmd.Env = append(cmd.Env, env...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
@@ -176,18 +177,22 @@ func TestScript(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, left := range []string{"acme", "us-east1", strings.Repeat("0", 64), strings.Repeat("1", 64), "encryption-key"} {
+	for _, left := range []string{"acme", "us-east1", strings.Repeat("0", 64), strings.Repeat("1", 64)} {
 		if strings.Contains(out, left) {
 			t.Errorf("%s is left of the example", left)
 		}
 	}
 	for _, want := range []string{
 		"image: " + image, `custom-audiences: '["https://gate.demo.example"]'`, "serviceAccountName: gate-events@demo.iam.gserviceaccount.com",
-		"demo:us-west1:gate", "gcloud run services replace", "gcloud scheduler jobs create http gate-rejudge", "roles/cloudkms.signerVerifier",
+		"demo:us-west1:gate", "gcloud run services replace", "encryption-key: projects/demo/locations/us-west1/keyRings/run/cryptoKeys/gate",
+		"roles/cloudkms.cryptoKeyEncrypterDecrypter", "gcloud secrets create gate-events-file-trust", "gcloud scheduler jobs create http gate-rejudge", "roles/cloudkms.signerVerifier",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the script does not say %s", want)
 		}
+	}
+	if out, err := dryRun(image, "RUN_KEY="); err != nil || strings.Contains(out, "encryption-key") || strings.Contains(out, "cryptoKeyEncrypter") {
+		t.Errorf("with a key of Google's: %v\n%s", err, out)
 	}
 	if out, err := dryRun("us-west1-docker.pkg.dev/demo/prod/gate:v1"); err == nil || !strings.Contains(out, "not named by digest") {
 		t.Errorf("an image by tag: %v\n%s", err, out)

@@ -7,8 +7,8 @@
 #   API_HOST=gate.acme.example PAGES_HOST=gate-pages.acme.example READERS=group:security@acme.example \
 #   CONFIG=attestor.yaml EVENTS_CONFIG=events.yaml POLICY=starter.yaml deploy/gcloud.sh [PART…]
 #
-# Parts, in order: apis network identities registry signing admission database
-# services edge events. Without arguments, all of them. DRY_RUN=1 prints instead.
+# Parts, in order: apis network identities registry signing encryption admission
+# database services edge events. Without arguments, all of them. DRY_RUN=1 prints instead.
 set -euo pipefail
 
 : "${PROJECT:?the project id}"
@@ -23,10 +23,11 @@ set -euo pipefail
 : "${POLICY:?the policy; more of them need a mount each in cloudrun/*.yaml}"
 : "${ONCALL:=}"  # who may break glass, such as group:oncall@acme.example; calls as gate-oncall
 : "${SECURITY:=}" # who may read, simulate and revoke; calls as gate-security
-: "${RUN_KEY:=}" # projects/…/cryptoKeys/K that encrypts the services; empty for the one of Google
+: "${RUN_KEY=projects/$PROJECT/locations/$REGION/keyRings/run/cryptoKeys/gate}" # encrypts the services; empty for a key of Google's
 : "${DRY_RUN:=}"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${TRUSTED_ROOT:=$here/policies/bases/trust/sigstore-public-good.json}" # what keyless signatures of bases are checked against
 for image in "$IMAGE" "$PROXY_IMAGE"; do
 	[[ $image =~ @sha256:[0-9a-f]{64}$ ]] || { echo "gcloud.sh: $image is not named by digest" >&2; exit 2; }
 done
@@ -172,6 +173,17 @@ signing() {
 	done
 }
 
+# A key of one's own for what Cloud Run keeps of the services, which Cloud Run alone may use.
+encryption() {
+	[[ $RUN_KEY == "projects/$PROJECT/locations/$REGION/keyRings/run/cryptoKeys/gate" ]] || return 0
+	make kms keyrings describe run --location "$REGION" -- kms keyrings create run --location "$REGION"
+	make kms keys describe gate --keyring run --location "$REGION" -- kms keys create gate --keyring run --location "$REGION" \
+		--purpose encryption --protection-level hsm --destroy-scheduled-duration 30d \
+		--rotation-period 90d --next-rotation-time "$(date -u -d '+90 days' +%FT%TZ 2>/dev/null || date -u -v+90d +%FT%TZ)"
+	run kms keys add-iam-policy-binding gate --keyring run --location "$REGION" \
+		--member "serviceAccount:service-$(number)@serverless-robot-prod.iam.gserviceaccount.com" --role roles/cloudkms.cryptoKeyEncrypterDecrypter >/dev/null
+}
+
 # In dry run until docs/rollout.md says otherwise: violations are logged and admitted.
 admission() {
 	local file
@@ -224,17 +236,19 @@ secret() {
 
 # service NAME CONFIG: fills in the example's names in cloudrun/NAME.yaml.
 service() {
-	local name=$1 config=$2 dir config_version policy_version database_version
+	local name=$1 config=$2 dir config_version policy_version trust_version database_version
 	dir=$(mktemp -d)
 	printf 'postgres://%s%%40%s.iam@127.0.0.1:5432/gate?sslmode=disable' "$name" "$PROJECT" >"$dir/dsn"
 	config_version=$(secret "$name-config" "$config" "$(member "$name")")
 	policy_version=$(secret "$name-policy-main" "$POLICY" "$(member "$name")")
+	trust_version=$(secret "$name-file-trust" "$TRUSTED_ROOT" "$(member "$name")")
 	database_version=$(secret "$name-database" "$dir/dsn" "$(member "$name")")
 	sed \
 		-e "s|us-east1-docker.pkg.dev/acme-images/gate/attestor@sha256:0\{64\}|$IMAGE|" \
 		-e "s|gcr.io/cloud-sql-connectors/cloud-sql-proxy@sha256:1\{64\}|$PROXY_IMAGE|" \
 		-e "s|{key: \"1\", path: attestor.yaml}|{key: \"$config_version\", path: attestor.yaml}|" \
 		-e "s|{key: \"1\", path: policy.yaml}|{key: \"$policy_version\", path: policy.yaml}|" \
+		-e "s|{key: \"1\", path: trusted_root.json}|{key: \"$trust_version\", path: trusted_root.json}|" \
 		-e "s|{key: \"1\", path: dsn}|{key: \"$database_version\", path: dsn}|" \
 		-e "s|https://gate.acme.example|https://$API_HOST|" \
 		-e "s|projects/acme-keys/locations/us-east1/keyRings/run/cryptoKeys/gate|$RUN_KEY|" \
@@ -336,7 +350,7 @@ events() {
 		--oidc-service-account-email "$(account gate-pusher)" --oidc-token-audience "$uri" --attempt-deadline 120s --max-retry-attempts 3
 }
 
-all=(apis network identities registry signing admission database services edge events)
+all=(apis network identities registry signing encryption admission database services edge events)
 if [[ $# -eq 0 ]]; then
 	set -- "${all[@]}"
 fi

@@ -22,6 +22,10 @@ data "google_project" "gate" {
   project_id = var.project
 }
 
+locals {
+  files = { for path, file in var.files : replace(trimprefix(dirname(path), "/etc/attestor/"), "/", "-") => { path = path, text = file(file) } }
+}
+
 module "apis" {
   source = "../../modules/apis"
 
@@ -86,6 +90,16 @@ module "database" {
   users   = { gate = module.identities.gate.email, events = module.identities.events.email }
 }
 
+module "encryption" {
+  source     = "../../modules/encryption"
+  depends_on = [module.apis]
+  count      = var.encrypt ? 1 : 0
+
+  project            = var.project
+  location           = var.region
+  run_project_number = data.google_project.gate.number
+}
+
 module "gate" {
   source = "../../modules/service"
 
@@ -94,16 +108,19 @@ module "gate" {
   name                 = "gate"
   image                = var.image
   proxy_image          = var.proxy_image
+  collector_image      = var.collector_image
   service_account      = module.identities.gate.email
   ingress              = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
   default_url_disabled = true
   audiences            = ["https://${var.api_host}"]
   network              = module.network.network
   subnetwork           = module.network.subnetwork
+  kms_key              = one(module.encryption[*].key)
   connection_name      = module.database.connection_name
   connection_string    = module.database.connection_strings["gate"]
   config               = file(var.gate_config)
   policies             = { main = file(var.policy) }
+  files                = local.files
   invokers             = setunion([module.identities.builder.member], module.identities.people, var.callers)
 }
 
@@ -115,15 +132,18 @@ module "gate_events" {
   name                 = "gate-events"
   image                = var.image
   proxy_image          = var.proxy_image
+  collector_image      = var.collector_image
   service_account      = module.identities.events.email
   ingress              = "INGRESS_TRAFFIC_INTERNAL_ONLY"
   default_url_disabled = false
   network              = module.network.network
   subnetwork           = module.network.subnetwork
+  kms_key              = one(module.encryption[*].key)
   connection_name      = module.database.connection_name
   connection_string    = module.database.connection_strings["events"]
   config               = file(var.events_config)
   policies             = { main = file(var.policy) }
+  files                = local.files
   invokers             = [module.identities.pusher.member]
 }
 

@@ -78,3 +78,21 @@ variable "enforce" {
   type        = bool
   default     = false
 }
+
+variable "encrypt" {
+  description = "A key of one's own encrypts both services, as the hipaa profile of posture wants."
+  type        = bool
+  default     = true
+}
+
+variable "collector_image" {
+  description = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar, by digest: brings /metrics to Managed Service for Prometheus, which the alerts are computed from. null: something else does."
+  type        = string
+  default     = null
+}
+
+variable "files" {
+  description = "What configuration and policies name besides, path to file: trusted roots, public keys of bases. The default is the root of public-good Sigstore, which distroless is signed under."
+  type        = map(string)
+  default     = { "/etc/attestor/trust/trusted_root.json" = "../../../policies/bases/trust/sigstore-public-good.json" }
+}

@@ -20,7 +20,10 @@ variable "enforce" {
 variable "allowlist" {
   description = "Image patterns that need no attestation: sidecars of Google's that are not built here. Name a repository, never a registry."
   type        = list(string)
-  default     = ["gcr.io/cloud-sql-connectors/cloud-sql-proxy@*"]
+  default = [
+    "gcr.io/cloud-sql-connectors/cloud-sql-proxy@*",
+    "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar@*",
+  ]
 
   validation {
     condition     = alltrue([for p in var.allowlist : length(split("/", p)) >= 3 && !startswith(p, "*")])

@@ -11,6 +11,9 @@ locals {
     { for name, secret in google_secret_manager_secret.policy : "policy-${name}" => {
       secret = secret.secret_id, version = google_secret_manager_secret_version.policy[name].version, path = "policy.yaml", dir = "/etc/attestor/policies/${name}"
     } },
+    { for name, secret in google_secret_manager_secret.file : "file-${name}" => {
+      secret = secret.secret_id, version = google_secret_manager_secret_version.file[name].version, path = basename(var.files[name].path), dir = dirname(var.files[name].path)
+    } },
   )
 }
 

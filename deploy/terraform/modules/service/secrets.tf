@@ -41,6 +41,29 @@ resource "google_secret_manager_secret_version" "policy" {
   secret_data = each.value
 }
 
+# Not secret, but what a yes depends on: it comes by the same pinned way.
+resource "google_secret_manager_secret" "file" {
+  for_each = var.files
+
+  project   = var.project
+  secret_id = "${var.name}-file-${each.key}"
+
+  replication {
+    user_managed {
+      replicas {
+        location = var.region
+      }
+    }
+  }
+}
+
+resource "google_secret_manager_secret_version" "file" {
+  for_each = var.files
+
+  secret      = google_secret_manager_secret.file[each.key].id
+  secret_data = each.value.text
+}
+
 resource "google_secret_manager_secret" "database" {
   project   = var.project
   secret_id = "${var.name}-database"
@@ -67,6 +90,7 @@ resource "google_secret_manager_secret_iam_member" "reader" {
       database = google_secret_manager_secret.database.secret_id
     },
     { for name, secret in google_secret_manager_secret.policy : "policy-${name}" => secret.secret_id },
+    { for name, secret in google_secret_manager_secret.file : "file-${name}" => secret.secret_id },
   )
 
   project   = var.project

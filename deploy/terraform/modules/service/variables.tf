@@ -134,6 +134,22 @@ variable "policies" {
   type        = map(string)
 }
 
+variable "files" {
+  description = "What policies and configuration name besides: trusted roots of Sigstore, public keys of bases. Name to {path, text}; each in a directory of its own under /etc/attestor."
+  type        = map(object({ path = string, text = string }))
+  default     = {}
+
+  validation {
+    condition     = alltrue([for f in values(var.files) : can(regex("^/etc/attestor/[a-z0-9-]+/[A-Za-z0-9._-]+$", f.path)) && !contains(["config", "database", "policies"], split("/", f.path)[3])])
+    error_message = "Each path is /etc/attestor/DIRECTORY/FILE, and not in config, database or policies."
+  }
+
+  validation {
+    condition     = length(distinct([for f in values(var.files) : dirname(f.path)])) == length(var.files)
+    error_message = "Cloud Run mounts one secret in one directory: give each file its own."
+  }
+}
+
 variable "invokers" {
   description = "Members that Cloud Run lets through to the gate, which then decides for itself what they may do."
   type        = set(string)
