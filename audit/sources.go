@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -21,10 +23,14 @@ import (
 // them, which are checked when they are judged. An error ends it.
 type References = iter.Seq2[string, error]
 
-// maxLine and maxDocument bound what is read from files.
+// maxLine and maxDocument bound what is read from files, maxTagPage what a
+// registry may answer at once, listTimeout how long one repository may take,
+// with what the registry asks to wait.
 const (
 	maxLine     = 4096
 	maxDocument = 256 << 20
+	maxTagPage  = 64 << 20
+	listTimeout = 30 * time.Minute
 )
 
 // LinesOf reads a file of references: one a line, blank lines and lines that
@@ -48,15 +54,17 @@ func LinesOf(r io.Reader) References {
 	}
 }
 
-// RegistryOptions say how registries are spoken to; they are ggcr's, and hold
-// credentials, transport and page size.
+// RegistryOptions say how registries are spoken to; Remote are ggcr's, and hold
+// credentials and page size.
 type RegistryOptions struct {
-	Remote   []remote.Option
-	Insecure func(host string) bool // plain HTTP, for registries on loopback
+	Remote    []remote.Option
+	Transport http.RoundTripper      // nil: ggcr's
+	Insecure  func(host string) bool // plain HTTP, for registries on loopback
 }
 
-// TagsOf lists the tags of repositories, page by page. A registry's limit (429)
-// comes back as an error of kind TooMany, to be retried by [Retry].
+// TagsOf lists the tags of repositories, page by page. Where a registry limits
+// how fast it is asked (429), it waits as long as Retry-After says, several
+// times; after that it is an error of kind TooMany.
 func TagsOf(ctx context.Context, repositories []string, o RegistryOptions) References {
 	return func(yield func(string, error) bool) {
 		for _, repo := range repositories {
@@ -76,13 +84,23 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 	if err != nil {
 		return yield("", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not a repository with its registry", short200(repository)), Err: err}) && false
 	}
-	p, err := remote.NewPuller(o.Remote...)
+	transport := o.Transport
+	if transport == nil {
+		transport = remote.DefaultTransport
+	}
+	// What patient has given up is not tried again at once.
+	p, err := remote.NewPuller(append([]remote.Option{remote.WithTransport(patient{transport}),
+		remote.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout),
+	}, o.Remote...)...)
 	if err != nil {
 		return yield("", fmt.Errorf("listing tags of %s: %w", repo, err)) && false
 	}
-	pages, err := p.Lister(ctx, repo)
+	// The lister keeps the context that it began with for the first page.
+	whole, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	pages, err := p.Lister(whole, repo)
 	for err == nil && pages.HasNext() {
-		page, next := pages.Next(ctx)
+		page, next := pages.Next(whole)
 		if err = next; err != nil {
 			break
 		}
@@ -109,7 +127,7 @@ func listing(repo string, err error) error {
 		case 404:
 			e.Kind, e.Msg, e.Fix = attestor.NotFound, "there is no repository "+repo, "check its name; registry, project and path are all needed"
 		case 429:
-			e.Kind, e.Msg = attestor.TooMany, "the registry limits how fast tags may be listed"
+			e.Kind, e.Msg, e.Fix = attestor.TooMany, "the registry limits how fast tags may be listed, and goes on saying so", "try again later"
 		}
 	}
 	return e

@@ -76,6 +76,8 @@ const (
 	maxTries    = 8
 	firstPause  = time.Second
 	longest     = 2 * time.Minute
+
+	maxReferences = 5_000_000
 )
 
 // Run sweeps. What it returned an error for can be continued with the same
@@ -135,6 +137,9 @@ func (r *sweep) collect(refs References) ([]string, error) {
 		if !seen[ref] {
 			seen[ref] = true
 			list = append(list, ref)
+		}
+		if len(list) > maxReferences {
+			return nil, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("there are more than %d references to sweep", maxReferences), Fix: "sweep a part of the repositories at a time"}
 		}
 	}
 	return list, nil

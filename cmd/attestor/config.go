@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,6 +66,9 @@ type config struct {
 	// Limits bound what a request, a caller and the process may use.
 	Limits limitsConfig `yaml:"limits"`
 
+	// Dependencies bound the calls of what the gate asks.
+	Dependencies dependenciesConfig `yaml:"dependencies"`
+
 	// Rejudge says what POST /v1/rejudge does about images that were admitted
 	// and would not be any more.
 	Rejudge rejudgeConfig `yaml:"rejudge"`
@@ -77,10 +81,11 @@ type config struct {
 	// hipaa, strict, or a file.
 	PostureProfile string `yaml:"postureProfile"`
 
-	// Telemetry shapes logs.
+	// Telemetry shapes logs and traces.
 	Telemetry telemetryConfig `yaml:"telemetry"`
 
-	scans []string // named on the command line
+	scans []string                                  // named on the command line
+	wrap  func(http.RoundTripper) http.RoundTripper // a sweep's, which watches how registries answer
 }
 
 type attestorConfig struct {
@@ -175,6 +180,20 @@ type telemetryConfig struct {
 	HashKey string `yaml:"hashKey"`
 	// Project links log lines to traces in Cloud Trace.
 	Project string `yaml:"project"`
+	// OTLP sends traces to a collector; none where it is left out.
+	OTLP *otlpConfig `yaml:"otlp"`
+}
+
+type otlpConfig struct {
+	// Endpoint is the collector's HOST:PORT, OTLP over gRPC.
+	Endpoint string `yaml:"endpoint"`
+	// Plaintext speaks to it without TLS, as to one on the same machine.
+	Plaintext bool `yaml:"plaintext"`
+	// CA is a PEM file of who signed its certificate; the system's by default.
+	CA string `yaml:"ca"`
+	// Sample is the part of traces that is kept, above 0 to 1; 1 by default.
+	// Traces that their caller keeps are kept too.
+	Sample float64 `yaml:"sample"`
 }
 
 type rejudgeConfig struct {
@@ -298,6 +317,9 @@ func (c *config) resolve(dir string) {
 		paths = append(paths, &c.PostureProfile)
 	}
 	paths = append(paths, &c.Telemetry.HashKey)
+	if c.Telemetry.OTLP != nil {
+		paths = append(paths, &c.Telemetry.OTLP.CA)
+	}
 	for i := range c.BuilderKeys {
 		paths = append(paths, &c.BuilderKeys[i].File)
 	}
@@ -320,6 +342,10 @@ func (c *config) complete(getenv func(string) string) {
 	c.Limits.Settle = or(c.Limits.Settle, duration(30*time.Second))
 	c.Limits.Concurrency = or(c.Limits.Concurrency, 64)
 	c.Limits.Queue = or(c.Limits.Queue, 256)
+	c.Dependencies.complete()
+	if c.Telemetry.OTLP != nil {
+		c.Telemetry.OTLP.Sample = or(c.Telemetry.OTLP.Sample, 1)
+	}
 }
 
 func or[T comparable](v, otherwise T) T {
@@ -358,6 +384,12 @@ func (c config) problems(getenv func(string) string) []error {
 	if c.Admission != nil {
 		out = append(out, c.Admission.problems()...)
 	}
+	if c.Telemetry.OTLP != nil {
+		out = append(out, c.Telemetry.OTLP.problems()...)
+	}
+	if c.Dependencies.InFlight < 0 || c.Dependencies.Outages < 0 {
+		bad("dependencies: inFlight and outages are counts")
+	}
 	if _, err := postureProfile(or(c.PostureProfile, "baseline")); err != nil {
 		bad("postureProfile: %v", err)
 	}
@@ -369,6 +401,20 @@ func (c config) problems(getenv func(string) string) []error {
 		}
 	} else {
 		out = append(out, c.Identity.problems()...)
+	}
+	return out
+}
+
+func (o otlpConfig) problems() []error {
+	var out []error
+	if _, _, err := net.SplitHostPort(o.Endpoint); err != nil {
+		out = append(out, fmt.Errorf("telemetry.otlp.endpoint: %q is not HOST:PORT", o.Endpoint))
+	}
+	if o.Sample < 0 || o.Sample > 1 {
+		out = append(out, fmt.Errorf("telemetry.otlp.sample: %v is not between 0 and 1", o.Sample))
+	}
+	if o.Plaintext && o.CA != "" {
+		out = append(out, errors.New("telemetry.otlp: plaintext and ca exclude each other"))
 	}
 	return out
 }

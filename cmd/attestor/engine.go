@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/user"
 	"sync"
@@ -14,9 +15,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/internal/dependency"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/server/telemetry"
 	"github.com/attestor-gate/attestor/verify"
@@ -41,6 +44,8 @@ type engine struct {
 	flown  time.Time // when a preflight was last good; guarded by flight
 
 	metrics *prometheus.Registry
+	tracer  trace.TracerProvider // nil: no traces
+	calls   *dependency.Calls
 	closers []func() error
 }
 
@@ -82,6 +87,7 @@ type engineFlags struct {
 	remoteEmu bool
 	policies  []string
 	scans     []string
+	wrap      func(http.RoundTripper) http.RoundTripper // of what is asked of registries; nil: none
 	identity  tokenFlags
 }
 
@@ -132,7 +138,7 @@ func (f *engineFlags) engine(c *cobra.Command) (*engine, error) {
 	if len(f.policies) > 0 {
 		conf.Policies = f.policies
 	}
-	conf.scans = f.scans
+	conf.scans, conf.wrap = f.scans, f.wrap
 	emulators, err := findEmulators(os.Getenv, f.remoteEmu)
 	if err != nil {
 		return nil, err

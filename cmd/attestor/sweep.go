@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,8 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 		return err
 	}
 	f.where.policies = f.policies
+	busy := audit.NewThrottle(time.Now)
+	f.where.wrap = busy.Wrap
 	j, err := f.where.judge(c)
 	if err != nil {
 		return err
@@ -81,13 +84,17 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	}
 	sweep := audit.Sweep{
 		Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+			begun := time.Now()
 			d, err := j.Admit(ctx, judgeRequest{Image: ref, DryRun: true})
 			if e, ok := errors.AsType[*exit](err); ok && e.after > 0 {
 				return d, &audit.Throttled{After: e.after, Err: err}
 			}
+			if err == nil && d.Verdict == attestor.Undecided {
+				err = throttled(busy, begun)
+			}
 			return d, err
 		},
-		Resolve: f.resolver(j),
+		Resolve: f.resolver(j, busy),
 		Result: func(r audit.Result) error {
 			if r.Decision == nil {
 				fmt.Fprintf(c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
@@ -138,9 +145,21 @@ func recordOf(ctx context.Context, j judge, d attestor.Decision) attestor.Record
 	return attestor.Record{Decision: d}
 }
 
+// throttled is the error of what came to nothing while the registry said that
+// it is asked too much; nil where it did not.
+func throttled(t *audit.Throttle, begun time.Time) error {
+	after, complained := t.Since(begun)
+	if !complained {
+		return nil
+	}
+	return &audit.Throttled{After: after, Err: &attestor.Error{
+		Kind: attestor.TooMany, Msg: "the registry limits how often it is asked, and went on saying so", Fix: "run the same command again later; with --state it goes on where it stopped",
+	}}
+}
+
 // resolver finds the digest behind a tag, so that a digest with many tags is
 // judged once; a service resolves for itself.
-func (f *auditFlags) resolver(j judge) func(context.Context, attestor.Reference) (attestor.Image, error) {
+func (f *auditFlags) resolver(j judge, busy *audit.Throttle) func(context.Context, attestor.Reference) (attestor.Image, error) {
 	local, ok := j.(*localJudge)
 	if !ok {
 		return nil
@@ -149,7 +168,11 @@ func (f *auditFlags) resolver(j judge) func(context.Context, attestor.Reference)
 		if img, ok := ref.Pinned(); ok {
 			return img, nil
 		}
+		begun := time.Now()
 		resolved, err := local.engine.inspector.Resolve(ctx, ref, attestor.Needs{})
+		if err != nil {
+			err = cmp.Or(throttled(busy, begun), err)
+		}
 		return resolved.Image, err
 	}
 }
