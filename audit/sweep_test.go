@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -442,35 +441,5 @@ func TestTagsOfReadsAllPages(t *testing.T) {
 	}
 	if want := []string{repo + ":a", repo + ":b", repo + ":c"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-// Ten thousand images and a hundred thousand: memory does not grow with what
-// was judged.
-func BenchmarkSweep(b *testing.B) {
-	for _, n := range []int{10_000, 100_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			for range b.N {
-				var peak, before uint64
-				var m runtime.MemStats
-				runtime.GC()
-				runtime.ReadMemStats(&m)
-				before = m.HeapAlloc
-				told := 0
-				_, err := audit.Sweep{Now: time.Now, Judge: judge, State: filepath.Join(b.TempDir(), "s"), Result: func(audit.Result) error {
-					if told++; told%(n/10) == 0 {
-						runtime.GC()
-						runtime.ReadMemStats(&m)
-						peak = max(peak, m.HeapAlloc)
-					}
-					return nil
-				}}.Run(b.Context(), references(n))
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.ReportMetric(float64(peak-before)/float64(n), "live-B/image")
-				b.ReportMetric(float64(n)/b.Elapsed().Seconds()*float64(b.N), "images/s")
-			}
-		})
 	}
 }
