@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/attestor-gate/attestor"
@@ -54,7 +55,8 @@ func newMetrics(r *prometheus.Registry) (*metrics, error) {
 		}),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.latency, m.decisions, m.reasons, m.duration, m.breakGlass, m.attestation, m.shed} {
+	for _, c := range []prometheus.Collector{m.requests, m.latency, m.decisions, m.reasons, m.duration, m.breakGlass, m.attestation, m.shed,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -16,7 +16,7 @@ const maxCalls = 200_000
 
 // A Call is one finished call to an upstream.
 type Call struct {
-	// What is method and path: "GET /v2/app/manifests/v1", or the rpc as gRPC
+	// What is method, path and query: "GET /v2/app/manifests/v1", or the rpc as gRPC
 	// sends it: "POST /grafeas.v1.Grafeas/CreateOccurrence".
 	What string
 	// Start is when the request arrived, before any latency; End when the
@@ -79,7 +79,7 @@ func (u *Upstream) ResetCalls() {
 
 // ServeHTTP answers one call.
 func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := Call{What: r.Method + " " + r.URL.Path, Start: time.Now()}
+	c := Call{What: r.Method + " " + r.URL.RequestURI(), Start: time.Now()}
 	f, latency := u.pick(r)
 	c.Fault = f.Effect
 	out := &counter{ResponseWriter: w}

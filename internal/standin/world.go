@@ -148,7 +148,7 @@ func (w *World) Samples(ctx context.Context) ([]samples.Sample, error) {
 // judge that.
 func (w *World) Attestations(ctx context.Context, image string) ([]*grafeaspb.Occurrence, error) {
 	it := w.Clients.Grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
-		Name: samples.Note, Filter: fmt.Sprintf("resourceUrl=%q", "https://"+image), PageSize: 1000,
+		Name: samples.Note, Filter: fmt.Sprintf("resourceUrl=%q", image), PageSize: 1000,
 	})
 	var out []*grafeaspb.Occurrence
 	for {

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+)
+
+// document is what was measured, as Markdown.
+func (b *harness) document() string {
+	var w strings.Builder
+	fmt.Fprintf(&w, "%s\n", b.machine())
+	for _, name := range []string{"attestor", "peer"} {
+		b.sequenceTable(&w, name)
+	}
+	for _, name := range []string{"attestor", "peer"} {
+		b.loadTable(&w, name)
+	}
+	b.processTable(&w)
+	b.sweepTable(&w)
+	b.soakTable(&w)
+	if len(b.broken) > 0 {
+		fmt.Fprintf(&w, "\n**Conditions that do not hold:**\n\n")
+		for _, s := range b.broken {
+			fmt.Fprintf(&w, "- %s\n", s)
+		}
+	}
+	return w.String()
+}
+
+func (b *harness) machine() string {
+	cpu := runtime.GOARCH
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		if _, after, ok := strings.Cut(string(info), "model name"); ok {
+			line, _, _ := strings.Cut(after, "\n")
+			cpu = strings.TrimLeft(line, "\t :")
+		}
+	}
+	load := ""
+	if avg, err := os.ReadFile("/proc/loadavg"); err == nil {
+		load = ", load average at the end " + strings.Join(strings.Fields(string(avg))[:1], "")
+	}
+	commit := "unknown commit"
+	if out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output(); err == nil {
+		commit = "commit " + strings.TrimSpace(string(out))
+	} else if info, ok := debug.ReadBuildInfo(); ok {
+		commit = info.Main.Version
+	}
+	command := "make bench"
+	if b.quick {
+		command += " BENCH=-quick"
+	}
+	return fmt.Sprintf("`%s` on %s, %s, %d CPUs (shared by gate, stand-ins and load), %s, %s%s.", command,
+		time.Now().UTC().Format("2006-01-02 15:04 UTC"), cpu, runtime.NumCPU(), runtime.Version(), commit, load)
+}
+
+func (b *harness) sequenceTable(w *strings.Builder, name string) {
+	if len(b.sequences[name]) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n### %s: one decision after the other, %v added to every upstream call\n\n", name, b.latency)
+	fmt.Fprintln(w, "| | p50 | p90 | p99 ms | p50 | p90 | p99 round trips | target p50 | calls | KB on the wire |")
+	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for _, s := range b.sequences[name] {
+		fmt.Fprintf(w, "| %s |", s.what)
+		for _, p := range []float64{.5, .9, .99} {
+			fmt.Fprintf(w, " %.1f |", ms(percentile(s.times, p)))
+		}
+		for _, p := range []float64{.5, .9, .99} {
+			fmt.Fprintf(w, " %.2f |", float64(percentile(s.times, p))/float64(b.latency))
+		}
+		fmt.Fprintf(w, " %s | %.1f | %.1f |\n", b.judged(float64(percentile(s.times, .5))/float64(b.latency), s.target), s.calls, s.bytes/1000)
+	}
+	fmt.Fprintln(w, "\nCalls of one decision, on average:")
+	fmt.Fprintln(w)
+	for _, s := range b.sequences[name] {
+		fmt.Fprintf(w, "- %s: %s\n", s.what, s.breakdown)
+	}
+	if name == "attestor" {
+		fmt.Fprintf(w, "\nThe first decision of a process (by digest; connections, keys, attestor and bases are looked up): %.1f ms, %.1f round trips.\n", ms(b.first), float64(b.first)/float64(b.latency))
+	}
+}
+
+// judged is a target and by how much it is missed.
+func (b *harness) judged(got, target float64) string {
+	switch {
+	case target == 0:
+		return ""
+	case got <= target:
+		return fmt.Sprintf("≤ %.1f met", target)
+	}
+	return fmt.Sprintf("≤ %.1f **missed by %.1f**", target, got-target)
+}
+
+func (b *harness) loadTable(w *strings.Builder, name string) {
+	if len(b.loads[name]) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n### %s: many at once, no latency added\n\n", name)
+	fmt.Fprintln(w, "| | at once | decisions | a second | p50 | p90 | p99 ms | CPU ms each | KB allocated each | allocations each | failed |")
+	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for i, l := range b.loads[name] {
+		fmt.Fprintf(w, "| %s | %d | %d | %.0f%s | %.1f | %.1f | %.1f | %.2f | %s | %s | %d |\n", l.what, l.atOnce, l.decisions, l.rate, b.ratio(name, i),
+			ms(percentile(l.times, .5)), ms(percentile(l.times, .9)), ms(percentile(l.times, .99)), ms(l.cpu), known(l.allocated/1000), known(l.mallocs), l.failed)
+	}
+	fmt.Fprintf(w, "\nMost memory held (peak resident) in all of the above: %.1f MB.\n", float64(b.peak[name])/1e6)
+}
+
+// ratio is how many times the peer's rate this is.
+func (b *harness) ratio(name string, i int) string {
+	if peer := b.loads["peer"]; name == "attestor" && i < len(peer) && peer[i].rate > 0 {
+		return fmt.Sprintf(" (%.1f × peer)", b.loads[name][i].rate/peer[i].rate)
+	}
+	return ""
+}
+
+func known(v float64) string {
+	if v == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
+func (b *harness) processTable(w *strings.Builder) {
+	if len(b.starts) == 0 {
+		return
+	}
+	var listening, ready []time.Duration
+	for _, p := range b.starts {
+		listening, ready = append(listening, p.listening), append(ready, p.ready)
+	}
+	fmt.Fprintf(w, "\n### The process\n\n| | median | worst | target |\n| --- | ---: | ---: | ---: |\n")
+	fmt.Fprintf(w, "| exec to listening, ms (%d starts) | %.0f | %.0f | ≤ 200 |\n", len(listening), ms(percentile(listening, .5)), ms(slices.Max(listening)))
+	fmt.Fprintf(w, "| exec to ready, ms | %.0f | %.0f | |\n", ms(percentile(ready, .5)), ms(slices.Max(ready)))
+	fmt.Fprintf(w, "| resident when idle, MB | %.1f | | ≤ 60 |\n", float64(b.idle.rss)/1e6)
+	fmt.Fprintf(w, "| binary, stripped, MB | %.1f | | ≤ 60 |\n", float64(b.binarySize)/1e6)
+}
+
+func (b *harness) sweepTable(w *strings.Builder) {
+	for _, s := range b.sweeps {
+		fmt.Fprintf(w, "\n### Sweep\n\n`attestor audit` of %d images, %d at once, %v added to every call: %.1f s, %.0f images a second, %d calls (%.2f an image).\n", s.images, sweepAtOnce, b.latency,
+			s.took.Seconds(), float64(s.images)/s.took.Seconds(), s.calls, float64(s.calls)/float64(s.images))
+		fmt.Fprintf(w, "Bare clients making the same calls, each image's side by side after its manifest: %.1f s. The sweep reaches %.0f %% of that (target 85).\n", s.bare.Seconds(), 100*s.share())
+	}
+}
+
+func (b *harness) soakTable(w *strings.Builder) {
+	if len(b.soaked) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n### Memory over %d decisions, 64 at once\n\n| decisions | resident MB | heap MB | goroutines |\n| ---: | ---: | ---: | ---: |\n", b.soaked[len(b.soaked)-1].decisions)
+	for _, s := range b.soaked {
+		fmt.Fprintf(w, "| %d | %.1f | %.1f | %.0f |\n", s.decisions, float64(s.rss)/1e6, s.heap/1e6, s.routines)
+	}
+}

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/attestor-gate/attestor/internal/standin"
+)
+
+// limits are those that a load test needs: there is one caller, who is the load.
+const limits = "limits: {callerRate: 1000000, concurrency: 64, queue: 256}"
+
+const repository = "app/api"
+
+// gate starts the gate with a record of its own.
+func (b *harness) gate(ctx context.Context) (*process, error) {
+	dir, err := os.MkdirTemp(b.dir, "gate")
+	if err != nil {
+		return nil, err
+	}
+	config, err := b.world.WriteConfig(dir, standin.Options{More: limits})
+	if err != nil {
+		return nil, err
+	}
+	return serve(ctx, b.binary, config, append(b.world.Env(), profilerEnv(b.profile)...))
+}
+
+// start measures starts without latency, and what an idle process holds.
+func (b *harness) start(ctx context.Context) error {
+	b.world.SetLatency(0)
+	for i := range b.size.starts {
+		p, err := b.gate(ctx)
+		if err != nil {
+			return err
+		}
+		b.starts = append(b.starts, p)
+		if i == b.size.starts-1 {
+			select {
+			case <-time.After(2 * time.Second): // what it does at start is done
+			case <-ctx.Done():
+			}
+			if b.idle, err = p.used(ctx); err != nil {
+				p.stop()
+				return err
+			}
+		}
+		p.stop()
+	}
+	return nil
+}
+
+// decisions measures one decision after the other, in round trips, and then
+// many at once, without latency.
+func (b *harness) decisions(ctx context.Context) error {
+	p, err := b.gate(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	s := newGate(p)
+	if b.wants("latency") {
+		if err := b.latencies(ctx, s); err != nil {
+			return err
+		}
+	}
+	if b.wants("load") {
+		if err := b.allLoads(ctx, s); err != nil {
+			return err
+		}
+	}
+	u, err := p.used(ctx)
+	b.peak[s.name] = u.peak
+	return err
+}
+
+var passes, denied = expectation{verdict: "pass", created: true}, expectation{verdict: "deny"} //nolint:gochecknoglobals // constants
+
+func (b *harness) latencies(ctx context.Context, s *subject) error {
+	n := b.size.sequence
+	digests, err := b.stock.fresh(ctx, repository, "65532:65532", 2*n+1)
+	if err != nil {
+		return err
+	}
+	indexes, err := b.stock.freshIndexes(ctx, repository, 2*n)
+	if err != nil {
+		return err
+	}
+	root, err := b.stock.fresh(ctx, repository, "0", n)
+	if err != nil {
+		return err
+	}
+	b.world.SetLatency(b.latency)
+	defer b.world.SetLatency(0)
+	start := time.Now()
+	if err := s.ask(ctx, client(1), b.ref("@", digests[2*n]), passes); err != nil {
+		return err
+	}
+	b.first = time.Since(start)
+	again := passes
+	again.created = false
+	for _, kind := range []struct {
+		what   string
+		images []string
+		want   expectation
+		target float64
+	}{
+		{"fresh image by digest", b.refs("@", digests[:n]), passes, 4.4},
+		{"fresh image by tag", b.tags(digests[n : 2*n]), passes, 4.4},
+		{"index of three platforms by digest", b.refs("@", indexes[:n]), passes, 5.4},
+		{"index of three platforms by tag", b.tags(indexes[n:]), passes, 5.4},
+		{"the same digest again, judged afresh", b.refs("@", digests[:n]), again, 2.2},
+		{"denied image by digest (root)", b.refs("@", root), denied, 0},
+	} {
+		if err := b.sequential(ctx, s, kind.what, kind.images, kind.want, kind.target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ref names an image of the repository by what follows its name.
+func (b *harness) ref(sep, what string) string {
+	return b.world.Registry.Addr() + "/" + repository + sep + what
+}
+
+func (b *harness) refs(sep string, whats []string) []string {
+	var out []string
+	for _, w := range whats {
+		out = append(out, b.ref(sep, w))
+	}
+	return out
+}
+
+// tags names images by the tags that the stock gave them.
+func (b *harness) tags(digests []string) []string {
+	var out []string
+	for _, d := range digests {
+		out = append(out, b.ref(":", b.stock.tags[d]))
+	}
+	return out
+}
+
+func (b *harness) allLoads(ctx context.Context, s *subject) error {
+	var last []string
+	for _, atOnce := range []int{1, 16, 64, 256} {
+		digests, err := b.stock.fresh(ctx, repository, "65532:65532", b.size.load[atOnce])
+		if err != nil {
+			return err
+		}
+		last = b.refs("@", digests)
+		b.quiet()
+		done := func() error { return nil }
+		if atOnce == 64 && b.profile != "" && s.name == "attestor" {
+			done = profiling(ctx, b.profile)
+		}
+		if err := b.load(ctx, s, "fresh images by digest", last, atOnce, passes); err != nil {
+			return err
+		}
+		if err := done(); err != nil {
+			return err
+		}
+	}
+	b.quiet()
+	return b.load(ctx, s, "the same digests again", last, 64, expectation{verdict: "pass"})
+}
+
+// quiet empties what the stand-ins remember of calls, which costs them time.
+func (b *harness) quiet() {
+	b.world.ResetCalls()
+	b.heard.take()
+}
+
+// peers measures the other service on images that it has not seen.
+func (b *harness) peers(ctx context.Context) error {
+	if b.peer == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(b.peerNote, ",") {
+		if _, err := b.world.Clients.Grafeas.CreateNote(ctx, &grafeas.CreateNoteRequest{Parent: "projects/dev", NoteId: name, Note: &grafeas.Note{
+			Type: &grafeas.Note_Attestation{Attestation: &grafeas.AttestationNote{Hint: &grafeas.AttestationNote_Hint{HumanReadableName: name}}},
+		}}); err != nil {
+			return err
+		}
+	}
+	s, err := startPeer(ctx, b.peer, b.peerURL, b.world)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	n := b.size.sequence
+	digests, err := b.stock.fresh(ctx, repository, "65532:65532", n)
+	if err != nil {
+		return err
+	}
+	b.world.SetLatency(b.latency)
+	images := b.refs("@", digests)
+	err = errors.Join(b.sequential(ctx, s, "fresh image by digest", images, passes, 0), b.sequential(ctx, s, "the same digest again", images, passes, 0))
+	b.world.SetLatency(0)
+	if err == nil {
+		err = b.allLoads(ctx, s)
+	}
+	u, useErr := s.used(ctx)
+	b.peak[s.name] = u.peak
+	return errors.Join(err, useErr)
+}
+
+func (b *harness) sweepAll(ctx context.Context) error {
+	const swept = "app/sweep"
+	if _, err := b.stock.fresh(ctx, swept, "65532:65532", b.size.sweep); err != nil {
+		return err
+	}
+	b.world.SetLatency(b.latency)
+	defer b.world.SetLatency(0)
+	return b.sweep(ctx, swept, b.size.sweep)
+}
+
+// sample is what the gate holds after some decisions of the soak.
+type sample struct {
+	decisions int
+	use
+}
+
+// soak keeps the gate busy with images, a tenth of them new, and looks at its
+// memory ten times.
+func (b *harness) soak(ctx context.Context) error {
+	p, err := b.gate(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	s := newGate(p)
+	c := client(64)
+	defer c.CloseIdleConnections()
+	const rounds = 10
+	per := b.size.soak / rounds
+	var known []string
+	for round := range rounds {
+		digests, err := b.stock.fresh(ctx, repository, "65532:65532", max(1, per/10))
+		if err != nil {
+			return err
+		}
+		fresh := b.refs("@", digests)
+		images, created := slices.Clone(fresh), len(fresh)
+		known = append(known, fresh...)
+		for i := 0; len(images) < per; i++ {
+			images = append(images, known[i%len(known)])
+		}
+		b.quiet()
+		var first error
+		failed := each(64, len(fresh), func(i int) error { return s.ask(ctx, c, images[i], passes) }, &first)
+		failed += each(64, len(images)-created, func(i int) error { return s.ask(ctx, c, images[created+i], expectation{verdict: "pass"}) }, &first)
+		if failed > 0 {
+			b.broken = append(b.broken, fmt.Sprintf("soak, round %d: %d of %d failed; the first: %v", round+1, failed, len(images), first))
+		}
+		u, err := p.used(ctx)
+		if err != nil {
+			return err
+		}
+		b.soaked = append(b.soaked, sample{(round + 1) * per, u})
+	}
+	return nil
+}

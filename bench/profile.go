@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// The program has no profiler: a port that tells about memory is one more to
+// guard. The harness builds one with it, by an overlay.
+const profilerSource = `package main
+
+import (
+	"net/http"
+	_ "net/http/pprof"
+	"os"
+)
+
+func init() {
+	go func() { panic(http.ListenAndServe(os.Getenv("BENCH_PPROF"), nil)) }()
+}
+`
+
+const profilerAddr = "127.0.0.1:16060"
+
+func profilerEnv(profile string) []string {
+	if profile == "" {
+		return nil
+	}
+	return []string{"BENCH_PPROF=" + profilerAddr}
+}
+
+// profiler writes an overlay for `go build -overlay`.
+func profiler(dir string) (string, error) {
+	source, overlay := filepath.Join(dir, "profiler.go"), filepath.Join(dir, "overlay.json")
+	at, err := filepath.Abs("cmd/attestor/profiler.go")
+	if err != nil {
+		return "", err
+	}
+	b, err := json.Marshal(map[string]any{"Replace": map[string]string{at: source}})
+	if err != nil {
+		return "", err
+	}
+	return overlay, errors.Join(os.WriteFile(source, []byte(profilerSource), 0o600), os.WriteFile(overlay, b, 0o600))
+}
+
+// profiling takes a CPU profile until what it returns is called, and a profile
+// of all allocations so far then.
+func profiling(ctx context.Context, dir string) func() error {
+	cpu := make(chan error, 1)
+	const seconds = 4
+	go func() { cpu <- save(ctx, fmt.Sprintf("profile?seconds=%d", seconds), filepath.Join(dir, "cpu.pprof")) }()
+	return func() error {
+		return errors.Join(<-cpu, save(ctx, "allocs", filepath.Join(dir, "allocs.pprof")))
+	}
+}
+
+func save(ctx context.Context, what, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+profilerAddr+"/debug/pprof/"+what, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{}).DialContext}}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return errors.Join(fmt.Errorf("profile: %s", resp.Status), err)
+	}
+	return os.WriteFile(path, b, 0o600)
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/attestor-gate/attestor/internal/standin"
+)
+
+const sweepAtOnce = 16 // attestor audit's default
+
+// swept compares a sweep with what the stand-ins can answer.
+type swept struct {
+	images, calls int
+	took, bare    time.Duration
+}
+
+func (s swept) share() float64 { return s.bare.Seconds() / s.took.Seconds() }
+
+// sweep has `attestor audit` judge a repository, and then has bare clients make
+// the same calls: as many images at once, and of each first the manifest, then
+// everything else side by side. No gate could be done sooner.
+func (b *harness) sweep(ctx context.Context, repository string, images int) error {
+	dir, err := os.MkdirTemp(b.dir, "sweep")
+	if err != nil {
+		return err
+	}
+	config, err := b.world.WriteConfig(dir, standin.Options{})
+	if err != nil {
+		return err
+	}
+	b.world.ResetCalls()
+	b.heard.take()
+	cmd := exec.CommandContext(ctx, b.binary, "audit", b.world.Registry.Addr()+"/"+repository, "--config", config, "-o", "json", "--output-file", filepath.Join(dir, "report.json"))
+	cmd.Env = append(os.Environ(), b.world.Env()...)
+	start := time.Now()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("attestor audit: %w: %s", err, clip(out))
+	}
+	s := swept{images: images, took: time.Since(start)}
+	registry, _ := b.world.Registry.Totals()
+	google, _ := b.world.Google.Totals()
+	s.calls = int(registry + google)
+	report, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err != nil {
+		return err
+	}
+	var found struct{ Decisions []struct{ Verdict string } }
+	if err := json.Unmarshal(report, &found); err != nil {
+		return fmt.Errorf("reading the sweep's report: %w", err)
+	}
+	passed := 0
+	for _, d := range found.Decisions {
+		if d.Verdict == "pass" {
+			passed++
+		}
+	}
+	if passed != images {
+		b.broken = append(b.broken, fmt.Sprintf("sweep: %d of %d images passed", passed, images))
+	}
+	if s.bare, err = b.bare(ctx, repository, b.heard.take()); err != nil {
+		return err
+	}
+	b.sweeps = append(b.sweeps, s)
+	return nil
+}
+
+var digestPattern = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+
+// bare makes the calls of a sweep again, by clients that do nothing else.
+func (b *harness) bare(ctx context.Context, repository string, heard []proto.Message) (time.Duration, error) {
+	asked := map[string][]proto.Message{} // by digest
+	for _, m := range heard {
+		d := digestPattern.FindString(fmt.Sprint(m))
+		asked[d] = append(asked[d], m)
+	}
+	conn, err := grpc.NewClient(b.world.Google.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	r := &bareClient{http: client(4 * sweepAtOnce), google: grafeaspb.NewGrafeasClient(conn), base: "http://" + b.world.Registry.Addr() + "/v2/" + repository}
+	defer r.http.CloseIdleConnections()
+	start := time.Now()
+	body, _, err := r.get(ctx, "/tags/list")
+	if err != nil {
+		return 0, err
+	}
+	var list struct{ Tags []string }
+	if err := json.Unmarshal(body, &list); err != nil {
+		return 0, err
+	}
+	var first error
+	each(sweepAtOnce, len(list.Tags), func(i int) error { return r.image(ctx, list.Tags[i], asked) }, &first)
+	return time.Since(start), first
+}
+
+type bareClient struct {
+	http   *http.Client
+	google grafeaspb.GrafeasClient
+	base   string
+}
+
+func (r *bareClient) get(ctx context.Context, path string) (body []byte, digest string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+path, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	resp, err := r.http.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, "", fmt.Errorf("GET %s: %s", path, resp.Status)
+	}
+	body, err = io.ReadAll(resp.Body)
+	return body, resp.Header.Get("Docker-Content-Digest"), err
+}
+
+func (r *bareClient) image(ctx context.Context, tag string, asked map[string][]proto.Message) error {
+	body, digest, err := r.get(ctx, "/manifests/"+tag)
+	if err != nil {
+		return err
+	}
+	var manifest struct{ Config struct{ Digest string } }
+	if err := json.Unmarshal(body, &manifest); err != nil {
+		return err
+	}
+	errs := make([]error, 1+len(asked[digest]))
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _, errs[0] = r.get(ctx, "/blobs/"+manifest.Config.Digest) })
+	for i, m := range asked[digest] {
+		wg.Go(func() { errs[i+1] = r.call(ctx, m) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (r *bareClient) call(ctx context.Context, m proto.Message) (err error) {
+	switch m := m.(type) {
+	case *grafeaspb.ListOccurrencesRequest:
+		_, err = r.google.ListOccurrences(ctx, m)
+	case *grafeaspb.ListNoteOccurrencesRequest:
+		_, err = r.google.ListNoteOccurrences(ctx, m)
+	default:
+		err = fmt.Errorf("a sweep made a call that the bare client does not know: %T", m)
+	}
+	return err
+}
