@@ -33,6 +33,7 @@ type Summary struct {
 	Exceptions []ExceptionUse `json:"exceptions"`
 	Trend      []TrendPoint   `json:"trend"` // oldest first
 	Rows       []Row          `json:"rows"`  // those that need somebody first
+	Posture    *Posture       `json:"posture,omitempty"`
 }
 
 // An Override is one use of break-glass.

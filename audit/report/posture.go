@@ -1,0 +1,112 @@
+package report
+
+import (
+	"cmp"
+	_ "embed"
+	"slices"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/internal/look"
+	"github.com/attestor-gate/attestor/internal/plain"
+)
+
+//go:embed posture.html
+var postureHTML string
+
+// A Posture is how the services that run the images are set up, as package
+// posture judged them. It is told beside the images and counts for none of them.
+type Posture struct {
+	Profile  string           `json:"profile"`
+	Services int              `json:"services"`
+	Verdict  attestor.Outcome `json:"verdict"`
+	Findings []PostureFinding `json:"findings"` // without what passed, or is not asked for
+}
+
+// A PostureFinding is one rule that a service does not keep, or that could not
+// be put to it: its status is then error or skipped.
+type PostureFinding struct {
+	Service string          `json:"service"`
+	Rule    string          `json:"rule"`
+	Status  attestor.Status `json:"status"`
+	Found   string          `json:"found"`
+	Fix     string          `json:"fix,omitempty"`
+}
+
+// A PostureRule is a rule and how many services it is about.
+type PostureRule struct {
+	Rule    string
+	Refused int // deny, and anything that is not known to be harmless
+	Warned  int
+	Skipped int // evidence was missing
+	Fix     string
+}
+
+// Rules counts services by rule, most refusals first.
+func (p Posture) Rules() []PostureRule {
+	var out []PostureRule
+	for _, f := range p.Findings {
+		i := slices.IndexFunc(out, func(r PostureRule) bool { return r.Rule == f.Rule })
+		if i < 0 {
+			out = append(out, PostureRule{Rule: f.Rule, Fix: f.Fix})
+			i = len(out) - 1
+		}
+		switch f.Status {
+		case attestor.StatusWarn:
+			out[i].Warned++
+		case attestor.StatusSkipped:
+			out[i].Skipped++
+		case attestor.StatusPass:
+		default:
+			if out[i].Refused++; out[i].Refused == 1 {
+				out[i].Fix = f.Fix // rather than what would give evidence of another
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b PostureRule) int {
+		return cmp.Or(-cmp.Compare(a.Refused, b.Refused), -cmp.Compare(a.Warned, b.Warned), -cmp.Compare(a.Skipped, b.Skipped))
+	})
+	return out
+}
+
+// Refused counts services with a finding that refuses.
+func (p Posture) Refused() int {
+	seen := map[string]bool{}
+	for _, f := range p.Findings {
+		if f.Status != attestor.StatusWarn && f.Status != attestor.StatusSkipped && f.Status != attestor.StatusPass {
+			seen[f.Service] = true
+		}
+	}
+	return len(seen)
+}
+
+// headline is the posture in a sentence.
+func (p Posture) headline() string {
+	if n := p.Refused(); n > 0 {
+		return look.Number(n) + " of " + look.Plural(p.Services, "service") + " do not keep the rules of profile " + p.Profile
+	}
+	return look.Plural(p.Services, "service") + " judged by profile " + p.Profile + ", none refused"
+}
+
+// Headline is the posture in a sentence, for pages.
+func (p Posture) Headline() string { return p.headline() }
+
+func (p *Posture) text(t *terminal) {
+	if p == nil {
+		return
+	}
+	t.line()
+	t.line(t.paint("SERVICES", bold), "  ", plain.Text(p.headline()))
+	t.list("RULES", []string{"REFUSED", "WARNED", "NOT JUDGED", "RULE"}, rows(p.Rules(), func(r PostureRule) []string {
+		return []string{look.Number(r.Refused), look.Number(r.Warned), look.Number(r.Skipped), r.Rule}
+	}))
+}
+
+func (p *Posture) markdown(w func(string, ...any)) {
+	if p == nil {
+		return
+	}
+	w("\n### Services\n\n%s.\n", plain.Markdown(p.headline()))
+	markdownList(w, "Hardening rules", []string{"Rule", "Refused", "Warned", "Not judged", "Fix"}, rows(p.Rules(), func(r PostureRule) []string {
+		return []string{plain.Code(r.Rule), look.Number(r.Refused), look.Number(r.Warned), look.Number(r.Skipped), plain.Markdown(r.Fix)}
+	}))
+}

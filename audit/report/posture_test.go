@@ -1,0 +1,49 @@
+package report_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/report"
+)
+
+// TestPostureIsASection: in every form of a summary, harmless whoever wrote it.
+func TestPostureIsASection(t *testing.T) {
+	s := report.NewBuilder(report.SummaryOptions{Now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)}).Summary()
+	s.Posture = &report.Posture{Profile: "hipaa", Services: 3, Verdict: attestor.Deny, Findings: []report.PostureFinding{
+		{Service: "acme/us-east1/api", Rule: "INVOKER_AUTH", Status: attestor.StatusSkipped, Found: "not known", Fix: "give --iam"},
+		{Service: "acme/us-east1/api", Rule: "CMEK", Status: attestor.StatusDeny, Found: "no key <script>\x1b[31m", Fix: "set --key"},
+		{Service: "acme/us-east1/web", Rule: "CMEK", Status: "unheard of", Found: "no key", Fix: "set --key"},
+		{Service: "acme/us-east1/web", Rule: "PROBES", Status: attestor.StatusWarn, Found: "no probe"},
+	}}
+	for f, want := range map[report.Format][]string{
+		report.HTML:     {`id="posture"`, "2 of 3 services", "CMEK", "give --iam", "no key &lt;script&gt;"},
+		report.JSON:     {`"posture": {`, `"rule": "CMEK"`},
+		report.Markdown: {"### Services", "2 of 3 services", "`CMEK` | 2 | 0 | 0"},
+		report.Text:     {"SERVICES", "2 of 3 services", "2        0       0           CMEK"},
+	} {
+		var b bytes.Buffer
+		if err := report.WriteSummary(&b, f, s, report.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(b.String(), w) {
+				t.Errorf("%s lacks %q", f, w)
+			}
+		}
+		if strings.Contains(b.String(), "\x1b[31m") || f != report.JSON && strings.Contains(b.String(), "<script>\x1b") {
+			t.Errorf("%s shows what a service is called as it is", f)
+		}
+	}
+	s.Posture = nil
+	var b bytes.Buffer
+	if err := report.WriteHTML(&b, s, report.HTMLOptions{}); err != nil || strings.Contains(b.String(), `id="posture"`) {
+		t.Errorf("a section without services: %v", err)
+	}
+	if got := (report.Posture{Profile: "hipaa", Services: 1}).Headline(); got != "1 service judged by profile hipaa, none refused" {
+		t.Error(got)
+	}
+}
