@@ -6,6 +6,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // An Explanation is one decision in sentences. Its texts may hold what
@@ -207,14 +208,14 @@ func quote(s string) string {
 	if s != "" && !strings.HasPrefix(s, "-") && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-") == "" {
 		return s
 	}
-	return "'" + strings.ReplaceAll(words.Plain(s), "'", `'\''`) + "'"
+	return "'" + strings.ReplaceAll(plain.Text(s), "'", `'\''`) + "'"
 }
 
 // Explain is an [Explanation] as text for a terminal.
 func Explain(r attestor.Record) string {
 	e := NewExplanation(r)
 	var b strings.Builder
-	p := func(indent, s string) { b.WriteString(indent + words.Plain(s) + "\n") }
+	p := func(indent, s string) { b.WriteString(indent + plain.Text(s) + "\n") }
 	p("", strings.ToUpper(e.Verdict[:1])+e.Verdict[1:]+": "+words.Name(r.Decision))
 	if e.Override != "" {
 		p("", "BREAK-GLASS. "+e.Override)

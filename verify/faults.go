@@ -7,11 +7,11 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // fault is something about the image or its registry that a Decision names.
@@ -116,10 +116,5 @@ func clip(s string) string {
 	if len(s) > 200 {
 		short = s[:200] + "…"
 	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, short)
+	return plain.Text(short)
 }

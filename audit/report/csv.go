@@ -9,6 +9,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // csvHeader: one line for each decision. Columns are added at the end only.
@@ -69,7 +70,7 @@ func csvRow(d attestor.Decision) []string {
 	}
 	row = append(row, strconv.Itoa(fixable), strings.Join(codes, " "), message, fix, strings.Join(attestors, " "))
 	for i, v := range row {
-		row[i] = cell(v)
+		row[i] = plain.Cell(v)
 	}
 	return row
 }

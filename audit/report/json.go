@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 func writeJSON(w io.Writer, ds []attestor.Decision, o Options) error {
@@ -52,7 +52,7 @@ func escapeJSON(b []byte) []byte {
 	for len(b) > 0 {
 		r, n := utf8.DecodeRune(b)
 		switch {
-		case r < 0x7f || words.Printable(r):
+		case r < 0x7f || plain.Printable(r):
 			out = append(out, b[:n]...)
 		case r > 0xffff:
 			r -= 0x10000

@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // maxMarkdown is how many images are told in full: a comment on a pull request
@@ -57,38 +58,38 @@ func markdownTable(p func(string, ...any), ds []attestor.Decision) {
 			codes = words.AppendNew(codes, string(f.Code))
 		}
 		for i, c := range codes {
-			codes[i] = code(c)
+			codes[i] = plain.Code(c)
 		}
-		p("| %s | %s | %s |\n", mark(d), code(words.Name(d)), strings.Join(codes, " "))
+		p("| %s | %s | %s |\n", mark(d), plain.Code(words.Name(d)), strings.Join(codes, " "))
 	}
 }
 
 func markdownDecision(p func(string, ...any), d attestor.Decision) {
-	p("\n### %s %s\n\n", mark(d), code(words.Name(d)))
+	p("\n### %s %s\n\n", mark(d), plain.Code(words.Name(d)))
 	if d.BreakGlass != nil {
-		p("> **Admitted by break-glass** by %s: %s\n\n", markdown(d.BreakGlass.By), markdown(d.BreakGlass.Reason))
+		p("> **Admitted by break-glass** by %s: %s\n\n", plain.Markdown(d.BreakGlass.By), plain.Markdown(d.BreakGlass.Reason))
 	}
-	p("%s\n\n", markdown(context(d)))
+	p("%s\n\n", plain.Markdown(context(d)))
 	p("| Check | Platform | Result | Found |\n| --- | --- | --- | --- |\n")
 	for _, c := range d.Checks {
-		p("| %s | %s | %s | %s |\n", markdown(c.Name), markdown(c.Platform), words.Status(c), markdown(words.Fact(d, c)))
+		p("| %s | %s | %s | %s |\n", plain.Markdown(c.Name), plain.Markdown(c.Platform), words.Status(c), plain.Markdown(words.Fact(d, c)))
 	}
 	list := words.Findings(d, words.Refuses)
 	if len(list) > 0 {
 		p("\n**What to change**\n\n")
 	}
 	for _, f := range list {
-		p("- %s", code(string(f.Code)))
+		p("- %s", plain.Code(string(f.Code)))
 		if len(f.Subjects) > 0 {
-			p(" %s", markdown(words.Some(f.Subjects, 6)))
+			p(" %s", plain.Markdown(words.Some(f.Subjects, 6)))
 		}
-		p(": %s", markdown(f.Message))
+		p(": %s", plain.Markdown(f.Message))
 		if f.Fix != "" {
-			p("  \n  **Fix:** %s", markdown(f.Fix))
+			p("  \n  **Fix:** %s", plain.Markdown(f.Fix))
 		}
 		p("\n")
 	}
 	for _, f := range words.Findings(d, words.Warns) {
-		p("- Warning %s: %s\n", code(string(f.Code)), markdown(f.Message))
+		p("- Warning %s: %s\n", plain.Code(string(f.Code)), plain.Markdown(f.Message))
 	}
 }

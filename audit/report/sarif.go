@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 const toolURI = "https://github.com/attestor-gate/attestor"
@@ -21,7 +22,7 @@ const toolURI = "https://github.com/attestor-gate/attestor"
 func writeSARIF(w io.Writer, ds []attestor.Decision, o Options) error {
 	run := sarif.NewRunWithInformationURI("attestor", toolURI)
 	if o.Version != "" {
-		run.Tool.Driver.WithVersion(words.Plain(o.Version))
+		run.Tool.Driver.WithVersion(plain.Text(o.Version))
 	}
 	known := map[attestor.Code]attestor.CodeInfo{}
 	for _, info := range attestor.Codes() {
@@ -43,7 +44,7 @@ func sarifDecision(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, d 
 	all := words.Findings(d, func(c attestor.Check) bool { return words.Refuses(c) || words.Warns(c) })
 	for _, f := range all {
 		rule(run, known, f.Code)
-		result := run.CreateResultForRule(words.Plain(string(f.Code)))
+		result := run.CreateResultForRule(plain.Text(string(f.Code)))
 		result.Level = sarif.LevelError
 		if f.Status == attestor.StatusWarn {
 			result.Level = sarif.LevelWarning
@@ -55,7 +56,7 @@ func sarifDecision(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, d 
 		if f.Fix != "" {
 			message += ". Fix: " + f.Fix
 		}
-		locate(result, d, f.Check, strings.Join(f.Platforms, " "), string(f.Code)+f.Fix).WithMessage(sarif.NewTextMessage(embedded(message)))
+		locate(result, d, f.Check, strings.Join(f.Platforms, " "), string(f.Code)+f.Fix).WithMessage(sarif.NewTextMessage(plain.SARIF(message)))
 	}
 	for _, c := range d.Checks {
 		for _, e := range c.Exceptions {
@@ -68,8 +69,8 @@ func sarifDecision(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, d 
 			}
 			result.Level = sarif.LevelNote
 			result.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").
-				WithJustification(words.Plain("owner " + e.Owner + ", until " + e.Expires + ": " + e.Reason)))
-			locate(result, d, c.Name, c.Platform, e.ID+e.Subject).WithMessage(sarif.NewTextMessage(embedded(e.ID + " is excepted: " + e.Subject)))
+				WithJustification(plain.Text("owner " + e.Owner + ", until " + e.Expires + ": " + e.Reason)))
+			locate(result, d, c.Name, c.Platform, e.ID+e.Subject).WithMessage(sarif.NewTextMessage(plain.SARIF(e.ID + " is excepted: " + e.Subject)))
 		}
 	}
 }
@@ -78,7 +79,7 @@ func sarifDecision(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, d 
 const excepted = "EXCEPTED"
 
 func rule(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, c attestor.Code) {
-	id := words.Plain(string(c))
+	id := plain.Text(string(c))
 	if run.GetRuleIndex(id) >= 0 {
 		return
 	}
@@ -92,12 +93,12 @@ func rule(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, c attestor.
 // locate says which image a result is about. The fingerprint outlives the
 // digest, so that the same finding in the next build is the same alert.
 func locate(r *sarif.Result, d attestor.Decision, check, platforms, what string) *sarif.Result {
-	name := words.Plain(words.Name(d))
+	name := plain.Text(words.Name(d))
 	uri := (&url.URL{Path: name}).EscapedPath()
 	r.AddLocation(sarif.NewLocationWithPhysicalLocation(sarif.NewPhysicalLocation().
 		WithArtifactLocation(sarif.NewSimpleArtifactLocation(uri)).
 		WithRegion(sarif.NewRegion().WithStartLine(1))).
-		AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(name).WithName(strings.TrimSpace(words.Plain(check + " " + platforms)))))
+		AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(name).WithName(strings.TrimSpace(plain.Text(check + " " + platforms)))))
 	sum := sha256.Sum256([]byte(words.Repository(d) + "\x00" + check + "\x00" + platforms + "\x00" + what))
 	r.WithPartialFingerprints(map[string]string{"attestor/v1": hex.EncodeToString(sum[:16])})
 	return r

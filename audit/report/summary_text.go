@@ -9,7 +9,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit/internal/look"
-	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // WriteSummary encodes a summary: as HTML (see [WriteHTML] for its options), as
@@ -44,7 +44,7 @@ func (s Summary) counts() string {
 	if s.DryRun {
 		refused = "would be refused"
 	}
-	return fmt.Sprintf("%s pass (%s), %s %s, %s could not be decided", look.Number(s.Passed), look.Percent(s.Passed, s.Images),
+	return fmt.Sprintf("%s pass (%s), %s %s, %s could not be decided", look.Number(s.Passed), look.Shares(s.Passed, s.Refused, s.Undecided)[0],
 		look.Number(s.Refused), refused, look.Number(s.Undecided))
 }
 
@@ -74,10 +74,11 @@ func summaryText(w io.Writer, s Summary, o Options) error {
 	t.list("EXCEPTIONS", []string{"STATE", "UNTIL", "WHAT"}, rows(s.Exceptions, func(e ExceptionUse) []string {
 		return []string{e.State, e.Expires, e.ID + " (" + e.Owner + ")"}
 	}))
+	s.Posture.text(t)
 	return t.Flush()
 }
 
-func plainf(format string, args ...any) string { return words.Plain(fmt.Sprintf(format, args...)) }
+func plainf(format string, args ...any) string { return plain.Text(fmt.Sprintf(format, args...)) }
 
 func baseName(b BaseCount) string {
 	if b.Name == "" {
@@ -106,13 +107,13 @@ func (t *terminal) list(title string, head []string, rows [][]string) {
 	widths := make([]int, len(head))
 	for _, r := range rows {
 		for i, c := range r {
-			widths[i] = max(widths[i], len([]rune(words.Plain(c))))
+			widths[i] = max(widths[i], len([]rune(plain.Text(c))))
 		}
 	}
 	for i, r := range rows {
 		var cells []string
 		for j, c := range r {
-			c = words.Plain(c)
+			c = plain.Text(c)
 			if j < len(r)-1 {
 				c = pad(c, widths[j])
 			}
@@ -132,34 +133,35 @@ func (t *terminal) list(title string, head []string, rows [][]string) {
 func summaryMarkdown(w io.Writer, s Summary) error {
 	b := bufio.NewWriter(w)
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(b, format, args...) } // bufio keeps the error
-	p("## %s\n\n", markdown(s.Headline()))
+	p("## %s\n\n", plain.Markdown(s.Headline()))
 	for _, o := range s.Overrides {
-		p("> 🚨 **Break-glass:** %s, by %s on %s: %s\n\n", code(o.Image), markdown(o.By), look.Stamp(o.Time), markdown(o.Reason))
+		p("> 🚨 **Break-glass:** %s, by %s on %s: %s\n\n", plain.Code(o.Image), plain.Markdown(o.By), look.Stamp(o.Time), plain.Markdown(o.Reason))
 	}
-	p("%s\n", markdown(s.counts()))
+	p("%s\n", plain.Markdown(s.counts()))
 	if c := s.Change; c != nil {
 		p("\nSince %s: %d repositories newly refused, %d newly passing, %d new, %d gone.\n", look.Day(c.Since), len(c.NewlyRefused), len(c.NewlyPassing), c.New, c.Gone)
 		for _, r := range c.NewlyRefused[:min(len(c.NewlyRefused), shownRows)] {
-			p("- ❌ %s\n", code(r.Repository))
+			p("- ❌ %s\n", plain.Code(r.Repository))
 		}
 	}
 	markdownList(p, "What to fix first", []string{"Fix", "Clears", "Of images"}, rows(s.Fixes, func(f FixCount) []string {
-		return []string{markdown(f.Fix), look.Number(f.Clears), look.Number(f.Images)}
+		return []string{plain.Markdown(f.Fix), look.Number(f.Clears), look.Number(f.Images)}
 	}))
 	markdownList(p, "Why images do not pass", []string{"Reason", "Means", "Images"}, rows(s.Reasons, func(r ReasonCount) []string {
-		return []string{code(string(r.Code)), markdown(r.Means), look.Number(r.Images)}
+		return []string{plain.Code(string(r.Code)), plain.Markdown(r.Means), look.Number(r.Images)}
 	}))
 	markdownList(p, "By base image", []string{"Base", "Images", "Outdated", "A rebuild may clear"}, rows(s.Bases, func(c BaseCount) []string {
-		return []string{markdown(baseName(c)), look.Number(c.Images), look.Number(c.Outdated), look.Plural(c.Clears, "finding")}
+		return []string{plain.Markdown(baseName(c)), look.Number(c.Images), look.Number(c.Outdated), look.Plural(c.Clears, "finding")}
 	}))
 	open := slices.DeleteFunc(slices.Clone(s.Exceptions), func(e ExceptionUse) bool { return e.State == ExceptionInUse })
 	markdownList(p, "Exceptions that need somebody", []string{"What", "State", "Owner", "Until"}, rows(open, func(e ExceptionUse) []string {
-		return []string{markdown(e.ID), e.State, markdown(e.Owner), markdown(e.Expires)}
+		return []string{plain.Markdown(e.ID), e.State, plain.Markdown(e.Owner), plain.Markdown(e.Expires)}
 	}))
 	refused := slices.DeleteFunc(slices.Clone(s.Rows), func(r Row) bool { return r.Verdict == attestor.Pass })
 	markdownList(p, "Images that do not pass", []string{"Image", "Reasons"}, rows(refused, func(r Row) []string {
-		return []string{code(r.Image), code(strings.Join(r.Codes, " "))}
+		return []string{plain.Code(r.Image), plain.Code(strings.Join(r.Codes, " "))}
 	}))
+	s.Posture.markdown(p)
 	return b.Flush()
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // A terminal is one writer of text: errors are kept until Flush.
@@ -109,15 +110,15 @@ func (t *terminal) decision(d attestor.Decision, o Options) {
 	if d.BreakGlass != nil {
 		t.banner(*d.BreakGlass)
 	}
-	t.line(t.verdict(d), "  ", t.paint(words.Plain(words.Name(d)), bold))
-	if asked := words.Plain(d.Image.Requested); asked != "" && asked != words.Plain(words.Name(d)) {
+	t.line(t.verdict(d), "  ", t.paint(plain.Text(words.Name(d)), bold))
+	if asked := plain.Text(d.Image.Requested); asked != "" && asked != plain.Text(words.Name(d)) {
 		t.line(t.paint("asked for "+asked, dim))
 	}
-	t.line(t.paint(words.Plain(context(d)), dim))
+	t.line(t.paint(plain.Text(context(d)), dim))
 	t.line()
 	t.checks(d, o)
 	for _, ref := range d.Deploy {
-		t.line("  deploy  ", words.Plain(ref))
+		t.line("  deploy  ", plain.Text(ref))
 	}
 }
 
@@ -152,7 +153,7 @@ func shortDigest(s string) string {
 
 func (t *terminal) banner(b attestor.BreakGlass) {
 	t.line(t.paint("BREAK-GLASS: admitted in spite of the verdict", bold, red))
-	t.wrap("  ", fmt.Sprintf("by %s: %s", words.Plain(b.By), words.Plain(b.Reason)))
+	t.wrap("  ", fmt.Sprintf("by %s: %s", plain.Text(b.By), plain.Text(b.Reason)))
 	if b.Expires != nil {
 		t.line("  until ", b.Expires.UTC().Format("2006-01-02 15:04 MST"))
 	}
@@ -164,17 +165,17 @@ func (t *terminal) banner(b attestor.BreakGlass) {
 func (t *terminal) checks(d attestor.Decision, o Options) {
 	name, platform := 0, 0
 	for _, c := range d.Checks {
-		name = max(name, utf8.RuneCountInString(words.Plain(c.Name)))
-		platform = max(platform, utf8.RuneCountInString(words.Plain(c.Platform)))
+		name = max(name, utf8.RuneCountInString(plain.Text(c.Name)))
+		platform = max(platform, utf8.RuneCountInString(plain.Text(c.Platform)))
 	}
 	for _, c := range d.Checks {
 		word := words.Status(c)
 		colour := map[string][]string{"ok": {green}, "refused": {bold, red}, "error": {bold, yellow}, "warning": {yellow}, "skipped": {dim}}[word]
-		columns := []string{"  ", pad(words.Plain(c.Name), name), "  "}
+		columns := []string{"  ", pad(plain.Text(c.Name), name), "  "}
 		if platform > 0 {
-			columns = append(columns, pad(words.Plain(c.Platform), platform), "  ")
+			columns = append(columns, pad(plain.Text(c.Platform), platform), "  ")
 		}
-		columns = append(columns, t.paint(pad(word, len("refused")), colour...), "  ", t.paint(words.Plain(words.Fact(d, c)), dim))
+		columns = append(columns, t.paint(pad(word, len("refused")), colour...), "  ", t.paint(plain.Text(words.Fact(d, c)), dim))
 		t.line(columns...)
 		if c.Status == attestor.StatusSkipped {
 			continue
@@ -195,17 +196,17 @@ func (t *terminal) reasons(d attestor.Decision, c attestor.Check, o Options) {
 	all := words.Findings(one, func(attestor.Check) bool { return true })
 	for i, f := range all {
 		if i == maxReasons && !o.All {
-			t.line("      ", t.paint(fmt.Sprintf("… and %d more: attestor explain %s", len(all)-i, words.Plain(d.ID)), dim))
+			t.line("      ", t.paint(fmt.Sprintf("… and %d more: attestor explain %s", len(all)-i, plain.Text(d.ID)), dim))
 			return
 		}
-		head := t.paint(words.Plain(string(f.Code)), bold)
+		head := t.paint(plain.Text(string(f.Code)), bold)
 		if len(f.Subjects) > 0 {
-			head += "  " + words.Plain(words.Some(f.Subjects, 4))
+			head += "  " + plain.Text(words.Some(f.Subjects, 4))
 		}
 		t.line("      ", head)
-		t.wrap("      ", words.Plain(f.Message))
+		t.wrap("      ", plain.Text(f.Message))
 		if f.Fix != "" {
-			t.wrap("      ", "fix: "+words.Plain(f.Fix), green)
+			t.wrap("      ", "fix: "+plain.Text(f.Fix), green)
 		}
 	}
 }
@@ -215,7 +216,7 @@ func exception(e attestor.AppliedException) string {
 	if e.Expired {
 		state = "exception expired " + e.Expires
 	}
-	return words.Plain(fmt.Sprintf("%s: %s, owner %s: %s", e.ID, state, e.Owner, e.Reason))
+	return plain.Text(fmt.Sprintf("%s: %s, owner %s: %s", e.ID, state, e.Owner, e.Reason))
 }
 
 // table is a line for each image, those that need somebody first.
@@ -236,18 +237,18 @@ func (t *terminal) table(ds []attestor.Decision) {
 		if words.Overridden(d) {
 			note = "  " + t.paint("BREAK-GLASS", bold, red)
 		}
-		t.line(t.paint(pad(words.Verdict(d), verdictWidth), colour), "  ", words.Plain(words.Name(d)), note)
+		t.line(t.paint(pad(words.Verdict(d), verdictWidth), colour), "  ", plain.Text(words.Name(d)), note)
 		for i, f := range words.Findings(d, words.Refuses) {
 			if i == 3 {
-				t.line(pad("", verdictWidth), "    ", t.paint("… attestor explain "+words.Plain(d.ID), dim))
+				t.line(pad("", verdictWidth), "    ", t.paint("… attestor explain "+plain.Text(d.ID), dim))
 				break
 			}
-			text := words.Plain(string(f.Code))
+			text := plain.Text(string(f.Code))
 			if f.Count > 1 {
 				text += fmt.Sprintf(" ×%d", f.Count)
 			}
 			if f.Fix != "" {
-				text += "  fix: " + words.Plain(f.Fix)
+				text += "  fix: " + plain.Text(f.Fix)
 			}
 			t.wrap(pad("", verdictWidth)+"    ", text, dim)
 		}

@@ -4,7 +4,7 @@ import (
 	"io"
 	"unicode/utf8"
 
-	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // Clean returns a writer of HTML in which characters that nobody sees, but that
@@ -32,10 +32,10 @@ func (c *cleaner) Write(p []byte) (int, error) {
 	out := make([]byte, 0, whole)
 	for in = in[:whole]; len(in) > 0; {
 		r, n := utf8.DecodeRune(in)
-		if r == '\n' || r == '\t' || words.Printable(r) {
+		if r == '\n' || r == '\t' || plain.Printable(r) {
 			out = append(out, in[:n]...)
 		} else {
-			out = append(out, words.Plain(string(r))...)
+			out = append(out, plain.Text(string(r))...)
 		}
 		in = in[n:]
 	}

@@ -1,0 +1,99 @@
+// Package plain makes text from outside harmless where it is shown: in a
+// terminal, Markdown, a spreadsheet, SARIF. HTML is html/template's.
+package plain
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// Text is s for a terminal: one line, and nothing that moves the cursor,
+// changes colours, or reorders text (control, format and private characters
+// appear as their code).
+func Text(s string) string {
+	clean := true
+	for _, r := range s {
+		if !Printable(r) {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			b.WriteByte(' ')
+		case Printable(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// Printable excludes, unlike a terminal, what Unicode calls format characters:
+// bidirectional overrides and zero-width ones among them.
+func Printable(r rune) bool { return r != unicode.ReplacementChar && unicode.IsPrint(r) }
+
+// Markdown is s as literal text in GitHub's Markdown, in a table cell too: no
+// markup, link, image, HTML, mention or issue reference comes of it.
+func Markdown(s string) string {
+	var b strings.Builder
+	for _, r := range Text(s) {
+		switch {
+		case r == '&':
+			b.WriteString("&amp;")
+		case r == '<':
+			b.WriteString("&lt;")
+		case r == '>':
+			b.WriteString("&gt;")
+		case r == '@':
+			b.WriteString("@\u200b") // a mention needs a name right after it
+		case r < 0x80 && (unicode.IsPunct(r) || unicode.IsSymbol(r)) && !strings.ContainsRune(`,'";%?/`, r):
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// Code is s in a Markdown code span that s cannot end.
+func Code(s string) string {
+	s = strings.ReplaceAll(Text(s), "|", `\|`) // a table's column ends at a bare "|", in a code span too
+	fence := "`"
+	for strings.Contains(s, fence) {
+		fence += "`"
+	}
+	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") || s == "" {
+		s = " " + s + " "
+	}
+	return fence + s + fence
+}
+
+// Cell is s for a spreadsheet, which would run what looks like a formula.
+func Cell(s string) string {
+	s = Text(strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r == '\r' {
+			return ' '
+		}
+		return r
+	}, s))
+	if t := strings.TrimLeftFunc(s, unicode.IsSpace); t != "" && strings.ContainsRune("=+-@＝＋－＠", []rune(t)[0]) {
+		return "'" + s
+	}
+	return s
+}
+
+// SARIF is s in a SARIF message, where [text](1) would be a link.
+func SARIF(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`).Replace(Text(s))
+}
