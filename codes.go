@@ -40,6 +40,7 @@ const (
 	CodePlatformUnsupported        Code = "PLATFORM_UNSUPPORTED"
 	CodeAttestationManifestInvalid Code = "ATTESTATION_MANIFEST_INVALID"
 	CodeInterrupted                Code = "INTERRUPTED"
+	CodeCircuitOpen                Code = "CIRCUIT_OPEN"
 	CodeTimedOut                   Code = "TIMED_OUT"
 
 	CodeBaseNotApproved      Code = "BASE_NOT_APPROVED"
@@ -152,6 +153,7 @@ func Codes() []CodeInfo {
 		{CodePlatformUnsupported, "platforms", StatusDeny, "a platform that the gate cannot judge, such as Windows"},
 		{CodeAttestationManifestInvalid, "platforms", StatusDeny, "a child that poses as a build attestation"},
 		{CodeInterrupted, "platforms", StatusError, "the gate stopped before it had an answer"},
+		{CodeCircuitOpen, "platforms", StatusError, "something that the gate depends on does not answer, and is left alone for some seconds"},
 		{CodeTimedOut, "platforms", StatusError, "the time allowed ran out"},
 		{CodeBaseNotApproved, "base", StatusDeny, "the image is not built on an approved base"},
 		{CodeBaseEvidenceTooWeak, "base", StatusDeny, "a base was found, but it is not proven as strongly as the policy asks"},
@@ -232,10 +234,11 @@ func (c Code) Status() Status {
 func (c Code) Advises() bool { return c.Status() == StatusWarn }
 
 // Retry reports whether asking again later, with nothing changed, may turn
-// out otherwise: a scan that has not finished, a list that lags.
+// out otherwise: a scan that has not finished, a list that lags, a dependency
+// that is given time to recover.
 func (c Code) Retry() bool {
 	switch c {
-	case CodeScanNotFound, CodeScanPending, CodeScanRunning, CodeAttestationConflict:
+	case CodeScanNotFound, CodeScanPending, CodeScanRunning, CodeAttestationConflict, CodeCircuitOpen:
 		return true
 	}
 	return false

@@ -11,8 +11,12 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// fault is what a failed call means to the caller.
+// fault is what a failed call means to the caller. One that was not made, since
+// the circuit is open, keeps its own reason: asking again later is all it needs.
 func fault(code attestor.Code, msg, fix string, err error) error {
+	if e, ok := errors.AsType[*attestor.Error](err); ok && e.Code == attestor.CodeCircuitOpen {
+		return e
+	}
 	return &attestor.Error{Kind: attestor.Upstream, Code: code, Msg: msg, Fix: fix, Err: err}
 }
 

@@ -129,5 +129,5 @@ func (s *keyFileSigner) sign(_ context.Context, w warrant, f form, alg algorithm
 }
 
 func signingError(msg, fix string, err error) error {
-	return &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeSigningFailed, Msg: msg, Fix: fix, Err: err}
+	return fault(attestor.CodeSigningFailed, msg, fix, err)
 }

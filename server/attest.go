@@ -95,7 +95,9 @@ const ownLabels = "attestor."
 // Admit asks the Gate, and logs and counts the decision: the one line that it
 // gets, whoever asked for it.
 func (s *Server) Admit(ctx context.Context, req attestor.Request) (attestor.Decision, error) {
+	ctx, end := s.decisionSpan(ctx)
 	d, err := s.c.Gate.Admit(ctx, req)
+	end(d, err)
 	if err != nil {
 		return attestor.Decision{}, err
 	}

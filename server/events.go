@@ -15,7 +15,7 @@ func (s *Server) newWatcher() error {
 		return nil
 	}
 	c := *s.c.Watch
-	c.Admit = s.Admit
+	c.Admit = s.admitApart
 	if c.Now == nil {
 		c.Now = s.c.Now
 	}

@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/attestor-gate/attestor"
 )
 
 // startSpan continues the caller's trace: W3C's traceparent, else Google's
@@ -22,11 +24,7 @@ func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Contex
 	if !trace.SpanContextFromContext(parent).IsValid() {
 		parent = cloudTrace(ctx, r.Header.Get("X-Cloud-Trace-Context"))
 	}
-	var provider trace.TracerProvider = noop.NewTracerProvider()
-	if s.c.Tracer != nil {
-		provider = s.c.Tracer
-	}
-	ctx, span := provider.Tracer("github.com/attestor-gate/attestor/server").Start(parent, "http", trace.WithSpanKind(trace.SpanKindServer))
+	ctx, span := s.tracer().Start(parent, "http", trace.WithSpanKind(trace.SpanKindServer))
 	return ctx, func(route string, status int) {
 		if route != "" {
 			span.SetName(r.Method + " " + route)
@@ -37,6 +35,36 @@ func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Contex
 		}
 		span.End()
 	}
+}
+
+func (s *Server) tracer() trace.Tracer {
+	var provider trace.TracerProvider = noop.NewTracerProvider()
+	if s.c.Tracer != nil {
+		provider = s.c.Tracer
+	}
+	return provider.Tracer("github.com/attestor-gate/attestor/server")
+}
+
+// decisionSpan is around one decision. It says which, and nothing of the image.
+func (s *Server) decisionSpan(ctx context.Context) (context.Context, func(attestor.Decision, error)) {
+	ctx, span := s.tracer().Start(ctx, "decision")
+	return ctx, func(d attestor.Decision, err error) {
+		defer span.End()
+		if err != nil {
+			span.SetStatus(codes.Error, "") // no text: it may hold what a caller wrote
+			return
+		}
+		verdict, _ := d.Verdict.MarshalText()
+		span.SetAttributes(attribute.String("decision.id", d.ID), attribute.String("decision.verdict", string(verdict)), attribute.Bool("decision.dry_run", d.DryRun))
+	}
+}
+
+// admitApart begins a trace for each decision of a message or a run, which may
+// be hundreds, and links it to theirs.
+func (s *Server) admitApart(ctx context.Context, req attestor.Request) (attestor.Decision, error) {
+	ctx, span := s.tracer().Start(ctx, "event", trace.WithNewRoot(), trace.WithLinks(trace.LinkFromContext(ctx)))
+	defer span.End()
+	return s.Admit(ctx, req)
 }
 
 // cloudTrace reads TRACE_ID/SPAN_ID;o=OPTIONS: 32 hex digits, a decimal, a

@@ -21,6 +21,11 @@ var (
 	errOtherScheme = errors.New("the registry is spoken to in the other scheme") // the client tries HTTPS first
 )
 
+// Refused reports an error that this package's own rules made, and no registry.
+func Refused(err error) bool {
+	return errors.Is(err, errHostRefused) || errors.Is(err, errOtherScheme) || errors.Is(err, errRedirects) || errors.Is(err, errTooLarge)
+}
+
 const (
 	maxRedirects   = 5
 	maxHeaderBytes = 64 << 10

@@ -38,6 +38,9 @@ func analysis(what, project, role string) operation {
 
 // explain turns a failed call into words.
 func (o operation) explain(err error, within string) *attestor.Error {
+	if e, ok := errors.AsType[*attestor.Error](err); ok {
+		return e // nothing was asked: the circuit is open
+	}
 	e := &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable, Err: err}
 	code := status.Code(err)
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -66,24 +66,36 @@ func findEmulators(getenv func(string) string, allowRemote bool) (emulators, err
 }
 
 // dialGoogle connects, lazily: nothing is contacted before the first call.
-func dialGoogle(ctx context.Context, e emulators, log *slog.Logger) (*google, error) {
+// guard, where there is one, is around every call of a service, by its name.
+func dialGoogle(ctx context.Context, e emulators, log *slog.Logger, guard googleGuard) (*google, error) {
 	if e != (emulators{}) {
 		log.WarnContext(ctx, "google services are emulated: what is signed here opens no door",
 			slog.String("container_analysis", e.analysis), slog.String("kms", e.kms), slog.String("binary_authorization", e.binauthz))
 	}
 	g := &google{emulated: e != (emulators{})}
 	var err error
-	if g.analysis, err = containeranalysis.NewClient(ctx, emulatorOptions(e.analysis)...); err != nil {
+	if g.analysis, err = containeranalysis.NewClient(ctx, guard.around("Container Analysis", e.analysis)...); err != nil {
 		return nil, fmt.Errorf("connecting to Container Analysis: %w", err)
 	}
 	g.grafeas = g.analysis.GetGrafeasClient()
-	if g.kms, err = kms.NewKeyManagementClient(ctx, emulatorOptions(e.kms)...); err != nil {
+	if g.kms, err = kms.NewKeyManagementClient(ctx, guard.around("Cloud KMS", e.kms)...); err != nil {
 		return nil, fmt.Errorf("connecting to Cloud KMS: %w", err)
 	}
-	if g.binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, emulatorOptions(e.binauthz)...); err != nil {
+	if g.binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, guard.around("Binary Authorization", e.binauthz)...); err != nil {
 		return nil, fmt.Errorf("connecting to Binary Authorization: %w", err)
 	}
 	return g, nil
+}
+
+// A googleGuard gives the interceptor for a service; nil: none.
+type googleGuard func(service string) grpc.UnaryClientInterceptor
+
+func (g googleGuard) around(service, emulator string) []option.ClientOption {
+	options := emulatorOptions(emulator)
+	if g != nil {
+		options = append(options, option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(g(service))))
+	}
+	return options
 }
 
 func emulatorOptions(host string) []option.ClientOption {

@@ -47,7 +47,7 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if err != nil {
 				return err
 			}
-			g, err := dialGoogle(c.Context(), em, newLogger(c.ErrOrStderr(), slog.LevelError))
+			g, err := dialGoogle(c.Context(), em, newLogger(c.ErrOrStderr(), slog.LevelError), nil)
 			if err != nil {
 				return err
 			}

@@ -83,7 +83,7 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		g, err := dialGoogle(c.Context(), em, newLogger(c.ErrOrStderr(), slog.LevelError))
+		g, err := dialGoogle(c.Context(), em, newLogger(c.ErrOrStderr(), slog.LevelError), nil)
 		if err != nil {
 			return &exit{code: attestor.ExitError, err: err}
 		}

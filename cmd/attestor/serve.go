@@ -140,7 +140,7 @@ func (e *engine) server() (*server.Server, error) {
 		Pages: html, Watch: e.watch(),
 		Ready:  e.ready,
 		Limits: server.Limits{MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate},
-		Logger: e.log, Registry: e.metrics, HashKey: key,
+		Logger: e.log, Registry: e.metrics, HashKey: key, Tracer: e.tracer,
 	})
 }
 

@@ -69,7 +69,7 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	if err != nil {
 		return err
 	}
-	g, err := dialGoogle(c.Context(), em, log)
+	g, err := dialGoogle(c.Context(), em, log, nil)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/dependency"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/server/telemetry"
 	"github.com/attestor-gate/attestor/verify"
@@ -33,9 +34,15 @@ import (
 	"github.com/attestor-gate/attestor/vuln"
 )
 
-// callTimeout bounds one call to Google: the official clients retry for ever
-// where nothing else does.
+// callTimeout bounds one call to Google where the configuration says nothing
+// else: the official clients would retry for ever.
 const callTimeout = 10 * time.Second
+
+// within is at most d, and a third of the phase that it is part of: what is
+// asked for, and asked again, must end before whoever waits for it gives up.
+func within(phase, d duration) time.Duration {
+	return min(time.Duration(d), time.Duration(phase)/3)
+}
 
 // store is what the engine needs of the record: [audit.Store], or [audit.None]
 // where the configuration says so.
@@ -63,6 +70,9 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 			_ = e.close()
 		}
 	}()
+	if err := e.observe(ctx); err != nil {
+		return nil, err
+	}
 	e.policies, err = policy.NewWatcher(policy.WatcherConfig{Paths: c.Policies, Interval: time.Duration(c.PolicyReload), Logger: log})
 	if err != nil {
 		return nil, err
@@ -71,19 +81,20 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 		return nil, err
 	}
 	e.closers = append(e.closers, e.store.Close)
-	if e.google, err = dialGoogle(ctx, em, log); err != nil {
+	if e.google, err = dialGoogle(ctx, em, log, c.Dependencies.guardGoogle(e.calls)); err != nil {
 		return nil, err
 	}
 	e.closers = append(e.closers, e.google.close)
-	if e.inspector, e.signatures, err = newInspector(c, e.google, e.store, log); err != nil {
+	if e.inspector, e.signatures, err = newInspector(c, e.google, e.calls, e.store, log); err != nil {
 		return nil, err
 	}
+	e.closers = append(e.closers, func() error { e.inspector.CloseIdleConnections(); return nil })
 	settle := time.Duration(0)
 	if e.google.emulated {
 		settle = -1 // the emulator's lists do not lag
 	}
 	scanner, err := vuln.New(vuln.Config{
-		Client: e.google.grafeas, ScanProjects: c.ScanProjects, Now: time.Now, CallTimeout: callTimeout, Settle: settle, Logger: log,
+		Client: e.google.grafeas, ScanProjects: c.ScanProjects, Now: time.Now, CallTimeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.ContainerAnalysis), Settle: settle, Logger: log,
 	})
 	if err != nil {
 		return nil, err
@@ -100,7 +111,7 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 		Policies: e.policies, Inspector: e.inspector, Scanner: judged, Attester: e.attester, Recorder: e.store,
 		NewID: newID, Now: time.Now, Emulated: e.google.emulated,
 		Deadline: time.Duration(c.Limits.Deadline), Settle: time.Duration(c.Limits.Settle),
-	}, telemetry.Options{Registry: e.metrics})
+	}, telemetry.Options{Registry: e.metrics, Tracer: e.tracer})
 	if err != nil {
 		return nil, err
 	}
@@ -140,18 +151,20 @@ func openStore(ctx context.Context, c storeConfig) (store, error) {
 // guarded connections it reads in turn.
 type signatures struct{ *signed.Checker }
 
-func newInspector(c config, g *google, history verify.TagHistory, log *slog.Logger) (*verify.Inspector, *signed.Checker, error) {
+func newInspector(c config, g *google, calls *dependency.Calls, history verify.TagHistory, log *slog.Logger) (*verify.Inspector, *signed.Checker, error) {
 	late := &signatures{}
 	keys, err := c.builderKeys()
 	if err != nil {
 		return nil, nil, err
 	}
-	prov, err := provenance.New(provenance.Config{Grafeas: g.grafeas, ScanProjects: c.ScanProjects, Keys: keys, Attached: late, CallTimeout: callTimeout})
+	prov, err := provenance.New(provenance.Config{Grafeas: g.grafeas, ScanProjects: c.ScanProjects, Keys: keys, Attached: late, CallTimeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.ContainerAnalysis)})
 	if err != nil {
 		return nil, nil, err
 	}
+	hosts := registries(c.Registries)
+	hosts.Wrap = c.guardRegistries(calls)
 	inspector, err := verify.New(verify.Config{
-		Registries: registries(c.Registries), Uploads: &uploads{emulated: g.emulated},
+		Registries: hosts, Limits: c.verifyLimits(), Uploads: &uploads{emulated: g.emulated, timeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.ArtifactRegistry), guard: c.Dependencies.guardGoogle(calls)},
 		Signatures: late, Provenance: prov, History: history, Now: time.Now, Logger: log,
 	})
 	if err != nil {
@@ -161,9 +174,16 @@ func newInspector(c config, g *google, history verify.TagHistory, log *slog.Logg
 		Transport:   inspector.Transport(),
 		Remote:      []remote.Option{remote.WithAuthFromKeychain(keychain()), remote.WithUserAgent("attestor/" + version)},
 		Name:        inspector.NameOptions,
-		TrustedRoot: c.TrustedRoot, Keys: kmsKeys{g.kms}, Now: time.Now, Logger: log,
+		TrustedRoot: c.TrustedRoot, Keys: kmsKeys{g.kms, within(c.Limits.Deadline, c.Dependencies.Timeouts.KMS)}, Now: time.Now, Logger: log,
 	})
 	return inspector, late.Checker, err
+}
+
+// baseTimeout bounds the look-up of one approved base.
+const baseTimeout = 15 * time.Second
+
+func (c config) verifyLimits() verify.Limits {
+	return verify.Limits{FetchTimeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.Registries), BaseTimeout: min(baseTimeout, time.Duration(c.Limits.Deadline)/2)}
 }
 
 // builderKeys are Google's pinned ones, unless the configuration names its own.
@@ -234,6 +254,8 @@ func (r registriesConfig) plain(host string) bool {
 // by the first question.
 type uploads struct {
 	emulated bool
+	timeout  time.Duration
+	guard    googleGuard
 	once     sync.Once
 	client   *artifactregistry.Client
 	err      error
@@ -243,20 +265,25 @@ func (u *uploads) Uploaded(ctx context.Context, img attestor.Image) (time.Time, 
 	if u.emulated {
 		return time.Time{}, &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeUploadTimeUnknown, Msg: "Artifact Registry is not emulated, so that the upload time is not known"}
 	}
-	u.once.Do(func() { u.client, u.err = artifactregistry.NewClient(context.WithoutCancel(ctx)) })
+	u.once.Do(func() {
+		u.client, u.err = artifactregistry.NewClient(context.WithoutCancel(ctx), u.guard.around("Artifact Registry", "")...)
+	})
 	if u.err != nil {
 		return time.Time{}, &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeUploadTimeUnknown, Msg: "Artifact Registry cannot be asked", Err: u.err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
 	return verify.ArtifactRegistry{Client: u.client}.Uploaded(ctx, img)
 }
 
 // kmsKeys reads public keys named gcpkms://projects/…/cryptoKeyVersions/N.
-type kmsKeys struct{ client *kms.KeyManagementClient }
+type kmsKeys struct {
+	client  *kms.KeyManagementClient
+	timeout time.Duration
+}
 
 func (k kmsKeys) PublicKey(ctx context.Context, uri string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, k.timeout)
 	defer cancel()
 	name := strings.TrimPrefix(uri, "gcpkms://")
 	key, err := k.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: name})
@@ -277,7 +304,7 @@ func newAttester(c config, g *google, journal attest.Journal, log *slog.Logger) 
 		var signer attest.Signer
 		var err error
 		if a.KMS != "" {
-			signer, err = attest.NewKMSSigner(g.kms, a.KMS, callTimeout)
+			signer, err = attest.NewKMSSigner(g.kms, a.KMS, within(c.Limits.Settle, c.Dependencies.Timeouts.KMS))
 		} else {
 			signer, err = attest.NewKeyFileSigner(a.KeyFile)
 		}
@@ -288,6 +315,9 @@ func newAttester(c config, g *google, journal attest.Journal, log *slog.Logger) 
 	}
 	return attest.New(attest.Config{
 		Grafeas: g.grafeas, Analysis: g.analysis, BinAuthz: g.binauthz, Attestors: attestors, Journal: journal,
-		Now: time.Now, CallTimeout: callTimeout, Logger: log,
+		Now: time.Now, CallTimeout: within(c.Limits.Settle, max(c.Dependencies.Timeouts.ContainerAnalysis, c.Dependencies.Timeouts.BinaryAuthorization)), Timeout: min(attestTimeout, time.Duration(c.Limits.Settle)/3*2), Logger: log,
 	})
 }
+
+// attestTimeout bounds signing and storing one attestation.
+const attestTimeout = 20 * time.Second

@@ -16,7 +16,7 @@ import (
 func Keys() []string {
 	return []string{
 		"admitted_by", "allowed", "attestor", "base", "binary_authorization", "break_glass", "caller_hash", "cause", "complete", "condition",
-		"container_analysis", "decision_id", "dry_run", "duration_ms", "error", "event", "image", "image_digest", "intent", "issuer", "kind", "kms",
+		"container_analysis", "decision_id", "dependency", "dry_run", "duration_ms", "error", "event", "image", "image_digest", "intent", "issuer", "kind", "kms",
 		"limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic", "part", "policies", "policies_digest",
 		"policy_digest", "problems", "reason_codes", "repository", "request_id", "revoked", "route", "stack", "status", "tag",
 		"unsafe_trust_platform", "verdict", "version",

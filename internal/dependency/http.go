@@ -1,0 +1,59 @@
+package dependency
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Hosts says how calls over HTTP are told apart.
+type Hosts struct {
+	// Label is the metric's for a host, from a small fixed set.
+	Label func(host string) string
+	// Ours reports an error that the caller's own rules made, such as a host
+	// that may not be asked: the dependency is not to blame.
+	Ours func(error) bool
+	// Timeout is what a request has; see [Calls.Unary].
+	Timeout time.Duration
+}
+
+// Transport guards requests by host. An answer counts when its header is
+// there; 502, 503 and 504 are none. 500 is one: it may be about one image.
+func (c *Calls) Transport(next http.RoundTripper, h Hosts) http.RoundTripper {
+	return &transport{calls: c, next: next, hosts: h}
+}
+
+type transport struct {
+	calls *Calls
+	next  http.RoundTripper
+	hosts Hosts
+}
+
+func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	host := r.URL.Host
+	about := target{name: host, label: t.hosts.Label(host), span: r.Method + " " + t.hosts.Label(host), timeout: t.hosts.Timeout}
+	refusal := t.calls.do(r.Context(), about, func(ctx context.Context) outcome {
+		start := time.Now()
+		resp, err = t.next.RoundTrip(r) //nolint:bodyclose // the caller's to close
+		switch {
+		case err == nil:
+			trace.SpanFromContext(ctx).SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode))
+			if resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusGatewayTimeout {
+				return outage
+			}
+			return answered
+		case t.hosts.Ours(err):
+			return abandoned
+		case r.Context().Err() != nil:
+			return about.lapsed(r.Context().Err(), time.Since(start))
+		}
+		return outage
+	})
+	if refusal != nil {
+		return nil, refusal
+	}
+	return resp, err
+}
