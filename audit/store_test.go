@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/postgres"
 )
 
 var _ attestor.Recorder = (*audit.Store)(nil)
@@ -66,34 +67,34 @@ func openSQLite(t testing.TB, path string, c *clock) *audit.Store {
 
 // server is one PostgreSQL for the package's tests, each with its own database.
 type server struct {
-	once sync.Once
-	pg   *postgres
-	n    atomic.Int64
+	mu sync.Mutex
+	pg *postgres.Server // guarded by mu
+	n  int              // guarded by mu
 }
 
 var shared server
 
-type deferring struct {
-	testing.TB
-	cleanups []func()
-}
-
-func (d *deferring) Cleanup(f func()) { d.cleanups = append(d.cleanups, f) }
-
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared.pg != nil {
-		shared.pg.stop()
-		_ = os.RemoveAll(shared.pg.dir)
+		_ = shared.pg.Close()
 	}
 	os.Exit(code)
 }
 
 func (s *server) database(t testing.TB) string {
 	t.Helper()
-	program(t, "postgres") // skips each test by itself
-	s.once.Do(func() { s.pg = startPostgres(&deferring{TB: t}) })
-	return s.pg.database(t, fmt.Sprintf("t%d", s.n.Add(1)))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pg == nil {
+		s.pg = newPostgres(t)
+	}
+	s.n++
+	dsn, err := s.pg.Database(fmt.Sprintf("t%d", s.n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dsn
 }
 
 func digest(n int) attestor.Digest { return attestor.Digest(fmt.Sprintf("sha256:%064x", n)) }

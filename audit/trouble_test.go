@@ -152,9 +152,9 @@ func newerSchema(t *testing.T) string {
 
 func TestKilledPostgreSQL(t *testing.T) {
 	pg := startPostgres(t)
-	s := open(t, audit.Config{PostgreSQL: pg.dsn("postgres"), Now: clockAt(day).now, Timeout: 5 * time.Second})
+	s := open(t, audit.Config{PostgreSQL: pg.DSN("postgres"), Now: clockAt(day).now, Timeout: 5 * time.Second})
 	finish(t, s, record(1, attestor.Pass))
-	pg.stop()
+	pg.Stop()
 	refused(t, s, "cannot be reached")
 	if _, err := s.List(t.Context(), audit.Filter{}, 0, ""); attestor.KindOf(err) != attestor.Unavailable {
 		t.Errorf("List: %v, want an error of kind Unavailable", err)
@@ -164,7 +164,9 @@ func TestKilledPostgreSQL(t *testing.T) {
 			t.Errorf("Records: %v, want an error of kind Unavailable", err)
 		}
 	}
-	pg.start(t)
+	if err := pg.Start(); err != nil {
+		t.Fatal(err)
+	}
 	finish(t, s, record(2, attestor.Pass)) // and back again, by itself
 	for _, n := range []int{1, 2} {
 		if _, err := s.Record(t.Context(), record(n, attestor.Pass).Decision.ID); err != nil {

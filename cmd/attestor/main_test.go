@@ -35,28 +35,31 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		Condition:           havePart,
 		Setup: func(e *testscript.Env) error {
 			e.Values[devSlot{}] = &devState{}
+			e.Values[postgresSlot{}] = &postgresState{}
 			reports, err := filepath.Abs("../../vuln/testdata/reports")
 			e.Setenv("REPORTS", reports)
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"dev":       startDev,
-			"http":      doHTTP,
-			"field":     jsonField,
-			"stop":      stopDev,
-			"code":      exitCode,
-			"big":       bigFile,
-			"same":      same,
-			"inflight":  awaitInflight,
-			"template":  expand,
-			"printed":   runPrinted,
-			"becomes":   becomes,
-			"ondemand":  serveOnDemand,
-			"emulate":   startEmulator,
-			"served":    startService,
-			"signbadly": signBadly,
+			"dev":        startDev,
+			"http":       doHTTP,
+			"field":      jsonField,
+			"stop":       stopDev,
+			"code":       exitCode,
+			"big":        bigFile,
+			"same":       same,
+			"inflight":   awaitInflight,
+			"template":   expand,
+			"printed":    runPrinted,
+			"becomes":    becomes,
+			"ondemand":   serveOnDemand,
+			"emulate":    startEmulator,
+			"served":     startService,
+			"signbadly":  signBadly,
+			"postgresql": postgresql,
 			"base64": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], base64.StdEncoding.EncodeToString([]byte(args[1])))
 			},

@@ -1,0 +1,162 @@
+// Package postgres runs a private PostgreSQL server of the machine's own
+// programs: on loopback and a free port, as an unprivileged user, in a directory
+// that goes with it. It is for tests, and as fast and as careless as they need it.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+)
+
+// ErrMissing is returned where PostgreSQL is not installed.
+var ErrMissing = errors.New("postgresql is not installed: apt-get install postgresql")
+
+const (
+	nobody       = 65534
+	startTimeout = 30 * time.Second
+)
+
+// A Server is a running server.
+type Server struct {
+	dir      string
+	port     int
+	postgres string
+	attr     *syscall.SysProcAttr
+	cmd      *exec.Cmd
+}
+
+// Installed returns ErrMissing where New would.
+func Installed() error {
+	_, initdb := program("initdb")
+	_, postgres := program("postgres")
+	if initdb != nil {
+		return initdb
+	}
+	return postgres
+}
+
+// New makes a server with an empty cluster, and starts it. Close ends it.
+func New() (*Server, error) {
+	initdb, err := program("initdb")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{attr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}}
+	if s.postgres, err = program("postgres"); err != nil {
+		return nil, err
+	}
+	if s.port, err = freePort(); err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("", "pg"); err != nil {
+		return nil, err
+	}
+	if os.Geteuid() == 0 { // it refuses to run as root
+		if err := os.Chown(s.dir, nobody, nobody); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
+	cmd := exec.Command(initdb, "-D", s.dir+"/data", "-A", "trust", "-U", "gate", "-E", "UTF8", "--locale=C", "--no-sync")
+	cmd.SysProcAttr, cmd.Dir = s.attr, s.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), s.Close())
+	}
+	if err := s.Start(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Start runs it again after Stop, on the same port, with the same data.
+func (s *Server) Start() error {
+	s.cmd = exec.Command(s.postgres, "-D", s.dir+"/data", "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port),
+		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
+	s.cmd.SysProcAttr, s.cmd.Dir = s.attr, s.dir
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("starting postgres: %w", err)
+	}
+	db, err := sql.Open("pgx", s.DSN("postgres"))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for err = db.PingContext(ctx); err != nil; err = db.PingContext(ctx) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("postgres does not answer: %w", err)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// Stop ends it at once, as a crash would.
+func (s *Server) Stop() {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGQUIT) // immediate shutdown
+	_ = s.cmd.Wait()
+	s.cmd = nil
+}
+
+// Close stops it and removes what it stored.
+func (s *Server) Close() error {
+	s.Stop()
+	return os.RemoveAll(s.dir)
+}
+
+// Database makes an empty database and returns how to connect to it.
+func (s *Server) Database(name string) (dsn string, err error) {
+	db, err := sql.Open("pgx", s.DSN("postgres"))
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	if _, err := db.Exec("CREATE DATABASE " + name); err != nil {
+		return "", fmt.Errorf("making the database %s: %w", name, err)
+	}
+	return s.DSN(name), nil
+}
+
+// DSN is how to connect to a database of it.
+func (s *Server) DSN(database string) string {
+	return fmt.Sprintf("postgres://gate@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
+}
+
+// program finds what Debian keeps out of the path.
+func program(name string) (string, error) {
+	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name); len(found) > 0 {
+		return found[len(found)-1], nil
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", ErrMissing
+	}
+	return path, nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
