@@ -156,14 +156,38 @@ func instant(s string, now time.Time) (time.Time, error) {
 // showDecision answers GET /v1/decisions/{id}. What the caller may not read
 // does not exist for them.
 func (s *Server) showDecision(k *call) error {
-	r, err := s.c.Decisions.Decision(k.ctx, k.Param("id"))
+	r, err := s.readable(k)
 	if err != nil {
 		return err
 	}
-	if !k.mayRead(r.Decision) {
-		return &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}
-	}
 	return s.answer(k, http.StatusOK, r.Decision)
+}
+
+// showDecisionPolicy answers GET /v1/decisions/{id}/policy: the text that
+// judged, whatever is in force now.
+func (s *Server) showDecisionPolicy(k *call) error {
+	r, err := s.readable(k)
+	if err != nil {
+		return err
+	}
+	if r.Decision.Policy == nil || len(r.PolicyText) == 0 {
+		return &attestor.Error{Kind: attestor.NotFound, Msg: "no policy judged this decision"}
+	}
+	return s.answer(k, http.StatusOK, struct {
+		attestor.PolicyRef
+		Text string `json:"text"`
+	}{*r.Decision.Policy, string(r.PolicyText)})
+}
+
+func (s *Server) readable(k *call) (attestor.Record, error) {
+	r, err := s.c.Decisions.Decision(k.ctx, k.Param("id"))
+	if err != nil {
+		return attestor.Record{}, err
+	}
+	if !k.mayRead(r.Decision) {
+		return attestor.Record{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}
+	}
+	return r, nil
 }
 
 // mayRead fails closed on a record whose reference cannot be read.

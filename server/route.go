@@ -50,6 +50,7 @@ func (s *Server) table() []route {
 		{method: "POST", path: "/v1/attest", any: may(attestor.ActionAttest, attestor.ActionCheck), media: json, enabled: true, handle: s.attest},
 		{method: "GET", path: "/v1/decisions", any: read, query: decisionQuery(), part: "a store", enabled: c.Decisions != nil, handle: s.listDecisions},
 		{method: "GET", path: "/v1/decisions/:id", any: read, part: "a store", enabled: c.Decisions != nil, handle: s.showDecision},
+		{method: "GET", path: "/v1/decisions/:id/policy", any: read, part: "a store", enabled: c.Decisions != nil, handle: s.showDecisionPolicy},
 		{method: "POST", path: "/v1/simulate", any: may(attestor.ActionSimulate), media: json, part: "a store", enabled: c.Simulator != nil, handle: s.simulate},
 		{method: "GET", path: "/v1/policies", any: read, part: "policies", enabled: c.Policies != nil, handle: s.listPolicies},
 		{method: "GET", path: "/v1/policies/:name", any: read, part: "policies", enabled: c.Policies != nil, handle: s.showPolicy},

@@ -85,7 +85,17 @@ func moment(s string, now time.Time) (time.Time, error) {
 type records interface {
 	Decisions(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Decision, error]
 	Record(ctx context.Context, id string) (attestor.Record, error)
+	PolicyText(ctx context.Context, id string) ([]byte, error) // of what judged a decision
 	Close() error
+}
+
+// localRecords is the record itself.
+type localRecords struct{ store }
+
+// PolicyText is part of the record.
+func (l localRecords) PolicyText(ctx context.Context, id string) ([]byte, error) {
+	r, err := l.Record(ctx, id)
+	return r.PolicyText, err
 }
 
 func (f *recordFlags) open(c *cobra.Command) (records, error) {
@@ -97,7 +107,8 @@ func (f *recordFlags) open(c *cobra.Command) (records, error) {
 		cl, err := newClient(f.server, token, c.ErrOrStderr())
 		return remoteRecords{cl}, err
 	}
-	return f.openStore(c.Context())
+	s, err := f.openStore(c.Context())
+	return localRecords{s}, err
 }
 
 // itself opens the record for what a service does not do.
@@ -136,6 +147,18 @@ func (r remoteRecords) Record(ctx context.Context, id string) (attestor.Record, 
 		return attestor.Record{}, resp.problem()
 	}
 	return attestor.Record{Decision: d}, nil
+}
+
+func (r remoteRecords) PolicyText(ctx context.Context, id string) ([]byte, error) {
+	resp, err := r.do(ctx, "GET", "/v1/decisions/"+url.PathEscape(id)+"/policy", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	var p struct{ Digest, Text string }
+	if resp.status != 200 || json.Unmarshal(resp.body, &p) != nil {
+		return nil, resp.problem()
+	}
+	return []byte(p.Text), nil
 }
 
 func (r remoteRecords) Decisions(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Decision, error] {
@@ -300,18 +323,22 @@ func explainCommand() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, r.Close()) }()
-			rec, err := r.Record(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
 			if !policyText {
+				rec, err := r.Record(c.Context(), args[0])
+				if err != nil {
+					return err
+				}
 				_, err = io.WriteString(c.OutOrStdout(), audit.Explain(rec))
 				return err
 			}
-			if len(rec.PolicyText) == 0 {
-				return errors.New("the policy's text is not at hand: a service does not give it out; read the record itself with --config")
+			text, err := r.PolicyText(c.Context(), args[0])
+			if err != nil {
+				return err
 			}
-			_, err = c.OutOrStdout().Write(rec.PolicyText)
+			if len(text) == 0 {
+				return errors.New("no policy judged this decision, so that there is no text")
+			}
+			_, err = c.OutOrStdout().Write(text)
 			return err
 		},
 	}

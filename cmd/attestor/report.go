@@ -59,7 +59,7 @@ func (f *reportFlags) run(c *cobra.Command) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	all := report.FromDecisions(r.Decisions(c.Context(), filter))
-	if s, ok := r.(store); ok { // with the evidence, ages of findings are known
+	if s, ok := r.(localRecords); ok { // with the evidence, ages of findings are known
 		all = s.Records(c.Context(), filter)
 	}
 	return f.write(c, all, now)
@@ -100,6 +100,7 @@ type collector struct {
 	links   string
 	summary *report.Builder
 	all     []attestor.Decision
+	posture *report.Posture // of a sweep over Cloud Run; formats that list decisions have no place for it
 }
 
 func (f *reportFlags) collector(format report.Format, now time.Time) (*collector, error) {
@@ -124,13 +125,15 @@ func (o *collector) add(r attestor.Record) {
 }
 
 func (o *collector) write(w io.Writer) error {
-	switch {
-	case o.summary == nil:
+	if o.summary == nil {
 		return report.Write(w, o.format, o.all, o.options)
-	case o.format == report.HTML:
-		return report.WriteHTML(w, o.summary.Summary(), report.HTMLOptions{Links: o.links})
 	}
-	return report.WriteSummary(w, o.format, o.summary.Summary(), o.options)
+	s := o.summary.Summary()
+	s.Posture = o.posture
+	if o.format == report.HTML {
+		return report.WriteHTML(w, s, report.HTMLOptions{Links: o.links})
+	}
+	return report.WriteSummary(w, o.format, s, o.options)
 }
 
 // before is the earlier report, or nil.
@@ -147,4 +150,4 @@ func (f *reportFlags) before() (*report.Summary, error) {
 	return &s, err
 }
 
-var _ records = store(audit.None{})
+var _ records = localRecords{audit.None{}}
