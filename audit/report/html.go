@@ -35,7 +35,7 @@ func WriteHTML(w io.Writer, s Summary, o HTMLOptions) error {
 	if o.Page {
 		head.Nav = look.Nav("/report")
 	}
-	t, err := look.Parse("report", htmlText, template.FuncMap{
+	t, err := look.Parse("report", htmlText+postureHTML, template.FuncMap{
 		"link": func(id string) string {
 			if links == "" && !o.Page {
 				return ""
@@ -220,7 +220,7 @@ func (v view) PassChart() template.HTML {
 		// Of a thousand, so that columns of different totals are equally high.
 		total := max(p.Passed+p.Refused+p.Undecided, 1)
 		columns = append(columns, look.Column{
-			Label: fmt.Sprintf("%s: %s pass, %s refused, %s undecided", look.Day(p.Day), look.Percent(p.Passed, total), look.Number(p.Refused), look.Number(p.Undecided)),
+			Label: fmt.Sprintf("%s: %s pass, %s refused, %s undecided", look.Day(p.Day), p.share(), look.Number(p.Refused), look.Number(p.Undecided)),
 			Segments: []look.Segment{
 				{Class: "f-pass", N: p.Passed * 1000 / total}, {Class: "f-error", N: p.Undecided * 1000 / total},
 				{Class: "f-deny", N: p.Refused * 1000 / total},
@@ -232,7 +232,7 @@ func (v view) PassChart() template.HTML {
 		first.share(), look.Day(first.Day), last.share(), look.Day(last.Day)), 1000, columns)
 }
 
-func (p TrendPoint) share() string { return look.Percent(p.Passed, p.Passed+p.Refused+p.Undecided) }
+func (p TrendPoint) share() string { return look.Shares(p.Passed, p.Refused, p.Undecided)[0] }
 
 // Share is for the template.
 func (p TrendPoint) Share() string { return p.share() }

@@ -5,11 +5,13 @@
 package look
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,7 +51,7 @@ func hash(s string) string {
 func Funcs() template.FuncMap {
 	return template.FuncMap{
 		"style": Style, "script": Script, "fileCSP": FileCSP,
-		"num": Number, "pct": Percent, "day": Day, "stamp": Stamp, "plural": Plural,
+		"num": Number, "shares": Shares, "day": Day, "stamp": Stamp, "plural": Plural,
 		"short": Short, "digestOf": DigestOf, "mul": func(a float64, b int) float64 { return a * float64(b) },
 		"bar": Bar, "severities": attestor.Severities, "lower": strings.ToLower,
 	}
@@ -67,16 +69,44 @@ func Number(n int) string {
 	return s
 }
 
-// Percent rounds down, so that 100 % means all, and says "under 1" rather than 0.
-func Percent(n, of int) string {
-	if of == 0 {
-		return "0 %"
+// Shares are parts of their sum in whole percent, which add up to 100: what
+// rounding down leaves over goes to those that it took most from. All of it is
+// 100 % and nothing else is, and what there is of is never 0.
+func Shares(parts ...int) []string {
+	sum, left := 0, 100
+	for _, n := range parts {
+		sum += n
 	}
-	p := n * 100 / of
-	if p == 0 && n > 0 {
-		return "under 1 %"
+	out := make([]string, len(parts))
+	if sum == 0 {
+		for i := range out {
+			out[i] = "0 %"
+		}
+		return out
 	}
-	return strconv.Itoa(p) + " %"
+	shares, order := make([]int, len(parts)), make([]int, len(parts))
+	for i, n := range parts {
+		shares[i], order[i] = n*100/sum, i
+		left -= shares[i]
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		// Of those that lost the same, the smaller first: it shows more.
+		return cmp.Or(cmp.Compare(parts[b]*100%sum, parts[a]*100%sum), cmp.Compare(parts[a], parts[b]))
+	})
+	for _, i := range order[:left] {
+		shares[i]++
+	}
+	for i, n := range parts {
+		switch {
+		case n > 0 && shares[i] == 0:
+			out[i] = "under 1 %"
+		case n < sum && shares[i] == 100:
+			out[i] = "over 99 %"
+		default:
+			out[i] = strconv.Itoa(shares[i]) + " %"
+		}
+	}
+	return out
 }
 
 // Plural is a number with its noun.
