@@ -29,20 +29,20 @@ func (g *Gate) Recover(ctx context.Context, r Record, judged Policy) (Decision, 
 	if err != nil {
 		return Decision{}, fmt.Errorf("recovering %s: %w", r.Decision.ID, err)
 	}
-	p := &pass{gate: g, policy: judged, ev: r.Evidence, dec: r.Decision, start: r.Decision.Time}
+	p := &pass{gate: g, policy: judged, ev: r.Evidence, standing: standing, dec: r.Decision, start: r.Decision.Time}
 	p.dec.Attestations = append([]Attestation{}, standing.Valid...) // never null in JSON
 	permitted := verdict.Outcome() == Pass || p.dec.BreakGlass != nil
 	if permitted && standsFor(standing, attestors, images) {
 		p.dec.IndexAttested = r.Evidence.Index && verdict.CoversIndex()
-		p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: []Reason{}})
+		p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: p.foreign()})
 	} else {
 		if len(standing.Valid) == 0 {
 			p.dec.BreakGlass = nil // nothing was overridden; else what stands must expire
 		}
-		p.check(Check{Name: CheckAttest, Status: StatusError, Reasons: []Reason{{
+		p.check(Check{Name: CheckAttest, Status: StatusError, Reasons: append([]Reason{{
 			Code: CodeInterrupted, Message: "the gate stopped before every attestation was stored; nobody was told that this image passed",
 			Fix: "ask again",
-		}}})
+		}}, p.foreign()...)})
 	}
 	return p.finish(ctx)
 }

@@ -2,6 +2,7 @@ package attestor_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/attestor-gate/attestor"
@@ -27,7 +28,7 @@ func TestRecoverNeverInventsAPass(t *testing.T) {
 		{"the evidence does not pass", []attestor.Attestation{stands}, attestor.StatusDeny, attestor.Undecided},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s.standing = attestor.Standing{Known: true, Valid: tt.standing}
+			s.standing = attestor.Standing{Known: true, Valid: tt.standing, Invalid: []attestor.InvalidAttestation{{Attestation: attestor.Attestation{Occurrence: "projects/p/occurrences/forged", Note: "projects/p/notes/n"}, Why: "no key of the attestor verifies it"}}}
 			s.policy.status["user"] = tt.status
 			d, err := gate(t, s).Recover(context.Background(), begun, s.policy)
 			if err != nil || d.Verdict != tt.want {
@@ -35,6 +36,12 @@ func TestRecoverNeverInventsAPass(t *testing.T) {
 			}
 			if s.called("attest") != 0 {
 				t.Error("something was signed")
+			}
+			attest := d.Checks[len(d.Checks)-1]
+			if !slices.ContainsFunc(attest.Reasons, func(r attestor.Reason) bool {
+				return r.Code == attestor.CodeAttestationForeign && r.Subject == "projects/p/occurrences/forged"
+			}) {
+				t.Errorf("the forged attestation is not reported: %+v", attest)
 			}
 			if d.Attestations == nil {
 				t.Error("attestations would be null in JSON, where the API promises a list")
