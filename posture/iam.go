@@ -55,9 +55,10 @@ func (set *input) readPolicies(in Input) []error {
 		p := policy{}
 		if i.Service != "" {
 			p.target = text{set: true, text: i.Service}
+			p.region = text{set: i.Region != "", text: i.Region}
 			named := 0
 			for _, s := range set.services {
-				if s.name == i.Service {
+				if p.covers(s) {
 					named++
 				}
 			}

@@ -51,9 +51,11 @@ type Source struct {
 }
 
 // An IAM is a policy as `get-iam-policy` prints it. Service names the service
-// or job that it is of; empty is every one that is judged.
+// or job that it is of, where there are several; Region tells apart those of
+// one name.
 type IAM struct {
 	Service string
+	Region  string
 	Source
 }
 
@@ -106,9 +108,12 @@ func (j *Judge) Judge(ctx context.Context, in Input) (Report, error) {
 	}
 	used := make([]use, len(j.c.Profile.exceptions))
 	known := map[attestor.Image]asked{}
-	r := Report{Profile: j.c.Profile.name, Services: len(set.services)}
+	r := Report{Profile: j.c.Profile.name, Services: len(set.services) - set.plans}
 	for _, s := range set.services {
 		for _, rule := range rules() {
+			if (rule.resources != nil) != (s.kind == kindPlan) {
+				continue
+			}
 			c := &judging{ctx: ctx, s: s, set: set, profile: j.c.Profile, attested: j.c.Attested, known: known}
 			r.Findings = append(r.Findings, j.finding(c, rule, used))
 		}
@@ -137,6 +142,8 @@ func (j *Judge) finding(c *judging, rule rule, used []use) Finding {
 	switch a.state {
 	case stateGood:
 		f.Status, f.Wanted = attestor.StatusPass, ""
+	case stateElsewhere:
+		f.Status = attestor.StatusSkipped
 	case stateAdmonished:
 		f.Status = attestor.StatusWarn
 		f.Fix = a.mend.of(c.s)

@@ -82,7 +82,7 @@ func (p Posture) Refused() int {
 // headline is the posture in a sentence.
 func (p Posture) headline() string {
 	if n := p.Refused(); n > 0 {
-		return look.Number(n) + " of " + look.Plural(p.Services, "service") + " do not keep the rules of profile " + p.Profile
+		return look.Number(n) + " of " + look.Plural(p.Services, "service") + " refused by profile " + p.Profile
 	}
 	return look.Plural(p.Services, "service") + " judged by profile " + p.Profile + ", none refused"
 }

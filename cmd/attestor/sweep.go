@@ -29,6 +29,7 @@ type auditFlags struct {
 	project  string
 	region   string
 	state    string
+	posture  string
 	atOnce   int
 	exitZero bool
 }
@@ -52,6 +53,7 @@ once, and writes one report. With --state an interrupted audit goes on where it 
 	c.Flags().StringArrayVar(&f.pods, "pods", nil, "judge what runs by this `FILE` of kubectl get pods -A -o json")
 	c.Flags().StringVar(&f.project, "cloud-run-project", "", "judge what runs in this `PROJECT` by the Cloud Run API")
 	c.Flags().StringVar(&f.region, "region", "-", "of --cloud-run-project; - for all regions")
+	c.Flags().StringVar(&f.posture, "posture", "baseline", "tell how the services of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all")
 	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
 	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image would be refused")
@@ -74,7 +76,11 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
-	refs, err := f.references(c, repositories, plainHosts(j))
+	services, err := f.services()
+	if err != nil {
+		return err
+	}
+	refs, err := f.references(c, repositories, plainHosts(j), services)
 	if err != nil {
 		return err
 	}
@@ -110,6 +116,10 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if err != nil {
 		return &exit{code: attestor.ExitError, err: err}
 	}
+	var unjudged error
+	if out.posture, unjudged = services.judge(c.Context(), j); unjudged != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "attestor: how the services are set up could not be judged: %s\n", attestor.Message(unjudged))
+	}
 	if err := f.report.put(c, out.write); err != nil {
 		return err
 	}
@@ -118,7 +128,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	switch {
 	case totals.Refused > 0 && !f.exitZero:
 		return &exit{code: attestor.ExitDeny}
-	case totals.Undecided+totals.Failed > 0:
+	case totals.Undecided+totals.Failed > 0 || unjudged != nil:
 		return &exit{code: attestor.ExitError}
 	}
 	return nil
@@ -187,7 +197,7 @@ func plainHosts(j judge) registriesConfig {
 }
 
 // references lists what is to be judged, source by source.
-func (f *auditFlags) references(c *cobra.Command, repositories []string, plain registriesConfig) (audit.References, error) {
+func (f *auditFlags) references(c *cobra.Command, repositories []string, plain registriesConfig, services *servicesFound) (audit.References, error) {
 	var sources []audit.References
 	if len(repositories) > 0 {
 		o := audit.RegistryOptions{
@@ -196,7 +206,7 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain r
 		}
 		sources = append(sources, audit.TagsOf(c.Context(), repositories, o))
 	}
-	add := func(files []string, parse func(io.Reader) audit.References) error {
+	add := func(files []string, parse func(string, io.Reader) (audit.References, error)) error {
 		for _, file := range files {
 			r := c.InOrStdin()
 			if file != "-" {
@@ -206,7 +216,11 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain r
 				}
 				r = opened
 			}
-			sources = append(sources, parse(r))
+			refs, err := parse(file, r)
+			if err != nil {
+				return err
+			}
+			sources = append(sources, refs)
 		}
 		return nil
 	}
@@ -214,11 +228,15 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain r
 	if f.file != "" {
 		lists = []string{f.file}
 	}
-	if err := errors.Join(add(lists, audit.LinesOf), add(f.cloudRun, audit.RunningInCloudRun), add(f.pods, audit.RunningInKubernetes)); err != nil {
+	if err := errors.Join(add(lists, streamed(audit.LinesOf)), add(f.cloudRun, services.listed), add(f.pods, streamed(audit.RunningInKubernetes))); err != nil {
 		return nil, err
 	}
 	if f.project != "" {
-		sources = append(sources, audit.RunningInProject(c.Context(), f.project, f.region))
+		var seen func(audit.Definition)
+		if services.profile != nil {
+			seen = services.seen
+		}
+		sources = append(sources, audit.ServicesInProject(c.Context(), f.project, f.region, seen))
 	}
 	return func(yield func(string, error) bool) {
 		for _, s := range sources {
@@ -229,6 +247,11 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain r
 			}
 		}
 	}, nil
+}
+
+// streamed is a source that is read as it is judged.
+func streamed(parse func(io.Reader) audit.References) func(string, io.Reader) (audit.References, error) {
+	return func(_ string, r io.Reader) (audit.References, error) { return parse(r), nil }
 }
 
 // sweepProgress draws a bar on a terminal.

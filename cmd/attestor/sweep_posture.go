@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/audit/report"
+	"github.com/attestor-gate/attestor/posture"
+)
+
+// maxServiceList bounds a file of services, which is kept to be judged after its images.
+const maxServiceList = 256 << 20
+
+// servicesFound gathers the services that a sweep meets, for their posture.
+type servicesFound struct {
+	profile *posture.Profile // nil: nobody asks for it
+	in      posture.Input
+}
+
+// services reads --posture before anything is judged.
+func (f *auditFlags) services() (*servicesFound, error) {
+	if f.posture == "off" {
+		return &servicesFound{}, nil
+	}
+	p, err := postureProfile(f.posture)
+	return &servicesFound{profile: &p}, err
+}
+
+// listed reads `gcloud run services list --format json`, and keeps each
+// service. What is no such list is reported by the references.
+func (s *servicesFound) listed(name string, r io.Reader) (audit.References, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxServiceList))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	var all []json.RawMessage
+	if s.profile != nil && json.Unmarshal(text, &all) == nil {
+		for _, one := range all {
+			s.in.Definitions = append(s.in.Definitions, posture.Source{Name: name, Text: one})
+		}
+	}
+	return audit.RunningInCloudRun(bytes.NewReader(text)), nil
+}
+
+// seen keeps a service that the Cloud Run API listed.
+func (s *servicesFound) seen(d audit.Definition) {
+	s.in.Definitions = append(s.in.Definitions, posture.Source{Name: d.Name, Text: d.Text})
+	if d.IAM != nil {
+		s.in.IAM = append(s.in.IAM, posture.IAM{Service: path.Base(d.Name), Region: path.Base(path.Dir(path.Dir(d.Name))), Source: posture.Source{Name: d.Name, Text: d.IAM}})
+	}
+}
+
+// judge is nil where no service was met.
+func (s *servicesFound) judge(ctx context.Context, j judge) (*report.Posture, error) {
+	if s.profile == nil || len(s.in.Definitions) == 0 {
+		return nil, nil //nolint:nilnil // there is nothing to tell
+	}
+	c := posture.Config{Profile: *s.profile, Now: time.Now}
+	if local, ok := j.(*localJudge); ok {
+		if names := local.engine.attestorNames(); len(names) > 0 {
+			c.Attested = attestedBy{local.engine.attester, names}
+		}
+	}
+	judge, err := posture.New(c)
+	if err != nil {
+		return nil, err
+	}
+	r, err := judge.Judge(ctx, s.in)
+	if err != nil {
+		return nil, err
+	}
+	out := &report.Posture{Profile: r.Profile, Services: r.Services, Verdict: r.Verdict, Findings: []report.PostureFinding{}}
+	for _, f := range r.Findings {
+		if f.Status != attestor.StatusPass && (f.Status != attestor.StatusSkipped || f.Fix != "") {
+			out.Findings = append(out.Findings, report.PostureFinding{Service: f.Service, Rule: f.Rule, Status: f.Status, Found: f.Message(), Fix: f.Fix})
+		}
+	}
+	return out, nil
+}
