@@ -46,6 +46,7 @@ type engine struct {
 	metrics *prometheus.Registry
 	tracer  trace.TracerProvider // nil: no traces
 	calls   *dependency.Calls
+	topic   *topic // nil: what is judged again is judged in this process
 	closers []func() error
 }
 
@@ -69,9 +70,13 @@ func newID() string {
 type localJudge struct {
 	engine *engine
 	caller attestor.Caller
+	notice io.Writer // progress
 }
 
 func (l *localJudge) Admit(ctx context.Context, r judgeRequest) (attestor.Decision, error) {
+	if r.Wait > 0 {
+		defer saysThatItWaits(l.notice, r.Image.String(), r.Wait)()
+	}
 	return l.engine.gate.Admit(ctx, attestor.Request{
 		Image: r.Image, Caller: l.caller, DryRun: r.DryRun, Policy: r.Policy, Platforms: r.Platforms,
 		Wait: r.Wait, BreakGlass: r.BreakGlass, Labels: r.Labels,
@@ -119,7 +124,7 @@ func (f *engineFlags) judge(c *cobra.Command) (judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &localJudge{engine: e, caller: attestor.LocalCaller(currentUser())}, nil
+	return &localJudge{engine: e, caller: attestor.LocalCaller(currentUser()), notice: c.ErrOrStderr()}, nil
 }
 
 // engine starts the stages in this process.
