@@ -58,15 +58,15 @@ func (set *input) readPolicies(in Input) []error {
 			p.region = text{set: i.Region != "", text: i.Region}
 			named := 0
 			for _, s := range set.services {
-				if p.covers(s) {
+				if s.kind != kindPlan && p.covers(s) {
 					named++
 				}
 			}
 			if named != 1 { // of two regions' services, a policy is of one
 				errs = append(errs, fmt.Errorf("%s: there are %d services or jobs %s among the definitions, want one", plain.Text(i.Name), named, quote(i.Service)))
 			}
-		} else if len(set.services) > 1 {
-			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE", plain.Text(i.Name), len(set.services)))
+		} else if len(set.services)-set.plans > 1 {
+			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE", plain.Text(i.Name), len(set.services)-set.plans))
 		}
 		one(i.Source, p)
 	}

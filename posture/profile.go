@@ -50,10 +50,12 @@ func Builtin(name string) (Profile, bool) {
 	case "baseline":
 		p.maxTimeout = 5 * time.Minute
 		set(off, "REGION_APPROVED", "STATIC_EGRESS_IP", "CMEK")
+		set(warn, "CLOUD_ARMOR", "WAF_RULES", "RATE_LIMITED", "PRIVATE_GOOGLE_ACCESS", "SERVICE_PERIMETER", "ORGANIZATION_POLICIES", "IMAGES_SCANNED")
+		set(off, "IDENTITY_AWARE_PROXY", "CONNECTOR_SIZED")
 		set(warn, "DEFAULT_URL_DISABLED", "VPC_EGRESS", "MIN_INSTANCES", "CONCURRENCY_SET", "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "PROBES")
 	case "hipaa":
 		set(off, "STATIC_EGRESS_IP")
-		set(warn, "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "PROBES")
+		set(warn, "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "PROBES", "IDENTITY_AWARE_PROXY", "CONNECTOR_SIZED")
 	case "strict":
 		p.missing = deny
 	default:

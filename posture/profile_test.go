@@ -20,8 +20,8 @@ func TestLevels(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| .* \\| (yes|no) \\| (\\w+) \\| (\\w+) \\| (\\w+) \\|$").FindAllStringSubmatch(string(b), -1)
-	if len(rows) != len(posture.Rules()) {
-		t.Fatalf("the table has %d rows, there are %d rules", len(rows), len(posture.Rules()))
+	if len(rows) != len(serviceRules()) {
+		t.Fatalf("the table has %d rows, there are %d rules", len(rows), len(serviceRules()))
 	}
 	in := whole(t, replace(t, sample(t, "typical.yaml"), "latestRevision: true", "revisionName: shop-00001-old", "startupProbe", "readinessProbe", "containerConcurrency: 80", "containerConcurrency: 0",
 		"maxScale: '100'", "maxScale: '0'", "            memory: 512Mi\n", "", "timeoutSeconds: 300", "timeoutSeconds: 900", "ingress: all", "ingress: internal-and-cloud-load-balancing"))
@@ -30,7 +30,7 @@ func TestLevels(t *testing.T) {
 	for column, profile := range posture.Profiles() {
 		r, ingress := mustJudge(t, builtin(t, profile), &attested{}, in), mustJudge(t, builtin(t, profile), nil, open)
 		for i, row := range rows {
-			if rule := posture.Rules()[i]; rule.ID != row[1] || rule.Jobs != (row[2] == "yes") {
+			if rule := serviceRules()[i]; rule.ID != row[1] || rule.Jobs != (row[2] == "yes") {
 				t.Errorf("row %d is %s, jobs %s", i, row[1], row[2])
 			}
 			f := finding(t, r, row[1])

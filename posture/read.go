@@ -14,6 +14,7 @@ type input struct {
 	services []*service
 	policies []policy
 	fronted  []string // names of services that a serverless NEG in a plan points at
+	plans    int      // of the services, those that are what stands around some
 }
 
 const maxServices = 2000
@@ -36,11 +37,11 @@ func read(in Input) (*input, error) {
 			errs = append(errs, set.document(src.Name, n)...)
 		}
 		if len(set.services) == before && len(errs) == 0 {
-			errs = append(errs, fmt.Errorf("%s: no Cloud Run service or job in it", plain.Text(src.Name)))
+			errs = append(errs, fmt.Errorf("%s: no Cloud Run service or job in it, nor what a rule is about", plain.Text(src.Name)))
 		}
 	}
 	for _, s := range set.services {
-		if !s.region.set && !s.region.unknown && in.Region != "" {
+		if !s.region.set && !s.region.unknown && in.Region != "" && s.kind != kindPlan {
 			s.region = text{set: true, text: in.Region}
 		}
 	}

@@ -9,6 +9,8 @@ type rule struct {
 	jobs  bool   // applies to jobs too
 	whole bool   // passes even where parts of the definition are known only after apply
 	judge func(*judging) answer
+
+	resources []string // of a Terraform plan, which it is about instead of services
 }
 
 // A RuleInfo documents a rule.
@@ -16,41 +18,44 @@ type RuleInfo struct {
 	ID    string
 	Means string
 	Jobs  bool // applies to jobs too
+	Plan  bool // is about what stands around services in a Terraform plan
 }
 
 // Rules lists every rule, in the order of findings.
 func Rules() []RuleInfo {
 	var out []RuleInfo
 	for _, r := range rules() {
-		out = append(out, RuleInfo{ID: r.id, Means: r.means, Jobs: r.jobs})
+		out = append(out, RuleInfo{ID: r.id, Means: r.means, Jobs: r.jobs, Plan: r.resources != nil})
 	}
 	return out
 }
 
-func rules() []rule {
+func rules() []rule { return append(serviceRules(), planRules()...) }
+
+func serviceRules() []rule {
 	return []rule{
-		{"REGION_APPROVED", "the region is in the profile's list", true, true, regionApproved},
-		{"INVOKER_AUTH", "unauthenticated calls are not allowed", true, true, invokerAuth},
-		{"INGRESS_RESTRICTED", "ingress is internal or internal-and-cloud-load-balancing", false, false, ingressRestricted},
-		{"DEFAULT_URL_DISABLED", "the run.app address is off where a load balancer fronts the service", false, false, defaultURLDisabled},
-		{"DEDICATED_SERVICE_ACCOUNT", "a service account is set, and is not a default one", true, false, dedicatedServiceAccount},
-		{"LEAST_PRIVILEGE", "the service account holds no basic role on the project", true, false, leastPrivilege},
-		{"VPC_EGRESS", "a connector or Direct VPC egress is set", true, false, vpcEgress},
-		{"STATIC_EGRESS_IP", "all traffic leaves through the VPC, where Cloud NAT gives it a fixed address", true, false, staticEgressIP},
-		{"SECRETS_BY_REFERENCE", "no environment value looks like a secret", true, false, secretsByReference},
-		{"SECRETS_AS_FILES", "secrets are mounted as files rather than set in the environment", true, false, secretsAsFiles},
-		{"SECRET_VERSION_PINNED", "no secret is taken at latest", true, false, secretVersionPinned},
-		{"MIN_INSTANCES", "at least one instance is kept warm", false, false, minInstances},
-		{"MAX_INSTANCES", "an upper bound of instances is set", false, false, maxInstances},
-		{"RESOURCE_LIMITS", "CPU and memory limits are set", true, false, resourceLimits},
-		{"TIMEOUT_BOUNDED", "the request timeout is at most the profile's", false, false, timeoutBounded},
-		{"CONCURRENCY_SET", "container concurrency is set", false, false, concurrencySet},
-		{"IMAGE_BY_DIGEST", "the image is named by digest", true, false, imageByDigest},
-		{"IMAGE_ATTESTED", "the image's digest carries a valid attestation of this gate", true, false, imageAttested},
-		{"BINARY_AUTHORIZATION", "Binary Authorization is on, without a standing break-glass", true, false, binaryAuthorization},
-		{"CMEK", "a customer-managed encryption key is set", true, false, cmek},
-		{"PROBES", "a startup or liveness probe is set", false, false, probes},
-		{"REVISION_JUDGED", "no traffic goes to a revision that is not this definition", false, false, revisionJudged},
+		{id: "REGION_APPROVED", means: "the region is in the profile's list", jobs: true, whole: true, judge: regionApproved},
+		{id: "INVOKER_AUTH", means: "unauthenticated calls are not allowed", jobs: true, whole: true, judge: invokerAuth},
+		{id: "INGRESS_RESTRICTED", means: "ingress is internal or internal-and-cloud-load-balancing", judge: ingressRestricted},
+		{id: "DEFAULT_URL_DISABLED", means: "the run.app address is off where a load balancer fronts the service", judge: defaultURLDisabled},
+		{id: "DEDICATED_SERVICE_ACCOUNT", means: "a service account is set, and is not a default one", jobs: true, judge: dedicatedServiceAccount},
+		{id: "LEAST_PRIVILEGE", means: "the service account holds no basic role on the project", jobs: true, judge: leastPrivilege},
+		{id: "VPC_EGRESS", means: "a connector or Direct VPC egress is set", jobs: true, judge: vpcEgress},
+		{id: "STATIC_EGRESS_IP", means: "all traffic leaves through the VPC, where Cloud NAT gives it a fixed address", jobs: true, judge: staticEgressIP},
+		{id: "SECRETS_BY_REFERENCE", means: "no environment value looks like a secret", jobs: true, judge: secretsByReference},
+		{id: "SECRETS_AS_FILES", means: "secrets are mounted as files rather than set in the environment", jobs: true, judge: secretsAsFiles},
+		{id: "SECRET_VERSION_PINNED", means: "no secret is taken at latest", jobs: true, judge: secretVersionPinned},
+		{id: "MIN_INSTANCES", means: "at least one instance is kept warm", judge: minInstances},
+		{id: "MAX_INSTANCES", means: "an upper bound of instances is set", judge: maxInstances},
+		{id: "RESOURCE_LIMITS", means: "CPU and memory limits are set", jobs: true, judge: resourceLimits},
+		{id: "TIMEOUT_BOUNDED", means: "the request timeout is at most the profile's", judge: timeoutBounded},
+		{id: "CONCURRENCY_SET", means: "container concurrency is set", judge: concurrencySet},
+		{id: "IMAGE_BY_DIGEST", means: "the image is named by digest", jobs: true, judge: imageByDigest},
+		{id: "IMAGE_ATTESTED", means: "the image's digest carries a valid attestation of this gate", jobs: true, judge: imageAttested},
+		{id: "BINARY_AUTHORIZATION", means: "Binary Authorization is on, without a standing break-glass", jobs: true, judge: binaryAuthorization},
+		{id: "CMEK", means: "a customer-managed encryption key is set", jobs: true, judge: cmek},
+		{id: "PROBES", means: "a startup or liveness probe is set", judge: probes},
+		{id: "REVISION_JUDGED", means: "no traffic goes to a revision that is not this definition", judge: revisionJudged},
 	}
 }
 

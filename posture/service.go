@@ -12,7 +12,7 @@ import (
 
 const (
 	kindService = "service"
-	kindJob     = "job"
+	kindJob     = "job" // and kindPlan
 )
 
 // A form is how a definition is written; mends are told in the same one.
@@ -68,6 +68,8 @@ type service struct {
 	baseImages      text     // automatic updates of what is beneath the image
 	containers      []container
 	volumes         []secretRef
+
+	around []planned // of a plan
 }
 
 type duration struct {

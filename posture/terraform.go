@@ -17,15 +17,20 @@ func (set *input) plan(file string, n *node) []error {
 		return []error{fmt.Errorf("%s: no resource_changes: this is no plan; give what `terraform show -json PLAN` prints", plain.Text(file))}
 	}
 	var errs []error
+	surroundings := &service{kind: kindPlan, name: file, file: file, form: formTerraform}
 	for _, c := range r.list(changes, "resource_changes") {
 		one := &reader{file: file}
-		set.change(one, c)
+		set.change(one, c, surroundings)
 		errs = append(errs, one.errs...)
+	}
+	if len(surroundings.around) > 0 {
+		set.plans++
+		set.services = append(set.services, surroundings)
 	}
 	return append(errs, r.errs...)
 }
 
-func (set *input) change(r *reader, c *node) {
+func (set *input) change(r *reader, c *node, surroundings *service) {
 	kind := r.text(c.at("type"), "type").text
 	if r.text(c.at("mode"), "mode").text == "data" || !strings.HasPrefix(kind, "google_") {
 		return
@@ -37,6 +42,9 @@ func (set *input) change(r *reader, c *node) {
 		return
 	}
 	after = unknownIn(after, change.at("after_unknown"))
+	if around(kind) {
+		surroundings.around = append(surroundings.around, planned{kind: kind, address: r.text(c.at("address"), "address").text, after: r.mapping(after, "after")})
+	}
 	created := slices.Equal(actions, []string{"create"})
 	var s *service
 	switch kind {

@@ -1,0 +1,240 @@
+package posture
+
+import (
+	"slices"
+	"strings"
+)
+
+// kindPlan is what stands around the services in a Terraform plan: it is
+// judged by rules of its own, for each kind of resource that the plan has.
+const kindPlan = "plan"
+
+// A planned is one resource as a plan will leave it.
+type planned struct {
+	kind, address string
+	after         *node
+}
+
+// around lists resources that some rule of a plan is about.
+func around(kind string) bool {
+	return slices.ContainsFunc(planRules(), func(r rule) bool { return slices.Contains(r.resources, kind) })
+}
+
+func planRules() []rule {
+	on := func(id, means string, judge func(*judging) answer, resources ...string) rule {
+		return rule{id: id, means: means, judge: judge, resources: resources}
+	}
+	const backend, regional = "google_compute_backend_service", "google_compute_region_backend_service"
+	return []rule{
+		on("TLS_BOUNDED", "the load balancer answers nothing older than TLS 1.2", tlsBounded, "google_compute_target_https_proxy", "google_compute_ssl_policy"),
+		on("CLOUD_ARMOR", "every external backend has a security policy", cloudArmor, backend),
+		on("WAF_RULES", "the security policy denies SQL injection and cross-site scripting", wafRules, "google_compute_security_policy"),
+		on("RATE_LIMITED", "the security policy throttles or bans", rateLimited, "google_compute_security_policy"),
+		on("IDENTITY_AWARE_PROXY", "a backend that people use is behind Identity-Aware Proxy", identityAwareProxy, backend, regional),
+		on("PRIVATE_GOOGLE_ACCESS", "subnets reach Google's APIs privately", privateGoogleAccess, "google_compute_subnetwork"),
+		on("CONNECTOR_SIZED", "a connector has a least and a most number of machines, and their type", connectorSized, "google_vpc_access_connector"),
+		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, "google_sql_database_instance"),
+		on("NO_BASIC_ROLES", "nobody is granted a basic role, and everybody nothing", noBasicRoles, "google_project_iam_member", "google_project_iam_binding"),
+		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose tokens count", keyless, "google_service_account_key", "google_iam_workload_identity_pool_provider"),
+		on("SERVICE_PERIMETER", "the perimeter restricts services, and refuses", servicePerimeter, "google_access_context_manager_service_perimeter"),
+		on("ORGANIZATION_POLICIES", "the organisation restricts ingress, VPC egress and Binary Authorization of Cloud Run", organizationPolicies, "google_org_policy_policy"),
+		on("ADMISSION_POLICY", "Binary Authorization requires an attestation, and blocks", admissionPolicy, "google_binary_authorization_policy"),
+		on("IMAGES_SCANNED", "repositories have their pushes scanned", imagesScanned, "google_artifact_registry_repository"),
+	}
+}
+
+// elsewhere is the answer where a plan has nothing that a rule is about: one
+// configuration seldom has everything.
+func elsewhere() answer {
+	return answer{state: stateElsewhere, found: "the plan makes nothing of the kind"}
+}
+
+// each asks of every resource of a kind what is wrong with it: "" is nothing.
+func (c *judging) each(kind string, wrong func(*node) string) (faults []fault, n int) {
+	for _, p := range c.s.around {
+		if p.kind != kind {
+			continue
+		}
+		n++
+		if w := wrong(p.after); w != "" {
+			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " " + w})
+		}
+	}
+	return faults, n
+}
+
+// all is the answer of a rule that every resource of a kind has to keep.
+func (c *judging) all(kind, wanted, terraform, fine string, wrong func(*node) string) answer {
+	switch faults, n := c.each(kind, wrong); {
+	case n == 0:
+		return elsewhere()
+	case len(faults) > 0:
+		return bad(wanted, mend{terraform: terraform}, faults...)
+	}
+	return good("%s", fine)
+}
+
+// is reports a value that is written as one of some.
+func is(n *node, values ...string) bool {
+	return n != nil && n.kind == nodeText && slices.Contains(values, n.text)
+}
+
+// there reports a value that is set, or will be.
+func there(n *node) bool {
+	return n != nil && (n.kind == nodeUnknown || n.kind == nodeText && n.text != "" || n.kind == nodeList && len(n.items) > 0)
+}
+
+// items are those of a list that is known.
+func items(n *node) []*node {
+	if n == nil || n.kind != nodeList {
+		return nil
+	}
+	return n.items
+}
+
+func tlsBounded(c *judging) answer {
+	const fix = `min_tls_version = "TLS_1_2" in google_compute_ssl_policy, and ssl_policy in google_compute_target_https_proxy`
+	weak, policies := c.each("google_compute_ssl_policy", func(n *node) string {
+		if is(n.at("min_tls_version"), "TLS_1_2", "TLS_1_3") {
+			return ""
+		}
+		return "allows what is older than TLS 1.2"
+	})
+	bare, proxies := c.each("google_compute_target_https_proxy", func(n *node) string {
+		if there(n.at("ssl_policy")) {
+			return ""
+		}
+		return "has no SSL policy, which allows TLS 1.0"
+	})
+	switch faults := append(weak, bare...); {
+	case policies+proxies == 0:
+		return elsewhere()
+	case len(faults) > 0:
+		return bad("TLS 1.2 at least", mend{terraform: fix}, faults...)
+	}
+	return good("nothing older than TLS 1.2 is answered")
+}
+
+// external holds unless the scheme is known to be another.
+func external(n *node) bool {
+	return !is(n.at("load_balancing_scheme"), "INTERNAL_SELF_MANAGED", "INTERNAL_MANAGED", "INTERNAL")
+}
+
+func cloudArmor(c *judging) answer {
+	return c.all("google_compute_backend_service", "a security policy on each", "security_policy = google_compute_security_policy.NAME.id", "every external backend has a security policy", func(n *node) string {
+		if !external(n) || there(n.at("security_policy")) {
+			return ""
+		}
+		return "has no security policy"
+	})
+}
+
+// edge reports a policy of Cloud Armor that stands before a backend: anything
+// that is not known to be of another type.
+func edge(n *node) bool {
+	return !is(n.at("type"), "CLOUD_ARMOR_EDGE", "CLOUD_ARMOR_NETWORK", "CLOUD_ARMOR_INTERNAL_SERVICE")
+}
+
+// armed reports a rule that is in force with one of some actions.
+func armed(n *node, actions ...string) bool {
+	return slices.ContainsFunc(actions, func(a string) bool { return strings.HasPrefix(n.at("action").written(), a) }) && !is(n.at("preview"), "true")
+}
+
+func (n *node) written() string {
+	if n == nil || n.kind != nodeText {
+		return ""
+	}
+	return n.text
+}
+
+func wafRules(c *judging) answer {
+	return c.all("google_compute_security_policy", "rules with deny(403) that evaluate sqli-v33-stable and xss-v33-stable", `rule { action = "deny(403)" … expression = "evaluatePreconfiguredWaf('sqli-v33-stable')" }`, "SQL injection and cross-site scripting are denied", func(n *node) string {
+		if !edge(n) {
+			return ""
+		}
+		var lacks []string
+		for _, waf := range []string{"sqli-", "xss-"} {
+			if !slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
+				expression := r.block("match").block("expr").at("expression").written()
+				return armed(r, "deny") && strings.Contains(expression, "'"+waf) && strings.Contains(expression, "evaluatePreconfigured") && !negated(expression)
+			}) {
+				lacks = append(lacks, waf)
+			}
+		}
+		if len(lacks) == 0 {
+			return ""
+		}
+		return "denies no " + strings.Join(lacks, " and no ") + " attack"
+	})
+}
+
+// negated reports a rule that denies everything but the attack.
+func negated(expression string) bool {
+	return strings.Contains(strings.ReplaceAll(expression, " ", ""), "!evaluatePreconfigured")
+}
+
+func rateLimited(c *judging) answer {
+	return c.all("google_compute_security_policy", "a rule that throttles or bans", `rule { action = "throttle" rate_limit_options { … } }`, "callers are throttled or banned", func(n *node) string {
+		if !edge(n) || slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
+			return armed(r, "throttle", "rate_based_ban") && there(r.at("rate_limit_options"))
+		}) {
+			return ""
+		}
+		return "limits nobody's rate"
+	})
+}
+
+func identityAwareProxy(c *judging) answer {
+	on := func(n *node) string {
+		if n.block("iap") != nil && !is(n.block("iap").at("enabled"), "false") {
+			return "is behind it"
+		}
+		return ""
+	}
+	var behind []fault
+	total := 0
+	for _, kind := range []string{"google_compute_backend_service", "google_compute_region_backend_service"} {
+		b, n := c.each(kind, on)
+		behind, total = append(behind, b...), total+n
+	}
+	switch {
+	case total == 0:
+		return elsewhere()
+	case len(behind) == 0:
+		return bad("iap on the backend that people use", mend{terraform: "iap { enabled = true }"}, fault{found: "no backend is behind Identity-Aware Proxy"})
+	}
+	return good("%s", tell(behind))
+}
+
+func privateGoogleAccess(c *judging) answer {
+	return c.all("google_compute_subnetwork", "Private Google Access on each", "private_ip_google_access = true", "Google's APIs are reached privately", func(n *node) string {
+		if there(n.at("purpose")) && !is(n.at("purpose"), "PRIVATE") && n.at("purpose").kind == nodeText || is(n.at("private_ip_google_access"), "true") {
+			return ""
+		}
+		return "reaches Google's APIs by the Internet"
+	})
+}
+
+func connectorSized(c *judging) answer {
+	return c.all("google_vpc_access_connector", "min_instances, max_instances and machine_type", `min_instances = 2, max_instances = 10, machine_type = "e2-micro"`, "connectors are sized", func(n *node) string {
+		for _, name := range []string{"min_instances", "max_instances", "machine_type"} {
+			if n.at(name).written() == "" {
+				return "leaves " + name + " to the provider"
+			}
+		}
+		return ""
+	})
+}
+
+func databasePrivate(c *judging) answer {
+	return c.all("google_sql_database_instance", "a private address alone", "ip_configuration { ipv4_enabled = false, private_network = NETWORK }", "databases have a private address alone", func(n *node) string {
+		ip := n.block("settings").block("ip_configuration")
+		switch {
+		case !is(ip.at("ipv4_enabled"), "false"):
+			return "has a public address"
+		case !there(ip.at("private_network")) && !there(ip.at("psc_config")):
+			return "has no private address"
+		}
+		return ""
+	})
+}
