@@ -1,0 +1,93 @@
+package corpus_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/corpus"
+)
+
+// What a test of the service relies on: names that tell cases apart, codes that
+// exist, answers that can be, and something to send.
+func TestCases(t *testing.T) {
+	known := map[attestor.Code]bool{}
+	for _, c := range attestor.Codes() {
+		known[c.Code] = true
+	}
+	all := corpus.All()
+	if len(all) < 400 {
+		t.Errorf("%d cases", len(all))
+	}
+	names, slugs := map[string]bool{}, map[string]string{}
+	for _, c := range all {
+		if names[c.Name] {
+			t.Errorf("%s stands twice", c.Name)
+		}
+		names[c.Name] = true
+		slug := corpus.Slug(c.Name)
+		if other, ok := slugs[slug]; ok {
+			t.Errorf("%s and %s are both %s", c.Name, other, slug)
+		}
+		slugs[slug] = c.Name
+		if group, what, ok := strings.Cut(c.Name, "/"); !ok || group == "" || what == "" || c.Group() != group {
+			t.Errorf("%q is not GROUP/WHAT", c.Name)
+		}
+		for _, code := range slices.Concat(c.Want.Codes, c.Want.Advice) {
+			if !known[code] {
+				t.Errorf("%s: there is no code %s", c.Name, code)
+			}
+		}
+		for _, code := range c.Want.Advice {
+			if !code.Advises() {
+				t.Errorf("%s: %s is no advice", c.Name, code)
+			}
+		}
+		if !slices.IsSorted(c.Want.Codes) {
+			t.Errorf("%s: %v are not sorted", c.Name, c.Want.Codes)
+		}
+		if want := statusOf(c.Want); want != 0 && c.Want.Status != want {
+			t.Errorf("%s: %s with status %d", c.Name, c.Want.Verdict, c.Want.Status)
+		}
+		if (c.Want.Verdict == attestor.Pass || c.Want.Verdict == "") != (len(c.Want.Codes) == 0) {
+			t.Errorf("%s: %q with codes %v", c.Name, c.Want.Verdict, c.Want.Codes)
+		}
+	}
+}
+
+func statusOf(w corpus.Want) int {
+	switch w.Verdict {
+	case attestor.Pass:
+		return http.StatusOK
+	case attestor.Deny:
+		return http.StatusUnprocessableEntity
+	case attestor.Undecided:
+		for _, c := range w.Codes {
+			if !c.Retry() {
+				return http.StatusBadGateway
+			}
+		}
+		return http.StatusServiceUnavailable
+	}
+	return 0
+}
+
+// Every case can be put up and asked about, in repositories of its own.
+func TestCasesCanBeArranged(t *testing.T) {
+	issuer := corpus.NewIssuer()
+	for _, c := range corpus.All() {
+		p := corpus.NewPlace(c, "registry.example", "/nowhere")
+		p.Issuer, p.Victim, p.Sign = issuer, "127.0.0.1:1", corpus.NewKey().Sign
+		c.Arrange(p)
+		if len(p.Requests(c)) == 0 {
+			t.Errorf("%s sends nothing", c.Name)
+		}
+		for _, repo := range p.Repositories() {
+			if repo != p.Repo && !strings.HasPrefix(repo, p.Repo+"/") {
+				t.Errorf("%s pushes to %s", c.Name, repo)
+			}
+		}
+	}
+}

@@ -1,0 +1,199 @@
+package corpus
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Push is the body of a Pub/Sub push, as Pub/Sub sends it.
+func Push(id, data string, attributes map[string]string) string {
+	b, err := json.Marshal(map[string]any{
+		"message": map[string]any{
+			"data": []byte(data), "attributes": attributes, "messageId": id, "message_id": id,
+			"publishTime": "2026-03-01T12:00:00.1Z", "publish_time": "2026-03-01T12:00:00.1Z",
+		},
+		"subscription": "projects/acme/subscriptions/gate", "deliveryAttempt": 1,
+	})
+	check(err)
+	return string(b)
+}
+
+// Built are the attributes of Cloud Build's messages.
+func Built(status string) map[string]string {
+	return map[string]string{"buildId": "6f2b8a3e", "status": status}
+}
+
+// events are messages, after each of which the record is searched for what
+// came of it. $IMAGE stands for a good image by digest, $BAD for one that is
+// refused, $REF for the good one by tag.
+func events() []Case {
+	var out []Case
+	arrange := func(p *Place) {
+		p.Push(p.Good())
+		bad := p.Good()
+		bad.ConfigExtra = `"config":{}`
+		p.PushTo(p.Repo, "bad", bad)
+	}
+	const nothingCame = `"decisions":[]`
+	for _, e := range []struct {
+		name, data string
+		attributes map[string]string
+		status     int
+		says       string
+	}{
+		{"a push of a good image", `{"action":"INSERT","digest":"$IMAGE","tag":"$REF"}`, nil, 204, `"verdict":"pass"`},
+		{"a push of an image that is refused", `{"action":"INSERT","digest":"$BAD"}`, nil, 204, `"verdict":"deny"`},
+		{"a build of an image that is refused", `{"status":"SUCCESS","results":{"images":[{"name":"$BADREF","digest":"$BADDIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"deny"`},
+		{"a build whose attributes lie", `{"status":"WORKING","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame},
+		{"a build that failed", `{"status":"FAILURE","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("FAILURE"), 204, nothingCame},
+		{"a build's image without a digest", `{"status":"SUCCESS","results":{"images":[{"name":"$REF"}]}}`, Built("SUCCESS"), 204, nothingCame},
+		{"a build of 101 images", `{"status":"SUCCESS","results":{"images":[` + strings.Repeat(`{"name":"$REF","digest":"$DIGEST"},`, 100) + `{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame},
+		{"a push of another registry's image", `{"action":"INSERT","digest":"gcr.io/other/app@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame},
+		{"a push at a private address", `{"action":"INSERT","digest":"169.254.169.254/corpus/app@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame},
+		{"a push of an image that is gone", `{"action":"INSERT","digest":"$GONE"}`, nil, 204, nothingCame},
+		{"a push of a signature", `{"action":"INSERT","digest":"$IMAGE","tag":"$REPO:sha256-` + Sum(nil).Hex() + `.sig"}`, nil, 204, nothingCame},
+		{"a push by tag", `{"action":"INSERT","digest":"$REF"}`, nil, 204, nothingCame},
+		{"a push with a scheme", `{"action":"INSERT","digest":"https://$IMAGE"}`, nil, 204, nothingCame},
+		{"a deletion", `{"action":"DELETE","digest":"$IMAGE"}`, nil, 204, nothingCame},
+		{"names in another case", `{"Action":"INSERT","Digest":"$IMAGE"}`, nil, 204, nothingCame},
+		{"the same name twice", `{"action":"INSERT","digest":"gcr.io/x/y@` + string(Sum(nil)) + `","digest":"$IMAGE"}`, nil, 204, nothingCame},
+		{"an occurrence that is not there", `{"name":"projects/dev/occurrences/none","kind":"VULNERABILITY"}`, nil, 204, nothingCame},
+		{"an occurrence whose name is a path", `{"name":"projects/../occurrences/x","kind":"DISCOVERY"}`, nil, 204, nothingCame},
+		{"not JSON", "hello", nil, 204, nothingCame},
+		{"nothing that is known", `{"hello":"world"}`, nil, 204, nothingCame},
+		{"very deep", strings.Repeat("[", 100_000), nil, 204, nothingCame},
+		{"the gate's own, made up", `[]`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame},
+		{"the gate's own, about no decision", `{"image":"$IMAGE","decision":"none"}`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame},
+	} {
+		out = append(out, Case{Name: "events/" + e.name, Want: refused(http.StatusOK, e.says), Arrange: arrange, Send: func(p *Place) []Request {
+			d := p.Subjects()
+			data := strings.NewReplacer("$IMAGE", p.Ref(string(d[0])), "$BADREF", p.Ref("bad"), "$BADDIGEST", string(d[1]), "$BAD", p.Ref(string(d[1])),
+				"$REF", p.Ref("1"), "$REPO", p.Host+"/"+p.Repo, "$DIGEST", string(d[0]), "$GONE", p.Ref(string(Sum([]byte("gone"))))).Replace(e.data)
+			push := Post("/v1/events", Push(p.Name, data, e.attributes))
+			push.Status = e.status
+			return []Request{push, Get("/v1/decisions?repository=" + url.QueryEscape(p.Host+"/"+p.Repo))}
+		}})
+	}
+	for name, body := range map[string]string{
+		"without a message": `{}`, "without an id": `{"message":{}}`, "with data that is not base64": `{"message":{"messageId":"1","data":"%%"}}`,
+		"with an id of two words": `{"message":{"messageId":"a b"}}`, "with two messages": `{"message":{"messageId":"1"},"message":{"messageId":"2"}}`,
+		"with an id of 200 letters": `{"message":{"messageId":"` + strings.Repeat("x", 200) + `"}}`,
+	} {
+		out = append(out, Case{Name: "events/an envelope " + name, Want: refused(http.StatusBadRequest, ""), Arrange: nothing, Send: func(*Place) []Request { return []Request{Post("/v1/events", body)} }})
+	}
+	sortCases(out)
+	return out
+}
+
+// policies are texts that must not load, sent to be tried.
+func policies() []Case {
+	const good = `apiVersion: attestor/v1
+kind: GatePolicy
+metadata: {name: tried}
+spec:
+  mode: enforce
+  images: ["registry.example/**"]
+  base: {required: false}
+  user: {nonRoot: true}
+  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}
+  attestors: [projects/dev/attestors/gate]
+`
+	edit := func(old, with string) string { return strings.Replace(good, old, with, 1) }
+	var out []Case
+	for _, tt := range []struct{ name, text, says string }{
+		{"nothing", "# nothing\n", "empty"},
+		{"a list", "- a\n", ""},
+		{"not YAML", "a: [", ""},
+		{"a tab", "a:\n\tb: c\n", ""},
+		{"two documents", good + "---\n" + good, "second document"},
+		{"another kind", edit("GatePolicy", "Policy"), "kind"},
+		{"another version", edit("attestor/v1", "attestor/v2"), "apiVersion"},
+		{"an unknown field", edit("  mode:", "  force: true\n  mode:"), "unknown field"},
+		{"a field in another case", edit("  mode:", "  Mode:"), "unknown field"},
+		{"a field twice", edit("  mode: enforce", "  mode: enforce\n  mode: dryRun"), ""},
+		{"a merge key", edit("  user: {nonRoot: true}", "  user: {<<: {nonRoot: true}}"), ""},
+		{"no threshold", edit("maximumFixableSeverity: MEDIUM, ", ""), "maximumFixableSeverity"},
+		{"a severity of one's own", edit("MEDIUM", "MODERATE"), "MODERATE"},
+		{"a severity in lower case", edit("MEDIUM", "medium"), "medium"},
+		{"a boolean of old", edit("nonRoot: true", "nonRoot: yes"), ""},
+		{"a number for a boolean", edit("nonRoot: true", "nonRoot: 1"), ""},
+		{"no base", edit("  base: {required: false}\n", ""), "base"},
+		{"a base that is required and of nothing", edit("required: false", "required: true"), ""},
+		{"a key and an identity", edit("{required: false}", `{required: true, approved: [{name: b, repository: registry.example/b, tags: ["1"], signedBy: {key: /k, keyless: {issuer: "https://i", subject: s}}}]}`), ""},
+		{"an identity without an issuer", edit("{required: false}", `{required: true, approved: [{name: b, repository: registry.example/b, tags: ["1"], signedBy: {keyless: {subject: s}}}]}`), "issuer"},
+		{"a pattern that is none", edit("registry.example/**", "registry.example/a**b"), ""},
+		{"a pattern without a registry", edit("registry.example/**", "nginx"), ""},
+		{"an exception without an owner", good + "  exceptions: [{check: user, subject: x, reason: r, expires: 2099-01-01}]\n", "owner"},
+		{"an exception without an end", good + "  exceptions: [{check: user, subject: x, owner: o, reason: r}]\n", "expires"},
+		{"an exception that ends on no day", good + "  exceptions: [{check: user, subject: x, owner: o, reason: r, expires: 2026-02-30}]\n", "expires"},
+		{"an exception from signing", good + "  exceptions: [{check: attest, subject: x, owner: o, reason: r, expires: 2099-01-01}]\n", "check"},
+		{"a rule that is no expression", good + "  rules: [{name: r, expression: 'image.labels[', message: m}]\n", "expression"},
+		{"a rule that is no question", good + "  rules: [{name: r, expression: '1 + 1', message: m}]\n", "bool"},
+		{"a rule about what there is not", good + "  rules: [{name: r, expression: 'image.secrets == 1', message: m}]\n", ""},
+		{"a rule of a hundred thousand brackets", good + "  rules: [{name: r, expression: '" + strings.Repeat("(", 100_000) + "', message: m}]\n", ""},
+		{"aliases that multiply", "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + multiplied(8) + good, ""},
+		{"an alias of itself", "a: &a [*a]\n", ""},
+		{"brackets without end", strings.Repeat("[", 100_000), ""},
+		{"a hundred thousand keys", "a: {" + strings.Repeat("k: v, ", 100_000) + "}\n", ""},
+		{"a binary tag", edit("registry.example/**", "x") + "  x: !!binary aGVsbG8=\n", ""},
+		{"a tag of one's own", edit("nonRoot: true", "nonRoot: !ruby/object true"), ""},
+		{"not UTF-8", edit("tried", "tri\xc3\x28"), ""},
+	} {
+		out = append(out, Case{Name: "policies/" + tt.name, Want: refused(http.StatusBadRequest, tt.says), Arrange: nothing, Send: func(*Place) []Request {
+			return []Request{Post("/v1/simulate", string(JSON(map[string]string{"policy": tt.text})))}
+		}})
+	}
+	return append(out, Case{Name: "policies/good", Want: refused(http.StatusOK, `"judged":0`), Arrange: nothing, Send: func(*Place) []Request {
+		return []Request{Post("/v1/simulate", string(JSON(map[string]string{"policy": good, "since": "2099-01-01T00:00:00Z"})))}
+	}})
+}
+
+// postures are documents that are no definition of a service, or a poor one.
+func postures() []Case {
+	const typical = `{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"api"},"spec":{"template":{"spec":{"containers":[{"image":"gcr.io/acme/api:latest"}]}}}}`
+	var out []Case
+	send := func(name string, want Want, media, body string) {
+		out = append(out, Case{Name: "posture/" + name, Want: want, Arrange: nothing, Send: func(*Place) []Request {
+			r := Post("/v1/posture", body)
+			r.Header.Set("Content-Type", media)
+			return []Request{r}
+		}})
+	}
+	const yaml, js = "application/yaml", "application/json"
+	send("a service as most are", refused(http.StatusOK, `"verdict":"deny"`), js, typical)
+	for _, tt := range []struct{ name, media, body string }{
+		{"nothing", yaml, " "},
+		{"not JSON", js, "{"},
+		{"a list", yaml, "- a\n"},
+		{"another kind", js, strings.Replace(typical, `"Service"`, `"Pod"`, 1)},
+		{"another's Service", js, strings.Replace(typical, "serving.knative.dev/v1", "v1", 1)},
+		{"no containers", js, strings.Replace(typical, `{"image":"gcr.io/acme/api:latest"}`, "", 1)},
+		{"the same field twice", js, strings.Replace(typical, `"kind":"Service"`, `"kind":"Pod","kind":"Service"`, 1)},
+		{"brackets without end", yaml, strings.Repeat("[", 100_000)},
+		{"aliases that multiply", yaml, "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + multiplied(8) + "kind: Service\n"},
+		{"an alias of itself", yaml, "a: &a [*a]\n"},
+		{"a list for a container", js, strings.Replace(typical, `[{"image":"gcr.io/acme/api:latest"}]`, `[[]]`, 1)},
+		{"a plan of nothing", js, `{"format_version":"1.2","resource_changes":[]}`},
+	} {
+		send(tt.name, refused(http.StatusBadRequest, ""), tt.media, tt.body)
+	}
+	return out
+}
+
+func multiplied(levels int) string {
+	var b strings.Builder
+	for i := range levels {
+		below := "*a" + string(rune('0'+i))
+		b.WriteString("a" + string(rune('1'+i)) + ": &a" + string(rune('1'+i)) + " [" + strings.Repeat(below+", ", 9) + below + "]\n")
+	}
+	return b.String()
+}
+
+// Unreached are codes of a denial or an error that no case here gives, and why.
+func Unreached() map[attestor.Code]string {
+	return map[attestor.Code]string{}
+}
