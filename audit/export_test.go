@@ -38,7 +38,7 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 				if err := s.putBlobs(ctx, tx, row.blobs); err != nil {
 					return err
 				}
-				if err := putRow(ctx, tx, row, stateFinished); err != nil {
+				if err := s.putRow(ctx, tx, row, stateFinished); err != nil {
 					return err
 				}
 			}

@@ -39,25 +39,35 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 		if len(b.data) > maxBlob {
 			return &attestor.Error{Kind: attestor.TooLarge, Msg: fmt.Sprintf("the evidence has %d bytes in one part, at most %d can be recorded", len(b.data), maxBlob)}
 		}
-		row.blobs[i].data = s.enc.EncodeAll(b.data, nil)
+		row.blobs[i].data = s.pack(b)
 	}
-	return s.tx(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
+	return s.together(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
 		if err := s.putBlobs(ctx, tx, row.blobs); err != nil {
 			return err
 		}
-		return putRow(ctx, tx, row, state)
+		return s.putRow(ctx, tx, row, state)
 	})
 }
 
-// putRow writes only where there is nothing, or something merely begun.
-func putRow(ctx context.Context, tx *sql.Tx, r row, state string) error {
-	res, err := tx.ExecContext(ctx, `INSERT INTO decisions
+const (
+	putRowText = `INSERT INTO decisions
 		(id, at, state, requested, repository, digest, verdict, policy, policy_digest, break_glass, body, evidence)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT (id) DO UPDATE SET at = excluded.at, state = excluded.state, requested = excluded.requested,
 			repository = excluded.repository, digest = excluded.digest, verdict = excluded.verdict, policy = excluded.policy,
 			policy_digest = excluded.policy_digest, break_glass = excluded.break_glass, body = excluded.body, evidence = excluded.evidence
-		WHERE decisions.state = 'begun'`,
+		WHERE decisions.state = 'begun'`
+	putDigestText = `INSERT INTO decision_digests (digest, at, decision) VALUES ($1, $2, $3)
+		ON CONFLICT (digest, at, decision) DO NOTHING`
+	// The conflicting row is locked even where WHERE leaves it unchanged, so
+	// that pruning cannot remove it before this transaction ends.
+	putBlobText = `INSERT INTO blobs (hash, used, data) VALUES ($1, $2, $3)
+		ON CONFLICT (hash) DO UPDATE SET used = excluded.used WHERE blobs.used < excluded.used - $4`
+)
+
+// putRow writes only where there is nothing, or something merely begun.
+func (s *Store) putRow(ctx context.Context, tx *sql.Tx, r row, state string) error {
+	res, err := s.exec(ctx, tx, putRowText,
 		r.id, r.at, state, r.requested, r.repository, r.digest, r.verdict, r.policy, r.policyDigest, r.breakGlass, r.body, r.outline)
 	if err != nil {
 		return err
@@ -68,8 +78,7 @@ func putRow(ctx context.Context, tx *sql.Tx, r row, state string) error {
 		return sameRow(ctx, tx, r, state)
 	}
 	for _, digest := range r.digests {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO decision_digests (digest, at, decision) VALUES ($1, $2, $3)
-			ON CONFLICT (digest, at, decision) DO NOTHING`, digest, r.at, r.id); err != nil {
+		if _, err := s.exec(ctx, tx, putDigestText, digest, r.at, r.id); err != nil {
 			return err
 		}
 	}
@@ -95,10 +104,7 @@ const blobSlack = 24 * time.Hour
 func (s *Store) putBlobs(ctx context.Context, tx *sql.Tx, blobs []blob) error {
 	used := s.now().UnixMicro()
 	for _, b := range blobs {
-		// The conflicting row is locked even where WHERE leaves it unchanged, so
-		// that pruning cannot remove it before this transaction ends.
-		if _, err := tx.ExecContext(ctx, `INSERT INTO blobs (hash, used, data) VALUES ($1, $2, $3)
-			ON CONFLICT (hash) DO UPDATE SET used = excluded.used WHERE blobs.used < excluded.used - $4`,
+		if _, err := s.exec(ctx, tx, putBlobText,
 			b.hash, used, b.data, blobSlack.Microseconds()); err != nil {
 			return err
 		}

@@ -40,6 +40,9 @@ type Store struct {
 	now     func() time.Time
 	enc     *zstd.Encoder
 	dec     *zstd.Decoder
+	packs   *packs
+	group   *group               // nil where writers do not queue: PostgreSQL
+	stmts   map[string]*sql.Stmt // prepared to write with, by their text; empty for PostgreSQL, whose driver does that itself
 }
 
 // engine is what differs between the databases.
@@ -58,7 +61,7 @@ const defaultTimeout = 10 * time.Second
 
 // Open connects to the database and brings its schema up to date.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	s := &Store{timeout: c.Timeout, now: c.Now}
+	s := &Store{timeout: c.Timeout, now: c.Now, packs: newPacks(), stmts: map[string]*sql.Stmt{}}
 	switch {
 	case c.Now == nil:
 		return nil, errors.New("opening the record: no clock")
@@ -85,7 +88,33 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(s.fail("bringing the record's schema up to date", err), s.Close())
 	}
+	if s.write != s.read {
+		s.group = &group{}
+		if err := s.prepare(ctx); err != nil {
+			return nil, errors.Join(s.fail("opening the record", err), s.Close())
+		}
+	}
 	return s, nil
+}
+
+// prepare spares every decision the parsing of what it is written with.
+func (s *Store) prepare(ctx context.Context) error {
+	for _, text := range []string{putBlobText, putRowText, putDigestText} {
+		stmt, err := s.write.PrepareContext(ctx, text)
+		if err != nil {
+			return err
+		}
+		s.stmts[text] = stmt
+	}
+	return nil
+}
+
+// exec runs a statement, prepared if it is one of those.
+func (s *Store) exec(ctx context.Context, tx *sql.Tx, text string, args ...any) (sql.Result, error) {
+	if stmt, ok := s.stmts[text]; ok {
+		return tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+	}
+	return tx.ExecContext(ctx, text, args...)
 }
 
 // migrate is safe where several instances start at once.
@@ -117,8 +146,11 @@ func (s *Store) migrate(ctx context.Context) error {
 	return err
 }
 
-// Close ends all connections.
+// Close ends all connections, when what is being written is.
 func (s *Store) Close() error {
+	if s.group != nil {
+		s.group.wg.Wait()
+	}
 	s.dec.Close()
 	err := s.enc.Close()
 	if s.write != s.read {
