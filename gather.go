@@ -171,18 +171,41 @@ func (l *lookups) scan(ctx context.Context, r ScanRequest) Scan {
 	return l.gate.c.Scanner.Scan(ctx, r)
 }
 
-// standing asks about the children too, once they are known.
+// standing asks about the children too, once they are known; about an image
+// given by digest it was asked early, and is not again.
 func (l *lookups) standing(ctx context.Context, r Resolved) (Standing, error) {
 	if l.stands != nil && !r.Index {
 		return l.stands.wait()
 	}
-	images := []Image{r.Image}
+	images := []Image{}
+	if l.stands == nil {
+		images = append(images, r.Image)
+	}
 	for _, c := range r.Children {
 		if c.Digest != r.Image.Digest() {
 			images = append(images, r.Image.Sibling(c.Digest))
 		}
 	}
-	return l.gate.c.Attester.Standing(ctx, l.needs.Attest.All(), images)
+	if len(images) == 0 { // an index without children, given by digest
+		return l.stands.wait()
+	}
+	rest, err := l.gate.c.Attester.Standing(ctx, l.needs.Attest.All(), images)
+	if err != nil || l.stands == nil {
+		return rest, err
+	}
+	first, err := l.stands.wait()
+	if err != nil {
+		return Standing{}, err
+	}
+	return first.and(rest), nil
+}
+
+// and joins two answers about different images: it is known only if both are.
+func (s Standing) and(other Standing) Standing {
+	return Standing{
+		Known: s.Known && other.Known,
+		Valid: slices.Concat(s.Valid, other.Valid), Invalid: slices.Concat(s.Invalid, other.Invalid),
+	}
 }
 
 // summarise is the short form for answers.

@@ -92,3 +92,38 @@ func TestTheIndexsScanIsTheFirstAMD64ChildsOnly(t *testing.T) {
 		})
 	}
 }
+
+// An index given by digest is asked about before it is known to be one, and is
+// not asked about again with its children; what is not known of one of them is
+// known of none.
+func TestNoDigestIsAskedAboutTwice(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ref     string
+		unknown attestor.Digest
+		known   bool
+	}{
+		"by digest":                   {ref: repository + "@" + string(digest(1)), known: true},
+		"by tag":                      {ref: repository + ":v7", known: true},
+		"by digest, the index failed": {ref: repository + "@" + string(digest(1)), unknown: digest(1)},
+		"by digest, a child failed":   {ref: repository + "@" + string(digest(1)), unknown: digest(3)},
+		"by tag, a child failed":      {ref: repository + ":v7", unknown: digest(3)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStages(t)
+			s.resolved.Index, s.standing.Known, s.unknown = true, true, tt.unknown
+			s.resolved.Children = []attestor.Child{{Platform: "linux/amd64", Digest: digest(2)}, {Platform: "linux/arm64", Digest: digest(3)}}
+			d, err := admit(t, s, func(r *attestor.Request) { r.Image = reference(t, tt.ref) })
+			if err != nil || d.Verdict != attestor.Pass {
+				t.Fatalf("%v, %v", d.Verdict, err)
+			}
+			for n := 1; n <= 3; n++ {
+				if got := s.called("standing of " + string(digest(n))); got != 1 {
+					t.Errorf("asked about digest %d %d times", n, got)
+				}
+			}
+			if s.known.Known != tt.known {
+				t.Errorf("Attest was told that what stands is known: %t", s.known.Known)
+			}
+		})
+	}
+}
