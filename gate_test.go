@@ -26,8 +26,8 @@ type stages struct {
 	partly   []attestor.Attestation // made before attest failed
 	standing attestor.Standing
 	unknown  attestor.Digest // of which nothing can be found out
-	during   func()        // runs while attesting
-	scan     time.Duration // how long a scan takes
+	during   func()          // runs while attesting
+	scan     time.Duration   // how long a scan takes
 	waited   atomic.Int64
 	known    attestor.Standing // what Attest was told
 	calls    []string
