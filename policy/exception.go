@@ -76,7 +76,23 @@ func (e *exception) applied(subject string, expired bool) attestor.AppliedExcept
 
 // samePlatform reports whether a platform is the one wanted, or a variant of
 // it where none is named.
-func samePlatform(want, got string) bool { return want == got || strings.HasPrefix(got, want+"/") }
+func samePlatform(want, got string) bool {
+	return strings.HasPrefix(got, want+"/") || normalPlatform(want) == normalPlatform(got)
+}
+
+// normalPlatform has variants that are the default as containerd has them, so
+// that two spellings of one platform are equal.
+func normalPlatform(s string) string {
+	switch s {
+	case "linux/arm64/v8", "linux/arm64/8":
+		return "linux/arm64"
+	case "linux/amd64/v1":
+		return "linux/amd64"
+	case "linux/arm":
+		return "linux/arm/v7"
+	}
+	return s
+}
 
 // excuse is the one place where exceptions are evaluated. It reports whether
 // one excuses the finding, and notes in the check whichever was used or would

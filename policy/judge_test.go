@@ -293,6 +293,13 @@ func TestJudgeImageAsAWhole(t *testing.T) {
 		{"no platform", nil, func(ev *attestor.Evidence) { ev.Platforms = nil }, attestor.Deny, []attestor.Code{attestor.CodeCheckMissing}},
 		{"another platform than the policy's", []string{"  platforms: [linux/arm64]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
 		{"a variant of the policy's platform", []string{"  platforms: [linux/arm64]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64/v8" }), attestor.Pass, nil},
+		{"the default variant spelt out", []string{"  platforms: [linux/arm64/v8]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64" }), attestor.Pass, nil},
+		{"another spelling of it", []string{"  platforms: [linux/arm64/v8]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64/8" }), attestor.Pass, nil},
+		{"amd64's default variant", []string{"  platforms: [linux/amd64/v1]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64" }), attestor.Pass, nil},
+		{"arm without its default variant", []string{"  platforms: [linux/arm/v7]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm" }), attestor.Pass, nil},
+		{"another variant than the policy's", []string{"  platforms: [linux/arm64/v8]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64/v9" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
+		{"an older variant than the policy's", []string{"  platforms: [linux/arm/v7]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm/v6" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
+		{"a better variant than the policy's", []string{"  platforms: [linux/amd64/v1]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64/v3" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
 		{"a platform that begins alike", []string{"  platforms: [linux/arm]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
 		{"a bad child is denied", nil, index(func(_, second *attestor.PlatformEvidence) {
 			second.User = attestor.User{Configured: "0", UID: new(int64), GID: new(int64(1)), Source: "config"}
