@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -11,13 +10,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"cloud.google.com/go/pubsub/v2"
-	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-	"cloud.google.com/go/pubsub/v2/pstest"
-	"google.golang.org/api/option"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/server"
@@ -116,7 +108,11 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 				tt.setup(w, p)
 			}
 			var log bytes.Buffer
-			base := serve(t, w, func(c *server.Config) { p.with(c); c.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
+			base := serve(t, w, func(c *server.Config) {
+				p.with(c)
+				c.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+				c.Watch.Publisher, c.Watch.Subscription = nobody{}, ownSubscription
+			})
 			got := send(t, "admin", "POST", base+"/v1/events", pushBody(t, "m-17", tt.data, tt.attributes))
 			if got.status != tt.status || len(w.asked) != tt.asked {
 				t.Errorf("status = %d, asked %v; want %d and %d: %s", got.status, w.asked, tt.status, tt.asked, got.body)
@@ -402,80 +398,5 @@ func TestGraceBeginsAnewAfterAPass(t *testing.T) {
 	w.pass(11 * time.Minute)
 	if r := rejudge(t, base); r.Revoked != 1 {
 		t.Errorf("revoked %d after its grace", r.Revoked)
-	}
-}
-
-// topic publishes by the Pub/Sub client.
-type topic struct{ p *pubsub.Publisher }
-
-func (t topic) Publish(ctx context.Context, data []byte, attributes map[string]string) error {
-	_, err := t.p.Publish(ctx, &pubsub.Message{Data: data, Attributes: attributes}).Get(ctx)
-	return err
-}
-
-// Work is spread by Pub/Sub: one run publishes, whoever gets the messages
-// judges. pstest never pushes, so that the test carries them.
-func TestRejudgeSpreadsByPubSub(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	srv := pstest.NewServer()
-	defer srv.Close()
-	conn, err := grpc.NewClient(srv.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	client, err := pubsub.NewClient(ctx, "acme", option.WithGRPCConn(conn))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	const name, sub = "projects/acme/topics/gate-rejudge", "projects/acme/subscriptions/gate"
-	if _, err := client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: name}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.SubscriptionAdminClient.CreateSubscription(ctx, &pubsubpb.Subscription{Name: sub, Topic: name, AckDeadlineSeconds: 10}); err != nil {
-		t.Fatal(err)
-	}
-	publisher := client.Publisher(name)
-	defer publisher.Stop()
-	w, p, base := rejudged(t, 3, func(c *watch.Config) { c.Publisher = topic{publisher} })
-	w.turn(attestor.StatusDeny, attestor.CodeCVEBlocked, "CVE-2026-9")
-	if r := rejudge(t, base); r.Published != 3 || r.Judged != 0 {
-		t.Fatalf("report %+v", r)
-	}
-	receive, stop := context.WithCancel(ctx)
-	var mu sync.Mutex
-	got := 0
-	err = client.Subscriber(sub).Receive(receive, func(_ context.Context, m *pubsub.Message) {
-		mu.Lock()
-		defer mu.Unlock()
-		a := send(t, "admin", "POST", base+"/v1/events", pushBody(t, m.ID, string(m.Data), m.Attributes))
-		if a.status == 204 {
-			m.Ack()
-			got++
-		} else {
-			m.Nack()
-			t.Errorf("status %d: %s", a.status, a.body)
-		}
-		if got == 3 {
-			stop()
-		}
-	})
-	if err != nil || got != 3 {
-		t.Fatalf("%d messages, %v", got, err)
-	}
-	denied := 0
-	for _, d := range w.decisions() {
-		if d.DryRun && d.Verdict == attestor.Deny {
-			denied++
-		}
-	}
-	if denied != 3 || len(p.revoked) != 0 {
-		t.Errorf("%d denied, %d revoked", denied, len(p.revoked))
-	}
-	w.pass(2 * time.Hour) // the next run finds them due, and judges those itself
-	if r := rejudge(t, base); r.Revoked != 3 || r.Published != 0 {
-		t.Errorf("report %+v", r)
 	}
 }

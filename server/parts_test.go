@@ -14,11 +14,12 @@ import (
 // parts are what a server has beside its Gate, over one world. Every one of
 // them fails with err while that is set.
 type parts struct {
-	w       *world
-	err     error
-	posture attestor.Outcome
-	occur   map[string]watch.Occurrence
-	revoked []server.Revocation
+	w        *world
+	err      error
+	posture  attestor.Outcome
+	occur    map[string]watch.Occurrence
+	revoked  []server.Revocation
+	onRevoke func()
 }
 
 // with gives a server all its parts.
@@ -41,28 +42,33 @@ func (p *parts) Decision(_ context.Context, id string) (attestor.Record, error) 
 	return attestor.Record{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}
 }
 
-// List is newest first; its token is how many came before.
+// List is newest first; its token is how many decisions are older, which stays
+// true while others are added.
 func (p *parts) List(_ context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
 	if p.err != nil {
 		return server.DecisionPage{}, p.err
 	}
-	skip, err := strconv.Atoi("0" + f.PageToken)
-	if err != nil {
+	all := p.w.decisions()
+	older, err := strconv.Atoi("0" + f.PageToken)
+	if f.PageToken == "" {
+		older = len(all)
+	}
+	if err != nil || older > len(all) {
 		return server.DecisionPage{}, &attestor.Error{Kind: attestor.Invalid, Msg: "pageToken is not one of this list"}
 	}
-	var matching []attestor.Decision
-	for _, d := range slices.Backward(p.w.decisions()) {
+	page := server.DecisionPage{Decisions: []attestor.Decision{}}
+	for i, d := range slices.Backward(all[:older]) {
 		ref, err := attestor.ParseReference(d.Image.Reference)
 		if err == nil && f.Visible(ref.Repository()) &&
 			(f.Image == "" || f.Image == d.Image.Reference || f.Image == d.Image.Requested || f.Image == string(d.Image.Digest)) &&
 			(f.Verdict == "" || f.Verdict == d.Verdict) && (f.Repository == "" || f.Repository == ref.Repository()) &&
 			(f.Since.IsZero() || !d.Time.Before(f.Since)) && (f.Until.IsZero() || d.Time.Before(f.Until)) {
-			matching = append(matching, d)
+			if len(page.Decisions) == f.PageSize {
+				page.NextPageToken = strconv.Itoa(i + 1)
+				break
+			}
+			page.Decisions = append(page.Decisions, d)
 		}
-	}
-	page := server.DecisionPage{Decisions: matching[min(skip, len(matching)):]}
-	if len(page.Decisions) > f.PageSize {
-		page.Decisions, page.NextPageToken = page.Decisions[:f.PageSize], strconv.Itoa(skip+f.PageSize)
 	}
 	return page, nil
 }
@@ -84,6 +90,9 @@ func (p *parts) Standing(ctx context.Context, img attestor.Image) (attestor.Stan
 func (p *parts) Revoke(_ context.Context, r server.Revocation) ([]attestor.Attestation, error) {
 	if p.err != nil {
 		return nil, p.err
+	}
+	if p.onRevoke != nil {
+		p.onRevoke()
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()

@@ -174,28 +174,6 @@ type admissionConfig struct {
 	Exempt []attestor.Pattern `yaml:"exempt"`
 }
 
-type telemetryConfig struct {
-	// HashKey is a file whose bytes key the hash by which callers appear in
-	// logs; without it hashes differ after a restart.
-	HashKey string `yaml:"hashKey"`
-	// Project links log lines to traces in Cloud Trace.
-	Project string `yaml:"project"`
-	// OTLP sends traces to a collector; none where it is left out.
-	OTLP *otlpConfig `yaml:"otlp"`
-}
-
-type otlpConfig struct {
-	// Endpoint is the collector's HOST:PORT, OTLP over gRPC.
-	Endpoint string `yaml:"endpoint"`
-	// Plaintext speaks to it without TLS, as to one on the same machine.
-	Plaintext bool `yaml:"plaintext"`
-	// CA is a PEM file of who signed its certificate; the system's by default.
-	CA string `yaml:"ca"`
-	// Sample is the part of traces that is kept, above 0 to 1; 1 by default.
-	// Traces that their caller keeps are kept too.
-	Sample float64 `yaml:"sample"`
-}
-
 type rejudgeConfig struct {
 	// Revoke deletes the attestations of an image that a new finding denies,
 	// after Grace (24h), of at most Cap images a run (20). False: it is reported.
@@ -204,6 +182,12 @@ type rejudgeConfig struct {
 	Cap    int      `yaml:"cap"`
 	// Window is how far back admitted images are looked for; 90d.
 	Window duration `yaml:"window"`
+	// Topic spreads the work over instances, projects/P/topics/T: a run publishes
+	// to it what is to be judged, and the rest of itself when its time is over.
+	// Subscription pushes it back to /v1/events, projects/P/subscriptions/S. Both,
+	// or none: what is judged again is judged by the instance that was called.
+	Topic        string `yaml:"topic"`
+	Subscription string `yaml:"subscription"`
 }
 
 type limitsConfig struct {
@@ -356,6 +340,11 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
+var (
+	topicName        = regexp.MustCompile(`^projects/[^/]+/topics/[^/]+$`)
+	subscriptionName = regexp.MustCompile(`^projects/[^/]+/subscriptions/[^/]+$`)
+)
+
 var attestorName = regexp.MustCompile(`^projects/[^/]+/attestors/[^/]+$`)
 
 // problems lists every contradiction and omission.
@@ -390,6 +379,9 @@ func (c config) problems(getenv func(string) string) []error {
 	if c.Dependencies.InFlight < 0 || c.Dependencies.Outages < 0 {
 		bad("dependencies: inFlight and outages are counts")
 	}
+	if r := c.Rejudge; (r.Topic != "" || r.Subscription != "") && (!topicName.MatchString(r.Topic) || !subscriptionName.MatchString(r.Subscription)) {
+		bad("rejudge: want topic projects/PROJECT/topics/NAME and subscription projects/PROJECT/subscriptions/NAME, or neither")
+	}
 	if _, err := postureProfile(or(c.PostureProfile, "baseline")); err != nil {
 		bad("postureProfile: %v", err)
 	}
@@ -401,20 +393,6 @@ func (c config) problems(getenv func(string) string) []error {
 		}
 	} else {
 		out = append(out, c.Identity.problems()...)
-	}
-	return out
-}
-
-func (o otlpConfig) problems() []error {
-	var out []error
-	if _, _, err := net.SplitHostPort(o.Endpoint); err != nil {
-		out = append(out, fmt.Errorf("telemetry.otlp.endpoint: %q is not HOST:PORT", o.Endpoint))
-	}
-	if o.Sample < 0 || o.Sample > 1 {
-		out = append(out, fmt.Errorf("telemetry.otlp.sample: %v is not between 0 and 1", o.Sample))
-	}
-	if o.Plaintext && o.CA != "" {
-		out = append(out, errors.New("telemetry.otlp: plaintext and ca exclude each other"))
 	}
 	return out
 }

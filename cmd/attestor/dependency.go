@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/attestor-gate/attestor/internal/dependency"
-	"github.com/attestor-gate/attestor/server/telemetry"
 	"github.com/attestor-gate/attestor/verify"
 )
 
@@ -38,10 +36,11 @@ type timeoutsConfig struct {
 	KMS                 duration `yaml:"kms"`
 	BinaryAuthorization duration `yaml:"binaryAuthorization"`
 	ArtifactRegistry    duration `yaml:"artifactRegistry"`
+	PubSub              duration `yaml:"pubsub"`
 }
 
 func (c *dependenciesConfig) complete() {
-	for _, d := range []*duration{&c.Timeouts.Registries, &c.Timeouts.ContainerAnalysis, &c.Timeouts.KMS, &c.Timeouts.BinaryAuthorization, &c.Timeouts.ArtifactRegistry} {
+	for _, d := range []*duration{&c.Timeouts.Registries, &c.Timeouts.ContainerAnalysis, &c.Timeouts.KMS, &c.Timeouts.BinaryAuthorization, &c.Timeouts.ArtifactRegistry, &c.Timeouts.PubSub} {
 		*d = or(*d, duration(callTimeout))
 	}
 	c.InFlight = or(c.InFlight, 64)
@@ -57,29 +56,12 @@ func (c dependenciesConfig) calls(r *prometheus.Registry, t trace.TracerProvider
 // guardGoogle is around the calls of Google's services.
 func (c dependenciesConfig) guardGoogle(calls *dependency.Calls) googleGuard {
 	timeouts := map[string]duration{
-		"Container Analysis": c.Timeouts.ContainerAnalysis, "Cloud KMS": c.Timeouts.KMS,
-		"Binary Authorization": c.Timeouts.BinaryAuthorization, "Artifact Registry": c.Timeouts.ArtifactRegistry,
+		serviceAnalysis: c.Timeouts.ContainerAnalysis, serviceKMS: c.Timeouts.KMS, serviceBinauthz: c.Timeouts.BinaryAuthorization,
+		serviceRegistry: c.Timeouts.ArtifactRegistry, servicePubSub: c.Timeouts.PubSub,
 	}
 	return func(service string) grpc.UnaryClientInterceptor {
 		return calls.Unary(service, time.Duration(timeouts[service]))
 	}
-}
-
-// observe makes what counts and traces calls.
-func (e *engine) observe(ctx context.Context) error {
-	if o := e.config.Telemetry.OTLP; o != nil {
-		provider, stop, err := telemetry.Trace(ctx, telemetry.Export{
-			Endpoint: o.Endpoint, Plaintext: o.Plaintext, CA: o.CA, Sample: o.Sample, Version: version, Registry: e.metrics, Logger: e.log,
-		})
-		if err != nil {
-			return err
-		}
-		e.tracer = provider
-		e.closers = append(e.closers, stop)
-	}
-	var err error
-	e.calls, err = e.config.Dependencies.calls(e.metrics, e.tracer, e.log)
-	return err
 }
 
 // guardRegistries gives every host a circuit of its own: one caller's registry

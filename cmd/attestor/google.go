@@ -32,20 +32,32 @@ const (
 	envAnalysis = "CONTAINERANALYSIS_EMULATOR_HOST"
 	envKMS      = "CLOUD_KMS_EMULATOR_HOST"
 	envBinauthz = "BINARYAUTHORIZATION_EMULATOR_HOST"
+	envPubSub   = "PUBSUB_EMULATOR_HOST" // of its own: no decision depends on it
+)
+
+// The services, as the configuration, logs and metrics name them.
+const (
+	serviceAnalysis = "Container Analysis"
+	serviceKMS      = "Cloud KMS"
+	serviceBinauthz = "Binary Authorization"
+	serviceRegistry = "Artifact Registry"
+	servicePubSub   = "Pub/Sub"
 )
 
 // emulators reads where Google's services are emulated: nowhere, or all three.
-type emulators struct{ analysis, kms, binauthz string }
+type emulators struct{ analysis, kms, binauthz, pubsub string }
 
 // findEmulators refuses what could let a production gate believe an emulator.
 func findEmulators(getenv func(string) string, allowRemote bool) (emulators, error) {
-	e := emulators{analysis: getenv(envAnalysis), kms: getenv(envKMS), binauthz: getenv(envBinauthz)}
+	e := emulators{analysis: getenv(envAnalysis), kms: getenv(envKMS), binauthz: getenv(envBinauthz), pubsub: getenv(envPubSub)}
 	set := 0
-	for name, host := range map[string]string{envAnalysis: e.analysis, envKMS: e.kms, envBinauthz: e.binauthz} {
+	for name, host := range map[string]string{envAnalysis: e.analysis, envKMS: e.kms, envBinauthz: e.binauthz, envPubSub: e.pubsub} {
 		if host == "" {
 			continue
 		}
-		set++
+		if name != envPubSub {
+			set++
+		}
 		h, _, err := net.SplitHostPort(host)
 		if err != nil {
 			return emulators{}, fmt.Errorf("%s is %q: want HOST:PORT, without a scheme", name, host)
@@ -55,9 +67,9 @@ func findEmulators(getenv func(string) string, allowRemote bool) (emulators, err
 		}
 	}
 	switch {
-	case set == 0:
+	case set == 0 && e.pubsub == "":
 		return emulators{}, nil
-	case set < 3:
+	case set > 0 && set < 3:
 		return emulators{}, fmt.Errorf("only some of %s, %s and %s are set: a gate that asks one real and one emulated service proves nothing", envAnalysis, envKMS, envBinauthz)
 	case getenv("K_SERVICE") != "":
 		return emulators{}, errors.New("Google's services cannot be emulated on Cloud Run: unset the *_EMULATOR_HOST variables") //nolint:staticcheck // a name
@@ -68,20 +80,20 @@ func findEmulators(getenv func(string) string, allowRemote bool) (emulators, err
 // dialGoogle connects, lazily: nothing is contacted before the first call.
 // guard, where there is one, is around every call of a service, by its name.
 func dialGoogle(ctx context.Context, e emulators, log *slog.Logger, guard googleGuard) (*google, error) {
-	if e != (emulators{}) {
+	if e.analysis != "" {
 		log.WarnContext(ctx, "google services are emulated: what is signed here opens no door",
 			slog.String("container_analysis", e.analysis), slog.String("kms", e.kms), slog.String("binary_authorization", e.binauthz))
 	}
-	g := &google{emulated: e != (emulators{})}
+	g := &google{emulated: e.analysis != ""}
 	var err error
-	if g.analysis, err = containeranalysis.NewClient(ctx, guard.around("Container Analysis", e.analysis)...); err != nil {
+	if g.analysis, err = containeranalysis.NewClient(ctx, guard.around(serviceAnalysis, e.analysis)...); err != nil {
 		return nil, fmt.Errorf("connecting to Container Analysis: %w", err)
 	}
 	g.grafeas = g.analysis.GetGrafeasClient()
-	if g.kms, err = kms.NewKeyManagementClient(ctx, guard.around("Cloud KMS", e.kms)...); err != nil {
+	if g.kms, err = kms.NewKeyManagementClient(ctx, guard.around(serviceKMS, e.kms)...); err != nil {
 		return nil, fmt.Errorf("connecting to Cloud KMS: %w", err)
 	}
-	if g.binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, guard.around("Binary Authorization", e.binauthz)...); err != nil {
+	if g.binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, guard.around(serviceBinauthz, e.binauthz)...); err != nil {
 		return nil, fmt.Errorf("connecting to Binary Authorization: %w", err)
 	}
 	return g, nil

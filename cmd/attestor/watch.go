@@ -15,10 +15,13 @@ import (
 )
 
 // occurrences reads what a notification only names.
-type occurrences struct{ client *grafeas.Client }
+type occurrences struct {
+	client  *grafeas.Client
+	timeout time.Duration
+}
 
 func (o occurrences) Occurrence(ctx context.Context, name string) (watch.Occurrence, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	got, err := o.client.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: name})
 	switch {
@@ -42,8 +45,12 @@ func (o occurrences) Occurrence(ctx context.Context, name string) (watch.Occurre
 // watch says what makes the gate judge again.
 func (e *engine) watch() *watch.Config {
 	r := e.config.Rejudge
-	return &watch.Config{
-		Policies: e.policies, Occurrences: occurrences{e.google.grafeas},
-		Enforce: r.Revoke, Grace: time.Duration(r.Grace), Cap: r.Cap, Window: time.Duration(r.Window),
+	c := &watch.Config{
+		Policies: e.policies, Occurrences: occurrences{e.google.grafeas, time.Duration(e.config.Dependencies.Timeouts.ContainerAnalysis)},
+		Enforce: r.Revoke, Grace: time.Duration(r.Grace), Cap: r.Cap, Window: time.Duration(r.Window), Subscription: r.Subscription,
 	}
+	if e.topic != nil {
+		c.Publisher = e.topic
+	}
+	return c
 }

@@ -85,6 +85,9 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 		return nil, err
 	}
 	e.closers = append(e.closers, e.google.close)
+	if err := e.dialTopic(ctx); err != nil {
+		return nil, err
+	}
 	if e.inspector, e.signatures, err = newInspector(c, e.google, e.calls, e.store, log); err != nil {
 		return nil, err
 	}
@@ -266,7 +269,7 @@ func (u *uploads) Uploaded(ctx context.Context, img attestor.Image) (time.Time, 
 		return time.Time{}, &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeUploadTimeUnknown, Msg: "Artifact Registry is not emulated, so that the upload time is not known"}
 	}
 	u.once.Do(func() {
-		u.client, u.err = artifactregistry.NewClient(context.WithoutCancel(ctx), u.guard.around("Artifact Registry", "")...)
+		u.client, u.err = artifactregistry.NewClient(context.WithoutCancel(ctx), u.guard.around(serviceRegistry, "")...)
 	})
 	if u.err != nil {
 		return time.Time{}, &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeUploadTimeUnknown, Msg: "Artifact Registry cannot be asked", Err: u.err}

@@ -15,10 +15,10 @@ import (
 // address, an email or anything else that the rules for safe logging block.
 func Keys() []string {
 	return []string{
-		"admitted_by", "allowed", "attestor", "base", "binary_authorization", "break_glass", "caller_hash", "cause", "complete", "condition",
-		"container_analysis", "decision_id", "dependency", "dry_run", "duration_ms", "error", "event", "image", "image_digest", "intent", "issuer", "kind", "kms",
+		"admitted", "admitted_by", "allowed", "attestor", "base", "binary_authorization", "break_glass", "caller_hash", "cause", "complete", "condition",
+		"container_analysis", "decision_id", "dependency", "dry_run", "duration_ms", "error", "event", "flips", "image", "image_digest", "intent", "issuer", "judged", "kind", "kms",
 		"limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic", "part", "policies", "policies_digest",
-		"policy_digest", "problems", "reason_codes", "repository", "request_id", "revoked", "route", "stack", "status", "tag",
+		"policy_digest", "problems", "published", "reason_codes", "repository", "request_id", "revoked", "route", "stack", "status", "tag",
 		"unsafe_trust_platform", "verdict", "version",
 	}
 }

@@ -21,6 +21,9 @@ func (w *Watcher) Handle(ctx context.Context, caller attestor.Caller, body []byt
 		return err
 	}
 	m, err := classify(p)
+	if err == nil && m.kind == kindRejudge && p.Subscription != w.c.Subscription {
+		err = errors.New("what only the gate may ask for came by another subscription than its own")
+	}
 	if err != nil {
 		w.poison(ctx, m, err)
 		return nil
@@ -230,6 +233,10 @@ func lastAsked(decisions []attestor.Decision, repository string) (attestor.Decis
 func (w *Watcher) own(ctx context.Context, caller attestor.Caller, m message, requestID string) (string, error) {
 	if w.c.History == nil {
 		return outcomeIgnored, nil
+	}
+	if m.rejudge.PageToken != "" {
+		_, err := w.Rejudge(ctx, Request{Caller: caller, RequestID: requestID, PageToken: m.rejudge.PageToken, revoked: m.rejudge.Revoked})
+		return outcomeDone, err
 	}
 	record, err := w.c.History.Record(ctx, m.rejudge.Decision)
 	if attestor.KindOf(err) == attestor.NotFound {

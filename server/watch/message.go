@@ -44,15 +44,19 @@ type message struct {
 	ignore     string // why there is nothing to do
 }
 
-// work is what the gate publishes to itself.
+// work is what the gate publishes to itself: an image to be judged again, or
+// the rest of a run.
 type work struct {
-	Image    string `json:"image"`
-	Decision string `json:"decision"`
+	Image     string `json:"image,omitempty"`
+	Decision  string `json:"decision,omitempty"`
+	PageToken string `json:"pageToken,omitempty"`
+	Revoked   int    `json:"revoked,omitempty"` // by the run so far
 }
 
 const (
 	maxMessageID = 128
 	maxImages    = 100
+	maxPageToken = 4096
 )
 
 var (
@@ -84,7 +88,9 @@ func classify(p push) (message, error) {
 	switch {
 	case attributes[workAttribute] != "":
 		m.kind = kindRejudge
-		err = json.Unmarshal(p.Message.Data, &m.rejudge)
+		if err = json.Unmarshal(p.Message.Data, &m.rejudge); err == nil && (len(m.rejudge.PageToken) > maxPageToken || m.rejudge.Revoked < 0) {
+			err = errors.New("the gate does not write such messages to itself")
+		}
 	case attributes["buildId"] != "" && attributes["status"] != "":
 		m.kind = kindBuild
 		err = m.build(p.Message.Data)

@@ -133,7 +133,7 @@ func (w *Watcher) revoke(ctx context.Context, r Request, was attestor.Decision, 
 	if !w.c.Enforce || flip.Cause != CauseFinding || flip.Verdict != attestor.Deny || !flip.attested || w.c.Now().Sub(flip.Since) < w.c.Grace {
 		return nil
 	}
-	if report.Revoked >= w.c.Cap {
+	if r.revoked+report.Revoked >= w.c.Cap {
 		if !report.Stopped {
 			report.Stopped = true
 			w.metrics.stopped.Inc()

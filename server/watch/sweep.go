@@ -23,6 +23,7 @@ type Report struct {
 	Expired       int    `json:"expired"`                 // overrides whose time was over, revoked
 	Stopped       bool   `json:"stopped"`                 // more were to be revoked than one run may
 	Failed        int    `json:"failed"`                  // could not be looked at; the log says why
+	Continued     bool   `json:"continued"`               // the run's time was over, and the rest of it was published
 	NextPageToken string `json:"nextPageToken,omitempty"` // the run's time was over; the next begins here
 }
 
@@ -45,15 +46,49 @@ type Request struct {
 	Caller    attestor.Caller // may have judged again what it has [attestor.ActionRejudge] for
 	RequestID string
 	PageToken string
+
+	revoked int // before this part of the run
 }
 
 // Rejudge judges again what was admitted and is governed still. What turns out
 // otherwise is reported; attestations are deleted only by the rule of
-// [Watcher.revoke]. It ends when its time is over and says where to go on.
+// [Watcher.revoke]. It ends when its time is over and says where to go on; with
+// a Publisher it publishes the rest, so that a run completes by itself.
 func (w *Watcher) Rejudge(ctx context.Context, r Request) (Report, error) {
 	if w.c.History == nil {
 		return Report{}, &attestor.Error{Kind: attestor.Unsupported, Msg: "this gate keeps no record of what it admitted"}
 	}
+	report, err := w.run(ctx, r)
+	if err != nil {
+		return Report{}, err
+	}
+	if report.NextPageToken != "" && !report.Stopped && w.c.Publisher != nil {
+		// Stopped is for somebody to look at, and goes on by nobody's doing. The
+		// caller's time may be over; publishing has its own.
+		rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+		defer cancel()
+		if err := w.publish(rest, work{PageToken: report.NextPageToken, Revoked: r.revoked + report.Revoked}); err != nil {
+			return Report{}, &attestor.Error{Kind: attestor.Unavailable, Msg: "the rest of the run could not be published", Fix: "let the schedule run again", Err: err}
+		}
+		report.Continued, report.NextPageToken = true, ""
+	}
+	w.c.Logger.InfoContext(ctx, "judged again", slog.Int("admitted", report.Admitted), slog.Int("published", report.Published), slog.Int("judged", report.Judged),
+		slog.Int("flips", len(report.Flips)), slog.Int("revoked", report.Revoked+report.Expired), slog.Bool("complete", report.NextPageToken == "" && !report.Continued))
+	return report, nil
+}
+
+const publishTimeout = 10 * time.Second
+
+func (w *Watcher) publish(ctx context.Context, what work) error {
+	data, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	return w.c.Publisher.Publish(ctx, data, map[string]string{workAttribute: "1"})
+}
+
+// run is what there is time for.
+func (w *Watcher) run(ctx context.Context, r Request) (Report, error) {
 	end := w.c.Now().Add(w.c.Budget)
 	report := Report{Flips: []Flip{}}
 	if r.PageToken == "" {
@@ -156,11 +191,7 @@ func (w *Watcher) look(ctx context.Context, r Request, d attestor.Decision) (fli
 			return Flip{}, false, err
 		}
 		if !w.c.Enforce || since.IsZero() || w.c.Now().Sub(since) < w.c.Grace {
-			data, err := json.Marshal(work{Image: d.Image.Reference, Decision: d.ID})
-			if err != nil {
-				return Flip{}, false, err
-			}
-			return Flip{}, true, w.c.Publisher.Publish(ctx, data, map[string]string{workAttribute: "1"})
+			return Flip{}, true, w.publish(ctx, work{Image: d.Image.Reference, Decision: d.ID})
 		}
 	}
 	flip, err = w.judgeAgain(ctx, r.Caller, d, r.RequestID)

@@ -60,6 +60,10 @@ type Config struct {
 	History     History     // nil: nothing admitted is known, so that nothing is judged again
 	Occurrences Occurrences // nil: notifications of Container Analysis are ignored
 	Publisher   Publisher   // nil: what is to be judged again is judged in this process
+	// Subscription is the only one whose messages are this gate's own work,
+	// projects/P/subscriptions/S. Required with a Publisher: what publishes to
+	// another topic must not start runs.
+	Subscription string
 
 	// Revoke deletes an image's attestations; nil, or Enforce false: flips are
 	// reported only.
@@ -93,6 +97,9 @@ func New(c Config) (*Watcher, error) {
 	}
 	if c.Enforce && c.Revoke == nil {
 		return nil, errors.New("making a watcher: it is to revoke, but has nothing to do so with")
+	}
+	if (c.Publisher == nil) != (c.Subscription == "") {
+		return nil, errors.New("making a watcher: a publisher and the subscription by which its messages come back need each other")
 	}
 	if c.Grace == 0 {
 		c.Grace = 24 * time.Hour

@@ -134,6 +134,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"nothing to admit with":     {Policies: none{}, Now: time.Now},
 		"nothing to revoke with":    {Admit: admit, Policies: none{}, Now: time.Now, Enforce: true},
 		"a negative cap":            {Admit: admit, Policies: none{}, Now: time.Now, Cap: -1},
+		"a subscription of nobody":  {Admit: admit, Policies: none{}, Now: time.Now, Subscription: "projects/p/subscriptions/s"},
 		"a grace that is in future": {Admit: admit, Policies: none{}, Now: time.Now, Grace: -time.Hour},
 	} {
 		if _, err := watch.New(c); err == nil {
