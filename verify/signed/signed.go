@@ -100,7 +100,9 @@ func New(c Config) (*Checker, error) {
 	}
 	c.Limits = c.Limits.withDefaults()
 	options := append([]remote.Option{remote.WithJobs(8)}, c.Remote...)
-	options = append(options, remote.WithTransport(&capped{next: c.Transport, manifest: c.Limits.Manifest}))
+	options = append(options, remote.WithTransport(&paged{
+		next: &capped{next: c.Transport, manifest: c.Limits.Manifest}, bytes: c.Limits.Manifest, most: c.Limits.Candidates,
+	}))
 	puller, err := remote.NewPuller(options...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing registry access: %w", err)
