@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -44,3 +45,28 @@ func Remember(n int) (left int, last bool) {
 
 // CheckStatement is the parser of other people's payloads.
 func CheckStatement(payload []byte, d attestor.Digest) error { return checkStatement(payload, d) }
+
+// CheckInTurn checks occurrences by one reading of an attestor's keys, and
+// returns why each does not admit.
+func CheckInTurn(att *binaryauthorizationpb.Attestor, d attestor.Digest, now time.Time, occurrences ...*grafeaspb.Occurrence) []string {
+	t := newTrust(att, now)
+	var out []string
+	for _, o := range occurrences {
+		out = append(out, t.check(o, t.note, d, now).why)
+	}
+	return out
+}
+
+// RememberVerified notes n signatures and reports how many are remembered.
+func RememberVerified(n int) int {
+	v := &verified{}
+	for i := range n {
+		v.note(signatureSum(i, nil, nil))
+	}
+	return len(v.now) + len(v.old)
+}
+
+// SignatureSum is what stands for a verified signature.
+func SignatureSum(key int, message, signature string) [32]byte {
+	return signatureSum(key, []byte(message), []byte(signature))
+}

@@ -26,10 +26,11 @@ type trust struct {
 	note     string
 	keys     []attestorKey
 	read     time.Time
+	verified *verified
 }
 
 func newTrust(att *binaryauthorizationpb.Attestor, read time.Time) *trust {
-	t := &trust{attestor: att.GetName(), note: att.GetUserOwnedGrafeasNote().GetNoteReference(), read: read}
+	t := &trust{attestor: att.GetName(), note: att.GetUserOwnedGrafeasNote().GetNoteReference(), read: read, verified: &verified{}}
 	for _, k := range att.GetUserOwnedGrafeasNote().GetPublicKeys() {
 		t.keys = append(t.keys, newAttestorKey(k))
 	}
@@ -108,11 +109,19 @@ func (t *trust) check(o *grafeaspb.Occurrence, note string, d attestor.Digest, n
 // nothing else; one that the attestor does not have verifies nothing.
 func (t *trust) verify(id string, message, signature []byte, now time.Time) error {
 	err := fmt.Errorf("its key %q is not one of the attestor's", short(id))
-	for _, k := range t.keys {
+	for i, k := range t.keys {
 		if k.id != id || id == "" {
 			continue
 		}
+		lasting := k.pgp == nil && k.problem == nil // a PGP key may expire between two checks
+		sum := signatureSum(i, message, signature)
+		if lasting && t.verified.has(sum) {
+			return nil
+		}
 		if err = k.verify(message, signature, now); err == nil {
+			if lasting {
+				t.verified.note(sum)
+			}
 			return nil
 		}
 	}

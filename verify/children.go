@@ -173,7 +173,7 @@ func (i *Inspector) child(ctx context.Context, img attestor.Image, size int64) (
 	if size >= 0 && int64(len(c.bytes)) != size {
 		return document{}, fault(attestor.CodeManifestInvalid, fmt.Sprintf("the index says that %s has %d bytes, it has %d", img.Digest(), size, len(c.bytes)), fixRebuild, nil)
 	}
-	d, mt, err := parseDocument(c)
+	d, mt, err := i.parsed.document(c)
 	if err != nil {
 		return document{}, err
 	}

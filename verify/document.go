@@ -178,23 +178,40 @@ func checkImage(d document, limits Limits) *attestor.Error {
 
 // parseConfig decodes an image's config and compares it with its manifest.
 func parseConfig(b []byte, d document) (imageConfig, *attestor.Error) {
-	invalid := func(format string, args ...any) (imageConfig, *attestor.Error) {
-		return imageConfig{}, fault(attestor.CodeManifestInvalid, "config: "+fmt.Sprintf(format, args...), fixRebuild, nil)
+	c, err := decodeConfig(b)
+	if err == nil {
+		err = c.fits(d)
 	}
+	if err != nil {
+		return imageConfig{}, err
+	}
+	return c, nil
+}
+
+func invalidConfig(format string, args ...any) *attestor.Error {
+	return fault(attestor.CodeManifestInvalid, "config: "+fmt.Sprintf(format, args...), fixRebuild, nil)
+}
+
+func decodeConfig(b []byte) (imageConfig, *attestor.Error) {
 	var c imageConfig
 	if err := decodeStrict(b, &c); err != nil {
-		return invalid("%s", err)
+		return imageConfig{}, invalidConfig("%s", err)
 	}
 	if c.RootFS.Type != "layers" {
-		return invalid("rootfs has type %q, want layers", clip(c.RootFS.Type))
-	}
-	if got, want := len(c.RootFS.DiffIDs), len(*d.Layers); got != want {
-		return invalid("it names %d diffIDs, but the manifest has %d layers", got, want)
+		return imageConfig{}, invalidConfig("rootfs has type %q, want layers", clip(c.RootFS.Type))
 	}
 	for i, id := range c.RootFS.DiffIDs {
 		if _, err := attestor.ParseDigest(string(id)); err != nil {
-			return invalid("diffID %d: %s", i+1, attestor.Message(err))
+			return imageConfig{}, invalidConfig("diffID %d: %s", i+1, attestor.Message(err))
 		}
 	}
 	return c, nil
+}
+
+// fits refuses a config that is another manifest's.
+func (c imageConfig) fits(d document) *attestor.Error {
+	if got, want := len(c.RootFS.DiffIDs), len(*d.Layers); got != want {
+		return invalidConfig("it names %d diffIDs, but the manifest has %d layers", got, want)
+	}
+	return nil
 }

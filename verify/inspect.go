@@ -89,7 +89,7 @@ func (i *Inspector) entry(ctx context.Context, index attestor.Image, child attes
 	if err != nil {
 		return descriptor{}, nil, err
 	}
-	d, mt, err := parseDocument(c)
+	d, mt, err := i.parsed.document(c)
 	if err != nil {
 		return descriptor{}, nil, err
 	}

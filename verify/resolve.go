@@ -27,7 +27,7 @@ func (i *Inspector) Resolve(ctx context.Context, ref attestor.Reference, needs a
 	if needs.UploadTime {
 		upload.Go(func() { r.Uploaded, uploadProblem = i.uploaded(ctx, img) })
 	}
-	d, mt, err := parseDocument(c)
+	d, mt, err := i.parsed.document(c)
 	var problems []attestor.Problem
 	switch {
 	case err != nil:
@@ -118,7 +118,7 @@ func (i *Inspector) config(ctx context.Context, img attestor.Image, d document) 
 	if err != nil {
 		return imageConfig{}, err
 	}
-	config, fault := parseConfig(c.bytes, d)
+	config, fault := i.parsed.config(c, d)
 	if fault != nil {
 		return imageConfig{}, fault
 	}

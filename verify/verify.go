@@ -69,6 +69,7 @@ type Inspector struct {
 	c      Config
 	limits Limits
 	fetch  *fetcher
+	parsed parsed
 	layers *layerReader
 	bases  *catalogue
 }
@@ -95,7 +96,7 @@ func New(c Config) (*Inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &Inspector{c: c, limits: limits, fetch: fetch, layers: newLayerReader(fetch, limits)}
+	i := &Inspector{c: c, limits: limits, fetch: fetch, parsed: newParsed(), layers: newLayerReader(fetch, limits)}
 	i.bases = newCatalogue(i)
 	return i, nil
 }

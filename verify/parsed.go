@@ -1,0 +1,57 @@
+package verify
+
+import "github.com/attestor-gate/attestor"
+
+// parsedBytes bounds the manifests, and the configs, whose parsed form is kept,
+// by the bytes that they were parsed from.
+const parsedBytes = 4 << 20
+
+// parsed keeps what manifests and configs say. A decision looks at each several
+// times, and many images share theirs. What does not parse is not kept. All of
+// it is read by many at once, and changed by nobody.
+type parsed struct {
+	documents *lru[documentKey, typedDocument]
+	configs   *lru[attestor.Digest, imageConfig]
+}
+
+// documentKey is all that parseDocument depends on: the digest is that of the
+// bytes.
+type documentKey struct {
+	digest    attestor.Digest
+	mediaType string
+}
+
+type typedDocument struct {
+	document
+	mediaType string
+}
+
+func newParsed() parsed {
+	return parsed{documents: newLRU[documentKey, typedDocument](parsedBytes), configs: newLRU[attestor.Digest, imageConfig](parsedBytes)}
+}
+
+// document is parseDocument.
+func (p parsed) document(c content) (document, string, error) {
+	key := documentKey{c.digest, c.mediaType}
+	if t, ok := p.documents.get(key); ok {
+		return t.document, t.mediaType, nil
+	}
+	d, mt, err := parseDocument(c)
+	if err == nil {
+		p.documents.put(key, typedDocument{d, mt}, int64(len(c.bytes)))
+	}
+	return d, mt, err
+}
+
+// config is parseConfig: what depends on the manifest is checked each time.
+func (p parsed) config(c content, d document) (imageConfig, *attestor.Error) {
+	if config, ok := p.configs.get(c.digest); ok {
+		return config, config.fits(d)
+	}
+	config, err := decodeConfig(c.bytes)
+	if err != nil {
+		return imageConfig{}, err
+	}
+	p.configs.put(c.digest, config, int64(len(c.bytes)))
+	return config, config.fits(d)
+}
