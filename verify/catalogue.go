@@ -79,13 +79,13 @@ type catalogue struct {
 	byDiffIDs map[chain][]*record
 	tags      map[tagKey]*tagState
 	tagErrs   map[tagKey]error
-	tried     map[string]time.Time // by flight: when a look-up last began
+	tried     map[string]attempt // by flight
 }
 
 func newCatalogue(i *Inspector) *catalogue {
 	return &catalogue{
 		i: i, records: map[recordKey]*record{}, failed: map[recordKey]error{}, byLayers: map[chain][]*record{}, byDiffIDs: map[chain][]*record{},
-		tags: map[tagKey]*tagState{}, tagErrs: map[tagKey]error{}, tried: map[string]time.Time{},
+		tags: map[tagKey]*tagState{}, tagErrs: map[tagKey]error{}, tried: map[string]attempt{},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -260,4 +261,43 @@ func TestBaseStates(t *testing.T) {
 	if err := i.RefreshBases(context.Background(), needs.Bases); err == nil || !strings.Contains(err.Error(), "none") {
 		t.Errorf("RefreshBases = %v", err)
 	}
+}
+
+// One call that goes wrong refuses one image, not everybody's for a while; a
+// registry that stays down is asked less and less often.
+func TestFailedLookUpIsAskedAgain(t *testing.T) {
+	f := &front{}
+	host := newRegistry(t, f.wrap)
+	now := &clock{time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+	i := newInspector(t, host, func(c *verify.Config) { c.Now = now.Now })
+	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
+	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "x")})
+	var asked atomic.Int32
+	var up atomic.Bool
+	f.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if !isManifest(r, "base") || up.Load() {
+			return false
+		}
+		asked.Add(1)
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	})
+	look := func(want int32, codes ...attestor.Code) {
+		t.Helper()
+		asked.Store(0)
+		wantCodes(t, inspectOne(t, i, host+"/app:1", basesOf(host, nil)).Problems, codes...)
+		if got := asked.Load(); got != want {
+			t.Errorf("the base's registry was asked %d times, want %d", got, want)
+		}
+	}
+	look(1, attestor.CodeBaseUnresolved)
+	look(1, attestor.CodeBaseUnresolved) // at once
+	look(0, attestor.CodeBaseUnresolved) // twice in a row: not at once
+	now.now = now.now.Add(250 * time.Millisecond)
+	look(1, attestor.CodeBaseUnresolved)
+	now.now = now.now.Add(250 * time.Millisecond)
+	look(0, attestor.CodeBaseUnresolved)
+	now.now = now.now.Add(5 * time.Second)
+	up.Store(true)
+	look(0)
 }

@@ -17,7 +17,28 @@ const (
 	// retryAfter keeps a registry that is down from being asked by every
 	// request: in between, the last answer stands.
 	retryAfter = 5 * time.Second
+	// firstRetry is how soon it is asked after it failed twice running.
+	firstRetry = 250 * time.Millisecond
 )
+
+// An attempt is the last look-up of an entry.
+type attempt struct {
+	at     time.Time
+	failed int // look-ups in a row
+}
+
+// pause is how long the next look-up waits. What failed once is asked again by
+// the next request: one call that went wrong must not refuse everybody's
+// images. It grows with what fails after that.
+func (a attempt) pause() time.Duration {
+	switch {
+	case a.failed == 0:
+		return retryAfter
+	case a.failed == 1:
+		return 0
+	}
+	return min(retryAfter, firstRetry<<min(a.failed-2, 10))
+}
 
 // RefreshBases looks up what the tags of approved bases name now, and reads
 // bases that are new, for every platform that was asked about so far. Call it
@@ -80,9 +101,14 @@ func (c *catalogue) refreshOnce(ctx context.Context, ab attestor.ApprovedBase, p
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.i.limits.BaseTimeout)
 		defer cancel()
 		c.refresh(work, ab, p, past)
+		failed := len(c.unresolved([]attestor.ApprovedBase{ab}, p)) > 0
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.tried[flight] = c.i.c.Now()
+		a := attempt{at: c.i.c.Now()}
+		if failed {
+			a.failed = c.tried[flight].failed + 1
+		}
+		c.tried[flight] = a
 		return nil, nil
 	})
 	select {
@@ -97,7 +123,7 @@ func (c *catalogue) due(bases []attestor.ApprovedBase, p platform) []attestor.Ap
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return slices.DeleteFunc(slices.Clone(bases), func(ab attestor.ApprovedBase) bool {
-		if tried, ok := c.tried[flightOf(ab, p)]; ok && now.Sub(tried) < retryAfter {
+		if tried, ok := c.tried[flightOf(ab, p)]; ok && now.Sub(tried.at) < tried.pause() {
 			return true
 		}
 		old := slices.ContainsFunc(ab.Tags, func(tag string) bool {
