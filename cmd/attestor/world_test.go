@@ -66,6 +66,7 @@ type world struct {
 	listener net.Listener
 	address  string // of the service, the same after a restart
 	http     *http.Client
+	spoiler  *spoiler // for harnesses that damage what Google answers
 
 	engine *engine // nil: stopped
 	cancel context.CancelFunc
