@@ -404,7 +404,7 @@ func TestKeyTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, bits := range map[string]int{"RSA 2048": 2048, "RSA 3072": 3072} {
+	for name, bits := range map[string]int{"RSA 2048": 2048, "RSA 3072": 3072, "RSA 2048, PSS": 2048, "RSA 3072, PSS": 3072} {
 		if types[name], err = rsa.GenerateKey(rand.Reader, bits); err != nil {
 			t.Fatal(err)
 		}
@@ -412,6 +412,7 @@ func TestKeyTypes(t *testing.T) {
 	for name, priv := range types {
 		t.Run(name, func(t *testing.T) {
 			key := keyOf(t, priv)
+			key.pss = strings.HasSuffix(name, "PSS")
 			h := plain(t)
 			h.attach(h.image, "sig", key.entry(simple(h.image)))
 			if _, err := h.check(h.image, key.rule()); err != nil {

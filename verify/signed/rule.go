@@ -176,8 +176,9 @@ func loadKey(text []byte) (signature.Verifier, string, error) {
 	return v, "sha256:" + hex.EncodeToString(sum[:]), err
 }
 
-// keyVerifier accepts the digest algorithms that cosign signs with for one
-// key: SHA-256 for key files, what the key version prescribes for KMS.
+// keyVerifier accepts the digest algorithms and paddings that cosign signs with
+// for one key: SHA-256, and PKCS #1 v1.5 for RSA, for key files; what the key
+// version prescribes, which may be RSA-PSS, for KMS.
 type keyVerifier struct {
 	signature.Verifier // SHA-256
 	others             []signature.Verifier
@@ -191,6 +192,15 @@ func newKeyVerifier(pub crypto.PublicKey) (signature.Verifier, error) {
 	v := &keyVerifier{Verifier: first}
 	for _, h := range []crypto.Hash{crypto.SHA384, crypto.SHA512} {
 		if other, err := signature.LoadVerifier(pub, h); err == nil {
+			v.others = append(v.others, other)
+		}
+	}
+	if key, ok := pub.(*rsa.PublicKey); ok {
+		for _, h := range []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512} {
+			other, err := signature.LoadRSAPSSVerifier(key, h, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+			if err != nil {
+				return nil, err
+			}
 			v.others = append(v.others, other)
 		}
 	}

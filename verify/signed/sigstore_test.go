@@ -56,6 +56,7 @@ type keyPair struct {
 	t    testing.TB
 	priv crypto.Signer
 	path string // of the public key
+	pss  bool   // with an RSA key: sign as some KMS key versions do
 }
 
 func newKey(t testing.TB) *keyPair { return newKeyOn(t, elliptic.P256()) }
@@ -102,7 +103,11 @@ func (k *keyPair) sign(message []byte) []byte {
 	}
 	hash := h.New()
 	hash.Write(message)
-	sig, err := k.priv.Sign(rand.Reader, hash.Sum(nil), h)
+	var opts crypto.SignerOpts = h
+	if k.pss {
+		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: h}
+	}
+	sig, err := k.priv.Sign(rand.Reader, hash.Sum(nil), opts)
 	if err != nil {
 		k.t.Fatal(err)
 	}
