@@ -118,8 +118,11 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 
 // listing says in public words why tags could not be listed.
 func listing(repo string, err error) error {
-	e := &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Msg: "the tags of " + repo + " could not be listed", Err: err}
+	host, _, _ := strings.Cut(repo, "/")
+	e := &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Err: err,
+		Msg: "the registry " + host + " did not answer, so that the tags of " + repo + " could not be listed", Fix: "see that it runs and can be reached from here, then try again"}
 	if t, ok := errors.AsType[*transport.Error](err); ok {
+		e.Msg = fmt.Sprintf("the registry %s answered %d, so that the tags of %s could not be listed", host, t.StatusCode, repo)
 		switch t.StatusCode {
 		case 401, 403:
 			e.Code, e.Msg = attestor.CodeRegistryDenied, "the registry does not let this identity list the tags of "+repo

@@ -2,11 +2,14 @@ package verify
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -61,7 +64,32 @@ func classify(err error, what, repository string) *attestor.Error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fault(attestor.CodeRegistryUnavailable, "the answer for "+what+" broke off", "try again", err)
 	}
-	return fault(attestor.CodeRegistryUnavailable, host+" could not be reached", "try again", err)
+	return silent(host, err)
+}
+
+// silent says that a registry did not answer, and in few words why. What its
+// libraries say of that is for the log: it names both schemes, whichever the
+// registry has.
+func silent(host string, err error) *attestor.Error {
+	why, fix := "", "see that it runs and that the gate can reach it, then ask again"
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &dns):
+		why, fix = ": its name is not known", "correct the reference, or see to the name's DNS"
+	case errors.As(err, &cert):
+		why, fix = ": its certificate is not one that the gate trusts", "give it a certificate for "+host+" from an authority that the gate's system trusts"
+	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		why, fix = ": it speaks no TLS", "add "+host+" to registries.plainHTTP in the gate's configuration, if it is meant to"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		why = ": connection refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
+		why = ": it closed the connection"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		why = ": there is no way to it"
+	}
+	return fault(attestor.CodeRegistryUnavailable, "the registry "+host+" did not answer"+why, fix, err)
 }
 
 func fixCompanion(host string) string {

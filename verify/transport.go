@@ -18,7 +18,7 @@ var (
 	errHostRefused = errors.New("not a host that the gate may contact")
 	errTooLarge    = errors.New("the answer is larger than the limit")
 	errRedirects   = errors.New("too many redirects")
-	errOtherScheme = errors.New("the registry is spoken to in the other scheme") // the client tries HTTPS first
+	errOtherScheme = errors.New("the registry is spoken to in the other scheme") // the client tries both
 )
 
 // Refused reports an error that this package's own rules made, and no registry.
@@ -74,8 +74,8 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case hops > maxRedirects:
 		return nil, errRedirects
-	case registry && hops == 0 && scheme == "http" && req.URL.Scheme == "https":
-		return nil, errOtherScheme
+	case registry && hops == 0 && req.URL.Scheme != scheme && (scheme == "http" || req.URL.Path == "/v2/"):
+		return nil, errOtherScheme // the client's own attempt, nobody's redirect
 	case registry && req.URL.Scheme != scheme:
 		return nil, fmt.Errorf("%w over %s: %s", errHostRefused, req.URL.Scheme, host)
 	case !registry && req.URL.Scheme != "https" && (!g.hosts.companions[host] || !isLoopbackHost(host)):
