@@ -6,17 +6,22 @@ import (
 	"crypto/x509"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // destroyAfter is KMS's default time between scheduling and destruction.
 const destroyAfter = 30 * 24 * time.Hour
+
+// KMS takes no shorter and no longer time.
+const minDestroyAfter, maxDestroyAfter = 24 * time.Hour, 120 * 24 * time.Hour
 
 func (s kmsService) CreateKeyRing(_ context.Context, r *kmspb.CreateKeyRingRequest) (*kmspb.KeyRing, error) {
 	if err := checkName(s.names.location, "parent", r.GetParent()); err != nil {
@@ -66,9 +71,16 @@ func (s kmsService) CreateCryptoKey(_ context.Context, r *kmspb.CreateCryptoKeyR
 	if err := checkAlgorithm(template.GetAlgorithm()); err != nil {
 		return nil, err
 	}
+	scheduled := destroyAfter
+	if d := r.GetCryptoKey().GetDestroyScheduledDuration(); d != nil {
+		if scheduled = d.AsDuration(); scheduled < minDestroyAfter || scheduled > maxDestroyAfter {
+			return nil, invalid("crypto_key.destroy_scheduled_duration", "it must be from 24 hours to 120 days")
+		}
+	}
 	key := &kmspb.CryptoKey{
 		Name: name, Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, CreateTime: timestamppb.New(s.now()),
-		Labels: r.GetCryptoKey().GetLabels(),
+		Labels:                   r.GetCryptoKey().GetLabels(),
+		DestroyScheduledDuration: durationpb.New(scheduled),
 		VersionTemplate: &kmspb.CryptoKeyVersionTemplate{
 			Algorithm: template.GetAlgorithm(), ProtectionLevel: protection(template.GetProtectionLevel()),
 		},
@@ -270,11 +282,21 @@ func (s kmsService) UpdateCryptoKeyVersion(_ context.Context, r *kmspb.UpdateCry
 }
 
 func (s kmsService) DestroyCryptoKeyVersion(_ context.Context, r *kmspb.DestroyCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
+	after := destroyAfter
+	if name, _, ok := strings.Cut(r.GetName(), "/cryptoKeyVersions/"); ok {
+		s.store.mu.RLock()
+		if row, ok := s.store.get(tableKeys, name); ok {
+			if d := decode[kmspb.CryptoKey](row).GetDestroyScheduledDuration(); d != nil {
+				after = d.AsDuration()
+			}
+		}
+		s.store.mu.RUnlock()
+	}
 	return s.changeVersion("cloudkms.cryptoKeyVersions.destroy", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
 		if st := v.GetState(); st == kmspb.CryptoKeyVersion_DESTROYED || st == kmspb.CryptoKeyVersion_DESTROY_SCHEDULED {
 			return status.Errorf(codes.FailedPrecondition, "%s cannot be destroyed, current state is: %v.", v.GetName(), st)
 		}
-		v.State, v.DestroyTime = kmspb.CryptoKeyVersion_DESTROY_SCHEDULED, timestamppb.New(s.now().Add(destroyAfter))
+		v.State, v.DestroyTime = kmspb.CryptoKeyVersion_DESTROY_SCHEDULED, timestamppb.New(s.now().Add(after))
 		return nil
 	})
 }

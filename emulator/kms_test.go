@@ -19,6 +19,7 @@ import (
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -323,3 +324,38 @@ func TestKeyCreationRefuses(t *testing.T) {
 }
 
 func wrap(n int64) *wrapperspb.Int64Value { return wrapperspb.Int64(n) }
+
+// TestKeysTakeTheirTimeToDie: a key says how long, and its versions keep to it.
+func TestKeysTakeTheirTimeToDie(t *testing.T) {
+	g, ctx := newGoogle(t, emulator.Options{}), ctxFor(t)
+	ring, err := g.kms.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "slow"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func(id string, after time.Duration) (*kmspb.CryptoKey, error) {
+		key := &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256}}
+		if after != 0 {
+			key.DestroyScheduledDuration = durationpb.New(after)
+		}
+		return g.kms.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: ring.GetName(), CryptoKeyId: id, CryptoKey: key})
+	}
+	for id, after := range map[string]time.Duration{"default": 0, "slow": 100 * 24 * time.Hour} {
+		key, err := create(id, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after == 0 {
+			after = 30 * 24 * time.Hour
+		}
+		if got := key.GetDestroyScheduledDuration().AsDuration(); got != after {
+			t.Errorf("%s: %s, want %s", id, got, after)
+		}
+		before := time.Now()
+		v, err := g.kms.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: key.GetName() + "/cryptoKeyVersions/1"})
+		if err != nil || v.GetDestroyTime().AsTime().Before(before.Add(after)) || v.GetDestroyTime().AsTime().After(time.Now().Add(after)) {
+			t.Errorf("%s: %v, %v", id, v, err)
+		}
+	}
+	_, err = create("hasty", time.Hour)
+	wantCode(t, err, codes.InvalidArgument)
+}
