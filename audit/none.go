@@ -27,6 +27,9 @@ func (None) Finish(context.Context, attestor.Record) error { return nil }
 // Ready is always nil.
 func (None) Ready(context.Context) error { return nil }
 
+// Alone is false: nobody has a record open.
+func (None) Alone() bool { return false }
+
 // Pending has nothing to list.
 func (None) Pending(context.Context, time.Duration) ([]attestor.Record, error) { return nil, nil }
 

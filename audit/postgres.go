@@ -50,6 +50,11 @@ func (e *postgresEngine) dialect() goose.Dialect { return goose.DialectPostgres 
 
 func (e *postgresEngine) lost() error { return nil }
 
+// alone is false: other instances are why it is used.
+func (e *postgresEngine) alone() bool { return false }
+
+func (e *postgresEngine) close() error { return nil }
+
 // SQLSTATE classes, see the PostgreSQL manual's appendix A.
 const (
 	stateDiskFull    = "53100"

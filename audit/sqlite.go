@@ -19,6 +19,7 @@ import (
 type sqliteEngine struct {
 	path string
 	file os.FileInfo // the file that is open, to notice when it is not the one at path any more
+	here *presence
 }
 
 // sqlitePragmas: synchronous=FULL syncs the write-ahead log at each commit,
@@ -29,6 +30,9 @@ const sqliteReaders = 4
 
 func (e *sqliteEngine) open(ctx context.Context) (read, write *sql.DB, err error) {
 	if err := e.create(); err != nil {
+		return nil, nil, err
+	}
+	if e.here, err = attend(e.path + "-users"); err != nil {
 		return nil, nil, err
 	}
 	// "?", "#" and "%" in a path would be read as parts of the URI.
@@ -61,6 +65,15 @@ func (e *sqliteEngine) create() error {
 		return err
 	}
 	return f.Close()
+}
+
+func (e *sqliteEngine) alone() bool { return e.here.alone() }
+
+func (e *sqliteEngine) close() error {
+	if e.here == nil {
+		return nil
+	}
+	return e.here.close()
 }
 
 func (e *sqliteEngine) dialect() goose.Dialect { return goose.DialectSQLite3 }

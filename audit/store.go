@@ -53,6 +53,10 @@ type engine interface {
 	// lost is non-nil when what was written cannot be relied on any more, as
 	// when somebody removed the file that is open.
 	lost() error
+	// alone is true only where no other process has the record open.
+	alone() bool
+	// close ends what open began beside the pools.
+	close() error
 	// trouble says in public words what err means, and what to do about it.
 	trouble(err error) (msg, fix string)
 }
@@ -83,7 +87,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("opening the record: %w", err)
 	}
 	if s.read, s.write, err = s.engine.open(ctx); err != nil {
-		return nil, s.fail("opening the record", err)
+		return nil, errors.Join(s.fail("opening the record", err), s.engine.close())
 	}
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(s.fail("bringing the record's schema up to date", err), s.Close())
@@ -156,8 +160,13 @@ func (s *Store) Close() error {
 	if s.write != s.read {
 		err = errors.Join(err, s.write.Close())
 	}
-	return errors.Join(err, s.read.Close())
+	return errors.Join(err, s.read.Close(), s.engine.close())
 }
+
+// Alone reports that no other process has the record open, so that what was
+// begun before this one opened it is nobody's work any more. False is "not
+// known".
+func (s *Store) Alone() bool { return s.engine.alone() }
 
 // Ready reports whether the record can be written, for readiness: it takes the
 // way that a decision takes, and leaves nothing behind.

@@ -117,10 +117,11 @@ func (e *engine) recoverOnce(ctx context.Context) error {
 	if err := e.attester.Recover(ctx); err != nil {
 		return err
 	}
-	// Younger ones may be at work still: in another instance, or, where one
-	// process owns the file, in this one.
-	age := 2 * time.Duration(e.config.Limits.Settle)
-	if e.config.Store.SQLite != "" {
+	// Younger ones may be at work still: in another process, or, where none has
+	// the record open, in this one.
+	l := e.config.Limits
+	age := time.Duration(l.MaxWait) + time.Duration(l.Deadline) + 2*time.Duration(l.Settle)
+	if e.store.Alone() {
 		age = min(age, time.Since(e.started))
 	}
 	pending, err := e.store.Pending(ctx, age)

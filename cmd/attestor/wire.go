@@ -51,6 +51,7 @@ type store interface {
 	attest.Journal
 	verify.TagHistory
 	Pending(ctx context.Context, olderThan time.Duration) ([]attestor.Record, error)
+	Alone() bool
 	Record(ctx context.Context, id string) (attestor.Record, error)
 	Decisions(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Decision, error]
 	Export(ctx context.Context, w io.Writer, f audit.Filter) (int, error)
