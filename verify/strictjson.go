@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 const maxJSONDepth = 64
@@ -20,12 +22,11 @@ func decodeStrict(b []byte, v any) error {
 	if !utf8.Valid(b) {
 		return errors.New("it is not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
+	d := jsontext.NewDecoder(bytes.NewBuffer(b), jsontext.AllowInvalidUTF8(true)) // of escaped surrogates, which others accept
 	if err := walkValue(d, true, 0); err != nil {
 		return err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return errors.New("something follows the document")
 	}
 	if err := json.Unmarshal(b, v); err != nil {
@@ -35,54 +36,59 @@ func decodeStrict(b []byte, v any) error {
 }
 
 // walkValue reads one value. fields is false within maps whose keys are free.
-func walkValue(d *json.Decoder, fields bool, depth int) error {
+func walkValue(d *jsontext.Decoder, fields bool, depth int) error {
 	if depth > maxJSONDepth {
 		return fmt.Errorf("it is nested deeper than %d", maxJSONDepth)
 	}
-	t, err := d.Token()
-	if err != nil {
-		return errors.New("it is not JSON, or breaks off")
+	kind := d.PeekKind()
+	if kind != '[' && kind != '{' {
+		return notJSON(d.SkipValue())
 	}
-	switch t {
-	case json.Delim('['):
-		for d.More() {
-			if err := walkValue(d, fields, depth+1); err != nil {
+	if _, err := d.ReadToken(); err != nil {
+		return notJSON(err)
+	}
+	for end := kind + 2; d.PeekKind() != end; { // ] and } come two after [ and {
+		inner := fields
+		if kind == '{' {
+			var err error
+			if inner, err = walkKey(d, fields); err != nil {
 				return err
 			}
 		}
-	case json.Delim('{'):
-		if err := walkObject(d, fields, depth); err != nil {
+		if err := walkValue(d, inner, depth+1); err != nil {
 			return err
 		}
-	default:
-		return nil
 	}
-	if _, err := d.Token(); err != nil { // the closing delimiter
-		return errors.New("it is not JSON, or breaks off")
-	}
-	return nil
+	_, err := d.ReadToken()
+	return notJSON(err)
 }
 
-func walkObject(d *json.Decoder, fields bool, depth int) error {
-	seen := map[string]bool{}
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return errors.New("it is not JSON, or breaks off")
-		}
-		key, _ := t.(string)
-		if seen[key] {
-			return fmt.Errorf("key %q is there twice", clip(key))
-		}
-		seen[key] = true
-		if name := fieldName(key); fields && name != "" && name != key {
-			return fmt.Errorf("key %q differs from %q in case only", clip(key), name)
-		}
-		if err := walkValue(d, fields && !isFreeMap(key), depth+1); err != nil {
-			return err
-		}
+// walkKey reads a key and reports whether keys within its value are fields.
+// The decoder refuses one that is there twice.
+func walkKey(d *jsontext.Decoder, fields bool) (bool, error) {
+	t, err := d.ReadToken()
+	if err != nil || !fields {
+		return false, notJSON(err)
 	}
-	return nil
+	key := t.String()
+	if name := fieldName(key); name != "" && name != key {
+		return false, fmt.Errorf("key %q differs from %q in case only", clip(key), name)
+	}
+	return !isFreeMap(key), nil
+}
+
+func notJSON(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		key := ""
+		if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+			key = e.JSONPointer.LastToken()
+		}
+		return fmt.Errorf("key %q is there twice", clip(key))
+	}
+	return errors.New("it is not JSON, or breaks off")
 }
 
 // fieldName is the exact spelling of a field that is judged, if key is one but
