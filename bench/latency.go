@@ -169,6 +169,7 @@ type loaded struct {
 	rate              float64 // a second
 	times             []time.Duration
 	cpu               time.Duration // of the subject, per decision
+	around            time.Duration // CPU of stand-ins and load, per decision
 	allocated         float64       // bytes per decision; 0: not known
 	mallocs           float64
 	failed            int
@@ -180,6 +181,10 @@ func (b *harness) load(ctx context.Context, s *subject, what string, images []st
 	c := client(atOnce)
 	defer c.CloseIdleConnections()
 	before, err := s.used(ctx)
+	if err != nil {
+		return err
+	}
+	around, err := ownCPU()
 	if err != nil {
 		return err
 	}
@@ -196,7 +201,12 @@ func (b *harness) load(ctx context.Context, s *subject, what string, images []st
 	if err != nil {
 		return err
 	}
+	aroundAfter, err := ownCPU()
+	if err != nil {
+		return err
+	}
 	n := float64(len(images))
+	out.around = time.Duration(float64(aroundAfter-around) / n)
 	out.rate, out.cpu = n/took.Seconds(), time.Duration(float64(after.cpu-before.cpu)/n)
 	out.allocated, out.mallocs = (after.allocated-before.allocated)/n, (after.mallocs-before.mallocs)/n
 	if out.failed = failed; failed > 0 {

@@ -85,7 +85,7 @@ func full() size {
 }
 
 func quick() size {
-	return size{sequence: 10, starts: 3, sweep: 300, soak: 2_000, load: map[int]int{1: 50, 16: 200, 64: 300, 256: 512}}
+	return size{sequence: 10, starts: 3, sweep: 300, soak: 2_000, load: map[int]int{1: 50, 16: 200, 64: 1500, 256: 512}}
 }
 
 // harness is one run.

@@ -215,6 +215,15 @@ func (p *process) scrape(ctx context.Context, u *use) error {
 	return nil
 }
 
+// ownCPU is what this process has used: the stand-ins, and the load.
+func ownCPU() (time.Duration, error) {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0, err
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), nil
+}
+
 // client keeps as many connections as there are requests at once.
 func client(atOnce int) *http.Client {
 	return &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConns: atOnce, MaxIdleConnsPerHost: atOnce}}

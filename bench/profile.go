@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,23 +11,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"time"
 )
 
 // The program has no profiler: a port that tells about memory is one more to
 // guard. The harness builds one with it, by an overlay.
-const profilerSource = `package main
-
-import (
-	"net/http"
-	_ "net/http/pprof"
-	"os"
-)
-
-func init() {
-	go func() { panic(http.ListenAndServe(os.Getenv("BENCH_PPROF"), nil)) }()
-}
-`
+//
+//go:embed profiler.go.txt
+var profilerSource string
 
 const profilerAddr = "127.0.0.1:16060"
 
@@ -54,11 +47,16 @@ func profiler(dir string) (string, error) {
 // profiling takes a CPU profile until what it returns is called, and a profile
 // of all allocations so far then.
 func profiling(ctx context.Context, dir string) func() error {
+	own, err := os.Create(filepath.Join(dir, "standins.pprof"))
+	if err == nil {
+		err = pprof.StartCPUProfile(own)
+	}
 	cpu := make(chan error, 1)
-	const seconds = 4
+	const seconds = 15
 	go func() { cpu <- save(ctx, fmt.Sprintf("profile?seconds=%d", seconds), filepath.Join(dir, "cpu.pprof")) }()
 	return func() error {
-		return errors.Join(<-cpu, save(ctx, "allocs", filepath.Join(dir, "allocs.pprof")))
+		pprof.StopCPUProfile()
+		return errors.Join(err, own.Close(), <-cpu, save(ctx, "allocs", filepath.Join(dir, "allocs.pprof")))
 	}
 }
 
