@@ -175,6 +175,9 @@ func (p *pass) attest(ctx context.Context, v Verdict) error {
 		p.unsigned(why)
 		return nil
 	}
+	if err := p.hashEvidence(); err != nil {
+		return err
+	}
 	if err := p.gate.c.Recorder.Begin(ctx, p.record()); err != nil {
 		return &Error{Kind: Unavailable, Msg: "the record cannot be written, so that nothing was signed", Err: err}
 	}
@@ -276,18 +279,28 @@ func (p *pass) record() Record {
 	return r
 }
 
+// hashEvidence names in the Decision the evidence it is based on, once: it does
+// not change after it was gathered.
+func (p *pass) hashEvidence() error {
+	if p.ev.Time.IsZero() || p.dec.Evidence != "" { // nothing was gathered, or it is done
+		return nil
+	}
+	b, err := json.Marshal(p.ev)
+	if err != nil {
+		return fmt.Errorf("encoding evidence: %w", err)
+	}
+	p.dec.Evidence = fmt.Sprintf("sha256:%x", sha256.Sum256(b))
+	return nil
+}
+
 // finish records the Decision; one that cannot be recorded is not an answer.
 func (p *pass) finish(ctx context.Context) (Decision, error) {
 	p.dec.DurationMS = p.gate.c.Now().Sub(p.start).Milliseconds()
 	p.mu.Lock()
 	p.dec.Stages = maps.Clone(p.stages)
 	p.mu.Unlock()
-	if !p.ev.Time.IsZero() { // something was gathered
-		b, err := json.Marshal(p.ev)
-		if err != nil {
-			return Decision{}, fmt.Errorf("encoding evidence: %w", err)
-		}
-		p.dec.Evidence = fmt.Sprintf("sha256:%x", sha256.Sum256(b))
+	if err := p.hashEvidence(); err != nil {
+		return Decision{}, err
 	}
 	if err := p.gate.c.Recorder.Finish(ctx, p.record()); err != nil {
 		return Decision{}, &Error{Kind: Unavailable, Msg: "the decision could not be recorded, and so does not stand", Fix: "try again; what was signed stays signed and is found then", Err: err}

@@ -80,7 +80,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		s.timeout = defaultTimeout
 	}
 	var err error
-	if s.enc, err = zstd.NewWriter(nil, zstd.WithLowerEncoderMem(true)); err != nil {
+	if s.enc, err = zstd.NewWriter(nil, zstd.WithLowerEncoderMem(true), zstd.WithEncoderLevel(zstd.SpeedFastest)); err != nil {
 		return nil, fmt.Errorf("opening the record: %w", err)
 	}
 	if s.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxBlob)); err != nil {
