@@ -183,7 +183,7 @@ func TestScript(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"image: " + image, `custom-audiences: '["https://gate.demo.example"]'`, "serviceAccountName: gate-events@demo.iam.gserviceaccount.com",
+		"image: " + image, `custom-audiences: '["https://gate.demo.example"]'`, "serviceAccountName: gate-events@demo.iam.gserviceaccount.com", "serviceAccountName: gate-api@demo.iam.gserviceaccount.com", "service-accounts create gate-api", "sql users create gate-api@demo.iam",
 		"demo:us-west1:gate", "gcloud run services replace", "encryption-key: projects/demo/locations/us-west1/keyRings/run/cryptoKeys/gate",
 		"roles/cloudkms.cryptoKeyEncrypterDecrypter", "gcloud secrets create gate-events-file-trust", "gcloud scheduler jobs create http gate-rejudge", "roles/cloudkms.signerVerifier",
 	} {

@@ -62,7 +62,9 @@ number() {
 	if [[ -n $DRY_RUN ]]; then echo 123456789012; else gcloud projects describe "$PROJECT" --format 'value(projectNumber)'; fi
 }
 
-account() { echo "$1@$PROJECT.iam.gserviceaccount.com"; }
+# An account's name has six letters at least.
+account_id() { if [[ $1 == gate ]]; then echo gate-api; else echo "$1"; fi; }
+account() { echo "$(account_id "$1")@$PROJECT.iam.gserviceaccount.com"; }
 member() { echo "serviceAccount:$(account "$1")"; }
 
 grant_project() { # MEMBER ROLE
@@ -93,7 +95,7 @@ network() {
 identities() {
 	local name role
 	for name in gate gate-events gate-pusher gate-builder gate-oncall gate-security; do
-		make iam service-accounts describe "$(account "$name")" -- iam service-accounts create "$name"
+		make iam service-accounts describe "$(account "$name")" -- iam service-accounts create "$(account_id "$name")"
 	done
 	for name in gate gate-events; do
 		# Connects to the database and logs in to it as itself; writes spans and metrics.
@@ -210,7 +212,7 @@ database() {
 		--deletion-protection --database-flags cloudsql.iam_authentication=on,cloudsql.enable_pgaudit=on,log_connections=on
 	make sql databases describe gate --instance gate -- sql databases create gate --instance gate
 	for name in gate gate-events; do
-		run sql users create "$name@$PROJECT.iam" --instance gate --type cloud_iam_service_account
+		run sql users create "$(account_id "$name")@$PROJECT.iam" --instance gate --type cloud_iam_service_account
 	done
 }
 
@@ -238,7 +240,7 @@ secret() {
 service() {
 	local name=$1 config=$2 dir config_version policy_version trust_version database_version
 	dir=$(mktemp -d)
-	printf 'postgres://%s%%40%s.iam@127.0.0.1:5432/gate?sslmode=disable' "$name" "$PROJECT" >"$dir/dsn"
+	printf 'postgres://%s%%40%s.iam@127.0.0.1:5432/gate?sslmode=disable' "$(account_id "$name")" "$PROJECT" >"$dir/dsn"
 	config_version=$(secret "$name-config" "$config" "$(member "$name")")
 	policy_version=$(secret "$name-policy-main" "$POLICY" "$(member "$name")")
 	trust_version=$(secret "$name-file-trust" "$TRUSTED_ROOT" "$(member "$name")")

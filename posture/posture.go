@@ -135,7 +135,7 @@ func (j *Judge) finding(c *judging, rule rule, used []use) Finding {
 		return f
 	}
 	a := rule.judge(c)
-	if a.state == stateGood && c.s.partial && !rule.whole {
+	if a.state == stateGood && (c.s.partial && !rule.whole || rule.inputs && c.s.unknownInputs()) {
 		a = lacking("part of the definition is known only after apply", "judge the service as `gcloud run services describe --format export` prints it afterwards")
 	}
 	f.Found, f.Wanted = a.found, a.wanted

@@ -10,6 +10,7 @@ type rule struct {
 	whole bool   // passes even where parts of the definition are known only after apply
 	judge func(*judging) answer
 
+	inputs    bool     // looks at arguments and variables
 	resources []string // of a Terraform plan, which it is about instead of services
 }
 
@@ -42,9 +43,9 @@ func serviceRules() []rule {
 		{id: "LEAST_PRIVILEGE", means: "the service account holds no basic role on the project", jobs: true, judge: leastPrivilege},
 		{id: "VPC_EGRESS", means: "a connector or Direct VPC egress is set", jobs: true, judge: vpcEgress},
 		{id: "STATIC_EGRESS_IP", means: "all traffic leaves through the VPC, where Cloud NAT gives it a fixed address", jobs: true, judge: staticEgressIP},
-		{id: "SECRETS_BY_REFERENCE", means: "no environment value looks like a secret", jobs: true, judge: secretsByReference},
-		{id: "SECRETS_AS_FILES", means: "secrets are mounted as files rather than set in the environment", jobs: true, judge: secretsAsFiles},
-		{id: "SECRET_VERSION_PINNED", means: "no secret is taken at latest", jobs: true, judge: secretVersionPinned},
+		{id: "SECRETS_BY_REFERENCE", means: "no environment value looks like a secret", jobs: true, judge: secretsByReference, inputs: true},
+		{id: "SECRETS_AS_FILES", means: "secrets are mounted as files rather than set in the environment", jobs: true, judge: secretsAsFiles, inputs: true},
+		{id: "SECRET_VERSION_PINNED", means: "no secret is taken at latest", jobs: true, judge: secretVersionPinned, inputs: true},
 		{id: "MIN_INSTANCES", means: "at least one instance is kept warm", judge: minInstances},
 		{id: "MAX_INSTANCES", means: "an upper bound of instances is set", judge: maxInstances},
 		{id: "RESOURCE_LIMITS", means: "CPU and memory limits are set", jobs: true, judge: resourceLimits},

@@ -3,6 +3,7 @@ package posture
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,6 +88,8 @@ type container struct {
 	port      bool
 	probe     bool
 	baseImage text
+
+	unknownInputs bool // some argument or variable is known only after apply
 }
 
 type variable struct {
@@ -99,6 +102,11 @@ type variable struct {
 type secretRef struct {
 	name    string // of the variable or volume
 	version text
+}
+
+// unknownInputs reports whether some container may be given what is not shown.
+func (s *service) unknownInputs() bool {
+	return slices.ContainsFunc(s.containers, func(c container) bool { return c.unknownInputs })
 }
 
 func (s *service) fullName() string {

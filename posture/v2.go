@@ -103,10 +103,12 @@ func (r *reader) v2Scaling(s *service, outer, inner *node, f fieldOf) {
 
 func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) container {
 	n = r.mapping(n, path)
+	// One argument that is known only after apply makes the whole list so; only rules about secrets look at it.
+	inputs := &reader{file: r.file}
 	c := container{
 		name: r.text(n.at("name"), path+".name").text, image: r.text(n.at("image"), path+".image"),
 		baseImage: r.text(f(n, "baseImageUri"), path+".baseImageUri"),
-		args:      append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...),
+		args:      append(inputs.strings(n.at("command"), path+".command"), inputs.strings(n.at("args"), path+".args")...),
 	}
 	limits := r.soft(sh.at(n, "resources", "limits"), path+".resources.limits")
 	c.cpu, c.memory = r.text(limits.at("cpu"), path+".resources.limits.cpu"), r.text(limits.at("memory"), path+".resources.limits.memory")
@@ -114,15 +116,17 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 	for _, probe := range []string{"startupProbe", "livenessProbe"} {
 		c.probe = c.probe || f(n, probe).filled()
 	}
-	for i, e := range r.list(n.at("env"), path+".env") {
+	for i, e := range inputs.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)
-		e = r.mapping(e, at)
-		v := variable{name: r.text(e.at("name"), at+".name").text, value: r.text(e.at("value"), at+".value")}
-		if ref := r.mapping(f(e, "valueSource", "secretKeyRef"), at+".valueSource.secretKeyRef"); ref != nil {
-			v.secret = &secretRef{name: v.name, version: r.text(ref.at("version"), at+".valueSource.secretKeyRef.version")}
+		e = inputs.mapping(e, at)
+		v := variable{name: inputs.text(e.at("name"), at+".name").text, value: inputs.text(e.at("value"), at+".value")}
+		if ref := inputs.mapping(f(e, "valueSource", "secretKeyRef"), at+".valueSource.secretKeyRef"); ref != nil {
+			v.secret = &secretRef{name: v.name, version: inputs.text(ref.at("version"), at+".valueSource.secretKeyRef.version")}
 		}
 		c.env = append(c.env, v)
 	}
+	c.unknownInputs = inputs.partial
+	r.errs = append(r.errs, inputs.errs...)
 	return c
 }
 

@@ -18,7 +18,7 @@ variable "people" {
 
 resource "google_service_account" "gate" {
   project      = var.project
-  account_id   = "gate"
+  account_id   = "gate-api" # six letters at least
   display_name = "Admission gate: API and pages"
 }
 

@@ -1,0 +1,31 @@
+mock_provider "google" {}
+
+variables {
+  project        = "acme-gate"
+  project_number = "123456789012"
+  region         = "us-east1"
+  uri            = "https://gate-events-123456789012.us-east1.run.app"
+  pusher         = { email = "gate-pusher@acme-gate.iam.gserviceaccount.com", name = "projects/acme-gate/serviceAccounts/gate-pusher@acme-gate.iam.gserviceaccount.com", member = "serviceAccount:gate-pusher@acme-gate.iam.gserviceaccount.com" }
+  topics         = { acme-images = ["container-analysis-occurrences-v1", "gcr"], acme-build = ["cloud-builds"] }
+}
+
+run "pushes" {
+  command = apply
+
+  assert {
+    condition     = length(google_pubsub_subscription.push) == 3 && alltrue([for s in google_pubsub_subscription.push : s.push_config[0].push_endpoint == "${var.uri}/v1/events" && s.push_config[0].oidc_token[0].service_account_email == var.pusher.email && s.push_config[0].oidc_token[0].audience == var.uri])
+    error_message = "A message is pushed without a token, or elsewhere."
+  }
+  assert {
+    condition     = alltrue([for s in google_pubsub_subscription.push : s.dead_letter_policy[0].max_delivery_attempts == 30 && s.expiration_policy[0].ttl == "" && s.ack_deadline_seconds > 60])
+    error_message = "Messages get lost, or are pushed again while they are judged."
+  }
+  assert {
+    condition     = google_cloud_scheduler_job.rejudge.http_target[0].uri == "${var.uri}/v1/rejudge" && google_cloud_scheduler_job.rejudge.http_target[0].oidc_token[0].audience == var.uri
+    error_message = "The schedule calls without a token, or elsewhere."
+  }
+  assert {
+    condition     = google_service_account_iam_member.tokens.service_account_id == var.pusher.name
+    error_message = "Pub/Sub makes tokens of another account."
+  }
+}

@@ -1,0 +1,43 @@
+mock_provider "google" {
+  mock_resource "google_tags_tag_key" {
+    defaults = { id = "tagKeys/1" }
+  }
+  mock_resource "google_tags_tag_value" {
+    defaults = { id = "tagValues/2" }
+  }
+}
+
+variables {
+  organization       = "123"
+  access_policy      = "456"
+  protected_projects = ["1", "2"]
+  ingress            = { identities = ["serviceAccount:gate-api@acme-gate.iam.gserviceaccount.com"], projects = ["3"] }
+  enforce_perimeter  = false
+}
+
+run "log_only" {
+  command = apply
+
+  assert {
+    condition     = { for k, p in google_org_policy_policy.run : k => tolist(p.spec[0].rules[1].values[0].allowed_values) } == { "run.allowedIngress" = tolist(["internal", "internal-and-cloud-load-balancing"]), "run.allowedVPCEgress" = tolist(["all-traffic", "private-ranges-only"]), "run.allowedBinaryAuthorizationPolicies" = tolist(["default"]) }
+    error_message = "The organisation allows something else."
+  }
+  assert {
+    condition     = alltrue([for p in google_org_policy_policy.run : p.spec[0].rules[0].allow_all == "TRUE" && p.spec[0].rules[0].condition[0].expression == "resource.matchTagId('tagKeys/1', 'tagValues/2')"])
+    error_message = "The exception is not by the tag."
+  }
+  assert {
+    condition     = length(google_access_context_manager_service_perimeter.supply_chain[0].status) == 0 && google_access_context_manager_service_perimeter.supply_chain[0].use_explicit_dry_run_spec
+    error_message = "The perimeter refuses before anybody asked for that."
+  }
+}
+
+run "enforced" {
+  command = apply
+  variables { enforce_perimeter = true }
+
+  assert {
+    condition     = toset(google_access_context_manager_service_perimeter.supply_chain[0].status[0].resources) == toset(["projects/1", "projects/2"]) && length(setsubtract(["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "cloudkms.googleapis.com"], google_access_context_manager_service_perimeter.supply_chain[0].status[0].restricted_services)) == 0
+    error_message = "Registry, keys or attestations are outside the perimeter."
+  }
+}
