@@ -3,6 +3,7 @@ package verify_test
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/attestor-gate/attestor"
@@ -27,5 +28,32 @@ func TestASharedConfigIsComparedWithEachManifest(t *testing.T) {
 		if refused != (tag == "short") {
 			t.Errorf("%s: %+v", tag, r.Problems)
 		}
+	}
+}
+
+func TestPinAsksOnce(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	host := newRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && r.URL.Path != "/v2/" { // the first of a host finds out how to sign in
+				mu.Lock()
+				asked = append(asked, r.URL.Path)
+				mu.Unlock()
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	i := newInspector(t, host, nil)
+	want := pushRaw(t, host, "app", "v1", rawImage{})
+	img, err := i.Pin(t.Context(), parse(t, host+"/app:v1"))
+	if err != nil || img.Digest() != want || len(asked) != 1 || asked[0] != "/v2/app/manifests/v1" {
+		t.Errorf("got %s, %v after %q", img, err, asked)
+	}
+	if again, err := i.Pin(t.Context(), parse(t, img.String())); err != nil || again != img || len(asked) != 1 {
+		t.Errorf("by digest: got %s, %v after %q", again, err, asked)
+	}
+	if _, err := i.Pin(t.Context(), parse(t, host+"/app:none")); attestor.KindOf(err) != attestor.NotFound {
+		t.Errorf("an unknown tag: %v", err)
 	}
 }

@@ -47,6 +47,16 @@ func (i *Inspector) Resolve(ctx context.Context, ref attestor.Reference, needs a
 	return r, nil
 }
 
+// Pin finds the digest that ref names, by one request at most: what the
+// manifest holds is not looked at, but is in memory for who asks next.
+func (i *Inspector) Pin(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
+	if img, ok := ref.Pinned(); ok {
+		return img, nil
+	}
+	_, img, err := i.manifest(ctx, ref)
+	return img, err
+}
+
 // manifest fetches what ref names, once, and pins it.
 func (i *Inspector) manifest(ctx context.Context, ref attestor.Reference) (content, attestor.Image, error) {
 	if img, ok := ref.Pinned(); ok {

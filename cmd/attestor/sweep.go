@@ -175,15 +175,12 @@ func (f *auditFlags) resolver(j judge, busy *audit.Throttle) func(context.Contex
 		return nil
 	}
 	return func(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
-		if img, ok := ref.Pinned(); ok {
-			return img, nil
-		}
 		begun := time.Now()
-		resolved, err := local.engine.inspector.Resolve(ctx, ref, attestor.Needs{})
+		img, err := local.engine.inspector.Pin(ctx, ref)
 		if err != nil {
 			err = cmp.Or(throttled(busy, begun), err)
 		}
-		return resolved.Image, err
+		return img, err
 	}
 }
 
