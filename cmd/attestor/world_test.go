@@ -27,6 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/grpc/status"
@@ -347,6 +348,22 @@ func (w *world) invalid(a attestor.Attestation) string {
 		return or(r.GetDenialReason(), r.GetResult().String())
 	}
 	return ""
+}
+
+// attested lists what is stored under the gate's note, valid or not, as often
+// as it is.
+func (w *world) attested() []string {
+	w.tb.Helper()
+	it := w.outside.Clients.Grafeas.ListNoteOccurrences(w.tb.Context(), &grafeaspb.ListNoteOccurrencesRequest{Name: samples.Note, PageSize: 1000})
+	var out []string
+	for {
+		o, err := it.Next()
+		if errors.Is(err, iterator.Done) {
+			return out
+		}
+		w.ok(err)
+		out = append(out, o.GetResourceUri())
+	}
 }
 
 // recorded is what the record says of a decision.
