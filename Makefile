@@ -33,8 +33,11 @@ check:
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/attestor ./cmd/attestor
 
+# What the gate takes, as one Markdown document, on standard output and in bin/bench.md: about six minutes on a machine that
+# does nothing else. BENCH=-quick is a sample of it; docs/performance.md has the last, and the benchmarks of single functions.
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	@mkdir -p bin
+	$(GO) run ./bench -out bin/bench.md $(BENCH)
 
 FUZZTIME ?= 60s
 fuzz:

@@ -227,6 +227,9 @@ type sample struct {
 	use
 }
 
+// soakTime is when the soak begins no further round.
+const soakTime = 4 * time.Minute
+
 // soak keeps the gate busy with images, a tenth of them new, and looks at its
 // memory ten times.
 func (b *harness) soak(ctx context.Context) error {
@@ -241,7 +244,11 @@ func (b *harness) soak(ctx context.Context) error {
 	const rounds = 10
 	per := b.size.soak / rounds
 	var known []string
+	start := time.Now()
 	for round := range rounds {
+		if time.Since(start) > soakTime {
+			return nil
+		}
 		digests, err := b.stock.fresh(ctx, repository, "65532:65532", max(1, per/10))
 		if err != nil {
 			return err
