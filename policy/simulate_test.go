@@ -226,19 +226,24 @@ func BenchmarkSimulate(b *testing.B) {
 	}
 }
 
-// BenchmarkJudge judges one image with 25,000 findings.
+// BenchmarkJudge judges one image: without findings, with as many as an image
+// has, and with as many as a scan can hold.
 func BenchmarkJudge(b *testing.B) {
 	p := with(b)
-	list := make([]attestor.Vulnerability, 25_000)
-	for i := range list {
-		list[i] = vulnerability(fmt.Sprintf("CVE-1-%d", i))
-	}
-	ev := passing(p, findings(list...))
-	b.ReportAllocs()
-	for b.Loop() {
-		if p.Judge(ev).Outcome() != attestor.Pass {
-			b.Fatal("no pass")
+	for _, n := range []int{0, 100, 25_000} {
+		list := make([]attestor.Vulnerability, n)
+		for i := range list {
+			list[i] = vulnerability(fmt.Sprintf("CVE-1-%d", i))
 		}
+		ev := passing(p, findings(list...))
+		b.Run(fmt.Sprint(n, "-findings"), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if p.Judge(ev).Outcome() != attestor.Pass {
+					b.Fatal("no pass")
+				}
+			}
+		})
 	}
 }
 
