@@ -3,6 +3,7 @@ package signed_test
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/toolbuild"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -57,34 +59,83 @@ func TestRealCosign(t *testing.T) {
 	if err != nil || len(dirs) == 0 {
 		t.Fatalf("no recordings: %v", err)
 	}
-	const slsa = "https://slsa.dev/provenance/v0.2"
 	for _, dir := range dirs {
-		rule := attestor.SignedBy{Key: filepath.Join(dir, "cosign.pub")}
-		for kind, handler := range registries {
-			t.Run(filepath.Base(dir)+"/"+kind, func(t *testing.T) {
-				h := newHost(t, handler(t))
-				r := replay(t, h, dir)
-				if !strings.HasPrefix(r.Version, filepath.Base(dir)+".") || len(r.Images) != 4 {
-					t.Fatalf("recorded by %s: %v", r.Version, r.Images)
-				}
-				for way, digest := range r.Images {
-					img := h.named(digest)
-					got, err := h.check(img, rule)
-					if strings.HasPrefix(way, "sign-") {
-						if err != nil || !strings.HasPrefix(got, "key sha256:") {
-							t.Errorf("%s: got %q, %v", way, got, err)
-						}
-					} else {
-						refused(t, got, err, "")
-					}
-					got, err = h.check(img, newKey(t).rule())
-					refused(t, got, err, "")
-					list, err := checker(t, signed.Config{}).Attestations(t.Context(), img, rule, []string{slsa})
-					if want := strings.HasPrefix(way, "attest-"); err != nil || (len(list) == 1) != want {
-						t.Errorf("%s: attestations %v, %v", way, list, err)
-					}
-				}
-			})
-		}
+		judgeRecording(t, dir, filepath.Base(dir))
 	}
+}
+
+// judgeRecording is what holds for whatever a cosign of this version pushed.
+func judgeRecording(t *testing.T, dir, version string) {
+	t.Helper()
+	const slsa = "https://slsa.dev/provenance/v0.2"
+	rule := attestor.SignedBy{Key: filepath.Join(dir, "cosign.pub")}
+	for kind, handler := range registries {
+		t.Run(version+"/"+kind, func(t *testing.T) {
+			h := newHost(t, handler(t))
+			r := replay(t, h, dir)
+			if !strings.HasPrefix(r.Version, version+".") || len(r.Images) != 4 {
+				t.Fatalf("recorded by %s: %v", r.Version, r.Images)
+			}
+			for way, digest := range r.Images {
+				img := h.named(digest)
+				got, err := h.check(img, rule)
+				if strings.HasPrefix(way, "sign-") {
+					if err != nil || !strings.HasPrefix(got, "key sha256:") {
+						t.Errorf("%s: got %q, %v", way, got, err)
+					}
+				} else {
+					refused(t, got, err, "")
+				}
+				got, err = h.check(img, newKey(t).rule())
+				refused(t, got, err, "")
+				list, err := checker(t, signed.Config{}).Attestations(t.Context(), img, rule, []string{slsa})
+				if want := strings.HasPrefix(way, "attest-"); err != nil || (len(list) == 1) != want {
+					t.Errorf("%s: attestations %v, %v", way, list, err)
+				}
+			}
+		})
+	}
+}
+
+// TestCosignToday has both versions of the program, built from source, sign
+// anew, and judges that as it does the recordings.
+func TestCosignToday(t *testing.T) {
+	slow(t)
+	for version, tool := range cosigns {
+		judgeRecording(t, record(t, "-cosign", build(t, tool.module, tool.pkg)), version)
+	}
+}
+
+// cosigns are built from modules of their own: ours has the library only.
+var cosigns = map[string]struct{ module, pkg string }{
+	"v2": {"cosign2", "github.com/sigstore/cosign/v2/cmd/cosign"},
+	"v3": {"cosign3", "github.com/sigstore/cosign/v3/cmd/cosign"},
+}
+
+// slow skips what builds programs from source.
+func slow(t *testing.T) {
+	t.Helper()
+	if os.Getenv("GATE_TEST_ALL") != "1" {
+		t.Skip("slow: runs in make test-all (GATE_TEST_ALL=1)")
+	}
+}
+
+func build(t *testing.T, module, pkg string) string {
+	t.Helper()
+	bin, err := toolbuild.Build(t.Context(), module, pkg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// record runs the recorder into a directory, which it returns.
+func record(t *testing.T, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "./record", "-out", dir}, flags...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("recording with %q: %v\n%s", flags, err, out)
+	}
+	return dir
 }
