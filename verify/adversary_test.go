@@ -262,7 +262,7 @@ func liesAboutLayers() []lie {
 			}
 			_, _ = io.Copy(w, endless)
 			return true
-		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeLayerTooLarge}},
+		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
 		{"another layer", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
 			return r.URL.Path == s.layer && serve(w, "application/octet-stream", zstded(tarOf(file{"etc/", ""}, file{"etc/passwd", "app:x:1001:1000::/:/bin/sh\n"})))
 		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},

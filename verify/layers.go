@@ -77,7 +77,7 @@ func (r *layerReader) read(ctx context.Context, layer attestor.Image, l descript
 		}
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.limits.LayerTimeout)
 		defer cancel()
-		f, err := guarded(func() (layerFacts, error) { return r.unpack(work, layer) })
+		f, err := guarded(func() (layerFacts, error) { return r.unpack(work, layer, l.Size) })
 		if errors.Is(err, errTooLarge) {
 			err = r.tooLarge(layer)
 		}
@@ -101,7 +101,7 @@ func (r *layerReader) tooLarge(layer attestor.Image) *attestor.Error {
 		layer.Digest(), r.limits.LayerBytes, r.limits.UncompressedBytes, r.limits.LayerEntries), "make the layer smaller, or raise the gate's limits", nil)
 }
 
-func (r *layerReader) unpack(ctx context.Context, layer attestor.Image) (layerFacts, error) {
+func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int64) (layerFacts, error) {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
@@ -113,7 +113,7 @@ func (r *layerReader) unpack(ctx context.Context, layer attestor.Image) (layerFa
 		return layerFacts{}, err
 	}
 	defer packed.Close()
-	source := &faithful{r: packed}
+	source := &faithful{r: &declared{r: packed, left: size, layer: layer}}
 	buffered := bufio.NewReaderSize(source, 64<<10)
 	unpacked, done, err := decompress(buffered)
 	if err != nil {
@@ -163,6 +163,23 @@ func decompress(r *bufio.Reader) (io.Reader, func(), error) {
 // maxZstdWindow is what zstd itself unpacks without being told to; a frame may
 // ask for more, in memory.
 const maxZstdWindow = 128 << 20
+
+// declared ends where a registry sends more than the manifest says that the
+// layer has: whatever follows, it is not what was asked for.
+type declared struct {
+	r     io.Reader
+	left  int64
+	layer attestor.Image
+}
+
+func (d *declared) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	if d.left -= int64(n); d.left < 0 {
+		return 0, fault(attestor.CodeContentMismatch, fmt.Sprintf("the registry answered layer %s with more bytes than its manifest says", d.layer.Digest()),
+			"push the image again; if it happens again, see to the registry", nil)
+	}
+	return n, err
+}
 
 // faithful remembers whether reading failed, so that a failure to unpack what
 // did arrive can be told from a failure to read.
