@@ -62,8 +62,7 @@ func attestations() []Case {
 		{"the gate's key, filed under another digest", changed(func(p *Place, o *grafeaspb.Occurrence) { o.ResourceUri = p.Resource(other) }), false},
 		{"the gate's key, filed by tag", changed(func(p *Place, o *grafeaspb.Occurrence) { o.ResourceUri = "https://" + p.Ref("1") }), false},
 		{"the gate's key, under a namesake's note", changed(func(_ *Place, o *grafeaspb.Occurrence) { o.NoteName = "projects/mallory/notes/gate" }), false},
-		{"no signature", changed(func(_ *Place, o *grafeaspb.Occurrence) { o.GetAttestation().Signatures = nil }), false},
-		{"an empty signature", changed(func(_ *Place, o *grafeaspb.Occurrence) { o.GetAttestation().GetSignatures()[0].Signature = nil }), false},
+		{"a signature of one byte", changed(func(_ *Place, o *grafeaspb.Occurrence) { o.GetAttestation().GetSignatures()[0].Signature = []byte{0} }), false},
 		{"a flipped bit", changed(func(_ *Place, o *grafeaspb.Occurrence) {
 			s := o.GetAttestation().GetSignatures()[0].GetSignature()
 			s[len(s)-1] ^= 1
@@ -80,8 +79,10 @@ func attestations() []Case {
 		{"a payload of another type", edited("Google cloud binauthz", "atomic"), false},
 		{"a payload with two digests", edited(`"docker-manifest-digest":`, `"docker-manifest-digest":"`+string(other)+`","docker-manifest-digest":`), false},
 		{"a payload with names in another case", edited("critical", "Critical"), false},
-		{"two payloads in one", edited("}}}", `}}}{"critical":{}}`), false},
-		{"a payload of nothing", byGate(func(*Place, attestor.Digest) []byte { return nil }), false},
+		{"two payloads in one", byGate(func(p *Place, d attestor.Digest) []byte {
+			return append(SimpleSigning(p.Host+"/"+p.Repo, d), SimpleSigning(p.Host+"/"+p.Repo, d)...)
+		}), false},
+		{"a payload of a space", byGate(func(*Place, attestor.Digest) []byte { return []byte(" ") }), false},
 		{"a payload of null", byGate(func(*Place, attestor.Digest) []byte { return []byte("null") }), false},
 		{"a payload of 128 KiB", byGate(func(p *Place, d attestor.Digest) []byte {
 			return append(SimpleSigning(p.Host+"/"+p.Repo, d), strings.Repeat(" ", 1<<17)...)

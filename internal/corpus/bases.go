@@ -101,12 +101,16 @@ func bases() []Case {
 			i.Arch = "arm64"
 			p.Push(i)
 		}},
-		Case{Name: "bases/a base that its tag left", Policy: ownBase, Want: denied(attestor.CodeBaseOutdated), Arrange: func(p *Place) {
-			old := Image{Layers: LayersOf("old")}
-			p.PushTo(p.Repo+"/base", "0", old)
-			p.PushTo(p.Repo+"/base", "1", Image{Layers: LayersOf("new")})
-			p.Push(Image{Layers: LayersOf("old", "app"), Extra: claim(p.Host+"/"+p.Repo+"/base", old.Digest())})
-		}},
+		Case{Name: "bases/a base that its tag left", Policy: ownBase, Want: denied(attestor.CodeBaseNotApproved), Arrange: leftBehind},
+		newSigners().signed("bases/a signed base that its tag left", signedByKey, denied(attestor.CodeBaseOutdated), func(s *signing) {
+			s.attach("sig", NewKey().Entry(s.simple())) // beside the one that counts
+			k := NewKey()
+			s.p.Files["key.pub"] = k.PublicPEM()
+			s.refer(BundleMedia, k.Bundle(s.statement()))
+			old := s.base
+			s.p.PushTo(s.repo, "1", Image{Layers: LayersOf("new")})
+			s.p.Push(Image{Layers: LayersOf(s.p.Name, "app"), Extra: claim(s.p.Host+"/"+s.repo, old)})
+		}),
 		Case{Name: "bases/a base of a repository that is not approved", Want: denied(attestor.CodeBaseNotApproved), Arrange: func(p *Place) {
 			mirror := Image{Layers: LayersOf("mirror")}
 			p.PushTo(p.Repo+"/mirror", "1", mirror)
@@ -129,4 +133,13 @@ func unsignedProvenance(p *Place) {
 	p.PushTo(p.Repo, "attestation", att)
 	m, _ := att.Bytes()
 	p.Manifest("1", OCIIndex, Index(i.Entry(), AttestationEntry(i.Digest(), m)))
+}
+
+// leftBehind is an image on what the tag of an approved base named before, as
+// nobody but the image's author says.
+func leftBehind(p *Place) {
+	old := Image{Layers: LayersOf("old")}
+	p.PushTo(p.Repo+"/base", "0", old)
+	p.PushTo(p.Repo+"/base", "1", Image{Layers: LayersOf("new")})
+	p.Push(Image{Layers: LayersOf("old", "app"), Extra: claim(p.Host+"/"+p.Repo+"/base", old.Digest())})
 }

@@ -23,7 +23,9 @@ type Scene struct {
 
 // NewScene is one whose image is in repo, and its base in repo+"/base".
 func NewScene(repo string) Scene {
-	content := Tar(File{"etc/", ""}, File{"etc/passwd", "app:x:1000:1000::/:/bin/sh\n"})
+	// What a layer unpacks to is remembered by its digest, so that each scene
+	// needs a layer of its own.
+	content := Tar(File{"etc/", ""}, File{"etc/passwd", "# " + repo + "\napp:x:1000:1000::/:/bin/sh\n"})
 	layer := Layer{Blob: Gzip(content), MediaType: OCILayer + "+gzip", DiffID: Sum(content)}
 	again := Layer{Blob: Zstd(content), MediaType: OCILayer + "+zstd", DiffID: Sum(content)}
 	s := Scene{
@@ -162,7 +164,7 @@ func liesAboutLayers() []Lie {
 			}
 			_, _ = io.Copy(w, endless)
 			return true
-		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeLayerTooLarge}},
+		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
 		{"another layer", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 			return r.URL.Path == s.Layer && serve(w, "application/octet-stream", Zstd(Tar(File{"etc/", ""}, File{"etc/passwd", "app:x:1001:1000::/:/bin/sh\n"})))
 		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},

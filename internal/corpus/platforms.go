@@ -200,8 +200,8 @@ func platforms() []Case {
 	}
 	for _, tt := range Children() {
 		var codes []attestor.Code
-		if tt.Code != "" {
-			codes = append(codes, tt.Code)
+		if tt.Code != "" { // nothing more was read of that child
+			codes = append(codes, tt.Code, attestor.CodeUserLookupFailed)
 		}
 		out = append(out, Case{Name: "platforms/child with " + tt.Name, Policy: AnyBase, Want: judged(codes...), Arrange: func(p *Place) {
 			p.PushTo(p.Repo, "child", Image{})

@@ -86,7 +86,7 @@ func envelopes() []Case {
 	send("GET with a body", http.StatusMethodNotAllowed, func(r *Request) { r.Method = http.MethodGet })
 	send("a method of one's own", http.StatusMethodNotAllowed, func(r *Request) { r.Method = "ATTEST" })
 	for n, path := range []string{
-		"/v1/attest/", "//v1/attest", "/v1//attest", "/./v1/attest", "/v1/x/../attest", "/v1%2fattest", "/V1/attest", "/v1/attest%00", "/v1/attest;x", "/v1/policies/p/extra", "/v1",
+		"/v1/attest/", "//v1/attest", "/v1//attest", "/./v1/attest", "/v1/x/../attest", "/v1%2fattest", "/V1/attest", "/v1/attest%00", "/v1/attest;x", "/v1",
 	} {
 		send(fmt.Sprintf("path %d: %s", n+1, path), http.StatusNotFound, func(r *Request) { r.Path = path })
 	}
@@ -160,6 +160,6 @@ func references() []Case {
 
 // Governed are patterns of repositories that a policy must govern beside the
 // cases' own, so that what refuses them is not that nobody asked.
-func Governed(victim string) []string {
-	return []string{"registry.example/governed/**", "10.0.0.1:5000/governed/**", victim + "/governed/**"}
+func Governed(host, victim string) []string {
+	return []string{host + "/" + BuilderImages, "registry.example/governed/**", "10.0.0.1:5000/governed/**", victim + "/governed/**"}
 }

@@ -13,6 +13,12 @@ const teamRule = `
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}
   rules: [{name: team, expression: '"team" in image.labels && image.labels["team"] != ""', message: "image label team is missing"}]`
 
+const debugRule = `
+  base: {required: false}
+  user: {nonRoot: true}
+  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}
+  rules: [{name: no-debug, expression: '!("debug" in image.labels)', message: "the image is for debugging"}]`
+
 // provenanced asks for a statement about the image that the key signed.
 const provenanced = `
   base: {required: false}
@@ -54,7 +60,7 @@ func rules() []Case {
 		{Name: "rules/no policy governs", Want: denied(attestor.CodeNoPolicy), Arrange: func(*Place) {}, Send: func(p *Place) []Request {
 			return []Request{Attest(p.Host + "/ungoverned/" + p.Name + ":1")}
 		}},
-		{Name: "rules/no provenance", Policy: fmt.Sprintf(provenanced, ""), Want: denied(attestor.CodeProvenanceMissing), Arrange: func(p *Place) {
+		{Name: "rules/no provenance", Policy: fmt.Sprintf(provenanced, "slsaLevel: 1,"), Want: denied(attestor.CodeProvenanceMissing), Arrange: func(p *Place) {
 			p.Files["key.pub"] = NewKey().PublicPEM()
 			p.Push(p.Good())
 		}},
@@ -87,8 +93,8 @@ func provenance() []Case {
 		{"another builder", "builders: [\"https://builder.example/v2\"],", key, nil, denied(attestor.CodeProvenanceBuilder)},
 		{"another source", "sources: [\"https://github.com/acme/web\"],", key, nil, denied(attestor.CodeProvenanceSource)},
 		{"too low a level", "slsaLevel: 3,", key, nil, denied(attestor.CodeProvenanceLevel)},
-		{"by another key", "", other, nil, denied(attestor.CodeProvenanceMissing)},
-		{"about another image", "", key, func(*Place, attestor.Digest) attestor.Digest { return Sum([]byte("another")) }, denied(attestor.CodeProvenanceMissing)},
+		{"by another key", "builders: [\"" + builder + "\"],", other, nil, denied(attestor.CodeProvenanceMissing)},
+		{"about another image", "builders: [\"" + builder + "\"],", key, func(*Place, attestor.Digest) attestor.Digest { return Sum([]byte("another")) }, denied(attestor.CodeProvenanceMissing)},
 	} {
 		out = append(out, Case{Name: "rules/provenance: " + tt.name, Policy: fmt.Sprintf(provenanced, tt.asks), Want: tt.want, Arrange: func(p *Place) {
 			p.Files["key.pub"] = key.PublicPEM()

@@ -139,13 +139,12 @@ func findings() []Case {
 		scanned(group+"of a severity of tomorrow", "", denied(attestor.CodeUnspecifiedSeverity), with(99)),
 		scanned(group+"by anybody's note", "", fixable, with(critical, Under("projects/mallory/notes/CVE-2026-1"))),
 		scanned(group+"marked unfixable, with a fixed version", "", fixable, with(high, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, p *issue) { p.FixAvailable, v.FixAvailable = false, false }))),
-		scanned(group+"without a package", "", fixable, with(critical, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.PackageIssue, v.FixAvailable = nil, true }))),
 		scanned(group+"blocked by name", policyOf(", blockedCves: [CVE-2026-1]", ""), denied(attestor.CodeCVEBlocked), with(grafeaspb.Severity_MINIMAL)),
 		scanned(group+"known to be exploited", policyOf(", knownExploited: deny", ""), denied(attestor.CodeKnownExploited), with(medium, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
 			v.Risk = &grafeaspb.Risk{CisaKev: &grafeaspb.CISAKnownExploitedVulnerabilities{}}
 		}))),
 		scanned(group+"likely to be exploited", policyOf(", maximumEPSS: 0.5", ""), denied(attestor.CodeEPSSExceeded), with(medium, epss(0.97))),
-		scanned(group+"with a probability that is none", policyOf(", maximumEPSS: 0.5", ""), denied(attestor.CodeEPSSExceeded), with(medium, epss(math.NaN()))),
+		scanned(group+"with a probability that is none", policyOf(", maximumEPSS: 0.5", ""), withAdvice(admitted(), attestor.CodeNotReported), with(medium, epss(math.NaN()))),
 		scanned(group+"excused by whoever is trusted", vex, admitted(), with(critical, excused("projects/acme-security/notes/image-1"))),
 		scanned(group+"excused by a stranger", vex, fixable, with(critical, excused("projects/mallory/notes/image-1"))),
 		scanned(group+"anybody's, excused in a trusted project's name", vex, fixable, with(critical, Under("projects/mallory/notes/CVE-2026-1"), excused("projects/acme-security/notes/image-1"))),

@@ -206,7 +206,7 @@ func (k signers) rekorV2(s *signing, stamped bool) {
 // malformed are bundles of trap 13, as many beside one base as are looked at,
 // in every part that a bundle has. Nothing among them is a key's signature.
 func (k signers) malformed(unsigned Want) []Case {
-	const atOnce = 60
+	const atOnce = 40
 	var out []Case
 	count := len(MalformedBundles(k.sig.Bundle(Statement(Sum(nil), SignPredicate), true)))
 	for n := 0; n < count; n += atOnce {
