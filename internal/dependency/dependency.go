@@ -196,11 +196,37 @@ func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) ou
 	}
 	defer func() { <-k.turns }()
 	_, err := k.breaker.Execute(call)
+	for waited := time.Duration(0); errors.Is(err, gobreaker.ErrTooManyRequests) && waited < trialWait; waited += trialLook {
+		if !wait(ctx, trialLook) {
+			break
+		}
+		_, err = k.breaker.Execute(call)
+	}
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		end(refused)
 		return c.refusal(t)
 	}
 	return nil
+}
+
+// A call that comes while another one tries whether the dependency answers
+// waits a little for what that finds: refused at once, it would have whoever
+// made both give up, and take the trial with it, again and again.
+const (
+	trialWait = time.Second
+	trialLook = 20 * time.Millisecond
+)
+
+// wait reports whether d passed before ctx ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // refusal is what a Decision says of a call that was not made.

@@ -377,3 +377,56 @@ func TestConfigIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Whoever asks while another call tries waits for what that finds: one who
+// makes two calls, and gives both up when one is refused, would never get
+// through.
+func TestTheTrialAnswersForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, dependency.Config{Outages: 1, Pause: time.Second})
+		w.does["kms.example"] = func(context.Context) (int, error) { return 0, errors.New("down") }
+		if _, err := w.get(t.Context(), "kms.example"); err == nil {
+			t.Fatal("it answers")
+		}
+		time.Sleep(1100 * time.Millisecond)
+		w.does["kms.example"] = func(ctx context.Context) (int, error) {
+			select {
+			case <-time.After(200 * time.Millisecond):
+				return http.StatusOK, nil
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		results := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := w.get(ctx, "kms.example")
+				if err != nil {
+					cancel() // as an errgroup does
+				}
+				results <- err
+			}()
+		}
+		for range 2 {
+			if err := <-results; err != nil {
+				t.Errorf("a call beside the trial: %v", err)
+			}
+		}
+		// A trial that is not answered is not waited for longer.
+		w.does["kms.example"] = func(context.Context) (int, error) { return 0, errors.New("down") }
+		_, _ = w.get(t.Context(), "kms.example")
+		time.Sleep(1100 * time.Millisecond)
+		w.does["kms.example"] = func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }
+		trial, stop := context.WithCancel(t.Context())
+		go func() { _, err := w.get(trial, "kms.example"); results <- err }()
+		synctest.Wait()
+		start := time.Now()
+		if _, err := w.get(t.Context(), "kms.example"); err == nil || time.Since(start) > 2*time.Second {
+			t.Errorf("beside a silent trial: %v after %v", err, time.Since(start))
+		}
+		stop()
+		<-results
+	})
+}
