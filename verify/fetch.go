@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -45,6 +46,8 @@ type fetcher struct {
 	cache   *lru[contentKey, content]
 	flights singleflight.Group
 	log     *slog.Logger
+
+	hits, misses atomic.Uint64 // of cache
 }
 
 const pullJobs = 64 // blobs at once; the puller's own default of 4 would let slow ones block the rest
@@ -88,7 +91,11 @@ func (f *fetcher) byTag(ctx context.Context, repository, tag string) (content, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.limits.FetchTimeout)
 	defer cancel()
+	ctx, said := announced(ctx)
 	c, err := guarded(func() (content, error) { return f.manifest(ctx, ref, "") })
+	if err == nil {
+		err = said.check(ref.String(), c.digest)
+	}
 	if err != nil {
 		return content{}, classify(err, ref.String(), repository)
 	}
@@ -174,8 +181,10 @@ func (f *fetcher) open(ctx context.Context, img attestor.Image) (io.ReadCloser, 
 func (f *fetcher) cached(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) (content, error) {
 	key := contentKey{img.Repository(), img.Digest(), flight != ""}
 	if c, ok := f.cache.get(key); ok {
+		f.hits.Add(1)
 		return c, nil
 	}
+	f.misses.Add(1)
 	select {
 	case <-ctx.Done():
 		return content{}, timedOut(img.String(), ctx.Err())

@@ -95,6 +95,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	note(req, resp)
 	limit := g.limits.ManifestBytes
 	if resp.StatusCode == http.StatusOK && isBlob(req) {
 		limit = g.limits.LayerBytes
