@@ -31,6 +31,9 @@ import (
 // Inspector finds out what an image is, from bytes that were hashed against
 // the digest they were asked by.
 type Inspector interface {
+	// Pin finds the digest that a tag names, afresh, with errors as Resolve's: so
+	// that what needs no more than a digest can be asked while Resolve works.
+	Pin(ctx context.Context, ref Reference) (Image, error)
 	// Resolve fetches the manifest or index, once, and lists the runnable
 	// children that needs wants judged. An unknown image is an [Error] of kind
 	// NotFound, a registry that fails one of kind Upstream with its Code.

@@ -16,22 +16,23 @@ import (
 // stages stands in for every stage; the real ones are proven in their own
 // packages and together in cmd/attestor.
 type stages struct {
-	mu       sync.Mutex
-	policy   *fixedPolicy // nil: none governs
-	resolved attestor.Resolved
-	resolve  error
-	begin    error
-	finish   error
-	attest   error
-	partly   []attestor.Attestation // made before attest failed
-	standing attestor.Standing
-	unknown  attestor.Digest // of which nothing can be found out
-	during   func()          // runs while attesting
-	scan     time.Duration   // how long a scan takes
-	waited   atomic.Int64
-	known    attestor.Standing // what Attest was told
-	calls    []string
-	records  []attestor.Record
+	mu        sync.Mutex
+	policy    *fixedPolicy // nil: none governs
+	resolved  attestor.Resolved
+	resolve   error
+	begin     error
+	finish    error
+	attest    error
+	partly    []attestor.Attestation // made before attest failed
+	standing  attestor.Standing
+	resolving func(context.Context) error
+	unknown   attestor.Digest // of which nothing can be found out
+	during    func()          // runs while attesting
+	scan      time.Duration   // how long a scan takes
+	waited    atomic.Int64
+	known     attestor.Standing // what Attest was told
+	calls     []string
+	records   []attestor.Record
 }
 
 func (s *stages) call(name string) {
@@ -54,8 +55,17 @@ func (s *stages) Named(name string) (attestor.Policy, bool) {
 	return s.policy, true
 }
 
-func (s *stages) Resolve(_ context.Context, _ attestor.Reference, _ attestor.Needs) (attestor.Resolved, error) {
+func (s *stages) Pin(context.Context, attestor.Reference) (attestor.Image, error) {
+	s.call("pin")
+	return s.resolved.Image, s.resolve
+}
+
+func (s *stages) Resolve(ctx context.Context, ref attestor.Reference, _ attestor.Needs) (attestor.Resolved, error) {
 	s.call("resolve")
+	s.call("resolve " + ref.String())
+	if s.resolving != nil {
+		return s.resolved, s.resolving(ctx)
+	}
 	return s.resolved, s.resolve
 }
 

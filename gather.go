@@ -10,22 +10,26 @@ import (
 	"time"
 )
 
-// gather fills p.ev. It starts each look-up as soon as what it needs is known:
-// an image given by digest is asked about in the registry, in Container
-// Analysis and among the attestations at the same time, so that a fresh image
-// costs two round trips until it can be judged, and a cached one costs one.
+// gather fills p.ev. It starts each look-up as soon as what it needs is known: a
+// digest is asked about in the registry, in Container Analysis and among the
+// attestations at the same time, so that a fresh image costs two round trips
+// until it can be judged, and a cached one costs one.
 func (p *pass) gather(ctx context.Context) error {
 	defer p.time("evidence")()
 	needs := p.policy.Needs()
 	if len(p.req.Platforms) > 0 {
 		needs.Platforms = p.req.Platforms
 	}
-	early := p.early(ctx, needs)
+	p.ev = Evidence{Time: p.start.UTC(), Requested: p.req.Image.Requested(), Labels: p.req.Labels, Platforms: []PlatformEvidence{}}
+	image, err := p.pin(ctx)
+	if err != nil {
+		return p.unresolved(err)
+	}
+	early := p.early(ctx, needs, image)
 	defer early.close()
 	stop := p.time("resolve")
-	resolved, err := p.gate.c.Inspector.Resolve(ctx, p.req.Image, needs)
+	resolved, err := p.gate.c.Inspector.Resolve(ctx, image.pinned(), needs)
 	stop()
-	p.ev = Evidence{Time: p.start.UTC(), Requested: p.req.Image.Requested(), Labels: p.req.Labels, Platforms: []PlatformEvidence{}}
 	if err != nil {
 		return p.unresolved(err)
 	}
@@ -68,6 +72,20 @@ func (p *pass) gather(ctx context.Context) error {
 		p.dec.Platforms = append(p.dec.Platforms, summarise(e, p.ev.Time))
 	}
 	return nil
+}
+
+// pin finds the digest that is asked about. A tag is looked up here and nowhere
+// else, so that everything that follows is about the same bytes.
+func (p *pass) pin(ctx context.Context) (Image, error) {
+	if img, ok := p.req.Image.Pinned(); ok {
+		return img, nil
+	}
+	defer p.time("pin")()
+	img, err := p.gate.c.Inspector.Pin(ctx, p.req.Image)
+	if err == nil && (img.IsZero() || img.Repository() != p.req.Image.Repository()) {
+		err = fmt.Errorf("it was pinned to %q", img)
+	}
+	return img, err
 }
 
 // unresolved turns a failed resolution into evidence, unless the request
@@ -124,12 +142,11 @@ func (a *future[T]) wait() (T, error) {
 	return a.value, a.err
 }
 
-// lookups ask what needs no more than a digest. What the caller gave by digest
-// is asked about at once; for a tag both futures are nil.
+// lookups ask what needs no more than a digest, while the registry is asked
+// for what it names.
 type lookups struct {
 	gate   *Gate
 	needs  Needs
-	wait   time.Duration
 	scans  *future[Scan]
 	stands *future[Standing]
 	image  Image
@@ -138,60 +155,49 @@ type lookups struct {
 
 // early starts what can be asked before the manifest is known. Its close must
 // be called.
-func (p *pass) early(ctx context.Context, needs Needs) *lookups {
+func (p *pass) early(ctx context.Context, needs Needs, img Image) *lookups {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &lookups{gate: p.gate, needs: needs, wait: p.req.Wait, cancel: cancel}
-	if img, ok := p.req.Image.Pinned(); ok {
-		l.image = img
-		l.scans = ask(func() (Scan, error) {
-			return p.gate.c.Scanner.Scan(ctx, ScanRequest{Image: img, Needs: needs.Scan, Wait: l.wait}), nil
-		})
-		l.stands = ask(func() (Standing, error) {
-			return p.gate.c.Attester.Standing(ctx, needs.Attest.All(), []Image{img})
-		})
-	}
+	l := &lookups{gate: p.gate, needs: needs, image: img, cancel: cancel}
+	l.scans = ask(func() (Scan, error) {
+		return p.gate.c.Scanner.Scan(ctx, ScanRequest{Image: img, Needs: needs.Scan, Wait: p.req.Wait}), nil
+	})
+	l.stands = ask(func() (Standing, error) {
+		return p.gate.c.Attester.Standing(ctx, needs.Attest.All(), []Image{img})
+	})
 	return l
 }
 
 // close ends what is still being asked and leaves no goroutine behind.
 func (l *lookups) close() {
 	l.cancel()
-	if l.scans != nil {
-		<-l.scans.done
-		<-l.stands.done
-	}
+	<-l.scans.done
+	<-l.stands.done
 }
 
 // scan answers from what was started early where that was the same question.
 func (l *lookups) scan(ctx context.Context, r ScanRequest) Scan {
-	if l.scans != nil && r.Image == l.image && r.Index.IsZero() {
+	if r.Image == l.image && r.Index.IsZero() {
 		scan, _ := l.scans.wait()
 		return scan
 	}
 	return l.gate.c.Scanner.Scan(ctx, r)
 }
 
-// standing asks about the children too, once they are known; about an image
-// given by digest it was asked early, and is not again.
+// standing asks about the children too, once they are known; about the image
+// itself it was asked early, and is not again.
 func (l *lookups) standing(ctx context.Context, r Resolved) (Standing, error) {
-	if l.stands != nil && !r.Index {
-		return l.stands.wait()
-	}
-	images := []Image{}
-	if l.stands == nil {
-		images = append(images, r.Image)
-	}
+	var children []Image
 	for _, c := range r.Children {
 		if c.Digest != r.Image.Digest() {
-			images = append(images, r.Image.Sibling(c.Digest))
+			children = append(children, r.Image.Sibling(c.Digest))
 		}
 	}
-	if len(images) == 0 { // an index without children, given by digest
+	if len(children) == 0 {
 		return l.stands.wait()
 	}
-	rest, err := l.gate.c.Attester.Standing(ctx, l.needs.Attest.All(), images)
-	if err != nil || l.stands == nil {
-		return rest, err
+	rest, err := l.gate.c.Attester.Standing(ctx, l.needs.Attest.All(), children)
+	if err != nil {
+		return Standing{}, err
 	}
 	first, err := l.stands.wait()
 	if err != nil {

@@ -1,6 +1,8 @@
 package attestor_test
 
 import (
+	"context"
+	"runtime"
 	"testing"
 
 	"github.com/attestor-gate/attestor"
@@ -125,5 +127,45 @@ func TestNoDigestIsAskedAboutTwice(t *testing.T) {
 				t.Errorf("Attest was told that what stands is known: %t", s.known.Known)
 			}
 		})
+	}
+}
+
+// Whatever an image is given by, its scan and its attestations are asked for
+// while the registry is asked what it consists of, and that by digest.
+func TestScanAndAttestationsAreAskedForMeanwhile(t *testing.T) {
+	for _, ref := range []string{repository + ":v7", repository + "@" + string(digest(1))} {
+		t.Run(ref, func(t *testing.T) {
+			s := newStages(t)
+			s.resolving = func(ctx context.Context) error {
+				for s.called("scan") == 0 || s.called("standing") == 0 {
+					if ctx.Err() != nil {
+						return ctx.Err()
+					}
+					runtime.Gosched()
+				}
+				return nil
+			}
+			d, err := admit(t, s, func(r *attestor.Request) { r.Image = reference(t, ref) })
+			if err != nil || d.Verdict != attestor.Pass || d.Image.Requested != ref {
+				t.Errorf("got %+v, %v", d, err)
+			}
+			if s.called("resolve "+repository+"@"+string(digest(1))) != 1 || s.called("resolve") != 1 || s.called("scan") != 1 || s.called("standing") != 1 {
+				t.Errorf("calls: %q", s.calls)
+			}
+		})
+	}
+}
+
+// A tag that was pinned to nothing, or to an image of elsewhere, is no answer.
+func TestATagIsPinnedToItsOwnRepository(t *testing.T) {
+	for name, img := range map[string]attestor.Image{
+		"nothing":   {},
+		"elsewhere": reference(t, "us-docker.pkg.dev/acme/other/api:v7").At(digest(1)),
+	} {
+		s := newStages(t)
+		s.resolved.Image = img
+		if d, err := admit(t, s, nil); err == nil || s.called("resolve") != 0 || s.called("attest") != 0 {
+			t.Errorf("%s: got %+v", name, d)
+		}
 	}
 }

@@ -141,6 +141,11 @@ func (r Reference) Pinned() (Image, bool) {
 	return Image{repository: r.repository, digest: r.digest}, true
 }
 
+// pinned is the reference to an image by its digest.
+func (i Image) pinned() Reference {
+	return Reference{requested: i.String(), repository: i.repository, digest: i.digest}
+}
+
 // At pins the reference to what its tag was resolved to.
 func (r Reference) At(d Digest) Image { return Image{repository: r.repository, digest: d} }
 

@@ -87,6 +87,21 @@ func (w *world) gate(t testing.TB) *attestor.Gate {
 	return g
 }
 
+// Pin is what Resolve finds, and counts as asked where it finds nothing.
+func (w *world) Pin(_ context.Context, ref attestor.Reference) (attestor.Image, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d, ok := w.images[ref.Tag()]
+	if w.down == nil && ok {
+		return ref.At(d), nil
+	}
+	w.asked = append(w.asked, ref.String())
+	if w.down != nil {
+		return attestor.Image{}, w.down
+	}
+	return attestor.Image{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such image", Fix: "push it first"}
+}
+
 func (w *world) Resolve(_ context.Context, ref attestor.Reference, _ attestor.Needs) (attestor.Resolved, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -99,6 +114,11 @@ func (w *world) Resolve(_ context.Context, ref attestor.Reference, _ attestor.Ne
 		name = string(img.Digest())
 	}
 	d, ok := w.images[name]
+	for _, tagged := range w.images {
+		if img, pinned := ref.Pinned(); pinned && tagged == img.Digest() { // after Pin
+			d, ok = tagged, true
+		}
+	}
 	if !ok {
 		return attestor.Resolved{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such image", Fix: "push it first"}
 	}

@@ -103,6 +103,17 @@ type inspector struct {
 	next attestor.Inspector
 }
 
+func (i inspector) Pin(ctx context.Context, ref attestor.Reference) (img attestor.Image, err error) {
+	err = i.s.call(ctx, "pin", func(ctx context.Context) (err error) {
+		img, err = i.next.Pin(ctx, ref)
+		return err
+	})
+	if err != nil {
+		return attestor.Image{}, err
+	}
+	return img, nil
+}
+
 func (i inspector) Resolve(ctx context.Context, ref attestor.Reference, needs attestor.Needs) (r attestor.Resolved, err error) {
 	err = i.s.call(ctx, "resolve", func(ctx context.Context) (err error) {
 		r, err = i.next.Resolve(ctx, ref, needs)

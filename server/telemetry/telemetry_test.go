@@ -41,6 +41,10 @@ func (s stage) now() error {
 	return s.err
 }
 
+func (s stage) Pin(_ context.Context, ref attestor.Reference) (attestor.Image, error) {
+	return ref.At(attestor.Digest("sha256:" + strings.Repeat("1", 64))), s.now()
+}
+
 func (s stage) Resolve(context.Context, attestor.Reference, attestor.Needs) (attestor.Resolved, error) {
 	return attestor.Resolved{MediaType: "m"}, s.now()
 }
