@@ -32,7 +32,7 @@ func walk(dirs []string, visit fs.WalkDirFunc) error {
 func metricNames(t *testing.T) []string {
 	t.Helper()
 	var out []string
-	err := walk([]string{"../server", "../cmd"}, func(path string, e os.DirEntry, err error) error {
+	err := walk([]string{"../server", "../cmd", "../internal"}, func(path string, e os.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
 			for _, m := range declared.FindAllStringSubmatch(string(read(t, path)), -1) {
 				out = append(out, m[1])

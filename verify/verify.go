@@ -114,5 +114,11 @@ func (i *Inspector) NameOptions(registry string) []name.Option {
 	return []name.Option{name.StrictValidation}
 }
 
+// CacheLookups counts the manifests and configs that were wanted: those that
+// were in memory, and those that were not.
+func (i *Inspector) CacheLookups() (hits, misses uint64) {
+	return i.fetch.hits.Load(), i.fetch.misses.Load()
+}
+
 // CloseIdleConnections ends connections that are kept for reuse.
 func (i *Inspector) CloseIdleConnections() { i.fetch.closeIdle() }

@@ -4,9 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/attestor-gate/attestor/server/telemetry"
+	"github.com/attestor-gate/attestor/verify"
 )
 
 type telemetryConfig struct {
@@ -60,4 +66,24 @@ func (e *engine) observe(ctx context.Context) error {
 	var err error
 	e.calls, err = e.config.Dependencies.calls(e.metrics, e.tracer, e.log)
 	return err
+}
+
+// cacheLookups say how much of what is wanted of registries is in memory.
+func cacheLookups(i *verify.Inspector) []prometheus.Collector {
+	count := func(outcome string, of func(hits, misses uint64) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "attestor_cache_lookups_total", Help: "Manifests and configs that were wanted, by whether they were in memory: hit, miss.",
+			ConstLabels: prometheus.Labels{"outcome": outcome},
+		}, func() float64 { return float64(of(i.CacheLookups())) })
+	}
+	return []prometheus.Collector{
+		count("hit", func(hits, _ uint64) uint64 { return hits }),
+		count("miss", func(_, misses uint64) uint64 { return misses }),
+	}
+}
+
+// serviceLogger links lines to the traces of the configured project, else to
+// those of the one that this runs in.
+func serviceLogger(c config, w io.Writer) *slog.Logger {
+	return slog.New(telemetry.NewLogHandler(w, slog.LevelInfo, or(c.Telemetry.Project, os.Getenv("GOOGLE_CLOUD_PROJECT"))))
 }

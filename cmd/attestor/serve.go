@@ -35,7 +35,7 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := newLogger(c.ErrOrStderr(), slog.LevelInfo)
+			log := serviceLogger(conf, c.ErrOrStderr())
 			e, err := newEngine(c.Context(), conf, em, log)
 			if err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
@@ -215,6 +216,37 @@ func TestTracesOverTLSNeedTheirAuthority(t *testing.T) {
 		if e, err := newEngine(t.Context(), w.config, emulators{}, newLogger(&lockedBuffer{}, 0)); err == nil {
 			t.Errorf("%s was believed", ca)
 			_ = e.close()
+		}
+	}
+}
+
+// Lines are linked to traces by the project that the configuration names.
+func TestLogNamesTheConfiguredProject(t *testing.T) {
+	t.Parallel()
+	var log lockedBuffer
+	c := config{Telemetry: telemetryConfig{Project: "acme-gate"}}
+	ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}}))
+	serviceLogger(c, &log).InfoContext(ctx, "listening")
+	if !strings.Contains(log.String(), `"projects/acme-gate/traces/0100`) {
+		t.Errorf("the line: %s", log.String())
+	}
+}
+
+// What is kept of registries is counted.
+func TestCacheIsSeen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{policy: anywherePolicy, quiet: true})
+	image := w.push("app/good", "v1", imageOn(t, baseImage(t), "65532", entry{"app", "1"}))
+	w.scan(image, samples.Clean)
+	for range 2 {
+		if a := w.post(image, false); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	m := string(w.do(http.MethodGet, "/metrics", "").body)
+	for _, outcome := range []string{"hit", "miss"} {
+		if i := strings.Index(m, `attestor_cache_lookups_total{outcome="`+outcome+`"} `); i < 0 || strings.HasPrefix(m[i:], `attestor_cache_lookups_total{outcome="`+outcome+`"} 0`) {
+			t.Errorf("no %s is counted", outcome)
 		}
 	}
 }

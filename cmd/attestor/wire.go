@@ -119,7 +119,7 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 	if err != nil {
 		return nil, err
 	}
-	e.metrics.MustRegister(stalePolicies(e.policies))
+	e.metrics.MustRegister(append(cacheLookups(e.inspector), stalePolicies(e.policies))...)
 	e.gate, err = attestor.NewGate(observed)
 	return e, err
 }
