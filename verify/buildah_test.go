@@ -16,37 +16,26 @@ import (
 
 // buildah runs the real tool on storage of its own.
 type buildah struct {
-	t   *testing.T
+	*workshop
 	bin string
-	dir string
 }
 
-// newBuildah skips unless GATE_REQUIRE_PARTS is set, as it is where everything
-// must be shown: other runs judge what was recorded of it in testdata/images.
 func newBuildah(t *testing.T) *buildah {
 	t.Helper()
-	if os.Getenv("GATE_REQUIRE_PARTS") == "" {
-		t.Skip("builds images for half a minute: set GATE_REQUIRE_PARTS=1")
-	}
+	slow(t)
 	bin, err := exec.LookPath("buildah")
 	if err != nil {
-		t.Fatal("buildah is not installed, and GATE_REQUIRE_PARTS is set: apt-get install buildah")
+		t.Fatal("buildah is not installed, and GATE_TEST_ALL=1: apt-get install buildah")
 	}
 	if os.Geteuid() != 0 {
 		t.Fatal("buildah is run as root here; its rootless mode needs a user namespace")
 	}
-	return &buildah{t: t, bin: bin, dir: t.TempDir()}
+	return &buildah{workshop: newWorkshop(t), bin: bin}
 }
 
 func (b *buildah) run(args ...string) {
 	b.t.Helper()
-	args = append([]string{"--storage-driver", "vfs", "--root", filepath.Join(b.dir, "root"), "--runroot", filepath.Join(b.dir, "run")}, args...)
-	cmd := exec.CommandContext(b.t.Context(), b.bin, args...)
-	cmd.Dir = b.dir
-	cmd.Env = append(os.Environ(), "HOME="+b.dir, "TMPDIR="+b.dir)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.t.Fatalf("buildah %q: %v\n%s", args, err, out)
-	}
+	b.workshop.run(b.bin, append([]string{"--storage-driver", "vfs", "--root", filepath.Join(b.dir, "root"), "--runroot", filepath.Join(b.dir, "run")}, args...)...)
 }
 
 // build builds a Containerfile and pushes it.
@@ -61,17 +50,6 @@ func (b *buildah) build(image, containerfile string, flags ...string) {
 func (b *buildah) push(image, to string, flags ...string) {
 	b.t.Helper()
 	b.run(append(append([]string{"push", "--tls-verify=false"}, flags...), image, "docker://"+to)...)
-}
-
-func (b *buildah) write(path, content string) {
-	b.t.Helper()
-	path = filepath.Join(b.dir, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		b.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		b.t.Fatal(err)
-	}
 }
 
 // Images built here and now, in both registries.
