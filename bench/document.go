@@ -64,8 +64,8 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		return
 	}
 	fmt.Fprintf(w, "\n### %s: one decision after the other, %v added to every upstream call\n\n", name, b.latency)
-	fmt.Fprintln(w, "| | p50 | p90 | p99 ms | p50 | p90 | p99 round trips | target p50 | calls | KB on the wire |")
-	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	fmt.Fprintln(w, "| | p50 | p90 | p99 ms | p50 | p90 | p99 round trips | target p50 | calls in a row | calls | KB on the wire |")
+	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, s := range b.sequences[name] {
 		fmt.Fprintf(w, "| %s |", s.what)
 		for _, p := range []float64{.5, .9, .99} {
@@ -74,7 +74,7 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		for _, p := range []float64{.5, .9, .99} {
 			fmt.Fprintf(w, " %.2f |", float64(percentile(s.times, p))/float64(b.latency))
 		}
-		fmt.Fprintf(w, " %s | %.1f | %.1f |\n", b.judged(float64(percentile(s.times, .5))/float64(b.latency), s.target), s.calls, s.bytes/1000)
+		fmt.Fprintf(w, " %s | %d | %.1f | %.1f |\n", b.judged(float64(percentile(s.times, .5))/float64(b.latency), s.target), percentile(s.rows, .5), s.calls, s.bytes/1000)
 	}
 	fmt.Fprintln(w, "\nCalls of one decision, on average:")
 	fmt.Fprintln(w)

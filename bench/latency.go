@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -47,6 +48,7 @@ type sequence struct {
 	what      string
 	times     []time.Duration
 	calls     float64 // per decision
+	rows      []int   // calls that had to wait for each other, of each decision
 	bytes     float64 // on the wire, both ways, per decision
 	breakdown string
 	target    float64 // round trips at p50; 0: none
@@ -68,6 +70,7 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		out.times = append(out.times, time.Since(start))
+		out.rows = append(out.rows, b.inARow())
 		if t := b.tally(counts); t != "" {
 			repeated++
 			twice = t
@@ -115,6 +118,26 @@ func (b *harness) tally(counts map[string]int) (twice string) {
 	return twice
 }
 
+// inARow is the longest chain of calls of which each began when the one before
+// had been answered: what a decision would take, in round trips, if the gate
+// itself took no time. Unlike the time, it does not depend on the machine.
+func (b *harness) inARow() int {
+	calls := slices.DeleteFunc(b.world.Registry.Calls(), func(c standin.Call) bool { return strings.Contains(c.What, " /v2/base/") })
+	calls = append(calls, b.world.Google.Calls()...)
+	slices.SortFunc(calls, func(x, y standin.Call) int { return x.Start.Compare(y.Start) })
+	longest, depth := 0, make([]int, len(calls))
+	for i, c := range calls {
+		depth[i] = 1
+		for j, before := range calls[:i] {
+			if !before.End.After(c.Start) {
+				depth[i] = max(depth[i], depth[j]+1)
+			}
+		}
+		longest = max(longest, depth[i])
+	}
+	return longest
+}
+
 // kindOf is the rpc's name, or what of the registry was asked for.
 func kindOf(c standin.Call) string {
 	method, path, _ := strings.Cut(c.What, " ")
@@ -152,11 +175,12 @@ func (b *harness) wire() float64 {
 	return float64(n)
 }
 
-func percentile(times []time.Duration, p float64) time.Duration {
-	if len(times) == 0 {
-		return 0
+func percentile[T cmp.Ordered](values []T, p float64) T {
+	if len(values) == 0 {
+		var none T
+		return none
 	}
-	sorted := slices.Sorted(slices.Values(times))
+	sorted := slices.Sorted(slices.Values(values))
 	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
 }
 
