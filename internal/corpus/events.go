@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/attestor-gate/attestor"
 )
 
 // Push is the body of a Pub/Sub push, as Pub/Sub sends it.
@@ -190,9 +188,4 @@ func multiplied(levels int) string {
 		b.WriteString("a" + string(rune('1'+i)) + ": &a" + string(rune('1'+i)) + " [" + strings.Repeat(below+", ", 9) + below + "]\n")
 	}
 	return b.String()
-}
-
-// Unreached are codes of a denial or an error that no case here gives, and why.
-func Unreached() map[attestor.Code]string {
-	return map[attestor.Code]string{}
 }

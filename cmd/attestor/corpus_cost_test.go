@@ -1,0 +1,174 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/corpus"
+)
+
+// costly are the cases whose purpose is to cost more to read than to send.
+func costly(c corpus.Case) bool {
+	return regexp.MustCompile(`^bombs/|^traps/(02|03|10|12|13)|^registry/(an endless|an enormous|a manifest said)|gzip bomb|without a length|^policies/(aliases|brackets|a hundred)|eight megabytes|very deep`).MatchString(c.Name) && !silent(c)
+}
+
+// mayAllocate is how much the service, and the stand-ins that share its
+// process, may allocate for one hostile case: what it reads is a few megabytes
+// at most, whatever it claims or unpacks to.
+const mayAllocate = 96 << 20
+
+// TestHostileInputCostsLittle: none of them takes the service's memory, its
+// goroutines or its connections, and a good image is admitted after each kind.
+// It is alone in the process, which it measures.
+func TestHostileInputCostsLittle(t *testing.T) {
+	const good = "traps/08 a key without a trusted root"
+	all := corpus.All()
+	var cases []corpus.Case
+	for _, c := range all {
+		if costly(c) || c.Name == good {
+			cases = append(cases, c)
+		}
+	}
+	if len(cases) < 35 {
+		t.Fatalf("only %d cases", len(cases))
+	}
+	h := newHostileWorld(t, cases)
+	admit := func(after string) {
+		t.Helper()
+		for _, p := range h.run(cases[slices.IndexFunc(cases, func(c corpus.Case) bool { return c.Name == good })]) {
+			t.Errorf("after %s: %s", after, p)
+		}
+	}
+	admit("nothing")
+	goroutines, heap := runtime.NumGoroutine(), heapInUse()
+	var before, after runtime.MemStats
+	for _, c := range cases {
+		runtime.ReadMemStats(&before)
+		problems := h.run(c)
+		runtime.ReadMemStats(&after)
+		for _, p := range problems {
+			t.Errorf("%s: %s", c.Name, p)
+		}
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > mayAllocate {
+			t.Errorf("%s: allocated %d MiB", c.Name, grown>>20)
+		}
+		if strings.HasPrefix(c.Name, "traps/") {
+			admit(c.Name)
+		}
+	}
+	admit("all of them")
+	if kept := heapInUse() - heap; kept > 64<<20 {
+		t.Errorf("%d MiB are still in use", kept>>20)
+	}
+	// Idle connections stay for the next request, in a pool; a leak is one for
+	// every case.
+	settled := func() bool { return runtime.NumGoroutine() < goroutines+40 }
+	for range 500 {
+		if settled() {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if !settled() {
+		t.Errorf("%d goroutines, there were %d", runtime.NumGoroutine(), goroutines)
+	}
+	if n := h.registry.Open(); n > 64 {
+		t.Errorf("%d connections to the registry are open", n)
+	}
+	if a := h.do(http.MethodGet, "/health", ""); a.status != http.StatusOK {
+		t.Errorf("/health is %d", a.status)
+	}
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc) //nolint:gosec // far below the limit
+}
+
+// TestCorpusHasEveryCode: a code that an image, a document or a request can
+// cause is caused by a case, or stands on the list of those that none can.
+func TestCorpusHasEveryCode(t *testing.T) {
+	caused := map[attestor.Code]bool{}
+	for _, c := range corpus.All() {
+		for _, code := range c.Want.Codes {
+			caused[code] = true
+		}
+	}
+	tests := testsOf(t)
+	unreached := corpus.Unreached()
+	for _, info := range attestor.Codes() {
+		why, listed := unreached[info.Code]
+		refuses := info.Status == attestor.StatusDeny || info.Status == attestor.StatusError
+		switch {
+		case listed && caused[info.Code]:
+			t.Errorf("%s is on the list of codes without a case, and has one", info.Code)
+		case refuses && !listed && !caused[info.Code]:
+			t.Errorf("no case gives %s, and it is not on the list of those that none can", info.Code)
+		}
+		if !listed {
+			continue
+		}
+		for _, m := range regexp.MustCompile(`Test[A-Za-z0-9]+`).FindAllString(why, -1) {
+			if !strings.Contains(tests, "func "+m+"\n") {
+				t.Errorf("%s: there is no %s", info.Code, m)
+			}
+		}
+	}
+	for code := range unreached {
+		if !slices.ContainsFunc(attestor.Codes(), func(i attestor.CodeInfo) bool { return i.Code == code }) {
+			t.Errorf("there is no code %s", code)
+		}
+	}
+}
+
+// TestThreatModelNamesCases finds every case that the threat model names in the
+// corpus, and every case of the corpus, or its group, in the threat model.
+func TestThreatModelNamesCases(t *testing.T) {
+	text := read(t, "../../docs/threat-model.md")
+	names, groups := map[string]bool{}, map[string]int{}
+	for _, c := range corpus.All() {
+		names[c.Name] = true
+		groups[c.Group()]++
+	}
+	prefixes := map[string]bool{}
+	for _, m := range regexp.MustCompile("`([a-z]+)/([^`]+)`").FindAllStringSubmatch(text, -1) {
+		name := m[1] + "/" + m[2]
+		if groups[m[1]] == 0 {
+			if _, err := os.Stat("../../" + name); err != nil {
+				t.Errorf("the threat model names %s, which is neither a case nor a file", name)
+			}
+			continue
+		}
+		prefix := strings.TrimSuffix(strings.TrimSuffix(name, "*"), "…")
+		found := names[name] || prefix != name
+		if prefix != name {
+			found = false
+			for n := range names {
+				found = found || strings.HasPrefix(n, prefix)
+			}
+			prefixes[prefix] = true
+		}
+		if !found {
+			t.Errorf("the threat model names %s, which is no case", name)
+		}
+		prefixes[name] = true
+	}
+	for name := range names {
+		covered := false
+		for p := range prefixes {
+			covered = covered || strings.HasPrefix(name, p)
+		}
+		if !covered {
+			t.Errorf("the threat model names neither %s nor its group", name)
+		}
+	}
+}
