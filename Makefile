@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: run test test-all check build bench image fuzz clean
+.PHONY: run test test-all check build bench image release fuzz clean
 
 run: build
 	@bin/attestor dev $(ARGS)
@@ -46,9 +46,17 @@ fuzz:
 	    echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; done
 
-# Needs buildah or docker; BASE and BUILDER may name local images.
+# Needs buildah, whose image is the same bytes twice, or docker; BASE and BUILDER may name local images.
+IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(BUILDER),--build-arg BUILDER=$(BUILDER)) -t attestor:$(VERSION)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 image:
-	$${BUILDER_TOOL:-$$(command -v buildah || command -v docker)} build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t attestor:$(VERSION) .
+	@if command -v buildah >/dev/null; then set -x; \
+	  buildah bud --format oci --identity-label=false --timestamp $(SOURCE_DATE_EPOCH) $(IMAGE_ARGS) .; \
+	else set -x; SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) docker build --provenance=false $(IMAGE_ARGS) .; fi
+
+# Binaries and image for two architectures, SBOM, provenance, checksums, into dist/.
+release:
+	VERSION=$(VERSION) tools/release/release.sh
 
 clean:
 	rm -rf bin dist
