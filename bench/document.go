@@ -139,6 +139,7 @@ func (b *harness) processTable(w *strings.Builder) {
 	fmt.Fprintf(w, "| exec to ready, ms | %.0f | %.0f | |\n", ms(percentile(ready, .5)), ms(slices.Max(ready)))
 	fmt.Fprintf(w, "| resident when idle, MB | %.1f | | ≤ 60 |\n", float64(b.idle.rss)/1e6)
 	fmt.Fprintf(w, "| binary, stripped, MB | %.1f | | ≤ 60 |\n", float64(b.binarySize)/1e6)
+	fmt.Fprintf(w, "| binary compressed, as the image's one layer over its base, MB | %.1f | | |\n", float64(b.layerSize)/1e6)
 }
 
 func (b *harness) sweepTable(w *strings.Builder) {

@@ -98,6 +98,7 @@ type harness struct {
 	heard *overheard
 
 	binarySize int64
+	layerSize  int64         // of the binary, compressed as in an image
 	first      time.Duration // the first decision of a process
 	sequences  map[string][]sequence
 	loads      map[string][]loaded
@@ -124,6 +125,9 @@ func (b *harness) run(ctx context.Context) (err error) {
 		return err
 	}
 	b.binarySize = info.Size()
+	if b.layerSize, err = gzipped(b.binary); err != nil {
+		return err
+	}
 	if b.world, err = standin.New(ctx); err != nil {
 		return err
 	}
