@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
@@ -36,6 +37,10 @@ type rule struct {
 	env     *cel.Env
 }
 
+// ruleEnv is made once: it never changes, and making it costs more than a whole
+// policy besides.
+var ruleEnv = sync.OnceValues(newRuleEnv)
+
 // newRuleEnv declares what rules may name. There is no clock, no I/O and no
 // function with an effect.
 func newRuleEnv() (*cel.Env, error) {
@@ -63,7 +68,7 @@ func (v *validator) ruleList(list []Rule) {
 		v.at(path, "%d rules, at most %d are allowed", len(list), maxRules)
 		return
 	}
-	env, err := newRuleEnv()
+	env, err := ruleEnv()
 	if err != nil {
 		v.at(path, "rules cannot be compiled: %v", err)
 		return
