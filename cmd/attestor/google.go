@@ -103,7 +103,9 @@ func dialGoogle(ctx context.Context, e emulators, log *slog.Logger, guard google
 type googleGuard func(service string) grpc.UnaryClientInterceptor
 
 func (g googleGuard) around(service, emulator string) []option.ClientOption {
-	options := emulatorOptions(emulator)
+	// The clients' own spans would go to OpenTelemetry's global provider, which
+	// nobody reads: package dependency has a span for each call.
+	options := append(emulatorOptions(emulator), option.WithTelemetryDisabled())
 	if g != nil {
 		options = append(options, option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(g(service))))
 	}
