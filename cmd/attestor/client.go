@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +29,7 @@ type client struct {
 	token  func(ctx context.Context) (string, error) // nil: no identity is sent
 	notice io.Writer                                 // progress
 	now    func() time.Time
+	pause  time.Duration // before a connection is tried a second time; twice as long before the third
 }
 
 func newClient(server string, token func(context.Context) (string, error), notice io.Writer) (*client, error) {
@@ -38,7 +41,7 @@ func newClient(server string, token func(context.Context) (string, error), notic
 		return nil, fmt.Errorf("--server %s: plain http is for this machine only, since a token would be sent in the clear", server)
 	}
 	return &client{
-		base: base, token: token, notice: notice, now: time.Now,
+		base: base, token: token, notice: notice, now: time.Now, pause: 500 * time.Millisecond,
 		http: &http.Client{
 			Timeout: 90 * time.Second,
 			// A redirect would carry the token to whoever it names.
@@ -52,25 +55,25 @@ func (c *client) Close() error { c.http.CloseIdleConnections(); return nil }
 // serverWait is asked of the service in one request; longer waits repeat it.
 const serverWait = 40 * time.Second
 
-// Admit asks until the answer is no longer "the scan has not finished", or the
-// wait is over.
+// Admit asks until the answer is no longer "come again", or the wait is over.
+// Asking twice is safe: what was signed is found the second time.
 func (c *client) Admit(ctx context.Context, r judgeRequest) (attestor.Decision, error) {
 	until := c.now().Add(r.Wait)
 	for waiting := false; ; waiting = true {
 		left := max(until.Sub(c.now()), 0)
 		d, retry, err := c.attest(ctx, r, min(left, serverWait))
-		if err != nil {
-			return attestor.Decision{}, err
+		if e, ok := errors.AsType[*exit](err); ok {
+			retry = e.after // the queue is full, memory is short: nothing was decided
 		}
 		left = until.Sub(c.now())
 		if retry <= 0 || left <= 0 {
 			if waiting {
 				fmt.Fprintln(c.notice)
 			}
-			return d, nil
+			return d, err
 		}
 		if !waiting {
-			fmt.Fprintf(c.notice, "waiting for the scan of %s ", r.Image)
+			fmt.Fprintf(c.notice, "waiting for %s ", awaited(r, d))
 		}
 		fmt.Fprint(c.notice, ".")
 		timer := time.NewTimer(min(retry, left))
@@ -81,6 +84,18 @@ func (c *client) Admit(ctx context.Context, r judgeRequest) (attestor.Decision, 
 		case <-timer.C:
 		}
 	}
+}
+
+// awaited says what is waited for, for whoever reads a build's log.
+func awaited(r judgeRequest, d attestor.Decision) string {
+	refusals := d.Refusals()
+	switch {
+	case d.ID == "":
+		return "the service, which is busy"
+	case slices.ContainsFunc(refusals, func(r attestor.Reason) bool { return r.Code == attestor.CodeCircuitOpen }):
+		return "what the service depends on and does not answer"
+	}
+	return "the scan of " + r.Image.String()
 }
 
 // attest is one request. retry is positive where the service asks to be asked
@@ -161,9 +176,29 @@ type response struct {
 	retryAfter time.Duration
 }
 
-// do sends one request. Only what is safe to repeat is repeated: a connection
-// that could not be made.
+// dialAttempts is how often a connection is tried: an instance that just ended,
+// or a name that does not resolve for a moment.
+const dialAttempts = 3
+
+// do sends one request. Only what is safe to repeat whatever is asked is
+// repeated: a connection that could not be made.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, body any) (response, error) {
+	for attempt := 1; ; attempt++ {
+		resp, err := c.once(ctx, method, path, query, body)
+		if e, ok := errors.AsType[*net.OpError](err); !ok || e.Op != "dial" || attempt == dialAttempts {
+			return resp, err
+		}
+		timer := time.NewTimer(c.pause << (attempt - 1))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return resp, err
+		case <-timer.C:
+		}
+	}
+}
+
+func (c *client) once(ctx context.Context, method, path string, query url.Values, body any) (response, error) {
 	var payload io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)

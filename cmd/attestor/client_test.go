@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -70,5 +74,127 @@ func TestClientRefusesAnotherAnswer(t *testing.T) {
 				t.Errorf("answered %s for %s, %v", d.Verdict, d.Image.Reference, err)
 			}
 		})
+	}
+}
+
+// flaky answers as a list says, one after another, and then well.
+func flaky(t *testing.T, answers ...func(w http.ResponseWriter)) (*httptest.Server, *int) {
+	t.Helper()
+	asked := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		if asked <= len(answers) {
+			answers[asked-1](w)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(attestor.Decision{
+			ID: "1", Verdict: attestor.Pass, Policy: &attestor.PolicyRef{Name: "p", Mode: attestor.Enforce},
+			Image: attestor.DecidedImage{Reference: "registry.example/app@sha256:" + strings.Repeat("a", 64)}, Attestations: []attestor.Attestation{{Attestor: "a"}},
+		})
+	}))
+	t.Cleanup(srv.Close)
+	return srv, &asked
+}
+
+// comeAgain is 503 or 429 with Retry-After: a decision, or a problem.
+func comeAgain(status int, code attestor.Code) func(w http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.Header().Set("Retry-After", "0")
+		if code == "" {
+			w.Header().Set("Retry-After", "1")
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(`{"title":"busy","detail":"the queue is full"}`))
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(attestor.Decision{
+			ID: "0", Verdict: attestor.Undecided, Image: attestor.DecidedImage{Reference: "registry.example/app@sha256:" + strings.Repeat("a", 64)},
+			Checks: []attestor.Check{{Name: "vulnerabilities", Status: attestor.StatusError, Reasons: []attestor.Reason{{Code: code}}}},
+		})
+	}
+}
+
+// What says "come again" is asked again for as long as the caller waits, with
+// one line of progress; without a wait it is the answer.
+func TestClientComesAgain(t *testing.T) {
+	t.Parallel()
+	ref, err := attestor.ParseReference("registry.example/app@sha256:" + strings.Repeat("a", 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name    string
+		answer  func(w http.ResponseWriter)
+		says    string
+		decided bool // even without waiting there is a decision
+	}{
+		{"the queue is full", comeAgain(429, ""), "waiting for the service, which is busy .", false},
+		{"memory is short", comeAgain(503, ""), "waiting for the service, which is busy .", false},
+		{"the scan runs", comeAgain(503, attestor.CodeScanRunning), "waiting for the scan of registry.example/app@sha256:", true},
+		{"a dependency is down", comeAgain(503, attestor.CodeCircuitOpen), "waiting for what the service depends on", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			srv, asked := flaky(t, tt.answer)
+			var notice strings.Builder
+			c, err := newClient(srv.URL, nil, &notice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := c.Admit(t.Context(), judgeRequest{Image: ref})
+			if (err == nil) != tt.decided || d.Verdict == attestor.Pass || *asked != 1 || notice.Len() > 0 {
+				t.Fatalf("without a wait: asked %d times, %s, %v, said %q", *asked, d.Verdict, err, notice.String())
+			}
+			*asked = 0
+			d, err = c.Admit(t.Context(), judgeRequest{Image: ref, Wait: time.Minute})
+			if err != nil || d.Verdict != attestor.Pass || *asked != 2 || !strings.HasPrefix(notice.String(), tt.says) || strings.Count(notice.String(), "\n") != 1 {
+				t.Errorf("asked %d times, %s, %v, said %q", *asked, d.Verdict, err, notice.String())
+			}
+		})
+	}
+}
+
+// A connection that cannot be made is tried again, whatever is asked; one that
+// broke is not, since nobody knows what it did.
+func TestClientDialsAgain(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	ln.Close()
+	c, err := newClient("http://"+address, nil, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.pause = time.Millisecond
+	if _, err := c.do(t.Context(), http.MethodGet, "/v1/policies", nil, nil); attestor.KindOf(err) != attestor.Unavailable {
+		t.Errorf("nobody is there: %v", err)
+	}
+	broken, asked := flaky(t, func(http.ResponseWriter) { panic(http.ErrAbortHandler) })
+	if c, err = newClient(broken.URL, nil, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.do(t.Context(), http.MethodDelete, "/v1/attestations", nil, nil); err == nil || *asked != 1 {
+		t.Errorf("a connection that broke: asked %d times, %v", *asked, err)
+	}
+	dials := 0
+	srv, asked := flaky(t)
+	if c, err = newClient(srv.URL, nil, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	c.pause = time.Millisecond
+	c.http.Transport = &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials++; dials < 3 {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("connection refused")}
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}}
+	if resp, err := c.do(t.Context(), http.MethodGet, "/v1/policies", nil, nil); err != nil || resp.status != 200 || *asked != 1 || dials != 3 {
+		t.Errorf("dialled %d times, asked %d times, %v", dials, *asked, err)
 	}
 }
