@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
@@ -78,6 +79,10 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared.pg != nil {
 		_ = shared.pg.Close()
+	}
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
 	os.Exit(code)
 }
