@@ -88,7 +88,7 @@ func (c *Checker) verifyBundle(ctx context.Context, img attestor.Image, raw []by
 	err = guard(func() error {
 		b := &bundle.Bundle{}
 		if err := b.UnmarshalJSON(raw); err != nil {
-			return rejection("which is a malformed bundle")
+			return rejection("which is a malformed bundle, or one with a log entry of an unknown type")
 		}
 		if !b.MinVersion("v0.3") {
 			return rejection("whose bundle is older than version 0.3")

@@ -47,7 +47,9 @@ var registries = map[string]func(t testing.TB) http.Handler{
 		c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{"inmemory": {}}}
 		c.Log.AccessLog.Disabled = true
 		logrus.SetOutput(io.Discard) // it logs nowhere else
-		return handlers.NewApp(t.Context(), c)
+		app := handlers.NewApp(context.Background(), c)
+		t.Cleanup(func() { _ = app.Shutdown() }) // what a test left open is not its subject
+		return app
 	},
 }
 

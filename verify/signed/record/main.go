@@ -18,6 +18,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -38,8 +39,12 @@ import (
 func main() {
 	cosign := flag.String("cosign", "cosign", "the program")
 	out := flag.String("out", "", "the directory to write")
+	var services sigstore
+	flag.StringVar(&services.fulcio, "fulcio", "", "sign without keys, by this Fulcio and by -rekor and -tsa, in a network of its own")
+	flag.StringVar(&services.rekor, "rekor", "", "Rekor's server, the POSIX one")
+	flag.StringVar(&services.tsa, "tsa", "", "the timestamp authority's server")
 	flag.Parse()
-	if err := run(context.Background(), *cosign, *out); err != nil {
+	if err := run(context.Background(), *cosign, *out, &services); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -83,7 +88,7 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.Handler.ServeHTTP(w, req)
 }
 
-func run(ctx context.Context, cosign, out string) error {
+func run(ctx context.Context, cosign, out string, services *sigstore) error {
 	if out == "" {
 		return errors.New("want -out DIRECTORY")
 	}
@@ -109,7 +114,12 @@ func run(ctx context.Context, cosign, out string) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	s := &session{cosign: cosign, dir: dir, repo: repo, rec: recording{Images: map[string]string{}, Blobs: map[string][]byte{}}}
-	if err := s.all(ctx); err != nil {
+	if services.fulcio != "" {
+		err = s.keyless(ctx, services)
+	} else {
+		err = s.all(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	s.rec.Pushes = rec.pushes
@@ -125,8 +135,8 @@ type session struct {
 	rec         recording
 }
 
-// all makes a key and signs a fresh image in each way.
-func (s *session) all(ctx context.Context) error {
+// version asks the program for its own.
+func (s *session) version(ctx context.Context) error {
 	version, err := s.command(ctx, "version", "--json")
 	if err != nil {
 		return err
@@ -138,12 +148,25 @@ func (s *session) all(ctx context.Context) error {
 		return fmt.Errorf("parsing version: %w", err)
 	}
 	s.rec.Version = v.GitVersion
+	return nil
+}
+
+func (s *session) predicate() (path string, err error) {
+	path = filepath.Join(s.dir, "predicate.json")
+	const slsa = `{"builder":{"id":"https://builder.example.com"},"buildType":"x","invocation":{"configSource":{"uri":"git+https://github.com/acme/app@refs/heads/main","digest":{"sha1":"2ce3f90facdb51aeb950d5bc641e981be61fdf48"}}}}`
+	return path, os.WriteFile(path, []byte(slsa), 0o600)
+}
+
+// all makes a key and signs a fresh image in each way.
+func (s *session) all(ctx context.Context) error {
+	if err := s.version(ctx); err != nil {
+		return err
+	}
 	if _, err := s.command(ctx, "generate-key-pair"); err != nil {
 		return err
 	}
-	predicate := filepath.Join(s.dir, "predicate.json")
-	const slsa = `{"builder":{"id":"https://builder.example.com"},"buildType":"x","invocation":{"configSource":{"uri":"git+https://github.com/acme/app@refs/heads/main","digest":{"sha1":"2ce3f90facdb51aeb950d5bc641e981be61fdf48"}}}}`
-	if err := os.WriteFile(predicate, []byte(slsa), 0o600); err != nil {
+	predicate, err := s.predicate()
+	if err != nil {
 		return err
 	}
 	// Version 3 uploads by its signing configuration, unless told not to.
@@ -160,24 +183,31 @@ func (s *session) all(ctx context.Context) error {
 		{"attest-classic", []string{"attest", "--new-bundle-format=false", "--type", "slsaprovenance", "--predicate", predicate}},
 		{"attest-bundle", []string{"attest", "--new-bundle-format=true", "--type", "slsaprovenance", "--predicate", predicate}},
 	} {
-		img, err := random.Image(64, 1)
-		if err != nil {
+		if err := s.sign(ctx, way.name, append(way.args, local...)...); err != nil {
 			return err
 		}
-		d, err := img.Digest()
-		if err != nil {
-			return err
-		}
-		ref := s.repo.Digest(d.String())
-		if err := remote.Write(ref, img, remote.WithContext(ctx)); err != nil {
-			return fmt.Errorf("pushing image: %w", err)
-		}
-		args := append(append(way.args, local...), ref.Name())
-		if _, err := s.command(ctx, args...); err != nil {
-			return err
-		}
-		s.rec.Images[way.name] = d.String()
 	}
+	return nil
+}
+
+// sign pushes a fresh image and has it signed.
+func (s *session) sign(ctx context.Context, name string, args ...string) error {
+	img, err := random.Image(64, 1)
+	if err != nil {
+		return err
+	}
+	d, err := img.Digest()
+	if err != nil {
+		return err
+	}
+	ref := s.repo.Digest(d.String())
+	if err := remote.Write(ref, img, remote.WithContext(ctx)); err != nil {
+		return fmt.Errorf("pushing image: %w", err)
+	}
+	if _, err := s.command(ctx, append(args, ref.Name())...); err != nil {
+		return err
+	}
+	s.rec.Images[name] = d.String()
 	return nil
 }
 
@@ -241,9 +271,17 @@ func (s *session) write(out string) error {
 	if err := os.WriteFile(filepath.Join(out, "recording.json"), append(b, '\n'), 0o600); err != nil {
 		return err
 	}
-	pub, err := os.ReadFile(filepath.Join(s.dir, "cosign.pub"))
-	if err != nil {
-		return err
+	for _, name := range []string{"cosign.pub", "trusted_root.json"} {
+		trusted, err := os.ReadFile(filepath.Join(s.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the one of the two that this session has no use for
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(out, name), trusted, 0o600) //nolint:gosec // the directory that the developer named
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(filepath.Join(out, "cosign.pub"), pub, 0o600) //nolint:gosec // the directory that the developer named
+	return nil
 }
