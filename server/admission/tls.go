@@ -6,17 +6,64 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
+	"time"
 )
 
 // TLS is for a listener that only the API server can use: certFile and keyFile
 // are the gate's own, clientCAFile holds who signs the API server's
-// certificate. Files are read once.
+// certificate. Files that change are read again, at the next connection: what
+// issues certificates to clusters renews them in place. Ones that do not load
+// leave those from before in force.
 func TLS(certFile, keyFile, clientCAFile string) (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	r := &renewal{cert: certFile, key: keyFile, ca: clientCAFile}
+	r.seen = r.changed()
+	conf, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	r.conf = conf
+	outer := conf.Clone()
+	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return r.current(), nil }
+	return outer, nil
+}
+
+// renewal is what was read of the files, and when they were written.
+type renewal struct {
+	cert, key, ca string
+
+	mu   sync.Mutex
+	conf *tls.Config  // guarded by mu
+	seen [3]time.Time // guarded by mu
+}
+
+func (r *renewal) current() *tls.Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.changed(); now != r.seen {
+		if conf, err := r.load(); err == nil { // else half of them are written: the next connection looks again
+			r.conf, r.seen = conf, now
+		}
+	}
+	return r.conf
+}
+
+// changed is the zero time for what cannot be looked at.
+func (r *renewal) changed() (at [3]time.Time) {
+	for i, file := range []string{r.cert, r.key, r.ca} {
+		if info, err := os.Stat(file); err == nil {
+			at[i] = info.ModTime()
+		}
+	}
+	return at
+}
+
+func (r *renewal) load() (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(r.cert, r.key)
 	if err != nil {
 		return nil, fmt.Errorf("loading the admission listener's certificate: %w", err)
 	}
-	pem, err := os.ReadFile(clientCAFile)
+	pem, err := os.ReadFile(r.ca)
 	if err != nil {
 		return nil, fmt.Errorf("loading the API server's authority: %w", err)
 	}
@@ -27,5 +74,7 @@ func TLS(certFile, keyFile, clientCAFile string) (*tls.Config, error) {
 	return &tls.Config{
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
+		// A session that is resumed would outlive the authority it was begun under.
+		SessionTicketsDisabled: true,
 	}, nil
 }

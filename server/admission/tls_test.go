@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"math/big"
 	"net"
@@ -100,5 +101,82 @@ func TestOnlyTheAPIServerGetsThrough(t *testing.T) {
 		if _, err := admission.TLS(files[0], files[1], files[2]); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// What is renewed on disk is in force at the next connection, the authority
+// too; what is half written changes nothing.
+func TestRenewedCertificatesAreRead(t *testing.T) {
+	dir := t.TempDir()
+	gateCert, gateKey := issue(t, dir, "gate")
+	apiCert, apiKey := issue(t, dir, "api-server")
+	config, err := admission.TLS(gateCert, gateKey, apiCert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(handler(t, cluster{}, nil))
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	srv.TLS = config
+	srv.StartTLS()
+	defer srv.Close()
+	written := time.Now()
+	put := func(file string, b []byte) { // whatever the clock's grain
+		t.Helper()
+		written = written.Add(time.Minute)
+		if err := errors.Join(os.WriteFile(file, b, 0o600), os.Chtimes(file, written, written)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(file string) []byte {
+		t.Helper()
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	ask := func(root []byte, pair tls.Certificate) error {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(root)
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+		res, err := (&http.Client{Transport: transport}).Post(srv.URL, "application/json", strings.NewReader(reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)))
+		if err == nil {
+			res.Body.Close()
+		}
+		return err
+	}
+	oldRoot := read(gateCert)
+	oldPair, err := tls.LoadX509KeyPair(apiCert, apiKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(oldRoot, oldPair); err != nil {
+		t.Fatal(err)
+	}
+	newDir := t.TempDir()
+	newGate, newGateKey := issue(t, newDir, "gate")
+	newAPI, newAPIKey := issue(t, newDir, "api-server")
+	newPair, err := tls.LoadX509KeyPair(newAPI, newAPIKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(gateCert, read(newGate)) // and its key is not there yet
+	if err := ask(oldRoot, oldPair); err != nil {
+		t.Errorf("half renewed: %v", err)
+	}
+	put(gateKey, read(newGateKey))
+	if err := ask(read(newGate), oldPair); err != nil {
+		t.Errorf("renewed: %v", err)
+	}
+	put(apiCert, read(newAPI))
+	if err := ask(read(newGate), newPair); err != nil {
+		t.Errorf("the new authority's: %v", err)
+	}
+	if ask(read(newGate), oldPair) == nil {
+		t.Error("whom the old authority vouched for got through")
+	}
+	put(apiCert, nil)
+	if ask(read(newGate), oldPair) == nil {
+		t.Error("without an authority anybody got through")
 	}
 }
