@@ -1,13 +1,10 @@
 package verify_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/corpus"
 	"github.com/attestor-gate/attestor/verify"
 )
 
@@ -68,31 +66,24 @@ func (c *countingWriter) Write(b []byte) (int, error) {
 
 func (c *countingWriter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// scene is an image on a base, in one registry with a front.
+// scene is the corpus's, in one registry with a front.
 type scene struct {
+	corpus.Scene
 	front             *front
 	host              string
 	app, base         attestor.Digest
-	manifest, config  []byte
+	config            []byte
 	layer, configPath string
 	needs             attestor.Needs
 }
 
 func newScene(t testing.TB) *scene {
 	t.Helper()
-	s := &scene{front: &front{}}
+	s := &scene{Scene: corpus.NewScene("app"), front: &front{}}
 	s.host = newRegistry(t, s.front.wrap)
-	baseLayer := rawLayer{blob: gzipped(tarOf(file{"etc/", ""}, file{"etc/passwd", "app:x:1000:1000::/:/bin/sh\n"})), mediaType: ociLayer + "+gzip"}
-	baseLayer.diffID = sum(tarOf(file{"etc/", ""}, file{"etc/passwd", "app:x:1000:1000::/:/bin/sh\n"}))
-	s.base = pushRaw(t, s.host, "base", "1", rawImage{layers: []rawLayer{baseLayer}})
-	// The image's copy of the base's layer was compressed again.
-	again := baseLayer
-	again.blob = zstded(tarOf(file{"etc/", ""}, file{"etc/passwd", "app:x:1000:1000::/:/bin/sh\n"}))
-	again.mediaType = ociLayer + "+zstd"
-	app := rawImage{layers: []rawLayer{again, {blob: tarOf(file{"app", "1"})}}, user: "app"}
-	s.app = pushRaw(t, s.host, "app", "1", app)
-	s.manifest, s.config = app.bytes()
-	s.layer, s.configPath = "/v2/app/blobs/"+string(sum(again.blob)), "/v2/app/blobs/"+string(sum(s.config))
+	s.base = pushRaw(t, s.host, "base", "1", s.BaseImage)
+	s.app = pushRaw(t, s.host, "app", "1", s.Image)
+	s.config, s.layer, s.configPath = s.Config, s.Layer, s.ConfigPath
 	s.needs = attestor.Needs{ResolveNames: true, Bases: []attestor.ApprovedBase{{Name: "b", Repository: s.host + "/base", Tags: []string{"1"}}}}
 	return s
 }
@@ -188,120 +179,13 @@ func serve(w http.ResponseWriter, mediaType string, b []byte) bool {
 	return true
 }
 
-// A lie is an answer that no honest registry gives.
-type lie struct {
-	name   string
-	answer func(s *scene, w http.ResponseWriter, r *http.Request) bool
-	want   []attestor.Code
-}
-
-func liesAboutManifests() []lie {
-	var endless io.Reader = zeros{}
-	return []lie{
-		{"another manifest than asked for", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			return isManifest(r, "app") && serve(w, ociManifest, bytes.Replace(s.manifest, []byte("tar+zstd"), []byte("tar+gzip"), 1))
-		}, []attestor.Code{attestor.CodeContentMismatch}},
-		{"a manifest that a header vouches for", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			w.Header().Set("Docker-Content-Digest", string(s.app))
-			return isManifest(r, "app") && serve(w, dockerSchema1, bytes.Replace(s.manifest, []byte("tar+zstd"), []byte("tar+gzip"), 1))
-		}, []attestor.Code{attestor.CodeContentMismatch}},
-		{"another config of the same size", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			return r.URL.Path == s.configPath && serve(w, "application/octet-stream", bytes.Replace(s.config, []byte(`"User":"app"`), []byte(`"User":"100"`), 1))
-		}, []attestor.Code{attestor.CodeContentMismatch}},
-		{"a longer config", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			return r.URL.Path == s.configPath && serve(w, "application/octet-stream", append(s.config[:len(s.config):len(s.config)], ' '))
-		}, []attestor.Code{attestor.CodeContentMismatch}},
-		{"a truncated config", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			return r.URL.Path == s.configPath && serve(w, "application/octet-stream", s.config[:len(s.config)-1])
-		}, []attestor.Code{attestor.CodeContentMismatch}},
-		{"a config that breaks off", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path != s.configPath {
-				return false
-			}
-			w.Header().Set("Content-Length", strconv.Itoa(len(s.config)))
-			_, _ = w.Write(s.config[:10])
-			return true
-		}, []attestor.Code{attestor.CodeRegistryUnavailable}},
-		{"an endless config", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path != s.configPath {
-				return false
-			}
-			_, _ = io.Copy(w, endless)
-			return true
-		}, []attestor.Code{attestor.CodeContentMismatch}},
-		{"an endless manifest", func(_ *scene, w http.ResponseWriter, r *http.Request) bool {
-			if !isManifest(r, "app") {
-				return false
-			}
-			_, _ = io.Copy(w, endless)
-			return true
-		}, []attestor.Code{attestor.CodeTooLarge}},
-		{"a manifest said to be enormous", func(_ *scene, w http.ResponseWriter, r *http.Request) bool {
-			if !isManifest(r, "app") {
-				return false
-			}
-			w.Header().Set("Content-Length", "1099511627776")
-			return true
-		}, []attestor.Code{attestor.CodeTooLarge}},
-		{"an endless answer to the ping", func(_ *scene, w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path != "/v2/" {
-				return false
-			}
-			_, _ = io.Copy(w, endless)
-			return true
-		}, nil},
-	}
-}
-
-func liesAboutLayers() []lie {
-	var endless io.Reader = zeros{}
-	return []lie{
-		{"an endless layer", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path != s.layer {
-				return false
-			}
-			_, _ = io.Copy(w, endless)
-			return true
-		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
-		{"another layer", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			return r.URL.Path == s.layer && serve(w, "application/octet-stream", zstded(tarOf(file{"etc/", ""}, file{"etc/passwd", "app:x:1001:1000::/:/bin/sh\n"})))
-		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
-		{"a layer that breaks off", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path != s.layer {
-				return false
-			}
-			w.Header().Set("Content-Length", "100")
-			_, _ = w.Write([]byte{0x28, 0xb5, 0x2f, 0xfd})
-			return true
-		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeRegistryUnavailable}},
-		{"packed answers that were not asked for", func(s *scene, w http.ResponseWriter, r *http.Request) bool {
-			if !isManifest(r, "app") {
-				return false
-			}
-			w.Header().Set("Content-Encoding", "gzip")
-			return serve(w, ociManifest, gzipped(s.manifest))
-		}, []attestor.Code{attestor.CodeContentMismatch}},
-		{"an HTML page for everything", func(_ *scene, w http.ResponseWriter, r *http.Request) bool {
-			return r.URL.Path != "/v2/" && serve(w, "text/html", []byte("<html>log in</html>"))
-		}, []attestor.Code{attestor.CodeContentMismatch}},
-		{"an enormous error", func(_ *scene, w http.ResponseWriter, r *http.Request) bool {
-			if !isManifest(r, "app") {
-				return false
-			}
-			w.WriteHeader(http.StatusInternalServerError)
-			_, _ = io.Copy(w, io.LimitReader(endless, 8<<20))
-			return true
-		}, []attestor.Code{attestor.CodeRegistryUnavailable}},
-	}
-}
-
 func TestRegistryLies(t *testing.T) {
-	for _, tt := range slices.Concat(liesAboutManifests(), liesAboutLayers()) {
-		t.Run(tt.name, func(t *testing.T) {
+	for _, tt := range corpus.Lies() {
+		t.Run(tt.Name, func(t *testing.T) {
 			s := newScene(t)
-			s.front.set(func(w http.ResponseWriter, r *http.Request) bool { return tt.answer(s, w, r) })
+			s.front.set(func(w http.ResponseWriter, r *http.Request) bool { return tt.Answer(s.Scene, w, r) })
 			got := s.judge(t, func(c *verify.Config) { c.Limits.LayerBytes = 1 << 20 })
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := cmp.Diff(tt.Codes, got); diff != "" {
 				t.Errorf("codes (-want +got):\n%s", diff)
 			}
 		})
@@ -311,10 +195,6 @@ func TestRegistryLies(t *testing.T) {
 func isManifest(r *http.Request, repo string) bool {
 	return strings.HasPrefix(r.URL.Path, "/v2/"+repo+"/manifests/")
 }
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func fetchTimeout(l *verify.Limits) *time.Duration { return &l.FetchTimeout }
 func layerTimeout(l *verify.Limits) *time.Duration { return &l.LayerTimeout }
@@ -392,7 +272,7 @@ func TestGivenUpRequestFailsNobodyElse(t *testing.T) {
 // the tag moves meanwhile.
 func TestTagThatMovesBetweenRequests(t *testing.T) {
 	s := newScene(t)
-	root := pushRaw(t, s.host, "app", "evil", rawImage{user: "0"})
+	root := pushRaw(t, s.host, "app", "evil", rawImage{User: "0"})
 	var hits atomic.Int64
 	s.front.set(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/v2/app/manifests/1" || hits.Add(1) == 1 {

@@ -12,28 +12,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/corpus"
 	"github.com/attestor-gate/attestor/verify"
 )
 
-// layer is a layer of one file, gzipped.
-func layer(name string) rawLayer {
-	b := tarOf(file{name, "content of " + name})
-	return rawLayer{blob: gzipped(b), mediaType: ociLayer + "+gzip", diffID: sum(b)}
-}
+func layer(name string) rawLayer { return corpus.LayerOf(name) }
 
-// recompressed is the same content in other bytes.
-func (l rawLayer) recompressed(name string) rawLayer {
-	l.blob, l.mediaType = zstded(tarOf(file{name, "content of " + name})), ociLayer+"+zstd"
-	return l
-}
-
-func layersOf(names ...string) []rawLayer {
-	var ls []rawLayer
-	for _, n := range names {
-		ls = append(ls, layer(n))
-	}
-	return ls
-}
+func layersOf(names ...string) []rawLayer { return corpus.LayersOf(names...) }
 
 // basesOf approves base:1 of a registry.
 func basesOf(host string, change func(*attestor.ApprovedBase)) attestor.Needs {
@@ -46,50 +31,19 @@ func basesOf(host string, change func(*attestor.ApprovedBase)) attestor.Needs {
 
 // What an image's layers prove, and what they do not.
 func TestBaseEvidence(t *testing.T) {
-	a, b, c, d := layer("a"), layer("b"), layer("c"), layer("d")
-	forged := func(l rawLayer, as attestor.Digest) rawLayer { l.diffID = as; return l }
-	for _, tt := range []struct {
-		name  string
-		image []rawLayer
-		least attestor.Level
-		level attestor.Level
-		n     int
-		codes []attestor.Code
-	}{
-		{name: "built on it", image: []rawLayer{a, b, c}, level: attestor.LayersExact, n: 2},
-		{name: "is it", image: []rawLayer{a, b}, level: attestor.LayersExact, n: 2},
-		{name: "compressed again", image: []rawLayer{a.recompressed("a"), b.recompressed("b"), c}, level: attestor.DiffIDsVerified, n: 2},
-		{name: "one layer compressed again", image: []rawLayer{a, b.recompressed("b"), c}, level: attestor.DiffIDsVerified, n: 2},
-		{name: "compressed again, but layers-exact is asked for", image: []rawLayer{a.recompressed("a"), b, c}, least: attestor.LayersExact},
-		{name: "claims a base it has not", image: []rawLayer{c, d}},
-		{name: "layers reordered", image: []rawLayer{b, a, c}},
-		{name: "a layer dropped", image: []rawLayer{b, c}},
-		{name: "the upper layer dropped", image: []rawLayer{a, c}},
-		{name: "a layer slipped between", image: []rawLayer{a, c, b}},
-		{name: "a layer slipped beneath", image: []rawLayer{c, a, b}},
-		{name: "squashed", image: layersOf("squashed")},
-		{name: "from scratch", image: []rawLayer{d}},
-		{name: "no layers", image: []rawLayer{}},
-		{name: "forged diffIDs", image: []rawLayer{forged(c, a.diffID), forged(d, b.diffID), d}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{name: "forged diffID of one layer", image: []rawLayer{a, forged(d, b.diffID), d}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{name: "forged diffIDs, but layers-exact is asked for", image: []rawLayer{forged(c, a.diffID), forged(d, b.diffID), d}, least: attestor.LayersExact},
-		{name: "layers that cannot be unpacked", image: []rawLayer{{blob: []byte{0x1f, 0x8b, 8, 0}, mediaType: ociLayer + "+gzip", diffID: a.diffID}, b}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{name: "bytes after the packed ones", image: []rawLayer{{blob: append(a.blob[:len(a.blob):len(a.blob)], "more"...), mediaType: ociLayer + "+gzip", diffID: a.diffID}, b}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{name: "the base's layers with diffIDs of their own", image: []rawLayer{forged(a, c.diffID), forged(b, d.diffID), c}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{name: "the base's layers, and one of them with another's diffID", image: []rawLayer{a, forged(b, c.diffID), forged(c, b.diffID)}, codes: []attestor.Code{attestor.CodeLayersMismatch}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
+	for _, tt := range corpus.Bases() {
+		t.Run(tt.Name, func(t *testing.T) {
 			host := newRegistry(t, nil)
-			base := pushRaw(t, host, "base", "1", rawImage{layers: []rawLayer{a, b}})
-			pushRaw(t, host, "app", "1", rawImage{layers: tt.image, extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.name":"%s/base:1","org.opencontainers.image.base.digest":%q}`, host, base)})
+			base := pushRaw(t, host, "base", "1", corpus.Base())
+			pushRaw(t, host, "app", "1", rawImage{Layers: tt.Layers, Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.name":"%s/base:1","org.opencontainers.image.base.digest":%q}`, host, base)})
 			needs := basesOf(host, nil)
-			needs.BaseEvidence = tt.least
+			needs.BaseEvidence = tt.Least
 			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", needs)
-			wantCodes(t, ev.Problems, tt.codes...)
-			if ev.Base.Evidence != tt.level || ev.Base.Layers != tt.n {
-				t.Errorf("base = %+v, want %q by %d layers", ev.Base, tt.level, tt.n)
+			wantCodes(t, ev.Problems, tt.Codes...)
+			if ev.Base.Evidence != tt.Level || ev.Base.Layers != tt.N {
+				t.Errorf("base = %+v, want %q by %d layers", ev.Base, tt.Level, tt.N)
 			}
-			if tt.level != "" && (ev.Base.Digest != base || ev.Base.Reference != host+"/base@"+string(base) || ev.Base.Name != "debian" || !ev.Base.Current) {
+			if tt.Level != "" && (ev.Base.Digest != base || ev.Base.Reference != host+"/base@"+string(base) || ev.Base.Name != "debian" || !ev.Base.Current) {
 				t.Errorf("base = %+v, want %s", ev.Base, base)
 			}
 			if len(ev.Base.Hints) < 2 {
@@ -106,16 +60,16 @@ func TestBaseLayerBombs(t *testing.T) {
 		layer  rawLayer
 		limits verify.Limits
 	}{
-		{"unpacks to more than is read", rawLayer{blob: bomb, mediaType: ociLayer + "+zstd"}, verify.Limits{UncompressedBytes: 1 << 20}},
-		{"is larger than is read", rawLayer{blob: make([]byte, 2<<20)}, verify.Limits{LayerBytes: 1 << 20}},
+		{"unpacks to more than is read", rawLayer{Blob: bomb, MediaType: ociLayer + "+zstd"}, verify.Limits{UncompressedBytes: 1 << 20}},
+		{"is larger than is read", rawLayer{Blob: make([]byte, 2<<20)}, verify.Limits{LayerBytes: 1 << 20}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			host := newRegistry(t, nil)
 			a := layer("a")
-			pushRaw(t, host, "base", "1", rawImage{layers: []rawLayer{a}})
+			pushRaw(t, host, "base", "1", rawImage{Layers: []rawLayer{a}})
 			l := tt.layer
-			l.diffID = a.diffID
-			pushRaw(t, host, "app", "1", rawImage{layers: []rawLayer{l}})
+			l.DiffID = a.DiffID
+			pushRaw(t, host, "app", "1", rawImage{Layers: []rawLayer{l}})
 			i := newInspector(t, host, func(c *verify.Config) { c.Limits = tt.limits })
 			ev := inspectOne(t, i, host+"/app:1", basesOf(host, nil))
 			wantCodes(t, ev.Problems, attestor.CodeLayerTooLarge)
@@ -131,9 +85,9 @@ func TestLayersAreHashedOnce(t *testing.T) {
 	f := &front{}
 	host := newRegistry(t, f.wrap)
 	a := layer("a")
-	pushRaw(t, host, "base", "1", rawImage{layers: []rawLayer{a}})
-	again := a.recompressed("a")
-	pushRaw(t, host, "app", "1", rawImage{layers: []rawLayer{again, layer("b")}})
+	pushRaw(t, host, "base", "1", rawImage{Layers: []rawLayer{a}})
+	again := a.Recompressed("a")
+	pushRaw(t, host, "app", "1", rawImage{Layers: []rawLayer{again, layer("b")}})
 	i := newInspector(t, host, nil)
 	for range 3 {
 		if ev := inspectOne(t, i, host+"/app:1", basesOf(host, nil)); ev.Base.Evidence != attestor.DiffIDsVerified {
@@ -142,7 +96,7 @@ func TestLayersAreHashedOnce(t *testing.T) {
 	}
 	n := 0
 	for _, r := range f.requests() {
-		if strings.HasSuffix(r, string(sum(again.blob))) && strings.HasPrefix(r, "GET") {
+		if strings.HasSuffix(r, string(sum(again.Blob))) && strings.HasPrefix(r, "GET") {
 			n++
 		}
 	}
@@ -154,9 +108,9 @@ func TestLayersAreHashedOnce(t *testing.T) {
 // Of bases of bases, the one with the most layers counts, where it is approved.
 func TestLongestBaseWins(t *testing.T) {
 	host := newRegistry(t, nil)
-	pushRaw(t, host, "debian", "1", rawImage{layers: layersOf("a")})
-	pushRaw(t, host, "java", "1", rawImage{layers: layersOf("a", "b")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "b", "c")})
+	pushRaw(t, host, "debian", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(t, host, "java", "1", rawImage{Layers: layersOf("a", "b")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "b", "c")})
 	debian := attestor.ApprovedBase{Name: "debian", Repository: host + "/debian", Tags: []string{"1"}}
 	java := attestor.ApprovedBase{Name: "java", Repository: host + "/java", Tags: []string{"1"}}
 	for _, tt := range []struct {
@@ -180,10 +134,10 @@ func TestLongestBaseWins(t *testing.T) {
 // for another.
 func TestBaseOfAnotherPolicy(t *testing.T) {
 	host := newRegistry(t, nil)
-	d := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
-	pushRaw(t, host, "base", "2", rawImage{layers: layersOf("z")})
-	pushRaw(t, host, "mirror", "1", rawImage{layers: layersOf("z")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "b")})
+	d := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(t, host, "base", "2", rawImage{Layers: layersOf("z")})
+	pushRaw(t, host, "mirror", "1", rawImage{Layers: layersOf("z")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "b")})
 	i := newInspector(t, host, nil)
 	for _, tt := range []struct {
 		name  string
@@ -208,9 +162,9 @@ func TestBaseOfAnotherPolicy(t *testing.T) {
 // names, and named by it.
 func TestBaseInTwoRepositories(t *testing.T) {
 	host := newRegistry(t, nil)
-	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
-	pushRaw(t, host, "mirror", "1", rawImage{layers: layersOf("a")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "b")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(t, host, "mirror", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "b")})
 	i := newInspector(t, host, nil)
 	for _, repo := range []string{"/base", "/mirror", "/base"} {
 		b := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.Repository = host + repo })).Base
@@ -224,15 +178,15 @@ func TestBaseInTwoRepositories(t *testing.T) {
 // signed index and the manifest that was matched is the index's bytes.
 func TestBaseIsOfThePlatform(t *testing.T) {
 	host := newRegistry(t, nil)
-	amd, arm := rawImage{layers: layersOf("amd")}, rawImage{arch: "arm64", layers: layersOf("arm")}
+	amd, arm := rawImage{Layers: layersOf("amd")}, rawImage{Arch: "arm64", Layers: layersOf("arm")}
 	amdDigest := pushRaw(t, host, "base", "c", amd)
 	pushRaw(t, host, "base", "c", arm)
-	idx := pushIndex(t, host, "base", "1", amd.entry(), arm.entry())
-	onAMD := rawImage{layers: layersOf("amd", "x")}
-	swapped := rawImage{arch: "arm64", layers: layersOf("amd", "x")}
+	idx := pushIndex(t, host, "base", "1", amd.Entry(), arm.Entry())
+	onAMD := rawImage{Layers: layersOf("amd", "x")}
+	swapped := rawImage{Arch: "arm64", Layers: layersOf("amd", "x")}
 	pushRaw(t, host, "app", "c", onAMD)
 	pushRaw(t, host, "app", "c", swapped)
-	pushIndex(t, host, "app", "1", onAMD.entry(), swapped.entry())
+	pushIndex(t, host, "app", "1", onAMD.Entry(), swapped.Entry())
 	for _, tt := range []struct {
 		name   string
 		change func(*attestor.ApprovedBase)
@@ -257,17 +211,17 @@ func TestBaseIsOfThePlatform(t *testing.T) {
 
 // Bases that every image would match are none.
 func TestBasesOfNothingAreRefused(t *testing.T) {
-	zeros := rawLayer{blob: make([]byte, 1024)}
+	zeros := rawLayer{Blob: make([]byte, 1024)}
 	for name, base := range map[string]rawImage{
-		"no layers":        {layers: []rawLayer{}},
-		"one empty layer":  {layers: []rawLayer{zeros}},
-		"two empty layers": {layers: []rawLayer{zeros, {blob: make([]byte, 10240)}}},
-		"a gzipped one":    {layers: []rawLayer{{blob: gzipped(make([]byte, 1024)), mediaType: ociLayer + "+gzip", diffID: sum(make([]byte, 1024))}}},
+		"no layers":        {Layers: []rawLayer{}},
+		"one empty layer":  {Layers: []rawLayer{zeros}},
+		"two empty layers": {Layers: []rawLayer{zeros, {Blob: make([]byte, 10240)}}},
+		"a gzipped one":    {Layers: []rawLayer{{Blob: gzipped(make([]byte, 1024)), MediaType: ociLayer + "+gzip", DiffID: sum(make([]byte, 1024))}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			host := newRegistry(t, nil)
 			pushRaw(t, host, "base", "1", base)
-			pushRaw(t, host, "app", "1", rawImage{layers: append(append([]rawLayer{}, base.layers...), layer("x"))})
+			pushRaw(t, host, "app", "1", rawImage{Layers: append(append([]rawLayer{}, base.Layers...), layer("x"))})
 			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", basesOf(host, nil))
 			wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
 			if ev.Base.Evidence != "" {

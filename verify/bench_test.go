@@ -49,9 +49,9 @@ func BenchmarkImage(b *testing.B) {
 	push(b, host+"/base:1", index(b, amd, arm))
 	push(b, host+"/image:1", onBase(b, amd, 3, "65532:65532"))
 	push(b, host+"/index:1", index(b, onBase(b, amd, 3, "65532:65532"), onBase(b, arm, 3, "65532:65532")))
-	pushRaw(b, host, "zbase", "1", rawImage{layers: layersOf("a")})
-	pushRaw(b, host, "recompressed", "1", rawImage{layers: []rawLayer{layer("a").recompressed("a"), layer("x")}})
-	pushRaw(b, host, "named", "1", rawImage{user: "app", layers: []rawLayer{tarLayer(etc(root1000)...), tarLayer(file{"x", "y"})}})
+	pushRaw(b, host, "zbase", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(b, host, "recompressed", "1", rawImage{Layers: []rawLayer{layer("a").Recompressed("a"), layer("x")}})
+	pushRaw(b, host, "named", "1", rawImage{User: "app", Layers: []rawLayer{tarLayer(etc(root1000)...), tarLayer(file{"x", "y"})}})
 	base := attestor.ApprovedBase{Name: "b", Repository: host + "/base", Tags: []string{"1"}}
 	zbase := attestor.ApprovedBase{Name: "z", Repository: host + "/zbase", Tags: []string{"1"}}
 	ctx := context.Background()
@@ -117,7 +117,7 @@ func BenchmarkImage(b *testing.B) {
 // The figures that docs/bases.md promises, so that a request more is noticed.
 func TestRequestsPerImage(t *testing.T) {
 	s := newScene(t)
-	d := pushRaw(t, s.host, "plain", "1", rawImage{layers: layersOf("a")})
+	d := pushRaw(t, s.host, "plain", "1", rawImage{Layers: layersOf("a")})
 	i := newInspector(t, s.host, nil)
 	count := func(ref string) (requests []string) {
 		s.front.set(nil)

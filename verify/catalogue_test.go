@@ -60,15 +60,15 @@ func TestTagThatMovedOn(t *testing.T) {
 		return newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
 	}
 	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 14 * 24 * time.Hour })
-	old := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+	old := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
 	i := start()
 	if b := inspectOne(t, i, host+"/app:1", needs).Base; !b.Current || b.Superseded != nil || b.Newest != old {
 		t.Fatalf("base = %+v, want current", b)
 	}
 	now.now = now.now.AddDate(0, 0, 3)
 	moved := now.now
-	fresh := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+	fresh := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
 	if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestTagThatMovedOn(t *testing.T) {
 		}
 	}
 	// Moved back: current again.
-	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
 	now.now = now.now.AddDate(0, 0, 1)
 	if b := inspectOne(t, i, host+"/app:1", needs).Base; !b.Current || b.Superseded != nil {
 		t.Errorf("base = %+v, want current again", b)
@@ -93,7 +93,7 @@ func TestTagThatMovedOn(t *testing.T) {
 // After a restart, what a tag named within maxBehind must be read again before
 // an image can be said not to be built on it; what was deleted since is gone.
 func TestPastBaseThatCannotBeRead(t *testing.T) {
-	old := sumManifest(rawImage{layers: layersOf("old")})
+	old := sumManifest(rawImage{Layers: layersOf("old")})
 	for _, tt := range []struct {
 		name   string
 		status int
@@ -107,8 +107,8 @@ func TestPastBaseThatCannotBeRead(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &front{}
 			host := newRegistry(t, f.wrap)
-			pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
-			pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
+			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
 			f.set(func(w http.ResponseWriter, r *http.Request) bool {
 				if !strings.HasSuffix(r.URL.Path, "base/manifests/"+string(old)) {
 					return false
@@ -120,7 +120,7 @@ func TestPastBaseThatCannotBeRead(t *testing.T) {
 			moved := now.now.AddDate(0, 0, -3)
 			store := &history{points: []attestor.TagPoint{
 				{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(0, 0, -9), Until: &moved},
-				{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{layers: layersOf("new")}), From: moved},
+				{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{Layers: layersOf("new")}), From: moved},
 			}}
 			i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
 			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = tt.behind }))
@@ -136,14 +136,14 @@ func TestPastBaseThatCannotBeRead(t *testing.T) {
 // date, once the past was read off the request path.
 func TestLongOutdatedBaseIsNamed(t *testing.T) {
 	host := newRegistry(t, nil)
-	old := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
-	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+	old := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
 	now := &clock{time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}
 	moved := now.now.AddDate(-1, 0, 0)
 	store := &history{points: []attestor.TagPoint{
 		{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(-2, 0, 0), Until: &moved},
-		{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{layers: layersOf("new")}), From: moved},
+		{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{Layers: layersOf("new")}), From: moved},
 	}}
 	i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
 	needs := basesOf(host, nil)
@@ -160,11 +160,11 @@ func TestMissRefreshes(t *testing.T) {
 	host := newRegistry(t, nil)
 	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	i := newInspector(t, host, func(c *verify.Config) { c.Now = now.Now })
-	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
 	inspectOne(t, i, host+"/app:1", basesOf(host, nil))
-	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
-	pushRaw(t, host, "app", "2", rawImage{layers: layersOf("new", "x")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
+	pushRaw(t, host, "app", "2", rawImage{Layers: layersOf("new", "x")})
 	now.now = now.now.Add(2 * time.Minute)
 	if b := inspectOne(t, i, host+"/app:2", basesOf(host, nil)).Base; !b.Current {
 		t.Errorf("base = %+v, want current", b)
@@ -179,9 +179,9 @@ func TestBaseRegistryDown(t *testing.T) {
 	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	i := newInspector(t, host, func(c *verify.Config) { c.Now = now.Now })
 	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 24 * time.Hour })
-	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "x")})
-	pushRaw(t, host, "app", "2", rawImage{layers: layersOf("b", "x")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
+	pushRaw(t, host, "app", "2", rawImage{Layers: layersOf("b", "x")})
 	inspectOne(t, i, host+"/app:1", needs)
 	f.set(func(w http.ResponseWriter, r *http.Request) bool {
 		if isManifest(r, "base") {
@@ -206,7 +206,7 @@ func TestBaseRegistryDown(t *testing.T) {
 	wantCodes(t, inspectOne(t, i, host+"/app:2", needs).Problems, attestor.CodeBaseUnresolved)
 	// By digest, nothing needs to be asked again.
 	pinned := needs
-	d := sumManifest(rawImage{layers: layersOf("a")})
+	d := sumManifest(rawImage{Layers: layersOf("a")})
 	pinned.Bases = []attestor.ApprovedBase{{Name: "p", Repository: host + "/base", Digests: []attestor.Digest{d}}}
 	if b := inspectOne(t, i, host+"/app:1", pinned).Base; !b.Listed || b.Evidence != attestor.LayersExact {
 		t.Errorf("pinned base = %+v", b)
@@ -214,14 +214,14 @@ func TestBaseRegistryDown(t *testing.T) {
 }
 
 func sumManifest(r rawImage) attestor.Digest {
-	m, _ := r.bytes()
+	m, _ := r.Bytes()
 	return sum(m)
 }
 
 func TestUnresolvedBase(t *testing.T) {
 	host := newRegistry(t, nil)
-	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("b")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("b")})
 	for name, change := range map[string]func(*attestor.ApprovedBase){
 		"no such tag":        func(ab *attestor.ApprovedBase) { ab.Tags = []string{"1", "none"} },
 		"no such repository": func(ab *attestor.ApprovedBase) { ab.Repository = host + "/none" },
@@ -243,7 +243,7 @@ func TestUnresolvedBase(t *testing.T) {
 
 func TestBaseStates(t *testing.T) {
 	host := newRegistry(t, nil)
-	d := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
+	d := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
 	i := newInspector(t, host, nil)
 	needs := basesOf(host, nil)
 	if got := i.Bases(needs.Bases); len(got) != 1 || got[0].Problem == "" || got[0].Tags[0].Digest != "" {
@@ -270,8 +270,8 @@ func TestFailedLookUpIsAskedAgain(t *testing.T) {
 	host := newRegistry(t, f.wrap)
 	now := &clock{time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	i := newInspector(t, host, func(c *verify.Config) { c.Now = now.Now })
-	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "x")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
 	var asked atomic.Int32
 	var up atomic.Bool
 	f.set(func(w http.ResponseWriter, r *http.Request) bool {

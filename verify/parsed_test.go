@@ -14,11 +14,11 @@ import (
 func TestASharedConfigIsComparedWithEachManifest(t *testing.T) {
 	host := newRegistry(t, func(h http.Handler) http.Handler { return h })
 	i := newInspector(t, host, nil)
-	whole := rawImage{layers: layersOf("a", "b"), user: "65532:65532"}
+	whole := rawImage{Layers: layersOf("a", "b"), User: "65532:65532"}
 	pushRaw(t, host, "app", "whole", whole)
-	_, config := whole.bytes()
+	_, config := whole.Bytes()
 	putManifest(t, host, "app", "short", ociManifest, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`,
-		ociManifest, desc(ociConfig, config, ""), desc(ociLayer, layer("a").blob, "")))
+		ociManifest, desc(ociConfig, config, ""), desc(ociLayer, layer("a").Blob, "")))
 	for _, tag := range []string{"whole", "whole", "short", "whole", "short"} {
 		r, err := i.Resolve(t.Context(), parse(t, host+"/app:"+tag), attestor.Needs{})
 		if err != nil {

@@ -35,7 +35,7 @@ func (s *signer) Check(_ context.Context, img attestor.Image, rule attestor.Sign
 
 func TestBaseSignature(t *testing.T) {
 	rule := &attestor.SignedBy{Key: "/k.pub"}
-	amd := rawImage{layers: layersOf("a")}
+	amd := rawImage{Layers: layersOf("a")}
 	manifest := sumManifest(amd)
 	for _, tt := range []struct {
 		name    string
@@ -57,8 +57,8 @@ func TestBaseSignature(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			host := newRegistry(t, nil)
 			pushRaw(t, host, "base", "c", amd)
-			idx := pushIndex(t, host, "base", "1", amd.entry())
-			pushRaw(t, host, "app", "1", rawImage{layers: layersOf("a", "x")})
+			idx := pushIndex(t, host, "base", "1", amd.Entry())
+			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
 			s := &signer{signed: map[attestor.Digest]bool{}}
 			for d := range tt.signed {
 				if d == "index" {
@@ -92,7 +92,7 @@ func TestBaseSignature(t *testing.T) {
 // was first seen elsewhere.
 func TestHintOnDayOne(t *testing.T) {
 	rule := &attestor.SignedBy{Key: "/k.pub"}
-	old := sumManifest(rawImage{layers: layersOf("old")})
+	old := sumManifest(rawImage{Layers: layersOf("old")})
 	for _, tt := range []struct {
 		name   string
 		rule   *attestor.SignedBy
@@ -111,8 +111,8 @@ func TestHintOnDayOne(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			host := newRegistry(t, nil)
-			pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
-			pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
+			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
 			extra := ""
 			if tt.hint != "" {
 				extra = fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q`, tt.hint)
@@ -121,7 +121,7 @@ func TestHintOnDayOne(t *testing.T) {
 				}
 				extra += "}"
 			}
-			pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x"), extra: extra})
+			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: extra})
 			now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 			i := newInspector(t, host, func(c *verify.Config) {
 				c.Signatures, c.Now = &signer{signed: map[attestor.Digest]bool{old: tt.signed}}, now.Now
@@ -142,9 +142,9 @@ func TestHintOnDayOne(t *testing.T) {
 // one of the same repository that wants none.
 func TestHintCountsWithItsSignatureOnly(t *testing.T) {
 	host := newRegistry(t, nil)
-	old := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("old")})
-	pushRaw(t, host, "base", "1", rawImage{layers: layersOf("new")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("old", "x"), extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q}`, old)})
+	old := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q}`, old)})
 	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.Name = "unsigned" })
 	signed := needs.Bases[0]
 	signed.Name, signed.SignedBy = "signed", &attestor.SignedBy{Key: "/k.pub"}
@@ -169,9 +169,9 @@ func (s statements) Provenance(context.Context, []attestor.Image, attestor.Prove
 func TestAttestedBase(t *testing.T) {
 	const builder = "https://builder.example"
 	host := newRegistry(t, nil)
-	base := pushRaw(t, host, "base", "1", rawImage{layers: layersOf("a")})
-	pushRaw(t, host, "base", "debug", rawImage{layers: layersOf("debug")})
-	pushRaw(t, host, "app", "1", rawImage{layers: layersOf("squashed")})
+	base := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(t, host, "base", "debug", rawImage{Layers: layersOf("debug")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("squashed")})
 	says := func(builder string, repo string, d attestor.Digest) statements {
 		return statements{{Builder: builder, Materials: map[string]attestor.Digest{repo: d}}}
 	}
@@ -187,7 +187,7 @@ func TestAttestedBase(t *testing.T) {
 		{"by another builder", says("https://mallory.example", host+"/base", base), attestor.Attested, ""},
 		{"another repository", says(builder, host+"/other", base), attestor.Attested, ""},
 		{"another digest", says(builder, host+"/base", sum(nil)), attestor.Attested, ""},
-		{"a digest under another tag", says(builder, host+"/base", sumManifest(rawImage{layers: layersOf("debug")})), attestor.Attested, ""},
+		{"a digest under another tag", says(builder, host+"/base", sumManifest(rawImage{Layers: layersOf("debug")})), attestor.Attested, ""},
 		{"nobody", nil, attestor.Attested, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/corpus"
 )
 
 // newDistribution serves distribution v3, which most self-hosted registries
@@ -59,7 +61,9 @@ func upload(t testing.TB, host, repo string, b []byte) {
 	if strings.Contains(location, "?") {
 		sep = "&"
 	}
-	do(t, "PUT", location+sep+"digest="+string(sum(b)), "application/octet-stream", b)
+	if err := corpus.Put(t.Context(), http.DefaultClient, http.MethodPut, location+sep+"digest="+string(sum(b)), "application/octet-stream", b); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // pushFixtures uploads every file of testdata/images into one repository:

@@ -12,16 +12,17 @@ import (
 
 // PutBlob sends a blob to a registry over plain HTTP.
 func PutBlob(ctx context.Context, client *http.Client, host, repo string, b []byte) error {
-	return put(ctx, client, http.MethodPost, fmt.Sprintf("http://%s/v2/%s/blobs/uploads/?digest=%s", host, repo, Sum(b)), octets, b)
+	return Put(ctx, client, http.MethodPost, fmt.Sprintf("http://%s/v2/%s/blobs/uploads/?digest=%s", host, repo, Sum(b)), octets, b)
 }
 
 // PutManifest sends a manifest as it is: what a client of the registry would
 // refuse to send.
 func PutManifest(ctx context.Context, client *http.Client, host, repo, ref, mediaType string, b []byte) error {
-	return put(ctx, client, http.MethodPut, fmt.Sprintf("http://%s/v2/%s/manifests/%s", host, repo, ref), mediaType, b)
+	return Put(ctx, client, http.MethodPut, fmt.Sprintf("http://%s/v2/%s/manifests/%s", host, repo, ref), mediaType, b)
 }
 
-func put(ctx context.Context, client *http.Client, method, url, contentType string, body []byte) error {
+// Put sends anything, and wants it created.
+func Put(ctx context.Context, client *http.Client, method, url, contentType string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return err
