@@ -11,7 +11,7 @@ import (
 // Bytes that a tag is answered with have no digest to be held to but the one
 // that the registry announces with them.
 func TestAnnouncedDigest(t *testing.T) {
-	img := rawImage{layers: layersOf("a")}
+	img := rawImage{Layers: layersOf("a")}
 	d := sumManifest(img)
 	for _, tt := range []struct {
 		name, announced string
@@ -26,7 +26,7 @@ func TestAnnouncedDigest(t *testing.T) {
 		f := &front{}
 		host := newRegistry(t, f.wrap)
 		pushRaw(t, host, "app", "1", img)
-		manifest, _ := img.bytes()
+		manifest, _ := img.Bytes()
 		f.set(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodGet || r.URL.Path != "/v2/app/manifests/1" {
 				return false
