@@ -109,7 +109,7 @@ func TestBuildFiles(t *testing.T) {
 		used := map[string]bool{}
 		for _, s := range b.Steps {
 			ids = append(ids, s.ID)
-			text := strings.Join(s.Args, "\n")
+			text := s.Name + "\n" + strings.Join(s.Args, "\n")
 			for _, m := range substitution.FindAllStringSubmatch(text, -1) {
 				if m[1] == "" {
 					continue // $$
@@ -130,7 +130,7 @@ func TestBuildFiles(t *testing.T) {
 			t.Errorf("%s: steps %v, want %v", name, ids, want)
 		}
 		push, attest := strings.Join(b.Steps[1].Args, "\n"), strings.Join(b.Steps[2].Args, "\n")
-		if !strings.Contains(push, "RepoDigests") || !strings.Contains(push, "> /workspace/image") || !strings.Contains(attest, `$(cat /workspace/image)`) {
+		if !strings.Contains(push, "RepoDigests") || !strings.Contains(push, "> /workspace/image") || !strings.Contains(attest, `$(cat /workspace/image)`) && !strings.Contains(attest, "--file\n/workspace/image\n") {
 			t.Errorf("%s: the digest of the push is not what is judged", name)
 		}
 		for s := range b.Substitutions {

@@ -239,3 +239,15 @@ func TestImageAttested(t *testing.T) {
 		t.Errorf("a tag beside an outage: %s", f.Status)
 	}
 }
+
+// TestAttestedIsNotTold: what a caller may not know of is missing evidence.
+func TestAttestedIsNotTold(t *testing.T) {
+	r := mustJudge(t, builtin(t, "hipaa"), &attested{answer: true, err: &attestor.Error{Kind: attestor.Forbidden, Msg: "no"}}, whole(t, sample(t, "hardened.yaml")))
+	if f := finding(t, r, "IMAGE_ATTESTED"); f.Status != attestor.StatusSkipped || !strings.Contains(f.Found, "may not ask about us-docker.pkg.dev") {
+		t.Errorf("%s: %s", f.Status, f.Found)
+	}
+	r = mustJudge(t, builtin(t, "strict"), &attested{answer: true, err: &attestor.Error{Kind: attestor.Forbidden, Msg: "no"}}, whole(t, sample(t, "hardened.yaml")))
+	if f := finding(t, r, "IMAGE_ATTESTED"); f.Status != attestor.StatusError {
+		t.Errorf("%s: %s", f.Status, f.Found)
+	}
+}

@@ -66,6 +66,9 @@ func imageAttested(c *judging) answer {
 		}
 		ok, err := c.isAttested(img)
 		switch {
+		case attestor.KindOf(err) == attestor.Forbidden && err != nil:
+			a := lacking("this caller may not ask about "+img.Repository(), "grant it posture on that repository")
+			undecided = &a
 		case err != nil:
 			a := failed("could not find out whether "+img.String()+" is attested: "+clip(attestor.Message(err)), "try again, or see whether the caller may read the attestor's note")
 			undecided = &a

@@ -10,7 +10,8 @@ import (
 // Posture judges service definitions against the hardening rules.
 type Posture interface {
 	// Judge is an [attestor.Error] of kind Invalid where the document, YAML or
-	// JSON, is no service definition.
+	// JSON, is no service definition. [CallerFrom] the context says who asks: a
+	// definition can name images that they may know nothing of.
 	Judge(ctx context.Context, document []byte) (PostureReport, error)
 }
 
@@ -32,7 +33,7 @@ type PostureFinding struct {
 // judgePosture answers POST /v1/posture. Nothing is deployed by it, so that a
 // denial is an answer like any other; an outage is not.
 func (s *Server) judgePosture(k *call) error {
-	report, err := s.c.Posture.Judge(k.ctx, k.body)
+	report, err := s.c.Posture.Judge(context.WithValue(k.ctx, callerContextKey, k.caller), k.body)
 	if err != nil {
 		return err
 	}

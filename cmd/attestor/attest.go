@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/audit/report"
 )
 
@@ -40,6 +41,7 @@ type attestFlags struct {
 	wait       time.Duration
 	breakGlass string
 	labels     map[string]string
+	file       string
 	scans      []string
 	out        outputFlags
 }
@@ -54,7 +56,6 @@ func attestCommand() *cobra.Command {
 With --server it asks a service; without, the same engine runs in this process with the
 credentials of whoever calls. Exit codes: 0 passed, 1 refused, 2 wrong usage, 3 could not decide.`,
 		Example: "  attestor attest --server https://gate.example us-docker.pkg.dev/acme/prod/api@sha256:…",
-		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(c *cobra.Command, images []string) error { return f.run(c, images) },
 	}
 	f.register(c)
@@ -70,7 +71,6 @@ func checkCommand() *cobra.Command {
 		Short:   "Judge images without signing",
 		Long:    "Judges images as attest does, and signs nothing. --policy tries policies of one's own.",
 		Example: "  attestor check --policy mine.yaml us-docker.pkg.dev/acme/prod/api:v7",
-		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(c *cobra.Command, images []string) error { return f.run(c, images) },
 	}
 	f.register(c)
@@ -81,6 +81,7 @@ func checkCommand() *cobra.Command {
 func (f *attestFlags) register(c *cobra.Command) {
 	f.where.register(c)
 	f.out.register(c)
+	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
 	// What is signed is what the policy is about: a caller narrows a dry run only.
 	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "judge these platforms only, such as linux/amd64; in a dry run")
 	c.Flags().StringArrayVar(&f.scans, "scan", nil, "count this On-Demand `SCAN` too, if the policy trusts its project: projects/P/locations/L/scans/ID (repeatable)")
@@ -89,6 +90,10 @@ func (f *attestFlags) register(c *cobra.Command) {
 }
 
 func (f *attestFlags) run(c *cobra.Command, images []string) error {
+	images, err := f.listed(c, images)
+	if err != nil {
+		return err
+	}
 	refs, err := parseReferences(images)
 	if err != nil {
 		return err
@@ -118,6 +123,37 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 		return err
 	}
 	return f.out.exit(decisions)
+}
+
+// maxListed bounds --file: what is more is a sweep, which audit does.
+const maxListed = 1000
+
+// listed adds the references of --file, for where no shell can put them into
+// the arguments. An empty file is no pass.
+func (f *attestFlags) listed(c *cobra.Command, images []string) ([]string, error) {
+	if f.file != "" {
+		r := c.InOrStdin()
+		if f.file != "-" {
+			file, err := os.Open(f.file)
+			if err != nil {
+				return nil, err
+			}
+			defer file.Close()
+			r = file
+		}
+		for ref, err := range audit.LinesOf(r) {
+			if err != nil {
+				return nil, err
+			}
+			if images = append(images, ref); len(images) > maxListed {
+				return nil, fmt.Errorf("--file: more than %d images: use attestor audit", maxListed)
+			}
+		}
+	}
+	if len(images) == 0 {
+		return nil, errors.New("say which image: as an argument, or in a --file that has one a line")
+	}
+	return images, nil
 }
 
 func parseReferences(images []string) ([]attestor.Reference, error) {

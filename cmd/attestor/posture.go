@@ -204,6 +204,18 @@ func (a attestedBy) Attested(ctx context.Context, img attestor.Image) (bool, err
 	return true, nil
 }
 
+// attestedForCaller asks only about what the caller of the service may know of:
+// a definition can name any image.
+type attestedForCaller struct{ of posture.Attested }
+
+// Attested implements [posture.Attested].
+func (a attestedForCaller) Attested(ctx context.Context, img attestor.Image) (bool, error) {
+	if !server.CallerFrom(ctx).May(attestor.ActionPosture, img.Repository()) {
+		return false, &attestor.Error{Kind: attestor.Forbidden, Msg: "not allowed to ask about " + img.Repository()}
+	}
+	return a.of.Attested(ctx, img)
+}
+
 // postures lends the rules to the service.
 type postures struct{ judge *posture.Judge }
 
@@ -215,7 +227,7 @@ func newPostures(e *engine) (postures, error) {
 	}
 	c := posture.Config{Profile: profile, Now: time.Now}
 	if names := e.attestorNames(); len(names) > 0 {
-		c.Attested = attestedBy{e.attester, names}
+		c.Attested = attestedForCaller{attestedBy{e.attester, names}}
 	}
 	judge, err := posture.New(c)
 	return postures{judge}, err
