@@ -36,26 +36,33 @@ func (p policy) covers(s *service) bool {
 	return !p.target.set || p.target.text == s.name
 }
 
+// A given is an IAM policy beside the definitions: a Source, or a part of a
+// PostureRequest.
+type given struct {
+	name            string
+	service, region string
+	project         bool
+	read            func() ([]binding, error)
+}
+
 // readPolicies reads what was given beside the definitions.
 func (set *input) readPolicies(in Input) []error {
-	var errs []error
-	one := func(src Source, p policy) {
-		bindings, err := readPolicy(src)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", plain.Text(src.Name), err))
-			return
-		}
-		p.whole, p.bindings = true, bindings
-		if !p.project && p.hasProjectRoles() {
-			errs = append(errs, fmt.Errorf("%s: grants roles that only a project has: give a project's policy with --project-iam", plain.Text(src.Name)))
-		}
-		set.policies = append(set.policies, p)
-	}
+	all := set.asked
 	for _, i := range in.IAM {
-		p := policy{}
-		if i.Service != "" {
-			p.target = text{set: true, text: i.Service}
-			p.region = text{set: i.Region != "", text: i.Region}
+		all = append(all, given{name: i.Name, service: i.Service, region: i.Region, read: func() ([]binding, error) { return readPolicy(i.Source) }})
+	}
+	for _, src := range in.ProjectIAM {
+		all = append(all, given{name: src.Name, project: true, read: func() ([]binding, error) { return readPolicy(src) }})
+	}
+	var errs []error
+	for _, g := range all {
+		p := policy{project: g.project, whole: true}
+		var err error
+		switch {
+		case g.project:
+		case g.service != "":
+			p.target = text{set: true, text: g.service}
+			p.region = text{set: g.region != "", text: g.region}
 			named := 0
 			for _, s := range set.services {
 				if s.kind != kindPlan && p.covers(s) {
@@ -63,15 +70,19 @@ func (set *input) readPolicies(in Input) []error {
 				}
 			}
 			if named != 1 { // of two regions' services, a policy is of one
-				errs = append(errs, fmt.Errorf("%s: there are %d services or jobs %s among the definitions, want one", plain.Text(i.Name), named, quote(i.Service)))
+				errs = append(errs, fmt.Errorf("%s: there are %d services or jobs %s among the definitions, want one", plain.Text(g.name), named, quote(g.service)))
 			}
-		} else if len(set.services)-set.plans > 1 {
-			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE", plain.Text(i.Name), len(set.services)-set.plans))
+		case len(set.services)-set.plans > 1:
+			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE", plain.Text(g.name), len(set.services)-set.plans))
 		}
-		one(i.Source, p)
-	}
-	for _, src := range in.ProjectIAM {
-		one(src, policy{project: true})
+		if p.bindings, err = g.read(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", plain.Text(g.name), err))
+			continue
+		}
+		if !p.project && p.hasProjectRoles() {
+			errs = append(errs, fmt.Errorf("%s: grants roles that only a project has: give a project's policy with --project-iam", plain.Text(g.name)))
+		}
+		set.policies = append(set.policies, p)
 	}
 	return errs
 }
@@ -81,15 +92,45 @@ func readPolicy(src Source) ([]binding, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(docs) != 1 || docs[0].kind != nodeMapping || !docs[0].has("bindings", "etag", "version") || docs[0].has("kind", "apiVersion") {
-		return nil, errors.New("want one IAM policy, as get-iam-policy prints it")
+	if len(docs) != 1 {
+		return nil, errNoPolicy
 	}
-	r := &reader{file: src.Name}
-	out := r.bindings(docs[0])
-	if len(r.errs) > 0 {
-		return nil, errors.Join(r.errs...)
+	return policyOf(src.Name, docs[0])
+}
+
+var errNoPolicy = errors.New("want one IAM policy, as get-iam-policy prints it")
+
+func policyOf(name string, n *node) ([]binding, error) {
+	if n == nil || n.kind != nodeMapping || !n.has("bindings", "etag", "version") || n.has("kind", "apiVersion") {
+		return nil, errNoPolicy
 	}
-	return out, nil
+	r := &reader{file: name}
+	out := r.bindings(n)
+	return out, errors.Join(r.errs...)
+}
+
+// request reads a PostureRequest: definitions, and the policies that say who
+// may call them, in one document for who can send but one.
+func (set *input) request(file string, n *node) []error {
+	r := &reader{file: file}
+	for name, f := range n.fields {
+		if !slices.Contains([]string{"apiVersion", "kind", "definitions", "iam", "projectIam"}, name) {
+			r.fault(f, "unknown field "+quote(name), "definitions, iam and projectIam")
+		}
+	}
+	errs := set.documents(file, r.list(n.at("definitions"), "definitions"))
+	for i, p := range r.list(n.at("iam"), "iam") {
+		at := fmt.Sprintf("iam[%d]", i)
+		p = r.mapping(p, at)
+		set.asked = append(set.asked, given{
+			name: file + ": " + at, service: r.text(p.at("service"), at+".service").text, region: r.text(p.at("region"), at+".region").text,
+			read: func() ([]binding, error) { return policyOf(file, p.at("policy")) },
+		})
+	}
+	for i, p := range r.list(n.at("projectIam"), "projectIam") {
+		set.asked = append(set.asked, given{name: fmt.Sprintf("%s: projectIam[%d]", file, i), project: true, read: func() ([]binding, error) { return policyOf(file, p) }})
+	}
+	return append(errs, r.errs...)
 }
 
 func (r *reader) bindings(n *node) []binding {

@@ -14,6 +14,8 @@ type input struct {
 	services []*service
 	policies []policy
 	fronted  []string // names of services that a serverless NEG in a plan points at
+	asked    []given  // policies of a PostureRequest
+	nested   bool     // within a PostureRequest
 	plans    int      // of the services, those that are what stands around some
 }
 
@@ -74,6 +76,9 @@ func (set *input) document(file string, n *node) []error {
 		set.services = append(set.services, r.knative(n, kindService))
 	case kind == "Job" && strings.HasPrefix(apiVersion, "run.googleapis.com/"):
 		set.services = append(set.services, r.knative(n, kindJob))
+	case kind == "PostureRequest" && apiVersion == "attestor/v1" && !set.nested:
+		set.nested = true // it holds no other
+		return set.request(file, n)
 	case strings.HasSuffix(kind, "List") && n.has("items"):
 		return append(set.documents(file, r.list(n.at("items"), "items")), r.errs...)
 	case kind != "" || apiVersion != "":
