@@ -11,7 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -171,7 +171,7 @@ func image(t *testing.T, reference string) built {
 // it; and runs it.
 func TestImage(t *testing.T) {
 	slow(t)
-	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0)))), "http://")
+	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)))), "http://")
 	var digests []v1.Hash
 	var w workshop
 	var base string

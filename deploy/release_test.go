@@ -6,9 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
-	"log"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,7 +62,7 @@ func release(t *testing.T, w workshop, env ...string) map[string][]byte {
 // TestRelease makes a release twice, in two places, and compares every byte.
 func TestRelease(t *testing.T) {
 	slow(t)
-	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0)))), "http://")
+	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)))), "http://")
 	var made []map[string][]byte
 	for range 2 {
 		w := newWorkshop(t)

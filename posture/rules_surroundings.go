@@ -101,7 +101,7 @@ func organizationPolicies(c *judging) answer {
 	}
 	slices.SortFunc(faults, func(a, b fault) int { return strings.Compare(a.found, b.found) })
 	if len(faults) > 0 {
-		return bad("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies", mend{terraform: `google_org_policy_policy { name = "organizations/N/policies/run.allowedIngress" spec { rules { values { allowed_values = ["internal-and-cloud-load-balancing"] } } } }`}, faults...)
+		return bad("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies", mend{terraform: `google_org_policy_policy { name = "PARENT/policies/run.allowedIngress" spec { rules { values { allowed_values = ["internal-and-cloud-load-balancing"] } } } }`}, faults...)
 	}
 	return good("ingress, VPC egress and Binary Authorization are restricted")
 }
