@@ -3,6 +3,8 @@ package main
 import (
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -169,6 +171,26 @@ func TestThreatModelNamesCases(t *testing.T) {
 		}
 		if !covered {
 			t.Errorf("the threat model names neither %s nor its group", name)
+		}
+	}
+}
+
+// TestFuzzTargetsHaveCorpora: every fuzz target of the module has a committed
+// corpus, small enough to be run with every test.
+func TestFuzzTargetsHaveCorpora(t *testing.T) {
+	out, err := exec.Command("grep", "-rHoE", `^func Fuzz[A-Za-z0-9]+`, "../..", "--include=*_test.go", "--exclude-dir=tools").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(targets) < 20 {
+		t.Fatalf("%d fuzz targets", len(targets))
+	}
+	for _, target := range targets {
+		file, name, _ := strings.Cut(target, ":func ")
+		seeds, err := filepath.Glob(filepath.Join(filepath.Dir(file), "testdata", "fuzz", name, "*"))
+		if err != nil || len(seeds) < 4 || len(seeds) > 100 {
+			t.Errorf("%s in %s has a corpus of %d", name, filepath.Dir(file), len(seeds))
 		}
 	}
 }
