@@ -38,6 +38,10 @@ func (c *lru[K, V]) get(k K) (V, bool) {
 	return e.Value.(*item[K, V]).value, true
 }
 
+// bookkeeping is about what an item takes beside the bytes that it is counted
+// by: key, list and map.
+const bookkeeping = 512
+
 // put keeps v, which counts as size. What is larger than a quarter of the
 // whole is not kept, so that one image cannot empty the cache.
 func (c *lru[K, V]) put(k K, v V, size int64) {

@@ -99,7 +99,7 @@ func (f *fetcher) byTag(ctx context.Context, repository, tag string) (content, e
 	if err != nil {
 		return content{}, classify(err, ref.String(), repository)
 	}
-	f.cache.put(contentKey{repository: repository, digest: c.digest}, c, int64(len(c.bytes)))
+	f.cache.put(contentKey{repository: repository, digest: c.digest}, c, int64(len(c.bytes))+bookkeeping)
 	return c, nil
 }
 
@@ -208,7 +208,7 @@ func (f *fetcher) start(ctx context.Context, img attestor.Image, flight string, 
 		if err != nil {
 			return content{}, classify(err, img.String(), img.Repository())
 		}
-		f.cache.put(key, c, int64(len(c.bytes)))
+		f.cache.put(key, c, int64(len(c.bytes))+bookkeeping)
 		return c, nil
 	})
 }

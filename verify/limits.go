@@ -18,7 +18,7 @@ type Limits struct {
 	FetchTimeout      time.Duration // one manifest or config; 10 s
 	LayerTimeout      time.Duration // one layer; 60 s
 	LayerReads        int           // layers being read at once, in the whole process; 4
-	CacheBytes        int64         // manifests and configs kept; 64 MiB
+	CacheBytes        int64         // manifests and configs kept; 32 MiB
 	LayerFacts        int           // layers whose diffID is remembered; 100,000
 	BaseRefresh       time.Duration // how old what a base's tag names may be before an image that matches nothing has it looked up again; 1 min
 	BaseGrace         time.Duration // how long what a base's tag names counts, at least, while its registry cannot be asked; 15 min
@@ -39,7 +39,7 @@ func (l Limits) withDefaults() Limits {
 		FetchTimeout:      cmp.Or(l.FetchTimeout, 10*time.Second),
 		LayerTimeout:      cmp.Or(l.LayerTimeout, time.Minute),
 		LayerReads:        cmp.Or(l.LayerReads, 4),
-		CacheBytes:        cmp.Or(l.CacheBytes, 64<<20),
+		CacheBytes:        cmp.Or(l.CacheBytes, 32<<20),
 		LayerFacts:        cmp.Or(l.LayerFacts, 100_000),
 		BaseRefresh:       cmp.Or(l.BaseRefresh, time.Minute),
 		BaseGrace:         cmp.Or(l.BaseGrace, 15*time.Minute),

@@ -3,8 +3,9 @@ package verify
 import "github.com/attestor-gate/attestor"
 
 // parsedBytes bounds the manifests, and the configs, whose parsed form is kept,
-// by the bytes that they were parsed from.
-const parsedBytes = 4 << 20
+// by the bytes that they were parsed from: a parsed one takes some three times
+// as much.
+const parsedBytes = 1 << 20
 
 // parsed keeps what manifests and configs say. A decision looks at each several
 // times, and many images share theirs. What does not parse is not kept. All of
@@ -38,7 +39,7 @@ func (p parsed) document(c content) (document, string, error) {
 	}
 	d, mt, err := parseDocument(c)
 	if err == nil {
-		p.documents.put(key, typedDocument{d, mt}, int64(len(c.bytes)))
+		p.documents.put(key, typedDocument{d, mt}, int64(len(c.bytes))+bookkeeping)
 	}
 	return d, mt, err
 }
@@ -52,6 +53,6 @@ func (p parsed) config(c content, d document) (imageConfig, *attestor.Error) {
 	if err != nil {
 		return imageConfig{}, err
 	}
-	p.configs.put(c.digest, config, int64(len(c.bytes)))
+	p.configs.put(c.digest, config, int64(len(c.bytes))+bookkeeping)
 	return config, config.fits(d)
 }
