@@ -144,8 +144,8 @@ func (b *harness) processTable(w *strings.Builder) {
 
 func (b *harness) sweepTable(w *strings.Builder) {
 	for _, s := range b.sweeps {
-		fmt.Fprintf(w, "\n### Sweep\n\n`attestor audit` of %d images, %d at once, %v added to every call: %.1f s, %.0f images a second, %d calls (%.2f an image).\n", s.images, sweepAtOnce, b.latency,
-			s.took.Seconds(), float64(s.images)/s.took.Seconds(), s.calls, float64(s.calls)/float64(s.images))
+		fmt.Fprintf(w, "\n### Sweep\n\n`attestor audit` of %d images, %d at once, %v added to every call: %.1f s, %.0f images a second, %d calls (%.2f an image), %.2f ms of CPU an image.\n", s.images, sweepAtOnce, b.latency,
+			s.took.Seconds(), float64(s.images)/s.took.Seconds(), s.calls, float64(s.calls)/float64(s.images), ms(s.cpu))
 		fmt.Fprintf(w, "Bare clients making the same calls, each image's side by side after its manifest: %.1f s. The sweep reaches %.0f %% of that (target 85).\n", s.bare.Seconds(), 100*s.share())
 	}
 }

@@ -29,6 +29,7 @@ const sweepAtOnce = 16 // attestor audit's default
 type swept struct {
 	images, calls int
 	took, bare    time.Duration
+	cpu           time.Duration // of the sweep, per image
 }
 
 func (s swept) share() float64 { return s.bare.Seconds() / s.took.Seconds() }
@@ -55,6 +56,7 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 		return fmt.Errorf("attestor audit: %w: %s", err, clip(out))
 	}
 	s := swept{images: images, took: time.Since(start)}
+	s.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()) / time.Duration(images)
 	registry, _ := b.world.Registry.Totals()
 	google, _ := b.world.Google.Totals()
 	s.calls = int(registry + google)
