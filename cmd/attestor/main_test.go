@@ -22,10 +22,25 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"attestor": main})
+	testscript.Main(leakChecked{m}, map[string]func(){"attestor": main})
+}
+
+// leakChecked fails tests that all pass and leave a goroutine behind.
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	http.DefaultClient.CloseIdleConnections() // the scripts'
+	// A library of Google's clients starts one when it is linked, and never ends it.
+	if err := goleak.Find(goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(code, 1)
+	}
+	return code
 }
 
 // TestScript runs the specification of the command line and the API: each
