@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -342,5 +343,48 @@ func TestAuditWaitsForTheRegistry(t *testing.T) {
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), emulated(t)...)
 	if got, want := finishSweep(t, cmd), "4 images: 2 pass, 2 would be refused, 0 could not be decided, 0 failed"; got != want || complaints.Load() != 6 {
 		t.Errorf("after %d complaints it says %q, want %q", complaints.Load(), got, want)
+	}
+}
+
+// On a terminal an audit says how far it is, how fast, and how long it will
+// take; its last line says how it went.
+func TestAuditShowsProgress(t *testing.T) {
+	t.Parallel()
+	tty, err := exec.LookPath("script")
+	if err != nil {
+		t.Skip("script, which lends a program a terminal, is not installed: apt-get install bsdutils")
+	}
+	reg := &heldRegistry{inner: registry.New(registry.Logger(log.New(io.Discard, "", 0))), byHash: map[string]int{}}
+	srv := httptest.NewServer(reg)
+	t.Cleanup(srv.Close)
+	host := strings.TrimPrefix(srv.URL, "http://")
+	repos := fill(t, host, 1, 10)
+	dir := t.TempDir()
+	write(t, dir, "policy.yaml", sweptPolicy)
+	write(t, dir, "attestor.yaml", fmt.Sprintf(sweptConfig, host, "record.db"))
+	held, free := reg.holdBack("/v2/acme/service-0/manifests/v8")
+	cmd := exec.Command(tty, "-qec", program(t)+" audit --config attestor.yaml --at-once 2 --output-file report.html "+repos[0], "/dev/null")
+	cmd.Dir, cmd.Env = dir, append(append(os.Environ(), "TERM=xterm", "COLUMNS=120"), emulated(t)...)
+	var out lockedBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case <-held: // the others are through, or nearly
+	case err := <-done:
+		t.Fatalf("the audit ended: %v\n%s", err, &out)
+	}
+	close(free)
+	<-done
+	for _, want := range []string{"judging", "/10", "it/s", "9 images: 5 pass, 4 would be refused"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not show %q:\n%q", want, out.String())
+		}
+	}
+	if left := regexp.MustCompile(`\[\d+s:\d+s\]`); !left.MatchString(out.String()) {
+		t.Errorf("it does not say how long is left:\n%q", out.String())
 	}
 }
