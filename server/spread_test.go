@@ -124,18 +124,18 @@ func TestRejudgeSpreadsByPubSub(t *testing.T) {
 }
 
 // A run whose time is over publishes the rest of itself, and so completes: all
-// 250 images are judged for one call of the schedule.
+// images are judged for one call of the schedule.
 func TestRunCompletesByPubSub(t *testing.T) {
 	b := newBus(t)
-	w, _, base := rejudged(t, 250, b.joined)
+	w, _, base := rejudged(t, 130, b.joined)
 	b.on = func() { w.pass(time.Second) } // a page of 100 takes longer than a run may
 	r := rejudge(t, base)
 	if !r.Continued || r.NextPageToken != "" || r.Published != 100 {
 		t.Fatalf("the first part: %+v", r)
 	}
-	// Two more parts, and every image.
+	// One more part, and every image.
 	parts, seen := 0, map[string]bool{}
-	for _, text := range b.carry(base, 250+2) {
+	for _, text := range b.carry(base, 130+1) {
 		if strings.Contains(text, "pageToken") {
 			parts++
 		}
@@ -147,7 +147,7 @@ func TestRunCompletesByPubSub(t *testing.T) {
 			judged[d.Image.Reference] = true
 		}
 	}
-	if parts != 2 || len(judged) != 250 {
+	if parts != 1 || len(judged) != 130 {
 		t.Errorf("%d further parts, %d images judged, %d messages", parts, len(judged), len(seen))
 	}
 }
@@ -155,12 +155,12 @@ func TestRunCompletesByPubSub(t *testing.T) {
 // The most that one run may revoke holds for all of its parts together.
 func TestCapHoldsForTheWholeRun(t *testing.T) {
 	b := newBus(t)
-	w, p, base := rejudged(t, 120, func(c *watch.Config) { b.joined(c); c.Cap = 110 })
+	w, p, base := rejudged(t, 105, func(c *watch.Config) { b.joined(c); c.Cap = 103 })
 	w.turn(attestor.StatusDeny, attestor.CodeCVEBlocked, "CVE-2026-9")
-	if r := rejudge(t, base); r.Published != 120 || r.Continued {
+	if r := rejudge(t, base); r.Published != 105 || r.Continued {
 		t.Fatalf("report %+v", r)
 	}
-	b.carry(base, 120)
+	b.carry(base, 105)
 	w.pass(2 * time.Hour)
 	p.onRevoke = func() { w.pass(time.Second) }
 	r := rejudge(t, base)
@@ -168,8 +168,8 @@ func TestCapHoldsForTheWholeRun(t *testing.T) {
 		t.Fatalf("the first part: %+v", r)
 	}
 	b.carry(base, 1)
-	if len(p.revoked) != 110 {
-		t.Errorf("%d revoked by one run, whose cap is 110", len(p.revoked))
+	if len(p.revoked) != 103 {
+		t.Errorf("%d revoked by one run, whose cap is 103", len(p.revoked))
 	}
 }
 
@@ -207,7 +207,7 @@ func TestOnlyItsOwnSubscriptionBringsWork(t *testing.T) {
 // tries again; nobody is told that a run is complete when it is not.
 func TestRestThatCannotBePublishedIsAFailure(t *testing.T) {
 	b := newBus(t)
-	w, _, base := rejudged(t, 120, b.joined)
+	w, _, base := rejudged(t, 105, b.joined)
 	published := 0
 	b.on = func() {
 		w.pass(time.Second)
