@@ -22,24 +22,16 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/corpus"
 )
 
 // signed is an occurrence made without the product's code.
-func signed(t testing.TB, key *ecdsa.PrivateKey, id, resource string, payload []byte) *grafeaspb.Occurrence {
-	t.Helper()
-	sum := sha256.Sum256(payload)
-	sig, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
-	must(t, err)
-	return &grafeaspb.Occurrence{
-		NoteName: noteName, ResourceUri: resource, Kind: grafeaspb.NoteKind_ATTESTATION,
-		Details: &grafeaspb.Occurrence_Attestation{Attestation: &grafeaspb.AttestationOccurrence{
-			SerializedPayload: payload, Signatures: []*grafeaspb.Signature{{PublicKeyId: id, Signature: sig}},
-		}},
-	}
+func signed(_ testing.TB, key *ecdsa.PrivateKey, id, resource string, payload []byte) *grafeaspb.Occurrence {
+	return corpus.SignedAttestation(noteName, id, resource, payload, corpus.Key{Private: key}.Sign(payload))
 }
 
 func compact(repository string, d attestor.Digest) []byte {
-	return fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":"Google cloud binauthz container signature"}}`, repository, d)
+	return corpus.SimpleSigning(repository, d)
 }
 
 func newProtoAttestor(keys ...*binaryauthorizationpb.AttestorPublicKey) *binaryauthorizationpb.Attestor {

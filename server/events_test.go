@@ -12,26 +12,15 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/corpus"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/watch"
 )
 
 const occurrence = "projects/acme/occurrences/806f4b88-a1e7-4f1f-a424-df79912804bb"
 
-// pushBody is what Pub/Sub sends.
-func pushBody(t testing.TB, id, data string, attributes map[string]string) string {
-	t.Helper()
-	b, err := json.Marshal(map[string]any{
-		"message": map[string]any{
-			"data": []byte(data), "attributes": attributes, "messageId": id, "message_id": id,
-			"publishTime": "2026-03-01T12:00:00.1Z", "publish_time": "2026-03-01T12:00:00.1Z",
-		},
-		"subscription": "projects/acme/subscriptions/gate", "deliveryAttempt": 1,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+func pushBody(_ testing.TB, id, data string, attributes map[string]string) string {
+	return corpus.Push(id, data, attributes)
 }
 
 func sample(t testing.TB, name string) string {
@@ -43,9 +32,7 @@ func sample(t testing.TB, name string) string {
 	return string(b)
 }
 
-func built(status string) map[string]string {
-	return map[string]string{"buildId": "6f2b8a3e", "status": status}
-}
+func built(status string) map[string]string { return corpus.Built(status) }
 
 func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 	good := image(":v1")

@@ -18,11 +18,12 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/corpus"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
 const (
-	googleNote = "projects/goog-analysis/notes/PACKAGE_VULNERABILITY"
+	googleNote = corpus.GoogleNote
 	houseNote  = "projects/acme-security/notes/trivy"
 )
 
@@ -119,51 +120,24 @@ func (f *fixture) note(t testing.TB, o *grafeaspb.Occurrence) {
 	}
 }
 
-// discovery is a scanner's word; changes make it another one.
-func discovery(uri string, status grafeaspb.DiscoveryOccurrence_AnalysisStatus, changes ...func(*grafeaspb.Occurrence)) *grafeaspb.Occurrence {
-	o := &grafeaspb.Occurrence{
-		ResourceUri: uri, NoteName: googleNote,
-		Details: &grafeaspb.Occurrence_Discovery{Discovery: &grafeaspb.DiscoveryOccurrence{
-			AnalysisStatus: status, ContinuousAnalysis: grafeaspb.DiscoveryOccurrence_ACTIVE,
-			LastScanTime: timestamppb.New(start.Add(-2 * time.Hour)),
-		}},
-	}
-	for _, c := range changes {
-		c(o)
-	}
-	return o
+// The occurrences are the corpus's, of this package's time.
+
+func discovery(uri string, status grafeaspb.DiscoveryOccurrence_AnalysisStatus, changes ...corpus.Change) *grafeaspb.Occurrence {
+	return corpus.Discovery(uri, status, start, changes...)
 }
 
-func complete(uri string, changes ...func(*grafeaspb.Occurrence)) *grafeaspb.Occurrence {
-	return discovery(uri, grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS, changes...)
+func complete(uri string, changes ...corpus.Change) *grafeaspb.Occurrence {
+	return corpus.Complete(uri, start, changes...)
 }
 
-func under(note string) func(*grafeaspb.Occurrence) {
-	return func(o *grafeaspb.Occurrence) { o.NoteName = note }
-}
+func under(note string) corpus.Change { return corpus.Under(note) }
 
-func scanned(at time.Time) func(*grafeaspb.Occurrence) {
+func scanned(at time.Time) corpus.Change {
 	return func(o *grafeaspb.Occurrence) { o.GetDiscovery().LastScanTime = timestamppb.New(at) }
 }
 
-func finding(uri, id string, severity grafeaspb.Severity, changes ...func(*grafeaspb.Occurrence)) *grafeaspb.Occurrence {
-	o := &grafeaspb.Occurrence{
-		ResourceUri: uri, NoteName: "projects/goog-vulnz/notes/" + id,
-		Details: &grafeaspb.Occurrence_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityOccurrence{
-			EffectiveSeverity: severity, ShortDescription: id,
-			PackageIssue: []*grafeaspb.VulnerabilityOccurrence_PackageIssue{{
-				AffectedCpeUri: "cpe:/o:debian:debian_linux:12", AffectedPackage: "openssl",
-				AffectedVersion: &grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Name: "3.0.11", FullName: "3.0.11"},
-				FixedCpeUri:     "cpe:/o:debian:debian_linux:12", FixedPackage: "openssl",
-				FixedVersion: &grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Name: "3.0.15", FullName: "3.0.15"},
-				FixAvailable: true, PackageType: "OS", EffectiveSeverity: severity,
-			}},
-		}},
-	}
-	for _, c := range changes {
-		c(o)
-	}
-	return o
+func finding(uri, id string, severity grafeaspb.Severity, changes ...corpus.Change) *grafeaspb.Occurrence {
+	return corpus.Finding(uri, id, severity, changes...)
 }
 
 func uri(img attestor.Image) string { return "https://" + img.String() }

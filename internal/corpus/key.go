@@ -55,7 +55,10 @@ type Entry struct {
 }
 
 // A Key signs as cosign does with --key.
-type Key struct{ Private crypto.Signer }
+type Key struct {
+	Private crypto.Signer
+	PSS     bool // with an RSA key: sign as some KMS key versions do
+}
 
 // NewKey is a new one on P-256.
 func NewKey() Key { return NewKeyOn(elliptic.P256()) }
@@ -64,7 +67,7 @@ func NewKey() Key { return NewKeyOn(elliptic.P256()) }
 func NewKeyOn(curve elliptic.Curve) Key {
 	priv, err := ecdsa.GenerateKey(curve, rand.Reader)
 	check(err)
-	return Key{priv}
+	return Key{Private: priv}
 }
 
 // PublicPEM is the public key as cosign and the gate read it.
@@ -91,7 +94,11 @@ func (k Key) Sign(message []byte) []byte {
 	}
 	hash := h.New()
 	hash.Write(message)
-	sig, err := k.Private.Sign(rand.Reader, hash.Sum(nil), h)
+	var opts crypto.SignerOpts = h
+	if k.PSS {
+		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: h}
+	}
+	sig, err := k.Private.Sign(rand.Reader, hash.Sum(nil), opts)
 	check(err)
 	return sig
 }

@@ -190,7 +190,7 @@ func Chained(payload []byte, end time.Time) (e Entry, trusted []byte) {
 	check(err)
 	trusted, err = tr.MarshalJSON()
 	check(err)
-	e = Key{priv}.Entry(payload)
+	e = Key{Private: priv}.Entry(payload)
 	e.Annotations[CertificateKey] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}))
 	return e, trusted
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/corpus"
 	"github.com/attestor-gate/attestor/server/admission"
 )
 
@@ -105,18 +106,10 @@ func ask(t testing.TB, h http.Handler, body string) (int, answer) {
 }
 
 func reviewOf(group, version, kind, operation, object string) string {
-	return fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002",
-		"kind":{"group":%q,"version":%q,"kind":%q},"resource":{"group":%[1]q,"version":%[2]q,"resource":"x"},"operation":%[4]q,"userInfo":{"username":"admin"},"object":%[5]s}}`,
-		group, version, kind, operation, object)
+	return corpus.ReviewOf(group, version, kind, operation, object)
 }
 
-func pod(images ...string) string {
-	var containers []string
-	for i, image := range images {
-		containers = append(containers, fmt.Sprintf(`{"name":"c%d","image":%q}`, i, image))
-	}
-	return `{"containers":[` + strings.Join(containers, ",") + `]}`
-}
+func pod(images ...string) string { return corpus.Pod(images...) }
 
 func TestEveryPlaceOfAnImageIsSeen(t *testing.T) {
 	h := handler(t, cluster{}, nil)
@@ -168,7 +161,7 @@ func TestEveryPlaceOfAnImageIsSeen(t *testing.T) {
 	}
 }
 
-func templated(spec string) string { return `{"spec":{"template":{"spec":` + spec + `}}}` }
+func templated(spec string) string { return corpus.Templated(spec) }
 
 func many(n int) []string {
 	var out []string

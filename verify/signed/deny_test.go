@@ -8,7 +8,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -22,9 +21,9 @@ import (
 
 	v1types "github.com/google/go-containerregistry/pkg/v1/types"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/corpus"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -62,7 +61,7 @@ func TestRefused(t *testing.T) {
 			h.attach(h.image, "sig", drop(sig.entry(simple(h.image)), "dev.sigstore.cosign/bundle"))
 		}, sig.rule(), "no transparency log entry"},
 		{"no log entry, bundle", func(h *host) {
-			h.refer(h.image, bundleMedia, edit(t, sig.bundle(statement(h.image, signPredicate), true), func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }))
+			h.refer(h.image, bundleMedia, corpus.Edit(sig.bundle(statement(h.image, signPredicate), true), func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }))
 		}, sig.rule(), "no transparency log entry"},
 		{"no log entry, key", func(h *host) { h.attach(h.image, "sig", key.entry(simple(h.image))) }, logged, "no transparency log entry"},
 		{"no log entry, key, bundle", func(h *host) { h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate))) }, logged, "no transparency log entry"},
@@ -78,14 +77,14 @@ func TestRefused(t *testing.T) {
 		}, sig.rule(), "does not verify"},
 		{"no certificate timestamp", func(h *host) { h.attach(h.image, "sig", sig.entry(simple(h.image))) }, sct, "does not verify"},
 		{"no certificate timestamp, bundle", func(h *host) { h.refer(h.image, bundleMedia, sig.bundle(statement(h.image, signPredicate), true)) }, sct, "does not verify"},
-		{"logged after the certificate expired", func(h *host) { h.attach(h.image, "sig", late(t, sig, simple(h.image))) }, sig.rule(), "expired"},
+		{"logged after the certificate expired", func(h *host) { h.attach(h.image, "sig", entryOf(sig.LateEntry(simple(h.image)))) }, sig.rule(), "expired"},
 		{"tampered payload", func(h *host) {
 			e := key.entry(simple(h.image))
 			e.payload = append(e.payload, ' ')
 			h.attach(h.image, "sig", e)
 		}, key.rule(), "does not verify"},
 		{"tampered statement", func(h *host) {
-			h.refer(h.image, bundleMedia, edit(t, key.bundle(statement(h.push(), signPredicate)), func(b *protobundle.Bundle) {
+			h.refer(h.image, bundleMedia, corpus.Edit(key.bundle(statement(h.push(), signPredicate)), func(b *protobundle.Bundle) {
 				b.GetDsseEnvelope().Payload = statement(h.image, signPredicate)
 			}))
 		}, key.rule(), "does not verify"},
@@ -112,7 +111,7 @@ func TestRefused(t *testing.T) {
 			h.refer(h.image, bundleMedia, []byte(strings.Replace(string(key.bundle(statement(h.image, signPredicate))), "v0.3+json", "x", 1)))
 		}, key.rule(), "malformed bundle"},
 		{"signs bytes, not a statement", func(h *host) {
-			h.refer(h.image, bundleMedia, edit(t, key.bundle(statement(h.image, signPredicate)), func(b *protobundle.Bundle) {
+			h.refer(h.image, bundleMedia, corpus.Edit(key.bundle(statement(h.image, signPredicate)), func(b *protobundle.Bundle) {
 				b.Content = &protobundle.Bundle_MessageSignature{}
 			}))
 		}, key.rule(), "holds no statement"},
@@ -126,38 +125,6 @@ func TestRefused(t *testing.T) {
 			refused(t, got, err, tt.want)
 		})
 	}
-}
-
-func edit(t *testing.T, raw []byte, f func(*protobundle.Bundle)) []byte {
-	t.Helper()
-	b := &protobundle.Bundle{}
-	if err := protojson.Unmarshal(raw, b); err != nil {
-		t.Fatal(err)
-	}
-	f(b)
-	out, err := protojson.Marshal(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-// late is a signature that came into the log after its certificate's end.
-func late(t *testing.T, s *sigstore, payload []byte) entry {
-	t.Helper()
-	e, err := s.ca.SignAtTime(subject, issuer, payload, time.Now().Add(30*time.Minute))
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := e.SignatureContent()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return entry{payload: payload, annotations: map[string]string{
-		"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(content.Signature()),
-		"dev.sigstore.cosign/certificate":    s.certificate(e),
-		"dev.sigstore.cosign/bundle":         string(mustJSON(t, s.log(e))),
-	}}
 }
 
 // TestRegistryFails: whatever fails, the answer is that it is not known, and
@@ -412,7 +379,7 @@ func TestKeyTypes(t *testing.T) {
 	for name, priv := range types {
 		t.Run(name, func(t *testing.T) {
 			key := keyOf(t, priv)
-			key.pss = strings.HasSuffix(name, "PSS")
+			key.PSS = strings.HasSuffix(name, "PSS")
 			h := plain(t)
 			h.attach(h.image, "sig", key.entry(simple(h.image)))
 			if _, err := h.check(h.image, key.rule()); err != nil {

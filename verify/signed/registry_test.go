@@ -1,9 +1,7 @@
 package signed_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -210,13 +208,4 @@ func (s *host) check(img attestor.Image, rule attestor.SignedBy) (string, error)
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	return checker(s.t, signed.Config{}).Check(ctx, img, rule)
-}
-
-func mustJSON(t testing.TB, v any) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	if err := json.NewEncoder(&b).Encode(v); err != nil {
-		t.Fatal(err)
-	}
-	return bytes.TrimSpace(b.Bytes())
 }

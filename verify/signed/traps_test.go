@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/corpus"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -27,24 +27,7 @@ import (
 // of its own, where nothing can recover them.
 func TestTrap01HostileAnnotations(t *testing.T) {
 	sig, key := newSigstore(t), newKey(t)
-	hostile := map[string]map[string]string{
-		"empty log entry":      {"dev.sigstore.cosign/bundle": "{}"},
-		"body is a number":     {"dev.sigstore.cosign/bundle": `{"SignedEntryTimestamp":"AA==","Payload":{"body":1,"integratedTime":1,"logIndex":1,"logID":"00"}}`},
-		"body is an object":    {"dev.sigstore.cosign/bundle": `{"Payload":{"body":{},"integratedTime":1}}`},
-		"body is not base64":   {"dev.sigstore.cosign/bundle": `{"Payload":{"body":"{","integratedTime":1,"logID":"00"}}`},
-		"body is empty JSON":   {"dev.sigstore.cosign/bundle": `{"Payload":{"body":"e30=","integratedTime":1,"logID":"00"}}`},
-		"body is a bare kind":  {"dev.sigstore.cosign/bundle": `{"Payload":{"body":"` + base64.StdEncoding.EncodeToString([]byte(`{"kind":"dsse","apiVersion":"0.0.1","spec":{}}`)) + `","integratedTime":1,"logID":"00"}}`},
-		"log entry is null":    {"dev.sigstore.cosign/bundle": "null"},
-		"certificate is blank": {"dev.sigstore.cosign/certificate": "\n"},
-		"certificate is empty": {"dev.sigstore.cosign/certificate": "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"},
-		"chain is blank":       {"dev.sigstore.cosign/chain": "\n", "dev.sigstore.cosign/certificate": "\n"},
-		"timestamp is empty":   {"dev.sigstore.cosign/rfc3161timestamp": "{}"},
-		"timestamp is null":    {"dev.sigstore.cosign/rfc3161timestamp": "null"},
-		"timestamp is junk":    {"dev.sigstore.cosign/rfc3161timestamp": `{"SignedRFC3161Timestamp":"AAAA"}`},
-		"signature is blank":   {"dev.cosignproject.cosign/signature": "\n"},
-		"no annotations":       nil,
-	}
-	for name, set := range hostile {
+	for name, set := range corpus.HostileAnnotations() {
 		t.Run(name, func(t *testing.T) {
 			h := plain(t)
 			bad := sig.entry(simple(h.image))
@@ -290,15 +273,8 @@ func TestTrap10LyingReferrers(t *testing.T) {
 		got, err := h.check(h.image, key.rule())
 		refused(t, got, err, "")
 	})
-	lists := map[string]struct{ body, want string }{
-		"not JSON":            {"<html>", ""},
-		"null":                {"null", "it has none"},
-		"a list":              {"[]", ""},
-		"digests are hostile": {`{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x","size":1}]}`, ""},
-		"sha512":              {`{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"sha512:` + strings.Repeat("ab", 64) + `","size":1}]}`, "it has none"},
-		"nothing is there":    {`{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"sha256:` + strings.Repeat("ab", 32) + `","size":1}]}`, "it has none"},
-	}
-	for name, tt := range lists {
+	none := map[string]bool{"null": true, "sha512": true, "nothing is there": true} // nothing is left to look at
+	for name, body := range corpus.LyingReferrers() {
 		t.Run(name, func(t *testing.T) {
 			h := plain(t)
 			h.intercept = func(w http.ResponseWriter, r *http.Request) bool {
@@ -306,11 +282,15 @@ func TestTrap10LyingReferrers(t *testing.T) {
 					return false
 				}
 				w.Header().Set("Content-Type", string(types.OCIImageIndex))
-				_, _ = w.Write([]byte(tt.body))
+				_, _ = w.Write([]byte(body))
 				return true
 			}
 			got, err := h.check(h.image, key.rule())
-			refused(t, got, err, tt.want)
+			want := ""
+			if none[name] {
+				want = "it has none"
+			}
+			refused(t, got, err, want)
 		})
 	}
 	t.Run("another image's bundle", func(t *testing.T) {
