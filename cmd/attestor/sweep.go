@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -88,6 +89,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if err != nil {
 		return err
 	}
+	var records sync.Map // by decision: read where images are judged, side by side; results are told one at a time
 	sweep := audit.Sweep{
 		Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
 			begun := time.Now()
@@ -98,6 +100,9 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 			if err == nil && d.Verdict == attestor.Undecided {
 				err = throttled(busy, begun)
 			}
+			if _, local := j.(*localJudge); local && err == nil {
+				records.Store(d.ID, recordOf(ctx, j, d))
+			}
 			return d, err
 		},
 		Resolve: f.resolver(j, busy),
@@ -106,7 +111,11 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 				fmt.Fprintf(c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
 				return nil
 			}
-			out.add(recordOf(c.Context(), j, *r.Decision))
+			record, ok := records.LoadAndDelete(r.Decision.ID)
+			if !ok { // of an earlier run, or of a service
+				record = recordOf(c.Context(), j, *r.Decision)
+			}
+			out.add(record.(attestor.Record)) //nolint:forcetypeassert // nothing else is stored above
 			return nil
 		},
 		State: f.state, Key: f.key(j, repositories),
