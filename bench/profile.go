@@ -60,6 +60,23 @@ func profiling(ctx context.Context, dir string) func() error {
 	}
 }
 
+// profileSweep takes a CPU profile a moment after a sweep has started; a sweep
+// that is over before that leaves none.
+func profileSweep(ctx context.Context, dir string) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+		if err := save(ctx, "profile?seconds=4", filepath.Join(dir, "sweep.pprof")); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: no profile of the sweep:", err)
+		}
+	}()
+	return func() { <-done }
+}
+
 func save(ctx context.Context, what, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -49,7 +49,10 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	b.world.ResetCalls()
 	b.heard.take()
 	cmd := exec.CommandContext(ctx, b.binary, "audit", b.world.Registry.Addr()+"/"+repository, "--config", config, "-o", "json", "--output-file", filepath.Join(dir, "report.json"))
-	cmd.Env = append(os.Environ(), b.world.Env()...)
+	cmd.Env = append(append(os.Environ(), b.world.Env()...), profilerEnv(b.profile)...)
+	if b.profile != "" {
+		defer profileSweep(ctx, b.profile)()
+	}
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
