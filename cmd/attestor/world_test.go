@@ -242,19 +242,6 @@ func (w *world) push(repository, tag string, what interface{ Digest() (v1.Hash, 
 	return ref.Repository.Digest(digest.String()).Name()
 }
 
-// put stores any manifest, valid or not, and returns its reference by digest.
-func (w *world) put(repository, reference, mediaType string, manifest []byte) string {
-	w.tb.Helper()
-	req := httptest.NewRequest(http.MethodPut, "http://"+w.registry.Addr()+"/v2/"+repository+"/manifests/"+reference, bytes.NewReader(manifest))
-	req.Header.Set("Content-Type", mediaType)
-	rec := httptest.NewRecorder()
-	w.outside.Registry.Upstream.ServeHTTP(rec, req)
-	if rec.Code != http.StatusCreated {
-		w.tb.Fatalf("storing a manifest: %d %s", rec.Code, rec.Body)
-	}
-	return w.registry.Addr() + "/" + repository + "@" + rec.Header().Get("Docker-Content-Digest")
-}
-
 // scan writes what the scanner would have written of an image, by digest.
 func (w *world) scan(image string, found samples.Scan) {
 	w.tb.Helper()
