@@ -37,7 +37,7 @@ if [[ -z ${NO_IMAGE:-} ]]; then
 	args=(--build-arg "VERSION=$VERSION" --build-arg "COMMIT=${commit:0:12}")
 	[[ -z ${BASE:-} ]] || args+=(--build-arg "BASE=$BASE")
 	[[ -z ${BUILDER:-} ]] || args+=(--build-arg "BUILDER=$BUILDER")
-	buildah rmi "attestor:$VERSION" >/dev/null 2>&1 || true
+	buildah manifest rm "attestor:$VERSION" >/dev/null 2>&1 || true
 	# shellcheck disable=SC2086 # BUILD_FLAGS is several words
 	buildah bud ${BUILD_FLAGS:-} --platform "$(IFS=,; echo "${platforms[*]}")" --manifest "attestor:$VERSION" --format oci \
 		--identity-label=false --timestamp "$SOURCE_DATE_EPOCH" "${args[@]}" . >"$work/image.log" 2>&1 || { cat "$work/image.log" >&2; exit 1; }
