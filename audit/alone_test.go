@@ -15,8 +15,10 @@ func TestAlone(t *testing.T) {
 	}
 	path, c := filepath.Join(t.TempDir(), "r.db"), clockAt(day)
 	first := openSQLite(t, path, c)
-	if !first.Alone() || !first.Alone() {
-		t.Error("the only one is not alone")
+	for range 2 { // asking takes nothing away
+		if !first.Alone() {
+			t.Error("the only one is not alone")
+		}
 	}
 	second, err := audit.Open(t.Context(), audit.Config{SQLite: path, Now: c.now})
 	if err != nil {

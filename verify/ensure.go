@@ -31,10 +31,10 @@ type attempt struct {
 // the next request: one call that went wrong must not refuse everybody's
 // images. It grows with what fails after that.
 func (a attempt) pause() time.Duration {
-	switch {
-	case a.failed == 0:
+	switch a.failed {
+	case 0:
 		return retryAfter
-	case a.failed == 1:
+	case 1:
 		return 0
 	}
 	return min(retryAfter, firstRetry<<min(a.failed-2, 10))
