@@ -67,7 +67,9 @@ func TestRelease(t *testing.T) {
 	for range 2 {
 		w := newWorkshop(t)
 		base, mounts := w.bases(t, host+"/base/static:1"), w.builder(t)
-		made = append(made, release(t, w, "VERSION=v0.0.0-test", "BASE="+base, "BUILDER=localhost/builder", "BUILD_FLAGS=--isolation chroot --tls-verify=false "+strings.Join(mounts, " ")))
+		builder := host + "/builder:1" // for the other platform a local image would be taken for the wrong one
+		w.run(t, "push", "--tls-verify=false", "localhost/builder", "docker://"+builder)
+		made = append(made, release(t, w, "VERSION=v0.0.0-test", "BASE="+base, "BUILDER="+builder, "BUILD_FLAGS=--isolation chroot --tls-verify=false "+strings.Join(mounts, " ")))
 	}
 	for name, text := range made[0] {
 		if !bytes.Equal(text, made[1][name]) {

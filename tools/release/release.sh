@@ -45,5 +45,6 @@ if [[ -z ${NO_IMAGE:-} ]]; then
 fi
 
 "$work/release" -dist dist -version "$VERSION" -commit "$commit" -epoch "$SOURCE_DATE_EPOCH" -base "${BASE:-}" -builder "${BUILDER:-}" -dockerfile Dockerfile
-(cd dist && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >SHA256SUMS)
+(cd dist && find . -type f | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >"$work/SHA256SUMS")
+cp "$work/SHA256SUMS" dist/
 echo "== dist: $(wc -l <dist/SHA256SUMS) files, $VERSION of $commit"
