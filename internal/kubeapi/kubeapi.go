@@ -61,11 +61,11 @@ func build(ctx context.Context, dir, file, pkg, ldflags string) error {
 	if _, err := os.Stat(file); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		return err
 	}
 	part := fmt.Sprintf("%s.%d", file, os.Getpid())
-	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags, "-o", part, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags, "-o", part, pkg) //nolint:gosec // our own packages
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
@@ -123,7 +123,7 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // not before all are chosen
+		defer func() { _ = l.Close() }() // not before all are chosen
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
@@ -149,7 +149,7 @@ func (c *Cluster) run(program, log string, args ...string) (ended <-chan struct{
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(program, args...) //nolint:gosec // what Build made
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = f, f, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, f.Close())
