@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/api/iterator"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
@@ -38,11 +40,12 @@ type hostileWorld struct {
 	token     string                                                   // the administrator's
 	fronts    map[string]func(http.ResponseWriter, *http.Request) bool // by the case's path segment
 	places    map[string]*corpus.Place                                 // by the case's name
+	planted   map[string]bool                                          // occurrences that are not the gate's
 }
 
 func newHostileWorld(t *testing.T, cases []corpus.Case) *hostileWorld {
 	t.Helper()
-	h := &hostileWorld{issuer: corpus.NewIssuer(), fronts: map[string]func(http.ResponseWriter, *http.Request) bool{}, places: map[string]*corpus.Place{}}
+	h := &hostileWorld{issuer: corpus.NewIssuer(), fronts: map[string]func(http.ResponseWriter, *http.Request) bool{}, places: map[string]*corpus.Place{}, planted: map[string]bool{}}
 	h.token = h.issuer.Token(corpus.Administrator)
 	victim := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h.victim.Add(1)
@@ -150,8 +153,11 @@ func (h *hostileWorld) say(occurrences []*grafeaspb.Occurrence) {
 		}
 	}
 	for some := range slices.Chunk(occurrences, 500) {
-		_, err := h.outside.Clients.Grafeas.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + devProject, Occurrences: some})
+		r, err := h.outside.Clients.Grafeas.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + devProject, Occurrences: some})
 		h.ok(err)
+		for _, o := range r.GetOccurrences() {
+			h.planted[o.GetName()] = true
+		}
 	}
 }
 
@@ -305,6 +311,42 @@ func silent(c corpus.Case) bool { return strings.Contains(c.Name, "silence") }
 
 func excerpt(b []byte) string { return string(b[:min(len(b), 2500)]) }
 
+// signedWithoutAPass looks at what stands in Container Analysis, whatever was
+// answered: the gate may have attested to images of cases that pass, and of
+// those that begin with a good image.
+func (h *hostileWorld) signedWithoutAPass(cases []corpus.Case) []string {
+	h.tb.Helper()
+	may := map[string]bool{}
+	for _, c := range cases {
+		p := h.places[c.Name]
+		for i, d := range p.Subjects() {
+			first := i == 0 && (c.Group() == "reviews" || c.Group() == "events")
+			may[p.Resource(d)] = c.Want.Verdict == attestor.Pass || first
+		}
+	}
+	var out []string
+	found := 0
+	it := h.outside.Clients.Grafeas.ListOccurrences(h.tb.Context(), &grafeaspb.ListOccurrencesRequest{Parent: "projects/" + devProject, Filter: `kind="ATTESTATION"`, PageSize: 1000})
+	for {
+		o, err := it.Next()
+		if errors.Is(err, iterator.Done) {
+			break
+		}
+		h.ok(err)
+		if h.planted[o.GetName()] {
+			continue
+		}
+		found++
+		if !may["https://"+strings.TrimPrefix(o.GetResourceUri(), "https://")] {
+			out = append(out, "the gate attested to "+o.GetResourceUri()+", and should not have")
+		}
+	}
+	if found < 40 {
+		out = append(out, fmt.Sprintf("the gate made %d attestations: looking at them shows nothing", found))
+	}
+	return out
+}
+
 // TestCorpus puts every case of the corpus to the real service and demands the
 // exact answer: status, verdict, codes, and an attestation only where it passed.
 func TestCorpus(t *testing.T) {
@@ -336,6 +378,9 @@ func TestCorpus(t *testing.T) {
 				t.Error(p)
 			}
 		})
+	}
+	for _, p := range h.signedWithoutAPass(cases) {
+		t.Error(p)
 	}
 	if n := h.victim.Load(); n > 0 {
 		t.Errorf("the gate was led to an address that it must not contact, %d times", n)
