@@ -62,7 +62,9 @@ func (s *Server) Up() error {
 	}
 	s.addr, s.conns, s.done = l.Addr().String(), map[net.Conn]struct{}{}, make(chan struct{})
 	srv := &http.Server{
-		Handler: s.Upstream, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		// As long as an idle one: a connection that a busy client dialled in
+		// reserve would be closed under the request that it is at last used for.
+		Handler: s.Upstream, ReadHeaderTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		Protocols: new(http.Protocols), ConnState: s.follow,
 	}
 	srv.Protocols.SetHTTP1(true)
