@@ -184,4 +184,3 @@ func TestSweepMemoryIsFlat(t *testing.T) {
 		t.Errorf(info+": that is %d bytes an image, want at most 700", small>>10, large>>10, grown/9_000)
 	}
 }
-

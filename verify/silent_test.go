@@ -3,8 +3,7 @@ package verify_test
 import (
 	"context"
 	"errors"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +28,7 @@ func TestRegistryDoesNotAnswer(t *testing.T) {
 	}
 	start := func(s *httptest.Server) string {
 		t.Cleanup(s.Close)
-		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 		return s.Listener.Addr().String()
 	}
 	hangsUp := start(httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -4,8 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -93,7 +92,7 @@ spec:
 // one that was left alone, and asks for nothing twice.
 func TestAuditIsKilledAndResumed(t *testing.T) {
 	t.Parallel()
-	reg := &heldRegistry{inner: registry.New(registry.Logger(log.New(io.Discard, "", 0))), byHash: map[string]int{}}
+	reg := &heldRegistry{inner: registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))), byHash: map[string]int{}}
 	srv := httptest.NewServer(reg)
 	t.Cleanup(srv.Close)
 	host := strings.TrimPrefix(srv.URL, "http://")
@@ -320,7 +319,7 @@ func reported(t *testing.T, dir, file string) map[string]any {
 // says, and then asked again: nothing is undecided for it.
 func TestAuditWaitsForTheRegistry(t *testing.T) {
 	t.Parallel()
-	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	images := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	var complaints atomic.Int64
 	var filled atomic.Bool
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -354,7 +353,7 @@ func TestAuditShowsProgress(t *testing.T) {
 	if err != nil {
 		t.Skip("script, which lends a program a terminal, is not installed: apt-get install bsdutils")
 	}
-	reg := &heldRegistry{inner: registry.New(registry.Logger(log.New(io.Discard, "", 0))), byHash: map[string]int{}}
+	reg := &heldRegistry{inner: registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))), byHash: map[string]int{}}
 	srv := httptest.NewServer(reg)
 	t.Cleanup(srv.Close)
 	host := strings.TrimPrefix(srv.URL, "http://")

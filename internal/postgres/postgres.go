@@ -68,7 +68,7 @@ func New() (*Server, error) {
 		}
 		s.attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
-	cmd := exec.Command(initdb, "-D", s.dir+"/data", "-A", "trust", "-U", "gate", "-E", "UTF8", "--locale=C", "--no-sync")
+	cmd := exec.Command(initdb, "-D", s.dir+"/data", "-A", "trust", "-U", "gate", "-E", "UTF8", "--locale=C", "--no-sync") //nolint:gosec // the machine's own program
 	cmd.SysProcAttr, cmd.Dir = s.attr, s.dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), s.Close())
@@ -81,7 +81,8 @@ func New() (*Server, error) {
 
 // Start runs it again after Stop, on the same port, with the same data.
 func (s *Server) Start() error {
-	s.cmd = exec.Command(s.postgres, "-D", s.dir+"/data", "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port),
+	s.cmd = exec.Command(s.postgres, //nolint:gosec // the machine's own program
+		"-D", s.dir+"/data", "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port),
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
 	s.cmd.SysProcAttr, s.cmd.Dir = s.attr, s.dir
 	if err := s.cmd.Start(); err != nil {
@@ -91,7 +92,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -128,7 +129,7 @@ func (s *Server) Database(name string) (dsn string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if _, err := db.Exec("CREATE DATABASE " + name); err != nil {
 		return "", fmt.Errorf("making the database %s: %w", name, err)
 	}
@@ -157,6 +158,6 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().(*net.TCPAddr).Port, nil
 }

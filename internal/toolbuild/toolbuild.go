@@ -32,7 +32,7 @@ func Build(ctx context.Context, module, pkg string) (string, error) {
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(bin), 0o750); err != nil {
 		return "", err
 	}
 	part := fmt.Sprintf("%s.%d", bin, os.Getpid())
