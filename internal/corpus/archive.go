@@ -58,8 +58,9 @@ func gzipOf(r io.Reader, level int) []byte {
 func Zstd(b []byte) []byte {
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstd.MinWindowSize))
 	check(err)
-	defer w.Close()
-	return w.EncodeAll(b, nil)
+	packed := w.EncodeAll(b, nil)
+	check(w.Close())
+	return packed
 }
 
 // Zeros reads as zeros without end.

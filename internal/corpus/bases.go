@@ -106,7 +106,7 @@ func bases() []Case {
 			s.attach("sig", NewKey().Entry(s.simple())) // beside the one that counts
 			k := NewKey()
 			s.p.Files["key.pub"] = k.PublicPEM()
-			s.refer(BundleMedia, k.Bundle(s.statement()))
+			s.refer(k.Bundle(s.statement()))
 			old := s.base
 			s.p.PushTo(s.repo, "1", Image{Layers: LayersOf("new")})
 			s.p.Push(Image{Layers: LayersOf(s.p.Name, "app"), Extra: claim(s.p.Host+"/"+s.repo, old)})

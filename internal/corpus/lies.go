@@ -55,14 +55,13 @@ const sceneNeeds = `
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}`
 
 // stage puts a scene into the place, with front before its registry.
-func stage(p *Place, front func(s Scene, w http.ResponseWriter, r *http.Request) bool) Scene {
+func stage(p *Place, front func(s Scene, w http.ResponseWriter, r *http.Request) bool) {
 	s := NewScene(p.Repo)
 	p.PushTo(p.Repo+"/base", "1", s.BaseImage)
 	p.Push(s.Image)
 	if front != nil {
 		p.Front = func(w http.ResponseWriter, r *http.Request) bool { return front(s, w, r) }
 	}
-	return s
 }
 
 // byDigest asks for the scene's image by its digest, so that no answer of the

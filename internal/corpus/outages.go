@@ -130,10 +130,10 @@ func redirects() []Case {
 	for name, target := range PrivateTargets() {
 		for _, part := range []string{"manifest", "config", "layer", "base"} {
 			want := denied(attestor.CodeRegistryNotAllowed)
-			switch {
-			case part == "base":
+			switch part {
+			case "base":
 				want = undecided(attestor.CodeBaseUnresolved)
-			case part == "layer":
+			case "layer":
 				want.Codes = sorted(append(want.Codes, attestor.CodeUserLookupFailed))
 			}
 			out = append(out, Case{Name: "redirects/the " + part + " is at " + name, Policy: sceneNeeds, Want: want, Send: byDigest, Arrange: func(p *Place) {
@@ -155,7 +155,7 @@ func redirects() []Case {
 				if !s.IsManifest(r) {
 					return false
 				}
-				http.Redirect(w, r, r.URL.Path+"?"+r.URL.RawQuery+"x", http.StatusTemporaryRedirect)
+				http.Redirect(w, r, r.URL.Path+"?"+r.URL.RawQuery+"x", http.StatusTemporaryRedirect) //nolint:gosec // that is the attack
 				return true
 			})
 		}},

@@ -22,14 +22,14 @@ func scanned(name, policy string, want Want, say func(uri string) []*grafeaspb.O
 	}}
 }
 
-// policyOf is Standard with more said of vulnerabilities, and more of the spec.
-func policyOf(vulnerabilities, spec string) string {
+// policyOf is Standard with more said of vulnerabilities.
+func policyOf(vulnerabilities string) string {
 	return `
   base:
     required: true
     approved: [{name: debian, repository: $BASE, tags: ["1"]}]
   user: {nonRoot: true}
-  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH` + vulnerabilities + `}` + spec
+  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH` + vulnerabilities + `}`
 }
 
 const houseNote = "projects/acme-security/notes/trivy"
@@ -64,16 +64,16 @@ func scans() []Case {
 		scanned(group+"no longer continuous", "", denied(attestor.CodeScanInactive), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.ContinuousAnalysis = grafeaspb.DiscoveryOccurrence_INACTIVE }))),
 		scanned(group+"not said to be continuous", "", denied(attestor.CodeScanInactive), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.ContinuousAnalysis = 0 }))),
 		scanned(group+"archived", "", denied(attestor.CodeScanArchived), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.ArchiveTime = timestamppb.New(now.Add(-time.Minute)) }))),
-		scanned(group+"stale", policyOf(", scan: {maxAge: 1h}", ""), denied(attestor.CodeScanTooOld), in(done)),
-		scanned(group+"of the future", policyOf(", scan: {maxAge: 1h}", ""), admitted(), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.LastScanTime = timestamppb.New(now.Add(time.Minute)) }))),
-		scanned(group+"without a package type that is asked for", policyOf(", scan: {packageTypes: [OS, GO]}", ""), denied(attestor.CodeScanPackageTypeMissing), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) {
+		scanned(group+"stale", policyOf(", scan: {maxAge: 1h}"), denied(attestor.CodeScanTooOld), in(done)),
+		scanned(group+"of the future", policyOf(", scan: {maxAge: 1h}"), admitted(), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.LastScanTime = timestamppb.New(now.Add(time.Minute)) }))),
+		scanned(group+"without a package type that is asked for", policyOf(", scan: {packageTypes: [OS, GO]}"), denied(attestor.CodeScanPackageTypeMissing), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) {
 			d.AnalysisCompleted = &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS"}}
 		}))),
 		scanned(group+"by another kind of analysis", "", none, in(done, Under("projects/goog-analysis/notes/COMPLIANCE"))),
 		scanned(group+"by a namesake's note", "", none, in(done, Under("projects/mallory/notes/PACKAGE_VULNERABILITY"))),
 		scanned(group+"by a project that looks like Google's", "", none, in(done, Under("projects/goog-analysis-2/notes/PACKAGE_VULNERABILITY"))),
 		scanned(group+"by a scanner that is not trusted", "", none, in(done, Under(houseNote))),
-		scanned(group+"by another note of a trusted project", policyOf(", scan: {continuous: optional, trusted: ["+houseNote+"]}", ""), none, in(done, Under(houseNote+"-2"))),
+		scanned(group+"by another note of a trusted project", policyOf(", scan: {continuous: optional, trusted: ["+houseNote+"]}"), none, in(done, Under(houseNote+"-2"))),
 		scanned(group+"of another digest", "", none, func(uri string) list { return list{Complete(uri[:len(uri)-2]+"00", now)} }),
 		scanned(group+"of the same digest elsewhere", "", none, func(uri string) list {
 			return list{Complete("https://elsewhere.example/app"+uri[len(uri)-72:], now)}
@@ -89,7 +89,7 @@ func scans() []Case {
 			p.Scans[p.PushTo(p.Repo, "arm64", arm)] = nil
 			p.Manifest("1", OCIIndex, Index(amd.Entry(), arm.Entry()))
 		}},
-		{Name: group + "in a project that Container Analysis does not have", Policy: policyOf(", scan: {projects: [none]}", ""), Want: admitted(), Arrange: func(p *Place) { p.Push(p.Good()) }},
+		{Name: group + "in a project that Container Analysis does not have", Policy: policyOf(", scan: {projects: [none]}"), Want: admitted(), Arrange: func(p *Place) { p.Push(p.Good()) }},
 	}
 }
 
@@ -121,7 +121,7 @@ func findings() []Case {
 			v.VexAssessment = &grafeaspb.VulnerabilityOccurrence_VexAssessment{NoteName: note, State: grafeaspb.VulnerabilityAssessmentNote_Assessment_NOT_AFFECTED}
 		})
 	}
-	vex := policyOf(", vex: {accept: [not_affected], projects: [acme-security]}", "")
+	vex := policyOf(", vex: {accept: [not_affected], projects: [acme-security]}")
 	fixable, unfixable := denied(attestor.CodeFixableSeverityExceeded), denied(attestor.CodeUnfixableSeverityExceeded)
 	epss := func(p float64) Change {
 		return Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
@@ -139,17 +139,17 @@ func findings() []Case {
 		scanned(group+"of a severity of tomorrow", "", denied(attestor.CodeUnspecifiedSeverity), with(99)),
 		scanned(group+"by anybody's note", "", fixable, with(critical, Under("projects/mallory/notes/CVE-2026-1"))),
 		scanned(group+"marked unfixable, with a fixed version", "", fixable, with(high, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, p *issue) { p.FixAvailable, v.FixAvailable = false, false }))),
-		scanned(group+"blocked by name", policyOf(", blockedCves: [CVE-2026-1]", ""), denied(attestor.CodeCVEBlocked), with(grafeaspb.Severity_MINIMAL)),
-		scanned(group+"known to be exploited", policyOf(", knownExploited: deny", ""), denied(attestor.CodeKnownExploited), with(medium, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
+		scanned(group+"blocked by name", policyOf(", blockedCves: [CVE-2026-1]"), denied(attestor.CodeCVEBlocked), with(grafeaspb.Severity_MINIMAL)),
+		scanned(group+"known to be exploited", policyOf(", knownExploited: deny"), denied(attestor.CodeKnownExploited), with(medium, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
 			v.Risk = &grafeaspb.Risk{CisaKev: &grafeaspb.CISAKnownExploitedVulnerabilities{}}
 		}))),
-		scanned(group+"likely to be exploited", policyOf(", maximumEPSS: 0.5", ""), denied(attestor.CodeEPSSExceeded), with(medium, epss(0.97))),
-		scanned(group+"with a probability that is none", policyOf(", maximumEPSS: 0.5", ""), withAdvice(admitted(), attestor.CodeNotReported), with(medium, epss(math.NaN()))),
+		scanned(group+"likely to be exploited", policyOf(", maximumEPSS: 0.5"), denied(attestor.CodeEPSSExceeded), with(medium, epss(0.97))),
+		scanned(group+"with a probability that is none", policyOf(", maximumEPSS: 0.5"), withAdvice(admitted(), attestor.CodeNotReported), with(medium, epss(math.NaN()))),
 		scanned(group+"excused by whoever is trusted", vex, admitted(), with(critical, excused("projects/acme-security/notes/image-1"))),
 		scanned(group+"excused by a stranger", vex, fixable, with(critical, excused("projects/mallory/notes/image-1"))),
 		scanned(group+"anybody's, excused in a trusted project's name", vex, fixable, with(critical, Under("projects/mallory/notes/CVE-2026-1"), excused("projects/acme-security/notes/image-1"))),
-		scanned(group+"excused by an exception that expired", policyOf(", allowedCves: [{id: CVE-2026-1, owner: o, reason: r, expires: 2020-01-01}]", ""), withAdvice(fixable, attestor.CodeExceptionExpired), with(critical)),
-		scanned(group+"excused by an exception for another package", policyOf(", allowedCves: [{id: CVE-2026-1, packages: [zlib], owner: o, reason: r, expires: 2099-01-01}]", ""), fixable, with(critical)),
+		scanned(group+"excused by an exception that expired", policyOf(", allowedCves: [{id: CVE-2026-1, owner: o, reason: r, expires: 2020-01-01}]"), withAdvice(fixable, attestor.CodeExceptionExpired), with(critical)),
+		scanned(group+"excused by an exception for another package", policyOf(", allowedCves: [{id: CVE-2026-1, packages: [zlib], owner: o, reason: r, expires: 2099-01-01}]"), fixable, with(critical)),
 		scanned(group+"the worst on the last of 1,500", "", fixable, func(uri string) []*grafeaspb.Occurrence {
 			out := []*grafeaspb.Occurrence{Complete(uri, now)}
 			for n := range 1500 {

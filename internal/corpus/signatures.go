@@ -56,13 +56,13 @@ func (s *signing) attach(suffix string, entries ...Entry) {
 }
 
 // refer pushes a referrer of the base with one layer, as cosign does bundles.
-func (s *signing) refer(media string, blob []byte) { s.referTo(s.base, media, blob) }
+func (s *signing) refer(bundle []byte) { s.referTo(s.base, bundle) }
 
-func (s *signing) referTo(subject attestor.Digest, media string, blob []byte) {
+func (s *signing) referTo(subject attestor.Digest, blob []byte) {
 	config := []byte("{}")
 	s.p.Blobs = append(s.p.Blobs, Blob{s.repo, config}, Blob{s.repo, blob})
 	m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s],"subject":%s}`, OCIManifest,
-		Desc("application/vnd.oci.empty.v1+json", config, ""), Desc(media, blob, ""), DescOf(OCIManifest, subject, s.size, ""))
+		Desc("application/vnd.oci.empty.v1+json", config, ""), Desc(BundleMedia, blob, ""), DescOf(OCIManifest, subject, s.size, ""))
 	s.p.Manifests = append(s.p.Manifests, Manifest{s.repo, "", OCIManifest, m})
 }
 
@@ -124,15 +124,15 @@ func signatures() []Case {
 	without := func(e Entry, annotation string) Entry { delete(e.Annotations, annotation); return e }
 	return []Case{
 		byKey("by the key", admitted(), func(s *signing) { s.attach("sig", k.key.Entry(s.simple())) }),
-		byKey("by the key, in a bundle", admitted(), func(s *signing) { s.refer(BundleMedia, k.key.Bundle(s.statement())) }),
+		byKey("by the key, in a bundle", admitted(), func(s *signing) { s.refer(k.key.Bundle(s.statement())) }),
 		keyless("by the identity", admitted(), func(s *signing) { s.attach("sig", k.sig.Entry(s.simple())) }),
-		keyless("by the identity, in a bundle", admitted(), func(s *signing) { s.refer(BundleMedia, k.sig.Bundle(s.statement(), true)) }),
+		keyless("by the identity, in a bundle", admitted(), func(s *signing) { s.refer(k.sig.Bundle(s.statement(), true)) }),
 		byKey("none", unsigned, func(*signing) {}),
 		byKey("by another key", unsigned, func(s *signing) { s.attach("sig", k.otherKey.Entry(s.simple())) }),
-		byKey("by another key, in a bundle", unsigned, func(s *signing) { s.refer(BundleMedia, k.otherKey.Bundle(s.statement())) }),
+		byKey("by another key, in a bundle", unsigned, func(s *signing) { s.refer(k.otherKey.Bundle(s.statement())) }),
 		byKey("by the key, of another digest", unsigned, func(s *signing) { s.attach("sig", k.key.Entry(Simple(s.p.Host+"/"+s.repo, s.other()))) }),
-		byKey("by the key, of another digest, in a bundle", unsigned, func(s *signing) { s.refer(BundleMedia, k.key.Bundle(Statement(s.other(), SignPredicate))) }),
-		byKey("by an identity where a key is asked for", unsigned, func(s *signing) { s.refer(BundleMedia, k.sig.Bundle(s.statement(), true)) }),
+		byKey("by the key, of another digest, in a bundle", unsigned, func(s *signing) { s.refer(k.key.Bundle(Statement(s.other(), SignPredicate))) }),
+		byKey("by an identity where a key is asked for", unsigned, func(s *signing) { s.refer(k.sig.Bundle(s.statement(), true)) }),
 		keyless("by a key where an identity is asked for", unsigned, func(s *signing) { s.attach("sig", k.key.Entry(s.simple())) }),
 		keyless("by another subject", unsigned, func(s *signing) { s.attach("sig", k.sig.EntryBy(s.simple(), "mallory@example.com", SignerIssuer)) }),
 		keyless("by a subject that ends like ours", unsigned, func(s *signing) { s.attach("sig", k.sig.EntryBy(s.simple(), "x"+SignerSubject, SignerIssuer)) }),
@@ -140,13 +140,13 @@ func signatures() []Case {
 			s.attach("sig", k.sig.EntryBy(s.simple(), SignerSubject, "https://evil.example"))
 		}),
 		keyless("by another subject, in a bundle", unsigned, func(s *signing) {
-			s.refer(BundleMedia, k.sig.BundleBy(s.statement(), "mallory@example.com", SignerIssuer, true))
+			s.refer(k.sig.BundleBy(s.statement(), "mallory@example.com", SignerIssuer, true))
 		}),
 		keyless("by another Sigstore", unsigned, func(s *signing) { s.attach("sig", k.otherSig.Entry(s.simple())) }),
-		keyless("by another Sigstore, in a bundle", unsigned, func(s *signing) { s.refer(BundleMedia, k.otherSig.Bundle(s.statement(), true)) }),
+		keyless("by another Sigstore, in a bundle", unsigned, func(s *signing) { s.refer(k.otherSig.Bundle(s.statement(), true)) }),
 		keyless("no log entry", unsigned, func(s *signing) { s.attach("sig", without(k.sig.Entry(s.simple()), LogKey)) }),
 		keyless("no log entry, in a bundle", unsigned, func(s *signing) {
-			s.refer(BundleMedia, Edit(k.sig.Bundle(s.statement(), true), func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }))
+			s.refer(Edit(k.sig.Bundle(s.statement(), true), func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }))
 		}),
 		k.signed("signatures/no log entry where a key's is asked for", signedAndLogged, unsigned, func(s *signing) { s.attach("sig", k.key.Entry(s.simple())) }),
 		keyless("another signature's log entry", unsigned, func(s *signing) {
@@ -167,7 +167,7 @@ func signatures() []Case {
 			s.attach("sig", e)
 		}),
 		byKey("a statement that was edited", unsigned, func(s *signing) {
-			s.refer(BundleMedia, Edit(k.key.Bundle(Statement(s.other(), SignPredicate)), func(b *protobundle.Bundle) { b.GetDsseEnvelope().Payload = s.statement() }))
+			s.refer(Edit(k.key.Bundle(Statement(s.other(), SignPredicate)), func(b *protobundle.Bundle) { b.GetDsseEnvelope().Payload = s.statement() }))
 		}),
 		keyless("two certificates", unsigned, func(s *signing) {
 			e := k.sig.EntryBy(s.simple(), "mallory@example.com", SignerIssuer)

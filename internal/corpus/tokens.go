@@ -229,11 +229,11 @@ func tokens() []Case {
 		ask("the builder's, in dry run", http.StatusForbidden, func(p *Place, r *Request) {
 			r.Token, r.Body = p.Issuer.Token(Builder), append(r.Body[:len(r.Body)-1], `,"dryRun":true}`...)
 		}),
-		Case{Name: "tokens/the builder's, to read", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: as(Builder, Get("/v1/decisions"))},
-		Case{Name: "tokens/the builder's, to revoke", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: as(Builder, Request{Method: http.MethodDelete, Path: "/v1/attestations?image=x&reason=y"})},
-		Case{Name: "tokens/the builder's, to simulate", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: as(Builder, Post("/v1/simulate", `{"policy":"x"}`))},
-		Case{Name: "tokens/the builder's, for events", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: as(Builder, Post("/v1/events", `{"message":{"messageId":"1","data":"e30="}}`))},
-		Case{Name: "tokens/the builder's, to judge again", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: as(Builder, Post("/v1/rejudge", `{}`))},
+		Case{Name: "tokens/the builder's, to read", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Get("/v1/decisions"))},
+		Case{Name: "tokens/the builder's, to revoke", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Request{Method: http.MethodDelete, Path: "/v1/attestations?image=x&reason=y"})},
+		Case{Name: "tokens/the builder's, to simulate", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Post("/v1/simulate", `{"policy":"x"}`))},
+		Case{Name: "tokens/the builder's, for events", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Post("/v1/events", `{"message":{"messageId":"1","data":"e30="}}`))},
+		Case{Name: "tokens/the builder's, to judge again", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Post("/v1/rejudge", `{}`))},
 		Case{Name: "tokens/the builder's, to override", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: func(p *Place) []Request {
 			r := Post("/v1/attest", `{"image":"`+p.Host+`/corpus/builders/app:1","breakGlass":{"reason":"production is down"}}`)
 			r.Token = p.Issuer.Token(Builder)
@@ -249,12 +249,12 @@ func (c Case) wanting(w Want) Case {
 
 func nothing(*Place) {}
 
-// as sends requests with somebody's token.
-func as(email string, requests ...Request) func(p *Place) []Request {
+// asBuilder sends requests with the builder's token.
+func asBuilder(requests ...Request) func(p *Place) []Request {
 	return func(p *Place) []Request {
 		var out []Request
 		for _, r := range requests {
-			r.Token = p.Issuer.Token(email)
+			r.Token = p.Issuer.Token(Builder)
 			out = append(out, r)
 		}
 		return out

@@ -83,31 +83,31 @@ func traps() []Case {
 	sortCases(out)
 	out = append(out,
 		k.signed("traps/02 a referrer that unpacks to 200 MiB", signedByKey, unsigned, func(s *signing) {
-			s.refer(BundleMedia, GzipOf(io.LimitReader(Zeros{}, 200<<20)))
-			s.refer(BundleMedia, bytes.Repeat([]byte{' '}, 3<<20)) // beyond what is read at all
+			s.refer(GzipOf(io.LimitReader(Zeros{}, 200<<20)))
+			s.refer(bytes.Repeat([]byte{' '}, 3<<20)) // beyond what is read at all
 		}),
 		k.signed("traps/03 bytes after packed ones, twelve times", signedByKey, unsigned, func(s *signing) {
 			for i := range 12 {
-				s.refer(BundleMedia, append(Gzip([]byte("{}")), fmt.Sprintf("trailing %d", i)...))
+				s.refer(append(Gzip([]byte("{}")), fmt.Sprintf("trailing %d", i)...))
 			}
 		}),
 		k.signed("traps/04 a moved signature", signedByKey, unsigned, func(s *signing) {
 			other := s.other()
 			s.attach("sig", k.key.Entry(Simple(s.p.Host+"/"+s.repo, other)))
-			s.refer(BundleMedia, k.key.Bundle(Statement(other, SignPredicate)))
+			s.refer(k.key.Bundle(Statement(other, SignPredicate)))
 		}),
 		k.signed("traps/05 an identity within another", signedRegexp, unsigned, func(s *signing) {
 			s.attach("sig", k.sig.EntryBy(s.simple(), "x"+SignerSubject+".evil.example", SignerIssuer))
 		}),
 		k.signed("traps/06 an attestation that says no", signedByKey, unsigned, func(s *signing) {
-			s.refer(BundleMedia, k.key.Bundle(Statement(s.base, "https://example.com/REJECTED/v1")))
+			s.refer(k.key.Bundle(Statement(s.base, "https://example.com/REJECTED/v1")))
 		}),
 		k.signed("traps/07 the right one of several identities", signedKeyless, admitted(), func(s *signing) {
 			for _, who := range []string{"a@example.com", SignerSubject, "b@example.com"} {
-				s.refer(BundleMedia, k.sig.BundleBy(s.statement(), who, SignerIssuer, true))
+				s.refer(k.sig.BundleBy(s.statement(), who, SignerIssuer, true))
 			}
 		}),
-		k.signed("traps/08 a key without a trusted root", signedByKey, admitted(), func(s *signing) { s.refer(BundleMedia, k.key.Bundle(s.statement())) }),
+		k.signed("traps/08 a key without a trusted root", signedByKey, admitted(), func(s *signing) { s.refer(k.key.Bundle(s.statement())) }),
 		k.signed("traps/09 no integrated time, with a timestamp", signedKeyless, admitted(), func(s *signing) { k.rekorV2(s, true) }),
 		k.signed("traps/09 no integrated time, nor a timestamp", signedKeyless, unsigned, func(s *signing) { k.rekorV2(s, false) }),
 		k.signed("traps/10 the fallback tag is the image itself", signedByKey, unsigned, func(s *signing) {
@@ -119,7 +119,7 @@ func traps() []Case {
 		}),
 		k.signed("traps/10 another image's bundle", signedByKey, unsigned, func(s *signing) {
 			other := s.other()
-			s.referTo(other, BundleMedia, k.key.Bundle(s.statement()))
+			s.referTo(other, k.key.Bundle(s.statement()))
 			s.p.Front = func(_ http.ResponseWriter, r *http.Request) bool {
 				if strings.Contains(r.URL.Path, "/referrers/") {
 					r.URL.Path = strings.Replace(r.URL.Path, string(s.base), string(other), 1)
@@ -200,7 +200,7 @@ func (k signers) rekorV2(s *signing, stamped bool) {
 	m.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{tle}
 	b, err := protojson.Marshal(m)
 	check(err)
-	s.refer(BundleMedia, b)
+	s.refer(b)
 }
 
 // malformed are bundles of trap 13, as many beside one base as are looked at,
@@ -213,7 +213,7 @@ func (k signers) malformed(unsigned Want) []Case {
 		out = append(out, k.signed(fmt.Sprintf("traps/13 malformed bundles from %d", n), signedByKey, unsigned, func(s *signing) {
 			bad := MalformedBundles(k.sig.Bundle(s.statement(), true))
 			for _, b := range bad[n:min(n+atOnce, len(bad))] {
-				s.refer(BundleMedia, b)
+				s.refer(b)
 			}
 		}))
 	}
