@@ -26,10 +26,6 @@ func sum(b []byte) attestor.Digest { return corpus.Sum(b) }
 
 func desc(mediaType string, b []byte, extra string) string { return corpus.Desc(mediaType, b, extra) }
 
-func descOf(mediaType string, d attestor.Digest, size int, extra string) string {
-	return corpus.DescOf(mediaType, d, size, extra)
-}
-
 func putBlob(t testing.TB, host, repo string, b []byte) attestor.Digest {
 	t.Helper()
 	if err := corpus.PutBlob(t.Context(), http.DefaultClient, host, repo, b); err != nil {
