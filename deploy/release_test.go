@@ -21,11 +21,13 @@ import (
 
 // release runs tools/release/release.sh in a clone of its own, and returns
 // every file that it made.
-func release(t *testing.T, w workshop, env ...string) map[string][]byte {
+func release(t *testing.T, w workshop, commit string, env ...string) map[string][]byte {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "clone")
-	if out, err := exec.CommandContext(t.Context(), "git", "clone", "-q", "--no-hardlinks", "..", dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	for _, args := range [][]string{{"clone", "-q", "--no-hardlinks", "..", dir}, {"-C", dir, "checkout", "-q", commit}} {
+		if out, err := exec.CommandContext(t.Context(), "git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
 	}
 	storage := filepath.Join(w.dir, "storage.conf")
 	if err := os.WriteFile(storage, fmt.Appendf(nil, "[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", filepath.Join(w.dir, "root"), filepath.Join(w.dir, "run")), 0o600); err != nil {
@@ -63,13 +65,17 @@ func release(t *testing.T, w workshop, env ...string) map[string][]byte {
 func TestRelease(t *testing.T) {
 	slow(t)
 	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)))), "http://")
+	commit, err := exec.CommandContext(t.Context(), "git", "rev-parse", "HEAD").Output() // somebody may commit meanwhile
+	if err != nil {
+		t.Fatal(err)
+	}
 	var made []map[string][]byte
 	for range 2 {
 		w := newWorkshop(t)
 		base, mounts := w.bases(t, host+"/base/static:1"), w.builder(t)
 		builder := host + "/builder:1" // for the other platform a local image would be taken for the wrong one
 		w.run(t, "push", "--tls-verify=false", "localhost/builder", "docker://"+builder)
-		made = append(made, release(t, w, "VERSION=v0.0.0-test", "BASE="+base, "BUILDER="+builder, "BUILD_FLAGS=--isolation chroot --tls-verify=false "+strings.Join(mounts, " ")))
+		made = append(made, release(t, w, strings.TrimSpace(string(commit)), "VERSION=v0.0.0-test", "BASE="+base, "BUILDER="+builder, "BUILD_FLAGS=--isolation chroot --tls-verify=false "+strings.Join(mounts, " ")))
 	}
 	for name, text := range made[0] {
 		if !bytes.Equal(text, made[1][name]) {
