@@ -159,13 +159,16 @@ func cvssOf(v *grafeaspb.VulnerabilityOccurrence) *float64 {
 
 // riskOf reads what is reported of exploitation. A scanner that reports risk
 // and no entry in CISA's catalogue reports that there is none; one that
-// reports no risk says nothing.
+// reports no risk says nothing. What is no probability is read as certainty: a
+// limit must not be passed by what cannot be compared with it.
 func riskOf(r *grafeaspb.Risk) (epss *float64, exploited *bool) {
 	if r == nil {
 		return nil, nil
 	}
-	if e := r.GetEpss(); e != nil && e.GetScore() >= 0 { // NaN is neither
-		epss = new(min(e.GetScore(), 1))
+	if e := r.GetEpss(); e != nil {
+		if epss = new(e.GetScore()); !(*epss >= 0 && *epss <= 1) { // NaN is neither
+			*epss = 1
+		}
 	}
 	return epss, new(r.GetCisaKev() != nil)
 }

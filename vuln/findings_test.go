@@ -89,6 +89,9 @@ func TestFinding(t *testing.T) {
 		{"an impossible probability", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
 			v.Risk = &grafeaspb.Risk{Epss: &grafeaspb.ExploitPredictionScoringSystem{Score: 97}}
 		}), want(func(v *attestor.Vulnerability) { v.EPSS, v.KnownExploited = new(1.0), new(false) })},
+		{"a probability that is no number", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
+			v.Risk = &grafeaspb.Risk{Epss: &grafeaspb.ExploitPredictionScoringSystem{Score: math.NaN()}}
+		}), want(func(v *attestor.Vulnerability) { v.EPSS, v.KnownExploited = new(1.0), new(false) })},
 		{"layer without its algorithm", at("/usr/bin/x", "8a271324e30f2db078751809a026839101047220c6154378e87121673ec43fbd"), want(func(v *attestor.Vulnerability) {
 			v.Path, v.DiffIDs = "/usr/bin/x", []attestor.Digest{"sha256:8a271324e30f2db078751809a026839101047220c6154378e87121673ec43fbd"}
 		})},
