@@ -42,7 +42,11 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 	}
 	if u.UID == nil {
 		if !explained {
-			add(attestor.CodeUserLookupFailed, attestor.StatusError, "which user %q is could not be found out", u.Configured)
+			if u.Configured == "" { // the config was not read, for a reason that is told elsewhere
+				add(attestor.CodeUserLookupFailed, attestor.StatusError, "which user the image runs as could not be found out")
+			} else {
+				add(attestor.CodeUserLookupFailed, attestor.StatusError, "which user %q is could not be found out", u.Configured)
+			}
 		}
 		return found
 	}
