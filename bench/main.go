@@ -114,7 +114,7 @@ func (b *harness) run(ctx context.Context) (err error) {
 	if b.dir, err = os.MkdirTemp("", "attestor-bench-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	if b.binary == "" {
 		if err := b.build(ctx); err != nil {
 			return err
@@ -166,7 +166,7 @@ func (b *harness) build(ctx context.Context) error {
 		}
 		args = append(args, "-overlay", overlay)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/attestor")...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/attestor")...) //nolint:gosec // arguments of our own
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building attestor: %w: %s", err, clip(out))

@@ -111,12 +111,12 @@ func (b *harness) latencies(ctx context.Context, s *subject) error {
 		want   expectation
 		target float64
 	}{
-		{"fresh image by digest", b.refs("@", digests[:n]), passes, 4.4},
+		{"fresh image by digest", b.refs(digests[:n]), passes, 4.4},
 		{"fresh image by tag", b.tags(digests[n : 2*n]), passes, 4.4},
-		{"index of three platforms by digest", b.refs("@", indexes[:n]), passes, 5.4},
+		{"index of three platforms by digest", b.refs(indexes[:n]), passes, 5.4},
 		{"index of three platforms by tag", b.tags(indexes[n:]), passes, 5.4},
-		{"the same digest again, judged afresh", b.refs("@", digests[:n]), again, 2.2},
-		{"denied image by digest (root)", b.refs("@", root), denied, 0},
+		{"the same digest again, judged afresh", b.refs(digests[:n]), again, 2.2},
+		{"denied image by digest (root)", b.refs(root), denied, 0},
 	} {
 		if err := b.sequential(ctx, s, kind.what, kind.images, kind.want, kind.target); err != nil {
 			return err
@@ -130,10 +130,10 @@ func (b *harness) ref(sep, what string) string {
 	return b.world.Registry.Addr() + "/" + repository + sep + what
 }
 
-func (b *harness) refs(sep string, whats []string) []string {
+func (b *harness) refs(digests []string) []string {
 	var out []string
-	for _, w := range whats {
-		out = append(out, b.ref(sep, w))
+	for _, d := range digests {
+		out = append(out, b.ref("@", d))
 	}
 	return out
 }
@@ -154,7 +154,7 @@ func (b *harness) allLoads(ctx context.Context, s *subject) error {
 		if err != nil {
 			return err
 		}
-		last = b.refs("@", digests)
+		last = b.refs(digests)
 		b.quiet()
 		done := func() error { return nil }
 		if atOnce == 64 && b.profile != "" && s.name == "attestor" {
@@ -200,7 +200,7 @@ func (b *harness) peers(ctx context.Context) error {
 		return err
 	}
 	b.world.SetLatency(b.latency)
-	images := b.refs("@", digests)
+	images := b.refs(digests)
 	err = errors.Join(b.sequential(ctx, s, "fresh image by digest", images, passes, 0), b.sequential(ctx, s, "the same digest again", images, passes, 0))
 	b.world.SetLatency(0)
 	if err == nil {
@@ -253,7 +253,7 @@ func (b *harness) soak(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		fresh := b.refs("@", digests)
+		fresh := b.refs(digests)
 		images, created := slices.Clone(fresh), len(fresh)
 		known = append(known, fresh...)
 		for i := 0; len(images) < per; i++ {

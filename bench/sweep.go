@@ -48,7 +48,7 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	}
 	b.world.ResetCalls()
 	b.heard.take()
-	cmd := exec.CommandContext(ctx, b.binary, "audit", b.world.Registry.Addr()+"/"+repository, "--config", config, "-o", "json", "--output-file", filepath.Join(dir, "report.json"))
+	cmd := exec.CommandContext(ctx, b.binary, "audit", b.world.Registry.Addr()+"/"+repository, "--config", config, "-o", "json", "--output-file", filepath.Join(dir, "report.json")) //nolint:gosec // the program that is measured
 	cmd.Env = append(append(os.Environ(), b.world.Env()...), profilerEnv(b.profile)...)
 	if b.profile != "" {
 		defer profileSweep(ctx, b.profile)()
