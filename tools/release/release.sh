@@ -37,10 +37,16 @@ if [[ -z ${NO_IMAGE:-} ]]; then
 	args=(--build-arg "VERSION=$VERSION" --build-arg "COMMIT=${commit:0:12}")
 	[[ -z ${BASE:-} ]] || args+=(--build-arg "BASE=$BASE")
 	[[ -z ${BUILDER:-} ]] || args+=(--build-arg "BUILDER=$BUILDER")
+	# One after the other: built at once, their order in the index is chance.
 	buildah manifest rm "attestor:$VERSION" >/dev/null 2>&1 || true
-	# shellcheck disable=SC2086 # BUILD_FLAGS is several words
-	buildah bud ${BUILD_FLAGS:-} --platform "$(IFS=,; echo "${platforms[*]}")" --manifest "attestor:$VERSION" --format oci \
-		--identity-label=false --timestamp "$SOURCE_DATE_EPOCH" "${args[@]}" . >"$work/image.log" 2>&1 || { cat "$work/image.log" >&2; exit 1; }
+	buildah manifest create "attestor:$VERSION" >/dev/null
+	for platform in "${platforms[@]}"; do
+		tag=attestor:$VERSION-${platform//\//-}
+		# shellcheck disable=SC2086 # BUILD_FLAGS is several words
+		buildah bud ${BUILD_FLAGS:-} --platform "$platform" -t "$tag" --format oci \
+			--identity-label=false --timestamp "$SOURCE_DATE_EPOCH" "${args[@]}" . >"$work/image.log" 2>&1 || { cat "$work/image.log" >&2; exit 1; }
+		buildah manifest add "attestor:$VERSION" "containers-storage:localhost/$tag" >/dev/null
+	done
 	buildah manifest push --all "attestor:$VERSION" oci:dist/image >/dev/null
 fi
 
