@@ -89,6 +89,46 @@ func TestHostileInputCostsLittle(t *testing.T) {
 	}
 }
 
+// TestTrap11TheServiceIgnoresTheEnvironment: variables that cosign's library and
+// Sigstore's read would look for signatures elsewhere, trust other keys, and
+// fetch their roots. What is trusted is the policy's alone.
+func TestTrap11TheServiceIgnoresTheEnvironment(t *testing.T) {
+	home := t.TempDir()
+	foreign := filepath.Join(home, "foreign.pem")
+	if err := os.WriteFile(foreign, []byte("not a key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range map[string]string{
+		"COSIGN_REPOSITORY": "127.0.0.1:1/elsewhere", "COSIGN_MAX_ATTACHMENT_SIZE": "1", "COSIGN_EXPERIMENTAL": "1", "COSIGN_DOCKER_MEDIA_TYPES": "1",
+		"SIGSTORE_ROOT_FILE": foreign, "SIGSTORE_REKOR_PUBLIC_KEY": foreign, "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE": foreign,
+		"SIGSTORE_TSA_CERTIFICATE_FILE": foreign, "TUF_ROOT": filepath.Join(home, "tuf"), "TUF_MIRROR": "http://127.0.0.1:1", "HOME": home,
+	} {
+		t.Setenv(k, v)
+	}
+	var cases []corpus.Case
+	admitted := 0
+	for _, c := range corpus.All() {
+		if strings.HasPrefix(c.Name, "traps/07") || strings.HasPrefix(c.Name, "traps/08") || strings.HasPrefix(c.Name, "traps/09") || strings.HasPrefix(c.Name, "signatures/by ") {
+			cases = append(cases, c)
+			if c.Want.Verdict == attestor.Pass {
+				admitted++
+			}
+		}
+	}
+	if admitted < 4 || admitted == len(cases) {
+		t.Fatalf("%d of %d cases are admitted: too few to show anything", admitted, len(cases))
+	}
+	h := newHostileWorld(t, cases)
+	for _, c := range cases {
+		for _, p := range h.run(c) {
+			t.Errorf("%s: %s", c.Name, p)
+		}
+	}
+	if list, err := os.ReadDir(home); err != nil || len(list) != 1 {
+		t.Errorf("left behind %v, %v", list, err)
+	}
+}
+
 func heapInUse() int64 {
 	runtime.GC()
 	var m runtime.MemStats
