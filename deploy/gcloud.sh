@@ -328,7 +328,7 @@ edge() {
 }
 
 events() {
-	local topic uri agent
+	local topic uri agent subscription
 	agent="serviceAccount:service-$(number)@gcp-sa-pubsub.iam.gserviceaccount.com"
 	if [[ -n $DRY_RUN ]]; then
 		uri=https://gate-events-123456789012.$REGION.run.app
@@ -340,13 +340,16 @@ events() {
 	# Pub/Sub itself moves dead letters, and makes the tokens of the one account that it calls as.
 	run pubsub topics add-iam-policy-binding gate-dead --member "$agent" --role roles/pubsub.publisher >/dev/null
 	run iam service-accounts add-iam-policy-binding "$(account gate-pusher)" --member "$agent" --role roles/iam.serviceAccountTokenCreator >/dev/null
-	for topic in cloud-builds container-analysis-occurrences-v1 gcr; do
+	# The last is gate-events' own: a run publishes to it what is to be judged again.
+	for topic in cloud-builds container-analysis-occurrences-v1 gcr gate-rejudge; do
+		subscription=gate-${topic#gate-}
 		make pubsub topics describe "$topic" -- pubsub topics create "$topic"
-		make pubsub subscriptions describe "gate-$topic" -- pubsub subscriptions create "gate-$topic" --topic "$topic" \
+		make pubsub subscriptions describe "$subscription" -- pubsub subscriptions create "$subscription" --topic "$topic" \
 			--push-endpoint "$uri/v1/events" --push-auth-service-account "$(account gate-pusher)" --push-auth-token-audience "$uri" \
 			--ack-deadline 70 --min-retry-delay 10s --max-retry-delay 600s --dead-letter-topic gate-dead --max-delivery-attempts 30 --expiration-period never
-		run pubsub subscriptions add-iam-policy-binding "gate-$topic" --member "$agent" --role roles/pubsub.subscriber >/dev/null
+		run pubsub subscriptions add-iam-policy-binding "$subscription" --member "$agent" --role roles/pubsub.subscriber >/dev/null
 	done
+	run pubsub topics add-iam-policy-binding gate-rejudge --member "serviceAccount:$(account gate-events)" --role roles/pubsub.publisher >/dev/null
 	make scheduler jobs describe gate-rejudge --location "$REGION" -- scheduler jobs create http gate-rejudge --location "$REGION" \
 		--schedule '17 3 * * *' --time-zone Etc/UTC --uri "$uri/v1/rejudge" --http-method post --headers Content-Type=application/json \
 		--oidc-service-account-email "$(account gate-pusher)" --oidc-token-audience "$uri" --attempt-deadline 120s --max-retry-attempts 3

@@ -167,6 +167,7 @@ module "events" {
   region         = var.region
   uri            = module.gate_events.uri
   pusher         = module.identities.pusher
+  events_member  = module.identities.events.member
   topics         = { (var.project) = ["cloud-builds", "container-analysis-occurrences-v1", "gcr"] }
 }
 

@@ -199,6 +199,7 @@ module "events" {
   region         = var.region
   uri            = module.gate_events.uri
   pusher         = module.identities.pusher
+  events_member  = module.identities.events.member
   topics = {
     (var.build_project)  = ["cloud-builds"]
     (var.images_project) = ["container-analysis-occurrences-v1", "gcr"]

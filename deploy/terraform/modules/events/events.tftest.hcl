@@ -6,6 +6,7 @@ variables {
   region         = "us-east1"
   uri            = "https://gate-events-123456789012.us-east1.run.app"
   pusher         = { email = "gate-pusher@acme-gate.iam.gserviceaccount.com", name = "projects/acme-gate/serviceAccounts/gate-pusher@acme-gate.iam.gserviceaccount.com", member = "serviceAccount:gate-pusher@acme-gate.iam.gserviceaccount.com" }
+  events_member  = "serviceAccount:gate-events@acme-gate.iam.gserviceaccount.com"
   topics         = { acme-images = ["container-analysis-occurrences-v1", "gcr"], acme-build = ["cloud-builds"] }
 }
 
@@ -13,7 +14,7 @@ run "pushes" {
   command = apply
 
   assert {
-    condition     = length(google_pubsub_subscription.push) == 3 && alltrue([for s in google_pubsub_subscription.push : s.push_config[0].push_endpoint == "${var.uri}/v1/events" && s.push_config[0].oidc_token[0].service_account_email == var.pusher.email && s.push_config[0].oidc_token[0].audience == var.uri])
+    condition     = length(google_pubsub_subscription.push) == 4 && alltrue([for s in google_pubsub_subscription.push : s.push_config[0].push_endpoint == "${var.uri}/v1/events" && s.push_config[0].oidc_token[0].service_account_email == var.pusher.email && s.push_config[0].oidc_token[0].audience == var.uri])
     error_message = "A message is pushed without a token, or elsewhere."
   }
   assert {
@@ -27,5 +28,9 @@ run "pushes" {
   assert {
     condition     = google_service_account_iam_member.tokens.service_account_id == var.pusher.name
     error_message = "Pub/Sub makes tokens of another account."
+  }
+  assert {
+    condition     = google_pubsub_topic_iam_member.rejudge.topic == "gate-rejudge" && google_pubsub_topic_iam_member.rejudge.member == var.events_member && google_pubsub_subscription.push["acme-gate/gate-rejudge"].name == "gate-rejudge"
+    error_message = "Somebody else publishes what is to be judged again, or it comes by another subscription than the configuration names."
   }
 }

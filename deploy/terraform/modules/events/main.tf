@@ -32,6 +32,11 @@ variable "topics" {
   type        = map(set(string))
 }
 
+variable "events_member" {
+  description = "gate-events itself, which publishes to the topic that spreads re-judging over its instances."
+  type        = string
+}
+
 variable "schedule" {
   description = "When admitted images are judged again, in UTC."
   type        = string
@@ -39,10 +44,13 @@ variable "schedule" {
 }
 
 locals {
-  topics = merge([for project, names in var.topics : {
-    for n in names : "${project}/${n}" => { project = project, name = n }
+  sources = merge([for project, names in var.topics : {
+    for n in names : "${project}/${n}" => { project = project, name = n, subscription = "gate-${n}-${substr(sha256("${project}/${n}"), 0, 6)}" }
   }]...)
-  agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+  # What gate-events publishes to itself: rejudge.topic and rejudge.subscription of its configuration.
+  rejudge = "${var.project}/gate-rejudge"
+  topics  = merge(local.sources, { (local.rejudge) = { project = var.project, name = "gate-rejudge", subscription = "gate-rejudge" } })
+  agent   = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
 resource "google_pubsub_topic" "source" {
@@ -74,7 +82,7 @@ resource "google_pubsub_subscription" "push" {
   for_each = local.topics
 
   project                    = var.project
-  name                       = "gate-${each.value.name}-${substr(sha256(each.key), 0, 6)}"
+  name                       = each.value.subscription
   topic                      = google_pubsub_topic.source[each.key].id
   ack_deadline_seconds       = 70
   message_retention_duration = "86400s"
@@ -101,6 +109,14 @@ resource "google_pubsub_subscription" "push" {
   expiration_policy {
     ttl = ""
   }
+}
+
+# Nobody else publishes here: what comes by this subscription is judged again.
+resource "google_pubsub_topic_iam_member" "rejudge" {
+  project = var.project
+  topic   = google_pubsub_topic.source[local.rejudge].name
+  role    = "roles/pubsub.publisher"
+  member  = var.events_member
 }
 
 # Pub/Sub itself moves a dead letter: it publishes to the one topic, and acknowledges on the subscriptions.
