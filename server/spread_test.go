@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,10 +209,10 @@ func TestOnlyItsOwnSubscriptionBringsWork(t *testing.T) {
 func TestRestThatCannotBePublishedIsAFailure(t *testing.T) {
 	b := newBus(t)
 	w, _, base := rejudged(t, 105, b.joined)
-	published := 0
+	var published atomic.Int64
 	b.on = func() {
 		w.pass(time.Second)
-		if published++; published == 100 { // the page is out
+		if published.Add(1) == 100 { // the page is out
 			b.publisher.Stop()
 		}
 	}

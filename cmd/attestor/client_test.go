@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,13 +79,12 @@ func TestClientRefusesAnotherAnswer(t *testing.T) {
 }
 
 // flaky answers as a list says, one after another, and then well.
-func flaky(t *testing.T, answers ...func(w http.ResponseWriter)) (*httptest.Server, *int) {
+func flaky(t *testing.T, answers ...func(w http.ResponseWriter)) (*httptest.Server, *atomic.Int64) {
 	t.Helper()
-	asked := 0
+	asked := &atomic.Int64{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		asked++
-		if asked <= len(answers) {
-			answers[asked-1](w)
+		if n := int(asked.Add(1)); n <= len(answers) {
+			answers[n-1](w)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -94,7 +94,7 @@ func flaky(t *testing.T, answers ...func(w http.ResponseWriter)) (*httptest.Serv
 		})
 	}))
 	t.Cleanup(srv.Close)
-	return srv, &asked
+	return srv, asked
 }
 
 // comeAgain is 503 or 429 with Retry-After: a decision, or a problem.
@@ -145,13 +145,13 @@ func TestClientComesAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			d, err := c.Admit(t.Context(), judgeRequest{Image: ref})
-			if (err == nil) != tt.decided || d.Verdict == attestor.Pass || *asked != 1 || notice.Len() > 0 {
-				t.Fatalf("without a wait: asked %d times, %s, %v, said %q", *asked, d.Verdict, err, notice.String())
+			if (err == nil) != tt.decided || d.Verdict == attestor.Pass || asked.Load() != 1 || notice.Len() > 0 {
+				t.Fatalf("without a wait: asked %d times, %s, %v, said %q", asked.Load(), d.Verdict, err, notice.String())
 			}
-			*asked = 0
+			asked.Store(0)
 			d, err = c.Admit(t.Context(), judgeRequest{Image: ref, Wait: time.Minute})
-			if err != nil || d.Verdict != attestor.Pass || *asked != 2 || !strings.HasPrefix(notice.String(), tt.says) || strings.Count(notice.String(), "\n") != 1 {
-				t.Errorf("asked %d times, %s, %v, said %q", *asked, d.Verdict, err, notice.String())
+			if err != nil || d.Verdict != attestor.Pass || asked.Load() != 2 || !strings.HasPrefix(notice.String(), tt.says) || strings.Count(notice.String(), "\n") != 1 {
+				t.Errorf("asked %d times, %s, %v, said %q", asked.Load(), d.Verdict, err, notice.String())
 			}
 		})
 	}
@@ -179,8 +179,8 @@ func TestClientDialsAgain(t *testing.T) {
 	if c, err = newClient(broken.URL, nil, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.do(t.Context(), http.MethodDelete, "/v1/attestations", nil, nil); err == nil || *asked != 1 {
-		t.Errorf("a connection that broke: asked %d times, %v", *asked, err)
+	if _, err := c.do(t.Context(), http.MethodDelete, "/v1/attestations", nil, nil); err == nil || asked.Load() != 1 {
+		t.Errorf("a connection that broke: asked %d times, %v", asked.Load(), err)
 	}
 	dials := 0
 	srv, asked := flaky(t)
@@ -194,7 +194,7 @@ func TestClientDialsAgain(t *testing.T) {
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}}
-	if resp, err := c.do(t.Context(), http.MethodGet, "/v1/policies", nil, nil); err != nil || resp.status != 200 || *asked != 1 || dials != 3 {
-		t.Errorf("dialled %d times, asked %d times, %v", dials, *asked, err)
+	if resp, err := c.do(t.Context(), http.MethodGet, "/v1/policies", nil, nil); err != nil || resp.status != 200 || asked.Load() != 1 || dials != 3 {
+		t.Errorf("dialled %d times, asked %d times, %v", dials, asked.Load(), err)
 	}
 }

@@ -135,10 +135,10 @@ func TestExampleConfiguration(t *testing.T) {
 // TestDeployedCommandsExist finds every command and flag of the build files'
 // step and of the containers' arguments among those of the program.
 func TestDeployedCommandsExist(t *testing.T) {
-	invocation := regexp.MustCompile(`(?s)"\$_GATE_IMAGE" \\\n(.*?)"\$\(cat`)
+	invocation := regexp.MustCompile(`name: \$_GATE_IMAGE\n +args: \[(.*)\]`)
 	var lines []string
 	for _, m := range invocation.FindAllStringSubmatch(read(t, "../../deploy/cloudbuild/attest-container.yaml"), -1) {
-		lines = append(lines, m[1])
+		lines = append(lines, strings.ReplaceAll(m[1], ",", ""))
 	}
 	for _, name := range []string{"cloudrun/gate.yaml", "cloudrun/gate-events.yaml", "kubernetes/base/deployment.yaml"} {
 		for _, m := range regexp.MustCompile(`args: \[(serve[^]]*)\]`).FindAllStringSubmatch(read(t, "../../deploy/"+name), -1) {
@@ -149,7 +149,7 @@ func TestDeployedCommandsExist(t *testing.T) {
 		t.Fatalf("%d commands in %q", len(lines), lines)
 	}
 	for _, line := range lines {
-		args := strings.Fields(strings.ReplaceAll(line, "\\\n", " "))
+		args := strings.Fields(line)
 		c, rest, err := rootCommand().Find(args)
 		if err != nil || c == c.Root() {
 			t.Errorf("%s: %v", line, err)

@@ -144,7 +144,8 @@ func findings() []Case {
 			v.Risk = &grafeaspb.Risk{CisaKev: &grafeaspb.CISAKnownExploitedVulnerabilities{}}
 		}))),
 		scanned(group+"likely to be exploited", policyOf(", maximumEPSS: 0.5"), denied(attestor.CodeEPSSExceeded), with(medium, epss(0.97))),
-		scanned(group+"with a probability that is none", policyOf(", maximumEPSS: 0.5"), withAdvice(admitted(), attestor.CodeNotReported), with(medium, epss(math.NaN()))),
+		scanned(group+"with a probability that is none", policyOf(", maximumEPSS: 0.5"), denied(attestor.CodeEPSSExceeded), with(medium, epss(math.NaN()))),
+		scanned(group+"without a probability", policyOf(", maximumEPSS: 0.5"), withAdvice(admitted(), attestor.CodeNotReported), with(medium)),
 		scanned(group+"excused by whoever is trusted", vex, admitted(), with(critical, excused("projects/acme-security/notes/image-1"))),
 		scanned(group+"excused by a stranger", vex, fixable, with(critical, excused("projects/mallory/notes/image-1"))),
 		scanned(group+"anybody's, excused in a trusted project's name", vex, fixable, with(critical, Under("projects/mallory/notes/CVE-2026-1"), excused("projects/acme-security/notes/image-1"))),
