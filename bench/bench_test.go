@@ -10,15 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/internal/standin"
 )
 
 // TestQuick runs the harness as CI and `make bench` do, so that it keeps
 // working and its conditions keep holding.
 func TestQuick(t *testing.T) {
-	if os.Getenv("GATE_TEST_ALL") == "" {
-		t.Skip("slow: runs in make test-all (GATE_TEST_ALL=1)")
-	}
+	parts.Slow(t)
 	t.Chdir("..")
 	out := filepath.Join(t.TempDir(), "bench.md")
 	var printed strings.Builder

@@ -30,6 +30,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/parts"
 )
 
 // workshop builds images with buildah on storage of its own.
@@ -170,7 +171,7 @@ func image(t *testing.T, reference string) built {
 // machine; has the gate judge the result by our strictest policy and attest to
 // it; and runs it.
 func TestImage(t *testing.T) {
-	slow(t)
+	parts.Slow(t)
 	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)))), "http://")
 	var digests []v1.Hash
 	var w workshop

@@ -19,16 +19,9 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/posture"
 )
-
-// slow skips what takes minutes, where nobody asked for it.
-func slow(t *testing.T) {
-	t.Helper()
-	if os.Getenv("GATE_TEST_ALL") != "1" {
-		t.Skip("slow: runs in make test-all (GATE_TEST_ALL=1)")
-	}
-}
 
 // part finds a program, and fails for want of it where every part must be there.
 func part(t *testing.T, name, instead string) string {
@@ -134,7 +127,7 @@ func googleProvider(t *testing.T) string {
 
 func newProvider(t *testing.T) terraform {
 	t.Helper()
-	slow(t)
+	parts.Slow(t)
 	bin := part(t, "terraform", "")
 	return newTerraform(t, bin, fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"hashicorp/google\" = %q\n  }\n  direct {}\n}\ndisable_checkpoint = true\n", googleProvider(t)))
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"github.com/attestor-gate/attestor/internal/parts"
 )
 
 // release runs tools/release/release.sh in a clone of its own, and returns
@@ -63,7 +65,7 @@ func release(t *testing.T, w workshop, commit string, env ...string) map[string]
 
 // TestRelease makes a release twice, in two places, and compares every byte.
 func TestRelease(t *testing.T) {
-	slow(t)
+	parts.Slow(t)
 	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)))), "http://")
 	commit, err := exec.CommandContext(t.Context(), "git", "rev-parse", "HEAD").Output() // somebody may commit meanwhile
 	if err != nil {

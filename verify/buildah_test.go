@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/verify"
 )
 
@@ -22,7 +23,7 @@ type buildah struct {
 
 func newBuildah(t *testing.T) *buildah {
 	t.Helper()
-	slow(t)
+	parts.Slow(t)
 	bin, err := exec.LookPath("buildah")
 	if err != nil {
 		t.Fatal("buildah is not installed, and GATE_TEST_ALL=1: apt-get install buildah")

@@ -12,16 +12,9 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/internal/toolbuild"
 )
-
-// slow skips what builds images, or programs from source.
-func slow(t *testing.T) {
-	t.Helper()
-	if os.Getenv("GATE_TEST_ALL") != "1" {
-		t.Skip("slow: runs in make test-all (GATE_TEST_ALL=1)")
-	}
-}
 
 // workshop is a directory with what images are made of.
 type workshop struct {
@@ -75,7 +68,7 @@ type buildKit struct {
 // newBuildKit starts the daemon, which pushes to the given registries.
 func newBuildKit(t *testing.T, hosts ...string) *buildKit {
 	t.Helper()
-	slow(t)
+	parts.Slow(t)
 	buildkitd := fromSource(t, "buildkit", "github.com/moby/buildkit/cmd/buildkitd")
 	buildctl := fromSource(t, "buildkit", "github.com/moby/buildkit/cmd/buildctl")
 	if _, err := exec.LookPath("runc"); err != nil || os.Geteuid() != 0 {
@@ -140,7 +133,7 @@ func (b *buildKit) build(image, dockerfile, provenance string) {
 func TestBuildKitAndKo(t *testing.T) {
 	for kind, start := range registries() {
 		t.Run(kind, func(t *testing.T) {
-			slow(t)
+			parts.Slow(t)
 			host := start(t)
 			amd, arm := baseImage(t, "amd64", 2), baseImage(t, "arm64", 2)
 			push(t, host+"/base:1", index(t, amd, arm))

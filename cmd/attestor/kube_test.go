@@ -24,6 +24,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/attestor-gate/attestor/internal/kubeapi"
+	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/internal/samples"
 )
 
@@ -145,9 +146,7 @@ func podOf(name string, images ...string) document {
 // and mutual TLS, to the real service's admission listener.
 func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("GATE_TEST_ALL") != "1" {
-		t.Skip("slow: runs in make test-all (GATE_TEST_ALL=1)")
-	}
+	parts.Slow(t)
 	bin, err := kubeapi.Build(t.Context(), "../../tools/kube")
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/internal/samples"
 )
 
@@ -26,7 +27,7 @@ func TestSoak(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else {
-		slow(t)
+		parts.Slow(t)
 	}
 	const sides, images = 64, 500
 	w := newWorld(t, worldOptions{config: func(c *config) {

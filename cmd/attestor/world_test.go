@@ -423,14 +423,6 @@ func indexOf(tb testing.TB, images ...v1.Image) v1.ImageIndex {
 	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), entries...)
 }
 
-// slow skips what takes long, unless everything is asked for.
-func slow(tb testing.TB) {
-	tb.Helper()
-	if os.Getenv("GATE_TEST_ALL") != "1" {
-		tb.Skip("slow: runs in make test-all (GATE_TEST_ALL=1)")
-	}
-}
-
 // TestWorld shows what the harnesses built on it rely on: that a pass is one by
 // everybody's account, that a denial leaves nothing, that a world can be
 // stopped and started, and that both kinds of wrapping see the service only.

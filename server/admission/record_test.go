@@ -22,20 +22,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestor-gate/attestor/internal/kubeapi"
+	"github.com/attestor-gate/attestor/internal/parts"
 )
 
 var update = flag.Bool("update", false, "record the reviews of a kube-apiserver anew; with GATE_TEST_ALL=1")
 
 // recorded is where the reviews are that a real API server sent.
 const recorded = "testdata/kube-apiserver"
-
-// slow is for what is built for minutes.
-func slow(t *testing.T) {
-	t.Helper()
-	if os.Getenv("GATE_TEST_ALL") != "1" {
-		t.Skip("slow: runs in make test-all (GATE_TEST_ALL=1)")
-	}
-}
 
 // object is JSON, made readably.
 type object map[string]any
@@ -131,7 +124,7 @@ func (r *recorder) take() []byte {
 // TestRecordReviews has a real API server send a review for every kind of
 // workload, and compares it with what is recorded; -update records it.
 func TestRecordReviews(t *testing.T) {
-	slow(t)
+	parts.Slow(t)
 	bin, err := kubeapi.Build(t.Context(), "../../tools/kube")
 	if err != nil {
 		t.Fatal(err)

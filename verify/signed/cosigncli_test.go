@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/internal/toolbuild"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
@@ -100,7 +101,7 @@ func judgeRecording(t *testing.T, dir, version string) {
 // TestCosignToday has both versions of the program, built from source, sign
 // anew, and judges that as it does the recordings.
 func TestCosignToday(t *testing.T) {
-	slow(t)
+	parts.Slow(t)
 	for version, tool := range cosigns {
 		judgeRecording(t, record(t, "-cosign", build(t, tool.module, tool.pkg)), version)
 	}
@@ -110,14 +111,6 @@ func TestCosignToday(t *testing.T) {
 var cosigns = map[string]struct{ module, pkg string }{
 	"v2": {"cosign2", "github.com/sigstore/cosign/v2/cmd/cosign"},
 	"v3": {"cosign3", "github.com/sigstore/cosign/v3/cmd/cosign"},
-}
-
-// slow skips what builds programs from source.
-func slow(t *testing.T) {
-	t.Helper()
-	if os.Getenv("GATE_TEST_ALL") != "1" {
-		t.Skip("slow: runs in make test-all (GATE_TEST_ALL=1)")
-	}
 }
 
 func build(t *testing.T, module, pkg string) string {

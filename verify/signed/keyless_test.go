@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -63,7 +64,7 @@ func TestRealKeyless(t *testing.T) {
 // TestKeylessToday runs Fulcio, Rekor and a timestamp authority, built from
 // source, in a network of their own, and has cosign sign anew by them.
 func TestKeylessToday(t *testing.T) {
-	slow(t)
+	parts.Slow(t)
 	dir, bin := t.TempDir(), filepath.Join(t.TempDir(), "record")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "./record").CombinedOutput(); err != nil {
 		t.Fatalf("building the recorder: %v\n%s", err, out)
