@@ -15,7 +15,7 @@ const (
 	stateAdmonished // good enough, with a warning whatever the level
 	stateLacking    // the evidence was not given
 	stateFailed     // the evidence could not be got
-	stateElsewhere  // a plan has nothing that the rule is about
+	stateElsewhere  // a plan has nothing that the rule is about, and need not have
 )
 
 // An answer is what a rule makes of a service.

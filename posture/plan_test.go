@@ -35,7 +35,7 @@ var brokenPlan = []struct {
 	{"no private address", "DATABASE_PRIVATE", []string{`{"private_network": true}`, `{}`}, "no private address"},
 	{"an editor", "NO_BASIC_ROLES", []string{"roles/cloudsql.client", "roles/editor"}, "grants roles/editor"},
 	{"everybody", "NO_BASIC_ROLES", []string{"serviceAccount:api@acme.iam.gserviceaccount.com", "allAuthenticatedUsers"}, "grants everybody"},
-	{"a key", "KEYLESS", []string{"google_vpc_access_connector", "google_service_account_key"}, "a key to download"},
+	{"a key", "KEYLESS", []string{`"resource_changes": [`, `"resource_changes": [{"address": "google_service_account_key.ci", "mode": "managed", "type": "google_service_account_key", "change": {"actions": ["create"], "after": {}, "after_unknown": {}}},`}, "a key to download"},
 	{"an issuer's everybody", "KEYLESS", []string{"\"attribute_condition\": \"assertion.repository_owner == 'acme'\"", `"attribute_condition": null`}, "lets everybody"},
 	{"a perimeter around nothing", "SERVICE_PERIMETER", []string{`"resources": ["projects/1"]`, `"resources": []`}, "restricts nothing"},
 	{"ingress of all", "ORGANIZATION_POLICIES", []string{`["internal"]`, `["internal", "all"]`}, "allows everything"},
@@ -101,14 +101,88 @@ func TestSurroundingsInDryRun(t *testing.T) {
 	}
 }
 
-// TestSurroundingsElsewhere: a plan seldom has everything, and what it lacks is no pass.
+// surrounded adds the plan of what stands around services to the input.
+func surrounded(t *testing.T, in posture.Input) posture.Input {
+	in.Definitions = append(in.Definitions, posture.Source{Name: "surroundings.json", Text: []byte(sample(t, "surroundings.json"))})
+	return in
+}
+
+// TestSurroundingsElsewhere: a plan seldom has everything, and what it lacks is
+// no pass: where evidence must be there, it is missing unless another plan has it.
 func TestSurroundingsElsewhere(t *testing.T) {
-	r := planned(t, builtin(t, "strict"), "google_vpc_access_connector", "google_storage_bucket")
-	if f := finding(t, r, "CONNECTOR_SIZED"); f.Status != attestor.StatusSkipped {
-		t.Errorf("%s: %s", f.Status, f.Found)
+	without := replace(t, sample(t, "surroundings.json"), "google_vpc_access_connector", "google_storage_bucket")
+	const header = "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec: "
+	for _, tt := range []struct {
+		name    string
+		profile posture.Profile
+		plans   []string
+		want    attestor.Status
+		fix     string
+		verdict attestor.Outcome
+	}{
+		{"baseline does not ask", builtin(t, "baseline"), []string{without}, attestor.StatusSkipped, "", attestor.Pass},
+		{"hipaa", builtin(t, "hipaa"), []string{without}, attestor.StatusSkipped, "", attestor.Pass},
+		{"strict", builtin(t, "strict"), []string{without}, attestor.StatusError, "add google_vpc_access_connector to the plan", attestor.Undecided},
+		{"strict, another plan makes it", builtin(t, "strict"), []string{without, sample(t, "surroundings.json")}, attestor.StatusSkipped, "", attestor.Pass},
+		{"strict, another plan does not either", builtin(t, "strict"), []string{without, without}, attestor.StatusError, "rules: {CONNECTOR_SIZED: off}", attestor.Undecided},
+		{"strict, said to be none", custom(t, header+"{extends: strict, rules: {CONNECTOR_SIZED: off}}"), []string{without}, attestor.StatusSkipped, "", attestor.Pass},
+		{"strict, missing evidence is skipped", custom(t, header+"{extends: strict, missingEvidence: skip}"), []string{without}, attestor.StatusSkipped, "", attestor.Pass},
+		{"hipaa, missing evidence is an error", custom(t, header+"{extends: hipaa, missingEvidence: error, rules: {CONNECTOR_SIZED: deny}}"), []string{without}, attestor.StatusError, "give the plan that makes it too", attestor.Undecided},
+		{"hipaa, missing evidence of what warns", custom(t, header+"{extends: hipaa, missingEvidence: error}"), []string{without}, attestor.StatusSkipped, "give the plan that makes it too", attestor.Pass},
+		{"an exception excuses no missing evidence", custom(t, header+"{extends: strict, exceptions: [{rule: CONNECTOR_SIZED, services: ['*'], owner: o, reason: r, expires: 2027-01-31}]}"), []string{without}, attestor.StatusError, "add google_vpc_access_connector", attestor.Undecided},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var in posture.Input
+			for _, p := range tt.plans {
+				in.Definitions = append(in.Definitions, posture.Source{Name: "plan.json", Text: []byte(p)})
+			}
+			r := mustJudge(t, tt.profile, nil, in)
+			if f := finding(t, r, "CONNECTOR_SIZED"); f.Status != tt.want || !strings.Contains(f.Fix, tt.fix) || tt.fix == "" && f.Fix != "" || r.Verdict != tt.verdict {
+				t.Errorf("%s: %s, fix %q, verdict %s", f.Status, f.Found, f.Fix, r.Verdict)
+			}
+		})
 	}
+}
+
+// TestPlanOfServicesAlone: a plan that makes nothing around its services is
+// told of where evidence must be there, and nowhere else; other definitions
+// are never asked for a plan.
+func TestPlanOfServicesAlone(t *testing.T) {
+	count := func(r posture.Report) (n int) {
+		for _, f := range r.Findings {
+			if f.Kind == "plan" {
+				n++
+			}
+		}
+		return n
+	}
+	plan := sample(t, "plan.json")
+	for name, want := range map[string]int{"baseline": 0, "hipaa": 0, "strict": len(posture.Rules()) - len(serviceRules())} {
+		if got := count(mustJudge(t, builtin(t, name), &attested{answer: true}, whole(t, plan))); got != want {
+			t.Errorf("%s: %d findings about the plan, want %d", name, got, want)
+		}
+	}
+	strict := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, whole(t, plan))
+	for _, f := range strict.Findings {
+		if f.Kind == "plan" && (f.Status != attestor.StatusError || f.Fix == "") {
+			t.Errorf("%s is %s, fix %q", f.Rule, f.Status, f.Fix)
+		}
+	}
+	if strict.Verdict != attestor.Undecided {
+		t.Errorf("verdict %s", strict.Verdict)
+	}
+	if got := count(mustJudge(t, builtin(t, "strict"), &attested{answer: true}, whole(t, sample(t, "hardened.yaml")))); got != 0 {
+		t.Errorf("a service in YAML is asked for a plan: %d findings", got)
+	}
+	_, err := judge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(`{"format_version": "1.2", "resource_changes": []}`)}}})
+	if !isInvalid(err) {
+		t.Errorf("a plan of nothing: %v", err)
+	}
+}
+
+func TestSurroundingsExcepted(t *testing.T) {
 	p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n  extends: strict\n  exceptions:\n    - {rule: DATABASE_PRIVATE, services: [plan.json], subject: google_sql_database_instance.db, owner: a@acme.example, reason: r, expires: 2027-01-31}\n")
-	r = planned(t, p, `"ipv4_enabled": false`, `"ipv4_enabled": true`)
+	r := planned(t, p, `"ipv4_enabled": false`, `"ipv4_enabled": true`)
 	if f := finding(t, r, "DATABASE_PRIVATE"); f.Status != attestor.StatusPass || len(f.Exceptions) != 1 {
 		t.Errorf("%s: %s", f.Status, f.Found)
 	}
@@ -118,7 +192,7 @@ func TestSurroundingsElsewhere(t *testing.T) {
 // is missing for the rules that look at it, and for no other.
 func TestPlanWithUnknownArguments(t *testing.T) {
 	plan := replace(t, sample(t, "plan.json"), `"template": [{"containers": [{"env": [{"value_source": []}]}]}]`, `"scaling": true, "template": [{"containers": [{"args": true, "ports": true, "build_info": true, "env": [{"value_source": []}]}]}]`)
-	r := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, whole(t, plan))
+	r := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, surrounded(t, whole(t, plan)))
 	for _, f := range r.Findings {
 		want := attestor.StatusPass
 		if strings.HasPrefix(f.Rule, "SECRET") {

@@ -115,7 +115,11 @@ func (j *Judge) Judge(ctx context.Context, in Input) (Report, error) {
 				continue
 			}
 			c := &judging{ctx: ctx, s: s, set: set, profile: j.c.Profile, attested: j.c.Attested, known: known}
-			r.Findings = append(r.Findings, j.finding(c, rule, used))
+			f := j.finding(c, rule, used)
+			if rule.resources != nil && len(s.around) == 0 && !f.told {
+				continue // a plan of services alone: only what is missing is worth a word
+			}
+			r.Findings = append(r.Findings, f)
 		}
 	}
 	r.Findings = append(r.Findings, j.reportExceptions(set, used)...)
@@ -134,7 +138,7 @@ func (j *Judge) finding(c *judging, rule rule, used []use) Finding {
 		f.Status, f.Found = attestor.StatusSkipped, "does not apply to a job"
 		return f
 	}
-	a := rule.judge(c)
+	a := c.unmade(rule, rule.judge(c))
 	if a.state == stateGood && (c.s.partial && !rule.whole || rule.inputs && c.s.unknownInputs()) {
 		a = lacking("part of the definition is known only after apply", "judge the service as `gcloud run services describe --format export` prints it afterwards")
 	}

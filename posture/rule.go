@@ -11,7 +11,7 @@ type rule struct {
 	judge func(*judging) answer
 
 	inputs    bool     // looks at arguments and variables
-	resources []string // of a Terraform plan, which it is about instead of services
+	resources []string // of a Terraform plan, which it is about instead of services; the first is what a plan without any would add
 }
 
 // A RuleInfo documents a rule.

@@ -35,7 +35,7 @@ func planRules() []rule {
 		on("CONNECTOR_SIZED", "a connector has a least and a most number of machines, and their type", connectorSized, "google_vpc_access_connector"),
 		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, "google_sql_database_instance"),
 		on("NO_BASIC_ROLES", "nobody is granted a basic role, and everybody nothing", noBasicRoles, "google_project_iam_member", "google_project_iam_binding"),
-		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose tokens count", keyless, "google_service_account_key", "google_iam_workload_identity_pool_provider"),
+		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose tokens count", keyless, "google_iam_workload_identity_pool_provider", "google_service_account_key"),
 		on("SERVICE_PERIMETER", "the perimeter restricts services, and refuses", servicePerimeter, "google_access_context_manager_service_perimeter"),
 		on("ORGANIZATION_POLICIES", "the organisation restricts ingress, VPC egress and Binary Authorization of Cloud Run", organizationPolicies, "google_org_policy_policy"),
 		on("ADMISSION_POLICY", "Binary Authorization requires an attestation, and blocks", admissionPolicy, "google_binary_authorization_policy"),
@@ -44,9 +44,29 @@ func planRules() []rule {
 }
 
 // elsewhere is the answer where a plan has nothing that a rule is about: one
-// configuration seldom has everything.
+// configuration seldom has everything. Whether that is missing evidence is for
+// [judging.unmade] to say.
 func elsewhere() answer {
 	return answer{state: stateElsewhere, found: "the plan makes nothing of the kind"}
+}
+
+// unmade turns the answer of a plan that makes nothing of the kind into one
+// that evidence is missing, where the profile insists on evidence and no other
+// plan that was given has it.
+func (c *judging) unmade(r rule, a answer) answer {
+	if a.state != stateElsewhere || c.profile.missing != deny {
+		return a
+	}
+	for _, other := range c.set.services {
+		if other.kind != kindPlan || other == c.s {
+			continue
+		}
+		there := *c
+		if there.s = other; r.judge(&there).state != stateElsewhere {
+			return answer{state: stateElsewhere, found: "another plan makes what this is about"}
+		}
+	}
+	return lacking(a.found, "add "+r.resources[0]+" to the plan, give the plan that makes it too, or, where there is to be none, say so in a profile of your own: rules: {"+r.id+": off}")
 }
 
 // each asks of every resource of a kind what is wrong with it: "" is nothing.

@@ -17,13 +17,13 @@ func (set *input) plan(file string, n *node) []error {
 		return []error{fmt.Errorf("%s: no resource_changes: this is no plan; give what `terraform show -json PLAN` prints", plain.Text(file))}
 	}
 	var errs []error
-	surroundings := &service{kind: kindPlan, name: file, file: file, form: formTerraform}
+	surroundings, before := &service{kind: kindPlan, name: file, file: file, form: formTerraform}, len(set.services)
 	for _, c := range r.list(changes, "resource_changes") {
 		one := &reader{file: file}
 		set.change(one, c, surroundings)
 		errs = append(errs, one.errs...)
 	}
-	if len(surroundings.around) > 0 {
+	if len(surroundings.around) > 0 || len(set.services) > before {
 		set.plans++
 		set.services = append(set.services, surroundings)
 	}
