@@ -13,9 +13,10 @@ import (
 // A policy is what is known of grants on a service, a job or a project.
 type policy struct {
 	project  bool
-	whole    bool // every grant; otherwise there may be more
-	planned  bool // of a Terraform plan
-	target   text // the service's, job's or project's name; absent or unknown: it may be any
+	whole    bool   // every grant; otherwise there may be more
+	planned  bool   // of a Terraform plan
+	kind     string // of service or job; empty: of either
+	target   text   // the service's, job's or project's name; absent or unknown: it may be any
 	region   text
 	bindings []binding
 }
@@ -30,6 +31,9 @@ func (p policy) covers(s *service) bool {
 	if p.project {
 		return !p.planned || !p.target.set || !s.project.set || p.target.text == s.project.text
 	}
+	if p.kind != "" && p.kind != s.kind {
+		return false
+	}
 	if p.region.set && s.region.set && p.region.text != s.region.text {
 		return false
 	}
@@ -41,6 +45,7 @@ func (p policy) covers(s *service) bool {
 type given struct {
 	name            string
 	service, region string
+	kind            string
 	project         bool
 	read            func() ([]binding, error)
 }
@@ -49,16 +54,19 @@ type given struct {
 func (set *input) readPolicies(in Input) []error {
 	all := set.asked
 	for _, i := range in.IAM {
-		all = append(all, given{name: i.Name, service: i.Service, region: i.Region, read: func() ([]binding, error) { return readPolicy(i.Source) }})
+		all = append(all, given{name: i.Name, service: i.Service, region: i.Region, kind: i.Kind, read: func() ([]binding, error) { return readPolicy(i.Source) }})
 	}
 	for _, src := range in.ProjectIAM {
 		all = append(all, given{name: src.Name, project: true, read: func() ([]binding, error) { return readPolicy(src) }})
 	}
 	var errs []error
 	for _, g := range all {
-		p := policy{project: g.project, whole: true}
+		p := policy{project: g.project, whole: true, kind: g.kind}
 		var err error
 		switch {
+		case g.kind != "" && g.kind != kindService && g.kind != kindJob:
+			errs = append(errs, fmt.Errorf("%s: kind %s: want service or job", plain.Text(g.name), quote(g.kind)))
+			continue
 		case g.project:
 		case g.service != "":
 			p.target = text{set: true, text: g.service}
@@ -123,7 +131,7 @@ func (set *input) request(file string, n *node) []error {
 		at := fmt.Sprintf("iam[%d]", i)
 		p = r.mapping(p, at)
 		set.asked = append(set.asked, given{
-			name: file + ": " + at, service: r.text(p.at("service"), at+".service").text, region: r.text(p.at("region"), at+".region").text,
+			name: file + ": " + at, service: r.text(p.at("service"), at+".service").text, region: r.text(p.at("region"), at+".region").text, kind: r.text(p.at("kind"), at+".kind").text,
 			read: func() ([]binding, error) { return policyOf(file, p.at("policy")) },
 		})
 	}

@@ -105,8 +105,11 @@ func (r *reader) revision(s *service, n *node, sh shape) {
 	s.account = r.text(sh.at(n, sh.name("serviceAccountName")), "spec.template.spec.serviceAccountName")
 	s.timeout = r.seconds(sh.at(n, sh.name("timeoutSeconds")), "spec.template.spec.timeoutSeconds")
 	s.concurrency = r.count(sh.at(n, sh.name("containerConcurrency")), "spec.template.spec.containerConcurrency")
-	for i, c := range r.list(n.at("containers"), "containers") {
-		s.containers = append(s.containers, r.container(c, fmt.Sprintf("containers[%d]", i), sh))
+	// Cloud Run has no init containers; where Knative has, they run like the others.
+	for _, list := range []string{"containers", sh.name("initContainers")} {
+		for i, c := range r.list(sh.at(n, list), list) {
+			s.containers = append(s.containers, r.container(c, fmt.Sprintf("%s[%d]", list, i), sh))
+		}
 	}
 	for i, v := range r.list(n.at("volumes"), "volumes") {
 		path := fmt.Sprintf("volumes[%d]", i)
@@ -114,7 +117,7 @@ func (r *reader) revision(s *service, n *node, sh shape) {
 		if secret == nil {
 			continue
 		}
-		ref := secretRef{name: r.text(v.at("name"), path+".name").text}
+		ref := secretRef{name: r.text(v.at("name"), path+".name").text, secret: r.text(sh.at(secret, sh.name("secretName")), path+".secret.secretName").text}
 		items := r.list(secret.at("items"), path+".secret.items")
 		if len(items) == 0 {
 			s.volumes = append(s.volumes, ref)
@@ -139,7 +142,7 @@ func (r *reader) container(n *node, path string, sh shape) container {
 		e = r.mapping(e, at)
 		v := variable{name: r.text(e.at("name"), at+".name").text, value: r.text(e.at("value"), at+".value")}
 		if ref := r.mapping(sh.at(e, sh.name("valueFrom"), sh.name("secretKeyRef")), at+".valueFrom.secretKeyRef"); ref != nil {
-			v.secret = &secretRef{name: v.name, version: r.text(ref.at("key"), at+".valueFrom.secretKeyRef.key")}
+			v.secret = &secretRef{name: v.name, secret: r.text(ref.at("name"), at+".valueFrom.secretKeyRef.name").text, version: r.text(ref.at("key"), at+".valueFrom.secretKeyRef.key")}
 		}
 		c.env = append(c.env, v)
 	}

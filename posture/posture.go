@@ -51,11 +51,12 @@ type Source struct {
 }
 
 // An IAM is a policy as `get-iam-policy` prints it. Service names the service
-// or job that it is of, where there are several; Region tells apart those of
-// one name.
+// or job that it is of, where there are several; Region and Kind (service or
+// job) tell apart those of one name.
 type IAM struct {
 	Service string
 	Region  string
+	Kind    string
 	Source
 }
 

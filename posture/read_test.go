@@ -123,6 +123,53 @@ func TestPoliciesMustFit(t *testing.T) {
 	}
 }
 
+// TestPoliciesOfOneName: a service and a job may be called the same, and a
+// policy of the one says nothing of the other.
+func TestPoliciesOfOneName(t *testing.T) {
+	const definitions = `{"services": [{"name": "projects/p/locations/l/services/api", "template": {}}], "jobs": [{"name": "projects/p/locations/l/jobs/api", "template": {}}]}`
+	const good = `{"bindings": [], "etag": "x"}`
+	iam := func(kind string) posture.IAM {
+		return posture.IAM{Service: "api", Region: "l", Kind: kind, Source: posture.Source{Name: "iam.json", Text: []byte(good)}}
+	}
+	const plan = `{"format_version": "1.2", "resource_changes": [
+		{"address": "google_cloud_run_v2_service.api", "mode": "managed", "type": "google_cloud_run_v2_service", "change": {"actions": ["update"], "after": {"name": "api", "location": "l"}, "after_unknown": {}}},
+		{"address": "google_cloud_run_v2_KIND_iam_policy.api", "mode": "managed", "type": "google_cloud_run_v2_KIND_iam_policy", "change": {"actions": ["create"], "after": {"name": "api", "location": "l", "policy_data": "{\"bindings\": []}"}, "after_unknown": {}}}]}`
+	request := func(kind string) string {
+		return `{"apiVersion": "attestor/v1", "kind": "PostureRequest", "definitions": [` + definitions + `], "iam": [{"service": "api", "kind": "` + kind + `", "policy": ` + good + `}]}`
+	}
+	for _, tt := range []struct {
+		name         string
+		in           posture.Input
+		service, job attestor.Status
+	}{
+		{"the service's", posture.Input{Definitions: []posture.Source{source(definitions)}, IAM: []posture.IAM{iam("service")}}, "pass", "skipped"},
+		{"the job's", posture.Input{Definitions: []posture.Source{source(definitions)}, IAM: []posture.IAM{iam("job")}}, "skipped", "pass"},
+		{"both", posture.Input{Definitions: []posture.Source{source(definitions)}, IAM: []posture.IAM{iam("service"), iam("job")}}, "pass", "pass"},
+		{"in a request", posture.Input{Definitions: []posture.Source{source(request("job"))}}, "skipped", "pass"},
+		{"of a plan", posture.Input{Definitions: []posture.Source{source(strings.ReplaceAll(plan, "KIND", "service"))}}, "pass", ""},
+		{"of a plan, a job's", posture.Input{Definitions: []posture.Source{source(strings.ReplaceAll(plan, "KIND", "job"))}}, "skipped", ""},
+	} {
+		got := map[string]attestor.Status{}
+		for _, f := range mustJudge(t, builtin(t, "hipaa"), nil, tt.in).Findings {
+			if f.Rule == "INVOKER_AUTH" {
+				got[f.Kind] = f.Status
+			}
+		}
+		if got["service"] != tt.service || got["job"] != tt.job {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+	for name, in := range map[string]posture.Input{
+		"either":          {Definitions: []posture.Source{source(definitions)}, IAM: []posture.IAM{iam("")}},
+		"an unknown kind": {Definitions: []posture.Source{source(definitions)}, IAM: []posture.IAM{iam("revision")}},
+		"in a request":    {Definitions: []posture.Source{source(request("Job"))}},
+	} {
+		if _, err := judge(t, builtin(t, "baseline"), nil, in); !isInvalid(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestLists(t *testing.T) {
 	v2 := sample(t, "hardened-v2.json")
 	for name, text := range map[string]string{

@@ -1,6 +1,9 @@
 package posture
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // secretsByReference never says a value, only its variable's name and why it
 // looks like a secret.
@@ -105,7 +108,7 @@ func secretVersionPinned(c *judging) answer {
 		case v.unknown:
 			unknown = true
 		case v.text == "" || strings.EqualFold(v.text, "latest"):
-			faults = append(faults, fault{subject: ref.name, found: "secret " + clip(ref.name) + " is taken at latest"})
+			faults = append(faults, fault{subject: ref.name, found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is taken at latest"})
 		}
 	}
 	switch {

@@ -101,6 +101,7 @@ type variable struct {
 // A secretRef is a secret taken from Secret Manager.
 type secretRef struct {
 	name    string // of the variable or volume
+	secret  string // its own; empty where it is known only after apply
 	version text
 }
 

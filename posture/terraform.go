@@ -153,6 +153,9 @@ func (set *input) terraformIAM(r *reader, kind string, n *node) bool {
 		if suffix, ok := strings.CutPrefix(kind, prefix); ok {
 			rest = suffix
 			p.project = prefix == "google_project_iam_"
+			if p.kind = kindService; prefix == "google_cloud_run_v2_job_iam_" {
+				p.kind = kindJob
+			}
 		}
 	}
 	if rest != "member" && rest != "binding" && rest != "policy" {

@@ -121,7 +121,7 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 		e = inputs.mapping(e, at)
 		v := variable{name: inputs.text(e.at("name"), at+".name").text, value: inputs.text(e.at("value"), at+".value")}
 		if ref := inputs.mapping(f(e, "valueSource", "secretKeyRef"), at+".valueSource.secretKeyRef"); ref != nil {
-			v.secret = &secretRef{name: v.name, version: inputs.text(ref.at("version"), at+".valueSource.secretKeyRef.version")}
+			v.secret = &secretRef{name: v.name, secret: inputs.text(ref.at("secret"), at+".valueSource.secretKeyRef.secret").text, version: inputs.text(ref.at("version"), at+".valueSource.secretKeyRef.version")}
 		}
 		c.env = append(c.env, v)
 	}
@@ -136,7 +136,7 @@ func (r *reader) v2Volume(s *service, v *node, path string, f fieldOf) {
 	if secret == nil {
 		return
 	}
-	ref := secretRef{name: r.text(v.at("name"), path+".name").text}
+	ref := secretRef{name: r.text(v.at("name"), path+".name").text, secret: r.text(secret.at("secret"), path+".secret.secret").text}
 	items := r.list(secret.at("items"), path+".secret.items")
 	if len(items) == 0 {
 		s.volumes = append(s.volumes, ref)
