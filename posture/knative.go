@@ -107,7 +107,7 @@ func (r *reader) revision(s *service, n *node, sh shape) {
 	s.concurrency = r.count(sh.at(n, sh.name("containerConcurrency")), "spec.template.spec.containerConcurrency")
 	// Cloud Run has no init containers; where Knative has, they run like the others.
 	for _, list := range []string{"containers", sh.name("initContainers")} {
-		for i, c := range r.list(sh.at(n, list), list) {
+		for i, c := range r.list(n.at(list), list) {
 			s.containers = append(s.containers, r.container(c, fmt.Sprintf("%s[%d]", list, i), sh))
 		}
 	}
