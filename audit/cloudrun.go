@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 
 	"google.golang.org/api/googleapi"
@@ -14,93 +16,129 @@ import (
 )
 
 // RunningInProject asks the Cloud Run API what a project runs: the image of
-// every container of every service, in one region or, with "-", in all of
-// them. A region that cannot be reached is an error, since a list without it
-// would look complete.
+// every container of every service and every job, in one region or, with "-",
+// in all of them. A region that cannot be reached is an error, since a list
+// without it would look complete.
 func RunningInProject(ctx context.Context, project, region string, opts ...option.ClientOption) References {
-	return ServicesInProject(ctx, project, region, nil, opts...)
+	return DefinitionsInProject(ctx, project, region, nil, opts...)
 }
 
-// A Definition is a Cloud Run service as the v2 API prints it. IAM is its
-// policy; nil where this identity may not read it.
+// A Definition is a Cloud Run service or job as the v2 API prints it. IAM is
+// its policy; nil where this identity may not read it.
 type Definition struct {
-	Name string // projects/P/locations/L/services/S
+	Name string // projects/P/locations/L/services/S, or jobs/J
 	Text []byte
 	IAM  []byte
 }
 
-// ServicesInProject is [RunningInProject] that shows each service's definition
-// before its images; seen may be nil, and then no IAM policy is asked for.
-func ServicesInProject(ctx context.Context, project, region string, seen func(Definition), opts ...option.ClientOption) References {
+// DefinitionsInProject is [RunningInProject] that shows each definition before
+// its images; seen may be nil, and then no IAM policy is asked for.
+func DefinitionsInProject(ctx context.Context, project, region string, seen func(Definition), opts ...option.ClientOption) References {
 	return func(yield func(string, error) bool) {
 		s, err := run.NewService(ctx, opts...)
 		if err != nil {
 			yield("", fmt.Errorf("connecting to Cloud Run: %w", err))
 			return
 		}
-		err = s.Projects.Locations.Services.List("projects/"+project+"/locations/"+region).Pages(ctx, func(page *run.GoogleCloudRunV2ListServicesResponse) error {
-			if len(page.Unreachable) > 0 {
-				return &attestor.Error{Kind: attestor.Upstream, Msg: "Cloud Run could not reach " + strings.Join(page.Unreachable, ", "), Fix: "try again, or name one region"}
-			}
-			for _, service := range page.Services {
-				if seen != nil {
-					d, err := definition(ctx, s, service)
-					if err != nil {
-						return err
-					}
-					seen(d)
-				}
-				if !images(service, yield) {
-					return errStopped
-				}
-			}
-			return nil
-		})
+		l := &lister{ctx: ctx, locations: s.Projects.Locations, parent: "projects/" + project + "/locations/" + region, seen: seen, yield: yield}
+		what := "services"
+		if err = l.services(); err == nil {
+			what = "jobs"
+			err = l.jobs()
+		}
 		if err != nil && !errors.Is(err, errStopped) {
-			yield("", listingServices(project, err))
+			yield("", listingRun(what, project, err))
 		}
 	}
+}
+
+// A lister reads what one parent has.
+type lister struct {
+	ctx       context.Context //nolint:containedctx // of one listing
+	locations *run.ProjectsLocationsService
+	parent    string
+	seen      func(Definition) // may be nil
+	yield     func(string, error) bool
+}
+
+func (l *lister) services() error {
+	return l.locations.Services.List(l.parent).Pages(l.ctx, func(page *run.GoogleCloudRunV2ListServicesResponse) error {
+		if len(page.Unreachable) > 0 {
+			return &attestor.Error{Kind: attestor.Upstream, Msg: "Cloud Run could not reach " + strings.Join(page.Unreachable, ", "), Fix: "try again, or name one region"}
+		}
+		for _, s := range page.Services {
+			var containers []*run.GoogleCloudRunV2Container
+			if s.Template != nil {
+				containers = s.Template.Containers
+			}
+			if err := l.one(s.Name, s.MarshalJSON, l.locations.Services.GetIamPolicy(s.Name).OptionsRequestedPolicyVersion(3).Context(l.ctx).Do, containers); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// jobs fails as a whole where a region cannot be reached: the API has no place
+// to say so in part of an answer.
+func (l *lister) jobs() error {
+	return l.locations.Jobs.List(l.parent).Pages(l.ctx, func(page *run.GoogleCloudRunV2ListJobsResponse) error {
+		for _, j := range page.Jobs {
+			var containers []*run.GoogleCloudRunV2Container
+			if j.Template != nil && j.Template.Template != nil {
+				containers = j.Template.Template.Containers
+			}
+			if err := l.one(j.Name, j.MarshalJSON, l.locations.Jobs.GetIamPolicy(j.Name).OptionsRequestedPolicyVersion(3).Context(l.ctx).Do, containers); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // errStopped ends the paging when the reader has had enough.
 var errStopped = errors.New("stopped")
 
-// definition adds who may call: the definition itself does not say.
-func definition(ctx context.Context, s *run.Service, service *run.GoogleCloudRunV2Service) (Definition, error) {
-	text, err := service.MarshalJSON()
-	if err != nil {
-		return Definition{}, fmt.Errorf("keeping a definition: %w", err)
+// one shows a definition, with who may call, which it does not say itself, and
+// then its images.
+func (l *lister) one(name string, marshal func() ([]byte, error), iam func(...googleapi.CallOption) (*run.GoogleIamV1Policy, error), containers []*run.GoogleCloudRunV2Container) error {
+	if l.seen != nil {
+		text, err := marshal()
+		if err != nil {
+			return fmt.Errorf("keeping a definition: %w", err)
+		}
+		d := Definition{Name: name, Text: text}
+		switch policy, err := iam(); {
+		case hasStatus(err, http.StatusForbidden, http.StatusNotFound):
+		case err != nil:
+			return err
+		default:
+			if d.IAM, err = policy.MarshalJSON(); err != nil {
+				return fmt.Errorf("keeping a policy: %w", err)
+			}
+		}
+		l.seen(d)
 	}
-	d := Definition{Name: service.Name, Text: text}
-	policy, err := s.Projects.Locations.Services.GetIamPolicy(service.Name).OptionsRequestedPolicyVersion(3).Context(ctx).Do()
-	if g, ok := errors.AsType[*googleapi.Error](err); ok && (g.Code == 403 || g.Code == 404) {
-		return d, nil
-	}
-	if err == nil {
-		d.IAM, err = policy.MarshalJSON()
-	}
-	return d, err
-}
-
-func images(s *run.GoogleCloudRunV2Service, yield func(string, error) bool) bool {
-	if s.Template == nil {
-		return true
-	}
-	for _, c := range s.Template.Containers {
-		if c.Image != "" && !yield(c.Image, nil) {
-			return false
+	for _, c := range containers {
+		if c.Image != "" && !l.yield(c.Image, nil) {
+			return errStopped
 		}
 	}
-	return true
+	return nil
 }
 
-func listingServices(project string, err error) error {
+func hasStatus(err error, codes ...int) bool {
+	g, ok := errors.AsType[*googleapi.Error](err)
+	return ok && slices.Contains(codes, g.Code)
+}
+
+func listingRun(what, project string, err error) error {
 	if _, ok := errors.AsType[*attestor.Error](err); ok {
 		return err
 	}
-	e := &attestor.Error{Kind: attestor.Upstream, Msg: "the Cloud Run services of " + project + " could not be listed", Err: err}
-	if g, ok := errors.AsType[*googleapi.Error](err); ok && (g.Code == 401 || g.Code == 403) {
-		e.Msg, e.Fix = "this identity may not list the Cloud Run services of "+project, "grant it roles/run.viewer"
+	e := &attestor.Error{Kind: attestor.Upstream, Msg: "the Cloud Run " + what + " of " + project + " could not be listed", Fix: "try again, or name one region", Err: err}
+	if hasStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
+		e.Msg, e.Fix = "this identity may not list the Cloud Run "+what+" of "+project, "grant it roles/run.viewer"
 	}
 	return e
 }

@@ -1,102 +1,149 @@
 package audit_test
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/api/option"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 )
 
-// TestServicesInProject: definitions with who may call, where that may be read.
-func TestServicesInProject(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		switch r.URL.Path {
-		case "/v2/projects/acme/locations/-/services":
-			fmt.Fprint(w, `{"services":[{"name":"projects/acme/locations/us-east1/services/a","ingress":"INGRESS_TRAFFIC_ALL","template":{"containers":[{"image":"r/a:1"}]}},{"name":"projects/acme/locations/us-east1/services/b"}]}`)
-		case "/v2/projects/acme/locations/us-east1/services/a:getIamPolicy":
-			fmt.Fprint(w, `{"bindings":[{"role":"roles/run.invoker","members":["allUsers"]}]}`)
-		default:
-			w.WriteHeader(http.StatusForbidden)
-		}
-	}))
-	defer srv.Close()
+// TestDefinitionsInProject: services and jobs with who may call, where that may be read.
+func TestDefinitionsInProject(t *testing.T) {
+	srv := cloudRun(t, map[string]string{
+		"services":                         `{"services":[{"name":"projects/acme/locations/us-east1/services/a","ingress":"INGRESS_TRAFFIC_ALL","template":{"containers":[{"image":"r/a:1"}]}},{"name":"projects/acme/locations/us-east1/services/b"}]}`,
+		"jobs":                             `{"jobs":[{"name":"projects/acme/locations/us-east1/jobs/a","template":{"taskCount":3,"template":{"containers":[{"image":"r/j:1"}]}}},{"name":"projects/acme/locations/us-east1/jobs/b","template":{}}]}`,
+		"us-east1/services/a:getIamPolicy": `{"bindings":[{"role":"roles/run.invoker","members":["allUsers"]}]}`,
+		"us-east1/jobs/a:getIamPolicy":     `{"bindings":[{"role":"roles/run.invoker","members":["user:a@acme.example"]}]}`,
+	})
 	var got []audit.Definition
-	for _, err := range audit.ServicesInProject(t.Context(), "acme", "-", func(d audit.Definition) { got = append(got, d) }, option.WithEndpoint(srv.URL), option.WithoutAuthentication()) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	refs, err := running(audit.DefinitionsInProject(t.Context(), "acme", "-", func(d audit.Definition) { got = append(got, d) }, srv...))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(got) != 2 || !strings.Contains(string(got[0].Text), "INGRESS_TRAFFIC_ALL") || !strings.Contains(string(got[0].IAM), "allUsers") || got[1].IAM != nil {
-		t.Errorf("%s", got)
+	if d := cmp.Diff([]string{"r/a:1", "r/j:1"}, refs); d != "" {
+		t.Error(d)
+	}
+	want := []struct{ name, text, iam string }{
+		{"services/a", "INGRESS_TRAFFIC_ALL", "allUsers"}, {"services/b", "services/b", ""},
+		{"jobs/a", `"taskCount":3`, "user:a@acme.example"}, {"jobs/b", "jobs/b", ""},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d definitions, want %d", len(got), len(want))
+	}
+	for i, w := range want {
+		if got[i].Name != "projects/acme/locations/us-east1/"+w.name || !strings.Contains(string(got[i].Text), w.text) || !strings.Contains(string(got[i].IAM), w.iam) || (got[i].IAM == nil) != (w.iam == "") {
+			t.Errorf("%s: %s, IAM %s", got[i].Name, got[i].Text, got[i].IAM)
+		}
 	}
 	// Whether somebody may call that is not known for want of an answer is an error.
-	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, ":getIamPolicy") {
-			w.WriteHeader(http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, `{"services":[{"name":"projects/acme/locations/us-east1/services/a","template":{"containers":[{"image":"r/a:1"}]}}]}`)
-	}))
-	defer down.Close()
-	for ref, err := range audit.ServicesInProject(t.Context(), "acme", "-", func(audit.Definition) {}, option.WithEndpoint(down.URL), option.WithoutAuthentication()) {
-		if attestor.KindOf(err) != attestor.Upstream || ref != "" {
-			t.Errorf("%q %v", ref, err)
+	for _, kind := range []string{"services", "jobs"} {
+		answers := map[string]string{"services": `{}`, "jobs": `{}`, "us-east1/" + kind + "/a:getIamPolicy": "500"}
+		answers[kind] = `{"` + kind + `":[{"name":"projects/acme/locations/us-east1/` + kind + `/a","template":{"containers":[{"image":"r/a:1"}],"template":{"containers":[{"image":"r/a:1"}]}}}]}`
+		refs, err := running(audit.DefinitionsInProject(t.Context(), "acme", "-", func(audit.Definition) {}, cloudRun(t, answers)...))
+		if attestor.KindOf(err) != attestor.Upstream || len(refs) != 0 || !strings.Contains(attestor.Message(err), kind) {
+			t.Errorf("%s: %q %v", kind, refs, err)
 		}
 	}
 }
 
 func TestRunningInProject(t *testing.T) {
-	const first = `{"services":[{"template":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}},{}],"nextPageToken":"2"}`
+	container := func(images ...string) string {
+		var all []string
+		for _, i := range images {
+			all = append(all, `{"image":"`+i+`"}`)
+		}
+		return `{"containers":[` + strings.Join(all, ",") + `]}`
+	}
+	services := `{"services":[{"template":` + container("r/a:1", "r/b:1") + `},{}],"nextPageToken":"2"}`
+	jobs := `{"jobs":[{"template":{"template":` + container("r/j:1", "r/k:1") + `}},{},{"template":{}}],"nextPageToken":"2"}`
+	last := map[string]string{"services": services, "services 2": `{"services":[{"template":` + container("r/c:1") + `}]}`, "jobs": jobs, "jobs 2": `{"jobs":[{"template":{"template":` + container("r/l:1") + `}}]}`}
+	first := []string{"r/a:1", "r/b:1", "r/c:1", "r/j:1", "r/k:1"}
 	for _, tt := range []struct {
-		name   string
-		status int
-		second string
-		want   []string
-		says   string
+		name, page, answer string
+		want               []string
+		says               string
 	}{
-		{name: "two pages", status: 200, second: `{"services":[{"template":{"containers":[{"image":"r/c:1"}]}}]}`, want: []string{"r/a:1", "r/b:1", "r/c:1"}},
-		{name: "a region is down", status: 200, second: `{"unreachable":["europe-west1"]}`, want: []string{"r/a:1", "r/b:1"}, says: "europe-west1"},
-		{name: "not allowed", status: 403, second: `{}`, want: []string{"r/a:1", "r/b:1"}, says: "may not list"},
-		{name: "down", status: 500, second: `{}`, want: []string{"r/a:1", "r/b:1"}, says: "could not be listed"},
+		{name: "two pages of each", want: []string{"r/a:1", "r/b:1", "r/c:1", "r/j:1", "r/k:1", "r/l:1"}},
+		{name: "nothing runs", page: "all", answer: `{}`},
+		{name: "a region is down", page: "services 2", answer: `{"unreachable":["europe-west1"]}`, want: first[:2], says: "europe-west1"},
+		{name: "services are not allowed", page: "services 2", answer: "403", want: first[:2], says: "may not list the Cloud Run services"},
+		{name: "services are down", page: "services 2", answer: "500", want: first[:2], says: "services of acme could not be listed"},
+		{name: "jobs are not allowed", page: "jobs", answer: "403", want: first[:3], says: "may not list the Cloud Run jobs"},
+		{name: "jobs are not allowed any more", page: "jobs 2", answer: "403", want: first, says: "may not list the Cloud Run jobs"},
+		{name: "jobs are down", page: "jobs 2", answer: "500", want: first, says: "jobs of acme could not be listed"},
+		{name: "jobs of all regions are not to be had", page: "jobs", answer: "400", want: first[:3], says: "name one region"},
+		{name: "jobs are no JSON", page: "jobs 2", answer: "<html>", want: first, says: "jobs of acme could not be listed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Content-Type", "application/json")
-				if r.URL.Path != "/v2/projects/acme/locations/-/services" {
-					t.Errorf("asked for %s", r.URL.Path)
-				}
-				if r.URL.Query().Get("pageToken") == "" {
-					fmt.Fprint(w, first)
-					return
-				}
-				w.WriteHeader(tt.status)
-				fmt.Fprint(w, tt.second)
-			}))
-			defer srv.Close()
-			var got []string
-			var failed error
-			for ref, err := range audit.RunningInProject(t.Context(), "acme", "-", option.WithEndpoint(srv.URL), option.WithoutAuthentication()) {
-				if err != nil {
-					failed = err
-					break
-				}
-				got = append(got, ref)
+			answers := maps.Clone(last)
+			if answers[tt.page] = tt.answer; tt.page == "all" {
+				answers = map[string]string{"services": tt.answer, "jobs": tt.answer}
 			}
+			got, err := running(audit.RunningInProject(t.Context(), "acme", "-", cloudRun(t, answers)...))
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
-			if (failed != nil) != (tt.says != "") || failed != nil && (attestor.KindOf(failed) != attestor.Upstream || !strings.Contains(attestor.Message(failed), tt.says)) {
-				t.Errorf("error %v, want %q", failed, tt.says)
+			if (err != nil) != (tt.says != "") || err != nil && (attestor.KindOf(err) != attestor.Upstream || !strings.Contains(attestor.Message(err)+" "+fixOf(err), tt.says)) {
+				t.Errorf("error %v, want %q", err, tt.says)
 			}
 		})
 	}
+}
+
+// TestRunningInProjectStops reads no further than it is asked to.
+func TestRunningInProjectStops(t *testing.T) {
+	for range audit.RunningInProject(t.Context(), "acme", "-", cloudRun(t, map[string]string{"services": `{"services":[{"template":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}]}`})...) {
+		return
+	}
+	t.Error("nothing was listed")
+}
+
+// cloudRun stands in for the API: what it lists and who may call, by the last
+// part of the path and the page. A bare number is a status, and what is not in
+// answers is refused.
+func cloudRun(t *testing.T, answers map[string]string) []option.ClientOption {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/v2/projects/acme/locations/"), "-/")
+		answer, ok := answers[strings.TrimSpace(asked+" "+r.URL.Query().Get("pageToken"))]
+		if status, err := strconv.Atoi(answer); err == nil || !ok {
+			if !ok {
+				status = http.StatusForbidden
+			}
+			w.WriteHeader(status)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, answer)
+	}))
+	t.Cleanup(srv.Close)
+	return []option.ClientOption{option.WithEndpoint(srv.URL), option.WithoutAuthentication()}
+}
+
+// running is everything that is listed before an error, and the error.
+func running(refs audit.References) (got []string, err error) {
+	for ref, err := range refs {
+		if err != nil {
+			return got, err
+		}
+		got = append(got, ref)
+	}
+	return got, nil
+}
+
+func fixOf(err error) string {
+	if e, ok := errors.AsType[*attestor.Error](err); ok {
+		return e.Fix
+	}
+	return ""
 }

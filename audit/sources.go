@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,23 +137,29 @@ func listing(repo string, err error) error {
 	return e
 }
 
-// RunningInCloudRun reads what `gcloud run services list --format json` prints:
-// the image of every container of every service.
+// RunningInCloudRun reads what `gcloud run services list --format json`, or
+// jobs list, prints: the image of every container of every service or job.
 func RunningInCloudRun(r io.Reader) References {
-	type container struct {
-		Image string `json:"image"`
+	type spec struct {
+		Containers []struct {
+			Image string `json:"image"`
+		} `json:"containers"`
 	}
-	type service struct {
+	type definition struct {
 		Spec struct {
 			Template struct {
 				Spec struct {
-					Containers []container `json:"containers"`
+					spec
+					Template struct { // a job's task stands one template deeper
+						Spec spec `json:"spec"`
+					} `json:"template"`
 				} `json:"spec"`
 			} `json:"template"`
 		} `json:"spec"`
 	}
-	return documents(r, "gcloud run services list --format json", "", func(s service, yield func(string) bool) bool {
-		for _, c := range s.Spec.Template.Spec.Containers {
+	return documents(r, "gcloud run services list --format json", "", func(d definition, yield func(string) bool) bool {
+		outer := d.Spec.Template.Spec
+		for _, c := range slices.Concat(outer.Containers, outer.Template.Spec.Containers) {
 			if c.Image != "" && !yield(c.Image) {
 				return false
 			}

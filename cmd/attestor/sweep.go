@@ -50,11 +50,11 @@ once, and writes one report. With --state an interrupted audit goes on where it 
 	f.report.register(c)
 	c.Flags().StringArrayVar(&f.policies, "policy", nil, "judge by this policy `FILE` instead of the configured ones (repeatable)")
 	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
-	c.Flags().StringArrayVar(&f.cloudRun, "cloud-run", nil, "judge what runs by this `FILE` of gcloud run services list --format json")
+	c.Flags().StringArrayVar(&f.cloudRun, "cloud-run", nil, "judge what runs by this `FILE` of gcloud run services list --format json, or of jobs list")
 	c.Flags().StringArrayVar(&f.pods, "pods", nil, "judge what runs by this `FILE` of kubectl get pods -A -o json")
-	c.Flags().StringVar(&f.project, "cloud-run-project", "", "judge what runs in this `PROJECT` by the Cloud Run API")
+	c.Flags().StringVar(&f.project, "cloud-run-project", "", "judge what runs in this `PROJECT`, services and jobs, by the Cloud Run API")
 	c.Flags().StringVar(&f.region, "region", "-", "of --cloud-run-project; - for all regions")
-	c.Flags().StringVar(&f.posture, "posture", "baseline", "tell how the services of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all")
+	c.Flags().StringVar(&f.posture, "posture", "baseline", "tell how the services and jobs of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all")
 	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
 	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image would be refused")
@@ -242,7 +242,7 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain r
 		if services.profile != nil {
 			seen = services.seen
 		}
-		sources = append(sources, audit.ServicesInProject(c.Context(), f.project, f.region, seen))
+		sources = append(sources, audit.DefinitionsInProject(c.Context(), f.project, f.region, seen))
 	}
 	return func(yield func(string, error) bool) {
 		for _, s := range sources {

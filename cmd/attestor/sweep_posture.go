@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path"
+	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
@@ -15,10 +15,10 @@ import (
 	"github.com/attestor-gate/attestor/posture"
 )
 
-// maxServiceList bounds a file of services, which is kept to be judged after its images.
+// maxServiceList bounds a file of services or jobs, which is kept to be judged after its images.
 const maxServiceList = 256 << 20
 
-// servicesFound gathers the services that a sweep meets, for their posture.
+// servicesFound gathers the services and jobs that a sweep meets, for their posture.
 type servicesFound struct {
 	profile *posture.Profile // nil: nobody asks for it
 	in      posture.Input
@@ -33,8 +33,8 @@ func (f *auditFlags) services() (*servicesFound, error) {
 	return &servicesFound{profile: &p}, err
 }
 
-// listed reads `gcloud run services list --format json`, and keeps each
-// service. What is no such list is reported by the references.
+// listed reads `gcloud run services list --format json`, or jobs list, and keeps
+// each definition. What is no such list is reported by the references.
 func (s *servicesFound) listed(name string, r io.Reader) (audit.References, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxServiceList))
 	if err != nil {
@@ -49,11 +49,13 @@ func (s *servicesFound) listed(name string, r io.Reader) (audit.References, erro
 	return audit.RunningInCloudRun(bytes.NewReader(text)), nil
 }
 
-// seen keeps a service that the Cloud Run API listed.
+// seen keeps a service or job that the Cloud Run API listed.
 func (s *servicesFound) seen(d audit.Definition) {
-	s.in.Definitions = append(s.in.Definitions, posture.Source{Name: d.Name, Text: d.Text})
-	if d.IAM != nil {
-		s.in.IAM = append(s.in.IAM, posture.IAM{Service: path.Base(d.Name), Region: path.Base(path.Dir(path.Dir(d.Name))), Source: posture.Source{Name: d.Name, Text: d.IAM}})
+	source := posture.Source{Name: d.Name, Text: d.Text}
+	s.in.Definitions = append(s.in.Definitions, source)
+	if part := strings.Split(d.Name, "/"); d.IAM != nil && len(part) == 6 { // projects/P/locations/L/services/S
+		source.Text = d.IAM
+		s.in.IAM = append(s.in.IAM, posture.IAM{Service: part[5], Region: part[3], Kind: strings.TrimSuffix(part[4], "s"), Source: source})
 	}
 }
 
