@@ -55,7 +55,7 @@ func Write(w io.Writer, f Format, r Report, o Options) error {
 	case SARIF:
 		return writeSARIF(w, r, o)
 	case JUnit:
-		return writeJUnit(w, r)
+		return junit.Write(w, JUnitSuites(r))
 	case Markdown:
 		return writeMarkdown(w, r)
 	}
@@ -102,10 +102,11 @@ func groups(findings []Finding) [][]Finding {
 	return out
 }
 
-func writeSARIF(w io.Writer, r Report, o Options) error {
+// SARIFRun is a report as a run of its own, for a log that has others too.
+func SARIFRun(r Report, version string) *sarif.Run {
 	run := sarif.NewRunWithInformationURI("attestor posture", "https://github.com/attestor-gate/attestor")
-	if o.Version != "" {
-		run.Tool.Driver.WithVersion(plain.Text(o.Version))
+	if version != "" {
+		run.Tool.Driver.WithVersion(plain.Text(version))
 	}
 	means := map[string]string{}
 	for _, rule := range rules() {
@@ -145,14 +146,17 @@ func writeSARIF(w io.Writer, r Report, o Options) error {
 		sum := sha256.Sum256([]byte(f.Rule + "\x00" + f.Kind + "\x00" + f.Service))
 		result.WithPartialFingerprints(map[string]string{"attestor/v1": hex.EncodeToString(sum[:16])})
 	}
-	run.AddInvocation(sarif.NewInvocation().WithExecutionSuccessful(r.Verdict != attestor.Undecided))
+	return run.AddInvocation(sarif.NewInvocation().WithExecutionSuccessful(r.Verdict != attestor.Undecided))
+}
+
+func writeSARIF(w io.Writer, r Report, o Options) error {
 	doc := gosarif.NewV210Report()
-	doc.AddRun(run)
+	doc.AddRun(SARIFRun(r, o.Version))
 	return writeValue(w, doc)
 }
 
-// writeJUnit writes a suite for each service and a case for each rule.
-func writeJUnit(w io.Writer, r Report) error {
+// JUnitSuites are a suite for each service and job, with a case for each rule.
+func JUnitSuites(r Report) []junit.Suite {
 	var suites []junit.Suite
 	refused := false
 	for _, g := range groups(r.Findings) {
@@ -176,11 +180,15 @@ func writeJUnit(w io.Writer, r Report) error {
 	}
 	// A report that refuses without a finding that does must not look green.
 	if r.Verdict != attestor.Pass && !refused {
-		suites = append(suites, junit.Suite{Name: "posture", Cases: []junit.Case{{
-			Name: "verdict", Class: "posture", Failure: &junit.Detail{Message: "nothing passed"},
-		}}})
+		k := junit.Case{Name: "verdict", Class: "posture"}
+		if r.Verdict == attestor.Undecided {
+			k.Error = &junit.Detail{Message: "could not be decided"}
+		} else {
+			k.Failure = &junit.Detail{Message: "nothing passed"}
+		}
+		suites = append(suites, junit.Suite{Name: "posture", Cases: []junit.Case{k}})
 	}
-	return junit.Write(w, suites)
+	return suites
 }
 
 func writeMarkdown(w io.Writer, r Report) error {

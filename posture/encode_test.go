@@ -79,6 +79,12 @@ func TestEncodersDenyTheZeroReport(t *testing.T) {
 	if err := posture.Write(&bytes.Buffer{}, "yaml", posture.Report{}, posture.Options{}); err == nil {
 		t.Error("an unknown format was written")
 	}
+	undecided := posture.Report{Verdict: attestor.Undecided}
+	for f, want := range map[posture.Format]string{posture.Text: "COULD NOT BE DECIDED", posture.JUnit: `errors="1"`, posture.SARIF: `"executionSuccessful": false`} {
+		if got := write(t, f, undecided, posture.Options{}); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", f, got)
+		}
+	}
 	odd := posture.Report{Verdict: "fine", Findings: []posture.Finding{{Rule: "CMEK", Status: "odd", Found: "x"}}}
 	if got := write(t, posture.JUnit, odd, posture.Options{}); !strings.Contains(got, `errors="1"`) {
 		t.Errorf("an unknown status: %s", got)
@@ -112,6 +118,8 @@ func TestHostileNames(t *testing.T) {
 			var doc sarif.Report
 			if err := json.Unmarshal([]byte(got), &doc); err != nil || len(doc.Runs) != 1 || len(doc.Runs[0].Results) == 0 {
 				t.Errorf("%v", err)
+			} else if err := doc.Validate(); err != nil {
+				t.Error(err)
 			}
 		case posture.Markdown:
 			bare := regexp.MustCompile("`[^`]*`").ReplaceAllString(got, "")

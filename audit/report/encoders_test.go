@@ -19,6 +19,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit/report"
+	"github.com/attestor-gate/attestor/internal/junit"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -193,6 +194,32 @@ func TestSARIFIsValid(t *testing.T) {
 	bad, err := sarif.FromString(`{"version":"2.1.0","$schema":"https://x","runs":[{"results":7}]}`)
 	if err == nil && bad.Validate() == nil {
 		t.Error("the validation accepts anything")
+	}
+}
+
+// TestOthersComeAfterDecisions: what was judged beside the images stands in the
+// same document, and counts.
+func TestOthersComeAfterDecisions(t *testing.T) {
+	other := sarif.NewRunWithInformationURI("another", "https://example.com")
+	other.AddRule("R").WithDescription("a rule")
+	other.CreateResultForRule("R").WithMessage(sarif.NewTextMessage("found"))
+	o := report.Options{Runs: []*sarif.Run{other}, Suites: []junit.Suite{{Name: "service", Cases: []junit.Case{{Name: "R", Failure: &junit.Detail{Message: "found"}}}}}}
+	doc, err := sarif.FromString(encode(t, report.SARIF, o, refused(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(); err != nil || len(doc.Runs) != 2 || *doc.Runs[0].Tool.Driver.Name != "attestor" || len(doc.Runs[1].Results) != 1 {
+		t.Errorf("%d runs, %v", len(doc.Runs), err)
+	}
+	var suites junit.Suites
+	if err := xml.Unmarshal([]byte(encode(t, report.JUnit, o, passed(1))), &suites); err != nil {
+		t.Fatal(err)
+	}
+	if len(suites.Suites) != 2 || suites.Suites[1].Name != "service" || suites.Failures != 1 || suites.Tests != 5 {
+		t.Errorf("%d suites, %d of %d failed", len(suites.Suites), suites.Failures, suites.Tests)
+	}
+	if got, want := encode(t, report.CSV, o, passed(1)), encode(t, report.CSV, report.Options{}, passed(1)); got != want {
+		t.Errorf("CSV has lines that are no decision:\n%s", got)
 	}
 }
 

@@ -13,12 +13,12 @@ import (
 )
 
 // writeJUnit writes a suite for each image, and a case for each check.
-func writeJUnit(w io.Writer, ds []attestor.Decision) error {
-	suites := make([]junit.Suite, len(ds))
-	for i, d := range ds {
-		suites[i] = suite(d)
+func writeJUnit(w io.Writer, ds []attestor.Decision, o Options) error {
+	suites := make([]junit.Suite, 0, len(ds)+len(o.Suites))
+	for _, d := range ds {
+		suites = append(suites, suite(d))
 	}
-	return junit.Write(w, suites)
+	return junit.Write(w, append(suites, o.Suites...))
 }
 
 func suite(d attestor.Decision) junit.Suite {

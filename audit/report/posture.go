@@ -13,8 +13,8 @@ import (
 //go:embed posture.html
 var postureHTML string
 
-// A Posture is how the services that run the images are set up, as package
-// posture judged them. It is told beside the images and counts for none of them.
+// A Posture is how the services and jobs that run the images are set up, as
+// package posture judged them. It is told beside the images and counts for none of them.
 type Posture struct {
 	Profile  string           `json:"profile"`
 	Services int              `json:"services"`
@@ -22,17 +22,18 @@ type Posture struct {
 	Findings []PostureFinding `json:"findings"` // without what passed, or is not asked for
 }
 
-// A PostureFinding is one rule that a service does not keep, or that could not
+// A PostureFinding is one rule that a service or job does not keep, or that could not
 // be put to it: its status is then error or skipped.
 type PostureFinding struct {
 	Service string          `json:"service"`
+	Kind    string          `json:"kind"` // service or job
 	Rule    string          `json:"rule"`
 	Status  attestor.Status `json:"status"`
 	Found   string          `json:"found"`
 	Fix     string          `json:"fix,omitempty"`
 }
 
-// A PostureRule is a rule and how many services it is about.
+// A PostureRule is a rule and how many services and jobs it is about.
 type PostureRule struct {
 	Rule    string
 	Refused int // deny, and anything that is not known to be harmless
@@ -41,7 +42,7 @@ type PostureRule struct {
 	Fix     string
 }
 
-// Rules counts services by rule, most refusals first.
+// Rules counts services and jobs by rule, most refusals first.
 func (p Posture) Rules() []PostureRule {
 	var out []PostureRule
 	for _, f := range p.Findings {
@@ -68,34 +69,40 @@ func (p Posture) Rules() []PostureRule {
 	return out
 }
 
-// Refused counts services with a finding that refuses.
+// Refused counts services and jobs with a finding that refuses.
 func (p Posture) Refused() int {
-	seen := map[string]bool{}
+	seen := map[[2]string]bool{}
 	for _, f := range p.Findings {
 		if f.Status != attestor.StatusWarn && f.Status != attestor.StatusSkipped && f.Status != attestor.StatusPass {
-			seen[f.Service] = true
+			seen[[2]string{f.Kind, f.Service}] = true
 		}
 	}
 	return len(seen)
 }
 
-// headline is the posture in a sentence.
-func (p Posture) headline() string {
-	if n := p.Refused(); n > 0 {
-		return look.Number(n) + " of " + look.Plural(p.Services, "service") + " refused by profile " + p.Profile
+// Headline is the posture in a sentence.
+func (p Posture) Headline() string {
+	all := look.Number(p.Services) + " services and jobs"
+	if p.Services == 1 {
+		all = "1 service or job"
 	}
-	return look.Plural(p.Services, "service") + " judged by profile " + p.Profile + ", none refused"
+	switch n := p.Refused(); {
+	case n > 0:
+		return look.Number(n) + " of " + all + " refused by profile " + p.Profile
+	case p.Verdict == attestor.Undecided: // nothing could be read
+		return all + " could not be judged by profile " + p.Profile
+	case p.Verdict != attestor.Pass:
+		return all + " judged by profile " + p.Profile + ", nothing passed"
+	}
+	return all + " judged by profile " + p.Profile + ", none refused"
 }
-
-// Headline is the posture in a sentence, for pages.
-func (p Posture) Headline() string { return p.headline() }
 
 func (p *Posture) text(t *terminal) {
 	if p == nil {
 		return
 	}
 	t.line()
-	t.line(t.paint("SERVICES", bold), "  ", plain.Text(p.headline()))
+	t.line(t.paint("SERVICES AND JOBS", bold), "  ", plain.Text(p.Headline()))
 	t.list("RULES", []string{"REFUSED", "WARNED", "NOT JUDGED", "RULE"}, rows(p.Rules(), func(r PostureRule) []string {
 		return []string{look.Number(r.Refused), look.Number(r.Warned), look.Number(r.Skipped), r.Rule}
 	}))
@@ -105,7 +112,7 @@ func (p *Posture) markdown(w func(string, ...any)) {
 	if p == nil {
 		return
 	}
-	w("\n### Services\n\n%s.\n", plain.Markdown(p.headline()))
+	w("\n### Services and jobs\n\n%s.\n", plain.Markdown(p.Headline()))
 	markdownList(w, "Hardening rules", []string{"Rule", "Refused", "Warned", "Not judged", "Fix"}, rows(p.Rules(), func(r PostureRule) []string {
 		return []string{plain.Code(r.Rule), look.Number(r.Refused), look.Number(r.Warned), look.Number(r.Skipped), plain.Markdown(r.Fix)}
 	}))

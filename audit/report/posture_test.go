@@ -16,14 +16,14 @@ func TestPostureIsASection(t *testing.T) {
 	s.Posture = &report.Posture{Profile: "hipaa", Services: 3, Verdict: attestor.Deny, Findings: []report.PostureFinding{
 		{Service: "acme/us-east1/api", Rule: "INVOKER_AUTH", Status: attestor.StatusSkipped, Found: "not known", Fix: "give --iam"},
 		{Service: "acme/us-east1/api", Rule: "CMEK", Status: attestor.StatusDeny, Found: "no key <script>\x1b[31m", Fix: "set --key"},
-		{Service: "acme/us-east1/web", Rule: "CMEK", Status: "unheard of", Found: "no key", Fix: "set --key"},
+		{Service: "acme/us-east1/api", Kind: "job", Rule: "CMEK", Status: "unheard of", Found: "no key", Fix: "set --key"},
 		{Service: "acme/us-east1/web", Rule: "PROBES", Status: attestor.StatusWarn, Found: "no probe"},
 	}}
 	for f, want := range map[report.Format][]string{
-		report.HTML:     {`id="posture"`, "2 of 3 services", "CMEK", "give --iam", "no key &lt;script&gt;"},
+		report.HTML:     {`id="posture"`, "2 of 3 services and jobs refused", "CMEK", "give --iam", "no key &lt;script&gt;"},
 		report.JSON:     {`"posture": {`, `"rule": "CMEK"`},
-		report.Markdown: {"### Services", "2 of 3 services", "`CMEK` | 2 | 0 | 0"},
-		report.Text:     {"SERVICES", "2 of 3 services", "2        0       0           CMEK"},
+		report.Markdown: {"### Services and jobs", "2 of 3 services and jobs refused", "`CMEK` | 2 | 0 | 0"},
+		report.Text:     {"SERVICES AND JOBS", "2 of 3 services and jobs refused", "2        0       0           CMEK"},
 	} {
 		var b bytes.Buffer
 		if err := report.WriteSummary(&b, f, s, report.Options{}); err != nil {
@@ -43,7 +43,14 @@ func TestPostureIsASection(t *testing.T) {
 	if err := report.WriteHTML(&b, s, report.HTMLOptions{}); err != nil || strings.Contains(b.String(), `id="posture"`) {
 		t.Errorf("a section without services: %v", err)
 	}
-	if got := (report.Posture{Profile: "hipaa", Services: 1}).Headline(); got != "1 service judged by profile hipaa, none refused" {
-		t.Error(got)
+	for want, p := range map[string]report.Posture{
+		"1 service or job judged by profile hipaa, none refused":       {Profile: "hipaa", Services: 1, Verdict: attestor.Pass},
+		"1,200 services and jobs could not be judged by profile hipaa": {Profile: "hipaa", Services: 1200, Verdict: attestor.Undecided},
+		"2 services and jobs judged by profile hipaa, nothing passed":  {Profile: "hipaa", Services: 2},
+		"1 of 2 services and jobs refused by profile strict":           {Profile: "strict", Services: 2, Verdict: attestor.Undecided, Findings: []report.PostureFinding{{Service: "a", Rule: "CMEK", Status: attestor.StatusError}}},
+	} {
+		if got := p.Headline(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }

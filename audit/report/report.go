@@ -12,7 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/junit"
 )
 
 // A Format names an encoding, as the option -o does.
@@ -53,6 +56,11 @@ type Options struct {
 	Now     time.Time // when the report was made; zero: the newest decision's time
 	List    bool      // json: an array even of one decision
 	All     bool      // text: every reason, however many there are
+
+	// What else was judged beside the images, such as the services that run
+	// them, in the same document: it comes after the decisions.
+	Runs   []*sarif.Run  // sarif
+	Suites []junit.Suite // junit
 }
 
 const defaultWidth = 100
@@ -78,7 +86,7 @@ func Write(w io.Writer, f Format, ds []attestor.Decision, o Options) error {
 	case SARIF:
 		err = writeSARIF(w, ds, o)
 	case JUnit:
-		err = writeJUnit(w, ds)
+		err = writeJUnit(w, ds, o)
 	default:
 		return &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("decisions cannot be written as %q", clip(string(f)))}
 	}

@@ -37,6 +37,9 @@ func writeSARIF(w io.Writer, ds []attestor.Decision, o Options) error {
 	run.AddInvocation(sarif.NewInvocation().WithExecutionSuccessful(complete))
 	doc := gosarif.NewV210Report()
 	doc.AddRun(run)
+	for _, other := range o.Runs {
+		doc.AddRun(other)
+	}
 	return writeValue(w, doc, "  ")
 }
 

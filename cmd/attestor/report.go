@@ -8,11 +8,13 @@ import (
 	"os"
 	"time"
 
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/audit/report"
+	"github.com/attestor-gate/attestor/posture"
 )
 
 // reportFlags shape one report.
@@ -100,7 +102,7 @@ type collector struct {
 	links   string
 	summary *report.Builder
 	all     []attestor.Decision
-	posture *report.Posture // of a sweep over Cloud Run; formats that list decisions have no place for it
+	posture *posture.Report // of a sweep over Cloud Run; nil: none
 }
 
 func (f *reportFlags) collector(format report.Format, now time.Time) (*collector, error) {
@@ -125,11 +127,15 @@ func (o *collector) add(r attestor.Record) {
 }
 
 func (o *collector) write(w io.Writer) error {
-	if o.summary == nil {
+	if o.summary == nil { // csv and ndjson have a line for each decision, and none for anything else
+		if o.posture != nil {
+			o.options.Runs = []*sarif.Run{posture.SARIFRun(*o.posture, version)}
+			o.options.Suites = posture.JUnitSuites(*o.posture)
+		}
 		return report.Write(w, o.format, o.all, o.options)
 	}
 	s := o.summary.Summary()
-	s.Posture = o.posture
+	s.Posture = section(o.posture)
 	if o.format == report.HTML {
 		return report.WriteHTML(w, s, report.HTMLOptions{Links: o.links})
 	}

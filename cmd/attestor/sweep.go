@@ -127,7 +127,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	}
 	var unjudged error
 	if out.posture, unjudged = services.judge(c.Context(), j); unjudged != nil {
-		fmt.Fprintf(c.ErrOrStderr(), "attestor: how the services are set up could not be judged: %s\n", attestor.Message(unjudged))
+		fmt.Fprintf(c.ErrOrStderr(), "attestor: how services and jobs are set up could not be judged: %s\n", attestor.Message(unjudged))
 	}
 	if err := f.report.put(c, out.write); err != nil {
 		return err

@@ -59,8 +59,9 @@ func (s *servicesFound) seen(d audit.Definition) {
 	}
 }
 
-// judge is nil where no service was met.
-func (s *servicesFound) judge(ctx context.Context, j judge) (*report.Posture, error) {
+// judge is nil where none was met. What cannot be judged is undecided, in every
+// form of the report, beside the error.
+func (s *servicesFound) judge(ctx context.Context, j judge) (*posture.Report, error) {
 	if s.profile == nil || len(s.in.Definitions) == 0 {
 		return nil, nil //nolint:nilnil // there is nothing to tell
 	}
@@ -76,13 +77,21 @@ func (s *servicesFound) judge(ctx context.Context, j judge) (*report.Posture, er
 	}
 	r, err := judge.Judge(ctx, s.in)
 	if err != nil {
-		return nil, err
+		r = posture.Report{Profile: s.profile.Name(), Services: len(s.in.Definitions), Verdict: attestor.Undecided}
+	}
+	return &r, err
+}
+
+// section is a report on services and jobs as one on images tells it.
+func section(r *posture.Report) *report.Posture {
+	if r == nil {
+		return nil
 	}
 	out := &report.Posture{Profile: r.Profile, Services: r.Services, Verdict: r.Verdict, Findings: []report.PostureFinding{}}
 	for _, f := range r.Findings {
 		if f.Status != attestor.StatusPass && (f.Status != attestor.StatusSkipped || f.Fix != "") {
-			out.Findings = append(out.Findings, report.PostureFinding{Service: f.Service, Rule: f.Rule, Status: f.Status, Found: f.Message(), Fix: f.Fix})
+			out.Findings = append(out.Findings, report.PostureFinding{Service: f.Service, Kind: f.Kind, Rule: f.Rule, Status: f.Status, Found: f.Message(), Fix: f.Fix})
 		}
 	}
-	return out, nil
+	return out
 }
