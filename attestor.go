@@ -88,8 +88,11 @@ type Attester interface {
 	// or with why it is not.
 	Standing(ctx context.Context, attestors []string, images []Image) (Standing, error)
 	// Attest makes all that the authorization permits stand, reusing what
-	// stands already. On error, what was made is returned all the same.
-	Attest(ctx context.Context, a Authorization, known Standing) ([]Attestation, error)
+	// stands already. It calls begin once, to have recorded what is about to
+	// stand, and may sign meanwhile; nothing is stored unless begin returned
+	// nil, and begin has returned before Attest does. On error, what was made
+	// is returned all the same.
+	Attest(ctx context.Context, a Authorization, known Standing, begin func() error) ([]Attestation, error)
 }
 
 // Standing is what was found under the attestors' notes. The zero value is
@@ -109,8 +112,8 @@ type InvalidAttestation struct {
 // Recorder keeps decisions. When its methods return nil, what they were given
 // has been made durable.
 type Recorder interface {
-	// Begin notes that r is about to be attested to, so that a crash leaves a
-	// trace that can be completed.
+	// Begin notes that r is about to be attested to, before any attestation is
+	// stored, so that a crash leaves a trace that can be completed.
 	Begin(ctx context.Context, r Record) error
 	// Finish records the answer before it is sent.
 	Finish(ctx context.Context, r Record) error

@@ -178,15 +178,19 @@ func (p *pass) attest(ctx context.Context, v Verdict) error {
 	if err := p.hashEvidence(); err != nil {
 		return err
 	}
-	if err := p.gate.c.Recorder.Begin(ctx, p.record()); err != nil {
-		return &Error{Kind: Unavailable, Msg: "the record cannot be written, so that nothing was signed", Err: err}
-	}
 	defer p.time("attest")()
 	known := p.standing
 	if p.gate.c.Now().Sub(p.start) > standingFor {
 		known = Standing{} // it may have been revoked during the wait: Attest looks again
 	}
-	made, err := p.gate.c.Attester.Attest(ctx, auth, known)
+	record, notRecorded := p.record(), error(nil)
+	made, err := p.gate.c.Attester.Attest(ctx, auth, known, func() error {
+		notRecorded = p.gate.c.Recorder.Begin(ctx, record)
+		return notRecorded
+	})
+	if notRecorded != nil {
+		return &Error{Kind: Unavailable, Msg: "the record cannot be written, so that nothing was attested", Err: notRecorded}
+	}
 	if made != nil {
 		p.dec.Attestations = made
 	}

@@ -94,9 +94,12 @@ func (s *stages) Standing(_ context.Context, _ []string, images []attestor.Image
 	return s.standing, nil
 }
 
-func (s *stages) Attest(ctx context.Context, a attestor.Authorization, known attestor.Standing) ([]attestor.Attestation, error) {
-	s.call("attest")
+func (s *stages) Attest(ctx context.Context, a attestor.Authorization, known attestor.Standing, begin func() error) ([]attestor.Attestation, error) {
 	s.known = known
+	if err := begin(); err != nil {
+		return nil, err
+	}
+	s.call("attest")
 	if s.during != nil {
 		s.during()
 	}
@@ -368,8 +371,8 @@ func TestASignatureThatWasNotStoredIsNoSuccess(t *testing.T) {
 
 func TestAnUnrecordedDecisionIsNoAnswer(t *testing.T) {
 	for name, change := range map[string]func(*stages){
-		"before signing": func(s *stages) { s.begin = errors.New("disk full") },
-		"after signing":  func(s *stages) { s.finish = errors.New("disk full") },
+		"before attesting": func(s *stages) { s.begin = errors.New("disk full") },
+		"after attesting":  func(s *stages) { s.finish = errors.New("disk full") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStages(t)
@@ -378,8 +381,8 @@ func TestAnUnrecordedDecisionIsNoAnswer(t *testing.T) {
 			if attestor.KindOf(err) != attestor.Unavailable || d.Verdict == attestor.Pass {
 				t.Errorf("got %+v, %v", d, err)
 			}
-			if s.begin != nil && s.called("attest") != 0 {
-				t.Error("signed without a record")
+			if s.begin != nil && (s.called("attest") != 0 || s.called("finish") != 0) {
+				t.Error("attested without a record")
 			}
 			if strings.Contains(attestor.Message(err), "disk full") {
 				t.Error("the private cause is shown")

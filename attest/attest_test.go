@@ -37,7 +37,7 @@ func TestAttestWithKeyFile(t *testing.T) {
 		t.Fatalf("before: %+v", known)
 	}
 	w.ResetCalls()
-	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known)
+	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known, recorded)
 	must(t, err)
 	if calls := w.Calls(); len(calls) != 1 {
 		t.Errorf("attesting took %d calls, want only the create: %v", len(calls), calls)
@@ -57,7 +57,7 @@ func TestAttestWithKeyFile(t *testing.T) {
 		t.Errorf("standing %+v, want %+v", known.Valid, want)
 	}
 	w.ResetCalls()
-	again, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known)
+	again, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known, recorded)
 	must(t, err)
 	if len(again) != 1 || again[0] != want || len(w.Calls()) != 0 {
 		t.Errorf("again %+v with %d calls, want %+v with none", again, len(w.Calls()), want)
@@ -75,7 +75,7 @@ func TestAttestWithKMS(t *testing.T) {
 	known, err := a.Standing(t.Context(), []string{attestorName}, []attestor.Image{img})
 	must(t, err)
 	w.ResetCalls()
-	_, err = a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known)
+	_, err = a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known, recorded)
 	must(t, err)
 	if got := len(w.Calls()); got != 2 {
 		t.Errorf("%d calls, want 2: sign, create", got)

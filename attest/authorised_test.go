@@ -29,7 +29,7 @@ func TestOnlyAnAuthorizationIsSigned(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), "go", "build", "-o", os.DevNull, path).CombinedOutput() //nolint:gosec // the test's own file
 		return string(out), err
 	}
-	if out, err := build("func attest1() { _, _ = a.Attest(ctx, auth, known) }\n"); err != nil {
+	if out, err := build("func attest1() { _, _ = a.Attest(ctx, auth, known, func() error { return nil }) }\n"); err != nil {
 		t.Fatalf("with an authorization it compiles, or what follows shows nothing: %v\n%s", err, out)
 	}
 	tests := []struct{ body, want string }{
@@ -37,7 +37,7 @@ func TestOnlyAnAuthorizationIsSigned(t *testing.T) {
 		{"func makeWarrant() { _ = attest.warrant{} }", "name warrant not exported"},
 		{"func makeAuthorization() { _ = attestor.Authorization{decision: \"x\"} }", "unexported field decision"},
 		{"func changeAuthorization() { auth.subjects = nil }", "auth.subjects undefined"},
-		{"func attestImage() { _, _ = a.Attest(ctx, img, known) }", "cannot use img"},
+		{"func attestImage() { _, _ = a.Attest(ctx, img, known, func() error { return nil }) }", "cannot use img"},
 		{"type mine struct{}\nfunc (mine) sign() {}\nfunc makeSigner() { var _ attest.Signer = mine{} }", "mine does not implement"},
 	}
 	var bodies []string
@@ -110,7 +110,7 @@ func TestZeroAuthorization(t *testing.T) {
 	a := w.kmsGate()
 	w.ResetCalls()
 	for _, known := range []attestor.Standing{{}, {Known: true}} {
-		made, err := a.Attest(t.Context(), attestor.Authorization{}, known)
+		made, err := a.Attest(t.Context(), attestor.Authorization{}, known, recorded)
 		if err == nil || len(made) != 0 || len(w.Calls()) != 0 {
 			t.Errorf("made %v, %v after %v", made, err, w.Calls())
 		}
@@ -130,7 +130,7 @@ func TestKnownIsNotBelieved(t *testing.T) {
 	a, s := w.gate()
 	made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{Known: true, Valid: []attestor.Attestation{{
 		Attestor: attestorName, Note: noteName, Occurrence: "projects/sec/occurrences/none", Digest: digest(1), PublicKeyID: attest.KeyID(s),
-	}}})
+	}}}, recorded)
 	must(t, err)
 	if len(made) != 1 || !made[0].Created {
 		t.Errorf("made %+v", made)
@@ -144,11 +144,11 @@ func TestRememberedIsLookedAt(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	a, s := w.gate()
 	auth := authorize(t, image(t, 1), attestor.AttestNeeds{})
-	_, err := a.Attest(t.Context(), auth, attestor.Standing{Known: true})
+	_, err := a.Attest(t.Context(), auth, attestor.Standing{Known: true}, recorded)
 	must(t, err)
 	_, err = w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: s}).Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{image(t, 1)}})
 	must(t, err)
-	made, err := a.Attest(t.Context(), auth, attestor.Standing{Known: true})
+	made, err := a.Attest(t.Context(), auth, attestor.Standing{Known: true}, recorded)
 	must(t, err)
 	if len(made) != 1 || !made[0].Created {
 		t.Errorf("made %+v", made)
@@ -178,7 +178,7 @@ func TestBreakGlassUsesItsOwnAttestor(t *testing.T) {
 	must(t, err)
 	auth, err := attestor.AuthorizeBreakGlass("d", v, grant)
 	must(t, err)
-	made, err := both.Attest(context.WithoutCancel(t.Context()), auth, attestor.Standing{})
+	made, err := both.Attest(context.WithoutCancel(t.Context()), auth, attestor.Standing{}, recorded)
 	must(t, err)
 	if len(made) != 1 || made[0].Attestor != glass || len(w.stored(noteName)) != 0 {
 		t.Errorf("made %+v", made)

@@ -164,7 +164,9 @@ func crashing(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	made, err := a.Attest(ctx, auth, known)
+	made, err := a.Attest(ctx, auth, known, func() error {
+		return r.step(func() error { return writeDurably(filepath.Join(r.plan.Dir, "begun"), nil) })
+	})
 	if err != nil {
 		return err
 	}
@@ -242,7 +244,10 @@ func killedAt(t *testing.T, kind string, b emulator.Behaviour, step int, after b
 		}
 	}
 	record, recorded := plan.record(t)
+	_, begun := os.Stat(filepath.Join(plan.Dir, "begun"))
 	switch {
+	case kind == "nothing" && standing > 0 && begun != nil:
+		t.Errorf("%s: an attestation that nobody noted to have begun: %v", at, begun)
 	case standing > 1:
 		t.Errorf("%s: %d valid attestations", at, standing)
 	case recorded && standing != 1:

@@ -30,11 +30,11 @@ func TestABugInOneRequestIsAnErrorOfThatRequest(t *testing.T) {
 	gate, err := attest.New(c)
 	must(t, err)
 	gate.SetPause(r.clock.pause)
-	made, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	made, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	if err == nil || len(made) != 0 || attestor.Message(err) != "internal error" {
 		t.Errorf("made %v, %v", made, err)
 	}
-	_, err = gate.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{})
+	_, err = gate.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	r.oneValid(image(t, 2))
 }
@@ -48,7 +48,7 @@ func TestRevokeWaitsForWhatIsBeingStored(t *testing.T) {
 	w.Inject(emulator.Fault{Method: "CreateOccurrence", Match: once(storing, release)})
 	attested, revoked := make(chan error, 1), make(chan int, 1)
 	go func() {
-		_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{Known: true})
+		_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
 		attested <- err
 	}()
 	<-storing
@@ -86,7 +86,7 @@ func TestRecoverLeavesWorkInProgressAlone(t *testing.T) {
 	defer remove()
 	done := make(chan error, 1)
 	go func() {
-		_, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+		_, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 		done <- err
 	}()
 	<-creating
@@ -142,7 +142,7 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestVerifyingNeedsNoSigner(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	a, _ := w.gate()
-	_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	unrelated := w.newAttester(attest.AttestorConfig{Name: "projects/x/attestors/y", Signer: keyFile(t, newKey(t))})
 	s, err := unrelated.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})

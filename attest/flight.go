@@ -36,26 +36,43 @@ type flight struct {
 	target   target
 	ready    chan struct{} // closed when it stands or is signed, or neither can be
 	readyErr error         // set before ready is closed
+	recorded *beginning    // of who started it
 	done     chan struct{}
 	made     attestor.Attestation // set before done is closed
 	err      error                // set before done is closed
 }
 
+// A beginning is the record of who starts flights: it is written while they
+// sign, and waited for before anything is stored.
+type beginning struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
 // errSibling marks what was given up because something else failed.
 var errSibling = errors.New("another attestation of the same request failed")
 
+// errNotRecorded is what they hear who share a flight; its starter knows more.
+var errNotRecorded = errors.New("who began this could not record it")
+
 // Attest makes all that the authorization permits stand: every image under
 // every attestor, children before their index. What stands already is reused;
-// nothing is stored before everything is signed. On error, what was made is
-// returned all the same, and the next attempt finds it.
-func (a *Attester) Attest(ctx context.Context, auth attestor.Authorization, known attestor.Standing) ([]attestor.Attestation, error) {
+// nothing is stored before everything is signed and begin, which is called
+// meanwhile, has recorded it. On error, what was made is returned all the same,
+// and the next attempt finds it.
+func (a *Attester) Attest(ctx context.Context, auth attestor.Authorization, known attestor.Standing, begin func() error) ([]attestor.Attestation, error) {
 	targets, err := a.targets(auth)
 	if err != nil {
 		return nil, err
 	}
 	made := make([]attestor.Attestation, len(targets))
-	flights, mine := a.board(ctx, targets, known, made)
+	recorded := &beginning{done: make(chan struct{}), err: errNotRecorded}
+	flights, mine := a.board(ctx, targets, known, recorded, made)
+	err = recorded.write(begin)
 	var errs []error
+	if err != nil {
+		errs = append(errs, err)
+	}
 	out := make([]attestor.Attestation, 0, len(targets))
 	for i, f := range flights {
 		if f != nil {
@@ -104,7 +121,7 @@ func (a *Attester) targets(auth attestor.Authorization) ([]target, error) {
 
 // board finds or starts a flight for each target. A target that is known to
 // stand needs none: its attestation goes into made.
-func (a *Attester) board(ctx context.Context, targets []target, known attestor.Standing, made []attestor.Attestation) (flights []*flight, mine []bool) {
+func (a *Attester) board(ctx context.Context, targets []target, known attestor.Standing, recorded *beginning, made []attestor.Attestation) (flights []*flight, mine []bool) {
 	flights, mine = make([]*flight, len(targets)), make([]bool, len(targets))
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -115,7 +132,7 @@ func (a *Attester) board(ctx context.Context, targets []target, known attestor.S
 		}
 		f, ok := a.flights[t.key()]
 		if !ok {
-			f = &flight{target: t, ready: make(chan struct{}), done: make(chan struct{})}
+			f = &flight{target: t, recorded: recorded, ready: make(chan struct{}), done: make(chan struct{})}
 			a.flights[t.key()] = f
 		}
 		flights[i], mine[i] = f, !ok
@@ -156,7 +173,8 @@ func others(flights []*flight, f *flight) []*flight {
 	return out
 }
 
-// fly does the work: sign, wait until everything else is signed, store.
+// fly does the work: sign, wait until everything else is signed and it is
+// recorded, store.
 func (a *Attester) fly(ctx context.Context, f *flight, known attestor.Standing, others []*flight) {
 	ctx, cancel := context.WithTimeout(ctx, a.c.Timeout)
 	defer cancel()
@@ -178,7 +196,29 @@ func (a *Attester) fly(ctx context.Context, f *flight, known attestor.Standing, 
 			return
 		}
 	}
+	if f.err = f.recorded.wait(ctx); f.err != nil {
+		return
+	}
 	f.made, f.err = p.place(ctx)
+}
+
+// write calls begin. Should that panic, nothing is stored.
+func (b *beginning) write(begin func() error) error {
+	defer close(b.done)
+	err := begin()
+	if err == nil {
+		b.err = nil
+	}
+	return err
+}
+
+func (b *beginning) wait(ctx context.Context) error {
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", errNotRecorded, ctx.Err())
+	}
 }
 
 func (f *flight) signal(err error) {
@@ -238,8 +278,13 @@ func (f *flight) wait(ctx context.Context) (attestor.Attestation, error) {
 // worst is the first error that is not the consequence of another.
 func worst(errs []error) error {
 	for _, err := range errs {
-		if !errors.Is(err, errSibling) {
+		if !errors.Is(err, errSibling) && !errors.Is(err, errNotRecorded) {
 			return err
+		}
+	}
+	for _, err := range errs {
+		if errors.Is(err, errNotRecorded) {
+			return fault(attestor.CodeAttestationNotStored, "the request that was attesting to this could not be recorded, so that nothing was stored", "try again", err)
 		}
 	}
 	if len(errs) > 0 {

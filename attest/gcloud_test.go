@@ -23,7 +23,7 @@ func TestGcloudReadsWhatWasStored(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	a := w.kmsGate()
 	img := image(t, 1)
-	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{})
+	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)

@@ -88,7 +88,7 @@ func TestKMSThatLies(t *testing.T) {
 			}
 			a, version := w.slowGate(timeout)
 			remove := w.Inject(tt.fault)
-			made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 			wantError(t, err, tt.code, tt.word)
 			if len(made) != 0 || len(w.stored(noteName)) != 0 || len(w.Calls("CreateOccurrence")) != 0 {
 				t.Errorf("made %v, stored %v", made, w.stored(noteName))
@@ -98,7 +98,7 @@ func TestKMSThatLies(t *testing.T) {
 			}
 			remove()
 			patient := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner(version)})
-			_, err = patient.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			_, err = patient.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 			must(t, err)
 			w.oneValid(image(t, 1))
 		})
@@ -120,7 +120,7 @@ func TestKMSStates(t *testing.T) {
 			UpdateMask:       &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 		})
 		must(t, err)
-		_, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+		_, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 		wantError(t, err, attestor.CodeSigningFailed, "not enabled", "gcloud kms keys versions list")
 		if n := len(w.stored(noteName)); n != 0 {
 			t.Errorf("%d stored", n)
@@ -141,7 +141,7 @@ func TestKMSKeySignsByItsOwnAlgorithmOnly(t *testing.T) {
 	w.keys(attestorName, w.kmsEntry(kmsVersion, binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_2048_SHA256))
 	a := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner(kmsVersion)})
 	wantError(t, a.Preflight(t.Context()), attestor.CodeKeyNotOfAttestor, "RSA_SIGN_PKCS1_2048_SHA256", "signs by RSA")
-	_, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	_, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	wantError(t, err, attestor.CodeKeyNotOfAttestor)
 	if n := len(w.Calls("AsymmetricSign")); n != 0 {
 		t.Errorf("%d signatures", n)

@@ -23,7 +23,7 @@ func TestRevoke(t *testing.T) {
 	r.put(r.existing("older")) // by the attestor's other key: it admits too
 	elsewhere := r.put(signed(t, r.mine, attest.KeyID(r.signer), "gcr.io/other/api@"+string(img.Digest()), compact("gcr.io/other/api", img.Digest())))
 	spared := r.put(signed(t, r.mine, attest.KeyID(r.signer), image(t, 2).String(), attest.Payload(image(t, 2))))
-	_, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{})
+	_, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 
 	revoked, err := r.gate.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{img}})
@@ -45,7 +45,7 @@ func TestRevoke(t *testing.T) {
 	if err != nil || len(again) != 0 {
 		t.Errorf("again: %v, %v", again, err)
 	}
-	made, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{})
+	made, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	if len(made) != 1 || !made[0].Created {
 		t.Errorf("attested again: %+v", made)
@@ -59,7 +59,7 @@ func TestRevokeWhatNoListShows(t *testing.T) {
 	a, s := w.gate()
 	w.note("projects/sec/notes/cv")
 	img := image(t, 1)
-	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true, DSSENote: "projects/sec/notes/cv"}), attestor.Standing{})
+	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true, DSSENote: "projects/sec/notes/cv"}), attestor.Standing{}, recorded)
 	must(t, err)
 	if len(made) != 2 {
 		t.Fatalf("made %v", made)
@@ -73,7 +73,7 @@ func TestRevokeWhatNoListShows(t *testing.T) {
 		}
 	})
 	t.Run("as remembered", func(t *testing.T) {
-		made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{Known: true})
+		made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
 		must(t, err)
 		if len(made) != 1 || !made[0].Created {
 			t.Fatalf("made %v", made)
@@ -85,7 +85,7 @@ func TestRevokeWhatNoListShows(t *testing.T) {
 		}
 	})
 	t.Run("under a further note", func(t *testing.T) {
-		_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true, DSSENote: "projects/sec/notes/cv"}), attestor.Standing{Known: true})
+		_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true, DSSENote: "projects/sec/notes/cv"}), attestor.Standing{Known: true}, recorded)
 		must(t, err)
 		w.clock.advance(2 * time.Hour)
 		other := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: s})
@@ -135,7 +135,7 @@ func TestRevokeThatFails(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, emulator.Behaviour{})
 			a, s := w.gate()
-			_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 			must(t, err)
 			other := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: s})
 			w.Inject(tt.fault)
@@ -180,7 +180,7 @@ func interrupted(t *testing.T) (*rotation, map[string][]byte) {
 	r := newRotation(t, emulator.Behaviour{RefuseUpdates: true}, false)
 	r.put(r.existing("rotated"))
 	r.Inject(emulator.Fault{Method: "CreateOccurrence", Skip: 1, Code: codes.PermissionDenied})
-	_, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	_, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	wantError(t, err, attestor.CodeAttestorDenied)
 	r.ClearFaults()
 	if left := r.stored(noteName); len(left) != 0 {
@@ -216,7 +216,7 @@ func TestRecover(t *testing.T) {
 	}{
 		{"completed", func(*rotation, map[string][]byte) {}, 1, 0, false},
 		{"done meanwhile", func(r *rotation, _ map[string][]byte) {
-			_, err := r.gate.Attest(r.t.Context(), authorize(r.t, image(r.t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			_, err := r.gate.Attest(r.t.Context(), authorize(r.t, image(r.t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 			must(r.t, err)
 		}, 1, 0, false},
 		{"too old", func(r *rotation, _ map[string][]byte) { r.clock.advance(2 * time.Hour) }, 0, 0, false},
@@ -277,7 +277,7 @@ func TestNothingIsDeletedWithoutAnIntent(t *testing.T) {
 	gate, err := attest.New(c)
 	must(t, err)
 	gate.SetPause(r.clock.pause)
-	_, err = gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	_, err = gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	wantError(t, err, attestor.CodeAttestationNotStored, "nothing was deleted", "store")
 	if n := len(r.Calls("DeleteOccurrence")); n != 0 {
 		t.Errorf("%d deleted", n)

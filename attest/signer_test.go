@@ -126,7 +126,7 @@ func TestEveryAlgorithm(t *testing.T) {
 				w.keys(attestorName, entry)
 				a := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: signer})
 				must(t, a.Preflight(t.Context()))
-				_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{})
+				_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 				must(t, err)
 				o := w.oneValid(img)
 				opensslVerifies(t, o, 0, o.GetAttestation().GetSerializedPayload(), entry.GetPkixPublicKey().GetPublicKeyPem(), s.hash, s.pss)
@@ -149,7 +149,7 @@ func TestKMSKeysThatBinaryAuthorizationDoesNotAccept(t *testing.T) {
 			}})()
 			a := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner(version)})
 			wantError(t, a.Preflight(t.Context()), attestor.CodeSigningFailed, alg.String(), "no equivalent in Binary Authorization")
-			_, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{})
+			_, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 			wantError(t, err, attestor.CodeSigningFailed, "no equivalent")
 			if got := len(w.Calls("AsymmetricSign")); got != 0 {
 				t.Errorf("%d signatures were asked for", got)

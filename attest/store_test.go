@@ -95,7 +95,7 @@ func placed(t *testing.T, kind string, b emulator.Behaviour, known bool) {
 		must(t, err)
 	}
 	r.ResetCalls()
-	made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), before)
+	made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), before, recorded)
 	if older && len(r.Calls("DeleteOccurrence")) > 0 {
 		t.Error("a valid attestation was deleted: there was a moment without one")
 	}
@@ -158,7 +158,7 @@ func TestRotationAddsASignature(t *testing.T) {
 	if len(known.Valid) != 1 || known.Valid[0].PublicKeyID != "old" {
 		t.Fatalf("standing %+v", known)
 	}
-	made, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known)
+	made, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known, recorded)
 	must(t, err)
 	o := r.oneValid(img)
 	if o.GetName() != first.GetName() || len(o.GetAttestation().GetSignatures()) != 2 || made[0].PublicKeyID != attest.KeyID(r.signer) {
@@ -169,7 +169,7 @@ func TestRotationAddsASignature(t *testing.T) {
 	signer := keyFile(t, next)
 	r.keys(attestorName, pkix(t, attest.KeyID(r.signer), r.mine.Public(), p256), pkix(t, attest.KeyID(signer), next.Public(), p256))
 	gate := r.newAttester(attest.AttestorConfig{Name: attestorName, Signer: signer})
-	_, err = gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{})
+	_, err = gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	o = r.oneValid(img)
 	var ids []string
@@ -187,7 +187,7 @@ func TestAnOccurrenceOfAnotherRepositoryIsLeftAlone(t *testing.T) {
 	r := newRotation(t, emulator.Behaviour{}, false)
 	img := image(t, 1)
 	other := r.put(r.existing("other repository"))
-	_, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{})
+	_, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	var found bool
 	for _, o := range r.stored(noteName) {
@@ -198,7 +198,7 @@ func TestAnOccurrenceOfAnotherRepositoryIsLeftAlone(t *testing.T) {
 	}
 	sibling, err := attestor.ParseImage("gcr.io/third/api@" + string(img.Digest()))
 	must(t, err)
-	made, err := r.gate.Attest(t.Context(), authorize(t, sibling, attestor.AttestNeeds{}), attestor.Standing{})
+	made, err := r.gate.Attest(t.Context(), authorize(t, sibling, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	if len(made) != 1 || made[0].Created {
 		t.Errorf("made %+v", made)
@@ -279,7 +279,7 @@ func (r *rotation) failing(f emulator.Fault, ok bool, kind string) {
 		r.clock.advance(time.Minute)
 	}
 	r.Inject(f)
-	made, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	made, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	switch {
 	case ok && err != nil:
 		t.Fatalf("error: %v", err)
@@ -293,7 +293,7 @@ func (r *rotation) failing(f emulator.Fault, ok bool, kind string) {
 	}
 	r.ClearFaults()
 	r.clock.advance(time.Minute)
-	_, err = gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	_, err = gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	r.oneValid(image(t, 1))
 	must(t, gate.Recover(t.Context()))
@@ -323,7 +323,7 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 			r := newRotation(t, emulator.Behaviour{}, false)
 			r.putAny(kind)
 			r.Inject(emulator.Fault{Method: method, Mutate: spoil})
-			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 			must(t, err)
 			if o := r.oneValid(image(t, 1)); made[0].Occurrence != o.GetName() {
 				t.Errorf("made %+v", made)
@@ -334,7 +334,7 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 			r.putAny(kind)
 			r.Inject(emulator.Fault{Method: method, Mutate: spoil})
 			r.Inject(emulator.Fault{Method: "GetOccurrence", Mutate: spoil})
-			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 			wantError(t, err, attestor.CodeAttestationNotStored, "stored something else")
 			if len(made) != 0 {
 				t.Errorf("made %+v", made)
@@ -344,7 +344,7 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 			r := newRotation(t, emulator.Behaviour{}, false)
 			r.putAny(kind)
 			r.Inject(emulator.Fault{Method: method, Mutate: rename})
-			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 			wantError(t, err, attestor.CodeAttestationNotStored)
 			if len(made) != 0 {
 				t.Errorf("made %+v", made)
@@ -355,7 +355,7 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 			r.putAny(kind)
 			r.Inject(emulator.Fault{Method: method, Mutate: spoil})
 			r.Inject(emulator.Fault{Method: "GetOccurrence", Code: codes.PermissionDenied})
-			_, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+			_, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 			wantError(t, err, attestor.CodeAttestorDenied, "roles/containeranalysis.occurrences.viewer")
 		})
 	}
@@ -374,7 +374,7 @@ func TestAConflictThatNobodySees(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	a, _ := w.gate()
 	w.Inject(emulator.Fault{Method: "CreateOccurrence", Code: codes.AlreadyExists, Message: "occurrence ID \"../x\" already exists; occurrence ID \"0\" already exists"})
-	made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	wantError(t, err, attestor.CodeAttestationConflict, "try again")
 	if len(made) != 0 || !asError(err).Code.Retry() {
 		t.Errorf("made %v", made)
@@ -384,7 +384,7 @@ func TestAConflictThatNobodySees(t *testing.T) {
 	}
 	t.Run("nor are lists allowed", func(t *testing.T) {
 		w.Inject(emulator.Fault{Method: "ListNoteOccurrences", Skip: 1, Code: codes.PermissionDenied})
-		_, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{})
+		_, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 		wantError(t, err, attestor.CodeAttestorDenied)
 	})
 }
@@ -394,11 +394,11 @@ func TestAConflictThatNobodySees(t *testing.T) {
 func TestAHintIsChecked(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	a, _ := w.gate()
-	made, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{})
+	made, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	id := made[0].Occurrence[strings.LastIndex(made[0].Occurrence, "/")+1:]
 	w.Inject(emulator.Fault{Method: "CreateOccurrence", Code: codes.AlreadyExists, Message: fmt.Sprintf("occurrence ID %q already exists", id)})
-	made, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{})
+	made, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	wantError(t, err, attestor.CodeAttestationConflict)
 	if len(made) != 0 {
 		t.Errorf("made %v", made)

@@ -49,7 +49,7 @@ func TestOneDigestManyAtOnce(t *testing.T) {
 								t.Error(err)
 							}
 						}
-						made, err := a.Attest(t.Context(), auth, known)
+						made, err := a.Attest(t.Context(), auth, known, recorded)
 						mu.Lock()
 						defer mu.Unlock()
 						if err != nil || len(made) != 1 {
@@ -80,7 +80,7 @@ func TestManyDigestsAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 500 {
 		wg.Go(func() {
-			if _, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{Known: true}); err != nil {
+			if _, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded); err != nil {
 				t.Errorf("%d: %v", i, err)
 			}
 		})
@@ -111,14 +111,14 @@ func TestOneWhoLeavesTakesNobodyAlong(t *testing.T) {
 	first, leave := context.WithCancel(t.Context())
 	results := make(chan error, 2)
 	go func() {
-		_, err := a.Attest(first, auth, attestor.Standing{Known: true})
+		_, err := a.Attest(first, auth, attestor.Standing{Known: true}, recorded)
 		results <- err
 	}()
 	<-signing
 	leave()
 	wantError(t, <-results, attestor.CodeAttestationNotStored, "try again")
 	go func() {
-		made, err := a.Attest(t.Context(), auth, attestor.Standing{Known: true})
+		made, err := a.Attest(t.Context(), auth, attestor.Standing{Known: true}, recorded)
 		if err == nil && made[0].Created {
 			err = errors.New("told that it created what another began")
 		}
@@ -145,7 +145,7 @@ func TestTwoInstancesAtOnce(t *testing.T) {
 			for i := range 20 {
 				for _, a := range []*attest.Attester{one, two} {
 					wg.Go(func() {
-						made, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{Known: true})
+						made, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
 						if err != nil || len(made) != 1 {
 							t.Errorf("%d: %v, %v", i, made, err)
 							return
@@ -181,7 +181,7 @@ func TestRotationDuringTraffic(t *testing.T) {
 	for i := range images {
 		admitted[i] = make(chan struct{})
 		wg.Go(func() {
-			if _, err := old.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{}); err != nil {
+			if _, err := old.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{}, recorded); err != nil {
 				t.Error(err)
 			}
 			close(admitted[i])
@@ -195,7 +195,7 @@ func TestRotationDuringTraffic(t *testing.T) {
 				if err != nil || len(s.Valid) == 0 {
 					t.Errorf("image %d: %+v, %v", i, s, err)
 				}
-				if _, err := r.gate.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), s); err != nil {
+				if _, err := r.gate.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), s, recorded); err != nil {
 					t.Error(err)
 				}
 			}
@@ -207,7 +207,7 @@ func TestRotationDuringTraffic(t *testing.T) {
 		r.oneValid(image(t, i))
 	}
 	r.clock.advance(2 * time.Minute) // the keys are read again
-	_, err := old.Attest(t.Context(), authorize(t, image(t, images), attestor.AttestNeeds{}), attestor.Standing{Known: true})
+	_, err := old.Attest(t.Context(), authorize(t, image(t, images), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
 	wantError(t, err, attestor.CodeKeyNotOfAttestor, "old", "public-keys add")
 }
 
@@ -225,7 +225,7 @@ func TestSeveralAttestors(t *testing.T) {
 	}
 	a := w.newAttester(configs...)
 	must(t, a.Preflight(t.Context()))
-	made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{Attestors: names}), attestor.Standing{})
+	made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{Attestors: names}), attestor.Standing{}, recorded)
 	must(t, err)
 	for i, name := range names {
 		if made[i].Attestor != name || !made[i].Created || !strings.HasPrefix(made[i].Occurrence, name[:strings.Index(name, "/attestors")]+"/occurrences/") {
@@ -241,7 +241,7 @@ func TestSeveralAttestors(t *testing.T) {
 	t.Run("one cannot sign: nothing is stored", func(t *testing.T) {
 		w.keys("projects/other/attestors/third", pkix(t, "another", newKey(t).Public(), p256))
 		w.clock.advance(2 * time.Minute)
-		made, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{Attestors: names}), attestor.Standing{})
+		made, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{Attestors: names}), attestor.Standing{}, recorded)
 		wantError(t, err, attestor.CodeKeyNotOfAttestor, "projects/other/attestors/third")
 		if len(made) != 0 {
 			t.Errorf("made %v", made)
@@ -254,7 +254,7 @@ func TestSeveralAttestors(t *testing.T) {
 	})
 	t.Run("one that nobody configured", func(t *testing.T) {
 		w.ResetCalls()
-		_, err := a.Attest(t.Context(), authorize(t, image(t, 3), attestor.AttestNeeds{Attestors: []string{attestorName, "projects/sec/attestors/unknown"}}), attestor.Standing{})
+		_, err := a.Attest(t.Context(), authorize(t, image(t, 3), attestor.AttestNeeds{Attestors: []string{attestorName, "projects/sec/attestors/unknown"}}), attestor.Standing{}, recorded)
 		wantError(t, err, attestor.CodeAttestorUnavailable, "projects/sec/attestors/unknown", "configuration")
 		if len(w.Calls()) != 0 {
 			t.Errorf("calls: %v", w.Calls())
@@ -263,13 +263,13 @@ func TestSeveralAttestors(t *testing.T) {
 	t.Run("one cannot store: what was made is reported", func(t *testing.T) {
 		two := names[:2]
 		w.Inject(emulator.Fault{Method: "CreateOccurrence", Match: about("projects/sec/notes/second"), Code: codes.PermissionDenied})
-		made, err := a.Attest(t.Context(), authorize(t, image(t, 4), attestor.AttestNeeds{Attestors: two}), attestor.Standing{})
+		made, err := a.Attest(t.Context(), authorize(t, image(t, 4), attestor.AttestNeeds{Attestors: two}), attestor.Standing{}, recorded)
 		wantError(t, err, attestor.CodeAttestorDenied, "roles/containeranalysis.notes.attacher")
 		if len(made) != 1 || made[0].Attestor != attestorName {
 			t.Errorf("made %v", made)
 		}
 		w.ClearFaults()
-		made, err = a.Attest(t.Context(), authorize(t, image(t, 4), attestor.AttestNeeds{Attestors: two}), attestor.Standing{})
+		made, err = a.Attest(t.Context(), authorize(t, image(t, 4), attestor.AttestNeeds{Attestors: two}), attestor.Standing{}, recorded)
 		must(t, err)
 		if len(made) != 2 || made[0].Created || !made[1].Created {
 			t.Errorf("made %+v", made)
@@ -283,7 +283,7 @@ func TestIndex(t *testing.T) {
 	a := w.kmsGate()
 	index := image(t, 1)
 	auth := authorizeIndex(t, index, 3, attestor.AttestNeeds{})
-	made, err := a.Attest(t.Context(), auth, attestor.Standing{})
+	made, err := a.Attest(t.Context(), auth, attestor.Standing{}, recorded)
 	must(t, err)
 	if len(made) != 4 || made[3].Digest != index.Digest() {
 		t.Fatalf("made %+v", made)
@@ -301,7 +301,7 @@ func TestIndex(t *testing.T) {
 	third := image(t, 7)
 	auth = authorizeIndexOf(t, third, []attestor.Digest{digest(2000), digest(2001)})
 	w.Inject(emulator.Fault{Method: "CreateOccurrence", Match: about(string(digest(2001))), Code: codes.PermissionDenied})
-	made, err = a.Attest(t.Context(), auth, attestor.Standing{})
+	made, err = a.Attest(t.Context(), auth, attestor.Standing{}, recorded)
 	wantError(t, err, attestor.CodeAttestorDenied)
 	if len(made) != 1 || made[0].Digest != digest(2000) {
 		t.Errorf("made %+v", made)
@@ -331,11 +331,11 @@ func TestDSSE(t *testing.T) {
 			w.keys(attestorName, entry)
 			a := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: s})
 			if note == "" { // an attestation from before dsse was set
-				_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{})
+				_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 				must(t, err)
 			}
 			auth := authorize(t, img, attestor.AttestNeeds{DSSE: true, DSSENote: note})
-			made, err := a.Attest(t.Context(), auth, attestor.Standing{})
+			made, err := a.Attest(t.Context(), auth, attestor.Standing{}, recorded)
 			must(t, err)
 			o := w.oneValid(img)
 			second := o
@@ -352,7 +352,7 @@ func TestDSSE(t *testing.T) {
 			sigs := second.GetAttestation().GetSignatures()
 			opensslVerifies(t, second, len(sigs)-1, golden, entry.GetPkixPublicKey().GetPublicKeyPem(), "sha256", false)
 			w.ResetCalls()
-			again, err := a.Attest(t.Context(), auth, attestor.Standing{})
+			again, err := a.Attest(t.Context(), auth, attestor.Standing{}, recorded)
 			must(t, err)
 			if len(again) != len(made) || again[0].Created || len(w.Calls("CreateOccurrence", "UpdateOccurrence")) != 0 {
 				t.Errorf("again %+v", again)
@@ -367,9 +367,9 @@ func TestDSSESwitchedOnLate(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{RefuseUpdates: true})
 	a, _ := w.gate()
 	img := image(t, 1)
-	_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{})
+	_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
-	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true}), attestor.Standing{})
+	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true}), attestor.Standing{}, recorded)
 	wantError(t, err, attestor.CodeAttestationNotStored, "it admits the image", "attestor revoke "+img.String())
 	if len(made) != 0 || len(w.Calls("DeleteOccurrence")) != 0 {
 		t.Errorf("made %v, deleted %d", made, len(w.Calls("DeleteOccurrence")))
@@ -377,7 +377,7 @@ func TestDSSESwitchedOnLate(t *testing.T) {
 	w.oneValid(img)
 	_, err = a.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{img}})
 	must(t, err)
-	_, err = a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true}), attestor.Standing{})
+	_, err = a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true}), attestor.Standing{}, recorded)
 	must(t, err)
 	if o := w.oneValid(img); len(o.GetAttestation().GetSignatures()) != 2 {
 		t.Errorf("%v", o)

@@ -268,7 +268,7 @@ func TestStandingPages(t *testing.T) {
 	for range 250 {
 		w.put(signed(t, stranger, "s", image(t, 1).String(), compact(repository, digest(1))))
 	}
-	_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{Known: true})
+	_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
 	must(t, err)
 	got, err := a.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 	must(t, err)
@@ -337,7 +337,7 @@ func TestStandingFaults(t *testing.T) {
 func TestStandingIgnoresAFilterThatIsIgnored(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	a, _ := w.gate()
-	_, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{})
+	_, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	all := w.stored(noteName)
 	w.Inject(emulator.Fault{Method: "ListNoteOccurrences", Mutate: func(_, m proto.Message) {

@@ -168,7 +168,10 @@ func (w *world) Standing(_ context.Context, _ []string, images []attestor.Image)
 	return s, nil
 }
 
-func (w *world) Attest(_ context.Context, a attestor.Authorization, _ attestor.Standing) ([]attestor.Attestation, error) {
+func (w *world) Attest(_ context.Context, a attestor.Authorization, _ attestor.Standing, begin func() error) ([]attestor.Attestation, error) {
+	if err := begin(); err != nil {
+		return nil, err
+	}
 	if w.attestFn != nil {
 		if err := w.attestFn(); err != nil {
 			return nil, err

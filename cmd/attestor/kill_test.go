@@ -311,11 +311,12 @@ func TestTwoOnOneFile(t *testing.T) {
 	w.push("base/debian", "12", baseImage(t))
 	image := w.push("app/slow", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "slow"}))
 	w.scan(image, samples.Clean)
-	signing, sign := make(chan struct{}), make(chan struct{})
-	w.emulator().Inject(emulator.Fault{Method: "AsymmetricSign", Count: 1, Mutate: func(_, _ proto.Message) { close(signing); <-sign }})
+	// What is being stored was noted to have begun.
+	storing, store := make(chan struct{}), make(chan struct{})
+	w.emulator().Inject(emulator.Fault{Method: "CreateOccurrence", Count: 1, Mutate: func(_, _ proto.Message) { close(storing); <-store }})
 	told := make(chan answer, 1)
 	go func() { told <- w.post(image, false) }()
-	<-signing
+	<-storing
 
 	at := w.google.Addr()
 	second, err := newEngine(t.Context(), w.config, emulators{analysis: at, kms: at, binauthz: at}, slog.New(slog.DiscardHandler))
@@ -324,7 +325,7 @@ func TestTwoOnOneFile(t *testing.T) {
 	if left, err := second.store.Pending(t.Context(), 0); err != nil || len(left) != 1 {
 		t.Errorf("what the first is at work on is %v, %v", left, err)
 	}
-	close(sign)
+	close(store)
 	a := <-told
 	if a.status != http.StatusOK || a.decision.Verdict != attestor.Pass {
 		t.Errorf("%d %s", a.status, a.body)

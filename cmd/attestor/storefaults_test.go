@@ -32,8 +32,8 @@ type storeFault struct {
 	slow bool // it passes by itself, soon enough for the request to succeed
 }
 
-// TestStoreFaults takes the record away, before a request and between what is
-// written before signing and what is written after. Nobody is told that an
+// TestStoreFaults takes the record away, before a request, while it signs and
+// between what is written before storing and what is written after. Nobody is told that an
 // image passed unless a record of that outlives the process; and when the
 // record is back, so is the gate, with nothing to do for anybody.
 func TestStoreFaults(t *testing.T) {
@@ -58,14 +58,15 @@ func TestStoreFaults(t *testing.T) {
 		{name: "read-only", postgres: once, hurt: (*storeWorld).makeReadOnly},
 		{name: "slow", postgres: once, hurt: (*storeWorld).lockTables, slow: true},
 	} {
-		for _, when := range []string{"before", "after signing"} {
+		for _, when := range []string{"before", "amidst"} {
 			t.Run(f.name+"/"+when, func(t *testing.T) {
 				t.Parallel()
 				s := newStoreWorld(t, f)
 				if when == "before" {
 					s.before(t)
 				} else {
-					s.afterSigning(t)
+					s.amidst(t, "AsymmetricSign")
+					s.amidst(t, "CreateOccurrence")
 				}
 				s.whole(t)
 			})
@@ -213,15 +214,16 @@ func (s *storeWorld) right(t *testing.T, image string, want attestor.Outcome) {
 	}
 }
 
-// afterSigning hurts the record when the signature is made: what is about to be
-// attested is recorded already, the decision is not.
-func (s *storeWorld) afterSigning(t *testing.T) {
+// amidst hurts the record when a call is made: while it signs, what is about to
+// be attested is being recorded; when it is stored, that is recorded, and the
+// decision is not.
+func (s *storeWorld) amidst(t *testing.T, method string) {
 	const tries = 10 // a file that has room left may bear some
 	for range tries {
 		image := s.fresh("65532:65532")
 		var heal func() error
 		var once sync.Once
-		s.emulator().Inject(emulator.Fault{Method: "AsymmetricSign", Mutate: func(_, _ proto.Message) {
+		s.emulator().Inject(emulator.Fault{Method: method, Mutate: func(_, _ proto.Message) {
 			once.Do(func() {
 				var err error
 				heal, err = s.fault.hurt(s)
@@ -231,12 +233,12 @@ func (s *storeWorld) afterSigning(t *testing.T) {
 		a := s.ask(image)
 		s.emulator().ClearFaults()
 		if heal == nil {
-			t.Fatalf("nothing was signed: %d %s", a.status, a.body)
+			t.Fatalf("%s was not called: %d %s", method, a.status, a.body)
 		}
 		s.ok(heal())
 		s.right(t, image, attestor.Pass)
 		if valid := s.standing(image); len(valid) != 1 {
-			t.Errorf("%d attestations stand, want the one that was made first", len(valid))
+			t.Errorf("%d attestations stand, want one", len(valid))
 		}
 		switch {
 		case a.status == http.StatusOK && s.fault.slow:

@@ -187,9 +187,9 @@ func (a attester) Standing(ctx context.Context, attestors []string, images []att
 }
 
 // Attest passes on what was made, on error too.
-func (a attester) Attest(ctx context.Context, auth attestor.Authorization, known attestor.Standing) (made []attestor.Attestation, err error) {
+func (a attester) Attest(ctx context.Context, auth attestor.Authorization, known attestor.Standing, begin func() error) (made []attestor.Attestation, err error) {
 	err = a.s.call(ctx, "attest", func(ctx context.Context) (err error) {
-		made, err = a.next.Attest(ctx, auth, known)
+		made, err = a.next.Attest(ctx, auth, known, begin)
 		return err
 	}, attribute.String("decision.id", auth.Decision()))
 	return made, err

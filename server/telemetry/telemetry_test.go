@@ -63,7 +63,7 @@ func (s stage) Standing(context.Context, []string, []attestor.Image) (attestor.S
 	return attestor.Standing{Known: true}, s.now()
 }
 
-func (s stage) Attest(context.Context, attestor.Authorization, attestor.Standing) ([]attestor.Attestation, error) {
+func (s stage) Attest(context.Context, attestor.Authorization, attestor.Standing, func() error) ([]attestor.Attestation, error) {
 	return []attestor.Attestation{{Attestor: "a"}}, s.now()
 }
 func (s stage) Begin(context.Context, attestor.Record) error  { return s.now() }
@@ -97,7 +97,7 @@ func all(c attestor.GateConfig) (good []string) {
 	if s, err := c.Attester.Standing(ctx, nil, nil); err == nil || s.Known {
 		good = append(good, "standing")
 	}
-	if _, err := c.Attester.Attest(ctx, attestor.Authorization{}, attestor.Standing{}); err == nil {
+	if _, err := c.Attester.Attest(ctx, attestor.Authorization{}, attestor.Standing{}, func() error { return nil }); err == nil {
 		good = append(good, "attest")
 	}
 	if c.Recorder.Begin(ctx, attestor.Record{}) == nil {
