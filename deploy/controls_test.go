@@ -107,6 +107,7 @@ func otherControls() map[string][]applied {
 		"container: distroless, numeric, by digest":   {{"../Dockerfile", `(?s)distroless/static.*@sha256:.*USER 65532:65532`}},
 		"container: nothing secret in the build":      {{"../.dockerignore", `(?m)^\.git`}},
 		"two services: roots of signatures":           {{tfService, `google_secret_manager_secret\.file`}, {yamlGate, `mountPath: /etc/attestor/trust`}, {yamlEvent, `mountPath: /etc/attestor/trust`}, {"cloudrun/gate/attestor.yaml", `trustedRoot: /etc/attestor/trust/trusted_root\.json`}},
+		"two services: one hash of a caller":          {{tfService, `var\.hash_key`}, {oneMain, `hash_key +=`}, {yamlGate, `secretName: gate-hash`}, {yamlEvent, `secretName: gate-hash`}, {"gcloud.sh", `secrets create gate-hash`}, {"cloudrun/gate/attestor.yaml", `hashKey: /etc/attestor/hash/key`}, {"cloudrun/gate-events/attestor.yaml", `hashKey: /etc/attestor/hash/key`}},
 		"dead letters":                                {{"terraform/modules/events/main.tf", `dead_letter_policy`}, {script, `--dead-letter-topic`}},
 		"push and schedule with a token":              {{"terraform/modules/events/main.tf", `(?s)oidc_token.*oidc_token`}, {script, `--push-auth-service-account`}, {script, `--oidc-service-account-email`}},
 		"build trigger":                               {{"terraform/modules/build/main.tf", `google_cloudbuild_trigger`}},

@@ -177,7 +177,7 @@ func TestScript(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, left := range []string{"acme", "us-east1", strings.Repeat("0", 64), strings.Repeat("1", 64)} {
+	for _, left := range []string{"acme", "us-east1", `key: "1"`, strings.Repeat("0", 64), strings.Repeat("1", 64)} {
 		if strings.Contains(out, left) {
 			t.Errorf("%s is left of the example", left)
 		}
@@ -185,7 +185,7 @@ func TestScript(t *testing.T) {
 	for _, want := range []string{
 		"image: " + image, `custom-audiences: '["https://gate.demo.example"]'`, "serviceAccountName: gate-events@demo.iam.gserviceaccount.com", "serviceAccountName: gate-api@demo.iam.gserviceaccount.com", "service-accounts create gate-api", "sql users create gate-api@demo.iam",
 		"demo:us-west1:gate", "gcloud run services replace", "encryption-key: projects/demo/locations/us-west1/keyRings/run/cryptoKeys/gate",
-		"roles/cloudkms.cryptoKeyEncrypterDecrypter", "gcloud secrets create gate-events-file-trust", "gcloud scheduler jobs create http gate-rejudge", "roles/cloudkms.signerVerifier",
+		"roles/cloudkms.cryptoKeyEncrypterDecrypter", "gcloud secrets create gate-events-file-trust", "gcloud secrets create gate-hash ", "gcloud secrets versions add gate-hash --data-file -", "gcloud secrets add-iam-policy-binding gate-hash --member serviceAccount:gate-events@", "gcloud scheduler jobs create http gate-rejudge", "roles/cloudkms.signerVerifier",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the script does not say %s", want)
@@ -208,6 +208,67 @@ func TestScriptIsClean(t *testing.T) {
 	}
 	if out, err := exec.CommandContext(t.Context(), tool, "gcloud.sh").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestConfigurationsFindTheirFiles: what a configuration names is mounted
+// where it names it.
+func TestConfigurationsFindTheirFiles(t *testing.T) {
+	type mounts struct {
+		Containers []struct {
+			Args         []string `yaml:"args"`
+			VolumeMounts []struct {
+				Name string `yaml:"name"`
+				Path string `yaml:"mountPath"`
+			} `yaml:"volumeMounts"`
+		} `yaml:"containers"`
+		Volumes []struct {
+			Name   string `yaml:"name"`
+			Secret struct {
+				Items []struct{ Path string } `yaml:"items"`
+			} `yaml:"secret"`
+		} `yaml:"volumes"`
+	}
+	named := regexp.MustCompile(`/etc/attestor/[A-Za-z0-9._/-]+`)
+	for definition, configuration := range map[string]string{
+		yamlGate: "cloudrun/gate/attestor.yaml", yamlEvent: "cloudrun/gate-events/attestor.yaml", "kubernetes/base/deployment.yaml": "kubernetes/base/attestor.yaml",
+	} {
+		var d struct {
+			Spec struct {
+				Template struct {
+					Spec mounts `yaml:"spec"`
+				} `yaml:"template"`
+			} `yaml:"spec"`
+		}
+		readYAML(t, definition, &d)
+		pod := d.Spec.Template.Spec
+		var there []string
+		for _, m := range pod.Containers[0].VolumeMounts {
+			there = append(there, m.Path)
+			for _, v := range pod.Volumes {
+				if v.Name == m.Name {
+					for _, item := range v.Secret.Items {
+						there = append(there, m.Path+"/"+item.Path)
+					}
+				}
+			}
+		}
+		text := strings.Join(pod.Containers[0].Args, "\n") + "\n"
+		for line := range strings.Lines(string(read(t, configuration))) {
+			line, _, _ = strings.Cut(line, "#")
+			text += line
+		}
+		paths := named.FindAllString(text, -1)
+		if len(paths) < 4 || !slices.Contains(paths, "/etc/attestor/hash/key") {
+			t.Errorf("%s and %s name only %q", definition, configuration, paths)
+		}
+		for _, path := range paths {
+			inKubernetes := strings.HasPrefix(definition, "kubernetes") && slices.Contains(there, filepath.Dir(path)) // every key of a secret is a file
+			below := slices.ContainsFunc(there, func(m string) bool { return strings.HasPrefix(m, path+"/") })        // a directory of directories
+			if !slices.Contains(there, path) && !inKubernetes && !below {
+				t.Errorf("%s: %s is not mounted; there are %q", definition, path, there)
+			}
+		}
 	}
 }
 

@@ -10,6 +10,7 @@
 # Parts, in order: apis network identities registry signing encryption admission
 # database services edge events. Without arguments, all of them. DRY_RUN=1 prints instead.
 set -euo pipefail
+shopt -s inherit_errexit 2>/dev/null || true # a secret that could not be made ends the script; bash 4.4 and later
 
 : "${PROJECT:?the project id}"
 : "${REGION:=us-east1}"
@@ -222,7 +223,7 @@ secret() {
 	if [[ -n $DRY_RUN ]]; then
 		run secrets create "$name" --replication-policy user-managed --locations "$REGION"
 		run secrets versions add "$name" --data-file "$file"
-		echo 1
+		echo 7
 		return
 	fi
 	make secrets describe "$name" -- secrets create "$name" --replication-policy user-managed --locations "$REGION" >&2
@@ -236,9 +237,27 @@ secret() {
 	echo "$version"
 }
 
-# service NAME CONFIG: fills in the example's names in cloudrun/NAME.yaml.
+# hash_key: the key by which callers appear in the logs of both services, made once; prints its version's number.
+hash_key() {
+	local name version=
+	make secrets describe gate-hash -- secrets create gate-hash --replication-policy user-managed --locations "$REGION" >&2
+	for name in gate gate-events; do
+		# Reads this one secret.
+		run secrets add-iam-policy-binding gate-hash --member "$(member "$name")" --role roles/secretmanager.secretAccessor >/dev/null
+	done
+	if [[ -n $DRY_RUN ]]; then
+		run secrets versions add gate-hash --data-file -
+		echo 7
+		return
+	fi
+	version=$(gcloud secrets versions list gate-hash --project "$PROJECT" --filter state=ENABLED --sort-by ~createTime --limit 1 --format 'value(name.basename())')
+	[[ -n $version ]] || version=$(head -c 32 /dev/urandom | gcloud secrets versions add gate-hash --project "$PROJECT" --data-file - --format 'value(name.basename())')
+	echo "$version"
+}
+
+# service NAME CONFIG HASH_VERSION: fills in the example's names in cloudrun/NAME.yaml.
 service() {
-	local name=$1 config=$2 dir config_version policy_version trust_version database_version
+	local name=$1 config=$2 hash_version=$3 dir config_version policy_version trust_version database_version
 	dir=$(mktemp -d)
 	printf 'postgres://%s%%40%s.iam@127.0.0.1:5432/gate?sslmode=disable' "$(account_id "$name")" "$PROJECT" >"$dir/dsn"
 	config_version=$(secret "$name-config" "$config" "$(member "$name")")
@@ -252,6 +271,7 @@ service() {
 		-e "s|{key: \"1\", path: policy.yaml}|{key: \"$policy_version\", path: policy.yaml}|" \
 		-e "s|{key: \"1\", path: trusted_root.json}|{key: \"$trust_version\", path: trusted_root.json}|" \
 		-e "s|{key: \"1\", path: dsn}|{key: \"$database_version\", path: dsn}|" \
+		-e "s|{key: \"1\", path: key}|{key: \"$hash_version\", path: key}|" \
 		-e "s|https://gate.acme.example|https://$API_HOST|" \
 		-e "s|projects/acme-keys/locations/us-east1/keyRings/run/cryptoKeys/gate|$RUN_KEY|" \
 		-e "s|acme-gate|$PROJECT|g" -e "s|us-east1|$REGION|g" \
@@ -267,8 +287,10 @@ service() {
 }
 
 services() {
-	service gate "$CONFIG"
-	service gate-events "$EVENTS_CONFIG"
+	local hash_version
+	hash_version=$(hash_key)
+	service gate "$CONFIG" "$hash_version"
+	service gate-events "$EVENTS_CONFIG" "$hash_version"
 	# Calls one service each, and has to be among the gate's callers besides.
 	local name
 	for name in gate-builder gate-oncall gate-security; do

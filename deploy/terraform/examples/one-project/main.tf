@@ -121,6 +121,7 @@ module "gate" {
   config               = file(var.gate_config)
   policies             = { main = file(var.policy) }
   files                = local.files
+  hash_key             = var.hash_key
   invokers             = setunion([module.identities.builder.member], module.identities.people, var.callers)
 }
 
@@ -144,6 +145,7 @@ module "gate_events" {
   config               = file(var.events_config)
   policies             = { main = file(var.policy) }
   files                = local.files
+  hash_key             = var.hash_key
   invokers             = [module.identities.pusher.member]
 }
 

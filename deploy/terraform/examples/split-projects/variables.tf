@@ -168,3 +168,9 @@ variable "files" {
   type        = map(string)
   default     = { "/etc/attestor/trust/trusted_root.json" = "../../../policies/bases/trust/sigstore-public-good.json" }
 }
+
+variable "hash_key" {
+  description = "Secret of the gate's project with the key by which callers appear in logs, and its version: make it before the first apply, as docs/deploy.md says. null, with hashKey taken out of both configurations: each instance makes up its own."
+  type        = object({ secret = string, version = string })
+  default     = { secret = "gate-hash", version = "1" }
+}

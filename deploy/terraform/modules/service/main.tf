@@ -8,6 +8,7 @@ locals {
       config   = { secret = google_secret_manager_secret.config.secret_id, version = google_secret_manager_secret_version.config.version, path = "attestor.yaml", dir = "/etc/attestor/config" }
       database = { secret = google_secret_manager_secret.database.secret_id, version = google_secret_manager_secret_version.database.version, path = "dsn", dir = "/etc/attestor/database" }
     },
+    { for key in var.hash_key[*] : "hash" => { secret = key.secret, version = key.version, path = "key", dir = "/etc/attestor/hash" } },
     { for name, secret in google_secret_manager_secret.policy : "policy-${name}" => {
       secret = secret.secret_id, version = google_secret_manager_secret_version.policy[name].version, path = "policy.yaml", dir = "/etc/attestor/policies/${name}"
     } },

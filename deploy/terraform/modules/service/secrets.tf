@@ -89,6 +89,7 @@ resource "google_secret_manager_secret_iam_member" "reader" {
       config   = google_secret_manager_secret.config.secret_id
       database = google_secret_manager_secret.database.secret_id
     },
+    { for key in var.hash_key[*] : "hash" => key.secret },
     { for name, secret in google_secret_manager_secret.policy : "policy-${name}" => secret.secret_id },
     { for name, secret in google_secret_manager_secret.file : "file-${name}" => secret.secret_id },
   )

@@ -25,6 +25,7 @@ variables {
   config               = "policies: []"
   policies             = { main = "policy" }
   files                = { trust = { path = "/etc/attestor/trust/trusted_root.json", text = "{}" } }
+  hash_key             = { secret = "gate-hash", version = "3" }
   invokers             = ["serviceAccount:gate-builder@acme-build.iam.gserviceaccount.com"]
 }
 
@@ -64,11 +65,11 @@ run "controls" {
     error_message = "The containers are others, or the gate has no CPU between requests."
   }
   assert {
-    condition     = alltrue([for v in google_cloud_run_v2_service.gate.template[0].volumes : v.secret[0].items[0].version == "7"]) && length(google_cloud_run_v2_service.gate.template[0].volumes) == 4
-    error_message = "A secret is not at the version that was just made."
+    condition     = { for v in google_cloud_run_v2_service.gate.template[0].volumes : v.name => v.secret[0].items[0].version } == { config = "7", database = "7", hash = "3", policy-main = "7", file-trust = "7" }
+    error_message = "A secret is not at the version that was just made, or was asked for."
   }
   assert {
-    condition     = { for m in google_cloud_run_v2_service.gate.template[0].containers[0].volume_mounts : m.name => m.mount_path } == { config = "/etc/attestor/config", database = "/etc/attestor/database", policy-main = "/etc/attestor/policies/main", file-trust = "/etc/attestor/trust" }
+    condition     = { for m in google_cloud_run_v2_service.gate.template[0].containers[0].volume_mounts : m.name => m.mount_path } == { config = "/etc/attestor/config", database = "/etc/attestor/database", hash = "/etc/attestor/hash", policy-main = "/etc/attestor/policies/main", file-trust = "/etc/attestor/trust" }
     error_message = "The files are not where the configuration names them."
   }
   assert {
@@ -76,7 +77,7 @@ run "controls" {
     error_message = "Something is in the environment."
   }
   assert {
-    condition     = length(google_secret_manager_secret_iam_member.reader) == 4 && alltrue([for r in google_secret_manager_secret_iam_member.reader : r.role == "roles/secretmanager.secretAccessor" && r.member == "serviceAccount:${var.service_account}"])
+    condition     = length(google_secret_manager_secret_iam_member.reader) == 5 && google_secret_manager_secret_iam_member.reader["hash"].secret_id == "gate-hash" && alltrue([for r in google_secret_manager_secret_iam_member.reader : r.role == "roles/secretmanager.secretAccessor" && r.member == "serviceAccount:${var.service_account}"])
     error_message = "Somebody else reads the secrets."
   }
   assert {
@@ -130,6 +131,21 @@ run "two_files_in_a_directory_are_refused" {
     }
   }
   expect_failures = [var.files]
+}
+
+run "without_a_hash_key" {
+  command = plan
+  variables { hash_key = null }
+  assert {
+    condition     = !contains([for m in google_cloud_run_v2_service.gate.template[0].containers[0].volume_mounts : m.name], "hash")
+    error_message = "A key is mounted that nobody named."
+  }
+}
+
+run "a_hash_key_at_latest_is_refused" {
+  command = plan
+  variables { hash_key = { secret = "gate-hash", version = "latest" } }
+  expect_failures = [var.hash_key]
 }
 
 run "a_file_over_the_configuration_is_refused" {

@@ -140,13 +140,24 @@ variable "files" {
   default     = {}
 
   validation {
-    condition     = alltrue([for f in values(var.files) : can(regex("^/etc/attestor/[a-z0-9-]+/[A-Za-z0-9._-]+$", f.path)) && !contains(["config", "database", "policies"], split("/", f.path)[3])])
-    error_message = "Each path is /etc/attestor/DIRECTORY/FILE, and not in config, database or policies."
+    condition     = alltrue([for f in values(var.files) : can(regex("^/etc/attestor/[a-z0-9-]+/[A-Za-z0-9._-]+$", f.path)) && !contains(["config", "database", "hash", "policies"], split("/", f.path)[3])])
+    error_message = "Each path is /etc/attestor/DIRECTORY/FILE, and not in config, database, hash or policies."
   }
 
   validation {
     condition     = length(distinct([for f in values(var.files) : dirname(f.path)])) == length(var.files)
     error_message = "Cloud Run mounts one secret in one directory: give each file its own."
+  }
+}
+
+variable "hash_key" {
+  description = "Secret and version with the key by which callers appear in logs, mounted as /etc/attestor/hash/key; the same for both services. It is made outside, and never stands in Terraform's state. null: none, and each instance makes up its own."
+  type        = object({ secret = string, version = string })
+  default     = null
+
+  validation {
+    condition     = var.hash_key == null ? true : can(regex("^[A-Za-z0-9_-]+$", var.hash_key.secret)) && can(regex("^[1-9][0-9]*$", var.hash_key.version))
+    error_message = "The secret is named without its project, and its version is a number: what runs is what was deployed."
   }
 }
 
