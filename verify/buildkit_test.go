@@ -1,15 +1,11 @@
 package verify_test
 
 import (
-	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/parts"
@@ -59,73 +55,35 @@ func fromSource(t *testing.T, module, pkg string) string {
 	return bin
 }
 
-// buildKit is a running buildkitd and its client.
+// buildKit is a running buildkitd, and what it builds from.
 type buildKit struct {
 	*workshop
-	buildctl, addr string
+	daemon *toolbuild.BuildKit
 }
 
 // newBuildKit starts the daemon, which pushes to the given registries.
 func newBuildKit(t *testing.T, hosts ...string) *buildKit {
 	t.Helper()
 	parts.Slow(t)
-	buildkitd := fromSource(t, "buildkit", "github.com/moby/buildkit/cmd/buildkitd")
-	buildctl := fromSource(t, "buildkit", "github.com/moby/buildkit/cmd/buildctl")
-	if _, err := exec.LookPath("runc"); err != nil || os.Geteuid() != 0 {
-		t.Fatal("buildkitd runs as root here, and wants runc: apt-get install runc")
-	}
-	b := &buildKit{workshop: newWorkshop(t), buildctl: buildctl}
-	run, err := os.MkdirTemp("", "bk") // a socket's path is short
+	daemon, err := toolbuild.StartBuildKit(t.Context(), hosts...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(run) })
-	b.addr = "unix://" + run + "/sock"
-	var config strings.Builder
-	for _, host := range hosts {
-		fmt.Fprintf(&config, "[registry.%q]\n  http = true\n", host)
-	}
-	b.write("buildkitd.toml", config.String())
-	var said bytes.Buffer
-	cmd := exec.Command(buildkitd, "--root", run+"/root", "--addr", b.addr, "--config", filepath.Join(b.dir, "buildkitd.toml"),
-		"--containerd-worker=false", "--oci-worker-snapshotter=native", "--oci-worker-net=host")
-	cmd.Env, cmd.Stdout, cmd.Stderr = b.env, &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
-		if t.Failed() {
-			t.Logf("buildkitd said:\n%s", &said)
+		if said, err := daemon.Close(); err != nil || t.Failed() {
+			t.Errorf("buildkitd ended: %v, and said:\n%s", err, said)
 		}
 	})
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for range 600 {
-		if exec.CommandContext(t.Context(), buildctl, "--addr", b.addr, "debug", "workers").Run() == nil {
-			return b
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("buildkitd ended: %v\n%s", err, &said)
-		case <-tick.C:
-		}
-	}
-	t.Fatal("buildkitd does not answer")
-	return nil
+	return &buildKit{newWorkshop(t), daemon}
 }
 
 // build builds a Dockerfile and pushes it, with provenance.
 func (b *buildKit) build(image, dockerfile, provenance string) {
 	b.t.Helper()
 	b.write("Dockerfile", dockerfile)
-	b.run(b.buildctl, "--addr", b.addr, "build", "--frontend", "dockerfile.v0", "--local", "context=.", "--local", "dockerfile=.",
-		"--opt", "attest:provenance="+provenance, "--output", "type=image,name="+image+",push=true,registry.insecure=true")
+	if err := b.daemon.Build(b.t.Context(), b.dir, image, "--opt", "attest:provenance="+provenance); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // Images that BuildKit and ko build here and now, in both registries: what is
