@@ -69,7 +69,9 @@ func (r *layerReader) read(ctx context.Context, layer attestor.Image, l descript
 	if l.Size > r.limits.LayerBytes {
 		return layerFacts{}, r.tooLarge(layer)
 	}
-	ch := r.flights.DoChan(layer.String(), func() (any, error) {
+	// The size is part of the flight, so that a manifest that lies about it
+	// fails nobody else.
+	ch := r.flights.DoChan(fmt.Sprint(layer, "#", l.Size), func() (any, error) {
 		diffID, hashed := r.diffIDs.get(l.Digest)
 		effect, walked := r.passwd.get(l.Digest)
 		if hashed && walked { // read since the caller looked
