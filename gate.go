@@ -175,17 +175,16 @@ func (p *pass) attest(ctx context.Context, v Verdict) error {
 		p.unsigned(why)
 		return nil
 	}
-	if err := p.hashEvidence(); err != nil {
-		return err
-	}
 	defer p.time("attest")()
 	known := p.standing
 	if p.gate.c.Now().Sub(p.start) > standingFor {
 		known = Standing{} // it may have been revoked during the wait: Attest looks again
 	}
-	record, notRecorded := p.record(), error(nil)
+	var notRecorded error
 	made, err := p.gate.c.Attester.Attest(ctx, auth, known, func() error {
-		notRecorded = p.gate.c.Recorder.Begin(ctx, record)
+		if notRecorded = p.hashEvidence(); notRecorded == nil {
+			notRecorded = p.gate.c.Recorder.Begin(ctx, p.record())
+		}
 		return notRecorded
 	})
 	if notRecorded != nil {
