@@ -108,6 +108,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	d.places[path] = place{n.Line, n.Column}
+	if n.Style&yaml.TaggedStyle != 0 && !strings.HasPrefix(n.ShortTag(), "!!") { // it would be ignored, whatever its author meant by it
+		d.errorAt(n, path, fmt.Sprintf("has the tag %q, which means nothing here: write the value alone", clip(n.ShortTag())), nil, "")
+		return
+	}
 	if v.Type() == reflect.TypeFor[yaml.Node]() { // left to the caller
 		v.Set(reflect.ValueOf(*n))
 		return

@@ -293,6 +293,26 @@ func TestAliases(t *testing.T) {
 	}
 }
 
+// A tag of somebody's own means something to whoever wrote it, and nothing
+// here; YAML's own are what the value is anyway.
+func TestTags(t *testing.T) {
+	for _, tt := range []struct{ was, is, want string }{
+		{"mode: enforce", "mode: !secret enforce", `spec.mode: has the tag "!secret"`},
+		{"maximumFixableSeverity: MEDIUM", "maximumFixableSeverity: !env MEDIUM", `has the tag "!env"`},
+		{"  vulnerabilities:\n", "  vulnerabilities: !include\n", `spec.vulnerabilities: has the tag "!include"`},
+		{"mode: enforce", "mode: !!str enforce", ""},
+	} {
+		text := strings.Replace(strict, tt.was, tt.is, 1)
+		if text == strict {
+			t.Fatalf("%s is not there", tt.was)
+		}
+		_, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(text)})
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", tt.is, err, tt.want)
+		}
+	}
+}
+
 func TestDiagnosticsNameAllowedAndNearest(t *testing.T) {
 	_, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(strings.Replace(strict, "MEDIUM", "MEDUIM", 1))})
 	list, _ := errors.AsType[policy.Errors](err)
