@@ -36,6 +36,12 @@ const (
 	StatusSkipped Status = "skipped" // did not apply; its reason says why
 )
 
+// Refuses reports whether the status stands in the way of a pass: anything does
+// that is not known to be harmless.
+func (s Status) Refuses() bool {
+	return s != StatusPass && s != StatusWarn && s != StatusSkipped
+}
+
 // The names of the checks; a policy's CEL rules are [RulePrefix] and the rule's name.
 const (
 	CheckPolicy          = "policy"
@@ -173,9 +179,7 @@ func missingChecks(ev Evidence, checks []Check) []Check {
 	return out
 }
 
-func refuses(c Check) bool {
-	return c.Status != StatusPass && c.Status != StatusWarn && c.Status != StatusSkipped
-}
+func refuses(c Check) bool { return c.Status.Refuses() }
 
 func sum(checks []Check) Outcome {
 	outcome := Pass

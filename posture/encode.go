@@ -69,15 +69,6 @@ func writeValue(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// refuses holds for anything that is not known to be harmless.
-func (f Finding) refuses() bool {
-	switch f.Status {
-	case attestor.StatusPass, attestor.StatusWarn, attestor.StatusSkipped:
-		return false
-	}
-	return true
-}
-
 // excused is by whose leave a finding, or a part of it, counts as mended.
 func (f Finding) excused() string {
 	var all []string
@@ -117,7 +108,7 @@ func SARIFRun(r Report, version string) *sarif.Run {
 	}
 	for _, f := range r.Findings {
 		excused := f.excused()
-		if !f.refuses() && f.Status != attestor.StatusWarn && !f.told && excused == "" {
+		if !f.Status.Refuses() && f.Status != attestor.StatusWarn && !f.told && excused == "" {
 			continue
 		}
 		if run.GetRuleIndex(f.Rule) < 0 {
@@ -129,7 +120,7 @@ func SARIFRun(r Report, version string) *sarif.Run {
 		}
 		result := run.CreateResultForRule(f.Rule).WithMessage(sarif.NewTextMessage(plain.SARIF(f.Service + ": " + message)))
 		switch {
-		case f.refuses():
+		case f.Status.Refuses():
 			result.Level = sarif.LevelError
 		case f.Status == attestor.StatusWarn:
 			result.Level = sarif.LevelWarning
@@ -167,7 +158,7 @@ func JUnitSuites(r Report) []junit.Suite {
 			switch {
 			case f.Status == attestor.StatusDeny:
 				k.Failure, refused = detail, true
-			case f.refuses():
+			case f.Status.Refuses():
 				k.Error, refused = detail, true
 			case f.Status == attestor.StatusSkipped:
 				k.Skipped = &junit.Detail{Message: detail.Message}
@@ -256,7 +247,7 @@ func tally(g []Finding) string {
 	counts := map[attestor.Status]int{}
 	for _, f := range g {
 		switch {
-		case f.Status == attestor.StatusDeny || !f.refuses():
+		case f.Status == attestor.StatusDeny || !f.Status.Refuses():
 			counts[f.Status]++
 		default:
 			counts[attestor.StatusError]++

@@ -47,7 +47,7 @@ func WriteHTML(w io.Writer, s Summary, o HTMLOptions) error {
 		"rest": func(c []ChangedRow) []ChangedRow {
 			return c[min(changedShown, len(c)):min(1000, len(c))]
 		},
-		"rank": rank, "verdict": verdictOf, "class": classOf, "mark": markOf,
+		"rank": rank, "tag": tagOf,
 	})
 	if err != nil {
 		return err
@@ -113,35 +113,17 @@ func (v view) RefusedWord() string {
 	return "refused"
 }
 
-func verdictOf(r Row) string {
-	switch r.Verdict {
-	case attestor.Pass:
-		return "passed"
-	case attestor.Undecided:
-		return "undecided"
-	}
-	return "refused"
-}
+// A tag is a verdict in a table: its class, a mark that needs no colour, a word.
+type tag struct{ Class, Mark, Word string }
 
-func classOf(r Row) string {
+func tagOf(r Row) tag {
 	switch r.Verdict {
 	case attestor.Pass:
-		return "pass"
+		return tag{"pass", "✓", "passed"}
 	case attestor.Undecided:
-		return "error"
+		return tag{"error", "?", "undecided"}
 	}
-	return "deny"
-}
-
-// markOf tells verdicts apart without colour.
-func markOf(r Row) string {
-	switch r.Verdict {
-	case attestor.Pass:
-		return "✓"
-	case attestor.Undecided:
-		return "?"
-	}
-	return "✕"
+	return tag{"deny", "✕", "refused"}
 }
 
 // Severe is the findings that keep people awake.

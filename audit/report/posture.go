@@ -73,7 +73,7 @@ func (p Posture) Rules() []PostureRule {
 func (p Posture) Refused() int {
 	seen := map[[2]string]bool{}
 	for _, f := range p.Findings {
-		if f.Status != attestor.StatusWarn && f.Status != attestor.StatusSkipped && f.Status != attestor.StatusPass {
+		if f.Status.Refuses() {
 			seen[[2]string{f.Kind, f.Service}] = true
 		}
 	}

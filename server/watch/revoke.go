@@ -88,7 +88,7 @@ func (b baseline) cause(now attestor.Decision) (Cause, error) {
 // errs reports whether anything could not be found out, even beside a denial.
 func errs(d attestor.Decision) bool {
 	return slices.ContainsFunc(d.Checks, func(c attestor.Check) bool {
-		return c.Status != attestor.StatusPass && c.Status != attestor.StatusWarn && c.Status != attestor.StatusSkipped && c.Status != attestor.StatusDeny
+		return c.Status.Refuses() && c.Status != attestor.StatusDeny
 	})
 }
 

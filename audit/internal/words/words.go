@@ -67,9 +67,7 @@ func Some(subjects []string, n int) string {
 }
 
 // Refuses reports whether a check stands in the way of a pass.
-func Refuses(c attestor.Check) bool {
-	return c.Status != attestor.StatusPass && c.Status != attestor.StatusWarn && c.Status != attestor.StatusSkipped
-}
+func Refuses(c attestor.Check) bool { return c.Status.Refuses() }
 
 // Warns reports whether a check passes with a warning.
 func Warns(c attestor.Check) bool { return c.Status == attestor.StatusWarn }
