@@ -82,6 +82,8 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		fmt.Fprintf(w, "- %s: %s\n", s.what, s.breakdown)
 	}
 	if name == "attestor" {
+		bare := percentile(b.bareFresh, .5)
+		fmt.Fprintf(w, "\nBare clients that make a fresh image's calls in that order, and judge, verify and record nothing: %.1f ms at p50, %.2f round trips.\n", ms(bare), float64(bare)/float64(b.latency))
 		fmt.Fprintf(w, "\nThe first decision of a process (by digest; connections, keys, attestor and bases are looked up): %.1f ms, %.1f round trips.\n", ms(b.first), float64(b.first)/float64(b.latency))
 	}
 }

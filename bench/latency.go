@@ -51,7 +51,8 @@ type sequence struct {
 	rows      []int   // calls that had to wait for each other, of each decision
 	bytes     float64 // on the wire, both ways, per decision
 	breakdown string
-	target    float64 // round trips at p50; 0: none
+	heard     [][]proto.Message // of Google's services, by decision
+	target    float64           // round trips at p50; 0: none
 }
 
 // sequential asks about one image after the other, and checks that no decision
@@ -71,7 +72,9 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 		}
 		out.times = append(out.times, time.Since(start))
 		out.rows = append(out.rows, b.inARow())
-		if t := b.tally(counts); t != "" {
+		messages := b.heard.take()
+		out.heard = append(out.heard, messages)
+		if t := b.tally(counts, messages); t != "" {
 			repeated++
 			twice = t
 		}
@@ -91,7 +94,7 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 // tally counts the calls of one decision by kind, and names one that was made
 // twice. What the gate does by the clock, for its approved bases, is no part
 // of a decision.
-func (b *harness) tally(counts map[string]int) (twice string) {
+func (b *harness) tally(counts map[string]int, messages []proto.Message) (twice string) {
 	seen := map[string]bool{}
 	note := func(kind, key string) {
 		counts[kind]++
@@ -108,7 +111,7 @@ func (b *harness) tally(counts map[string]int) (twice string) {
 	for _, c := range b.world.Google.Calls() {
 		counts[kindOf(c)]++
 	}
-	for _, m := range b.heard.take() {
+	for _, m := range messages {
 		key := string(m.ProtoReflect().Descriptor().Name()) + " " + fmt.Sprint(m)
 		if seen[key] {
 			twice = key

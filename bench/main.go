@@ -101,6 +101,7 @@ type harness struct {
 	layerSize  int64         // of the binary, compressed as in an image
 	first      time.Duration // the first decision of a process
 	sequences  map[string][]sequence
+	bareFresh  []time.Duration // the calls of fresh images by digest, made by bare clients
 	loads      map[string][]loaded
 	starts     []*process
 	idle       use

@@ -122,7 +122,8 @@ func (b *harness) latencies(ctx context.Context, s *subject) error {
 			return err
 		}
 	}
-	return nil
+	b.bareFresh, err = b.bareDecisions(ctx, digests[:n], b.sequences[s.name][0].heard)
+	return err
 }
 
 // ref names an image of the repository by what follows its name.

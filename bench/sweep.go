@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,9 +13,6 @@ import (
 	"sync"
 	"time"
 
-	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor/internal/standin"
@@ -82,13 +77,11 @@ func (b *harness) bare(ctx context.Context, repository string, heard []proto.Mes
 		d := digestPattern.FindString(fmt.Sprint(m))
 		asked[d] = append(asked[d], m)
 	}
-	conn, err := grpc.NewClient(b.world.Google.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	r, err := b.newBareClient(repository, 4*sweepAtOnce)
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
-	r := &bareClient{http: client(4 * sweepAtOnce), google: grafeaspb.NewGrafeasClient(conn), base: "http://" + b.world.Registry.Addr() + "/v2/" + repository}
-	defer r.http.CloseIdleConnections()
+	defer r.close()
 	start := time.Now()
 	body, _, err := r.get(ctx, "/tags/list")
 	if err != nil {
@@ -101,29 +94,6 @@ func (b *harness) bare(ctx context.Context, repository string, heard []proto.Mes
 	var first error
 	each(sweepAtOnce, len(list.Tags), func(i int) error { return r.image(ctx, list.Tags[i], asked) }, &first)
 	return time.Since(start), first
-}
-
-type bareClient struct {
-	http   *http.Client
-	google grafeaspb.GrafeasClient
-	base   string
-}
-
-func (r *bareClient) get(ctx context.Context, path string) (body []byte, digest string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+path, nil)
-	if err != nil {
-		return nil, "", err
-	}
-	resp, err := r.http.Do(req)
-	if err != nil {
-		return nil, "", err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, "", fmt.Errorf("GET %s: %s", path, resp.Status)
-	}
-	body, err = io.ReadAll(resp.Body)
-	return body, resp.Header.Get("Docker-Content-Digest"), err
 }
 
 func (r *bareClient) image(ctx context.Context, tag string, asked map[string][]proto.Message) error {
@@ -143,16 +113,4 @@ func (r *bareClient) image(ctx context.Context, tag string, asked map[string][]p
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-func (r *bareClient) call(ctx context.Context, m proto.Message) (err error) {
-	switch m := m.(type) {
-	case *grafeaspb.ListOccurrencesRequest:
-		_, err = r.google.ListOccurrences(ctx, m)
-	case *grafeaspb.ListNoteOccurrencesRequest:
-		_, err = r.google.ListNoteOccurrences(ctx, m)
-	default:
-		err = fmt.Errorf("a sweep made a call that the bare client does not know: %T", m)
-	}
-	return err
 }
