@@ -272,6 +272,46 @@ func TestConfigurationsFindTheirFiles(t *testing.T) {
 	}
 }
 
+// TestRolloutChecksTheConfiguration runs what docs/rollout.md says makes a
+// configuration that can be checked on one's own machine.
+func TestRolloutChecksTheConfiguration(t *testing.T) {
+	_, text, _ := strings.Cut(string(read(t, "../docs/rollout.md")), "```console\nsed ")
+	command, _, ok := strings.Cut(text, "```")
+	if !ok {
+		t.Fatal("docs/rollout.md does not say how")
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "deploy"), os.DirFS(".")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-euc", "sed "+command)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var c struct {
+		Policies    []string          `yaml:"policies"`
+		TrustedRoot string            `yaml:"trustedRoot"`
+		Store       map[string]any    `yaml:"store"`
+		Telemetry   map[string]string `yaml:"telemetry"`
+	}
+	made := filepath.Join(dir, "deploy", "check.yaml")
+	readYAML(t, made, &c)
+	if len(c.Policies) != 1 || c.Store["none"] != true || c.Telemetry["hashKey"] != "" {
+		t.Errorf("policies %q, store %v, telemetry %v", c.Policies, c.Store, c.Telemetry)
+	}
+	for _, file := range append(c.Policies, c.TrustedRoot) {
+		if _, err := os.Stat(filepath.Join(dir, "deploy", file)); err != nil {
+			t.Error(err)
+		}
+	}
+	for line := range strings.Lines(string(read(t, made))) {
+		if line, _, _ := strings.Cut(line, "#"); strings.Contains(line, "/etc/attestor") {
+			t.Errorf("%s is not on this machine", strings.TrimSpace(line))
+		}
+	}
+}
+
 // TestKustomization: every file of the base is part of it and the other way
 // round, and the pods are restricted.
 func TestKustomization(t *testing.T) {
