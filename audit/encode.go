@@ -72,6 +72,7 @@ type row struct {
 	policy            string
 	policyDigest      string
 	breakGlass        bool
+	attested          bool     // it may have been begun
 	digests           []string // of the image and of its judged children
 	blobs             []blob
 }
@@ -96,6 +97,7 @@ func newRow(r attestor.Record) (row, error) {
 	out := row{
 		id: d.ID, at: d.Time.UnixMicro(), body: string(body), requested: text(d.Image.Requested),
 		repository: text(repositoryOf(d)), digest: string(d.Image.Digest), verdict: string(verdict), breakGlass: d.BreakGlass != nil,
+		attested: len(d.Attestations) > 0,
 	}
 	if d.Policy != nil {
 		out.policy, out.policyDigest = text(d.Policy.Name), string(d.Policy.Digest)

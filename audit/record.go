@@ -42,6 +42,9 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 		row.blobs[i].data = s.pack(b)
 	}
 	return s.together(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
+		if ended, err := s.endRow(ctx, tx, row, state); ended || err != nil {
+			return err
+		}
 		if err := s.putBlobs(ctx, tx, row.blobs); err != nil {
 			return err
 		}
@@ -57,6 +60,10 @@ const (
 			repository = excluded.repository, digest = excluded.digest, verdict = excluded.verdict, policy = excluded.policy,
 			policy_digest = excluded.policy_digest, break_glass = excluded.break_glass, body = excluded.body, evidence = excluded.evidence
 		WHERE decisions.state = 'begun'`
+	// All that is indexed is as it was begun: it is compared, not rewritten.
+	endRowText = `UPDATE decisions SET state = 'finished', body = $1
+		WHERE id = $2 AND state = 'begun' AND at = $3 AND requested = $4 AND repository = $5 AND digest = $6 AND verdict = $7
+			AND policy = $8 AND policy_digest = $9 AND break_glass = $10 AND evidence = $11`
 	putDigestText = `INSERT INTO decision_digests (digest, at, decision) VALUES ($1, $2, $3)
 		ON CONFLICT (digest, at, decision) DO NOTHING`
 	// The conflicting row is locked even where WHERE leaves it unchanged, so
@@ -64,6 +71,22 @@ const (
 	putBlobText = `INSERT INTO blobs (hash, used, data) VALUES ($1, $2, $3)
 		ON CONFLICT (hash) DO UPDATE SET used = excluded.used WHERE blobs.used < excluded.used - $4`
 )
+
+// endRow finishes what was begun with the same evidence and outcome, as nearly
+// all that is begun ends: its blobs and digests are there, and stay while it is
+// begun.
+func (s *Store) endRow(ctx context.Context, tx *sql.Tx, r row, state string) (bool, error) {
+	if state != stateFinished || !r.attested {
+		return false, nil
+	}
+	res, err := s.exec(ctx, tx, endRowText,
+		r.body, r.id, r.at, r.requested, r.repository, r.digest, r.verdict, r.policy, r.policyDigest, r.breakGlass, r.outline)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
+}
 
 // putRow writes only where there is nothing, or something merely begun.
 func (s *Store) putRow(ctx context.Context, tx *sql.Tx, r row, state string) error {

@@ -103,7 +103,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 
 // prepare spares every decision the parsing of what it is written with.
 func (s *Store) prepare(ctx context.Context) error {
-	for _, text := range []string{putBlobText, putRowText, putDigestText} {
+	for _, text := range []string{endRowText, putBlobText, putRowText, putDigestText} {
 		stmt, err := s.write.PrepareContext(ctx, text)
 		if err != nil {
 			return err

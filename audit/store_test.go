@@ -251,6 +251,60 @@ func TestBeginThenFinish(t *testing.T) {
 	})
 }
 
+// Whatever is different from what was begun, the record and its indexes have
+// what was finished.
+func TestFinishedOtherwiseThanBegun(t *testing.T) {
+	attested := func(r *attestor.Record) {
+		r.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Digest: digest(1), Created: true}}
+	}
+	for name, change := range map[string]func(*attestor.Record){
+		"nothing": func(*attestor.Record) {},
+		"verdict": func(r *attestor.Record) { r.Decision.Verdict = attestor.Undecided },
+		"policy": func(r *attestor.Record) {
+			r.Decision.Policy = &attestor.PolicyRef{Name: "other", Digest: digest(7), Mode: attestor.Enforce}
+		},
+		"override": func(r *attestor.Record) {
+			r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-1 is on fire", By: "someone"}
+		},
+		"requested":   func(r *attestor.Record) { r.Decision.Image.Requested += "-2" },
+		"findings":    func(r *attestor.Record) { r.Evidence.Platforms[0].Scan.Findings[0].ID = "CVE-2026-9" },
+		"platform":    func(r *attestor.Record) { r.Evidence.Platforms[0].Digest = digest(9) },
+		"policy text": func(r *attestor.Record) { r.PolicyText = []byte("another text") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+				if err := s.Begin(t.Context(), record(1, attestor.Pass)); err != nil {
+					t.Fatal(err)
+				}
+				done := record(1, attestor.Pass, attested, change)
+				finish(t, s, done)
+				got, err := s.Record(t.Context(), done.Decision.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := cmp.Diff(want(t, done), got, compareImages); d != "" {
+					t.Errorf("-want +got:\n%s", d)
+				}
+				for _, f := range []audit.Filter{
+					{Verdict: done.Decision.Verdict}, {Policy: done.Decision.Policy.Name}, {Image: string(done.Evidence.Platforms[0].Digest)},
+					{Image: done.Decision.Image.Requested}, {BreakGlass: done.Decision.BreakGlass != nil}, {Since: done.Decision.Time},
+				} {
+					if page, err := s.List(t.Context(), f, 10, ""); err != nil || len(page.Decisions) != 1 {
+						t.Errorf("by %+v there are %d, %v", f, len(page.Decisions), err)
+					}
+				}
+				if left, err := s.Pending(t.Context(), 0); err != nil || len(left) != 0 {
+					t.Errorf("Pending after Finish = %d, %v", len(left), err)
+				}
+				if err := s.Finish(t.Context(), record(1, attestor.Deny, attested)); err == nil {
+					t.Error("a finished decision was replaced")
+				}
+				finish(t, s, done) // a repeat is accepted
+			})
+		})
+	}
+}
+
 func TestFinishedIsNeverChanged(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
 		r := record(1, attestor.Deny)
