@@ -13,10 +13,12 @@ ARG VERSION=dev
 ARG COMMIT=unknown
 ARG TARGETOS
 ARG TARGETARCH
+# What BuildKit's clients hand on; the file is of that time, so that its layer has the same bytes however it is exported.
+ARG SOURCE_DATE_EPOCH=0
 # No build id, no paths, no cgo: the same sources make the same bytes.
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
     -ldflags="-s -w -buildid= -X main.version=${VERSION} -X main.commit=${COMMIT}" \
-    -o /attestor ./cmd/attestor
+    -o /attestor ./cmd/attestor && touch -d "@${SOURCE_DATE_EPOCH}" /attestor
 
 FROM ${BASE}
 ARG BASE

@@ -50,13 +50,13 @@ fuzz:
 	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$pkg" </dev/null; \
 	done <<< "$$targets"
 
-# Needs buildah, whose image is the same bytes twice, or docker; BASE and BUILDER may name local images.
+# Needs buildah, or docker with BuildKit; either makes the same bytes twice. BASE and BUILDER may name local images.
 IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(BUILDER),--build-arg BUILDER=$(BUILDER)) -t attestor:$(VERSION)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 image:
 	@if command -v buildah >/dev/null; then set -x; \
 	  buildah bud --format oci --identity-label=false --timestamp $(SOURCE_DATE_EPOCH) $(IMAGE_ARGS) .; \
-	else set -x; SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) docker build --provenance=false $(IMAGE_ARGS) .; fi
+	else set -x; docker build --provenance=false --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(IMAGE_ARGS) .; fi
 
 # Binaries and image for two architectures, SBOM, provenance, checksums, into dist/.
 release:

@@ -145,6 +145,17 @@ func sources(t *testing.T) string {
 	return dir
 }
 
+// twoPlaces are two copies of one state of the sources, whatever happens to
+// those meanwhile.
+func twoPlaces(t *testing.T) map[string]string {
+	t.Helper()
+	once, again := sources(t), t.TempDir()
+	if err := os.CopyFS(again, os.DirFS(once)); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{"once": once, "again": again}
+}
+
 type built struct {
 	Digest v1.Hash
 	v1.Image
@@ -176,13 +187,13 @@ func TestImage(t *testing.T) {
 	var digests []v1.Hash
 	var w workshop
 	var base string
-	for _, tag := range []string{"once", "again"} {
+	for tag, from := range twoPlaces(t) {
 		w = newWorkshop(t)
 		base = w.base(t, host+"/base/static:1")
 		mounts, to := w.builder(t), host+"/gate/attestor:"+tag
 		start := time.Now()
 		w.run(t, append(append([]string{"bud", "--isolation", "chroot", "--tls-verify=false", "--format", "oci", "--identity-label=false", "--timestamp", "1700000000"}, mounts...),
-			"--build-arg", "BUILDER=localhost/builder", "--build-arg", "BASE="+base, "--build-arg", "VERSION=v0.0.0-test", "--build-arg", "COMMIT=0123456789ab", "-t", to, sources(t))...)
+			"--build-arg", "BUILDER=localhost/builder", "--build-arg", "BASE="+base, "--build-arg", "VERSION=v0.0.0-test", "--build-arg", "COMMIT=0123456789ab", "-t", to, from)...)
 		w.run(t, "push", "--tls-verify=false", to, "docker://"+to)
 		digests = append(digests, image(t, to).Digest)
 		t.Logf("built in %s", time.Since(start).Round(time.Second))
@@ -196,13 +207,10 @@ func TestImage(t *testing.T) {
 	runImage(t, w, ref)
 }
 
-func checkImage(t *testing.T, img built, base string) {
+// checkConfig: who runs what, and where it is from.
+func checkConfig(t *testing.T, img built, base string) {
 	t.Helper()
 	config, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := img.Manifest()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,6 +219,15 @@ func checkImage(t *testing.T, img built, base string) {
 	}
 	if l := config.Config.Labels; l["org.opencontainers.image.version"] != "v0.0.0-test" || l["org.opencontainers.image.revision"] != "0123456789ab" || l["org.opencontainers.image.licenses"] != "Apache-2.0" || l["org.opencontainers.image.base.name"] != base {
 		t.Errorf("labels %v", l)
+	}
+}
+
+func checkImage(t *testing.T, img built, base string) {
+	t.Helper()
+	checkConfig(t, img, base)
+	manifest, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
 	}
 	if a := manifest.Annotations; a["org.opencontainers.image.base.digest"] == "" || !strings.HasSuffix(base, a["org.opencontainers.image.base.digest"]) || a["org.opencontainers.image.base.name"] != base {
 		t.Errorf("annotations %v", a)
