@@ -43,7 +43,7 @@ func maxInstances(c *judging) answer {
 	case n.unknown:
 		return afterApply("the maximum of instances")
 	case n.n >= 1:
-		return good("at most %d instances", n.n)
+		return good("the maximum is %d", n.n)
 	}
 	return bad("an upper bound", mend{
 		flag: "--max-instances=10", yaml: `spec.template.metadata.annotations: {autoscaling.knative.dev/maxScale: "10"}`,
