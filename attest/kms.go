@@ -16,6 +16,7 @@ import (
 	"cloud.google.com/go/iam/apiv1/iampb"
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
+	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -41,6 +42,7 @@ type kmsSigner struct {
 	timeout time.Duration
 
 	loaded atomic.Pointer[signerKey] // a key version's public key never changes
+	loads  singleflight.Group        // so that the first images do not each ask for it
 }
 
 // NewKMSSigner signs with projects/…/cryptoKeyVersions/N. Its public key is
@@ -67,9 +69,29 @@ func (s *kmsSigner) where() string { return "KMS key " + s.version }
 // answer that held it may have been wrong, and where somebody wants to know
 // whether the version is still enabled.
 func (s *kmsSigner) load(ctx context.Context, again bool) (signerKey, error) {
-	if k := s.loaded.Load(); k != nil && !again {
+	if again {
+		return s.read(ctx)
+	}
+	if k := s.loaded.Load(); k != nil {
 		return *k, nil
 	}
+	ch := s.loads.DoChan("", func() (any, error) {
+		if k := s.loaded.Load(); k != nil { // read since the caller looked
+			return *k, nil
+		}
+		return s.read(context.WithoutCancel(ctx))
+	})
+	select {
+	case r := <-ch:
+		k, _ := r.Val.(signerKey)
+		return k, r.Err
+	case <-ctx.Done():
+		return signerKey{}, s.failed("read its public key", "roles/cloudkms.publicKeyViewer", ctx.Err())
+	}
+}
+
+// read asks for the public key, and remembers it.
+func (s *kmsSigner) read(ctx context.Context) (signerKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	resp, err := s.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: s.version})

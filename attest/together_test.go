@@ -100,6 +100,30 @@ func TestManyDigestsAtOnce(t *testing.T) {
 	}
 }
 
+// TestAColdKeyIsReadOnce, however many want it first.
+func TestAColdKeyIsReadOnce(t *testing.T) {
+	w := newWorld(t, emulator.Behaviour{})
+	a := w.kmsGate()
+	before := len(w.Calls("GetPublicKey")) // this test's own
+	reading, release := make(chan struct{}), make(chan struct{})
+	w.Inject(emulator.Fault{Method: "GetPublicKey", Match: once(reading, release)})
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			_, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-reading
+	close(release)
+	wg.Wait()
+	if n := len(w.Calls("GetPublicKey")) - before; n != 1 {
+		t.Errorf("the key was read %d times", n)
+	}
+}
+
 // TestOneWhoLeavesTakesNobodyAlong: the first caller gives up in the middle.
 func TestOneWhoLeavesTakesNobodyAlong(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
