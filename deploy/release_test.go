@@ -71,10 +71,11 @@ func TestRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	base := newWorkshop(t).bases(t, host+"/base/static:1") // once: the order of its platforms is chance
 	var made []map[string][]byte
 	for range 2 {
 		w := newWorkshop(t)
-		base, mounts := w.bases(t, host+"/base/static:1"), w.builder(t)
+		mounts := w.builder(t)
 		builder := host + "/builder:1" // for the other platform a local image would be taken for the wrong one
 		w.run(t, "push", "--tls-verify=false", "localhost/builder", "docker://"+builder)
 		made = append(made, release(t, w, strings.TrimSpace(string(commit)), "VERSION=v0.0.0-test", "BASE="+base, "BUILDER="+builder, "BUILD_FLAGS=--isolation chroot --tls-verify=false "+strings.Join(mounts, " ")))
