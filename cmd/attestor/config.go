@@ -86,6 +86,7 @@ type config struct {
 
 	scans []string                                  // named on the command line
 	wrap  func(http.RoundTripper) http.RoundTripper // a sweep's, which watches how registries answer
+	heard func(attestor.Record)                     // a sweep's, which reports what was recorded
 }
 
 type attestorConfig struct {

@@ -93,6 +93,7 @@ type engineFlags struct {
 	policies  []string
 	scans     []string
 	wrap      func(http.RoundTripper) http.RoundTripper // of what is asked of registries; nil: none
+	heard     func(attestor.Record)                     // of what was recorded; nil: nobody
 	identity  tokenFlags
 }
 
@@ -143,7 +144,7 @@ func (f *engineFlags) engine(c *cobra.Command) (*engine, error) {
 	if len(f.policies) > 0 {
 		conf.Policies = f.policies
 	}
-	conf.scans, conf.wrap = f.scans, f.wrap
+	conf.scans, conf.wrap, conf.heard = f.scans, f.wrap, f.heard
 	emulators, err := findEmulators(os.Getenv, f.remoteEmu)
 	if err != nil {
 		return nil, err

@@ -72,6 +72,8 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	f.where.policies = f.policies
 	busy := audit.NewThrottle(time.Now)
 	f.where.wrap = busy.Wrap
+	var records sync.Map // by decision: heard where images are judged, side by side; results are told one at a time
+	f.where.heard = func(r attestor.Record) { records.Store(r.Decision.ID, r) }
 	j, err := f.where.judge(c)
 	if err != nil {
 		return err
@@ -89,7 +91,6 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if err != nil {
 		return err
 	}
-	var records sync.Map // by decision: read where images are judged, side by side; results are told one at a time
 	sweep := audit.Sweep{
 		Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
 			begun := time.Now()
@@ -100,8 +101,8 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 			if err == nil && d.Verdict == attestor.Undecided {
 				err = throttled(busy, begun)
 			}
-			if _, local := j.(*localJudge); local && err == nil {
-				records.Store(d.ID, recordOf(ctx, j, d))
+			if err != nil {
+				records.Delete(d.ID) // it is judged again, or told without one
 			}
 			return d, err
 		},

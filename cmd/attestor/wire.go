@@ -112,7 +112,7 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 	}
 	// Observing is also what keeps a panic in a stage to its own request.
 	observed, err := telemetry.Observe(attestor.GateConfig{
-		Policies: e.policies, Inspector: e.inspector, Scanner: judged, Attester: e.attester, Recorder: e.store,
+		Policies: e.policies, Inspector: e.inspector, Scanner: judged, Attester: e.attester, Recorder: witnessed{e.store, c.heard},
 		NewID: newID, Now: time.Now, Emulated: e.google.emulated,
 		Deadline: time.Duration(c.Limits.Deadline), Settle: time.Duration(c.Limits.Settle),
 	}, telemetry.Options{Registry: e.metrics, Tracer: e.tracer})
@@ -122,6 +122,20 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 	e.metrics.MustRegister(append(cacheLookups(e.inspector), stalePolicies(e.policies))...)
 	e.gate, err = attestor.NewGate(observed)
 	return e, err
+}
+
+// witnessed tells of each decision once it is recorded.
+type witnessed struct {
+	attestor.Recorder
+	heard func(attestor.Record) // nil: nobody listens
+}
+
+func (w witnessed) Finish(ctx context.Context, r attestor.Record) error {
+	err := w.Recorder.Finish(ctx, r)
+	if err == nil && w.heard != nil {
+		w.heard(r)
+	}
+	return err
 }
 
 // stalePolicies is the alarm of a policy that somebody changed and that does
