@@ -46,14 +46,11 @@ type flight struct {
 // sign, and waited for before anything is stored.
 type beginning struct {
 	done chan struct{}
-	err  error // set before done is closed
+	kept bool // set before done is closed
 }
 
 // errSibling marks what was given up because something else failed.
 var errSibling = errors.New("another attestation of the same request failed")
-
-// errNotRecorded is what they hear who share a flight; its starter knows more.
-var errNotRecorded = errors.New("who began this could not record it")
 
 // Attest makes all that the authorization permits stand: every image under
 // every attestor, children before their index. What stands already is reused;
@@ -66,7 +63,7 @@ func (a *Attester) Attest(ctx context.Context, auth attestor.Authorization, know
 		return nil, err
 	}
 	made := make([]attestor.Attestation, len(targets))
-	recorded := &beginning{done: make(chan struct{}), err: errNotRecorded}
+	recorded := &beginning{done: make(chan struct{})}
 	flights, mine := a.board(ctx, targets, known, recorded, made)
 	err = recorded.write(begin)
 	var errs []error
@@ -206,19 +203,21 @@ func (a *Attester) fly(ctx context.Context, f *flight, known attestor.Standing, 
 func (b *beginning) write(begin func() error) error {
 	defer close(b.done)
 	err := begin()
-	if err == nil {
-		b.err = nil
-	}
+	b.kept = err == nil
 	return err
 }
 
+// wait fails where nothing was recorded. Its error is for who shares a flight:
+// its starter has begin's own.
 func (b *beginning) wait(ctx context.Context) error {
 	select {
 	case <-b.done:
-		return b.err
+		if b.kept {
+			return nil
+		}
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errNotRecorded, ctx.Err())
 	}
+	return fault(attestor.CodeAttestationNotStored, "the request that was attesting to this could not be recorded, so that nothing was stored", "try again", ctx.Err())
 }
 
 func (f *flight) signal(err error) {
@@ -278,13 +277,8 @@ func (f *flight) wait(ctx context.Context) (attestor.Attestation, error) {
 // worst is the first error that is not the consequence of another.
 func worst(errs []error) error {
 	for _, err := range errs {
-		if !errors.Is(err, errSibling) && !errors.Is(err, errNotRecorded) {
+		if !errors.Is(err, errSibling) {
 			return err
-		}
-	}
-	for _, err := range errs {
-		if errors.Is(err, errNotRecorded) {
-			return fault(attestor.CodeAttestationNotStored, "the request that was attesting to this could not be recorded, so that nothing was stored", "try again", err)
 		}
 	}
 	if len(errs) > 0 {
