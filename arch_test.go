@@ -63,6 +63,11 @@ func stage(importPath string) string {
 	return ""
 }
 
+// apparatus reports whether a package exists for tests alone.
+func apparatus(importPath string) bool {
+	return strings.HasPrefix(importPath, module+"/internal/testkit/")
+}
+
 func TestImportsPointOneWay(t *testing.T) {
 	for _, p := range packages(t) {
 		for _, imp := range p.Imports {
@@ -77,10 +82,10 @@ func TestImportsPointOneWay(t *testing.T) {
 				t.Errorf("%s imports %s; nothing imports a command", p.ImportPath, imp)
 			case from != "" && to != "" && from != to:
 				t.Errorf("%s imports %s; siblings never import each other: let cmd/attestor join them", p.ImportPath, imp)
-			case p.ImportPath == module+"/internal/standin" && to == "emulator":
-				// What it stands in for; it is in no product, by the next rule.
-			case imp == module+"/internal/standin" && p.ImportPath != module+"/bench":
-				t.Errorf("%s imports %s, which is for harnesses and tests", p.ImportPath, imp)
+			case apparatus(p.ImportPath):
+				// Test apparatus joins whatever it tests; it is in no product, by the next rule.
+			case apparatus(imp) && p.ImportPath != module+"/bench":
+				t.Errorf("%s imports %s; only tests and bench import test apparatus", p.ImportPath, imp)
 			case strings.HasPrefix(p.ImportPath, module+"/internal/") && to != "":
 				t.Errorf("%s imports %s; internal packages hold one idea each and know no stage", p.ImportPath, imp)
 			}
@@ -114,7 +119,7 @@ func TestForbiddenDependencies(t *testing.T) {
 	}
 	for _, p := range packages(t) {
 		// Only what we import ourselves: cosign's dependencies link it.
-		if slices.Contains(p.Imports, "testing") {
+		if slices.Contains(p.Imports, "testing") && !apparatus(p.ImportPath) {
 			t.Errorf("%s imports testing, which does not belong in production code", p.ImportPath)
 		}
 		for _, f := range forbidden {

@@ -22,7 +22,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 )
 
 // signed is an occurrence made without the product's code.

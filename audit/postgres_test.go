@@ -5,7 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/attestor-gate/attestor/internal/postgres"
+	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 )
 
 // startPostgres starts a server of the test's own.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/internal/postgres"
+	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 )
 
 var _ attestor.Recorder = (*audit.Store)(nil)

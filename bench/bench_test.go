@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/attestor-gate/attestor/internal/parts"
-	"github.com/attestor-gate/attestor/internal/standin"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // TestQuick runs the harness as CI and `make bench` do, so that it keeps

@@ -19,7 +19,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/attestor-gate/attestor/internal/standin"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 type options struct {

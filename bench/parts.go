@@ -11,7 +11,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/grafeas/v1"
 
-	"github.com/attestor-gate/attestor/internal/standin"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // limits are those that a load test needs: there is one caller, who is the load.

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/attestor-gate/attestor/internal/samples"
-	"github.com/attestor-gate/attestor/internal/standin"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/attestor-gate/attestor/internal/standin"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // expectation is what an answer must be for a measurement to count.

@@ -15,7 +15,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/attestor-gate/attestor/internal/standin"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 const sweepAtOnce = 16 // attestor audit's default

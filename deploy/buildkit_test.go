@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/attestor-gate/attestor/internal/parts"
-	"github.com/attestor-gate/attestor/internal/toolbuild"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 )
 
 // wholeBuilder pushes an image that needs nothing mounted, since BuildKit

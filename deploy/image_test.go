@@ -30,7 +30,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
 )
 
 // workshop builds images with buildah on storage of its own.

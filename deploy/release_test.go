@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 
-	"github.com/attestor-gate/attestor/internal/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
 )
 
 // release runs tools/release/release.sh in a clone of its own, and returns

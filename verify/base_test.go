@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 	"github.com/attestor-gate/attestor/verify"
 )
 

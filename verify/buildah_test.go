@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
 	"github.com/attestor-gate/attestor/verify"
 )
 

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/parts"
-	"github.com/attestor-gate/attestor/internal/toolbuild"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 )
 
 // workshop is a directory with what images are made of.

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 )
 
 // The builders are the corpus's; these are their names here.

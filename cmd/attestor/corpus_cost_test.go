@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 )
 
 // costly are the cases whose purpose is to cost more to read than to send.

@@ -21,7 +21,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/standin"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // TestFaults disturbs every upstream call of a decision, one at a time, in

@@ -26,8 +26,8 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/postgres"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 )
 
 // TestKill kills the real program under load, at random points (another seed

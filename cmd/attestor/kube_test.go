@@ -23,9 +23,9 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/attestor-gate/attestor/internal/kubeapi"
-	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/kubeapi"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
 )
 
 // authority signs certificates for both ends of a webhook's connection.

@@ -14,7 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 )
 
 // signBadly is `signbadly REFERENCE`: it pushes cosign's signature tags of an

@@ -7,7 +7,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/attestor-gate/attestor/internal/postgres"
+	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 )
 
 type postgresSlot struct{}

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/parts"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
 )
 
 // TestSoak asks for ten minutes from 64 sides at once, or for GATE_SOAK, such as

@@ -18,8 +18,8 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/postgres"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 )
 
 // A storeFault is one way in which the record is not to be had.

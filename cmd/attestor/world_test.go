@@ -36,7 +36,7 @@ import (
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/samples"
-	"github.com/attestor-gate/attestor/internal/standin"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // worldOptions shape a world. The zero value is what `attestor dev` has,

@@ -21,8 +21,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/attestor-gate/attestor/internal/kubeapi"
-	"github.com/attestor-gate/attestor/internal/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/kubeapi"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
 )
 
 var update = flag.Bool("update", false, "record the reviews of a kube-apiserver anew; with GATE_TEST_ALL=1")

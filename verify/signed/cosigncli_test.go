@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/parts"
-	"github.com/attestor-gate/attestor/internal/toolbuild"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 

@@ -11,7 +11,7 @@ import (
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 )
 
 const (

@@ -22,7 +22,7 @@ import (
 
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/samples"
-	"github.com/attestor-gate/attestor/internal/standin"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 const truth = "the whole truth of it"

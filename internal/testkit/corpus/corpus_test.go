@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 )
 
 // What a test of the service relies on: names that tell cases apart, codes that

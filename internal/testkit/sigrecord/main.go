@@ -1,7 +1,7 @@
 // Record signs an image with a real cosign and keeps what it pushed, so that
 // the tests of verify/signed read genuine signatures without the program:
 //
-//	go run ./verify/signed/record -cosign PATH -out verify/signed/testdata/cosign-cli/v2
+//	go run ./internal/testkit/sigrecord -cosign PATH -out verify/signed/testdata/cosign-cli/v2
 //
 // Everything happens on loopback: a registry in this process, a key made on
 // the spot whose private half is thrown away, no transparency log. The program
