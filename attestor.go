@@ -95,20 +95,6 @@ type Attester interface {
 	Attest(ctx context.Context, a Authorization, known Standing, begin func() error) ([]Attestation, error)
 }
 
-// Standing is what was found under the attestors' notes. The zero value is
-// "not looked up".
-type Standing struct {
-	Known   bool // the look-up succeeded for every attestor and image
-	Valid   []Attestation
-	Invalid []InvalidAttestation
-}
-
-// InvalidAttestation is one that is not ours, or does not verify.
-type InvalidAttestation struct {
-	Attestation
-	Why string `json:"why"`
-}
-
 // Recorder keeps decisions. When its methods return nil, what they were given
 // has been made durable.
 type Recorder interface {

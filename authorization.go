@@ -26,7 +26,7 @@ func Authorize(decision string, v Verdict) (Authorization, error) {
 	if v.Outcome() != Pass {
 		return Authorization{}, fmt.Errorf("authorizing %s: the verdict is %s", v.image, v.Outcome())
 	}
-	return authorize(decision, v, v.attest.Attestors)
+	return authorize(decision, v, v.attest.For(false))
 }
 
 // AuthorizeBreakGlass is the right to attest in spite of the verdict. The
@@ -35,11 +35,8 @@ func AuthorizeBreakGlass(decision string, v Verdict, g BreakGlassGrant) (Authori
 	if g.image.IsZero() || g.image != v.image {
 		return Authorization{}, fmt.Errorf("authorizing %s by break-glass: the grant is for %q", v.image, g.image)
 	}
-	attestors := v.attest.Attestors
-	if len(v.attest.BreakGlass) > 0 {
-		attestors = v.attest.BreakGlass
-	}
-	a, err := authorize(decision, v, attestors)
+
+	a, err := authorize(decision, v, v.attest.For(true))
 	a.breakGlass = err == nil
 	return a, err
 }

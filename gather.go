@@ -206,14 +206,6 @@ func (l *lookups) standing(ctx context.Context, r Resolved) (Standing, error) {
 	return first.and(rest), nil
 }
 
-// and joins two answers about different images: it is known only if both are.
-func (s Standing) and(other Standing) Standing {
-	return Standing{
-		Known: s.Known && other.Known,
-		Valid: slices.Concat(s.Valid, other.Valid), Invalid: slices.Concat(s.Invalid, other.Invalid),
-	}
-}
-
 // summarise is the short form for answers.
 func summarise(e PlatformEvidence, now time.Time) PlatformSummary {
 	s := PlatformSummary{

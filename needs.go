@@ -86,10 +86,20 @@ type ProvenanceNeeds struct {
 // AttestNeeds says by whom and how an image that passes is attested.
 type AttestNeeds struct {
 	Attestors  []string // projects/P/attestors/A
-	BreakGlass []string // attestors used instead when a denial is overridden; none: the same
+	BreakGlass []string // attestors used instead when a denial is overridden; none: the same. [AttestNeeds.For] chooses
 	Children   bool
 	DSSE       bool
 	DSSENote   string
+}
+
+// For lists the attestors that must attest: those of an image that passed, or
+// those of one that is admitted by break-glass. None means that the image
+// cannot be attested.
+func (n AttestNeeds) For(breakGlass bool) []string {
+	if breakGlass && len(n.BreakGlass) > 0 {
+		return slices.Clone(n.BreakGlass)
+	}
+	return slices.Clone(n.Attestors)
 }
 
 // All lists every attestor that the needs name, each once.

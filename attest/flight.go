@@ -148,8 +148,8 @@ func (a *Attester) stands(t target, known attestor.Standing) (attestor.Attestati
 	if !known.Known || t.note != "" || slices.Contains(t.forms, pae) {
 		return attestor.Attestation{}, false
 	}
-	for _, v := range known.Valid {
-		if v.Attestor != t.conf.Name || v.Digest != t.image.Digest() || v.PublicKeyID != t.conf.PublicKeyID {
+	for _, v := range known.By(t.conf.Name, t.image) {
+		if v.PublicKeyID != t.conf.PublicKeyID {
 			continue
 		}
 		if r, ok := a.memory.find(v.Attestor, v.Note, v.Digest); ok && r.occurrence == v.Occurrence && r.keyID == v.PublicKeyID {

@@ -190,18 +190,11 @@ func (a attestedBy) Attested(ctx context.Context, img attestor.Image) (bool, err
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	s, err := a.standings.Standing(ctx, a.names, []attestor.Image{img})
-	switch {
-	case err != nil:
+	if err != nil {
 		return false, err
-	case !s.Known || len(a.names) == 0:
-		return false, errors.New("attestations were not looked up")
 	}
-	for _, name := range a.names {
-		if !slices.ContainsFunc(s.Valid, func(v attestor.Attestation) bool { return v.Attestor == name && v.Digest == img.Digest() }) {
-			return false, nil
-		}
-	}
-	return true, nil
+	missing, err := s.Missing(a.names, []attestor.Image{img})
+	return err == nil && len(missing) == 0, err
 }
 
 // attestedForCaller asks only about what the caller of the service may know of:

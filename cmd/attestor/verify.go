@@ -77,13 +77,21 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	if err = errors.Join(err, g.close()); err != nil {
 		return &exit{code: attestor.ExitError, err: err}
 	}
-	if err := f.print(c.OutOrStdout(), img, standing); err != nil {
+	return f.answer(c.OutOrStdout(), img, standing)
+}
+
+// answer prints what was found. Its exit code is 0 only where every attestor
+// has a valid attestation of this very digest.
+func (f *verifyFlags) answer(w io.Writer, img attestor.Image, s attestor.Standing) error {
+	missing, err := s.Missing(f.attestors, []attestor.Image{img})
+	if err != nil {
+		return &exit{code: attestor.ExitError, err: err}
+	}
+	if err := f.print(w, img, s, missing); err != nil {
 		return err
 	}
-	for _, a := range f.attestors {
-		if !hasValid(standing, a) {
-			return &exit{code: attestor.ExitDeny}
-		}
+	if len(missing) > 0 {
+		return &exit{code: attestor.ExitDeny}
 	}
 	return nil
 }
@@ -118,16 +126,7 @@ func (f *verifyFlags) standing(ctx context.Context, g *google, img attestor.Imag
 	return v.Standing(ctx, f.attestors, []attestor.Image{img})
 }
 
-func hasValid(s attestor.Standing, name string) bool {
-	for _, a := range s.Valid {
-		if a.Attestor == name {
-			return true
-		}
-	}
-	return false
-}
-
-func (f *verifyFlags) print(w io.Writer, img attestor.Image, s attestor.Standing) error {
+func (f *verifyFlags) print(w io.Writer, img attestor.Image, s attestor.Standing, missing []string) error {
 	if f.format == "json" {
 		out := struct {
 			Image   attestor.Image                `json:"image"`
@@ -139,10 +138,8 @@ func (f *verifyFlags) print(w io.Writer, img attestor.Image, s attestor.Standing
 		return enc.Encode(out)
 	}
 	fmt.Fprintln(w, img)
-	for _, a := range f.attestors {
-		if !hasValid(s, a) {
-			fmt.Fprintf(w, "  none   by %s\n", a)
-		}
+	for _, a := range missing {
+		fmt.Fprintf(w, "  none   by %s\n", a)
 	}
 	for _, a := range s.Valid {
 		fmt.Fprintf(w, "  valid  by %s since %s\n         key %s\n         %s\n", a.Attestor, a.Since.UTC().Format(time.RFC3339), a.PublicKeyID, a.Occurrence)

@@ -232,8 +232,9 @@ func (h *Handler) admissible(ctx context.Context, ref attestor.Reference, img at
 	return fmt.Errorf("%s has no valid attestation by %s: run attestor attest %s", img, missing, img)
 }
 
-// missing names an attestor that has not attested to an image. An image that a
-// break-glass admitted carries the attestations of those attestors instead.
+// missing names the attestors that have not attested to an image; "" admits it.
+// An image that was admitted by break-glass carries the attestations of other
+// attestors, where its policy names such.
 func (h *Handler) missing(ctx context.Context, img attestor.Image, needs attestor.AttestNeeds) (string, error) {
 	standing, err := h.c.Attestations.Standing(ctx, img)
 	if err != nil || !standing.Known {
@@ -242,20 +243,20 @@ func (h *Handler) missing(ctx context.Context, img attestor.Image, needs attesto
 	if len(needs.Attestors) == 0 {
 		return "any attestor, since its policy names none", nil
 	}
-	first := lacks(standing, img, needs.Attestors)
-	if first == "" || (len(needs.BreakGlass) > 0 && lacks(standing, img, needs.BreakGlass) == "") {
+
+	images := []attestor.Image{img}
+	missing, err := standing.Missing(needs.For(false), images)
+	if err != nil {
+		return "", fmt.Errorf("the attestations of %s: %w", img, err)
+	}
+	overridden, err := standing.Missing(needs.For(true), images)
+	if err != nil {
+		return "", fmt.Errorf("the attestations of %s: %w", img, err)
+	}
+	if len(missing) == 0 || len(overridden) == 0 {
 		return "", nil
 	}
-	return first, nil
-}
-
-func lacks(s attestor.Standing, img attestor.Image, attestors []string) string {
-	for _, a := range attestors {
-		if !slices.ContainsFunc(s.Valid, func(v attestor.Attestation) bool { return v.Attestor == a && v.Digest == img.Digest() }) {
-			return a
-		}
-	}
-	return ""
+	return strings.Join(missing, ", "), nil
 }
 
 // judge asks the Gate, in dry run: nothing is signed for a cluster's asking.

@@ -1,0 +1,65 @@
+package attestor
+
+import (
+	"errors"
+	"slices"
+)
+
+// Standing is what was found under the attestors' notes. The zero value is
+// "not looked up".
+type Standing struct {
+	Known   bool // the look-up succeeded for every attestor and image
+	Valid   []Attestation
+	Invalid []InvalidAttestation
+}
+
+// InvalidAttestation is one that is not ours, or does not verify.
+type InvalidAttestation struct {
+	Attestation
+	Why string `json:"why"`
+}
+
+// Missing lists the attestors, in their order, that lack a valid attestation of
+// at least one of the images; none missing means that every attestor attested
+// to every image. It is an error to ask about no attestor, no image or an image
+// without a digest, or where the attestations were not looked up: an empty list
+// would then read as "nothing is missing".
+func (s Standing) Missing(attestors []string, images []Image) ([]string, error) {
+	switch {
+	case !s.Known:
+		return nil, errors.New("the attestations were not looked up")
+	case len(attestors) == 0:
+		return nil, errors.New("no attestor is required, so that no image is attested")
+	case len(images) == 0 || slices.ContainsFunc(images, Image.IsZero):
+		return nil, errors.New("no image by digest was given")
+	}
+
+	var missing []string
+	for _, name := range attestors {
+		if slices.ContainsFunc(images, func(img Image) bool { return len(s.By(name, img)) == 0 }) {
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
+}
+
+// By lists the valid attestations of an image by an attestor. It compares the
+// attestor and the digest: an attestation of another digest says nothing about
+// this one, though both be of one repository.
+func (s Standing) By(attestor string, img Image) []Attestation {
+	var out []Attestation
+	for _, a := range s.Valid {
+		if a.Attestor == attestor && a.Digest == img.Digest() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// and joins two answers about different images: it is known only if both are.
+func (s Standing) and(other Standing) Standing {
+	return Standing{
+		Known: s.Known && other.Known,
+		Valid: slices.Concat(s.Valid, other.Valid), Invalid: slices.Concat(s.Invalid, other.Invalid),
+	}
+}
