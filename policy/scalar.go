@@ -2,15 +2,12 @@ package policy
 
 import (
 	"encoding/json"
-	"fmt"
-	"math"
 	"reflect"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // The enumerations; every value that files may hold is in [enumValues].
@@ -101,78 +98,22 @@ func (l OrAll) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]string(l))
 }
 
-// A Duration is written as whole numbers with the units s, m, h and d, such
-// as 14d or 1h30m; a bare 0 is allowed.
-type Duration time.Duration
+// A Duration is written as numbers with units, such as 14d, 1.5h or 1h30m; a
+// bare 0 is allowed.
+type Duration = when.Duration
 
-// UnmarshalText refuses negative, fractional and overflowing durations.
-func (d *Duration) UnmarshalText(b []byte) error {
-	s := string(b)
-	if s == "0" {
-		*d = 0
-		return nil
-	}
-	var sum int64
-	last := time.Duration(math.MaxInt64)
-	for rest := s; rest != ""; {
-		i := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
-		if i <= 0 {
-			return badDuration(s)
-		}
-		n, err := strconv.ParseInt(rest[:i], 10, 64)
-		unit := map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour}[rest[i]]
-		if err != nil || unit == 0 || unit >= last || n > (math.MaxInt64-sum)/int64(unit) {
-			return badDuration(s)
-		}
-		sum += n * int64(unit)
-		last, rest = unit, rest[i+1:]
-	}
-	if s == "" {
-		return badDuration(s)
-	}
-	*d = Duration(sum)
-	return nil
-}
-
-func badDuration(s string) error {
-	return fmt.Errorf("%q is not a duration: want whole numbers with the units d, h, m, s in that order, such as 14d or 1h30m", clip(s))
-}
-
-// MarshalText writes what UnmarshalText reads.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// String is the shortest form, with days.
-func (d Duration) String() string {
-	rest := time.Duration(d)
-	if rest < time.Second {
-		return "0"
-	}
-	var b strings.Builder
-	for _, u := range []struct {
-		unit time.Duration
-		name byte
-	}{{24 * time.Hour, 'd'}, {time.Hour, 'h'}, {time.Minute, 'm'}, {time.Second, 's'}} {
-		if n := rest / u.unit; n > 0 {
-			fmt.Fprintf(&b, "%d%c", n, u.name)
-			rest -= n * u.unit
-		}
-	}
-	return b.String()
-}
+const dateForm = time.DateOnly
 
 // A Date is a day that ends at its end, UTC. The zero value is no day.
 type Date struct{ start time.Time }
 
-const dateForm = "2006-01-02"
-
 // UnmarshalText accepts YYYY-MM-DD only.
 func (d *Date) UnmarshalText(b []byte) error {
-	t, err := time.Parse(dateForm, string(b))
-	if err != nil || len(b) != len(dateForm) {
-		return fmt.Errorf("%q is not a date: want YYYY-MM-DD", clip(string(b)))
+	t, err := when.ParseDate(string(b))
+	if err == nil {
+		*d = Date{start: t}
 	}
-	*d = Date{start: t.UTC()}
-	return nil
+	return err
 }
 
 // MarshalText writes what UnmarshalText reads.

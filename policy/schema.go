@@ -5,6 +5,7 @@ import (
 	"reflect"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/invopop/jsonschema"
 )
 
@@ -38,7 +39,7 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[Duration]():
 		number := &jsonschema.Schema{Type: "integer", Enum: []any{0}}
-		units := text(`^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$`)
+		units := text(when.DurationPattern)
 		units.MinLength = new(uint64(1))
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{number, units}}
 	case reflect.TypeFor[Date]():

@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/plain"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // ParseProfile reads a profile's file, strictly: unknown fields and kinds,
@@ -108,7 +109,7 @@ func (r *profileReader) profile(n *node) Profile {
 		p.regions = r.names(n, "spec.regions")
 	}
 	if t := r.text(spec.at("maxTimeout"), "spec.maxTimeout"); t.set {
-		d, err := time.ParseDuration(t.text)
+		d, err := when.ParseDuration(t.text)
 		if err != nil || d < time.Second || d > time.Hour {
 			r.fault(spec.at("maxTimeout"), "spec.maxTimeout", "a duration from 1s to 1h, such as 60s")
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // attestRequest is the body of POST /v1/attest.
@@ -61,8 +62,8 @@ func (b attestRequest) parse(maxWait time.Duration) (attestor.Request, error) {
 	}
 	wait := time.Duration(0)
 	if b.Wait != "" {
-		if wait, err = time.ParseDuration(b.Wait); err != nil || wait < 0 {
-			return invalid(`wait is not a duration: want a number and a unit, such as "30s"`)
+		if wait, err = when.ParseDuration(b.Wait); err != nil {
+			return invalid("wait: %s", err)
 		}
 	}
 	if len(b.Labels) > maxLabels {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // Decisions are what was decided before.
@@ -96,11 +97,11 @@ func (k *call) decisionFilter(now time.Time) (f DecisionFilter, err error) {
 	if len(f.Policy) > maxPolicyName || len(f.PageToken) > maxPageToken {
 		return invalid("policy or pageToken is too long")
 	}
-	if f.Since, err = instant(k.query["since"], now); err != nil {
-		return invalid("since " + wantInstant)
+	if f.Since, err = instant("since", k.query["since"], now); err != nil {
+		return DecisionFilter{}, err
 	}
-	if f.Until, err = instant(k.query["until"], now); err != nil {
-		return invalid("until " + wantInstant)
+	if f.Until, err = instant("until", k.query["until"], now); err != nil {
+		return DecisionFilter{}, err
 	}
 	if s := k.query["pageSize"]; s != "" {
 		if f.PageSize, err = strconv.Atoi(s); err != nil || f.PageSize < 1 {
@@ -128,29 +129,18 @@ func repositoryOrPattern(s string) (string, error) {
 	return ref.Repository(), nil
 }
 
-const (
-	maxPageToken = 1024
-	wantInstant  = "is not a time: want RFC 3339, such as 2026-03-01T00:00:00Z, a date, or how long ago, such as 30d"
-)
+const maxPageToken = 1024
 
-// instant parses RFC 3339, a date (its beginning, UTC) or how long before now,
-// in s, m, h or d. "" is the zero time.
-func instant(s string, now time.Time) (time.Time, error) {
+// instant parses a time as the API takes it. "" is the zero time.
+func instant(name, s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	if t, err := time.Parse(time.DateOnly, s); err == nil {
-		return t, nil
+	t, err := when.ParseInstant(s, now)
+	if err != nil {
+		return time.Time{}, &attestor.Error{Kind: attestor.Invalid, Msg: name + ": " + err.Error()}
 	}
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.AddDate(0, 0, -int(n)), nil //nolint:gosec // 16 bits
-		}
-	}
-	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	return time.Parse(time.RFC3339, s)
+	return t, nil
 }
 
 // showDecision answers GET /v1/decisions/{id}. What the caller may not read

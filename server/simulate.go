@@ -59,9 +59,9 @@ func (s *Server) simulate(k *call) error {
 	if body.Policy == "" {
 		return &attestor.Error{Kind: attestor.Invalid, Msg: "policy is missing: want a GatePolicy as YAML text"}
 	}
-	since, err := instant(body.Since, s.c.Now())
+	since, err := instant("since", body.Since, s.c.Now())
 	if err != nil {
-		return &attestor.Error{Kind: attestor.Invalid, Msg: "since " + wantInstant}
+		return err
 	}
 	if since.IsZero() {
 		since = s.c.Now().AddDate(0, 0, -30)

@@ -14,6 +14,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/audit/report"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // A judge decides about one image: the engine in this process, or a service.
@@ -85,7 +86,7 @@ func (f *attestFlags) register(c *cobra.Command) {
 	// What is signed is what the policy is about: a caller narrows a dry run only.
 	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "judge these platforms only, such as linux/amd64; in a dry run")
 	c.Flags().StringArrayVar(&f.scans, "scan", nil, "count this On-Demand `SCAN` too, if the policy trusts its project: projects/P/locations/L/scans/ID (repeatable)")
-	c.Flags().DurationVar(&f.wait, "wait", 0, "how long to wait for a scan that has not finished, such as 10m")
+	c.Flags().Var((*when.Duration)(&f.wait), "wait", "how long to wait for a scan that has not finished, such as 10m")
 	c.Flags().StringToStringVar(&f.labels, "label", nil, "a label to record with the decision, `KEY=VALUE` (repeatable)")
 }
 

@@ -11,13 +11,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/posture"
 )
 
@@ -206,30 +205,8 @@ type limitsConfig struct {
 	CallerRate float64 `yaml:"callerRate"`
 }
 
-// duration is time.Duration in s, m, h and d.
-type duration time.Duration
-
-const maxDays = 100 * 365 // far below what overflows
-
-var durationPattern = regexp.MustCompile(`^[0-9]+d$`)
-
-func (d *duration) UnmarshalText(b []byte) error {
-	s := string(b)
-	if durationPattern.MatchString(s) {
-		days, err := strconv.Atoi(strings.TrimSuffix(s, "d"))
-		if err != nil || days > maxDays {
-			return fmt.Errorf("%q is longer than %dd", s, maxDays)
-		}
-		*d = duration(time.Duration(days) * 24 * time.Hour)
-		return nil
-	}
-	v, err := time.ParseDuration(s)
-	if err != nil || v < 0 {
-		return fmt.Errorf("%q is not a duration such as 45s, 10m, 2h or 30d", s)
-	}
-	*d = duration(v)
-	return nil
-}
+// duration is written as everywhere: 45s, 1.5h, 1d12h.
+type duration = when.Duration
 
 const maxConfigSize = 1 << 20
 

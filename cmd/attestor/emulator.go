@@ -9,13 +9,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // emulatorFlags is what `attestor emulator` was asked for.
@@ -55,7 +55,7 @@ unencrypted. docs/emulator.md says how to point clients at it.`,
 	fl.BoolVar(&f.behaviour.RefuseCreates, "refuse-creates", false, "refuse to create occurrences")
 	fl.BoolVar(&f.behaviour.RefuseUpdates, "refuse-updates", false, "refuse to update occurrences")
 	fl.BoolVar(&f.behaviour.RefuseDeletes, "refuse-deletes", false, "refuse to delete occurrences")
-	fl.DurationVar(&f.behaviour.ListLag, "list-lag", 0, "how long new occurrences stay out of lists")
+	fl.Var((*when.Duration)(&f.behaviour.ListLag), "list-lag", "how long new occurrences stay out of lists")
 	fl.IntVar(&f.behaviour.EmptyPages, "empty-pages", 0, "make every n-th page of occurrences an empty one with a token")
 	fl.StringSliceVar(&f.behaviour.Unreachable, "unreachable", nil, "locations that lists of whole projects do not reach")
 	fl.BoolVar(&f.behaviour.NoProviderNotes, "no-provider-notes", false, "refuse occurrences for notes of goog-* and verified-builder that nobody created")
@@ -113,8 +113,8 @@ func (f *emulatorFlags) parse() ([]emulator.Fault, error) {
 	if f.behaviour.Uniqueness, err = emulator.ParseUniqueness(f.uniqueness); err != nil {
 		return nil, emulatorUsage("--uniqueness: %v", err)
 	}
-	if f.behaviour.ListLag < 0 || f.behaviour.EmptyPages < 0 {
-		return nil, emulatorUsage("--list-lag and --empty-pages must not be negative")
+	if f.behaviour.EmptyPages < 0 {
+		return nil, emulatorUsage("--empty-pages must not be negative")
 	}
 	for _, d := range f.denied {
 		permission, resource, _ := strings.Cut(d, "@")
@@ -123,9 +123,9 @@ func (f *emulatorFlags) parse() ([]emulator.Fault, error) {
 	var rules []emulator.Fault
 	for _, s := range f.latency {
 		method, value, _ := strings.Cut(s, "=")
-		d, err := time.ParseDuration(value)
-		if err != nil || d < 0 || method == "" {
-			return nil, emulatorUsage("--latency %q is not METHOD=DURATION", s)
+		d, err := when.ParseDuration(value)
+		if err != nil || method == "" {
+			return nil, emulatorUsage("--latency %q is not METHOD=DURATION, such as *=50ms", s)
 		}
 		rules = append(rules, emulator.Fault{Method: anyMethod(method), Latency: d})
 	}

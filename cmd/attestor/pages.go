@@ -177,15 +177,9 @@ func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(s
 	return p.render.Decisions(b, view)
 }
 
-// searchFilter reads what a person wrote into the search form; a date means
-// its beginning, UTC.
+// searchFilter reads what a person wrote into the search form.
 func searchFilter(s pages.Search) (audit.Filter, error) {
 	f := recordFlags{image: strings.TrimSpace(s.Image), repository: strings.TrimSpace(s.Repository), verdict: s.Verdict, policy: s.Policy, since: s.Since, until: s.Until}
-	for _, date := range []*string{&f.since, &f.until} {
-		if t, err := time.Parse(time.DateOnly, *date); err == nil {
-			*date = t.Format(time.RFC3339)
-		}
-	}
 	out, err := f.filter(time.Now())
 	if err != nil {
 		return out, &attestor.Error{Kind: attestor.Invalid, Msg: strings.TrimPrefix(err.Error(), "--")}

@@ -17,6 +17,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/audit/report"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // recordFlags say which decisions are wanted, and where they are kept.
@@ -65,20 +66,12 @@ func (f *recordFlags) filter(now time.Time) (audit.Filter, error) {
 	return out, nil
 }
 
-// moment reads a time, or how long before now it was.
+// moment reads a time; "" is the zero time.
 func moment(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	var ago duration
-	if err := ago.UnmarshalText([]byte(s)); err == nil {
-		return now.Add(-time.Duration(ago)), nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%q is neither a time such as 2026-11-22T00:00:00Z nor a duration such as 30d", s)
-	}
-	return t, nil
+	return when.ParseInstant(s, now)
 }
 
 // records is where decisions are read from: a service, or the record itself.
