@@ -17,6 +17,10 @@ type Filter struct {
 	Since      time.Time        // inclusive; zero: the beginning
 	Until      time.Time        // exclusive; zero: now
 	BreakGlass bool             // only those that were overridden
+	// Period is how Since and Until were written where either was reckoned from
+	// the clock ("1d"). Pages after the first then keep the first page's Since and
+	// Until, and a token is bound to Period in their place. "": both are fixed.
+	Period string
 	// Visible, where set, hides the decisions on repositories that whoever asks
 	// may not see.
 	Visible func(repository string) bool

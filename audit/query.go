@@ -83,14 +83,16 @@ const (
 const maxScanned = 20_000
 
 // List returns one page of the decisions that f chooses. token is "" or the
-// Next of a page of the same filter.
+// Next of a page of the same filter; anything else is an [attestor.Error] of
+// kind Invalid. The page after the first keeps the Since and Until of the first
+// where f has a Period.
 func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Page, error) {
 	const doing = "listing decisions"
 	if size <= 0 {
 		size = DefaultPageSize
 	}
 	size = min(size, MaxPageSize)
-	pos, err := f.parseToken(token)
+	f, pos, err := f.resume(token)
 	if err != nil {
 		return Page{}, err
 	}

@@ -3,45 +3,109 @@ package audit
 import (
 	"encoding/base64"
 	"encoding/json"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 )
 
-// pageToken is opaque to callers. It carries the filter's hash, so that a token
-// of another list is refused rather than answered with nonsense.
+// tokenVersion changes with the meaning of a pageToken. Version 1 had no field
+// for it, and did not carry the instants of the list.
+const tokenVersion = 2
+
+// A pageToken is opaque to callers. It carries the place where the page before
+// it ended, the instants that were fixed when the first page was listed, and the
+// hash of the rest of the filter, so that a token of another list is refused.
 type pageToken struct {
-	At     int64  `json:"t"`
-	ID     string `json:"i"`
-	Filter string `json:"f"`
+	Version int    `json:"v"`
+	At      int64  `json:"t"` // microseconds
+	ID      string `json:"i"`
+	Since   *int64 `json:"s,omitempty"` // microseconds; nil: Filter.Since was zero
+	Until   *int64 `json:"u,omitempty"`
+	Filter  string `json:"f"`
 }
 
+// token names the place p of the list that f chooses.
 func (f Filter) token(p position) string {
-	b, err := json.Marshal(pageToken{At: p.at, ID: p.id, Filter: f.fingerprint()})
+	b, err := json.Marshal(pageToken{
+		Version: tokenVersion, At: p.at, ID: p.id, Since: micros(f.Since), Until: micros(f.Until), Filter: f.fingerprint(),
+	})
 	if err != nil {
-		panic("audit: a page token does not encode") // two strings and a number
+		panic("audit: a page token does not encode") // strings and numbers only
 	}
+
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func (f Filter) parseToken(s string) (position, error) {
-	if s == "" {
-		return position{}, nil
+// resume reads a token. It returns the place where the next page begins, and f
+// with the instants of the first page in place of its own. "" is the first page.
+func (f Filter) resume(token string) (Filter, position, error) {
+	if token == "" {
+		return f, position{}, nil
 	}
+
 	var t pageToken
-	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || json.Unmarshal(b, &t) != nil || t.ID == "" || t.Filter != f.fingerprint() {
-		return position{}, &attestor.Error{Kind: attestor.Invalid, Msg: "pageToken is not one of this list", Fix: "send the token of the page before, with the same filter"}
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || json.Unmarshal(b, &t) != nil || t.ID == "" {
+		return Filter{}, position{}, invalidToken("pageToken is not a token of this service")
 	}
-	return position{t.At, text(t.ID)}, nil
+	if t.Version != tokenVersion {
+		return Filter{}, position{}, invalidToken("pageToken was made by another version of attestor")
+	}
+
+	// Everything but the instants of a Period must be as it was: otherwise the
+	// pages together would be no list that anybody asked for.
+	if t.Filter != f.fingerprint() {
+		return Filter{}, position{}, invalidToken("pageToken belongs to a list with another filter")
+	}
+
+	// A token is not signed. Whoever changes its instants sees another period of
+	// the same list, which they may ask for anyway: Visible is applied to it.
+	f.Since, f.Until = instantOf(t.Since), instantOf(t.Until)
+	return f, position{t.At, text(t.ID)}, nil
 }
 
+func invalidToken(msg string) error {
+	return &attestor.Error{
+		Kind: attestor.Invalid, Msg: msg,
+		Fix: "send the token of the page before with the same filter, or leave pageToken out to begin at the first page",
+	}
+}
+
+// fingerprint is a hash of everything that a token is bound to. Instants that
+// were reckoned from the clock are represented by their Period, which does not
+// change from page to page.
 func (f Filter) fingerprint() string {
-	b, err := json.Marshal(struct {
-		Image, Repository, Verdict, Policy, Since, Until string
-		BreakGlass                                       bool
-	}{f.Image, f.Repository, string(f.Verdict), f.Policy, f.Since.UTC().String(), f.Until.UTC().String(), f.BreakGlass})
+	bound := struct {
+		Image, Repository, Verdict, Policy, Period string
+		Since, Until                               *int64
+		BreakGlass                                 bool
+	}{
+		Image: f.Image, Repository: f.Repository, Verdict: string(f.Verdict), Policy: f.Policy, Period: f.Period, BreakGlass: f.BreakGlass,
+	}
+	if f.Period == "" {
+		bound.Since, bound.Until = micros(f.Since), micros(f.Until)
+	}
+
+	b, err := json.Marshal(bound)
 	if err != nil {
-		panic("audit: a filter does not encode") // strings only
+		panic("audit: a filter does not encode") // strings and numbers only
 	}
 	return hashOf(b)[len("sha256:"):][:16]
+}
+
+// micros is t as the record keeps it, or nil for the zero time.
+func micros(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	n := t.UnixMicro()
+	return &n
+}
+
+// instantOf is the inverse of micros.
+func instantOf(n *int64) time.Time {
+	if n == nil {
+		return time.Time{}
+	}
+	return time.UnixMicro(*n).UTC()
 }

@@ -15,8 +15,11 @@ import (
 type Decisions interface {
 	// Decision returns one record, or an [attestor.Error] of kind NotFound.
 	Decision(ctx context.Context, id string) (attestor.Record, error)
-	// List returns decisions that match, newest first. A token that it did not
-	// give out is an [attestor.Error] of kind Invalid.
+	// List returns decisions that match, newest first, each once over all pages of
+	// a list, however many decisions are made and however far the clock moves
+	// between two pages. Decisions made after the first page are not in the list. A
+	// token that it did not give out, or gave out for another filter, is an
+	// [attestor.Error] of kind Invalid.
 	List(ctx context.Context, f DecisionFilter) (DecisionPage, error)
 }
 
@@ -28,7 +31,11 @@ type DecisionFilter struct {
 	Policy     string    // a name, or a digest
 	Since      time.Time // inclusive
 	Until      time.Time // exclusive
-	PageSize   int       // 1 to 500
+	// Period is how Since and Until were written where either was reckoned from
+	// the clock ("30d"). Pages after the first then keep the first page's Since and
+	// Until, and a token is bound to Period in their place. "": both are fixed.
+	Period     string
+	PageSize   int // 1 to 500
 	PageToken  string
 	BreakGlass bool // only those that were overridden
 
@@ -103,6 +110,11 @@ func (k *call) decisionFilter(now time.Time) (f DecisionFilter, err error) {
 	if f.Until, err = instant("until", k.query["until"], now); err != nil {
 		return DecisionFilter{}, err
 	}
+
+	// What was written is the same on every page; the instant that is reckoned
+	// from it is not.
+	f.Period = period(k.query["since"], k.query["until"])
+
 	if s := k.query["pageSize"]; s != "" {
 		if f.PageSize, err = strconv.Atoi(s); err != nil || f.PageSize < 1 {
 			return invalid("pageSize is not a positive number")
@@ -110,6 +122,14 @@ func (k *call) decisionFilter(now time.Time) (f DecisionFilter, err error) {
 		f.PageSize = min(f.PageSize, maxPageSize)
 	}
 	return f, nil
+}
+
+// period is what a list's tokens are bound to in place of its instants.
+func period(since, until string) string {
+	if since == "" && until == "" {
+		return ""
+	}
+	return "since=" + since + "&until=" + until
 }
 
 // repositoryOrPattern returns the canonical name of a repository, or a pattern

@@ -42,6 +42,11 @@ func (s *Server) newWatcher() error {
 // history is what a watcher wants of the record.
 type history struct{ d Decisions }
 
+// watchPeriod stands for the watch's window, which moves with the clock: the
+// tokens of a run are bound to it, and not to the instant at which a page is
+// asked for.
+const watchPeriod = "the watch's window"
+
 func everything(string) bool { return true }
 
 func (h history) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error) {
@@ -50,12 +55,12 @@ func (h history) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.
 }
 
 func (h history) Passed(ctx context.Context, since time.Time, token string) ([]attestor.Decision, string, error) {
-	page, err := h.d.List(ctx, DecisionFilter{Verdict: attestor.Pass, Since: since, PageSize: 100, PageToken: token, Visible: everything})
+	page, err := h.d.List(ctx, DecisionFilter{Verdict: attestor.Pass, Since: since, Period: watchPeriod, PageSize: 100, PageToken: token, Visible: everything})
 	return page.Decisions, page.NextPageToken, err
 }
 
 func (h history) Overridden(ctx context.Context, since time.Time, token string) ([]attestor.Decision, string, error) {
-	page, err := h.d.List(ctx, DecisionFilter{BreakGlass: true, Since: since, PageSize: 100, PageToken: token, Visible: everything})
+	page, err := h.d.List(ctx, DecisionFilter{BreakGlass: true, Since: since, Period: watchPeriod, PageSize: 100, PageToken: token, Visible: everything})
 	return page.Decisions, page.NextPageToken, err
 }
 

@@ -20,7 +20,8 @@ func (d decisions) Decision(ctx context.Context, id string) (attestor.Record, er
 
 func (d decisions) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
 	filter := audit.Filter{
-		Image: f.Image, Repository: f.Repository, Verdict: f.Verdict, Policy: f.Policy, Since: f.Since, Until: f.Until, Visible: f.Visible, BreakGlass: f.BreakGlass,
+		Image: f.Image, Repository: f.Repository, Verdict: f.Verdict, Policy: f.Policy, Since: f.Since, Until: f.Until,
+		Period: f.Period, Visible: f.Visible, BreakGlass: f.BreakGlass,
 	}
 	page, err := d.store.List(ctx, filter, f.PageSize, f.PageToken)
 	if err != nil {

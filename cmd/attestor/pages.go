@@ -184,6 +184,12 @@ func searchFilter(s pages.Search) (audit.Filter, error) {
 	if err != nil {
 		return out, &attestor.Error{Kind: attestor.Invalid, Msg: strings.TrimPrefix(err.Error(), "--")}
 	}
+
+	// The link to the next page carries what was written, not the instant that was
+	// reckoned from it.
+	if s.Since != "" || s.Until != "" {
+		out.Period = "since=" + s.Since + "&until=" + s.Until
+	}
 	out.BreakGlass = s.BreakGlass
 	return out, nil
 }

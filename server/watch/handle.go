@@ -236,6 +236,13 @@ func (w *Watcher) own(ctx context.Context, caller attestor.Caller, m message, re
 	}
 	if m.rejudge.PageToken != "" {
 		_, err := w.Rejudge(ctx, Request{Caller: caller, RequestID: requestID, PageToken: m.rejudge.PageToken, revoked: m.rejudge.Revoked})
+
+		// A token of an older version never becomes valid, however often its message
+		// is delivered. The next scheduled run begins at the first page.
+		if attestor.KindOf(err) == attestor.Invalid {
+			w.poison(ctx, m, fmt.Errorf("the rest of a run cannot be continued; the next scheduled run covers it: %w", err))
+			return outcomeIgnored, nil
+		}
 		return outcomeDone, err
 	}
 	record, err := w.c.History.Record(ctx, m.rejudge.Decision)

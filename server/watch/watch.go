@@ -34,10 +34,13 @@ type History interface {
 	// Of lists decisions about an image, or an index that it is a child of,
 	// newest first.
 	Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error)
-	// Passed lists decisions that passed since a time, newest first, in pages.
+	// Passed lists decisions that passed since a time, newest first, in pages. The
+	// time of the first page holds for the whole list: a token carries it, and
+	// since is not looked at beside a token. A token of another list is an
+	// [attestor.Error] of kind Invalid.
 	Passed(ctx context.Context, since time.Time, token string) (page []attestor.Decision, next string, err error)
 	// Overridden lists decisions that were overridden since a time, newest
-	// first, in pages.
+	// first, in pages, as Passed does.
 	Overridden(ctx context.Context, since time.Time, token string) (page []attestor.Decision, next string, err error)
 	// Record returns one with its evidence.
 	Record(ctx context.Context, id string) (attestor.Record, error)
