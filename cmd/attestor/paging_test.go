@@ -189,4 +189,3 @@ func (w *world) policyText() []byte {
 	w.ok(err)
 	return b
 }
-
