@@ -4,100 +4,45 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/exception"
 )
-
-// anySubject as an exception's subject stands for every denial of its check.
-const anySubject = "*"
-
-// An exception is either form of exception, compiled to one.
-type exception struct {
-	id        string
-	check     string
-	subject   string
-	packages  []string
-	images    []attestor.Pattern
-	platforms []string
-	owner     string
-	reason    string
-	expires   Date
-	path      string // in the document
-}
 
 // exceptions compiles both forms. They are in the order of their end, last
 // first, so that of several that fit the one that stands longest is used.
-func (s *Spec) exceptions() []exception {
-	var out []exception
+func (s *Spec) exceptions() exception.List {
+	var out exception.List
 	for i, a := range s.Vulnerabilities.AllowedCVEs {
-		out = append(out, exception{
-			id: a.ID, check: attestor.CheckVulnerabilities, subject: a.ID, packages: a.Packages, images: a.Images,
-			owner: a.Owner, reason: a.Reason, expires: a.Expires, path: index("spec.vulnerabilities.allowedCves", i),
+		out = append(out, exception.Exception{
+			ID: a.ID, Check: attestor.CheckVulnerabilities, Subject: a.ID, Packages: a.Packages, Images: a.Images,
+			Owner: a.Owner, Reason: a.Reason, Expires: a.Expires.start, Place: index("spec.vulnerabilities.allowedCves", i),
 		})
 	}
 	for i, e := range s.Exceptions {
-		out = append(out, exception{
-			id: cmp.Or(e.ID, e.Check+"/"+e.Subject), check: e.Check, subject: e.Subject, images: e.Images, platforms: e.Platforms,
-			owner: e.Owner, reason: e.Reason, expires: e.Expires, path: index("spec.exceptions", i),
+		out = append(out, exception.Exception{
+			ID: cmp.Or(e.ID, e.Check+"/"+e.Subject), Check: e.Check, Subject: e.Subject, Images: e.Images, Platforms: e.Platforms,
+			Owner: e.Owner, Reason: e.Reason, Expires: e.Expires.start, Place: index("spec.exceptions", i),
 		})
 	}
-	slices.SortStableFunc(out, func(a, b exception) int { return b.expires.start.Compare(a.expires.start) })
+
+	slices.SortStableFunc(out, func(a, b exception.Exception) int { return b.Expires.Compare(a.Expires) })
+
 	return out
 }
 
-// covers reports whether the exception is about images of a repository.
-func (e *exception) covers(repository string) bool {
-	return len(e.images) == 0 || slices.ContainsFunc(e.images, func(p attestor.Pattern) bool { return p.Match(repository) })
-}
-
-func (e *exception) coversPlatform(platform string) bool {
-	return len(e.platforms) == 0 || slices.ContainsFunc(e.platforms, func(want string) bool { return samePlatform(want, platform) })
-}
-
-// fits reports whether the exception is about a finding of a check.
-func (e *exception) fits(check string, f finding) bool {
-	return e.check == check &&
-		(e.subject == anySubject || e.subject == string(f.reason.Code) || e.subject == f.reason.Subject && !isCode(e.subject)) &&
-		(len(e.packages) == 0 || slices.Contains(e.packages, f.pkg))
-}
-
-// isCode reports whether a subject is the name of a reason. It is then about
-// that reason only: an image's author chooses some subjects, such as a user's
-// name, and could name the user like a reason that is excused.
-func isCode(subject string) bool {
-	return slices.ContainsFunc(attestor.Codes(), func(c attestor.CodeInfo) bool { return string(c.Code) == subject })
-}
-
-func (e *exception) applied(subject string, expired bool) attestor.AppliedException {
-	return attestor.AppliedException{ID: e.id, Owner: e.owner, Reason: e.reason, Expires: e.expires.String(), Subject: subject, Expired: expired}
-}
-
-// samePlatform reports whether a platform is the one wanted, or a variant of
-// it where none is named.
-func samePlatform(want, got string) bool {
-	return strings.HasPrefix(got, want+"/") || normalPlatform(want) == normalPlatform(got)
-}
-
-// normalPlatform has variants that are the default as containerd has them, so
-// that two spellings of one platform are equal.
-func normalPlatform(s string) string {
-	switch s {
-	case "linux/arm64/v8", "linux/arm64/8":
-		return "linux/arm64"
-	case "linux/amd64/v1":
-		return "linux/amd64"
-	case "linux/arm":
-		return "linux/arm/v7"
-	}
-	return s
+// image is the target of an image's exceptions.
+func (j *judge) image(platform string) exception.Target {
+	return exception.Target{Repository: j.ev.Image.Repository(), Platform: platform}
 }
 
 // excuse is the one place where exceptions are evaluated. It reports whether
-// one excuses the finding, and notes in the check whichever was used or would
-// have been, had it not expired.
+// one excuses the finding, and notes in the check every exception that was
+// used, or would have been used had it not expired.
 func (j *judge) excuse(check *attestor.Check, f finding) bool {
+	// An exception accepts a refusal for a time. It cannot make up for evidence
+	// that could not be had, nor for findings that the policy calls final.
 	if f.final || f.note || f.status != attestor.StatusDeny && f.status != attestor.StatusWarn {
 		return false
 	}
@@ -105,38 +50,34 @@ func (j *judge) excuse(check *attestor.Check, f finding) bool {
 		addApplied(check, *f.excuse)
 		return true
 	}
+
 	excused := false
-	for i := range j.policy.exceptions {
-		e := &j.policy.exceptions[i]
-		if !e.fits(check.Name, f) || !e.covers(j.ev.Image.Repository()) || !e.coversPlatform(check.Platform) {
+	found := exception.Finding{Check: check.Name, Code: f.reason.Code, Subject: f.reason.Subject, Package: f.pkg}
+	var void []attestor.AppliedException
+	for i, e := range j.policy.exceptions.About(found, j.image(check.Platform)) {
+		j.matched[i] = true
+
+		// What has lapsed counts as absent, and says so.
+		if why := j.lapsed(e); why != nil {
+			j.remark(*why)
+			void = append(void, e.Applied(f.reason.Subject, true))
 			continue
 		}
-		j.matched[i] = true
-		why := j.lapsed(e)
-		if why != nil {
-			j.remark(*why)
-		}
-		if why == nil && !excused {
+
+		if !excused {
 			excused = true
-			addApplied(check, e.applied(f.reason.Subject, false))
+			addApplied(check, e.Applied(f.reason.Subject, false))
 			j.expiring(e)
 		}
 	}
-	if !excused {
-		j.noteExpired(check, f)
-	}
-	return excused
-}
 
-// noteExpired lists the exceptions that have lapsed for a finding that nothing
-// else excuses.
-func (j *judge) noteExpired(check *attestor.Check, f finding) {
-	for i := range j.policy.exceptions {
-		e := &j.policy.exceptions[i]
-		if e.fits(check.Name, f) && e.covers(j.ev.Image.Repository()) && e.coversPlatform(check.Platform) {
-			addApplied(check, e.applied(f.reason.Subject, true))
+	if !excused {
+		for _, a := range void {
+			addApplied(check, a)
 		}
 	}
+
+	return excused
 }
 
 func addApplied(check *attestor.Check, a attestor.AppliedException) {
@@ -146,26 +87,30 @@ func addApplied(check *attestor.Check, a attestor.AppliedException) {
 }
 
 // lapsed says why an exception counts as absent, or nil where it counts.
-func (j *judge) lapsed(e *exception) *attestor.Reason {
-	if !j.ev.Time.Before(e.expires.End()) {
-		return &attestor.Reason{Code: attestor.CodeExceptionExpired, Subject: e.id,
-			Message: fmt.Sprintf("the exception of %s ended on %s and counts as absent", e.owner, e.expires),
-			Fix:     "remove " + e.path + ", or agree on a new end with " + e.owner}
+func (j *judge) lapsed(e *exception.Exception) *attestor.Reason {
+	if e.Ended(j.ev.Time) {
+		return &attestor.Reason{Code: attestor.CodeExceptionExpired, Subject: e.ID,
+			Message: fmt.Sprintf("the exception of %s ended on %s and counts as absent", e.Owner, e.Day()),
+			Fix:     "remove " + e.Place + ", or agree on a new end with " + e.Owner}
 	}
-	if longest := time.Duration(j.policy.doc.Spec.ExceptionMaxLifetime); longest > 0 && e.expires.start.After(j.ev.Time.Add(longest)) {
-		return &attestor.Reason{Code: attestor.CodeExceptionTooLong, Subject: e.id,
-			Message: fmt.Sprintf("the exception of %s ends on %s, further away than the %s that exceptionMaxLifetime allows, and counts as absent", e.owner, e.expires, Duration(longest)),
-			Fix:     "bring the end of " + e.path + " nearer"}
+
+	longest := time.Duration(j.policy.doc.Spec.ExceptionMaxLifetime)
+	if longest > 0 && e.Expires.After(j.ev.Time.Add(longest)) {
+		return &attestor.Reason{Code: attestor.CodeExceptionTooLong, Subject: e.ID,
+			Message: fmt.Sprintf("the exception of %s ends on %s, further away than the %s that exceptionMaxLifetime allows, and counts as absent",
+				e.Owner, e.Day(), Duration(longest)),
+			Fix: "bring the end of " + e.Place + " nearer"}
 	}
+
 	return nil
 }
 
-func (j *judge) expiring(e *exception) {
+func (j *judge) expiring(e *exception.Exception) {
 	warning := time.Duration(j.policy.doc.Spec.ExceptionWarning)
-	if left := e.expires.End().Sub(j.ev.Time); left <= warning {
-		j.remark(attestor.Reason{Code: attestor.CodeExceptionExpiring, Subject: e.id,
-			Message: fmt.Sprintf("the exception of %s ends with %s", e.owner, e.expires),
-			Fix:     "resolve what it is about, or agree on a new end with " + e.owner})
+	if left := e.End().Sub(j.ev.Time); left <= warning {
+		j.remark(attestor.Reason{Code: attestor.CodeExceptionExpiring, Subject: e.ID,
+			Message: fmt.Sprintf("the exception of %s ends with %s", e.Owner, e.Day()),
+			Fix:     "resolve what it is about, or agree on a new end with " + e.Owner})
 	}
 }
 
@@ -181,19 +126,20 @@ func (j *judge) remark(r attestor.Reason) {
 func (j *judge) stale() {
 	for i := range j.policy.exceptions {
 		e := &j.policy.exceptions[i]
-		if j.matched[i] || !e.covers(j.ev.Image.Repository()) || !j.evaluated(e) || j.lapsed(e) != nil {
+		if j.matched[i] || !e.CoversName(j.image("")) || !j.evaluated(e) || j.lapsed(e) != nil {
 			continue
 		}
-		j.remark(attestor.Reason{Code: attestor.CodeExceptionStale, Subject: e.id,
-			Message: fmt.Sprintf("the exception of %s for %s %s matched nothing in this image", e.owner, e.check, e.subject),
-			Fix:     "remove " + e.path + ", or narrow its images"})
+
+		j.remark(attestor.Reason{Code: attestor.CodeExceptionStale, Subject: e.ID,
+			Message: fmt.Sprintf("the exception of %s for %s %s matched nothing in this image", e.Owner, e.Check, e.Subject),
+			Fix:     "remove " + e.Place + ", or narrow its images"})
 	}
 }
 
-func (j *judge) evaluated(e *exception) bool {
+func (j *judge) evaluated(e *exception.Exception) bool {
 	found := false
 	for _, c := range j.checks {
-		if c.Name != e.check || !e.coversPlatform(c.Platform) {
+		if c.Name != e.Check || !e.CoversPlatform(c.Platform) {
 			continue
 		}
 		if c.Status == attestor.StatusError || c.Status == attestor.StatusSkipped {
@@ -201,5 +147,6 @@ func (j *judge) evaluated(e *exception) bool {
 		}
 		found = true
 	}
+
 	return found
 }

@@ -210,7 +210,7 @@ func (j *judge) fit() []finding {
 	var kept []attestor.PlatformEvidence
 	left := slices.Clone(j.ev.Left)
 	for _, e := range j.ev.Platforms {
-		if slices.ContainsFunc(want, func(w string) bool { return samePlatform(w, e.Platform) }) {
+		if slices.ContainsFunc(want, func(w string) bool { return attestor.SamePlatform(w, e.Platform) }) {
 			kept = append(kept, e)
 		} else {
 			left = append(left, e.Child)

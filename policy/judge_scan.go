@@ -75,7 +75,7 @@ func unavailable(r *attestor.Reason, image string) finding {
 // scanNotFound tells a scan that is missing yet from one that will never come:
 // Google's scanner looks at the first linux/amd64 child of an index only.
 func (j *judge) scanNotFound(i int, e *attestor.PlatformEvidence, image string) finding {
-	first := slices.IndexFunc(j.ev.Platforms, func(p attestor.PlatformEvidence) bool { return samePlatform("linux/amd64", p.Platform) })
+	first := slices.IndexFunc(j.ev.Platforms, func(p attestor.PlatformEvidence) bool { return attestor.SamePlatform("linux/amd64", p.Platform) })
 	elsewhere := slices.ContainsFunc(j.ev.Platforms, func(p attestor.PlatformEvidence) bool {
 		switch p.Scan.State {
 		case "", attestor.ScanNotFound, attestor.ScanUnavailable:

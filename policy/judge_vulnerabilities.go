@@ -41,31 +41,27 @@ type scanned struct {
 	want     *Vulnerabilities
 	ev       *attestor.PlatformEvidence
 	now      time.Time
-	base     map[attestor.Digest]bool // the proven base's layers
-	unjudged map[string]int           // findings by package type that the policy leaves out
+	base     attestor.Inherited // empty unless the base is proven as the policy asks
+	unjudged map[string]int     // findings by package type that the policy leaves out
 	noKEV    int
 	noEPSS   int
 	judged   int
 }
 
 func (j *judge) scanned(e *attestor.PlatformEvidence) *scanned {
-	s := &scanned{want: &j.policy.doc.Spec.Vulnerabilities, ev: e, now: j.ev.Time, base: map[attestor.Digest]bool{}, unjudged: map[string]int{}}
-	if len(e.Scan.Findings) > 0 && j.approved(e.Base) != nil && e.Base.Evidence.Satisfies(j.policy.doc.Spec.Base.Evidence) && e.Base.Layers <= len(e.Layers) {
-		for _, l := range e.Layers[:max(e.Base.Layers, 0)] {
-			s.base[l.DiffID] = true
-		}
-		for _, l := range e.Layers[max(e.Base.Layers, 0):] {
-			delete(s.base, l.DiffID) // in both: the image's own
-		}
-		delete(s.base, "")
+	s := &scanned{want: &j.policy.doc.Spec.Vulnerabilities, ev: e, now: j.ev.Time, unjudged: map[string]int{}}
+
+	// Only an approved base, proven as well as the policy asks, may have limits
+	// of its own: anybody could claim another.
+	if len(e.Scan.Findings) > 0 && j.approved(e.Base) != nil && e.Base.Evidence.Satisfies(j.policy.doc.Spec.Base.Evidence) {
+		s.base = e.Inherited()
 	}
+
 	return s
 }
 
 // inherited reports whether a finding lies in the proven base's layers only.
-func (s *scanned) inherited(v *attestor.Vulnerability) bool {
-	return len(v.DiffIDs) > 0 && !slices.ContainsFunc(v.DiffIDs, func(d attestor.Digest) bool { return !s.base[d] })
-}
+func (s *scanned) inherited(v *attestor.Vulnerability) bool { return s.base.Holds(v) }
 
 // sorted is worst first, and the same for any order of the evidence.
 func (s *scanned) sorted() []*attestor.Vulnerability {
@@ -191,7 +187,7 @@ func (s *scanned) describe(v *attestor.Vulnerability) string {
 	switch {
 	case s.inherited(v):
 		text += " (from the base " + s.ev.Base.Name + ")"
-	case len(v.DiffIDs) > 0 && len(s.base) > 0:
+	case len(v.DiffIDs) > 0 && !s.base.Empty():
 		text += " (in your own layers)"
 	}
 	return strings.ReplaceAll(text, "  ", " ")

@@ -8,6 +8,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/exception"
 )
 
 // Lint lists what is legal but odd in the policies, at a given time: what lets
@@ -123,26 +124,30 @@ func (l *linter) provenance() {
 
 func (l *linter) exceptions() {
 	longest, warning := time.Duration(l.s.ExceptionMaxLifetime), time.Duration(l.s.ExceptionWarning)
-	for _, e := range l.p.exceptions {
-		left := e.expires.End().Sub(l.now)
+	for i := range l.p.exceptions {
+		e := &l.p.exceptions[i]
+
+		left := e.End().Sub(l.now)
 		switch {
-		case left <= 0:
-			l.d.at(e.path+".expires", "the exception of %s ended on %s and counts as absent", e.owner, e.expires)
-		case longest > 0 && e.expires.start.After(l.now.Add(longest)):
-			l.d.at(e.path+".expires", "the exception of %s ends on %s, further away than the %s of exceptionMaxLifetime, and counts as absent", e.owner, e.expires, Duration(longest))
+		case e.Ended(l.now):
+			l.d.at(e.Place+".expires", "the exception of %s ended on %s and counts as absent", e.Owner, e.Day())
+		case longest > 0 && e.Expires.After(l.now.Add(longest)):
+			l.d.at(e.Place+".expires", "the exception of %s ends on %s, further away than the %s of exceptionMaxLifetime, and counts as absent",
+				e.Owner, e.Day(), Duration(longest))
 		case left <= warning:
-			l.d.at(e.path+".expires", "the exception of %s ends with %s", e.owner, e.expires)
+			l.d.at(e.Place+".expires", "the exception of %s ends with %s", e.Owner, e.Day())
 		}
-		if e.subject == anySubject {
-			l.d.at(e.path+".subject", "excuses whatever %s refuses", e.check)
+
+		if e.Subject == exception.Any {
+			l.d.at(e.Place+".subject", "excuses whatever %s refuses", e.Check)
 		}
-		for i, pattern := range e.images {
+		for i, pattern := range e.Images {
 			if !slices.ContainsFunc(l.s.Images, pattern.Overlaps) {
-				l.d.at(index(e.path+".images", i), "%s holds none of the images that the policy governs", pattern)
+				l.d.at(index(e.Place+".images", i), "%s holds none of the images that the policy governs", pattern)
 			}
 		}
-		if l.s.skips(e.check) {
-			l.d.at(e.path+".check", "has no effect: the policy does not ask for %s", e.check)
+		if l.s.skips(e.Check) {
+			l.d.at(e.Place+".check", "has no effect: the policy does not ask for %s", e.Check)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/exception"
 )
 
 // A Policy is one loaded policy: immutable, and safe for concurrent use. It
@@ -27,7 +28,7 @@ type Policy struct {
 	doc        Document
 	ref        attestor.PolicyRef
 	needs      attestor.Needs
-	exceptions []exception
+	exceptions exception.List
 	rules      []rule
 	places     map[string]place
 }

@@ -3,70 +3,48 @@ package posture
 import (
 	"cmp"
 	"fmt"
-	"path"
 	"strings"
-	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/exception"
 )
 
-// An exception excuses what one rule found in some services, until a day.
-type exception struct {
-	rule     string
-	services []string // patterns of a name, or of project/region/name
-	subject  string   // empty: all that the rule found
-	owner    string
-	reason   string
-	expires  time.Time // the day, inclusive, UTC
-	file     string    // where it stands
-	line     int
-}
-
 // use is what became of an exception in one judgement.
-type use struct{ excused, expired bool }
+type use struct{ matched, expired bool }
 
-func (e exception) covers(s *service) bool {
-	for _, pattern := range e.services {
-		name := s.name
-		if strings.Contains(pattern, "/") {
-			name = s.fullName()
-		}
-		if ok, _ := path.Match(pattern, name); ok {
-			return true
-		}
-	}
-	return false
+// target is what an exception's services are matched with.
+func (s *service) target() exception.Target {
+	return exception.Target{Service: s.name, FullName: s.fullName()}
 }
 
-func (e exception) applied(f fault, expired bool) attestor.AppliedException {
-	return attestor.AppliedException{
-		ID: e.rule, Owner: e.owner, Reason: e.reason, Expires: e.expires.Format(time.DateOnly), Subject: cmp.Or(f.subject, f.found), Expired: expired,
-	}
-}
-
-// except takes what exceptions excuse out of a finding; one without anything
-// left passes, and says by whose leave.
+// except takes what exceptions excuse out of a finding. A finding without
+// anything left passes, and lists the exceptions.
 func (j *Judge) except(f *Finding, s *service, faults []fault, used []use) {
 	now := j.c.Now().UTC()
+
 	var left []fault
 	for _, fault := range faults {
 		excused := false
-		for i, e := range j.c.Profile.exceptions {
-			if e.rule != f.Rule || !e.covers(s) || e.subject != "" && e.subject != fault.subject {
-				continue
-			}
-			if !now.Before(e.expires.AddDate(0, 0, 1)) {
+		found := exception.Finding{Check: f.Rule, Subject: fault.subject}
+		for i, e := range j.c.Profile.exceptions.About(found, s.target()) {
+			used[i].matched = true
+
+			// What has expired counts as absent, and is reported.
+			if e.Ended(now) {
 				used[i].expired = true
 				continue
 			}
-			used[i].excused, excused = true, true
-			f.Exceptions = append(f.Exceptions, e.applied(fault, false))
-			break
+
+			if !excused {
+				excused = true
+				f.Exceptions = append(f.Exceptions, e.Applied(cmp.Or(fault.subject, fault.found), false))
+			}
 		}
 		if !excused {
 			left = append(left, fault)
 		}
 	}
+
 	switch {
 	case len(left) == 0 && len(faults) > 0:
 		f.Status = attestor.StatusPass
@@ -77,23 +55,30 @@ func (j *Judge) except(f *Finding, s *service, faults []fault, used []use) {
 	}
 }
 
-// reportExceptions tells of exceptions that have expired, and of those whose
-// services were judged and gave them nothing to excuse.
+// reportExceptions warns of exceptions that have expired, and of those that
+// excused nothing although their services were judged.
 func (j *Judge) reportExceptions(set *input, used []use) []Finding {
 	var out []Finding
-	for i, e := range j.c.Profile.exceptions {
+	for i := range j.c.Profile.exceptions {
+		e := &j.c.Profile.exceptions[i]
+
 		judged := false
 		for _, s := range set.services {
-			judged = judged || e.covers(s)
+			judged = judged || e.CoversName(s.target())
 		}
-		f := Finding{Service: strings.Join(e.services, " "), Kind: "exception", File: e.file, Line: e.line, Status: attestor.StatusWarn}
-		what := fmt.Sprintf("%s's exception from %s until %s", clip(e.owner), e.rule, e.expires.Format(time.DateOnly))
+
+		f := Finding{Service: strings.Join(e.Services, " "), Kind: "exception", File: e.Place, Line: e.Line, Status: attestor.StatusWarn}
+		what := fmt.Sprintf("%s's exception from %s until %s", clip(e.Owner), e.Check, e.Day())
 		switch {
 		case used[i].expired:
 			f.Rule, f.Found = string(attestor.CodeExceptionExpired), what+" has expired, and counts as absent"
 			f.Fix = "mend what it excused, or have its owner extend it"
-			f.Exceptions = []attestor.AppliedException{e.applied(fault{subject: e.subject}, true)}
-		case judged && !used[i].excused:
+			subject := e.Subject
+			if subject == exception.Any {
+				subject = ""
+			}
+			f.Exceptions = []attestor.AppliedException{e.Applied(subject, true)}
+		case judged && !used[i].matched:
 			f.Rule, f.Found = string(attestor.CodeExceptionStale), what+" excuses nothing"
 			f.Fix = "remove it from the profile"
 		default:
@@ -101,5 +86,6 @@ func (j *Judge) reportExceptions(set *input, used []use) []Finding {
 		}
 		out = append(out, f)
 	}
+
 	return out
 }

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/exception"
 )
 
 // A level is what becomes of a rule that is broken.
@@ -25,7 +27,7 @@ type Profile struct {
 	maxTimeout time.Duration
 	missing    level // skip, or deny: a rule without evidence is an error
 	behindIAP  []string
-	exceptions []exception
+	exceptions exception.List
 }
 
 // Name is what reports call it.

@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/exception"
 	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/when"
 )
@@ -164,32 +166,37 @@ func (r *profileReader) names(n *node, where string) []string {
 
 var day = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}$`)
 
-func (r *profileReader) exception(n *node, where string) exception {
+func (r *profileReader) exception(n *node, where string) exception.Exception {
 	r.fields(n, where, "rule", "services", "subject", "owner", "reason", "expires")
-	e := exception{
-		file: r.file, line: n.line,
-		rule: r.required(n.at("rule"), n, where+".rule"), subject: r.text(n.at("subject"), where+".subject").text,
-		owner: r.required(n.at("owner"), n, where+".owner"), reason: r.required(n.at("reason"), n, where+".reason"),
+	rule := r.required(n.at("rule"), n, where+".rule")
+	e := exception.Exception{
+		ID: rule, Check: rule, Subject: cmp.Or(r.text(n.at("subject"), where+".subject").text, exception.Any),
+		Owner: r.required(n.at("owner"), n, where+".owner"), Reason: r.required(n.at("reason"), n, where+".reason"),
+		Place: r.file, Line: n.line,
 	}
-	if e.rule != "" && !isRule(e.rule) {
-		r.fault(n.at("rule"), where+".rule: "+quote(e.rule), "a rule of docs/posture.md")
+	if rule != "" && !isRule(rule) {
+		r.fault(n.at("rule"), where+".rule: "+quote(rule), "a rule of docs/posture.md")
 	}
+
+	// An empty list would cover every service, so that it must be written out.
 	if n.at("services") == nil {
 		r.fault(n, where+".services", "it set")
 	} else {
-		e.services = r.names(n.at("services"), where+".services")
+		e.Services = r.names(n.at("services"), where+".services")
 	}
-	for _, pattern := range e.services {
+	for _, pattern := range e.Services {
 		if _, err := path.Match(pattern, ""); err != nil {
 			r.fault(n.at("services"), where+".services: "+quote(pattern), "a name, or a pattern with * and ?")
 		}
 	}
+
 	if s := r.required(n.at("expires"), n, where+".expires"); s != "" {
 		t, err := time.Parse(time.DateOnly, s)
 		if err != nil || !day.MatchString(s) {
 			r.fault(n.at("expires"), where+".expires: "+quote(s), "a day, such as 2027-03-31")
 		}
-		e.expires = t
+		e.Expires = t
 	}
+
 	return e
 }

@@ -235,20 +235,15 @@ func (b *Builder) base(r attestor.Record, row Row) {
 	c.Clears += clears
 }
 
-// inBase counts the findings in the layers that are the base's.
+// inBase counts the findings in layers that are the base's alone.
 func inBase(p attestor.PlatformEvidence) int {
-	base := map[attestor.Digest]bool{}
-	for i, l := range p.Layers {
-		if i < p.Base.Layers {
-			base[l.DiffID] = true
-		}
-	}
-	n := 0
-	for _, v := range p.Scan.Findings {
-		if len(v.DiffIDs) > 0 && !slices.ContainsFunc(v.DiffIDs, func(d attestor.Digest) bool { return !base[d] }) {
+	base, n := p.Inherited(), 0
+	for i := range p.Scan.Findings {
+		if base.Holds(&p.Scan.Findings[i]) {
 			n++
 		}
 	}
+
 	return n
 }
 

@@ -36,7 +36,7 @@ func estateRecord(i, n int) attestor.Record {
 	}
 	age := i * 10 / n // the further back, the worse
 	p.Scan.Counts = map[attestor.Severity]int{attestor.Critical: i % 2 * age / 4, attestor.High: i%4 + age/3, attestor.Medium: i%9 + 2, attestor.Low: i % 13, attestor.Minimal: i % 5}
-	ev := attestor.Evidence{Platforms: []attestor.PlatformEvidence{{Child: p.Child, Base: attestor.Base{Name: p.Base.Name, Layers: 1}, Layers: []attestor.Layer{{DiffID: digest(1)}, {DiffID: digest(2)}}}}}
+	ev := attestor.Evidence{Platforms: []attestor.PlatformEvidence{{Child: p.Child, Base: attestor.Base{Name: p.Base.Name, Evidence: attestor.LayersExact, Layers: 1}, Layers: []attestor.Layer{{DiffID: digest(1)}, {DiffID: digest(2)}}}}}
 	for j := range 3 {
 		published := now.AddDate(0, 0, -(i*7+j*31)%200)
 		v := attestor.Vulnerability{ID: fmt.Sprintf("CVE-2026-%d", j), Severity: attestor.Severities()[(i+j)%5], DiffIDs: []attestor.Digest{digest(1 + j%2)}, Published: &published}
