@@ -9,7 +9,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -22,22 +21,9 @@ type Report struct {
 	Before  map[attestor.Outcome]int `json:"before"`  // of those judged
 	After   map[attestor.Outcome]int `json:"after"`
 
-	Flips    []Flip                `json:"flips"` // one for each image, newest first
+	Flips    []attestor.Flip       `json:"flips"` // one for each image, newest first
 	ByReason map[attestor.Code]int `json:"byReason"`
 	ByOwner  map[string]int        `json:"byOwner"`
-}
-
-// A Flip is an image that the new policies answer otherwise.
-type Flip struct {
-	Decision string            `json:"decision"` // the newest
-	Time     time.Time         `json:"time"`
-	Image    string            `json:"image"`
-	Owner    string            `json:"owner"`
-	Policy   string            `json:"policy"` // that judges now; "" for none
-	Before   attestor.Outcome  `json:"before"`
-	After    attestor.Outcome  `json:"after"`
-	Reasons  []attestor.Reason `json:"reasons"` // that refuse now, or else refused before
-	Times    int               `json:"times"`   // decisions on this image that flip the same way
 }
 
 // maxFlipReasons bounds what one flip says; codes are counted in full.
@@ -50,7 +36,7 @@ const maxFlipReasons = 10
 // set by name, and so no longer covers it.
 func Simulate(set *Set, records iter.Seq2[attestor.Record, error]) (Report, error) {
 	s := simulation{set: set, lacking: map[[2]attestor.Digest]map[string]string{}, flips: map[string]int{}, report: Report{
-		Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}, Flips: []Flip{},
+		Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}, Flips: []attestor.Flip{},
 		ByReason: map[attestor.Code]int{}, ByOwner: map[string]int{},
 	}}
 	for r, err := range records {
@@ -59,7 +45,7 @@ func Simulate(set *Set, records iter.Seq2[attestor.Record, error]) (Report, erro
 		}
 		s.record(r)
 	}
-	slices.SortStableFunc(s.report.Flips, func(a, b Flip) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image, b.Image)) })
+	slices.SortStableFunc(s.report.Flips, func(a, b attestor.Flip) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image, b.Image)) })
 	return s.report, nil
 }
 
@@ -88,7 +74,7 @@ func (s *simulation) record(r attestor.Record) {
 	if after == attestor.Pass {
 		reasons = refusing(r.Decision.Checks)
 	}
-	s.flip(Flip{
+	s.flip(attestor.Flip{
 		Decision: r.Decision.ID, Time: r.Decision.Time, Image: cmp.Or(r.Evidence.Image.String(), r.Decision.Image.Reference),
 		Owner: ownerOf(r), Policy: judgedBy, Before: before, After: after, Reasons: reasons, Times: 1,
 	})
@@ -133,7 +119,7 @@ func (s *simulation) missing(r attestor.Record, p *Policy) map[string]string {
 	return lacks
 }
 
-func (s *simulation) flip(f Flip) {
+func (s *simulation) flip(f attestor.Flip) {
 	codes := map[attestor.Code]bool{}
 	for _, r := range f.Reasons {
 		codes[r.Code] = true

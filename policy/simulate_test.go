@@ -249,7 +249,7 @@ func BenchmarkJudge(b *testing.B) {
 
 func TestSimulateCountsAnImageOnce(t *testing.T) {
 	const image = "us-docker.pkg.dev/acme/prod/api@sha256:aaaa"
-	r := policy.Report{Judged: 2, Flips: []policy.Flip{
+	r := policy.Report{Judged: 2, Flips: []attestor.Flip{
 		{Image: image, Before: attestor.Pass, After: attestor.Deny},
 		{Image: image, Before: attestor.Undecided, After: attestor.Deny},
 	}}

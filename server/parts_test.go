@@ -125,7 +125,7 @@ func (p *parts) Simulate(_ context.Context, r server.SimulationRequest) (server.
 		s.Counts.Before[d.Verdict]++
 		s.Counts.After[attestor.Deny]++
 		if d.Verdict != attestor.Deny {
-			s.Flips = append(s.Flips, server.Flip{Decision: d.ID, Time: d.Time, Image: d.Image.Reference, Before: d.Verdict, After: attestor.Deny, Reasons: []attestor.Reason{{Code: attestor.CodeUserRoot, Message: "runs as root"}}})
+			s.Flips = append(s.Flips, attestor.Flip{Decision: d.ID, Time: d.Time, Image: d.Image.Reference, Before: d.Verdict, After: attestor.Deny, Reasons: []attestor.Reason{{Code: attestor.CodeUserRoot, Message: "runs as root"}}})
 		}
 	}
 	return s, nil

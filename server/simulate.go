@@ -28,23 +28,13 @@ type Simulation struct {
 	Since  time.Time          `json:"since"`
 	Judged int                `json:"judged"` // recorded decisions that were judged again
 	Counts SimulationCounts   `json:"counts"`
-	Flips  []Flip             `json:"flips"` // every one that turned out otherwise, newest first
+	Flips  []attestor.Flip    `json:"flips"` // newest first
 }
 
 // SimulationCounts tallies verdicts.
 type SimulationCounts struct {
 	Before map[attestor.Outcome]int `json:"before"`
 	After  map[attestor.Outcome]int `json:"after"`
-}
-
-// A Flip is one decision that the policy would have answered otherwise.
-type Flip struct {
-	Decision string            `json:"decision"`
-	Time     time.Time         `json:"time"`
-	Image    string            `json:"image"`
-	Before   attestor.Outcome  `json:"before"`
-	After    attestor.Outcome  `json:"after"`
-	Reasons  []attestor.Reason `json:"reasons"` // those that refuse now, or refused before
 }
 
 // simulate answers POST /v1/simulate.

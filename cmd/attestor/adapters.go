@@ -86,14 +86,11 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 	if err != nil {
 		return server.Simulation{}, err
 	}
-	out := server.Simulation{
+
+	return server.Simulation{
 		Policy: all[0].Ref(), Since: r.Since, Judged: got.Judged,
-		Counts: server.SimulationCounts{Before: got.Before, After: got.After}, Flips: []server.Flip{},
-	}
-	for _, f := range got.Flips {
-		out.Flips = append(out.Flips, server.Flip{Decision: f.Decision, Time: f.Time, Image: f.Image, Before: f.Before, After: f.After, Reasons: f.Reasons})
-	}
-	return out, nil
+		Counts: server.SimulationCounts{Before: got.Before, After: got.After}, Flips: got.Flips,
+	}, nil
 }
 
 // recover completes what a crash left begun, here or in an instance that is

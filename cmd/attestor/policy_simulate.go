@@ -48,7 +48,7 @@ Exit codes: 0, and with --fail 1 where an image that passed would no longer.`,
 			if err := printSimulation(c.OutOrStdout(), format, report); err != nil {
 				return err
 			}
-			if fail && slices.ContainsFunc(report.Flips, func(f policy.Flip) bool { return f.Before == attestor.Pass }) {
+			if fail && slices.ContainsFunc(report.Flips, func(f attestor.Flip) bool { return f.Before == attestor.Pass }) {
 				return &exit{code: attestor.ExitDeny}
 			}
 			return nil
@@ -136,7 +136,7 @@ func simulationMarkdown(w io.Writer, r policy.Report) error {
 	return err
 }
 
-func flipCodes(f policy.Flip) string {
+func flipCodes(f attestor.Flip) string {
 	var codes []attestor.Code
 	for _, r := range f.Reasons {
 		if !slices.Contains(codes, r.Code) {

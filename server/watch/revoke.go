@@ -129,7 +129,7 @@ func (w *Watcher) deniedSince(ctx context.Context, base baseline) (time.Time, er
 // revoke deletes the attestations of an image that a new finding denies, once
 // its grace is over and while the run may. Nothing else is a reason: no error,
 // nothing that grew old, no change of policy.
-func (w *Watcher) revoke(ctx context.Context, r Request, was attestor.Decision, flip *Flip, report *Report) error {
+func (w *Watcher) revoke(ctx context.Context, r Request, was attestor.Decision, flip *Reversal, report *Report) error {
 	if !w.c.Enforce || flip.Cause != CauseFinding || flip.Verdict != attestor.Deny || !flip.attested || w.c.Now().Sub(flip.Since) < w.c.Grace {
 		return nil
 	}

@@ -14,21 +14,21 @@ import (
 
 // A Report is the outcome of a run.
 type Report struct {
-	Admitted      int    `json:"admitted"`  // images that were looked at
-	Published     int    `json:"published"` // of these, handed to other instances
-	Judged        int    `json:"judged"`    // of these, judged here
-	Passed        int    `json:"passed"`
-	Flips         []Flip `json:"flips"`
-	Revoked       int    `json:"revoked"`
-	Expired       int    `json:"expired"`                 // overrides whose time was over, revoked
-	Stopped       bool   `json:"stopped"`                 // more were to be revoked than one run may
-	Failed        int    `json:"failed"`                  // could not be looked at; the log says why
-	Continued     bool   `json:"continued"`               // the run's time was over, and the rest of it was published
-	NextPageToken string `json:"nextPageToken,omitempty"` // the run's time was over; the next begins here
+	Admitted      int        `json:"admitted"`  // images that were looked at
+	Published     int        `json:"published"` // of these, handed to other instances
+	Judged        int        `json:"judged"`    // of these, judged here
+	Passed        int        `json:"passed"`
+	Flips         []Reversal `json:"flips"`
+	Revoked       int        `json:"revoked"`
+	Expired       int        `json:"expired"`                 // overrides whose time was over, revoked
+	Stopped       bool       `json:"stopped"`                 // more were to be revoked than one run may
+	Failed        int        `json:"failed"`                  // could not be looked at; the log says why
+	Continued     bool       `json:"continued"`               // the run's time was over, and the rest of it was published
+	NextPageToken string     `json:"nextPageToken,omitempty"` // the run's time was over; the next begins here
 }
 
-// A Flip is an admitted image that would not be admitted now.
-type Flip struct {
+// A Reversal is an admitted image that would not be admitted now.
+type Reversal struct {
 	Image    string            `json:"image"`
 	Admitted string            `json:"admitted"` // the decision that admitted it
 	Decision string            `json:"decision"` // the one that would not
@@ -90,7 +90,7 @@ func (w *Watcher) publish(ctx context.Context, what work) error {
 // run is what there is time for.
 func (w *Watcher) run(ctx context.Context, r Request) (Report, error) {
 	end := w.c.Now().Add(w.c.Budget)
-	report := Report{Flips: []Flip{}}
+	report := Report{Flips: []Reversal{}}
 	if r.PageToken == "" {
 		if err := w.expire(ctx, r, &report); err != nil {
 			return Report{}, err
@@ -134,7 +134,7 @@ func (w *Watcher) due(caller attestor.Caller, page []attestor.Decision, known ma
 // page judges, or has judged, and then revokes one after another, so that the
 // cap is exact.
 func (w *Watcher) page(ctx context.Context, r Request, due []attestor.Decision, report *Report) {
-	flips := make([]*Flip, len(due))
+	flips := make([]*Reversal, len(due))
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	turn := make(chan struct{}, w.c.Workers)
@@ -184,14 +184,14 @@ func count(b bool) int {
 
 // look hands an image to other instances where that is possible. Those whose
 // time may have come are judged here, since they may have to be revoked.
-func (w *Watcher) look(ctx context.Context, r Request, d attestor.Decision) (flip Flip, published bool, err error) {
+func (w *Watcher) look(ctx context.Context, r Request, d attestor.Decision) (flip Reversal, published bool, err error) {
 	if w.c.Publisher != nil {
 		since, err := w.deniedSince(ctx, w.baseline(ctx, d))
 		if err != nil {
-			return Flip{}, false, err
+			return Reversal{}, false, err
 		}
 		if !w.c.Enforce || since.IsZero() || w.c.Now().Sub(since) < w.c.Grace {
-			return Flip{}, true, w.publish(ctx, work{Image: d.Image.Reference, Decision: d.ID})
+			return Reversal{}, true, w.publish(ctx, work{Image: d.Image.Reference, Decision: d.ID})
 		}
 	}
 	flip, err = w.judgeAgain(ctx, r.Caller, d, r.RequestID)
@@ -199,20 +199,20 @@ func (w *Watcher) look(ctx context.Context, r Request, d attestor.Decision) (fli
 }
 
 // judgeAgain puts an admitted image to the policy that governs it now, signing
-// nothing. An outage is a Flip with verdict error, and no error.
-func (w *Watcher) judgeAgain(ctx context.Context, caller attestor.Caller, was attestor.Decision, requestID string) (Flip, error) {
+// nothing. An outage is a Reversal with verdict error, and no error.
+func (w *Watcher) judgeAgain(ctx context.Context, caller attestor.Caller, was attestor.Decision, requestID string) (Reversal, error) {
 	ref, err := attestor.ParseReference(was.Image.Reference)
 	if err != nil {
-		return Flip{}, fmt.Errorf("judging %s again: %w", was.ID, err)
+		return Reversal{}, fmt.Errorf("judging %s again: %w", was.ID, err)
 	}
 	labels := map[string]string{}
 	maps.Copy(labels, was.Labels) // rules may look at them
 	labels[LabelRejudges] = was.ID
 	now, err := w.judge(ctx, attestor.Request{Image: ref, Caller: checker(caller), DryRun: true, Labels: labels, RequestID: requestID})
 	if err != nil {
-		return Flip{}, err
+		return Reversal{}, err
 	}
-	flip := Flip{
+	flip := Reversal{
 		Image: was.Image.Reference, Admitted: was.ID, Decision: now.ID, Verdict: verdict(now), Reasons: now.Refusals(), Since: now.Time,
 		attested: len(now.Attestations) > 0,
 	}
@@ -222,11 +222,11 @@ func (w *Watcher) judgeAgain(ctx context.Context, caller attestor.Caller, was at
 	}
 	base := w.baseline(ctx, was)
 	if flip.Cause, err = base.cause(now); err != nil {
-		return Flip{}, err
+		return Reversal{}, err
 	}
 	since, err := w.deniedSince(ctx, base)
 	if err != nil {
-		return Flip{}, err
+		return Reversal{}, err
 	}
 	if !since.IsZero() && since.Before(flip.Since) {
 		flip.Since = since
