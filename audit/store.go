@@ -14,6 +14,7 @@ import (
 	"github.com/pressly/goose/v3/lock"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 //go:embed migrations/*.sql
@@ -40,9 +41,9 @@ type Store struct {
 	now     func() time.Time
 	enc     *zstd.Encoder
 	dec     *zstd.Decoder
-	packs   *packs
-	group   *group               // nil where writers do not queue: PostgreSQL
-	stmts   map[string]*sql.Stmt // prepared to write with, by their text; empty for PostgreSQL, whose driver does that itself
+	packs   *lru.Cache[string, []byte] // packed blobs by hash
+	group   *group                     // nil where writers do not queue: PostgreSQL
+	stmts   map[string]*sql.Stmt       // prepared to write with, by their text; empty for PostgreSQL, whose driver does that itself
 }
 
 // engine is what differs between the databases.
@@ -65,7 +66,7 @@ const defaultTimeout = 10 * time.Second
 
 // Open connects to the database and brings its schema up to date.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	s := &Store{timeout: c.Timeout, now: c.Now, packs: newPacks(), stmts: map[string]*sql.Stmt{}}
+	s := &Store{timeout: c.Timeout, now: c.Now, packs: lru.New[string, []byte](maxPacks), stmts: map[string]*sql.Stmt{}}
 	switch {
 	case c.Now == nil:
 		return nil, errors.New("opening the record: no clock")

@@ -6,9 +6,6 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// MaxSeen bounds what is remembered of messages.
-const MaxSeen = maxSeen
-
 // ClassifyForTest decodes a push body: its kind, what it is about, and whether
 // there is nothing to do. An error of the second kind makes it poison.
 func ClassifyForTest(body []byte) (kind string, images []attestor.Reference, occurrence string, ignored bool, invalid, poison error) {
@@ -18,15 +15,6 @@ func ClassifyForTest(body []byte) (kind string, images []attestor.Reference, occ
 	}
 	m, err := classify(p)
 	return string(m.kind), m.images, m.occurrence, m.ignore != "", nil, err
-}
-
-// SeenForTest remembers n messages, and says how many are known after that.
-func SeenForTest(ids []string) int {
-	s := newSeen()
-	for _, id := range ids {
-		s.add(id)
-	}
-	return len(s.known) + len(s.order)
 }
 
 // Turns are for tests.

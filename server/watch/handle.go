@@ -33,7 +33,7 @@ func (w *Watcher) Handle(ctx context.Context, caller attestor.Caller, body []byt
 		return nil
 	}
 	id := p.Subscription + "\n" + m.id
-	if w.seen.has(id) {
+	if _, handled := w.seen.Get(id); handled {
 		w.metrics.events.WithLabelValues(string(m.kind), "duplicate").Inc()
 		return nil
 	}
@@ -42,7 +42,7 @@ func (w *Watcher) Handle(ctx context.Context, caller attestor.Caller, body []byt
 		w.event(ctx, m, "retry", err)
 		return err
 	}
-	w.seen.add(id)
+	w.seen.Put(id, struct{}{}, 1)
 	w.event(ctx, m, outcome, nil)
 	return nil
 }

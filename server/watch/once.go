@@ -9,38 +9,9 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// maxSeen bounds what is remembered of messages. One that is forgotten is
+// maxSeen bounds the memory of handled messages. One that is forgotten is
 // handled again, which costs work and changes nothing.
 const maxSeen = 10_000
-
-// seen remembers which messages were handled.
-type seen struct {
-	mu    sync.Mutex
-	known map[string]bool // guarded by mu
-	order []string        // oldest first; guarded by mu
-}
-
-func newSeen() *seen { return &seen{known: map[string]bool{}} }
-
-func (s *seen) has(id string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known[id]
-}
-
-func (s *seen) add(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.known[id] {
-		return
-	}
-	if len(s.order) >= maxSeen {
-		delete(s.known, s.order[0])
-		s.order = s.order[1:]
-	}
-	s.known[id] = true
-	s.order = append(s.order, id)
-}
 
 // turns let one judgement of an image run and one wait, however many ask: who
 // comes while one runs shares the next, which begins after they came and so

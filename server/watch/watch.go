@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 // Occurrences looks up what a Container Analysis notification is about.
@@ -86,7 +87,7 @@ type Config struct {
 type Watcher struct {
 	c       Config
 	metrics *metrics
-	seen    *seen
+	seen    *lru.Cache[string, struct{}] // ids of handled messages
 	turns   *turns
 }
 
@@ -129,7 +130,7 @@ func New(c Config) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Watcher{c: c, metrics: m, seen: newSeen(), turns: newTurns()}, nil
+	return &Watcher{c: c, metrics: m, seen: lru.New[string, struct{}](maxSeen), turns: newTurns()}, nil
 }
 
 // Labels that the gate sets on decisions of its own making.

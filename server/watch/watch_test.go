@@ -49,16 +49,6 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
-func TestWhatIsRememberedIsBounded(t *testing.T) {
-	ids := make([]string, 0, 3*watch.MaxSeen)
-	for i := range 3 * watch.MaxSeen {
-		ids = append(ids, fmt.Sprint(i))
-	}
-	if n := watch.SeenForTest(ids); n != 2*watch.MaxSeen {
-		t.Errorf("%d entries for %d messages", n, len(ids))
-	}
-}
-
 // Whoever comes while a judgement runs gets one that began after they came.
 func TestTurnsBeginAfterWhoAsks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,8 +1,9 @@
 package signed
 
 import (
-	"sync"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 // maxCached bounds the memory of results; a gate has some hundred bases.
@@ -14,9 +15,7 @@ const maxCached = 4096
 type cache struct {
 	lifetime time.Duration
 	now      func() time.Time
-
-	mu      sync.Mutex
-	entries map[string]cached // guarded by mu
+	entries  *lru.Cache[string, cached]
 }
 
 type cached struct {
@@ -25,15 +24,12 @@ type cached struct {
 }
 
 func newCache(lifetime time.Duration, now func() time.Time) *cache {
-	return &cache{lifetime: lifetime, now: now, entries: map[string]cached{}}
+	return &cache{lifetime: lifetime, now: now, entries: lru.New[string, cached](maxCached)}
 }
 
 func (c *cache) get(key string) (string, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e, ok := c.entries[key]
+	e, ok := c.entries.Get(key)
 	if !ok || !c.now().Before(e.until) {
-		delete(c.entries, key)
 		return "", false
 	}
 	return e.value, true
@@ -43,24 +39,5 @@ func (c *cache) put(key, value string) {
 	if c.lifetime < 0 {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.entries) >= maxCached {
-		c.evict()
-	}
-	c.entries[key] = cached{value: value, until: c.now().Add(c.lifetime)}
-}
-
-// evict drops what has expired, or, if nothing has, everything: the cost is a
-// second look, and no order needs keeping.
-func (c *cache) evict() {
-	now := c.now()
-	for k, e := range c.entries {
-		if !now.Before(e.until) {
-			delete(c.entries, k)
-		}
-	}
-	if len(c.entries) >= maxCached {
-		clear(c.entries)
-	}
+	c.entries.Put(key, cached{value: value, until: c.now().Add(c.lifetime)}, 1)
 }

@@ -15,7 +15,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -23,6 +22,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 // material is what a rule comes to once its files have been read.
@@ -264,23 +264,25 @@ func (c *Checker) trust(rule attestor.SignedBy, m *material, sum io.Writer) erro
 	return nil
 }
 
-// rootCache remembers parsed trusted roots by their content.
+// maxRoots bounds the memory of trusted roots; a gate has one or two.
+const maxRoots = 16
+
+// rootCache remembers parsed trusted roots by their content. Two callers that
+// parse the same new root at once do the work twice, which harms nothing.
 type rootCache struct {
-	mu    sync.Mutex
-	roots map[[sha256.Size]byte]*root.TrustedRoot // guarded by mu
+	roots *lru.Cache[[sha256.Size]byte, *root.TrustedRoot]
 }
 
 func newRootCache() *rootCache {
-	return &rootCache{roots: map[[sha256.Size]byte]*root.TrustedRoot{}}
+	return &rootCache{roots: lru.New[[sha256.Size]byte, *root.TrustedRoot](maxRoots)}
 }
 
 func (c *rootCache) parse(b []byte) (*root.TrustedRoot, error) {
 	key := sha256.Sum256(b)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if r, ok := c.roots[key]; ok {
+	if r, ok := c.roots.Get(key); ok {
 		return r, nil
 	}
+
 	var r *root.TrustedRoot
 	err := guard(func() (err error) {
 		r, err = root.NewTrustedRootFromJSON(b)
@@ -289,10 +291,8 @@ func (c *rootCache) parse(b []byte) (*root.TrustedRoot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(c.roots) >= 16 {
-		clear(c.roots)
-	}
-	c.roots[key] = r
+
+	c.roots.Put(key, r, 1)
 	return r, nil
 }
 
