@@ -3,11 +3,18 @@ package attestor
 import "time"
 
 // A TagPoint is one stretch of time in which a tag of an approved base named
-// one digest, as far as it was observed.
+// one digest, as far as it was observed. Between two observations that name the
+// same digest, the tag is taken to have named it throughout.
 type TagPoint struct {
 	Repository string
 	Tag        string
 	Digest     Digest
-	From       time.Time  // first seen
-	Until      *time.Time // first seen to name something else; nil: it names this now
+	From       time.Time  // first observed to name Digest
+	Seen       time.Time  // last observed to name Digest, within minutes; zero: not recorded, as by versions before there was the field
+	Until      *time.Time // first observed to name something else; nil: it names Digest now
 }
+
+// MaxTagPoints bounds how much of one tag's past is kept in memory and handed
+// over: the newest points. At one move a minute it is the last sixteen hours; at
+// one a day, nearly three years.
+const MaxTagPoints = 1000

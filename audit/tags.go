@@ -3,75 +3,176 @@ package audit
 import (
 	"context"
 	"database/sql"
-	"fmt"
+	"errors"
+	"slices"
 	"time"
+
+	"github.com/pressly/goose/v3"
 
 	"github.com/attestor-gate/attestor"
 )
 
-// RecordTag adds an observation to a base's history. With Until nil it says
-// that the tag names the digest since From: what it named before ends there,
-// and a repeat of what is known changes nothing. With Until set it adds a
-// stretch that is over. An observation older than the newest one known changes
-// nothing, so that several instances may report in any order.
+// RecordTag records the observation that a tag named p.Digest at p.From; the
+// other times of p are not read. The first observation of another digest ends
+// the stretch before it, and a repeated one says that the stretch goes on. An
+// observation older than the begin of the newest stretch changes nothing, so
+// that several instances may report in any order; of two at the same
+// microsecond, the one that was recorded first stands.
 func (s *Store) RecordTag(ctx context.Context, p attestor.TagPoint) error {
 	if p.Repository == "" || p.Tag == "" || p.Digest == "" || p.From.IsZero() {
-		return fmt.Errorf("recording a tag: repository, tag, digest or time is missing")
+		return errors.New("recording a tag: repository, tag, digest or time is missing")
 	}
-	from := p.From.UnixMicro()
+
 	return s.tx(ctx, "recording a tag", func(ctx context.Context, tx *sql.Tx) error {
-		if p.Until != nil {
-			_, err := tx.ExecContext(ctx, `INSERT INTO base_tags (repository, tag, digest, seen_from, seen_until) VALUES ($1, $2, $3, $4, $5)
-				ON CONFLICT (repository, tag, seen_from) DO UPDATE SET seen_until = excluded.seen_until
-				WHERE base_tags.digest = excluded.digest`, p.Repository, p.Tag, string(p.Digest), from, p.Until.UnixMicro())
+		if err := s.lockTag(ctx, tx, p); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE base_tags SET seen_until = $4
-			WHERE repository = $1 AND tag = $2 AND digest <> $3 AND seen_until IS NULL AND seen_from < $4`,
-			p.Repository, p.Tag, string(p.Digest), from); err != nil {
+
+		newest, known, err := newestPoint(ctx, tx, p.Repository, p.Tag)
+		if err != nil {
 			return err
 		}
-		// One stretch is open at most (base_tags_now): where it is still there, it
-		// is this very digest's, or newer than this observation.
-		_, err := tx.ExecContext(ctx, `INSERT INTO base_tags (repository, tag, digest, seen_from, seen_until) VALUES ($1, $2, $3, $4, NULL)
-			ON CONFLICT DO NOTHING`, p.Repository, p.Tag, string(p.Digest), from)
-		return err
+
+		at := p.From.UnixMicro()
+		switch {
+		case !known:
+			return insertPoint(ctx, tx, p, at)
+		case at < newest.from, at == newest.from && p.Digest != newest.digest:
+			return nil
+		case p.Digest == newest.digest && newest.open:
+			return extendPoint(ctx, tx, p, newest.from, at)
+		case at == newest.from: // the same digest, whose stretch was ended where it began
+			return nil
+		}
+
+		if err := endPoint(ctx, tx, p, at); err != nil {
+			return err
+		}
+		return insertPoint(ctx, tx, p, at)
 	})
 }
 
-// TagHistory lists what a tag was seen to name, newest first; none for a tag
-// that was never recorded.
+// lockTag makes those who record a tag take turns. SQLite's writers do so
+// anyway. In PostgreSQL, a row lock would not do: two instances that record the
+// first observation of a tag have no row to lock.
+func (s *Store) lockTag(ctx context.Context, tx *sql.Tx, p attestor.TagPoint) error {
+	if s.engine.dialect() != goose.DialectPostgres {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, "base_tags "+p.Repository+":"+p.Tag)
+	return err
+}
+
+// A storedPoint is what RecordTag needs to know of the newest stretch.
+type storedPoint struct {
+	digest attestor.Digest
+	from   int64 // microseconds
+	open   bool
+}
+
+// newestPoint is the last stretch of a tag, if there is one.
+func newestPoint(ctx context.Context, tx *sql.Tx, repository, tag string) (storedPoint, bool, error) {
+	var p storedPoint
+	err := tx.QueryRowContext(ctx, `SELECT digest, seen_from, seen_until IS NULL FROM base_tags
+		WHERE repository = $1 AND tag = $2 ORDER BY seen_from DESC LIMIT 1`, repository, tag).Scan(&p.digest, &p.from, &p.open)
+	if errors.Is(err, sql.ErrNoRows) {
+		return storedPoint{}, false, nil
+	}
+	return p, err == nil, err
+}
+
+func insertPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, at int64) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO base_tags (repository, tag, digest, seen_from, seen_last, seen_until)
+		VALUES ($1, $2, $3, $4, $4, NULL)`, p.Repository, p.Tag, string(p.Digest), at)
+	return err
+}
+
+func extendPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, from, at int64) error {
+	_, err := tx.ExecContext(ctx, `UPDATE base_tags SET seen_last = $4
+		WHERE repository = $1 AND tag = $2 AND seen_from = $3 AND (seen_last IS NULL OR seen_last < $4)`, p.Repository, p.Tag, from, at)
+	return err
+}
+
+// endPoint ends the open stretch, whichever it is. Another instance may have
+// seen it go on for longer than this one, which then saw the tag elsewhere: the
+// end is what counts.
+func endPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, at int64) error {
+	_, err := tx.ExecContext(ctx, `UPDATE base_tags SET seen_until = $3, seen_last = CASE WHEN seen_last > $3 THEN $3 ELSE seen_last END
+		WHERE repository = $1 AND tag = $2 AND seen_until IS NULL`, p.Repository, p.Tag, at)
+	return err
+}
+
+// TagHistory lists what a tag was seen to name, oldest first: stretches that do
+// not overlap, of which only the last may be open, and of which neighbours have
+// different digests or a gap between them. There are the newest
+// [attestor.MaxTagPoints] at most, and none for a tag that was never recorded.
 func (s *Store) TagHistory(ctx context.Context, repository, tag string) ([]attestor.TagPoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	out, err := s.tagHistory(ctx, repository, tag)
+
+	points, err := s.tagHistory(ctx, repository, tag)
 	if err != nil {
 		return nil, s.fail("reading a tag's history", err)
 	}
-	return out, nil
+	return inOrder(points), nil
 }
 
+// tagHistory reads the newest rows, newest first.
 func (s *Store) tagHistory(ctx context.Context, repository, tag string) ([]attestor.TagPoint, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT digest, seen_from, seen_until FROM base_tags
-		WHERE repository = $1 AND tag = $2 ORDER BY seen_from DESC`, text(repository), text(tag))
+	rows, err := s.read.QueryContext(ctx, `SELECT digest, seen_from, seen_last, seen_until FROM base_tags
+		WHERE repository = $1 AND tag = $2 ORDER BY seen_from DESC LIMIT $3`, text(repository), text(tag), attestor.MaxTagPoints)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }() // rows.Err has it
+
 	out := []attestor.TagPoint{}
 	for rows.Next() {
 		p := attestor.TagPoint{Repository: repository, Tag: tag}
 		var from int64
-		var until sql.NullInt64
-		if err := rows.Scan(&p.Digest, &from, &until); err != nil {
+		var last, until sql.NullInt64
+		if err := rows.Scan(&p.Digest, &from, &last, &until); err != nil {
 			return nil, err
 		}
+
 		p.From = time.UnixMicro(from).UTC()
+		if last.Valid {
+			p.Seen = time.UnixMicro(last.Int64).UTC()
+		}
 		if until.Valid {
-			at := time.UnixMicro(until.Int64).UTC()
-			p.Until = &at
+			p.Until = new(time.UnixMicro(until.Int64).UTC())
 		}
 		out = append(out, p)
 	}
 	return out, rows.Err()
+}
+
+// inOrder makes a history of rows that come newest first. Rows that overlap are
+// written by instances of an older version beside this one, after the migration
+// that mended them: as there, a stretch ends where the next one begins.
+func inOrder(rows []attestor.TagPoint) []attestor.TagPoint {
+	out := make([]attestor.TagPoint, 0, len(rows))
+	for _, p := range slices.Backward(rows) {
+		if len(out) == 0 {
+			out = append(out, p)
+			continue
+		}
+
+		last := &out[len(out)-1]
+		if last.Until == nil || last.Until.After(p.From) {
+			last.Until = new(p.From)
+		}
+		if last.Digest == p.Digest && last.Until.Equal(p.From) {
+			last.Until = p.Until
+			if p.Seen.After(last.Seen) {
+				last.Seen = p.Seen
+			}
+			continue
+		}
+		if last.Seen.After(*last.Until) {
+			last.Seen = *last.Until
+		}
+		out = append(out, p)
+	}
+	return out
 }

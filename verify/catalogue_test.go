@@ -14,25 +14,54 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/verify"
 )
 
-// history is a TagHistory in memory, which can fail.
+// history is a TagHistory in memory, which can fail. It passes the suite of all
+// of them.
 type history struct {
 	mu     sync.Mutex
-	points []attestor.TagPoint
+	points []attestor.TagPoint // of each tag, oldest first
 	err    error
+}
+
+func TestHistoryInMemory(t *testing.T) {
+	contract.TagHistory(t, func(*testing.T) verify.TagHistory { return &history{} })
 }
 
 func (h *history) RecordTag(_ context.Context, p attestor.TagPoint) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.err != nil {
+	switch {
+	case h.err != nil:
 		return h.err
+	case p.Repository == "" || p.Tag == "" || p.Digest == "" || p.From.IsZero():
+		return errors.New("incomplete")
 	}
-	h.points = slices.DeleteFunc(h.points, func(q attestor.TagPoint) bool {
-		return q.Repository == p.Repository && q.Tag == p.Tag && q.Digest == p.Digest && q.From.Equal(p.From)
-	})
+
+	p.Seen, p.Until = p.From, nil
+	for _, q := range slices.Backward(h.points) {
+		if q.Repository != p.Repository || q.Tag != p.Tag {
+			continue
+		}
+		i := slices.Index(h.points, q)
+		switch same := q.Digest == p.Digest; {
+		case p.From.Before(q.From), p.From.Equal(q.From) && !same:
+			return nil
+		case same && q.Until == nil:
+			if p.From.After(q.Seen) {
+				h.points[i].Seen = p.From
+			}
+			return nil
+		case q.Until == nil:
+			h.points[i].Until = new(p.From)
+			if q.Seen.After(p.From) {
+				h.points[i].Seen = p.From
+			}
+		}
+		break
+	}
 	h.points = append(h.points, p)
 	return nil
 }
@@ -46,8 +75,7 @@ func (h *history) TagHistory(_ context.Context, repository, tag string) ([]attes
 			out = append(out, p)
 		}
 	}
-	slices.SortFunc(out, func(a, b attestor.TagPoint) int { return a.From.Compare(b.From) })
-	return out, h.err
+	return out[max(0, len(out)-attestor.MaxTagPoints):], h.err
 }
 
 // A tag moves on; images on the older base keep their evidence, with when it

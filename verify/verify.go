@@ -56,11 +56,14 @@ type UploadTimes interface {
 }
 
 // TagHistory keeps what the tags of approved bases were seen to name.
+// The suite internal/testkit/contract.TagHistory says what it promises.
 type TagHistory interface {
-	// RecordTag stores a point, replacing the one of the same repository, tag,
-	// digest and From.
+	// RecordTag records that a tag named p.Digest at p.From; the other times of
+	// p are not read. Several instances may report in any order.
 	RecordTag(ctx context.Context, p attestor.TagPoint) error
-	// TagHistory returns a tag's points, oldest first.
+	// TagHistory returns a tag's points, oldest first: they do not overlap, and
+	// at most the last is open. There are the newest [attestor.MaxTagPoints] at
+	// most.
 	TagHistory(ctx context.Context, repository, tag string) ([]attestor.TagPoint, error)
 }
 

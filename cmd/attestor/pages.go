@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -249,6 +250,7 @@ func (p *pageHandler) bases(b *bytes.Buffer, r *http.Request, _ func(string) boo
 				if err != nil {
 					return err
 				}
+				slices.Reverse(history) // the page shows the newest first
 				entry.Tags = append(entry.Tags, pages.Tag{Name: tag, History: history})
 			}
 			list = append(list, entry)

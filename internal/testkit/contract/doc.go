@@ -1,0 +1,3 @@
+// Package contract holds the suites that every implementation of an interface
+// passes, real or fake.
+package contract
