@@ -1,6 +1,3 @@
-# make run   the gate on this machine, with emulated Google services: no account, no cloud
-# make test  every test, with the race detector where a C compiler is at hand
-
 SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -9,40 +6,43 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: run test test-all check build bench image release fuzz clean
+.PHONY: help run test test-all check build bench image release fuzz parts clean
 
-run: build
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
+
+run: build ## the gate on this machine, with emulated Google services: no account, no cloud; ARGS="…" for attestor dev
 	@bin/attestor dev $(ARGS)
 
-test:
+test: ## every test but the slow ones, with the race detector where a C compiler is at hand
 	$(GO) test $(RACE) -timeout 15m ./...
 
 # Everything that is too slow for every change: soak, whole fault tables, what is built from source for minutes, fuzzing.
-test-all: test
+test-all: test ## every test, the slow ones too, and fuzzing
 	GATE_REQUIRE_PARTS=1 GATE_TEST_ALL=1 $(GO) test -timeout 90m ./...
 	$(MAKE) fuzz
 
 # What a change must pass before anyone reads it.
-check:
+check: ## what a change must pass before anyone reads it: formatting, vet, linters, vulnerabilities
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(LINT) run ./...
 	tools/vulncheck.sh
 
-build:
+build: ## bin/attestor
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/attestor ./cmd/attestor
 
 # What the gate takes, as one Markdown document, on standard output and in bin/bench.md: about six minutes on a machine that
 # does nothing else. BENCH=-quick is a sample of it; docs/performance.md has the last, and the benchmarks of single functions.
-bench:
+bench: ## round trips, rates, CPU and memory against stand-ins, as Markdown
 	@mkdir -p bin
 	$(GO) run ./bench -out bin/bench.md $(BENCH)
 
 # Every fuzz target of this module for FUZZTIME, on the cores there are. A seed that grows the corpus is not minimised for
 # minutes: what makes a parser fail is small.
 FUZZTIME ?= 60s
-fuzz:
+fuzz: ## every fuzz target for FUZZTIME (60s)
 	@set -euo pipefail; \
 	targets=$$(grep -rHoE '^func Fuzz[A-Za-z0-9]+' --include='*_test.go' --exclude-dir=tools --exclude-dir=bin --exclude-dir=dist .); \
 	while IFS=: read -r file name; do \
@@ -53,14 +53,22 @@ fuzz:
 # Needs buildah, or docker with BuildKit; either makes the same bytes twice. BASE and BUILDER may name local images.
 IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(BUILDER),--build-arg BUILDER=$(BUILDER)) -t attestor:$(VERSION)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-image:
+image: ## the container image, by buildah or docker
 	@if command -v buildah >/dev/null; then set -x; \
 	  buildah bud --format oci --identity-label=false --timestamp $(SOURCE_DATE_EPOCH) $(IMAGE_ARGS) .; \
 	else set -x; docker build --provenance=false --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(IMAGE_ARGS) .; fi
 
 # Binaries and image for two architectures, SBOM, provenance, checksums, into dist/.
-release:
+release: ## binaries, images, SBOM, provenance and checksums, into dist/
 	VERSION=$(VERSION) tools/release/release.sh
 
-clean:
+# Debian's packages that the tests take as real parts, and what axe needs.
+parts: ## install what the tests need beside Go, as root on Debian
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  gcc libc6-dev xz-utils curl openssl gnupg postgresql-15 chromium-headless-shell buildah >/dev/null
+	command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >/dev/null
+	cd audit/testdata/browser && npm ci --ignore-scripts --no-audit --no-fund --silent
+
+clean: ## remove bin/ and dist/
 	rm -rf bin dist

@@ -1,0 +1,76 @@
+package attestor_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What hosted workflows run is pinned to a commit, may read the repository and
+// nothing else, and leaves no credentials behind.
+func TestWorkflows(t *testing.T) {
+	files, err := filepath.Glob(".github/workflows/*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no workflows: %v", err)
+	}
+	uses := regexp.MustCompile(`uses: +(\S+)(.*)`)
+	pinned := regexp.MustCompile(`^[\w./-]+@[0-9a-f]{40}$`)
+	for _, f := range files {
+		text := read(t, f)
+		if !strings.Contains(text, "\npermissions:\n  contents: read\n") {
+			t.Errorf("%s: the workflow's permissions are not contents: read", f)
+		}
+		for _, m := range uses.FindAllStringSubmatch(text, -1) {
+			if !pinned.MatchString(m[1]) || !strings.HasPrefix(m[2], " # v") {
+				t.Errorf("%s: %s: want a commit, and its version as a comment", f, m[1])
+			}
+			if strings.HasPrefix(m[1], "actions/checkout@") && !strings.Contains(text, "persist-credentials: false") {
+				t.Errorf("%s: the checkout keeps its credentials", f)
+			}
+		}
+	}
+}
+
+// Whatever tells people or machines to call make names a target that there is,
+// and make help lists every target.
+func TestMakeTargets(t *testing.T) {
+	makefile := read(t, "Makefile")
+	var targets []string
+	for _, m := range regexp.MustCompile(`(?m)^([a-z][a-z-]*):(?:[^=\n].*)?$`).FindAllStringSubmatch(makefile, -1) {
+		targets = append(targets, m[1])
+		if !strings.Contains(m[0], " ## ") {
+			t.Errorf("Makefile: %s has no help text", m[1])
+		}
+	}
+
+	files := []string{"README.md", "CONTRIBUTING.md", ".ci/run"}
+	for _, pattern := range []string{".github/workflows/*.yml", "docs/*.md"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, more...)
+	}
+	named := regexp.MustCompile("(?m)(?:^|[`]|run: +)make((?: [a-z][a-z-]*)+)")
+	for _, f := range files {
+		for _, m := range named.FindAllStringSubmatch(read(t, f), -1) {
+			for _, target := range strings.Fields(m[1]) {
+				if !slices.Contains(targets, target) {
+					t.Errorf("%s: make %s: the Makefile has no such target", f, target)
+				}
+			}
+		}
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
