@@ -229,9 +229,18 @@ func (c Code) Status() Status {
 	return StatusError
 }
 
-// Advises reports whether the code only adds to what other reasons say: it
-// stands beside a refusal and is none itself.
-func (c Code) Advises() bool { return c.Status() == StatusWarn }
+// Severity is that of a reason with the code where its check refuses and its judge did not say otherwise. A code that is
+// not listed refuses.
+func (c Code) Severity() ReasonSeverity {
+	switch c {
+	case CodeNotAsked, CodeNotAttested, CodeShortestWay, CodeUserLimits:
+		return Informs
+	}
+	if c.Status() == StatusWarn {
+		return Warns
+	}
+	return Refuses
+}
 
 // Retry reports whether asking again later, with nothing changed, may turn
 // out otherwise: a scan that has not finished, a list that lags, a dependency

@@ -140,14 +140,11 @@ func (d Decision) waitsForScan() bool {
 	return len(refusals) > 0
 }
 
-// Refusals lists the reasons of every check that denied or erred, without
-// those that only advise.
+// Refusals lists the reasons that refuse, of every check. Remarks beside them are not among them.
 func (d Decision) Refusals() []Reason {
 	var out []Reason
 	for _, c := range d.Checks {
-		if refuses(c) {
-			out = append(out, c.Telling()...)
-		}
+		out = append(out, c.DecidingReasons()...)
 	}
 	return out
 }

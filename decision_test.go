@@ -56,25 +56,3 @@ func TestCodesAreClosedAndUnique(t *testing.T) {
 		seen[c.Code] = true
 	}
 }
-
-func TestRefusalsLeaveOutAdvice(t *testing.T) {
-	reasons := func(codes ...attestor.Code) []attestor.Check {
-		c := attestor.Check{Name: "user", Status: attestor.StatusDeny}
-		for _, code := range codes {
-			c.Reasons = append(c.Reasons, attestor.Reason{Code: code})
-		}
-		return []attestor.Check{c}
-	}
-	d := attestor.Decision{Checks: reasons(attestor.CodeUserRoot, attestor.CodeGroupRoot)}
-	if got := d.Refusals(); len(got) != 1 || got[0].Code != attestor.CodeUserRoot {
-		t.Errorf("got %+v", got)
-	}
-	// A policy may make an advice its refusal: then it is one.
-	d = attestor.Decision{Checks: reasons(attestor.CodeGroupRoot)}
-	if got := d.Refusals(); len(got) != 1 {
-		t.Errorf("got %+v", got)
-	}
-	if !attestor.CodeShortestWay.Advises() || attestor.CodeNoPolicy.Advises() || attestor.Code("NEW").Advises() {
-		t.Error("what advises is wrong")
-	}
-}

@@ -75,7 +75,7 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Decision, error) {
 	}
 	if policy == nil {
 		p.dec.Verdict = Deny
-		p.dec.Checks = []Check{noPolicy(r.Image.Repository())}
+		p.check(noPolicy(r.Image.Repository()))
 		return p.finish(ctx)
 	}
 	ref := policy.Ref()
@@ -265,9 +265,9 @@ func (p *pass) unsigned(why string) {
 	p.check(Check{Name: CheckAttest, Status: StatusSkipped, Reasons: append(reasons, p.foreign()...)})
 }
 
-// check adds a check; one that refuses takes the verdict with it, except that
-// a denial stays one.
+// check adds a check. A refusing check turns Pass into Undecided; a Deny stays Deny.
 func (p *pass) check(c Check) {
+	c = seal(c)
 	p.dec.Checks = append(p.dec.Checks, c)
 	if refuses(c) && p.dec.Verdict == Pass {
 		p.dec.Verdict = Undecided

@@ -55,14 +55,6 @@ const (
 	RulePrefix           = "rule:"
 )
 
-// A Reason says what was found, what was allowed, and what to do about it.
-type Reason struct {
-	Code    Code   `json:"code"`
-	Subject string `json:"subject,omitempty"` // what it is about: a CVE, a layer, a user
-	Message string `json:"message"`
-	Fix     string `json:"fix,omitempty"`
-}
-
 // An AppliedException is one that a check used, or would have used had it not
 // expired.
 type AppliedException struct {
@@ -82,21 +74,6 @@ type Check struct {
 	Status     Status             `json:"status"`
 	Reasons    []Reason           `json:"reasons"`
 	Exceptions []AppliedException `json:"exceptions,omitempty"`
-}
-
-// Telling are the reasons that made the check what it is: those that do not
-// only advise, unless a policy made an advice its refusal.
-func (c Check) Telling() []Reason {
-	var out []Reason
-	for _, r := range c.Reasons {
-		if !r.Code.Advises() {
-			out = append(out, r)
-		}
-	}
-	if len(out) == 0 {
-		return c.Reasons
-	}
-	return out
 }
 
 // A Mode says whether a policy refuses.
@@ -128,13 +105,19 @@ type Verdict struct {
 	index    bool // the index's own digest is among the subjects
 }
 
-// NewVerdict sums up what a policy's checks say of ev. A pass needs, for every
-// platform, an answer about base, user and vulnerabilities, at least one check
-// that passed rather than being skipped, and none that denied or erred.
+// NewVerdict sums up what a policy's checks say of ev. A pass needs, for every platform, an answer about base, user and
+// vulnerabilities, at least one check of the image that was made rather than skipped, and none that denied or erred.
 func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, checks []Check) Verdict {
-	checks = slices.Clone(checks)
-	checks = append(checks, missingChecks(ev, checks)...)
-	v := Verdict{image: ev.Image, policy: policy, attest: attest, checks: checks, outcome: sum(checks)}
+	// Sealed before anything is counted: a reason that refuses makes its check one that refuses.
+	sealed := make([]Check, 0, len(checks))
+	for _, c := range checks {
+		sealed = append(sealed, seal(c))
+	}
+	for _, c := range missingChecks(ev, sealed) {
+		sealed = append(sealed, seal(c))
+	}
+	v := Verdict{image: ev.Image, policy: policy, attest: attest, checks: sealed, outcome: sum(sealed)}
+
 	if !ev.Index {
 		v.subjects = []Digest{ev.Image.Digest()}
 		return v
@@ -144,6 +127,8 @@ func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, checks []Chec
 			v.subjects = append(v.subjects, p.Digest)
 		}
 	}
+
+	// An index's digest admits every child, so that it is attested only where none was left out.
 	if len(ev.Left) == 0 {
 		v.index = true
 		v.subjects = append(v.subjects, ev.Image.Digest())
@@ -159,24 +144,38 @@ func missingChecks(ev Evidence, checks []Check) []Check {
 			Fix: "report this as a defect of the gate: a policy must answer for every platform",
 		}}}
 	}
+	refused := slices.ContainsFunc(checks, refuses)
+
 	var out []Check
-	if len(ev.Platforms) == 0 && !slices.ContainsFunc(checks, refuses) {
+	if len(ev.Platforms) == 0 && !refused {
 		out = append(out, missing(CheckPlatforms, ""))
 	}
 	for _, p := range ev.Platforms {
 		for _, name := range []string{CheckBase, CheckUser, CheckVulnerabilities} {
-			if !slices.ContainsFunc(checks, func(c Check) bool { return c.Name == name && c.Platform == p.Platform }) {
+			answers := func(c Check) bool { return c.Name == name && c.Platform == p.Platform }
+			if !slices.ContainsFunc(checks, answers) {
 				out = append(out, missing(name, p.Platform))
 			}
 		}
 	}
-	if !slices.ContainsFunc(checks, func(c Check) bool { return c.Status == StatusPass }) && !slices.ContainsFunc(checks, refuses) {
+
+	// Without a check that was made nothing is known of the image, and a pass would be a guess.
+	if !refused && !slices.ContainsFunc(checks, speaks) {
 		out = append(out, Check{Name: CheckPolicy, Status: StatusDeny, Reasons: []Reason{{
 			Code: CodeNothingChecked, Message: "every check was skipped, so that nothing speaks for the image",
 			Fix: "let the policy require at least one thing: a repository, a user, a scan or a base",
 		}}})
 	}
 	return out
+}
+
+// speaks reports whether the check was made and found nothing that refuses: a warning speaks for the image as a pass
+// does. Remarks about the policy's own exceptions do not, nor does the mere existence of a platform.
+func speaks(c Check) bool {
+	if c.Name == CheckPolicy || c.Name == CheckPlatforms {
+		return false
+	}
+	return c.Status == StatusPass || c.Status == StatusWarn
 }
 
 func refuses(c Check) bool { return c.Status.Refuses() }

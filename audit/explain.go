@@ -52,9 +52,8 @@ func NewExplanation(r attestor.Record) Explanation {
 				continue
 			}
 		}
-		x := CheckExplanation{Name: c.Name, Platform: c.Platform, Status: words.Status(c), Found: words.Fact(d, c)}
-		if c.Status != attestor.StatusSkipped {
-			x.Findings = words.FindingsOf(c)
+		x := CheckExplanation{
+			Name: c.Name, Platform: c.Platform, Status: words.Status(c), Found: words.Fact(d, c), Findings: words.FindingsOf(c),
 		}
 		for _, a := range c.Exceptions {
 			x.Excused = append(x.Excused, excused(a))

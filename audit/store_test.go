@@ -121,7 +121,7 @@ func record(n int, verdict attestor.Outcome, change ...func(*attestor.Record)) a
 	if verdict != attestor.Pass {
 		check.Status = attestor.Status(verdict)
 		check.Reasons = []attestor.Reason{{
-			Code: attestor.CodeFixableSeverityExceeded, Subject: "CVE-2026-1234",
+			Code: attestor.CodeFixableSeverityExceeded, Severity: attestor.Refuses, Subject: "CVE-2026-1234",
 			Message: "HIGH in openssl 3.0.11, limit for fixable is MEDIUM", Fix: "update openssl to 3.0.15",
 		}}
 	}

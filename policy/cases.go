@@ -38,8 +38,8 @@ type Case struct {
 // Want is what a case expects.
 type Want struct {
 	Verdict  attestor.Outcome `json:"verdict" jsonschema:"required" jsonschema_description:"pass, deny or error."`
-	Codes    []attestor.Code  `json:"codes,omitempty" jsonschema_description:"Exactly the codes of the checks that refuse."`
-	Warnings []attestor.Code  `json:"warnings,omitempty" jsonschema_description:"Codes that the checks which only warn must have among theirs."`
+	Codes    []attestor.Code  `json:"codes,omitempty" jsonschema_description:"Exactly the codes of the reasons that refuse."`
+	Warnings []attestor.Code  `json:"warnings,omitempty" jsonschema_description:"Codes that must be among those of the reasons that warn."`
 }
 
 // A CaseResult is one case's outcome.
@@ -170,29 +170,19 @@ func runCase(set *Set, file *CaseFile, c *Case, dir string) CaseResult {
 	return r
 }
 
-// codes lists those that refuse, and those that only warn wherever they stand.
+// codes lists those of reasons that refuse and of reasons that warn, whatever check they belong to.
 func codes(checks []attestor.Check) (refusing, warning []attestor.Code) {
 	for _, c := range checks {
-		for _, r := range c.Reasons {
-			switch {
-			case r.Code == attestor.CodeShortestWay:
-			case rank(c.Status) >= rank(attestor.StatusError) && !isNote(r.Code):
+		for _, r := range c.WithSeverities().Reasons {
+			switch r.Severity {
+			case attestor.Refuses:
 				refusing = append(refusing, r.Code)
-			case c.Status != attestor.StatusSkipped:
+			case attestor.Warns:
 				warning = append(warning, r.Code)
 			}
 		}
 	}
 	return sortedCodes(refusing), sortedCodes(warning)
-}
-
-// isNote is true of codes that no policy can make refuse.
-func isNote(c attestor.Code) bool {
-	switch c {
-	case attestor.CodeNotReported, attestor.CodeFindingsNotJudged, attestor.CodeInGracePeriod, attestor.CodeShortestWay:
-		return true
-	}
-	return false
 }
 
 func sortedCodes(list []attestor.Code) []attestor.Code {

@@ -120,20 +120,11 @@ func vulnerability(id string, change ...func(*attestor.Vulnerability)) attestor.
 	return v
 }
 
-// refusals are the codes of the checks that refuse, sorted, without notes.
+// refusals are the codes of the reasons that refuse, sorted.
 func refusals(v attestor.Verdict) []attestor.Code {
 	out := []attestor.Code{}
-	for _, c := range v.Checks() {
-		if c.Status == attestor.StatusPass || c.Status == attestor.StatusWarn || c.Status == attestor.StatusSkipped {
-			continue
-		}
-		for _, r := range c.Reasons {
-			switch r.Code {
-			case attestor.CodeShortestWay, attestor.CodeNotReported, attestor.CodeInGracePeriod, attestor.CodeFindingsNotJudged:
-			default:
-				out = append(out, r.Code)
-			}
-		}
+	for _, r := range (attestor.Decision{Checks: v.Checks()}).Refusals() {
+		out = append(out, r.Code)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -67,6 +67,17 @@ func deny(code attestor.Code, subject, message, fix string) finding {
 
 func (f finding) as(s attestor.Status) finding { f.status = s; return f }
 
+// severity is the finding's own, whatever else its check found: a warning beside a denial does not refuse.
+func (f finding) severity() attestor.ReasonSeverity {
+	switch {
+	case f.status.Refuses():
+		return attestor.Refuses
+	case f.status == attestor.StatusWarn:
+		return attestor.Warns
+	}
+	return attestor.Informs
+}
+
 // respond gives a finding the status that the policy sets for it; false means
 // that the policy allows it.
 func (f finding) respond(r Response) (finding, bool) {
@@ -102,11 +113,12 @@ func (j *judge) settle(name, platform string, found []finding) (*attestor.Check,
 	}
 	slices.SortStableFunc(kept, func(a, b finding) int { return rank(b.status) - rank(a.status) })
 	for i, f := range kept {
+		f.reason.Severity = f.severity()
 		if check.Status == attestor.StatusError && f.status != attestor.StatusError {
 			break // a 503 lists only what waiting cures
 		}
 		if i == maxReasons {
-			f.reason = attestor.Reason{Code: f.reason.Code, Message: fmt.Sprintf("and %d more reasons, which the evidence has", len(kept)-i)}
+			f.reason = attestor.Reason{Code: f.reason.Code, Severity: f.severity(), Message: fmt.Sprintf("and %d more reasons, which the evidence has", len(kept)-i)}
 			check.Reasons = append(check.Reasons, f.reason)
 			break
 		}

@@ -58,7 +58,7 @@ func TestJudgeUser(t *testing.T) {
 		{"numeric", nil, nil, attestor.Pass, nil},
 		{"zero value", nil, user(attestor.User{}), attestor.Undecided, []attestor.Code{attestor.CodeUserLookupFailed}},
 		{"root", nil, user(attestor.User{Configured: "root", UID: id(0), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserRoot}},
-		{"0:0", nil, user(attestor.User{Configured: "0:0", UID: id(0), GID: id(0), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeGroupRoot, attestor.CodeUserRoot}},
+		{"0:0", nil, user(attestor.User{Configured: "0:0", UID: id(0), GID: id(0), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserRoot}},
 		{"not set", nil, user(attestor.User{UID: id(0), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserNotSet}},
 		{"negative", nil, user(attestor.User{Configured: "-5", UID: id(-5), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserInvalid, attestor.CodeUserNotNumeric}},
 		{"2^32", nil, user(attestor.User{Configured: "4294967296", UID: id(1 << 32), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserInvalid, attestor.CodeUserNotNumeric}},

@@ -26,9 +26,13 @@ func (j *judge) vulnerabilities(i int, e *attestor.PlatformEvidence) {
 		return
 	}
 	check, kept := j.settle(attestor.CheckVulnerabilities, e.Platform, found)
-	if skip != nil && check.Status == attestor.StatusPass { // what was excused speaks for nothing
-		check.Status, check.Reasons = attestor.StatusSkipped, []attestor.Reason{*skip}
+
+	// There is no scan to go by. What was excused, or only warns, does not make the check one that was made: else a
+	// finding more would let an image pass that nothing speaks for.
+	if skip != nil && !check.Status.Refuses() {
+		check.Status, check.Reasons = attestor.StatusSkipped, slices.Insert(check.Reasons, 0, *skip)
 	}
+
 	if check.Status == attestor.StatusDeny {
 		if r, ok := s.shortestWay(kept); ok {
 			check.Reasons = append(check.Reasons, r)

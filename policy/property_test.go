@@ -165,21 +165,33 @@ func TestPropertyAddingAFinding(t *testing.T) {
 	})
 }
 
-// A scan that is not required speaks for nothing, and what is excused in it
-// does so no more.
-func TestPropertyAddingAnExcusedFindingToNothing(t *testing.T) {
+// A scan that does not exist speaks for nothing, and neither does a finding beside it that is excused or only warns.
+func TestPropertyAddingAHarmlessFindingToNothing(t *testing.T) {
 	p := one(t, `{apiVersion: attestor/v1, kind: GatePolicy, metadata: {name: few}, spec: {mode: enforce, images: ["registry.example/**"],
-  scope: {trustedDirectories: ["registry.example/acme/**"]}, checks: {scope: warn}, base: {required: false}, user: {nonRoot: false},
-  vulnerabilities: {maximumFixableSeverity: BLOCK_ALL, maximumUnfixableSeverity: BLOCK_ALL, scan: {required: false},
-    allowedCves: [{id: CVE-1-1, owner: o, reason: r, expires: 2027-01-31}]}, attestors: [projects/p/attestors/a]}}`)
+  base: {required: false}, user: {nonRoot: false},
+  vulnerabilities: {maximumFixableSeverity: BLOCK_ALL, maximumUnfixableSeverity: BLOCK_ALL, knownExploited: warn, gracePeriod: {HIGH: 30d},
+    scan: {onUnsupported: allow}, allowedCves: [{id: CVE-1-1, owner: o, reason: r, expires: 2027-01-31}]}, attestors: [projects/p/attestors/a]}}`)
 	ev := p.Exemplary("registry.example/other/api", today())
-	ev.Platforms[0].Scan = attestor.Scan{State: attestor.ScanNotFound}
+	ev.Platforms[0].Scan = attestor.Scan{State: attestor.ScanUnsupported}
 	if v := p.Judge(ev); v.Outcome() != attestor.Deny {
 		t.Fatalf("%s before", v.Outcome())
 	}
-	ev.Platforms[0].Scan.Findings = []attestor.Vulnerability{vulnerability("CVE-1-1")}
-	if v := p.Judge(ev); v.Outcome() != attestor.Deny {
-		t.Errorf("%s: %+v", v.Outcome(), v.Checks())
+
+	for name, finding := range map[string]attestor.Vulnerability{
+		"excused": vulnerability("CVE-1-1"),
+		"warned": vulnerability("CVE-1-2", func(v *attestor.Vulnerability) {
+			v.Severity, v.Published = attestor.High, new(today().AddDate(0, 0, -1))
+		}),
+	} {
+		ev.Platforms[0].Scan.Findings = []attestor.Vulnerability{finding}
+		v := p.Judge(ev)
+		c := check(t, v, attestor.CheckVulnerabilities)
+		if v.Outcome() != attestor.Deny || c.Status != attestor.StatusSkipped || c.Reasons[0].Code != attestor.CodeScanUnsupported {
+			t.Errorf("%s: %s: %+v", name, v.Outcome(), v.Checks())
+		}
+		if warned := name == "warned"; warned != slices.ContainsFunc(c.Reasons, func(r attestor.Reason) bool { return r.Severity == attestor.Warns }) {
+			t.Errorf("%s: %+v", name, c.Reasons)
+		}
 	}
 }
 

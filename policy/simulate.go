@@ -151,15 +151,9 @@ func outcome(o attestor.Outcome) attestor.Outcome {
 	return attestor.Deny
 }
 
-// refusing lists the reasons of the checks that refuse.
+// refusing lists the reasons that refuse; it is never nil.
 func refusing(checks []attestor.Check) []attestor.Reason {
-	out := []attestor.Reason{}
-	for _, c := range checks {
-		if rank(c.Status) >= rank(attestor.StatusError) {
-			out = append(out, c.Reasons...)
-		}
-	}
-	return out
+	return append([]attestor.Reason{}, attestor.Decision{Checks: checks}.Refusals()...)
 }
 
 // ownerOf is who should hear of it: what the caller said, else what the

@@ -202,11 +202,11 @@ func TestVulnerabilityMessages(t *testing.T) {
 	}))
 	c := check(t, p.Judge(ev), attestor.CheckVulnerabilities)
 	want := []attestor.Reason{
-		{Code: "FIXABLE_SEVERITY_EXCEEDED", Subject: "CVE-2026-1234", Message: "CRITICAL in openssl 3.0.11 (in your own layers), limit for fixable is MEDIUM", Fix: "update openssl to 3.0.15"},
-		{Code: "FIXABLE_SEVERITY_EXCEEDED", Subject: "CVE-2026-6", Message: "CRITICAL in glibc 3.0.11 (from the base static), limit for fixable is MEDIUM", Fix: "rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
-		{Code: "UNFIXABLE_SEVERITY_EXCEEDED", Subject: "CVE-2026-7", Message: "CRITICAL in perl 3.0.11, limit for unfixable is HIGH", Fix: "remove perl, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry"},
-		{Code: "FIXABLE_SEVERITY_EXCEEDED", Subject: "CVE-2026-5", Message: "HIGH in zlib 3.0.11 (in your own layers), limit for fixable is MEDIUM", Fix: "update zlib to 1.3.1"},
-		{Code: "SHORTEST_WAY", Message: "4 findings in all; the shortest way to a pass: update 2 packages in your own layers (openssl, zlib); remove or except 1 package without a fix (perl); 1 finding comes from the base: rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
+		{Code: "FIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-1234", Message: "CRITICAL in openssl 3.0.11 (in your own layers), limit for fixable is MEDIUM", Fix: "update openssl to 3.0.15"},
+		{Code: "FIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-6", Message: "CRITICAL in glibc 3.0.11 (from the base static), limit for fixable is MEDIUM", Fix: "rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
+		{Code: "UNFIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-7", Message: "CRITICAL in perl 3.0.11, limit for unfixable is HIGH", Fix: "remove perl, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry"},
+		{Code: "FIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-5", Message: "HIGH in zlib 3.0.11 (in your own layers), limit for fixable is MEDIUM", Fix: "update zlib to 1.3.1"},
+		{Code: "SHORTEST_WAY", Severity: attestor.Informs, Message: "4 findings in all; the shortest way to a pass: update 2 packages in your own layers (openssl, zlib); remove or except 1 package without a fix (perl); 1 finding comes from the base: rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
 	}
 	if diff := cmp.Diff(want, c.Reasons); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -12,7 +12,6 @@ import (
 	"html/template"
 	"io"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,14 +37,8 @@ type Renderer struct{ t *template.Template }
 func New() (*Renderer, error) {
 	t, err := look.Parse("pages", text, template.FuncMap{
 		"verdict": words.Verdict, "class": class, "mark": mark, "name": words.Name, "repository": words.Repository,
-		"path": func(id string) string { return "/decisions/" + url.PathEscape(id) },
-		"refusals": func(d attestor.Decision) []words.Finding {
-			d.Checks = slices.Clone(d.Checks)
-			for i, c := range d.Checks {
-				d.Checks[i].Reasons = c.Telling()
-			}
-			return words.Findings(d, words.Refuses)
-		},
+		"path":       func(id string) string { return "/decisions/" + url.PathEscape(id) },
+		"refusals":   func(d attestor.Decision) []words.Finding { return words.Findings(d, attestor.Refuses) },
 		"subjects":   func(f words.Finding) string { return words.Some(f.Subjects, 6) },
 		"overridden": words.Overridden, "state": stateClass, "until": until, "join": strings.Join,
 	})

@@ -128,11 +128,7 @@ func (b *Builder) refusals(d attestor.Decision, row *Row) {
 	fixes := map[string]attestor.Code{}
 	perCode := map[attestor.Code]int{}
 	without := false
-	d.Checks = slices.Clone(d.Checks)
-	for i, c := range d.Checks {
-		d.Checks[i].Reasons = c.Telling() // advice is not in the way of anything
-	}
-	for _, f := range words.Findings(d, words.Refuses) {
+	for _, f := range words.Findings(d, attestor.Refuses) {
 		row.Codes = words.AppendNew(row.Codes, string(f.Code))
 		perCode[f.Code] += f.Count
 		if f.Fix == "" {

@@ -39,7 +39,7 @@ func csvRow(d attestor.Decision) []string {
 		policy, policyDigest = d.Policy.Name, string(d.Policy.Digest)
 	}
 	var codes, attestors []string
-	for i, f := range words.Findings(d, words.Refuses) {
+	for i, f := range words.Findings(d, attestor.Refuses) {
 		codes = words.AppendNew(codes, string(f.Code))
 		if i == 0 {
 			message, fix = f.Message, f.Fix

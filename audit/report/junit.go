@@ -51,11 +51,15 @@ func suite(d attestor.Decision) junit.Suite {
 func junitText(c attestor.Check) *junit.Detail {
 	d := &junit.Detail{}
 	var lines []string
-	for i, r := range c.Reasons {
-		if i == 0 {
+	refused := false
+	for i, r := range c.WithSeverities().Reasons {
+		// The headline is the first reason that refuses, or else the first.
+		if i == 0 || r.Severity == attestor.Refuses && !refused {
 			d.Message, d.Type = plain.Text(r.Message), plain.Text(string(r.Code))
+			refused = r.Severity == attestor.Refuses
 		}
-		line := fmt.Sprintf("%s %s: %s", r.Code, r.Subject, r.Message)
+
+		line := strings.TrimSpace(fmt.Sprintf("%s %s %s: %s", words.Label(r.Severity), r.Code, r.Subject, r.Message))
 		if r.Fix != "" {
 			line += " (fix: " + r.Fix + ")"
 		}

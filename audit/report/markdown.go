@@ -54,7 +54,7 @@ func markdownTable(p func(string, ...any), ds []attestor.Decision) {
 	p("| Verdict | Image | Reasons |\n| --- | --- | --- |\n")
 	for _, d := range ds {
 		var codes []string
-		for _, f := range words.Findings(d, words.Refuses) {
+		for _, f := range words.Findings(d, attestor.Refuses) {
 			codes = words.AppendNew(codes, string(f.Code))
 		}
 		for i, c := range codes {
@@ -74,7 +74,7 @@ func markdownDecision(p func(string, ...any), d attestor.Decision) {
 	for _, c := range d.Checks {
 		p("| %s | %s | %s | %s |\n", plain.Markdown(c.Name), plain.Markdown(c.Platform), words.Status(c), plain.Markdown(words.Fact(d, c)))
 	}
-	list := words.Findings(d, words.Refuses)
+	list := words.Findings(d, attestor.Refuses)
 	if len(list) > 0 {
 		p("\n**What to change**\n\n")
 	}
@@ -89,7 +89,11 @@ func markdownDecision(p func(string, ...any), d attestor.Decision) {
 		}
 		p("\n")
 	}
-	for _, f := range words.Findings(d, words.Warns) {
+
+	for _, f := range words.Findings(d, attestor.Warns) {
 		p("- Warning %s: %s\n", plain.Code(string(f.Code)), plain.Markdown(f.Message))
+	}
+	for _, f := range words.Findings(d, attestor.Informs) {
+		p("- Hint %s: %s\n", plain.Code(string(f.Code)), plain.Markdown(f.Message))
 	}
 }

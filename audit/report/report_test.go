@@ -42,7 +42,7 @@ func refused(n int) attestor.Decision {
 	d := passed(n)
 	d.Verdict, d.Attestations = attestor.Deny, []attestor.Attestation{}
 	reason := func(cve, pkg, fix string) attestor.Reason {
-		return attestor.Reason{Code: attestor.CodeFixableSeverityExceeded, Subject: cve, Message: "CRITICAL in " + pkg + ", limit for fixable is MEDIUM", Fix: fix}
+		return attestor.Reason{Code: attestor.CodeFixableSeverityExceeded, Severity: attestor.Refuses, Subject: cve, Message: "CRITICAL in " + pkg + ", limit for fixable is MEDIUM", Fix: fix}
 	}
 	d.Checks[2].Status = attestor.StatusDeny
 	d.Checks[2].Reasons = []attestor.Reason{
@@ -51,7 +51,7 @@ func refused(n int) attestor.Decision {
 		reason("CVE-2026-9", "zlib 1.2.13", "update zlib to 1.3.1"),
 	}
 	d.Checks[2].Exceptions = []attestor.AppliedException{{ID: "CVE-2025-9", Owner: "payments", Reason: "not reachable", Expires: "2026-12-31", Subject: "CVE-2025-9 in zlib"}}
-	d.Checks[3] = attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{{Code: attestor.CodeNotAttested, Message: "the image did not pass"}}}
+	d.Checks[3] = attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{{Code: attestor.CodeNotAttested, Severity: attestor.Informs, Message: "the image did not pass"}}}
 	return d
 }
 

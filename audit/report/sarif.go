@@ -17,8 +17,8 @@ import (
 
 const toolURI = "https://github.com/attestor-gate/attestor"
 
-// writeSARIF writes a result for each reason, and a suppressed one for each
-// exception in use: what was excused stays in sight.
+// writeSARIF writes a result for each reason, at the level of its severity, and a suppressed one for each exception in
+// use: what was excused stays in sight.
 func writeSARIF(w io.Writer, ds []attestor.Decision, o Options) error {
 	run := sarif.NewRunWithInformationURI("attestor", toolURI)
 	if o.Version != "" {
@@ -44,14 +44,18 @@ func writeSARIF(w io.Writer, ds []attestor.Decision, o Options) error {
 }
 
 func sarifDecision(run *sarif.Run, known map[attestor.Code]attestor.CodeInfo, d attestor.Decision) {
-	all := words.Findings(d, func(c attestor.Check) bool { return words.Refuses(c) || words.Warns(c) })
-	for _, f := range all {
+	for _, f := range words.Findings(d, attestor.Refuses, attestor.Warns, attestor.Informs) {
 		rule(run, known, f.Code)
 		result := run.CreateResultForRule(plain.Text(string(f.Code)))
-		result.Level = sarif.LevelError
-		if f.Status == attestor.StatusWarn {
+		switch f.Severity {
+		case attestor.Warns:
 			result.Level = sarif.LevelWarning
+		case attestor.Informs:
+			result.Level = sarif.LevelNote
+		default:
+			result.Level = sarif.LevelError
 		}
+
 		message := f.Message
 		if f.Count > 1 {
 			message += " (and " + words.Plural(f.Count-1, "more reason") + " like it: " + words.Some(f.Subjects, 20) + ")"

@@ -177,9 +177,6 @@ func (t *terminal) checks(d attestor.Decision, o Options) {
 		}
 		columns = append(columns, t.paint(pad(word, len("refused")), colour...), "  ", t.paint(plain.Text(words.Fact(d, c)), dim))
 		t.line(columns...)
-		if c.Status == attestor.StatusSkipped {
-			continue
-		}
 		t.reasons(d, c, o)
 		for _, e := range c.Exceptions {
 			t.wrap("      ", exception(e), dim)
@@ -191,15 +188,16 @@ func (t *terminal) checks(d attestor.Decision, o Options) {
 const maxReasons = 10
 
 func (t *terminal) reasons(d attestor.Decision, c attestor.Check, o Options) {
-	one := d
-	one.Checks = []attestor.Check{c}
-	all := words.Findings(one, func(attestor.Check) bool { return true })
+	all := words.FindingsOf(c)
 	for i, f := range all {
 		if i == maxReasons && !o.All {
 			t.line("      ", t.paint(fmt.Sprintf("… and %d more: attestor explain %s", len(all)-i, plain.Text(d.ID)), dim))
 			return
 		}
 		head := t.paint(plain.Text(string(f.Code)), bold)
+		if label := f.Label(); label != "" {
+			head = t.paint(label, yellow) + " " + head
+		}
 		if len(f.Subjects) > 0 {
 			head += "  " + plain.Text(words.Some(f.Subjects, 4))
 		}
@@ -238,7 +236,7 @@ func (t *terminal) table(ds []attestor.Decision) {
 			note = "  " + t.paint("BREAK-GLASS", bold, red)
 		}
 		t.line(t.paint(pad(words.Verdict(d), verdictWidth), colour), "  ", plain.Text(words.Name(d)), note)
-		for i, f := range words.Findings(d, words.Refuses) {
+		for i, f := range words.Findings(d, attestor.Refuses) {
 			if i == 3 {
 				t.line(pad("", verdictWidth), "    ", t.paint("… attestor explain "+plain.Text(d.ID), dim))
 				break

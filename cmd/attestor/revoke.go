@@ -37,7 +37,7 @@ func (e *engine) revoke(ctx context.Context, img attestor.Image, reason string, 
 			Image:     attestor.DecidedImage{Requested: img.String(), Reference: img.String(), Digest: img.Digest()},
 			Platforms: []attestor.PlatformSummary{}, Attestations: []attestor.Attestation{},
 			Checks: []attestor.Check{{Name: attestor.CheckAttest, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{
-				Code: attestor.CodeRevoked, Subject: img.String(), Message: reason,
+				Code: attestor.CodeRevoked, Severity: attestor.Refuses, Subject: img.String(), Message: reason,
 			}}}},
 			Caller: by, RequestID: requestID,
 		},

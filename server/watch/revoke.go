@@ -76,7 +76,7 @@ func (b baseline) cause(now attestor.Decision) (Cause, error) {
 		if known == nil || c.Name != attestor.CheckVulnerabilities || c.Status != attestor.StatusDeny {
 			continue
 		}
-		for _, r := range c.Reasons {
+		for _, r := range c.DecidingReasons() {
 			if slices.Contains(findings(), r.Code) && r.Subject != "" && !known[r.Subject] {
 				return CauseFinding, nil
 			}

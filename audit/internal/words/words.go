@@ -11,11 +11,12 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A Finding is one thing to know or to change: reasons of one check that have
-// their code and their fix in common, whatever platform and subject they are of.
+// A Finding is one thing to know or to change: reasons of one check that have their code, their severity and their fix
+// in common, whatever platform and subject they are of.
 type Finding struct {
 	Check     string
-	Status    attestor.Status
+	Status    attestor.Status         // of the check
+	Severity  attestor.ReasonSeverity // of the reasons
 	Code      attestor.Code
 	Message   string // the first reason's
 	Fix       string
@@ -24,22 +25,26 @@ type Finding struct {
 	Count     int // reasons
 }
 
-// Findings groups the reasons of checks that accept says yes to, in their order.
-func Findings(d attestor.Decision, accept func(attestor.Check) bool) []Finding {
-	type key struct{ check, code, fix, status string }
+// Findings groups the reasons of the given severities, in the order of the checks. What informs about a skipped check is
+// left out: it says why there is nothing to report.
+func Findings(d attestor.Decision, severities ...attestor.ReasonSeverity) []Finding {
+	type key struct{ check, code, severity, fix, status string }
 	index := map[key]int{}
 	var out []Finding
+
 	for _, c := range d.Checks {
-		if !accept(c) {
-			continue
-		}
-		for _, r := range c.Reasons {
-			k := key{c.Name, string(r.Code), r.Fix, string(c.Status)}
+		for _, r := range c.WithSeverities().Reasons {
+			explains := c.Status == attestor.StatusSkipped && r.Severity == attestor.Informs
+			if explains || !slices.Contains(severities, r.Severity) {
+				continue
+			}
+
+			k := key{c.Name, string(r.Code), string(r.Severity), r.Fix, string(c.Status)}
 			i, ok := index[k]
 			if !ok {
 				i = len(out)
 				index[k] = i
-				out = append(out, Finding{Check: c.Name, Status: c.Status, Code: r.Code, Message: r.Message, Fix: r.Fix})
+				out = append(out, Finding{Check: c.Name, Status: c.Status, Severity: r.Severity, Code: r.Code, Message: r.Message, Fix: r.Fix})
 			}
 			f := &out[i]
 			f.Count++
@@ -68,9 +73,6 @@ func Some(subjects []string, n int) string {
 
 // Refuses reports whether a check stands in the way of a pass.
 func Refuses(c attestor.Check) bool { return c.Status.Refuses() }
-
-// Warns reports whether a check passes with a warning.
-func Warns(c attestor.Check) bool { return c.Status == attestor.StatusWarn }
 
 // Outcome is the verdict, in which anything unknown is a denial.
 func Outcome(d attestor.Decision) attestor.Outcome {
@@ -222,14 +224,28 @@ func Repository(d attestor.Decision) string {
 	return d.Image.Requested
 }
 
-// FindingsOf are the findings of one check.
+// FindingsOf are the findings of one check, of every severity.
 func FindingsOf(c attestor.Check) []Finding {
-	return Findings(attestor.Decision{Checks: []attestor.Check{c}}, func(attestor.Check) bool { return true })
+	return Findings(attestor.Decision{Checks: []attestor.Check{c}}, attestor.Refuses, attestor.Warns, attestor.Informs)
+}
+
+// Label tells a remark from a refusal: "warning", "hint", or "" for what refuses.
+func (f Finding) Label() string { return Label(f.Severity) }
+
+// Label is the word that is put before a reason of a severity; "" for one that refuses.
+func Label(s attestor.ReasonSeverity) string {
+	switch s {
+	case attestor.Warns:
+		return "warning"
+	case attestor.Informs:
+		return "hint"
+	}
+	return ""
 }
 
 // Sentence is the finding with at most n of its subjects.
 func (f Finding) Sentence(n int) string {
-	s := string(f.Code)
+	s := strings.TrimSpace(f.Label() + " " + string(f.Code))
 	if len(f.Subjects) > 0 {
 		s += ", " + Some(f.Subjects, n)
 	}
