@@ -1,8 +1,8 @@
 package attest
 
 import (
+	"bytes"
 	"context"
-	"maps"
 	"sync"
 )
 
@@ -10,11 +10,12 @@ import (
 // attestation is deleted to be made again. When its methods return nil, what
 // they did has been made durable. All may be called concurrently.
 type Journal interface {
-	// PutIntent writes an intent; one of the same id is replaced.
+	// PutIntent writes an intent; one of the same id is replaced. It keeps a copy
+	// of data.
 	PutIntent(ctx context.Context, id string, data []byte) error
 	// DeleteIntent removes one; an unknown id is no error.
 	DeleteIntent(ctx context.Context, id string) error
-	// Intents returns all that are left, by id.
+	// Intents returns all that are left, by id, in a map that is the caller's.
 	Intents(ctx context.Context) (map[string][]byte, error)
 }
 
@@ -32,7 +33,7 @@ func (j *MemoryJournal) PutIntent(_ context.Context, id string, data []byte) err
 	if j.intents == nil {
 		j.intents = map[string][]byte{}
 	}
-	j.intents[id] = data
+	j.intents[id] = bytes.Clone(data)
 	return nil
 }
 
@@ -48,5 +49,10 @@ func (j *MemoryJournal) DeleteIntent(_ context.Context, id string) error {
 func (j *MemoryJournal) Intents(context.Context) (map[string][]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return maps.Clone(j.intents), nil
+
+	out := make(map[string][]byte, len(j.intents))
+	for id, data := range j.intents {
+		out[id] = bytes.Clone(data)
+	}
+	return out, nil
 }

@@ -3,6 +3,8 @@ package server
 import (
 	"slices"
 	"strings"
+
+	"github.com/attestor-gate/attestor/server/watch"
 )
 
 // RoutesForTest lists what a server serves, as OpenAPI writes it.
@@ -28,3 +30,6 @@ func DecodeForTest(body []byte) (any, error) {
 
 // WaitingForTest is how many requests are in the queue.
 func WaitingForTest(s *Server) int { return len(s.slots.waiting) }
+
+// HistoryForTest is the history that a server lends its watcher.
+func HistoryForTest(d Decisions) watch.History { return history{d} }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
 )
 
 const (
@@ -41,6 +42,9 @@ type world struct {
 	now      time.Time
 	digest   attestor.Digest // of the policy
 	also     attestor.Status // of one more check
+	tb       testing.TB      // set by the first server over it
+	kept     *audit.Store    // guarded by mu; nil until somebody reads
+	keptUpTo int             // of records; guarded by mu
 }
 
 type checkStatus struct {
@@ -77,7 +81,7 @@ func (w *world) gate(t testing.TB) *attestor.Gate {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.ids++
-			return fmt.Sprintf("d%d", w.ids)
+			return fmt.Sprintf("d%06d", w.ids) // in the order of time, as the gate's own are
 		},
 		Now: w.clock, Deadline: time.Minute, Settle: time.Minute,
 	})

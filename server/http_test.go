@@ -302,8 +302,8 @@ func TestActionsNeedTheirRight(t *testing.T) {
 		{[]attestor.Action{attestor.ActionAttest}, "POST", "/v1/attest", image(":v1")},
 		{[]attestor.Action{attestor.ActionCheck}, "POST", "/v1/attest", `{"image":"` + repository + `:v1","dryRun":true}`},
 		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions", ""},
-		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions/d1", ""},
-		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions/d1/policy", ""},
+		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions/d000001", ""},
+		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions/d000001/policy", ""},
 		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/policies", ""},
 		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/policies/production", ""},
 		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/attestations?image=" + repository + "@" + digestA, ""},
@@ -346,7 +346,7 @@ func TestActionsNeedTheirRight(t *testing.T) {
 				t.Errorf("%s %s with %v only: status %d: %s", c.method, c.url, c.needs, got.status, got.body)
 			}
 			aboutOneImage := strings.Contains(c.url+c.body, digestA) || c.url == "/v1/attest"
-			if got := send(t, "others", c.method, base+c.url, c.body); aboutOneImage && got.status != 403 || strings.HasPrefix(c.url, "/v1/decisions/d1") && got.status != 404 {
+			if got := send(t, "others", c.method, base+c.url, c.body); aboutOneImage && got.status != 403 || strings.HasPrefix(c.url, "/v1/decisions/d000001") && got.status != 404 {
 				t.Errorf("%s %s for others' images: status %d: %s", c.method, c.url, got.status, got.body)
 			}
 		}

@@ -3,10 +3,13 @@ package server_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
-	"strconv"
+	"testing"
+	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/watch"
 )
@@ -28,49 +31,69 @@ func (p *parts) with(c *server.Config) {
 	c.Watch = &watch.Config{Policies: p.w, Occurrences: p}
 }
 
-func (p *parts) Decision(_ context.Context, id string) (attestor.Record, error) {
+func (p *parts) Decision(ctx context.Context, id string) (attestor.Record, error) {
 	if p.err != nil {
 		return attestor.Record{}, p.err
 	}
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	for _, r := range p.w.records {
-		if r.Decision.ID == id {
-			return r, nil
-		}
-	}
-	return attestor.Record{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}
+	return recorded{p.w.store()}.Decision(ctx, id)
 }
 
-// List is newest first; its token is how many decisions are older, which stays
-// true while others are added.
-func (p *parts) List(_ context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
+func (p *parts) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
 	if p.err != nil {
 		return server.DecisionPage{}, p.err
 	}
-	all := p.w.decisions()
-	older, err := strconv.Atoi("0" + f.PageToken)
-	if f.PageToken == "" {
-		older = len(all)
+	return recorded{p.w.store()}.List(ctx, f)
+}
+
+// recorded lends a record to a server, as cmd/attestor does.
+type recorded struct{ store *audit.Store }
+
+func (r recorded) Decision(ctx context.Context, id string) (attestor.Record, error) {
+	return r.store.Record(ctx, id)
+}
+
+func (r recorded) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
+	filter := audit.Filter{
+		Image: f.Image, Repository: f.Repository, Verdict: f.Verdict, Policy: f.Policy, Since: f.Since, Until: f.Until,
+		Period: f.Period, Visible: f.Visible, BreakGlass: f.BreakGlass,
 	}
-	if err != nil || older > len(all) {
-		return server.DecisionPage{}, &attestor.Error{Kind: attestor.Invalid, Msg: "pageToken is not one of this list"}
+	page, err := r.store.List(ctx, filter, f.PageSize, f.PageToken)
+	return server.DecisionPage{Decisions: page.Decisions, NextPageToken: page.Next}, err
+}
+
+// store is a real record of what the gate has recorded so far.
+func (w *world) store() *audit.Store {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.kept == nil {
+		w.kept = openRecord(w.tb)
 	}
-	page := server.DecisionPage{Decisions: []attestor.Decision{}}
-	for i, d := range slices.Backward(all[:older]) {
-		ref, err := attestor.ParseReference(d.Image.Reference)
-		if err == nil && f.Visible(ref.Repository()) &&
-			(f.Image == "" || f.Image == d.Image.Reference || f.Image == d.Image.Requested || f.Image == string(d.Image.Digest)) &&
-			(f.Verdict == "" || f.Verdict == d.Verdict) && (f.Repository == "" || f.Repository == ref.Repository()) &&
-			(f.Since.IsZero() || !d.Time.Before(f.Since)) && (f.Until.IsZero() || d.Time.Before(f.Until)) {
-			if len(page.Decisions) == f.PageSize {
-				page.NextPageToken = strconv.Itoa(i + 1)
-				break
-			}
-			page.Decisions = append(page.Decisions, d)
+	for ; w.keptUpTo < len(w.records); w.keptUpTo++ {
+		if err := w.kept.Finish(context.Background(), w.records[w.keptUpTo]); err != nil {
+			w.tb.Error(err)
 		}
 	}
-	return page, nil
+	return w.kept
+}
+
+// openRecord is an empty record that ends with the test.
+func openRecord(tb testing.TB) *audit.Store {
+	tb.Helper()
+	return open(tb, audit.Config{SQLite: filepath.Join(tb.TempDir(), "record.db"), Now: func() time.Time { return t0 }})
+}
+
+func open(tb testing.TB, c audit.Config) *audit.Store {
+	tb.Helper()
+	s, err := audit.Open(tb.Context(), c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
 }
 
 func (p *parts) All() []server.PolicyInfo {

@@ -56,6 +56,9 @@ func serve(t testing.TB, w *world, change func(*server.Config)) string {
 
 func newServer(t testing.TB, w *world, change func(*server.Config)) *server.Server {
 	t.Helper()
+	if w.tb == nil {
+		w.tb = t
+	}
 	c := server.Config{Gate: w.gate(t), Identity: callers(t), Now: w.clock, Logger: slog.New(slog.DiscardHandler), HashKey: []byte("key")}
 	if change != nil {
 		change(&c)

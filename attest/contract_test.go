@@ -1,0 +1,22 @@
+package attest_test
+
+import (
+	"testing"
+
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
+)
+
+func TestJournalContract(t *testing.T) {
+	t.Run("memory", func(t *testing.T) {
+		contract.Journal(t, func(*testing.T) (*attest.MemoryJournal, func() *attest.MemoryJournal) {
+			return &attest.MemoryJournal{}, nil
+		})
+	})
+	t.Run("file", func(t *testing.T) {
+		contract.Journal(t, func(t *testing.T) (fileJournal, func() fileJournal) {
+			j := fileJournal{t.TempDir(), &reaper{}}
+			return j, func() fileJournal { return fileJournal{j.dir, &reaper{}} }
+		})
+	})
+}
