@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// sampled runs the command on a copy of the sample module.
+func sampled(t *testing.T, dir string, args ...string) (code int, out, progress string) {
+	t.Helper()
+	t.Chdir(dir)
+	args = append([]string{"-dir", filepath.Join(dir, "results"), "-equivalent", "equivalent.txt", "-deciding", "deciding.txt"}, args...)
+	var stdout, stderr bytes.Buffer
+	code, err := run(t.Context(), append(args, "."), &stdout, &stderr)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+
+	return code, stdout.String(), stderr.String()
+}
+
+func sampleModule(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/sample")); err != nil {
+		t.Fatal(err)
+	}
+
+	return dir
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSurvivorsAreThoseThatNoTestNotices(t *testing.T) {
+	dir := sampleModule(t)
+	write(t, filepath.Join(dir, "deciding.txt"), "other.go\n")
+
+	code, out, progress := sampled(t, dir)
+
+	if code != 0 || strings.Contains(out, " Tested ") {
+		t.Errorf("exit %d; every mutant of Tested has a test that notices it:\n%s", code, out)
+	}
+	for _, want := range []string{
+		"sample.go Careless return #1", "sample.go Careless empty #1 `list`", "sample.go Careless true #1 `s != \"\"`",
+		"sample.go Careless remove #1 `n++`",
+		"sample.go:30: unreached", "sample.go Forgotten false #1 `a`", "sample.go Forgotten true #1 `a || b`",
+		"-         case a || b:", "+         case false || b:",
+	} {
+		if !strings.Contains(strings.ReplaceAll(out, "\t", "        "), want) {
+			t.Errorf("the report does not have %q:\n%s", want, out)
+		}
+	}
+
+	t.Run("again, nothing is tried", func(t *testing.T) {
+		_, again, progress := sampled(t, dir)
+		if !strings.Contains(progress, " 0 to be tried") || again != out {
+			t.Errorf("%s\n%s", progress, again)
+		}
+	})
+	t.Run("survivors are tried again when tests change", func(t *testing.T) {
+		path := filepath.Join(dir, "sample_test.go")
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, strings.Replace(string(text), `{ sample.Careless([]string{"a", ""}) }`,
+			`{ if sample.Careless([]string{"a", ""}) != 1 { panic("wrong") } }`, 1))
+		_, out, later := sampled(t, dir)
+		if strings.Contains(out, "Careless") || strings.Contains(later, " 0 to be tried") || later == progress {
+			t.Errorf("%s\n%s", later, out)
+		}
+	})
+}
+
+func TestASurvivorInAFileThatDecidesFails(t *testing.T) {
+	dir := sampleModule(t)
+	write(t, filepath.Join(dir, "deciding.txt"), "sample.go\n")
+	if code, out, _ := sampled(t, dir); code != 1 {
+		t.Fatalf("exit %d:\n%s", code, out)
+	}
+
+	// Each survivor is excused: the exit is 0. One is excused that a test kills: it is an error, as is one that is not there.
+	_, out, _ := sampled(t, dir)
+	var list strings.Builder
+	for line := range strings.Lines(out) {
+		if id := strings.TrimSpace(line); strings.HasPrefix(line, "  sample.go ") {
+			list.WriteString(id + " => nobody looks\n")
+		}
+	}
+	write(t, filepath.Join(dir, "equivalent.txt"), list.String())
+	if code, out, _ := sampled(t, dir); code != 0 || !strings.Contains(out, "| all | ") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	for name, extra := range map[string]string{
+		"killed":    "sample.go Tested boundary #1 `n >= 10` => wrong\n",
+		"not there": "sample.go Tested boundary #1 `n >= 12` => it is gone\n",
+	} {
+		write(t, filepath.Join(dir, "equivalent.txt"), list.String()+extra)
+		if code, out, _ := sampled(t, dir); code != 1 {
+			t.Errorf("%s: exit %d:\n%s", name, code, out)
+		}
+	}
+}
+
+func TestTheSampleIsFixed(t *testing.T) {
+	dir := sampleModule(t)
+	_, first, _ := sampled(t, dir, "-sample", "5", "-seed", "7")
+	_, second, progress := sampled(t, dir, "-sample", "5", "-seed", "7")
+	if first != second || !strings.Contains(progress, " 5 chosen, 0 to be tried") {
+		t.Errorf("%s\n%s\n%s", progress, first, second)
+	}
+}
