@@ -55,7 +55,7 @@ fuzz: ## every fuzz target for FUZZTIME (60s)
 # interrupted, takes one core, and fails where a change survives in a file that decides (tools/mutate/deciding.txt).
 # PACKAGE=./policy runs one package, MUTATE='-for 10m' or '-sample 50 -seed 2' a part of it.
 PACKAGE ?= . ./policy ./verify ./verify/signed ./verify/provenance ./vuln ./attest ./server/identity
-mutate:
+mutate: ## changes of the code that the tests of PACKAGE do not notice
 	nice -n 19 $(GO) run ./tools/mutate -go $(GO) $(MUTATE) $(PACKAGE)
 
 # Needs buildah, or docker with BuildKit; either makes the same bytes twice. BASE and BUILDER may name local images.
