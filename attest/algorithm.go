@@ -21,8 +21,8 @@ type (
 	kmsAlgorithm      = kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm
 )
 
-// An algorithm is one that Binary Authorization accepts, with what it means
-// for whoever signs.
+// An algorithm is one that Binary Authorization accepts, with its parameters for
+// a signer.
 type algorithm struct {
 	id    binauthzAlgorithm
 	kms   kmsAlgorithm // 0: Cloud KMS has no such keys
@@ -33,18 +33,39 @@ type algorithm struct {
 }
 
 func algorithms() []algorithm {
+	pss := func(id binauthzAlgorithm, k kmsAlgorithm, bits int, hash crypto.Hash) algorithm {
+		return algorithm{id: id, kms: k, hash: hash, bits: bits, pss: true}
+	}
+	pkcs1 := func(id binauthzAlgorithm, k kmsAlgorithm, bits int, hash crypto.Hash) algorithm {
+		return algorithm{id: id, kms: k, hash: hash, bits: bits}
+	}
+
+	ec := func(id binauthzAlgorithm, k kmsAlgorithm, curve elliptic.Curve, hash crypto.Hash) algorithm {
+		return algorithm{id: id, kms: k, hash: hash, curve: curve}
+	}
+
 	return []algorithm{
-		{id: binaryauthorizationpb.PkixPublicKey_RSA_PSS_2048_SHA256, kms: kmspb.CryptoKeyVersion_RSA_SIGN_PSS_2048_SHA256, hash: crypto.SHA256, bits: 2048, pss: true},
-		{id: binaryauthorizationpb.PkixPublicKey_RSA_PSS_3072_SHA256, kms: kmspb.CryptoKeyVersion_RSA_SIGN_PSS_3072_SHA256, hash: crypto.SHA256, bits: 3072, pss: true},
-		{id: binaryauthorizationpb.PkixPublicKey_RSA_PSS_4096_SHA256, kms: kmspb.CryptoKeyVersion_RSA_SIGN_PSS_4096_SHA256, hash: crypto.SHA256, bits: 4096, pss: true},
-		{id: binaryauthorizationpb.PkixPublicKey_RSA_PSS_4096_SHA512, kms: kmspb.CryptoKeyVersion_RSA_SIGN_PSS_4096_SHA512, hash: crypto.SHA512, bits: 4096, pss: true},
-		{id: binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_2048_SHA256, kms: kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_2048_SHA256, hash: crypto.SHA256, bits: 2048},
-		{id: binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_3072_SHA256, kms: kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_3072_SHA256, hash: crypto.SHA256, bits: 3072},
-		{id: binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_4096_SHA256, kms: kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_4096_SHA256, hash: crypto.SHA256, bits: 4096},
-		{id: binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_4096_SHA512, kms: kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_4096_SHA512, hash: crypto.SHA512, bits: 4096},
-		{id: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256, kms: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, hash: crypto.SHA256, curve: elliptic.P256()},
-		{id: binaryauthorizationpb.PkixPublicKey_ECDSA_P384_SHA384, kms: kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384, hash: crypto.SHA384, curve: elliptic.P384()},
-		{id: binaryauthorizationpb.PkixPublicKey_ECDSA_P521_SHA512, hash: crypto.SHA512, curve: elliptic.P521()},
+		pss(binaryauthorizationpb.PkixPublicKey_RSA_PSS_2048_SHA256,
+			kmspb.CryptoKeyVersion_RSA_SIGN_PSS_2048_SHA256, 2048, crypto.SHA256),
+		pss(binaryauthorizationpb.PkixPublicKey_RSA_PSS_3072_SHA256,
+			kmspb.CryptoKeyVersion_RSA_SIGN_PSS_3072_SHA256, 3072, crypto.SHA256),
+		pss(binaryauthorizationpb.PkixPublicKey_RSA_PSS_4096_SHA256,
+			kmspb.CryptoKeyVersion_RSA_SIGN_PSS_4096_SHA256, 4096, crypto.SHA256),
+		pss(binaryauthorizationpb.PkixPublicKey_RSA_PSS_4096_SHA512,
+			kmspb.CryptoKeyVersion_RSA_SIGN_PSS_4096_SHA512, 4096, crypto.SHA512),
+		pkcs1(binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_2048_SHA256,
+			kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_2048_SHA256, 2048, crypto.SHA256),
+		pkcs1(binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_3072_SHA256,
+			kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_3072_SHA256, 3072, crypto.SHA256),
+		pkcs1(binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_4096_SHA256,
+			kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_4096_SHA256, 4096, crypto.SHA256),
+		pkcs1(binaryauthorizationpb.PkixPublicKey_RSA_SIGN_PKCS1_4096_SHA512,
+			kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_4096_SHA512, 4096, crypto.SHA512),
+		ec(binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256,
+			kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, elliptic.P256(), crypto.SHA256),
+		ec(binaryauthorizationpb.PkixPublicKey_ECDSA_P384_SHA384,
+			kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384, elliptic.P384(), crypto.SHA384),
+		ec(binaryauthorizationpb.PkixPublicKey_ECDSA_P521_SHA512, 0, elliptic.P521(), crypto.SHA512),
 	}
 }
 
@@ -81,6 +102,7 @@ func (a algorithm) fits(pub crypto.PublicKey) bool {
 // options are those of [crypto.Signer].
 func (a algorithm) options() crypto.SignerOpts {
 	if a.pss {
+		// Cloud KMS: the salt of RSASSA-PSS is as long as the digest.
 		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: a.hash}
 	}
 	return a.hash
@@ -92,20 +114,22 @@ func (a algorithm) digest(message []byte) []byte {
 	return h.Sum(nil)
 }
 
-// usable says why no algorithm of Binary Authorization takes the key.
-func usable(pub crypto.PublicKey) error {
+// checkUsable returns why no algorithm of Binary Authorization takes the key.
+func checkUsable(pub crypto.PublicKey) error {
 	for _, a := range algorithms() {
 		if a.fits(pub) {
 			return nil
 		}
 	}
+
 	switch k := pub.(type) {
 	case ed25519.PublicKey:
 		return fmt.Errorf("an Ed25519 key: Binary Authorization accepts no such keys")
 	case *rsa.PublicKey:
 		return fmt.Errorf("an RSA key of %d bits: Binary Authorization accepts 2048, 3072 and 4096", k.N.BitLen())
 	case *ecdsa.PublicKey:
-		return fmt.Errorf("an ECDSA key on curve %s: Binary Authorization accepts P-256, P-384 and P-521", k.Curve.Params().Name)
+		curve := k.Curve.Params().Name
+		return fmt.Errorf("an ECDSA key on curve %s: Binary Authorization accepts P-256, P-384 and P-521", curve)
 	}
 	return fmt.Errorf("a key of type %T: Binary Authorization accepts RSA and ECDSA", pub)
 }

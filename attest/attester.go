@@ -1,10 +1,3 @@
-// Package attest signs what was authorised and stores it where Binary
-// Authorization looks, once.
-//
-// It decides whether an attestation stands: payload, digest and a signature by
-// one of the attestor's present keys, checked by code that shares nothing with
-// the code that signs. It leaves to others whether an image deserves one: a
-// signature takes an [attestor.Authorization], and there is no other way.
 package attest
 
 import (
@@ -21,6 +14,7 @@ import (
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 // Config holds what an Attester is made of. Everything is required, unless
@@ -36,7 +30,6 @@ type Config struct {
 	Now         func() time.Time
 	CallTimeout time.Duration // for each call
 	Timeout     time.Duration // for signing and storing one attestation; 0: 20 s. Keep it below the Gate's Settle
-	ListLag     time.Duration // how long a list may not show what was stored; 0: 5 s
 	Logger      *slog.Logger
 }
 
@@ -45,25 +38,23 @@ type AttestorConfig struct {
 	Name               string // projects/P/attestors/A
 	Signer             Signer
 	AttestationProject string // where its attestations are stored; "": the attestor's project
-	PublicKeyID        string // the key's id, where it was added to the attestor under another than the usual one; "": the usual one
+	PublicKeyID        string // under which the key was added to the attestor; "": the signer's usual id
 }
 
-const (
-	defaultTimeout = 20 * time.Second
-	defaultListLag = 5 * time.Second
-)
+const defaultTimeout = 20 * time.Second
 
 var attestorPattern = regexp.MustCompile(`^projects/([^/]+)/attestors/[^/]+$`)
 
 // An Attester signs and stores attestations. It is safe for concurrent use.
+// The package comment describes how its parts work together.
 type Attester struct {
 	c         Config
 	verifier  *Verifier
 	attestors map[string]AttestorConfig
-	memory    *memory
+	seen      *lru.Cache[seenKey, seen]
 
-	mu      sync.Mutex
-	flights map[flightKey]*flight // guarded by mu
+	mu    sync.Mutex
+	tasks map[targetKey]*task // guarded by mu
 
 	pause func(ctx context.Context, d time.Duration) error
 }
@@ -74,9 +65,10 @@ func New(c Config) (*Attester, error) {
 	if c.Grafeas == nil || c.Analysis == nil || c.BinAuthz == nil {
 		errs = append(errs, errors.New("a client is missing"))
 	}
-	if c.Now == nil || c.Logger == nil || c.Journal == nil || c.CallTimeout <= 0 || c.Timeout < 0 || c.ListLag < 0 {
-		errs = append(errs, errors.New("clock, logger, journal or time-outs are missing"))
+	if c.Now == nil || c.Logger == nil || c.Journal == nil || c.CallTimeout <= 0 || c.Timeout < 0 {
+		errs = append(errs, errors.New("the clock, the logger, the journal or a time limit is missing"))
 	}
+
 	if len(c.Attestors) == 0 {
 		errs = append(errs, errors.New("no attestor is configured"))
 	}
@@ -93,43 +85,61 @@ func New(c Config) (*Attester, error) {
 			errs = append(errs, fmt.Errorf("attestor %s has no signer", a.Name))
 			continue
 		}
+
 		if a.AttestationProject == "" {
+			// Attestations may be kept apart from the attestor, whose project is the
+			// default.
 			a.AttestationProject = m[1]
 		}
+
 		if a.PublicKeyID == "" {
+			// Binary Authorization looks a key up by the id that the signature names;
+			// an id that the attestor does not have verifies nothing.
 			a.PublicKeyID = a.Signer.id()
 		}
 		attestors[a.Name] = a
 	}
+
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("making an attester: %w", err)
 	}
-	verifier, err := NewVerifier(VerifierConfig{Grafeas: c.Grafeas, BinAuthz: c.BinAuthz, Now: c.Now, CallTimeout: c.CallTimeout})
+	verifier, err := NewVerifier(
+		VerifierConfig{Grafeas: c.Grafeas, BinAuthz: c.BinAuthz, Now: c.Now, CallTimeout: c.CallTimeout},
+	)
 	if err != nil {
 		return nil, err
 	}
+
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
-	if c.ListLag == 0 {
-		c.ListLag = defaultListLag
-	}
 	return &Attester{
-		c: c, verifier: verifier, attestors: attestors, memory: newMemory(),
-		flights: map[flightKey]*flight{}, pause: pause,
+		c: c, verifier: verifier, attestors: attestors, seen: lru.New[seenKey, seen](maxSeen),
+		tasks: map[targetKey]*task{}, pause: pause,
 	}, nil
 }
 
 // Standing lists the attestations of images under the notes of attestors, each
 // verified or with why it is not. They need not be ones that this gate signs
 // for. On error nothing is known.
-func (a *Attester) Standing(ctx context.Context, attestors []string, images []attestor.Image) (attestor.Standing, error) {
-	s, err := a.verifier.standing(ctx, attestors, images, func(name string) string { return a.attestors[name].PublicKeyID })
+func (a *Attester) Standing(
+	ctx context.Context,
+	attestors []string,
+	images []attestor.Image,
+) (attestor.Standing, error) {
+	s, err := a.verifier.standing(
+		ctx,
+		attestors,
+		images,
+		func(name string) string { return a.attestors[name].PublicKeyID },
+	)
 	if err != nil {
 		return attestor.Standing{}, err
 	}
+
 	for _, v := range s.Valid {
-		a.memory.note(v.Attestor, v.Note, v.Digest, v.Occurrence, v.PublicKeyID)
+		// Only what this process verified itself is remembered.
+		a.remember(v)
 	}
 	return s, nil
 }
@@ -138,8 +148,12 @@ func (a *Attester) Standing(ctx context.Context, attestors []string, images []at
 func (a *Attester) configured(name string) (AttestorConfig, error) {
 	c, ok := a.attestors[name]
 	if !ok {
-		return AttestorConfig{}, fault(attestor.CodeAttestorUnavailable, "the policy names attestor "+name+", for which this gate has no signer",
-			"add it under attestors in the configuration, or correct the policy's attestors", nil)
+		return AttestorConfig{}, fault(
+			attestor.CodeAttestorUnavailable,
+			"the policy names attestor "+name+", for which this gate has no signer",
+			"add the attestor under attestors in the gate's configuration, or correct the policy's attestors",
+			nil,
+		)
 	}
 	return c, nil
 }
@@ -148,6 +162,7 @@ func (a *Attester) configured(name string) (AttestorConfig, error) {
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
+
 	select {
 	case <-t.C:
 		return nil

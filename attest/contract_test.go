@@ -3,14 +3,13 @@ package attest_test
 import (
 	"testing"
 
-	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
 )
 
 func TestJournalContract(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
-		contract.Journal(t, func(*testing.T) (*attest.MemoryJournal, func() *attest.MemoryJournal) {
-			return &attest.MemoryJournal{}, nil
+		contract.Journal(t, func(*testing.T) (*memoryJournal, func() *memoryJournal) {
+			return &memoryJournal{}, nil
 		})
 	})
 	t.Run("file", func(t *testing.T) {

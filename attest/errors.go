@@ -3,7 +3,6 @@ package attest
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -11,8 +10,9 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// fault is what a failed call means to the caller. One that was not made, since
-// the circuit is open, keeps its own reason: asking again later is all it needs.
+// fault gives a failed call the code, message and advice that the caller sees. A
+// call that was not made because the circuit is open keeps its own: trying again
+// later is all it needs.
 func fault(code attestor.Code, msg, fix string, err error) error {
 	if e, ok := errors.AsType[*attestor.Error](err); ok && e.Code == attestor.CodeCircuitOpen {
 		return e
@@ -28,8 +28,8 @@ func timedOut(err error) bool {
 		status.Code(err) == codes.DeadlineExceeded || status.Code(err) == codes.Canceled
 }
 
-// refused reports whether the service said that the write did not happen, and
-// would not if it were tried again.
+// refused reports whether the service answered that the write did not happen and
+// would not happen on a retry. After any other error the write may have happened.
 func refused(err error) bool {
 	switch status.Code(err) {
 	case codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented, codes.FailedPrecondition,
@@ -50,7 +50,12 @@ func attestorError(name string, err error) error {
 		return fault(attestor.CodeAttestorDenied, "the gate may not read attestor "+name,
 			"grant the gate's identity roles/binaryauthorization.attestorsViewer on "+name, err)
 	case timedOut(err):
-		return fault(attestor.CodeAttestorUnavailable, "Binary Authorization did not answer in time about attestor "+name, "try again", err)
+		return fault(
+			attestor.CodeAttestorUnavailable,
+			"Binary Authorization did not answer in time about attestor "+name,
+			"try again",
+			err,
+		)
 	}
 	return fault(attestor.CodeAttestorUnavailable, "attestor "+name+" could not be read", "try again", err)
 }
@@ -58,14 +63,30 @@ func attestorError(name string, err error) error {
 func listError(note string, err error) error {
 	switch {
 	case isNotFound(err):
-		return fault(attestor.CodeAttestorUnavailable, "note "+note+" does not exist", "create the note that the attestor names", err)
+		return fault(
+			attestor.CodeAttestorUnavailable,
+			"note "+note+" does not exist",
+			"create the note that the attestor names",
+			err,
+		)
 	case status.Code(err) == codes.PermissionDenied:
 		return fault(attestor.CodeAttestorDenied, "the gate may not list the attestations of note "+note,
 			"grant the gate's identity roles/containeranalysis.notes.occurrences.viewer on "+note, err)
 	case timedOut(err):
-		return fault(attestor.CodeAttestorUnavailable, "Container Analysis did not answer in time about note "+note, "try again", err)
+		return fault(
+			attestor.CodeAttestorUnavailable,
+			"Container Analysis did not answer in time about note "+note,
+			"try again",
+			err,
+		)
 	}
-	return fault(attestor.CodeAttestorUnavailable, "the attestations of note "+note+" could not be listed", "try again", err)
+
+	return fault(
+		attestor.CodeAttestorUnavailable,
+		"the attestations of note "+note+" could not be listed",
+		"try again",
+		err,
+	)
 }
 
 func occurrenceError(name string, err error) error {
@@ -74,21 +95,48 @@ func occurrenceError(name string, err error) error {
 		return fault(attestor.CodeAttestorDenied, "the gate may not read "+name,
 			"grant the gate's identity roles/containeranalysis.occurrences.viewer on the attestations' project", err)
 	case timedOut(err):
-		return fault(attestor.CodeAttestorUnavailable, "Container Analysis did not answer in time about "+name, "try again", err)
+		return fault(
+			attestor.CodeAttestorUnavailable,
+			"Container Analysis did not answer in time about "+name,
+			"try again",
+			err,
+		)
 	}
 	return fault(attestor.CodeAttestorUnavailable, name+" could not be read", "try again", err)
 }
 
-// writeError is for creating, updating and deleting.
+// writeError explains a failure to create, update or delete; what is the verb
+// with its object.
 func writeError(what, project, note string, err error) error {
 	switch {
 	case status.Code(err) == codes.PermissionDenied:
-		return fault(attestor.CodeAttestorDenied, "the gate may not "+what,
-			fmt.Sprintf("grant the gate's identity roles/containeranalysis.occurrences.editor on project %s and roles/containeranalysis.notes.attacher on %s", project, note), err)
+		return fault(
+			attestor.CodeAttestorDenied,
+			"the gate may not "+what,
+			"grant the gate's identity roles/containeranalysis.occurrences.editor on project "+project+
+				" and roles/containeranalysis.notes.attacher on "+note,
+			err,
+		)
 	case isNotFound(err):
-		return fault(attestor.CodeAttestorUnavailable, "note "+note+" or project "+project+" does not exist", "create the note that the attestor names, or correct attestationProject", err)
+		return fault(
+			attestor.CodeAttestorUnavailable,
+			"note "+note+" or project "+project+" does not exist",
+			"create the note that the attestor names, or correct attestationProject",
+			err,
+		)
 	case timedOut(err):
-		return fault(attestor.CodeAttestationNotStored, "Container Analysis did not answer in time when asked to "+what, "try again; what was stored is found then", err)
+		return fault(
+			attestor.CodeAttestationNotStored,
+			"Container Analysis did not answer in time when asked to "+what,
+			"try again: an attestation that was stored all the same is reused",
+			err,
+		)
 	}
-	return fault(attestor.CodeAttestationNotStored, "the gate could not "+what, "try again; what was stored is found then", err)
+
+	return fault(
+		attestor.CodeAttestationNotStored,
+		"the gate could not "+what,
+		"try again: an attestation that was stored all the same is reused",
+		err,
+	)
 }

@@ -3,6 +3,7 @@ package attest
 import (
 	"context"
 	"crypto"
+	"errors"
 	"strconv"
 	"time"
 
@@ -33,14 +34,22 @@ func SignNothing(ctx context.Context, s Signer) ([]byte, error) {
 // Pause is the real waiting.
 func Pause(ctx context.Context, d time.Duration) error { return pause(ctx, d) }
 
-// Remember fills a memory and reports how much of it is left.
-func Remember(n int) (left int, last bool) {
-	m := newMemory()
+// SeenAfter has an Attester remember n attestations and reports how many it has.
+func SeenAfter(a *Attester, n int) int {
 	for i := range n {
-		m.note("a", "n", attestor.Digest(strconv.Itoa(i)), "o", "k")
+		a.remember(attestor.Attestation{Digest: attestor.Digest(strconv.Itoa(i))})
 	}
-	_, last = m.find("a", "n", attestor.Digest(strconv.Itoa(n-1)))
-	return len(m.now) + len(m.old), last
+	return a.seen.Len()
+}
+
+// VerifyOccurrence returns nil if an occurrence admits the digest under an
+// attestor, and why it does not otherwise.
+func VerifyOccurrence(att *binaryauthorizationpb.Attestor, o *grafeaspb.Occurrence, d attestor.Digest, now time.Time) error {
+	t := newTrust(att, now)
+	if c := t.check(o, t.note, d, now); c.why != "" {
+		return errors.New(c.why)
+	}
+	return nil
 }
 
 // CheckStatement is the parser of other people's payloads.
@@ -55,15 +64,6 @@ func CheckInTurn(att *binaryauthorizationpb.Attestor, d attestor.Digest, now tim
 		out = append(out, t.check(o, t.note, d, now).why)
 	}
 	return out
-}
-
-// RememberVerified notes n signatures and reports how many are remembered.
-func RememberVerified(n int) int {
-	v := &verified{}
-	for i := range n {
-		v.note(signatureSum(i, nil, nil))
-	}
-	return len(v.now) + len(v.old)
 }
 
 // SignatureSum is what stands for a verified signature.

@@ -32,7 +32,9 @@ const kmsKeyIDPrefix = "//cloudkms.googleapis.com/v1/"
 const signPermission = "cloudkms.cryptoKeyVersions.useToSign"
 
 // keyVersionPattern catches the key where its version was meant.
-var keyVersionPattern = regexp.MustCompile(`^(projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)/cryptoKeyVersions/[0-9]+$`)
+var keyVersionPattern = regexp.MustCompile(
+	`^(projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)/cryptoKeyVersions/[0-9]+$`,
+)
 
 // kmsSigner is a Signer whose key never leaves Cloud KMS.
 type kmsSigner struct {
@@ -55,8 +57,10 @@ func NewKMSSigner(client *kms.KeyManagementClient, keyVersion string, timeout ti
 	}
 	if m == nil {
 		return nil, &attestor.Error{
-			Kind: attestor.Invalid, Code: attestor.CodeSigningFailed, Msg: fmt.Sprintf("%q is not a key version", keyVersion),
-			Fix: "name projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N",
+			Kind: attestor.Invalid,
+			Code: attestor.CodeSigningFailed,
+			Msg:  fmt.Sprintf("%q is not a key version", keyVersion),
+			Fix:  "name projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N",
 		}
 	}
 	return &kmsSigner{client: client, version: keyVersion, cryptoK: m[1], timeout: timeout}, nil
@@ -65,9 +69,9 @@ func NewKMSSigner(client *kms.KeyManagementClient, keyVersion string, timeout ti
 func (s *kmsSigner) id() string    { return kmsKeyIDPrefix + s.version }
 func (s *kmsSigner) where() string { return "KMS key " + s.version }
 
-// load asks again where the key turned out not to be the attestor's, since the
-// answer that held it may have been wrong, and where somebody wants to know
-// whether the version is still enabled.
+// load returns the key that was read before. again reads it anew: where the key
+// turned out not to be the attestor's, since the earlier answer may have been
+// wrong, and where the caller checks that the version is still enabled.
 func (s *kmsSigner) load(ctx context.Context, again bool) (signerKey, error) {
 	if again {
 		return s.read(ctx)
@@ -75,12 +79,16 @@ func (s *kmsSigner) load(ctx context.Context, again bool) (signerKey, error) {
 	if k := s.loaded.Load(); k != nil {
 		return *k, nil
 	}
+
+	// The first requests share one read. It is detached from the caller who happens to
+	// start it, and bounded by read itself.
 	ch := s.loads.DoChan("", func() (any, error) {
 		if k := s.loaded.Load(); k != nil { // read since the caller looked
 			return *k, nil
 		}
 		return s.read(context.WithoutCancel(ctx))
 	})
+
 	select {
 	case r := <-ch:
 		k, _ := r.Val.(signerKey)
@@ -94,28 +102,41 @@ func (s *kmsSigner) load(ctx context.Context, again bool) (signerKey, error) {
 func (s *kmsSigner) read(ctx context.Context) (signerKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+
 	resp, err := s.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: s.version})
 	if err != nil {
 		return signerKey{}, s.failed("read its public key", "roles/cloudkms.publicKeyViewer", err)
 	}
 	switch {
+	// Cloud KMS, "Data integrity guidelines": check that the name is the one that
+	// was asked for, and that the checksum matches.
 	case resp.GetName() != s.version:
-		return signerKey{}, s.lies(fmt.Sprintf("answered with the public key of %q", resp.GetName()))
+		return signerKey{}, s.badAnswer(fmt.Sprintf("answered with the public key of %q", resp.GetName()))
 	case resp.GetPemCrc32C() == nil || resp.GetPemCrc32C().GetValue() != crc32c([]byte(resp.GetPem())):
-		return signerKey{}, s.lies("answered with a public key that does not match its checksum")
+		return signerKey{}, s.badAnswer("answered with a public key that does not match its checksum")
 	}
+
+	// The algorithm is fixed for the version, and it must be one that admission
+	// verifies.
 	alg, err := algorithmOfKMS(resp.GetAlgorithm())
 	if err != nil {
 		return signerKey{}, signingError(s.where()+" cannot sign for Binary Authorization: "+err.Error(),
 			"create a key of an algorithm that Binary Authorization accepts, such as ec-sign-p256-sha256", nil)
 	}
+
 	pub, err := parsePEM(resp.GetPem())
 	if err != nil {
-		return signerKey{}, s.lies("answered with a public key that does not parse: " + err.Error())
+		return signerKey{}, s.badAnswer("answered with a public key that does not parse: " + err.Error())
 	}
+
+	// A key of another size or curve than the algorithm says would make signatures
+	// that nothing verifies.
 	if !alg.fits(pub) {
-		return signerKey{}, s.lies(fmt.Sprintf("answered with a %T, which is no key for %s", pub, resp.GetAlgorithm()))
+		return signerKey{}, s.badAnswer(
+			fmt.Sprintf("answered with a %T, which is no key for %s", pub, resp.GetAlgorithm()),
+		)
 	}
+
 	k := &signerKey{public: pub, fixed: true, alg: alg}
 	s.loaded.Store(k)
 	return *k, nil
@@ -126,6 +147,9 @@ func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) 
 	if err != nil {
 		return nil, err
 	}
+
+	// Cloud KMS signs a digest. Its checksum travels with it, so that the service
+	// refuses a digest that was altered on the way.
 	sum := alg.digest(message)
 	req := &kmspb.AsymmetricSignRequest{Name: s.version, DigestCrc32C: wrapperspb.Int64(crc32c(sum))}
 	switch alg.hash {
@@ -138,18 +162,23 @@ func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) 
 	default:
 		return nil, fmt.Errorf("signing with %s: no digest field for %s", s.version, alg.hash)
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+
+	// All three are asked for by the data integrity guidelines: the name, the
+	// receipt of the digest, the checksum of the signature. The attestor's key
+	// verifies the signature afterwards all the same.
 	resp, err := s.client.AsymmetricSign(ctx, req)
 	switch {
 	case err != nil:
 		return nil, s.failed("sign with it", "roles/cloudkms.signer", err)
 	case resp.GetName() != s.version:
-		return nil, s.lies(fmt.Sprintf("answered with a signature by %q", resp.GetName()))
+		return nil, s.badAnswer(fmt.Sprintf("answered with a signature by %q", resp.GetName()))
 	case !resp.GetVerifiedDigestCrc32C():
-		return nil, s.lies("did not receive the digest as it was sent")
+		return nil, s.badAnswer("did not receive the digest as it was sent")
 	case resp.GetSignatureCrc32C() == nil || resp.GetSignatureCrc32C().GetValue() != crc32c(resp.GetSignature()):
-		return nil, s.lies("answered with a signature that does not match its checksum")
+		return nil, s.badAnswer("answered with a signature that does not match its checksum")
 	}
 	return resp.GetSignature(), nil
 }
@@ -158,10 +187,15 @@ func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) 
 func (s *kmsSigner) mayUse(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	resp, err := s.client.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: s.cryptoK, Permissions: []string{signPermission}})
+
+	resp, err := s.client.TestIamPermissions(
+		ctx,
+		&iampb.TestIamPermissionsRequest{Resource: s.cryptoK, Permissions: []string{signPermission}},
+	)
 	if err != nil {
 		return s.failed("ask who may use it", "roles/cloudkms.signer", err)
 	}
+
 	if !slices.Contains(resp.GetPermissions(), signPermission) {
 		return signingError("the gate may not sign with "+s.where(), s.grant("roles/cloudkms.signer"), nil)
 	}
@@ -172,7 +206,7 @@ func (s *kmsSigner) grant(role string) string {
 	return fmt.Sprintf("grant the gate's identity %s on %s", role, s.cryptoK)
 }
 
-// failed says in words what an error of Cloud KMS means.
+// failed explains an error of Cloud KMS; role is the one that the call takes.
 func (s *kmsSigner) failed(what, role string, err error) error {
 	msg, fix := "", ""
 	switch code := status.Code(err); {
@@ -183,9 +217,11 @@ func (s *kmsSigner) failed(what, role string, err error) error {
 	case code == codes.NotFound:
 		msg, fix = "the key version does not exist", "correct the attestor's signer in the configuration"
 	case code == codes.FailedPrecondition:
-		msg, fix = "the key version is not enabled", "enable it, or let the configuration name one that is: gcloud kms keys versions list"
+		msg = "the key version is not enabled"
+		fix = "enable it, or name an enabled one in the configuration: gcloud kms keys versions list"
 	case code == codes.ResourceExhausted:
-		msg, fix = "the quota of Cloud KMS is used up", "try again, or ask for more asymmetric signing quota in the key's project"
+		msg = "the quota of Cloud KMS is used up"
+		fix = "try again, or ask for more asymmetric signing quota in the key's project"
 	case code == codes.InvalidArgument:
 		msg, fix = "Cloud KMS refused the request", "check that the key version is one for asymmetric signing"
 	default:
@@ -194,11 +230,11 @@ func (s *kmsSigner) failed(what, role string, err error) error {
 	return signingError(s.where()+": "+msg, fix, err)
 }
 
-// lies is an answer that was not what was asked for.
-func (s *kmsSigner) lies(what string) error {
+// badAnswer is the error for an answer that does not belong to the request.
+func (s *kmsSigner) badAnswer(what string) error {
 	return &attestor.Error{
 		Kind: attestor.Upstream, Code: attestor.CodeSignatureInvalid, Msg: s.where() + ": Cloud KMS " + what,
-		Fix: "try again; if it stays so, something between the gate and Cloud KMS alters answers",
+		Fix: "try again; if it persists, look for a proxy between the gate and Cloud KMS that alters answers",
 	}
 }
 
@@ -209,9 +245,13 @@ func crc32c(b []byte) int64 {
 // parsePEM takes one PKIX public key.
 func parsePEM(s string) (crypto.PublicKey, error) {
 	block, _ := pem.Decode([]byte(s))
+
+	// RFC 7468, 13: a SubjectPublicKeyInfo has the label PUBLIC KEY. Others, such as a
+	// certificate, are not keys of an attestor.
 	if block == nil || block.Type != "PUBLIC KEY" {
 		return nil, errors.New("not a PEM block of type PUBLIC KEY")
 	}
+
 	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("parsing a public key: %w", err)

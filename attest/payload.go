@@ -10,7 +10,7 @@ import (
 // payloadType is what Binary Authorization asks for in a simple-signing payload.
 const payloadType = "Google cloud binauthz container signature"
 
-// The fields stand in the order of gcloud's sorted keys.
+// The fields are in the order of gcloud's sorted keys, since signatures are over bytes.
 type payload struct {
 	Critical critical `json:"critical"`
 }
@@ -35,6 +35,8 @@ type imageDigest struct {
 func Payload(img attestor.Image) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
+
+	// gcloud does not escape <, > and &, and indents by two blanks.
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	err := e.Encode(payload{Critical: critical{

@@ -15,8 +15,8 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A placement is the state of one flight: what stands, what was signed, and
-// where it goes.
+// A placement is the state of one task: the occurrences that are stored, the
+// signatures that were made, and where they go.
 type placement struct {
 	a      *Attester
 	target target
@@ -27,35 +27,44 @@ type placement struct {
 	signatures []*grafeaspb.Signature // new, verified
 
 	noUpdates bool // an update was refused
-	replaced  bool // what stood in the way was deleted
+	replaced  bool // what was in the way was deleted
 }
 
-// prepare finds out whether the target stands, and signs if it does not.
+// prepare looks the target up, and signs where no stored occurrence satisfies it.
 func (a *Attester) prepare(ctx context.Context, t target, known attestor.Standing) (*placement, error) {
 	p := &placement{a: a, target: t}
 	var err error
 	if p.trust, err = a.verifier.trust(ctx, t.conf.Name, a.c.Now().Add(-keysFor)); err != nil {
 		return nil, err
 	}
+
+	// The note of a policy's DSSE signatures wins over the attestor's own.
 	p.note = t.note
 	if p.note == "" {
 		p.note = p.trust.note
 	}
-	if p.existing, err = p.look(ctx, known); err != nil {
+
+	if p.existing, err = p.lookUp(ctx, known); err != nil {
 		return nil, err
 	}
-	if _, ok := p.complete(p.existing); ok {
+
+	if _, ok := p.satisfying(p.existing); ok {
 		return p, nil
 	}
 	return p, p.sign(ctx)
 }
 
-// look costs nothing where known says that there is nothing, unless this
-// process remembers otherwise: then that occurrence is read.
-func (p *placement) look(ctx context.Context, known attestor.Standing) ([]checked, error) {
+// lookUp finds the occurrences that are stored. Where known lists none, no call is
+// made, unless this process remembers one: then that one is read.
+func (p *placement) lookUp(ctx context.Context, known attestor.Standing) ([]checked, error) {
 	name, d := p.target.conf.Name, p.target.image.Digest()
-	listed := slices.ContainsFunc(known.Valid, func(v attestor.Attestation) bool { return v.Attestor == name && v.Digest == d }) ||
-		slices.ContainsFunc(known.Invalid, func(v attestor.InvalidAttestation) bool { return v.Attestor == name && v.Digest == d })
+	same := func(v attestor.Attestation) bool { return v.Attestor == name && v.Digest == d }
+	listed := slices.ContainsFunc(known.Valid, same) ||
+		slices.ContainsFunc(known.Invalid, func(v attestor.InvalidAttestation) bool { return same(v.Attestation) })
+
+	// known speaks of plain signatures under the attestor's own note only, and a
+	// caller's word that there is nothing is safe to take: what comes of it, at
+	// worst, is a second attestation or a conflict, which create follows up.
 	var found []checked
 	if !known.Known || listed || p.target.note != "" || slices.Contains(p.target.forms, pae) {
 		var err error
@@ -63,23 +72,27 @@ func (p *placement) look(ctx context.Context, known attestor.Standing) ([]checke
 			return nil, err
 		}
 	}
-	r, ok := p.a.memory.find(name, p.note, d)
+
+	// A list may not show yet what this process stored. Reads by name do not lag.
+	key := seenKey{name, p.note, d}
+	r, ok := p.a.seen.Get(key)
 	if !ok || slices.ContainsFunc(found, func(c checked) bool { return c.occurrence.GetName() == r.occurrence }) {
 		return found, nil
 	}
+
 	c, ok, err := p.read(ctx, r.occurrence)
 	switch {
 	case err != nil:
 		return nil, err
 	case !ok:
-		p.a.memory.forget(name, p.note, d)
+		p.a.seen.Remove(key)
 	default:
 		found = append(found, c)
 	}
 	return found, nil
 }
 
-// list asks what stands, and has it checked.
+// list reads what is stored under the note, and checks each.
 func (p *placement) list(ctx context.Context) ([]checked, error) {
 	d := p.target.image.Digest()
 	if p.target.note == "" {
@@ -90,10 +103,13 @@ func (p *placement) list(ctx context.Context) ([]checked, error) {
 		p.trust, p.note = t, t.note
 		return found, nil
 	}
+
+	// Under a policy's own note the keys that count are the attestor's all the same.
 	occurrences, err := p.a.verifier.list(ctx, p.note, d)
 	if err != nil {
 		return nil, err
 	}
+
 	var found []checked
 	for _, o := range occurrences {
 		found = append(found, p.check(o))
@@ -114,9 +130,9 @@ func (p *placement) check(o *grafeaspb.Occurrence) checked {
 	return p.trust.check(o, p.note, p.target.image.Digest(), p.a.c.Now())
 }
 
-// complete finds an occurrence with all that the target asks for, by the
+// satisfying finds an occurrence with all that the target asks for, by the
 // signer's own key.
-func (p *placement) complete(found []checked) (checked, bool) {
+func (p *placement) satisfying(found []checked) (checked, bool) {
 	for _, c := range found {
 		if c.signedBy(p.target.conf.PublicKeyID, p.target.forms) {
 			return c, true
@@ -133,8 +149,11 @@ func (p *placement) sign(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	p.trust = t
 	p.signatures = make([]*grafeaspb.Signature, len(p.target.forms))
+
+	// Each form is signed by the same key, side by side.
 	g, gctx := errgroup.WithContext(ctx)
 	for i, f := range p.target.forms {
 		g.Go(func() error {
@@ -146,12 +165,20 @@ func (p *placement) sign(ctx context.Context) error {
 			return nil
 		})
 	}
+
 	if err := g.Wait(); err != nil {
 		return err
 	}
+
+	// The signature is verified before it is stored, with the key that the attestor
+	// has, not with the one that the signer says it used.
 	if c := p.check(p.occurrence()); !c.signedBy(conf.PublicKeyID, p.target.forms) {
-		return fault(attestor.CodeSignatureInvalid, conf.Signer.where()+" made a signature that the attestor's key does not verify; it was not stored",
-			"try again; if it stays so, find out what answers in place of the signing key", errors.New(c.why))
+		return fault(
+			attestor.CodeSignatureInvalid,
+			conf.Signer.where()+" made a signature that the attestor's key does not verify; it was not stored",
+			"try again; if it persists, find out what answers in place of the signing key",
+			errors.New(c.why),
+		)
 	}
 	return nil
 }
@@ -163,28 +190,43 @@ func (a *Attester) match(ctx context.Context, conf AttestorConfig, t *trust) (al
 	if err != nil {
 		return algorithm{}, t, err
 	}
-	alg, err := t.find(conf.PublicKeyID, key)
+	alg, err := t.algorithmFor(conf.PublicKeyID, key)
 	if err == nil {
 		return alg, t, nil
 	}
+
+	// Either may have changed since it was read; a mismatch is an answer only when
+	// both were read again.
 	if key, err = conf.Signer.load(ctx, true); err != nil {
 		return algorithm{}, t, err
 	}
+
 	if t, err = a.verifier.trust(ctx, conf.Name, a.c.Now()); err != nil {
 		return algorithm{}, t, err
 	}
-	if alg, err = t.find(conf.PublicKeyID, key); err != nil {
+
+	if alg, err = t.algorithmFor(conf.PublicKeyID, key); err != nil {
 		return algorithm{}, t, notOfAttestor(conf, err)
 	}
 	return alg, t, nil
 }
 
+// notOfAttestor is the error of a signer whose key the attestor does not have.
 func notOfAttestor(conf AttestorConfig, err error) error {
-	return fault(attestor.CodeKeyNotOfAttestor, err.Error()+", so that nothing it signs would be accepted",
-		fmt.Sprintf("add the public key of %s to %s under the id %s: gcloud container binauthz attestors public-keys add", conf.Signer.where(), conf.Name, conf.PublicKeyID), nil)
+	return fault(
+		attestor.CodeKeyNotOfAttestor,
+		err.Error()+", so that admission would accept none of its signatures",
+		fmt.Sprintf(
+			"add the public key of %s to %s under the id %s: gcloud container binauthz attestors public-keys add",
+			conf.Signer.where(),
+			conf.Name,
+			conf.PublicKeyID,
+		),
+		nil,
+	)
 }
 
-// occurrence is what is to be stored, where nothing is there yet.
+// occurrence is a new one with the signatures that were made.
 func (p *placement) occurrence() *grafeaspb.Occurrence {
 	return &grafeaspb.Occurrence{
 		ResourceUri: p.target.image.String(), NoteName: p.note,
@@ -195,11 +237,14 @@ func (p *placement) occurrence() *grafeaspb.Occurrence {
 	}
 }
 
-// merged is an occurrence with the new signatures: one is dropped only if no
-// present key of the attestor verifies it, or if the same key made it anew.
+// merged is a stored occurrence with the new signatures. A signature is dropped only
+// if no present key of the attestor verifies it, or if the same key made it anew.
 func (p *placement) merged(c checked) *grafeaspb.Occurrence {
 	out := p.occurrence()
 	old := c.occurrence.GetAttestation()
+
+	// A signature is over the payload, so that none can be kept where the payload
+	// changes.
 	var keep []*grafeaspb.Signature
 	if bytes.Equal(old.GetSerializedPayload(), out.GetAttestation().GetSerializedPayload()) {
 		for _, v := range []struct {
@@ -214,6 +259,7 @@ func (p *placement) merged(c checked) *grafeaspb.Occurrence {
 			}
 		}
 	}
+
 	merged, ok := proto.Clone(c.occurrence).(*grafeaspb.Occurrence)
 	if !ok {
 		return out // cannot be: a clone has its original's type
@@ -224,37 +270,41 @@ func (p *placement) merged(c checked) *grafeaspb.Occurrence {
 	return merged
 }
 
-// updatable finds an occurrence that can take the new signatures in place: of
-// this very image, and with nothing in it that would be lost.
+// updatable finds an occurrence that can take the new signatures by an update: of
+// this very image, preferably one that admits it already, else one in which
+// nothing verifies and nothing can be lost.
 func (p *placement) updatable(found []checked) (checked, bool) {
 	if p.noUpdates {
 		return checked{}, false
 	}
-	var second *checked
+	var invalid *checked
 	for _, c := range found {
 		switch {
 		case !p.sameResource(c):
 		case bytes.Equal(c.occurrence.GetAttestation().GetSerializedPayload(), Payload(p.target.image)) && !c.empty():
 			return c, true
-		case c.empty() && second == nil:
-			second = &c
+		case c.empty() && invalid == nil:
+			invalid = &c
 		}
 	}
-	if second == nil {
+
+	if invalid == nil {
 		return checked{}, false
 	}
-	return *second, true
+	return *invalid, true
 }
 
 // empty reports whether nothing in the occurrence verifies.
 func (c checked) empty() bool { return len(c.plain) == 0 && len(c.pae) == 0 }
 
+// sameResource reports whether the occurrence is of this very image, under this
+// note. Container Analysis takes the resource with and without a scheme.
 func (p *placement) sameResource(c checked) bool {
 	uri := strings.TrimPrefix(c.occurrence.GetResourceUri(), "https://")
 	return uri == p.target.image.String() && sameNote(c.occurrence.GetNoteName(), p.note)
 }
 
-// done is the attestation that stands.
+// done is the attestation for the Decision.
 func (p *placement) done(c checked, created bool) attestor.Attestation {
 	a := c.attestation(p.target.conf.Name, p.target.conf.PublicKeyID)
 	a.Created = created

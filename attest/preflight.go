@@ -21,12 +21,12 @@ const (
 	listPermission   = "containeranalysis.notes.listOccurrences"
 )
 
-// Preflight reports, for every configured attestor at once, what would keep
-// this gate from attesting: an attestor or note that is not there, a signing
-// key that is not the attestor's, a right that is missing. It signs and stores
-// nothing. The error is an [attestor.Error] of kind Unavailable that says all
-// of it in words. What it cannot ask for is the right to create occurrences
-// in the attestations' project: no API tells.
+// Preflight reports, for every configured attestor at once, each obstacle to
+// attesting: an attestor or note that does not exist, a signing key that the
+// attestor does not have, a permission that is missing. It signs and stores
+// nothing. The error is an [attestor.Error] of kind Unavailable that lists all
+// obstacles. The right to create occurrences in the attestations' project is not
+// checked, because no API reports it.
 func (a *Attester) Preflight(ctx context.Context) error {
 	problems := make([][]error, len(a.c.Attestors))
 	var g errgroup.Group
@@ -37,13 +37,14 @@ func (a *Attester) Preflight(ctx context.Context) error {
 			return nil
 		})
 	}
+
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	return summary(slices.Concat(problems...))
 }
 
-// preflight lists what is wrong with one attestor.
+// preflight lists the obstacles of one attestor.
 func (a *Attester) preflight(ctx context.Context, c AttestorConfig) []error {
 	var errs []error
 	add := func(err error) bool {
@@ -52,51 +53,84 @@ func (a *Attester) preflight(ctx context.Context, c AttestorConfig) []error {
 		}
 		return err == nil
 	}
-	_, err := c.Signer.load(ctx, true) // a version that was disabled since shows here
+
+	// The key is read anew: a version that was disabled since shows here.
+	_, err := c.Signer.load(ctx, true)
 	loaded := add(err)
 	if loaded {
 		add(c.Signer.mayUse(ctx))
 	}
+
+	// Without the attestor there is no note and no list of keys to check further.
 	t, err := a.verifier.trust(ctx, c.Name, a.c.Now())
 	if !add(err) {
 		return errs
 	}
+
 	if loaded {
 		_, _, err := a.match(ctx, c, t)
 		add(err)
 	}
+
+	// A note that does not exist grants nothing; asking would report a second obstacle
+	// for the same cause.
 	if add(a.noteExists(ctx, c, t.note)) {
 		add(a.mayAttach(ctx, t.note))
 	}
 	return errs
 }
 
+// noteExists reads the note, which must be one for attestations.
 func (a *Attester) noteExists(ctx context.Context, c AttestorConfig, note string) error {
 	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
 	defer cancel()
+
 	n, err := a.c.Grafeas.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: note})
 	switch {
 	case isNotFound(err):
-		return fault(attestor.CodeAttestorUnavailable, fmt.Sprintf("note %s of attestor %s does not exist", note, c.Name), "create an attestation note of that name", err)
+		return fault(
+			attestor.CodeAttestorUnavailable,
+			fmt.Sprintf("note %s of attestor %s does not exist", note, c.Name),
+			"create an attestation note of that name",
+			err,
+		)
 	case status.Code(err) == codes.PermissionDenied:
-		return fault(attestor.CodeAttestorDenied, "the gate may not read note "+note, "grant the gate's identity roles/containeranalysis.notes.attacher on "+note, err)
+		return fault(
+			attestor.CodeAttestorDenied,
+			"the gate may not read note "+note,
+			"grant the gate's identity roles/containeranalysis.notes.attacher on "+note,
+			err,
+		)
 	case err != nil:
 		return fault(attestor.CodeAttestorUnavailable, "note "+note+" could not be read", "try again", err)
 	case n.GetAttestation() == nil:
-		return fault(attestor.CodeAttestorUnavailable, fmt.Sprintf("note %s of attestor %s is not an attestation note", note, c.Name), "give the attestor an attestation note", nil)
+		return fault(
+			attestor.CodeAttestorUnavailable,
+			fmt.Sprintf("note %s of attestor %s is not an attestation note", note, c.Name),
+			"give the attestor an attestation note",
+			nil,
+		)
 	}
 	return nil
 }
 
+// mayAttach asks for the permissions that attesting takes, without using them.
 func (a *Attester) mayAttach(ctx context.Context, note string) error {
 	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
 	defer cancel()
+
 	resp, err := a.c.Analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{
 		Resource: note, Permissions: []string{attachPermission, listPermission},
 	})
 	if err != nil {
-		return fault(attestor.CodeAttestorUnavailable, "Container Analysis does not say what the gate may do with note "+note, "try again", err)
+		return fault(
+			attestor.CodeAttestorUnavailable,
+			"the gate's permissions on note "+note+" could not be read",
+			"try again",
+			err,
+		)
 	}
+
 	var missing []error
 	for _, p := range []struct{ permission, what, role string }{
 		{attachPermission, "attach attestations to", "roles/containeranalysis.notes.attacher"},
@@ -110,7 +144,7 @@ func (a *Attester) mayAttach(ctx context.Context, note string) error {
 	return summary(missing)
 }
 
-// summary puts every problem into one error.
+// summary joins all problems into one error, whose code is the first one's.
 func summary(errs []error) error {
 	if len(errs) == 0 {
 		return nil
@@ -120,8 +154,13 @@ func summary(errs []error) error {
 	for _, err := range errs {
 		e, ok := errors.AsType[*attestor.Error](err)
 		if !ok {
-			e = &attestor.Error{Code: attestor.CodeAttestorUnavailable, Msg: "the attestors could not be checked in the time allowed", Fix: "try again"}
+			e = &attestor.Error{
+				Code: attestor.CodeAttestorUnavailable,
+				Msg:  "the attestors could not be checked in the time allowed",
+				Fix:  "try again",
+			}
 		}
+
 		if out.Code == "" {
 			out.Code = e.Code
 		}

@@ -73,7 +73,7 @@ func TestPreflight(t *testing.T) {
 		{"Cloud KMS is down", func(w *world) { w.Inject(emulator.Fault{Method: "GetPublicKey", Code: codes.Internal}) }, attestor.CodeSigningFailed, []string{"Cloud KMS could not"}},
 		{"rights are not told", func(w *world) {
 			w.Inject(emulator.Fault{Method: "google.devtools.containeranalysis.v1.ContainerAnalysis/TestIamPermissions", Code: codes.Unimplemented})
-		}, attestor.CodeAttestorUnavailable, []string{"does not say"}},
+		}, attestor.CodeAttestorUnavailable, []string{"could not be read"}},
 		{"rights on the key are not told", func(w *world) {
 			w.Inject(emulator.Fault{Method: "google.iam.v1.IAMPolicy/TestIamPermissions", Code: codes.Unimplemented})
 		}, attestor.CodeSigningFailed, []string{"ask who may use it"}},

@@ -11,20 +11,20 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A Revocation says what is to be taken back.
+// A Revocation names the attestations to delete.
 type Revocation struct {
 	Images    []attestor.Image       // for an index, its children too
 	Attestors []string               // none: every one that is configured
-	Notes     []string               // further notes to look under: a policy's dsseNote
-	Recorded  []attestor.Attestation // what decisions say was made: a list does not show what was stored moments ago
+	Notes     []string               // further notes to search: a policy's dsseNote
+	Recorded  []attestor.Attestation // made according to decisions: lists do not show what was stored moments ago
 }
 
 // Revoke deletes every attestation of the images that a key of its attestor
-// verifies, or that names the gate's own key, whatever repository it names,
-// since admission goes by digest. Others admit nothing and are left alone; see
-// Standing. What was deleted is returned, also with an error: then the rest
-// still admits. Revoking again deletes nothing and is no error. Intents to make
-// the attestations anew are dropped first.
+// verifies, or that names the gate's own key, whatever repository it names, since
+// admission goes by digest. Other occurrences admit nothing and are kept; Standing
+// lists them. The deleted attestations are returned, also with an error: then the
+// rest still admits. Revoking again deletes nothing and is no error. Intents to
+// make the attestations anew are dropped first.
 func (a *Attester) Revoke(ctx context.Context, r Revocation) ([]attestor.Attestation, error) {
 	if len(r.Images) == 0 || slices.ContainsFunc(r.Images, attestor.Image.IsZero) {
 		return nil, errors.New("revoking: no image")
@@ -35,11 +35,19 @@ func (a *Attester) Revoke(ctx context.Context, r Revocation) ([]attestor.Attesta
 			names = append(names, c.Name)
 		}
 	}
+
 	var errs []error
+
+	// The order matters: an intent that is left would bring an attestation back, and a
+	// task that is running would store one after the search.
 	if err := a.dropIntents(ctx, r.Images); err != nil {
 		errs = append(errs, err)
 	}
-	a.settled(ctx, r.Images)
+
+	a.awaitTasks(ctx, r.Images)
+
+	// One failure does not end the rest: each attestation that goes is one that admits
+	// no more.
 	var revoked []attestor.Attestation
 	for _, name := range names {
 		found, err := a.revocable(ctx, name, r)
@@ -62,10 +70,17 @@ func (a *Attester) Revoke(ctx context.Context, r Revocation) ([]attestor.Attesta
 // dropIntents keeps Recover from bringing back what is being revoked.
 func (a *Attester) dropIntents(ctx context.Context, images []attestor.Image) error {
 	failed := func(err error) error {
-		return fault(attestor.CodeAttestationNotStored, "intents to make an attestation anew could not be dropped", "see to the gate's store, and revoke again", err)
+		return fault(
+			attestor.CodeAttestationNotStored,
+			"intents to make an attestation anew could not be dropped",
+			"check the gate's database, then revoke again",
+			err,
+		)
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
 	defer cancel()
+
 	intents, err := a.c.Journal.Intents(ctx)
 	if err != nil {
 		return failed(err)
@@ -82,22 +97,22 @@ func (a *Attester) dropIntents(ctx context.Context, images []attestor.Image) err
 	return nil
 }
 
-// settled waits for what this process is storing about the images, so that it
+// awaitTasks waits for what this process is storing about the images, so that it
 // is deleted too.
-func (a *Attester) settled(ctx context.Context, images []attestor.Image) {
+func (a *Attester) awaitTasks(ctx context.Context, images []attestor.Image) {
+	var tasks []*task
 	a.mu.Lock()
-	var flights []*flight
-	for _, f := range a.flights {
-		if slices.Contains(digests(images), f.target.image.Digest()) {
-			flights = append(flights, f)
+	for _, k := range a.tasks {
+		if slices.Contains(digests(images), k.target.image.Digest()) {
+			tasks = append(tasks, k)
 		}
 	}
+
 	a.mu.Unlock()
-	for _, f := range flights {
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			return
+
+	for _, k := range tasks {
+		if !k.stored.wait(ctx) {
+			return // what it stores is not deleted: the lists that follow fail with ctx
 		}
 	}
 }
@@ -109,6 +124,9 @@ func (a *Attester) revocable(ctx context.Context, name string, r Revocation) ([]
 	if err != nil {
 		return nil, err
 	}
+
+	// Attestations under another note admit too: a policy's dsseNote, or the note of
+	// an earlier attestor.
 	notes := slices.Clone(r.Notes)
 	var recorded []string
 	for _, att := range r.Recorded {
@@ -117,8 +135,14 @@ func (a *Attester) revocable(ctx context.Context, name string, r Revocation) ([]
 			recorded = append(recorded, att.Occurrence)
 		}
 	}
+
+	// Names come from records and from the caller; only those of notes are asked for.
 	slices.Sort(notes)
-	notes = slices.DeleteFunc(slices.Compact(notes), func(n string) bool { return !notePattern.MatchString(n) || sameNote(n, t.note) })
+	notes = slices.DeleteFunc(
+		slices.Compact(notes),
+		func(n string) bool { return !notePattern.MatchString(n) || sameNote(n, t.note) },
+	)
+
 	var errs []error
 	for _, note := range notes {
 		lists, err := a.verifier.lists(ctx, note, digests(r.Images))
@@ -126,41 +150,61 @@ func (a *Attester) revocable(ctx context.Context, name string, r Revocation) ([]
 			errs = append(errs, err)
 			continue
 		}
+
 		for i, d := range digests(r.Images) {
 			for _, o := range lists[i] {
 				found = append(found, t.check(o, note, d, a.c.Now()))
 			}
 		}
 	}
+
+	// What this process stored moments ago may be in no list yet.
 	notes = append(notes, t.note)
 	for _, note := range notes {
 		for _, d := range digests(r.Images) {
-			if m, ok := a.memory.find(name, note, d); ok {
-				recorded = append(recorded, m.occurrence)
+			if o, ok := a.seen.Get(seenKey{name, note, d}); ok {
+				recorded = append(recorded, o.occurrence)
 			}
 		}
 	}
+
+	// Records and memory name occurrences; reads by name do not lag.
 	more, err := a.unlisted(ctx, t, notes, recorded, found, r)
 	found = append(found, more...)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	return slices.DeleteFunc(found, func(c checked) bool { return c.empty() && !c.names(a.attestors[name].PublicKeyID) }), errors.Join(errs...)
+
+	return slices.DeleteFunc(
+			found,
+			func(c checked) bool { return c.empty() && !c.names(a.attestors[name].PublicKeyID) },
+		), errors.Join(
+			errs...)
 }
 
-// unlisted reads the occurrences that are known by name and that no list showed.
-func (a *Attester) unlisted(ctx context.Context, t *trust, notes, names []string, found []checked, r Revocation) ([]checked, error) {
+// unlisted reads the occurrences that are known by name and that no list showed. A
+// name is a hint: an occurrence counts only if it is of one of the digests, under
+// one of the notes.
+func (a *Attester) unlisted(
+	ctx context.Context,
+	t *trust,
+	notes, names []string,
+	found []checked,
+	r Revocation,
+) ([]checked, error) {
 	var out []checked
 	var errs []error
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		if slices.ContainsFunc(found, func(c checked) bool { return c.occurrence.GetName() == name }) || !occurrencePattern.MatchString(name) {
+		if slices.ContainsFunc(found, func(c checked) bool { return c.occurrence.GetName() == name }) ||
+			!occurrencePattern.MatchString(name) {
 			continue
 		}
 		o, err := a.verifier.occurrence(ctx, name)
 		if err != nil {
 			errs = append(errs, err)
 		}
+
 		for _, note := range notes {
 			for _, d := range digests(r.Images) {
 				if o != nil && namesDigest(o.GetResourceUri(), d) && sameNote(o.GetNoteName(), note) {
@@ -182,13 +226,15 @@ func (c checked) names(keyID string) bool {
 	return false
 }
 
-// revoke deletes one and looks whether it is gone.
+// revoke deletes an occurrence and reads it again, since only its absence means
+// that it admits no more.
 func (a *Attester) revoke(ctx context.Context, name string, c checked) (deleted bool, err error) {
 	occurrence := c.occurrence.GetName()
 	err = a.delete(ctx, occurrence)
 	if isNotFound(err) {
 		return false, nil
 	}
+
 	if err != nil {
 		return false, writeError("delete "+occurrence, projectOf(occurrence), c.occurrence.GetNoteName(), err)
 	}
@@ -197,9 +243,15 @@ func (a *Attester) revoke(ctx context.Context, name string, c checked) (deleted 
 	case err != nil:
 		return true, err
 	case left != nil:
-		return false, fault(attestor.CodeAttestationNotStored, fmt.Sprintf("%s was deleted and is still there", occurrence), "revoke again", nil)
+		return false, fault(
+			attestor.CodeAttestationNotStored,
+			fmt.Sprintf("%s is still readable after its deletion", occurrence),
+			"revoke again",
+			nil,
+		)
 	}
-	a.memory.forget(name, c.occurrence.GetNoteName(), c.digest)
+
+	a.seen.Remove(seenKey{name, c.occurrence.GetNoteName(), c.digest})
 	a.c.Logger.LogAttrs(ctx, slog.LevelInfo, "attestation revoked", slog.String("attestor", name),
 		slog.String("occurrence", occurrence), slog.String("image_digest", string(c.digest)))
 	return true, nil

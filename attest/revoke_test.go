@@ -264,7 +264,7 @@ func TestRecover(t *testing.T) {
 }
 
 // brokenJournal is a store that is down.
-type brokenJournal struct{ *attest.MemoryJournal }
+type brokenJournal struct{ *memoryJournal }
 
 func (brokenJournal) PutIntent(context.Context, string, []byte) error { return errors.New("disk full") }
 
@@ -278,7 +278,7 @@ func TestNothingIsDeletedWithoutAnIntent(t *testing.T) {
 	must(t, err)
 	gate.SetPause(r.clock.pause)
 	_, err = gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
-	wantError(t, err, attestor.CodeAttestationNotStored, "nothing was deleted", "store")
+	wantError(t, err, attestor.CodeAttestationNotStored, "nothing was deleted", "database")
 	if n := len(r.Calls("DeleteOccurrence")); n != 0 {
 		t.Errorf("%d deleted", n)
 	}

@@ -39,6 +39,7 @@ func newAttestorKey(k *binaryauthorizationpb.AttestorPublicKey) attestorKey {
 	default:
 		out.problem = errors.New("a key of a kind that this version does not know")
 	}
+
 	if out.id == "" {
 		out.problem = errors.New("a key without an id")
 	}
@@ -48,12 +49,16 @@ func newAttestorKey(k *binaryauthorizationpb.AttestorPublicKey) attestorKey {
 // verify checks a signature over message, by the algorithm that the attestor
 // says, never by one that the signature suggests.
 func (k attestorKey) verify(message, signature []byte, now time.Time) error {
+	// A key that could not be read verifies nothing, and never falls through to
+	// another check.
 	if k.problem != nil {
 		return fmt.Errorf("the attestor's key cannot be used: %w", k.problem)
 	}
+
 	if k.pgp != nil {
 		return verifyPGP(k.pgp, message, signature, now)
 	}
+
 	switch k.algorithm {
 	case binaryauthorizationpb.PkixPublicKey_RSA_PSS_2048_SHA256:
 		return verifyRSA(k.public, 2048, true, crypto.SHA256, message, signature)
@@ -86,9 +91,11 @@ func (k attestorKey) verify(message, signature []byte, now time.Time) error {
 
 func verifyRSA(pub crypto.PublicKey, bits int, pss bool, hash crypto.Hash, message, signature []byte) error {
 	key, ok := pub.(*rsa.PublicKey)
+	// The algorithm names the size: a smaller key under it is a mistake or an attack.
 	if !ok || key.N.BitLen() != bits {
 		return fmt.Errorf("the attestor's key is not an RSA key of %d bits, as its algorithm says", bits)
 	}
+
 	h := hash.New()
 	h.Write(message)
 	var err error
@@ -97,6 +104,7 @@ func verifyRSA(pub crypto.PublicKey, bits int, pss bool, hash crypto.Hash, messa
 	} else {
 		err = rsa.VerifyPKCS1v15(key, hash, h.Sum(nil), signature)
 	}
+
 	if err != nil {
 		return errors.New("the signature does not verify")
 	}
@@ -105,9 +113,11 @@ func verifyRSA(pub crypto.PublicKey, bits int, pss bool, hash crypto.Hash, messa
 
 func verifyECDSA(pub crypto.PublicKey, curve string, sum, signature []byte) error {
 	key, ok := pub.(*ecdsa.PublicKey)
+	// The algorithm names the curve: a key on another one does not fit it.
 	if !ok || key.Curve.Params().Name != curve {
 		return fmt.Errorf("the attestor's key is not on curve %s, as its algorithm says", curve)
 	}
+
 	if !ecdsa.VerifyASN1(key, sum, signature) {
 		return errors.New("the signature does not verify")
 	}
@@ -120,32 +130,47 @@ func verifyECDSA(pub crypto.PublicKey, curve string, sum, signature []byte) erro
 func verifyPGP(keys openpgp.EntityList, message, signature []byte, now time.Time) error {
 	config := &packet.Config{Time: func() time.Time { return now }}
 	bad := errors.New("the PGP signature does not verify")
+
+	// Armour adds a third, so that this is far above any signature of an accepted
+	// payload.
 	if len(signature) > maxPayload*2 {
 		return bad
 	}
+
 	block, err := armor.Decode(bytes.NewReader(signature))
 	if err != nil {
 		return errors.New("the signature is not an armoured PGP message")
 	}
+
+	// RFC 9580, 10.4: a detached signature is over the payload that is stored beside
+	// it.
 	if block.Type == openpgp.SignatureType {
 		if _, err := openpgp.CheckDetachedSignature(keys, bytes.NewReader(message), block.Body, config); err != nil {
 			return bad
 		}
 		return nil
 	}
+
+	// Otherwise it is a signed message. An encrypted one could show admission
+	// something else.
 	md, err := openpgp.ReadMessage(block.Body, keys, nil, config)
 	if err != nil || !md.IsSigned || md.IsEncrypted || md.IsSymmetricallyEncrypted {
 		return bad
 	}
+
 	// The signature is checked when the body has been read to its end, which a
 	// body longer than the payload never is.
 	body, err := io.ReadAll(io.LimitReader(md.UnverifiedBody, int64(len(message))+1))
 	if err != nil || !bytes.Equal(body, message) {
 		return errors.New("the PGP message holds another payload")
 	}
+
 	if n, err := md.UnverifiedBody.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		return bad
 	}
+
+	// go-crypto: SignatureError is valid only after the body was read, and SignedBy is
+	// nil where no key of the ring made the signature.
 	if md.SignedBy == nil || md.SignatureError != nil || md.Signature == nil {
 		return bad
 	}

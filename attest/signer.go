@@ -55,15 +55,19 @@ type keyFileSigner struct {
 func NewKeyFileSigner(path string) (Signer, error) {
 	invalid := func(format string, args ...any) (Signer, error) {
 		return nil, &attestor.Error{
-			Kind: attestor.Invalid, Code: attestor.CodeSigningFailed, Msg: fmt.Sprintf("key file %s ", path) + fmt.Sprintf(format, args...),
-			Fix: "make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out " + path,
+			Kind: attestor.Invalid,
+			Code: attestor.CodeSigningFailed,
+			Msg:  fmt.Sprintf("key file %s ", path) + fmt.Sprintf(format, args...),
+			Fix:  "make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out " + path,
 		}
 	}
+
 	f, err := os.Open(path) //nolint:gosec // the path is the operator's configuration
 	if err != nil {
 		return nil, fmt.Errorf("opening the key file: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // read only
+
 	raw, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading the key file: %w", err)
@@ -71,27 +75,44 @@ func NewKeyFileSigner(path string) (Signer, error) {
 	if len(raw) > maxKeyFile {
 		return invalid("has more than %d bytes", maxKeyFile)
 	}
+
+	// One key and nothing else: which of several would sign must not be a matter of
+	// order.
 	block, rest := pem.Decode(raw)
 	switch {
 	case block == nil:
 		return invalid("is not PEM")
 	case block.Type != "PRIVATE KEY":
-		return invalid("holds a %q block, wanted is an unencrypted PKCS#8 one, \"PRIVATE KEY\" (openssl pkcs8 -topk8 -nocrypt converts)", block.Type)
+		return invalid(
+			"holds a %q block; an unencrypted PKCS#8 block, \"PRIVATE KEY\", is required"+
+				" (openssl pkcs8 -topk8 -nocrypt converts)",
+			block.Type,
+		)
 	case strings.TrimSpace(string(rest)) != "":
 		return invalid("holds more than one block")
 	}
+
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
 		// x509's text may quote the key's structure, never its secret part.
-		return invalid("cannot be used: %v; Binary Authorization accepts RSA, and ECDSA on P-256, P-384 and P-521 (not Ed25519, not secp256k1)", err)
+		return invalid(
+			"cannot be used: %v; Binary Authorization accepts RSA, and ECDSA on P-256, P-384 and P-521"+
+				" (not Ed25519, not secp256k1)",
+			err,
+		)
 	}
+
 	signer, ok := key.(crypto.Signer)
 	if !ok {
 		return invalid("holds a %T, which does not sign", key)
 	}
-	if err := usable(signer.Public()); err != nil {
+
+	// A key that Binary Authorization does not take fails here, at start, rather than
+	// at the first image.
+	if err := checkUsable(signer.Public()); err != nil {
 		return invalid("holds %v", err)
 	}
+
 	id, err := keyIDOf(signer.Public())
 	if err != nil {
 		return nil, err

@@ -11,8 +11,8 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// What follows reads what others may have written, and shares nothing with
-// the code that writes payloads: a mistake there must not hide itself here.
+// This file reads payloads that others may have written. It shares nothing with the
+// code that writes payloads, so that a mistake there cannot hide itself here.
 
 const (
 	maxPayload    = 64 << 10
@@ -40,10 +40,17 @@ func checkStatement(payload []byte, d attestor.Digest) error {
 	if len(payload) > maxPayload {
 		return fmt.Errorf("its payload has more than %d bytes", maxPayload)
 	}
+
+	// Strict: a duplicate or unknown member could be read one way here and another way
+	// by admission.
 	var s statement
 	if err := json.Unmarshal(payload, &s, json.RejectUnknownMembers(true)); err != nil {
 		return errors.New("its payload is not a simple-signing statement")
 	}
+
+	// Simple signing: a consumer rejects what it does not understand in "critical".
+	// The digest is compared as a whole. The repository is not compared, since Binary
+	// Authorization admits by digest.
 	switch c := s.Critical; {
 	case c.Type != "Google cloud binauthz container signature":
 		return fmt.Errorf("its payload is of type %q", short(c.Type))
@@ -55,7 +62,9 @@ func checkStatement(payload []byte, d attestor.Digest) error {
 	return nil
 }
 
-// dssePAE is the pre-authentication encoding of DSSE v1.
+// dssePAE is DSSE v1's pre-authentication encoding of a payload:
+//
+//	PAE(type, body) = "DSSEv1" + SP + LEN(type) + SP + type + SP + LEN(body) + SP + body
 func dssePAE(payload []byte) []byte {
 	const payloadType = "application/vnd.dev.cosign.simplesigning.v1+json"
 	return fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(payloadType), payloadType, len(payload), payload)

@@ -335,7 +335,7 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 			r.Inject(emulator.Fault{Method: method, Mutate: spoil})
 			r.Inject(emulator.Fault{Method: "GetOccurrence", Mutate: spoil})
 			made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
-			wantError(t, err, attestor.CodeAttestationNotStored, "stored something else")
+			wantError(t, err, attestor.CodeAttestationNotStored, "another attestation than the one it was given")
 			if len(made) != 0 {
 				t.Errorf("made %+v", made)
 			}

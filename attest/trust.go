@@ -3,8 +3,8 @@ package attest
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -15,29 +15,36 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 var notePattern = regexp.MustCompile(`^projects/[^/]+(/locations/[^/]+)?/notes/[^/]+$`)
 
-// trust is an attestor as it was read: where its attestations are, and the
-// keys that verify them.
+// trust is an attestor as it was read: the note of its attestations, and the keys
+// that verify them.
 type trust struct {
 	attestor string
 	note     string
 	keys     []attestorKey
 	read     time.Time
-	verified *verified
+	verified *verifiedSignatures
 }
 
 func newTrust(att *binaryauthorizationpb.Attestor, read time.Time) *trust {
-	t := &trust{attestor: att.GetName(), note: att.GetUserOwnedGrafeasNote().GetNoteReference(), read: read, verified: &verified{}}
+	t := &trust{
+		attestor: att.GetName(),
+		note:     att.GetUserOwnedGrafeasNote().GetNoteReference(),
+		read:     read,
+		verified: lru.New[[sha256.Size]byte, struct{}](maxVerified),
+	}
+
 	for _, k := range att.GetUserOwnedGrafeasNote().GetPublicKeys() {
 		t.keys = append(t.keys, newAttestorKey(k))
 	}
 	return t
 }
 
-// A checked is an occurrence with what its signatures are worth.
+// A checked is an occurrence with its valid signatures.
 type checked struct {
 	occurrence *grafeaspb.Occurrence
 	digest     attestor.Digest
@@ -46,19 +53,10 @@ type checked struct {
 	why        string // why it does not admit; "" if it does
 }
 
-// VerifyOccurrence returns nil if an occurrence admits the digest under an
-// attestor, and why it does not otherwise. It needs nothing but its arguments.
-func VerifyOccurrence(att *binaryauthorizationpb.Attestor, o *grafeaspb.Occurrence, d attestor.Digest, now time.Time) error {
-	t := newTrust(att, now)
-	if c := t.check(o, t.note, d, now); c.why != "" {
-		return errors.New(c.why)
-	}
-	return nil
-}
-
-// check judges an occurrence as admission does: it is about the digest, under
-// the note, and at least one signature verifies with a key that the attestor
-// has under that id.
+// check verifies an occurrence as admission does. An attestation admits a digest under
+// an attestor if it is under the attestor's note, names the digest, and at least one
+// of its signatures is verified by the attestor's key with the id that the signature
+// gives.
 func (t *trust) check(o *grafeaspb.Occurrence, note string, d attestor.Digest, now time.Time) checked {
 	c := checked{occurrence: o, digest: d}
 	att := o.GetAttestation()
@@ -76,14 +74,21 @@ func (t *trust) check(o *grafeaspb.Occurrence, note string, d attestor.Digest, n
 	case len(att.GetSignatures()) > maxSignatures:
 		c.why = fmt.Sprintf("it holds more than %d signatures", maxSignatures)
 	}
+
 	if c.why != "" {
 		return c
 	}
+
+	// The resource URI is metadata that any writer of the note chooses. What was
+	// signed is the payload, so that the payload must name the digest itself.
 	payload := att.GetSerializedPayload()
 	if err := checkStatement(payload, d); err != nil {
 		c.why = err.Error()
 		return c
 	}
+
+	// One valid signature is enough, whatever else is stored beside it: other writers
+	// of the note must not be able to spoil it.
 	encoded := dssePAE(payload)
 	for i, s := range att.GetSignatures() {
 		err := t.verify(s.GetPublicKeyId(), payload, s.GetSignature(), now)
@@ -96,7 +101,10 @@ func (t *trust) check(o *grafeaspb.Occurrence, note string, d attestor.Digest, n
 			c.why = err.Error()
 		}
 	}
+
 	switch {
+	// Admission reads signatures over the payload. One over its DSSE encoding alone
+	// serves continuous validation and admits nothing.
 	case len(c.plain) > 0:
 		c.why = ""
 	case c.why == "":
@@ -105,22 +113,26 @@ func (t *trust) check(o *grafeaspb.Occurrence, note string, d attestor.Digest, n
 	return c
 }
 
-// verify tries the keys of that id. The id is a hint for the look-up and
-// nothing else; one that the attestor does not have verifies nothing.
+// verify tries the keys of that id. The id only selects keys; an id that the
+// attestor does not have, or an empty one, verifies nothing.
 func (t *trust) verify(id string, message, signature []byte, now time.Time) error {
 	err := fmt.Errorf("its key %q is not one of the attestor's", short(id))
 	for i, k := range t.keys {
 		if k.id != id || id == "" {
 			continue
 		}
-		lasting := k.pgp == nil && k.problem == nil // a PGP key may expire between two checks
+
+		// The same bytes verify by the same key again, unless the key may expire
+		// between two checks, as a PGP key does.
+		lasting := k.pgp == nil && k.problem == nil
 		sum := signatureSum(i, message, signature)
-		if lasting && t.verified.has(sum) {
+		if _, ok := t.verified.Get(sum); ok && lasting {
 			return nil
 		}
+
 		if err = k.verify(message, signature, now); err == nil {
 			if lasting {
-				t.verified.note(sum)
+				t.verified.Put(sum, struct{}{}, 1)
 			}
 			return nil
 		}
@@ -128,14 +140,17 @@ func (t *trust) verify(id string, message, signature []byte, now time.Time) erro
 	return err
 }
 
-// find returns the attestor's entry for a signer's key: the same id, the same
-// key, an algorithm with which the signer can sign.
-func (t *trust) find(id string, key signerKey) (algorithm, error) {
+// algorithmFor returns the algorithm of the attestor's entry for a signer's key:
+// the same id, the same key, an algorithm with which the signer can sign.
+func (t *trust) algorithmFor(id string, key signerKey) (algorithm, error) {
 	err := fmt.Errorf("attestor %s has no key with the id %q", t.attestor, id)
 	for _, k := range t.keys {
 		if k.id != id {
 			continue
 		}
+
+		// The id alone proves nothing: the key itself must be the signer's, or
+		// admission would verify with another.
 		alg, known := algorithmOf(k.algorithm)
 		switch {
 		case k.problem != nil:
@@ -143,9 +158,20 @@ func (t *trust) find(id string, key signerKey) (algorithm, error) {
 		case !samePublicKey(k.public, key.public):
 			err = fmt.Errorf("attestor %s has another public key under the id %q", t.attestor, id)
 		case !known || !alg.fits(key.public):
-			err = fmt.Errorf("attestor %s has the key %q with the algorithm %s, which does not fit it", t.attestor, id, k.algorithm)
+			err = fmt.Errorf(
+				"attestor %s has the key %q with the algorithm %s, which does not fit it",
+				t.attestor,
+				id,
+				k.algorithm,
+			)
 		case key.fixed && key.alg.id != alg.id:
-			err = fmt.Errorf("attestor %s has the key %q with the algorithm %s, but it signs by %s", t.attestor, id, k.algorithm, key.alg.id)
+			err = fmt.Errorf(
+				"attestor %s has the key %q with the algorithm %s, but it signs by %s",
+				t.attestor,
+				id,
+				k.algorithm,
+				key.alg.id,
+			)
 		default:
 			return alg, nil
 		}
@@ -186,12 +212,16 @@ func (c checked) attestation(attestorName, preferred string) attestor.Attestatio
 	if t := c.occurrence.GetCreateTime(); t.IsValid() {
 		a.Since = t.AsTime()
 	}
-	ids := c.keyIDs() // whole: they are the attestor's own
+
+	// These ids are the attestor's own and are shown whole; those of invalid
+	// signatures are a stranger's text.
+	ids := c.keyIDs()
 	if len(ids) == 0 {
 		for _, s := range c.occurrence.GetAttestation().GetSignatures() {
 			ids = append(ids, short(s.GetPublicKeyId()))
 		}
 	}
+
 	switch {
 	case slices.Contains(ids, preferred):
 		a.PublicKeyID = preferred
@@ -205,6 +235,9 @@ func samePublicKey(a, b crypto.PublicKey) bool {
 	if a == nil || b == nil {
 		return false
 	}
+
+	// Keys are compared by their SubjectPublicKeyInfo, the form in which the attestor
+	// holds them. A key that has none equals nothing.
 	x, err := x509.MarshalPKIXPublicKey(a)
 	if err != nil {
 		return false

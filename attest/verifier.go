@@ -20,15 +20,15 @@ import (
 )
 
 const (
-	// keysFor is how long an attestor's keys are believed.
+	// keysFor is how long an attestor's keys are used before they are read again.
 	keysFor = time.Minute
 	// maxAttestors bounds what is kept of attestors' keys.
 	maxAttestors = 1000
 	// maxListed is far above the attestations that one digest gets from its
-	// attestor; more is somebody flooding the note.
+	// attestor; more means that the note is being flooded.
 	maxListed = 1000
 	listPage  = 100
-	// atOnce bounds the lists of one question.
+	// atOnce bounds the concurrent lists of one call.
 	atOnce = 16
 )
 
@@ -40,7 +40,7 @@ type VerifierConfig struct {
 	CallTimeout time.Duration // for each call
 }
 
-// A Verifier reads attestations and checks each as admission will: by payload,
+// A Verifier reads attestations and checks each as admission does: by payload,
 // digest, and a signature by one of the attestor's present keys. It needs no
 // key of its own and is safe for concurrent use.
 type Verifier struct {
@@ -61,15 +61,27 @@ func NewVerifier(c VerifierConfig) (*Verifier, error) {
 
 // Standing lists the attestations of images under the notes of attestors, each
 // verified or with why it is not. On error nothing is known.
-func (v *Verifier) Standing(ctx context.Context, attestors []string, images []attestor.Image) (attestor.Standing, error) {
+func (v *Verifier) Standing(
+	ctx context.Context,
+	attestors []string,
+	images []attestor.Image,
+) (attestor.Standing, error) {
 	return v.standing(ctx, attestors, images, nil)
 }
 
-// standing names the preferred of several keys that verify.
-func (v *Verifier) standing(ctx context.Context, attestors []string, images []attestor.Image, prefer func(attestorName string) string) (attestor.Standing, error) {
+// standing is Standing; of several keys that verify, it names the preferred one.
+func (v *Verifier) standing(
+	ctx context.Context,
+	attestors []string,
+	images []attestor.Image,
+	prefer func(attestorName string) string,
+) (attestor.Standing, error) {
 	if len(attestors) == 0 || len(images) == 0 || slices.ContainsFunc(images, attestor.Image.IsZero) {
 		return attestor.Standing{}, errors.New("listing attestations: no attestor or no image")
 	}
+
+	// All attestors or none: a partial answer would read as "not attested" for the
+	// rest.
 	found := make([][]checked, len(attestors))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, name := range attestors {
@@ -79,9 +91,14 @@ func (v *Verifier) standing(ctx context.Context, attestors []string, images []at
 			return err
 		})
 	}
+
+	// The list went by the note that was known before. Where the attestor has another
+	// note by now, that list is worth nothing.
 	if err := g.Wait(); err != nil {
 		return attestor.Standing{}, err
 	}
+
+	// Known is set only here, after every look-up succeeded.
 	s := attestor.Standing{Known: true}
 	for i, name := range attestors {
 		preferred := ""
@@ -110,10 +127,10 @@ func digests(images []attestor.Image) []attestor.Digest {
 	return out
 }
 
-// find lists and checks what stands under the attestor's note. It costs one
-// round trip, even where the attestor's keys have to be read again: that is
-// done beside the list. What does not verify is checked once more with keys
-// that are read for the purpose, since they may have changed.
+// find lists and checks the occurrences under the attestor's note. It costs one
+// round trip, even where the attestor's keys have to be read again, which is done
+// beside the list. Where something does not verify, the keys are read anew and all
+// is checked once more, since the attestor may have got a key meanwhile.
 func (v *Verifier) find(ctx context.Context, name string, ds []attestor.Digest) (*trust, []checked, error) {
 	start := v.c.Now()
 	old := v.cached(name)
@@ -124,12 +141,14 @@ func (v *Verifier) find(ctx context.Context, name string, ds []attestor.Digest) 
 		t, err = v.trust(gctx, name, start.Add(-keysFor))
 		return err
 	})
+
 	if old != nil {
 		g.Go(func() (err error) {
 			occurrences, err = v.lists(gctx, old.note, ds)
 			return err
 		})
 	}
+
 	err := g.Wait()
 	if err == nil && (old == nil || old.note != t.note) {
 		occurrences, err = v.lists(ctx, t.note, ds)
@@ -137,6 +156,9 @@ func (v *Verifier) find(ctx context.Context, name string, ds []attestor.Digest) 
 	if err != nil {
 		return nil, nil, err
 	}
+
+	// Keys that were read before this call may be outdated; those that were read since
+	// are not read a third time.
 	found := t.checkAll(occurrences, ds, v.c.Now())
 	if slices.ContainsFunc(found, func(c checked) bool { return c.why != "" }) && t.read.Before(start) {
 		if t, err = v.trust(ctx, name, start); err != nil {
@@ -169,6 +191,7 @@ func (v *Verifier) trust(ctx context.Context, name string, since time.Time) (*tr
 	if t := v.cached(name); t != nil && !t.read.Before(since) {
 		return t, nil
 	}
+
 	// A read that others began before since may be joined once; the next one
 	// begins after.
 	for {
@@ -197,19 +220,26 @@ func (v *Verifier) joinRead(ctx context.Context, name string) (*trust, error) {
 func (v *Verifier) read(ctx context.Context, name string) (*trust, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.c.CallTimeout)
 	defer cancel()
+
 	began := v.c.Now()
 	att, err := v.c.BinAuthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: name})
 	if err != nil {
 		return nil, attestorError(name, err)
 	}
+
 	t := newTrust(att, began)
+
+	// The answer must be about the attestor that was asked for: a project number in
+	// place of its id would make two names for one, and caches and records go by name.
 	if t.attestor != name || !notePattern.MatchString(t.note) {
 		return nil, fault(attestor.CodeAttestorUnavailable,
 			fmt.Sprintf("attestor %s was answered for by %q with the note %q", name, short(t.attestor), short(t.note)),
 			"name attestors as projects/PROJECT/attestors/NAME, by project id, and give them a note", nil)
 	}
+
 	v.mu.Lock()
 	defer v.mu.Unlock()
+
 	if len(v.trusts) >= maxAttestors {
 		clear(v.trusts)
 	}
@@ -217,7 +247,7 @@ func (v *Verifier) read(ctx context.Context, name string) (*trust, error) {
 	return t, nil
 }
 
-// lists asks for each digest under a note, side by side.
+// lists lists each digest under a note, concurrently.
 func (v *Verifier) lists(ctx context.Context, note string, ds []attestor.Digest) ([][]*grafeaspb.Occurrence, error) {
 	out := make([][]*grafeaspb.Occurrence, len(ds))
 	g, ctx := errgroup.WithContext(ctx)
@@ -231,11 +261,13 @@ func (v *Verifier) lists(ctx context.Context, note string, ds []attestor.Digest)
 	return out, g.Wait()
 }
 
-// list trusts neither the filter nor the note's other writers: it keeps
-// attestations that are about the digest.
+// list returns the attestations of a digest under a note. It relies neither on the
+// server's filter nor on the note's other writers: each answer is checked to be an
+// attestation that names the digest.
 func (v *Verifier) list(ctx context.Context, note string, d attestor.Digest) ([]*grafeaspb.Occurrence, error) {
 	ctx, cancel := context.WithTimeout(ctx, v.c.CallTimeout)
 	defer cancel()
+
 	it := v.c.Grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
 		Name: note, Filter: fmt.Sprintf("has_suffix(resourceUrl, %q)", string(d)), PageSize: listPage,
 	})
@@ -248,10 +280,16 @@ func (v *Verifier) list(ctx context.Context, note string, d attestor.Digest) ([]
 		if err != nil {
 			return nil, listError(note, err)
 		}
+
 		if n >= maxListed {
-			return nil, fault(attestor.CodeAttestorUnavailable, fmt.Sprintf("note %s holds more than %d attestations of %s", note, maxListed, d),
-				"find out who writes to the note, and take roles/containeranalysis.notes.attacher from them", nil)
+			return nil, fault(
+				attestor.CodeAttestorUnavailable,
+				fmt.Sprintf("note %s holds more than %d attestations of %s", note, maxListed, d),
+				"find out which identity writes to the note, and take roles/containeranalysis.notes.attacher from it",
+				nil,
+			)
 		}
+
 		if o.GetAttestation() != nil && namesDigest(o.GetResourceUri(), d) {
 			out = append(out, o)
 		}
@@ -263,6 +301,7 @@ func (v *Verifier) list(ctx context.Context, note string, d attestor.Digest) ([]
 func (v *Verifier) occurrence(ctx context.Context, name string) (*grafeaspb.Occurrence, error) {
 	ctx, cancel := context.WithTimeout(ctx, v.c.CallTimeout)
 	defer cancel()
+
 	o, err := v.c.Grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: name})
 	if isNotFound(err) {
 		return nil, nil //nolint:nilnil // absent is an answer

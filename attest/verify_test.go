@@ -279,7 +279,7 @@ func TestStandingPages(t *testing.T) {
 		w.put(signed(t, stranger, "s", image(t, 1).String(), compact(repository, digest(1))))
 	}
 	_, err = a.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
-	wantError(t, err, attestor.CodeAttestorUnavailable, "more than 1000", "who writes to the note")
+	wantError(t, err, attestor.CodeAttestorUnavailable, "more than 1000", "which identity writes to the note")
 }
 
 // TestStandingFaults: whatever cannot be read is an error with words.

@@ -33,6 +33,7 @@ func warrants(a attestor.Authorization) ([]warrant, error) {
 	}
 	out := make([]warrant, 0, len(images))
 	for _, img := range images {
+		// An attestation is of a digest; an image without one cannot be attested to.
 		if img.IsZero() {
 			return nil, errors.New("attesting: the authorization names no image")
 		}
@@ -43,15 +44,22 @@ func warrants(a attestor.Authorization) ([]warrant, error) {
 
 // message returns the bytes to be signed in a form.
 func (w warrant) message(f form) ([]byte, error) {
+	// The last line of defence: a zero warrant, made by a mistake inside the package,
+	// signs nothing.
 	if w.decision == "" || w.image.IsZero() {
 		return nil, errors.New("signing: nothing was authorised")
 	}
+
 	switch f {
 	case plain:
 		return Payload(w.image), nil
 	case pae:
 		p := Payload(w.image)
-		m := "DSSEv1 " + strconv.Itoa(len(simpleSigningType)) + " " + simpleSigningType + " " + strconv.Itoa(len(p)) + " "
+		m := "DSSEv1 " + strconv.Itoa(
+			len(simpleSigningType),
+		) + " " + simpleSigningType + " " + strconv.Itoa(
+			len(p),
+		) + " "
 		return append([]byte(m), p...), nil
 	}
 	return nil, errors.New("signing: no such form")

@@ -1,6 +1,7 @@
 package attest_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -73,12 +74,12 @@ type world struct {
 	kms      *kms.KeyManagementClient
 	binauthz *binauthz.BinauthzManagementClient
 	validate *binauthz.ValidationHelperClient
-	journal  *attest.MemoryJournal
+	journal  *memoryJournal
 }
 
 func newWorld(t testing.TB, b emulator.Behaviour) *world {
 	t.Helper()
-	w := &world{t: t, clock: newClock(), journal: &attest.MemoryJournal{}}
+	w := &world{t: t, clock: newClock(), journal: &memoryJournal{}}
 	e, err := emulator.New(emulator.Options{Now: w.clock.Now, Behaviour: b})
 	must(t, err)
 	w.Emulator = e
@@ -220,7 +221,7 @@ func (w *world) kmsSigner(version string) attest.Signer {
 func (w *world) config(attestors ...attest.AttestorConfig) attest.Config {
 	return attest.Config{
 		Grafeas: w.grafeas, Analysis: w.analysis, BinAuthz: w.binauthz, Attestors: attestors, Journal: w.journal,
-		Now: w.clock.Now, CallTimeout: time.Minute, Timeout: 2 * time.Minute, ListLag: 5 * time.Second,
+		Now: w.clock.Now, CallTimeout: time.Minute, Timeout: 2 * time.Minute,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -367,4 +368,41 @@ func authorizeIndexOf(t testing.TB, index attestor.Image, children []attestor.Di
 	a, err := attestor.Authorize("decision-1", pass(ev, attestor.AttestNeeds{Attestors: []string{attestorName}, Children: true}))
 	must(t, err)
 	return a
+}
+
+// A memoryJournal keeps intents as long as its world.
+type memoryJournal struct {
+	mu      sync.Mutex
+	intents map[string][]byte // guarded by mu
+}
+
+// PutIntent implements [attest.Journal].
+func (j *memoryJournal) PutIntent(_ context.Context, id string, data []byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.intents == nil {
+		j.intents = map[string][]byte{}
+	}
+	j.intents[id] = bytes.Clone(data)
+	return nil
+}
+
+// DeleteIntent implements [attest.Journal].
+func (j *memoryJournal) DeleteIntent(_ context.Context, id string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.intents, id)
+	return nil
+}
+
+// Intents implements [attest.Journal].
+func (j *memoryJournal) Intents(context.Context) (map[string][]byte, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+
+	out := make(map[string][]byte, len(j.intents))
+	for id, data := range j.intents {
+		out[id] = bytes.Clone(data)
+	}
+	return out, nil
 }

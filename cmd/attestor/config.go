@@ -95,6 +95,10 @@ type attestorConfig struct {
 	KMS string `yaml:"kms"`
 	// KeyFile is a PKCS#8 private key in PEM.
 	KeyFile string `yaml:"keyFile"`
+	// PublicKeyID is the id under which the attestor has the key's public half.
+	// Default: the one that gcloud gives it, see docs/attestations.md. Set it
+	// where the key was added under another id, as Terraform's examples do.
+	PublicKeyID string `yaml:"publicKeyId"`
 	// Project holds the attestations; the attestor's own by default.
 	Project string `yaml:"project"`
 }

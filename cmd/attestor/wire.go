@@ -329,7 +329,9 @@ func newAttester(c config, g *google, journal attest.Journal, log *slog.Logger) 
 		if err != nil {
 			return nil, fmt.Errorf("attestor %s: %w", a.Name, err)
 		}
-		attestors = append(attestors, attest.AttestorConfig{Name: a.Name, Signer: signer, AttestationProject: a.Project})
+		attestors = append(attestors, attest.AttestorConfig{
+			Name: a.Name, Signer: signer, AttestationProject: a.Project, PublicKeyID: a.PublicKeyID,
+		})
 	}
 	return attest.New(attest.Config{
 		Grafeas: g.grafeas, Analysis: g.analysis, BinAuthz: g.binauthz, Attestors: attestors, Journal: journal,

@@ -6,9 +6,16 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 )
+
+// ListLag is how long a list of Container Analysis may not show an occurrence
+// that was just stored; reads by name do not lag. Google documents no figure,
+// so that this one is an assumption on the safe side: who decides by a list
+// waits this long before believing it to be whole.
+const ListLag = 5 * time.Second
 
 // Project is where the occurrences of an image live: the project of its path
 // for Artifact Registry and Container Registry, else what overrides, a map of
