@@ -69,3 +69,84 @@ func TestEachPlatformNeedsItsOwnAnswers(t *testing.T) {
 		})
 	}
 }
+
+func TestOutcomesAreWrittenAsOneOfThree(t *testing.T) {
+	for outcome, want := range map[attestor.Outcome]string{
+		attestor.Pass: "pass", attestor.Deny: "deny", attestor.Undecided: "error", "": "deny", "Pass": "deny", "passed": "deny",
+	} {
+		if got, err := outcome.MarshalText(); err != nil || string(got) != want {
+			t.Errorf("%q is written as %q, %v; want %q", outcome, got, err, want)
+		}
+	}
+}
+
+// The subjects of a pass are the image alone, or the children and their index;
+// the index only if no child of it was left out.
+func TestSubjects(t *testing.T) {
+	left := []attestor.Child{{Platform: "linux/arm64", Digest: digest(3)}}
+	for name, tt := range map[string]struct {
+		index, children bool
+		left            []attestor.Child
+		want            []attestor.Digest
+	}{
+		"an image":                             {false, true, nil, []attestor.Digest{digest(1)}},
+		"an index":                             {true, true, nil, []attestor.Digest{digest(2), digest(1)}},
+		"an index without children":            {true, false, nil, []attestor.Digest{digest(1)}},
+		"an index that was judged in part":     {true, true, left, []attestor.Digest{digest(2)}},
+		"an index in part, and without either": {true, false, left, nil},
+	} {
+		child := digest(1)
+		if tt.index {
+			child = digest(2)
+		}
+		ev := attestor.Evidence{
+			Image: reference(t, repository+":v7").At(digest(1)), Index: tt.index, Left: tt.left,
+			Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: child}}},
+		}
+		needs := enforcing().needs.Attest
+		needs.Children = tt.children
+
+		v := attestor.NewVerdict(ev, enforcing().ref, needs, answers("linux/amd64"))
+
+		covers := slices.Contains(tt.want, digest(1)) && tt.index
+		if !slices.Equal(v.Subjects(), tt.want) || v.CoversIndex() != covers || v.Policy() != enforcing().ref || v.Image() != ev.Image {
+			t.Errorf("%s: subjects %v, covers the index %t, policy %+v, image %s", name, v.Subjects(), v.CoversIndex(), v.Policy(), v.Image())
+		}
+	}
+}
+
+// If every check was skipped, one check says so by its code.
+func TestNothingCheckedIsSaid(t *testing.T) {
+	checks := answers("linux/amd64")
+	for i := range checks {
+		checks[i].Status = attestor.StatusSkipped
+	}
+	v := attestor.NewVerdict(attestor.Evidence{
+		Image:     reference(t, repository+":v7").At(digest(1)),
+		Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}},
+	}, enforcing().ref, enforcing().needs.Attest, checks)
+
+	last := v.Checks()[len(v.Checks())-1]
+	if v.Outcome() != attestor.Deny || len(v.Checks()) != 4 || len(last.Reasons) != 1 || last.Reasons[0].Code != attestor.CodeNothingChecked {
+		t.Errorf("%s: %+v", v.Outcome(), v.Checks())
+	}
+}
+
+// A verdict has its own checks: nobody changes it by changing the list that it
+// was made from, nor is that list's memory written to.
+func TestAVerdictKeepsItsOwnChecks(t *testing.T) {
+	ev := attestor.Evidence{
+		Image:     reference(t, repository+":v7").At(digest(1)),
+		Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}},
+	}
+	list := append(answers("linux/amd64")[:2], attestor.Check{Name: "spare"})
+
+	v := attestor.NewVerdict(ev, enforcing().ref, enforcing().needs.Attest, list[:2])
+	list[0].Status = attestor.StatusPass
+	list[1].Name = "changed"
+	v.Checks()[0].Name = "changed"
+
+	if v.Outcome() != attestor.Deny || list[2].Name != "spare" || v.Checks()[0].Name != attestor.CheckBase || v.Checks()[1].Name != attestor.CheckUser {
+		t.Errorf("%s, %+v; the list is %+v", v.Outcome(), v.Checks(), list)
+	}
+}

@@ -35,6 +35,7 @@ type settings struct {
 	file     string
 	excused  string
 	deciding string
+	only     bool
 	verbose  bool
 	packages []string
 }
@@ -62,6 +63,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.StringVar(&s.file, "file", "", "try mutants of files whose names contain this only")
 	flags.StringVar(&s.excused, "equivalent", "tools/mutate/equivalent.txt", "mutants that no test can notice, with the arguments")
 	flags.StringVar(&s.deciding, "deciding", "tools/mutate/deciding.txt", "files in which a survivor is an error")
+	flags.BoolVar(&s.only, "decide", false, "try mutants of the files that decide only")
 	flags.BoolVar(&s.verbose, "v", false, "print each mutant as it is tried")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -103,7 +105,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 			return 2, err
 		}
 	}
-	r.print(s.sample == 0 && s.file == "")
+	r.print(s.sample == 0 && s.file == "" && !s.only)
 	if r.failed {
 		return 1, nil
 	}
@@ -136,7 +138,7 @@ func (r *report) mutatePackage(ctx context.Context, s settings, label string) er
 	if err != nil {
 		return err
 	}
-	chosen := choose(p.mutants, s)
+	chosen := choose(slices.DeleteFunc(slices.Clone(p.mutants), func(m mutant) bool { return s.only && !r.decides(m) }), s)
 	open := slices.DeleteFunc(slices.Clone(chosen), func(m mutant) bool {
 		_, ok := known.find(m)
 		return ok
@@ -227,13 +229,19 @@ func (r *report) note(t *target, m mutant, o outcome) {
 		return
 	}
 
-	decides := slices.ContainsFunc(r.deciding, func(d string) bool { return m.file == d || strings.HasSuffix(d, "/") && strings.HasPrefix(m.file, d) })
-	r.failed = r.failed || decides
+	r.failed = r.failed || r.decides(m)
 	word := string(o)
-	if decides {
+	if r.decides(m) {
 		word += " in a file that decides"
 	}
 	r.survivors = append(r.survivors, fmt.Sprintf("%s:%d: %s\n  %s\n%s", m.file, m.line, word, m.id(), m.diff(t.sources[m.source].text)))
+}
+
+// decides reports whether the mutant is in a file that decides.
+func (r *report) decides(m mutant) bool {
+	return slices.ContainsFunc(r.deciding, func(d string) bool {
+		return m.file == d || strings.HasSuffix(d, "/") && strings.HasPrefix(m.file, d)
+	})
 }
 
 // diff shows the lines of the mutant before and after.
