@@ -214,3 +214,25 @@ func TestOverridesEnd(t *testing.T) {
 		}
 	}
 }
+
+// The attestors of overrides are theirs: a pass never signs as them, and an
+// override signs as the others only if the policy names no attestors of its own
+// for overrides.
+func TestAttestorsOfOverridesAreTheirs(t *testing.T) {
+	usual, glass := []string{"projects/p/attestors/a"}, []string{"projects/p/attestors/glass"}
+	for name, tt := range map[string]struct{ own, byOverride []string }{
+		"its own": {glass, glass}, "the usual": {nil, usual},
+	} {
+		v := judged(t, attestor.Enforce, func(_ *attestor.Evidence, needs *attestor.AttestNeeds) { needs.BreakGlass = tt.own })
+		grant, err := attestor.GrantBreakGlass(attestor.LocalCaller("me"), v.Image(), "INC-1: checkout is down",
+			attestor.BreakGlassPolicy{Allowed: true}, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass, err := attestor.Authorize("id", v)
+		override, err2 := attestor.AuthorizeBreakGlass("id", v, grant)
+		if err != nil || err2 != nil || !slices.Equal(pass.Attestors(), usual) || !slices.Equal(override.Attestors(), tt.byOverride) {
+			t.Errorf("%s: a pass signs as %v, an override as %v, %v, %v", name, pass.Attestors(), override.Attestors(), err, err2)
+		}
+	}
+}

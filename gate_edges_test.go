@@ -174,6 +174,9 @@ func TestAPassWithoutARightIsAnError(t *testing.T) {
 			if err == nil || d.ID != "" || s.called("attest")+s.called("begin")+s.called("finish") != 0 {
 				t.Errorf("answered %+v, %v; calls %v", d, err, s.calls)
 			}
+			if forbidden := attestor.KindOf(err) == attestor.Forbidden; forbidden != strings.Contains(name, "not allowed") {
+				t.Errorf("%v is of kind %v", err, attestor.KindOf(err))
+			}
 		})
 	}
 }
