@@ -1,6 +1,6 @@
-// Package identity decides who sent a request, and what they may do: from a
-// signed token and the configured callers, and from nothing else. What a right
-// means for an image is left to the Gate and the server.
+// Package identity decides who sent a request, and what they may do: by a signed token
+// and the configured callers, and by nothing else. What a permission means for an
+// image is left to the Gate and the server.
 package identity
 
 import (
@@ -11,21 +11,22 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A Verifier finds out who sent a request. Its errors are [attestor.Error]s of
-// kind Unauthenticated or Forbidden, whose text says what was missing, and of
-// kind Unavailable where a key server could not be asked.
+// A Verifier authenticates requests. Its errors are [attestor.Error]s: of kind
+// Unauthenticated or Forbidden, with a text that says what is missing, or of kind
+// Unavailable where a key server could not be reached.
 type Verifier interface {
 	Authenticate(r *http.Request) (attestor.Caller, error)
 }
 
-// Open takes everyone for caller. It is for a service that listens on loopback
-// only, and refuses requests whose Host is another: a page in a browser that
-// had its own name resolved to loopback has nothing to say here.
+// Open identifies every request as caller. It is for a service that listens on
+// loopback only. It refuses requests with another Host, so that a web page whose name
+// was made to resolve to loopback (DNS rebinding) cannot use the visitor's gate.
 func Open(caller attestor.Caller) Verifier { return open{caller} }
 
 type open struct{ caller attestor.Caller }
 
 func (o open) Authenticate(r *http.Request) (attestor.Caller, error) {
+	// A browser sends the name that it was given, whatever address that resolved to.
 	if !loopback(r.Host) {
 		return attestor.Caller{}, &attestor.Error{
 			Kind: attestor.Forbidden, Msg: "this gate has no identities configured and answers to localhost only",
@@ -35,6 +36,8 @@ func (o open) Authenticate(r *http.Request) (attestor.Caller, error) {
 	return o.caller, nil
 }
 
+// loopback reports whether HOST[:PORT] names this machine. Other names that resolve
+// to it do not count.
 func loopback(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {

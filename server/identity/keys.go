@@ -21,8 +21,8 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// How keys age. A key server that is down locks nobody out whose key is known,
-// but a key that it withdrew is not believed for ever.
+// How keys age. A key server that is down locks out nobody whose key is known, but a
+// key that the server withdrew is not used for ever.
 const (
 	freshFor     = time.Hour        // after that, keys are fetched again beside the request
 	staleFor     = 24 * time.Hour   // after that, not without the key server
@@ -40,7 +40,7 @@ type keys struct {
 	client   *http.Client
 	now      func() time.Time
 	log      *slog.Logger
-	flight   singleflight.Group
+	fetches  singleflight.Group
 
 	mu      sync.Mutex
 	set     []jose.JSONWebKey // guarded by mu
@@ -53,8 +53,9 @@ func newKeys(c Config, issuer, location string) *keys {
 	return &keys{issuer: issuer, location: location, client: c.Client, now: c.Now, log: c.Logger}
 }
 
-// find returns the key of an id. It asks the key server where that may help,
-// but not for every token that somebody made up.
+// find returns the key of an id. It asks the key server where that may help, but at
+// most once per cooldown for ids that are unknown: whoever makes up tokens must not be
+// able to make the gate flood the server.
 func (k *keys) find(ctx context.Context, id string, alg jose.SignatureAlgorithm) (*jose.JSONWebKey, error) {
 	now := k.now()
 	k.mu.Lock()
@@ -62,6 +63,9 @@ func (k *keys) find(ctx context.Context, id string, alg jose.SignatureAlgorithm)
 	key := pick(k.set, id, alg)
 	k.mu.Unlock()
 	resting := since >= 0 && since < cooldown
+
+	// RFC 7517 gives keys no lifetime. A key that is known verifies without the key
+	// server for a day, so that an outage there is none here; after that, no more.
 	switch {
 	case key != nil && age < freshFor:
 		return key, nil
@@ -75,11 +79,14 @@ func (k *keys) find(ctx context.Context, id string, alg jose.SignatureAlgorithm)
 	case resting && key == nil:
 		return nil, invalid(errors.New("no such key"))
 	}
+
+	// The id may be of a key that was published since the last fetch.
 	if err := k.refresh(ctx); err != nil {
 		return nil, k.unavailable(err)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+
 	if key := pick(k.set, id, alg); key != nil {
 		return key, nil
 	}
@@ -87,11 +94,16 @@ func (k *keys) find(ctx context.Context, id string, alg jose.SignatureAlgorithm)
 }
 
 func (k *keys) unavailable(err error) error {
-	return &attestor.Error{Kind: attestor.Unavailable, Msg: "the token could not be checked: its issuer's keys cannot be fetched", Fix: "try again", Err: err}
+	return &attestor.Error{
+		Kind: attestor.Unavailable,
+		Msg:  "the token could not be checked: its issuer's keys cannot be fetched",
+		Fix:  "try again",
+		Err:  err,
+	}
 }
 
-// pick finds a key for an id and an algorithm. A token without an id is
-// checked only where there can be no doubt which key is meant.
+// pick finds a key for an id and an algorithm. RFC 7515, 4.1.4: "kid" is a hint, so
+// that a token without one is verified only where the set holds a single key.
 func pick(set []jose.JSONWebKey, id string, alg jose.SignatureAlgorithm) *jose.JSONWebKey {
 	if id == "" && len(set) != 1 {
 		return nil
@@ -104,9 +116,11 @@ func pick(set []jose.JSONWebKey, id string, alg jose.SignatureAlgorithm) *jose.J
 	return nil
 }
 
-// fits reports whether a key may be used with an algorithm at all: an RSA key
-// is never taken for the secret of an HMAC, nor for a curve's.
+// fits reports whether a key may be used with an algorithm. RFC 8725, 3.1: "each key
+// MUST be used with exactly one algorithm". An RSA key is thus never taken for the
+// secret of an HMAC, nor one of a curve for another.
 func fits(key jose.JSONWebKey, alg jose.SignatureAlgorithm) bool {
+	// RFC 7517, 4.2 and 4.4: "use" and "alg" say what a key is for.
 	if (key.Use != "" && key.Use != "sig") || (key.Algorithm != "" && key.Algorithm != string(alg)) {
 		return false
 	}
@@ -119,23 +133,31 @@ func fits(key jose.JSONWebKey, alg jose.SignatureAlgorithm) bool {
 	return false
 }
 
-// refresh fetches the keys, once however many ask. What was known before stays
-// known when that fails.
+// refresh fetches the keys, once for all who ask at the same time. Where that fails,
+// the keys that are known are kept.
 func (k *keys) refresh(ctx context.Context) error {
-	done := k.flight.DoChan("", func() (any, error) {
+	done := k.fetches.DoChan("", func() (any, error) {
+		// Detached: the caller who started the fetch must not end it for the others.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
 		set, err := k.fetch(ctx)
+
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.tried, k.failed = k.now(), err
 		if err != nil {
-			k.log.WarnContext(ctx, "keys of an issuer could not be fetched", slog.String("issuer", k.issuer), slog.Any("error", err))
+			k.log.WarnContext(
+				ctx,
+				"could not fetch an issuer's keys",
+				slog.String("issuer", k.issuer),
+				slog.Any("error", err),
+			)
 			return nil, err
 		}
 		k.set, k.fetched = set, k.tried
 		return nil, nil
 	})
+
 	select {
 	case r := <-done:
 		return r.Err
@@ -144,6 +166,7 @@ func (k *keys) refresh(ctx context.Context) error {
 	}
 }
 
+// fetch returns the usable signature keys of the issuer, at least one.
 func (k *keys) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	location := k.location
 	if location == "" {
@@ -154,33 +177,44 @@ func (k *keys) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		if err := k.load(ctx, strings.TrimSuffix(k.issuer, "/")+"/.well-known/openid-configuration", &doc); err != nil {
 			return nil, err
 		}
+
+		// OpenID Connect Discovery 1.0, 4.3: the issuer value returned "MUST be
+		// identical to the Issuer URL" that was used as the prefix.
 		if doc.Issuer != k.issuer {
 			return nil, fmt.Errorf("discovering keys of %s: the document is another issuer's", k.issuer)
 		}
+
 		if err := secureURL(doc.JWKS); err != nil {
 			return nil, err
 		}
 		location = doc.JWKS
 	}
+
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := k.load(ctx, location, &set); err != nil {
 		return nil, err
 	}
+
 	var usable []jose.JSONWebKey
 	for _, raw := range set.Keys {
-		var key jose.JSONWebKey // one of a new type must not take the others with it
-		if err := json.Unmarshal(raw, &key); err == nil && key.IsPublic() && key.Valid() && (fits(key, jose.RS256) || fits(key, jose.ES256)) {
+		// RFC 7517, 5: implementations should ignore keys of a "kty" that they do not
+		// know. One of a new type must not make the others unusable.
+		var key jose.JSONWebKey
+		if err := json.Unmarshal(raw, &key); err == nil && key.IsPublic() && key.Valid() &&
+			(fits(key, jose.RS256) || fits(key, jose.ES256)) {
 			usable = append(usable, key)
 		}
 	}
+
 	if len(usable) == 0 || len(usable) > maxKeys {
 		return nil, fmt.Errorf("fetching keys of %s: %d usable keys, want 1 to %d", k.issuer, len(usable), maxKeys)
 	}
 	return usable, nil
 }
 
+// load reads a JSON document of at most maxKeySet bytes.
 func (k *keys) load(ctx context.Context, location string, v any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
 	if err != nil {
@@ -191,6 +225,7 @@ func (k *keys) load(ctx context.Context, location string, v any) error {
 		return fmt.Errorf("fetching keys of %s: %w", k.issuer, err)
 	}
 	defer res.Body.Close()
+
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("fetching keys of %s: status %d", k.issuer, res.StatusCode)
 	}
@@ -198,6 +233,7 @@ func (k *keys) load(ctx context.Context, location string, v any) error {
 	if err != nil {
 		return fmt.Errorf("fetching keys of %s: %w", k.issuer, err)
 	}
+
 	if len(b) > maxKeySet {
 		return fmt.Errorf("fetching keys of %s: more than %d bytes", k.issuer, maxKeySet)
 	}

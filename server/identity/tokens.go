@@ -17,7 +17,7 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// The issuers that this package knows more of than their name.
+// The issuers of which this package knows more than the name.
 const (
 	Google    = "https://accounts.google.com"
 	googleOld = "accounts.google.com" // Google's tokens carry either
@@ -32,8 +32,8 @@ type Issuer struct {
 	JWKS string // where its keys are; "" to discover it, which Google's need not
 }
 
-// A Rule gives grants to whom it describes. Email and Subject are exact, of
-// Claims every one must match exactly; whatever is given must match.
+// A Rule gives grants to the callers that it matches. Email and Subject are exact;
+// every one of Claims must be equal; all that is given must match.
 type Rule struct {
 	Issuer  string // "": Google
 	Email   string // counts only where the token says that it is verified
@@ -42,7 +42,7 @@ type Rule struct {
 	Grants  []attestor.Grant
 }
 
-// Config holds what tokens are judged by.
+// Config says which tokens are accepted, and whose.
 type Config struct {
 	Audience    string   // required: what tokens must be meant for
 	Issuers     []Issuer // none: Google
@@ -50,9 +50,9 @@ type Config struct {
 	IAPAudience string // accept Identity-Aware Proxy's signed header, for reading pages only
 	IAPJWKS     string // "": Google's own
 
-	// UnsafeTrustPlatform believes Google's tokens whose signature Cloud Run has
-	// checked and removed. Whoever can reach the service past Cloud Run is then
-	// whoever they say they are.
+	// UnsafeTrustPlatform accepts Google's tokens whose signature Cloud Run has
+	// verified and removed. Anyone who can reach the service past Cloud Run can
+	// then claim any identity.
 	UnsafeTrustPlatform bool
 
 	Client *http.Client // for keys; nil: one that follows no redirects
@@ -91,23 +91,27 @@ func New(c Config) (*Tokens, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+
 	if c.Client == nil {
 		c.Client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
-			return errors.New("redirected, which a key server has no need to")
+			return errors.New("the key server redirects, which is not allowed")
 		}}
 	}
+
 	if c.Now == nil {
-		bad("there is no clock")
+		bad("the clock is missing")
 	}
 	if len(c.Issuers) == 0 && c.Audience != "" {
 		c.Issuers = []Issuer{{URL: Google}}
 	}
+
 	if c.Audience == "" && (len(c.Issuers) > 0 || c.IAPAudience == "") {
 		bad("audience is missing: without it a token for any other service would do")
 	}
 	if len(c.Rules) == 0 {
 		bad("callers is empty: nobody may do anything")
 	}
+
 	t := &Tokens{c: c, issuers: map[string]*issuer{}}
 	for _, i := range c.Issuers {
 		built, err := c.issuer(i)
@@ -115,11 +119,13 @@ func New(c Config) (*Tokens, error) {
 			errs = append(errs, err)
 			continue
 		}
+
 		if _, twice := t.issuers[i.URL]; twice {
 			bad("issuer %s is given twice", i.URL)
 		}
 		t.issuers[i.URL] = built
 	}
+
 	if c.IAPAudience != "" {
 		location := c.IAPJWKS
 		if location == "" {
@@ -130,20 +136,30 @@ func New(c Config) (*Tokens, error) {
 		}
 		t.iap = &issuer{url: IAP, algorithms: []jose.SignatureAlgorithm{jose.ES256}, keys: newKeys(c, IAP, location)}
 	}
+
 	errs = append(errs, t.checkRules()...)
 	if c.UnsafeTrustPlatform {
 		if _, ok := t.issuers[Google]; !ok {
 			bad("unsafeTrustPlatform needs %s among the issuers: Cloud Run checks no other", Google)
 		}
-		c.Logger.WarnContext(context.Background(), "tokens are believed without their signature: only Cloud Run may be able to reach this service", slog.Bool("unsafe_trust_platform", true))
+		c.Logger.WarnContext(
+			context.Background(),
+			"tokens are accepted without their signature: make sure that only Cloud Run can reach this service",
+			slog.Bool("unsafe_trust_platform", true),
+		)
 	}
 	return t, errors.Join(errs...)
 }
 
 func (c Config) issuer(i Issuer) (*issuer, error) {
 	if i.URL == IAP || i.URL == googleOld {
-		return nil, fmt.Errorf("identity: issuer %s cannot be configured; %s stands for Google, iapAudience for Identity-Aware Proxy", i.URL, Google)
+		return nil, fmt.Errorf(
+			"identity: issuer %s cannot be configured; use %s for Google, and iapAudience for Identity-Aware Proxy",
+			i.URL,
+			Google,
+		)
 	}
+
 	if err := secureURL(i.URL); err != nil {
 		return nil, err
 	}
@@ -152,6 +168,9 @@ func (c Config) issuer(i Issuer) (*issuer, error) {
 			return nil, err
 		}
 	}
+
+	// RFC 8725, 3.1: the verifier names the algorithms, never the token. "none" and
+	// HMAC are not among them.
 	algorithms := []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
 	if i.URL == Google {
 		algorithms = []jose.SignatureAlgorithm{jose.RS256}
@@ -162,7 +181,7 @@ func (c Config) issuer(i Issuer) (*issuer, error) {
 	return &issuer{url: i.URL, algorithms: algorithms, keys: newKeys(c, i.URL, i.JWKS)}, nil
 }
 
-// checkRules refuses rules that could match nobody, or anybody.
+// checkRules refuses rules that would match nobody, or anybody.
 func (t *Tokens) checkRules() []error {
 	var errs []error
 	for n := range t.c.Rules {
@@ -173,6 +192,7 @@ func (t *Tokens) checkRules() []error {
 		bad := func(format string, args ...any) {
 			errs = append(errs, fmt.Errorf("identity: caller %d: "+format, append([]any{n + 1}, args...)...))
 		}
+
 		_, known := t.issuers[r.Issuer]
 		switch {
 		case r.Issuer == IAP && t.iap == nil:
@@ -180,16 +200,18 @@ func (t *Tokens) checkRules() []error {
 		case r.Issuer != IAP && !known:
 			bad("%s is not among the issuers", r.Issuer)
 		}
+
 		if r.Email == "" && r.Subject == "" && len(r.Claims) == 0 {
-			bad("says nothing about whom it means: give email, subject or claims")
+			bad("matches everybody: give email, subject or claims")
 		}
 		for name, value := range r.Claims {
 			if name == "" || value == "" {
 				bad("has a claim without name or value")
 			}
 		}
+
 		if len(r.Grants) == 0 {
-			bad("is granted nothing")
+			bad("has no grants")
 		}
 		for _, g := range r.Grants {
 			if len(g.Actions) == 0 || len(g.Images) == 0 {
@@ -197,7 +219,7 @@ func (t *Tokens) checkRules() []error {
 			}
 			for _, a := range g.Actions {
 				if !slices.Contains(attestor.Actions(), a) {
-					bad("%q is no action", a)
+					bad("%q is not an action", a)
 				} else if r.Issuer == IAP && a != attestor.ActionRead {
 					bad("an identity of Identity-Aware Proxy can be granted %s only, not %s", attestor.ActionRead, a)
 				}
@@ -207,17 +229,19 @@ func (t *Tokens) checkRules() []error {
 	return errs
 }
 
-// secureURL demands TLS of what is not on this machine.
+// secureURL requires TLS for any host but this machine: keys that come over plain HTTP
+// are whatever the network says.
 func secureURL(s string) error {
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Host))) {
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" ||
+		(u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Host))) {
 		return fmt.Errorf("identity: %q is not an https URL", s)
 	}
 	return nil
 }
 
-// Warm fetches every issuer's keys, so that a wrong configuration shows at
-// start rather than at the first request.
+// Warm fetches every issuer's keys, so that a wrong configuration fails at start and
+// not at the first request.
 func (t *Tokens) Warm(ctx context.Context) error {
 	var errs []error
 	for _, i := range t.issuers {
@@ -234,7 +258,8 @@ func unauthenticated(msg, fix string, err error) error {
 	return &attestor.Error{Kind: attestor.Unauthenticated, Msg: msg, Fix: fix, Err: err}
 }
 
-// invalid is all that is said of a token that is not proven to be anyone's.
+// invalid is the answer to every token that is not proven genuine. It does not say
+// why, which would help whoever forges tokens.
 func invalid(err error) error {
 	return unauthenticated("the token is not valid here", "send an ID token from an issuer that this gate accepts", err)
 }
@@ -246,9 +271,12 @@ func (t *Tokens) Authenticate(r *http.Request) (attestor.Caller, error) {
 	if err != nil {
 		return attestor.Caller{}, err
 	}
+
+	// A bearer token wins over the proxy's header, which is for people with a browser.
 	if t.iap != nil && authorization == "" && isPage(r) {
 		return t.proxied(r)
 	}
+
 	if t.c.UnsafeTrustPlatform {
 		if token, ok, err := platformToken(r, authorization); ok || err != nil {
 			if err != nil {
@@ -257,17 +285,28 @@ func (t *Tokens) Authenticate(r *http.Request) (attestor.Caller, error) {
 			return t.trusted(r.Context(), token)
 		}
 	}
+
 	if authorization == "" {
-		return attestor.Caller{}, unauthenticated("the request carries no identity", "send an ID token as Authorization: Bearer TOKEN", nil)
+		return attestor.Caller{}, unauthenticated(
+			"the request carries no identity",
+			"send an ID token as Authorization: Bearer TOKEN",
+			nil,
+		)
 	}
+
+	// The issuer selects the keys. The same claim is checked again once the signature
+	// is verified.
 	iss, err := unverifiedIssuer(authorization)
 	if err != nil {
 		return attestor.Caller{}, invalid(err)
 	}
+
 	i, ok := t.issuers[iss]
 	if !ok {
 		return attestor.Caller{}, invalid(errors.New("the issuer is not configured"))
 	}
+
+	// The order of RFC 7519, 7.2: signature first, then the claims.
 	c, err := i.verify(r.Context(), authorization)
 	if err != nil {
 		return attestor.Caller{}, err
@@ -275,45 +314,60 @@ func (t *Tokens) Authenticate(r *http.Request) (attestor.Caller, error) {
 	return t.admit(c, i.url, t.c.Audience)
 }
 
-// isPage reports whether a request only reads what people look at. The API is
-// never reached by a proxy's word.
+// isPage reports whether a request only reads a page. The API is never reached by the
+// proxy's header, since a browser would send it with requests that another site makes.
 func isPage(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Path != "/v1" && !strings.HasPrefix(r.URL.Path, "/v1/")
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Path != "/v1" &&
+		!strings.HasPrefix(r.URL.Path, "/v1/")
 }
 
 func (t *Tokens) proxied(r *http.Request) (attestor.Caller, error) {
 	values := r.Header.Values("X-Goog-Iap-Jwt-Assertion")
 	if len(values) == 0 {
-		return attestor.Caller{}, unauthenticated("the request carries no identity", "open this page through Identity-Aware Proxy, or send an ID token", nil)
+		return attestor.Caller{}, unauthenticated(
+			"the request carries no identity",
+			"open this page through Identity-Aware Proxy, or send an ID token",
+			nil,
+		)
 	}
+
 	if len(values) > 1 || len(values[0]) > maxToken {
 		return attestor.Caller{}, invalid(errors.New("more than one assertion, or one too long"))
 	}
+
+	// IAP, "Getting the user's identity with signed headers": verify the header, for
+	// the request may not have come through the proxy.
 	c, err := t.iap.verify(r.Context(), values[0])
 	if err != nil {
 		return attestor.Caller{}, err
 	}
+
 	if c.Issuer != IAP {
 		return attestor.Caller{}, invalid(errors.New("the assertion's issuer is not Identity-Aware Proxy"))
 	}
-	c.verified = true // IAP has no email_verified: it has signed the account in itself
+
+	// IAP's tokens have no email_verified: it authenticated the account itself.
+	c.verified = true
 	return t.admit(c, IAP, t.c.IAPAudience)
 }
 
-// bearer returns the token of a header, or "" where there is none.
+// bearer returns the token of a header, or "" where the header is missing. Two
+// headers, or two tokens in one, are refused: which of them counts would depend on the
+// reader.
 func bearer(r *http.Request, header string) (string, error) {
 	values := r.Header.Values(header)
 	if len(values) == 0 {
 		return "", nil
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
-	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken || strings.ContainsAny(token, " ,\t") {
+	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken ||
+		strings.ContainsAny(token, " ,\t") {
 		return "", unauthenticated(header+" is not one bearer token", "send "+header+": Bearer TOKEN", nil)
 	}
 	return token, nil
 }
 
-// claims are what a token says, once it is proven, or trusted, to be genuine.
+// claims are those of a token whose signature was verified, here or by the platform.
 type claims struct {
 	jwt.Claims
 	email    string
@@ -328,19 +382,26 @@ func readClaims(std jwt.Claims, all map[string]any) claims {
 	return c
 }
 
-// verify checks the signature by the issuer's keys, and nothing else yet.
+// verify checks the signature by the issuer's keys. The claims are not checked yet.
 func (i *issuer) verify(ctx context.Context, token string) (claims, error) {
 	parsed, err := jwt.ParseSigned(token, i.algorithms)
 	if err != nil {
 		return claims{}, invalid(err)
 	}
+
+	// RFC 7515, 7.1: the compact form has one signature. Of several, any one could be
+	// the forged one.
 	if len(parsed.Headers) != 1 {
 		return claims{}, invalid(errors.New("not exactly one signature"))
 	}
+
+	// ParseSigned has refused every algorithm but the issuer's, and the key must fit
+	// the one that is named.
 	key, err := i.keys.find(ctx, parsed.Headers[0].KeyID, jose.SignatureAlgorithm(parsed.Headers[0].Algorithm))
 	if err != nil {
 		return claims{}, err
 	}
+
 	var std jwt.Claims
 	var all map[string]any
 	if err := parsed.Claims(key, &std, &all); err != nil {
@@ -349,7 +410,7 @@ func (i *issuer) verify(ctx context.Context, token string) (claims, error) {
 	return readClaims(std, all), nil
 }
 
-// unverifiedIssuer says whose keys to try, no more.
+// unverifiedIssuer returns the issuer that a token claims. It may only select keys.
 func unverifiedIssuer(token string) (string, error) {
 	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	if err != nil {
@@ -362,6 +423,7 @@ func unverifiedIssuer(token string) (string, error) {
 	return canonical(c.Issuer), nil
 }
 
+// canonical gives Google's two names for itself one.
 func canonical(issuer string) string {
 	if issuer == googleOld {
 		return Google
@@ -369,38 +431,63 @@ func canonical(issuer string) string {
 	return issuer
 }
 
-// admit turns genuine claims into a caller: the right issuer, meant for us,
+// admit turns verified claims into a caller: the right issuer, for this audience,
 // valid now, and known.
 func (t *Tokens) admit(c claims, issuer, audience string) (attestor.Caller, error) {
 	now := t.c.Now()
 	const renew = "fetch a new token"
 	switch {
+	// RFC 8725, 3.8: the keys belong to this issuer, and so must the claim.
 	case canonical(c.Issuer) != issuer:
 		return attestor.Caller{}, invalid(errors.New("the issuer is another"))
-	case audience == "" || len(c.Audience) != 1 || c.Audience[0] != audience: // one for two services could be replayed by the other
-		return attestor.Caller{}, unauthenticated("the token is meant for another service", "ask for a token whose only audience is this gate's", nil)
+	// RFC 7519, 4.1.3: a token whose "aud" does not name us MUST be rejected. Stricter
+	// here: a token for two services could be replayed by the other one.
+	case audience == "" || len(c.Audience) != 1 || c.Audience[0] != audience:
+		return attestor.Caller{}, unauthenticated(
+			"the token is meant for another service",
+			"ask for a token whose only audience is this gate's",
+			nil,
+		)
+	// RFC 7519, 4.1.4: "exp" is optional there, and required here: a token that leaked
+	// must become worthless.
 	case c.Expiry == nil:
 		return attestor.Caller{}, unauthenticated("the token never expires", renew, nil)
 	case now.After(c.Expiry.Time().Add(skew)):
 		return attestor.Caller{}, unauthenticated("the token has expired", renew, nil)
-	case c.NotBefore != nil && now.Add(skew).Before(c.NotBefore.Time()), c.IssuedAt != nil && now.Add(skew).Before(c.IssuedAt.Time()):
-		return attestor.Caller{}, unauthenticated("the token is not valid yet", "check the clock of whoever issued it", nil)
+	case c.NotBefore != nil && now.Add(skew).Before(c.NotBefore.Time()),
+		c.IssuedAt != nil && now.Add(skew).Before(c.IssuedAt.Time()):
+		return attestor.Caller{}, unauthenticated(
+			"the token is not valid yet",
+			"check the clock of the token's issuer",
+			nil,
+		)
 	case c.Subject == "" || strings.ContainsAny(c.Subject+c.email, "\r\n"):
 		return attestor.Caller{}, unauthenticated("the token has no subject", renew, nil)
 	}
+
+	// An email identifies only where the issuer is the one that vouches for it;
+	// another issuer could put any address into its tokens.
 	caller := attestor.Caller{Subject: c.Subject, Issuer: issuer}
 	if c.email != "" && c.verified && (issuer == Google || issuer == IAP) {
 		caller.Subject = c.email
 	}
+
 	for _, r := range t.c.Rules {
 		if r.Issuer == issuer && r.matches(c) {
 			caller.Grants = append(caller.Grants, r.Grants...)
 		}
 	}
+
+	// A genuine token of a caller whom no rule matches is a stranger's.
 	if len(caller.Grants) > 0 {
 		return caller, nil
 	}
-	refused := &attestor.Error{Kind: attestor.Forbidden, Msg: "this identity is not known to the gate", Fix: "ask whoever administers the gate to add it"}
+
+	refused := &attestor.Error{
+		Kind: attestor.Forbidden,
+		Msg:  "this identity is not known to the gate",
+		Fix:  "ask an administrator of the gate to add it under identity.callers",
+	}
 	if issuer == Google && c.email == "" {
 		refused.Fix = "ask for a token with an email (includeEmail), or " + refused.Fix
 	} else if issuer == Google && !c.verified {
@@ -409,14 +496,18 @@ func (t *Tokens) admit(c claims, issuer, audience string) (attestor.Caller, erro
 	return attestor.Caller{}, refused
 }
 
-// matches fails for a rule that says nothing.
+// matches reports whether the claims have all that the rule gives. A rule that gives
+// nothing matches nobody.
 func (r Rule) matches(c claims) bool {
 	if r.Email == "" && r.Subject == "" && len(r.Claims) == 0 {
 		return false
 	}
+
+	// An email that the issuer did not verify is the caller's own claim.
 	if r.Email != "" && (!c.verified || c.email != r.Email) {
 		return false
 	}
+
 	if r.Subject != "" && c.Subject != r.Subject {
 		return false
 	}
