@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/strictyaml"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -82,6 +84,7 @@ func Test(path string) (CaseReport, error) {
 	var file CaseFile
 	d, errs := decode(path, text, &file)
 	d.errs = nil
+	d.evidenceTypes(&file)
 	if file.Kind != TestKind && d.has("kind") {
 		d.at("kind", "%q is not known: want %s", clip(file.Kind), TestKind)
 	}
@@ -116,6 +119,30 @@ func Test(path string) (CaseReport, error) {
 		}
 	}
 	return report, nil
+}
+
+// evidenceTypes reports values of evidence that are not of their field's type: read as something else, a case would test
+// another image than its author wrote down.
+func (d *decoder) evidenceTypes(f *CaseFile) {
+	check := func(n *yaml.Node, t reflect.Type, path string) {
+		shape := strictyaml.Shape{Tag: "json", NullRemoves: true}
+		for _, fault := range shape.Check(n, t) {
+			d.errs = append(d.errs, Diagnostic{
+				File: d.file, Line: fault.Line, Column: fault.Column, Path: join(path, fault.Path), Message: fault.Message,
+			})
+		}
+	}
+	image, platform := reflect.TypeFor[attestor.Evidence](), reflect.TypeFor[attestor.PlatformEvidence]()
+
+	check(&f.Given, image, "given")
+	for i := range f.Cases {
+		c, at := &f.Cases[i], index("cases", i)
+		check(&c.Change, image, at+".change")
+		check(&c.Platform, platform, at+".platform")
+		for name, n := range c.Platforms {
+			check(&n, platform, at+".platforms."+name)
+		}
+	}
 }
 
 func (d *decoder) notEmptyCases(f *CaseFile) {

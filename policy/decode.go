@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/strictyaml"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -179,8 +180,14 @@ func (d *decoder) absent(n *yaml.Node, v reflect.Value, f reflect.StructField, p
 			v.Set(reflect.New(v.Type().Elem()))
 			v = v.Elem()
 		}
-		tag := "!!str" // an untagged node is one
-		if v.Kind() == reflect.Int64 && !isText(v) {
+
+		// The default's text is in a struct tag: it has the type of its field.
+		tag := "!!str"
+		switch {
+		case isText(v):
+		case v.Kind() == reflect.Bool:
+			tag = "!!bool"
+		case v.Kind() == reflect.Int64:
 			tag = "!!int"
 		}
 		d.scalar(&yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: def, Line: n.Line, Column: n.Column}, v, join(path, name))
@@ -297,43 +304,35 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// plain reads a bool, number or string written as such: a number is not a
-// string until it is quoted.
-func plain(n *yaml.Node, v reflect.Value) error {
-	tag := n.ShortTag()
-	bad := fmt.Errorf("%q is not %s", clip(n.Value), want(v.Type()))
+// plain reads a bool, number or string written as such: a number is not a string until it is quoted, and what is quoted
+// is no number and no bool.
+func plain(n *yaml.Node, v reflect.Value) (err error) {
 	switch v.Kind() {
 	case reflect.Bool:
-		if n.Value != "true" && n.Value != "false" {
-			return bad
-		}
-		v.SetBool(n.Value == "true")
+		var b bool
+		b, err = strictyaml.Bool(n)
+		v.SetBool(b)
 	case reflect.Int64:
-		i, err := strconv.ParseInt(n.Value, 10, 64)
-		if err != nil || tag == "!!str" {
-			return bad
-		}
+		var i int64
+		i, err = strictyaml.Int(n)
 		v.SetInt(i)
 	case reflect.Float64:
-		f, err := strconv.ParseFloat(n.Value, 64)
-		if err != nil || (tag != "!!int" && tag != "!!float") {
-			return bad
-		}
+		var f float64
+		f, err = strictyaml.Float(n)
 		v.SetFloat(f)
 	case reflect.String:
-		if tag != "!!str" && tag != "!!timestamp" {
-			return fmt.Errorf("%w; put it in quotes", bad)
-		}
-		v.SetString(n.Value)
+		var s string
+		s, err = strictyaml.Text(n)
+		v.SetString(s)
 	case reflect.Slice: // OrAll
 		if n.Value != "all" {
-			return bad
+			return fmt.Errorf("%q is not %s", clip(n.Value), want(v.Type()))
 		}
 		v.SetZero()
 	default:
-		return bad
+		return fmt.Errorf("%q is not %s", clip(n.Value), want(v.Type()))
 	}
-	return nil
+	return err
 }
 
 // want names a type for people.

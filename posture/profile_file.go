@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,7 +15,9 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/exception"
 	"github.com/attestor-gate/attestor/internal/plain"
+	"github.com/attestor-gate/attestor/internal/strictyaml"
 	"github.com/attestor-gate/attestor/internal/when"
+	"go.yaml.in/yaml/v4"
 )
 
 // ParseProfile reads a profile's file, strictly: unknown fields and kinds,
@@ -24,6 +28,7 @@ func ParseProfile(src Source) (Profile, error) {
 		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: plain.Text(src.Name) + ": " + attestorMessage(err)}
 	}
 	r := &profileReader{reader: reader{file: src.Name}}
+	r.types(src.Text, docs[0])
 	if len(docs) != 1 {
 		r.fault(docs[1], "a second document", "one profile in a file")
 	}
@@ -32,6 +37,58 @@ func ParseProfile(src Source) (Profile, error) {
 		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: errors.Join(r.errs...).Error(), Fix: "docs/posture.md shows a profile with every field"}
 	}
 	return p, nil
+}
+
+// profileTypes has the fields of a profile's file by their types, all of them texts.
+type profileTypes struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name string `json:"name"`
+	} `json:"metadata"`
+	Spec struct {
+		Extends         string            `json:"extends"`
+		Rules           map[string]string `json:"rules"`
+		Regions         []string          `json:"regions"`
+		MaxTimeout      when.Duration     `json:"maxTimeout"`
+		MissingEvidence string            `json:"missingEvidence"`
+		BehindIAP       []string          `json:"behindIAP"`
+		Exceptions      []struct {
+			Rule     string   `json:"rule"`
+			Services []string `json:"services"`
+			Subject  string   `json:"subject"`
+			Owner    string   `json:"owner"`
+			Reason   string   `json:"reason"`
+			Expires  string   `json:"expires"`
+		} `json:"exceptions"`
+	} `json:"spec"`
+}
+
+// types reports values of the wrong type, each with its place. An exception whose subject was left empty would excuse
+// every subject, and limits that are empty would be no limits.
+func (r *profileReader) types(text []byte, root *node) {
+	var document yaml.Node
+	if err := yaml.Load(text, &document); err != nil {
+		r.empty(root, "the profile") // JSON escapes some characters in a way that YAML does not know
+		return
+	}
+
+	for _, f := range (strictyaml.Shape{Tag: "json"}).Check(&document, reflect.TypeFor[profileTypes]()) {
+		r.errs = append(r.errs, fmt.Errorf("%s: line %d, column %d: %s: %s", plain.Text(r.file), f.Line, f.Column, plain.Text(f.Path), plain.Text(f.Message)))
+	}
+}
+
+// empty reports values that are null.
+func (r *profileReader) empty(n *node, path string) {
+	if n.kind == nodeNull {
+		r.fault(n, path+": is empty", "a value, or the field removed")
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.fields)) {
+		r.empty(n.fields[name], path+"."+name)
+	}
+	for _, item := range n.items {
+		r.empty(item, path)
+	}
 }
 
 // attestorMessage is an error's text, whether or not it is public already.

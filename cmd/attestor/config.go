@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/strictyaml"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/posture"
 )
@@ -241,7 +243,31 @@ func loadConfig(path string, getenv func(string) string) (config, error) {
 	return c, nil
 }
 
+// configTypes reports values that are not of their field's type, each with its place. The YAML library alone reads yes
+// and on as true, 017 as 15, and an empty field as one that was left out.
+func configTypes(b []byte) error {
+	var document yaml.Node
+	loader, err := yaml.NewLoader(bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	if err := loader.Load(&document); err != nil {
+		return nil //nolint:nilerr // parseConfig reports what is not YAML
+	}
+
+	var faults []error
+	shape := strictyaml.Shape{Tag: "yaml", Identifiers: true}
+	for _, fault := range shape.Check(&document, reflect.TypeFor[config]()) {
+		faults = append(faults, fault)
+	}
+	return errors.Join(faults...)
+}
+
 func parseConfig(b []byte) (config, error) {
+	if err := configTypes(b); err != nil {
+		return config{}, err
+	}
+
 	var c config
 	loader, err := yaml.NewLoader(bytes.NewReader(b), yaml.WithKnownFields())
 	if err != nil {
