@@ -50,6 +50,7 @@ const (
 	CodeBaseUnsigned         Code = "BASE_UNSIGNED"
 	CodeBaseSignatureUnknown Code = "BASE_SIGNATURE_UNKNOWN"
 	CodeLayersMismatch       Code = "LAYERS_MISMATCH"
+	CodeLayerContradictory   Code = "LAYER_CONTRADICTORY"
 	CodeLayerTooLarge        Code = "LAYER_TOO_LARGE"
 
 	CodeUserRoot          Code = "USER_ROOT"
@@ -61,6 +62,7 @@ const (
 	CodeUserUnresolved    Code = "USER_UNRESOLVED"
 	CodeUserLookupFailed  Code = "USER_LOOKUP_FAILED"
 	CodeGroupRoot         Code = "GROUP_ROOT"
+	CodeGroupUnresolved   Code = "GROUP_UNRESOLVED"
 	CodeUserLimits        Code = "USER_LIMITS"
 
 	CodeScanNotFound              Code = "SCAN_NOT_FOUND"
@@ -161,7 +163,8 @@ func Codes() []CodeInfo {
 		{CodeBaseOutdated, "base", StatusDeny, "the base's tag moved on longer ago than the policy allows"},
 		{CodeBaseUnsigned, "base", StatusDeny, "no signature of the base satisfies the policy"},
 		{CodeBaseSignatureUnknown, "base", StatusError, "the base's signature could not be checked"},
-		{CodeLayersMismatch, "base", StatusDeny, "a layer's bytes are not what the config says"},
+		{CodeLayersMismatch, "base", StatusDeny, "a layer cannot be unpacked, or not to the diffID that the config lists"},
+		{CodeLayerContradictory, "base", StatusDeny, "a layer's media type and its first bytes name different compressions, or one that not every runtime knows"},
 		{CodeLayerTooLarge, "base", StatusError, "a layer is too large to be hashed"},
 		{CodeUserRoot, "user", StatusDeny, "the image runs as root"},
 		{CodeUserRootDisguised, "user", StatusDeny, "the image runs as root though it does not look so"},
@@ -170,8 +173,9 @@ func Codes() []CodeInfo {
 		{CodeUserInvalid, "user", StatusDeny, "a user that runtimes read differently, or refuse"},
 		{CodeUserTooLow, "user", StatusDeny, "the uid is lower than the policy's minimum"},
 		{CodeUserUnresolved, "user", StatusDeny, "the name cannot be resolved from the image's /etc/passwd"},
-		{CodeUserLookupFailed, "user", StatusError, "the image's /etc/passwd could not be read"},
+		{CodeUserLookupFailed, "user", StatusError, "the image's /etc/passwd could not be read, or is beyond the limits"},
 		{CodeGroupRoot, "user", StatusWarn, "the image runs with group 0"},
+		{CodeGroupUnresolved, "user", StatusWarn, "the group is given by a name, and which gid that is could not be proven"},
 		{CodeUserLimits, "user", StatusWarn, "what a check of the user cannot see"},
 		{CodeScanNotFound, "vulnerabilities", StatusError, "no scan of this digest"},
 		{CodeScanPending, "vulnerabilities", StatusError, "the scan has not started"},

@@ -86,8 +86,8 @@ type Keyless struct {
 // User says whom images may run as.
 type User struct {
 	NonRoot    bool     `json:"nonRoot" jsonschema:"required" jsonschema_description:"Whether images must not run as root."`
-	Names      Names    `json:"names" jsonschema:"default=refuse" jsonschema_description:"A user name instead of a number: refuse it as kubelet does, or resolve it from the image's own /etc/passwd."`
-	RootGroup  Response `json:"rootGroup" jsonschema:"default=warn" jsonschema_description:"What to do about group 0, which a config that gives no group has too."`
+	Names      Names    `json:"names" jsonschema:"default=refuse" jsonschema_description:"A name instead of a number: refuse a user by name as kubelet does, or resolve users and groups from the image's own /etc/passwd and /etc/group."`
+	RootGroup  Response `json:"rootGroup" jsonschema:"default=warn" jsonschema_description:"What to do about group 0, which a config that gives no group has too, and about a group whose gid is not proven."`
 	MinimumUID int64    `json:"minimumUID" jsonschema:"default=1,minimum=1,maximum=2147483647" jsonschema_description:"The lowest uid that is accepted."`
 }
 

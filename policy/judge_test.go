@@ -70,6 +70,7 @@ func TestJudgeUser(t *testing.T) {
 		{"just high enough", []string{"  user: {nonRoot: true, minimumUID: 1000}"}, user(attestor.User{Configured: "1000", UID: id(1000), GID: id(1), Source: "config"}), attestor.Pass, nil},
 		{"group not given, warned of", nil, user(attestor.User{Configured: "1000", UID: id(1000), Source: "config"}), attestor.Pass, nil},
 		{"group not given, denied", []string{"  user: {nonRoot: true, rootGroup: deny}"}, user(attestor.User{Configured: "1000", UID: id(1000), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeGroupRoot}},
+		{"group 0, allowed", []string{"  user: {nonRoot: true, rootGroup: allow}"}, user(attestor.User{Configured: "1000", UID: id(1000), Source: "config"}), attestor.Pass, nil},
 		{"root, not asked", []string{off}, user(attestor.User{UID: id(0)}), attestor.Pass, nil},
 		{"a problem, not asked", []string{off}, problem("user", attestor.StatusDeny, attestor.CodeUserInvalid), attestor.Pass, nil},
 		{"a problem denies", nil, problem("user", attestor.StatusDeny, attestor.CodeUserRootDisguised), attestor.Deny, []attestor.Code{attestor.CodeUserRootDisguised}},

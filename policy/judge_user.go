@@ -5,11 +5,15 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/attestor-gate/attestor"
 )
 
-const userFix = "end the Dockerfile with a numeric user, such as USER 65532:65532"
+const (
+	userFix  = "end the Dockerfile with a numeric user, such as USER 65532:65532"
+	groupFix = "name a group by its number: USER 65532:65532"
+)
 
 func (j *judge) user(e *attestor.PlatformEvidence) {
 	want := j.policy.doc.Spec.User
@@ -17,14 +21,21 @@ func (j *judge) user(e *attestor.PlatformEvidence) {
 		j.skip(attestor.CheckUser, e.Platform, "the policy says user.nonRoot: false")
 		return
 	}
-	found := j.problems(attestor.CheckUser, j.ev.Problems, e.Problems)
-	found = append(found, uid(want, e.User, found)...)
-	if e.User.UID != nil && (e.User.GID == nil || *e.User.GID == 0) {
-		f := deny(attestor.CodeGroupRoot, e.User.Configured, "the image runs with group 0, which is what a config that gives no group means too",
-			"name a group: USER 65532:65532")
-		if f, count := f.respond(want.RootGroup); count {
+
+	// Problems of the group are the policy's to judge, since rootGroup may allow
+	// what they are about; all others count as they are.
+	var found, ofGroup []finding
+	for _, f := range j.problems(attestor.CheckUser, j.ev.Problems, e.Problems) {
+		if f.reason.Code == attestor.CodeGroupUnresolved {
+			ofGroup = append(ofGroup, f)
+		} else {
 			found = append(found, f)
 		}
+	}
+
+	found = append(found, uid(want, e.User, found)...)
+	if e.User.UID != nil {
+		found = append(found, group(want, e.User, ofGroup)...)
 	}
 	j.settle(attestor.CheckUser, e.Platform, found)
 }
@@ -40,6 +51,7 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 	add := func(code attestor.Code, status attestor.Status, format string, args ...any) {
 		found = append(found, deny(code, u.Configured, fmt.Sprintf(format, args...), userFix).as(status))
 	}
+
 	if u.UID == nil {
 		if !explained {
 			if u.Configured == "" { // the config was not read, for a reason that is told elsewhere
@@ -50,6 +62,7 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 		}
 		return found
 	}
+
 	switch id := *u.UID; {
 	case id == 0 && given(attestor.CodeUserRoot, attestor.CodeUserRootDisguised, attestor.CodeUserNotSet):
 	case id == 0 && u.Configured == "":
@@ -61,6 +74,9 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 	case id < want.MinimumUID:
 		add(attestor.CodeUserTooLow, attestor.StatusDeny, "uid %d is lower than the %d that the policy sets", id, want.MinimumUID)
 	}
+
+	// A uid counts only by the way it was decided: by number in the config, or by
+	// a name that the policy allows to be resolved.
 	switch {
 	case u.Source == attestor.UserFromConfig && numeric(u.Configured):
 	case u.Source == attestor.UserFromPasswd && want.Names == NamesResolve:
@@ -74,16 +90,65 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 	return found
 }
 
+// group judges the gid of a user whose uid is known. problems say why a group by
+// name has none.
+func group(want User, u attestor.User, problems []finding) []finding {
+	_, name, grouped := strings.Cut(u.Configured, ":")
+	byName := grouped && name != "root" && !digits(name)
+
+	var found []finding
+	switch {
+	// A name that this policy does not resolve proves nothing, whatever another
+	// policy had resolved it to.
+	case byName && want.Names != NamesResolve:
+		found = []finding{deny(attestor.CodeGroupUnresolved, u.Configured,
+			fmt.Sprintf("user %q has its group by name, which proves nothing about the gid; a number is allowed", u.Configured),
+			groupFix+"; or set spec.user.names: resolve")}
+	case u.GID == nil && grouped && len(problems) > 0:
+		found = problems
+	case u.GID == nil && grouped:
+		found = []finding{deny(attestor.CodeGroupUnresolved, u.Configured,
+			fmt.Sprintf("which gid user %q has is not known: its group was not resolved", u.Configured), groupFix)}
+	case u.GID == nil || *u.GID == 0:
+		found = []finding{deny(attestor.CodeGroupRoot, u.Configured, groupZero(u, byName), groupFix)}
+	}
+
+	// rootGroup decides about every gid that is not proven to be another one than
+	// 0. A failure to look it up stays an error where it would refuse.
+	out := found[:0:0]
+	for _, f := range found {
+		answer, count := f.respond(want.RootGroup)
+		if want.RootGroup == RespondDeny {
+			answer = f
+		}
+		if count {
+			out = append(out, answer)
+		}
+	}
+	return out
+}
+
+// groupZero says how an image comes to run with group 0.
+func groupZero(u attestor.User, byName bool) string {
+	switch {
+	case byName:
+		return fmt.Sprintf("user %q runs with group 0, which its group's name means in the image's /etc/group", u.Configured)
+	case strings.Contains(u.Configured, ":"):
+		return fmt.Sprintf("user %q runs with group 0", u.Configured)
+	case u.Source == attestor.UserFromPasswd:
+		return fmt.Sprintf("user %q runs with group 0, which is its group in the image's /etc/passwd", u.Configured)
+	}
+	return "the image runs with group 0, because USER gives no group"
+}
+
 // numeric reports whether the user part of a config is a plain number: a guard
 // against evidence that calls a name numeric.
 func numeric(configured string) bool {
-	user := configured
-	for i, r := range configured {
-		if r == ':' {
-			user = configured[:i]
-			break
-		}
-	}
-	_, err := strconv.ParseUint(user, 10, 32)
+	user, _, _ := strings.Cut(configured, ":")
+	return digits(user)
+}
+
+func digits(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 32)
 	return err == nil
 }

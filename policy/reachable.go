@@ -35,7 +35,7 @@ func (s *Spec) reachable() []attestor.Code {
 	add(s.User.NonRoot, attestor.CodeUserRoot, attestor.CodeUserNotSet)
 	add(s.User.NonRoot && s.User.Names == NamesRefuse, attestor.CodeUserNotNumeric)
 	add(s.User.NonRoot && s.User.MinimumUID > 1, attestor.CodeUserTooLow)
-	add(s.User.NonRoot && s.User.RootGroup != RespondAllow, attestor.CodeGroupRoot)
+	add(s.User.NonRoot && s.User.RootGroup != RespondAllow, attestor.CodeGroupRoot, attestor.CodeGroupUnresolved)
 
 	add(scan.required(), attestor.CodeScanNotFound, attestor.CodeScanPending, attestor.CodeScanRunning, attestor.CodeScanFailed)
 	add(scan.required() && scan.OnUnsupported != RespondAllow, attestor.CodeScanUnsupported)

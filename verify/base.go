@@ -38,8 +38,11 @@ func (i *Inspector) base(ctx context.Context, s subject, needs attestor.Needs) (
 			b.Hints = append(b.Hints, annotationBaseDigest+" is not that of the base that was found")
 		}
 	}
+
+	// The config's diffIDs must be the base's; where its layers are not, by
+	// digest, each is unpacked and compared with them.
 	p := m.contradicted(s)
-	if !m.exact {
+	if p == nil && !m.exact {
 		p, b.Evidence = i.hashed(ctx, s, m), attestor.DiffIDsVerified
 	}
 	if p != nil {
@@ -105,21 +108,21 @@ func (i *Inspector) hashed(ctx context.Context, s subject, m match) *attestor.Pr
 	return unknown
 }
 
-// unpacksTo compares one layer.
+// unpacksTo proves that layer n unpacks to the diffID that the config lists,
+// which is the base's: else m would not have been found by it, or contradicted.
 func (i *Inspector) unpacksTo(ctx context.Context, s subject, m match, n int) *attestor.Problem {
 	l := (*s.doc.Layers)[n]
-	got, err := i.layers.diffID(ctx, s.image, l)
-	if err != nil {
-		p := problemOf(attestor.CheckBase, err, string(l.Digest))
-		return &p
+	err := i.layers.prove(ctx, s, n)
+	if err == nil {
+		return nil
 	}
-	if want := m.record.diffIDs[n]; got != want {
-		p := problem(attestor.CheckBase, attestor.CodeLayersMismatch, string(l.Digest),
-			fmt.Sprintf("layer %d is said to be %s of base %s, but unpacks to %s", n+1, want, m.entry.Name, got),
-			"build the image again FROM "+m.record.image(m.record.root()).String())
-		return &p
+
+	p := problemOf(attestor.CheckBase, err, string(l.Digest))
+	if p.Status == attestor.StatusDeny {
+		p.Message = fmt.Sprintf("the config claims the layers of base %s, but %s", m.entry.Name, p.Message)
+		p.Fix = "build the image again FROM " + m.record.image(m.record.root()).String()
 	}
-	return nil
+	return &p
 }
 
 // signed adds who signed the base: its index, whose bytes list the manifest,

@@ -55,6 +55,7 @@ type imageConfig struct {
 const (
 	mediaOCIArtifact = "application/vnd.oci.artifact.manifest.v1+json"
 	mediaInToto      = "application/vnd.in-toto+json"
+	mediaDockerZstd  = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 	fixRebuild       = "build and push the image with a current builder"
 )
 
@@ -73,7 +74,7 @@ func isSchema1(mt string) bool {
 func isLayerType(mt string) bool {
 	return slices.Contains([]types.MediaType{
 		types.OCILayer, types.OCILayerZStd, types.OCIUncompressedLayer,
-		types.DockerLayer, types.DockerUncompressedLayer, "application/vnd.docker.image.rootfs.diff.tar.zstd",
+		types.DockerLayer, types.DockerUncompressedLayer, mediaDockerZstd,
 	}, types.MediaType(mt))
 }
 

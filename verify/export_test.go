@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -63,9 +65,26 @@ func ParseConfig(b []byte, layers int) (user string, diffIDs int, err error) {
 
 // PasswdEffect is what one layer's tar does to /etc/passwd.
 func PasswdEffect(r io.Reader) (content []byte, decided, refused bool) {
-	e := readPasswd(r, Limits{PasswdBytes: 1 << 16, LayerEntries: 1000}.withDefaults())
-	return e.content, e.present, e.refused != ""
+	e := readEffect(r, Limits{PasswdBytes: 1 << 16, LayerEntries: 1000}.withDefaults())
+	f := e.files[passwdFile]
+	return f.content, f.present, e.refused+e.limited+f.refused+f.limited != ""
 }
+
+// ParseGroups is what groups are resolved with.
+func ParseGroups(content []byte, name string) (gid int64, err error) {
+	return parseGroups(content, name)
+}
+
+// OpenLayer reads a blob as layers are read, and returns its compression and
+// diffID.
+func OpenLayer(blob io.Reader) (c string, diffID attestor.Digest, err error) {
+	r := &layerReader{limits: Limits{UncompressedBytes: 1 << 24}.withDefaults()}
+	read, err := r.walk(bufio.NewReader(blob))
+	return string(read.facts.compression), read.facts.diffID, err
+}
+
+// IsTooLarge reports whether a layer is beyond the gate's limits.
+func IsTooLarge(err error) bool { return errors.Is(err, errTooLarge) }
 
 // A Matcher looks images up among approved bases, for benchmarks.
 type Matcher struct {

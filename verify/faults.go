@@ -45,7 +45,7 @@ func classify(err error, what, repository string) *attestor.Error {
 		// The client refuses some of it before the guard is asked.
 		return fault(attestor.CodeRegistryNotAllowed, host+" leads to a host that the gate may not contact", fixCompanion(host), err)
 	case errors.Is(err, errTooLarge):
-		return fault(attestor.CodeTooLarge, what+" is larger than the gate reads", "make it smaller, or raise the gate's limit", err)
+		return fault(attestor.CodeTooLarge, what+" is larger than the gate reads", "make it smaller", err)
 	case errors.Is(err, errRedirects):
 		return fault(attestor.CodeRegistryMisbehaves, host+" redirects without end", "see to the registry", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

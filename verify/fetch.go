@@ -133,7 +133,7 @@ func (f *fetcher) reader(img attestor.Image) func(context.Context) (content, err
 // blob returns a blob of at most limit bytes, and of exactly size bytes.
 func (f *fetcher) blob(ctx context.Context, img attestor.Image, size, limit int64) (content, error) {
 	if size < 0 || size > limit {
-		return content{}, fault(attestor.CodeTooLarge, fmt.Sprintf("%s is said to have %d bytes, at most %d are read", img.Digest(), size, limit), "make it smaller, or raise the gate's limit", nil)
+		return content{}, fault(attestor.CodeTooLarge, fmt.Sprintf("%s is said to have %d bytes, at most %d are read", img.Digest(), size, limit), "make it smaller", nil)
 	}
 	wrong := fault(attestor.CodeContentMismatch, fmt.Sprintf("%s has not the %d bytes that its manifest says, or other ones", img.Digest(), size), "push the image again", nil)
 	// The size is part of the flight, so that a manifest that lies about it

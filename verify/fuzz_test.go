@@ -2,14 +2,22 @@ package verify_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 	"github.com/attestor-gate/attestor/verify"
 )
 
@@ -155,4 +163,83 @@ func FuzzTarLayer(f *testing.F) {
 			t.Fatalf("found %q, which is not in the layer", content)
 		}
 	})
+}
+
+// FuzzGroups: a group that is found has one line, with its gid in plain digits.
+func FuzzGroups(f *testing.F) {
+	f.Add([]byte(corpus.Groups), "app")
+	f.Add([]byte(" app:x:0:\napp:x:1:"), "app")
+	f.Add([]byte("short:x"), "short")
+	f.Fuzz(func(t *testing.T, content []byte, name string) {
+		gid, err := verify.ParseGroups(content, name)
+		if err != nil {
+			return
+		}
+		if gid < 0 || gid > 1<<31-1 {
+			t.Fatalf("gid %d", gid)
+		}
+		n := 0
+		for line := range bytes.SplitSeq(content, []byte("\n")) {
+			if first, _, ok := bytes.Cut(bytes.TrimSpace(line), []byte(":")); ok && string(bytes.TrimSpace(first)) == name {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Fatalf("%d lines for %q", n, name)
+		}
+	})
+}
+
+// FuzzLayer: a blob is read as containerd reads it, or both fail.
+func FuzzLayer(f *testing.F) {
+	for _, c := range corpus.LayerCases() {
+		for _, l := range c.Layers {
+			f.Add(l.Blob)
+		}
+	}
+	f.Fuzz(func(t *testing.T, blob []byte) {
+		compression, got, err := verify.OpenLayer(bytes.NewReader(blob))
+		switch {
+		case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded), verify.IsTooLarge(err):
+			return // a limit of the gate's own
+		case compression == "bzip2", compression == "xz":
+			if err == nil {
+				t.Fatalf("read %s", compression)
+			}
+			return
+		}
+
+		want, wantErr := containerd(blob)
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%s: %v; containerd: %v", compression, err, wantErr)
+		}
+		if err == nil && got != want {
+			t.Fatalf("%s: diffID %s; containerd's is %s", compression, got, want)
+		}
+	})
+}
+
+// containerd is the diffID that containerd computes: DecompressStream of
+// pkg/archive/compression at v2, with its magic numbers and its libraries' own
+// defaults, read to the end as core/diff/apply does.
+func containerd(blob []byte) (attestor.Digest, error) {
+	var r io.Reader = iotest.OneByteReader(bytes.NewReader(blob))
+	switch {
+	case bytes.HasPrefix(blob, []byte{0x1f, 0x8b, 0x08}):
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return "", err
+		}
+		r = z
+	case bytes.HasPrefix(blob, []byte{0x28, 0xb5, 0x2f, 0xfd}),
+		len(blob) >= 8 && binary.LittleEndian.Uint32(blob[:4])&0xfffffff0 == 0x184d2a50:
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(128<<20))
+		if err != nil {
+			return "", err
+		}
+		defer z.Close()
+		r = z
+	}
+	unpacked, err := io.ReadAll(r)
+	return sum(unpacked), err
 }

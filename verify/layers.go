@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,164 +9,269 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/attestor-gate/attestor"
 )
 
-// layerFacts are what a layer's bytes say. They are facts about a digest, and
-// so hold wherever it is met, for ever.
+// layerFacts are what the bytes of a blob say. They are facts about its digest,
+// and so hold wherever it is met, for ever.
 type layerFacts struct {
-	diffID attestor.Digest
-	passwd passwdEffect
+	size        int64 // of the blob
+	compression compression
+	diffID      attestor.Digest
 }
 
 // layerReader reads layers whole, one time each: it hashes them packed and
-// unpacked, and notes what they do to /etc/passwd on the way.
+// unpacked, and notes on the way what they do to the files of accounts.
+//
+// Its methods prove and effect are the only ways to what a layer holds. Neither
+// returns before the whole layer was read and agrees with all that the image's
+// manifest and config say of it.
 type layerReader struct {
 	fetch   *fetcher
 	limits  Limits
 	flights singleflight.Group
 	slots   chan struct{}
-	diffIDs *lru[attestor.Digest, attestor.Digest]
-	passwd  *lru[attestor.Digest, passwdEffect]
+	facts   *lru[attestor.Digest, layerFacts]
+	effects *lru[attestor.Digest, layerEffect]
 }
 
-const passwdCacheBytes = 16 << 20
+const effectCacheBytes = 16 << 20
 
 func newLayerReader(f *fetcher, l Limits) *layerReader {
 	return &layerReader{
 		fetch: f, limits: l, slots: make(chan struct{}, l.LayerReads),
-		diffIDs: newLRU[attestor.Digest, attestor.Digest](int64(l.LayerFacts)),
-		passwd:  newLRU[attestor.Digest, passwdEffect](passwdCacheBytes),
+		facts:   newLRU[attestor.Digest, layerFacts](int64(l.LayerFacts)),
+		effects: newLRU[attestor.Digest, layerEffect](effectCacheBytes),
 	}
 }
 
-// diffID is the digest of the unpacked layer.
-func (r *layerReader) diffID(ctx context.Context, repository attestor.Image, l descriptor) (attestor.Digest, error) {
-	if d, ok := r.diffIDs.get(l.Digest); ok {
-		return d, nil
+// prove reports whether layer n of an image, counted from 0 at the lowest,
+// unpacks to the diffID that the config lists for it. An error is a fault that
+// names the layer.
+func (r *layerReader) prove(ctx context.Context, s subject, n int) error {
+	l := (*s.doc.Layers)[n]
+
+	facts, known := r.facts.get(l.Digest)
+	if !known {
+		read, err := r.read(ctx, s.image.Sibling(l.Digest), l.Size)
+		if err != nil {
+			return firstOf(contradiction(s, n, read.facts.compression), err)
+		}
+		facts = read.facts
 	}
-	f, err := r.read(ctx, repository.Sibling(l.Digest), l)
-	return f.diffID, err
+	return agrees(s, n, facts)
 }
 
-// effect is what the layer does to /etc/passwd.
-func (r *layerReader) effect(ctx context.Context, repository attestor.Image, l descriptor) (passwdEffect, error) {
-	if e, ok := r.passwd.get(l.Digest); ok {
-		return e, nil
+// effect is what layer n of an image does to the files of accounts. Like prove,
+// it fails for a layer that is not what the config says: bytes that no runtime
+// would unpack prove nothing.
+func (r *layerReader) effect(ctx context.Context, s subject, n int) (layerEffect, error) {
+	l := (*s.doc.Layers)[n]
+
+	facts, known := r.facts.get(l.Digest)
+	effect, walked := r.effects.get(l.Digest)
+	if !known || !walked {
+		read, err := r.read(ctx, s.image.Sibling(l.Digest), l.Size)
+		if err != nil {
+			return layerEffect{}, firstOf(contradiction(s, n, read.facts.compression), err)
+		}
+		facts, effect = read.facts, read.effect
 	}
-	f, err := r.read(ctx, repository.Sibling(l.Digest), l)
-	return f.passwd, err
+
+	// What is known of the blob may have been read for another image, whose
+	// manifest and config said something else of it.
+	if err := agrees(s, n, facts); err != nil {
+		return layerEffect{}, err
+	}
+	return effect, nil
 }
 
-// read is shared by all who want the layer at the same time, and outlives a
-// caller who gives up: the next one finds it done.
-func (r *layerReader) read(ctx context.Context, layer attestor.Image, l descriptor) (layerFacts, error) {
-	if l.Size > r.limits.LayerBytes {
-		return layerFacts{}, r.tooLarge(layer)
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// agrees compares what was read of layer n with what its image says of it: the
+// size and media type in the manifest, and the diffID in the config.
+func agrees(s subject, n int, facts layerFacts) error {
+	l := (*s.doc.Layers)[n]
+
+	// Image specification, descriptor.md: "If the length of the retrieved
+	// content does not match the specified length, the content SHOULD NOT be
+	// trusted."
+	if facts.size != l.Size {
+		return fault(attestor.CodeContentMismatch, fmt.Sprintf("%s has %d bytes, but the manifest says %d", layerName(n, l), facts.size, l.Size), "push the image again", nil)
+	}
+	if err := contradiction(s, n, facts.compression); err != nil {
+		return err
+	}
+
+	// containerd unpacks a layer and compares: "wrong diff id calculated on
+	// extraction". What it would not run must not be judged in its place.
+	if want := s.config.RootFS.DiffIDs[n]; facts.diffID != want {
+		return fault(attestor.CodeLayersMismatch, fmt.Sprintf("%s %s and unpacks to %s, but the image's config lists diffID %s",
+			layerName(n, l), facts.compression.told(), facts.diffID, want), fixRebuild, nil)
+	}
+	return nil
+}
+
+// contradiction compares the compression that the first bytes of layer n show
+// with the one that its media type names. Runtimes differ in which they follow,
+// so that a layer with two answers could have two contents.
+func contradiction(s subject, n int, found compression) error {
+	l := (*s.doc.Layers)[n]
+	refuse := func(format string, args ...any) error {
+		return fault(attestor.CodeLayerContradictory, layerName(n, l)+" "+fmt.Sprintf(format, args...), fixRebuild, nil)
+	}
+
+	says := stated(l.MediaType)
+	switch {
+	case found == bzip2 || found == xz:
+		return refuse("is compressed with %s, which containerd does not unpack; gzip and zstd are allowed", found)
+	case found == unstated || says == unstated || found == says:
+		return nil
+	}
+	return refuse("%s, but its media type %s says %s; the config lists diffID %s", found.told(), l.MediaType, says, s.config.RootFS.DiffIDs[n])
+}
+
+// told is how messages speak of a compression that the first bytes show.
+func (c compression) told() string {
+	switch c {
+	case unstated:
+		return "is empty"
+	case uncompressed:
+		return "is uncompressed by its first bytes"
+	}
+	return "is " + string(c) + " by its first bytes"
+}
+
+// layerName is how messages name layer n: counted from 1 at the lowest.
+func layerName(n int, l descriptor) string { return fmt.Sprintf("layer %d (%s)", n+1, l.Digest) }
+
+// readLayer is a layer that was read.
+type readLayer struct {
+	facts  layerFacts
+	effect layerEffect
+}
+
+// read reads a blob of so many bytes. The work is shared by all who want the
+// layer at the same time, and outlives a caller who gives up: the next one finds
+// it done. With an error that is about the blob's content, the compression is
+// known.
+func (r *layerReader) read(ctx context.Context, layer attestor.Image, size int64) (readLayer, error) {
+	if size > r.limits.LayerBytes {
+		return readLayer{}, tooLarge(layer, "has %d bytes, and at most %d are read", size, r.limits.LayerBytes)
+	}
+
 	// The size is part of the flight, so that a manifest that lies about it
 	// fails nobody else.
-	ch := r.flights.DoChan(fmt.Sprint(layer, "#", l.Size), func() (any, error) {
-		diffID, hashed := r.diffIDs.get(l.Digest)
-		effect, walked := r.passwd.get(l.Digest)
-		if hashed && walked { // read since the caller looked
-			return layerFacts{diffID: diffID, passwd: effect}, nil
+	ch := r.flights.DoChan(fmt.Sprint(layer, "#", size), func() (any, error) {
+		facts, known := r.facts.get(layer.Digest())
+		effect, walked := r.effects.get(layer.Digest())
+		if known && walked { // read since the caller looked
+			return readLayer{facts, effect}, nil
 		}
+
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.limits.LayerTimeout)
 		defer cancel()
-		f, err := guarded(func() (layerFacts, error) { return r.unpack(work, layer, l.Size) })
-		if errors.Is(err, errTooLarge) {
-			err = r.tooLarge(layer)
-		}
+		read, err := guarded(func() (readLayer, error) { return r.unpack(work, layer, size) })
 		if err != nil {
-			return layerFacts{}, classify(err, "layer "+string(layer.Digest()), layer.Repository())
+			return read, classify(err, "layer "+string(layer.Digest()), layer.Repository())
 		}
-		r.diffIDs.put(l.Digest, f.diffID, 1)
-		r.passwd.put(l.Digest, f.passwd, int64(len(f.passwd.content))+256)
-		return f, nil
+
+		r.facts.put(layer.Digest(), read.facts, 1)
+		r.effects.put(layer.Digest(), read.effect, read.effect.bytes()+bookkeeping)
+		return read, nil
 	})
+
 	select {
 	case <-ctx.Done():
-		return layerFacts{}, timedOut("layer "+string(layer.Digest()), ctx.Err())
+		return readLayer{}, timedOut("layer "+string(layer.Digest()), ctx.Err())
 	case res := <-ch:
-		return res.Val.(layerFacts), res.Err
+		return res.Val.(readLayer), res.Err
 	}
 }
 
-func (r *layerReader) tooLarge(layer attestor.Image) *attestor.Error {
-	return fault(attestor.CodeLayerTooLarge, fmt.Sprintf("layer %s is larger than the gate reads (%d bytes packed, %d unpacked, %d files)",
-		layer.Digest(), r.limits.LayerBytes, r.limits.UncompressedBytes, r.limits.LayerEntries), "make the layer smaller, or raise the gate's limits", nil)
+// tooLarge names a layer and the limit that it exceeds.
+func tooLarge(layer attestor.Image, format string, args ...any) *attestor.Error {
+	return fault(attestor.CodeLayerTooLarge, fmt.Sprintf("layer %s ", layer.Digest())+fmt.Sprintf(format, args...), "make the layer smaller", nil)
 }
 
-func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int64) (layerFacts, error) {
+// unpack reads a layer to its end, packed and unpacked.
+func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int64) (readLayer, error) {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
-		return layerFacts{}, ctx.Err()
+		return readLayer{}, ctx.Err()
 	}
+
 	packed, err := r.fetch.open(ctx, layer)
 	if err != nil {
-		return layerFacts{}, err
+		return readLayer{}, err
 	}
 	defer packed.Close()
+
 	source := &faithful{r: &declared{r: packed, left: size, layer: layer}}
 	buffered := bufio.NewReaderSize(source, 64<<10)
-	unpacked, done, err := decompress(buffered)
+	read, failed := r.walk(buffered)
+	if errors.Is(failed, errTooLarge) && source.err == nil {
+		return readLayer{}, tooLarge(layer, "unpacks to more than %d bytes, the most that are read", r.limits.UncompressedBytes)
+	}
+	if errors.Is(failed, zstd.ErrWindowSizeExceeded) || errors.Is(failed, zstd.ErrDecoderSizeExceeded) {
+		return readLayer{}, tooLarge(layer, "has a zstd window of more than %d bytes, the largest that is read", maxZstdWindow)
+	}
+
+	// To the end of the packed bytes, where the client compares their digest: a
+	// registry that sends other bytes than the layer's is not the image's fault.
+	if _, err := io.Copy(io.Discard, buffered); err != nil || source.err != nil {
+		return readLayer{}, firstOf(source.err, err)
+	}
+	read.facts.size = source.n
+	if failed != nil {
+		return read, fault(attestor.CodeLayersMismatch, fmt.Sprintf("layer %s %s, and cannot be unpacked: %s",
+			layer.Digest(), read.facts.compression.told(), clip(failed.Error())), fixRebuild, failed)
+	}
+	return read, nil
+}
+
+// walk decompresses a blob, hashes what comes out, and notes what it does to the
+// files of accounts.
+func (r *layerReader) walk(packed *bufio.Reader) (readLayer, error) {
+	head, err := packed.Peek(headBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return readLayer{}, err
+	}
+
+	read := readLayer{facts: layerFacts{compression: detect(head)}}
+	unpacked, done, err := decompress(packed, read.facts.compression)
 	if err != nil {
-		return layerFacts{}, source.explain(layer, err)
+		return read, err
 	}
 	defer done()
 
 	hash := sha256.New()
-	bounded := &boundedBody{ReadCloser: io.NopCloser(unpacked), left: r.limits.UncompressedBytes}
-	stream := io.TeeReader(bounded, hash)
-	effect := readPasswd(stream, r.limits)
-	// A tar ends before its stream does, and a reader of tars that gives up
-	// must not keep the rest from being hashed.
+	stream := io.TeeReader(&boundedBody{ReadCloser: io.NopCloser(unpacked), left: r.limits.UncompressedBytes}, hash)
+	read.effect = readEffect(stream, r.limits)
+
+	// A tar ends before its stream does, and a walk that gives up must not keep
+	// the rest from being hashed: the diffID is of all bytes.
 	if _, err := io.Copy(io.Discard, stream); err != nil {
-		return layerFacts{}, source.explain(layer, err)
+		return read, err
 	}
-	// To the end of the packed bytes, where their digest is compared.
-	if _, err := io.Copy(io.Discard, buffered); err != nil {
-		return layerFacts{}, source.explain(layer, err)
-	}
-	return layerFacts{diffID: attestor.Digest("sha256:" + hex.EncodeToString(hash.Sum(nil))), passwd: effect}, nil
+	read.facts.diffID = attestor.Digest("sha256:" + hex.EncodeToString(hash.Sum(nil)))
+	return read, nil
 }
 
-// decompress goes by the first bytes, as runtimes do; media types claim.
-func decompress(r *bufio.Reader) (io.Reader, func(), error) {
-	head, err := r.Peek(4)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err
-	}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(r)
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, func() { _ = z.Close() }, nil // all it could say was said by Read
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	}
-	return r, func() {}, nil
-}
-
-// maxZstdWindow is what zstd itself unpacks without being told to; a frame may
-// ask for more, in memory.
-const maxZstdWindow = 128 << 20
-
-// declared ends where a registry sends more than the manifest says that the
-// layer has: whatever follows, it is not what was asked for.
+// declared ends where a registry sends more bytes than the manifest says that
+// the layer has: they are not the layer that was asked for.
 type declared struct {
 	r     io.Reader
 	left  int64
@@ -183,28 +287,19 @@ func (d *declared) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// faithful remembers whether reading failed, so that a failure to unpack what
-// did arrive can be told from a failure to read.
+// faithful counts what was read and remembers whether reading failed, so that a
+// failure to unpack what did arrive can be told from a failure to read.
 type faithful struct {
 	r   io.Reader
+	n   int64
 	err error
 }
 
 func (f *faithful) Read(p []byte) (int, error) {
 	n, err := f.r.Read(p)
+	f.n += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
 		f.err = err
 	}
 	return n, err
-}
-
-// explain returns the failure to read, or says that the layer is broken.
-func (f *faithful) explain(layer attestor.Image, err error) error {
-	switch {
-	case f.err != nil:
-		return f.err
-	case errors.Is(err, errTooLarge), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return errTooLarge
-	}
-	return fault(attestor.CodeLayersMismatch, fmt.Sprintf("layer %s cannot be unpacked", layer.Digest()), fixRebuild, err)
 }

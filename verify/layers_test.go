@@ -3,12 +3,17 @@ package verify_test
 import (
 	"bytes"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 )
 
 // Two images share a layer, and one's manifest lies about its size: read at the
@@ -50,4 +55,141 @@ func TestALyingSizeFailsNobodyElse(t *testing.T) {
 		t.Errorf("the honest image: %+v", ev)
 	}
 	wantCodes(t, (<-found).Problems, attestor.CodeContentMismatch)
+}
+
+// What is read from a layer is what a runtime unpacks from it: by its first
+// bytes, to its end, and with the diffID that the config lists.
+func TestLayersAreReadAsRuntimesDo(t *testing.T) {
+	for _, tt := range corpus.LayerCases() {
+		t.Run(tt.Name, func(t *testing.T) {
+			host := newRegistry(t, nil)
+			pushRaw(t, host, "app", "1", rawImage{User: "app", Layers: tt.Layers})
+			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{ResolveNames: true})
+
+			wantCodes(t, ev.Problems, tt.Codes...)
+			if got := value(ev.User.UID); got != tt.UID {
+				t.Errorf("uid = %d, want %d", got, tt.UID)
+			}
+		})
+	}
+}
+
+// A contradiction is told by its witnesses: media type, first bytes and diffID.
+func TestContradictionsNameTheirWitnesses(t *testing.T) {
+	content := tarOf(etc(root1000)...)
+	other := sum([]byte("other"))
+	for _, tt := range []struct {
+		name  string
+		layer rawLayer
+		says  []string
+	}{
+		{"media type and first bytes", rawLayer{Blob: corpus.Zstd(content), MediaType: ociLayer + "+gzip", DiffID: sum(content)},
+			[]string{"is zstd by its first bytes", "its media type " + ociLayer + "+gzip says gzip", string(sum(content))}},
+		{"first bytes and diffID", rawLayer{Blob: corpus.Gzip(content), MediaType: ociLayer + "+gzip", DiffID: other},
+			[]string{"is gzip by its first bytes", "unpacks to " + string(sum(content)), "lists diffID " + string(other)}},
+		{"a compression that containerd lacks", rawLayer{Blob: corpus.EmptyXz(), MediaType: ociLayer + "+gzip", DiffID: other},
+			[]string{"compressed with xz", "gzip and zstd are allowed"}},
+		{"a stream that breaks off", rawLayer{Blob: corpus.Gzip(content)[:50], MediaType: ociLayer + "+gzip", DiffID: other},
+			[]string{"is gzip by its first bytes", "cannot be unpacked", "unexpected EOF"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			host := newRegistry(t, nil)
+			pushRaw(t, host, "app", "1", rawImage{User: "app", Layers: []rawLayer{tt.layer}})
+			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{ResolveNames: true})
+			if len(ev.Problems) != 1 || ev.Problems[0].Status != attestor.StatusDeny {
+				t.Fatalf("problems = %+v, want one denial", ev.Problems)
+			}
+			for _, want := range append(tt.says, string(sum(tt.layer.Blob))) {
+				if !strings.Contains(ev.Problems[0].Message, want) {
+					t.Errorf("it says %q, without %q", ev.Problems[0].Message, want)
+				}
+			}
+		})
+	}
+}
+
+// What is known of a blob counts for another image only as far as that image's
+// own manifest and config agree with it.
+func TestKnownLayersAreComparedAgain(t *testing.T) {
+	host := newRegistry(t, nil)
+	good := tarLayer(etc(root1000)...).Gzipped()
+	pushRaw(t, host, "app", "1", rawImage{User: "app", Layers: []rawLayer{good}})
+	pushRaw(t, host, "app", "2", rawImage{User: "app", Layers: []rawLayer{good.Forged(sum([]byte("other")))}})
+	mislabelled := good
+	mislabelled.MediaType = ociLayer + "+zstd"
+	pushRaw(t, host, "app", "3", rawImage{User: "app", Layers: []rawLayer{mislabelled}})
+	honest, _ := rawImage{User: "app", Layers: []rawLayer{good}}.Bytes()
+	size := fmt.Sprintf(`"size":%d`, len(good.Blob))
+	putManifest(t, host, "app", "4", ociManifest, bytes.Replace(honest, []byte(size), fmt.Appendf(nil, `"size":%d`, len(good.Blob)+1), 1))
+
+	i := newInspector(t, host, nil)
+	for _, tt := range []struct {
+		tag   string
+		codes []attestor.Code
+	}{
+		{"1", nil},
+		{"2", []attestor.Code{attestor.CodeLayersMismatch}},
+		{"3", []attestor.Code{attestor.CodeLayerContradictory}},
+		{"4", []attestor.Code{attestor.CodeUserLookupFailed}},
+		{"1", nil},
+	} {
+		ev := inspectOne(t, i, host+"/app:"+tt.tag, attestor.Needs{ResolveNames: true})
+		wantCodes(t, ev.Problems, tt.codes...)
+	}
+}
+
+// A window, or a frame in one segment, takes the memory that it asks for: more
+// than is allowed is an error before it is taken.
+func TestZstdWindows(t *testing.T) {
+	for name, frame := range map[string]string{
+		"a window of 256 MiB":             "\x28\xb5\x2f\xfd\x00\x90\x01\x00\x00",
+		"a segment of 60 GiB":             "\x28\xb5\x2f\xfd\xe0\x00\x00\x00\x00\x0f\x00\x00\x00\x01\x00\x00",
+		"a segment after a skipped frame": "P*M\x18\x00\x00\x00\x00\x28\xb5\x2f\xfd\xe0\x00\x00\x00\x00\x0f\x00\x00\x00\x01\x00\x00",
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := newRegistry(t, nil)
+			pushRaw(t, host, "app", "1", rawImage{User: "app", Layers: []rawLayer{{Blob: []byte(frame), MediaType: ociLayer + "+zstd", DiffID: sum(nil)}}})
+			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{ResolveNames: true})
+			wantCodes(t, ev.Problems, attestor.CodeUserLookupFailed)
+			if want := "a zstd window of more than 134217728 bytes, the largest that is read"; !strings.Contains(ev.Problems[0].Message, want) {
+				t.Errorf("it says %q, want %q", ev.Problems[0].Message, want)
+			}
+		})
+	}
+}
+
+// Whoever reads a layer goes through the reader that proves it: nobody else in
+// the package opens blobs, but for what is compared with its digest as a whole.
+func TestLayersAreOpenedInOnePlace(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range parsed.Decls {
+			ast.Inspect(decl, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok {
+					return true
+				}
+				sel, ok := call.Fun.(*ast.SelectorExpr)
+				if !ok || sel.Sel.Name != "open" && sel.Sel.Name != "Compressed" && sel.Sel.Name != "Uncompressed" && sel.Sel.Name != "walk" {
+					return true
+				}
+				in := decl.(*ast.FuncDecl).Name.Name
+				allowed := map[string]string{"blob": "open", "open": "Compressed", "unpack": "open walk"}
+				if !strings.Contains(allowed[in], sel.Sel.Name) {
+					t.Errorf("%s: %s calls %s", name, in, sel.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
 }

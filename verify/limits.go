@@ -14,12 +14,12 @@ type Limits struct {
 	LayerBytes        int64         // one compressed layer, where it must be read; 1 GiB
 	UncompressedBytes int64         // one layer unpacked; 4 GiB
 	LayerEntries      int           // files in one layer; 1,000,000
-	PasswdBytes       int64         // /etc/passwd; 1 MiB
+	PasswdBytes       int64         // each of /etc/passwd and /etc/group; 1 MiB
 	FetchTimeout      time.Duration // one manifest or config; 10 s
 	LayerTimeout      time.Duration // one layer; 60 s
 	LayerReads        int           // layers being read at once, in the whole process; 4
 	CacheBytes        int64         // manifests and configs kept; 32 MiB
-	LayerFacts        int           // layers whose diffID is remembered; 100,000
+	LayerFacts        int           // layers whose size, compression and diffID are remembered; 100,000
 	BaseRefresh       time.Duration // how old what a base's tag names may be before an image that matches nothing has it looked up again; 1 min
 	BaseGrace         time.Duration // how long what a base's tag names counts, at least, while its registry cannot be asked; 15 min
 	BaseTimeout       time.Duration // one such look-up of one base; 15 s

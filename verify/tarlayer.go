@@ -9,56 +9,97 @@ import (
 	"strings"
 )
 
-// passwdEffect is what one layer does to /etc/passwd when it is unpacked onto
-// those below it.
-type passwdEffect struct {
+// accountFile is a file of /etc that names are resolved from.
+type accountFile int
+
+const (
+	passwdFile accountFile = iota
+	groupFile
+	accountFiles // how many there are
+)
+
+// base is the file's name in /etc.
+func (f accountFile) base() string { return [accountFiles]string{"passwd", "group"}[f] }
+
+// path is the file's path in a container, with its slash.
+func (f accountFile) path() string { return "/etc/" + f.base() }
+
+// layerEffect is what one layer does to the files of accounts when it is
+// unpacked onto those below it.
+type layerEffect struct {
+	files   [accountFiles]fileEffect
+	etcDir  bool   // it has /etc as a directory, from before it writes into it
+	etcGone bool   // it hides the /etc of the layers below
+	refused string // why nothing can be told of it; "" otherwise
+	limited string // the limit that kept it from being walked to its end; "" otherwise
+}
+
+// fileEffect is what a layer does to one file.
+type fileEffect struct {
 	present  bool   // it writes the file
-	content  []byte // the file
-	removed  bool   // it hides what is below
-	etcDir   bool   // it has /etc as a directory of its own
-	refused  string // why its effect cannot be told
-	doubtful string // a path that may be /etc/passwd through a link in a layer below
+	content  []byte // as it writes it
+	removed  bool   // it hides the file of the layers below
+	refused  string // why its effect cannot be told; "" otherwise
+	limited  string // the limit that kept the file from being read; "" otherwise
+	doubtful string // a path that is the file's if a layer below has a link there; "" otherwise
 }
 
-const maxTracked = 32 << 20 // bytes of names of directories and links
+// bytes is the size of what is kept.
+func (e layerEffect) bytes() int64 {
+	var n int
+	for _, f := range e.files {
+		n += len(f.content)
+	}
+	return int64(n)
+}
 
-// tarWalk follows one layer's entries.
+const (
+	maxTracked  = 32 << 20 // bytes of names of directories and links
+	maxSuspects = 10_000   // files with the name of a file of accounts in other directories
+)
+
+// tarWalk follows one layer's entries in their order.
 type tarWalk struct {
-	effect   passwdEffect
-	whiteout bool            // an explicit one, of the file or of /etc
-	opaque   bool            // a directory that hides what is below
-	dirs     map[string]bool // true: a directory here; false: was a link or file here
-	suspects []string        // paths that another path could lead to
-	tracked  int
+	limits   Limits
+	effect   layerEffect
+	hidden   [accountFiles]bool // by a whiteout of the file or of /etc
+	opaque   bool               // a directory hides what is below it
+	written  bool               // a file of accounts was met
+	dirs     map[string]bool    // true: a directory in this layer; false: a link
+	tracked  int                // bytes in dirs
+	suspects int
 }
 
-// readPasswd reads a layer's tar. It does not fail: what cannot be read makes
-// the effect a refused one.
-func readPasswd(r io.Reader, limits Limits) passwdEffect {
-	w := &tarWalk{dirs: map[string]bool{}}
+// readEffect reads a layer's tar. It does not fail: the effect says what could
+// not be read, or was not for a limit.
+func readEffect(r io.Reader, limits Limits) layerEffect {
+	w := &tarWalk{limits: limits, dirs: map[string]bool{}}
 	t := tar.NewReader(r)
-	for n := 0; w.effect.refused == ""; n++ {
+	for n := 0; w.effect.refused == "" && w.effect.limited == ""; n++ {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
+
 		switch {
 		case err != nil:
-			w.refuse("the layer is not a tar that can be read")
+			w.refuse("it is not a tar that can be read")
 		case n >= limits.LayerEntries:
-			w.refuse("the layer has more than %d files", limits.LayerEntries)
+			w.limit("it has more than %d files", limits.LayerEntries)
 		default:
-			w.entry(h, t, limits)
+			w.entry(h, t)
 		}
 	}
 	return w.finish()
 }
 
-func (w *tarWalk) refuse(format string, args ...any) {
+func (w *tarWalk) refuse(why string) {
 	if w.effect.refused == "" {
-		w.effect.refused = fmt.Sprintf(format, args...)
+		w.effect.refused = why
 	}
 }
+
+func (w *tarWalk) limit(format string, args ...any) { w.effect.limited = fmt.Sprintf(format, args...) }
 
 // The names that OCI layers give to what they hide.
 const (
@@ -66,50 +107,100 @@ const (
 	whiteoutOpaque = ".wh..wh..opq"
 )
 
-func (w *tarWalk) entry(h *tar.Header, content io.Reader, limits Limits) {
+func (w *tarWalk) entry(h *tar.Header, content io.Reader) {
 	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 	isDir := h.Typeflag == tar.TypeDir
+
 	switch name {
-	case "etc/" + whiteoutPrefix + "passwd", whiteoutPrefix + "etc":
-		w.whiteout = true
-	case "etc/" + whiteoutOpaque, whiteoutOpaque:
+	case "":
+		if !isDir {
+			w.refuse("its root is not a directory")
+		}
+	case whiteoutPrefix + "etc":
+		w.hidden = [accountFiles]bool{true, true}
+		w.effect.etcGone = true
+	case whiteoutOpaque:
+		w.opaque, w.effect.etcGone = true, true
+	case "etc/" + whiteoutOpaque:
 		w.opaque = true
 	case "etc":
 		if !isDir {
-			w.refuse("/etc is not a directory, but a link or a file")
+			w.refuse("it has a link or a file as /etc")
 		}
-		w.effect.etcDir = true
-	case "etc/passwd":
-		if h.Typeflag != tar.TypeReg {
-			w.refuse("/etc/passwd is not a regular file")
-			return
+		// A directory that comes after its files replaces a link that they were
+		// written through, and them with it: it proves nothing about them.
+		if !w.written {
+			w.effect.etcDir = true
 		}
-		w.file(h, content, limits)
 	default:
-		base := path.Base(name)
-		if base == "passwd" || base == "etc" && !isDir {
-			w.suspects = append(w.suspects, name)
-			if len(w.suspects) > 256 {
-				w.refuse("the layer has too many files that could be /etc/passwd by another path")
-			}
-		}
+		w.other(name, h, content)
 	}
-	if isDir || h.Typeflag == tar.TypeSymlink {
+
+	// A hard link to a symbolic link is one too.
+	if isDir || h.Typeflag == tar.TypeSymlink || h.Typeflag == tar.TypeLink {
 		w.track(name, isDir)
 	}
 }
 
-func (w *tarWalk) file(h *tar.Header, content io.Reader, limits Limits) {
-	if h.Size > limits.PasswdBytes {
-		w.refuse("/etc/passwd has %d bytes, at most %d are read", h.Size, limits.PasswdBytes)
+// other sees to an entry that may be a file of accounts, by its own path or
+// through a link.
+func (w *tarWalk) other(name string, h *tar.Header, content io.Reader) {
+	base := path.Base(name)
+	for f := range accountFiles {
+		switch {
+		case name == "etc/"+f.base():
+			w.file(f, h, content)
+		case name == "etc/"+whiteoutPrefix+f.base():
+			w.hidden[f] = true
+		case h.Typeflag != tar.TypeDir && (base == f.base() || base == "etc"):
+			w.suspect(f, name)
+		}
+	}
+}
+
+// file reads a file of accounts. Of several in a layer the last one remains.
+func (w *tarWalk) file(f accountFile, h *tar.Header, content io.Reader) {
+	w.written = true
+	e := &w.effect.files[f]
+	switch {
+	case h.Typeflag != tar.TypeReg:
+		e.refused = f.path() + " is not a regular file"
+		return
+	case h.Size > w.limits.PasswdBytes:
+		e.limited = fmt.Sprintf("%s has %d bytes, and at most %d are read", f.path(), h.Size, w.limits.PasswdBytes)
 		return
 	}
-	b, err := io.ReadAll(io.LimitReader(content, limits.PasswdBytes))
+
+	b, err := io.ReadAll(io.LimitReader(content, w.limits.PasswdBytes))
 	if err != nil {
-		w.refuse("/etc/passwd could not be unpacked")
+		e.refused = f.path() + " could not be unpacked"
 		return
 	}
-	w.effect.present, w.effect.content = true, b // the last of duplicates is what remains
+	e.present, e.content = true, b
+}
+
+// suspect looks at a path that ends like a file of accounts, or like /etc. It is
+// that file if a directory on its way is a link when it is written; what comes
+// later in the layer cannot undo that.
+func (w *tarWalk) suspect(f accountFile, name string) {
+	e := &w.effect.files[f]
+	if e.refused != "" {
+		return // nothing worse can be found
+	}
+	if w.suspects++; w.suspects > maxSuspects {
+		w.limit("it has more than %d files that are named like %s", maxSuspects, f.path())
+		return
+	}
+
+	for i := strings.LastIndexByte(name, '/'); i >= 0; i = strings.LastIndexByte(name[:i], '/') {
+		switch isDir, known := w.dirs[name[:i]]; {
+		case known && !isDir:
+			e.refused = fmt.Sprintf("/%s is reached through a link, and may be %s", clip(name), f.path())
+			return
+		case !known:
+			e.doubtful = clip(name)
+		}
+	}
 }
 
 // track notes directories and links. What was a link once stays one here.
@@ -118,28 +209,19 @@ func (w *tarWalk) track(name string, isDir bool) {
 		return
 	}
 	if w.tracked += len(name) + 16; w.tracked > maxTracked {
-		w.refuse("the layer has too many directories")
+		w.limit("its directories and links have names of more than %d bytes", maxTracked)
 		return
 	}
 	w.dirs[name] = isDir
 }
 
-func (w *tarWalk) finish() passwdEffect {
-	e := w.effect
-	e.removed = w.whiteout || w.opaque
-	if e.present && w.whiteout {
-		e.refused = "the layer both writes and removes /etc/passwd, which runtimes read differently"
-	}
-	for _, s := range w.suspects {
-		for dir := path.Dir(s); dir != "." && e.refused == ""; dir = path.Dir(dir) {
-			real, known := w.dirs[dir]
-			switch {
-			case known && !real:
-				e.refused = fmt.Sprintf("/%s is reached through a link, and may be /etc/passwd", clip(s))
-			case !known:
-				e.doubtful = clip(s)
-			}
+func (w *tarWalk) finish() layerEffect {
+	for f := range accountFiles {
+		e := &w.effect.files[f]
+		e.removed = w.hidden[f] || w.opaque
+		if e.present && w.hidden[f] {
+			e.refused = "it both writes and removes " + f.path() + ", which runtimes read differently"
 		}
 	}
-	return e
+	return w.effect
 }

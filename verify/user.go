@@ -110,14 +110,17 @@ func wrapsToRoot(name string) bool {
 }
 
 // user decides whom an image runs as: from the config alone, unless the policy
-// wants names resolved.
+// wants names resolved and USER has one that could be another user than root.
 func (i *Inspector) user(ctx context.Context, s subject, needs attestor.Needs) (attestor.User, []attestor.Problem) {
 	u, p := ParseUser(s.config.Config.User)
+
+	byName := p != nil && p.Code == attestor.CodeUserNotNumeric
+	groupByName := p == nil && u.GID == nil && *u.UID != 0
 	switch {
-	case p == nil:
-		return u, nil
-	case p.Code == attestor.CodeUserNotNumeric && needs.ResolveNames:
-		return i.resolveName(ctx, s, u)
+	case needs.ResolveNames && (byName || groupByName):
+		return i.resolve(ctx, s, u)
+	case p != nil:
+		return u, []attestor.Problem{*p}
 	}
-	return u, []attestor.Problem{*p}
+	return u, nil
 }

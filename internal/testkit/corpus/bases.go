@@ -40,6 +40,13 @@ func Bases() []BaseCase {
 		{Name: "forged diffIDs, but layers-exact is asked for", Layers: []Layer{c.Forged(a.DiffID), d.Forged(b.DiffID), d}, Least: attestor.LayersExact},
 		{Name: "layers that cannot be unpacked", Layers: []Layer{{Blob: []byte{0x1f, 0x8b, 8, 0}, MediaType: OCILayer + "+gzip", DiffID: a.DiffID}, b}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
 		{Name: "bytes after the packed ones", Layers: []Layer{{Blob: append(a.Blob[:len(a.Blob):len(a.Blob)], "more"...), MediaType: OCILayer + "+gzip", DiffID: a.DiffID}, b}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
+		{Name: "compressed again by pzstd", Layers: []Layer{a.Pzstded("a"), b.Pzstded("b"), c}, Level: attestor.DiffIDsVerified, N: 2},
+		{Name: "compressed again in two members", Layers: []Layer{a.InMembers("a"), b, c}, Level: attestor.DiffIDsVerified, N: 2},
+		{Name: "a tar with the base's layer in a skippable frame", Layers: []Layer{{Blob: Polyglot([]File{{"a", "content of a"}}, Tar(File{"x", "y"})), MediaType: zstdLayer, DiffID: a.DiffID}, b},
+			Codes: []attestor.Code{attestor.CodeLayersMismatch}},
+		{Name: "compressed again, with another media type", Layers: []Layer{a.As("a", gzipLayer), b, c}, Codes: []attestor.Code{attestor.CodeLayerContradictory}},
+		{Name: "compressed again, with a plain tar's media type", Layers: []Layer{a.As("a", OCILayer), b, c}, Codes: []attestor.Code{attestor.CodeLayerContradictory}},
+		{Name: "compressed again, by xz", Layers: []Layer{{Blob: EmptyXz(), MediaType: gzipLayer, DiffID: a.DiffID}, b, c}, Codes: []attestor.Code{attestor.CodeLayerContradictory}},
 		{Name: "the base's layers with diffIDs of their own", Layers: []Layer{a.Forged(c.DiffID), b.Forged(d.DiffID), c}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
 		{Name: "the base's layers, and one of them with another's diffID", Layers: []Layer{a, b.Forged(c.DiffID), c.Forged(b.DiffID)}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
 	}

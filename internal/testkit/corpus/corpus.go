@@ -243,7 +243,7 @@ func Get(path string) Request { return Request{Method: http.MethodGet, Path: pat
 // All are the cases, in the order of the groups of the threat model.
 func All() []Case {
 	return slices.Concat(
-		platforms(), manifests(), users(), names(), bases(), lies(), outages(), redirects(), bombs(),
+		platforms(), manifests(), users(), names(), layers(), bases(), lies(), outages(), redirects(), bombs(),
 		signatures(), traps(), scans(), findings(), attestations(), rules(),
 		requests(), tokens(), references(), reviews(), events(), policies(), postures(),
 	)

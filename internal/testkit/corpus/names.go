@@ -15,6 +15,13 @@ const (
 // Etc is /etc with a file of users.
 func Etc(passwd string) []File { return []File{{"etc/", ""}, {"etc/passwd", passwd}} }
 
+// Groups has a group for nobody else's number, one that is root's by another
+// name, and one without members.
+const Groups = "root:x:0:\napp:x:3000:app,web\nwheel:x:0:app\nstaff:*:50:\n"
+
+// Accounts is /etc with files of users and groups.
+func Accounts(passwd, group string) []File { return append(Etc(passwd), File{"etc/group", group}) }
+
 // A NameCase is a user's name, the layers that it is looked up in, and what is
 // proven; -1 is nothing.
 type NameCase struct {
@@ -22,7 +29,9 @@ type NameCase struct {
 	User     string // default: app
 	Layers   []Layer
 	UID, GID int64
-	Code     attestor.Code
+	Code     attestor.Code // of what is wrong with the user, or with a layer
+	Group    attestor.Code // of what is wrong with the group
+	Unread   bool          // the group's file was not read: an error, and no denial
 }
 
 // Names are looked up in the file that remains when all layers are unpacked,
@@ -30,13 +39,12 @@ type NameCase struct {
 func Names() []NameCase {
 	const refused = attestor.CodeUserUnresolved
 	good := TarLayer(Etc(Root1000)...)
-	return []NameCase{
+	return append(groupNames(), []NameCase{
 		{Name: "in the only layer", Layers: []Layer{good}, UID: 1000, GID: 2000},
 		{Name: "group given", User: "app:3000", Layers: []Layer{good}, UID: 1000, GID: 3000},
-		{Name: "group given by name", User: "app:staff", Layers: []Layer{good}, UID: 1000, GID: -1},
 		{Name: "below other layers", Layers: []Layer{good, TarLayer(File{"app", "1"}), TarLayer(File{"etc/", ""}, File{"etc/hosts", ""})}, UID: 1000, GID: 2000},
-		{Name: "gzip", Layers: []Layer{{Blob: Gzip(Tar(Etc(Root1000)...)), MediaType: OCILayer + "+gzip"}}, UID: 1000, GID: 2000},
-		{Name: "zstd", Layers: []Layer{{Blob: Zstd(Tar(Etc(Root1000)...)), MediaType: OCILayer + "+zstd"}}, UID: 1000, GID: 2000},
+		{Name: "gzip", Layers: []Layer{good.Gzipped()}, UID: 1000, GID: 2000},
+		{Name: "zstd", Layers: []Layer{good.Zstded()}, UID: 1000, GID: 2000},
 		{Name: "names with ./ and /", Layers: []Layer{TarLayer(File{"./etc/", ""}, File{"/etc//./passwd", Root1000})}, UID: 1000, GID: 2000},
 		{Name: "replaced above", Layers: []Layer{good, TarLayer(Etc(strings.Replace(Root1000, "1000", "1001", 1))...)}, UID: 1001, GID: 2000},
 		{Name: "replaced above by root", Layers: []Layer{good, TarLayer(Etc(appRoot)...)}, UID: 0, GID: 0, Code: attestor.CodeUserRootDisguised},
@@ -70,10 +78,69 @@ func Names() []NameCase {
 		{Name: "name not in it", User: "web", Layers: []Layer{good}, UID: -1, GID: 0, Code: refused},
 		{Name: "uid 0", Layers: []Layer{TarLayer(Etc(appRoot)...)}, UID: 0, GID: 0, Code: attestor.CodeUserRootDisguised},
 		{Name: "not a tar", Layers: []Layer{{Blob: []byte(strings.Repeat("not a tar ", 100))}}, UID: -1, Code: refused},
-		{Name: "not gzip", Layers: []Layer{{Blob: []byte{0x1f, 0x8b, 0, 0, 0}, MediaType: OCILayer + "+gzip"}}, UID: -1, Code: attestor.CodeUserLookupFailed},
-		{Name: "too large", Layers: []Layer{TarLayer(Etc(Root1000 + strings.Repeat("#\n", 1<<20))...)}, UID: -1, Code: refused},
+		{Name: "not gzip", Layers: []Layer{{Blob: []byte{0x1f, 0x8b, 0, 0, 0}, MediaType: OCILayer + "+gzip"}}, UID: -1, Code: attestor.CodeLayerContradictory},
+		{Name: "too large", Layers: []Layer{TarLayer(Etc(Root1000 + strings.Repeat("#\n", 1<<20))...)}, UID: -1, Code: attestor.CodeUserLookupFailed},
+
+		{Name: "written through a hard link to a link in the same layer", Layers: []Layer{TarLayer(append(Etc(Root1000), File{"x", "->etc"}, File{"y", "=>x"}, File{"y/passwd", appRoot})...)}, UID: -1, Code: refused},
+		{Name: "written through a link, beside a path without its directories", Layers: []Layer{TarLayer(append(Etc(Root1000), File{"a/passwd", ""}, File{"x", "->etc"}, File{"x/passwd", appRoot})...)}, UID: -1, Code: refused},
+		{Name: "written through a link that becomes a directory", Layers: []Layer{TarLayer(append(Etc(Root1000), File{"x", "->etc"})...), TarLayer(File{"x/passwd", appRoot}, File{"x/", ""})}, UID: -1, Code: refused},
+		{Name: "through an /etc that becomes a directory after it", Layers: []Layer{TarLayer(File{"real/", ""}, File{"etc", "->real"}), TarLayer(File{"etc/passwd", Root1000}, File{"etc/", ""})}, UID: -1, Code: refused},
+		{Name: "written where a lower /etc points to, with a whiteout between",
+			Layers: []Layer{TarLayer(File{"real/", ""}, File{"etc", "->real"}), TarLayer(File{"etc/.wh.passwd", ""}), TarLayer(File{"etc/passwd", Root1000}), TarLayer(File{"real/", ""}, File{"real/passwd", appRoot})}, UID: -1, Code: refused},
+		{Name: "/etc replaced through a link below the layer that writes it", UID: -1, Code: refused,
+			Layers: []Layer{TarLayer(File{"etc/", ""}, File{"real/", ""}, File{"x", "->."}), TarLayer(File{"x/etc", "->real"}), TarLayer(File{"etc/passwd", Root1000}), TarLayer(File{"real/", ""}, File{"real/passwd", appRoot})}},
+		{Name: "a link, replaced above together with /etc", Layers: []Layer{TarLayer(File{"etc/", ""}, File{"etc/passwd", "->../run/passwd"}), good}, UID: 1000, GID: 2000},
+		{Name: "the root is a link", Layers: []Layer{TarLayer(append(Etc(Root1000), File{"./", ""})...), TarLayer(File{".", "->etc"})}, UID: -1, Code: refused},
+	}...)
+}
+
+// groupNames are groups by name, after users by name and by number. What cannot
+// be resolved is said to be that, and not to be group 0.
+func groupNames() []NameCase {
+	const unresolved = attestor.CodeGroupUnresolved
+	with := func(group string) []Layer { return []Layer{TarLayer(Accounts(Root1000, group)...)} }
+	good := with(Groups)
+	return []NameCase{
+		{Name: "user and group", User: "app:app", Layers: good, UID: 1000, GID: 3000},
+		{Name: "a numeric user and a group", User: "1000:app", Layers: good, UID: 1000, GID: 3000},
+		{Name: "a group without members", User: "app:staff", Layers: good, UID: 1000, GID: 50},
+		{Name: "a numeric group, without /etc/group", User: "app:50", Layers: []Layer{TarLayer(Etc(Root1000)...)}, UID: 1000, GID: 50},
+		{Name: "no group, and one by the user's name", Layers: good, UID: 1000, GID: 2000},
+		{Name: "no group, and 0 in passwd", Layers: []Layer{TarLayer(Etc("app:x:1000:0::/:/bin/sh\n")...)}, UID: 1000, GID: 0, Group: attestor.CodeGroupRoot},
+		{Name: "root's group by another name", User: "app:wheel", Layers: good, UID: 1000, GID: 0, Group: attestor.CodeGroupRoot},
+		{Name: "a numeric user and root's group by another name", User: "1000:wheel", Layers: good, UID: 1000, GID: 0, Group: attestor.CodeGroupRoot},
+		{Name: "root's group", User: "1000:root", Layers: []Layer{TarLayer(File{"a", ""})}, UID: 1000, GID: 0, Group: attestor.CodeGroupRoot},
+		{Name: "groups in another layer than users", User: "app:app", UID: 1000, GID: 3000,
+			Layers: []Layer{TarLayer(File{"etc/", ""}, File{"etc/group", Groups}), TarLayer(Etc(Root1000)...)}},
+		{Name: "groups replaced above", User: "1000:app", UID: 1000, GID: 0, Group: attestor.CodeGroupRoot,
+			Layers: []Layer{good[0], TarLayer(File{"etc/", ""}, File{"etc/group", "app:x:0:\n"})}},
+		{Name: "comments, and malformed lines of others", User: "1000:app", Layers: with("# app:x:0:\n\nbad\napp:x:7:\n"), UID: 1000, GID: 7},
+
+		{Name: "a group that is not there", User: "app:web", Layers: good, UID: 1000, GID: -1, Group: unresolved},
+		{Name: "a numeric user and a group that is not there", User: "1000:nogroup", Layers: good, UID: 1000, GID: -1, Group: unresolved},
+		{Name: "no /etc/group", User: "1000:app", Layers: []Layer{TarLayer(Etc(Root1000)...)}, UID: 1000, GID: -1, Group: unresolved},
+		{Name: "a group twice", User: "1000:app", Layers: with("app:x:1:\napp:x:0:\n"), UID: 1000, GID: -1, Group: unresolved},
+		{Name: "a group of five fields", User: "1000:app", Layers: with("app:x:1:a:b\n"), UID: 1000, GID: -1, Group: unresolved},
+		{Name: "a group of a name alone", User: "1000:app", Layers: with("app\n"), UID: 1000, GID: -1, Group: unresolved},
+		{Name: "a gid that is no number", User: "1000:app", Layers: with("app:x:abc:\n"), UID: 1000, GID: -1, Group: unresolved},
+		{Name: "a gid that wraps to root", User: "1000:app", Layers: with("app:x:4294967296:\n"), UID: 1000, GID: -1, Group: unresolved},
+		{Name: "groups removed", User: "1000:app", Layers: append(with(Groups), TarLayer(File{"etc/", ""}, File{"etc/.wh.group", ""})), UID: 1000, GID: -1, Group: unresolved},
+		{Name: "groups that are a link", User: "1000:app", Layers: []Layer{TarLayer(append(Etc(Root1000), File{"etc/group", "->passwd"})...)}, UID: 1000, GID: -1, Group: unresolved},
+		{Name: "groups through a link below", User: "1000:app", UID: 1000, GID: -1, Group: unresolved,
+			Layers: []Layer{TarLayer(append(Accounts(Root1000, Groups), File{"x", "->etc"})...), TarLayer(File{"x/group", "app:x:0:\n"})}},
+		{Name: "groups too large", User: "1000:app", Layers: with(Groups + strings.Repeat("#\n", 1<<20)), UID: 1000, GID: -1, Group: unresolved, Unread: true},
+		{Name: "a user that is not there, with a group", User: "web:app", Layers: good, UID: -1, GID: -1, Code: attestor.CodeUserUnresolved},
+		{Name: "uid 0, with a group", User: "app:app", Layers: []Layer{TarLayer(Accounts(appRoot, Groups)...)}, UID: 0, GID: 3000, Code: attestor.CodeUserRootDisguised},
+		{Name: "a group in a layer that is not what its diffID says", User: "1000:app", UID: 1000, GID: -1, Code: attestor.CodeLayersMismatch,
+			Layers: []Layer{TarLayer(Accounts(Root1000, Groups)...).Gzipped().Forged(Sum([]byte("other")))}},
 	}
 }
+
+// strictGroups is resolveNames for cases that are about groups.
+const strictGroups = `
+  base: {required: false}
+  user: {nonRoot: true, names: resolve, rootGroup: deny}
+  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}`
 
 const resolveNames = `
   base: {required: false}
@@ -86,9 +153,17 @@ func names() []Case {
 		if tt.User == "" {
 			tt.User = "app"
 		}
-		out = append(out, Case{Name: "names/" + tt.Name, Policy: resolveNames, Want: judged(some(tt.Code)...), Arrange: func(p *Place) {
-			p.Push(Image{User: tt.User, Layers: tt.Layers})
-		}})
+		arrange := func(p *Place) { p.Push(Image{User: tt.User, Layers: tt.Layers}) }
+		want := judged(some(tt.Code)...)
+		want.Advice = some(tt.Group)
+		out = append(out, Case{Name: "names/" + tt.Name, Policy: resolveNames, Want: want, Arrange: arrange})
+		if tt.Group != "" && tt.Code == "" {
+			want := denied(tt.Group)
+			if tt.Unread {
+				want = undecided(tt.Group)
+			}
+			out = append(out, Case{Name: "names/" + tt.Name + ", where the policy refuses group 0", Policy: strictGroups, Want: want, Arrange: arrange})
+		}
 	}
 	return out
 }

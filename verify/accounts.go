@@ -1,0 +1,290 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// resolve looks the names in an image's USER up in the image's own /etc/passwd
+// and /etc/group, as these are after all layers were unpacked. Where runtimes
+// could see another file, or read it differently, the name is refused.
+//
+// It follows what moby (user.GetExecUser) and containerd (oci.WithUser) do: a
+// user by name takes uid from its entry, and the gid too unless USER names a
+// group; a group by name takes the gid from its entry.
+func (i *Inspector) resolve(ctx context.Context, s subject, u attestor.User) (attestor.User, []attestor.Problem) {
+	name, group, grouped := strings.Cut(s.config.Config.User, ":")
+	byName, groupByName := u.UID == nil, grouped && u.GID == nil
+
+	var wanted []accountFile
+	if byName {
+		wanted = append(wanted, passwdFile)
+	}
+	if groupByName {
+		wanted = append(wanted, groupFile)
+	}
+	texts := i.accounts(ctx, s, wanted)
+
+	var problems []attestor.Problem
+	if byName {
+		uid, gid, err := texts[passwdFile].user(name)
+		if err != nil {
+			// The group of a user that is not known decides nothing.
+			return u, []attestor.Problem{unresolvedUser(name, err)}
+		}
+		u.UID, u.Source = &uid, attestor.UserFromPasswd
+		if !grouped {
+			u.GID = &gid
+		}
+		if uid == 0 {
+			problems = append(problems, problem(attestor.CheckUser, attestor.CodeUserRootDisguised, strconv.Quote(name),
+				"user "+strconv.Quote(name)+" has uid 0 in the image's /etc/passwd", fixUser))
+		}
+	}
+
+	if groupByName {
+		gid, err := texts[groupFile].gid(group)
+		if err != nil {
+			return u, append(problems, unresolvedGroup(s.config.Config.User, group, err))
+		}
+		u.GID = &gid
+	}
+	return u, problems
+}
+
+// unresolvedUser says why a user's name has no uid.
+func unresolvedUser(name string, err error) attestor.Problem {
+	p := problemOf(attestor.CheckUser, err, strconv.Quote(name))
+	switch p.Code {
+	case attestor.CodeUserUnresolved:
+		p.Message = fmt.Sprintf("user %q cannot be resolved from the image's /etc/passwd: %s", name, p.Message)
+	case attestor.CodeLayersMismatch, attestor.CodeLayerContradictory:
+		// The image contradicts itself: that is a denial, whoever asks again.
+		return p
+	default:
+		p.Code, p.Status = attestor.CodeUserLookupFailed, attestor.StatusError
+		p.Message = fmt.Sprintf("the image's /etc/passwd could not be read for user %q: %s", name, p.Message)
+	}
+	p.Fix = fixUser
+	return p
+}
+
+// unresolvedGroup says why a group's name has no gid. Unlike a user, a group
+// that is not known is refused only if the policy cares about group 0, so that
+// the code is the group's own even where the registry failed.
+func unresolvedGroup(configured, group string, err error) attestor.Problem {
+	p := problemOf(attestor.CheckUser, err, strconv.Quote(configured))
+	switch p.Code {
+	case attestor.CodeUserUnresolved:
+		p.Message = fmt.Sprintf("group %q cannot be resolved from the image's /etc/group: %s", group, p.Message)
+	case attestor.CodeLayersMismatch, attestor.CodeLayerContradictory:
+		return p
+	default:
+		p.Status = attestor.StatusError
+		p.Message = fmt.Sprintf("the image's /etc/group could not be read for group %q: %s", group, p.Message)
+	}
+	p.Code, p.Fix = attestor.CodeGroupUnresolved, fixUser
+	return p
+}
+
+// accountText is a file of accounts as a container sees it, or why that is not
+// known.
+type accountText struct {
+	content []byte
+	err     error
+}
+
+func (t accountText) user(name string) (uid, gid int64, err error) {
+	if t.err != nil {
+		return 0, 0, t.err
+	}
+	if uid, gid, err = parsePasswd(t.content, name); err != nil {
+		return 0, 0, unresolved("%s", err)
+	}
+	return uid, gid, nil
+}
+
+func (t accountText) gid(name string) (int64, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	gid, err := parseGroups(t.content, name)
+	if err != nil {
+		return 0, unresolved("%s", err)
+	}
+	return gid, nil
+}
+
+func unresolved(format string, args ...any) error {
+	return fault(attestor.CodeUserUnresolved, fmt.Sprintf(format, args...), fixUser, nil)
+}
+
+// accounts returns the wanted files as they remain when all layers are unpacked.
+// Layers are read from the top down, until every file is settled.
+func (i *Inspector) accounts(ctx context.Context, s subject, wanted []accountFile) [accountFiles]accountText {
+	searches := make([]*search, 0, len(wanted))
+	for _, f := range wanted {
+		searches = append(searches, &search{file: f})
+	}
+	done := func(q *search) bool { return q.settled || q.err != nil }
+
+	for n, l := range slices.Backward(*s.doc.Layers) {
+		if !slices.ContainsFunc(searches, func(q *search) bool { return !done(q) }) {
+			break
+		}
+
+		e, err := i.layers.effect(ctx, s, n)
+		for _, q := range searches {
+			switch {
+			case done(q):
+			case err != nil:
+				q.err = err
+			default:
+				q.err = q.descend(n, l, e)
+			}
+		}
+	}
+
+	var texts [accountFiles]accountText
+	for _, q := range searches {
+		// All layers were read whole, each with the diffID that the config lists,
+		// so that what was not found is not in the image.
+		if q.err == nil && q.found == nil {
+			q.err = unresolved("the image has no %s", q.file.path())
+		}
+		texts[q.file] = accountText{content: q.found, err: q.err}
+	}
+	return texts
+}
+
+// search follows one file of accounts down the layers.
+type search struct {
+	file    accountFile
+	found   []byte // nil: not found yet
+	settled bool   // no layer below could change what was found
+	err     error
+}
+
+// descend takes what the next lower layer does, which is layer n.
+func (q *search) descend(n int, l descriptor, e layerEffect) error {
+	f := e.files[q.file]
+	switch {
+	// An absence counts only for what was read whole.
+	case e.limited != "":
+		return limited(n, l, e.limited)
+	case q.found == nil && f.limited != "":
+		return limited(n, l, f.limited)
+	case e.refused != "":
+		return unresolved("%s: %s", layerName(n, l), e.refused)
+	case f.refused != "":
+		return unresolved("%s: %s", layerName(n, l), f.refused)
+	case f.doubtful != "" && n > 0:
+		// Beneath the lowest layer there is nothing that could be a link.
+		return unresolved("%s writes /%s without its directories, which may be links to /etc", layerName(n, l), f.doubtful)
+	}
+
+	switch {
+	case q.found != nil:
+	case f.present:
+		q.found = append([]byte{}, f.content...)
+	case f.removed:
+		return unresolved("%s removes %s", layerName(n, l), q.file.path())
+	}
+
+	// A file without its directory is unpacked into whatever /etc is below: the
+	// search goes on until a layer has /etc as a directory, or begins anew.
+	q.settled = q.found != nil && (e.etcDir || e.etcGone)
+	return nil
+}
+
+// limited names a layer that was not read to its end, and the limit.
+func limited(n int, l descriptor, why string) error {
+	return fault(attestor.CodeLayerTooLarge, layerName(n, l)+": "+why, "make the layer smaller", nil)
+}
+
+// Lines longer than these are refused: bufio.Scanner, which runtimes read these
+// files with, fails at 64 KiB, and not all of them raise that.
+const (
+	maxPasswdLine = 4 << 10
+	maxGroupLine  = 32 << 10
+)
+
+// parsePasswd finds a user. It accepts only what every runtime reads alike: one
+// entry of that name, seven fields, canonical decimal ids.
+func parsePasswd(content []byte, name string) (uid, gid int64, err error) {
+	entry, err := accountEntry(content, name, 7, maxPasswdLine)
+	if err != nil {
+		return 0, 0, err
+	}
+	if uid, err = parseID(entry[2]); err != nil {
+		return 0, 0, fmt.Errorf("its uid %w", err)
+	}
+	if gid, err = parseID(entry[3]); err != nil {
+		return 0, 0, fmt.Errorf("its gid %w", err)
+	}
+	return uid, gid, nil
+}
+
+// parseGroups finds a group as parsePasswd finds a user, in a file of lines of
+// four fields: name, password, gid and members.
+func parseGroups(content []byte, name string) (gid int64, err error) {
+	entry, err := accountEntry(content, name, 4, maxGroupLine)
+	if err != nil {
+		return 0, err
+	}
+	if gid, err = parseID(entry[2]); err != nil {
+		return 0, fmt.Errorf("its gid %w", err)
+	}
+	return gid, nil
+}
+
+// accountEntry returns the fields of the only line about name.
+func accountEntry(content []byte, name string, fields, longest int) ([]string, error) {
+	if slices.ContainsFunc(content, func(b byte) bool { return b < ' ' && b != '\n' && b != '\t' || b == 0x7f }) {
+		return nil, errors.New("it has control characters")
+	}
+
+	var entry []string
+	for line := range strings.SplitSeq(string(content), "\n") {
+		if len(line) > longest {
+			return nil, fmt.Errorf("it has a line of more than %d bytes", longest)
+		}
+
+		// Runtimes trim lines, and so would take " name" for name.
+		split := strings.Split(line, ":")
+		if strings.TrimSpace(split[0]) != name {
+			continue
+		}
+		if entry != nil {
+			return nil, errors.New("it has two entries of that name")
+		}
+		entry = split
+	}
+
+	switch {
+	case entry == nil:
+		return nil, errors.New("it has no entry of that name")
+	case len(entry) != fields || entry[0] != name:
+		// moby parses lines "with conversion errors ignored": a field that is
+		// missing or is no number reads as 0.
+		return nil, errors.New("the entry is malformed, and runtimes may read its id as 0")
+	}
+	return entry, nil
+}
+
+func parseID(s string) (int64, error) {
+	if !canonicalID.MatchString(s) {
+		return 0, fmt.Errorf("is %q, which is not a plain number", clip(s))
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n > maxID {
+		return 0, fmt.Errorf("%s is larger than %d", s, maxID)
+	}
+	return n, nil
+}
