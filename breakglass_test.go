@@ -84,6 +84,7 @@ func TestPartOfAnOverrideIsRecordedAsOne(t *testing.T) {
 
 	begun := s.records[0]
 	begun.Decision.Checks = nil
+	s.records = nil // the crash came before it was finished
 	s.policy.needs.Attest.Attestors = []string{"projects/p/attestors/a", "projects/p/attestors/b"}
 	s.standing = attestor.Standing{Known: true, Valid: s.partly}
 	d, err = gate(t, s).Recover(t.Context(), begun, s.policy)

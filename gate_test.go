@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +35,8 @@ type stages struct {
 	known     attestor.Standing // what Attest was told
 	calls     []string
 	records   []attestor.Record
+	made      []attestor.Attestation // by Attest; guarded by mu
+	ids       int                    // given out; guarded by mu
 }
 
 func (s *stages) call(name string) {
@@ -41,8 +45,8 @@ func (s *stages) call(name string) {
 	s.calls = append(s.calls, name)
 }
 
-func (s *stages) Govern(string) (attestor.Policy, bool) {
-	if s.policy == nil {
+func (s *stages) Govern(of string) (attestor.Policy, bool) {
+	if s.policy == nil || !strings.HasPrefix(of, "us-docker.pkg.dev/acme/") {
 		return nil, false
 	}
 	return s.policy, true
@@ -55,9 +59,12 @@ func (s *stages) Named(name string) (attestor.Policy, bool) {
 	return s.policy, true
 }
 
-func (s *stages) Pin(context.Context, attestor.Reference) (attestor.Image, error) {
+func (s *stages) Pin(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
 	s.call("pin")
-	return s.resolved.Image, s.resolve
+	if err := s.found(ctx, ref); err != nil {
+		return attestor.Image{}, err
+	}
+	return s.resolved.Image, nil
 }
 
 func (s *stages) Resolve(ctx context.Context, ref attestor.Reference, _ attestor.Needs) (attestor.Resolved, error) {
@@ -66,7 +73,20 @@ func (s *stages) Resolve(ctx context.Context, ref attestor.Reference, _ attestor
 	if s.resolving != nil {
 		return s.resolved, s.resolving(ctx)
 	}
-	return s.resolved, s.resolve
+	return s.resolved, s.found(ctx, ref)
+}
+
+// found is why an image cannot be had: there is one, in one repository.
+func (s *stages) found(ctx context.Context, ref attestor.Reference) error {
+	switch {
+	case s.resolve != nil:
+		return s.resolve
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case ref.Repository() != s.resolved.Image.Repository():
+		return &attestor.Error{Kind: attestor.NotFound, Msg: "no such image"}
+	}
+	return nil
 }
 
 func (s *stages) Inspect(_ context.Context, _ attestor.Resolved, c attestor.Child, _ attestor.Needs) attestor.PlatformEvidence {
@@ -74,8 +94,14 @@ func (s *stages) Inspect(_ context.Context, _ attestor.Resolved, c attestor.Chil
 	return attestor.PlatformEvidence{Child: c}
 }
 
-func (s *stages) Scan(_ context.Context, r attestor.ScanRequest) attestor.Scan {
+func (s *stages) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
 	s.call("scan")
+	switch {
+	case ctx.Err() != nil:
+		return attestor.Scan{State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
+	case r.Image.Repository() != s.resolved.Image.Repository():
+		return attestor.Scan{State: attestor.ScanNotFound}
+	}
 	s.waited.Add(int64(s.scan))
 	if !r.Index.IsZero() {
 		s.call("scan by index: " + string(r.Image.Digest()))
@@ -83,15 +109,26 @@ func (s *stages) Scan(_ context.Context, r attestor.ScanRequest) attestor.Scan {
 	return attestor.Scan{State: attestor.ScanComplete}
 }
 
-func (s *stages) Standing(_ context.Context, _ []string, images []attestor.Image) (attestor.Standing, error) {
+func (s *stages) Standing(ctx context.Context, _ []string, images []attestor.Image) (attestor.Standing, error) {
 	s.call("standing")
+	if err := ctx.Err(); err != nil {
+		return attestor.Standing{}, err
+	}
 	for _, img := range images {
 		s.call("standing of " + string(img.Digest()))
 		if s.unknown == img.Digest() {
 			return attestor.Standing{}, errors.New("Container Analysis is down")
 		}
 	}
-	return s.standing, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.standing
+	for _, a := range s.made {
+		if slices.ContainsFunc(images, func(img attestor.Image) bool { return img.Digest() == a.Digest }) {
+			out.Valid = append(slices.Clone(out.Valid), a)
+		}
+	}
+	return out, nil
 }
 
 func (s *stages) Attest(ctx context.Context, a attestor.Authorization, known attestor.Standing, begin func() error) ([]attestor.Attestation, error) {
@@ -109,21 +146,63 @@ func (s *stages) Attest(ctx context.Context, a attestor.Authorization, known att
 	if s.attest != nil {
 		return s.partly, s.attest
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var out []attestor.Attestation
 	for _, img := range a.Images() {
-		out = append(out, attestor.Attestation{Attestor: a.Attestors()[0], Digest: img.Digest(), Created: true})
+		made := attestor.Attestation{Attestor: a.Attestors()[0], Digest: img.Digest(), Created: true}
+		if i := slices.IndexFunc(s.made, func(m attestor.Attestation) bool { return m.Digest == made.Digest }); i >= 0 {
+			made.Created = false
+		} else {
+			s.made = append(s.made, attestor.Attestation{Attestor: made.Attestor, Digest: made.Digest})
+		}
+		out = append(out, made)
 	}
 	return out, nil
 }
 
-func (s *stages) Begin(context.Context, attestor.Record) error { s.call("begin"); return s.begin }
+func (s *stages) Begin(_ context.Context, r attestor.Record) error {
+	s.call("begin")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.finished(r.Decision.ID); ok {
+		return errors.New("the decision is finished already")
+	}
+	return s.begin
+}
 
 func (s *stages) Finish(_ context.Context, r attestor.Record) error {
 	s.call("finish")
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if old, ok := s.finished(r.Decision.ID); ok && s.finish == nil {
+		if !reflect.DeepEqual(old.Decision, r.Decision) {
+			return errors.New("the decision is finished already, with another answer")
+		}
+		return nil
+	}
 	s.records = append(s.records, r)
 	return s.finish
+}
+
+// id is "id" first, and then another for each decision.
+func (s *stages) id() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ids++
+	if s.ids == 1 {
+		return "id"
+	}
+	return fmt.Sprintf("id-%d", s.ids)
+}
+
+// finished is the record of a decision. It must be called with mu held.
+func (s *stages) finished(id string) (attestor.Record, bool) {
+	i := slices.IndexFunc(s.records, func(r attestor.Record) bool { return r.Decision.ID == id })
+	if i < 0 {
+		return attestor.Record{}, false
+	}
+	return s.records[i], true
 }
 
 func (s *stages) called(name string) int {
@@ -203,7 +282,7 @@ func gate(t *testing.T, s *stages) *attestor.Gate {
 	t.Helper()
 	g, err := attestor.NewGate(attestor.GateConfig{
 		Policies: s, Inspector: s, Scanner: s, Attester: s, Recorder: s,
-		NewID: func() string { return "id" }, Now: func() time.Time {
+		NewID: s.id, Now: func() time.Time {
 			return time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC).Add(time.Duration(s.waited.Load()))
 		},
 		Deadline: time.Minute, Settle: time.Minute,

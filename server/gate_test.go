@@ -3,7 +3,9 @@ package server_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -92,7 +94,10 @@ func (w *world) gate(t testing.TB) *attestor.Gate {
 }
 
 // Pin is what Resolve finds, and counts as asked where it finds nothing.
-func (w *world) Pin(_ context.Context, ref attestor.Reference) (attestor.Image, error) {
+func (w *world) Pin(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
+	if err := ctx.Err(); err != nil {
+		return attestor.Image{}, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	d, ok := w.images[ref.Tag()]
@@ -106,7 +111,10 @@ func (w *world) Pin(_ context.Context, ref attestor.Reference) (attestor.Image, 
 	return attestor.Image{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such image", Fix: "push it first"}
 }
 
-func (w *world) Resolve(_ context.Context, ref attestor.Reference, _ attestor.Needs) (attestor.Resolved, error) {
+func (w *world) Resolve(ctx context.Context, ref attestor.Reference, _ attestor.Needs) (attestor.Resolved, error) {
+	if err := ctx.Err(); err != nil {
+		return attestor.Resolved{}, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked = append(w.asked, ref.String())
@@ -145,8 +153,18 @@ func (w *world) Inspect(ctx context.Context, _ attestor.Resolved, c attestor.Chi
 	return attestor.PlatformEvidence{Child: c}
 }
 
-func (w *world) Scan(context.Context, attestor.ScanRequest) attestor.Scan {
-	return attestor.Scan{State: attestor.ScanComplete}
+func (w *world) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
+	if ctx.Err() != nil {
+		return attestor.Scan{State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range w.images {
+		if d == r.Image.Digest() {
+			return attestor.Scan{State: attestor.ScanComplete}
+		}
+	}
+	return attestor.Scan{State: attestor.ScanNotFound}
 }
 
 func (w *world) Govern(repository string) (attestor.Policy, bool) {
@@ -157,10 +175,16 @@ func (w *world) Govern(repository string) (attestor.Policy, bool) {
 }
 
 func (w *world) Named(name string) (attestor.Policy, bool) {
-	return worldPolicy{w}, name == "production"
+	if name != "production" {
+		return nil, false
+	}
+	return worldPolicy{w}, true
 }
 
-func (w *world) Standing(_ context.Context, _ []string, images []attestor.Image) (attestor.Standing, error) {
+func (w *world) Standing(ctx context.Context, _ []string, images []attestor.Image) (attestor.Standing, error) {
+	if err := ctx.Err(); err != nil {
+		return attestor.Standing{}, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := attestor.Standing{Known: true}
@@ -172,8 +196,11 @@ func (w *world) Standing(_ context.Context, _ []string, images []attestor.Image)
 	return s, nil
 }
 
-func (w *world) Attest(_ context.Context, a attestor.Authorization, _ attestor.Standing, begin func() error) ([]attestor.Attestation, error) {
+func (w *world) Attest(ctx context.Context, a attestor.Authorization, _ attestor.Standing, begin func() error) ([]attestor.Attestation, error) {
 	if err := begin(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if w.attestFn != nil {
@@ -186,21 +213,49 @@ func (w *world) Attest(_ context.Context, a attestor.Authorization, _ attestor.S
 	var out []attestor.Attestation
 	for _, img := range a.Images() {
 		made := attestor.Attestation{Attestor: "projects/p/attestors/a", Note: "projects/p/notes/n", Occurrence: "projects/p/occurrences/1", Digest: img.Digest(), PublicKeyID: "key", Created: true}
-		w.standing = append(w.standing, made)
+		if slices.ContainsFunc(w.standing, func(a attestor.Attestation) bool { return a.Digest == made.Digest }) {
+			made.Created = false
+		} else {
+			w.standing = append(w.standing, made)
+		}
 		out = append(out, made)
 	}
 	return out, nil
 }
 
-func (w *world) Begin(context.Context, attestor.Record) error { return w.recorder }
+func (w *world) Begin(_ context.Context, r attestor.Record) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.finished(r.Decision.ID); ok {
+		return errors.New("the decision is finished already")
+	}
+	return w.recorder
+}
 
 func (w *world) Finish(_ context.Context, r attestor.Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.recorder == nil {
-		w.records = append(w.records, r)
+	if w.recorder != nil {
+		return w.recorder
 	}
-	return w.recorder
+	if old, ok := w.finished(r.Decision.ID); ok {
+		if !reflect.DeepEqual(old.Decision, r.Decision) {
+			return errors.New("the decision is finished already, with another answer")
+		}
+		return nil
+	}
+	w.records = append(w.records, r)
+	return nil
+}
+
+// finished is the record of a decision. It must be called with mu held.
+func (w *world) finished(id string) (attestor.Record, bool) {
+	for _, r := range w.records {
+		if r.Decision.ID == id {
+			return r, true
+		}
+	}
+	return attestor.Record{}, false
 }
 
 func (w *world) decisions() []attestor.Decision {

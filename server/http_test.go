@@ -309,7 +309,7 @@ func TestActionsNeedTheirRight(t *testing.T) {
 		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/attestations?image=" + repository + "@" + digestA, ""},
 		{[]attestor.Action{attestor.ActionRevoke}, "DELETE", "/v1/attestations?image=" + repository + "@" + digestA + "&reason=leaked%20credentials", ""},
 		{[]attestor.Action{attestor.ActionSimulate}, "POST", "/v1/simulate", `{"policy":"good"}`},
-		{[]attestor.Action{attestor.ActionPosture}, "POST", "/v1/posture", `{}`},
+		{[]attestor.Action{attestor.ActionPosture}, "POST", "/v1/posture", definition},
 		{[]attestor.Action{attestor.ActionRejudge}, "POST", "/v1/rejudge", `{}`},
 		{[]attestor.Action{attestor.ActionRejudge}, "POST", "/v1/events", `{"message":{"messageId":"1","data":"e30="}}`},
 		{[]attestor.Action{attestor.ActionAttest, attestor.ActionBreakGlass}, "POST", "/v1/attest", `{"image":"` + repository + `:v2","breakGlass":{"reason":"production is down"}}`},

@@ -54,7 +54,7 @@ func operations() map[string]operation {
 		"GET /v1/policies/{name}":       {url: "/v1/policies/production", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/policies/none", "")}},
 		"GET /v1/attestations":          {url: "/v1/attestations?image=" + pinned, ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream}},
 		"DELETE /v1/attestations":       {url: "/v1/attestations?image=" + pinned + "&reason=leaked%20credentials", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream}},
-		"POST /v1/posture":              {url: "/v1/posture", body: "{}", media: "application/yaml", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: func(_ *world, p *parts) (string, string) { p.posture = attestor.Undecided; return "", "" }}},
+		"POST /v1/posture":              {url: "/v1/posture", body: definition, media: "application/yaml", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: func(_ *world, p *parts) (string, string) { p.posture = attestor.Undecided; return "", "" }}},
 		"POST /v1/events": {url: "/v1/events", body: push, media: "application/json", ok: []int{204}, special: map[int]func(*world, *parts) (string, string){
 			502: upstream, 503: pending, 500: func(w *world, _ *parts) (string, string) { w.down = errBoom; return "", "" },
 		}},

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -139,9 +140,9 @@ func (p *parts) Simulate(_ context.Context, r server.SimulationRequest) (server.
 		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: "line 1: not a policy"}
 	}
 	s := server.Simulation{Policy: worldPolicy{p.w}.Ref(), Since: r.Since, Counts: server.SimulationCounts{Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}}}
-	for _, d := range p.w.decisions() {
+	for _, d := range slices.Backward(p.w.decisions()) {
 		ref, err := attestor.ParseReference(d.Image.Reference)
-		if err != nil || !r.Visible(ref.Repository()) {
+		if err != nil || !r.Visible(ref.Repository()) || d.Time.Before(r.Since) {
 			continue
 		}
 		s.Judged++
@@ -154,19 +155,22 @@ func (p *parts) Simulate(_ context.Context, r server.SimulationRequest) (server.
 	return s, nil
 }
 
+// definition is what parts takes for a service definition.
+const definition = `{"kind":"Service"}`
+
 func (p *parts) Judge(_ context.Context, document []byte) (server.PostureReport, error) {
 	if p.err != nil {
 		return server.PostureReport{}, p.err
 	}
-	if string(document) == "nonsense" {
+	if string(document) != definition {
 		return server.PostureReport{}, &attestor.Error{Kind: attestor.Invalid, Msg: "not a service definition"}
 	}
 	return server.PostureReport{Verdict: p.posture, Findings: []server.PostureFinding{{Rule: "MIN_INSTANCES", Service: "api", Status: attestor.StatusDeny, Message: "no minimum", Fix: "--min-instances=1"}}}, nil
 }
 
-func (p *parts) Occurrence(_ context.Context, name string) (watch.Occurrence, error) {
-	if p.err != nil {
-		return watch.Occurrence{}, p.err
+func (p *parts) Occurrence(ctx context.Context, name string) (watch.Occurrence, error) {
+	if err := cmp.Or(p.err, ctx.Err()); err != nil {
+		return watch.Occurrence{}, err
 	}
 	o, ok := p.occur[name]
 	if !ok {

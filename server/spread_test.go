@@ -188,6 +188,7 @@ func TestOnlyItsOwnSubscriptionBringsWork(t *testing.T) {
 		"a run, by another":     strings.Replace(pushBody(t, "2", `{"pageToken":"0"}`, own), "subscriptions/gate", "subscriptions/gcr", 1),
 		"a cap that is avoided": pushBody(t, "3", `{"pageToken":"0","revoked":-1000}`, own),
 		"a token without end":   pushBody(t, "4", `{"pageToken":"`+strings.Repeat("0", 5000)+`"}`, own),
+		"a token of before":     pushBody(t, "6", `{"pageToken":"eyJ0IjoxLCJpIjoiZDAwMDAwMSIsImYiOiIwMTIzNDU2Nzg5YWJjZGVmIn0"}`, own), // version 1: {"t":1,"i":"d000001","f":"0123456789abcdef"}
 	} {
 		if a := send(t, "admin", "POST", base+"/v1/events", body); a.status != 204 {
 			t.Errorf("%s: status %d: poison is acknowledged", name, a.status)
@@ -196,7 +197,7 @@ func TestOnlyItsOwnSubscriptionBringsWork(t *testing.T) {
 	if after := len(w.decisions()); after != before {
 		t.Errorf("%d decisions were made", after-before)
 	}
-	if a := send(t, "admin", "GET", base+"/metrics", ""); !strings.Contains(a.body, `attestor_events_total{kind="rejudge",outcome="poison"} 4`) {
+	if a := send(t, "admin", "GET", base+"/metrics", ""); !strings.Contains(a.body, `attestor_events_total{kind="rejudge",outcome="poison"} 5`) {
 		t.Error("they are not counted as poison")
 	}
 	if a := send(t, "admin", "POST", base+"/v1/events", pushBody(t, "5", judge, own)); a.status != 204 || len(w.decisions()) != before+1 {

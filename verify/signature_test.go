@@ -20,13 +20,15 @@ type signer struct {
 	asked  []attestor.Digest
 }
 
-func (s *signer) Check(_ context.Context, img attestor.Image, rule attestor.SignedBy) (string, error) {
+func (s *signer) Check(ctx context.Context, img attestor.Image, rule attestor.SignedBy) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, img.Digest())
 	switch {
 	case s.err != nil:
 		return "", s.err
+	case ctx.Err() != nil:
+		return "", ctx.Err()
 	case s.signed[img.Digest()]:
 		return "key " + rule.Key, nil
 	}
@@ -157,11 +159,22 @@ func TestHintCountsWithItsSignatureOnly(t *testing.T) {
 	}
 }
 
-// statements is a ProvenanceSource.
-type statements []attestor.Provenance
+// statements is a ProvenanceSource of one repository's images.
+type statements struct {
+	repository string
+	list       []attestor.Provenance
+}
 
-func (s statements) Provenance(context.Context, []attestor.Image, attestor.ProvenanceNeeds) ([]attestor.Provenance, []attestor.Problem) {
-	return s, nil
+func (s statements) Provenance(ctx context.Context, images []attestor.Image, _ attestor.ProvenanceNeeds) ([]attestor.Provenance, []attestor.Problem) {
+	if ctx.Err() != nil {
+		return nil, []attestor.Problem{{Check: attestor.CheckProvenance, Status: attestor.StatusError, Reason: attestor.Reason{Code: attestor.CodeProvenanceUnavailable, Message: "nobody waits"}}}
+	}
+	for _, img := range images {
+		if img.Repository() == s.repository {
+			return s.list, nil
+		}
+	}
+	return nil, nil
 }
 
 // A squashed image shows nothing in its layers; a pinned builder's signed word
@@ -173,7 +186,7 @@ func TestAttestedBase(t *testing.T) {
 	pushRaw(t, host, "base", "debug", rawImage{Layers: layersOf("debug")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("squashed")})
 	says := func(builder string, repo string, d attestor.Digest) statements {
-		return statements{{Builder: builder, Materials: map[string]attestor.Digest{repo: d}}}
+		return statements{host + "/app", []attestor.Provenance{{Builder: builder, Materials: map[string]attestor.Digest{repo: d}}}}
 	}
 	for _, tt := range []struct {
 		name  string
@@ -188,7 +201,7 @@ func TestAttestedBase(t *testing.T) {
 		{"another repository", says(builder, host+"/other", base), attestor.Attested, ""},
 		{"another digest", says(builder, host+"/base", sum(nil)), attestor.Attested, ""},
 		{"a digest under another tag", says(builder, host+"/base", sumManifest(rawImage{Layers: layersOf("debug")})), attestor.Attested, ""},
-		{"nobody", nil, attestor.Attested, ""},
+		{"nobody", statements{}, attestor.Attested, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			i := newInspector(t, host, func(c *verify.Config) { c.Provenance = tt.says })

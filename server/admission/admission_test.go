@@ -1,6 +1,7 @@
 package admission_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,9 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
+	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/server/admission"
 )
 
@@ -26,20 +29,38 @@ const (
 	name    = "projects/p/attestors/gate"
 )
 
-// cluster has one attested image, and a policy for one team.
+// cluster has one attested image.
 type cluster struct {
-	mode     attestor.Mode
+	mode     attestor.Mode // of the policy; "": enforce
 	standing func(ctx context.Context, img attestor.Image) (attestor.Standing, error)
 }
 
-func (c cluster) Govern(repository string) (attestor.Policy, bool) {
-	return policy{mode: c.mode}, strings.HasPrefix(repository, "registry.example/team/")
+// policies are one team's.
+func (c cluster) policies(t testing.TB) attestor.Policies {
+	t.Helper()
+	set, err := policy.Parse(policy.Source{Name: "production.yaml", Text: fmt.Appendf(nil, `apiVersion: attestor/v1
+kind: GatePolicy
+metadata: {name: production}
+spec:
+  mode: %s
+  images: ["registry.example/team/**"]
+  base: {required: false}
+  user: {nonRoot: true}
+  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}
+  attestors: [%s]
+`, cmp.Or(c.mode, attestor.Enforce), name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
 }
-func (c cluster) Named(string) (attestor.Policy, bool) { return nil, false }
 
 func (c cluster) Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error) {
 	if c.standing != nil {
 		return c.standing(ctx, img)
+	}
+	if err := ctx.Err(); err != nil {
+		return attestor.Standing{}, err
 	}
 	s := attestor.Standing{Known: true}
 	if img.String() == good {
@@ -50,22 +71,22 @@ func (c cluster) Standing(ctx context.Context, img attestor.Image) (attestor.Sta
 	return s, nil
 }
 
-type policy struct {
-	attestor.Policy
-	mode attestor.Mode
+func TestAttestationsContract(t *testing.T) {
+	contract.Standings(t, cluster{}, image(t, good), image(t, bad))
 }
 
-func (p policy) Ref() attestor.PolicyRef { return attestor.PolicyRef{Name: "production", Mode: p.mode} }
-func (p policy) Needs() attestor.Needs {
-	return attestor.Needs{Attest: attestor.AttestNeeds{Attestors: []string{name}}}
+func image(t testing.TB, ref string) attestor.Image {
+	t.Helper()
+	img, err := attestor.ParseImage(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
 }
 
 func handler(t testing.TB, c cluster, change func(*admission.Config)) http.Handler {
 	t.Helper()
-	if c.mode == "" {
-		c.mode = attestor.Enforce
-	}
-	config := admission.Config{Mode: admission.Attested, Policies: c, Attestations: c}
+	config := admission.Config{Mode: admission.Attested, Policies: c.policies(t), Attestations: c}
 	if change != nil {
 		change(&config)
 	}
@@ -318,9 +339,10 @@ func TestExemptRepositoriesAreNamed(t *testing.T) {
 
 func TestZeroConfigIsRefused(t *testing.T) {
 	c := cluster{}
+	p := c.policies(t)
 	for what, config := range map[string]admission.Config{
-		"zero": {}, "no mode": {Policies: c, Attestations: c}, "unknown mode": {Mode: "open", Policies: c, Attestations: c},
-		"no attestations": {Mode: admission.Attested, Policies: c}, "nothing to judge with": {Mode: admission.Judged, Policies: c, Attestations: c},
+		"zero": {}, "no mode": {Policies: p, Attestations: c}, "unknown mode": {Mode: "open", Policies: p, Attestations: c},
+		"no attestations": {Mode: admission.Attested, Policies: p}, "nothing to judge with": {Mode: admission.Judged, Policies: p, Attestations: c},
 	} {
 		if _, err := admission.New(config); err == nil {
 			t.Errorf("%s: no error", what)

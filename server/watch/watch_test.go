@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/server/watch"
 )
 
@@ -119,18 +120,17 @@ func TestTurnSurvivesPanicAndImpatience(t *testing.T) {
 
 func TestConfigIsRefused(t *testing.T) {
 	admit := func(context.Context, attestor.Request) (attestor.Decision, error) { return attestor.Decision{}, nil }
+	policies := &policy.Set{}
 	for name, c := range map[string]watch.Config{
 		"zero":                      {},
-		"nothing to admit with":     {Policies: none{}, Now: time.Now},
-		"nothing to revoke with":    {Admit: admit, Policies: none{}, Now: time.Now, Enforce: true},
-		"a negative cap":            {Admit: admit, Policies: none{}, Now: time.Now, Cap: -1},
-		"a subscription of nobody":  {Admit: admit, Policies: none{}, Now: time.Now, Subscription: "projects/p/subscriptions/s"},
-		"a grace that is in future": {Admit: admit, Policies: none{}, Now: time.Now, Grace: -time.Hour},
+		"nothing to admit with":     {Policies: policies, Now: time.Now},
+		"nothing to revoke with":    {Admit: admit, Policies: policies, Now: time.Now, Enforce: true},
+		"a negative cap":            {Admit: admit, Policies: policies, Now: time.Now, Cap: -1},
+		"a subscription of nobody":  {Admit: admit, Policies: policies, Now: time.Now, Subscription: "projects/p/subscriptions/s"},
+		"a grace that is in future": {Admit: admit, Policies: policies, Now: time.Now, Grace: -time.Hour},
 	} {
 		if _, err := watch.New(c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
 }
-
-type none struct{ attestor.Policies }

@@ -2,6 +2,7 @@ package provenance_test
 
 import (
 	"bytes"
+	stdcmp "cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/verify/provenance"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
@@ -229,12 +232,32 @@ func elsewhere(t *testing.T) attestor.Image {
 
 // attached answers for cosign.
 type attached struct {
-	list []signed.Statement
+	list []signed.Statement // where no type is given, of whatever type is asked for
 	err  error
+	none attestor.Image // has no statements
 }
 
-func (a attached) Attestations(context.Context, attestor.Image, attestor.SignedBy, []string) ([]signed.Statement, error) {
-	return a.list, a.err
+func (a attached) Attestations(ctx context.Context, img attestor.Image, _ attestor.SignedBy, predicateTypes []string) ([]signed.Statement, error) {
+	if err := stdcmp.Or(a.err, ctx.Err()); err != nil {
+		return nil, err
+	}
+	if img == a.none {
+		return nil, nil
+	}
+	var out []signed.Statement
+	for _, st := range a.list {
+		if st.PredicateType == "" || slices.Contains(predicateTypes, st.PredicateType) {
+			out = append(out, st)
+		}
+	}
+	return out, nil
+}
+
+func TestAttachedKeepsTheContract(t *testing.T) {
+	const slsa = "https://slsa.dev/provenance/v1"
+	none, _ := occurrences(t, sample)
+	a := attached{list: []signed.Statement{{PredicateType: slsa, Payload: []byte("{}"), Signer: "key k"}}, none: none}
+	contract.Attachments(t, a, elsewhere(t), none, attestor.SignedBy{Key: "k"}, slsa)
 }
 
 // TestOwnKeys: another builder's keys take the place of Google's.

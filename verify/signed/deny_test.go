@@ -327,12 +327,17 @@ type keys struct {
 	n   int
 }
 
-func (k *keys) PublicKey(_ context.Context, uri string) ([]byte, error) {
+func (k *keys) PublicKey(ctx context.Context, uri string) ([]byte, error) {
 	k.n++
-	if !strings.HasPrefix(uri, "gcpkms://projects/") {
+	switch {
+	case !strings.HasPrefix(uri, "gcpkms://projects/"):
 		return nil, errors.New("unexpected key")
+	case k.err != nil:
+		return nil, k.err
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	}
-	return k.pem, k.err
+	return k.pem, nil
 }
 
 // TestKMSKey: fetched once per lifetime; also on curves where the key version

@@ -1,9 +1,9 @@
-// Package contract holds the suites that every implementation of an interface passes, real or fake.
 package contract
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -86,6 +86,14 @@ func wantKind(t testing.TB, what string, err error, kind attestor.Kind) {
 	case attestor.KindOf(err) != kind || strings.TrimSpace(attestor.Message(err)) == "":
 		t.Errorf("%s: error %v of kind %v, want kind %v with a message", what, err, attestor.KindOf(err), kind)
 	}
+}
+
+// codeOf is the code of an [attestor.Error], and "" of any other error.
+func codeOf(err error) attestor.Code {
+	if e, ok := errors.AsType[*attestor.Error](err); ok {
+		return e.Code
+	}
+	return ""
 }
 
 // gone is a context that ended before it is used.

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -10,8 +11,13 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/verify"
 )
+
+// tagHistory is verify.TagHistory.
+type tagHistory interface {
+	RecordTag(ctx context.Context, p attestor.TagPoint) error
+	TagHistory(ctx context.Context, repository, tag string) ([]attestor.TagPoint, error)
+}
 
 const (
 	tagRepository = "registry.example/base/debian"
@@ -43,7 +49,7 @@ func stretch(n, from, seen, until int) attestor.TagPoint {
 // TagHistory proves of a store, made empty by open for each case, that it keeps
 // the history of tags: oldest first, without overlaps, and at most the last
 // stretch open.
-func TagHistory(t *testing.T, open func(t *testing.T) verify.TagHistory) {
+func TagHistory[H tagHistory](t *testing.T, open func(t *testing.T) H) {
 	t.Helper()
 	for _, tt := range []struct {
 		name string
@@ -116,7 +122,7 @@ func TagHistory(t *testing.T, open func(t *testing.T) verify.TagHistory) {
 	t.Run("nothing to record", func(t *testing.T) { incompleteTags(t, open(t)) })
 }
 
-func recordTag(t *testing.T, store verify.TagHistory, p attestor.TagPoint) {
+func recordTag(t *testing.T, store tagHistory, p attestor.TagPoint) {
 	t.Helper()
 	if err := store.RecordTag(t.Context(), p); err != nil {
 		t.Fatal(err)
@@ -124,7 +130,7 @@ func recordTag(t *testing.T, store verify.TagHistory, p attestor.TagPoint) {
 }
 
 // tagPoints reads the history, and checks what holds of every history.
-func tagPoints(t *testing.T, store verify.TagHistory) []attestor.TagPoint {
+func tagPoints(t *testing.T, store tagHistory) []attestor.TagPoint {
 	t.Helper()
 	points, err := store.TagHistory(t.Context(), tagRepository, tagName)
 	if err != nil {
@@ -147,7 +153,7 @@ func tagPoints(t *testing.T, store verify.TagHistory) []attestor.TagPoint {
 	return points
 }
 
-func tagsApart(t *testing.T, store verify.TagHistory) {
+func tagsApart(t *testing.T, store tagHistory) {
 	other, elsewhere := observed(2, 1), observed(3, 1)
 	other.Tag, elsewhere.Repository = "13", "registry.example/base/other"
 	for _, p := range []attestor.TagPoint{observed(1, 0), other, elsewhere} {
@@ -161,7 +167,7 @@ func tagsApart(t *testing.T, store verify.TagHistory) {
 
 // newestTags moves a tag more often than a history may have points: what it
 // names now, and what it named last, is what decides.
-func newestTags(t *testing.T, store verify.TagHistory) {
+func newestTags(t *testing.T, store tagHistory) {
 	const moves = attestor.MaxTagPoints + 7
 	for n := range moves {
 		recordTag(t, store, observed(n, n))
@@ -180,7 +186,7 @@ func newestTags(t *testing.T, store verify.TagHistory) {
 
 // tagsAtOnce lets several instances report two moves at the same time, each by
 // its own clock.
-func tagsAtOnce(t *testing.T, store verify.TagHistory) {
+func tagsAtOnce(t *testing.T, store tagHistory) {
 	const instances = 8
 	errs := make(chan error, 3*instances)
 	var wg sync.WaitGroup
@@ -207,7 +213,7 @@ func tagsAtOnce(t *testing.T, store verify.TagHistory) {
 	}
 }
 
-func incompleteTags(t *testing.T, store verify.TagHistory) {
+func incompleteTags(t *testing.T, store tagHistory) {
 	for name, change := range map[string]func(*attestor.TagPoint){
 		"no repository": func(p *attestor.TagPoint) { p.Repository = "" },
 		"no tag":        func(p *attestor.TagPoint) { p.Tag = "" },

@@ -1,0 +1,139 @@
+package contract
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// SignatureChecker is the suite of verify.SignatureChecker. rule is satisfied by
+// a signature of signed, and by none of unsigned.
+func SignatureChecker(t *testing.T, c interface {
+	Check(ctx context.Context, img attestor.Image, rule attestor.SignedBy) (string, error)
+}, signed, unsigned attestor.Image, rule attestor.SignedBy) {
+	signer, err := c.Check(t.Context(), signed, rule)
+	if err != nil || signer == "" {
+		t.Errorf("of the signed image: %q, %v", signer, err)
+	}
+
+	// Looked, and found none: the one error that may deny.
+	signer, err = c.Check(t.Context(), unsigned, rule)
+	if codeOf(err) != attestor.CodeBaseUnsigned || signer != "" {
+		t.Errorf("of the unsigned image: %q, %v; want an error with code %s", signer, err, attestor.CodeBaseUnsigned)
+	}
+
+	// Could not look: never taken for "none".
+	signer, err = c.Check(gone(t), unsigned, rule)
+	if err == nil || signer != "" || codeOf(err) == attestor.CodeBaseUnsigned {
+		t.Errorf("asked with an ended context: %q, %v", signer, err)
+	}
+}
+
+// ProvenanceSource is the suite of verify.ProvenanceSource. known has a verified
+// statement, and unknown has none.
+func ProvenanceSource(t *testing.T, s interface {
+	Provenance(ctx context.Context, images []attestor.Image, needs attestor.ProvenanceNeeds) ([]attestor.Provenance, []attestor.Problem)
+}, known, unknown attestor.Image) {
+	got, problems := s.Provenance(t.Context(), []attestor.Image{known}, attestor.ProvenanceNeeds{})
+	if len(got) == 0 || len(problems) != 0 {
+		t.Errorf("of the image with provenance: %d statements, problems %+v", len(got), problems)
+	}
+	for _, p := range got {
+		if p.Builder == "" {
+			t.Errorf("a statement names no builder: %+v", p)
+		}
+	}
+
+	got, problems = s.Provenance(t.Context(), []attestor.Image{unknown}, attestor.ProvenanceNeeds{})
+	if len(got) != 0 {
+		t.Errorf("of the image without provenance: %+v", got)
+	}
+	for _, p := range problems {
+		if p.Status == attestor.StatusError {
+			t.Errorf("no statement at all is a fact, not an outage: %+v", p)
+		}
+	}
+
+	// What could not be asked is a problem: an empty list alone would deny.
+	got, problems = s.Provenance(gone(t), []attestor.Image{known}, attestor.ProvenanceNeeds{})
+	if len(got) != 0 || len(problems) == 0 || problems[0].Status != attestor.StatusError {
+		t.Errorf("asked with an ended context: %d statements, problems %+v", len(got), problems)
+	}
+}
+
+// Attachments is the suite of provenance.Attached, for any type of statement.
+func Attachments[S any](t *testing.T, a interface {
+	Attestations(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]S, error)
+}, with, without attestor.Image, rule attestor.SignedBy, predicateType string) {
+	got, err := a.Attestations(t.Context(), with, rule, []string{predicateType})
+	if err != nil || len(got) == 0 {
+		t.Errorf("of the image with a statement: %d, %v", len(got), err)
+	}
+	got, err = a.Attestations(t.Context(), with, rule, []string{"https://example.com/another/type"})
+	if err != nil || len(got) != 0 {
+		t.Errorf("of another type: %d, %v", len(got), err)
+	}
+	got, err = a.Attestations(t.Context(), without, rule, []string{predicateType})
+	if err != nil || len(got) != 0 {
+		t.Errorf("of the image without a statement: %d, %v", len(got), err)
+	}
+	got, err = a.Attestations(gone(t), without, rule, []string{predicateType})
+	if err == nil || len(got) != 0 {
+		t.Errorf("asked with an ended context: %d, %v", len(got), err)
+	}
+}
+
+// PublicKeys is the suite of signed.PublicKeys.
+func PublicKeys(t *testing.T, k interface {
+	PublicKey(ctx context.Context, uri string) ([]byte, error)
+}, known, unknown string) {
+	text, err := k.PublicKey(t.Context(), known)
+	if err != nil {
+		t.Fatalf("PublicKey(%q): %v", known, err)
+	}
+	block, rest := pem.Decode(text)
+	if block == nil || len(rest) != 0 {
+		t.Fatalf("PublicKey(%q) is not one PEM block: %q", known, text)
+	}
+	if _, err := x509.ParsePKIXPublicKey(block.Bytes); err != nil {
+		t.Errorf("PublicKey(%q): %v", known, err)
+	}
+
+	for _, uri := range []string{unknown, "", "file:///etc/passwd"} {
+		if text, err := k.PublicKey(t.Context(), uri); err == nil || len(text) != 0 {
+			t.Errorf("PublicKey(%q) is %q, %v", uri, text, err)
+		}
+	}
+	if text, err := k.PublicKey(gone(t), known); err == nil || len(text) != 0 {
+		t.Errorf("PublicKey with an ended context is %q, %v", text, err)
+	}
+}
+
+// Resolver is the suite of verify.Resolver. unknown is a name without address;
+// "" where the implementation knows every name.
+func Resolver(t *testing.T, r interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}, unknown string) {
+	// An address is its own, and is never asked of anybody.
+	for _, literal := range []string{"127.0.0.1", "169.254.169.254", "::1", "2001:db8::1"} {
+		got, err := r.LookupNetIP(t.Context(), "ip", literal)
+		if err != nil || len(got) != 1 || got[0].Unmap() != netip.MustParseAddr(literal) {
+			t.Errorf("LookupNetIP(%q) = %v, %v", literal, got, err)
+		}
+	}
+	if unknown == "" {
+		return
+	}
+
+	got, err := r.LookupNetIP(t.Context(), "ip", unknown)
+	dns, ok := errors.AsType[*net.DNSError](err)
+	if len(got) != 0 || !ok || dns.Name == "" {
+		t.Errorf("LookupNetIP(%q) = %v, %v; want a *net.DNSError that names it", unknown, got, err)
+	}
+}
