@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/googleapis/gax-go/v2"
@@ -15,22 +14,22 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
 
 const (
 	maxAdvisories     = 50_000         // notes remembered
-	advisoryAge       = 24 * time.Hour // how long a known date is believed
+	advisoryAge       = 24 * time.Hour // how long a known date is used
 	advisoryAbsentAge = time.Hour      // and how long its absence
 	advisoryParallel  = 16             // calls at the same time, per scan
 )
 
-// advisories remembers when advisories were published: one call per note would
-// else be made for every image.
+// advisories remembers when advisories were published, which saves a call per note and
+// image.
 type advisories struct {
 	c     Config
-	mu    sync.Mutex
-	known map[string]advisory // by note; guarded by mu
+	known *lru.Cache[string, advisory] // by note
 }
 
 type advisory struct {
@@ -38,13 +37,15 @@ type advisory struct {
 	until     time.Time
 }
 
-func newAdvisories(c Config) *advisories { return &advisories{c: c, known: map[string]advisory{}} }
+func newAdvisories(c Config) *advisories {
+	return &advisories{c: c, known: lru.New[string, advisory](maxAdvisories)}
+}
 
-// date fills in Published. A note without a date, or that does not exist,
-// leaves it nil, which means no grace; a note that could not be asked for is an
-// error, since "could not find out" is no answer. Notes that are neither
-// Google's nor beside a trusted one are not the gate's to read, so that being
-// refused them is no error: they mean no grace.
+// date fills in Published. A note without a date, or that does not exist, leaves it
+// nil, which means no grace period; a note that could not be read is an error, since a
+// failed look-up is no answer. The gate need not be able to read notes that are
+// neither Google's nor in the project of a trusted note: they mean no grace period
+// either.
 func (a *advisories) date(ctx context.Context, findings []attestor.Vulnerability, trusted []string) error {
 	wanted := map[string]*time.Time{}
 	var missing []string
@@ -58,6 +59,9 @@ func (a *advisories) date(ctx context.Context, findings []attestor.Vulnerability
 			missing = append(missing, f.Note)
 		}
 	}
+
+	// One failure ends all: a finding without its date would get no grace, and one
+	// with a wrong date too much.
 	dates := make([]*time.Time, len(missing))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(advisoryParallel)
@@ -68,12 +72,14 @@ func (a *advisories) date(ctx context.Context, findings []attestor.Vulnerability
 			return err
 		})
 	}
+
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	for i, note := range missing {
 		wanted[note] = dates[i]
 	}
+
 	for i := range findings {
 		findings[i].Published = wanted[findings[i].Note]
 	}
@@ -81,9 +87,7 @@ func (a *advisories) date(ctx context.Context, findings []attestor.Vulnerability
 }
 
 func (a *advisories) lookup(note string) (*time.Time, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	k, ok := a.known[note]
+	k, ok := a.known.Get(note)
 	if !ok || !a.c.Now().Before(k.until) {
 		return nil, false
 	}
@@ -98,8 +102,10 @@ func (a *advisories) fetch(ctx context.Context, note string, trusted []string) (
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+
 	var published *time.Time
-	err := analysis("read note "+clip(note), name.Project, notesViewer).call(ctx, a.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+	op := analysis("read note "+clip(note), name.Project, notesViewer)
+	err := op.call(ctx, a.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
 		n, err := a.c.Client.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: note}, opts...)
 		if status.Code(err) == codes.NotFound {
 			return nil
@@ -107,10 +113,18 @@ func (a *advisories) fetch(ctx context.Context, note string, trusted []string) (
 		published = timeOf(n.GetVulnerability().GetAdvisoryPublishTime())
 		return err
 	})
+
+	// Whoever stores findings may name a note that the gate cannot read. It means no
+	// grace; as an error it would let a stranger block the image's every scan.
 	if status.Code(err) == codes.PermissionDenied && !expected(name.Project, trusted) {
-		a.c.Logger.WarnContext(ctx, "advisory not readable", slog.String("note", note))
+		a.c.Logger.WarnContext(
+			ctx,
+			"could not read an advisory's note: the gate lacks the permission; no grace period applies",
+			slog.String("note", note),
+		)
 		err = nil
 	}
+
 	if err != nil {
 		return nil, err
 	}
@@ -128,33 +142,10 @@ func expected(project string, trusted []string) bool {
 }
 
 func (a *advisories) remember(note string, published *time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	now := a.c.Now()
+	// A note may get its date later, so that its absence is remembered for less time.
 	age := advisoryAge
 	if published == nil {
 		age = advisoryAbsentAge
 	}
-	if len(a.known) >= maxAdvisories {
-		a.forget(now)
-	}
-	a.known[note] = advisory{published: published, until: now.Add(age)}
-}
-
-// forget makes room: what is out of date, else an arbitrary half.
-func (a *advisories) forget(now time.Time) {
-	var live []string
-	for note, k := range a.known {
-		if now.Before(k.until) {
-			live = append(live, note)
-		} else {
-			delete(a.known, note)
-		}
-	}
-	for _, note := range slices.Clip(live) {
-		if len(a.known) <= maxAdvisories/2 {
-			return
-		}
-		delete(a.known, note)
-	}
+	a.known.Put(note, advisory{published: published, until: a.c.Now().Add(age)}, 1)
 }

@@ -10,10 +10,10 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// capture is the ordinary codec, and remembers the page that it decoded last.
-// The official client keeps a page's occurrences and token and drops the rest,
-// among it the list of locations that could not be reached. One capture serves
-// one call; retries overwrite.
+// capture is the ordinary codec that also keeps the page that it decoded last. The
+// official client keeps a page's occurrences and token and drops the rest, among it
+// the list of locations that could not be reached. One capture serves one call;
+// retries overwrite the page.
 type capture struct {
 	page *grafeaspb.ListOccurrencesResponse
 }

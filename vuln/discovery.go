@@ -17,25 +17,28 @@ import (
 	"github.com/attestor-gate/attestor/internal/resource"
 )
 
-// Google's scanner says how a scan stands under this note, with or without a
-// location. Discoveries under its other notes, such as COMPLIANCE, are about
-// something else.
+// Google's scanner reports the state of a scan under this note, with or without a
+// location. Discoveries under its other notes, such as COMPLIANCE, are about something
+// else.
 const (
 	googleProject  = "goog-analysis"
 	googleScanNote = "PACKAGE_VULNERABILITY"
 	googleScanner  = "google"
 )
 
-// A discovery is one scanner's word on the scan of one digest.
+// A discovery is one scanner's report of the state of the scan of one digest.
 type discovery struct {
 	scanner string // googleScanner, or a trusted note
 	digest  attestor.Digest
-	said    time.Time // when the scanner last said something
+	said    time.Time // when the scanner last reported
 	scan    attestor.Scan
 }
 
-// discovery reads o, if it is the word of a scanner that counts.
+// discovery reads o, if it is the report of a scanner that counts.
 func (q question) discovery(o *grafeaspb.Occurrence, digest attestor.Digest) (discovery, bool) {
+	// Any writer of a project can store a discovery. Only under Google's own notes, to
+	// which nobody else can attach, and under notes that the policy trusts, is it the
+	// scanner that speaks.
 	note := o.GetNoteName()
 	scanner := ""
 	name, ok := resource.ParseName("notes", note)
@@ -47,29 +50,39 @@ func (q question) discovery(o *grafeaspb.Occurrence, digest attestor.Digest) (di
 	default:
 		return discovery{}, false
 	}
+
 	d := o.GetDiscovery()
 	scan := attestor.Scan{State: stateOf(d.GetAnalysisStatus()), Note: note, Resource: o.GetResourceUri()}
 	scan.ByIndex = !q.index.IsZero() && digest == q.index.Digest()
 	scan.Archived = timeOf(d.GetArchiveTime())
+
+	// Scanners that give no last scan time update the occurrence when they finish.
 	if scan.Finished = timeOf(d.GetLastScanTime()); scan.Finished == nil {
 		scan.Finished = timeOf(o.GetUpdateTime())
 	}
+
 	if c := d.GetContinuousAnalysis(); c != grafeaspb.DiscoveryOccurrence_CONTINUOUS_ANALYSIS_UNSPECIFIED {
 		scan.Continuous = c.String()
 	}
 	for _, t := range d.GetAnalysisCompleted().GetAnalysisType() {
 		scan.Analyses = append(scan.Analyses, strings.ToUpper(t))
 	}
+
 	slices.Sort(scan.Analyses)
 	scan.Analyses = slices.Compact(scan.Analyses)
-	if failure := failureOf(d); failure != nil && (scan.State == attestor.ScanComplete || scan.State == attestor.ScanFailed) {
+
+	// FINISHED_SUCCESS beside an error is no success: the scanner did not look at
+	// everything.
+	if failure := failureOf(d); failure != nil &&
+		(scan.State == attestor.ScanComplete || scan.State == attestor.ScanFailed) {
 		scan.State, scan.Problem = attestor.ScanFailed, failure
 	}
 	said := latest(o.GetCreateTime(), o.GetUpdateTime(), d.GetLastScanTime())
 	return discovery{scanner: scanner, digest: digest, said: said, scan: scan}, true
 }
 
-// stateOf leaves what it does not know at the zero state, which is an error.
+// stateOf maps a state that this version does not know to the zero state, which is an
+// error and never a finished scan.
 func stateOf(s grafeaspb.DiscoveryOccurrence_AnalysisStatus) attestor.ScanState {
 	switch s {
 	case grafeaspb.DiscoveryOccurrence_PENDING:
@@ -86,8 +99,7 @@ func stateOf(s grafeaspb.DiscoveryOccurrence_AnalysisStatus) attestor.ScanState 
 	return ""
 }
 
-// failureOf is what a scanner reports as having gone wrong. A scan that
-// "finished" with errors has not looked at everything.
+// failureOf is the error that a scanner reports; nil if it reports none.
 func failureOf(d *grafeaspb.DiscoveryOccurrence) *attestor.Reason {
 	var texts []string
 	for _, e := range append(slices.Clone(d.GetAnalysisError()), d.GetAnalysisStatusError()) {
@@ -95,6 +107,7 @@ func failureOf(d *grafeaspb.DiscoveryOccurrence) *attestor.Reason {
 			texts = append(texts, clip(cmp.Or(e.GetMessage(), fmt.Sprintf("error code %d", e.GetCode()))))
 		}
 	}
+
 	failed := d.GetAnalysisStatus() == grafeaspb.DiscoveryOccurrence_FINISHED_FAILED
 	if len(texts) == 0 && !failed {
 		return nil
@@ -110,20 +123,30 @@ func failureOf(d *grafeaspb.DiscoveryOccurrence) *attestor.Reason {
 	return r
 }
 
-// conclude chooses whose word counts and joins it with the findings.
+// conclude chooses the scanner whose report counts, and joins it with the findings.
 func (s *Scanner) conclude(ctx context.Context, q question, found collected) answer {
-	scan := standing(found.discoveries)
+	scan := prevailing(found.discoveries)
 	scan.Findings = merge(found.findings)
 	if scan.State != attestor.ScanComplete {
 		return answer{scan: scan, again: !final(scan.State)}
 	}
-	if age := s.c.Now().Sub(*cmp.Or(scan.Finished, &time.Time{})); s.c.Settle > 0 && age < s.c.Settle && age > -s.c.Settle {
+
+	// Lists lag: findings of a scan that has just finished may not be listed yet. A
+	// time ahead of the gate's clock is as recent; a scan without a time is old.
+	age := s.c.Now().Sub(*cmp.Or(scan.Finished, &time.Time{}))
+	if !s.c.NoListLag && age.Abs() < resource.ListLag {
 		scan.State, scan.Problem = attestor.ScanRunning, &attestor.Reason{
-			Code: attestor.CodeScanRunning, Message: fmt.Sprintf("the scan finished less than %s ago, and its findings may not all be listed yet", s.c.Settle),
+			Code: attestor.CodeScanRunning,
+			Message: fmt.Sprintf(
+				"the scan finished less than %s ago, and its findings may not all be listed yet", resource.ListLag,
+			),
 			Fix: "repeat the request in some seconds, or ask with wait",
 		}
 		return answer{scan: scan, again: true}
 	}
+
+	// Grace periods start with an advisory's publication; one that cannot be looked
+	// up is an error, not the absence of a date.
 	if q.needs.Advisories {
 		if err := s.advisories.date(ctx, scan.Findings, q.needs.Trusted); err != nil {
 			return answer{scan: unavailable(reasonOf(err)), again: transient(err)}
@@ -136,40 +159,51 @@ func final(s attestor.ScanState) bool {
 	return s == attestor.ScanComplete || s == attestor.ScanFailed || s == attestor.ScanUnsupported
 }
 
-// standing is the state of the scan by all discoveries that count. Of one
-// scanner and digest the newest word counts, so that an old success does not
-// cover a scan that is running or has failed since. Of several scanners, each
-// of which is trusted by itself, the one that got furthest counts: their
-// findings are counted together in any case.
-func standing(all []discovery) attestor.Scan {
+// prevailing is the state of the scan by all discoveries that count. Of one scanner
+// and digest the newest report counts, so that an old success does not hide a scan
+// that is running or has failed since. Of several scanners, each of which is
+// trusted by itself, the most advanced one counts: their findings are counted
+// together in any case.
+func prevailing(all []discovery) attestor.Scan {
 	type group struct {
 		scanner string
 		digest  attestor.Digest
 	}
 	newest := map[group]discovery{}
 	for _, d := range all {
+		// Reports of one scanner about one digest replace each other; those of
+		// different scanners do not.
 		g := group{d.scanner, d.digest}
 		if old, ok := newest[g]; !ok || newer(d, old) {
 			newest[g] = d
 		}
 	}
+
 	if len(newest) == 0 {
 		return attestor.Scan{State: attestor.ScanNotFound}
 	}
+
+	// The order is total, so that two readings of the same occurrences never differ. A
+	// scan of the manifest itself wins over one of its index.
 	best := slices.MaxFunc(slices.Collect(maps.Values(newest)), func(a, b discovery) int {
-		return cmp.Or(cmp.Compare(progress(a.scan), progress(b.scan)), boolCompare(b.scan.ByIndex, a.scan.ByIndex),
-			compareTime(a.scan.Finished, b.scan.Finished), boolCompare(a.scanner == googleScanner, b.scanner == googleScanner), tie(a, b))
+		return cmp.Or(
+			cmp.Compare(progress(a.scan), progress(b.scan)),
+			boolCompare(b.scan.ByIndex, a.scan.ByIndex),
+			compareTime(a.scan.Finished, b.scan.Finished),
+			boolCompare(a.scanner == googleScanner, b.scanner == googleScanner),
+			tie(a, b),
+		)
 	})
 	return best.scan
 }
 
-// newer prefers the later word, and of two at one time the worse.
+// newer prefers the later report, and of two at one time the less advanced.
 func newer(a, b discovery) bool {
 	return cmp.Or(a.said.Compare(b.said), cmp.Compare(progress(b.scan), progress(a.scan)), tie(a, b)) > 0
 }
 
-// progress orders states by what is best to tell: a scan that counts, one that
-// may yet come to count, one that will not.
+// progress orders states by what is most useful to report: a scan that counts, one
+// that may yet come to count, one that will not.
 func progress(s attestor.Scan) int {
 	switch s.State {
 	case attestor.ScanComplete:
@@ -195,10 +229,18 @@ func progress(s attestor.Scan) int {
 
 // tie makes the order total, so that the order of occurrences never matters.
 func tie(a, b discovery) int {
-	return cmp.Or(cmp.Compare(a.scan.Note, b.scan.Note), cmp.Compare(a.scan.Resource, b.scan.Resource), cmp.Compare(a.digest, b.digest),
-		compareTime(a.scan.Finished, b.scan.Finished), slices.Compare(a.scan.Analyses, b.scan.Analyses),
-		cmp.Compare(a.scan.Continuous, b.scan.Continuous), compareTime(a.scan.Archived, b.scan.Archived),
-		comparePtr(a.scan.Problem, b.scan.Problem, func(p, q attestor.Reason) int { return cmp.Compare(p.Message, q.Message) }))
+	return cmp.Or(
+		cmp.Compare(a.scan.Note, b.scan.Note),
+		cmp.Compare(a.scan.Resource, b.scan.Resource),
+		cmp.Compare(a.digest, b.digest),
+		compareTime(a.scan.Finished, b.scan.Finished),
+		slices.Compare(a.scan.Analyses, b.scan.Analyses),
+		cmp.Compare(a.scan.Continuous, b.scan.Continuous),
+		compareTime(a.scan.Archived, b.scan.Archived),
+		comparePtr(a.scan.Problem, b.scan.Problem, func(p, q attestor.Reason) int {
+			return cmp.Compare(p.Message, q.Message)
+		}),
+	)
 }
 
 func boolCompare(a, b bool) int {
@@ -219,7 +261,7 @@ func compareTime(a, b *time.Time) int {
 	return a.Compare(*b)
 }
 
-// timeOf is nil for what is absent or no time.
+// timeOf is nil for a time that is absent or invalid.
 func timeOf(t *timestamppb.Timestamp) *time.Time {
 	if t == nil || t.CheckValid() != nil {
 		return nil
@@ -238,7 +280,7 @@ func latest(times ...*timestamppb.Timestamp) time.Time {
 	return out
 }
 
-// clip keeps a scanner's words short.
+// clip bounds a text of somebody else's in a message.
 func clip(s string) string {
 	const limit = 300
 	if len(s) > limit {

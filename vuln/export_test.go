@@ -19,7 +19,7 @@ func ScanOf(r attestor.ScanRequest, scanProjects map[string]string, occurrences 
 			return attestor.Scan{}, err
 		}
 	}
-	scan := standing(c.discoveries)
+	scan := prevailing(c.discoveries)
 	scan.Findings = merge(c.findings)
 	return scan, nil
 }
@@ -35,3 +35,6 @@ func (s *Scanner) Polls() int {
 func Explain(err error, project string) *attestor.Error {
 	return analysis("list occurrences", project, occurrencesViewer).explain(err, "10s")
 }
+
+// SetJitter replaces the random part of the pauses between reads.
+func (s *Scanner) SetJitter(f func() float64) { s.jitter = f }

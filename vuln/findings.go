@@ -13,20 +13,19 @@ import (
 	"github.com/attestor-gate/attestor/internal/resource"
 )
 
-// googleVulnerabilities is where the notes of Google's scanner are. Nobody else
+// googleVulnerabilities is the project of the notes of Google's scanner. Nobody else
 // can attach an occurrence to them.
 const googleVulnerabilities = "goog-vulnz"
 
-// Where a severity came from, if not the package's own effective one.
+// The source of a severity that is not the package's own effective one.
 const (
 	fallbackEffective = "occurrence effectiveSeverity"
 	fallbackProvider  = "occurrence severity"
 )
 
-// appendFindings adds what o says to list: one finding for each affected
-// package and each place it was found in. Every vulnerability occurrence about
-// the digest counts, whoever wrote it, since a finding can only make the
-// judgement worse.
+// appendFindings adds the findings of o to list: one for each affected package and
+// each place where it was found. Every vulnerability occurrence about the digest
+// counts, whoever wrote it, since a finding can only make the verdict worse.
 func appendFindings(list []attestor.Vulnerability, o *grafeaspb.Occurrence, trusted []string) []attestor.Vulnerability {
 	v := o.GetVulnerability()
 	if v == nil {
@@ -35,12 +34,16 @@ func appendFindings(list []attestor.Vulnerability, o *grafeaspb.Occurrence, trus
 	base := attestor.Vulnerability{ID: idOf(o), Note: o.GetNoteName(), CVSS: cvssOf(v)}
 	base.EPSS, base.KnownExploited = riskOf(v.GetRisk())
 	base.VEX = vexOf(o, base.ID, trusted)
+
+	// A vulnerability without a package is one all the same.
 	if len(v.GetPackageIssue()) == 0 {
 		base.Severity, base.Fallback = severityOf(grafeaspb.Severity_SEVERITY_UNSPECIFIED, v)
 		base.Fixable = v.GetFixAvailable()
 		return append(list, base)
 	}
+
 	for _, issue := range v.GetPackageIssue() {
+		// The fix and the severity are the package's own.
 		f := base
 		f.Severity, f.Fallback = severityOf(issue.GetEffectiveSeverity(), v)
 		f.Package = issue.GetAffectedPackage()
@@ -52,15 +55,21 @@ func appendFindings(list []attestor.Vulnerability, o *grafeaspb.Occurrence, trus
 	return list
 }
 
-// appendPlaces adds f once for each path it was found under, so that a copy in
-// the base and a copy in the image's own layers stay two findings.
-func appendPlaces(list []attestor.Vulnerability, f attestor.Vulnerability, places []*grafeaspb.FileLocation) []attestor.Vulnerability {
+// appendPlaces adds f once for each path where it was found, so that a copy in the
+// base and a copy in the image's own layers stay two findings.
+func appendPlaces(
+	list []attestor.Vulnerability,
+	f attestor.Vulnerability,
+	places []*grafeaspb.FileLocation,
+) []attestor.Vulnerability {
 	if len(places) == 0 {
 		return append(list, f)
 	}
 	for _, p := range places {
 		f.Path, f.DiffIDs = p.GetFilePath(), nil
 		if id, ok := diffID(p.GetLayerDetails().GetDiffId()); ok {
+			// A layer that cannot be read stays unknown: the finding is then the
+			// image's own.
 			f.DiffIDs = []attestor.Digest{id}
 		}
 		list = append(list, f)
@@ -68,7 +77,7 @@ func appendPlaces(list []attestor.Vulnerability, f attestor.Vulnerability, place
 	return list
 }
 
-// diffID accepts sha256:HEX and bare HEX, which is what is found in the wild.
+// diffID accepts sha256:HEX and bare HEX; scanners write both.
 func diffID(s string) (attestor.Digest, bool) {
 	if s == "" {
 		return "", false
@@ -86,6 +95,8 @@ func idOf(o *grafeaspb.Occurrence) string {
 	return cmp.Or(o.GetVulnerability().GetShortDescription(), "(vulnerability without a name)")
 }
 
+// severityOf prefers the effective severity of the package, then that of the
+// occurrence, then the provider's; a severity that nobody gives is Unspecified.
 func severityOf(own grafeaspb.Severity, v *grafeaspb.VulnerabilityOccurrence) (attestor.Severity, string) {
 	if s := levelOf(own); s.Known() {
 		return s, ""
@@ -93,6 +104,7 @@ func severityOf(own grafeaspb.Severity, v *grafeaspb.VulnerabilityOccurrence) (a
 	if s := levelOf(v.GetEffectiveSeverity()); s.Known() {
 		return s, fallbackEffective
 	}
+
 	if s := levelOf(v.GetSeverity()); s.Known() {
 		return s, fallbackProvider
 	}
@@ -115,9 +127,9 @@ func levelOf(s grafeaspb.Severity) attestor.Severity {
 	return attestor.Unspecified
 }
 
-// fixOf is about this package. The occurrence's own fixAvailable means that at
-// least one of its packages has a fix, and says nothing of the others. MAXIMUM
-// means that there is none.
+// fixOf is about this package. The occurrence's own fixAvailable means that at least
+// one of its packages has a fix, which says nothing about the others. MAXIMUM means
+// that there is no fix.
 func fixOf(issue *grafeaspb.VulnerabilityOccurrence_PackageIssue) (bool, string) {
 	fixed := issue.GetFixedVersion()
 	switch fixed.GetKind() {
@@ -140,6 +152,7 @@ func versionOf(v *grafeaspb.Version) string {
 	if v.GetEpoch() != 0 {
 		s = strconv.Itoa(int(v.GetEpoch())) + ":" + s
 	}
+
 	if v.GetRevision() != "" {
 		s += "-" + v.GetRevision()
 	}
@@ -149,7 +162,9 @@ func versionOf(v *grafeaspb.Version) string {
 // cvssOf is the score that the scanner chose, else that of the newest version
 // of CVSS that it gives. Zero is "none given".
 func cvssOf(v *grafeaspb.VulnerabilityOccurrence) *float64 {
-	for _, score := range []float32{v.GetCvssScore(), v.GetCvssV4().GetBaseScore(), v.GetCvssv3().GetBaseScore(), v.GetCvssV2().GetBaseScore()} {
+	for _, score := range []float32{
+		v.GetCvssScore(), v.GetCvssV4().GetBaseScore(), v.GetCvssv3().GetBaseScore(), v.GetCvssV2().GetBaseScore(),
+	} {
 		if score > 0 && score <= 10 {
 			return new(math.Round(float64(score)*10) / 10)
 		}
@@ -157,36 +172,40 @@ func cvssOf(v *grafeaspb.VulnerabilityOccurrence) *float64 {
 	return nil
 }
 
-// riskOf reads what is reported of exploitation. A scanner that reports risk
-// and no entry in CISA's catalogue reports that there is none; one that
-// reports no risk says nothing. What is no probability is read as certainty: a
-// limit must not be passed by what cannot be compared with it.
+// riskOf reads what is reported of exploitation. A scanner that reports risk without
+// an entry in CISA's catalogue reports that there is none; one that reports no risk
+// says nothing. A score that is not a probability is read as 1: a limit must not be
+// passed by a value that cannot be compared with it.
 func riskOf(r *grafeaspb.Risk) (epss *float64, exploited *bool) {
 	if r == nil {
 		return nil, nil
 	}
 	if e := r.GetEpss(); e != nil {
-		if epss = new(e.GetScore()); !(*epss >= 0 && *epss <= 1) { // NaN is neither
+		// NaN compares false with every limit.
+		if epss = new(e.GetScore()); !(*epss >= 0 && *epss <= 1) {
 			*epss = 1
 		}
 	}
 	return epss, new(r.GetCisaKev() != nil)
 }
 
-// vexOf reads the assessment that Container Analysis filled in from a VEX note.
-// Whoever may write occurrences can write anything there, so that it is read
-// only where nobody but a trusted scanner can have attached the occurrence.
+// vexOf reads the assessment that Container Analysis filled in from a VEX note. Any
+// writer of occurrences can put one there, so that it is read only where nobody but a
+// trusted scanner can have attached the occurrence.
 func vexOf(o *grafeaspb.Occurrence, id string, trusted []string) []attestor.VEX {
 	a := o.GetVulnerability().GetVexAssessment()
 	note, ok := resource.ParseName("notes", o.GetNoteName())
 	if a == nil || !ok || (note.Project != googleVulnerabilities && !slices.Contains(trusted, o.GetNoteName())) {
 		return nil
 	}
+
+	// An assessment of another vulnerability excuses nothing here.
 	source, ok := resource.ParseName("notes", a.GetNoteName())
 	about := cmp.Or(a.GetVulnerabilityId(), id)
 	if !ok || about != id {
 		return nil
 	}
+
 	status := ""
 	switch a.GetState() {
 	case grafeaspb.VulnerabilityAssessmentNote_Assessment_AFFECTED:
@@ -200,16 +219,23 @@ func vexOf(o *grafeaspb.Occurrence, id string, trusted []string) []attestor.VEX 
 	default:
 		return nil
 	}
-	vex := attestor.VEX{Status: status, Project: source.Project, Note: a.GetNoteName(), Justification: clip(a.GetJustification().GetDetails())}
+
+	vex := attestor.VEX{
+		Status:        status,
+		Project:       source.Project,
+		Note:          a.GetNoteName(),
+		Justification: clip(a.GetJustification().GetDetails()),
+	}
+
 	if t := a.GetJustification().GetJustificationType(); vex.Justification == "" && t != 0 {
 		vex.Justification = strings.ToLower(t.String())
 	}
 	return []attestor.VEX{vex}
 }
 
-// merge sorts list and joins findings that say the same of the same thing.
-// Where two differ in anything that a policy may judge, both stay: a merger
-// that chose one of them could choose the harmless one.
+// merge sorts list and joins findings that say the same of the same thing. Where two
+// differ in anything that a policy may look at, both stay: a merger that chose one of
+// them could choose the harmless one.
 func merge(list []attestor.Vulnerability) []attestor.Vulnerability {
 	slices.SortFunc(list, func(a, b attestor.Vulnerability) int {
 		return cmp.Or(compareFindings(a, b), slices.Compare(a.DiffIDs, b.DiffIDs))
@@ -217,11 +243,15 @@ func merge(list []attestor.Vulnerability) []attestor.Vulnerability {
 	out := list[:0]
 	for _, f := range list {
 		if n := len(out); n > 0 && compareFindings(out[n-1], f) == 0 {
+			// The same finding in several layers is one finding with all of them.
 			out[n-1].DiffIDs = union(out[n-1].DiffIDs, f.DiffIDs)
 			continue
 		}
 		out = append(out, f)
 	}
+
+	// list is the caller's no more; what lies beyond the result must not be kept alive
+	// by it.
 	clear(list[len(out):])
 	if len(out) == 0 {
 		return nil
@@ -251,7 +281,11 @@ func compareFindings(a, b attestor.Vulnerability) int {
 }
 
 func compareVEX(a, b attestor.VEX) int {
-	return cmp.Or(cmp.Compare(a.Note, b.Note), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Justification, b.Justification))
+	return cmp.Or(
+		cmp.Compare(a.Note, b.Note),
+		cmp.Compare(a.Status, b.Status),
+		cmp.Compare(a.Justification, b.Justification),
+	)
 }
 
 // comparePtr puts nil first.

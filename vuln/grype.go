@@ -14,8 +14,8 @@ import (
 // grypeReport is the part of Grype's JSON that is read.
 type grypeReport struct {
 	Matches []grypeMatch `json:"matches"`
-	// What was ignored counts: excuses belong in the policy, where they have an
-	// owner and end.
+	// Ignored matches count: exceptions belong in the policy, where they have an owner
+	// and an end.
 	IgnoredMatches []grypeMatch `json:"ignoredMatches"`
 	Source         struct {
 		Type   string          `json:"type"`
@@ -91,11 +91,20 @@ func readGrype(b []byte) (report, error) {
 		return report{}, malformed("Grype", err)
 	}
 	if g.Source.Type != "image" {
-		return report{}, invalid("the report is not of an image", "scan the image: grype registry:REPOSITORY@DIGEST -o json")
+		return report{}, invalid(
+			"the report is not of an image",
+			"scan the image: grype registry:REPOSITORY@DIGEST -o json",
+		)
 	}
+
+	// A filtered report would import as a complete scan.
 	if c := g.Descriptor.Configuration; c.OnlyFixed || c.OnlyNotFixed {
-		return report{}, invalid("the report leaves out findings by whether they have a fix", "scan without --only-fixed and --only-notfixed")
+		return report{}, invalid(
+			"the report leaves out findings by whether they have a fix",
+			"scan without --only-fixed and --only-notfixed",
+		)
 	}
+
 	var img grypeImage
 	if err := json.Unmarshal(g.Source.Target, &img); err != nil {
 		return report{}, malformed("Grype", err)
@@ -105,16 +114,20 @@ func readGrype(b []byte) (report, error) {
 	if d, err := attestor.ParseDigest(img.ManifestDigest); err == nil {
 		rep.manifest = d
 	}
+
 	if img.OS != "" && img.Architecture != "" {
 		rep.platform = img.OS + "/" + img.Architecture
 	}
 	if made, err := time.Parse(time.RFC3339Nano, g.Descriptor.Timestamp); err == nil {
 		rep.made = &made
 	}
+
 	if g.Distro.Name != "" {
 		rep.types = append(rep.types, "OS")
 	}
 	layers := img.diffIDs()
+
+	// Ignored matches are imported like the others; see grypeReport.
 	for _, m := range append(g.Matches, g.IgnoredMatches...) {
 		f := m.imported(g, layers)
 		rep.types = append(rep.types, f.kind)
@@ -123,19 +136,21 @@ func readGrype(b []byte) (report, error) {
 	return rep, nil
 }
 
-// diffIDs are those of the image's config. A location's layer is believed only
-// if it is one of them: what is no layer of the image is no layer of its base.
+// diffIDs are those of the image's config. The layer of a location counts only if it
+// is one of them: a layer that is not the image's cannot be its base's.
 func (i grypeImage) diffIDs() map[string]bool {
 	var config struct {
 		RootFS struct {
 			DiffIDs []string `json:"diff_ids"`
 		} `json:"rootfs"`
 	}
+
 	out := map[string]bool{}
 	b, err := base64.StdEncoding.DecodeString(i.Config)
 	if err != nil || json.Unmarshal(b, &config) != nil {
 		return out
 	}
+
 	for _, d := range config.RootFS.DiffIDs {
 		out[d] = true
 	}
@@ -148,9 +163,15 @@ func (m grypeMatch) imported(g grypeReport, layers map[string]bool) imported {
 	for _, r := range m.Related {
 		aliases = append(aliases, r.ID)
 	}
+
 	f := imported{
-		ids: named(v.ID, aliases...), severity: severityNamed(v.Severity), description: v.Description, url: v.DataSource,
-		name: a.Name, version: a.Version, kind: packageType(a.Type, a.Name),
+		ids:         named(v.ID, aliases...),
+		severity:    severityNamed(v.Severity),
+		description: v.Description,
+		url:         v.DataSource,
+		name:        a.Name,
+		version:     a.Version,
+		kind:        packageType(a.Type, a.Name),
 	}
 	switch {
 	case f.kind == "OS":
@@ -158,6 +179,8 @@ func (m grypeMatch) imported(g grypeReport, layers map[string]bool) imported {
 	case len(a.CPEs) > 0:
 		f.cpe = a.CPEs[0]
 	}
+
+	// "wont-fix" and "not-fixed" are no fix, whatever versions are listed beside them.
 	if v.Fix.State == "fixed" {
 		f.fixed = strings.Join(v.Fix.Versions, ", ")
 	}
@@ -165,6 +188,7 @@ func (m grypeMatch) imported(g grypeReport, layers map[string]bool) imported {
 	for _, r := range m.Related {
 		f.risk(r)
 	}
+
 	for _, l := range a.Locations {
 		at := place{path: l.Path}
 		if layers[l.LayerID] {
@@ -175,7 +199,7 @@ func (m grypeMatch) imported(g grypeReport, layers map[string]bool) imported {
 	return f
 }
 
-// risk keeps the highest of what is said by any name of the vulnerability.
+// risk keeps the highest value that any name of the vulnerability has.
 func (f *imported) risk(m grypeMetadata) {
 	for _, c := range m.CVSS {
 		f.score = max(f.score, c.Metrics.BaseScore)
@@ -185,6 +209,7 @@ func (f *imported) risk(m grypeMetadata) {
 			f.epss = &grafeaspb.ExploitPredictionScoringSystem{Score: e.EPSS, Percentile: e.Percentile}
 		}
 	}
+
 	for _, k := range m.KnownExploited {
 		f.exploited = &grafeaspb.CISAKnownExploitedVulnerabilities{KnownRansomwareCampaignUse: short(k.Ransomware)}
 	}

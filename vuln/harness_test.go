@@ -69,7 +69,7 @@ func newFixture(t testing.TB) *fixture {
 
 func (f *fixture) scanner(t testing.TB, change func(*vuln.Config)) *vuln.Scanner {
 	t.Helper()
-	c := vuln.Config{Client: f.client, Now: func() time.Time { return start }, Jitter: func() float64 { return 0 }}
+	c := vuln.Config{Client: f.client, Now: func() time.Time { return start }}
 	if change != nil {
 		change(&c)
 	}
@@ -77,6 +77,7 @@ func (f *fixture) scanner(t testing.TB, change func(*vuln.Config)) *vuln.Scanner
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.SetJitter(func() float64 { return 0 })
 	return s
 }
 

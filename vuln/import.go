@@ -28,11 +28,14 @@ const (
 	maxTextLength     = 2_000 // of any one text taken from a report
 )
 
-// A Target says what a report is taken to be about.
+// A Target is the image that a report must be of.
 type Target struct {
-	Image    attestor.Image // the manifest that was scanned; not an index
-	Platform string         // of the manifest, os/architecture[/variant]; "": not known, and then only linux/amd64 is accepted where the report does not name the manifest's own digest
-	Note     string         // projects/P/notes/N: the scanner's note, as a policy's scan.trusted names it
+	Image attestor.Image // the manifest that was scanned; not an index
+	Note  string         // projects/P/notes/N: the scanner's note, as a policy's scan.trusted names it
+
+	// Platform of the manifest, os/architecture[/variant]. "" is not known: then only
+	// linux/amd64 is accepted where the report does not name the manifest's own digest.
+	Platform string
 }
 
 // Imported is a report as Container Analysis would have it.
@@ -45,17 +48,21 @@ type Imported struct {
 }
 
 // Import turns a scanner's report into occurrences: of Grype (-o json), Trivy
-// (--format json) or osv-scanner (--format json). docs/scans.md has the
-// mapping. A report that names other images than the target's, that says
-// nothing of packages, or that is none of the three, is refused.
+// (--format json) or osv-scanner (--format json). docs/scans.md has the mapping. A
+// report is refused that names another image than the target, that lists no packages,
+// or that is in none of these formats.
 func Import(r io.Reader, t Target) (Imported, error) {
 	note, ok := resource.ParseName("notes", t.Note)
 	switch {
 	case t.Image.IsZero():
-		return Imported{}, invalid("no image to import a report for", "name it by its digest")
+		return Imported{}, invalid("no image was given to import a report for", "name it by its digest")
 	case !ok || note.Location != "":
-		return Imported{}, invalid(fmt.Sprintf("%q is not a note's name", clip(t.Note)), "name it as projects/PROJECT/notes/NAME")
+		return Imported{}, invalid(
+			fmt.Sprintf("%q is not a note's name", clip(t.Note)),
+			"name it as projects/PROJECT/notes/NAME",
+		)
 	}
+
 	rep, err := readReport(r)
 	if err != nil {
 		return Imported{}, err
@@ -83,7 +90,7 @@ type report struct {
 
 // An imported finding is one vulnerability in one package.
 type imported struct {
-	ids         []string // the names it goes by here; each becomes a finding
+	ids         []string // its names; each becomes a finding
 	severity    grafeaspb.Severity
 	score       float64
 	published   *time.Time
@@ -94,25 +101,36 @@ type imported struct {
 
 	name, version, kind string
 	cpe                 string
-	fixed               string // "": there is none
+	fixed               string // "": there is no fix
 	places              []place
 }
 
 type place struct{ path, diffID string }
 
-// readReport tells the formats apart by the keys that only they have.
+// readReport recognises a format by the keys that only it has.
 func readReport(r io.Reader) (report, error) {
+	// One byte more than is allowed shows that the report is longer.
 	b, err := io.ReadAll(io.LimitReader(r, maxReport+1))
 	if err != nil {
 		return report{}, fmt.Errorf("reading the report: %w", err)
 	}
+
 	if len(b) > maxReport {
-		return report{}, &attestor.Error{Kind: attestor.TooLarge, Msg: fmt.Sprintf("the report is larger than %d MiB", maxReport>>20), Fix: "import the reports of single images"}
+		return report{}, &attestor.Error{
+			Kind: attestor.TooLarge,
+			Msg:  fmt.Sprintf("the report is larger than %d MiB", maxReport>>20),
+			Fix:  "import the reports of single images",
+		}
 	}
+
 	var keys map[string]json.RawMessage
 	if err := decode(b, &keys); err != nil {
-		return report{}, invalid("the report is not a JSON object", "have the scanner write JSON: grype -o json, trivy --format json, osv-scanner --format json")
+		return report{}, invalid(
+			"the report is not a JSON object",
+			"have the scanner write JSON: grype -o json, trivy --format json, osv-scanner --format json",
+		)
 	}
+
 	has := func(k string) bool { return len(keys[k]) > 0 && !bytes.Equal(keys[k], []byte("null")) }
 	var rep report
 	switch {
@@ -123,44 +141,72 @@ func readReport(r io.Reader) (report, error) {
 	case has("results") && !has("SchemaVersion"):
 		rep, err = readOSV(b)
 	case has("id") && has("affected"):
-		return report{}, invalid("this is an advisory in OSV's schema, not a scanner's report: it does not say what is installed", "scan the image with osv-scanner and import its report")
+		return report{}, invalid(
+			"this is an advisory in OSV's schema, not a scanner's report: it does not say what is installed",
+			"scan the image with osv-scanner and import its report",
+		)
 	default:
-		return report{}, invalid("the report is of none of the formats that are understood", "have the scanner write JSON: grype -o json, trivy --format json, osv-scanner --format json")
+		return report{}, invalid(
+			"the report is in none of the supported formats",
+			"have the scanner write JSON: grype -o json, trivy --format json, osv-scanner --format json",
+		)
 	}
+
 	if err != nil {
 		return report{}, err
 	}
 	if len(rep.found) > maxImportFindings {
-		return report{}, &attestor.Error{Kind: attestor.TooLarge, Msg: fmt.Sprintf("the report has %d findings; %d can be imported", len(rep.found), maxImportFindings), Fix: "build the image on a smaller or newer base"}
+		return report{}, &attestor.Error{
+			Kind: attestor.TooLarge,
+			Msg:  fmt.Sprintf("the report has %d findings; %d can be imported", len(rep.found), maxImportFindings),
+			Fix:  "build the image on a smaller or newer base",
+		}
 	}
 	return rep, nil
 }
 
-// decode refuses anything after the document.
+// decode refuses text after the document, which a concatenation of two reports would
+// have.
 func decode(b []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(into); err != nil {
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the document")
+		return errors.New("there is text after the document")
 	}
 	return nil
 }
 
 func malformed(format string, err error) error {
-	return &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("the report looks like %s's, but cannot be read", format), Fix: "write it anew with a current version of the scanner", Err: err}
+	return &attestor.Error{
+		Kind: attestor.Invalid,
+		Msg:  fmt.Sprintf("the report looks like %s's, but cannot be read", format),
+		Fix:  "write it anew with a current version of the scanner",
+		Err:  err,
+	}
 }
 
-// isOf compares the image that the report names, where it names any, with the
-// target. A digest that may be an index's counts for linux/amd64 only, unless
-// the caller knows the platform.
+// isOf compares the image that the report names, if any, with the target. A digest
+// that may be an index's counts for linux/amd64 only, unless the caller knows the
+// platform.
 func (r report) isOf(t Target) error {
+	// A report of another image must never make this one look clean.
 	d := t.Image.Digest()
 	scan := "scan the image by its digest, straight from the registry: " + t.Image.String()
 	if (len(r.digests) > 0 || r.manifest != "") && r.manifest != d && !slices.Contains(r.digests, d) {
-		return invalid(fmt.Sprintf("the report is of another image: it names %s, not %s", joined(append(slices.Clone(r.digests), r.manifest)), d), scan)
+		return invalid(
+			fmt.Sprintf(
+				"the report is of another image: it names %s, not %s",
+				joined(append(slices.Clone(r.digests), r.manifest)),
+				d,
+			),
+			scan,
+		)
 	}
+
+	// RepoDigests name the index where the image was pulled by a tag of one. Scanners
+	// pick linux/amd64 from it by default.
 	want := t.Platform
 	if want == "" {
 		if r.manifest == d || r.platform == "" {
@@ -168,8 +214,12 @@ func (r report) isOf(t Target) error {
 		}
 		want = "linux/amd64"
 	}
+
 	if r.platform != "" && r.platform != want && !strings.HasPrefix(want, r.platform+"/") {
-		return invalid(fmt.Sprintf("the report is of %s, but %s is wanted", r.platform, want), scan+"; or say which platform the image is of")
+		return invalid(
+			fmt.Sprintf("the report is of platform %s, but the image is for %s", r.platform, want),
+			scan+"; or say which platform the image is of",
+		)
 	}
 	return nil
 }
@@ -184,16 +234,23 @@ func joined(digests []attestor.Digest) string {
 	return strings.Join(slices.Compact(slices.Sorted(slices.Values(texts))), ", ")
 }
 
-// marker tells what was imported under a note from what others wrote.
+// marker is the text by which the occurrences of an import under a note are found
+// again.
 func marker(note string) string { return "imported by attestor under " + note }
 
+// occurrences has one occurrence for each vulnerability, under a note of its own.
 func (r report) occurrences(t Target, project string) (Imported, error) {
 	uri := resource.URIs(t.Image)[0]
 	out := Imported{Scanner: r.scanner, Target: t, Notes: map[string]*grafeaspb.Note{}}
 	out.Notes[t.Note] = &grafeaspb.Note{
 		ShortDescription: "Scans by " + r.scanner,
-		Type:             &grafeaspb.Note_Discovery{Discovery: &grafeaspb.DiscoveryNote{AnalysisKind: grafeaspb.NoteKind_VULNERABILITY}},
+		Type: &grafeaspb.Note_Discovery{
+			Discovery: &grafeaspb.DiscoveryNote{AnalysisKind: grafeaspb.NoteKind_VULNERABILITY},
+		},
 	}
+
+	// One occurrence for each vulnerability, with a package issue for each place, is
+	// the shape that Container Analysis's own scanner writes.
 	byNote := map[string]*grafeaspb.Occurrence{}
 	issues := map[string]*grafeaspb.VulnerabilityOccurrence_PackageIssue{}
 	for _, f := range r.found {
@@ -202,9 +259,16 @@ func (r report) occurrences(t Target, project string) (Imported, error) {
 			if err != nil {
 				return Imported{}, err
 			}
+
+			// A vulnerability must not turn the scanner's own note into that of a
+			// finding.
 			if name == t.Note {
-				return Imported{}, invalid(fmt.Sprintf("the note %s is named like a vulnerability in the report", t.Note), "give the scanner's note another name")
+				return Imported{}, invalid(
+					fmt.Sprintf("the note %s has the name of a vulnerability in the report", t.Note),
+					"give the scanner's note another name",
+				)
 			}
+
 			f.addNote(out.Notes, name)
 			o := byNote[name]
 			if o == nil {
@@ -214,6 +278,7 @@ func (r report) occurrences(t Target, project string) (Imported, error) {
 			f.addTo(o.GetVulnerability(), issues)
 		}
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(byNote)) {
 		out.Vulnerabilities = append(out.Vulnerabilities, byNote[name])
 	}
@@ -223,29 +288,39 @@ func (r report) occurrences(t Target, project string) (Imported, error) {
 
 func (r report) discovery(uri, note string) *grafeaspb.Occurrence {
 	d := &grafeaspb.DiscoveryOccurrence{
-		AnalysisStatus:    grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
-		AnalysisCompleted: &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: slices.Compact(slices.Sorted(slices.Values(r.types)))},
+		AnalysisStatus: grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
+		AnalysisCompleted: &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{
+			AnalysisType: slices.Compact(slices.Sorted(slices.Values(r.types))),
+		},
 	}
 	if r.made != nil {
 		d.LastScanTime = timestamppb.New(*r.made)
 	}
-	return &grafeaspb.Occurrence{ResourceUri: uri, NoteName: note, Details: &grafeaspb.Occurrence_Discovery{Discovery: d}}
+
+	return &grafeaspb.Occurrence{
+		ResourceUri: uri,
+		NoteName:    note,
+		Details:     &grafeaspb.Occurrence_Discovery{Discovery: d},
+	}
 }
 
 var notInNotes = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
-// noteName makes an id the last segment of a note's name. What a name cannot
-// hold, such as the colon of ALSA-2021:1234, becomes a hyphen.
+// noteName makes an id the last segment of a note's name. Characters that a name
+// cannot have, such as the colon of ALSA-2021:1234, become a hyphen.
 func noteName(project, id string) (string, error) {
 	clean := strings.Trim(notInNotes.ReplaceAllString(id, "-"), "-.")
 	if clean == "" || len(clean) > 128 {
-		return "", invalid(fmt.Sprintf("%q in the report is not a vulnerability's name", clip(id)), "write the report anew with a current version of the scanner")
+		return "", invalid(
+			fmt.Sprintf("%q in the report is not a vulnerability's name", clip(id)),
+			"write the report anew with a current version of the scanner",
+		)
 	}
 	return "projects/" + project + "/notes/" + clean, nil
 }
 
-// addNote adds what is known of the vulnerability itself. The earliest
-// publication counts, so that no grace grows longer by a second report of it.
+// addNote adds the facts of the vulnerability itself. The earliest publication counts,
+// so that a second report of it extends no grace period.
 func (f imported) addNote(notes map[string]*grafeaspb.Note, name string) {
 	n := notes[name]
 	if n == nil {
@@ -258,25 +333,37 @@ func (f imported) addNote(notes map[string]*grafeaspb.Note, name string) {
 		}
 		notes[name] = n
 	}
+
 	v := n.GetVulnerability()
 	v.Severity = max(v.GetSeverity(), f.severity)
 	v.CvssScore = max(v.GetCvssScore(), score(f.score))
 	if f.published == nil {
 		return
 	}
+
 	if old := timeOf(v.GetAdvisoryPublishTime()); old == nil || f.published.Before(*old) {
 		v.AdvisoryPublishTime = timestamppb.New(*f.published)
 	}
 }
 
 func (f imported) occurrence(uri, note, scanner string) *grafeaspb.Occurrence {
-	v := &grafeaspb.VulnerabilityOccurrence{ShortDescription: note[strings.LastIndexByte(note, '/')+1:], ExtraDetails: marker(scanner)}
-	return &grafeaspb.Occurrence{ResourceUri: uri, NoteName: note, Details: &grafeaspb.Occurrence_Vulnerability{Vulnerability: v}}
+	v := &grafeaspb.VulnerabilityOccurrence{
+		ShortDescription: note[strings.LastIndexByte(note, '/')+1:],
+		ExtraDetails:     marker(scanner),
+	}
+	return &grafeaspb.Occurrence{
+		ResourceUri: uri,
+		NoteName:    note,
+		Details:     &grafeaspb.Occurrence_Vulnerability{Vulnerability: v},
+	}
 }
 
-// addTo adds the package to what is affected, and keeps what the occurrence
-// says of all packages. issues are those of the report so far.
-func (f imported) addTo(v *grafeaspb.VulnerabilityOccurrence, issues map[string]*grafeaspb.VulnerabilityOccurrence_PackageIssue) {
+// addTo adds the affected package, and keeps the facts that the occurrence gives for
+// all packages. issues are those of the report so far.
+func (f imported) addTo(
+	v *grafeaspb.VulnerabilityOccurrence,
+	issues map[string]*grafeaspb.VulnerabilityOccurrence_PackageIssue,
+) {
 	cpe := cmp.Or(f.cpe, fmt.Sprintf("cpe:/a:%s:%s", f.name, f.version))
 	p := &grafeaspb.VulnerabilityOccurrence_PackageIssue{
 		AffectedCpeUri: short(cpe), AffectedPackage: short(f.name), AffectedVersion: plainVersion(f.version),
@@ -286,6 +373,7 @@ func (f imported) addTo(v *grafeaspb.VulnerabilityOccurrence, issues map[string]
 	if f.fixed == "" {
 		p.FixedVersion = &grafeaspb.Version{Kind: grafeaspb.Version_MAXIMUM}
 	}
+
 	for _, at := range f.places {
 		l := &grafeaspb.FileLocation{FilePath: short(at.path)}
 		if at.diffID != "" {
@@ -293,8 +381,9 @@ func (f imported) addTo(v *grafeaspb.VulnerabilityOccurrence, issues map[string]
 		}
 		p.FileLocation = append(p.FileLocation, l)
 	}
-	// One vulnerability under two names, which a scanner may rate differently,
-	// is the same issue at the worse rating.
+
+	// One vulnerability under two names, which a scanner may rate differently, is the
+	// same issue at the more severe rating.
 	rated := p.EffectiveSeverity
 	p.EffectiveSeverity = 0
 	key := v.GetShortDescription() + "\n" + mark(p)
@@ -304,6 +393,7 @@ func (f imported) addTo(v *grafeaspb.VulnerabilityOccurrence, issues map[string]
 		p.EffectiveSeverity, issues[key] = rated, p
 		v.PackageIssue = append(v.PackageIssue, p)
 	}
+
 	v.Severity = max(v.GetSeverity(), f.severity)
 	v.EffectiveSeverity = v.GetSeverity()
 	v.CvssScore = max(v.GetCvssScore(), score(f.score))
@@ -311,7 +401,7 @@ func (f imported) addTo(v *grafeaspb.VulnerabilityOccurrence, issues map[string]
 	f.addRisk(v)
 }
 
-// addRisk keeps the worst, and says nothing where the scanner does not.
+// addRisk keeps the highest risk, and adds none where the scanner reports none.
 func (f imported) addRisk(v *grafeaspb.VulnerabilityOccurrence) {
 	if f.epss == nil && f.exploited == nil {
 		return
@@ -319,6 +409,7 @@ func (f imported) addRisk(v *grafeaspb.VulnerabilityOccurrence) {
 	if v.Risk == nil {
 		v.Risk = &grafeaspb.Risk{}
 	}
+
 	if f.epss != nil && f.epss.GetScore() >= v.Risk.GetEpss().GetScore() {
 		v.Risk.Epss = f.epss
 	}
@@ -332,13 +423,14 @@ func plainVersion(s string) *grafeaspb.Version {
 }
 
 func score(f float64) float32 {
+	// CVSS scores are 0.0 to 10.0; anything else counts as "no score given".
 	if math.IsNaN(f) || f < 0 || f > 10 {
 		return 0
 	}
 	return float32(f)
 }
 
-// short bounds what a report's author can store, at a rune's end.
+// short bounds the texts that a report can have stored, and ends at a whole rune.
 func short(s string) string {
 	if len(s) > maxTextLength {
 		s = s[:maxTextLength]

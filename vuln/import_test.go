@@ -228,21 +228,21 @@ func TestImportRefuses(t *testing.T) {
 	tests := []struct{ name, report, says string }{
 		{"empty", "", "not a JSON object"},
 		{"a list", "[]", "not a JSON object"},
-		{"an empty object", "{}", "none of the formats"},
-		{"null results", `{"results": null}`, "none of the formats"},
+		{"an empty object", "{}", "none of the supported formats"},
+		{"null results", `{"results": null}`, "none of the supported formats"},
 		{"cut off", trivy[:len(trivy)/2], "not a JSON object"},
 		{"two in one", trivy + trivy, "not a JSON object"},
 		{"an advisory", `{"id": "GHSA-1", "affected": []}`, "not a scanner's report"},
-		{"no packages, by Trivy", reportFile(t, "trivy-no-packages.json"), "says nothing of packages"},
-		{"secrets only, by Trivy", strings.ReplaceAll(trivy, `"os-pkgs"`, `"secret"`), "says nothing of packages"},
+		{"no packages, by Trivy", reportFile(t, "trivy-no-packages.json"), "lists no packages"},
+		{"secrets only, by Trivy", strings.ReplaceAll(trivy, `"os-pkgs"`, `"secret"`), "lists no packages"},
 		{"of a file system, by Trivy", reportFile(t, "trivy-npm-filesystem.json"), "not of an image"},
 		{"an older schema of Trivy", strings.Replace(trivy, `"SchemaVersion": 2`, `"SchemaVersion": 1`, 1), "schema version 1"},
 		{"Trivy with other types", strings.Replace(trivy, `"Results": [`, `"Results": "none", "x": [`, 1), "cannot be read"},
 		{"of a directory, by Grype", strings.Replace(grype, `"type": "image"`, `"type": "directory"`, 1), "not of an image"},
 		{"only what has a fix, by Grype", strings.Replace(grype, `"descriptor": {`, `"descriptor": {"configuration": {"only-fixed": true},`, 1), "leaves out"},
-		{"of nothing, by osv-scanner", `{"results": []}`, "names no package"},
+		{"of nothing, by osv-scanner", `{"results": []}`, "lists no packages"},
 		{"a vulnerability without a name", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "//"`, 1), "not a vulnerability's name"},
-		{"named like the scanner's note", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "trivy"`, 1), "named like a vulnerability"},
+		{"named like the scanner's note", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "trivy"`, 1), "has the name of a vulnerability"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -32,11 +32,11 @@ type OnDemandConfig struct {
 	CallTimeout time.Duration             // for each call, its retries included; 0: DefaultCallTimeout
 }
 
-// OnDemand knows one scan, by its name. Whoever asks On-Demand Scanning for a
-// scan supplies the list of packages himself, so that it counts only where the
-// policy trusts the scan's project and every occurrence of it names the digest
-// that is judged. A scan without findings names none, and so never counts; nor
-// does the scan of a local image, which has no digest.
+// OnDemand reads one scan, by its name. The caller of On-Demand Scanning supplies the
+// list of packages, so that a scan counts only where the policy trusts the scan's
+// project and every occurrence of it names the digest that is judged. A scan without
+// findings names no digest, and so never counts; nor does the scan of a local image,
+// which has none.
 type OnDemand struct {
 	c    OnDemandConfig
 	name resource.Name
@@ -51,7 +51,8 @@ func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
 	if !ok || name.Location == "" {
 		return nil, &attestor.Error{
 			Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not the name of a scan", clip(c.Name)),
-			Fix: "name it as projects/PROJECT/locations/LOCATION/scans/ID, as gcloud prints it with --format='value(response.scan)'",
+			Fix: "name it as projects/PROJECT/locations/LOCATION/scans/ID," +
+				" as gcloud prints it with --format='value(response.scan)'",
 		}
 	}
 	c.CallTimeout = orDefault(c.CallTimeout, DefaultCallTimeout)
@@ -61,42 +62,61 @@ func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
 // Scan is what the named scan says of r.Image. It does not wait: only scans
 // that have finished can be listed.
 func (d *OnDemand) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
+	// Anyone with the right to scan in a project can write what its scans say.
 	trusted := func(p string) bool { return strings.TrimPrefix(p, "projects/") == d.name.Project }
 	switch {
 	case r.Image.IsZero():
-		return unavailable(attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "no image to look up the scan of"})
+		return unavailable(
+			attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "no image to look up the scan of"},
+		)
 	case !slices.ContainsFunc(r.Needs.Projects, trusted):
-		return d.rejected(fmt.Sprintf("it lies in project %s, which the policy does not trust", d.name.Project),
+		return d.rejected(fmt.Sprintf("it is in project %s, which the policy does not trust", d.name.Project),
 			fmt.Sprintf("add %s to vulnerabilities.scan.projects of the policy", d.name.Project))
 	}
+
 	c := onDemandScan{judged: r.Image.Digest(), trusted: r.Needs.Trusted}
 	_, err := walk(func(token string) (string, error) { return d.page(ctx, token, &c) })
 	switch {
 	case errors.Is(err, errNoScan):
-		scan := d.rejected("there is no such scan, or no more", "scans are kept for a short time only: scan the image again")
+		scan := d.rejected(
+			"it does not exist, or has expired",
+			"scans are kept for a short time only: scan the image again",
+		)
 		scan.State, scan.Problem.Code = attestor.ScanNotFound, attestor.CodeScanNotFound
 		return scan
 	case err != nil:
 		return unavailable(reasonOf(err))
+	// A scan that is also of something else was not made of this image.
 	case c.other != "":
 		scan := "gcloud artifacts docker images scan --remote " + r.Image.String() //nolint:misspell // a command
 		return d.rejected("it is of "+clip(c.other), "scan the image by its digest: "+scan)
 	case c.seen == 0:
-		return d.rejected("it has no findings, and so nothing in it names the image", "rely on the automatic scan of the pushed image instead")
+		return d.rejected(
+			"it has no findings, and so nothing in it names the image",
+			"rely on the automatic scan of the pushed image instead",
+		)
 	}
+
 	return attestor.Scan{
-		State: attestor.ScanComplete, Note: d.c.Name, Resource: c.resource, Finished: c.finished, Findings: merge(c.findings),
+		State:    attestor.ScanComplete,
+		Note:     d.c.Name,
+		Resource: c.resource,
+		Finished: c.finished,
+		Findings: merge(c.findings),
 	}
 }
 
 // rejected is the answer about a scan that does not count.
 func (d *OnDemand) rejected(why, fix string) attestor.Scan {
 	return attestor.Scan{State: attestor.ScanFailed, Problem: &attestor.Reason{
-		Code: attestor.CodeScanNotTrusted, Subject: d.c.Name, Message: fmt.Sprintf("the scan %s does not count: %s", d.c.Name, why), Fix: fix,
+		Code:    attestor.CodeScanNotTrusted,
+		Subject: d.c.Name,
+		Message: fmt.Sprintf("the scan %s does not count: %s", d.c.Name, why),
+		Fix:     fix,
 	}}
 }
 
-// onDemandScan gathers the facts of one scan.
+// onDemandScan is what the occurrences of one scan add up to.
 type onDemandScan struct {
 	judged   attestor.Digest
 	trusted  []string
@@ -115,12 +135,18 @@ func (c *onDemandScan) add(o *grafeaspb.Occurrence) error {
 		}
 		return nil
 	}
+
+	// Of several URIs of one digest the first in order is shown, so that answers do
+	// not depend on the order of the list.
 	if c.resource == "" || o.GetResourceUri() < c.resource {
 		c.resource = o.GetResourceUri()
 	}
-	if at := latest(o.GetCreateTime(), o.GetUpdateTime()); !at.IsZero() && (c.finished == nil || at.After(*c.finished)) {
+
+	if at := latest(o.GetCreateTime(), o.GetUpdateTime()); !at.IsZero() &&
+		(c.finished == nil || at.After(*c.finished)) {
 		c.finished = &at
 	}
+
 	c.findings = appendFindings(c.findings, o, c.trusted)
 	if len(c.findings) > maxFindings {
 		return tooMuch(fmt.Sprintf("more than %d findings", maxFindings))
@@ -139,16 +165,19 @@ func (d *OnDemand) page(ctx context.Context, token string, c *onDemandScan) (nex
 	err = op.call(ctx, d.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
 		return gax.Invoke(ctx, func(ctx context.Context, _ gax.CallSettings) error {
 			var err error
-			page, err = d.c.Service.Projects.Locations.Scans.Vulnerabilities.List(d.c.Name).PageSize(pageSize).PageToken(token).Context(ctx).Do()
+			list := d.c.Service.Projects.Locations.Scans.Vulnerabilities.List(d.c.Name)
+			page, err = list.PageSize(pageSize).PageToken(token).Context(ctx).Do()
 			return asStatus(err)
 		}, opts...)
 	})
 	if status.Code(err) == codes.NotFound {
 		return "", errNoScan
 	}
+
 	if err != nil {
 		return "", err
 	}
+
 	for _, o := range page.Occurrences {
 		converted, err := convert(o)
 		if err != nil {
@@ -161,8 +190,8 @@ func (d *OnDemand) page(ctx context.Context, token string, c *onDemandScan) (nex
 	return page.NextPageToken, nil
 }
 
-// convert goes by way of JSON, which is the same for both. What is new to us
-// is left out, as it is from Container Analysis.
+// convert goes by way of JSON, which is the same for both APIs. Fields that this
+// version does not know are dropped, as they are from Container Analysis.
 func convert(o *ondemandscanning.Occurrence) (*grafeaspb.Occurrence, error) {
 	b, err := json.Marshal(o)
 	if err != nil {
@@ -172,22 +201,26 @@ func convert(o *ondemandscanning.Occurrence) (*grafeaspb.Occurrence, error) {
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, &out); err != nil {
 		return nil, fmt.Errorf("reading an occurrence: %w", err)
 	}
+
+	// The call lists vulnerabilities; anything else is an answer that this version
+	// does not understand.
 	if out.GetVulnerability() == nil {
 		return nil, fmt.Errorf("reading an occurrence: one of kind %q among the findings", clip(o.Kind))
 	}
 	return &out, nil
 }
 
-// asStatus gives an HTTP error the code that gRPC has for it, so that there is
-// one place that explains failures.
+// asStatus gives an HTTP error the code that gRPC has for it, so that
+// operation.explain serves both.
 func asStatus(err error) error {
 	e, ok := errors.AsType[*googleapi.Error](err)
 	switch {
 	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
 	case !ok:
-		return status.Error(codes.Unavailable, err.Error()) // no answer, or none that can be read
+		return status.Error(codes.Unavailable, err.Error()) // no answer, or an unreadable one
 	}
+
 	code := codes.Unknown
 	switch e.Code {
 	case http.StatusBadRequest:

@@ -146,7 +146,7 @@ func TestOnDemandFailures(t *testing.T) {
 	}{
 		{http.StatusForbidden, attestor.ScanUnavailable, attestor.CodeScanPermissionDenied, "roles/ondemandscanning.admin"},
 		{http.StatusUnauthorized, attestor.ScanUnavailable, attestor.CodeScanPermissionDenied, "credentials"},
-		{http.StatusNotFound, attestor.ScanNotFound, attestor.CodeScanNotFound, "no such scan"},
+		{http.StatusNotFound, attestor.ScanNotFound, attestor.CodeScanNotFound, "does not exist, or has expired"},
 		{http.StatusTooManyRequests, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "quota"},
 		{http.StatusServiceUnavailable, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "UNAVAILABLE"},
 	}

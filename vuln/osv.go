@@ -67,7 +67,7 @@ type osvAffected struct {
 	} `json:"ranges"`
 }
 
-// osvSpecific is free in form; a severity in it is read where it is a word.
+// osvSpecific has no fixed form; a severity in it counts where it is a word.
 type osvSpecific struct {
 	Severity any `json:"severity"`
 }
@@ -89,8 +89,12 @@ func readOSV(b []byte) (report, error) {
 			}
 		}
 	}
+
 	if len(rep.types) == 0 {
-		return report{}, invalid("the report names no package, so that nothing shows that any was looked at", "scan the image with osv-scanner scan image --all-packages --format json")
+		return report{}, invalid(
+			"the report lists no packages, so that nothing shows that any was scanned",
+			"scan the image with osv-scanner scan image --all-packages --format json",
+		)
 	}
 	return rep, nil
 }
@@ -111,12 +115,19 @@ func (p osvPackage) ecosystem() string {
 
 func (v osvAdvisory) imported(p osvPackage, kind string) imported {
 	f := imported{
-		ids: named(v.ID, slices.Concat(v.Aliases, v.Upstream)...), published: v.Published, description: v.Summary, url: "https://osv.dev/vulnerability/" + v.ID,
-		name: p.Package.Name, version: p.Package.Version, kind: kind, fixed: v.fixed(p),
+		ids:         named(v.ID, slices.Concat(v.Aliases, v.Upstream)...),
+		published:   v.Published,
+		description: v.Summary,
+		url:         "https://osv.dev/vulnerability/" + v.ID,
+		name:        p.Package.Name,
+		version:     p.Package.Version,
+		kind:        kind,
+		fixed:       v.fixed(p),
 	}
 	if f.version == "" {
 		f.version = p.Package.Commit
 	}
+
 	if kind == "OS" {
 		family, release, _ := strings.Cut(p.Package.Ecosystem, ":")
 		f.cpe = osCPE(family, release)
@@ -128,7 +139,7 @@ func (v osvAdvisory) imported(p osvPackage, kind string) imported {
 	return f
 }
 
-// rate is the worst that is said of v by any of its names, which osv-scanner
+// rate is the most severe rating of v under any of its names, which osv-scanner
 // groups: a RUSTSEC advisory has no severity where its GHSA twin has one.
 func (p osvPackage) rate(v osvAdvisory) (grafeaspb.Severity, float64) {
 	names, score := []string{v.ID}, 0.0
@@ -140,6 +151,7 @@ func (p osvPackage) rate(v osvAdvisory) (grafeaspb.Severity, float64) {
 			}
 		}
 	}
+
 	severity := severityScored(score)
 	for _, twin := range p.Vulnerabilities {
 		if slices.Contains(names, twin.ID) {
@@ -156,9 +168,13 @@ func (v osvAdvisory) fixed(p osvPackage) string {
 	var versions []string
 	for _, a := range v.Affected {
 		family, _, _ := strings.Cut(a.Package.Ecosystem, ":")
-		if a.Package.Name != p.Package.Name || family != p.ecosystem() || (a.Package.Ecosystem != p.Package.Ecosystem && strings.Contains(a.Package.Ecosystem, ":")) {
+		// An advisory covers several packages and releases; the fix of one is none of
+		// another's.
+		if a.Package.Name != p.Package.Name || family != p.ecosystem() ||
+			(a.Package.Ecosystem != p.Package.Ecosystem && strings.Contains(a.Package.Ecosystem, ":")) {
 			continue
 		}
+
 		for _, r := range a.Ranges {
 			if r.Type == "GIT" {
 				continue // commits, not versions

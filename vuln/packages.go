@@ -9,14 +9,15 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 )
 
-// packageType is a scanner's kind of package in Container Analysis's words. A
-// kind that it has no word for keeps its own.
+// packageType translates a scanner's kind of package to Container Analysis's. A kind
+// that it does not have keeps its own name.
 func packageType(kind, name string) string {
 	kind = strings.ToLower(kind)
 	t := knownType(kind)
 	if t == "" {
 		t = strings.ToUpper(strings.NewReplacer("-", "_", " ", "_").Replace(kind))
 	}
+
 	if t == "GO" && (name == "stdlib" || name == "std" || name == "toolchain") {
 		return "GO_STDLIB"
 	}
@@ -27,7 +28,8 @@ func knownType(kind string) string {
 	switch kind {
 	case "os-pkgs", "apk", "deb", "rpm", "alpm", "portage", "kernel", "linux-kernel",
 		"debian", "ubuntu", "alpine", "red hat", "rocky linux", "almalinux", "suse", "opensuse", "wolfi", "chainguard",
-		"photon os", "mageia", "openeuler", "azure linux", "minimos", "echo", "linux", "alpaquita", "bellsoft hardened containers":
+		"photon os", "mageia", "openeuler", "azure linux", "minimos", "echo", "linux", "alpaquita",
+		"bellsoft hardened containers":
 		return "OS"
 	case "go", "go-module", "gobinary", "gomod":
 		return "GO"
@@ -69,7 +71,7 @@ func severityNamed(s string) grafeaspb.Severity {
 	return grafeaspb.Severity_SEVERITY_UNSPECIFIED
 }
 
-// severityScored is CVSS's own qualitative scale.
+// severityScored is the qualitative rating scale of CVSS v3.1, section 5.
 func severityScored(score float64) grafeaspb.Severity {
 	switch {
 	case score >= 9:
@@ -87,8 +89,8 @@ func severityScored(score float64) grafeaspb.Severity {
 // cvePattern finds the CVE in ALPINE-CVE-2024-58251 too.
 var cvePattern = regexp.MustCompile(`CVE-[0-9]{4}-[0-9]{4,}$`)
 
-// named is what a vulnerability is called: by its CVEs where it has any, since
-// policies allow and block by those, and else as the scanner calls it.
+// named lists the names of a vulnerability: its CVEs where it has any, since policies
+// allow and block by those, and else the scanner's name.
 func named(id string, aliases ...string) []string {
 	var cves []string
 	for _, a := range append([]string{id}, aliases...) {
@@ -96,6 +98,7 @@ func named(id string, aliases ...string) []string {
 			cves = append(cves, cve)
 		}
 	}
+
 	if len(cves) == 0 {
 		return []string{id}
 	}

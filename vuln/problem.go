@@ -33,22 +33,30 @@ type operation struct {
 }
 
 func analysis(what, project, role string) operation {
-	return operation{service: "Container Analysis", api: "containeranalysis.googleapis.com", what: what, project: project, role: role}
+	return operation{
+		service: "Container Analysis",
+		api:     "containeranalysis.googleapis.com",
+		what:    what,
+		project: project,
+		role:    role,
+	}
 }
 
-// explain turns a failed call into words.
+// explain gives a failed call its message and advice.
 func (o operation) explain(err error, within string) *attestor.Error {
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
-		return e // nothing was asked: the circuit is open
+		return e // the call was not made: the circuit is open
 	}
 	e := &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable, Err: err}
 	code := status.Code(err)
 	if errors.Is(err, context.DeadlineExceeded) {
 		code = codes.DeadlineExceeded // the client returns it bare, which reads as Unknown
 	}
+
 	if errors.Is(err, context.Canceled) {
 		code = codes.Canceled
 	}
+
 	did := fmt.Sprintf("%s in project %s", o.what, o.project)
 	e.Fix = "repeat the request; if it keeps failing see https://status.cloud.google.com"
 	switch code {
@@ -63,37 +71,44 @@ func (o operation) explain(err error, within string) *attestor.Error {
 	case codes.DeadlineExceeded:
 		e.Msg = fmt.Sprintf("%s did not answer within %s when asked to %s (DEADLINE_EXCEEDED)", o.service, within, did)
 	case codes.ResourceExhausted:
-		e.Msg = fmt.Sprintf("the quota of %s is used up: could not %s (RESOURCE_EXHAUSTED)", o.service, did)
+		e.Msg = fmt.Sprintf("the quota of %s is exhausted: could not %s (RESOURCE_EXHAUSTED)", o.service, did)
 		e.Fix = fmt.Sprintf("ask more slowly, or raise the quota of %s in project %s", o.api, o.project)
 	case codes.Canceled:
 		e.Msg = fmt.Sprintf("the request ended before %s answered to %s", o.service, did)
 		e.Fix = "repeat the request"
 	case codes.NotFound:
-		e.Msg = fmt.Sprintf("%s knows no project %s: could not %s", o.service, o.project, o.what)
+		e.Msg = fmt.Sprintf("%s finds no project %s: could not %s", o.service, o.project, o.what)
 		e.Fix = "check the project in the image's name, scanProjects and the policy's trusted projects"
 	case codes.InvalidArgument:
-		e.Msg = fmt.Sprintf("%s did not understand the request to %s", o.service, did)
-		e.Fix = "check that the project exists; else report this as a defect of the gate"
+		e.Msg = fmt.Sprintf("%s rejected the request to %s as invalid (INVALID_ARGUMENT)", o.service, did)
+		e.Fix = "check that the project exists; if it does, report this as a defect of the gate"
 	default:
 		e.Msg = fmt.Sprintf("%s failed to %s (%s)", o.service, did, code)
 	}
 	return e
 }
 
-// denied tells an API that is switched off from a missing role.
+// denied distinguishes an API that is switched off from a missing role.
 func (o operation) denied(e *attestor.Error) *attestor.Error {
 	e.Code = attestor.CodeScanPermissionDenied
+
+	// google.rpc.ErrorInfo: the reason SERVICE_DISABLED is stable, the text is not.
 	if api, ok := apierror.FromError(e.Err); ok && api.Reason() == "SERVICE_DISABLED" {
 		e.Msg = fmt.Sprintf("%s is not enabled in project %s: could not %s", o.service, o.project, o.what)
 		e.Fix = fmt.Sprintf("gcloud services enable %s --project=%s", o.api, o.project)
 		return e
 	}
+
 	e.Msg = fmt.Sprintf("the gate may not %s in project %s: it lacks %s", o.what, o.project, o.role)
-	e.Fix = fmt.Sprintf("gcloud projects add-iam-policy-binding %s --member=serviceAccount:GATE_SERVICE_ACCOUNT --role=%s", o.project, o.role)
+	e.Fix = fmt.Sprintf(
+		"gcloud projects add-iam-policy-binding %s --member=serviceAccount:GATE_SERVICE_ACCOUNT --role=%s",
+		o.project,
+		o.role,
+	)
 	return e
 }
 
-// reasonOf keeps what may be shown of an error.
+// reasonOf is the part of an error that may be shown.
 func reasonOf(err error) attestor.Reason {
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
 		r := attestor.Reason{Code: e.Code, Message: e.Msg, Fix: e.Fix}
@@ -102,7 +117,12 @@ func reasonOf(err error) attestor.Reason {
 		}
 		return r
 	}
-	return attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "the scan could not be looked up: internal error", Fix: "see the gate's log by the request id"}
+
+	return attestor.Reason{
+		Code:    attestor.CodeScanUnavailable,
+		Message: "the scan could not be looked up: internal error",
+		Fix:     "see the gate's log by the request id",
+	}
 }
 
 // transient reports whether the same call may succeed later by itself.
@@ -117,31 +137,52 @@ func transient(err error) bool {
 	return false
 }
 
-// maxAttempts bounds the tries of one call. The client's own retryer would go
-// on until the deadline, and then hide what was wrong behind it.
+// maxAttempts bounds the attempts of one call. The client's own retryer would go on
+// until the deadline, and then report the deadline in place of the cause.
 const maxAttempts = 4
 
 // call runs one call with its deadline, bounded retries and an error that says
 // what went wrong and what to do.
-func (o operation) call(ctx context.Context, timeout time.Duration, f func(context.Context, ...gax.CallOption) error) error {
+func (o operation) call(
+	ctx context.Context,
+	timeout time.Duration,
+	f func(context.Context, ...gax.CallOption) error,
+) error {
 	return o.try(ctx, timeout, maxAttempts, f)
 }
 
-// once is call for what must not be repeated without looking first.
-func (o operation) once(ctx context.Context, timeout time.Duration, f func(context.Context, ...gax.CallOption) error) error {
+// once is call without retries, for writes that must be looked up before they are
+// repeated.
+func (o operation) once(
+	ctx context.Context,
+	timeout time.Duration,
+	f func(context.Context, ...gax.CallOption) error,
+) error {
 	return o.try(ctx, timeout, 1, f)
 }
 
-func (o operation) try(ctx context.Context, timeout time.Duration, attempts int, f func(context.Context, ...gax.CallOption) error) error {
+func (o operation) try(
+	ctx context.Context,
+	timeout time.Duration,
+	attempts int,
+	f func(context.Context, ...gax.CallOption) error,
+) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	r := &retryer{attempts: attempts, backoff: gax.Backoff{Initial: 200 * time.Millisecond, Max: 3 * time.Second, Multiplier: 2.5}}
+
+	// The caller's context bounds the whole, timeout this call with its retries.
+	r := &retryer{
+		attempts: attempts,
+		backoff:  gax.Backoff{Initial: 200 * time.Millisecond, Max: 3 * time.Second, Multiplier: 2.5},
+	}
+
 	err := f(limited, gax.WithRetry(func() gax.Retryer { return r }))
 	if err == nil {
 		return nil
 	}
+
 	if ctx.Err() == nil && limited.Err() != nil && r.last != nil {
-		err = r.last // the client hides what kept failing behind the deadline
+		err = r.last // the client reports the deadline in place of the cause
 	}
 	within := timeout.String()
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -150,7 +191,7 @@ func (o operation) try(ctx context.Context, timeout time.Duration, attempts int,
 	return o.explain(err, within)
 }
 
-// A retryer replaces the client's for one call, and keeps what was wrong.
+// A retryer replaces the client's for one call, and keeps the last error.
 type retryer struct {
 	backoff  gax.Backoff
 	attempts int

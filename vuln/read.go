@@ -17,7 +17,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/resource"
 )
 
-// The bounds of one look-up. Reaching one is an error, never a shorter list.
+// The bounds of one look-up. Exceeding one is an error, never a shorter list.
 const (
 	pageSize    = 1000 // the most that Container Analysis gives
 	maxPages    = 250
@@ -32,11 +32,13 @@ type answer struct {
 	again bool
 }
 
-// read asks once, in every project at the same time. A list of one page is one
-// call and so one moment; of a longer one it is checked that the scanners'
-// own word did not change while it was read.
+// read asks once, in every project at the same time. A list of one page is one call,
+// and so one moment; after a longer one the scanners' discoveries are read again, to
+// see that nothing changed meanwhile.
 func (s *Scanner) read(ctx context.Context, q question) answer {
 	for range maxReads {
+		// Only a reading during which nothing changed counts; after three that
+		// changed, the scanner is plainly still at work.
 		found, err := s.collect(ctx, q)
 		if err == nil {
 			var changed bool
@@ -44,14 +46,17 @@ func (s *Scanner) read(ctx context.Context, q question) answer {
 				continue
 			}
 		}
+
 		if err != nil {
 			return answer{scan: unavailable(reasonOf(err)), again: transient(err)}
 		}
 		return s.conclude(ctx, q, found)
 	}
+
 	scan := attestor.Scan{State: attestor.ScanRunning, Problem: &attestor.Reason{
-		Code: attestor.CodeScanRunning, Message: fmt.Sprintf("the findings changed during each of %d readings", maxReads),
-		Fix: "repeat the request when the scanner has finished",
+		Code:    attestor.CodeScanRunning,
+		Message: fmt.Sprintf("the findings changed during each of %d readings", maxReads),
+		Fix:     "repeat the request when the scanner has finished",
 	}}
 	return answer{scan: scan, again: true}
 }
@@ -64,13 +69,16 @@ type collected struct {
 	long        map[string]map[string]string // marks of each project whose list had more than one page
 }
 
-// add keeps the facts of o and lets go of the rest, so that memory is that of
-// one page and of what was found.
+// add keeps the facts of o and not o itself, so that memory is that of one page and of
+// the findings.
 func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
+	// The URI is compared as a whole: a suffix or a prefix would let an occurrence of
+	// one image count for another.
 	digest, ours := q.uris[o.GetResourceUri()]
 	if !ours {
-		return nil // a service that ignores filters answers with everything
+		return nil // the filter is a request: a service may answer with everything
 	}
+
 	if o.GetDiscovery() != nil {
 		if c.marks == nil {
 			c.marks = map[string]string{}
@@ -80,6 +88,7 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 			c.discoveries = append(c.discoveries, d)
 		}
 	}
+
 	c.findings = appendFindings(c.findings, o, q.needs.Trusted)
 	if len(c.findings) > maxFindings {
 		return tooMuch(fmt.Sprintf("more than %d findings", maxFindings))
@@ -87,16 +96,20 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 	return nil
 }
 
+// collect reads the lists of all projects. One that cannot be read fails all: its
+// findings would be missing.
 func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
 	parts, pages := make([]collected, len(q.projects)), make([]int, len(q.projects))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, project := range q.projects {
 		group.Go(func() error {
 			var err error
-			pages[i], err = s.pages(ctx, project, q.filter, func(o *grafeaspb.Occurrence) error { return parts[i].add(q, o) })
+			add := func(o *grafeaspb.Occurrence) error { return parts[i].add(q, o) }
+			pages[i], err = s.pages(ctx, project, q.filter, add)
 			return err
 		})
 	}
+
 	if err := group.Wait(); err != nil {
 		return collected{}, err
 	}
@@ -104,6 +117,7 @@ func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
 	for i, p := range parts {
 		all.discoveries = append(all.discoveries, p.discoveries...)
 		all.findings = append(all.findings, p.findings...)
+		// One page is one answer of the server, and so of one moment.
 		if pages[i] > 1 {
 			all.long[q.projects[i]] = p.marks
 		}
@@ -111,8 +125,8 @@ func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
 	return all, nil
 }
 
-// changed reads the discoveries of long lists again: a scanner that writes
-// findings says so in its discovery.
+// changed reads the discoveries of long lists again: a scanner that writes findings
+// updates its discovery.
 func (s *Scanner) changed(ctx context.Context, q question, before collected) (bool, error) {
 	filter := resource.Filter([]string{"DISCOVERY"}, q.sortedURIs())
 	for project, marks := range before.long {
@@ -130,7 +144,7 @@ func (s *Scanner) changed(ctx context.Context, q question, before collected) (bo
 	return false, nil
 }
 
-// mark is equal for messages that are.
+// mark is equal for equal messages.
 func mark(m proto.Message) string {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
@@ -141,7 +155,11 @@ func mark(m proto.Message) string {
 
 // pages calls each for every occurrence of a project's list and returns how
 // many pages there were.
-func (s *Scanner) pages(ctx context.Context, project, filter string, each func(*grafeaspb.Occurrence) error) (int, error) {
+func (s *Scanner) pages(
+	ctx context.Context,
+	project, filter string,
+	each func(*grafeaspb.Occurrence) error,
+) (int, error) {
 	return walk(func(token string) (string, error) {
 		page, err := s.page(ctx, project, filter, token)
 		if err != nil {
@@ -156,7 +174,7 @@ func (s *Scanner) pages(ctx context.Context, project, filter string, each func(*
 	})
 }
 
-// walk turns pages, from the token of one to the next, until there is none.
+// walk reads pages, each by the token of the one before, until there is none.
 func walk(turn func(token string) (string, error)) (int, error) {
 	token := ""
 	for n := 1; n <= maxPages; n++ {
@@ -164,10 +182,13 @@ func walk(turn func(token string) (string, error)) (int, error) {
 		if err != nil || next == "" {
 			return n, err
 		}
+
+		// A list that turns in a circle would hold the request until its deadline.
 		if next == token {
 			return n, &attestor.Error{
 				Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
-				Msg: "the list of occurrences does not end: a page names itself as the next", Fix: "repeat the request",
+				Msg: "the list of occurrences does not end: a page gives its own token as the next one",
+				Fix: "repeat the request",
 			}
 		}
 		token = next
@@ -175,11 +196,12 @@ func walk(turn func(token string) (string, error)) (int, error) {
 	return maxPages, tooMuch(fmt.Sprintf("more than %d pages of occurrences", maxPages))
 }
 
-// page is one call with its own deadline: without one the client would try for
-// ever.
+// page is one call with its own deadline, without which the client would retry until
+// the request ends.
 func (s *Scanner) page(ctx context.Context, project, filter, token string) (*grafeaspb.ListOccurrencesResponse, error) {
 	var seen capture
-	err := analysis("list occurrences", project, occurrencesViewer).call(ctx, s.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+	op := analysis("list occurrences", project, occurrencesViewer)
+	err := op.call(ctx, s.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
 		req := &grafeaspb.ListOccurrencesRequest{Parent: "projects/" + project, Filter: filter}
 		opts = append(opts, gax.WithGRPCOptions(grpc.MaxCallRecvMsgSize(maxPageSize), grpc.ForceCodecV2(&seen)))
 		_, _, err := s.c.Client.ListOccurrences(ctx, req, opts...).InternalFetch(pageSize, token)
@@ -188,16 +210,23 @@ func (s *Scanner) page(ctx context.Context, project, filter, token string) (*gra
 	if err != nil {
 		return nil, err
 	}
+
 	page := seen.last()
 	if page == nil {
 		return nil, errors.New("listing occurrences: an answer without content")
 	}
-	// Not asked for, and so not expected; but a list that says it is not whole
-	// must never read as one.
+
+	// Partial success was not asked for, and so is not expected; but a list that says
+	// it is incomplete must never be read as complete.
 	if len(page.GetUnreachable()) > 0 {
 		return nil, &attestor.Error{
 			Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
-			Msg: fmt.Sprintf("the list of occurrences in project %s is not whole: %d locations could not be reached, %s first", project, len(page.GetUnreachable()), page.GetUnreachable()[0]),
+			Msg: fmt.Sprintf(
+				"the list of occurrences in project %s is incomplete: %d locations could not be reached, such as %s",
+				project,
+				len(page.GetUnreachable()),
+				page.GetUnreachable()[0],
+			),
 			Fix: "repeat the request; if it keeps failing see https://status.cloud.google.com",
 		}
 	}

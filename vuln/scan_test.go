@@ -20,6 +20,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/resource"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -152,9 +153,9 @@ func TestFailures(t *testing.T) {
 		{"deadline", emulator.Fault{Code: codes.DeadlineExceeded}, attestor.CodeScanUnavailable, 4, []string{"DEADLINE_EXCEEDED"}},
 		{"quota", emulator.Fault{Code: codes.ResourceExhausted}, attestor.CodeScanUnavailable, 4, []string{"quota", "RESOURCE_EXHAUSTED"}},
 		{"no such project", emulator.Fault{Code: codes.NotFound}, attestor.CodeScanUnavailable, 1, []string{"no project acme", "scanProjects"}},
-		{"a defect", emulator.Fault{Code: codes.InvalidArgument}, attestor.CodeScanUnavailable, 1, []string{"did not understand"}},
+		{"a defect", emulator.Fault{Code: codes.InvalidArgument}, attestor.CodeScanUnavailable, 1, []string{"INVALID_ARGUMENT"}},
 		{"anything else", emulator.Fault{Code: codes.DataLoss}, attestor.CodeScanUnavailable, 1, []string{"DataLoss"}},
-		{"locations out of reach", emulator.Fault{Mutate: unreachable}, attestor.CodeScanUnavailable, 1, []string{"not whole", "projects/acme/locations/us-east1"}},
+		{"locations out of reach", emulator.Fault{Mutate: unreachable}, attestor.CodeScanUnavailable, 1, []string{"incomplete", "projects/acme/locations/us-east1"}},
 		{"a list without end", emulator.Fault{Mutate: endless()}, attestor.CodeScanUnavailable, 2, []string{"does not end"}},
 	}
 	for _, tt := range tests {
@@ -319,27 +320,26 @@ func TestChangeWhileReading(t *testing.T) {
 	})
 }
 
-// TestSettle: lists lag behind what was just written, so that a scan that has
+// TestListLag: lists lag behind what was just written, so that a scan that has
 // only just finished is not yet believed to have no more findings.
-func TestSettle(t *testing.T) {
+func TestListLag(t *testing.T) {
 	tests := []struct {
-		ago    time.Duration
-		settle time.Duration
-		want   attestor.ScanState
+		ago   time.Duration
+		noLag bool
+		want  attestor.ScanState
 	}{
-		{time.Hour, 0, attestor.ScanComplete},
-		{5 * time.Second, 0, attestor.ScanComplete},
-		{4 * time.Second, 0, attestor.ScanRunning},
-		{0, 0, attestor.ScanRunning},
-		{-2 * time.Second, 0, attestor.ScanRunning}, // the scanner's clock is ahead
-		{20 * time.Second, 30 * time.Second, attestor.ScanRunning},
-		{0, -1, attestor.ScanComplete},
+		{time.Hour, false, attestor.ScanComplete},
+		{resource.ListLag, false, attestor.ScanComplete},
+		{resource.ListLag - time.Millisecond, false, attestor.ScanRunning},
+		{0, false, attestor.ScanRunning},
+		{-2 * time.Second, false, attestor.ScanRunning}, // the scanner's clock is ahead
+		{0, true, attestor.ScanComplete},
 	}
 	for _, tt := range tests {
-		t.Run(fmt.Sprintf("%s ago, settled in %s", tt.ago, tt.settle), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s ago, no lag %t", tt.ago, tt.noLag), func(t *testing.T) {
 			f, img := newFixture(t), api(t)
 			f.put(t, "acme", complete(uri(img), scanned(start.Add(-tt.ago))))
-			s := f.scanner(t, func(c *vuln.Config) { c.Settle = tt.settle })
+			s := f.scanner(t, func(c *vuln.Config) { c.NoListLag = tt.noLag })
 			if got := s.Scan(t.Context(), attestor.ScanRequest{Image: img}); got.State != tt.want {
 				t.Errorf("state %q, want %q", got.State, tt.want)
 			}

@@ -35,8 +35,8 @@ type trivyResult struct {
 	Class           string
 	Type            string
 	Vulnerabilities []trivyVulnerability
-	// What was suppressed counts: excuses belong in the policy, where they
-	// have an owner and end.
+	// Suppressed findings count: exceptions belong in the policy, where they have an
+	// owner and an end.
 	Suppressed []struct {
 		Type    string
 		Finding trivyVulnerability
@@ -64,15 +64,30 @@ func readTrivy(b []byte) (report, error) {
 		return report{}, malformed("Trivy", err)
 	}
 	if t.SchemaVersion != 2 {
-		return report{}, invalid(fmt.Sprintf("the report has Trivy's schema version %d; 2 is understood", t.SchemaVersion), "write it anew with a current version of Trivy")
+		return report{}, invalid(
+			fmt.Sprintf("the report has Trivy's schema version %d; version 2 is supported", t.SchemaVersion),
+			"write it anew with a current version of Trivy",
+		)
 	}
+
 	if t.ArtifactType != "container_image" {
-		return report{}, invalid(fmt.Sprintf("the report is of a %s, not of an image", clip(t.ArtifactType)), "scan the image: trivy image --format json")
+		return report{}, invalid(
+			fmt.Sprintf("the report is of a %s, not of an image", clip(t.ArtifactType)),
+			"scan the image: trivy image --format json",
+		)
 	}
-	rep := report{scanner: strings.TrimSpace("trivy " + t.Trivy.Version), made: t.CreatedAt, digests: digestsOf(t.Metadata.RepoDigests...)}
+
+	rep := report{
+		scanner: strings.TrimSpace("trivy " + t.Trivy.Version),
+		made:    t.CreatedAt,
+		digests: digestsOf(t.Metadata.RepoDigests...),
+	}
+
 	if c := t.Metadata.ImageConfig; c.OS != "" && c.Architecture != "" {
 		rep.platform = c.OS + "/" + c.Architecture
 	}
+
+	// Results of other classes, such as secrets and licences, list no packages.
 	for _, r := range t.Results {
 		if r.Class != "os-pkgs" && r.Class != "lang-pkgs" {
 			continue
@@ -81,14 +96,20 @@ func readTrivy(b []byte) (report, error) {
 		for _, v := range r.Vulnerabilities {
 			rep.found = append(rep.found, v.imported(r, t))
 		}
+
 		for _, s := range r.Suppressed {
 			if s.Type == "vulnerability" {
 				rep.found = append(rep.found, s.Finding.imported(r, t))
 			}
 		}
 	}
+
+	// Without packages nothing shows that anything was scanned.
 	if len(rep.types) == 0 {
-		return report{}, invalid("the report says nothing of packages: no vulnerabilities were looked for, or Trivy found nothing that it knows", "scan with --scanners vuln")
+		return report{}, invalid(
+			"the report lists no packages: Trivy did not scan for vulnerabilities, or recognised no packages",
+			"scan with --scanners vuln",
+		)
 	}
 	return rep, nil
 }
@@ -102,15 +123,25 @@ func (r trivyResult) packageType(name string) string {
 
 func (v trivyVulnerability) imported(r trivyResult, t trivyReport) imported {
 	f := imported{
-		ids: []string{v.VulnerabilityID}, severity: severityNamed(v.Severity), score: v.score(), published: v.PublishedDate,
-		description: v.Title, url: v.PrimaryURL, name: v.PkgName, version: v.InstalledVersion, kind: r.packageType(v.PkgName), fixed: v.FixedVersion,
+		ids:         []string{v.VulnerabilityID},
+		severity:    severityNamed(v.Severity),
+		score:       v.score(),
+		published:   v.PublishedDate,
+		description: v.Title,
+		url:         v.PrimaryURL,
+		name:        v.PkgName,
+		version:     v.InstalledVersion,
+		kind:        r.packageType(v.PkgName),
+		fixed:       v.FixedVersion,
 	}
+
 	path := v.PkgPath
 	if r.Class == "os-pkgs" {
 		f.cpe = osCPE(t.Metadata.OS.Family, t.Metadata.OS.Name)
 	} else {
 		path = cmp.Or(path, r.Target)
 	}
+
 	if path != "" || v.Layer.DiffID != "" {
 		f.places = []place{{path: path, diffID: v.Layer.DiffID}}
 	}

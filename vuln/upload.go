@@ -31,7 +31,7 @@ type UploadConfig struct {
 	Client      *grafeas.Client    // required
 	Project     string             // of the occurrences: the image's, or one that the policy lists in scan.projects
 	CallTimeout time.Duration      // for each call; 0: DefaultCallTimeout
-	Progress    func(done, of int) // nil: not told
+	Progress    func(done, of int) // nil: not reported
 }
 
 // Uploaded is what an upload did.
@@ -41,10 +41,9 @@ type Uploaded struct {
 	Replaced  int    // of an earlier import for the same image and note, deleted
 }
 
-// Upload stores an imported report. An earlier import for the same image and
-// note is replaced. While it works the scan reads as running, and it stays so
-// if it fails half-way: no reader takes a part for the whole, and repeating it
-// completes it.
+// Upload stores an imported report. An earlier import for the same image and note is
+// replaced. While Upload works, the scan reads as running, and it stays so if Upload
+// fails half-way: no reader takes a part for the whole, and repeating it completes it.
 func Upload(ctx context.Context, c UploadConfig, in Imported) (Uploaded, error) {
 	c.Project = strings.TrimPrefix(c.Project, "projects/")
 	if c.Client == nil || c.Project == "" || in.Discovery == nil {
@@ -55,20 +54,27 @@ func Upload(ctx context.Context, c UploadConfig, in Imported) (Uploaded, error) 
 	if err := u.notes(ctx); err != nil {
 		return Uploaded{}, err
 	}
+
+	// The order is what keeps a reader from taking a part for the whole: the scan
+	// reads as running before the first finding is stored, and as complete when the
+	// last one of the earlier import is gone.
 	old, err := u.earlier(ctx)
 	if err != nil {
 		return Uploaded{}, err
 	}
+
 	discovery, err := u.begin(ctx, old.discoveries)
 	if err != nil {
 		return Uploaded{}, err
 	}
+
 	if err := u.create(ctx); err != nil {
 		return Uploaded{}, err
 	}
 	if err := u.remove(ctx, old.findings); err != nil {
 		return Uploaded{}, err
 	}
+
 	if err := u.state(ctx, discovery, in.Discovery); err != nil {
 		return Uploaded{}, err
 	}
@@ -80,16 +86,18 @@ type uploader struct {
 	in Imported
 }
 
-// notes makes what is not there yet. A note that exists stays as it is: it may
-// be another image's too.
+// notes creates the notes that do not exist. One that exists is kept as it is: other
+// images may use it.
 func (u uploader) notes(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(uploadParallel)
 	for _, name := range slices.Sorted(maps.Keys(u.in.Notes)) {
 		group.Go(func() error {
 			n, _ := resource.ParseName("notes", name)
-			err := analysis("create notes", n.Project, notesEditor).call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
-				_, err := u.c.Client.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/" + n.Project, NoteId: n.ID, Note: u.in.Notes[name]}, opts...)
+			op := analysis("create notes", n.Project, notesEditor)
+			req := &grafeaspb.CreateNoteRequest{Parent: "projects/" + n.Project, NoteId: n.ID, Note: u.in.Notes[name]}
+			err := op.call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+				_, err := u.c.Client.CreateNote(ctx, req, opts...)
 				return err
 			})
 			if status.Code(err) == codes.AlreadyExists {
@@ -101,14 +109,18 @@ func (u uploader) notes(ctx context.Context) error {
 	return group.Wait()
 }
 
-// standing occurrences of an earlier import, by name.
+// earlier holds the names of the occurrences of an earlier import.
 type earlier struct{ discoveries, findings []string }
 
 func (u uploader) earlier(ctx context.Context) (earlier, error) {
 	uris := resource.URIs(u.in.Target.Image)
 	s := Scanner{c: Config{Client: u.c.Client, CallTimeout: u.c.CallTimeout}}
+	filter := resource.Filter([]string{"VULNERABILITY", "DISCOVERY"}, uris)
+
+	// Only what an import under the same note wrote is replaced: the marker tells
+	// its findings from those of other scanners under the same notes.
 	var out earlier
-	_, err := s.pages(ctx, u.c.Project, resource.Filter([]string{"VULNERABILITY", "DISCOVERY"}, uris), func(o *grafeaspb.Occurrence) error {
+	_, err := s.pages(ctx, u.c.Project, filter, func(o *grafeaspb.Occurrence) error {
 		switch {
 		case !slices.Contains(uris, o.GetResourceUri()):
 		case o.GetDiscovery() != nil && o.GetNoteName() == u.in.Target.Note:
@@ -121,8 +133,9 @@ func (u uploader) earlier(ctx context.Context) (earlier, error) {
 	return out, err
 }
 
-// begin has one discovery say that the scan is running, and the others gone.
+// begin makes one discovery say that the scan is running, and removes the others.
 func (u uploader) begin(ctx context.Context, old []string) (string, error) {
+	// An import that is cut off leaves the scan running, which no policy passes.
 	running := proto.CloneOf(u.in.Discovery)
 	running.GetDiscovery().AnalysisStatus = grafeaspb.DiscoveryOccurrence_SCANNING
 	if len(old) > 0 {
@@ -131,38 +144,50 @@ func (u uploader) begin(ctx context.Context, old []string) (string, error) {
 		}
 		return old[0], u.remove(ctx, old[1:])
 	}
+
 	var name string
-	err := analysis("create occurrences", u.c.Project, occurrencesEditor+" there or "+notesAttacher+" on "+u.in.Target.Note).
-		once(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
-			o, err := u.c.Client.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/" + u.c.Project, Occurrence: running}, opts...)
-			name = o.GetName()
-			return err
-		})
+	req := &grafeaspb.CreateOccurrenceRequest{Parent: "projects/" + u.c.Project, Occurrence: running}
+	role := occurrencesEditor + " there or " + notesAttacher + " on " + u.in.Target.Note
+	op := analysis("create occurrences", u.c.Project, role)
+	err := op.once(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+		o, err := u.c.Client.CreateOccurrence(ctx, req, opts...)
+		name = o.GetName()
+		return err
+	})
 	return name, err
 }
 
+// state stores the state of the scan that o has in the discovery of that name.
 func (u uploader) state(ctx context.Context, name string, o *grafeaspb.Occurrence) error {
 	o = proto.CloneOf(o)
 	o.Name = name
-	return analysis("update occurrences", u.c.Project, occurrencesEditor).call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
-		_, err := u.c.Client.UpdateOccurrence(ctx, &grafeaspb.UpdateOccurrenceRequest{
-			Name: name, Occurrence: o, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"discovery"}},
-		}, opts...)
+	req := &grafeaspb.UpdateOccurrenceRequest{
+		Name: name, Occurrence: o, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"discovery"}},
+	}
+
+	op := analysis("update occurrences", u.c.Project, occurrencesEditor)
+	return op.call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+		_, err := u.c.Client.UpdateOccurrence(ctx, req, opts...)
 		return err
 	})
 }
 
+// create stores the findings, batch by batch. A batch is not retried: one whose
+// answer was lost may be stored, and the next import replaces it.
 func (u uploader) create(ctx context.Context) error {
+	role := occurrencesEditor + " there or " + notesAttacher + " on the notes of " + u.in.Target.Note
+	op := analysis("create occurrences", u.c.Project, role)
 	done := 0
 	for batch := range slices.Chunk(u.in.Vulnerabilities, uploadBatch) {
-		err := analysis("create occurrences", u.c.Project, occurrencesEditor+" there or "+notesAttacher+" on the notes of "+u.in.Target.Note).
-			once(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
-				_, err := u.c.Client.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + u.c.Project, Occurrences: batch}, opts...)
-				return err
-			})
+		req := &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + u.c.Project, Occurrences: batch}
+		err := op.once(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+			_, err := u.c.Client.BatchCreateOccurrences(ctx, req, opts...)
+			return err
+		})
 		if err != nil {
 			return err
 		}
+
 		done += len(batch)
 		if u.c.Progress != nil {
 			u.c.Progress(done, len(u.in.Vulnerabilities))
@@ -171,13 +196,16 @@ func (u uploader) create(ctx context.Context) error {
 	return nil
 }
 
+// remove deletes occurrences; those that are gone already are deleted.
 func (u uploader) remove(ctx context.Context, names []string) error {
+	op := analysis("delete occurrences", u.c.Project, occurrencesEditor)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(uploadParallel)
 	for _, name := range names {
 		group.Go(func() error {
-			err := analysis("delete occurrences", u.c.Project, occurrencesEditor).call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
-				return u.c.Client.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: name}, opts...)
+			req := &grafeaspb.DeleteOccurrenceRequest{Name: name}
+			err := op.call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+				return u.c.Client.DeleteOccurrence(ctx, req, opts...)
 			})
 			if status.Code(err) == codes.NotFound {
 				return nil

@@ -1,9 +1,9 @@
-// Package vuln finds out what vulnerability scanning knows of an image: the
+// Package vuln looks up what vulnerability scanning knows of an image: the
 // state of its scan and the findings, from Container Analysis, from an
 // on-demand scan, or from another scanner's report that was imported.
 //
-// It decides which occurrences speak about a manifest and which scanner's word
-// on the state of a scan counts. What is acceptable is left to the policy:
+// It decides which occurrences are about a manifest, and which scanner's report of
+// the state of a scan counts. What is acceptable is left to the policy:
 // thresholds, ages, exceptions and VEX trust are not this package's business.
 package vuln
 
@@ -25,13 +25,8 @@ import (
 	"github.com/attestor-gate/attestor/internal/resource"
 )
 
-// Defaults of [Config].
-const (
-	DefaultCallTimeout = 10 * time.Second
-	DefaultPollMin     = time.Second
-	DefaultPollMax     = 15 * time.Second
-	DefaultSettle      = 5 * time.Second
-)
+// DefaultCallTimeout is what a call gets where no CallTimeout is given.
+const DefaultCallTimeout = 10 * time.Second
 
 // Config is what a [Scanner] needs.
 type Config struct {
@@ -39,23 +34,24 @@ type Config struct {
 	ScanProjects map[string]string // registry host, with its port, to Google project; wins over what a name says
 	Now          func() time.Time  // required
 	CallTimeout  time.Duration     // for each call, its retries included; 0: DefaultCallTimeout
-	PollMin      time.Duration     // first pause while waiting for a scan; 0: DefaultPollMin
-	PollMax      time.Duration     // longest pause; 0: DefaultPollMax
-	// Settle is how long ago a scan must have finished before its list of
-	// findings is believed to be whole, since Container Analysis lists what was
-	// just written only after some seconds. 0: DefaultSettle; negative: none,
-	// for a service whose lists do not lag, such as the emulator.
-	Settle time.Duration
-	Jitter func() float64 // 0 ≤ j < 1; nil: random
-	Logger *slog.Logger   // nil: nothing is logged
+
+	// NoListLag is for a service whose lists show at once what was stored, as the
+	// emulator's do. Container Analysis lists it only after some seconds, so that a
+	// scan that finished less than [resource.ListLag] ago counts as running: a part
+	// of its findings must not be taken for all.
+	NoListLag bool
+
+	Logger *slog.Logger // nil: nothing is logged
 }
 
 // Scanner asks Container Analysis. It is safe for concurrent use.
 type Scanner struct {
 	c          Config
 	advisories *advisories
-	mu         sync.Mutex
-	polls      map[string]*poll // guarded by mu
+	jitter     func() float64 // 0 ≤ j < 1
+
+	mu    sync.Mutex
+	polls map[string]*poll // guarded by mu
 }
 
 // New checks c.
@@ -66,25 +62,19 @@ func New(c Config) (*Scanner, error) {
 	for host, project := range c.ScanProjects {
 		if host == "" || project == "" || strings.Contains(host, "/") || strings.Contains(project, "/") {
 			return nil, &attestor.Error{
-				Kind: attestor.Invalid, Msg: fmt.Sprintf("scanProjects: %q: %q is not a registry's host and a project", host, project),
-				Fix: "write HOST[:PORT]: PROJECT, without scheme, path or the word projects/",
+				Kind: attestor.Invalid,
+				Msg:  fmt.Sprintf("scanProjects: %q: %q is not a registry's host and a project", host, project),
+				Fix:  "write HOST[:PORT]: PROJECT, without scheme, path or the word projects/",
 			}
 		}
 	}
+
 	c.ScanProjects = maps.Clone(c.ScanProjects)
 	c.CallTimeout = orDefault(c.CallTimeout, DefaultCallTimeout)
-	c.PollMin = orDefault(c.PollMin, DefaultPollMin)
-	c.PollMax = max(orDefault(c.PollMax, DefaultPollMax), c.PollMin)
-	if c.Settle == 0 {
-		c.Settle = DefaultSettle
-	}
-	if c.Jitter == nil {
-		c.Jitter = rand.Float64
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Scanner{c: c, advisories: newAdvisories(c), polls: map[string]*poll{}}, nil
+	return &Scanner{c: c, advisories: newAdvisories(c), jitter: rand.Float64, polls: map[string]*poll{}}, nil
 }
 
 func orDefault(d, fallback time.Duration) time.Duration {
@@ -94,10 +84,10 @@ func orDefault(d, fallback time.Duration) time.Duration {
 	return d
 }
 
-// Scan says what is known of the scan of one manifest. Failing to find out is
-// a state, [attestor.ScanUnavailable], with its reason. Where the scan has not
-// finished, it waits up to r.Wait, or until ctx ends; whoever waits for the
-// same answer shares one poll.
+// Scan returns what is known of the scan of one manifest. A failed look-up is a
+// state, [attestor.ScanUnavailable], with its reason. Where the scan has not
+// finished, Scan waits up to r.Wait, or until ctx ends; all who wait for the same
+// answer share one poll.
 func (s *Scanner) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
 	q, err := s.question(r)
 	if err != nil {
@@ -106,8 +96,11 @@ func (s *Scanner) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Sca
 	if r.Wait <= 0 {
 		return s.read(ctx, q).scan
 	}
+
+	// The time of the first read counts towards the wait.
 	timer := time.NewTimer(r.Wait)
 	defer timer.Stop()
+
 	first := s.read(ctx, q)
 	if !first.again {
 		return first.scan
@@ -115,7 +108,7 @@ func (s *Scanner) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Sca
 	return s.wait(ctx, q, timer.C, first)
 }
 
-// A question is a request made ready to be asked.
+// A question is a request with the projects and names to look under.
 type question struct {
 	image    attestor.Image
 	index    attestor.Image
@@ -130,6 +123,8 @@ func (q question) key() string {
 	return fmt.Sprintf("%s %s %q %q %t", q.image, q.index, q.projects, q.needs.Trusted, q.needs.Advisories)
 }
 
+// question checks a request and lists what to look for. An occurrence may name the
+// image by any of its URIs, and nothing else: occurrences match by the whole URI.
 func (s *Scanner) question(r attestor.ScanRequest) (question, error) {
 	q := question{image: r.Image, needs: r.Needs, uris: map[string]attestor.Digest{}}
 	if r.Image.IsZero() {
@@ -139,27 +134,41 @@ func (s *Scanner) question(r attestor.ScanRequest) (question, error) {
 	for _, u := range uris {
 		q.uris[u] = r.Image.Digest()
 	}
+
 	if !r.Index.IsZero() && r.Index != r.Image {
+		// An index vouches for its own children only, and those are of its repository.
 		if r.Index.Repository() != r.Image.Repository() {
-			return q, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%s is not of the repository of %s", r.Index, r.Image)}
+			return q, &attestor.Error{
+				Kind: attestor.Invalid,
+				Msg:  fmt.Sprintf("%s is not of the repository of %s", r.Index, r.Image),
+			}
 		}
+
 		q.index = r.Index
 		for _, u := range resource.URIs(r.Index) {
 			q.uris[u] = r.Index.Digest()
 			uris = append(uris, u)
 		}
 	}
+
+	// The filter saves traffic. What counts is decided by uris, when an occurrence is
+	// read.
 	q.filter = resource.Filter([]string{"VULNERABILITY", "DISCOVERY"}, uris)
+
+	// An image whose name does not give a project can still have scans in the projects
+	// that its policy trusts.
 	own, err := resource.Project(r.Image, s.c.ScanProjects)
 	if err != nil && len(r.Needs.Projects) == 0 {
 		return q, err
 	}
+
 	if err == nil {
 		q.projects = append(q.projects, own)
 	}
 	for _, p := range r.Needs.Projects {
 		q.projects = append(q.projects, strings.TrimPrefix(p, "projects/"))
 	}
+
 	slices.Sort(q.projects)
 	q.projects = slices.Compact(q.projects)
 	return q, nil

@@ -107,13 +107,13 @@ func TestPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, img := newFixture(t), api(t)
 		f.put(t, "acme", discovery(uri(img), grafeaspb.DiscoveryOccurrence_PENDING))
-		s := f.scanner(t, func(c *vuln.Config) {
-			c.PollMin, c.PollMax, c.Jitter = time.Second, 4*time.Second, func() float64 { return 0.5 }
-		})
+		s := f.scanner(t, nil)
+		s.SetJitter(func() float64 { return 0.5 })
 		f.ResetCalls()
-		s.Scan(t.Context(), attestor.ScanRequest{Image: img, Wait: 20 * time.Second})
-		// 1.1, 1.65, 2.475, 3.7125 and then 4.4 seconds apart.
-		want := []time.Duration{0, 1100, 2750, 5225, 8937, 13337, 17737}
+		s.Scan(t.Context(), attestor.ScanRequest{Image: img, Wait: 80 * time.Second})
+		// From 1 s by half as much again up to 15 s, each with a tenth more: 1.1, 1.65,
+		// 2.475, 3.7125, 5.56875, 8.353125, 12.5296875 and then 16.5 seconds apart.
+		want := []time.Duration{0, 1100, 2750, 5225, 8937, 14506, 22859, 35389, 51889, 68389}
 		calls := f.Calls(list)
 		if len(calls) != len(want) {
 			t.Fatalf("%d calls, want %d", len(calls), len(want))
@@ -242,8 +242,8 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// TestSettleWhileWaiting: what waits sees the list again after it settled.
-func TestSettleWhileWaiting(t *testing.T) {
+// TestListLagWhileWaiting: who waits reads the list again when it no longer lags.
+func TestListLagWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, img := newFixture(t), api(t)
 		f.put(t, "acme", complete(uri(img), scanned(time.Now())))

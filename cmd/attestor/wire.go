@@ -93,12 +93,10 @@ func newEngine(ctx context.Context, c config, em emulators, log *slog.Logger) (_
 		return nil, err
 	}
 	e.closers = append(e.closers, func() error { e.inspector.CloseIdleConnections(); return nil })
-	settle := time.Duration(0)
-	if e.google.emulated {
-		settle = -1 // the emulator's lists do not lag
-	}
 	scanner, err := vuln.New(vuln.Config{
-		Client: e.google.grafeas, ScanProjects: c.ScanProjects, Now: time.Now, CallTimeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.ContainerAnalysis), Settle: settle, Logger: log,
+		Client: e.google.grafeas, ScanProjects: c.ScanProjects, Now: time.Now, Logger: log,
+		CallTimeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.ContainerAnalysis),
+		NoListLag:   e.google.emulated,
 	})
 	if err != nil {
 		return nil, err
