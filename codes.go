@@ -22,8 +22,11 @@ const (
 
 	CodeRegistryDenied             Code = "REGISTRY_DENIED"
 	CodeRegistryUnavailable        Code = "REGISTRY_UNAVAILABLE"
+	CodeRegistryBusy               Code = "REGISTRY_BUSY"
 	CodeRegistryMisbehaves         Code = "REGISTRY_MISBEHAVES"
 	CodeRegistryNotAllowed         Code = "REGISTRY_NOT_ALLOWED"
+	CodeImageNotFound              Code = "IMAGE_NOT_FOUND"
+	CodeContentMissing             Code = "CONTENT_MISSING"
 	CodeContentMismatch            Code = "CONTENT_MISMATCH"
 	CodeManifestInvalid            Code = "MANIFEST_INVALID"
 	CodeManifestUnsupported        Code = "MANIFEST_UNSUPPORTED"
@@ -137,8 +140,11 @@ func Codes() []CodeInfo {
 		{CodeUploadTimeUnknown, "scope", StatusError, "the registry does not say when the image was uploaded"},
 		{CodeRegistryDenied, "platforms", StatusError, "the registry refused the gate's credentials"},
 		{CodeRegistryUnavailable, "platforms", StatusError, "the registry could not be reached, or failed"},
+		{CodeRegistryBusy, "platforms", StatusError, "the registry asks to be asked later (429, or 503 with Retry-After) than this decision could wait"},
 		{CodeRegistryMisbehaves, "platforms", StatusError, "the registry answered with something that no registry should"},
 		{CodeRegistryNotAllowed, "platforms", StatusDeny, "the registry, or where it redirects to, is not one that the gate may contact"},
+		{CodeImageNotFound, "platforms", StatusError, "the registry has no such image; the answer is 404, without a decision"},
+		{CodeContentMissing, "platforms", StatusError, "the registry lacks a part of the image: a child of the index, the config or a layer"},
 		{CodeContentMismatch, "platforms", StatusError, "the bytes received are not those of the digest asked for"},
 		{CodeManifestInvalid, "platforms", StatusDeny, "the manifest or config is malformed"},
 		{CodeManifestUnsupported, "platforms", StatusDeny, "the media type is not an image or index"},
@@ -251,7 +257,7 @@ func (c Code) Severity() ReasonSeverity {
 // that is given time to recover.
 func (c Code) Retry() bool {
 	switch c {
-	case CodeScanNotFound, CodeScanPending, CodeScanRunning, CodeAttestationConflict, CodeCircuitOpen:
+	case CodeScanNotFound, CodeScanPending, CodeScanRunning, CodeAttestationConflict, CodeCircuitOpen, CodeRegistryBusy:
 		return true
 	}
 	return false

@@ -97,7 +97,8 @@ const (
 	ExitError = 3
 )
 
-const scanRetryAfter = 10 * time.Second
+// defaultRetryAfter is told where a reason to ask again names no time.
+const defaultRetryAfter = 10 * time.Second
 
 // Answer reads the table of the contract. An outage is never 200.
 func (d Decision) Answer() Answer {
@@ -107,8 +108,8 @@ func (d Decision) Answer() Answer {
 		return Answer{HTTPStatus: 200, ExitCode: ExitPass}
 	case d.Verdict == Pass:
 		return Answer{HTTPStatus: 200, ExitCode: ExitPass}
-	case d.Verdict == Undecided && d.waitsForScan():
-		return Answer{HTTPStatus: 503, ExitCode: ExitError, RetryAfter: scanRetryAfter}
+	case d.Verdict == Undecided && d.mayChange():
+		return Answer{HTTPStatus: 503, ExitCode: ExitError, RetryAfter: d.retryAfter()}
 	case d.Verdict == Undecided:
 		return Answer{HTTPStatus: 502, ExitCode: ExitError}
 	case asked:
@@ -129,15 +130,30 @@ func (d Decision) attested() bool {
 	return false
 }
 
-// waitsForScan reports whether trying again later is all that is needed.
-func (d Decision) waitsForScan() bool {
+// mayChange reports whether asking again later is all that is needed: every
+// refusal is one that time may lift.
+func (d Decision) mayChange() bool {
 	refusals := d.Refusals()
 	for _, r := range refusals {
-		if !r.Code.Retry() {
+		if !r.Code.Retry() && r.RetryAfter <= 0 {
 			return false
 		}
 	}
 	return len(refusals) > 0
+}
+
+// retryAfter is the longest time that a refusal asks to wait: before it, asking
+// again could not turn out otherwise.
+func (d Decision) retryAfter() time.Duration {
+	var longest time.Duration
+	for _, r := range d.Refusals() {
+		after := time.Duration(r.RetryAfter) * time.Second
+		if after <= 0 {
+			after = defaultRetryAfter
+		}
+		longest = max(longest, after)
+	}
+	return longest
 }
 
 // Refusals lists the reasons that refuse, of every check. Remarks beside them are not among them.

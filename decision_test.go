@@ -2,6 +2,7 @@ package attestor_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -43,6 +44,48 @@ func TestAnswers(t *testing.T) {
 	} {
 		if got := tt.d.Answer(); got.HTTPStatus != tt.http || got.ExitCode != tt.exit {
 			t.Errorf("%s: got %d and %d, want %d and %d", tt.name, got.HTTPStatus, got.ExitCode, tt.http, tt.exit)
+		}
+	}
+}
+
+// What a dependency asks for is what the caller is told, and the longest of
+// several; a reason that time does not lift is told nothing.
+func TestRetryAfterIsTheDependencys(t *testing.T) {
+	busy := func(seconds int) attestor.Reason {
+		return attestor.Reason{Code: attestor.CodeRegistryBusy, RetryAfter: seconds}
+	}
+	for _, tt := range []struct {
+		name    string
+		reasons []attestor.Reason
+		http    int
+		after   time.Duration
+	}{
+		{"named", []attestor.Reason{busy(3)}, 503, 3 * time.Second},
+		{"not named", []attestor.Reason{busy(0)}, 503, 10 * time.Second},
+		{"of two platforms", []attestor.Reason{busy(3), busy(120)}, 503, 2 * time.Minute},
+		{"beside a scan", []attestor.Reason{busy(3), {Code: attestor.CodeScanPending}}, 503, 10 * time.Second},
+		{"of what could not be looked up for it", []attestor.Reason{{Code: attestor.CodeUserLookupFailed, RetryAfter: 7}}, 503, 7 * time.Second},
+		{"beside an outage", []attestor.Reason{busy(3), {Code: attestor.CodeRegistryDenied}}, 502, 0},
+	} {
+		d := attestor.Decision{
+			Verdict: attestor.Undecided, Policy: &attestor.PolicyRef{Mode: attestor.Enforce},
+			Checks: []attestor.Check{{Name: attestor.CheckPlatforms, Status: attestor.StatusError, Reasons: tt.reasons}},
+		}
+		if got := d.Answer(); got.HTTPStatus != tt.http || got.RetryAfter != tt.after || got.ExitCode != attestor.ExitError {
+			t.Errorf("%s: got %+v, want %d after %v", tt.name, got, tt.http, tt.after)
+		}
+
+		d.Verdict = attestor.Deny
+		if got := d.Answer(); got.HTTPStatus != 422 || got.RetryAfter != 0 {
+			t.Errorf("%s, denied: got %+v; a denial does not ask to come again", tt.name, got)
+		}
+	}
+}
+
+func TestErrorRoundsUp(t *testing.T) {
+	for after, want := range map[time.Duration]int{0: 0, time.Nanosecond: 1, time.Second: 1, 1500 * time.Millisecond: 2, 24 * time.Hour: 86400} {
+		if got := (&attestor.Error{After: after}).RetryAfter(); got != want {
+			t.Errorf("%v is %d seconds, want %d", after, got, want)
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package attestor
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // A Kind says what an error means to a caller. The zero value is Internal:
 // nothing of an unclassified error is shown.
@@ -28,6 +31,10 @@ type Error struct {
 	Msg  string // public: what was found; lower case, no full stop
 	Fix  string // public: what to do about it
 	Err  error  // private: logged, never sent
+
+	// After is how long a dependency asked to wait before it is asked again; 0
+	// if it named no time.
+	After time.Duration
 }
 
 // Error holds the private cause too; it is for logs.
@@ -39,6 +46,9 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// RetryAfter is After in whole seconds, rounded up.
+func (e *Error) RetryAfter() int { return int((e.After + time.Second - 1) / time.Second) }
 
 // KindOf answers for any error; what is not an [Error] is Internal.
 func KindOf(err error) Kind {

@@ -330,7 +330,7 @@ func reasonOf(err error, fallback Code) Reason {
 		}
 		return Reason{Code: fallback, Message: "internal error; the log has it under the request id"}
 	}
-	r := Reason{Code: e.Code, Message: e.Msg, Fix: e.Fix}
+	r := Reason{Code: e.Code, Message: e.Msg, Fix: e.Fix, RetryAfter: e.RetryAfter()}
 	if r.Code == "" {
 		r.Code = fallback
 	}

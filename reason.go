@@ -28,6 +28,9 @@ type Reason struct {
 	Subject  string         `json:"subject,omitempty"` // what it is about: a CVE, a layer, a user
 	Message  string         `json:"message"`
 	Fix      string         `json:"fix,omitempty"`
+
+	// RetryAfter is the number of seconds that a dependency asked to wait before it is asked again; 0 if it named no time.
+	RetryAfter int `json:"retryAfter,omitempty"`
 }
 
 // WithSeverities returns the check with a severity for each reason. What the judge said stays; the rest follows from

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // References is a source of images for a [Sweep]: references as people write
@@ -63,9 +64,9 @@ type RegistryOptions struct {
 	Insecure  func(host string) bool // plain HTTP, for registries on loopback
 }
 
-// TagsOf lists the tags of repositories, page by page. Where a registry limits
-// how fast it is asked (429), it waits as long as Retry-After says, several
-// times; after that it is an error of kind TooMany.
+// TagsOf lists the tags of repositories, page by page. Where a registry asks to
+// be asked later (429, or 503 with Retry-After), it waits as long as that says,
+// several times; after that it is an error of kind TooMany.
 func TagsOf(ctx context.Context, repositories []string, o RegistryOptions) References {
 	return func(yield func(string, error) bool) {
 		for _, repo := range repositories {
@@ -89,8 +90,10 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 	if transport == nil {
 		transport = remote.DefaultTransport
 	}
-	// What patient has given up is not tried again at once.
-	p, err := remote.NewPuller(append([]remote.Option{remote.WithTransport(patient{transport}),
+
+	// What the throttle has given up is an error, which is not tried again.
+	patient := throttle.Transport{Next: bounded{transport}, Tries: tagTries}
+	p, err := remote.NewPuller(append([]remote.Option{remote.WithTransport(patient),
 		remote.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout),
 	}, o.Remote...)...)
 	if err != nil {
@@ -130,9 +133,13 @@ func listing(repo string, err error) error {
 			e.Fix = "grant it roles/artifactregistry.reader, or log in with docker login"
 		case 404:
 			e.Kind, e.Msg, e.Fix = attestor.NotFound, "there is no repository "+repo, "check its name; registry, project and path are all needed"
-		case 429:
-			e.Kind, e.Msg, e.Fix = attestor.TooMany, "the registry limits how fast tags may be listed, and goes on saying so", "try again later"
 		}
+	}
+
+	if t, ok := errors.AsType[*throttle.Error](err); ok {
+		e.Kind, e.Code, e.After = attestor.TooMany, attestor.CodeRegistryBusy, t.After
+		e.Msg = fmt.Sprintf("the registry %s limits how fast tags may be listed: it went on answering %d", host, t.Status)
+		e.Fix = "try again later, or list fewer repositories at once"
 	}
 	return e
 }

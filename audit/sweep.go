@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // A Sweep judges many images, each digest once however many tags it has. It
@@ -74,8 +75,6 @@ func (t *Throttled) Unwrap() error { return t.Err }
 const (
 	defaultMost = 16
 	maxTries    = 8
-	firstPause  = time.Second
-	longest     = 2 * time.Minute
 
 	maxReferences = 5_000_000
 )
@@ -311,7 +310,7 @@ func (r *sweep) progress() {
 
 // try calls f until it has an answer: what throttles slows everybody down.
 func (r *sweep) try(ctx context.Context, f func() error) error {
-	pause := firstPause
+	var pauses throttle.Pauses
 	for tries := 1; ; tries++ {
 		err := f()
 		if err == nil {
@@ -323,13 +322,13 @@ func (r *sweep) try(ctx context.Context, f func() error) error {
 		if !throttled && kind != attestor.TooMany && kind != attestor.Unavailable || tries == maxTries {
 			return err
 		}
-		wait := pause
-		if throttled && t.After > 0 {
-			wait = min(t.After, longest)
+
+		var after time.Duration
+		if throttled {
+			after = t.After
 		}
-		if err := r.lane.pause(ctx, wait); err != nil {
+		if err := r.lane.pause(ctx, pauses.Next(after)); err != nil {
 			return err
 		}
-		pause = min(2*pause, longest)
 	}
 }

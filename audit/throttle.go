@@ -1,20 +1,20 @@
 package audit
 
 import (
-	"context"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
-// A Throttle notes when a server says that it is asked too much (429), and
-// until when it wants to be left alone. It is safe for concurrent use.
+// A Throttle notes when a server asks to be asked later (429, or 503 with a
+// Retry-After header), and until when. It is safe for concurrent use.
 type Throttle struct {
 	now func() time.Time
 
 	mu    sync.Mutex
-	last  time.Time // of a 429; guarded by mu
+	last  time.Time // when it asked for that; guarded by mu
 	until time.Time // zero: it did not say; guarded by mu
 }
 
@@ -36,11 +36,12 @@ func (t *Throttle) Since(moment time.Time) (after time.Duration, complained bool
 }
 
 func (t *Throttle) note(resp *http.Response) {
-	if resp.StatusCode != http.StatusTooManyRequests {
+	now := t.now()
+	after, asks := throttle.Asks(resp, now)
+	if !asks {
 		return
 	}
-	now := t.now()
-	after := retryAfter(resp, now)
+
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last = now
@@ -62,48 +63,18 @@ func (n noting) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// retryAfter reads the header in both of its forms; 0 where it does not say.
-func retryAfter(resp *http.Response, now time.Time) time.Duration {
-	v := resp.Header.Get("Retry-After")
-	if seconds, err := strconv.ParseInt(v, 10, 32); err == nil && seconds > 0 {
-		return min(time.Duration(seconds)*time.Second, longest)
-	}
-	if at, err := http.ParseTime(v); err == nil && at.After(now) {
-		return min(at.Sub(now), longest)
-	}
-	return 0
-}
+// tagTries is how often one page of tags is asked for, at most.
+const tagTries = 8
 
-// patient is a transport that waits where a server asks for it, and reads no
-// more than maxTagPage of an answer. It is for requests without a body.
-type patient struct{ inner http.RoundTripper }
+// bounded is a transport that reads no more than maxTagPage of an answer.
+type bounded struct{ inner http.RoundTripper }
 
-func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
-	pause := firstPause
-	for tries := 1; ; tries++ {
-		resp, err := p.inner.RoundTrip(r)
-		if err != nil {
-			return nil, err
-		}
-		if resp.StatusCode != http.StatusTooManyRequests || r.Body != nil || tries == maxTries {
-			resp.Body = http.MaxBytesReader(nil, resp.Body, maxTagPage)
-			return resp, nil
-		}
-		wait := retryAfter(resp, time.Now())
-		if wait == 0 {
-			wait = pause
-		}
-		_ = resp.Body.Close() // nothing of it is wanted
-		if err := sleep(r.Context(), wait); err != nil {
-			return nil, err
-		}
-		pause = min(2*pause, longest)
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.inner.RoundTrip(r)
+	if err != nil {
+		return nil, err
 	}
-}
 
-func sleep(ctx context.Context, wait time.Duration) error {
-	if err := until(ctx, wait, nil); err != nil {
-		return err
-	}
-	return ctx.Err()
+	resp.Body = http.MaxBytesReader(nil, resp.Body, maxTagPage)
+	return resp, nil
 }

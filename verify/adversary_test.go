@@ -96,7 +96,9 @@ func (s *scene) judge(t testing.TB, change func(*verify.Config)) []attestor.Code
 			change(c)
 		}
 	})
-	r, err := i.Resolve(context.Background(), parse(t, s.host+"/app@"+string(s.app)), s.needs)
+	ctx, cancel := context.WithTimeout(context.Background(), sceneDeadline)
+	defer cancel()
+	r, err := i.Resolve(ctx, parse(t, s.host+"/app@"+string(s.app)), s.needs)
 	if err != nil {
 		return []attestor.Code{codeOf(err)}
 	}
@@ -108,10 +110,12 @@ func (s *scene) judge(t testing.TB, change func(*verify.Config)) []attestor.Code
 	}
 	add(r.Problems)
 	for _, c := range r.Children {
-		add(i.Inspect(context.Background(), r, c, s.needs).Problems)
+		add(i.Inspect(ctx, r, c, s.needs).Problems)
 	}
 	return codes
 }
+
+const sceneDeadline = time.Minute
 
 func TestSceneIsGoodByItself(t *testing.T) {
 	if got := newScene(t).judge(t, nil); len(got) > 0 {
@@ -136,6 +140,7 @@ func TestRegistryFailsEachRequest(t *testing.T) {
 	allowed := map[attestor.Code]bool{
 		attestor.CodeRegistryDenied: true, attestor.CodeRegistryUnavailable: true, attestor.CodeRegistryMisbehaves: true,
 		attestor.CodeBaseUnresolved: true, attestor.CodeUserLookupFailed: true, attestor.CodeContentMismatch: true,
+		attestor.CodeRegistryBusy: true, attestor.CodeImageNotFound: true, attestor.CodeContentMissing: true,
 	}
 	for path := range paths {
 		for _, status := range []int{400, 401, 403, 404, 410, 429, 500, 502, 503, 504} {
@@ -143,6 +148,9 @@ func TestRegistryFailsEachRequest(t *testing.T) {
 				s.front.set(func(w http.ResponseWriter, r *http.Request) bool {
 					if r.URL.Path != path {
 						return false
+					}
+					if status == http.StatusTooManyRequests {
+						w.Header().Set("Retry-After", fmt.Sprint(2*sceneDeadline.Seconds())) // nobody waits for it
 					}
 					w.WriteHeader(status)
 					return true

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -168,8 +169,12 @@ func (i *Inspector) attestation(ctx context.Context, img attestor.Image, entries
 func (i *Inspector) child(ctx context.Context, img attestor.Image, size int64) (document, error) {
 	c, err := i.fetch.byDigest(ctx, img)
 	if err != nil {
+		if size >= 0 {
+			err = childMissing(err, img)
+		}
 		return document{}, err
 	}
+
 	if size >= 0 && int64(len(c.bytes)) != size {
 		return document{}, fault(attestor.CodeManifestInvalid, fmt.Sprintf("the index says that %s has %d bytes, it has %d", img.Digest(), size, len(c.bytes)), fixRebuild, nil)
 	}
@@ -181,4 +186,14 @@ func (i *Inspector) child(ctx context.Context, img attestor.Image, size int64) (
 		return document{}, fault(attestor.CodeNestedIndex, string(img.Digest())+" is an index within an index", "push one flat index", nil)
 	}
 	return d, nil
+}
+
+// childMissing says that an index lists a manifest that the registry does not
+// have.
+func childMissing(err error, child attestor.Image) error {
+	e, ok := errors.AsType[*attestor.Error](err)
+	if !ok || e.Kind != attestor.NotFound {
+		return err
+	}
+	return missing(e, fmt.Sprintf("the index lists %s, which the registry does not have", child))
 }

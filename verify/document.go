@@ -98,8 +98,13 @@ func parseDocument(c content) (document, string, error) {
 	}
 	var d document
 	if err := decodeStrict(c.bytes, &d); err != nil {
-		if isSchema1(header) {
+		switch {
+		case isSchema1(header):
 			return schema1(c)
+		case header != "" && !isManifestType(header):
+			// A log-in page, say, which a proxy answers with 200.
+			return document{}, "", fault(attestor.CodeRegistryMisbehaves,
+				fmt.Sprintf("the registry answered with %q where a manifest was asked for", clip(header)), fixProxy, nil)
 		}
 		return invalid("%s", err)
 	}
@@ -126,7 +131,7 @@ func parseDocument(c content) (document, string, error) {
 	case !isIndexType(mt) && !isImageType(mt):
 		return document{}, "", fault(attestor.CodeManifestUnsupported, fmt.Sprintf("%s has media type %q, which is neither an image nor an index", c.digest, clip(mt)), "push an OCI or Docker schema 2 image", nil)
 	case header != "" && header != mt:
-		return invalid("the registry serves it as %q, but it is %q", clip(header), mt)
+		return document{}, "", servedAs(header, mt, c.digest)
 	case d.SchemaVersion != 2:
 		return invalid("schemaVersion is %d, want 2", d.SchemaVersion)
 	case index && image:
@@ -139,6 +144,27 @@ func parseDocument(c content) (document, string, error) {
 		return invalid("neither config and layers nor manifests are in it")
 	}
 	return d, mt, nil
+}
+
+// isManifestType reports whether a media type names any kind of manifest.
+func isManifestType(mt string) bool {
+	return isIndexType(mt) || isImageType(mt) || isSchema1(mt) || mt == mediaOCIArtifact
+}
+
+const fixProxy = "see to the registry, or to a proxy before it; if it was pushed under that type, push it again under its own"
+
+// servedAs refuses a manifest that is served under another media type than its
+// own. Runtimes go by the header or by the content, so that one manifest could
+// be two things. The OCI distribution specification, "Pulling manifests": "If
+// the manifest has a mediaType field, clients SHOULD reject unless the mediaType
+// field's value matches the type specified by the Content-Type header".
+func servedAs(header, mt string, d attestor.Digest) *attestor.Error {
+	msg := fmt.Sprintf("manifest %s is %q, but the registry serves it as %q", d, mt, clip(header))
+	if isManifestType(header) {
+		// Registries keep the type that a manifest was pushed with.
+		return fault(attestor.CodeManifestInvalid, msg, "push it again with the Content-Type "+mt+"; if the type stays wrong, see to the registry", nil)
+	}
+	return fault(attestor.CodeRegistryMisbehaves, msg, fixProxy, nil)
 }
 
 func schema1(c content) (document, string, error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/plain"
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // fault is something about the image or its registry that a Decision names.
@@ -26,17 +27,23 @@ func timedOut(what string, err error) *attestor.Error {
 	return fault(attestor.CodeTimedOut, "reading "+what+" took longer than is allowed", "try again", err)
 }
 
-// classify turns what the registry client says into a reason. An unknown image
-// is NotFound; everything else is Upstream.
+// classify turns what the registry client says into a reason. What the registry
+// does not have is NotFound, and a part of an image until the caller says
+// otherwise; everything else is Upstream.
 func classify(err error, what, repository string) *attestor.Error {
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
 		return e
 	}
+
 	host, _, _ := strings.Cut(repository, "/")
-	status, ping := 0, false
-	if te, ok := errors.AsType[*transport.Error](err); ok {
-		status, ping = te.StatusCode, te.Request != nil && te.Request.URL.Path == "/v2/"
+	if e, ok := errors.AsType[*throttle.Error](err); ok {
+		return busy(e, host, err)
 	}
+	if e, ok := errors.AsType[*transport.Error](err); ok && e.StatusCode != 0 {
+		// The answer's status outweighs what its text may happen to say.
+		return answered(e, what, repository, err)
+	}
+
 	text := err.Error()
 	switch {
 	case errors.Is(err, errHostRefused):
@@ -50,14 +57,6 @@ func classify(err error, what, repository string) *attestor.Error {
 		return fault(attestor.CodeRegistryMisbehaves, host+" redirects without end", "see to the registry", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return timedOut(what, err)
-	case status == http.StatusNotFound && ping:
-		return fault(attestor.CodeRegistryMisbehaves, host+" has no registry API", "correct the reference, or see to the registry", err)
-	case status == http.StatusNotFound:
-		return &attestor.Error{Kind: attestor.NotFound, Code: attestor.CodeRegistryMisbehaves, Msg: what + " does not exist", Fix: "push it, or correct the reference", Err: err}
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return fault(attestor.CodeRegistryDenied, fmt.Sprintf("%s answered %d: the gate may not read %s", host, status, repository), missingRole(host), err)
-	case status >= 400:
-		return fault(attestor.CodeRegistryUnavailable, fmt.Sprintf("%s answered %d", host, status), "try again", err)
 	case strings.Contains(text, "does not match requested digest"), strings.Contains(text, "error verifying"):
 		// The client has no type for either; TestRegistryLies would notice a change.
 		return fault(attestor.CodeContentMismatch, "the registry answered "+what+" with other bytes than it names", "push the image again; if it happens again, see to the registry", err)
@@ -65,6 +64,91 @@ func classify(err error, what, repository string) *attestor.Error {
 		return fault(attestor.CodeRegistryUnavailable, "the answer for "+what+" broke off", "try again", err)
 	}
 	return silent(host, err)
+}
+
+// busy says that a registry asked to be asked later. The host that said so may
+// be another: its token server, or the storage that it redirects to.
+func busy(e *throttle.Error, registry string, err error) *attestor.Error {
+	msg := fmt.Sprintf("the registry %s answered %d and asks to be asked later", registry, e.Status)
+	if e.Host != "" && e.Host != registry {
+		msg = fmt.Sprintf("%s, which the registry %s leads to, answered %d and asks to be asked later", clip(e.Host), registry, e.Status)
+	}
+	if e.After > 0 {
+		msg += ", in " + e.After.String()
+	}
+
+	f := fault(attestor.CodeRegistryBusy, msg, "try again after the time in Retry-After; if it stays so, raise the registry's quota for the gate, or see to the registry", err)
+	f.After = e.After
+	return f
+}
+
+// answered reads the status of an answer that has not what was asked for.
+func answered(e *transport.Error, what, repository string, err error) *attestor.Error {
+	host, _, _ := strings.Cut(repository, "/")
+	ping := e.Request != nil && e.Request.URL.Path == "/v2/"
+
+	switch status := e.StatusCode; {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return fault(attestor.CodeRegistryDenied, fmt.Sprintf("%s answered %d: the gate may not read %s", host, status, repository), missingRole(host), err)
+
+	case ping && status < 500:
+		return fault(attestor.CodeRegistryMisbehaves, fmt.Sprintf("%s has no registry API: it answered %d for /v2/", host, status), "correct the reference, or see to the registry "+host, err)
+
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return &attestor.Error{
+			Kind: attestor.NotFound, Code: attestor.CodeContentMissing,
+			Msg: fmt.Sprintf("the registry %s has no %s%s", host, what, missingRepository(e, repository)),
+			Fix: "push the image again, with all its parts; if a clean-up removed it, let the clean-up keep the parts of images", Err: err,
+		}
+
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
+		return fault(attestor.CodeRegistryUnavailable, fmt.Sprintf("the registry %s answered %d when asked for %s", host, status, what), "try again; if it happens again, see to the registry "+host, err)
+
+	default:
+		return fault(attestor.CodeRegistryMisbehaves, fmt.Sprintf("the registry %s answered %d when asked for %s", host, status, what), "see to the registry "+host+", or to a proxy before it", err)
+	}
+}
+
+// missingRepository names the repository if the registry does not know it. The
+// distribution specification has the code NAME_UNKNOWN for that.
+func missingRepository(e *transport.Error, repository string) string {
+	for _, d := range e.Errors {
+		if d.Code == transport.NameUnknownErrorCode {
+			return ": it knows no repository " + repository
+		}
+	}
+	return ""
+}
+
+// imageNotFound makes of a missing manifest that nothing else names a missing
+// image: the caller's mistake, and no decision.
+func imageNotFound(err error, ref attestor.Reference) error {
+	e, ok := errors.AsType[*attestor.Error](err)
+	if !ok || e.Kind != attestor.NotFound {
+		return err
+	}
+
+	msg := ref.String() + " does not exist"
+	if t, ok := errors.AsType[*transport.Error](err); ok {
+		msg += missingRepository(t, ref.Repository())
+	}
+	return &attestor.Error{Kind: attestor.NotFound, Code: attestor.CodeImageNotFound, Msg: msg, Fix: "push it, or correct the reference", Err: err}
+}
+
+// partMissing names what lacks the part that the registry does not have. By
+// then the image itself was read: it was pushed in part, or deleted in part.
+func partMissing(err error, part string, of attestor.Image) error {
+	e, ok := errors.AsType[*attestor.Error](err)
+	if !ok || e.Kind != attestor.NotFound {
+		return err
+	}
+	return missing(e, fmt.Sprintf("the registry has %s, but not %s", of, part))
+}
+
+// missing keeps the kind: a base that was deleted in part is treated as one that
+// was deleted.
+func missing(e *attestor.Error, msg string) *attestor.Error {
+	return &attestor.Error{Kind: attestor.NotFound, Code: attestor.CodeContentMissing, Msg: msg, Fix: e.Fix, Err: e}
 }
 
 // silent says that a registry did not answer, and in few words why. What its
@@ -123,7 +207,9 @@ func problemOf(check string, err error, subject string) attestor.Problem {
 			Code: attestor.CodeRegistryUnavailable, Subject: subject, Message: "internal error; the log has it", Fix: "try again",
 		}}
 	}
-	return problem(check, e.Code, subject, e.Msg, e.Fix)
+	p := problem(check, e.Code, subject, e.Msg, e.Fix)
+	p.RetryAfter = e.RetryAfter()
+	return p
 }
 
 func statusOf(code attestor.Code) attestor.Status {

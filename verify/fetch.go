@@ -81,6 +81,10 @@ func (f *fetcher) closeIdle() { f.closer.CloseIdleConnections() }
 // byTag resolves a tag, afresh each time: the manifest is fetched once, and
 // its digest computed.
 func (f *fetcher) byTag(ctx context.Context, repository, tag string) (content, error) {
+	return patiently(ctx, func() (content, error) { return f.byTagOnce(ctx, repository, tag) })
+}
+
+func (f *fetcher) byTagOnce(ctx context.Context, repository, tag string) (content, error) {
 	opts, err := f.allowed(repository)
 	if err != nil {
 		return content{}, err
@@ -89,6 +93,7 @@ func (f *fetcher) byTag(ctx context.Context, repository, tag string) (content, e
 	if err != nil {
 		return content{}, &attestor.Error{Kind: attestor.Invalid, Msg: "not a reference: " + repository + ":" + tag}
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, f.limits.FetchTimeout)
 	defer cancel()
 	ctx, said := announced(ctx)
@@ -99,6 +104,7 @@ func (f *fetcher) byTag(ctx context.Context, repository, tag string) (content, e
 	if err != nil {
 		return content{}, classify(err, ref.String(), repository)
 	}
+
 	f.cache.put(contentKey{repository: repository, digest: c.digest}, c, int64(len(c.bytes))+bookkeeping)
 	return c, nil
 }
@@ -177,8 +183,13 @@ func (f *fetcher) open(ctx context.Context, img attestor.Image) (io.ReadCloser, 
 	return layer.Compressed()
 }
 
-// cached runs read unless its result is in memory.
+// cached runs read unless its result is in memory, and waits where the registry
+// asks for it.
 func (f *fetcher) cached(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) (content, error) {
+	return patiently(ctx, func() (content, error) { return f.cachedOnce(ctx, img, flight, read) })
+}
+
+func (f *fetcher) cachedOnce(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) (content, error) {
 	key := contentKey{img.Repository(), img.Digest(), flight != ""}
 	if c, ok := f.cache.get(key); ok {
 		f.hits.Add(1)
@@ -206,7 +217,11 @@ func (f *fetcher) start(ctx context.Context, img attestor.Image, flight string, 
 		defer cancel()
 		c, err := guarded(func() (content, error) { return read(work) })
 		if err != nil {
-			return content{}, classify(err, img.String(), img.Repository())
+			what := img.String()
+			if key.blob {
+				what = "blob " + string(img.Digest()) + " of " + img.Repository()
+			}
+			return content{}, classify(err, what, img.Repository())
 		}
 		f.cache.put(key, c, int64(len(c.bytes))+bookkeeping)
 		return c, nil

@@ -161,11 +161,11 @@ type readLayer struct {
 	effect layerEffect
 }
 
-// read reads a blob of so many bytes. The work is shared by all who want the
+// readOnce reads a blob of so many bytes. The work is shared by all who want the
 // layer at the same time, and outlives a caller who gives up: the next one finds
 // it done. With an error that is about the blob's content, the compression is
 // known.
-func (r *layerReader) read(ctx context.Context, layer attestor.Image, size int64) (readLayer, error) {
+func (r *layerReader) readOnce(ctx context.Context, layer attestor.Image, size int64) (readLayer, error) {
 	if size > r.limits.LayerBytes {
 		return readLayer{}, tooLarge(layer, "has %d bytes, and at most %d are read", size, r.limits.LayerBytes)
 	}

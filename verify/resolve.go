@@ -61,11 +61,12 @@ func (i *Inspector) Pin(ctx context.Context, ref attestor.Reference) (attestor.I
 func (i *Inspector) manifest(ctx context.Context, ref attestor.Reference) (content, attestor.Image, error) {
 	if img, ok := ref.Pinned(); ok {
 		c, err := i.fetch.byDigest(ctx, img)
-		return c, img, err
+		return c, img, imageNotFound(err, ref)
 	}
+
 	c, err := i.fetch.byTag(ctx, ref.Repository(), ref.Tag())
 	if err != nil {
-		return content{}, attestor.Image{}, err
+		return content{}, attestor.Image{}, imageNotFound(err, ref)
 	}
 	return c, ref.At(c.digest), nil
 }
@@ -124,10 +125,12 @@ func (i *Inspector) config(ctx context.Context, img attestor.Image, d document) 
 	if err := checkImage(d, i.limits); err != nil {
 		return imageConfig{}, err
 	}
+
 	c, err := i.fetch.blob(ctx, img.Sibling(d.Config.Digest), d.Config.Size, i.limits.ConfigBytes)
 	if err != nil {
-		return imageConfig{}, err
+		return imageConfig{}, partMissing(err, "its config "+string(d.Config.Digest), img)
 	}
+
 	config, fault := i.parsed.config(c, d)
 	if fault != nil {
 		return imageConfig{}, fault

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // What the guard refuses. They are told apart by errors.Is behind whatever
@@ -96,6 +98,13 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	note(req, resp)
+
+	// A registry that asks to be asked later is an error here, so that no layer
+	// above repeats the request at once; whoever asked waits, by its deadline.
+	if err := throttle.Check(resp, time.Now()); err != nil {
+		return nil, err
+	}
+
 	limit := g.limits.ManifestBytes
 	if resp.StatusCode == http.StatusOK && isBlob(req) {
 		limit = g.limits.LayerBytes

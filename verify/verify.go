@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // Config is what an Inspector is made of.
@@ -105,8 +106,11 @@ func New(c Config) (*Inspector, error) {
 }
 
 // Transport is for others who read from the same registries, such as those who
-// verify signatures: the same guard, limits and connections.
-func (i *Inspector) Transport() http.RoundTripper { return i.fetch.guard }
+// verify signatures: the same guard, limits and connections. It waits, within a
+// request's deadline, where a registry asks for it.
+func (i *Inspector) Transport() http.RoundTripper {
+	return throttle.Transport{Next: i.fetch.guard, Tries: registryTries}
+}
 
 // NameOptions are how references to a registry are to be parsed for
 // [Inspector.Transport]: with name.Insecure where it is spoken to over HTTP.

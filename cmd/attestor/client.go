@@ -94,6 +94,8 @@ func awaited(r judgeRequest, d attestor.Decision) string {
 		return "the service, which is busy"
 	case slices.ContainsFunc(refusals, func(r attestor.Reason) bool { return r.Code == attestor.CodeCircuitOpen }):
 		return "what the service depends on and does not answer"
+	case slices.ContainsFunc(refusals, func(r attestor.Reason) bool { return r.Code == attestor.CodeRegistryBusy }):
+		return "the registry, which asks to be asked later"
 	}
 	return "the scan of " + r.Image.String()
 }

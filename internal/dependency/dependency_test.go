@@ -38,6 +38,9 @@ type world struct {
 	asked    map[string]int
 }
 
+// asksToWait added to a status stands for a Retry-After header.
+const asksToWait = 1000
+
 var errOurs = errors.New("a host that may not be asked")
 
 func newWorld(t *testing.T, c dependency.Config) *world {
@@ -62,7 +65,12 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader("")), Request: r}, nil
+	header := http.Header{}
+	if status == 503+asksToWait {
+		status = 503
+		header.Set("Retry-After", "1")
+	}
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader("")), Request: r}, nil
 }
 
 // get asks host, and says what came: a status, or an error.
@@ -216,6 +224,7 @@ func TestWhatIsAnOutage(t *testing.T) {
 		{"a fault of its own, perhaps about one image", answers(500), time.Minute, false},
 		{"bad gateway", answers(502), time.Minute, true},
 		{"unavailable", answers(503), time.Minute, true},
+		{"unavailable for a time that it names", answers(503 + asksToWait), time.Minute, false},
 		{"gateway time-out", answers(504), time.Minute, true},
 		{"no connection", fails(errors.New("connection refused")), time.Minute, true},
 		{"no header in time", in(10 * time.Second), time.Minute, true},

@@ -7,6 +7,8 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // Hosts says how calls over HTTP are told apart.
@@ -21,7 +23,8 @@ type Hosts struct {
 }
 
 // Transport guards requests by host. An answer counts when its header is
-// there; 502, 503 and 504 are none. 500 is one: it may be about one image.
+// there; 502, 503 and 504 are none. 500 is one: it may be about one image. So
+// is 503 with a Retry-After: the host is there and says when to come back.
 func (c *Calls) Transport(next http.RoundTripper, h Hosts) http.RoundTripper {
 	return &transport{calls: c, next: next, hosts: h}
 }
@@ -41,10 +44,7 @@ func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 		switch {
 		case err == nil:
 			trace.SpanFromContext(ctx).SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode))
-			if resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusGatewayTimeout {
-				return outage
-			}
-			return answered
+			return outcomeOfAnswer(resp)
 		case t.hosts.Ours(err):
 			return abandoned
 		case r.Context().Err() != nil:
@@ -56,4 +56,17 @@ func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 		return nil, refusal
 	}
 	return resp, err
+}
+
+// outcomeOfAnswer tells a host that answers from a proxy that answers for it.
+func outcomeOfAnswer(resp *http.Response) outcome {
+	if _, asks := throttle.Asks(resp, time.Now()); asks {
+		return answered
+	}
+
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return outage
+	}
+	return answered
 }

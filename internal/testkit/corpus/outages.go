@@ -36,7 +36,7 @@ func outages() []Case {
 	var out []Case
 	codes := map[int]attestor.Code{
 		http.StatusUnauthorized: attestor.CodeRegistryDenied, http.StatusForbidden: attestor.CodeRegistryDenied,
-		http.StatusNotFound: attestor.CodeRegistryMisbehaves, http.StatusGone: attestor.CodeRegistryUnavailable, http.StatusTooManyRequests: attestor.CodeRegistryUnavailable,
+		http.StatusNotFound: attestor.CodeContentMissing, http.StatusGone: attestor.CodeContentMissing, http.StatusTooManyRequests: attestor.CodeRegistryBusy,
 		http.StatusInternalServerError: attestor.CodeRegistryUnavailable, http.StatusBadGateway: attestor.CodeRegistryUnavailable, http.StatusServiceUnavailable: attestor.CodeRegistryUnavailable,
 	}
 	for _, status := range []int{401, 403, 404, 410, 429, 500, 502, 503} {
@@ -45,10 +45,14 @@ func outages() []Case {
 			switch {
 			case strings.HasPrefix(part, "base"):
 				want = undecided(attestor.CodeBaseUnresolved)
+			case part == "layer" && status == http.StatusTooManyRequests:
+				want = waiting(attestor.CodeUserLookupFailed, codes[status])
 			case part == "layer":
 				want = undecided(attestor.CodeUserLookupFailed, codes[status])
-			case part == "manifest" && status == http.StatusNotFound:
+			case part == "manifest" && (status == http.StatusNotFound || status == http.StatusGone):
 				want = refused(http.StatusNotFound, "")
+			case status == http.StatusTooManyRequests:
+				want = waiting(codes[status])
 			}
 			out = append(out, Case{
 				Name: fmt.Sprintf("outages/%d for the %s", status, part), Policy: sceneNeeds, Want: want, Send: byDigest,
@@ -56,6 +60,9 @@ func outages() []Case {
 					stage(p, func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 						if !s.asksFor(part, r) {
 							return false
+						}
+						if status == http.StatusTooManyRequests {
+							w.Header().Set("Retry-After", "3600") // longer than any decision may take
 						}
 						w.WriteHeader(status)
 						return true

@@ -12,6 +12,7 @@ func Unreached() map[attestor.Code]string {
 		attestor.CodeEvidenceMissing:       "recorded evidence of an older gate, judged again: TestSimulateMissingEvidence",
 		attestor.CodeUploadTooOld:          "needs Artifact Registry's own time of upload, which is not emulated: TestArtifactRegistryUploaded",
 		attestor.CodeInterrupted:           "a crash: TestRecoverNeverInventsAPass",
+		attestor.CodeImageNotFound:         "an unknown image has no decision, and so no reason: TestWhatTheRegistryAnswers",
 		attestor.CodeCircuitOpen:           "outages one after another, which the corpus must survive without: TestCircuitOpensAndCloses",
 		attestor.CodeBaseEvidenceTooWeak:   "the inspector proves nothing weaker than the policy asks for: recorded evidence under a stricter policy, in policy's TestJudgeBase",
 		attestor.CodeScanNotTrusted:        "an on-demand scan that the command line names: TestOnDemand, script ondemand.txt",
