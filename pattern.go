@@ -186,3 +186,60 @@ func (p *Pattern) UnmarshalText(b []byte) error {
 	*p = parsed
 	return nil
 }
+
+// Unmatchable says why no repository can match the pattern, in words that follow the pattern; "" where one can. Patterns
+// are compared with canonical names, which are lower-case and have Docker Hub under index.docker.io.
+func (p Pattern) Unmatchable() string {
+	if len(p.segments) == 0 {
+		return "is empty"
+	}
+
+	// A repository that the pattern matches is looked for. Within a path segment a letter is the best that "*" can stand
+	// for: separators may not stand at an end or beside each other. A host needs a dot, which "*" may bring.
+	for _, host := range []string{"a", "a.a"} {
+		for _, letters := range []string{"a", "aa"} {
+			repository := p.example(host, letters)
+			if canonical, err := parseRepository(repository); err == nil && canonical == repository && p.Match(repository) {
+				return ""
+			}
+		}
+	}
+
+	for i, segment := range p.segments {
+		if i == 0 || segment == "**" || pathSegment.MatchString(strings.ReplaceAll(segment, "*", "a")) {
+			continue
+		}
+		why := "a name has lower-case letters and digits, and between them . _ __ or hyphens"
+		if strings.Contains(segment, ".*") {
+			why = "patterns are not regular expressions, * alone stands for any characters"
+		}
+		return fmt.Sprintf("can match no repository: %q cannot be part of a name; %s", clip(segment), why)
+	}
+
+	host := p.segments[0]
+	switch {
+	case !strings.ContainsAny(host, ".:*") && host != "localhost":
+		return fmt.Sprintf("can match no repository: %q is not a registry, whose host has a dot or a port; want REGISTRY/PATH", clip(host))
+	case host == "docker.io" || host == "index.docker.io":
+		return "can match no repository: Docker Hub's are called index.docker.io/library/NAME and index.docker.io/OWNER/NAME"
+	}
+	return "can match no repository: its registry or its path is not valid"
+}
+
+// example replaces the pattern's stars, those of the host and those of the path.
+func (p Pattern) example(host, letters string) string {
+	var out []string
+	for i, segment := range p.segments {
+		switch {
+		case segment == "**" && i == 0:
+			out = append(out, "registry.example", letters, letters)
+		case segment == "**":
+			out = append(out, letters, letters)
+		case i == 0:
+			out = append(out, strings.ReplaceAll(segment, "*", host))
+		default:
+			out = append(out, strings.ReplaceAll(segment, "*", letters))
+		}
+	}
+	return strings.Join(out, "/")
+}

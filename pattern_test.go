@@ -1,6 +1,7 @@
 package attestor_test
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -72,4 +73,78 @@ func FuzzPatternOverlaps(f *testing.F) {
 			t.Fatalf("%q does not overlap itself", a)
 		}
 	})
+}
+
+func TestUnmatchablePatterns(t *testing.T) {
+	for text, want := range map[string]string{
+		"**": "", "**/api": "", "registry.example/**": "", "registry.example/acme/*": "", "registry.example/*/api": "", "localhost/app": "", "localhost:5000/**": "",
+		"*/app": "", "*.pkg.dev/acme/**": "", "us*/app": "", "*-docker.pkg.dev/p/*-api": "", "registry.example/a.*": "", "registry.example/a-*_b": "",
+		"registry.example/a__b/c---d": "", "registry.example/**/x": "", "index.docker.io/library/nginx": "", "index.docker.io/*/*": "", "index.docker.io/**": "",
+		"[::1]:5000/app": "",
+
+		"registry.example/app/.*": "not regular expressions", "registry.example/.*": "not regular expressions", "registry.example/.*/api": "not regular expressions",
+		"registry.example/App": `"App" cannot be part`, "registry.example/APP*": `"APP*" cannot be part`, "**/Team/*": `"Team" cannot be part`,
+		"registry.example/..": "cannot be part", "registry.example/a..b": "cannot be part", "registry.example/./a": "cannot be part",
+		"registry.example/-a": "cannot be part", "registry.example/a-": "cannot be part", "registry.example/*-": "cannot be part", "registry.example/_*": "cannot be part",
+		"registry.example/a___b": "cannot be part", "registry.example/a._b": "cannot be part", "registry.example/[a-z]": "cannot be part",
+		"app/.*": "not regular expressions", "app/api": `"app" is not a registry`, "app/**": `"app" is not a registry`, "Registry/api": `"Registry" is not a registry`,
+		"docker.io/library/nginx": "index.docker.io/library/NAME", "docker.io/**": "index.docker.io/library/NAME", "index.docker.io/nginx": "index.docker.io/library/NAME",
+		"index.docker.io/*": "index.docker.io/library/NAME",
+	} {
+		p, err := attestor.ParsePattern(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got := p.Unmatchable(); want == "" && got != "" || want != "" && !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+	if (attestor.Pattern{}).Unmatchable() == "" {
+		t.Error("the zero pattern matches nothing")
+	}
+}
+
+// TestPropertyUnmatchable: whatever matches a repository is not called unmatchable.
+func TestPropertyUnmatchable(t *testing.T) {
+	matched, unmatchable := 0, 0
+	for seed := range uint64(20_000) {
+		r := rand.New(rand.NewPCG(seed, 16))
+		word := func(letters string, n int) string {
+			var b strings.Builder
+			for range 1 + r.IntN(n) {
+				b.WriteByte(letters[r.IntN(len(letters))])
+			}
+			return b.String()
+		}
+		ref, err := attestor.ParseReference(word("ab.", 3) + ".x/" + word("ab._-", 4) + "/" + word("ab", 2) + ":t")
+		if err != nil {
+			continue
+		}
+		segments := strings.Split(ref.Repository(), "/")
+		for i, s := range segments { // some letters become stars, some segments a double star
+			if at := r.IntN(len(s)); r.IntN(2) == 0 {
+				segments[i] = s[:at] + "*" + s[at+r.IntN(len(s)-at):]
+			}
+			if r.IntN(5) == 0 {
+				segments[i] = "**"
+			}
+		}
+		p, err := attestor.ParsePattern(strings.Join(segments, "/"))
+		if err != nil {
+			continue
+		}
+		if p.Match(ref.Repository()) {
+			matched++
+			if why := p.Unmatchable(); why != "" {
+				t.Fatalf("%s matches %s, and %s", p, ref.Repository(), why)
+			}
+		}
+		if bad, err := attestor.ParsePattern(p.String() + "/" + word("aB.-", 3)); err == nil && bad.Unmatchable() != "" {
+			unmatchable++
+		}
+	}
+	if matched < 1000 || unmatchable < 1000 {
+		t.Errorf("the trial shows little: %d matched, %d unmatchable", matched, unmatchable)
+	}
 }

@@ -18,7 +18,9 @@ func (s *Set) Lint(now time.Time) []Diagnostic {
 	var out Errors
 	for _, p := range s.All() {
 		l := linter{p: p, s: &p.doc.Spec, now: now, d: decoder{file: p.file, places: p.places}}
+		l.patterns()
 		l.base()
+		l.checks()
 		l.scope()
 		l.vulnerabilities()
 		l.provenance()
@@ -81,7 +83,7 @@ func (l *linter) scope() {
 		return
 	}
 	for i, dir := range l.s.Scope.TrustedDirectories {
-		if !slices.ContainsFunc(l.s.Images, dir.Overlaps) {
+		if dir.Unmatchable() == "" && !slices.ContainsFunc(l.s.Images, dir.Overlaps) {
 			l.d.at(index("spec.scope.trustedDirectories", i), "%s holds none of the images that the policy governs", dir)
 		}
 	}
@@ -142,14 +144,29 @@ func (l *linter) exceptions() {
 			l.d.at(e.Place+".subject", "excuses whatever %s refuses", e.Check)
 		}
 		for i, pattern := range e.Images {
-			if !slices.ContainsFunc(l.s.Images, pattern.Overlaps) {
+			if pattern.Unmatchable() == "" && !slices.ContainsFunc(l.s.Images, pattern.Overlaps) {
 				l.d.at(index(e.Place+".images", i), "%s holds none of the images that the policy governs", pattern)
 			}
 		}
-		if l.s.skips(e.Check) {
+
+		// Its author believes that something is excused: what is refused all the same would come as a surprise.
+		switch why := l.subject(e); {
+		case l.s.skips(e.Check):
 			l.d.at(e.Place+".check", "has no effect: the policy does not ask for %s", e.Check)
+		case why != "":
+			l.d.at(e.Place+".subject", "has no effect: %s", why)
+		}
+		if l.s.Platforms != nil && len(e.Platforms) > 0 && !slices.ContainsFunc(e.Platforms, l.s.judges) {
+			l.d.at(e.Place+".platforms", "has no effect: the policy judges %v only", []string(l.s.Platforms))
 		}
 	}
+}
+
+// judges reports whether a platform of an exception can be one that the policy judges.
+func (s *Spec) judges(platform string) bool {
+	return slices.ContainsFunc(s.Platforms, func(judged string) bool {
+		return attestor.SamePlatform(judged, platform) || attestor.SamePlatform(platform, judged)
+	})
 }
 
 // skips reports whether a check never applies.

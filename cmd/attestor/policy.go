@@ -54,7 +54,8 @@ func policyLintCommand() *cobra.Command {
 		Short: "Say what is wrong with policies, and what is legal but odd",
 		Long: `Loads policies together, as the service does, and prints everything that is wrong with them, with
 file, line and column. Of policies that load it prints what is legal but odd: a base without a
-signature, an exception about to end, a rule that can never fire. A directory stands for the *.yaml in it.
+signature, an exception about to end, an exception or a pattern that can never apply, a rule that can
+never fire. A directory stands for the *.yaml in it.
 
 Exit codes: 0 they load, 2 they do not (with --strict: or something is odd).`,
 		Example: "  attestor policy lint deploy/policies",
