@@ -19,7 +19,7 @@ const module = "github.com/attestor-gate/attestor"
 
 // siblings are the packages that own one stage each. They import the root,
 // libraries and internal/…, and never each other: only cmd/attestor joins them.
-var siblings = []string{"verify", "vuln", "policy", "attest", "audit", "server", "posture", "emulator"}
+var siblings = []string{"verify", "vuln", "policy", "attest", "audit", "server", "posture", "emulator", "report"}
 
 type listed struct {
 	ImportPath string

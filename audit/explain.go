@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/audit/internal/words"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/plain"
 )
 
@@ -26,7 +26,7 @@ type CheckExplanation struct {
 	Platform string
 	Status   string // ok, refused, warning, skipped, error
 	Found    string // in a few words; may be ""
-	Findings []words.Finding
+	Findings []describe.Finding
 	Excused  []string
 }
 
@@ -38,7 +38,7 @@ const explainTime = "2 January 2006 at 15:04:05 MST"
 // NewExplanation puts a recorded decision into sentences.
 func NewExplanation(r attestor.Record) Explanation {
 	d := r.Decision
-	e := Explanation{Verdict: words.Verdict(d), Summary: summary(r), Reproduce: reproduce(r)}
+	e := Explanation{Verdict: describe.Verdict(d), Summary: summary(r), Reproduce: reproduce(r)}
 	if b := d.BreakGlass; b != nil {
 		e.Override = fmt.Sprintf("The glass was broken by %s: “%s”.", b.By, b.Reason)
 		if b.Expires != nil {
@@ -48,12 +48,12 @@ func NewExplanation(r attestor.Record) Explanation {
 	for _, c := range d.Checks {
 		if c.Name == attestor.CheckAttest {
 			e.Signed = append(e.Signed, signed(d, c)...)
-			if !words.Refuses(c) {
+			if !describe.Refuses(c) {
 				continue
 			}
 		}
 		x := CheckExplanation{
-			Name: c.Name, Platform: c.Platform, Status: words.Status(c), Found: words.Fact(d, c), Findings: words.FindingsOf(c),
+			Name: c.Name, Platform: c.Platform, Status: describe.Status(c), Found: describe.Fact(d, c), Findings: describe.FindingsOf(c),
 		}
 		for _, a := range c.Exceptions {
 			x.Excused = append(x.Excused, excused(a))
@@ -110,25 +110,25 @@ func answered(d attestor.Decision) string {
 	}
 	refusing, total := 0, 0
 	for _, c := range d.Checks {
-		if c.Name == attestor.CheckAttest && !words.Refuses(c) {
+		if c.Name == attestor.CheckAttest && !describe.Refuses(c) {
 			continue
 		}
 		total++
-		if words.Refuses(c) {
+		if describe.Refuses(c) {
 			refusing++
 		}
 	}
-	switch words.Outcome(d) {
+	switch describe.Outcome(d) {
 	case attestor.Pass:
 		return "It passed under " + policy + "."
 	case attestor.Undecided:
-		return fmt.Sprintf("Under %s it could not be decided: %d of %s had no answer. Asking again may turn out otherwise.", policy, refusing, words.Plural(total, "check"))
+		return fmt.Sprintf("Under %s it could not be decided: %d of %s had no answer. Asking again may turn out otherwise.", policy, refusing, describe.Plural(total, "check"))
 	}
 	refused := "was refused"
 	if d.DryRun {
 		refused = "would have been refused"
 	}
-	return fmt.Sprintf("It %s under %s: %d of %s did not pass.", refused, policy, refusing, words.Plural(total, "check"))
+	return fmt.Sprintf("It %s under %s: %d of %s did not pass.", refused, policy, refusing, describe.Plural(total, "check"))
 }
 
 // signed says what stands in the attestors' names.
@@ -157,7 +157,7 @@ func signed(d attestor.Decision, c attestor.Check) []string {
 		out = append(out, fmt.Sprintf("%s %s %s, with key %s, in %s.", a.Attestor, how, a.Digest, a.PublicKeyID, a.Occurrence))
 	}
 	if len(d.Attestations) > 0 {
-		out = append(out, "To check the signature yourself: attestor verify "+quote(words.Name(d))+" --attestor "+quote(d.Attestations[0].Attestor))
+		out = append(out, "To check the signature yourself: attestor verify "+quote(describe.Name(d))+" --attestor "+quote(d.Attestations[0].Attestor))
 	}
 	return out
 }
@@ -215,7 +215,7 @@ func Explain(r attestor.Record) string {
 	e := NewExplanation(r)
 	var b strings.Builder
 	p := func(indent, s string) { b.WriteString(indent + plain.Text(s) + "\n") }
-	p("", strings.ToUpper(e.Verdict[:1])+e.Verdict[1:]+": "+words.Name(r.Decision))
+	p("", strings.ToUpper(e.Verdict[:1])+e.Verdict[1:]+": "+describe.Name(r.Decision))
 	if e.Override != "" {
 		p("", "BREAK-GLASS. "+e.Override)
 	}

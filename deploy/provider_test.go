@@ -361,7 +361,7 @@ func judgePlan(t *testing.T, dir, plan string) {
 			passed[x.Rule] = true
 		case x.Status == attestor.StatusSkipped && (slices.Contains(later, x.Rule) || x.Kind == "plan"):
 		default:
-			t.Errorf("%s: %s %s %s: %s", dir, x.Status, x.Service, x.Rule, x.Message())
+			t.Errorf("%s: %s %s %s: %s", dir, x.Status, x.Service, x.Rule, x.Message)
 		}
 	}
 	for _, rule := range []string{"INVOKER_AUTH", "INGRESS_RESTRICTED", "BINARY_AUTHORIZATION", "VPC_EGRESS", "IMAGE_BY_DIGEST", "WAF_RULES", "IDENTITY_AWARE_PROXY", "ADMISSION_POLICY", "DATABASE_PRIVATE"} {

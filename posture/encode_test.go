@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,14 +18,15 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/posture"
+	"github.com/attestor-gate/attestor/report"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func write(t testing.TB, f posture.Format, r posture.Report, o posture.Options) string {
+func write(t testing.TB, f report.Format, r attestor.PostureReport, o report.Options) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := posture.Write(&b, f, r, o); err != nil {
+	if err := report.Write(&b, f, report.Services(r, posture.Meanings()), o); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -41,19 +43,19 @@ func TestGolden(t *testing.T) {
 	plan := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(replace(t, sample(t, "plan.json"), "INTERNAL_LOAD_BALANCER", "ALL", `"timeout": "60s", `, ""))}}})
 	for _, tt := range []struct {
 		name string
-		f    posture.Format
-		o    posture.Options
-		r    posture.Report
+		f    report.Format
+		o    report.Options
+		r    attestor.PostureReport
 	}{
-		{"refused.txt", posture.Text, posture.Options{}, refused},
-		{"refused-colour.txt", posture.Text, posture.Options{Colour: true}, refused},
-		{"clean.txt", posture.Text, posture.Options{}, clean},
-		{"undecided.txt", posture.Text, posture.Options{}, down},
-		{"plan.txt", posture.Text, posture.Options{}, plan},
-		{"refused.json", posture.JSON, posture.Options{}, refused},
-		{"refused.sarif", posture.SARIF, posture.Options{Version: "1.2.3"}, refused},
-		{"refused.junit.xml", posture.JUnit, posture.Options{}, refused},
-		{"refused.md", posture.Markdown, posture.Options{}, refused},
+		{"refused.txt", report.Text, report.Options{}, refused},
+		{"refused-colour.txt", report.Text, report.Options{Colour: true}, refused},
+		{"clean.txt", report.Text, report.Options{}, clean},
+		{"undecided.txt", report.Text, report.Options{}, down},
+		{"plan.txt", report.Text, report.Options{}, plan},
+		{"refused.json", report.JSON, report.Options{}, refused},
+		{"refused.sarif", report.SARIF, report.Options{Version: "1.2.3"}, refused},
+		{"refused.junit.xml", report.JUnit, report.Options{}, refused},
+		{"refused.md", report.Markdown, report.Options{}, refused},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, path := write(t, tt.f, tt.r, tt.o), filepath.Join("testdata", "golden", tt.name)
@@ -71,22 +73,22 @@ func TestGolden(t *testing.T) {
 
 // TestEncodersDenyTheZeroReport finds no green in any format.
 func TestEncodersDenyTheZeroReport(t *testing.T) {
-	for f, want := range map[posture.Format]string{posture.Text: "REFUSED", posture.JSON: `"verdict": "deny"`, posture.JUnit: `failures="1"`, posture.Markdown: "refused"} {
-		if got := write(t, f, posture.Report{}, posture.Options{}); !strings.Contains(got, want) {
+	for f, want := range map[report.Format]string{report.Text: "REFUSED", report.JSON: `"verdict": "deny"`, report.JUnit: `failures="1"`, report.Markdown: "refused"} {
+		if got := write(t, f, attestor.PostureReport{}, report.Options{}); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", f, got)
 		}
 	}
-	if err := posture.Write(&bytes.Buffer{}, "yaml", posture.Report{}, posture.Options{}); err == nil {
+	if err := report.Write(&bytes.Buffer{}, "yaml", report.Services(attestor.PostureReport{}, nil), report.Options{}); err == nil {
 		t.Error("an unknown format was written")
 	}
-	undecided := posture.Report{Verdict: attestor.Undecided}
-	for f, want := range map[posture.Format]string{posture.Text: "COULD NOT BE DECIDED", posture.JUnit: `errors="1"`, posture.SARIF: `"executionSuccessful": false`} {
-		if got := write(t, f, undecided, posture.Options{}); !strings.Contains(got, want) {
+	undecided := attestor.PostureReport{Verdict: attestor.Undecided}
+	for f, want := range map[report.Format]string{report.Text: "COULD NOT BE DECIDED", report.JUnit: `errors="1"`, report.SARIF: `"executionSuccessful": false`} {
+		if got := write(t, f, undecided, report.Options{}); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", f, got)
 		}
 	}
-	odd := posture.Report{Verdict: "fine", Findings: []posture.Finding{{Rule: "CMEK", Status: "odd", Found: "x"}}}
-	if got := write(t, posture.JUnit, odd, posture.Options{}); !strings.Contains(got, `errors="1"`) {
+	odd := attestor.PostureReport{Verdict: "fine", Findings: []attestor.PostureFinding{{Rule: "CMEK", Status: "odd", Message: "x"}}}
+	if got := write(t, report.JUnit, odd, report.Options{}); !strings.Contains(got, `errors="1"`) {
 		t.Errorf("an unknown status: %s", got)
 	}
 }
@@ -99,13 +101,17 @@ func TestHostileNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{{Name: name, Text: text}}})
-	for _, f := range posture.Formats() {
-		got := write(t, f, r, posture.Options{})
-		if f != posture.JSON && strings.ContainsAny(got, "\x1b\u202e") {
+	for _, e := range report.Encodings() {
+		if !slices.Contains(e.Kinds, report.OfPosture) {
+			continue
+		}
+		f := e.Format
+		got := write(t, f, r, report.Options{})
+		if f != report.JSON && strings.ContainsAny(got, "\x1b\u202e") {
 			t.Errorf("%s lets control characters through", f)
 		}
 		switch f {
-		case posture.JUnit:
+		case report.JUnit:
 			var doc struct {
 				Suites []struct {
 					Name string `xml:"name,attr"`
@@ -114,14 +120,14 @@ func TestHostileNames(t *testing.T) {
 			if err := xml.Unmarshal([]byte(got), &doc); err != nil || len(doc.Suites) != 1 || !strings.Contains(doc.Suites[0].Name, "<script>|@team](x)") {
 				t.Errorf("%v: %v", doc, err)
 			}
-		case posture.SARIF:
+		case report.SARIF:
 			var doc sarif.Report
 			if err := json.Unmarshal([]byte(got), &doc); err != nil || len(doc.Runs) != 1 || len(doc.Runs[0].Results) == 0 {
 				t.Errorf("%v", err)
 			} else if err := doc.Validate(); err != nil {
 				t.Error(err)
 			}
-		case posture.Markdown:
+		case report.Markdown:
 			bare := regexp.MustCompile("`[^`]*`").ReplaceAllString(got, "")
 			if strings.Contains(bare, "<script>") || strings.Contains(bare, "@team") || strings.Contains(bare, "](x)") {
 				t.Errorf("markup outside code: %s", bare)

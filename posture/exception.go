@@ -19,7 +19,7 @@ func (s *service) target() exception.Target {
 
 // except takes what exceptions excuse out of a finding. A finding without
 // anything left passes, and lists the exceptions.
-func (j *Judge) except(f *Finding, s *service, faults []fault, used []use) {
+func (j *Judge) except(f *finding, s *service, faults []fault, used []use) {
 	now := j.c.Now().UTC()
 
 	var left []fault
@@ -48,17 +48,17 @@ func (j *Judge) except(f *Finding, s *service, faults []fault, used []use) {
 	switch {
 	case len(left) == 0 && len(faults) > 0:
 		f.Status = attestor.StatusPass
-		f.Found += ", excepted"
-		f.Wanted, f.Fix = "", ""
+		f.found += ", excepted"
+		f.wanted, f.Fix = "", ""
 	case len(left) < len(faults):
-		f.Found = tell(left)
+		f.found = tell(left)
 	}
 }
 
 // reportExceptions warns of exceptions that have expired, and of those that
 // excused nothing although their services were judged.
-func (j *Judge) reportExceptions(set *input, used []use) []Finding {
-	var out []Finding
+func (j *Judge) reportExceptions(set *input, used []use) []attestor.PostureFinding {
+	var out []attestor.PostureFinding
 	for i := range j.c.Profile.exceptions {
 		e := &j.c.Profile.exceptions[i]
 
@@ -67,11 +67,13 @@ func (j *Judge) reportExceptions(set *input, used []use) []Finding {
 			judged = judged || e.CoversName(s.target())
 		}
 
-		f := Finding{Service: strings.Join(e.Services, " "), Kind: "exception", File: e.Place, Line: e.Line, Status: attestor.StatusWarn}
+		f := attestor.PostureFinding{
+			Service: strings.Join(e.Services, " "), Kind: "exception", File: e.Place, Line: e.Line, Status: attestor.StatusWarn,
+		}
 		what := fmt.Sprintf("%s's exception from %s until %s", clip(e.Owner), e.Check, e.Day())
 		switch {
 		case used[i].expired:
-			f.Rule, f.Found = string(attestor.CodeExceptionExpired), what+" has expired, and counts as absent"
+			f.Rule, f.Message = string(attestor.CodeExceptionExpired), what+" has expired, and counts as absent"
 			f.Fix = "mend what it excused, or have its owner extend it"
 			subject := e.Subject
 			if subject == exception.Any {
@@ -79,7 +81,7 @@ func (j *Judge) reportExceptions(set *input, used []use) []Finding {
 			}
 			f.Exceptions = []attestor.AppliedException{e.Applied(subject, true)}
 		case judged && !used[i].matched:
-			f.Rule, f.Found = string(attestor.CodeExceptionStale), what+" excuses nothing"
+			f.Rule, f.Message = string(attestor.CodeExceptionStale), what+" excuses nothing"
 			f.Fix = "remove it from the profile"
 		default:
 			continue

@@ -65,7 +65,7 @@ func whole(t testing.TB, text string) posture.Input {
 	}
 }
 
-func judge(t testing.TB, p posture.Profile, a posture.Attested, in posture.Input) (posture.Report, error) {
+func judge(t testing.TB, p posture.Profile, a posture.Attested, in posture.Input) (attestor.PostureReport, error) {
 	t.Helper()
 	j, err := posture.New(posture.Config{Profile: p, Attested: a, Now: now})
 	if err != nil {
@@ -74,7 +74,7 @@ func judge(t testing.TB, p posture.Profile, a posture.Attested, in posture.Input
 	return j.Judge(t.Context(), in)
 }
 
-func mustJudge(t testing.TB, p posture.Profile, a posture.Attested, in posture.Input) posture.Report {
+func mustJudge(t testing.TB, p posture.Profile, a posture.Attested, in posture.Input) attestor.PostureReport {
 	t.Helper()
 	r, err := judge(t, p, a, in)
 	if err != nil {
@@ -83,7 +83,7 @@ func mustJudge(t testing.TB, p posture.Profile, a posture.Attested, in posture.I
 	return r
 }
 
-func finding(t testing.TB, r posture.Report, rule string) posture.Finding {
+func finding(t testing.TB, r attestor.PostureReport, rule string) attestor.PostureFinding {
 	t.Helper()
 	for _, f := range r.Findings {
 		if f.Rule == rule {
@@ -91,7 +91,7 @@ func finding(t testing.TB, r posture.Report, rule string) posture.Finding {
 		}
 	}
 	t.Fatalf("no finding of %s", rule)
-	return posture.Finding{}
+	return attestor.PostureFinding{}
 }
 
 // replace fails where there is nothing to replace, so that no case tests the

@@ -48,7 +48,7 @@ var brokenPlan = []struct {
 	{"no scans", "IMAGES_SCANNED", []string{"INHERITED", "DISABLED"}, "is not scanned"},
 }
 
-func planned(t *testing.T, p posture.Profile, edits ...string) posture.Report {
+func planned(t *testing.T, p posture.Profile, edits ...string) attestor.PostureReport {
 	t.Helper()
 	return mustJudge(t, p, nil, posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(replace(t, sample(t, "surroundings.json"), edits...))}}})
 }
@@ -68,12 +68,12 @@ func TestSurroundings(t *testing.T) {
 			for _, f := range r.Findings {
 				if f.Rule != tt.rule {
 					if f.Status != attestor.StatusPass && f.Status != attestor.StatusSkipped {
-						t.Errorf("%s is %s too: %s", f.Rule, f.Status, f.Found)
+						t.Errorf("%s is %s too: %s", f.Rule, f.Status, f.Message)
 					}
 					continue
 				}
-				if f.Status != attestor.StatusDeny || !strings.Contains(f.Found, tt.found) || !strings.Contains(f.Fix, "in Terraform") || f.Kind != "plan" {
-					t.Errorf("%s %s: %s, fix %s", f.Kind, f.Status, f.Found, f.Fix)
+				if f.Status != attestor.StatusDeny || !strings.Contains(f.Message, tt.found) || !strings.Contains(f.Fix, "in Terraform") || f.Kind != "plan" {
+					t.Errorf("%s %s: %s, fix %s", f.Kind, f.Status, f.Message, f.Fix)
 				}
 			}
 			if r.Verdict != attestor.Deny {
@@ -92,8 +92,8 @@ func TestSurroundings(t *testing.T) {
 func TestSurroundingsInDryRun(t *testing.T) {
 	r := planned(t, builtin(t, "strict"), "ENFORCED_BLOCK_AND_AUDIT_LOG", "DRYRUN_AUDIT_LOG_ONLY", `"status": [`, `"spec": [`)
 	for _, rule := range []string{"ADMISSION_POLICY", "SERVICE_PERIMETER"} {
-		if f := finding(t, r, rule); f.Status != attestor.StatusWarn || !strings.Contains(f.Found, "only logs") {
-			t.Errorf("%s %s: %s", rule, f.Status, f.Found)
+		if f := finding(t, r, rule); f.Status != attestor.StatusWarn || !strings.Contains(f.Message, "only logs") {
+			t.Errorf("%s %s: %s", rule, f.Status, f.Message)
 		}
 	}
 	if r.Verdict != attestor.Pass {
@@ -138,7 +138,7 @@ func TestSurroundingsElsewhere(t *testing.T) {
 			}
 			r := mustJudge(t, tt.profile, nil, in)
 			if f := finding(t, r, "CONNECTOR_SIZED"); f.Status != tt.want || !strings.Contains(f.Fix, tt.fix) || tt.fix == "" && f.Fix != "" || r.Verdict != tt.verdict {
-				t.Errorf("%s: %s, fix %q, verdict %s", f.Status, f.Found, f.Fix, r.Verdict)
+				t.Errorf("%s: %s, fix %q, verdict %s", f.Status, f.Message, f.Fix, r.Verdict)
 			}
 		})
 	}
@@ -148,7 +148,7 @@ func TestSurroundingsElsewhere(t *testing.T) {
 // told of where evidence must be there, and nowhere else; other definitions
 // are never asked for a plan.
 func TestPlanOfServicesAlone(t *testing.T) {
-	count := func(r posture.Report) (n int) {
+	count := func(r attestor.PostureReport) (n int) {
 		for _, f := range r.Findings {
 			if f.Kind == "plan" {
 				n++
@@ -184,7 +184,7 @@ func TestSurroundingsExcepted(t *testing.T) {
 	p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n  extends: strict\n  exceptions:\n    - {rule: DATABASE_PRIVATE, services: [plan.json], subject: google_sql_database_instance.db, owner: a@acme.example, reason: r, expires: 2027-01-31}\n")
 	r := planned(t, p, `"ipv4_enabled": false`, `"ipv4_enabled": true`)
 	if f := finding(t, r, "DATABASE_PRIVATE"); f.Status != attestor.StatusPass || len(f.Exceptions) != 1 {
-		t.Errorf("%s: %s", f.Status, f.Found)
+		t.Errorf("%s: %s", f.Status, f.Message)
 	}
 }
 
@@ -199,7 +199,7 @@ func TestPlanWithUnknownArguments(t *testing.T) {
 			want = attestor.StatusError
 		}
 		if f.Status != want {
-			t.Errorf("%s %s: %s", f.Rule, f.Status, f.Found)
+			t.Errorf("%s %s: %s", f.Rule, f.Status, f.Message)
 		}
 	}
 }

@@ -68,92 +68,91 @@ type Input struct {
 	Region      string   // of definitions that do not say theirs
 }
 
-// A Finding is one rule put to one service.
-type Finding struct {
-	Rule       string                      `json:"rule"`
-	Service    string                      `json:"service"` // project/region/name as far as known
-	Kind       string                      `json:"kind"`    // service or job
-	File       string                      `json:"file,omitempty"`
-	Line       int                         `json:"line,omitempty"` // where the definition begins, from 1
-	Status     attestor.Status             `json:"status"`
-	Found      string                      `json:"found"`
-	Wanted     string                      `json:"wanted,omitempty"`
-	Fix        string                      `json:"fix,omitempty"`
-	Exceptions []attestor.AppliedException `json:"exceptions,omitempty"`
-
-	told bool // worth a line to people although it is skipped: evidence is missing
+// A finding is one rule put to one service, its sentence still in parts.
+type finding struct {
+	attestor.PostureFinding
+	found  string
+	wanted string // "" for none
 }
 
-// Message is what was found and what is wanted, in one line.
-func (f Finding) Message() string {
-	if f.Wanted == "" {
-		return f.Found
+// reported joins the parts.
+func (f finding) reported() attestor.PostureFinding {
+	f.Message = f.found
+	if f.wanted != "" {
+		f.Message += "; want " + f.wanted
 	}
-	return f.Found + "; want " + f.Wanted
-}
 
-// A Report is the answer. The zero value is a denial.
-type Report struct {
-	Verdict  attestor.Outcome `json:"verdict"`
-	Profile  string           `json:"profile"`
-	Services int              `json:"services"` // judged, jobs included
-	Findings []Finding        `json:"findings"`
+	return f.PostureFinding
 }
 
 // Judge reads and judges. Its error is an [attestor.Error] of kind Invalid or
 // TooLarge that names everything that could not be read.
-func (j *Judge) Judge(ctx context.Context, in Input) (Report, error) {
+func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, error) {
 	set, err := read(in)
 	if err != nil {
-		return Report{}, err
+		return attestor.PostureReport{}, err
 	}
+
 	used := make([]use, len(j.c.Profile.exceptions))
 	known := map[attestor.Image]asked{}
-	r := Report{Profile: j.c.Profile.name, Services: len(set.services) - set.plans}
+	r := attestor.PostureReport{Profile: j.c.Profile.name, Services: len(set.services) - set.plans}
 	for _, s := range set.services {
 		for _, rule := range rules() {
 			if (rule.resources != nil) != (s.kind == kindPlan) {
 				continue
 			}
 			c := &judging{ctx: ctx, s: s, set: set, profile: j.c.Profile, attested: j.c.Attested, known: known}
-			f := j.finding(c, rule, used)
-			if rule.resources != nil && len(s.around) == 0 && !f.told {
-				continue // a plan of services alone: only what is missing is worth a word
+			f, lacks := j.finding(c, rule, used)
+
+			// Of a plan of services alone only missing evidence is reported.
+			if rule.resources != nil && len(s.around) == 0 && !lacks {
+				continue
 			}
-			r.Findings = append(r.Findings, f)
+			r.Findings = append(r.Findings, f.reported())
 		}
 	}
+
 	r.Findings = append(r.Findings, j.reportExceptions(set, used)...)
 	r.Verdict = sum(r.Findings)
+
 	return r, nil
 }
 
-func (j *Judge) finding(c *judging, rule rule, used []use) Finding {
-	f := Finding{Rule: rule.id, Service: c.s.fullName(), Kind: c.s.kind, File: c.s.file, Line: c.s.line}
+// finding puts one rule to one service. lacks reports that evidence is missing
+// which could be given.
+func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, lacks bool) {
+	f.PostureFinding = attestor.PostureFinding{
+		Rule: rule.id, Service: c.s.fullName(), Kind: c.s.kind, File: c.s.file, Line: c.s.line, Status: attestor.StatusSkipped,
+	}
 	level := j.c.Profile.levels[rule.id]
 	if level == off {
-		f.Status, f.Found = attestor.StatusSkipped, "profile "+j.c.Profile.name+" does not ask for this"
-		return f
+		f.found = "profile " + j.c.Profile.name + " does not ask for this"
+		return f, false
 	}
 	if c.s.kind == kindJob && !rule.jobs {
-		f.Status, f.Found = attestor.StatusSkipped, "does not apply to a job"
-		return f
+		f.found = "does not apply to a job"
+		return f, false
 	}
+
 	a := c.unmade(rule, rule.judge(c))
+
+	// What is known only after apply may be anything: a rule does not pass on
+	// the part that is known.
 	if a.state == stateGood && (c.s.partial && !rule.whole || rule.inputs && c.s.unknownInputs()) {
-		a = lacking("part of the definition is known only after apply", "judge the service as `gcloud run services describe --format export` prints it afterwards")
+		a = afterApply("part of the definition")
 	}
-	f.Found, f.Wanted = a.found, a.wanted
+
+	f.found, f.wanted = a.found, a.wanted
 	switch a.state {
 	case stateGood:
-		f.Status, f.Wanted = attestor.StatusPass, ""
+		f.Status, f.wanted = attestor.StatusPass, ""
 	case stateElsewhere:
 		f.Status = attestor.StatusSkipped
 	case stateAdmonished:
 		f.Status = attestor.StatusWarn
 		f.Fix = a.mend.of(c.s)
 	case stateLacking:
-		f.Status, f.Fix, f.told = attestor.StatusSkipped, a.give, true
+		f.Status, f.Fix, lacks = attestor.StatusSkipped, a.give, true
 		if j.c.Profile.missing == deny && level == deny {
 			f.Status = attestor.StatusError
 		}
@@ -166,14 +165,15 @@ func (j *Judge) finding(c *judging, rule rule, used []use) Finding {
 		j.except(&f, c.s, a.faults, used)
 	default: // the zero answer is no pass
 		f.Status, f.Fix = attestor.StatusError, a.give
-		f.Found = cmp.Or(f.Found, "the rule gave no answer")
+		f.found = cmp.Or(f.found, "the rule gave no answer")
 	}
-	return f
+
+	return f, lacks
 }
 
 // sum is the verdict of findings: one deny outweighs any error, one error any
 // pass, and nothing that passed is no pass.
-func sum(findings []Finding) attestor.Outcome {
+func sum(findings []attestor.PostureFinding) attestor.Outcome {
 	outcome, passed := attestor.Pass, false
 	for _, f := range findings {
 		switch f.Status {

@@ -42,7 +42,7 @@ func TestLevels(t *testing.T) {
 				want = map[string]attestor.Status{"baseline": "skipped", "hipaa": "skipped", "strict": "error"}[profile]
 			}
 			if f.Status != want {
-				t.Errorf("%s: %s is %s, documented as %s: %s", profile, row[1], f.Status, row[3+column], f.Message())
+				t.Errorf("%s: %s is %s, documented as %s: %s", profile, row[1], f.Status, row[3+column], f.Message)
 			}
 		}
 	}
@@ -137,8 +137,8 @@ func TestExceptions(t *testing.T) {
 			if minimum.Status != tt.min || token.Status != tt.token || r.Verdict != tt.verdict {
 				t.Errorf("%s, %s, verdict %s", minimum.Status, token.Status, r.Verdict)
 			}
-			if tt.name == "one of two variables" && (strings.Contains(token.Found, "LOG_TOKEN") || !strings.Contains(token.Found, "OTHER_TOKEN") || len(token.Exceptions) != 1) {
-				t.Errorf("%s", token.Found)
+			if tt.name == "one of two variables" && (strings.Contains(token.Message, "LOG_TOKEN") || !strings.Contains(token.Message, "OTHER_TOKEN") || len(token.Exceptions) != 1) {
+				t.Errorf("%s", token.Message)
 			}
 			codes := ""
 			for _, f := range r.Findings {
@@ -165,8 +165,8 @@ func TestBehindIAP(t *testing.T) {
 	p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: own}\nspec: {extends: hipaa, behindIAP: [api]}\n")
 	in := whole(t, sample(t, "hardened.yaml"))
 	in.IAM[0].Text = []byte(`{"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}`)
-	if f := finding(t, mustJudge(t, p, nil, in), "INVOKER_AUTH"); f.Status != attestor.StatusWarn || !strings.Contains(f.Found, "ingress is internal-and-cloud-load-balancing") {
-		t.Errorf("%s: %s", f.Status, f.Message())
+	if f := finding(t, mustJudge(t, p, nil, in), "INVOKER_AUTH"); f.Status != attestor.StatusWarn || !strings.Contains(f.Message, "ingress is internal-and-cloud-load-balancing") {
+		t.Errorf("%s: %s", f.Status, f.Message)
 	}
 	in.Definitions[0].Text = []byte(replace(t, string(in.Definitions[0].Text), "name: api\n", "name: other\n"))
 	if f := finding(t, mustJudge(t, p, nil, in), "INVOKER_AUTH"); f.Status != attestor.StatusDeny {

@@ -27,7 +27,7 @@ func TestPublicSamples(t *testing.T) {
 		r := mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{{Name: name, Text: []byte(sample(t, "public/"+name))}}})
 		fmt.Fprintf(&b, "%s: %s\n", name, r.Verdict)
 		for _, f := range r.Findings {
-			fmt.Fprintf(&b, "  %-7s %s: %s\n", f.Status, f.Rule, f.Message())
+			fmt.Fprintf(&b, "  %-7s %s: %s\n", f.Status, f.Rule, f.Message)
 		}
 	}
 	if *update {
@@ -85,7 +85,7 @@ func TestPublicSamplesAreSeenWhole(t *testing.T) {
 		r := mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{{Name: file, Text: []byte(sample(t, "public/"+file))}}})
 		for _, f := range r.Findings {
 			if f.Rule == rule {
-				return f.Message()
+				return f.Message
 			}
 		}
 		t.Fatalf("%s: no finding of %s", file, rule)

@@ -214,7 +214,7 @@ func TestTerraform(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(replace(t, plan, tt.edits...))}})
 			if f := finding(t, r, tt.rule); f.Status != tt.want {
-				t.Errorf("%s, want %s: %s", f.Status, tt.want, f.Message())
+				t.Errorf("%s, want %s: %s", f.Status, tt.want, f.Message)
 			}
 		})
 	}
@@ -225,11 +225,11 @@ func TestTerraform(t *testing.T) {
 	}
 	whole := replace(t, role, "google_project_iam_member\"", "google_project_iam_policy\"", `"role": "roles/editor", "member": "serviceAccount:api@acme.iam.gserviceaccount.com"`, `"policy_data": "{\"bindings\": []}"`)
 	if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(whole)}}), "LEAST_PRIVILEGE"); f.Status != attestor.StatusPass {
-		t.Errorf("the project's whole policy: %s: %s", f.Status, f.Message())
+		t.Errorf("the project's whole policy: %s: %s", f.Status, f.Message)
 	}
 	other := replace(t, whole, `{"project": "acme", "policy_data"`, `{"project": "another", "policy_data"`)
 	if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(other)}}), "LEAST_PRIVILEGE"); f.Status != attestor.StatusSkipped {
-		t.Errorf("another project's policy: %s: %s", f.Status, f.Message())
+		t.Errorf("another project's policy: %s: %s", f.Status, f.Message)
 	}
 }
 
@@ -246,7 +246,7 @@ func TestTerraformV1(t *testing.T) {
 	}
 	for rule, status := range want {
 		if f := finding(t, r, rule); f.Status != status {
-			t.Errorf("%s: %s, want %s: %s", rule, f.Status, status, f.Message())
+			t.Errorf("%s: %s, want %s: %s", rule, f.Status, status, f.Message)
 		}
 	}
 }
@@ -269,7 +269,7 @@ func FuzzJudge(f *testing.F) {
 			}
 		case r.Services*len(serviceRules()) > len(r.Findings) || (len(r.Findings)-r.Services*len(serviceRules()))%(len(posture.Rules())-len(serviceRules())) != 0 || len(r.Findings) == 0:
 			t.Errorf("%d findings about %d services", len(r.Findings), r.Services)
-		case r.Verdict == attestor.Pass && slices.ContainsFunc(r.Findings, func(f posture.Finding) bool { return f.Status == attestor.StatusDeny }):
+		case r.Verdict == attestor.Pass && slices.ContainsFunc(r.Findings, func(f attestor.PostureFinding) bool { return f.Status == attestor.StatusDeny }):
 			t.Error("passed with a denial")
 		}
 		if _, err := posture.ParseProfile(posture.Source{Name: "f", Text: text}); err != nil && !isInvalid(err) && attestor.KindOf(err) != attestor.TooLarge {

@@ -21,7 +21,7 @@ func TestRequest(t *testing.T) {
 	}
 	public := request(`{"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}`, compact("project-iam.json"))
 	if f := finding(t, mustJudge(t, builtin(t, "strict"), &attested{answer: true}, posture.Input{Definitions: []posture.Source{source(public)}}), "INVOKER_AUTH"); f.Status != attestor.StatusDeny {
-		t.Errorf("%s: %s", f.Status, f.Found)
+		t.Errorf("%s: %s", f.Status, f.Message)
 	}
 	for name, text := range map[string]string{
 		"another service":  strings.Replace(whole, "- policy:", "- service: other\n    policy:", 1),

@@ -60,6 +60,16 @@ func serviceRules() []rule {
 	}
 }
 
+// Meanings explains rules by their id, for formats that describe them.
+func Meanings() map[string]string {
+	out := map[string]string{}
+	for _, r := range rules() {
+		out[r.id] = r.means
+	}
+
+	return out
+}
+
 func isRule(id string) bool {
 	return slices.ContainsFunc(rules(), func(r rule) bool { return r.id == id })
 }

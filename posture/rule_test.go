@@ -54,8 +54,8 @@ func TestHardenedIsClean(t *testing.T) {
 			}
 			r := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, in)
 			for _, f := range r.Findings {
-				if f.Status != attestor.StatusPass && (f.Status != attestor.StatusSkipped || f.Found != "does not apply to a job") {
-					t.Errorf("%s %s: %s", f.Status, f.Rule, f.Message())
+				if f.Status != attestor.StatusPass && (f.Status != attestor.StatusSkipped || f.Message != "does not apply to a job") {
+					t.Errorf("%s %s: %s", f.Status, f.Rule, f.Message)
 				}
 			}
 			if r.Verdict != attestor.Pass || r.Services != 1 || len(r.Findings) != rules {
@@ -121,10 +121,10 @@ func TestRulesDeny(t *testing.T) {
 			r := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, in)
 			f := finding(t, r, tt.rule)
 			if f.Status != attestor.StatusDeny || r.Verdict != attestor.Deny {
-				t.Fatalf("%s (verdict %s): %s", f.Status, r.Verdict, f.Message())
+				t.Fatalf("%s (verdict %s): %s", f.Status, r.Verdict, f.Message)
 			}
-			if !strings.Contains(f.Found, tt.found) || !strings.Contains(f.Fix, tt.fix) || f.Wanted == "" {
-				t.Errorf("found %q, want %q\nfix %q, want %q\nwanted %q", f.Found, tt.found, f.Fix, tt.fix, f.Wanted)
+			if !strings.Contains(f.Message, tt.found) || !strings.Contains(f.Fix, tt.fix) || !strings.Contains(f.Message, "; want ") {
+				t.Errorf("found %q, want %q\nfix %q, want %q", f.Message, tt.found, f.Fix, tt.fix)
 			}
 		})
 	}
@@ -157,7 +157,7 @@ func TestInvoker(t *testing.T) {
 			in.IAM[0].Text = []byte(`{"bindings": [{"role": "` + tt.role + `", "members": [` + tt.members + `]}]}`)
 			f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, in), "INVOKER_AUTH")
 			if f.Status != tt.want || strings.Contains(f.Fix, "rm -rf") {
-				t.Errorf("%s, want %s: %s", f.Status, tt.want, f.Message())
+				t.Errorf("%s, want %s: %s", f.Status, tt.want, f.Message)
 			}
 		})
 	}
@@ -171,7 +171,7 @@ func TestLeastPrivilege(t *testing.T) {
 		in := whole(t, sample(t, "hardened.yaml"))
 		in.ProjectIAM[0].Text = []byte("bindings:\n- role: " + role + "\n  members: ['serviceAccount:API@acme.iam.gserviceaccount.com']\netag: x\n")
 		if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, in), "LEAST_PRIVILEGE"); f.Status != want {
-			t.Errorf("%s: %s, want %s: %s", role, f.Status, want, f.Message())
+			t.Errorf("%s: %s, want %s: %s", role, f.Status, want, f.Message)
 		}
 	}
 }
@@ -230,8 +230,8 @@ func TestImageAttested(t *testing.T) {
 		{"down, and yes", &attested{answer: true, err: errors.New("secret detail")}, attestor.StatusError},
 	} {
 		f := finding(t, mustJudge(t, builtin(t, "baseline"), tt.a, whole(t, two)), "IMAGE_ATTESTED")
-		if f.Status != tt.want || strings.Contains(f.Message(), "secret detail") {
-			t.Errorf("%s: %s, want %s: %s", tt.name, f.Status, tt.want, f.Message())
+		if f.Status != tt.want || strings.Contains(f.Message, "secret detail") {
+			t.Errorf("%s: %s, want %s: %s", tt.name, f.Status, tt.want, f.Message)
 		}
 		if tt.a.asked != 1 {
 			t.Errorf("%s: asked %d times about one image", tt.name, tt.a.asked)
@@ -247,11 +247,11 @@ func TestImageAttested(t *testing.T) {
 // TestAttestedIsNotTold: what a caller may not know of is missing evidence.
 func TestAttestedIsNotTold(t *testing.T) {
 	r := mustJudge(t, builtin(t, "hipaa"), &attested{answer: true, err: &attestor.Error{Kind: attestor.Forbidden, Msg: "no"}}, whole(t, sample(t, "hardened.yaml")))
-	if f := finding(t, r, "IMAGE_ATTESTED"); f.Status != attestor.StatusSkipped || !strings.Contains(f.Found, "may not ask about us-docker.pkg.dev") {
-		t.Errorf("%s: %s", f.Status, f.Found)
+	if f := finding(t, r, "IMAGE_ATTESTED"); f.Status != attestor.StatusSkipped || !strings.Contains(f.Message, "may not ask about us-docker.pkg.dev") {
+		t.Errorf("%s: %s", f.Status, f.Message)
 	}
 	r = mustJudge(t, builtin(t, "strict"), &attested{answer: true, err: &attestor.Error{Kind: attestor.Forbidden, Msg: "no"}}, whole(t, sample(t, "hardened.yaml")))
 	if f := finding(t, r, "IMAGE_ATTESTED"); f.Status != attestor.StatusError {
-		t.Errorf("%s: %s", f.Status, f.Found)
+		t.Errorf("%s: %s", f.Status, f.Message)
 	}
 }

@@ -1,11 +1,13 @@
 package posture_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/posture"
+	"github.com/attestor-gate/attestor/report"
 )
 
 func TestSecretsByReference(t *testing.T) {
@@ -51,7 +53,7 @@ func TestSecretsByReference(t *testing.T) {
 			text := `{"template": {"containers": [{"env": [{"name": "` + tt.name + `", "value": "` + strings.ReplaceAll(tt.value, `"`, `\"`) + `"}]}]}}`
 			f := finding(t, mustJudge(t, builtin(t, "baseline"), nil, posture.Input{Definitions: []posture.Source{source(text)}}), "SECRETS_BY_REFERENCE")
 			if (f.Status == attestor.StatusDeny) != tt.secret || (f.Status == attestor.StatusPass) == tt.secret {
-				t.Errorf("%s: %s", f.Status, f.Message())
+				t.Errorf("%s: %s", f.Status, f.Message)
 			}
 		})
 	}
@@ -65,17 +67,16 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	r := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(text)}})
 	f := finding(t, r, "SECRETS_BY_REFERENCE")
 	for _, want := range []string{"DB_PASSWORD", "the value of X", "an argument"} {
-		if !strings.Contains(f.Found, want) {
-			t.Errorf("%q lacks %q", f.Found, want)
+		if !strings.Contains(f.Message, want) {
+			t.Errorf("%q lacks %q", f.Message, want)
 		}
 	}
-	for _, format := range posture.Formats() {
-		var b strings.Builder
-		if err := posture.Write(&b, format, r, posture.Options{}); err != nil {
-			t.Fatal(err)
+	for _, e := range report.Encodings() {
+		if !slices.Contains(e.Kinds, report.OfPosture) {
+			continue
 		}
-		if strings.Contains(b.String(), "Zr1VtYw0") {
-			t.Errorf("%s prints the secret", format)
+		if strings.Contains(write(t, e.Format, r, report.Options{}), "Zr1VtYw0") {
+			t.Errorf("%s prints the secret", e.Format)
 		}
 	}
 	// Nor do errors quote what could not be read.

@@ -158,14 +158,14 @@ func (p *parts) Simulate(_ context.Context, r server.SimulationRequest) (server.
 // definition is what parts takes for a service definition.
 const definition = `{"kind":"Service"}`
 
-func (p *parts) Judge(_ context.Context, document []byte) (server.PostureReport, error) {
+func (p *parts) Judge(_ context.Context, document []byte) (attestor.PostureReport, error) {
 	if p.err != nil {
-		return server.PostureReport{}, p.err
+		return attestor.PostureReport{}, p.err
 	}
 	if string(document) != definition {
-		return server.PostureReport{}, &attestor.Error{Kind: attestor.Invalid, Msg: "not a service definition"}
+		return attestor.PostureReport{}, &attestor.Error{Kind: attestor.Invalid, Msg: "not a service definition"}
 	}
-	return server.PostureReport{Verdict: p.posture, Findings: []server.PostureFinding{{Rule: "MIN_INSTANCES", Service: "api", Status: attestor.StatusDeny, Message: "no minimum", Fix: "--min-instances=1"}}}, nil
+	return attestor.PostureReport{Verdict: p.posture, Findings: []attestor.PostureFinding{{Rule: "MIN_INSTANCES", Service: "api", Kind: "service", Status: attestor.StatusDeny, Message: "no minimum", Fix: "--min-instances=1"}}}, nil
 }
 
 func (p *parts) Occurrence(ctx context.Context, name string) (watch.Occurrence, error) {

@@ -12,22 +12,7 @@ type Posture interface {
 	// Judge is an [attestor.Error] of kind Invalid where the document, YAML or
 	// JSON, is no service definition. [CallerFrom] the context says who asks: a
 	// definition can name images that they may know nothing of.
-	Judge(ctx context.Context, document []byte) (PostureReport, error)
-}
-
-// A PostureReport is the answer about one document.
-type PostureReport struct {
-	Verdict  attestor.Outcome `json:"verdict"`
-	Findings []PostureFinding `json:"findings"` // one for each rule and service
-}
-
-// A PostureFinding is one rule put to one service.
-type PostureFinding struct {
-	Rule    string          `json:"rule"`
-	Service string          `json:"service"`
-	Status  attestor.Status `json:"status"`
-	Message string          `json:"message"`
-	Fix     string          `json:"fix,omitempty"`
+	Judge(ctx context.Context, document []byte) (attestor.PostureReport, error)
 }
 
 // judgePosture answers POST /v1/posture. Nothing is deployed by it, so that a

@@ -17,16 +17,15 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/audit/internal/look"
-	"github.com/attestor-gate/attestor/audit/internal/words"
-	"github.com/attestor-gate/attestor/audit/report"
+	"github.com/attestor-gate/attestor/internal/describe"
+	"github.com/attestor-gate/attestor/internal/page"
 )
 
 //go:embed pages.html
 var text string
 
 // CSP is the Content-Security-Policy that pages and the report are served with.
-func CSP() string { return look.CSP() }
+func CSP() string { return page.CSP() }
 
 const foot = "Read-only. Times are UTC."
 
@@ -35,12 +34,12 @@ type Renderer struct{ t *template.Template }
 
 // New parses the templates.
 func New() (*Renderer, error) {
-	t, err := look.Parse("pages", text, template.FuncMap{
-		"verdict": words.Verdict, "class": class, "mark": mark, "name": words.Name, "repository": words.Repository,
+	t, err := page.Parse("pages", text, template.FuncMap{
+		"verdict": describe.Verdict, "class": class, "mark": mark, "name": describe.Name, "repository": describe.Repository,
 		"path":       func(id string) string { return "/decisions/" + url.PathEscape(id) },
-		"refusals":   func(d attestor.Decision) []words.Finding { return words.Findings(d, attestor.Refuses) },
-		"subjects":   func(f words.Finding) string { return words.Some(f.Subjects, 6) },
-		"overridden": words.Overridden, "state": stateClass, "until": until, "join": strings.Join,
+		"refusals":   func(d attestor.Decision) []describe.Finding { return describe.Findings(d, attestor.Refuses) },
+		"subjects":   func(f describe.Finding) string { return describe.Some(f.Subjects, 6) },
+		"overridden": describe.Overridden, "state": stateClass, "until": until, "join": strings.Join,
 	})
 	if err != nil {
 		return nil, err
@@ -54,7 +53,7 @@ func (r *Renderer) render(w io.Writer, name string, data any) error {
 	if err := r.t.ExecuteTemplate(&b, name, data); err != nil {
 		return fmt.Errorf("rendering the page %s: %w", name, err)
 	}
-	if _, err := b.WriteTo(look.Clean(w)); err != nil {
+	if _, err := b.WriteTo(page.Clean(w)); err != nil {
 		return fmt.Errorf("writing the page %s: %w", name, err)
 	}
 	return nil
@@ -62,18 +61,45 @@ func (r *Renderer) render(w io.Writer, name string, data any) error {
 
 // Overview is the first page.
 type Overview struct {
-	Summary report.Summary      // of the last days; see [report.Summarise]
+	Figures Figures
 	Recent  []attestor.Decision // newest first; about ten
 	Alarms  []string            // what an operator must know: a policy that no longer loads, a record in trouble
 	Now     time.Time
 }
 
+// Figures sum up the last days. An image counts by its newest decision.
+type Figures struct {
+	Headline  string // in a sentence
+	Since     time.Time
+	Decisions int
+	Images    int
+	Passed    int
+	Refused   int
+	Undecided int
+	DryRun    bool // nothing was refused in earnest
+	Emulated  bool
+	Overrides []Override
+}
+
+// Override is one use of break-glass.
+type Override struct {
+	ID, Image, By, Reason string
+	Time                  time.Time
+}
+
+// Bar shows the verdicts.
+func (f Figures) Bar() template.HTML {
+	return page.VerdictBar("bar", f.Images, f.Passed, f.Undecided, f.Refused)
+}
+
 // Overview renders the first page.
 func (r *Renderer) Overview(w io.Writer, o Overview) error {
+	head := page.Head{Title: "attestor", Note: "as of " + page.Stamp(o.Now), Nav: page.Nav("/"), Foot: foot}
+
 	return r.render(w, "overview", struct {
-		Head look.Head
+		Head page.Head
 		Overview
-	}{look.Head{Title: "attestor", Note: "as of " + look.Stamp(o.Now), Nav: look.Nav("/"), Foot: foot}, o})
+	}{head, o})
 }
 
 // Search is what the search form holds, as the caller wrote it.
@@ -111,9 +137,9 @@ func (d Decisions) More() string {
 // Decisions renders the list.
 func (r *Renderer) Decisions(w io.Writer, d Decisions) error {
 	return r.render(w, "decisions", struct {
-		Head look.Head
+		Head page.Head
 		Decisions
-	}{look.Head{Title: "Decisions", Nav: look.Nav("/decisions"), Foot: foot}, d})
+	}{page.Head{Title: "Decisions", Nav: page.Nav("/decisions"), Foot: foot}, d})
 }
 
 // maxFindings bounds the table of findings of one platform.
@@ -123,14 +149,14 @@ const maxFindings = 500
 func (r *Renderer) Decision(w io.Writer, rec attestor.Record) error {
 	d := rec.Decision
 	return r.render(w, "decision", struct {
-		Head        look.Head
+		Head        page.Head
 		D           attestor.Decision
 		E           audit.Explanation
 		Policy      string
 		Platforms   []attestor.PlatformEvidence
 		MaxFindings int
 	}{
-		look.Head{Title: words.Verdict(d) + ": " + words.Name(d), Nav: look.Nav("/decisions"), Foot: foot},
+		page.Head{Title: describe.Verdict(d) + ": " + describe.Name(d), Nav: page.Nav("/decisions"), Foot: foot},
 		d, audit.NewExplanation(rec), string(rec.PolicyText), rec.Evidence.Platforms, maxFindings,
 	})
 }
@@ -146,9 +172,9 @@ type Policy struct {
 // Policies renders the policies in force.
 func (r *Renderer) Policies(w io.Writer, ps []Policy) error {
 	return r.render(w, "policies", struct {
-		Head     look.Head
+		Head     page.Head
 		Policies []Policy
-	}{look.Head{Title: "Policies in force", Nav: look.Nav("/policies"), Foot: foot}, ps})
+	}{page.Head{Title: "Policies in force", Nav: page.Nav("/policies"), Foot: foot}, ps})
 }
 
 // Base is one approved base of a policy.
@@ -167,23 +193,23 @@ type Tag struct {
 // Bases renders the bases known.
 func (r *Renderer) Bases(w io.Writer, bs []Base) error {
 	return r.render(w, "bases", struct {
-		Head  look.Head
+		Head  page.Head
 		Bases []Base
-	}{look.Head{Title: "Approved bases", Nav: look.Nav("/bases"), Foot: foot}, bs})
+	}{page.Head{Title: "Approved bases", Nav: page.Nav("/bases"), Foot: foot}, bs})
 }
 
 // Problem renders an error as a page: what is wrong, in public words.
 func (r *Renderer) Problem(w io.Writer, title, detail, fix string) error {
 	return r.render(w, "problem", struct {
-		Head               look.Head
+		Head               page.Head
 		Title, Detail, Fix string
-	}{look.Head{Title: title, Nav: look.Nav(""), Foot: foot}, title, detail, fix})
+	}{page.Head{Title: title, Nav: page.Nav(""), Foot: foot}, title, detail, fix})
 }
 
-func class(d attestor.Decision) string { return string(words.Outcome(d)) }
+func class(d attestor.Decision) string { return string(describe.Outcome(d)) }
 
 func mark(d attestor.Decision) string {
-	return map[attestor.Outcome]string{attestor.Pass: "✓", attestor.Undecided: "?", attestor.Deny: "✕"}[words.Outcome(d)]
+	return map[attestor.Outcome]string{attestor.Pass: "✓", attestor.Undecided: "?", attestor.Deny: "✕"}[describe.Outcome(d)]
 }
 
 // stateClass colours a check's state.
@@ -195,5 +221,5 @@ func until(p attestor.TagPoint) string {
 	if p.Until == nil {
 		return "now"
 	}
-	return look.Stamp(*p.Until)
+	return page.Stamp(*p.Until)
 }

@@ -13,8 +13,8 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/audit/report"
 	"github.com/attestor-gate/attestor/internal/when"
+	"github.com/attestor-gate/attestor/report"
 )
 
 // A judge decides about one image: the engine in this process, or a service.
@@ -207,27 +207,24 @@ type outputFlags struct {
 }
 
 func (o *outputFlags) register(c *cobra.Command) {
-	c.Flags().StringVarP(&o.format, "output", "o", "text", "text, json, markdown, sarif or junit")
+	reportFlag(c, &o.format, report.OfDecisions, report.Text)
 	c.Flags().StringVar(&o.file, "output-file", "", "write the decisions as JSON to this `FILE` too")
 	c.Flags().BoolVar(&o.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image was refused")
 }
 
 func (o *outputFlags) write(c *cobra.Command, decisions []attestor.Decision) error {
-	format, err := report.ParseFormat(o.format)
-	if err != nil {
-		return err
-	}
+	d := report.Decisions(decisions)
 	if o.file != "" {
 		var b strings.Builder
-		if err := report.Write(&b, report.JSON, decisions, report.Options{}); err != nil {
+		if err := report.Write(&b, report.JSON, d, report.Options{}); err != nil {
 			return err
 		}
 		if err := os.WriteFile(o.file, []byte(b.String()), 0o644); err != nil {
 			return fmt.Errorf("writing the decisions: %w", err)
 		}
 	}
-	out := c.OutOrStdout()
-	return report.Write(out, format, decisions, report.Options{Colour: isTerminal(out) && os.Getenv("NO_COLOR") == "", Version: version})
+
+	return writeReport(c, o.format, d)
 }
 
 // exit is the worst of the answers: a refusal outweighs what could not be

@@ -1,16 +1,14 @@
 package main
 
 import (
-	"encoding/xml"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/policy"
+	"github.com/attestor-gate/attestor/report"
 )
 
 func policyTestCommand() *cobra.Command {
@@ -36,7 +34,7 @@ Exit codes: 0 all as wanted, 1 some are not (or --min-coverage is not reached), 
 				reports = append(reports, r)
 				failed = failed || r.Failed() > 0 || percent(r) < coverage
 			}
-			if err := printCases(c.OutOrStdout(), format, files, reports); err != nil {
+			if err := writeReport(c, format, casesDocument(files, reports)); err != nil {
 				return err
 			}
 			if failed {
@@ -46,7 +44,7 @@ Exit codes: 0 all as wanted, 1 some are not (or --min-coverage is not reached), 
 		},
 	}
 	c.Flags().IntVar(&coverage, "min-coverage", 0, "fail where fewer `PERCENT` of the codes that the policies can give are covered")
-	formatFlag(c, &format, "text", "json", "junit")
+	reportFlag(c, &format, report.OfTests, report.Text)
 	return c
 }
 
@@ -59,38 +57,49 @@ func percent(r policy.CaseReport) int {
 	return 100 * len(r.Covered) / all
 }
 
-func printCases(w io.Writer, format string, files []string, reports []policy.CaseReport) error {
-	switch format {
-	case "json":
-		return writeJSON(w, reports)
-	case "junit":
-		return casesJUnit(w, files, reports)
-	}
+// casesDocument has a part for each file, and an item for each case.
+func casesDocument(files []string, reports []policy.CaseReport) report.Document {
+	d := report.Document{Kind: report.OfTests, Value: reports}
 	for i, r := range reports {
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "RESULT\tCASE\tPOLICY\tVERDICT\tCODES")
+		p := report.Part{Tool: "attestor policy test", Layout: report.AsTable, Name: files[i], Verdict: attestor.Pass}
+		if r.Failed() > 0 {
+			p.Verdict = attestor.Deny
+		}
+
+		subject, table := report.Subject{Name: files[i], Kind: "file", File: files[i]}, casesTable()
 		for _, c := range r.Results {
-			result := "ok"
-			if c.Problem != "" {
-				result = "FAIL"
-			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", result, c.Name, dash(c.Policy), c.Got, dash(joinCodes(c.Codes)))
+			item, result := caseItem(c)
+			subject.Items = append(subject.Items, item)
+			table.Rows = append(table.Rows, []string{result, c.Name, dash(c.Policy), string(c.Got), dash(joinCodes(c.Codes))})
 		}
-		if err := t.Flush(); err != nil {
-			return err
-		}
-		for _, c := range r.Results {
-			if c.Problem != "" {
-				fmt.Fprintf(w, "%s:%d: %s: %s\n", c.File, c.Line, c.Name, c.Problem)
-			}
-		}
-		fmt.Fprintf(w, "%s: %d cases, %d failed; %d of %d codes that these policies can give are covered (%d%%)\n",
-			files[i], len(r.Results), r.Failed(), len(r.Covered), len(r.Covered)+len(r.Never), percent(r))
+		p.Subjects, p.Tables = []report.Subject{subject}, []report.Table{table}
+
+		p.Notes = []string{fmt.Sprintf("%s: %d cases, %d failed; %d of %d codes that these policies can give are covered (%d%%)",
+			files[i], len(r.Results), r.Failed(), len(r.Covered), len(r.Covered)+len(r.Never), percent(r))}
 		if len(r.Never) > 0 {
-			fmt.Fprintf(w, "never given: %s\n", joinCodes(r.Never))
+			p.Notes = append(p.Notes, "never given: "+joinCodes(r.Never))
 		}
+		d.Parts = append(d.Parts, p)
 	}
-	return nil
+
+	return d
+}
+
+func casesTable() report.Table {
+	return report.Table{Columns: []report.Column{
+		{Name: "result"}, {Name: "case"}, {Name: "policy"}, {Name: "verdict"}, {Name: "codes"},
+	}}
+}
+
+func caseItem(c policy.CaseResult) (item report.Item, result string) {
+	item = report.Item{Group: dash(c.Policy), File: c.File, Line: c.Line, Check: attestor.Check{Name: c.Name, Status: attestor.StatusPass}}
+	if c.Problem == "" {
+		return item, "ok"
+	}
+	item.Status = attestor.StatusDeny
+	item.Reasons = []attestor.Reason{{Severity: attestor.Refuses, Message: c.Problem}}
+
+	return item, "FAIL"
 }
 
 func dash(s string) string {
@@ -106,49 +115,4 @@ func joinCodes(codes []attestor.Code) string {
 		texts[i] = string(c)
 	}
 	return strings.Join(texts, ", ")
-}
-
-type junitSuites struct {
-	XMLName xml.Name     `xml:"testsuites"`
-	Suites  []junitSuite `xml:"testsuite"`
-}
-
-type junitSuite struct {
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Cases    []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Name    string        `xml:"name,attr"`
-	Class   string        `xml:"classname,attr"`
-	File    string        `xml:"file,attr"`
-	Line    int           `xml:"line,attr"`
-	Failure *junitFailure `xml:"failure,omitempty"`
-}
-
-type junitFailure struct {
-	Message string `xml:"message,attr"`
-}
-
-func casesJUnit(w io.Writer, files []string, reports []policy.CaseReport) error {
-	var out junitSuites
-	for i, r := range reports {
-		s := junitSuite{Name: files[i], Tests: len(r.Results), Failures: r.Failed()}
-		for _, c := range r.Results {
-			one := junitCase{Name: c.Name, Class: dash(c.Policy), File: c.File, Line: c.Line}
-			if c.Problem != "" {
-				one.Failure = &junitFailure{Message: c.Problem}
-			}
-			s.Cases = append(s.Cases, one)
-		}
-		out.Suites = append(out.Suites, s)
-	}
-	text, err := xml.MarshalIndent(out, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, text)
-	return err
 }

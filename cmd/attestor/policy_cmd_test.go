@@ -114,8 +114,9 @@ func TestPolicyTestCommand(t *testing.T) {
 	})
 	t.Run("junit", func(t *testing.T) {
 		code, out, _ := policyRun(t, "", "test", "-o", "junit", file)
-		var suites junitSuites
-		if err := xml.Unmarshal([]byte(out), &suites); err != nil || code != attestor.ExitDeny || suites.Suites[0].Failures != 1 || suites.Suites[0].Cases[0].Failure == nil {
+		var suites testSuites
+		if err := xml.Unmarshal([]byte(out), &suites); err != nil || code != attestor.ExitDeny || suites.Suites[0].Failures != 1 || suites.Suites[0].Cases[0].Failure == nil ||
+			suites.Suites[0].Cases[0].File != file || suites.Suites[0].Cases[0].Line != 6 {
 			t.Errorf("exit code %d, %v\n%s", code, err, out)
 		}
 	})

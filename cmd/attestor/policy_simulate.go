@@ -7,14 +7,14 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
-	"text/tabwriter"
+	"strconv"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/policy"
+	"github.com/attestor-gate/attestor/report"
 )
 
 func policySimulateCommand() *cobra.Command {
@@ -41,14 +41,15 @@ Exit codes: 0, and with --fail 1 where an image that passed would no longer.`,
 				return err
 			}
 			defer done()
-			report, err := policy.Simulate(set, policy.ReadRecords(in))
+			simulated, err := policy.Simulate(set, policy.ReadRecords(in))
 			if err != nil {
 				return err
 			}
-			if err := printSimulation(c.OutOrStdout(), format, report); err != nil {
+
+			if err := writeReport(c, format, simulationDocument(simulated)); err != nil {
 				return err
 			}
-			if fail && slices.ContainsFunc(report.Flips, func(f attestor.Flip) bool { return f.Before == attestor.Pass }) {
+			if fail && slices.ContainsFunc(simulated.Flips, func(f attestor.Flip) bool { return f.Before == attestor.Pass }) {
 				return &exit{code: attestor.ExitDeny}
 			}
 			return nil
@@ -59,7 +60,7 @@ Exit codes: 0, and with --fail 1 where an image that passed would no longer.`,
 	if err := c.MarkFlagRequired("policy"); err != nil {
 		panic("attestor: the flag policy does not exist") // a constant
 	}
-	formatFlag(c, &format, "text", "json", "markdown")
+	reportFlag(c, &format, report.OfSimulation, report.Text)
 	return c
 }
 
@@ -87,53 +88,42 @@ func openRecords(c *cobra.Command, name string) (in io.Reader, done func(), err 
 	return &reader, done, nil
 }
 
-func printSimulation(w io.Writer, format string, r policy.Report) error {
-	switch format {
-	case "json":
-		return writeJSON(w, r)
-	case "markdown":
-		return simulationMarkdown(w, r)
-	}
-	fmt.Fprintln(w, r.Summary())
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "VERDICT\tBEFORE\tAFTER")
+// simulationDocument is the headline, and tables: verdicts before and after,
+// flips by reason and by owner, every flip.
+func simulationDocument(r policy.Report) report.Document {
+	number := func(name string) report.Column { return report.Column{Name: name, Kind: report.Number} }
+	verdicts := report.Table{Columns: []report.Column{{Name: "verdict"}, number("before"), number("after")}}
 	for _, o := range []attestor.Outcome{attestor.Pass, attestor.Deny, attestor.Undecided} {
-		fmt.Fprintf(t, "%s\t%d\t%d\n", o, r.Before[o], r.After[o])
+		verdicts.Rows = append(verdicts.Rows, []string{string(o), strconv.Itoa(r.Before[o]), strconv.Itoa(r.After[o])})
 	}
 	if r.Outside > 0 {
-		fmt.Fprintf(t, "outside\t%d\t%d\n", r.Outside, r.Outside)
+		verdicts.Rows = append(verdicts.Rows, []string{"outside", strconv.Itoa(r.Outside), strconv.Itoa(r.Outside)})
 	}
+
+	tables := []report.Table{verdicts}
 	if len(r.Flips) > 0 {
-		fmt.Fprintln(t, "\nREASON\tIMAGES")
-		for _, code := range byCount(r.ByReason) {
-			fmt.Fprintf(t, "%s\t%d\n", code, r.ByReason[code])
-		}
-		fmt.Fprintln(t, "\nOWNER\tIMAGES")
-		for _, owner := range byCount(r.ByOwner) {
-			fmt.Fprintf(t, "%s\t%d\n", owner, r.ByOwner[owner])
-		}
-		fmt.Fprintln(t, "\nIMAGE\tOWNER\tBEFORE\tAFTER\tREASONS")
+		flips := report.Table{Columns: []report.Column{
+			{Name: "image", Kind: report.Code}, {Name: "owner"}, {Name: "before"}, {Name: "after"}, {Name: "reasons"},
+		}}
 		for _, f := range r.Flips {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Image, f.Owner, f.Before, f.After, flipCodes(f))
+			flips.Rows = append(flips.Rows, []string{f.Image, f.Owner, string(f.Before), string(f.After), flipCodes(f)})
 		}
+		tables = append(tables, countTable("reason", r.ByReason), countTable("owner", r.ByOwner), flips)
 	}
-	return t.Flush()
+
+	return report.Document{Kind: report.OfSimulation, Value: r, Parts: []report.Part{{
+		Tool: "attestor policy simulate", Layout: report.AsTable, Verdict: attestor.Pass, Lead: r.Summary(), Tables: tables,
+	}}}
 }
 
-func simulationMarkdown(w io.Writer, r policy.Report) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n| verdict | before | after |\n| --- | ---: | ---: |\n", r.Summary())
-	for _, o := range []attestor.Outcome{attestor.Pass, attestor.Deny, attestor.Undecided} {
-		fmt.Fprintf(&b, "| %s | %d | %d |\n", o, r.Before[o], r.After[o])
+// countTable lists how many images each key has, the most first.
+func countTable[K ~string](name string, counts map[K]int) report.Table {
+	t := report.Table{Columns: []report.Column{{Name: name}, {Name: "images", Kind: report.Number}}}
+	for _, k := range byCount(counts) {
+		t.Rows = append(t.Rows, []string{string(k), strconv.Itoa(counts[k])})
 	}
-	if len(r.Flips) > 0 {
-		b.WriteString("\n| image | owner | before | after | reasons |\n| --- | --- | --- | --- | --- |\n")
-		for _, f := range r.Flips {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", f.Image, strings.NewReplacer("|", `\|`, "\n", " ").Replace(f.Owner), f.Before, f.After, flipCodes(f))
-		}
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
+
+	return t
 }
 
 func flipCodes(f attestor.Flip) string {

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/posture"
+	"github.com/attestor-gate/attestor/report"
 	"github.com/attestor-gate/attestor/server"
 )
 
@@ -52,15 +52,12 @@ not be decided.`,
 	c.Flags().StringSliceVar(&f.attestors, "attestor", nil, "ask whether images are attested by projects/P/attestors/A (repeatable: all must have attested)")
 	c.Flags().StringVar(&f.emulator, "emulator", "", "ask the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
-	c.Flags().StringVarP(&f.format, "output", "o", "text", "text, json, sarif, junit or markdown")
+	reportFlag(c, &f.format, report.OfPosture, report.Text)
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that there are findings")
 	return c
 }
 
 func (f *postureFlags) run(c *cobra.Command, args []string) error {
-	if !slices.Contains(posture.Formats(), posture.Format(f.format)) {
-		return fmt.Errorf("-o %q: want text, json, sarif, junit or markdown", f.format)
-	}
 	for _, a := range f.attestors {
 		if !attestorName.MatchString(a) {
 			return fmt.Errorf("--attestor %q is not projects/PROJECT/attestors/NAME", a)
@@ -98,19 +95,18 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	report, err := judge.Judge(c.Context(), in)
+	judged, err := judge.Judge(c.Context(), in)
 	if err != nil {
 		return err
 	}
-	out := c.OutOrStdout()
-	o := posture.Options{Colour: isTerminal(out) && os.Getenv("NO_COLOR") == "", Version: version}
-	if err := posture.Write(out, posture.Format(f.format), report, o); err != nil {
+
+	if err := writeReport(c, f.format, report.Services(judged, posture.Meanings())); err != nil {
 		return err
 	}
 	switch {
-	case report.Verdict == attestor.Pass, report.Verdict == attestor.Deny && f.exitZero:
+	case judged.Verdict == attestor.Pass, judged.Verdict == attestor.Deny && f.exitZero:
 		return nil
-	case report.Verdict == attestor.Undecided:
+	case judged.Verdict == attestor.Undecided:
 		return &exit{code: attestor.ExitError}
 	}
 	return &exit{code: attestor.ExitDeny}
@@ -227,14 +223,13 @@ func newPostures(e *engine) (postures, error) {
 }
 
 // Judge implements [server.Posture].
-func (p postures) Judge(ctx context.Context, document []byte) (server.PostureReport, error) {
-	report, err := p.judge.Judge(ctx, posture.Input{Definitions: []posture.Source{{Name: "the document", Text: document}}})
-	if err != nil {
-		return server.PostureReport{}, err
+func (p postures) Judge(ctx context.Context, document []byte) (attestor.PostureReport, error) {
+	r, err := p.judge.Judge(ctx, posture.Input{Definitions: []posture.Source{{Name: "the document", Text: document}}})
+
+	// A request is no file.
+	for i := range r.Findings {
+		r.Findings[i].File = ""
 	}
-	out := server.PostureReport{Verdict: report.Verdict}
-	for _, f := range report.Findings {
-		out.Findings = append(out.Findings, server.PostureFinding{Rule: f.Rule, Service: f.Service, Status: f.Status, Message: f.Message(), Fix: f.Fix})
-	}
-	return out, nil
+
+	return r, err
 }

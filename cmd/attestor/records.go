@@ -16,8 +16,8 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/audit/report"
 	"github.com/attestor-gate/attestor/internal/when"
+	"github.com/attestor-gate/attestor/report"
 )
 
 // recordFlags say which decisions are wanted, and where they are kept.
@@ -207,23 +207,19 @@ func decisionsListCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List recorded decisions, newest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			as, err := report.ParseFormat(format)
-			if err != nil {
-				return err
-			}
 			var out []attestor.Decision
-			err = f.each(c, func(d attestor.Decision) bool {
+			err := f.each(c, func(d attestor.Decision) bool {
 				out = append(out, d)
 				return f.limit <= 0 || len(out) < f.limit
 			})
 			if err != nil {
 				return err
 			}
-			return report.Write(c.OutOrStdout(), as, out, report.Options{Colour: isTerminal(c.OutOrStdout()) && os.Getenv("NO_COLOR") == "", Version: version, List: true})
+			return writeReport(c, format, report.DecisionList(out))
 		},
 	}
 	f.register(c)
-	c.Flags().StringVarP(&format, "output", "o", "text", "text, json, ndjson, markdown, csv, sarif or junit")
+	reportFlag(c, &format, report.OfDecisions, report.Text)
 	c.Flags().IntVar(&f.limit, "limit", 50, "at most this many; 0 for all")
 	return c
 }

@@ -8,13 +8,12 @@ import (
 	"os"
 	"time"
 
-	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/audit/report"
 	"github.com/attestor-gate/attestor/posture"
+	"github.com/attestor-gate/attestor/report"
 )
 
 // reportFlags shape one report.
@@ -41,7 +40,7 @@ func reportCommand() *cobra.Command {
 }
 
 func (f *reportFlags) register(c *cobra.Command) {
-	c.Flags().StringVarP(&f.format, "output", "o", "html", "html, json, markdown, csv, sarif, junit or text")
+	reportFlag(c, &f.format, report.OfRecord, report.HTML)
 	c.Flags().StringVar(&f.file, "output-file", "", "write to this `FILE` instead of stdout")
 	c.Flags().StringVar(&f.title, "title", "", "title of the report")
 	c.Flags().StringVar(&f.groupBy, "group-by", "", "group by this label instead of by repository")
@@ -69,11 +68,7 @@ func (f *reportFlags) run(c *cobra.Command) (err error) {
 
 // write encodes records in the form that was asked for.
 func (f *reportFlags) write(c *cobra.Command, all iter.Seq2[attestor.Record, error], now time.Time) error {
-	format, err := report.ParseFormat(f.format)
-	if err != nil {
-		return err
-	}
-	out, err := f.collector(format, now)
+	out, err := f.collector(now)
 	if err != nil {
 		return err
 	}
@@ -83,6 +78,7 @@ func (f *reportFlags) write(c *cobra.Command, all iter.Seq2[attestor.Record, err
 		}
 		out.add(r)
 	}
+
 	return f.put(c, out.write)
 }
 
@@ -97,24 +93,28 @@ func (f *reportFlags) put(c *cobra.Command, write func(io.Writer) error) error {
 // collector takes records, newest first. It keeps a line for each image, and
 // whole decisions only for formats that list them.
 type collector struct {
-	format  report.Format
-	options report.Options
-	links   string
-	summary *report.Builder
-	all     []attestor.Decision
-	posture *posture.Report // of a sweep over Cloud Run; nil: none
+	encoding report.Encoding
+	options  report.Options
+	summary  *report.Builder // nil where the format lists decisions
+	all      []attestor.Decision
+	posture  *attestor.PostureReport // of a sweep over Cloud Run; nil: none
 }
 
-func (f *reportFlags) collector(format report.Format, now time.Time) (*collector, error) {
+func (f *reportFlags) collector(now time.Time) (*collector, error) {
+	encoding, err := report.Find(f.format, report.OfRecord)
+	if err != nil {
+		return nil, err
+	}
 	previous, err := f.before()
 	if err != nil {
 		return nil, err
 	}
-	out := &collector{format: format, links: f.links, options: report.Options{Version: version, Now: now, List: true}}
-	switch format {
-	case report.HTML, report.JSON, report.Markdown, report.Text:
+
+	out := &collector{encoding: encoding, options: report.Options{Version: version, Links: f.links}}
+	if !encoding.Lists {
 		out.summary = report.NewBuilder(report.SummaryOptions{Title: f.title, Now: now, GroupBy: f.groupBy, Previous: previous})
 	}
+
 	return out, nil
 }
 
@@ -127,19 +127,12 @@ func (o *collector) add(r attestor.Record) {
 }
 
 func (o *collector) write(w io.Writer) error {
-	if o.summary == nil { // csv and ndjson have a line for each decision, and none for anything else
-		if o.posture != nil {
-			o.options.Runs = []*sarif.Run{posture.SARIFRun(*o.posture, version)}
-			o.options.Suites = posture.JUnitSuites(*o.posture)
-		}
-		return report.Write(w, o.format, o.all, o.options)
+	d := report.RecordList(o.all, o.posture, posture.Meanings())
+	if o.summary != nil {
+		d = report.Record(o.summary.Summary(), o.posture)
 	}
-	s := o.summary.Summary()
-	s.Posture = section(o.posture)
-	if o.format == report.HTML {
-		return report.WriteHTML(w, s, report.HTMLOptions{Links: o.links})
-	}
-	return report.WriteSummary(w, o.format, s, o.options)
+
+	return o.encoding.Write(w, d, o.options)
 }
 
 // before is the earlier report, or nil.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/audit/report"
 )
 
 type auditFlags struct {
@@ -65,10 +64,6 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if len(repositories) == 0 && f.file == "" && len(f.cloudRun) == 0 && len(f.pods) == 0 && f.project == "" {
 		return errors.New("say what to audit: repositories, --file, --cloud-run, --pods or --cloud-run-project")
 	}
-	format, err := report.ParseFormat(f.report.format)
-	if err != nil {
-		return err
-	}
 	f.where.policies = f.policies
 	busy := audit.NewThrottle(time.Now)
 	f.where.wrap = busy.Wrap
@@ -87,7 +82,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if err != nil {
 		return err
 	}
-	out, err := f.report.collector(format, time.Now())
+	out, err := f.report.collector(time.Now())
 	if err != nil {
 		return err
 	}

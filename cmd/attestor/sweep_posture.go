@@ -11,7 +11,6 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/audit/report"
 	"github.com/attestor-gate/attestor/posture"
 )
 
@@ -61,7 +60,7 @@ func (s *servicesFound) seen(d audit.Definition) {
 
 // judge is nil where none was met. What cannot be judged is undecided, in every
 // form of the report, beside the error.
-func (s *servicesFound) judge(ctx context.Context, j judge) (*posture.Report, error) {
+func (s *servicesFound) judge(ctx context.Context, j judge) (*attestor.PostureReport, error) {
 	if s.profile == nil || len(s.in.Definitions) == 0 {
 		return nil, nil //nolint:nilnil // there is nothing to tell
 	}
@@ -77,21 +76,7 @@ func (s *servicesFound) judge(ctx context.Context, j judge) (*posture.Report, er
 	}
 	r, err := judge.Judge(ctx, s.in)
 	if err != nil {
-		r = posture.Report{Profile: s.profile.Name(), Services: len(s.in.Definitions), Verdict: attestor.Undecided}
+		r = attestor.PostureReport{Profile: s.profile.Name(), Services: len(s.in.Definitions), Verdict: attestor.Undecided}
 	}
 	return &r, err
-}
-
-// section is a report on services and jobs as one on images tells it.
-func section(r *posture.Report) *report.Posture {
-	if r == nil {
-		return nil
-	}
-	out := &report.Posture{Profile: r.Profile, Services: r.Services, Verdict: r.Verdict, Findings: []report.PostureFinding{}}
-	for _, f := range r.Findings {
-		if f.Status != attestor.StatusPass && (f.Status != attestor.StatusSkipped || f.Fix != "") {
-			out.Findings = append(out.Findings, report.PostureFinding{Service: f.Service, Kind: f.Kind, Rule: f.Rule, Status: f.Status, Found: f.Message(), Fix: f.Fix})
-		}
-	}
-	return out
 }

@@ -1,0 +1,429 @@
+package report_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit/pages"
+	"github.com/attestor-gate/attestor/report"
+)
+
+// missing skips, or fails where every part is required.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("GATE_REQUIRE_PARTS") == "1" {
+		t.Fatalf("%s, and GATE_REQUIRE_PARTS=1", what)
+	}
+	t.Skip(what)
+}
+
+// browser starts Chromium, which may reach nothing but this machine.
+func browser(t *testing.T, dark bool) context.Context {
+	t.Helper()
+	bin := os.Getenv("CHROME_BIN")
+	for _, name := range []string{"chromium-headless-shell", "chromium", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil && bin == "" {
+			bin = path
+		}
+	}
+	if bin == "" {
+		missing(t, "no browser: apt-get install -y --no-install-recommends chromium-headless-shell")
+	}
+	scheme := "1"
+	if dark {
+		scheme = "0"
+	}
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(bin), chromedp.NoSandbox,
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+		chromedp.Flag("blink-settings", "preferredColorScheme="+scheme), chromedp.WindowSize(1280, 900))
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), opts...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil { // the first run starts it, and must have no deadline of its own
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+func axe(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../audit/testdata/browser/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		missing(t, "no axe-core: npm ci --ignore-scripts in audit/testdata/browser")
+	}
+	return string(b)
+}
+
+// A site serves every page, as the service would, and the report as a file.
+type site map[string]func(io.Writer) error
+
+func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f, ok := s[r.URL.Path]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	switch {
+	case r.URL.Query().Has("noscript"):
+		w.Header().Set("Content-Security-Policy", strings.Replace(pages.CSP(), "script-src", "x-script-src", 1))
+	case !strings.HasPrefix(r.URL.Path, "/file/"): // a file states its own policy
+		w.Header().Set("Content-Security-Policy", pages.CSP())
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if err := f(w); err != nil {
+		panic(err)
+	}
+}
+
+func summary(t testing.TB, n int) report.Summary {
+	t.Helper()
+	now := day.AddDate(0, 0, 30)
+	before, err := report.Summarise(estate(n+n/3), report.SummaryOptions{Now: now.AddDate(0, -1, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := report.Summarise(estate(n), report.SummaryOptions{Now: now, Title: "Production, under the policy “production”", Previous: &before})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// figures are the overview's part of a summary.
+func figures(s report.Summary) pages.Figures {
+	f := pages.Figures{
+		Headline: s.Headline(), Since: s.Since, Decisions: s.Decisions, Images: s.Images, Passed: s.Passed, Refused: s.Refused,
+		Undecided: s.Undecided, DryRun: s.DryRun, Emulated: s.Emulated,
+	}
+	for _, o := range s.Overrides {
+		f.Overrides = append(f.Overrides, pages.Override{ID: o.ID, Image: o.Image, By: o.By, Reason: o.Reason, Time: o.Time})
+	}
+	return f
+}
+
+func newSite(t *testing.T) site {
+	t.Helper()
+	r, err := pages.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(s report.Summary) func(io.Writer) error {
+		return func(w io.Writer) error {
+			return report.Write(w, report.HTML, report.Record(s, nil), report.Options{Links: "https://gate.example.com"})
+		}
+	}
+	var recent []attestor.Decision
+	for rec := range estate(12) {
+		recent = append(recent, rec.Decision)
+	}
+	rec := attestor.Record{Decision: refused(1), PolicyText: []byte("apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: production}\n")}
+	rec.Evidence.Platforms = estateRecord(3, 100).Evidence.Platforms
+	broken := attestor.Record{Decision: overridden(1)}
+	bad := attestor.Record{Decision: hostile(1), PolicyText: []byte("</pre><script>alert(1)</script>")}
+	until := day.AddDate(0, 0, 3)
+	bases := []pages.Base{{
+		ApprovedBase: attestor.ApprovedBase{Name: "distroless-static", Repository: "gcr.io/distroless/static-debian12", SignedBy: &attestor.SignedBy{Issuer: "https://accounts.google.com", Subject: "keyless@distroless.iam.gserviceaccount.com"}},
+		Policies:     []string{"production"},
+		Tags: []pages.Tag{{Name: "nonroot", History: []attestor.TagPoint{
+			{Digest: digest(2), From: until}, {Digest: digest(1), From: day, Until: &until},
+		}}, {Name: "latest"}},
+	}, {ApprovedBase: attestor.ApprovedBase{Name: "acme-java", Repository: "us-docker.pkg.dev/acme/base/java", Digests: []attestor.Digest{digest(9)}}, Policies: []string{"production", "staging"}}}
+	policies := []pages.Policy{
+		{Ref: attestor.PolicyRef{Name: "production", Digest: digest(4), Mode: attestor.Enforce}, Images: []string{"us-docker.pkg.dev/acme/prod/**"}, Text: "apiVersion: attestor/v1\n"},
+		{Ref: attestor.PolicyRef{Name: "staging", Digest: digest(5), Mode: attestor.DryRun}, Images: []string{"us-docker.pkg.dev/acme/staging/**"}, Text: "apiVersion: attestor/v1\n", Problem: "line 7: unknown field \"bases\""},
+	}
+	small := summary(t, 120)
+	return site{
+		"/": func(w io.Writer) error {
+			return r.Overview(w, pages.Overview{Figures: figures(small), Recent: recent, Alarms: []string{"The policy “staging” on disk does not load; the older text is in force."}, Now: day})
+		},
+		"/empty": func(w io.Writer) error {
+			return r.Overview(w, pages.Overview{Figures: figures(report.Summary{}), Now: day})
+		},
+		"/report": func(w io.Writer) error {
+			return report.Write(w, report.HTML, report.Record(small, nil), report.Options{Page: true})
+		},
+		"/search": func(w io.Writer) error {
+			return r.Decisions(w, pages.Decisions{Search: pages.Search{Verdict: "deny", Since: "2026-11-01"}, Page: recent, Next: "abc", Policies: []string{"production"}})
+		},
+		"/wrong":    func(w io.Writer) error { return r.Decisions(w, pages.Decisions{Problem: "\"x\" is not a digest"}) },
+		"/refused":  func(w io.Writer) error { return r.Decision(w, rec) },
+		"/broken":   func(w io.Writer) error { return r.Decision(w, broken) },
+		"/hostile":  func(w io.Writer) error { return r.Decision(w, bad) },
+		"/zero":     func(w io.Writer) error { return r.Decision(w, attestor.Record{}) },
+		"/policies": func(w io.Writer) error { return r.Policies(w, policies) },
+		"/bases":    func(w io.Writer) error { return r.Bases(w, bases) },
+		"/problem": func(w io.Writer) error {
+			return r.Problem(w, "No such decision", "no decision has this id", "search for it by image")
+		},
+		"/file/empty": file(report.Summary{Made: day}),
+		"/file/one":   file(summary(t, 1)),
+		"/file/some":  file(small),
+		"/file/hostile": func(w io.Writer) error {
+			s, err := report.Summarise(report.FromDecisions(func(yield func(attestor.Decision, error) bool) {
+				for n := range 3 {
+					if !yield(hostile(n), nil) {
+						return
+					}
+				}
+			}), report.SummaryOptions{Now: day})
+			if err != nil {
+				return err
+			}
+			return report.Write(w, report.HTML, report.Record(s, nil), report.Options{Links: "https://gate.example.com"})
+		},
+	}
+}
+
+type violation struct {
+	ID, Impact string
+	Nodes      []string
+}
+
+const runAxe = `axe.run(document,{runOnly:["wcag2a","wcag2aa","wcag21a","wcag21aa","wcag22aa","best-practice"]}).then(r=>r.violations.map(v=>({id:v.id,impact:v.impact,nodes:v.nodes.slice(0,3).map(n=>n.html.slice(0,300))})))`
+
+// Every page, in both themes, on a desk and on a phone: no accessibility
+// violation, nothing fetched, the style applied under the policy, no sideways
+// scrolling.
+func TestPagesInABrowser(t *testing.T) {
+	script := axe(t)
+	s := newSite(t)
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	for _, theme := range []struct {
+		name string
+		dark bool
+	}{{"light", false}, {"dark", true}} {
+		t.Run(theme.name, func(t *testing.T) {
+			ctx := browser(t, theme.dark)
+			for path := range s {
+				for _, width := range []int64{1280, 390} {
+					t.Run(fmt.Sprintf("%s at %d", path, width), func(t *testing.T) {
+						ctx, cancel := context.WithTimeout(ctx, time.Minute)
+						defer cancel()
+						onePage(ctx, t, srv.URL+path, width, script, theme.name)
+					})
+				}
+			}
+		})
+	}
+}
+
+func onePage(ctx context.Context, t *testing.T, url string, width int64, script, theme string) {
+	t.Helper()
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 900), chromedp.Navigate(url)); err != nil {
+		t.Fatal(err)
+	}
+	if dir := os.Getenv("GATE_SHOTS"); dir != "" {
+		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.NewReplacer("/", "-", ":", "").Replace(url[strings.LastIndex(url, ":"):])
+		name = fmt.Sprintf("%s-%s-%d.png", name[6:], theme, width)
+		if err := os.WriteFile(filepath.Join(dir, name), png, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		// Rows out of sight are not painted, so that the table is seen by itself.
+		if png, err = chromedp.Run(ctx, shotOfTable); err == nil && png != nil {
+			if err := os.WriteFile(filepath.Join(dir, "table"+name), png, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	facts, err := chromedp.Run(ctx, chromedp.Evaluate[struct {
+		Font      string
+		Resources int
+		Width     int
+		Sideways  bool
+		H1        int
+		Title     string
+	}](`({Font: getComputedStyle(document.body).fontSize, Resources: performance.getEntriesByType("resource").length, Width: innerWidth,
+		Sideways: document.documentElement.scrollWidth > innerWidth, H1: document.querySelectorAll("h1").length, Title: document.title})`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if facts.Font != "15px" || facts.Resources != 0 || facts.Sideways || facts.H1 != 1 || facts.Title == "" {
+		t.Errorf("the page is not as it should be: %+v", facts)
+	}
+	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](script)); err != nil {
+		t.Fatal(err)
+	}
+	violations, err := chromedp.Run(ctx, chromedp.Evaluate[[]violation](runAxe, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range violations {
+		t.Errorf("%s (%s): %s", v.ID, v.Impact, strings.Join(v.Nodes, "\n  "))
+	}
+}
+
+// shotOfTable is the part of a page in view where its table of images begins.
+func shotOfTable(ctx context.Context, target *chromedp.Target) ([]byte, error) {
+	found, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`(e => { if (e) e.scrollIntoView(); return !!e })(document.getElementById("images"))`))
+	if err != nil || !found {
+		return nil, err
+	}
+	return chromedp.CaptureScreenshot()(ctx, target)
+}
+
+func visit(ctx context.Context, t *testing.T, url string) {
+	t.Helper()
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(url)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func evaluate[T any](ctx context.Context, t *testing.T, js string) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js))
+	if err != nil {
+		t.Fatalf("%s: %v", js, err)
+	}
+	return v
+}
+
+// The table sorts and filters from the keyboard alone, and says so.
+func TestTableByKeyboard(t *testing.T) {
+	srv := httptest.NewServer(newSite(t))
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(browser(t, false), time.Minute)
+	defer cancel()
+	visit(ctx, t, srv.URL+"/file/some")
+	focused := func() string {
+		return evaluate[string](ctx, t, `document.activeElement.textContent || document.activeElement.id`)
+	}
+	press := func(keys string) {
+		t.Helper()
+		if err := chromedp.Do(ctx, chromedp.KeyEvent(keys)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	press(kb.Tab)
+	if got := focused(); got != "Skip to the content" {
+		t.Errorf("the first stop is %q, want the skip link", got)
+	}
+	for i := 0; focused() != "filter"; i++ {
+		if i > 300 {
+			t.Fatal("the filter cannot be reached")
+		}
+		press(kb.Tab)
+	}
+	press("payments service")
+	want := evaluate[int](ctx, t, `Array.from(document.querySelectorAll("table.images tbody tr")).filter(r => r.textContent.includes("/payments/")).length`)
+	shown := func() int {
+		return evaluate[int](ctx, t, `document.querySelectorAll("table.images tbody tr:not([hidden])").length`)
+	}
+	if err := chromedp.Do(ctx, chromedp.WaitReady(chromedp.CSS("table.images tr[hidden]"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := shown(); got != want || got == 0 {
+		t.Errorf("%d rows are shown, want %d", got, want)
+	}
+	if got := evaluate[string](ctx, t, `document.getElementById("count").textContent`); got != fmt.Sprintf("%d images of 120", want) {
+		t.Errorf("the count says %q", got)
+	}
+	for i := 0; focused() != "Severe"; i++ {
+		if i > 20 {
+			t.Fatal("the column's button cannot be reached")
+		}
+		press(kb.Tab)
+	}
+	press(kb.Enter)
+	press(kb.Enter)
+	if got := evaluate[string](ctx, t, `document.activeElement.closest("th").getAttribute("aria-sort")`); got != "descending" {
+		t.Errorf("aria-sort is %q, want descending", got)
+	}
+	order := evaluate[[]int](ctx, t, `Array.from(document.querySelectorAll("table.images tbody tr:not([hidden])")).map(r => Number(r.cells[4].dataset.k))`)
+	if !slices.IsSortedFunc(order, func(a, b int) int { return b - a }) {
+		t.Errorf("the rows are not sorted: %v", order)
+	}
+}
+
+// Without script everything is there to read, and no dead controls are.
+func TestReportWithoutScript(t *testing.T) {
+	srv := httptest.NewServer(newSite(t))
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(browser(t, false), time.Minute)
+	defer cancel()
+	visit(ctx, t, srv.URL+"/report?noscript")
+	if rows := evaluate[int](ctx, t, `document.querySelectorAll("table.images tbody tr:not([hidden])").length`); rows != 120 {
+		t.Errorf("%d rows, want 120", rows)
+	}
+	if evaluate[bool](ctx, t, `document.getElementById("tools").offsetHeight > 0 || !!document.querySelector("th button")`) {
+		t.Error("controls that need the script are shown without it")
+	}
+}
+
+// Nothing that attackers wrote becomes an element, a handler or an address.
+func TestHTMLInjection(t *testing.T) {
+	srv := httptest.NewServer(newSite(t))
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(browser(t, false), time.Minute)
+	defer cancel()
+	for _, path := range []string{"/file/hostile", "/hostile"} {
+		visit(ctx, t, srv.URL+path)
+		got := evaluate[struct {
+			Scripts, Handlers, Links int
+			Text                     bool
+		}](ctx, t, `({
+			Scripts: Array.from(document.scripts).filter(s => !s.textContent.startsWith('"use strict"')).length + document.querySelectorAll("img,iframe,object,embed").length,
+			Handlers: Array.from(document.querySelectorAll("*")).filter(e => e.getAttributeNames().some(a => a.startsWith("on"))).length,
+			Links: Array.from(document.links).filter(a => !["http:", "https:"].includes(a.protocol)).length,
+			Text: document.body.textContent.includes("<script>alert(1)</script>") && !/[\u202e\u009b\u001b]/.test(document.body.textContent),
+		})`)
+		if got.Scripts != 0 || got.Handlers != 0 || got.Links != 0 || !got.Text {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
+}
+
+// Ten thousand images: the page is complete, and the time to get there is
+// logged rather than judged, since machines differ; the benchmark is in
+// docs/audit.md.
+func TestTenThousandImages(t *testing.T) {
+	var page bytes.Buffer
+	if err := report.Write(&page, report.HTML, report.Record(summary(t, 10_000), nil), report.Options{Links: "https://gate.example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(site{"/file/many": func(w io.Writer) error {
+		_, err := w.Write(page.Bytes())
+		return err
+	}})
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(browser(t, false), time.Minute)
+	defer cancel()
+	visit(ctx, t, srv.URL+"/file/many")
+	got := evaluate[struct {
+		Rows              int
+		Ready, Load, Size float64
+		Filter, Sort      float64
+	}](ctx, t, `(() => {
+		const n = performance.getEntriesByType("navigation")[0];
+		const rows = document.querySelectorAll("table.images tbody tr").length;
+		const time = f => { const t = performance.now(); f(); document.body.offsetHeight; return performance.now() - t };
+		const v = document.getElementById("verdict");
+		return {Rows: rows, Ready: n.domContentLoadedEventEnd - n.responseStart, Load: n.loadEventEnd - n.responseStart, Size: n.decodedBodySize / 1e6,
+			Filter: time(() => { v.value = "deny"; v.dispatchEvent(new Event("change")) }), Sort: time(() => document.querySelectorAll("th button")[1].click())};
+	})()`)
+	if got.Rows != 10_000 {
+		t.Errorf("%d rows, want 10000", got.Rows)
+	}
+	t.Logf("%.1f MB, ready in %.0f ms, loaded in %.0f ms, filtered in %.0f ms, sorted in %.0f ms", got.Size, got.Ready, got.Load, got.Filter, got.Sort)
+}

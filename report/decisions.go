@@ -1,0 +1,225 @@
+package report
+
+import (
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
+)
+
+// Decisions is a document of decisions. In JSON one decision is the Decision
+// itself, and any other number an array.
+func Decisions(ds []attestor.Decision) Document {
+	d := DecisionList(ds)
+	if len(ds) == 1 {
+		d.Value = ds[0]
+	}
+
+	return d
+}
+
+// DecisionList is [Decisions], but an array in JSON whatever its length.
+func DecisionList(ds []attestor.Decision) Document {
+	if ds == nil {
+		ds = []attestor.Decision{}
+	}
+
+	return Document{
+		Kind: OfDecisions, Parts: []Part{images(ds)}, Records: records(ds), Value: ds,
+		Values: func(yield func(any) bool) {
+			for _, d := range ds {
+				if !yield(d) {
+					return
+				}
+			}
+		},
+	}
+}
+
+// RecordList is a document of many decisions, for encodings that list them.
+// posture is how the services that run the images are set up, nil where none
+// were judged; means explains its rules.
+func RecordList(ds []attestor.Decision, posture *attestor.PostureReport, means map[string]string) Document {
+	d := DecisionList(ds)
+	d.Kind = OfRecord
+	if posture != nil {
+		d.Parts = append(d.Parts, services(*posture, means))
+	}
+
+	return d
+}
+
+// Record is a document of what many decisions say together, for encodings that
+// do not list them.
+func Record(s Summary, posture *attestor.PostureReport) Document {
+	if posture != nil {
+		s.Posture = Section(*posture)
+	}
+
+	return Document{Kind: OfRecord, Summary: &s, Value: s}
+}
+
+// images is the part of a document that is about images.
+func images(ds []attestor.Decision) Part {
+	p := Part{Tool: "attestor", Layout: ByCheck, Name: "attestor", Verdict: attestor.Pass, Empty: "No decisions", Means: map[string]string{}}
+	for _, info := range attestor.Codes() {
+		p.Means[string(info.Code)] = info.Means
+	}
+
+	for _, d := range ds {
+		p.Subjects = append(p.Subjects, image(d))
+		switch outcome := describe.Outcome(d); {
+		case outcome == attestor.Undecided:
+			p.Incomplete = true
+			if p.Verdict == attestor.Pass {
+				p.Verdict = outcome
+			}
+		case outcome == attestor.Deny:
+			p.Verdict = outcome
+		}
+	}
+	if len(ds) > 1 {
+		p.Notes = []string{totals(ds)}
+	}
+
+	return p
+}
+
+func image(d attestor.Decision) Subject {
+	s := Subject{
+		Name: describe.Name(d), Identity: describe.Repository(d), ID: d.ID, Verdict: describe.Outcome(d), Words: describe.Verdict(d),
+		Override: d.BreakGlass, Context: context(d), Deploy: d.Deploy, Time: d.Time, Duration: time.Duration(d.DurationMS) * time.Millisecond,
+	}
+	if d.Image.Requested != s.Name {
+		s.Asked = d.Image.Requested
+	}
+	for _, c := range d.Checks {
+		s.Items = append(s.Items, Item{Check: c, Found: describe.Fact(d, c)})
+	}
+
+	return s
+}
+
+// context is what governed, and how to find the decision again.
+func context(d attestor.Decision) string {
+	parts := []string{"no policy"}
+	if d.Policy != nil {
+		parts = []string{fmt.Sprintf("policy %s (%s)", d.Policy.Name, shortDigest(string(d.Policy.Digest)))}
+	}
+
+	switch {
+	case d.Policy != nil && d.Policy.Mode == attestor.DryRun:
+		parts = append(parts, "which is in dry run")
+	case d.DryRun:
+		parts = append(parts, "dry run")
+	}
+
+	if d.ID != "" {
+		parts = append(parts, "decision "+d.ID)
+	}
+	parts = append(parts, fmt.Sprintf("%d ms", d.DurationMS))
+	if d.Emulated {
+		parts = append(parts, "emulated")
+	}
+
+	return strings.Join(parts, ", ")
+}
+
+func shortDigest(s string) string {
+	if len(s) > len("sha256:")+12 && strings.HasPrefix(s, "sha256:") {
+		return s[:len("sha256:")+12]
+	}
+	return s
+}
+
+// totals counts the images by verdict.
+func totals(ds []attestor.Decision) string {
+	count := map[attestor.Outcome]int{}
+	broken, dry := 0, true
+	for _, d := range ds {
+		count[describe.Outcome(d)]++
+		if describe.Overridden(d) {
+			broken++
+		}
+		dry = dry && (d.DryRun || describe.Outcome(d) == attestor.Pass)
+	}
+
+	refused := "refused"
+	if dry {
+		refused = "would be refused"
+	}
+	line := fmt.Sprintf("%s: %d passed, %d %s, %d could not be decided", describe.Plural(len(ds), "image"),
+		count[attestor.Pass], count[attestor.Deny], refused, count[attestor.Undecided])
+	if broken > 0 {
+		line += fmt.Sprintf(", %d admitted by break-glass", broken)
+	}
+
+	return line
+}
+
+// recordColumns: one line for each decision. Columns are added at the end only.
+func recordColumns() []string {
+	return []string{
+		"id", "time", "verdict", "dry_run", "break_glass", "repository", "digest", "reference", "requested", "policy", "policy_digest",
+		"platforms", "base", "base_current", "user", "critical", "high", "medium", "low", "minimal", "unspecified", "fixable",
+		"reason_codes", "first_message", "first_fix", "attestors",
+	}
+}
+
+func records(ds []attestor.Decision) Records {
+	rows := func(yield func([]string) bool) {
+		for _, d := range ds {
+			if !yield(row(d)) {
+				return
+			}
+		}
+	}
+
+	return Records{Head: recordColumns(), Rows: iter.Seq[[]string](rows)}
+}
+
+func row(d attestor.Decision) []string {
+	var policy, policyDigest, message, fix string
+	if d.Policy != nil {
+		policy, policyDigest = d.Policy.Name, string(d.Policy.Digest)
+	}
+
+	var codes, attestors []string
+	for i, f := range describe.Findings(d, attestor.Refuses) {
+		codes = describe.AppendNew(codes, string(f.Code))
+		if i == 0 {
+			message, fix = f.Message, f.Fix
+		}
+	}
+	for _, a := range d.Attestations {
+		attestors = describe.AppendNew(attestors, a.Attestor)
+	}
+
+	var platforms, bases, users []string
+	counts, fixable, current := map[attestor.Severity]int{}, 0, len(d.Platforms) > 0
+	for _, p := range d.Platforms {
+		platforms = describe.AppendNew(platforms, p.Platform)
+		bases = describe.AppendNew(bases, p.Base.Name)
+		users = describe.AppendNew(users, p.User.Configured)
+		current = current && p.Base.Current
+		fixable += p.Scan.Fixable
+		for level, n := range p.Scan.Counts {
+			counts[level] += n
+		}
+	}
+
+	out := []string{
+		d.ID, d.Time.UTC().Format(time.RFC3339), string(describe.Outcome(d)), strconv.FormatBool(d.DryRun),
+		strconv.FormatBool(d.BreakGlass != nil), describe.Repository(d), string(d.Image.Digest), d.Image.Reference, d.Image.Requested,
+		policy, policyDigest, strings.Join(platforms, " "), strings.Join(bases, " "), strconv.FormatBool(current), strings.Join(users, " "),
+	}
+	for _, level := range attestor.Severities() {
+		out = append(out, strconv.Itoa(counts[level]))
+	}
+
+	return append(out, strconv.Itoa(fixable), strings.Join(codes, " "), message, fix, strings.Join(attestors, " "))
+}

@@ -1,0 +1,101 @@
+package report_test
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/report"
+)
+
+// sample is a document of a kind for an encoding, with something that refuses.
+func sample(t *testing.T, e report.Encoding, k report.Kind) report.Document {
+	t.Helper()
+	switch k {
+	case report.OfDecisions:
+		return report.Decisions([]attestor.Decision{hostile(1)})
+	case report.OfRecord:
+		if e.Lists {
+			return report.RecordList([]attestor.Decision{hostile(1)}, nil, nil)
+		}
+		return report.Record(summarise(t, report.SummaryOptions{Now: day}, hostile(1)), nil)
+	case report.OfPosture:
+		return report.Services(attestor.PostureReport{Profile: hostileText, Findings: []attestor.PostureFinding{{
+			Rule: "CMEK", Service: hostileText, Kind: "service", File: hostileText, Line: 3, Status: attestor.StatusDeny, Message: hostileText, Fix: hostileText,
+			Exceptions: []attestor.AppliedException{{ID: "CMEK", Owner: hostileText, Reason: hostileText, Subject: hostileText}},
+		}}}, nil)
+	case report.OfTests, report.OfSimulation:
+		return report.Document{Kind: k, Value: []string{hostileText}, Parts: []report.Part{{
+			Layout: report.AsTable, Verdict: attestor.Deny, Lead: hostileText, Notes: []string{hostileText},
+			Tables: []report.Table{{Columns: []report.Column{{Name: "case"}, {Name: "image", Kind: report.Code}}, Rows: [][]string{{hostileText, hostileText}}}},
+			Subjects: []report.Subject{{Name: hostileText, Items: []report.Item{{File: hostileText, Group: hostileText, Check: attestor.Check{
+				Name: hostileText, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{Severity: attestor.Refuses, Message: hostileText}},
+			}}}}},
+		}}}
+	}
+	t.Fatalf("no sample of kind %q: add one", k)
+
+	return report.Document{}
+}
+
+// TestEveryFormatWritesItsKinds: each cell of the table of formats writes
+// something, and nothing that a terminal would obey.
+func TestEveryFormatWritesItsKinds(t *testing.T) {
+	for _, e := range report.Encodings() {
+		if e.ContentType == "" || len(e.Kinds) == 0 {
+			t.Errorf("%s: the row is incomplete", e.Format)
+		}
+		for _, k := range e.Kinds {
+			got := document(t, e.Format, sample(t, e, k), report.Options{})
+			if !strings.Contains(got, "alert(1)") {
+				t.Errorf("%s of %s does not show what was judged:\n%s", e.Format, k, got)
+			}
+			if strings.ContainsAny(got, "\x1b\u009b\u202e\x07\x00") {
+				t.Errorf("%s of %s lets control characters through", e.Format, k)
+			}
+		}
+	}
+}
+
+// TestFormatsOfAnotherKindAreRefused, and the error lists those of this one.
+func TestFormatsOfAnotherKindAreRefused(t *testing.T) {
+	kinds := []report.Kind{report.OfDecisions, report.OfRecord, report.OfPosture, report.OfTests, report.OfSimulation}
+	for _, k := range kinds {
+		for _, e := range report.Encodings() {
+			_, err := report.Find(string(e.Format), k)
+			if accepted := slices.Contains(e.Kinds, k); accepted != (err == nil) || accepted != strings.Contains(report.Accepted(k), string(e.Format)) {
+				t.Errorf("%s of %s: %v; the help says %s", e.Format, k, err, report.Accepted(k))
+			}
+			if err == nil {
+				continue
+			}
+			if err := report.Write(&bytes.Buffer{}, e.Format, report.Document{Kind: k}, report.Options{}); attestor.KindOf(err) != attestor.Invalid {
+				t.Errorf("%s of %s was written: %v", e.Format, k, err)
+			}
+		}
+		for _, name := range []string{"", "JSON", "xml"} {
+			if _, err := report.Find(name, k); attestor.KindOf(err) != attestor.Invalid {
+				t.Errorf("%q: %v, want an error of kind Invalid", name, err)
+			}
+		}
+	}
+}
+
+// TestARecordIsNeverEmptyByMistake: a format that lists decisions refuses their
+// summary, and the other way round.
+func TestARecordIsNeverEmptyByMistake(t *testing.T) {
+	for _, e := range report.Encodings() {
+		if !slices.Contains(e.Kinds, report.OfRecord) {
+			continue
+		}
+		wrong := report.RecordList([]attestor.Decision{refused(1)}, nil, nil)
+		if e.Lists {
+			wrong = report.Record(report.Summary{}, nil)
+		}
+		if err := report.Write(&bytes.Buffer{}, e.Format, wrong, report.Options{}); attestor.KindOf(err) != attestor.Invalid {
+			t.Errorf("%s: %v, want an error of kind Invalid", e.Format, err)
+		}
+	}
+}

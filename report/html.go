@@ -1,0 +1,294 @@
+package report
+
+import (
+	"bufio"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/page"
+)
+
+//go:embed report.html
+var htmlText string
+
+// writeHTML writes a summary as one self-contained page: nothing is loaded
+// from elsewhere, and it reads without its script.
+func writeHTML(w io.Writer, d Document, o Options) error {
+	links, err := linkBase(o)
+	if err != nil {
+		return err
+	}
+	s := *d.Summary
+
+	head := page.Head{Title: s.Headline(), Note: "as of " + page.Stamp(s.Made), File: !o.Page, Script: true}
+	head.Foot = "An image counts by its newest decision. A finding counts once for an image, and for an index by its worst platform; " +
+		"severe ones are critical and high. Times are UTC."
+	if o.Page {
+		head.Nav = page.Nav("/report")
+	}
+
+	t, err := page.Parse("report", htmlText+postureHTML, template.FuncMap{
+		"link": func(id string) string {
+			if links == "" && !o.Page {
+				return ""
+			}
+			return links + "/decisions/" + url.PathEscape(id)
+		},
+		"last":  func(t []TrendPoint) int { return len(t) - 1 },
+		"first": func(c []ChangedRow) []ChangedRow { return c[:min(changedShown, len(c))] },
+		"rest": func(c []ChangedRow) []ChangedRow {
+			return c[min(changedShown, len(c)):min(1000, len(c))]
+		},
+		"rank": rank, "tag": tagOf,
+	})
+	if err != nil {
+		return err
+	}
+
+	b := bufio.NewWriterSize(page.Clean(w), 64<<10)
+	if err := t.ExecuteTemplate(b, "report", view{Head: head, Summary: s}); err != nil {
+		return err
+	}
+
+	return b.Flush()
+}
+
+// linkBase accepts http and https only.
+func linkBase(o Options) (string, error) {
+	if o.Page || o.Links == "" {
+		return "", nil
+	}
+	u, err := url.Parse(o.Links)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
+		return "", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not a service's address", clip(o.Links)), Fix: "want https://HOST"}
+	}
+	return strings.TrimSuffix(u.String(), "/"), nil
+}
+
+// view is what the template sees.
+type view struct {
+	Head page.Head
+	Summary
+}
+
+// Headline is the summary in a sentence.
+func (s Summary) Headline() string {
+	refused := "were refused"
+	if s.DryRun {
+		refused = "would be refused"
+	}
+	switch {
+	case s.Images == 0:
+		return "No image has been judged"
+	case s.Passed == s.Images && s.Images == 1:
+		return "The one image passes"
+	case s.Passed == s.Images:
+		return fmt.Sprintf("All %s images pass", page.Number(s.Images))
+	case s.Refused == 0:
+		return fmt.Sprintf("%s of %s could not be decided", page.Number(s.Undecided), page.Plural(s.Images, "image"))
+	}
+	if s.Refused == 1 && !s.DryRun {
+		refused = "was refused"
+	}
+	return fmt.Sprintf("%s of %s %s", page.Number(s.Refused), page.Plural(s.Images, "image"), refused)
+}
+
+// RefusedWord is what refusing means in this report.
+func (v view) RefusedWord() string {
+	if v.DryRun {
+		return "would be refused"
+	}
+	return "refused"
+}
+
+// A tag is a verdict in a table: its class, a mark that needs no colour, a word.
+type tag struct{ Class, Mark, Word string }
+
+func tagOf(r Row) tag {
+	switch r.Verdict {
+	case attestor.Pass:
+		return tag{"pass", "✓", "passed"}
+	case attestor.Undecided:
+		return tag{"error", "?", "undecided"}
+	}
+	return tag{"deny", "✕", "refused"}
+}
+
+// Severe is the findings that keep people awake.
+func (r Row) Severe() int { return r.Critical + r.High }
+
+// NotPassing is what the fixes are about.
+func (v view) NotPassing() int { return v.Refused + v.Undecided }
+
+// VerdictBar is the headline as a bar, for pages.
+func (s Summary) VerdictBar() template.HTML {
+	return page.VerdictBar("bar", s.Images, s.Passed, s.Undecided, s.Refused)
+}
+
+// Bar is a group as a bar.
+func (g GroupCount) Bar() template.HTML {
+	return page.VerdictBar("cellbar", g.Images, g.Passed, g.Undecided, g.Refused)
+}
+
+// FixBar is how many of the images that do not pass a fix is part of.
+func (v view) FixBar(f FixCount) template.HTML {
+	return page.Bar("cellbar", v.Refused+v.Undecided, page.Segment{Class: "f-pass", N: f.Clears}, page.Segment{Class: "f-error", N: f.Images - f.Clears})
+}
+
+// BaseBar is a base against the most used one.
+func (v view) BaseBar(b BaseCount) template.HTML {
+	most := 0
+	for _, o := range v.Bases {
+		most = max(most, o.Images)
+	}
+	if b.Name == "" {
+		return page.Bar("cellbar", most, page.Segment{Class: "f-deny", N: b.Images})
+	}
+	return page.Bar("cellbar", most, page.Segment{Class: "f-pass", N: b.Images - b.Outdated}, page.Segment{Class: "f-error", N: b.Outdated})
+}
+
+// AgeBar is findings of one age by severity.
+func (v view) AgeBar(a AgeCount) template.HTML {
+	most := 0
+	for _, o := range v.Ages {
+		most = max(most, o.Total())
+	}
+	return page.Bar("cellbar", most, bySeverity(a.Counts)...)
+}
+
+// Total is the findings of one age.
+func (a AgeCount) Total() int {
+	n := 0
+	for _, c := range a.Counts {
+		n += c
+	}
+	return n
+}
+
+// AgesKnown reports whether there was evidence to count from.
+func (v view) AgesKnown() bool {
+	for _, a := range v.Ages {
+		if a.Total() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func bySeverity(counts map[attestor.Severity]int) []page.Segment {
+	var out []page.Segment
+	for _, level := range attestor.Severities() {
+		out = append(out, page.Segment{Class: "f-" + string(level), N: counts[level]})
+	}
+	return out
+}
+
+// PassChart is the share of images that pass, over time.
+func (v view) PassChart() template.HTML {
+	columns := make([]page.Column, 0, len(v.Trend))
+	for _, p := range v.Trend {
+		// Of a thousand, so that columns of different totals are equally high.
+		total := max(p.Passed+p.Refused+p.Undecided, 1)
+		columns = append(columns, page.Column{
+			Label: fmt.Sprintf("%s: %s pass, %s refused, %s undecided", page.Day(p.Day), p.share(), page.Number(p.Refused), page.Number(p.Undecided)),
+			Segments: []page.Segment{
+				{Class: "f-pass", N: p.Passed * 1000 / total}, {Class: "f-error", N: p.Undecided * 1000 / total},
+				{Class: "f-deny", N: p.Refused * 1000 / total},
+			},
+		})
+	}
+	first, last := v.Trend[0], v.Trend[len(v.Trend)-1]
+	return page.Columns(fmt.Sprintf("Share of images that pass: %s on %s, %s on %s.",
+		first.share(), page.Day(first.Day), last.share(), page.Day(last.Day)), 1000, columns)
+}
+
+func (p TrendPoint) share() string { return page.Shares(p.Passed, p.Refused, p.Undecided)[0] }
+
+// Share is for the template.
+func (p TrendPoint) Share() string { return p.share() }
+
+// perImage is how many findings of a severity an average image had, in
+// hundredths.
+func (p TrendPoint) perImage(level attestor.Severity) int {
+	return p.Findings[level] * 100 / max(p.Passed+p.Refused+p.Undecided, 1)
+}
+
+func (p TrendPoint) allPerImage() int {
+	n := 0
+	for _, level := range attestor.Severities() {
+		n += p.perImage(level)
+	}
+	return n
+}
+
+func hundredths(n int) string { return fmt.Sprintf("%.1f", float64(n)/100) }
+
+func (v view) findingsTop() int {
+	top := 0
+	for _, p := range v.Trend {
+		top = max(top, p.allPerImage())
+	}
+	return top
+}
+
+// FindingsTop is the most findings an average image had at any time.
+func (v view) FindingsTop() string { return hundredths(v.findingsTop()) }
+
+// FindingsChart is findings of an average image by severity, over time.
+func (v view) FindingsChart() template.HTML {
+	columns := make([]page.Column, 0, len(v.Trend))
+	for _, p := range v.Trend {
+		c := page.Column{Label: fmt.Sprintf("%s: %s in an average image, %s critical, %s high", page.Day(p.Day),
+			hundredths(p.allPerImage()), hundredths(p.perImage(attestor.Critical)), hundredths(p.perImage(attestor.High)))}
+		for _, level := range attestor.Severities() {
+			c.Segments = append(c.Segments, page.Segment{Class: "f-" + string(level), N: p.perImage(level)})
+		}
+		columns = append(columns, c)
+	}
+	first, last := v.Trend[0], v.Trend[len(v.Trend)-1]
+	return page.Columns(fmt.Sprintf("Findings in an average image: %s on %s, %s on %s.",
+		hundredths(first.allPerImage()), page.Day(first.Day), hundredths(last.allPerImage()), page.Day(last.Day)), v.findingsTop(), columns)
+}
+
+// Some of the lists are long; the rest of them is folded away.
+const folded, changedShown = 12, 8
+
+// FirstGroups and RestGroups are the groups, in two parts.
+func (v view) FirstGroups() []GroupCount { return v.Groups[:min(folded, len(v.Groups))] }
+
+// RestGroups are those that are folded away, and at most a thousand of them:
+// the table of images has every one.
+func (v view) RestGroups() []GroupCount {
+	return v.Groups[min(folded, len(v.Groups)):min(1000, len(v.Groups))]
+}
+
+// FirstFixes are those worth reading in a meeting.
+func (v view) FirstFixes() []FixCount { return v.Fixes[:min(folded, len(v.Fixes))] }
+
+// RestFixes are folded away, and at most two hundred.
+func (v view) RestFixes() []FixCount {
+	return v.Fixes[min(folded, len(v.Fixes)):min(200, len(v.Fixes))]
+}
+
+// chunk is how many rows the browser lays out together; see table.js.
+const chunk = 100
+
+// Chunks are the rows in bodies of a table.
+func (v view) Chunks() [][]Row { return slices.Collect(slices.Chunk(v.Rows, chunk)) }
+
+// Delta is a difference with its sign.
+func (v view) Delta(now, before int) string {
+	switch {
+	case now > before:
+		return "+" + page.Number(now-before)
+	case now < before:
+		return "−" + page.Number(before-now)
+	}
+	return "±0"
+}

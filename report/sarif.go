@@ -1,0 +1,154 @@
+package report
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/url"
+	"strings"
+
+	gosarif "github.com/owenrumney/go-sarif/v3/pkg/report"
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
+	"github.com/attestor-gate/attestor/internal/plain"
+)
+
+const toolURI = "https://github.com/attestor-gate/attestor"
+
+// writeSARIF writes a run for each part, a result for each finding, and a
+// suppressed one for each exception in use: what was excused stays in sight.
+func writeSARIF(w io.Writer, d Document, o Options) error {
+	doc := gosarif.NewV210Report()
+	for _, p := range d.Parts {
+		doc.AddRun(sarifPart(p, o))
+	}
+
+	return writeValue(w, doc, "  ")
+}
+
+func sarifPart(p Part, o Options) *sarif.Run {
+	run := sarifRun{Run: sarif.NewRunWithInformationURI(p.Tool, toolURI), means: p.Means}
+	if o.Version != "" {
+		run.Tool.Driver.WithVersion(plain.Text(o.Version))
+	}
+
+	for _, s := range p.Subjects {
+		for _, f := range s.findings(attestor.Refuses, attestor.Warns, attestor.Informs) {
+			run.finding(s, f)
+		}
+		for _, i := range s.Items {
+			run.exceptions(s, i)
+		}
+	}
+
+	// What could not be decided is no clean bill of health.
+	run.AddInvocation(sarif.NewInvocation().WithExecutionSuccessful(!p.Incomplete))
+
+	return run.Run
+}
+
+type sarifRun struct {
+	*sarif.Run
+	means map[string]string
+}
+
+func (run sarifRun) finding(s Subject, f finding) {
+	id := plain.Text(f.rule())
+	run.rule(id, f.rule())
+
+	message := f.Message
+	if f.Count > 1 {
+		message += " (and " + describe.Plural(f.Count-1, "more reason") + " like it: " + describe.Some(f.Subjects, 20) + ")"
+	}
+	if f.Fix != "" {
+		message += ". Fix: " + f.Fix
+	}
+	// An image is its own location; of a service the file is, so that the
+	// message names the service.
+	if s.Kind != "" {
+		message = s.Name + ": " + message
+	}
+
+	result := run.CreateResultForRule(id).WithMessage(sarif.NewTextMessage(plain.SARIF(message)))
+	result.Level = sarifLevel(f.Severity)
+	if f.excused != "" && f.Status == attestor.StatusPass {
+		suppress(result, f.excused)
+	}
+	locate(result, s, f)
+}
+
+// rule adds a rule where it is first broken.
+func (run sarifRun) rule(id, code string) {
+	if run.GetRuleIndex(id) >= 0 {
+		return
+	}
+	means := run.means[code]
+	if means == "" {
+		means = "a reason that this version does not document"
+	}
+	run.AddRule(id).WithDescription(means)
+}
+
+// exceptionRule is the rule id of excused findings; it is no reason's code.
+const exceptionRule = "EXCEPTED"
+
+// exceptions are those in use of a check with codes. An item without codes is
+// excused as a whole, and is a suppressed result itself.
+func (run sarifRun) exceptions(s Subject, i Item) {
+	if i.named() {
+		return
+	}
+
+	for _, e := range i.Exceptions {
+		if e.Expired {
+			continue
+		}
+		result := run.CreateResultForRule(exceptionRule)
+		if run.GetRuleIndex(exceptionRule) < 0 {
+			run.AddRule(exceptionRule).WithDescription("a finding that an exception of the policy excuses")
+		}
+		result.Level = sarifLevel(attestor.Informs)
+		suppress(result, "owner "+e.Owner+", until "+e.Expires+": "+e.Reason)
+		result.WithMessage(sarif.NewTextMessage(plain.SARIF(e.ID + " is excepted: " + e.Subject)))
+		locate(result, s, finding{
+			Finding: describe.Finding{Check: i.Name, Code: attestor.Code(e.ID), Fix: e.Subject, Platforms: []string{i.Platform}},
+		})
+	}
+}
+
+func suppress(r *sarif.Result, justification string) {
+	r.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").WithJustification(plain.Text(justification)))
+}
+
+func sarifLevel(s attestor.ReasonSeverity) string {
+	switch s {
+	case attestor.Warns:
+		return sarif.LevelWarning
+	case attestor.Informs:
+		return sarif.LevelNote
+	}
+	return sarif.LevelError
+}
+
+// locate says what a result is about. The fingerprint outlives a build's
+// digest, so that the same finding in the next build is the same alert.
+func locate(r *sarif.Result, s Subject, f finding) {
+	name, uri, platforms := plain.Text(s.Name), plain.Text(s.Name), strings.Join(f.Platforms, " ")
+	logical := sarif.NewLogicalLocation().WithFullyQualifiedName(name)
+	identity := []string{s.Identity, f.Check, platforms, string(f.Code) + f.Fix}
+	if s.Kind != "" {
+		uri = plain.Text(s.File)
+		identity = []string{f.Check, s.Kind, s.Name}
+	} else {
+		logical.WithName(strings.TrimSpace(plain.Text(f.Check + " " + platforms)))
+	}
+
+	r.AddLocation(sarif.NewLocationWithPhysicalLocation(sarif.NewPhysicalLocation().
+		WithArtifactLocation(sarif.NewSimpleArtifactLocation((&url.URL{Path: uri}).EscapedPath())).
+		WithRegion(sarif.NewRegion().WithStartLine(max(s.Line, 1)))).
+		AddLogicalLocation(logical))
+	sum := sha256.Sum256([]byte(strings.Join(identity, "\x00")))
+	r.WithPartialFingerprints(map[string]string{"attestor/v1": hex.EncodeToString(sum[:16])})
+}
