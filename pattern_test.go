@@ -77,18 +77,24 @@ func FuzzPatternOverlaps(f *testing.F) {
 
 func TestUnmatchablePatterns(t *testing.T) {
 	for text, want := range map[string]string{
-		"**": "", "**/api": "", "registry.example/**": "", "registry.example/acme/*": "", "registry.example/*/api": "", "localhost/app": "", "localhost:5000/**": "",
+		"**": "", "**/api": "", "registry.example/**": "", "registry.example/acme/*": "",
+		"registry.example/*/api": "", "localhost/app": "", "localhost:5000/**": "",
 		"*/app": "", "*.pkg.dev/acme/**": "", "us*/app": "", "*-docker.pkg.dev/p/*-api": "", "registry.example/a.*": "", "registry.example/a-*_b": "",
 		"registry.example/a__b/c---d": "", "registry.example/**/x": "", "index.docker.io/library/nginx": "", "index.docker.io/*/*": "", "index.docker.io/**": "",
 		"[::1]:5000/app": "",
 
-		"registry.example/app/.*": "not regular expressions", "registry.example/.*": "not regular expressions", "registry.example/.*/api": "not regular expressions",
+		"registry.example/app/.*": "not regular expressions",
+		"registry.example/.*":     "not regular expressions", "registry.example/.*/api": "not regular expressions",
 		"registry.example/App": `"App" cannot be part`, "registry.example/APP*": `"APP*" cannot be part`, "**/Team/*": `"Team" cannot be part`,
 		"registry.example/..": "cannot be part", "registry.example/a..b": "cannot be part", "registry.example/./a": "cannot be part",
-		"registry.example/-a": "cannot be part", "registry.example/a-": "cannot be part", "registry.example/*-": "cannot be part", "registry.example/_*": "cannot be part",
-		"registry.example/a___b": "cannot be part", "registry.example/a._b": "cannot be part", "registry.example/[a-z]": "cannot be part",
-		"app/.*": "not regular expressions", "app/api": `"app" is not a registry`, "app/**": `"app" is not a registry`, "Registry/api": `"Registry" is not a registry`,
-		"docker.io/library/nginx": "index.docker.io/library/NAME", "docker.io/**": "index.docker.io/library/NAME", "index.docker.io/nginx": "index.docker.io/library/NAME",
+		"registry.example/-a": "cannot be part",
+		"registry.example/a-": "cannot be part", "registry.example/*-": "cannot be part", "registry.example/_*": "cannot be part",
+		"registry.example/a___b": "cannot be part", "registry.example/a._b": "cannot be part",
+		"registry.example/[a-z]": "cannot be part",
+		"app/.*":                 "not regular expressions",
+		"app/api":                `"app" is not a registry`, "app/**": `"app" is not a registry`, "Registry/api": `"Registry" is not a registry`,
+		"docker.io/library/nginx": "index.docker.io/library/NAME",
+		"docker.io/**":            "index.docker.io/library/NAME", "index.docker.io/nginx": "index.docker.io/library/NAME",
 		"index.docker.io/*": "index.docker.io/library/NAME",
 	} {
 		p, err := attestor.ParsePattern(text)

@@ -148,6 +148,9 @@ func TestContradictionsRefuse(t *testing.T) {
 // the policy's exceptions or the image's existence.
 func TestNothingCheckedIsWhereEveryCheckWasSkipped(t *testing.T) {
 	group := []attestor.Reason{{Code: attestor.CodeGroupRoot}}
+	warns := func(check string, code attestor.Code) []attestor.Check {
+		return []attestor.Check{{Name: check, Status: attestor.StatusWarn, Reasons: []attestor.Reason{{Code: code}}}}
+	}
 	skipped := attestor.Check{Status: attestor.StatusSkipped}
 	for _, tt := range []struct {
 		name string
@@ -159,9 +162,11 @@ func TestNothingCheckedIsWhereEveryCheckWasSkipped(t *testing.T) {
 		{"the user check warned", attestor.Check{Status: attestor.StatusWarn, Reasons: group}, nil, attestor.Pass},
 		{"a rule warned", skipped, []attestor.Check{{Name: "rule:r", Status: attestor.StatusWarn}}, attestor.Pass},
 		{"every check was skipped", skipped, nil, attestor.Deny},
-		{"skipped with a warning", attestor.Check{Status: attestor.StatusSkipped, Reasons: []attestor.Reason{{Code: attestor.CodeGroupRoot, Severity: attestor.Warns}}}, nil, attestor.Deny},
-		{"a stale exception", skipped, []attestor.Check{{Name: attestor.CheckPolicy, Status: attestor.StatusWarn, Reasons: []attestor.Reason{{Code: attestor.CodeExceptionStale}}}}, attestor.Deny},
-		{"children that were left out", skipped, []attestor.Check{{Name: attestor.CheckPlatforms, Status: attestor.StatusWarn, Reasons: []attestor.Reason{{Code: attestor.CodeEvidenceMissing}}}}, attestor.Deny},
+		{"skipped with a warning", attestor.Check{Status: attestor.StatusSkipped, Reasons: []attestor.Reason{
+			{Code: attestor.CodeGroupRoot, Severity: attestor.Warns},
+		}}, nil, attestor.Deny},
+		{"a stale exception", skipped, warns(attestor.CheckPolicy, attestor.CodeExceptionStale), attestor.Deny},
+		{"children that were left out", skipped, warns(attestor.CheckPlatforms, attestor.CodeEvidenceMissing), attestor.Deny},
 		{"an unknown status", attestor.Check{Status: "fine"}, nil, attestor.Undecided},
 	} {
 		v := verdictOf(tt.user, tt.more...)
@@ -318,7 +323,9 @@ func TestOldDecisionsAreRead(t *testing.T) {
 // Evidence holds facts: its bytes, and so its hash, are what they were before reasons had a severity.
 func TestEvidenceHasNoSeverities(t *testing.T) {
 	ev := attestor.Evidence{
-		Problems:  []attestor.Problem{{Check: attestor.CheckUser, Status: attestor.StatusDeny, Reason: attestor.Reason{Code: attestor.CodeUserInvalid, Message: "m"}}},
+		Problems: []attestor.Problem{{
+			Check: attestor.CheckUser, Status: attestor.StatusDeny, Reason: attestor.Reason{Code: attestor.CodeUserInvalid, Message: "m"},
+		}},
 		Platforms: []attestor.PlatformEvidence{{Scan: attestor.Scan{Problem: &attestor.Reason{Code: attestor.CodeScanFailed, Message: "m"}}}},
 	}
 	before, err := json.Marshal(ev)

@@ -416,3 +416,33 @@ func TestIntents(t *testing.T) {
 		}
 	})
 }
+
+// What was recorded before reasons had a severity gets it when it is read, from code and status; evidence has none, and
+// its hash stays what it was.
+func TestOldRecordsAreReadWithSeverities(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		old := record(1, attestor.Deny, func(r *attestor.Record) {
+			r.Decision.Checks[0].Reasons = []attestor.Reason{
+				{Code: attestor.CodeFixableSeverityExceeded, Message: "m"}, {Code: attestor.CodeShortestWay, Message: "m"},
+			}
+			r.Evidence.Problems = []attestor.Problem{{
+				Check: attestor.CheckUser, Status: attestor.StatusDeny, Reason: attestor.Reason{Code: attestor.CodeUserInvalid, Message: "m"},
+			}}
+		})
+		before := want(t, old)
+		finish(t, s, old)
+
+		got, err := s.Record(t.Context(), old.Decision.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reasons := got.Decision.Checks[0].Reasons
+		if reasons[0].Severity != attestor.Refuses || reasons[1].Severity != attestor.Informs {
+			t.Errorf("%+v", reasons)
+		}
+		hash, err := audit.EvidenceHash(got.Evidence)
+		if err != nil || hash != before.Decision.Evidence || got.Decision.Evidence != hash {
+			t.Errorf("the evidence's hash was %s and is %s, recorded as %s: %v", before.Decision.Evidence, hash, got.Decision.Evidence, err)
+		}
+	})
+}

@@ -133,8 +133,14 @@ func TestWarningsSpeakForAnImage(t *testing.T) {
 // check; a hint stands in neither.
 func TestCasesGoBySeverity(t *testing.T) {
 	report, err := runCases(t, `cases:
-  - {name: apart, image: registry.example/acme/prod/api, platform: {user: {configured: "", uid: 0, gid: 0}}, want: {verdict: deny, codes: [USER_NOT_SET], warnings: [GROUP_ROOT]}}
-  - {name: mixed, image: registry.example/acme/prod/api, platform: {user: {configured: "", uid: 0, gid: 0}}, want: {verdict: deny, codes: [GROUP_ROOT, USER_NOT_SET]}}
+  - name: apart
+    image: registry.example/acme/prod/api
+    platform: {user: {configured: "", uid: 0, gid: 0}}
+    want: {verdict: deny, codes: [USER_NOT_SET], warnings: [GROUP_ROOT]}
+  - name: mixed
+    image: registry.example/acme/prod/api
+    platform: {user: {configured: "", uid: 0, gid: 0}}
+    want: {verdict: deny, codes: [GROUP_ROOT, USER_NOT_SET]}
 `)
 	if err != nil {
 		t.Fatal(err)

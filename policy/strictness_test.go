@@ -153,7 +153,11 @@ func TestQuotedScalarsInCases(t *testing.T) {
 	// What is written as its type is read, null removes, and a time needs no quotes.
 	report, err := runCases(t, `given: {labels: {team: "1"}}
 cases:
-  - {name: c, image: registry.example/acme/prod/api, change: {uploaded: 2026-11-20T00:00:00Z, left: null}, platform: {user: {configured: "65532:65532", uid: 65532, gid: 65532}, base: {current: true}}, want: {verdict: pass}}
+  - name: c
+    image: registry.example/acme/prod/api
+    change: {uploaded: 2026-11-20T00:00:00Z, left: null}
+    platform: {user: {configured: "65532:65532", uid: 65532, gid: 65532}, base: {current: true}}
+    want: {verdict: pass}
 `)
 	if err != nil || report.Failed() != 0 {
 		t.Errorf("%+v, %v", report.Results, err)

@@ -32,7 +32,8 @@ func configFields(t reflect.Type, path string, write func(string) string) []conf
 			if name == "" {
 				continue
 			}
-			out = append(out, configFields(t.Field(i).Type, strings.TrimPrefix(path+"."+name, "."), func(v string) string { return write("{" + name + ": " + v + "}") })...)
+			within := func(v string) string { return write("{" + name + ": " + v + "}") }
+			out = append(out, configFields(t.Field(i).Type, strings.TrimPrefix(path+"."+name, "."), within)...)
 		}
 		return out
 	}

@@ -27,3 +27,8 @@ func NewTurns() Turns { return Turns{newTurns()} }
 func (t Turns) Take(ctx context.Context, key string, f func(context.Context) (attestor.Decision, error)) (attestor.Decision, error) {
 	return t.t.take(ctx, key, f)
 }
+
+// CauseForTest compares a refusal with an admission whose evidence had the findings of known.
+func CauseForTest(was, now attestor.Decision, known map[string]bool) (Cause, error) {
+	return baseline{was: was, known: func() (map[string]bool, error) { return known, nil }}.cause(now)
+}
