@@ -50,6 +50,7 @@ const (
 	CodeBaseEvidenceTooWeak  Code = "BASE_EVIDENCE_TOO_WEAK"
 	CodeBaseUnresolved       Code = "BASE_UNRESOLVED"
 	CodeBaseOutdated         Code = "BASE_OUTDATED"
+	CodeBaseAgeUnknown       Code = "BASE_AGE_UNKNOWN"
 	CodeBaseUnsigned         Code = "BASE_UNSIGNED"
 	CodeBaseSignatureUnknown Code = "BASE_SIGNATURE_UNKNOWN"
 	CodeLayersMismatch       Code = "LAYERS_MISMATCH"
@@ -167,6 +168,7 @@ func Codes() []CodeInfo {
 		{CodeBaseEvidenceTooWeak, "base", StatusDeny, "a base was found, but it is not proven as strongly as the policy asks"},
 		{CodeBaseUnresolved, "base", StatusError, "an approved base could not be looked up yet"},
 		{CodeBaseOutdated, "base", StatusDeny, "the base's tag moved on longer ago than the policy allows"},
+		{CodeBaseAgeUnknown, "base", StatusError, "since when the base is out of date is not known"},
 		{CodeBaseUnsigned, "base", StatusDeny, "no signature of the base satisfies the policy"},
 		{CodeBaseSignatureUnknown, "base", StatusError, "the base's signature could not be checked"},
 		{CodeLayersMismatch, "base", StatusDeny, "a layer cannot be unpacked, or not to the diffID that the config lists"},

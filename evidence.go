@@ -128,7 +128,8 @@ type Base struct {
 	Signer     string     `json:"signer,omitempty"`     // who that is, for people
 	Listed     bool       `json:"listed,omitempty"`     // its digest stands in the policy
 	Current    bool       `json:"current"`              // a tag of the entry names it now
-	Superseded *time.Time `json:"superseded,omitempty"` // when the last of its tags moved on; nil: never seen to move
+	Superseded *time.Time `json:"superseded,omitempty"` // the earliest time that the last of its tags can have moved on; nil: never seen to move
+	AgeUnknown string     `json:"ageUnknown,omitempty"` // why that is not known of a base that no tag was seen to name, for messages
 	Newest     Digest     `json:"newest,omitempty"`     // what the entry's first tag names now
 	Hints      []string   `json:"hints,omitempty"`      // what the author claims, for messages only
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -88,27 +89,48 @@ func (j *judge) baseEntry(a *Approved, b attestor.Base, problems []finding) []fi
 	return found
 }
 
+// skew is how far in the future the clocks of several instances may put what
+// one of them saw.
+const skew = time.Minute
+
 // age judges whether the base is listed, current, or not too long out of date.
 func (j *judge) age(a *Approved, b attestor.Base) []finding {
+	// A listed digest and what a tag names now need no history.
 	_, digest, _ := strings.Cut(b.Reference, "@")
 	if slices.Contains(a.Digests, b.Digest) || slices.Contains(a.Digests, attestor.Digest(digest)) {
 		return nil
 	}
+
 	fix := "rebuild on the current base: FROM " + from(*a, b)
 	outdated := func(format string, args ...any) []finding {
 		return []finding{deny(attestor.CodeBaseOutdated, b.Reference, fmt.Sprintf(format, args...), fix)}
 	}
-	behind := time.Duration(a.MaxBehind)
+	unknown := func(why string) []finding {
+		return []finding{deny(attestor.CodeBaseAgeUnknown, b.Reference,
+			fmt.Sprintf("since when base %s is not what its tags name is not known: %s; at most %s is allowed", a.Name, why, a.MaxBehind),
+			fix+"; or list its digest").as(attestor.StatusError)}
+	}
+
+	tags, behind := strings.Join(a.Tags, " or "), time.Duration(a.MaxBehind)
 	switch {
 	case len(a.Tags) == 0:
 		return outdated("base %s is not one of the digests that the policy lists", a.Name)
 	case b.Current:
 		return nil
+	case b.Superseded == nil && behind <= 0:
+		return outdated("base %s is not what %s names now, and no older digest is allowed", a.Name, tags)
 	case b.Superseded == nil:
-		return outdated("base %s is not known ever to have been tagged %s", a.Name, strings.Join(a.Tags, " or "))
+		// A base that nobody saw under its tag may be of any age.
+		return unknown(cmp.Or(b.AgeUnknown, "it was never seen under "+tags))
 	}
-	if age := j.ev.Time.Sub(*b.Superseded); behind <= 0 || age > behind {
-		return outdated("base %s was superseded %s ago, on %s; at most %s is allowed", a.Name, days(age), b.Superseded.UTC().Format(dateForm), a.MaxBehind)
+
+	// A time that has not come is no measure: a clock was wrong.
+	age := j.ev.Time.Sub(*b.Superseded)
+	if behind > 0 && age < -skew {
+		return unknown("by the record it was on " + b.Superseded.UTC().Format(dateForm) + ", which is in the future")
+	}
+	if behind <= 0 || age > behind {
+		return outdated("base %s was superseded %s ago, on %s; at most %s is allowed", a.Name, days(max(age, 0)), b.Superseded.UTC().Format(dateForm), a.MaxBehind)
 	}
 	return nil
 }

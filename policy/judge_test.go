@@ -93,6 +93,7 @@ func TestJudgeBase(t *testing.T) {
 		d := attestor.Digest("sha256:" + strings.Repeat("7", 64))
 		*b = attestor.Base{Name: "java", Reference: "registry.example/base/java@" + string(d), Digest: d, Evidence: attestor.LayersExact, Layers: 1}
 	}
+	noBehind := []string{"      - {name: static, repository: registry.example/base/static, tags: [latest], signedBy: {key: /keys/base.pub}}"}
 	runOutcomes(t, []outcomeCase{
 		{"current", nil, nil, attestor.Pass, nil},
 		{"none", nil, base(func(b *attestor.Base) { *b = attestor.Base{} }), attestor.Deny, []attestor.Code{attestor.CodeBaseNotApproved}},
@@ -108,7 +109,11 @@ func TestJudgeBase(t *testing.T) {
 		{"no reference", nil, base(func(b *attestor.Base) { b.Reference = "" }), attestor.Deny, []attestor.Code{attestor.CodeBaseNotApproved}},
 		{"superseded 14 days ago", nil, base(behind(14 * day)), attestor.Pass, nil},
 		{"superseded more than 14 days ago", nil, base(behind(14*day + time.Second)), attestor.Deny, []attestor.Code{attestor.CodeBaseOutdated}},
-		{"never seen under the tag", nil, base(func(b *attestor.Base) { b.Current = false }), attestor.Deny, []attestor.Code{attestor.CodeBaseOutdated}},
+		{"superseded a moment ahead, by another clock", nil, base(behind(-time.Minute)), attestor.Pass, nil},
+		{"superseded in the future", nil, base(behind(-time.Hour)), attestor.Undecided, []attestor.Code{attestor.CodeBaseAgeUnknown}},
+		{"never seen under the tag", nil, base(func(b *attestor.Base) { b.Current = false }), attestor.Undecided, []attestor.Code{attestor.CodeBaseAgeUnknown}},
+		{"never seen under the tag, and no time allowed", noBehind, base(func(b *attestor.Base) { b.Current = false }), attestor.Deny, []attestor.Code{attestor.CodeBaseOutdated}},
+		{"superseded just now, and no time allowed", noBehind, base(behind(0)), attestor.Deny, []attestor.Code{attestor.CodeBaseOutdated}},
 		{"unsigned", nil, base(func(b *attestor.Base) { b.SignedBy = "" }), attestor.Deny, []attestor.Code{attestor.CodeBaseUnsigned}},
 		{"signed by somebody else", nil, base(func(b *attestor.Base) { b.SignedBy = `key="/keys/other.pub"` }), attestor.Deny, []attestor.Code{attestor.CodeBaseUnsigned}},
 		{"a listed digest", nil, base(java), attestor.Pass, nil},

@@ -14,27 +14,15 @@ import (
 // digest, or by their unpacked content, hashed here. The author's hints decide
 // only what is fetched, from an approved repository.
 func (i *Inspector) base(ctx context.Context, s subject, needs attestor.Needs) (attestor.Base, []attestor.Problem) {
-	hints := hintsOf(s)
-	claims := wants(needs, attestor.DiffIDsVerified)
-	m, ok := i.bases.find(s, needs, claims, false)
-	var unresolved []attestor.Problem
-	if !ok || !m.standing.settled() {
-		unresolved = i.bases.ensure(ctx, needs.Bases, s.platform)
-		m, ok = i.bases.find(s, needs, claims, false)
-	}
-	if !ok {
-		hints = append(hints, i.provenanceHints(ctx, s)...)
-		if i.bases.follow(ctx, hints, needs, s.platform) {
-			m, ok = i.bases.find(s, needs, claims, true)
-		}
-	}
-	if !ok {
+	m, hints, unresolved := i.matched(ctx, s, needs)
+	if m.base == nil {
 		return attestor.Base{Hints: i.texts(s, needs, hints)}, unresolved
 	}
-	b := m.base()
+
+	b := m.evidence()
 	b.Hints = textsOf(hints)
 	for _, h := range hints {
-		if h.digest != "" && !m.record.is(h.digest) && h.source == annotationBaseDigest {
+		if h.digest != "" && !m.base.is(h.digest) && h.source == annotationBaseDigest {
 			b.Hints = append(b.Hints, annotationBaseDigest+" is not that of the base that was found")
 		}
 	}
@@ -51,15 +39,55 @@ func (i *Inspector) base(ctx context.Context, s subject, needs attestor.Needs) (
 	return i.signed(ctx, m, b)
 }
 
+// matched finds the base by what is known, and by more and more that is asked
+// for until the image is not denied for its base. A match without a base is
+// none; the problems then say what could not be found out.
+func (i *Inspector) matched(ctx context.Context, s subject, needs attestor.Needs) (match, []hint, []attestor.Problem) {
+	c, shelf := i.bases, i.bases.shelf(s.platform)
+	since := c.ticks.Add(1)
+	hints := hintsOf(s)
+	claims := wants(needs, attestor.DiffIDsVerified)
+
+	m, ok := c.find(shelf, s, needs, claims, nil)
+	var unresolved []attestor.Problem
+	if !ok || !m.approval.full() {
+		unresolved = c.ensure(ctx, shelf, needs.Bases)
+		m, ok = c.find(shelf, s, needs, claims, nil)
+	}
+
+	var pointed []*baseImage
+	if !ok {
+		hints = append(hints, i.provenanceHints(ctx, s)...)
+		pointed = c.follow(ctx, shelf, hints, needs)
+		m, ok = c.find(shelf, s, needs, claims, pointed)
+		m = i.dated(ctx, m)
+	}
+
+	// Denied for its base is only what the registry, asked after the image was,
+	// says not to be the base: its tag may have moved a moment ago.
+	if !ok || m.approval.outdated(m.entry, i.c.Now()) {
+		unresolved = c.renew(ctx, shelf, needs.Bases, since)
+		before := m
+		if m, ok = c.find(shelf, s, needs, claims, pointed); m.base == before.base {
+			m.approval.undated = before.approval.undated
+		}
+		m = i.dated(ctx, m)
+	}
+	if !ok {
+		return match{}, hints, unresolved
+	}
+	return m, hints, nil
+}
+
 // contradicted compares what the config says of layers that are the base's by
 // digest: its diffIDs tell whose a finding is, and who lies about the base's
 // could pass off the image's own findings as inherited.
 func (m match) contradicted(s subject) *attestor.Problem {
-	for n, want := range m.record.diffIDs {
+	for n, want := range m.base.diffIDs {
 		if got := s.config.RootFS.DiffIDs[n]; got != want {
-			p := problem(attestor.CheckBase, attestor.CodeLayersMismatch, string(m.record.layers[n]),
+			p := problem(attestor.CheckBase, attestor.CodeLayersMismatch, string(m.base.layers[n]),
 				fmt.Sprintf("layer %d is the layer of base %s that unpacks to %s, but the image's config says %s", n+1, m.entry.Name, want, got),
-				"build the image again FROM "+m.record.image(m.record.root()).String())
+				"build the image again FROM "+m.base.image(m.base.root()).String())
 			return &p
 		}
 	}
@@ -76,11 +104,12 @@ func wants(needs attestor.Needs, l attestor.Level) bool {
 	return l.Satisfies(least)
 }
 
-func (m match) base() attestor.Base {
+func (m match) evidence() attestor.Base {
 	return attestor.Base{
-		Name: m.entry.Name, Reference: m.record.image(m.record.root()).String(), Digest: m.record.manifest,
+		Name: m.entry.Name, Reference: m.base.image(m.base.root()).String(), Digest: m.base.manifest,
 		Evidence: attestor.LayersExact, Layers: m.layers,
-		Listed: m.standing.listed, Current: m.standing.current, Superseded: m.standing.superseded, Newest: m.standing.newest,
+		Listed: m.approval.listed, Current: m.approval.current, Superseded: m.approval.superseded, Newest: m.approval.newest,
+		AgeUnknown: m.approval.undated,
 	}
 }
 
@@ -91,7 +120,7 @@ func (i *Inspector) hashed(ctx context.Context, s subject, m match) *attestor.Pr
 	found := make([]*attestor.Problem, m.layers)
 	var wg sync.WaitGroup
 	for n, l := range (*s.doc.Layers)[:m.layers] {
-		if l.Digest != m.record.layers[n] {
+		if l.Digest != m.base.layers[n] {
 			wg.Go(func() { found[n] = i.unpacksTo(ctx, s, m, n) })
 		}
 	}
@@ -120,7 +149,7 @@ func (i *Inspector) unpacksTo(ctx context.Context, s subject, m match, n int) *a
 	p := problemOf(attestor.CheckBase, err, string(l.Digest))
 	if p.Status == attestor.StatusDeny {
 		p.Message = fmt.Sprintf("the config claims the layers of base %s, but %s", m.entry.Name, p.Message)
-		p.Fix = "build the image again FROM " + m.record.image(m.record.root()).String()
+		p.Fix = "build the image again FROM " + m.base.image(m.base.root()).String()
 	}
 	return &p
 }
@@ -136,13 +165,13 @@ func (i *Inspector) signed(ctx context.Context, m match, b attestor.Base) (attes
 		return b, []attestor.Problem{problem(attestor.CheckBase, attestor.CodeBaseSignatureUnknown, b.Reference,
 			"the gate is not configured to verify signatures", "configure trusted roots and keys, or remove signedBy from the policy")}
 	}
-	candidates := []attestor.Digest{m.record.root()}
-	if m.record.manifest != m.record.root() {
-		candidates = append(candidates, m.record.manifest)
+	candidates := []attestor.Digest{m.base.root()}
+	if m.base.manifest != m.base.root() {
+		candidates = append(candidates, m.base.manifest)
 	}
 	var unsigned, unknown *attestor.Error
 	for _, d := range candidates {
-		signer, err := i.c.Signatures.Check(ctx, m.record.image(d), *rule)
+		signer, err := i.c.Signatures.Check(ctx, m.base.image(d), *rule)
 		if err == nil {
 			b.SignedBy, b.Signer = rule.Text(), signer
 			return b, nil
@@ -154,7 +183,7 @@ func (i *Inspector) signed(ctx context.Context, m match, b attestor.Base) (attes
 		case ok && e.Code != "":
 			unknown = e
 		default:
-			unknown = fault(attestor.CodeBaseSignatureUnknown, "the signature of "+m.record.image(d).String()+" could not be checked", "try again", err)
+			unknown = fault(attestor.CodeBaseSignatureUnknown, "the signature of "+m.base.image(d).String()+" could not be checked", "try again", err)
 		}
 	}
 	if unknown == nil {
@@ -183,35 +212,28 @@ func (i *Inspector) attested(ctx context.Context, s subject, needs attestor.Need
 			if !ok {
 				continue
 			}
-			if m, ok := i.bases.named(ctx, ab, d, s.platform); ok && m.better(best) {
+			if m, ok := i.named(ctx, ab, d, s.platform); ok && m.better(best) {
 				best = m
 			}
 		}
 	}
-	if best.record == nil {
+	if best.base == nil {
 		return attestor.Base{}, nil
 	}
-	b := best.base()
+	b := best.evidence()
 	b.Evidence, b.Layers = attestor.Attested, 0
 	return i.signed(ctx, best, b)
 }
 
-// named returns how a base that is known by digest stands with an entry.
-func (c *catalogue) named(ctx context.Context, ab attestor.ApprovedBase, d attestor.Digest, p platform) (match, bool) {
-	ctx, cancel := context.WithTimeout(ctx, c.i.limits.BaseTimeout)
+// named returns how an entry approves a base that is known by digest.
+func (i *Inspector) named(ctx context.Context, ab attestor.ApprovedBase, d attestor.Digest, p platform) (match, bool) {
+	ctx, cancel := context.WithTimeout(ctx, i.limits.BaseTimeout)
 	defer cancel()
-	if err := c.load(ctx, ab.Repository, d, p); err != nil {
+
+	b, err := i.bases.read(ctx, i.bases.shelf(p), baseKey{ab.Repository, d})
+	if err != nil || b == nil {
 		return match{}, false
 	}
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	r := c.records[recordKey{ab.Repository, d, p.normal()}]
-	if r == nil {
-		return match{}, false
-	}
-	st := c.standing(ab, r, c.i.c.Now())
-	if st.unseen && ab.SignedBy != nil {
-		st.superseded = c.firstSeen(ab)
-	}
-	return match{entry: ab, record: r, standing: st, exact: true}, st.counts()
+	m := match{entry: ab, base: b, approval: i.bases.approval(ab, b, i.c.Now()), exact: true}
+	return i.dated(ctx, m), m.approval.counts()
 }

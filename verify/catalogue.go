@@ -3,144 +3,208 @@ package verify
 import (
 	"context"
 	"fmt"
-	"log/slog"
+	"maps"
 	"slices"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"golang.org/x/sync/singleflight"
 
 	"github.com/attestor-gate/attestor"
+	bounded "github.com/attestor-gate/attestor/internal/lru"
 )
 
-// record is one approved base for one platform: immutable, and read from bytes
-// that were hashed.
-type record struct {
+// baseImage is what one base consists of on one platform: immutable, and read
+// from bytes that were hashed.
+type baseImage struct {
 	repository string
 	index      attestor.Digest // "" where the base is a manifest by itself
 	manifest   attestor.Digest
-	platform   platform // normal
 	layers     []attestor.Digest
 	diffIDs    []attestor.Digest
 }
 
-// is reports whether d names the record: its index, whose bytes list the
+// is reports whether d names the base: its index, whose bytes list the
 // manifest, or the manifest.
-func (r *record) is(d attestor.Digest) bool {
-	return d != "" && (d == r.index || d == r.manifest)
+func (b *baseImage) is(d attestor.Digest) bool {
+	return d != "" && (d == b.index || d == b.manifest)
 }
 
-func (r *record) root() attestor.Digest {
-	if r.index != "" {
-		return r.index
+func (b *baseImage) root() attestor.Digest {
+	if b.index != "" {
+		return b.index
 	}
-	return r.manifest
+	return b.manifest
 }
 
-func (r *record) image(d attestor.Digest) attestor.Image {
-	img, _ := attestor.ParseImage(r.repository + "@" + string(d))
+func (b *baseImage) image(d attestor.Digest) attestor.Image {
+	img, _ := attestor.ParseImage(b.repository + "@" + string(d))
 	return img
 }
 
-// recordKey says what was asked for: an index or manifest, for a platform.
-type recordKey struct {
+// baseKey says what was asked for: an index or a manifest.
+type baseKey struct {
 	repository string
 	digest     attestor.Digest
-	platform   platform
 }
 
-type tagKey struct{ repository, tag string }
+// A shelf holds the approved bases of one platform. It grows with what policies
+// approve, and with nothing that images say.
+type shelf struct {
+	platform platform // normal
+	asked    atomic.Bool
 
-// tagState is what a tag was seen to name.
-type tagState struct {
-	points []attestor.TagPoint // oldest first; the last one open
-	seen   time.Time           // when the registry last answered
-	loaded bool                // the history was read
+	mu        sync.RWMutex
+	images    map[baseKey]*baseImage // nil: known not to have the platform; guarded by mu
+	failed    map[baseKey]error      // why the last attempt failed; guarded by mu
+	byLayers  map[chain][]*baseImage // only appended to; guarded by mu
+	byDiffIDs map[chain][]*baseImage // only appended to; guarded by mu
+	tried     map[string]attempt     // by entryKey; guarded by mu
 }
 
-func (t *tagState) current() attestor.Digest {
-	if t == nil || len(t.points) == 0 || t.points[len(t.points)-1].Until != nil {
-		return ""
+func newShelf(p platform) *shelf {
+	return &shelf{
+		platform: p, images: map[baseKey]*baseImage{}, failed: map[baseKey]error{},
+		byLayers: map[chain][]*baseImage{}, byDiffIDs: map[chain][]*baseImage{}, tried: map[string]attempt{},
 	}
-	return t.points[len(t.points)-1].Digest
 }
+
+// get returns what was read of a base; nil and true: it lacks the platform.
+func (s *shelf) get(key baseKey) (*baseImage, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	b, ok := s.images[key]
+	return b, ok
+}
+
+// failure is why a base could not be read, or nil.
+func (s *shelf) failure(key baseKey) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.failed[key]
+}
+
+func (s *shelf) fail(key baseKey, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed[key] = err
+}
+
+// add files a base under its chains; nil: the platform is not there.
+func (s *shelf) add(key baseKey, b *baseImage) {
+	var layers, diffIDs chain
+	if b != nil {
+		layers, diffIDs = chainOf(b.layers), chainOf(b.diffIDs)
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.failed, key)
+	if _, ok := s.images[key]; ok {
+		return
+	}
+	s.images[key] = b
+	if b != nil {
+		s.byLayers[layers] = append(s.byLayers[layers], b)
+		s.byDiffIDs[diffIDs] = append(s.byDiffIDs[diffIDs], b)
+	}
+}
+
+// candidates are the bases filed under each chain of two lists.
+func (s *shelf) candidates(layers, diffIDs []chain) (exact, claimed [][]*baseImage) {
+	exact, claimed = make([][]*baseImage, len(layers)), make([][]*baseImage, len(diffIDs))
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for n := range layers {
+		exact[n], claimed[n] = s.byLayers[layers[n]], s.byDiffIDs[diffIDs[n]]
+	}
+	return exact, claimed
+}
+
+func (s *shelf) attempt(entry string) (attempt, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a, ok := s.tried[entry]
+	return a, ok
+}
+
+// note counts an attempt to read an entry's bases.
+func (s *shelf) note(entry string, a attempt, failed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if failed {
+		a.failed = s.tried[entry].failed + 1
+	}
+	s.tried[entry] = a
+}
+
+// strangeShelves is how many platforms that nobody knows are kept at a time.
+// Whoever may push can invent them without end; one that is forgotten is read
+// again with the next image for it.
+const strangeShelves = 16
 
 // catalogue knows what approved bases consist of and what their tags name, now
 // and before. It learns from what policies ask for, off the request path where
 // [Inspector.RefreshBases] is called, else with the first image that needs it.
+// No lock is held while something is fetched, or while a list is gone through.
 type catalogue struct {
 	i       *Inspector
 	flights singleflight.Group
+	ticks   atomic.Uint64       // orders look-ups and inspections by their begin
+	known   map[platform]*shelf // of every known platform; never written to after newCatalogue
+	strange *bounded.Cache[platform, *shelf]
+	uploads *bounded.Cache[string, uploadedAt] // when bases were uploaded, which does not change
 
-	mu        sync.RWMutex
-	records   map[recordKey]*record // nil: known not to have the platform
-	failed    map[recordKey]error   // why the last attempt failed
-	byLayers  map[chain][]*record
-	byDiffIDs map[chain][]*record
-	tags      map[tagKey]*tagState
-	tagErrs   map[tagKey]error
-	tried     map[string]attempt // by flight
+	mu   sync.RWMutex
+	tags map[tagKey]tagState // guarded by mu
 }
 
 func newCatalogue(i *Inspector) *catalogue {
-	return &catalogue{
-		i: i, records: map[recordKey]*record{}, failed: map[recordKey]error{}, byLayers: map[chain][]*record{}, byDiffIDs: map[chain][]*record{},
-		tags: map[tagKey]*tagState{}, tagErrs: map[tagKey]error{}, tried: map[string]attempt{},
+	c := &catalogue{
+		i: i, known: map[platform]*shelf{}, strange: bounded.New[platform, *shelf](strangeShelves),
+		uploads: bounded.New[string, uploadedAt](keptUploads), tags: map[tagKey]tagState{},
 	}
+	for _, p := range knownPlatforms() {
+		c.known[p] = newShelf(p)
+	}
+	c.known[amd64()].asked.Store(true)
+	return c
 }
 
-// add files a record under its chains. Bases that would match what was never
-// built on them are refused.
-func (c *catalogue) add(key recordKey, r *record) error {
-	if r != nil && !slices.ContainsFunc(r.diffIDs, func(d attestor.Digest) bool { return !emptyLayer(d) }) {
-		return fault(attestor.CodeBaseUnresolved, "it has no layers but empty ones, so that every image would be built on it", "remove it from the approved bases", nil)
+// shelf is where the bases of a platform are. Who inspects an image keeps it to
+// the end: one that is forgotten meanwhile still serves that image.
+func (c *catalogue) shelf(p platform) *shelf {
+	p = p.normal()
+	if s, ok := c.known[p]; ok {
+		s.asked.Store(true)
+		return s
 	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.failed, key)
-	if _, ok := c.records[key]; ok {
-		return nil
+	s, ok := c.strange.Get(p)
+	if !ok {
+		s = newShelf(p)
+		c.strange.Put(p, s, 1)
 	}
-	c.records[key] = r
-	if r != nil {
-		l, d := chainOf(r.layers), chainOf(r.diffIDs)
-		c.byLayers[l] = append(c.byLayers[l], r)
-		c.byDiffIDs[d] = append(c.byDiffIDs[d], r)
-	}
-	return nil
+	return s
 }
 
-// emptyLayer knows the diffIDs of layers without content: no bytes, and tars
-// of nothing but the end mark, in the sizes that tools write.
-func emptyLayer(d attestor.Digest) bool {
-	switch d {
-	case "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", // nothing
-		"sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef", // 1,024 zero bytes
-		"sha256:84ff92691f909a05b224e1c56abb4864f01b4f8e3c854e4bb4c7baf1d3f6d652": // 10,240 zero bytes
-		return true
-	}
-	return false
+// asked are the shelves of the known platforms that images were for. What
+// pushers invent is not refreshed on its own.
+func (c *catalogue) asked() []*shelf {
+	return slices.DeleteFunc(slices.Collect(maps.Values(c.known)), func(s *shelf) bool { return !s.asked.Load() })
 }
 
-// load reads what digest of an approved repository consists of on p, once. Its
-// failures are the caller's to keep: hints of hostile images come here too.
-func (c *catalogue) load(ctx context.Context, repository string, digest attestor.Digest, p platform) error {
-	key := recordKey{repository, digest, p.normal()}
-	c.mu.RLock()
-	_, known := c.records[key]
-	c.mu.RUnlock()
-	if known {
-		return nil
+// read returns what digest of an approved repository consists of on the
+// shelf's platform, from memory where it is there; nil where it has no image for
+// it. Nothing is filed, and failures are the caller's to keep: hints of hostile
+// images come here too.
+func (c *catalogue) read(ctx context.Context, s *shelf, key baseKey) (*baseImage, error) {
+	if b, ok := s.get(key); ok {
+		return b, nil
 	}
-	r, err := c.read(ctx, key)
-	if err != nil {
-		return err
-	}
-	return c.add(key, r)
-}
 
-// read returns nil where an index has no image for the platform.
-func (c *catalogue) read(ctx context.Context, key recordKey) (*record, error) {
 	img, err := attestor.ParseImage(key.repository + "@" + string(key.digest))
 	if err != nil {
 		return nil, err
@@ -153,176 +217,73 @@ func (c *catalogue) read(ctx context.Context, key recordKey) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &record{repository: key.repository, manifest: key.digest, platform: key.platform}
+
+	b := &baseImage{repository: key.repository, manifest: key.digest}
 	if isIndexType(mt) {
-		entries := slices.DeleteFunc(slices.Clone(*d.Manifests), func(e descriptor) bool {
-			return poses(e) || e.Platform == nil || e.Platform.normal() != key.platform
-		})
-		if len(entries) == 0 {
-			return nil, nil //nolint:nilnil // the base has no such platform, which is an answer
-		}
-		if len(entries) > 1 {
-			return nil, fault(attestor.CodePlatformDuplicate, fmt.Sprintf("%s has two images for %s", img, key.platform), "approve a base with one image for each platform", nil)
-		}
-		if err := checkEntry(entries[0], "an entry"); err != nil {
+		entry, err := entryFor(img, d, s.platform)
+		if err != nil || entry == nil {
 			return nil, err
 		}
-		r.index, r.manifest = key.digest, entries[0].Digest
-		if d, err = c.i.child(ctx, img.Sibling(r.manifest), entries[0].Size); err != nil {
+		b.index, b.manifest = key.digest, entry.Digest
+		if d, err = c.i.child(ctx, img.Sibling(b.manifest), entry.Size); err != nil {
 			return nil, err
 		}
 	}
-	config, err := c.i.config(ctx, img.Sibling(r.manifest), d)
+
+	config, err := c.i.config(ctx, img.Sibling(b.manifest), d)
 	if err != nil {
 		return nil, err
 	}
-	if !key.platform.agrees(config.platform) {
-		if r.index == "" {
+	if !s.platform.agrees(config.platform) {
+		if b.index == "" {
 			return nil, nil //nolint:nilnil // a manifest for another platform
 		}
-		return nil, fault(attestor.CodePlatformMismatch, fmt.Sprintf("%s lists %s for %s, its config says %s", img, r.manifest, key.platform, clip(config.String())), "approve another base", nil)
+		return nil, fault(attestor.CodePlatformMismatch,
+			fmt.Sprintf("%s lists %s for %s, its config says %s", img, b.manifest, s.platform, clip(config.String())), "approve another base", nil)
 	}
+
 	for _, l := range *d.Layers {
-		r.layers = append(r.layers, l.Digest)
+		b.layers = append(b.layers, l.Digest)
 	}
-	r.diffIDs = config.RootFS.DiffIDs
-	return r, nil
+	b.diffIDs = config.RootFS.DiffIDs
+	return b, b.check()
 }
 
-// refresh looks up what an entry's tags name now, and reads what they name and
-// named, for one platform: as far back as it can matter, and with past as far
-// as it can explain a denial.
-func (c *catalogue) refresh(ctx context.Context, ab attestor.ApprovedBase, p platform, past bool) {
-	for _, tag := range ab.Tags {
-		key := tagKey{ab.Repository, tag}
-		_, err, _ := c.flights.Do("tag\x00"+key.repository+":"+key.tag, func() (any, error) { return nil, c.look(ctx, key) })
-		c.mu.Lock()
-		if err != nil {
-			c.tagErrs[key] = err
-		} else {
-			delete(c.tagErrs, key)
-		}
-		c.mu.Unlock()
-	}
-	c.mu.RLock()
-	digests := c.wanted(ab, past)
-	c.mu.RUnlock()
-	slots := make(chan struct{}, refreshesAtOnce)
-	var wg sync.WaitGroup
-	for _, d := range digests {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			err := c.load(ctx, ab.Repository, d, p)
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if key := (recordKey{ab.Repository, d, p}); err != nil {
-				c.failed[key] = err
-				c.i.c.Logger.WarnContext(ctx, "approved base could not be read",
-					slog.String("base", ab.Name), slog.String("image", ab.Repository+"@"+string(d)), slog.String("error", err.Error()))
-			} else {
-				delete(c.failed, key)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// maxPoints bounds how much of a tag's past is looked at.
-const maxPoints = 50
-
-// wanted are the digests that an entry is about, newest first: those listed,
-// those that its tags name, and those they named within maxBehind. With past,
-// those before too. Must be called with c.mu held.
-func (c *catalogue) wanted(ab attestor.ApprovedBase, past bool) []attestor.Digest {
-	now := c.i.c.Now()
-	digests := slices.Clone(ab.Digests)
-	for _, tag := range ab.Tags {
-		t := c.tags[tagKey{ab.Repository, tag}]
-		if t == nil {
-			continue
-		}
-		for n, p := range slices.Backward(t.points) {
-			if len(t.points)-n > maxPoints || !past && p.Until != nil && now.Sub(*p.Until) > ab.MaxBehind {
-				break
-			}
-			if !slices.Contains(digests, p.Digest) {
-				digests = append(digests, p.Digest)
-			}
-		}
-	}
-	return digests
-}
-
-// look resolves one tag and records it if it moved.
-func (c *catalogue) look(ctx context.Context, key tagKey) error {
-	if err := c.remember(ctx, key); err != nil {
-		return err
-	}
-	c.mu.RLock()
-	fresh := c.i.c.Now().Sub(c.tags[key].seen) < retryAfter
-	c.mu.RUnlock()
-	if fresh { // for another platform, or another policy
+// check refuses bases that would match what was never built on them.
+func (b *baseImage) check() error {
+	if slices.ContainsFunc(b.diffIDs, func(d attestor.Digest) bool { return !emptyLayer(d) }) {
 		return nil
 	}
-	raw, err := c.i.fetch.byTag(ctx, key.repository, key.tag)
-	if err != nil {
-		return err
-	}
-	now := c.i.c.Now().UTC()
-	changed := c.observe(key, raw.digest, now)
-	if c.i.c.History == nil {
-		return nil
-	}
-	for _, p := range changed {
-		if err := c.i.c.History.RecordTag(ctx, p); err != nil {
-			// What was seen counts all the same; only a restart forgets it.
-			c.i.c.Logger.ErrorContext(ctx, "tag of an approved base could not be recorded",
-				slog.String("repository", key.repository), slog.String("tag", key.tag), slog.String("error", err.Error()))
-		}
-	}
-	return nil
+	return fault(attestor.CodeBaseUnresolved, "it has no layers but empty ones, so that every image would be built on it",
+		"remove it from the approved bases", nil)
 }
 
-// remember reads a tag's history, once.
-func (c *catalogue) remember(ctx context.Context, key tagKey) error {
-	c.mu.RLock()
-	loaded := c.tags[key] != nil && c.tags[key].loaded
-	c.mu.RUnlock()
-	if loaded {
-		return nil
+// entryFor is the one image of an index for a platform, or nil.
+func entryFor(img attestor.Image, index document, p platform) (*descriptor, error) {
+	entries := slices.DeleteFunc(slices.Clone(*index.Manifests), func(e descriptor) bool {
+		return poses(e) || e.Platform == nil || e.Platform.normal() != p
+	})
+	if len(entries) == 0 {
+		return nil, nil //nolint:nilnil // the base has no such platform, which is an answer
 	}
-	state := &tagState{loaded: true}
-	if c.i.c.History != nil {
-		points, err := c.i.c.History.TagHistory(ctx, key.repository, key.tag)
-		if err != nil {
-			return fault(attestor.CodeBaseUnresolved, "the history of its tags could not be read", "see to the gate's store", err)
-		}
-		state.points = points
+	if len(entries) > 1 {
+		return nil, fault(attestor.CodePlatformDuplicate, fmt.Sprintf("%s has two images for %s", img, p),
+			"approve a base with one image for each platform", nil)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.tags[key] == nil {
-		c.tags[key] = state
+	if err := checkEntry(entries[0], "an entry"); err != nil {
+		return nil, err
 	}
-	return nil
+	return &entries[0], nil
 }
 
-// observe notes that a tag names d now, and returns the points that changed.
-func (c *catalogue) observe(key tagKey, d attestor.Digest, now time.Time) []attestor.TagPoint {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := c.tags[key]
-	t.seen = now
-	if t.current() == d {
-		return nil
+// emptyLayer knows the diffIDs of layers without content: no bytes, and tars
+// of nothing but the end mark, in the sizes that tools write.
+func emptyLayer(d attestor.Digest) bool {
+	switch d {
+	case "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", // nothing
+		"sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef", // 1,024 zero bytes
+		"sha256:84ff92691f909a05b224e1c56abb4864f01b4f8e3c854e4bb4c7baf1d3f6d652": // 10,240 zero bytes
+		return true
 	}
-	var changed []attestor.TagPoint
-	if t.current() != "" {
-		last := &t.points[len(t.points)-1]
-		last.Until = &now
-		changed = append(changed, *last)
-	}
-	t.points = append(t.points, attestor.TagPoint{Repository: key.repository, Tag: key.tag, Digest: d, From: now})
-	return append(changed, t.points[len(t.points)-1])
+	return false
 }

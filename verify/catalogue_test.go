@@ -78,46 +78,6 @@ func (h *history) TagHistory(_ context.Context, repository, tag string) ([]attes
 	return out[max(0, len(out)-attestor.MaxTagPoints):], h.err
 }
 
-// A tag moves on; images on the older base keep their evidence, with when it
-// was superseded, and a restart forgets nothing.
-func TestTagThatMovedOn(t *testing.T) {
-	host := newRegistry(t, nil)
-	store := &history{}
-	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
-	start := func() *verify.Inspector {
-		return newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
-	}
-	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 14 * 24 * time.Hour })
-	old := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
-	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
-	i := start()
-	if b := inspectOne(t, i, host+"/app:1", needs).Base; !b.Current || b.Superseded != nil || b.Newest != old {
-		t.Fatalf("base = %+v, want current", b)
-	}
-	now.now = now.now.AddDate(0, 0, 3)
-	moved := now.now
-	fresh := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
-	if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
-		t.Fatal(err)
-	}
-	now.now = now.now.AddDate(0, 0, 2)
-	for name, i := range map[string]*verify.Inspector{"same process": i, "after a restart": start()} {
-		b := inspectOne(t, i, host+"/app:1", needs).Base
-		if b.Evidence != attestor.LayersExact || b.Digest != old || b.Current || b.Superseded == nil || !b.Superseded.Equal(moved) || b.Newest != fresh {
-			t.Errorf("%s: base = %+v, want superseded at %s by %s", name, b, moved, fresh)
-		}
-	}
-	// Moved back: current again.
-	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
-	now.now = now.now.AddDate(0, 0, 1)
-	if b := inspectOne(t, i, host+"/app:1", needs).Base; !b.Current || b.Superseded != nil {
-		t.Errorf("base = %+v, want current again", b)
-	}
-	if len(store.points) != 3 {
-		t.Errorf("history = %+v, want three points", store.points)
-	}
-}
-
 // After a restart, what a tag named within maxBehind must be read again before
 // an image can be said not to be built on it; what was deleted since is gone.
 func TestPastBaseThatCannotBeRead(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -21,10 +22,19 @@ const (
 	firstRetry = 250 * time.Millisecond
 )
 
-// An attempt is the last look-up of an entry.
+// An attempt is the last look-up of an entry or of a tag.
 type attempt struct {
 	at     time.Time
-	failed int // look-ups in a row
+	began  uint64 // the tick
+	failed int    // look-ups in a row
+}
+
+// next is the attempt after a.
+func (a attempt) next(at time.Time, failed bool) attempt {
+	if !failed {
+		return attempt{at: at}
+	}
+	return attempt{at: at, failed: a.failed + 1}
 }
 
 // pause is how long the next look-up waits. What failed once is asked again by
@@ -40,75 +50,92 @@ func (a attempt) pause() time.Duration {
 	return min(retryAfter, firstRetry<<min(a.failed-2, 10))
 }
 
+// resting reports whether the pause is not over.
+func (a attempt) resting(now time.Time) bool { return now.Sub(a.at) < a.pause() }
+
 // RefreshBases looks up what the tags of approved bases name now, and reads
-// bases that are new, for every platform that was asked about so far. Call it
-// off the request path, every Limits.BaseRefresh. An error names what could not be
-// looked up; everything else was.
+// bases that are new, for every known platform that was asked about so far. Call
+// it off the request path, every Limits.BaseRefresh. An error names what could
+// not be looked up; everything else was.
 func (i *Inspector) RefreshBases(ctx context.Context, bases []attestor.ApprovedBase) error {
-	var problems []attestor.Problem
-	for _, p := range i.bases.platforms() {
-		problems = append(problems, i.bases.refreshAll(ctx, bases, bases, p, true)...)
-	}
 	var errs []error
-	for _, p := range problems {
-		errs = append(errs, errors.New(p.Message))
+	for _, s := range i.bases.asked() {
+		i.bases.refreshAll(ctx, s, bases, true)
+		for _, p := range i.bases.unresolved(s, bases, 0) {
+			errs = append(errs, errors.New(p.Message))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func (c *catalogue) platforms() []platform {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	found := []platform{{OS: "linux", Architecture: "amd64"}}
-	for k := range c.records {
-		if !slices.Contains(found, k.platform) {
-			found = append(found, k.platform)
-		}
-	}
-	return found
-}
-
 // ensure looks up what is not known, or was not looked at for a while, and
 // reports what is still not known.
-func (c *catalogue) ensure(ctx context.Context, bases []attestor.ApprovedBase, p platform) []attestor.Problem {
-	return c.refreshAll(ctx, c.due(bases, p.normal()), bases, p.normal(), false)
+func (c *catalogue) ensure(ctx context.Context, s *shelf, bases []attestor.ApprovedBase) []attestor.Problem {
+	c.refreshAll(ctx, s, c.due(s, bases), false)
+	return c.unresolved(s, bases, 0)
 }
 
-// refreshAll refreshes the entries that are due side by side, each once however
-// many ask, and reports on all.
-func (c *catalogue) refreshAll(ctx context.Context, due, all []attestor.ApprovedBase, p platform, past bool) []attestor.Problem {
+// renew looks the tags up again whose last look-up began before since, reads
+// what they name now, and reports what is still not known. It is called before
+// an image is denied for its base: a base that moved a moment ago is found, and
+// an image is denied by an answer that the registry gave after it was asked
+// about. All who wait share a look-up; how often there is one is bounded.
+func (c *catalogue) renew(ctx context.Context, s *shelf, bases []attestor.ApprovedBase, since uint64) []attestor.Problem {
+	waited, cancel := context.WithTimeout(ctx, c.i.limits.BaseTimeout)
+	defer cancel()
+
+	var tags []tagKey
+	for _, ab := range bases {
+		for _, tag := range ab.Tags {
+			if key := (tagKey{ab.Repository, tag}); c.tag(key).looked <= since {
+				tags = append(tags, key)
+			}
+		}
+	}
+	eachOf(tags, func(key tagKey) { c.lookSince(waited, key, since) })
+
+	// Twice: what is under way may have begun before the tag moved.
+	for range 2 {
+		moved := slices.DeleteFunc(slices.Clone(bases), func(ab attestor.ApprovedBase) bool { return !c.unread(s, ab) || !c.movedSince(s, ab) })
+		c.refreshAll(waited, s, moved, false)
+	}
+	return c.unresolved(s, bases, since)
+}
+
+// eachOf runs f for all of list, some side by side.
+func eachOf[T any](list []T, f func(T)) {
 	slots := make(chan struct{}, refreshesAtOnce)
 	var wg sync.WaitGroup
-	for _, ab := range due {
+	for _, v := range list {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			c.refreshOnce(ctx, ab, p, past)
+			f(v)
 		})
 	}
 	wg.Wait()
-	return c.unresolved(all, p)
 }
 
-func flightOf(ab attestor.ApprovedBase, p platform) string {
-	return fmt.Sprint(ab.Repository, ab.Tags, ab.Digests, p)
+// refreshAll refreshes entries, each once however many ask.
+func (c *catalogue) refreshAll(ctx context.Context, s *shelf, bases []attestor.ApprovedBase, past bool) {
+	eachOf(bases, func(ab attestor.ApprovedBase) { c.refreshOnce(ctx, s, ab, past) })
+}
+
+// entryKey is what of an entry decides which bases it is about.
+func entryKey(ab attestor.ApprovedBase) string {
+	return fmt.Sprintf("%q %q %q", ab.Repository, ab.Tags, ab.Digests)
 }
 
 // refreshOnce is detached from whoever asks first, with its own deadline.
-func (c *catalogue) refreshOnce(ctx context.Context, ab attestor.ApprovedBase, p platform, past bool) {
-	flight := flightOf(ab, p)
-	ch := c.flights.DoChan(fmt.Sprint(flight, past), func() (any, error) {
+func (c *catalogue) refreshOnce(ctx context.Context, s *shelf, ab attestor.ApprovedBase, past bool) {
+	entry := entryKey(ab)
+	ch := c.flights.DoChan(fmt.Sprint("entry\x00", entry, s.platform, past), func() (any, error) {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.i.limits.BaseTimeout)
 		defer cancel()
-		c.refresh(work, ab, p, past)
-		failed := len(c.unresolved([]attestor.ApprovedBase{ab}, p)) > 0
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		a := attempt{at: c.i.c.Now()}
-		if failed {
-			a.failed = c.tried[flight].failed + 1
-		}
-		c.tried[flight] = a
+		began := c.ticks.Add(1)
+		c.refresh(work, s, ab, past)
+		failed := len(c.unresolved(s, []attestor.ApprovedBase{ab}, 0)) > 0
+		s.note(entry, attempt{at: c.i.c.Now(), began: began}, failed)
 		return nil, nil
 	})
 	select {
@@ -117,75 +144,145 @@ func (c *catalogue) refreshOnce(ctx context.Context, ab attestor.ApprovedBase, p
 	}
 }
 
-// due lists the entries that are worth looking up.
-func (c *catalogue) due(bases []attestor.ApprovedBase, p platform) []attestor.ApprovedBase {
-	now := c.i.c.Now()
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return slices.DeleteFunc(slices.Clone(bases), func(ab attestor.ApprovedBase) bool {
-		if tried, ok := c.tried[flightOf(ab, p)]; ok && now.Sub(tried.at) < tried.pause() {
-			return true
+// refresh looks up what an entry's tags name now, and reads what they name and
+// named, for one platform: as far back as it can matter, and with past as far
+// as it can explain a denial.
+func (c *catalogue) refresh(ctx context.Context, s *shelf, ab attestor.ApprovedBase, past bool) {
+	for _, tag := range ab.Tags {
+		key := tagKey{ab.Repository, tag}
+		if c.i.c.Now().Sub(c.tag(key).seen) < retryAfter { // for another platform, or another policy
+			continue
 		}
-		old := slices.ContainsFunc(ab.Tags, func(tag string) bool {
-			t := c.tags[tagKey{ab.Repository, tag}]
-			return t == nil || now.Sub(t.seen) > c.i.limits.BaseRefresh
-		})
-		unread := slices.ContainsFunc(c.wanted(ab, false), func(d attestor.Digest) bool { return !c.has(ab.Repository, d, p) })
-		return !old && !unread
+		select {
+		case <-ctx.Done():
+		case <-c.lookUp(ctx, key, false):
+		}
+	}
+
+	eachOf(c.wanted(ab, past), func(d attestor.Digest) {
+		key := baseKey{ab.Repository, d}
+		b, err := c.read(ctx, s, key)
+		if err == nil {
+			s.add(key, b)
+			return
+		}
+		s.fail(key, err)
+		c.i.c.Logger.WarnContext(ctx, "approved base could not be read",
+			slog.String("base", ab.Name), slog.String("image", ab.Repository+"@"+string(d)), slog.String("error", err.Error()))
 	})
 }
 
-// has must be called with c.mu held.
-func (c *catalogue) has(repository string, d attestor.Digest, p platform) bool {
-	_, ok := c.records[recordKey{repository, d, p}]
-	return ok
+// maxPoints bounds how much of a tag's past is looked at.
+const maxPoints = 50
+
+// wanted are the digests that an entry is about, newest first: those listed,
+// those that its tags name, and those they named within maxBehind. With past,
+// those before too.
+func (c *catalogue) wanted(ab attestor.ApprovedBase, past bool) []attestor.Digest {
+	now := c.i.c.Now()
+	digests := slices.Clone(ab.Digests)
+	for _, tag := range ab.Tags {
+		points := c.tag(tagKey{ab.Repository, tag}).points
+		for n, p := range slices.Backward(points) {
+			if len(points)-n > maxPoints || !past && p.Until != nil && now.Sub(*p.Until) > ab.MaxBehind {
+				break
+			}
+			if !slices.Contains(digests, p.Digest) {
+				digests = append(digests, p.Digest)
+			}
+		}
+	}
+	return digests
+}
+
+// due lists the entries that are worth looking up.
+func (c *catalogue) due(s *shelf, bases []attestor.ApprovedBase) []attestor.ApprovedBase {
+	now := c.i.c.Now()
+	return slices.DeleteFunc(slices.Clone(bases), func(ab attestor.ApprovedBase) bool {
+		if tried, ok := s.attempt(entryKey(ab)); ok && tried.resting(now) {
+			return true
+		}
+		old := slices.ContainsFunc(ab.Tags, func(tag string) bool {
+			return now.Sub(c.tag(tagKey{ab.Repository, tag}).seen) > c.i.limits.BaseRefresh
+		})
+		return !old && !c.unread(s, ab)
+	})
+}
+
+// unread reports whether an entry is about a base that was not read.
+func (c *catalogue) unread(s *shelf, ab attestor.ApprovedBase) bool {
+	return slices.ContainsFunc(c.wanted(ab, false), func(d attestor.Digest) bool {
+		_, ok := s.get(baseKey{ab.Repository, d})
+		return !ok
+	})
+}
+
+// movedSince reports whether a tag of an entry moved after its bases were last
+// read, or their reading was last tried.
+func (c *catalogue) movedSince(s *shelf, ab attestor.ApprovedBase) bool {
+	tried, ok := s.attempt(entryKey(ab))
+	return !ok || slices.ContainsFunc(ab.Tags, func(tag string) bool {
+		return c.tag(tagKey{ab.Repository, tag}).moved > tried.began
+	})
 }
 
 // unresolved reports the entries of which too little is known to say that an
-// image is not built on them.
-func (c *catalogue) unresolved(bases []attestor.ApprovedBase, p platform) []attestor.Problem {
-	now := c.i.c.Now()
-	c.mu.RLock()
-	defer c.mu.RUnlock()
+// image is not built on them. With since, what their tags name must have been
+// asked after it.
+func (c *catalogue) unresolved(s *shelf, bases []attestor.ApprovedBase, since uint64) []attestor.Problem {
 	var problems []attestor.Problem
 	for _, ab := range bases {
-		var why []string
-		lacks := func(d attestor.Digest) {
-			failed := c.failed[recordKey{ab.Repository, d, p}]
-			// A base that a tag named once, and that was deleted since, is
-			// nobody's any more; it must not keep all else in doubt.
-			if attestor.KindOf(failed) == attestor.NotFound && c.past(ab, d) {
-				return
-			}
-			if !c.has(ab.Repository, d, p) {
-				why = append(why, fmt.Sprintf("%s: %s", d, message(failed)))
-			}
+		why := append(c.unseenTags(ab, since), c.unreadBases(s, ab)...)
+		if len(why) == 0 {
+			continue
 		}
-		for _, tag := range ab.Tags {
-			key := tagKey{ab.Repository, tag}
-			t := c.tags[key]
-			if t == nil || len(t.points) == 0 || now.Sub(t.seen) > c.validFor(ab) {
-				why = append(why, fmt.Sprintf("tag %s: %s", tag, message(c.tagErrs[key])))
-				continue
-			}
-		}
-		for _, d := range c.wanted(ab, false) {
-			lacks(d)
-		}
-		if len(why) > 0 {
-			problems = append(problems, problem(attestor.CheckBase, attestor.CodeBaseUnresolved, ab.Name,
-				fmt.Sprintf("approved base %s (%s) could not be looked up: %s", ab.Name, ab.Repository, clip(strings.Join(why, "; "))),
-				"see that the gate may read "+ab.Repository+" and that it holds what the policy names, then try again"))
-		}
+		problems = append(problems, problem(attestor.CheckBase, attestor.CodeBaseUnresolved, ab.Name,
+			fmt.Sprintf("approved base %s (%s) could not be looked up: %s", ab.Name, ab.Repository, clip(strings.Join(why, "; "))),
+			"see that the gate may read "+ab.Repository+" and that it holds what the policy names, then try again"))
 	}
 	return problems
 }
 
+// unseenTags says of which tags it is not known what they name.
+func (c *catalogue) unseenTags(ab attestor.ApprovedBase, since uint64) []string {
+	now := c.i.c.Now()
+	var why []string
+	for _, tag := range ab.Tags {
+		t := c.tag(tagKey{ab.Repository, tag})
+		old := len(t.points) == 0 || now.Sub(t.seen) > c.validFor(ab)
+		if old || since > 0 && (t.looked <= since || t.err != nil) {
+			why = append(why, fmt.Sprintf("tag %s: %s", tag, message(t.err)))
+		}
+	}
+	return why
+}
+
+// unreadBases says which bases of an entry could not be read.
+func (c *catalogue) unreadBases(s *shelf, ab attestor.ApprovedBase) []string {
+	var why []string
+	for _, d := range c.wanted(ab, false) {
+		key := baseKey{ab.Repository, d}
+		if _, ok := s.get(key); ok {
+			continue
+		}
+
+		// A base that a tag named once, and that was deleted since, is
+		// nobody's any more; it must not keep all else in doubt.
+		failed := s.failure(key)
+		if attestor.KindOf(failed) == attestor.NotFound && c.past(ab, d) {
+			continue
+		}
+		why = append(why, fmt.Sprintf("%s: %s", d, message(failed)))
+	}
+	return why
+}
+
 // past reports whether an entry is about d only for what its tags named
-// before. Must be called with c.mu held.
+// before.
 func (c *catalogue) past(ab attestor.ApprovedBase, d attestor.Digest) bool {
 	return !slices.Contains(ab.Digests, d) && !slices.ContainsFunc(ab.Tags, func(tag string) bool {
-		return c.tags[tagKey{ab.Repository, tag}].current() == d
+		t := c.tag(tagKey{ab.Repository, tag})
+		return t.current() == d
 	})
 }
 
@@ -194,42 +291,4 @@ func message(err error) string {
 		return "not looked up yet"
 	}
 	return attestor.Message(err)
-}
-
-// A BaseState is what is known of one approved base.
-type BaseState struct {
-	Base    attestor.ApprovedBase
-	Tags    []TagState
-	Problem string // why it could not be looked up; "" if it could
-}
-
-// A TagState is what one tag of a base names.
-type TagState struct {
-	Tag    string
-	Digest attestor.Digest // "" if it was never looked up
-	Since  time.Time       // first seen to name it
-	Seen   time.Time       // last seen
-}
-
-// Bases reports on approved bases, for people. It asks nobody.
-func (i *Inspector) Bases(bases []attestor.ApprovedBase) []BaseState {
-	c := i.bases
-	var states []BaseState
-	for _, ab := range bases {
-		s := BaseState{Base: ab}
-		for _, p := range c.unresolved([]attestor.ApprovedBase{ab}, platform{OS: "linux", Architecture: "amd64"}) {
-			s.Problem = p.Message
-		}
-		c.mu.RLock()
-		for _, tag := range ab.Tags {
-			ts := TagState{Tag: tag}
-			if t := c.tags[tagKey{ab.Repository, tag}]; t.current() != "" {
-				ts.Digest, ts.Since, ts.Seen = t.current(), t.points[len(t.points)-1].From, t.seen
-			}
-			s.Tags = append(s.Tags, ts)
-		}
-		c.mu.RUnlock()
-		states = append(states, s)
-	}
-	return states
 }

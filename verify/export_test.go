@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -94,31 +95,48 @@ type Matcher struct {
 }
 
 // NewMatcher files bases, each a list of layers, and an image of layers.
-func NewMatcher(i *Inspector, bases [][]attestor.Digest, image []attestor.Digest) (*Matcher, error) {
-	amd64 := platform{OS: "linux", Architecture: "amd64"}
+func NewMatcher(i *Inspector, bases [][]attestor.Digest, image []attestor.Digest) *Matcher {
 	m := &Matcher{c: i.bases}
 	for n, layers := range bases {
 		d, repository := digestOf(fmt.Append(nil, n)), fmt.Sprint("registry.example/base/", n/10)
 		if n%10 == 0 {
 			m.needs.Bases = append(m.needs.Bases, attestor.ApprovedBase{Name: "b", Repository: repository})
 		}
-		if err := m.c.add(recordKey{repository, d, amd64}, &record{repository: repository, manifest: d, platform: amd64, layers: layers, diffIDs: layers}); err != nil {
-			return nil, err
-		}
+		m.c.shelf(amd64()).add(baseKey{repository, d}, &baseImage{repository: repository, manifest: d, layers: layers, diffIDs: layers})
 		ab := &m.needs.Bases[len(m.needs.Bases)-1]
 		ab.Digests = append(ab.Digests, d)
 	}
+
 	var layers []descriptor
 	for _, d := range image {
 		layers = append(layers, descriptor{Digest: d})
 	}
-	m.s = subject{platform: amd64, doc: document{Layers: &layers}}
+	m.s = subject{platform: amd64(), doc: document{Layers: &layers}}
 	m.s.config.RootFS.DiffIDs = image
-	return m, nil
+	return m
 }
 
 // Match returns how many layers of the image are an approved base's.
 func (m *Matcher) Match() int {
-	found, _ := m.c.find(m.s, m.needs, true, false)
+	found, _ := m.c.find(m.c.shelf(amd64()), m.s, m.needs, true, nil)
 	return found.layers
+}
+
+// Ensure looks up what bases are on a platform, as an image for it causes it,
+// and returns what is not known.
+func Ensure(ctx context.Context, i *Inspector, bases []attestor.ApprovedBase, platform string) []attestor.Problem {
+	return i.bases.ensure(ctx, i.bases.shelf(parsePlatform(platform)), bases)
+}
+
+// KeptPlatforms is how many platforms bases are kept for, known ones apart from
+// others, and how many are refreshed.
+func KeptPlatforms(i *Inspector) (known, others, refreshed int) {
+	return len(i.bases.known), i.bases.strange.Len(), len(i.bases.asked())
+}
+
+// Normal is the one spelling of a platform, and whether it is a known one.
+func Normal(i *Inspector, platform string) (string, bool) {
+	p := parsePlatform(platform).normal()
+	_, ok := i.bases.known[p]
+	return p.String(), ok
 }

@@ -145,8 +145,8 @@ func textsOf(hints []hint) []string {
 // them proven.
 func (i *Inspector) texts(s subject, needs attestor.Needs, hints []hint) []string {
 	texts := textsOf(hints)
-	if m, ok := i.bases.find(s, needs, true, false); ok && !m.exact {
-		texts = append(texts, "diffIDs of "+m.entry.Name+" ("+m.record.image(m.record.root()).String()+"), whose layers these are not by digest")
+	if m, ok := i.bases.find(i.bases.shelf(s.platform), s, needs, true, nil); ok && !m.exact {
+		texts = append(texts, "diffIDs of "+m.entry.Name+" ("+m.base.image(m.base.root()).String()+"), whose layers these are not by digest")
 	}
 	return texts
 }
@@ -156,22 +156,27 @@ const maxFollowed = 4
 
 // follow reads the digests that hints name from approved repositories whose
 // bases must be signed: for others, a digest in nobody's list proves nothing.
-func (c *catalogue) follow(ctx context.Context, hints []hint, needs attestor.Needs, p platform) bool {
+// They are not filed: anybody who may push can name them without end.
+func (c *catalogue) follow(ctx context.Context, s *shelf, hints []hint, needs attestor.Needs) []*baseImage {
 	ctx, cancel := context.WithTimeout(ctx, c.i.limits.BaseTimeout)
 	defer cancel()
-	found, followed := false, map[recordKey]bool{}
+
+	var found []*baseImage
+	followed := map[baseKey]bool{}
 	for _, h := range hints {
 		if h.digest == "" {
 			continue
 		}
 		approved := slices.ContainsFunc(needs.Bases, func(ab attestor.ApprovedBase) bool { return ab.Repository == h.repository })
 		for _, ab := range needs.Bases {
-			key := recordKey{ab.Repository, h.digest, p.normal()}
+			key := baseKey{ab.Repository, h.digest}
 			if ab.SignedBy == nil || len(ab.Tags) == 0 || approved && ab.Repository != h.repository || followed[key] || len(followed) >= maxFollowed {
 				continue
 			}
 			followed[key] = true
-			found = c.load(ctx, ab.Repository, h.digest, p) == nil || found
+			if b, err := c.read(ctx, s, key); err == nil && b != nil {
+				found = append(found, b)
+			}
 		}
 	}
 	return found

@@ -7,27 +7,34 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A standing is how an approved base stands with one entry of a policy.
-type standing struct {
-	listed     bool
-	current    bool
-	superseded *time.Time
-	newest     attestor.Digest
-	stale      bool // a tag names it as far as is known, which is too long ago
-	unseen     bool // no tag was ever seen to name it
+// An approval says how one entry of a policy approves a base, or once did.
+type approval struct {
+	listed     bool            // its digest stands in the entry
+	current    bool            // a tag names it now
+	vouched    bool            // no tag was ever seen to name it: only its signature can speak for it
+	superseded *time.Time      // the earliest time that its tags can have moved on; nil: not known
+	undated    string          // why that is not known, for messages
+	newest     attestor.Digest // what the entry's first tag names now
 }
 
 // counts reports whether the entry approves, or once approved, the base.
-func (s standing) counts() bool { return s.listed || s.current || s.superseded != nil }
+func (a approval) counts() bool {
+	return a.listed || a.current || a.vouched || a.superseded != nil
+}
 
-// settled reports whether looking again could not improve the standing.
-func (s standing) settled() bool { return s.listed || s.current }
+// full reports whether looking again could not improve it.
+func (a approval) full() bool { return a.listed || a.current }
+
+// outdated reports whether a policy with that entry denies the base for its age.
+func (a approval) outdated(ab attestor.ApprovedBase, now time.Time) bool {
+	return !a.full() && (ab.MaxBehind <= 0 || a.superseded == nil || now.Sub(*a.superseded) > ab.MaxBehind)
+}
 
 // match is an approved base that an image is, or claims to be, built on.
 type match struct {
 	entry    attestor.ApprovedBase
-	record   *record
-	standing standing
+	base     *baseImage
+	approval approval
 	layers   int
 	exact    bool // by layers; else by what the config says of them
 }
@@ -35,58 +42,68 @@ type match struct {
 // better orders matches of equally many layers.
 func (m match) better(o match) bool {
 	switch {
-	case o.record == nil:
+	case o.base == nil:
 		return true
 	case m.exact != o.exact:
 		return m.exact
-	case m.standing.settled() != o.standing.settled():
-		return m.standing.settled()
-	case m.standing.superseded == nil || o.standing.superseded == nil:
-		return o.standing.superseded == nil && m.standing.superseded != nil && !o.standing.settled()
+	case m.approval.full() != o.approval.full():
+		return m.approval.full()
+	case m.approval.superseded == nil || o.approval.superseded == nil:
+		return o.approval.superseded == nil && m.approval.superseded != nil && !o.approval.full()
 	}
-	return m.standing.superseded.After(*o.standing.superseded)
+	return m.approval.superseded.After(*o.approval.superseded)
 }
 
 // find returns the base with the most layers that an entry of the policy
 // approves, on the image's platform. Bases that only the config's diffIDs
-// point to are looked at where claims says so; unseen ones, which the author
-// pointed to, where unseen does.
-func (c *catalogue) find(s subject, needs attestor.Needs, claims, unseen bool) (match, bool) {
+// point to are looked at where claims says so. Pointed are bases that the
+// image's author points to: they count where a signature is asked for.
+func (c *catalogue) find(shelf *shelf, s subject, needs attestor.Needs, claims bool, pointed []*baseImage) (match, bool) {
 	now := c.i.c.Now()
 	layers, diffIDs := chains(s)
-	c.mu.RLock()
-	defer c.mu.RUnlock()
+	exact, claimed := shelf.candidates(layers, diffIDs)
+	for _, b := range pointed {
+		exact = atChain(exact, layers, chainOf(b.layers), b)
+		claimed = atChain(claimed, diffIDs, chainOf(b.diffIDs), b)
+	}
+
 	for n := len(layers) - 1; n >= 0; n-- {
 		var best match
-		consider := func(records []*record, exact bool) {
-			for _, r := range records {
-				if r.platform != s.platform.normal() {
-					continue
-				}
+		consider := func(bases []*baseImage, exact bool) {
+			for _, b := range bases {
 				for _, ab := range needs.Bases {
-					if ab.Repository != r.repository {
+					if ab.Repository != b.repository {
 						continue
 					}
-					st := c.standing(ab, r, now)
-					if unseen && st.unseen && ab.SignedBy != nil {
-						st.superseded = c.firstSeen(ab)
-					}
-					m := match{entry: ab, record: r, standing: st, layers: n + 1, exact: exact}
-					if st.counts() && m.better(best) {
+					m := match{entry: ab, base: b, approval: c.approval(ab, b, now), layers: n + 1, exact: exact}
+
+					// What nobody saw under a tag is approved by nothing but its
+					// publisher's signature, and only as the author of the image asked.
+					m.approval.vouched = m.approval.vouched && slices.Contains(pointed, b)
+					if m.approval.counts() && m.better(best) {
 						best = m
 					}
 				}
 			}
 		}
-		consider(c.byLayers[layers[n]], true)
+
+		consider(exact[n], true)
 		if claims {
-			consider(c.byDiffIDs[diffIDs[n]], false)
+			consider(claimed[n], false)
 		}
-		if best.record != nil {
+		if best.base != nil {
 			return best, true
 		}
 	}
 	return match{}, false
+}
+
+// atChain adds a base to the lists of candidates where one of the chains is its.
+func atChain(lists [][]*baseImage, chains []chain, of chain, b *baseImage) [][]*baseImage {
+	if n := slices.Index(chains, of); n >= 0 && !slices.Contains(lists[n], b) {
+		lists[n] = append(slices.Clone(lists[n]), b)
+	}
+	return lists
 }
 
 // chains are those of every prefix, by layers and by diffIDs.
@@ -100,55 +117,52 @@ func chains(s subject) (layers, diffIDs []chain) {
 	return layers, diffIDs
 }
 
-// standing must be called with c.mu held.
-func (c *catalogue) standing(ab attestor.ApprovedBase, r *record, now time.Time) standing {
-	s := standing{listed: slices.ContainsFunc(ab.Digests, r.is), unseen: true}
+// approval is how an entry approves a base, as far as its tags were seen.
+func (c *catalogue) approval(ab attestor.ApprovedBase, b *baseImage, now time.Time) approval {
+	a := approval{listed: slices.ContainsFunc(ab.Digests, b.is)}
+	named, stale, looked := false, false, false
 	for n, tag := range ab.Tags {
-		t := c.tags[tagKey{ab.Repository, tag}]
-		if t == nil {
-			continue
-		}
+		t := c.tag(tagKey{ab.Repository, tag})
 		if n == 0 {
-			s.newest = t.current()
+			a.newest = t.current()
 		}
+		looked = looked || len(t.points) > 0
+
 		for _, p := range t.points {
-			if !r.is(p.Digest) {
+			if !b.is(p.Digest) {
 				continue
 			}
-			s.unseen = false
+			named = true
 			switch {
 			case p.Until == nil && now.Sub(t.seen) <= c.validFor(ab):
-				s.current = true
-			case p.Until == nil:
-				s.stale = true
-			case s.superseded == nil || p.Until.After(*s.superseded):
-				s.superseded = p.Until
+				a.current = true
+			case p.Until == nil: // as far as is known, which is too long ago
+				stale = true
+			case a.superseded == nil || lastNamed(p).After(*a.superseded):
+				a.superseded = new(lastNamed(p))
 			}
 		}
 	}
-	if s.current || s.stale {
-		s.superseded = nil
+
+	if a.current || stale {
+		a.superseded = nil
 	}
-	return s
+	a.vouched = !named && looked && ab.SignedBy != nil
+	return a
+}
+
+// lastNamed is the last time at which a stretch that is over is known to have
+// lasted. The tag may have moved on at any time between it and the end, which
+// was seen when somebody looked again: the base is as old as it can be.
+func lastNamed(p attestor.TagPoint) time.Time {
+	if p.Seen.IsZero() || p.Seen.After(*p.Until) {
+		return *p.Until
+	}
+	return p.Seen
 }
 
 // validFor is how long what a tag named counts without the registry being
 // asked again: had it moved on at once, its base would still be good so long.
 func (c *catalogue) validFor(ab attestor.ApprovedBase) time.Duration {
 	return max(ab.MaxBehind, c.i.limits.BaseGrace)
-}
-
-// firstSeen is when the entry's tags were first seen, to name something else
-// than a base that was never seen under them: it was superseded by then. Must
-// be called with c.mu held.
-func (c *catalogue) firstSeen(ab attestor.ApprovedBase) *time.Time {
-	var first *time.Time
-	for _, tag := range ab.Tags {
-		if t := c.tags[tagKey{ab.Repository, tag}]; t != nil && len(t.points) > 0 {
-			if from := t.points[0].From; first == nil || from.Before(*first) {
-				first = &from
-			}
-		}
-	}
-	return first
 }

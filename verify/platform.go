@@ -23,17 +23,54 @@ func (p platform) String() string {
 	return s
 }
 
-// normal leaves out variants that are the default, as containerd does, so that
-// two spellings of one platform are equal.
+// normal gives architectures and variants the one spelling that containerd
+// gives them (platforms.Normalize), which leaves out variants that are the
+// default, so that two spellings of one platform are equal.
 func (p platform) normal() platform {
+	switch p.Architecture {
+	case "i386":
+		p.Architecture, p.Variant = "386", ""
+	case "x86_64", "x86-64":
+		p.Architecture = "amd64"
+	case "aarch64":
+		p.Architecture = "arm64"
+	case "armhf":
+		p.Architecture, p.Variant = "arm", "v7"
+	case "armel":
+		p.Architecture, p.Variant = "arm", "v6"
+	}
+
 	switch {
-	case p.Architecture == "arm64" && (p.Variant == "8" || p.Variant == "v8"),
-		p.Architecture == "amd64" && p.Variant == "v1":
+	case p.Architecture == "amd64" && p.Variant == "v1":
 		p.Variant = ""
+	case p.Architecture == "arm64" && (p.Variant == "8" || p.Variant == "v8" || p.Variant == "v8.0"):
+		p.Variant = ""
+	case p.Architecture == "arm64" && (p.Variant == "9" || p.Variant == "9.0" || p.Variant == "v9.0"):
+		p.Variant = "v9"
 	case p.Architecture == "arm" && p.Variant == "":
 		p.Variant = "v7"
+	case p.Architecture == "arm" && (p.Variant == "5" || p.Variant == "6" || p.Variant == "7" || p.Variant == "8"):
+		p.Variant = "v" + p.Variant
 	}
 	return p
+}
+
+// knownPlatforms are the platforms, in their normal spelling, that Go and
+// containerd have names for and images are built for: a closed set. Only Linux
+// is judged. Others are judged all the same, but little is kept of them, since
+// pushers can invent them without end.
+func knownPlatforms() []platform {
+	var known []platform
+	for architecture, variants := range map[string][]string{
+		"386": {""}, "amd64": {"", "v2", "v3", "v4"}, "arm": {"v5", "v6", "v7", "v8"}, "arm64": {"", "v9"},
+		"loong64": {""}, "mips": {""}, "mips64": {""}, "mips64le": {""}, "mipsle": {""},
+		"ppc64": {""}, "ppc64le": {"", "power8", "power9", "power10"}, "riscv64": {"", "rva20u64", "rva22u64", "rva23u64"}, "s390x": {""},
+	} {
+		for _, v := range variants {
+			known = append(known, platform{OS: "linux", Architecture: architecture, Variant: v})
+		}
+	}
+	return known
 }
 
 // parsePlatform reads os/architecture[/variant].
@@ -81,9 +118,12 @@ func (p platform) selected(wanted []string) bool {
 	}
 	for _, s := range wanted {
 		w := parsePlatform(s)
-		if w.OS == p.OS && w.Architecture == p.Architecture && (w.Variant == "" || w.normal() == p.normal()) {
+		if w.OS == p.OS && w.normal().Architecture == p.normal().Architecture && (w.Variant == "" || w.normal() == p.normal()) {
 			return true
 		}
 	}
 	return false
 }
+
+// amd64 is the platform that is asked about before any image was.
+func amd64() platform { return platform{OS: "linux", Architecture: "amd64"} }

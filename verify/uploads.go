@@ -85,3 +85,36 @@ func cutProject(path string) (project, rest string, ok bool) {
 	}
 	return project, rest, ok
 }
+
+// uploadedAt is when a base was uploaded, which does not change.
+type uploadedAt struct{ time.Time }
+
+// keptUploads is how many of them are remembered.
+const keptUploads = 1024
+
+// dated finds out since when a base may be out of date that no tag was ever seen
+// to name: its tags cannot have moved on before it was uploaded. The record of
+// its registry says when that was, and not the base or the image, whose authors
+// write what they like. Without it, the age is not known.
+func (i *Inspector) dated(ctx context.Context, m match) match {
+	if m.base == nil || m.approval.full() || m.entry.MaxBehind <= 0 {
+		return m // it is current, or no age is allowed
+	}
+	if m.approval.superseded != nil || m.approval.undated != "" {
+		return m // it was found out before
+	}
+
+	img := m.base.image(m.base.root())
+	if at, ok := i.bases.uploads.Get(img.String()); ok {
+		m.approval.superseded = new(at.Time)
+		return m
+	}
+	at, p := i.uploaded(ctx, img)
+	if p != nil {
+		m.approval.undated = p.Message
+		return m
+	}
+	i.bases.uploads.Put(img.String(), uploadedAt{*at}, 1)
+	m.approval.superseded = at
+	return m
+}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/verify"
 )
 
@@ -108,6 +109,17 @@ func TestArtifactRegistryUploaded(t *testing.T) {
 	}
 }
 
+func TestArtifactRegistryIsARecordOfUploadTimes(t *testing.T) {
+	img, err := attestor.ParseImage("us-docker.pkg.dev/acme/prod/api@" + string(sum(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)
+	name := "projects/acme/locations/us/repositories/prod/dockerImages/api@" + string(img.Digest())
+	record := newArtifactRegistry(t, map[string]*artifactregistrypb.DockerImage{name: {Name: name, UploadTime: timestamppb.New(at)}})
+	contract.UploadTimes(t, record, img, at)
+}
+
 func TestResolveAsksForUploadTimes(t *testing.T) {
 	host := newRegistry(t, nil)
 	push(t, host+"/app:1", configured(t, baseImage(t, "amd64", 1), "amd64", "1000"))
@@ -136,6 +148,7 @@ func TestResolveAsksForUploadTimes(t *testing.T) {
 	}
 }
 
+// uploadsFunc answers as a test wants, also as no record should.
 type uploadsFunc func() (time.Time, error)
 
 func (f uploadsFunc) Uploaded(context.Context, attestor.Image) (time.Time, error) { return f() }

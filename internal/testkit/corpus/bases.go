@@ -109,15 +109,8 @@ func bases() []Case {
 			p.Push(i)
 		}},
 		Case{Name: "bases/a base that its tag left", Policy: ownBase, Want: denied(attestor.CodeBaseNotApproved), Arrange: leftBehind},
-		newSigners().signed("bases/a signed base that its tag left", signedByKey, denied(attestor.CodeBaseOutdated), func(s *signing) {
-			s.attach("sig", NewKey().Entry(s.simple())) // beside the one that counts
-			k := NewKey()
-			s.p.Files["key.pub"] = k.PublicPEM()
-			s.refer(k.Bundle(s.statement()))
-			old := s.base
-			s.p.PushTo(s.repo, "1", Image{Layers: LayersOf("new")})
-			s.p.Push(Image{Layers: LayersOf(s.p.Name, "app"), Extra: claim(s.p.Host+"/"+s.repo, old)})
-		}),
+		newSigners().signed("bases/a signed base that its tag left", signedByKey, denied(attestor.CodeBaseOutdated), leftBehindSigned),
+		newSigners().signed("bases/a signed base that its tag left, some time ago at most", signedByKeyBehind, undecided(attestor.CodeBaseAgeUnknown), leftBehindSigned),
 		Case{Name: "bases/a base of a repository that is not approved", Want: denied(attestor.CodeBaseNotApproved), Arrange: func(p *Place) {
 			mirror := Image{Layers: LayersOf("mirror")}
 			p.PushTo(p.Repo+"/mirror", "1", mirror)
@@ -149,4 +142,16 @@ func leftBehind(p *Place) {
 	p.PushTo(p.Repo+"/base", "0", old)
 	p.PushTo(p.Repo+"/base", "1", Image{Layers: LayersOf("new")})
 	p.Push(Image{Layers: LayersOf("old", "app"), Extra: claim(p.Host+"/"+p.Repo+"/base", old.Digest())})
+}
+
+// leftBehindSigned is an image on a base that its publisher signed, and that the
+// gate never saw under its tag.
+func leftBehindSigned(s *signing) {
+	s.attach("sig", NewKey().Entry(s.simple())) // beside the one that counts
+	k := NewKey()
+	s.p.Files["key.pub"] = k.PublicPEM()
+	s.refer(k.Bundle(s.statement()))
+	old := s.base
+	s.p.PushTo(s.repo, "1", Image{Layers: LayersOf("new")})
+	s.p.Push(Image{Layers: LayersOf(s.p.Name, "app"), Extra: claim(s.p.Host+"/"+s.repo, old)})
 }

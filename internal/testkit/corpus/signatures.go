@@ -74,6 +74,12 @@ const (
     approved: [{name: own, repository: $REPO/base, tags: ["1"], signedBy: {key: $DIR/key.pub}}]
   user: {nonRoot: true}
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}`
+	signedByKeyBehind = `
+  base:
+    required: true
+    approved: [{name: own, repository: $REPO/base, tags: ["1"], maxBehind: 14d, signedBy: {key: $DIR/key.pub}}]
+  user: {nonRoot: true}
+  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}`
 	signedKeyless = `
   base:
     required: true

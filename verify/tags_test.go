@@ -1,0 +1,513 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
+	"github.com/attestor-gate/attestor/verify"
+)
+
+const oneDay = 24 * time.Hour
+
+// stores are the record's own store, and the fake of these tests.
+func stores(t *testing.T, now func() time.Time) map[string]verify.TagHistory {
+	t.Helper()
+	record, err := audit.Open(t.Context(), audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db"), Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := record.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return map[string]verify.TagHistory{"sqlite": record, "in memory": &history{}}
+}
+
+// A tag moves on, and on; images on the older bases keep their evidence, with
+// when they were superseded, and a restart at any moment changes nothing.
+func TestTagThatMovedOn(t *testing.T) {
+	for name, restarts := range map[string]bool{"one process": false, "restarted after each step": true} {
+		clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+		for kind, store := range stores(t, clock.Now) {
+			t.Run(name+", "+kind, func(t *testing.T) { movesOn(t, clock, store, restarts) })
+		}
+	}
+}
+
+func movesOn(t *testing.T, clock *clock, store verify.TagHistory, restarts bool) {
+	host := newRegistry(t, nil)
+	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 14 * oneDay })
+	for _, l := range []string{"a", "b", "c"} {
+		pushRaw(t, host, "app", l, rawImage{Layers: layersOf(l, "x")})
+	}
+	i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+
+	// Each day the tag names the next base, and the gate looks in the evening.
+	var looked []time.Time
+	var digests []attestor.Digest
+	for _, l := range []string{"a", "b", "c", "a"} {
+		clock.now = clock.now.Add(oneDay)
+		digests = append(digests, pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(l)}))
+		if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
+			t.Fatal(err)
+		}
+		looked = append(looked, clock.now)
+		if restarts {
+			i = newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+		}
+
+		// What the tag names now is current, and what it named is not, since the
+		// last look-up that found it there.
+		newest := len(digests) - 1
+		for n, l := range []string{"a", "b", "c"}[:min(newest+1, 3)] {
+			b := inspectOne(t, i, host+"/app:"+l, needs).Base
+			switch current := digests[n] == digests[newest]; {
+			case b.Evidence != attestor.LayersExact || b.Digest != digests[n] || b.Newest != digests[newest] || b.Current != current:
+				t.Errorf("after %d moves, on %s: base = %+v, want current: %t", newest, l, b, current)
+			case current && b.Superseded != nil || !current && (b.Superseded == nil || !b.Superseded.Equal(looked[n])):
+				t.Errorf("after %d moves, on %s: superseded %v, want %v", newest, l, b.Superseded, looked[n])
+			}
+		}
+	}
+
+	points, err := store.TagHistory(t.Context(), host+"/base", "1")
+	if err != nil || len(points) != 4 {
+		t.Errorf("history = %+v, %v; want four points", points, err)
+	}
+}
+
+// A gate that was away does not know when the tag moved: the base counts from
+// when it was last seen under it, and not from when somebody looked again.
+func TestBaseThatMovedWhileNobodyLooked(t *testing.T) {
+	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	for kind, store := range stores(t, clock.Now) {
+		t.Run(kind, func(t *testing.T) {
+			host := newRegistry(t, nil)
+			needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 60 * oneDay })
+			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
+			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+			start := func() *verify.Inspector {
+				return newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+			}
+			i := start()
+			for range 3 {
+				clock.now = clock.now.Add(time.Hour)
+				inspectOne(t, i, host+"/app:1", needs)
+				if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
+					t.Fatal(err)
+				}
+			}
+			last := clock.now
+
+			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
+			clock.now = clock.now.Add(30 * oneDay)
+			if b := inspectOne(t, start(), host+"/app:1", needs).Base; b.Current || b.Superseded == nil || !b.Superseded.Equal(last) {
+				t.Errorf("base = %+v, want superseded since it was last seen, at %s", b, last)
+			}
+		})
+	}
+}
+
+// Clocks are set back; what was seen first stays first.
+func TestClockThatGoesBack(t *testing.T) {
+	clock := &clock{time.Date(2027, 6, 1, 0, 0, 0, 0, time.UTC)}
+	for kind, store := range stores(t, clock.Now) {
+		t.Run(kind, func(t *testing.T) {
+			host := newRegistry(t, nil)
+			needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = oneDay })
+			start := func() *verify.Inspector {
+				return newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+			}
+			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
+			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+			inspectOne(t, start(), host+"/app:1", needs)
+
+			clock.now = clock.now.AddDate(-1, 0, 0)
+			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("b")})
+			for range 2 {
+				i := start()
+				if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
+					t.Fatal(err)
+				}
+				// It cannot have been superseded in the future; policy says that its age is
+				// not known.
+				if b := inspectOne(t, i, host+"/app:1", needs).Base; b.Current || b.Superseded == nil || !b.Superseded.After(clock.now) {
+					t.Errorf("base = %+v, want superseded, in the future", b)
+				}
+			}
+		})
+	}
+}
+
+// A history that says the last first would make an old base current.
+func TestHistoryInTheWrongOrder(t *testing.T) {
+	host := newRegistry(t, nil)
+	base := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
+	at := func(h int) time.Time { return time.Date(2026, 11, 1, h, 0, 0, 0, time.UTC) }
+	point := func(from int, until *time.Time) attestor.TagPoint {
+		return attestor.TagPoint{Repository: host + "/base", Tag: "1", Digest: base, From: at(from), Until: until}
+	}
+	for name, points := range map[string][]attestor.TagPoint{
+		"newest first":    {point(5, nil), point(1, new(at(5)))},
+		"overlapping":     {point(1, new(at(6))), point(5, nil)},
+		"two open":        {point(1, nil), point(5, nil)},
+		"ends at a start": {point(5, new(at(1)))},
+	} {
+		i := newInspector(t, host, func(c *verify.Config) { c.History = &history{points: points} })
+		ev := inspectOne(t, i, host+"/app:1", basesOf(host, nil))
+		wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
+		if ev.Base.Evidence != "" {
+			t.Errorf("%s: base = %+v", name, ev.Base)
+		}
+	}
+}
+
+// What the store did not take is given to it later, in order.
+func TestObservationsWaitForTheStore(t *testing.T) {
+	host := newRegistry(t, nil)
+	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	store := &history{}
+	i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+	needs := basesOf(host, nil)
+	see := func(layer string, err error) attestor.Digest {
+		d := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(layer)})
+		clock.now = clock.now.Add(time.Hour)
+		store.err = err
+		if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	var want []attestor.Digest
+	for _, step := range []struct {
+		layer string
+		err   error
+	}{{"a", nil}, {"b", errors.New("disk full")}, {"b", errors.New("disk full")}, {"c", errors.New("disk full")}, {"c", nil}} {
+		if d := see(step.layer, step.err); len(want) == 0 || want[len(want)-1] != d {
+			want = append(want, d)
+		}
+	}
+
+	points, err := store.TagHistory(t.Context(), host+"/base", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []attestor.Digest
+	for _, p := range points {
+		got = append(got, p.Digest)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
+	}
+}
+
+// tagLooks counts requests for what the base's tag names.
+func tagLooks(f *front) (n int) {
+	for _, r := range f.requests() {
+		if r == "GET /v2/base/manifests/1" {
+			n++
+		}
+	}
+	return n
+}
+
+// A base that moved a moment ago is found by the image that is built on it, and
+// nobody else causes a request.
+func TestBaseThatHasJustMoved(t *testing.T) {
+	f := &front{}
+	host := newRegistry(t, f.wrap)
+	needs := basesOf(host, nil)
+	for _, l := range []string{"a", "b", "elsewhere"} {
+		pushRaw(t, host, "app", l, rawImage{Layers: layersOf(l, "x")})
+	}
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	i := newInspector(t, host, nil)
+	look := func(name, tag string, evidence attestor.Level, current bool, looks int) {
+		t.Helper()
+		f.set(nil)
+		ev := inspectOne(t, i, host+"/app:"+tag, needs)
+		wantCodes(t, ev.Problems)
+		if ev.Base.Evidence != evidence || ev.Base.Current != current {
+			t.Errorf("%s: base = %+v, want evidence %q, current %t", name, ev.Base, evidence, current)
+		}
+		if got := tagLooks(f); got != looks {
+			t.Errorf("%s: the tag was looked up %d times, want %d", name, got, looks)
+		}
+	}
+
+	look("the first image", "a", attestor.LayersExact, true, 1)
+	look("an image that passes", "a", attestor.LayersExact, true, 0)
+	look("an image on nothing, which is denied", "elsewhere", "", false, 1)
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("b")})
+	look("an image on the new base", "b", attestor.LayersExact, true, 1)
+	look("again", "b", attestor.LayersExact, true, 0)
+	look("an image on the old base, which is denied", "a", attestor.LayersExact, false, 1)
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	look("the tag has gone back", "a", attestor.LayersExact, true, 1)
+}
+
+// An image within maxBehind passes by what is known.
+func TestBaseWithinMaxBehindCausesNoLookUp(t *testing.T) {
+	f := &front{}
+	host := newRegistry(t, f.wrap)
+	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = oneDay })
+	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	i := newInspector(t, host, func(c *verify.Config) { c.Now = clock.Now })
+	pushRaw(t, host, "app", "a", rawImage{Layers: layersOf("a", "x")})
+	for _, l := range []string{"a", "b"} {
+		pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(l)})
+		clock.now = clock.now.Add(time.Hour)
+		if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	f.set(nil)
+	if b := inspectOne(t, i, host+"/app:a", needs).Base; b.Superseded == nil || tagLooks(f) != 0 {
+		t.Errorf("base = %+v after %d look-ups, want it superseded without one", b, tagLooks(f))
+	}
+}
+
+// Where the registry does not say what the tag names now, an image that matches
+// nothing is not denied: it is not known what the base is.
+func TestNoDenialWithoutAnAnswer(t *testing.T) {
+	f := &front{}
+	host := newRegistry(t, f.wrap)
+	needs := basesOf(host, nil)
+	pushRaw(t, host, "app", "good", rawImage{Layers: layersOf("a", "x")})
+	pushRaw(t, host, "app", "bad", rawImage{Layers: layersOf("b", "x")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	i := newInspector(t, host, nil)
+	inspectOne(t, i, host+"/app:good", needs)
+
+	f.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if !isManifest(r, "base") {
+			return false
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	})
+	for range 5 { // also while the registry is left alone
+		ev := inspectOne(t, i, host+"/app:bad", needs)
+		wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
+		if ev.Base.Evidence != "" || ev.Problems[0].Status != attestor.StatusError {
+			t.Errorf("evidence = %+v, want an error", ev)
+		}
+	}
+	if got := tagLooks(f); got > 2*3 { // each asked three times over
+		t.Errorf("the registry was asked %d times, want it left alone after two look-ups", got)
+	}
+	ev := inspectOne(t, i, host+"/app:good", needs)
+	wantCodes(t, ev.Problems)
+	if !ev.Base.Current {
+		t.Errorf("base = %+v, want what is known to count", ev.Base)
+	}
+}
+
+// A hundred images on nothing share look-ups, and their rate is bounded.
+func TestStreamOfBadImages(t *testing.T) {
+	f := &front{}
+	host := newRegistry(t, f.wrap)
+	needs := basesOf(host, nil)
+	pushRaw(t, host, "app", "good", rawImage{Layers: layersOf("a", "x")})
+	pushRaw(t, host, "app", "bad", rawImage{Layers: layersOf("b", "x")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	i := newInspector(t, host, nil)
+	inspectOne(t, i, host+"/app:good", needs)
+
+	f.set(nil)
+	begun := time.Now()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 12 {
+				r, err := i.Resolve(context.Background(), parse(t, host+"/app:bad"), needs)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, c := range r.Children {
+					if ev := i.Inspect(context.Background(), r, c, needs); ev.Base.Evidence != "" || len(ev.Problems) > 0 {
+						t.Errorf("evidence = %+v, want a base that was not found", ev)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// Four at once, and four a second.
+	if got, most := tagLooks(f), 4+1+int(time.Since(begun)/(250*time.Millisecond)); got > most {
+		t.Errorf("96 images caused %d look-ups, want %d at most", got, most)
+	}
+}
+
+// A look-up that is under way when the base moves does not deny an image that
+// comes after it.
+func TestLookUpThatBeganBefore(t *testing.T) {
+	f := &front{}
+	host := newRegistry(t, f.wrap)
+	needs := basesOf(host, nil)
+	for _, l := range []string{"a", "b", "elsewhere"} {
+		pushRaw(t, host, "app", l, rawImage{Layers: layersOf(l, "x")})
+	}
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
+	i := newInspector(t, host, nil)
+	inspectOne(t, i, host+"/app:a", needs)
+	old := fetched(t, host, "base", "1")
+
+	// The first look-up has its answer, and is held back.
+	asked, release, coming := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var second sync.Once
+	var held atomic.Bool
+	f.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/v2/app/manifests/b" {
+			second.Do(func() { close(coming) })
+		}
+		if r.URL.Path != "/v2/base/manifests/1" || r.Method != http.MethodGet || held.Swap(true) {
+			return false
+		}
+		close(asked)
+		<-release
+		for k, v := range old.Header() {
+			w.Header()[k] = v
+		}
+		_, err := w.Write(old.Body.Bytes())
+		return err == nil
+	})
+
+	var wg sync.WaitGroup
+	wg.Go(func() { inspectOne(t, i, host+"/app:elsewhere", needs) })
+	<-asked
+	wg.Go(func() {
+		if b := inspectOne(t, i, host+"/app:b", needs).Base; !b.Current {
+			t.Errorf("base = %+v, want current", b)
+		}
+	})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("b")}) // past what is held back
+	<-coming
+	close(release)
+	wg.Wait()
+}
+
+// fetched is the registry's answer for a manifest.
+func fetched(t *testing.T, host, repo, tag string) *httptest.ResponseRecorder {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://%s/v2/%s/manifests/%s", host, repo, tag), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status, err)
+	}
+	w := httptest.NewRecorder()
+	for k, v := range resp.Header {
+		w.Header()[k] = v
+	}
+	w.Body = bytes.NewBuffer(body)
+	return w
+}
+
+// uploadTimes knows when images were uploaded, from a map. It is a
+// [verify.UploadTimes], and passes the suite of all of them.
+type uploadTimes struct {
+	at    map[string]time.Time
+	asked atomic.Int32
+}
+
+func (u *uploadTimes) Uploaded(_ context.Context, img attestor.Image) (time.Time, error) {
+	u.asked.Add(1)
+	if at, ok := u.at[img.String()]; ok {
+		return at, nil
+	}
+	return time.Time{}, &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeUploadTimeUnknown, Msg: "there is no record of " + img.String()}
+}
+
+func TestUploadTimesInMemory(t *testing.T) {
+	img, err := attestor.ParseImage("registry.example/app@" + string(sum(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)
+	contract.UploadTimes(t, &uploadTimes{at: map[string]time.Time{img.String(): at}}, img, at)
+}
+
+// A base that no tag was ever seen to name is of the age that its registry's own
+// record says, or of none: each start of a gate without a memory is day one.
+func TestAgeOfABaseThatNobodySaw(t *testing.T) {
+	old := sumManifest(rawImage{Layers: layersOf("old")})
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	uploaded := now.Add(-3 * oneDay)
+	for _, tt := range []struct {
+		name    string
+		behind  time.Duration
+		digests []attestor.Digest
+		uploads func(host string) verify.UploadTimes
+		asked   int32
+		known   bool
+		listed  bool
+	}{
+		{name: "its registry knows", behind: 14 * oneDay, uploads: func(host string) verify.UploadTimes {
+			return &uploadTimes{at: map[string]time.Time{host + "/base@" + string(old): uploaded}}
+		}, asked: 1, known: true},
+		{name: "its registry does not know", behind: 14 * oneDay, uploads: func(string) verify.UploadTimes { return &uploadTimes{} }, asked: 2},
+		{name: "nobody to ask", behind: 14 * oneDay, uploads: func(string) verify.UploadTimes { return nil }},
+		{name: "no time is allowed", uploads: func(string) verify.UploadTimes { return &uploadTimes{} }},
+		{name: "its digest is listed", behind: 14 * oneDay, digests: []attestor.Digest{old}, uploads: func(string) verify.UploadTimes { return &uploadTimes{} }, listed: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			host := newRegistry(t, nil)
+			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
+			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q}`, old)})
+			uploads := tt.uploads(host)
+			i := newInspector(t, host, func(c *verify.Config) {
+				c.Signatures, c.Uploads = &signer{signed: map[attestor.Digest]bool{old: true}}, uploads
+				c.Now = (&clock{now}).Now
+			})
+			needs := basesOf(host, func(ab *attestor.ApprovedBase) {
+				ab.SignedBy, ab.MaxBehind, ab.Digests = &attestor.SignedBy{Key: "/k.pub"}, tt.behind, tt.digests
+			})
+
+			for range 2 {
+				ev := inspectOne(t, i, host+"/app:1", needs)
+				wantCodes(t, ev.Problems)
+				b := ev.Base
+				if b.Digest != old || b.Evidence != attestor.LayersExact || b.Current || b.Listed != tt.listed {
+					t.Errorf("base = %+v", b)
+				}
+				if known := b.Superseded != nil && b.Superseded.Equal(uploaded); known != tt.known || !known && b.Superseded != nil {
+					t.Errorf("superseded %v, want known: %t", b.Superseded, tt.known)
+				}
+				if why := !tt.known && !tt.listed && tt.behind > 0; (b.AgeUnknown != "") != why {
+					t.Errorf("age unknown: %q, want a reason: %t", b.AgeUnknown, why)
+				}
+			}
+			if u, ok := uploads.(*uploadTimes); ok && u.asked.Load() != tt.asked {
+				t.Errorf("the registry's record was asked %d times, want %d", u.asked.Load(), tt.asked)
+			}
+		})
+	}
+}
