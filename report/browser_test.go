@@ -105,18 +105,6 @@ func summary(t testing.TB, n int) report.Summary {
 	return s
 }
 
-// figures are the overview's part of a summary.
-func figures(s report.Summary) pages.Figures {
-	f := pages.Figures{
-		Headline: s.Headline(), Since: s.Since, Decisions: s.Decisions, Images: s.Images, Passed: s.Passed, Refused: s.Refused,
-		Undecided: s.Undecided, DryRun: s.DryRun, Emulated: s.Emulated,
-	}
-	for _, o := range s.Overrides {
-		f.Overrides = append(f.Overrides, pages.Override{ID: o.ID, Image: o.Image, By: o.By, Reason: o.Reason, Time: o.Time})
-	}
-	return f
-}
-
 func newSite(t *testing.T) site {
 	t.Helper()
 	r, err := pages.New()
@@ -151,10 +139,10 @@ func newSite(t *testing.T) site {
 	small := summary(t, 120)
 	return site{
 		"/": func(w io.Writer) error {
-			return r.Overview(w, pages.Overview{Figures: figures(small), Recent: recent, Alarms: []string{"The policy “staging” on disk does not load; the older text is in force."}, Now: day})
+			return r.Overview(w, pages.Overview{Figures: small.Figures(), Recent: recent, Alarms: []string{"The policy “staging” on disk does not load; the older text is in force."}, Now: day})
 		},
 		"/empty": func(w io.Writer) error {
-			return r.Overview(w, pages.Overview{Figures: figures(report.Summary{}), Now: day})
+			return r.Overview(w, pages.Overview{Figures: report.Summary{}.Figures(), Now: day})
 		},
 		"/report": func(w io.Writer) error {
 			return report.Write(w, report.HTML, report.Record(small, nil), report.Options{Page: true})

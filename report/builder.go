@@ -10,6 +10,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/describe"
+	"github.com/attestor-gate/attestor/internal/page"
 )
 
 // A Builder sums up what it is given piece by piece, as a sweep finds it. It
@@ -41,7 +42,7 @@ func NewBuilder(o SummaryOptions) *Builder {
 	b := &Builder{
 		o: o, images: map[string]int{}, fixes: map[string]*FixCount{}, reasons: map[attestor.Code]*ReasonCount{},
 		groups: map[string]*GroupCount{}, bases: map[string]*BaseCount{}, behind: map[string]int{}, exceptions: map[string]*ExceptionUse{},
-		s: Summary{Title: o.Title, Made: o.Now.UTC(), GroupedBy: o.GroupBy, DryRun: true, Overrides: []Override{}, Rows: []Row{}},
+		s: Summary{Title: o.Title, Made: o.Now.UTC(), GroupedBy: o.GroupBy, DryRun: true, Overrides: []page.Override{}, Rows: []Row{}},
 	}
 	if b.s.GroupedBy == "" {
 		b.s.GroupedBy = "repository"
@@ -68,7 +69,7 @@ func (b *Builder) Add(r attestor.Record) {
 		b.s.Since = d.Time.UTC()
 	}
 	if g := d.BreakGlass; g != nil {
-		b.s.Overrides = append(b.s.Overrides, Override{ID: d.ID, Image: describe.Name(d), By: g.By, Reason: g.Reason, Time: d.Time.UTC(), Expires: g.Expires})
+		b.s.Overrides = append(b.s.Overrides, page.Override{ID: d.ID, Image: describe.Name(d), By: g.By, Reason: g.Reason, Time: d.Time.UTC(), Expires: g.Expires})
 	}
 	name := describe.Name(d)
 	i, seen := b.images[name]

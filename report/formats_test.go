@@ -2,6 +2,12 @@ package report_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -98,4 +104,101 @@ func TestARecordIsNeverEmptyByMistake(t *testing.T) {
 			t.Errorf("%s: %v, want an error of kind Invalid", e.Format, err)
 		}
 	}
+}
+
+// TestFormatsAreDocumented: docs/audit.md has the table of formats.
+func TestFormatsAreDocumented(t *testing.T) {
+	const path, begin, end = "../docs/audit.md", "<!-- formats -->\n", "<!-- /formats -->"
+	kinds := []report.Kind{report.OfDecisions, report.OfRecord, report.OfPosture, report.OfTests, report.OfSimulation}
+
+	var want strings.Builder
+	want.WriteString("| `-o` | `attest`, `check`, `decisions list` | `report`, `audit` | `posture` | `policy test` | `policy simulate` | media type |\n")
+	want.WriteString("| --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, e := range report.Encodings() {
+		fmt.Fprintf(&want, "| `%s` |", e.Format)
+		for _, k := range kinds {
+			fmt.Fprintf(&want, " %s |", map[bool]string{true: "yes", false: "–"}[slices.Contains(e.Kinds, k)])
+		}
+		fmt.Fprintf(&want, " `%s` |\n", e.ContentType)
+	}
+
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(text), begin)
+	got, after, found := strings.Cut(rest, end)
+	if !found {
+		t.Fatalf("%s has no place for the table", path)
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(before+begin+want.String()+end+after), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got = want.String()
+	}
+	if got != want.String() {
+		t.Errorf("%s is not the table of formats; go test ./report -update writes it:\n%s", path, want.String())
+	}
+}
+
+// TestAFormatIsOneFileAndOneRow follows docs/adding.md: its file and its row,
+// and nothing else, are a format that the tests of this package know.
+func TestAFormatIsOneFileAndOneRow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles this package's tests once more")
+	}
+	text, err := os.ReadFile("../docs/adding.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## A report format\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := regexp.MustCompile("(?s)   ```go\n(.*?)   ```").FindAllStringSubmatch(section, -1)
+	if len(blocks) != 2 {
+		t.Fatalf("docs/adding.md has %d blocks of Go, want the file and the row", len(blocks))
+	}
+	table, err := os.ReadFile("report.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first = "return []Encoding{\n"
+	if strings.Count(string(table), first) != 1 {
+		t.Fatal("report.go has no table of formats where this test looks for it")
+	}
+
+	dir, here := t.TempDir(), must(filepath.Abs("."))
+	replaced := map[string]string{}
+	for name, content := range map[string]string{
+		"tsv.go":    strings.ReplaceAll(blocks[0][1], "\n   ", "\n")[len("   "):],
+		"report.go": strings.Replace(string(table), first, first+blocks[1][1], 1),
+	} {
+		replaced[filepath.Join(here, name)] = filepath.Join(dir, name)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, must(json.Marshal(map[string]any{"Replace": replaced})), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	// The table in docs/audit.md has no such row, and TestFormatsAreDocumented says so.
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-overlay="+overlay, "-short", "-count=1", "-v",
+		"-run", "TestEveryFormat|TestFormats|TestARecord", ".").CombinedOutput()
+	if !strings.Contains(string(out), "| `tsv` | yes | yes | – | – | – |") {
+		t.Errorf("the new format is in no table: %v\n%s", err, out)
+	}
+	for _, name := range []string{"TestEveryFormatWritesItsKinds", "TestFormatsOfAnotherKindAreRefused", "TestARecordIsNeverEmptyByMistake"} {
+		if !strings.Contains(string(out), "--- PASS: "+name) {
+			t.Errorf("%s does not pass with the new format:\n%s", name, out)
+		}
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

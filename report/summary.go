@@ -6,44 +6,43 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/page"
 )
 
 // A Summary is what many decisions say together. An image counts by its newest
 // decision; its JSON form is what a later report compares itself with.
 type Summary struct {
-	Title      string         `json:"title"`
-	Made       time.Time      `json:"made"`
-	Since      time.Time      `json:"since,omitzero"` // of the oldest decision
-	Until      time.Time      `json:"until,omitzero"` // of the newest
-	Decisions  int            `json:"decisions"`
-	Images     int            `json:"images"`
-	Passed     int            `json:"passed"`
-	Refused    int            `json:"refused"`
-	Undecided  int            `json:"undecided"`
-	DryRun     bool           `json:"dryRun"` // nothing was refused in earnest
-	Emulated   bool           `json:"emulated"`
-	Overrides  []Override     `json:"overrides"` // newest first, every one of the period
-	Change     *Change        `json:"change,omitempty"`
-	Fixes      []FixCount     `json:"fixes"`   // those that clear most images first
-	Reasons    []ReasonCount  `json:"reasons"` // most images first
-	GroupedBy  string         `json:"groupedBy"`
-	Groups     []GroupCount   `json:"groups"` // most refusals first
-	Bases      []BaseCount    `json:"bases"`  // most outdated images first
-	Ages       []AgeCount     `json:"ages"`   // of findings, youngest first
-	Exceptions []ExceptionUse `json:"exceptions"`
-	Trend      []TrendPoint   `json:"trend"` // oldest first
-	Rows       []Row          `json:"rows"`  // those that need somebody first
-	Posture    *Posture       `json:"posture,omitempty"`
+	Title      string          `json:"title"`
+	Made       time.Time       `json:"made"`
+	Since      time.Time       `json:"since,omitzero"` // of the oldest decision
+	Until      time.Time       `json:"until,omitzero"` // of the newest
+	Decisions  int             `json:"decisions"`
+	Images     int             `json:"images"`
+	Passed     int             `json:"passed"`
+	Refused    int             `json:"refused"`
+	Undecided  int             `json:"undecided"`
+	DryRun     bool            `json:"dryRun"` // nothing was refused in earnest
+	Emulated   bool            `json:"emulated"`
+	Overrides  []page.Override `json:"overrides"` // newest first, every one of the period
+	Change     *Change         `json:"change,omitempty"`
+	Fixes      []FixCount      `json:"fixes"`   // those that clear most images first
+	Reasons    []ReasonCount   `json:"reasons"` // most images first
+	GroupedBy  string          `json:"groupedBy"`
+	Groups     []GroupCount    `json:"groups"` // most refusals first
+	Bases      []BaseCount     `json:"bases"`  // most outdated images first
+	Ages       []AgeCount      `json:"ages"`   // of findings, youngest first
+	Exceptions []ExceptionUse  `json:"exceptions"`
+	Trend      []TrendPoint    `json:"trend"` // oldest first
+	Rows       []Row           `json:"rows"`  // those that need somebody first
+	Posture    *Posture        `json:"posture,omitempty"`
 }
 
-// An Override is one use of break-glass.
-type Override struct {
-	ID      string     `json:"id"`
-	Image   string     `json:"image"`
-	By      string     `json:"by"`
-	Reason  string     `json:"reason"`
-	Time    time.Time  `json:"time"`
-	Expires *time.Time `json:"expires,omitempty"`
+// Figures are the summary's part of the service's first page.
+func (s Summary) Figures() page.Figures {
+	return page.Figures{
+		Headline: s.Headline(), Since: s.Since, Decisions: s.Decisions, Images: s.Images, Passed: s.Passed, Refused: s.Refused,
+		Undecided: s.Undecided, DryRun: s.DryRun, Emulated: s.Emulated, Overrides: s.Overrides,
+	}
 }
 
 // A FixCount is one thing to do, and what it does.

@@ -61,35 +61,10 @@ func (r *Renderer) render(w io.Writer, name string, data any) error {
 
 // Overview is the first page.
 type Overview struct {
-	Figures Figures
+	Figures page.Figures        // of the last days
 	Recent  []attestor.Decision // newest first; about ten
 	Alarms  []string            // what an operator must know: a policy that no longer loads, a record in trouble
 	Now     time.Time
-}
-
-// Figures sum up the last days. An image counts by its newest decision.
-type Figures struct {
-	Headline  string // in a sentence
-	Since     time.Time
-	Decisions int
-	Images    int
-	Passed    int
-	Refused   int
-	Undecided int
-	DryRun    bool // nothing was refused in earnest
-	Emulated  bool
-	Overrides []Override
-}
-
-// Override is one use of break-glass.
-type Override struct {
-	ID, Image, By, Reason string
-	Time                  time.Time
-}
-
-// Bar shows the verdicts.
-func (f Figures) Bar() template.HTML {
-	return page.VerdictBar("bar", f.Images, f.Passed, f.Undecided, f.Refused)
 }
 
 // Overview renders the first page.

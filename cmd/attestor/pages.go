@@ -146,7 +146,7 @@ func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(st
 	if err != nil {
 		return err
 	}
-	o := pages.Overview{Figures: figures(s), Recent: recent.Decisions, Now: time.Now()}
+	o := pages.Overview{Figures: s.Figures(), Recent: recent.Decisions, Now: time.Now()}
 	if err := p.engine.policies.Err(); err != nil {
 		o.Alarms = append(o.Alarms, "A policy on disk does not load; the one from before is in force: "+err.Error())
 	}
@@ -217,19 +217,6 @@ func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(stri
 		return err
 	}
 	return report.Write(b, report.HTML, report.Record(s, nil), report.Options{Page: true})
-}
-
-// figures are the overview's part of a summary.
-func figures(s report.Summary) pages.Figures {
-	f := pages.Figures{
-		Headline: s.Headline(), Since: s.Since, Decisions: s.Decisions, Images: s.Images, Passed: s.Passed, Refused: s.Refused,
-		Undecided: s.Undecided, DryRun: s.DryRun, Emulated: s.Emulated,
-	}
-	for _, o := range s.Overrides {
-		f.Overrides = append(f.Overrides, pages.Override{ID: o.ID, Image: o.Image, By: o.By, Reason: o.Reason, Time: o.Time})
-	}
-
-	return f
 }
 
 func (p *pageHandler) policies(b *bytes.Buffer, _ *http.Request, _ func(string) bool) error {

@@ -164,8 +164,3 @@ func Bar(class string, of int, segments ...Segment) template.HTML {
 	b.WriteString(`</svg>`)
 	return template.HTML(b.String()) //nolint:gosec // numbers, and classes that are escaped
 }
-
-// VerdictBar is a [Bar] of verdicts.
-func VerdictBar(class string, of, passed, undecided, refused int) template.HTML {
-	return Bar(class, of, Segment{Class: "f-pass", N: passed}, Segment{Class: "f-error", N: undecided}, Segment{Class: "f-deny", N: refused})
-}
