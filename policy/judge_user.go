@@ -54,10 +54,10 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 
 	if u.UID == nil {
 		if !explained {
-			if u.Configured == "" { // the config was not read, for a reason that is told elsewhere
-				add(attestor.CodeUserLookupFailed, attestor.StatusError, "which user the image runs as could not be found out")
+			if u.Configured == "" { // the config was not read, for a reason that another check gives
+				add(attestor.CodeUserLookupFailed, attestor.StatusError, "the image's user is not known")
 			} else {
-				add(attestor.CodeUserLookupFailed, attestor.StatusError, "which user %q is could not be found out", u.Configured)
+				add(attestor.CodeUserLookupFailed, attestor.StatusError, "the uid of user %q is not known", u.Configured)
 			}
 		}
 		return found
@@ -66,13 +66,17 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 	switch id := *u.UID; {
 	case id == 0 && given(attestor.CodeUserRoot, attestor.CodeUserRootDisguised, attestor.CodeUserNotSet):
 	case id == 0 && u.Configured == "":
-		add(attestor.CodeUserNotSet, attestor.StatusDeny, "no user is set, so that the image runs as root; uid %d or higher is allowed", want.MinimumUID)
+		add(attestor.CodeUserNotSet, attestor.StatusDeny,
+			"no user is set, so that the image runs as root; uid %d or higher is allowed", want.MinimumUID)
 	case id == 0:
-		add(attestor.CodeUserRoot, attestor.StatusDeny, "the image runs as root (%q); uid %d or higher is allowed", u.Configured, want.MinimumUID)
+		add(attestor.CodeUserRoot, attestor.StatusDeny,
+			"the image runs as root (%q); uid %d or higher is allowed", u.Configured, want.MinimumUID)
 	case id < 0 || id > math.MaxInt32:
-		add(attestor.CodeUserInvalid, attestor.StatusDeny, "uid %d is one that runtimes refuse or truncate; 1 to 2147483647 is allowed", id)
+		add(attestor.CodeUserInvalid, attestor.StatusDeny,
+			"uid %d is one that runtimes refuse or truncate; 1 to 2147483647 is allowed", id)
 	case id < want.MinimumUID:
-		add(attestor.CodeUserTooLow, attestor.StatusDeny, "uid %d is lower than the %d that the policy sets", id, want.MinimumUID)
+		add(attestor.CodeUserTooLow, attestor.StatusDeny,
+			"uid %d is lower than the %d that the policy sets", id, want.MinimumUID)
 	}
 
 	// A uid counts only by the way it was decided: by number in the config, or by
@@ -80,12 +84,14 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 	switch {
 	case u.Source == attestor.UserFromConfig && numeric(u.Configured):
 	case u.Source == attestor.UserFromPasswd && want.Names == NamesResolve:
-	case given(attestor.CodeUserNotNumeric, attestor.CodeUserRoot, attestor.CodeUserRootDisguised, attestor.CodeUserNotSet, attestor.CodeUserInvalid):
 	case *u.UID == 0:
+	case given(attestor.CodeUserNotNumeric, attestor.CodeUserRoot, attestor.CodeUserRootDisguised,
+		attestor.CodeUserNotSet, attestor.CodeUserInvalid):
 	case u.Source == attestor.UserFromConfig || u.Source == attestor.UserFromPasswd:
-		add(attestor.CodeUserNotNumeric, attestor.StatusDeny, "user %q is a name, which kubelet refuses under runAsNonRoot; a number is allowed", u.Configured)
+		add(attestor.CodeUserNotNumeric, attestor.StatusDeny,
+			"user %q is a name, which kubelet refuses under runAsNonRoot; a number is allowed", u.Configured)
 	default:
-		add(attestor.CodeUserLookupFailed, attestor.StatusError, "how user %q was decided is not recorded", u.Configured)
+		add(attestor.CodeUserLookupFailed, attestor.StatusError, "the way user %q was decided is not recorded", u.Configured)
 	}
 	return found
 }

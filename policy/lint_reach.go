@@ -101,7 +101,8 @@ func checkOf(code attestor.Code) string {
 // borrowed reports whether a code may come with another check than its own: what is wrong with a registry or with a
 // layer is reported where it was in the way.
 func borrowed(code attestor.Code, of string) bool {
-	return of == attestor.CheckPlatforms || code == attestor.CodeLayersMismatch || code == attestor.CodeLayerTooLarge
+	return of == attestor.CheckPlatforms || code == attestor.CodeLayersMismatch ||
+		code == attestor.CodeLayerContradictory || code == attestor.CodeLayerTooLarge
 }
 
 // never reports whether the policy's settings exclude a denial for a code. Codes that the evidence can bring along as
@@ -109,7 +110,7 @@ func borrowed(code attestor.Code, of string) bool {
 func (s *Spec) never(code attestor.Code) bool {
 	v := &s.Vulnerabilities
 	switch code {
-	case attestor.CodeOutOfScope, attestor.CodeUploadTooOld, attestor.CodeGroupRoot, attestor.CodeUserTooLow,
+	case attestor.CodeOutOfScope, attestor.CodeUploadTooOld, attestor.CodeGroupRoot, attestor.CodeGroupUnresolved, attestor.CodeUserTooLow,
 		attestor.CodeScanInactive, attestor.CodeScanTooOld, attestor.CodeScanPackageTypeMissing, attestor.CodeUnspecifiedSeverity,
 		attestor.CodeKnownExploited, attestor.CodeEPSSExceeded, attestor.CodeInGracePeriod,
 		attestor.CodeProvenanceBuilder, attestor.CodeProvenanceSource, attestor.CodeProvenanceLevel:

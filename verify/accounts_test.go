@@ -201,6 +201,43 @@ func TestLimitsAreNoAbsence(t *testing.T) {
 	}
 }
 
+// Layers are read down to the one that decides about the files that are asked
+// for, and no further.
+func TestLayersBelowAreNotRead(t *testing.T) {
+	bottom := tarLayer(append(etc(root1000), file{"etc/group", corpus.Groups})...)
+	groups := tarLayer(file{"etc/", ""}, file{"etc/group", corpus.Groups})
+	both := tarLayer(append(etc(root1000), file{"etc/group", corpus.Groups}, file{"a", ""})...)
+	for _, tt := range []struct {
+		name, user string
+		top        rawLayer
+		below      bool
+	}{
+		{"a user that the top layer has", "app", both, false},
+		{"a user and a group that the top layer has", "app:app", both, false},
+		{"a group that the top layer has", "1000:app", groups, false},
+		{"a user that it has not", "app", groups, true},
+		{"a user that it has not, and a group that it has", "app:app", groups, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &front{}
+			host := newRegistry(t, f.wrap)
+			pushRaw(t, host, "app", "1", rawImage{User: tt.user, Layers: []rawLayer{bottom, tt.top}})
+			f.set(nil)
+			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{ResolveNames: true})
+			wantCodes(t, ev.Problems)
+
+			var top, below bool
+			for _, r := range f.requests() {
+				top = top || r == "GET /v2/app/blobs/"+string(sum(tt.top.Blob))
+				below = below || r == "GET /v2/app/blobs/"+string(sum(bottom.Blob))
+			}
+			if !top || below != tt.below {
+				t.Errorf("read: top %t, below %t; want true, %t", top, below, tt.below)
+			}
+		})
+	}
+}
+
 // A group's name is looked up only where the policy has names resolved, and
 // costs a numeric user without one nothing.
 func TestGroupsAreReadOnlyForNames(t *testing.T) {

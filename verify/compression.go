@@ -96,7 +96,8 @@ func decompress(r *bufio.Reader, c compression) (unpacked io.Reader, done func()
 		return z, func() { _ = z.Close() }, nil // Read has reported every fault already
 
 	case zstandard:
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -107,7 +107,9 @@ func agrees(s subject, n int, facts layerFacts) error {
 	// content does not match the specified length, the content SHOULD NOT be
 	// trusted."
 	if facts.size != l.Size {
-		return fault(attestor.CodeContentMismatch, fmt.Sprintf("%s has %d bytes, but the manifest says %d", layerName(n, l), facts.size, l.Size), "push the image again", nil)
+		return fault(attestor.CodeContentMismatch,
+			fmt.Sprintf("%s has %d bytes, but the manifest says %d", layerName(n, l), facts.size, l.Size),
+			"push the image again", nil)
 	}
 	if err := contradiction(s, n, facts.compression); err != nil {
 		return err
@@ -116,8 +118,9 @@ func agrees(s subject, n int, facts layerFacts) error {
 	// containerd unpacks a layer and compares: "wrong diff id calculated on
 	// extraction". What it would not run must not be judged in its place.
 	if want := s.config.RootFS.DiffIDs[n]; facts.diffID != want {
-		return fault(attestor.CodeLayersMismatch, fmt.Sprintf("%s %s and unpacks to %s, but the image's config lists diffID %s",
-			layerName(n, l), facts.compression.told(), facts.diffID, want), fixRebuild, nil)
+		return fault(attestor.CodeLayersMismatch,
+			fmt.Sprintf("%s %s and unpacks to %s, but the image's config lists diffID %s",
+				layerName(n, l), facts.compression.told(), facts.diffID, want), fixRebuild, nil)
 	}
 	return nil
 }
@@ -138,7 +141,8 @@ func contradiction(s subject, n int, found compression) error {
 	case found == unstated || says == unstated || found == says:
 		return nil
 	}
-	return refuse("%s, but its media type %s says %s; the config lists diffID %s", found.told(), l.MediaType, says, s.config.RootFS.DiffIDs[n])
+	return refuse("%s, but its media type %s says %s; the config lists diffID %s",
+		found.told(), l.MediaType, says, s.config.RootFS.DiffIDs[n])
 }
 
 // told is how messages speak of a compression that the first bytes show.
@@ -201,7 +205,8 @@ func (r *layerReader) readOnce(ctx context.Context, layer attestor.Image, size i
 
 // tooLarge names a layer and the limit that it exceeds.
 func tooLarge(layer attestor.Image, format string, args ...any) *attestor.Error {
-	return fault(attestor.CodeLayerTooLarge, fmt.Sprintf("layer %s ", layer.Digest())+fmt.Sprintf(format, args...), "make the layer smaller", nil)
+	msg := fmt.Sprintf("layer %s ", layer.Digest()) + fmt.Sprintf(format, args...)
+	return fault(attestor.CodeLayerTooLarge, msg, "make the layer smaller", nil)
 }
 
 // unpack reads a layer to its end, packed and unpacked.
@@ -222,17 +227,20 @@ func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int
 	source := &faithful{r: &declared{r: packed, left: size, layer: layer}}
 	buffered := bufio.NewReaderSize(source, 64<<10)
 	read, failed := r.walk(buffered)
-	if errors.Is(failed, errTooLarge) && source.err == nil {
-		return readLayer{}, tooLarge(layer, "unpacks to more than %d bytes, the most that are read", r.limits.UncompressedBytes)
-	}
-	if errors.Is(failed, zstd.ErrWindowSizeExceeded) || errors.Is(failed, zstd.ErrDecoderSizeExceeded) {
-		return readLayer{}, tooLarge(layer, "has a zstd window of more than %d bytes, the largest that is read", maxZstdWindow)
+	switch {
+	case source.err != nil: // a failure to read, which is returned below
+	case errors.Is(failed, errTooLarge):
+		return readLayer{}, tooLarge(layer, "unpacks to more than %d bytes, the most that are read",
+			r.limits.UncompressedBytes)
+	case errors.Is(failed, zstd.ErrWindowSizeExceeded), errors.Is(failed, zstd.ErrDecoderSizeExceeded):
+		return readLayer{}, tooLarge(layer, "has a zstd window of more than %d bytes, the largest that is read",
+			maxZstdWindow)
 	}
 
 	// To the end of the packed bytes, where the client compares their digest: a
 	// registry that sends other bytes than the layer's is not the image's fault.
-	if _, err := io.Copy(io.Discard, buffered); err != nil || source.err != nil {
-		return readLayer{}, firstOf(source.err, err)
+	if _, err := io.Copy(io.Discard, buffered); err != nil {
+		return readLayer{}, err
 	}
 	read.facts.size = source.n
 	if failed != nil {
@@ -281,14 +289,15 @@ type declared struct {
 func (d *declared) Read(p []byte) (int, error) {
 	n, err := d.r.Read(p)
 	if d.left -= int64(n); d.left < 0 {
-		return 0, fault(attestor.CodeContentMismatch, fmt.Sprintf("the registry answered layer %s with more bytes than its manifest says", d.layer.Digest()),
+		return 0, fault(attestor.CodeContentMismatch,
+			fmt.Sprintf("the registry answered layer %s with more bytes than its manifest says", d.layer.Digest()),
 			"push the image again; if it happens again, see to the registry", nil)
 	}
 	return n, err
 }
 
-// faithful counts what was read and remembers whether reading failed, so that a
-// failure to unpack what did arrive can be told from a failure to read.
+// faithful counts what was read and stays failed once reading has failed, so
+// that a failure to unpack what did arrive can be told from a failure to read.
 type faithful struct {
 	r   io.Reader
 	n   int64
@@ -296,6 +305,9 @@ type faithful struct {
 }
 
 func (f *faithful) Read(p []byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
 	n, err := f.r.Read(p)
 	f.n += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -36,15 +36,18 @@ var (
 // is given, and nil for a group's name, which only the image could resolve.
 func ParseUser(configured string) (attestor.User, *attestor.Problem) {
 	u := attestor.User{Configured: boundedText(configured)}
+	root := func() { u.UID, u.Source = new(int64), attestor.UserFromConfig }
 	refuse := func(code attestor.Code, format string, args ...any) (attestor.User, *attestor.Problem) {
 		p := problem(attestor.CheckUser, code, quoted(configured), fmt.Sprintf(format, args...), fixUser)
 		return u, &p
 	}
-	name, group, grouped := strings.Cut(configured, ":")
-	root := func() { u.UID, u.Source = new(int64), attestor.UserFromConfig }
 
+	name, group, grouped := strings.Cut(configured, ":")
 	gid, groupOK := parseGroup(group, grouped)
 	u.GID = gid
+
+	// Whatever any runtime takes for root is root, however it is written. Those
+	// come first, so that no later case can find another user in it.
 	switch {
 	case configured == "", name == "0" && groupOK, name == "root" && groupOK:
 		root()
@@ -58,22 +61,33 @@ func ParseUser(configured string) (attestor.User, *attestor.Problem) {
 	case wrapsToRoot(name):
 		root()
 		return refuse(attestor.CodeUserRootDisguised, "user %s is root where runtimes keep 32 bits of it", quoted(configured))
-	case canonicalID.MatchString(name):
+	}
+
+	// A number proves a user only in the one form that all runtimes read alike.
+	if canonicalID.MatchString(name) {
 		uid, err := strconv.ParseInt(name, 10, 64)
 		switch {
 		case err != nil || uid > maxID:
-			return refuse(attestor.CodeUserInvalid, "uid %s is larger than %d, which runtimes refuse or read as another", name, maxID)
+			return refuse(attestor.CodeUserInvalid,
+				"uid %s is larger than %d: some runtimes refuse it, others read another number", name, maxID)
 		case !groupOK:
-			return refuse(attestor.CodeUserInvalid, "user %s has a group that runtimes read differently or refuse", quoted(configured))
+			return refuse(attestor.CodeUserInvalid,
+				"user %s has a group that runtimes read differently or refuse", quoted(configured))
 		}
 		u.UID, u.Source = &uid, attestor.UserFromConfig
 		return u, nil
+	}
+
+	switch {
 	case integer.MatchString(name):
-		return refuse(attestor.CodeUserInvalid, "user %s is a number in a form that is read differently: want plain decimal digits, no sign, no leading zero", quoted(configured))
+		return refuse(attestor.CodeUserInvalid,
+			"user %s is a number that runtimes read differently; decimal digits without sign or leading zero are allowed",
+			quoted(configured))
 	case !accountName.MatchString(name) || !groupOK:
 		return refuse(attestor.CodeUserInvalid, "user %s is neither a number nor a user name", quoted(configured))
 	}
-	return refuse(attestor.CodeUserNotNumeric, "user %s is a name, which cannot be proven not to be root (kubelet refuses it for runAsNonRoot)", quoted(configured))
+	return refuse(attestor.CodeUserNotNumeric,
+		"user %s is a name, which cannot be proven not to be root (kubelet refuses it for runAsNonRoot)", quoted(configured))
 }
 
 // quoted shows every character of hostile input, up to a length.

@@ -167,6 +167,15 @@ func liesAboutLayers() []Lie {
 		{"another layer", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 			return r.URL.Path == s.Layer && serve(w, "application/octet-stream", Zstd(Tar(File{"etc/", ""}, File{"etc/passwd", "app:x:1001:1000::/:/bin/sh\n"})))
 		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
+		{"a page instead of a layer", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
+			return r.URL.Path == s.Layer && serve(w, "text/html", []byte("<html>log in</html>"))
+		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
+		{"a layer that cannot be unpacked instead of one that can", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
+			return r.URL.Path == s.Layer && serve(w, "application/octet-stream", Gzip([]byte("x"))[:12])
+		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
+		{"a layer of another compression", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
+			return r.URL.Path == s.Layer && serve(w, "application/octet-stream", EmptyXz())
+		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
 		{"a layer that breaks off", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path != s.Layer {
 				return false
