@@ -53,18 +53,21 @@ func New(c Config) (*Calls, error) {
 	if c.Outages == 0 {
 		c.Outages = 5
 	}
+
 	if c.Pause == 0 {
 		c.Pause = 10 * time.Second
 	}
 	if c.InFlight == 0 {
 		c.InFlight = 64
 	}
+
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Tracer == nil {
 		c.Tracer = noop.NewTracerProvider()
 	}
+
 	out := &Calls{
 		c: c, circuits: map[string]*circuit{}, tracer: c.Tracer.Tracer("github.com/attestor-gate/attestor/internal/dependency"),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -78,7 +81,12 @@ func New(c Config) (*Calls, error) {
 			Name: "attestor_circuits_open", Help: "Circuits that are open: dependencies that do not answer and are left alone.",
 		}, []string{"dependency"}),
 	}
-	return out, errors.Join(c.Registry.Register(out.calls), c.Registry.Register(out.latency), c.Registry.Register(out.open))
+
+	return out, errors.Join(
+		c.Registry.Register(out.calls),
+		c.Registry.Register(out.latency),
+		c.Registry.Register(out.open),
+	)
 }
 
 // A target is what one call is about.
@@ -103,6 +111,7 @@ type circuit struct {
 func (c *Calls) circuit(t target) *circuit {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	if k, ok := c.circuits[t.name]; ok {
 		return k
 	}
@@ -113,6 +122,7 @@ func (c *Calls) circuit(t target) *circuit {
 			}
 		}
 	}
+
 	if len(c.circuits) >= maxCircuits {
 		return nil
 	}
@@ -132,7 +142,12 @@ func (c *Calls) changed(name, label string, from, to gobreaker.State) {
 	switch {
 	case from == gobreaker.StateClosed && to == gobreaker.StateOpen:
 		c.open.WithLabelValues(label).Inc()
-		c.c.Logger.WarnContext(context.Background(), "a dependency does not answer and is left alone", slog.String("dependency", name), slog.Int("limit", c.c.Outages))
+		c.c.Logger.WarnContext(
+			context.Background(),
+			"a dependency does not answer and is left alone",
+			slog.String("dependency", name),
+			slog.Int("limit", c.c.Outages),
+		)
 	case to == gobreaker.StateClosed:
 		c.open.WithLabelValues(label).Dec()
 		c.c.Logger.InfoContext(context.Background(), "a dependency answers again", slog.String("dependency", name))
@@ -165,14 +180,21 @@ func outcomeOf(err error) outcome {
 // do makes a call, unless the circuit is open. f says what became of it. The
 // error is of do itself; f keeps its own.
 func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) outcome) error {
-	ctx, span := c.tracer.Start(ctx, t.span, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("dependency", t.label)))
+	ctx, span := c.tracer.Start(
+		ctx,
+		t.span,
+		trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("dependency", t.label)),
+	)
 	defer span.End()
+
 	end := func(o outcome) {
 		c.calls.WithLabelValues(t.label, string(o)).Inc()
 		if o != answered {
 			span.SetStatus(codes.Error, string(o))
 		}
 	}
+
 	call := func() (struct{}, error) {
 		start := time.Now()
 		o := f(ctx)
@@ -183,11 +205,13 @@ func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) ou
 		}
 		return struct{}{}, o
 	}
+
 	k := c.circuit(t)
 	if k == nil {
 		_, _ = call()
 		return nil
 	}
+
 	select {
 	case k.turns <- struct{}{}:
 	case <-ctx.Done():
@@ -195,6 +219,7 @@ func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) ou
 		return fmt.Errorf("waiting for a turn to ask %s: %w", t.name, ctx.Err())
 	}
 	defer func() { <-k.turns }()
+
 	_, err := k.breaker.Execute(call)
 	for waited := time.Duration(0); errors.Is(err, gobreaker.ErrTooManyRequests) && waited < trialWait; waited += trialLook {
 		if !wait(ctx, trialLook) {
@@ -202,6 +227,7 @@ func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) ou
 		}
 		_, err = k.breaker.Execute(call)
 	}
+
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		end(refused)
 		return c.refusal(t)
@@ -221,6 +247,7 @@ const (
 func wait(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
+
 	select {
 	case <-t.C:
 		return true

@@ -37,7 +37,13 @@ type transport struct {
 
 func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	host := r.URL.Host
-	about := target{name: host, label: t.hosts.Label(host), span: r.Method + " " + t.hosts.Label(host), timeout: t.hosts.Timeout}
+	about := target{
+		name:    host,
+		label:   t.hosts.Label(host),
+		span:    r.Method + " " + t.hosts.Label(host),
+		timeout: t.hosts.Timeout,
+	}
+
 	refusal := t.calls.do(r.Context(), about, func(ctx context.Context) outcome {
 		start := time.Now()
 		resp, err = t.next.RoundTrip(r) //nolint:bodyclose // the caller's to close

@@ -94,6 +94,7 @@ func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, repo, ref 
 			fail(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no such manifest")
 			return
 		}
+
 		w.Header().Set("Content-Type", m.MediaType)
 		w.Header().Set("Docker-Content-Digest", digest)
 		w.Header().Set("Content-Length", strconv.Itoa(len(m.Body)))
@@ -116,6 +117,7 @@ func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, repo, ref 
 func (r *Registry) find(repo, ref string) (manifest, string, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+
 	if digest, ok := r.tags[repo][ref]; ok {
 		ref = digest
 	}
@@ -129,17 +131,20 @@ func (r *Registry) put(w http.ResponseWriter, req *http.Request, repo, ref strin
 		fail(w, http.StatusRequestEntityTooLarge, "SIZE_INVALID", "a manifest has at most 16 MiB")
 		return
 	}
+
 	sum := sha256.Sum256(body)
 	digest := "sha256:" + hex.EncodeToString(sum[:])
 	if strings.Contains(ref, ":") && ref != digest {
 		fail(w, http.StatusBadRequest, "DIGEST_INVALID", "the manifest's digest is "+digest)
 		return
 	}
+
 	m := manifest{MediaType: req.Header.Get("Content-Type"), Body: body}
 	r.mu.Lock()
 	if r.manifests[repo] == nil {
 		r.manifests[repo], r.tags[repo] = map[string]manifest{}, map[string]string{}
 	}
+
 	r.manifests[repo][digest] = m
 	if ref != digest {
 		r.tags[repo][ref] = digest
@@ -150,12 +155,14 @@ func (r *Registry) put(w http.ResponseWriter, req *http.Request, repo, ref strin
 		fail(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 		return
 	}
+
 	var subject struct {
 		Subject struct{ Digest string } `json:"subject"`
 	}
 	if json.Unmarshal(body, &subject) == nil && subject.Subject.Digest != "" {
 		w.Header().Set("OCI-Subject", subject.Subject.Digest)
 	}
+
 	w.Header().Set("Docker-Content-Digest", digest)
 	w.Header().Set("Location", "/v2/"+repo+"/manifests/"+digest)
 	w.WriteHeader(http.StatusCreated)
@@ -164,6 +171,7 @@ func (r *Registry) put(w http.ResponseWriter, req *http.Request, repo, ref strin
 func (r *Registry) remove(repo, ref string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if _, ok := r.tags[repo][ref]; ok {
 		delete(r.tags[repo], ref)
 		return r.save() == nil
@@ -171,6 +179,7 @@ func (r *Registry) remove(repo, ref string) bool {
 	if _, ok := r.manifests[repo][ref]; !ok {
 		return false
 	}
+
 	delete(r.manifests[repo], ref)
 	for tag, digest := range r.tags[repo] {
 		if digest == ref {
@@ -188,14 +197,19 @@ func (r *Registry) list(w http.ResponseWriter, req *http.Request, repo string) {
 	for tag := range r.tags[repo] {
 		tags = append(tags, tag)
 	}
+
 	r.mu.RUnlock()
 	if !known {
 		fail(w, http.StatusNotFound, "NAME_UNKNOWN", "no such repository")
 		return
 	}
+
 	page, more := paginate(tags, req)
 	if more {
-		w.Header().Set("Link", fmt.Sprintf(`</v2/%s/tags/list?n=%d&last=%s>; rel="next"`, repo, len(page), page[len(page)-1]))
+		w.Header().Set(
+			"Link",
+			fmt.Sprintf(`</v2/%s/tags/list?n=%d&last=%s>; rel="next"`, repo, len(page), page[len(page)-1]),
+		)
 	}
 	answer(w, "application/json", map[string]any{"name": repo, "tags": page})
 }
@@ -206,6 +220,7 @@ func (r *Registry) catalog(w http.ResponseWriter, req *http.Request) {
 	for repo := range r.manifests {
 		repos = append(repos, repo)
 	}
+
 	r.mu.RUnlock()
 	page, more := paginate(repos, req)
 	if more {
@@ -223,6 +238,7 @@ func paginate(all []string, req *http.Request) (page []string, more bool) {
 		}
 		all = all[i:]
 	}
+
 	if n, err := strconv.Atoi(req.URL.Query().Get("n")); err == nil && n > 0 && n < len(all) {
 		return all[:n], true
 	}
@@ -241,6 +257,7 @@ func (r *Registry) referrers(w http.ResponseWriter, repo, digest string) {
 		ArtifactType string            `json:"artifactType,omitempty"`
 		Annotations  map[string]string `json:"annotations,omitempty"`
 	}
+
 	found := []descriptor{}
 	r.mu.RLock()
 	for d, m := range r.manifests[repo] {
@@ -250,6 +267,7 @@ func (r *Registry) referrers(w http.ResponseWriter, repo, digest string) {
 			Subject      struct{ Digest string }
 			Config       struct{ MediaType string }
 		}
+
 		if json.Unmarshal(m.Body, &parsed) == nil && parsed.Subject.Digest == digest {
 			if parsed.ArtifactType == "" {
 				parsed.ArtifactType = parsed.Config.MediaType
@@ -257,6 +275,7 @@ func (r *Registry) referrers(w http.ResponseWriter, repo, digest string) {
 			found = append(found, descriptor{m.MediaType, d, len(m.Body), parsed.ArtifactType, parsed.Annotations})
 		}
 	}
+
 	r.mu.RUnlock()
 	slices.SortFunc(found, func(a, b descriptor) int { return strings.Compare(a.Digest, b.Digest) })
 	const index = "application/vnd.oci.image.index.v1+json"
@@ -279,6 +298,7 @@ func (r *Registry) save() error {
 	if err != nil {
 		return err
 	}
+
 	name := filepath.Join(r.dir, "manifests.json")
 	if err := os.WriteFile(name+".new", b, 0o644); err != nil {
 		return fmt.Errorf("saving the registry: %w", err)
@@ -294,6 +314,7 @@ func (r *Registry) load() error {
 	if err != nil {
 		return fmt.Errorf("loading the registry: %w", err)
 	}
+
 	s := saved{r.manifests, r.tags}
 	if err := json.Unmarshal(b, &s); err != nil {
 		return fmt.Errorf("loading %s: %w", filepath.Join(r.dir, "manifests.json"), err)

@@ -29,12 +29,14 @@ func Project(img attestor.Image, overrides map[string]string) (string, error) {
 	if project, ok := overrides[host]; ok && project != "" {
 		return project, nil
 	}
+
 	path := strings.Split(img.Repository(), "/")[1:]
 	if isGCR(host) || isArtifactRegistry(host) {
 		if project, rest := splitProject(path); project != "" && len(rest) > 0 {
 			return project, nil
 		}
 	}
+
 	return "", &attestor.Error{
 		Kind: attestor.Invalid,
 		Msg:  fmt.Sprintf("the name %s does not say which Google project holds its scans", img.Repository()),
@@ -82,6 +84,7 @@ func URIs(img attestor.Image) []string {
 	if alias := gcrName(img); alias != "" {
 		names = append(names, alias)
 	}
+
 	var uris []string
 	for _, n := range names {
 		uris = append(uris, "https://"+n, n)
@@ -100,7 +103,18 @@ func gcrName(img attestor.Image) string {
 	if project == "" || len(rest) < 2 || !isGCR(rest[0]) {
 		return ""
 	}
-	return rest[0] + "/" + strings.Replace(project, ":", "/", 1) + "/" + strings.Join(rest[1:], "/") + "@" + string(img.Digest())
+
+	return rest[0] + "/" + strings.Replace(
+		project,
+		":",
+		"/",
+		1,
+	) + "/" + strings.Join(
+		rest[1:],
+		"/",
+	) + "@" + string(
+		img.Digest(),
+	)
 }
 
 // Filter selects occurrences of kinds about any of uris, in the form that
@@ -123,7 +137,9 @@ type Name struct {
 	ID       string
 }
 
-var namePattern = regexp.MustCompile(`^projects/([A-Za-z0-9.:_-]+)(?:/locations/([a-z0-9-]+))?/(notes|occurrences|scans)/([A-Za-z0-9_~%.:+@-]+)$`)
+var namePattern = regexp.MustCompile(
+	`^projects/([A-Za-z0-9.:_-]+)(?:/locations/([a-z0-9-]+))?/(notes|occurrences|scans)/([A-Za-z0-9_~%.:+@-]+)$`,
+)
 
 // ParseName reads projects/P[/locations/L]/COLLECTION/ID, where collection is
 // notes, occurrences or scans.

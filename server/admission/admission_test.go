@@ -32,12 +32,18 @@ const (
 // cluster has one attested image.
 type cluster struct {
 	mode     attestor.Mode // of the policy; "": enforce
+	by       []string      // attestors of the policy; none: name
+	override []string      // attestors of its overrides
 	standing func(ctx context.Context, img attestor.Image) (attestor.Standing, error)
 }
 
 // policies are one team's.
 func (c cluster) policies(t testing.TB) attestor.Policies {
 	t.Helper()
+	override := ""
+	if len(c.override) > 0 {
+		override = "  breakGlass: {allowed: true, attestors: [" + strings.Join(c.override, ", ") + "]}\n"
+	}
 	set, err := policy.Parse(policy.Source{Name: "production.yaml", Text: fmt.Appendf(nil, `apiVersion: attestor/v1
 kind: GatePolicy
 metadata: {name: production}
@@ -48,7 +54,7 @@ spec:
   user: {nonRoot: true}
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}
   attestors: [%s]
-`, cmp.Or(c.mode, attestor.Enforce), name)})
+%s`, cmp.Or(c.mode, attestor.Enforce), cmp.Or(strings.Join(c.by, ", "), name), override)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,6 +276,41 @@ func TestLookUpFails(t *testing.T) {
 		if _, got := ask(t, handler(t, cluster{standing: standing}, nil), body); got.Response.Allowed {
 			t.Errorf("%s: allowed", what)
 		}
+	}
+}
+
+// TestAttestorsOfAnOverride: all attestors of a pass admit, or all of an
+// override; some of each do not, and the refusal names those of a pass.
+func TestAttestorsOfAnOverride(t *testing.T) {
+	const a, b, glass, other = "projects/p/attestors/a", "projects/p/attestors/b", "projects/p/attestors/glass", "projects/p/attestors/other"
+	usual, override := []string{a, b}, []string{glass, other}
+	body := reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)
+	for _, tt := range []struct {
+		name     string
+		override []string // attestors of the policy's overrides
+		by       []string // attestors that attested
+		allowed  bool
+		missing  string // in the refusal
+	}{
+		{"passed", override, usual, true, ""},
+		{"overridden", override, override, true, ""},
+		{"overridden in part", override, []string{glass}, false, a + ", " + b},
+		{"some of each", override, []string{a, glass}, false, b},
+		{"attestors of overrides that this policy does not name", nil, override, false, a + ", " + b},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			standing := func(_ context.Context, img attestor.Image) (attestor.Standing, error) {
+				s := attestor.Standing{Known: true}
+				for _, name := range tt.by {
+					s.Valid = append(s.Valid, attestor.Attestation{Attestor: name, Digest: img.Digest()})
+				}
+				return s, nil
+			}
+			_, got := ask(t, handler(t, cluster{by: usual, override: tt.override, standing: standing}, nil), body)
+			if got.Response.Allowed != tt.allowed || !strings.Contains(got.Response.Status.Message, tt.missing) {
+				t.Errorf("allowed %t, want %t: %q, want one that names %q", got.Response.Allowed, tt.allowed, got.Response.Status.Message, tt.missing)
+			}
+		})
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// What follows is as much of k8s.io/api's admission/v1 and core/v1 as is
-// needed, by its names: the real modules would be 20 MB for six structs.
+// The part of k8s.io/api's admission/v1 and core/v1 that is needed, with its names:
+// the real modules would be 20 MB for six structs.
 
 type review struct {
 	APIVersion string    `json:"apiVersion"`
@@ -65,8 +65,8 @@ type container struct {
 	Image string `json:"image"`
 }
 
-// volume may be an image too, since Kubernetes 1.31: what it holds is executed
-// as readily as what a container holds.
+// volume may be an image too, since Kubernetes 1.31; the files in it can be executed
+// like a container's.
 type volume struct {
 	Name  string `json:"name"`
 	Image *struct {
@@ -78,8 +78,8 @@ type template struct {
 	Spec *podSpec `json:"spec"`
 }
 
-// podSpecOf finds the pod's specification in an object. A kind that is not
-// listed may hold one anywhere, and so is an error.
+// podSpecOf finds the pod's specification in an object. A kind that is not listed may
+// have one anywhere, and so is an error.
 func podSpecOf(k groupKind, object []byte) (*podSpec, error) {
 	var o struct {
 		Spec     jsontext.Value `json:"spec"`
@@ -88,8 +88,12 @@ func podSpecOf(k groupKind, object []byte) (*podSpec, error) {
 	if err := json.Unmarshal(object, &o); err != nil {
 		return nil, fmt.Errorf("the object cannot be read: %w", err)
 	}
+
 	var spec *podSpec
 	var err error
+
+	// The kind decides where the specification is, never the object: one with a second
+	// "template" of its own would hide its images there.
 	switch k.Group + "/" + k.Kind {
 	case "/Pod":
 		err = json.Unmarshal(o.Spec, &spec)
@@ -97,7 +101,12 @@ func podSpecOf(k groupKind, object []byte) (*podSpec, error) {
 		if o.Template != nil {
 			spec = o.Template.Spec
 		}
-	case "/ReplicationController", "apps/Deployment", "apps/ReplicaSet", "apps/StatefulSet", "apps/DaemonSet", "batch/Job":
+	case "/ReplicationController",
+		"apps/Deployment",
+		"apps/ReplicaSet",
+		"apps/StatefulSet",
+		"apps/DaemonSet",
+		"batch/Job":
 		var s struct {
 			Template *template `json:"template"`
 		}
@@ -112,12 +121,14 @@ func podSpecOf(k groupKind, object []byte) (*podSpec, error) {
 				} `json:"spec"`
 			} `json:"jobTemplate"`
 		}
+
 		if err = json.Unmarshal(o.Spec, &s); err == nil && s.JobTemplate.Spec.Template != nil {
 			spec = s.JobTemplate.Spec.Template.Spec
 		}
 	default:
 		return nil, errUnknownKind
 	}
+
 	if err != nil {
 		return nil, fmt.Errorf("the object cannot be read: %w", err)
 	}
@@ -127,7 +138,7 @@ func podSpecOf(k groupKind, object []byte) (*podSpec, error) {
 	return spec, nil
 }
 
-var errUnknownKind = errors.New("the gate does not know where this kind holds its images")
+var errUnknownKind = errors.New("this kind is not supported: the gate does not know where its images are")
 
 // images lists every image of a pod, each once, in its order.
 func (p *podSpec) images() []string {
@@ -139,11 +150,13 @@ func (p *podSpec) images() []string {
 			out = append(out, image)
 		}
 	}
+
 	for _, list := range [][]container{p.InitContainers, p.Containers, p.EphemeralContainers} {
 		for _, c := range list {
 			add(c.Image)
 		}
 	}
+
 	for _, v := range p.Volumes {
 		if v.Image != nil {
 			add(v.Image.Reference)

@@ -31,27 +31,39 @@ type Export struct {
 	Logger   *slog.Logger
 }
 
-// Bounds of what traces may cost. A decision never waits for a collector:
-// what does not fit into the queue is dropped.
+// Bounds of what traces may cost. A decision never waits for a collector: spans that
+// do not fit into the queue are dropped.
 const (
 	maxQueuedSpans = 4096
 	exportTimeout  = 5 * time.Second
 	exportEvery    = 2 * time.Second
-	// shutdownTimeout is what a process that ends gives its last spans.
+	// shutdownTimeout bounds the export of the last spans when the process ends.
 	shutdownTimeout = 3 * time.Second
 )
 
-// Trace returns a provider that sends spans away in the background, and what
-// ends it: within three seconds, whether or not anybody takes the last spans.
-// It contacts nobody itself.
+// Trace returns a provider that exports spans in the background, and a function that
+// ends it within three seconds, whether or not the collector takes the last spans.
+// Trace itself contacts nobody.
 func Trace(ctx context.Context, e Export) (*sdktrace.TracerProvider, func() error, error) {
 	if e.Endpoint == "" || e.Registry == nil || e.Logger == nil || e.Sample < 0 || e.Sample > 1 {
-		return nil, nil, errors.New("exporting traces: endpoint, registry or logger is missing, or the sample is not between 0 and 1")
+		return nil, nil, errors.New(
+			"exporting traces: endpoint, registry or logger is missing, or the sample is not between 0 and 1",
+		)
 	}
+
 	options := []otlptracegrpc.Option{
 		otlptracegrpc.WithEndpoint(e.Endpoint), otlptracegrpc.WithTimeout(exportTimeout),
-		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: true, InitialInterval: 500 * time.Millisecond, MaxInterval: 2 * time.Second, MaxElapsedTime: exportTimeout}),
+		otlptracegrpc.WithRetry(
+			otlptracegrpc.RetryConfig{
+				Enabled:         true,
+				InitialInterval: 500 * time.Millisecond,
+				MaxInterval:     2 * time.Second,
+				MaxElapsedTime:  exportTimeout,
+			},
+		),
 	}
+
+	// TLS unless the configuration says otherwise.
 	if e.Plaintext {
 		options = append(options, otlptracegrpc.WithInsecure())
 	} else {
@@ -61,31 +73,46 @@ func Trace(ctx context.Context, e Export) (*sdktrace.TracerProvider, func() erro
 		}
 		options = append(options, otlptracegrpc.WithTLSCredentials(credentials.NewTLS(conf)))
 	}
+
 	client, err := otlptracegrpc.New(ctx, options...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("exporting traces: %w", err)
 	}
+
 	out := &exporter{SpanExporter: client, log: e.Logger, lost: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "attestor_spans_lost_total", Help: "Spans that the collector did not take.",
+		Name: "attestor_spans_lost_total", Help: "Spans that the collector did not accept.",
 	})}
+
 	if err := e.Registry.Register(out.lost); err != nil {
 		return nil, nil, fmt.Errorf("exporting traces: %w", err)
 	}
+
 	ratio := sdktrace.TraceIDRatioBased(e.Sample)
 	provider := sdktrace.NewTracerProvider(
-		// Cloud Run's front end marks nearly every request as not sampled: that
-		// is about its own traces, and decides nothing here.
+		// Cloud Run's front end marks nearly every request as not sampled. That is
+		// about its own traces, and decides nothing here.
 		sdktrace.WithSampler(sdktrace.ParentBased(ratio, sdktrace.WithRemoteParentNotSampled(ratio))),
-		sdktrace.WithBatcher(out, sdktrace.WithMaxQueueSize(maxQueuedSpans), sdktrace.WithExportTimeout(exportTimeout), sdktrace.WithBatchTimeout(exportEvery)),
-		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "attestor"), attribute.String("service.version", e.Version))),
+		sdktrace.WithBatcher(
+			out,
+			sdktrace.WithMaxQueueSize(maxQueuedSpans),
+			sdktrace.WithExportTimeout(exportTimeout),
+			sdktrace.WithBatchTimeout(exportEvery),
+		),
+		sdktrace.WithResource(
+			resource.NewSchemaless(
+				attribute.String("service.name", "attestor"),
+				attribute.String("service.version", e.Version),
+			),
+		),
 	)
+
 	return provider, func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil {
-			e.Logger.WarnContext(ctx, "the last spans were not taken", slog.Any("error", err))
+			e.Logger.WarnContext(ctx, "could not export the last spans", slog.Any("error", err))
 		}
-		return nil // no reason to call the whole run a failure
+		return nil // the run has not failed for want of its last spans
 	}, nil
 }
 
@@ -98,6 +125,8 @@ func (e Export) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("exporting traces: reading the collector's authority: %w", err)
 	}
+
+	// Only the given authority counts then, not the system's beside it.
 	conf.RootCAs = x509.NewCertPool()
 	if !conf.RootCAs.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("exporting traces: %s holds no certificate", e.CA)
@@ -105,8 +134,8 @@ func (e Export) tls() (*tls.Config, error) {
 	return conf, nil
 }
 
-// exporter says once that spans are not taken, and once that they are again:
-// the SDK would write each failure to standard error, in a form of its own.
+// exporter logs once that export fails, and once that it works again. The SDK would
+// write each failure to standard error, in a form of its own.
 type exporter struct {
 	sdktrace.SpanExporter
 	log  *slog.Logger
@@ -120,10 +149,14 @@ func (x *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	case err != nil:
 		x.lost.Add(float64(len(spans)))
 		if !x.down.Swap(true) {
-			x.log.WarnContext(ctx, "traces are not taken by their collector; decisions do not wait for it", slog.Any("error", err))
+			x.log.WarnContext(
+				ctx,
+				"the trace collector does not accept spans; decisions are not affected",
+				slog.Any("error", err),
+			)
 		}
 	case x.down.Swap(false):
-		x.log.InfoContext(ctx, "traces are taken again")
+		x.log.InfoContext(ctx, "the trace collector accepts spans again")
 	}
 	return nil
 }

@@ -10,30 +10,36 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Keys are all that may stand in a log line. Values under any other, and in
-// groups, are left out. None of them is ever a person's: not a name, an
-// address, an email or anything else that the rules for safe logging block.
+// Keys are all that a log line may have. Values under any other key, and in groups,
+// are left out. None of them is a person's: not a name, an address, an email or
+// anything else that the rules for safe logging forbid.
 func Keys() []string {
 	return []string{
-		"admitted", "admitted_by", "allowed", "attestor", "base", "binary_authorization", "break_glass", "caller_hash", "cause", "complete", "condition",
-		"container_analysis", "decision_id", "dependency", "dry_run", "duration_ms", "error", "event", "flips", "image", "image_digest", "intent", "issuer", "judged", "kind", "kms",
-		"limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic", "part", "policies", "policies_digest",
-		"policy_digest", "problems", "published", "reason_codes", "repository", "request_id", "revoked", "route", "stack", "status", "tag",
-		"unsafe_trust_platform", "verdict", "version",
+		"admitted", "admitted_by", "allowed", "attestor", "base", "binary_authorization", "break_glass",
+		"caller_hash", "cause", "complete", "condition", "container_analysis", "decision_id", "dependency",
+		"dry_run", "duration_ms", "error", "event", "flips", "image", "image_digest", "intent", "issuer", "judged",
+		"kind", "kms", "limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic",
+		"part", "policies", "policies_digest", "policy_digest", "problems", "published", "reason_codes",
+		"repository", "request_id", "revoked", "route", "stack", "status", "tag", "unsafe_trust_platform",
+		"verdict", "version",
 	}
 }
 
-// unlisted stands in for a value whose key is not among [Keys].
+// unlisted replaces a value whose key is not among [Keys].
 const unlisted = "[unlisted key]"
 
 // NewLogHandler writes lines of JSON as Cloud Logging reads them: severity,
 // message, time, and the trace of the context that they were written in, which
 // is linked where project names the Google project.
 func NewLogHandler(w io.Writer, level slog.Level, project string) slog.Handler {
-	return &logHandler{project: project, Handler: slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: replace})}
+	return &logHandler{
+		project: project,
+		Handler: slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: replace}),
+	}
 }
 
 func replace(groups []string, a slog.Attr) slog.Attr {
+	// A key within a group could hide a value under a name of the list.
 	if len(groups) > 0 {
 		return slog.String(a.Key, unlisted)
 	}
@@ -49,6 +55,9 @@ func replace(groups []string, a slog.Attr) slog.Attr {
 	case traceKey, spanKey, sampledKey:
 		return a
 	}
+
+	// Allowed keys rather than forbidden ones: a new attribute is left out until
+	// somebody has looked at what it may hold.
 	if !slices.Contains(Keys(), a.Key) {
 		return slog.String(a.Key, unlisted)
 	}
@@ -90,8 +99,13 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 			name = "projects/" + h.project + "/traces/" + name
 		}
 		r = r.Clone()
+
 		//nolint:sloglint // the keys are Cloud Logging's
-		r.AddAttrs(slog.String(traceKey, name), slog.String(spanKey, s.SpanID().String()), slog.Bool(sampledKey, s.IsSampled()))
+		r.AddAttrs(
+			slog.String(traceKey, name),
+			slog.String(spanKey, s.SpanID().String()),
+			slog.Bool(sampledKey, s.IsSampled()),
+		)
 	}
 	return h.Handler.Handle(ctx, r)
 }

@@ -1,7 +1,6 @@
-// Package telemetry decides what operators see of the gate's stages: a span
-// and a few numbers for each call of a dependency, and log lines in the form
-// that Cloud Logging reads. It changes no answer, except that a stage which
-// panics has failed rather than the process.
+// Package telemetry decides what operators see of the gate's stages: a span and a few
+// numbers for each call, and log lines in the form that Cloud Logging reads. It
+// changes no answer, except that a stage that panics fails, and the process does not.
 package telemetry
 
 import (
@@ -26,27 +25,31 @@ type Options struct {
 	Registry *prometheus.Registry // required
 }
 
-// Observe returns c with its stages watched.
+// Observe returns c with its stages measured.
 func Observe(c attestor.GateConfig, o Options) (attestor.GateConfig, error) {
 	if o.Registry == nil {
-		return c, errors.New("observing the gate: there is no registry")
+		return c, errors.New("observing the gate: the registry is missing")
 	}
 	if c.Inspector == nil || c.Scanner == nil || c.Attester == nil || c.Recorder == nil || c.Now == nil {
 		return c, errors.New("observing the gate: a stage or the clock is missing")
 	}
+
 	if o.Tracer == nil {
 		o.Tracer = noop.NewTracerProvider()
 	}
 	s := &stages{
 		tracer: o.Tracer.Tracer("github.com/attestor-gate/attestor"), now: c.Now,
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "attestor_stage_seconds", Help: "Time that a call of a stage took: resolve, inspect, scan, standing, attest, begin, finish.",
+			Name:    "attestor_stage_seconds",
+			Help:    "Time that a call of a stage took: resolve, inspect, scan, standing, attest, begin, finish.",
 			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"stage"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "attestor_stage_errors_total", Help: "Calls of a stage that could not be answered, by reason code where there is one.",
+			Name: "attestor_stage_errors_total",
+			Help: "Calls of a stage that failed, by reason code where there is one.",
 		}, []string{"stage", "code"}),
 	}
+
 	if err := errors.Join(o.Registry.Register(s.latency), o.Registry.Register(s.errors)); err != nil {
 		return c, fmt.Errorf("observing the gate: %w", err)
 	}
@@ -64,26 +67,36 @@ type stages struct {
 	errors  *prometheus.CounterVec
 }
 
-// call runs f as a stage. A panic in it is its error.
-func (s *stages) call(ctx context.Context, stage string, f func(context.Context) error, about ...attribute.KeyValue) (err error) {
+// call runs f as a stage. A panic in f becomes its error.
+func (s *stages) call(
+	ctx context.Context,
+	stage string,
+	f func(context.Context) error,
+	about ...attribute.KeyValue,
+) (err error) {
 	ctx, span := s.tracer.Start(ctx, stage, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(about...))
 	start := s.now()
 	defer func() {
-		if p := recover(); p != nil { // stages run on goroutines of the Gate's, above which nobody would
+		// Stages run on goroutines of the Gate, where no HTTP server recovers: a panic
+		// would end the process and every other request with it.
+		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in stage %s: %v\n%s", stage, p, debug.Stack())
 		}
+
+		// A code and no text: a text may hold what a registry or a caller wrote.
 		s.latency.WithLabelValues(stage).Observe(s.now().Sub(start).Seconds())
 		if err != nil {
 			code := codeOf(err)
 			s.errors.WithLabelValues(stage, code).Inc()
-			span.SetStatus(codes.Error, code) // no text: it may hold what a registry or a caller wrote
+			span.SetStatus(codes.Error, code)
 		}
 		span.End()
 	}()
 	return f(ctx)
 }
 
-// codeOf is from a small set: reason codes, and two words.
+// codeOf is from a small set, as labels of metrics must be: reason codes, and two
+// words.
 func codeOf(err error) string {
 	if e, ok := errors.AsType[*attestor.Error](err); ok && e.Code != "" {
 		return string(e.Code)
@@ -114,7 +127,11 @@ func (i inspector) Pin(ctx context.Context, ref attestor.Reference) (img attesto
 	return img, nil
 }
 
-func (i inspector) Resolve(ctx context.Context, ref attestor.Reference, needs attestor.Needs) (r attestor.Resolved, err error) {
+func (i inspector) Resolve(
+	ctx context.Context,
+	ref attestor.Reference,
+	needs attestor.Needs,
+) (r attestor.Resolved, err error) {
 	err = i.s.call(ctx, "resolve", func(ctx context.Context) (err error) {
 		r, err = i.next.Resolve(ctx, ref, needs)
 		return err
@@ -125,7 +142,12 @@ func (i inspector) Resolve(ctx context.Context, ref attestor.Reference, needs at
 	return r, nil
 }
 
-func (i inspector) Inspect(ctx context.Context, r attestor.Resolved, child attestor.Child, needs attestor.Needs) (e attestor.PlatformEvidence) {
+func (i inspector) Inspect(
+	ctx context.Context,
+	r attestor.Resolved,
+	child attestor.Child,
+	needs attestor.Needs,
+) (e attestor.PlatformEvidence) {
 	err := i.s.call(ctx, "inspect", func(ctx context.Context) error {
 		e = i.next.Inspect(ctx, r, child, needs)
 		for _, p := range e.Problems {
@@ -136,14 +158,24 @@ func (i inspector) Inspect(ctx context.Context, r attestor.Resolved, child attes
 		return nil
 	}, digest(child.Digest), attribute.String("image.platform", child.Platform))
 	if err != nil {
-		return attestor.PlatformEvidence{Child: child, Problems: []attestor.Problem{{Check: attestor.CheckPlatforms, Status: attestor.StatusError, Reason: internal()}}}
+		// Evidence with a problem of status error: the image cannot pass by it.
+		return attestor.PlatformEvidence{
+			Child: child,
+			Problems: []attestor.Problem{
+				{Check: attestor.CheckPlatforms, Status: attestor.StatusError, Reason: internal()},
+			},
+		}
 	}
 	return e
 }
 
-// internal is what a Decision says of a stage that panicked.
+// internal is the reason that a Decision gives for a stage that panicked.
 func internal() attestor.Reason {
-	return attestor.Reason{Code: attestor.CodeInterrupted, Message: "internal error; the log has it", Fix: "report this as a defect of the gate"}
+	return attestor.Reason{
+		Code:    attestor.CodeInterrupted,
+		Message: "internal error; see the gate's log by the request id",
+		Fix:     "report this as a defect of the gate",
+	}
 }
 
 type scanner struct {
@@ -164,6 +196,7 @@ func (c scanner) Scan(ctx context.Context, r attestor.ScanRequest) (scan attesto
 		return nil
 	}, digest(r.Image.Digest()))
 	if err != nil {
+		// ScanUnavailable is no state in which anything passes.
 		reason := internal()
 		return attestor.Scan{State: attestor.ScanUnavailable, Problem: &reason}
 	}
@@ -175,19 +208,30 @@ type attester struct {
 	next attestor.Attester
 }
 
-func (a attester) Standing(ctx context.Context, attestors []string, images []attestor.Image) (st attestor.Standing, err error) {
+func (a attester) Standing(
+	ctx context.Context,
+	attestors []string,
+	images []attestor.Image,
+) (st attestor.Standing, err error) {
 	err = a.s.call(ctx, "standing", func(ctx context.Context) (err error) {
 		st, err = a.next.Standing(ctx, attestors, images)
 		return err
 	}, attribute.Int("images", len(images)))
 	if err != nil {
+		// The zero Standing is "not looked up".
 		return attestor.Standing{}, err
 	}
 	return st, nil
 }
 
-// Attest passes on what was made, on error too.
-func (a attester) Attest(ctx context.Context, auth attestor.Authorization, known attestor.Standing, begin func() error) (made []attestor.Attestation, err error) {
+// Attest returns the attestations that were made, on error too: they exist, and the
+// Decision must list them.
+func (a attester) Attest(
+	ctx context.Context,
+	auth attestor.Authorization,
+	known attestor.Standing,
+	begin func() error,
+) (made []attestor.Attestation, err error) {
 	err = a.s.call(ctx, "attest", func(ctx context.Context) (err error) {
 		made, err = a.next.Attest(ctx, auth, known, begin)
 		return err
