@@ -162,7 +162,7 @@ func Codes() []CodeInfo {
 		{CodePlatformUnsupported, "platforms", StatusDeny, "a platform that the gate cannot judge, such as Windows"},
 		{CodeAttestationManifestInvalid, "platforms", StatusDeny, "a child that poses as a build attestation"},
 		{CodeInterrupted, "platforms", StatusError, "the gate stopped before it had an answer"},
-		{CodeCircuitOpen, "platforms", StatusError, "something that the gate depends on does not answer, and is left alone for some seconds"},
+		{CodeCircuitOpen, "platforms", StatusError, "circuit open: a dependency of the gate does not answer, and is not called for some seconds"},
 		{CodeTimedOut, "platforms", StatusError, "the time allowed ran out"},
 		{CodeBaseNotApproved, "base", StatusDeny, "the image is not built on an approved base"},
 		{CodeBaseEvidenceTooWeak, "base", StatusDeny, "a base was found, but it is not proven as strongly as the policy asks"},

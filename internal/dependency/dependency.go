@@ -1,7 +1,6 @@
-// Package dependency decides whether something outside the gate is called at
-// all: not while it does not answer, and not more often at once than is good
-// for the rest. It shows operators every call. What an answer means is left to
-// whoever asked; that it did not come at all is what is judged here.
+// Package dependency is a circuit breaker and a limit of concurrent calls for each
+// service and host that the gate calls. It makes every call visible to operators. The
+// meaning of an answer is left to the caller; only calls without an answer count here.
 package dependency
 
 import (
@@ -22,11 +21,11 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// Config says when a dependency is left alone. Registry is required.
+// Config says when a circuit opens. Registry is required.
 type Config struct {
-	Outages  int           // outages one after another, with no answer between, that open the circuit; 5
-	Pause    time.Duration // for how long it is left alone then, before one call tries; 10 s
-	InFlight int           // calls of one dependency at once; further ones wait for their turn; 64
+	Outages  int           // consecutive outages, without an answer between, that open the circuit; 0: 5
+	Pause    time.Duration // how long the circuit stays open before one call tries again; 0: 10 s
+	InFlight int           // concurrent calls of one dependency, beyond which calls wait; 0: 64
 
 	Registry *prometheus.Registry
 	Tracer   trace.TracerProvider // nil: no spans
@@ -48,7 +47,7 @@ type Calls struct {
 // New returns Calls, or what is wrong with c.
 func New(c Config) (*Calls, error) {
 	if c.Registry == nil || c.Outages < 0 || c.Pause < 0 || c.InFlight < 0 {
-		return nil, errors.New("guarding dependencies: there is no registry of metrics, or a limit is negative")
+		return nil, errors.New("guarding dependencies: the metrics registry is missing, or a limit is negative")
 	}
 	if c.Outages == 0 {
 		c.Outages = 5
@@ -69,16 +68,19 @@ func New(c Config) (*Calls, error) {
 	}
 
 	out := &Calls{
-		c: c, circuits: map[string]*circuit{}, tracer: c.Tracer.Tracer("github.com/attestor-gate/attestor/internal/dependency"),
+		c:        c,
+		circuits: map[string]*circuit{},
+		tracer:   c.Tracer.Tracer("github.com/attestor-gate/attestor/internal/dependency"),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "attestor_dependency_calls_total", Help: "Calls of a dependency by what became of them: answered, outage, abandoned, refused (its circuit is open).",
+			Name: "attestor_dependency_calls_total",
+			Help: "Calls of a dependency by outcome: answered, outage, abandoned, refused (its circuit is open).",
 		}, []string{"dependency", "outcome"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "attestor_dependency_seconds", Help: "Time until a dependency answered, or did not.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"dependency"}),
 		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "attestor_circuits_open", Help: "Circuits that are open: dependencies that do not answer and are left alone.",
+			Name: "attestor_circuits_open", Help: "Open circuits: dependencies that do not answer and are not called.",
 		}, []string{"dependency"}),
 	}
 
@@ -93,12 +95,12 @@ func New(c Config) (*Calls, error) {
 type target struct {
 	name    string        // of the circuit: a host, or a service
 	label   string        // of the metric: from a small fixed set
-	span    string        // what is done
-	timeout time.Duration // what a caller gives it
+	span    string        // the name of the span
+	timeout time.Duration // of the call
 }
 
-// maxCircuits bounds the memory that the names of hosts take, which callers
-// choose where every registry is allowed.
+// maxCircuits bounds the memory for the names of hosts, which callers choose where
+// every registry is allowed.
 const maxCircuits = 1000
 
 type circuit struct {
@@ -106,8 +108,9 @@ type circuit struct {
 	turns   chan struct{}
 }
 
-// circuit is nil where there is no room for another: that call is made without
-// one, rather than share a stranger's.
+// circuit finds or makes the circuit of a target. It is nil where there is no room for
+// another: then the call is made without one, rather than counted against a
+// stranger's.
 func (c *Calls) circuit(t target) *circuit {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,6 +120,7 @@ func (c *Calls) circuit(t target) *circuit {
 	}
 	if len(c.circuits) >= maxCircuits {
 		for name, k := range c.circuits {
+			// A circuit that is open, or in use, is kept: to forget it would close it.
 			if len(k.turns) == 0 && k.breaker.State() == gobreaker.StateClosed {
 				delete(c.circuits, name)
 			}
@@ -138,31 +142,37 @@ func (c *Calls) circuit(t target) *circuit {
 	return k
 }
 
+// changed reports a change to operators. A trial that fails changes nothing for
+// them: the circuit was open before and is open after it.
 func (c *Calls) changed(name, label string, from, to gobreaker.State) {
 	switch {
 	case from == gobreaker.StateClosed && to == gobreaker.StateOpen:
 		c.open.WithLabelValues(label).Inc()
 		c.c.Logger.WarnContext(
 			context.Background(),
-			"a dependency does not answer and is left alone",
+			"circuit opened: a dependency does not answer and is not called",
 			slog.String("dependency", name),
 			slog.Int("limit", c.c.Outages),
 		)
 	case to == gobreaker.StateClosed:
 		c.open.WithLabelValues(label).Dec()
-		c.c.Logger.InfoContext(context.Background(), "a dependency answers again", slog.String("dependency", name))
+		c.c.Logger.InfoContext(
+			context.Background(),
+			"circuit closed: a dependency answers again",
+			slog.String("dependency", name),
+		)
 	}
 }
 
-// An outcome is what became of a call. Only an outage counts against a
-// dependency: whoever answers 404 or "denied" is there.
+// An outcome is the result of a call as the circuit counts it. Only an outage counts
+// against a dependency: one that answers 404 or "denied" works.
 type outcome string
 
 const (
 	answered  outcome = "answered"
 	outage    outcome = "outage"
-	abandoned outcome = "abandoned" // by whoever asked, before it could be known
-	refused   outcome = "refused"   // never made
+	abandoned outcome = "abandoned" // by the caller, before an outcome was known
+	refused   outcome = "refused"   // not made, since the circuit is open
 )
 
 func (o outcome) Error() string { return string(o) }
@@ -177,8 +187,8 @@ func outcomeOf(err error) outcome {
 	return outage // a panic, which the breaker reports in its own way
 }
 
-// do makes a call, unless the circuit is open. f says what became of it. The
-// error is of do itself; f keeps its own.
+// do makes a call, unless the circuit is open. f returns the outcome. The error is
+// only for calls that were not made; f keeps its own error.
 func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) outcome) error {
 	ctx, span := c.tracer.Start(
 		ctx,
@@ -206,6 +216,7 @@ func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) ou
 		return struct{}{}, o
 	}
 
+	// A full table costs protection, not availability.
 	k := c.circuit(t)
 	if k == nil {
 		_, _ = call()
@@ -220,14 +231,17 @@ func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) ou
 	}
 	defer func() { <-k.turns }()
 
+	// While one call tries whether the dependency is back, the others wait for its
+	// result.
 	_, err := k.breaker.Execute(call)
-	for waited := time.Duration(0); errors.Is(err, gobreaker.ErrTooManyRequests) && waited < trialWait; waited += trialLook {
-		if !wait(ctx, trialLook) {
-			break
-		}
+	var waited time.Duration
+	for errors.Is(err, gobreaker.ErrTooManyRequests) && waited < trialWait && wait(ctx, trialLook) {
 		_, err = k.breaker.Execute(call)
+		waited += trialLook
 	}
 
+	// The call was not made. No other error of the breaker matters here: f has its
+	// own, and a panic of f goes on to the caller.
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		end(refused)
 		return c.refusal(t)
@@ -235,9 +249,9 @@ func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) ou
 	return nil
 }
 
-// A call that comes while another one tries whether the dependency answers
-// waits a little for what that finds: refused at once, it would have whoever
-// made both give up, and take the trial with it, again and again.
+// A call that comes while another one tries whether the dependency is back waits a
+// little for its result. If it were refused at once, a request that made both calls
+// would fail, and cancel the trial, again and again.
 const (
 	trialWait = time.Second
 	trialLook = 20 * time.Millisecond
@@ -256,17 +270,22 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// refusal is what a Decision says of a call that was not made.
+// refusal is the error of a call that was not made.
 func (c *Calls) refusal(t target) error {
 	return &attestor.Error{
 		Kind: attestor.Upstream, Code: attestor.CodeCircuitOpen,
-		Msg: fmt.Sprintf("%s did not answer %d times, and is left alone for %s", t.name, c.c.Outages, c.c.Pause),
-		Fix: "try again after the time in Retry-After; if it stays so, see to " + t.name,
+		Msg: fmt.Sprintf(
+			"circuit open: %s did not answer %d times in a row, and is not called for %s",
+			t.name,
+			c.c.Outages,
+			c.c.Pause,
+		),
+		Fix: "try again after the time in Retry-After; if it persists, check " + t.name + " and the way to it",
 	}
 }
 
-// lapsed tells an outage from somebody's impatience, where a context ended: a
-// call that had half of its own time and got no answer is one.
+// lapsed distinguishes an outage from an impatient caller, where a context ended: a
+// call that had half of its own time and got no answer is an outage.
 func (t target) lapsed(err error, took time.Duration) outcome {
 	if errors.Is(err, context.DeadlineExceeded) && took >= t.timeout/2 {
 		return outage

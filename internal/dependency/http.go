@@ -11,20 +11,20 @@ import (
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
-// Hosts says how calls over HTTP are told apart.
+// Hosts describes the calls over HTTP.
 type Hosts struct {
-	// Label is the metric's for a host, from a small fixed set.
+	// Label gives a host the label of its metrics, from a small fixed set.
 	Label func(host string) string
-	// Ours reports an error that the caller's own rules made, such as a host
-	// that may not be asked: the dependency is not to blame.
+	// Ours reports an error of the gate's own rules, such as a host that is not
+	// allowed: it does not count against the dependency.
 	Ours func(error) bool
-	// Timeout is what a request has; see [Calls.Unary].
+	// Timeout of a request; see [Calls.Unary].
 	Timeout time.Duration
 }
 
-// Transport guards requests by host. An answer counts when its header is
-// there; 502, 503 and 504 are none. 500 is one: it may be about one image. So
-// is 503 with a Retry-After: the host is there and says when to come back.
+// Transport guards requests by host. A request is answered when its header is
+// there, unless with 502, 503 or 504. 500 is an answer: it may be about one image.
+// So is 503 with a Retry-After: the host works and says when to come back.
 func (c *Calls) Transport(next http.RoundTripper, h Hosts) http.RoundTripper {
 	return &transport{calls: c, next: next, hosts: h}
 }

@@ -1,8 +1,8 @@
-// Package ociregistry is the registry inside `attestor dev`: it stores any
-// manifest that is pushed, valid or not, since refusing bad images is the
-// gate's job, and keeps what it has in a directory where one is given. Blobs
-// are go-containerregistry's; it would refuse malformed manifests and forget
-// all of them at the end.
+// Package ociregistry is the registry inside `attestor dev`. It stores any manifest
+// that is pushed, valid or not, since refusing bad images is the gate's job, and keeps
+// its content in a directory where one is given. Blobs are go-containerregistry's; its
+// manifests are not used, because it refuses malformed ones and forgets all of them at
+// the end.
 package ociregistry
 
 import (
@@ -25,6 +25,7 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 )
 
+// maxManifest is several times what public registries accept.
 const maxManifest = 16 << 20
 
 // Registry serves the distribution specification. It is safe for concurrent use.
@@ -47,10 +48,12 @@ func New(dir string) (*Registry, error) {
 	r := &Registry{dir: dir, manifests: map[string]map[string]manifest{}, tags: map[string]map[string]string{}}
 	options := []ggcr.Option{ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))}
 	if dir != "" {
+		// Blobs are files of their own; manifests and tags are one file, see save.
 		blobs := filepath.Join(dir, "blobs")
 		if err := os.MkdirAll(blobs, 0o750); err != nil {
 			return nil, fmt.Errorf("making the registry's directory: %w", err)
 		}
+
 		options = append(options, ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(blobs)))
 		if err := r.load(); err != nil {
 			return nil, err
@@ -86,6 +89,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
+// manifest answers requests for one manifest, by tag or digest.
 func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, repo, ref string) {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead:
@@ -125,6 +129,7 @@ func (r *Registry) find(repo, ref string) (manifest, string, bool) {
 	return m, ref, ok
 }
 
+// put stores a manifest as it is, without parsing it.
 func (r *Registry) put(w http.ResponseWriter, req *http.Request, repo, ref string) {
 	body, err := io.ReadAll(io.LimitReader(req.Body, maxManifest+1))
 	if err != nil || len(body) > maxManifest {
@@ -134,6 +139,9 @@ func (r *Registry) put(w http.ResponseWriter, req *http.Request, repo, ref strin
 
 	sum := sha256.Sum256(body)
 	digest := "sha256:" + hex.EncodeToString(sum[:])
+
+	// OCI distribution specification, "Pushing Manifests": a push by digest must match
+	// it. A tag has no colon.
 	if strings.Contains(ref, ":") && ref != digest {
 		fail(w, http.StatusBadRequest, "DIGEST_INVALID", "the manifest's digest is "+digest)
 		return
@@ -151,14 +159,18 @@ func (r *Registry) put(w http.ResponseWriter, req *http.Request, repo, ref strin
 	}
 	err = r.save()
 	r.mu.Unlock()
+
 	if err != nil {
 		fail(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 		return
 	}
 
+	// The header tells the client that referrers are kept, so that it pushes no
+	// referrers tag.
 	var subject struct {
 		Subject struct{ Digest string } `json:"subject"`
 	}
+
 	if json.Unmarshal(body, &subject) == nil && subject.Subject.Digest != "" {
 		w.Header().Set("OCI-Subject", subject.Subject.Digest)
 	}
@@ -168,6 +180,7 @@ func (r *Registry) put(w http.ResponseWriter, req *http.Request, repo, ref strin
 	w.WriteHeader(http.StatusCreated)
 }
 
+// remove deletes a tag, or a manifest with its tags.
 func (r *Registry) remove(repo, ref string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -189,7 +202,7 @@ func (r *Registry) remove(repo, ref string) bool {
 	return r.save() == nil
 }
 
-// list answers in pages of n, where n is given.
+// list answers with the tags, in pages of n where n is given.
 func (r *Registry) list(w http.ResponseWriter, req *http.Request, repo string) {
 	r.mu.RLock()
 	_, known := r.manifests[repo]
@@ -199,6 +212,7 @@ func (r *Registry) list(w http.ResponseWriter, req *http.Request, repo string) {
 	}
 
 	r.mu.RUnlock()
+
 	if !known {
 		fail(w, http.StatusNotFound, "NAME_UNKNOWN", "no such repository")
 		return
@@ -222,6 +236,7 @@ func (r *Registry) catalog(w http.ResponseWriter, req *http.Request) {
 	}
 
 	r.mu.RUnlock()
+
 	page, more := paginate(repos, req)
 	if more {
 		w.Header().Set("Link", fmt.Sprintf(`</v2/_catalog?n=%d&last=%s>; rel="next"`, len(page), page[len(page)-1]))
@@ -229,6 +244,7 @@ func (r *Registry) catalog(w http.ResponseWriter, req *http.Request) {
 	answer(w, "application/json", map[string]any{"repositories": page})
 }
 
+// paginate returns the page of n names after last, as the specification has it.
 func paginate(all []string, req *http.Request) (page []string, more bool) {
 	slices.Sort(all)
 	if last := req.URL.Query().Get("last"); last != "" {
@@ -242,13 +258,15 @@ func paginate(all []string, req *http.Request) (page []string, more bool) {
 	if n, err := strconv.Atoi(req.URL.Query().Get("n")); err == nil && n > 0 && n < len(all) {
 		return all[:n], true
 	}
+
+	// A list in JSON is never null.
 	if all == nil {
 		all = []string{}
 	}
 	return all, false
 }
 
-// referrers lists what names digest as its subject.
+// referrers lists the manifests that have digest as their subject.
 func (r *Registry) referrers(w http.ResponseWriter, repo, digest string) {
 	type descriptor struct {
 		MediaType    string            `json:"mediaType"`
@@ -269,6 +287,8 @@ func (r *Registry) referrers(w http.ResponseWriter, repo, digest string) {
 		}
 
 		if json.Unmarshal(m.Body, &parsed) == nil && parsed.Subject.Digest == digest {
+			// OCI distribution specification, "Listing Referrers": without an
+			// artifactType it is the config's media type.
 			if parsed.ArtifactType == "" {
 				parsed.ArtifactType = parsed.Config.MediaType
 			}
@@ -277,19 +297,20 @@ func (r *Registry) referrers(w http.ResponseWriter, repo, digest string) {
 	}
 
 	r.mu.RUnlock()
+
 	slices.SortFunc(found, func(a, b descriptor) int { return strings.Compare(a.Digest, b.Digest) })
 	const index = "application/vnd.oci.image.index.v1+json"
 	answer(w, index, map[string]any{"schemaVersion": 2, "mediaType": index, "manifests": found})
 }
 
-// saved is what the state file holds.
+// saved is the content of the state file.
 type saved struct {
 	Manifests map[string]map[string]manifest
 	Tags      map[string]map[string]string
 }
 
-// save must be called with mu held. The file is replaced whole, so that a
-// crash leaves the old one or the new one.
+// save writes the state file; the caller holds mu. The file is replaced as a whole, so
+// that a crash leaves the old one or the new one.
 func (r *Registry) save() error {
 	if r.dir == "" {
 		return nil

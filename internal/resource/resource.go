@@ -1,5 +1,5 @@
-// Package resource knows under which names Container Analysis keeps what it
-// knows of an image: resource URIs, projects and note names. It asks nobody.
+// Package resource has the names and the list lag of Container Analysis: resource
+// URIs of images, projects and note names. It makes no calls.
 package resource
 
 import (
@@ -17,19 +17,22 @@ import (
 // waits this long before believing it to be whole.
 const ListLag = 5 * time.Second
 
-// Project is where the occurrences of an image live: the project of its path
-// for Artifact Registry and Container Registry, else what overrides, a map of
-// hosts with their ports to projects, say. An override wins over the path.
-// Domain-scoped projects are returned as example.com:project.
+// Project is the Google project of an image's occurrences: that of overrides, a map of
+// hosts with their ports to projects, else that of the image's path for Artifact
+// Registry and Container Registry. Domain-scoped projects are returned as
+// example.com:project.
 func Project(img attestor.Image, overrides map[string]string) (string, error) {
 	if img.IsZero() {
-		return "", &attestor.Error{Kind: attestor.Invalid, Msg: "no image to find the project of"}
+		return "", &attestor.Error{Kind: attestor.Invalid, Msg: "no image was given to find the project of"}
 	}
 	host := img.Registry()
+
+	// What an operator configured is not overruled by a name that a caller chose.
 	if project, ok := overrides[host]; ok && project != "" {
 		return project, nil
 	}
 
+	// Of any other registry a first segment is not a project, whatever it looks like.
 	path := strings.Split(img.Repository(), "/")[1:]
 	if isGCR(host) || isArtifactRegistry(host) {
 		if project, rest := splitProject(path); project != "" && len(rest) > 0 {
@@ -44,9 +47,9 @@ func Project(img attestor.Image, overrides map[string]string) (string, error) {
 	}
 }
 
-// splitProject takes the project off a repository's path. Only domains have
-// dots, so that a first segment with one is the domain of a domain-scoped
-// project, and the second its name.
+// splitProject separates the project from a repository's path. Only domains have dots,
+// so that a first segment with one is the domain of a domain-scoped project, and the
+// second its name.
 func splitProject(path []string) (project string, rest []string) {
 	switch {
 	case len(path) == 0:
@@ -72,14 +75,17 @@ func isArtifactRegistry(host string) bool {
 	return ok && location != "" && !strings.Contains(location, ".")
 }
 
-// URIs are the resource URIs under which occurrences about exactly this image
-// may stand: with the scheme, as scanners write it, and without, as current
-// gcloud does. An Artifact Registry repository that serves gcr.io is scanned
-// under its gcr.io name, so that name is added.
+// URIs are the resource URIs that occurrences about exactly this image may have: with
+// the scheme, as scanners write it, and without, as current gcloud does. An Artifact
+// Registry repository that serves gcr.io is scanned under its gcr.io name, so that
+// name is added.
 func URIs(img attestor.Image) []string {
 	if img.IsZero() {
 		return nil
 	}
+
+	// Only names that are this image's for certain: each is one that a finding may
+	// come from, and one that is missing hides findings.
 	names := []string{img.String()}
 	if alias := gcrName(img); alias != "" {
 		names = append(names, alias)
@@ -104,17 +110,9 @@ func gcrName(img attestor.Image) string {
 		return ""
 	}
 
-	return rest[0] + "/" + strings.Replace(
-		project,
-		":",
-		"/",
-		1,
-	) + "/" + strings.Join(
-		rest[1:],
-		"/",
-	) + "@" + string(
-		img.Digest(),
-	)
+	// The domain of a domain-scoped project is a segment of its own in a path.
+	project = strings.Replace(project, ":", "/", 1)
+	return rest[0] + "/" + project + "/" + strings.Join(rest[1:], "/") + "@" + string(img.Digest())
 }
 
 // Filter selects occurrences of kinds about any of uris, in the form that
@@ -123,6 +121,8 @@ func Filter(kinds, uris []string) string {
 	quoted := func(field string, values []string) string {
 		terms := make([]string, len(values))
 		for i, v := range values {
+			// Quoted, so that no text of a caller can end the string and add to the
+			// filter.
 			terms[i] = fmt.Sprintf("(%s = %q)", field, v)
 		}
 		return "(" + strings.Join(terms, " OR ") + ")"
