@@ -3,6 +3,7 @@ package attest_test
 import (
 	"testing"
 
+	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
 )
 
@@ -17,5 +18,14 @@ func TestJournalContract(t *testing.T) {
 			j := fileJournal{t.TempDir(), &reaper{}}
 			return j, func() fileJournal { return fileJournal{j.dir, &reaper{}} }
 		})
+	})
+}
+
+func TestAttesterContract(t *testing.T) {
+	contract.Attester(t, func(t *testing.T) contract.Attesting {
+		w := newWorld(t, emulator.Behaviour{})
+		a, _ := w.gate()
+		must(t, a.Preflight(t.Context()))
+		return contract.Attesting{Attester: a, Attestors: []string{attestorName}}
 	})
 }

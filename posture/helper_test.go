@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/posture"
 )
 
@@ -22,16 +23,34 @@ func sample(t testing.TB, name string) string {
 	return string(b)
 }
 
-// attested answers for every image, and counts how often it was asked.
+// attested answers for every image but one, and counts how often it was asked.
 type attested struct {
 	answer bool
+	not    attestor.Image // for which the answer is no
 	err    error
 	asked  int
 }
 
-func (a *attested) Attested(context.Context, attestor.Image) (bool, error) {
+func (a *attested) Attested(ctx context.Context, img attestor.Image) (bool, error) {
 	a.asked++
-	return a.answer, a.err
+	switch {
+	case a.err != nil: // and answer may be true all the same
+		return a.answer, a.err
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	}
+	return a.answer && img != a.not, nil
+}
+
+func TestAttestedKeepsTheContract(t *testing.T) {
+	image := func(hex string) attestor.Image {
+		img, err := attestor.ParseImage("registry.example/team/app@sha256:" + strings.Repeat(hex, 64))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return img
+	}
+	contract.Attested(t, &attested{answer: true, not: image("b")}, image("a"), image("b"))
 }
 
 func now() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }

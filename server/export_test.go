@@ -3,8 +3,6 @@ package server
 import (
 	"slices"
 	"strings"
-
-	"github.com/attestor-gate/attestor/server/watch"
 )
 
 // RoutesForTest lists what a server serves, as OpenAPI writes it.
@@ -32,4 +30,4 @@ func DecodeForTest(body []byte) (any, error) {
 func WaitingForTest(s *Server) int { return len(s.slots.waiting) }
 
 // HistoryForTest is the history that a server lends its watcher.
-func HistoryForTest(d Decisions) watch.History { return history{d} }
+func HistoryForTest(d Decisions) history { return history{d} } //nolint:revive // its type is what tests must pass to the suite

@@ -6,11 +6,19 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
 )
 
-type always struct{ asked int }
+// asked knows one attested image, and counts how often it was asked.
+type asked struct {
+	attested attestor.Image
+	times    int
+}
 
-func (a *always) Attested(context.Context, attestor.Image) (bool, error) { a.asked++; return true, nil }
+func (a *asked) Attested(ctx context.Context, img attestor.Image) (bool, error) {
+	a.times++
+	return img == a.attested, ctx.Err()
+}
 
 // TestPostureAsksAboutWhatTheCallerMay: a definition can name any image, and an
 // answer would tell whether it is admitted.
@@ -20,9 +28,15 @@ func TestPostureAsksAboutWhatTheCallerMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	img, _ := ref.Pinned()
-	inner := &always{}
+	other, err := attestor.ParseImage(img.Repository() + "@sha256:" + strings.Repeat("b", 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contract.Attested(t, &asked{attested: img}, img, other)
+
+	inner := &asked{attested: img}
 	ok, err := attestedForCaller{inner}.Attested(t.Context(), img)
-	if ok || attestor.KindOf(err) != attestor.Forbidden || inner.asked != 0 {
-		t.Errorf("nobody in particular: %v, %v, asked %d times", ok, err, inner.asked)
+	if ok || attestor.KindOf(err) != attestor.Forbidden || inner.times != 0 {
+		t.Errorf("nobody in particular: %v, %v, asked %d times", ok, err, inner.times)
 	}
 }

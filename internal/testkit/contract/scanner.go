@@ -10,20 +10,21 @@ import (
 type Scanning struct {
 	attestor.Scanner
 	Scanned, Unscanned attestor.Image
+	Needs              attestor.ScanNeeds // under which the scan counts
 }
 
 // Scanner is the suite of [attestor.Scanner]: a scan is complete only where it
 // was found so.
 func Scanner(t *testing.T, w Scanning) {
-	if s := w.Scan(t.Context(), attestor.ScanRequest{Image: w.Scanned}); s.State != attestor.ScanComplete || s.Problem != nil {
+	if s := w.Scan(t.Context(), attestor.ScanRequest{Image: w.Scanned, Needs: w.Needs}); s.State != attestor.ScanComplete || s.Problem != nil {
 		t.Errorf("the scanned image is %q, problem %+v", s.State, s.Problem)
 	}
-	if s := w.Scan(t.Context(), attestor.ScanRequest{Image: w.Unscanned}); s.State == attestor.ScanComplete || s.State == "" {
+	if s := w.Scan(t.Context(), attestor.ScanRequest{Image: w.Unscanned, Needs: w.Needs}); s.State == attestor.ScanComplete || s.State == "" {
 		t.Errorf("the image that was never scanned is %q", s.State)
 	}
 
 	// An outage is no scan, and says so.
-	s := w.Scan(gone(t), attestor.ScanRequest{Image: w.Scanned})
+	s := w.Scan(gone(t), attestor.ScanRequest{Image: w.Scanned, Needs: w.Needs})
 	if s.State == attestor.ScanComplete || s.State == attestor.ScanNotFound {
 		t.Errorf("asked with an ended context, the scan is %q", s.State)
 	}
