@@ -52,6 +52,10 @@ type Resolved struct {
 	Left      []Child // runnable, but not among the policy's platforms
 	Uploaded  *time.Time
 	Problems  []Problem
+
+	// Artifact is the kind of artifact that it is instead of an image, such as
+	// "signature"; "" for an image, and for anything that some runtime could run.
+	Artifact string
 }
 
 // Scanner asks Container Analysis about one manifest.

@@ -40,6 +40,7 @@ type DecidedImage struct {
 	Reference string `json:"reference"` // by digest, unless it could not be resolved
 	Digest    Digest `json:"digest"`
 	MediaType string `json:"mediaType"`
+	Artifact  string `json:"artifact,omitempty"` // what it is instead of an image, such as "signature"
 }
 
 // PlatformSummary is the short form of [PlatformEvidence] in answers.

@@ -37,6 +37,9 @@ func (p *pass) gather(ctx context.Context) error {
 	p.ev.Left, p.ev.Uploaded, p.ev.Problems = resolved.Left, resolved.Uploaded, resolved.Problems
 	p.dec.Image.Reference = resolved.Image.String()
 	p.dec.Image.Digest, p.dec.Image.MediaType = resolved.Image.Digest(), resolved.MediaType
+	if len(resolved.Children) == 0 { // what could run is an image, whatever else is said of it
+		p.dec.Image.Artifact = resolved.Artifact
+	}
 
 	p.ev.Platforms = make([]PlatformEvidence, len(resolved.Children))
 	amd64 := firstAMD64(resolved)

@@ -20,6 +20,14 @@ type Sweep struct {
 	// Unavailable is tried again too, and any other is that image's failure.
 	Resolve func(context.Context, attestor.Reference) (attestor.Image, error)
 	Judge   func(context.Context, attestor.Reference) (attestor.Decision, error)
+	// Listed reports whether a reference, as it was listed, only stands for what a
+	// repository has. Of those, artifacts such as signatures are set apart instead
+	// of judged; a reference that somebody named, or that runs, is judged whatever
+	// it is. nil: none is.
+	Listed func(reference string) bool
+	// Artifact returns the kind of artifact that an image's manifest is, "" for an
+	// image; the reference is the listed one. nil: the Decision says it.
+	Artifact func(ctx context.Context, ref attestor.Reference, img attestor.Image) (string, error)
 	// Result is given every outcome, one at a time, those of an interrupted
 	// sweep that this one continues first. An error from it ends the sweep.
 	Result func(Result) error
@@ -36,8 +44,18 @@ type Sweep struct {
 type Result struct {
 	Reference string             `json:"reference"` // as it was listed
 	Decision  *attestor.Decision `json:"decision,omitempty"`
-	Failure   string             `json:"failure,omitempty"` // public words
-	Resumed   bool               `json:"-"`                 // from an earlier run
+	Failure   string             `json:"failure,omitempty"`  // public words
+	Artifact  string             `json:"artifact,omitempty"` // the kind of artifact that was set apart, with or without a Decision
+	Resumed   bool               `json:"-"`                  // from an earlier run
+}
+
+// told is what a Result with a Decision is about. An artifact that was set apart
+// and the same one that somebody named are two.
+func (r Result) told() string {
+	if r.Artifact != "" {
+		return "artifact " + r.Decision.Image.Reference
+	}
+	return r.Decision.Image.Reference
 }
 
 // Totals are how a sweep went.
@@ -48,9 +66,10 @@ type Totals struct {
 	Refused    int
 	Undecided  int
 	Failed     int // no decision: unknown image, not allowed, malformed
+	Apart      int // artifacts, which are no images and were not judged as such
 }
 
-// Images is how many have an outcome.
+// Images is how many images have an outcome; what was set apart is none.
 func (t Totals) Images() int { return t.Passed + t.Refused + t.Undecided + t.Failed }
 
 // Progress is where a sweep stands.
@@ -151,7 +170,7 @@ func (r *sweep) resume(res Result) error {
 	}
 	key := res.Decision.Image.Reference
 	if r.Resolve == nil { // met again as it was listed
-		r.told[key] = true
+		r.told[res.told()] = true
 		ref, err := attestor.ParseReference(res.Reference)
 		if err != nil {
 			return damaged(err)
@@ -211,6 +230,13 @@ func (r *sweep) one(ctx context.Context, ref string) error {
 	if err != nil {
 		return r.report(Result{Reference: ref, Failure: failure(err)})
 	}
+	if kind := r.artifact(ctx, ref, parsed); kind != "" {
+		// Claimed apart from the image: whoever names the digest has it judged.
+		if !r.claim("artifact " + parsed.String()) {
+			return nil
+		}
+		return r.report(Result{Reference: ref, Artifact: kind})
+	}
 	if !r.claim(parsed.String()) {
 		return nil
 	}
@@ -224,7 +250,34 @@ func (r *sweep) one(ctx context.Context, ref string) error {
 	case err != nil:
 		return r.report(Result{Reference: ref, Failure: failure(err)})
 	}
-	return r.report(Result{Reference: ref, Decision: &d})
+	return r.report(Result{Reference: ref, Decision: &d, Artifact: r.decidedArtifact(ref, d)})
+}
+
+// artifact returns the kind of artifact behind a listed reference; "" for what
+// is to be judged. An error is the judge's to tell.
+func (r *sweep) artifact(ctx context.Context, listed string, at attestor.Reference) string {
+	img, pinned := at.Pinned()
+	if r.Artifact == nil || r.Listed == nil || !r.Listed(listed) || !pinned {
+		return ""
+	}
+	ref, err := attestor.ParseReference(listed)
+	if err != nil {
+		return ""
+	}
+
+	var kind string
+	if err := r.try(ctx, func() (err error) { kind, err = r.Artifact(ctx, ref, img); return err }); err != nil {
+		return ""
+	}
+	return kind
+}
+
+// decidedArtifact is the same by the judge's word. What passed is an image.
+func (r *sweep) decidedArtifact(listed string, d attestor.Decision) string {
+	if r.Listed == nil || !r.Listed(listed) || d.Verdict == attestor.Pass {
+		return ""
+	}
+	return d.Image.Artifact
 }
 
 func failure(err error) string {
@@ -258,7 +311,7 @@ func (r *sweep) report(res Result) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.Resolve == nil && res.Decision != nil {
-		key := res.Decision.Image.Reference
+		key := res.told()
 		if r.told[key] {
 			r.totals.Duplicates++
 			r.done++
@@ -279,6 +332,8 @@ func (r *sweep) report(res Result) error {
 // tell counts; mu is held, or nothing else runs yet.
 func (r *sweep) tell(res Result) error {
 	switch {
+	case res.Artifact != "":
+		r.totals.Apart++
 	case res.Decision == nil:
 		r.totals.Failed++
 	case res.Decision.Verdict == attestor.Pass:

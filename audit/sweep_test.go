@@ -444,3 +444,86 @@ func TestTagsOfReadsAllPages(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// Artifacts that only a repository's list has are set apart, each digest once;
+// what somebody names is judged whatever it is, and so is what cannot be read.
+func TestSweepSetsArtifactsApart(t *testing.T) {
+	pinned := func(n int) string { return "us-docker.pkg.dev/acme/prod/api@" + string(digest(n)) }
+	tag := func(name string) string { return "us-docker.pkg.dev/acme/prod/api:" + name }
+	names := map[string]int{tag("v1"): 1, tag("sha256-a.sig"): 2, tag("again"): 2, tag("sha256-image.sig"): 3, tag("unread"): 4}
+	refs := func(yield func(string, error) bool) {
+		for _, ref := range []string{tag("v1"), tag("sha256-a.sig"), tag("again"), tag("sha256-image.sig"), tag("unread"), pinned(2)} {
+			if !yield(ref, nil) {
+				return
+			}
+		}
+	}
+	kind := func(img attestor.Image) (string, error) {
+		switch img.Digest() {
+		case digest(2):
+			return "signature", nil
+		case digest(4):
+			return "signature", errors.New("the registry is down")
+		}
+		return "", nil
+	}
+
+	for _, resolves := range []bool{true, false} {
+		t.Run(fmt.Sprint(resolves), func(t *testing.T) {
+			var mu sync.Mutex
+			judged, apart := map[attestor.Digest]bool{}, []string{}
+			s := audit.Sweep{
+				Now: time.Now, Listed: func(ref string) bool { return !strings.Contains(ref, "@") },
+				Result: func(r audit.Result) error {
+					if r.Artifact != "" {
+						apart = append(apart, r.Artifact)
+					}
+					return nil
+				},
+				Judge: func(_ context.Context, ref attestor.Reference) (attestor.Decision, error) {
+					img, ok := ref.Pinned()
+					if !ok {
+						var err error
+						if img, err = attestor.ParseImage(pinned(names[ref.String()])); err != nil {
+							return attestor.Decision{}, err
+						}
+					}
+					mu.Lock()
+					judged[img.Digest()] = true
+					mu.Unlock()
+					d := record(1, attestor.Deny).Decision
+					d.Image.Reference, d.Image.Digest = img.String(), img.Digest()
+					if k, err := kind(img); err == nil {
+						d.Image.Artifact = k
+					}
+					return d, nil
+				},
+			}
+			if resolves {
+				s.Resolve = func(_ context.Context, ref attestor.Reference) (attestor.Image, error) {
+					if img, ok := ref.Pinned(); ok {
+						return img, nil
+					}
+					return attestor.ParseImage(pinned(names[ref.String()]))
+				}
+				s.Artifact = func(_ context.Context, _ attestor.Reference, img attestor.Image) (string, error) { return kind(img) }
+			}
+			totals, err := s.Run(t.Context(), refs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := audit.Totals{References: 6, Duplicates: 1, Refused: 4, Apart: 1}
+			if diff := cmp.Diff(want, totals); diff != "" {
+				t.Errorf("totals (-want +got):\n%s", diff)
+			}
+			if !slices.Equal(apart, []string{"signature"}) {
+				t.Errorf("set apart: %q", apart)
+			}
+			for _, n := range []int{1, 2, 3, 4} { // 2 by its digest, which somebody named
+				if !judged[digest(n)] {
+					t.Errorf("image %d was not judged", n)
+				}
+			}
+		})
+	}
+}

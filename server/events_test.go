@@ -64,7 +64,11 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 		{name: "push while the record is down", data: pushed(a), setup: func(w *world, _ *parts) { w.recorder = errBoom }, status: 503, asked: 1, outcome: `kind="push",outcome="retry"`},
 		{name: "push of another's image", data: sample(t, "gcr-insert.json"), status: 204, outcome: `kind="push",outcome="ignored"`},
 		{name: "push to a private address", data: pushed("169.254.169.254/team/app@" + digestA), status: 204, outcome: `kind="push",outcome="ignored"`},
-		{name: "push of a signature", data: `{"action":"INSERT","digest":"` + a + `","tag":"` + repository + `:sha256-` + strings.Repeat("a", 64) + `.sig"}`, status: 204, outcome: `kind="push",outcome="ignored"`},
+		{name: "push of a signature", data: `{"action":"INSERT","digest":"` + a + `","tag":"` + repository + `:v1"}`, setup: func(_ *world, p *parts) { p.artifact = "signature" }, status: 204, outcome: `kind="push",outcome="ignored"`},
+		{name: "push of an image under a signature's tag", data: `{"action":"INSERT","digest":"` + a + `","tag":"` + repository + `:sha256-` + strings.Repeat("a", 64) + `.sig"}`, status: 204, asked: 1, outcome: `kind="push",outcome="done"`},
+		{name: "push of what cannot be read", data: pushed(a), setup: func(w *world, p *parts) {
+			p.unread, w.down = errBoom, &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Msg: "down"}
+		}, status: 502, asked: 1, outcome: `kind="push",outcome="retry"`},
 		{name: "image that is gone again", data: pushed(repository + "@sha256:" + strings.Repeat("c", 64)), status: 204, asked: 1, outcome: `kind="push",outcome="ignored"`},
 		{name: "deletion", data: `{"action":"DELETE","digest":"` + a + `"}`, status: 204, outcome: `kind="push",outcome="ignored"`},
 		{name: "untagging", data: `{"action":"INSERT","tag":"` + repository + `:v1"}`, status: 204, outcome: `kind="push",outcome="ignored"`},

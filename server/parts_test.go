@@ -24,12 +24,15 @@ type parts struct {
 	occur    map[string]watch.Occurrence
 	revoked  []server.Revocation
 	onRevoke func()
+	artifact string // what the manifest of any image is
+	unread   error  // of reading that
 }
 
 // with gives a server all its parts.
 func (p *parts) with(c *server.Config) {
 	c.Decisions, c.Policies, c.Attestations, c.Simulator, c.Posture = p, p, p, p, p
 	c.Watch = &watch.Config{Policies: p.w, Occurrences: p}
+	c.Watch.Artifact = func(context.Context, attestor.Image, string) (string, error) { return p.artifact, p.unread }
 }
 
 func (p *parts) Decision(ctx context.Context, id string) (attestor.Record, error) {

@@ -177,7 +177,7 @@ func checkImage(d document, limits Limits) *attestor.Error {
 		return fault(attestor.CodeManifestInvalid, "manifest: "+fmt.Sprintf(format, args...), fixRebuild, nil)
 	}
 	if mt := d.Config.MediaType; mt != string(types.OCIConfigJSON) && mt != string(types.DockerConfigJSON) {
-		return fault(attestor.CodeArtifact, fmt.Sprintf("the config has media type %q: this is an artifact, not a runnable image", clip(mt)), "name the image itself", nil)
+		return foreignConfig(d)
 	}
 	if d.ArtifactType != "" && d.ArtifactType != d.Config.MediaType {
 		return fault(attestor.CodeArtifact, fmt.Sprintf("the manifest has artifactType %q: this is an artifact, not a runnable image", clip(d.ArtifactType)), "name the image itself", nil)
@@ -201,6 +201,19 @@ func checkImage(d document, limits Limits) *attestor.Error {
 		}
 	}
 	return nil
+}
+
+// foreignConfig says what a manifest is whose config is not an image's.
+func foreignConfig(d document) *attestor.Error {
+	mt := d.Config.MediaType
+
+	kind := artifactKind(d)
+	if kind == "" {
+		// Some runtimes run it nevertheless: a builder wrote it wrongly.
+		return fault(attestor.CodeArtifact, fmt.Sprintf("the config has media type %q, which is not an image's", clip(mt)),
+			"build the image with a builder that writes "+string(types.OCIConfigJSON), nil)
+	}
+	return fault(attestor.CodeArtifact, fmt.Sprintf("the config has media type %q: this is an artifact (%s), not a runnable image", clip(mt), kind), "name the image itself", nil)
 }
 
 // parseConfig decodes an image's config and compares it with its manifest.

@@ -39,6 +39,11 @@ func (i *Inspector) Resolve(ctx context.Context, ref attestor.Reference, needs a
 		r.MediaType = mt
 		r.Children, r.Left, problems = i.single(ctx, img, d, needs)
 	}
+	if len(r.Children) == 0 && err == nil {
+		// Only of what is refused anyhow: an image costs no further request. An
+		// error leaves it without a kind, and refused as what it looks like.
+		r.Artifact, _ = i.artifact(ctx, img, d, mt, ref.Tag())
+	}
 	upload.Wait()
 	r.Problems = problems
 	if uploadProblem != nil {

@@ -70,6 +70,7 @@ func TestScript(t *testing.T) {
 			"template":   expand,
 			"printed":    runPrinted,
 			"becomes":    becomes,
+			"throttle":   throttleRegistry,
 			"ondemand":   serveOnDemand,
 			"emulate":    startEmulator,
 			"served":     startService,

@@ -78,7 +78,8 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if err != nil {
 		return err
 	}
-	refs, err := f.references(c, repositories, plainHosts(j), services)
+	listed := newListing()
+	refs, err := f.references(c, repositories, plainHosts(j), services, listed)
 	if err != nil {
 		return err
 	}
@@ -86,6 +87,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if err != nil {
 		return err
 	}
+	apart := artifactsApart{}
 	sweep := audit.Sweep{
 		Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
 			begun := time.Now()
@@ -101,8 +103,15 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 			}
 			return d, err
 		},
-		Resolve: f.resolver(j, busy),
+		Resolve: f.resolver(j, busy), Listed: listed.only, Artifact: artifactOf(j),
 		Result: func(r audit.Result) error {
+			if r.Artifact != "" {
+				if r.Decision != nil {
+					records.Delete(r.Decision.ID)
+				}
+				apart.add(r)
+				return nil
+			}
 			if r.Decision == nil {
 				fmt.Fprintf(c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
 				return nil
@@ -130,6 +139,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%d images: %d pass, %d would be refused, %d could not be decided, %d failed\n",
 		totals.Images(), totals.Passed, totals.Refused, totals.Undecided, totals.Failed)
+	apart.write(c.ErrOrStderr())
 	switch {
 	case totals.Refused > 0 && !f.exitZero:
 		return &exit{code: attestor.ExitDeny}
@@ -199,14 +209,14 @@ func plainHosts(j judge) registriesConfig {
 }
 
 // references lists what is to be judged, source by source.
-func (f *auditFlags) references(c *cobra.Command, repositories []string, plain registriesConfig, services *servicesFound) (audit.References, error) {
+func (f *auditFlags) references(c *cobra.Command, repositories []string, plain registriesConfig, services *servicesFound, listed *listing) (audit.References, error) {
 	var sources []audit.References
 	if len(repositories) > 0 {
 		o := audit.RegistryOptions{
 			Remote:   []remote.Option{remote.WithAuthFromKeychain(keychain()), remote.WithUserAgent("attestor/" + version)},
 			Insecure: func(host string) bool { return plain.plain(host) || loopbackRegistry(host) },
 		}
-		sources = append(sources, audit.TagsOf(c.Context(), repositories, o))
+		sources = append(sources, listed.ofRepositories(audit.TagsOf(c.Context(), repositories, o)))
 	}
 	add := func(files []string, parse func(string, io.Reader) (audit.References, error)) error {
 		for _, file := range files {
@@ -243,6 +253,7 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain r
 	return func(yield func(string, error) bool) {
 		for _, s := range sources {
 			for ref, err := range s {
+				listed.yielded(ref)
 				if !yield(ref, err) {
 					return
 				}
@@ -262,7 +273,7 @@ func sweepProgress(w io.Writer) func(audit.Progress) {
 	if bar == nil {
 		return nil
 	}
-	return func(p audit.Progress) { bar(p.Images()+p.Duplicates, p.References) }
+	return func(p audit.Progress) { bar(p.Images()+p.Apart+p.Duplicates, p.References) }
 }
 
 func loopbackRegistry(hostport string) bool {

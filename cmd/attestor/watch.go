@@ -47,7 +47,8 @@ func (e *engine) watch() *watch.Config {
 	r := e.config.Rejudge
 	c := &watch.Config{
 		Policies: e.policies, Occurrences: occurrences{e.google.grafeas, time.Duration(e.config.Dependencies.Timeouts.ContainerAnalysis)},
-		Enforce: r.Revoke, Grace: time.Duration(r.Grace), Cap: r.Cap, Window: time.Duration(r.Window), Subscription: r.Subscription,
+		Artifact: e.inspector.Artifact,
+		Enforce:  r.Revoke, Grace: time.Duration(r.Grace), Cap: r.Cap, Window: time.Duration(r.Window), Subscription: r.Subscription,
 	}
 	if e.topic != nil {
 		c.Publisher = e.topic

@@ -97,7 +97,10 @@ func (w *Watcher) pushed(ctx context.Context, caller attestor.Caller, m message,
 		turn <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turn }()
-			got, err := w.admit(ctx, caller, ref, map[string]string{LabelEvent: string(m.kind)}, requestID)
+			got, err := outcomeIgnored, error(nil)
+			if !w.artifact(ctx, caller, m, ref) {
+				got, err = w.admit(ctx, caller, ref, map[string]string{LabelEvent: string(m.kind)}, requestID)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -108,6 +111,24 @@ func (w *Watcher) pushed(ctx context.Context, caller attestor.Caller, m message,
 	}
 	wg.Wait()
 	return outcome, errors.Join(errs...)
+}
+
+// artifact reports whether a push brought a signature or another artifact
+// instead of an image. Its manifest says so: an image that is pushed under a
+// signature's tag is judged. What cannot be read is left for the Gate to tell.
+func (w *Watcher) artifact(ctx context.Context, caller attestor.Caller, m message, ref attestor.Reference) bool {
+	img, pinned := ref.Pinned()
+	if w.c.Artifact == nil || m.kind != kindPush || !pinned {
+		return false
+	}
+
+	// Nothing is read for a caller who may not have it judged.
+	if !caller.May(attestor.ActionAttest, ref.Repository()) && !caller.May(attestor.ActionCheck, ref.Repository()) {
+		return false
+	}
+
+	kind, err := w.c.Artifact(ctx, img, m.tag)
+	return err == nil && kind != ""
 }
 
 // worse is what is more worth knowing of two images of one message.

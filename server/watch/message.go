@@ -39,6 +39,7 @@ type message struct {
 	id         string
 	kind       kind
 	images     []attestor.Reference // of a build or a push
+	tag        string               // that the push set; "" if it set none
 	occurrence string
 	rejudge    work
 	ignore     string // why there is nothing to do
@@ -62,8 +63,6 @@ const (
 var (
 	occurrenceName = regexp.MustCompile(`^projects/[a-z0-9][a-z0-9.:-]{0,127}/(locations/[a-z0-9-]{1,64}/)?occurrences/[A-Za-z0-9][A-Za-z0-9._~%-]{0,255}$`)
 	messageID      = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-	// cosign's tags: signatures and the like, which are no images to be judged.
-	companionTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}(\.[a-z]+)?$`)
 )
 
 // decodePush reads the envelope. Pub/Sub never sends one that cannot be read,
@@ -181,10 +180,7 @@ func (m *message) push(action, digest, tag string) error {
 		m.ignore = "a tag without a digest"
 		return nil
 	}
-	if i := strings.LastIndex(tag, ":"); i >= 0 && companionTag.MatchString(tag[i+1:]) {
-		m.ignore = "a signature's tag"
-		return nil
-	}
+
 	ref, err := attestor.ParseReference(digest)
 	if err != nil {
 		return err
@@ -192,6 +188,10 @@ func (m *message) push(action, digest, tag string) error {
 	if _, pinned := ref.Pinned(); !pinned {
 		return errors.New("the digest is none")
 	}
+
 	m.images = []attestor.Reference{ref}
+	if i := strings.LastIndex(tag, ":"); i >= 0 {
+		m.tag = tag[i+1:]
+	}
 	return nil
 }

@@ -61,6 +61,11 @@ type Config struct {
 	Policies attestor.Policies
 	Now      func() time.Time
 
+	// Artifact returns the kind of artifact that an image's manifest is, such as
+	// "signature", and "" for an image. tag may be "". A push of an artifact is
+	// ignored. nil: whatever is pushed is judged.
+	Artifact func(ctx context.Context, img attestor.Image, tag string) (string, error)
+
 	History     History     // nil: nothing admitted is known, so that nothing is judged again
 	Occurrences Occurrences // nil: notifications of Container Analysis are ignored
 	Publisher   Publisher   // nil: what is to be judged again is judged in this process

@@ -53,7 +53,7 @@ func events() []Case {
 		{"a push of another registry's image", `{"action":"INSERT","digest":"gcr.io/other/app@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame},
 		{"a push at a private address", `{"action":"INSERT","digest":"169.254.169.254/corpus/app@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame},
 		{"a push of an image that is gone", `{"action":"INSERT","digest":"$GONE"}`, nil, 204, nothingCame},
-		{"a push of a signature", `{"action":"INSERT","digest":"$IMAGE","tag":"$REPO:sha256-` + Sum(nil).Hex() + `.sig"}`, nil, 204, nothingCame},
+		{"a push of an image under a signature's tag", `{"action":"INSERT","digest":"$IMAGE","tag":"$REPO:sha256-` + Sum(nil).Hex() + `.sig"}`, nil, 204, `"verdict":"pass"`},
 		{"a push by tag", `{"action":"INSERT","digest":"$REF"}`, nil, 204, nothingCame},
 		{"a push with a scheme", `{"action":"INSERT","digest":"https://$IMAGE"}`, nil, 204, nothingCame},
 		{"a deletion", `{"action":"DELETE","digest":"$IMAGE"}`, nil, 204, nothingCame},
