@@ -110,6 +110,7 @@ func (a algorithm) verify(pub crypto.PublicKey, message, sig []byte) bool {
 		h.Write(message)
 		digest = h.Sum(nil)
 	}
+
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
 		if a.pss {

@@ -87,7 +87,11 @@ func (b Behaviour) validate() error {
 		return fmt.Errorf("checking emulator behaviour: unknown %v", b.Uniqueness)
 	}
 	if b.ListLag < 0 || b.EmptyPages < 0 {
-		return fmt.Errorf("checking emulator behaviour: list lag %v and empty pages %d must not be negative", b.ListLag, b.EmptyPages)
+		return fmt.Errorf(
+			"checking emulator behaviour: list lag %v and empty pages %d must not be negative",
+			b.ListLag,
+			b.EmptyPages,
+		)
 	}
 	return nil
 }

@@ -19,7 +19,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-func (s binauthzService) GetAttestor(_ context.Context, r *binauthzpb.GetAttestorRequest) (*binauthzpb.Attestor, error) {
+func (s binauthzService) GetAttestor(
+	_ context.Context,
+	r *binauthzpb.GetAttestorRequest,
+) (*binauthzpb.Attestor, error) {
 	if err := checkName(s.names.attestor, "name", r.GetName()); err != nil {
 		return nil, err
 	}
@@ -32,6 +35,7 @@ func (s binauthzService) GetAttestor(_ context.Context, r *binauthzpb.GetAttesto
 func (e *Emulator) attestor(name string) (*binauthzpb.Attestor, error) {
 	e.store.mu.RLock()
 	defer e.store.mu.RUnlock()
+
 	row, ok := e.store.get(tableAttestors, name)
 	if !ok {
 		return nil, notFound("Attestor %s not found.", name)
@@ -39,15 +43,27 @@ func (e *Emulator) attestor(name string) (*binauthzpb.Attestor, error) {
 	return decode[binauthzpb.Attestor](row), nil
 }
 
-func (s binauthzService) ListAttestors(_ context.Context, r *binauthzpb.ListAttestorsRequest) (*binauthzpb.ListAttestorsResponse, error) {
+func (s binauthzService) ListAttestors(
+	_ context.Context,
+	r *binauthzpb.ListAttestorsRequest,
+) (*binauthzpb.ListAttestorsResponse, error) {
 	if err := s.require("binaryauthorization.attestors.list", r.GetParent()); err != nil {
 		return nil, err
 	}
-	out, next, err := objectPage[binauthzpb.Attestor](s.store, tableAttestors, r.GetParent(), r.GetPageSize(), r.GetPageToken())
+	out, next, err := objectPage[binauthzpb.Attestor](
+		s.store,
+		tableAttestors,
+		r.GetParent(),
+		r.GetPageSize(),
+		r.GetPageToken(),
+	)
 	return &binauthzpb.ListAttestorsResponse{Attestors: out, NextPageToken: next}, err
 }
 
-func (s binauthzService) CreateAttestor(_ context.Context, r *binauthzpb.CreateAttestorRequest) (*binauthzpb.Attestor, error) {
+func (s binauthzService) CreateAttestor(
+	_ context.Context,
+	r *binauthzpb.CreateAttestorRequest,
+) (*binauthzpb.Attestor, error) {
 	name := r.GetParent() + "/attestors/" + r.GetAttestorId()
 	if err := checkName(s.names.attestor, "attestor_id", name); err != nil {
 		return nil, err
@@ -55,6 +71,7 @@ func (s binauthzService) CreateAttestor(_ context.Context, r *binauthzpb.CreateA
 	if err := s.require("binaryauthorization.attestors.create", r.GetParent()); err != nil {
 		return nil, err
 	}
+
 	if n := r.GetAttestor().GetName(); n != "" && n != name {
 		return nil, invalid("attestor.name", fmt.Sprintf("attestor name %q does not match %q", n, name))
 	}
@@ -62,8 +79,10 @@ func (s binauthzService) CreateAttestor(_ context.Context, r *binauthzpb.CreateA
 	if err != nil {
 		return nil, err
 	}
+
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	if _, ok := s.store.get(tableAttestors, name); ok {
 		return nil, alreadyExists(name, fmt.Sprintf("Attestor %s already exists.", name))
 	}
@@ -71,7 +90,10 @@ func (s binauthzService) CreateAttestor(_ context.Context, r *binauthzpb.CreateA
 }
 
 // UpdateAttestor replaces the whole attestor. The note is immutable.
-func (s binauthzService) UpdateAttestor(_ context.Context, r *binauthzpb.UpdateAttestorRequest) (*binauthzpb.Attestor, error) {
+func (s binauthzService) UpdateAttestor(
+	_ context.Context,
+	r *binauthzpb.UpdateAttestorRequest,
+) (*binauthzpb.Attestor, error) {
 	name := r.GetAttestor().GetName()
 	if err := checkName(s.names.attestor, "attestor.name", name); err != nil {
 		return nil, err
@@ -79,12 +101,14 @@ func (s binauthzService) UpdateAttestor(_ context.Context, r *binauthzpb.UpdateA
 	if err := s.require("binaryauthorization.attestors.update", name); err != nil {
 		return nil, err
 	}
+
 	a, err := s.finishAttestor(name, r.GetAttestor())
 	if err != nil {
 		return nil, err
 	}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	row, ok := s.store.get(tableAttestors, name)
 	if !ok {
 		return nil, notFound("Attestor %s not found.", name)
@@ -93,21 +117,27 @@ func (s binauthzService) UpdateAttestor(_ context.Context, r *binauthzpb.UpdateA
 	if err := checkEtag(r.GetAttestor().GetEtag(), old.GetEtag()); err != nil {
 		return nil, err
 	}
+
 	if a.GetUserOwnedGrafeasNote().GetNoteReference() != old.GetUserOwnedGrafeasNote().GetNoteReference() {
 		return nil, invalid("attestor.user_owned_grafeas_note.note_reference", "note_reference is immutable")
 	}
 	return a, s.store.apply(change{table: tableAttestors, name: name, data: encode(a)})
 }
 
-func (s binauthzService) DeleteAttestor(_ context.Context, r *binauthzpb.DeleteAttestorRequest) (*emptypb.Empty, error) {
+func (s binauthzService) DeleteAttestor(
+	_ context.Context,
+	r *binauthzpb.DeleteAttestorRequest,
+) (*emptypb.Empty, error) {
 	if err := checkName(s.names.attestor, "name", r.GetName()); err != nil {
 		return nil, err
 	}
 	if err := s.require("binaryauthorization.attestors.delete", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	if _, ok := s.store.get(tableAttestors, r.GetName()); !ok {
 		return nil, notFound("Attestor %s not found.", r.GetName())
 	}
@@ -125,16 +155,21 @@ func (s binauthzService) finishAttestor(name string, in *binauthzpb.Attestor) (*
 	if err := checkName(s.names.note, "attestor.user_owned_grafeas_note.note_reference", note.GetNoteReference()); err != nil {
 		return nil, err
 	}
+
 	seen := map[string]bool{}
 	for _, k := range note.GetPublicKeys() {
 		if err := finishKey(k); err != nil {
 			return nil, err
 		}
 		if seen[k.GetId()] {
-			return nil, invalid("attestor.user_owned_grafeas_note.public_keys", fmt.Sprintf("public key id %q is given twice", k.GetId()))
+			return nil, invalid(
+				"attestor.user_owned_grafeas_note.public_keys",
+				fmt.Sprintf("public key id %q is given twice", k.GetId()),
+			)
 		}
 		seen[k.GetId()] = true
 	}
+
 	a.Name, a.UpdateTime = name, timestamppb.New(s.now())
 	note.DelegationServiceAccountEmail = "service-0@gcp-sa-binaryauthorization.iam.gserviceaccount.com"
 	a.Etag = etagOf(a)
@@ -151,6 +186,7 @@ func finishKey(k *binauthzpb.AttestorPublicKey) error {
 	if k.GetPkixPublicKey() == nil {
 		return invalid(field, "a public key is required")
 	}
+
 	alg := k.GetPkixPublicKey().GetSignatureAlgorithm()
 	if _, ok := pkixAlgorithm(alg); !ok {
 		return invalid(field, fmt.Sprintf("unsupported signature algorithm %v", alg))
@@ -159,6 +195,7 @@ func finishKey(k *binauthzpb.AttestorPublicKey) error {
 	if err != nil {
 		return invalid(field, fmt.Sprintf("invalid public key: %v", err))
 	}
+
 	if a, _ := pkixAlgorithm(alg); a.fits(pub) != nil {
 		return invalid(field, fmt.Sprintf("the public key does not fit %v", alg))
 	}
@@ -166,6 +203,7 @@ func finishKey(k *binauthzpb.AttestorPublicKey) error {
 		sum := sha256.Sum256(der)
 		k.Id = "ni:///sha-256;" + base64.RawURLEncoding.EncodeToString(sum[:])
 	}
+
 	if u, err := url.Parse(k.GetId()); err != nil || strings.ContainsAny(k.GetId(), " \t\r\n") || u.String() == "" {
 		return invalid(field, fmt.Sprintf("public key id %q is no RFC 3986 URI", k.GetId()))
 	}

@@ -16,15 +16,26 @@ func (s binauthzBetaService) GetAttestor(ctx context.Context, r *betapb.GetAttes
 	return betaAttestor(s.binauthz.GetAttestor(ctx, &binauthzpb.GetAttestorRequest{Name: r.GetName()}))
 }
 
-func (s binauthzBetaService) CreateAttestor(ctx context.Context, r *betapb.CreateAttestorRequest) (*betapb.Attestor, error) {
+func (s binauthzBetaService) CreateAttestor(
+	ctx context.Context,
+	r *betapb.CreateAttestorRequest,
+) (*betapb.Attestor, error) {
 	a, err := stableAttestor(r.GetAttestor())
 	if err != nil {
 		return nil, err
 	}
-	return betaAttestor(s.binauthz.CreateAttestor(ctx, &binauthzpb.CreateAttestorRequest{Parent: r.GetParent(), AttestorId: r.GetAttestorId(), Attestor: a}))
+	return betaAttestor(
+		s.binauthz.CreateAttestor(
+			ctx,
+			&binauthzpb.CreateAttestorRequest{Parent: r.GetParent(), AttestorId: r.GetAttestorId(), Attestor: a},
+		),
+	)
 }
 
-func (s binauthzBetaService) UpdateAttestor(ctx context.Context, r *betapb.UpdateAttestorRequest) (*betapb.Attestor, error) {
+func (s binauthzBetaService) UpdateAttestor(
+	ctx context.Context,
+	r *betapb.UpdateAttestorRequest,
+) (*betapb.Attestor, error) {
 	a, err := stableAttestor(r.GetAttestor())
 	if err != nil {
 		return nil, err
@@ -32,11 +43,18 @@ func (s binauthzBetaService) UpdateAttestor(ctx context.Context, r *betapb.Updat
 	return betaAttestor(s.binauthz.UpdateAttestor(ctx, &binauthzpb.UpdateAttestorRequest{Attestor: a}))
 }
 
-func (s binauthzBetaService) ListAttestors(ctx context.Context, r *betapb.ListAttestorsRequest) (*betapb.ListAttestorsResponse, error) {
-	l, err := s.binauthz.ListAttestors(ctx, &binauthzpb.ListAttestorsRequest{Parent: r.GetParent(), PageSize: r.GetPageSize(), PageToken: r.GetPageToken()})
+func (s binauthzBetaService) ListAttestors(
+	ctx context.Context,
+	r *betapb.ListAttestorsRequest,
+) (*betapb.ListAttestorsResponse, error) {
+	l, err := s.binauthz.ListAttestors(
+		ctx,
+		&binauthzpb.ListAttestorsRequest{Parent: r.GetParent(), PageSize: r.GetPageSize(), PageToken: r.GetPageToken()},
+	)
 	if err != nil {
 		return nil, err
 	}
+
 	out := &betapb.ListAttestorsResponse{NextPageToken: l.GetNextPageToken()}
 	for _, a := range l.GetAttestors() {
 		b, err := betaAttestor(a, nil)
@@ -48,7 +66,10 @@ func (s binauthzBetaService) ListAttestors(ctx context.Context, r *betapb.ListAt
 	return out, nil
 }
 
-func (s binauthzBetaService) DeleteAttestor(ctx context.Context, r *betapb.DeleteAttestorRequest) (*emptypb.Empty, error) {
+func (s binauthzBetaService) DeleteAttestor(
+	ctx context.Context,
+	r *betapb.DeleteAttestorRequest,
+) (*emptypb.Empty, error) {
 	return s.binauthz.DeleteAttestor(ctx, &binauthzpb.DeleteAttestorRequest{Name: r.GetName()})
 }
 
@@ -60,6 +81,7 @@ func betaAttestor(a *binauthzpb.Attestor, err error) (*betapb.Attestor, error) {
 	if err := recode(a.GetUserOwnedGrafeasNote(), note); err != nil {
 		return nil, err
 	}
+
 	return &betapb.Attestor{
 		Name: a.GetName(), Description: a.GetDescription(), UpdateTime: a.GetUpdateTime(),
 		AttestorType: &betapb.Attestor_UserOwnedDrydockNote{UserOwnedDrydockNote: note},

@@ -70,6 +70,7 @@ func New(o Options) (*Emulator, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+
 	if o.MaxOccurrences <= 0 {
 		o.MaxOccurrences = defaultMaxOccurrences
 	}
@@ -77,6 +78,7 @@ func New(o Options) (*Emulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening emulator state: %w", err)
 	}
+
 	e := &Emulator{
 		now:       o.Now,
 		store:     st,
@@ -87,11 +89,13 @@ func New(o Options) (*Emulator, error) {
 		lis:       bufconn.Listen(1 << 20),
 		done:      make(chan struct{}),
 	}
+
 	e.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.WaitForHandlers(true),
 		grpc.ChainUnaryInterceptor(e.intercept),
 	)
+
 	e.register(e.grpc)
 	if e.rest, err = e.newREST(); err != nil {
 		return nil, errors.Join(fmt.Errorf("building the REST surface: %w", err), st.close())
@@ -119,6 +123,7 @@ func (e *Emulator) Conn() *grpc.ClientConn {
 		// The target and the options are constants: only a programmer can break them.
 		panic(fmt.Sprintf("emulator: making the in-memory connection: %v", err))
 	}
+
 	e.connMu.Lock()
 	defer e.connMu.Unlock()
 	e.conns = append(e.conns, c)
@@ -132,6 +137,7 @@ func (e *Emulator) Close() error {
 		// A client that was closed has closed its connection already.
 		_ = c.Close()
 	}
+
 	e.conns = nil
 	e.connMu.Unlock()
 	e.grpc.Stop()

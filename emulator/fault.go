@@ -76,6 +76,7 @@ func (e *Emulator) Inject(f Fault) (remove func()) {
 	r := &rule{Fault: f}
 	e.faults.mu.Lock()
 	defer e.faults.mu.Unlock()
+
 	e.faults.rules = append(e.faults.rules, r)
 	return func() {
 		e.faults.mu.Lock()
@@ -96,9 +97,11 @@ func (e *Emulator) ClearFaults() {
 func (e *Emulator) Calls(methods ...string) []Call {
 	e.faults.mu.Lock()
 	defer e.faults.mu.Unlock()
+
 	var out []Call
 	for _, c := range e.faults.calls {
-		if len(methods) == 0 || slices.ContainsFunc(methods, func(m string) bool { return methodMatches(m, c.Method) }) {
+		if len(methods) == 0 ||
+			slices.ContainsFunc(methods, func(m string) bool { return methodMatches(m, c.Method) }) {
 			out = append(out, c)
 		}
 	}
@@ -120,6 +123,7 @@ func methodMatches(pattern, method string) bool {
 func (f *faults) pick(method string, req proto.Message) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+
 	for _, r := range f.rules {
 		if !methodMatches(r.Method, method) || r.Match != nil && !r.Match(req) {
 			continue
@@ -127,6 +131,7 @@ func (f *faults) pick(method string, req proto.Message) (Fault, bool) {
 		if r.Count > 0 && r.seen >= r.Skip+r.Count {
 			continue
 		}
+
 		r.seen++
 		if r.seen <= r.Skip {
 			continue
@@ -146,7 +151,12 @@ func (f *faults) record(c Call) {
 }
 
 // intercept runs every call, gRPC and REST alike.
-func (e *Emulator) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+func (e *Emulator) intercept(
+	ctx context.Context,
+	req any,
+	info *grpc.UnaryServerInfo,
+	next grpc.UnaryHandler,
+) (any, error) {
 	start, method := time.Now(), strings.TrimPrefix(info.FullMethod, "/")
 	resp, err := e.answer(ctx, method, req, next)
 	e.faults.record(Call{Method: method, Start: start, End: time.Now(), Code: status.Code(err)})
@@ -159,6 +169,7 @@ func (e *Emulator) answer(ctx context.Context, method string, req any, next grpc
 	if !ok {
 		return next(ctx, req)
 	}
+
 	if err := wait(ctx, f.Latency); err != nil {
 		return nil, err
 	}
@@ -166,6 +177,7 @@ func (e *Emulator) answer(ctx context.Context, method string, req any, next grpc
 	if fail && !f.AnswerLost {
 		return nil, f.fail(ctx)
 	}
+
 	resp, err := next(ctx, req)
 	if err != nil {
 		return nil, err
@@ -173,6 +185,7 @@ func (e *Emulator) answer(ctx context.Context, method string, req any, next grpc
 	if fail {
 		return nil, f.fail(ctx)
 	}
+
 	out, _ := resp.(proto.Message)
 	f.Corrupt.apply(out)
 	if f.Mutate != nil {
@@ -199,6 +212,7 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
+
 	select {
 	case <-t.C:
 		return nil

@@ -77,6 +77,7 @@ func parseFilter(in string) (node, error) {
 	if !utf8.ValidString(in) {
 		return nil, filterError("not UTF-8")
 	}
+
 	if strings.TrimSpace(in) == "" {
 		return nil, nil
 	}
@@ -84,6 +85,7 @@ func parseFilter(in string) (node, error) {
 	if err := p.next(); err != nil {
 		return nil, err
 	}
+
 	n, err := p.expression()
 	if err != nil {
 		return nil, err
@@ -99,6 +101,7 @@ func (p *filterParser) expression() (node, error) {
 		return nil, filterError("nested more than %d deep", maxFilterDepth)
 	}
 	defer func() { p.depth-- }()
+
 	var sub []node
 	for {
 		n, err := p.factor()
@@ -131,10 +134,12 @@ func (p *filterParser) factor() (node, error) {
 		if !p.keyword("OR") {
 			break
 		}
+
 		if err := p.next(); err != nil {
 			return nil, err
 		}
 	}
+
 	if len(sub) == 1 {
 		return sub[0], nil
 	}
@@ -163,6 +168,7 @@ func (p *filterParser) simple() (node, error) {
 		}
 		return n, p.expect(")")
 	}
+
 	if p.tok.kind != tokText || p.keyword("AND") || p.keyword("OR") || p.keyword("NOT") {
 		return nil, filterError("want a field at position %d, got %q", p.tok.pos, p.tok.text)
 	}
@@ -170,12 +176,14 @@ func (p *filterParser) simple() (node, error) {
 	if err := p.next(); err != nil {
 		return nil, err
 	}
+
 	if p.punct("(") {
 		return p.call(field)
 	}
 	if p.tok.kind != tokOperator {
 		return nil, filterError("want an operator after %q at position %d", field, p.tok.pos)
 	}
+
 	op := p.tok.text
 	if err := p.next(); err != nil {
 		return nil, err
@@ -194,6 +202,7 @@ func (p *filterParser) call(function string) (node, error) {
 	if err := p.next(); err != nil {
 		return nil, err
 	}
+
 	if p.tok.kind != tokText {
 		return nil, filterError("want a field as the first argument of %s", function)
 	}
@@ -201,12 +210,14 @@ func (p *filterParser) call(function string) (node, error) {
 	if err := p.next(); err != nil {
 		return nil, err
 	}
+
 	if err := p.expect(","); err != nil {
 		return nil, err
 	}
 	if p.tok.kind != tokString {
 		return nil, filterError("want a quoted string as the second argument of %s", function)
 	}
+
 	literal, err := p.literal()
 	if err != nil {
 		return nil, err
@@ -225,6 +236,7 @@ func (p *filterParser) literal() (string, error) {
 			return "", err
 		}
 	}
+
 	if p.tok.kind != tokString && p.tok.kind != tokText || sign != "" && p.tok.kind != tokText {
 		return "", filterError("want a value at position %d, got %q", p.tok.pos, p.tok.text)
 	}
@@ -255,6 +267,7 @@ func (p *filterParser) next() error {
 		p.tok = token{tokEnd, "end of filter", start}
 		return nil
 	}
+
 	switch c := p.in[start]; {
 	case c == '"' || c == '\'':
 		return p.quoted(c)

@@ -21,6 +21,7 @@ func (e *Emulator) testPermissions(r *iampb.TestIamPermissionsRequest) (*iampb.T
 	if len(r.GetPermissions()) > maxPermissions {
 		return nil, invalid("permissions", "at most 100 permissions can be tested at once")
 	}
+
 	b := e.Behaviour()
 	out := &iampb.TestIamPermissionsResponse{}
 	for _, p := range r.GetPermissions() {
@@ -40,6 +41,7 @@ func (e *Emulator) iamPolicy(r *iampb.GetIamPolicyRequest) (*iampb.Policy, error
 	}
 	e.store.mu.RLock()
 	defer e.store.mu.RUnlock()
+
 	if row, ok := e.store.get(tableIAM, r.GetResource()); ok {
 		return decode[iampb.Policy](row), nil
 	}
@@ -52,6 +54,7 @@ func (e *Emulator) setIAMPolicy(r *iampb.SetIamPolicyRequest) (*iampb.Policy, er
 	}
 	e.store.mu.Lock()
 	defer e.store.mu.Unlock()
+
 	etag := "0"
 	if row, ok := e.store.get(tableIAM, r.GetResource()); ok {
 		etag = string(decode[iampb.Policy](row).GetEtag())
@@ -59,13 +62,17 @@ func (e *Emulator) setIAMPolicy(r *iampb.SetIamPolicyRequest) (*iampb.Policy, er
 	if err := checkEtag(string(r.GetPolicy().GetEtag()), etag); err != nil {
 		return nil, err
 	}
+
 	n, _ := strconv.Atoi(etag)
 	p := proto.CloneOf(r.GetPolicy())
 	p.Etag = []byte(strconv.Itoa(n + 1))
 	return p, e.store.apply(change{table: tableIAM, name: r.GetResource(), data: encode(p)})
 }
 
-func (s iamService) TestIamPermissions(_ context.Context, r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
+func (s iamService) TestIamPermissions(
+	_ context.Context,
+	r *iampb.TestIamPermissionsRequest,
+) (*iampb.TestIamPermissionsResponse, error) {
 	return s.testPermissions(r)
 }
 
@@ -77,7 +84,10 @@ func (s iamService) SetIamPolicy(_ context.Context, r *iampb.SetIamPolicyRequest
 	return s.setIAMPolicy(r)
 }
 
-func (s *analysisService) TestIamPermissions(_ context.Context, r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
+func (s *analysisService) TestIamPermissions(
+	_ context.Context,
+	r *iampb.TestIamPermissionsRequest,
+) (*iampb.TestIamPermissionsResponse, error) {
 	return s.testPermissions(r)
 }
 

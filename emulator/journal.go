@@ -27,6 +27,7 @@ func openStore(dir string, reset bool, maxOcc int) (*store, error) {
 	if dir == "" {
 		return newStore(maxOcc, nil), nil
 	}
+
 	// The directory holds private keys.
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -36,13 +37,18 @@ func openStore(dir string, reset bool, maxOcc int) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=locking_mode(EXCLUSIVE)&_pragma=busy_timeout(0)")
+	db, err := sql.Open(
+		"sqlite",
+		"file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=locking_mode(EXCLUSIVE)&_pragma=busy_timeout(0)",
+	)
 	if err != nil {
 		return nil, err
 	}
+
 	db.SetMaxOpenConns(1)
 	j := &journal{db: db}
 	s := newStore(maxOcc, j)
@@ -59,22 +65,26 @@ func (j *journal) load(s *store, reset bool) error {
 	if _, err := j.db.ExecContext(ctx, schema); err != nil {
 		return err
 	}
+
 	if reset {
 		if _, err := j.db.ExecContext(ctx, `DELETE FROM rows`); err != nil {
 			return err
 		}
 	}
+
 	rows, err := j.db.QueryContext(ctx, `SELECT tbl, name, seq, data FROM rows ORDER BY seq`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
+
 	for rows.Next() {
 		var table string
 		r := &row{}
 		if err := rows.Scan(&table, &r.name, &r.seq, &r.data); err != nil {
 			return err
 		}
+
 		if table == tableOccurrences {
 			o := &grafeaspb.Occurrence{}
 			if err := proto.Unmarshal(r.data, o); err != nil {
@@ -100,6 +110,7 @@ func (j *journal) write(changes []change, rows []*row) (err error) {
 			err = errors.Join(err, tx.Rollback())
 		}
 	}()
+
 	for i, c := range changes {
 		if rows[i] == nil {
 			_, err = tx.ExecContext(ctx, `DELETE FROM rows WHERE tbl = ? AND name = ?`, c.table, c.name)
@@ -107,6 +118,7 @@ func (j *journal) write(changes []change, rows []*row) (err error) {
 			_, err = tx.ExecContext(ctx, `INSERT OR REPLACE INTO rows (tbl, name, seq, data) VALUES (?, ?, ?, ?)`,
 				c.table, c.name, rows[i].seq, rows[i].data)
 		}
+
 		if err != nil {
 			return err
 		}

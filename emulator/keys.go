@@ -31,11 +31,13 @@ func (s kmsService) CreateKeyRing(_ context.Context, r *kmspb.CreateKeyRingReque
 	if err := checkName(s.names.keyRing, "key_ring_id", name); err != nil {
 		return nil, err
 	}
+
 	if err := s.require("cloudkms.keyRings.create", r.GetParent()); err != nil {
 		return nil, err
 	}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	if _, ok := s.store.get(tableKeyRings, name); ok {
 		return nil, alreadyExists(name, fmt.Sprintf("KeyRing %s already exists.", name))
 	}
@@ -49,6 +51,7 @@ func (s kmsService) GetKeyRing(_ context.Context, r *kmspb.GetKeyRingRequest) (*
 	}
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
+
 	row, ok := s.store.get(tableKeyRings, r.GetName())
 	if !ok {
 		return nil, notFound("KeyRing %s not found.", r.GetName())
@@ -64,10 +67,15 @@ func (s kmsService) CreateCryptoKey(_ context.Context, r *kmspb.CreateCryptoKeyR
 	if err := s.require("cloudkms.cryptoKeys.create", r.GetParent()); err != nil {
 		return nil, err
 	}
+
 	template := r.GetCryptoKey().GetVersionTemplate()
 	if p := r.GetCryptoKey().GetPurpose(); p != kmspb.CryptoKey_ASYMMETRIC_SIGN {
-		return nil, invalid("crypto_key.purpose", fmt.Sprintf("the emulator keeps keys of purpose ASYMMETRIC_SIGN only, not %v", p))
+		return nil, invalid(
+			"crypto_key.purpose",
+			fmt.Sprintf("the emulator keeps keys of purpose ASYMMETRIC_SIGN only, not %v", p),
+		)
 	}
+
 	if err := checkAlgorithm(template.GetAlgorithm()); err != nil {
 		return nil, err
 	}
@@ -77,6 +85,7 @@ func (s kmsService) CreateCryptoKey(_ context.Context, r *kmspb.CreateCryptoKeyR
 			return nil, invalid("crypto_key.destroy_scheduled_duration", "it must be from 24 hours to 120 days")
 		}
 	}
+
 	key := &kmspb.CryptoKey{
 		Name: name, Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, CreateTime: timestamppb.New(s.now()),
 		Labels:                   r.GetCryptoKey().GetLabels(),
@@ -85,6 +94,7 @@ func (s kmsService) CreateCryptoKey(_ context.Context, r *kmspb.CreateCryptoKeyR
 			Algorithm: template.GetAlgorithm(), ProtectionLevel: protection(template.GetProtectionLevel()),
 		},
 	}
+
 	changes := []change{{table: tableKeys, name: name, data: encode(key)}}
 	if !r.GetSkipInitialVersionCreation() {
 		// Made before the lock is taken: RSA keys take their time.
@@ -94,8 +104,10 @@ func (s kmsService) CreateCryptoKey(_ context.Context, r *kmspb.CreateCryptoKeyR
 		}
 		changes = append(changes, version...)
 	}
+
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	if _, ok := s.store.get(tableKeyRings, r.GetParent()); !ok {
 		return nil, notFound("KeyRing %s not found.", r.GetParent())
 	}
@@ -116,7 +128,10 @@ func checkAlgorithm(a kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) error {
 	if _, ok := signingAlgorithm(a); ok || a == kmspb.CryptoKeyVersion_EC_SIGN_SECP256K1_SHA256 {
 		return nil
 	}
-	return invalid("crypto_key.version_template.algorithm", fmt.Sprintf("the emulator makes no keys of algorithm %v", a))
+	return invalid(
+		"crypto_key.version_template.algorithm",
+		fmt.Sprintf("the emulator makes no keys of algorithm %v", a),
+	)
 }
 
 // newVersion is an enabled version and its private key: k, or a new one.
@@ -126,17 +141,20 @@ func (e *Emulator) newVersion(name string, t *kmspb.CryptoKeyVersionTemplate, k 
 		Name: name, State: kmspb.CryptoKeyVersion_ENABLED, Algorithm: t.GetAlgorithm(),
 		ProtectionLevel: t.GetProtectionLevel(), CreateTime: now, GenerateTime: now,
 	}
+
 	changes := []change{{table: tableVersions, name: name, data: encode(v)}}
 	alg, ok := signingAlgorithm(t.GetAlgorithm())
 	if !ok {
 		return changes, nil // a key that is only looked at
 	}
+
 	var err error
 	if k == nil {
 		if k, err = alg.generate(); err != nil {
 			return nil, errInternal("making a key: %v", err)
 		}
 	}
+
 	if err := alg.fits(k.Public()); err != nil {
 		return nil, invalid("algorithm", fmt.Sprintf("%v: %v", t.GetAlgorithm(), err))
 	}
@@ -158,21 +176,29 @@ func (e *Emulator) SeedKey(version string, a kmspb.CryptoKeyVersion_CryptoKeyVer
 	if err := checkAlgorithm(a); err != nil {
 		return err
 	}
+
 	template := &kmspb.CryptoKeyVersionTemplate{Algorithm: a, ProtectionLevel: kmspb.ProtectionLevel_SOFTWARE}
 	changes, err := e.newVersion(version, template, k)
 	if err != nil {
 		return err
 	}
+
 	key := parentOf(version)
 	ring := parentOf(key)
 	now := timestamppb.New(e.now())
 	// Deferred calls run last to first: signer takes these locks in the other order.
 	defer e.keys.drop(version)
+
 	e.store.mu.Lock()
 	defer e.store.mu.Unlock()
+
 	if _, ok := e.store.get(tableKeyRings, ring); !ok {
-		changes = append(changes, change{table: tableKeyRings, name: ring, data: encode(&kmspb.KeyRing{Name: ring, CreateTime: now})})
+		changes = append(
+			changes,
+			change{table: tableKeyRings, name: ring, data: encode(&kmspb.KeyRing{Name: ring, CreateTime: now})},
+		)
 	}
+
 	if _, ok := e.store.get(tableKeys, key); !ok {
 		changes = append(changes, change{table: tableKeys, name: key, data: encode(&kmspb.CryptoKey{
 			Name: key, Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, CreateTime: now, VersionTemplate: template,
@@ -187,6 +213,7 @@ func (s kmsService) GetCryptoKey(_ context.Context, r *kmspb.GetCryptoKeyRequest
 	}
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
+
 	row, ok := s.store.get(tableKeys, r.GetName())
 	if !ok {
 		return nil, notFound("CryptoKey %s not found.", r.GetName())
@@ -194,7 +221,10 @@ func (s kmsService) GetCryptoKey(_ context.Context, r *kmspb.GetCryptoKeyRequest
 	return decode[kmspb.CryptoKey](row), nil
 }
 
-func (s kmsService) CreateCryptoKeyVersion(_ context.Context, r *kmspb.CreateCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
+func (s kmsService) CreateCryptoKeyVersion(
+	_ context.Context,
+	r *kmspb.CreateCryptoKeyVersionRequest,
+) (*kmspb.CryptoKeyVersion, error) {
 	if err := s.require("cloudkms.cryptoKeyVersions.create", r.GetParent()); err != nil {
 		return nil, err
 	}
@@ -202,6 +232,7 @@ func (s kmsService) CreateCryptoKeyVersion(_ context.Context, r *kmspb.CreateCry
 	if err != nil {
 		return nil, err
 	}
+
 	signer, err := func() (crypto.Signer, error) {
 		alg, ok := signingAlgorithm(key.GetVersionTemplate().GetAlgorithm())
 		if !ok {
@@ -212,19 +243,23 @@ func (s kmsService) CreateCryptoKeyVersion(_ context.Context, r *kmspb.CreateCry
 	if err != nil {
 		return nil, errInternal("making a key: %v", err)
 	}
+
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	n := 1
 	for ; ; n++ {
 		if _, ok := s.store.get(tableVersions, r.GetParent()+"/cryptoKeyVersions/"+strconv.Itoa(n)); !ok {
 			break
 		}
 	}
+
 	name := r.GetParent() + "/cryptoKeyVersions/" + strconv.Itoa(n)
 	changes, err := s.newVersion(name, key.GetVersionTemplate(), signer)
 	if err != nil {
 		return nil, err
 	}
+
 	if err := s.store.apply(changes...); err != nil {
 		return nil, err
 	}
@@ -232,12 +267,16 @@ func (s kmsService) CreateCryptoKeyVersion(_ context.Context, r *kmspb.CreateCry
 	return decode[kmspb.CryptoKeyVersion](row), nil
 }
 
-func (s kmsService) GetCryptoKeyVersion(_ context.Context, r *kmspb.GetCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
+func (s kmsService) GetCryptoKeyVersion(
+	_ context.Context,
+	r *kmspb.GetCryptoKeyVersionRequest,
+) (*kmspb.CryptoKeyVersion, error) {
 	if err := s.require("cloudkms.cryptoKeyVersions.get", r.GetName()); err != nil {
 		return nil, err
 	}
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
+
 	row, ok := s.store.get(tableVersions, r.GetName())
 	if !ok {
 		return nil, notFound("CryptoKeyVersion %s not found.", r.GetName())
@@ -246,12 +285,16 @@ func (s kmsService) GetCryptoKeyVersion(_ context.Context, r *kmspb.GetCryptoKey
 }
 
 // changeVersion changes a version under the lock.
-func (s kmsService) changeVersion(permission, name string, f func(*kmspb.CryptoKeyVersion) error) (*kmspb.CryptoKeyVersion, error) {
+func (s kmsService) changeVersion(
+	permission, name string,
+	f func(*kmspb.CryptoKeyVersion) error,
+) (*kmspb.CryptoKeyVersion, error) {
 	if err := s.require(permission, name); err != nil {
 		return nil, err
 	}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	row, ok := s.store.get(tableVersions, name)
 	if !ok {
 		return nil, notFound("CryptoKeyVersion %s not found.", name)
@@ -264,24 +307,43 @@ func (s kmsService) changeVersion(permission, name string, f func(*kmspb.CryptoK
 }
 
 // UpdateCryptoKeyVersion enables and disables, as KMS does and no more.
-func (s kmsService) UpdateCryptoKeyVersion(_ context.Context, r *kmspb.UpdateCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
+func (s kmsService) UpdateCryptoKeyVersion(
+	_ context.Context,
+	r *kmspb.UpdateCryptoKeyVersionRequest,
+) (*kmspb.CryptoKeyVersion, error) {
 	if p := r.GetUpdateMask().GetPaths(); len(p) != 1 || p[0] != "state" {
 		return nil, invalid("update_mask", "only state can be updated")
 	}
 	want := r.GetCryptoKeyVersion().GetState()
 	if want != kmspb.CryptoKeyVersion_ENABLED && want != kmspb.CryptoKeyVersion_DISABLED {
-		return nil, invalid("crypto_key_version.state", fmt.Sprintf("state can be set to ENABLED or DISABLED, not %v", want))
+		return nil, invalid(
+			"crypto_key_version.state",
+			fmt.Sprintf("state can be set to ENABLED or DISABLED, not %v", want),
+		)
 	}
-	return s.changeVersion("cloudkms.cryptoKeyVersions.update", r.GetCryptoKeyVersion().GetName(), func(v *kmspb.CryptoKeyVersion) error {
-		if st := v.GetState(); st != kmspb.CryptoKeyVersion_ENABLED && st != kmspb.CryptoKeyVersion_DISABLED {
-			return status.Errorf(codes.FailedPrecondition, "%s cannot be updated, current state is: %v.", v.GetName(), st)
-		}
-		v.State = want
-		return nil
-	})
+
+	return s.changeVersion(
+		"cloudkms.cryptoKeyVersions.update",
+		r.GetCryptoKeyVersion().GetName(),
+		func(v *kmspb.CryptoKeyVersion) error {
+			if st := v.GetState(); st != kmspb.CryptoKeyVersion_ENABLED && st != kmspb.CryptoKeyVersion_DISABLED {
+				return status.Errorf(
+					codes.FailedPrecondition,
+					"%s cannot be updated, current state is: %v.",
+					v.GetName(),
+					st,
+				)
+			}
+			v.State = want
+			return nil
+		},
+	)
 }
 
-func (s kmsService) DestroyCryptoKeyVersion(_ context.Context, r *kmspb.DestroyCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
+func (s kmsService) DestroyCryptoKeyVersion(
+	_ context.Context,
+	r *kmspb.DestroyCryptoKeyVersionRequest,
+) (*kmspb.CryptoKeyVersion, error) {
 	after := destroyAfter
 	if name, _, ok := strings.Cut(r.GetName(), "/cryptoKeyVersions/"); ok {
 		s.store.mu.RLock()
@@ -292,19 +354,34 @@ func (s kmsService) DestroyCryptoKeyVersion(_ context.Context, r *kmspb.DestroyC
 		}
 		s.store.mu.RUnlock()
 	}
+
 	return s.changeVersion("cloudkms.cryptoKeyVersions.destroy", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
-		if st := v.GetState(); st == kmspb.CryptoKeyVersion_DESTROYED || st == kmspb.CryptoKeyVersion_DESTROY_SCHEDULED {
-			return status.Errorf(codes.FailedPrecondition, "%s cannot be destroyed, current state is: %v.", v.GetName(), st)
+		if st := v.GetState(); st == kmspb.CryptoKeyVersion_DESTROYED ||
+			st == kmspb.CryptoKeyVersion_DESTROY_SCHEDULED {
+			return status.Errorf(
+				codes.FailedPrecondition,
+				"%s cannot be destroyed, current state is: %v.",
+				v.GetName(),
+				st,
+			)
 		}
 		v.State, v.DestroyTime = kmspb.CryptoKeyVersion_DESTROY_SCHEDULED, timestamppb.New(s.now().Add(after))
 		return nil
 	})
 }
 
-func (s kmsService) RestoreCryptoKeyVersion(_ context.Context, r *kmspb.RestoreCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
+func (s kmsService) RestoreCryptoKeyVersion(
+	_ context.Context,
+	r *kmspb.RestoreCryptoKeyVersionRequest,
+) (*kmspb.CryptoKeyVersion, error) {
 	return s.changeVersion("cloudkms.cryptoKeyVersions.restore", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
 		if st := v.GetState(); st != kmspb.CryptoKeyVersion_DESTROY_SCHEDULED {
-			return status.Errorf(codes.FailedPrecondition, "%s cannot be restored, current state is: %v.", v.GetName(), st)
+			return status.Errorf(
+				codes.FailedPrecondition,
+				"%s cannot be restored, current state is: %v.",
+				v.GetName(),
+				st,
+			)
 		}
 		v.State, v.DestroyTime = kmspb.CryptoKeyVersion_DISABLED, nil
 		return nil
@@ -315,11 +392,20 @@ func (s kmsService) ListKeyRings(_ context.Context, r *kmspb.ListKeyRingsRequest
 	if err := refuseQuery(r.GetFilter(), r.GetOrderBy()); err != nil {
 		return nil, err
 	}
-	out, next, err := objectPage[kmspb.KeyRing](s.store, tableKeyRings, r.GetParent(), r.GetPageSize(), r.GetPageToken())
+	out, next, err := objectPage[kmspb.KeyRing](
+		s.store,
+		tableKeyRings,
+		r.GetParent(),
+		r.GetPageSize(),
+		r.GetPageToken(),
+	)
 	return &kmspb.ListKeyRingsResponse{KeyRings: out, NextPageToken: next}, err
 }
 
-func (s kmsService) ListCryptoKeys(_ context.Context, r *kmspb.ListCryptoKeysRequest) (*kmspb.ListCryptoKeysResponse, error) {
+func (s kmsService) ListCryptoKeys(
+	_ context.Context,
+	r *kmspb.ListCryptoKeysRequest,
+) (*kmspb.ListCryptoKeysResponse, error) {
 	if err := refuseQuery(r.GetFilter(), r.GetOrderBy()); err != nil {
 		return nil, err
 	}
@@ -327,11 +413,20 @@ func (s kmsService) ListCryptoKeys(_ context.Context, r *kmspb.ListCryptoKeysReq
 	return &kmspb.ListCryptoKeysResponse{CryptoKeys: out, NextPageToken: next}, err
 }
 
-func (s kmsService) ListCryptoKeyVersions(_ context.Context, r *kmspb.ListCryptoKeyVersionsRequest) (*kmspb.ListCryptoKeyVersionsResponse, error) {
+func (s kmsService) ListCryptoKeyVersions(
+	_ context.Context,
+	r *kmspb.ListCryptoKeyVersionsRequest,
+) (*kmspb.ListCryptoKeyVersionsResponse, error) {
 	if err := refuseQuery(r.GetFilter(), r.GetOrderBy()); err != nil {
 		return nil, err
 	}
-	out, next, err := objectPage[kmspb.CryptoKeyVersion](s.store, tableVersions, r.GetParent(), r.GetPageSize(), r.GetPageToken())
+	out, next, err := objectPage[kmspb.CryptoKeyVersion](
+		s.store,
+		tableVersions,
+		r.GetParent(),
+		r.GetPageSize(),
+		r.GetPageToken(),
+	)
 	return &kmspb.ListCryptoKeyVersionsResponse{CryptoKeyVersions: out, NextPageToken: next}, err
 }
 

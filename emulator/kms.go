@@ -36,6 +36,7 @@ func (c *keyCache) drop(name string) {
 func (e *Emulator) signer(name string) (crypto.Signer, error) {
 	e.keys.mu.Lock()
 	defer e.keys.mu.Unlock()
+
 	if k, ok := e.keys.keys[name]; ok {
 		return k, nil
 	}
@@ -45,6 +46,7 @@ func (e *Emulator) signer(name string) (crypto.Signer, error) {
 	if !ok {
 		return nil, fmt.Errorf("no private key is kept for %s", name)
 	}
+
 	parsed, err := x509.ParsePKCS8PrivateKey(decode[wrapperspb.BytesValue](row).GetValue())
 	if err != nil {
 		return nil, err
@@ -65,11 +67,14 @@ func (s kmsService) enabledVersion(name string) (*kmspb.CryptoKeyVersion, error)
 	if !ok {
 		return nil, notFound("CryptoKeyVersion %s not found.", name)
 	}
+
 	v := decode[kmspb.CryptoKeyVersion](row)
 	if v.GetState() != kmspb.CryptoKeyVersion_ENABLED {
 		msg := fmt.Sprintf("%s is not enabled, current state is: %v.", name, v.GetState())
 		return nil, withDetails(status.New(codes.FailedPrecondition, msg), &errdetails.PreconditionFailure{
-			Violations: []*errdetails.PreconditionFailure_Violation{{Type: "KEY_" + v.GetState().String(), Subject: name, Description: msg}},
+			Violations: []*errdetails.PreconditionFailure_Violation{
+				{Type: "KEY_" + v.GetState().String(), Subject: name, Description: msg},
+			},
 		})
 	}
 	return v, nil
@@ -82,6 +87,7 @@ func (s kmsService) GetPublicKey(_ context.Context, r *kmspb.GetPublicKeyRequest
 	if err := s.require("cloudkms.cryptoKeyVersions.viewPublicKey", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	if f := r.GetPublicKeyFormat(); f != kmspb.PublicKey_PUBLIC_KEY_FORMAT_UNSPECIFIED && f != kmspb.PublicKey_PEM {
 		return nil, invalid("public_key_format", fmt.Sprintf("the emulator gives public keys as PEM only, not %v", f))
 	}
@@ -89,6 +95,7 @@ func (s kmsService) GetPublicKey(_ context.Context, r *kmspb.GetPublicKeyRequest
 	if err != nil {
 		return nil, err
 	}
+
 	text, err := s.publicPEM(v)
 	if err != nil {
 		return nil, errInternal("reading the key of %s: %v", r.GetName(), err)
@@ -114,13 +121,17 @@ func (s kmsService) publicPEM(v *kmspb.CryptoKeyVersion) (string, error) {
 	return publicPEM(k.Public())
 }
 
-func (s kmsService) AsymmetricSign(_ context.Context, r *kmspb.AsymmetricSignRequest) (*kmspb.AsymmetricSignResponse, error) {
+func (s kmsService) AsymmetricSign(
+	_ context.Context,
+	r *kmspb.AsymmetricSignRequest,
+) (*kmspb.AsymmetricSignResponse, error) {
 	if err := checkName(s.names.version, "name", r.GetName()); err != nil {
 		return nil, err
 	}
 	if err := s.require("cloudkms.cryptoKeyVersions.useToSign", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	v, err := s.enabledVersion(r.GetName())
 	if err != nil {
 		return nil, err
@@ -129,6 +140,7 @@ func (s kmsService) AsymmetricSign(_ context.Context, r *kmspb.AsymmetricSignReq
 	if !ok {
 		return nil, status.Errorf(codes.Unimplemented, "the emulator does not sign with %v", v.GetAlgorithm())
 	}
+
 	input, err := signInput(r, alg)
 	if err != nil {
 		return nil, err
@@ -137,6 +149,7 @@ func (s kmsService) AsymmetricSign(_ context.Context, r *kmspb.AsymmetricSignReq
 	if err != nil {
 		return nil, errInternal("reading the key of %s: %v", r.GetName(), err)
 	}
+
 	sig, err := alg.sign(k, input)
 	if err != nil {
 		return nil, errInternal("signing with %s: %v", r.GetName(), err)
@@ -155,14 +168,19 @@ func signInput(r *kmspb.AsymmetricSignRequest, alg algorithm) ([]byte, error) {
 	case r.GetDigest() != nil && len(r.GetData()) > 0:
 		return nil, invalid("digest", "Exactly one of digest and data must be provided.")
 	case len(r.GetData()) > maxSignData:
-		return nil, invalid("data", fmt.Sprintf("data must be at most %d bytes, got %d.", maxSignData, len(r.GetData())))
+		return nil, invalid(
+			"data",
+			fmt.Sprintf("data must be at most %d bytes, got %d.", maxSignData, len(r.GetData())),
+		)
 	}
+
 	if err := checkCRC("digest_crc32c", "digest", digest, r.GetDigestCrc32C()); err != nil {
 		return nil, err
 	}
 	if err := checkCRC("data_crc32c", "data", r.GetData(), r.GetDataCrc32C()); err != nil {
 		return nil, err
 	}
+
 	switch {
 	case r.GetDigest() == nil && len(r.GetData()) == 0:
 		return nil, invalid("digest", "Either digest or data is required.")
@@ -175,7 +193,10 @@ func signInput(r *kmspb.AsymmetricSignRequest, alg algorithm) ([]byte, error) {
 	case alg.hash == 0:
 		return nil, invalid("digest", "The key signs data, not a digest.")
 	case hash != alg.hash:
-		return nil, invalid("digest", fmt.Sprintf("The digest's algorithm does not match the key's, which is %v.", alg.hash))
+		return nil, invalid(
+			"digest",
+			fmt.Sprintf("The digest's algorithm does not match the key's, which is %v.", alg.hash),
+		)
 	case len(digest) != hash.Size():
 		return nil, invalid("digest", fmt.Sprintf("A %v digest has %d bytes, got %d.", hash, hash.Size(), len(digest)))
 	}

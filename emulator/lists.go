@@ -66,13 +66,17 @@ func pageSize(n int32) (int, error) {
 	}
 }
 
-func (s *grafeasService) ListOccurrences(_ context.Context, r *grafeaspb.ListOccurrencesRequest) (*grafeaspb.ListOccurrencesResponse, error) {
+func (s *grafeasService) ListOccurrences(
+	_ context.Context,
+	r *grafeaspb.ListOccurrencesRequest,
+) (*grafeaspb.ListOccurrencesResponse, error) {
 	if err := checkName(s.names.parent, "parent", r.GetParent()); err != nil {
 		return nil, err
 	}
 	if err := s.require("containeranalysis.occurrences.list", r.GetParent()); err != nil {
 		return nil, err
 	}
+
 	unreachable, err := s.unreachable(r.GetParent(), r.GetReturnPartialSuccess())
 	if err != nil {
 		return nil, err
@@ -84,19 +88,24 @@ func (s *grafeasService) ListOccurrences(_ context.Context, r *grafeaspb.ListOcc
 	return &grafeaspb.ListOccurrencesResponse{Occurrences: out, NextPageToken: next, Unreachable: unreachable}, nil
 }
 
-func (s *grafeasService) ListNoteOccurrences(_ context.Context, r *grafeaspb.ListNoteOccurrencesRequest) (*grafeaspb.ListNoteOccurrencesResponse, error) {
+func (s *grafeasService) ListNoteOccurrences(
+	_ context.Context,
+	r *grafeaspb.ListNoteOccurrencesRequest,
+) (*grafeaspb.ListNoteOccurrencesResponse, error) {
 	if err := checkName(s.names.note, "name", r.GetName()); err != nil {
 		return nil, err
 	}
 	if err := s.require("containeranalysis.notes.listOccurrences", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	s.store.mu.RLock()
 	_, ok := s.store.get(tableNotes, r.GetName())
 	s.store.mu.RUnlock()
 	if !ok {
 		return nil, notFound("note with name %q does not exist", r.GetName())
 	}
+
 	out, next, err := s.occurrencePage("note="+r.GetName(), r.GetFilter(), r.GetPageSize(), r.GetPageToken())
 	if err != nil {
 		return nil, err
@@ -115,6 +124,7 @@ func (s *grafeasService) unreachable(parent string, partial bool) ([]string, err
 	for i, l := range locations {
 		out[i] = parent + "/locations/" + lastSegment(l)
 	}
+
 	if !partial {
 		return nil, status.Errorf(codes.Unavailable, "locations are unreachable: %s", strings.Join(out, ", "))
 	}
@@ -122,7 +132,11 @@ func (s *grafeasService) unreachable(parent string, partial bool) ([]string, err
 }
 
 // occurrencePage is one page of the list under an index key.
-func (s *grafeasService) occurrencePage(key, filter string, size int32, token string) ([]*grafeaspb.Occurrence, string, error) {
+func (s *grafeasService) occurrencePage(
+	key, filter string,
+	size int32,
+	token string,
+) ([]*grafeaspb.Occurrence, string, error) {
 	n, err := parseFilter(filter)
 	if err != nil {
 		return nil, "", err
@@ -131,15 +145,18 @@ func (s *grafeasService) occurrencePage(key, filter string, size int32, token st
 	if err != nil {
 		return nil, "", err
 	}
+
 	scope := key + "\n" + filter
 	cur, err := parseCursor(token, scope)
 	if err != nil {
 		return nil, "", err
 	}
+
 	b := s.Behaviour()
 	visibleBefore := s.now().Add(-b.ListLag)
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
+
 	if s.emptyPage(b, cur) {
 		return nil, cursor{after: cur.after, wasGone: true}.token(scope), nil
 	}
@@ -153,6 +170,7 @@ func (s *grafeasService) occurrencePage(key, filter string, size int32, token st
 		if !under(r, key) || !matches(n, v) {
 			continue
 		}
+
 		if len(out) == limit {
 			return out, cursor{after: last}.token(scope), nil
 		}
@@ -209,8 +227,10 @@ func objectPage[T any, P interface {
 	if err != nil {
 		return nil, "", err
 	}
+
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+
 	var out []*T
 	var last uint64
 	for _, r := range s.list(table, parent).after(cur.after) {

@@ -42,19 +42,30 @@ func (e *Emulator) Load(r io.Reader) (n int, err error) {
 	if len(b) > maxLoad {
 		return 0, fmt.Errorf("reading occurrences: more than %d bytes; split the file", maxLoad)
 	}
+
 	docs, err := documents(b)
 	if err != nil {
 		return 0, fmt.Errorf("reading occurrences: %w", err)
 	}
-	l := &loader{Emulator: e, at: timestamppb.New(e.now()), occurrences: map[string]*grafeaspb.Occurrence{}, notes: map[string]*grafeaspb.Note{}}
+	l := &loader{
+		Emulator:    e,
+		at:          timestamppb.New(e.now()),
+		occurrences: map[string]*grafeaspb.Occurrence{},
+		notes:       map[string]*grafeaspb.Note{},
+	}
+
 	for i, d := range docs {
 		if err := l.find(d, 0); err != nil {
 			return 0, fmt.Errorf("loading document %d: %w", i+1, err)
 		}
 	}
+
 	if len(l.order) == 0 {
-		return 0, errors.New("loading occurrences: none found, nor notes; want what `gcloud … --format=json` or the API print")
+		return 0, errors.New(
+			"loading occurrences: none found, nor notes; want what `gcloud … --format=json` or the API print",
+		)
 	}
+
 	if err := l.keep(); err != nil {
 		return 0, err
 	}
@@ -78,6 +89,7 @@ func documents(b []byte) ([]json.RawMessage, error) {
 			out = append(out, m)
 		}
 	}
+
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	for {
 		var n yaml.Node
@@ -87,6 +99,7 @@ func documents(b []byte) ([]json.RawMessage, error) {
 		case err != nil:
 			return nil, err
 		}
+
 		v, err := plain(&n, 0)
 		if err != nil {
 			return nil, err
@@ -192,6 +205,7 @@ func (l *loader) object(raw json.RawMessage, fields map[string]json.RawMessage, 
 	case strings.Contains(name, "/notes/"):
 		return l.note(raw)
 	}
+
 	keys := make([]string, 0, len(fields))
 	for k := range fields {
 		keys = append(keys, k)
@@ -213,13 +227,18 @@ func (l *loader) occurrence(raw json.RawMessage) error {
 	if err := (&grafeasService{Emulator: l.Emulator}).checkLoaded(o); err != nil {
 		return fmt.Errorf("occurrence %q: %w", o.GetName(), err)
 	}
+
 	if o.GetName() == "" {
 		p := projectOf(o.GetNoteName())
 		if providerProject(p) {
-			return fmt.Errorf("an occurrence of %s has no name: add \"name\": \"projects/PROJECT/occurrences/ID\"", o.GetNoteName())
+			return fmt.Errorf(
+				"an occurrence of %s has no name: add \"name\": \"projects/PROJECT/occurrences/ID\"",
+				o.GetNoteName(),
+			)
 		}
 		o.Name = "projects/" + p + "/occurrences/" + uuid.NewString()
 	}
+
 	if err := checkName(l.names.occurrence, "name", o.GetName()); err != nil {
 		return err
 	}
@@ -228,6 +247,7 @@ func (l *loader) occurrence(raw json.RawMessage) error {
 	if ok && !proto.Equal(old, o) {
 		return fmt.Errorf("occurrence %s is there twice, and not the same", o.GetName())
 	}
+
 	if !ok {
 		l.occurrences[o.GetName()] = o
 		l.order = append(l.order, o.GetName())
@@ -259,6 +279,7 @@ func (l *loader) note(raw json.RawMessage) error {
 	if err := checkName(l.names.note, "name", n.GetName()); err != nil {
 		return err
 	}
+
 	if err := checkNote(n); err != nil {
 		return fmt.Errorf("note %s: %w", n.GetName(), err)
 	}
@@ -288,12 +309,14 @@ func (l *loader) keep() error {
 	st := l.store
 	st.mu.Lock()
 	defer st.mu.Unlock()
+
 	var notes, rest []change
 	for _, name := range l.order {
 		if n, ok := l.notes[name]; ok {
 			notes = append(notes, change{table: tableNotes, name: name, data: encode(n)})
 		}
 	}
+
 	for _, name := range l.order {
 		o, ok := l.occurrences[name]
 		if !ok {
@@ -303,6 +326,7 @@ func (l *loader) keep() error {
 		if _, ok := l.notes[o.GetNoteName()]; ok {
 			continue
 		}
+
 		if _, ok := st.get(tableNotes, o.GetNoteName()); !ok {
 			n := newNote(o.GetNoteName(), o.GetKind(), o.GetCreateTime())
 			l.notes[n.GetName()] = n

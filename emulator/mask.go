@@ -28,12 +28,14 @@ func updated[T any, P interface {
 			return true
 		})
 	}
+
 	if slices.Equal(paths, []string{"*"}) {
 		paths = nil
 		for fields, i := dst.Descriptor().Fields(), 0; i < fields.Len(); i++ {
 			paths = append(paths, string(fields.Get(i).Name()))
 		}
 	}
+
 	for _, path := range paths {
 		first, _, _ := strings.Cut(path, ".")
 		if slices.Contains(outputOnly, first) {
@@ -53,6 +55,7 @@ func copyPath(dst, src protoreflect.Message, path string) error {
 	if fd == nil || nested && (fd.Message() == nil || fd.Cardinality() == protoreflect.Repeated) {
 		return invalid("update_mask", "invalid field mask: no field "+path)
 	}
+
 	switch {
 	case nested && (src.Has(fd) || dst.Has(fd)):
 		return copyPath(dst.Mutable(fd).Message(), src.Get(fd).Message(), rest)

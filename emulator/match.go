@@ -64,6 +64,7 @@ func indexHint(n node) (keys []string, ok bool) {
 		if n.op == "=" {
 			return []string{"resource=" + n.literal}, true
 		}
+
 		if d := n.literal; n.op == "has_suffix" && digestOf("@"+d[max(0, len(d)-71):]) != "" {
 			return []string{"digest=" + d[len(d)-71:]}, true
 		}
@@ -207,11 +208,13 @@ func pathTest(path, op, literal string) (func(*occView) bool, error) {
 		if fd == nil {
 			fd = md.Fields().ByName(protoreflect.Name(part))
 		}
+
 		if fd == nil || fd.IsMap() {
 			return nil, filterError("unknown field %q", path)
 		}
 		fields, md = append(fields, fd), fd.Message()
 	}
+
 	test, err := valueTest(fields[len(fields)-1], op, literal)
 	if err != nil {
 		return nil, err
@@ -225,6 +228,7 @@ func walk(m protoreflect.Message, fields []protoreflect.FieldDescriptor, test fu
 	if len(rest) > 0 {
 		visit = func(v protoreflect.Value) bool { return walk(v.Message(), rest, test) }
 	}
+
 	if fd.IsList() {
 		for l, i := m.Get(fd).List(), 0; i < l.Len(); i++ {
 			if visit(l.Get(i)) {
@@ -233,6 +237,7 @@ func walk(m protoreflect.Message, fields []protoreflect.FieldDescriptor, test fu
 		}
 		return false
 	}
+
 	if fd.HasPresence() && !m.Has(fd) {
 		return false
 	}
@@ -286,6 +291,7 @@ func numberTest(fd protoreflect.FieldDescriptor, op, literal string) (func(proto
 	if err != nil {
 		return nil, err
 	}
+
 	integer := fd.Kind() == protoreflect.Int32Kind || fd.Kind() == protoreflect.Int64Kind
 	return func(v protoreflect.Value) bool {
 		got := 0.0
@@ -294,6 +300,7 @@ func numberTest(fd protoreflect.FieldDescriptor, op, literal string) (func(proto
 		} else {
 			got = v.Float()
 		}
+
 		switch {
 		case got < want:
 			return cmp(-1)

@@ -26,6 +26,7 @@ func newResourceNames() resourceNames {
 		ring     = project + `/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}`
 		key      = ring + `/cryptoKeys/[A-Za-z0-9_-]{1,63}`
 	)
+
 	return resourceNames{
 		parent:       re(regional),
 		note:         re(regional + `/notes/` + id),
@@ -68,6 +69,7 @@ func encode(m proto.Message) []byte {
 		// Only invalid UTF-8 or missing required fields fail, and both are refused when a request is read.
 		panic("emulator: encoding a message: " + err.Error())
 	}
+
 	if b == nil {
 		b = []byte{}
 	}
@@ -83,7 +85,9 @@ func withDetails(s *status.Status, d ...protoadapt.MessageV1) error {
 }
 
 func badField(field, msg string) *errdetails.BadRequest {
-	return &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: field, Description: msg}}}
+	return &errdetails.BadRequest{
+		FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: field, Description: msg}},
+	}
 }
 
 func resourceInfo(name, msg string) *errdetails.ResourceInfo {

@@ -19,8 +19,10 @@ func (s *grafeasService) GetNote(_ context.Context, r *grafeaspb.GetNoteRequest)
 	if err := s.require("containeranalysis.notes.get", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
+
 	row, ok := s.store.get(tableNotes, r.GetName())
 	if !ok {
 		return nil, notFound("note with name %q does not exist", r.GetName())
@@ -30,13 +32,17 @@ func (s *grafeasService) GetNote(_ context.Context, r *grafeaspb.GetNoteRequest)
 
 // ListNotes refuses filters: none is documented for notes, and one that is
 // ignored would select everything.
-func (s *grafeasService) ListNotes(_ context.Context, r *grafeaspb.ListNotesRequest) (*grafeaspb.ListNotesResponse, error) {
+func (s *grafeasService) ListNotes(
+	_ context.Context,
+	r *grafeaspb.ListNotesRequest,
+) (*grafeaspb.ListNotesResponse, error) {
 	if err := checkName(s.names.parent, "parent", r.GetParent()); err != nil {
 		return nil, err
 	}
 	if err := s.require("containeranalysis.notes.list", r.GetParent()); err != nil {
 		return nil, err
 	}
+
 	if r.GetFilter() != "" {
 		return nil, invalid("filter", "the emulator filters occurrences, not notes")
 	}
@@ -44,6 +50,7 @@ func (s *grafeasService) ListNotes(_ context.Context, r *grafeaspb.ListNotesRequ
 	if err != nil {
 		return nil, err
 	}
+
 	out, next, err := objectPage[grafeaspb.Note](s.store, tableNotes, r.GetParent(), r.GetPageSize(), r.GetPageToken())
 	if err != nil {
 		return nil, err
@@ -59,7 +66,10 @@ func (s *grafeasService) CreateNote(_ context.Context, r *grafeaspb.CreateNoteRe
 	return out[0], nil
 }
 
-func (s *grafeasService) BatchCreateNotes(_ context.Context, r *grafeaspb.BatchCreateNotesRequest) (*grafeaspb.BatchCreateNotesResponse, error) {
+func (s *grafeasService) BatchCreateNotes(
+	_ context.Context,
+	r *grafeaspb.BatchCreateNotesRequest,
+) (*grafeaspb.BatchCreateNotesResponse, error) {
 	if n := len(r.GetNotes()); n == 0 || n > maxBatch {
 		return nil, invalid("notes", fmt.Sprintf("a batch has 1 to %d notes, got %d", maxBatch, n))
 	}
@@ -78,8 +88,10 @@ func (s *grafeasService) createNotes(parent string, in map[string]*grafeaspb.Not
 	if err := s.require("containeranalysis.notes.create", parent); err != nil {
 		return nil, err
 	}
+
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	now := timestamppb.New(s.now())
 	var out []*grafeaspb.Note
 	var changes []change
@@ -92,12 +104,14 @@ func (s *grafeasService) createNotes(parent string, in map[string]*grafeaspb.Not
 		if err := checkNote(n); err != nil {
 			return nil, err
 		}
+
 		if _, ok := s.store.get(tableNotes, name); ok {
 			return nil, alreadyExists(name, fmt.Sprintf("note with name %q already exists", name))
 		}
 		n.Name, n.Kind, n.CreateTime, n.UpdateTime = name, detailKind(n, "type"), now, now
 		out, changes = append(out, n), append(changes, change{table: tableNotes, name: name, data: encode(n)})
 	}
+
 	if err := s.store.apply(changes...); err != nil {
 		return nil, err
 	}
@@ -111,8 +125,10 @@ func (s *grafeasService) UpdateNote(_ context.Context, r *grafeaspb.UpdateNoteRe
 	if err := s.require("containeranalysis.notes.update", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	row, ok := s.store.get(tableNotes, r.GetName())
 	if !ok {
 		return nil, notFound("note with name %q does not exist", r.GetName())
@@ -122,6 +138,7 @@ func (s *grafeasService) UpdateNote(_ context.Context, r *grafeaspb.UpdateNoteRe
 	if err != nil {
 		return nil, err
 	}
+
 	if detailKind(n, "type") != old.GetKind() {
 		return nil, invalid("note.type", "the kind of a note is immutable")
 	}
@@ -139,8 +156,10 @@ func (s *grafeasService) DeleteNote(_ context.Context, r *grafeaspb.DeleteNoteRe
 	if err := s.require("containeranalysis.notes.delete", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	if _, ok := s.store.get(tableNotes, r.GetName()); !ok {
 		return nil, notFound("note with name %q does not exist", r.GetName())
 	}

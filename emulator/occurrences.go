@@ -20,15 +20,20 @@ import (
 // maxBatch is how many occurrences or notes one batch may create.
 const maxBatch = 1000
 
-func (s *grafeasService) GetOccurrence(_ context.Context, r *grafeaspb.GetOccurrenceRequest) (*grafeaspb.Occurrence, error) {
+func (s *grafeasService) GetOccurrence(
+	_ context.Context,
+	r *grafeaspb.GetOccurrenceRequest,
+) (*grafeaspb.Occurrence, error) {
 	if err := checkName(s.names.occurrence, "name", r.GetName()); err != nil {
 		return nil, err
 	}
 	if err := s.require("containeranalysis.occurrences.get", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
+
 	row, ok := s.store.get(tableOccurrences, r.GetName())
 	if !ok {
 		return nil, notFound("occurrence with name %q does not exist", r.GetName())
@@ -36,7 +41,10 @@ func (s *grafeasService) GetOccurrence(_ context.Context, r *grafeaspb.GetOccurr
 	return decode[grafeaspb.Occurrence](row), nil
 }
 
-func (s *grafeasService) CreateOccurrence(_ context.Context, r *grafeaspb.CreateOccurrenceRequest) (*grafeaspb.Occurrence, error) {
+func (s *grafeasService) CreateOccurrence(
+	_ context.Context,
+	r *grafeaspb.CreateOccurrenceRequest,
+) (*grafeaspb.Occurrence, error) {
 	out, err := s.createOccurrences(r.GetParent(), []*grafeaspb.Occurrence{r.GetOccurrence()})
 	if err != nil {
 		return nil, err
@@ -44,7 +52,10 @@ func (s *grafeasService) CreateOccurrence(_ context.Context, r *grafeaspb.Create
 	return out[0], nil
 }
 
-func (s *grafeasService) BatchCreateOccurrences(_ context.Context, r *grafeaspb.BatchCreateOccurrencesRequest) (*grafeaspb.BatchCreateOccurrencesResponse, error) {
+func (s *grafeasService) BatchCreateOccurrences(
+	_ context.Context,
+	r *grafeaspb.BatchCreateOccurrencesRequest,
+) (*grafeaspb.BatchCreateOccurrencesResponse, error) {
 	if n := len(r.GetOccurrences()); n == 0 || n > maxBatch {
 		return nil, invalid("occurrences", fmt.Sprintf("a batch has 1 to %d occurrences, got %d", maxBatch, n))
 	}
@@ -63,12 +74,14 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 	if err := s.require("containeranalysis.occurrences.create", parent); err != nil {
 		return nil, err
 	}
+
 	b := s.Behaviour()
 	if b.RefuseCreates {
 		return nil, denied("containeranalysis.occurrences.create", parent)
 	}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	now := timestamppb.New(s.now())
 	var changes []change
 	out := make([]*grafeaspb.Occurrence, len(in))
@@ -81,6 +94,7 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 		if err != nil {
 			return nil, err
 		}
+
 		if note != nil && !batch["note\n"+note.name] {
 			batch["note\n"+note.name] = true
 			changes = append(changes, *note)
@@ -88,12 +102,14 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 		if err := s.checkUnique(parent, o, b.Uniqueness, batch); err != nil {
 			return nil, err
 		}
+
 		o = proto.CloneOf(o)
 		o.Name, o.Kind = parent+"/occurrences/"+uuid.NewString(), kindOf(o)
 		o.CreateTime, o.UpdateTime = now, now
 		out[i] = o
 		changes = append(changes, occurrenceChange(o))
 	}
+
 	if err := s.store.apply(changes...); err != nil {
 		return nil, err
 	}
@@ -114,8 +130,12 @@ func (s *grafeasService) attach(o *grafeaspb.Occurrence, b Behaviour) (*change, 
 		}
 		return &change{table: tableNotes, name: name, data: encode(s.noteFor(o))}, nil
 	}
+
 	if want := decode[grafeaspb.Note](row).GetKind(); want != kindOf(o) {
-		return nil, invalid("occurrence.note_name", fmt.Sprintf("occurrence of kind %v cannot be attached to note %q of kind %v", kindOf(o), name, want))
+		return nil, invalid(
+			"occurrence.note_name",
+			fmt.Sprintf("occurrence of kind %v cannot be attached to note %q of kind %v", kindOf(o), name, want),
+		)
 	}
 	return nil, nil
 }
@@ -125,7 +145,12 @@ func providerProject(p string) bool {
 	return strings.HasPrefix(p, "goog-") || p == "verified-builder"
 }
 
-func (s *grafeasService) checkUnique(parent string, o *grafeaspb.Occurrence, u Uniqueness, batch map[string]bool) error {
+func (s *grafeasService) checkUnique(
+	parent string,
+	o *grafeaspb.Occurrence,
+	u Uniqueness,
+	batch map[string]bool,
+) error {
 	if kindOf(o) != grafeaspb.NoteKind_ATTESTATION || u == UniqueNone {
 		return nil
 	}
@@ -133,6 +158,7 @@ func (s *grafeasService) checkUnique(parent string, o *grafeaspb.Occurrence, u U
 	if u == UniqueNoteResourceAndPayload {
 		key += "\n" + string(o.GetAttestation().GetSerializedPayload())
 	}
+
 	if batch[key] {
 		return invalid("occurrences", "the batch holds the same attestation twice")
 	}
@@ -142,27 +168,39 @@ func (s *grafeasService) checkUnique(parent string, o *grafeaspb.Occurrence, u U
 			continue
 		}
 		if u == UniqueNoteResourceAndPayload &&
-			!bytes.Equal(decode[grafeaspb.Occurrence](r).GetAttestation().GetSerializedPayload(), o.GetAttestation().GetSerializedPayload()) {
+			!bytes.Equal(
+				decode[grafeaspb.Occurrence](r).GetAttestation().GetSerializedPayload(),
+				o.GetAttestation().GetSerializedPayload(),
+			) {
 			continue
 		}
-		return alreadyExists(r.name, fmt.Sprintf("occurrence ID %q already exists in project %q", lastSegment(r.name), projectOf(parent)))
+
+		return alreadyExists(
+			r.name,
+			fmt.Sprintf("occurrence ID %q already exists in project %q", lastSegment(r.name), projectOf(parent)),
+		)
 	}
 	return nil
 }
 
-func (s *grafeasService) UpdateOccurrence(_ context.Context, r *grafeaspb.UpdateOccurrenceRequest) (*grafeaspb.Occurrence, error) {
+func (s *grafeasService) UpdateOccurrence(
+	_ context.Context,
+	r *grafeaspb.UpdateOccurrenceRequest,
+) (*grafeaspb.Occurrence, error) {
 	if err := checkName(s.names.occurrence, "name", r.GetName()); err != nil {
 		return nil, err
 	}
 	if err := s.require("containeranalysis.occurrences.update", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	b := s.Behaviour()
 	if b.RefuseUpdates {
 		return nil, denied("containeranalysis.occurrences.update", r.GetName())
 	}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	row, ok := s.store.get(tableOccurrences, r.GetName())
 	if !ok {
 		return nil, notFound("occurrence with name %q does not exist", r.GetName())
@@ -172,6 +210,7 @@ func (s *grafeasService) UpdateOccurrence(_ context.Context, r *grafeaspb.Update
 	if err != nil {
 		return nil, err
 	}
+
 	for field, change := range map[string]bool{
 		"occurrence.resource_uri": o.GetResourceUri() != old.GetResourceUri(),
 		"occurrence.note_name":    o.GetNoteName() != old.GetNoteName(),
@@ -181,6 +220,7 @@ func (s *grafeasService) UpdateOccurrence(_ context.Context, r *grafeaspb.Update
 			return nil, invalid(field, field+" is immutable")
 		}
 	}
+
 	if err := s.checkOccurrence(o); err != nil {
 		return nil, err
 	}
@@ -191,19 +231,24 @@ func (s *grafeasService) UpdateOccurrence(_ context.Context, r *grafeaspb.Update
 	return o, s.store.apply(occurrenceChange(o))
 }
 
-func (s *grafeasService) DeleteOccurrence(_ context.Context, r *grafeaspb.DeleteOccurrenceRequest) (*emptypb.Empty, error) {
+func (s *grafeasService) DeleteOccurrence(
+	_ context.Context,
+	r *grafeaspb.DeleteOccurrenceRequest,
+) (*emptypb.Empty, error) {
 	if err := checkName(s.names.occurrence, "name", r.GetName()); err != nil {
 		return nil, err
 	}
 	if err := s.require("containeranalysis.occurrences.delete", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	b := s.Behaviour()
 	if b.RefuseDeletes {
 		return nil, denied("containeranalysis.occurrences.delete", r.GetName())
 	}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	row, ok := s.store.get(tableOccurrences, r.GetName())
 	if !ok {
 		return nil, notFound("occurrence with name %q does not exist", r.GetName())
@@ -214,15 +259,20 @@ func (s *grafeasService) DeleteOccurrence(_ context.Context, r *grafeaspb.Delete
 	return &emptypb.Empty{}, s.store.apply(change{table: tableOccurrences, name: row.name})
 }
 
-func (s *grafeasService) GetOccurrenceNote(_ context.Context, r *grafeaspb.GetOccurrenceNoteRequest) (*grafeaspb.Note, error) {
+func (s *grafeasService) GetOccurrenceNote(
+	_ context.Context,
+	r *grafeaspb.GetOccurrenceNoteRequest,
+) (*grafeaspb.Note, error) {
 	if err := checkName(s.names.occurrence, "name", r.GetName()); err != nil {
 		return nil, err
 	}
 	if err := s.require("containeranalysis.occurrences.get", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
+
 	row, ok := s.store.get(tableOccurrences, r.GetName())
 	if !ok {
 		return nil, notFound("occurrence with name %q does not exist", r.GetName())
@@ -278,6 +328,7 @@ func (s *grafeasService) checkOccurrence(o *grafeaspb.Occurrence) error {
 	case kindOf(o) == grafeaspb.NoteKind_NOTE_KIND_UNSPECIFIED:
 		return invalid("occurrence.details", "occurrence details are required")
 	}
+
 	if err := checkName(s.names.note, "occurrence.note_name", o.GetNoteName()); err != nil {
 		return err
 	}
@@ -296,7 +347,10 @@ func checkAttestation(a *grafeaspb.AttestationOccurrence) error {
 	}
 	for i, sig := range a.GetSignatures() {
 		if sig.GetPublicKeyId() == "" || len(sig.GetSignature()) == 0 {
-			return invalid(fmt.Sprintf("occurrence.attestation.signatures[%d]", i), "public_key_id and signature are required")
+			return invalid(
+				fmt.Sprintf("occurrence.attestation.signatures[%d]", i),
+				"public_key_id and signature are required",
+			)
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ func (s binauthzService) GetPolicy(_ context.Context, r *binauthzpb.GetPolicyReq
 	if err := s.require("binaryauthorization.policy.get", r.GetName()); err != nil {
 		return nil, err
 	}
+
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
 	return s.policy(r.GetName()), nil
@@ -39,7 +40,10 @@ func (e *Emulator) policy(name string) *binauthzpb.Policy {
 	return p
 }
 
-func (s binauthzService) UpdatePolicy(_ context.Context, r *binauthzpb.UpdatePolicyRequest) (*binauthzpb.Policy, error) {
+func (s binauthzService) UpdatePolicy(
+	_ context.Context,
+	r *binauthzpb.UpdatePolicyRequest,
+) (*binauthzpb.Policy, error) {
 	name := r.GetPolicy().GetName()
 	if err := checkName(s.names.policy, "policy.name", name); err != nil {
 		return nil, err
@@ -47,12 +51,14 @@ func (s binauthzService) UpdatePolicy(_ context.Context, r *binauthzpb.UpdatePol
 	if err := s.require("binaryauthorization.policy.update", name); err != nil {
 		return nil, err
 	}
+
 	p := proto.CloneOf(r.GetPolicy())
 	if err := s.checkPolicy(p); err != nil {
 		return nil, err
 	}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
+
 	if err := checkEtag(p.GetEtag(), s.policy(name).GetEtag()); err != nil {
 		return nil, err
 	}
@@ -75,6 +81,7 @@ func (s binauthzService) checkPolicy(p *binauthzpb.Policy) error {
 			rules = append(rules, r)
 		}
 	}
+
 	if maps > 1 {
 		return invalid("policy", "only one kind of specific admission rules may be set")
 	}
@@ -95,6 +102,7 @@ func (s binauthzService) checkRule(r *binauthzpb.AdmissionRule) error {
 	case (r.GetEvaluationMode() == binauthzpb.AdmissionRule_REQUIRE_ATTESTATION) != (len(r.GetRequireAttestationsBy()) > 0):
 		return invalid("policy", "require_attestations_by goes with REQUIRE_ATTESTATION, and only with it")
 	}
+
 	for _, a := range r.GetRequireAttestationsBy() {
 		if err := checkName(s.names.attestor, "policy", a); err != nil {
 			return err
@@ -104,7 +112,10 @@ func (s binauthzService) checkRule(r *binauthzpb.AdmissionRule) error {
 }
 
 // GetSystemPolicy answers the policy that exempts Google's own images.
-func (s systemPolicyService) GetSystemPolicy(_ context.Context, r *binauthzpb.GetSystemPolicyRequest) (*binauthzpb.Policy, error) {
+func (s systemPolicyService) GetSystemPolicy(
+	_ context.Context,
+	r *binauthzpb.GetSystemPolicyRequest,
+) (*binauthzpb.Policy, error) {
 	if err := checkName(s.names.systemPolicy, "name", r.GetName()); err != nil {
 		return nil, err
 	}
@@ -112,7 +123,9 @@ func (s systemPolicyService) GetSystemPolicy(_ context.Context, r *binauthzpb.Ge
 		Name:                       r.GetName(),
 		GlobalPolicyEvaluationMode: binauthzpb.Policy_DISABLE,
 		AdmissionWhitelistPatterns: []*binauthzpb.AdmissionWhitelistPattern{
-			{NamePattern: "gcr.io/google_containers/**"}, {NamePattern: "gcr.io/gke-release/**"}, {NamePattern: "registry.k8s.io/**"},
+			{
+				NamePattern: "gcr.io/google_containers/**",
+			}, {NamePattern: "gcr.io/gke-release/**"}, {NamePattern: "registry.k8s.io/**"},
 		},
 		DefaultAdmissionRule: &binauthzpb.AdmissionRule{
 			EvaluationMode:  binauthzpb.AdmissionRule_ALWAYS_DENY,

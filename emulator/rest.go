@@ -18,9 +18,12 @@ import (
 // newREST is the handler of one port: gRPC as it is, REST by transcoding from
 // the google.api.http annotations of the registered services.
 func (e *Emulator) newREST() (http.Handler, error) {
-	transcoder, err := vanguardgrpc.NewTranscoder(e.grpc,
+	transcoder, err := vanguardgrpc.NewTranscoder(
+		e.grpc,
 		// alt=json, prettyPrint and the like.
-		vanguard.WithDefaultServiceOptions(vanguard.WithRESTUnmarshalOptions(vanguard.RESTUnmarshalOptions{DiscardUnknownQueryParams: true})),
+		vanguard.WithDefaultServiceOptions(
+			vanguard.WithRESTUnmarshalOptions(vanguard.RESTUnmarshalOptions{DiscardUnknownQueryParams: true}),
+		),
 		// The default codec drops unknown fields of a body and prints unset ones.
 		vanguard.WithCodec(func(r vanguard.TypeResolver) vanguard.Codec {
 			return jsonCodec{&vanguard.JSONCodec{
@@ -32,6 +35,7 @@ func (e *Emulator) newREST() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	mux := http.NewServeMux()
 	e.registerStubs(mux)
 	mux.Handle("/", googleREST(transcoder))
@@ -51,7 +55,13 @@ type jsonCodec struct{ *vanguard.JSONCodec }
 
 func (c jsonCodec) MarshalAppend(b []byte, m proto.Message) ([]byte, error) {
 	if _, ok := m.(*analysispb.VulnerabilityOccurrencesSummary); ok {
-		return protojson.MarshalOptions{EmitDefaultValues: true, Resolver: c.MarshalOptions.Resolver}.MarshalAppend(b, m)
+		return protojson.MarshalOptions{
+			EmitDefaultValues: true,
+			Resolver:          c.MarshalOptions.Resolver,
+		}.MarshalAppend(
+			b,
+			m,
+		)
 	}
 	return c.JSONCodec.MarshalAppend(b, m)
 }
@@ -71,6 +81,7 @@ func (e *Emulator) Serve(ctx context.Context, l net.Listener) error {
 		Handler: e.rest, Protocols: protocols,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}
+
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	select {
@@ -78,9 +89,11 @@ func (e *Emulator) Serve(ctx context.Context, l net.Listener) error {
 		return err
 	case <-ctx.Done():
 	}
+
 	// A call that hangs by injection would outlive any patience.
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
+
 	err := srv.Shutdown(drain)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = srv.Close()

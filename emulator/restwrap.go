@@ -18,10 +18,12 @@ func googleREST(next http.Handler) http.Handler {
 		// the escaped form, %2F stays inside its segment.
 		path := r.URL.EscapedPath()
 		i := strings.LastIndex(path, "/") + 1
+
 		// It takes a colon in the last segment for a custom verb.
 		if strings.HasPrefix(path[i:], "sha256:") {
 			path = path[:i] + strings.ReplaceAll(path[i:], ":", "%3A")
 		}
+
 		// There is no v1beta1 of this service in Go; its messages are v1's.
 		if strings.HasSuffix(path, ":validateAttestationOccurrence") {
 			path = strings.Replace(path, "/v1beta1/", "/v1/", 1)
@@ -34,6 +36,7 @@ func googleREST(next http.Handler) http.Handler {
 			writeError(w, codes.InvalidArgument, "want Content-Type: application/json", nil)
 			return
 		}
+
 		rec := &errorRecorder{ResponseWriter: w}
 		next.ServeHTTP(rec, r)
 		rec.finish()
@@ -74,6 +77,7 @@ func (r *errorRecorder) finish() {
 		Message string            `json:"message"`
 		Details []json.RawMessage `json:"details"`
 	}
+
 	if json.Unmarshal(r.body.Bytes(), &s) != nil || s.Message == "" {
 		// Not from a service: no such route, or not by this method.
 		s.Code, s.Message, r.status = codes.NotFound, strings.TrimSpace(r.body.String()), http.StatusNotFound
@@ -101,6 +105,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		http.Error(w, "encoding the answer", http.StatusInternalServerError)
 		return
 	}
+
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=UTF-8")
 	h.Del("Content-Length")

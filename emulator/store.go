@@ -192,11 +192,13 @@ func (s *store) apply(changes ...change) error {
 			rows[i].seq = old.seq
 		}
 	}
+
 	if s.journal != nil {
 		if err := s.journal.write(changes, rows); err != nil {
 			return status.Errorf(codes.Internal, "writing emulator state: %v", err)
 		}
 	}
+
 	s.seq = seq
 	for i, c := range changes {
 		s.replace(c.table, c.name, rows[i])
@@ -214,6 +216,7 @@ func (s *store) checkRoom(changes []change) error {
 		if c.table == tableOccurrences {
 			limit = s.maxOcc
 		}
+
 		if added[c.table]++; len(s.table(c.table).rows)+added[c.table] > limit {
 			return status.Errorf(codes.ResourceExhausted, "the emulator keeps at most %d %s", limit, c.table)
 		}
@@ -234,6 +237,7 @@ func (s *store) replace(tableName, name string, r *row) {
 		}
 		delete(t.rows, name)
 	}
+
 	if r == nil {
 		return
 	}

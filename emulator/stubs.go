@@ -16,22 +16,27 @@ func (e *Emulator) registerStubs(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+repository, func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]any{"name": resourceName(r), "format": "DOCKER"})
 	})
-	mux.HandleFunc("GET "+repository+"/packages/{package}/versions/{version}", func(w http.ResponseWriter, r *http.Request) {
-		if digestOf("@"+r.PathValue("version")) == "" {
-			writeError(w, codes.NotFound, "Requested entity was not found.", nil)
-			return
-		}
-		writeJSON(w, http.StatusOK, map[string]any{
-			"name": resourceName(r), "createTime": "2020-01-01T00:00:00Z", "updateTime": "2020-01-01T00:00:00Z",
-			"metadata": map[string]any{"imageSizeBytes": "0"},
-		})
-	})
+	mux.HandleFunc(
+		"GET "+repository+"/packages/{package}/versions/{version}",
+		func(w http.ResponseWriter, r *http.Request) {
+			if digestOf("@"+r.PathValue("version")) == "" {
+				writeError(w, codes.NotFound, "Requested entity was not found.", nil)
+				return
+			}
+			writeJSON(w, http.StatusOK, map[string]any{
+				"name": resourceName(r), "createTime": "2020-01-01T00:00:00Z", "updateTime": "2020-01-01T00:00:00Z",
+				"metadata": map[string]any{"imageSizeBytes": "0"},
+			})
+		},
+	)
+
 	mux.HandleFunc("GET "+repository+"/packages/{package}/tags/{tag}", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, codes.NotFound, "The emulator keeps no tags: name the image by its digest.", nil)
 	})
 	mux.HandleFunc("GET "+repository+"/dockerImages", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]any{"dockerImages": e.dockerImages(r)})
 	})
+
 	mux.HandleFunc("GET /v1/projects/{project}/services/{service}", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]any{
 			"name": resourceName(r), "state": "ENABLED", "config": map[string]any{"name": r.PathValue("service")},
@@ -49,12 +54,14 @@ func (e *Emulator) dockerImages(r *http.Request) []map[string]any {
 	out := []map[string]any{}
 	e.store.mu.RLock()
 	defer e.store.mu.RUnlock()
+
 	for _, row := range e.store.list(tableOccurrences, "projects/"+project).after(0) {
 		uri := strings.TrimPrefix(row.occ.resource, "https://")
 		image, ok := strings.CutPrefix(uri, prefix)
 		if row.dead || !ok || digestOf(uri) == "" || seen[uri] {
 			continue
 		}
+
 		seen[uri] = true
 		out = append(out, map[string]any{
 			"name": strings.TrimSuffix(resourceName(r), "/dockerImages") + "/dockerImages/" + image,

@@ -16,13 +16,17 @@ const payloadType = "Google cloud binauthz container signature"
 
 // ValidateAttestationOccurrence compares note, payload, digest, key and
 // algorithm. A negative verdict is an answer, not an error.
-func (s validationService) ValidateAttestationOccurrence(_ context.Context, r *binauthzpb.ValidateAttestationOccurrenceRequest) (*binauthzpb.ValidateAttestationOccurrenceResponse, error) {
+func (s validationService) ValidateAttestationOccurrence(
+	_ context.Context,
+	r *binauthzpb.ValidateAttestationOccurrenceRequest,
+) (*binauthzpb.ValidateAttestationOccurrenceResponse, error) {
 	if err := checkName(s.names.attestor, "attestor", r.GetAttestor()); err != nil {
 		return nil, err
 	}
 	if err := s.require("binaryauthorization.attestors.verifyImageAttested", r.GetAttestor()); err != nil {
 		return nil, err
 	}
+
 	if r.GetAttestation() == nil || r.GetOccurrenceNote() == "" || r.GetOccurrenceResourceUri() == "" {
 		return nil, invalid("attestation", "attestation, occurrence_note and occurrence_resource_uri are required")
 	}
@@ -30,21 +34,30 @@ func (s validationService) ValidateAttestationOccurrence(_ context.Context, r *b
 	if err != nil {
 		return nil, err
 	}
+
 	if reason := denialReason(a, r); reason != "" {
 		return &binauthzpb.ValidateAttestationOccurrenceResponse{
 			Result:       binauthzpb.ValidateAttestationOccurrenceResponse_ATTESTATION_NOT_VERIFIABLE,
 			DenialReason: reason,
 		}, nil
 	}
-	return &binauthzpb.ValidateAttestationOccurrenceResponse{Result: binauthzpb.ValidateAttestationOccurrenceResponse_VERIFIED}, nil
+
+	return &binauthzpb.ValidateAttestationOccurrenceResponse{
+		Result: binauthzpb.ValidateAttestationOccurrenceResponse_VERIFIED,
+	}, nil
 }
 
 // denialReason is why an attestation does not count for an attestor, or "".
 func denialReason(a *binauthzpb.Attestor, r *binauthzpb.ValidateAttestationOccurrenceRequest) string {
 	note := a.GetUserOwnedGrafeasNote()
 	if r.GetOccurrenceNote() != note.GetNoteReference() {
-		return fmt.Sprintf("The attestation's note %s is not the attestor's, %s", r.GetOccurrenceNote(), note.GetNoteReference())
+		return fmt.Sprintf(
+			"The attestation's note %s is not the attestor's, %s",
+			r.GetOccurrenceNote(),
+			note.GetNoteReference(),
+		)
 	}
+
 	digest := digestOf(r.GetOccurrenceResourceUri())
 	if digest == "" {
 		return "Expected digest with sha256 scheme, but got tag or malformed digest"
@@ -53,6 +66,7 @@ func denialReason(a *binauthzpb.Attestor, r *binauthzpb.ValidateAttestationOccur
 	if reason := payloadMismatch(payload, digest); reason != "" {
 		return reason
 	}
+
 	if !signed(note.GetPublicKeys(), payload, r.GetAttestation().GetSignatures()) {
 		return "No attestations found that were valid and signed by a key trusted by the attestor"
 	}
@@ -71,12 +85,14 @@ func payloadMismatch(payload []byte, digest string) string {
 			Type string `json:"type"`
 		} `json:"critical"`
 	}
+
 	if err := json.Unmarshal(payload, &p); err != nil {
 		return "The payload is not a JSON object"
 	}
 	if !strings.EqualFold(p.Critical.Type, payloadType) {
 		return fmt.Sprintf("The payload's type %q is not %q", p.Critical.Type, payloadType)
 	}
+
 	if p.Critical.Image.Digest != digest {
 		return fmt.Sprintf("The payload is about %q, the occurrence about %q", p.Critical.Image.Digest, digest)
 	}
@@ -118,6 +134,7 @@ func pkixAlgorithm(a binauthzpb.PkixPublicKey_SignatureAlgorithm) (algorithm, bo
 		binauthzpb.PkixPublicKey_ECDSA_P256_SHA256:          kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256,
 		binauthzpb.PkixPublicKey_ECDSA_P384_SHA384:          kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384,
 	}
+
 	k, ok := kms[a]
 	if !ok {
 		return algorithm{}, false

@@ -399,7 +399,7 @@ func TestEachFaultOfAConfigurationIsNamed(t *testing.T) {
 		change func(*identity.Config)
 		says   string
 	}{
-		"no clock":                   {func(c *identity.Config) { c.Now = nil }, "no clock"},
+		"no clock":                   {func(c *identity.Config) { c.Now = nil }, "clock is missing"},
 		"no audience":                {func(c *identity.Config) { c.Audience = "" }, "audience is missing"},
 		"no audience, one issuer":    {func(c *identity.Config) { c.Audience, c.Issuers = "", c.Issuers[:1] }, "audience is missing"},
 		"no audience of either kind": {func(c *identity.Config) { c.Audience, c.IAPAudience, c.Issuers = "", "", nil }, "audience is missing"},

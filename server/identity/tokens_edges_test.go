@@ -264,7 +264,7 @@ func TestTrustPlatformRefusesWhatWasNotChecked(t *testing.T) {
 		r.Header["X-Serverless-Authorization"] = values
 		return r
 	}
-	const uses = "a token was believed without its signature"
+	const uses = "accepted a token without its signature"
 	for name, tt := range map[string]struct {
 		request *http.Request
 		says    string // "": believed
