@@ -29,6 +29,7 @@ func (p *PlatformEvidence) Inherited() Inherited {
 	for _, l := range p.Layers[:n] {
 		layers[l.DiffID] = true
 	}
+
 	for _, l := range p.Layers[n:] {
 		delete(layers, l.DiffID)
 	}

@@ -67,6 +67,7 @@ func tell(faults []fault) string {
 		}
 		all = append(all, f.found)
 	}
+
 	return strings.Join(all, ", ")
 }
 
@@ -80,11 +81,15 @@ func (m mend) of(s *service) string {
 		}
 		command += " " + m.flag
 	}
+
 	line := map[form]string{formKnative: m.yaml, formV2: m.v2, formTerraform: m.terraform, formTerraformV1: m.yaml}[s.form]
-	where := map[form]string{formKnative: "in the YAML", formV2: "in the v2 JSON", formTerraform: "in Terraform", formTerraformV1: "in Terraform's metadata and template blocks"}[s.form]
+	where := map[form]string{formKnative: "in the YAML", formV2: "in the v2 JSON", formTerraform: "in Terraform",
+		formTerraformV1: "in Terraform's metadata and template blocks"}[s.form]
+
 	if s.kind == kindJob && s.form == formKnative { // a job's task stands one template deeper
 		line = strings.ReplaceAll(line, "spec.template.spec.", "spec.template.spec.template.spec.")
 	}
+
 	switch {
 	case line == "":
 		return command
@@ -93,6 +98,7 @@ func (m mend) of(s *service) string {
 	case s.form == formTerraform || s.form == formTerraformV1:
 		return where + ": " + line + " (or " + command + ")"
 	}
+
 	return command + ", or " + where + ": " + line
 }
 

@@ -9,6 +9,7 @@ func clip(s string) string {
 	if len(r) > most {
 		return string(r[:most]) + "…"
 	}
+
 	return string(r)
 }
 

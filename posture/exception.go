@@ -40,6 +40,7 @@ func (j *Judge) except(f *finding, s *service, faults []fault, used []use) {
 				f.Exceptions = append(f.Exceptions, e.Applied(cmp.Or(fault.subject, fault.found), false))
 			}
 		}
+
 		if !excused {
 			left = append(left, fault)
 		}
@@ -86,6 +87,7 @@ func (j *Judge) reportExceptions(set *input, used []use) []attestor.PostureFindi
 		default:
 			continue
 		}
+
 		out = append(out, f)
 	}
 

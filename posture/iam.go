@@ -26,7 +26,8 @@ type binding struct {
 	members []text
 }
 
-// covers reports whether a policy may be about a service.
+// covers reports whether a policy may be about a service. What is not known is
+// taken to match: a grant too many is a finding, a grant too few a false pass.
 func (p policy) covers(s *service) bool {
 	if p.project {
 		return !p.planned || !p.target.set || !s.project.set || p.target.text == s.project.text
@@ -37,6 +38,7 @@ func (p policy) covers(s *service) bool {
 	if p.region.set && s.region.set && p.region.text != s.region.text {
 		return false
 	}
+
 	return !p.target.set || p.target.text == s.name
 }
 
@@ -54,15 +56,21 @@ type given struct {
 func (set *input) readPolicies(in Input) []error {
 	all := set.asked
 	for _, i := range in.IAM {
-		all = append(all, given{name: i.Name, service: i.Service, region: i.Region, kind: i.Kind, read: func() ([]binding, error) { return readPolicy(i.Source) }})
+		all = append(all, given{name: i.Name, service: i.Service, region: i.Region, kind: i.Kind,
+			read: func() ([]binding, error) { return readPolicy(i.Source) }})
 	}
+
 	for _, src := range in.ProjectIAM {
 		all = append(all, given{name: src.Name, project: true, read: func() ([]binding, error) { return readPolicy(src) }})
 	}
+
 	var errs []error
 	for _, g := range all {
 		p := policy{project: g.project, whole: true, kind: g.kind}
 		var err error
+
+		// A policy must belong to exactly one service: under another one's name
+		// it would hide that service's own grants.
 		switch {
 		case g.kind != "" && g.kind != kindService && g.kind != kindJob:
 			errs = append(errs, fmt.Errorf("%s: kind %s: want service or job", plain.Text(g.name), quote(g.kind)))
@@ -77,21 +85,29 @@ func (set *input) readPolicies(in Input) []error {
 					named++
 				}
 			}
-			if named != 1 { // of two regions' services, a policy is of one
-				errs = append(errs, fmt.Errorf("%s: there are %d services or jobs %s among the definitions, want one", plain.Text(g.name), named, quote(g.service)))
+			if named != 1 { // services of two regions may have one name
+				errs = append(errs, fmt.Errorf("%s: there are %d services or jobs %s among the definitions, want one",
+					plain.Text(g.name), named, quote(g.service)))
 			}
 		case len(set.services)-set.plans > 1:
-			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE", plain.Text(g.name), len(set.services)-set.plans))
+			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE",
+				plain.Text(g.name), len(set.services)-set.plans))
 		}
+
 		if p.bindings, err = g.read(); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", plain.Text(g.name), err))
 			continue
 		}
+
+		// A project's policy given as a service's would say that nobody may call.
 		if !p.project && p.hasProjectRoles() {
-			errs = append(errs, fmt.Errorf("%s: grants roles that only a project has: give a project's policy with --project-iam", plain.Text(g.name)))
+			errs = append(errs, fmt.Errorf("%s: grants roles that only a project has: give a project's policy with "+
+				"--project-iam", plain.Text(g.name)))
 		}
+
 		set.policies = append(set.policies, p)
 	}
+
 	return errs
 }
 
@@ -103,6 +119,7 @@ func readPolicy(src Source) ([]binding, error) {
 	if len(docs) != 1 {
 		return nil, errNoPolicy
 	}
+
 	return policyOf(src.Name, docs[0])
 }
 
@@ -112,6 +129,7 @@ func policyOf(name string, n *node) ([]binding, error) {
 	if n == nil || n.kind != nodeMapping || !n.has("bindings", "etag", "version") || n.has("kind", "apiVersion") {
 		return nil, errNoPolicy
 	}
+
 	r := &reader{file: name}
 	out := r.bindings(n)
 	return out, errors.Join(r.errs...)
@@ -126,18 +144,26 @@ func (set *input) request(file string, n *node) []error {
 			r.fault(f, "unknown field "+quote(name), "definitions, iam and projectIam")
 		}
 	}
+
 	errs := set.documents(file, r.list(n.at("definitions"), "definitions"))
+
 	for i, p := range r.list(n.at("iam"), "iam") {
 		at := fmt.Sprintf("iam[%d]", i)
 		p = r.mapping(p, at)
 		set.asked = append(set.asked, given{
-			name: file + ": " + at, service: r.text(p.at("service"), at+".service").text, region: r.text(p.at("region"), at+".region").text, kind: r.text(p.at("kind"), at+".kind").text,
-			read: func() ([]binding, error) { return policyOf(file, p.at("policy")) },
+			name:    file + ": " + at,
+			service: r.text(p.at("service"), at+".service").text,
+			region:  r.text(p.at("region"), at+".region").text,
+			kind:    r.text(p.at("kind"), at+".kind").text,
+			read:    func() ([]binding, error) { return policyOf(file, p.at("policy")) },
 		})
 	}
+
 	for i, p := range r.list(n.at("projectIam"), "projectIam") {
-		set.asked = append(set.asked, given{name: fmt.Sprintf("%s: projectIam[%d]", file, i), project: true, read: func() ([]binding, error) { return policyOf(file, p) }})
+		set.asked = append(set.asked, given{name: fmt.Sprintf("%s: projectIam[%d]", file, i), project: true,
+			read: func() ([]binding, error) { return policyOf(file, p) }})
 	}
+
 	return append(errs, r.errs...)
 }
 
@@ -150,11 +176,14 @@ func (r *reader) bindings(n *node) []binding {
 		if !one.role.set {
 			r.fault(b, path+".role", "a role")
 		}
+
 		for _, m := range r.list(b.at("members"), path+".members") {
 			one.members = append(one.members, r.text(m, path+".members"))
 		}
+
 		out = append(out, one)
 	}
+
 	return out
 }
 
@@ -175,7 +204,7 @@ func isPublic(member string) bool {
 	return strings.EqualFold(member, "allUsers") || strings.EqualFold(member, "allAuthenticatedUsers")
 }
 
-// grants is what the policies say of a service.
+// grants are the grants on a service, as far as the policies list them.
 type grants struct {
 	public  []fault
 	invoker []string // members of roles/run.invoker
@@ -189,10 +218,15 @@ func (set *input) grantsOn(s *service) grants {
 		if !p.covers(s) {
 			continue
 		}
+
+		// Only a policy as gcloud prints it lists every grant; a plan lists those
+		// that it makes.
 		if !p.project {
 			g.whole = g.whole || p.whole && p.target == (text{set: true, text: s.name}) || p.whole && !p.planned
 		}
+
 		g.unknown = g.unknown || !p.project && p.planned && !p.whole && len(p.bindings) == 0
+
 		for _, b := range p.bindings {
 			for _, m := range b.members {
 				invokes := !p.project || strings.HasPrefix(b.role.text, "roles/run.") || isBasic(b.role.text)
@@ -202,32 +236,38 @@ func (set *input) grantsOn(s *service) grants {
 				case b.role.text == invokerRole && m.set:
 					g.invoker = append(g.invoker, m.text)
 				}
+
 				g.unknown = g.unknown || !p.project && m.unknown
 			}
 		}
 	}
+
 	return g
 }
 
 const invokerRole = "roles/run.invoker"
 
-// basicRoles lists what a service's account, or everybody, holds of its
-// project's basic roles; whole is whether all of that project's grants were given.
+// basicRoles lists the basic roles of the project that a service's account, or
+// everybody, holds; whole reports whether all of the project's grants were given.
 func (set *input) basicRoles(s *service) (faults []fault, whole bool) {
 	account := s.account.text
 	for _, p := range set.policies {
 		if !p.project || !p.covers(s) {
 			continue
 		}
+
 		whole = whole || p.whole && (!p.planned || p.target.set && p.target.text == s.project.text)
+
 		for _, b := range p.bindings {
 			for _, m := range b.members {
 				if isBasic(b.role.text) && (isPublic(m.text) || strings.EqualFold(m.text, "serviceAccount:"+account)) {
-					faults = append(faults, fault{subject: b.role.text, found: clip(m.text) + " has " + b.role.text + " on the project"})
+					faults = append(faults, fault{subject: b.role.text,
+						found: clip(m.text) + " has " + b.role.text + " on the project"})
 				}
 			}
 		}
 	}
+
 	return faults, whole
 }
 
@@ -237,5 +277,6 @@ func asImage(s string) (attestor.Image, bool) {
 	if err != nil {
 		return attestor.Image{}, false
 	}
+
 	return ref.Pinned()
 }

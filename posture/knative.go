@@ -16,7 +16,8 @@ type shape struct {
 }
 
 func knativeShape() shape {
-	return shape{at: func(n *node, path ...string) *node { return n.at(path...) }, name: func(s string) string { return s }}
+	return shape{at: func(n *node, path ...string) *node { return n.at(path...) },
+		name: func(s string) string { return s }}
 }
 
 func blockShape() shape {
@@ -32,6 +33,7 @@ func snake(s string) string {
 		}
 		b.WriteRune(r)
 	}
+
 	return b.String()
 }
 
@@ -50,12 +52,15 @@ func (r *reader) knative(n *node, kind string) *service {
 		task := r.mapping(inner.at("template"), "spec.template.spec.template")
 		inner = r.mapping(task.at("spec"), "spec.template.spec.template.spec")
 	}
-	r.annotations(s, meta.at("annotations"), r.mapping(template.at("metadata"), "spec.template.metadata").at("annotations"))
+
+	r.annotations(s, meta.at("annotations"), r.mapping(template.at("metadata"),
+		"spec.template.metadata").at("annotations"))
 	r.revision(s, inner, knativeShape())
 	own := r.text(template.at("metadata", "name"), "spec.template.metadata.name").text
 	r.traffic(s, spec.at("traffic"), "revisionName", own)
 	r.ready(s, n.at("status", "latestCreatedRevisionName"), n.at("status", "latestReadyRevisionName"))
 	s.partial = r.partial
+
 	return s
 }
 
@@ -69,7 +74,8 @@ func (r *reader) annotations(s *service, outer, inner *node) {
 	outer, inner = r.mapping(outer, "metadata.annotations"), r.mapping(inner, "spec.template.metadata.annotations")
 	of := func(n *node, name string) text { return r.text(n.at(name), "the annotation "+name) }
 	s.ingress = of(outer, runPrefix+"ingress")
-	s.invokerDisabled = r.flag(outer.at(runPrefix+"invoker-iam-disabled"), "the annotation "+runPrefix+"invoker-iam-disabled")
+	s.invokerDisabled = r.flag(outer.at(runPrefix+"invoker-iam-disabled"),
+		"the annotation "+runPrefix+"invoker-iam-disabled")
 	s.iap = r.flag(outer.at(runPrefix+"iap-enabled"), "the annotation "+runPrefix+"iap-enabled")
 	s.urlDisabled = r.flag(outer.at(runPrefix+"default-url-disabled"), "the annotation "+runPrefix+"default-url-disabled")
 	s.binauthz = of(outer, runPrefix+"binary-authorization")
@@ -77,15 +83,18 @@ func (r *reader) annotations(s *service, outer, inner *node) {
 	s.connector = of(inner, runPrefix+"vpc-access-connector")
 	s.network = of(inner, runPrefix+"network-interfaces")
 	var interfaces []struct{ Network, Subnetwork string }
-	if json.Unmarshal([]byte(s.network.text), &interfaces) != nil || len(interfaces) == 0 || interfaces[0].Network+interfaces[0].Subnetwork == "" {
+	if json.Unmarshal([]byte(s.network.text), &interfaces) != nil || len(interfaces) == 0 ||
+		interfaces[0].Network+interfaces[0].Subnetwork == "" {
 		s.network.set = false // an empty list is none
 	}
+
 	s.egress = of(inner, runPrefix+"vpc-access-egress")
 	s.key = of(inner, runPrefix+"encryption-key")
 	s.baseImages = first(of(inner, runPrefix+"base-images"), of(outer, runPrefix+"base-images"))
 	of32 := func(n *node, name string) count { return r.count(n.at(name), "the annotation "+name) }
 	s.min = larger(of32(inner, scalePrefix+"minScale"), of32(outer, runPrefix+"minScale"))
 	s.max = firstCount(of32(inner, scalePrefix+"maxScale"), of32(outer, runPrefix+"maxScale"))
+
 	if of(outer, runPrefix+"scalingMode").text == "manual" {
 		s.min = of32(outer, runPrefix+"manualInstanceCount")
 		s.max = s.min
@@ -105,23 +114,28 @@ func (r *reader) revision(s *service, n *node, sh shape) {
 	s.account = r.text(sh.at(n, sh.name("serviceAccountName")), "spec.template.spec.serviceAccountName")
 	s.timeout = r.seconds(sh.at(n, sh.name("timeoutSeconds")), "spec.template.spec.timeoutSeconds")
 	s.concurrency = r.count(sh.at(n, sh.name("containerConcurrency")), "spec.template.spec.containerConcurrency")
+
 	// Cloud Run has no init containers; where Knative has, they run like the others.
 	for _, list := range []string{"containers", sh.name("initContainers")} {
 		for i, c := range r.list(n.at(list), list) {
 			s.containers = append(s.containers, r.container(c, fmt.Sprintf("%s[%d]", list, i), sh))
 		}
 	}
+
 	for i, v := range r.list(n.at("volumes"), "volumes") {
 		path := fmt.Sprintf("volumes[%d]", i)
 		secret := r.mapping(sh.at(r.mapping(v, path), "secret"), path+".secret")
 		if secret == nil {
 			continue
 		}
-		ref := secretRef{name: r.text(v.at("name"), path+".name").text, secret: r.text(sh.at(secret, sh.name("secretName")), path+".secret.secretName").text}
+
+		ref := secretRef{name: r.text(v.at("name"), path+".name").text,
+			secret: r.text(sh.at(secret, sh.name("secretName")), path+".secret.secretName").text}
 		items := r.list(secret.at("items"), path+".secret.items")
 		if len(items) == 0 {
 			s.volumes = append(s.volumes, ref)
 		}
+
 		for _, item := range items {
 			ref.version = r.text(item.at("key"), path+".secret.items.key")
 			s.volumes = append(s.volumes, ref)
@@ -133,19 +147,25 @@ func (r *reader) container(n *node, path string, sh shape) container {
 	n = r.mapping(n, path)
 	c := container{name: r.text(n.at("name"), path+".name").text, image: r.text(n.at("image"), path+".image")}
 	limits := r.soft(sh.at(n, "resources", "limits"), path+".resources.limits")
-	c.cpu, c.memory = r.text(limits.at("cpu"), path+".resources.limits.cpu"), r.text(limits.at("memory"), path+".resources.limits.memory")
+	c.cpu = r.text(limits.at("cpu"), path+".resources.limits.cpu")
+	c.memory = r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.args = append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...)
 	c.port = r.some(n.at("ports"), path+".ports")
 	c.probe = sh.at(n, sh.name("startupProbe")).filled() || sh.at(n, sh.name("livenessProbe")).filled()
+
 	for i, e := range r.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)
 		e = r.mapping(e, at)
 		v := variable{name: r.text(e.at("name"), at+".name").text, value: r.text(e.at("value"), at+".value")}
-		if ref := r.mapping(sh.at(e, sh.name("valueFrom"), sh.name("secretKeyRef")), at+".valueFrom.secretKeyRef"); ref != nil {
-			v.secret = &secretRef{name: v.name, secret: r.text(ref.at("name"), at+".valueFrom.secretKeyRef.name").text, version: r.text(ref.at("key"), at+".valueFrom.secretKeyRef.key")}
+		if ref := r.mapping(sh.at(e, sh.name("valueFrom"), sh.name("secretKeyRef")),
+			at+".valueFrom.secretKeyRef"); ref != nil {
+			v.secret = &secretRef{name: v.name, secret: r.text(ref.at("name"), at+".valueFrom.secretKeyRef.name").text,
+				version: r.text(ref.at("key"), at+".valueFrom.secretKeyRef.key")}
 		}
+
 		c.env = append(c.env, v)
 	}
+
 	return c
 }
 

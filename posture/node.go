@@ -52,6 +52,7 @@ func (n *node) at(path ...string) *node {
 		}
 		n = n.fields[name]
 	}
+
 	return n
 }
 
@@ -65,9 +66,11 @@ func (n *node) block(path ...string) *node {
 			}
 			n = n.items[0]
 		}
+
 		if i == len(path) {
 			return n
 		}
+
 		n = n.at(path[i])
 	}
 }
@@ -88,8 +91,10 @@ func (n *node) filled() bool { return n != nil && n.kind == nodeMapping && len(n
 // parse reads every document of a text.
 func parse(src Source) ([]*node, error) {
 	if len(src.Text) > maxFile {
-		return nil, &attestor.Error{Kind: attestor.TooLarge, Msg: fmt.Sprintf("%s has %d bytes, at most %d are read", plain.Text(src.Name), len(src.Text), maxFile)}
+		return nil, &attestor.Error{Kind: attestor.TooLarge,
+			Msg: fmt.Sprintf("%s has %d bytes, at most %d are read", plain.Text(src.Name), len(src.Text), maxFile)}
 	}
+
 	text := bytes.TrimSpace(bytes.TrimPrefix(src.Text, []byte("\xef\xbb\xbf")))
 	if len(text) == 0 {
 		return nil, errors.New("the document is empty")
@@ -97,6 +102,7 @@ func parse(src Source) ([]*node, error) {
 	if !utf8.Valid(text) {
 		return nil, errors.New("the document is not UTF-8")
 	}
+
 	if text[0] == '{' || text[0] == '[' {
 		d := &jsonReader{dec: json.NewDecoder(bytes.NewReader(src.Text)), text: src.Text, line: 1}
 		if bytes.HasPrefix(src.Text, []byte("\xef\xbb\xbf")) {
@@ -104,6 +110,7 @@ func parse(src Source) ([]*node, error) {
 		}
 		return d.documents()
 	}
+
 	return yamlDocuments(text)
 }
 
@@ -112,6 +119,7 @@ func yamlDocuments(text []byte) ([]*node, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var out []*node
 	seen := 0
 	for {
@@ -121,6 +129,7 @@ func yamlDocuments(text []byte) ([]*node, error) {
 		} else if err != nil {
 			return nil, errors.New("not YAML: " + yamlFault(err))
 		}
+
 		n, err := fromYAML(&doc, &seen, 0)
 		if err != nil {
 			return nil, err
@@ -129,9 +138,11 @@ func yamlDocuments(text []byte) ([]*node, error) {
 			out = append(out, n)
 		}
 	}
+
 	if len(out) == 0 {
 		return nil, errors.New("the document is empty")
 	}
+
 	return out, nil
 }
 
@@ -147,6 +158,7 @@ func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {
 	if *seen++; *seen > maxNodes || depth > maxDepth {
 		return nil, fmt.Errorf("more than %d values, or nested more than %d deep", maxNodes, maxDepth)
 	}
+
 	n := &node{line: y.Line}
 	switch y.Kind {
 	case yaml.DocumentNode:
@@ -169,6 +181,7 @@ func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {
 			if err != nil {
 				return nil, err
 			}
+
 			n.items = append(n.items, child)
 		}
 	case yaml.MappingNode:
@@ -178,6 +191,7 @@ func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {
 			for key.Kind == yaml.AliasNode && key.Alias != nil {
 				key = key.Alias
 			}
+
 			switch {
 			case key.Kind != yaml.ScalarNode:
 				return nil, fmt.Errorf("line %d: a key must be plain text", key.Line)
@@ -186,13 +200,16 @@ func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {
 			case n.fields[key.Value] != nil:
 				return nil, fmt.Errorf("line %d: %q stands twice", key.Line, clip(key.Value))
 			}
+
 			child, err := fromYAML(y.Content[i+1], seen, depth+1)
 			if err != nil {
 				return nil, err
 			}
+
 			n.fields[key.Value] = child
 		}
 	}
+
 	return n, nil
 }
 
@@ -215,6 +232,7 @@ func (d *jsonReader) documents() ([]*node, error) {
 	if _, err := d.dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("not JSON: something follows the document")
 	}
+
 	return []*node{n}, nil
 }
 
@@ -223,9 +241,11 @@ func (d *jsonReader) token() (json.Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not JSON: line %d", d.line)
 	}
+
 	end := d.dec.InputOffset()
 	d.line += bytes.Count(d.text[d.offset:end], []byte("\n"))
 	d.offset = end
+
 	return t, nil
 }
 
@@ -237,6 +257,7 @@ func (d *jsonReader) value(depth int) (*node, error) {
 	if d.seen++; d.seen > maxNodes || depth > maxDepth {
 		return nil, fmt.Errorf("more than %d values, or nested more than %d deep", maxNodes, maxDepth)
 	}
+
 	n := &node{line: d.line}
 	switch v := t.(type) {
 	case nil:
@@ -264,10 +285,12 @@ func (d *jsonReader) value(depth int) (*node, error) {
 					return nil, fmt.Errorf("line %d: %q stands twice", d.line, clip(name))
 				}
 			}
+
 			child, err := d.value(depth + 1)
 			if err != nil {
 				return nil, err
 			}
+
 			if v == '{' {
 				n.fields[name] = child
 			} else {
@@ -278,5 +301,6 @@ func (d *jsonReader) value(depth int) (*node, error) {
 			return nil, err
 		}
 	}
+
 	return n, nil
 }

@@ -78,6 +78,7 @@ type finding struct {
 // reported joins the parts.
 func (f finding) reported() attestor.PostureFinding {
 	f.Message = f.found
+
 	if f.wanted != "" {
 		f.Message += "; want " + f.wanted
 	}
@@ -101,6 +102,7 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 			if (rule.resources != nil) != (s.kind == kindPlan) {
 				continue
 			}
+
 			c := &judging{ctx: ctx, s: s, set: set, profile: j.c.Profile, attested: j.c.Attested, known: known}
 			f, lacks := j.finding(c, rule, used)
 
@@ -108,6 +110,7 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 			if rule.resources != nil && len(s.around) == 0 && !lacks {
 				continue
 			}
+
 			r.Findings = append(r.Findings, f.reported())
 		}
 	}
@@ -122,7 +125,8 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 // which could be given.
 func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, lacks bool) {
 	f.PostureFinding = attestor.PostureFinding{
-		Rule: rule.id, Service: c.s.fullName(), Kind: c.s.kind, File: c.s.file, Line: c.s.line, Status: attestor.StatusSkipped,
+		Rule: rule.id, Service: c.s.fullName(), Kind: c.s.kind, File: c.s.file, Line: c.s.line,
+		Status: attestor.StatusSkipped,
 	}
 	level := j.c.Profile.levels[rule.id]
 	if level == off {
@@ -143,6 +147,8 @@ func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, lacks boo
 	}
 
 	f.found, f.wanted = a.found, a.wanted
+
+	// Each state is named: an answer that no rule gave is no pass.
 	switch a.state {
 	case stateGood:
 		f.Status, f.wanted = attestor.StatusPass, ""
@@ -163,7 +169,7 @@ func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, lacks boo
 		}
 		f.Fix = a.mend.of(c.s)
 		j.except(&f, c.s, a.faults, used)
-	default: // the zero answer is no pass
+	default:
 		f.Status, f.Fix = attestor.StatusError, a.give
 		f.found = cmp.Or(f.found, "the rule gave no answer")
 	}
@@ -180,15 +186,19 @@ func sum(findings []attestor.PostureFinding) attestor.Outcome {
 		case attestor.StatusDeny:
 			return attestor.Deny
 		case attestor.StatusPass:
+			// A pass by exception speaks for nothing: a profile that excuses all
+			// it finds has judged nothing.
 			passed = passed || len(f.Exceptions) == 0
 		case attestor.StatusWarn, attestor.StatusSkipped:
-		default:
+		default: // an error, or a status that nobody knows
 			outcome = attestor.Undecided
 		}
 	}
+
 	if outcome == attestor.Pass && !passed {
 		return attestor.Deny
 	}
+
 	return outcome
 }
 
@@ -207,13 +217,14 @@ type asked struct {
 	err error
 }
 
-// isAttested asks once for each image.
+// isAttested asks once for each image. An error is never a yes.
 func (c *judging) isAttested(img attestor.Image) (bool, error) {
 	a, done := c.known[img]
 	if !done {
 		a.ok, a.err = c.attested.Attested(c.ctx, img)
 		c.known[img] = a
 	}
+
 	return a.ok && a.err == nil, a.err
 }
 
@@ -222,6 +233,7 @@ func invalid(errs []error) error {
 	if len(errs) == 0 {
 		return nil
 	}
+
 	slices.SortStableFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	const most = 20
 	left := ""
@@ -229,8 +241,10 @@ func invalid(errs []error) error {
 		left = fmt.Sprintf("\nand %d more", len(errs)-most)
 		errs = errs[:most]
 	}
+
 	return &attestor.Error{
 		Kind: attestor.Invalid, Msg: errors.Join(errs...).Error() + left,
-		Fix: "give Cloud Run services or jobs as `gcloud run services describe NAME --format export` prints them, the v2 API's JSON, or `terraform show -json PLAN`",
+		Fix: "give Cloud Run services or jobs as `gcloud run services describe NAME --format export` prints them, the v2 " +
+			"API's JSON, or `terraform show -json PLAN`",
 	}
 }

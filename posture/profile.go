@@ -43,6 +43,7 @@ func Builtin(name string) (Profile, bool) {
 	for _, r := range rules() {
 		p.levels[r.id] = deny
 	}
+
 	set := func(l level, ids ...string) {
 		for _, id := range ids {
 			p.levels[id] = l
@@ -52,9 +53,11 @@ func Builtin(name string) (Profile, bool) {
 	case "baseline":
 		p.maxTimeout = 5 * time.Minute
 		set(off, "REGION_APPROVED", "STATIC_EGRESS_IP", "CMEK")
-		set(warn, "CLOUD_ARMOR", "WAF_RULES", "RATE_LIMITED", "PRIVATE_GOOGLE_ACCESS", "SERVICE_PERIMETER", "ORGANIZATION_POLICIES", "IMAGES_SCANNED")
+		set(warn, "CLOUD_ARMOR", "WAF_RULES", "RATE_LIMITED", "PRIVATE_GOOGLE_ACCESS", "SERVICE_PERIMETER",
+			"ORGANIZATION_POLICIES", "IMAGES_SCANNED")
 		set(off, "IDENTITY_AWARE_PROXY", "CONNECTOR_SIZED")
-		set(warn, "DEFAULT_URL_DISABLED", "VPC_EGRESS", "MIN_INSTANCES", "CONCURRENCY_SET", "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "PROBES")
+		set(warn, "DEFAULT_URL_DISABLED", "VPC_EGRESS", "MIN_INSTANCES", "CONCURRENCY_SET", "SECRETS_AS_FILES",
+			"SECRET_VERSION_PINNED", "PROBES")
 	case "hipaa":
 		set(off, "STATIC_EGRESS_IP")
 		set(warn, "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "PROBES", "IDENTITY_AWARE_PROXY", "CONNECTOR_SIZED")
@@ -63,6 +66,7 @@ func Builtin(name string) (Profile, bool) {
 	default:
 		return Profile{}, false
 	}
+
 	return p, true
 }
 
@@ -71,5 +75,6 @@ func (p Profile) extended(name string) Profile {
 	p.name = name
 	p.levels = maps.Clone(p.levels)
 	p.regions = slices.Clone(p.regions)
+
 	return p
 }

@@ -27,15 +27,21 @@ func ParseProfile(src Source) (Profile, error) {
 	if err != nil {
 		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: plain.Text(src.Name) + ": " + attestorMessage(err)}
 	}
+
 	r := &profileReader{reader: reader{file: src.Name}}
 	r.types(src.Text, docs[0])
+
 	if len(docs) != 1 {
 		r.fault(docs[1], "a second document", "one profile in a file")
 	}
+
 	p := r.profile(docs[0])
+
 	if len(r.errs) > 0 {
-		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: errors.Join(r.errs...).Error(), Fix: "docs/posture.md shows a profile with every field"}
+		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: errors.Join(r.errs...).Error(),
+			Fix: "docs/posture.md shows a profile with every field"}
 	}
+
 	return p, nil
 }
 
@@ -74,7 +80,8 @@ func (r *profileReader) types(text []byte, root *node) {
 	}
 
 	for _, f := range (strictyaml.Shape{Tag: "json"}).Check(&document, reflect.TypeFor[profileTypes]()) {
-		r.errs = append(r.errs, fmt.Errorf("%s: line %d, column %d: %s: %s", plain.Text(r.file), f.Line, f.Column, plain.Text(f.Path), plain.Text(f.Message)))
+		r.errs = append(r.errs, fmt.Errorf("%s: line %d, column %d: %s: %s", plain.Text(r.file), f.Line, f.Column,
+			plain.Text(f.Path), plain.Text(f.Message)))
 	}
 }
 
@@ -83,9 +90,11 @@ func (r *profileReader) empty(n *node, path string) {
 	if n.kind == nodeNull {
 		r.fault(n, path+": is empty", "a value, or the field removed")
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(n.fields)) {
 		r.empty(n.fields[name], path+"."+name)
 	}
+
 	for _, item := range n.items {
 		r.empty(item, path)
 	}
@@ -110,16 +119,20 @@ func (r *profileReader) fields(n *node, where string, known ...string) *node {
 		r.fault(n, where, "fields")
 		return nil
 	}
+
 	var unknown []string
 	for name := range n.fields {
 		if !slices.Contains(known, name) {
 			unknown = append(unknown, name)
 		}
 	}
+
 	slices.Sort(unknown)
+
 	for _, name := range unknown {
 		r.fault(n.fields[name], where+": unknown field "+quote(name), "one of "+strings.Join(known, ", "))
 	}
+
 	return n
 }
 
@@ -129,6 +142,7 @@ func (r *profileReader) required(n *node, parent *node, where string) string {
 	if strings.TrimSpace(t.text) == "" && (n == nil || n.kind == nodeText || n.kind == nodeNull) {
 		r.fault(parent, where, "it set")
 	}
+
 	return t.text
 }
 
@@ -137,23 +151,28 @@ func (r *profileReader) oneOf(n *node, where string, values ...string) string {
 	if t.set && !slices.Contains(values, t.text) {
 		r.fault(n, where+": "+quote(t.text), "one of "+strings.Join(values, ", "))
 	}
+
 	return t.text
 }
 
 func (r *profileReader) profile(n *node) Profile {
 	r.fields(n, "the profile", "apiVersion", "kind", "metadata", "spec")
+
 	if v := r.required(n.at("apiVersion"), n, "apiVersion"); v != "" && v != "attestor/v1" {
 		r.fault(n.at("apiVersion"), "apiVersion: "+quote(v), "attestor/v1")
 	}
 	if v := r.required(n.at("kind"), n, "kind"); v != "" && v != "PostureProfile" {
 		r.fault(n.at("kind"), "kind: "+quote(v), "PostureProfile")
 	}
+
 	meta := r.fields(n.at("metadata"), "metadata", "name")
 	name := r.required(meta.at("name"), n, "metadata.name")
 	if slices.Contains(Profiles(), name) {
 		r.fault(meta.at("name"), "metadata.name: "+quote(name), "a name that is not built in")
 	}
-	spec := r.fields(n.at("spec"), "spec", "extends", "rules", "regions", "maxTimeout", "missingEvidence", "behindIAP", "exceptions")
+
+	spec := r.fields(n.at("spec"), "spec", "extends", "rules", "regions", "maxTimeout", "missingEvidence", "behindIAP",
+		"exceptions")
 	extends := r.required(spec.at("extends"), n, "spec.extends")
 	base, ok := Builtin(extends)
 	if !ok {
@@ -162,11 +181,14 @@ func (r *profileReader) profile(n *node) Profile {
 		}
 		base, _ = Builtin("strict")
 	}
+
 	p := base.extended(name)
 	r.levels(&p, spec.at("rules"))
+
 	if n := spec.at("regions"); n != nil {
 		p.regions = r.names(n, "spec.regions")
 	}
+
 	if t := r.text(spec.at("maxTimeout"), "spec.maxTimeout"); t.set {
 		d, err := when.ParseDuration(t.text)
 		if err != nil || d < time.Second || d > time.Hour {
@@ -174,18 +196,22 @@ func (r *profileReader) profile(n *node) Profile {
 		}
 		p.maxTimeout = d
 	}
+
 	switch r.oneOf(spec.at("missingEvidence"), "spec.missingEvidence", "skip", "error") {
 	case "skip":
 		p.missing = skip
 	case "error":
 		p.missing = deny
 	}
+
 	if n := spec.at("behindIAP"); n != nil {
 		p.behindIAP = r.names(n, "spec.behindIAP")
 	}
+
 	for i, e := range r.list(spec.at("exceptions"), "spec.exceptions") {
 		p.exceptions = append(p.exceptions, r.exception(e, fmt.Sprintf("spec.exceptions[%d]", i)))
 	}
+
 	return p
 }
 
@@ -194,11 +220,14 @@ func (r *profileReader) levels(p *Profile, n *node) {
 	if n == nil {
 		return
 	}
+
 	var names []string
 	for name := range n.fields {
 		names = append(names, name)
 	}
+
 	slices.Sort(names)
+
 	for _, name := range names {
 		if !isRule(name) {
 			r.fault(n.fields[name], "spec.rules: unknown rule "+quote(name), "a rule of docs/posture.md")
@@ -218,6 +247,7 @@ func (r *profileReader) names(n *node, where string) []string {
 	if len(all) == 0 || slices.Contains(all, "") {
 		r.fault(n, where, "at least one, and none empty")
 	}
+
 	return all
 }
 
@@ -231,6 +261,7 @@ func (r *profileReader) exception(n *node, where string) exception.Exception {
 		Owner: r.required(n.at("owner"), n, where+".owner"), Reason: r.required(n.at("reason"), n, where+".reason"),
 		Place: r.file, Line: n.line,
 	}
+
 	if rule != "" && !isRule(rule) {
 		r.fault(n.at("rule"), where+".rule: "+quote(rule), "a rule of docs/posture.md")
 	}
@@ -241,6 +272,7 @@ func (r *profileReader) exception(n *node, where string) exception.Exception {
 	} else {
 		e.Services = r.names(n.at("services"), where+".services")
 	}
+
 	for _, pattern := range e.Services {
 		if _, err := path.Match(pattern, ""); err != nil {
 			r.fault(n.at("services"), where+".services: "+quote(pattern), "a name, or a pattern with * and ?")

@@ -34,19 +34,25 @@ func read(in Input) (*input, error) {
 			errs = append(errs, fmt.Errorf("%s: %w", plain.Text(src.Name), err))
 			continue
 		}
+
 		before := len(set.services)
+
 		for _, n := range docs {
 			errs = append(errs, set.document(src.Name, n)...)
 		}
+
 		if len(set.services) == before && len(errs) == 0 {
-			errs = append(errs, fmt.Errorf("%s: no Cloud Run service or job in it, nor what a rule is about", plain.Text(src.Name)))
+			errs = append(errs, fmt.Errorf("%s: no Cloud Run service or job in it, nor what a rule is about",
+				plain.Text(src.Name)))
 		}
 	}
+
 	for _, s := range set.services {
 		if !s.region.set && !s.region.unknown && in.Region != "" && s.kind != kindPlan {
 			s.region = text{set: true, text: in.Region}
 		}
 	}
+
 	errs = append(errs, set.readPolicies(in)...)
 	if len(set.services) > maxServices {
 		errs = append(errs, fmt.Errorf("%d services, at most %d are judged at once", len(set.services), maxServices))
@@ -57,6 +63,7 @@ func read(in Input) (*input, error) {
 	if err := invalid(errs); err != nil {
 		return nil, err
 	}
+
 	return set, nil
 }
 
@@ -82,7 +89,8 @@ func (set *input) document(file string, n *node) []error {
 	case strings.HasSuffix(kind, "List") && n.has("items"):
 		return append(set.documents(file, r.list(n.at("items"), "items")), r.errs...)
 	case kind != "" || apiVersion != "":
-		return []error{fmt.Errorf("%s: line %d: unknown kind %s of %s: want Service of serving.knative.dev/v1 or Job of run.googleapis.com/v1", plain.Text(file), n.line, quote(kind), quote(apiVersion))}
+		return []error{fmt.Errorf("%s: line %d: unknown kind %s of %s: want Service of serving.knative.dev/v1 or Job of "+
+			"run.googleapis.com/v1", plain.Text(file), n.line, quote(kind), quote(apiVersion))}
 	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values"):
 		return set.plan(file, n)
 	case n.has("template"):
@@ -96,10 +104,13 @@ func (set *input) document(file string, n *node) []error {
 		errs = append(errs, set.documents(file, r.list(n.at("jobs"), "jobs"))...)
 		return append(errs, r.errs...)
 	case n.has("bindings"):
-		return []error{fmt.Errorf("%s: line %d: an IAM policy is evidence, not a definition: give a service's with --iam, a project's with --project-iam", plain.Text(file), n.line)}
+		return []error{fmt.Errorf("%s: line %d: an IAM policy is evidence, not a definition: give a service's with "+
+			"--iam, a project's with --project-iam", plain.Text(file), n.line)}
 	default:
-		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor resource_changes", plain.Text(file), n.line)}
+		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor resource_changes",
+			plain.Text(file), n.line)}
 	}
+
 	return r.errs
 }
 
@@ -112,6 +123,7 @@ func (set *input) documents(file string, items []*node) []error {
 		}
 		errs = append(errs, set.document(file, n)...)
 	}
+
 	return errs
 }
 

@@ -10,8 +10,9 @@ type rule struct {
 	whole bool   // passes even where parts of the definition are known only after apply
 	judge func(*judging) answer
 
-	inputs    bool     // looks at arguments and variables
-	resources []string // of a Terraform plan, which it is about instead of services; the first is what a plan without any would add
+	inputs bool // looks at arguments and variables
+	// of a Terraform plan, which it is about instead of services; the first is what a plan without any would add
+	resources []string
 }
 
 // A RuleInfo documents a rule.
@@ -28,6 +29,7 @@ func Rules() []RuleInfo {
 	for _, r := range rules() {
 		out = append(out, RuleInfo{ID: r.id, Means: r.means, Jobs: r.jobs, Plan: r.resources != nil})
 	}
+
 	return out
 }
 
@@ -37,23 +39,33 @@ func serviceRules() []rule {
 	return []rule{
 		{id: "REGION_APPROVED", means: "the region is in the profile's list", jobs: true, whole: true, judge: regionApproved},
 		{id: "INVOKER_AUTH", means: "unauthenticated calls are not allowed", jobs: true, whole: true, judge: invokerAuth},
-		{id: "INGRESS_RESTRICTED", means: "ingress is internal or internal-and-cloud-load-balancing", judge: ingressRestricted},
-		{id: "DEFAULT_URL_DISABLED", means: "the run.app address is off where a load balancer fronts the service", judge: defaultURLDisabled},
-		{id: "DEDICATED_SERVICE_ACCOUNT", means: "a service account is set, and is not a default one", jobs: true, judge: dedicatedServiceAccount},
-		{id: "LEAST_PRIVILEGE", means: "the service account holds no basic role on the project", jobs: true, judge: leastPrivilege},
+		{id: "INGRESS_RESTRICTED", means: "ingress is internal or internal-and-cloud-load-balancing",
+			judge: ingressRestricted},
+		{id: "DEFAULT_URL_DISABLED", means: "the run.app address is off where a load balancer fronts the service",
+			judge: defaultURLDisabled},
+		{id: "DEDICATED_SERVICE_ACCOUNT", means: "a service account is set, and is not a default one", jobs: true,
+			judge: dedicatedServiceAccount},
+		{id: "LEAST_PRIVILEGE", means: "the service account holds no basic role on the project", jobs: true,
+			judge: leastPrivilege},
 		{id: "VPC_EGRESS", means: "a connector or Direct VPC egress is set", jobs: true, judge: vpcEgress},
-		{id: "STATIC_EGRESS_IP", means: "all traffic leaves through the VPC, where Cloud NAT gives it a fixed address", jobs: true, judge: staticEgressIP},
-		{id: "SECRETS_BY_REFERENCE", means: "no environment value looks like a secret", jobs: true, judge: secretsByReference, inputs: true},
-		{id: "SECRETS_AS_FILES", means: "secrets are mounted as files rather than set in the environment", jobs: true, judge: secretsAsFiles, inputs: true},
-		{id: "SECRET_VERSION_PINNED", means: "no secret is taken at latest", jobs: true, judge: secretVersionPinned, inputs: true},
+		{id: "STATIC_EGRESS_IP", means: "all traffic leaves through the VPC, where Cloud NAT gives it a fixed address",
+			jobs: true, judge: staticEgressIP},
+		{id: "SECRETS_BY_REFERENCE", means: "no environment value looks like a secret", jobs: true, judge: secretsByReference,
+			inputs: true},
+		{id: "SECRETS_AS_FILES", means: "secrets are mounted as files rather than set in the environment", jobs: true,
+			judge: secretsAsFiles, inputs: true},
+		{id: "SECRET_VERSION_PINNED", means: "no secret is taken at latest", jobs: true, judge: secretVersionPinned,
+			inputs: true},
 		{id: "MIN_INSTANCES", means: "at least one instance is kept warm", judge: minInstances},
 		{id: "MAX_INSTANCES", means: "an upper bound of instances is set", judge: maxInstances},
 		{id: "RESOURCE_LIMITS", means: "CPU and memory limits are set", jobs: true, judge: resourceLimits},
 		{id: "TIMEOUT_BOUNDED", means: "the request timeout is at most the profile's", judge: timeoutBounded},
 		{id: "CONCURRENCY_SET", means: "container concurrency is set", judge: concurrencySet},
 		{id: "IMAGE_BY_DIGEST", means: "the image is named by digest", jobs: true, judge: imageByDigest},
-		{id: "IMAGE_ATTESTED", means: "the image's digest carries a valid attestation of this gate", jobs: true, judge: imageAttested},
-		{id: "BINARY_AUTHORIZATION", means: "Binary Authorization is on, without a standing break-glass", jobs: true, judge: binaryAuthorization},
+		{id: "IMAGE_ATTESTED", means: "the image's digest carries a valid attestation of this gate", jobs: true,
+			judge: imageAttested},
+		{id: "BINARY_AUTHORIZATION", means: "Binary Authorization is on, without a standing break-glass", jobs: true,
+			judge: binaryAuthorization},
 		{id: "CMEK", means: "a customer-managed encryption key is set", jobs: true, judge: cmek},
 		{id: "PROBES", means: "a startup or liveness probe is set", judge: probes},
 		{id: "REVISION_JUDGED", means: "no traffic goes to a revision that is not this definition", judge: revisionJudged},
@@ -76,5 +88,6 @@ func isRule(id string) bool {
 
 // afterApply is the answer about a value that a plan does not know yet.
 func afterApply(what string) answer {
-	return lacking(what+" is known only after apply", "judge the service as `gcloud run services describe --format export` prints it afterwards")
+	return lacking(what+" is known only after apply",
+		"judge the service as `gcloud run services describe --format export` prints it afterwards")
 }

@@ -16,9 +16,12 @@ func regionApproved(c *judging) answer {
 	case slices.Contains(c.profile.regions, r.text):
 		return good("region %s is approved", clip(r.text))
 	}
+
 	return bad("one of "+strings.Join(c.profile.regions, ", "), mend{
-		command:   "gcloud run " + c.s.kind + "s describe " + shell(c.s.name, "NAME") + " --region=" + shell(r.text, "REGION") + " --format=export, replace it in " + c.profile.regions[0] + ", delete it here",
-		v2:        "name: projects/PROJECT/locations/" + c.profile.regions[0] + "/" + c.s.kind + "s/" + cmp.Or(clip(c.s.name), "NAME"),
+		command: "gcloud run " + c.s.kind + "s describe " + shell(c.s.name, "NAME") + " --region=" +
+			shell(r.text, "REGION") + " --format=export, replace it in " + c.profile.regions[0] + ", delete it here",
+		v2: "name: projects/PROJECT/locations/" + c.profile.regions[0] + "/" + c.s.kind + "s/" +
+			cmp.Or(clip(c.s.name), "NAME"),
 		terraform: "location = \"" + c.profile.regions[0] + "\"",
 	}, fault{found: "region " + clip(r.text)})
 }
@@ -31,13 +34,17 @@ func ingressRestricted(c *judging) answer {
 	case in.text == "internal", in.text == "internal-and-cloud-load-balancing":
 		return good("ingress is %s", in.text)
 	}
+
 	found := "ingress is " + clip(in.text)
 	if !in.set {
 		found = "ingress is not set, which is all"
 	}
+
 	return bad("internal or internal-and-cloud-load-balancing", mend{
-		flag: "--ingress=internal-and-cloud-load-balancing", yaml: "metadata.annotations: {run.googleapis.com/ingress: internal-and-cloud-load-balancing}",
-		v2: `"ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"`, terraform: `ingress = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"`,
+		flag:      "--ingress=internal-and-cloud-load-balancing",
+		yaml:      "metadata.annotations: {run.googleapis.com/ingress: internal-and-cloud-load-balancing}",
+		v2:        `"ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"`,
+		terraform: `ingress = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"`,
 	}, fault{found: found})
 }
 
@@ -61,6 +68,7 @@ func defaultURLDisabled(c *judging) answer {
 		return lacking("whether a load balancer fronts the service is not known, and the run.app address is on",
 			"give the Terraform plan with its serverless network endpoint group, or turn the address off with --no-default-url")
 	}
+
 	return bad("it off, since Cloud Armor and Identity-Aware Proxy at the load balancer can be gone round by it", mend{
 		flag: "--no-default-url", yaml: `metadata.annotations: {run.googleapis.com/default-url-disabled: "true"}`,
 		v2: `"defaultUriDisabled": true`, terraform: "default_uri_disabled = true",
@@ -81,7 +89,9 @@ func vpcEgress(c *judging) answer {
 	case s.egress.text == "private-ranges-only", s.egress.text == "all-traffic":
 		return good("VPC egress by %s, %s", vpcWay(s), s.egress.text)
 	}
-	return bad("private-ranges-only or all-traffic", vpcMend("private-ranges-only"), fault{found: "VPC egress is " + quote(s.egress.text)})
+
+	return bad("private-ranges-only or all-traffic", vpcMend("private-ranges-only"),
+		fault{found: "VPC egress is " + quote(s.egress.text)})
 }
 
 func vpcWay(s *service) string {
@@ -94,9 +104,11 @@ func vpcWay(s *service) string {
 func vpcMend(egress string) mend {
 	enum := strings.ToUpper(strings.ReplaceAll(egress, "-", "_"))
 	return mend{
-		flag:      "--network=NETWORK --subnet=SUBNET --vpc-egress=" + egress,
-		yaml:      `spec.template.metadata.annotations: {run.googleapis.com/network-interfaces: '[{"network":"NETWORK","subnetwork":"SUBNET"}]', run.googleapis.com/vpc-access-egress: ` + egress + `}`,
-		v2:        `"template": {"vpcAccess": {"networkInterfaces": [{"network": "NETWORK", "subnetwork": "SUBNET"}], "egress": "` + enum + `"}}`,
+		flag: "--network=NETWORK --subnet=SUBNET --vpc-egress=" + egress,
+		yaml: `spec.template.metadata.annotations: {run.googleapis.com/network-interfaces: ` +
+			`'[{"network":"NETWORK","subnetwork":"SUBNET"}]', run.googleapis.com/vpc-access-egress: ` + egress + `}`,
+		v2: `"template": {"vpcAccess": {"networkInterfaces": [{"network": "NETWORK", "subnetwork": "SUBNET"}], ` +
+			`"egress": "` + enum + `"}}`,
 		terraform: `vpc_access { network_interfaces { network = NETWORK, subnetwork = SUBNET } egress = "` + enum + `" }`,
 	}
 }
@@ -110,5 +122,7 @@ func staticEgressIP(c *judging) answer {
 		// Without NAT nothing leaves at all, so that no other address is ever seen.
 		return good("all traffic leaves through the VPC: its Cloud NAT must have reserved addresses")
 	}
-	return bad("all-traffic, behind Cloud NAT with a reserved address", vpcMend("all-traffic"), fault{found: "not all traffic leaves through the VPC"})
+
+	return bad("all-traffic, behind Cloud NAT with a reserved address", vpcMend("all-traffic"),
+		fault{found: "not all traffic leaves through the VPC"})
 }

@@ -26,19 +26,29 @@ func planRules() []rule {
 	}
 	const backend, regional = "google_compute_backend_service", "google_compute_region_backend_service"
 	return []rule{
-		on("TLS_BOUNDED", "the load balancer answers nothing older than TLS 1.2", tlsBounded, "google_compute_target_https_proxy", "google_compute_ssl_policy"),
+		on("TLS_BOUNDED", "the load balancer answers nothing older than TLS 1.2", tlsBounded,
+			"google_compute_target_https_proxy", "google_compute_ssl_policy"),
 		on("CLOUD_ARMOR", "every external backend has a security policy", cloudArmor, backend),
-		on("WAF_RULES", "the security policy denies SQL injection and cross-site scripting", wafRules, "google_compute_security_policy"),
+		on("WAF_RULES", "the security policy denies SQL injection and cross-site scripting", wafRules,
+			"google_compute_security_policy"),
 		on("RATE_LIMITED", "the security policy throttles or bans", rateLimited, "google_compute_security_policy"),
-		on("IDENTITY_AWARE_PROXY", "a backend that people use is behind Identity-Aware Proxy", identityAwareProxy, backend, regional),
-		on("PRIVATE_GOOGLE_ACCESS", "subnets reach Google's APIs privately", privateGoogleAccess, "google_compute_subnetwork"),
-		on("CONNECTOR_SIZED", "a connector has a least and a most number of machines, and their type", connectorSized, "google_vpc_access_connector"),
+		on("IDENTITY_AWARE_PROXY", "a backend that people use is behind Identity-Aware Proxy", identityAwareProxy, backend,
+			regional),
+		on("PRIVATE_GOOGLE_ACCESS", "subnets reach Google's APIs privately", privateGoogleAccess,
+			"google_compute_subnetwork"),
+		on("CONNECTOR_SIZED", "a connector has a least and a most number of machines, and their type", connectorSized,
+			"google_vpc_access_connector"),
 		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, "google_sql_database_instance"),
-		on("NO_BASIC_ROLES", "nobody is granted a basic role, and everybody nothing", noBasicRoles, "google_project_iam_member", "google_project_iam_binding"),
-		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose tokens count", keyless, "google_iam_workload_identity_pool_provider", "google_service_account_key"),
-		on("SERVICE_PERIMETER", "the perimeter restricts services, and refuses", servicePerimeter, "google_access_context_manager_service_perimeter"),
-		on("ORGANIZATION_POLICIES", "the organisation restricts ingress, VPC egress and Binary Authorization of Cloud Run", organizationPolicies, "google_org_policy_policy"),
-		on("ADMISSION_POLICY", "Binary Authorization requires an attestation, and blocks", admissionPolicy, "google_binary_authorization_policy"),
+		on("NO_BASIC_ROLES", "nobody is granted a basic role, and everybody nothing", noBasicRoles,
+			"google_project_iam_member", "google_project_iam_binding"),
+		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose tokens count",
+			keyless, "google_iam_workload_identity_pool_provider", "google_service_account_key"),
+		on("SERVICE_PERIMETER", "the perimeter restricts services, and refuses", servicePerimeter,
+			"google_access_context_manager_service_perimeter"),
+		on("ORGANIZATION_POLICIES", "the organisation restricts ingress, VPC egress and Binary Authorization of Cloud Run",
+			organizationPolicies, "google_org_policy_policy"),
+		on("ADMISSION_POLICY", "Binary Authorization requires an attestation, and blocks", admissionPolicy,
+			"google_binary_authorization_policy"),
 		on("IMAGES_SCANNED", "repositories have their pushes scanned", imagesScanned, "google_artifact_registry_repository"),
 	}
 }
@@ -57,16 +67,20 @@ func (c *judging) unmade(r rule, a answer) answer {
 	if a.state != stateElsewhere || c.profile.missing != deny {
 		return a
 	}
+
 	for _, other := range c.set.services {
 		if other.kind != kindPlan || other == c.s {
 			continue
 		}
+
 		there := *c
 		if there.s = other; r.judge(&there).state != stateElsewhere {
 			return answer{state: stateElsewhere, found: "another plan makes what this is about"}
 		}
 	}
-	return lacking(a.found, "add "+r.resources[0]+" to the plan, give the plan that makes it too, or, where there is to be none, say so in a profile of your own: rules: {"+r.id+": off}")
+
+	return lacking(a.found, "add "+r.resources[0]+" to the plan, give the plan that makes it too, or, where there is "+
+		"to be none, say so in a profile of your own: rules: {"+r.id+": off}")
 }
 
 // each asks of every resource of a kind what is wrong with it: "" is nothing.
@@ -75,11 +89,14 @@ func (c *judging) each(kind string, wrong func(*node) string) (faults []fault, n
 		if p.kind != kind {
 			continue
 		}
+
 		n++
+
 		if w := wrong(p.after); w != "" {
 			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " " + w})
 		}
 	}
+
 	return faults, n
 }
 
@@ -91,6 +108,7 @@ func (c *judging) all(kind, wanted, terraform, fine string, wrong func(*node) st
 	case len(faults) > 0:
 		return bad(wanted, mend{terraform: terraform}, faults...)
 	}
+
 	return good("%s", fine)
 }
 
@@ -101,7 +119,8 @@ func is(n *node, values ...string) bool {
 
 // there reports a value that is set, or will be.
 func there(n *node) bool {
-	return n != nil && (n.kind == nodeUnknown || n.kind == nodeText && n.text != "" || n.kind == nodeList && len(n.items) > 0)
+	return n != nil && (n.kind == nodeUnknown || n.kind == nodeText && n.text != "" ||
+		n.kind == nodeList && len(n.items) > 0)
 }
 
 // items are those of a list that is known.
@@ -113,7 +132,8 @@ func items(n *node) []*node {
 }
 
 func tlsBounded(c *judging) answer {
-	const fix = `min_tls_version = "TLS_1_2" in google_compute_ssl_policy, and ssl_policy in google_compute_target_https_proxy`
+	const fix = `min_tls_version = "TLS_1_2" in google_compute_ssl_policy, and ssl_policy in ` +
+		`google_compute_target_https_proxy`
 	weak, policies := c.each("google_compute_ssl_policy", func(n *node) string {
 		if is(n.at("min_tls_version"), "TLS_1_2", "TLS_1_3") {
 			return ""
@@ -132,6 +152,7 @@ func tlsBounded(c *judging) answer {
 	case len(faults) > 0:
 		return bad("TLS 1.2 at least", mend{terraform: fix}, faults...)
 	}
+
 	return good("nothing older than TLS 1.2 is answered")
 }
 
@@ -141,12 +162,14 @@ func external(n *node) bool {
 }
 
 func cloudArmor(c *judging) answer {
-	return c.all("google_compute_backend_service", "a security policy on each", "security_policy = google_compute_security_policy.NAME.id", "every external backend has a security policy", func(n *node) string {
-		if !external(n) || there(n.at("security_policy")) {
-			return ""
-		}
-		return "has no security policy"
-	})
+	return c.all("google_compute_backend_service", "a security policy on each",
+		"security_policy = google_compute_security_policy.NAME.id", "every external backend has a security policy",
+		func(n *node) string {
+			if !external(n) || there(n.at("security_policy")) {
+				return ""
+			}
+			return "has no security policy"
+		})
 }
 
 // edge reports a policy of Cloud Armor that stands before a backend: anything
@@ -157,7 +180,8 @@ func edge(n *node) bool {
 
 // armed reports a rule that is in force with one of some actions.
 func armed(n *node, actions ...string) bool {
-	return slices.ContainsFunc(actions, func(a string) bool { return strings.HasPrefix(n.at("action").written(), a) }) && !is(n.at("preview"), "true")
+	return slices.ContainsFunc(actions, func(a string) bool { return strings.HasPrefix(n.at("action").written(), a) }) &&
+		!is(n.at("preview"), "true")
 }
 
 func (n *node) written() string {
@@ -168,24 +192,30 @@ func (n *node) written() string {
 }
 
 func wafRules(c *judging) answer {
-	return c.all("google_compute_security_policy", "rules with deny(403) that evaluate sqli-v33-stable and xss-v33-stable", `rule { action = "deny(403)" … expression = "evaluatePreconfiguredWaf('sqli-v33-stable')" }`, "SQL injection and cross-site scripting are denied", func(n *node) string {
-		if !edge(n) {
-			return ""
-		}
-		var lacks []string
-		for _, waf := range []string{"sqli-", "xss-"} {
-			if !slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
-				expression := r.block("match").block("expr").at("expression").written()
-				return armed(r, "deny") && strings.Contains(expression, "'"+waf) && strings.Contains(expression, "evaluatePreconfigured") && !negated(expression)
-			}) {
-				lacks = append(lacks, waf)
+	return c.all("google_compute_security_policy", "rules with deny(403) that evaluate sqli-v33-stable and xss-v33-stable",
+		`rule { action = "deny(403)" … expression = "evaluatePreconfiguredWaf('sqli-v33-stable')" }`,
+		"SQL injection and cross-site scripting are denied", func(n *node) string {
+			if !edge(n) {
+				return ""
 			}
-		}
-		if len(lacks) == 0 {
-			return ""
-		}
-		return "denies no " + strings.Join(lacks, " and no ") + " attack"
-	})
+
+			var lacks []string
+			for _, waf := range []string{"sqli-", "xss-"} {
+				if !slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
+					expression := r.block("match").block("expr").at("expression").written()
+					return armed(r, "deny") && strings.Contains(expression, "'"+waf) &&
+						strings.Contains(expression, "evaluatePreconfigured") && !negated(expression)
+				}) {
+					lacks = append(lacks, waf)
+				}
+			}
+
+			if len(lacks) == 0 {
+				return ""
+			}
+
+			return "denies no " + strings.Join(lacks, " and no ") + " attack"
+		})
 }
 
 // negated reports a rule that denies everything but the attack.
@@ -194,14 +224,15 @@ func negated(expression string) bool {
 }
 
 func rateLimited(c *judging) answer {
-	return c.all("google_compute_security_policy", "a rule that throttles or bans", `rule { action = "throttle" rate_limit_options { … } }`, "callers are throttled or banned", func(n *node) string {
-		if !edge(n) || slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
-			return armed(r, "throttle", "rate_based_ban") && there(r.at("rate_limit_options"))
-		}) {
-			return ""
-		}
-		return "limits nobody's rate"
-	})
+	return c.all("google_compute_security_policy", "a rule that throttles or bans",
+		`rule { action = "throttle" rate_limit_options { … } }`, "callers are throttled or banned", func(n *node) string {
+			if !edge(n) || slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
+				return armed(r, "throttle", "rate_based_ban") && there(r.at("rate_limit_options"))
+			}) {
+				return ""
+			}
+			return "limits nobody's rate"
+		})
 }
 
 func identityAwareProxy(c *judging) answer {
@@ -217,44 +248,53 @@ func identityAwareProxy(c *judging) answer {
 		b, n := c.each(kind, on)
 		behind, total = append(behind, b...), total+n
 	}
+
 	switch {
 	case total == 0:
 		return elsewhere()
 	case len(behind) == 0:
-		return bad("iap on the backend that people use", mend{terraform: "iap { enabled = true }"}, fault{found: "no backend is behind Identity-Aware Proxy"})
+		return bad("iap on the backend that people use", mend{terraform: "iap { enabled = true }"},
+			fault{found: "no backend is behind Identity-Aware Proxy"})
 	}
+
 	return good("%s", tell(behind))
 }
 
 func privateGoogleAccess(c *judging) answer {
-	return c.all("google_compute_subnetwork", "Private Google Access on each", "private_ip_google_access = true", "Google's APIs are reached privately", func(n *node) string {
-		if there(n.at("purpose")) && !is(n.at("purpose"), "PRIVATE") && n.at("purpose").kind == nodeText || is(n.at("private_ip_google_access"), "true") {
-			return ""
-		}
-		return "reaches Google's APIs by the Internet"
-	})
+	return c.all("google_compute_subnetwork", "Private Google Access on each", "private_ip_google_access = true",
+		"Google's APIs are reached privately", func(n *node) string {
+			if there(n.at("purpose")) && !is(n.at("purpose"), "PRIVATE") && n.at("purpose").kind == nodeText ||
+				is(n.at("private_ip_google_access"), "true") {
+				return ""
+			}
+			return "reaches Google's APIs by the Internet"
+		})
 }
 
 func connectorSized(c *judging) answer {
-	return c.all("google_vpc_access_connector", "min_instances, max_instances and machine_type", `min_instances = 2, max_instances = 10, machine_type = "e2-micro"`, "connectors are sized", func(n *node) string {
-		for _, name := range []string{"min_instances", "max_instances", "machine_type"} {
-			if n.at(name).written() == "" {
-				return "leaves " + name + " to the provider"
+	return c.all("google_vpc_access_connector", "min_instances, max_instances and machine_type",
+		`min_instances = 2, max_instances = 10, machine_type = "e2-micro"`, "connectors are sized", func(n *node) string {
+			for _, name := range []string{"min_instances", "max_instances", "machine_type"} {
+				if n.at(name).written() == "" {
+					return "leaves " + name + " to the provider"
+				}
 			}
-		}
-		return ""
-	})
+			return ""
+		})
 }
 
 func databasePrivate(c *judging) answer {
-	return c.all("google_sql_database_instance", "a private address alone", "ip_configuration { ipv4_enabled = false, private_network = NETWORK }", "databases have a private address alone", func(n *node) string {
-		ip := n.block("settings").block("ip_configuration")
-		switch {
-		case !is(ip.at("ipv4_enabled"), "false"):
-			return "has a public address"
-		case !there(ip.at("private_network")) && !there(ip.at("psc_config")):
-			return "has no private address"
-		}
-		return ""
-	})
+	return c.all("google_sql_database_instance", "a private address alone",
+		"ip_configuration { ipv4_enabled = false, private_network = NETWORK }", "databases have a private address alone",
+		func(n *node) string {
+			ip := n.block("settings").block("ip_configuration")
+			switch {
+			case !is(ip.at("ipv4_enabled"), "false"):
+				return "has a public address"
+			case !there(ip.at("private_network")) && !there(ip.at("psc_config")):
+				return "has no private address"
+			}
+
+			return ""
+		})
 }

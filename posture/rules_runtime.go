@@ -15,7 +15,9 @@ func noContainers(c *judging) (answer, bool) {
 	if c.s.partial {
 		return afterApply("the list of containers"), true
 	}
-	return bad("a container", mend{flag: "--image=IMAGE", yaml: "spec.template.spec.containers: [{image: IMAGE}]"}, fault{found: "no container is defined"}), true
+
+	return bad("a container", mend{flag: "--image=IMAGE", yaml: "spec.template.spec.containers: [{image: IMAGE}]"},
+		fault{found: "no container is defined"}), true
 }
 
 // label names a container in a message.
@@ -31,6 +33,7 @@ func minInstances(c *judging) answer {
 	case n.n >= 1:
 		return good("at least %d warm", n.n)
 	}
+
 	return bad("at least 1", mend{
 		flag: "--min-instances=1", yaml: `spec.template.metadata.annotations: {autoscaling.knative.dev/minScale: "1"}`,
 		v2: `"template": {"scaling": {"minInstanceCount": 1}}`, terraform: "template { scaling { min_instance_count = 1 } }",
@@ -45,9 +48,11 @@ func maxInstances(c *judging) answer {
 	case n.n >= 1:
 		return good("the maximum is %d", n.n)
 	}
+
 	return bad("an upper bound", mend{
 		flag: "--max-instances=10", yaml: `spec.template.metadata.annotations: {autoscaling.knative.dev/maxScale: "10"}`,
-		v2: `"template": {"scaling": {"maxInstanceCount": 10}}`, terraform: "template { scaling { max_instance_count = 10 } }",
+		v2:        `"template": {"scaling": {"maxInstanceCount": 10}}`,
+		terraform: "template { scaling { max_instance_count = 10 } }",
 	}, fault{found: "no maximum of instances is set"})
 }
 
@@ -55,6 +60,7 @@ func resourceLimits(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
 	}
+
 	var faults []fault
 	unknown := false
 	for i, k := range c.s.containers {
@@ -69,15 +75,18 @@ func resourceLimits(c *judging) answer {
 			}
 		}
 	}
+
 	switch {
 	case len(faults) > 0:
 		return bad("both limits", mend{
 			flag: "--cpu=1 --memory=512Mi", yaml: "spec.template.spec.containers[].resources.limits: {cpu: '1', memory: 512Mi}",
-			v2: `"resources": {"limits": {"cpu": "1", "memory": "512Mi"}}`, terraform: `resources { limits = { cpu = "1", memory = "512Mi" } }`,
+			v2:        `"resources": {"limits": {"cpu": "1", "memory": "512Mi"}}`,
+			terraform: `resources { limits = { cpu = "1", memory = "512Mi" } }`,
 		}, faults...)
 	case unknown:
 		return afterApply("a limit")
 	}
+
 	return good("CPU and memory are limited")
 }
 
@@ -86,14 +95,17 @@ func timeoutBounded(c *judging) answer {
 	if t.unknown {
 		return afterApply("the timeout")
 	}
+
 	found := "the timeout is " + seconds(t.d)
 	if !t.set || t.d == 0 {
 		t.d, found = 300*time.Second, "the timeout is not set, which is 300s"
 	}
+
 	most := seconds(c.profile.maxTimeout)
 	if t.d <= c.profile.maxTimeout {
 		return good("%s, at most %s is allowed", found, most)
 	}
+
 	return bad("at most "+most, mend{
 		flag: "--timeout=" + most, yaml: "spec.template.spec.timeoutSeconds: " + most[:len(most)-1],
 		v2: `"template": {"timeout": "` + most + `"}`, terraform: `template { timeout = "` + most + `" }`,
@@ -110,9 +122,11 @@ func concurrencySet(c *judging) answer {
 	case n.n >= 1:
 		return good("at most %d requests at once in a container", n.n)
 	}
+
 	return bad("a number that the container was tested with", mend{
 		flag: "--concurrency=80", yaml: "spec.template.spec.containerConcurrency: 80",
-		v2: `"template": {"maxInstanceRequestConcurrency": 80}`, terraform: "template { max_instance_request_concurrency = 80 }",
+		v2:        `"template": {"maxInstanceRequestConcurrency": 80}`,
+		terraform: "template { max_instance_request_concurrency = 80 }",
 	}, fault{found: "container concurrency is not set"})
 }
 
@@ -131,7 +145,8 @@ func cmek(c *judging) answer {
 		const name = "projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY"
 		return bad("a Cloud KMS key", mend{
 			flag: "--key=" + name, yaml: "spec.template.metadata.annotations: {run.googleapis.com/encryption-key: " + name + "}",
-			v2: `"template": {"encryptionKey": "` + name + `"}`, terraform: "template { encryption_key = google_kms_crypto_key.KEY.id }",
+			v2: `"template": {"encryptionKey": "` + name +
+				`"}`, terraform: "template { encryption_key = google_kms_crypto_key.KEY.id }",
 		}, fault{found: found})
 	}
 }
@@ -140,18 +155,23 @@ func probes(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
 	}
+
 	ingress := 0
 	for i, k := range c.s.containers {
 		if k.port {
 			ingress = i
 		}
 	}
+
 	if c.s.containers[ingress].probe {
 		return good("%s has a probe", c.s.containers[ingress].label(ingress))
 	}
+
 	return bad("a startup or liveness probe", mend{
-		flag: "--startup-probe=httpGet.path=/health", yaml: "spec.template.spec.containers[].startupProbe: {httpGet: {path: /health}}",
-		v2: `"startupProbe": {"httpGet": {"path": "/health"}}`, terraform: `startup_probe { http_get { path = "/health" } }`,
+		flag: "--startup-probe=httpGet.path=/health",
+		yaml: "spec.template.spec.containers[].startupProbe: {httpGet: {path: /health}}",
+		v2:   `"startupProbe": {"httpGet": {"path": "/health"}}`, terraform: `startup_probe { http_get { path = ` +
+			`"/health" } }`,
 	}, fault{subject: c.s.containers[ingress].name, found: c.s.containers[ingress].label(ingress) + " has no probe"})
 }
 

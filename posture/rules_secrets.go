@@ -11,6 +11,7 @@ func secretsByReference(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
 	}
+
 	var faults []fault
 	unknown, flag := false, "NAME"
 	for i, k := range c.s.containers {
@@ -31,18 +32,23 @@ func secretsByReference(c *judging) answer {
 			}
 		}
 	}
+
 	secret := strings.ToLower(strings.ReplaceAll(flag, "_", "-"))
 	switch {
 	case len(faults) > 0:
 		return bad("it in Secret Manager, by reference; and a new one, since this has been seen", mend{
-			flag:      "--remove-env-vars=" + flag + " --update-secrets=" + flag + "=" + secret + ":1",
-			yaml:      "spec.template.spec.containers[].env: [{name: " + flag + ", valueFrom: {secretKeyRef: {name: " + secret + ", key: '1'}}}]",
-			v2:        `"env": [{"name": "` + flag + `", "valueSource": {"secretKeyRef": {"secret": "` + secret + `", "version": "1"}}}]`,
-			terraform: `env { name = "` + flag + `" value_source { secret_key_ref { secret = "` + secret + `", version = "1" } } }`,
+			flag: "--remove-env-vars=" + flag + " --update-secrets=" + flag + "=" + secret + ":1",
+			yaml: "spec.template.spec.containers[].env: [{name: " + flag + ", valueFrom: {secretKeyRef: {name: " + secret +
+				", key: '1'}}}]",
+			v2: `"env": [{"name": "` + flag + `", "valueSource": {"secretKeyRef": {"secret": "` + secret +
+				`", "version": "1"}}}]`,
+			terraform: `env { name = "` + flag + `" value_source { secret_key_ref { secret = "` + secret +
+				`", version = "1" } } }`,
 		}, faults...)
 	case unknown:
 		return afterApply("a variable's value")
 	}
+
 	return good("no value looks like a secret")
 }
 
@@ -51,11 +57,13 @@ func argumentSecret(arg string) string {
 	if name, value, ok := strings.Cut(strings.TrimLeft(arg, "-"), "="); ok && strings.HasPrefix(arg, "-") {
 		return looksSecret(name, value)
 	}
+
 	for _, s := range shapes {
 		if s.re.MatchString(arg) {
 			return "has the form of " + s.what
 		}
 	}
+
 	return ""
 }
 
@@ -71,6 +79,7 @@ func secretsAsFiles(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
 	}
+
 	var faults []fault
 	for _, k := range c.s.containers {
 		for _, v := range k.env {
@@ -79,12 +88,17 @@ func secretsAsFiles(c *judging) answer {
 			}
 		}
 	}
+
 	if len(faults) == 0 {
 		return good("no secret is set in the environment")
 	}
+
 	return bad("it mounted as a file, which child processes and crash dumps do not inherit", mend{
-		flag: "--update-secrets=/secrets/NAME=SECRET:1", yaml: "spec.template.spec.volumes: [{name: NAME, secret: {secretName: SECRET, items: [{key: '1', path: NAME}]}}]",
-		v2:        `"volumes": [{"name": "NAME", "secret": {"secret": "SECRET", "items": [{"version": "1", "path": "NAME"}]}}]`,
+		flag: "--update-secrets=/secrets/NAME=SECRET:1",
+		yaml: "spec.template.spec.volumes: [{name: NAME, secret: {secretName: SECRET, items: [{key: '1', path: " +
+			"NAME}]}}]",
+		v2: `"volumes": [{"name": "NAME", "secret": {"secret": "SECRET", "items": [{"version": "1", "path": ` +
+			`"NAME"}]}}]`,
 		terraform: `volumes { name = "NAME" secret { secret = "SECRET" items { version = "1", path = "NAME" } } }`,
 	}, faults...)
 }
@@ -93,6 +107,7 @@ func secretVersionPinned(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
 	}
+
 	refs := append([]secretRef{}, c.s.volumes...)
 	for _, k := range c.s.containers {
 		for _, v := range k.env {
@@ -101,6 +116,7 @@ func secretVersionPinned(c *judging) answer {
 			}
 		}
 	}
+
 	var faults []fault
 	unknown := false
 	for _, ref := range refs {
@@ -108,16 +124,20 @@ func secretVersionPinned(c *judging) answer {
 		case v.unknown:
 			unknown = true
 		case v.text == "" || strings.EqualFold(v.text, "latest"):
-			faults = append(faults, fault{subject: ref.name, found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is taken at latest"})
+			faults = append(faults, fault{subject: ref.name,
+				found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is taken at latest"})
 		}
 	}
+
 	switch {
 	case len(faults) > 0:
 		return bad("a version by number", mend{
-			flag: "--update-secrets=NAME=SECRET:1", yaml: "secretKeyRef.key, or secret.items[].key: '1'", v2: `"version": "1"`, terraform: `version = "1"`,
+			flag: "--update-secrets=NAME=SECRET:1", yaml: "secretKeyRef.key, or secret.items[].key: '1'", v2: `"version": "1"`,
+			terraform: `version = "1"`,
 		}, faults...)
 	case unknown:
 		return afterApply("a secret's version")
 	}
+
 	return good("no secret is taken at latest")
 }

@@ -14,6 +14,7 @@ func noBasicRoles(c *judging) answer {
 		case slices.ContainsFunc(members, func(m *node) bool { return isPublic(m.written()) }):
 			return "grants everybody " + clip(n.at("role").written())
 		}
+
 		return ""
 	}
 	members, n := c.each("google_project_iam_member", wrong)
@@ -24,6 +25,7 @@ func noBasicRoles(c *judging) answer {
 	case len(faults) > 0:
 		return bad("a role for the task, to a named member", mend{terraform: `role = "roles/SERVICE.TASK"`}, faults...)
 	}
+
 	return good("%d grants on projects, none of a basic role", n+m)
 }
 
@@ -39,35 +41,43 @@ func keyless(c *judging) answer {
 	case n+m == 0:
 		return elsewhere()
 	case len(faults) > 0:
-		return bad("Workload Identity Federation with a condition, and no keys", mend{terraform: `attribute_condition = "assertion.repository_owner == 'ORGANISATION'", and no google_service_account_key`}, faults...)
+		return bad("Workload Identity Federation with a condition, and no keys",
+			mend{terraform: `attribute_condition = "assertion.repository_owner == 'ORGANISATION'", and no ` +
+				`google_service_account_key`}, faults...)
 	}
+
 	return good("tokens are exchanged, and no key is downloaded")
 }
 
 func servicePerimeter(c *judging) answer {
 	const kind = "google_access_context_manager_service_perimeter"
-	a := c.all(kind, "resources and restricted_services in its status", "status { resources = […], restricted_services = […] }", "services are restricted", func(n *node) string {
-		for _, name := range []string{"status", "spec"} {
-			if b := n.block(name); b != nil && there(b.at("resources")) && there(b.at("restricted_services")) || is(n.at("perimeter_type"), "PERIMETER_TYPE_BRIDGE") {
-				return ""
+	a := c.all(kind, "resources and restricted_services in its status",
+		"status { resources = […], restricted_services = […] }", "services are restricted", func(n *node) string {
+			for _, name := range []string{"status", "spec"} {
+				if b := n.block(name); b != nil && there(b.at("resources")) && there(b.at("restricted_services")) ||
+					is(n.at("perimeter_type"), "PERIMETER_TYPE_BRIDGE") {
+					return ""
+				}
 			}
-		}
-		return "restricts nothing"
-	})
+			return "restricts nothing"
+		})
 	if dry, _ := c.each(kind, func(n *node) string {
 		if n.block("status") == nil && !is(n.at("perimeter_type"), "PERIMETER_TYPE_BRIDGE") {
 			return "only logs"
 		}
 		return ""
 	}); a.state == stateGood && len(dry) > 0 {
-		return answer{state: stateAdmonished, found: tell(dry), wanted: "a status, once the log of the dry run is quiet", mend: mend{terraform: "status { … } beside spec"}}
+		return answer{state: stateAdmonished, found: tell(dry), wanted: "a status, once the log of the dry run is quiet",
+			mend: mend{terraform: "status { … } beside spec"}}
 	}
+
 	return a
 }
 
 // constraints of Cloud Run, and the value that makes each worthless.
 func constraints() map[string]string {
-	return map[string]string{"run.allowedIngress": "all", "run.allowedVPCEgress": "", "run.allowedBinaryAuthorizationPolicies": ""}
+	return map[string]string{"run.allowedIngress": "all", "run.allowedVPCEgress": "",
+		"run.allowedBinaryAuthorizationPolicies": ""}
 }
 
 func organizationPolicies(c *judging) answer {
@@ -79,67 +89,88 @@ func organizationPolicies(c *judging) answer {
 		if !ours {
 			return ""
 		}
+
 		seen[name] = true
+
 		for _, r := range items(n.block("spec").at("rules")) {
 			switch allowed := r.block("values").at("allowed_values"); {
 			case there(r.at("condition")): // an exception
-			case is(r.at("allow_all"), "TRUE", "true"), slices.ContainsFunc(items(allowed), func(v *node) bool { return worthless != "" && is(v, worthless, "is:"+worthless) }):
+			case is(r.at("allow_all"), "TRUE", "true"), slices.ContainsFunc(items(allowed),
+				func(v *node) bool { return worthless != "" && is(v, worthless, "is:"+worthless) }):
 				return "allows everything"
 			case there(allowed), is(r.at("deny_all"), "TRUE", "true"):
 				return ""
 			}
 		}
+
 		return "restricts nothing"
 	})
+
 	if len(seen) == 0 {
 		return elsewhere()
 	}
+
 	for name := range constraints() {
 		if !seen[name] {
 			faults = append(faults, fault{subject: name, found: name + " is not set"})
 		}
 	}
+
 	slices.SortFunc(faults, func(a, b fault) int { return strings.Compare(a.found, b.found) })
+
 	if len(faults) > 0 {
-		return bad("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies", mend{terraform: `google_org_policy_policy { name = "PARENT/policies/run.allowedIngress" spec { rules { values { allowed_values = ["internal-and-cloud-load-balancing"] } } } }`}, faults...)
+		return bad("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies",
+			mend{terraform: `google_org_policy_policy { name = "PARENT/policies/run.allowedIngress" spec { rules { values { ` +
+				`allowed_values = ["internal-and-cloud-load-balancing"] } } } }`}, faults...)
 	}
+
 	return good("ingress, VPC egress and Binary Authorization are restricted")
 }
 
 func admissionPolicy(c *judging) answer {
 	const kind, dryRun = "google_binary_authorization_policy", "DRYRUN_AUDIT_LOG_ONLY"
 	blocks := func(rule *node) bool {
-		return is(rule.at("evaluation_mode"), "ALWAYS_DENY") || is(rule.at("evaluation_mode"), "REQUIRE_ATTESTATION") && there(rule.at("require_attestations_by"))
+		return is(rule.at("evaluation_mode"), "ALWAYS_DENY") || is(rule.at("evaluation_mode"), "REQUIRE_ATTESTATION") &&
+			there(rule.at("require_attestations_by"))
 	}
-	a := c.all(kind, "REQUIRE_ATTESTATION, by the gate's attestor", `default_admission_rule { evaluation_mode = "REQUIRE_ATTESTATION", enforcement_mode = "ENFORCED_BLOCK_AND_AUDIT_LOG", require_attestations_by = ["projects/P/attestors/gate"] }`, "attestations are required", func(n *node) string {
-		for _, rule := range append(items(n.at("cluster_admission_rules")), n.block("default_admission_rule")) {
-			if !blocks(rule) {
-				return "admits images without an attestation"
+	a := c.all(kind, "REQUIRE_ATTESTATION, by the gate's attestor",
+		`default_admission_rule { evaluation_mode = "REQUIRE_ATTESTATION", enforcement_mode = `+
+			`"ENFORCED_BLOCK_AND_AUDIT_LOG", require_attestations_by = ["projects/P/attestors/gate"] }`, "attestations are "+
+			"required", func(n *node) string {
+			for _, rule := range append(items(n.at("cluster_admission_rules")), n.block("default_admission_rule")) {
+				if !blocks(rule) {
+					return "admits images without an attestation"
+				}
 			}
-		}
-		for _, p := range items(n.at("admission_whitelist_patterns")) {
-			if pattern := p.at("name_pattern").written(); strings.Count(pattern, "/") < 2 {
-				return "admits all of " + clip(pattern)
+
+			for _, p := range items(n.at("admission_whitelist_patterns")) {
+				if pattern := p.at("name_pattern").written(); strings.Count(pattern, "/") < 2 {
+					return "admits all of " + clip(pattern)
+				}
 			}
-		}
-		return ""
-	})
+
+			return ""
+		})
 	if dry, _ := c.each(kind, func(n *node) string {
 		if is(n.block("default_admission_rule").at("enforcement_mode"), dryRun) {
 			return "only logs"
 		}
 		return ""
 	}); a.state == stateGood && len(dry) > 0 {
-		return answer{state: stateAdmonished, found: tell(dry), wanted: "ENFORCED_BLOCK_AND_AUDIT_LOG, once the log is quiet", mend: mend{terraform: `enforcement_mode = "ENFORCED_BLOCK_AND_AUDIT_LOG"`}}
+		return answer{state: stateAdmonished, found: tell(dry), wanted: "ENFORCED_BLOCK_AND_AUDIT_LOG, once the log is quiet",
+			mend: mend{terraform: `enforcement_mode = "ENFORCED_BLOCK_AND_AUDIT_LOG"`}}
 	}
+
 	return a
 }
 
 func imagesScanned(c *judging) answer {
-	return c.all("google_artifact_registry_repository", "scanning as the project has it", `vulnerability_scanning_config { enablement_config = "INHERITED" }`, "pushes are scanned where the project's containerscanning.googleapis.com is on", func(n *node) string {
-		if is(n.block("vulnerability_scanning_config").at("enablement_config"), "DISABLED") {
-			return "is not scanned"
-		}
-		return ""
-	})
+	return c.all("google_artifact_registry_repository", "scanning as the project has it",
+		`vulnerability_scanning_config { enablement_config = "INHERITED" }`, "pushes are scanned where the project's "+
+			"containerscanning.googleapis.com is on", func(n *node) string {
+			if is(n.block("vulnerability_scanning_config").at("enablement_config"), "DISABLED") {
+				return "is not scanned"
+			}
+			return ""
+		})
 }

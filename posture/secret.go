@@ -46,29 +46,38 @@ func secretive(name string) bool {
 	for i := range parts {
 		parts[i] = strings.ToLower(parts[i])
 	}
+
 	if len(parts) == 0 {
 		return false
 	}
+
 	switch parts[len(parts)-1] {
-	case "file", "path", "name", "url", "uri", "id", "ttl", "expiry", "expires", "expiration", "seconds", "minutes", "hours", "days", "length", "enabled", "disabled",
-		"type", "issuer", "audience", "endpoint", "host", "port", "version", "header", "algorithm", "alg", "dir", "region", "project", "limit", "count", "budget":
+	case "file", "path", "name", "url", "uri", "id", "ttl", "expiry", "expires", "expiration", "seconds", "minutes",
+		"hours", "days", "length", "enabled", "disabled",
+		"type", "issuer", "audience", "endpoint", "host", "port", "version", "header", "algorithm",
+		"alg", "dir", "region", "project", "limit", "count", "budget":
 		return false
 	}
+
 	joined := "_" + strings.Join(parts, "_") + "_"
 	for _, w := range []string{
-		"password", "passwd", "passphrase", "pwd", "pass", "secret", "secrets", "token", "apikey", "credential", "credentials", "dsn", "jwt", "salt", "pat", "htpasswd",
-		"api_key", "private_key", "access_key", "secret_key", "signing_key", "encryption_key", "master_key", "auth_key", "session_key", "service_key", "account_key", "license_key",
+		"password", "passwd", "passphrase", "pwd", "pass", "secret", "secrets", "token", "apikey", "credential",
+		"credentials", "dsn", "jwt", "salt", "pat", "htpasswd",
+		"api_key", "private_key", "access_key", "secret_key", "signing_key", "encryption_key", "master_key", "auth_key",
+		"session_key", "service_key", "account_key", "license_key",
 		"client_secret", "connection_string",
 	} {
 		if strings.Contains(joined, "_"+w+"_") {
 			return true
 		}
 	}
+
 	for _, w := range []string{"password", "passwd", "apikey", "privatekey", "secretkey", "accesskey"} {
 		if strings.Contains(strings.Join(parts, ""), w) {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -81,6 +90,7 @@ func looksSecret(name, value string) string {
 			return "has the form of " + s.what
 		}
 	}
+
 	switch {
 	case value == "", reference.MatchString(value), filePath.MatchString(value), isSwitch(value):
 		return ""
@@ -91,6 +101,7 @@ func looksSecret(name, value string) string {
 	case random(value):
 		return "is as random as a key"
 	}
+
 	return ""
 }
 
@@ -121,6 +132,7 @@ func random(s string) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -130,10 +142,12 @@ func entropy(s string) float64 {
 	for _, r := range s {
 		counts[r]++
 	}
+
 	bits := 0.0
 	for _, n := range counts {
 		p := n / float64(len(s))
 		bits -= p * math.Log2(p)
 	}
+
 	return bits
 }

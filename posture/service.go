@@ -115,6 +115,7 @@ func (s *service) fullName() string {
 	if !s.region.set && !s.project.set {
 		return name
 	}
+
 	return cmp.Or(plain.Text(s.project.text), "-") + "/" + cmp.Or(plain.Text(s.region.text), "-") + "/" + name
 }
 
@@ -130,6 +131,7 @@ func (r *reader) fault(n *node, path, want string) {
 	if n != nil {
 		line = n.line
 	}
+
 	r.errs = append(r.errs, fmt.Errorf("%s: line %d: %s: want %s", plain.Text(r.file), line, path, want))
 }
 
@@ -143,6 +145,7 @@ func (r *reader) text(n *node, path string) text {
 		r.fault(n, path, "text")
 		return text{}
 	}
+
 	return text{set: true, text: n.text}
 }
 
@@ -157,6 +160,7 @@ func (r *reader) flag(n *node, path string) text {
 		}
 		t.text = strconv.FormatBool(b)
 	}
+
 	return t
 }
 
@@ -165,11 +169,13 @@ func (r *reader) count(n *node, path string) count {
 	if !t.set {
 		return count{unknown: t.unknown}
 	}
+
 	i, err := strconv.ParseInt(t.text, 10, 32)
 	if err != nil {
 		r.fault(n, path, "a whole number")
 		return count{}
 	}
+
 	return count{set: true, n: i}
 }
 
@@ -179,11 +185,13 @@ func (r *reader) seconds(n *node, path string) duration {
 	if !t.set {
 		return duration{unknown: t.unknown}
 	}
+
 	f, err := strconv.ParseFloat(strings.TrimSuffix(t.text, "s"), 64)
 	if err != nil || !(f >= 0 && f <= 1e7) {
 		r.fault(n, path, "seconds")
 		return duration{}
 	}
+
 	return duration{set: true, d: time.Duration(f * float64(time.Second))}
 }
 
@@ -198,11 +206,13 @@ func (r *reader) list(n *node, path string) []*node {
 		r.fault(n, path, "a list")
 		return nil
 	}
+
 	for _, item := range n.items {
 		if item.kind == nodeUnknown {
 			r.partial = true
 		}
 	}
+
 	return n.items
 }
 
@@ -218,6 +228,7 @@ func (r *reader) mapping(n *node, path string) *node {
 		r.fault(n, path, "fields")
 		return nil
 	}
+
 	return n
 }
 
@@ -242,6 +253,7 @@ func (r *reader) strings(n *node, path string) []string {
 		r.partial = r.partial || t.unknown
 		out = append(out, t.text)
 	}
+
 	return out
 }
 

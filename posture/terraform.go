@@ -14,8 +14,10 @@ func (set *input) plan(file string, n *node) []error {
 	r := &reader{file: file}
 	changes := n.at("resource_changes")
 	if changes == nil {
-		return []error{fmt.Errorf("%s: no resource_changes: this is no plan; give what `terraform show -json PLAN` prints", plain.Text(file))}
+		return []error{fmt.Errorf("%s: no resource_changes: this is no plan; give what `terraform show -json PLAN` prints",
+			plain.Text(file))}
 	}
+
 	var errs []error
 	surroundings, before := &service{kind: kindPlan, name: file, file: file, form: formTerraform}, len(set.services)
 	for _, c := range r.list(changes, "resource_changes") {
@@ -23,10 +25,12 @@ func (set *input) plan(file string, n *node) []error {
 		set.change(one, c, surroundings)
 		errs = append(errs, one.errs...)
 	}
+
 	if len(surroundings.around) > 0 || len(set.services) > before {
 		set.plans++
 		set.services = append(set.services, surroundings)
 	}
+
 	return append(errs, r.errs...)
 }
 
@@ -35,16 +39,20 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 	if r.text(c.at("mode"), "mode").text == "data" || !strings.HasPrefix(kind, "google_") {
 		return
 	}
+
 	change := c.at("change")
 	actions := r.strings(change.at("actions"), "change.actions")
 	after := change.at("after")
 	if slices.Equal(actions, []string{"delete"}) || after == nil || after.kind == nodeNull {
 		return
 	}
+
 	after = unknownIn(after, change.at("after_unknown"))
 	if around(kind) {
-		surroundings.around = append(surroundings.around, planned{kind: kind, address: r.text(c.at("address"), "address").text, after: r.mapping(after, "after")})
+		surroundings.around = append(surroundings.around,
+			planned{kind: kind, address: r.text(c.at("address"), "address").text, after: r.mapping(after, "after")})
 	}
+
 	created := slices.Equal(actions, []string{"create"})
 	var s *service
 	switch kind {
@@ -63,16 +71,20 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 		return
 	default:
 		if !set.terraformIAM(r, kind, after) && runsContainers(kind) {
-			r.errs = append(r.errs, fmt.Errorf("%s: line %d: unknown kind of resource %s: it runs containers that no rule is about", plain.Text(r.file), c.line, quote(kind)))
+			r.errs = append(r.errs, fmt.Errorf("%s: line %d: unknown kind of resource %s: it runs containers that no rule "+
+				"is about", plain.Text(r.file), c.line, quote(kind)))
 		}
 		return
 	}
+
 	s.address, s.created, s.line = r.text(c.at("address"), "address").text, created, c.line
 	s.region = r.text(after.at("location"), "location")
 	s.project = r.text(after.at("project"), "project")
+
 	if name := r.text(after.at("name"), "name"); name.unknown || s.name == "" {
 		s.name = s.address
 	}
+
 	s.settle()
 	set.services = append(set.services, s)
 }
@@ -83,6 +95,7 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 func (s *service) settle() {
 	s.ingress.unknown, s.urlDisabled.unknown, s.timeout.unknown, s.concurrency.unknown = false, false, false, false
 	s.min.unknown, s.max.unknown = false, false
+
 	for i := range s.containers {
 		s.containers[i].cpu.unknown, s.containers[i].memory.unknown = false, false
 	}
@@ -91,7 +104,8 @@ func (s *service) settle() {
 // runsContainers is so of Cloud Run's resources but for what only points at
 // services, so that a new kind is not passed over in silence.
 func runsContainers(kind string) bool {
-	return strings.HasPrefix(kind, "google_cloud_run_") && kind != "google_cloud_run_domain_mapping" && !strings.Contains(kind, "_iam_")
+	return strings.HasPrefix(kind, "google_cloud_run_") && kind != "google_cloud_run_domain_mapping" &&
+		!strings.Contains(kind, "_iam_")
 }
 
 // terraformV1 reads google_cloud_run_service, which is Knative in blocks.
@@ -101,11 +115,15 @@ func (r *reader) terraformV1(n *node) *service {
 	template := n.block("template")
 	r.annotations(s, n.block("metadata").at("annotations"), template.block("metadata").at("annotations"))
 	r.revision(s, template.block("spec"), blockShape())
-	r.traffic(s, n.at("traffic"), "revision_name", r.text(template.block("metadata").at("name"), "template.metadata.name").text)
+	r.traffic(s, n.at("traffic"), "revision_name",
+		r.text(template.block("metadata").at("name"), "template.metadata.name").text)
+
 	for _, block := range []*node{n.at("template"), template.at("spec"), template.at("metadata")} {
 		r.partial = r.partial || block != nil && block.kind == nodeUnknown
 	}
+
 	s.partial = r.partial
+
 	return s
 }
 
@@ -141,6 +159,7 @@ func unknownIn(after, unknown *node) *node {
 			after.items[i] = unknownIn(after.items[i], u)
 		}
 	}
+
 	return after
 }
 
@@ -149,7 +168,8 @@ func unknownIn(after, unknown *node) *node {
 func (set *input) terraformIAM(r *reader, kind string, n *node) bool {
 	p := policy{planned: true}
 	rest := ""
-	for _, prefix := range []string{"google_cloud_run_v2_service_iam_", "google_cloud_run_v2_job_iam_", "google_cloud_run_service_iam_", "google_project_iam_"} {
+	for _, prefix := range []string{"google_cloud_run_v2_service_iam_", "google_cloud_run_v2_job_iam_",
+		"google_cloud_run_service_iam_", "google_project_iam_"} {
 		if suffix, ok := strings.CutPrefix(kind, prefix); ok {
 			rest = suffix
 			p.project = prefix == "google_project_iam_"
@@ -158,10 +178,13 @@ func (set *input) terraformIAM(r *reader, kind string, n *node) bool {
 			}
 		}
 	}
+
 	if rest != "member" && rest != "binding" && rest != "policy" {
 		return false
 	}
+
 	p.target = first(r.text(n.at("name"), "name"), r.text(n.at("service"), "service"))
+
 	if p.project {
 		p.target = r.text(n.at("project"), "project")
 		p.target.text = strings.TrimPrefix(p.target.text, "projects/")
@@ -169,6 +192,7 @@ func (set *input) terraformIAM(r *reader, kind string, n *node) bool {
 	if full := strings.Split(p.target.text, "/"); len(full) == 6 {
 		p.target.text = full[5]
 	}
+
 	p.region = r.text(n.at("location"), "location")
 	b := binding{role: r.text(n.at("role"), "role")}
 	switch rest {
@@ -195,6 +219,8 @@ func (set *input) terraformIAM(r *reader, kind string, n *node) bool {
 			p.bindings = r.bindings(docs[0])
 		}
 	}
+
 	set.policies = append(set.policies, p)
+
 	return true
 }

@@ -16,9 +16,11 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 		return sh.at(from, path...)
 	}
 	s.name = r.text(n.at("name"), "name").text
+
 	if p := strings.Split(s.name, "/"); len(p) == 6 && p[0] == "projects" && p[2] == "locations" {
 		s.project, s.region, s.name = text{set: true, text: p[1]}, text{set: true, text: p[3]}, p[5]
 	}
+
 	s.ingress = spelt(r.text(n.at("ingress"), "ingress"), map[string]string{
 		"INGRESS_TRAFFIC_ALL": "all", "INGRESS_TRAFFIC_INTERNAL_ONLY": "internal",
 		"INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER": "internal-and-cloud-load-balancing", "INGRESS_TRAFFIC_UNSPECIFIED": "all",
@@ -28,11 +30,13 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 	s.urlDisabled = r.flag(f(n, "defaultUriDisabled"), "defaultUriDisabled")
 	b := r.soft(f(n, "binaryAuthorization"), "binaryAuthorization")
 	s.binauthz = r.text(b.at("policy"), "binaryAuthorization.policy")
+
 	if use := r.flag(f(b, "useDefault"), "binaryAuthorization.useDefault"); use.text == "true" {
 		s.binauthz = text{set: true, text: "default"}
 	} else if use.unknown {
 		s.binauthz = first(s.binauthz, use)
 	}
+
 	s.breakglass = r.text(f(b, "breakglassJustification"), "binaryAuthorization.breakglassJustification")
 	s.breakglass.set = s.breakglass.set && s.breakglass.text != ""
 
@@ -40,21 +44,26 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 	if kind == kindJob {
 		template = r.mapping(f(template, "template"), "template.template")
 	}
+
 	s.account = r.text(f(template, "serviceAccount"), "template.serviceAccount")
 	s.timeout = r.seconds(template.at("timeout"), "template.timeout")
 	s.concurrency = r.count(f(template, "maxInstanceRequestConcurrency"), "template.maxInstanceRequestConcurrency")
 	s.key = r.text(f(template, "encryptionKey"), "template.encryptionKey")
 	r.v2Network(s, r.soft(f(template, "vpcAccess"), "template.vpcAccess"))
 	r.v2Scaling(s, r.soft(f(n, "scaling"), "scaling"), r.soft(f(template, "scaling"), "template.scaling"), f)
+
 	for i, c := range r.list(template.at("containers"), "template.containers") {
 		s.containers = append(s.containers, r.v2Container(c, fmt.Sprintf("template.containers[%d]", i), sh, f))
 	}
+
 	for i, v := range r.list(template.at("volumes"), "template.volumes") {
 		r.v2Volume(s, v, fmt.Sprintf("template.volumes[%d]", i), f)
 	}
+
 	r.traffic(s, n.at("traffic"), "revision", r.text(template.at("revision"), "template.revision").text)
 	r.ready(s, f(n, "latestCreatedRevision"), f(n, "latestReadyRevision"))
 	s.partial = r.partial
+
 	return s
 }
 
@@ -73,13 +82,16 @@ func spelt(t text, names map[string]string) text {
 
 func (r *reader) v2Network(s *service, vpc *node) {
 	s.connector = r.text(vpc.at("connector"), "template.vpcAccess.connector")
+
 	if interfaces := listed(vpc, "networkInterfaces"); interfaces != nil && interfaces.kind == nodeUnknown {
 		s.network = text{unknown: true}
 	} else if r.some(interfaces, "template.vpcAccess.networkInterfaces") {
 		s.network = text{set: true, text: "Direct VPC egress"}
 	}
+
 	s.egress = spelt(r.text(vpc.at("egress"), "template.vpcAccess.egress"), map[string]string{
-		"ALL_TRAFFIC": "all-traffic", "PRIVATE_RANGES_ONLY": "private-ranges-only", "VPC_EGRESS_UNSPECIFIED": "private-ranges-only",
+		"ALL_TRAFFIC": "all-traffic", "PRIVATE_RANGES_ONLY": "private-ranges-only",
+		"VPC_EGRESS_UNSPECIFIED": "private-ranges-only",
 	})
 }
 
@@ -95,6 +107,7 @@ func (r *reader) v2Scaling(s *service, outer, inner *node, f fieldOf) {
 	of := func(n *node, name string) count { return r.count(f(n, name), "scaling."+name) }
 	s.min = larger(of(inner, "minInstanceCount"), of(outer, "minInstanceCount"))
 	s.max = firstCount(of(inner, "maxInstanceCount"), of(outer, "maxInstanceCount"))
+
 	if r.text(f(outer, "scalingMode"), "scaling.scalingMode").text == "MANUAL" {
 		s.min = of(outer, "manualInstanceCount")
 		s.max = s.min
@@ -111,22 +124,32 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 		args:      append(inputs.strings(n.at("command"), path+".command"), inputs.strings(n.at("args"), path+".args")...),
 	}
 	limits := r.soft(sh.at(n, "resources", "limits"), path+".resources.limits")
-	c.cpu, c.memory = r.text(limits.at("cpu"), path+".resources.limits.cpu"), r.text(limits.at("memory"), path+".resources.limits.memory")
+	c.cpu = r.text(limits.at("cpu"), path+".resources.limits.cpu")
+	c.memory = r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.port = r.some(n.at("ports"), path+".ports")
+
 	for _, probe := range []string{"startupProbe", "livenessProbe"} {
 		c.probe = c.probe || f(n, probe).filled()
 	}
+
 	for i, e := range inputs.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)
 		e = inputs.mapping(e, at)
 		v := variable{name: inputs.text(e.at("name"), at+".name").text, value: inputs.text(e.at("value"), at+".value")}
 		if ref := inputs.mapping(f(e, "valueSource", "secretKeyRef"), at+".valueSource.secretKeyRef"); ref != nil {
-			v.secret = &secretRef{name: v.name, secret: inputs.text(ref.at("secret"), at+".valueSource.secretKeyRef.secret").text, version: inputs.text(ref.at("version"), at+".valueSource.secretKeyRef.version")}
+			at += ".valueSource.secretKeyRef"
+			v.secret = &secretRef{
+				name: v.name, secret: inputs.text(ref.at("secret"), at+".secret").text,
+				version: inputs.text(ref.at("version"), at+".version"),
+			}
 		}
+
 		c.env = append(c.env, v)
 	}
+
 	c.unknownInputs = inputs.partial
 	r.errs = append(r.errs, inputs.errs...)
+
 	return c
 }
 
@@ -136,11 +159,14 @@ func (r *reader) v2Volume(s *service, v *node, path string, f fieldOf) {
 	if secret == nil {
 		return
 	}
-	ref := secretRef{name: r.text(v.at("name"), path+".name").text, secret: r.text(secret.at("secret"), path+".secret.secret").text}
+
+	ref := secretRef{name: r.text(v.at("name"), path+".name").text,
+		secret: r.text(secret.at("secret"), path+".secret.secret").text}
 	items := r.list(secret.at("items"), path+".secret.items")
 	if len(items) == 0 {
 		s.volumes = append(s.volumes, ref)
 	}
+
 	for _, item := range items {
 		ref.version = r.text(item.at("version"), path+".secret.items.version")
 		s.volumes = append(s.volumes, ref)

@@ -41,15 +41,19 @@ type event struct {
 func NewBuilder(o SummaryOptions) *Builder {
 	b := &Builder{
 		o: o, images: map[string]int{}, fixes: map[string]*FixCount{}, reasons: map[attestor.Code]*ReasonCount{},
-		groups: map[string]*GroupCount{}, bases: map[string]*BaseCount{}, behind: map[string]int{}, exceptions: map[string]*ExceptionUse{},
-		s: Summary{Title: o.Title, Made: o.Now.UTC(), GroupedBy: o.GroupBy, DryRun: true, Overrides: []page.Override{}, Rows: []Row{}},
+		groups: map[string]*GroupCount{}, bases: map[string]*BaseCount{}, behind: map[string]int{},
+		exceptions: map[string]*ExceptionUse{},
+		s: Summary{Title: o.Title, Made: o.Now.UTC(), GroupedBy: o.GroupBy, DryRun: true, Overrides: []page.Override{},
+			Rows: []Row{}},
 	}
 	if b.s.GroupedBy == "" {
 		b.s.GroupedBy = "repository"
 	}
+
 	for i := range b.ages {
 		b.ages[i] = map[attestor.Severity]int{}
 	}
+
 	return b
 }
 
@@ -59,6 +63,7 @@ func (b *Builder) Add(r attestor.Record) {
 	d := r.Decision
 	b.s.Decisions++
 	b.s.Emulated = b.s.Emulated || d.Emulated
+
 	if describe.Outcome(d) == attestor.Deny && !d.DryRun && !describe.Overridden(d) {
 		b.s.DryRun = false
 	}
@@ -69,8 +74,10 @@ func (b *Builder) Add(r attestor.Record) {
 		b.s.Since = d.Time.UTC()
 	}
 	if g := d.BreakGlass; g != nil {
-		b.s.Overrides = append(b.s.Overrides, page.Override{ID: d.ID, Image: describe.Name(d), By: g.By, Reason: g.Reason, Time: d.Time.UTC(), Expires: g.Expires})
+		b.s.Overrides = append(b.s.Overrides, page.Override{ID: d.ID, Image: describe.Name(d), By: g.By, Reason: g.Reason,
+			Time: d.Time.UTC(), Expires: g.Expires})
 	}
+
 	name := describe.Name(d)
 	i, seen := b.images[name]
 	if !seen {
@@ -78,11 +85,13 @@ func (b *Builder) Add(r attestor.Record) {
 		b.images[name] = i
 		b.image(r)
 	}
+
 	e := event{at: d.Time, image: i, verdict: describe.Outcome(d)}
 	counts := severities(d)
 	for j, level := range attestor.Severities() {
 		e.counts[j] = counts[level]
 	}
+
 	b.events = append(b.events, e)
 }
 
@@ -95,6 +104,7 @@ func severities(d attestor.Decision) map[attestor.Severity]int {
 			out[level] = max(out[level], n)
 		}
 	}
+
 	return out
 }
 
@@ -103,19 +113,25 @@ func (b *Builder) image(r attestor.Record) {
 	d := r.Decision
 	counts := severities(d)
 	row := Row{
-		ID: d.ID, Time: d.Time.UTC(), Image: describe.Name(d), Repository: describe.Repository(d), Requested: d.Image.Requested,
-		Verdict: describe.Outcome(d), Overridden: describe.Overridden(d), Critical: counts[attestor.Critical], High: counts[attestor.High],
+		ID: d.ID, Time: d.Time.UTC(), Image: describe.Name(d), Repository: describe.Repository(d),
+		Requested: d.Image.Requested,
+		Verdict:   describe.Outcome(d), Overridden: describe.Overridden(d), Critical: counts[attestor.Critical],
+		High: counts[attestor.High],
 	}
 	if d.Policy != nil {
 		row.Policy = d.Policy.Name
 	}
+
 	for _, p := range d.Platforms {
 		row.Fixable = max(row.Fixable, p.Scan.Fixable)
+
 		if row.Base == "" {
 			row.Base = p.Base.Name
 		}
+
 		row.Outdated = row.Outdated || p.Base.Name != "" && !p.Base.Current
 	}
+
 	b.refusals(d, &row)
 	b.count(row, label(r, b.o.GroupBy))
 	b.base(r, row)
@@ -132,6 +148,7 @@ func (b *Builder) refusals(d attestor.Decision, row *Row) {
 	for _, f := range describe.Findings(d, attestor.Refuses) {
 		row.Codes = describe.AppendNew(row.Codes, string(f.Code))
 		perCode[f.Code] += f.Count
+
 		if f.Fix == "" {
 			without = true
 			continue
@@ -143,19 +160,24 @@ func (b *Builder) refusals(d attestor.Decision, row *Row) {
 			fixes[f.Fix] = f.Code
 		}
 	}
+
 	for c, n := range perCode {
 		r := entry(b.reasons, c)
 		r.Code = c
 		r.Images++
 		r.Count += n
 	}
+
 	for fix, c := range fixes {
 		f := entry(b.fixes, fix)
 		f.Fix = fix
+
 		if f.Code == "" || c < f.Code {
 			f.Code = c
 		}
+
 		f.Images++
+
 		if len(fixes) == 1 && !without {
 			f.Clears++
 		}
@@ -173,11 +195,13 @@ func (b *Builder) count(row Row, group string) {
 	if b.o.GroupBy == "" {
 		group = row.Repository
 	}
+
 	g := entry(b.groups, group)
 	g.Name = group
 	g.Images++
 	g.Fixable += row.Fixable
 	b.s.Images++
+
 	switch row.Verdict {
 	case attestor.Pass:
 		b.s.Passed++
@@ -196,11 +220,13 @@ func label(r attestor.Record, name string) string {
 	if v := r.Decision.Labels[name]; v != "" {
 		return v
 	}
+
 	for _, p := range r.Evidence.Platforms {
 		if v := p.Config.Labels[name]; v != "" {
 			return v
 		}
 	}
+
 	return ""
 }
 
@@ -208,16 +234,20 @@ func (b *Builder) base(r attestor.Record, row Row) {
 	if len(r.Decision.Platforms) == 0 {
 		return // never inspected
 	}
+
 	c := entry(b.bases, row.Base)
 	c.Name = row.Base
 	c.Images++
+
 	if row.Verdict != attestor.Pass {
 		c.Refused++
 	}
 	if !row.Outdated {
 		return
 	}
+
 	c.Outdated++
+
 	for _, p := range r.Decision.Platforms {
 		var days int
 		if _, err := fmt.Sscanf(p.Base.Behind, "%dd", &days); err == nil && days > b.behind[row.Base] {
@@ -225,10 +255,12 @@ func (b *Builder) base(r attestor.Record, row Row) {
 			c.Behind = fmt.Sprintf("%dd", days)
 		}
 	}
+
 	clears := 0
 	for _, p := range r.Evidence.Platforms {
 		clears = max(clears, inBase(p))
 	}
+
 	c.Clears += clears
 }
 
@@ -259,6 +291,7 @@ func age(published *time.Time, now time.Time) int {
 	if published == nil {
 		return ageUnknown
 	}
+
 	const day = 24 * time.Hour
 	switch d := now.Sub(*published); {
 	case d <= 7*day:
@@ -268,6 +301,7 @@ func age(published *time.Time, now time.Time) int {
 	case d <= 90*day:
 		return ageQuarter
 	}
+
 	return ageOlder
 }
 
@@ -279,11 +313,13 @@ func (b *Builder) findings(r attestor.Record) {
 			worst = p.Scan.Findings
 		}
 	}
+
 	for _, v := range worst {
 		level := v.Severity
 		if !level.Known() {
 			level = attestor.Unspecified
 		}
+
 		b.ages[age(v.Published, b.o.Now)][level]++
 	}
 }
@@ -306,9 +342,11 @@ func (b *Builder) excused(d attestor.Decision) {
 			e := entry(b.exceptions, key)
 			e.ID, e.Owner, e.Reason, e.Expires = a.ID, a.Owner, a.Reason, a.Expires
 			e.State = b.state(a)
+
 			if !here[key] {
 				e.Images++
 			}
+
 			here[key] = true
 		}
 		for _, r := range c.Reasons {
@@ -328,6 +366,7 @@ func (b *Builder) state(a attestor.AppliedException) string {
 	case err == nil && expires.Sub(b.o.Now) < expiringWithin:
 		return ExceptionExpiring
 	}
+
 	return ExceptionInUse
 }
 
@@ -339,9 +378,11 @@ func (b *Builder) Summary() Summary {
 	for _, info := range attestor.Codes() {
 		means[info.Code] = info.Means
 	}
+
 	for _, r := range b.reasons {
 		r.Means = means[r.Code]
 	}
+
 	s.DryRun = s.DryRun && s.Decisions > 0
 	s.Fixes = sorted(b.fixes, func(a, b FixCount) int {
 		return cmp.Or(b.Clears-a.Clears, b.Images-a.Images, strings.Compare(a.Fix, b.Fix))
@@ -349,35 +390,45 @@ func (b *Builder) Summary() Summary {
 	s.Reasons = sorted(b.reasons, func(a, b ReasonCount) int {
 		return cmp.Or(b.Images-a.Images, b.Count-a.Count, strings.Compare(string(a.Code), string(b.Code)))
 	})
+
 	if b.o.GroupBy == "" && len(b.groups) > maxGroups {
 		b.groups = byPath(b.groups)
 		s.GroupedBy = "repository path"
 	}
+
 	s.Groups = sorted(b.groups, func(a, b GroupCount) int {
 		return cmp.Or(b.Refused-a.Refused, b.Undecided-a.Undecided, b.Images-a.Images, strings.Compare(a.Name, b.Name))
 	})
 	s.Bases = sorted(b.bases, func(a, b BaseCount) int {
 		return cmp.Or(b.Outdated-a.Outdated, b.Images-a.Images, strings.Compare(a.Name, b.Name))
 	})
+
 	for key, e := range b.exceptions { // one that was used by any image is no unused one
-		if e.State == ExceptionUnused && slices.ContainsFunc(slices.Collect(maps.Values(b.exceptions)), func(o *ExceptionUse) bool { return o.ID == e.ID && o.State != ExceptionUnused }) {
+		if e.State == ExceptionUnused && slices.ContainsFunc(slices.Collect(maps.Values(b.exceptions)),
+			func(o *ExceptionUse) bool { return o.ID == e.ID && o.State != ExceptionUnused }) {
 			delete(b.exceptions, key)
 		}
 	}
+
 	order := []string{ExceptionExpired, ExceptionExpiring, ExceptionUnused, ExceptionInUse}
 	s.Exceptions = sorted(b.exceptions, func(a, b ExceptionUse) int {
-		return cmp.Or(slices.Index(order, a.State)-slices.Index(order, b.State), strings.Compare(a.Expires, b.Expires), strings.Compare(a.ID, b.ID), strings.Compare(a.Owner, b.Owner))
+		return cmp.Or(slices.Index(order, a.State)-slices.Index(order, b.State), strings.Compare(a.Expires, b.Expires),
+			strings.Compare(a.ID, b.ID), strings.Compare(a.Owner, b.Owner))
 	})
+
 	for i, name := range ageNames {
 		s.Ages = append(s.Ages, AgeCount{Age: name, Counts: b.ages[i]})
 	}
+
 	slices.SortStableFunc(s.Rows, func(x, y Row) int { // within a rank newest first, as they came
 		return rank(x) - rank(y)
 	})
 	s.Trend = trend(b.events, len(b.images))
+
 	if b.o.Previous != nil {
 		s.Change = change(*b.o.Previous, s)
 	}
+
 	return s
 }
 
@@ -391,11 +442,13 @@ func byPath(repos map[string]*GroupCount) map[string]*GroupCount {
 		if i := strings.LastIndex(name, "/"); i > 0 {
 			name = name[:i] + "/*"
 		}
+
 		g := entry(out, name)
 		g.Name = name
 		g.Images, g.Passed, g.Refused = g.Images+r.Images, g.Passed+r.Passed, g.Refused+r.Refused
 		g.Undecided, g.Fixable = g.Undecided+r.Undecided, g.Fixable+r.Fixable
 	}
+
 	return out
 }
 
@@ -404,7 +457,9 @@ func sorted[K comparable, V any](m map[K]*V, compare func(a, b V) int) []V {
 	for _, v := range m {
 		out = append(out, *v)
 	}
+
 	slices.SortFunc(out, compare)
+
 	return out
 }
 
@@ -418,5 +473,6 @@ func rank(r Row) int {
 	case r.Verdict == attestor.Undecided:
 		return 2
 	}
+
 	return 1
 }

@@ -23,6 +23,7 @@ func writeCSV(w io.Writer, d Document, _ Options) error {
 			return err
 		}
 	}
+
 	out.Flush()
 
 	return out.Error()

@@ -46,6 +46,7 @@ func DecisionList(ds []attestor.Decision) Document {
 func RecordList(ds []attestor.Decision, posture *attestor.PostureReport, means map[string]string) Document {
 	d := DecisionList(ds)
 	d.Kind = OfRecord
+
 	if posture != nil {
 		d.Parts = append(d.Parts, services(*posture, means))
 	}
@@ -65,7 +66,8 @@ func Record(s Summary, posture *attestor.PostureReport) Document {
 
 // images is the part of a document that is about images.
 func images(ds []attestor.Decision) Part {
-	p := Part{Tool: "attestor", Layout: ByCheck, Name: "attestor", Verdict: attestor.Pass, Empty: "No decisions", Means: map[string]string{}}
+	p := Part{Tool: "attestor", Layout: ByCheck, Name: "attestor", Verdict: attestor.Pass, Empty: "No decisions",
+		Means: map[string]string{}}
 	for _, info := range attestor.Codes() {
 		p.Means[string(info.Code)] = info.Means
 	}
@@ -82,6 +84,7 @@ func images(ds []attestor.Decision) Part {
 			p.Verdict = outcome
 		}
 	}
+
 	if len(ds) > 1 {
 		p.Notes = []string{totals(ds)}
 	}
@@ -91,12 +94,15 @@ func images(ds []attestor.Decision) Part {
 
 func image(d attestor.Decision) Subject {
 	s := Subject{
-		Name: describe.Name(d), Identity: describe.Repository(d), ID: d.ID, Verdict: describe.Outcome(d), Words: describe.Verdict(d),
-		Override: d.BreakGlass, Context: context(d), Deploy: d.Deploy, Time: d.Time, Duration: time.Duration(d.DurationMS) * time.Millisecond,
+		Name: describe.Name(d), Identity: describe.Repository(d), ID: d.ID, Verdict: describe.Outcome(d),
+		Words:    describe.Verdict(d),
+		Override: d.BreakGlass, Context: context(d), Deploy: d.Deploy, Time: d.Time,
+		Duration: time.Duration(d.DurationMS) * time.Millisecond,
 	}
 	if d.Image.Requested != s.Name {
 		s.Asked = d.Image.Requested
 	}
+
 	for _, c := range d.Checks {
 		s.Items = append(s.Items, Item{Check: c, Found: describe.Fact(d, c)})
 	}
@@ -121,6 +127,7 @@ func context(d attestor.Decision) string {
 	if d.ID != "" {
 		parts = append(parts, "decision "+d.ID)
 	}
+
 	parts = append(parts, fmt.Sprintf("%d ms", d.DurationMS))
 	if d.Emulated {
 		parts = append(parts, "emulated")
@@ -142,9 +149,11 @@ func totals(ds []attestor.Decision) string {
 	broken, dry := 0, true
 	for _, d := range ds {
 		count[describe.Outcome(d)]++
+
 		if describe.Overridden(d) {
 			broken++
 		}
+
 		dry = dry && (d.DryRun || describe.Outcome(d) == attestor.Pass)
 	}
 
@@ -152,6 +161,7 @@ func totals(ds []attestor.Decision) string {
 	if dry {
 		refused = "would be refused"
 	}
+
 	line := fmt.Sprintf("%s: %d passed, %d %s, %d could not be decided", describe.Plural(len(ds), "image"),
 		count[attestor.Pass], count[attestor.Deny], refused, count[attestor.Undecided])
 	if broken > 0 {
@@ -164,7 +174,8 @@ func totals(ds []attestor.Decision) string {
 // recordColumns: one line for each decision. Columns are added at the end only.
 func recordColumns() []string {
 	return []string{
-		"id", "time", "verdict", "dry_run", "break_glass", "repository", "digest", "reference", "requested", "policy", "policy_digest",
+		"id", "time", "verdict", "dry_run", "break_glass", "repository", "digest", "reference", "requested", "policy",
+		"policy_digest",
 		"platforms", "base", "base_current", "user", "critical", "high", "medium", "low", "minimal", "unspecified", "fixable",
 		"reason_codes", "first_message", "first_fix", "attestors",
 	}
@@ -195,6 +206,7 @@ func row(d attestor.Decision) []string {
 			message, fix = f.Message, f.Fix
 		}
 	}
+
 	for _, a := range d.Attestations {
 		attestors = describe.AppendNew(attestors, a.Attestor)
 	}
@@ -207,6 +219,7 @@ func row(d attestor.Decision) []string {
 		users = describe.AppendNew(users, p.User.Configured)
 		current = current && p.Base.Current
 		fixable += p.Scan.Fixable
+
 		for level, n := range p.Scan.Counts {
 			counts[level] += n
 		}
@@ -214,8 +227,10 @@ func row(d attestor.Decision) []string {
 
 	out := []string{
 		d.ID, d.Time.UTC().Format(time.RFC3339), string(describe.Outcome(d)), strconv.FormatBool(d.DryRun),
-		strconv.FormatBool(d.BreakGlass != nil), describe.Repository(d), string(d.Image.Digest), d.Image.Reference, d.Image.Requested,
-		policy, policyDigest, strings.Join(platforms, " "), strings.Join(bases, " "), strconv.FormatBool(current), strings.Join(users, " "),
+		strconv.FormatBool(d.BreakGlass != nil), describe.Repository(d), string(d.Image.Digest), d.Image.Reference,
+		d.Image.Requested,
+		policy, policyDigest, strings.Join(platforms, " "), strings.Join(bases,
+			" "), strconv.FormatBool(current), strings.Join(users, " "),
 	}
 	for _, level := range attestor.Severities() {
 		out = append(out, strconv.Itoa(counts[level]))

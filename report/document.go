@@ -127,6 +127,7 @@ func (i Item) excused() string {
 			all = append(all, e.Subject+", by "+e.Owner+" until "+e.Expires+": "+e.Reason)
 		}
 	}
+
 	return strings.Join(all, "; ")
 }
 
@@ -157,6 +158,7 @@ func (s Subject) findings(severities ...attestor.ReasonSeverity) []finding {
 			}})
 		}
 	}
+
 	for _, f := range describe.Findings(attestor.Decision{Checks: coded}, severities...) {
 		out = append(out, finding{Finding: f})
 	}

@@ -24,11 +24,14 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 	if err != nil {
 		return err
 	}
+
 	s := *d.Summary
 
 	head := page.Head{Title: s.Headline(), Note: "as of " + page.Stamp(s.Made), File: !o.Page, Script: true}
-	head.Foot = "An image counts by its newest decision. A finding counts once for an image, and for an index by its worst platform; " +
+	head.Foot = "An image counts by its newest decision. A finding counts once for an image, and for an index by its " +
+		"worst platform; " +
 		"severe ones are critical and high. Times are UTC."
+
 	if o.Page {
 		head.Nav = page.Nav("/report")
 	}
@@ -64,10 +67,13 @@ func linkBase(o Options) (string, error) {
 	if o.Page || o.Links == "" {
 		return "", nil
 	}
+
 	u, err := url.Parse(o.Links)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
-		return "", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not a service's address", clip(o.Links)), Fix: "want https://HOST"}
+		return "", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not a service's address", clip(o.Links)),
+			Fix: "want https://HOST"}
 	}
+
 	return strings.TrimSuffix(u.String(), "/"), nil
 }
 
@@ -83,6 +89,7 @@ func (s Summary) Headline() string {
 	if s.DryRun {
 		refused = "would be refused"
 	}
+
 	switch {
 	case s.Images == 0:
 		return "No image has been judged"
@@ -93,9 +100,11 @@ func (s Summary) Headline() string {
 	case s.Refused == 0:
 		return fmt.Sprintf("%s of %s could not be decided", page.Number(s.Undecided), page.Plural(s.Images, "image"))
 	}
+
 	if s.Refused == 1 && !s.DryRun {
 		refused = "was refused"
 	}
+
 	return fmt.Sprintf("%s of %s %s", page.Number(s.Refused), page.Plural(s.Images, "image"), refused)
 }
 
@@ -117,6 +126,7 @@ func tagOf(r Row) tag {
 	case attestor.Undecided:
 		return tag{"error", "?", "undecided"}
 	}
+
 	return tag{"deny", "✕", "refused"}
 }
 
@@ -138,7 +148,8 @@ func (g GroupCount) Bar() template.HTML {
 
 // FixBar is how many of the images that do not pass a fix is part of.
 func (v view) FixBar(f FixCount) template.HTML {
-	return page.Bar("cellbar", v.Refused+v.Undecided, page.Segment{Class: "f-pass", N: f.Clears}, page.Segment{Class: "f-error", N: f.Images - f.Clears})
+	return page.Bar("cellbar", v.Refused+v.Undecided, page.Segment{Class: "f-pass", N: f.Clears},
+		page.Segment{Class: "f-error", N: f.Images - f.Clears})
 }
 
 // BaseBar is a base against the most used one.
@@ -147,10 +158,13 @@ func (v view) BaseBar(b BaseCount) template.HTML {
 	for _, o := range v.Bases {
 		most = max(most, o.Images)
 	}
+
 	if b.Name == "" {
 		return page.Bar("cellbar", most, page.Segment{Class: "f-deny", N: b.Images})
 	}
-	return page.Bar("cellbar", most, page.Segment{Class: "f-pass", N: b.Images - b.Outdated}, page.Segment{Class: "f-error", N: b.Outdated})
+
+	return page.Bar("cellbar", most, page.Segment{Class: "f-pass", N: b.Images - b.Outdated},
+		page.Segment{Class: "f-error", N: b.Outdated})
 }
 
 // AgeBar is findings of one age by severity.
@@ -159,6 +173,7 @@ func (v view) AgeBar(a AgeCount) template.HTML {
 	for _, o := range v.Ages {
 		most = max(most, o.Total())
 	}
+
 	return page.Bar("cellbar", most, bySeverity(a.Counts)...)
 }
 
@@ -168,6 +183,7 @@ func (a AgeCount) Total() int {
 	for _, c := range a.Counts {
 		n += c
 	}
+
 	return n
 }
 
@@ -186,6 +202,7 @@ func bySeverity(counts map[attestor.Severity]int) []page.Segment {
 	for _, level := range attestor.Severities() {
 		out = append(out, page.Segment{Class: "f-" + string(level), N: counts[level]})
 	}
+
 	return out
 }
 
@@ -196,13 +213,15 @@ func (v view) PassChart() template.HTML {
 		// Of a thousand, so that columns of different totals are equally high.
 		total := max(p.Passed+p.Refused+p.Undecided, 1)
 		columns = append(columns, page.Column{
-			Label: fmt.Sprintf("%s: %s pass, %s refused, %s undecided", page.Day(p.Day), p.share(), page.Number(p.Refused), page.Number(p.Undecided)),
+			Label: fmt.Sprintf("%s: %s pass, %s refused, %s undecided", page.Day(p.Day), p.share(), page.Number(p.Refused),
+				page.Number(p.Undecided)),
 			Segments: []page.Segment{
 				{Class: "f-pass", N: p.Passed * 1000 / total}, {Class: "f-error", N: p.Undecided * 1000 / total},
 				{Class: "f-deny", N: p.Refused * 1000 / total},
 			},
 		})
 	}
+
 	first, last := v.Trend[0], v.Trend[len(v.Trend)-1]
 	return page.Columns(fmt.Sprintf("Share of images that pass: %s on %s, %s on %s.",
 		first.share(), page.Day(first.Day), last.share(), page.Day(last.Day)), 1000, columns)
@@ -224,6 +243,7 @@ func (p TrendPoint) allPerImage() int {
 	for _, level := range attestor.Severities() {
 		n += p.perImage(level)
 	}
+
 	return n
 }
 
@@ -234,6 +254,7 @@ func (v view) findingsTop() int {
 	for _, p := range v.Trend {
 		top = max(top, p.allPerImage())
 	}
+
 	return top
 }
 
@@ -249,11 +270,14 @@ func (v view) FindingsChart() template.HTML {
 		for _, level := range attestor.Severities() {
 			c.Segments = append(c.Segments, page.Segment{Class: "f-" + string(level), N: p.perImage(level)})
 		}
+
 		columns = append(columns, c)
 	}
+
 	first, last := v.Trend[0], v.Trend[len(v.Trend)-1]
 	return page.Columns(fmt.Sprintf("Findings in an average image: %s on %s, %s on %s.",
-		hundredths(first.allPerImage()), page.Day(first.Day), hundredths(last.allPerImage()), page.Day(last.Day)), v.findingsTop(), columns)
+		hundredths(first.allPerImage()), page.Day(first.Day), hundredths(last.allPerImage()), page.Day(last.Day)),
+		v.findingsTop(), columns)
 }
 
 // Some of the lists are long; the rest of them is folded away.
@@ -290,5 +314,6 @@ func (v view) Delta(now, before int) string {
 	case now < before:
 		return "−" + page.Number(before-now)
 	}
+
 	return "±0"
 }

@@ -29,9 +29,11 @@ func writeValue(w io.Writer, v any, indent string) error {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", indent)
+
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
+
 	_, err := w.Write(escapeJSON(b.Bytes()))
 	return err
 }
@@ -51,7 +53,9 @@ func escapeJSON(b []byte) []byte {
 		default:
 			out = fmt.Appendf(out, `\u%04x`, r)
 		}
+
 		b = b[n:]
 	}
+
 	return out
 }

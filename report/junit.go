@@ -70,11 +70,14 @@ func writeJUnit(w io.Writer, d Document, _ Options) error {
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}
+
 	enc := xml.NewEncoder(w)
 	enc.Indent("", "  ")
+
 	if err := enc.Encode(all); err != nil {
 		return err
 	}
+
 	_, err := io.WriteString(w, "\n")
 
 	return err
@@ -90,6 +93,7 @@ func (all *junitSuites) add(s junitSuite) {
 
 func (n *junitCounts) count(c junitCase) {
 	n.Tests++
+
 	switch {
 	case c.Failure != nil:
 		n.Failures++
@@ -115,6 +119,7 @@ func junitSubject(s Subject) junitSuite {
 	if s.Verdict != "" {
 		suite.Time, suite.Timestamp = fmt.Sprintf("%.3f", s.Duration.Seconds()), s.Time.UTC().Format("2006-01-02T15:04:05")
 	}
+
 	for _, i := range s.Items {
 		suite.Cases = append(suite.Cases, junitItem(i, suite.Name))
 	}
@@ -176,8 +181,10 @@ func junitDetailOf(i Item) *junitDetail {
 		if r.Fix != "" {
 			line += " (fix: " + r.Fix + ")"
 		}
+
 		lines = append(lines, plain.Text(line))
 	}
+
 	d.Text = strings.Join(lines, "\n")
 
 	return d

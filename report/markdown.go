@@ -29,6 +29,7 @@ func writeMarkdown(w io.Writer, d Document, _ Options) error {
 		m.summary(*d.Summary)
 		return m.Flush()
 	}
+
 	for _, p := range d.Parts {
 		m.part(p)
 	}
@@ -68,6 +69,7 @@ func (m markdown) byCheck(p Part) {
 			m.p("\nFurther images that did not pass are in the table above.\n")
 			break
 		}
+
 		m.subject(s)
 	}
 }
@@ -81,54 +83,68 @@ func markdownVerdict(s Subject) string {
 	case s.Verdict == attestor.Undecided:
 		return "⚠️ " + s.Words
 	}
+
 	return "❌ " + s.Words
 }
 
 func (m markdown) overview(subjects []Subject) {
 	m.p("| Verdict | Image | Reasons |\n| --- | --- | --- |\n")
+
 	for _, s := range subjects {
 		var codes []string
 		for _, f := range s.findings(attestor.Refuses) {
 			codes = describe.AppendNew(codes, f.rule())
 		}
+
 		for i, c := range codes {
 			codes[i] = plain.Code(c)
 		}
+
 		m.p("| %s | %s | %s |\n", markdownVerdict(s), plain.Code(s.Name), strings.Join(codes, " "))
 	}
 }
 
 func (m markdown) subject(s Subject) {
 	m.p("\n### %s %s\n\n", markdownVerdict(s), plain.Code(s.Name))
+
 	if s.Override != nil {
 		m.p("> **Admitted by break-glass** by %s: %s\n\n", plain.Markdown(s.Override.By), plain.Markdown(s.Override.Reason))
 	}
+
 	m.p("%s\n\n", plain.Markdown(s.Context))
 
 	m.p("| Check | Platform | Result | Found |\n| --- | --- | --- | --- |\n")
+
 	for _, i := range s.Items {
-		m.p("| %s | %s | %s | %s |\n", plain.Markdown(i.Name), plain.Markdown(i.Platform), describe.Status(i.Check), plain.Markdown(i.Found))
+		m.p("| %s | %s | %s | %s |\n", plain.Markdown(i.Name), plain.Markdown(i.Platform), describe.Status(i.Check),
+			plain.Markdown(i.Found))
 	}
 
 	list := s.findings(attestor.Refuses)
 	if len(list) > 0 {
 		m.p("\n**What to change**\n\n")
 	}
+
 	for _, f := range list {
 		m.p("- %s", plain.Code(f.rule()))
+
 		if len(f.Subjects) > 0 {
 			m.p(" %s", plain.Markdown(describe.Some(f.Subjects, 6)))
 		}
+
 		m.p(": %s", plain.Markdown(f.Message))
+
 		if f.Fix != "" {
 			m.p("  \n  **Fix:** %s", plain.Markdown(f.Fix))
 		}
+
 		m.p("\n")
 	}
 
 	for _, f := range s.findings(attestor.Warns) {
 		m.p("- Warning %s: %s\n", plain.Code(f.rule()), plain.Markdown(f.Message))
 	}
+
 	for _, f := range s.findings(attestor.Informs) {
 		m.p("- Hint %s: %s\n", plain.Code(f.rule()), plain.Markdown(f.Message))
 	}
@@ -148,11 +164,14 @@ func (m markdown) byFinding(p Part) {
 			if rows++; rows == 1 {
 				m.p("| Rule | Result | Found | Fix |\n| --- | --- | --- | --- |\n")
 			}
+
 			m.finding(i)
 		}
+
 		if rows > 0 {
 			m.p("\n")
 		}
+
 		m.p("%s\n", tally(s.Items))
 	}
 }
@@ -180,6 +199,7 @@ func markdownStatus(s attestor.Status) string {
 	case attestor.StatusDeny:
 		return "❌ deny"
 	}
+
 	return "⚠️ error"
 }
 
@@ -198,6 +218,7 @@ func (m markdown) asTable(p Part) {
 			}
 		}
 	}
+
 	for _, n := range p.Notes {
 		m.p("\n%s\n", plain.Markdown(n))
 	}
@@ -212,11 +233,13 @@ func (m markdown) table(t Table, most int) {
 	if t.Title != "" {
 		m.p("\n### %s\n", t.Title)
 	}
+
 	var names, rules []string
 	for _, c := range t.Columns {
 		names = append(names, c.Name)
 		rules = append(rules, map[bool]string{true: "---:", false: "---"}[c.Kind == Number])
 	}
+
 	m.p("\n| %s |\n| %s |\n", strings.Join(names, " | "), strings.Join(rules, " | "))
 
 	for _, row := range t.Rows[:min(len(t.Rows), most)] {
@@ -226,8 +249,10 @@ func (m markdown) table(t Table, most int) {
 				cells[i] = plain.Code(cell)
 			}
 		}
+
 		m.p("| %s |\n", strings.Join(cells, " | "))
 	}
+
 	if more := len(t.Rows) - most; more > 0 {
 		m.p("\nand %d more\n", more)
 	}

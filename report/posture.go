@@ -28,6 +28,7 @@ func Section(r attestor.PostureReport) *Posture {
 			findings = append(findings, f)
 		}
 	}
+
 	r.Findings = findings
 
 	return &Posture{r}
@@ -37,6 +38,7 @@ func Section(r attestor.PostureReport) *Posture {
 func Services(r attestor.PostureReport, means map[string]string) Document {
 	p := services(r, means)
 	r.Verdict = p.Verdict
+
 	if r.Findings == nil {
 		r.Findings = []attestor.PostureFinding{}
 	}
@@ -48,12 +50,15 @@ func Services(r attestor.PostureReport, means map[string]string) Document {
 func services(r attestor.PostureReport, means map[string]string) Part {
 	p := Part{
 		Tool: "attestor posture", Layout: ByFinding, Name: "posture", Title: "Posture", Profile: r.Profile,
-		Verdict: describe.Outcome(attestor.Decision{Verdict: r.Verdict}), Count: counted(r.Services), Means: map[string]string{},
+		Verdict: describe.Outcome(attestor.Decision{Verdict: r.Verdict}), Count: counted(r.Services),
+		Means: map[string]string{},
 	}
 	p.Incomplete = p.Verdict == attestor.Undecided
+
 	for _, c := range attestor.Codes() {
 		p.Means[string(c.Code)] = c.Means
 	}
+
 	maps.Copy(p.Means, means)
 
 	for _, f := range r.Findings {
@@ -63,6 +68,7 @@ func services(r attestor.PostureReport, means map[string]string) Part {
 			p.Subjects = append(p.Subjects, Subject{Name: f.Service, Kind: f.Kind, File: f.File, Line: f.Line})
 			last++
 		}
+
 		p.Subjects[last].Items = append(p.Subjects[last].Items, service(f))
 	}
 
@@ -114,6 +120,7 @@ func (p Posture) Rules() []PostureRule {
 			out = append(out, PostureRule{Rule: f.Rule, Fix: f.Fix})
 			i = len(out) - 1
 		}
+
 		switch f.Status {
 		case attestor.StatusWarn:
 			out[i].Warned++
@@ -126,9 +133,12 @@ func (p Posture) Rules() []PostureRule {
 			}
 		}
 	}
+
 	slices.SortStableFunc(out, func(a, b PostureRule) int {
-		return cmp.Or(-cmp.Compare(a.Refused, b.Refused), -cmp.Compare(a.Warned, b.Warned), -cmp.Compare(a.Skipped, b.Skipped))
+		return cmp.Or(-cmp.Compare(a.Refused, b.Refused), -cmp.Compare(a.Warned, b.Warned),
+			-cmp.Compare(a.Skipped, b.Skipped))
 	})
+
 	return out
 }
 
@@ -140,6 +150,7 @@ func (p Posture) Refused() int {
 			seen[[2]string{f.Kind, f.Service}] = true
 		}
 	}
+
 	return len(seen)
 }
 
@@ -149,6 +160,7 @@ func (p Posture) Headline() string {
 	if p.Services == 1 {
 		all = "1 service or job"
 	}
+
 	switch n := p.Refused(); {
 	case n > 0:
 		return page.Number(n) + " of " + all + " refused by profile " + p.Profile
@@ -157,5 +169,6 @@ func (p Posture) Headline() string {
 	case p.Verdict != attestor.Pass:
 		return all + " judged by profile " + p.Profile + ", nothing passed"
 	}
+
 	return all + " judged by profile " + p.Profile + ", none refused"
 }

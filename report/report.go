@@ -78,6 +78,7 @@ func Accepted(k Kind) string {
 			names = append(names, string(e.Format))
 		}
 	}
+
 	last := len(names) - 1
 
 	return strings.Join(names[:last], ", ") + " or " + names[last]
@@ -93,7 +94,8 @@ func Find(name string, k Kind) (Encoding, error) {
 	}
 
 	return Encoding{}, &attestor.Error{
-		Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not an output format of this command", clip(name)), Fix: "want " + Accepted(k),
+		Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not an output format of this command", clip(name)), Fix: "want " +
+			Accepted(k),
 	}
 }
 
@@ -104,7 +106,8 @@ type Options struct {
 	All     bool   // text: every reason, however many there are
 	Version string // sarif: of this program
 	Page    bool   // html: a page of the service, with its navigation
-	Links   string // html: the service's address, such as https://gate.example.com, for links to decisions; "" for none, unless Page
+	// html: the service's address, such as https://gate.example.com, for links to decisions; "" for none, unless Page
+	Links string
 }
 
 const defaultWidth = 100
@@ -130,6 +133,7 @@ func (e Encoding) Write(w io.Writer, d Document, o Options) error {
 			Fix: "give a record's decisions to formats that list them, and its summary to others",
 		}
 	}
+
 	if o.Width <= 0 {
 		o.Width = defaultWidth
 	}

@@ -73,9 +73,11 @@ func (run sarifRun) finding(s Subject, f finding) {
 
 	result := run.CreateResultForRule(id).WithMessage(sarif.NewTextMessage(plain.SARIF(message)))
 	result.Level = sarifLevel(f.Severity)
+
 	if f.excused != "" && f.Status == attestor.StatusPass {
 		suppress(result, f.excused)
 	}
+
 	locate(result, s, f)
 }
 
@@ -84,10 +86,12 @@ func (run sarifRun) rule(id, code string) {
 	if run.GetRuleIndex(id) >= 0 {
 		return
 	}
+
 	means := run.means[code]
 	if means == "" {
 		means = "a reason that this version does not document"
 	}
+
 	run.AddRule(id).WithDescription(means)
 }
 
@@ -105,10 +109,13 @@ func (run sarifRun) exceptions(s Subject, i Item) {
 		if e.Expired {
 			continue
 		}
+
 		result := run.CreateResultForRule(exceptionRule)
+
 		if run.GetRuleIndex(exceptionRule) < 0 {
 			run.AddRule(exceptionRule).WithDescription("a finding that an exception of the policy excuses")
 		}
+
 		result.Level = sarifLevel(attestor.Informs)
 		suppress(result, "owner "+e.Owner+", until "+e.Expires+": "+e.Reason)
 		result.WithMessage(sarif.NewTextMessage(plain.SARIF(e.ID + " is excepted: " + e.Subject)))
@@ -119,7 +126,8 @@ func (run sarifRun) exceptions(s Subject, i Item) {
 }
 
 func suppress(r *sarif.Result, justification string) {
-	r.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").WithJustification(plain.Text(justification)))
+	accepted := sarif.NewSuppression().WithKind("external").WithStatus("accepted")
+	r.AddSuppression(accepted.WithJustification(plain.Text(justification)))
 }
 
 func sarifLevel(s attestor.ReasonSeverity) string {
@@ -129,6 +137,7 @@ func sarifLevel(s attestor.ReasonSeverity) string {
 	case attestor.Informs:
 		return sarif.LevelNote
 	}
+
 	return sarif.LevelError
 }
 

@@ -40,7 +40,8 @@ type Summary struct {
 // Figures are the summary's part of the service's first page.
 func (s Summary) Figures() page.Figures {
 	return page.Figures{
-		Headline: s.Headline(), Since: s.Since, Decisions: s.Decisions, Images: s.Images, Passed: s.Passed, Refused: s.Refused,
+		Headline: s.Headline(), Since: s.Since, Decisions: s.Decisions, Images: s.Images, Passed: s.Passed,
+		Refused:   s.Refused,
 		Undecided: s.Undecided, DryRun: s.DryRun, Emulated: s.Emulated, Overrides: s.Overrides,
 	}
 }
@@ -77,7 +78,7 @@ type BaseCount struct {
 	Images   int    `json:"images"`
 	Outdated int    `json:"outdated"` // images whose base is not what its tag names now
 	Behind   string `json:"behind"`   // the furthest behind: "40d"
-	Clears   int    `json:"clears"`   // findings in the layers of outdated bases, which a rebuild may clear; evidence needed
+	Clears   int    `json:"clears"`   // findings in layers of outdated bases; needs evidence
 	Refused  int    `json:"refused"`
 }
 
@@ -157,5 +158,6 @@ func Summarise(records iter.Seq2[attestor.Record, error], o SummaryOptions) (Sum
 		}
 		b.Add(r)
 	}
+
 	return b.Summary(), nil
 }

@@ -12,11 +12,14 @@ import (
 // summary is the record's headline and its lists.
 func (m markdown) summary(s Summary) {
 	m.p("## %s\n\n", plain.Markdown(s.Headline()))
+
 	for _, o := range s.Overrides {
-		m.p("> 🚨 **Break-glass:** %s, by %s on %s: %s\n\n", plain.Code(o.Image), plain.Markdown(o.By), page.Stamp(o.Time), plain.Markdown(o.Reason))
+		m.p("> 🚨 **Break-glass:** %s, by %s on %s: %s\n\n", plain.Code(o.Image), plain.Markdown(o.By), page.Stamp(o.Time),
+			plain.Markdown(o.Reason))
 	}
 
 	m.p("%s\n", plain.Markdown(s.counts()))
+
 	if c := s.Change; c != nil {
 		m.p("\nSince %s: %d repositories newly refused, %d newly passing, %d new, %d gone.\n",
 			page.Day(c.Since), len(c.NewlyRefused), len(c.NewlyPassing), c.New, c.Gone)
@@ -28,6 +31,7 @@ func (m markdown) summary(s Summary) {
 	for _, t := range s.markdownTables() {
 		m.table(t, shownRows)
 	}
+
 	if p := s.Posture; p != nil {
 		m.p("\n### Services and jobs\n\n%s.\n", plain.Markdown(p.Headline()))
 		m.table(p.markdownTable(), shownRows)
@@ -39,12 +43,14 @@ func (s Summary) markdownTables() []Table {
 	refused := slices.DeleteFunc(slices.Clone(s.Rows), func(r Row) bool { return r.Verdict == attestor.Pass })
 
 	return []Table{
-		{"What to fix first", []Column{{"Fix", Words}, {"Clears", Words}, {"Of images", Words}}, rows(s.Fixes, func(f FixCount) []string {
-			return []string{f.Fix, page.Number(f.Clears), page.Number(f.Images)}
-		})},
-		{"Why images do not pass", []Column{{"Reason", Code}, {"Means", Words}, {"Images", Words}}, rows(s.Reasons, func(r ReasonCount) []string {
-			return []string{string(r.Code), r.Means, page.Number(r.Images)}
-		})},
+		{"What to fix first", []Column{{"Fix", Words}, {"Clears", Words}, {"Of images", Words}},
+			rows(s.Fixes, func(f FixCount) []string {
+				return []string{f.Fix, page.Number(f.Clears), page.Number(f.Images)}
+			})},
+		{"Why images do not pass", []Column{{"Reason", Code}, {"Means", Words}, {"Images", Words}},
+			rows(s.Reasons, func(r ReasonCount) []string {
+				return []string{string(r.Code), r.Means, page.Number(r.Images)}
+			})},
 		{"By base image", []Column{{"Base", Words}, {"Images", Words}, {"Outdated", Words}, {"A rebuild may clear", Words}},
 			rows(s.Bases, func(c BaseCount) []string {
 				return []string{baseName(c), page.Number(c.Images), page.Number(c.Outdated), page.Plural(c.Clears, "finding")}
@@ -59,7 +65,8 @@ func (s Summary) markdownTables() []Table {
 
 func (p Posture) markdownTable() Table {
 	return Table{
-		"Hardening rules", []Column{{"Rule", Code}, {"Refused", Words}, {"Warned", Words}, {"Not judged", Words}, {"Fix", Words}},
+		"Hardening rules", []Column{{"Rule", Code}, {"Refused", Words}, {"Warned", Words}, {"Not judged", Words},
+			{"Fix", Words}},
 		rows(p.Rules(), func(r PostureRule) []string {
 			return []string{r.Rule, page.Number(r.Refused), page.Number(r.Warned), page.Number(r.Skipped), r.Fix}
 		}),

@@ -13,7 +13,9 @@ func (s Summary) counts() string {
 	if s.DryRun {
 		refused = "would be refused"
 	}
-	return fmt.Sprintf("%s pass (%s), %s %s, %s could not be decided", page.Number(s.Passed), page.Shares(s.Passed, s.Refused, s.Undecided)[0],
+
+	return fmt.Sprintf("%s pass (%s), %s %s, %s could not be decided", page.Number(s.Passed),
+		page.Shares(s.Passed, s.Refused, s.Undecided)[0],
 		page.Number(s.Refused), refused, page.Number(s.Undecided))
 }
 
@@ -29,8 +31,10 @@ func (t *terminal) summary(s Summary) {
 
 	t.line(t.paint(s.Headline(), bold))
 	t.line(s.counts())
+
 	if c := s.Change; c != nil {
-		t.line(fmt.Sprintf("since %s: %d repositories newly refused, %d newly passing", page.Day(c.Since), len(c.NewlyRefused), len(c.NewlyPassing)))
+		t.line(fmt.Sprintf("since %s: %d repositories newly refused, %d newly passing", page.Day(c.Since),
+			len(c.NewlyRefused), len(c.NewlyPassing)))
 	}
 
 	t.list("WHAT TO FIX FIRST", []string{"CLEARS", "OF", "FIX"}, rows(s.Fixes, func(f FixCount) []string {
@@ -68,13 +72,16 @@ func (t *terminal) list(title string, head []string, rows [][]string) {
 
 	t.line()
 	t.line(t.paint(title, bold))
+
 	for i, line := range table.aligned() {
 		line = "  " + line
 		if i == 0 {
 			line = t.paint(line, dim)
 		}
+
 		t.line(line)
 	}
+
 	if more := len(rows) - shownRows; more > 0 {
 		t.line("  ", t.paint(fmt.Sprintf("… and %d more", more), dim))
 	}
@@ -92,5 +99,6 @@ func rows[T any](list []T, row func(T) []string) [][]string {
 	for _, v := range list {
 		out = append(out, row(v))
 	}
+
 	return out
 }

@@ -61,6 +61,7 @@ func (t *terminal) wrap(indent, s string, codes ...string) {
 				cut = last
 			}
 		}
+
 		t.line(indent, t.paint(s[:cut], codes...))
 		s = strings.TrimLeft(s[cut:], " ")
 	}
@@ -82,6 +83,7 @@ func writeText(w io.Writer, d Document, o Options) error {
 		t.summary(*d.Summary)
 		return t.Flush()
 	}
+
 	for _, p := range d.Parts {
 		t.part(p, o)
 	}
@@ -115,6 +117,7 @@ func (t *terminal) part(p Part, o Options) {
 	if p.Layout == ByCheck && len(p.Notes) > 0 {
 		t.line()
 	}
+
 	for _, n := range p.Notes {
 		t.line(t.paint(plain.Text(n), t.noteColour(p)...))
 	}
@@ -137,6 +140,7 @@ func verdictColour(o attestor.Outcome) string {
 	case attestor.Undecided:
 		return yellow
 	}
+
 	return red
 }
 
@@ -145,14 +149,18 @@ func (t *terminal) subject(s Subject, o Options) {
 	if s.Override != nil {
 		t.banner(*s.Override)
 	}
+
 	t.line(t.paint(strings.ToUpper(s.Words), bold, verdictColour(s.Verdict)), "  ", t.paint(plain.Text(s.Name), bold))
+
 	if asked := plain.Text(s.Asked); asked != "" && asked != plain.Text(s.Name) {
 		t.line(t.paint("asked for "+asked, dim))
 	}
+
 	t.line(t.paint(plain.Text(s.Context), dim))
 	t.line()
 
 	t.items(s, o)
+
 	for _, ref := range s.Deploy {
 		t.line("  deploy  ", plain.Text(ref))
 	}
@@ -161,9 +169,11 @@ func (t *terminal) subject(s Subject, o Options) {
 func (t *terminal) banner(b attestor.BreakGlass) {
 	t.line(t.paint("BREAK-GLASS: admitted in spite of the verdict", bold, red))
 	t.wrap("  ", fmt.Sprintf("by %s: %s", plain.Text(b.By), plain.Text(b.Reason)))
+
 	if b.Expires != nil {
 		t.line("  until ", b.Expires.UTC().Format("2006-01-02 15:04 MST"))
 	}
+
 	t.line()
 }
 
@@ -175,16 +185,20 @@ func (t *terminal) items(s Subject, o Options) {
 		platform = max(platform, utf8.RuneCountInString(plain.Text(i.Platform)))
 	}
 
-	colours := map[string][]string{"ok": {green}, "refused": {bold, red}, "error": {bold, yellow}, "warning": {yellow}, "skipped": {dim}}
+	colours := map[string][]string{"ok": {green}, "refused": {bold, red}, "error": {bold, yellow}, "warning": {yellow},
+		"skipped": {dim}}
 	for _, i := range s.Items {
 		word := describe.Status(i.Check)
 		columns := []string{"  ", pad(plain.Text(i.Name), name), "  "}
 		if platform > 0 {
 			columns = append(columns, pad(plain.Text(i.Platform), platform), "  ")
 		}
-		t.line(append(columns, t.paint(pad(word, len("refused")), colours[word]...), "  ", t.paint(plain.Text(i.Found), dim))...)
+
+		t.line(append(columns, t.paint(pad(word, len("refused")), colours[word]...), "  ",
+			t.paint(plain.Text(i.Found), dim))...)
 
 		t.reasons(s, i, o)
+
 		for _, e := range i.Exceptions {
 			t.wrap("      ", exceptionLine(e), dim)
 		}
@@ -209,8 +223,10 @@ func (t *terminal) reasons(s Subject, i Item, o Options) {
 		if len(f.Subjects) > 0 {
 			head += "  " + plain.Text(describe.Some(f.Subjects, 4))
 		}
+
 		t.line("      ", head)
 		t.wrap("      ", plain.Text(f.Message))
+
 		if f.Fix != "" {
 			t.wrap("      ", "fix: "+plain.Text(f.Fix), green)
 		}
@@ -222,6 +238,7 @@ func exceptionLine(e attestor.AppliedException) string {
 	if e.Expired {
 		state = "exception expired " + e.Expires
 	}
+
 	return plain.Text(fmt.Sprintf("%s: %s, owner %s: %s", e.ID, state, e.Owner, e.Reason))
 }
 
@@ -237,11 +254,13 @@ func (t *terminal) overview(subjects []Subject) {
 	}
 
 	t.line(t.paint(pad("VERDICT", width)+"  IMAGE", bold))
+
 	for _, s := range sorted {
 		note := ""
 		if s.overridden() {
 			note = "  " + t.paint("BREAK-GLASS", bold, red)
 		}
+
 		t.line(t.paint(pad(s.Words, width), verdictColour(s.Verdict)), "  ", plain.Text(s.Name), note)
 
 		for i, f := range s.findings(attestor.Refuses) {
@@ -249,6 +268,7 @@ func (t *terminal) overview(subjects []Subject) {
 				t.line(pad("", width), "    ", t.paint("… attestor explain "+plain.Text(s.ID), dim))
 				break
 			}
+
 			text := plain.Text(f.rule())
 			if f.Count > 1 {
 				text += fmt.Sprintf(" ×%d", f.Count)
@@ -256,6 +276,7 @@ func (t *terminal) overview(subjects []Subject) {
 			if f.Fix != "" {
 				text += "  fix: " + plain.Text(f.Fix)
 			}
+
 			t.wrap(pad("", width)+"    ", text, dim)
 		}
 	}
@@ -266,14 +287,17 @@ func (t *terminal) overview(subjects []Subject) {
 func (t *terminal) byFinding(p Part) {
 	for _, s := range p.Subjects {
 		t.line(t.paint(plain.Text(s.Kind+" "+s.Name), bold))
+
 		if s.File != "" {
 			t.line(t.paint(fmt.Sprintf("%s:%d", plain.Text(s.File), max(s.Line, 1)), dim))
 		}
+
 		for _, i := range s.Items {
 			if i.shown() {
 				t.finding(i)
 			}
 		}
+
 		t.line("  ", t.paint(tally(s.Items), dim))
 		t.line()
 	}
@@ -291,8 +315,10 @@ func (t *terminal) finding(i Item) {
 		colour = red
 	}
 
-	t.line("  ", t.paint(pad(plain.Text(string(i.Status)), len("skipped")), colour), "  ", t.paint(plain.Text(i.Name), bold))
+	t.line("  ", t.paint(pad(plain.Text(string(i.Status)), len("skipped")), colour), "  ",
+		t.paint(plain.Text(i.Name), bold))
 	t.line("           ", plain.Text(i.message()))
+
 	if fix := i.fix(); fix != "" {
 		t.line("           fix: ", plain.Text(fix))
 	}
@@ -360,6 +386,7 @@ func (t Table) aligned() []string {
 	for i, c := range t.Columns {
 		names[i] = c.Name
 	}
+
 	all := append([][]string{names}, t.Rows...)
 
 	widths := make([]int, len(t.Columns))
@@ -377,6 +404,7 @@ func (t Table) aligned() []string {
 				cells[i] = pad(cells[i], widths[i])
 			}
 		}
+
 		out = append(out, strings.Join(cells, "  "))
 	}
 

@@ -17,6 +17,7 @@ func trend(events []event, images int) []TrendPoint {
 	if len(events) == 0 {
 		return nil
 	}
+
 	events = slices.Clone(events)
 	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
 	first, last := events[0].at.UTC(), events[len(events)-1].at.UTC()
@@ -24,6 +25,7 @@ func trend(events []event, images int) []TrendPoint {
 	if last.Sub(first) > maxDays*24*time.Hour {
 		step = 7 * 24 * time.Hour
 	}
+
 	state := make([]*event, images)
 	now := TrendPoint{Findings: map[attestor.Severity]int{}}
 	var out []TrendPoint
@@ -34,17 +36,22 @@ func trend(events []event, images int) []TrendPoint {
 			if old := state[e.image]; old != nil {
 				now.count(*old, -1)
 			}
+
 			now.count(*e, 1)
 			state[e.image] = e
 		}
+
 		point := now
 		point.Day = day
 		point.Findings = map[attestor.Severity]int{}
+
 		for level, n := range now.Findings {
 			point.Findings[level] = n
 		}
+
 		out = append(out, point)
 	}
+
 	return out
 }
 
@@ -57,6 +64,7 @@ func (p *TrendPoint) count(e event, n int) {
 	default:
 		p.Refused += n
 	}
+
 	for i, level := range attestor.Severities() {
 		p.Findings[level] += n * e.counts[i]
 	}
@@ -102,11 +110,13 @@ func change(before, now Summary) *Change {
 			c.NewlyPassing = append(c.NewlyPassing, ChangedRow{repo, r.ID, old.Codes})
 		}
 	}
+
 	for repo := range was {
 		if _, ok := is[repo]; !ok {
 			c.Gone++
 		}
 	}
+
 	byName := func(a, b ChangedRow) int {
 		if a.Repository < b.Repository {
 			return -1
@@ -116,6 +126,7 @@ func change(before, now Summary) *Change {
 	slices.SortFunc(c.NewlyRefused, byName)
 	slices.SortFunc(c.NewlyPassing, byName)
 	c.NewCodes, c.GoneCodes = missing(now.Reasons, before.Reasons), missing(before.Reasons, now.Reasons)
+
 	return c
 }
 
@@ -127,6 +138,7 @@ func newest(rows []Row) map[string]Row {
 			out[r.Repository] = r
 		}
 	}
+
 	return out
 }
 
@@ -138,6 +150,7 @@ func missing(a, b []ReasonCount) []attestor.Code {
 			out = append(out, r.Code)
 		}
 	}
+
 	return out
 }
 
@@ -148,7 +161,9 @@ const maxSummary = 256 << 20
 func ReadSummary(r io.Reader) (Summary, error) {
 	var s Summary
 	if err := json.NewDecoder(io.LimitReader(r, maxSummary)).Decode(&s); err != nil || s.Made.IsZero() {
-		return Summary{}, &attestor.Error{Kind: attestor.Invalid, Msg: "this is no report in JSON", Fix: "give the output of attestor report -o json", Err: err}
+		return Summary{}, &attestor.Error{Kind: attestor.Invalid, Msg: "this is no report in JSON",
+			Fix: "give the output of attestor report -o json", Err: err}
 	}
+
 	return s, nil
 }

@@ -44,6 +44,7 @@ func New() (*Renderer, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return &Renderer{t}, nil
 }
 
@@ -56,6 +57,7 @@ func (r *Renderer) render(w io.Writer, name string, data any) error {
 	if _, err := b.WriteTo(page.Clean(w)); err != nil {
 		return fmt.Errorf("writing the page %s: %w", name, err)
 	}
+
 	return nil
 }
 
@@ -103,9 +105,11 @@ func (d Decisions) More() string {
 			q.Set(name, v)
 		}
 	}
+
 	if d.Search.BreakGlass {
 		q.Set("breakGlass", "true")
 	}
+
 	return "/decisions?" + q.Encode()
 }
 
@@ -184,12 +188,14 @@ func (r *Renderer) Problem(w io.Writer, title, detail, fix string) error {
 func class(d attestor.Decision) string { return string(describe.Outcome(d)) }
 
 func mark(d attestor.Decision) string {
-	return map[attestor.Outcome]string{attestor.Pass: "✓", attestor.Undecided: "?", attestor.Deny: "✕"}[describe.Outcome(d)]
+	return map[attestor.Outcome]string{attestor.Pass: "✓", attestor.Undecided: "?",
+		attestor.Deny: "✕"}[describe.Outcome(d)]
 }
 
 // stateClass colours a check's state.
 func stateClass(state string) string {
-	return map[string]string{"ok": "pass", "refused": "deny", "error": "error", "warning": "warning", "skipped": "muted"}[state]
+	return map[string]string{"ok": "pass", "refused": "deny", "error": "error", "warning": "warning",
+		"skipped": "muted"}[state]
 }
 
 func until(p attestor.TagPoint) string {

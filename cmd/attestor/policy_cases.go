@@ -31,20 +31,25 @@ Exit codes: 0 all as wanted, 1 some are not (or --min-coverage is not reached), 
 				if err != nil {
 					return err
 				}
+
 				reports = append(reports, r)
 				failed = failed || r.Failed() > 0 || percent(r) < coverage
 			}
+
 			if err := writeReport(c, format, casesDocument(files, reports)); err != nil {
 				return err
 			}
 			if failed {
 				return &exit{code: attestor.ExitDeny}
 			}
+
 			return nil
 		},
 	}
-	c.Flags().IntVar(&coverage, "min-coverage", 0, "fail where fewer `PERCENT` of the codes that the policies can give are covered")
+	c.Flags().IntVar(&coverage, "min-coverage", 0,
+		"fail where fewer `PERCENT` of the codes that the policies can give are covered")
 	reportFlag(c, &format, report.OfTests, report.Text)
+
 	return c
 }
 
@@ -54,6 +59,7 @@ func percent(r policy.CaseReport) int {
 	if all == 0 {
 		return 100
 	}
+
 	return 100 * len(r.Covered) / all
 }
 
@@ -72,13 +78,17 @@ func casesDocument(files []string, reports []policy.CaseReport) report.Document 
 			subject.Items = append(subject.Items, item)
 			table.Rows = append(table.Rows, []string{result, c.Name, dash(c.Policy), string(c.Got), dash(joinCodes(c.Codes))})
 		}
+
 		p.Subjects, p.Tables = []report.Subject{subject}, []report.Table{table}
 
-		p.Notes = []string{fmt.Sprintf("%s: %d cases, %d failed; %d of %d codes that these policies can give are covered (%d%%)",
+		p.Notes = []string{fmt.Sprintf("%s: %d cases, %d failed; %d of %d codes that these policies can give are covered "+
+			"(%d%%)",
 			files[i], len(r.Results), r.Failed(), len(r.Covered), len(r.Covered)+len(r.Never), percent(r))}
+
 		if len(r.Never) > 0 {
 			p.Notes = append(p.Notes, "never given: "+joinCodes(r.Never))
 		}
+
 		d.Parts = append(d.Parts, p)
 	}
 
@@ -92,10 +102,12 @@ func casesTable() report.Table {
 }
 
 func caseItem(c policy.CaseResult) (item report.Item, result string) {
-	item = report.Item{Group: dash(c.Policy), File: c.File, Line: c.Line, Check: attestor.Check{Name: c.Name, Status: attestor.StatusPass}}
+	item = report.Item{Group: dash(c.Policy), File: c.File, Line: c.Line,
+		Check: attestor.Check{Name: c.Name, Status: attestor.StatusPass}}
 	if c.Problem == "" {
 		return item, "ok"
 	}
+
 	item.Status = attestor.StatusDeny
 	item.Reasons = []attestor.Reason{{Severity: attestor.Refuses, Message: c.Problem}}
 
@@ -114,5 +126,6 @@ func joinCodes(codes []attestor.Code) string {
 	for i, c := range codes {
 		texts[i] = string(c)
 	}
+
 	return strings.Join(texts, ", ")
 }

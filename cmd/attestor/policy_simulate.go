@@ -36,10 +36,12 @@ Exit codes: 0, and with --fail 1 where an image that passed would no longer.`,
 			if err != nil {
 				return err
 			}
+
 			in, done, err := openRecords(c, args[0])
 			if err != nil {
 				return err
 			}
+
 			defer done()
 			simulated, err := policy.Simulate(set, policy.ReadRecords(in))
 			if err != nil {
@@ -52,15 +54,19 @@ Exit codes: 0, and with --fail 1 where an image that passed would no longer.`,
 			if fail && slices.ContainsFunc(simulated.Flips, func(f attestor.Flip) bool { return f.Before == attestor.Pass }) {
 				return &exit{code: attestor.ExitDeny}
 			}
+
 			return nil
 		},
 	}
 	c.Flags().StringArrayVar(&files, "policy", nil, "policy `FILE` or directory (repeatable)")
 	c.Flags().BoolVar(&fail, "fail", false, "end with 1 where an image that passed would no longer")
+
 	if err := c.MarkFlagRequired("policy"); err != nil {
 		panic("attestor: the flag policy does not exist") // a constant
 	}
+
 	reportFlag(c, &format, report.OfSimulation, report.Text)
+
 	return c
 }
 
@@ -69,10 +75,12 @@ func openRecords(c *cobra.Command, name string) (in io.Reader, done func(), err 
 	if name == "-" {
 		return c.InOrStdin(), func() {}, nil
 	}
+
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading records: %w", err)
 	}
+
 	done = func() { _ = f.Close() } // it was only read
 	info, err := f.Stat()
 	if err != nil {
@@ -82,7 +90,9 @@ func openRecords(c *cobra.Command, name string) (in io.Reader, done func(), err 
 	if !isTerminal(c.ErrOrStderr()) {
 		return f, done, nil
 	}
-	bar := progressbar.NewOptions64(info.Size(), progressbar.OptionSetWriter(c.ErrOrStderr()), progressbar.OptionShowBytes(true),
+
+	bar := progressbar.NewOptions64(info.Size(), progressbar.OptionSetWriter(c.ErrOrStderr()),
+		progressbar.OptionShowBytes(true),
 		progressbar.OptionSetDescription("judging"), progressbar.OptionClearOnFinish())
 	reader := progressbar.NewReader(f, bar)
 	return &reader, done, nil
@@ -96,6 +106,7 @@ func simulationDocument(r policy.Report) report.Document {
 	for _, o := range []attestor.Outcome{attestor.Pass, attestor.Deny, attestor.Undecided} {
 		verdicts.Rows = append(verdicts.Rows, []string{string(o), strconv.Itoa(r.Before[o]), strconv.Itoa(r.After[o])})
 	}
+
 	if r.Outside > 0 {
 		verdicts.Rows = append(verdicts.Rows, []string{"outside", strconv.Itoa(r.Outside), strconv.Itoa(r.Outside)})
 	}
@@ -133,6 +144,7 @@ func flipCodes(f attestor.Flip) string {
 			codes = append(codes, r.Code)
 		}
 	}
+
 	return joinCodes(codes)
 }
 

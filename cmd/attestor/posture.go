@@ -38,22 +38,26 @@ func postureCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "posture FILE…",
 		Short: "Judge Cloud Run definitions against the hardening rules",
-		Long: `Judges Cloud Run services and jobs: YAML or JSON as gcloud run services describe --format export prints it, the v2
-API's JSON, and Terraform plans as terraform show -json prints them; - is stdin. A rule whose evidence was not given is
+		Long: `Judges Cloud Run services and jobs: YAML or JSON as gcloud run services describe --format export prints
+it, the v2 API's JSON, and Terraform plans as terraform show -json prints them; - is stdin. A rule whose evidence was not given is
 skipped and says what would give it. Exit codes: 0 clean, 1 findings, 2 wrong usage or an unreadable file, 3 it could
 not be decided.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: f.run,
 	}
 	c.Flags().StringVar(&f.profile, "profile", "baseline", "baseline, hipaa, strict, or a `FILE`")
-	c.Flags().StringArrayVar(&f.iam, "iam", nil, "a service's IAM policy: `[NAME=]FILE`, as gcloud run services get-iam-policy prints it (repeatable)")
-	c.Flags().StringArrayVar(&f.projectIAM, "project-iam", nil, "the project's IAM policy: `FILE`, as gcloud projects get-iam-policy prints it (repeatable)")
+	c.Flags().StringArrayVar(&f.iam, "iam", nil,
+		"a service's IAM policy: `[NAME=]FILE`, as gcloud run services get-iam-policy prints it (repeatable)")
+	c.Flags().StringArrayVar(&f.projectIAM, "project-iam", nil,
+		"the project's IAM policy: `FILE`, as gcloud projects get-iam-policy prints it (repeatable)")
 	c.Flags().StringVar(&f.region, "region", "", "the region of definitions that do not say theirs")
-	c.Flags().StringSliceVar(&f.attestors, "attestor", nil, "ask whether images are attested by projects/P/attestors/A (repeatable: all must have attested)")
+	c.Flags().StringSliceVar(&f.attestors, "attestor", nil,
+		"ask whether images are attested by projects/P/attestors/A (repeatable: all must have attested)")
 	c.Flags().StringVar(&f.emulator, "emulator", "", "ask the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
 	reportFlag(c, &f.format, report.OfPosture, report.Text)
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that there are findings")
+
 	return c
 }
 
@@ -63,17 +67,21 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 			return fmt.Errorf("--attestor %q is not projects/PROJECT/attestors/NAME", a)
 		}
 	}
+
 	if f.emulator != "" && len(f.attestors) == 0 {
 		return errors.New("--emulator says where to ask for attestations: name the --attestor too")
 	}
+
 	profile, err := postureProfile(f.profile)
 	if err != nil {
 		return err
 	}
+
 	in, err := f.input(c.InOrStdin(), args)
 	if err != nil {
 		return err
 	}
+
 	conf := posture.Config{Profile: profile, Now: time.Now}
 	if len(f.attestors) > 0 {
 		em, err := emulatorAt(f.emulator, f.remote)
@@ -85,16 +93,19 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 			return &exit{code: attestor.ExitError, err: err}
 		}
 		defer func() { _ = g.close() }() // only read from
-		v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.grafeas, BinAuthz: g.binauthz, Now: time.Now, CallTimeout: callTimeout})
+		v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.grafeas, BinAuthz: g.binauthz, Now: time.Now,
+			CallTimeout: callTimeout})
 		if err != nil {
 			return err
 		}
 		conf.Attested = attestedBy{v, f.attestors}
 	}
+
 	judge, err := posture.New(conf)
 	if err != nil {
 		return err
 	}
+
 	judged, err := judge.Judge(c.Context(), in)
 	if err != nil {
 		return err
@@ -103,12 +114,14 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 	if err := writeReport(c, f.format, report.Services(judged, posture.Meanings())); err != nil {
 		return err
 	}
+
 	switch {
 	case judged.Verdict == attestor.Pass, judged.Verdict == attestor.Deny && f.exitZero:
 		return nil
 	case judged.Verdict == attestor.Undecided:
 		return &exit{code: attestor.ExitError}
 	}
+
 	return &exit{code: attestor.ExitDeny}
 }
 
@@ -126,16 +139,20 @@ func (f *postureFlags) input(stdin io.Reader, args []string) (posture.Input, err
 	for _, name := range args {
 		in.Definitions = append(in.Definitions, one(name))
 	}
+
 	for _, arg := range f.iam {
 		service, file, named := strings.Cut(arg, "=")
 		if !named || !serviceName.MatchString(service) {
 			service, file = "", arg
 		}
+
 		in.IAM = append(in.IAM, posture.IAM{Service: service, Source: one(file)})
 	}
+
 	for _, name := range f.projectIAM {
 		in.ProjectIAM = append(in.ProjectIAM, one(name))
 	}
+
 	return in, errors.Join(errs...)
 }
 
@@ -147,11 +164,14 @@ func readBounded(stdin io.Reader, name string) ([]byte, error) {
 	if name == "-" {
 		return io.ReadAll(io.LimitReader(stdin, maxPostureFile))
 	}
+
 	f, err := os.Open(name) //nolint:gosec // the user's own choice
 	if err != nil {
 		return nil, err
 	}
+
 	defer f.Close()
+
 	return io.ReadAll(io.LimitReader(f, maxPostureFile))
 }
 
@@ -161,12 +181,15 @@ func postureProfile(name string) (posture.Profile, error) {
 		return p, nil
 	}
 	if !strings.ContainsAny(name, "./\\") {
-		return posture.Profile{}, fmt.Errorf("there is no profile %q: want %s, or a file", name, strings.Join(posture.Profiles(), ", "))
+		return posture.Profile{}, fmt.Errorf("there is no profile %q: want %s, or a file", name,
+			strings.Join(posture.Profiles(), ", "))
 	}
+
 	text, err := readBounded(nil, name)
 	if err != nil {
 		return posture.Profile{}, fmt.Errorf("reading the posture profile: %w", err)
 	}
+
 	return posture.ParseProfile(posture.Source{Name: name, Text: text})
 }
 
@@ -189,6 +212,7 @@ func (a attestedBy) Attested(ctx context.Context, img attestor.Image) (bool, err
 	if err != nil {
 		return false, err
 	}
+
 	missing, err := s.Missing(a.names, []attestor.Image{img})
 	return err == nil && len(missing) == 0, err
 }
@@ -214,10 +238,12 @@ func newPostures(e *engine) (postures, error) {
 	if err != nil {
 		return postures{}, err
 	}
+
 	c := posture.Config{Profile: profile, Now: time.Now}
 	if names := e.attestorNames(); len(names) > 0 {
 		c.Attested = attestedForCaller{attestedBy{e.attester, names}}
 	}
+
 	judge, err := posture.New(c)
 	return postures{judge}, err
 }

@@ -36,6 +36,7 @@ func reportCommand() *cobra.Command {
 	}
 	f.records.register(c)
 	f.register(c)
+
 	return c
 }
 
@@ -54,15 +55,18 @@ func (f *reportFlags) run(c *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+
 	r, err := f.records.open(c)
 	if err != nil {
 		return err
 	}
+
 	defer func() { err = errors.Join(err, r.Close()) }()
 	all := report.FromDecisions(r.Decisions(c.Context(), filter))
 	if s, ok := r.(localRecords); ok { // with the evidence, ages of findings are known
 		all = s.Records(c.Context(), filter)
 	}
+
 	return f.write(c, all, now)
 }
 
@@ -72,6 +76,7 @@ func (f *reportFlags) write(c *cobra.Command, all iter.Seq2[attestor.Record, err
 	if err != nil {
 		return err
 	}
+
 	for r, err := range all {
 		if err != nil {
 			return err
@@ -105,6 +110,7 @@ func (f *reportFlags) collector(now time.Time) (*collector, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	previous, err := f.before()
 	if err != nil {
 		return nil, err
@@ -112,7 +118,8 @@ func (f *reportFlags) collector(now time.Time) (*collector, error) {
 
 	out := &collector{encoding: encoding, options: report.Options{Version: version, Links: f.links}}
 	if !encoding.Lists {
-		out.summary = report.NewBuilder(report.SummaryOptions{Title: f.title, Now: now, GroupBy: f.groupBy, Previous: previous})
+		out.summary = report.NewBuilder(report.SummaryOptions{Title: f.title, Now: now, GroupBy: f.groupBy,
+			Previous: previous})
 	}
 
 	return out, nil
@@ -140,10 +147,12 @@ func (f *reportFlags) before() (*report.Summary, error) {
 	if f.previous == "" {
 		return nil, nil //nolint:nilnil // none was named
 	}
+
 	file, err := os.Open(f.previous)
 	if err != nil {
 		return nil, fmt.Errorf("reading the earlier report: %w", err)
 	}
+
 	defer file.Close()
 	s, err := report.ReadSummary(file)
 	return &s, err

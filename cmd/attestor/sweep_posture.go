@@ -28,6 +28,7 @@ func (f *auditFlags) services() (*servicesFound, error) {
 	if f.posture == "off" {
 		return &servicesFound{}, nil
 	}
+
 	p, err := postureProfile(f.posture)
 	return &servicesFound{profile: &p}, err
 }
@@ -39,12 +40,14 @@ func (s *servicesFound) listed(name string, r io.Reader) (audit.References, erro
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
+
 	var all []json.RawMessage
 	if s.profile != nil && json.Unmarshal(text, &all) == nil {
 		for _, one := range all {
 			s.in.Definitions = append(s.in.Definitions, posture.Source{Name: name, Text: one})
 		}
 	}
+
 	return audit.RunningInCloudRun(bytes.NewReader(text)), nil
 }
 
@@ -52,9 +55,11 @@ func (s *servicesFound) listed(name string, r io.Reader) (audit.References, erro
 func (s *servicesFound) seen(d audit.Definition) {
 	source := posture.Source{Name: d.Name, Text: d.Text}
 	s.in.Definitions = append(s.in.Definitions, source)
+
 	if part := strings.Split(d.Name, "/"); d.IAM != nil && len(part) == 6 { // projects/P/locations/L/services/S
 		source.Text = d.IAM
-		s.in.IAM = append(s.in.IAM, posture.IAM{Service: part[5], Region: part[3], Kind: strings.TrimSuffix(part[4], "s"), Source: source})
+		s.in.IAM = append(s.in.IAM, posture.IAM{Service: part[5], Region: part[3], Kind: strings.TrimSuffix(part[4], "s"),
+			Source: source})
 	}
 }
 
@@ -64,19 +69,23 @@ func (s *servicesFound) judge(ctx context.Context, j judge) (*attestor.PostureRe
 	if s.profile == nil || len(s.in.Definitions) == 0 {
 		return nil, nil //nolint:nilnil // there is nothing to tell
 	}
+
 	c := posture.Config{Profile: *s.profile, Now: time.Now}
 	if local, ok := j.(*localJudge); ok {
 		if names := local.engine.attestorNames(); len(names) > 0 {
 			c.Attested = attestedBy{local.engine.attester, names}
 		}
 	}
+
 	judge, err := posture.New(c)
 	if err != nil {
 		return nil, err
 	}
+
 	r, err := judge.Judge(ctx, s.in)
 	if err != nil {
 		r = attestor.PostureReport{Profile: s.profile.Name(), Services: len(s.in.Definitions), Verdict: attestor.Undecided}
 	}
+
 	return &r, err
 }

@@ -25,7 +25,8 @@ type Finding struct {
 	Count     int // reasons
 }
 
-// Findings groups the reasons of the given severities, in the order of the checks. What informs about a skipped check is
+// Findings groups the reasons of the given severities, in the order of the checks. What informs about a skipped check
+// is
 // left out: it says why there is nothing to report.
 func Findings(d attestor.Decision, severities ...attestor.ReasonSeverity) []Finding {
 	type key struct{ check, code, severity, fix, status string }
@@ -44,14 +45,17 @@ func Findings(d attestor.Decision, severities ...attestor.ReasonSeverity) []Find
 			if !ok {
 				i = len(out)
 				index[k] = i
-				out = append(out, Finding{Check: c.Name, Status: c.Status, Severity: r.Severity, Code: r.Code, Message: r.Message, Fix: r.Fix})
+				out = append(out, Finding{Check: c.Name, Status: c.Status, Severity: r.Severity, Code: r.Code, Message: r.Message,
+					Fix: r.Fix})
 			}
+
 			f := &out[i]
 			f.Count++
 			f.Platforms = AppendNew(f.Platforms, c.Platform)
 			f.Subjects = AppendNew(f.Subjects, r.Subject)
 		}
 	}
+
 	return out
 }
 
@@ -88,12 +92,14 @@ func Verdict(d attestor.Decision) string {
 	if d.DryRun {
 		refused = "would be refused"
 	}
+
 	switch Outcome(d) {
 	case attestor.Pass:
 		return "passed"
 	case attestor.Undecided:
 		return "could not be decided"
 	}
+
 	return refused
 }
 
@@ -112,6 +118,7 @@ func Status(c attestor.Check) string {
 	case attestor.StatusSkipped:
 		return "skipped"
 	}
+
 	return "error"
 }
 
@@ -120,6 +127,7 @@ func Fact(d attestor.Decision, c attestor.Check) string {
 	if c.Status == attestor.StatusSkipped && len(c.Reasons) > 0 {
 		return c.Reasons[0].Message
 	}
+
 	for _, p := range d.Platforms {
 		if p.Platform != c.Platform {
 			continue
@@ -133,9 +141,11 @@ func Fact(d attestor.Decision, c attestor.Check) string {
 			return scanFact(p.Scan)
 		}
 	}
+
 	if c.Name == attestor.CheckAttest && c.Status == attestor.StatusPass {
 		return attestedFact(d)
 	}
+
 	return ""
 }
 
@@ -143,6 +153,7 @@ func baseFact(b attestor.BaseSummary) string {
 	if b.Name == "" {
 		return "no approved base found"
 	}
+
 	parts := []string{b.Name}
 	if b.Evidence != "" {
 		parts = append(parts, string(b.Evidence))
@@ -150,12 +161,14 @@ func baseFact(b attestor.BaseSummary) string {
 	if b.Layers > 0 {
 		parts = append(parts, Plural(b.Layers, "layer"))
 	}
+
 	switch {
 	case b.Current:
 		parts = append(parts, "current")
 	case b.Behind != "":
 		parts = append(parts, b.Behind+" behind")
 	}
+
 	return strings.Join(parts, ", ")
 }
 
@@ -166,6 +179,7 @@ func userFact(u attestor.User) string {
 	if u.UID != nil && u.Configured != fmt.Sprint(*u.UID) && !strings.HasPrefix(u.Configured, fmt.Sprintf("%d:", *u.UID)) {
 		return fmt.Sprintf("%s (uid %d)", u.Configured, *u.UID)
 	}
+
 	return u.Configured
 }
 
@@ -173,15 +187,18 @@ func scanFact(s attestor.ScanSummary) string {
 	if s.State != attestor.ScanComplete {
 		return "scan " + string(s.State)
 	}
+
 	var parts []string
 	for _, level := range attestor.Severities() {
 		if n := s.Counts[level]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, level))
 		}
 	}
+
 	if len(parts) == 0 {
 		return "no findings"
 	}
+
 	return fmt.Sprintf("%s; %d fixable", strings.Join(parts, ", "), s.Fixable)
 }
 
@@ -194,9 +211,11 @@ func attestedFact(d attestor.Decision) string {
 			made++
 		}
 	}
+
 	if made == 0 && len(d.Attestations) > 0 {
 		return "attested already by " + Some(by, 3)
 	}
+
 	return fmt.Sprintf("%s by %s", Plural(made, "attestation"), Some(by, 3))
 }
 
@@ -240,6 +259,7 @@ func Label(s attestor.ReasonSeverity) string {
 	case attestor.Informs:
 		return "hint"
 	}
+
 	return ""
 }
 
@@ -249,5 +269,6 @@ func (f Finding) Sentence(n int) string {
 	if len(f.Subjects) > 0 {
 		s += ", " + Some(f.Subjects, n)
 	}
+
 	return s + ": " + f.Message
 }

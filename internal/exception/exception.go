@@ -71,6 +71,7 @@ func (e *Exception) CoversName(t Target) bool {
 		if strings.Contains(pattern, "/") {
 			name = t.FullName
 		}
+
 		ok, err := path.Match(pattern, name)
 
 		return ok && err == nil

@@ -28,6 +28,7 @@ func (c *cleaner) Write(p []byte) (int, error) {
 			break
 		}
 	}
+
 	c.rest = append([]byte(nil), in[whole:]...)
 	out := make([]byte, 0, whole)
 	for in = in[:whole]; len(in) > 0; {
@@ -37,10 +38,13 @@ func (c *cleaner) Write(p []byte) (int, error) {
 		} else {
 			out = append(out, plain.Text(string(r))...)
 		}
+
 		in = in[n:]
 	}
+
 	if _, err := c.w.Write(out); err != nil {
 		return 0, err
 	}
+
 	return len(p), nil
 }

@@ -17,26 +17,34 @@ type Column struct {
 func Columns(label string, top int, columns []Column) template.HTML {
 	const width, height = 1000.0, 100.0
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label="%s">`, template.HTMLEscapeString(label))
+	fmt.Fprintf(&b, `<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label="%s">`,
+		template.HTMLEscapeString(label))
 	step := width / float64(max(len(columns), 1))
 	w := step * 0.86
 	if len(columns) == 1 {
 		w = step * 0.2
 	}
+
 	for i, c := range columns {
 		x := float64(i)*step + (step-w)/2
 		y := height
 		b.WriteString(`<g>`)
+
 		for _, s := range c.Segments {
 			if s.N <= 0 || top <= 0 {
 				continue
 			}
+
 			h := float64(s.N) * height / float64(top)
 			y -= h
-			fmt.Fprintf(&b, `<rect class="%s" x="%.1f" y="%.2f" width="%.1f" height="%.2f"/>`, template.HTMLEscapeString(s.Class), x, y, w, h)
+			fmt.Fprintf(&b, `<rect class="%s" x="%.1f" y="%.2f" width="%.1f" height="%.2f"/>`,
+				template.HTMLEscapeString(s.Class), x, y, w, h)
 		}
+
 		fmt.Fprintf(&b, `<title>%s</title></g>`, template.HTMLEscapeString(c.Label))
 	}
+
 	b.WriteString(`</svg>`)
+
 	return template.HTML(b.String()) //nolint:gosec // numbers, and texts that are escaped
 }

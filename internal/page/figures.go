@@ -37,5 +37,6 @@ func (f Figures) Bar() template.HTML {
 
 // VerdictBar is a [Bar] of verdicts.
 func VerdictBar(class string, of, passed, undecided, refused int) template.HTML {
-	return Bar(class, of, Segment{Class: "f-pass", N: passed}, Segment{Class: "f-error", N: undecided}, Segment{Class: "f-deny", N: refused})
+	return Bar(class, of, Segment{Class: "f-pass", N: passed}, Segment{Class: "f-error", N: undecided},
+		Segment{Class: "f-deny", N: refused})
 }

@@ -27,10 +27,12 @@ type NavItem struct {
 
 // Nav lists the service's pages, one of them current.
 func Nav(current string) []NavItem {
-	items := []NavItem{{Name: "Overview", Path: "/"}, {Name: "Decisions", Path: "/decisions"}, {Name: "Report", Path: "/report"}, {Name: "Policies", Path: "/policies"}, {Name: "Bases", Path: "/bases"}}
+	items := []NavItem{{Name: "Overview", Path: "/"}, {Name: "Decisions", Path: "/decisions"},
+		{Name: "Report", Path: "/report"}, {Name: "Policies", Path: "/policies"}, {Name: "Bases", Path: "/bases"}}
 	for i := range items {
 		items[i].Current = items[i].Path == current
 	}
+
 	return items
 }
 
@@ -43,5 +45,6 @@ func Parse(name, text string, funcs template.FuncMap) (*template.Template, error
 	if t, err = t.Parse(text); err != nil {
 		return nil, fmt.Errorf("parsing %s: %w", name, err)
 	}
+
 	return t, nil
 }

@@ -34,12 +34,14 @@ func Script() template.JS { return template.JS(script) } //nolint:gosec // our o
 // CSP allows the style sheet and the script by their hashes, forms to the
 // page's own origin, and nothing else.
 func CSP() string {
-	return "default-src 'none'; style-src '" + hash(style) + "'; script-src '" + hash(script) + "'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+	return "default-src 'none'; style-src '" + hash(style) + "'; script-src '" + hash(script) +
+		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }
 
 // FileCSP is [CSP] for a file, as a meta element can state it.
 func FileCSP() string {
-	return "default-src 'none'; style-src '" + hash(style) + "'; script-src '" + hash(script) + "'; form-action 'none'; base-uri 'none'"
+	return "default-src 'none'; style-src '" + hash(style) + "'; script-src '" + hash(script) +
+		"'; form-action 'none'; base-uri 'none'"
 }
 
 func hash(s string) string {
@@ -60,12 +62,15 @@ func Funcs() template.FuncMap {
 // Number has thousands separated.
 func Number(n int) string {
 	s := strconv.Itoa(n)
+
 	if n < 0 {
 		return "-" + Number(-n)
 	}
+
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
+
 	return s
 }
 
@@ -77,6 +82,7 @@ func Shares(parts ...int) []string {
 	for _, n := range parts {
 		sum += n
 	}
+
 	out := make([]string, len(parts))
 	if sum == 0 {
 		for i := range out {
@@ -84,18 +90,22 @@ func Shares(parts ...int) []string {
 		}
 		return out
 	}
+
 	shares, order := make([]int, len(parts)), make([]int, len(parts))
 	for i, n := range parts {
 		shares[i], order[i] = n*100/sum, i
 		left -= shares[i]
 	}
+
 	slices.SortStableFunc(order, func(a, b int) int {
 		// Of those that lost the same, the smaller first: it shows more.
 		return cmp.Or(cmp.Compare(parts[b]*100%sum, parts[a]*100%sum), cmp.Compare(parts[a], parts[b]))
 	})
+
 	for _, i := range order[:left] {
 		shares[i]++
 	}
+
 	for i, n := range parts {
 		switch {
 		case n > 0 && shares[i] == 0:
@@ -106,6 +116,7 @@ func Shares(parts ...int) []string {
 			out[i] = strconv.Itoa(shares[i]) + " %"
 		}
 	}
+
 	return out
 }
 
@@ -117,6 +128,7 @@ func Plural(n int, noun string) string {
 	if stem, ok := strings.CutSuffix(noun, "y"); ok {
 		return Number(n) + " " + stem + "ies"
 	}
+
 	return Number(n) + " " + noun + "s"
 }
 
@@ -132,6 +144,7 @@ func Short(s any) string {
 	if rest, ok := strings.CutPrefix(text, "sha256:"); ok && len(rest) > 12 {
 		return "sha256:" + rest[:12]
 	}
+
 	return text
 }
 
@@ -151,16 +164,21 @@ type Segment struct {
 // drawing that is 1000 wide; its meaning must stand in text beside it.
 func Bar(class string, of int, segments ...Segment) template.HTML {
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg class="%s" viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">`, template.HTMLEscapeString(class))
+	fmt.Fprintf(&b, `<svg class="%s" viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" `+
+		`focusable="false">`, template.HTMLEscapeString(class))
 	x := 0.0
 	for _, s := range segments {
 		if s.N <= 0 || of <= 0 {
 			continue
 		}
+
 		w := max(float64(s.N)*1000/float64(of), 3) // what exists is seen
-		fmt.Fprintf(&b, `<rect class="%s" x="%.1f" y="0" width="%.1f" height="10"/>`, template.HTMLEscapeString(s.Class), x, w)
+		fmt.Fprintf(&b, `<rect class="%s" x="%.1f" y="0" width="%.1f" height="10"/>`, template.HTMLEscapeString(s.Class), x,
+			w)
 		x += w
 	}
+
 	b.WriteString(`</svg>`)
+
 	return template.HTML(b.String()) //nolint:gosec // numbers, and classes that are escaped
 }
