@@ -172,3 +172,29 @@ func TestLimits(t *testing.T) {
 	}
 	wantCodes(t, r.Problems, attestor.CodeTooLarge)
 }
+
+// A runtime takes linux/x86_64 for linux/amd64, so that a policy about amd64 is
+// about it, and an index with both has one platform twice.
+func TestPlatformsOfOtherSpellings(t *testing.T) {
+	host := newRegistry(t, nil)
+	amd := rawImage{Layers: layersOf("a")}
+	pushRaw(t, host, "app", "c", amd)
+	entry := strings.Replace(amd.Entry(), `"amd64"`, `"x86_64"`, 1)
+	if entry == amd.Entry() {
+		t.Fatal("the entry names no architecture: this test would prove nothing")
+	}
+	i, needs := newInspector(t, host, nil), attestor.Needs{Platforms: []string{"linux/amd64"}}
+
+	pushIndex(t, host, "app", "1", entry)
+	r, err := i.Resolve(context.Background(), parse(t, host+"/app:1"), needs)
+	if err != nil || len(r.Children) != 1 || len(r.Left) > 0 {
+		t.Errorf("resolved %+v, %v; want its one child to be judged", r, err)
+	}
+
+	pushIndex(t, host, "app", "2", amd.Entry(), entry)
+	r, err = i.Resolve(context.Background(), parse(t, host+"/app:2"), needs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCodes(t, r.Problems, attestor.CodePlatformDuplicate)
+}
