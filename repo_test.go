@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/zip"
 )
 
 // What hosted workflows run is pinned to a commit, may read the repository and
@@ -73,4 +75,22 @@ func read(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// The module can be had by go install: no file has a name that module zips
+// refuse, such as one that Windows reserves.
+func TestModuleCanBeZipped(t *testing.T) {
+	checked, err := zip.CheckDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(checked.Valid) < 1000 {
+		t.Errorf("%d files are in the module: this test would prove nothing", len(checked.Valid))
+	}
+	for _, f := range checked.Invalid {
+		t.Errorf("%s: %v", f.Path, f.Err)
+	}
+	if checked.SizeError != nil {
+		t.Error(checked.SizeError)
+	}
 }
