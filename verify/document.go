@@ -185,6 +185,9 @@ func checkImage(d document, limits Limits) *attestor.Error {
 	if _, err := attestor.ParseDigest(string(d.Config.Digest)); err != nil {
 		return invalid("config: %s", attestor.Message(err))
 	}
+	if d.Config.Size < 0 {
+		return invalid("config has size %d", d.Config.Size)
+	}
 	if n := len(*d.Layers); n > limits.Layers {
 		return fault(attestor.CodeTooLarge, fmt.Sprintf("the image has %d layers, at most %d are judged", n, limits.Layers), "build it with fewer layers", nil)
 	}

@@ -31,6 +31,24 @@ type Case struct {
 	// counts. Nil: POST /v1/attest of the case's image by its tag "1".
 	Send func(*Place) []Request
 	Want Want
+	// Mends names a refused case that this one differs from in the one thing
+	// that the refused one's name says: it is admitted, so that nothing else
+	// refuses the other.
+	Mends string
+}
+
+// mending is the case as the allowed twin of a refused one.
+func (c Case) mending(refused string) Case {
+	c.Mends = refused
+	return c
+}
+
+// Refuses reports whether the answer is a refusal.
+func (c Case) Refuses() bool {
+	if c.Want.Verdict != "" {
+		return c.Want.Verdict != attestor.Pass
+	}
+	return c.Want.Status >= http.StatusBadRequest || c.Group() == "reviews" && !c.Want.Allowed
 }
 
 // Group is the part of the name before the slash.
@@ -46,7 +64,7 @@ type Want struct {
 	Verdict attestor.Outcome // "": the answer is no Decision
 	Codes   []attestor.Code  // of every reason that refuses, each once, sorted
 	Advice  []attestor.Code  // codes that must stand beside those; others may
-	Says    string           // is in the body
+	Says    string           // is in the body: of a refusal without codes, its reason
 	Allowed bool             // an AdmissionReview's answer
 }
 
@@ -217,6 +235,16 @@ func (p *Place) Spec(c Case) string {
 func PolicyText(name string, images []string, attestorName, spec string) string {
 	list := JSON(images) // JSON is YAML
 	return fmt.Sprintf("apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: %s}\nspec:\n  mode: enforce\n  images: %s\n  attestors: [%s]%s\n", name, list, attestorName, spec)
+}
+
+// Says is what the answer to the case must say: in reviews, $GOOD and $BAD stand
+// for the two images, and $TAG for the good one's tag.
+func (p *Place) Says(c Case) string {
+	d := p.Subjects()
+	if c.Group() != "reviews" || len(d) < 2 {
+		return c.Want.Says
+	}
+	return strings.NewReplacer("$GOOD", p.Ref(string(d[0])), "$BAD", p.Ref(string(d[1])), "$TAG", p.Ref("1")).Replace(c.Want.Says)
 }
 
 // Requests are what the case sends.

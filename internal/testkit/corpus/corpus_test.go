@@ -57,6 +57,44 @@ func TestCases(t *testing.T) {
 	}
 }
 
+// Each refused case names the reason that must be given, by codes or, where the
+// answer is no Decision, by its words: a case that is refused for something
+// else would test nothing.
+func TestRefusedCasesNameTheReason(t *testing.T) {
+	for _, c := range corpus.All() {
+		if c.Refuses() && len(c.Want.Codes) == 0 && c.Want.Says == "" {
+			t.Errorf("%s is refused, and does not name the reason", c.Name)
+		}
+	}
+}
+
+// Twins differ from a refused case in the one thing that its name says, and are
+// allowed: TestCorpus of cmd/attestor asks for both.
+func TestTwinsOfRefusedCases(t *testing.T) {
+	refused := map[string]bool{}
+	for _, c := range corpus.All() {
+		refused[c.Name] = c.Refuses() || c.Group() == "events" // whose refusals are that nothing comes
+	}
+	groups := map[string]int{}
+	for _, c := range corpus.All() {
+		if c.Mends == "" {
+			continue
+		}
+		groups[c.Group()]++
+		if !refused[c.Mends] || c.Refuses() {
+			t.Errorf("%s, which refuses: %t, is the twin of %s, which is a refused case: %t", c.Name, c.Refuses(), c.Mends, refused[c.Mends])
+		}
+		if mended, _, _ := strings.Cut(c.Mends, "/"); mended != c.Group() {
+			t.Errorf("%s is the twin of %s, of another group", c.Name, c.Mends)
+		}
+	}
+	for _, group := range []string{"events", "manifests", "platforms", "policies", "reviews", "scans", "tokens", "users"} {
+		if groups[group] == 0 {
+			t.Errorf("no refused case of the group %s has an allowed twin", group)
+		}
+	}
+}
+
 func statusOf(w corpus.Want) int {
 	switch w.Verdict {
 	case attestor.Pass:

@@ -42,46 +42,58 @@ func events() []Case {
 		attributes map[string]string
 		status     int
 		says       string
+		about      string // where what came of it is looked for; "": the case's repository
+		mends      string
 	}{
-		{"a push of a good image", `{"action":"INSERT","digest":"$IMAGE","tag":"$REF"}`, nil, 204, `"verdict":"pass"`},
-		{"a push of an image that is refused", `{"action":"INSERT","digest":"$BAD"}`, nil, 204, `"verdict":"deny"`},
-		{"a build of an image that is refused", `{"status":"SUCCESS","results":{"images":[{"name":"$BADREF","digest":"$BADDIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"deny"`},
-		{"a build whose attributes lie", `{"status":"WORKING","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame},
-		{"a build that failed", `{"status":"FAILURE","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("FAILURE"), 204, nothingCame},
-		{"a build's image without a digest", `{"status":"SUCCESS","results":{"images":[{"name":"$REF"}]}}`, Built("SUCCESS"), 204, nothingCame},
-		{"a build of 101 images", `{"status":"SUCCESS","results":{"images":[` + strings.Repeat(`{"name":"$REF","digest":"$DIGEST"},`, 100) + `{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame},
-		{"a push of another registry's image", `{"action":"INSERT","digest":"gcr.io/other/app@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame},
-		{"a push at a private address", `{"action":"INSERT","digest":"169.254.169.254/corpus/app@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame},
-		{"a push of an image that is gone", `{"action":"INSERT","digest":"$GONE"}`, nil, 204, nothingCame},
-		{"a push of an image under a signature's tag", `{"action":"INSERT","digest":"$IMAGE","tag":"$REPO:sha256-` + Sum(nil).Hex() + `.sig"}`, nil, 204, `"verdict":"pass"`},
-		{"a push by tag", `{"action":"INSERT","digest":"$REF"}`, nil, 204, nothingCame},
-		{"a push with a scheme", `{"action":"INSERT","digest":"https://$IMAGE"}`, nil, 204, nothingCame},
-		{"a deletion", `{"action":"DELETE","digest":"$IMAGE"}`, nil, 204, nothingCame},
-		{"names in another case", `{"Action":"INSERT","Digest":"$IMAGE"}`, nil, 204, nothingCame},
-		{"the same name twice", `{"action":"INSERT","digest":"gcr.io/x/y@` + string(Sum(nil)) + `","digest":"$IMAGE"}`, nil, 204, nothingCame},
-		{"an occurrence that is not there", `{"name":"projects/dev/occurrences/none","kind":"VULNERABILITY"}`, nil, 204, nothingCame},
-		{"an occurrence whose name is a path", `{"name":"projects/../occurrences/x","kind":"DISCOVERY"}`, nil, 204, nothingCame},
-		{"not JSON", "hello", nil, 204, nothingCame},
-		{"nothing that is known", `{"hello":"world"}`, nil, 204, nothingCame},
-		{"very deep", strings.Repeat("[", 100_000), nil, 204, nothingCame},
-		{"the gate's own, made up", `[]`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame},
-		{"the gate's own, about no decision", `{"image":"$IMAGE","decision":"none"}`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame},
+		{"a push of a good image", `{"action":"INSERT","digest":"$IMAGE","tag":"$REF"}`, nil, 204, `"verdict":"pass"`, "", "events/a push by tag"},
+		{"a build of a good image", `{"status":"SUCCESS","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"pass"`, "", "events/a build that failed"},
+		{"a build of 100 images", `{"status":"SUCCESS","results":{"images":[` + strings.Repeat(`{"name":"$REF","digest":"$DIGEST"},`, 99) + `{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"pass"`, "", "events/a build of 101 images"},
+		{"a push of an image that is refused", `{"action":"INSERT","digest":"$BAD"}`, nil, 204, `"verdict":"deny"`, "", ""},
+		{"a build of an image that is refused", `{"status":"SUCCESS","results":{"images":[{"name":"$BADREF","digest":"$BADDIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"deny"`, "", ""},
+		{"a build whose attributes lie", `{"status":"WORKING","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
+		{"a build that failed", `{"status":"FAILURE","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("FAILURE"), 204, nothingCame, "", ""},
+		{"a build's image without a digest", `{"status":"SUCCESS","results":{"images":[{"name":"$REF"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
+		{"a build of 101 images", `{"status":"SUCCESS","results":{"images":[` + strings.Repeat(`{"name":"$REF","digest":"$DIGEST"},`, 100) + `{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
+		{"a push of another registry's image", `{"action":"INSERT","digest":"gcr.io/other/pushed@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame, "gcr.io/other/pushed", ""},
+		{"a push at a private address", `{"action":"INSERT","digest":"169.254.169.254/corpus/pushed@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame, "169.254.169.254/corpus/pushed", ""},
+		{"a push of an image that is gone", `{"action":"INSERT","digest":"$GONE"}`, nil, 204, nothingCame, "", ""},
+		{"a push of an image under a signature's tag", `{"action":"INSERT","digest":"$IMAGE","tag":"$REPO:sha256-` + Sum(nil).Hex() + `.sig"}`, nil, 204, `"verdict":"pass"`, "", ""},
+		{"a push by tag", `{"action":"INSERT","digest":"$REF"}`, nil, 204, nothingCame, "", ""},
+		{"a push with a scheme", `{"action":"INSERT","digest":"https://$IMAGE"}`, nil, 204, nothingCame, "", ""},
+		{"a deletion", `{"action":"DELETE","digest":"$IMAGE"}`, nil, 204, nothingCame, "", ""},
+		{"names in another case", `{"Action":"INSERT","Digest":"$IMAGE"}`, nil, 204, nothingCame, "", ""},
+		{"the same name twice", `{"action":"INSERT","digest":"gcr.io/x/y@` + string(Sum(nil)) + `","digest":"$IMAGE"}`, nil, 204, nothingCame, "", ""},
+		{"an occurrence that is not there", `{"name":"projects/dev/occurrences/none","kind":"VULNERABILITY"}`, nil, 204, nothingCame, "", ""},
+		{"an occurrence whose name is a path", `{"name":"projects/../occurrences/x","kind":"DISCOVERY"}`, nil, 204, nothingCame, "", ""},
+		{"not JSON", "hello", nil, 204, nothingCame, "", ""},
+		{"nothing that is known", `{"hello":"world"}`, nil, 204, nothingCame, "", ""},
+		{"very deep", strings.Repeat("[", 100_000), nil, 204, nothingCame, "", ""},
+		{"the gate's own, made up", `[]`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame, "", ""},
+		{"the gate's own, about no decision", `{"image":"$IMAGE","decision":"none"}`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame, "", ""},
 	} {
-		out = append(out, Case{Name: "events/" + e.name, Want: refused(http.StatusOK, e.says), Arrange: arrange, Send: func(p *Place) []Request {
+		out = append(out, Case{Name: "events/" + e.name, Mends: e.mends, Want: refused(http.StatusOK, e.says), Arrange: arrange, Send: func(p *Place) []Request {
 			d := p.Subjects()
 			data := strings.NewReplacer("$IMAGE", p.Ref(string(d[0])), "$BADREF", p.Ref("bad"), "$BADDIGEST", string(d[1]), "$BAD", p.Ref(string(d[1])),
 				"$REF", p.Ref("1"), "$REPO", p.Host+"/"+p.Repo, "$DIGEST", string(d[0]), "$GONE", p.Ref(string(Sum([]byte("gone"))))).Replace(e.data)
 			push := Post("/v1/events", Push(p.Name, data, e.attributes))
 			push.Status = e.status
-			return []Request{push, Get("/v1/decisions?repository=" + url.QueryEscape(p.Host+"/"+p.Repo))}
+			about := e.about
+			if about == "" {
+				about = p.Host + "/" + p.Repo
+			}
+			return []Request{push, Get("/v1/decisions?repository=" + url.QueryEscape(about))}
 		}})
 	}
-	for name, body := range map[string]string{
-		"without a message": `{}`, "without an id": `{"message":{}}`, "with data that is not base64": `{"message":{"messageId":"1","data":"%%"}}`,
-		"with an id of two words": `{"message":{"messageId":"a b"}}`, "with two messages": `{"message":{"messageId":"1"},"message":{"messageId":"2"}}`,
-		"with an id of 200 letters": `{"message":{"messageId":"` + strings.Repeat("x", 200) + `"}}`,
+	const noID, noPush = "the push message has no id", "not a Pub/Sub push message"
+	for _, e := range []struct{ name, body, says string }{
+		{"without a message", `{}`, noID},
+		{"without an id", `{"message":{}}`, noID},
+		{"with an id of two words", `{"message":{"messageId":"a b"}}`, noID},
+		{"with an id of 200 letters", `{"message":{"messageId":"` + strings.Repeat("x", 200) + `"}}`, noID},
+		{"with data that is not base64", `{"message":{"messageId":"1","data":"%%"}}`, noPush},
+		{"with two messages", `{"message":{"messageId":"1"},"message":{"messageId":"2"}}`, noPush},
 	} {
-		out = append(out, Case{Name: "events/an envelope " + name, Want: refused(http.StatusBadRequest, ""), Arrange: nothing, Send: func(*Place) []Request { return []Request{Post("/v1/events", body)} }})
+		out = append(out, Case{Name: "events/an envelope " + e.name, Want: refused(http.StatusBadRequest, e.says), Arrange: nothing, Send: func(*Place) []Request { return []Request{Post("/v1/events", e.body)} }})
 	}
 	sortCases(out)
 	return out
@@ -104,47 +116,47 @@ spec:
 	var out []Case
 	for _, tt := range []struct{ name, text, says string }{
 		{"nothing", "# nothing\n", "empty"},
-		{"a list", "- a\n", ""},
-		{"not YAML", "a: [", ""},
-		{"a tab", "a:\n\tb: c\n", ""},
+		{"a list", "- a\n", "want a mapping"},
+		{"not YAML", "a: [", "not YAML"},
+		{"a tab", "a:\n\tb: c\n", "cannot start any token"},
 		{"two documents", good + "---\n" + good, "second document"},
 		{"another kind", edit("GatePolicy", "Policy"), "kind"},
 		{"another version", edit("attestor/v1", "attestor/v2"), "apiVersion"},
 		{"an unknown field", edit("  mode:", "  force: true\n  mode:"), "unknown field"},
 		{"a field in another case", edit("  mode:", "  Mode:"), "unknown field"},
-		{"a field twice", edit("  mode: enforce", "  mode: enforce\n  mode: dryRun"), ""},
-		{"a merge key", edit("  user: {nonRoot: true}", "  user: {<<: {nonRoot: true}}"), ""},
+		{"a field twice", edit("  mode: enforce", "  mode: enforce\n  mode: dryRun"), "mode\\\" stands twice"},
+		{"a merge key", edit("  user: {nonRoot: true}", "  user: {<<: {nonRoot: true}}"), "spec.user: unknown field"},
 		{"no threshold", edit("maximumFixableSeverity: MEDIUM, ", ""), "maximumFixableSeverity"},
 		{"a severity of one's own", edit("MEDIUM", "MODERATE"), "MODERATE"},
 		{"a severity in lower case", edit("MEDIUM", "medium"), "medium"},
-		{"a boolean of old", edit("nonRoot: true", "nonRoot: yes"), ""},
-		{"a number for a boolean", edit("nonRoot: true", "nonRoot: 1"), ""},
+		{"a boolean of old", edit("nonRoot: true", "nonRoot: yes"), "is not true or false"},
+		{"a number for a boolean", edit("nonRoot: true", "nonRoot: 1"), "is not true or false"},
 		{"no base", edit("  base: {required: false}\n", ""), "base"},
-		{"a base that is required and of nothing", edit("required: false", "required: true"), ""},
-		{"a key and an identity", edit("{required: false}", `{required: true, approved: [{name: b, repository: registry.example/b, tags: ["1"], signedBy: {key: /k, keyless: {issuer: "https://i", subject: s}}}]}`), ""},
+		{"a base that is required and of nothing", edit("required: false", "required: true"), "contradicts the missing spec.base.approved"},
+		{"a key and an identity", edit("{required: false}", `{required: true, approved: [{name: b, repository: registry.example/b, tags: ["1"], signedBy: {key: /k, keyless: {issuer: "https://i", subject: s}}}]}`), "has both key and keyless"},
 		{"an identity without an issuer", edit("{required: false}", `{required: true, approved: [{name: b, repository: registry.example/b, tags: ["1"], signedBy: {keyless: {subject: s}}}]}`), "issuer"},
-		{"a pattern that is none", edit("registry.example/**", "registry.example/a**b"), ""},
-		{"a pattern without a registry", edit("registry.example/**", "nginx"), ""},
+		{"a pattern that is none", edit("registry.example/**", "registry.example/a**b"), "must be a whole path segment"},
+		{"a pattern without a registry", edit("registry.example/**", "nginx"), "has no path"},
 		{"an exception without an owner", good + "  exceptions: [{check: user, subject: x, reason: r, expires: 2099-01-01}]\n", "owner"},
 		{"an exception without an end", good + "  exceptions: [{check: user, subject: x, owner: o, reason: r}]\n", "expires"},
 		{"an exception that ends on no day", good + "  exceptions: [{check: user, subject: x, owner: o, reason: r, expires: 2026-02-30}]\n", "expires"},
 		{"an exception from signing", good + "  exceptions: [{check: attest, subject: x, owner: o, reason: r, expires: 2099-01-01}]\n", "check"},
 		{"a rule that is no expression", good + "  rules: [{name: r, expression: 'image.labels[', message: m}]\n", "expression"},
 		{"a rule that is no question", good + "  rules: [{name: r, expression: '1 + 1', message: m}]\n", "true or false"},
-		{"a rule about what there is not", good + "  rules: [{name: r, expression: 'image.secrets == 1', message: m}]\n", ""},
-		{"a rule of a hundred thousand brackets", good + "  rules: [{name: r, expression: '" + strings.Repeat("(", 100_000) + "', message: m}]\n", ""},
-		{"aliases that multiply", "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + multiplied(8) + good, ""},
-		{"an alias of itself", "a: &a [*a]\n", ""},
-		{"brackets without end", strings.Repeat("[", 100_000), ""},
-		{"a hundred thousand keys", "a: {" + strings.Repeat("k: v, ", 100_000) + "}\n", ""},
-		{"a binary tag", edit("registry.example/**", "x") + "  x: !!binary aGVsbG8=\n", ""},
-		{"not UTF-8", edit("tried", "tri\xc3\x28"), ""},
+		{"a rule about what there is not", good + "  rules: [{name: r, expression: 'image.secrets == 1', message: m}]\n", "undefined field 'secrets'"},
+		{"a rule of a hundred thousand brackets", good + "  rules: [{name: r, expression: '" + strings.Repeat("(", 100_000) + "', message: m}]\n", "exceeds limit"},
+		{"aliases that multiply", good + "  exceptions: [&e {check: user, subject: x, owner: o, reason: r, expires: 2099-01-01}" + strings.Repeat(", *e", 50_000) + "]\n", "more than"},
+		{"an alias of itself", edit(`["registry.example/**"]`, "&a [*a]"), "want a repository pattern"},
+		{"brackets without end", strings.Repeat("[", 100_000), "exceeded max depth"},
+		{"a hundred thousand keys", edit("{nonRoot: true}", "{nonRoot: true, "+strings.Repeat("k: v, ", 100_000)+"}"), "\\\"k\\\" stands twice"},
+		{"a binary tag", edit("{name: tried}", "{name: !!binary dHJpZWQ=}"), "is not a text"},
+		{"not UTF-8", edit("tried", "tri\xc3\x28"), "metadata.name"},
 	} {
 		out = append(out, Case{Name: "policies/" + tt.name, Want: refused(http.StatusBadRequest, tt.says), Arrange: nothing, Send: func(*Place) []Request {
 			return []Request{Post("/v1/simulate", string(JSON(map[string]string{"policy": tt.text})))}
 		}})
 	}
-	return append(out, Case{Name: "policies/good", Want: refused(http.StatusOK, `"judged":0`), Arrange: nothing, Send: func(*Place) []Request {
+	return append(out, Case{Name: "policies/good", Mends: "policies/another kind", Want: refused(http.StatusOK, `"judged":0`), Arrange: nothing, Send: func(*Place) []Request {
 		return []Request{Post("/v1/simulate", string(JSON(map[string]string{"policy": good, "since": "2099-01-01T00:00:00Z"})))}
 	}})
 }
@@ -163,20 +175,21 @@ func postures() []Case {
 	const yaml, js = "application/yaml", "application/json"
 	send("a service without containers", refused(http.StatusOK, `"verdict":"deny"`), js, strings.Replace(typical, `{"image":"gcr.io/acme/api:latest"}`, "", 1))
 	send("a service as most are", refused(http.StatusOK, `"verdict":"deny"`), js, typical)
-	for _, tt := range []struct{ name, media, body string }{
-		{"nothing", yaml, " "},
-		{"not JSON", js, "{"},
-		{"a list", yaml, "- a\n"},
-		{"another kind", js, strings.Replace(typical, `"Service"`, `"Pod"`, 1)},
-		{"another's Service", js, strings.Replace(typical, "serving.knative.dev/v1", "v1", 1)},
-		{"the same field twice", js, strings.Replace(typical, `"kind":"Service"`, `"kind":"Pod","kind":"Service"`, 1)},
-		{"brackets without end", yaml, strings.Repeat("[", 100_000)},
-		{"aliases that multiply", yaml, "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + multiplied(8) + "kind: Service\n"},
-		{"an alias of itself", yaml, "a: &a [*a]\n"},
-		{"a list for a container", js, strings.Replace(typical, `[{"image":"gcr.io/acme/api:latest"}]`, `[[]]`, 1)},
-		{"a plan of nothing", js, `{"format_version":"1.2","resource_changes":[]}`},
+	const limits = "nested more than"
+	for _, tt := range []struct{ name, media, body, says string }{
+		{"nothing", yaml, " ", "the document is empty"},
+		{"not JSON", js, "{", "not JSON"},
+		{"a list", yaml, "- a\n", "want a definition"},
+		{"another kind", js, strings.Replace(typical, `"Service"`, `"Pod"`, 1), "unknown kind"},
+		{"another's Service", js, strings.Replace(typical, "serving.knative.dev/v1", "v1", 1), "unknown kind"},
+		{"the same field twice", js, strings.Replace(typical, `"kind":"Service"`, `"kind":"Pod","kind":"Service"`, 1), "stands twice"},
+		{"brackets without end", yaml, strings.Repeat("[", 100_000), limits},
+		{"aliases that multiply", yaml, "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + multiplied(8) + "kind: Service\n", limits},
+		{"an alias of itself", yaml, "a: &a [*a]\n", limits},
+		{"a list for a container", js, strings.Replace(typical, `[{"image":"gcr.io/acme/api:latest"}]`, `[[]]`, 1), "containers[0]: want fields"},
+		{"a plan of nothing", js, `{"format_version":"1.2","resource_changes":[]}`, "no Cloud Run service or job in it"},
 	} {
-		send(tt.name, refused(http.StatusBadRequest, ""), tt.media, tt.body)
+		send(tt.name, refused(http.StatusBadRequest, tt.says), tt.media, tt.body)
 	}
 	return out
 }

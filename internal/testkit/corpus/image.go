@@ -84,13 +84,31 @@ func TarLayer(files ...File) Layer { return Layer{Blob: Tar(files...)} }
 // would send.
 type Image struct {
 	Layers      []Layer // default: one small layer
-	OS, Arch    string  // default: linux, amd64
+	OS, Arch    string  // default: linux, amd64; or [Absent], [Empty]
 	Variant     string
 	User        string // default: 65532:65532
 	ConfigExtra string // more of the config; replaces User
 	Extra       string // more of the manifest
 	MediaType   string // what it is served as; default: OCI
 	ConfigType  string
+}
+
+// Absent is an OS or architecture that the config does not have, Empty one that
+// it leaves empty.
+const (
+	Absent = "\x00absent"
+	Empty  = "\x00empty"
+)
+
+// field is a config's field with its comma, or nothing.
+func field(name, value string) string {
+	switch value {
+	case Absent:
+		return ""
+	case Empty:
+		value = ""
+	}
+	return fmt.Sprintf("%q:%q,", name, value)
 }
 
 // Bytes returns manifest and config.
@@ -109,11 +127,11 @@ func (i Image) Bytes() (manifest, config []byte) {
 		descs, diffIDs = append(descs, Desc(mt, l.Blob, l.Extra)), append(diffIDs, id)
 	}
 	ids, _ := json.Marshal(diffIDs) // strings
-	variant := ""
+	platform := field("os", i.OS) + field("architecture", i.Arch)
 	if i.Variant != "" {
-		variant = fmt.Sprintf(`,"variant":%q`, i.Variant)
+		platform += field("variant", i.Variant)
 	}
-	config = fmt.Appendf(nil, `{"os":%q,"architecture":%q%s,"rootfs":{"type":"layers","diff_ids":%s},%s}`, i.OS, i.Arch, variant, ids, i.ConfigExtra)
+	config = fmt.Appendf(nil, `{%s"rootfs":{"type":"layers","diff_ids":%s},%s}`, platform, ids, i.ConfigExtra)
 	extra := ""
 	if i.Extra != "" {
 		extra = "," + i.Extra

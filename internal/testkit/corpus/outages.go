@@ -50,7 +50,7 @@ func outages() []Case {
 			case part == "layer":
 				want = undecided(attestor.CodeUserLookupFailed, codes[status])
 			case part == "manifest" && (status == http.StatusNotFound || status == http.StatusGone):
-				want = refused(http.StatusNotFound, "")
+				want = refused(http.StatusNotFound, "does not exist")
 			case status == http.StatusTooManyRequests:
 				want = waiting(codes[status])
 			}
@@ -85,7 +85,7 @@ func outages() []Case {
 			})
 		}})
 	}
-	return append(out, Case{Name: "outages/no such image", Want: refused(http.StatusNotFound, ""), Arrange: func(*Place) {}},
+	return append(out, Case{Name: "outages/no such image", Want: refused(http.StatusNotFound, "outages-no-such-image:1 does not exist"), Arrange: func(*Place) {}},
 		Case{Name: "outages/a tag that moves between requests", Policy: sceneNeeds, Want: admitted(), Arrange: func(p *Place) { movingTag(p) },
 			Send: func(p *Place) []Request { return []Request{Attest(p.Ref("1"))} }})
 }

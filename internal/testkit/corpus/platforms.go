@@ -107,7 +107,9 @@ func Images() []ImageCase {
 		{"config twice", Image{ConfigExtra: `"config":{"User":"0"},"config":{"User":"1000"}`}, attestor.CodeManifestInvalid},
 		{"labels that look like fields", Image{ConfigExtra: `"config":{"User":"1000","Labels":{"user":"0","USER":"0","Digest":"x"}}`}, ""},
 		{"user of another type", Image{ConfigExtra: `"config":{"User":1000}`}, attestor.CodeManifestInvalid},
-		{"no os", Image{ConfigExtra: `"config":{"User":"1"},"os":""`}, attestor.CodeManifestInvalid},
+		{"no os", Image{OS: Absent}, attestor.CodePlatformMissing},
+		{"an empty os", Image{OS: Empty}, attestor.CodePlatformMissing},
+		{"os twice", Image{ConfigExtra: `"config":{"User":"1"},"os":"linux"`}, attestor.CodeManifestInvalid},
 		{"unknown platform", Image{OS: "unknown", Arch: "unknown"}, attestor.CodePlatformMissing},
 		{"Windows", Image{OS: "windows"}, attestor.CodePlatformUnsupported},
 		{"WebAssembly", Image{OS: "wasip1", Arch: "wasm"}, attestor.CodePlatformUnsupported},
@@ -131,7 +133,12 @@ type ManifestCase struct {
 // [Image].
 func Manifests() []ManifestCase {
 	good, config := Image{}.Bytes()
+	// configured is the good manifest with another descriptor of its config.
+	configured := func(descriptor string) []byte {
+		return []byte(strings.Replace(string(good), Desc(OCIConfig, config, ""), descriptor, 1))
+	}
 	return []ManifestCase{
+		{"good", OCIManifest, good, ""},
 		{"empty", OCIManifest, nil, attestor.CodeManifestInvalid},
 		{"not JSON", OCIManifest, []byte("<html>"), attestor.CodeManifestInvalid},
 		{"null", OCIManifest, []byte("null"), attestor.CodeManifestInvalid},
@@ -146,9 +153,9 @@ func Manifests() []ManifestCase {
 		{"schemaVersion 3", OCIManifest, []byte(strings.Replace(string(good), `"schemaVersion":2`, `"schemaVersion":3`, 1)), attestor.CodeManifestInvalid},
 		{"no config", OCIManifest, []byte(`{"schemaVersion":2,"layers":[]}`), attestor.CodeManifestInvalid},
 		{"config of null", OCIManifest, []byte(`{"schemaVersion":2,"config":null,"layers":[]}`), attestor.CodeManifestInvalid},
-		{"config that is the manifest of nothing", OCIManifest, fmt.Appendf(nil, `{"schemaVersion":2,"config":%s,"layers":[]}`, DescOf(OCIConfig, Sum([]byte("none")), 4, "")), attestor.CodeContentMissing},
-		{"config of negative size", OCIManifest, fmt.Appendf(nil, `{"schemaVersion":2,"config":%s,"layers":[]}`, DescOf(OCIConfig, Sum(config), -1, "")), attestor.CodeTooLarge},
-		{"config of another size", OCIManifest, fmt.Appendf(nil, `{"schemaVersion":2,"config":%s,"layers":[]}`, DescOf(OCIConfig, Sum(config), len(config)-1, "")), attestor.CodeContentMismatch},
+		{"config that is the manifest of nothing", OCIManifest, configured(DescOf(OCIConfig, Sum([]byte("none")), 4, "")), attestor.CodeContentMissing},
+		{"config of negative size", OCIManifest, configured(DescOf(OCIConfig, Sum(config), -1, "")), attestor.CodeManifestInvalid},
+		{"config of another size", OCIManifest, configured(DescOf(OCIConfig, Sum(config), len(config)-1, "")), attestor.CodeContentMismatch},
 		{"fewer layers than diffIDs", OCIManifest, fmt.Appendf(nil, `{"schemaVersion":2,"config":%s,"layers":[]}`, Desc(OCIConfig, config, "")), attestor.CodeManifestInvalid},
 		{"no media type", OCIManifest, []byte(strings.Replace(string(good), `"mediaType":"`+OCIManifest+`",`, "", 1)), ""},
 		{"no media type, served as Docker's", DockerManifest, []byte(strings.Replace(string(good), `"mediaType":"`+OCIManifest+`",`, "", 1)), ""},
@@ -188,7 +195,11 @@ func platforms() []Case {
 			policy = "\n  platforms: [" + strings.Join(tt.Platforms, ", ") + "]" + policy
 		}
 		want := judged(tt.Codes...)
-		out = append(out, Case{Name: "platforms/" + tt.Name, Policy: policy, Want: want, Arrange: func(p *Place) {
+		mends := ""
+		if tt.Name == "genuine attestation" {
+			mends = "platforms/image posing as attestation"
+		}
+		out = append(out, Case{Name: "platforms/" + tt.Name, Policy: policy, Want: want, Mends: mends, Arrange: func(p *Place) {
 			for _, i := range images {
 				p.PushTo(p.Repo, "child", i)
 			}

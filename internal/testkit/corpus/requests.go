@@ -51,7 +51,7 @@ func requests() []Case {
 	} {
 		body(b.name, http.StatusBadRequest, b.says, b.text)
 	}
-	body("one byte more than is read", http.StatusRequestEntityTooLarge, "", `{"image":"`+strings.Repeat("x", 1<<20)+`"}`)
+	body("one byte more than is read", http.StatusRequestEntityTooLarge, "larger than this gate reads", `{"image":"`+strings.Repeat("x", 1<<20)+`"}`)
 	return append(append(out, envelopes()...), queries()...)
 }
 
@@ -66,33 +66,34 @@ func manyLabels(n int) string {
 // envelopes are about how a body comes, and by which way.
 func envelopes() []Case {
 	var out []Case
-	send := func(name string, status int, edit func(r *Request)) {
-		out = append(out, Case{Name: "requests/" + name, Want: refused(status, ""), Arrange: nothing, Send: func(p *Place) []Request {
+	send := func(name string, status int, says string, edit func(r *Request)) {
+		out = append(out, Case{Name: "requests/" + name, Want: refused(status, says), Arrange: nothing, Send: func(p *Place) []Request {
 			r := Attest(p.Ref("1"))
 			edit(&r)
 			return []Request{r}
 		}})
 	}
+	const noCall = `"title":"Not Found"` // as for any path: an image that does not exist is told by name
 	bomb := GzipOf(io.LimitReader(Zeros{}, 50<<20))
-	send("a gzip bomb that says so", http.StatusUnsupportedMediaType, func(r *Request) {
+	send("a gzip bomb that says so", http.StatusUnsupportedMediaType, "the body is compressed", func(r *Request) {
 		r.Body = bomb
 		r.Header.Set("Content-Encoding", "gzip")
 	})
-	send("a gzip bomb that does not say so", http.StatusBadRequest, func(r *Request) { r.Body = bomb })
-	send("two megabytes without a length", http.StatusRequestEntityTooLarge, func(r *Request) { r.Body, r.Chunked = bytes.Repeat([]byte{' '}, 2<<20), true })
+	send("a gzip bomb that does not say so", http.StatusBadRequest, "not valid JSON at byte 0", func(r *Request) { r.Body = bomb })
+	send("two megabytes without a length", http.StatusRequestEntityTooLarge, "larger than this gate reads", func(r *Request) { r.Body, r.Chunked = bytes.Repeat([]byte{' '}, 2<<20), true })
 	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-7", "application/jsonx", ""} {
-		send(fmt.Sprintf("the media type %q", media), http.StatusUnsupportedMediaType, func(r *Request) { r.Header["Content-Type"] = []string{media} })
+		send(fmt.Sprintf("the media type %q", media), http.StatusUnsupportedMediaType, "the body's type", func(r *Request) { r.Header["Content-Type"] = []string{media} })
 	}
-	send("GET with a body", http.StatusMethodNotAllowed, func(r *Request) { r.Method = http.MethodGet })
-	send("a method of one's own", http.StatusMethodNotAllowed, func(r *Request) { r.Method = "ATTEST" })
+	send("GET with a body", http.StatusMethodNotAllowed, "Method Not Allowed", func(r *Request) { r.Method = http.MethodGet })
+	send("a method of one's own", http.StatusMethodNotAllowed, "Method Not Allowed", func(r *Request) { r.Method = "ATTEST" })
 	for n, path := range []string{
 		"/v1/attest/", "//v1/attest", "/v1//attest", "/./v1/attest", "/v1/x/../attest", "/v1%2fattest", "/V1/attest", "/v1/attest%00", "/v1/attest;x", "/v1",
 	} {
-		send(fmt.Sprintf("path %d: %s", n+1, path), http.StatusNotFound, func(r *Request) { r.Path = path })
+		send(fmt.Sprintf("path %d: %s", n+1, path), http.StatusNotFound, noCall, func(r *Request) { r.Path = path })
 	}
-	send("the path /v1/decisions/../attest", http.StatusNotFound, func(r *Request) { r.Path = "/v1/decisions/../attest" })
+	send("the path /v1/decisions/../attest", http.StatusNotFound, noCall, func(r *Request) { r.Path = "/v1/decisions/../attest" })
 	for name, value := range map[string]string{"X-HTTP-Method-Override": "DELETE", "X-Original-URL": "/v1/attestations", "X-Rewrite-URL": "/v1/attestations"} {
-		send("the header "+name, http.StatusNotFound, func(r *Request) { r.Header.Set(name, value) }) // as without it: there is no such image
+		send("the header "+name, http.StatusNotFound, "does not exist", func(r *Request) { r.Header.Set(name, value) }) // as without it: there is no such image
 	}
 	sortCases(out)
 	return out
@@ -101,15 +102,18 @@ func envelopes() []Case {
 // queries are ill-made searches of the record.
 func queries() []Case {
 	var out []Case
-	for _, q := range []string{
-		"imag=x", "verdict=Pass", "verdict=pass&verdict=deny", "pageSize=0", "pageSize=-1", "pageSize=x", "since=yesterday", "until=2026-13-01", "image=x",
-		"repository=nginx", "repository=a/**b/c", "image=sha256:abc", "pageToken=x", "a=%zz", "a;b",
+	for _, q := range []struct{ query, says string }{
+		{"imag=x", "a parameter that this call does not know"}, {"verdict=Pass", "verdict is not one of"}, {"verdict=pass&verdict=deny", "verdict more than once"},
+		{"pageSize=0", "pageSize is not a positive number"}, {"pageSize=-1", "pageSize is not a positive number"}, {"pageSize=x", "pageSize is not a positive number"},
+		{"since=yesterday", "is not a time"}, {"until=2026-13-01", "is not a time"}, {"image=x", "neither tag nor digest"},
+		{"repository=nginx", "repository is not a registry and a path"}, {"repository=a/**b/c", "must be a whole path segment"},
+		{"image=sha256:abc", "is not a digest"}, {"pageToken=x", "pageToken is not a token of this service"}, {"a=%zz", "not well-formed"}, {"a;b", "not well-formed"},
 	} {
-		out = append(out, Case{Name: "requests/the query " + q, Want: refused(http.StatusBadRequest, ""), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions?" + q)} }})
+		out = append(out, Case{Name: "requests/the query " + q.query, Want: refused(http.StatusBadRequest, q.says), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions?" + q.query)} }})
 	}
 	return append(out,
-		Case{Name: "requests/a decision by a path", Want: refused(http.StatusNotFound, ""), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions/..%2f..%2fetc%2fpasswd")} }},
-		Case{Name: "requests/a revocation without a reason", Want: refused(http.StatusBadRequest, ""), Arrange: nothing, Send: func(p *Place) []Request {
+		Case{Name: "requests/a decision by a path", Want: refused(http.StatusNotFound, "no such decision"), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions/..%2f..%2fetc%2fpasswd")} }},
+		Case{Name: "requests/a revocation without a reason", Want: refused(http.StatusBadRequest, "reason has 0 characters"), Arrange: nothing, Send: func(p *Place) []Request {
 			return []Request{{Method: http.MethodDelete, Path: "/v1/attestations?image=" + p.Ref(string(Sum(nil)))}}
 		}},
 	)
@@ -125,22 +129,22 @@ func references() []Case {
 	}{
 		{"a scheme", "https://$REF", refused(400, "remove")},
 		{"neither tag nor digest", "$HOST/$REPO", refused(400, "neither tag nor digest")},
-		{"no registry", "nginx:1", refused(400, "")},
-		{"no registry, by digest", "library/nginx@" + d, refused(400, "")},
-		{"a digest that is short", "$HOST/$REPO@sha256:abc", refused(400, "")},
-		{"a digest in capitals", "$HOST/$REPO@sha256:" + strings.ToUpper(d[7:]), refused(400, "")},
-		{"a digest of another kind", "$HOST/$REPO@sha512:" + strings.Repeat("ab", 64), refused(400, "")},
-		{"two digests", "$HOST/$REPO@" + d + "@" + d, refused(400, "")},
-		{"a path that climbs", "$HOST/corpus/../base/debian:1", refused(400, "")},
-		{"an empty segment", "$HOST//$REPO:1", refused(400, "")},
-		{"capitals", "$HOST/Corpus/app:1", refused(400, "")},
-		{"a space", "$HOST/$REPO:1 ", refused(400, "")},
-		{"a line break", "$HOST/$REPO:1\n", refused(400, "")},
-		{"a NUL", "$HOST/$REPO:1\x00", refused(400, "")},
-		{"a query", "$HOST/$REPO:1?x=y", refused(400, "")},
-		{"a user", "me@$HOST/$REPO:1", refused(400, "")},
-		{"letters that look alike", "$HOST/соrpus/app:1", refused(400, "")},
-		{"ten thousand letters", "$HOST/" + strings.Repeat("a", 10_000) + ":1", refused(400, "")},
+		{"no registry", "nginx:1", refused(400, "the registry is missing")},
+		{"no registry, by digest", "library/nginx@" + d, refused(400, "the registry is missing")},
+		{"a digest that is short", "$HOST/$REPO@sha256:abc", refused(400, "is not a digest")},
+		{"a digest in capitals", "$HOST/$REPO@sha256:" + strings.ToUpper(d[7:]), refused(400, "is not a digest")},
+		{"a digest of another kind", "$HOST/$REPO@sha512:" + strings.Repeat("ab", 64), refused(400, "is not a digest")},
+		{"two digests", "$HOST/$REPO@" + d + "@" + d, refused(400, "is not a digest")},
+		{"a path that climbs", "$HOST/corpus/../base/debian:1", refused(400, "is not a path segment")},
+		{"an empty segment", "$HOST//$REPO:1", refused(400, "is not a path segment")},
+		{"capitals", "$HOST/Corpus/app:1", refused(400, "can only contain the characters")},
+		{"a space", "$HOST/$REPO:1 ", refused(400, "a character that no reference has")},
+		{"a line break", "$HOST/$REPO:1\n", refused(400, "a character that no reference has")},
+		{"a NUL", "$HOST/$REPO:1\x00", refused(400, "a character that no reference has")},
+		{"a query", "$HOST/$REPO:1?x=y", refused(400, "is not a reference")},
+		{"a user", "me@$HOST/$REPO:1", refused(400, "is not a digest")},
+		{"letters that look alike", "$HOST/соrpus/app:1", refused(400, "a character that no reference has")},
+		{"ten thousand letters", "$HOST/" + strings.Repeat("a", 10_000) + ":1", refused(400, "at most 1024")},
 		{"the metadata server", "169.254.169.254/corpus/app:1", denied("NO_POLICY")},
 		{"the metadata server by name", "metadata.google.internal/corpus/app:1", denied("NO_POLICY")},
 		{"a private address", "10.0.0.1:5000/corpus/app:1", denied("NO_POLICY")},

@@ -64,74 +64,102 @@ func reviews() []Case {
 			return []Request{first, request(p.Ref(string(d[0])), p.Ref(string(d[1])))}
 		}})
 	}
-	allowed, no := Want{Status: http.StatusOK, Allowed: true}, Want{Status: http.StatusOK}
+	allowed := Want{Status: http.StatusOK, Allowed: true}
+	no := func(says string) Want { return Want{Status: http.StatusOK, Says: says} }
+	empty := string(Sum(nil))
+	const unread = "the object cannot be read"
 	for _, s := range []struct {
 		name, spec string
-		want       Want
+		says       string // "": allowed
+		old, mend  string // of the spec: the one difference from an allowed one
 	}{
-		{"attested", `{"containers":[{"image":"$GOOD"}]}`, allowed},
-		{"not attested", `{"containers":[{"image":"$BAD"}]}`, no},
-		{"a second container", `{"containers":[{"image":"$GOOD"},{"image":"$BAD"}]}`, no},
-		{"an init container", `{"containers":[{"image":"$GOOD"}],"initContainers":[{"image":"$BAD"}]}`, no},
-		{"an ephemeral container", `{"containers":[{"image":"$GOOD"}],"ephemeralContainers":[{"image":"$BAD"}]}`, no},
-		{"an image volume", `{"containers":[{"image":"$GOOD"}],"volumes":[{"name":"v","image":{"reference":"$BAD"}}]}`, no},
-		{"no containers", `{"containers":[]}`, no},
-		{"names in capitals", `{"Containers":[{"image":"$GOOD"}]}`, no},
-		{"no image", `{"containers":[{"name":"c"}]}`, no},
-		{"an image that is a number", `{"containers":[{"image":42}]}`, no},
-		{"by tag", `{"containers":[{"image":"$TAG"}]}`, no},
-		{"ungoverned", `{"containers":[{"image":"gcr.io/other/app@sha256:` + Sum(nil).Hex() + `"}]}`, no},
-		{"without a registry", `{"containers":[{"image":"nginx@sha256:` + Sum(nil).Hex() + `"}]}`, no},
-		{"101 images", `{"containers":[` + strings.Join(distinct(101), ",") + `]}`, no},
-		{"null", `null`, no},
-		{"a list", `[]`, no},
+		{"attested", `{"containers":[{"image":"$GOOD"}]}`, "", "", ""},
+		{"not attested", `{"containers":[{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
+		{"a second container", `{"containers":[{"image":"$GOOD"},{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
+		{"an init container", `{"containers":[{"image":"$GOOD"}],"initContainers":[{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
+		{"an ephemeral container", `{"containers":[{"image":"$GOOD"}],"ephemeralContainers":[{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
+		{"an image volume", `{"containers":[{"image":"$GOOD"}],"volumes":[{"name":"v","image":{"reference":"$BAD"}}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
+		{"no containers", `{"containers":[]}`, "the pod has 0 images", `[]`, `[{"image":"$GOOD"}]`},
+		{"names in capitals", `{"Containers":[{"image":"$GOOD"}]}`, "the pod has 0 images", "Containers", "containers"},
+		{"no image", `{"containers":[{"name":"c"}]}`, "image is empty", `"name":"c"`, `"name":"c","image":"$GOOD"`},
+		{"an image that is a number", `{"containers":[{"image":42}]}`, unread, "42", `"$GOOD"`},
+		{"by tag", `{"containers":[{"image":"$TAG"}]}`, "$TAG is by tag", "$TAG", "$GOOD"},
+		{"ungoverned", `{"containers":[{"image":"gcr.io/other/app@` + empty + `"}]}`, "no policy governs gcr.io/other/app", "gcr.io/other/app@" + empty, "$GOOD"},
+		{"without a registry", `{"containers":[{"image":"nginx@` + empty + `"}]}`, "the registry is missing", "nginx@" + empty, "$GOOD"},
+		{"101 images", tagged(101), "the pod has 101 images", `,{"image":"$TAG101@$DIGEST"}`, ``},
+		{"null", `null`, "no pod specification", `null`, `{"containers":[{"image":"$GOOD"}]}`},
+		{"a list", `[]`, unread, `[]`, `{"containers":[{"image":"$GOOD"}]}`},
 	} {
 		for _, kind := range []struct{ group, kind string }{{"", "Pod"}, {"apps", "Deployment"}, {"batch", "CronJob"}} {
-			ask(s.name+", "+kind.kind, s.want, func(good, bad string) Request {
-				tag, _, _ := strings.Cut(good, "@")
-				return Review(kind.group, kind.kind, strings.NewReplacer("$GOOD", good, "$BAD", bad, "$TAG", tag+":1").Replace(s.spec))
-			})
+			put := func(text, good, bad string) string {
+				repository, digest, _ := strings.Cut(good, "@")
+				return strings.NewReplacer("$GOOD", good, "$BAD", bad, "$TAG", repository+":1", "$DIGEST", digest).Replace(text)
+			}
+			name, want := s.name+", "+kind.kind, allowed
+			if s.says != "" {
+				want = no(s.says)
+			}
+			ask(name, want, func(good, bad string) Request { return Review(kind.group, kind.kind, put(s.spec, good, bad)) })
+			if s.says == "" {
+				continue
+			}
+			mended := strings.Replace(s.spec, s.old, s.mend, 1)
+			ask(s.name+", mended, "+kind.kind, allowed, func(good, bad string) Request { return Review(kind.group, kind.kind, put(mended, good, bad)) })
+			out[len(out)-1] = out[len(out)-1].mending("reviews/" + name)
 		}
 	}
 	whole := func(good string) string { return ReviewOf("", "v1", "Pod", "CREATE", `{"spec":`+Pod(good)+`}`) }
-	for name, object := range map[string]func(good string) string{
-		"another kind": func(good string) string {
+	ask("whole", allowed, func(good, _ string) Request { return reviewed(whole(good)) })
+	out[len(out)-1] = out[len(out)-1].mending("reviews/another version")
+	const noKind, operations = "does not know where this kind holds its images", "name CREATE and UPDATE only"
+	for _, o := range []struct {
+		name, says string
+		object     func(good string) string
+	}{
+		{"another kind", noKind, func(good string) string {
 			return ReviewOf("serving.knative.dev", "v1", "Service", "CREATE", Templated(Pod(good)))
-		},
-		"another's Pod": func(good string) string {
+		}},
+		{"another's Pod", noKind, func(good string) string {
 			return ReviewOf("evil.example", "v1", "Pod", "CREATE", `{"spec":`+Pod(good)+`}`)
-		},
-		"a kind in lower":   func(good string) string { return ReviewOf("apps", "v1", "deployment", "CREATE", Templated(Pod(good))) },
-		"no object":         func(string) string { return ReviewOf("", "v1", "Pod", "CREATE", `null`) },
-		"an exec":           func(string) string { return ReviewOf("", "v1", "PodExecOptions", "CONNECT", `{}`) },
-		"unknown operation": func(good string) string { return ReviewOf("", "v1", "Pod", "PATCH", `{"spec":`+Pod(good)+`}`) },
+		}},
+		{"a kind in lower", noKind, func(good string) string {
+			return ReviewOf("apps", "v1", "deployment", "CREATE", Templated(Pod(good)))
+		}},
+		{"no object", "the review has no object", func(string) string { return ReviewOf("", "v1", "Pod", "CREATE", `null`) }},
+		{"an exec", operations, func(string) string { return ReviewOf("", "v1", "PodExecOptions", "CONNECT", `{}`) }},
+		{"unknown operation", operations, func(good string) string { return ReviewOf("", "v1", "Pod", "PATCH", `{"spec":`+Pod(good)+`}`) }},
 	} {
-		ask(name, no, func(good, _ string) Request { return reviewed(object(good)) })
+		ask(o.name, no(o.says), func(good, _ string) Request { return reviewed(o.object(good)) })
 	}
-	for name, edit := range map[string]func(whole string) string{
-		"nothing":         func(string) string { return "" },
-		"an array":        func(string) string { return "[]" },
-		"another version": func(w string) string { return strings.Replace(w, "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1) },
-		"no request":      func(string) string { return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}` },
-		"no uid":          func(w string) string { return strings.Replace(w, ReviewUID, "", 1) },
-		"two reviews":     func(w string) string { return w + w },
-		"two objects":     func(w string) string { return strings.Replace(w, `"object":`, `"object":{},"object":`, 1) },
-		"cut short":       func(w string) string { return w[:len(w)-3] },
-		"very deep": func(w string) string {
+	const noReview, noRequest = "the body is not an AdmissionReview", "not an AdmissionReview of admission.k8s.io/v1 with a request"
+	for _, e := range []struct {
+		name, says string
+		edit       func(whole string) string
+	}{
+		{"nothing", noReview, func(string) string { return "" }},
+		{"an array", noReview, func(string) string { return "[]" }},
+		{"another version", noRequest, func(w string) string { return strings.Replace(w, "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1) }},
+		{"no request", noRequest, func(string) string { return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}` }},
+		{"no uid", noRequest, func(w string) string { return strings.Replace(w, ReviewUID, "", 1) }},
+		{"two reviews", noReview, func(w string) string { return w + w }},
+		{"two objects", noReview, func(w string) string { return strings.Replace(w, `"object":`, `"object":{},"object":`, 1) }},
+		{"cut short", noReview, func(w string) string { return w[:len(w)-3] }},
+		{"very deep", noReview, func(w string) string {
 			return strings.Replace(w, `"object":`, `"x":`+strings.Repeat("[", 100_000)+`,"object":`, 1)
-		},
+		}},
 	} {
-		ask(name, refused(http.StatusBadRequest, ""), func(good, _ string) Request { return reviewed(edit(whole(good))) })
+		ask(e.name, refused(http.StatusBadRequest, e.says), func(good, _ string) Request { return reviewed(e.edit(whole(good))) })
 	}
-	ask("eight megabytes", refused(http.StatusRequestEntityTooLarge, ""), func(good, _ string) Request { return reviewed(whole(good) + strings.Repeat(" ", 8<<20)) })
+	ask("eight megabytes", refused(http.StatusRequestEntityTooLarge, "the body is too large"), func(good, _ string) Request { return reviewed(whole(good) + strings.Repeat(" ", 8<<20)) })
 	sortCases(out)
 	return out
 }
 
-func distinct(n int) []string {
-	var out []string
+// tagged is a specification of n attested images, each named in a way of its own.
+func tagged(n int) string {
+	var containers []string
 	for i := range n {
-		out = append(out, fmt.Sprintf(`{"image":"registry.example/governed/app%d@%s"}`, i, Sum(nil)))
+		containers = append(containers, fmt.Sprintf(`{"image":"$TAG%d@$DIGEST"}`, i+1))
 	}
-	return out
+	return `{"containers":[` + strings.Join(containers, ",") + `]}`
 }

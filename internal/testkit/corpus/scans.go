@@ -89,7 +89,17 @@ func scans() []Case {
 			p.Scans[p.PushTo(p.Repo, "arm64", arm)] = nil
 			p.Manifest("1", OCIIndex, Index(amd.Entry(), arm.Entry()))
 		}},
-		{Name: group + "in a project that Container Analysis does not have", Policy: policyOf(", scan: {projects: [none]}"), Want: admitted(), Arrange: func(p *Place) { p.Push(p.Good()) }},
+		// The gate asks that project too, and takes its absence for nothing found there: neither for a scan nor for a failure.
+		scanned(group+"in a project that Container Analysis does not have", policyOf(", scan: {projects: [none]}"), none, func(string) list { return nil }),
+		scanned(group+"beside a project that Container Analysis does not have", policyOf(", scan: {projects: [none]}"), admitted(), in(done)).
+			mending("scans/in a project that Container Analysis does not have"),
+		scanned(group+"finished", "", admitted(), in(done)).mending("scans/pending"),
+		scanned(group+"fresh", policyOf(", scan: {maxAge: 30d}"), admitted(), in(done)).mending("scans/stale"),
+		scanned(group+"with the package types that are asked for", policyOf(", scan: {packageTypes: [OS, GO]}"), admitted(), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) {
+			d.AnalysisCompleted = &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS", "GO"}}
+		}))).mending("scans/without a package type that is asked for"),
+		scanned(group+"by the note that is trusted", policyOf(", scan: {continuous: optional, trusted: ["+houseNote+"]}"), admitted(), in(done, Under(houseNote))).
+			mending("scans/by another note of a trusted project"),
 	}
 }
 

@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -90,6 +91,7 @@ func unpadded(s string) string { return base64.RawURLEncoding.EncodeToString([]b
 type forgery struct {
 	name string
 	make func(i *Issuer) string
+	says string // "": what is said of any token that is not proven to be anyone's
 }
 
 func (i *Issuer) google(changes Claims) string {
@@ -125,48 +127,48 @@ func forgeries() []forgery {
 	iap := func(*Issuer) any { return NewKey().Private }
 	claims := func() string { return unpadded(string(JSON(claimsOf(Administrator)))) }
 	return []forgery{
-		{"another key under a known id", by(jose.RS256, "g1", foreign, nil)},
-		{"another key under its own id", by(jose.RS256, "mine", foreign, nil)},
+		{"another key under a known id", by(jose.RS256, "g1", foreign, nil), ""},
+		{"another key under its own id", by(jose.RS256, "mine", foreign, nil), ""},
 		{"its key in the header", func(i *Issuer) string {
 			s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: i.Foreign}, &jose.SignerOptions{EmbedJWK: true})
 			check(err)
 			token, err := jwt.Signed(s).Claims(map[string]any(claimsOf(Administrator))).Serialize()
 			check(err)
 			return token
-		}},
+		}, ""},
 		{"claims replaced", func(i *Issuer) string {
 			parts := strings.Split(i.Token(Stranger), ".")
 			return parts[0] + "." + claims() + "." + parts[2]
-		}},
-		{"alg none", func(*Issuer) string { return unpadded(`{"alg":"none","typ":"JWT"}`) + "." + claims() + "." }},
-		{"alg None, with a key id", func(*Issuer) string { return unpadded(`{"alg":"None","kid":"g1"}`) + "." + claims() + "." }},
-		{"unsigned", edited(func(p []string) string { return p[0] + "." + p[1] + "." })},
-		{"signature removed by Cloud Run", edited(func(p []string) string { return p[0] + "." + p[1] + ".SIGNATURE_REMOVED_BY_GOOGLE" })},
-		{"two parts", edited(func(p []string) string { return p[0] + "." + p[1] })},
+		}, ""},
+		{"alg none", func(*Issuer) string { return unpadded(`{"alg":"none","typ":"JWT"}`) + "." + claims() + "." }, ""},
+		{"alg None, with a key id", func(*Issuer) string { return unpadded(`{"alg":"None","kid":"g1"}`) + "." + claims() + "." }, ""},
+		{"unsigned", edited(func(p []string) string { return p[0] + "." + p[1] + "." }), ""},
+		{"signature removed by Cloud Run", edited(func(p []string) string { return p[0] + "." + p[1] + ".SIGNATURE_REMOVED_BY_GOOGLE" }), ""},
+		{"two parts", edited(func(p []string) string { return p[0] + "." + p[1] }), ""},
 		{"HMAC with the public key's PEM", by(jose.HS256, "g1", func(i *Issuer) any {
 			return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: i.publicDER()})
-		}, nil)},
-		{"HMAC with the public key's DER", by(jose.HS256, "g1", func(i *Issuer) any { return i.publicDER() }, nil)},
-		{"another padding of the right key", by(jose.PS256, "g1", func(i *Issuer) any { return i.Google }, nil)},
-		{"IAP's for the API", by(jose.ES256, "i1", iap, Claims{"iss": "https://cloud.google.com/iap", "aud": "/projects/1/global/backendServices/2"})},
-		{"IAP's with the API's audience", by(jose.ES256, "i1", iap, Claims{"iss": "https://cloud.google.com/iap"})},
-		{"one issuer's key, another's name", by(jose.RS256, "c1", func(i *Issuer) any { return i.CI }, nil)},
-		{"an unknown issuer", claiming("iss", "https://evil.example")},
-		{"an issuer with a slash", claiming("iss", Google+"/")},
-		{"no issuer", claiming("iss", nil)},
-		{"expired", otherwise(func(now time.Time) Claims { return Claims{"exp": now.Add(-2 * time.Minute).Unix()} })},
-		{"without expiry", claiming("exp", nil)},
-		{"not valid yet", otherwise(func(now time.Time) Claims { return Claims{"nbf": now.Add(5 * time.Minute).Unix()} })},
-		{"issued in the future", otherwise(func(now time.Time) Claims { return Claims{"iat": now.Add(5 * time.Minute).Unix()} })},
-		{"a foreign audience", claiming("aud", "https://other.example")},
-		{"no audience", claiming("aud", nil)},
-		{"an empty audience", claiming("aud", "")},
-		{"two audiences", claiming("aud", []string{Audience, "https://other.example"})},
-		{"an audience with a prefix of ours", claiming("aud", Audience+".evil")},
-		{"no subject", claiming("sub", nil)},
-		{"longer than a token is", func(*Issuer) string { return "x." + strings.Repeat("a", 17<<10) + ".y" }},
-		{"not a token", func(*Issuer) string { return "hello" }},
-		{"the right key under an id that is a path", by(jose.RS256, "../g1", func(i *Issuer) any { return i.Google }, nil)},
+		}, nil), ""},
+		{"HMAC with the public key's DER", by(jose.HS256, "g1", func(i *Issuer) any { return i.publicDER() }, nil), ""},
+		{"another padding of the right key", by(jose.PS256, "g1", func(i *Issuer) any { return i.Google }, nil), ""},
+		{"IAP's for the API", by(jose.ES256, "i1", iap, Claims{"iss": "https://cloud.google.com/iap", "aud": "/projects/1/global/backendServices/2"}), ""},
+		{"IAP's with the API's audience", by(jose.ES256, "i1", iap, Claims{"iss": "https://cloud.google.com/iap"}), ""},
+		{"one issuer's key, another's name", by(jose.RS256, "c1", func(i *Issuer) any { return i.CI }, nil), ""},
+		{"an unknown issuer", claiming("iss", "https://evil.example"), ""},
+		{"an issuer with a slash", claiming("iss", Google+"/"), ""},
+		{"no issuer", claiming("iss", nil), ""},
+		{"expired", otherwise(func(now time.Time) Claims { return Claims{"exp": now.Add(-2 * time.Minute).Unix()} }), "has expired"},
+		{"without expiry", claiming("exp", nil), "never expires"},
+		{"not valid yet", otherwise(func(now time.Time) Claims { return Claims{"nbf": now.Add(5 * time.Minute).Unix()} }), "not valid yet"},
+		{"issued in the future", otherwise(func(now time.Time) Claims { return Claims{"iat": now.Add(5 * time.Minute).Unix()} }), "not valid yet"},
+		{"a foreign audience", claiming("aud", "https://other.example"), "meant for another service"},
+		{"no audience", claiming("aud", nil), "meant for another service"},
+		{"an empty audience", claiming("aud", ""), "meant for another service"},
+		{"two audiences", claiming("aud", []string{Audience, "https://other.example"}), "meant for another service"},
+		{"an audience with a prefix of ours", claiming("aud", Audience+".evil"), "meant for another service"},
+		{"no subject", claiming("sub", nil), "no subject"},
+		{"longer than a token is", func(*Issuer) string { return "x." + strings.Repeat("a", 17<<10) + ".y" }, "is not one bearer token"},
+		{"not a token", func(*Issuer) string { return "hello" }, ""},
+		{"the right key under an id that is a path", by(jose.RS256, "../g1", func(i *Issuer) any { return i.Google }, nil), ""},
 	}
 }
 
@@ -178,63 +180,73 @@ func impostors() []forgery {
 		}
 	}
 	return []forgery{
-		{"the email is not verified", claiming("email_verified", false)},
-		{"the email is verified, but as text", claiming("email_verified", "true")},
-		{"no email", claiming("email", nil)},
-		{"another email", claiming("email", Stranger)},
-		{"the email in capitals", claiming("email", strings.ToUpper(Administrator))},
-		{"the email by another issuer", ci(Claims{"iss": CI})},
-		{"a subject that begins like another", ci(Claims{"iss": CI, "sub": "repo:acme/api-evil", "email": nil})},
+		{"the email is not verified", claiming("email_verified", false), "not verified"},
+		{"the email is verified, but as text", claiming("email_verified", "true"), "not verified"},
+		{"no email", claiming("email", nil), "not known to the gate"},
+		{"another email", claiming("email", Stranger), "not known to the gate"},
+		{"the email in capitals", claiming("email", strings.ToUpper(Administrator)), "not known to the gate"},
+		{"the email by another issuer", ci(Claims{"iss": CI}), "not known to the gate"},
+		{"a subject that begins like another", ci(Claims{"iss": CI, "sub": "repo:acme/api-evil", "email": nil}), "not known to the gate"},
 	}
 }
 
 // tokens ask for a good image, with what is no token of somebody who may.
 func tokens() []Case {
-	ask := func(name string, status int, edit func(p *Place, r *Request)) Case {
-		return Case{Name: "tokens/" + name, Want: refused(status, ""), Arrange: func(p *Place) { p.Push(p.Good()) }, Send: func(p *Place) []Request {
+	ask := func(name string, status int, says string, edit func(p *Place, r *Request)) Case {
+		return Case{Name: "tokens/" + name, Want: refused(status, says), Arrange: func(p *Place) { p.Push(p.Good()) }, Send: func(p *Place) []Request {
 			r := Attest(p.Ref("1"))
 			edit(p, &r)
 			return []Request{r}
 		}}
 	}
-	headers := func(name string, edit func(h http.Header, token string)) Case {
-		return ask(name, http.StatusUnauthorized, func(p *Place, r *Request) {
+	const none, notOne, lacks = "carries no identity", "is not one bearer token", "this identity may not do this: it lacks "
+	headers := func(name, says string, edit func(h http.Header, token string)) Case {
+		return ask(name, http.StatusUnauthorized, says, func(p *Place, r *Request) {
 			r.Token = Anonymous
 			edit(r.Header, p.Issuer.Token(Administrator))
 		})
 	}
 	var out []Case
 	for _, f := range forgeries() {
-		out = append(out, ask(f.name, http.StatusUnauthorized, func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
+		out = append(out, ask(f.name, http.StatusUnauthorized, cmp.Or(f.says, "the token is not valid here"), func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
 	}
 	for _, f := range impostors() {
-		out = append(out, ask("nobody who may: "+f.name, http.StatusForbidden, func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
+		out = append(out, ask("nobody who may: "+f.name, http.StatusForbidden, f.says, func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
 	}
 	return append(out,
-		headers("none", func(http.Header, string) {}),
-		headers("twice", func(h http.Header, t string) { h["Authorization"] = []string{"Bearer " + t, "Bearer " + t} }),
-		headers("a list", func(h http.Header, t string) { h.Set("Authorization", "Bearer "+t+", Bearer "+t) }),
-		headers("Basic", func(h http.Header, t string) { h.Set("Authorization", "Basic "+t) }),
-		headers("bare", func(h http.Header, t string) { h.Set("Authorization", t) }),
-		headers("in Cloud Run's own header", func(h http.Header, t string) { h.Set("X-Serverless-Authorization", "Bearer "+t) }),
-		headers("in IAP's header", func(h http.Header, t string) { h.Set("X-Goog-IAP-JWT-Assertion", t) }),
-		headers("in a cookie", func(h http.Header, t string) { h.Set("Cookie", "session="+t) }),
-		headers("names in headers", func(h http.Header, _ string) {
+		headers("none", none, func(http.Header, string) {}),
+		headers("twice", notOne, func(h http.Header, t string) { h["Authorization"] = []string{"Bearer " + t, "Bearer " + t} }),
+		headers("a list", notOne, func(h http.Header, t string) { h.Set("Authorization", "Bearer "+t+", Bearer "+t) }),
+		headers("Basic", notOne, func(h http.Header, t string) { h.Set("Authorization", "Basic "+t) }),
+		headers("bare", notOne, func(h http.Header, t string) { h.Set("Authorization", t) }),
+		headers("in Cloud Run's own header", none, func(h http.Header, t string) { h.Set("X-Serverless-Authorization", "Bearer "+t) }),
+		headers("in IAP's header", none, func(h http.Header, t string) { h.Set("X-Goog-IAP-JWT-Assertion", t) }),
+		headers("in a cookie", none, func(h http.Header, t string) { h.Set("Cookie", "session="+t) }),
+		headers("names in headers", none, func(h http.Header, _ string) {
 			h.Set("X-Forwarded-User", Administrator)
 			h.Set("X-Goog-Authenticated-User-Email", "accounts.google.com:"+Administrator)
 			h.Set("X-Forwarded-For", "127.0.0.1")
 		}),
-		ask("good", http.StatusOK, func(*Place, *Request) {}).wanting(admitted()),
-		ask("the builder's, for another's images", http.StatusForbidden, func(p *Place, r *Request) { r.Token = p.Issuer.Token(Builder) }),
-		ask("the builder's, in dry run", http.StatusForbidden, func(p *Place, r *Request) {
+		ask("good", http.StatusOK, "", func(*Place, *Request) {}).wanting(admitted()).mending("tokens/none"),
+		ask("expired half a minute ago", http.StatusOK, "", func(p *Place, r *Request) {
+			r.Token = p.Issuer.google(Claims{"exp": time.Now().Add(-30 * time.Second).Unix()})
+		}).wanting(admitted()).mending("tokens/expired"),
+		ask("valid in half a minute", http.StatusOK, "", func(p *Place, r *Request) {
+			r.Token = p.Issuer.google(Claims{"nbf": time.Now().Add(30 * time.Second).Unix()})
+		}).wanting(admitted()).mending("tokens/not valid yet"),
+		ask("one audience in a list", http.StatusOK, "", func(p *Place, r *Request) {
+			r.Token = p.Issuer.google(Claims{"aud": []string{Audience}})
+		}).wanting(admitted()).mending("tokens/two audiences"),
+		ask("the builder's, for another's images", http.StatusForbidden, "may not attest images of this repository", func(p *Place, r *Request) { r.Token = p.Issuer.Token(Builder) }),
+		ask("the builder's, in dry run", http.StatusForbidden, "may not check images of this repository", func(p *Place, r *Request) {
 			r.Token, r.Body = p.Issuer.Token(Builder), append(r.Body[:len(r.Body)-1], `,"dryRun":true}`...)
 		}),
-		Case{Name: "tokens/the builder's, to read", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Get("/v1/decisions"))},
-		Case{Name: "tokens/the builder's, to revoke", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Request{Method: http.MethodDelete, Path: "/v1/attestations?image=x&reason=y"})},
-		Case{Name: "tokens/the builder's, to simulate", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Post("/v1/simulate", `{"policy":"x"}`))},
-		Case{Name: "tokens/the builder's, for events", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Post("/v1/events", `{"message":{"messageId":"1","data":"e30="}}`))},
-		Case{Name: "tokens/the builder's, to judge again", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: asBuilder(Post("/v1/rejudge", `{}`))},
-		Case{Name: "tokens/the builder's, to override", Want: refused(http.StatusForbidden, ""), Arrange: nothing, Send: func(p *Place) []Request {
+		Case{Name: "tokens/the builder's, to read", Want: refused(http.StatusForbidden, lacks+"read"), Arrange: nothing, Send: asBuilder(Get("/v1/decisions"))},
+		Case{Name: "tokens/the builder's, to revoke", Want: refused(http.StatusForbidden, lacks+"revoke"), Arrange: nothing, Send: asBuilder(Request{Method: http.MethodDelete, Path: "/v1/attestations?image=x&reason=y"})},
+		Case{Name: "tokens/the builder's, to simulate", Want: refused(http.StatusForbidden, lacks+"simulate"), Arrange: nothing, Send: asBuilder(Post("/v1/simulate", `{"policy":"x"}`))},
+		Case{Name: "tokens/the builder's, for events", Want: refused(http.StatusForbidden, lacks+"rejudge"), Arrange: nothing, Send: asBuilder(Post("/v1/events", `{"message":{"messageId":"1","data":"e30="}}`))},
+		Case{Name: "tokens/the builder's, to judge again", Want: refused(http.StatusForbidden, lacks+"rejudge"), Arrange: nothing, Send: asBuilder(Post("/v1/rejudge", `{}`))},
+		Case{Name: "tokens/the builder's, to override", Want: refused(http.StatusForbidden, "may not break the glass"), Arrange: nothing, Send: func(p *Place) []Request {
 			r := Post("/v1/attest", `{"image":"`+p.Host+`/corpus/builders/app:1","breakGlass":{"reason":"production is down"}}`)
 			r.Token = p.Issuer.Token(Builder)
 			return []Request{r}
