@@ -114,7 +114,8 @@ func (a algorithm) verify(pub crypto.PublicKey, message, sig []byte) bool {
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
 		if a.pss {
-			return rsa.VerifyPSS(k, a.hash, digest, sig, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: a.hash}) == nil
+			options := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: a.hash}
+			return rsa.VerifyPSS(k, a.hash, digest, sig, options) == nil
 		}
 		return rsa.VerifyPKCS1v15(k, a.hash, digest, sig) == nil
 	case *ecdsa.PublicKey:

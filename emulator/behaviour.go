@@ -37,6 +37,7 @@ func (u Uniqueness) String() string {
 
 // ParseUniqueness reads "none", "note+resource" or "note+resource+payload".
 func ParseUniqueness(s string) (Uniqueness, error) {
+	// The names are those that String prints, so that both ways stay the same.
 	for _, u := range []Uniqueness{UniqueNoteAndResource, UniqueNoteResourceAndPayload, UniqueNone} {
 		if s == u.String() {
 			return u, nil
@@ -109,6 +110,8 @@ func (e *Emulator) SetBehaviour(b Behaviour) {
 	if err := b.validate(); err != nil {
 		panic("emulator: " + err.Error())
 	}
+
+	// The caller may go on changing its slices.
 	b.Denied, b.Unreachable = slices.Clone(b.Denied), slices.Clone(b.Unreachable)
 	e.behaviourMu.Lock()
 	defer e.behaviourMu.Unlock()

@@ -75,6 +75,8 @@ func (s binauthzService) CreateAttestor(
 	if n := r.GetAttestor().GetName(); n != "" && n != name {
 		return nil, invalid("attestor.name", fmt.Sprintf("attestor name %q does not match %q", n, name))
 	}
+
+	// Checked before the lock is taken: parsing keys takes its time.
 	a, err := s.finishAttestor(name, r.GetAttestor())
 	if err != nil {
 		return nil, err
@@ -118,6 +120,7 @@ func (s binauthzService) UpdateAttestor(
 		return nil, err
 	}
 
+	// Binary Authorization: the note of an attestor cannot be updated.
 	if a.GetUserOwnedGrafeasNote().GetNoteReference() != old.GetUserOwnedGrafeasNote().GetNoteReference() {
 		return nil, invalid("attestor.user_owned_grafeas_note.note_reference", "note_reference is immutable")
 	}
@@ -152,10 +155,12 @@ func (s binauthzService) finishAttestor(name string, in *binauthzpb.Attestor) (*
 	}
 	a := proto.CloneOf(in)
 	note := a.GetUserOwnedGrafeasNote()
-	if err := checkName(s.names.note, "attestor.user_owned_grafeas_note.note_reference", note.GetNoteReference()); err != nil {
+	const reference = "attestor.user_owned_grafeas_note.note_reference"
+	if err := checkName(s.names.note, reference, note.GetNoteReference()); err != nil {
 		return nil, err
 	}
 
+	// Two keys of one id would leave it open which of them verifies.
 	seen := map[string]bool{}
 	for _, k := range note.GetPublicKeys() {
 		if err := finishKey(k); err != nil {
@@ -196,6 +201,7 @@ func finishKey(k *binauthzpb.AttestorPublicKey) error {
 		return invalid(field, fmt.Sprintf("invalid public key: %v", err))
 	}
 
+	// A key that does not fit its algorithm would verify nothing.
 	if a, _ := pkixAlgorithm(alg); a.fits(pub) != nil {
 		return invalid(field, fmt.Sprintf("the public key does not fit %v", alg))
 	}
@@ -211,6 +217,7 @@ func finishKey(k *binauthzpb.AttestorPublicKey) error {
 }
 
 func parsePublicKey(text string) (pub any, der []byte, err error) {
+	// One block and nothing else: which of two keys is meant would be a guess.
 	block, rest := pem.Decode([]byte(text))
 	if block == nil || block.Type != "PUBLIC KEY" || strings.TrimSpace(string(rest)) != "" {
 		return nil, nil, fmt.Errorf("want one PEM block of type PUBLIC KEY")
@@ -223,6 +230,8 @@ func parsePublicKey(text string) (pub any, der []byte, err error) {
 func etagOf(m proto.Message) string {
 	m = proto.Clone(m)
 	r := m.ProtoReflect()
+
+	// Neither must change the etag, or reading and writing back would.
 	for _, f := range []string{"etag", "update_time"} {
 		if fd := r.Descriptor().Fields().ByTextName(f); fd != nil {
 			r.Clear(fd)

@@ -74,11 +74,16 @@ func New(o Options) (*Emulator, error) {
 	if o.MaxOccurrences <= 0 {
 		o.MaxOccurrences = defaultMaxOccurrences
 	}
+
+	// The state is opened last of what can fail cheaply: it takes a lock on the
+	// directory.
 	st, err := openStore(o.StateDir, o.Reset, o.MaxOccurrences)
 	if err != nil {
 		return nil, fmt.Errorf("opening emulator state: %w", err)
 	}
 
+	// The in-memory listener serves both surfaces: REST requests become gRPC calls, so
+	// that each rule exists once.
 	e := &Emulator{
 		now:       o.Now,
 		store:     st,
@@ -100,6 +105,8 @@ func New(o Options) (*Emulator, error) {
 	if e.rest, err = e.newREST(); err != nil {
 		return nil, errors.Join(fmt.Errorf("building the REST surface: %w", err), st.close())
 	}
+
+	// Serve runs until Close; done tells Close that it has ended.
 	go func() {
 		defer close(e.done)
 		// Serve ends when Close stops the server; bufconn has no other failure.
@@ -140,6 +147,8 @@ func (e *Emulator) Close() error {
 
 	e.conns = nil
 	e.connMu.Unlock()
+
+	// Calls end before the state is closed, so that none writes to a closed journal.
 	e.grpc.Stop()
 	<-e.done
 	return e.store.close()

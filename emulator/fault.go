@@ -128,10 +128,13 @@ func (f *faults) pick(method string, req proto.Message) (Fault, bool) {
 		if !methodMatches(r.Method, method) || r.Match != nil && !r.Match(req) {
 			continue
 		}
+
+		// A rule that has had its calls lets later rules match.
 		if r.Count > 0 && r.seen >= r.Skip+r.Count {
 			continue
 		}
 
+		// Calls that are skipped count too.
 		r.seen++
 		if r.seen <= r.Skip {
 			continue
@@ -144,6 +147,8 @@ func (f *faults) pick(method string, req proto.Message) (Fault, bool) {
 func (f *faults) record(c Call) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+
+	// Dropping a tenth at once keeps the copying rare.
 	if len(f.calls) >= maxCalls {
 		f.calls = slices.Delete(f.calls, 0, maxCalls/10)
 	}
@@ -157,6 +162,7 @@ func (e *Emulator) intercept(
 	info *grpc.UnaryServerInfo,
 	next grpc.UnaryHandler,
 ) (any, error) {
+	// Every call is logged, those that a fault answers too: tests count attempts.
 	start, method := time.Now(), strings.TrimPrefix(info.FullMethod, "/")
 	resp, err := e.answer(ctx, method, req, next)
 	e.faults.record(Call{Method: method, Start: start, End: time.Now(), Code: status.Code(err)})
@@ -170,6 +176,7 @@ func (e *Emulator) answer(ctx context.Context, method string, req any, next grpc
 		return next(ctx, req)
 	}
 
+	// The effects come in the order of the fields of [Fault].
 	if err := wait(ctx, f.Latency); err != nil {
 		return nil, err
 	}
@@ -178,15 +185,19 @@ func (e *Emulator) answer(ctx context.Context, method string, req any, next grpc
 		return nil, f.fail(ctx)
 	}
 
+	// With AnswerLost the call takes effect, and its caller cannot know.
 	resp, err := next(ctx, req)
 	if err != nil {
 		return nil, err
 	}
+
 	if fail {
 		return nil, f.fail(ctx)
 	}
 
 	out, _ := resp.(proto.Message)
+
+	// The answer was made for this call alone, and may be changed.
 	f.Corrupt.apply(out)
 	if f.Mutate != nil {
 		f.Mutate(msg, out)

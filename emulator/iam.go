@@ -25,6 +25,7 @@ func (e *Emulator) testPermissions(r *iampb.TestIamPermissionsRequest) (*iampb.T
 	b := e.Behaviour()
 	out := &iampb.TestIamPermissionsResponse{}
 	for _, p := range r.GetPermissions() {
+		// The live service's own words.
 		if p == "" || strings.Contains(p, "*") {
 			return nil, invalid("permissions", "permissions with wildcards (such as * or storage.*) are not allowed")
 		}
@@ -63,6 +64,7 @@ func (e *Emulator) setIAMPolicy(r *iampb.SetIamPolicyRequest) (*iampb.Policy, er
 		return nil, err
 	}
 
+	// The etag counts versions; a policy that was never set has version 0.
 	n, _ := strconv.Atoi(etag)
 	p := proto.CloneOf(r.GetPolicy())
 	p.Etag = []byte(strconv.Itoa(n + 1))

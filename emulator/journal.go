@@ -41,14 +41,18 @@ func openStore(dir string, reset bool, maxOcc int) (*store, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	db, err := sql.Open(
-		"sqlite",
-		"file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=locking_mode(EXCLUSIVE)&_pragma=busy_timeout(0)",
-	)
+
+	// FULL: what a caller was answered survives a crash. EXCLUSIVE and no waiting: a
+	// second emulator on the same file fails at once.
+	const pragmas = "?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+		"&_pragma=locking_mode(EXCLUSIVE)&_pragma=busy_timeout(0)"
+	db, err := sql.Open("sqlite", "file:"+path+pragmas)
 	if err != nil {
 		return nil, err
 	}
 
+	// One connection holds the lock; a second one of this process would wait for it
+	// for ever.
 	db.SetMaxOpenConns(1)
 	j := &journal{db: db}
 	s := newStore(maxOcc, j)
@@ -60,7 +64,8 @@ func openStore(dir string, reset bool, maxOcc int) (*store, error) {
 
 func (j *journal) load(s *store, reset bool) error {
 	ctx := context.Background()
-	const schema = `CREATE TABLE IF NOT EXISTS rows (tbl TEXT NOT NULL, name TEXT NOT NULL, seq INTEGER NOT NULL, data BLOB NOT NULL,
+	const schema = `CREATE TABLE IF NOT EXISTS rows (
+		tbl TEXT NOT NULL, name TEXT NOT NULL, seq INTEGER NOT NULL, data BLOB NOT NULL,
 		PRIMARY KEY (tbl, name)) WITHOUT ROWID`
 	if _, err := j.db.ExecContext(ctx, schema); err != nil {
 		return err
@@ -72,6 +77,7 @@ func (j *journal) load(s *store, reset bool) error {
 		}
 	}
 
+	// In order of creation, so that lists come back in the order in which they were.
 	rows, err := j.db.QueryContext(ctx, `SELECT tbl, name, seq, data FROM rows ORDER BY seq`)
 	if err != nil {
 		return err

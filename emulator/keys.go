@@ -38,9 +38,12 @@ func (s kmsService) CreateKeyRing(_ context.Context, r *kmspb.CreateKeyRingReque
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 
+	// Looking and writing are one step under the lock: of two creations one wins.
 	if _, ok := s.store.get(tableKeyRings, name); ok {
 		return nil, alreadyExists(name, fmt.Sprintf("KeyRing %s already exists.", name))
 	}
+
+	// Key rings cannot be deleted, in the live service neither.
 	ring := &kmspb.KeyRing{Name: name, CreateTime: timestamppb.New(s.now())}
 	return ring, s.store.apply(change{table: tableKeyRings, name: name, data: encode(ring)})
 }
@@ -68,6 +71,7 @@ func (s kmsService) CreateCryptoKey(_ context.Context, r *kmspb.CreateCryptoKeyR
 		return nil, err
 	}
 
+	// Keys of other purposes would be accepted and then fail at the first signature.
 	template := r.GetCryptoKey().GetVersionTemplate()
 	if p := r.GetCryptoKey().GetPurpose(); p != kmspb.CryptoKey_ASYMMETRIC_SIGN {
 		return nil, invalid(
@@ -155,6 +159,7 @@ func (e *Emulator) newVersion(name string, t *kmspb.CryptoKeyVersionTemplate, k 
 		}
 	}
 
+	// Cloud KMS could not have made a key that does not fit.
 	if err := alg.fits(k.Public()); err != nil {
 		return nil, invalid("algorithm", fmt.Sprintf("%v: %v", t.GetAlgorithm(), err))
 	}
@@ -183,6 +188,8 @@ func (e *Emulator) SeedKey(version string, a kmspb.CryptoKeyVersion_CryptoKeyVer
 		return err
 	}
 
+	// Ring and key are made where they are missing, so that a test states only the
+	// version.
 	key := parentOf(version)
 	ring := parentOf(key)
 	now := timestamppb.New(e.now())
@@ -233,6 +240,7 @@ func (s kmsService) CreateCryptoKeyVersion(
 		return nil, err
 	}
 
+	// Made before the lock is taken, since RSA keys take seconds.
 	signer, err := func() (crypto.Signer, error) {
 		alg, ok := signingAlgorithm(key.GetVersionTemplate().GetAlgorithm())
 		if !ok {
@@ -247,6 +255,8 @@ func (s kmsService) CreateCryptoKeyVersion(
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 
+	// The number of a version is never used again, so that the first free one is the
+	// next.
 	n := 1
 	for ; ; n++ {
 		if _, ok := s.store.get(tableVersions, r.GetParent()+"/cryptoKeyVersions/"+strconv.Itoa(n)); !ok {
@@ -326,6 +336,7 @@ func (s kmsService) UpdateCryptoKeyVersion(
 		"cloudkms.cryptoKeyVersions.update",
 		r.GetCryptoKeyVersion().GetName(),
 		func(v *kmspb.CryptoKeyVersion) error {
+			// A version that is pending or destroyed cannot be enabled.
 			if st := v.GetState(); st != kmspb.CryptoKeyVersion_ENABLED && st != kmspb.CryptoKeyVersion_DISABLED {
 				return status.Errorf(
 					codes.FailedPrecondition,
@@ -344,6 +355,7 @@ func (s kmsService) DestroyCryptoKeyVersion(
 	_ context.Context,
 	r *kmspb.DestroyCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
+	// The key says how long a destruction can be undone.
 	after := destroyAfter
 	if name, _, ok := strings.Cut(r.GetName(), "/cryptoKeyVersions/"); ok {
 		s.store.mu.RLock()
@@ -356,6 +368,8 @@ func (s kmsService) DestroyCryptoKeyVersion(
 	}
 
 	return s.changeVersion("cloudkms.cryptoKeyVersions.destroy", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
+		// Cloud KMS, "Key version states": a destroyed or scheduled version takes no
+		// second schedule.
 		if st := v.GetState(); st == kmspb.CryptoKeyVersion_DESTROYED ||
 			st == kmspb.CryptoKeyVersion_DESTROY_SCHEDULED {
 			return status.Errorf(
@@ -375,6 +389,7 @@ func (s kmsService) RestoreCryptoKeyVersion(
 	r *kmspb.RestoreCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
 	return s.changeVersion("cloudkms.cryptoKeyVersions.restore", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
+		// Only a scheduled version can be restored, and it comes back disabled.
 		if st := v.GetState(); st != kmspb.CryptoKeyVersion_DESTROY_SCHEDULED {
 			return status.Errorf(
 				codes.FailedPrecondition,

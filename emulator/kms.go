@@ -37,6 +37,7 @@ func (e *Emulator) signer(name string) (crypto.Signer, error) {
 	e.keys.mu.Lock()
 	defer e.keys.mu.Unlock()
 
+	// The lock is held while a key is parsed, so that each is parsed once.
 	if k, ok := e.keys.keys[name]; ok {
 		return k, nil
 	}
@@ -165,6 +166,7 @@ func (s kmsService) AsymmetricSign(
 func signInput(r *kmspb.AsymmetricSignRequest, alg algorithm) ([]byte, error) {
 	digest, hash := digestBytes(r.GetDigest())
 	switch {
+	// Digest and data could name two messages.
 	case r.GetDigest() != nil && len(r.GetData()) > 0:
 		return nil, invalid("digest", "Exactly one of digest and data must be provided.")
 	case len(r.GetData()) > maxSignData:
@@ -174,9 +176,12 @@ func signInput(r *kmspb.AsymmetricSignRequest, alg algorithm) ([]byte, error) {
 		)
 	}
 
+	// Checksums come before anything else is made of the bytes, as in the live
+	// service: a client learns that they were damaged, not what they were taken for.
 	if err := checkCRC("digest_crc32c", "digest", digest, r.GetDigestCrc32C()); err != nil {
 		return nil, err
 	}
+
 	if err := checkCRC("data_crc32c", "data", r.GetData(), r.GetDataCrc32C()); err != nil {
 		return nil, err
 	}
@@ -187,11 +192,14 @@ func signInput(r *kmspb.AsymmetricSignRequest, alg algorithm) ([]byte, error) {
 	case r.GetDigest() == nil && alg.hash == 0:
 		return r.GetData(), nil
 	case r.GetDigest() == nil:
+		// Data is digested here, as KMS does for keys that sign digests.
 		h := alg.hash.New()
 		h.Write(r.GetData())
 		return h.Sum(nil), nil
 	case alg.hash == 0:
 		return nil, invalid("digest", "The key signs data, not a digest.")
+	// A digest of another algorithm would be signed under a name that nothing
+	// verifies.
 	case hash != alg.hash:
 		return nil, invalid(
 			"digest",

@@ -34,6 +34,8 @@ type cursor struct {
 
 func (c cursor) token(scope string) string {
 	var b [17]byte
+
+	// Eight bytes of the hash tie the token to the request; it is no secret.
 	h := sha256.Sum256([]byte(scope))
 	copy(b[:8], h[:8])
 	binary.BigEndian.PutUint64(b[8:], c.after)
@@ -49,6 +51,8 @@ func parseCursor(token, scope string) (cursor, error) {
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	h := sha256.Sum256([]byte(scope))
+
+	// A token of another list would silently skip or repeat rows.
 	if err != nil || len(b) != 17 || !slices.Equal(b[:8], h[:8]) {
 		return cursor{}, invalid("page_token", "invalid page token, or one of another request")
 	}
@@ -77,10 +81,13 @@ func (s *grafeasService) ListOccurrences(
 		return nil, err
 	}
 
+	// Before any page is read: a list that cannot be whole is refused unless its
+	// caller takes parts.
 	unreachable, err := s.unreachable(r.GetParent(), r.GetReturnPartialSuccess())
 	if err != nil {
 		return nil, err
 	}
+
 	out, next, err := s.occurrencePage(r.GetParent(), r.GetFilter(), r.GetPageSize(), r.GetPageToken())
 	if err != nil {
 		return nil, err
@@ -152,20 +159,27 @@ func (s *grafeasService) occurrencePage(
 		return nil, "", err
 	}
 
+	// One moment for the whole page, so that a row is listed or not, and never half
+	// the time.
 	b := s.Behaviour()
 	visibleBefore := s.now().Add(-b.ListLag)
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
 
+	// The next page starts where this one would have: nothing is skipped by an empty
+	// one.
 	if s.emptyPage(b, cur) {
 		return nil, cursor{after: cur.after, wasGone: true}.token(scope), nil
 	}
+
 	var out []*grafeaspb.Occurrence
 	var last uint64
 	for _, r := range s.candidates(n, key, cur.after) {
 		if r.dead || b.ListLag > 0 && r.occ.created.After(visibleBefore) {
 			continue
 		}
+
+		// The index narrows; the filter decides.
 		v := &occView{row: r}
 		if !under(r, key) || !matches(n, v) {
 			continue
@@ -191,16 +205,21 @@ func (s *grafeasService) emptyPage(b Behaviour, cur cursor) bool {
 // under its key, or under the resources its filter is about if that is less.
 // The caller holds the store's lock.
 func (s *grafeasService) candidates(n node, key string, seq uint64) []*row {
+	// A filter on a resource makes a list of a million rows one of a few.
 	keys, ok := indexHint(n)
 	if !ok {
 		return s.store.list(tableOccurrences, key).after(seq)
 	}
+
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
 	var out []*row
 	for _, k := range keys {
 		out = append(out, s.store.list(tableOccurrences, k).after(seq)...)
 	}
+
+	// Rows of several lists are put in the order of the one that they replace, each
+	// once.
 	slices.SortFunc(out, func(a, b *row) int { return cmp.Compare(a.seq, b.seq) })
 	return slices.CompactFunc(out, func(a, b *row) bool { return a == b })
 }

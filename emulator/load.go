@@ -43,10 +43,12 @@ func (e *Emulator) Load(r io.Reader) (n int, err error) {
 		return 0, fmt.Errorf("reading occurrences: more than %d bytes; split the file", maxLoad)
 	}
 
+	// All of the file is read and checked before anything of it is stored.
 	docs, err := documents(b)
 	if err != nil {
 		return 0, fmt.Errorf("reading occurrences: %w", err)
 	}
+
 	l := &loader{
 		Emulator:    e,
 		at:          timestamppb.New(e.now()),
@@ -60,6 +62,7 @@ func (e *Emulator) Load(r io.Reader) (n int, err error) {
 		}
 	}
 
+	// A file with nothing in it is more likely the wrong file than an empty answer.
 	if len(l.order) == 0 {
 		return 0, errors.New(
 			"loading occurrences: none found, nor notes; want what `gcloud … --format=json` or the API print",
@@ -90,6 +93,7 @@ func documents(b []byte) ([]json.RawMessage, error) {
 		}
 	}
 
+	// gcloud prints YAML by default, and JSON on request.
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	for {
 		var n yaml.Node
@@ -115,9 +119,12 @@ func documents(b []byte) ([]json.RawMessage, error) {
 // plain is a YAML node as JSON has it. Scalars that YAML takes for times and
 // the like stay the text they were printed as.
 func plain(n *yaml.Node, depth int) (any, error) {
+	// Nesting is bounded, since the walk is recursive; so are aliases, which are
+	// refused.
 	if depth > 100 {
 		return nil, errors.New("YAML nested too deep")
 	}
+
 	switch n.Kind {
 	case yaml.DocumentNode:
 		return plain(n.Content[0], depth+1)
@@ -145,6 +152,7 @@ func plain(n *yaml.Node, depth int) (any, error) {
 		switch n.ShortTag() {
 		case "!!null":
 			return nil, nil
+		// Of scalars, only these have another form in JSON.
 		case "!!bool", "!!int", "!!float":
 			var v any
 			err := n.Decode(&v)
@@ -193,10 +201,12 @@ func (l *loader) find(raw json.RawMessage, depth int) error {
 }
 
 func (l *loader) object(raw json.RawMessage, fields map[string]json.RawMessage, depth int) error {
+	// The name decides what an object is: everything that these tools print has one.
 	var name string
 	if err := json.Unmarshal(fields["name"], &name); err != nil {
 		name = "" // absent, or no resource name
 	}
+
 	_, hasNote := fields["noteName"]
 	_, hasNoteSnake := fields["note_name"]
 	switch {

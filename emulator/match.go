@@ -45,6 +45,8 @@ func matches(n node, v *occView) bool {
 		}
 		return false
 	case notNode:
+		// A filter that cannot be evaluated was refused when it was compiled, so that
+		// negation is safe.
 		return !matches(n.sub, v)
 	case testNode:
 		return n.test(v)
@@ -61,6 +63,9 @@ func indexHint(n node) (keys []string, ok bool) {
 		if n.field != "resourceUri" {
 			return nil, false
 		}
+
+		// Equality selects one resource, and a suffix with a whole digest one digest:
+		// both have a list.
 		if n.op == "=" {
 			return []string{"resource=" + n.literal}, true
 		}
@@ -70,12 +75,15 @@ func indexHint(n node) (keys []string, ok bool) {
 		}
 	case andNode:
 		for _, s := range n.sub {
+			// Any term of a conjunction narrows it.
 			if keys, ok := indexHint(s); ok {
 				return keys, true
 			}
 		}
 	case orNode:
 		for _, s := range n.sub {
+			// Every term of a disjunction must have a list, or rows outside them could
+			// match.
 			k, ok := indexHint(s)
 			if !ok {
 				return nil, false
@@ -126,10 +134,13 @@ func compileTest(field, op, literal string) (node, error) {
 }
 
 func kindTest(op, literal string) (func(*occView) bool, error) {
+	// An unknown kind is refused rather than never matched: a misspelt filter must not
+	// look like an empty list.
 	n, ok := grafeaspb.NoteKind_value[literal]
 	if !ok {
 		return nil, filterError("unknown kind %q", literal)
 	}
+
 	switch kind := grafeaspb.NoteKind(n); op {
 	case "=":
 		return func(v *occView) bool { return v.row.occ.kind == kind }, nil

@@ -14,7 +14,11 @@ import (
 
 // resourceNames are the shapes of names. A project may be domain-scoped:
 // example.com:proj.
-type resourceNames struct{ parent, note, occurrence, keyRing, key, version, attestor, policy, systemPolicy, location *regexp.Regexp }
+type resourceNames struct {
+	parent, note, occurrence        *regexp.Regexp
+	location, keyRing, key, version *regexp.Regexp
+	attestor, policy, systemPolicy  *regexp.Regexp
+}
 
 const project = `projects/(?:[a-z0-9.-]+:)?[A-Za-z0-9_-][A-Za-z0-9_.-]*`
 

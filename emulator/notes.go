@@ -51,6 +51,7 @@ func (s *grafeasService) ListNotes(
 		return nil, err
 	}
 
+	// Notes of one project, in the order of their creation.
 	out, next, err := objectPage[grafeaspb.Note](s.store, tableNotes, r.GetParent(), r.GetPageSize(), r.GetPageToken())
 	if err != nil {
 		return nil, err
@@ -95,6 +96,8 @@ func (s *grafeasService) createNotes(parent string, in map[string]*grafeaspb.Not
 	now := timestamppb.New(s.now())
 	var out []*grafeaspb.Note
 	var changes []change
+
+	// Sorted, since a map's order would make two runs differ.
 	for _, id := range slices.Sorted(maps.Keys(in)) {
 		name := parent + "/notes/" + id
 		if err := checkName(s.names.note, "note_id", name); err != nil {
@@ -186,6 +189,8 @@ func (s *grafeasService) noteFor(o *grafeaspb.Occurrence) *grafeaspb.Note {
 func newNote(name string, kind grafeaspb.NoteKind, now *timestamppb.Timestamp) *grafeaspb.Note {
 	n := &grafeaspb.Note{Name: name, Kind: kind, ShortDescription: lastSegment(name), CreateTime: now, UpdateTime: now}
 	r := n.ProtoReflect()
+
+	// The field whose name is that of the kind is set, empty.
 	fields := r.Descriptor().Oneofs().ByName("type").Fields()
 	for i := range fields.Len() {
 		if fd := fields.Get(i); detailName(kind) == string(fd.Name()) {

@@ -82,6 +82,7 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 
+	// One time for the whole batch, which is written as one.
 	now := timestamppb.New(s.now())
 	var changes []change
 	out := make([]*grafeaspb.Occurrence, len(in))
@@ -95,14 +96,17 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 			return nil, err
 		}
 
+		// A provider's note is made with the first occurrence that needs it.
 		if note != nil && !batch["note\n"+note.name] {
 			batch["note\n"+note.name] = true
 			changes = append(changes, *note)
 		}
+
 		if err := s.checkUnique(parent, o, b.Uniqueness, batch); err != nil {
 			return nil, err
 		}
 
+		// The request stays the caller's; names and times are the service's own.
 		o = proto.CloneOf(o)
 		o.Name, o.Kind = parent+"/occurrences/"+uuid.NewString(), kindOf(o)
 		o.CreateTime, o.UpdateTime = now, now
@@ -131,6 +135,7 @@ func (s *grafeasService) attach(o *grafeaspb.Occurrence, b Behaviour) (*change, 
 		return &change{table: tableNotes, name: name, data: encode(s.noteFor(o))}, nil
 	}
 
+	// Grafeas: an occurrence has the kind of its note.
 	if want := decode[grafeaspb.Note](row).GetKind(); want != kindOf(o) {
 		return nil, invalid(
 			"occurrence.note_name",
@@ -162,6 +167,8 @@ func (s *grafeasService) checkUnique(
 	if batch[key] {
 		return invalid("occurrences", "the batch holds the same attestation twice")
 	}
+
+	// The batch is not stored yet, so that it must be compared with itself first.
 	batch[key] = true
 	for _, r := range s.store.list(tableOccurrences, "resource="+o.GetResourceUri()).after(0) {
 		if r.dead || r.occ.note != o.GetNoteName() {
@@ -211,6 +218,7 @@ func (s *grafeasService) UpdateOccurrence(
 		return nil, err
 	}
 
+	// Grafeas binds an occurrence to its note and resource for its lifetime.
 	for field, change := range map[string]bool{
 		"occurrence.resource_uri": o.GetResourceUri() != old.GetResourceUri(),
 		"occurrence.note_name":    o.GetNoteName() != old.GetNoteName(),
@@ -253,6 +261,8 @@ func (s *grafeasService) DeleteOccurrence(
 	if !ok {
 		return nil, notFound("occurrence with name %q does not exist", r.GetName())
 	}
+
+	// Deleting takes the right on the note too, as attaching does.
 	if b.denies("containeranalysis.notes.attachOccurrence", row.occ.note) {
 		return nil, denied("containeranalysis.notes.attachOccurrence", row.occ.note)
 	}
@@ -309,6 +319,8 @@ func kindOf(o *grafeaspb.Occurrence) grafeaspb.NoteKind { return detailKind(o, "
 // detailKind is the kind named like the field that is set in a oneof.
 func detailKind(m proto.Message, oneof protoreflect.Name) grafeaspb.NoteKind {
 	r := m.ProtoReflect()
+
+	// Grafeas names each kind like the field of its details, in capitals.
 	fd := r.WhichOneof(r.Descriptor().Oneofs().ByName(oneof))
 	if fd == nil {
 		return grafeaspb.NoteKind_NOTE_KIND_UNSPECIFIED
@@ -345,6 +357,8 @@ func checkAttestation(a *grafeaspb.AttestationOccurrence) error {
 	if len(a.GetSerializedPayload()) == 0 && len(a.GetJwts()) == 0 {
 		return invalid("occurrence.attestation", "serialized_payload or jwts is required") //nolint:misspell // a field
 	}
+
+	// Grafeas: a signature names its key; whether it verifies is not asked here.
 	for i, sig := range a.GetSignatures() {
 		if sig.GetPublicKeyId() == "" || len(sig.GetSignature()) == 0 {
 			return invalid(
@@ -360,6 +374,8 @@ func checkVulnerability(v *grafeaspb.VulnerabilityOccurrence) error {
 	if len(v.GetPackageIssue()) == 0 {
 		return invalid("occurrence.vulnerability.package_issue", "at least one package_issue is required")
 	}
+
+	// The fields that grafeas marks as required.
 	for i, p := range v.GetPackageIssue() {
 		if p.GetAffectedCpeUri() == "" || p.GetAffectedPackage() == "" || p.GetAffectedVersion() == nil {
 			return invalid(fmt.Sprintf("occurrence.vulnerability.package_issue[%d]", i),

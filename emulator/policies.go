@@ -59,6 +59,7 @@ func (s binauthzService) UpdatePolicy(
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 
+	// Compared and written under one lock, so that no write between them is lost.
 	if err := checkEtag(p.GetEtag(), s.policy(name).GetEtag()); err != nil {
 		return nil, err
 	}
@@ -68,6 +69,7 @@ func (s binauthzService) UpdatePolicy(
 }
 
 func (s binauthzService) checkPolicy(p *binauthzpb.Policy) error {
+	// The live service takes one kind of specific rules at a time.
 	maps := 0
 	rules := []*binauthzpb.AdmissionRule{p.GetDefaultAdmissionRule()}
 	for _, m := range []map[string]*binauthzpb.AdmissionRule{
@@ -94,12 +96,14 @@ func (s binauthzService) checkPolicy(p *binauthzpb.Policy) error {
 }
 
 func (s binauthzService) checkRule(r *binauthzpb.AdmissionRule) error {
+	required := r.GetEvaluationMode() == binauthzpb.AdmissionRule_REQUIRE_ATTESTATION
 	switch {
 	case r.GetEvaluationMode() == binauthzpb.AdmissionRule_EVALUATION_MODE_UNSPECIFIED:
 		return invalid("policy", "an admission rule needs an evaluation_mode; the default rule is required")
 	case r.GetEnforcementMode() == binauthzpb.AdmissionRule_ENFORCEMENT_MODE_UNSPECIFIED:
 		return invalid("policy", "an admission rule needs an enforcement_mode")
-	case (r.GetEvaluationMode() == binauthzpb.AdmissionRule_REQUIRE_ATTESTATION) != (len(r.GetRequireAttestationsBy()) > 0):
+	// A rule that requires attestations by nobody would admit everything.
+	case required != (len(r.GetRequireAttestationsBy()) > 0):
 		return invalid("policy", "require_attestations_by goes with REQUIRE_ATTESTATION, and only with it")
 	}
 
@@ -123,9 +127,9 @@ func (s systemPolicyService) GetSystemPolicy(
 		Name:                       r.GetName(),
 		GlobalPolicyEvaluationMode: binauthzpb.Policy_DISABLE,
 		AdmissionWhitelistPatterns: []*binauthzpb.AdmissionWhitelistPattern{
-			{
-				NamePattern: "gcr.io/google_containers/**",
-			}, {NamePattern: "gcr.io/gke-release/**"}, {NamePattern: "registry.k8s.io/**"},
+			{NamePattern: "gcr.io/google_containers/**"},
+			{NamePattern: "gcr.io/gke-release/**"},
+			{NamePattern: "registry.k8s.io/**"},
 		},
 		DefaultAdmissionRule: &binauthzpb.AdmissionRule{
 			EvaluationMode:  binauthzpb.AdmissionRule_ALWAYS_DENY,

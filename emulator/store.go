@@ -54,6 +54,8 @@ func (l *list) add(r *row) {
 		l.rows = append(l.rows, r)
 		return
 	}
+
+	// An update keeps its place, and so may not come last.
 	i, _ := slices.BinarySearchFunc(l.rows, r.seq, func(x *row, seq uint64) int {
 		if x.seq < seq {
 			return -1
@@ -193,12 +195,15 @@ func (s *store) apply(changes ...change) error {
 		}
 	}
 
+	// Disk before memory: a write that fails has changed nothing that a reader can
+	// see.
 	if s.journal != nil {
 		if err := s.journal.write(changes, rows); err != nil {
 			return status.Errorf(codes.Internal, "writing emulator state: %v", err)
 		}
 	}
 
+	// From here on nothing can fail.
 	s.seq = seq
 	for i, c := range changes {
 		s.replace(c.table, c.name, rows[i])
@@ -212,6 +217,8 @@ func (s *store) checkRoom(changes []change) error {
 		if _, ok := s.get(c.table, c.name); ok || c.data == nil {
 			continue
 		}
+
+		// Only rows that are new take room.
 		limit := maxObjects
 		if c.table == tableOccurrences {
 			limit = s.maxOcc
@@ -227,6 +234,7 @@ func (s *store) checkRoom(changes []change) error {
 // replace puts r, if not nil, in the place of what has its name.
 func (s *store) replace(tableName, name string, r *row) {
 	t := s.table(tableName)
+	// The old row stays in its lists, dead, until they are tidied; readers skip it.
 	if old, ok := t.rows[name]; ok {
 		old.dead = true
 		for _, k := range indexKeys(old) {
@@ -243,12 +251,15 @@ func (s *store) replace(tableName, name string, r *row) {
 	}
 	t.rows[name] = r
 	for _, k := range indexKeys(r) {
+		// A list is found by its key, and made with its first row.
 		l := t.index[k]
 		if l == nil {
 			l = &list{key: k}
 			t.index[k] = l
 		}
+
 		l.add(r)
+		// The key of the list is the one copy of the text that its rows share.
 		r.intern(l.key)
 	}
 }

@@ -65,7 +65,8 @@ func (e *Emulator) dockerImages(r *http.Request) []map[string]any {
 		seen[uri] = true
 		out = append(out, map[string]any{
 			"name": strings.TrimSuffix(resourceName(r), "/dockerImages") + "/dockerImages/" + image,
-			"uri":  uri, "uploadTime": "2020-01-01T00:00:00Z", "updateTime": "2020-01-01T00:00:00Z", "imageSizeBytes": "0",
+			"uri":  uri, "uploadTime": "2020-01-01T00:00:00Z", "updateTime": "2020-01-01T00:00:00Z",
+			"imageSizeBytes": "0",
 		})
 	}
 	return out
