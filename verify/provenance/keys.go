@@ -27,9 +27,9 @@ var keyFiles embed.FS
 
 const keyRing = "projects/verified-builder/locations/%s/keyRings/attestor/cryptoKeys/%s/cryptoKeyVersions/1"
 
-// GoogleKeys are the keys that Cloud Build signs provenance with, as far as
-// they are known: there is no feed of them, so that a new region's or a
-// rotated one must be configured
+// GoogleKeys returns the known keys that Cloud Build signs provenance with.
+// Google publishes no list of them: the key of a new region, or a rotated one,
+// must be configured
 // (gcloud kms keys versions get-public-key … --project verified-builder).
 func GoogleKeys() []Key {
 	list := []struct {
@@ -43,6 +43,7 @@ func GoogleKeys() []Key {
 		{"us-east1", "builtByGCB", "us-east1", true},
 		{"us-west2", "builtByGCB", "us-west2", true},
 	}
+
 	keys := make([]Key, 0, len(list))
 	for _, k := range list {
 		b, err := keyFiles.ReadFile("keys/" + k.file + ".key")
@@ -54,14 +55,18 @@ func GoogleKeys() []Key {
 	return keys
 }
 
+// A pinned key is a [Key] that was parsed.
 type pinned struct {
 	pub *ecdsa.PublicKey
 	raw bool
 }
 
+// pin parses the keys, by id.
 func pin(keys []Key) (map[string]pinned, error) {
 	m := map[string]pinned{}
 	for _, k := range keys {
+		// Of two keys in one file only the first would count, which nobody who wrote
+		// two there expects.
 		block, rest := pem.Decode(k.PEM)
 		if block == nil || len(bytes.TrimSpace(rest)) > 0 {
 			return nil, fmt.Errorf("provenance key %q is not one PEM block", k.ID)
@@ -70,12 +75,17 @@ func pin(keys []Key) (map[string]pinned, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parsing provenance key %q: %w", k.ID, err)
 		}
+
 		ec, ok := pub.(*ecdsa.PublicKey)
 		if !ok {
 			return nil, fmt.Errorf("provenance key %q is of type %T, want ECDSA", k.ID, pub)
 		}
-		if _, twice := m[k.ID]; twice || k.ID == "" {
-			return nil, fmt.Errorf("provenance key %q is unnamed or listed twice", k.ID)
+
+		if k.ID == "" {
+			return nil, errors.New("a provenance key has no id")
+		}
+		if _, duplicate := m[k.ID]; duplicate {
+			return nil, fmt.Errorf("duplicate provenance key %q", k.ID)
 		}
 		m[k.ID] = pinned{pub: ec, raw: k.Raw}
 	}
@@ -86,21 +96,27 @@ func pin(keys []Key) (map[string]pinned, error) {
 // have two at most.
 const maxSignatures = 8
 
-// verify returns the payload and the id of a key that signed it. One valid
-// signature by a pinned key suffices.
+// verify returns the payload, in the bytes that verified, and the id of the key
+// that signed it. One signature suffices (DSSE's t = 1), since all pinned keys are
+// the same builder's.
 func (s *Source) verify(env *grafeaspb.Envelope) (payload []byte, keyID string, err error) {
 	if len(env.GetSignatures()) == 0 {
 		return nil, "", errors.New("it is not signed")
 	}
-	why := errors.New("it is signed with keys that are not pinned")
+
+	cause := errors.New("it is signed with keys that are not pinned")
 	for i, sig := range env.GetSignatures() {
 		if i >= maxSignatures {
 			break
 		}
+
+		// DSSE on KEYID: "It MUST NOT be used for security decisions; it may only be
+		// used to narrow the selection of possible keys to try."
 		key, ok := s.keys[sig.GetKeyid()]
 		if !ok {
 			continue
 		}
+
 		for _, p := range readings(env.GetPayload()) {
 			for _, g := range readings(sig.GetSig()) {
 				if key.valid(env.GetPayloadType(), p, g) {
@@ -108,30 +124,36 @@ func (s *Source) verify(env *grafeaspb.Envelope) (payload []byte, keyID string, 
 				}
 			}
 		}
-		why = fmt.Errorf("its signature by %s does not verify", sig.GetKeyid())
+		cause = fmt.Errorf("its signature by %s does not verify", sig.GetKeyid())
 	}
-	return nil, "", why
+	return nil, "", cause
 }
 
+// valid reports whether sig is a signature of the payload.
 func (k pinned) valid(payloadType string, payload, sig []byte) bool {
+	// DSSE: "SIGNATURE = Sign(PAE(UTF8(PAYLOAD_TYPE), SERIALIZED_BODY))". The keys of
+	// v0.1 are older than that and sign the body itself; which of the two holds is
+	// pinned with the key, so that an envelope cannot choose.
 	message := payload
 	if !k.raw {
 		message = dsse.PAE(payloadType, payload)
 	}
+
 	sum := sha256.Sum256(message)
 	return ecdsa.VerifyASN1(k.pub, sum[:], sig)
 }
 
-// readings are the bytes as they are and, where they are base64 (standard or
-// URL-safe, padded or not), decoded: some pipelines encode them twice. What is
-// returned is what the signature is then checked over, so that a wrong guess
-// verifies nothing.
+// readings returns the bytes as they are and, if they are base64 (standard or
+// URL-safe, padded or not), decoded: some pipelines encode them twice. The
+// signature is checked over what it returns, so that a wrong guess verifies
+// nothing.
 func readings(b []byte) [][]byte {
-	list := [][]byte{b}
-	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
+	for _, enc := range []*base64.Encoding{
+		base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding,
+	} {
 		if d, err := enc.DecodeString(string(b)); err == nil && len(d) > 0 {
-			return append(list, d)
+			return [][]byte{b, d}
 		}
 	}
-	return list
+	return [][]byte{b}
 }

@@ -1,8 +1,8 @@
-// Package provenance finds verified statements of how an image was built: by
-// Cloud Build, in Container Analysis, under keys of Google's that are pinned
-// here, and by whoever a policy names, attached with cosign. It parses signed
-// bytes only: the structured copies beside them prove nothing. Which builder,
-// source or level is good enough it leaves to the policy.
+// Package provenance finds verified statements of how an image was built: those
+// of Cloud Build in Container Analysis, signed with Google keys that are pinned
+// here, and those attached with cosign by the identity or key that a policy
+// names. It parses signed bytes only: the structured copies beside them prove
+// nothing. Which builder, source or level is good enough it leaves to the policy.
 package provenance
 
 import (
@@ -22,17 +22,19 @@ import (
 // Attached finds in-toto statements that are attached to an image in its
 // registry and whose signer satisfies rule. [signed.Checker] is one.
 type Attached interface {
-	Attestations(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]signed.Statement, error)
+	Attestations(
+		ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
+	) ([]signed.Statement, error)
 }
 
-// Config is what a Source needs.
+// Config is what a Source needs. A source of statements that is nil makes it an
+// error, not a silence, where a policy asks for its statements.
 type Config struct {
-	Grafeas      *grafeas.Client   // nil: Cloud Build's provenance cannot be read, which is an error where it is asked for
-	ScanProjects map[string]string // registry host to Google project, where the name does not say
+	Grafeas      *grafeas.Client   // reads Cloud Build's provenance
+	ScanProjects map[string]string // registry host to Google project, for registries whose names do not contain it
 	Keys         []Key             // of the builder; nil: [GoogleKeys]
-	Attached     Attached          // nil: statements attached with cosign cannot be read, likewise
+	Attached     Attached          // reads statements attached with cosign
 	CallTimeout  time.Duration     // for each of the two look-ups; 0: 20 s
-	Now          func() time.Time  // nil: time.Now
 }
 
 // Source finds provenance. It is safe for concurrent use.
@@ -49,9 +51,7 @@ func New(c Config) (*Source, error) {
 	if c.CallTimeout <= 0 {
 		c.CallTimeout = 20 * time.Second
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
+
 	keys, err := pin(c.Keys)
 	if err != nil {
 		return nil, err
@@ -60,35 +60,56 @@ func New(c Config) (*Source, error) {
 }
 
 // Provenance returns every verified statement about any of images: one child,
-// and the index that it was reached through. A problem is an error where
-// something could not be asked, and a denial where there are statements and
-// none verifies.
-func (s *Source) Provenance(ctx context.Context, images []attestor.Image, needs attestor.ProvenanceNeeds) ([]attestor.Provenance, []attestor.Problem) {
+// and the index that it was reached through. A problem is an error where a
+// source could not be read, and a denial where statements exist and none of
+// them verifies.
+func (s *Source) Provenance(
+	ctx context.Context, images []attestor.Image, needs attestor.ProvenanceNeeds,
+) ([]attestor.Provenance, []attestor.Problem) {
 	c := &collection{}
 	if len(images) == 0 || slices.ContainsFunc(images, attestor.Image.IsZero) {
 		c.fail(errors.New("no image"), "no image to find the provenance of", "")
 		return nil, c.problems
 	}
+
+	// Both sources are read whatever the other one has: the policy may accept a
+	// statement of either.
 	s.cloudBuild(ctx, images, needs, c)
 	if needs.SignedBy != nil {
 		s.attached(ctx, images, *needs.SignedBy, c)
 	}
-	if len(c.verified) == 0 && len(c.rejected) > 0 {
-		c.problems = append(c.problems, attestor.Problem{Check: attestor.CheckProvenance, Status: attestor.StatusDeny, Reason: attestor.Reason{
-			Code:    attestor.CodeProvenanceMissing,
-			Message: fmt.Sprintf("%d provenance statements were found and none verifies: %s", c.count, strings.Join(c.rejected, "; ")),
-			Fix:     "build the image again with Cloud Build, or correct the builder's keys in the configuration",
-		}})
+
+	// One verified statement suffices here. Those that were refused beside it
+	// cannot void it: anyone who may attach statements could then block an image.
+	if len(c.verified) == 0 && c.refused > 0 {
+		c.deny()
 	}
 	return c.verified, c.problems
 }
 
-// collection is what one look-up gathers.
+// collection is the result of one look-up.
 type collection struct {
 	verified []attestor.Provenance
 	problems []attestor.Problem
-	count    int      // statements that were refused
-	rejected []string // why, bounded
+	refused  int      // statements
+	causes   []string // of the refusals; distinct, maxCauses at most
+}
+
+// maxCauses keeps the message readable whatever was attached to the image.
+const maxCauses = 4
+
+// deny reports that no statement verifies.
+func (c *collection) deny() {
+	c.problems = append(c.problems, attestor.Problem{
+		Check: attestor.CheckProvenance, Status: attestor.StatusDeny,
+		Reason: attestor.Reason{
+			Code: attestor.CodeProvenanceMissing,
+			Message: fmt.Sprintf(
+				"%d provenance statements were found and none verifies: %s", c.refused, strings.Join(c.causes, "; "),
+			),
+			Fix: "build the image again with Cloud Build, or correct the builder's keys in the configuration",
+		},
+	})
 }
 
 func (c *collection) add(p attestor.Provenance) {
@@ -104,43 +125,56 @@ func same(p, q attestor.Provenance) bool {
 		fmt.Sprint(p.Materials) == fmt.Sprint(q.Materials)
 }
 
-func (c *collection) reject(why string) {
-	c.count++
-	if len(c.rejected) < 4 && !slices.Contains(c.rejected, why) {
-		c.rejected = append(c.rejected, why)
+// reject counts a statement that was read and does not verify.
+func (c *collection) reject(cause string) {
+	c.refused++
+	if len(c.causes) < maxCauses && !slices.Contains(c.causes, cause) {
+		c.causes = append(c.causes, cause)
 	}
 }
 
-// fail records that something could not be found out.
+// fail reports that a source could not be read. That is an error and never a
+// denial: the statement that would satisfy the policy may be there.
 func (c *collection) fail(err error, msg, fix string) {
 	r := attestor.Reason{Code: attestor.CodeProvenanceUnavailable, Message: msg, Fix: fix}
+
+	// A cause with a message for people says more than we can add.
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
 		r.Message, r.Fix = msg+": "+e.Msg, e.Fix
 	}
-	c.problems = append(c.problems, attestor.Problem{Check: attestor.CheckProvenance, Status: attestor.StatusError, Reason: r})
+	c.problems = append(c.problems, attestor.Problem{
+		Check: attestor.CheckProvenance, Status: attestor.StatusError, Reason: r,
+	})
 }
 
-// attached reads what was attached with cosign.
+// attached reads statements that were attached with cosign.
 func (s *Source) attached(ctx context.Context, images []attestor.Image, rule attestor.SignedBy, c *collection) {
 	const msg = "provenance attached to the image could not be read"
 	if s.c.Attached == nil {
 		c.fail(errors.New("not configured"), msg, "this gate is not configured to read it")
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, s.c.CallTimeout)
 	defer cancel()
+
 	for _, img := range images {
+		// The checker returns statements whose signature satisfies the rule, and no others.
 		statements, err := s.c.Attached.Attestations(ctx, img, rule, []string{slsaV02, slsaV1})
 		if err != nil {
 			c.fail(err, msg, "try again; if it persists, see the gate's log")
 			continue
 		}
+
 		for _, st := range statements {
 			p, err := parse(st.Payload, img.Digest())
 			if err != nil {
 				c.reject("attached: " + err.Error())
 				continue
 			}
+
+			// The level follows from the signer that was verified, never from a
+			// level that the statement claims.
 			p.Source, p.KeyID, p.SLSALevel = "cosign", st.Signer, attachedLevel(p, st)
 			c.add(p)
 		}

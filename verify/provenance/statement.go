@@ -33,8 +33,8 @@ type dependency struct {
 	Digest digests `json:"digest"`
 }
 
-// configSource is where a build's instructions came from, under the names
-// that different builders use.
+// configSource is the origin of a build's instructions, under the names that
+// different builders use.
 type configSource struct {
 	URI        string  `json:"uri"`
 	Repository string  `json:"repository"`
@@ -51,16 +51,28 @@ type statement struct {
 	Predicate json.RawMessage `json:"predicate"`
 }
 
-// parse reads signed bytes. It answers only for a statement about digest.
+// parse reads the payload of an envelope whose signature was verified. It returns
+// an error unless the statement is about digest.
+//
+// The decoder is the lenient one of encoding/json: builders add fields, and the
+// bytes are those of a trusted signer, who could as well have signed the reading
+// that a second decoder would prefer.
 func parse(payload []byte, digest attestor.Digest) (attestor.Provenance, error) {
 	none := attestor.Provenance{}
 	var st statement
 	if err := json.Unmarshal(payload, &st); err != nil {
 		return none, errors.New("it is not a statement")
 	}
+
+	// in-toto's validation model: "Reject if statement.type != …". All versions of the
+	// statement have the fields that are read here.
 	if !strings.HasPrefix(st.Type, "https://in-toto.io/Statement/v") {
 		return none, fmt.Errorf("it is of type %q, not an in-toto statement", clip(st.Type))
 	}
+
+	// And: "Reject if matchedSubjects is empty." sha256 is the only acceptable
+	// algorithm. The subject's name is not compared, since the digest identifies the
+	// image wherever it was pushed.
 	about := false
 	for _, s := range st.Subject {
 		about = about || s.Digest["sha256"] == digest.Hex()
@@ -68,6 +80,9 @@ func parse(payload []byte, digest attestor.Digest) (attestor.Provenance, error) 
 	if digest == "" || !about {
 		return none, errors.New("it is about another digest")
 	}
+
+	// The predicate is read as the signed type says; one of an unknown type may mean
+	// anything.
 	p := attestor.Provenance{PredicateType: st.PredicateType}
 	var err error
 	switch st.PredicateType {
@@ -86,7 +101,7 @@ func parse(payload []byte, digest attestor.Digest) (attestor.Provenance, error) 
 	return p, nil
 }
 
-// parseV1 reads SLSA v1: Cloud Build's, GitHub's, BuildKit's.
+// parseV1 reads a predicate of SLSA v1, as Cloud Build, GitHub and BuildKit write it.
 func parseV1(b json.RawMessage, p *attestor.Provenance) error {
 	var v struct {
 		BuildDefinition struct {
@@ -104,17 +119,24 @@ func parseV1(b json.RawMessage, p *attestor.Provenance) error {
 			} `json:"builder"`
 		} `json:"runDetails"`
 	}
+
 	if err := json.Unmarshal(b, &v); err != nil {
 		return errors.New("its predicate is malformed")
 	}
 	p.Builder = clip(v.RunDetails.Builder.ID)
+
+	// Each builder fills one of these.
 	ext := v.BuildDefinition.ExternalParameters
-	for _, s := range []configSource{ext.BuildConfigSource, ext.Workflow, ext.ConfigSource, {URI: ext.Source.URI, Digest: ext.Source.Digest}} {
+	for _, s := range []configSource{
+		ext.BuildConfigSource, ext.Workflow, ext.ConfigSource, {URI: ext.Source.URI, Digest: ext.Source.Digest},
+	} {
 		if setSource(p, s) {
 			break
 		}
 	}
-	// The commit stands with the dependency that is the source.
+
+	// externalParameters may name a branch; the commit that it resolved to is with the
+	// dependency of the same URI.
 	for _, d := range v.BuildDefinition.ResolvedDependencies {
 		if uri, _ := splitSource(d.URI); p.Commit == "" && p.SourceURI != "" && uri == p.SourceURI {
 			p.Commit = commit(d.Digest)
@@ -135,12 +157,13 @@ func parseV02(b json.RawMessage, p *attestor.Provenance) error {
 		} `json:"invocation"`
 		Materials []dependency `json:"materials"`
 	}
+
 	if err := json.Unmarshal(b, &v); err != nil {
 		return errors.New("its predicate is malformed")
 	}
 	p.Builder = clip(v.Builder.ID)
-	setSource(p, v.Invocation.ConfigSource)
 	p.Materials = materials(v.Materials)
+	setSource(p, v.Invocation.ConfigSource)
 	return nil
 }
 
@@ -161,12 +184,16 @@ func parseV01(b json.RawMessage, p *attestor.Provenance) error {
 		} `json:"recipe"`
 		Materials []dependency `json:"materials"`
 	}
+
 	if err := json.Unmarshal(b, &v); err != nil {
 		return errors.New("its predicate is malformed")
 	}
 	p.Builder = clip(v.Builder.ID)
 	p.Materials = materials(v.Materials)
-	at := int64(0) // protobuf leaves a zero out
+
+	// SLSA v0.1 on definedInMaterial: "Index in materials containing the recipe steps".
+	// Protobuf's JSON omits a zero.
+	at := int64(0)
 	if v.Recipe.DefinedInMaterial != "" {
 		n, err := v.Recipe.DefinedInMaterial.Int64()
 		if err != nil {
@@ -174,9 +201,12 @@ func parseV01(b json.RawMessage, p *attestor.Provenance) error {
 		}
 		at = n
 	}
+
+	// Without an entry point the steps were given inline: the build has no source.
 	if at < 0 || at >= int64(len(v.Materials)) || v.Recipe.EntryPoint == "" {
 		return nil
 	}
+
 	source := v.Materials[at]
 	setSource(p, configSource{URI: source.URI, Digest: source.Digest})
 	return nil
@@ -191,27 +221,34 @@ func setSource(p *attestor.Provenance, s configSource) bool {
 	if uri == "" {
 		return false
 	}
+
 	if s.Ref != "" {
 		ref = s.Ref
 	}
 	p.SourceURI, p.Ref, p.Commit = clip(uri), clip(ref), commit(s.Digest)
-	if base, sha, ok := strings.Cut(p.SourceURI, "/commit/"); ok { // Cloud Build before v0.3
+
+	// Cloud Build before v0.3 wrote https://HOST/PATH/commit/COMMIT.
+	if base, sha, ok := strings.Cut(p.SourceURI, "/commit/"); ok {
 		p.SourceURI, p.Commit = base, sha
 	}
 	return true
 }
 
-// splitSource makes https://HOST/PATH and a ref of what builders write:
-// git+https://HOST/PATH@REF, https://HOST/PATH.git#REF:DIRECTORY.
+// splitSource returns https://HOST/PATH and the ref of a source as builders write
+// it: git+https://HOST/PATH@REF, or https://HOST/PATH.git#REF:DIRECTORY.
 func splitSource(s string) (uri, ref string) {
 	s = strings.TrimPrefix(s, "git+")
 	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok || scheme == "gs" { // an object's generation stands behind "#"
+	if !ok || scheme == "gs" { // behind the "#" of gs:// is the object's generation
 		return s, ""
 	}
+
 	rest, fragment, _ := strings.Cut(rest, "#")
 	ref, _, _ = strings.Cut(fragment, ":")
-	if host, path, ok := strings.Cut(rest, "/"); ok { // a user's "@" is before the first slash
+
+	// Only an "@" of the path separates a ref: the one before the first slash belongs
+	// to a user's name, and cutting there would change the host.
+	if host, path, ok := strings.Cut(rest, "/"); ok {
 		if p, at, ok := strings.Cut(path, "@"); ok {
 			rest, ref = host+"/"+p, at
 		}
@@ -228,9 +265,9 @@ func commit(d digests) string {
 	return ""
 }
 
-// materials are the images among what went into the build, by canonical
-// repository. A repository that is there with two digests is left out: which
-// of them was meant cannot be told.
+// materials returns the images among the build's dependencies, by canonical
+// repository. A repository with two digests is left out, since only one of them
+// may be the base.
 func materials(list []dependency) map[string]attestor.Digest {
 	m := map[string]attestor.Digest{}
 	var ambiguous []string
@@ -240,13 +277,15 @@ func materials(list []dependency) map[string]attestor.Digest {
 		if err != nil || !ok || slices.Contains(ambiguous, repository) {
 			continue
 		}
-		if before, twice := m[repository]; twice && before != digest {
+
+		if before, known := m[repository]; known && before != digest {
 			ambiguous = append(ambiguous, repository)
 			delete(m, repository)
 			continue
 		}
 		m[repository] = digest
 	}
+
 	if len(m) == 0 {
 		return nil
 	}
@@ -260,6 +299,8 @@ func imageRepository(uri string) (string, bool) {
 		return "", false
 	}
 	s := uri
+
+	// A package URL: its name is percent-encoded, its digest is in the statement.
 	if rest, ok := strings.CutPrefix(s, "pkg:docker/"); ok {
 		rest, _, _ = strings.Cut(rest, "?")
 		rest, _, _ = strings.Cut(rest, "@")
@@ -269,21 +310,28 @@ func imageRepository(uri string) (string, bool) {
 		}
 		return canonical(unescaped)
 	}
+
 	for _, scheme := range []string{"docker-image://", "docker://", "oci://"} {
 		if rest, ok := strings.CutPrefix(s, scheme); ok {
 			s = rest
 		}
 	}
+
+	// Any other scheme, or git+https, is not an image.
 	if strings.Contains(s, "://") || strings.Contains(s, "+") {
 		return "", false
 	}
+
+	// Without scheme and digest, "ubuntu" may be a file as well as an image.
 	repository, _, pinned := strings.Cut(s, "@sha256:")
 	if !pinned && s == uri {
-		return "", false // a plain name without digest may be anything
+		return "", false
 	}
 	return canonical(repository)
 }
 
+// canonical returns the repository of a reference in full: ubuntu:24.04 is of
+// index.docker.io/library/ubuntu.
 func canonical(s string) (string, bool) {
 	if tag, err := name.NewTag(s); err == nil {
 		return tag.Context().Name(), true
@@ -291,8 +339,8 @@ func canonical(s string) (string, bool) {
 	return "", false
 }
 
-// cloudBuildLevel is the SLSA build level of a statement that one of Google's
-// keys signed: what Google says of its own builder.
+// cloudBuildLevel returns the SLSA build level of a statement that a Google key
+// signed, as Google documents it for its builders.
 func cloudBuildLevel(p attestor.Provenance) int {
 	switch {
 	case p.PredicateType == slsaV1 && p.Builder == cloudBuildBuilder:
@@ -305,13 +353,18 @@ func cloudBuildLevel(p attestor.Provenance) int {
 	return 1
 }
 
-// attachedLevel is the level of a statement attached with cosign: 3 only where
-// the builder itself signed, isolated from the build's author, which is known
-// of one builder; else 2, or 1 where no builder is named.
+// attachedLevel returns the SLSA build level of a statement attached with cosign:
+// 2, unless more or less is known of its signer.
 func attachedLevel(p attestor.Provenance, st signed.Statement) int {
 	switch {
+	// Level 2 asks for a build platform that signs, and this one names none.
 	case p.Builder == "":
 		return 1
+
+	// SLSA v1.0, level 3: "prevent secret material used to sign the provenance from
+	// being accessible to the user-defined build steps". That is known of one builder,
+	// the reusable workflow of slsa-github-generator, when its certificate names the
+	// workflow itself at a release.
 	case st.Issuer == "https://token.actions.githubusercontent.com" && st.Subject == p.Builder &&
 		strings.HasPrefix(p.Builder, githubGenerator) && strings.Contains(p.Builder, "@refs/tags/v"):
 		return 3
