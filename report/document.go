@@ -40,7 +40,7 @@ const (
 // A Part is what one tool judged.
 type Part struct {
 	Tool       string           // attestor, or attestor posture
-	Layout     Layout           //
+	Layout     Layout           // in text and Markdown
 	Name       string           // of the part as a whole, where it refuses without an item that does
 	Verdict    attestor.Outcome // on all of it; anything unknown refuses
 	Incomplete bool             // something could not be decided
@@ -86,8 +86,8 @@ type Item struct {
 	Line    int
 }
 
-// Of a check that is skipped only missing evidence needs somebody; of one that
-// passes, that it does so by exceptions.
+// shown reports whether somebody has to see the item: it refuses or warns, or
+// passes by exceptions, or was skipped for want of evidence.
 func (i Item) shown() bool {
 	switch {
 	case i.excused() != "", i.Missing:

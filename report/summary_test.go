@@ -211,6 +211,32 @@ func TestBasesGroupsAndAges(t *testing.T) {
 	}
 }
 
+// TestARebuildClearsWhatTheBaseAloneHolds: a layer of the base that the image
+// has above it again stays when the base is replaced.
+func TestARebuildClearsWhatTheBaseAloneHolds(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		layers []attestor.Layer
+		want   int
+	}{
+		{"below only", []attestor.Layer{{DiffID: digest(1)}, {DiffID: digest(2)}}, 1},
+		{"below and above", []attestor.Layer{{DiffID: digest(1)}, {DiffID: digest(2)}, {DiffID: digest(1)}}, 0},
+	} {
+		d := passed(1)
+		d.Platforms[0].Base.Current = false
+		e := attestor.PlatformEvidence{
+			Base: attestor.Base{Name: "distroless-static", Evidence: attestor.LayersExact, Layers: 1}, Layers: tt.layers,
+			Scan: attestor.Scan{Findings: []attestor.Vulnerability{{ID: "CVE-2026-1", DiffIDs: []attestor.Digest{digest(1)}}}},
+		}
+		b := report.NewBuilder(report.SummaryOptions{Now: day})
+		b.Add(attestor.Record{Decision: d, Evidence: attestor.Evidence{Platforms: []attestor.PlatformEvidence{e}}})
+
+		if got := b.Summary().Bases[0].Clears; got != tt.want {
+			t.Errorf("%s: a rebuild clears %d findings, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestSummariseEndsAtAnError(t *testing.T) {
 	lost := errors.New("the record is lost")
 	_, err := report.Summarise(func(yield func(attestor.Record, error) bool) {
