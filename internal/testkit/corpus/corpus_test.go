@@ -102,8 +102,10 @@ func statusOf(w corpus.Want) int {
 	case attestor.Deny:
 		return http.StatusUnprocessableEntity
 	case attestor.Undecided:
+		// What could not be read because the registry is busy carries its time to ask again.
+		busy := slices.Contains(w.Codes, attestor.CodeRegistryBusy)
 		for _, c := range w.Codes {
-			if !c.Retry() {
+			if !c.Retry() && (!busy || c != attestor.CodeUserLookupFailed) {
 				return http.StatusBadGateway
 			}
 		}
