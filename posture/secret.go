@@ -31,12 +31,13 @@ var (
 	// Names are split into words, so that MONKEY is no key.
 	wordsOf = regexp.MustCompile(`[A-Z]+[a-z0-9]*|[a-z0-9]+`)
 	// References and addresses are what stands in place of a secret.
-	reference = regexp.MustCompile(`^(projects/[^/]+/(secrets|locations|topics|subscriptions|serviceAccounts|databases|instances)/\S+|(gs|sm|gcpsm|secretmanager)://\S+|berglas://\S+|\$\{?[A-Z_]+\}?)$`)
-	filePath  = regexp.MustCompile(`^(/|\./)[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+/?$`)
-	digested  = regexp.MustCompile(`@?sha256:[0-9a-f]{64}$`)
-	uuid      = regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
-	dense     = regexp.MustCompile(`[A-Za-z0-9+/=_-]{20,}`)
-	hexRun    = regexp.MustCompile(`^[0-9a-fA-F]{32,}$`)
+	reference = regexp.MustCompile(`^(projects/[^/]+/(secrets|locations|topics|subscriptions|serviceAccounts|` +
+		`databases|instances)/\S+|(gs|sm|gcpsm|secretmanager)://\S+|berglas://\S+|\$\{?[A-Z_]+\}?)$`)
+	filePath = regexp.MustCompile(`^(/|\./)[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+/?$`)
+	digested = regexp.MustCompile(`@?sha256:[0-9a-f]{64}$`)
+	uuid     = regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+	dense    = regexp.MustCompile(`[A-Za-z0-9+/=_-]{20,}`)
+	hexRun   = regexp.MustCompile(`^[0-9a-fA-F]{32,}$`)
 )
 
 // secretive are the words that name secrets; one of describing as the last

@@ -74,8 +74,9 @@ func (b *Builder) Add(r attestor.Record) {
 		b.s.Since = d.Time.UTC()
 	}
 	if g := d.BreakGlass; g != nil {
-		b.s.Overrides = append(b.s.Overrides, page.Override{ID: d.ID, Image: describe.Name(d), By: g.By, Reason: g.Reason,
-			Time: d.Time.UTC(), Expires: g.Expires})
+		b.s.Overrides = append(b.s.Overrides, page.Override{
+			ID: d.ID, Image: describe.Name(d), By: g.By, Reason: g.Reason, Time: d.Time.UTC(), Expires: g.Expires,
+		})
 	}
 
 	name := describe.Name(d)

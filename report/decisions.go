@@ -176,7 +176,8 @@ func recordColumns() []string {
 	return []string{
 		"id", "time", "verdict", "dry_run", "break_glass", "repository", "digest", "reference", "requested", "policy",
 		"policy_digest",
-		"platforms", "base", "base_current", "user", "critical", "high", "medium", "low", "minimal", "unspecified", "fixable",
+		"platforms", "base", "base_current", "user", "critical", "high", "medium", "low", "minimal", "unspecified",
+		"fixable",
 		"reason_codes", "first_message", "first_fix", "attestors",
 	}
 }

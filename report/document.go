@@ -154,7 +154,8 @@ func (s Subject) findings(severities ...attestor.ReasonSeverity) []finding {
 			coded = append(coded, i.Check)
 		case i.shown() && slices.Contains(severities, i.Reasons[0].Severity):
 			out = append(out, finding{excused: i.excused(), Finding: describe.Finding{
-				Check: i.Name, Status: i.Status, Severity: i.Reasons[0].Severity, Message: i.message(), Fix: i.fix(), Count: 1,
+				Check: i.Name, Status: i.Status, Severity: i.Reasons[0].Severity, Count: 1,
+				Message: i.message(), Fix: i.fix(),
 			}})
 		}
 	}

@@ -117,7 +117,8 @@ func (s junitSuite) red() bool {
 func junitSubject(s Subject) junitSuite {
 	suite := junitSuite{Name: plain.Text(s.Name)}
 	if s.Verdict != "" {
-		suite.Time, suite.Timestamp = fmt.Sprintf("%.3f", s.Duration.Seconds()), s.Time.UTC().Format("2006-01-02T15:04:05")
+		suite.Time = fmt.Sprintf("%.3f", s.Duration.Seconds())
+		suite.Timestamp = s.Time.UTC().Format("2006-01-02T15:04:05")
 	}
 
 	for _, i := range s.Items {

@@ -108,7 +108,8 @@ func (m markdown) subject(s Subject) {
 	m.p("\n### %s %s\n\n", markdownVerdict(s), plain.Code(s.Name))
 
 	if s.Override != nil {
-		m.p("> **Admitted by break-glass** by %s: %s\n\n", plain.Markdown(s.Override.By), plain.Markdown(s.Override.Reason))
+		by, why := plain.Markdown(s.Override.By), plain.Markdown(s.Override.Reason)
+		m.p("> **Admitted by break-glass** by %s: %s\n\n", by, why)
 	}
 
 	m.p("%s\n\n", plain.Markdown(s.Context))

@@ -94,8 +94,8 @@ func Find(name string, k Kind) (Encoding, error) {
 	}
 
 	return Encoding{}, &attestor.Error{
-		Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not an output format of this command", clip(name)), Fix: "want " +
-			Accepted(k),
+		Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not an output format of this command", clip(name)),
+		Fix: "want " + Accepted(k),
 	}
 }
 

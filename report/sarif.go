@@ -60,7 +60,8 @@ func (run sarifRun) finding(s Subject, f finding) {
 
 	message := f.Message
 	if f.Count > 1 {
-		message += " (and " + describe.Plural(f.Count-1, "more reason") + " like it: " + describe.Some(f.Subjects, 20) + ")"
+		more := describe.Plural(f.Count-1, "more reason")
+		message += " (and " + more + " like it: " + describe.Some(f.Subjects, 20) + ")"
 	}
 	if f.Fix != "" {
 		message += ". Fix: " + f.Fix
@@ -119,9 +120,9 @@ func (run sarifRun) exceptions(s Subject, i Item) {
 		result.Level = sarifLevel(attestor.Informs)
 		suppress(result, "owner "+e.Owner+", until "+e.Expires+": "+e.Reason)
 		result.WithMessage(sarif.NewTextMessage(plain.SARIF(e.ID + " is excepted: " + e.Subject)))
-		locate(result, s, finding{
-			Finding: describe.Finding{Check: i.Name, Code: attestor.Code(e.ID), Fix: e.Subject, Platforms: []string{i.Platform}},
-		})
+		locate(result, s, finding{Finding: describe.Finding{
+			Check: i.Name, Code: attestor.Code(e.ID), Fix: e.Subject, Platforms: []string{i.Platform},
+		}})
 	}
 }
 
