@@ -58,7 +58,7 @@ type Resolved struct {
 	Artifact string
 }
 
-// Scanner asks Container Analysis about one manifest.
+// Scanner asks what vulnerability scanning knows of one manifest. The Scan names the scanner that was asked.
 type Scanner interface {
 	Scan(ctx context.Context, r ScanRequest) Scan
 }

@@ -1,6 +1,9 @@
 package attestor
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Evidence is all that is known of an image when it is judged: facts and
 // failures to find facts, no opinions. It is recorded whole, so that another
@@ -146,12 +149,13 @@ const (
 	ScanComplete    ScanState = "complete"
 	ScanFailed      ScanState = "failed"
 	ScanUnsupported ScanState = "unsupported"
-	ScanUnavailable ScanState = "unavailable" // Container Analysis could not be asked; Problem says why
+	ScanUnavailable ScanState = "unavailable" // the scanner could not be asked; Problem says why
 )
 
 // Scan is what vulnerability scanning knows of one manifest.
 type Scan struct {
 	State      ScanState       `json:"state"`
+	Scanner    *ScannerInfo    `json:"scanner,omitempty"`    // that was asked; nil in records of versions that did not name it, see [Scan.By]
 	Problem    *Reason         `json:"problem,omitempty"`    // set with ScanUnavailable and ScanFailed
 	Note       string          `json:"note,omitempty"`       // the note of the discovery that counted
 	Resource   string          `json:"resource,omitempty"`   // the resource URI it was found under
@@ -161,6 +165,38 @@ type Scan struct {
 	Archived   *time.Time      `json:"archived,omitempty"`
 	Analyses   []string        `json:"analyses,omitempty"` // analysis types that completed, such as OS and GO
 	Findings   []Vulnerability `json:"findings,omitempty"` // per affected package, sorted, duplicates merged
+}
+
+// A ScannerInfo is a scanner's description of itself: what messages call it, and which results are its own. The package
+// that asks the scanner writes it; nothing of it comes from a registry or from what the scanner stored.
+type ScannerInfo struct {
+	Name     string `json:"name"`               // as its documentation calls it
+	Note     string `json:"note,omitempty"`     // projects/P/notes/N, to which nobody else can attach results; "" for none
+	Platform string `json:"platform,omitempty"` // of an index, it scans the first child for this platform only; "" for every child
+	Enable   string `json:"enable,omitempty"`   // advice: how an image comes to be scanned, in the imperative
+	Refresh  string `json:"refresh,omitempty"`  // advice: how a scan that is out of date is made again, ditto, with the image to follow
+}
+
+// Owns reports whether a note, with or without a location, is the scanner's own. Whoever could attach results to any
+// other note would be believed, so that the project and the note must both be the scanner's.
+func (s ScannerInfo) Owns(note string) bool {
+	own, parts := strings.Split(s.Note, "/"), strings.Split(note, "/")
+	if len(own) != 4 || len(parts) < 4 || parts[0] != "projects" || parts[len(parts)-2] != "notes" {
+		return false
+	}
+	return own[0] == "projects" && own[2] == "notes" && own[1] != "" && own[3] != "" &&
+		parts[1] == own[1] && parts[len(parts)-1] == own[3]
+}
+
+// By describes the scanner that was asked. Versions that did not name it knew one only, Container Analysis, so that
+// their records are judged as they were then.
+func (s Scan) By() ScannerInfo {
+	if s.Scanner != nil {
+		return *s.Scanner
+	}
+	return ScannerInfo{
+		Name: "Container Analysis", Note: "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", Platform: "linux/amd64",
+	}
 }
 
 // Counts tallies findings by severity; every level has an entry.

@@ -59,9 +59,23 @@ func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
 	return &OnDemand{c: c, name: name}, nil
 }
 
+// onDemandScanning describes the scanner. It has no note of its own: its scans count by their names.
+func onDemandScanning() attestor.ScannerInfo {
+	const command = "gcloud artifacts docker images scan --remote" //nolint:misspell // a command
+	return attestor.ScannerInfo{
+		Name: "On-Demand Scanning", Enable: "scan the image (" + command + " IMAGE)", Refresh: "scan the image again: " + command,
+	}
+}
+
 // Scan is what the named scan says of r.Image. It does not wait: only scans
 // that have finished can be listed.
 func (d *OnDemand) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
+	scan := d.lookUp(ctx, r)
+	scan.Scanner = new(onDemandScanning())
+	return scan
+}
+
+func (d *OnDemand) lookUp(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
 	// Anyone with the right to scan in a project can write what its scans say.
 	trusted := func(p string) bool { return strings.TrimPrefix(p, "projects/") == d.name.Project }
 	switch {

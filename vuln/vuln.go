@@ -84,11 +84,29 @@ func orDefault(d, fallback time.Duration) time.Duration {
 	return d
 }
 
+// containerAnalysis describes Google's scanner, whose results Container Analysis keeps.
+func containerAnalysis() attestor.ScannerInfo {
+	return attestor.ScannerInfo{
+		Name:     "Container Analysis",
+		Note:     "projects/" + googleProject + "/notes/" + googleScanNote,
+		Platform: "linux/amd64",
+		Enable: "enable Artifact Analysis scanning for the repository" +
+			" (gcloud services enable containerscanning.googleapis.com)",
+		Refresh: "pull the image, which has it analysed again within a day: docker pull",
+	}
+}
+
 // Scan returns what is known of the scan of one manifest. A failed look-up is a
 // state, [attestor.ScanUnavailable], with its reason. Where the scan has not
 // finished, Scan waits up to r.Wait, or until ctx ends; all who wait for the same
 // answer share one poll.
 func (s *Scanner) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
+	scan := s.lookUp(ctx, r)
+	scan.Scanner = new(containerAnalysis())
+	return scan
+}
+
+func (s *Scanner) lookUp(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
 	q, err := s.question(r)
 	if err != nil {
 		return unavailable(reasonOf(err))
