@@ -23,7 +23,7 @@ func judged(t *testing.T, mode attestor.Mode, change func(*attestor.Evidence, *a
 		change(&ev, &p.needs.Attest)
 	}
 
-	return attestor.NewVerdict(ev, p.ref, p.needs.Attest, answers("linux/amd64"))
+	return attestor.NewVerdict(ev, p.ref, p.needs.Attest, questions(), answers("linux/amd64"))
 }
 
 // Only a policy that enforces gives a right to attest, in both ways to one: the
@@ -118,7 +118,7 @@ func TestOnlyAPassGivesARightByItself(t *testing.T) {
 		}
 		checks := answers("linux/amd64")
 		checks[1].Status = status
-		v := attestor.NewVerdict(ev, p.ref, p.needs.Attest, checks)
+		v := attestor.NewVerdict(ev, p.ref, p.needs.Attest, questions(), checks)
 		grant, err := attestor.GrantBreakGlass(attestor.LocalCaller("me"), v.Image(), "INC-1: checkout is down",
 			attestor.BreakGlassPolicy{Allowed: true}, time.Time{})
 		if err != nil {

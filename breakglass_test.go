@@ -58,7 +58,7 @@ func TestBreakGlass(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := enforcing()
-		v := attestor.NewVerdict(attestor.Evidence{Image: reference(t, repository+":v7").At(digest(1))}, p.ref, p.needs.Attest, nil)
+		v := attestor.NewVerdict(attestor.Evidence{Image: reference(t, repository+":v7").At(digest(1))}, p.ref, p.needs.Attest, questions(), nil)
 		if _, err := attestor.AuthorizeBreakGlass("id", v, g); err == nil {
 			t.Error("a grant for one image opened the door for another")
 		}

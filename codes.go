@@ -1,5 +1,18 @@
 package attestor
 
+// The names of the checks; a policy's CEL rules are [RulePrefix] and the rule's name.
+const (
+	CheckPolicy          = "policy"
+	CheckScope           = "scope"
+	CheckPlatforms       = "platforms"
+	CheckBase            = "base"
+	CheckUser            = "user"
+	CheckVulnerabilities = "vulnerabilities"
+	CheckProvenance      = "provenance"
+	CheckAttest          = "attest"
+	RulePrefix           = "rule:"
+)
+
 // A Code names a kind of reason. The list is closed: [Codes] has them all, and
 // docs/reasons.md explains each.
 type Code string
@@ -197,8 +210,8 @@ func Codes() []CodeInfo {
 		{CodeScanNotOfChild, "vulnerabilities", StatusDeny, "the index was scanned, but not this child of it"},
 		{CodeScanNotTrusted, "vulnerabilities", StatusDeny, "the scan that was named is not of this image, or not in a project that the policy trusts"},
 		{CodeScanPackageTypeMissing, "vulnerabilities", StatusDeny, "a package type that the policy asks for was not analysed"},
-		{CodeScanPermissionDenied, "vulnerabilities", StatusError, "Container Analysis refused the gate's credentials"},
-		{CodeScanUnavailable, "vulnerabilities", StatusError, "Container Analysis could not be reached, or failed"},
+		{CodeScanPermissionDenied, "vulnerabilities", StatusError, "the scanner refused the gate's credentials"},
+		{CodeScanUnavailable, "vulnerabilities", StatusError, "the scanner could not be reached, or failed"},
 		{CodeFixableSeverityExceeded, "vulnerabilities", StatusDeny, "a fixable finding above the limit"},
 		{CodeUnfixableSeverityExceeded, "vulnerabilities", StatusDeny, "an unfixable finding above the limit"},
 		{CodeUnspecifiedSeverity, "vulnerabilities", StatusDeny, "a finding without a severity"},

@@ -98,15 +98,15 @@ func (s *stages) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan
 	s.call("scan")
 	switch {
 	case ctx.Err() != nil:
-		return attestor.Scan{State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
+		return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
 	case r.Image.Repository() != s.resolved.Image.Repository():
-		return attestor.Scan{State: attestor.ScanNotFound}
+		return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanNotFound}
 	}
 	s.waited.Add(int64(s.scan))
 	if !r.Index.IsZero() {
 		s.call("scan by index: " + string(r.Image.Digest()))
 	}
-	return attestor.Scan{State: attestor.ScanComplete}
+	return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanComplete}
 }
 
 func (s *stages) Standing(ctx context.Context, _ []string, images []attestor.Image) (attestor.Standing, error) {
@@ -245,7 +245,7 @@ func (p *fixedPolicy) Judge(ev attestor.Evidence) attestor.Verdict {
 			}
 		}
 	}
-	return attestor.NewVerdict(ev, p.ref, p.needs.Attest, checks)
+	return attestor.NewVerdict(ev, p.ref, p.needs.Attest, questions(), checks)
 }
 
 const repository = "us-docker.pkg.dev/acme/prod/api"
@@ -314,10 +314,10 @@ func TestZeroValuesDeny(t *testing.T) {
 		t.Errorf("the zero Decision answers %+v", a)
 	}
 	ev := attestor.Evidence{Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64"}}}}
-	if got := attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, nil).Outcome(); got != attestor.Deny {
+	if got := attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, questions(), nil).Outcome(); got != attestor.Deny {
 		t.Errorf("no checks at all: %s", got)
 	}
-	if got := attestor.NewVerdict(attestor.Evidence{}, attestor.PolicyRef{}, attestor.AttestNeeds{}, []attestor.Check{{Name: "user", Status: attestor.StatusPass}}).Outcome(); got != attestor.Deny {
+	if got := attestor.NewVerdict(attestor.Evidence{}, attestor.PolicyRef{}, attestor.AttestNeeds{}, questions(), []attestor.Check{{Name: "user", Status: attestor.StatusPass}}).Outcome(); got != attestor.Deny {
 		t.Errorf("no platform: %s", got)
 	}
 	if attestor.Ceiling("").Allows(attestor.Minimal) || attestor.Ceiling("").Allows("") {

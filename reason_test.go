@@ -24,7 +24,7 @@ func verdictOf(c attestor.Check, more ...attestor.Check) attestor.Verdict {
 		{Name: attestor.CheckBase, Platform: "linux/amd64", Status: attestor.StatusSkipped},
 		{Name: attestor.CheckVulnerabilities, Platform: "linux/amd64", Status: attestor.StatusSkipped},
 	}, more...)
-	return attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, checks)
+	return attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, questions(), checks)
 }
 
 func codes(reasons []attestor.Reason) []attestor.Code {
@@ -332,7 +332,7 @@ func TestEvidenceHasNoSeverities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, []attestor.Check{
+	attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, questions(), []attestor.Check{
 		{Name: attestor.CheckUser, Status: attestor.StatusDeny, Reasons: []attestor.Reason{ev.Problems[0].Reason, *ev.Platforms[0].Scan.Problem}},
 	})
 	after, err := json.Marshal(ev)

@@ -42,19 +42,6 @@ func (s Status) Refuses() bool {
 	return s != StatusPass && s != StatusWarn && s != StatusSkipped
 }
 
-// The names of the checks; a policy's CEL rules are [RulePrefix] and the rule's name.
-const (
-	CheckPolicy          = "policy"
-	CheckScope           = "scope"
-	CheckPlatforms       = "platforms"
-	CheckBase            = "base"
-	CheckUser            = "user"
-	CheckVulnerabilities = "vulnerabilities"
-	CheckProvenance      = "provenance"
-	CheckAttest          = "attest"
-	RulePrefix           = "rule:"
-)
-
 // An AppliedException is one that a check used, or would have used had it not
 // expired.
 type AppliedException struct {
@@ -105,15 +92,21 @@ type Verdict struct {
 	index    bool // the index's own digest is among the subjects
 }
 
-// NewVerdict sums up what a policy's checks say of ev. A pass needs, for every platform, an answer about base, user and
-// vulnerabilities, at least one check of the image that was made rather than skipped, and none that denied or erred.
-func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, checks []Check) Verdict {
+// A Question is a check that must be answered: for each platform, or once for the image as a whole.
+type Question struct {
+	Check   string
+	OfImage bool
+}
+
+// NewVerdict sums up what a policy's checks say of ev. A pass needs an answer to every question, and at least one
+// question; at least one check of the image that was made rather than skipped; and none that denied or erred.
+func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, asked []Question, checks []Check) Verdict {
 	// Sealed before anything is counted: a reason that refuses makes its check one that refuses.
 	sealed := make([]Check, 0, len(checks))
 	for _, c := range checks {
 		sealed = append(sealed, seal(c))
 	}
-	for _, c := range missingChecks(ev, sealed) {
+	for _, c := range missingChecks(ev, asked, sealed) {
 		sealed = append(sealed, seal(c))
 	}
 	v := Verdict{image: ev.Image, policy: policy, attest: attest, checks: sealed, outcome: sum(sealed)}
@@ -137,7 +130,7 @@ func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, checks []Chec
 }
 
 // missingChecks names the answers without which there is no pass.
-func missingChecks(ev Evidence, checks []Check) []Check {
+func missingChecks(ev Evidence, asked []Question, checks []Check) []Check {
 	missing := func(name, platform string) Check {
 		return Check{Name: name, Platform: platform, Status: StatusDeny, Reasons: []Reason{{
 			Code: CodeCheckMissing, Subject: name, Message: fmt.Sprintf("nothing was decided about %s", name),
@@ -150,11 +143,26 @@ func missingChecks(ev Evidence, checks []Check) []Check {
 	if len(ev.Platforms) == 0 && !refused {
 		out = append(out, missing(CheckPlatforms, ""))
 	}
+
+	// A policy that asks nothing has nothing to say for an image: its silence is a denial.
+	if len(asked) == 0 {
+		out = append(out, missing(CheckPolicy, ""))
+	}
+	unanswered := func(name, platform string) {
+		answers := func(c Check) bool { return c.Name == name && c.Platform == platform }
+		if !slices.ContainsFunc(checks, answers) {
+			out = append(out, missing(name, platform))
+		}
+	}
+	for _, q := range asked {
+		if q.OfImage {
+			unanswered(q.Check, "")
+		}
+	}
 	for _, p := range ev.Platforms {
-		for _, name := range []string{CheckBase, CheckUser, CheckVulnerabilities} {
-			answers := func(c Check) bool { return c.Name == name && c.Platform == p.Platform }
-			if !slices.ContainsFunc(checks, answers) {
-				out = append(out, missing(name, p.Platform))
+		for _, q := range asked {
+			if !q.OfImage {
+				unanswered(q.Check, p.Platform)
 			}
 		}
 	}

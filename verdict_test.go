@@ -7,6 +7,11 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
+// questions are those that the policies of these tests ask of every platform.
+func questions() []attestor.Question {
+	return []attestor.Question{{Check: attestor.CheckBase}, {Check: attestor.CheckUser}, {Check: attestor.CheckVulnerabilities}}
+}
+
 // answers are passing checks about base, user and vulnerabilities of a platform.
 func answers(platform string) []attestor.Check {
 	var checks []attestor.Check
@@ -62,7 +67,7 @@ func TestEachPlatformNeedsItsOwnAnswers(t *testing.T) {
 		{"the second platform's vulnerabilities are missing", without(5), attestor.Deny, []string{"vulnerabilities linux/arm64"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v := attestor.NewVerdict(ev, enforcing().ref, enforcing().needs.Attest, tt.checks)
+			v := attestor.NewVerdict(ev, enforcing().ref, enforcing().needs.Attest, questions(), tt.checks)
 			if got := missing(v); v.Outcome() != tt.outcome || !slices.Equal(got, tt.missing) {
 				t.Errorf("%s, missing %q; want %s, missing %q", v.Outcome(), got, tt.outcome, tt.missing)
 			}
@@ -106,7 +111,7 @@ func TestSubjects(t *testing.T) {
 		needs := enforcing().needs.Attest
 		needs.Children = tt.children
 
-		v := attestor.NewVerdict(ev, enforcing().ref, needs, answers("linux/amd64"))
+		v := attestor.NewVerdict(ev, enforcing().ref, needs, questions(), answers("linux/amd64"))
 
 		covers := slices.Contains(tt.want, digest(1)) && tt.index
 		if !slices.Equal(v.Subjects(), tt.want) || v.CoversIndex() != covers || v.Policy() != enforcing().ref || v.Image() != ev.Image {
@@ -124,11 +129,41 @@ func TestNothingCheckedIsSaid(t *testing.T) {
 	v := attestor.NewVerdict(attestor.Evidence{
 		Image:     reference(t, repository+":v7").At(digest(1)),
 		Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}},
-	}, enforcing().ref, enforcing().needs.Attest, checks)
+	}, enforcing().ref, enforcing().needs.Attest, questions(), checks)
 
 	last := v.Checks()[len(v.Checks())-1]
 	if v.Outcome() != attestor.Deny || len(v.Checks()) != 4 || len(last.Reasons) != 1 || last.Reasons[0].Code != attestor.CodeNothingChecked {
 		t.Errorf("%s: %+v", v.Outcome(), v.Checks())
+	}
+}
+
+// A question that nobody answered is a denial that names it, whatever else was answered; so is a policy without one.
+func TestUnansweredQuestionsDeny(t *testing.T) {
+	ev := attestor.Evidence{
+		Image: reference(t, repository+":v7").At(digest(1)),
+		Platforms: []attestor.PlatformEvidence{
+			{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}, {Child: attestor.Child{Platform: "linux/arm64", Digest: digest(2)}},
+		},
+	}
+	answered := append(append(answers("linux/amd64"), answers("linux/arm64")...), attestor.Check{Name: attestor.CheckScope, Status: attestor.StatusPass})
+	scope := attestor.Question{Check: attestor.CheckScope, OfImage: true}
+
+	for name, tt := range map[string]struct {
+		asked   []attestor.Question
+		outcome attestor.Outcome
+		missing []string
+	}{
+		"all answered":                        {append(questions(), scope), attestor.Pass, nil},
+		"nothing asked":                       {nil, attestor.Deny, []string{"policy "}},
+		"one more asked of every platform":    {append(questions(), attestor.Question{Check: "sbom"}), attestor.Deny, []string{"sbom linux/amd64", "sbom linux/arm64"}},
+		"one more asked of the image":         {append(questions(), attestor.Question{Check: "sbom", OfImage: true}), attestor.Deny, []string{"sbom "}},
+		"answered of platforms, not of it":    {append(questions(), attestor.Question{Check: attestor.CheckUser, OfImage: true}), attestor.Deny, []string{"user "}},
+		"answered of it, not of its children": {append(questions(), attestor.Question{Check: attestor.CheckScope}), attestor.Deny, []string{"scope linux/amd64", "scope linux/arm64"}},
+	} {
+		v := attestor.NewVerdict(ev, enforcing().ref, enforcing().needs.Attest, tt.asked, answered)
+		if got := missing(v); v.Outcome() != tt.outcome || !slices.Equal(got, tt.missing) {
+			t.Errorf("%s: %s, missing %q; want %s, missing %q", name, v.Outcome(), got, tt.outcome, tt.missing)
+		}
 	}
 }
 
@@ -141,7 +176,7 @@ func TestAVerdictKeepsItsOwnChecks(t *testing.T) {
 	}
 	list := append(answers("linux/amd64")[:2], attestor.Check{Name: "spare"})
 
-	v := attestor.NewVerdict(ev, enforcing().ref, enforcing().needs.Attest, list[:2])
+	v := attestor.NewVerdict(ev, enforcing().ref, enforcing().needs.Attest, questions(), list[:2])
 	list[0].Status = attestor.StatusPass
 	list[1].Name = "changed"
 	v.Checks()[0].Name = "changed"

@@ -170,7 +170,7 @@ func TestBreakGlassUsesItsOwnAttestor(t *testing.T) {
 	img := image(t, 1)
 	ev := attestor.Evidence{Image: img, Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}}}}
 	needs := attestor.AttestNeeds{Attestors: []string{attestorName}, BreakGlass: []string{glass}}
-	v := attestor.NewVerdict(ev, attestor.PolicyRef{Name: "p", Mode: attestor.Enforce}, needs, []attestor.Check{{Name: attestor.CheckUser, Platform: "linux/amd64", Status: attestor.StatusDeny}})
+	v := attestor.NewVerdict(ev, attestor.PolicyRef{Name: "p", Mode: attestor.Enforce}, needs, []attestor.Question{{Check: attestor.CheckUser}}, []attestor.Check{{Name: attestor.CheckUser, Platform: "linux/amd64", Status: attestor.StatusDeny}})
 	if _, err := attestor.Authorize("d", v); err == nil {
 		t.Fatal("a denial was authorised")
 	}

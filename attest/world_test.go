@@ -284,13 +284,14 @@ func authorizeIndex(t testing.TB, index attestor.Image, children int, needs atte
 }
 
 func pass(ev attestor.Evidence, needs attestor.AttestNeeds) attestor.Verdict {
+	asked := []attestor.Question{{Check: attestor.CheckBase}, {Check: attestor.CheckUser}, {Check: attestor.CheckVulnerabilities}}
 	var checks []attestor.Check
 	for _, p := range ev.Platforms {
-		for _, name := range []string{attestor.CheckBase, attestor.CheckUser, attestor.CheckVulnerabilities} {
-			checks = append(checks, attestor.Check{Name: name, Platform: p.Platform, Status: attestor.StatusPass})
+		for _, q := range asked {
+			checks = append(checks, attestor.Check{Name: q.Check, Platform: p.Platform, Status: attestor.StatusPass})
 		}
 	}
-	return attestor.NewVerdict(ev, attestor.PolicyRef{Name: "production", Mode: attestor.Enforce}, needs, checks)
+	return attestor.NewVerdict(ev, attestor.PolicyRef{Name: "production", Mode: attestor.Enforce}, needs, asked, checks)
 }
 
 // stored lists what is under a note, straight from the store's point of view.

@@ -37,7 +37,7 @@ type Spec struct {
 	Exceptions           []Exception          `json:"exceptions,omitempty" jsonschema_description:"Denials that are accepted for a time: the general form."`
 	ExceptionMaxLifetime Duration             `json:"exceptionMaxLifetime" jsonschema:"default=0" jsonschema_description:"An exception that ends later than this from now does not count. 0: no maximum."`
 	ExceptionWarning     Duration             `json:"exceptionWarning" jsonschema:"default=14d" jsonschema_description:"How long before its end an exception in use is warned of."`
-	Checks               map[string]CheckMode `json:"checks,omitempty" jsonschema_description:"Checks that only warn, by name: scope, base, user, vulnerabilities, provenance, rule:NAME. An error stays an error."`
+	Checks               map[string]CheckMode `json:"checks,omitempty" jsonschema_description:"Checks that only warn, by name, and rules as rule:NAME. An error stays an error."`
 	Rules                []Rule               `json:"rules,omitempty" jsonschema_description:"CEL expressions over the evidence, each of which must be true."`
 	Attestors            []string             `json:"attestors" jsonschema:"required" jsonschema_description:"projects/PROJECT/attestors/NAME, all of which attest to what passes."`
 	Attest               Attest               `json:"attest" jsonschema_description:"How an image that passes is attested to."`
@@ -150,7 +150,7 @@ type Provenance struct {
 // Exception accepts a denial for a time.
 type Exception struct {
 	ID        string             `json:"id,omitempty" jsonschema_description:"What decisions call it. Absent: its check and subject."`
-	Check     string             `json:"check" jsonschema:"required" jsonschema_description:"scope, base, user, vulnerabilities, provenance or rule:NAME."`
+	Check     string             `json:"check" jsonschema:"required" jsonschema_description:"The name of a check, or rule:NAME."`
 	Subject   string             `json:"subject" jsonschema:"required" jsonschema_description:"The subject or the code of the denial, exactly, or * for any."`
 	Images    []attestor.Pattern `json:"images,omitempty" jsonschema_description:"Only for these images. Absent: for all that the policy governs."`
 	Platforms []string           `json:"platforms,omitempty" jsonschema_description:"Only for these platforms. Absent: for all."`

@@ -12,13 +12,12 @@ import (
 
 // exceptions compiles both forms. They are in the order of their end, last
 // first, so that of several that fit the one that stands longest is used.
-func (s *Spec) exceptions() exception.List {
+func (s *Spec) exceptions(table []check) exception.List {
 	var out exception.List
-	for i, a := range s.Vulnerabilities.AllowedCVEs {
-		out = append(out, exception.Exception{
-			ID: a.ID, Check: attestor.CheckVulnerabilities, Subject: a.ID, Packages: a.Packages, Images: a.Images,
-			Owner: a.Owner, Reason: a.Reason, Expires: a.Expires.start, Place: index("spec.vulnerabilities.allowedCves", i),
-		})
+	for _, c := range table {
+		if c.allowed != nil {
+			out = append(out, c.allowed(s)...)
+		}
 	}
 	for i, e := range s.Exceptions {
 		out = append(out, exception.Exception{
@@ -33,14 +32,14 @@ func (s *Spec) exceptions() exception.List {
 }
 
 // image is the target of an image's exceptions.
-func (j *judge) image(platform string) exception.Target {
+func (j *judgement) image(platform string) exception.Target {
 	return exception.Target{Repository: j.ev.Image.Repository(), Platform: platform}
 }
 
 // excuse is the one place where exceptions are evaluated. It reports whether
 // one excuses the finding, and notes in the check every exception that was
 // used, or would have been used had it not expired.
-func (j *judge) excuse(check *attestor.Check, f finding) bool {
+func (j *judgement) excuse(check *attestor.Check, f finding) bool {
 	// An exception accepts a refusal for a time. It cannot make up for evidence
 	// that could not be had, nor for findings that the policy calls final.
 	if f.final || f.note || f.status != attestor.StatusDeny && f.status != attestor.StatusWarn {
@@ -87,7 +86,7 @@ func addApplied(check *attestor.Check, a attestor.AppliedException) {
 }
 
 // lapsed says why an exception counts as absent, or nil where it counts.
-func (j *judge) lapsed(e *exception.Exception) *attestor.Reason {
+func (j *judgement) lapsed(e *exception.Exception) *attestor.Reason {
 	if e.Ended(j.ev.Time) {
 		return &attestor.Reason{Code: attestor.CodeExceptionExpired, Subject: e.ID,
 			Message: fmt.Sprintf("the exception of %s ended on %s and counts as absent", e.Owner, e.Day()),
@@ -105,7 +104,7 @@ func (j *judge) lapsed(e *exception.Exception) *attestor.Reason {
 	return nil
 }
 
-func (j *judge) expiring(e *exception.Exception) {
+func (j *judgement) expiring(e *exception.Exception) {
 	warning := time.Duration(j.policy.doc.Spec.ExceptionWarning)
 	if left := e.End().Sub(j.ev.Time); left <= warning {
 		j.remark(attestor.Reason{Code: attestor.CodeExceptionExpiring, Subject: e.ID,
@@ -115,7 +114,7 @@ func (j *judge) expiring(e *exception.Exception) {
 }
 
 // remark adds to the policy's own check, once.
-func (j *judge) remark(r attestor.Reason) {
+func (j *judgement) remark(r attestor.Reason) {
 	if !slices.Contains(j.remarks, r) {
 		j.remarks = append(j.remarks, r)
 	}
@@ -123,7 +122,7 @@ func (j *judge) remark(r attestor.Reason) {
 
 // stale remarks on exceptions that are about this image and matched nothing,
 // though their check was evaluated in full on every platform they name.
-func (j *judge) stale() {
+func (j *judgement) stale() {
 	for i := range j.policy.exceptions {
 		e := &j.policy.exceptions[i]
 		if j.matched[i] || !e.CoversName(j.image("")) || !j.evaluated(e) || j.lapsed(e) != nil {
@@ -136,7 +135,7 @@ func (j *judge) stale() {
 	}
 }
 
-func (j *judge) evaluated(e *exception.Exception) bool {
+func (j *judgement) evaluated(e *exception.Exception) bool {
 	found := false
 	for _, c := range j.checks {
 		if c.Name != e.Check || !e.CoversPlatform(c.Platform) {

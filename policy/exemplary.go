@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -28,50 +27,22 @@ func (p *Policy) Exemplary(repository string, at time.Time) attestor.Evidence {
 	}
 	e := attestor.PlatformEvidence{
 		Child:  attestor.Child{Platform: platform, Digest: img.Digest()},
-		Config: attestor.ImageConfig{User: "65532:65532", Created: &hour, Size: 20 << 20},
+		Config: attestor.ImageConfig{Created: &hour, Size: 20 << 20},
 		Layers: []attestor.Layer{
 			{Digest: numbered('a'), DiffID: numbered('b'), Size: 10 << 20}, {Digest: numbered('c'), DiffID: numbered('d'), Size: 10 << 20},
 		},
-		User: attestor.User{Configured: "65532:65532", UID: new(max(65532, s.User.MinimumUID)), GID: new(int64(65532)), Source: attestor.UserFromConfig},
-		Scan: attestor.Scan{State: attestor.ScanComplete, Note: "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", Finished: &hour, Continuous: "ACTIVE",
-			Analyses: slices.Concat([]string{"OS"}, s.Vulnerabilities.Scan.PackageTypes)},
 	}
-	if len(s.Base.Approved) > 0 {
-		e.Base = s.Base.Approved[0].exemplary()
-	}
-	if s.Provenance != nil {
-		e.Provenance = []attestor.Provenance{s.Provenance.exemplary()}
-	}
-	return attestor.Evidence{
+	ev := attestor.Evidence{
 		Time: at, Image: img, Requested: img.String(), MediaType: "application/vnd.oci.image.manifest.v1+json",
-		Platforms: []attestor.PlatformEvidence{e}, Uploaded: &hour,
+		Platforms: []attestor.PlatformEvidence{e},
 	}
-}
 
-func (a *Approved) exemplary() attestor.Base {
-	b := attestor.Base{
-		Name: a.Name, Reference: a.Repository + "@" + string(numbered('2')), Digest: numbered('2'), Evidence: attestor.LayersExact,
-		Layers: 1, SignedBy: a.SignedBy.rule().Text(), Current: len(a.Tags) > 0, Newest: numbered('2'),
+	for _, c := range p.checks {
+		if c.exemplary != nil {
+			c.exemplary(s, &ev)
+		}
 	}
-	if len(a.Digests) > 0 {
-		b.Reference, b.Digest, b.Newest, b.Listed = a.Repository+"@"+string(a.Digests[0]), a.Digests[0], "", true
-	}
-	return b
-}
-
-func (p *Provenance) exemplary() attestor.Provenance {
-	out := attestor.Provenance{Source: "cloud-build", Builder: "https://cloudbuild.googleapis.com/GoogleHostedWorker", SLSALevel: int(max(p.SLSALevel, 3)),
-		SourceURI: "https://github.com/acme/app", PredicateType: "https://slsa.dev/provenance/v1"}
-	if p.SignedBy != nil {
-		out.Source = "cosign"
-	}
-	if len(p.Builders) > 0 {
-		out.Builder = p.Builders[0]
-	}
-	if len(p.Sources) > 0 {
-		out.SourceURI = strings.NewReplacer("**", "app", "*", "app").Replace(p.Sources[0])
-	}
-	return out
+	return ev
 }
 
 // sample is some repository that a pattern matches.

@@ -22,8 +22,8 @@ type finding struct {
 	note   bool                       // says nothing against the image
 }
 
-// judge is the state of one judgement.
-type judge struct {
+// judgement is the state of judging one image.
+type judgement struct {
 	policy  *Policy
 	ev      attestor.Evidence
 	unknown map[string]string // checks that the evidence cannot answer, and why
@@ -38,19 +38,27 @@ func (p *Policy) Judge(ev attestor.Evidence) attestor.Verdict { return p.judge(e
 
 func (p *Policy) judge(ev attestor.Evidence, unknown map[string]string) attestor.Verdict {
 	if p == nil || p.ref.Name == "" {
-		return attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, nil)
+		return attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, nil, nil)
 	}
-	j := &judge{policy: p, ev: ev, unknown: unknown, matched: make([]bool, len(p.exceptions))}
+	j := &judgement{policy: p, ev: ev, unknown: unknown, matched: make([]bool, len(p.exceptions))}
+
+	// The evidence is made to fit the policy first: what is left out here is judged by no check.
 	j.platforms()
-	j.scope()
+	for i := range p.checks {
+		if of := p.checks[i].ofImage; of != nil {
+			of(j)
+		}
+	}
 	for i := range j.ev.Platforms {
-		e := &j.ev.Platforms[i]
-		j.base(e)
-		j.user(e)
-		j.vulnerabilities(i, e)
-		j.provenance(e)
+		for n := range p.checks {
+			if of := p.checks[n].ofPlatform; of != nil {
+				of(j, &j.ev.Platforms[i])
+			}
+		}
 	}
 	j.rules()
+
+	// Only now it is known which exceptions matched nothing.
 	j.stale()
 	if len(j.remarks) > 0 {
 		slices.SortFunc(j.remarks, func(a, b attestor.Reason) int {
@@ -58,7 +66,9 @@ func (p *Policy) judge(ev attestor.Evidence, unknown map[string]string) attestor
 		})
 		j.checks = append(j.checks, attestor.Check{Name: attestor.CheckPolicy, Status: attestor.StatusWarn, Reasons: j.remarks})
 	}
-	return attestor.NewVerdict(j.ev, p.ref, p.needs.Attest, j.checks)
+
+	// The verdict holds the answers against the table: a row that gave none is a denial.
+	return attestor.NewVerdict(j.ev, p.ref, p.needs.Attest, questions(p.checks), j.checks)
 }
 
 func deny(code attestor.Code, subject, message, fix string) finding {
@@ -90,10 +100,10 @@ func (f finding) respond(r Response) (finding, bool) {
 	return f.as(attestor.StatusDeny), true
 }
 
-// settle turns what was found into a check: exceptions first, then the
+// conclude turns what was found into a check: exceptions first, then the
 // policy's mode for the check, then the worst that is left. It returns the
 // check with the findings that were left, worst first.
-func (j *judge) settle(name, platform string, found []finding) (*attestor.Check, []finding) {
+func (j *judgement) conclude(name, platform string, found []finding) (*attestor.Check, []finding) {
 	check := attestor.Check{Name: name, Platform: platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
 	if why, unknown := j.unknown[name]; unknown && slices.ContainsFunc(found, func(f finding) bool { return !f.note }) {
 		found = []finding{deny(attestor.CodeEvidenceMissing, name, "the recorded evidence cannot answer this policy: "+why, "judge the image afresh: attestor check IMAGE").as(attestor.StatusError)}
@@ -144,24 +154,23 @@ func rank(s attestor.Status) int {
 }
 
 // skip lists a check that did not apply, with why.
-func (j *judge) skip(name, platform, why string) {
+func (j *judgement) skip(name, platform, why string) {
 	j.skipFor(name, platform, attestor.Reason{Code: attestor.CodeNotAsked, Message: why})
 }
 
-func (j *judge) skipFor(name, platform string, r attestor.Reason) {
+func (j *judgement) skipFor(name, platform string, r attestor.Reason) {
 	j.checks = append(j.checks, attestor.Check{Name: name, Platform: platform, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{r}})
 }
 
 // problems are those of a check that hold for a platform, or for the image as
-// a whole. What belongs to no check that is judged apart belongs to platforms.
-func (j *judge) problems(check string, lists ...[]attestor.Problem) []finding {
+// a whole. A problem that no row of the table owns belongs to platforms.
+func (j *judgement) problems(check string, lists ...[]attestor.Problem) []finding {
 	var out []finding
 	for _, list := range lists {
 		for _, p := range list {
+			// A problem that no row owns must not be lost: it refuses the image as such.
 			of := p.Check
-			switch of {
-			case attestor.CheckScope, attestor.CheckBase, attestor.CheckUser, attestor.CheckVulnerabilities, attestor.CheckProvenance:
-			default:
+			if find(j.policy.checks, of) == nil {
 				of = attestor.CheckPlatforms
 			}
 			if of != check {
@@ -181,7 +190,7 @@ func (j *judge) problems(check string, lists ...[]attestor.Problem) []finding {
 // platforms fits the evidence to the policy's platforms and reports whatever
 // is wrong with the image as such. It never passes: that an image exists
 // speaks for nothing.
-func (j *judge) platforms() {
+func (j *judgement) platforms() {
 	found := j.problems(attestor.CheckPlatforms, j.ev.Problems)
 	incomplete := func(message string) {
 		found = append(found, deny(attestor.CodeEvidenceMissing, "", message, "report this as a defect of the gate, or correct the evidence").as(attestor.StatusError))
@@ -198,18 +207,18 @@ func (j *judge) platforms() {
 	}
 	found = append(found, j.fit()...)
 	if len(found) > 0 {
-		j.settle(attestor.CheckPlatforms, "", found)
+		j.conclude(attestor.CheckPlatforms, "", found)
 	}
 	for _, e := range j.ev.Platforms {
 		if own := j.problems(attestor.CheckPlatforms, e.Problems); len(own) > 0 {
-			j.settle(attestor.CheckPlatforms, e.Platform, own)
+			j.conclude(attestor.CheckPlatforms, e.Platform, own)
 		}
 	}
 }
 
 // fit leaves out the platforms that the policy is not about. Evidence gathered
 // for this policy has none.
-func (j *judge) fit() []finding {
+func (j *judgement) fit() []finding {
 	want := j.policy.doc.Spec.Platforms
 	if want == nil {
 		if len(j.ev.Left) == 0 {
@@ -236,46 +245,6 @@ func (j *judge) fit() []finding {
 	return []finding{{final: true, status: attestor.StatusDeny, reason: attestor.Reason{Code: attestor.CodePlatformNotAllowed,
 		Message: fmt.Sprintf("none of the image's platforms is among those of the policy: %v", []string(want)),
 		Fix:     "build the image for one of them, or add its platform to spec.platforms"}}}
-}
-
-func (j *judge) scope() {
-	s, repo := j.policy.doc.Spec.Scope, j.ev.Image.Repository()
-	found := j.problems(attestor.CheckScope, j.ev.Problems)
-	switch {
-	case s == nil && len(found) == 0:
-		j.skip(attestor.CheckScope, "", "the policy has no scope beyond its images")
-		return
-	case repo == "":
-		j.skip(attestor.CheckScope, "", "the image was not resolved")
-		return
-	case s == nil:
-		j.settle(attestor.CheckScope, "", found)
-		return
-	}
-	if len(s.TrustedDirectories) > 0 && !slices.ContainsFunc(s.TrustedDirectories, func(p attestor.Pattern) bool { return p.Match(repo) }) {
-		found = append(found, deny(attestor.CodeOutOfScope, repo, fmt.Sprintf("%s is in none of the trusted directories %v", repo, s.TrustedDirectories),
-			"push the image to one of them, or add its directory to spec.scope.trustedDirectories"))
-	}
-	if longest := time.Duration(s.MaxUploadAge); longest > 0 {
-		found = append(found, j.uploadAge(longest, len(found) > 0)...)
-	}
-	j.settle(attestor.CheckScope, "", found)
-}
-
-func (j *judge) uploadAge(longest time.Duration, explained bool) []finding {
-	up := j.ev.Uploaded
-	if up == nil {
-		if explained && slices.ContainsFunc(j.ev.Problems, func(p attestor.Problem) bool { return p.Check == attestor.CheckScope }) {
-			return nil
-		}
-		return []finding{deny(attestor.CodeUploadTimeUnknown, "", "when the image was uploaded is not known, and spec.scope.maxUploadAge asks for it",
-			"keep the image in Artifact Registry, which records it, or remove maxUploadAge").as(attestor.StatusError)}
-	}
-	if age := j.ev.Time.Sub(*up); age > longest {
-		return []finding{deny(attestor.CodeUploadTooOld, "", fmt.Sprintf("uploaded %s ago, on %s; at most %s is allowed", days(age), up.UTC().Format(dateForm), Duration(longest)),
-			"rebuild and push the image")}
-	}
-	return nil
 }
 
 // days is how long something took, for people.

@@ -440,3 +440,58 @@ func TestJudgeIsPure(t *testing.T) {
 		t.Error("the same evidence, other subjects")
 	}
 }
+
+// judged fails unless the evidence has an outcome, and refuses by exactly these codes.
+func judged(t *testing.T, p *policy.Policy, ev attestor.Evidence, want attestor.Outcome, codes ...attestor.Code) {
+	t.Helper()
+	v := p.Judge(ev)
+	if got := refusals(v); v.Outcome() != want || !slices.Equal(got, append([]attestor.Code{}, codes...)) {
+		t.Errorf("%s %v, want %s %v", v.Outcome(), got, want, codes)
+	}
+}
+
+// Of two scanners each is believed under its own note, and its description is what messages say.
+func TestJudgeByAnotherScanner(t *testing.T) {
+	const own = "projects/other-scans/notes/RESULT"
+	other := &attestor.ScannerInfo{Name: "Other Scan", Note: own, Enable: "ask Other Scan for it", Refresh: "otherscan renew"}
+	scanned := func(change func(*attestor.Scan)) func(*attestor.Evidence) {
+		return on(func(e *attestor.PlatformEvidence) {
+			e.Scan.Scanner, e.Scan.Note = other, own
+			if change != nil {
+				change(&e.Scan)
+			}
+		})
+	}
+	p := with(t)
+
+	judged(t, p, passing(p, scanned(nil)), attestor.Pass)
+	for _, note := range []string{
+		"projects/goog-analysis/notes/PACKAGE_VULNERABILITY", "projects/other-scans/notes/OTHER", "projects/evil/notes/RESULT", "RESULT",
+		"projects/other-scans/scans/RESULT", "projects/other-scans/notes/RESULT/notes/x", "",
+	} {
+		judged(t, p, passing(p, scanned(func(s *attestor.Scan) { s.Note = note })), attestor.Deny, attestor.CodeScanNotTrusted)
+	}
+
+	// A scanner without a note of its own is believed where the policy says so only.
+	nameless := *other
+	nameless.Note = ""
+	judged(t, p, passing(p, scanned(func(s *attestor.Scan) { s.Scanner, s.Note = &nameless, "" })), attestor.Deny, attestor.CodeScanNotTrusted)
+	judged(t, p, passing(p, scanned(func(s *attestor.Scan) { s.Scanner = &nameless })), attestor.Deny, attestor.CodeScanNotTrusted)
+
+	for state, want := range map[attestor.ScanState]string{
+		attestor.ScanNotFound: "ask Other Scan for it", attestor.ScanUnavailable: "Other Scan could not be asked",
+	} {
+		v := p.Judge(passing(p, scanned(func(s *attestor.Scan) { s.State = state })))
+		if text := marshal(t, v.Checks()); !strings.Contains(text, want) || strings.Contains(text, "Container Analysis") || strings.Contains(text, "gcloud") {
+			t.Errorf("%s: want %q in %s", state, want, text)
+		}
+	}
+	v := p.Judge(passing(p, scanned(func(s *attestor.Scan) { s.Continuous = "INACTIVE" })))
+	if fix := check(t, v, attestor.CheckVulnerabilities).Reasons[0].Fix; !strings.HasPrefix(fix, "otherscan renew ") {
+		t.Errorf("an inactive scan: %q", fix)
+	}
+
+	// It looks at every child of an index, so that a child without a scan is not scanned yet.
+	missing := func(_, second *attestor.PlatformEvidence) { second.Scan.State = attestor.ScanNotFound }
+	judged(t, p, passing(p, scanned(nil), index(missing)), attestor.Undecided, attestor.CodeScanNotFound)
+}

@@ -19,11 +19,12 @@ func (s *Set) Lint(now time.Time) []Diagnostic {
 	for _, p := range s.All() {
 		l := linter{p: p, s: &p.doc.Spec, now: now, d: decoder{file: p.file, places: p.places}}
 		l.patterns()
-		l.base()
 		l.checks()
-		l.scope()
-		l.vulnerabilities()
-		l.provenance()
+		for _, c := range p.checks {
+			if c.lint != nil {
+				c.lint(&l)
+			}
+		}
 		l.exceptions()
 		l.rules()
 		l.breakGlass()
@@ -43,86 +44,6 @@ const (
 	longBehind = 90 * 24 * time.Hour
 	endSoon    = 90 * 24 * time.Hour
 )
-
-func (l *linter) base() {
-	if !l.s.Base.Required && len(l.s.Base.Approved) > 0 {
-		l.d.at("spec.base.required", "is false, so that the approved bases have no effect")
-	}
-	for i, a := range l.s.Base.Approved {
-		path := index("spec.base.approved", i)
-		if a.SignedBy == nil {
-			l.d.at(path, "%s has no signedBy: whoever can push to %s decides what is approved", a.Name, a.Repository)
-		} else {
-			l.signedBy(path+".signedBy", a.SignedBy)
-		}
-		if time.Duration(a.MaxBehind) > longBehind {
-			l.d.at(path+".maxBehind", "%s without its publisher's fixes is long", a.MaxBehind)
-		}
-		switch {
-		case a.EndOfLife.IsZero():
-		case !l.now.Before(a.EndOfLife.start):
-			l.d.at(path+".endOfLife", "%s is past its end of life since %s: it gets no more fixes", a.Name, a.EndOfLife)
-		case a.EndOfLife.start.Sub(l.now) <= endSoon:
-			l.d.at(path+".endOfLife", "%s comes to its end of life on %s", a.Name, a.EndOfLife)
-		}
-	}
-}
-
-// signedBy tries the expression on what no publisher is called.
-func (l *linter) signedBy(path string, s *SignedBy) {
-	if s.Keyless == nil || s.Keyless.SubjectRegexp == "" {
-		return
-	}
-	if re, err := anchored(s.Keyless.SubjectRegexp); err == nil && re.MatchString("anybody@example.org") && re.MatchString("https://example.org/any/thing") {
-		l.d.at(path+".keyless.subjectRegexp", "matches anybody")
-	}
-}
-
-func (l *linter) scope() {
-	if l.s.Scope == nil {
-		return
-	}
-	for i, dir := range l.s.Scope.TrustedDirectories {
-		if dir.Unmatchable() == "" && !slices.ContainsFunc(l.s.Images, dir.Overlaps) {
-			l.d.at(index("spec.scope.trustedDirectories", i), "%s holds none of the images that the policy governs", dir)
-		}
-	}
-	if len(l.s.Scope.TrustedDirectories) > 0 && l.s.trusted() {
-		l.d.at("spec.scope.trustedDirectories", "repeats spec.images, so that it can refuse nothing")
-	}
-}
-
-func (l *linter) vulnerabilities() {
-	const path = "spec.vulnerabilities"
-	v := &l.s.Vulnerabilities
-	if !v.Scan.required() && (v.MaximumFixableSeverity != attestor.AllowAll || v.MaximumUnfixableSeverity != attestor.AllowAll) {
-		l.d.at(path+".scan.required", "is false: an image that was never scanned passes whatever the limits are")
-	}
-	for severity := range v.GracePeriod {
-		if v.MaximumFixableSeverity.Allows(severity) && v.MaximumUnfixableSeverity.Allows(severity) && v.BaseFindings == nil {
-			l.d.at(path+".gracePeriod."+string(severity), "has no effect: %s is within both limits", severity)
-		}
-	}
-	if v.MaximumEPSS != nil && *v.MaximumEPSS == 1 {
-		l.d.at(path+".maximumEPSS", "has no effect: nothing is likelier than 1")
-	}
-	if v.Scan.required() && v.Scan.Continuous == ContinuousOptional && v.Scan.MaxAge == 0 {
-		l.d.at(path+".scan.continuous", "is optional and maxAge is not set: a scan of any age counts, however much was found since")
-	}
-}
-
-func (l *linter) provenance() {
-	p := l.s.Provenance
-	if p == nil {
-		return
-	}
-	if len(p.Builders) == 0 {
-		l.d.at("spec.provenance", "names no builders: any builder whose statement verifies will do")
-	}
-	if p.SignedBy != nil {
-		l.signedBy("spec.provenance.signedBy", p.SignedBy)
-	}
-}
 
 func (l *linter) exceptions() {
 	longest, warning := time.Duration(l.s.ExceptionMaxLifetime), time.Duration(l.s.ExceptionWarning)
@@ -151,7 +72,7 @@ func (l *linter) exceptions() {
 
 		// Its author believes that something is excused: what is refused all the same would come as a surprise.
 		switch why := l.subject(e); {
-		case l.s.skips(e.Check):
+		case skips(l.p.checks, l.s, e.Check):
 			l.d.at(e.Place+".check", "has no effect: the policy does not ask for %s", e.Check)
 		case why != "":
 			l.d.at(e.Place+".subject", "has no effect: %s", why)
@@ -167,21 +88,6 @@ func (s *Spec) judges(platform string) bool {
 	return slices.ContainsFunc(s.Platforms, func(judged string) bool {
 		return attestor.SamePlatform(judged, platform) || attestor.SamePlatform(platform, judged)
 	})
-}
-
-// skips reports whether a check never applies.
-func (s *Spec) skips(check string) bool {
-	switch check {
-	case attestor.CheckBase:
-		return !s.Base.Required
-	case attestor.CheckUser:
-		return !s.User.NonRoot
-	case attestor.CheckProvenance:
-		return s.Provenance == nil
-	case attestor.CheckScope:
-		return s.Scope == nil
-	}
-	return false
 }
 
 // rules finds those whose value does not depend on the evidence.

@@ -35,7 +35,7 @@ func (l *linter) patterns() {
 // checks finds modes of checks that are not asked for.
 func (l *linter) checks() {
 	for name := range l.s.Checks {
-		if l.s.skips(name) {
+		if skips(l.p.checks, l.s, name) {
 			l.d.at("spec.checks."+name, "has no effect: the policy does not ask for %s", name)
 		}
 	}
@@ -80,9 +80,9 @@ func (l *linter) code(check string, code attestor.Code) string {
 	switch {
 	case code.Status() == attestor.StatusError:
 		return fmt.Sprintf("%s says that something could not be found out, which no exception excuses", code)
-	case slices.Contains([]attestor.Code{attestor.CodeNotReported, attestor.CodeFindingsNotJudged, attestor.CodeShortestWay, attestor.CodeUserLimits}, code):
+	case l.p.remarks(code):
 		return fmt.Sprintf("%s refuses nothing, so that there is nothing to excuse", code)
-	case l.s.never(code):
+	case l.p.never(code):
 		return fmt.Sprintf("no image can be denied for %s as the policy is written", code)
 	}
 	return ""
@@ -103,22 +103,4 @@ func checkOf(code attestor.Code) string {
 func borrowed(code attestor.Code, of string) bool {
 	return of == attestor.CheckPlatforms || code == attestor.CodeLayersMismatch ||
 		code == attestor.CodeLayerContradictory || code == attestor.CodeLayerTooLarge
-}
-
-// never reports whether the policy's settings exclude a denial for a code. Codes that the evidence can bring along as
-// problems are never excluded.
-func (s *Spec) never(code attestor.Code) bool {
-	v := &s.Vulnerabilities
-	switch code {
-	case attestor.CodeOutOfScope, attestor.CodeUploadTooOld, attestor.CodeGroupRoot, attestor.CodeGroupUnresolved, attestor.CodeUserTooLow,
-		attestor.CodeScanInactive, attestor.CodeScanTooOld, attestor.CodeScanPackageTypeMissing, attestor.CodeUnspecifiedSeverity,
-		attestor.CodeKnownExploited, attestor.CodeEPSSExceeded, attestor.CodeInGracePeriod,
-		attestor.CodeProvenanceBuilder, attestor.CodeProvenanceSource, attestor.CodeProvenanceLevel:
-		return !slices.Contains(s.reachable(), code)
-	case attestor.CodeFixableSeverityExceeded, attestor.CodeUnfixableSeverityExceeded:
-		return v.BaseFindings == nil && !slices.Contains(s.reachable(), code)
-	case attestor.CodeScanUnsupported:
-		return v.Scan.OnUnsupported == RespondAllow
-	}
-	return false
 }

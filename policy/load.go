@@ -30,14 +30,17 @@ func Load(paths ...string) (*Set, error) {
 }
 
 // Parse is Load for texts that were read already.
-func Parse(sources ...Source) (*Set, error) {
+func Parse(sources ...Source) (*Set, error) { return parse(checks(), sources) }
+
+// parse has the policies judge by a table of checks.
+func parse(table []check, sources []Source) (*Set, error) {
 	if len(sources) == 0 {
 		return nil, Errors{{File: "policies", Line: 1, Column: 1, Message: "no policy: without one every image is refused"}}
 	}
 	var errs Errors
 	set := &Set{byName: map[string]*Policy{}}
 	for _, s := range sources {
-		p, bad := parseOne(s)
+		p, bad := parseOne(table, s)
 		errs = append(errs, bad...)
 		if p == nil {
 			continue
@@ -60,8 +63,8 @@ func Parse(sources ...Source) (*Set, error) {
 
 // parseOne returns a policy as far as it could be read, for the checks across
 // policies, beside whatever is wrong with it.
-func parseOne(s Source) (*Policy, Errors) {
-	p := &Policy{file: s.Name, text: slices.Clone(s.Text)}
+func parseOne(table []check, s Source) (*Policy, Errors) {
+	p := &Policy{checks: table, file: s.Name, text: slices.Clone(s.Text)}
 	d, errs := decode(s.Name, s.Text, &p.doc)
 	p.places = d.places
 	p.ref.Name, p.ref.Mode, p.ref.Digest = p.doc.Metadata.Name, p.doc.Spec.Mode, digestOf(p.text)
@@ -69,13 +72,13 @@ func parseOne(s Source) (*Policy, Errors) {
 		return nil, errs
 	}
 	d.errs = nil
-	v := validator{decoder: d, doc: &p.doc}
+	v := validator{decoder: d, table: table, doc: &p.doc}
 	v.all()
 	p.rules = v.rules
 	if errs = append(errs, v.errs...); len(errs) > 0 {
 		return p, errs
 	}
-	p.needs, p.exceptions = p.doc.Spec.needs(), p.doc.Spec.exceptions()
+	p.needs, p.exceptions = p.doc.Spec.needs(table), p.doc.Spec.exceptions(table)
 	return p, nil
 }
 

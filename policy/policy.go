@@ -30,6 +30,7 @@ type Policy struct {
 	needs      attestor.Needs
 	exceptions exception.List
 	rules      []rule
+	checks     []check // an empty table denies
 	places     map[string]place
 }
 

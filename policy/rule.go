@@ -155,7 +155,7 @@ func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *co
 
 // rules evaluates each rule for each platform. Anything but a plain true is no
 // pass: false denies, and what cannot be evaluated is an error.
-func (j *judge) rules() {
+func (j *judgement) rules() {
 	if len(j.policy.rules) == 0 {
 		return
 	}
@@ -164,7 +164,7 @@ func (j *judge) rules() {
 		variables := ruleVariables(&j.ev, e)
 		for n := range j.policy.rules {
 			r := &j.policy.rules[n]
-			j.settle(attestor.RulePrefix+r.Name, e.Platform, r.judge(variables, e.Config.Clipped))
+			j.conclude(attestor.RulePrefix+r.Name, e.Platform, r.judge(variables, e.Config.Clipped))
 		}
 	}
 }

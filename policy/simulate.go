@@ -110,10 +110,10 @@ func (s *simulation) missing(r attestor.Record, p *Policy) map[string]string {
 	lacks, known := s.lacking[key]
 	if !known {
 		var needs attestor.Needs
-		if old, errs := parseOne(Source{Name: "recorded", Text: r.PolicyText}); len(errs) == 0 && old != nil {
+		if old, errs := parseOne(p.checks, Source{Name: "recorded", Text: r.PolicyText}); len(errs) == 0 && old != nil {
 			needs = old.needs
 		}
-		lacks = missing(needs, p.needs)
+		lacks = missing(p.checks, needs, p.needs)
 		s.lacking[key] = lacks
 	}
 	return lacks

@@ -1,18 +1,18 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/attestor-gate/attestor"
 )
 
 // validator finds what single values do not show: malformed names, empty
 // lists, contradictions.
 type validator struct {
 	*decoder
+	table []check
 	doc   *Document
 	rules []rule
 }
@@ -21,26 +21,19 @@ func (v *validator) all() {
 	s := &v.doc.Spec
 	v.header()
 	v.images(s)
-	v.scope(s.Scope)
-	v.base(&s.Base)
-	v.user(&s.User)
-	v.vulnerabilities(&s.Vulnerabilities)
-	v.provenance(s.Provenance)
+	for _, c := range v.table {
+		if c.validate != nil {
+			c.validate(v, s)
+		}
+	}
 	v.ruleList(s.Rules)
 	v.exceptionList(s)
 	v.checks(s)
 	v.attest(s)
 	v.breakGlass(s.BreakGlass)
-	if !s.demands() {
+	if !requires(v.table, s) {
 		v.at("spec", "demands nothing: no base, no user, no scan, no directory, no provenance and no rule")
 	}
-}
-
-// demands reports whether there is at least one thing that could speak for an
-// image.
-func (s *Spec) demands() bool {
-	return s.Base.Required || s.User.NonRoot || s.Vulnerabilities.Scan.required() || s.Provenance != nil ||
-		len(s.Rules) > 0 || s.Scope != nil
 }
 
 func (v *validator) header() {
@@ -120,96 +113,69 @@ func (v *validator) platforms(path string, list []string) {
 	}
 }
 
-func (v *validator) scope(s *Scope) {
-	if s == nil {
-		return
-	}
-	v.notEmpty("spec.scope.trustedDirectories", len(s.TrustedDirectories))
-	if len(s.TrustedDirectories) == 0 && s.MaxUploadAge == 0 {
-		v.at("spec.scope", "demands nothing: give trustedDirectories or maxUploadAge, or leave it out")
+func (v *validator) checkName(at string, name, path string) {
+	if names := excusable(v.table, &v.doc.Spec); !slices.Contains(names, name) {
+		p := v.places[at]
+		v.errs = append(v.errs, Diagnostic{File: v.file, Line: p.line, Column: p.column, Path: path,
+			Message: quoted(name) + " is not a check that can be excused", Allowed: names, Nearest: nearest(name, names)})
 	}
 }
 
-func (v *validator) base(b *Base) {
-	const path = "spec.base"
-	v.notEmpty(path+".approved", len(b.Approved))
-	if b.Required && len(b.Approved) == 0 && !v.has(path+".approved") {
-		v.at(path+".required", "contradicts the missing spec.base.approved: no image could pass")
+func quoted(s string) string { return `"` + clip(s) + `"` }
+
+func (v *validator) exceptionList(s *Spec) {
+	ids := map[string]bool{}
+	for i, e := range s.Exceptions {
+		path := index("spec.exceptions", i)
+		if v.has(path + ".check") {
+			v.checkName(path+".check", e.Check, path+".check")
+		}
+		v.text(path+".subject", e.Subject)
+		v.notEmpty(path+".images", len(e.Images))
+		v.platforms(path+".platforms", e.Platforms)
+		v.text(path+".id", e.ID)
+		v.text(path+".owner", e.Owner)
+		v.text(path+".reason", e.Reason)
+		if e.ID != "" && ids[e.ID] {
+			v.at(path+".id", "%q stands twice", clip(e.ID))
+		}
+		ids[e.ID] = true
 	}
-	for i := range b.Approved {
-		v.approved(index(path+".approved", i), &b.Approved[i])
-		for _, other := range b.Approved[:i] {
-			if other.Name != "" && other.Name == b.Approved[i].Name {
-				v.at(index(path+".approved", i)+".name", "%q stands twice", other.Name)
-			}
+}
+
+func (v *validator) checks(s *Spec) {
+	v.notEmpty("spec.checks", len(s.Checks))
+	for name := range s.Checks {
+		v.checkName(cmp.Or("spec.checks."+name, "spec.checks"), name, "spec.checks")
+	}
+}
+
+func (v *validator) attest(s *Spec) {
+	const form = "projects/PROJECT/attestors/NAME"
+	v.notEmpty("spec.attestors", len(s.Attestors))
+	v.matchAll("spec.attestors", s.Attestors, attestorForm, form)
+	if v.has("spec.attest.dsseNote") {
+		v.match("spec.attest.dsseNote", s.Attest.DSSENote, noteForm, "projects/PROJECT/notes/NOTE")
+		if !s.Attest.DSSE {
+			v.at("spec.attest.dsseNote", "contradicts attest.dsse: false")
 		}
 	}
 }
 
-func (v *validator) approved(path string, a *Approved) {
-	v.match(path+".name", a.Name, nameForm, "lower-case letters, digits and hyphens, at most 63")
-	if v.has(path + ".repository") {
-		if ref, err := attestor.ParseReference(a.Repository + ":tag"); err != nil || strings.ContainsAny(a.Repository, "@*") {
-			v.at(path+".repository", "%q is not a repository: want REGISTRY/PATH without tag, such as gcr.io/distroless/static-debian12", clip(a.Repository))
-		} else {
-			a.Repository = ref.Repository()
-		}
-	}
-	v.notEmpty(path+".tags", len(a.Tags))
-	v.matchAll(path+".tags", a.Tags, tagForm, "a tag")
-	v.notEmpty(path+".digests", len(a.Digests))
-	if len(a.Tags) == 0 && len(a.Digests) == 0 && !v.has(path+".tags") && !v.has(path+".digests") {
-		v.at(path, "has neither tags nor digests, so that nothing would be approved")
-	}
-	if a.MaxBehind > 0 && len(a.Tags) == 0 {
-		v.at(path+".maxBehind", "contradicts the missing tags: it is about how long ago a tag moved on")
-	}
-	v.signedBy(path+".signedBy", a.SignedBy)
-}
-
-func (v *validator) signedBy(path string, s *SignedBy) {
-	if s == nil {
+func (v *validator) breakGlass(b *BreakGlass) {
+	const path = "spec.breakGlass"
+	if b == nil {
 		return
 	}
-	v.text(path+".key", s.Key)
-	v.text(path+".trustedRoot", s.TrustedRoot)
-	switch {
-	case s.Key != "" && s.Keyless != nil:
-		v.at(path, "has both key and keyless; name one")
-	case s.Key == "" && s.Keyless == nil && !v.has(path+".key"):
-		v.at(path, "has neither key nor keyless, so that anybody's signature would do")
-	case strings.Contains(s.Key, "://") && !strings.HasPrefix(s.Key, "gcpkms://"):
-		v.at(path+".key", "%q is neither a path nor gcpkms://…", clip(s.Key))
-	}
-	if s.Keyless == nil {
+	v.notEmpty(path+".attestors", len(b.Attestors))
+	v.matchAll(path+".attestors", b.Attestors, attestorForm, "projects/PROJECT/attestors/NAME")
+	v.regexp(path+".ticket", b.Ticket)
+	if b.Allowed {
 		return
 	}
-	k := path + ".keyless"
-	v.text(k+".issuer", s.Keyless.Issuer)
-	v.text(k+".subject", s.Keyless.Subject)
-	if v.has(k+".subject") == v.has(k+".subjectRegexp") {
-		v.at(k, "want exactly one of subject and subjectRegexp")
-	}
-	v.regexp(k+".subjectRegexp", s.Keyless.SubjectRegexp)
-}
-
-func (v *validator) regexp(path, expr string) {
-	v.text(path, expr)
-	if _, err := anchored(expr); err != nil {
-		v.at(path, "%q is not a regular expression: %v", clip(expr), err)
-	}
-}
-
-func (v *validator) user(u *User) {
-	if u.NonRoot || !v.has("spec.user.nonRoot") {
-		if v.has("spec.user.minimumUID") && (u.MinimumUID < 1 || u.MinimumUID > 1<<31-1) {
-			v.at("spec.user.minimumUID", "%d is not allowed: want 1 to 2147483647", u.MinimumUID)
-		}
-		return
-	}
-	for field, stricter := range map[string]bool{"names": u.Names == NamesResolve, "rootGroup": u.RootGroup == RespondDeny, "minimumUID": u.MinimumUID > 1} {
-		if stricter {
-			v.at("spec.user."+field, "contradicts nonRoot: false, with which the user is not judged")
+	for field, given := range map[string]bool{"ticket": b.Ticket != "", "attestors": len(b.Attestors) > 0, "expires": b.Expires > 0} {
+		if given {
+			v.at(path+"."+field, "contradicts allowed: false")
 		}
 	}
 }

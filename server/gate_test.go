@@ -155,16 +155,16 @@ func (w *world) Inspect(ctx context.Context, _ attestor.Resolved, c attestor.Chi
 
 func (w *world) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
 	if ctx.Err() != nil {
-		return attestor.Scan{State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
+		return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, d := range w.images {
 		if d == r.Image.Digest() {
-			return attestor.Scan{State: attestor.ScanComplete}
+			return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanComplete}
 		}
 	}
-	return attestor.Scan{State: attestor.ScanNotFound}
+	return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanNotFound}
 }
 
 func (w *world) Govern(repository string) (attestor.Policy, bool) {
@@ -302,7 +302,9 @@ func (p worldPolicy) Judge(ev attestor.Evidence) attestor.Verdict {
 	if p.w.also != "" {
 		checks = append(checks, attestor.Check{Name: attestor.CheckProvenance, Status: p.w.also, Reasons: []attestor.Reason{{Code: attestor.CodeProvenanceUnavailable, Message: "down"}}})
 	}
-	return attestor.NewVerdict(ev, p.Ref(), p.Needs().Attest, checks)
+	asked := []attestor.Question{{Check: attestor.CheckBase}, {Check: attestor.CheckUser}, {Check: attestor.CheckVulnerabilities}}
+
+	return attestor.NewVerdict(ev, p.Ref(), p.Needs().Attest, asked, checks)
 }
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

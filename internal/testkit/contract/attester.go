@@ -19,12 +19,13 @@ type Attesting struct {
 func authorizationOf(t *testing.T, attestors []string, n int) (attestor.Authorization, attestor.Image) {
 	t.Helper()
 	ev := recordOf(t, n).Evidence
+	asked := []attestor.Question{{Check: attestor.CheckBase}, {Check: attestor.CheckUser}, {Check: attestor.CheckVulnerabilities}}
 	var checks []attestor.Check
-	for _, name := range []string{attestor.CheckBase, attestor.CheckUser, attestor.CheckVulnerabilities} {
-		checks = append(checks, attestor.Check{Name: name, Platform: ev.Platforms[0].Platform, Status: attestor.StatusPass})
+	for _, q := range asked {
+		checks = append(checks, attestor.Check{Name: q.Check, Platform: ev.Platforms[0].Platform, Status: attestor.StatusPass})
 	}
 	needs := attestor.AttestNeeds{Attestors: attestors, Children: true}
-	a, err := attestor.Authorize("contract", attestor.NewVerdict(ev, attestor.PolicyRef{Name: "production", Mode: attestor.Enforce}, needs, checks))
+	a, err := attestor.Authorize("contract", attestor.NewVerdict(ev, attestor.PolicyRef{Name: "production", Mode: attestor.Enforce}, needs, asked, checks))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,51 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
+func userCheck() check {
+	return check{
+		name: attestor.CheckUser,
+		asks: func(s *Spec) asking { return requiredIf(s.User.NonRoot) },
+		needs: func(s *Spec, n *attestor.Needs) {
+			n.ResolveNames = s.User.NonRoot && s.User.Names == NamesResolve
+		},
+		lacks: func(earlier, next attestor.Needs) string {
+			if next.ResolveNames && !earlier.ResolveNames {
+				return "user names were not looked up"
+			}
+			return ""
+		},
+		validate: func(v *validator, s *Spec) { v.user(&s.User) },
+		demands: func(s *Spec) []string {
+			if !s.User.NonRoot {
+				return []string{"user: not judged"}
+			}
+			return []string{fmt.Sprintf("user: uid %d or higher, names: %s, group 0: %s", s.User.MinimumUID, s.User.Names, s.User.RootGroup)}
+		},
+		codes: func(s *Spec) (out givenCodes) {
+			out.can(s.User.NonRoot, attestor.CodeUserRoot, attestor.CodeUserNotSet)
+			out.can(s.User.NonRoot && s.User.Names == NamesRefuse, attestor.CodeUserNotNumeric)
+			out.only(s.User.NonRoot && s.User.MinimumUID > 1, attestor.CodeUserTooLow)
+			out.only(s.User.NonRoot && s.User.RootGroup != RespondAllow, attestor.CodeGroupRoot, attestor.CodeGroupUnresolved)
+			return out
+		},
+		remarks: []attestor.Code{attestor.CodeUserLimits},
+		exemplary: func(s *Spec, ev *attestor.Evidence) {
+			e := &ev.Platforms[0]
+			e.Config.User = "65532:65532"
+			e.User = attestor.User{
+				Configured: "65532:65532", UID: new(max(65532, s.User.MinimumUID)), GID: new(int64(65532)), Source: attestor.UserFromConfig,
+			}
+		},
+		ofPlatform: (*judgement).user,
+	}
+}
+
 const (
 	userFix  = "end the Dockerfile with a numeric user, such as USER 65532:65532"
 	groupFix = "name a group by its number: USER 65532:65532"
 )
 
-func (j *judge) user(e *attestor.PlatformEvidence) {
+func (j *judgement) user(e *attestor.PlatformEvidence) {
 	want := j.policy.doc.Spec.User
 	if !want.NonRoot {
 		j.skip(attestor.CheckUser, e.Platform, "the policy says user.nonRoot: false")
@@ -37,7 +76,7 @@ func (j *judge) user(e *attestor.PlatformEvidence) {
 	if e.User.UID != nil {
 		found = append(found, group(want, e.User, ofGroup)...)
 	}
-	j.settle(attestor.CheckUser, e.Platform, found)
+	j.conclude(attestor.CheckUser, e.Platform, found)
 }
 
 // uid judges the number. Whatever is not known to be another user than root is
@@ -157,4 +196,18 @@ func numeric(configured string) bool {
 func digits(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 32)
 	return err == nil
+}
+
+func (v *validator) user(u *User) {
+	if u.NonRoot || !v.has("spec.user.nonRoot") {
+		if v.has("spec.user.minimumUID") && (u.MinimumUID < 1 || u.MinimumUID > 1<<31-1) {
+			v.at("spec.user.minimumUID", "%d is not allowed: want 1 to 2147483647", u.MinimumUID)
+		}
+		return
+	}
+	for field, stricter := range map[string]bool{"names": u.Names == NamesResolve, "rootGroup": u.RootGroup == RespondDeny, "minimumUID": u.MinimumUID > 1} {
+		if stricter {
+			v.at("spec.user."+field, "contradicts nonRoot: false, with which the user is not judged")
+		}
+	}
 }

@@ -12,9 +12,9 @@ import (
 
 // vulnerabilities judges the scan, and every finding in it whatever its state:
 // a scan that did not finish can refuse, but not pass.
-func (j *judge) vulnerabilities(i int, e *attestor.PlatformEvidence) {
+func (j *judgement) vulnerabilities(e *attestor.PlatformEvidence) {
 	found := j.problems(attestor.CheckVulnerabilities, j.ev.Problems, e.Problems)
-	state, skip := j.scanState(i, e)
+	state, skip := j.scanState(e)
 	found = append(found, state...)
 	s := j.scanned(e)
 	for _, v := range s.sorted() {
@@ -25,7 +25,7 @@ func (j *judge) vulnerabilities(i int, e *attestor.PlatformEvidence) {
 		j.skipFor(attestor.CheckVulnerabilities, e.Platform, *skip)
 		return
 	}
-	check, kept := j.settle(attestor.CheckVulnerabilities, e.Platform, found)
+	check, kept := j.conclude(attestor.CheckVulnerabilities, e.Platform, found)
 
 	// There is no scan to go by. What was excused, or only warns, does not make the check one that was made: else a
 	// finding more would let an image pass that nothing speaks for.
@@ -52,7 +52,7 @@ type scanned struct {
 	judged   int
 }
 
-func (j *judge) scanned(e *attestor.PlatformEvidence) *scanned {
+func (j *judgement) scanned(e *attestor.PlatformEvidence) *scanned {
 	s := &scanned{want: &j.policy.doc.Spec.Vulnerabilities, ev: e, now: j.ev.Time, unjudged: map[string]int{}}
 
 	// Only an approved base, proven as well as the policy asks, may have limits

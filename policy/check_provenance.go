@@ -8,9 +8,51 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
+func provenanceCheck() check {
+	return check{
+		name: attestor.CheckProvenance,
+		asks: func(s *Spec) asking { return requiredIf(s.Provenance != nil) },
+		needs: func(s *Spec, n *attestor.Needs) {
+			if p := s.Provenance; p != nil {
+				n.Provenance = &attestor.ProvenanceNeeds{Builders: p.Builders, SignedBy: p.SignedBy.rule()}
+			}
+		},
+		lacks: func(earlier, next attestor.Needs) string {
+			e, n := earlier.Provenance, next.Provenance
+			if n != nil && (e == nil || e.SignedBy.Text() != n.SignedBy.Text()) {
+				return "provenance was not verified by these rules"
+			}
+			return ""
+		},
+		validate: func(v *validator, s *Spec) { v.provenance(s.Provenance) },
+		lint:     (*linter).provenance,
+		demands: func(s *Spec) []string {
+			p := s.Provenance
+			if p == nil {
+				return nil
+			}
+			return []string{fmt.Sprintf("provenance: SLSA level %d or higher, builders %s, sources %s", p.SLSALevel, anyOf(p.Builders), anyOf(p.Sources))}
+		},
+		codes: func(s *Spec) (out givenCodes) {
+			p := s.Provenance
+			out.can(p != nil, attestor.CodeProvenanceMissing)
+			out.only(p != nil && len(p.Builders) > 0, attestor.CodeProvenanceBuilder)
+			out.only(p != nil && len(p.Sources) > 0, attestor.CodeProvenanceSource)
+			out.only(p != nil && p.SLSALevel > 0, attestor.CodeProvenanceLevel)
+			return out
+		},
+		exemplary: func(s *Spec, ev *attestor.Evidence) {
+			if s.Provenance != nil {
+				ev.Platforms[0].Provenance = []attestor.Provenance{s.Provenance.exemplary()}
+			}
+		},
+		ofPlatform: (*judgement).provenance,
+	}
+}
+
 // provenance wants one statement that satisfies everything; of several that do
 // not, the one that comes nearest is reported.
-func (j *judge) provenance(e *attestor.PlatformEvidence) {
+func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 	want := j.policy.doc.Spec.Provenance
 	if want == nil {
 		j.skip(attestor.CheckProvenance, e.Platform, "the policy does not ask for provenance")
@@ -32,7 +74,7 @@ func (j *judge) provenance(e *attestor.PlatformEvidence) {
 		problems = append(problems, deny(attestor.CodeProvenanceMissing, j.ev.Image.Sibling(e.Digest).String(), "no verified provenance was found",
 			"build with Cloud Build, options.requestedVerifyOption: VERIFIED, or attach a signed statement and name its signer in spec.provenance.signedBy"))
 	}
-	j.settle(attestor.CheckProvenance, e.Platform, problems)
+	j.conclude(attestor.CheckProvenance, e.Platform, problems)
 }
 
 // judge compares one statement. One of a source that the policy does not name
@@ -96,4 +138,63 @@ func hasDots(path string) bool {
 		}
 	}
 	return false
+}
+
+func (v *validator) provenance(p *Provenance) {
+	const path = "spec.provenance"
+	if p == nil {
+		return
+	}
+	if p.SLSALevel < 0 || p.SLSALevel > 4 {
+		v.at(path+".slsaLevel", "%d is not a SLSA level: want 0 to 4", p.SLSALevel)
+	}
+	v.notEmpty(path+".builders", len(p.Builders))
+	v.notEmpty(path+".sources", len(p.Sources))
+	for i, b := range p.Builders {
+		v.text(index(path+".builders", i), b)
+	}
+	for i, s := range p.Sources {
+		if _, err := parseSource(s); err != nil {
+			v.at(index(path+".sources", i), "%q is not a source pattern: %s", clip(s), message(err))
+		}
+	}
+	if p.SLSALevel == 0 && len(p.Builders) == 0 && len(p.Sources) == 0 {
+		v.at(path, "demands nothing: give slsaLevel, builders or sources, or leave it out")
+	}
+	v.signedBy(path+".signedBy", p.SignedBy)
+}
+
+func (l *linter) provenance() {
+	p := l.s.Provenance
+	if p == nil {
+		return
+	}
+	if len(p.Builders) == 0 {
+		l.d.at("spec.provenance", "names no builders: any builder whose statement verifies will do")
+	}
+	if p.SignedBy != nil {
+		l.signedBy("spec.provenance.signedBy", p.SignedBy)
+	}
+}
+
+func (p *Provenance) exemplary() attestor.Provenance {
+	out := attestor.Provenance{Source: "cloud-build", Builder: "https://cloudbuild.googleapis.com/GoogleHostedWorker", SLSALevel: int(max(p.SLSALevel, 3)),
+		SourceURI: "https://github.com/acme/app", PredicateType: "https://slsa.dev/provenance/v1"}
+	if p.SignedBy != nil {
+		out.Source = "cosign"
+	}
+	if len(p.Builders) > 0 {
+		out.Builder = p.Builders[0]
+	}
+	if len(p.Sources) > 0 {
+		out.SourceURI = strings.NewReplacer("**", "app", "*", "app").Replace(p.Sources[0])
+	}
+	return out
+}
+
+func anyOf(list []string) string {
+	if len(list) == 0 {
+		return "any"
+	}
+	return strings.Join(list, ", ")
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 
 // scanState judges whether there is a scan to go by. skip is set where there
 // is none and the policy does not insist on one.
-func (j *judge) scanState(i int, e *attestor.PlatformEvidence) (found []finding, skip *attestor.Reason) {
+func (j *judgement) scanState(e *attestor.PlatformEvidence) (found []finding, skip *attestor.Reason) {
 	want, scan := &j.policy.doc.Spec.Vulnerabilities.Scan, &e.Scan
 	image := j.ev.Image.Sibling(e.Digest).String()
 	var f finding
@@ -19,7 +20,7 @@ func (j *judge) scanState(i int, e *attestor.PlatformEvidence) (found []finding,
 	case attestor.ScanComplete:
 		return j.scanFreshness(scan, image), nil
 	case attestor.ScanNotFound:
-		f = j.scanNotFound(i, e, image)
+		f = j.scanNotFound(e, image)
 	case attestor.ScanPending:
 		f = scanError(attestor.CodeScanPending, image, "the scan has not started", "ask again with a longer wait, such as attestor attest --wait 10m")
 	case attestor.ScanRunning:
@@ -32,7 +33,7 @@ func (j *judge) scanState(i int, e *attestor.PlatformEvidence) (found []finding,
 		f = deny(attestor.CodeScanFailed, image, "the scan failed"+because(scan.Problem), "rebuild and push the image, which has it scanned anew; or scan it on demand and name the project in spec.vulnerabilities.scan.projects")
 	case attestor.ScanUnsupported:
 		f = deny(attestor.CodeScanUnsupported, image, "the scanner does not support this image, so that its vulnerabilities are not known"+because(scan.Problem),
-			"build on a distribution that Artifact Analysis supports, or set spec.vulnerabilities.scan.onUnsupported")
+			"build on a distribution that the scanner supports, or set spec.vulnerabilities.scan.onUnsupported")
 		if f, count := f.respond(want.OnUnsupported); count || want.required() {
 			if !count {
 				return nil, &f.reason
@@ -40,7 +41,7 @@ func (j *judge) scanState(i int, e *attestor.PlatformEvidence) (found []finding,
 			return []finding{f}, nil
 		}
 	case attestor.ScanUnavailable:
-		return []finding{unavailable(scan.Problem, image)}, nil
+		return []finding{unavailable(scan, image)}, nil
 	default:
 		return []finding{scanError(attestor.CodeScanStateUnknown, image, fmt.Sprintf("the scan is in a state that is not known: %q", clip(string(scan.State))), "report this as a defect of the gate")}, nil
 	}
@@ -64,18 +65,20 @@ func because(r *attestor.Reason) string {
 
 // unavailable is an error even where a scan is not required: an outage never
 // turns into a pass.
-func unavailable(r *attestor.Reason, image string) finding {
-	f := scanError(attestor.CodeScanUnavailable, image, "Container Analysis could not be asked", "try again; if it lasts, see the gate's log")
-	if r != nil && r.Code != "" {
+func unavailable(scan *attestor.Scan, image string) finding {
+	f := scanError(attestor.CodeScanUnavailable, image, scan.By().Name+" could not be asked", "try again; if it lasts, see the gate's log")
+	if r := scan.Problem; r != nil && r.Code != "" {
 		f.reason = *r
 	}
 	return f
 }
 
-// scanNotFound tells a scan that is missing yet from one that will never come:
-// Google's scanner looks at the first linux/amd64 child of an index only.
-func (j *judge) scanNotFound(i int, e *attestor.PlatformEvidence, image string) finding {
-	first := slices.IndexFunc(j.ev.Platforms, func(p attestor.PlatformEvidence) bool { return attestor.SamePlatform("linux/amd64", p.Platform) })
+// scanNotFound distinguishes a scan that is missing yet from one that will never come, since the scanner looks at one
+// child of an index only.
+func (j *judgement) scanNotFound(e *attestor.PlatformEvidence, image string) finding {
+	by := e.Scan.By()
+	scanned := func(p attestor.PlatformEvidence) bool { return attestor.SamePlatform(by.Platform, p.Platform) }
+	first := slices.IndexFunc(j.ev.Platforms, scanned)
 	elsewhere := slices.ContainsFunc(j.ev.Platforms, func(p attestor.PlatformEvidence) bool {
 		switch p.Scan.State {
 		case "", attestor.ScanNotFound, attestor.ScanUnavailable:
@@ -83,36 +86,38 @@ func (j *judge) scanNotFound(i int, e *attestor.PlatformEvidence, image string) 
 		}
 		return true
 	})
-	if !j.ev.Index || i == first || !elsewhere && first >= 0 {
+	own := first >= 0 && e == &j.ev.Platforms[first]
+	if !j.ev.Index || by.Platform == "" || own || !elsewhere && first >= 0 {
 		return scanError(attestor.CodeScanNotFound, image, "no scan of this digest was found",
-			"enable Artifact Analysis scanning for the repository (gcloud services enable containerscanning.googleapis.com) and push the image again; right after a push, ask again with attestor attest --wait 10m")
+			cmp.Or(by.Enable, "have the repository's images scanned")+
+				" and push the image again; right after a push, ask again with attestor attest --wait 10m")
 	}
 	return deny(attestor.CodeScanNotOfChild, image,
-		fmt.Sprintf("%s has no scan of its own: of an index, the scanner looks at the first linux/amd64 child only", e.Platform),
-		fmt.Sprintf("one of: restrict the policy to what is deployed (spec.platforms: [linux/amd64]); bring a scan of this child under a trusted note "+
+		fmt.Sprintf("%s has no scan of its own: of an index, the scanner looks at the first %s child only", e.Platform, by.Platform),
+		fmt.Sprintf("one of: restrict the policy to what is deployed (spec.platforms: [%s]); bring a scan of this child under a trusted note "+
 			"(attestor import REPORT --image %s --to-project PROJECT, with the note in spec.vulnerabilities.scan.trusted); or add a waiver to spec.exceptions: "+
-			"{check: vulnerabilities, subject: %s, platforms: [%s], owner: …, reason: …, expires: …}", image, attestor.CodeScanNotOfChild, e.Platform))
+			"{check: vulnerabilities, subject: %s, platforms: [%s], owner: …, reason: …, expires: …}", by.Platform, image, attestor.CodeScanNotOfChild, e.Platform))
 }
 
 // scanFreshness judges a scan that finished: whether it still says anything
 // about today.
-func (j *judge) scanFreshness(scan *attestor.Scan, image string) []finding {
+func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 	want := &j.policy.doc.Spec.Vulnerabilities.Scan
-	const revive = "pull the image, which has it analysed again within a day: docker pull "
+	refresh := cmp.Or(scan.By().Refresh, "have the image scanned again:") + " " + image
 	var found []finding
-	if !want.trusts(scan.Note) {
+	if !want.trusts(scan) {
 		found = append(found, deny(attestor.CodeScanNotTrusted, image, fmt.Sprintf("the scan is by %q, which the policy does not trust", clip(scan.Note)),
 			"name the scanner's note in spec.vulnerabilities.scan.trusted, or the on-demand scan's project in projects"))
 	}
 	if scan.Archived != nil {
-		found = append(found, deny(attestor.CodeScanArchived, image, "the scan was archived on "+scan.Archived.UTC().Format(dateForm)+", since the image was not used for long", revive+image))
+		found = append(found, deny(attestor.CodeScanArchived, image, "the scan was archived on "+scan.Archived.UTC().Format(dateForm)+", since the image was not used for long", refresh))
 	}
 	if want.Continuous != ContinuousOptional && scan.Continuous != "ACTIVE" {
 		state := scan.Continuous
 		if state == "" {
 			state = "not reported"
 		}
-		fix := revive + image
+		fix := refresh
 		if len(want.Trusted) > 0 || len(want.Projects) > 0 {
 			fix += "; scans by other scanners are never continuous: spec.vulnerabilities.scan.continuous: optional, with maxAge, accepts them"
 		}
@@ -124,7 +129,7 @@ func (j *judge) scanFreshness(scan *attestor.Scan, image string) []finding {
 			found = append(found, deny(attestor.CodeScanTooOld, image, fmt.Sprintf("the scan does not say when it was made; at most %s is allowed", want.MaxAge), "scan the image again"))
 		case j.ev.Time.Sub(*scan.Finished) > oldest:
 			found = append(found, deny(attestor.CodeScanTooOld, image, fmt.Sprintf("the last scan was %s ago, on %s; at most %s is allowed",
-				days(j.ev.Time.Sub(*scan.Finished)), scan.Finished.UTC().Format(dateForm), want.MaxAge), "scan the image again: rebuild and push it, or "+revive+image))
+				days(j.ev.Time.Sub(*scan.Finished)), scan.Finished.UTC().Format(dateForm), want.MaxAge), "scan the image again: rebuild and push it, or "+refresh))
 		}
 	}
 	for _, t := range want.PackageTypes {
@@ -136,17 +141,18 @@ func (j *judge) scanFreshness(scan *attestor.Scan, image string) []finding {
 	return found
 }
 
-// trusts reports whether a scan under a note, or an on-demand scan by its own
-// name, counts. Evidence gathered for this policy has no other.
-func (s *Scan) trusts(note string) bool {
+// trusts reports whether a scan counts: under the note of the scanner that was asked, under a note that the policy
+// names, or an on-demand scan by its own name in a project that the policy names. Evidence gathered for this policy has
+// no other. Anybody can write a scan into a project of their own, so that nothing else is believed.
+func (s *Scan) trusts(scan *attestor.Scan) bool {
+	note := scan.Note
 	parts := strings.Split(note, "/")
 	if len(parts) < 4 || parts[0] != "projects" {
 		return false
 	}
-	kind, id := parts[len(parts)-2], parts[len(parts)-1]
-	switch kind {
+	switch parts[len(parts)-2] {
 	case "notes":
-		return parts[1] == "goog-analysis" && id == "PACKAGE_VULNERABILITY" || slices.Contains(s.Trusted, note)
+		return scan.By().Owns(note) || slices.Contains(s.Trusted, note)
 	case "scans":
 		return slices.Contains(s.Projects, parts[1])
 	}
