@@ -236,30 +236,64 @@ func (c *catalogue) unresolved(s *shelf, bases []attestor.ApprovedBase, since ui
 		if len(why) == 0 {
 			continue
 		}
-		problems = append(problems, problem(attestor.CheckBase, attestor.CodeBaseUnresolved, ab.Name,
-			fmt.Sprintf("approved base %s (%s) could not be looked up: %s", ab.Name, ab.Repository, clip(strings.Join(why, "; "))),
-			"see that the gate may read "+ab.Repository+" and that it holds what the policy names, then try again"))
+
+		texts := make([]string, 0, len(why))
+		for _, w := range why {
+			texts = append(texts, w.text)
+		}
+		p := problem(attestor.CheckBase, attestor.CodeBaseUnresolved, ab.Name,
+			fmt.Sprintf("approved base %s (%s) could not be looked up: %s", ab.Name, ab.Repository, clip(strings.Join(texts, "; "))),
+			"see that the gate may read "+ab.Repository+" and that it holds what the policy names, then try again")
+		p.RetryAfter = busyFor(why)
+		problems = append(problems, p)
 	}
 	return problems
 }
 
+// A gap is something that is not known of an approved base, and why.
+type gap struct {
+	text string
+	err  error // nil: it was not looked up yet
+}
+
+func newGap(what string, err error) gap {
+	if err == nil {
+		return gap{text: what + ": not looked up yet"}
+	}
+	return gap{text: what + ": " + attestor.Message(err), err: err}
+}
+
+// busyFor is how many seconds registries asked to wait, where that is all that
+// is wrong; else 0, since waiting would not help.
+func busyFor(gaps []gap) int {
+	longest := 0
+	for _, g := range gaps {
+		e, ok := errors.AsType[*attestor.Error](g.err)
+		if !ok || e.Code != attestor.CodeRegistryBusy || e.After <= 0 {
+			return 0
+		}
+		longest = max(longest, e.RetryAfter())
+	}
+	return longest
+}
+
 // unseenTags says of which tags it is not known what they name.
-func (c *catalogue) unseenTags(ab attestor.ApprovedBase, since uint64) []string {
+func (c *catalogue) unseenTags(ab attestor.ApprovedBase, since uint64) []gap {
 	now := c.i.c.Now()
-	var why []string
+	var why []gap
 	for _, tag := range ab.Tags {
 		t := c.tag(tagKey{ab.Repository, tag})
 		old := len(t.points) == 0 || now.Sub(t.seen) > c.validFor(ab)
 		if old || since > 0 && (t.looked <= since || t.err != nil) {
-			why = append(why, fmt.Sprintf("tag %s: %s", tag, message(t.err)))
+			why = append(why, newGap("tag "+tag, t.err))
 		}
 	}
 	return why
 }
 
 // unreadBases says which bases of an entry could not be read.
-func (c *catalogue) unreadBases(s *shelf, ab attestor.ApprovedBase) []string {
-	var why []string
+func (c *catalogue) unreadBases(s *shelf, ab attestor.ApprovedBase) []gap {
+	var why []gap
 	for _, d := range c.wanted(ab, false) {
 		key := baseKey{ab.Repository, d}
 		if _, ok := s.get(key); ok {
@@ -272,7 +306,7 @@ func (c *catalogue) unreadBases(s *shelf, ab attestor.ApprovedBase) []string {
 		if attestor.KindOf(failed) == attestor.NotFound && c.past(ab, d) {
 			continue
 		}
-		why = append(why, fmt.Sprintf("%s: %s", d, message(failed)))
+		why = append(why, newGap(string(d), failed))
 	}
 	return why
 }
@@ -284,11 +318,4 @@ func (c *catalogue) past(ab attestor.ApprovedBase, d attestor.Digest) bool {
 		t := c.tag(tagKey{ab.Repository, tag})
 		return t.current() == d
 	})
-}
-
-func message(err error) string {
-	if err == nil {
-		return "not looked up yet"
-	}
-	return attestor.Message(err)
 }
