@@ -10,27 +10,31 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A Statement is an in-toto statement whose signature satisfied the rule and
-// whose subject is the image.
+// A Statement is an in-toto statement whose signature satisfies the rule and whose
+// subject is the image.
 type Statement struct {
 	PredicateType string
 	Payload       []byte // the signed bytes: the whole statement
 	Signer        string // for people
 	Subject       string // of the certificate; "" for a key
-	Issuer        string // likewise
+	Issuer        string // of the certificate; "" for a key
 }
 
-// Attestations returns the statements of the given predicate types that are
-// attached to img and that somebody who satisfies rule has signed: under the
-// .att tag or as bundles. None is no error. Whatever could not be read is one
-// only if nothing was found; it is an [attestor.Error].
-func (c *Checker) Attestations(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]Statement, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.c.Limits.Timeout)
+// Attestations returns the statements of the given predicate types that are attached to
+// img, under the .att tag or as bundles, and whose signatures satisfy rule. An empty
+// list is no error. A statement that could not be read is an error, an
+// [attestor.Error], only if no other was found.
+func (c *Checker) Attestations(
+	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
+) ([]Statement, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+
 	m, err := c.material(ctx, rule)
 	if err != nil {
-		return nil, unknown(err, img, rule)
+		return nil, notChecked(err, img, rule)
 	}
+
 	found := &findings{}
 	var statements []Statement
 	keep := func(st Statement, err error) {
@@ -42,51 +46,63 @@ func (c *Checker) Attestations(ctx context.Context, img attestor.Image, rule att
 	}
 	err = guard(func() error {
 		c.classicAttestations(ctx, img, m, found, keep)
-		c.eachBundle(ctx, img, c.c.Limits.Attestation, found, func(b []byte) bool {
+		c.eachBundle(ctx, img, maxAttestation, found, func(b []byte) bool {
 			keep(c.verifyBundle(ctx, img, b, m))
 			return false
 		})
 		return nil
 	})
+
+	// A statement that verified counts whatever could not be read beside it. Without
+	// one, the unread statement may be the one that the policy asks for.
 	if err == nil && len(statements) == 0 {
-		err = found.unknown
+		err = found.unread
 	}
 	if err != nil {
-		return nil, unknown(err, img, rule)
+		return nil, notChecked(err, img, rule)
 	}
 	return statements, nil
 }
 
 // classicAttestations calls keep with each entry of the .att tag.
-func (c *Checker) classicAttestations(ctx context.Context, img attestor.Image, m *material, found *findings, keep func(Statement, error)) {
+func (c *Checker) classicAttestations(
+	ctx context.Context, img attestor.Image, m *material, found *findings, keep func(Statement, error),
+) {
 	repo, layers := c.attached(ctx, img, "att", found)
 	for _, desc := range layers {
 		if desc.MediaType != dsseMediaType {
 			continue
 		}
-		payload, why, err := c.blob(ctx, repo, desc, c.c.Limits.Attestation)
+
+		payload, flaw, err := c.blob(ctx, repo, desc, maxAttestation)
 		if err != nil {
 			found.fail(err)
-		} else if why == "" {
+		} else if flaw == "" {
 			keep(c.attestation(ctx, img, payload, desc.Annotations, m))
 		}
 	}
 }
 
 // attestation verifies one entry of the .att tag.
-func (c *Checker) attestation(ctx context.Context, img attestor.Image, envelope []byte, annotations map[string]string, m *material) (Statement, error) {
+func (c *Checker) attestation(
+	ctx context.Context, img attestor.Image, envelope []byte, annotations map[string]string, m *material,
+) (Statement, error) {
 	by, err := c.verifyClassic(ctx, img, envelope, annotations, m, true)
 	if err != nil {
 		return Statement{}, err
 	}
+
+	// cosign has parsed these bytes with the same library when it verified them, so that
+	// the payload is the one that was signed.
 	var env dsse.Envelope
 	if err := json.Unmarshal(envelope, &env); err != nil {
-		return Statement{}, rejection("whose envelope is malformed")
+		return Statement{}, rejection("its envelope is malformed")
 	}
 	payload, err := env.DecodeB64Payload()
 	if err != nil {
-		return Statement{}, rejection("whose envelope is malformed")
+		return Statement{}, rejection("its envelope is malformed")
 	}
+
 	st, err := newStatement(payload, img)
 	st.Signer, st.Subject, st.Issuer = by.text, by.subject, by.issuer
 	return st, err

@@ -9,34 +9,38 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/verify"
-
-	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/attestor-gate/attestor"
 )
 
 const (
 	bundleMediaType = "application/vnd.dev.sigstore.bundle"
-	// signPredicate is what a bundle says that is a signature of an image, and
-	// not an attestation about it.
+
+	// signPredicate is the predicate type of a bundle that is a signature of an image,
+	// and not an attestation about it.
 	signPredicate = "https://sigstore.dev/cosign/sign/v1"
 )
 
-// bundleSignature looks for a signature among the referrers.
-func (c *Checker) bundleSignature(ctx context.Context, img attestor.Image, m *material, found *findings) (signer string, ok bool) {
-	c.eachBundle(ctx, img, c.c.Limits.Signature, found, func(b []byte) bool {
+// bundleSignature looks for a signature among the referrers, and returns its signer.
+func (c *Checker) bundleSignature(
+	ctx context.Context, img attestor.Image, m *material, found *findings,
+) (signer string, ok bool) {
+	c.eachBundle(ctx, img, maxSignature, found, func(b []byte) bool {
 		st, err := c.verifyBundle(ctx, img, b, m)
 		if err != nil {
 			found.reject("%s", explain(err))
 			return false
 		}
+
+		// cosign does not compare the predicate type. Without this, an attestation of the
+		// same signer that says "rejected" would count as the signature.
 		if st.PredicateType != signPredicate {
-			// Not a signature that failed, but something else by that signer.
-			found.reject("which is no signature of the image but an attestation (%q)", st.PredicateType)
+			found.reject("it is an attestation (%q), not a signature of the image", st.PredicateType)
 			return false
 		}
 		signer, ok = st.Signer, true
@@ -45,29 +49,36 @@ func (c *Checker) bundleSignature(ctx context.Context, img attestor.Image, m *ma
 	return signer, ok
 }
 
-// eachBundle calls f with the bytes of each bundle that refers to img, until
-// f has what it wanted.
-func (c *Checker) eachBundle(ctx context.Context, img attestor.Image, limit int64, found *findings, f func([]byte) bool) {
+// eachBundle calls f with the bytes of each bundle that refers to img, until f returns
+// true.
+func (c *Checker) eachBundle(
+	ctx context.Context, img attestor.Image, limit int64, found *findings, f func([]byte) bool,
+) {
 	repo, list := c.referrers(ctx, img, found)
 	for _, desc := range list {
-		b, why, err := c.bundle(ctx, repo, desc, img, limit)
+		b, flaw, err := c.bundle(ctx, repo, desc, img, limit)
 		switch {
 		case err != nil:
 			found.fail(err)
-		case why != "":
-			found.reject("%s", why)
+		case flaw != "":
+			found.reject("%s", flaw)
 		case b != nil && f(b):
 			return
 		}
 	}
 }
 
-// bundle fetches one referrer's bundle; nil where the referrer is none, such
-// as an SBOM. What the list says of it is not believed.
-func (c *Checker) bundle(ctx context.Context, repo name.Repository, desc v1.Descriptor, img attestor.Image, limit int64) (b []byte, why string, err error) {
-	if desc.Digest.Algorithm != "sha256" || desc.Size > c.c.Limits.Manifest {
+// bundle fetches the bundle of one referrer; nil if the referrer is something else, such
+// as an SBOM. The list's descriptor only says which manifest to fetch.
+func (c *Checker) bundle(
+	ctx context.Context, repo name.Repository, desc v1.Descriptor, img attestor.Image, limit int64,
+) (b []byte, flaw string, err error) {
+	if desc.Digest.Algorithm != "sha256" || desc.Size > maxManifest {
 		return nil, "", nil
 	}
+
+	// OCI distribution specification: a referrer is a manifest whose subject is the
+	// digest. A list that claims it of another manifest is not believed.
 	m, ok, err := c.manifest(ctx, repo.Digest(desc.Digest.String()))
 	switch {
 	case errors.Is(err, errNotManifest) || err == nil && !ok:
@@ -77,29 +88,37 @@ func (c *Checker) bundle(ctx context.Context, repo name.Repository, desc v1.Desc
 	case len(m.Layers) != 1 || !strings.HasPrefix(string(m.Layers[0].MediaType), bundleMediaType):
 		return nil, "", nil
 	case m.Subject == nil || m.Subject.Digest.String() != string(img.Digest()):
-		return nil, "which refers to another digest", nil
+		return nil, "it refers to another digest", nil
 	}
 	return c.blob(ctx, repo, m.Layers[0], limit)
 }
 
-// verifyBundle verifies one bundle against the rule and the image, and
-// returns the statement in it: one whose type nobody has checked yet.
-func (c *Checker) verifyBundle(ctx context.Context, img attestor.Image, raw []byte, m *material) (st Statement, err error) {
+// verifyBundle verifies one bundle against the rule and the image, and returns its
+// statement. The caller still has to check the predicate type.
+func (c *Checker) verifyBundle(
+	ctx context.Context, img attestor.Image, raw []byte, m *material,
+) (st Statement, err error) {
 	err = guard(func() error {
 		b := &bundle.Bundle{}
 		if err := b.UnmarshalJSON(raw); err != nil {
-			return rejection("which is a malformed bundle, or one with a log entry of an unknown type")
+			return rejection("it is a malformed bundle, or one with a log entry of an unknown type")
 		}
+
+		// Sigstore bundle: before v0.3 it could hold a certificate chain, and before v0.2 a
+		// log entry without inclusion proof.
 		if !b.MinVersion("v0.3") {
-			return rejection("whose bundle is older than version 0.3")
+			return rejection("its bundle is older than version 0.3")
 		}
 		if b.GetDsseEnvelope() == nil {
-			return rejection("whose bundle holds no statement")
+			return rejection("its bundle holds no statement")
 		}
+
 		by, err := c.verifyEntity(ctx, img, b, m)
 		if err != nil {
 			return err
 		}
+
+		// The payload of the envelope that verified, not the bundle's JSON parsed again.
 		st, err = newStatement(b.GetDsseEnvelope().GetPayload(), img)
 		if err != nil {
 			return err
@@ -107,52 +126,42 @@ func (c *Checker) verifyBundle(ctx context.Context, img attestor.Image, raw []by
 		st.Signer, st.Subject, st.Issuer = by.text, by.subject, by.issuer
 		return nil
 	})
+
 	if errors.Is(err, errPanic) {
-		c.c.Logger.WarnContext(ctx, "bundle verification panicked", slog.String("image", img.String()), slog.String("error", clip(err.Error())))
-		return Statement{}, rejection("which is malformed")
+		c.c.Logger.WarnContext(
+			ctx, "bundle verification panicked",
+			slog.String("image", img.String()), slog.String("error", clip(err.Error())),
+		)
+		return Statement{}, rejection("it is malformed")
 	}
 	return st, err
 }
 
-// verifyEntity has cosign verify the bundle, by whichever source of time it
-// carries: a timestamp (the only one with a Rekor v2 entry) or the log's.
+// verifyEntity has cosign verify the bundle.
 func (c *Checker) verifyEntity(ctx context.Context, img attestor.Image, b *bundle.Bundle, m *material) (signer, error) {
 	content, err := b.VerificationContent()
 	if err != nil {
-		return signer{}, rejection("whose bundle has no verification material")
+		return signer{}, rejection("its bundle has no verification material")
 	}
+
+	// A bundle names a key or holds a certificate. The kind must be the rule's: what
+	// cosign does with the other one is not part of its contract.
 	cert := content.Certificate()
 	if cert == nil && m.verifier == nil {
-		return signer{}, rejection("which was made with a key, not by an identity")
+		return signer{}, rejection("it was made with a key, not by an identity")
 	}
 	if cert != nil && m.verifier != nil {
-		return signer{}, rejection("which was made by an identity, not with a key: " + signerOf(cert).text)
+		return signer{}, rejection("it was made by an identity, not with a key: " + signerOf(cert).text)
 	}
+
 	if err := m.explainIdentity(cert); err != nil {
 		return signer{}, err
 	}
 	if err := m.logged(b); err != nil {
 		return signer{}, err
 	}
-	digest, err := hex.DecodeString(img.Digest().Hex())
-	if err != nil {
-		return signer{}, err
-	}
-	stamps, err := b.Timestamps()
-	if err != nil {
-		return signer{}, rejection("whose timestamp is malformed")
-	}
-	opts := m.options()
-	opts.NewBundleFormat = true
-	opts.UseSignedTimestamps = m.stamps && len(stamps) > 0
-	_, err = cosign.VerifyNewBundle(ctx, opts, verify.WithArtifactDigest("sha256", digest), b)
-	if err != nil && opts.UseSignedTimestamps && m.log {
-		opts.UseSignedTimestamps = false
-		if _, again := cosign.VerifyNewBundle(ctx, opts, verify.WithArtifactDigest("sha256", digest), b); again == nil {
-			err = nil
-		}
-	}
-	if err != nil {
+
+	if err := m.verifyNewBundle(ctx, img, b); err != nil {
 		return signer{}, err
 	}
 	if cert == nil {
@@ -161,20 +170,50 @@ func (c *Checker) verifyEntity(ctx context.Context, img attestor.Image, b *bundl
 	return signerOf(cert), nil
 }
 
-// logged explains a bundle that lacks the log entry that the rule asks for.
+// verifyNewBundle verifies by either source of time that a bundle may have: a timestamp,
+// which is the only one with an entry of Rekor v2, or the time of the log.
+func (m *material) verifyNewBundle(ctx context.Context, img attestor.Image, b *bundle.Bundle) error {
+	digest, err := hex.DecodeString(img.Digest().Hex())
+	if err != nil {
+		return err
+	}
+	artifact := verify.WithArtifactDigest("sha256", digest)
+	stamps, err := b.Timestamps()
+	if err != nil {
+		return rejection("its timestamp is malformed")
+	}
+
+	opts := m.options()
+	opts.NewBundleFormat = true
+	opts.UseSignedTimestamps = m.stamps && len(stamps) > 0
+	_, err = cosign.VerifyNewBundle(ctx, opts, artifact, b)
+	if err == nil || !opts.UseSignedTimestamps || !m.log {
+		return err
+	}
+
+	// The timestamp may be of an authority that the trusted root lacks. The log's time
+	// is as good: a rule that requires the log trusts it.
+	opts.UseSignedTimestamps = false
+	if _, again := cosign.VerifyNewBundle(ctx, opts, artifact, b); again != nil {
+		return err
+	}
+	return nil
+}
+
+// logged rejects a bundle without the log entry that the rule requires.
 func (m *material) logged(b *bundle.Bundle) error {
 	if !m.log {
 		return nil
 	}
 	entries, err := b.TlogEntries()
 	if err != nil || len(entries) == 0 {
-		return rejection("which has no transparency log entry")
+		return rejection("it has no transparency log entry")
 	}
 	return m.knowsLog(hex.EncodeToString([]byte(entries[0].LogKeyID())))
 }
 
-// newStatement parses the signed bytes of an in-toto statement and checks
-// that it is about img.
+// newStatement parses the signed bytes of an in-toto statement. It returns an error
+// unless the statement is about img.
 func newStatement(payload []byte, img attestor.Image) (Statement, error) {
 	var s struct {
 		Type          string `json:"_type"`
@@ -184,15 +223,18 @@ func newStatement(payload []byte, img attestor.Image) (Statement, error) {
 		} `json:"subject"`
 	}
 	if err := json.Unmarshal(payload, &s); err != nil {
-		return Statement{}, rejection("whose statement is malformed")
+		return Statement{}, rejection("its statement is malformed")
 	}
 	if !strings.HasPrefix(s.Type, "https://in-toto.io/Statement/v") {
-		return Statement{}, rejection(fmt.Sprintf("whose statement is of type %q", clip(s.Type)))
+		return Statement{}, rejection(fmt.Sprintf("its statement is of type %q", clip(s.Type)))
 	}
+
+	// in-toto's validation model: "Reject if matchedSubjects is empty." One match
+	// suffices, since a build may have several results.
 	for _, subject := range s.Subject {
 		if subject.Digest["sha256"] == img.Digest().Hex() {
 			return Statement{PredicateType: s.PredicateType, Payload: payload}, nil
 		}
 	}
-	return Statement{}, rejection("which is about another digest")
+	return Statement{}, rejection("it is about another digest")
 }

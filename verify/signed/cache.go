@@ -9,9 +9,10 @@ import (
 // maxCached bounds the memory of results; a gate has some hundred bases.
 const maxCached = 4096
 
-// cache remembers who signed what, for a lifetime. Only signatures that were
-// found are remembered: that a base is unsigned may be mended at any moment,
-// and a failure to find out says nothing.
+// cache remembers the signer of a digest, and the keys that were fetched, for a
+// lifetime. A signature that was valid stays valid: Sigstore has no revocation.
+// Only successes are remembered: a base that is unsigned may be signed at any
+// moment, and a failure says nothing about it.
 type cache struct {
 	lifetime time.Duration
 	now      func() time.Time
@@ -39,5 +40,6 @@ func (c *cache) put(key, value string) {
 	if c.lifetime < 0 {
 		return
 	}
+
 	c.entries.Put(key, cached{value: value, until: c.now().Add(c.lifetime)}, 1)
 }

@@ -106,7 +106,7 @@ func TestRefused(t *testing.T) {
 			e := key.entry(simple(h.image))
 			e.media = v1types.OCILayer
 			h.attach(h.image, "sig", e)
-		}, key.rule(), "no signature but"},
+		}, key.rule(), "not a signature"},
 		{"old bundle", func(h *host) {
 			h.refer(h.image, bundleMedia, []byte(strings.Replace(string(key.bundle(statement(h.image, signPredicate))), "v0.3+json", "x", 1)))
 		}, key.rule(), "malformed bundle"},

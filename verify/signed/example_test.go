@@ -17,5 +17,5 @@ func ExampleChecker_Validate() {
 	}
 	err = checker.Validate(context.Background(), attestor.SignedBy{Issuer: "https://accounts.google.com"})
 	fmt.Println(attestor.Message(err))
-	// Output: signedBy has an issuer without subject
+	// Output: signedBy has an issuer without a subject
 }

@@ -2,6 +2,7 @@ package signed
 
 import (
 	"context"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -24,3 +25,6 @@ func VerifyClassic(ctx context.Context, c *Checker, img attestor.Image, payload 
 	_, err = c.verifyClassic(ctx, img, payload, annotations, m, attestation)
 	return err
 }
+
+// NewWithin is New with another time for a look-up.
+func NewWithin(c Config, timeout time.Duration) (*Checker, error) { return newChecker(c, timeout) }

@@ -4,54 +4,51 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// findings collects why candidates did not satisfy a rule, for the message,
-// and the first failure to look at one.
+// findings collects the reasons why signatures do not satisfy a rule, for the
+// message, and the first failure to read one.
 type findings struct {
-	count   int
-	why     []string
-	unknown error
+	rejected int
+	reasons  []string // distinct, maxReasons at most
+	unread   error
 }
 
 // maxReasons keeps a message readable whatever was pushed.
 const maxReasons = 4
 
-// reject notes that a candidate was looked at and does not satisfy.
+// reject notes that a signature was read and does not satisfy the rule.
 func (f *findings) reject(format string, args ...any) {
-	f.count++
-	why := clip(fmt.Sprintf(format, args...))
-	for _, w := range f.why {
-		if w == why {
-			return
-		}
-	}
-	if len(f.why) < maxReasons {
-		f.why = append(f.why, why)
+	f.rejected++
+	reason := clip(fmt.Sprintf(format, args...))
+	if len(f.reasons) < maxReasons && !slices.Contains(f.reasons, reason) {
+		f.reasons = append(f.reasons, reason)
 	}
 }
 
-// fail notes that a candidate could not be looked at.
+// fail notes that a signature could not be read.
 func (f *findings) fail(err error) {
-	if f.unknown == nil {
-		f.unknown = err
+	if f.unread == nil {
+		f.unread = err
 	}
 }
 
-// String is what was found, for a message.
+// String describes the rejected signatures, for a message.
 func (f *findings) String() string {
+	reasons := strings.Join(f.reasons, "; ")
 	switch {
-	case f.count == 0:
+	case f.rejected == 0:
 		return "it has none"
-	case f.count == 1:
-		return "found one, " + strings.Join(f.why, "; ")
-	case f.count > len(f.why):
-		return fmt.Sprintf("found %d, among them: %s", f.count, strings.Join(f.why, "; "))
+	case f.rejected == 1:
+		return "found one: " + reasons
+	case f.rejected > len(f.reasons):
+		return fmt.Sprintf("found %d, for example: %s", f.rejected, reasons)
 	}
-	return fmt.Sprintf("found %d: %s", f.count, strings.Join(f.why, "; "))
+	return fmt.Sprintf("found %d: %s", f.rejected, reasons)
 }
 
 // clip keeps hostile text from filling a message or breaking its line.
@@ -68,7 +65,8 @@ func clip(s string) string {
 	return s
 }
 
-// notFound reports whether a registry said that there is no such thing.
+// notFound reports whether a registry answered 404. Any other answer leaves open
+// whether it has the signature.
 func notFound(err error) bool {
 	te, ok := errors.AsType[*transport.Error](err)
 	return ok && te.StatusCode == http.StatusNotFound

@@ -135,5 +135,5 @@ func TestAttestations(t *testing.T) {
 	}
 	h := plain(t)
 	_, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, attestor.SignedBy{}, []string{want})
-	unknown(t, "", err, "names nobody")
+	unknown(t, "", err, "neither a key nor an identity")
 }

@@ -158,8 +158,14 @@ const bundleMedia = "application/vnd.dev.sigstore.bundle.v0.3+json"
 // checker makes a Checker that does not wait between retries.
 func checker(t testing.TB, c signed.Config) *signed.Checker {
 	t.Helper()
+	return within(t, c, 30*time.Second)
+}
+
+// within returns a Checker whose look-ups have the given time.
+func within(t testing.TB, c signed.Config, timeout time.Duration) *signed.Checker {
+	t.Helper()
 	c.Remote = append(c.Remote, remote.WithRetryBackoff(remote.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 2}))
-	ch, err := signed.New(c)
+	ch, err := signed.NewWithin(c, timeout)
 	if err != nil {
 		t.Fatal(err)
 	}

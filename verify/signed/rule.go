@@ -25,41 +25,49 @@ import (
 	"github.com/attestor-gate/attestor/internal/lru"
 )
 
-// material is what a rule comes to once its files have been read.
+// material is a rule with the contents of its files: all that is needed to verify.
 type material struct {
 	verifier signature.Verifier // of the rule's key; nil: keyless
-	keyID    string             // of the key, for people
+	keyID    string             // "sha256:" and the hash of the key's PKIX form, for people
 	identity cosign.Identity    // both halves set; exact or anchored
 	trusted  root.TrustedMaterial
 	log      bool   // a transparency log entry is required
 	sct      bool   // a certificate transparency timestamp is required
 	stamps   bool   // the trusted root has timestamp authorities
-	hash     string // of the contents of key and trusted root
+	hash     string // of the contents of key and trusted root; part of the cache's key
 }
 
 // maxFile bounds keys and trusted roots; the public-good root has 7 KB.
 const maxFile = 1 << 20
 
-// material reads what the rule names. A rule that does not say exactly who
-// must have signed is an error, whatever the policy's own checks let through:
-// without an identity, cosign accepts anyone's Fulcio certificate.
+// material reads the files of a rule. It refuses a rule that does not say exactly who
+// must have signed, whatever the policy's own checks let through: without an identity,
+// cosign accepts every certificate of Fulcio.
 func (c *Checker) material(ctx context.Context, rule attestor.SignedBy) (*material, error) {
 	if err := checkRule(rule); err != nil {
 		return nil, err
 	}
+
+	// Keyless certificates live ten minutes: the log proves that they signed in that time.
+	// A policy that wants no log must say so.
 	m := &material{log: rule.Key == ""}
 	if rule.Transparency != nil {
 		m.log = *rule.Transparency
 	}
+
 	sum := sha256.New()
 	if rule.Key != "" {
 		b, err := c.key(ctx, rule.Key)
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(sum, "%d:%s", len(b), b)
+		fmt.Fprintf(sum, "%d:%s", len(b), b) // with lengths, no two contents hash alike
 		if m.verifier, m.keyID, err = loadKey(b); err != nil {
-			return nil, misconfigured(fmt.Sprintf("signedBy.key %q is not a public key that can be used", rule.Key), "name a PEM file with one public key (ECDSA, RSA or Ed25519), or a gcpkms:// key version", err)
+			return nil, misconfigured(
+				fmt.Sprintf("signedBy.key %q is not a public key that can be used", rule.Key),
+				"name a PEM file with one public key (ECDSA, RSA or Ed25519), or a gcpkms:// key version",
+				err,
+			)
 		}
 	} else {
 		m.identity = cosign.Identity{Issuer: rule.Issuer, Subject: rule.Subject}
@@ -67,6 +75,7 @@ func (c *Checker) material(ctx context.Context, rule attestor.SignedBy) (*materi
 			m.identity.SubjectRegExp = anchored(rule.SubjectRegexp)
 		}
 	}
+
 	if err := c.trust(rule, m, sum); err != nil {
 		return nil, err
 	}
@@ -77,73 +86,100 @@ func (c *Checker) material(ctx context.Context, rule attestor.SignedBy) (*materi
 // checkRule refuses rules that leave open who must have signed.
 func checkRule(rule attestor.SignedBy) error {
 	keyless := rule.Issuer != "" || rule.Subject != "" || rule.SubjectRegexp != ""
-	bad := func(what string) error {
-		return misconfigured("signedBy "+what, "name either a key, or an issuer with a subject or subjectRegexp", nil)
+	bad := func(fault string) error {
+		return misconfigured("signedBy "+fault, "name either a key, or an issuer with a subject or subjectRegexp", nil)
 	}
 	switch {
 	case rule.Key != "" && keyless:
 		return bad("has both a key and an identity")
 	case rule.Key == "" && !keyless:
-		return bad("names nobody")
+		return bad("names neither a key nor an identity")
 	case rule.Key != "":
 		return nil
 	case rule.Issuer == "":
-		return bad("has a subject without issuer")
+		return bad("has a subject without an issuer")
 	case rule.Subject == "" && rule.SubjectRegexp == "":
-		return bad("has an issuer without subject")
+		return bad("has an issuer without a subject")
 	case rule.Subject != "" && rule.SubjectRegexp != "":
 		return bad("has both subject and subjectRegexp")
 	case rule.SubjectRegexp == "":
 		return nil
 	}
-	// Compiled by itself first: "a)|(b" must not become valid by being wrapped.
+
+	// Compiled as it is written: wrapped by anchored, "a)|(b" would become valid and match
+	// a part of the subject.
 	if _, err := regexp.Compile(rule.SubjectRegexp); err != nil {
-		return misconfigured(fmt.Sprintf("signedBy.keyless.subjectRegexp %q is not a regular expression", rule.SubjectRegexp), "correct it (RE2 syntax)", err)
+		return misconfigured(
+			fmt.Sprintf("signedBy.keyless.subjectRegexp %q is not a regular expression", rule.SubjectRegexp),
+			"correct it (RE2 syntax)",
+			err,
+		)
 	}
 	return nil
 }
 
-// anchored makes a pattern match the whole subject or nothing: cosign itself
-// is content with a match anywhere in it.
+// anchored makes a pattern match the whole subject or nothing. cosign accepts a match
+// anywhere in it: release@acme.example in release@acme.example.evil.example.
 func anchored(pattern string) string { return `\A(?:` + pattern + `)\z` }
 
-// misconfigured is the error for rules that cannot be checked as they stand.
+// misconfigured is the error for a rule that cannot be checked.
 func misconfigured(msg, fix string, err error) error {
-	return &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeBaseSignatureUnknown, Msg: msg, Fix: fix, Err: err}
+	return &attestor.Error{
+		Kind: attestor.Upstream, Code: attestor.CodeBaseSignatureUnknown, Msg: msg, Fix: fix, Err: err,
+	}
 }
 
-// key reads a key file, or asks for one that is no file.
+// key reads the key from its file, or fetches it if it is a key version of KMS.
 func (c *Checker) key(ctx context.Context, ref string) ([]byte, error) {
 	if !strings.Contains(ref, "://") {
 		b, err := readFile(ref)
 		if err != nil {
-			return nil, misconfigured(fmt.Sprintf("signedBy.key %q cannot be read", ref), "put the PEM file there, or correct the path", err)
+			return nil, misconfigured(
+				fmt.Sprintf("signedBy.key %q cannot be read", ref),
+				"put the PEM file at this path, or correct the path",
+				err,
+			)
 		}
 		return b, nil
 	}
+
+	// Other schemes would have cosign read environment variables or call other services.
 	if c.c.Keys == nil || !strings.HasPrefix(ref, "gcpkms://") {
-		return nil, misconfigured(fmt.Sprintf("signedBy.key %q cannot be fetched by this gate", ref), "name a PEM file, or a gcpkms:// key version", nil)
+		return nil, misconfigured(
+			fmt.Sprintf("signedBy.key %q cannot be fetched by this gate", ref),
+			"name a PEM file, or a gcpkms:// key version",
+			nil,
+		)
 	}
+
+	// A key version's public half never changes.
 	if pem, ok := c.cache.get("key\x00" + ref); ok {
 		return []byte(pem), nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.c.Limits.Timeout)
+
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+
 	pem, err := c.c.Keys.PublicKey(ctx, ref)
 	if err != nil {
-		return nil, misconfigured(fmt.Sprintf("the public key %q could not be fetched", ref), "see that the key version exists and is enabled, and that the gate has roles/cloudkms.publicKeyViewer on it", err)
+		return nil, misconfigured(
+			fmt.Sprintf("the public key %q could not be fetched", ref),
+			"enable the key version, and grant the gate roles/cloudkms.publicKeyViewer on it",
+			err,
+		)
 	}
 	c.cache.put("key\x00"+ref, string(pem))
 	return pem, nil
 }
 
-// readFile reads a whole file of sane size.
+// readFile reads a whole file of at most maxFile bytes.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, err
@@ -154,9 +190,9 @@ func readFile(path string) ([]byte, error) {
 	return b, nil
 }
 
-// loadKey accepts exactly one PEM public key: of two, only the first would
-// count, which is not what somebody who wrote two there expects.
+// loadKey parses one PEM public key, and returns its id for people.
 func loadKey(text []byte) (signature.Verifier, string, error) {
+	// Of two keys only the first would count, which nobody who wrote two there expects.
 	if _, rest := pem.Decode(text); len(bytes.TrimSpace(rest)) > 0 {
 		return nil, "", errors.New("want one PEM block and nothing else")
 	}
@@ -164,9 +200,12 @@ func loadKey(text []byte) (signature.Verifier, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+
+	// NIST SP 800-131A: RSA keys of fewer than 2048 bits are disallowed.
 	if k, ok := pub.(*rsa.PublicKey); ok && k.N.BitLen() < 2048 {
 		return nil, "", fmt.Errorf("an RSA key of %d bits is too short", k.N.BitLen())
 	}
+
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return nil, "", err
@@ -176,9 +215,13 @@ func loadKey(text []byte) (signature.Verifier, string, error) {
 	return v, "sha256:" + hex.EncodeToString(sum[:]), err
 }
 
-// keyVerifier accepts the digest algorithms and paddings that cosign signs with
-// for one key: SHA-256, and PKCS #1 v1.5 for RSA, for key files; what the key
-// version prescribes, which may be RSA-PSS, for KMS.
+// keyVerifier verifies by one key with each digest algorithm and padding that cosign
+// signs with: for a key file SHA-256, and PKCS #1 v1.5 for RSA; for KMS those that the
+// key version prescribes, which may be RSA-PSS.
+//
+// cosign's signature specification: "No information about the signature scheme is
+// included in the object." Trying several is safe, since only the key's owner can make a
+// signature that any of them verifies.
 type keyVerifier struct {
 	signature.Verifier // SHA-256
 	others             []signature.Verifier
@@ -195,6 +238,7 @@ func newKeyVerifier(pub crypto.PublicKey) (signature.Verifier, error) {
 			v.others = append(v.others, other)
 		}
 	}
+
 	if key, ok := pub.(*rsa.PublicKey); ok {
 		for _, h := range []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512} {
 			other, err := signature.LoadRSAPSSVerifier(key, h, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
@@ -217,6 +261,8 @@ func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.
 	if err != nil {
 		return err
 	}
+
+	// The error is that of the usual scheme.
 	first := v.Verifier.VerifySignature(bytes.NewReader(s), bytes.NewReader(m), opts...)
 	if first == nil {
 		return nil
@@ -229,19 +275,23 @@ func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.
 	return first
 }
 
-// trust loads the trusted root that a rule needs. What is required of a
-// signature follows from the rule and from what the root holds: a root that
-// lists certificate transparency logs makes their timestamps mandatory.
+// trust loads the trusted root that a rule needs. The requirements follow from the rule
+// and from the root's contents: a root that lists certificate transparency logs makes
+// their timestamps mandatory.
 func (c *Checker) trust(rule attestor.SignedBy, m *material, sum io.Writer) error {
 	path := rule.TrustedRoot
 	if path == "" {
 		path = c.c.TrustedRoot
 	}
+
+	// A key alone needs neither log nor certificates: the empty root verifies none.
 	if path == "" && m.verifier != nil && !m.log {
-		m.trusted = &root.BaseTrustedMaterial{} // a key alone: no log, no certificates
+		m.trusted = &root.BaseTrustedMaterial{}
 		return nil
 	}
-	fix := "name a trusted_root.json (cosign trusted-root create, or the public-good one) in signedBy.trustedRoot or in the configuration"
+
+	const fix = "name a trusted_root.json (cosign trusted-root create, or the public-good one) " +
+		"in signedBy.trustedRoot or in the configuration"
 	if path == "" {
 		return misconfigured("signedBy needs a trusted root, and none is configured", fix, nil)
 	}
@@ -253,12 +303,25 @@ func (c *Checker) trust(rule attestor.SignedBy, m *material, sum io.Writer) erro
 	if m.trusted, err = c.roots.parse(b); err != nil {
 		return misconfigured(fmt.Sprintf("signedBy.trustedRoot %q is malformed", path), fix, err)
 	}
+
+	// A root without the authority or the log could verify nothing: an error now names
+	// the file, where later every signature would be rejected.
 	switch {
 	case m.verifier == nil && len(m.trusted.FulcioCertificateAuthorities()) == 0:
-		return misconfigured(fmt.Sprintf("signedBy.trustedRoot %q has no certificate authority, which a keyless identity needs", path), fix, nil)
+		return misconfigured(
+			fmt.Sprintf("signedBy.trustedRoot %q has no certificate authority, which a keyless identity needs", path),
+			fix,
+			nil,
+		)
 	case m.log && len(m.trusted.RekorLogs()) == 0:
-		return misconfigured(fmt.Sprintf("signedBy.trustedRoot %q has no transparency log, which the rule requires", path), fix+", or set signedBy.transparency: false", nil)
+		return misconfigured(
+			fmt.Sprintf("signedBy.trustedRoot %q has no transparency log, which the rule requires", path),
+			fix+", or set signedBy.transparency: false",
+			nil,
+		)
 	}
+
+	// RFC 6962, 3: a certificate's SCT is the log's promise to include it.
 	m.sct = m.verifier == nil && len(m.trusted.CTLogs()) > 0
 	m.stamps = len(m.trusted.TimestampingAuthorities()) > 0
 	return nil
@@ -267,8 +330,9 @@ func (c *Checker) trust(rule attestor.SignedBy, m *material, sum io.Writer) erro
 // maxRoots bounds the memory of trusted roots; a gate has one or two.
 const maxRoots = 16
 
-// rootCache remembers parsed trusted roots by their content. Two callers that
-// parse the same new root at once do the work twice, which harms nothing.
+// rootCache remembers parsed trusted roots by the hash of their content, so that a file
+// that changed is never taken for its former self. Two callers may parse the same new
+// root at once, and both get the same.
 type rootCache struct {
 	roots *lru.Cache[[sha256.Size]byte, *root.TrustedRoot]
 }
@@ -296,7 +360,7 @@ func (c *rootCache) parse(b []byte) (*root.TrustedRoot, error) {
 	return r, nil
 }
 
-// errPanic marks a panic in a library that was given hostile input.
+// errPanic marks a panic of a library on hostile input.
 var errPanic = errors.New("verification panicked")
 
 // guard runs f on this goroutine and turns a panic into an error.

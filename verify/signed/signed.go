@@ -1,15 +1,29 @@
-// Package signed finds out who signed an image with cosign, and decides
-// whether that satisfies a policy's signedBy rule. It reads signatures
-// (classic .sig tags and Sigstore bundles, by the referrers API or its fallback
-// tag) and attestations (.att tags and bundles) from the image's registry,
-// and verifies them against keys and trusted roots that are files: it never
-// talks to Rekor, Fulcio or TUF, and no environment variable changes it.
+// Package signed verifies cosign signatures of images and decides whether one of
+// them satisfies a policy's signedBy rule. It reads signatures (classic .sig tags
+// and Sigstore bundles, by the referrers API or its fallback tag) and attestations
+// (.att tags and bundles) from the image's registry, and verifies them against
+// keys and trusted roots that are files: it never talks to Rekor, Fulcio or TUF,
+// and no environment variable changes it.
 //
-// Everything it reads was written by whoever may push to that repository, and
-// is treated so: counts and sizes are capped before anything is decoded, and
-// cosign's verification runs one signature at a time, on the caller's
-// goroutine, under recover. What the rule is about, which images need one and
-// what a missing signature means it leaves to others.
+// Anyone who may push to that repository can write what this package reads.
+// Numbers and sizes are therefore bounded before anything is decoded, and cosign
+// verifies one signature at a time, on the caller's goroutine, under recover.
+// Which images need a signature, and the effect of a missing one, it leaves to
+// others.
+//
+// # Order
+//
+// All steps of the verification must succeed for the same signature:
+//
+//  1. the rule says exactly who must have signed: a key, or an issuer and a subject;
+//  2. the signature's parts are decoded here, since cosign's own decoding panics;
+//  3. the payload, or the statement's subject, has the digest that was asked for;
+//  4. cosign verifies signature, certificate, identity, log entry and timestamp;
+//  5. every certificate of the chain was valid when the signature was made;
+//  6. a bundle has the predicate type of a signature, not of any other attestation.
+//
+// One such signature suffices. The others cannot void it: anyone who may push
+// could otherwise block an image by attaching a bad one.
 package signed
 
 import (
@@ -28,20 +42,20 @@ import (
 )
 
 // PublicKeys fetches the public half of a key that is named by URI
-// (gcpkms://projects/…/cryptoKeyVersions/N) as PEM. Errors mean that it could
-// not be found out.
+// (gcpkms://projects/…/cryptoKeyVersions/N) as PEM. An error says nothing about
+// the key, only that it could not be fetched.
 type PublicKeys interface {
 	PublicKey(ctx context.Context, uri string) ([]byte, error)
 }
 
-// Limits bound what one look-up reads. Zero fields take the defaults.
-type Limits struct {
-	Candidates  int           // signatures, and referrers, looked at per image; 64
-	Manifest    int64         // bytes of a manifest or referrers list; 4 MiB
-	Signature   int64         // bytes of a signature's payload or bundle; 1 MiB
-	Attestation int64         // bytes of an attestation; 8 MiB
-	Timeout     time.Duration // for one look-up, whatever the caller's is; 30 s
-}
+// The bounds of one look-up.
+const (
+	maxCandidates  = 64               // signatures, and referrers, that are verified per image
+	maxManifest    = 4 << 20          // bytes of a manifest or list of referrers
+	maxSignature   = 1 << 20          // bytes of a signature's payload or bundle
+	maxAttestation = 8 << 20          // bytes of an attestation
+	lookupTimeout  = 30 * time.Second // whatever time the caller has
+)
 
 // Config is what a Checker needs. The zero value verifies signatures by key
 // files in any registry that needs no credentials.
@@ -50,8 +64,8 @@ type Config struct {
 	// registries and addresses. nil: [remote.DefaultTransport].
 	Transport http.RoundTripper
 	// Remote holds further options (credentials, user agent, retries). The
-	// Checker has a puller of its own, so that what hostile signatures do to
-	// connections stays with signatures: do not pass [remote.Reuse].
+	// Checker has a puller of its own, so that hostile signatures can exhaust the
+	// connections for signatures only: do not pass [remote.Reuse].
 	Remote []remote.Option
 	// Name holds options for parsing references, such as [name.Insecure].
 	// It is asked per registry, since plain HTTP is right for loopback only.
@@ -60,29 +74,30 @@ type Config struct {
 	TrustedRoot string
 	// Keys fetches keys that are not files; nil refuses such rules.
 	Keys PublicKeys
-	// Limits bound what is read.
-	Limits Limits
 	// CacheLifetime is how long a found signature and a fetched key are
 	// believed without looking again; 0: one hour, negative: not at all.
 	CacheLifetime time.Duration
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
-	// Logger hears of panics in verification; nil discards.
+	// Logger gets the panics of a verification; nil discards them.
 	Logger *slog.Logger
 }
 
 // A Checker verifies signatures. It is safe for concurrent use.
 type Checker struct {
-	c      Config
-	puller *remote.Puller
-	cache  *cache
-	roots  *rootCache
-	flight singleflight.Group
+	c       Config
+	timeout time.Duration // lookupTimeout, but in tests
+	puller  *remote.Puller
+	cache   *cache
+	roots   *rootCache
+	lookups singleflight.Group
 }
 
 // New checks the configuration and prepares the connection to registries; it
 // sends nothing.
-func New(c Config) (*Checker, error) {
+func New(c Config) (*Checker, error) { return newChecker(c, lookupTimeout) }
+
+func newChecker(c Config, timeout time.Duration) (*Checker, error) {
 	if c.Transport == nil {
 		c.Transport = remote.DefaultTransport
 	}
@@ -98,94 +113,91 @@ func New(c Config) (*Checker, error) {
 	if c.CacheLifetime == 0 {
 		c.CacheLifetime = time.Hour
 	}
-	c.Limits = c.Limits.withDefaults()
+
+	// The bounds are set on the transport, beneath the registry library: it would read
+	// 100 MiB before anyone could look at the size.
 	options := append([]remote.Option{remote.WithJobs(8)}, c.Remote...)
-	options = append(options, remote.WithTransport(&paged{
-		next: &capped{next: c.Transport, manifest: c.Limits.Manifest}, bytes: c.Limits.Manifest, most: c.Limits.Candidates,
-	}))
+	options = append(options, remote.WithTransport(&paged{next: &capped{next: c.Transport}}))
 	puller, err := remote.NewPuller(options...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing registry access: %w", err)
 	}
-	return &Checker{c: c, puller: puller, cache: newCache(c.CacheLifetime, c.Now), roots: newRootCache()}, nil
+	return &Checker{
+		c: c, timeout: timeout, puller: puller,
+		cache: newCache(c.CacheLifetime, c.Now), roots: newRootCache(),
+	}, nil
 }
 
-func (l Limits) withDefaults() Limits {
-	if l.Candidates <= 0 {
-		l.Candidates = 64
-	}
-	if l.Manifest <= 0 {
-		l.Manifest = 4 << 20
-	}
-	if l.Signature <= 0 {
-		l.Signature = 1 << 20
-	}
-	if l.Attestation <= 0 {
-		l.Attestation = 8 << 20
-	}
-	if l.Timeout <= 0 {
-		l.Timeout = 30 * time.Second
-	}
-	return l
-}
-
-// Check returns who signed img in a way that satisfies rule. The error is an
-// [attestor.Error]: BASE_UNSIGNED if every signature was looked at and none
-// satisfies, with what was found; BASE_SIGNATURE_UNKNOWN if that could not be
-// found out. Only the digest that was signed counts: for an image that is
+// Check returns the signer of a signature of img that satisfies rule. The error is
+// an [attestor.Error]: BASE_UNSIGNED if every signature was read and none
+// satisfies the rule, with the reasons; BASE_SIGNATURE_UNKNOWN if that could not be
+// established. Only the digest that was signed counts: for an image that is
 // signed through its index, ask about the index.
 func (c *Checker) Check(ctx context.Context, img attestor.Image, rule attestor.SignedBy) (signer string, err error) {
 	m, err := c.material(ctx, rule)
 	if err != nil {
-		return "", unknown(err, img, rule)
+		return "", notChecked(err, img, rule)
 	}
+
+	// The hash covers the contents of key and trusted root, so that replacing a file
+	// makes everything that it verified forgotten. A signature is about a digest, in
+	// whichever repository it was found.
 	key := string(img.Digest()) + "\x00" + rule.Text() + "\x00" + m.hash
 	if signer, ok := c.cache.get(key); ok {
 		return signer, nil
 	}
-	// The shared look-up is detached from whoever happened to ask first, and
-	// has a deadline of its own.
-	done := c.flight.DoChan(img.Repository()+"\x00"+key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.c.Limits.Timeout)
+
+	// Simultaneous questions share one look-up. It is detached from the caller who
+	// came first, whose leaving must not fail the others, and has its own deadline.
+	done := c.lookups.DoChan(img.Repository()+"\x00"+key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 		defer cancel()
-		var signer string
+
 		// On a goroutine of its own, a panic anywhere would end the process.
+		var signer string
 		err := guard(func() (err error) {
-			signer, err = c.look(ctx, img, rule, m)
+			signer, err = c.search(ctx, img, rule, m)
 			return err
 		})
 		if err != nil {
-			return "", unknown(err, img, rule)
+			return "", notChecked(err, img, rule)
 		}
+
+		// Only a success is remembered; see [cache].
 		c.cache.put(key, signer)
 		return signer, nil
 	})
+
 	select {
 	case r := <-done:
 		return r.Val.(string), r.Err
 	case <-ctx.Done():
-		return "", unknown(ctx.Err(), img, rule)
+		return "", notChecked(ctx.Err(), img, rule)
 	}
 }
 
-// Validate reports what is wrong with a rule, its key and its trusted root,
-// without asking any registry: for use when policies are loaded.
+// Validate returns an error if a rule, its key or its trusted root cannot be used.
+// It asks no registry, and so is for loading policies.
 func (c *Checker) Validate(ctx context.Context, rule attestor.SignedBy) error {
 	_, err := c.material(ctx, rule)
 	return err
 }
 
-// look asks the registry: classic signatures first, since all publishers of
-// base images still use them.
-func (c *Checker) look(ctx context.Context, img attestor.Image, rule attestor.SignedBy, m *material) (string, error) {
+// search reads the signatures that the registry has of img, until one satisfies the
+// rule: classic ones first, since all publishers of base images still use them.
+func (c *Checker) search(ctx context.Context, img attestor.Image, rule attestor.SignedBy, m *material) (string, error) {
 	found := &findings{}
-	for _, find := range []func(context.Context, attestor.Image, *material, *findings) (string, bool){c.classicSignature, c.bundleSignature} {
-		if signer, ok := find(ctx, img, m, found); ok {
-			return signer, nil
-		}
+	if signer, ok := c.classicSignature(ctx, img, m, found); ok {
+		return signer, nil
 	}
-	if found.unknown != nil {
-		return "", unknown(found.unknown, img, rule)
+	if signer, ok := c.bundleSignature(ctx, img, m, found); ok {
+		return signer, nil
+	}
+
+	// The signature that satisfies the rule may be the one that could not be read:
+	// this is an error and no denial.
+	if found.unread != nil {
+		return "", notChecked(found.unread, img, rule)
 	}
 	return "", &attestor.Error{
 		Kind: attestor.Upstream, Code: attestor.CodeBaseUnsigned,
@@ -201,16 +213,20 @@ func fixUnsigned(img attestor.Image, rule attestor.SignedBy) string {
 	return "use a base that this identity has signed, or correct signedBy.keyless in the policy"
 }
 
-// unknown is the error for what could not be found out.
-func unknown(err error, img attestor.Image, rule attestor.SignedBy) error {
+// notChecked returns BASE_SIGNATURE_UNKNOWN, unless err is an [attestor.Error]
+// already.
+func notChecked(err error, img attestor.Image, rule attestor.SignedBy) error {
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
 		return e
 	}
+
 	msg := fmt.Sprintf("the signature of %s could not be checked", img)
-	fix := "try again; if it persists, see that the gate may read the base's repository, and its log for the cause"
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		msg += " in the time allowed"
 	}
-	return &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeBaseSignatureUnknown, Msg: msg, Fix: fix,
-		Err: fmt.Errorf("checking against %s: %w", rule.Text(), err)}
+	return &attestor.Error{
+		Kind: attestor.Upstream, Code: attestor.CodeBaseSignatureUnknown, Msg: msg,
+		Fix: "try again; if it persists, let the gate read the base's repository, or see the gate's log for the cause",
+		Err: fmt.Errorf("checking against %s: %w", rule.Text(), err),
+	}
 }

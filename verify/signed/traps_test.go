@@ -185,7 +185,7 @@ func TestTrap06WrongPredicate(t *testing.T) {
 	// An attestation under the signature's tag is none either.
 	h.attach(h.image, "sig", key.envelope(statement(h.image, signPredicate)))
 	got, err := h.check(h.image, key.rule())
-	refused(t, got, err, "no signature but")
+	refused(t, got, err, `dsse.envelope.v1+json", not a signature`)
 }
 
 // TestTrap07SeveralIdentities: the new verifier takes one identity only; a
@@ -354,12 +354,12 @@ func TestTrap12Deadline(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
-			got, err := checker(t, signed.Config{Limits: signed.Limits{Timeout: 100 * time.Millisecond}}).Check(ctx, h.image, key.rule())
+			got, err := within(t, signed.Config{}, 100*time.Millisecond).Check(ctx, h.image, key.rule())
 			unknown(t, got, err, "in the time allowed")
 			// Nor does it hang where the caller has all the time in the world.
-			got, err = checker(t, signed.Config{Limits: signed.Limits{Timeout: 50 * time.Millisecond}}).Check(t.Context(), h.image, key.rule())
+			got, err = within(t, signed.Config{}, 50*time.Millisecond).Check(t.Context(), h.image, key.rule())
 			unknown(t, got, err, "could not be checked")
-			_, err = checker(t, signed.Config{Limits: signed.Limits{Timeout: 50 * time.Millisecond}}).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
+			_, err = within(t, signed.Config{}, 50*time.Millisecond).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
 			if path == "/referrers/" {
 				unknown(t, "", err, "could not be checked")
 			}
