@@ -242,6 +242,11 @@ func TestPagesAndTheProxy(t *testing.T) {
 		}
 	}
 
+	// A claim of a wrong type makes the whole assertion no assertion, not one that lacks what comes after it.
+	if _, err := h.verifier.Authenticate(iapRequest(h, "GET", "/report", iap(claims{"jti": 5}))); !strings.Contains(attestor.Message(err), "not valid here") {
+		t.Errorf("a claim of the wrong type: %v", err)
+	}
+
 	down := newHouse(t, nil)
 	down.iapKeys.set(http.StatusInternalServerError)
 	if _, err := down.verifier.Authenticate(iapRequest(down, "GET", "/report", iap(nil))); attestor.KindOf(err) != attestor.Unavailable {
