@@ -12,7 +12,7 @@ import (
 func sampled(t *testing.T, dir string, args ...string) (code int, out, progress string) {
 	t.Helper()
 	t.Chdir(dir)
-	args = append([]string{"-dir", filepath.Join(dir, "results"), "-equivalent", "equivalent.txt", "-deciding", "deciding.txt"}, args...)
+	args = append([]string{"-dir", filepath.Join(dir, "results"), "-equivalent", "equivalent.txt", "-deciding", "deciding.txt", "-known", "survivors.txt"}, args...)
 	var stdout, stderr bytes.Buffer
 	code, err := run(t.Context(), append(args, "."), &stdout, &stderr)
 	if err != nil {
@@ -106,6 +106,56 @@ func TestASurvivorInAFileThatDecidesFails(t *testing.T) {
 		write(t, filepath.Join(dir, "equivalent.txt"), list.String()+extra)
 		if code, out, _ := sampled(t, dir); code != 1 {
 			t.Errorf("%s: exit %d:\n%s", name, code, out)
+		}
+	}
+}
+
+// A survivor that is known does not fail, and is told all the same.
+func TestSurvivorsThatAreKnown(t *testing.T) {
+	dir := sampleModule(t)
+	write(t, filepath.Join(dir, "deciding.txt"), "sample.go\n")
+	_, out, _ := sampled(t, dir)
+	var list strings.Builder
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "  sample.go ") {
+			list.WriteString(strings.TrimSpace(line) + "\n")
+		}
+	}
+	write(t, filepath.Join(dir, "survivors.txt"), list.String())
+	code, out, _ := sampled(t, dir)
+	if code != 0 || !strings.Contains(out, "survived in a file that decides, as is known") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	_, rest, _ := strings.Cut(list.String(), "\n")
+	write(t, filepath.Join(dir, "survivors.txt"), rest)
+	if code, out, _ := sampled(t, dir); code != 1 {
+		t.Errorf("with one more than is known: exit %d:\n%s", code, out)
+	}
+}
+
+// The lists of this project name files that there are: a file that was renamed
+// would decide without anybody looking.
+func TestListsNameFilesThatExist(t *testing.T) {
+	deciding, err := readLines("deciding.txt")
+	if err != nil || len(deciding) == 0 {
+		t.Fatalf("%d files decide, %v", len(deciding), err)
+	}
+	for _, name := range deciding {
+		if _, err := os.Stat(filepath.Join("..", "..", name)); err != nil {
+			t.Error(err)
+		}
+	}
+	excused, err := readEquivalents("equivalent.txt")
+	if err != nil || len(excused) == 0 {
+		t.Fatalf("%d are equivalent, %v", len(excused), err)
+	}
+	known, err := readLines("survivors.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range known {
+		if _, both := excused[movable(id)]; both {
+			t.Errorf("%s is listed as equivalent and as a survivor", id)
 		}
 	}
 }

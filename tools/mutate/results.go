@@ -58,13 +58,13 @@ func openResults(t *target, dir string) (*results, error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("%s: %w; remove it to begin again", r.path, err)
 		}
-		r.known[one.ID] = one
+		r.known[movable(one.ID)] = one
 	}
 }
 
 // find returns what is known of a mutant and still holds.
 func (r *results) find(m mutant) (outcome, bool) {
-	one, ok := r.known[m.id()]
+	one, ok := r.known[movable(m.id())]
 	if !ok || one.Enclosing != m.enclosing {
 		return "", false
 	}
@@ -75,7 +75,7 @@ func (r *results) find(m mutant) (outcome, bool) {
 
 func (r *results) put(m mutant, o outcome) error {
 	one := result{ID: m.id(), Enclosing: m.enclosing, Tests: r.tests, Outcome: o}
-	r.known[one.ID] = one
+	r.known[movable(one.ID)] = one
 	line, err := json.Marshal(one)
 	if err != nil {
 		return err
@@ -90,7 +90,8 @@ func (r *results) put(m mutant, o outcome) error {
 }
 
 // equivalents are the mutants that no test can tell from the program, with the
-// argument for each: "file function operator #n `text` => argument".
+// argument for each, by their movable ids. A line of the list is "file function
+// operator #n `text` => argument".
 type equivalents map[string]string
 
 func readEquivalents(path string) (equivalents, error) {
@@ -114,10 +115,10 @@ func readEquivalents(path string) (equivalents, error) {
 		if id += "`"; !ok || strings.TrimSpace(why) == "" {
 			return nil, fmt.Errorf("%s:%d: want a mutant, \" => \" and an argument", path, n)
 		}
-		if _, twice := e[id]; twice {
+		if _, twice := e[movable(id)]; twice {
 			return nil, fmt.Errorf("%s:%d: duplicate %s", path, n, id)
 		}
-		e[id] = why
+		e[movable(id)] = why
 	}
 
 	return e, lines.Err()

@@ -8,6 +8,7 @@ import (
 	"go/constant"
 	"go/token"
 	"go/types"
+	"path"
 	"strings"
 )
 
@@ -63,6 +64,14 @@ type mutant struct {
 // move, nor when the rest of the function is laid out anew.
 func (m mutant) id() string {
 	return fmt.Sprintf("%s %s %s #%d `%s`", m.file, m.function, m.operator, m.nth, oneLine(m.before))
+}
+
+// movable is an id with the package in place of the file, so that what is known
+// of a mutant outlives a move to another file.
+func movable(id string) string {
+	file, rest, _ := strings.Cut(id, " ")
+
+	return path.Dir(file) + " " + rest
 }
 
 // oneLine is source text without its layout.
