@@ -80,6 +80,7 @@ func TestNothingIsSaidTwice(t *testing.T) {
 		{"a name, and something else", nil, changes(named, problem(attestor.CheckUser, attestor.CodeLayersMismatch)), attestor.Deny, []attestor.Code{attestor.CodeLayersMismatch, attestor.CodeUserNotNumeric}},
 		{"no provenance, and why", nil, changes(noProvenance, problem(attestor.CheckProvenance, attestor.CodeProvenanceUnavailable)), attestor.Deny, []attestor.Code{attestor.CodeProvenanceUnavailable}},
 		{"uploaded nobody knows when, and elsewhere", nil, changes(late, elsewhere), attestor.Deny, []attestor.Code{attestor.CodeOutOfScope, attestor.CodeUploadTimeUnknown}},
+		{"uploaded nobody knows when, and why", nil, changes(late, whole(found(attestor.CheckScope, attestor.StatusError, attestor.CodeRegistryUnavailable))), attestor.Undecided, []attestor.Code{attestor.CodeRegistryUnavailable}},
 		{"uploaded nobody knows when, with a problem of another check", nil, changes(late, problem(attestor.CheckBase, attestor.CodeBaseUnresolved)), attestor.Deny, []attestor.Code{attestor.CodeBaseUnresolved, attestor.CodeUploadTimeUnknown}},
 	})
 }
@@ -440,4 +441,32 @@ func TestGraceAtItsLimits(t *testing.T) {
 		{"published nobody says when", nil, high(nil), attestor.Deny, above},
 		{"no grace for this severity", []string{"    gracePeriod: {CRITICAL: 7d}"}, high(new(today())), attestor.Deny, above},
 	})
+}
+
+// An exception excuses what was met while evidence was gathered as it does what
+// the judge finds.
+func TestExceptionsExcuseProblems(t *testing.T) {
+	problem := whole(found(attestor.CheckBase, attestor.StatusDeny, attestor.CodeBaseUnsigned))
+	for name, tt := range map[string]struct {
+		exceptions string
+		want       attestor.Outcome
+	}{
+		"none":    {"  exceptions: []", attestor.Deny},
+		"its own": {"  exceptions: [{check: base, subject: BASE_UNSIGNED, owner: o, reason: r, expires: 2026-12-31}]", attestor.Pass},
+		"another": {"  exceptions: [{check: base, subject: BASE_OUTDATED, owner: o, reason: r, expires: 2026-12-31}]", attestor.Deny},
+	} {
+		p := with(t, tt.exceptions)
+		if v := p.Judge(passing(p, problem)); v.Outcome() != tt.want {
+			t.Errorf("%s: %s, want %s: %+v", name, v.Outcome(), tt.want, v.Checks())
+		}
+	}
+}
+
+// Evidence of no image is told of once, whatever else is in it.
+func TestEvidenceOfNoImage(t *testing.T) {
+	p := with(t)
+	c := check(t, p.Judge(passing(p, func(ev *attestor.Evidence) { ev.Image = attestor.Image{} })), attestor.CheckPlatforms)
+	if len(c.Reasons) != 1 || c.Reasons[0].Message != "the evidence names no image" {
+		t.Errorf("%+v", c.Reasons)
+	}
 }
