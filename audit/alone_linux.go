@@ -7,36 +7,40 @@ import (
 	"syscall"
 )
 
-// Linux's locks of open file descriptions: unlike POSIX locks they do not end
-// when some other descriptor of the file is closed, and end with the process,
-// however it ends.
+// Linux's locks of open file descriptions, which package syscall has no names
+// for. fcntl(2): they are "only automatically released on the last close of the
+// open file description, instead of being released on any close of the file".
+// The kernel closes it with the process, however that ends.
 const (
 	ofdGetLock = 36
 	ofdSetLock = 37
 )
 
-// presence is held by every process that has the record open.
-type presence struct{ f *os.File }
+// A usersLock is a shared lock, held by every process that has the store open.
+type usersLock struct{ f *os.File }
 
-// attend takes a lock that others may hold too.
-func attend(path string) (*presence, error) {
+// lockShared takes the lock. It does not wait for other processes, which hold it
+// shared too.
+func lockShared(path string) (*usersLock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
+
 	shared := syscall.Flock_t{Type: syscall.F_RDLCK, Len: 1}
 	if err := syscall.FcntlFlock(f.Fd(), ofdSetLock, &shared); err != nil {
 		return nil, errors.Join(fmt.Errorf("locking %s: %w", path, err), f.Close())
 	}
-	return &presence{f: f}, nil
+	return &usersLock{f: f}, nil
 }
 
-// alone reports that nobody else holds it: whether it could be held alone is
-// asked, and nothing changed.
-func (p *presence) alone() bool {
+// alone reports whether no other process holds the lock. fcntl(2), F_OFD_GETLK:
+// if the lock "could be placed", the kernel "does not actually place it" and
+// returns F_UNLCK; so the question changes nothing for the others.
+func (l *usersLock) alone() bool {
 	exclusive := syscall.Flock_t{Type: syscall.F_WRLCK, Len: 1}
-	err := syscall.FcntlFlock(p.f.Fd(), ofdGetLock, &exclusive)
+	err := syscall.FcntlFlock(l.f.Fd(), ofdGetLock, &exclusive)
 	return err == nil && exclusive.Type == syscall.F_UNLCK
 }
 
-func (p *presence) close() error { return p.f.Close() }
+func (l *usersLock) close() error { return l.f.Close() }

@@ -20,6 +20,7 @@ func TestAlone(t *testing.T) {
 			t.Error("the only one is not alone")
 		}
 	}
+
 	second, err := audit.Open(t.Context(), audit.Config{SQLite: path, Now: c.now})
 	if err != nil {
 		t.Fatal(err)
@@ -27,18 +28,21 @@ func TestAlone(t *testing.T) {
 	if first.Alone() || second.Alone() {
 		t.Error("one of two believes to be alone")
 	}
+
 	if other := openSQLite(t, filepath.Join(t.TempDir(), "r.db"), c); !other.Alone() {
 		t.Error("another record is in the way")
 	}
 	if err := second.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	if !first.Alone() {
 		t.Error("who has left is in the way")
 	}
 	if (audit.None{}).Alone() {
 		t.Error("without a record somebody is alone")
 	}
+
 	if second.Alone() {
 		t.Error("who has left believes to be alone")
 	}

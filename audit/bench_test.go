@@ -26,6 +26,7 @@ func history(n int) iter.Seq[attestor.Record] {
 			case i%97 == 0:
 				verdict = attestor.Undecided
 			}
+
 			r := record(i, verdict, func(r *attestor.Record) {
 				img, err := attestor.ParseImage(fmt.Sprintf("us-docker.pkg.dev/acme/team-%d/service-%d@%s", i%40, i%3000, digest(i%60_000)))
 				if err != nil {
@@ -65,11 +66,13 @@ func BenchmarkStore(b *testing.B) {
 			if err := s.Bulk(b.Context(), history(benchHistory)); err != nil {
 				b.Fatal(err)
 			}
+
 			if strings.HasPrefix(engine.name, "postgres") {
 				if _, err := s.Writer().Exec("ANALYZE"); err != nil { //nolint:misspell // SQL's spelling
 					b.Fatal(err)
 				}
 			}
+
 			benchQueries(b, s)
 			b.Run("finish", func(b *testing.B) {
 				for i := range b.N {
@@ -86,6 +89,7 @@ func benchQueries(b *testing.B, s *audit.Store) {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	middle := day.Add(benchHistory / 2 * time.Minute)
 	for _, q := range []struct {
 		name, token string
@@ -112,6 +116,7 @@ func benchQueries(b *testing.B, s *audit.Store) {
 			}
 		})
 	}
+
 	b.Run("record", func(b *testing.B) {
 		for range b.N {
 			if _, err := s.Record(ctx, "0199-100000"); err != nil {
@@ -119,6 +124,7 @@ func benchQueries(b *testing.B, s *audit.Store) {
 			}
 		}
 	})
+
 	b.Run("walk-10000", func(b *testing.B) {
 		for range b.N {
 			n := 0
@@ -128,6 +134,7 @@ func benchQueries(b *testing.B, s *audit.Store) {
 				}
 				n++
 			}
+
 			if n != 10_000 {
 				b.Fatalf("walked %d", n)
 			}

@@ -26,11 +26,13 @@ func TestDefinitionsInProject(t *testing.T) {
 		"us-east1/services/a:getIamPolicy": `{"bindings":[{"role":"roles/run.invoker","members":["allUsers"]}]}`,
 		"us-east1/jobs/a:getIamPolicy":     `{"bindings":[{"role":"roles/run.invoker","members":["user:a@acme.example"]}]}`,
 	})
+
 	var got []audit.Definition
 	refs, err := running(audit.DefinitionsInProject(t.Context(), "acme", "-", func(d audit.Definition) { got = append(got, d) }, srv...))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if d := cmp.Diff([]string{"r/a:1", "r/j:1"}, refs); d != "" {
 		t.Error(d)
 	}
@@ -41,11 +43,13 @@ func TestDefinitionsInProject(t *testing.T) {
 	if len(got) != len(want) {
 		t.Fatalf("%d definitions, want %d", len(got), len(want))
 	}
+
 	for i, w := range want {
 		if got[i].Name != "projects/acme/locations/us-east1/"+w.name || !strings.Contains(string(got[i].Text), w.text) || !strings.Contains(string(got[i].IAM), w.iam) || (got[i].IAM == nil) != (w.iam == "") {
 			t.Errorf("%s: %s, IAM %s", got[i].Name, got[i].Text, got[i].IAM)
 		}
 	}
+
 	// Whether somebody may call that is not known for want of an answer is an error.
 	for _, kind := range []string{"services", "jobs"} {
 		answers := map[string]string{"services": `{}`, "jobs": `{}`, "us-east1/" + kind + "/a:getIamPolicy": "500"}
@@ -57,7 +61,7 @@ func TestDefinitionsInProject(t *testing.T) {
 	}
 }
 
-func TestRunningInProject(t *testing.T) {
+func TestImagesInProject(t *testing.T) {
 	container := func(images ...string) string {
 		var all []string
 		for _, i := range images {
@@ -65,6 +69,7 @@ func TestRunningInProject(t *testing.T) {
 		}
 		return `{"containers":[` + strings.Join(all, ",") + `]}`
 	}
+
 	services := `{"services":[{"template":` + container("r/a:1", "r/b:1") + `},{}],"nextPageToken":"2"}`
 	jobs := `{"jobs":[{"template":{"template":` + container("r/j:1", "r/k:1") + `}},{},{"template":{}}],"nextPageToken":"2"}`
 	last := map[string]string{"services": services, "services 2": `{"services":[{"template":` + container("r/c:1") + `}]}`, "jobs": jobs, "jobs 2": `{"jobs":[{"template":{"template":` + container("r/l:1") + `}}]}`}
@@ -90,10 +95,11 @@ func TestRunningInProject(t *testing.T) {
 			if answers[tt.page] = tt.answer; tt.page == "all" {
 				answers = map[string]string{"services": tt.answer, "jobs": tt.answer}
 			}
-			got, err := running(audit.RunningInProject(t.Context(), "acme", "-", cloudRun(t, answers)...))
+			got, err := running(audit.DefinitionsInProject(t.Context(), "acme", "-", nil, cloudRun(t, answers)...))
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
+
 			if (err != nil) != (tt.says != "") || err != nil && (attestor.KindOf(err) != attestor.Upstream || !strings.Contains(attestor.Message(err)+" "+fixOf(err), tt.says)) {
 				t.Errorf("error %v, want %q", err, tt.says)
 			}
@@ -101,9 +107,9 @@ func TestRunningInProject(t *testing.T) {
 	}
 }
 
-// TestRunningInProjectStops reads no further than it is asked to.
-func TestRunningInProjectStops(t *testing.T) {
-	for range audit.RunningInProject(t.Context(), "acme", "-", cloudRun(t, map[string]string{"services": `{"services":[{"template":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}]}`})...) {
+// TestImagesInProjectStops: the list reads no further than its consumer does.
+func TestImagesInProjectStops(t *testing.T) {
+	for range audit.DefinitionsInProject(t.Context(), "acme", "-", nil, cloudRun(t, map[string]string{"services": `{"services":[{"template":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}]}`})...) {
 		return
 	}
 	t.Error("nothing was listed")

@@ -10,7 +10,7 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// maxBlob bounds what one blob may unpack to.
+// maxBlob is the size of a blob, in bytes before compression.
 const maxBlob = 64 << 20
 
 // A blob is content stored once, by its hash.
@@ -24,8 +24,8 @@ func hashOf(b []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// EvidenceHash is the content hash that stands in [attestor.Decision.Evidence].
-func EvidenceHash(ev attestor.Evidence) (string, error) {
+// evidenceHash returns the content hash for [attestor.Decision.Evidence].
+func evidenceHash(ev attestor.Evidence) (string, error) {
 	b, err := json.Marshal(ev)
 	if err != nil {
 		return "", fmt.Errorf("encoding evidence: %w", err)
@@ -33,20 +33,22 @@ func EvidenceHash(ev attestor.Evidence) (string, error) {
 	return hashOf(b), nil
 }
 
-// outline is Evidence without its large parts, which are blobs: a repeat on the
-// same scan adds nothing but the outline.
+// An outline is Evidence without its large parts, which are blobs. Another
+// decision on the same scan adds only an outline.
 type outline struct {
 	Evidence attestor.Evidence `json:"evidence"` // without platforms
 	Parts    []part            `json:"parts"`
 	Policy   string            `json:"policy,omitempty"` // hash of the text
 }
 
-// part is one platform: its evidence without findings, and the findings.
+// A part is one platform: the hashes of its evidence without findings, and of the
+// findings, "" for none.
 type part struct {
 	Platform string `json:"platform"`
 	Findings string `json:"findings,omitempty"`
 }
 
+// hashes lists the blobs that the outline refers to.
 func (o outline) hashes() []string {
 	var out []string
 	for _, p := range o.Parts {
@@ -55,13 +57,14 @@ func (o outline) hashes() []string {
 			out = append(out, p.Findings)
 		}
 	}
+
 	if o.Policy != "" {
 		out = append(out, o.Policy)
 	}
 	return out
 }
 
-// row is a Record as the table has it.
+// A row is a Record as it is stored.
 type row struct {
 	id, body, outline string
 	at                int64
@@ -72,20 +75,21 @@ type row struct {
 	policy            string
 	policyDigest      string
 	breakGlass        bool
-	attested          bool     // it may have been begun
-	digests           []string // of the image and of its judged children
+	attested          bool     // there are attestations, so that Begin may have written the row
+	digests           []string // of the image and of its platforms' manifests
 	blobs             []blob
 }
 
 func newRow(r attestor.Record) (row, error) {
 	d := r.Decision
 	if d.Evidence == "" {
-		hash, err := EvidenceHash(r.Evidence)
+		hash, err := evidenceHash(r.Evidence)
 		if err != nil {
 			return row{}, err
 		}
 		d.Evidence = hash
 	}
+
 	body, err := json.Marshal(d)
 	if err != nil {
 		return row{}, fmt.Errorf("encoding the decision: %w", err)
@@ -94,14 +98,17 @@ func newRow(r attestor.Record) (row, error) {
 	if err != nil {
 		return row{}, fmt.Errorf("encoding the verdict: %w", err)
 	}
+
 	out := row{
-		id: d.ID, at: d.Time.UnixMicro(), body: string(body), requested: text(d.Image.Requested),
-		repository: text(repositoryOf(d)), digest: string(d.Image.Digest), verdict: string(verdict), breakGlass: d.BreakGlass != nil,
-		attested: len(d.Attestations) > 0,
+		id: d.ID, at: d.Time.UnixMicro(), body: string(body),
+		requested: text(d.Image.Requested), repository: text(repositoryOf(d)), digest: string(d.Image.Digest),
+		verdict: string(verdict), breakGlass: d.BreakGlass != nil, attested: len(d.Attestations) > 0,
 	}
 	if d.Policy != nil {
 		out.policy, out.policyDigest = text(d.Policy.Name), string(d.Policy.Digest)
 	}
+
+	// A platform's digest finds the decision on its index too.
 	if d.Image.Digest != "" {
 		out.digests = append(out.digests, string(d.Image.Digest))
 	}
@@ -117,8 +124,11 @@ func newRow(r attestor.Record) (row, error) {
 func (r *row) split(rec attestor.Record) error {
 	o := outline{Evidence: rec.Evidence, Parts: []part{}}
 	o.Evidence.Platforms = nil
+
 	for _, p := range rec.Evidence.Platforms {
 		var stored part
+
+		// p is a copy: clearing its findings leaves the caller's evidence as it is.
 		if len(p.Scan.Findings) > 0 {
 			hash, err := r.add(p.Scan.Findings)
 			if err != nil {
@@ -126,6 +136,7 @@ func (r *row) split(rec attestor.Record) error {
 			}
 			stored.Findings, p.Scan.Findings = hash, nil
 		}
+
 		hash, err := r.add(p)
 		if err != nil {
 			return err
@@ -133,10 +144,12 @@ func (r *row) split(rec attestor.Record) error {
 		stored.Platform = hash
 		o.Parts = append(o.Parts, stored)
 	}
+
 	if rec.PolicyText != nil {
 		o.Policy = hashOf(rec.PolicyText)
 		r.blobs = append(r.blobs, blob{o.Policy, rec.PolicyText})
 	}
+
 	b, err := json.Marshal(o)
 	if err != nil {
 		return fmt.Errorf("encoding evidence: %w", err)
@@ -145,11 +158,13 @@ func (r *row) split(rec attestor.Record) error {
 	return nil
 }
 
+// add appends v as a blob, unless the row has it already.
 func (r *row) add(v any) (hash string, err error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("encoding evidence: %w", err)
 	}
+
 	hash = hashOf(b)
 	for _, known := range r.blobs {
 		if known.hash == hash {
@@ -160,12 +175,15 @@ func (r *row) add(v any) (hash string, err error) {
 	return hash, nil
 }
 
-// join is the inverse of newRow.
+// join is the inverse of newRow. blobs has every blob of the outline.
 func join(body string, o outline, blobs map[string][]byte) (attestor.Record, error) {
 	var r attestor.Record
 	if err := json.Unmarshal([]byte(body), &r.Decision); err != nil {
 		return attestor.Record{}, fmt.Errorf("decoding the decision: %w", err)
 	}
+
+	// A blob that is missing does not decode, and so is an error: a platform
+	// without its findings would look clean.
 	r.Evidence = o.Evidence
 	r.Evidence.Platforms = make([]attestor.PlatformEvidence, len(o.Parts))
 	for i, p := range o.Parts {
@@ -178,13 +196,15 @@ func join(body string, o outline, blobs map[string][]byte) (attestor.Record, err
 			}
 		}
 	}
+
 	if o.Policy != "" {
 		r.PolicyText = blobs[o.Policy]
 	}
 	return r, nil
 }
 
-// repositoryOf is canonical: a Decision's reference is.
+// repositoryOf returns the canonical repository of the image, or "" where the
+// request had no reference that can be parsed.
 func repositoryOf(d attestor.Decision) string {
 	ref, err := attestor.ParseReference(d.Image.Reference)
 	if err != nil {
@@ -193,7 +213,8 @@ func repositoryOf(d attestor.Decision) string {
 	return ref.Repository()
 }
 
-// text is what both databases store: valid UTF-8 without NUL.
+// text replaces invalid UTF-8 and NUL. PostgreSQL, 8.3: "The character with the
+// code zero cannot be stored".
 func text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }

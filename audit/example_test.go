@@ -18,11 +18,13 @@ func Example() {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+
 	store, err := audit.Open(ctx, audit.Config{SQLite: filepath.Join(dir, "decisions.db"), Now: time.Now})
 	if err != nil {
 		panic(err)
 	}
 	defer store.Close()
+
 	for i, verdict := range []attestor.Outcome{attestor.Pass, attestor.Deny} {
 		r := record(i, verdict)
 		if err := store.Begin(ctx, r); err != nil {
@@ -32,6 +34,7 @@ func Example() {
 			panic(err)
 		}
 	}
+
 	page, err := store.List(ctx, audit.Filter{Verdict: attestor.Deny}, audit.DefaultPageSize, "")
 	if err != nil {
 		panic(err)

@@ -9,18 +9,19 @@ import (
 	"github.com/attestor-gate/attestor/internal/plain"
 )
 
-// An Explanation is one decision in sentences. Its texts may hold what
-// attackers wrote: whoever prints them makes them harmless ([Explain] does).
+// An Explanation is one decision in sentences. Its texts may contain text of
+// attackers, such as an image's name: whoever prints them must neutralise control
+// characters, as [Explain] does.
 type Explanation struct {
 	Verdict   string   // "passed", "refused", "would be refused", "could not be decided"
-	Summary   []string // what was asked, by whom, and what came of it
+	Summary   []string // the request, the caller and the answer
 	Override  string   // break-glass; "" for none
 	Checks    []CheckExplanation
-	Signed    []string  // what was attested to, or why nothing was
-	Reproduce []Command // empty where there is no digest to repeat it with
+	Signed    []string  // the attestations, or why there are none
+	Reproduce []Command // empty where the image has no digest
 }
 
-// A CheckExplanation is what one check found, and what to do about it.
+// A CheckExplanation is the result of one check, and what to do about it.
 type CheckExplanation struct {
 	Name     string
 	Platform string
@@ -30,21 +31,23 @@ type CheckExplanation struct {
 	Excused  []string
 }
 
-// A Command is one to run, and what it shows.
+// A Command is a shell command, and a sentence on its purpose.
 type Command struct{ Does, Line string }
 
 const explainTime = "2 January 2006 at 15:04:05 MST"
 
-// NewExplanation puts a recorded decision into sentences.
+// NewExplanation explains a recorded decision.
 func NewExplanation(r attestor.Record) Explanation {
 	d := r.Decision
 	e := Explanation{Verdict: describe.Verdict(d), Summary: summary(r), Reproduce: reproduce(r)}
+
 	if b := d.BreakGlass; b != nil {
 		e.Override = fmt.Sprintf("The glass was broken by %s: “%s”.", b.By, b.Reason)
 		if b.Expires != nil {
 			e.Override += " The override ends on " + b.Expires.UTC().Format(explainTime) + "."
 		}
 	}
+
 	for _, c := range d.Checks {
 		if c.Name == attestor.CheckAttest {
 			e.Signed = append(e.Signed, signed(d, c)...)
@@ -52,26 +55,32 @@ func NewExplanation(r attestor.Record) Explanation {
 				continue
 			}
 		}
+
 		x := CheckExplanation{
-			Name: c.Name, Platform: c.Platform, Status: describe.Status(c), Found: describe.Fact(d, c), Findings: describe.FindingsOf(c),
+			Name: c.Name, Platform: c.Platform,
+			Status: describe.Status(c), Found: describe.Fact(d, c), Findings: describe.FindingsOf(c),
 		}
 		for _, a := range c.Exceptions {
 			x.Excused = append(x.Excused, excused(a))
 		}
 		e.Checks = append(e.Checks, x)
 	}
+
 	if len(e.Signed) == 0 {
 		e.Signed = []string{"Nothing was signed."}
 	}
 	return e
 }
 
+// summary says who asked for what, which image that was, and the answer.
 func summary(r attestor.Record) []string {
 	d := r.Decision
+
 	asked := "to be admitted"
 	if d.DryRun {
 		asked = "to be judged in a dry run"
 	}
+
 	by := d.Caller.Subject
 	if by == "" {
 		by = "somebody"
@@ -79,16 +88,23 @@ func summary(r attestor.Record) []string {
 	if d.Caller.Issuer != "" {
 		by += " (identified by " + d.Caller.Issuer + ")"
 	}
-	out := []string{fmt.Sprintf("On %s, %s asked for %s %s.", d.Time.UTC().Format(explainTime), by, d.Image.Requested, asked)}
+
+	out := []string{
+		fmt.Sprintf("On %s, %s asked for %s %s.", d.Time.UTC().Format(explainTime), by, d.Image.Requested, asked),
+	}
 	switch {
 	case d.Image.Digest == "":
 		out = append(out, "The image was not resolved to a digest; nothing of it was inspected.")
 	case d.Image.Requested != d.Image.Reference:
-		out = append(out, fmt.Sprintf("It was resolved once, to %s; everything below is about that digest.", d.Image.Reference))
+		out = append(out,
+			fmt.Sprintf("It was resolved once, to %s; everything below is about that digest.", d.Image.Reference))
 	}
+
 	if r.Evidence.Index {
-		out = append(out, fmt.Sprintf("It is an index, of which %s judged.", are(len(r.Evidence.Platforms), "platform")))
+		out = append(out,
+			fmt.Sprintf("It is an index, of which %s judged.", are(len(r.Evidence.Platforms), "platform")))
 	}
+
 	out = append(out, answered(d))
 	if d.Evidence != "" {
 		out = append(out, "The evidence that it was judged on is recorded as "+d.Evidence+".")
@@ -108,6 +124,7 @@ func answered(d attestor.Decision) string {
 	if d.Policy.Mode != attestor.Enforce {
 		policy += ", which is in dry run and refuses nothing"
 	}
+
 	refusing, total := 0, 0
 	for _, c := range d.Checks {
 		if c.Name == attestor.CheckAttest && !describe.Refuses(c) {
@@ -118,22 +135,28 @@ func answered(d attestor.Decision) string {
 			refusing++
 		}
 	}
+
 	switch describe.Outcome(d) {
 	case attestor.Pass:
 		return "It passed under " + policy + "."
 	case attestor.Undecided:
-		return fmt.Sprintf("Under %s it could not be decided: %d of %s had no answer. Asking again may turn out otherwise.", policy, refusing, describe.Plural(total, "check"))
+		return fmt.Sprintf(
+			"Under %s it could not be decided: %d of %s had no answer. Asking again may turn out otherwise.",
+			policy, refusing, describe.Plural(total, "check"))
 	}
+
 	refused := "was refused"
 	if d.DryRun {
 		refused = "would have been refused"
 	}
-	return fmt.Sprintf("It %s under %s: %d of %s did not pass.", refused, policy, refusing, describe.Plural(total, "check"))
+	return fmt.Sprintf("It %s under %s: %d of %s did not pass.",
+		refused, policy, refusing, describe.Plural(total, "check"))
 }
 
-// signed says what stands in the attestors' names.
+// signed lists the attestations, and why there are none where some are missing.
 func signed(d attestor.Decision, c attestor.Check) []string {
 	var out []string
+
 	if c.Status != attestor.StatusPass {
 		for _, r := range c.Reasons {
 			line := "Nothing was signed: " + r.Message + "."
@@ -146,6 +169,7 @@ func signed(d attestor.Decision, c attestor.Check) []string {
 			out = append(out, line)
 		}
 	}
+
 	for _, a := range d.Attestations {
 		how := "attested to"
 		if !a.Created {
@@ -154,18 +178,24 @@ func signed(d attestor.Decision, c attestor.Check) []string {
 				how += " (since " + a.Since.UTC().Format(explainTime) + ")"
 			}
 		}
-		out = append(out, fmt.Sprintf("%s %s %s, with key %s, in %s.", a.Attestor, how, a.Digest, a.PublicKeyID, a.Occurrence))
+
+		out = append(out,
+			fmt.Sprintf("%s %s %s, with key %s, in %s.", a.Attestor, how, a.Digest, a.PublicKeyID, a.Occurrence))
 	}
+
 	if len(d.Attestations) > 0 {
-		out = append(out, "To check the signature yourself: attestor verify "+quote(describe.Name(d))+" --attestor "+quote(d.Attestations[0].Attestor))
+		out = append(out, "To check the signature yourself: attestor verify "+
+			quote(describe.Name(d))+" --attestor "+quote(d.Attestations[0].Attestor))
 	}
 	return out
 }
 
+// excused says which exception applied, or would have.
 func excused(a attestor.AppliedException) string {
 	if a.Expired {
 		return fmt.Sprintf("The exception %s of %s would have applied, but expired on %s.", a.ID, a.Owner, a.Expires)
 	}
+
 	subject := a.Subject
 	if subject == "" {
 		subject = a.ID
@@ -173,22 +203,28 @@ func excused(a attestor.AppliedException) string {
 	return fmt.Sprintf("%s is excused until %s by %s: “%s”.", subject, a.Expires, a.Owner, a.Reason)
 }
 
-// reproduce is how to ask the same question again.
+// reproduce returns the commands that judge the same digest again by the same
+// policy.
 func reproduce(r attestor.Record) []Command {
 	d := r.Decision
 	if d.Image.Digest == "" || d.Policy == nil {
 		return nil
 	}
+
 	file := fileName(d.Policy.Name) + "-" + short(d.Policy.Digest) + ".yaml"
 	return []Command{
 		{"write the policy's text as it was then", "attestor explain " + quote(d.ID) + " --policy-text > " + file},
-		{"judge the same digest by it again, on what is known of it today", "attestor check " + quote(d.Image.Reference) + " --policy " + file},
+		{
+			"judge the same digest by it again, on what is known of it today",
+			"attestor check " + quote(d.Image.Reference) + " --policy " + file,
+		},
 	}
 }
 
 func short(d attestor.Digest) string { return d.Hex()[:min(12, len(d.Hex()))] }
 
-// fileName keeps what is harmless in a file's name and on a command line.
+// fileName keeps the letters, digits, "-" and "_" of s. The name needs no quoting
+// in a shell and cannot be read as an option.
 func fileName(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < 0x80 && (r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') {
@@ -196,17 +232,23 @@ func fileName(s string) string {
 		}
 		return -1
 	}, s)
+
 	if s = strings.TrimLeft(s, "-"); s == "" {
 		return "policy"
 	}
 	return s
 }
 
-// quote makes s one word of a shell, whatever is in it.
+// quote makes s one word of a shell command, whatever it contains: people paste
+// these lines, and an attacker may have chosen the image's name.
 func quote(s string) string {
-	if s != "" && !strings.HasPrefix(s, "-") && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-") == "" {
+	if s != "" && !strings.HasPrefix(s, "-") &&
+		strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-") == "" {
 		return s
 	}
+
+	// POSIX, Shell Command Language, 2.2.2: single quotes "preserve the literal value
+	// of each character within", and cannot contain a single quote.
 	return "'" + strings.ReplaceAll(plain.Text(s), "'", `'\''`) + "'"
 }
 
@@ -215,11 +257,13 @@ func Explain(r attestor.Record) string {
 	e := NewExplanation(r)
 	var b strings.Builder
 	p := func(indent, s string) { b.WriteString(indent + plain.Text(s) + "\n") }
+
 	p("", strings.ToUpper(e.Verdict[:1])+e.Verdict[1:]+": "+describe.Name(r.Decision))
 	if e.Override != "" {
 		p("", "BREAK-GLASS. "+e.Override)
 	}
 	p("", "")
+
 	for _, s := range e.Summary {
 		p("", s)
 	}
@@ -227,10 +271,12 @@ func Explain(r attestor.Record) string {
 		b.WriteByte('\n')
 		c.write(p)
 	}
+
 	b.WriteByte('\n')
 	for _, s := range e.Signed {
 		p("", s)
 	}
+
 	if len(e.Reproduce) > 0 {
 		b.WriteString("\nTo reproduce it:\n")
 	}
@@ -254,12 +300,14 @@ func (c CheckExplanation) write(p func(indent, s string)) {
 		head += " (" + c.Found + ")"
 	}
 	p("", head)
+
 	for _, f := range c.Findings {
 		p("  - ", f.Sentence(maxSubjects))
 		if f.Fix != "" {
 			p("    ", "To do: "+f.Fix)
 		}
 	}
+
 	for _, s := range c.Excused {
 		p("  - ", s)
 	}

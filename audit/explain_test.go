@@ -49,6 +49,7 @@ func TestExplain(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+
 			want, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -69,16 +70,19 @@ func TestExplainIsHarmless(t *testing.T) {
 		d.BreakGlass = &attestor.BreakGlass{Reason: attack, By: attack}
 		d.Attestations = []attestor.Attestation{{Attestor: attack}}
 	}))
+
 	for _, r := range got {
 		if r != '\n' && !unicode.IsPrint(r) {
 			t.Errorf("%U reaches the terminal", r)
 		}
 	}
+
 	for _, line := range strings.Split(got, "\n") {
 		if rest, ok := strings.CutPrefix(line, "  attestor "); ok && !strings.Contains(rest, ` '-x'\''; rm -rf /; `) {
 			t.Errorf("a command is not quoted: %s", line)
 		}
 	}
+
 	if zero := audit.Explain(attestor.Record{}); !strings.Contains(zero, "efused") {
 		t.Errorf("the zero record does not say that it refuses:\n%s", zero)
 	}

@@ -5,8 +5,8 @@ import (
 	"database/sql"
 )
 
-// PutIntent keeps data under id until it is deleted, for whoever must be able
-// to complete after a crash what it was about to do.
+// PutIntent makes data durable under id, so that the caller can complete after a
+// crash what it was about to do. An intent with the same id is replaced.
 func (s *Store) PutIntent(ctx context.Context, id string, data []byte) error {
 	return s.tx(ctx, "recording an intent", func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO intents (id, at, data) VALUES ($1, $2, $3)
@@ -15,7 +15,7 @@ func (s *Store) PutIntent(ctx context.Context, id string, data []byte) error {
 	})
 }
 
-// DeleteIntent forgets it; one that is not there is no error.
+// DeleteIntent deletes an intent. It returns nil if there is none.
 func (s *Store) DeleteIntent(ctx context.Context, id string) error {
 	return s.tx(ctx, "deleting an intent", func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM intents WHERE id = $1`, id)
@@ -23,10 +23,11 @@ func (s *Store) DeleteIntent(ctx context.Context, id string) error {
 	})
 }
 
-// Intents returns all that are kept, by id.
+// Intents returns the data of all intents by id.
 func (s *Store) Intents(ctx context.Context) (map[string][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+
 	out, err := s.intents(ctx)
 	if err != nil {
 		return nil, s.fail("reading intents", err)
@@ -39,7 +40,8 @@ func (s *Store) intents(ctx context.Context) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }() // rows.Err has it
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
 	out := map[string][]byte{}
 	for rows.Next() {
 		var id string

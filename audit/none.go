@@ -9,13 +9,17 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// None is the explicit choice of no record (store: none): decisions are made
-// and forgotten, and whatever asks for history is told so. The zero value is
+// None stores nothing (store: none). Decisions are made and not kept; methods
+// that read the history return an error of kind Unsupported. The zero value is
 // ready for use.
 type None struct{}
 
 func unsupported() error {
-	return &attestor.Error{Kind: attestor.Unsupported, Msg: "this gate keeps no record (store: none)", Fix: "configure a store: an SQLite file or PostgreSQL"}
+	return &attestor.Error{
+		Kind: attestor.Unsupported,
+		Msg:  "this gate keeps no decisions (store: none)",
+		Fix:  "set an SQLite file or PostgreSQL under store in the configuration",
+	}
 }
 
 // Begin does nothing.
@@ -27,16 +31,16 @@ func (None) Finish(context.Context, attestor.Record) error { return nil }
 // Ready is always nil.
 func (None) Ready(context.Context) error { return nil }
 
-// Alone is false: nobody has a record open.
+// Alone is false: there is no store that a process could have to itself.
 func (None) Alone() bool { return false }
 
-// Pending has nothing to list.
+// Pending returns no decisions.
 func (None) Pending(context.Context, time.Duration) ([]attestor.Record, error) { return nil, nil }
 
-// List answers with an error of kind Unsupported.
+// List returns an error of kind Unsupported.
 func (None) List(context.Context, Filter, int, string) (Page, error) { return Page{}, unsupported() }
 
-// Record answers with an error of kind Unsupported.
+// Record returns an error of kind Unsupported.
 func (None) Record(context.Context, string) (attestor.Record, error) {
 	return attestor.Record{}, unsupported()
 }
@@ -51,14 +55,13 @@ func (None) Decisions(context.Context, Filter) iter.Seq2[attestor.Decision, erro
 	return func(yield func(attestor.Decision, error) bool) { yield(attestor.Decision{}, unsupported()) }
 }
 
-// Export answers with an error of kind Unsupported.
+// Export returns an error of kind Unsupported.
 func (None) Export(context.Context, io.Writer, Filter) (int, error) { return 0, unsupported() }
 
-// Prune answers with an error of kind Unsupported.
+// Prune returns an error of kind Unsupported.
 func (None) Prune(context.Context, time.Time) (Pruned, error) { return Pruned{}, unsupported() }
 
-// RecordTag forgets: without a record, a base's history is what was seen since
-// the start.
+// RecordTag does nothing: a base's history then begins with the process.
 func (None) RecordTag(context.Context, attestor.TagPoint) error { return nil }
 
 // TagHistory is empty.
@@ -70,7 +73,7 @@ func (None) PutIntent(context.Context, string, []byte) error { return nil }
 // DeleteIntent does nothing.
 func (None) DeleteIntent(context.Context, string) error { return nil }
 
-// Intents has none.
+// Intents returns no intents.
 func (None) Intents(context.Context) (map[string][]byte, error) { return nil, nil }
 
 // Close does nothing.

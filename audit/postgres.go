@@ -14,7 +14,7 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// postgresEngine keeps the record where several instances share it.
+// A postgresEngine stores decisions in a database that several instances share.
 type postgresEngine struct{ dsn string }
 
 const (
@@ -24,19 +24,31 @@ const (
 )
 
 func (e *postgresEngine) open(ctx context.Context) (read, write *sql.DB, err error) {
+	// The parser's error is dropped: it may quote the string with its password.
 	c, err := pgx.ParseConfig(e.dsn)
-	if err != nil { // its text may quote the string, password and all
-		return nil, nil, &attestor.Error{Kind: attestor.Invalid, Msg: "the PostgreSQL connection string is malformed", Fix: "write it as postgres://USER@HOST/DATABASE?sslmode=verify-full"}
+	if err != nil {
+		return nil, nil, &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  "the PostgreSQL connection string is malformed",
+			Fix:  "write it as postgres://USER@HOST/DATABASE?sslmode=verify-full",
+		}
 	}
+
+	// PostgreSQL, synchronous_commit: when off, there is "a delay between when
+	// success is reported to the client and when the transaction is really
+	// guaranteed to be safe against a server crash". The server's default does not
+	// decide that here; a value in the connection string does.
 	if c.RuntimeParams["synchronous_commit"] == "" {
-		c.RuntimeParams["synchronous_commit"] = "on" // whatever the server's default: an answer promises durability
+		c.RuntimeParams["synchronous_commit"] = "on"
 	}
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "attestor"
 	}
+
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = postgresConnTimeout
 	}
+
 	db := stdlib.OpenDB(*c)
 	db.SetMaxOpenConns(postgresConns)
 	db.SetMaxIdleConns(postgresIdle)
@@ -50,12 +62,13 @@ func (e *postgresEngine) dialect() goose.Dialect { return goose.DialectPostgres 
 
 func (e *postgresEngine) lost() error { return nil }
 
-// alone is false: other instances are why it is used.
+// alone is always false: PostgreSQL is for several instances, and which of them
+// run is not known.
 func (e *postgresEngine) alone() bool { return false }
 
 func (e *postgresEngine) close() error { return nil }
 
-// SQLSTATE classes, see the PostgreSQL manual's appendix A.
+// SQLSTATE codes of PostgreSQL's documentation, appendix A.
 const (
 	stateDiskFull    = "53100"
 	stateTooManyConn = "53300"
@@ -63,22 +76,26 @@ const (
 	stateNoPrivilege = "42501"
 )
 
-func (e *postgresEngine) trouble(err error) (msg, fix string) {
+func (e *postgresEngine) message(err error) (msg, fix string) {
 	if known, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch known.Code {
 		case stateDiskFull:
-			return "the record's disk is full", "give the database more space, or let attestor decisions prune remove old decisions"
+			return diskFull, "give the database more space, or remove old decisions with attestor decisions prune"
 		case stateReadOnly:
-			return "the record's database is read-only", "connect to the primary, not to a replica"
+			return "the database of the decision store is read-only", "connect to the primary, not to a replica"
 		case stateTooManyConn:
-			return "the record's database has no connection left", "raise max_connections, or run fewer instances"
+			return "the database of the decision store has no free connection",
+				"raise max_connections in PostgreSQL, or run fewer instances of the gate"
 		case stateNoPrivilege:
-			return "the gate may not write the record", "grant its database user the tables"
+			return "the gate has no privilege to write the decision store",
+				"grant its database user SELECT, INSERT, UPDATE and DELETE on the tables"
 		}
-		return "the record's database refused the statement", "see the log"
+		return "the database of the decision store refused a statement", seeLog
 	}
+
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return "the record's database did not answer in time", "try again"
+		return "the database of the decision store did not answer in time", "try again"
 	}
-	return "the record's database cannot be reached", "check that it runs and that the gate may connect to it"
+	return "the database of the decision store cannot be reached",
+		"check that it runs and that the gate can connect to it"
 }

@@ -12,19 +12,21 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// head is a stored row, its evidence in outline.
+// A head is a stored row without its blobs.
 type head struct {
 	id, repository, body string
 	at                   int64
-	evidence             outline // where it was asked for
+	evidence             outline // empty where the query left it out
 }
 
+// heads runs a query for id, at, repository, body and evidence.
 func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, error) {
 	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }() // rows.Err has it
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
 	var out []head
 	for rows.Next() {
 		var h head
@@ -32,6 +34,7 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, e
 		if err := rows.Scan(&h.id, &h.at, &h.repository, &h.body, &evidence); err != nil {
 			return nil, err
 		}
+
 		if evidence != "" {
 			if err := json.Unmarshal([]byte(evidence), &h.evidence); err != nil {
 				return nil, fmt.Errorf("decoding evidence of %s: %w", h.id, err)
@@ -42,83 +45,108 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, e
 	return out, rows.Err()
 }
 
-// position is a place in the list, newest first.
+// A position is the last row of a page, in a list with the newest row first.
 type position struct {
 	at int64
 	id string
 }
 
-// after fetches at most n rows below pos; a zero pos is the top.
-func (s *Store) after(ctx context.Context, f Filter, pos position, n int, evidence bool) ([]head, func(string) bool, error) {
+// after reads at most n rows that follow pos; the zero position is before the
+// first row. The function that it returns reports whether a row is in the list:
+// SQL cannot express every condition of f.
+func (s *Store) after(
+	ctx context.Context, f Filter, pos position, n int, evidence bool,
+) ([]head, func(repository string) bool, error) {
 	q, err := f.query()
 	if err != nil {
 		return nil, nil, err
 	}
+
+	// Time and id together are unique, and a finished row never changes: a page
+	// neither repeats nor skips a row, whatever is recorded meanwhile.
 	if pos != (position{}) {
 		q.and("("+q.order+") < (?, ?)", pos.at, pos.id)
 	}
+
 	column := "''"
 	if evidence {
 		column = "d.evidence"
 	}
+
+	// Only constants of this package are put into the text; values are arguments.
 	q.args = append(q.args, n)
-	heads, err := s.heads(ctx, fmt.Sprintf(`SELECT d.id, d.at, d.repository, d.body, %s FROM %s WHERE %s ORDER BY %s LIMIT $%d`,
-		column, q.from, strings.Join(q.cond, " AND "), strings.ReplaceAll(q.order, ",", " DESC,")+" DESC", len(q.args)), q.args...)
+	statement := fmt.Sprintf(`SELECT d.id, d.at, d.repository, d.body, %s FROM %s WHERE %s ORDER BY %s LIMIT $%d`,
+		column, q.from, strings.Join(q.cond, " AND "),
+		strings.ReplaceAll(q.order, ",", " DESC,")+" DESC", len(q.args))
+
+	heads, err := s.heads(ctx, statement, q.args...)
 	return heads, q.keep, err
 }
 
 // A Page is part of a list, newest first.
 type Page struct {
 	Decisions []attestor.Decision
-	Next      string // token of the next page; "": this was the last
+	Next      string // token of the next page; "" on the last page
 }
 
-// The size of a page where none is asked for, and at most.
+// Sizes of a page, in decisions.
 const (
 	DefaultPageSize = 50
 	MaxPageSize     = 1000
 )
 
-// maxScanned bounds the rows that one page may look at and hide.
+// maxScanned is how many rows one page may read and leave out. A page that
+// reaches it is shorter and has a token.
 const maxScanned = 20_000
 
-// List returns one page of the decisions that f chooses. token is "" or the
-// Next of a page of the same filter; anything else is an [attestor.Error] of
-// kind Invalid. The page after the first keeps the Since and Until of the first
-// where f has a Period.
+// List returns one page of the decisions that f selects. A size of 0 or less is
+// [DefaultPageSize]; a larger one than [MaxPageSize] is that. token is "" or the
+// Next of a page of the same filter; anything else is an [attestor.Error] of kind
+// Invalid. Where f has a Period, every page keeps the Since and Until of the
+// first.
 func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Page, error) {
 	const doing = "listing decisions"
 	if size <= 0 {
 		size = DefaultPageSize
 	}
 	size = min(size, MaxPageSize)
+
 	f, pos, err := f.resume(token)
 	if err != nil {
 		return Page{}, err
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+
 	page := Page{Decisions: []attestor.Decision{}}
 	for scanned := 0; ; {
+		// One row more than the page has room for: if it exists, there is a next page.
 		heads, keep, err := s.after(ctx, f, pos, size+1, false)
 		if err != nil {
 			return Page{}, s.fail(doing, err)
 		}
-		for i, h := range heads {
+
+		for _, h := range heads {
 			if len(page.Decisions) == size {
 				page.Next = f.token(pos)
 				return page, nil
 			}
+
+			// A row that is left out moves the position too, but is decoded for
+			// nobody: the caller may not see it.
 			pos = position{h.at, h.id}
 			if !keep(h.repository) {
 				continue
 			}
+
 			var d attestor.Decision
 			if err := json.Unmarshal([]byte(h.body), &d); err != nil {
-				return Page{}, s.fail(doing, fmt.Errorf("decoding decision %s: %w", heads[i].id, err))
+				return Page{}, s.fail(doing, fmt.Errorf("decoding decision %s: %w", h.id, err))
 			}
 			page.Decisions = append(page.Decisions, d)
 		}
+
 		if len(heads) <= size {
 			return page, nil
 		}
@@ -135,13 +163,21 @@ func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) 
 	const doing = "reading a decision"
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	heads, err := s.heads(ctx, `SELECT id, at, repository, body, evidence FROM decisions WHERE id = $1 AND state = 'finished'`, text(id))
+
+	heads, err := s.heads(ctx, `SELECT id, at, repository, body, evidence FROM decisions
+		WHERE id = $1 AND state = 'finished'`, text(id))
 	if err != nil {
 		return attestor.Record{}, s.fail(doing, err)
 	}
+
 	if len(heads) == 0 {
-		return attestor.Record{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision", Fix: "attestor decisions list has those that are recorded"}
+		return attestor.Record{}, &attestor.Error{
+			Kind: attestor.NotFound,
+			Msg:  "no such decision",
+			Fix:  "list the recorded decisions with attestor decisions list",
+		}
 	}
+
 	r, err := s.full(ctx, heads[0], nil)
 	if err != nil {
 		return attestor.Record{}, s.fail(doing, err)
@@ -149,11 +185,11 @@ func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) 
 	return r, nil
 }
 
-// batch is how many rows an iterator holds at a time.
+// batch is how many rows an iterator holds in memory.
 const batch = 200
 
-// Records walks all that f chooses, newest first, with evidence. It holds a
-// batch at a time; after an error it ends.
+// Records iterates over all decisions that f selects, newest first, with their
+// evidence. It ends after an error.
 func (s *Store) Records(ctx context.Context, f Filter) iter.Seq2[attestor.Record, error] {
 	return func(yield func(attestor.Record, error) bool) {
 		s.walk(ctx, f, true, func(h head, known map[string][]byte) (bool, error) {
@@ -166,7 +202,8 @@ func (s *Store) Records(ctx context.Context, f Filter) iter.Seq2[attestor.Record
 	}
 }
 
-// Decisions walks all that f chooses, newest first, without evidence.
+// Decisions iterates over all decisions that f selects, newest first, without
+// their evidence. It ends after an error.
 func (s *Store) Decisions(ctx context.Context, f Filter) iter.Seq2[attestor.Decision, error] {
 	return func(yield func(attestor.Decision, error) bool) {
 		s.walk(ctx, f, false, func(h head, _ map[string][]byte) (bool, error) {
@@ -179,8 +216,12 @@ func (s *Store) Decisions(ctx context.Context, f Filter) iter.Seq2[attestor.Deci
 	}
 }
 
-// walk gives each row to visit until it says false, and an error to fail.
-func (s *Store) walk(ctx context.Context, f Filter, evidence bool, visit func(head, map[string][]byte) (bool, error), fail func(error)) {
+// walk calls visit with each row and the blobs of its batch, until visit returns
+// false. It calls fail with the error that ends it.
+func (s *Store) walk(
+	ctx context.Context, f Filter, evidence bool,
+	visit func(head, map[string][]byte) (bool, error), fail func(error),
+) {
 	const doing = "reading decisions"
 	var pos position
 	known := map[string][]byte{}
@@ -190,15 +231,19 @@ func (s *Store) walk(ctx context.Context, f Filter, evidence bool, visit func(he
 			fail(s.fail(doing, err))
 			return
 		}
+
 		for _, h := range heads {
-			if err := ctx.Err(); err != nil { // whoever asked is gone; a visit may be long work
+			// visit may take long, so that the caller may have left since the last row.
+			if err := ctx.Err(); err != nil {
 				fail(s.fail(doing, err))
 				return
 			}
+
 			pos = position{h.at, h.id}
 			if !keep(h.repository) {
 				continue
 			}
+
 			more, err := visit(h, known)
 			if err != nil {
 				fail(s.fail(doing, fmt.Errorf("decision %s: %w", h.id, err)))
@@ -208,20 +253,26 @@ func (s *Store) walk(ctx context.Context, f Filter, evidence bool, visit func(he
 				return
 			}
 		}
+
 		if len(heads) < batch {
 			return
 		}
 	}
 }
 
-// step fetches a batch and the blobs that it needs, within the time of one call.
-func (s *Store) step(ctx context.Context, f Filter, pos position, evidence bool, known map[string][]byte) ([]head, func(string) bool, error) {
+// step reads the batch after pos and adds its blobs to known, within the timeout
+// of one call.
+func (s *Store) step(
+	ctx context.Context, f Filter, pos position, evidence bool, known map[string][]byte,
+) ([]head, func(string) bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+
 	heads, keep, err := s.after(ctx, f, pos, batch, evidence)
 	if err != nil || !evidence {
 		return heads, keep, err
 	}
+
 	want := map[string]bool{}
 	for _, h := range heads {
 		if !keep(h.repository) {
@@ -231,15 +282,19 @@ func (s *Store) step(ctx context.Context, f Filter, pos position, evidence bool,
 			want[hash] = true
 		}
 	}
+
+	// Batches that follow each other share most blobs. Those that this one does not
+	// need go, so that the memory is that of one batch.
 	for hash := range known {
 		if !want[hash] {
-			delete(known, hash) // neighbours share; memory stays that of a batch
+			delete(known, hash)
 		}
 	}
 	return heads, keep, s.blobs(ctx, want, known)
 }
 
-// full joins a row with its blobs, fetching those that are not in known.
+// full joins a row with its blobs: those of known or, if that is nil, those that
+// it reads.
 func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (attestor.Record, error) {
 	if known == nil {
 		known = map[string][]byte{}
@@ -247,6 +302,7 @@ func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (atte
 		for _, hash := range h.evidence.hashes() {
 			want[hash] = true
 		}
+
 		if err := s.blobs(ctx, want, known); err != nil {
 			return attestor.Record{}, err
 		}
@@ -254,7 +310,7 @@ func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (atte
 	return join(h.body, h.evidence, known)
 }
 
-// blobs fetches what want names and into has not, each checked by its hash.
+// blobs reads the blobs of want that into lacks. Each is checked by its hash.
 func (s *Store) blobs(ctx context.Context, want map[string]bool, into map[string][]byte) error {
 	var missing []any
 	var marks []string
@@ -264,35 +320,47 @@ func (s *Store) blobs(ctx context.Context, want map[string]bool, into map[string
 			marks = append(marks, fmt.Sprintf("$%d", len(missing)))
 		}
 	}
+
 	if len(missing) == 0 {
 		return nil
 	}
-	rows, err := s.read.QueryContext(ctx, `SELECT hash, data FROM blobs WHERE hash IN (`+strings.Join(marks, ", ")+`)`, missing...) //nolint:gosec // placeholders
+
+	//nolint:gosec // marks are placeholders
+	statement := `SELECT hash, data FROM blobs WHERE hash IN (` + strings.Join(marks, ", ") + `)`
+	rows, err := s.read.QueryContext(ctx, statement, missing...)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }() // rows.Err has it
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
 	for rows.Next() {
 		var hash string
 		var packed sql.RawBytes
 		if err := rows.Scan(&hash, &packed); err != nil {
 			return err
 		}
+
 		data, err := s.dec.DecodeAll(packed, nil)
 		if err != nil {
-			return fmt.Errorf("unpacking %s: %w", hash, err)
+			return fmt.Errorf("decompressing blob %s: %w", hash, err)
 		}
+
+		// Evidence that was changed on disk must not explain a decision, nor be
+		// judged again.
 		if hashOf(data) != hash {
-			return fmt.Errorf("what is stored as %s is something else", hash)
+			return fmt.Errorf("blob %s has other content than its hash", hash)
 		}
 		into[hash] = data
 	}
 	if err := rows.Err(); err != nil {
 		return err
 	}
+
+	// A blob that is gone is an error too: its findings would be missing from a
+	// scan, which would then look clean.
 	for hash := range want {
 		if _, ok := into[hash]; !ok {
-			return errors.New("the record has lost " + hash)
+			return errors.New("the decision store has lost blob " + hash)
 		}
 	}
 	return nil

@@ -36,6 +36,7 @@ func mixture(t testing.TB, s *audit.Store) {
 			}
 		}))
 	}
+
 	if err := s.Begin(t.Context(), record(99, attestor.Pass)); err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +81,7 @@ func TestFilters(t *testing.T) {
 		{"nothing may be seen", audit.Filter{Visible: func(string) bool { return false }}, []int{}},
 		{"hostile", audit.Filter{Policy: "' OR 1=1 --"}, []int{}},
 	}
+
 	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
 		mixture(t, s)
 		for _, tt := range tests {
@@ -91,6 +93,7 @@ func TestFilters(t *testing.T) {
 				if got := numbers(page.Decisions); !slices.Equal(got, tt.want) {
 					t.Errorf("List = %v, want %v", got, tt.want)
 				}
+
 				var walked []attestor.Decision
 				for d, err := range s.Decisions(t.Context(), tt.f) {
 					if err != nil {
@@ -98,6 +101,7 @@ func TestFilters(t *testing.T) {
 					}
 					walked = append(walked, d)
 				}
+
 				if got := numbers(walked); !slices.Equal(got, tt.want) {
 					t.Errorf("Decisions = %v, want %v", got, tt.want)
 				}
@@ -113,6 +117,7 @@ func TestMalformedFilters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, tt := range []struct {
 		name  string
 		f     audit.Filter
@@ -145,6 +150,7 @@ func TestPages(t *testing.T) {
 				}
 			}))
 		}
+
 		for _, tt := range []struct {
 			name string
 			f    audit.Filter
@@ -164,12 +170,14 @@ func TestPages(t *testing.T) {
 					if len(page.Decisions) > size {
 						t.Fatalf("a page of %d has %d", size, len(page.Decisions))
 					}
+
 					for _, d := range page.Decisions {
 						if seen[d.ID] {
 							t.Fatalf("%s twice", d.ID)
 						}
 						seen[d.ID] = true
 					}
+
 					if token = page.Next; token == "" {
 						break
 					}
@@ -177,6 +185,7 @@ func TestPages(t *testing.T) {
 						t.Fatal("the pages do not end")
 					}
 				}
+
 				if len(seen) != tt.want {
 					t.Errorf("%s, pages of %d: %d decisions, want %d", tt.name, size, len(seen), tt.want)
 				}
@@ -195,6 +204,7 @@ func TestExport(t *testing.T) {
 		if err != nil || n != 450 {
 			t.Fatalf("Export = %d, %v", n, err)
 		}
+
 		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
 		if len(lines) != 450 {
 			t.Fatalf("%d lines", len(lines))
@@ -204,6 +214,7 @@ func TestExport(t *testing.T) {
 			Evidence attestor.Evidence
 			Policy   string
 		}
+
 		if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
 			t.Fatal(err)
 		}
@@ -227,6 +238,7 @@ func TestPrune(t *testing.T) {
 				}
 			}))
 		}
+
 		put("old", 0, "openssl-1")     // its evidence is used again on day 40
 		put("old-own", 1, "openssl-2") // its evidence is its own
 		put("new", 40, "openssl-1")
@@ -234,6 +246,7 @@ func TestPrune(t *testing.T) {
 		if err := s.Begin(t.Context(), begun); err != nil {
 			t.Fatal(err)
 		}
+
 		got, err := s.Prune(t.Context(), at(30))
 		if err != nil {
 			t.Fatal(err)
@@ -241,17 +254,20 @@ func TestPrune(t *testing.T) {
 		if got.Decisions != 2 {
 			t.Errorf("pruned %d decisions, want 2", got.Decisions)
 		}
+
 		for _, id := range []string{"old", "old-own"} {
 			if _, err := s.Record(t.Context(), id); attestor.KindOf(err) != attestor.NotFound {
 				t.Errorf("%s is still there: %v", id, err)
 			}
 		}
+
 		if _, err := s.Record(t.Context(), "new"); err != nil {
 			t.Errorf("what is left has lost its evidence: %v", err)
 		}
 		if left, err := s.Pending(t.Context(), 0); err != nil || len(left) != 1 {
 			t.Errorf("what was begun was pruned, or lost its evidence: %d, %v", len(left), err)
 		}
+
 		finish(t, s, begun)
 		if got, err = s.Prune(t.Context(), at(60)); err != nil || got.Decisions != 2 || got.Blobs == 0 {
 			t.Errorf("the second pruning removed %+v, %v", got, err)
@@ -260,6 +276,7 @@ func TestPrune(t *testing.T) {
 		if _, err = s.Prune(t.Context(), at(70)); err != nil {
 			t.Fatal(err)
 		}
+
 		for _, table := range []string{"decisions", "blobs", "decision_digests"} {
 			if n, err := s.Count(t.Context(), table); err != nil || n != 0 {
 				t.Errorf("%d rows left in %s, %v", n, table, err)
@@ -286,6 +303,7 @@ func TestPruneWhileRecording(t *testing.T) {
 				}
 			}
 		})
+
 		wg.Go(func() {
 			for range n {
 				if _, err := s.Prune(context.Background(), late.AddDate(0, 0, -10)); err != nil {
@@ -293,6 +311,7 @@ func TestPruneWhileRecording(t *testing.T) {
 				}
 			}
 		})
+
 		wg.Wait()
 		for i := range n {
 			if _, err := s.Record(t.Context(), fmt.Sprint("late-", i)); err != nil {
@@ -308,6 +327,7 @@ func TestNoneSaysSo(t *testing.T) {
 	if err := s.Finish(ctx, record(1, attestor.Pass)); err != nil {
 		t.Error(err)
 	}
+
 	_, listErr := s.List(ctx, audit.Filter{}, 0, "")
 	_, recordErr := s.Record(ctx, "x")
 	_, exportErr := s.Export(ctx, &bytes.Buffer{}, audit.Filter{})
@@ -316,6 +336,7 @@ func TestNoneSaysSo(t *testing.T) {
 	for _, err := range s.Records(ctx, audit.Filter{}) {
 		errs["Records"] = err
 	}
+
 	for _, err := range s.Decisions(ctx, audit.Filter{}) {
 		errs["Decisions"] = err
 	}
@@ -324,6 +345,7 @@ func TestNoneSaysSo(t *testing.T) {
 			t.Errorf("%s: %v, want an error of kind Unsupported", name, err)
 		}
 	}
+
 	if len(errs) != 6 {
 		t.Errorf("%d answers, want 6", len(errs))
 	}
@@ -344,6 +366,7 @@ func TestRecordsEndWithTheirReader(t *testing.T) {
 				cancel()
 			}
 		}
+
 		if seen != 1 || !errors.Is(last, context.Canceled) {
 			t.Errorf("%d records after the reader was gone, then %v", seen-1, last)
 		}

@@ -11,17 +11,19 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// Pruned says what was removed.
+// Pruned counts what [Store.Prune] removed.
 type Pruned struct {
 	Decisions int64 `json:"decisions"`
-	Blobs     int64 `json:"blobs"` // evidence and policy texts that nothing refers to any more
+	Blobs     int64 `json:"blobs"` // evidence and policy texts that no decision refers to any more
 }
 
-// pruneBatch keeps each transaction short, so that decisions go on meanwhile.
+// pruneBatch is how many rows a transaction removes. It is short, so that
+// decisions can be recorded in between.
 const pruneBatch = 1000
 
-// Prune removes finished decisions from before a time, and the evidence that
-// only they used. What is begun and not finished stays, whatever its age.
+// Prune removes the finished decisions from before a time, and the evidence that
+// only they referred to. A decision that is begun and not finished stays, whatever
+// its age: an attestation may exist that only it explains.
 func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 	var out Pruned
 	for {
@@ -31,20 +33,27 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 		if err != nil {
 			return out, err
 		}
+
 		if n < pruneBatch {
 			break
 		}
 	}
-	// A blob's "used" lags its last use by less than blobSlack, and was set by
-	// the clock when the decision was recorded, which is not before its time
-	// by more than instances' clocks differ: what is older than this, no
-	// remaining decision refers to. One that is being recorded holds the row.
+
+	// No remaining decision refers to a blob that was last used before the cutoff:
+	// the column used lags the last use by less than blobSlack, and the clocks of
+	// instances differ by less than that. A decision that is being recorded holds
+	// the lock of its blobs' rows; see putBlobText.
 	cutoff, err := s.blobCutoff(ctx, before)
 	if err != nil {
 		return out, err
 	}
+
 	for {
-		n, err := s.delete(ctx, `DELETE FROM blobs WHERE used < $1 AND hash IN (SELECT hash FROM blobs WHERE used < $1 LIMIT $2)`, cutoff)
+		n, err := s.delete(
+			ctx,
+			`DELETE FROM blobs WHERE used < $1 AND hash IN (SELECT hash FROM blobs WHERE used < $1 LIMIT $2)`,
+			cutoff,
+		)
 		out.Blobs += n
 		if err != nil || n < pruneBatch {
 			return out, err
@@ -52,13 +61,16 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 	}
 }
 
-// blobCutoff spares what the oldest remaining decision uses, begun ones too.
+// blobCutoff returns a time before the last use of every blob that a remaining
+// decision refers to, the begun ones included.
 func (s *Store) blobCutoff(ctx context.Context, before time.Time) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+
 	var oldest sql.NullInt64
-	if err := s.read.QueryRowContext(ctx, `SELECT MIN(at) FROM decisions WHERE state = 'begun'`).Scan(&oldest); err != nil {
-		return time.Time{}, s.fail("pruning the record", err)
+	row := s.read.QueryRowContext(ctx, `SELECT MIN(at) FROM decisions WHERE state = 'begun'`)
+	if err := row.Scan(&oldest); err != nil {
+		return time.Time{}, s.fail("pruning decisions", err)
 	}
 	if began := time.UnixMicro(oldest.Int64); oldest.Valid && began.Before(before) {
 		before = began
@@ -66,8 +78,9 @@ func (s *Store) blobCutoff(ctx context.Context, before time.Time) (time.Time, er
 	return before.Add(-2 * blobSlack), nil
 }
 
+// delete runs one batch of a deletion and returns how many rows it removed.
 func (s *Store) delete(ctx context.Context, query string, before time.Time) (n int64, err error) {
-	err = s.tx(ctx, "pruning the record", func(ctx context.Context, tx *sql.Tx) error {
+	err = s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, query, before.UnixMicro(), pruneBatch)
 		if err != nil {
 			return err
@@ -78,19 +91,20 @@ func (s *Store) delete(ctx context.Context, query string, before time.Time) (n i
 	return n, err
 }
 
-// exported is one line of an export.
+// An exported is one line of an export.
 type exported struct {
 	Decision attestor.Decision `json:"decision"`
 	Evidence attestor.Evidence `json:"evidence"`
 	Policy   string            `json:"policy,omitempty"` // the text
 }
 
-// Export writes the records that f chooses as NDJSON, newest first, one
-// object {decision, evidence, policy} a line, and returns how many. Memory
-// stays flat however many there are.
+// Export writes the decisions that f selects as NDJSON, newest first, one object
+// {decision, evidence, policy} a line, and returns how many it wrote. It holds one
+// batch in memory.
 func (s *Store) Export(ctx context.Context, w io.Writer, f Filter) (int, error) {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
+
 	n := 0
 	for r, err := range s.Records(ctx, f) {
 		if err != nil {

@@ -21,22 +21,19 @@ import (
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
-// References is a source of images for a [Sweep]: references as people write
-// them, which are checked when they are judged. An error ends it.
+// References is a list of images for a [Sweep]: references as people write them,
+// which are parsed when the image is judged. It ends with the first error.
 type References = iter.Seq2[string, error]
 
-// maxLine and maxDocument bound what is read from files, maxTagPage what a
-// registry may answer at once, listTimeout how long one repository may take,
-// with what the registry asks to wait.
 const (
-	maxLine     = 4096
-	maxDocument = 256 << 20
-	maxTagPage  = 64 << 20
-	listTimeout = 30 * time.Minute
+	maxLine     = 4096             // bytes of a line of a file of references
+	maxDocument = 256 << 20        // bytes of a document of gcloud or kubectl
+	maxTagPage  = 64 << 20         // bytes of one response of a registry
+	listTimeout = 30 * time.Minute // of the tags of one repository, with waits
 )
 
-// LinesOf reads a file of references: one a line, blank lines and lines that
-// begin with "#" left out.
+// LinesOf reads a file of references, one a line. It skips blank lines and lines
+// that begin with "#".
 func LinesOf(r io.Reader) References {
 	return func(yield func(string, error) bool) {
 		s := bufio.NewScanner(r)
@@ -50,23 +47,28 @@ func LinesOf(r io.Reader) References {
 				return
 			}
 		}
+
 		if err := s.Err(); err != nil {
-			yield("", &attestor.Error{Kind: attestor.Invalid, Msg: "the file of references cannot be read, or has a line that is too long", Err: err})
+			yield("", &attestor.Error{
+				Kind: attestor.Invalid,
+				Msg:  fmt.Sprintf("the file of references cannot be read, or has a line of more than %d bytes", maxLine),
+				Fix:  "write one reference a line",
+				Err:  err,
+			})
 		}
 	}
 }
 
-// RegistryOptions say how registries are spoken to; Remote are ggcr's, and hold
-// credentials and page size.
+// RegistryOptions say how to connect to registries.
 type RegistryOptions struct {
-	Remote    []remote.Option
-	Transport http.RoundTripper      // nil: ggcr's
+	Remote    []remote.Option        // credentials and page size
+	Transport http.RoundTripper      // nil: that of go-containerregistry
 	Insecure  func(host string) bool // plain HTTP, for registries on loopback
 }
 
-// TagsOf lists the tags of repositories, page by page. Where a registry asks to
-// be asked later (429, or 503 with Retry-After), it waits as long as that says,
-// several times; after that it is an error of kind TooMany.
+// TagsOf lists the tags of repositories, page by page. A registry that throttles
+// (429, or 503 with Retry-After) is tried again after the time that it names; if
+// it goes on, the list ends with an error of kind TooMany.
 func TagsOf(ctx context.Context, repositories []string, o RegistryOptions) References {
 	return func(yield func(string, error) bool) {
 		for _, repo := range repositories {
@@ -84,24 +86,41 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 	}
 	repo, err := name.NewRepository(repository, append(opts, name.StrictValidation)...)
 	if err != nil {
-		return yield("", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not a repository with its registry", short200(repository)), Err: err}) && false
+		yield("", &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  fmt.Sprintf("%q is not a repository with its registry", short200(repository)),
+			Fix:  "write it as HOST/PATH, such as us-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE",
+			Err:  err,
+		})
+		return false
 	}
+
 	transport := o.Transport
 	if transport == nil {
 		transport = remote.DefaultTransport
 	}
 
-	// What the throttle has given up is an error, which is not tried again.
+	// The transport waits and retries where the registry throttles. 429 is
+	// therefore not among the codes that go-containerregistry retries: together
+	// they would multiply the attempts.
 	patient := throttle.Transport{Next: bounded{transport}, Tries: tagTries}
-	p, err := remote.NewPuller(append([]remote.Option{remote.WithTransport(patient),
-		remote.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout),
+	p, err := remote.NewPuller(append([]remote.Option{
+		remote.WithTransport(patient),
+		remote.WithRetryStatusCodes(
+			http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
+			http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+		),
 	}, o.Remote...)...)
 	if err != nil {
-		return yield("", fmt.Errorf("listing tags of %s: %w", repo, err)) && false
+		yield("", fmt.Errorf("listing tags of %s: %w", repo, err))
+		return false
 	}
-	// The lister keeps the context that it began with for the first page.
+
+	// The lister uses its own context for the first page, so that the deadline is
+	// given twice.
 	whole, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
+
 	pages, err := p.Lister(whole, repo)
 	for err == nil && pages.HasNext() {
 		page, next := pages.Next(whole)
@@ -114,56 +133,66 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 			}
 		}
 	}
+
 	if err != nil {
-		return yield("", listing(repo.Name(), err)) && false
+		yield("", listing(repo.Name(), err))
+		return false
 	}
 	return true
 }
 
-// listing says in public words why tags could not be listed.
+// listing is the public error of a list of tags that failed.
 func listing(repo string, err error) error {
 	host, _, _ := strings.Cut(repo, "/")
-	e := &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Err: err,
-		Msg: "the registry " + host + " did not answer, so that the tags of " + repo + " could not be listed", Fix: "see that it runs and can be reached from here, then try again"}
+	e := &attestor.Error{
+		Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Err: err,
+		Msg: "the tags of " + repo + " could not be listed: the registry " + host + " did not answer",
+		Fix: "check that the registry runs and can be reached from here, then try again",
+	}
+
 	if t, ok := errors.AsType[*transport.Error](err); ok {
-		e.Msg = fmt.Sprintf("the registry %s answered %d, so that the tags of %s could not be listed", host, t.StatusCode, repo)
+		e.Msg = fmt.Sprintf("the tags of %s could not be listed: the registry %s answered %d", repo, host, t.StatusCode)
+
 		switch t.StatusCode {
-		case 401, 403:
-			e.Code, e.Msg = attestor.CodeRegistryDenied, "the registry does not let this identity list the tags of "+repo
+		case http.StatusUnauthorized, http.StatusForbidden:
+			e.Code, e.Msg = attestor.CodeRegistryDenied, "this identity may not list the tags of "+repo
 			e.Fix = "grant it roles/artifactregistry.reader, or log in with docker login"
-		case 404:
-			e.Kind, e.Msg, e.Fix = attestor.NotFound, "there is no repository "+repo, "check its name; registry, project and path are all needed"
+		case http.StatusNotFound:
+			e.Kind, e.Msg = attestor.NotFound, "the repository "+repo+" does not exist"
+			e.Fix = "check its name: registry, project and path are required"
 		}
 	}
 
 	if t, ok := errors.AsType[*throttle.Error](err); ok {
 		e.Kind, e.Code, e.After = attestor.TooMany, attestor.CodeRegistryBusy, t.After
-		e.Msg = fmt.Sprintf("the registry %s limits how fast tags may be listed: it went on answering %d", host, t.Status)
+		e.Msg = fmt.Sprintf("the registry %s throttles the listing of tags: it kept answering %d", host, t.Status)
 		e.Fix = "try again later, or list fewer repositories at once"
 	}
 	return e
 }
 
-// RunningInCloudRun reads what `gcloud run services list --format json`, or
-// jobs list, prints: the image of every container of every service or job.
+// RunningInCloudRun reads the output of `gcloud run services list --format json`,
+// or jobs list: the image of every container of every service or job.
 func RunningInCloudRun(r io.Reader) References {
 	type spec struct {
 		Containers []struct {
 			Image string `json:"image"`
 		} `json:"containers"`
 	}
+
 	type definition struct {
 		Spec struct {
 			Template struct {
 				Spec struct {
 					spec
-					Template struct { // a job's task stands one template deeper
+					Template struct { // a job has its task's template within its own
 						Spec spec `json:"spec"`
 					} `json:"template"`
 				} `json:"spec"`
 			} `json:"template"`
 		} `json:"spec"`
 	}
+
 	return documents(r, "gcloud run services list --format json", "", func(d definition, yield func(string) bool) bool {
 		outer := d.Spec.Template.Spec
 		for _, c := range slices.Concat(outer.Containers, outer.Template.Spec.Containers) {
@@ -175,8 +204,8 @@ func RunningInCloudRun(r io.Reader) References {
 	})
 }
 
-// RunningInKubernetes reads what `kubectl get pods -A -o json` prints: for each
-// container what runs by digest, where the runtime says so, else its reference.
+// RunningInKubernetes reads the output of `kubectl get pods -A -o json`: for each
+// container the digest that runs, if the runtime reports it, or its reference.
 func RunningInKubernetes(r io.Reader) References {
 	type container struct {
 		Name  string `json:"name"`
@@ -186,6 +215,7 @@ func RunningInKubernetes(r io.Reader) References {
 		Name    string `json:"name"`
 		ImageID string `json:"imageID"`
 	}
+
 	type pod struct {
 		Spec struct {
 			Containers          []container `json:"containers"`
@@ -198,6 +228,7 @@ func RunningInKubernetes(r io.Reader) References {
 			EphemeralContainers []status `json:"ephemeralContainerStatuses"`
 		} `json:"status"`
 	}
+
 	return documents(r, "kubectl get pods -A -o json", "items", func(p pod, yield func(string) bool) bool {
 		ids := map[string]string{}
 		for _, list := range [][]status{p.Status.Containers, p.Status.InitContainers, p.Status.EphemeralContainers} {
@@ -205,6 +236,7 @@ func RunningInKubernetes(r io.Reader) References {
 				ids[s.Name] = s.ImageID
 			}
 		}
+
 		for _, list := range [][]container{p.Spec.InitContainers, p.Spec.Containers, p.Spec.EphemeralContainers} {
 			for _, c := range list {
 				if ref := running(c.Image, ids[c.Name]); ref != "" && !yield(ref) {
@@ -216,8 +248,9 @@ func RunningInKubernetes(r io.Reader) References {
 	})
 }
 
-// running pins an image to the digest that the runtime says it runs. The id's
-// repository is left aside: nodes share layers, and may name another one.
+// running pins an image to the digest in the runtime's image ID. The ID's
+// repository is ignored: a node that pulled the same image from another one may
+// report that.
 func running(image, id string) string {
 	_, digest, ok := strings.Cut(id, "@")
 	if !ok {
@@ -226,15 +259,18 @@ func running(image, id string) string {
 	if _, err := attestor.ParseDigest(digest); err != nil || strings.Contains(image, "@") {
 		return image
 	}
+
+	// A colon after the last slash begins a tag; one before it, a port.
 	if slash := strings.LastIndex(image, "/"); strings.Contains(image[slash+1:], ":") {
 		image = image[:slash+1+strings.Index(image[slash+1:], ":")]
 	}
 	return image + "@" + digest
 }
 
-// documents decodes an array of T one element at a time: the array itself, or
-// that of one field of an object.
-func documents[T any](r io.Reader, made, field string, each func(T, func(string) bool) bool) References {
+// documents decodes an array of T one element at a time: the document itself or,
+// where field is set, that field of it. command is the one that writes such a
+// document.
+func documents[T any](r io.Reader, command, field string, each func(T, func(string) bool) bool) References {
 	return func(yield func(string, error) bool) {
 		dec := json.NewDecoder(io.LimitReader(r, maxDocument))
 		more := true
@@ -245,16 +281,24 @@ func documents[T any](r io.Reader, made, field string, each func(T, func(string)
 				more = each(v, func(s string) bool { return yield(s, nil) })
 			}
 		}
+
+		// The closing bracket must be there: a truncated file would look like a
+		// complete list of what runs.
 		if err == nil && more {
-			_, err = dec.Token() // the closing bracket: a file that was cut short is no whole answer
+			_, err = dec.Token()
 		}
 		if err != nil && more {
-			yield("", &attestor.Error{Kind: attestor.Invalid, Msg: "this is not what " + made + " prints", Fix: "write its output to a file, and give that", Err: err})
+			yield("", &attestor.Error{
+				Kind: attestor.Invalid,
+				Msg:  "the file is not the complete output of " + command,
+				Fix:  "write the command's output to a file, and give that file",
+				Err:  err,
+			})
 		}
 	}
 }
 
-// enter moves to the first element of the array.
+// enter moves the decoder to the first element of the array.
 func enter(dec *json.Decoder, field string) error {
 	want := func(d json.Delim) error {
 		t, err := dec.Token()
@@ -266,9 +310,11 @@ func enter(dec *json.Decoder, field string) error {
 	if field == "" {
 		return want('[')
 	}
+
 	if err := want('{'); err != nil {
 		return err
 	}
+
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
@@ -277,6 +323,7 @@ func enter(dec *json.Decoder, field string) error {
 		if key == field {
 			return want('[')
 		}
+
 		var skipped json.RawMessage
 		if err := dec.Decode(&skipped); err != nil {
 			return err

@@ -15,31 +15,44 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// sqliteEngine keeps the record in one file on a local disk.
+// A sqliteEngine stores decisions in one file on a local disk.
 type sqliteEngine struct {
-	path string
-	file os.FileInfo // the file that is open, to notice when it is not the one at path any more
-	here *presence
+	path  string
+	file  os.FileInfo // of the open file, to notice that path names another one
+	users *usersLock
 }
 
-// sqlitePragmas: synchronous=FULL syncs the write-ahead log at each commit,
-// without which a commit could be lost with the machine.
-const sqlitePragmas = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=immediate"
+// sqlitePragmas are those of every connection. SQLite's documentation of PRAGMA
+// synchronous: "WAL mode does lose durability" with NORMAL, since "a transaction
+// committed in WAL mode with synchronous=NORMAL might roll back following a power
+// loss". FULL syncs the log at each commit.
+//
+// Transactions begin IMMEDIATE: one that read first and then could not get the
+// write lock would fail with SQLITE_BUSY without waiting for busy_timeout.
+const sqlitePragmas = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+	"&_pragma=foreign_keys(1)&_txlock=immediate"
 
+// sqliteReaders is how many connections read. In WAL mode readers do not block
+// the writer, nor the writer them.
 const sqliteReaders = 4
 
 func (e *sqliteEngine) open(ctx context.Context) (read, write *sql.DB, err error) {
 	if err := e.create(); err != nil {
 		return nil, nil, err
 	}
-	if e.here, err = attend(e.path + "-users"); err != nil {
+	if e.users, err = lockShared(e.path + "-users"); err != nil {
 		return nil, nil, err
 	}
-	// "?", "#" and "%" in a path would be read as parts of the URI.
+
+	// SQLite, "URI Filenames": "?", "#" and "%" in a path must be escaped as
+	// "%HH", or they would be read as parts of the URI.
 	name := "file:" + strings.ReplaceAll(url.PathEscape(e.path), "%2F", "/") + "?" + sqlitePragmas
 	if write, err = sql.Open("sqlite", name); err != nil {
 		return nil, nil, err
 	}
+
+	// One connection writes: writers then queue in this process, in order, and do
+	// not poll the file's lock against each other.
 	write.SetMaxOpenConns(1)
 	if err := write.PingContext(ctx); err != nil {
 		return nil, nil, errors.Join(err, write.Close())
@@ -47,6 +60,8 @@ func (e *sqliteEngine) open(ctx context.Context) (read, write *sql.DB, err error
 	if e.file, err = os.Stat(e.path); err != nil {
 		return nil, nil, errors.Join(err, write.Close())
 	}
+
+	// query_only holds the pool to its purpose: a write by it is an error.
 	if read, err = sql.Open("sqlite", name+"&_pragma=query_only(1)"); err != nil {
 		return nil, nil, errors.Join(err, write.Close())
 	}
@@ -55,7 +70,8 @@ func (e *sqliteEngine) open(ctx context.Context) (read, write *sql.DB, err error
 	return read, write, nil
 }
 
-// create makes the file, readable by its owner only: it names people.
+// create creates the file if it is missing. Only its owner can read it, since
+// decisions name callers.
 func (e *sqliteEngine) create() error {
 	if err := os.MkdirAll(filepath.Dir(e.path), 0o700); err != nil {
 		return err
@@ -67,21 +83,22 @@ func (e *sqliteEngine) create() error {
 	return f.Close()
 }
 
-func (e *sqliteEngine) alone() bool { return e.here.alone() }
+func (e *sqliteEngine) alone() bool { return e.users.alone() }
 
 func (e *sqliteEngine) close() error {
-	if e.here == nil {
+	if e.users == nil {
 		return nil
 	}
-	return e.here.close()
+	return e.users.close()
 }
 
 func (e *sqliteEngine) dialect() goose.Dialect { return goose.DialectSQLite3 }
 
 var errFileGone = errors.New("the database's file was removed or replaced while it was open")
 
-// lost notices a file that was removed: SQLite would go on writing to what
-// nobody can open any more.
+// lost notices that the file or its log was removed or replaced. SQLite, "How To
+// Corrupt An SQLite Database File", 2.4: a process that has the file open goes on
+// writing to the removed one, which no other process can open.
 func (e *sqliteEngine) lost() error {
 	for _, f := range []struct {
 		path string
@@ -98,28 +115,40 @@ func (e *sqliteEngine) lost() error {
 	return nil
 }
 
-func (e *sqliteEngine) trouble(err error) (msg, fix string) {
+func (e *sqliteEngine) message(err error) (msg, fix string) {
 	if errors.Is(err, errFileGone) {
-		return "the record's file was removed while it was in use", "put the file back, or restart the gate to begin a new one"
+		return "the file of the decision store was removed or replaced while it was open",
+			"put the file back, or restart the gate to start with the file that is there"
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return "the record did not answer in time", "try again"
+		return "the decision store did not answer in time", "try again"
 	}
+
 	known, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
-		return "the record is not available", "see the log"
+		return storeUnavailable, seeLog
 	}
+
+	// The low byte is the primary result code, the rest extends it.
 	switch known.Code() & 0xff {
 	case sqlite3.SQLITE_FULL:
-		return "the record's disk is full", "free space, or let attestor decisions prune remove old decisions"
+		return diskFull, "free space on the disk, or remove old decisions with attestor decisions prune"
 	case sqlite3.SQLITE_READONLY:
-		return "the record is read-only", "make the file and its directory writable for the gate"
+		return "the decision store is read-only", "make the file and its directory writable for the gate's user"
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-		return "the record is locked by another program", "end what holds the file, or use PostgreSQL for several instances"
+		return "another program has locked the decision store",
+			"stop the program that holds the file, or use PostgreSQL for several instances"
 	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH:
-		return "the record's file cannot be read or written", "check the disk and the file's permissions"
+		return "the file of the decision store cannot be read or written", "check the disk and the file's permissions"
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return "the record's file is damaged", "restore it from a backup"
+		return "the file of the decision store is damaged", "restore it from a backup"
 	}
-	return "the record is not available", "see the log"
+	return storeUnavailable, seeLog
 }
+
+// Messages that both databases give.
+const (
+	diskFull         = "the disk of the decision store is full"
+	storeUnavailable = "the decision store is not available"
+	seeLog           = "look for the database's error in the gate's log"
+)

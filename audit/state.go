@@ -11,8 +11,8 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A stateFile has a line for each outcome of a sweep, so that one that was
-// interrupted, however abruptly, goes on where it stopped.
+// A stateFile has a line for each result of a sweep. A sweep that was interrupted,
+// by a kill or a crash too, continues after the last whole line.
 type stateFile struct {
 	f      *os.File
 	closed bool
@@ -26,13 +26,21 @@ type stateHeader struct {
 
 const stateVersion = 1
 
-// openState gives each earlier outcome to resume. A last line that was cut
-// short is dropped.
+// openState opens the file, or creates it, and calls resume with each earlier
+// result. It drops a truncated last line.
 func openState(path, key string, resume func(Result) error) (*stateFile, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // it names images and callers
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // decisions name images and callers
 	if err != nil {
-		return nil, &attestor.Error{Kind: attestor.Invalid, Msg: "the sweep's state file cannot be opened", Fix: "name one in a directory that can be written", Err: err}
+		return nil, &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  "the sweep's state file cannot be opened",
+			Fix:  "use a path in a directory that is writable",
+			Err:  err,
+		}
 	}
+
+	// A new file gets the header. In one that exists, the next result overwrites
+	// the truncated line.
 	s := &stateFile{f: f}
 	whole, err := s.load(key, resume)
 	if err == nil && whole == 0 {
@@ -48,17 +56,18 @@ func openState(path, key string, resume func(Result) error) (*stateFile, error) 
 	return s, nil
 }
 
-// load returns where the last whole line ends.
+// load reads the file and returns the offset where the last whole line ends.
 func (s *stateFile) load(key string, resume func(Result) error) (whole int64, err error) {
 	r := bufio.NewReaderSize(s.f, 64<<10)
 	for n := 0; ; n++ {
 		line, err := r.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return whole, nil // what is left was cut short
+			return whole, nil // the rest has no newline: its write was interrupted
 		}
 		if err != nil {
 			return 0, fmt.Errorf("reading the sweep's state: %w", err)
 		}
+
 		if n == 0 {
 			err = checkHeader(line, key)
 		} else {
@@ -81,19 +90,31 @@ func checkHeader(line []byte, key string) error {
 	if err := json.Unmarshal(line, &h); err != nil || h.Sweep != stateVersion {
 		return damaged(err)
 	}
+
+	// Results of other images, or of another policy, must not count as this sweep's.
 	if h.Key != key {
-		return &attestor.Error{Kind: attestor.Invalid, Msg: "the state file belongs to another sweep, of other images or under another policy", Fix: "name another file, or remove this one to begin anew"}
+		return &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  "the state file belongs to another sweep, of other images or under another policy",
+			Fix:  "use another file, or remove this one to start again",
+		}
 	}
 	return nil
 }
 
 func damaged(err error) error {
-	return &attestor.Error{Kind: attestor.Invalid, Msg: "the state file is damaged, or no sweep's", Fix: "remove it to begin anew", Err: err}
+	return &attestor.Error{
+		Kind: attestor.Invalid,
+		Msg:  "the state file is damaged, or was not written by a sweep",
+		Fix:  "remove it to start again, or use another file",
+		Err:  err,
+	}
 }
 
 func (s *stateFile) add(r Result) error { return s.write(r) }
 
-// write is one system call, so that a kill leaves whole lines but for the last.
+// write appends a line by one system call, so that a kill can truncate only the
+// last line.
 func (s *stateFile) write(v any) error {
 	line, err := json.Marshal(v)
 	if err == nil {
@@ -110,11 +131,8 @@ func (s *stateFile) close() error {
 		return nil
 	}
 	s.closed = true
-	err := s.f.Sync()
-	if e := s.f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
+
+	if err := errors.Join(s.f.Sync(), s.f.Close()); err != nil {
 		return fmt.Errorf("closing the sweep's state: %w", err)
 	}
 	return nil

@@ -41,6 +41,7 @@ func onBoth(t *testing.T, f func(t *testing.T, s *audit.Store, c *clock)) {
 		c := clockAt(day)
 		f(t, openSQLite(t, filepath.Join(t.TempDir(), "record.db"), c), c)
 	})
+
 	t.Run("postgresql", func(t *testing.T) {
 		c := clockAt(day)
 		f(t, open(t, audit.Config{PostgreSQL: shared.database(t), Now: c.now}), c)
@@ -53,6 +54,7 @@ func open(t testing.TB, c audit.Config) *audit.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -91,6 +93,7 @@ func (s *server) database(t testing.TB) string {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.pg == nil {
 		s.pg = newPostgres(t)
 	}
@@ -112,6 +115,7 @@ func record(n int, verdict attestor.Outcome, change ...func(*attestor.Record)) a
 	if err != nil {
 		panic(err)
 	}
+
 	uid := int64(65532)
 	user := attestor.User{Configured: "65532:65532", UID: &uid, GID: &uid, Source: attestor.UserFromConfig}
 	child := attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}
@@ -125,6 +129,7 @@ func record(n int, verdict attestor.Outcome, change ...func(*attestor.Record)) a
 			Message: "HIGH in openssl 3.0.11, limit for fixable is MEDIUM", Fix: "update openssl to 3.0.15",
 		}}
 	}
+
 	text := []byte("apiVersion: attestor/v1\nkind: GatePolicy\n")
 	r := attestor.Record{
 		Decision: attestor.Decision{
@@ -142,6 +147,7 @@ func record(n int, verdict attestor.Outcome, change ...func(*attestor.Record)) a
 		},
 		PolicyText: text,
 	}
+
 	for _, f := range change {
 		f(&r)
 	}
@@ -178,6 +184,7 @@ func TestFinishKeepsEverything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if d := cmp.Diff(want(t, r), got, compareImages); d != "" {
 			t.Errorf("the record came back changed (-want +got):\n%s", d)
 		}
@@ -191,12 +198,14 @@ func TestRecordsOutliveTheProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	finish(t, s, record(1, attestor.Pass))
 	// Not closed: what a crash leaves behind is what a second program finds.
 	other := openSQLite(t, path, c)
 	if _, err := other.Record(t.Context(), record(1, attestor.Pass).Decision.ID); err != nil {
 		t.Errorf("the record is not durable: %v", err)
 	}
+
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
@@ -204,6 +213,7 @@ func TestRecordsOutliveTheProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("the file is open to others: %v", info.Mode())
 	}
@@ -216,6 +226,7 @@ func TestBeginThenFinish(t *testing.T) {
 		if err := s.Begin(ctx, begun); err != nil {
 			t.Fatal(err)
 		}
+
 		c.set(begun.Decision.Time.Add(5 * time.Minute))
 		if _, err := s.Record(ctx, begun.Decision.ID); attestor.KindOf(err) != attestor.NotFound {
 			t.Errorf("a decision that was only begun is answered: %v", err)
@@ -234,6 +245,7 @@ func TestBeginThenFinish(t *testing.T) {
 				}
 			}
 		}
+
 		done := record(1, attestor.Pass, func(r *attestor.Record) {
 			r.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Digest: digest(1), Created: true}}
 		})
@@ -242,6 +254,7 @@ func TestBeginThenFinish(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if len(got.Decision.Attestations) != 1 {
 			t.Error("finishing did not replace what was begun")
 		}
@@ -282,6 +295,7 @@ func TestFinishedOtherwiseThanBegun(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+
 				if d := cmp.Diff(want(t, done), got, compareImages); d != "" {
 					t.Errorf("-want +got:\n%s", d)
 				}
@@ -293,6 +307,7 @@ func TestFinishedOtherwiseThanBegun(t *testing.T) {
 						t.Errorf("by %+v there are %d, %v", f, len(page.Decisions), err)
 					}
 				}
+
 				if left, err := s.Pending(t.Context(), 0); err != nil || len(left) != 0 {
 					t.Errorf("Pending after Finish = %d, %v", len(left), err)
 				}
@@ -313,6 +328,7 @@ func TestFinishedIsNeverChanged(t *testing.T) {
 		if err := s.Finish(t.Context(), changed); err == nil {
 			t.Error("a finished decision was replaced")
 		}
+
 		if err := s.Begin(t.Context(), changed); err == nil {
 			t.Error("a finished decision was begun again")
 		}
@@ -320,6 +336,7 @@ func TestFinishedIsNeverChanged(t *testing.T) {
 		if err != nil || got.Decision.Verdict != attestor.Deny {
 			t.Errorf("the record is %q, %v; want the first answer", got.Decision.Verdict, err)
 		}
+
 		if err := s.Finish(t.Context(), attestor.Record{}); err == nil {
 			t.Error("a decision without an id was recorded")
 		}
@@ -335,6 +352,7 @@ func TestContentIsStoredOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if want := 3; n != want { // findings, the platform's evidence, the policy
 			t.Errorf("ten decisions on one scan left %d blobs, want %d", n, want)
 		}
@@ -348,6 +366,7 @@ func TestHostileTextIsKept(t *testing.T) {
 			r.Decision.Policy.Name = "p\x00\xff"
 			r.Decision.Labels = map[string]string{"\x00": strings.Repeat("é\xff", 100)}
 		})
+
 		finish(t, s, r)
 		if _, err := s.Record(t.Context(), r.Decision.ID); err != nil {
 			t.Error(err)
@@ -370,6 +389,7 @@ func TestConcurrentWriters(t *testing.T) {
 					errs <- s.Finish(context.Background(), r)
 				}
 			})
+
 			if g == 3 { // what is read meanwhile does not stand in the way
 				wg.Go(func() {
 					if _, err := s.List(context.Background(), audit.Filter{}, 10, ""); err != nil {
@@ -378,12 +398,14 @@ func TestConcurrentWriters(t *testing.T) {
 				})
 			}
 		}
+
 		go func() { wg.Wait(); close(errs) }()
 		for err := range errs {
 			if err != nil {
 				t.Error(err)
 			}
 		}
+
 		if n, err := s.Count(t.Context(), "decisions"); err != nil || n != 160 {
 			t.Errorf("%d decisions, %v; want 160", n, err)
 		}
@@ -398,12 +420,14 @@ func TestIntents(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+
 		if err := s.DeleteIntent(ctx, "b"); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.DeleteIntent(ctx, "never there"); err != nil {
 			t.Error(err)
 		}
+
 		if err := s.Ready(ctx); err != nil {
 			t.Error(err)
 		}
@@ -411,6 +435,7 @@ func TestIntents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if d := cmp.Diff(map[string][]byte{"a": []byte("3")}, got); d != "" {
 			t.Error(d)
 		}
@@ -429,6 +454,7 @@ func TestOldRecordsAreReadWithSeverities(t *testing.T) {
 				Check: attestor.CheckUser, Status: attestor.StatusDeny, Reason: attestor.Reason{Code: attestor.CodeUserInvalid, Message: "m"},
 			}}
 		})
+
 		before := want(t, old)
 		finish(t, s, old)
 
@@ -440,6 +466,7 @@ func TestOldRecordsAreReadWithSeverities(t *testing.T) {
 		if reasons[0].Severity != attestor.Refuses || reasons[1].Severity != attestor.Informs {
 			t.Errorf("%+v", reasons)
 		}
+
 		hash, err := audit.EvidenceHash(got.Evidence)
 		if err != nil || hash != before.Decision.Evidence || got.Decision.Evidence != hash {
 			t.Errorf("the evidence's hash was %s and is %s, recorded as %s: %v", before.Decision.Evidence, hash, got.Decision.Evidence, err)

@@ -61,8 +61,9 @@ func (o *outcomes) add(r audit.Result) error {
 	if r.Decision != nil {
 		key, verdict = r.Decision.Image.Reference, r.Decision.Verdict
 	}
+
 	if _, twice := o.verdicts[key]; twice {
-		return fmt.Errorf("%s was told twice", key)
+		return fmt.Errorf("%s was reported twice", key)
 	}
 	o.verdicts[key] = verdict
 	return nil
@@ -71,6 +72,7 @@ func (o *outcomes) add(r audit.Result) error {
 func TestSweepJudgesEachDigestOnce(t *testing.T) {
 	srv := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 	defer srv.Close()
+
 	host := strings.TrimPrefix(srv.URL, "http://")
 	var repos []string
 	for r := range 2 {
@@ -80,12 +82,14 @@ func TestSweepJudgesEachDigestOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for tag := range 7 {
 			if tag%3 == 0 {
 				if img, err = random.Image(64, 1); err != nil {
 					t.Fatal(err)
 				}
 			}
+
 			ref, err := name.NewTag(fmt.Sprintf("%s:v%d", repo, tag))
 			if err != nil {
 				t.Fatal(err)
@@ -95,6 +99,7 @@ func TestSweepJudgesEachDigestOnce(t *testing.T) {
 			}
 		}
 	}
+
 	var judged atomic.Int64
 	var got outcomes
 	s := audit.Sweep{
@@ -115,13 +120,15 @@ func TestSweepJudgesEachDigestOnce(t *testing.T) {
 			return judge(ctx, ref)
 		},
 	}
+
 	loopback := func(h string) bool { return h == host }
 	totals, err := s.Run(t.Context(), audit.TagsOf(t.Context(), repos, audit.RegistryOptions{Insecure: loopback}))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if judged.Load() != 6 || totals.References != 14 || totals.Duplicates != 8 || totals.Images() != 6 || len(got.verdicts) != 6 {
-		t.Errorf("judged %d, told %d, %+v; want 6 of 14, with 8 duplicates", judged.Load(), len(got.verdicts), totals)
+		t.Errorf("judged %d, reported %d, %+v; want 6 of 14, with 8 duplicates", judged.Load(), len(got.verdicts), totals)
 	}
 }
 
@@ -133,6 +140,7 @@ func TestSweepResumes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, cut := range []struct {
 		name string
 		harm func(t *testing.T, path string)
@@ -152,16 +160,17 @@ func TestSweepResumes(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "state")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			told := 0
+			reported := 0
 			_, err := audit.Sweep{Now: time.Now, Judge: judge, State: path, Key: "k", Result: func(audit.Result) error {
-				if told++; told == n/2 {
+				if reported++; reported == n/2 {
 					cancel()
 				}
 				return nil
 			}}.Run(ctx, references(n))
-			if !errors.Is(err, context.Canceled) || told < n/2 || told == n {
-				t.Fatalf("the sweep was not interrupted half-way: %d, %v", told, err)
+			if !errors.Is(err, context.Canceled) || reported < n/2 || reported == n {
+				t.Fatalf("the sweep was not interrupted half-way: %d, %v", reported, err)
 			}
+
 			cut.harm(t, path)
 			var judged atomic.Int64
 			var got outcomes
@@ -172,21 +181,23 @@ func TestSweepResumes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if d := cmp.Diff(want, totals); d != "" {
 				t.Errorf("the totals differ (-whole +resumed):\n%s", d)
 			}
 			if d := cmp.Diff(whole.verdicts, got.verdicts); d != "" {
 				t.Errorf("the outcomes differ (-whole +resumed):\n%s", d)
 			}
-			if j := int(judged.Load()); j > n-told+1 || j == 0 {
-				t.Errorf("%d were judged again or for the first time, want about %d", j, n-told)
+
+			if j := int(judged.Load()); j > n-reported+1 || j == 0 {
+				t.Errorf("%d were judged again or for the first time, want about %d", j, n-reported)
 			}
 		})
 	}
 }
 
 // A judge that resolves for itself, as a service does: two tags that turn out
-// to be one image are told once, in a resumed sweep too.
+// to be one image are reported once, in a resumed sweep too.
 func TestSweepWithoutResolve(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	refs := audit.LinesOf(strings.NewReader("r.example.com/a:1\nr.example.com/a:2\nr.example.com/a:3\n"))
@@ -199,6 +210,7 @@ func TestSweepWithoutResolve(t *testing.T) {
 			if ref.Tag() == "3" {
 				n = 2
 			}
+
 			pinned, err := attestor.ParseReference(ref.At(digest(n)).String())
 			if err != nil {
 				return attestor.Decision{}, err
@@ -208,8 +220,9 @@ func TestSweepWithoutResolve(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if totals.Images() != 2 || totals.Duplicates != 1 || len(got.verdicts) != 2 {
-			t.Errorf("run %d: %+v, %d told; want 2 images and 1 duplicate", run, totals, len(got.verdicts))
+			t.Errorf("run %d: %+v, %d reported; want 2 images and 1 duplicate", run, totals, len(got.verdicts))
 		}
 		if run == 1 {
 			if judged.Load() != 1 { // the duplicate, which left no line
@@ -227,6 +240,7 @@ func TestSweepRefusesAForeignState(t *testing.T) {
 	if _, err := s.Run(t.Context(), references(3)); err != nil {
 		t.Fatal(err)
 	}
+
 	junk := filepath.Join(dir, "junk")
 	if err := os.WriteFile(junk, []byte("hello\nworld\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -246,6 +260,7 @@ func TestSweepRefusesAForeignState(t *testing.T) {
 			if name == "broken source" {
 				refs = func(yield func(string, error) bool) { yield("", errors.New("listing broke off")) }
 			}
+
 			if _, err := changed.Run(t.Context(), refs); err == nil {
 				t.Error("it ran")
 			}
@@ -257,7 +272,7 @@ func TestSweepSlowsDownWhenTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 3 // at once, beyond which the server says 429
 		var mu sync.Mutex
-		at, most, told := 0, 0, 0
+		at, most, reported := 0, 0, 0
 		begun := time.Now()
 		var got outcomes
 		var widest int
@@ -270,13 +285,15 @@ func TestSweepSlowsDownWhenTold(t *testing.T) {
 				most = max(most, at)
 				over := at > limit
 				if over {
-					told++
+					reported++
 				}
+
 				mu.Unlock()
 				defer func() { mu.Lock(); at--; mu.Unlock() }()
 				if over {
 					return attestor.Decision{}, &audit.Throttled{After: 5 * time.Second, Err: errors.New("429")}
 				}
+
 				select {
 				case <-ctx.Done():
 				case <-time.After(100 * time.Millisecond):
@@ -287,12 +304,14 @@ func TestSweepSlowsDownWhenTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if totals.Images() != 300 || totals.Failed != 0 {
 			t.Errorf("%+v, want 300 images and no failure", totals)
 		}
-		if told == 0 || told > 150 || most > 16 {
-			t.Errorf("the server had to refuse %d times, %d came at once", told, most)
+		if reported == 0 || reported > 150 || most > 16 {
+			t.Errorf("the server had to refuse %d times, %d came at once", reported, most)
 		}
+
 		if widest < 2 {
 			t.Errorf("it never went wider than %d", widest)
 		}
@@ -305,13 +324,13 @@ func TestSweepSlowsDownWhenTold(t *testing.T) {
 func TestSweepEndsWhenTheGateIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := &attestor.Error{Kind: attestor.Unavailable, Msg: "the record is down"}
-		told := 0
+		reported := 0
 		_, err := audit.Sweep{
-			Now: time.Now, Result: func(audit.Result) error { told++; return nil },
+			Now: time.Now, Result: func(audit.Result) error { reported++; return nil },
 			Judge: func(context.Context, attestor.Reference) (attestor.Decision, error) { return attestor.Decision{}, down },
 		}.Run(t.Context(), references(20))
-		if !errors.Is(err, down) || told != 0 {
-			t.Errorf("%d were told, %v; want none, and the gate's error", told, err)
+		if !errors.Is(err, down) || reported != 0 {
+			t.Errorf("%d were reported, %v; want none, and the gate's error", reported, err)
 		}
 	})
 }
@@ -323,15 +342,17 @@ func TestSweepTellsFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if totals.Failed != 2 || totals.Images() != 3 {
 		t.Errorf("%+v, want 2 failures of 3", totals)
 	}
 	if v := got.verdicts["us-docker.pkg.dev/acme/prod/api:v1"]; v != "failed: no such image" {
 		t.Errorf("the failure says %q", v)
 	}
+
 	full := errors.New("no space left")
 	if _, err := (audit.Sweep{Now: time.Now, Judge: judge, Result: func(audit.Result) error { return full }}).Run(t.Context(), references(50)); !errors.Is(err, full) {
-		t.Errorf("a result that cannot be told: %v, want the error", err)
+		t.Errorf("a result that cannot be reported: %v, want the error", err)
 	}
 }
 
@@ -353,6 +374,7 @@ func TestSweepSaysHowLong(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if half.Rate != 1 || half.Left != 50*time.Second || last.Left != 0 {
 			t.Errorf("half-way: %+v; at the end: %+v", half, last)
 		}
@@ -391,6 +413,7 @@ func TestSources(t *testing.T) {
 				}
 				got = append(got, ref)
 			}
+
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -408,11 +431,13 @@ func TestTagsThatCannotBeListed(t *testing.T) {
 				w.WriteHeader(status)
 			}
 		}))
+
 		host := strings.TrimPrefix(srv.URL, "http://")
 		var failed error
 		for _, err := range audit.TagsOf(t.Context(), []string{host + "/acme/x"}, audit.RegistryOptions{Remote: []remote.Option{remote.WithRetryStatusCodes()}}) {
 			failed = err
 		}
+
 		if attestor.KindOf(failed) != want {
 			t.Errorf("%d: %v, want kind %d", status, failed, want)
 		}
@@ -432,6 +457,7 @@ func TestTagsOfReadsAllPages(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
+
 	repo := strings.TrimPrefix(srv.URL, "http://") + "/acme/x"
 	var got []string
 	for ref, err := range audit.TagsOf(t.Context(), []string{repo}, audit.RegistryOptions{}) {
@@ -440,6 +466,7 @@ func TestTagsOfReadsAllPages(t *testing.T) {
 		}
 		got = append(got, ref)
 	}
+
 	if want := []string{repo + ":a", repo + ":b", repo + ":c"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -458,6 +485,7 @@ func TestSweepSetsArtifactsApart(t *testing.T) {
 			}
 		}
 	}
+
 	kind := func(img attestor.Image) (string, error) {
 		switch img.Digest() {
 		case digest(2):
@@ -488,6 +516,7 @@ func TestSweepSetsArtifactsApart(t *testing.T) {
 							return attestor.Decision{}, err
 						}
 					}
+
 					mu.Lock()
 					judged[img.Digest()] = true
 					mu.Unlock()
@@ -508,6 +537,7 @@ func TestSweepSetsArtifactsApart(t *testing.T) {
 				}
 				s.Artifact = func(_ context.Context, _ attestor.Reference, img attestor.Image) (string, error) { return kind(img) }
 			}
+
 			totals, err := s.Run(t.Context(), refs)
 			if err != nil {
 				t.Fatal(err)
@@ -516,6 +546,7 @@ func TestSweepSetsArtifactsApart(t *testing.T) {
 			if diff := cmp.Diff(want, totals); diff != "" {
 				t.Errorf("totals (-want +got):\n%s", diff)
 			}
+
 			if !slices.Equal(apart, []string{"signature"}) {
 				t.Errorf("set apart: %q", apart)
 			}

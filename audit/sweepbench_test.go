@@ -35,6 +35,7 @@ func newSweepStandIn(tb testing.TB, atOnce int) sweepStandIn {
 		if err == nil {
 			d, err = judge(r.Context(), ref)
 		}
+
 		if err == nil {
 			err = json.NewEncoder(w).Encode(d)
 		}
@@ -56,6 +57,7 @@ func (s sweepStandIn) judge(ctx context.Context, ref attestor.Reference) (d atte
 		return d, err
 	}
 	defer resp.Body.Close()
+
 	if err := json.NewDecoder(resp.Body).Decode(&d); err != nil {
 		return d, err
 	}
@@ -84,6 +86,7 @@ func (s sweepStandIn) limit(tb testing.TB, n, atOnce int) float64 {
 			}
 		})
 	}
+
 	for ref := range references(n) {
 		refs <- ref
 	}
@@ -128,6 +131,7 @@ func BenchmarkSweep(b *testing.B) {
 				rate += float64(n) / time.Since(begun).Seconds()
 				stop()
 			}
+
 			runs := float64(b.N)
 			b.ReportMetric(rate/runs, "images/s")
 			b.ReportMetric(limit/runs, "limit-images/s")
@@ -165,9 +169,9 @@ func watchHeap(peak *uint64) (stop func()) {
 func TestSweepMemoryIsFlat(t *testing.T) {
 	used := func(n int) uint64 {
 		var peak uint64
-		before, told := live(), 0
+		before, reported := live(), 0
 		_, err := audit.Sweep{Now: time.Now, Judge: judge, State: filepath.Join(t.TempDir(), "s"), Result: func(audit.Result) error {
-			if told++; told%(n/10) == 0 {
+			if reported++; reported%(n/10) == 0 {
 				peak = max(peak, live()-min(before, live()))
 			}
 			return nil
@@ -177,6 +181,7 @@ func TestSweepMemoryIsFlat(t *testing.T) {
 		}
 		return peak
 	}
+
 	small, large := used(1_000), used(10_000)
 	info := "1,000 images: %d KB; 10,000: %d KB"
 	t.Logf(info, small>>10, large>>10)

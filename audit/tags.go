@@ -12,12 +12,11 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// RecordTag records the observation that a tag named p.Digest at p.From; the
-// other times of p are not read. The first observation of another digest ends
-// the stretch before it, and a repeated one says that the stretch goes on. An
-// observation older than the begin of the newest stretch changes nothing, so
-// that several instances may report in any order; of two at the same
-// microsecond, the one that was recorded first stands.
+// RecordTag records the observation that a tag had p.Digest at p.From; the other
+// times of p are not read. The first observation of another digest ends the period
+// before it, and a repeated one extends the period. An observation from before the
+// newest period changes nothing, so that several instances may report in any
+// order; of two at the same microsecond, the one that was recorded first counts.
 func (s *Store) RecordTag(ctx context.Context, p attestor.TagPoint) error {
 	if p.Repository == "" || p.Tag == "" || p.Digest == "" || p.From.IsZero() {
 		return errors.New("recording a tag: repository, tag, digest or time is missing")
@@ -41,10 +40,12 @@ func (s *Store) RecordTag(ctx context.Context, p attestor.TagPoint) error {
 			return nil
 		case p.Digest == newest.digest && newest.open:
 			return extendPoint(ctx, tx, p, newest.from, at)
-		case at == newest.from: // the same digest, whose stretch was ended where it began
+		case at == newest.from: // the same digest, whose period was ended where it began
 			return nil
 		}
 
+		// End before insert, in one transaction: at no time are two periods of a tag
+		// open.
 		if err := endPoint(ctx, tx, p, at); err != nil {
 			return err
 		}
@@ -52,29 +53,37 @@ func (s *Store) RecordTag(ctx context.Context, p attestor.TagPoint) error {
 	})
 }
 
-// lockTag makes those who record a tag take turns. SQLite's writers do so
-// anyway. In PostgreSQL, a row lock would not do: two instances that record the
-// first observation of a tag have no row to lock.
+// lockTag serialises the transactions that record one tag, until tx ends. SQLite
+// has one writer anyway. In PostgreSQL a row lock does not suffice: two instances
+// that record the first observation of a tag have no row to lock.
+//
+// PostgreSQL, 13.3.5: advisory locks at transaction level "are automatically
+// released at the end of the transaction, and there is no explicit unlock
+// operation". Two tags whose hashes collide wait for each other, and nothing else.
 func (s *Store) lockTag(ctx context.Context, tx *sql.Tx, p attestor.TagPoint) error {
 	if s.engine.dialect() != goose.DialectPostgres {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, "base_tags "+p.Repository+":"+p.Tag)
+
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`,
+		"base_tags "+p.Repository+":"+p.Tag)
 	return err
 }
 
-// A storedPoint is what RecordTag needs to know of the newest stretch.
+// A storedPoint has what RecordTag reads of the newest period.
 type storedPoint struct {
 	digest attestor.Digest
 	from   int64 // microseconds
 	open   bool
 }
 
-// newestPoint is the last stretch of a tag, if there is one.
+// newestPoint returns the last period of a tag, and whether there is one.
 func newestPoint(ctx context.Context, tx *sql.Tx, repository, tag string) (storedPoint, bool, error) {
+	row := tx.QueryRowContext(ctx, `SELECT digest, seen_from, seen_until IS NULL FROM base_tags
+		WHERE repository = $1 AND tag = $2 ORDER BY seen_from DESC LIMIT 1`, repository, tag)
+
 	var p storedPoint
-	err := tx.QueryRowContext(ctx, `SELECT digest, seen_from, seen_until IS NULL FROM base_tags
-		WHERE repository = $1 AND tag = $2 ORDER BY seen_from DESC LIMIT 1`, repository, tag).Scan(&p.digest, &p.from, &p.open)
+	err := row.Scan(&p.digest, &p.from, &p.open)
 	if errors.Is(err, sql.ErrNoRows) {
 		return storedPoint{}, false, nil
 	}
@@ -89,23 +98,25 @@ func insertPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, at int64)
 
 func extendPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, from, at int64) error {
 	_, err := tx.ExecContext(ctx, `UPDATE base_tags SET seen_last = $4
-		WHERE repository = $1 AND tag = $2 AND seen_from = $3 AND (seen_last IS NULL OR seen_last < $4)`, p.Repository, p.Tag, from, at)
+		WHERE repository = $1 AND tag = $2 AND seen_from = $3 AND (seen_last IS NULL OR seen_last < $4)`,
+		p.Repository, p.Tag, from, at)
 	return err
 }
 
-// endPoint ends the open stretch, whichever it is. Another instance may have
-// seen it go on for longer than this one, which then saw the tag elsewhere: the
-// end is what counts.
+// endPoint ends the open period of a tag. Another instance may have extended it
+// beyond at; its last observation is then moved back to the end.
 func endPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, at int64) error {
-	_, err := tx.ExecContext(ctx, `UPDATE base_tags SET seen_until = $3, seen_last = CASE WHEN seen_last > $3 THEN $3 ELSE seen_last END
-		WHERE repository = $1 AND tag = $2 AND seen_until IS NULL`, p.Repository, p.Tag, at)
+	_, err := tx.ExecContext(ctx, `UPDATE base_tags
+		SET seen_until = $3, seen_last = CASE WHEN seen_last > $3 THEN $3 ELSE seen_last END
+		WHERE repository = $1 AND tag = $2 AND seen_until IS NULL`,
+		p.Repository, p.Tag, at)
 	return err
 }
 
-// TagHistory lists what a tag was seen to name, oldest first: stretches that do
-// not overlap, of which only the last may be open, and of which neighbours have
-// different digests or a gap between them. There are the newest
-// [attestor.MaxTagPoints] at most, and none for a tag that was never recorded.
+// TagHistory lists the digests that a tag had, oldest first, as periods that do
+// not overlap. Only the last may be open; neighbours have different digests or a
+// gap between them. It returns the newest [attestor.MaxTagPoints] at most, and
+// none for a tag that was never recorded.
 func (s *Store) TagHistory(ctx context.Context, repository, tag string) ([]attestor.TagPoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -120,11 +131,12 @@ func (s *Store) TagHistory(ctx context.Context, repository, tag string) ([]attes
 // tagHistory reads the newest rows, newest first.
 func (s *Store) tagHistory(ctx context.Context, repository, tag string) ([]attestor.TagPoint, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT digest, seen_from, seen_last, seen_until FROM base_tags
-		WHERE repository = $1 AND tag = $2 ORDER BY seen_from DESC LIMIT $3`, text(repository), text(tag), attestor.MaxTagPoints)
+		WHERE repository = $1 AND tag = $2 ORDER BY seen_from DESC LIMIT $3`,
+		text(repository), text(tag), attestor.MaxTagPoints)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }() // rows.Err has it
+	defer func() { _ = rows.Close() }() // rows.Err has the error
 
 	out := []attestor.TagPoint{}
 	for rows.Next() {
@@ -147,9 +159,10 @@ func (s *Store) tagHistory(ctx context.Context, repository, tag string) ([]attes
 	return out, rows.Err()
 }
 
-// inOrder makes a history of rows that come newest first. Rows that overlap are
-// written by instances of an older version beside this one, after the migration
-// that mended them: as there, a stretch ends where the next one begins.
+// inOrder turns rows, newest first, into a history, oldest first. Instances of an
+// older version that run beside this one may write periods that overlap, also
+// after the migration that corrected those. As in the migration, a period ends
+// where the next one begins.
 func inOrder(rows []attestor.TagPoint) []attestor.TagPoint {
 	out := make([]attestor.TagPoint, 0, len(rows))
 	for _, p := range slices.Backward(rows) {
@@ -162,6 +175,8 @@ func inOrder(rows []attestor.TagPoint) []attestor.TagPoint {
 		if last.Until == nil || last.Until.After(p.From) {
 			last.Until = new(p.From)
 		}
+
+		// The same digest without a gap is one period.
 		if last.Digest == p.Digest && last.Until.Equal(p.From) {
 			last.Until = p.Until
 			if p.Seen.After(last.Seen) {
@@ -169,6 +184,7 @@ func inOrder(rows []attestor.TagPoint) []attestor.TagPoint {
 			}
 			continue
 		}
+
 		if last.Seen.After(*last.Until) {
 			last.Seen = *last.Until
 		}

@@ -23,6 +23,7 @@ func TestTagHistory(t *testing.T) {
 			return openSQLite(t, filepath.Join(t.TempDir(), "record.db"), clockAt(day))
 		})
 	})
+
 	t.Run("postgresql", func(t *testing.T) {
 		contract.TagHistory(t, func(t *testing.T) verify.TagHistory {
 			return open(t, audit.Config{PostgreSQL: shared.database(t), Now: clockAt(day).now})
@@ -48,6 +49,7 @@ func TestTagHistoryIsTheSameAfterwards(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+
 			want, err := first.TagHistory(t.Context(), "r", "1")
 			if err != nil {
 				t.Fatal(err)
@@ -81,6 +83,7 @@ func TestOverlappingTagHistoryIsMended(t *testing.T) {
 		}
 		return p
 	}
+
 	for _, tt := range []struct {
 		name string
 		rows []oldRow
@@ -100,6 +103,7 @@ func TestOverlappingTagHistoryIsMended(t *testing.T) {
 					config.PostgreSQL, config.SQLite = shared.database(t), ""
 					driver, source, dialect = "pgx", config.PostgreSQL, goose.DialectPostgres
 				}
+
 				writeOldRows(t, driver, source, dialect, tt.rows)
 
 				got, err := open(t, config).TagHistory(t.Context(), "r", "1")
@@ -133,6 +137,7 @@ func writeOldRows(t *testing.T, driver, source string, dialect goose.Dialect, ro
 		t.Fatal(err)
 	}
 	defer db.Close()
+
 	provider, err := goose.NewProvider(dialect, db, os.DirFS("migrations"))
 	if err != nil {
 		t.Fatal(err)

@@ -8,34 +8,35 @@ import (
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
-// A Throttle notes when a server asks to be asked later (429, or 503 with a
-// Retry-After header), and until when. It is safe for concurrent use.
+// A Throttle observes responses that ask the client to wait: 429, and 503 with a
+// Retry-After header. It is safe for concurrent use.
 type Throttle struct {
 	now func() time.Time
 
 	mu    sync.Mutex
-	last  time.Time // when it asked for that; guarded by mu
-	until time.Time // zero: it did not say; guarded by mu
+	last  time.Time // of the last such response; guarded by mu
+	until time.Time // the latest time that a Retry-After named; zero: none; guarded by mu
 }
 
-// NewThrottle returns one by the given clock.
+// NewThrottle returns a Throttle that reads the time from now.
 func NewThrottle(now func() time.Time) *Throttle { return &Throttle{now: now} }
 
-// Wrap returns a transport that notes what passes through inner.
-func (t *Throttle) Wrap(inner http.RoundTripper) http.RoundTripper { return noting{t, inner} }
+// Wrap returns a transport that observes the responses of inner.
+func (t *Throttle) Wrap(inner http.RoundTripper) http.RoundTripper { return observing{t, inner} }
 
-// Since reports whether a server complained after a moment, and how long it
-// wants to be left alone from now on; 0 where it did not say.
+// Since reports whether a server throttled at moment or later, and how long it
+// asks to wait from now on; 0 where it did not say.
 func (t *Throttle) Since(moment time.Time) (after time.Duration, complained bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	if t.last.Before(moment) {
 		return 0, false
 	}
 	return max(t.until.Sub(t.now()), 0), true
 }
 
-func (t *Throttle) note(resp *http.Response) {
+func (t *Throttle) observe(resp *http.Response) {
 	now := t.now()
 	after, asks := throttle.Asks(resp, now)
 	if !asks {
@@ -44,29 +45,30 @@ func (t *Throttle) note(resp *http.Response) {
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	t.last = now
 	if at := now.Add(after); after > 0 && at.After(t.until) {
 		t.until = at
 	}
 }
 
-type noting struct {
+type observing struct {
 	t     *Throttle
 	inner http.RoundTripper
 }
 
-func (n noting) RoundTrip(r *http.Request) (*http.Response, error) {
+func (n observing) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := n.inner.RoundTrip(r)
 	if err == nil {
-		n.t.note(resp)
+		n.t.observe(resp)
 	}
 	return resp, err
 }
 
-// tagTries is how often one page of tags is asked for, at most.
+// tagTries is how often one page of tags is requested, at most.
 const tagTries = 8
 
-// bounded is a transport that reads no more than maxTagPage of an answer.
+// A bounded transport fails a response body at maxTagPage bytes.
 type bounded struct{ inner http.RoundTripper }
 
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {

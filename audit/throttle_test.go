@@ -59,6 +59,7 @@ func TestTagsOfWaitsForTheRegistry(t *testing.T) {
 					}
 					fmt.Fprint(w, `{"name":"acme/x","tags":["a"]}`)
 				})
+
 				var got []string
 				var failed error
 				for ref, err := range audit.TagsOf(t.Context(), []string{repo}, audit.RegistryOptions{Transport: overHandler{handler}}) {
@@ -68,6 +69,7 @@ func TestTagsOfWaitsForTheRegistry(t *testing.T) {
 					}
 					got = append(got, ref)
 				}
+
 				took := time.Since(begun)
 				if tt.kind != attestor.Internal {
 					if attestor.KindOf(failed) != tt.kind || took > time.Hour {
@@ -75,6 +77,7 @@ func TestTagsOfWaitsForTheRegistry(t *testing.T) {
 					}
 					return
 				}
+
 				if failed != nil || !slices.Equal(got, []string{repo + ":a"}) {
 					t.Errorf("got %q, %v", got, failed)
 				}
@@ -99,6 +102,7 @@ func TestTagsOfIsBounded(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
+
 	n := 0
 	var failed error
 	for _, err := range audit.TagsOf(t.Context(), []string{strings.TrimPrefix(srv.URL, "http://") + "/acme/x"}, audit.RegistryOptions{}) {
@@ -106,6 +110,7 @@ func TestTagsOfIsBounded(t *testing.T) {
 			failed = err
 		}
 	}
+
 	if failed == nil || n != 1 {
 		t.Errorf("%d tags, %v; want none and an error", n, failed)
 	}
@@ -119,6 +124,7 @@ func TestThrottle(t *testing.T) {
 		w.Header().Set("Retry-After", header)
 		w.WriteHeader(status)
 	})})
+
 	ask := func() {
 		t.Helper()
 		resp, err := transport.RoundTrip(httptest.NewRequest(http.MethodGet, "http://r.example.com/v2/", nil))
@@ -127,16 +133,19 @@ func TestThrottle(t *testing.T) {
 		}
 		resp.Body.Close()
 	}
+
 	begun := clock.now()
 	ask()
 	if _, complained := throttle.Since(begun); complained {
 		t.Error("200 is no complaint")
 	}
+
 	status, header = http.StatusTooManyRequests, "30"
 	ask()
 	if after, complained := throttle.Since(begun); !complained || after != 30*time.Second {
 		t.Errorf("after 429: %v, %t; want 30s", after, complained)
 	}
+
 	clock.set(clock.now().Add(10 * time.Second))
 	if after, complained := throttle.Since(begun); !complained || after != 20*time.Second {
 		t.Errorf("ten seconds on: %v, %t; want 20s", after, complained)
@@ -144,6 +153,7 @@ func TestThrottle(t *testing.T) {
 	if _, complained := throttle.Since(clock.now()); complained {
 		t.Error("a complaint from before is no answer to what was asked after it")
 	}
+
 	failing := throttle.Wrap(failingTransport{})
 	if _, err := failing.RoundTrip(httptest.NewRequest(http.MethodGet, "http://r.example.com/v2/", nil)); err == nil {
 		t.Error("an error got lost")

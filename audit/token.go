@@ -27,7 +27,8 @@ type pageToken struct {
 // token names the place p of the list that f chooses.
 func (f Filter) token(p position) string {
 	b, err := json.Marshal(pageToken{
-		Version: tokenVersion, At: p.at, ID: p.id, Since: micros(f.Since), Until: micros(f.Until), Filter: f.fingerprint(),
+		Version: tokenVersion, At: p.at, ID: p.id,
+		Since: micros(f.Since), Until: micros(f.Until), Filter: f.fingerprint(),
 	})
 	if err != nil {
 		panic("audit: a page token does not encode") // strings and numbers only
@@ -48,18 +49,20 @@ func (f Filter) resume(token string) (Filter, position, error) {
 	if err != nil || json.Unmarshal(b, &t) != nil || t.ID == "" {
 		return Filter{}, position{}, invalidToken("pageToken is not a token of this service")
 	}
+
 	if t.Version != tokenVersion {
 		return Filter{}, position{}, invalidToken("pageToken was made by another version of attestor")
 	}
 
-	// Everything but the instants of a Period must be as it was: otherwise the
-	// pages together would be no list that anybody asked for.
+	// Everything but the instants of a Period must be the same: pages of different
+	// filters do not make one list.
 	if t.Filter != f.fingerprint() {
 		return Filter{}, position{}, invalidToken("pageToken belongs to a list with another filter")
 	}
 
-	// A token is not signed. Whoever changes its instants sees another period of
-	// the same list, which they may ask for anyway: Visible is applied to it.
+	// A token is not signed, and need not be: a caller who changes its instants
+	// gets another period of the same list, which they may request anyway, and
+	// Visible is applied to every page.
 	f.Since, f.Until = instantOf(t.Since), instantOf(t.Until)
 	return f, position{t.At, text(t.ID)}, nil
 }
@@ -67,20 +70,21 @@ func (f Filter) resume(token string) (Filter, position, error) {
 func invalidToken(msg string) error {
 	return &attestor.Error{
 		Kind: attestor.Invalid, Msg: msg,
-		Fix: "send the token of the page before with the same filter, or leave pageToken out to begin at the first page",
+		Fix: "send the token of the previous page with the same filter, or leave pageToken out for the first page",
 	}
 }
 
-// fingerprint is a hash of everything that a token is bound to. Instants that
-// were reckoned from the clock are represented by their Period, which does not
-// change from page to page.
+// fingerprint is a hash of everything that a token is bound to. Instants that are
+// relative to the clock are represented by their Period, which does not change
+// from page to page.
 func (f Filter) fingerprint() string {
 	bound := struct {
 		Image, Repository, Verdict, Policy, Period string
 		Since, Until                               *int64
 		BreakGlass                                 bool
 	}{
-		Image: f.Image, Repository: f.Repository, Verdict: string(f.Verdict), Policy: f.Policy, Period: f.Period, BreakGlass: f.BreakGlass,
+		Image: f.Image, Repository: f.Repository, Verdict: string(f.Verdict),
+		Policy: f.Policy, Period: f.Period, BreakGlass: f.BreakGlass,
 	}
 	if f.Period == "" {
 		bound.Since, bound.Until = micros(f.Since), micros(f.Until)
@@ -93,7 +97,7 @@ func (f Filter) fingerprint() string {
 	return hashOf(b)[len("sha256:"):][:16]
 }
 
-// micros is t as the record keeps it, or nil for the zero time.
+// micros is t in the unit of the store, or nil for the zero time.
 func micros(t time.Time) *int64 {
 	if t.IsZero() {
 		return nil

@@ -54,6 +54,7 @@ func TestPagesOfAPeriodThatMovesWithTheClock(t *testing.T) {
 			if err != nil {
 				t.Fatalf("page %d: %v", pages+1, err)
 			}
+
 			got = append(got, numbers(page.Decisions)...)
 			if token = page.Next; token == "" {
 				break
@@ -61,6 +62,7 @@ func TestPagesOfAPeriodThatMovesWithTheClock(t *testing.T) {
 			finish(t, s, record(n+pages, attestor.Pass))
 			c.set(c.now().Add(17 * time.Minute))
 		}
+
 		if !slices.Equal(got, downFrom(n)) {
 			t.Errorf("%d decisions over %d pages, want each of %d once, newest first", len(got), pages+1, n)
 		}
@@ -86,6 +88,7 @@ func TestPagesOfAFixedPeriodWithNanoseconds(t *testing.T) {
 				break
 			}
 		}
+
 		if !slices.Equal(got, downFrom(n)) {
 			t.Errorf("got %v", got)
 		}
@@ -101,6 +104,7 @@ func TestTokensOfOtherListsAreRefused(t *testing.T) {
 		change(&f)
 		return f
 	}
+
 	encode := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
 	for _, tt := range []struct {
@@ -145,6 +149,7 @@ func TestTokensOfOtherListsAreRefused(t *testing.T) {
 				}
 				return
 			}
+
 			if attestor.KindOf(err) != attestor.Invalid || !strings.Contains(attestor.Message(err), tt.want) {
 				t.Errorf("error %v, want one of kind Invalid that says %q", err, tt.want)
 			}

@@ -21,6 +21,7 @@ func refused(t *testing.T, s *audit.Store, says string) {
 		r.Decision.ID = "refused"
 		r.Decision.Labels = map[string]string{"much": strings.Repeat("x", 1<<20)}
 	})
+
 	for name, call := range map[string]func(context.Context, attestor.Record) error{"Begin": s.Begin, "Finish": s.Finish} {
 		err := call(t.Context(), r)
 		if attestor.KindOf(err) != attestor.Unavailable {
@@ -30,6 +31,7 @@ func refused(t *testing.T, s *audit.Store, says string) {
 			t.Errorf("%s says %q, want %q", name, msg, says)
 		}
 	}
+
 	if err := s.Ready(t.Context()); says != "full" && attestor.KindOf(err) != attestor.Unavailable {
 		t.Errorf("Ready: %v, want an error of kind Unavailable", err)
 	}
@@ -71,6 +73,7 @@ func TestLockedFailsTheRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
+
 	other.SetMaxOpenConns(1)
 	run(t, other, "BEGIN IMMEDIATE")
 	refused(t, s, "locked")
@@ -93,6 +96,7 @@ func TestRemovedFileFailsTheRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	finish(t, s, record(2, attestor.Pass))
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
@@ -109,6 +113,7 @@ func TestDamagedAndForbiddenFiles(t *testing.T) {
 	if err := os.WriteFile(damaged, []byte(strings.Repeat("this is no database ", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, tt := range []struct{ name, path, says string }{
 		{"damaged", damaged, "damaged"},
 		{"a directory", dir, "not available"},
@@ -135,6 +140,7 @@ func TestOpenNeedsOneDatabase(t *testing.T) {
 			t.Errorf("%s: opened %v", name, s)
 			continue
 		}
+
 		if strings.Contains(attestor.Message(err), "secret") {
 			t.Errorf("%s: the message quotes the password: %v", name, err)
 		}
@@ -159,11 +165,13 @@ func TestKilledPostgreSQL(t *testing.T) {
 	if _, err := s.List(t.Context(), audit.Filter{}, 0, ""); attestor.KindOf(err) != attestor.Unavailable {
 		t.Errorf("List: %v, want an error of kind Unavailable", err)
 	}
+
 	for _, err := range s.Records(t.Context(), audit.Filter{}) {
 		if attestor.KindOf(err) != attestor.Unavailable {
 			t.Errorf("Records: %v, want an error of kind Unavailable", err)
 		}
 	}
+
 	if err := pg.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -23,12 +23,14 @@ func held(t *testing.T, s *audit.Store) (release func(), commits *atomic.Int32) 
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := conn.Raw(func(c any) error {
 		c.(sqlite.HookRegisterer).RegisterCommitHook(func() int32 { commits.Add(1); return 0 })
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
+
 	return func() {
 		if err := conn.Close(); err != nil {
 			t.Error(err)
@@ -46,6 +48,7 @@ func all(t *testing.T, s *audit.Store, records []attestor.Record) (errs []error,
 	for i, r := range records {
 		wg.Go(func() { errs[i] = s.Finish(t.Context(), r) })
 	}
+
 	synctest.Wait() // all wait: one batch for the connection, the rest behind it
 	release()
 	wg.Wait()
@@ -63,6 +66,7 @@ func whatComesTogetherIsOneTransaction(t *testing.T) {
 	for i := range 50 {
 		records = append(records, record(i, attestor.Pass))
 	}
+
 	errs, commits := all(t, s, records)
 	for i, err := range errs {
 		if err != nil {
@@ -72,6 +76,7 @@ func whatComesTogetherIsOneTransaction(t *testing.T) {
 			t.Errorf("record %d: %v", i, err)
 		}
 	}
+
 	// The first may have been taken alone, before the others came.
 	if commits < 1 || commits > 2 {
 		t.Errorf("%d commits", commits)
@@ -92,6 +97,7 @@ func whatFailsInATransactionFailsAlone(t *testing.T) {
 	for i := range 10 {
 		records = append(records, record(i, attestor.Deny)) // 3 says something else than was finished
 	}
+
 	release, _ := held(t, s)
 	errs := make([]error, len(records))
 	var wg sync.WaitGroup
@@ -102,6 +108,7 @@ func whatFailsInATransactionFailsAlone(t *testing.T) {
 		}
 		wg.Go(func() { errs[i] = s.Finish(ctx, r) })
 	}
+
 	synctest.Wait() // all wait: one batch for the connection, the rest behind it
 	cancel()
 	release()
@@ -136,12 +143,14 @@ func aTransactionThatFailsFailsAll(t *testing.T) {
 	for i := range 20 {
 		records = append(records, record(i, attestor.Pass))
 	}
+
 	errs, commits := all(t, s, records)
 	for i, err := range errs {
 		if attestor.KindOf(err) != attestor.Unavailable || err == nil {
 			t.Errorf("record %d: %v", i, err)
 		}
 	}
+
 	if commits != 0 {
 		t.Errorf("%d commits", commits)
 	}
