@@ -70,3 +70,14 @@ func CheckInTurn(att *binaryauthorizationpb.Attestor, d attestor.Digest, now tim
 func SignatureSum(key int, message, signature string) [32]byte {
 	return signatureSum(key, []byte(message), []byte(signature))
 }
+
+// CheckAtTimes checks one occurrence at several times by one reading of an
+// attestor's keys, and returns why it does not admit at each.
+func CheckAtTimes(att *binaryauthorizationpb.Attestor, d attestor.Digest, o *grafeaspb.Occurrence, times ...time.Time) []string {
+	t := newTrust(att, times[0])
+	var out []string
+	for _, now := range times {
+		out = append(out, t.check(o, t.note, d, now).why)
+	}
+	return out
+}
