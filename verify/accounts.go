@@ -29,6 +29,7 @@ func (i *Inspector) resolve(ctx context.Context, s subject, u attestor.User) (at
 	if groupByName {
 		wanted = append(wanted, groupFile)
 	}
+
 	texts := i.accounts(ctx, s, wanted)
 
 	var problems []attestor.Problem
@@ -38,6 +39,7 @@ func (i *Inspector) resolve(ctx context.Context, s subject, u attestor.User) (at
 			// The group of a user that is not known decides nothing.
 			return u, []attestor.Problem{unresolvedUser(name, err)}
 		}
+
 		u.UID, u.Source = &uid, attestor.UserFromPasswd
 		if !grouped {
 			u.GID = &gid
@@ -186,7 +188,9 @@ func (q *search) descend(n int, l descriptor, e layerEffect) error {
 		return unresolved("%s: %s", layerName(n, l), f.refused)
 	case f.doubtful != "" && n > 0:
 		// Beneath the lowest layer there is nothing that could be a link.
-		return unresolved("%s writes /%s without its directories, which may be links to /etc", layerName(n, l), f.doubtful)
+		return unresolved(
+			"%s writes /%s without its directories, which may be links to /etc", layerName(n, l), f.doubtful,
+		)
 	}
 
 	switch {
@@ -225,6 +229,7 @@ func parsePasswd(content []byte, name string) (uid, gid int64, err error) {
 	if uid, err = parseID(entry[2]); err != nil {
 		return 0, 0, fmt.Errorf("its uid %w", err)
 	}
+
 	if gid, err = parseID(entry[3]); err != nil {
 		return 0, 0, fmt.Errorf("its gid %w", err)
 	}
@@ -261,6 +266,7 @@ func accountEntry(content []byte, name string, fields, longest int) ([]string, e
 		if strings.TrimSpace(split[0]) != name {
 			continue
 		}
+
 		if entry != nil {
 			return nil, errors.New("it has two entries of that name")
 		}

@@ -185,7 +185,7 @@ func TestLimitsAreNoAbsence(t *testing.T) {
 				top = tarLayer(file{"c", "3"})
 			}
 			pushRaw(t, host, "app", "1", rawImage{User: tt.user, Layers: []rawLayer{below, top}})
-			i := newInspector(t, host, func(c *verify.Config) { c.Limits = tt.limits })
+			i := newInspector(t, host, func(c *config) { c.Limits = tt.limits })
 			ev := inspectOne(t, i, host+"/app:1", attestor.Needs{ResolveNames: true})
 
 			wantCodes(t, ev.Problems, tt.code)

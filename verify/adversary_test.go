@@ -89,9 +89,9 @@ func newScene(t testing.TB) *scene {
 }
 
 // judge returns every reason code that comes of the image, by digest.
-func (s *scene) judge(t testing.TB, change func(*verify.Config)) []attestor.Code {
+func (s *scene) judge(t testing.TB, change func(*config)) []attestor.Code {
 	t.Helper()
-	i := newInspector(t, s.host, func(c *verify.Config) {
+	i := newInspector(t, s.host, func(c *config) {
 		if change != nil {
 			change(c)
 		}
@@ -192,7 +192,7 @@ func TestRegistryLies(t *testing.T) {
 		t.Run(tt.Name, func(t *testing.T) {
 			s := newScene(t)
 			s.front.set(func(w http.ResponseWriter, r *http.Request) bool { return tt.Answer(s.Scene, w, r) })
-			got := s.judge(t, func(c *verify.Config) { c.Limits.LayerBytes = 1 << 20 })
+			got := s.judge(t, func(c *config) { c.Limits.LayerBytes = 1 << 20 })
 			if diff := cmp.Diff(tt.Codes, got); diff != "" {
 				t.Errorf("codes (-want +got):\n%s", diff)
 			}
@@ -231,7 +231,7 @@ func TestRegistryHangs(t *testing.T) {
 				<-r.Context().Done()
 				return true
 			})
-			got := s.judge(t, func(c *verify.Config) {
+			got := s.judge(t, func(c *config) {
 				*tt.limit(&c.Limits) = 100 * time.Millisecond
 			})
 			if diff := cmp.Diff(tt.want, got); diff != "" {

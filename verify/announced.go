@@ -42,10 +42,15 @@ func note(req *http.Request, resp *http.Response) {
 func (a *announcement) check(what string, got attestor.Digest) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	said, err := attestor.ParseDigest(a.digest)
 	if err != nil || said == got {
 		return nil
 	}
-	return fault(attestor.CodeContentMismatch, fmt.Sprintf("the registry says that %s is %s, and answered with bytes of %s", what, said, got),
-		"try again; if it happens again, see to the registry", nil)
+	return fault(
+		attestor.CodeContentMismatch,
+		fmt.Sprintf("the registry says that %s is %s, and answered with bytes of %s", what, said, got),
+		"try again; if it happens again, see to the registry",
+		nil,
+	)
 }

@@ -67,6 +67,7 @@ func (i *Inspector) artifact(ctx context.Context, img attestor.Image, d document
 		}
 		cache = cache || artifactOfType(e.MediaType) == artifactCache
 	}
+
 	switch {
 	case len(manifests) > i.limits.Descriptors:
 		return "", nil
@@ -87,6 +88,7 @@ func (i *Inspector) artifact(ctx context.Context, img attestor.Image, d document
 		if _, err := attestor.ParseDigest(string(e.Digest)); err != nil {
 			return "", nil //nolint:nilerr // to be judged, and refused with the reason
 		}
+
 		child, err := i.child(ctx, img.Sibling(e.Digest), e.Size)
 		if err != nil {
 			return "", err
@@ -106,6 +108,7 @@ func artifactKind(d document) string {
 				return kind
 			}
 		}
+
 		for _, l := range *d.Layers {
 			if kind := artifactOfType(l.MediaType); kind != "" {
 				return kind
@@ -136,7 +139,13 @@ func artifactKind(d document) string {
 // registries served them; containerd's shims run WebAssembly.
 func runnableConfig(mt string) bool {
 	switch mt {
-	case string(types.OCIConfigJSON), string(types.DockerConfigJSON), "", "application/octet-stream", "application/json", "text/html", "text/plain":
+	case string(types.OCIConfigJSON),
+		string(types.DockerConfigJSON),
+		"",
+		"application/octet-stream",
+		"application/json",
+		"text/html",
+		"text/plain":
 		return true
 	}
 	return strings.Contains(mt, "wasm")
@@ -155,11 +164,18 @@ func artifactOfType(mt string) string {
 		return artifactSignature
 	case "application/vnd.dsse.envelope.v1+json", mediaInToto:
 		return artifactAttestation
-	case "text/spdx", "text/spdx+json", "text/spdx+xml", "application/spdx+json", "application/vnd.syft+json", "application/vnd.dev.cosign.artifact.sbom.v1+json":
+	case "text/spdx",
+		"text/spdx+json",
+		"text/spdx+xml",
+		"application/spdx+json",
+		"application/vnd.syft+json",
+		"application/vnd.dev.cosign.artifact.sbom.v1+json":
 		return artifactSBOM
 	case "application/vnd.buildkit.cacheconfig.v0":
 		return artifactCache
-	case "application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/vnd.cncf.helm.chart.provenance.v1.prov":
+	case "application/vnd.cncf.helm.config.v1+json",
+		"application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+		"application/vnd.cncf.helm.chart.provenance.v1.prov":
 		return artifactChart
 	}
 

@@ -70,7 +70,7 @@ func TestBaseLayerBombs(t *testing.T) {
 			l := tt.layer
 			l.DiffID = a.DiffID
 			pushRaw(t, host, "app", "1", rawImage{Layers: []rawLayer{l}})
-			i := newInspector(t, host, func(c *verify.Config) { c.Limits = tt.limits })
+			i := newInspector(t, host, func(c *config) { c.Limits = tt.limits })
 			ev := inspectOne(t, i, host+"/app:1", basesOf(host, nil))
 			wantCodes(t, ev.Problems, attestor.CodeLayerTooLarge)
 			if ev.Problems[0].Status != attestor.StatusError || ev.Base.Evidence != "" {

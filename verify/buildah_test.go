@@ -89,7 +89,7 @@ func TestBuildah(t *testing.T) {
 				{host + "/copied:1", "", 1000, attestor.UserFromConfig},
 				{second + "/zstd:1", attestor.DiffIDsVerified, 65532, attestor.UserFromConfig},
 			} {
-				i := newInspector(t, host, func(c *verify.Config) { c.Registries.Hosts = append(c.Registries.Hosts, verify.Registry{Host: second}) })
+				i := newInspector(t, host, func(c *config) { c.Registries.Hosts = append(c.Registries.Hosts, verify.Registry{Host: second}) })
 				ev := inspectOne(t, i, tt.image, needs)
 				wantCodes(t, ev.Problems)
 				want := 0

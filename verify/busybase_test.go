@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/verify"
 )
 
 // A base's registry that asks to be asked later is an error that says when to
@@ -45,7 +44,7 @@ func TestBaseRegistryAsksToBeAskedLater(t *testing.T) {
 			push(t, host+"/app/a:1", onBase(t, base, 1, "65532"))
 			pushing = false
 
-			inspector := newInspector(t, host, func(c *verify.Config) { c.Limits.BaseTimeout = time.Second })
+			inspector := newInspector(t, host, func(c *config) { c.Limits.BaseTimeout = time.Second })
 			got := inspectOne(t, inspector, host+"/app/a:1", attestor.Needs{
 				BaseRequired: true, Bases: []attestor.ApprovedBase{{Name: "b", Repository: host + "/base/b", Tags: []string{"1"}}},
 			})

@@ -110,7 +110,7 @@ func TestPastBaseThatCannotBeRead(t *testing.T) {
 				{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(0, 0, -9), Until: &moved},
 				{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{Layers: layersOf("new")}), From: moved},
 			}}
-			i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
+			i := newInspector(t, host, func(c *config) { c.Now, c.History = now.Now, store })
 			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = tt.behind }))
 			wantCodes(t, ev.Problems, tt.codes...)
 			if ev.Base.Evidence != "" {
@@ -133,7 +133,7 @@ func TestLongOutdatedBaseIsNamed(t *testing.T) {
 		{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(-2, 0, 0), Until: &moved},
 		{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{Layers: layersOf("new")}), From: moved},
 	}}
-	i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = now.Now, store })
+	i := newInspector(t, host, func(c *config) { c.Now, c.History = now.Now, store })
 	needs := basesOf(host, nil)
 	if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ func TestLongOutdatedBaseIsNamed(t *testing.T) {
 func TestMissRefreshes(t *testing.T) {
 	host := newRegistry(t, nil)
 	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
-	i := newInspector(t, host, func(c *verify.Config) { c.Now = now.Now })
+	i := newInspector(t, host, func(c *config) { c.Now = now.Now })
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
 	inspectOne(t, i, host+"/app:1", basesOf(host, nil))
@@ -165,7 +165,7 @@ func TestBaseRegistryDown(t *testing.T) {
 	f := &front{}
 	host := newRegistry(t, f.wrap)
 	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
-	i := newInspector(t, host, func(c *verify.Config) { c.Now = now.Now })
+	i := newInspector(t, host, func(c *config) { c.Now = now.Now })
 	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 24 * time.Hour })
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
@@ -224,7 +224,7 @@ func TestUnresolvedBase(t *testing.T) {
 		}
 	}
 	t.Run("the history cannot be read", func(t *testing.T) {
-		i := newInspector(t, host, func(c *verify.Config) { c.History = &history{err: errors.New("disk full")} })
+		i := newInspector(t, host, func(c *config) { c.History = &history{err: errors.New("disk full")} })
 		wantCodes(t, inspectOne(t, i, host+"/app:1", basesOf(host, nil)).Problems, attestor.CodeBaseUnresolved)
 	})
 }
@@ -257,7 +257,7 @@ func TestFailedLookUpIsAskedAgain(t *testing.T) {
 	f := &front{}
 	host := newRegistry(t, f.wrap)
 	now := &clock{time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
-	i := newInspector(t, host, func(c *verify.Config) { c.Now = now.Now })
+	i := newInspector(t, host, func(c *config) { c.Now = now.Now })
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
 	var asked atomic.Int32

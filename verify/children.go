@@ -21,15 +21,26 @@ const (
 // children sorts the entries of an index into those to be judged, those that
 // the policy is not about, and what is wrong with the rest. Only genuine
 // BuildKit attestation manifests are passed over.
-func (i *Inspector) children(ctx context.Context, img attestor.Image, d document, needs attestor.Needs) (judged, left []attestor.Child, problems []attestor.Problem) {
+func (i *Inspector) children(
+	ctx context.Context, img attestor.Image, d document, needs attestor.Needs,
+) (judged, left []attestor.Child, problems []attestor.Problem) {
 	entries := *d.Manifests
 	report := func(err *attestor.Error, subject string) {
 		problems = append(problems, problem(attestor.CheckPlatforms, err.Code, clip(subject), err.Msg, err.Fix))
 	}
 	if n := len(entries); n > i.limits.Descriptors {
-		report(fault(attestor.CodeTooLarge, fmt.Sprintf("the index has %d entries, at most %d are judged", n, i.limits.Descriptors), "push fewer platforms in one index", nil), string(img.Digest()))
+		report(
+			fault(
+				attestor.CodeTooLarge,
+				fmt.Sprintf("the index has %d entries, at most %d are judged", n, i.limits.Descriptors),
+				"push fewer platforms in one index",
+				nil,
+			),
+			string(img.Digest()),
+		)
 		return nil, nil, problems
 	}
+
 	seen := map[platform]bool{}
 	var attestations []descriptor
 	for n, e := range entries {
@@ -38,6 +49,7 @@ func (i *Inspector) children(ctx context.Context, img attestor.Image, d document
 			attestations = append(attestations, e)
 			continue
 		}
+
 		if err := checkEntry(e, subject); err != nil {
 			report(err, string(e.Digest))
 			continue
@@ -52,20 +64,38 @@ func (i *Inspector) children(ctx context.Context, img attestor.Image, d document
 		case err != nil:
 			report(err, string(e.Digest))
 		case seen[e.Platform.normal()]:
-			report(fault(attestor.CodePlatformDuplicate, "the index has two images for "+child.Platform+", and which of them runs is up to the runtime", "push an index with one image for each platform", nil), child.Platform)
+			report(
+				fault(
+					attestor.CodePlatformDuplicate,
+					"the index has two images for "+child.Platform+", and which of them runs is up to the runtime",
+					"push an index with one image for each platform",
+					nil,
+				),
+				child.Platform,
+			)
 		default:
 			seen[e.Platform.normal()] = true
 			judged = append(judged, child)
 		}
 	}
+
 	if len(problems) == 0 {
 		for _, c := range judged { // while attestations are looked at
 			i.fetch.prefetch(ctx, img.Sibling(c.Digest))
 		}
 	}
+
 	if len(judged) == 0 && len(problems) == 0 {
 		if len(left) == 0 {
-			report(fault(attestor.CodeNoPlatforms, "the index has no image that could run", "push an index with at least one image", nil), string(img.Digest()))
+			report(
+				fault(
+					attestor.CodeNoPlatforms,
+					"the index has no image that could run",
+					"push an index with at least one image",
+					nil,
+				),
+				string(img.Digest()),
+			)
 		} else {
 			problems = append(problems, notAllowed(needs.Platforms, platformsOf(left)))
 		}
@@ -95,22 +125,39 @@ func checkEntry(e descriptor, subject string) *attestor.Error {
 	case isSchema1(e.MediaType):
 		return fault(attestor.CodeSchema1, subject+" is a Docker schema 1 manifest", fixRebuild, nil)
 	case e.MediaType == mediaOCIArtifact:
-		return fault(attestor.CodeArtifact, subject+" is an artifact manifest, not an image", "name an index of images only", nil)
+		return fault(
+			attestor.CodeArtifact,
+			subject+" is an artifact manifest, not an image",
+			"name an index of images only",
+			nil,
+		)
 	case !isImageType(e.MediaType):
-		return fault(attestor.CodeManifestUnsupported, fmt.Sprintf("%s has media type %q, which is not an image", subject, clip(e.MediaType)), fixRebuild, nil)
+		return fault(
+			attestor.CodeManifestUnsupported,
+			fmt.Sprintf("%s has media type %q, which is not an image", subject, clip(e.MediaType)),
+			fixRebuild,
+			nil,
+		)
 	case err != nil || e.Size < 0:
 		return fault(attestor.CodeManifestInvalid, subject+" has no valid digest or size", fixRebuild, nil)
 	case len(e.URLs) > 0:
 		return fault(attestor.CodeForeignLayer, subject+" is fetched from elsewhere than its registry", fixRebuild, nil)
 	case e.Platform == nil:
-		return fault(attestor.CodePlatformMissing, subject+" does not say which platform it is for", "push an index that names each image's platform", nil)
+		return fault(
+			attestor.CodePlatformMissing,
+			subject+" does not say which platform it is for",
+			"push an index that names each image's platform",
+			nil,
+		)
 	}
 	return nil
 }
 
 // attestations confirms that what poses as one is: a runtime never runs it,
 // and no image can hide behind the name.
-func (i *Inspector) attestations(ctx context.Context, img attestor.Image, entries, posing []descriptor) []attestor.Problem {
+func (i *Inspector) attestations(
+	ctx context.Context, img attestor.Image, entries, posing []descriptor,
+) []attestor.Problem {
 	found := make([]*attestor.Problem, len(posing))
 	var wg sync.WaitGroup
 	for n, e := range posing {
@@ -121,6 +168,7 @@ func (i *Inspector) attestations(ctx context.Context, img attestor.Image, entrie
 			}
 		})
 	}
+
 	wg.Wait()
 	var problems []attestor.Problem
 	for _, p := range found {
@@ -133,8 +181,14 @@ func (i *Inspector) attestations(ctx context.Context, img attestor.Image, entrie
 
 func (i *Inspector) attestation(ctx context.Context, img attestor.Image, entries []descriptor, e descriptor) error {
 	bad := func(why string) error {
-		return fault(attestor.CodeAttestationManifestInvalid, "an entry of the index poses as a build attestation: "+why, "remove it from the index, or build with BuildKit and without changing its attestations", nil)
+		return fault(
+			attestor.CodeAttestationManifestInvalid,
+			"an entry of the index poses as a build attestation: "+why,
+			"remove it from the index, or build with BuildKit and without changing its attestations",
+			nil,
+		)
 	}
+
 	about := e.Annotations[annotationReferenceDigest]
 	sibling := slices.ContainsFunc(entries, func(s descriptor) bool { return string(s.Digest) == about && !poses(s) })
 	switch _, err := attestor.ParseDigest(string(e.Digest)); {
@@ -149,6 +203,7 @@ func (i *Inspector) attestation(ctx context.Context, img attestor.Image, entries
 	case !isImageType(e.MediaType):
 		return bad(fmt.Sprintf("it has media type %q", clip(e.MediaType)))
 	}
+
 	d, err := i.child(ctx, img.Sibling(e.Digest), e.Size)
 	if err != nil {
 		return err
@@ -156,6 +211,7 @@ func (i *Inspector) attestation(ctx context.Context, img attestor.Image, entries
 	if len(*d.Layers) == 0 {
 		return bad("it holds no statement")
 	}
+
 	for _, l := range *d.Layers {
 		if l.MediaType != mediaInToto {
 			return bad(fmt.Sprintf("it has a layer of media type %q", clip(l.MediaType)))
@@ -176,14 +232,22 @@ func (i *Inspector) child(ctx context.Context, img attestor.Image, size int64) (
 	}
 
 	if size >= 0 && int64(len(c.bytes)) != size {
-		return document{}, fault(attestor.CodeManifestInvalid, fmt.Sprintf("the index says that %s has %d bytes, it has %d", img.Digest(), size, len(c.bytes)), fixRebuild, nil)
+		return document{}, fault(
+			attestor.CodeManifestInvalid,
+			fmt.Sprintf("the index says that %s has %d bytes, it has %d", img.Digest(), size, len(c.bytes)),
+			fixRebuild,
+			nil,
+		)
 	}
+
 	d, mt, err := i.parsed.document(c)
 	if err != nil {
 		return document{}, err
 	}
 	if !isImageType(mt) {
-		return document{}, fault(attestor.CodeNestedIndex, string(img.Digest())+" is an index within an index", "push one flat index", nil)
+		return document{}, fault(
+			attestor.CodeNestedIndex, string(img.Digest())+" is an index within an index", "push one flat index", nil,
+		)
 	}
 	return d, nil
 }

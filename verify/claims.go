@@ -30,6 +30,7 @@ func claims(c imageConfig, d document) attestor.ImageConfig {
 			secrets = append(secrets, name)
 		}
 	}
+
 	for _, m := range []struct {
 		field string
 		from  map[string]string
@@ -39,6 +40,7 @@ func claims(c imageConfig, d document) attestor.ImageConfig {
 			out.Clipped = append(out.Clipped, m.field)
 		}
 	}
+
 	for _, l := range []struct {
 		field string
 		from  []string
@@ -86,8 +88,12 @@ func boundedText(s string) string {
 }
 
 var (
-	secretName  = regexp.MustCompile(`(?i)(^|_)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(_|$)`)
-	secretValue = regexp.MustCompile(`^(AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{35}|gh[pousr]_[0-9A-Za-z]{36,}|glpat-[0-9A-Za-z_-]{20,}|xox[abpr]-[0-9A-Za-z-]{10,}|eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\..*)|-----BEGIN [A-Z ]*PRIVATE KEY`)
+	secretName = regexp.MustCompile(
+		`(?i)(^|_)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(_|$)`,
+	)
+	secretValue = regexp.MustCompile(
+		`^(AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{35}|gh[pousr]_[0-9A-Za-z]{36,}|glpat-[0-9A-Za-z_-]{20,}|xox[abpr]-[0-9A-Za-z-]{10,}|eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\..*)|-----BEGIN [A-Z ]*PRIVATE KEY`,
+	)
 )
 
 // looksSecret reports whether a variable baked into an image looks like a

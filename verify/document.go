@@ -90,8 +90,14 @@ func isForeignType(mt string) bool {
 // It returns the media type that the document has.
 func parseDocument(c content) (document, string, error) {
 	invalid := func(format string, args ...any) (document, string, error) {
-		return document{}, "", fault(attestor.CodeManifestInvalid, "manifest "+string(c.digest)+": "+fmt.Sprintf(format, args...), fixRebuild, nil)
+		return document{}, "", fault(
+			attestor.CodeManifestInvalid,
+			"manifest "+string(c.digest)+": "+fmt.Sprintf(format, args...),
+			fixRebuild,
+			nil,
+		)
 	}
+
 	header, _, err := mime.ParseMediaType(c.mediaType)
 	if err != nil {
 		header = c.mediaType
@@ -103,11 +109,16 @@ func parseDocument(c content) (document, string, error) {
 			return schema1(c)
 		case header != "" && !isManifestType(header):
 			// A log-in page, say, which a proxy answers with 200.
-			return document{}, "", fault(attestor.CodeRegistryMisbehaves,
-				fmt.Sprintf("the registry answered with %q where a manifest was asked for", clip(header)), fixProxy, nil)
+			return document{}, "", fault(
+				attestor.CodeRegistryMisbehaves,
+				fmt.Sprintf("the registry answered with %q where a manifest was asked for", clip(header)),
+				fixProxy,
+				nil,
+			)
 		}
 		return invalid("%s", err)
 	}
+
 	if d.SchemaVersion == 1 || len(d.FSLayers) > 0 || isSchema1(header) || isSchema1(d.MediaType) {
 		return schema1(c)
 	}
@@ -125,11 +136,22 @@ func parseDocument(c content) (document, string, error) {
 			mt = header
 		}
 	}
+
 	switch {
 	case mt == mediaOCIArtifact:
-		return document{}, "", fault(attestor.CodeArtifact, string(c.digest)+" is an artifact manifest, not an image", "name the image itself", nil)
+		return document{}, "", fault(
+			attestor.CodeArtifact,
+			string(c.digest)+" is an artifact manifest, not an image",
+			"name the image itself",
+			nil,
+		)
 	case !isIndexType(mt) && !isImageType(mt):
-		return document{}, "", fault(attestor.CodeManifestUnsupported, fmt.Sprintf("%s has media type %q, which is neither an image nor an index", c.digest, clip(mt)), "push an OCI or Docker schema 2 image", nil)
+		return document{}, "", fault(
+			attestor.CodeManifestUnsupported,
+			fmt.Sprintf("%s has media type %q, which is neither an image nor an index", c.digest, clip(mt)),
+			"push an OCI or Docker schema 2 image",
+			nil,
+		)
 	case header != "" && header != mt:
 		return document{}, "", servedAs(header, mt, c.digest)
 	case d.SchemaVersion != 2:
@@ -162,41 +184,77 @@ func servedAs(header, mt string, d attestor.Digest) *attestor.Error {
 	msg := fmt.Sprintf("manifest %s is %q, but the registry serves it as %q", d, mt, clip(header))
 	if isManifestType(header) {
 		// Registries keep the type that a manifest was pushed with.
-		return fault(attestor.CodeManifestInvalid, msg, "push it again with the Content-Type "+mt+"; if the type stays wrong, see to the registry", nil)
+		return fault(
+			attestor.CodeManifestInvalid,
+			msg,
+			"push it again with the Content-Type "+mt+"; if the type stays wrong, see to the registry",
+			nil,
+		)
 	}
 	return fault(attestor.CodeRegistryMisbehaves, msg, fixProxy, nil)
 }
 
 func schema1(c content) (document, string, error) {
-	return document{}, "", fault(attestor.CodeSchema1, string(c.digest)+" is a Docker schema 1 manifest, whose content no digest pins", fixRebuild, nil)
+	return document{}, "", fault(
+		attestor.CodeSchema1,
+		string(c.digest)+" is a Docker schema 1 manifest, whose content no digest pins",
+		fixRebuild,
+		nil,
+	)
 }
 
 // checkImage refuses an image's manifest whose parts cannot be judged.
-func checkImage(d document, limits Limits) *attestor.Error {
+func checkImage(d document, limits limits) *attestor.Error {
 	invalid := func(format string, args ...any) *attestor.Error {
 		return fault(attestor.CodeManifestInvalid, "manifest: "+fmt.Sprintf(format, args...), fixRebuild, nil)
 	}
 	if mt := d.Config.MediaType; mt != string(types.OCIConfigJSON) && mt != string(types.DockerConfigJSON) {
 		return foreignConfig(d)
 	}
+
 	if d.ArtifactType != "" && d.ArtifactType != d.Config.MediaType {
-		return fault(attestor.CodeArtifact, fmt.Sprintf("the manifest has artifactType %q: this is an artifact, not a runnable image", clip(d.ArtifactType)), "name the image itself", nil)
+		return fault(
+			attestor.CodeArtifact,
+			fmt.Sprintf(
+				"the manifest has artifactType %q: this is an artifact, not a runnable image", clip(d.ArtifactType),
+			),
+			"name the image itself",
+			nil,
+		)
 	}
+
 	if _, err := attestor.ParseDigest(string(d.Config.Digest)); err != nil {
 		return invalid("config: %s", attestor.Message(err))
 	}
 	if d.Config.Size < 0 {
 		return invalid("config has size %d", d.Config.Size)
 	}
+
 	if n := len(*d.Layers); n > limits.Layers {
-		return fault(attestor.CodeTooLarge, fmt.Sprintf("the image has %d layers, at most %d are judged", n, limits.Layers), "build it with fewer layers", nil)
+		return fault(
+			attestor.CodeTooLarge,
+			fmt.Sprintf("the image has %d layers, at most %d are judged", n, limits.Layers),
+			"build it with fewer layers",
+			nil,
+		)
 	}
+
 	for i, l := range *d.Layers {
 		switch _, err := attestor.ParseDigest(string(l.Digest)); {
 		case len(l.URLs) > 0 || isForeignType(l.MediaType):
-			return fault(attestor.CodeForeignLayer, fmt.Sprintf("layer %d (%s) is fetched from elsewhere than its registry", i+1, clip(string(l.Digest))), "build the image so that every layer is pushed", nil)
+			return fault(
+				attestor.CodeForeignLayer,
+				fmt.Sprintf("layer %d (%s) is fetched from elsewhere than its registry", i+1, clip(string(l.Digest))),
+				"build the image so that every layer is pushed",
+				nil,
+			)
 		case !isLayerType(l.MediaType):
-			return fault(attestor.CodeManifestUnsupported, fmt.Sprintf("layer %d has media type %q, which is not a filesystem layer", i+1, clip(l.MediaType)), fixRebuild, nil)
+			return fault(
+				attestor.CodeManifestUnsupported,
+				fmt.Sprintf("layer %d has media type %q, which is not a filesystem layer", i+1, clip(l.MediaType)),
+				fixRebuild,
+				nil,
+			)
 		case err != nil:
 			return invalid("layer %d: %s", i+1, attestor.Message(err))
 		case l.Size < 0:
@@ -213,10 +271,20 @@ func foreignConfig(d document) *attestor.Error {
 	kind := artifactKind(d)
 	if kind == "" {
 		// Some runtimes run it nevertheless: a builder wrote it wrongly.
-		return fault(attestor.CodeArtifact, fmt.Sprintf("the config has media type %q, which is not an image's", clip(mt)),
-			"build the image with a builder that writes "+string(types.OCIConfigJSON), nil)
+		return fault(
+			attestor.CodeArtifact,
+			fmt.Sprintf("the config has media type %q, which is not an image's", clip(mt)),
+			"build the image with a builder that writes "+string(types.OCIConfigJSON),
+			nil,
+		)
 	}
-	return fault(attestor.CodeArtifact, fmt.Sprintf("the config has media type %q: this is an artifact (%s), not a runnable image", clip(mt), kind), "name the image itself", nil)
+
+	return fault(
+		attestor.CodeArtifact,
+		fmt.Sprintf("the config has media type %q: this is an artifact (%s), not a runnable image", clip(mt), kind),
+		"name the image itself",
+		nil,
+	)
 }
 
 // parseConfig decodes an image's config and compares it with its manifest.
@@ -243,6 +311,7 @@ func decodeConfig(b []byte) (imageConfig, *attestor.Error) {
 	if c.RootFS.Type != "layers" {
 		return imageConfig{}, invalidConfig("rootfs has type %q, want layers", clip(c.RootFS.Type))
 	}
+
 	for i, id := range c.RootFS.DiffIDs {
 		if _, err := attestor.ParseDigest(string(id)); err != nil {
 			return imageConfig{}, invalidConfig("diffID %d: %s", i+1, attestor.Message(err))

@@ -80,7 +80,9 @@ func (c *catalogue) ensure(ctx context.Context, s *shelf, bases []attestor.Appro
 // an image is denied for its base: a base that moved a moment ago is found, and
 // an image is denied by an answer that the registry gave after it was asked
 // about. All who wait share a look-up; how often there is one is bounded.
-func (c *catalogue) renew(ctx context.Context, s *shelf, bases []attestor.ApprovedBase, since uint64) []attestor.Problem {
+func (c *catalogue) renew(
+	ctx context.Context, s *shelf, bases []attestor.ApprovedBase, since uint64,
+) []attestor.Problem {
 	waited, cancel := context.WithTimeout(ctx, c.i.limits.BaseTimeout)
 	defer cancel()
 
@@ -92,11 +94,15 @@ func (c *catalogue) renew(ctx context.Context, s *shelf, bases []attestor.Approv
 			}
 		}
 	}
+
 	eachOf(tags, func(key tagKey) { c.lookSince(waited, key, since) })
 
 	// Twice: what is under way may have begun before the tag moved.
 	for range 2 {
-		moved := slices.DeleteFunc(slices.Clone(bases), func(ab attestor.ApprovedBase) bool { return !c.unread(s, ab) || !c.movedSince(s, ab) })
+		moved := slices.DeleteFunc(
+			slices.Clone(bases),
+			func(ab attestor.ApprovedBase) bool { return !c.unread(s, ab) || !c.movedSince(s, ab) },
+		)
 		c.refreshAll(waited, s, moved, false)
 	}
 	return c.unresolved(s, bases, since)
@@ -138,6 +144,7 @@ func (c *catalogue) refreshOnce(ctx context.Context, s *shelf, ab attestor.Appro
 		s.note(entry, attempt{at: c.i.c.Now(), began: began}, failed)
 		return nil, nil
 	})
+
 	select {
 	case <-ctx.Done():
 	case <-ch: // what failed is kept where it belongs, and reported from there
@@ -166,9 +173,15 @@ func (c *catalogue) refresh(ctx context.Context, s *shelf, ab attestor.ApprovedB
 			s.add(key, b)
 			return
 		}
+
 		s.fail(key, err)
-		c.i.c.Logger.WarnContext(ctx, "approved base could not be read",
-			slog.String("base", ab.Name), slog.String("image", ab.Repository+"@"+string(d)), slog.String("error", err.Error()))
+		c.i.c.Logger.WarnContext(
+			ctx,
+			"approved base could not be read",
+			slog.String("base", ab.Name),
+			slog.String("image", ab.Repository+"@"+string(d)),
+			slog.String("error", err.Error()),
+		)
 	})
 }
 
@@ -241,9 +254,18 @@ func (c *catalogue) unresolved(s *shelf, bases []attestor.ApprovedBase, since ui
 		for _, w := range why {
 			texts = append(texts, w.text)
 		}
-		p := problem(attestor.CheckBase, attestor.CodeBaseUnresolved, ab.Name,
-			fmt.Sprintf("approved base %s (%s) could not be looked up: %s", ab.Name, ab.Repository, clip(strings.Join(texts, "; "))),
-			"see that the gate may read "+ab.Repository+" and that it holds what the policy names, then try again")
+		p := problem(
+			attestor.CheckBase,
+			attestor.CodeBaseUnresolved,
+			ab.Name,
+			fmt.Sprintf(
+				"approved base %s (%s) could not be looked up: %s",
+				ab.Name,
+				ab.Repository,
+				clip(strings.Join(texts, "; ")),
+			),
+			"see that the gate may read "+ab.Repository+" and that it holds what the policy names, then try again",
+		)
 		p.RetryAfter = busyFor(why)
 		problems = append(problems, p)
 	}

@@ -45,7 +45,7 @@ func ParseDocument(b []byte, contentType string) (mediaType string, layers, mani
 		return "", 0, 0, err
 	}
 	if d.Layers != nil {
-		if fault := checkImage(d, Limits{}.withDefaults()); fault != nil {
+		if fault := checkImage(d, limits{}.withDefaults()); fault != nil {
 			return mt, len(*d.Layers), 0, fault
 		}
 		return mt, len(*d.Layers), 0, nil
@@ -66,7 +66,7 @@ func ParseConfig(b []byte, layers int) (user string, diffIDs int, err error) {
 
 // PasswdEffect is what one layer's tar does to /etc/passwd.
 func PasswdEffect(r io.Reader) (content []byte, decided, refused bool) {
-	e := readEffect(r, Limits{PasswdBytes: 1 << 16, LayerEntries: 1000}.withDefaults())
+	e := readEffect(r, limits{PasswdBytes: 1 << 16, LayerEntries: 1000}.withDefaults())
 	f := e.files[passwdFile]
 	return f.content, f.present, e.refused+e.limited+f.refused+f.limited != ""
 }
@@ -79,7 +79,7 @@ func ParseGroups(content []byte, name string) (gid int64, err error) {
 // OpenLayer reads a blob as layers are read, and returns its compression and
 // diffID.
 func OpenLayer(blob io.Reader) (c string, diffID attestor.Digest, err error) {
-	r := &layerReader{limits: Limits{UncompressedBytes: 1 << 24}.withDefaults()}
+	r := &layerReader{limits: limits{UncompressedBytes: 1 << 24}.withDefaults()}
 	read, err := r.walk(bufio.NewReader(blob))
 	return string(read.facts.compression), read.facts.diffID, err
 }
@@ -140,3 +140,9 @@ func Normal(i *Inspector, platform string) (string, bool) {
 	_, ok := i.bases.known[p]
 	return p.String(), ok
 }
+
+// Limits are limits; the product sets two of them.
+type Limits = limits
+
+// NewWithLimits is New with other limits.
+func NewWithLimits(c Config, l Limits) (*Inspector, error) { return newInspector(c, l) }

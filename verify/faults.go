@@ -48,9 +48,16 @@ func classify(err error, what, repository string) *attestor.Error {
 	switch {
 	case errors.Is(err, errHostRefused):
 		return fault(attestor.CodeRegistryNotAllowed, host+" leads to "+refusedHost(text), fixCompanion(host), err)
-	case strings.Contains(text, "SSRF protection"), strings.Contains(text, "invalid realm"), strings.Contains(text, "refusing token-server"):
+	case strings.Contains(text, "SSRF protection"),
+		strings.Contains(text, "invalid realm"),
+		strings.Contains(text, "refusing token-server"):
 		// The client refuses some of it before the guard is asked.
-		return fault(attestor.CodeRegistryNotAllowed, host+" leads to a host that the gate may not contact", fixCompanion(host), err)
+		return fault(
+			attestor.CodeRegistryNotAllowed,
+			host+" leads to a host that the gate may not contact",
+			fixCompanion(host),
+			err,
+		)
 	case errors.Is(err, errTooLarge):
 		return fault(attestor.CodeTooLarge, what+" is larger than the gate reads", "make it smaller", err)
 	case errors.Is(err, errRedirects):
@@ -59,7 +66,12 @@ func classify(err error, what, repository string) *attestor.Error {
 		return timedOut(what, err)
 	case strings.Contains(text, "does not match requested digest"), strings.Contains(text, "error verifying"):
 		// The client has no type for either; TestRegistryLies would notice a change.
-		return fault(attestor.CodeContentMismatch, "the registry answered "+what+" with other bytes than it names", "push the image again; if it happens again, see to the registry", err)
+		return fault(
+			attestor.CodeContentMismatch,
+			"the registry answered "+what+" with other bytes than it names",
+			"push the image again; if it happens again, see to the registry",
+			err,
+		)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fault(attestor.CodeRegistryUnavailable, "the answer for "+what+" broke off", "try again", err)
 	}
@@ -71,13 +83,24 @@ func classify(err error, what, repository string) *attestor.Error {
 func busy(e *throttle.Error, registry string, err error) *attestor.Error {
 	msg := fmt.Sprintf("the registry %s answered %d and asks to be asked later", registry, e.Status)
 	if e.Host != "" && e.Host != registry {
-		msg = fmt.Sprintf("%s, which the registry %s leads to, answered %d and asks to be asked later", clip(e.Host), registry, e.Status)
+		msg = fmt.Sprintf(
+			"%s, which the registry %s leads to, answered %d and asks to be asked later",
+			clip(e.Host),
+			registry,
+			e.Status,
+		)
 	}
+
 	if e.After > 0 {
 		msg += ", in " + e.After.String()
 	}
 
-	f := fault(attestor.CodeRegistryBusy, msg, "try again after the time in Retry-After; if it stays so, raise the registry's quota for the gate, or see to the registry", err)
+	f := fault(
+		attestor.CodeRegistryBusy,
+		msg,
+		"try again after the time in Retry-After; if it stays so, raise the registry's quota for the gate, or see to the registry",
+		err,
+	)
 	f.After = e.After
 	return f
 }
@@ -89,10 +112,20 @@ func answered(e *transport.Error, what, repository string, err error) *attestor.
 
 	switch status := e.StatusCode; {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return fault(attestor.CodeRegistryDenied, fmt.Sprintf("%s answered %d: the gate may not read %s", host, status, repository), missingRole(host), err)
+		return fault(
+			attestor.CodeRegistryDenied,
+			fmt.Sprintf("%s answered %d: the gate may not read %s", host, status, repository),
+			missingRole(host),
+			err,
+		)
 
 	case ping && status < 500:
-		return fault(attestor.CodeRegistryMisbehaves, fmt.Sprintf("%s has no registry API: it answered %d for /v2/", host, status), "correct the reference, or see to the registry "+host, err)
+		return fault(
+			attestor.CodeRegistryMisbehaves,
+			fmt.Sprintf("%s has no registry API: it answered %d for /v2/", host, status),
+			"correct the reference, or see to the registry "+host,
+			err,
+		)
 
 	case status == http.StatusNotFound, status == http.StatusGone:
 		return &attestor.Error{
@@ -102,10 +135,20 @@ func answered(e *transport.Error, what, repository string, err error) *attestor.
 		}
 
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
-		return fault(attestor.CodeRegistryUnavailable, fmt.Sprintf("the registry %s answered %d when asked for %s", host, status, what), "try again; if it happens again, see to the registry "+host, err)
+		return fault(
+			attestor.CodeRegistryUnavailable,
+			fmt.Sprintf("the registry %s answered %d when asked for %s", host, status, what),
+			"try again; if it happens again, see to the registry "+host,
+			err,
+		)
 
 	default:
-		return fault(attestor.CodeRegistryMisbehaves, fmt.Sprintf("the registry %s answered %d when asked for %s", host, status, what), "see to the registry "+host+", or to a proxy before it", err)
+		return fault(
+			attestor.CodeRegistryMisbehaves,
+			fmt.Sprintf("the registry %s answered %d when asked for %s", host, status, what),
+			"see to the registry "+host+", or to a proxy before it",
+			err,
+		)
 	}
 }
 
@@ -132,7 +175,13 @@ func imageNotFound(err error, ref attestor.Reference) error {
 	if t, ok := errors.AsType[*transport.Error](err); ok {
 		msg += missingRepository(t, ref.Repository())
 	}
-	return &attestor.Error{Kind: attestor.NotFound, Code: attestor.CodeImageNotFound, Msg: msg, Fix: "push it, or correct the reference", Err: err}
+	return &attestor.Error{
+		Kind: attestor.NotFound,
+		Code: attestor.CodeImageNotFound,
+		Msg:  msg,
+		Fix:  "push it, or correct the reference",
+		Err:  err,
+	}
 }
 
 // partMissing names what lacks the part that the registry does not have. By
@@ -196,7 +245,11 @@ func missingRole(host string) string {
 
 // problem states a reason, with the status that its code is documented with.
 func problem(check string, code attestor.Code, subject, msg, fix string) attestor.Problem {
-	return attestor.Problem{Check: check, Status: statusOf(code), Reason: attestor.Reason{Code: code, Subject: subject, Message: msg, Fix: fix}}
+	return attestor.Problem{
+		Check:  check,
+		Status: statusOf(code),
+		Reason: attestor.Reason{Code: code, Subject: subject, Message: msg, Fix: fix},
+	}
 }
 
 // problemOf is what a Decision may say of an error while reading subject.
@@ -207,6 +260,7 @@ func problemOf(check string, err error, subject string) attestor.Problem {
 			Code: attestor.CodeRegistryUnavailable, Subject: subject, Message: "internal error; the log has it", Fix: "try again",
 		}}
 	}
+
 	p := problem(check, e.Code, subject, e.Msg, e.Fix)
 	p.RetryAfter = e.RetryAfter()
 	return p

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 // content is bytes that hash to the digest they are kept under, with the media
@@ -39,11 +40,11 @@ type contentKey struct {
 // connections and tokens.
 type fetcher struct {
 	hosts   *hosts
-	limits  Limits
+	limits  limits
 	guard   *guard
 	puller  *remote.Puller
 	closer  *http.Transport
-	cache   *lru[contentKey, content]
+	cache   *lru.Cache[contentKey, content]
 	flights singleflight.Group
 	log     *slog.Logger
 
@@ -52,7 +53,7 @@ type fetcher struct {
 
 const pullJobs = 64 // blobs at once; the puller's own default of 4 would let slow ones block the rest
 
-func newFetcher(r Registries, h *hosts, limits Limits, log *slog.Logger) (*fetcher, error) {
+func newFetcher(r Registries, h *hosts, limits limits, log *slog.Logger) (*fetcher, error) {
 	keychain := r.Keychain
 	if keychain == nil {
 		keychain = authn.NewMultiKeychain()
@@ -66,13 +67,14 @@ func newFetcher(r Registries, h *hosts, limits Limits, log *slog.Logger) (*fetch
 		remote.WithRetryBackoff(remote.Backoff{Duration: limits.RetryDelay, Factor: 3, Jitter: 0.1, Steps: 3}),
 		remote.WithRetryStatusCodes(http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout),
 	}
+
 	puller, err := remote.NewPuller(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("making a registry client: %w", err)
 	}
 	return &fetcher{
 		hosts: h, limits: limits, guard: g, puller: puller, closer: base, log: log,
-		cache: newLRU[contentKey, content](limits.CacheBytes),
+		cache: lru.New[contentKey, content](limits.CacheBytes),
 	}, nil
 }
 
@@ -96,16 +98,18 @@ func (f *fetcher) byTagOnce(ctx context.Context, repository, tag string) (conten
 
 	ctx, cancel := context.WithTimeout(ctx, f.limits.FetchTimeout)
 	defer cancel()
+
 	ctx, said := announced(ctx)
 	c, err := guarded(func() (content, error) { return f.manifest(ctx, ref, "") })
 	if err == nil {
 		err = said.check(ref.String(), c.digest)
 	}
+
 	if err != nil {
 		return content{}, classify(err, ref.String(), repository)
 	}
 
-	f.cache.put(contentKey{repository: repository, digest: c.digest}, c, int64(len(c.bytes))+bookkeeping)
+	f.cache.Put(contentKey{repository: repository, digest: c.digest}, c, int64(len(c.bytes))+lru.Entry)
 	return c, nil
 }
 
@@ -117,7 +121,7 @@ func (f *fetcher) byDigest(ctx context.Context, img attestor.Image) (content, er
 
 // prefetch starts reading a manifest that will be asked for next.
 func (f *fetcher) prefetch(ctx context.Context, img attestor.Image) {
-	if _, ok := f.cache.get(contentKey{repository: img.Repository(), digest: img.Digest()}); !ok {
+	if _, ok := f.cache.Get(contentKey{repository: img.Repository(), digest: img.Digest()}); !ok {
 		f.start(ctx, img, "", f.reader(img))
 	}
 }
@@ -139,9 +143,21 @@ func (f *fetcher) reader(img attestor.Image) func(context.Context) (content, err
 // blob returns a blob of at most limit bytes, and of exactly size bytes.
 func (f *fetcher) blob(ctx context.Context, img attestor.Image, size, limit int64) (content, error) {
 	if size < 0 || size > limit {
-		return content{}, fault(attestor.CodeTooLarge, fmt.Sprintf("%s is said to have %d bytes, at most %d are read", img.Digest(), size, limit), "make it smaller", nil)
+		return content{}, fault(
+			attestor.CodeTooLarge,
+			fmt.Sprintf("%s is said to have %d bytes, at most %d are read", img.Digest(), size, limit),
+			"make it smaller",
+			nil,
+		)
 	}
-	wrong := fault(attestor.CodeContentMismatch, fmt.Sprintf("%s has not the %d bytes that its manifest says, or other ones", img.Digest(), size), "push the image again", nil)
+
+	wrong := fault(
+		attestor.CodeContentMismatch,
+		fmt.Sprintf("%s has not the %d bytes that its manifest says, or other ones", img.Digest(), size),
+		"push the image again",
+		nil,
+	)
+
 	// The size is part of the flight, so that a manifest that lies about it
 	// fails nobody else; what is in memory is compared all the same.
 	c, err := f.cached(ctx, img, fmt.Sprint("#", size), func(ctx context.Context) (content, error) {
@@ -154,6 +170,7 @@ func (f *fetcher) blob(ctx context.Context, img attestor.Image, size, limit int6
 		if err != nil {
 			return content{}, err
 		}
+
 		if int64(len(b)) != size || digestOf(b) != img.Digest() {
 			return content{}, wrong
 		}
@@ -176,6 +193,7 @@ func (f *fetcher) open(ctx context.Context, img attestor.Image) (io.ReadCloser, 
 	if err != nil {
 		return nil, err
 	}
+
 	layer, err := f.puller.Layer(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -185,16 +203,21 @@ func (f *fetcher) open(ctx context.Context, img attestor.Image) (io.ReadCloser, 
 
 // cached runs read unless its result is in memory, and waits where the registry
 // asks for it.
-func (f *fetcher) cached(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) (content, error) {
+func (f *fetcher) cached(
+	ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error),
+) (content, error) {
 	return patiently(ctx, func() (content, error) { return f.cachedOnce(ctx, img, flight, read) })
 }
 
-func (f *fetcher) cachedOnce(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) (content, error) {
+func (f *fetcher) cachedOnce(
+	ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error),
+) (content, error) {
 	key := contentKey{img.Repository(), img.Digest(), flight != ""}
-	if c, ok := f.cache.get(key); ok {
+	if c, ok := f.cache.Get(key); ok {
 		f.hits.Add(1)
 		return c, nil
 	}
+
 	f.misses.Add(1)
 	select {
 	case <-ctx.Done():
@@ -207,10 +230,12 @@ func (f *fetcher) cachedOnce(ctx context.Context, img attestor.Image, flight str
 // start runs read once for all who ask at the same time. The work is detached
 // from whoever asked first, with a deadline of its own: a caller who hangs up
 // fails nobody else.
-func (f *fetcher) start(ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error)) <-chan singleflight.Result {
+func (f *fetcher) start(
+	ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error),
+) <-chan singleflight.Result {
 	key := contentKey{img.Repository(), img.Digest(), flight != ""}
 	return f.flights.DoChan(img.String()+flight, func() (any, error) {
-		if c, ok := f.cache.get(key); ok { // read since the caller looked
+		if c, ok := f.cache.Get(key); ok { // read since the caller looked
 			return c, nil
 		}
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.limits.FetchTimeout)
@@ -223,7 +248,7 @@ func (f *fetcher) start(ctx context.Context, img attestor.Image, flight string, 
 			}
 			return content{}, classify(err, what, img.Repository())
 		}
-		f.cache.put(key, c, int64(len(c.bytes))+bookkeeping)
+		f.cache.Put(key, c, int64(len(c.bytes))+lru.Entry)
 		return c, nil
 	})
 }
@@ -233,7 +258,12 @@ func (f *fetcher) start(ctx context.Context, img attestor.Image, flight string, 
 func guarded[T any](f func() (T, error)) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fault(attestor.CodeRegistryMisbehaves, "what the registry sent could not be processed", "push the image again", fmt.Errorf("panic: %v", p))
+			err = fault(
+				attestor.CodeRegistryMisbehaves,
+				"what the registry sent could not be processed",
+				"push the image again",
+				fmt.Errorf("panic: %v", p),
+			)
 		}
 	}()
 	return f()
@@ -245,8 +275,14 @@ func (f *fetcher) allowed(repository string) ([]name.Option, error) {
 	host, _, _ := strings.Cut(repository, "/")
 	scheme, ok := f.hosts.scheme(host)
 	if !ok {
-		return nil, fault(attestor.CodeRegistryNotAllowed, "registry "+host+" is not one that the gate may contact", "add "+host+" to the registries in the gate's configuration", nil)
+		return nil, fault(
+			attestor.CodeRegistryNotAllowed,
+			"registry "+host+" is not one that the gate may contact",
+			"add "+host+" to the registries in the gate's configuration",
+			nil,
+		)
 	}
+
 	opts := []name.Option{name.StrictValidation}
 	if scheme == "http" {
 		opts = append(opts, name.Insecure)
@@ -263,7 +299,12 @@ func (f *fetcher) manifest(ctx context.Context, ref name.Reference, want attesto
 	}
 	got := digestOf(d.Manifest)
 	if want != "" && got != want {
-		return content{}, fault(attestor.CodeContentMismatch, fmt.Sprintf("the registry answered %s with bytes of %s", want, got), "", nil)
+		return content{}, fault(
+			attestor.CodeContentMismatch,
+			fmt.Sprintf("the registry answered %s with bytes of %s", want, got),
+			"",
+			nil,
+		)
 	}
 	return content{digest: got, mediaType: string(d.MediaType), bytes: d.Manifest}, nil
 }

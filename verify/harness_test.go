@@ -42,17 +42,25 @@ type clock struct{ now time.Time }
 
 func (c *clock) Now() time.Time { return c.now }
 
-func newInspector(t testing.TB, host string, change func(*verify.Config)) *verify.Inspector {
+// config is that of an Inspector, with limits that the product does not set.
+type config struct {
+	verify.Config
+	Limits verify.Limits
+}
+
+func newInspector(t testing.TB, host string, change func(*config)) *verify.Inspector {
 	t.Helper()
-	c := verify.Config{
-		Registries: verify.Registries{Hosts: []verify.Registry{{Host: host}}},
-		Limits:     verify.Limits{RetryDelay: time.Millisecond},
-		Now:        (&clock{time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}).Now,
+	c := config{
+		Config: verify.Config{
+			Registries: verify.Registries{Hosts: []verify.Registry{{Host: host}}},
+			Now:        (&clock{time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}).Now,
+		},
+		Limits: verify.Limits{RetryDelay: time.Millisecond},
 	}
 	if change != nil {
 		change(&c)
 	}
-	i, err := verify.New(c)
+	i, err := verify.NewWithLimits(c.Config, c.Limits)
 	if err != nil {
 		t.Fatal(err)
 	}

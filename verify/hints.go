@@ -40,10 +40,22 @@ func hintsOf(s subject) []hint {
 	}{{"", s.doc.Annotations}, {"label ", s.config.Config.Labels}} {
 		repository := repositoryOf(m.values[annotationBaseName])
 		if v := m.values[annotationBaseName]; v != "" {
-			hints = append(hints, hint{source: m.kind + annotationBaseName, repository: repository, text: m.kind + annotationBaseName + " " + clip(v)})
+			hints = append(
+				hints,
+				hint{
+					source:     m.kind + annotationBaseName,
+					repository: repository,
+					text:       m.kind + annotationBaseName + " " + clip(v),
+				},
+			)
 		}
+
 		if v := m.values[annotationBaseDigest]; v != "" {
-			h := hint{source: m.kind + annotationBaseDigest, repository: repository, text: m.kind + annotationBaseDigest + " " + clip(v)}
+			h := hint{
+				source:     m.kind + annotationBaseDigest,
+				repository: repository,
+				text:       m.kind + annotationBaseDigest + " " + clip(v),
+			}
 			h.digest, _ = attestor.ParseDigest(v)
 			hints = append(hints, h)
 		}
@@ -75,6 +87,7 @@ func (i *Inspector) provenanceHints(ctx context.Context, s subject) []hint {
 		if err != nil {
 			continue // a hint less; Resolve has reported it
 		}
+
 		for _, l := range *d.Layers {
 			if l.MediaType != mediaInToto || !strings.HasPrefix(l.Annotations[annotationPredicateType], predicateSLSA) {
 				continue
@@ -82,6 +95,7 @@ func (i *Inspector) provenanceHints(ctx context.Context, s subject) []hint {
 			if _, err := attestor.ParseDigest(string(l.Digest)); err != nil {
 				continue
 			}
+
 			c, err := i.fetch.blob(ctx, s.image.Sibling(l.Digest), l.Size, maxProvenanceBytes)
 			if err != nil {
 				continue
@@ -108,6 +122,7 @@ func dependencies(statement []byte) []hint {
 			} `json:"buildDefinition"`
 		} `json:"predicate"`
 	}
+
 	if json.Unmarshal(statement, &s) != nil {
 		return nil
 	}
@@ -119,6 +134,7 @@ func dependencies(statement []byte) []hint {
 		if !ok || err != nil {
 			continue
 		}
+
 		rest, _, _ = strings.Cut(rest, "?")
 		if at := strings.LastIndex(rest, "@"); at >= 0 {
 			rest = rest[:at]
@@ -126,7 +142,16 @@ func dependencies(statement []byte) []hint {
 		if rest, err = url.PathUnescape(rest); err != nil {
 			continue
 		}
-		hints = append(hints, hint{source: "provenance", repository: repositoryOf(rest), digest: digest, text: "unsigned provenance " + clip(rest) + "@" + string(digest)})
+
+		hints = append(
+			hints,
+			hint{
+				source:     "provenance",
+				repository: repositoryOf(rest),
+				digest:     digest,
+				text:       "unsigned provenance " + clip(rest) + "@" + string(digest),
+			},
+		)
 	}
 	return hints
 }
@@ -146,7 +171,12 @@ func textsOf(hints []hint) []string {
 func (i *Inspector) texts(s subject, needs attestor.Needs, hints []hint) []string {
 	texts := textsOf(hints)
 	if m, ok := i.bases.find(i.bases.shelf(s.platform), s, needs, true, nil); ok && !m.exact {
-		texts = append(texts, "diffIDs of "+m.entry.Name+" ("+m.base.image(m.base.root()).String()+"), whose layers these are not by digest")
+		texts = append(
+			texts,
+			"diffIDs of "+m.entry.Name+" ("+m.base.image(
+				m.base.root(),
+			).String()+"), whose layers these are not by digest",
+		)
 	}
 	return texts
 }
@@ -167,12 +197,17 @@ func (c *catalogue) follow(ctx context.Context, s *shelf, hints []hint, needs at
 		if h.digest == "" {
 			continue
 		}
-		approved := slices.ContainsFunc(needs.Bases, func(ab attestor.ApprovedBase) bool { return ab.Repository == h.repository })
+		approved := slices.ContainsFunc(
+			needs.Bases, func(ab attestor.ApprovedBase) bool { return ab.Repository == h.repository },
+		)
+
 		for _, ab := range needs.Bases {
 			key := baseKey{ab.Repository, h.digest}
-			if ab.SignedBy == nil || len(ab.Tags) == 0 || approved && ab.Repository != h.repository || followed[key] || len(followed) >= maxFollowed {
+			if ab.SignedBy == nil || len(ab.Tags) == 0 || approved && ab.Repository != h.repository || followed[key] ||
+				len(followed) >= maxFollowed {
 				continue
 			}
+
 			followed[key] = true
 			if b, err := c.read(ctx, s, key); err == nil && b != nil {
 				found = append(found, b)

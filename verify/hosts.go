@@ -66,6 +66,7 @@ func newHosts(r Registries) (*hosts, error) {
 				h.any = true
 				break
 			}
+
 			if strings.Contains(reg.Host[1:], "*") || strings.Count(reg.Host, ".") < 2 {
 				return nil, fmt.Errorf(`registry %q: want a pattern such as "*.pkg.dev"`, reg.Host)
 			}
@@ -84,6 +85,7 @@ func newHosts(r Registries) (*hosts, error) {
 			}
 			h.exact[reg.Host] = scheme
 		}
+
 		if reg.Host == name.DefaultRegistry || h.any {
 			h.companions["auth.docker.io"] = true
 		}

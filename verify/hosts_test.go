@@ -154,7 +154,7 @@ func TestRedirects(t *testing.T) {
 					}
 					return true
 				})
-				got := s.judge(t, func(c *verify.Config) {
+				got := s.judge(t, func(c *config) {
 					c.Registries.Resolver = &fixedResolver{addr: netip.MustParseAddr("127.0.0.1")}
 					c.Registries.Keychain = keychain{}
 					c.Registries.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
@@ -235,8 +235,8 @@ func TestCompanions(t *testing.T) {
 		}
 		return true
 	})
-	with := func(companions ...string) func(*verify.Config) {
-		return func(c *verify.Config) {
+	with := func(companions ...string) func(*config) {
+		return func(c *config) {
 			c.Registries.Hosts[0].Companions = companions
 			c.Registries.Keychain = keychain{}
 		}
@@ -259,7 +259,7 @@ func TestCompanions(t *testing.T) {
 func TestCredentialsGoToConfiguredRegistriesOnly(t *testing.T) {
 	var asked []string
 	s := newScene(t)
-	i := newInspector(t, s.host, func(c *verify.Config) { c.Registries.Keychain = keychain{&asked} })
+	i := newInspector(t, s.host, func(c *config) { c.Registries.Keychain = keychain{&asked} })
 	inspectAll(t, i, s.host+"/app:1", s.needs)
 	if _, err := i.Resolve(context.Background(), parse(t, "gcr.io/acme/app:1"), s.needs); codeOf(err) != attestor.CodeRegistryNotAllowed {
 		t.Errorf("Resolve = %v", err)
@@ -278,7 +278,7 @@ func TestCredentialsGoToConfiguredRegistriesOnly(t *testing.T) {
 func TestWrap(t *testing.T) {
 	s := newScene(t)
 	var seen atomic.Int64
-	got := s.judge(t, func(c *verify.Config) {
+	got := s.judge(t, func(c *config) {
 		c.Registries.Wrap = func(next http.RoundTripper) http.RoundTripper {
 			return roundTripper(func(r *http.Request) (*http.Response, error) {
 				if r.URL.Scheme != "http" || r.URL.Host != s.host {
@@ -303,7 +303,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // none along to another host.
 func TestGuardKeepsCredentials(t *testing.T) {
 	var sent *http.Request
-	i := newInspector(t, "registry.example", func(c *verify.Config) {
+	i := newInspector(t, "registry.example", func(c *config) {
 		c.Registries.Hosts[0].Companions = []string{"auth.example"}
 		c.Registries.Wrap = func(http.RoundTripper) http.RoundTripper {
 			return roundTripper(func(r *http.Request) (*http.Response, error) {

@@ -19,16 +19,21 @@ type subject struct {
 }
 
 // Inspect implements [attestor.Inspector].
-func (i *Inspector) Inspect(ctx context.Context, r attestor.Resolved, child attestor.Child, needs attestor.Needs) attestor.PlatformEvidence {
+func (i *Inspector) Inspect(
+	ctx context.Context, r attestor.Resolved, child attestor.Child, needs attestor.Needs,
+) attestor.PlatformEvidence {
 	ev := attestor.PlatformEvidence{Child: child}
 	s, err := i.subject(ctx, r, child)
 	if err != nil {
 		ev.Problems = []attestor.Problem{problemOf(attestor.CheckPlatforms, err, child.Platform)}
 		return ev
 	}
+
 	ev.Config = claims(s.config, s.doc)
 	for n, l := range *s.doc.Layers {
-		ev.Layers = append(ev.Layers, attestor.Layer{Digest: l.Digest, DiffID: s.config.RootFS.DiffIDs[n], Size: l.Size})
+		ev.Layers = append(
+			ev.Layers, attestor.Layer{Digest: l.Digest, DiffID: s.config.RootFS.DiffIDs[n], Size: l.Size},
+		)
 	}
 
 	var userProblems, provenanceProblems, baseProblems []attestor.Problem
@@ -38,6 +43,7 @@ func (i *Inspector) Inspect(ctx context.Context, r attestor.Resolved, child atte
 	if len(needs.Bases) > 0 {
 		wg.Go(func() { ev.Base, baseProblems = i.base(ctx, s, needs) })
 	}
+
 	wg.Wait()
 	if len(needs.Bases) > 0 && ev.Base.Evidence == "" {
 		if b, problems := i.attested(ctx, s, needs, ev.Provenance); b.Evidence != "" {
@@ -62,6 +68,7 @@ func (i *Inspector) subject(ctx context.Context, r attestor.Resolved, child atte
 		}
 		s.entries, s.platform, size = entries, *entry.Platform, entry.Size
 	}
+
 	var err error
 	if s.doc, err = i.child(ctx, s.image, size); err != nil {
 		return subject{}, err
@@ -69,14 +76,20 @@ func (i *Inspector) subject(ctx context.Context, r attestor.Resolved, child atte
 	if s.config, err = i.config(ctx, s.image, s.doc); err != nil {
 		return subject{}, err
 	}
+
 	stated := s.config.platform
 	if !r.Index {
 		s.platform = stated
 	}
 	if !s.platform.agrees(stated) {
-		return subject{}, fault(attestor.CodePlatformMismatch,
-			fmt.Sprintf("the index says %s, the image's config %s", s.platform, clip(stated.String())), "build the image for the platform it is listed under", nil)
+		return subject{}, fault(
+			attestor.CodePlatformMismatch,
+			fmt.Sprintf("the index says %s, the image's config %s", s.platform, clip(stated.String())),
+			"build the image for the platform it is listed under",
+			nil,
+		)
 	}
+
 	if err := s.platform.check("the image"); err != nil {
 		return subject{}, err
 	}
@@ -84,7 +97,9 @@ func (i *Inspector) subject(ctx context.Context, r attestor.Resolved, child atte
 }
 
 // entry finds child in its index.
-func (i *Inspector) entry(ctx context.Context, index attestor.Image, child attestor.Child) (descriptor, []descriptor, error) {
+func (i *Inspector) entry(
+	ctx context.Context, index attestor.Image, child attestor.Child,
+) (descriptor, []descriptor, error) {
 	c, err := i.fetch.byDigest(ctx, index)
 	if err != nil {
 		return descriptor{}, nil, err
@@ -93,6 +108,7 @@ func (i *Inspector) entry(ctx context.Context, index attestor.Image, child attes
 	if err != nil {
 		return descriptor{}, nil, err
 	}
+
 	if isIndexType(mt) {
 		for _, e := range *d.Manifests {
 			if e.Digest == child.Digest && e.Platform != nil && e.Platform.String() == child.Platform && !poses(e) {
@@ -100,18 +116,34 @@ func (i *Inspector) entry(ctx context.Context, index attestor.Image, child attes
 			}
 		}
 	}
-	return descriptor{}, nil, fault(attestor.CodeManifestInvalid, fmt.Sprintf("%s is not in the index for %s", child.Digest, child.Platform), "", nil)
+
+	return descriptor{}, nil, fault(
+		attestor.CodeManifestInvalid,
+		fmt.Sprintf("%s is not in the index for %s", child.Digest, child.Platform),
+		"",
+		nil,
+	)
 }
 
 // provenance asks only where the policy does.
-func (i *Inspector) provenance(ctx context.Context, s subject, needs attestor.Needs) ([]attestor.Provenance, []attestor.Problem) {
+func (i *Inspector) provenance(
+	ctx context.Context, s subject, needs attestor.Needs,
+) ([]attestor.Provenance, []attestor.Problem) {
 	if needs.Provenance == nil {
 		return nil, nil
 	}
 	if i.c.Provenance == nil {
-		return nil, []attestor.Problem{problem(attestor.CheckProvenance, attestor.CodeProvenanceUnavailable, s.image.String(),
-			"the gate is not configured to read provenance", "configure a source of provenance, or remove provenance from the policy")}
+		return nil, []attestor.Problem{
+			problem(
+				attestor.CheckProvenance,
+				attestor.CodeProvenanceUnavailable,
+				s.image.String(),
+				"the gate is not configured to read provenance",
+				"configure a source of provenance, or remove provenance from the policy",
+			),
+		}
 	}
+
 	images := []attestor.Image{s.image}
 	if !s.index.IsZero() {
 		images = append(images, s.index)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 // layerFacts are what the bytes of a blob say. They are facts about its digest,
@@ -31,20 +32,20 @@ type layerFacts struct {
 // manifest and config say of it.
 type layerReader struct {
 	fetch   *fetcher
-	limits  Limits
+	limits  limits
 	flights singleflight.Group
 	slots   chan struct{}
-	facts   *lru[attestor.Digest, layerFacts]
-	effects *lru[attestor.Digest, layerEffect]
+	facts   *lru.Cache[attestor.Digest, layerFacts]
+	effects *lru.Cache[attestor.Digest, layerEffect]
 }
 
 const effectCacheBytes = 16 << 20
 
-func newLayerReader(f *fetcher, l Limits) *layerReader {
+func newLayerReader(f *fetcher, l limits) *layerReader {
 	return &layerReader{
 		fetch: f, limits: l, slots: make(chan struct{}, l.LayerReads),
-		facts:   newLRU[attestor.Digest, layerFacts](int64(l.LayerFacts)),
-		effects: newLRU[attestor.Digest, layerEffect](effectCacheBytes),
+		facts:   lru.New[attestor.Digest, layerFacts](int64(l.LayerFacts)),
+		effects: lru.New[attestor.Digest, layerEffect](effectCacheBytes),
 	}
 }
 
@@ -54,7 +55,7 @@ func newLayerReader(f *fetcher, l Limits) *layerReader {
 func (r *layerReader) prove(ctx context.Context, s subject, n int) error {
 	l := (*s.doc.Layers)[n]
 
-	facts, known := r.facts.get(l.Digest)
+	facts, known := r.facts.Get(l.Digest)
 	if !known {
 		read, err := r.read(ctx, s.image.Sibling(l.Digest), l.Size)
 		if err != nil {
@@ -71,8 +72,8 @@ func (r *layerReader) prove(ctx context.Context, s subject, n int) error {
 func (r *layerReader) effect(ctx context.Context, s subject, n int) (layerEffect, error) {
 	l := (*s.doc.Layers)[n]
 
-	facts, known := r.facts.get(l.Digest)
-	effect, walked := r.effects.get(l.Digest)
+	facts, known := r.facts.Get(l.Digest)
+	effect, walked := r.effects.Get(l.Digest)
 	if !known || !walked {
 		read, err := r.read(ctx, s.image.Sibling(l.Digest), l.Size)
 		if err != nil {
@@ -111,6 +112,7 @@ func agrees(s subject, n int, facts layerFacts) error {
 			fmt.Sprintf("%s has %d bytes, but the manifest says %d", layerName(n, l), facts.size, l.Size),
 			"push the image again", nil)
 	}
+
 	if err := contradiction(s, n, facts.compression); err != nil {
 		return err
 	}
@@ -177,8 +179,8 @@ func (r *layerReader) readOnce(ctx context.Context, layer attestor.Image, size i
 	// The size is part of the flight, so that a manifest that lies about it
 	// fails nobody else.
 	ch := r.flights.DoChan(fmt.Sprint(layer, "#", size), func() (any, error) {
-		facts, known := r.facts.get(layer.Digest())
-		effect, walked := r.effects.get(layer.Digest())
+		facts, known := r.facts.Get(layer.Digest())
+		effect, walked := r.effects.Get(layer.Digest())
 		if known && walked { // read since the caller looked
 			return readLayer{facts, effect}, nil
 		}
@@ -190,8 +192,8 @@ func (r *layerReader) readOnce(ctx context.Context, layer attestor.Image, size i
 			return read, classify(err, "layer "+string(layer.Digest()), layer.Repository())
 		}
 
-		r.facts.put(layer.Digest(), read.facts, 1)
-		r.effects.put(layer.Digest(), read.effect, read.effect.bytes()+bookkeeping)
+		r.facts.Put(layer.Digest(), read.facts, 1)
+		r.effects.Put(layer.Digest(), read.effect, read.effect.bytes()+lru.Entry)
 		return read, nil
 	})
 
@@ -242,6 +244,7 @@ func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int
 	if _, err := io.Copy(io.Discard, buffered); err != nil {
 		return readLayer{}, err
 	}
+
 	read.facts.size = source.n
 	if failed != nil {
 		return read, fault(attestor.CodeLayersMismatch, fmt.Sprintf("layer %s %s, and cannot be unpacked: %s",

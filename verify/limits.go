@@ -5,29 +5,40 @@ import (
 	"time"
 )
 
-// Limits bound what one image may cost. A zero field takes its default.
-type Limits struct {
-	ManifestBytes     int64         // a manifest or index; 4 MiB
-	ConfigBytes       int64         // an image's config; 1 MiB
-	Descriptors       int           // entries of an index; 64
-	Layers            int           // layers of an image; 256
-	LayerBytes        int64         // one compressed layer, where it must be read; 1 GiB
-	UncompressedBytes int64         // one layer unpacked; 4 GiB
-	LayerEntries      int           // files in one layer; 1,000,000
-	PasswdBytes       int64         // each of /etc/passwd and /etc/group; 1 MiB
-	FetchTimeout      time.Duration // one manifest or config; 10 s
-	LayerTimeout      time.Duration // one layer; 60 s
-	LayerReads        int           // layers being read at once, in the whole process; 4
-	CacheBytes        int64         // manifests and configs kept; 32 MiB
-	LayerFacts        int           // layers whose size, compression and diffID are remembered; 100,000
-	BaseRefresh       time.Duration // how old what a base's tag names may be before an image that matches nothing has it looked up again; 1 min
-	BaseGrace         time.Duration // how long what a base's tag names counts, at least, while its registry cannot be asked; 15 min
-	BaseTimeout       time.Duration // one such look-up of one base; 15 s
-	RetryDelay        time.Duration // before a failed request is tried again, three times as long before the second time; 100 ms
+// limits bound the cost of one image. Two depend on the configuration (see [Config]);
+// the others are constants of the product, which only tests change. A limit that is
+// reached is always a refusal or an error and never a shorter list, so that a larger
+// image cannot pass by its size.
+type limits struct {
+	ManifestBytes     int64         // a manifest or index
+	ConfigBytes       int64         // an image's config
+	Descriptors       int           // entries of an index
+	Layers            int           // layers of an image
+	LayerBytes        int64         // one compressed layer, where it must be read
+	UncompressedBytes int64         // one layer unpacked
+	LayerEntries      int           // files in one layer
+	PasswdBytes       int64         // each of /etc/passwd and /etc/group
+	FetchTimeout      time.Duration // one manifest or config
+	LayerTimeout      time.Duration // one layer
+	LayerReads        int           // layers that are read at once, in the whole process
+	CacheBytes        int64         // manifests and configs in memory
+	LayerFacts        int           // layers whose size, compression and diffID are in memory
+
+	// How old the known digest of a base's tag may be before an image that matches no
+	// base causes another look-up of the tag.
+	BaseRefresh time.Duration
+	// How long the known digest of a base's tag counts, at least, while its registry
+	// cannot be asked.
+	BaseGrace   time.Duration
+	BaseTimeout time.Duration // one look-up of one base
+
+	// Before a failed request is tried again; three times as long before the second time.
+	RetryDelay time.Duration
 }
 
-func (l Limits) withDefaults() Limits {
-	return Limits{
+// withDefaults returns l with the product's limits in place of zeros.
+func (l limits) withDefaults() limits {
+	return limits{
 		ManifestBytes:     cmp.Or(l.ManifestBytes, 4<<20),
 		ConfigBytes:       cmp.Or(l.ConfigBytes, 1<<20),
 		Descriptors:       cmp.Or(l.Descriptors, 64),

@@ -58,7 +58,9 @@ func (m match) better(o match) bool {
 // approves, on the image's platform. Bases that only the config's diffIDs
 // point to are looked at where claims says so. Pointed are bases that the
 // image's author points to: they count where a signature is asked for.
-func (c *catalogue) find(shelf *shelf, s subject, needs attestor.Needs, claims bool, pointed []*baseImage) (match, bool) {
+func (c *catalogue) find(
+	shelf *shelf, s subject, needs attestor.Needs, claims bool, pointed []*baseImage,
+) (match, bool) {
 	now := c.i.c.Now()
 	layers, diffIDs := chains(s)
 	exact, claimed := shelf.candidates(layers, diffIDs)

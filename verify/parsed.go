@@ -1,6 +1,9 @@
 package verify
 
-import "github.com/attestor-gate/attestor"
+import (
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
+)
 
 // parsedBytes bounds the manifests, and the configs, whose parsed form is kept,
 // by the bytes that they were parsed from: a parsed one takes some three times
@@ -11,8 +14,8 @@ const parsedBytes = 1 << 20
 // times, and many images share theirs. What does not parse is not kept. All of
 // it is read by many at once, and changed by nobody.
 type parsed struct {
-	documents *lru[documentKey, typedDocument]
-	configs   *lru[attestor.Digest, imageConfig]
+	documents *lru.Cache[documentKey, typedDocument]
+	configs   *lru.Cache[attestor.Digest, imageConfig]
 }
 
 // documentKey is all that parseDocument depends on: the digest is that of the
@@ -28,31 +31,34 @@ type typedDocument struct {
 }
 
 func newParsed() parsed {
-	return parsed{documents: newLRU[documentKey, typedDocument](parsedBytes), configs: newLRU[attestor.Digest, imageConfig](parsedBytes)}
+	return parsed{
+		documents: lru.New[documentKey, typedDocument](parsedBytes),
+		configs:   lru.New[attestor.Digest, imageConfig](parsedBytes),
+	}
 }
 
 // document is parseDocument.
 func (p parsed) document(c content) (document, string, error) {
 	key := documentKey{c.digest, c.mediaType}
-	if t, ok := p.documents.get(key); ok {
+	if t, ok := p.documents.Get(key); ok {
 		return t.document, t.mediaType, nil
 	}
 	d, mt, err := parseDocument(c)
 	if err == nil {
-		p.documents.put(key, typedDocument{d, mt}, int64(len(c.bytes))+bookkeeping)
+		p.documents.Put(key, typedDocument{d, mt}, int64(len(c.bytes))+lru.Entry)
 	}
 	return d, mt, err
 }
 
 // config is parseConfig: what depends on the manifest is checked each time.
 func (p parsed) config(c content, d document) (imageConfig, *attestor.Error) {
-	if config, ok := p.configs.get(c.digest); ok {
+	if config, ok := p.configs.Get(c.digest); ok {
 		return config, config.fits(d)
 	}
 	config, err := decodeConfig(c.bytes)
 	if err != nil {
 		return imageConfig{}, err
 	}
-	p.configs.put(c.digest, config, int64(len(c.bytes))+bookkeeping)
+	p.configs.Put(c.digest, config, int64(len(c.bytes))+lru.Entry)
 	return config, config.fits(d)
 }

@@ -86,14 +86,30 @@ func parsePlatform(s string) platform {
 func (p platform) check(subject string) *attestor.Error {
 	for _, part := range []string{p.OS, p.Architecture, p.Variant} {
 		if strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789._-") != "" || len(part) > 32 {
-			return fault(attestor.CodePlatformMissing, fmt.Sprintf("%s has platform %q, which is none", subject, clip(p.String())), "rebuild the image for a platform such as linux/amd64", nil)
+			return fault(
+				attestor.CodePlatformMissing,
+				fmt.Sprintf("%s has platform %q, which is none", subject, clip(p.String())),
+				"rebuild the image for a platform such as linux/amd64",
+				nil,
+			)
 		}
 	}
+
 	switch {
 	case p.OS == "" || p.Architecture == "" || p.OS == "unknown" || p.Architecture == "unknown":
-		return fault(attestor.CodePlatformMissing, subject+" does not say which platform it is for", "rebuild the image for a platform such as linux/amd64", nil)
+		return fault(
+			attestor.CodePlatformMissing,
+			subject+" does not say which platform it is for",
+			"rebuild the image for a platform such as linux/amd64",
+			nil,
+		)
 	case p.OS != "linux":
-		return fault(attestor.CodePlatformUnsupported, fmt.Sprintf("%s is for %s; only Linux images can be judged", subject, p), "name the Linux platforms in the policy's platforms, or remove this one from the index", nil)
+		return fault(
+			attestor.CodePlatformUnsupported,
+			fmt.Sprintf("%s is for %s; only Linux images can be judged", subject, p),
+			"name the Linux platforms in the policy's platforms, or remove this one from the index",
+			nil,
+		)
 	}
 	return nil
 }
@@ -118,7 +134,8 @@ func (p platform) selected(wanted []string) bool {
 	}
 	for _, s := range wanted {
 		w := parsePlatform(s)
-		if w.OS == p.OS && w.normal().Architecture == p.normal().Architecture && (w.Variant == "" || w.normal() == p.normal()) {
+		if w.OS == p.OS && w.normal().Architecture == p.normal().Architecture &&
+			(w.Variant == "" || w.normal() == p.normal()) {
 			return true
 		}
 	}

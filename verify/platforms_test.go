@@ -11,7 +11,6 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
-	"github.com/attestor-gate/attestor/verify"
 )
 
 func TestIndex(t *testing.T) {
@@ -165,7 +164,7 @@ func TestClaimsSayWhatWasClipped(t *testing.T) {
 func TestLimits(t *testing.T) {
 	host := newRegistry(t, nil)
 	push(t, host+"/app:1", index(t, configured(t, baseImage(t, "amd64", 1), "amd64", "1"), configured(t, baseImage(t, "arm64", 1), "arm64", "1")))
-	i := newInspector(t, host, func(c *verify.Config) { c.Limits.Descriptors = 1 })
+	i := newInspector(t, host, func(c *config) { c.Limits.Descriptors = 1 })
 	r, err := i.Resolve(context.Background(), parse(t, host+"/app:1"), attestor.Needs{})
 	if err != nil {
 		t.Fatal(err)

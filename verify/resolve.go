@@ -12,21 +12,30 @@ import (
 )
 
 // Resolve implements [attestor.Inspector].
-func (i *Inspector) Resolve(ctx context.Context, ref attestor.Reference, needs attestor.Needs) (attestor.Resolved, error) {
+func (i *Inspector) Resolve(
+	ctx context.Context, ref attestor.Reference, needs attestor.Needs,
+) (attestor.Resolved, error) {
 	c, img, err := i.manifest(ctx, ref)
 	if err != nil {
-		if e, ok := errors.AsType[*attestor.Error](err); ok && !img.IsZero() && statusOf(e.Code) == attestor.StatusDeny && e.Kind == attestor.Upstream {
+		if e, ok := errors.AsType[*attestor.Error](err); ok && !img.IsZero() &&
+			statusOf(e.Code) == attestor.StatusDeny &&
+			e.Kind == attestor.Upstream {
 			// The digest is known, and so is that it is refused.
-			return attestor.Resolved{Image: img, Problems: []attestor.Problem{problemOf(attestor.CheckPlatforms, err, string(img.Digest()))}}, nil
+			return attestor.Resolved{
+				Image:    img,
+				Problems: []attestor.Problem{problemOf(attestor.CheckPlatforms, err, string(img.Digest()))},
+			}, nil
 		}
 		return attestor.Resolved{}, err
 	}
+
 	r := attestor.Resolved{Image: img}
 	var upload sync.WaitGroup
 	var uploadProblem *attestor.Problem
 	if needs.UploadTime {
 		upload.Go(func() { r.Uploaded, uploadProblem = i.uploaded(ctx, img) })
 	}
+
 	d, mt, err := i.parsed.document(c)
 	var problems []attestor.Problem
 	switch {
@@ -39,11 +48,13 @@ func (i *Inspector) Resolve(ctx context.Context, ref attestor.Reference, needs a
 		r.MediaType = mt
 		r.Children, r.Left, problems = i.single(ctx, img, d, needs)
 	}
+
 	if len(r.Children) == 0 && err == nil {
 		// Only of what is refused anyhow: an image costs no further request. An
 		// error leaves it without a kind, and refused as what it looks like.
 		r.Artifact, _ = i.artifact(ctx, img, d, mt, ref.Tag())
 	}
+
 	upload.Wait()
 	r.Problems = problems
 	if uploadProblem != nil {
@@ -79,11 +90,19 @@ func (i *Inspector) manifest(ctx context.Context, ref attestor.Reference) (conte
 // uploaded asks the registry's own record.
 func (i *Inspector) uploaded(ctx context.Context, img attestor.Image) (*time.Time, *attestor.Problem) {
 	if i.c.Uploads == nil {
-		p := problem(attestor.CheckScope, attestor.CodeUploadTimeUnknown, img.Repository(), "the gate is not configured to look up when images were uploaded", "configure Artifact Registry look-ups, or remove scope.maxUploadAge from the policy")
+		p := problem(
+			attestor.CheckScope,
+			attestor.CodeUploadTimeUnknown,
+			img.Repository(),
+			"the gate is not configured to look up when images were uploaded",
+			"configure Artifact Registry look-ups, or remove scope.maxUploadAge from the policy",
+		)
 		return nil, &p
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, i.limits.FetchTimeout)
 	defer cancel()
+
 	t, err := i.c.Uploads.Uploaded(ctx, img)
 	if err == nil && t.IsZero() {
 		err = fault(attestor.CodeUploadTimeUnknown, "the registry has no upload time for "+img.String(), "", nil)
@@ -100,7 +119,9 @@ func (i *Inspector) uploaded(ctx context.Context, img attestor.Image) (*time.Tim
 }
 
 // single is an image by itself: its platform is what its config says.
-func (i *Inspector) single(ctx context.Context, img attestor.Image, d document, needs attestor.Needs) (judged, left []attestor.Child, problems []attestor.Problem) {
+func (i *Inspector) single(
+	ctx context.Context, img attestor.Image, d document, needs attestor.Needs,
+) (judged, left []attestor.Child, problems []attestor.Problem) {
 	subject := string(img.Digest())
 	fail := func(err error) ([]attestor.Child, []attestor.Child, []attestor.Problem) {
 		return nil, nil, []attestor.Problem{problemOf(attestor.CheckPlatforms, err, subject)}
@@ -109,10 +130,13 @@ func (i *Inspector) single(ctx context.Context, img attestor.Image, d document, 
 	if err != nil {
 		return fail(err)
 	}
+
 	child := attestor.Child{Platform: config.String(), Digest: img.Digest()}
-	if err := config.check("the image"); err != nil && (err.Code == attestor.CodePlatformMissing || config.selected(needs.Platforms)) {
+	if err := config.check("the image"); err != nil &&
+		(err.Code == attestor.CodePlatformMissing || config.selected(needs.Platforms)) {
 		return fail(err)
 	}
+
 	if !config.selected(needs.Platforms) {
 		return nil, []attestor.Child{child}, []attestor.Problem{notAllowed(needs.Platforms, child.Platform)}
 	}

@@ -72,7 +72,7 @@ func TestBaseSignature(t *testing.T) {
 			if tt.checker != nil {
 				checker = tt.checker(s)
 			}
-			i := newInspector(t, host, func(c *verify.Config) { c.Signatures = checker })
+			i := newInspector(t, host, func(c *config) { c.Signatures = checker })
 			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.SignedBy = rule }))
 			if tt.code != "" {
 				wantCodes(t, ev.Problems, tt.code)
@@ -125,7 +125,7 @@ func TestHintOnDayOne(t *testing.T) {
 			}
 			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: extra})
 			now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
-			i := newInspector(t, host, func(c *verify.Config) {
+			i := newInspector(t, host, func(c *config) {
 				c.Signatures, c.Now = &signer{signed: map[attestor.Digest]bool{old: tt.signed}}, now.Now
 			})
 			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.SignedBy = tt.rule }))
@@ -151,7 +151,7 @@ func TestHintCountsWithItsSignatureOnly(t *testing.T) {
 	signed := needs.Bases[0]
 	signed.Name, signed.SignedBy = "signed", &attestor.SignedBy{Key: "/k.pub"}
 	needs.Bases = append(needs.Bases, signed)
-	i := newInspector(t, host, func(c *verify.Config) { c.Signatures = &signer{} })
+	i := newInspector(t, host, func(c *config) { c.Signatures = &signer{} })
 	ev := inspectOne(t, i, host+"/app:1", needs)
 	wantCodes(t, ev.Problems, attestor.CodeBaseUnsigned)
 	if ev.Base.Name != "signed" || ev.Base.SignedBy != "" {
@@ -204,7 +204,7 @@ func TestAttestedBase(t *testing.T) {
 		{"nobody", statements{}, attestor.Attested, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			i := newInspector(t, host, func(c *verify.Config) { c.Provenance = tt.says })
+			i := newInspector(t, host, func(c *config) { c.Provenance = tt.says })
 			needs := basesOf(host, nil)
 			needs.BaseEvidence, needs.Provenance = tt.least, &attestor.ProvenanceNeeds{Builders: []string{builder}}
 			ev := inspectOne(t, i, host+"/app:1", needs)

@@ -47,7 +47,7 @@ func TestRegistryDoesNotAnswer(t *testing.T) {
 		{"nobody knows its name", "nowhere.example.com", "https", "did not answer: its name is not known", "DNS"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			i := newInspector(t, tt.host, func(c *verify.Config) {
+			i := newInspector(t, tt.host, func(c *config) {
 				c.Registries.Hosts = []verify.Registry{{Host: tt.host, Scheme: tt.scheme}}
 				c.Registries.Resolver = names{}
 			})

@@ -22,13 +22,17 @@ func decodeStrict(b []byte, v any) error {
 	if !utf8.Valid(b) {
 		return errors.New("it is not UTF-8")
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(b), jsontext.AllowInvalidUTF8(true)) // of escaped surrogates, which others accept
+	d := jsontext.NewDecoder(
+		bytes.NewBuffer(b), jsontext.AllowInvalidUTF8(true),
+	) // of escaped surrogates, which others accept
+
 	if err := walkValue(d, true, 0); err != nil {
 		return err
 	}
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return errors.New("something follows the document")
 	}
+
 	if err := json.Unmarshal(b, v); err != nil {
 		return errors.New("it is not of the form that it should have")
 	}
@@ -44,6 +48,7 @@ func walkValue(d *jsontext.Decoder, fields bool, depth int) error {
 	if kind != '[' && kind != '{' {
 		return notJSON(d.SkipValue())
 	}
+
 	if _, err := d.ReadToken(); err != nil {
 		return notJSON(err)
 	}
@@ -55,6 +60,7 @@ func walkValue(d *jsontext.Decoder, fields bool, depth int) error {
 				return err
 			}
 		}
+
 		if err := walkValue(d, inner, depth+1); err != nil {
 			return err
 		}

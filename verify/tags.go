@@ -101,6 +101,7 @@ func (c *catalogue) lookUp(ctx context.Context, key tagKey, paced bool) <-chan s
 		if err == nil {
 			err = c.look(work, key)
 		}
+
 		c.change(key, func(t *tagState) {
 			t.looked, t.err = began, err
 			t.tries = t.tries.next(c.i.c.Now(), err != nil)
@@ -153,12 +154,23 @@ func (c *catalogue) remember(ctx context.Context, key tagKey) error {
 	if c.i.c.History != nil {
 		var err error
 		if points, err = c.i.c.History.TagHistory(ctx, key.repository, key.tag); err != nil {
-			return fault(attestor.CodeBaseUnresolved, "the history of its tags could not be read", "see to the gate's store", err)
+			return fault(
+				attestor.CodeBaseUnresolved,
+				"the history of its tags could not be read",
+				"see to the gate's store",
+				err,
+			)
 		}
 	}
+
 	// A history that is read the wrong way round makes an old base current.
 	if !inOrder(points) {
-		return fault(attestor.CodeBaseUnresolved, "the history of its tags is not in order of time", "see to the gate's store", nil)
+		return fault(
+			attestor.CodeBaseUnresolved,
+			"the history of its tags is not in order of time",
+			"see to the gate's store",
+			nil,
+		)
 	}
 
 	c.change(key, func(t *tagState) {
@@ -215,6 +227,7 @@ func (c *catalogue) observe(key tagKey, d attestor.Digest) {
 					last.Seen = seen
 				}
 			}
+
 			if last.Until.After(at) {
 				at = *last.Until
 			}
@@ -257,10 +270,16 @@ func (c *catalogue) record(ctx context.Context, key tagKey) {
 
 	for _, p := range c.tag(key).unrecorded {
 		if err := c.i.c.History.RecordTag(ctx, p); err != nil {
-			c.i.c.Logger.ErrorContext(ctx, "tag of an approved base could not be recorded",
-				slog.String("repository", key.repository), slog.String("tag", key.tag), slog.String("error", err.Error()))
+			c.i.c.Logger.ErrorContext(
+				ctx,
+				"tag of an approved base could not be recorded",
+				slog.String("repository", key.repository),
+				slog.String("tag", key.tag),
+				slog.String("error", err.Error()),
+			)
 			return
 		}
+
 		c.change(key, func(t *tagState) {
 			if len(t.unrecorded) > 0 {
 				t.unrecorded = t.unrecorded[1:]

@@ -56,7 +56,7 @@ func movesOn(t *testing.T, clock *clock, store verify.TagHistory, restarts bool)
 	for _, l := range []string{"a", "b", "c"} {
 		pushRaw(t, host, "app", l, rawImage{Layers: layersOf(l, "x")})
 	}
-	i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+	i := newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 
 	// Each day the tag names the next base, and the gate looks in the evening.
 	var looked []time.Time
@@ -69,7 +69,7 @@ func movesOn(t *testing.T, clock *clock, store verify.TagHistory, restarts bool)
 		}
 		looked = append(looked, clock.now)
 		if restarts {
-			i = newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+			i = newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 		}
 
 		// What the tag names now is current, and what it named is not, since the
@@ -103,7 +103,7 @@ func TestBaseThatMovedWhileNobodyLooked(t *testing.T) {
 			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
 			start := func() *verify.Inspector {
-				return newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+				return newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 			}
 			i := start()
 			for range 3 {
@@ -132,7 +132,7 @@ func TestClockThatGoesBack(t *testing.T) {
 			host := newRegistry(t, nil)
 			needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = oneDay })
 			start := func() *verify.Inspector {
-				return newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+				return newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 			}
 			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
@@ -170,7 +170,7 @@ func TestHistoryInTheWrongOrder(t *testing.T) {
 		"two open":        {point(1, nil), point(5, nil)},
 		"ends at a start": {point(5, new(at(1)))},
 	} {
-		i := newInspector(t, host, func(c *verify.Config) { c.History = &history{points: points} })
+		i := newInspector(t, host, func(c *config) { c.History = &history{points: points} })
 		ev := inspectOne(t, i, host+"/app:1", basesOf(host, nil))
 		wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
 		if ev.Base.Evidence != "" {
@@ -184,7 +184,7 @@ func TestObservationsWaitForTheStore(t *testing.T) {
 	host := newRegistry(t, nil)
 	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	store := &history{}
-	i := newInspector(t, host, func(c *verify.Config) { c.Now, c.History = clock.Now, store })
+	i := newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 	needs := basesOf(host, nil)
 	see := func(layer string, err error) attestor.Digest {
 		d := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(layer)})
@@ -269,7 +269,7 @@ func TestBaseWithinMaxBehindCausesNoLookUp(t *testing.T) {
 	host := newRegistry(t, f.wrap)
 	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = oneDay })
 	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
-	i := newInspector(t, host, func(c *verify.Config) { c.Now = clock.Now })
+	i := newInspector(t, host, func(c *config) { c.Now = clock.Now })
 	pushRaw(t, host, "app", "a", rawImage{Layers: layersOf("a", "x")})
 	for _, l := range []string{"a", "b"} {
 		pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(l)})
@@ -483,7 +483,7 @@ func TestAgeOfABaseThatNobodySaw(t *testing.T) {
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
 			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q}`, old)})
 			uploads := tt.uploads(host)
-			i := newInspector(t, host, func(c *verify.Config) {
+			i := newInspector(t, host, func(c *config) {
 				c.Signatures, c.Uploads = &signer{signed: map[attestor.Digest]bool{old: true}}, uploads
 				c.Now = (&clock{now}).Now
 			})

@@ -60,7 +60,7 @@ const (
 
 // tarWalk follows one layer's entries in their order.
 type tarWalk struct {
-	limits   Limits
+	limits   limits
 	effect   layerEffect
 	hidden   [accountFiles]bool // by a whiteout of the file or of /etc
 	opaque   bool               // a directory hides what is below it
@@ -72,7 +72,7 @@ type tarWalk struct {
 
 // readEffect reads a layer's tar. It does not fail: the effect says what could
 // not be read, or was not for a limit.
-func readEffect(r io.Reader, limits Limits) layerEffect {
+func readEffect(r io.Reader, limits limits) layerEffect {
 	w := &tarWalk{limits: limits, dirs: map[string]bool{}}
 	t := tar.NewReader(r)
 	for n := 0; w.effect.refused == "" && w.effect.limited == ""; n++ {

@@ -25,7 +25,8 @@ var (
 
 // Refused reports an error that this package's own rules made, and no registry.
 func Refused(err error) bool {
-	return errors.Is(err, errHostRefused) || errors.Is(err, errOtherScheme) || errors.Is(err, errRedirects) || errors.Is(err, errTooLarge)
+	return errors.Is(err, errHostRefused) || errors.Is(err, errOtherScheme) || errors.Is(err, errRedirects) ||
+		errors.Is(err, errTooLarge)
 }
 
 const (
@@ -39,10 +40,10 @@ const (
 type guard struct {
 	hosts  *hosts
 	inner  http.RoundTripper
-	limits Limits
+	limits limits
 }
 
-func newGuard(r Registries, h *hosts, limits Limits) (*guard, *http.Transport) {
+func newGuard(r Registries, h *hosts, limits limits) (*guard, *http.Transport) {
 	resolver := r.Resolver
 	if resolver == nil {
 		resolver = net.DefaultResolver
@@ -61,6 +62,7 @@ func newGuard(r Registries, h *hosts, limits Limits) (*guard, *http.Transport) {
 		// unpacks would change the bytes, and could be bombed.
 		DisableCompression: true,
 	}
+
 	var inner http.RoundTripper = base
 	if r.Wrap != nil {
 		inner = r.Wrap(base)
@@ -83,6 +85,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	case !registry && req.URL.Scheme != "https" && (!g.hosts.companions[host] || !isLoopbackHost(host)):
 		return nil, fmt.Errorf("%w over %s: %s", errHostRefused, req.URL.Scheme, host)
 	}
+
 	if req.Header.Get("Authorization") != "" {
 		switch {
 		case hops > 0 && host != origin:
@@ -93,6 +96,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("%w with credentials: %s", errHostRefused, host)
 		}
 	}
+
 	resp, err := g.inner.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -148,6 +152,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	if int64(len(p)) > b.left+1 {
 		p = p[:b.left+1] // one more than allowed, to tell the end from too much
 	}
+
 	n, err := b.ReadCloser.Read(p)
 	b.left -= int64(n)
 	if b.left < 0 {
@@ -169,6 +174,7 @@ func dialer(h *hosts, resolver Resolver) func(context.Context, string, string) (
 		if err != nil {
 			return nil, err
 		}
+
 		host := addr
 		if !h.named(host) && (port == "443" || port == "80") {
 			host = strings.TrimSuffix(addr, ":"+port)

@@ -29,6 +29,7 @@ func (a ArtifactRegistry) Uploaded(ctx context.Context, img attestor.Image) (tim
 		return unknown(nil, "keep the image in Artifact Registry, or remove scope.maxUploadAge from the policy",
 			"%s keeps no upload times that can be asked for", img.Registry())
 	}
+
 	found, err := a.Client.GetDockerImage(ctx, &artifactregistrypb.GetDockerImageRequest{Name: resource})
 	switch status.Code(err) {
 	case codes.OK:
@@ -40,8 +41,10 @@ func (a ArtifactRegistry) Uploaded(ctx context.Context, img attestor.Image) (tim
 	default:
 		return unknown(err, "try again", "Artifact Registry could not be asked when %s was uploaded", img)
 	}
+
 	// What came back must be about the digest that was asked about.
-	if !strings.HasSuffix(found.GetName(), "@"+string(img.Digest())) || !found.GetUploadTime().IsValid() || found.GetUploadTime().AsTime().IsZero() {
+	if !strings.HasSuffix(found.GetName(), "@"+string(img.Digest())) || !found.GetUploadTime().IsValid() ||
+		found.GetUploadTime().AsTime().IsZero() {
 		return unknown(nil, "try again", "Artifact Registry gave no upload time for %s", img)
 	}
 	return found.GetUploadTime().AsTime(), nil
@@ -68,10 +71,18 @@ func dockerImage(img attestor.Image) (string, bool) {
 		}
 		repository, path, _ = strings.Cut(path, "/")
 	}
+
 	if project == "" || location == "" || repository == "" || path == "" {
 		return "", false
 	}
-	return fmt.Sprintf("projects/%s/locations/%s/repositories/%s/dockerImages/%s@%s", project, location, repository, url.PathEscape(path), img.Digest()), true
+	return fmt.Sprintf(
+		"projects/%s/locations/%s/repositories/%s/dockerImages/%s@%s",
+		project,
+		location,
+		repository,
+		url.PathEscape(path),
+		img.Digest(),
+	), true
 }
 
 // cutProject takes the project off a path. A project of a domain has two
@@ -109,11 +120,13 @@ func (i *Inspector) dated(ctx context.Context, m match) match {
 		m.approval.superseded = new(at.Time)
 		return m
 	}
+
 	at, p := i.uploaded(ctx, img)
 	if p != nil {
 		m.approval.undated = p.Message
 		return m
 	}
+
 	i.bases.uploads.Put(img.String(), uploadedAt{*at}, 1)
 	m.approval.superseded = at
 	return m

@@ -135,7 +135,7 @@ func TestResolveAsksForUploadTimes(t *testing.T) {
 		{"plain error", uploadsFunc(func() (time.Time, error) { return at, context.DeadlineExceeded }), []attestor.Code{attestor.CodeUploadTimeUnknown}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			i := newInspector(t, host, func(c *verify.Config) { c.Uploads = tt.uploads })
+			i := newInspector(t, host, func(c *config) { c.Uploads = tt.uploads })
 			r, err := i.Resolve(context.Background(), parse(t, host+"/app:1"), attestor.Needs{UploadTime: true})
 			if err != nil {
 				t.Fatal(err)

@@ -60,7 +60,9 @@ func ParseUser(configured string) (attestor.User, *attestor.Problem) {
 		return refuse(attestor.CodeUserRootDisguised, "user %s is root, written in another way", quoted(configured))
 	case wrapsToRoot(name):
 		root()
-		return refuse(attestor.CodeUserRootDisguised, "user %s is root where runtimes keep 32 bits of it", quoted(configured))
+		return refuse(
+			attestor.CodeUserRootDisguised, "user %s is root where runtimes keep 32 bits of it", quoted(configured),
+		)
 	}
 
 	// A number proves a user only in the one form that all runtimes read alike.
@@ -80,14 +82,20 @@ func ParseUser(configured string) (attestor.User, *attestor.Problem) {
 
 	switch {
 	case integer.MatchString(name):
-		return refuse(attestor.CodeUserInvalid,
+		return refuse(
+			attestor.CodeUserInvalid,
 			"user %s is a number that runtimes read differently; decimal digits without sign or leading zero are allowed",
-			quoted(configured))
+			quoted(configured),
+		)
 	case !accountName.MatchString(name) || !groupOK:
 		return refuse(attestor.CodeUserInvalid, "user %s is neither a number nor a user name", quoted(configured))
 	}
-	return refuse(attestor.CodeUserNotNumeric,
-		"user %s is a name, which cannot be proven not to be root (kubelet refuses it for runAsNonRoot)", quoted(configured))
+
+	return refuse(
+		attestor.CodeUserNotNumeric,
+		"user %s is a name, which cannot be proven not to be root (kubelet refuses it for runAsNonRoot)",
+		quoted(configured),
+	)
 }
 
 // quoted shows every character of hostile input, up to a length.

@@ -22,7 +22,9 @@ import (
 // Config is what an Inspector is made of.
 type Config struct {
 	Registries Registries // required: with no hosts, nothing is fetched
-	Limits     Limits     // zero fields take the documented defaults
+
+	FetchTimeout time.Duration // for one manifest or config; 0: 10 s
+	BaseTimeout  time.Duration // for one look-up of one approved base; 0: 15 s
 
 	Signatures SignatureChecker // nil: a base that needs a signature is an error
 	Provenance ProvenanceSource // nil: provenance that is asked for is an error
@@ -45,7 +47,9 @@ type SignatureChecker interface {
 type ProvenanceSource interface {
 	// Provenance returns what verified for any of images, and what could not
 	// be found out.
-	Provenance(ctx context.Context, images []attestor.Image, needs attestor.ProvenanceNeeds) ([]attestor.Provenance, []attestor.Problem)
+	Provenance(
+		ctx context.Context, images []attestor.Image, needs attestor.ProvenanceNeeds,
+	) ([]attestor.Provenance, []attestor.Problem)
 }
 
 // UploadTimes knows when an image was uploaded, from the registry's own record
@@ -71,7 +75,7 @@ type TagHistory interface {
 // Inspector finds out what images are. It is safe for concurrent use.
 type Inspector struct {
 	c      Config
-	limits Limits
+	limits limits
 	fetch  *fetcher
 	parsed parsed
 	layers *layerReader
@@ -82,20 +86,26 @@ var _ attestor.Inspector = (*Inspector)(nil)
 
 // New returns an Inspector. It contacts nobody.
 func New(c Config) (*Inspector, error) {
+	return newInspector(c, limits{FetchTimeout: c.FetchTimeout, BaseTimeout: c.BaseTimeout})
+}
+
+func newInspector(c Config, limits limits) (*Inspector, error) {
 	if len(c.Registries.Hosts) == 0 {
 		return nil, errors.New("making an inspector: no registry is configured, so that every image would be refused")
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	limits := c.Limits.withDefaults()
+	limits = limits.withDefaults()
 	hosts, err := newHosts(c.Registries)
 	if err != nil {
 		return nil, err
 	}
+
 	fetch, err := newFetcher(c.Registries, hosts, limits, c.Logger)
 	if err != nil {
 		return nil, err

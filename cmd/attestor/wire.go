@@ -180,7 +180,8 @@ func newInspector(c config, g *google, calls *dependency.Calls, history verify.T
 	hosts := registries(c.Registries)
 	hosts.Wrap = c.guardRegistries(calls)
 	inspector, err := verify.New(verify.Config{
-		Registries: hosts, Limits: c.verifyLimits(), Uploads: &uploads{emulated: g.emulated, timeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.ArtifactRegistry), guard: c.Dependencies.guardGoogle(calls)},
+		Registries: hosts, FetchTimeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.Registries), BaseTimeout: min(baseTimeout, time.Duration(c.Limits.Deadline)/2),
+		Uploads:    &uploads{emulated: g.emulated, timeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.ArtifactRegistry), guard: c.Dependencies.guardGoogle(calls)},
 		Signatures: late, Provenance: prov, History: history, Now: time.Now, Logger: log,
 	})
 	if err != nil {
@@ -197,10 +198,6 @@ func newInspector(c config, g *google, calls *dependency.Calls, history verify.T
 
 // baseTimeout bounds the look-up of one approved base.
 const baseTimeout = 15 * time.Second
-
-func (c config) verifyLimits() verify.Limits {
-	return verify.Limits{FetchTimeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.Registries), BaseTimeout: min(baseTimeout, time.Duration(c.Limits.Deadline)/2)}
-}
 
 // builderKeys are Google's pinned ones, unless the configuration names its own.
 func (c config) builderKeys() ([]provenance.Key, error) {
