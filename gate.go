@@ -2,7 +2,6 @@ package attestor
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -292,7 +291,7 @@ func (p *pass) hashEvidence() error {
 	if err != nil {
 		return fmt.Errorf("encoding evidence: %w", err)
 	}
-	p.dec.Evidence = fmt.Sprintf("sha256:%x", sha256.Sum256(b))
+	p.dec.Evidence = string(DigestOf(b))
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package attestor
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"strings"
@@ -29,6 +31,12 @@ func ParseDigest(s string) (Digest, error) {
 		return "", &Error{Kind: Invalid, Msg: fmt.Sprintf("%q is not a digest: want sha256: and 64 lower-case hex digits", clip(s))}
 	}
 	return Digest(s), nil
+}
+
+// DigestOf computes the digest of bytes.
+func DigestOf(b []byte) Digest {
+	sum := sha256.Sum256(b)
+	return Digest("sha256:" + hex.EncodeToString(sum[:]))
 }
 
 // Hex returns the digest without its algorithm.

@@ -1,8 +1,6 @@
 package audit
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -20,8 +18,7 @@ type blob struct {
 }
 
 func hashOf(b []byte) string {
-	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return string(attestor.DigestOf(b))
 }
 
 // evidenceHash returns the content hash for [attestor.Decision.Evidence].

@@ -299,14 +299,14 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		v.SetString(string(digest))
 		return
 	}
-	if err := plain(n, v); err != nil {
+	if err := bareScalar(n, v); err != nil {
 		wrong(err.Error())
 	}
 }
 
-// plain reads a bool, number or string written as such: a number is not a string until it is quoted, and what is quoted
+// bareScalar reads a bool, number or string written as such: a number is not a string until it is quoted, and what is quoted
 // is no number and no bool.
-func plain(n *yaml.Node, v reflect.Value) (err error) {
+func bareScalar(n *yaml.Node, v reflect.Value) (err error) {
 	switch v.Kind() {
 	case reflect.Bool:
 		var b bool

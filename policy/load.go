@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/attestor-gate/attestor"
 )
 
 // maxFiles bounds how many policies are in force at once.
@@ -67,7 +69,7 @@ func parseOne(table []check, s Source) (*Policy, Errors) {
 	p := &Policy{checks: table, file: s.Name, text: slices.Clone(s.Text)}
 	d, errs := decode(s.Name, s.Text, &p.doc)
 	p.places = d.places
-	p.ref.Name, p.ref.Mode, p.ref.Digest = p.doc.Metadata.Name, p.doc.Spec.Mode, digestOf(p.text)
+	p.ref.Name, p.ref.Mode, p.ref.Digest = p.doc.Metadata.Name, p.doc.Spec.Mode, attestor.DigestOf(p.text)
 	if !d.has("spec") {
 		return nil, errs
 	}

@@ -9,8 +9,6 @@
 package policy
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"regexp"
 	"strings"
@@ -86,9 +84,4 @@ func anchored(expr string) (*regexp.Regexp, error) {
 		return nil, err
 	}
 	return regexp.Compile(`\A(?:` + expr + `)\z`)
-}
-
-func digestOf(text []byte) attestor.Digest {
-	sum := sha256.Sum256(text)
-	return attestor.Digest("sha256:" + hex.EncodeToString(sum[:]))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
@@ -132,9 +133,9 @@ func (d Date) End() time.Time { return d.start.AddDate(0, 0, 1) }
 func (d Date) Equal(o Date) bool { return d.start.Equal(o.start) }
 
 // clip keeps hostile input from filling a message.
-func clip(s string) string {
-	if len(s) > 100 {
-		return s[:100] + "…"
-	}
-	return s
-}
+func clip(s string) string { return plain.Clip(s, maxQuoted) }
+
+func quoted(s string) string { return plain.Quote(s, maxQuoted) }
+
+// maxQuoted is how many bytes of a text from outside a message holds.
+const maxQuoted = 100

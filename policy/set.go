@@ -107,5 +107,5 @@ func (s *Set) seal() {
 	for _, p := range s.policies {
 		fmt.Fprintln(&b, p.ref.Digest, p.file)
 	}
-	s.digest = digestOf([]byte(b.String()))
+	s.digest = attestor.DigestOf([]byte(b.String()))
 }

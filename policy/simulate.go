@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 // A Report says what a set of policies would have decided.
@@ -102,7 +103,7 @@ func (s *simulation) judge(r attestor.Record) (after attestor.Outcome, checks []
 // missing is what the evidence was not gathered for. Evidence without the text
 // of the policy it was gathered for is taken to be complete for none.
 func (s *simulation) missing(r attestor.Record, p *Policy) map[string]string {
-	digest := digestOf(r.PolicyText)
+	digest := attestor.DigestOf(r.PolicyText)
 	if digest == p.ref.Digest {
 		return nil
 	}
@@ -234,5 +235,5 @@ func (r Report) Summary() string {
 	if len(flips) == 0 {
 		return text + "no image would be answered otherwise"
 	}
-	return text + fmt.Sprintf("%s would be answered otherwise: %s", plural(len(images), "image"), strings.Join(flips, ", "))
+	return text + fmt.Sprintf("%s would be answered otherwise: %s", describe.Plural(len(images), "image"), strings.Join(flips, ", "))
 }

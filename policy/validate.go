@@ -121,8 +121,6 @@ func (v *validator) checkName(at string, name, path string) {
 	}
 }
 
-func quoted(s string) string { return `"` + clip(s) + `"` }
-
 func (v *validator) exceptionList(s *Spec) {
 	ids := map[string]bool{}
 	for i, e := range s.Exceptions {

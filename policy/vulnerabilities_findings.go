@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 // vulnerabilities judges the scan, and every finding in it whatever its state:
@@ -271,18 +272,18 @@ func (s *scanned) shortestWay(kept []finding) (attestor.Reason, bool) {
 	}
 	var parts []string
 	if len(update) > 0 {
-		parts = append(parts, fmt.Sprintf("update %s in your own layers (%s)", plural(len(update), "package"), list(update)))
+		parts = append(parts, fmt.Sprintf("update %s in your own layers (%s)", describe.Plural(len(update), "package"), list(update)))
 	}
 	if len(drop) > 0 {
-		parts = append(parts, fmt.Sprintf("remove or except %s without a fix (%s)", plural(len(drop), "package"), list(drop)))
+		parts = append(parts, fmt.Sprintf("remove or except %s without a fix (%s)", describe.Plural(len(drop), "package"), list(drop)))
 	}
 	if fromBase > 0 {
-		parts = append(parts, fmt.Sprintf("%s from the base: %s", plural(fromBase, "finding")+comes(fromBase), s.rebase()))
+		parts = append(parts, fmt.Sprintf("%s from the base: %s", describe.Plural(fromBase, "finding")+comes(fromBase), s.rebase()))
 	}
 	if len(parts) == 0 {
 		return attestor.Reason{}, false
 	}
-	return attestor.Reason{Code: attestor.CodeShortestWay, Message: fmt.Sprintf("%s in all; the shortest way to a pass: %s", plural(own+fromBase, "finding"), strings.Join(parts, "; "))}, true
+	return attestor.Reason{Code: attestor.CodeShortestWay, Message: fmt.Sprintf("%s in all; the shortest way to a pass: %s", describe.Plural(own+fromBase, "finding"), strings.Join(parts, "; "))}, true
 }
 
 func comes(n int) string {
@@ -290,13 +291,6 @@ func comes(n int) string {
 		return " comes"
 	}
 	return " come"
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // list names at most ten.

@@ -155,7 +155,7 @@ func (w *Watcher) fail(ctx context.Context, err error) {
 func fingerprint(sources []Source) string {
 	var all []byte
 	for _, s := range sources {
-		all = append(all, s.Name+"\x00"+string(digestOf(s.Text))+"\n"...)
+		all = append(all, s.Name+"\x00"+string(attestor.DigestOf(s.Text))+"\n"...)
 	}
-	return string(digestOf(all))
+	return string(attestor.DigestOf(all))
 }

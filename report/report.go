@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // A Format names an encoding, as the option -o does.
@@ -147,9 +148,4 @@ func (e Encoding) Write(w io.Writer, d Document, o Options) error {
 	return fmt.Errorf("writing %s: %w", e.Format, err)
 }
 
-func clip(s string) string {
-	if len(s) > 100 {
-		return strings.ToValidUTF8(s[:100], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return plain.Clip(s, 100) }

@@ -40,7 +40,7 @@ func DecodeStrict(b []byte, v any) error { return decodeStrict(b, v) }
 
 // ParseDocument reports what kind of document b is.
 func ParseDocument(b []byte, contentType string) (mediaType string, layers, manifests int, err error) {
-	d, mt, err := parseDocument(content{digest: digestOf(b), mediaType: contentType, bytes: b})
+	d, mt, err := parseDocument(content{digest: attestor.DigestOf(b), mediaType: contentType, bytes: b})
 	if err != nil {
 		return "", 0, 0, err
 	}
@@ -98,7 +98,7 @@ type Matcher struct {
 func NewMatcher(i *Inspector, bases [][]attestor.Digest, image []attestor.Digest) *Matcher {
 	m := &Matcher{c: i.bases}
 	for n, layers := range bases {
-		d, repository := digestOf(fmt.Append(nil, n)), fmt.Sprint("registry.example/base/", n/10)
+		d, repository := attestor.DigestOf(fmt.Append(nil, n)), fmt.Sprint("registry.example/base/", n/10)
 		if n%10 == 0 {
 			m.needs.Bases = append(m.needs.Bases, attestor.ApprovedBase{Name: "b", Repository: repository})
 		}

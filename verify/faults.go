@@ -279,10 +279,4 @@ func statusOf(code attestor.Code) attestor.Status {
 }
 
 // clip keeps hostile input from filling a message, or steering a terminal.
-func clip(s string) string {
-	short := s
-	if len(s) > 200 {
-		short = s[:200] + "…"
-	}
-	return plain.Text(short)
-}
+func clip(s string) string { return plain.Text(plain.Clip(s, 200)) }

@@ -2,8 +2,6 @@ package verify
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -171,7 +169,7 @@ func (f *fetcher) blob(ctx context.Context, img attestor.Image, size, limit int6
 			return content{}, err
 		}
 
-		if int64(len(b)) != size || digestOf(b) != img.Digest() {
+		if int64(len(b)) != size || attestor.DigestOf(b) != img.Digest() {
 			return content{}, wrong
 		}
 		return content{digest: img.Digest(), bytes: b}, nil
@@ -297,7 +295,7 @@ func (f *fetcher) manifest(ctx context.Context, ref name.Reference, want attesto
 	if err != nil {
 		return content{}, err
 	}
-	got := digestOf(d.Manifest)
+	got := attestor.DigestOf(d.Manifest)
 	if want != "" && got != want {
 		return content{}, fault(
 			attestor.CodeContentMismatch,
@@ -307,9 +305,4 @@ func (f *fetcher) manifest(ctx context.Context, ref name.Reference, want attesto
 		)
 	}
 	return content{digest: got, mediaType: string(d.MediaType), bytes: d.Manifest}, nil
-}
-
-func digestOf(b []byte) attestor.Digest {
-	sum := sha256.Sum256(b)
-	return attestor.Digest("sha256:" + hex.EncodeToString(sum[:]))
 }

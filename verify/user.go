@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // maxID is the largest uid or gid that every runtime reads alike: beyond it
@@ -99,12 +100,7 @@ func ParseUser(configured string) (attestor.User, *attestor.Problem) {
 }
 
 // quoted shows every character of hostile input, up to a length.
-func quoted(s string) string {
-	if len(s) > 200 {
-		s = s[:200]
-	}
-	return strconv.Quote(s)
-}
+func quoted(s string) string { return plain.Quote(s, 200) }
 
 // parseGroup accepts a canonical gid or a group name. No group counts as 0.
 func parseGroup(group string, given bool) (*int64, bool) {

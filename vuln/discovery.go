@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
 
@@ -281,10 +282,4 @@ func latest(times ...*timestamppb.Timestamp) time.Time {
 }
 
 // clip bounds a text of somebody else's in a message.
-func clip(s string) string {
-	const limit = 300
-	if len(s) > limit {
-		return strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return plain.Clip(s, 300) }

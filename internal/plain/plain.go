@@ -1,11 +1,13 @@
-// Package plain makes text from outside harmless where it is shown: in a
-// terminal, Markdown, a spreadsheet, SARIF. HTML is html/template's.
+// Package plain makes text from outside harmless where it is shown: in a message,
+// a terminal, Markdown, a spreadsheet, SARIF. HTML is html/template's.
 package plain
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Text is s for a terminal: one line, and nothing that moves the cursor,
@@ -37,6 +39,24 @@ func Text(s string) string {
 	}
 	return b.String()
 }
+
+// Clip is s, or its first part of at most most bytes and an ellipsis, so that a text from outside cannot fill a message.
+// It does not cut a character in two, and drops nothing else.
+func Clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+
+	// Only the last character can have been cut: what was not UTF-8 before it stays as it was.
+	end := most
+	for end > 0 && most-end < utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
+}
+
+// Quote is s in quotes with every character visible, of at most most bytes before quoting.
+func Quote(s string, most int) string { return strconv.Quote(Clip(s, most)) }
 
 // Printable excludes, unlike a terminal, what Unicode calls format characters:
 // bidirectional overrides and zero-width ones among them.

@@ -81,3 +81,24 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+// A text is bounded in bytes, never within a character, and keeps whatever else it holds.
+func TestClip(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		in   string
+		most int
+		want string
+	}{
+		{"", 3, ""}, {"abc", 3, "abc"}, {"abcd", 3, "abc…"}, {"abcd", 0, "…"},
+		{"aé", 3, "aé"}, {"aéb", 3, "aé…"}, {"aéb", 2, "a…"}, {"名前", 5, "名…"}, {"名", 1, "…"}, {"a😀b", 4, "a…"}, {"a😀b", 5, "a😀…"},
+		{"\xff\xfe\xfdabc", 3, "\xff\xfe\xfd…"}, {"\x80\x80\x80\x80\x80\x80", 5, "\x80…"},
+	} {
+		if got := plain.Clip(tt.in, tt.most); got != tt.want {
+			t.Errorf("Clip(%q, %d) = %q, want %q", tt.in, tt.most, got, tt.want)
+		}
+	}
+	if got := plain.Quote("a\"\x1b\u202e"+strings.Repeat("x", 9), 6); got != `"a\"\x1b\u202e…"` {
+		t.Errorf("Quote: %s", got)
+	}
+}

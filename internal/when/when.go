@@ -15,6 +15,8 @@ import (
 	"math/big"
 	"strings"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // Day is 24 hours: durations know no daylight saving.
@@ -160,9 +162,4 @@ func notA(what, s, want string) error {
 }
 
 // clip keeps hostile input from filling a message.
-func clip(s string) string {
-	if len(s) > maxText {
-		return s[:maxText] + "…"
-	}
-	return s
-}
+func clip(s string) string { return plain.Clip(s, maxText) }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -373,9 +374,4 @@ func attachedLevel(p attestor.Provenance, st signed.Statement) int {
 }
 
 // clip keeps hostile text from filling the record.
-func clip(s string) string {
-	if len(s) > 512 {
-		return strings.ToValidUTF8(s[:512], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return plain.Clip(s, 512) }

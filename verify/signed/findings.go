@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // findings collects the reasons why signatures do not satisfy a rule, for the
@@ -59,10 +61,7 @@ func clip(s string) string {
 		}
 		return r
 	}, s)
-	if len(s) > 240 {
-		return strings.ToValidUTF8(s[:240], "") + "…"
-	}
-	return s
+	return plain.Clip(s, 240)
 }
 
 // notFound reports whether a registry answered 404. Any other answer leaves open
