@@ -10,54 +10,58 @@ type state int
 // The states of an answer; the zero state is no answer.
 const (
 	stateNone state = iota
-	stateGood
-	stateBad
-	stateAdmonished // good enough, with a warning whatever the level
-	stateLacking    // the evidence was not given
-	stateFailed     // the evidence could not be got
-	stateElsewhere  // a plan has nothing that the rule is about, and need not have
+	stateSatisfied
+	stateViolated
+	stateWarned       // a warning at every level of the rule
+	stateMissing      // the input lacks the evidence
+	stateUndetermined // a look-up of the evidence failed
+	stateNotInPlan    // the plan has no resource of the rule's kinds
 )
 
-// An answer is what a rule makes of a service.
+// An answer is the result of one rule for one service.
 type answer struct {
-	state  state
-	found  string
-	wanted string
-	faults []fault // where bad: at least one
-	mend   mend
-	give   string // where lacking or failed: what would give the evidence
+	state    state
+	found    string
+	required string
+	faults   []fault // at least one where the rule is violated
+	remedy   remedy
+	supply   string // how to supply the evidence where it is missing or undetermined
 }
 
-// A fault is one thing that is wrong. An exception may be about its subject
-// alone.
+// A fault is one violation. An exception may name its subject, and then excuses
+// no other fault of the same rule.
 type fault struct {
 	subject string // a container, a variable, a member; may be empty
 	found   string
 }
 
-// A mend says how to set things right, in each form that a definition has.
-type mend struct {
+// A remedy is the change that clears a finding, in each form of definition.
+type remedy struct {
 	flag      string // of gcloud run services update, or jobs update
-	command   string // a whole command, where no flag does it
+	command   string // a whole command, where there is no flag
 	yaml      string
 	v2        string
 	terraform string
 }
 
-func good(format string, args ...any) answer {
-	return answer{state: stateGood, found: fmt.Sprintf(format, args...)}
+func satisfied(format string, args ...any) answer {
+	return answer{state: stateSatisfied, found: fmt.Sprintf(format, args...)}
 }
 
-func lacking(found, give string) answer { return answer{state: stateLacking, found: found, give: give} }
-
-func failed(found, give string) answer { return answer{state: stateFailed, found: found, give: give} }
-
-func bad(wanted string, m mend, faults ...fault) answer {
-	return answer{state: stateBad, found: tell(faults), wanted: wanted, mend: m, faults: faults}
+func missingEvidence(found, supply string) answer {
+	return answer{state: stateMissing, found: found, supply: supply}
 }
 
-// tell joins faults, the first few in full.
-func tell(faults []fault) string {
+func undetermined(found, supply string) answer {
+	return answer{state: stateUndetermined, found: found, supply: supply}
+}
+
+func violated(required string, m remedy, faults ...fault) answer {
+	return answer{state: stateViolated, found: listFaults(faults), required: required, remedy: m, faults: faults}
+}
+
+// listFaults joins the first eight faults and counts the rest.
+func listFaults(faults []fault) string {
 	const most = 8
 	var all []string
 	for i, f := range faults {
@@ -71,8 +75,10 @@ func tell(faults []fault) string {
 	return strings.Join(all, ", ")
 }
 
-// of writes the mend for a service's own form first.
-func (m mend) of(s *service) string {
+// of writes the remedy for the form in which the service is defined. Names come
+// from the document and end up in commands that people paste, so that [shell]
+// replaces everything but plain resource names.
+func (m remedy) of(s *service) string {
 	command := m.command
 	if m.flag != "" {
 		command = "gcloud run " + s.kind + "s update " + shell(s.name, "NAME")
@@ -86,7 +92,8 @@ func (m mend) of(s *service) string {
 	where := map[form]string{formKnative: "in the YAML", formV2: "in the v2 JSON", formTerraform: "in Terraform",
 		formTerraformV1: "in Terraform's metadata and template blocks"}[s.form]
 
-	if s.kind == kindJob && s.form == formKnative { // a job's task stands one template deeper
+	// "spec.template" of a Job is its execution; the task is one template deeper.
+	if s.kind == kindJob && s.form == formKnative {
 		line = strings.ReplaceAll(line, "spec.template.spec.", "spec.template.spec.template.spec.")
 	}
 
@@ -102,7 +109,7 @@ func (m mend) of(s *service) string {
 	return command + ", or " + where + ": " + line
 }
 
-// shell is a name that can stand in a command, or the placeholder.
+// shell returns a name that needs no quoting in a shell, or else the placeholder.
 func shell(s, placeholder string) string {
 	if s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return placeholder

@@ -9,16 +9,16 @@ import (
 	"github.com/attestor-gate/attestor/internal/exception"
 )
 
-// use is what became of an exception in one judgement.
+// use records whether an exception matched a fault in one judgement.
 type use struct{ matched, expired bool }
 
-// target is what an exception's services are matched with.
+// target is the service as the patterns of an exception see it.
 func (s *service) target() exception.Target {
 	return exception.Target{Service: s.name, FullName: s.fullName()}
 }
 
-// except takes what exceptions excuse out of a finding. A finding without
-// anything left passes, and lists the exceptions.
+// except removes the excused faults from a finding. A finding passes, and lists
+// the exceptions, only if every one of its faults is excused.
 func (j *Judge) except(f *finding, s *service, faults []fault, used []use) {
 	now := j.c.Now().UTC()
 
@@ -29,7 +29,7 @@ func (j *Judge) except(f *finding, s *service, faults []fault, used []use) {
 		for i, e := range j.c.Profile.exceptions.About(found, s.target()) {
 			used[i].matched = true
 
-			// What has expired counts as absent, and is reported.
+			// An expired exception excuses nothing. [Judge.reportExceptions] warns of it.
 			if e.Ended(now) {
 				used[i].expired = true
 				continue
@@ -46,13 +46,14 @@ func (j *Judge) except(f *finding, s *service, faults []fault, used []use) {
 		}
 	}
 
+	// The fix stays while any fault is left: it still has to be applied.
 	switch {
 	case len(left) == 0 && len(faults) > 0:
 		f.Status = attestor.StatusPass
 		f.found += ", excepted"
-		f.wanted, f.Fix = "", ""
+		f.required, f.Fix = "", ""
 	case len(left) < len(faults):
-		f.found = tell(left)
+		f.found = listFaults(left)
 	}
 }
 
@@ -74,8 +75,8 @@ func (j *Judge) reportExceptions(set *input, used []use) []attestor.PostureFindi
 		what := fmt.Sprintf("%s's exception from %s until %s", clip(e.Owner), e.Check, e.Day())
 		switch {
 		case used[i].expired:
-			f.Rule, f.Message = string(attestor.CodeExceptionExpired), what+" has expired, and counts as absent"
-			f.Fix = "mend what it excused, or have its owner extend it"
+			f.Rule, f.Message = string(attestor.CodeExceptionExpired), what+" has expired and excuses nothing"
+			f.Fix = "correct the excused finding, or ask its owner to extend the exception"
 			subject := e.Subject
 			if subject == exception.Any {
 				subject = ""

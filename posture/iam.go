@@ -10,11 +10,11 @@ import (
 	"github.com/attestor-gate/attestor/internal/plain"
 )
 
-// A policy is what is known of grants on a service, a job or a project.
+// A policy holds the known grants on a service, a job or a project.
 type policy struct {
 	project  bool
-	whole    bool   // every grant; otherwise there may be more
-	planned  bool   // of a Terraform plan
+	whole    bool   // lists every grant on the resource itself
+	planned  bool   // read from a Terraform plan
 	kind     string // of service or job; empty: of either
 	target   text   // the service's, job's or project's name; absent or unknown: it may be any
 	region   text
@@ -26,9 +26,11 @@ type binding struct {
 	members []text
 }
 
-// covers reports whether a policy may be about a service. What is not known is
-// taken to match: a grant too many is a finding, a grant too few a false pass.
+// covers reports whether a policy may be about a service. An unknown name,
+// region or kind matches: a grant too many leads to a finding, a grant too few
+// to a false pass.
 func (p policy) covers(s *service) bool {
+	// The policies of --project-iam name no project; they cover all services.
 	if p.project {
 		return !p.planned || !p.target.set || !s.project.set || p.target.text == s.project.text
 	}
@@ -42,9 +44,9 @@ func (p policy) covers(s *service) bool {
 	return !p.target.set || p.target.text == s.name
 }
 
-// A given is an IAM policy beside the definitions: a Source, or a part of a
-// PostureRequest.
-type given struct {
+// A policySource is an IAM policy beside the definitions: a [Source], or a part
+// of a PostureRequest.
+type policySource struct {
 	name            string
 	service, region string
 	kind            string
@@ -52,16 +54,16 @@ type given struct {
 	read            func() ([]binding, error)
 }
 
-// readPolicies reads what was given beside the definitions.
+// readPolicies reads the policies beside the definitions.
 func (set *input) readPolicies(in Input) []error {
-	all := set.asked
+	all := set.requestPolicies
 	for _, i := range in.IAM {
-		all = append(all, given{name: i.Name, service: i.Service, region: i.Region, kind: i.Kind,
+		all = append(all, policySource{name: i.Name, service: i.Service, region: i.Region, kind: i.Kind,
 			read: func() ([]binding, error) { return readPolicy(i.Source) }})
 	}
 
 	for _, src := range in.ProjectIAM {
-		all = append(all, given{name: src.Name, project: true, read: func() ([]binding, error) { return readPolicy(src) }})
+		all = append(all, policySource{name: src.Name, project: true, read: func() ([]binding, error) { return readPolicy(src) }})
 	}
 
 	var errs []error
@@ -69,11 +71,11 @@ func (set *input) readPolicies(in Input) []error {
 		p := policy{project: g.project, whole: true, kind: g.kind}
 		var err error
 
-		// A policy must belong to exactly one service: under another one's name
-		// it would hide that service's own grants.
+		// A policy must belong to exactly one service. Under another service's name
+		// it would stand for that service's own grants, and a public one would pass.
 		switch {
 		case g.kind != "" && g.kind != kindService && g.kind != kindJob:
-			errs = append(errs, fmt.Errorf("%s: kind %s: want service or job", plain.Text(g.name), quote(g.kind)))
+			errs = append(errs, fmt.Errorf("%s: kind %s is unknown; service or job is required", plain.Text(g.name), quote(g.kind)))
 			continue
 		case g.project:
 		case g.service != "":
@@ -85,12 +87,13 @@ func (set *input) readPolicies(in Input) []error {
 					named++
 				}
 			}
-			if named != 1 { // services of two regions may have one name
-				errs = append(errs, fmt.Errorf("%s: there are %d services or jobs %s among the definitions, want one",
+			// Services of two regions, and a service and a job, may share a name.
+			if named != 1 {
+				errs = append(errs, fmt.Errorf("%s: the definitions have %d services or jobs %s; exactly one is required",
 					plain.Text(g.name), named, quote(g.service)))
 			}
 		case len(set.services)-set.plans > 1:
-			errs = append(errs, fmt.Errorf("%s: there are %d services: say whose policy it is, --iam NAME=FILE",
+			errs = append(errs, fmt.Errorf("%s: the definitions have %d services: name the policy's own, --iam NAME=FILE",
 				plain.Text(g.name), len(set.services)-set.plans))
 		}
 
@@ -99,9 +102,10 @@ func (set *input) readPolicies(in Input) []error {
 			continue
 		}
 
-		// A project's policy given as a service's would say that nobody may call.
+		// A project's policy passed as a service's lists none of the service's
+		// callers, and so would look like a service that nobody may call.
 		if !p.project && p.hasProjectRoles() {
-			errs = append(errs, fmt.Errorf("%s: grants roles that only a project has: give a project's policy with "+
+			errs = append(errs, fmt.Errorf("%s: grants roles that only a project has: pass a project's policy with "+
 				"--project-iam", plain.Text(g.name)))
 		}
 
@@ -123,9 +127,11 @@ func readPolicy(src Source) ([]binding, error) {
 	return policyOf(src.Name, docs[0])
 }
 
-var errNoPolicy = errors.New("want one IAM policy, as get-iam-policy prints it")
+var errNoPolicy = errors.New("one IAM policy is required, as get-iam-policy prints it")
 
 func policyOf(name string, n *node) ([]binding, error) {
+	// "{}" is what a failed export leaves, and would say that nobody may call. An
+	// answer of getIamPolicy always has an etag.
 	if n == nil || n.kind != nodeMapping || !n.has("bindings", "etag", "version") || n.has("kind", "apiVersion") {
 		return nil, errNoPolicy
 	}
@@ -135,13 +141,15 @@ func policyOf(name string, n *node) ([]binding, error) {
 	return out, errors.Join(r.errs...)
 }
 
-// request reads a PostureRequest: definitions, and the policies that say who
-// may call them, in one document for who can send but one.
+// request reads a PostureRequest: definitions and their IAM policies in one
+// document, for callers of the API, who send one body.
 func (set *input) request(file string, n *node) []error {
 	r := &reader{file: file}
+	// The request is ours, so that unknown fields are errors: a misspelt "iam"
+	// would leave the callers unjudged.
 	for name, f := range n.fields {
 		if !slices.Contains([]string{"apiVersion", "kind", "definitions", "iam", "projectIam"}, name) {
-			r.fault(f, "unknown field "+quote(name), "definitions, iam and projectIam")
+			r.fault(f, "the unknown field "+quote(name), "one of definitions, iam and projectIam")
 		}
 	}
 
@@ -150,7 +158,7 @@ func (set *input) request(file string, n *node) []error {
 	for i, p := range r.list(n.at("iam"), "iam") {
 		at := fmt.Sprintf("iam[%d]", i)
 		p = r.mapping(p, at)
-		set.asked = append(set.asked, given{
+		set.requestPolicies = append(set.requestPolicies, policySource{
 			name:    file + ": " + at,
 			service: r.text(p.at("service"), at+".service").text,
 			region:  r.text(p.at("region"), at+".region").text,
@@ -160,7 +168,7 @@ func (set *input) request(file string, n *node) []error {
 	}
 
 	for i, p := range r.list(n.at("projectIam"), "projectIam") {
-		set.asked = append(set.asked, given{name: fmt.Sprintf("%s: projectIam[%d]", file, i), project: true,
+		set.requestPolicies = append(set.requestPolicies, policySource{name: fmt.Sprintf("%s: projectIam[%d]", file, i), project: true,
 			read: func() ([]binding, error) { return policyOf(file, p) }})
 	}
 
@@ -172,6 +180,9 @@ func (r *reader) bindings(n *node) []binding {
 	for i, b := range r.list(n.at("bindings"), "bindings") {
 		path := fmt.Sprintf("bindings[%d]", i)
 		b = r.mapping(b, path)
+
+		// Conditions are not read: a conditional grant to everybody is judged as if
+		// its condition held, which can only deny too much.
 		one := binding{role: r.text(b.at("role"), path+".role")}
 		if !one.role.set {
 			r.fault(b, path+".role", "a role")
@@ -187,7 +198,9 @@ func (r *reader) bindings(n *node) []binding {
 	return out
 }
 
-// isBasic reports whether a role is one of those that hold for a whole project.
+// isBasic reports whether a role is a basic role. "Basic roles include thousands
+// of permissions across all Google Cloud services" (IAM, roles overview); Owner,
+// Editor and Viewer, their newer Admin, Writer and Reader, and Browser.
 func isBasic(role string) bool {
 	switch role {
 	case "roles/owner", "roles/editor", "roles/viewer", "roles/browser", "roles/admin", "roles/writer", "roles/reader":
@@ -200,15 +213,18 @@ func (p policy) hasProjectRoles() bool {
 	return slices.ContainsFunc(p.bindings, func(b binding) bool { return isBasic(b.role.text) })
 }
 
+// isPublic reports a member that includes strangers. allAuthenticatedUsers is
+// "anyone who is authenticated with a Google account or a service account" (IAM,
+// Policy), of whatever organisation.
 func isPublic(member string) bool {
 	return strings.EqualFold(member, "allUsers") || strings.EqualFold(member, "allAuthenticatedUsers")
 }
 
-// grants are the grants on a service, as far as the policies list them.
+// grants are the known grants on a service.
 type grants struct {
 	public  []fault
 	invoker []string // members of roles/run.invoker
-	whole   bool     // nothing else was granted on the service itself
+	whole   bool     // the list of grants on the service itself is complete
 	unknown bool     // some member or role is known only after apply
 }
 
@@ -219,8 +235,8 @@ func (set *input) grantsOn(s *service) grants {
 			continue
 		}
 
-		// Only a policy as gcloud prints it lists every grant; a plan lists those
-		// that it makes.
+		// Only the output of get-iam-policy lists every grant. A plan lists the
+		// grants that it makes; others may exist on a service that it updates.
 		if !p.project {
 			g.whole = g.whole || p.whole && p.target == (text{set: true, text: s.name}) || p.whole && !p.planned
 		}
@@ -229,6 +245,8 @@ func (set *input) grantsOn(s *service) grants {
 
 		for _, b := range p.bindings {
 			for _, m := range b.members {
+				// A project's grant reaches the service if the role has permissions of
+				// Cloud Run; on the service itself every public grant is a finding.
 				invokes := !p.project || strings.HasPrefix(b.role.text, "roles/run.") || isBasic(b.role.text)
 				switch {
 				case isPublic(m.text) && (invokes || b.role.unknown):
@@ -247,8 +265,8 @@ func (set *input) grantsOn(s *service) grants {
 
 const invokerRole = "roles/run.invoker"
 
-// basicRoles lists the basic roles of the project that a service's account, or
-// everybody, holds; whole reports whether all of the project's grants were given.
+// basicRoles lists the basic roles on the project that a service's account, or
+// everybody, holds. whole reports that the input has all grants of the project.
 func (set *input) basicRoles(s *service) (faults []fault, whole bool) {
 	account := s.account.text
 	for _, p := range set.policies {
@@ -271,7 +289,7 @@ func (set *input) basicRoles(s *service) (faults []fault, whole bool) {
 	return faults, whole
 }
 
-// asImage is a reference that is pinned by digest.
+// asImage returns the image of a reference with a digest; false without one.
 func asImage(s string) (attestor.Image, bool) {
 	ref, err := attestor.ParseReference(s)
 	if err != nil {

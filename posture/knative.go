@@ -146,11 +146,11 @@ func (r *reader) revision(s *service, n *node, sh shape) {
 func (r *reader) container(n *node, path string, sh shape) container {
 	n = r.mapping(n, path)
 	c := container{name: r.text(n.at("name"), path+".name").text, image: r.text(n.at("image"), path+".image")}
-	limits := r.soft(sh.at(n, "resources", "limits"), path+".resources.limits")
+	limits := r.mayBeUnknown(sh.at(n, "resources", "limits"), path+".resources.limits")
 	c.cpu = r.text(limits.at("cpu"), path+".resources.limits.cpu")
 	c.memory = r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.args = append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...)
-	c.port = r.some(n.at("ports"), path+".ports")
+	c.port = r.nonEmpty(n.at("ports"), path+".ports")
 	c.probe = sh.at(n, sh.name("startupProbe")).filled() || sh.at(n, sh.name("livenessProbe")).filled()
 
 	for i, e := range r.list(n.at("env"), path+".env") {

@@ -198,7 +198,7 @@ func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {
 			case key.ShortTag() == "!!merge":
 				return nil, fmt.Errorf("line %d: merge keys are not read; write the fields out", key.Line)
 			case n.fields[key.Value] != nil:
-				return nil, fmt.Errorf("line %d: %q stands twice", key.Line, clip(key.Value))
+				return nil, fmt.Errorf("line %d: duplicate %q", key.Line, clip(key.Value))
 			}
 
 			child, err := fromYAML(y.Content[i+1], seen, depth+1)
@@ -282,7 +282,7 @@ func (d *jsonReader) value(depth int) (*node, error) {
 				}
 				name, _ = key.(string)
 				if n.fields[name] != nil {
-					return nil, fmt.Errorf("line %d: %q stands twice", d.line, clip(name))
+					return nil, fmt.Errorf("line %d: duplicate %q", d.line, clip(name))
 				}
 			}
 

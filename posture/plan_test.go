@@ -127,8 +127,8 @@ func TestSurroundingsElsewhere(t *testing.T) {
 		{"strict, another plan does not either", builtin(t, "strict"), []string{without, without}, attestor.StatusError, "rules: {CONNECTOR_SIZED: off}", attestor.Undecided},
 		{"strict, said to be none", custom(t, header+"{extends: strict, rules: {CONNECTOR_SIZED: off}}"), []string{without}, attestor.StatusSkipped, "", attestor.Pass},
 		{"strict, missing evidence is skipped", custom(t, header+"{extends: strict, missingEvidence: skip}"), []string{without}, attestor.StatusSkipped, "", attestor.Pass},
-		{"hipaa, missing evidence is an error", custom(t, header+"{extends: hipaa, missingEvidence: error, rules: {CONNECTOR_SIZED: deny}}"), []string{without}, attestor.StatusError, "give the plan that makes it too", attestor.Undecided},
-		{"hipaa, missing evidence of what warns", custom(t, header+"{extends: hipaa, missingEvidence: error}"), []string{without}, attestor.StatusSkipped, "give the plan that makes it too", attestor.Pass},
+		{"hipaa, missing evidence is an error", custom(t, header+"{extends: hipaa, missingEvidence: error, rules: {CONNECTOR_SIZED: deny}}"), []string{without}, attestor.StatusError, "pass the plan that has it as well", attestor.Undecided},
+		{"hipaa, missing evidence of what warns", custom(t, header+"{extends: hipaa, missingEvidence: error}"), []string{without}, attestor.StatusSkipped, "pass the plan that has it as well", attestor.Pass},
 		{"an exception excuses no missing evidence", custom(t, header+"{extends: strict, exceptions: [{rule: CONNECTOR_SIZED, services: ['*'], owner: o, reason: r, expires: 2027-01-31}]}"), []string{without}, attestor.StatusError, "add google_vpc_access_connector", attestor.Undecided},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

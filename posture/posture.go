@@ -1,12 +1,12 @@
 // Package posture judges Cloud Run services and jobs by the hardening rules of
 // docs/posture.md. It reads definitions (Knative YAML or JSON as gcloud exports
 // it, the v2 API's JSON, Terraform plans) and IAM policies, and says for each
-// rule what was found, what is wanted, and the flag or line that mends it.
+// rule what was found, what is required, and the flag or line to change.
 //
-// A definition that cannot be read is an error, never a finding. A rule whose
-// evidence was not given is skipped, and says what would give it; profile
-// strict makes that an error. It contacts nobody: whether an image is attested
-// is asked of [Attested], which cmd/attestor lends it.
+// A definition that cannot be read is an error, never a finding. A rule without
+// its evidence is skipped, and its fix names the missing input; profile strict
+// makes that an error. The package makes no network calls: [Attested] answers
+// whether an image is attested.
 package posture
 
 import (
@@ -39,7 +39,7 @@ type Judge struct{ c Config }
 // New refuses a profile that [Builtin] or [ParseProfile] did not make.
 func New(c Config) (*Judge, error) {
 	if c.Profile.name == "" || c.Now == nil {
-		return nil, errors.New("posture: want a profile and a clock")
+		return nil, errors.New("posture: a profile and a clock are required")
 	}
 	return &Judge{c: c}, nil
 }
@@ -71,16 +71,16 @@ type Input struct {
 // A finding is one rule put to one service, its sentence still in parts.
 type finding struct {
 	attestor.PostureFinding
-	found  string
-	wanted string // "" for none
+	found    string
+	required string // "" for none
 }
 
 // reported joins the parts.
 func (f finding) reported() attestor.PostureFinding {
 	f.Message = f.found
 
-	if f.wanted != "" {
-		f.Message += "; want " + f.wanted
+	if f.required != "" {
+		f.Message += "; required: " + f.required
 	}
 
 	return f.PostureFinding
@@ -89,6 +89,8 @@ func (f finding) reported() attestor.PostureFinding {
 // Judge reads and judges. Its error is an [attestor.Error] of kind Invalid or
 // TooLarge that names everything that could not be read.
 func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, error) {
+	// Nothing is judged unless everything was read: a verdict on some documents
+	// would be taken for one on all of them.
 	set, err := read(in)
 	if err != nil {
 		return attestor.PostureReport{}, err
@@ -104,10 +106,11 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 			}
 
 			c := &judging{ctx: ctx, s: s, set: set, profile: j.c.Profile, attested: j.c.Attested, known: known}
-			f, lacks := j.finding(c, rule, used)
+			f, missing := j.finding(c, rule, used)
 
-			// Of a plan of services alone only missing evidence is reported.
-			if rule.resources != nil && len(s.around) == 0 && !lacks {
+			// A plan that only makes services gets no skipped finding for each
+			// rule about its surroundings, but missing evidence is reported.
+			if rule.resources != nil && len(s.surrounding) == 0 && !missing {
 				continue
 			}
 
@@ -121,13 +124,16 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 	return r, nil
 }
 
-// finding puts one rule to one service. lacks reports that evidence is missing
-// which could be given.
-func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, lacks bool) {
+// finding applies one rule to one service. missing reports that the rule lacks
+// evidence that the caller could provide.
+func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, missing bool) {
 	f.PostureFinding = attestor.PostureFinding{
 		Rule: rule.id, Service: c.s.fullName(), Kind: c.s.kind, File: c.s.file, Line: c.s.line,
 		Status: attestor.StatusSkipped,
 	}
+
+	// Neither a rule that is off nor one about something else passes: the
+	// finding stays skipped, and [sum] does not count it as a pass.
 	level := j.c.Profile.levels[rule.id]
 	if level == off {
 		f.found = "profile " + j.c.Profile.name + " does not ask for this"
@@ -138,47 +144,51 @@ func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, lacks boo
 		return f, false
 	}
 
-	a := c.unmade(rule, rule.judge(c))
+	a := c.requireInPlan(rule, rule.judge(c))
 
-	// What is known only after apply may be anything: a rule does not pass on
-	// the part that is known.
-	if a.state == stateGood && (c.s.partial && !rule.whole || rule.inputs && c.s.unknownInputs()) {
+	// A value in "after_unknown" may turn out to be anything, so that a rule does
+	// not pass on the known part alone. A violation in the known part stands.
+	if a.state == stateSatisfied && (c.s.partial && !rule.whole || rule.inputs && c.s.unknownInputs()) {
 		a = afterApply("part of the definition")
 	}
 
-	f.found, f.wanted = a.found, a.wanted
+	f.found, f.required = a.found, a.required
 
-	// Each state is named: an answer that no rule gave is no pass.
+	// Every state is listed: the zero answer, or one that a new rule invents, is
+	// an error and not a pass.
 	switch a.state {
-	case stateGood:
-		f.Status, f.wanted = attestor.StatusPass, ""
-	case stateElsewhere:
+	case stateSatisfied:
+		f.Status, f.required = attestor.StatusPass, ""
+	case stateNotInPlan:
 		f.Status = attestor.StatusSkipped
-	case stateAdmonished:
+	case stateWarned:
 		f.Status = attestor.StatusWarn
-		f.Fix = a.mend.of(c.s)
-	case stateLacking:
-		f.Status, f.Fix, lacks = attestor.StatusSkipped, a.give, true
+		f.Fix = a.remedy.of(c.s)
+	case stateMissing:
+		f.Status, f.Fix, missing = attestor.StatusSkipped, a.supply, true
+
 		if j.c.Profile.missing == deny && level == deny {
 			f.Status = attestor.StatusError
 		}
-	case stateBad:
+	case stateViolated:
 		f.Status = attestor.StatusDeny
 		if level == warn {
 			f.Status = attestor.StatusWarn
 		}
-		f.Fix = a.mend.of(c.s)
+
+		// Exceptions come last, so that each excuses only what was found here.
+		f.Fix = a.remedy.of(c.s)
 		j.except(&f, c.s, a.faults, used)
 	default:
-		f.Status, f.Fix = attestor.StatusError, a.give
+		f.Status, f.Fix = attestor.StatusError, a.supply
 		f.found = cmp.Or(f.found, "the rule gave no answer")
 	}
 
-	return f, lacks
+	return f, missing
 }
 
-// sum is the verdict of findings: one deny outweighs any error, one error any
-// pass, and nothing that passed is no pass.
+// sum is the verdict of findings. A deny outweighs an error, an error outweighs
+// a pass, and findings without any pass are denied.
 func sum(findings []attestor.PostureFinding) attestor.Outcome {
 	outcome, passed := attestor.Pass, false
 	for _, f := range findings {
@@ -186,15 +196,16 @@ func sum(findings []attestor.PostureFinding) attestor.Outcome {
 		case attestor.StatusDeny:
 			return attestor.Deny
 		case attestor.StatusPass:
-			// A pass by exception speaks for nothing: a profile that excuses all
-			// it finds has judged nothing.
+			// A pass by exception does not count: a profile that excuses every
+			// finding has judged nothing.
 			passed = passed || len(f.Exceptions) == 0
 		case attestor.StatusWarn, attestor.StatusSkipped:
-		default: // an error, or a status that nobody knows
+		default: // an error, or an unknown status: the verdict is open
 			outcome = attestor.Undecided
 		}
 	}
 
+	// Skipped rules and warnings alone are no evidence that anything is right.
 	if outcome == attestor.Pass && !passed {
 		return attestor.Deny
 	}
@@ -202,7 +213,7 @@ func sum(findings []attestor.PostureFinding) attestor.Outcome {
 	return outcome
 }
 
-// judging is one rule put to one service.
+// judging is the application of one rule to one service.
 type judging struct {
 	ctx      context.Context //nolint:containedctx // of one call of Judge
 	s        *service
@@ -217,7 +228,8 @@ type asked struct {
 	err error
 }
 
-// isAttested asks once for each image. An error is never a yes.
+// isAttested asks once for each image. With an error the answer is false,
+// whatever the implementation of [Attested] returned beside it.
 func (c *judging) isAttested(img attestor.Image) (bool, error) {
 	a, done := c.known[img]
 	if !done {
@@ -244,7 +256,7 @@ func invalid(errs []error) error {
 
 	return &attestor.Error{
 		Kind: attestor.Invalid, Msg: errors.Join(errs...).Error() + left,
-		Fix: "give Cloud Run services or jobs as `gcloud run services describe NAME --format export` prints them, the v2 " +
-			"API's JSON, or `terraform show -json PLAN`",
+		Fix: "pass the output of `gcloud run services describe NAME --format export`, the v2 API's JSON, or the output of " +
+			"`terraform show -json PLAN`",
 	}
 }

@@ -130,7 +130,7 @@ func (r *profileReader) fields(n *node, where string, known ...string) *node {
 	slices.Sort(unknown)
 
 	for _, name := range unknown {
-		r.fault(n.fields[name], where+": unknown field "+quote(name), "one of "+strings.Join(known, ", "))
+		r.fault(n.fields[name], where+": unknown field "+quote(name)+": the name", "one of "+strings.Join(known, ", "))
 	}
 
 	return n
@@ -140,7 +140,7 @@ func (r *profileReader) fields(n *node, where string, known ...string) *node {
 func (r *profileReader) required(n *node, parent *node, where string) string {
 	t := r.text(n, where)
 	if strings.TrimSpace(t.text) == "" && (n == nil || n.kind == nodeText || n.kind == nodeNull) {
-		r.fault(parent, where, "it set")
+		r.fault(parent, where, "set")
 	}
 
 	return t.text
@@ -230,7 +230,7 @@ func (r *profileReader) levels(p *Profile, n *node) {
 
 	for _, name := range names {
 		if !isRule(name) {
-			r.fault(n.fields[name], "spec.rules: unknown rule "+quote(name), "a rule of docs/posture.md")
+			r.fault(n.fields[name], "spec.rules: unknown rule "+quote(name)+": the name", "a rule of docs/posture.md")
 			continue
 		}
 		if l := r.oneOf(n.fields[name], "spec.rules."+name, string(deny), string(warn), string(off)); l != "" {
@@ -245,7 +245,7 @@ func (r *profileReader) levels(p *Profile, n *node) {
 func (r *profileReader) names(n *node, where string) []string {
 	all := r.strings(n, where)
 	if len(all) == 0 || slices.Contains(all, "") {
-		r.fault(n, where, "at least one, and none empty")
+		r.fault(n, where, "a list of one or more values, none empty")
 	}
 
 	return all
@@ -268,7 +268,7 @@ func (r *profileReader) exception(n *node, where string) exception.Exception {
 
 	// An empty list would cover every service, so that it must be written out.
 	if n.at("services") == nil {
-		r.fault(n, where+".services", "it set")
+		r.fault(n, where+".services", "set")
 	} else {
 		e.Services = r.names(n.at("services"), where+".services")
 	}

@@ -92,9 +92,9 @@ spec:
 		t.Fatalf("%v", err)
 	}
 	for _, want := range []string{
-		`apiVersion: "attestor/v2"`, `kind: "Profile"`, `metadata: unknown field "owner"`, `"strict": want a name`, `extends: "lax"`, `unknown rule "CMEKK"`, `PROBES: "maybe"`,
+		`apiVersion: "attestor/v2"`, `kind: "Profile"`, `metadata: unknown field "owner"`, `"strict" must be a name`, `extends: "lax"`, `unknown rule "CMEKK"`, `PROBES: "maybe"`,
 		"spec.rules.CMEK", "spec.regions", "maxTimeout", `missingEvidence: "pass"`, `unknown field "skipped"`, `rule: "NOPE"`, `services: "[a"`, "exceptions[0].reason", `"2027-02-30"`,
-		"exceptions[1].services: want a list", `"never"`, `unknown field "until"`, "exceptions[2].owner", "exceptions[2].services", "exceptions[2].expires",
+		"exceptions[1].services must be a list", `"never"`, `unknown field "until"`, "exceptions[2].owner", "exceptions[2].services", "exceptions[2].expires",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("lacks %s", want)
@@ -165,7 +165,7 @@ func TestBehindIAP(t *testing.T) {
 	p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: own}\nspec: {extends: hipaa, behindIAP: [api]}\n")
 	in := whole(t, sample(t, "hardened.yaml"))
 	in.IAM[0].Text = []byte(`{"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}`)
-	if f := finding(t, mustJudge(t, p, nil, in), "INVOKER_AUTH"); f.Status != attestor.StatusWarn || !strings.Contains(f.Message, "ingress is internal-and-cloud-load-balancing") {
+	if f := finding(t, mustJudge(t, p, nil, in), "INVOKER_AUTH"); f.Status != attestor.StatusWarn || !strings.Contains(f.Message, "ingress internal-and-cloud-load-balancing") {
 		t.Errorf("%s: %s", f.Status, f.Message)
 	}
 	in.Definitions[0].Text = []byte(replace(t, string(in.Definitions[0].Text), "name: api\n", "name: other\n"))

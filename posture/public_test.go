@@ -94,7 +94,7 @@ func TestPublicSamplesAreSeenWhole(t *testing.T) {
 	if got := found("knative-initcontainers.yaml", "IMAGE_BY_DIGEST"); strings.Count(got, "ko://knative.dev/serving/test/test_images/volumes") != 2 {
 		t.Errorf("the init container's image is not judged: %s", got)
 	}
-	if got := found("pipecd-piped.yaml", "SECRET_VERSION_PINNED"); !strings.Contains(got, "secret cloudrun-piped-config is taken at latest") {
+	if got := found("pipecd-piped.yaml", "SECRET_VERSION_PINNED"); !strings.Contains(got, "secret cloudrun-piped-config is used at version latest") {
 		t.Errorf("the secret is not named: %s", got)
 	}
 }

@@ -11,17 +11,17 @@ import (
 
 // input is everything that was given, read.
 type input struct {
-	services []*service
-	policies []policy
-	fronted  []string // names of services that a serverless NEG in a plan points at
-	asked    []given  // policies of a PostureRequest
-	nested   bool     // within a PostureRequest
-	plans    int      // of the services, those that are what stands around some
+	services        []*service
+	policies        []policy
+	fronted         []string       // names of services that a serverless NEG in a plan points at
+	requestPolicies []policySource // policies of a PostureRequest
+	nested          bool           // within a PostureRequest
+	plans           int            // of the services, those that are what stands around some
 }
 
 const maxServices = 2000
 
-// read reads all documents, and reports everything that cannot be.
+// read reads all documents, and reports every one that it cannot read.
 func read(in Input) (*input, error) {
 	set := &input{}
 	var errs []error
@@ -42,7 +42,7 @@ func read(in Input) (*input, error) {
 		}
 
 		if len(set.services) == before && len(errs) == 0 {
-			errs = append(errs, fmt.Errorf("%s: no Cloud Run service or job in it, nor what a rule is about",
+			errs = append(errs, fmt.Errorf("%s: has no Cloud Run workload, and no resource that a rule is about",
 				plain.Text(src.Name)))
 		}
 	}
@@ -58,7 +58,7 @@ func read(in Input) (*input, error) {
 		errs = append(errs, fmt.Errorf("%d services, at most %d are judged at once", len(set.services), maxServices))
 	}
 	if len(set.services) == 0 && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("nothing was given to judge"))
+		errs = append(errs, fmt.Errorf("the input has no definitions"))
 	}
 	if err := invalid(errs); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (set *input) document(file string, n *node) []error {
 	case n.kind == nodeList:
 		return set.documents(file, n.items)
 	case n.kind != nodeMapping:
-		return []error{fmt.Errorf("%s: line %d: want a definition, found bare text", plain.Text(file), n.line)}
+		return []error{fmt.Errorf("%s: line %d: is bare text; a definition is required", plain.Text(file), n.line)}
 	case len(r.errs) > 0:
 		return r.errs
 	case kind == "Service" && strings.HasPrefix(apiVersion, "serving.knative.dev/"):
@@ -89,8 +89,8 @@ func (set *input) document(file string, n *node) []error {
 	case strings.HasSuffix(kind, "List") && n.has("items"):
 		return append(set.documents(file, r.list(n.at("items"), "items")), r.errs...)
 	case kind != "" || apiVersion != "":
-		return []error{fmt.Errorf("%s: line %d: unknown kind %s of %s: want Service of serving.knative.dev/v1 or Job of "+
-			"run.googleapis.com/v1", plain.Text(file), n.line, quote(kind), quote(apiVersion))}
+		return []error{fmt.Errorf("%s: line %d: unknown kind %s of %s; Service of serving.knative.dev/v1 or Job of "+
+			"run.googleapis.com/v1 is required", plain.Text(file), n.line, quote(kind), quote(apiVersion))}
 	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values"):
 		return set.plan(file, n)
 	case n.has("template"):
@@ -104,8 +104,8 @@ func (set *input) document(file string, n *node) []error {
 		errs = append(errs, set.documents(file, r.list(n.at("jobs"), "jobs"))...)
 		return append(errs, r.errs...)
 	case n.has("bindings"):
-		return []error{fmt.Errorf("%s: line %d: an IAM policy is evidence, not a definition: give a service's with "+
-			"--iam, a project's with --project-iam", plain.Text(file), n.line)}
+		return []error{fmt.Errorf("%s: line %d: an IAM policy is evidence, not a definition: pass a service's as "+
+			"--iam, a project's as --project-iam", plain.Text(file), n.line)}
 	default:
 		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor resource_changes",
 			plain.Text(file), n.line)}

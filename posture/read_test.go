@@ -59,14 +59,14 @@ func TestUnreadable(t *testing.T) {
 		{"no kind", "metadata: {name: a}\n", "unknown kind"},
 		{"an IAM policy", `{"bindings": []}`, "--iam"},
 		{"a key twice", "apiVersion: serving.knative.dev/v1\nkind: Service\nkind: Service\n", ""},
-		{"a JSON key twice", `{"template": {}, "template": {}}`, "stands twice"},
+		{"a JSON key twice", `{"template": {}, "template": {}}`, "duplicate"},
 		{"one good, one bad", knative + "---\nkind: Pod\n", "unknown kind"},
-		{"a timeout of the wrong type", replace(t, knative, "timeoutSeconds: 60", "timeoutSeconds: soon"), "timeoutSeconds: want seconds"},
-		{"a scale that is no number", replace(t, knative, "minScale: '1'", "minScale: many"), "want a whole number"},
-		{"containers that are no list", replace(t, knative, "      containers:\n      - env", "      containers:\n        env"), "containers: want a list"},
-		{"a flag that is neither", replace(t, knative, "default-url-disabled: 'true'", "default-url-disabled: maybe"), "want true or false"},
+		{"a timeout of the wrong type", replace(t, knative, "timeoutSeconds: 60", "timeoutSeconds: soon"), "timeoutSeconds must be a number of seconds"},
+		{"a scale that is no number", replace(t, knative, "minScale: '1'", "minScale: many"), "must be a whole number"},
+		{"containers that are no list", replace(t, knative, "      containers:\n      - env", "      containers:\n        env"), "containers must be a list"},
+		{"a flag that is neither", replace(t, knative, "default-url-disabled: 'true'", "default-url-disabled: maybe"), "must be true or false"},
 		{"no plan", `{"format_version": "1.2", "planned_values": {}}`, "resource_changes"},
-		{"a plan of other things", `{"format_version": "1.2", "resource_changes": []}`, "no Cloud Run service"},
+		{"a plan of other things", `{"format_version": "1.2", "resource_changes": []}`, "no Cloud Run workload"},
 		{"a resource that no rule is about", `{"format_version": "1.2", "resource_changes": [{"type": "google_cloud_run_v2_worker_pool", "change": {"actions": ["create"], "after": {"name": "a"}}}]}`, "worker_pool"},
 		{"lists in lists", `[[[[]]]]`, "a list within a list"},
 		{"deep", strings.Repeat("[", 200) + strings.Repeat("]", 200), "deep"},
@@ -99,12 +99,12 @@ func TestPoliciesMustFit(t *testing.T) {
 		iam        []posture.IAM
 		want       string
 	}{
-		{"whose", two, iam("", good), "say whose policy"},
+		{"whose", two, iam("", good), "name the policy's own"},
 		{"nobody's", two, iam("shop", good), `0 services or jobs "shop"`},
 		{"one of two", sample(t, "hardened.yaml") + "---\n" + sample(t, "hardened.yaml"), iam("api", good), `2 services or jobs "api"`},
 		{"a project's", sample(t, "hardened.yaml"), iam("", sample(t, "project-iam.json")), "--project-iam"},
-		{"no policy", sample(t, "hardened.yaml"), iam("", "{}"), "want one IAM policy"},
-		{"members that are no list", sample(t, "hardened.yaml"), iam("", `{"bindings": [{"role": "r", "members": "allUsers"}]}`), "want a list"},
+		{"no policy", sample(t, "hardened.yaml"), iam("", "{}"), "one IAM policy is required"},
+		{"members that are no list", sample(t, "hardened.yaml"), iam("", `{"bindings": [{"role": "r", "members": "allUsers"}]}`), "must be a list"},
 	} {
 		if _, err := judge(t, builtin(t, "baseline"), nil, posture.Input{Definitions: []posture.Source{source(tt.text)}, IAM: tt.iam}); !isInvalid(err) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)

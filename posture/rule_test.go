@@ -76,7 +76,7 @@ var broken = []struct {
 	{"another region", "REGION_APPROVED", []string{"location: us-central1", "location: europe-west1"}, "europe-west1", "replace it in us-central1"},
 	{"invoker check off", "INVOKER_AUTH", []string{"    run.googleapis.com/ingress:", "    run.googleapis.com/invoker-iam-disabled: 'true'\n    run.googleapis.com/ingress:"}, "disabled", "--invoker-iam-check"},
 	{"ingress all", "INGRESS_RESTRICTED", []string{"ingress: internal-and-cloud-load-balancing", "ingress: all"}, "ingress is all", "--ingress=internal-and-cloud-load-balancing"},
-	{"no ingress", "INGRESS_RESTRICTED", []string{"    run.googleapis.com/ingress: internal-and-cloud-load-balancing\n", ""}, "not set, which is all", "run.googleapis.com/ingress"},
+	{"no ingress", "INGRESS_RESTRICTED", []string{"    run.googleapis.com/ingress: internal-and-cloud-load-balancing\n", ""}, "not set, and defaults to all", "run.googleapis.com/ingress"},
 	{"a new ingress", "INGRESS_RESTRICTED", []string{"ingress: internal-and-cloud-load-balancing", "ingress: internal-and-more"}, "internal-and-more", "--ingress"},
 	{"default URL on", "DEFAULT_URL_DISABLED", []string{"default-url-disabled: 'true'", "default-url-disabled: 'false'"}, "run.app", "--no-default-url"},
 	{"default URL not set", "DEFAULT_URL_DISABLED", []string{"    run.googleapis.com/default-url-disabled: 'true'\n", ""}, "run.app", "--no-default-url"},
@@ -90,10 +90,10 @@ var broken = []struct {
 	{"private ranges", "STATIC_EGRESS_IP", []string{"egress: all-traffic", "egress: private-ranges-only"}, "not all traffic", "--vpc-egress=all-traffic"},
 	{"a password", "SECRETS_BY_REFERENCE", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n          value: hunter2"}, "DB_PASSWORD has the name of a secret", "--update-secrets=DB_PASSWORD="},
 	{"a secret in the environment", "SECRETS_AS_FILES", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n          valueFrom: {secretKeyRef: {name: db, key: '1'}}"}, "DB_PASSWORD", "--update-secrets=/secrets/"},
-	{"a mount at latest", "SECRET_VERSION_PINNED", []string{"key: '3'", "key: latest"}, "at latest", "NAME=SECRET:1"},
-	{"a mount without versions", "SECRET_VERSION_PINNED", []string{"          items:\n          - key: '3'\n            path: password\n", ""}, "at latest", "NAME=SECRET:1"},
-	{"no minimum", "MIN_INSTANCES", []string{"minScale: '1'", "minScale: '0'"}, "no instance", "--min-instances=1"},
-	{"no maximum", "MAX_INSTANCES", []string{"        autoscaling.knative.dev/maxScale: '20'\n", ""}, "no maximum", "--max-instances="},
+	{"a mount at latest", "SECRET_VERSION_PINNED", []string{"key: '3'", "key: latest"}, "at version latest", "NAME=SECRET:1"},
+	{"a mount without versions", "SECRET_VERSION_PINNED", []string{"          items:\n          - key: '3'\n            path: password\n", ""}, "at version latest", "NAME=SECRET:1"},
+	{"no minimum", "MIN_INSTANCES", []string{"minScale: '1'", "minScale: '0'"}, "no instance stays warm", "--min-instances=1"},
+	{"no maximum number", "MAX_INSTANCES", []string{"        autoscaling.knative.dev/maxScale: '20'\n", ""}, "no maximum number", "--max-instances="},
 	{"no memory limit", "RESOURCE_LIMITS", []string{"            memory: 512Mi\n", ""}, "api-1 has no memory limit", "--memory="},
 	{"a long timeout", "TIMEOUT_BOUNDED", []string{"timeoutSeconds: 60", "timeoutSeconds: 61"}, "61s", "--timeout=60s"},
 	{"no timeout", "TIMEOUT_BOUNDED", []string{"      timeoutSeconds: 60\n", ""}, "300s", "timeoutSeconds: 60"},
@@ -101,7 +101,7 @@ var broken = []struct {
 	{"a tag", "IMAGE_BY_DIGEST", []string{digestImage, "us-docker.pkg.dev/acme/prod/api:v7"}, "api:v7", "@sha256:"},
 	{"no image", "IMAGE_BY_DIGEST", []string{"        image: " + digestImage + "\n", ""}, `runs ""`, "@sha256:"},
 	{"automatic base updates", "IMAGE_BY_DIGEST", []string{"        run.googleapis.com/startup-cpu-boost: 'true'", `        run.googleapis.com/base-images: '{"api-1":"go122"}'`}, "base image updates", "@sha256:"},
-	{"a tag cannot be attested", "IMAGE_ATTESTED", []string{digestImage, "us-docker.pkg.dev/acme/prod/api:v7"}, "no digest", "attestor attest"},
+	{"a tag cannot be attested", "IMAGE_ATTESTED", []string{digestImage, "us-docker.pkg.dev/acme/prod/api:v7"}, "an attestation is for a digest", "attestor attest"},
 	{"Binary Authorization off", "BINARY_AUTHORIZATION", []string{"    run.googleapis.com/binary-authorization: default\n", ""}, "is off", "--binary-authorization=default"},
 	{"an odd policy", "BINARY_AUTHORIZATION", []string{"binary-authorization: default", "binary-authorization: disabled"}, `"disabled"`, "--binary-authorization=default"},
 	{"break-glass", "BINARY_AUTHORIZATION", []string{"binary-authorization: default", "binary-authorization: default\n    run.googleapis.com/binary-authorization-breakglass: urgent"}, "break-glass", "breakglass"},
@@ -123,7 +123,7 @@ func TestRulesDeny(t *testing.T) {
 			if f.Status != attestor.StatusDeny || r.Verdict != attestor.Deny {
 				t.Fatalf("%s (verdict %s): %s", f.Status, r.Verdict, f.Message)
 			}
-			if !strings.Contains(f.Message, tt.found) || !strings.Contains(f.Fix, tt.fix) || !strings.Contains(f.Message, "; want ") {
+			if !strings.Contains(f.Message, tt.found) || !strings.Contains(f.Fix, tt.fix) || !strings.Contains(f.Message, "; required: ") {
 				t.Errorf("found %q, want %q\nfix %q, want %q", f.Message, tt.found, f.Fix, tt.fix)
 			}
 		})
@@ -247,7 +247,7 @@ func TestImageAttested(t *testing.T) {
 // TestAttestedIsNotTold: what a caller may not know of is missing evidence.
 func TestAttestedIsNotTold(t *testing.T) {
 	r := mustJudge(t, builtin(t, "hipaa"), &attested{answer: true, err: &attestor.Error{Kind: attestor.Forbidden, Msg: "no"}}, whole(t, sample(t, "hardened.yaml")))
-	if f := finding(t, r, "IMAGE_ATTESTED"); f.Status != attestor.StatusSkipped || !strings.Contains(f.Message, "may not ask about us-docker.pkg.dev") {
+	if f := finding(t, r, "IMAGE_ATTESTED"); f.Status != attestor.StatusSkipped || !strings.Contains(f.Message, "may not look up attestations in us-docker.pkg.dev") {
 		t.Errorf("%s: %s", f.Status, f.Message)
 	}
 	r = mustJudge(t, builtin(t, "strict"), &attested{answer: true, err: &attestor.Error{Kind: attestor.Forbidden, Msg: "no"}}, whole(t, sample(t, "hardened.yaml")))

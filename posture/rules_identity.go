@@ -8,13 +8,16 @@ import (
 
 var iapAgent = regexp.MustCompile(`^serviceAccount:service-[0-9]+@gcp-sa-iap\.iam\.gserviceaccount\.com$`)
 
-// invokerAuth denies on any sign of unauthenticated calls; that there is none
-// is known only from all of the service's own grants.
+// iapRequired is what a service behind Identity-Aware Proxy has to grant.
+const iapRequired = "the service agent of Identity-Aware Proxy as the only invoker"
+
+// invokerAuth denies on any sign of unauthenticated calls. It passes only on the
+// complete list of the service's grants, since any further one may be public.
 func invokerAuth(c *judging) answer {
 	s := c.s
 	g := c.set.grantsOn(s)
 	faults := slices.Clone(g.public)
-	m := mend{command: "gcloud run " + s.kind + "s remove-iam-policy-binding " + shell(s.name, "NAME") +
+	m := remedy{command: "gcloud run " + s.kind + "s remove-iam-policy-binding " + shell(s.name, "NAME") +
 		" --member=MEMBER --role=ROLE", terraform: "remove the iam member"}
 	if len(faults) > 0 {
 		m.command = "gcloud run " + s.kind + "s remove-iam-policy-binding " + shell(s.name, "NAME") + " --member=" +
@@ -22,42 +25,50 @@ func invokerAuth(c *judging) answer {
 		m.terraform = "remove " + faults[0].subject + " from the IAM resources"
 	}
 
+	// invokerIamDisabled "disables IAM permission check for run.routes.invoke for
+	// callers of this service" (run/v2): no policy, however strict, is evidence.
 	if s.invokerDisabled.text == "true" {
-		faults = append([]fault{{subject: "invoker-iam-disabled", found: "the invoker check is disabled"}}, faults...)
-		m = mend{
+		faults = append([]fault{{subject: "invoker-iam-disabled", found: "the invoker IAM check is disabled"}}, faults...)
+		m = remedy{
 			flag: "--invoker-iam-check", yaml: `metadata.annotations: {run.googleapis.com/invoker-iam-disabled: "false"}`,
 			v2: `"invokerIamDisabled": false`, terraform: "invoker_iam_disabled = false",
 		}
 	}
 
+	// Older set-ups of IAP had to allow unauthenticated calls: that is a warning
+	// only where restricted ingress keeps callers from reaching the service past
+	// the load balancer, and so past the proxy.
 	behindIAP := s.iap.text == "true" || slices.Contains(c.profile.behindIAP, s.name)
 	switch {
 	case len(faults) > 0 && behindIAP && restricted(s):
 		return answer{
-			state: stateAdmonished, found: tell(faults) + ", as an older set-up of Identity-Aware Proxy needed; ingress is " +
-				s.ingress.text + ", so that callers come by the load balancer",
-			wanted: "Identity-Aware Proxy's service agent as the only invoker", mend: m,
+			state: stateWarned, found: listFaults(faults) + ", as older set-ups of Identity-Aware Proxy needed; ingress " +
+				s.ingress.text + " lets callers in through the load balancer only",
+			required: iapRequired, remedy: m,
 		}
 	case len(faults) > 0 && behindIAP:
-		return bad("Identity-Aware Proxy's service agent as the only invoker, or, in an older set-up, restricted "+
-			"ingress: as it is, the proxy can be gone round", m, faults...)
+		return violated(iapRequired+", or, in an older set-up, restricted ingress, since callers can bypass the proxy",
+			m, faults...)
 	case len(faults) > 0:
-		return bad("authenticated callers only", m, faults...)
+		return violated("authenticated callers only", m, faults...)
+
+	// From here on nothing public was found; each case is a way in which the
+	// search may have been incomplete.
 	case s.invokerDisabled.unknown:
 		return afterApply("whether the invoker check is disabled")
 	case g.unknown:
 		return afterApply("a member of the IAM policy")
 	case !g.whole:
-		return lacking("the definition does not say who may call",
-			"give the output of `gcloud run "+s.kind+"s get-iam-policy "+shell(s.name, "NAME")+" --format json` with --iam")
+		return missingEvidence("the callers are unknown: a definition does not contain its IAM policy",
+			"pass the output of `gcloud run "+s.kind+"s get-iam-policy "+shell(s.name, "NAME")+" --format json` as --iam")
 	case s.iap.text == "true" && !slices.ContainsFunc(g.invoker, iapAgent.MatchString):
-		return bad("service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com in roles/run.invoker", mend{
+		return violated("service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com in roles/run.invoker", remedy{
 			command: "gcloud run services add-iam-policy-binding " + shell(s.name, "NAME") +
 				" --role=roles/run.invoker --member=serviceAccount:service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com",
-		}, fault{found: "Identity-Aware Proxy is on, and its service agent is no invoker"})
+		}, fault{found: "Identity-Aware Proxy is on, and its service agent is not an invoker"})
 	}
 
-	return good("no unauthenticated caller among the grants")
+	return satisfied("no grant allows unauthenticated calls")
 }
 
 var accountAddress = regexp.MustCompile(`^[^@\s]+@[^@\s]+\.[^@\s]+$`)
@@ -68,58 +79,65 @@ func isDefaultAccount(email string) bool {
 		strings.HasSuffix(email, "@appspot.gserviceaccount.com")
 }
 
+// dedicatedServiceAccount asks for an account of the service's own. "If not
+// provided, the revision will use the project's default service account"
+// (run/v2), which other workloads share, and which often has the role Editor.
 func dedicatedServiceAccount(c *judging) answer {
 	a := c.s.account
-	m := mend{
+	m := remedy{
 		flag:      "--service-account=NAME@PROJECT.iam.gserviceaccount.com",
 		yaml:      "spec.template.spec.serviceAccountName: NAME@PROJECT.iam.gserviceaccount.com",
 		v2:        `"template": {"serviceAccount": "NAME@PROJECT.iam.gserviceaccount.com"}`,
 		terraform: "template { service_account = google_service_account.NAME.email }",
 	}
-	const want = "an account of its own"
+	const want = "a service account of its own"
 	switch {
-	case a.unknown && c.s.created && (c.s.form == formTerraform || c.s.form == formTerraformV1):
-		return afterApply("the service account")
 	case a.unknown:
 		return afterApply("the service account")
 	case a.text == "":
-		return bad(want, m, fault{found: "no service account is set, which is the Compute Engine default"})
+		return violated(want, m, fault{found: "no service account is set, so that the Compute Engine default runs it"})
 	case isDefaultAccount(a.text):
-		return bad(want, m, fault{subject: a.text, found: "runs as the default account " + clip(a.text)})
+		return violated(want, m, fault{subject: a.text, found: "runs as the default account " + clip(a.text)})
 	case !accountAddress.MatchString(a.text):
-		return bad("an account's e-mail address", m,
-			fault{subject: a.text, found: quote(a.text) + " is no service account's address"})
+		return violated("the e-mail address of a service account", m,
+			fault{subject: a.text, found: quote(a.text) + " is not the address of a service account"})
 	}
 
-	return good("runs as %s", clip(a.text))
+	return satisfied("runs as %s", clip(a.text))
 }
 
+// leastPrivilege looks for basic roles in the project's policy. Roles that the
+// account holds through a group, a folder or the organisation are not in it, and
+// the message of a pass says "in its own name".
 func leastPrivilege(c *judging) answer {
 	a := c.s.account
 	if a.unknown {
 		return afterApply("the service account")
 	}
 
+	// A basic role that was found is a violation even in an incomplete list; the
+	// absence of one is evidence only in a complete list.
 	faults, whole := c.set.basicRoles(c.s)
 	switch {
 	case len(faults) > 0:
-		return bad("the narrowest predefined roles, each on the resource it is for", mend{
+		return violated("the narrowest predefined roles, each on one resource", remedy{
 			command: "gcloud projects remove-iam-policy-binding PROJECT --member=serviceAccount:" + shellAccount(a.text) +
 				" --role=" + faults[0].subject,
 		}, faults...)
 	case a.text == "":
-		return lacking("no service account is set, so that its roles cannot be looked up", "set --service-account")
+		return missingEvidence("no service account is set, so that its roles are unknown", "set --service-account")
 	case !whole:
-		return lacking("the project's grants were not given, or not all of them",
-			"give the output of `gcloud projects get-iam-policy PROJECT --format json` with --project-iam")
+		return missingEvidence("the grants of the project are missing or incomplete",
+			"pass the output of `gcloud projects get-iam-policy PROJECT --format json` as --project-iam")
 	}
 
-	return good("%s holds no basic role on the project in its own name", clip(a.text))
+	return satisfied("%s holds no basic role on the project in its own name", clip(a.text))
 }
 
 var roleName = regexp.MustCompile(`^((projects|organi[z]ations)/[a-z0-9.:-]+/)?roles/[A-Za-z0-9_.]+$`)
 
-// shellRole is a role that can stand in a command, or the placeholder.
+// shellRole returns a role that needs no quoting in a shell, or else the
+// placeholder.
 func shellRole(role string) string {
 	if !roleName.MatchString(role) {
 		return "ROLE"

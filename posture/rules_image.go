@@ -13,6 +13,9 @@ var (
 
 func isKey(name string) bool { return kmsKey.MatchString(name) }
 
+// imageByDigest asks for a digest in every container, side-cars and init
+// containers included. A tag can be moved after the gate has judged the image;
+// a digest names the same bytes for ever.
 func imageByDigest(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
@@ -26,19 +29,23 @@ func imageByDigest(c *judging) answer {
 		} else if _, pinned := asImage(k.image.text); !pinned {
 			faults = append(faults, fault{subject: k.name, found: k.label(i) + " runs " + quote(k.image.text)})
 		}
+
+		// "baseImageUri: Base image for this container. If set, it indicates that
+		// the service is enrolled into automatic base image update": Google then
+		// replaces the layers beneath the digest.
 		if k.baseImage.text != "" {
 			faults = append(faults, fault{subject: k.name,
-				found: k.label(i) + " lets Google replace the base beneath the digest"})
+				found: k.label(i) + " has automatic base image updates, which replace layers beneath the digest"})
 		}
 	}
 
 	if c.s.baseImages.text != "" {
-		faults = append(faults, fault{found: "automatic base image updates replace what is beneath the digest"})
+		faults = append(faults, fault{found: "automatic base image updates replace layers beneath the digest"})
 	}
 
 	switch {
 	case len(faults) > 0:
-		return bad("an image by digest, so that what was judged is what runs", mend{
+		return violated("an image by digest, so that the judged image is the one that runs", remedy{
 			flag: "--image=IMAGE@sha256:DIGEST", yaml: "spec.template.spec.containers[].image: IMAGE@sha256:DIGEST",
 			v2: `"image": "IMAGE@sha256:DIGEST"`, terraform: `image = "IMAGE@sha256:DIGEST"`,
 		}, faults...)
@@ -46,19 +53,23 @@ func imageByDigest(c *judging) answer {
 		return afterApply("an image")
 	}
 
-	return good("every image is named by digest")
+	return satisfied("every image is named by digest")
 }
 
+// imageAttested asks whether each image carries an attestation that verifies.
+// One image without an attestation outweighs any number of failed look-ups; a
+// failed look-up outweighs every attestation that was found.
 func imageAttested(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
 	}
 	if c.attested == nil {
-		return lacking("nobody was named to ask for attestations", "give --attestor projects/PROJECT/attestors/NAME")
+		return missingEvidence("no attestor is configured to look up attestations",
+			"pass --attestor projects/PROJECT/attestors/NAME")
 	}
 
 	var faults []fault
-	var undecided *answer // one deny outweighs it
+	var undecided *answer // of the last look-up that failed
 	for i, k := range c.s.containers {
 		if k.image.unknown {
 			a := afterApply("an image")
@@ -69,64 +80,70 @@ func imageAttested(c *judging) answer {
 		img, pinned := asImage(k.image.text)
 		if !pinned {
 			faults = append(faults, fault{subject: k.name,
-				found: k.label(i) + " runs " + quote(k.image.text) + ", which has no digest to be attested"})
+				found: k.label(i) + " runs " + quote(k.image.text) + ", and an attestation is for a digest"})
 			continue
 		}
 
 		ok, err := c.isAttested(img)
 		switch {
 		case attestor.KindOf(err) == attestor.Forbidden && err != nil:
-			a := lacking("this caller may not ask about "+img.Repository(), "grant it posture on that repository")
+			a := missingEvidence("this caller may not look up attestations in "+img.Repository(),
+				"grant the caller posture on that repository")
 			undecided = &a
 		case err != nil:
-			a := failed("could not find out whether "+img.String()+" is attested: "+clip(attestor.Message(err)),
-				"try again, or see whether the caller may read the attestor's note")
+			a := undetermined("looking up attestations of "+img.String()+" failed: "+clip(attestor.Message(err)),
+				"retry; if it fails again, grant the caller roles/containeranalysis.notes.occurrences.viewer on the note")
 			undecided = &a
 		case !ok:
-			faults = append(faults, fault{subject: img.String(), found: img.String() + " carries no valid attestation"})
+			faults = append(faults, fault{subject: img.String(), found: img.String() + " has no valid attestation"})
 		}
 	}
 
 	switch {
 	case len(faults) > 0:
-		return bad("an attestation of this gate", mend{command: "attestor attest IMAGE and deploy the digest that it prints"},
+		return violated("an attestation of this gate", remedy{command: "attestor attest IMAGE, then deploy the digest in its output"},
 			faults...)
 	case undecided != nil:
 		return *undecided
 	}
 
-	return good("every image is attested")
+	return satisfied("every image is attested")
 }
 
+// binaryAuthorization asks that Cloud Run enforces a Binary Authorization policy
+// when it deploys. ADMISSION_POLICY judges what that policy says.
 func binaryAuthorization(c *judging) answer {
 	s := c.s
-	m := mend{
+	m := remedy{
 		flag: "--binary-authorization=default", yaml: "metadata.annotations: {run.googleapis.com/binary-authorization: " +
 			"default}",
 		v2: `"binaryAuthorization": {"useDefault": true}`, terraform: "binary_authorization { use_default = true }",
 	}
 
-	// Of Terraform and Knative the mere presence is a request, even if empty.
+	// "If present, indicates to use Breakglass using this justification" (run/v2):
+	// in Terraform and Knative an empty justification counts as present too.
 	if s.breakglass.set {
-		return bad("no standing break-glass", mend{
+		return violated("no break-glass justification", remedy{
 			command: "gcloud run " + s.kind + "s update " + shell(s.name, "NAME") +
 				" --binary-authorization=default without --breakglass",
 			yaml:      "remove run.googleapis.com/binary-authorization-breakglass from metadata.annotations",
 			v2:        `remove "breakglassJustification" from "binaryAuthorization"`,
 			terraform: "remove breakglass_justification from binary_authorization",
-		}, fault{subject: "breakglass", found: "a break-glass justification stands, so that nothing is enforced"})
+		}, fault{subject: "breakglass", found: "a break-glass justification is set, so that Cloud Run does not enforce the policy"})
 	}
 
+	// Only the two documented values pass: "default", and the name of a platform
+	// policy for Cloud Run.
 	switch {
 	case s.binauthz.unknown || s.breakglass.unknown:
 		return afterApply("Binary Authorization")
 	case s.binauthz.text == "default":
-		return good("Binary Authorization is on, by the project's policy")
+		return satisfied("Binary Authorization is on, by the project's policy")
 	case authorizePolicy.MatchString(s.binauthz.text):
-		return good("Binary Authorization is on, by %s", clip(s.binauthz.text))
+		return satisfied("Binary Authorization is on, by %s", clip(s.binauthz.text))
 	case s.binauthz.text == "":
-		return bad("default, or a named policy", m, fault{found: "Binary Authorization is off"})
+		return violated("default, or a named policy", m, fault{found: "Binary Authorization is off"})
 	}
 
-	return bad("default, or a named policy", m, fault{found: "Binary Authorization names " + quote(s.binauthz.text)})
+	return violated("default, or a named policy", m, fault{found: "Binary Authorization names " + quote(s.binauthz.text)})
 }

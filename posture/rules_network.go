@@ -6,18 +6,21 @@ import (
 	"strings"
 )
 
+// regionApproved asks for a region of the profile's list. The hipaa profile
+// keeps to regions of the United States.
 func regionApproved(c *judging) answer {
 	r := c.s.region
 	switch {
 	case r.unknown:
 		return afterApply("the region")
 	case r.text == "":
-		return lacking("the definition does not name its region", "give --region, or the label cloud.googleapis.com/location")
+		return missingEvidence("the definition does not name its region",
+			"pass --region, or set the label cloud.googleapis.com/location")
 	case slices.Contains(c.profile.regions, r.text):
-		return good("region %s is approved", clip(r.text))
+		return satisfied("region %s is approved", clip(r.text))
 	}
 
-	return bad("one of "+strings.Join(c.profile.regions, ", "), mend{
+	return violated("one of "+strings.Join(c.profile.regions, ", "), remedy{
 		command: "gcloud run " + c.s.kind + "s describe " + shell(c.s.name, "NAME") + " --region=" +
 			shell(r.text, "REGION") + " --format=export, replace it in " + c.profile.regions[0] + ", delete it here",
 		v2: "name: projects/PROJECT/locations/" + c.profile.regions[0] + "/" + c.s.kind + "s/" +
@@ -26,21 +29,25 @@ func regionApproved(c *judging) answer {
 	}, fault{found: "region " + clip(r.text)})
 }
 
+// ingressRestricted asks for an ingress setting that keeps the Internet out.
+// "all" is the default, and so an absent setting is a violation.
 func ingressRestricted(c *judging) answer {
 	in := c.s.ingress
+	// The allowed values are listed: a value that Google adds later is a violation
+	// until somebody has read what it lets in.
 	switch {
 	case in.unknown:
 		return afterApply("the ingress")
 	case in.text == "internal", in.text == "internal-and-cloud-load-balancing":
-		return good("ingress is %s", in.text)
+		return satisfied("ingress is %s", in.text)
 	}
 
 	found := "ingress is " + clip(in.text)
 	if !in.set {
-		found = "ingress is not set, which is all"
+		found = "ingress is not set, and defaults to all"
 	}
 
-	return bad("internal or internal-and-cloud-load-balancing", mend{
+	return violated("internal or internal-and-cloud-load-balancing", remedy{
 		flag:      "--ingress=internal-and-cloud-load-balancing",
 		yaml:      "metadata.annotations: {run.googleapis.com/ingress: internal-and-cloud-load-balancing}",
 		v2:        `"ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"`,
@@ -52,45 +59,53 @@ func restricted(s *service) bool {
 	return s.ingress.text == "internal" || s.ingress.text == "internal-and-cloud-load-balancing"
 }
 
+// defaultURLDisabled asks that the run.app address is off where a load balancer
+// fronts the service. Requests to that address reach the service without Cloud
+// Armor and Identity-Aware Proxy, which guard the load balancer.
 func defaultURLDisabled(c *judging) answer {
 	s := c.s
 	fronted := s.ingress.text == "internal-and-cloud-load-balancing" || c.set.frontedByPlan(s)
 	switch {
 	case s.urlDisabled.text == "true":
-		return good("the run.app address is off")
+		return satisfied("the run.app address is off")
 	case s.urlDisabled.unknown:
 		return afterApply("whether the run.app address is off")
 	case s.ingress.unknown:
 		return afterApply("the ingress")
 	case !fronted && s.ingress.text == "internal":
-		return good("ingress is internal, so that the run.app address answers only from within")
+		// No load balancer for the Internet can reach the service with this ingress,
+		// so that there is no guard that the address would bypass.
+		return satisfied("ingress is internal: the run.app address answers internal requests only")
 	case !fronted:
-		return lacking("whether a load balancer fronts the service is not known, and the run.app address is on",
-			"give the Terraform plan with its serverless network endpoint group, or turn the address off with --no-default-url")
+		return missingEvidence("the run.app address is on, and the definition does not show whether a load balancer fronts it",
+			"pass the Terraform plan with its serverless network endpoint group, or turn the address off with --no-default-url")
 	}
 
-	return bad("it off, since Cloud Armor and Identity-Aware Proxy at the load balancer can be gone round by it", mend{
+	return violated("the address off, since it bypasses Cloud Armor and Identity-Aware Proxy at the load balancer", remedy{
 		flag: "--no-default-url", yaml: `metadata.annotations: {run.googleapis.com/default-url-disabled: "true"}`,
 		v2: `"defaultUriDisabled": true`, terraform: "default_uri_disabled = true",
 	}, fault{found: "a load balancer fronts the service, and the run.app address is on"})
 }
 
+// vpcEgress asks for a connector or Direct VPC egress, so that requests to
+// private addresses stay within the network and its firewall rules.
 func vpcEgress(c *judging) answer {
 	s := c.s
 	switch {
 	case s.connector.text == "" && !s.network.set && (s.connector.unknown || s.network.unknown):
 		return afterApply("the VPC connector")
 	case s.connector.text == "" && !s.network.set:
-		return bad("a connector or Direct VPC egress", vpcMend("private-ranges-only"), fault{found: "no VPC egress is set"})
+		return violated("a connector or Direct VPC egress", vpcRemedy("private-ranges-only"), fault{found: "no VPC egress is set"})
 	case s.egress.unknown:
 		return afterApply("the VPC egress")
 	case !s.egress.set:
-		return good("VPC egress by %s, private-ranges-only by default", vpcWay(s))
+		// "private-ranges-only" is the documented default of both ways out.
+		return satisfied("VPC egress by %s, private-ranges-only by default", vpcWay(s))
 	case s.egress.text == "private-ranges-only", s.egress.text == "all-traffic":
-		return good("VPC egress by %s, %s", vpcWay(s), s.egress.text)
+		return satisfied("VPC egress by %s, %s", vpcWay(s), s.egress.text)
 	}
 
-	return bad("private-ranges-only or all-traffic", vpcMend("private-ranges-only"),
+	return violated("private-ranges-only or all-traffic", vpcRemedy("private-ranges-only"),
 		fault{found: "VPC egress is " + quote(s.egress.text)})
 }
 
@@ -101,9 +116,9 @@ func vpcWay(s *service) string {
 	return "Direct VPC egress"
 }
 
-func vpcMend(egress string) mend {
+func vpcRemedy(egress string) remedy {
 	enum := strings.ToUpper(strings.ReplaceAll(egress, "-", "_"))
-	return mend{
+	return remedy{
 		flag: "--network=NETWORK --subnet=SUBNET --vpc-egress=" + egress,
 		yaml: `spec.template.metadata.annotations: {run.googleapis.com/network-interfaces: ` +
 			`'[{"network":"NETWORK","subnetwork":"SUBNET"}]', run.googleapis.com/vpc-access-egress: ` + egress + `}`,
@@ -113,16 +128,20 @@ func vpcMend(egress string) mend {
 	}
 }
 
+// staticEgressIP asks that all traffic leaves through the VPC, without which no
+// outbound address is fixed. The Cloud NAT with its reserved address is outside
+// the definition, and is not judged.
 func staticEgressIP(c *judging) answer {
 	s := c.s
 	switch {
 	case s.egress.unknown || s.connector.unknown || s.network.unknown:
 		return afterApply("the VPC egress")
 	case s.egress.text == "all-traffic" && (s.connector.text != "" || s.network.set):
-		// Without NAT nothing leaves at all, so that no other address is ever seen.
-		return good("all traffic leaves through the VPC: its Cloud NAT must have reserved addresses")
+		// Without Cloud NAT no traffic leaves the VPC at all, so that the service
+		// never shows another address.
+		return satisfied("all traffic leaves through the VPC; its Cloud NAT must have reserved addresses")
 	}
 
-	return bad("all-traffic, behind Cloud NAT with a reserved address", vpcMend("all-traffic"),
+	return violated("all-traffic, behind Cloud NAT with a reserved address", vpcRemedy("all-traffic"),
 		fault{found: "not all traffic leaves through the VPC"})
 }

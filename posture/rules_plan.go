@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// kindPlan is what stands around the services in a Terraform plan: it is
-// judged by rules of its own, for each kind of resource that the plan has.
+// kindPlan is the kind of a Terraform plan as the subject of rules: those about
+// the resources beside its services.
 const kindPlan = "plan"
 
-// A planned is one resource as a plan will leave it.
+// A planned is one resource as it will be once the plan is applied.
 type planned struct {
 	kind, address string
 	after         *node
 }
 
-// around lists resources that some rule of a plan is about.
-func around(kind string) bool {
+// isSurrounding reports whether some rule is about a type of resource.
+func isSurrounding(kind string) bool {
 	return slices.ContainsFunc(planRules(), func(r rule) bool { return slices.Contains(r.resources, kind) })
 }
 
@@ -53,18 +53,16 @@ func planRules() []rule {
 	}
 }
 
-// elsewhere is the answer where a plan has nothing that a rule is about: one
-// configuration seldom has everything. Whether that is missing evidence is for
-// [judging.unmade] to say.
-func elsewhere() answer {
-	return answer{state: stateElsewhere, found: "the plan makes nothing of the kind"}
+// notInPlan is the answer for a plan without any resource of the rule's types.
+// That is no pass; whether it is missing evidence, [judging.requireInPlan] says.
+func notInPlan() answer {
+	return answer{state: stateNotInPlan, found: "the plan has no resource that this rule is about"}
 }
 
-// unmade turns the answer of a plan that makes nothing of the kind into one
-// that evidence is missing, where the profile insists on evidence and no other
-// plan that was given has it.
-func (c *judging) unmade(r rule, a answer) answer {
-	if a.state != stateElsewhere || c.profile.missing != deny {
+// requireInPlan turns "not in the plan" into missing evidence, where the profile
+// requires evidence and no other plan of the input has such a resource.
+func (c *judging) requireInPlan(r rule, a answer) answer {
+	if a.state != stateNotInPlan || c.profile.missing != deny {
 		return a
 	}
 
@@ -74,18 +72,19 @@ func (c *judging) unmade(r rule, a answer) answer {
 		}
 
 		there := *c
-		if there.s = other; r.judge(&there).state != stateElsewhere {
-			return answer{state: stateElsewhere, found: "another plan makes what this is about"}
+		if there.s = other; r.judge(&there).state != stateNotInPlan {
+			return answer{state: stateNotInPlan, found: "another plan has the resources that this rule is about"}
 		}
 	}
 
-	return lacking(a.found, "add "+r.resources[0]+" to the plan, give the plan that makes it too, or, where there is "+
-		"to be none, say so in a profile of your own: rules: {"+r.id+": off}")
+	return missingEvidence(a.found, "add "+r.resources[0]+" to the plan, pass the plan that has it as well, or, if there "+
+		"is to be none, turn the rule off in a profile of your own: rules: {"+r.id+": off}")
 }
 
-// each asks of every resource of a kind what is wrong with it: "" is nothing.
+// each applies wrong to every resource of a type. wrong returns a predicate, such
+// as "has no SSL policy", or "" for a resource that keeps the rule.
 func (c *judging) each(kind string, wrong func(*node) string) (faults []fault, n int) {
-	for _, p := range c.s.around {
+	for _, p := range c.s.surrounding {
 		if p.kind != kind {
 			continue
 		}
@@ -100,30 +99,33 @@ func (c *judging) each(kind string, wrong func(*node) string) (faults []fault, n
 	return faults, n
 }
 
-// all is the answer of a rule that every resource of a kind has to keep.
-func (c *judging) all(kind, wanted, terraform, fine string, wrong func(*node) string) answer {
+// all is the answer of a rule that every resource of a type has to keep. A plan
+// without any has not kept it.
+func (c *judging) all(kind, required, terraform, fine string, wrong func(*node) string) answer {
 	switch faults, n := c.each(kind, wrong); {
 	case n == 0:
-		return elsewhere()
+		return notInPlan()
 	case len(faults) > 0:
-		return bad(wanted, mend{terraform: terraform}, faults...)
+		return violated(required, remedy{terraform: terraform}, faults...)
 	}
 
-	return good("%s", fine)
+	return satisfied("%s", fine)
 }
 
-// is reports a value that is written as one of some.
-func is(n *node, values ...string) bool {
+// isOneOf reports whether a value is known and one of values. An unknown value is
+// not, so that a rule that asks for a value does not pass on it.
+func isOneOf(n *node, values ...string) bool {
 	return n != nil && n.kind == nodeText && slices.Contains(values, n.text)
 }
 
-// there reports a value that is set, or will be.
-func there(n *node) bool {
+// isSet reports whether a value is set, or will be after apply: a reference to a
+// resource of the same plan is unknown until then, and is set.
+func isSet(n *node) bool {
 	return n != nil && (n.kind == nodeUnknown || n.kind == nodeText && n.text != "" ||
 		n.kind == nodeList && len(n.items) > 0)
 }
 
-// items are those of a list that is known.
+// items are the elements of a list; none where the list is unknown.
 func items(n *node) []*node {
 	if n == nil || n.kind != nodeList {
 		return nil
@@ -135,37 +137,37 @@ func tlsBounded(c *judging) answer {
 	const fix = `min_tls_version = "TLS_1_2" in google_compute_ssl_policy, and ssl_policy in ` +
 		`google_compute_target_https_proxy`
 	weak, policies := c.each("google_compute_ssl_policy", func(n *node) string {
-		if is(n.at("min_tls_version"), "TLS_1_2", "TLS_1_3") {
+		if isOneOf(n.at("min_tls_version"), "TLS_1_2", "TLS_1_3") {
 			return ""
 		}
 		return "allows what is older than TLS 1.2"
 	})
 	bare, proxies := c.each("google_compute_target_https_proxy", func(n *node) string {
-		if there(n.at("ssl_policy")) {
+		if isSet(n.at("ssl_policy")) {
 			return ""
 		}
 		return "has no SSL policy, which allows TLS 1.0"
 	})
 	switch faults := append(weak, bare...); {
 	case policies+proxies == 0:
-		return elsewhere()
+		return notInPlan()
 	case len(faults) > 0:
-		return bad("TLS 1.2 at least", mend{terraform: fix}, faults...)
+		return violated("TLS 1.2 at least", remedy{terraform: fix}, faults...)
 	}
 
-	return good("nothing older than TLS 1.2 is answered")
+	return satisfied("nothing older than TLS 1.2 is answered")
 }
 
 // external holds unless the scheme is known to be another.
 func external(n *node) bool {
-	return !is(n.at("load_balancing_scheme"), "INTERNAL_SELF_MANAGED", "INTERNAL_MANAGED", "INTERNAL")
+	return !isOneOf(n.at("load_balancing_scheme"), "INTERNAL_SELF_MANAGED", "INTERNAL_MANAGED", "INTERNAL")
 }
 
 func cloudArmor(c *judging) answer {
 	return c.all("google_compute_backend_service", "a security policy on each",
 		"security_policy = google_compute_security_policy.NAME.id", "every external backend has a security policy",
 		func(n *node) string {
-			if !external(n) || there(n.at("security_policy")) {
+			if !external(n) || isSet(n.at("security_policy")) {
 				return ""
 			}
 			return "has no security policy"
@@ -174,14 +176,14 @@ func cloudArmor(c *judging) answer {
 
 // edge reports a policy of Cloud Armor that stands before a backend: anything
 // that is not known to be of another type.
-func edge(n *node) bool {
-	return !is(n.at("type"), "CLOUD_ARMOR_EDGE", "CLOUD_ARMOR_NETWORK", "CLOUD_ARMOR_INTERNAL_SERVICE")
+func guardsBackends(n *node) bool {
+	return !isOneOf(n.at("type"), "CLOUD_ARMOR_EDGE", "CLOUD_ARMOR_NETWORK", "CLOUD_ARMOR_INTERNAL_SERVICE")
 }
 
 // armed reports a rule that is in force with one of some actions.
-func armed(n *node, actions ...string) bool {
+func inForce(n *node, actions ...string) bool {
 	return slices.ContainsFunc(actions, func(a string) bool { return strings.HasPrefix(n.at("action").written(), a) }) &&
-		!is(n.at("preview"), "true")
+		!isOneOf(n.at("preview"), "true")
 }
 
 func (n *node) written() string {
@@ -195,7 +197,7 @@ func wafRules(c *judging) answer {
 	return c.all("google_compute_security_policy", "rules with deny(403) that evaluate sqli-v33-stable and xss-v33-stable",
 		`rule { action = "deny(403)" … expression = "evaluatePreconfiguredWaf('sqli-v33-stable')" }`,
 		"SQL injection and cross-site scripting are denied", func(n *node) string {
-			if !edge(n) {
+			if !guardsBackends(n) {
 				return ""
 			}
 
@@ -203,7 +205,7 @@ func wafRules(c *judging) answer {
 			for _, waf := range []string{"sqli-", "xss-"} {
 				if !slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
 					expression := r.block("match").block("expr").at("expression").written()
-					return armed(r, "deny") && strings.Contains(expression, "'"+waf) &&
+					return inForce(r, "deny") && strings.Contains(expression, "'"+waf) &&
 						strings.Contains(expression, "evaluatePreconfigured") && !negated(expression)
 				}) {
 					lacks = append(lacks, waf)
@@ -226,8 +228,8 @@ func negated(expression string) bool {
 func rateLimited(c *judging) answer {
 	return c.all("google_compute_security_policy", "a rule that throttles or bans",
 		`rule { action = "throttle" rate_limit_options { … } }`, "callers are throttled or banned", func(n *node) string {
-			if !edge(n) || slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
-				return armed(r, "throttle", "rate_based_ban") && there(r.at("rate_limit_options"))
+			if !guardsBackends(n) || slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
+				return inForce(r, "throttle", "rate_based_ban") && isSet(r.at("rate_limit_options"))
 			}) {
 				return ""
 			}
@@ -237,7 +239,7 @@ func rateLimited(c *judging) answer {
 
 func identityAwareProxy(c *judging) answer {
 	on := func(n *node) string {
-		if n.block("iap") != nil && !is(n.block("iap").at("enabled"), "false") {
+		if n.block("iap") != nil && !isOneOf(n.block("iap").at("enabled"), "false") {
 			return "is behind it"
 		}
 		return ""
@@ -251,20 +253,20 @@ func identityAwareProxy(c *judging) answer {
 
 	switch {
 	case total == 0:
-		return elsewhere()
+		return notInPlan()
 	case len(behind) == 0:
-		return bad("iap on the backend that people use", mend{terraform: "iap { enabled = true }"},
+		return violated("iap on the backend that people use", remedy{terraform: "iap { enabled = true }"},
 			fault{found: "no backend is behind Identity-Aware Proxy"})
 	}
 
-	return good("%s", tell(behind))
+	return satisfied("%s", listFaults(behind))
 }
 
 func privateGoogleAccess(c *judging) answer {
 	return c.all("google_compute_subnetwork", "Private Google Access on each", "private_ip_google_access = true",
 		"Google's APIs are reached privately", func(n *node) string {
-			if there(n.at("purpose")) && !is(n.at("purpose"), "PRIVATE") && n.at("purpose").kind == nodeText ||
-				is(n.at("private_ip_google_access"), "true") {
+			if isSet(n.at("purpose")) && !isOneOf(n.at("purpose"), "PRIVATE") && n.at("purpose").kind == nodeText ||
+				isOneOf(n.at("private_ip_google_access"), "true") {
 				return ""
 			}
 			return "reaches Google's APIs by the Internet"
@@ -289,9 +291,9 @@ func databasePrivate(c *judging) answer {
 		func(n *node) string {
 			ip := n.block("settings").block("ip_configuration")
 			switch {
-			case !is(ip.at("ipv4_enabled"), "false"):
+			case !isOneOf(ip.at("ipv4_enabled"), "false"):
 				return "has a public address"
-			case !there(ip.at("private_network")) && !there(ip.at("psc_config")):
+			case !isSet(ip.at("private_network")) && !isSet(ip.at("psc_config")):
 				return "has no private address"
 			}
 

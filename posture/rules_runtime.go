@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// noContainers is the answer where a rule has nothing to judge: nothing is no
-// pass.
+// noContainers is the answer for a definition without containers. A rule about
+// containers would find nothing wrong with an empty list, and so must not pass.
 func noContainers(c *judging) (answer, bool) {
 	if len(c.s.containers) > 0 {
 		return answer{}, false
@@ -16,7 +16,7 @@ func noContainers(c *judging) (answer, bool) {
 		return afterApply("the list of containers"), true
 	}
 
-	return bad("a container", mend{flag: "--image=IMAGE", yaml: "spec.template.spec.containers: [{image: IMAGE}]"},
+	return violated("a container", remedy{flag: "--image=IMAGE", yaml: "spec.template.spec.containers: [{image: IMAGE}]"},
 		fault{found: "no container is defined"}), true
 }
 
@@ -25,37 +25,44 @@ func (c container) label(i int) string {
 	return cmp.Or(clip(c.name), fmt.Sprintf("container %d", i+1))
 }
 
+// minInstances asks for a warm instance. Zero is the default, and zero is as
+// good as absent.
 func minInstances(c *judging) answer {
 	n := c.s.min
 	switch {
 	case n.unknown:
-		return afterApply("the minimum of instances")
+		return afterApply("the minimum number of instances")
 	case n.n >= 1:
-		return good("at least %d warm", n.n)
+		return satisfied("at least %d instances stay warm", n.n)
 	}
 
-	return bad("at least 1", mend{
+	return violated("at least 1 instance", remedy{
 		flag: "--min-instances=1", yaml: `spec.template.metadata.annotations: {autoscaling.knative.dev/minScale: "1"}`,
 		v2: `"template": {"scaling": {"minInstanceCount": 1}}`, terraform: "template { scaling { min_instance_count = 1 } }",
-	}, fault{found: "no instance is kept warm"})
+	}, fault{found: "no instance stays warm"})
 }
 
+// maxInstances asks for an explicit bound, on costs and on the connections that
+// a flood of requests opens to databases. Google's own default is not one that
+// somebody chose.
 func maxInstances(c *judging) answer {
 	n := c.s.max
 	switch {
 	case n.unknown:
-		return afterApply("the maximum of instances")
+		return afterApply("the maximum number of instances")
 	case n.n >= 1:
-		return good("the maximum is %d", n.n)
+		return satisfied("at most %d instances run", n.n)
 	}
 
-	return bad("an upper bound", mend{
+	return violated("an upper bound", remedy{
 		flag: "--max-instances=10", yaml: `spec.template.metadata.annotations: {autoscaling.knative.dev/maxScale: "10"}`,
 		v2:        `"template": {"scaling": {"maxInstanceCount": 10}}`,
 		terraform: "template { scaling { max_instance_count = 10 } }",
-	}, fault{found: "no maximum of instances is set"})
+	}, fault{found: "no maximum number of instances is set"})
 }
 
+// resourceLimits asks for both limits in every container: one side-car without
+// a limit can starve the others.
 func resourceLimits(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
@@ -78,7 +85,7 @@ func resourceLimits(c *judging) answer {
 
 	switch {
 	case len(faults) > 0:
-		return bad("both limits", mend{
+		return violated("a CPU and a memory limit for each container", remedy{
 			flag: "--cpu=1 --memory=512Mi", yaml: "spec.template.spec.containers[].resources.limits: {cpu: '1', memory: 512Mi}",
 			v2:        `"resources": {"limits": {"cpu": "1", "memory": "512Mi"}}`,
 			terraform: `resources { limits = { cpu = "1", memory = "512Mi" } }`,
@@ -87,26 +94,29 @@ func resourceLimits(c *judging) answer {
 		return afterApply("a limit")
 	}
 
-	return good("CPU and memory are limited")
+	return satisfied("every container has a CPU and a memory limit")
 }
 
+// timeoutBounded compares the request timeout with the profile's.
 func timeoutBounded(c *judging) answer {
 	t := c.s.timeout
 	if t.unknown {
 		return afterApply("the timeout")
 	}
 
+	// Absent and zero are the platform's default, five minutes, and are judged as
+	// such: neither is "no timeout", and neither is shorter than the default.
 	found := "the timeout is " + seconds(t.d)
 	if !t.set || t.d == 0 {
-		t.d, found = 300*time.Second, "the timeout is not set, which is 300s"
+		t.d, found = 300*time.Second, "the timeout is not set, and defaults to 300s"
 	}
 
 	most := seconds(c.profile.maxTimeout)
 	if t.d <= c.profile.maxTimeout {
-		return good("%s, at most %s is allowed", found, most)
+		return satisfied("%s, at most %s is allowed", found, most)
 	}
 
-	return bad("at most "+most, mend{
+	return violated("at most "+most, remedy{
 		flag: "--timeout=" + most, yaml: "spec.template.spec.timeoutSeconds: " + most[:len(most)-1],
 		v2: `"template": {"timeout": "` + most + `"}`, terraform: `template { timeout = "` + most + `" }`,
 	}, fault{found: found})
@@ -114,36 +124,39 @@ func timeoutBounded(c *judging) answer {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%gs", d.Seconds()) }
 
+// concurrencySet asks for a number. "If not specified or 0, defaults to 80 when
+// requested CPU >= 1" (run/v1): zero is no choice either.
 func concurrencySet(c *judging) answer {
 	n := c.s.concurrency
 	switch {
 	case n.unknown:
 		return afterApply("the concurrency")
 	case n.n >= 1:
-		return good("at most %d requests at once in a container", n.n)
+		return satisfied("a container serves at most %d requests at once", n.n)
 	}
 
-	return bad("a number that the container was tested with", mend{
+	return violated("the number of concurrent requests that the container was tested with", remedy{
 		flag: "--concurrency=80", yaml: "spec.template.spec.containerConcurrency: 80",
 		v2:        `"template": {"maxInstanceRequestConcurrency": 80}`,
 		terraform: "template { max_instance_request_concurrency = 80 }",
 	}, fault{found: "container concurrency is not set"})
 }
 
-// cmek asks for a key of the revision; that of other resources is theirs.
+// cmek asks for the key that encrypts the deployed container image. Only the full
+// name of a key passes: the definition is then bound to one project and region.
 func cmek(c *judging) answer {
 	switch k := c.s.key; {
 	case k.unknown:
 		return afterApply("the encryption key")
 	case isKey(k.text):
-		return good("encrypted with %s", clip(k.text))
+		return satisfied("encrypted with %s", clip(k.text))
 	default:
 		found := "no encryption key is set"
 		if k.text != "" {
-			found = quote(k.text) + " is no Cloud KMS key"
+			found = quote(k.text) + " is not the name of a Cloud KMS key"
 		}
 		const name = "projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY"
-		return bad("a Cloud KMS key", mend{
+		return violated("a Cloud KMS key", remedy{
 			flag: "--key=" + name, yaml: "spec.template.metadata.annotations: {run.googleapis.com/encryption-key: " + name + "}",
 			v2: `"template": {"encryptionKey": "` + name +
 				`"}`, terraform: "template { encryption_key = google_kms_crypto_key.KEY.id }",
@@ -151,11 +164,14 @@ func cmek(c *judging) answer {
 	}
 }
 
+// probes asks for a startup or liveness probe in the container that receives
+// requests: the one with a port, or else the first.
 func probes(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
 	}
 
+	// Of several containers only the ingress container may have a port.
 	ingress := 0
 	for i, k := range c.s.containers {
 		if k.port {
@@ -164,10 +180,10 @@ func probes(c *judging) answer {
 	}
 
 	if c.s.containers[ingress].probe {
-		return good("%s has a probe", c.s.containers[ingress].label(ingress))
+		return satisfied("%s has a probe", c.s.containers[ingress].label(ingress))
 	}
 
-	return bad("a startup or liveness probe", mend{
+	return violated("a startup or liveness probe", remedy{
 		flag: "--startup-probe=httpGet.path=/health",
 		yaml: "spec.template.spec.containers[].startupProbe: {httpGet: {path: /health}}",
 		v2:   `"startupProbe": {"httpGet": {"path": "/health"}}`, terraform: `startup_probe { http_get { path = ` +
@@ -175,12 +191,13 @@ func probes(c *judging) answer {
 	}, fault{subject: c.s.containers[ingress].name, found: c.s.containers[ingress].label(ingress) + " has no probe"})
 }
 
-// revisionJudged keeps a good template from speaking for an older revision
-// that still serves.
+// revisionJudged asks that all traffic goes to the revision of this definition.
+// A template is no evidence about an older revision, which may have another
+// image and other settings. A tag makes a revision reachable without traffic.
 func revisionJudged(c *judging) answer {
 	if len(c.s.otherRevisions) == 0 {
-		return good("traffic goes to what this definition makes")
+		return satisfied("all traffic goes to the revision of this definition")
 	}
-	return lacking("traffic, or a tag, goes to "+clip(c.s.otherRevisions[0])+", which this definition does not show",
+	return missingEvidence("traffic or a tag goes to "+clip(c.s.otherRevisions[0])+", which is not in this definition",
 		"gcloud run services update-traffic "+shell(c.s.name, "NAME")+" --to-latest --clear-tags")
 }

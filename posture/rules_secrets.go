@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// secretsByReference never says a value, only its variable's name and why it
-// looks like a secret.
+// secretsByReference looks for secrets in variables and arguments. Definitions
+// are readable to everybody with run.services.get, and are kept in repositories
+// and logs. A finding names the variable and the pattern, never the value.
 func secretsByReference(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
@@ -16,6 +17,8 @@ func secretsByReference(c *judging) answer {
 	unknown, flag := false, "NAME"
 	for i, k := range c.s.containers {
 		for _, v := range k.env {
+			// A value that is known only after apply may be a password that Terraform
+			// generates; a reference to Secret Manager is not a value.
 			if v.value.unknown && v.secret == nil {
 				unknown = true
 			}
@@ -36,7 +39,7 @@ func secretsByReference(c *judging) answer {
 	secret := strings.ToLower(strings.ReplaceAll(flag, "_", "-"))
 	switch {
 	case len(faults) > 0:
-		return bad("it in Secret Manager, by reference; and a new one, since this has been seen", mend{
+		return violated("a reference to Secret Manager, and a new secret, since this one is exposed", remedy{
 			flag: "--remove-env-vars=" + flag + " --update-secrets=" + flag + "=" + secret + ":1",
 			yaml: "spec.template.spec.containers[].env: [{name: " + flag + ", valueFrom: {secretKeyRef: {name: " + secret +
 				", key: '1'}}}]",
@@ -49,10 +52,11 @@ func secretsByReference(c *judging) answer {
 		return afterApply("a variable's value")
 	}
 
-	return good("no value looks like a secret")
+	return satisfied("no variable or argument looks like a secret")
 }
 
-// argumentSecret looks at --name=value by both, and at anything else by form.
+// argumentSecret judges --name=value by name and value, and any other argument
+// by its form.
 func argumentSecret(arg string) string {
 	if name, value, ok := strings.Cut(strings.TrimLeft(arg, "-"), "="); ok && strings.HasPrefix(arg, "-") {
 		return looksSecret(name, value)
@@ -67,7 +71,8 @@ func argumentSecret(arg string) string {
 	return ""
 }
 
-// variableName is a name that can stand in a command, or the placeholder.
+// variableName returns a name that needs no quoting in a shell, or else the
+// placeholder.
 func variableName(s string) string {
 	if s == "" || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 		return "NAME"
@@ -75,6 +80,8 @@ func variableName(s string) string {
 	return s
 }
 
+// secretsAsFiles advises against secrets in the environment, which child
+// processes inherit and crash reports print.
 func secretsAsFiles(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
@@ -90,10 +97,10 @@ func secretsAsFiles(c *judging) answer {
 	}
 
 	if len(faults) == 0 {
-		return good("no secret is set in the environment")
+		return satisfied("no secret is set in the environment")
 	}
 
-	return bad("it mounted as a file, which child processes and crash dumps do not inherit", mend{
+	return violated("the secret mounted as a file, which child processes do not inherit and crash dumps do not show", remedy{
 		flag: "--update-secrets=/secrets/NAME=SECRET:1",
 		yaml: "spec.template.spec.volumes: [{name: NAME, secret: {secretName: SECRET, items: [{key: '1', path: " +
 			"NAME}]}}]",
@@ -103,11 +110,14 @@ func secretsAsFiles(c *judging) answer {
 	}, faults...)
 }
 
+// secretVersionPinned asks for versions by number. A secret without items is
+// mounted at its latest version too, and so needs a version as well.
 func secretVersionPinned(c *judging) answer {
 	if a, none := noContainers(c); none {
 		return a
 	}
 
+	// Both ways in count: a volume is no safer than a variable here.
 	refs := append([]secretRef{}, c.s.volumes...)
 	for _, k := range c.s.containers {
 		for _, v := range k.env {
@@ -125,13 +135,13 @@ func secretVersionPinned(c *judging) answer {
 			unknown = true
 		case v.text == "" || strings.EqualFold(v.text, "latest"):
 			faults = append(faults, fault{subject: ref.name,
-				found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is taken at latest"})
+				found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is used at version latest"})
 		}
 	}
 
 	switch {
 	case len(faults) > 0:
-		return bad("a version by number", mend{
+		return violated("a numbered version", remedy{
 			flag: "--update-secrets=NAME=SECRET:1", yaml: "secretKeyRef.key, or secret.items[].key: '1'", v2: `"version": "1"`,
 			terraform: `version = "1"`,
 		}, faults...)
@@ -139,5 +149,5 @@ func secretVersionPinned(c *judging) answer {
 		return afterApply("a secret's version")
 	}
 
-	return good("no secret is taken at latest")
+	return satisfied("every secret has a numbered version")
 }

@@ -21,32 +21,32 @@ func noBasicRoles(c *judging) answer {
 	bindings, m := c.each("google_project_iam_binding", wrong)
 	switch faults := append(members, bindings...); {
 	case n+m == 0:
-		return elsewhere()
+		return notInPlan()
 	case len(faults) > 0:
-		return bad("a role for the task, to a named member", mend{terraform: `role = "roles/SERVICE.TASK"`}, faults...)
+		return violated("a role for the task, to a named member", remedy{terraform: `role = "roles/SERVICE.TASK"`}, faults...)
 	}
 
-	return good("%d grants on projects, none of a basic role", n+m)
+	return satisfied("%d grants on projects, none of a basic role", n+m)
 }
 
 func keyless(c *judging) answer {
 	keys, n := c.each("google_service_account_key", func(*node) string { return "is a key to download" })
 	open, m := c.each("google_iam_workload_identity_pool_provider", func(n *node) string {
-		if n.at("oidc") == nil || len(items(n.at("oidc"))) == 0 || there(n.at("attribute_condition")) {
+		if n.at("oidc") == nil || len(items(n.at("oidc"))) == 0 || isSet(n.at("attribute_condition")) {
 			return "" // AWS names an account, SAML an identity provider
 		}
 		return "lets everybody at its issuer in"
 	})
 	switch faults := append(keys, open...); {
 	case n+m == 0:
-		return elsewhere()
+		return notInPlan()
 	case len(faults) > 0:
-		return bad("Workload Identity Federation with a condition, and no keys",
-			mend{terraform: `attribute_condition = "assertion.repository_owner == 'ORGANISATION'", and no ` +
+		return violated("Workload Identity Federation with a condition, and no keys",
+			remedy{terraform: `attribute_condition = "assertion.repository_owner == 'ORGANISATION'", and no ` +
 				`google_service_account_key`}, faults...)
 	}
 
-	return good("tokens are exchanged, and no key is downloaded")
+	return satisfied("tokens are exchanged, and no key is downloaded")
 }
 
 func servicePerimeter(c *judging) answer {
@@ -54,21 +54,21 @@ func servicePerimeter(c *judging) answer {
 	a := c.all(kind, "resources and restricted_services in its status",
 		"status { resources = […], restricted_services = […] }", "services are restricted", func(n *node) string {
 			for _, name := range []string{"status", "spec"} {
-				if b := n.block(name); b != nil && there(b.at("resources")) && there(b.at("restricted_services")) ||
-					is(n.at("perimeter_type"), "PERIMETER_TYPE_BRIDGE") {
+				if b := n.block(name); b != nil && isSet(b.at("resources")) && isSet(b.at("restricted_services")) ||
+					isOneOf(n.at("perimeter_type"), "PERIMETER_TYPE_BRIDGE") {
 					return ""
 				}
 			}
 			return "restricts nothing"
 		})
 	if dry, _ := c.each(kind, func(n *node) string {
-		if n.block("status") == nil && !is(n.at("perimeter_type"), "PERIMETER_TYPE_BRIDGE") {
+		if n.block("status") == nil && !isOneOf(n.at("perimeter_type"), "PERIMETER_TYPE_BRIDGE") {
 			return "only logs"
 		}
 		return ""
-	}); a.state == stateGood && len(dry) > 0 {
-		return answer{state: stateAdmonished, found: tell(dry), wanted: "a status, once the log of the dry run is quiet",
-			mend: mend{terraform: "status { … } beside spec"}}
+	}); a.state == stateSatisfied && len(dry) > 0 {
+		return answer{state: stateWarned, found: listFaults(dry), required: "a status, once the log of the dry run is quiet",
+			remedy: remedy{terraform: "status { … } beside spec"}}
 	}
 
 	return a
@@ -94,11 +94,11 @@ func organizationPolicies(c *judging) answer {
 
 		for _, r := range items(n.block("spec").at("rules")) {
 			switch allowed := r.block("values").at("allowed_values"); {
-			case there(r.at("condition")): // an exception
-			case is(r.at("allow_all"), "TRUE", "true"), slices.ContainsFunc(items(allowed),
-				func(v *node) bool { return worthless != "" && is(v, worthless, "is:"+worthless) }):
+			case isSet(r.at("condition")): // an exception
+			case isOneOf(r.at("allow_all"), "TRUE", "true"), slices.ContainsFunc(items(allowed),
+				func(v *node) bool { return worthless != "" && isOneOf(v, worthless, "is:"+worthless) }):
 				return "allows everything"
-			case there(allowed), is(r.at("deny_all"), "TRUE", "true"):
+			case isSet(allowed), isOneOf(r.at("deny_all"), "TRUE", "true"):
 				return ""
 			}
 		}
@@ -107,7 +107,7 @@ func organizationPolicies(c *judging) answer {
 	})
 
 	if len(seen) == 0 {
-		return elsewhere()
+		return notInPlan()
 	}
 
 	for name := range constraints() {
@@ -119,19 +119,19 @@ func organizationPolicies(c *judging) answer {
 	slices.SortFunc(faults, func(a, b fault) int { return strings.Compare(a.found, b.found) })
 
 	if len(faults) > 0 {
-		return bad("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies",
-			mend{terraform: `google_org_policy_policy { name = "PARENT/policies/run.allowedIngress" spec { rules { values { ` +
+		return violated("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies",
+			remedy{terraform: `google_org_policy_policy { name = "PARENT/policies/run.allowedIngress" spec { rules { values { ` +
 				`allowed_values = ["internal-and-cloud-load-balancing"] } } } }`}, faults...)
 	}
 
-	return good("ingress, VPC egress and Binary Authorization are restricted")
+	return satisfied("ingress, VPC egress and Binary Authorization are restricted")
 }
 
 func admissionPolicy(c *judging) answer {
 	const kind, dryRun = "google_binary_authorization_policy", "DRYRUN_AUDIT_LOG_ONLY"
 	blocks := func(rule *node) bool {
-		return is(rule.at("evaluation_mode"), "ALWAYS_DENY") || is(rule.at("evaluation_mode"), "REQUIRE_ATTESTATION") &&
-			there(rule.at("require_attestations_by"))
+		return isOneOf(rule.at("evaluation_mode"), "ALWAYS_DENY") || isOneOf(rule.at("evaluation_mode"), "REQUIRE_ATTESTATION") &&
+			isSet(rule.at("require_attestations_by"))
 	}
 	a := c.all(kind, "REQUIRE_ATTESTATION, by the gate's attestor",
 		`default_admission_rule { evaluation_mode = "REQUIRE_ATTESTATION", enforcement_mode = `+
@@ -152,13 +152,13 @@ func admissionPolicy(c *judging) answer {
 			return ""
 		})
 	if dry, _ := c.each(kind, func(n *node) string {
-		if is(n.block("default_admission_rule").at("enforcement_mode"), dryRun) {
+		if isOneOf(n.block("default_admission_rule").at("enforcement_mode"), dryRun) {
 			return "only logs"
 		}
 		return ""
-	}); a.state == stateGood && len(dry) > 0 {
-		return answer{state: stateAdmonished, found: tell(dry), wanted: "ENFORCED_BLOCK_AND_AUDIT_LOG, once the log is quiet",
-			mend: mend{terraform: `enforcement_mode = "ENFORCED_BLOCK_AND_AUDIT_LOG"`}}
+	}); a.state == stateSatisfied && len(dry) > 0 {
+		return answer{state: stateWarned, found: listFaults(dry), required: "ENFORCED_BLOCK_AND_AUDIT_LOG, once the log is quiet",
+			remedy: remedy{terraform: `enforcement_mode = "ENFORCED_BLOCK_AND_AUDIT_LOG"`}}
 	}
 
 	return a
@@ -168,7 +168,7 @@ func imagesScanned(c *judging) answer {
 	return c.all("google_artifact_registry_repository", "scanning as the project has it",
 		`vulnerability_scanning_config { enablement_config = "INHERITED" }`, "pushes are scanned where the project's "+
 			"containerscanning.googleapis.com is on", func(n *node) string {
-			if is(n.block("vulnerability_scanning_config").at("enablement_config"), "DISABLED") {
+			if isOneOf(n.block("vulnerability_scanning_config").at("enablement_config"), "DISABLED") {
 				return "is not scanned"
 			}
 			return ""

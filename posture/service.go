@@ -16,7 +16,7 @@ const (
 	kindJob     = "job" // and kindPlan
 )
 
-// A form is how a definition is written; mends are told in the same one.
+// A form is how a definition is written; remedies are written in the same form.
 type form int
 
 const (
@@ -37,8 +37,8 @@ type count struct {
 	n            int64
 }
 
-// A service is a definition of a service or job, whatever its form. Values are
-// as written, so that what is absent can be told from what is a default.
+// A service is the definition of a workload, or of a plan's surroundings. Values
+// are as written: an absent value differs from a default that is written out.
 type service struct {
 	kind, file string
 	form       form
@@ -65,12 +65,12 @@ type service struct {
 	min, max        count
 	timeout         duration
 	concurrency     count
-	otherRevisions  []string // that get traffic, and are not this definition
+	otherRevisions  []string // with traffic or a tag, and not of this definition
 	baseImages      text     // automatic updates of what is beneath the image
 	containers      []container
 	volumes         []secretRef
 
-	around []planned // of a plan
+	surrounding []planned // of a plan: resources beside its services
 }
 
 type duration struct {
@@ -105,7 +105,8 @@ type secretRef struct {
 	version text
 }
 
-// unknownInputs reports whether some container may be given what is not shown.
+// unknownInputs reports whether some container has arguments or variables that
+// are known only after apply.
 func (s *service) unknownInputs() bool {
 	return slices.ContainsFunc(s.containers, func(c container) bool { return c.unknownInputs })
 }
@@ -119,7 +120,8 @@ func (s *service) fullName() string {
 	return cmp.Or(plain.Text(s.project.text), "-") + "/" + cmp.Or(plain.Text(s.region.text), "-") + "/" + name
 }
 
-// A reader takes values out of nodes, and gathers what has the wrong type.
+// A reader reads values from nodes. A value of the wrong type is an error and
+// not absent: absent would be the default, which may be the permissive one.
 type reader struct {
 	file    string
 	errs    []error
@@ -132,7 +134,7 @@ func (r *reader) fault(n *node, path, want string) {
 		line = n.line
 	}
 
-	r.errs = append(r.errs, fmt.Errorf("%s: line %d: %s: want %s", plain.Text(r.file), line, path, want))
+	r.errs = append(r.errs, fmt.Errorf("%s: line %d: %s must be %s", plain.Text(r.file), line, path, want))
 }
 
 func (r *reader) text(n *node, path string) text {
@@ -188,7 +190,7 @@ func (r *reader) seconds(n *node, path string) duration {
 
 	f, err := strconv.ParseFloat(strings.TrimSuffix(t.text, "s"), 64)
 	if err != nil || !(f >= 0 && f <= 1e7) {
-		r.fault(n, path, "seconds")
+		r.fault(n, path, "a number of seconds")
 		return duration{}
 	}
 
@@ -225,24 +227,24 @@ func (r *reader) mapping(n *node, path string) *node {
 		r.partial = true
 		return n
 	case n.kind != nodeMapping:
-		r.fault(n, path, "fields")
+		r.fault(n, path, "a mapping")
 		return nil
 	}
 
 	return n
 }
 
-// soft is mapping for a block whose values say by themselves that they are
-// known only after apply, so that the rest can be judged.
-func (r *reader) soft(n *node, path string) *node {
+// mayBeUnknown keeps an unknown block instead of marking the whole definition
+// partial: each value read from it is unknown by itself.
+func (r *reader) mayBeUnknown(n *node, path string) *node {
 	if n != nil && n.kind == nodeUnknown {
 		return n
 	}
 	return r.mapping(n, path)
 }
 
-// some reports whether a list has anything in it.
-func (r *reader) some(n *node, path string) bool {
+// nonEmpty reports whether a list is known and has elements.
+func (r *reader) nonEmpty(n *node, path string) bool {
 	return (n == nil || n.kind != nodeUnknown) && len(r.list(n, path)) > 0
 }
 

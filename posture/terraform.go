@@ -14,7 +14,7 @@ func (set *input) plan(file string, n *node) []error {
 	r := &reader{file: file}
 	changes := n.at("resource_changes")
 	if changes == nil {
-		return []error{fmt.Errorf("%s: no resource_changes: this is no plan; give what `terraform show -json PLAN` prints",
+		return []error{fmt.Errorf("%s: has no resource_changes, and so is not a plan; pass the output of `terraform show -json PLAN`",
 			plain.Text(file))}
 	}
 
@@ -26,7 +26,7 @@ func (set *input) plan(file string, n *node) []error {
 		errs = append(errs, one.errs...)
 	}
 
-	if len(surroundings.around) > 0 || len(set.services) > before {
+	if len(surroundings.surrounding) > 0 || len(set.services) > before {
 		set.plans++
 		set.services = append(set.services, surroundings)
 	}
@@ -48,8 +48,8 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 	}
 
 	after = unknownIn(after, change.at("after_unknown"))
-	if around(kind) {
-		surroundings.around = append(surroundings.around,
+	if isSurrounding(kind) {
+		surroundings.surrounding = append(surroundings.surrounding,
 			planned{kind: kind, address: r.text(c.at("address"), "address").text, after: r.mapping(after, "after")})
 	}
 
@@ -85,14 +85,14 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 		s.name = s.address
 	}
 
-	s.settle()
+	s.unknownAsUnset()
 	set.services = append(set.services, s)
 }
 
 // settle takes what a plan leaves to the provider for not set: it marks such
 // values as known only after apply too, and they are not in practice computed
 // from anything.
-func (s *service) settle() {
+func (s *service) unknownAsUnset() {
 	s.ingress.unknown, s.urlDisabled.unknown, s.timeout.unknown, s.concurrency.unknown = false, false, false, false
 	s.min.unknown, s.max.unknown = false, false
 

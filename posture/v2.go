@@ -21,14 +21,14 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 		s.project, s.region, s.name = text{set: true, text: p[1]}, text{set: true, text: p[3]}, p[5]
 	}
 
-	s.ingress = spelt(r.text(n.at("ingress"), "ingress"), map[string]string{
+	s.ingress = gcloudName(r.text(n.at("ingress"), "ingress"), map[string]string{
 		"INGRESS_TRAFFIC_ALL": "all", "INGRESS_TRAFFIC_INTERNAL_ONLY": "internal",
 		"INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER": "internal-and-cloud-load-balancing", "INGRESS_TRAFFIC_UNSPECIFIED": "all",
 	})
 	s.invokerDisabled = r.flag(f(n, "invokerIamDisabled"), "invokerIamDisabled")
 	s.iap = r.flag(f(n, "iapEnabled"), "iapEnabled")
 	s.urlDisabled = r.flag(f(n, "defaultUriDisabled"), "defaultUriDisabled")
-	b := r.soft(f(n, "binaryAuthorization"), "binaryAuthorization")
+	b := r.mayBeUnknown(f(n, "binaryAuthorization"), "binaryAuthorization")
 	s.binauthz = r.text(b.at("policy"), "binaryAuthorization.policy")
 
 	if use := r.flag(f(b, "useDefault"), "binaryAuthorization.useDefault"); use.text == "true" {
@@ -49,8 +49,8 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 	s.timeout = r.seconds(template.at("timeout"), "template.timeout")
 	s.concurrency = r.count(f(template, "maxInstanceRequestConcurrency"), "template.maxInstanceRequestConcurrency")
 	s.key = r.text(f(template, "encryptionKey"), "template.encryptionKey")
-	r.v2Network(s, r.soft(f(template, "vpcAccess"), "template.vpcAccess"))
-	r.v2Scaling(s, r.soft(f(n, "scaling"), "scaling"), r.soft(f(template, "scaling"), "template.scaling"), f)
+	r.v2Network(s, r.mayBeUnknown(f(template, "vpcAccess"), "template.vpcAccess"))
+	r.v2Scaling(s, r.mayBeUnknown(f(n, "scaling"), "scaling"), r.mayBeUnknown(f(template, "scaling"), "template.scaling"), f)
 
 	for i, c := range r.list(template.at("containers"), "template.containers") {
 		s.containers = append(s.containers, r.v2Container(c, fmt.Sprintf("template.containers[%d]", i), sh, f))
@@ -71,7 +71,7 @@ type fieldOf func(from *node, path ...string) *node
 
 // spelt turns the API's name into gcloud's; any other is one that nothing
 // allows.
-func spelt(t text, names map[string]string) text {
+func gcloudName(t text, names map[string]string) text {
 	if to, ok := names[t.text]; ok {
 		t.text = to
 	} else if t.set {
@@ -85,11 +85,11 @@ func (r *reader) v2Network(s *service, vpc *node) {
 
 	if interfaces := listed(vpc, "networkInterfaces"); interfaces != nil && interfaces.kind == nodeUnknown {
 		s.network = text{unknown: true}
-	} else if r.some(interfaces, "template.vpcAccess.networkInterfaces") {
+	} else if r.nonEmpty(interfaces, "template.vpcAccess.networkInterfaces") {
 		s.network = text{set: true, text: "Direct VPC egress"}
 	}
 
-	s.egress = spelt(r.text(vpc.at("egress"), "template.vpcAccess.egress"), map[string]string{
+	s.egress = gcloudName(r.text(vpc.at("egress"), "template.vpcAccess.egress"), map[string]string{
 		"ALL_TRAFFIC": "all-traffic", "PRIVATE_RANGES_ONLY": "private-ranges-only",
 		"VPC_EGRESS_UNSPECIFIED": "private-ranges-only",
 	})
@@ -123,10 +123,10 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 		baseImage: r.text(f(n, "baseImageUri"), path+".baseImageUri"),
 		args:      append(inputs.strings(n.at("command"), path+".command"), inputs.strings(n.at("args"), path+".args")...),
 	}
-	limits := r.soft(sh.at(n, "resources", "limits"), path+".resources.limits")
+	limits := r.mayBeUnknown(sh.at(n, "resources", "limits"), path+".resources.limits")
 	c.cpu = r.text(limits.at("cpu"), path+".resources.limits.cpu")
 	c.memory = r.text(limits.at("memory"), path+".resources.limits.memory")
-	c.port = r.some(n.at("ports"), path+".ports")
+	c.port = r.nonEmpty(n.at("ports"), path+".ports")
 
 	for _, probe := range []string{"startupProbe", "livenessProbe"} {
 		c.probe = c.probe || f(n, probe).filled()
