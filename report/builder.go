@@ -64,6 +64,7 @@ func (b *Builder) Add(r attestor.Record) {
 	b.s.Decisions++
 	b.s.Emulated = b.s.Emulated || d.Emulated
 
+	// One refusal that took effect is enough for "were refused".
 	if describe.Outcome(d) == attestor.Deny && !d.DryRun && !describe.Overridden(d) {
 		b.s.DryRun = false
 	}
@@ -79,6 +80,8 @@ func (b *Builder) Add(r attestor.Record) {
 		})
 	}
 
+	// An image counts by its newest decision: an old pass says nothing about an
+	// image that was refused since, nor an old refusal about one that was mended.
 	name := describe.Name(d)
 	i, seen := b.images[name]
 	if !seen {
@@ -150,6 +153,8 @@ func (b *Builder) refusals(d attestor.Decision, row *Row) {
 		row.Codes = describe.AppendNew(row.Codes, string(f.Code))
 		perCode[f.Code] += f.Count
 
+		// A refusal without a fix stays after all fixes are applied: none of them
+		// then clears the image.
 		if f.Fix == "" {
 			without = true
 			continue
@@ -203,6 +208,8 @@ func (b *Builder) count(row Row, group string) {
 	g.Fixable += row.Fixable
 	b.s.Images++
 
+	// Passed counts only the verdict pass; any other, and an unknown one, counts as
+	// refused. The three figures add up to the number of images.
 	switch row.Verdict {
 	case attestor.Pass:
 		b.s.Passed++
@@ -257,6 +264,7 @@ func (b *Builder) base(r attestor.Record, row Row) {
 		}
 	}
 
+	// The figure is an upper bound: a newer base may have findings of its own.
 	clears := 0
 	for _, p := range r.Evidence.Platforms {
 		clears = max(clears, inBase(p))

@@ -7,14 +7,16 @@ import (
 	"github.com/attestor-gate/attestor/internal/plain"
 )
 
-// writeCSV writes a row for each decision. What else was judged has no row:
-// programs count on one for each image.
+// writeCSV writes a row for each decision. Postures have no rows: programs that
+// count images count rows.
 func writeCSV(w io.Writer, d Document, _ Options) error {
 	out := csv.NewWriter(w)
 	if err := out.Write(d.Records.Head); err != nil {
 		return err
 	}
 
+	// Spreadsheets evaluate cells that begin like formulas, also quoted ones, and
+	// names of images come from whoever pushed them: [plain.Cell] disarms each.
 	for row := range d.Records.Rows {
 		for i, v := range row {
 			row[i] = plain.Cell(v)
@@ -24,6 +26,8 @@ func writeCSV(w io.Writer, d Document, _ Options) error {
 		}
 	}
 
+	// A full disk shows only here. Without this error a report that lacks its last
+	// rows would look complete.
 	out.Flush()
 
 	return out.Error()

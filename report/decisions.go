@@ -72,6 +72,9 @@ func images(ds []attestor.Decision) Part {
 		p.Means[string(info.Code)] = info.Means
 	}
 
+	// One denial makes the part a denial, and an undecided image keeps it from
+	// passing: pipelines go by the part's verdict. [describe.Outcome] takes an
+	// unknown or absent verdict for a denial.
 	for _, d := range ds {
 		p.Subjects = append(p.Subjects, image(d))
 		switch outcome := describe.Outcome(d); {
@@ -147,6 +150,8 @@ func shortDigest(s string) string {
 func totals(ds []attestor.Decision) string {
 	count := map[attestor.Outcome]int{}
 	broken, dry := 0, true
+	// "Would be refused" is said only if every refusal was a dry run: one refusal in
+	// earnest makes the sentence about all of them one about refusals.
 	for _, d := range ds {
 		count[describe.Outcome(d)]++
 
@@ -213,6 +218,8 @@ func row(d attestor.Decision) []string {
 	}
 
 	var platforms, bases, users []string
+	// An image counts as current only if every platform is on a current base; one
+	// that was never inspected is not.
 	counts, fixable, current := map[attestor.Severity]int{}, 0, len(d.Platforms) > 0
 	for _, p := range d.Platforms {
 		platforms = describe.AppendNew(platforms, p.Platform)

@@ -86,8 +86,9 @@ type Item struct {
 	Line    int
 }
 
-// shown reports whether somebody has to see the item: it refuses or warns, or
-// passes by exceptions, or was skipped for want of evidence.
+// shown reports whether a reader has to see the item: it refuses or warns, passes
+// by exceptions, or was skipped because evidence is missing. A status that this
+// version does not know is shown.
 func (i Item) shown() bool {
 	switch {
 	case i.excused() != "", i.Missing:
@@ -96,13 +97,15 @@ func (i Item) shown() bool {
 	return i.Status != attestor.StatusPass && i.Status != attestor.StatusSkipped
 }
 
-// named reports whether the check's name says what its reasons' codes would, as
-// of a posture rule or a test case.
+// named reports whether the item is identified by its check's name and not by
+// reason codes, as posture rules and test cases are.
 func (i Item) named() bool { return len(i.Reasons) > 0 && i.Reasons[0].Code == "" }
 
 // headline is the first reason that refuses, or else the first.
 func (i Item) headline() attestor.Reason {
 	var first attestor.Reason
+	// A warning may stand before the refusal. The refusal is the headline, so that
+	// a reader who sees one line sees why the item fails.
 	for n, r := range i.WithSeverities().Reasons {
 		if r.Severity == attestor.Refuses {
 			return r
@@ -122,6 +125,7 @@ func (i Item) fix() string { return i.headline().Fix }
 // excused lists the exceptions in force: their subjects, owners and ends.
 func (i Item) excused() string {
 	var all []string
+	// An expired exception excuses nothing, and must not be read as if it did.
 	for _, e := range i.Exceptions {
 		if !e.Expired {
 			all = append(all, e.Subject+", by "+e.Owner+" until "+e.Expires+": "+e.Reason)
@@ -143,8 +147,8 @@ type finding struct {
 // rule names the finding in a list of rules.
 func (f finding) rule() string { return cmp.Or(string(f.Code), f.Check) }
 
-// findings groups the reasons of some severities, whatever platform they are
-// of. An item without codes is a finding of its own, where it needs somebody.
+// findings groups the reasons of some severities across platforms. An item
+// without codes is a finding of its own, if it is shown.
 func (s Subject) findings(severities ...attestor.ReasonSeverity) []finding {
 	var out []finding
 	var coded []attestor.Check

@@ -20,6 +20,8 @@ var htmlText string
 // writeHTML writes a summary as one self-contained page: nothing is loaded
 // from elsewhere, and it reads without its script.
 func writeHTML(w io.Writer, d Document, o Options) error {
+	// An address such as javascript:… would become a link in a page that people
+	// trust, so that an unusable one is an error and not left out.
 	links, err := linkBase(o)
 	if err != nil {
 		return err
@@ -54,6 +56,8 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 		return err
 	}
 
+	// html/template escapes by context; page.Clean also escapes the characters that
+	// reorder or hide text, which html/template leaves as they are.
 	b := bufio.NewWriterSize(page.Clean(w), 64<<10)
 	if err := t.ExecuteTemplate(b, "report", view{Head: head, Summary: s}); err != nil {
 		return err
@@ -70,8 +74,8 @@ func linkBase(o Options) (string, error) {
 
 	u, err := url.Parse(o.Links)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
-		return "", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not a service's address", clip(o.Links)),
-			Fix: "want https://HOST"}
+		return "", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not the address of a service", clip(o.Links)),
+			Fix: "use https://HOST"}
 	}
 
 	return strings.TrimSuffix(u.String(), "/"), nil
@@ -90,6 +94,8 @@ func (s Summary) Headline() string {
 		refused = "would be refused"
 	}
 
+	// "All pass" is said only if passed equals the number of images. Undecided images
+	// are named before refusals are counted as none.
 	switch {
 	case s.Images == 0:
 		return "No image has been judged"

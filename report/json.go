@@ -22,14 +22,16 @@ func writeNDJSON(w io.Writer, d Document, _ Options) error {
 	return nil
 }
 
-// writeValue is JSON that a terminal shows as it is: what encoding/json leaves
-// alone but a terminal obeys (C1 controls, bidirectional overrides) is escaped.
+// writeValue writes JSON that is safe to print: encoding/json escapes C0 controls,
+// [escapeJSON] also the C1 controls and bidirectional overrides that terminals obey.
 func writeValue(w io.Writer, v any, indent string) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", indent)
 
+	// The value is encoded before the first byte is written: an encoding error
+	// leaves no truncated document that a lenient parser would accept.
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
@@ -38,8 +40,8 @@ func writeValue(w io.Writer, v any, indent string) error {
 	return err
 }
 
-// escapeJSON may treat the whole text alike: beyond ASCII there is nothing
-// but strings.
+// escapeJSON escapes unprintable characters. It need not parse the text: JSON has
+// characters beyond ASCII only within strings.
 func escapeJSON(b []byte) []byte {
 	out := make([]byte, 0, len(b))
 	for len(b) > 0 {

@@ -53,6 +53,8 @@ type (
 // writeJUnit writes a suite for each subject, and a case for each item.
 func writeJUnit(w io.Writer, d Document, _ Options) error {
 	var all junitSuites
+	// CI systems go by the counts of failures and errors, never by a verdict. Each
+	// part and each subject that does not pass has at least one red case.
 	for _, p := range d.Parts {
 		refused := false
 		for _, s := range p.Subjects {
@@ -61,7 +63,7 @@ func writeJUnit(w io.Writer, d Document, _ Options) error {
 			all.add(suite)
 		}
 
-		// A part that refuses without an item that does must not look green.
+		// A part may be denied although no item is, as when nothing passed.
 		if p.Verdict != attestor.Pass && !refused {
 			all.add(junitSuite{Name: p.Name, Cases: []junitCase{junitVerdict(p.Name, p.Verdict, "nothing passed")}})
 		}
@@ -125,7 +127,7 @@ func junitSubject(s Subject) junitSuite {
 		suite.Cases = append(suite.Cases, junitItem(i, suite.Name))
 	}
 
-	// Nor must a subject that refuses without an item that does.
+	// So may a subject, as an image whose every check was skipped.
 	if s.Verdict != "" && s.Verdict != attestor.Pass && !suite.red() {
 		c := junitCase{Name: "verdict", Class: suite.Name, Failure: &junitDetail{Message: s.Words}}
 		suite.Cases = append(suite.Cases, c)
@@ -151,6 +153,7 @@ func junitItem(i Item, class string) junitCase {
 		File: plain.Text(i.File), Line: i.Line,
 	}
 
+	// A status that this version does not know refuses, and becomes an error here.
 	detail := junitDetailOf(i)
 	switch {
 	case i.Status == attestor.StatusDeny:

@@ -62,6 +62,7 @@ func (m markdown) byCheck(p Part) {
 
 	shown := 0
 	for _, s := range p.Subjects {
+		// Images that pass have a row in the overview, and need no section.
 		if len(p.Subjects) > 1 && s.Verdict == attestor.Pass {
 			continue
 		}
@@ -75,6 +76,8 @@ func (m markdown) byCheck(p Part) {
 }
 
 func markdownVerdict(s Subject) string {
+	// Break-glass comes first: the image runs, and was not approved. Everything that
+	// is neither a pass nor undecided has the mark of a refusal.
 	switch {
 	case s.overridden():
 		return "🚨 break-glass"

@@ -19,9 +19,11 @@ var postureHTML string
 // images are set up. It counts for none of the images.
 type Posture struct{ attestor.PostureReport }
 
-// Section is a report without the findings that nobody has to act on: rules
-// that passed, or that do not apply.
+// Section is a report without the findings that need no action: rules that
+// passed, and rules that do not apply.
 func Section(r attestor.PostureReport) *Posture {
+	// Missing evidence stays: a reader must not take a rule that was not judged for
+	// one that passed. So does a status that this version does not know.
 	findings := []attestor.PostureFinding{}
 	for _, f := range r.Findings {
 		if f.Status != attestor.StatusPass && (f.Status != attestor.StatusSkipped || f.Missing()) {
@@ -81,6 +83,7 @@ func about(s Subject, f attestor.PostureFinding) bool {
 
 // service is one rule put to one service. The rule's name says what a code would.
 func service(f attestor.PostureFinding) Item {
+	// [attestor.Status.Refuses] holds for errors and unknown statuses too.
 	severity := attestor.Informs
 	switch {
 	case f.Status.Refuses():
@@ -129,7 +132,7 @@ func (p Posture) Rules() []PostureRule {
 		case attestor.StatusPass:
 		default:
 			if out[i].Refused++; out[i].Refused == 1 {
-				out[i].Fix = f.Fix // rather than what would give evidence of another
+				out[i].Fix = f.Fix // in place of how to supply evidence about another
 			}
 		}
 	}
@@ -161,10 +164,12 @@ func (p Posture) Headline() string {
 		all = "1 service or job"
 	}
 
+	// "None refused" needs a pass as its verdict. No refusals are also what a report
+	// without any findings has.
 	switch n := p.Refused(); {
 	case n > 0:
 		return page.Number(n) + " of " + all + " refused by profile " + p.Profile
-	case p.Verdict == attestor.Undecided: // nothing could be read
+	case p.Verdict == attestor.Undecided:
 		return all + " could not be judged by profile " + p.Profile
 	case p.Verdict != attestor.Pass:
 		return all + " judged by profile " + p.Profile + ", nothing passed"

@@ -96,7 +96,7 @@ func Find(name string, k Kind) (Encoding, error) {
 
 	return Encoding{}, &attestor.Error{
 		Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not an output format of this command", clip(name)),
-		Fix: "want " + Accepted(k),
+		Fix: "use " + Accepted(k),
 	}
 }
 
@@ -128,6 +128,8 @@ func Write(w io.Writer, f Format, d Document, o Options) error {
 // Invalid says that the encoding needs decisions and got their summary, or
 // needs a summary and got decisions: either would look like an empty record.
 func (e Encoding) Write(w io.Writer, d Document, o Options) error {
+	// A summary has no list of decisions, and a list no summary. The encoder would
+	// write a valid file without any image, which reads as "nothing was refused".
 	if d.Kind == OfRecord && e.Lists == (d.Summary != nil) {
 		return &attestor.Error{
 			Kind: attestor.Invalid, Msg: fmt.Sprintf("format %s cannot be written from this document", e.Format),
@@ -139,6 +141,8 @@ func (e Encoding) Write(w io.Writer, d Document, o Options) error {
 		o.Width = defaultWidth
 	}
 
+	// An error leaves a truncated file. Callers must not publish it as a report,
+	// and learn here which format broke off.
 	err := e.encode(w, d, o)
 	switch {
 	case err == nil, attestor.KindOf(err) == attestor.Invalid:

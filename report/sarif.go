@@ -43,7 +43,8 @@ func sarifPart(p Part, o Options) *sarif.Run {
 		}
 	}
 
-	// What could not be decided is no clean bill of health.
+	// executionSuccessful "indicates whether the tool's execution completed
+	// successfully": without a finding and with undecided subjects it did not.
 	run.AddInvocation(sarif.NewInvocation().WithExecutionSuccessful(!p.Incomplete))
 
 	return run.Run
@@ -66,8 +67,8 @@ func (run sarifRun) finding(s Subject, f finding) {
 	if f.Fix != "" {
 		message += ". Fix: " + f.Fix
 	}
-	// An image is its own location; of a service the file is, so that the
-	// message names the service.
+	// An image is its own location. A service is located in its file, so that the
+	// message has to name it.
 	if s.Kind != "" {
 		message = s.Name + ": " + message
 	}
@@ -75,6 +76,8 @@ func (run sarifRun) finding(s Subject, f finding) {
 	result := run.CreateResultForRule(id).WithMessage(sarif.NewTextMessage(plain.SARIF(message)))
 	result.Level = sarifLevel(f.Severity)
 
+	// Only a finding that exceptions excuse as a whole is suppressed: a suppressed
+	// alert is hidden, and what is left of a finding must not be.
 	if f.excused != "" && f.Status == attestor.StatusPass {
 		suppress(result, f.excused)
 	}
@@ -132,6 +135,7 @@ func suppress(r *sarif.Result, justification string) {
 }
 
 func sarifLevel(s attestor.ReasonSeverity) string {
+	// An unknown severity is an error, the level that fails a pull request.
 	switch s {
 	case attestor.Warns:
 		return sarif.LevelWarning

@@ -26,6 +26,8 @@ func trend(events []event, images int) []TrendPoint {
 		step = 7 * 24 * time.Hour
 	}
 
+	// A day's figures are of all images known by its end, not of the decisions of
+	// that day: a day without decisions repeats the day before.
 	state := make([]*event, images)
 	now := TrendPoint{Findings: map[attestor.Severity]int{}}
 	var out []TrendPoint
@@ -98,6 +100,8 @@ func change(before, now Summary) *Change {
 		Since: before.Made, PassedBefore: before.Passed, RefusedBefore: before.Refused,
 		UndecidedBefore: before.Undecided, ImagesBefore: before.Images,
 	}
+	// A digest that is new has no "before". Repositories are compared instead, and a
+	// repository that only one report has is counted apart: it did not improve.
 	was, is := newest(before.Rows), newest(now.Rows)
 	for repo, r := range is {
 		old, ok := was[repo]
@@ -160,9 +164,12 @@ const maxSummary = 256 << 20
 // ReadSummary reads an earlier report's JSON, for [SummaryOptions.Previous].
 func ReadSummary(r io.Reader) (Summary, error) {
 	var s Summary
+
+	// An empty object would decode, and everything would look new since then. A
+	// report has the time at which it was made.
 	if err := json.NewDecoder(io.LimitReader(r, maxSummary)).Decode(&s); err != nil || s.Made.IsZero() {
-		return Summary{}, &attestor.Error{Kind: attestor.Invalid, Msg: "this is no report in JSON",
-			Fix: "give the output of attestor report -o json", Err: err}
+		return Summary{}, &attestor.Error{Kind: attestor.Invalid, Msg: "the input is not a report in JSON",
+			Fix: "pass the output of attestor report -o json", Err: err}
 	}
 
 	return s, nil
