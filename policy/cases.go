@@ -88,6 +88,7 @@ func Test(path string) (CaseReport, error) {
 	if file.Kind != TestKind && d.has("kind") {
 		d.at("kind", "%q is not known: want %s", clip(file.Kind), TestKind)
 	}
+
 	d.notEmptyCases(&file)
 	if errs = append(errs, d.errs...); len(errs) > 0 {
 		return CaseReport{}, errs.sorted()
@@ -97,6 +98,7 @@ func Test(path string) (CaseReport, error) {
 	for i, p := range file.Policies {
 		policies[i] = filepath.Join(dir, p)
 	}
+
 	set, err := Load(policies...)
 	if err != nil {
 		return CaseReport{}, err
@@ -111,6 +113,7 @@ func Test(path string) (CaseReport, error) {
 		}
 		report.Results = append(report.Results, r)
 	}
+
 	for _, c := range set.reachable() {
 		if given[c] {
 			report.Covered = append(report.Covered, c)
@@ -132,6 +135,7 @@ func (d *decoder) evidenceTypes(f *CaseFile) {
 			})
 		}
 	}
+
 	image, platform := reflect.TypeFor[attestor.Evidence](), reflect.TypeFor[attestor.PlatformEvidence]()
 
 	check(&f.Given, image, "given")
@@ -152,6 +156,7 @@ func (d *decoder) notEmptyCases(f *CaseFile) {
 	if d.has("policies") && len(f.Policies) == 0 {
 		d.at("policies", "the list is empty")
 	}
+
 	if d.has("cases") && len(f.Cases) == 0 {
 		d.at("cases", "the list is empty: a test that tests nothing")
 	}
@@ -175,7 +180,15 @@ func runCase(set *Set, file *CaseFile, c *Case, dir string) CaseResult {
 		r.Problem = "evidence: " + message(err)
 		return r
 	}
-	checks := []attestor.Check{{Name: attestor.CheckPolicy, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{Code: attestor.CodeNoPolicy}}}}
+
+	checks := []attestor.Check{
+		{
+			Name:    attestor.CheckPolicy,
+			Status:  attestor.StatusDeny,
+			Reasons: []attestor.Reason{{Code: attestor.CodeNoPolicy}},
+		},
+	}
+
 	if p, ok := set.Govern(ev.Image.Repository()); ok {
 		v := p.Judge(ev)
 		r.Policy, r.Got, checks = p.Ref().Name, v.Outcome(), v.Checks()
@@ -185,6 +198,7 @@ func runCase(set *Set, file *CaseFile, c *Case, dir string) CaseResult {
 	if r.Got != c.Want.Verdict {
 		problems = append(problems, fmt.Sprintf("verdict %s, want %s", r.Got, c.Want.Verdict))
 	}
+
 	if want := sortedCodes(c.Want.Codes); !slices.Equal(r.Codes, want) {
 		problems = append(problems, fmt.Sprintf("codes %v, want %v", r.Codes, want))
 	}
@@ -230,6 +244,7 @@ func (c *Case) evidence(set *Set, file *CaseFile, dir string) (attestor.Evidence
 	if err != nil {
 		return attestor.Evidence{}, err
 	}
+
 	all, err := toMap(start)
 	if err != nil {
 		return attestor.Evidence{}, err
@@ -239,6 +254,7 @@ func (c *Case) evidence(set *Set, file *CaseFile, dir string) (attestor.Evidence
 			return attestor.Evidence{}, err
 		}
 	}
+
 	if err := c.patchPlatforms(all); err != nil {
 		return attestor.Evidence{}, err
 	}
@@ -246,6 +262,7 @@ func (c *Case) evidence(set *Set, file *CaseFile, dir string) (attestor.Evidence
 	if err != nil {
 		return attestor.Evidence{}, err
 	}
+
 	var ev attestor.Evidence
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
@@ -264,6 +281,7 @@ func (c *Case) start(set *Set, at time.Time, dir string) (attestor.Evidence, err
 	if governs := set.matches(c.Image); len(governs) > 0 {
 		p = governs[0].Policy
 	}
+
 	ev := p.Exemplary(c.Image, at)
 	if ev.Image.IsZero() {
 		return ev, fmt.Errorf("%q is not a repository", clip(c.Image))
@@ -281,6 +299,7 @@ func readEvidence(path string) (attestor.Evidence, error) {
 		attestor.Evidence
 		Recorded *attestor.Evidence `json:"evidence"`
 	}
+
 	if err := json.Unmarshal(f, &line); err != nil {
 		return attestor.Evidence{}, err
 	}
@@ -337,6 +356,7 @@ func (c *Case) patchPlatforms(all map[string]any) error {
 		for name := range c.Platforms {
 			names = append(names, name)
 		}
+
 		slices.Sort(names)
 		list = list[:0]
 		for i, name := range names {
@@ -353,6 +373,7 @@ func (c *Case) patchPlatforms(all map[string]any) error {
 		}
 		all["platforms"], all["index"], all["mediaType"] = list, true, "application/vnd.oci.image.index.v1+json"
 	}
+
 	for _, e := range list {
 		if child, ok := e.(map[string]any); ok {
 			if err := patch(child, &c.Platform); err != nil {

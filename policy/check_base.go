@@ -59,7 +59,9 @@ func baseDemands(s *Spec) []string {
 	for i, a := range s.Base.Approved {
 		names[i] = a.Name
 	}
-	return []string{fmt.Sprintf("base: one of %s, proven by %s or stronger", strings.Join(names, ", "), s.Base.Evidence)}
+	return []string{
+		fmt.Sprintf("base: one of %s, proven by %s or stronger", strings.Join(names, ", "), s.Base.Evidence),
+	}
 }
 
 func (j *judgement) base(e *attestor.PlatformEvidence) {
@@ -68,6 +70,9 @@ func (j *judgement) base(e *attestor.PlatformEvidence) {
 		j.skip(attestor.CheckBase, e.Platform, "the policy says base.required: false")
 		return
 	}
+
+	// A base counts if it is in this policy's catalogue, whatever it was looked up for. A failure to look one up stands
+	// in for "not approved": asking again may find it.
 	found := j.problems(attestor.CheckBase, j.ev.Problems, e.Problems)
 	entry := j.approved(e.Base)
 	switch {
@@ -82,11 +87,14 @@ func (j *judgement) base(e *attestor.PlatformEvidence) {
 // approved is the catalogue's entry that the evidence is about: by name, and
 // by the repository of what was matched.
 func (j *judgement) approved(b attestor.Base) *Approved {
+	// Only a digest that was proven names a base; a tag or a claim of the author's names none.
 	repository, digest, _ := strings.Cut(b.Reference, "@")
 	if _, err := attestor.ParseDigest(digest); err != nil || b.Evidence == "" {
 		return nil
 	}
-	list := j.policy.doc.Spec.Base.Approved // whose repositories are canonical
+
+	// The name alone would let another policy's entry of the same name count. Both repositories are canonical.
+	list := j.policy.doc.Spec.Base.Approved
 	i := slices.IndexFunc(list, func(a Approved) bool { return a.Name == b.Name && a.Repository == repository })
 	if i < 0 {
 		return nil
@@ -103,6 +111,7 @@ func notApproved(want *Base, b attestor.Base) finding {
 	if b.Reference != "" {
 		message = fmt.Sprintf("the base %s (%s) is not one of this policy's", b.Reference, b.Name)
 	}
+
 	message += "; allowed: " + strings.Join(names, ", ")
 	if len(b.Hints) > 0 {
 		message += "; the image's author claims " + strings.Join(b.Hints, ", ")
@@ -123,20 +132,29 @@ func from(a Approved, b attestor.Base) string {
 
 func (j *judgement) baseEntry(a *Approved, b attestor.Base, problems []finding) []finding {
 	var found []finding
+
+	// Squashed or recompressed layers prove less than the same blobs do, and the policy says how much is enough.
 	level := j.policy.doc.Spec.Base.Evidence
 	if !b.Evidence.Satisfies(level) {
 		found = append(found, deny(attestor.CodeBaseEvidenceTooWeak, b.Reference,
 			fmt.Sprintf("base %s is proven by %s only; %s or stronger is required", a.Name, b.Evidence, level),
 			"build without squashing or recompressing the base's layers, or lower spec.base.evidence"))
 	}
+
 	found = append(found, j.age(a, b)...)
+
+	// The signature that was found must satisfy this policy's rule, not one that resembles it: texts are equal only for
+	// rules that accept the same signatures.
 	rule := a.SignedBy.rule()
 	explained := slices.ContainsFunc(problems, func(f finding) bool {
 		return f.reason.Code == attestor.CodeBaseUnsigned || f.reason.Code == attestor.CodeBaseSignatureUnknown
 	})
 	if rule != nil && b.SignedBy != rule.Text() && !explained {
-		found = append(found, deny(attestor.CodeBaseUnsigned, b.Reference,
-			fmt.Sprintf("base %s has no signature by %s", a.Name, rule.Text()), "use a base that its publisher signed: FROM "+from(*a, b)))
+		found = append(found, deny(
+			attestor.CodeBaseUnsigned, b.Reference,
+			fmt.Sprintf("base %s has no signature by %s", a.Name, rule.Text()),
+			"use a base that its publisher signed: FROM "+from(*a, b),
+		))
 	}
 	return found
 }
@@ -158,9 +176,15 @@ func (j *judgement) age(a *Approved, b attestor.Base) []finding {
 		return []finding{deny(attestor.CodeBaseOutdated, b.Reference, fmt.Sprintf(format, args...), fix)}
 	}
 	unknown := func(why string) []finding {
-		return []finding{deny(attestor.CodeBaseAgeUnknown, b.Reference,
-			fmt.Sprintf("since when base %s is not what its tags name is not known: %s; at most %s is allowed", a.Name, why, a.MaxBehind),
-			fix+"; or list its digest").as(attestor.StatusError)}
+		return []finding{deny(
+			attestor.CodeBaseAgeUnknown,
+			b.Reference,
+			fmt.Sprintf(
+				"it is not known since when base %s is out of date: %s; at most %s is allowed", a.Name, why,
+				a.MaxBehind,
+			),
+			fix+"; or list its digest",
+		).as(attestor.StatusError)}
 	}
 
 	tags, behind := strings.Join(a.Tags, " or "), time.Duration(a.MaxBehind)
@@ -170,7 +194,7 @@ func (j *judgement) age(a *Approved, b attestor.Base) []finding {
 	case b.Current:
 		return nil
 	case b.Superseded == nil && behind <= 0:
-		return outdated("base %s is not what %s names now, and no older digest is allowed", a.Name, tags)
+		return outdated("base %s is not the digest that %s names now; no older one is allowed", a.Name, tags)
 	case b.Superseded == nil:
 		// A base that nobody saw under its tag may be of any age.
 		return unknown(cmp.Or(b.AgeUnknown, "it was never seen under "+tags))
@@ -181,8 +205,12 @@ func (j *judgement) age(a *Approved, b attestor.Base) []finding {
 	if behind > 0 && age < -skew {
 		return unknown("by the record it was on " + b.Superseded.UTC().Format(dateForm) + ", which is in the future")
 	}
+
 	if behind <= 0 || age > behind {
-		return outdated("base %s was superseded %s ago, on %s; at most %s is allowed", a.Name, days(max(age, 0)), b.Superseded.UTC().Format(dateForm), a.MaxBehind)
+		return outdated(
+			"base %s was superseded %s ago, on %s; at most %s is allowed", a.Name, days(max(age, 0)),
+			b.Superseded.UTC().Format(dateForm), a.MaxBehind,
+		)
 	}
 	return nil
 }
@@ -193,11 +221,12 @@ func (v *validator) base(b *Base) {
 	if b.Required && len(b.Approved) == 0 && !v.has(path+".approved") {
 		v.at(path+".required", "contradicts the missing spec.base.approved: no image could pass")
 	}
+
 	for i := range b.Approved {
 		v.approved(index(path+".approved", i), &b.Approved[i])
 		for _, other := range b.Approved[:i] {
 			if other.Name != "" && other.Name == b.Approved[i].Name {
-				v.at(index(path+".approved", i)+".name", "%q stands twice", other.Name)
+				v.at(index(path+".approved", i)+".name", "duplicate %q", other.Name)
 			}
 		}
 	}
@@ -206,18 +235,25 @@ func (v *validator) base(b *Base) {
 func (v *validator) approved(path string, a *Approved) {
 	v.match(path+".name", a.Name, nameForm, "lower-case letters, digits and hyphens, at most 63")
 	if v.has(path + ".repository") {
-		if ref, err := attestor.ParseReference(a.Repository + ":tag"); err != nil || strings.ContainsAny(a.Repository, "@*") {
-			v.at(path+".repository", "%q is not a repository: want REGISTRY/PATH without tag, such as gcr.io/distroless/static-debian12", clip(a.Repository))
+		if ref, err := attestor.ParseReference(a.Repository + ":tag"); err != nil ||
+			strings.ContainsAny(a.Repository, "@*") {
+			v.at(
+				path+".repository",
+				"%q is not a repository: want REGISTRY/PATH without tag, such as gcr.io/distroless/static-debian12",
+				clip(a.Repository),
+			)
 		} else {
 			a.Repository = ref.Repository()
 		}
 	}
+
 	v.notEmpty(path+".tags", len(a.Tags))
 	v.matchAll(path+".tags", a.Tags, tagForm, "a tag")
 	v.notEmpty(path+".digests", len(a.Digests))
 	if len(a.Tags) == 0 && len(a.Digests) == 0 && !v.has(path+".tags") && !v.has(path+".digests") {
 		v.at(path, "has neither tags nor digests, so that nothing would be approved")
 	}
+
 	if a.MaxBehind > 0 && len(a.Tags) == 0 {
 		v.at(path+".maxBehind", "contradicts the missing tags: it is about how long ago a tag moved on")
 	}
@@ -235,8 +271,9 @@ func (l *linter) base() {
 		} else {
 			l.signedBy(path+".signedBy", a.SignedBy)
 		}
+
 		if time.Duration(a.MaxBehind) > longBehind {
-			l.d.at(path+".maxBehind", "%s without its publisher's fixes is long", a.MaxBehind)
+			l.d.at(path+".maxBehind", "allows %s without the publisher's fixes, which is long", a.MaxBehind)
 		}
 		switch {
 		case a.EndOfLife.IsZero():

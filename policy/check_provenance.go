@@ -31,7 +31,10 @@ func provenanceCheck() check {
 			if p == nil {
 				return nil
 			}
-			return []string{fmt.Sprintf("provenance: SLSA level %d or higher, builders %s, sources %s", p.SLSALevel, anyOf(p.Builders), anyOf(p.Sources))}
+			return []string{fmt.Sprintf(
+				"provenance: SLSA level %d or higher, builders %s, sources %s", p.SLSALevel, anyOf(p.Builders),
+				anyOf(p.Sources),
+			)}
 		},
 		codes: func(s *Spec) (out givenCodes) {
 			p := s.Provenance
@@ -58,42 +61,59 @@ func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 		j.skip(attestor.CheckProvenance, e.Platform, "the policy does not ask for provenance")
 		return
 	}
+
 	problems := j.problems(attestor.CheckProvenance, j.ev.Problems, e.Problems)
 	var nearest []finding
 	best := false
 	for i := range e.Provenance {
-		found, counts := want.judge(&e.Provenance[i])
+		found, counts := want.unmet(&e.Provenance[i])
 		if counts && (!best || len(found) < len(nearest)) {
 			nearest, best = found, true
 		}
 	}
+
 	switch {
 	case best:
 		problems = append(problems, nearest...)
 	case len(problems) == 0:
-		problems = append(problems, deny(attestor.CodeProvenanceMissing, j.ev.Image.Sibling(e.Digest).String(), "no verified provenance was found",
-			"build with Cloud Build, options.requestedVerifyOption: VERIFIED, or attach a signed statement and name its signer in spec.provenance.signedBy"))
+		problems = append(problems, deny(
+			attestor.CodeProvenanceMissing, j.ev.Image.Sibling(e.Digest).String(), "no verified provenance was found",
+			"build with Cloud Build, options.requestedVerifyOption: VERIFIED, or attach a signed statement and name its signer in spec.provenance.signedBy",
+		))
 	}
 	j.conclude(attestor.CheckProvenance, e.Platform, problems)
 }
 
-// judge compares one statement. One of a source that the policy does not name
-// a signer for does not count.
-func (p *Provenance) judge(s *attestor.Provenance) (found []finding, counts bool) {
+// unmet lists what one statement lacks. A statement attached with cosign counts only if the policy names its signer.
+func (p *Provenance) unmet(s *attestor.Provenance) (found []finding, counts bool) {
+	// Cloud Build's statements are verified with Google's keys. Anybody can attach one with cosign, which proves something
+	// only where the policy says who signs.
 	if s.Source != "cloud-build" && (s.Source != "cosign" || p.SignedBy == nil) {
 		return nil, false
 	}
 	if len(p.Builders) > 0 && !slices.Contains(p.Builders, s.Builder) {
-		found = append(found, deny(attestor.CodeProvenanceBuilder, s.Builder, fmt.Sprintf("built by %q; allowed: %s", s.Builder, strings.Join(p.Builders, ", ")),
-			"build with one of them, or add the builder to spec.provenance.builders"))
+		found = append(found, deny(
+			attestor.CodeProvenanceBuilder, s.Builder,
+			fmt.Sprintf("built by %q; allowed: %s", s.Builder, strings.Join(p.Builders, ", ")),
+			"build with one of them, or add the builder to spec.provenance.builders",
+		))
 	}
+
 	if int64(s.SLSALevel) < p.SLSALevel {
-		found = append(found, deny(attestor.CodeProvenanceLevel, s.Builder, fmt.Sprintf("the provenance is of SLSA level %d; at least %d is required", s.SLSALevel, p.SLSALevel),
-			"build with a builder of that level"))
+		found = append(found, deny(
+			attestor.CodeProvenanceLevel, s.Builder,
+			fmt.Sprintf("the provenance is of SLSA level %d; at least %d is required", s.SLSALevel, p.SLSALevel),
+			"build with a builder of that level",
+		))
 	}
-	if len(p.Sources) > 0 && !slices.ContainsFunc(p.Sources, func(pattern string) bool { return matchSource(pattern, s.SourceURI) }) {
-		found = append(found, deny(attestor.CodeProvenanceSource, s.SourceURI, fmt.Sprintf("built from %q; allowed: %s", s.SourceURI, strings.Join(p.Sources, ", ")),
-			"build from one of them, or add the repository to spec.provenance.sources"))
+
+	if len(p.Sources) > 0 &&
+		!slices.ContainsFunc(p.Sources, func(pattern string) bool { return matchSource(pattern, s.SourceURI) }) {
+		found = append(found, deny(
+			attestor.CodeProvenanceSource, s.SourceURI,
+			fmt.Sprintf("built from %q; allowed: %s", s.SourceURI, strings.Join(p.Sources, ", ")),
+			"build from one of them, or add the repository to spec.provenance.sources",
+		))
 	}
 	return found, true
 }
@@ -120,14 +140,17 @@ func matchSource(pattern, uri string) bool {
 	if err != nil {
 		return false
 	}
+
 	uri, _, _ = strings.Cut(strings.TrimPrefix(uri, "git+"), "#")
 	scheme, rest, ok := strings.Cut(uri, "://")
 	if authority, _, _ := strings.Cut(rest, "/"); strings.Contains(authority, "@") {
-		return false // https://github.com@elsewhere.example/…
+		return false // RFC 3986, 3.2.1: of https://github.com@elsewhere.example/… the host is elsewhere.example
 	}
+
 	rest, _, _ = strings.Cut(rest, "@")
 	rest = strings.TrimSuffix(strings.TrimSuffix(rest, "/"), ".git")
-	return ok && scheme == want.scheme && !strings.ContainsAny(rest, "?%\\") && !hasDots(rest) && want.pattern.Match(rest)
+	return ok && scheme == want.scheme && !strings.ContainsAny(rest, "?%\\") && !hasDots(rest) &&
+		want.pattern.Match(rest)
 }
 
 // hasDots reports whether a path could name something else than it reads.
@@ -148,16 +171,19 @@ func (v *validator) provenance(p *Provenance) {
 	if p.SLSALevel < 0 || p.SLSALevel > 4 {
 		v.at(path+".slsaLevel", "%d is not a SLSA level: want 0 to 4", p.SLSALevel)
 	}
+
 	v.notEmpty(path+".builders", len(p.Builders))
 	v.notEmpty(path+".sources", len(p.Sources))
 	for i, b := range p.Builders {
 		v.text(index(path+".builders", i), b)
 	}
+
 	for i, s := range p.Sources {
 		if _, err := parseSource(s); err != nil {
 			v.at(index(path+".sources", i), "%q is not a source pattern: %s", clip(s), message(err))
 		}
 	}
+
 	if p.SLSALevel == 0 && len(p.Builders) == 0 && len(p.Sources) == 0 {
 		v.at(path, "demands nothing: give slsaLevel, builders or sources, or leave it out")
 	}
@@ -172,17 +198,24 @@ func (l *linter) provenance() {
 	if len(p.Builders) == 0 {
 		l.d.at("spec.provenance", "names no builders: any builder whose statement verifies will do")
 	}
+
 	if p.SignedBy != nil {
 		l.signedBy("spec.provenance.signedBy", p.SignedBy)
 	}
 }
 
 func (p *Provenance) exemplary() attestor.Provenance {
-	out := attestor.Provenance{Source: "cloud-build", Builder: "https://cloudbuild.googleapis.com/GoogleHostedWorker", SLSALevel: int(max(p.SLSALevel, 3)),
-		SourceURI: "https://github.com/acme/app", PredicateType: "https://slsa.dev/provenance/v1"}
+	out := attestor.Provenance{
+		Source:        "cloud-build",
+		Builder:       "https://cloudbuild.googleapis.com/GoogleHostedWorker",
+		SLSALevel:     int(max(p.SLSALevel, 3)),
+		SourceURI:     "https://github.com/acme/app",
+		PredicateType: "https://slsa.dev/provenance/v1",
+	}
 	if p.SignedBy != nil {
 		out.Source = "cosign"
 	}
+
 	if len(p.Builders) > 0 {
 		out.Builder = p.Builders[0]
 	}

@@ -64,10 +64,16 @@ func (j *judgement) scope() {
 		j.conclude(attestor.CheckScope, "", found)
 		return
 	}
-	if len(s.TrustedDirectories) > 0 && !slices.ContainsFunc(s.TrustedDirectories, func(p attestor.Pattern) bool { return p.Match(repo) }) {
-		found = append(found, deny(attestor.CodeOutOfScope, repo, fmt.Sprintf("%s is in none of the trusted directories %v", repo, s.TrustedDirectories),
-			"push the image to one of them, or add its directory to spec.scope.trustedDirectories"))
+
+	if len(s.TrustedDirectories) > 0 &&
+		!slices.ContainsFunc(s.TrustedDirectories, func(p attestor.Pattern) bool { return p.Match(repo) }) {
+		found = append(found, deny(
+			attestor.CodeOutOfScope, repo,
+			fmt.Sprintf("%s is in none of the trusted directories %v", repo, s.TrustedDirectories),
+			"push the image to one of them, or add its directory to spec.scope.trustedDirectories",
+		))
 	}
+
 	if longest := time.Duration(s.MaxUploadAge); longest > 0 {
 		found = append(found, j.uploadAge(longest, len(found) > 0)...)
 	}
@@ -77,15 +83,30 @@ func (j *judgement) scope() {
 func (j *judgement) uploadAge(longest time.Duration, explained bool) []finding {
 	up := j.ev.Uploaded
 	if up == nil {
-		if explained && slices.ContainsFunc(j.ev.Problems, func(p attestor.Problem) bool { return p.Check == attestor.CheckScope }) {
+		if explained &&
+			slices.ContainsFunc(
+				j.ev.Problems, func(p attestor.Problem) bool { return p.Check == attestor.CheckScope },
+			) {
 			return nil
 		}
-		return []finding{deny(attestor.CodeUploadTimeUnknown, "", "when the image was uploaded is not known, and spec.scope.maxUploadAge asks for it",
-			"keep the image in Artifact Registry, which records it, or remove maxUploadAge").as(attestor.StatusError)}
+
+		return []finding{deny(
+			attestor.CodeUploadTimeUnknown, "",
+			"the time of the image's upload is not known, and spec.scope.maxUploadAge limits its age",
+			"keep the image in Artifact Registry, which records it, or remove maxUploadAge",
+		).as(attestor.StatusError)}
 	}
+
 	if age := j.ev.Time.Sub(*up); age > longest {
-		return []finding{deny(attestor.CodeUploadTooOld, "", fmt.Sprintf("uploaded %s ago, on %s; at most %s is allowed", days(age), up.UTC().Format(dateForm), Duration(longest)),
-			"rebuild and push the image")}
+		return []finding{deny(
+			attestor.CodeUploadTooOld,
+			"",
+			fmt.Sprintf(
+				"uploaded %s ago, on %s; at most %s is allowed", days(age), up.UTC().Format(dateForm),
+				Duration(longest),
+			),
+			"rebuild and push the image",
+		)}
 	}
 	return nil
 }
@@ -106,9 +127,12 @@ func (l *linter) scope() {
 	}
 	for i, dir := range l.s.Scope.TrustedDirectories {
 		if dir.Unmatchable() == "" && !slices.ContainsFunc(l.s.Images, dir.Overlaps) {
-			l.d.at(index("spec.scope.trustedDirectories", i), "%s holds none of the images that the policy governs", dir)
+			l.d.at(
+				index("spec.scope.trustedDirectories", i), "%s holds none of the images that the policy governs", dir,
+			)
 		}
 	}
+
 	if len(l.s.Scope.TrustedDirectories) > 0 && l.s.trusted() {
 		l.d.at("spec.scope.trustedDirectories", "repeats spec.images, so that it can refuse nothing")
 	}
@@ -118,6 +142,8 @@ func (l *linter) scope() {
 // governs, since every pattern of images stands among its directories.
 func (s *Spec) trusted() bool {
 	return !slices.ContainsFunc(s.Images, func(p attestor.Pattern) bool {
-		return !slices.ContainsFunc(s.Scope.TrustedDirectories, func(d attestor.Pattern) bool { return d.String() == p.String() })
+		return !slices.ContainsFunc(
+			s.Scope.TrustedDirectories, func(d attestor.Pattern) bool { return d.String() == p.String() },
+		)
 	})
 }

@@ -28,13 +28,18 @@ func userCheck() check {
 			if !s.User.NonRoot {
 				return []string{"user: not judged"}
 			}
-			return []string{fmt.Sprintf("user: uid %d or higher, names: %s, group 0: %s", s.User.MinimumUID, s.User.Names, s.User.RootGroup)}
+			return []string{fmt.Sprintf(
+				"user: uid %d or higher, names: %s, group 0: %s", s.User.MinimumUID, s.User.Names, s.User.RootGroup,
+			)}
 		},
 		codes: func(s *Spec) (out givenCodes) {
 			out.can(s.User.NonRoot, attestor.CodeUserRoot, attestor.CodeUserNotSet)
 			out.can(s.User.NonRoot && s.User.Names == NamesRefuse, attestor.CodeUserNotNumeric)
 			out.only(s.User.NonRoot && s.User.MinimumUID > 1, attestor.CodeUserTooLow)
-			out.only(s.User.NonRoot && s.User.RootGroup != RespondAllow, attestor.CodeGroupRoot, attestor.CodeGroupUnresolved)
+			out.only(
+				s.User.NonRoot && s.User.RootGroup != RespondAllow, attestor.CodeGroupRoot,
+				attestor.CodeGroupUnresolved,
+			)
 			return out
 		},
 		remarks: []attestor.Code{attestor.CodeUserLimits},
@@ -91,6 +96,7 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 		found = append(found, deny(code, u.Configured, fmt.Sprintf(format, args...), userFix).as(status))
 	}
 
+	// Nobody knows whether it is root: an error, which a problem may explain better.
 	if u.UID == nil {
 		if !explained {
 			if u.Configured == "" { // the config was not read, for a reason that another check gives
@@ -102,6 +108,7 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 		return found
 	}
 
+	// Kubernetes compares the number with 0 under runAsNonRoot; runtimes take 31 bits of it, so that 1<<32 would be root.
 	switch id := *u.UID; {
 	case id == 0 && given(attestor.CodeUserRoot, attestor.CodeUserRootDisguised, attestor.CodeUserNotSet):
 	case id == 0 && u.Configured == "":
@@ -112,7 +119,7 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 			"the image runs as root (%q); uid %d or higher is allowed", u.Configured, want.MinimumUID)
 	case id < 0 || id > math.MaxInt32:
 		add(attestor.CodeUserInvalid, attestor.StatusDeny,
-			"uid %d is one that runtimes refuse or truncate; 1 to 2147483647 is allowed", id)
+			"runtimes refuse or truncate uid %d; 1 to 2147483647 is allowed", id)
 	case id < want.MinimumUID:
 		add(attestor.CodeUserTooLow, attestor.StatusDeny,
 			"uid %d is lower than the %d that the policy sets", id, want.MinimumUID)
@@ -130,7 +137,10 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 		add(attestor.CodeUserNotNumeric, attestor.StatusDeny,
 			"user %q is a name, which kubelet refuses under runAsNonRoot; a number is allowed", u.Configured)
 	default:
-		add(attestor.CodeUserLookupFailed, attestor.StatusError, "the way user %q was decided is not recorded", u.Configured)
+		add(
+			attestor.CodeUserLookupFailed, attestor.StatusError, "the evidence does not say how the uid of user %q was found",
+			u.Configured,
+		)
 	}
 	return found
 }
@@ -146,14 +156,20 @@ func group(want User, u attestor.User, problems []finding) []finding {
 	// A name that this policy does not resolve proves nothing, whatever another
 	// policy had resolved it to.
 	case byName && want.Names != NamesResolve:
-		found = []finding{deny(attestor.CodeGroupUnresolved, u.Configured,
-			fmt.Sprintf("user %q has its group by name, which proves nothing about the gid; a number is allowed", u.Configured),
-			groupFix+"; or set spec.user.names: resolve")}
+		found = []finding{deny(
+			attestor.CodeGroupUnresolved,
+			u.Configured,
+			fmt.Sprintf(
+				"user %q has its group by name, which proves nothing about the gid; a number is allowed",
+				u.Configured,
+			),
+			groupFix+"; or set spec.user.names: resolve",
+		)}
 	case u.GID == nil && grouped && len(problems) > 0:
 		found = problems
 	case u.GID == nil && grouped:
 		found = []finding{deny(attestor.CodeGroupUnresolved, u.Configured,
-			fmt.Sprintf("which gid user %q has is not known: its group was not resolved", u.Configured), groupFix)}
+			fmt.Sprintf("the gid of user %q is not known: its group was not resolved", u.Configured), groupFix)}
 	case u.GID == nil || *u.GID == 0:
 		found = []finding{deny(attestor.CodeGroupRoot, u.Configured, groupZero(u, byName), groupFix)}
 	}
@@ -177,7 +193,9 @@ func group(want User, u attestor.User, problems []finding) []finding {
 func groupZero(u attestor.User, byName bool) string {
 	switch {
 	case byName:
-		return fmt.Sprintf("user %q runs with group 0, which its group's name means in the image's /etc/group", u.Configured)
+		return fmt.Sprintf(
+			"user %q runs with group 0, which its group's name means in the image's /etc/group", u.Configured,
+		)
 	case strings.Contains(u.Configured, ":"):
 		return fmt.Sprintf("user %q runs with group 0", u.Configured)
 	case u.Source == attestor.UserFromPasswd:
@@ -205,7 +223,11 @@ func (v *validator) user(u *User) {
 		}
 		return
 	}
-	for field, stricter := range map[string]bool{"names": u.Names == NamesResolve, "rootGroup": u.RootGroup == RespondDeny, "minimumUID": u.MinimumUID > 1} {
+
+	contradicting := map[string]bool{
+		"names": u.Names == NamesResolve, "rootGroup": u.RootGroup == RespondDeny, "minimumUID": u.MinimumUID > 1,
+	}
+	for field, stricter := range contradicting {
 		if stricter {
 			v.at("spec.user."+field, "contradicts nonRoot: false, with which the user is not judged")
 		}

@@ -60,12 +60,17 @@ func scanLacks(earlier, next attestor.Needs) string {
 
 func vulnerabilityCodes(s *Spec) (out givenCodes) {
 	v, scan := &s.Vulnerabilities, &s.Vulnerabilities.Scan
-	out.can(scan.required(), attestor.CodeScanNotFound, attestor.CodeScanPending, attestor.CodeScanRunning, attestor.CodeScanFailed)
+	out.can(
+		scan.required(), attestor.CodeScanNotFound, attestor.CodeScanPending, attestor.CodeScanRunning,
+		attestor.CodeScanFailed,
+	)
+
 	if scan.OnUnsupported == RespondAllow {
 		out.only(false, attestor.CodeScanUnsupported)
 	} else {
 		out.can(scan.required(), attestor.CodeScanUnsupported)
 	}
+
 	out.can(scan.required() && len(s.Platforms) != 1, attestor.CodeScanNotOfChild)
 	out.can(true, attestor.CodeScanArchived, attestor.CodeScanUnavailable)
 	out.only(scan.Continuous != ContinuousOptional, attestor.CodeScanInactive)
@@ -78,6 +83,7 @@ func vulnerabilityCodes(s *Spec) (out givenCodes) {
 	if v.BaseFindings != nil {
 		limit = out.can
 	}
+
 	limit(v.MaximumFixableSeverity != attestor.AllowAll, attestor.CodeFixableSeverityExceeded)
 	limit(v.MaximumUnfixableSeverity != attestor.AllowAll, attestor.CodeUnfixableSeverityExceeded)
 
@@ -114,25 +120,35 @@ func (v *validator) vulnerabilities(spec *Spec) {
 	const path = "spec.vulnerabilities"
 	s := &spec.Vulnerabilities
 	v.matchAll(path+".blockedCves", s.BlockedCVEs, vulnForm, vulnText)
-	if s.MaximumEPSS != nil && !(*s.MaximumEPSS >= 0 && *s.MaximumEPSS <= 1) || s.MaximumEPSS != nil && math.IsNaN(*s.MaximumEPSS) {
+	if s.MaximumEPSS != nil && !(*s.MaximumEPSS >= 0 && *s.MaximumEPSS <= 1) ||
+		s.MaximumEPSS != nil && math.IsNaN(*s.MaximumEPSS) {
 		v.at(path+".maximumEPSS", "%v is not a probability: want 0 to 1", *s.MaximumEPSS)
 	}
+
 	v.notEmpty(path+".gracePeriod", len(s.GracePeriod))
 	if b := s.BaseFindings; b != nil && !v.doc.Spec.Base.Required {
-		v.at(path+".baseFindings", "contradicts base.required: false: what is the base's is known only where a base is proven")
+		v.at(
+			path+".baseFindings",
+			"contradicts base.required: false: what is the base's is known only where a base is proven",
+		)
 	}
+
 	if s.VEX != nil {
 		v.notEmpty(path+".vex.accept", len(s.VEX.Accept))
 		v.notEmpty(path+".vex.projects", len(s.VEX.Projects))
 		v.matchAll(path+".vex.projects", s.VEX.Projects, projectForm, "a Google Cloud project id")
 	}
+
 	v.allowed(path+".allowedCves", s)
 	v.scan(path+".scan", &s.Scan)
 
 	for i, e := range spec.Exceptions {
 		blocked := slices.Contains(s.BlockedCVEs, e.Subject) || e.Subject == string(attestor.CodeCVEBlocked)
 		if e.Check == attestor.CheckVulnerabilities && blocked {
-			v.at(index("spec.exceptions", i)+".subject", "%s contradicts blockedCves, which no exception excuses", clip(e.Subject))
+			v.at(
+				index("spec.exceptions", i)+".subject", "%s contradicts blockedCves, which no exception excuses",
+				clip(e.Subject),
+			)
 		}
 	}
 }
@@ -144,6 +160,7 @@ func (v *validator) allowed(path string, s *Vulnerabilities) {
 		if slices.Contains(s.BlockedCVEs, a.ID) {
 			v.at(at+".id", "%s is in blockedCves too", clip(a.ID))
 		}
+
 		v.notEmpty(at+".packages", len(a.Packages))
 		for n, name := range a.Packages {
 			v.text(index(at+".packages", n), name)
@@ -161,7 +178,10 @@ func (v *validator) scan(path string, s *Scan) {
 		v.notEmpty(path+".packageTypes", len(s.PackageTypes))
 		for i, t := range s.PackageTypes {
 			if t == "" || strings.ToUpper(t) != t {
-				v.at(index(path+".packageTypes", i), "%q is malformed: want the scanner's words, such as OS, GO, MAVEN, NPM, PYPI", clip(t))
+				v.at(
+					index(path+".packageTypes", i),
+					"%q is malformed: want the scanner's words, such as OS, GO, MAVEN, NPM, PYPI", clip(t),
+				)
 			}
 		}
 	}
@@ -170,19 +190,26 @@ func (v *validator) scan(path string, s *Scan) {
 func (l *linter) vulnerabilities() {
 	const path = "spec.vulnerabilities"
 	v := &l.s.Vulnerabilities
-	if !v.Scan.required() && (v.MaximumFixableSeverity != attestor.AllowAll || v.MaximumUnfixableSeverity != attestor.AllowAll) {
+	if !v.Scan.required() &&
+		(v.MaximumFixableSeverity != attestor.AllowAll || v.MaximumUnfixableSeverity != attestor.AllowAll) {
 		l.d.at(path+".scan.required", "is false: an image that was never scanned passes whatever the limits are")
 	}
+
 	for severity := range v.GracePeriod {
-		if v.MaximumFixableSeverity.Allows(severity) && v.MaximumUnfixableSeverity.Allows(severity) && v.BaseFindings == nil {
+		if v.MaximumFixableSeverity.Allows(severity) && v.MaximumUnfixableSeverity.Allows(severity) &&
+			v.BaseFindings == nil {
 			l.d.at(path+".gracePeriod."+string(severity), "has no effect: %s is within both limits", severity)
 		}
 	}
+
 	if v.MaximumEPSS != nil && *v.MaximumEPSS == 1 {
-		l.d.at(path+".maximumEPSS", "has no effect: nothing is likelier than 1")
+		l.d.at(path+".maximumEPSS", "has no effect: no probability is higher than 1")
 	}
 	if v.Scan.required() && v.Scan.Continuous == ContinuousOptional && v.Scan.MaxAge == 0 {
-		l.d.at(path+".scan.continuous", "is optional and maxAge is not set: a scan of any age counts, however much was found since")
+		l.d.at(
+			path+".scan.continuous",
+			"is optional and maxAge is not set: a scan of any age counts, however much was found since",
+		)
 	}
 }
 
@@ -194,28 +221,40 @@ func (v *Vulnerabilities) demands() []string {
 	case v.Scan.Continuous == ContinuousRequired:
 		scan += " that is kept up to date"
 	}
+
 	if v.Scan.MaxAge > 0 {
 		scan += ", at most " + v.Scan.MaxAge.String() + " old"
 	}
 	out := []string{
 		"vulnerabilities: " + scan,
-		fmt.Sprintf("vulnerabilities: up to %s where a fix exists, up to %s where none does, without severity: %s", v.MaximumFixableSeverity, v.MaximumUnfixableSeverity, v.UnspecifiedSeverity),
+		fmt.Sprintf(
+			"vulnerabilities: up to %s where a fix exists, up to %s where none does, without severity: %s",
+			v.MaximumFixableSeverity, v.MaximumUnfixableSeverity, v.UnspecifiedSeverity,
+		),
 	}
+
 	if b := v.BaseFindings; b != nil {
-		out = append(out, fmt.Sprintf("vulnerabilities of the base: up to %s where a fix exists, up to %s where none does", b.MaximumFixableSeverity, b.MaximumUnfixableSeverity))
+		out = append(out, fmt.Sprintf(
+			"vulnerabilities of the base: up to %s where a fix exists, up to %s where none does",
+			b.MaximumFixableSeverity, b.MaximumUnfixableSeverity,
+		))
 	}
+
 	if len(v.BlockedCVEs) > 0 {
 		out = append(out, "vulnerabilities: none of "+strings.Join(v.BlockedCVEs, ", "))
 	}
 	if v.KnownExploited != RespondAllow {
 		out = append(out, fmt.Sprintf("vulnerabilities known to be exploited: %s", v.KnownExploited))
 	}
+
 	if v.MaximumEPSS != nil {
 		out = append(out, fmt.Sprintf("vulnerabilities: EPSS at most %g", *v.MaximumEPSS))
 	}
 	for _, s := range attestor.Severities() {
 		if d := time.Duration(v.GracePeriod[s]); d > 0 {
-			out = append(out, fmt.Sprintf("vulnerabilities: %s only warns for %s after its publication", s, Duration(d)))
+			out = append(
+				out, fmt.Sprintf("vulnerabilities: %s only warns for %s after its publication", s, Duration(d)),
+			)
 		}
 	}
 	return out

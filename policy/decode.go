@@ -53,6 +53,7 @@ func (d *decoder) document(text []byte) (*yaml.Node, error) {
 	if len(text) > maxFile {
 		return fail(1, 1, fmt.Sprintf("the file has %d bytes, at most %d are allowed", len(text), maxFile))
 	}
+
 	loader, err := yaml.NewLoader(bytes.NewReader(text))
 	if err != nil {
 		return fail(1, 1, err.Error())
@@ -67,6 +68,7 @@ func (d *decoder) document(text []byte) (*yaml.Node, error) {
 		}
 		return fail(1, 1, "not YAML: "+err.Error())
 	}
+
 	if err := loader.Load(&more); !errors.Is(err, io.EOF) {
 		return fail(more.Line, more.Column, "a second document: one file holds one policy")
 	}
@@ -77,7 +79,15 @@ func (d *decoder) document(text []byte) (*yaml.Node, error) {
 }
 
 func (d *decoder) errorAt(n *yaml.Node, path, message string, allowed []string, near string) {
-	d.errs = append(d.errs, Diagnostic{File: d.file, Line: n.Line, Column: n.Column, Path: path, Message: message, Allowed: allowed, Nearest: near})
+	d.errs = append(d.errs, Diagnostic{
+		File:    d.file,
+		Line:    n.Line,
+		Column:  n.Column,
+		Path:    path,
+		Message: message,
+		Allowed: allowed,
+		Nearest: near,
+	})
 	if n.Kind == yaml.ScalarNode {
 		d.failed[path] = true
 	}
@@ -92,7 +102,11 @@ func (d *decoder) at(path, format string, args ...any) {
 	for parent := path; !known && parent != ""; p, known = d.places[parent] {
 		parent = parent[:max(strings.LastIndexAny(parent, ".["), 0)]
 	}
-	d.errs = append(d.errs, Diagnostic{File: d.file, Line: p.line, Column: p.column, Path: path, Message: fmt.Sprintf(format, args...)})
+
+	d.errs = append(
+		d.errs,
+		Diagnostic{File: d.file, Line: p.line, Column: p.column, Path: path, Message: fmt.Sprintf(format, args...)},
+	)
 }
 
 // has reports whether a path was written.
@@ -108,11 +122,18 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		}
 		return
 	}
+
 	d.places[path] = place{n.Line, n.Column}
-	if n.Style&yaml.TaggedStyle != 0 && !strings.HasPrefix(n.ShortTag(), "!!") { // it would be ignored, whatever its author meant by it
-		d.errorAt(n, path, fmt.Sprintf("has the tag %q, which means nothing here: write the value alone", clip(n.ShortTag())), nil, "")
+	if n.Style&yaml.TaggedStyle != 0 &&
+		!strings.HasPrefix(n.ShortTag(), "!!") { // it would be ignored, whatever its author meant by it
+		d.errorAt(
+			n, path,
+			fmt.Sprintf("has the tag %q, which means nothing here: write the value alone", clip(n.ShortTag())), nil,
+			"",
+		)
 		return
 	}
+
 	if v.Type() == reflect.TypeFor[yaml.Node]() { // left to the caller
 		v.Set(reflect.ValueOf(*n))
 		return
@@ -121,6 +142,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
 	}
+
 	_, textual := v.Addr().Interface().(encoding.TextUnmarshaler)
 	switch {
 	case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null":
@@ -150,6 +172,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 		fields[name] = i
 		names = append(names, name)
 	}
+
 	seen := map[string]bool{}
 	for key, value := range d.pairs(n, path) {
 		i, known := fields[key.Value]
@@ -162,6 +185,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 			d.value(value, v.Field(i), join(path, key.Value))
 		}
 	}
+
 	for i, name := range names {
 		if !seen[name] {
 			d.absent(n, v.Field(i), v.Type().Field(i), path, name)
@@ -190,7 +214,11 @@ func (d *decoder) absent(n *yaml.Node, v reflect.Value, f reflect.StructField, p
 		case v.Kind() == reflect.Int64:
 			tag = "!!int"
 		}
-		d.scalar(&yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: def, Line: n.Line, Column: n.Column}, v, join(path, name))
+
+		d.scalar(
+			&yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: def, Line: n.Line, Column: n.Column}, v,
+			join(path, name),
+		)
 	case v.Kind() == reflect.Struct && !isText(v) && f.Type != reflect.TypeFor[yaml.Node]():
 		d.object(&yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}, v, join(path, name))
 	}
@@ -226,8 +254,9 @@ func (d *decoder) pairs(n *yaml.Node, path string) func(func(k, v *yaml.Node) bo
 				d.errorAt(key, path, "a key must be plain text", nil, "")
 				continue
 			}
+
 			if seen[key.Value] {
-				d.errorAt(key, path, fmt.Sprintf("%q stands twice", clip(key.Value)), nil, "")
+				d.errorAt(key, path, fmt.Sprintf("duplicate %q", clip(key.Value)), nil, "")
 			}
 			seen[key.Value] = true
 			if !yield(key, n.Content[i+1]) {
@@ -278,12 +307,14 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		wrong("want " + want(v.Type()))
 		return
 	}
+
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		if err := u.UnmarshalText([]byte(n.Value)); err != nil {
 			wrong(message(err))
 		}
 		return
 	}
+
 	if values := enumValues(v.Type()); values != nil {
 		if !slices.Contains(values, n.Value) {
 			d.errorAt(n, path, fmt.Sprintf("%q is not allowed", clip(n.Value)), values, nearest(n.Value, values))
@@ -291,6 +322,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		v.SetString(n.Value)
 		return
 	}
+
 	if v.Type() == reflect.TypeFor[attestor.Digest]() {
 		digest, err := attestor.ParseDigest(n.Value)
 		if err != nil {
@@ -299,6 +331,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		v.SetString(string(digest))
 		return
 	}
+
 	if err := bareScalar(n, v); err != nil {
 		wrong(err.Error())
 	}
@@ -353,6 +386,7 @@ func want(t reflect.Type) string {
 	case t == reflect.TypeFor[attestor.Digest]():
 		return "a digest"
 	}
+
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"

@@ -30,6 +30,7 @@ func (d Diagnostic) String() string {
 	if d.Path != "" {
 		b.WriteString(d.Path + ": ")
 	}
+
 	b.WriteString(d.Message)
 	if d.Nearest != "" {
 		fmt.Fprintf(&b, "; did you mean %s?", d.Nearest)
@@ -58,14 +59,21 @@ func (e Errors) Error() string {
 func (e Errors) As(target any) bool {
 	t, ok := target.(**attestor.Error)
 	if ok {
-		*t = &attestor.Error{Kind: attestor.Invalid, Msg: "the policy is not valid: " + e.Error(), Fix: "attestor policy lint FILE says the same, and attestor policy schema prints the schema"}
+		*t = &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  "the policy is not valid: " + e.Error(),
+			Fix:  "attestor policy lint FILE says the same, and attestor policy schema prints the schema",
+		}
 	}
 	return ok
 }
 
 func (e Errors) sorted() Errors {
 	slices.SortStableFunc(e, func(a, b Diagnostic) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Message, b.Message))
+		return cmp.Or(
+			cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			cmp.Compare(a.Message, b.Message),
+		)
 	})
 	return slices.CompactFunc(e, func(a, b Diagnostic) bool { return a.String() == b.String() })
 }

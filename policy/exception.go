@@ -19,9 +19,12 @@ func (s *Spec) exceptions(table []check) exception.List {
 			out = append(out, c.allowed(s)...)
 		}
 	}
+
 	for i, e := range s.Exceptions {
 		out = append(out, exception.Exception{
-			ID: cmp.Or(e.ID, e.Check+"/"+e.Subject), Check: e.Check, Subject: e.Subject, Images: e.Images, Platforms: e.Platforms,
+			ID: cmp.Or(
+				e.ID, e.Check+"/"+e.Subject,
+			), Check: e.Check, Subject: e.Subject, Images: e.Images, Platforms: e.Platforms,
 			Owner: e.Owner, Reason: e.Reason, Expires: e.Expires.start, Place: index("spec.exceptions", i),
 		})
 	}
@@ -45,6 +48,8 @@ func (j *judgement) excuse(check *attestor.Check, f finding) bool {
 	if f.final || f.note || f.status != attestor.StatusDeny && f.status != attestor.StatusWarn {
 		return false
 	}
+
+	// A trusted VEX statement excuses without an exception, and is named in its place.
 	if f.excuse != nil {
 		addApplied(check, *f.excuse)
 		return true
@@ -70,6 +75,7 @@ func (j *judgement) excuse(check *attestor.Check, f finding) bool {
 		}
 	}
 
+	// A denial that stands shows the exceptions that would have excused it.
 	if !excused {
 		for _, a := range void {
 			addApplied(check, a)
@@ -96,8 +102,10 @@ func (j *judgement) lapsed(e *exception.Exception) *attestor.Reason {
 	longest := time.Duration(j.policy.doc.Spec.ExceptionMaxLifetime)
 	if longest > 0 && e.Expires.After(j.ev.Time.Add(longest)) {
 		return &attestor.Reason{Code: attestor.CodeExceptionTooLong, Subject: e.ID,
-			Message: fmt.Sprintf("the exception of %s ends on %s, further away than the %s that exceptionMaxLifetime allows, and counts as absent",
-				e.Owner, e.Day(), Duration(longest)),
+			Message: fmt.Sprintf(
+				"the exception of %s ends on %s, further away than the %s that exceptionMaxLifetime allows, and counts as absent",
+				e.Owner, e.Day(), Duration(longest),
+			),
 			Fix: "bring the end of " + e.Place + " nearer"}
 	}
 
@@ -130,8 +138,10 @@ func (j *judgement) stale() {
 		}
 
 		j.remark(attestor.Reason{Code: attestor.CodeExceptionStale, Subject: e.ID,
-			Message: fmt.Sprintf("the exception of %s for %s %s matched nothing in this image", e.Owner, e.Check, e.Subject),
-			Fix:     "remove " + e.Place + ", or narrow its images"})
+			Message: fmt.Sprintf(
+				"the exception of %s for %s %s matched nothing in this image", e.Owner, e.Check, e.Subject,
+			),
+			Fix: "remove " + e.Place + ", or narrow its images"})
 	}
 }
 

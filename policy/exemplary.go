@@ -19,19 +19,26 @@ func (p *Policy) Exemplary(repository string, at time.Time) attestor.Evidence {
 	if err != nil { // a pattern that stands for no valid name
 		return attestor.Evidence{Time: at}
 	}
+
 	img, _ := ref.Pinned()
 	hour := at.Add(-time.Hour)
 	platform := "linux/amd64"
 	if len(s.Platforms) > 0 {
 		platform = s.Platforms[0]
 	}
+
 	e := attestor.PlatformEvidence{
 		Child:  attestor.Child{Platform: platform, Digest: img.Digest()},
 		Config: attestor.ImageConfig{Created: &hour, Size: 20 << 20},
 		Layers: []attestor.Layer{
-			{Digest: numbered('a'), DiffID: numbered('b'), Size: 10 << 20}, {Digest: numbered('c'), DiffID: numbered('d'), Size: 10 << 20},
+			{
+				Digest: numbered('a'),
+				DiffID: numbered('b'),
+				Size:   10 << 20,
+			}, {Digest: numbered('c'), DiffID: numbered('d'), Size: 10 << 20},
 		},
 	}
+
 	ev := attestor.Evidence{
 		Time: at, Image: img, Requested: img.String(), MediaType: "application/vnd.oci.image.manifest.v1+json",
 		Platforms: []attestor.PlatformEvidence{e},

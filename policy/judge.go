@@ -34,9 +34,11 @@ type judgement struct {
 
 // Judge turns evidence into a verdict. It collects every reason, and is a pure
 // function of the policy and the evidence.
-func (p *Policy) Judge(ev attestor.Evidence) attestor.Verdict { return p.judge(ev, nil) }
+func (p *Policy) Judge(ev attestor.Evidence) attestor.Verdict { return p.judgeKnowing(ev, nil) }
 
-func (p *Policy) judge(ev attestor.Evidence, unknown map[string]string) attestor.Verdict {
+// judgeKnowing judges evidence that was gathered for another policy. unknown says of each check that it cannot answer, why.
+func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string) attestor.Verdict {
+	// Without a name nothing was loaded: the zero policy, which asks nothing and so denies.
 	if p == nil || p.ref.Name == "" {
 		return attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, nil, nil)
 	}
@@ -49,6 +51,7 @@ func (p *Policy) judge(ev attestor.Evidence, unknown map[string]string) attestor
 			of(j)
 		}
 	}
+
 	for i := range j.ev.Platforms {
 		for n := range p.checks {
 			if of := p.checks[n].ofPlatform; of != nil {
@@ -56,15 +59,21 @@ func (p *Policy) judge(ev attestor.Evidence, unknown map[string]string) attestor
 			}
 		}
 	}
+
 	j.rules()
 
-	// Only now it is known which exceptions matched nothing.
+	// Only now is it known which exceptions matched nothing.
 	j.stale()
 	if len(j.remarks) > 0 {
 		slices.SortFunc(j.remarks, func(a, b attestor.Reason) int {
-			return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Message, b.Message))
+			return cmp.Or(
+				cmp.Compare(a.Code, b.Code), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Message, b.Message),
+			)
 		})
-		j.checks = append(j.checks, attestor.Check{Name: attestor.CheckPolicy, Status: attestor.StatusWarn, Reasons: j.remarks})
+
+		j.checks = append(
+			j.checks, attestor.Check{Name: attestor.CheckPolicy, Status: attestor.StatusWarn, Reasons: j.remarks},
+		)
 	}
 
 	// The verdict holds the answers against the table: a row that gave none is a denial.
@@ -72,7 +81,10 @@ func (p *Policy) judge(ev attestor.Evidence, unknown map[string]string) attestor
 }
 
 func deny(code attestor.Code, subject, message, fix string) finding {
-	return finding{status: attestor.StatusDeny, reason: attestor.Reason{Code: code, Subject: subject, Message: message, Fix: fix}}
+	return finding{
+		status: attestor.StatusDeny,
+		reason: attestor.Reason{Code: code, Subject: subject, Message: message, Fix: fix},
+	}
 }
 
 func (f finding) as(s attestor.Status) finding { f.status = s; return f }
@@ -105,9 +117,18 @@ func (f finding) respond(r Response) (finding, bool) {
 // check with the findings that were left, worst first.
 func (j *judgement) conclude(name, platform string, found []finding) (*attestor.Check, []finding) {
 	check := attestor.Check{Name: name, Platform: platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
+
+	// Evidence that was not gathered for this question cannot refuse by it, and must not pass by it either: whatever was
+	// found becomes an error.
 	if why, unknown := j.unknown[name]; unknown && slices.ContainsFunc(found, func(f finding) bool { return !f.note }) {
-		found = []finding{deny(attestor.CodeEvidenceMissing, name, "the recorded evidence cannot answer this policy: "+why, "judge the image afresh: attestor check IMAGE").as(attestor.StatusError)}
+		found = []finding{deny(
+			attestor.CodeEvidenceMissing, name, "the recorded evidence cannot answer this policy: "+why,
+			"judge the image afresh: attestor check IMAGE",
+		).as(attestor.StatusError)}
 	}
+
+	// The check has the most severe status of what is left. A mode turns a denial into a warning, never an error: what
+	// could not be found out is not the policy's to overlook.
 	kept := make([]finding, 0, len(found))
 	for _, f := range found {
 		if j.excuse(&check, f) {
@@ -116,11 +137,14 @@ func (j *judgement) conclude(name, platform string, found []finding) (*attestor.
 		if f.status == attestor.StatusDeny && j.policy.doc.Spec.Checks[name] == CheckWarn {
 			f.status = attestor.StatusWarn
 		}
+
 		if rank(f.status) > rank(check.Status) {
 			check.Status = f.status
 		}
 		kept = append(kept, f)
 	}
+
+	// The most severe reasons come first, and stay when the list is cut.
 	slices.SortStableFunc(kept, func(a, b finding) int { return rank(b.status) - rank(a.status) })
 	for i, f := range kept {
 		f.reason.Severity = f.severity()
@@ -128,7 +152,11 @@ func (j *judgement) conclude(name, platform string, found []finding) (*attestor.
 			break // a 503 lists only what waiting cures
 		}
 		if i == maxReasons {
-			f.reason = attestor.Reason{Code: f.reason.Code, Severity: f.severity(), Message: fmt.Sprintf("and %d more reasons, which the evidence has", len(kept)-i)}
+			f.reason = attestor.Reason{
+				Code:     f.reason.Code,
+				Severity: f.severity(),
+				Message:  fmt.Sprintf("and %d more reasons, which the evidence has", len(kept)-i),
+			}
 			check.Reasons = append(check.Reasons, f.reason)
 			break
 		}
@@ -159,7 +187,10 @@ func (j *judgement) skip(name, platform, why string) {
 }
 
 func (j *judgement) skipFor(name, platform string, r attestor.Reason) {
-	j.checks = append(j.checks, attestor.Check{Name: name, Platform: platform, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{r}})
+	j.checks = append(
+		j.checks,
+		attestor.Check{Name: name, Platform: platform, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{r}},
+	)
 }
 
 // problems are those of a check that hold for a platform, or for the image as
@@ -173,9 +204,12 @@ func (j *judgement) problems(check string, lists ...[]attestor.Problem) []findin
 			if find(j.policy.checks, of) == nil {
 				of = attestor.CheckPlatforms
 			}
+
 			if of != check {
 				continue
 			}
+
+			// "Anything else is read as Error": a status that this version does not know must not be lost.
 			f := finding{status: attestor.StatusError, reason: p.Reason}
 			if p.Status == attestor.StatusDeny {
 				f.status = attestor.StatusDeny
@@ -193,18 +227,27 @@ func (j *judgement) problems(check string, lists ...[]attestor.Problem) []findin
 func (j *judgement) platforms() {
 	found := j.problems(attestor.CheckPlatforms, j.ev.Problems)
 	incomplete := func(message string) {
-		found = append(found, deny(attestor.CodeEvidenceMissing, "", message, "report this as a defect of the gate, or correct the evidence").as(attestor.StatusError))
+		found = append(found, deny(
+			attestor.CodeEvidenceMissing, "", message, "report this as a defect of the gate, or correct the evidence",
+		).as(attestor.StatusError))
 	}
+
+	// The evidence's time is the only clock: without it every age would be that of a date long past or to come.
 	if j.ev.Time.IsZero() {
 		incomplete("the evidence has no time, so that nothing in it can be dated")
 	}
+
+	// What passes is signed for the image's digest, so that it must be the digest of what was judged.
 	resolved := !j.ev.Image.IsZero()
 	if !resolved && len(found) == 0 {
 		incomplete("the evidence names no image")
 	}
-	if resolved && !j.ev.Index && len(j.ev.Platforms) > 0 && (len(j.ev.Platforms) != 1 || j.ev.Platforms[0].Digest != j.ev.Image.Digest()) {
+	if resolved && !j.ev.Index && len(j.ev.Platforms) > 0 &&
+		(len(j.ev.Platforms) != 1 || j.ev.Platforms[0].Digest != j.ev.Image.Digest()) {
 		incomplete("the evidence is of other manifests than the image")
 	}
+
+	// A platform that is left out here is not signed for, nor is the index that holds it.
 	found = append(found, j.fit()...)
 	if len(found) > 0 {
 		j.conclude(attestor.CheckPlatforms, "", found)
@@ -224,10 +267,15 @@ func (j *judgement) fit() []finding {
 		if len(j.ev.Left) == 0 {
 			return nil
 		}
-		f := deny(attestor.CodeEvidenceMissing, "", fmt.Sprintf("%d children were left out, though the policy is about all platforms", len(j.ev.Left)), "judge the image afresh, without naming platforms")
+		f := deny(
+			attestor.CodeEvidenceMissing, "",
+			fmt.Sprintf("%d children were left out, though the policy is about all platforms", len(j.ev.Left)),
+			"judge the image afresh, without naming platforms",
+		)
 		f.note = true
 		return []finding{f.as(attestor.StatusWarn)}
 	}
+
 	var kept []attestor.PlatformEvidence
 	left := slices.Clone(j.ev.Left)
 	for _, e := range j.ev.Platforms {
@@ -237,14 +285,20 @@ func (j *judgement) fit() []finding {
 			left = append(left, e.Child)
 		}
 	}
+
+	// An image of which no platform is left was not judged at all: that is a denial, unless it was never resolved, which a
+	// problem says.
 	had := len(j.ev.Platforms)
 	j.ev.Platforms, j.ev.Left = kept, left
 	if len(kept) > 0 || had == 0 && len(j.ev.Problems) > 0 {
 		return nil
 	}
-	return []finding{{final: true, status: attestor.StatusDeny, reason: attestor.Reason{Code: attestor.CodePlatformNotAllowed,
-		Message: fmt.Sprintf("none of the image's platforms is among those of the policy: %v", []string(want)),
-		Fix:     "build the image for one of them, or add its platform to spec.platforms"}}}
+
+	return []finding{
+		{final: true, status: attestor.StatusDeny, reason: attestor.Reason{Code: attestor.CodePlatformNotAllowed,
+			Message: fmt.Sprintf("none of the image's platforms is among those of the policy: %v", []string(want)),
+			Fix:     "build the image for one of them, or add its platform to spec.platforms"}},
+	}
 }
 
 // days is how long something took, for people.

@@ -132,7 +132,7 @@ func TestWhatIsSaidOfWhatWasNotJudged(t *testing.T) {
 		got = append(got, r.Message)
 	}
 	want := []string{
-		"whether 2 of 3 findings are exploited is not reported", "the probability of exploitation of 2 of 3 findings is not reported",
+		"the scanner does not report whether 2 of 3 findings are exploited", "the scanner does not report the probability of exploitation of 2 of 3 findings",
 		"1 findings in packages of type GO were not judged", "2 findings in packages of type NPM were not judged",
 	}
 	if !slices.Equal(got, want) || v.Outcome() != attestor.Pass {

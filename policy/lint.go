@@ -25,6 +25,7 @@ func (s *Set) Lint(now time.Time) []Diagnostic {
 				c.lint(&l)
 			}
 		}
+
 		l.exceptions()
 		l.rules()
 		l.breakGlass()
@@ -55,8 +56,11 @@ func (l *linter) exceptions() {
 		case e.Ended(l.now):
 			l.d.at(e.Place+".expires", "the exception of %s ended on %s and counts as absent", e.Owner, e.Day())
 		case longest > 0 && e.Expires.After(l.now.Add(longest)):
-			l.d.at(e.Place+".expires", "the exception of %s ends on %s, further away than the %s of exceptionMaxLifetime, and counts as absent",
-				e.Owner, e.Day(), Duration(longest))
+			l.d.at(
+				e.Place+".expires",
+				"the exception of %s ends on %s, further away than the %s of exceptionMaxLifetime, and counts as absent",
+				e.Owner, e.Day(), Duration(longest),
+			)
 		case left <= warning:
 			l.d.at(e.Place+".expires", "the exception of %s ends with %s", e.Owner, e.Day())
 		}
@@ -77,6 +81,7 @@ func (l *linter) exceptions() {
 		case why != "":
 			l.d.at(e.Place+".subject", "has no effect: %s", why)
 		}
+
 		if l.s.Platforms != nil && len(e.Platforms) > 0 && !slices.ContainsFunc(e.Platforms, l.s.judges) {
 			l.d.at(e.Place+".platforms", "has no effect: the policy judges %v only", []string(l.s.Platforms))
 		}
@@ -100,12 +105,14 @@ func (l *linter) rules() {
 	if err != nil {
 		return
 	}
+
 	for i := range l.p.rules {
 		r := &l.p.rules[i]
 		folded, issues := optimizer.Optimize(r.env, r.ast)
 		if issues != nil && issues.Err() != nil {
 			continue
 		}
+
 		if e := folded.NativeRep().Expr(); e.Kind() == ast.LiteralKind {
 			what := "can never fire: its expression is always true"
 			if e.AsLiteral().Value() != true {
@@ -124,15 +131,21 @@ func (l *linter) breakGlass() {
 	if b.Ticket == "" {
 		l.d.at("spec.breakGlass", "names no ticket: any reason will do")
 	}
+
 	if b.Expires == 0 {
 		l.d.at("spec.breakGlass", "does not expire: what is let through in an emergency stays let through")
 	}
 	if len(b.Attestors) == 0 {
-		l.d.at("spec.breakGlass", "names no attestors of its own: overridden denials cannot be told from passes where images are deployed")
+		l.d.at(
+			"spec.breakGlass",
+			"names no attestors of its own: overridden denials cannot be told from passes where images are deployed",
+		)
 	}
 }
 
 // Describe is one line about why a policy covers a repository, for people.
 func (m Match) Describe() string {
-	return fmt.Sprintf("policy %s (%s, %s) by pattern %s", m.Policy.ref.Name, m.Policy.file, m.Policy.ref.Mode, m.Pattern)
+	return fmt.Sprintf(
+		"policy %s (%s, %s) by pattern %s", m.Policy.ref.Name, m.Policy.file, m.Policy.ref.Mode, m.Pattern,
+	)
 }

@@ -23,6 +23,7 @@ func (l *linter) patterns() {
 			}
 		}
 	}
+
 	list("spec.images", l.s.Images)
 	if l.s.Scope != nil {
 		list("spec.scope.trustedDirectories", l.s.Scope.TrustedDirectories)
@@ -58,8 +59,11 @@ func (l *linter) subject(e *exception.Exception) string {
 	}
 
 	if name, isRule := strings.CutPrefix(e.Check, attestor.RulePrefix); isRule && e.Subject != name {
-		return fmt.Sprintf("%q is not what a rule is denied for: want %s, %s or *", clip(e.Subject), name, attestor.CodeRuleViolated)
+		return fmt.Sprintf(
+			"%q is not what a rule is denied for: want %s, %s or *", clip(e.Subject), name, attestor.CodeRuleViolated,
+		)
 	}
+
 	governed := func(p attestor.Pattern) bool { return p.Match(e.Subject) }
 	if e.Check == attestor.CheckScope && !slices.ContainsFunc(l.s.Images, governed) {
 		return fmt.Sprintf("%q is not a repository that the policy governs", clip(e.Subject))

@@ -37,8 +37,11 @@ func Parse(sources ...Source) (*Set, error) { return parse(checks(), sources) }
 // parse has the policies judge by a table of checks.
 func parse(table []check, sources []Source) (*Set, error) {
 	if len(sources) == 0 {
-		return nil, Errors{{File: "policies", Line: 1, Column: 1, Message: "no policy: without one every image is refused"}}
+		return nil, Errors{
+			{File: "policies", Line: 1, Column: 1, Message: "no policy: without one every image is refused"},
+		}
 	}
+
 	var errs Errors
 	set := &Set{byName: map[string]*Policy{}}
 	for _, s := range sources {
@@ -47,6 +50,7 @@ func parse(table []check, sources []Source) (*Set, error) {
 		if p == nil {
 			continue
 		}
+
 		if other := set.byName[p.ref.Name]; other != nil && p.ref.Name != "" {
 			at := p.places["metadata.name"]
 			errs = append(errs, Diagnostic{File: s.Name, Line: at.line, Column: at.column, Path: "metadata.name",
@@ -55,6 +59,7 @@ func parse(table []check, sources []Source) (*Set, error) {
 		set.byName[p.ref.Name] = p
 		set.policies = append(set.policies, p)
 	}
+
 	errs = append(errs, set.ties()...)
 	if len(errs) > 0 {
 		return nil, errs.sorted()
@@ -73,6 +78,7 @@ func parseOne(table []check, s Source) (*Policy, Errors) {
 	if !d.has("spec") {
 		return nil, errs
 	}
+
 	d.errs = nil
 	v := validator{decoder: d, table: table, doc: &p.doc}
 	v.all()
@@ -112,6 +118,7 @@ func expand(paths []string) ([]string, error) {
 			files = append(files, filepath.Clean(path))
 			continue
 		}
+
 		entries, err := os.ReadDir(path)
 		if err != nil {
 			return nil, fmt.Errorf("reading policies: %w", err)
@@ -122,6 +129,7 @@ func expand(paths []string) ([]string, error) {
 			}
 		}
 	}
+
 	slices.Sort(files)
 	if files = slices.Compact(files); len(files) > maxFiles {
 		return nil, fmt.Errorf("reading policies: %d files, at most %d are allowed", len(files), maxFiles)
@@ -149,6 +157,7 @@ func readBounded(name string) ([]byte, error) {
 	if closed := f.Close(); err == nil {
 		err = closed
 	}
+
 	if err != nil {
 		return nil, fmt.Errorf("reading policies: %w", err)
 	}

@@ -14,6 +14,7 @@ func (s *Spec) needs(table []check) attestor.Needs {
 			Attestors: s.Attestors, Children: *s.Attest.Children, DSSE: s.Attest.DSSE, DSSENote: s.Attest.DSSENote,
 		},
 	}
+
 	if b := s.BreakGlass; b != nil && b.Allowed {
 		n.Attest.BreakGlass = b.Attestors
 	}

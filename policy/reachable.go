@@ -25,6 +25,7 @@ func (p *Policy) reachable() []attestor.Code {
 			given = append(given, c.codes(s)...)
 		}
 	}
+
 	given.can(len(s.Rules) > 0, attestor.CodeRuleViolated)
 	given.can(len(p.exceptions) > 0, attestor.CodeExceptionExpired)
 

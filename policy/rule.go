@@ -46,9 +46,11 @@ var ruleEnv = sync.OnceValues(newRuleEnv)
 func newRuleEnv() (*cel.Env, error) {
 	object := func(v any) *cel.Type { return cel.ObjectType("policy." + reflect.TypeOf(v).Name()) }
 	return cel.NewEnv(
-		ext.NativeTypes(ext.ParseStructTags(true),
-			reflect.TypeFor[RuleSubject](), reflect.TypeFor[RuleImage](), reflect.TypeFor[RuleRequest](), reflect.TypeFor[RuleUser](),
-			reflect.TypeFor[RuleBase](), reflect.TypeFor[RuleScan](), reflect.TypeFor[RuleFinding](), reflect.TypeFor[RuleProvenance]()),
+		ext.NativeTypes(
+			ext.ParseStructTags(true), reflect.TypeFor[RuleSubject](), reflect.TypeFor[RuleImage](),
+			reflect.TypeFor[RuleRequest](), reflect.TypeFor[RuleUser](), reflect.TypeFor[RuleBase](),
+			reflect.TypeFor[RuleScan](), reflect.TypeFor[RuleFinding](), reflect.TypeFor[RuleProvenance](),
+		),
 		cel.Variable("subject", object(RuleSubject{})), cel.Variable("image", object(RuleImage{})),
 		cel.Variable("request", object(RuleRequest{})), cel.Variable("user", object(RuleUser{})),
 		cel.Variable("base", object(RuleBase{})), cel.Variable("scan", object(RuleScan{})),
@@ -68,17 +70,20 @@ func (v *validator) ruleList(list []Rule) {
 		v.at(path, "%d rules, at most %d are allowed", len(list), maxRules)
 		return
 	}
+
 	env, err := ruleEnv()
 	if err != nil {
 		v.at(path, "rules cannot be compiled: %v", err)
 		return
 	}
+
 	for i, r := range list {
 		at := index(path, i)
 		v.match(at+".name", r.Name, nameForm, "lower-case letters, digits and hyphens, at most 63")
 		if slices.ContainsFunc(list[:i], func(o Rule) bool { return o.Name != "" && o.Name == r.Name }) {
-			v.at(at+".name", "%q stands twice", clip(r.Name))
+			v.at(at+".name", "duplicate %q", clip(r.Name))
 		}
+
 		v.text(at+".message", r.Message)
 		v.text(at+".expression", r.Expression)
 		if strings.TrimSpace(r.Expression) != "" {
@@ -97,6 +102,7 @@ func (v *validator) compile(env *cel.Env, r Rule, path string) rule {
 		}
 		return out
 	}
+
 	if checked.OutputType() != cel.BoolType {
 		v.at(path, "is of type %s; a rule is true or false", checked.OutputType())
 		return out
@@ -106,6 +112,7 @@ func (v *validator) compile(env *cel.Env, r Rule, path string) rule {
 		v.at(path, "could cost too much to evaluate: do not compare each element of a list with each of another")
 		return out
 	}
+
 	program, err := env.Program(checked, cel.CostLimit(maxEvaluationCost), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		v.at(path, "cannot be prepared: %v", err)
@@ -164,30 +171,37 @@ func (j *judgement) rules() {
 		variables := ruleVariables(&j.ev, e)
 		for n := range j.policy.rules {
 			r := &j.policy.rules[n]
-			j.conclude(attestor.RulePrefix+r.Name, e.Platform, r.judge(variables, e.Config.Clipped))
+			j.conclude(attestor.RulePrefix+r.Name, e.Platform, r.evaluate(variables, e.Config.Clipped))
 		}
 	}
 }
 
-func (r *rule) judge(variables map[string]any, clipped []string) []finding {
+func (r *rule) evaluate(variables map[string]any, clipped []string) []finding {
 	fix := r.Fix
 	if fix == "" {
 		fix = "see rule " + r.Name + " in spec.rules: " + r.Expression
 	}
 	result, _, err := r.program.Eval(variables)
 	if err != nil {
-		return []finding{deny(attestor.CodeRuleFailed, r.Name, "the rule could not be evaluated: "+clip(firstLine(err.Error())),
-			`a missing map key is an error: test for it first, as in "team" in image.labels && …; or correct spec.rules`).as(attestor.StatusError)}
+		return []finding{deny(
+			attestor.CodeRuleFailed, r.Name, "the rule could not be evaluated: "+clip(firstLine(err.Error())),
+			`a missing map key is an error: test for it first, as in "team" in image.labels && …; or correct spec.rules`,
+		).as(attestor.StatusError)}
 	}
+
 	if result != types.True {
 		return []finding{deny(attestor.CodeRuleViolated, r.Name, r.Message, fix)}
 	}
+
 	// What holds of a part may not hold of the whole: who wants to hide a
 	// label from a rule would only have to set enough others.
 	for _, field := range clipped {
 		if r.claims[field] || r.claims[""] {
-			return []finding{deny(attestor.CodeRuleFailed, r.Name, "the rule could not be evaluated: image."+field+" is larger than what is kept of it (256 entries of 64 KiB)",
-				"build the image with less in it").as(attestor.StatusError)}
+			return []finding{deny(
+				attestor.CodeRuleFailed, r.Name,
+				"the rule could not be evaluated: image."+field+" is larger than what is kept of it (256 entries of 64 KiB)",
+				"build the image with less in it",
+			).as(attestor.StatusError)}
 		}
 	}
 	return nil

@@ -89,6 +89,7 @@ func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence) map[stri
 		Registry: ev.Image.Registry(), Repository: ev.Image.Repository(), Digest: string(e.Digest), Platform: e.Platform,
 		MediaType: ev.MediaType, Index: ev.Index, Size: c.Size, Layers: int64(len(e.Layers)), Uploaded: orYearOne(ev.Uploaded),
 	}
+
 	user := RuleUser{UID: -1, Source: string(e.User.Source)}
 	if e.User.UID != nil {
 		user.UID = *e.User.UID
@@ -96,30 +97,67 @@ func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence) map[stri
 	if e.User.GID != nil {
 		user.GID = *e.User.GID
 	}
-	scan := RuleScan{State: string(e.Scan.State), Finished: orYearOne(e.Scan.Finished), Findings: make([]RuleFinding, len(e.Scan.Findings)), Counts: map[string]int64{}}
+
+	scan := RuleScan{
+		State:    string(e.Scan.State),
+		Finished: orYearOne(e.Scan.Finished),
+		Findings: make([]RuleFinding, len(e.Scan.Findings)),
+		Counts:   map[string]int64{},
+	}
+
 	for i, v := range e.Scan.Findings {
 		severity := v.Severity
 		if !severity.Known() {
 			severity = attestor.Unspecified
 		}
-		scan.Findings[i] = RuleFinding{ID: v.ID, Severity: string(severity), Package: v.Package, PackageType: v.PackageType,
-			Version: v.Version, FixedVersion: v.FixedVersion, Fixable: v.Fixable}
+		scan.Findings[i] = RuleFinding{
+			ID:           v.ID,
+			Severity:     string(severity),
+			Package:      v.Package,
+			PackageType:  v.PackageType,
+			Version:      v.Version,
+			FixedVersion: v.FixedVersion,
+			Fixable:      v.Fixable,
+		}
 	}
+
 	for s, n := range e.Scan.Counts() {
 		scan.Counts[string(s)] = int64(n)
 	}
 	provenance := make([]RuleProvenance, len(e.Provenance))
 	for i, p := range e.Provenance {
-		provenance[i] = RuleProvenance{Builder: p.Builder, SLSALevel: int64(p.SLSALevel), Source: p.SourceURI, Ref: p.Ref, Commit: p.Commit}
+		provenance[i] = RuleProvenance{
+			Builder:   p.Builder,
+			SLSALevel: int64(p.SLSALevel),
+			Source:    p.SourceURI,
+			Ref:       p.Ref,
+			Commit:    p.Commit,
+		}
 	}
+
 	return map[string]any{
 		"subject": subject,
-		"image": RuleImage{User: c.User, Created: orYearOne(c.Created), Labels: orEmpty(c.Labels), Annotations: orEmpty(c.Annotations),
-			EnvNames: slices.Clone(c.EnvNames), SecretEnv: c.SecretEnv, Entrypoint: c.Entrypoint, Cmd: c.Cmd, ExposedPorts: c.ExposedPorts},
+		"image": RuleImage{
+			User:         c.User,
+			Created:      orYearOne(c.Created),
+			Labels:       orEmpty(c.Labels),
+			Annotations:  orEmpty(c.Annotations),
+			EnvNames:     slices.Clone(c.EnvNames),
+			SecretEnv:    c.SecretEnv,
+			Entrypoint:   c.Entrypoint,
+			Cmd:          c.Cmd,
+			ExposedPorts: c.ExposedPorts,
+		},
 		"request": RuleRequest{Reference: ev.Requested, Labels: orEmpty(ev.Labels)},
 		"user":    user,
-		"base": RuleBase{Name: e.Base.Name, Reference: e.Base.Reference, Evidence: string(e.Base.Evidence), Layers: int64(e.Base.Layers),
-			Signed: e.Base.SignedBy != "", Current: e.Base.Current},
+		"base": RuleBase{
+			Name:      e.Base.Name,
+			Reference: e.Base.Reference,
+			Evidence:  string(e.Base.Evidence),
+			Layers:    int64(e.Base.Layers),
+			Signed:    e.Base.SignedBy != "",
+			Current:   e.Base.Current,
+		},
 		"scan":       scan,
 		"provenance": provenance,
 		"time":       ev.Time,

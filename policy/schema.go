@@ -19,6 +19,7 @@ func Schema() ([]byte, error) {
 		Anonymous:                  true,
 		Mapper:                     schemaOf,
 	}
+
 	s := r.Reflect(&Document{})
 	s.ID = "https://github.com/attestor-gate/attestor/gatepolicy-v1.json"
 	s.Title = "attestor GatePolicy"
@@ -36,6 +37,7 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 		}
 		return s
 	}
+
 	switch t {
 	case reflect.TypeFor[Duration]():
 		number := &jsonschema.Schema{Type: "integer", Enum: []any{0}}
@@ -54,6 +56,7 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 			{Type: "array", Items: &jsonschema.Schema{Type: "string"}, MinItems: new(uint64(1))},
 		}}
 	}
+
 	if t.Kind() == reflect.Map && enumValues(t.Key()) != nil {
 		properties := jsonschema.NewProperties()
 		for _, key := range enumValues(t.Key()) {

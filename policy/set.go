@@ -69,10 +69,12 @@ func (s *Set) matches(repository string) []Match {
 				best = &pattern
 			}
 		}
+
 		if best != nil {
 			out = append(out, Match{Policy: p, Pattern: *best})
 		}
 	}
+	// The most specific pattern governs. Two of equal rank were refused at load, so that the order of files decides nothing.
 	slices.SortStableFunc(out, func(a, b Match) int { return b.Pattern.Compare(a.Pattern) })
 	return out
 }
@@ -91,8 +93,14 @@ func (s *Set) ties() Errors {
 					}
 					path := fmt.Sprintf("spec.images[%d]", n)
 					at := p.places[path]
-					errs = append(errs, Diagnostic{File: p.file, Line: at.line, Column: at.column, Path: path, Message: fmt.Sprintf(
-						"%q and %q of policy %q (%s) are equally specific for some image, so that neither governs it; make one of them more specific", a, b, q.ref.Name, q.file)})
+					errs = append(
+						errs,
+						Diagnostic{File: p.file, Line: at.line, Column: at.column, Path: path, Message: fmt.Sprintf(
+							"%q and %q of policy %q (%s) are equally specific for some image, so that neither governs it; "+
+								"make one of them more specific",
+							a, b, q.ref.Name, q.file,
+						)},
+					)
 				}
 			}
 		}

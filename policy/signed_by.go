@@ -20,6 +20,7 @@ func (v *validator) signedBy(path string, s *SignedBy) {
 	case strings.Contains(s.Key, "://") && !strings.HasPrefix(s.Key, "gcpkms://"):
 		v.at(path+".key", "%q is neither a path nor gcpkms://…", clip(s.Key))
 	}
+
 	if s.Keyless == nil {
 		return
 	}
@@ -44,7 +45,8 @@ func (l *linter) signedBy(path string, s *SignedBy) {
 	if s.Keyless == nil || s.Keyless.SubjectRegexp == "" {
 		return
 	}
-	if re, err := anchored(s.Keyless.SubjectRegexp); err == nil && re.MatchString("anybody@example.org") && re.MatchString("https://example.org/any/thing") {
+	if re, err := anchored(s.Keyless.SubjectRegexp); err == nil && re.MatchString("anybody@example.org") &&
+		re.MatchString("https://example.org/any/thing") {
 		l.d.at(path+".keyless.subjectRegexp", "matches anybody")
 	}
 }

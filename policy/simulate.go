@@ -36,17 +36,27 @@ const maxFlipReasons = 10
 // governs counts as outside, unless the policy that judged it then is in the
 // set by name, and so no longer covers it.
 func Simulate(set *Set, records iter.Seq2[attestor.Record, error]) (Report, error) {
-	s := simulation{set: set, lacking: map[[2]attestor.Digest]map[string]string{}, flips: map[string]int{}, report: Report{
-		Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}, Flips: []attestor.Flip{},
-		ByReason: map[attestor.Code]int{}, ByOwner: map[string]int{},
-	}}
+	s := simulation{
+		set:     set,
+		lacking: map[[2]attestor.Digest]map[string]string{},
+		flips:   map[string]int{},
+		report: Report{
+			Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}, Flips: []attestor.Flip{},
+			ByReason: map[attestor.Code]int{}, ByOwner: map[string]int{},
+		},
+	}
+
 	for r, err := range records {
 		if err != nil {
 			return Report{}, fmt.Errorf("reading record %d: %w", s.report.Records+1, err)
 		}
-		s.record(r)
+		s.add(r)
 	}
-	slices.SortStableFunc(s.report.Flips, func(a, b attestor.Flip) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image, b.Image)) })
+
+	slices.SortStableFunc(
+		s.report.Flips,
+		func(a, b attestor.Flip) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image, b.Image)) },
+	)
 	return s.report, nil
 }
 
@@ -57,20 +67,22 @@ type simulation struct {
 	report  Report
 }
 
-func (s *simulation) record(r attestor.Record) {
+func (s *simulation) add(r attestor.Record) {
 	s.report.Records++
 	before := outcome(r.Decision.Verdict)
-	after, checks, judgedBy, inside := s.judge(r)
+	after, checks, judgedBy, inside := s.again(r)
 	if !inside {
 		s.report.Outside++
 		return
 	}
+
 	s.report.Judged++
 	s.report.Before[before]++
 	s.report.After[after]++
 	if before == after {
 		return
 	}
+
 	reasons := refusing(checks)
 	if after == attestor.Pass {
 		reasons = refusing(r.Decision.Checks)
@@ -81,28 +93,34 @@ func (s *simulation) record(r attestor.Record) {
 	})
 }
 
-func (s *simulation) judge(r attestor.Record) (after attestor.Outcome, checks []attestor.Check, by string, inside bool) {
+func (s *simulation) again(
+	r attestor.Record,
+) (after attestor.Outcome, checks []attestor.Check, by string, inside bool) {
 	repository := r.Evidence.Image.Repository()
 	if repository == "" {
 		repository = repositoryOf(r.Decision.Image.Reference)
 	}
 	if m := s.set.matches(repository); len(m) > 0 {
 		p := m[0].Policy
-		v := p.judge(r.Evidence, s.missing(r, p))
+		v := p.judgeKnowing(r.Evidence, s.missing(r, p))
 		return v.Outcome(), v.Checks(), p.ref.Name, true
 	}
+
 	if r.Decision.Policy == nil || s.set.byName[r.Decision.Policy.Name] == nil {
 		return "", nil, "", false
 	}
-	return attestor.Deny, []attestor.Check{{Name: attestor.CheckPolicy, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{
-		Code: attestor.CodeNoPolicy, Subject: repository, Message: "policy " + r.Decision.Policy.Name + " no longer covers it",
-		Fix: "add the repository to spec.images",
-	}}}}, "", true
+	return attestor.Deny, []attestor.Check{
+		{Name: attestor.CheckPolicy, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{
+			Code: attestor.CodeNoPolicy, Subject: repository, Message: "policy " + r.Decision.Policy.Name + " no longer covers it",
+			Fix: "add the repository to spec.images",
+		}}},
+	}, "", true
 }
 
 // missing is what the evidence was not gathered for. Evidence without the text
 // of the policy it was gathered for is taken to be complete for none.
 func (s *simulation) missing(r attestor.Record, p *Policy) map[string]string {
+	// Evidence that was gathered for this very text lacks nothing.
 	digest := attestor.DigestOf(r.PolicyText)
 	if digest == p.ref.Digest {
 		return nil
@@ -110,6 +128,8 @@ func (s *simulation) missing(r attestor.Record, p *Policy) map[string]string {
 	key := [2]attestor.Digest{digest, p.ref.Digest}
 	lacks, known := s.lacking[key]
 	if !known {
+
+		// A text that does not load asked for nothing that is known, so that its evidence is complete for nothing.
 		var needs attestor.Needs
 		if old, errs := parseOne(p.checks, Source{Name: "recorded", Text: r.PolicyText}); len(errs) == 0 && old != nil {
 			needs = old.needs
@@ -136,6 +156,7 @@ func (s *simulation) flip(f attestor.Flip) {
 		s.report.Flips[i] = f
 		return
 	}
+
 	s.flips[key] = len(s.report.Flips)
 	s.report.Flips = append(s.report.Flips, f)
 	s.report.ByOwner[f.Owner]++
@@ -171,6 +192,7 @@ func ownerOf(r attestor.Record) string {
 			}
 		}
 	}
+
 	if repository := r.Evidence.Image.Repository(); repository != "" {
 		return path.Dir(repository)
 	}
@@ -201,6 +223,7 @@ func ReadRecords(r io.Reader) iter.Seq2[attestor.Record, error] {
 				Evidence *attestor.Evidence `json:"evidence"`
 				Policy   string             `json:"policy"`
 			}
+
 			err := dec.Decode(&line)
 			switch {
 			case err == io.EOF && limited.N > 0:
@@ -209,10 +232,18 @@ func ReadRecords(r io.Reader) iter.Seq2[attestor.Record, error] {
 				yield(attestor.Record{}, err)
 				return
 			case line.Decision == nil || line.Evidence == nil:
-				yield(attestor.Record{}, &attestor.Error{Kind: attestor.Invalid, Msg: "want an object with decision, evidence and policy", Fix: "attestor decisions export writes them"})
+				yield(attestor.Record{}, &attestor.Error{
+					Kind: attestor.Invalid,
+					Msg:  "want an object with decision, evidence and policy",
+					Fix:  "attestor decisions export writes them",
+				})
 				return
 			}
-			if !yield(attestor.Record{Decision: *line.Decision, Evidence: *line.Evidence, PolicyText: []byte(line.Policy)}, nil) {
+
+			if !yield(
+				attestor.Record{Decision: *line.Decision, Evidence: *line.Evidence, PolicyText: []byte(line.Policy)},
+				nil,
+			) {
 				return
 			}
 		}
@@ -227,6 +258,7 @@ func (r Report) Summary() string {
 		count[string(f.Before)+" to "+string(f.After)]++
 		images[f.Image] = true
 	}
+
 	for what, n := range count {
 		flips = append(flips, fmt.Sprintf("%d from %s", n, what))
 	}
@@ -235,5 +267,8 @@ func (r Report) Summary() string {
 	if len(flips) == 0 {
 		return text + "no image would be answered otherwise"
 	}
-	return text + fmt.Sprintf("%s would be answered otherwise: %s", describe.Plural(len(images), "image"), strings.Join(flips, ", "))
+
+	return text + fmt.Sprintf(
+		"%s would be answered otherwise: %s", describe.Plural(len(images), "image"), strings.Join(flips, ", "),
+	)
 }

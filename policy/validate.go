@@ -26,6 +26,7 @@ func (v *validator) all() {
 			c.validate(v, s)
 		}
 	}
+
 	v.ruleList(s.Rules)
 	v.exceptionList(s)
 	v.checks(s)
@@ -69,7 +70,7 @@ func (v *validator) matchAll(path string, got []string, re *regexp.Regexp, want 
 	for i, s := range got {
 		v.match(index(path, i), s, re, want)
 		if slices.Contains(got[:i], s) {
-			v.at(index(path, i), "%q stands twice", clip(s))
+			v.at(index(path, i), "duplicate %q", clip(s))
 		}
 	}
 }
@@ -96,13 +97,18 @@ func (v *validator) images(s *Spec) {
 	for i, p := range s.Images {
 		for _, q := range s.Images[:i] {
 			if p.String() != "" && p.String() == q.String() {
-				v.at(index("spec.images", i), "%q stands twice", p)
+				v.at(index("spec.images", i), "duplicate %q", p)
 			}
 		}
 	}
+
 	v.platforms("spec.platforms", s.Platforms)
 	if s.Platforms != nil && s.Attest.Children != nil && !*s.Attest.Children {
-		v.at("spec.attest.children", "contradicts spec.platforms: with a list, the index is attested only if every child was judged, and otherwise the children are all there is")
+		v.at(
+			"spec.attest.children",
+			"contradicts spec.platforms: with a list, the index is attested only if every child was judged, "+
+				"and otherwise only the children are",
+		)
 	}
 }
 
@@ -117,7 +123,9 @@ func (v *validator) checkName(at string, name, path string) {
 	if names := excusable(v.table, &v.doc.Spec); !slices.Contains(names, name) {
 		p := v.places[at]
 		v.errs = append(v.errs, Diagnostic{File: v.file, Line: p.line, Column: p.column, Path: path,
-			Message: quoted(name) + " is not a check that can be excused", Allowed: names, Nearest: nearest(name, names)})
+			Message: quoted(
+				name,
+			) + " is not a check that can be excused", Allowed: names, Nearest: nearest(name, names)})
 	}
 }
 
@@ -135,7 +143,7 @@ func (v *validator) exceptionList(s *Spec) {
 		v.text(path+".owner", e.Owner)
 		v.text(path+".reason", e.Reason)
 		if e.ID != "" && ids[e.ID] {
-			v.at(path+".id", "%q stands twice", clip(e.ID))
+			v.at(path+".id", "duplicate %q", clip(e.ID))
 		}
 		ids[e.ID] = true
 	}
@@ -171,7 +179,11 @@ func (v *validator) breakGlass(b *BreakGlass) {
 	if b.Allowed {
 		return
 	}
-	for field, given := range map[string]bool{"ticket": b.Ticket != "", "attestors": len(b.Attestors) > 0, "expires": b.Expires > 0} {
+
+	contradicting := map[string]bool{
+		"ticket": b.Ticket != "", "attestors": len(b.Attestors) > 0, "expires": b.Expires > 0,
+	}
+	for field, given := range contradicting {
 		if given {
 			v.at(path+"."+field, "contradicts allowed: false")
 		}

@@ -14,18 +14,21 @@ import (
 // vulnerabilities judges the scan, and every finding in it whatever its state:
 // a scan that did not finish can refuse, but not pass.
 func (j *judgement) vulnerabilities(e *attestor.PlatformEvidence) {
+	// What was found counts in every state of the scan; that nothing was found counts in a finished one only.
 	found := j.problems(attestor.CheckVulnerabilities, j.ev.Problems, e.Problems)
 	state, skip := j.scanState(e)
 	found = append(found, state...)
-	s := j.scanned(e)
+	s := j.findingsOf(e)
 	for _, v := range s.sorted() {
-		found = append(found, s.judge(v)...)
+		found = append(found, s.faults(v)...)
 	}
+
 	found = append(found, s.notes()...)
 	if skip != nil && len(found) == 0 {
 		j.skipFor(attestor.CheckVulnerabilities, e.Platform, *skip)
 		return
 	}
+
 	check, kept := j.conclude(attestor.CheckVulnerabilities, e.Platform, found)
 
 	// There is no scan to go by. What was excused, or only warns, does not make the check one that was made: else a
@@ -41,8 +44,8 @@ func (j *judgement) vulnerabilities(e *attestor.PlatformEvidence) {
 	}
 }
 
-// scanned judges the findings of one platform.
-type scanned struct {
+// findingsOf judges the findings of one platform.
+type findingsOf struct {
 	want     *Vulnerabilities
 	ev       *attestor.PlatformEvidence
 	now      time.Time
@@ -53,12 +56,13 @@ type scanned struct {
 	judged   int
 }
 
-func (j *judgement) scanned(e *attestor.PlatformEvidence) *scanned {
-	s := &scanned{want: &j.policy.doc.Spec.Vulnerabilities, ev: e, now: j.ev.Time, unjudged: map[string]int{}}
+func (j *judgement) findingsOf(e *attestor.PlatformEvidence) *findingsOf {
+	s := &findingsOf{want: &j.policy.doc.Spec.Vulnerabilities, ev: e, now: j.ev.Time, unjudged: map[string]int{}}
 
 	// Only an approved base, proven as well as the policy asks, may have limits
 	// of its own: anybody could claim another.
-	if len(e.Scan.Findings) > 0 && j.approved(e.Base) != nil && e.Base.Evidence.Satisfies(j.policy.doc.Spec.Base.Evidence) {
+	if len(e.Scan.Findings) > 0 && j.approved(e.Base) != nil &&
+		e.Base.Evidence.Satisfies(j.policy.doc.Spec.Base.Evidence) {
 		s.base = e.Inherited()
 	}
 
@@ -66,10 +70,10 @@ func (j *judgement) scanned(e *attestor.PlatformEvidence) *scanned {
 }
 
 // inherited reports whether a finding lies in the proven base's layers only.
-func (s *scanned) inherited(v *attestor.Vulnerability) bool { return s.base.Holds(v) }
+func (s *findingsOf) inherited(v *attestor.Vulnerability) bool { return s.base.Holds(v) }
 
 // sorted is worst first, and the same for any order of the evidence.
-func (s *scanned) sorted() []*attestor.Vulnerability {
+func (s *findingsOf) sorted() []*attestor.Vulnerability {
 	out := make([]*attestor.Vulnerability, len(s.ev.Scan.Findings))
 	for i := range s.ev.Scan.Findings {
 		out[i] = &s.ev.Scan.Findings[i]
@@ -83,13 +87,15 @@ func (s *scanned) sorted() []*attestor.Vulnerability {
 	return out
 }
 
-// judge collects everything that is wrong with one finding.
-func (s *scanned) judge(v *attestor.Vulnerability) []finding {
+// faults collects everything that is wrong with one finding.
+func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
+	// A finding is left out by its package's type only if the type is known, and never if it is blocked by name.
 	blocked := slices.Contains(s.want.BlockedCVEs, v.ID)
 	if !blocked && v.PackageType != "" && !s.want.Scan.PackageTypes.Has(v.PackageType) {
 		s.unjudged[v.PackageType]++
 		return nil
 	}
+
 	s.judged++
 	var found []finding
 	add := func(code attestor.Code, rest string) *finding {
@@ -102,7 +108,10 @@ func (s *scanned) judge(v *attestor.Vulnerability) []finding {
 		f := add(attestor.CodeCVEBlocked, "; the policy blocks it by name")
 		f.final, f.excuse = true, nil
 	}
+
 	s.severity(v, add)
+
+	// "Not reported" is not "not exploited": it is counted, and said in a remark.
 	switch {
 	case v.KnownExploited == nil:
 		s.noKEV++
@@ -112,18 +121,20 @@ func (s *scanned) judge(v *attestor.Vulnerability) []finding {
 			f.status = attestor.StatusWarn
 		}
 	}
+
 	if highest := s.want.MaximumEPSS; highest != nil {
 		if v.EPSS == nil {
 			s.noEPSS++
 		} else if !(*v.EPSS <= *highest) { // NaN is above
-			add(attestor.CodeEPSSExceeded, fmt.Sprintf(": probability of exploitation %.3f, limit is %.3f", *v.EPSS, *highest))
+			rest := fmt.Sprintf(": probability of exploitation %.3f, limit is %.3f", *v.EPSS, *highest)
+			add(attestor.CodeEPSSExceeded, rest)
 		}
 	}
 	return found
 }
 
 // severity compares with the limits, the base's own where they are set.
-func (s *scanned) severity(v *attestor.Vulnerability, add func(code attestor.Code, rest string) *finding) {
+func (s *findingsOf) severity(v *attestor.Vulnerability, add func(code attestor.Code, rest string) *finding) {
 	fixable, unfixable, whose := s.want.MaximumFixableSeverity, s.want.MaximumUnfixableSeverity, ""
 	if b := s.want.BaseFindings; b != nil && s.inherited(v) {
 		fixable, unfixable, whose = b.MaximumFixableSeverity, b.MaximumUnfixableSeverity, " in the base"
@@ -132,15 +143,20 @@ func (s *scanned) severity(v *attestor.Vulnerability, add func(code attestor.Cod
 	if v.Fixable {
 		limit, kind, code = fixable, "fixable", attestor.CodeFixableSeverityExceeded
 	}
+
+	// An unknown severity is within no limit but ALLOW_ALL; the policy may allow it by itself.
 	if !v.Severity.Known() && limit != attestor.BlockAll {
 		if s.want.UnspecifiedSeverity != BinaryAllow {
 			add(attestor.CodeUnspecifiedSeverity, "; findings without a severity are not allowed")
 		}
 		return
 	}
+
 	if limit.Allows(v.Severity) {
 		return
 	}
+
+	// Grace turns the denial into a warning, and only this one: other faults of the finding stay.
 	f := add(code, fmt.Sprintf(", limit for %s%s is %s", kind, whose, limit))
 	if until, ok := s.grace(v); ok {
 		f.status, f.reason.Code = attestor.StatusWarn, attestor.CodeInGracePeriod
@@ -149,7 +165,8 @@ func (s *scanned) severity(v *attestor.Vulnerability, add func(code attestor.Cod
 }
 
 // grace counts from the advisory's publication: without one there is none.
-func (s *scanned) grace(v *attestor.Vulnerability) (until time.Time, ok bool) {
+func (s *findingsOf) grace(v *attestor.Vulnerability) (until time.Time, ok bool) {
+	// A date that has not come is none: it would make the grace endless.
 	period := time.Duration(s.want.GracePeriod[v.Severity])
 	if period <= 0 || v.Published == nil || v.Published.After(s.now) {
 		return time.Time{}, false
@@ -160,7 +177,7 @@ func (s *scanned) grace(v *attestor.Vulnerability) (until time.Time, ok bool) {
 
 // vex is the statement that excuses a finding: by a trusted project, of an
 // accepted status, and contradicted by no other trusted project.
-func (s *scanned) vex(v *attestor.Vulnerability) *attestor.AppliedException {
+func (s *findingsOf) vex(v *attestor.Vulnerability) *attestor.AppliedException {
 	want := s.want.VEX
 	if want == nil {
 		return nil
@@ -170,9 +187,11 @@ func (s *scanned) vex(v *attestor.Vulnerability) *attestor.AppliedException {
 		if !slices.Contains(want.Projects, x.Project) {
 			continue
 		}
+		// One trusted project that says "affected" outweighs any that says otherwise.
 		if !slices.Contains(want.Accept, VEXStatus(x.Status)) {
 			return nil
 		}
+
 		if applied == nil {
 			applied = &attestor.AppliedException{ID: v.ID, Owner: x.Project, Subject: v.ID,
 				Reason: strings.TrimSuffix(fmt.Sprintf("VEX %s: %s", x.Status, x.Justification), ": ")}
@@ -183,7 +202,7 @@ func (s *scanned) vex(v *attestor.Vulnerability) *attestor.AppliedException {
 
 // describe is one finding in one package: severity, package, version, and
 // where it comes from.
-func (s *scanned) describe(v *attestor.Vulnerability) string {
+func (s *findingsOf) describe(v *attestor.Vulnerability) string {
 	severity := v.Severity
 	if !severity.Known() {
 		severity = attestor.Unspecified
@@ -198,7 +217,7 @@ func (s *scanned) describe(v *attestor.Vulnerability) string {
 	return strings.ReplaceAll(text, "  ", " ")
 }
 
-func (s *scanned) fix(v *attestor.Vulnerability) string {
+func (s *findingsOf) fix(v *attestor.Vulnerability) string {
 	switch {
 	case s.inherited(v):
 		return s.rebase()
@@ -207,10 +226,13 @@ func (s *scanned) fix(v *attestor.Vulnerability) string {
 	case v.Fixable:
 		return "update " + v.Package
 	}
-	return "remove " + cmp.Or(v.Package, "the package") + ", or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry"
+
+	return "remove " + cmp.Or(
+		v.Package, "the package",
+	) + ", or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry"
 }
 
-func (s *scanned) rebase() string {
+func (s *findingsOf) rebase() string {
 	b := s.ev.Base
 	repo, digest, _ := strings.Cut(b.Reference, "@")
 	if b.Newest != "" && string(b.Newest) != digest && b.Newest != b.Digest {
@@ -220,30 +242,48 @@ func (s *scanned) rebase() string {
 }
 
 // notes say what the policy asks about and the scan does not answer.
-func (s *scanned) notes() []finding {
+func (s *findingsOf) notes() []finding {
 	var found []finding
 	note := func(code attestor.Code, subject, message, fix string) {
-		found = append(found, finding{status: attestor.StatusWarn, note: true, reason: attestor.Reason{Code: code, Subject: subject, Message: message, Fix: fix}})
+		found = append(found, finding{
+			status: attestor.StatusWarn,
+			note:   true,
+			reason: attestor.Reason{Code: code, Subject: subject, Message: message, Fix: fix},
+		})
 	}
 	if s.noKEV > 0 && s.want.KnownExploited != RespondAllow {
-		note(attestor.CodeNotReported, "knownExploited", fmt.Sprintf("whether %d of %d findings are exploited is not reported", s.noKEV, s.judged), "rely on the severity limits for these")
+		note(
+			attestor.CodeNotReported, "knownExploited",
+			fmt.Sprintf("the scanner does not report whether %d of %d findings are exploited", s.noKEV, s.judged),
+			"rely on the severity limits for these",
+		)
 	}
+
 	if s.noEPSS > 0 {
-		note(attestor.CodeNotReported, "EPSS", fmt.Sprintf("the probability of exploitation of %d of %d findings is not reported", s.noEPSS, s.judged), "rely on the severity limits for these")
+		note(
+			attestor.CodeNotReported, "EPSS",
+			fmt.Sprintf("the scanner does not report the probability of exploitation of %d of %d findings", s.noEPSS, s.judged),
+			"rely on the severity limits for these",
+		)
 	}
+
 	types := make([]string, 0, len(s.unjudged))
 	for t := range s.unjudged {
 		types = append(types, t)
 	}
 	slices.Sort(types)
 	for _, t := range types {
-		note(attestor.CodeFindingsNotJudged, t, fmt.Sprintf("%d findings in packages of type %s were not judged", s.unjudged[t], t), "add "+t+" to spec.vulnerabilities.scan.packageTypes to have them judged")
+		note(
+			attestor.CodeFindingsNotJudged, t,
+			fmt.Sprintf("%d findings in packages of type %s were not judged", s.unjudged[t], t),
+			"add "+t+" to spec.vulnerabilities.scan.packageTypes to have them judged",
+		)
 	}
 	return found
 }
 
 // shortestWay sums up what would turn a denial into a pass.
-func (s *scanned) shortestWay(kept []finding) (attestor.Reason, bool) {
+func (s *findingsOf) shortestWay(kept []finding) (attestor.Reason, bool) {
 	type in struct{ id, pkg string }
 	refused := map[in]bool{}
 	for _, f := range kept {
@@ -254,6 +294,7 @@ func (s *scanned) shortestWay(kept []finding) (attestor.Reason, bool) {
 			refused[in{f.reason.Subject, f.pkg}] = true
 		}
 	}
+
 	update, drop := map[string]bool{}, map[string]bool{}
 	fromBase, own := 0, 0
 	for i := range s.ev.Scan.Findings {
@@ -270,20 +311,39 @@ func (s *scanned) shortestWay(kept []finding) (attestor.Reason, bool) {
 			drop[v.Package] = true
 		}
 	}
+
 	var parts []string
 	if len(update) > 0 {
-		parts = append(parts, fmt.Sprintf("update %s in your own layers (%s)", describe.Plural(len(update), "package"), list(update)))
+		parts = append(
+			parts,
+			fmt.Sprintf("update %s in your own layers (%s)", describe.Plural(len(update), "package"), list(update)),
+		)
 	}
+
 	if len(drop) > 0 {
-		parts = append(parts, fmt.Sprintf("remove or except %s without a fix (%s)", describe.Plural(len(drop), "package"), list(drop)))
+		parts = append(
+			parts,
+			fmt.Sprintf("remove or except %s without a fix (%s)", describe.Plural(len(drop), "package"), list(drop)),
+		)
 	}
+
 	if fromBase > 0 {
-		parts = append(parts, fmt.Sprintf("%s from the base: %s", describe.Plural(fromBase, "finding")+comes(fromBase), s.rebase()))
+		parts = append(
+			parts,
+			fmt.Sprintf("%s from the base: %s", describe.Plural(fromBase, "finding")+comes(fromBase), s.rebase()),
+		)
 	}
+
 	if len(parts) == 0 {
 		return attestor.Reason{}, false
 	}
-	return attestor.Reason{Code: attestor.CodeShortestWay, Message: fmt.Sprintf("%s in all; the shortest way to a pass: %s", describe.Plural(own+fromBase, "finding"), strings.Join(parts, "; "))}, true
+	return attestor.Reason{
+		Code: attestor.CodeShortestWay,
+		Message: fmt.Sprintf(
+			"%s in all; the shortest way to a pass: %s", describe.Plural(own+fromBase, "finding"),
+			strings.Join(parts, "; "),
+		),
+	}, true
 }
 
 func comes(n int) string {

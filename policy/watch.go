@@ -55,12 +55,14 @@ func NewWatcher(c WatcherConfig) (*Watcher, error) {
 	if c.Interval <= 0 {
 		c.Interval = defaultInterval
 	}
+
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+
 	sources, err := read(c.Paths)
 	if err != nil {
 		return nil, err
@@ -69,7 +71,13 @@ func NewWatcher(c WatcherConfig) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Watcher{c: c, set: set, current: fingerprint(sources), status: Status{Digest: set.digest, Loaded: c.Now()}}, nil
+
+	return &Watcher{
+		c:       c,
+		set:     set,
+		current: fingerprint(sources),
+		status:  Status{Digest: set.digest, Loaded: c.Now()},
+	}, nil
 }
 
 // Set is what is in force now.
@@ -101,6 +109,7 @@ func (w *Watcher) Err() error { return w.Status().Err }
 func (w *Watcher) Run(ctx context.Context) {
 	ticker := time.NewTicker(w.c.Interval)
 	defer ticker.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():
@@ -116,11 +125,13 @@ func (w *Watcher) Reload(ctx context.Context) (changed bool) {
 	sources, err := read(w.c.Paths) // outside the lock: disks can hang
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	if err != nil {
 		w.pending, w.current = "", "" // once it can be read again, it is judged anew
 		w.fail(ctx, err)
 		return false
 	}
+
 	seen := fingerprint(sources)
 	switch {
 	case seen == w.current:
@@ -130,15 +141,20 @@ func (w *Watcher) Reload(ctx context.Context) (changed bool) {
 		w.pending = seen
 		return false
 	}
+
 	w.current, w.pending = seen, ""
 	set, err := Parse(sources...)
 	if err != nil {
 		w.fail(ctx, err)
 		return false
 	}
+
 	changed = set.digest != w.set.digest
 	w.set, w.status = set, Status{Digest: set.digest, Loaded: w.c.Now()}
-	w.c.Logger.InfoContext(ctx, "policies reloaded", slog.String("policies_digest", string(set.digest)), slog.Int("policies", len(set.policies)))
+	w.c.Logger.InfoContext(
+		ctx, "policies reloaded", slog.String("policies_digest", string(set.digest)),
+		slog.Int("policies", len(set.policies)),
+	)
 	return changed
 }
 
@@ -147,7 +163,10 @@ func (w *Watcher) fail(ctx context.Context, err error) {
 		w.status.Since = w.c.Now()
 	}
 	if w.status.Err == nil || w.status.Err.Error() != err.Error() {
-		w.c.Logger.ErrorContext(ctx, "policies on disk do not load; the old ones stay in force", slog.String("error", err.Error()), slog.String("policies_digest", string(w.status.Digest)))
+		w.c.Logger.ErrorContext(
+			ctx, "policies on disk do not load; the old ones stay in force", slog.String("error", err.Error()),
+			slog.String("policies_digest", string(w.status.Digest)),
+		)
 	}
 	w.status.Err = err
 }

@@ -124,7 +124,7 @@ spec:
 		{"another version", edit("attestor/v1", "attestor/v2"), "apiVersion"},
 		{"an unknown field", edit("  mode:", "  force: true\n  mode:"), "unknown field"},
 		{"a field in another case", edit("  mode:", "  Mode:"), "unknown field"},
-		{"a field twice", edit("  mode: enforce", "  mode: enforce\n  mode: dryRun"), "mode\\\" stands twice"},
+		{"a field twice", edit("  mode: enforce", "  mode: enforce\n  mode: dryRun"), "duplicate \\\"mode\\\""},
 		{"a merge key", edit("  user: {nonRoot: true}", "  user: {<<: {nonRoot: true}}"), "spec.user: unknown field"},
 		{"no threshold", edit("maximumFixableSeverity: MEDIUM, ", ""), "maximumFixableSeverity"},
 		{"a severity of one's own", edit("MEDIUM", "MODERATE"), "MODERATE"},
