@@ -20,7 +20,7 @@
 // The packages beneath this one each own a stage: verify what the image is,
 // vuln what is known of it, policy what is required, attest what is said of
 // it, audit what is remembered. They import this package and never each
-// other; cmd/attestor joins them.
+// other; internal/engine joins them.
 package attestor
 
 import (

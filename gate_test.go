@@ -16,7 +16,7 @@ import (
 )
 
 // stages stands in for every stage; the real ones are proven in their own
-// packages and together in cmd/attestor.
+// packages and together in internal/engine.
 type stages struct {
 	mu        sync.Mutex
 	policy    *fixedPolicy // nil: none governs

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/attestor-gate/attestor/audit"
 )
@@ -39,7 +40,11 @@ func TestAlone(t *testing.T) {
 	if !first.Alone() {
 		t.Error("who has left is in the way")
 	}
-	if (audit.None{}).Alone() {
+	none, err := audit.Open(t.Context(), audit.Config{None: true, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if none.Alone() {
 		t.Error("without a record somebody is alone")
 	}
 

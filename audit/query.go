@@ -106,6 +106,10 @@ const maxScanned = 20_000
 // first.
 func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Page, error) {
 	const doing = "listing decisions"
+	if s.none {
+		return Page{}, unsupported()
+	}
+
 	if size <= 0 {
 		size = DefaultPageSize
 	}
@@ -161,6 +165,10 @@ func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Pag
 // NotFound.
 func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) {
 	const doing = "reading a decision"
+	if s.none {
+		return attestor.Record{}, unsupported()
+	}
+
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
@@ -223,6 +231,11 @@ func (s *Store) walk(
 	visit func(head, map[string][]byte) (bool, error), fail func(error),
 ) {
 	const doing = "reading decisions"
+	if s.none {
+		fail(unsupported())
+		return
+	}
+
 	var pos position
 	known := map[string][]byte{}
 	for {

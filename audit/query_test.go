@@ -322,8 +322,35 @@ func TestPruneWhileRecording(t *testing.T) {
 }
 
 func TestNoneSaysSo(t *testing.T) {
-	var s audit.None
+	s, err := audit.Open(t.Context(), audit.Config{None: true, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx := t.Context()
+	for name, err := range map[string]error{
+		"Begin":        s.Begin(ctx, record(1, attestor.Pass)),
+		"RecordTag":    s.RecordTag(ctx, attestor.TagPoint{Repository: "r", Tag: "t", Digest: "d", From: day}),
+		"PutIntent":    s.PutIntent(ctx, "id", nil),
+		"DeleteIntent": s.DeleteIntent(ctx, "id"),
+		"Ready":        s.Ready(ctx),
+		"Close":        s.Close(),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	pending, pendingErr := s.Pending(ctx, 0)
+	intents, intentsErr := s.Intents(ctx)
+	tags, tagsErr := s.TagHistory(ctx, "r", "t")
+	if len(pending)+len(intents)+len(tags) != 0 || pendingErr != nil || intentsErr != nil || tagsErr != nil {
+		t.Errorf("something was kept: %v, %v, %v, %v, %v, %v", pending, pendingErr, intents, intentsErr, tags, tagsErr)
+	}
+
+	images, attestations, err := s.AttestedTo(ctx, attestor.Image{})
+	if len(images) != 1 || len(attestations) != 0 || err != nil {
+		t.Errorf("an image without a record is signed as %v, %v, %v", images, attestations, err)
+	}
 	if err := s.Finish(ctx, record(1, attestor.Pass)); err != nil {
 		t.Error(err)
 	}

@@ -30,6 +30,10 @@ func (s *Store) Finish(ctx context.Context, r attestor.Record) error {
 }
 
 func (s *Store) record(ctx context.Context, doing string, r attestor.Record, state string) error {
+	if s.none {
+		return nil
+	}
+
 	if r.Decision.ID == "" {
 		return errors.New(doing + ": the decision has no id")
 	}
@@ -193,6 +197,10 @@ const maxPending = 1000
 // finished, oldest first and at most 1,000, so that the gate can finish them when
 // it starts.
 func (s *Store) Pending(ctx context.Context, olderThan time.Duration) ([]attestor.Record, error) {
+	if s.none {
+		return nil, nil
+	}
+
 	const doing = "listing unfinished decisions"
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

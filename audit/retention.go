@@ -25,6 +25,10 @@ const pruneBatch = 1000
 // only they referred to. A decision that is begun and not finished stays, whatever
 // its age: an attestation may exist that only it explains.
 func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
+	if s.none {
+		return Pruned{}, unsupported()
+	}
+
 	var out Pruned
 	for {
 		n, err := s.delete(ctx, `DELETE FROM decisions WHERE id IN

@@ -20,10 +20,12 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Config says where decisions are stored: exactly one of SQLite and PostgreSQL.
+// Config says where decisions are stored: exactly one of SQLite, PostgreSQL
+// and None.
 type Config struct {
 	SQLite     string           // a file; it and its directory are created if missing
 	PostgreSQL string           // a connection string or URL, in libpq's syntax
+	None       bool             // nowhere: writes succeed and are not kept, reads are errors of kind Unsupported
 	Timeout    time.Duration    // of one call; 0: 10 s
 	Now        func() time.Time // required
 }
@@ -34,6 +36,7 @@ type Config struct {
 // the database fails, methods return an [attestor.Error] of kind Unavailable; they
 // work again as soon as it does. It is safe for concurrent use.
 type Store struct {
+	none    bool // nothing is kept, and no other field is set
 	read    *sql.DB
 	write   *sql.DB // SQLite: one connection, so that writers queue here rather than poll the file's lock
 	engine  engine
@@ -76,7 +79,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	switch {
 	case c.Now == nil:
 		return nil, errors.New("opening the decision store: no clock")
-	case (c.SQLite == "") == (c.PostgreSQL == ""):
+	case c.None && c.SQLite == "" && c.PostgreSQL == "":
+		return &Store{none: true}, nil
+	case c.None || (c.SQLite == "") == (c.PostgreSQL == ""):
 		return nil, &attestor.Error{
 			Kind: attestor.Invalid,
 			Msg:  "the decision store needs either an SQLite file or a PostgreSQL connection string",
@@ -183,6 +188,10 @@ func (s *Store) migrate(ctx context.Context) error {
 
 // Close waits for the writes that are in progress and closes all connections.
 func (s *Store) Close() error {
+	if s.none {
+		return nil
+	}
+
 	if s.committer != nil {
 		s.committer.wg.Wait()
 	}
@@ -198,11 +207,15 @@ func (s *Store) Close() error {
 // Alone reports whether no other process has the store open. Decisions that were
 // begun before this process opened it are then nobody's work any more, and can be
 // recovered at once. False may also mean that it is not known.
-func (s *Store) Alone() bool { return s.engine.alone() }
+func (s *Store) Alone() bool { return !s.none && s.engine.alone() }
 
 // Ready returns an error unless a decision could be recorded now: it commits a
 // write as a decision does. It leaves no row behind.
 func (s *Store) Ready(ctx context.Context) error {
+	if s.none {
+		return nil
+	}
+
 	const id = "ready" // Intents never returns it: it is deleted in the same transaction
 	return s.tx(ctx, "testing the decision store", func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO intents (id, at, data) VALUES ($1, $2, $3)`,

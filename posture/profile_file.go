@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"path"
 	"reflect"
 	"regexp"
@@ -19,6 +21,30 @@ import (
 	"github.com/attestor-gate/attestor/internal/when"
 	"go.yaml.in/yaml/v4"
 )
+
+// LoadProfile is the built-in profile of that name or, for a name with a dot or a
+// slash, the profile in that file.
+func LoadProfile(name string) (Profile, error) {
+	if p, ok := Builtin(name); ok {
+		return p, nil
+	}
+	if !strings.ContainsAny(name, `./\`) {
+		return Profile{}, fmt.Errorf("there is no profile %q: want %s, or a file", name, strings.Join(Profiles(), ", "))
+	}
+
+	f, err := os.Open(name)
+	if err != nil {
+		return Profile{}, fmt.Errorf("reading the posture profile: %w", err)
+	}
+	defer f.Close()
+
+	// One byte more than is judged: a longer file is refused by its size.
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return Profile{}, fmt.Errorf("reading the posture profile: %w", err)
+	}
+	return ParseProfile(Source{Name: name, Text: text})
+}
 
 // ParseProfile reads a profile's file, strictly: unknown fields and kinds,
 // wrong types and values are errors, all reported at once.

@@ -17,18 +17,8 @@ type Attestations interface {
 	Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error)
 	// Revoke deletes what this gate attested to an image, and records it. It
 	// returns what was deleted, on error too.
-	Revoke(ctx context.Context, r Revocation) ([]attestor.Attestation, error)
+	Revoke(ctx context.Context, r attestor.Revocation) ([]attestor.Attestation, error)
 }
-
-// A Revocation says which attestations are to go, by whose wish, and why.
-type Revocation struct {
-	Image     attestor.Image
-	Reason    string
-	Caller    attestor.CallerRef
-	RequestID string
-}
-
-const minReason, maxReason = 10, 1000
 
 // listAttestations answers GET /v1/attestations.
 func (s *Server) listAttestations(k *call) error {
@@ -57,10 +47,10 @@ func (s *Server) revoke(k *call) error {
 		return err
 	}
 	reason := strings.TrimSpace(k.query["reason"])
-	if len(reason) < minReason || len(reason) > maxReason {
-		return &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("reason has %d characters: want %d to %d", len(reason), minReason, maxReason), Fix: "say why; it will be read in the audit report"}
+	if len(reason) < attestor.MinRevocationReason || len(reason) > attestor.MaxRevocationReason {
+		return &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("reason has %d characters: want %d to %d", len(reason), attestor.MinRevocationReason, attestor.MaxRevocationReason), Fix: "say why; it will be read in the audit report"}
 	}
-	gone, err := s.c.Attestations.Revoke(k.ctx, Revocation{
+	gone, err := s.c.Attestations.Revoke(k.ctx, attestor.Revocation{
 		Image: img, Reason: reason, RequestID: requestID(k.ctx),
 		Caller: attestor.CallerRef{Subject: k.caller.Subject, Issuer: k.caller.Issuer},
 	})

@@ -132,7 +132,7 @@ func TestWorldKeepsTheContracts(t *testing.T) {
 	})
 }
 
-// The parts of a server keep the promises that cmd/attestor's keep.
+// The parts of a server keep the promises that internal/engine's keep.
 func TestPartsKeepTheContracts(t *testing.T) {
 	tagged := reference(t, repository+":v1")
 	a, b := tagged.At(digestA), tagged.At(digestB)
@@ -147,7 +147,7 @@ func TestPartsKeepTheContracts(t *testing.T) {
 		contract.Attestations(t, contract.Revoking{
 			Standing: p.Standing,
 			Revoke: func(ctx context.Context, img attestor.Image, reason string) ([]attestor.Attestation, error) {
-				return p.Revoke(ctx, server.Revocation{Image: img, Reason: reason})
+				return p.Revoke(ctx, attestor.Revocation{Image: img, Reason: reason})
 			},
 		}, a, b, unattested)
 	})

@@ -30,7 +30,7 @@ func (s *Server) newWatcher() error {
 	}
 	if c.Revoke == nil && s.c.Attestations != nil {
 		c.Revoke = func(ctx context.Context, img attestor.Image, reason string, by attestor.CallerRef, requestID string) error {
-			_, err := s.c.Attestations.Revoke(ctx, Revocation{Image: img, Reason: reason, Caller: by, RequestID: requestID})
+			_, err := s.c.Attestations.Revoke(ctx, attestor.Revocation{Image: img, Reason: reason, Caller: by, RequestID: requestID})
 			return err
 		}
 	}

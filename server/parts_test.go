@@ -22,7 +22,7 @@ type parts struct {
 	err      error
 	posture  attestor.Outcome
 	occur    map[string]watch.Occurrence
-	revoked  []server.Revocation
+	revoked  []attestor.Revocation
 	onRevoke func()
 	artifact string // what the manifest of any image is
 	unread   error  // of reading that
@@ -49,7 +49,7 @@ func (p *parts) List(ctx context.Context, f server.DecisionFilter) (server.Decis
 	return recorded{p.w.store()}.List(ctx, f)
 }
 
-// recorded lends a record to a server, as cmd/attestor does.
+// recorded lends a record to a server, as internal/engine does.
 type recorded struct{ store *audit.Store }
 
 func (r recorded) Decision(ctx context.Context, id string) (attestor.Record, error) {
@@ -114,7 +114,7 @@ func (p *parts) Standing(ctx context.Context, img attestor.Image) (attestor.Stan
 	return p.w.Standing(ctx, nil, []attestor.Image{img})
 }
 
-func (p *parts) Revoke(_ context.Context, r server.Revocation) ([]attestor.Attestation, error) {
+func (p *parts) Revoke(_ context.Context, r attestor.Revocation) ([]attestor.Attestation, error) {
 	if p.err != nil {
 		return nil, p.err
 	}

@@ -29,3 +29,17 @@ func (s *Server) judgePosture(k *call) error {
 	}
 	return s.answer(k, status, report)
 }
+
+// VisibleAttested asks whether an image is attested only if the caller of the
+// service may judge images of its repository: a definition can name any image, and
+// the answer would tell whether it is admitted.
+type VisibleAttested func(ctx context.Context, img attestor.Image) (bool, error)
+
+// Attested asks, or returns an error of kind Forbidden. A context without a caller
+// is nobody's.
+func (ask VisibleAttested) Attested(ctx context.Context, img attestor.Image) (bool, error) {
+	if !CallerFrom(ctx).May(attestor.ActionPosture, img.Repository()) {
+		return false, &attestor.Error{Kind: attestor.Forbidden, Msg: "not allowed to ask about " + img.Repository()}
+	}
+	return ask(ctx, img)
+}

@@ -1,10 +1,12 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	artifactregistry "cloud.google.com/go/artifactregistry/apiv1"
@@ -16,21 +18,46 @@ import (
 )
 
 // ArtifactRegistry knows upload times of images in Google's Artifact Registry,
-// gcr.io names included. It is an [UploadTimes].
-type ArtifactRegistry struct{ Client *artifactregistry.Client }
+// gcr.io names included. It is an [UploadTimes], safe for concurrent use. Dial is
+// required.
+type ArtifactRegistry struct {
+	// Dial makes the client at the first question: few policies need it. Its error
+	// is every later question's answer too.
+	Dial     func(ctx context.Context) (*artifactregistry.Client, error)
+	Timeout  time.Duration // of one question; 0: 10 s
+	Emulated bool          // Google's services are emulated, and this one is not among them: every upload time is unknown
+
+	once   sync.Once
+	client *artifactregistry.Client
+	err    error
+}
 
 // Uploaded implements [UploadTimes].
-func (a ArtifactRegistry) Uploaded(ctx context.Context, img attestor.Image) (time.Time, error) {
+func (a *ArtifactRegistry) Uploaded(ctx context.Context, img attestor.Image) (time.Time, error) {
 	unknown := func(err error, fix, format string, args ...any) (time.Time, error) {
 		return time.Time{}, fault(attestor.CodeUploadTimeUnknown, fmt.Sprintf(format, args...), fix, err)
 	}
+
+	// The real service must not be asked about what an emulated gate judges.
+	if a.Emulated {
+		return unknown(nil, "", "Artifact Registry is not emulated, so that the upload time is not known")
+	}
+
+	// The client outlives the request that happened to be the first.
+	a.once.Do(func() { a.client, a.err = a.Dial(context.WithoutCancel(ctx)) })
+	if a.err != nil {
+		return unknown(a.err, "", "Artifact Registry cannot be asked")
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.Timeout, 10*time.Second))
+	defer cancel()
 	resource, ok := dockerImage(img)
 	if !ok {
 		return unknown(nil, "keep the image in Artifact Registry, or remove scope.maxUploadAge from the policy",
 			"%s keeps no upload times that can be asked for", img.Registry())
 	}
 
-	found, err := a.Client.GetDockerImage(ctx, &artifactregistrypb.GetDockerImageRequest{Name: resource})
+	found, err := a.client.GetDockerImage(ctx, &artifactregistrypb.GetDockerImageRequest{Name: resource})
 	switch status.Code(err) {
 	case codes.OK:
 	case codes.PermissionDenied, codes.Unauthenticated:

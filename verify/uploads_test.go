@@ -37,7 +37,7 @@ func (r *registryAPI) GetDockerImage(_ context.Context, q *artifactregistrypb.Ge
 	return nil, status.Error(codes.NotFound, "no such image")
 }
 
-func newArtifactRegistry(t *testing.T, images map[string]*artifactregistrypb.DockerImage) verify.ArtifactRegistry {
+func newArtifactRegistry(t *testing.T, images map[string]*artifactregistrypb.DockerImage) *verify.ArtifactRegistry {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -53,7 +53,7 @@ func newArtifactRegistry(t *testing.T, images map[string]*artifactregistrypb.Doc
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return verify.ArtifactRegistry{Client: c}
+	return &verify.ArtifactRegistry{Dial: func(context.Context) (*artifactregistry.Client, error) { return c, nil }}
 }
 
 func TestArtifactRegistryUploaded(t *testing.T) {

@@ -13,29 +13,13 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/report"
 )
 
-// A judge decides about one image: the engine in this process, or a service.
-type judge interface {
-	Admit(ctx context.Context, r judgeRequest) (attestor.Decision, error)
-	Close() error
-}
-
-// judgeRequest is what the command line asks, in its own words.
-type judgeRequest struct {
-	Image      attestor.Reference
-	DryRun     bool
-	Policy     string
-	Platforms  []string
-	Wait       time.Duration
-	BreakGlass string
-	Labels     map[string]string
-}
-
 type attestFlags struct {
-	where      engineFlags
+	where      whereFlags
 	dryRun     bool
 	policies   []string // check only: judge by these files
 	platforms  []string
@@ -105,14 +89,13 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 	if len(f.platforms) > 0 && !f.dryRun {
 		return errors.New("--platform narrows a dry run only: add --dry-run, or name the platforms in the policy, which says what is signed")
 	}
-	f.where.policies = f.policies
-	f.where.scans = f.scans
-	j, err := f.where.judge(c)
+
+	j, err := f.where.judge(c, f.policies, engine.Options{Scans: f.scans})
 	if err != nil {
 		return err
 	}
 	decisions, err := f.decide(c.Context(), j, refs)
-	if closeErr := j.Close(); err == nil {
+	if closeErr := j.close(); err == nil {
 		err = closeErr
 	}
 	if len(decisions) > 0 {
@@ -171,7 +154,7 @@ func parseReferences(images []string) ([]attestor.Reference, error) {
 }
 
 // decide judges four images at once and keeps their order.
-func (f *attestFlags) decide(ctx context.Context, j judge, refs []attestor.Reference) ([]attestor.Decision, error) {
+func (f *attestFlags) decide(ctx context.Context, j *judge, refs []attestor.Reference) ([]attestor.Decision, error) {
 	decisions := make([]attestor.Decision, len(refs))
 	errs := make([]error, len(refs))
 	slots := make(chan struct{}, 4)
@@ -180,7 +163,7 @@ func (f *attestFlags) decide(ctx context.Context, j judge, refs []attestor.Refer
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			decisions[i], errs[i] = j.Admit(ctx, judgeRequest{
+			decisions[i], errs[i] = j.admit(ctx, attestor.Request{
 				Image: ref, DryRun: f.dryRun, Platforms: f.platforms,
 				Wait: f.wait, BreakGlass: f.breakGlass, Labels: f.labels,
 			})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +16,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/loopback"
 	"github.com/attestor-gate/attestor/internal/ociregistry"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // What `attestor dev` promises to be called, so that scripts can rely on it.
@@ -27,9 +31,6 @@ const (
 	devAttestor = samples.Attestor
 	devKey      = samples.Key
 )
-
-//go:embed dev-policy.yaml
-var devPolicy string
 
 type devFlags struct {
 	listen, registry, google string
@@ -75,7 +76,7 @@ func (p *devParts) close() error {
 
 func (f *devFlags) run(c *cobra.Command) (err error) {
 	ctx, stderr := c.Context(), c.ErrOrStderr()
-	log := newLogger(stderr, slog.LevelWarn)
+	log := newLogger(c, slog.LevelWarn)
 	p := &devParts{}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := f.start(p, log); err != nil {
@@ -85,28 +86,29 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	em := emulators{analysis: p.google.Addr().String(), kms: p.google.Addr().String(), binauthz: p.google.Addr().String()}
-	e, err := newEngine(ctx, conf, em, log)
+	e, err := engine.New(ctx, engine.Options{
+		Config: conf, Emulators: google.EmulatedAt(p.google.Addr().String()), Logger: log, Version: version,
+	})
 	if err != nil {
 		return err
 	}
-	p.stop = append(p.stop, e.close)
-	if err := prepareGoogle(ctx, e.google); err != nil {
+	p.stop = append(p.stop, e.Close)
+	if err := prepareGoogle(ctx, e.Google); err != nil {
 		return fmt.Errorf("preparing the emulated services: %w", err)
 	}
 	printParts(c.OutOrStdout(), p, conf.Policies)
 	if !f.noSamples {
-		pushed, err := samples.Google{Grafeas: e.google.grafeas}.Push(ctx, p.registry.Addr().String())
+		pushed, err := samples.Google{Grafeas: e.Google.Grafeas}.Push(ctx, p.registry.Addr().String())
 		if err != nil {
 			return fmt.Errorf("pushing the sample images: %w", err)
 		}
 		printSamples(c.OutOrStdout(), p, pushed)
 	}
-	if err := e.attester.Preflight(ctx); err != nil {
+	if err := e.Attester.Preflight(ctx); err != nil {
 		return err
 	}
 	served := make(chan error, 1)
-	go func() { served <- e.serve(ctx, p.service) }()
+	go func() { served <- e.Serve(ctx, p.service) }()
 	if err := awaitHealth(ctx, conf.Listen, served); err != nil {
 		return err
 	}
@@ -122,7 +124,7 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 		into          *net.Listener
 	}{{"--listen", f.listen, &p.service}, {"--registry-listen", f.registry, &p.registry}, {"--google-listen", f.google, &p.google}} {
 		host, _, err := net.SplitHostPort(l.address)
-		if err != nil || !isLoopback(host) {
+		if err != nil || !loopback.Host(host) {
 			return fmt.Errorf("%s %q: dev listens on this machine only, since nothing in it asks who is calling: want 127.0.0.1:PORT", l.flag, l.address)
 		}
 		ln, err := net.Listen("tcp", l.address)
@@ -186,31 +188,29 @@ func (p *devParts) background(log *slog.Logger, what string, ln net.Listener, h 
 }
 
 // configure is the configuration that a user would have written.
-func (f *devFlags) configure(p *devParts) (config, error) {
+func (f *devFlags) configure(p *devParts) (config.Config, error) {
 	registry := p.registry.Addr().String()
-	c := config{
+	c := config.Config{
 		Listen:       p.service.Addr().String(),
 		Policies:     f.policies,
-		Attestors:    []attestorConfig{{Name: devAttestor, KMS: devKey}},
-		Registries:   registriesConfig{Allowed: []string{registry}},
+		Attestors:    []config.Attestor{{Name: devAttestor, KMS: devKey}},
+		Registries:   config.Registries{Allowed: []string{registry}},
 		ScanProjects: map[string]string{registry: devProject},
-		Store:        storeConfig{SQLite: filepath.Join(p.dir, "decisions.db")},
-		PolicyReload: duration(time.Second), // somebody is editing it
-
+		Store:        config.Store{SQLite: filepath.Join(p.dir, "decisions.db")},
+		PolicyReload: when.Duration(time.Second), // somebody is editing it
 	}
 	if len(c.Policies) == 0 {
 		path := filepath.Join(p.dir, "policy.yaml")
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			text := strings.ReplaceAll(devPolicy, "127.0.0.1:5000", registry)
+			text := strings.ReplaceAll(samples.Policy, "127.0.0.1:5000", registry)
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-				return config{}, fmt.Errorf("writing the sample policy: %w", err)
+				return config.Config{}, fmt.Errorf("writing the sample policy: %w", err)
 			}
 		}
 		c.Policies = []string{path}
 	}
 	c.Limits.CallerRate = 1000 // there is one caller, and load is tried here
-	c.complete(func(string) string { return "" })
-	return c, errors.Join(c.problems(func(string) string { return "" })...)
+	return c, c.Finish(func(string) string { return "" }, engine.ProfileProblem)
 }
 
 // awaitHealth returns when the service answers.

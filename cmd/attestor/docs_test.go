@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,25 +108,6 @@ func TestREADMECommandsExist(t *testing.T) {
 					}
 				}
 			}
-		}
-	}
-}
-
-// TestExampleConfiguration loads the example and what deploy/ begins with, as
-// Cloud Run starts them, and their parts make sense.
-func TestExampleConfiguration(t *testing.T) {
-	for _, name := range []string{
-		"../../attestor.example.yaml", "../../deploy/kubernetes/base/attestor.yaml",
-		"../../deploy/cloudrun/gate/attestor.yaml", "../../deploy/cloudrun/gate-events/attestor.yaml",
-	} {
-		c, err := loadConfig(name, func(k string) string { return map[string]string{"K_SERVICE": "gate", "PORT": "8080"}[k] })
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		e := &engine{config: c, log: slog.New(slog.DiscardHandler)}
-		if _, err := e.identity(); err != nil {
-			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

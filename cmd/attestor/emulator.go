@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/loopback"
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
@@ -104,7 +105,7 @@ func (f *emulatorFlags) parse() ([]emulator.Fault, error) {
 	if err != nil {
 		return nil, emulatorUsage("--listen %q is not HOST:PORT", f.listen)
 	}
-	if ip := net.ParseIP(host); !f.remote && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if !f.remote && !loopback.Host(host) {
 		return nil, &attestor.Error{
 			Kind: attestor.Invalid, Msg: fmt.Sprintf("--listen %s is not a loopback address, and the emulator authenticates nobody", f.listen),
 			Fix: "listen on 127.0.0.1, or add --allow-remote",

@@ -6,12 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -43,16 +43,16 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if err != nil {
 				return err
 			}
-			em, err := emulatorAt(emulator, remote)
+			em, err := google.FindEmulatorsAt(emulator, os.Getenv, remote)
 			if err != nil {
 				return err
 			}
-			g, err := dialGoogle(c.Context(), em, newLogger(c.ErrOrStderr(), slog.LevelError), nil)
+			g, err := google.Dial(c.Context(), em, newLogger(c, slog.LevelError), nil)
 			if err != nil {
 				return err
 			}
-			done, err := vuln.Upload(c.Context(), vuln.UploadConfig{Client: g.grafeas, Project: project, CallTimeout: callTimeout, Progress: progress(c.ErrOrStderr(), "storing")}, in)
-			if err = errors.Join(err, g.close()); err != nil {
+			done, err := vuln.Upload(c.Context(), vuln.UploadConfig{Client: g.Grafeas, Project: project, CallTimeout: dependency.DefaultTimeout, Progress: progress(c.ErrOrStderr(), "storing")}, in)
+			if err = errors.Join(err, g.Close()); err != nil {
 				return &exit{code: attestor.ExitError, err: err}
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: %d findings of %s stored, %d earlier ones replaced\n%s\n", img, done.Created, in.Scanner, done.Replaced, done.Discovery)
@@ -84,34 +84,4 @@ func readReport(stdin io.Reader, name string, t vuln.Target) (vuln.Imported, err
 		return in, fmt.Errorf("%s: %w", name, err)
 	}
 	return in, nil
-}
-
-// emulatorAt is the emulator that a flag names, or what the environment says.
-func emulatorAt(host string, remote bool) (emulators, error) {
-	if host == "" {
-		return findEmulators(os.Getenv, remote)
-	}
-	return findEmulators(func(name string) string {
-		if name == "K_SERVICE" {
-			return os.Getenv(name)
-		}
-		return host
-	}, remote)
-}
-
-// progress draws a bar with rate and time left on a terminal, and nothing
-// elsewhere.
-func progress(w io.Writer, what string) func(done, of int) {
-	if !isTerminal(w) {
-		return nil
-	}
-	var bar *progressbar.ProgressBar
-	return func(done, of int) {
-		if bar == nil {
-			bar = progressbar.NewOptions(of, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(100*time.Millisecond),
-				progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
-		}
-		_ = bar.Set(done)
-	}
 }

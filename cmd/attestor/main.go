@@ -18,11 +18,11 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/client"
 )
 
 // Set by the linker; see Makefile.
@@ -46,13 +46,18 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return attestor.ExitPass
 	}
+
 	if e, ok := errors.AsType[*exit](err); ok {
 		if e.err != nil {
 			printError(stderr, e.err)
 		}
 		return e.code
 	}
+
 	printError(stderr, err)
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		return e.ExitCode
+	}
 	switch attestor.KindOf(err) {
 	case attestor.Unavailable, attestor.Upstream, attestor.TooMany:
 		return attestor.ExitError
@@ -65,9 +70,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 // exit ends a command with a code; err, where there is one, is said on stderr.
 type exit struct {
-	code  int
-	err   error
-	after time.Duration // a service asked to come back after this; 0: it did not
+	code int
+	err  error
 }
 
 func (e *exit) Error() string {

@@ -253,7 +253,7 @@ func emulated(t *testing.T) []string {
 	go func() { ended <- google.Serve(t.Context(), l) }()
 	t.Cleanup(func() { <-ended; _ = google.Close() }) // t.Context is done by then
 	var env []string
-	for _, name := range []string{envAnalysis, envKMS, envBinauthz} {
+	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST", "BINARYAUTHORIZATION_EMULATOR_HOST"} {
 		env = append(env, name+"="+l.Addr().String())
 	}
 	return env

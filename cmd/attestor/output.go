@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -26,4 +29,17 @@ func writeReport(c *cobra.Command, format string, d report.Document) error {
 
 func reportOptions(w io.Writer) report.Options {
 	return report.Options{Colour: isTerminal(w) && os.Getenv("NO_COLOR") == "", Version: version}
+}
+
+// writeFile replaces a file whole.
+func writeFile(name string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".attestor-*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // nothing is left where it was renamed
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return os.Rename(f.Name(), name)
 }

@@ -59,8 +59,8 @@ func TestPolicyLint(t *testing.T) {
 	}{
 		{"good", []string{"deploy/policies/starter.yaml"}, attestor.ExitPass, "ok: deploy/policies/starter.yaml: policy starter, dryRun, sha256:"},
 		{"broken", []string{broken}, attestor.ExitUsage, "did you mean enforce?"},
-		{"odd", []string{"cmd/attestor/dev-policy.yaml"}, attestor.ExitPass, "warning: cmd/attestor/dev-policy.yaml:"},
-		{"odd, strictly", []string{"--strict", "cmd/attestor/dev-policy.yaml"}, attestor.ExitUsage, "has no signedBy"},
+		{"odd", []string{"internal/samples/policy.yaml"}, attestor.ExitPass, "warning: internal/samples/policy.yaml:"},
+		{"odd, strictly", []string{"--strict", "internal/samples/policy.yaml"}, attestor.ExitUsage, "has no signedBy"},
 		{"as JSON", []string{"-o", "json", broken}, attestor.ExitUsage, `"nearest": "enforce"`},
 		{"a tie", []string{"deploy/policies/starter.yaml", "deploy/policies/scanned-only.yaml"}, attestor.ExitUsage, "equally specific"},
 	} {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,9 +14,11 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/posture"
 	"github.com/attestor-gate/attestor/report"
-	"github.com/attestor-gate/attestor/server"
 )
 
 type postureFlags struct {
@@ -63,7 +63,7 @@ not be decided.`,
 
 func (f *postureFlags) run(c *cobra.Command, args []string) error {
 	for _, a := range f.attestors {
-		if !attestorName.MatchString(a) {
+		if !config.IsAttestorName(a) {
 			return fmt.Errorf("--attestor %q is not projects/PROJECT/attestors/NAME", a)
 		}
 	}
@@ -72,7 +72,7 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 		return errors.New("--emulator says where to ask for attestations: name the --attestor too")
 	}
 
-	profile, err := postureProfile(f.profile)
+	profile, err := posture.LoadProfile(f.profile)
 	if err != nil {
 		return err
 	}
@@ -84,21 +84,21 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 
 	conf := posture.Config{Profile: profile, Now: time.Now}
 	if len(f.attestors) > 0 {
-		em, err := emulatorAt(f.emulator, f.remote)
+		em, err := google.FindEmulatorsAt(f.emulator, os.Getenv, f.remote)
 		if err != nil {
 			return err
 		}
-		g, err := dialGoogle(c.Context(), em, newLogger(c.ErrOrStderr(), slog.LevelError), nil)
+		g, err := google.Dial(c.Context(), em, newLogger(c, slog.LevelError), nil)
 		if err != nil {
 			return &exit{code: attestor.ExitError, err: err}
 		}
-		defer func() { _ = g.close() }() // only read from
-		v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.grafeas, BinAuthz: g.binauthz, Now: time.Now,
-			CallTimeout: callTimeout})
+		defer func() { _ = g.Close() }() // only read from
+		v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.Grafeas, BinAuthz: g.Binauthz, Now: time.Now,
+			CallTimeout: dependency.DefaultTimeout})
 		if err != nil {
 			return err
 		}
-		conf.Attested = attestedBy{v, f.attestors}
+		conf.Attested = attest.AttestedBy{Of: v, Attestors: f.attestors}
 	}
 
 	judge, err := posture.New(conf)
@@ -173,89 +173,4 @@ func readBounded(stdin io.Reader, name string) ([]byte, error) {
 	defer f.Close()
 
 	return io.ReadAll(io.LimitReader(f, maxPostureFile))
-}
-
-// postureProfile is a built-in profile, or that of a file.
-func postureProfile(name string) (posture.Profile, error) {
-	if p, ok := posture.Builtin(name); ok {
-		return p, nil
-	}
-	if !strings.ContainsAny(name, "./\\") {
-		return posture.Profile{}, fmt.Errorf("there is no profile %q: want %s, or a file", name,
-			strings.Join(posture.Profiles(), ", "))
-	}
-
-	text, err := readBounded(nil, name)
-	if err != nil {
-		return posture.Profile{}, fmt.Errorf("reading the posture profile: %w", err)
-	}
-
-	return posture.ParseProfile(posture.Source{Name: name, Text: text})
-}
-
-// standings lists attestations; both the attester and the verifier do.
-type standings interface {
-	Standing(ctx context.Context, attestors []string, images []attestor.Image) (attestor.Standing, error)
-}
-
-// attestedBy answers whether all of some attestors have attested to an image.
-type attestedBy struct {
-	standings standings
-	names     []string
-}
-
-// Attested implements [posture.Attested].
-func (a attestedBy) Attested(ctx context.Context, img attestor.Image) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	s, err := a.standings.Standing(ctx, a.names, []attestor.Image{img})
-	if err != nil {
-		return false, err
-	}
-
-	missing, err := s.Missing(a.names, []attestor.Image{img})
-	return err == nil && len(missing) == 0, err
-}
-
-// attestedForCaller asks only about what the caller of the service may know of:
-// a definition can name any image.
-type attestedForCaller struct{ of posture.Attested }
-
-// Attested implements [posture.Attested].
-func (a attestedForCaller) Attested(ctx context.Context, img attestor.Image) (bool, error) {
-	if !server.CallerFrom(ctx).May(attestor.ActionPosture, img.Repository()) {
-		return false, &attestor.Error{Kind: attestor.Forbidden, Msg: "not allowed to ask about " + img.Repository()}
-	}
-	return a.of.Attested(ctx, img)
-}
-
-// postures lends the rules to the service.
-type postures struct{ judge *posture.Judge }
-
-// newPostures refuses a profile that cannot be read.
-func newPostures(e *engine) (postures, error) {
-	profile, err := postureProfile(cmp.Or(e.config.PostureProfile, "baseline"))
-	if err != nil {
-		return postures{}, err
-	}
-
-	c := posture.Config{Profile: profile, Now: time.Now}
-	if names := e.attestorNames(); len(names) > 0 {
-		c.Attested = attestedForCaller{attestedBy{e.attester, names}}
-	}
-
-	judge, err := posture.New(c)
-	return postures{judge}, err
-}
-
-// Judge implements [server.Posture].
-func (p postures) Judge(ctx context.Context, document []byte) (attestor.PostureReport, error) {
-	r, err := p.judge.Judge(ctx, posture.Input{Definitions: []posture.Source{{Name: "the document", Text: document}}})
-
-	// A request is no file.
-	for i := range r.Findings {
-		r.Findings[i].File = ""
-	}
-
-	return r, err
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/posture"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -157,5 +156,3 @@ func (f *reportFlags) before() (*report.Summary, error) {
 	s, err := report.ReadSummary(file)
 	return &s, err
 }
-
-var _ records = localRecords{audit.None{}}

@@ -1,106 +1,70 @@
 package main
 
 import (
-	"context"
-	"strings"
-	"time"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/attest"
-	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/engine"
 )
 
-const (
-	minRevokeReason, maxRevokeReason = 10, 1000
-	maxRevokeLooked                  = 500 // decisions
-)
-
-// revoke deletes this gate's attestations of an image, and of its children
-// where it is an index that was judged here. It is recorded before, so that a
-// crash in between is completed, and again with what was deleted.
-//
-// Whether the caller may is for whoever calls this to decide: the service by
-// its identities, the command line by the operating system.
-func (e *engine) revoke(ctx context.Context, img attestor.Image, reason string, by attestor.CallerRef, requestID string) ([]attestor.Attestation, error) {
-	reason = strings.TrimSpace(reason)
-	switch {
-	case len(reason) < minRevokeReason:
-		return nil, &attestor.Error{Kind: attestor.Invalid, Msg: "a revocation needs a reason of at least 10 characters", Fix: "say why; it will be read in the audit report"}
-	case len(reason) > maxRevokeReason:
-		return nil, &attestor.Error{Kind: attestor.Invalid, Msg: "the reason is longer than 1000 characters"}
-	}
-	now := time.Now().UTC()
-	r := attestor.Record{
-		Evidence: attestor.Evidence{Time: now, Image: img, Requested: img.String()},
-		Decision: attestor.Decision{
-			ID: newID(), Time: now, Emulated: e.google.emulated, Verdict: attestor.Deny,
-			Image:     attestor.DecidedImage{Requested: img.String(), Reference: img.String(), Digest: img.Digest()},
-			Platforms: []attestor.PlatformSummary{}, Attestations: []attestor.Attestation{},
-			Checks: []attestor.Check{{Name: attestor.CheckAttest, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{
-				Code: attestor.CodeRevoked, Severity: attestor.Refuses, Subject: img.String(), Message: reason,
-			}}}},
-			Caller: by, RequestID: requestID,
+func revokeCommand() *cobra.Command {
+	var where whereFlags
+	var reason string
+	c := &cobra.Command{
+		Use:   "revoke IMAGE --reason TEXT",
+		Short: "Delete this gate's attestations of an image",
+		Long:  "Deletes the attestations that this gate made of an image, and records that with the reason. Doing it again is no error.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			img, err := attestor.ParseImage(args[0])
+			if err != nil {
+				return err
+			}
+			revoked, err := revoke(c, &where, img, reason)
+			if err != nil {
+				return err
+			}
+			printRevoked(c.OutOrStdout(), img, revoked)
+			return nil
 		},
 	}
-	if err := e.store.Begin(ctx, r); err != nil {
-		return nil, err
-	}
-	return e.completeRevocation(ctx, r)
+	where.register(c)
+	c.Flags().StringVar(&reason, "reason", "", "why; recorded")
+	_ = c.MarkFlagRequired("reason")
+	return c
 }
 
-// completeRevocation deletes and records. It is safe to repeat.
-func (e *engine) completeRevocation(ctx context.Context, r attestor.Record) ([]attestor.Attestation, error) {
-	revocation, err := e.revocation(ctx, r.Evidence.Image)
+// revoke asks the service where one is named, else the engine.
+func revoke(c *cobra.Command, where *whereFlags, img attestor.Image, reason string) ([]attestor.Attestation, error) {
+	if where.server != "" {
+		cl, err := where.client(c)
+		if err != nil {
+			return nil, err
+		}
+		revoked, err := cl.Revoke(c.Context(), img, reason)
+		return revoked, errors.Join(err, cl.Close())
+	}
+
+	e, err := where.engine(c, nil, engine.Options{})
 	if err != nil {
 		return nil, err
 	}
-	revoked, err := e.attester.Revoke(ctx, revocation)
-	if err != nil {
-		return revoked, err
-	}
-	r.Decision.Attestations = append([]attestor.Attestation{}, revoked...)
-	return revoked, e.store.Finish(ctx, r)
+	me := engine.LocalCaller()
+	revoked, err := e.Revoke(c.Context(), attestor.Revocation{
+		Image: img, Reason: reason, Caller: attestor.CallerRef{Subject: me.Subject, Issuer: me.Issuer},
+	})
+	return revoked, errors.Join(err, e.Close())
 }
 
-// revocation gathers what the record knows was made for an image.
-func (e *engine) revocation(ctx context.Context, img attestor.Image) (attest.Revocation, error) {
-	out := attest.Revocation{Images: []attestor.Image{img}}
-	seen, known := map[attestor.Digest]bool{img.Digest(): true}, map[string]bool{}
-	// What was signed was signed for a pass or an override. The note's own list
-	// has the rest; the record adds what it does not show yet, so that the
-	// newest decisions are enough, however often somebody asked.
-	for _, f := range []audit.Filter{{Image: img.String(), Verdict: attestor.Pass}, {Image: img.String(), BreakGlass: true}} {
-		n := 0
-		for d, err := range e.store.Decisions(ctx, f) {
-			if attestor.KindOf(err) == attestor.Unsupported {
-				break // no record is kept: the image itself is all that is known
-			}
-			if err != nil {
-				return attest.Revocation{}, err
-			}
-			for _, a := range d.Attestations {
-				if !known[a.Occurrence] {
-					known[a.Occurrence] = true
-					out.Recorded = append(out.Recorded, a)
-				}
-			}
-			if d.Image.Digest == img.Digest() { // else img was a child there: its index keeps its own attestation
-				for _, p := range d.Platforms {
-					if !seen[p.Digest] {
-						seen[p.Digest] = true
-						out.Images = append(out.Images, img.Sibling(p.Digest))
-					}
-				}
-			}
-			if n++; n >= maxRevokeLooked {
-				break
-			}
-		}
+func printRevoked(w io.Writer, img attestor.Image, revoked []attestor.Attestation) {
+	if len(revoked) == 0 {
+		fmt.Fprintf(w, "%s: nothing of this gate's stood\n", img)
 	}
-	if p, ok := e.policies.Govern(img.Repository()); ok {
-		if note := p.Needs().Attest.DSSENote; note != "" {
-			out.Notes = append(out.Notes, note)
-		}
+	for _, a := range revoked {
+		fmt.Fprintf(w, "%s: revoked %s\n", img, a.Occurrence)
 	}
-	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
@@ -42,4 +43,21 @@ func saysThatItWaits(w io.Writer, image string, most time.Duration) (stop func()
 		}
 	}()
 	return func() { close(end); <-ended }
+}
+
+// progress draws a bar with rate and time left on a terminal, and nothing
+// elsewhere.
+func progress(w io.Writer, what string) func(done, of int) {
+	if !isTerminal(w) {
+		return nil
+	}
+	var bar *progressbar.ProgressBar
+	return func(done, of int) {
+		if bar == nil {
+			bar = progressbar.NewOptions(of, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(100*time.Millisecond),
+				progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+		}
+		_ = bar.Set(done)
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -16,6 +15,10 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/verify"
 )
 
@@ -52,7 +55,7 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 		return fmt.Errorf("-o %q: want text or json", f.format)
 	}
 	for _, a := range f.attestors {
-		if !attestorName.MatchString(a) {
+		if !config.IsAttestorName(a) {
 			return fmt.Errorf("--attestor %q is not projects/PROJECT/attestors/NAME", a)
 		}
 	}
@@ -60,21 +63,21 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	if err != nil {
 		return err
 	}
-	em, err := emulatorAt(f.emulator, f.remote)
+	em, err := google.FindEmulatorsAt(f.emulator, os.Getenv, f.remote)
 	if err != nil {
 		return err
 	}
-	log := newLogger(c.ErrOrStderr(), slog.LevelError)
+	log := newLogger(c, slog.LevelError)
 	img, err := f.resolve(c.Context(), ref, log)
 	if err != nil {
 		return err
 	}
-	g, err := dialGoogle(c.Context(), em, log, nil)
+	g, err := google.Dial(c.Context(), em, log, nil)
 	if err != nil {
 		return err
 	}
 	standing, err := f.standing(c.Context(), g, img)
-	if err = errors.Join(err, g.close()); err != nil {
+	if err = errors.Join(err, g.Close()); err != nil {
 		return &exit{code: attestor.ExitError, err: err}
 	}
 	return f.answer(c.OutOrStdout(), img, standing)
@@ -102,11 +105,11 @@ func (f *verifyFlags) resolve(ctx context.Context, ref attestor.Reference, log *
 		return img, nil
 	}
 	host, _, _ := strings.Cut(ref.Repository(), "/")
-	c := registriesConfig{Allowed: []string{host}}
+	c := config.Registries{Allowed: []string{host}}
 	if f.plainHTTP {
 		c.PlainHTTP = c.Allowed
 	}
-	inspector, err := verify.New(verify.Config{Registries: registries(c), Now: time.Now, Logger: log})
+	inspector, err := verify.New(verify.Config{Registries: engine.Registries(c), Now: time.Now, Logger: log})
 	if err != nil {
 		return attestor.Image{}, err
 	}
@@ -116,8 +119,8 @@ func (f *verifyFlags) resolve(ctx context.Context, ref attestor.Reference, log *
 	return resolved.Image, err
 }
 
-func (f *verifyFlags) standing(ctx context.Context, g *google, img attestor.Image) (attestor.Standing, error) {
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.grafeas, BinAuthz: g.binauthz, Now: time.Now, CallTimeout: callTimeout})
+func (f *verifyFlags) standing(ctx context.Context, g *google.Clients, img attestor.Image) (attestor.Standing, error) {
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.Grafeas, BinAuthz: g.Binauthz, Now: time.Now, CallTimeout: dependency.DefaultTimeout})
 	if err != nil {
 		return attestor.Standing{}, err
 	}
@@ -148,72 +151,4 @@ func (f *verifyFlags) print(w io.Writer, img attestor.Image, s attestor.Standing
 		fmt.Fprintf(w, "  not    %s: %s\n", a.Occurrence, a.Why)
 	}
 	return nil
-}
-
-func revokeCommand() *cobra.Command {
-	var where engineFlags
-	var reason string
-	c := &cobra.Command{
-		Use:   "revoke IMAGE --reason TEXT",
-		Short: "Delete this gate's attestations of an image",
-		Long:  "Deletes the attestations that this gate made of an image, and records that with the reason. Doing it again is no error.",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			img, err := attestor.ParseImage(args[0])
-			if err != nil {
-				return err
-			}
-			if where.server != "" {
-				return revokeAt(c, &where, img, reason)
-			}
-			e, err := where.engine(c)
-			if err != nil {
-				return err
-			}
-			revoked, err := e.revoke(c.Context(), img, reason, attestor.CallerRef{Subject: currentUser(), Issuer: "local"}, "")
-			if err = errors.Join(err, e.close()); err != nil {
-				return err
-			}
-			printRevoked(c.OutOrStdout(), img, revoked)
-			return nil
-		},
-	}
-	where.register(c)
-	c.Flags().StringVar(&reason, "reason", "", "why; recorded")
-	_ = c.MarkFlagRequired("reason")
-	return c
-}
-
-// revokeAt asks a service.
-func revokeAt(c *cobra.Command, where *engineFlags, img attestor.Image, reason string) error {
-	token, err := where.identity.source(where.server, os.Getenv)
-	if err != nil {
-		return err
-	}
-	cl, err := newClient(where.server, token, c.ErrOrStderr())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = cl.Close() }() // it only drops idle connections
-	resp, err := cl.do(c.Context(), "DELETE", "/v1/attestations", url.Values{"image": {img.String()}, "reason": {reason}}, nil)
-	if err != nil {
-		return err
-	}
-	var out struct {
-		Revoked []attestor.Attestation `json:"revoked"`
-	}
-	if resp.status != 200 || json.Unmarshal(resp.body, &out) != nil {
-		return resp.problem()
-	}
-	printRevoked(c.OutOrStdout(), img, out.Revoked)
-	return nil
-}
-
-func printRevoked(w io.Writer, img attestor.Image, revoked []attestor.Attestation) {
-	if len(revoked) == 0 {
-		fmt.Fprintf(w, "%s: nothing of this gate's stood\n", img)
-	}
-	for _, a := range revoked {
-		fmt.Fprintf(w, "%s: revoked %s\n", img, a.Occurrence)
-	}
 }

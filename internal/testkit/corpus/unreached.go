@@ -5,7 +5,7 @@ import "github.com/attestor-gate/attestor"
 // Unreached are codes of a denial or an error that no image, document or
 // request gives by itself, and what shows them instead.
 func Unreached() map[attestor.Code]string {
-	const failing = "Google's answers are what fails: the harness over every call (cmd/attestor) and TestFailures of vuln"
+	const failing = "Google's answers are what fails: the harness over every call (internal/engine) and TestFailures of vuln"
 	return map[attestor.Code]string{
 		attestor.CodeNothingChecked:        "the platforms of what was fetched are always checked: TestOneDenyOutweighsAnErrorOutweighsAPass on verdicts made by hand",
 		attestor.CodeCheckMissing:          "a policy that leaves a question out is a defect of the gate: TestZeroValuesDeny",

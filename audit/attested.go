@@ -1,0 +1,57 @@
+package audit
+
+import (
+	"context"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// maxAttested bounds the decisions that one look-up of [Store.AttestedTo] reads.
+const maxAttested = 500
+
+// AttestedTo is what the record knows to have been signed for an image: the image
+// itself and, where it was judged as an index, its children, with the attestations
+// that the newest decisions name. A Store that keeps nothing knows the image alone.
+func (s *Store) AttestedTo(ctx context.Context, img attestor.Image) ([]attestor.Image, []attestor.Attestation, error) {
+	images := []attestor.Image{img}
+	if s.none {
+		return images, nil, nil
+	}
+
+	var attestations []attestor.Attestation
+	seen, named := map[attestor.Digest]bool{img.Digest(): true}, map[string]bool{}
+
+	// What was signed was signed for a pass or an override. The note's own list has
+	// the rest; the record adds what that list does not show yet, so that the newest
+	// decisions are enough, however often somebody asked.
+	for _, f := range []Filter{{Image: img.String(), Verdict: attestor.Pass}, {Image: img.String(), BreakGlass: true}} {
+		n := 0
+		for d, err := range s.Decisions(ctx, f) {
+			if err != nil {
+				return nil, nil, err
+			}
+			for _, a := range d.Attestations {
+				if !named[a.Occurrence] {
+					named[a.Occurrence] = true
+					attestations = append(attestations, a)
+				}
+			}
+
+			// Where img was a child of another index, that index and its other children
+			// keep their own attestations.
+			if d.Image.Digest == img.Digest() {
+				for _, p := range d.Platforms {
+					if !seen[p.Digest] {
+						seen[p.Digest] = true
+						images = append(images, img.Sibling(p.Digest))
+					}
+				}
+			}
+
+			if n++; n >= maxAttested {
+				break
+			}
+		}
+	}
+	return images, attestations, nil
+}

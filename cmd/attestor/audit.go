@@ -1,0 +1,279 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/client"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/loopback"
+)
+
+type auditFlags struct {
+	where    whereFlags
+	report   reportFlags
+	policies []string
+	file     string
+	cloudRun []string
+	pods     []string
+	project  string
+	region   string
+	state    string
+	posture  string
+	atOnce   int
+	exitZero bool
+}
+
+func auditCommand() *cobra.Command {
+	f := &auditFlags{}
+	c := &cobra.Command{
+		Use:   "audit REPOSITORY…",
+		Short: "Judge every image of repositories, and report; sign nothing",
+		Long: `Judges, without signing, every tag of repositories, every reference of a file, or what runs now, each digest
+once, and writes one report. With --state an interrupted audit goes on where it stopped. Exit codes: 0 all passed,
+1 some would be refused, 2 wrong usage, 3 some could not be decided.`,
+		Example: "  attestor audit us-docker.pkg.dev/acme/prod/api --state audit.state --output-file report.html\n  gcloud run services list --format json | attestor audit --cloud-run -",
+		RunE:    func(c *cobra.Command, repositories []string) error { return f.run(c, repositories) },
+	}
+	f.where.register(c)
+	f.report.register(c)
+	c.Flags().StringArrayVar(&f.policies, "policy", nil, "judge by this policy `FILE` instead of the configured ones (repeatable)")
+	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
+	c.Flags().StringArrayVar(&f.cloudRun, "cloud-run", nil, "judge what runs by this `FILE` of gcloud run services list --format json, or of jobs list")
+	c.Flags().StringArrayVar(&f.pods, "pods", nil, "judge what runs by this `FILE` of kubectl get pods -A -o json")
+	c.Flags().StringVar(&f.project, "cloud-run-project", "", "judge what runs in this `PROJECT`, services and jobs, by the Cloud Run API")
+	c.Flags().StringVar(&f.region, "region", "-", "of --cloud-run-project; - for all regions")
+	c.Flags().StringVar(&f.posture, "posture", "baseline", "tell how the services and jobs of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all")
+	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
+	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")
+	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image would be refused")
+	return c
+}
+
+func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
+	if len(repositories) == 0 && f.file == "" && len(f.cloudRun) == 0 && len(f.pods) == 0 && f.project == "" {
+		return errors.New("say what to audit: repositories, --file, --cloud-run, --pods or --cloud-run-project")
+	}
+
+	busy := audit.NewThrottle(time.Now)
+	var records sync.Map // by decision: heard where images are judged, side by side; results are told one at a time
+	j, err := f.where.judge(c, f.policies, engine.Options{
+		Wrap:     busy.Wrap,
+		Recorded: func(r attestor.Record) { records.Store(r.Decision.ID, r) },
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.close()) }()
+	services, err := f.services()
+	if err != nil {
+		return err
+	}
+	listed := newListing()
+	refs, err := f.references(c, repositories, plainHosts(j), services, listed)
+	if err != nil {
+		return err
+	}
+	out, err := f.report.collector(time.Now())
+	if err != nil {
+		return err
+	}
+	apart := artifactsApart{}
+	sweep := audit.Sweep{
+		Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+			begun := time.Now()
+			d, err := j.admit(ctx, attestor.Request{Image: ref, DryRun: true})
+			if e, ok := errors.AsType[*client.Error](err); ok && e.RetryAfter > 0 {
+				return d, &audit.Throttled{After: e.RetryAfter, Err: err}
+			}
+			if err == nil && d.Verdict == attestor.Undecided {
+				err = throttled(busy, begun)
+			}
+			if err != nil {
+				records.Delete(d.ID) // it is judged again, or told without one
+			}
+			return d, err
+		},
+		Resolve: f.resolver(j, busy), Listed: listed.only, Artifact: artifactOf(j),
+		Result: func(r audit.Result) error {
+			if r.Artifact != "" {
+				if r.Decision != nil {
+					records.Delete(r.Decision.ID)
+				}
+				apart.add(r)
+				return nil
+			}
+			if r.Decision == nil {
+				fmt.Fprintf(c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
+				return nil
+			}
+			record, ok := records.LoadAndDelete(r.Decision.ID)
+			if !ok { // of an earlier run, or of a service
+				record = recordOf(c.Context(), j, *r.Decision)
+			}
+			out.add(record.(attestor.Record)) //nolint:forcetypeassert // nothing else is stored above
+			return nil
+		},
+		State: f.state, Key: f.key(j, repositories),
+		Most: f.atOnce, Now: time.Now, Progress: sweepProgress(c.ErrOrStderr()),
+	}
+	totals, err := sweep.Run(c.Context(), refs)
+	if err != nil {
+		return &exit{code: attestor.ExitError, err: err}
+	}
+	var unjudged error
+	if out.posture, unjudged = services.judge(c.Context(), j.attested()); unjudged != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "attestor: how services and jobs are set up could not be judged: %s\n", attestor.Message(unjudged))
+	}
+	if err := f.report.put(c, out.write); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "%d images: %d pass, %d would be refused, %d could not be decided, %d failed\n",
+		totals.Images(), totals.Passed, totals.Refused, totals.Undecided, totals.Failed)
+	apart.write(c.ErrOrStderr())
+	switch {
+	case totals.Refused > 0 && !f.exitZero:
+		return &exit{code: attestor.ExitDeny}
+	case totals.Undecided+totals.Failed > 0 || unjudged != nil:
+		return &exit{code: attestor.ExitError}
+	}
+	return nil
+}
+
+// key is what the sweep is about: a state of something else is refused.
+func (f *auditFlags) key(j *judge, repositories []string) string {
+	parts := append([]string{f.file, f.project, f.region}, repositories...)
+	parts = append(append(parts, f.cloudRun...), f.pods...)
+	if j.engine != nil {
+		return strings.Join(append(parts, string(j.engine.Policies.Set().Digest())), " ")
+	}
+	return strings.Join(append(parts, f.where.server), " ")
+}
+
+// recordOf is a decision with its evidence, where the record is at hand: ages
+// of findings are in there.
+func recordOf(ctx context.Context, j *judge, d attestor.Decision) attestor.Record {
+	if j.engine != nil {
+		if r, err := j.engine.Store.Record(ctx, d.ID); err == nil {
+			return r
+		}
+	}
+	return attestor.Record{Decision: d}
+}
+
+// throttled is the error of what came to nothing while the registry said that
+// it is asked too much; nil where it did not.
+func throttled(t *audit.Throttle, begun time.Time) error {
+	after, complained := t.Since(begun)
+	if !complained {
+		return nil
+	}
+	return &audit.Throttled{After: after, Err: &attestor.Error{
+		Kind: attestor.TooMany, Msg: "the registry limits how often it is asked, and went on saying so", Fix: "run the same command again later; with --state it goes on where it stopped",
+	}}
+}
+
+// resolver finds the digest behind a tag, so that a digest with many tags is
+// judged once; a service resolves for itself.
+func (f *auditFlags) resolver(j *judge, busy *audit.Throttle) func(context.Context, attestor.Reference) (attestor.Image, error) {
+	if j.engine == nil {
+		return nil
+	}
+	return func(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
+		begun := time.Now()
+		img, err := j.engine.Inspector.Pin(ctx, ref)
+		if err != nil {
+			err = cmp.Or(throttled(busy, begun), err)
+		}
+		return img, err
+	}
+}
+
+// plainHosts are the registries that the local configuration speaks plain
+// HTTP to.
+func plainHosts(j *judge) config.Registries {
+	if j.engine != nil {
+		return j.engine.Config.Registries
+	}
+	return config.Registries{}
+}
+
+// references lists what is to be judged, source by source.
+func (f *auditFlags) references(c *cobra.Command, repositories []string, plain config.Registries, services *servicesFound, listed *listing) (audit.References, error) {
+	var sources []audit.References
+	if len(repositories) > 0 {
+		o := audit.RegistryOptions{
+			Remote:   engine.RemoteOptions(version),
+			Insecure: func(host string) bool { return plain.Plain(host) || loopback.HostPort(host) },
+		}
+		sources = append(sources, listed.ofRepositories(audit.TagsOf(c.Context(), repositories, o)))
+	}
+	add := func(files []string, parse func(string, io.Reader) (audit.References, error)) error {
+		for _, file := range files {
+			r := c.InOrStdin()
+			if file != "-" {
+				opened, err := os.Open(file)
+				if err != nil {
+					return err
+				}
+				r = opened
+			}
+			refs, err := parse(file, r)
+			if err != nil {
+				return err
+			}
+			sources = append(sources, refs)
+		}
+		return nil
+	}
+	var lists []string
+	if f.file != "" {
+		lists = []string{f.file}
+	}
+	if err := errors.Join(add(lists, streamed(audit.LinesOf)), add(f.cloudRun, services.listed), add(f.pods, streamed(audit.RunningInKubernetes))); err != nil {
+		return nil, err
+	}
+	if f.project != "" {
+		var seen func(audit.Definition)
+		if services.profile != nil {
+			seen = services.seen
+		}
+		sources = append(sources, audit.DefinitionsInProject(c.Context(), f.project, f.region, seen))
+	}
+	return func(yield func(string, error) bool) {
+		for _, s := range sources {
+			for ref, err := range s {
+				listed.yielded(ref)
+				if !yield(ref, err) {
+					return
+				}
+			}
+		}
+	}, nil
+}
+
+// streamed is a source that is read as it is judged.
+func streamed(parse func(io.Reader) audit.References) func(string, io.Reader) (audit.References, error) {
+	return func(_ string, r io.Reader) (audit.References, error) { return parse(r), nil }
+}
+
+// sweepProgress draws a bar on a terminal.
+func sweepProgress(w io.Writer) func(audit.Progress) {
+	bar := progress(w, "judging")
+	if bar == nil {
+		return nil
+	}
+	return func(p audit.Progress) { bar(p.Images()+p.Apart+p.Duplicates, p.References) }
+}

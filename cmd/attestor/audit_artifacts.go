@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+)
+
+// listing remembers which references only come of a repository's list of tags.
+// A reference that a file names, or that runs, is judged whatever it is.
+type listing struct {
+	tags  map[string]int // how often a repository's list has it
+	other map[string]int // how often any source has it
+}
+
+func newListing() *listing { return &listing{tags: map[string]int{}, other: map[string]int{}} }
+
+// ofRepositories notes what a list of tags yields.
+func (l *listing) ofRepositories(refs audit.References) audit.References {
+	return func(yield func(string, error) bool) {
+		for ref, err := range refs {
+			l.tags[ref]++
+			if !yield(ref, err) {
+				return
+			}
+		}
+	}
+}
+
+// yielded notes a reference of any source, those of repositories included.
+func (l *listing) yielded(ref string) { l.other[ref]++ }
+
+// only reports whether no other source than a list of tags has the reference.
+// It is called once all sources were read.
+func (l *listing) only(ref string) bool { return l.tags[ref] > 0 && l.tags[ref] == l.other[ref] }
+
+// artifactOf finds the kind of artifact behind a tag without a decision; a
+// service's decisions say it.
+func artifactOf(j *judge) func(context.Context, attestor.Reference, attestor.Image) (string, error) {
+	if j.engine == nil {
+		return nil
+	}
+	return func(ctx context.Context, ref attestor.Reference, img attestor.Image) (string, error) {
+		return j.engine.Inspector.Artifact(ctx, img, ref.Tag())
+	}
+}
+
+// maxArtifactsNamed bounds how many references of one kind are printed.
+const maxArtifactsNamed = 3
+
+// artifactsApart are references by the kind of artifact that was set apart.
+type artifactsApart map[string][]string
+
+func (a artifactsApart) add(r audit.Result) { a[r.Artifact] = append(a[r.Artifact], r.Reference) }
+
+// write prints a line for each kind: how many there are, and the first few.
+func (a artifactsApart) write(w io.Writer) {
+	for _, kind := range slices.Sorted(maps.Keys(a)) {
+		refs := slices.Sorted(slices.Values(a[kind]))
+		named := strings.Join(refs[:min(len(refs), maxArtifactsNamed)], ", ")
+		if more := len(refs) - maxArtifactsNamed; more > 0 {
+			named += fmt.Sprintf(" and %d more", more)
+		}
+		fmt.Fprintf(w, "set apart, not images: %d × %s: %s\n", len(refs), kind, named)
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/posture"
+)
+
+// maxServiceList bounds a file of services or jobs, which is kept to be judged after its images.
+const maxServiceList = 256 << 20
+
+// servicesFound gathers the services and jobs that a sweep meets, for their posture.
+type servicesFound struct {
+	profile *posture.Profile // nil: nobody asks for it
+	in      posture.Input
+}
+
+// services reads --posture before anything is judged.
+func (f *auditFlags) services() (*servicesFound, error) {
+	if f.posture == "off" {
+		return &servicesFound{}, nil
+	}
+
+	p, err := posture.LoadProfile(f.posture)
+	return &servicesFound{profile: &p}, err
+}
+
+// listed reads `gcloud run services list --format json`, or jobs list, and keeps
+// each definition. What is no such list is reported by the references.
+func (s *servicesFound) listed(name string, r io.Reader) (audit.References, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxServiceList))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+
+	var all []json.RawMessage
+	if s.profile != nil && json.Unmarshal(text, &all) == nil {
+		for _, one := range all {
+			s.in.Definitions = append(s.in.Definitions, posture.Source{Name: name, Text: one})
+		}
+	}
+
+	return audit.RunningInCloudRun(bytes.NewReader(text)), nil
+}
+
+// seen keeps a service or job that the Cloud Run API listed.
+func (s *servicesFound) seen(d audit.Definition) {
+	source := posture.Source{Name: d.Name, Text: d.Text}
+	s.in.Definitions = append(s.in.Definitions, source)
+
+	if part := strings.Split(d.Name, "/"); d.IAM != nil && len(part) == 6 { // projects/P/locations/L/services/S
+		source.Text = d.IAM
+		s.in.IAM = append(s.in.IAM, posture.IAM{Service: part[5], Region: part[3], Kind: strings.TrimSuffix(part[4], "s"),
+			Source: source})
+	}
+}
+
+// judge is nil where none was met. What cannot be judged is undecided, in every
+// form of the report, beside the error.
+func (s *servicesFound) judge(ctx context.Context, attested posture.Attested) (*attestor.PostureReport, error) {
+	if s.profile == nil || len(s.in.Definitions) == 0 {
+		return nil, nil //nolint:nilnil // there is nothing to tell
+	}
+
+	c := posture.Config{Profile: *s.profile, Now: time.Now, Attested: attested}
+	judge, err := posture.New(c)
+	if err != nil {
+		return nil, err
+	}
+
+	r, err := judge.Judge(ctx, s.in)
+	if err != nil {
+		r = attestor.PostureReport{Profile: s.profile.Name(), Services: len(s.in.Definitions), Verdict: attestor.Undecided}
+	}
+
+	return &r, err
+}

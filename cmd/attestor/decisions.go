@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
+	"github.com/attestor-gate/attestor/report"
+)
+
+func decisionsCommand() *cobra.Command {
+	c := &cobra.Command{Use: "decisions", Short: "Search and export the record", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(decisionsListCommand(), decisionsExportCommand(), decisionsPruneCommand())
+	return c
+}
+
+func decisionsListCommand() *cobra.Command {
+	var f recordFlags
+	var format string
+	c := &cobra.Command{
+		Use: "list", Short: "List recorded decisions, newest first", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var out []attestor.Decision
+			err := f.each(c, func(d attestor.Decision) bool {
+				out = append(out, d)
+				return f.limit <= 0 || len(out) < f.limit
+			})
+			if err != nil {
+				return err
+			}
+			return writeReport(c, format, report.DecisionList(out))
+		},
+	}
+	f.register(c)
+	reportFlag(c, &format, report.OfDecisions, report.Text)
+	c.Flags().IntVar(&f.limit, "limit", 50, "at most this many; 0 for all")
+	return c
+}
+
+// each visits what was asked for until visit says that it is enough.
+func (f *recordFlags) each(c *cobra.Command, visit func(attestor.Decision) bool) (err error) {
+	filter, err := f.filter(time.Now())
+	if err != nil {
+		return err
+	}
+	r, err := f.open(c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	for d, err := range r.Decisions(c.Context(), filter) {
+		if err != nil {
+			return err
+		}
+		if !visit(d) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func decisionsExportCommand() *cobra.Command {
+	var f recordFlags
+	c := &cobra.Command{
+		Use: "export", Short: "Write whole records, with their evidence, as NDJSON", Args: cobra.NoArgs,
+		Long: "Writes whole records, evidence and policy text included, one JSON document a line. It reads the record itself, not a service.",
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			filter, err := f.filter(time.Now())
+			if err != nil {
+				return err
+			}
+			s, err := f.itself(c)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.Close()) }()
+			n, err := s.Export(c.Context(), c.OutOrStdout(), filter)
+			if err == nil {
+				fmt.Fprintf(c.ErrOrStderr(), "%d records\n", n)
+			}
+			return err
+		},
+	}
+	f.register(c)
+	return c
+}
+
+func decisionsPruneCommand() *cobra.Command {
+	var f recordFlags
+	var before string
+	c := &cobra.Command{
+		Use: "prune --before 400d", Short: "Delete old decisions", Args: cobra.NoArgs,
+		Long: "Deletes decisions from before a time, and what only they referred to. Export them first.",
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			t, err := when.ParseInstant(before, time.Now())
+			if err != nil || t.IsZero() {
+				return errors.Join(errors.New("--before: say from before when"), err)
+			}
+			s, err := f.itself(c)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.Close()) }()
+			pruned, err := s.Prune(c.Context(), t)
+			if err == nil {
+				fmt.Fprintf(c.OutOrStdout(), "%d decisions deleted\n", pruned.Decisions)
+			}
+			return err
+		},
+	}
+	f.where(c)
+	c.Flags().StringVar(&before, "before", "", "RFC 3339, or how long ago, such as 400d")
+	_ = c.MarkFlagRequired("before")
+	return c
+}

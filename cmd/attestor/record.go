@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/client"
+	"github.com/attestor-gate/attestor/internal/engine"
+)
+
+// recordFlags say which decisions are wanted, and where they are kept.
+type recordFlags struct {
+	server, config string
+	identity       client.Identity
+	wanted         audit.FilterText
+	limit          int
+}
+
+func (f *recordFlags) register(c *cobra.Command) {
+	f.where(c)
+	c.Flags().StringVar(&f.wanted.Image, "image", "", "of this image: REPOSITORY@DIGEST, a digest, or REPOSITORY:TAG")
+	c.Flags().StringVar(&f.wanted.Repository, "repository", "", "of this repository, or pattern of repositories")
+	c.Flags().StringVar(&f.wanted.Verdict, "verdict", "", "pass, deny or error")
+	c.Flags().StringVar(&f.wanted.Policy, "policy", "", "by this policy")
+	c.Flags().StringVar(&f.wanted.Since, "since", "", "from this time on: RFC 3339, or how long ago, such as 30d")
+	c.Flags().StringVar(&f.wanted.Until, "until", "", "before this time")
+}
+
+func (f *recordFlags) where(c *cobra.Command) {
+	serverFlag(c, &f.server)
+	c.Flags().StringVar(&f.config, "config", "", "read the record of this configuration `FILE`; attestor.yaml where there is one")
+	identityFlags(c, &f.identity)
+}
+
+// filter checks what was asked.
+func (f *recordFlags) filter(now time.Time) (audit.Filter, error) {
+	filter, err := audit.ParseFilter(f.wanted, now)
+	if err != nil {
+		err = errors.New("--" + attestor.Message(err)) // the error names the flag
+	}
+	return filter, err
+}
+
+// records is where decisions are read from: a service, or the record itself.
+type records interface {
+	Decisions(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Decision, error]
+	Record(ctx context.Context, id string) (attestor.Record, error)
+	PolicyText(ctx context.Context, id string) ([]byte, error) // of what judged a decision
+	Close() error
+}
+
+// localRecords is the record itself.
+type localRecords struct{ *audit.Store }
+
+// PolicyText is part of the record.
+func (l localRecords) PolicyText(ctx context.Context, id string) ([]byte, error) {
+	r, err := l.Record(ctx, id)
+	return r.PolicyText, err
+}
+
+// remoteRecords is what a service lets the caller read.
+type remoteRecords struct{ *client.Client }
+
+// Decisions walks what the caller may read.
+func (r remoteRecords) Decisions(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Decision, error] {
+	return r.Client.Decisions(ctx, client.Query{
+		Image: f.Image, Repository: f.Repository, Policy: f.Policy, Verdict: f.Verdict, Since: f.Since, Until: f.Until,
+	})
+}
+
+func (f *recordFlags) open(c *cobra.Command) (records, error) {
+	if f.server != "" {
+		cl, err := newClient(c, f.server, f.identity)
+		return remoteRecords{cl}, err
+	}
+	s, err := f.openStore(c.Context())
+	return localRecords{s}, err
+}
+
+// itself opens the record for what a service does not do.
+func (f *recordFlags) itself(c *cobra.Command) (*audit.Store, error) {
+	if c.Flags().Changed("server") {
+		return nil, errors.New("this works on the record itself, not through a service: leave out --server, and name the record's configuration by --config")
+	}
+	return f.openStore(c.Context())
+}
+
+func (f *recordFlags) openStore(ctx context.Context) (*audit.Store, error) {
+	path := f.config
+	if path == "" {
+		path = defaultConfig
+		if _, err := os.Stat(path); err != nil {
+			return nil, errors.New("there is neither --server nor --config, and no attestor.yaml here: name a service, or the configuration whose record is meant")
+		}
+	}
+
+	conf, err := engine.LoadConfig(path, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	return engine.OpenStore(ctx, conf.Store)
+}

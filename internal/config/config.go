@@ -1,0 +1,288 @@
+// Package config reads attestor.yaml: what it may hold, what stands for what was
+// left out, and what is wrong with it.
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
+)
+
+// Config is attestor.yaml. Unknown keys, wrong types and contradictions are
+// errors at start, all reported at once; secrets are paths, never values.
+type Config struct {
+	// Listen is HOST:PORT; 127.0.0.1:8080 by default. The variable PORT, which
+	// Cloud Run sets, wins and listens on every address.
+	Listen string `yaml:"listen"`
+
+	// Policies are files, or directories whose *.yaml files are read. A change
+	// on disk takes effect within PolicyReload (default 10s); one that does not
+	// load leaves the old policies in force.
+	Policies     []string      `yaml:"policies"`
+	PolicyReload when.Duration `yaml:"policyReload"`
+
+	// Attestors are those that policies may name, each with its signer.
+	Attestors []Attestor `yaml:"attestors"`
+
+	// Registries says which registries the gate may talk to, and how.
+	Registries Registries `yaml:"registries"`
+
+	// ScanProjects gives the Google project that holds the scans of a registry
+	// whose name does not say: {HOST: project}.
+	ScanProjects map[string]string `yaml:"scanProjects"`
+
+	// TrustedRoot is the trusted_root.json of the Sigstore instance that signs
+	// approved bases, unless a base names its own.
+	TrustedRoot string `yaml:"trustedRoot"`
+
+	// BuilderKeys are the keys by which Cloud Build's provenance is verified,
+	// where Google's pinned ones are not (or no longer) the right ones: with the
+	// signature's whole keyid, a PEM file, and raw for a key that signs the
+	// payload without DSSE's encoding.
+	BuilderKeys []BuilderKey `yaml:"builderKeys"`
+
+	// Store is where decisions are kept: {sqlite: FILE}, {postgres: FILE that
+	// holds the connection string}, or {none: true}. SQLite is refused on Cloud
+	// Run, whose disk does not last.
+	Store Store `yaml:"store"`
+
+	// Identity says who may call. Without it the service listens on loopback
+	// only.
+	Identity *Identity `yaml:"identity"`
+
+	// Limits bound what a request, a caller and the process may use.
+	Limits Limits `yaml:"limits"`
+
+	// Dependencies bound the calls of what the gate asks.
+	Dependencies Dependencies `yaml:"dependencies"`
+
+	// Rejudge says what POST /v1/rejudge does about images that were admitted
+	// and would not be any more.
+	Rejudge Rejudge `yaml:"rejudge"`
+
+	// Admission answers Kubernetes' AdmissionReviews, on a listener of its own:
+	// the API server sends no token. None where it is left out.
+	Admission *Admission `yaml:"admission"`
+
+	// PostureProfile is by which POST /v1/posture judges: baseline (the default),
+	// hipaa, strict, or a file.
+	PostureProfile string `yaml:"postureProfile"`
+
+	// Telemetry shapes logs and traces.
+	Telemetry Telemetry `yaml:"telemetry"`
+}
+
+// An Attestor is one that policies may name, with its signer.
+type Attestor struct {
+	// Name is projects/P/attestors/A.
+	Name string `yaml:"name"`
+	// KMS is a key version, projects/…/cryptoKeyVersions/N. One of KMS and KeyFile.
+	KMS string `yaml:"kms"`
+	// KeyFile is a PKCS#8 private key in PEM.
+	KeyFile string `yaml:"keyFile"`
+	// PublicKeyID is the id under which the attestor has the key's public half.
+	// Default: the one that gcloud gives it, see docs/attestations.md. Set it
+	// where the key was added under another id, as Terraform's examples do.
+	PublicKeyID string `yaml:"publicKeyId"`
+	// Project holds the attestations; the attestor's own by default.
+	Project string `yaml:"project"`
+}
+
+// Registries says which registries may be asked.
+type Registries struct {
+	// Allowed are hosts, with port where they have one. Policies' images and
+	// bases decide what is asked for; this decides who may be asked. Required.
+	Allowed []string `yaml:"allowed"`
+	// PlainHTTP are hosts spoken to without TLS. Loopback always is.
+	PlainHTTP []string `yaml:"plainHTTP"`
+	// Companions are further hosts that a registry needs: {HOST: [hosts]}, such
+	// as its token server, or the storage at a private address that it
+	// redirects to. Docker Hub's are known.
+	Companions map[string][]string `yaml:"companions"`
+}
+
+// A BuilderKey verifies the provenance of one signer.
+type BuilderKey struct {
+	ID   string `yaml:"id"`
+	File string `yaml:"file"`
+	Raw  bool   `yaml:"raw"`
+}
+
+// Store says where the record is kept: exactly one of the three.
+type Store struct {
+	SQLite   string `yaml:"sqlite"`
+	Postgres string `yaml:"postgres"`
+	None     bool   `yaml:"none"`
+}
+
+// Identity says who may call, and what they may do.
+type Identity struct {
+	// Audience is what tokens must be meant for: the service's own URL, or the
+	// custom audience of its Cloud Run service.
+	Audience string `yaml:"audience"`
+	// Issuers are accepted OIDC issuers; https://accounts.google.com by default.
+	Issuers []Issuer `yaml:"issuers"`
+	// IAPAudience accepts Identity-Aware Proxy's signed header, for pages only.
+	IAPAudience string `yaml:"iapAudience"`
+	// UnsafeTrustPlatform believes tokens whose signature Cloud Run has checked
+	// and removed. Only for a service that nothing but Cloud Run can reach.
+	UnsafeTrustPlatform bool `yaml:"unsafeTrustPlatform"`
+	// Callers are who may do what. Nobody else may do anything.
+	Callers []Caller `yaml:"callers"`
+}
+
+// An Issuer is an OIDC issuer whose tokens are accepted.
+type Issuer struct {
+	Issuer string `yaml:"issuer"`
+	// JWKS is the URL of its keys; found by discovery when left out.
+	JWKS string `yaml:"jwks"`
+}
+
+// A Caller is who may do what.
+type Caller struct {
+	// Issuer is https://accounts.google.com by default.
+	Issuer string `yaml:"issuer"`
+	// Email or Subject, exact; or Claims, all of which must match exactly.
+	Email   string            `yaml:"email"`
+	Subject string            `yaml:"subject"`
+	Claims  map[string]string `yaml:"claims"`
+	// Actions are attest, check, read, simulate, revoke, rejudge, break-glass, posture.
+	Actions []string `yaml:"actions"`
+	// Images are patterns of repositories.
+	Images []string `yaml:"images"`
+}
+
+// Admission configures the listener of Kubernetes' AdmissionReviews.
+type Admission struct {
+	// Listen is HOST:PORT.
+	Listen string `yaml:"listen"`
+	// Mode is attested (a valid attestation by every attestor of the policy) or
+	// judged (that, or to pass the policy now).
+	Mode string `yaml:"mode"`
+	// Cert, Key and ClientCA are PEM files: the gate's certificate, and who
+	// signs the API server's. All three, or UnsafeOpen.
+	Cert     string `yaml:"cert"`
+	Key      string `yaml:"key"`
+	ClientCA string `yaml:"clientCA"`
+	// UnsafeOpen answers whoever can reach the listener, without TLS.
+	UnsafeOpen bool `yaml:"unsafeOpen"`
+	// Exempt are patterns of repositories that are admitted unseen.
+	Exempt []attestor.Pattern `yaml:"exempt"`
+}
+
+// Rejudge configures the judging of admitted images again.
+type Rejudge struct {
+	// Revoke deletes the attestations of an image that a new finding denies,
+	// after Grace (24h), of at most Cap images a run (20). False: it is reported.
+	Revoke bool          `yaml:"revoke"`
+	Grace  when.Duration `yaml:"grace"`
+	Cap    int           `yaml:"cap"`
+	// Window is how far back admitted images are looked for; 90d.
+	Window when.Duration `yaml:"window"`
+	// Topic spreads the work over instances, projects/P/topics/T: a run publishes
+	// to it what is to be judged, and the rest of itself when its time is over.
+	// Subscription pushes it back to /v1/events, projects/P/subscriptions/S. Both,
+	// or none: what is judged again is judged by the instance that was called.
+	Topic        string `yaml:"topic"`
+	Subscription string `yaml:"subscription"`
+}
+
+// Limits bounds what a request, a caller and the process may use.
+type Limits struct {
+	// MaxWait caps how long a request may wait for a scan; 45s by default, which
+	// stays below Cloud Run's time-out of 60s.
+	MaxWait when.Duration `yaml:"maxWait"`
+	// Deadline bounds the gathering of evidence, Settle the signing; 30s and 30s.
+	Deadline when.Duration `yaml:"deadline"`
+	Settle   when.Duration `yaml:"settle"`
+	// Concurrency is how many requests are judged at once (default 64), Queue
+	// how many more may wait (256); beyond that 429.
+	Concurrency int `yaml:"concurrency"`
+	Queue       int `yaml:"queue"`
+	// CallerRate is requests a second for one caller; 20.
+	CallerRate float64 `yaml:"callerRate"`
+}
+
+// Dependencies bounds the calls of everything that the gate asks.
+type Dependencies struct {
+	// Timeouts are what one call has, its retries included.
+	Timeouts Timeouts `yaml:"timeouts"`
+	// InFlight is how many calls of one dependency, or one registry host, are
+	// made at once; further ones wait for their turn. 64.
+	InFlight int `yaml:"inFlight"`
+	// Outages, one after another, open the circuit of a dependency or registry
+	// host (5): it is then asked nothing for Pause (10s), and by one call after that.
+	Outages int           `yaml:"outages"`
+	Pause   when.Duration `yaml:"pause"`
+}
+
+// Timeouts holds one for each dependency; 10s each.
+type Timeouts struct {
+	Registries          when.Duration `yaml:"registries"` // one manifest or config; layers have six times as long
+	ContainerAnalysis   when.Duration `yaml:"containerAnalysis"`
+	KMS                 when.Duration `yaml:"kms"`
+	BinaryAuthorization when.Duration `yaml:"binaryAuthorization"`
+	ArtifactRegistry    when.Duration `yaml:"artifactRegistry"`
+	PubSub              when.Duration `yaml:"pubsub"`
+}
+
+// Telemetry shapes logs and traces.
+type Telemetry struct {
+	// HashKey is a file whose bytes key the hash by which callers appear in
+	// logs; without it hashes differ after a restart.
+	HashKey string `yaml:"hashKey"`
+	// Project links log lines to traces in Cloud Trace.
+	Project string `yaml:"project"`
+	// OTLP sends traces to a collector; none where it is left out.
+	OTLP *OTLP `yaml:"otlp"`
+}
+
+// OTLP names a collector of traces.
+type OTLP struct {
+	// Endpoint is the collector's HOST:PORT, OTLP over gRPC.
+	Endpoint string `yaml:"endpoint"`
+	// Plaintext speaks to it without TLS, as to one on the same machine.
+	Plaintext bool `yaml:"plaintext"`
+	// CA is a PEM file of who signed its certificate; the system's by default.
+	CA string `yaml:"ca"`
+	// Sample is the part of traces that is kept, above 0 to 1; 1 by default.
+	// Traces that their caller keeps are kept too.
+	Sample float64 `yaml:"sample"`
+}
+
+// Hosts lists the registries that may be asked, each once, in order.
+func (r Registries) Hosts() []string {
+	all := slices.Concat(r.Allowed, r.PlainHTTP)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Plain reports whether a host, with its port, is spoken to without TLS because
+// the configuration says so.
+func (r Registries) Plain(host string) bool { return slices.Contains(r.PlainHTTP, host) }
+
+// Label is the entry of the configuration that allows a host, for metrics: hosts
+// are chosen by callers and so without number.
+func (r Registries) Label(host string) string {
+	known := r.Hosts()
+	if slices.Contains(known, host) {
+		return host
+	}
+	for _, k := range known {
+		if strings.HasPrefix(k, "*.") && strings.HasSuffix(host, k[1:]) {
+			return k
+		}
+	}
+	return "another host" // token servers, storage that registries redirect to
+}
+
+// AttestorNames lists the configured attestors, projects/P/attestors/A.
+func (c Config) AttestorNames() []string {
+	var names []string
+	for _, a := range c.Attestors {
+		names = append(names, a.Name)
+	}
+	return names
+}

@@ -1,0 +1,176 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/strictyaml"
+	"github.com/attestor-gate/attestor/internal/when"
+)
+
+// maxSize bounds a configuration, in bytes.
+const maxSize = 1 << 20
+
+// A ProfileCheck reports what is wrong with a posture profile, built in or a
+// file. A name without dot or slash is a built-in one.
+type ProfileCheck func(name string) error
+
+// Load reads, completes and checks a configuration file. Relative paths in it
+// start at its directory. The error names everything that is wrong, with the
+// place where it has one.
+func Load(path string, getenv func(string) string, profile ProfileCheck) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer f.Close()
+
+	// One byte more than allowed tells a file that is too large from one that fits.
+	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if len(b) > maxSize {
+		return Config{}, fmt.Errorf("%s is larger than 1 MiB", path)
+	}
+
+	c, err := Parse(b)
+	if err != nil {
+		return Config{}, fmt.Errorf("%s:\n%w", path, err)
+	}
+	c.resolve(filepath.Dir(path), profile)
+
+	if err := c.Finish(getenv, profile); err != nil {
+		return Config{}, fmt.Errorf("%s:\n%w", path, err)
+	}
+	return c, nil
+}
+
+// Finish gives what was left out its default, and returns all that is wrong.
+func (c *Config) Finish(getenv func(string) string, profile ProfileCheck) error {
+	c.complete(getenv)
+	return errors.Join(c.problems(getenv, profile)...)
+}
+
+// Parse decodes one YAML document strictly, and neither completes nor checks it: a key that is not known, or a value
+// of another type, would be a rule that somebody wrote and nothing applies.
+func Parse(b []byte) (Config, error) {
+	if err := checkTypes(b); err != nil {
+		return Config{}, err
+	}
+
+	loader, err := yaml.NewLoader(bytes.NewReader(b), yaml.WithKnownFields())
+	if err != nil {
+		return Config{}, err
+	}
+	var c Config
+	if err := loader.Load(&c); err != nil {
+		if errors.Is(err, io.EOF) { // nothing but comments: all that is required is missing
+			return Config{}, nil
+		}
+		if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
+			var lines []error
+			for _, e := range many.Errors {
+				lines = append(lines, fmt.Errorf("line %d, column %d: %s", e.Mark.Line, e.Mark.Column, e.Message))
+			}
+			return Config{}, errors.Join(lines...)
+		}
+		return Config{}, err
+	}
+
+	var rest any
+	if err := loader.Load(&rest); !errors.Is(err, io.EOF) {
+		return Config{}, errors.New("there is a second document; only one is read")
+	}
+	return c, nil
+}
+
+// checkTypes reports values that are not of their field's type, each with its
+// place. The YAML library alone reads yes and on as true, 017 as 15, and an empty
+// field as one that was left out.
+func checkTypes(b []byte) error {
+	loader, err := yaml.NewLoader(bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	var document yaml.Node
+	if err := loader.Load(&document); err != nil {
+		return nil //nolint:nilerr // Parse reports what is not YAML
+	}
+
+	var faults []error
+	shape := strictyaml.Shape{Tag: "yaml", Identifiers: true}
+	for _, fault := range shape.Check(&document, reflect.TypeFor[Config]()) {
+		faults = append(faults, fault)
+	}
+	return errors.Join(faults...)
+}
+
+// resolve makes paths absolute, from the directory of the file.
+func (c *Config) resolve(dir string, profile ProfileCheck) {
+	paths := []*string{&c.TrustedRoot, &c.Store.SQLite, &c.Store.Postgres, &c.Telemetry.HashKey}
+	for i := range c.Policies {
+		paths = append(paths, &c.Policies[i])
+	}
+	for i := range c.Attestors {
+		paths = append(paths, &c.Attestors[i].KeyFile)
+	}
+	for i := range c.BuilderKeys {
+		paths = append(paths, &c.BuilderKeys[i].File)
+	}
+	if c.Admission != nil {
+		paths = append(paths, &c.Admission.Cert, &c.Admission.Key, &c.Admission.ClientCA)
+	}
+	if c.Telemetry.OTLP != nil {
+		paths = append(paths, &c.Telemetry.OTLP.CA)
+	}
+
+	// A profile that is not built in is a file.
+	if strings.ContainsAny(c.PostureProfile, `./\`) || profile(c.PostureProfile) != nil {
+		paths = append(paths, &c.PostureProfile)
+	}
+
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+}
+
+// complete gives what was left out its default. Defaults of parts that have their
+// own, such as the circuits of package dependency, stay with them.
+func (c *Config) complete(getenv func(string) string) {
+	if port := getenv("PORT"); port != "" {
+		c.Listen = ":" + port
+	}
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:8080")
+	c.PolicyReload = cmp.Or(c.PolicyReload, when.Duration(10*time.Second))
+	c.PostureProfile = cmp.Or(c.PostureProfile, "baseline")
+
+	c.Limits.MaxWait = cmp.Or(c.Limits.MaxWait, when.Duration(45*time.Second))
+	c.Limits.Deadline = cmp.Or(c.Limits.Deadline, when.Duration(30*time.Second))
+	c.Limits.Settle = cmp.Or(c.Limits.Settle, when.Duration(30*time.Second))
+	c.Limits.Concurrency = cmp.Or(c.Limits.Concurrency, 64)
+	c.Limits.Queue = cmp.Or(c.Limits.Queue, 256)
+
+	t := &c.Dependencies.Timeouts
+	for _, d := range []*when.Duration{
+		&t.Registries, &t.ContainerAnalysis, &t.KMS, &t.BinaryAuthorization, &t.ArtifactRegistry, &t.PubSub,
+	} {
+		*d = cmp.Or(*d, when.Duration(dependency.DefaultTimeout))
+	}
+	if c.Telemetry.OTLP != nil {
+		c.Telemetry.OTLP.Sample = cmp.Or(c.Telemetry.OTLP.Sample, 1)
+	}
+}

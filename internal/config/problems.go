@@ -1,0 +1,151 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+
+	"github.com/attestor-gate/attestor/internal/loopback"
+)
+
+var (
+	attestorName     = regexp.MustCompile(`^projects/[^/]+/attestors/[^/]+$`)
+	topicName        = regexp.MustCompile(`^projects/[^/]+/topics/[^/]+$`)
+	subscriptionName = regexp.MustCompile(`^projects/[^/]+/subscriptions/[^/]+$`)
+)
+
+// IsAttestorName reports whether a name has the form projects/P/attestors/A.
+func IsAttestorName(name string) bool { return attestorName.MatchString(name) }
+
+// problems lists every contradiction and omission.
+func (c Config) problems(getenv func(string) string, profile ProfileCheck) []error {
+	var out []error
+	bad := func(format string, args ...any) { out = append(out, fmt.Errorf(format, args...)) }
+
+	if len(c.Policies) == 0 {
+		bad("policies: name at least one file or directory; without a policy every image is refused")
+	}
+	if len(c.Registries.Allowed) == 0 {
+		bad("registries.allowed: name the registries that may be asked, such as us-docker.pkg.dev")
+	}
+
+	out = append(out, c.attestorProblems()...)
+	out = append(out, c.Store.problems(getenv)...)
+	if c.Admission != nil {
+		out = append(out, c.Admission.problems()...)
+	}
+	if c.Telemetry.OTLP != nil {
+		out = append(out, c.Telemetry.OTLP.problems()...)
+	}
+
+	if c.Dependencies.InFlight < 0 || c.Dependencies.Outages < 0 {
+		bad("dependencies: inFlight and outages are counts")
+	}
+	if r := c.Rejudge; (r.Topic != "" || r.Subscription != "") &&
+		(!topicName.MatchString(r.Topic) || !subscriptionName.MatchString(r.Subscription)) {
+		bad("rejudge: want topic projects/PROJECT/topics/NAME and subscription projects/PROJECT/subscriptions/NAME, or neither")
+	}
+	if err := profile(c.PostureProfile); err != nil {
+		bad("postureProfile: %v", err)
+	}
+
+	// Without identities anybody who can connect may have images signed, so that
+	// only this machine may.
+	if c.Identity != nil {
+		return append(out, c.Identity.problems()...)
+	}
+	if host, _, err := net.SplitHostPort(c.Listen); err != nil {
+		bad("listen: %q is not HOST:PORT", c.Listen)
+	} else if !loopback.Host(host) {
+		bad("listen: %s can be reached from elsewhere, and no identity is configured: configure identity, or listen on 127.0.0.1", c.Listen)
+	}
+	return out
+}
+
+func (c Config) attestorProblems() []error {
+	var out []error
+	seen := map[string]bool{}
+	for i, a := range c.Attestors {
+		switch {
+		case !IsAttestorName(a.Name):
+			out = append(out, fmt.Errorf("attestors[%d].name: %q is not projects/PROJECT/attestors/NAME", i, a.Name))
+		case seen[a.Name]:
+			out = append(out, fmt.Errorf("attestors[%d].name: %s stands twice", i, a.Name))
+		case (a.KMS == "") == (a.KeyFile == ""):
+			out = append(out, fmt.Errorf("attestors[%d]: want one of kms and keyFile", i))
+		}
+		seen[a.Name] = true
+	}
+	return out
+}
+
+func (a Admission) problems() []error {
+	var out []error
+	if _, _, err := net.SplitHostPort(a.Listen); err != nil {
+		out = append(out, fmt.Errorf("admission.listen: %q is not HOST:PORT", a.Listen))
+	}
+	if a.Mode != "attested" && a.Mode != "judged" {
+		out = append(out, fmt.Errorf("admission.mode: %q: want attested or judged", a.Mode))
+	}
+
+	// Part of the files would be TLS that identifies nobody.
+	if files := count(a.Cert != "", a.Key != "", a.ClientCA != ""); files != 3 && (files != 0 || !a.UnsafeOpen) {
+		out = append(out, errors.New("admission: want cert, key and clientCA, or unsafeOpen: true and none of them"))
+	}
+	return out
+}
+
+func (s Store) problems(getenv func(string) string) []error {
+	switch {
+	case count(s.SQLite != "", s.Postgres != "", s.None) != 1:
+		return []error{errors.New("store: want one of sqlite, postgres and none")}
+	case s.SQLite != "" && getenv("K_SERVICE") != "":
+		return []error{errors.New("store.sqlite: Cloud Run's disk does not last; use store.postgres, or store.none")}
+	}
+	return nil
+}
+
+func (i Identity) problems() []error {
+	var out []error
+	if i.Audience == "" && !i.UnsafeTrustPlatform {
+		out = append(out, errors.New("identity.audience: required; without it a token meant for another service would do"))
+	}
+	if len(i.Callers) == 0 {
+		out = append(out, errors.New("identity.callers: nobody may do anything"))
+	}
+
+	for n, c := range i.Callers {
+		if count(c.Email != "", c.Subject != "", len(c.Claims) > 0) != 1 {
+			out = append(out, fmt.Errorf("identity.callers[%d]: want one of email, subject and claims", n))
+		}
+		if len(c.Actions) == 0 || len(c.Images) == 0 {
+			out = append(out, fmt.Errorf("identity.callers[%d]: actions and images are required", n))
+		}
+	}
+	return out
+}
+
+func (o OTLP) problems() []error {
+	var out []error
+	if _, _, err := net.SplitHostPort(o.Endpoint); err != nil {
+		out = append(out, fmt.Errorf("telemetry.otlp.endpoint: %q is not HOST:PORT", o.Endpoint))
+	}
+	if o.Sample < 0 || o.Sample > 1 {
+		out = append(out, fmt.Errorf("telemetry.otlp.sample: %v is not between 0 and 1", o.Sample))
+	}
+	if o.Plaintext && o.CA != "" {
+		out = append(out, errors.New("telemetry.otlp: plaintext and ca exclude each other"))
+	}
+	return out
+}
+
+// count is how many of some conditions hold.
+func count(conditions ...bool) (n int) {
+	for _, holds := range conditions {
+		if holds {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,52 @@
+package engine
+
+import (
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/when"
+	"github.com/attestor-gate/attestor/verify"
+)
+
+// guardGoogle gives every call of a Google service its circuit and its time.
+func guardGoogle(t config.Timeouts, calls *dependency.Calls) google.Guard {
+	timeouts := map[string]when.Duration{
+		google.ServiceAnalysis: t.ContainerAnalysis,
+		google.ServiceKMS:      t.KMS,
+		google.ServiceBinauthz: t.BinaryAuthorization,
+		google.ServiceRegistry: t.ArtifactRegistry,
+		google.ServicePubSub:   t.PubSub,
+	}
+	return func(service string) grpc.UnaryClientInterceptor {
+		return calls.Unary(service, time.Duration(timeouts[service]))
+	}
+}
+
+// guardRegistries gives every registry host a circuit of its own: one caller's
+// registry that is down keeps nobody from another. wrap, unless it is nil, is
+// closest to the network.
+func guardRegistries(
+	c config.Config, calls *dependency.Calls, wrap func(http.RoundTripper) http.RoundTripper,
+) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper {
+		if wrap != nil {
+			next = wrap(next)
+		}
+		return calls.Transport(next, dependency.Hosts{
+			Timeout: time.Duration(c.Dependencies.Timeouts.Registries),
+			Ours:    verify.Refused,
+			Label:   c.Registries.Label,
+		})
+	}
+}
+
+// within caps a call at a third of the phase that it is part of, so that two
+// retries fit before whoever waits for the phase gives up.
+func within(phase, call when.Duration) time.Duration {
+	return min(time.Duration(call), time.Duration(phase)/3)
+}

@@ -1,0 +1,220 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/policy"
+	"github.com/attestor-gate/attestor/posture"
+	"github.com/attestor-gate/attestor/server/telemetry"
+	"github.com/attestor-gate/attestor/verify"
+	"github.com/attestor-gate/attestor/verify/signed"
+)
+
+// LoadConfig reads attestor.yaml, with everything that is wrong in one error.
+func LoadConfig(path string, getenv func(string) string) (config.Config, error) {
+	return config.Load(path, getenv, ProfileProblem)
+}
+
+// ProfileProblem is what is wrong with a posture profile, built in or a file.
+func ProfileProblem(name string) error {
+	_, err := posture.LoadProfile(name)
+	return err
+}
+
+// Options are what an Engine is made of. Config, Logger and Version are required.
+type Options struct {
+	Config    config.Config // finished: see [config.Config.Finish]
+	Emulators google.Emulators
+	Logger    *slog.Logger
+	Version   string // of the program, for logs, traces and User-Agent
+
+	Scans    []string                                  // On-Demand scans to count beside the scanner's, by name
+	Wrap     func(http.RoundTripper) http.RoundTripper // around what is asked of registries; nil: nothing
+	Recorded func(attestor.Record)                     // called with each decision once it is recorded; nil: nobody
+}
+
+// An Engine is every stage, joined. Its fields are for commands that ask one
+// stage alone, and are only read.
+type Engine struct {
+	Config    config.Config
+	Google    *google.Clients
+	Policies  *policy.Watcher
+	Store     *audit.Store
+	Attester  *attest.Attester
+	Inspector *verify.Inspector
+
+	o          Options
+	log        *slog.Logger
+	signatures *signed.Checker
+	gate       *attestor.Gate
+	started    time.Time
+
+	metrics *prometheus.Registry
+	tracer  trace.TracerProvider // nil: no traces
+	calls   *dependency.Calls
+	topic   *topic // nil: what is judged again is judged in this process
+	closers []func() error
+
+	checked sync.Mutex
+	good    time.Time // when the attestors were last found to be good; guarded by checked
+}
+
+// New joins the stages. It reads files, opens the record, and contacts nobody
+// else. Close must be called.
+func New(ctx context.Context, o Options) (_ *Engine, err error) {
+	c := o.Config
+	e := &Engine{Config: c, o: o, log: o.Logger, started: time.Now(), metrics: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			_ = e.Close() // err says what is wrong
+		}
+	}()
+
+	// What counts and traces calls comes first: everything after it is called through it.
+	if err := e.observe(ctx); err != nil {
+		return nil, err
+	}
+	guard := guardGoogle(c.Dependencies.Timeouts, e.calls)
+
+	e.Policies, err = policy.NewWatcher(policy.WatcherConfig{
+		Paths: c.Policies, Interval: time.Duration(c.PolicyReload), Logger: e.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	if e.Store, err = OpenStore(ctx, c.Store); err != nil {
+		return nil, err
+	}
+	e.closers = append(e.closers, e.Store.Close)
+
+	if e.Google, err = google.Dial(ctx, o.Emulators, e.log, guard); err != nil {
+		return nil, err
+	}
+	e.closers = append(e.closers, e.Google.Close)
+	if err := e.dialTopic(ctx, guard); err != nil {
+		return nil, err
+	}
+
+	if err := e.joinInspector(guard); err != nil {
+		return nil, err
+	}
+	e.closers = append(e.closers, func() error { e.Inspector.CloseIdleConnections(); return nil })
+
+	if e.Attester, err = newAttester(c, e.Google, e.Store, e.log); err != nil {
+		return nil, err
+	}
+	return e, e.joinGate(ctx)
+}
+
+// joinGate makes the Gate of the stages.
+func (e *Engine) joinGate(ctx context.Context) error {
+	scanner, err := e.newScanner(ctx)
+	if err != nil {
+		return err
+	}
+
+	// Observing is also what keeps a panic in a stage to its own request.
+	observed, err := telemetry.Observe(attestor.GateConfig{
+		Policies: e.Policies, Inspector: e.Inspector, Scanner: scanner, Attester: e.Attester,
+		Recorder: witnessed{e.Store, e.o.Recorded},
+		NewID:    newID, Now: time.Now, Emulated: e.Google.Emulated,
+		Deadline: time.Duration(e.Config.Limits.Deadline), Settle: time.Duration(e.Config.Limits.Settle),
+	}, telemetry.Options{Registry: e.metrics, Tracer: e.tracer})
+	if err != nil {
+		return err
+	}
+
+	e.metrics.MustRegister(append(cacheLookups(e.Inspector), stalePolicies(e.Policies))...)
+	e.gate, err = attestor.NewGate(observed)
+	return err
+}
+
+// Close ends what New began, the last first.
+func (e *Engine) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(e.closers) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// Admit judges an image, and attests to it where its verdict allows.
+func (e *Engine) Admit(ctx context.Context, r attestor.Request) (attestor.Decision, error) {
+	return e.gate.Admit(ctx, r)
+}
+
+// CheckPolicies finds what policies name and the configuration or the disk does
+// not have, before an image depends on it: attestors, and the keys and roots of
+// bases' signatures.
+func (e *Engine) CheckPolicies(ctx context.Context) error {
+	var errs []error
+	configured := e.Config.AttestorNames()
+	for _, p := range e.Policies.Set().All() {
+		for _, name := range p.Needs().Attest.All() {
+			if !slices.Contains(configured, name) {
+				errs = append(errs, fmt.Errorf("policy %s: attestor %s is not in the configuration's attestors", p.Ref().Name, name))
+			}
+		}
+
+		for _, b := range p.Needs().Bases {
+			if b.SignedBy == nil {
+				continue
+			}
+			if err := e.signatures.Validate(ctx, *b.SignedBy); err != nil {
+				errs = append(errs, fmt.Errorf("policy %s: base %s: %w", p.Ref().Name, b.Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Attested answers whether every attestor of the configuration has attested to
+// an image; nil where no attestor is configured.
+func (e *Engine) Attested() posture.Attested {
+	names := e.Config.AttestorNames()
+	if len(names) == 0 {
+		return nil
+	}
+	return attest.AttestedBy{Of: e.Attester, Attestors: names}
+}
+
+// witnessed passes on each decision once it is recorded.
+type witnessed struct {
+	attestor.Recorder
+	recorded func(attestor.Record) // nil: nobody
+}
+
+// Finish implements [attestor.Recorder].
+func (w witnessed) Finish(ctx context.Context, r attestor.Record) error {
+	err := w.Recorder.Finish(ctx, r)
+	if err == nil && w.recorded != nil {
+		w.recorded(r)
+	}
+	return err
+}
+
+func newID() string {
+	id, err := uuid.NewV7()
+	if err != nil {
+		panic("attestor: the system has no randomness") // crypto/rand does not fail on supported systems
+	}
+	return id.String()
+}

@@ -1,0 +1,36 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/posture"
+)
+
+// What the tests hold to the contracts of the packages that ask for it.
+
+func Decisions(s *audit.Store) decisions { return decisions{s} }
+
+func Simulator(s *audit.Store) simulator { return simulator{s} }
+
+func Attestations(e *Engine) attestations { return attestations{e} }
+
+func Policies(e *Engine) policies { return policies{e.Policies} }
+
+func Occurrences(e *Engine) occurrences { return occurrences{e.Google.Grafeas, time.Minute} }
+
+func Postures(e *Engine) (postures, error) { return e.newPostures() }
+
+func PosturesOf(j *posture.Judge) postures { return postures{j} }
+
+func Named(s attestor.Scanner) named { return named{Scanner: s} }
+
+func Witnessed(r attestor.Recorder, recorded func(attestor.Record)) witnessed {
+	return witnessed{r, recorded}
+}
+
+var (
+	DialTopic   = dialTopic
+	NewAttester = newAttester
+)

@@ -1,0 +1,339 @@
+package engine_test
+
+import (
+	"bufio"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/postgres"
+)
+
+// TestKill kills the real program under load, at random points (another seed
+// with GATE_KILL_SEED=N), and starts it again on what it left. In the end every
+// attestation has a record that says why, every pass in the record has its one
+// attestation, and whoever was answered finds that answer in the record.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	kills := 4
+	if os.Getenv("GATE_TEST_ALL") == "1" {
+		kills = 60
+	}
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		newKiller(t, "sqlite", func(dir string) string { return filepath.Join(dir, "decisions.db") }).run(t, kills)
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		pg, err := postgres.New()
+		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = pg.Close() })
+		dsn, err := pg.Database("gate")
+		if err != nil {
+			t.Fatal(err)
+		}
+		newKiller(t, "pgx", func(dir string) string {
+			path := filepath.Join(dir, "dsn")
+			if err := os.WriteFile(path, []byte(dsn), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}).run(t, max(2, kills/4))
+	})
+}
+
+// killer starts and kills the program; what is outside of it stays.
+type killer struct {
+	*world
+	driver string
+	store  string // file of the record, or of how to connect to it
+	images map[string]attestor.Outcome
+	random *rand.Rand
+
+	cmd *exec.Cmd
+
+	mu   sync.Mutex
+	told []answer // guarded by mu
+}
+
+// abandonedAfter is after how long another instance's work counts as left
+// behind, by the limits that the program is given here.
+const (
+	killLimits     = "{maxWait: 1s, deadline: 3s, settle: 3s, callerRate: 1000000}"
+	abandonedAfter = 10 * time.Second
+)
+
+func newKiller(t *testing.T, driver string, store func(dir string) string) *killer {
+	k := &killer{world: newWorld(t, worldOptions{unstarted: true, behaviour: emulator.Behaviour{Uniqueness: emulator.UniqueNone}}), driver: driver, images: map[string]attestor.Outcome{}}
+	k.store = store(k.dir)
+	key := map[string]string{"sqlite": "sqlite", "pgx": "postgres"}[driver]
+	registry := k.registry.Addr()
+	k.ok(os.WriteFile(filepath.Join(k.dir, "attestor.yaml"), fmt.Appendf(nil, `listen: 127.0.0.1:0
+policies: [policy.yaml]
+attestors: [{name: %s, kms: %s}]
+registries: {allowed: [%q]}
+scanProjects: {%q: %s}
+store: {%s: %s}
+limits: %s
+`, samples.Attestor, samples.Key, registry, registry, samples.Project, key, k.store, killLimits), 0o600))
+	base := baseImage(t)
+	k.push("base/debian", "12", base)
+	for n := range 60 {
+		user, want := "65532:65532", attestor.Pass
+		if n%6 == 5 {
+			user, want = "", attestor.Deny
+		}
+		image := k.push("app/killed", "v"+strconv.Itoa(n), imageOn(t, base, user, entry{"app", strconv.Itoa(n)}))
+		k.scan(image, samples.Clean)
+		k.images[image] = want
+	}
+	seed, _ := strconv.ParseUint(os.Getenv("GATE_KILL_SEED"), 10, 64)
+	if seed == 0 {
+		seed = rand.Uint64() //nolint:gosec // which moment to kill at
+	}
+	t.Logf("GATE_KILL_SEED=%d", seed)
+	k.random = rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same
+	t.Cleanup(k.kill)
+	return k
+}
+
+var listeningPattern = regexp.MustCompile(`"message":"listening".*"listen":"([^"]+)"`)
+
+// begin starts the program, and returns when it listens.
+func (k *killer) begin() {
+	k.tb.Helper()
+	self, err := program()
+	k.ok(err)
+	k.cmd = exec.Command(self, "serve", "--config", filepath.Join(k.dir, "attestor.yaml"))
+	for _, name := range []string{google.EnvAnalysis, google.EnvKMS, google.EnvBinauthz} {
+		k.cmd.Env = append(k.cmd.Env, name+"="+k.google.Addr())
+	}
+	stderr, err := k.cmd.StderrPipe()
+	k.ok(err)
+	k.ok(k.cmd.Start())
+	said, listening := &lockedBuffer{}, make(chan string, 1)
+	go func() {
+		defer close(listening)
+		for lines := bufio.NewScanner(io.TeeReader(stderr, said)); lines.Scan(); {
+			if m := listeningPattern.FindStringSubmatch(lines.Text()); m != nil {
+				listening <- m[1]
+			}
+		}
+	}()
+	select {
+	case address, ok := <-listening:
+		if !ok {
+			k.tb.Fatalf("attestor serve ended: %s", said)
+		}
+		k.address = address
+	case <-time.After(2 * time.Minute):
+		k.tb.Fatalf("attestor serve does not listen: %s", said)
+	}
+}
+
+func (k *killer) kill() {
+	if k.cmd != nil {
+		_ = k.cmd.Process.Kill()
+		_ = k.cmd.Wait() // it was killed
+		k.cmd = nil
+	}
+}
+
+func (k *killer) run(t *testing.T, kills int) {
+	for range kills {
+		k.begin()
+		k.load(t)
+	}
+	if k.driver != "sqlite" { // nobody knows whether the one that began it is gone
+		time.Sleep(abandonedAfter)
+	}
+	k.begin()
+	k.awaitRecovery(t)
+	k.check(t)
+	for image, want := range k.images {
+		if a := k.post(image, false); a.decision.Verdict != want {
+			t.Errorf("afterwards: %s is %s, want %s: %s", image, a.decision.Verdict, want, a.body)
+		} else {
+			k.told = append(k.told, a)
+		}
+	}
+	passes, interrupted := k.check(t)
+	t.Logf("%d kills, %d answers, %d images, %d passes recorded, %d interrupted", kills, len(k.told), len(k.images), passes, interrupted)
+	if len(k.told) <= len(k.images) {
+		t.Error("nobody was ever answered before a kill")
+	}
+}
+
+// load asks from many sides, until the program is killed a moment after the
+// first answer.
+func (k *killer) load(t *testing.T) {
+	const sides = 12
+	all := slices.Sorted(maps.Keys(k.images))
+	first := make(chan struct{})
+	once := sync.OnceFunc(func() { close(first) })
+	var wg sync.WaitGroup
+	for range sides {
+		order := k.random.Perm(len(all))
+		wg.Go(func() {
+			for _, n := range order {
+				a := k.post(all[n], false)
+				if a.status == 0 {
+					return // it is dead
+				}
+				once()
+				k.mu.Lock()
+				k.told = append(k.told, a)
+				k.mu.Unlock()
+				if a.decision.ID != "" && a.decision.Verdict != k.images[all[n]] {
+					t.Errorf("%s is %s, want %s: %s", all[n], a.decision.Verdict, k.images[all[n]], a.body)
+				}
+			}
+		})
+	}
+	<-first
+	time.Sleep(time.Duration(k.random.IntN(400)) * time.Millisecond)
+	k.kill()
+	wg.Wait()
+}
+
+// db is the record, past the gate and its lock.
+func (k *killer) db() *sql.DB {
+	k.tb.Helper()
+	name := "file:" + k.store + "?_pragma=busy_timeout(20000)"
+	if k.driver != "sqlite" {
+		b, err := os.ReadFile(k.store)
+		k.ok(err)
+		name = string(b)
+	}
+	db, err := sql.Open(k.driver, name)
+	k.ok(err)
+	return db
+}
+
+// awaitRecovery returns when nothing is left begun.
+func (k *killer) awaitRecovery(t *testing.T) {
+	t.Helper()
+	db := k.db()
+	defer db.Close()
+	for until := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		var left int
+		k.ok(db.QueryRowContext(t.Context(), "SELECT count(*) FROM decisions WHERE state = 'begun'").Scan(&left))
+		if left == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%d decisions were begun and are not completed", left)
+		}
+	}
+}
+
+// check holds the record to what stands and to what was told.
+func (k *killer) check(t *testing.T) (passes, interrupted int) {
+	t.Helper()
+	db := k.db()
+	defer db.Close()
+	rows, err := db.QueryContext(t.Context(), "SELECT id, body FROM decisions WHERE state = 'finished'")
+	k.ok(err)
+	defer rows.Close()
+	recorded, passed := map[string]string{}, map[string]bool{}
+	for rows.Next() {
+		var id, body string
+		k.ok(rows.Scan(&id, &body))
+		var d attestor.Decision
+		k.ok(json.Unmarshal([]byte(body), &d))
+		recorded[id] = body
+		if strings.Contains(body, string(attestor.CodeInterrupted)) {
+			interrupted++
+		}
+		if d.Verdict == attestor.Pass {
+			passes++
+			passed[d.Image.Reference] = true
+		}
+	}
+	k.ok(rows.Err())
+	stored := map[string]int{}
+	for _, image := range k.attested() {
+		stored[image]++
+		if !passed[image] || k.images[image] != attestor.Pass {
+			t.Errorf("%s is attested to, and no record says that it passed", image)
+		}
+		if stored[image] > 1 {
+			t.Errorf("%s is attested to %d times", image, stored[image])
+		}
+	}
+	for image := range passed {
+		if len(k.standing(image)) != 1 {
+			t.Errorf("%s passed by the record, and %d attestations stand", image, len(k.standing(image)))
+		}
+	}
+	for _, a := range k.told {
+		switch {
+		case a.decision.ID == "" && a.status != http.StatusServiceUnavailable && a.status != http.StatusTooManyRequests:
+			t.Errorf("told %d %s", a.status, a.body)
+		case a.decision.ID != "" && !sameDecision([]byte(recorded[a.decision.ID]), a.body):
+			t.Errorf("told %s\nrecorded %s", a.body, recorded[a.decision.ID])
+		}
+	}
+	return passes, interrupted
+}
+
+// TestTwoOnOneFile: a second process on the record leaves alone what the first
+// is at work on, and completes what it left when it is gone.
+func TestTwoOnOneFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{quiet: true})
+	w.push("base/debian", "12", baseImage(t))
+	image := w.push("app/slow", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "slow"}))
+	w.scan(image, samples.Clean)
+	// What is being stored was noted to have begun.
+	storing, store := make(chan struct{}), make(chan struct{})
+	w.emulator().Inject(emulator.Fault{Method: "CreateOccurrence", Count: 1, Mutate: func(_, _ proto.Message) { close(storing); <-store }})
+	told := make(chan answer, 1)
+	go func() { told <- w.post(image, false) }()
+	<-storing
+
+	at := w.google.Addr()
+	second, err := w.newEngine(t.Context(), google.EmulatedAt(at), slog.New(slog.DiscardHandler))
+	w.ok(err)
+	w.ok(second.Recover(t.Context()))
+	if left, err := second.Store.Pending(t.Context(), 0); err != nil || len(left) != 1 {
+		t.Errorf("what the first is at work on is %v, %v", left, err)
+	}
+	close(store)
+	a := <-told
+	if a.status != http.StatusOK || a.decision.Verdict != attestor.Pass {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if d, ok := w.recorded(a.decision.ID); !ok || d.Verdict != attestor.Pass {
+		t.Errorf("recorded as %s", d.Verdict)
+	}
+	w.ok(second.Close())
+	w.checkRecordStands(t)
+}

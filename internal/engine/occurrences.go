@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	grafeas "cloud.google.com/go/grafeas/apiv1"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/server/watch"
+)
+
+// occurrences reads what a notification only names.
+type occurrences struct {
+	client  *grafeas.Client
+	timeout time.Duration
+}
+
+// Occurrence implements [watch.Occurrences].
+func (o occurrences) Occurrence(ctx context.Context, name string) (watch.Occurrence, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+
+	got, err := o.client.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: name})
+	switch {
+	case status.Code(err) == codes.NotFound:
+		return watch.Occurrence{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such occurrence", Err: err}
+	case err != nil:
+		return watch.Occurrence{}, &attestor.Error{
+			Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable, Msg: "Container Analysis could not be asked", Err: err,
+		}
+	}
+
+	// Resources that are not images by digest are ignored.
+	img, err := attestor.ParseImage(strings.TrimPrefix(got.GetResourceUri(), "https://"))
+	if err != nil {
+		return watch.Occurrence{}, nil //nolint:nilerr // the zero image says so
+	}
+
+	discovery := got.GetDiscovery()
+	return watch.Occurrence{
+		Image:    img,
+		Finished: discovery == nil || discovery.GetAnalysisStatus() == grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
+	}, nil
+}
+
+// watch says what makes the gate judge again.
+func (e *Engine) watch() *watch.Config {
+	r := e.Config.Rejudge
+	c := &watch.Config{
+		Policies:    e.Policies,
+		Occurrences: occurrences{e.Google.Grafeas, time.Duration(e.Config.Dependencies.Timeouts.ContainerAnalysis)},
+		Artifact:    e.Inspector.Artifact,
+		Enforce:     r.Revoke, Grace: time.Duration(r.Grace), Cap: r.Cap, Window: time.Duration(r.Window),
+		Subscription: r.Subscription,
+	}
+	if e.topic != nil {
+		c.Publisher = e.topic
+	}
+	return c
+}

@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/attestor-gate/attestor/policy"
+)
+
+// recoverEvery is how often the record is searched for what a crash left.
+const recoverEvery = time.Minute
+
+// recoverUntilDone completes what a crash left begun, here or in an instance that
+// is gone. The service answers meanwhile; nothing that is only begun counts as a
+// pass.
+func (e *Engine) recoverUntilDone(ctx context.Context) {
+	ticker := time.NewTicker(recoverEvery)
+	defer ticker.Stop()
+	for {
+		if err := e.Recover(ctx); err != nil && ctx.Err() == nil {
+			e.log.ErrorContext(ctx, "what a crash left begun could not be completed yet", slog.String("error", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// Recover completes once what a crash left begun: first the attestations that were
+// being replaced, then the records.
+func (e *Engine) Recover(ctx context.Context) error {
+	if err := e.Attester.Recover(ctx); err != nil {
+		return err
+	}
+
+	// Younger ones may be at work still: in another process, or, where no other has
+	// the record open, in this one.
+	l := e.Config.Limits
+	age := time.Duration(l.MaxWait) + time.Duration(l.Deadline) + 2*time.Duration(l.Settle)
+	if e.Store.Alone() {
+		age = min(age, time.Since(e.started))
+	}
+	pending, err := e.Store.Pending(ctx, age)
+	if err != nil {
+		return err
+	}
+
+	for _, r := range pending {
+		// A revocation is what no policy judged.
+		if r.Decision.Policy == nil {
+			if _, err := e.gate.CompleteRevocation(ctx, r, e.deleteAttestations); err != nil {
+				return err
+			}
+			continue
+		}
+
+		// The policy's text is part of the record: the one in force may be another.
+		set, err := policy.Parse(policy.Source{Name: r.Decision.Policy.Name + ".yaml", Text: r.PolicyText})
+		if err != nil {
+			return err
+		}
+		judged, ok := set.Named(r.Decision.Policy.Name)
+		if !ok {
+			continue // the text is stored by its digest; it holds the policy it was stored for
+		}
+
+		d, err := e.gate.Recover(ctx, r, judged)
+		if err != nil {
+			return err
+		}
+		e.log.LogAttrs(ctx, slog.LevelWarn, "completed a decision that a crash had left begun", d.LogAttrs()...)
+	}
+	return nil
+}

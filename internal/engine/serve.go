@@ -1,0 +1,210 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/server"
+	"github.com/attestor-gate/attestor/server/admission"
+)
+
+const (
+	// preflightFor is how long a good preflight is believed: it asks Google five
+	// times for each attestor, and probes come every few seconds.
+	preflightFor = 30 * time.Second
+	// basesEvery is how often the tags of approved bases are looked up.
+	basesEvery = time.Minute
+)
+
+// Check finds everything that would keep the service from starting, from knowing
+// its callers, or from signing: configuration, files, issuers' keys, attestors,
+// and what policies name. It asks Google and the issuers.
+func (e *Engine) Check(ctx context.Context) error {
+	s, err := e.newService()
+	if err == nil {
+		err = s.warm(ctx)
+	}
+	if a := e.Config.Admission; a != nil && !a.UnsafeOpen {
+		_, tlsErr := admission.TLS(a.Cert, a.Key, a.ClientCA)
+		err = errors.Join(err, tlsErr)
+	}
+	return errors.Join(err, e.Attester.Preflight(ctx), e.CheckPolicies(ctx))
+}
+
+// Serve answers on ln until ctx ends, and meanwhile completes what a crash left.
+// It closes ln.
+func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
+	s, err := e.newService()
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+
+	background, stop := context.WithCancel(ctx)
+	defer stop()
+	go e.Policies.Run(background)
+	go func() {
+		if err := e.CheckPolicies(background); err != nil {
+			e.log.ErrorContext(background, "policies name unconfigured attestors or keys", slog.String("error", err.Error()))
+		}
+	}()
+	go func() {
+		if err := s.warm(background); err != nil && background.Err() == nil {
+			e.log.ErrorContext(background, "issuers' keys cannot be read, and so their callers are refused",
+				slog.String("error", err.Error()))
+		}
+	}()
+	go e.recoverUntilDone(background)
+	go e.refreshBases(background)
+
+	if e.Config.Admission != nil {
+		stopped, err := e.serveAdmission(background, s.Server)
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		defer func() { stop(); <-stopped }()
+	}
+
+	e.log.InfoContext(ctx, "listening", slog.String("listen", ln.Addr().String()), slog.String("version", e.o.Version))
+	return s.Serve(ctx, ln)
+}
+
+// ServeOnly answers on ln as [Engine.Serve] does, without admission and without any
+// work beside requests: every call of the gate is then a request's.
+func (e *Engine) ServeOnly(ctx context.Context, ln net.Listener) error {
+	s, err := e.newService()
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	return s.Serve(ctx, ln)
+}
+
+// service is the HTTP service, joined to the stages.
+type service struct {
+	*server.Server
+	warm func(context.Context) error // fetches what identifies callers
+}
+
+func (e *Engine) newService() (*service, error) {
+	who, warm, err := newIdentity(e.Config.Identity, e.log)
+	if err != nil {
+		return nil, err
+	}
+	html, err := newPages(e)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := e.newPostures()
+	if err != nil {
+		return nil, err
+	}
+
+	var key []byte
+	if name := e.Config.Telemetry.HashKey; name != "" {
+		if key, err = os.ReadFile(name); err != nil {
+			return nil, fmt.Errorf("telemetry.hashKey: %w", err)
+		}
+	}
+
+	l := e.Config.Limits
+	s, err := server.New(server.Config{
+		Gate: e.gate, Identity: who, Now: time.Now,
+		Decisions: decisions{e.Store}, Policies: policies{e.Policies},
+		Attestations: attestations{e}, Simulator: simulator{e.Store}, Posture: rules,
+		Pages: html, Watch: e.watch(), Ready: e.ready,
+		Limits: server.Limits{
+			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate,
+		},
+		Logger: e.log, Registry: e.metrics, HashKey: key, Tracer: e.tracer,
+	})
+	return &service{s, warm}, err
+}
+
+// serveAdmission answers AdmissionReviews on their own listener until ctx ends;
+// the channel closes when it has stopped.
+func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan struct{}, error) {
+	c := e.Config.Admission
+	h, err := admission.New(admission.Config{
+		Mode: admission.Mode(c.Mode), Policies: e.Policies, Attestations: attestations{e},
+		Judge: srv.Admit, Exempt: c.Exempt, Logger: e.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, err
+	}
+
+	if c.UnsafeOpen {
+		e.log.WarnContext(ctx, "admission answers whoever can reach it: admission.unsafeOpen is set", slog.String("listen", c.Listen))
+	} else {
+		// The API server sends no token: its certificate is what identifies it.
+		conf, err := admission.TLS(c.Cert, c.Key, c.ClientCA)
+		if err != nil {
+			return nil, errors.Join(err, ln.Close())
+		}
+		ln = tls.NewListener(ln, conf)
+	}
+
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		if err := srv.ServeHandler(ctx, ln, h); err != nil {
+			e.log.ErrorContext(ctx, "admission stopped", slog.String("error", err.Error()))
+		}
+	}()
+	return stopped, nil
+}
+
+// refreshBases keeps what the tags of approved bases name, off the request path.
+func (e *Engine) refreshBases(ctx context.Context) {
+	ticker := time.NewTicker(basesEvery)
+	defer ticker.Stop()
+	for {
+		var bases []attestor.ApprovedBase
+		for _, p := range e.Policies.Set().All() {
+			bases = append(bases, p.Needs().Bases...)
+		}
+		if err := e.Inspector.RefreshBases(ctx, bases); err != nil && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "some approved bases could not be looked up", slog.String("error", err.Error()))
+		}
+
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// ready lists what must work for images to be admitted.
+func (e *Engine) ready(ctx context.Context) []server.Condition {
+	return []server.Condition{
+		{Name: "record", Err: e.Store.Ready(ctx)},
+		{Name: "attestors", Err: e.preflight(ctx)},
+		{Name: "policies", Err: e.Policies.Err(), Aside: true},
+	}
+}
+
+// preflight is the attestors' preflight, asked again only after a while once it
+// was good. One that failed is asked again at once.
+func (e *Engine) preflight(ctx context.Context) error {
+	e.checked.Lock()
+	defer e.checked.Unlock()
+	if time.Since(e.good) < preflightFor {
+		return nil
+	}
+
+	err := e.Attester.Preflight(ctx)
+	if err == nil {
+		e.good = time.Now()
+	}
+	return err
+}

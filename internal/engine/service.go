@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/policy"
+	"github.com/attestor-gate/attestor/posture"
+	"github.com/attestor-gate/attestor/server"
+)
+
+// simulateFor bounds one simulation: the service could not write its answer much
+// later.
+const simulateFor = 2 * time.Minute
+
+// decisions is the record as package server asks for it.
+type decisions struct{ store *audit.Store }
+
+// Decision implements [server.Decisions].
+func (d decisions) Decision(ctx context.Context, id string) (attestor.Record, error) {
+	return d.store.Record(ctx, id)
+}
+
+// List implements [server.Decisions].
+func (d decisions) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
+	page, err := d.store.List(ctx, audit.Filter{
+		Image: f.Image, Repository: f.Repository, Verdict: f.Verdict, Policy: f.Policy, Since: f.Since, Until: f.Until,
+		Period: f.Period, Visible: f.Visible, BreakGlass: f.BreakGlass,
+	}, f.PageSize, f.PageToken)
+	if err != nil {
+		return server.DecisionPage{}, err
+	}
+	return server.DecisionPage{Decisions: page.Decisions, NextPageToken: page.Next}, nil
+}
+
+// policies are those in force.
+type policies struct{ watcher *policy.Watcher }
+
+// All implements [server.Policies].
+func (p policies) All() []server.PolicyInfo {
+	var out []server.PolicyInfo
+	for _, pol := range p.watcher.Set().All() {
+		info := server.PolicyInfo{PolicyRef: pol.Ref(), Text: string(pol.Text())}
+		for _, pattern := range pol.Images() {
+			info.Images = append(info.Images, pattern.String())
+		}
+		out = append(out, info)
+	}
+	return out
+}
+
+// attestations are those of every configured attestor.
+type attestations struct{ engine *Engine }
+
+// Standing implements [server.Attestations].
+func (a attestations) Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error) {
+	return a.engine.Attester.Standing(ctx, a.engine.Config.AttestorNames(), []attestor.Image{img})
+}
+
+// Revoke implements [server.Attestations].
+func (a attestations) Revoke(ctx context.Context, r attestor.Revocation) ([]attestor.Attestation, error) {
+	return a.engine.Revoke(ctx, r)
+}
+
+// Revoke deletes what this gate attested to an image, and records it: see
+// [attestor.Gate.Revoke].
+func (e *Engine) Revoke(ctx context.Context, r attestor.Revocation) ([]attestor.Attestation, error) {
+	return e.gate.Revoke(ctx, r, e.deleteAttestations)
+}
+
+// deleteAttestations is the [attestor.Deletion] of this gate: of what the record
+// knows, and of what is listed under the attestors' notes and the policy's own.
+func (e *Engine) deleteAttestations(ctx context.Context, img attestor.Image) ([]attestor.Attestation, error) {
+	images, recorded, err := e.Store.AttestedTo(ctx, img)
+	if err != nil {
+		return nil, err
+	}
+
+	r := attest.Revocation{Images: images, Recorded: recorded}
+	if p, ok := e.Policies.Govern(img.Repository()); ok {
+		if note := p.Needs().Attest.DSSENote; note != "" {
+			r.Notes = append(r.Notes, note)
+		}
+	}
+	return e.Attester.Revoke(ctx, r)
+}
+
+// simulator judges the record by another policy.
+type simulator struct{ store *audit.Store }
+
+// Simulate implements [server.Simulator].
+func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (server.Simulation, error) {
+	set, err := policy.Parse(policy.Source{Name: "policy", Text: r.Policy})
+	if err != nil {
+		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: err.Error()}
+	}
+	all := set.All()
+	if len(all) != 1 {
+		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: "want one policy"}
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, simulateFor)
+	defer cancel()
+
+	got, err := policy.Simulate(set, s.store.Records(ctx, audit.Filter{Since: r.Since, Visible: r.Visible}))
+	if err != nil {
+		return server.Simulation{}, err
+	}
+	return server.Simulation{
+		Policy: all[0].Ref(), Since: r.Since, Judged: got.Judged,
+		Counts: server.SimulationCounts{Before: got.Before, After: got.After}, Flips: got.Flips,
+	}, nil
+}
+
+// postures judges documents that callers of the service send.
+type postures struct{ judge *posture.Judge }
+
+// newPostures refuses a profile that cannot be read.
+func (e *Engine) newPostures() (postures, error) {
+	profile, err := posture.LoadProfile(e.Config.PostureProfile)
+	if err != nil {
+		return postures{}, err
+	}
+
+	c := posture.Config{Profile: profile, Now: time.Now}
+	if attested := e.Attested(); attested != nil {
+		c.Attested = server.VisibleAttested(attested.Attested)
+	}
+	judge, err := posture.New(c)
+	return postures{judge}, err
+}
+
+// Judge implements [server.Posture].
+func (p postures) Judge(ctx context.Context, document []byte) (attestor.PostureReport, error) {
+	r, err := p.judge.Judge(ctx, posture.Input{Definitions: []posture.Source{{Name: "the document", Text: document}}})
+
+	// A request is no file.
+	for i := range r.Findings {
+		r.Findings[i].File = ""
+	}
+	return r, err
+}

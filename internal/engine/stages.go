@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	artifactregistry "cloud.google.com/go/artifactregistry/apiv1"
+	"github.com/google/go-containerregistry/pkg/authn"
+	ggcrgoogle "github.com/google/go-containerregistry/pkg/v1/google"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/when"
+	"github.com/attestor-gate/attestor/verify"
+	"github.com/attestor-gate/attestor/verify/provenance"
+	"github.com/attestor-gate/attestor/verify/signed"
+	"github.com/attestor-gate/attestor/vuln"
+)
+
+const (
+	// baseTimeout bounds the look-up of one approved base.
+	baseTimeout = 15 * time.Second
+	// attestTimeout bounds signing and storing one attestation.
+	attestTimeout = 20 * time.Second
+)
+
+// OpenStore opens the record that a configuration names.
+func OpenStore(ctx context.Context, c config.Store) (*audit.Store, error) {
+	switch {
+	case c.None:
+		return audit.Open(ctx, audit.Config{None: true, Now: time.Now})
+	case c.Postgres != "":
+		b, err := os.ReadFile(c.Postgres)
+		if err != nil {
+			return nil, fmt.Errorf("reading the connection string: %w", err)
+		}
+		return audit.Open(ctx, audit.Config{PostgreSQL: strings.TrimSpace(string(b)), Now: time.Now})
+	}
+	return audit.Open(ctx, audit.Config{SQLite: c.SQLite, Now: time.Now})
+}
+
+// signatures breaks the construction cycle between the inspector, which has
+// signatures checked, and the checker, which reads through the inspector's guarded
+// connections.
+type signatures struct{ *signed.Checker }
+
+// joinInspector makes the inspector and the checker of signatures.
+func (e *Engine) joinInspector(guard google.Guard) error {
+	c, late := e.Config, &signatures{}
+	gathering := func(call when.Duration) time.Duration { return within(c.Limits.Deadline, call) }
+
+	keys, err := builderKeys(c.BuilderKeys)
+	if err != nil {
+		return err
+	}
+	prov, err := provenance.New(provenance.Config{
+		Grafeas: e.Google.Grafeas, ScanProjects: c.ScanProjects, Keys: keys, Attached: late,
+		CallTimeout: gathering(c.Dependencies.Timeouts.ContainerAnalysis),
+	})
+	if err != nil {
+		return err
+	}
+
+	hosts := Registries(c.Registries)
+	hosts.Wrap = guardRegistries(c, e.calls, e.o.Wrap)
+	e.Inspector, err = verify.New(verify.Config{
+		Registries:   hosts,
+		FetchTimeout: gathering(c.Dependencies.Timeouts.Registries),
+		BaseTimeout:  min(baseTimeout, time.Duration(c.Limits.Deadline)/2),
+		Uploads: &verify.ArtifactRegistry{
+			Emulated: e.Google.Emulated,
+			Timeout:  gathering(c.Dependencies.Timeouts.ArtifactRegistry),
+			Dial: func(ctx context.Context) (*artifactregistry.Client, error) {
+				return artifactregistry.NewClient(ctx, guard.Options(google.ServiceRegistry, "")...)
+			},
+		},
+		Signatures: late, Provenance: prov, History: e.Store, Now: time.Now, Logger: e.log,
+	})
+	if err != nil {
+		return err
+	}
+
+	late.Checker, err = signed.New(signed.Config{
+		Transport:   e.Inspector.Transport(),
+		Remote:      RemoteOptions(e.o.Version),
+		Name:        e.Inspector.NameOptions,
+		TrustedRoot: c.TrustedRoot,
+		Keys:        signed.KMSKeys{Client: e.Google.KMS, Timeout: gathering(c.Dependencies.Timeouts.KMS)},
+		Now:         time.Now, Logger: e.log,
+	})
+	e.signatures = late.Checker
+	return err
+}
+
+// builderKeys reads the configured keys; without any, Google's pinned ones hold.
+func builderKeys(configured []config.BuilderKey) ([]provenance.Key, error) {
+	var keys []provenance.Key
+	for _, k := range configured {
+		b, err := os.ReadFile(k.File)
+		if err != nil {
+			return nil, fmt.Errorf("builderKeys: %w", err)
+		}
+		keys = append(keys, provenance.Key{ID: k.ID, PEM: b, Raw: k.Raw})
+	}
+	return keys, nil
+}
+
+// keychain finds credentials as docker and gcloud left them, or of the service
+// account that runs this.
+func keychain() authn.Keychain {
+	return authn.NewMultiKeychain(ggcrgoogle.Keychain, authn.DefaultKeychain)
+}
+
+// RemoteOptions are how registries are asked: by which credentials, as whom.
+func RemoteOptions(version string) []remote.Option {
+	return []remote.Option{remote.WithAuthFromKeychain(keychain()), remote.WithUserAgent("attestor/" + version)}
+}
+
+// Registries are the hosts that an inspector may ask, and no others.
+func Registries(c config.Registries) verify.Registries {
+	out := verify.Registries{Keychain: keychain()}
+	for _, host := range c.Hosts() {
+		r := verify.Registry{Host: host, Companions: c.Companions[host]}
+		if c.Plain(host) {
+			r.Scheme = "http"
+		}
+		out.Hosts = append(out.Hosts, r)
+	}
+	return out
+}
+
+func (e *Engine) newScanner(ctx context.Context) (attestor.Scanner, error) {
+	c := e.Config
+	scanner, err := vuln.New(vuln.Config{
+		Client: e.Google.Grafeas, ScanProjects: c.ScanProjects, Now: time.Now, Logger: e.log,
+		CallTimeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.ContainerAnalysis),
+		NoListLag:   e.Google.Emulated,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e.withNamedScans(ctx, scanner)
+}
+
+func newAttester(c config.Config, g *google.Clients, journal attest.Journal, log *slog.Logger) (*attest.Attester, error) {
+	var attestors []attest.AttestorConfig
+	for _, a := range c.Attestors {
+		signer, err := newSigner(c, a, g)
+		if err != nil {
+			return nil, fmt.Errorf("attestor %s: %w", a.Name, err)
+		}
+		attestors = append(attestors, attest.AttestorConfig{
+			Name: a.Name, Signer: signer, AttestationProject: a.Project, PublicKeyID: a.PublicKeyID,
+		})
+	}
+
+	t := c.Dependencies.Timeouts
+	return attest.New(attest.Config{
+		Grafeas: g.Grafeas, Analysis: g.Analysis, BinAuthz: g.Binauthz,
+		Attestors: attestors, Journal: journal, Now: time.Now, Logger: log,
+		CallTimeout: within(c.Limits.Settle, max(t.ContainerAnalysis, t.BinaryAuthorization)),
+		Timeout:     min(attestTimeout, time.Duration(c.Limits.Settle)/3*2),
+	})
+}
+
+func newSigner(c config.Config, a config.Attestor, g *google.Clients) (attest.Signer, error) {
+	if a.KMS == "" {
+		return attest.NewKeyFileSigner(a.KeyFile)
+	}
+	return attest.NewKMSSigner(g.KMS, a.KMS, within(c.Limits.Settle, c.Dependencies.Timeouts.KMS))
+}

@@ -1,0 +1,18 @@
+// Package loopback has the one rule about which names stand for this machine.
+package loopback
+
+import "net"
+
+// Host reports whether host, without a port, is "localhost" or an address of the
+// loopback interface. Other names that resolve to it do not count: what they
+// resolve to can change.
+func Host(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// HostPort is [Host] for HOST:PORT; anything of another form is not loopback.
+func HostPort(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	return err == nil && Host(host)
+}
