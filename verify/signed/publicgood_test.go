@@ -129,6 +129,11 @@ func TestAttestations(t *testing.T) {
 					if st.PredicateType != want || st.Subject != tt.by || string(st.Payload) != string(statement(h.image, want)) {
 						t.Errorf("%s: %+v", name, st)
 					}
+					// Whoever reads the statement learns who made it: a key by its id, an identity with its issuer.
+					byKey, byIdentity := strings.HasPrefix(st.Signer, "key ") && st.Issuer == "", st.Signer != "" && st.Issuer == issuer
+					if tt.by == "" && !byKey || tt.by != "" && !byIdentity {
+						t.Errorf("%s: by %q, issuer %q", name, st.Signer, st.Issuer)
+					}
 				}
 			}
 		})
