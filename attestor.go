@@ -1,7 +1,7 @@
 // Package attestor decides whether a container image may be admitted to
 // production, and is the domain that everything else in this module serves.
 //
-// One pass, from a request to a record:
+// One attempt, from a request to a record:
 //
 //	Reference    what the caller wrote, made canonical           (image.go)
 //	   │ rights and the governing policy, before any fetch       (caller.go, Policies)

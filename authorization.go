@@ -32,6 +32,7 @@ func Authorize(decision string, v Verdict) (Authorization, error) {
 // AuthorizeBreakGlass is the right to attest in spite of the verdict. The
 // image must be resolved and governed by an enforcing policy all the same.
 func AuthorizeBreakGlass(decision string, v Verdict, g BreakGlassGrant) (Authorization, error) {
+	// A grant for one digest opens no other.
 	if g.image.IsZero() || g.image != v.image {
 		return Authorization{}, fmt.Errorf("authorizing %s by break-glass: the grant is for %q", v.image, g.image)
 	}
@@ -42,6 +43,7 @@ func AuthorizeBreakGlass(decision string, v Verdict, g BreakGlassGrant) (Authori
 }
 
 func authorize(decision string, v Verdict, attestors []string) (Authorization, error) {
+	// Each of these would make a signature that nobody could account for.
 	switch {
 	case decision == "":
 		return Authorization{}, fmt.Errorf("authorizing %s: no decision to record it under", v.image)
@@ -54,6 +56,7 @@ func authorize(decision string, v Verdict, attestors []string) (Authorization, e
 	case len(attestors) == 0:
 		return Authorization{}, fmt.Errorf("authorizing %s: policy %q names no attestor", v.image, v.policy.Name)
 	}
+
 	return Authorization{
 		decision: decision, image: v.image, subjects: slices.Clone(v.subjects), attestors: slices.Clone(attestors),
 		dsse: v.attest.DSSE, dsseNote: v.attest.DSSENote,
@@ -116,16 +119,32 @@ const minBreakGlassReason, maxBreakGlassReason = 10, 1000
 // CheckBreakGlass refuses what can be refused before anything is fetched: a
 // caller who may not, a missing reason, a missing ticket.
 func CheckBreakGlass(c Caller, repository, reason string, p BreakGlassPolicy) error {
+	// The caller's right and the policy's must both be there; neither makes up for the other.
 	reason = strings.TrimSpace(reason)
 	switch {
 	case !c.May(ActionBreakGlass, repository):
-		return &Error{Kind: Forbidden, Msg: "this identity may not break the glass for this image", Fix: "ask whoever administers the gate for the action break-glass"}
+		return &Error{
+			Kind: Forbidden,
+			Msg:  "this identity may not break the glass for this image",
+			Fix:  "ask whoever administers the gate for the action break-glass",
+		}
 	case !p.Allowed:
-		return &Error{Kind: Forbidden, Msg: "the policy that governs this image does not allow break-glass", Fix: "set breakGlass.allowed in the policy"}
+		return &Error{
+			Kind: Forbidden,
+			Msg:  "the policy that governs this image does not allow break-glass",
+			Fix:  "set breakGlass.allowed in the policy",
+		}
 	case len(reason) < minBreakGlassReason:
-		return &Error{Kind: Invalid, Msg: fmt.Sprintf("break-glass needs a reason of at least %d characters", minBreakGlassReason), Fix: "say why this cannot wait; it will be read in the audit report"}
+		return &Error{
+			Kind: Invalid,
+			Msg:  fmt.Sprintf("break-glass needs a reason of at least %d characters", minBreakGlassReason),
+			Fix:  "say why this cannot wait; it will be read in the audit report",
+		}
 	case len(reason) > maxBreakGlassReason:
-		return &Error{Kind: Invalid, Msg: fmt.Sprintf("the reason for break-glass has more than %d characters", maxBreakGlassReason)}
+		return &Error{
+			Kind: Invalid,
+			Msg:  fmt.Sprintf("the reason for break-glass has more than %d characters", maxBreakGlassReason),
+		}
 	case p.Ticket != nil && !p.Ticket(reason):
 		return &Error{Kind: Invalid, Msg: "the reason for break-glass names no ticket: " + p.Hint}
 	}
@@ -135,8 +154,12 @@ func CheckBreakGlass(c Caller, repository, reason string, p BreakGlassPolicy) er
 // GrantBreakGlass checks again, now that the image is known by digest.
 func GrantBreakGlass(c Caller, img Image, reason string, p BreakGlassPolicy, now time.Time) (BreakGlassGrant, error) {
 	if img.IsZero() {
-		return BreakGlassGrant{}, &Error{Kind: Invalid, Msg: "break-glass needs an image that could be resolved to a digest"}
+		return BreakGlassGrant{}, &Error{
+			Kind: Invalid,
+			Msg:  "break-glass needs an image that could be resolved to a digest",
+		}
 	}
+
 	if err := CheckBreakGlass(c, img.Repository(), reason, p); err != nil {
 		return BreakGlassGrant{}, err
 	}

@@ -19,7 +19,10 @@ const (
 
 // Actions lists them all.
 func Actions() []Action {
-	return []Action{ActionAttest, ActionCheck, ActionRead, ActionSimulate, ActionRevoke, ActionRejudge, ActionBreakGlass, ActionPosture}
+	return []Action{
+		ActionAttest, ActionCheck, ActionRead, ActionSimulate,
+		ActionRevoke, ActionRejudge, ActionBreakGlass, ActionPosture,
+	}
 }
 
 // A Grant allows actions on repositories. Empty lists allow nothing.
@@ -47,7 +50,9 @@ func (c Caller) May(a Action, repository string) bool {
 // MayAnywhere reports whether the caller may do a to some images; what it sees
 // of each is up to [Caller.May].
 func (c Caller) MayAnywhere(a Action) bool {
-	return slices.ContainsFunc(c.Grants, func(g Grant) bool { return slices.Contains(g.Actions, a) && len(g.Images) > 0 })
+	return slices.ContainsFunc(
+		c.Grants, func(g Grant) bool { return slices.Contains(g.Actions, a) && len(g.Images) > 0 },
+	)
 }
 
 // LocalCaller is whoever runs the program on their own machine with their own

@@ -103,6 +103,7 @@ const defaultRetryAfter = 10 * time.Second
 
 // Answer reads the table of the contract. An outage is never 200.
 func (d Decision) Answer() Answer {
+	// The order decides: an override that signed comes before the denial that it overrides.
 	asked := d.DryRun && (d.Policy == nil || d.Policy.Mode == Enforce) // dry run by request, not by policy
 	switch {
 	case d.BreakGlass != nil && d.attested():
@@ -177,6 +178,7 @@ func (d Decision) LogAttrs() []slog.Attr {
 			codes = append(codes, string(r.Code))
 		}
 	}
+
 	verdict, _ := d.Verdict.MarshalText()
 	attrs := []slog.Attr{
 		slog.String("decision_id", d.ID),

@@ -60,7 +60,7 @@ type Request struct {
 // allows, attests to it. A nil error means that the question was answered and
 // recorded; the answer is the Decision's verdict.
 func (g *Gate) Admit(ctx context.Context, r Request) (Decision, error) {
-	p := &pass{gate: g, req: r, start: g.c.Now(), stages: map[string]float64{}}
+	p := &attempt{gate: g, req: r, start: g.c.Now(), stages: map[string]float64{}}
 	p.dec = Decision{
 		ID: g.c.NewID(), Time: p.start.UTC(), Emulated: g.c.Emulated, DryRun: r.DryRun,
 		Image:     DecidedImage{Requested: r.Image.Requested(), Reference: r.Image.String()},
@@ -68,40 +68,56 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Decision, error) {
 		Caller: CallerRef{Subject: r.Caller.Subject, Issuer: r.Caller.Issuer},
 		Labels: maps.Clone(r.Labels), RequestID: r.RequestID,
 	}
+
+	// Rights come first: a caller who may not ask learns nothing, and has nothing fetched.
 	policy, err := p.admissible()
 	if err != nil {
 		return Decision{}, err
 	}
+
+	// "No policy governs" is an answer, and a denial.
 	if policy == nil {
 		p.dec.Verdict = Deny
 		p.check(noPolicy(r.Image.Repository()))
 		return p.finish(ctx)
 	}
+
 	ref := policy.Ref()
 	p.policy, p.dec.Policy = policy, &ref
 	p.dec.DryRun = r.DryRun || ref.Mode != Enforce
 
 	gather, cancel := context.WithTimeout(ctx, g.c.Deadline+r.Wait)
 	defer cancel()
+
 	if err := p.gather(gather); err != nil {
 		return Decision{}, err
 	}
-	if err := ctx.Err(); err != nil { // the caller is gone; nothing was signed
-		return Decision{}, &Error{Kind: Unavailable, Msg: "the request was given up before it was decided", Err: err}
+
+	// The caller is gone, and nothing was signed: what was gathered may be cut short, and is judged for nobody.
+	if err := ctx.Err(); err != nil {
+		return Decision{}, &Error{
+			Kind: Unavailable,
+			Msg:  "the request ended before it was decided",
+			Fix:  "repeat the request",
+			Err:  err,
+		}
 	}
+
 	verdict := policy.Judge(p.ev)
 	p.dec.Verdict, p.dec.Checks = verdict.Outcome(), verdict.Checks()
 
-	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.c.Settle)
+	// From here on the caller may hang up: what was signed must be recorded all the same.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.c.Settle)
 	defer cancel()
-	if err := p.attest(settle, verdict); err != nil {
+
+	if err := p.attest(closing, verdict); err != nil {
 		return Decision{}, err
 	}
-	return p.finish(settle)
+	return p.finish(closing)
 }
 
-// pass is the state of one Admit.
-type pass struct {
+// attempt is the state of one Admit.
+type attempt struct {
 	gate     *Gate
 	req      Request
 	policy   Policy
@@ -115,7 +131,7 @@ type pass struct {
 
 // admissible checks rights and finds the policy, with nothing fetched. A nil
 // policy means that none governs.
-func (p *pass) admissible() (Policy, error) {
+func (p *attempt) admissible() (Policy, error) {
 	r, repo := p.req, p.req.Image.Repository()
 	if repo == "" {
 		return nil, &Error{Kind: Invalid, Msg: "no image was given"}
@@ -124,16 +140,31 @@ func (p *pass) admissible() (Policy, error) {
 	if r.DryRun {
 		action = ActionCheck
 	}
+
 	switch {
 	case !r.Caller.May(action, repo):
-		return nil, &Error{Kind: Forbidden, Msg: "this identity may not " + string(action) + " images of this repository", Fix: "ask whoever administers the gate to grant " + string(action)}
+		return nil, &Error{
+			Kind: Forbidden,
+			Msg:  "this identity may not " + string(action) + " images of this repository",
+			Fix:  "ask whoever administers the gate to grant " + string(action),
+		}
 	case r.Policy != "" && !r.DryRun:
-		return nil, &Error{Kind: Invalid, Msg: "a policy can be chosen in a dry run only", Fix: "set dryRun, or leave policy out: the image decides which policy governs"}
+		return nil, &Error{
+			Kind: Invalid,
+			Msg:  "a policy can be chosen in a dry run only",
+			Fix:  "set dryRun, or leave policy out: the image decides which policy governs",
+		}
 	case len(r.Platforms) > 0 && !r.DryRun:
-		return nil, &Error{Kind: Invalid, Msg: "platforms can be chosen in a dry run only", Fix: "set platforms in the policy"}
+		return nil, &Error{
+			Kind: Invalid,
+			Msg:  "platforms can be chosen in a dry run only",
+			Fix:  "set platforms in the policy",
+		}
 	case r.BreakGlass != "" && r.DryRun:
 		return nil, &Error{Kind: Invalid, Msg: "break-glass and dry run exclude each other"}
 	}
+
+	// A policy that is named judges in a dry run only, which the cases above hold: it can sign nothing.
 	if r.Policy != "" {
 		policy, ok := p.gate.c.Policies.Named(r.Policy)
 		if !ok {
@@ -141,10 +172,13 @@ func (p *pass) admissible() (Policy, error) {
 		}
 		return policy, nil
 	}
+
 	policy, ok := p.gate.c.Policies.Govern(repo)
 	if !ok {
 		return nil, nil //nolint:nilnil // no policy is an answer, not an error: NO_POLICY
 	}
+
+	// Who may not override is told so before anything is fetched. The right is checked again when the digest is known.
 	if r.BreakGlass != "" {
 		if err := CheckBreakGlass(r.Caller, repo, r.BreakGlass, policy.BreakGlass()); err != nil {
 			return nil, err
@@ -160,12 +194,12 @@ func noPolicy(repository string) Check {
 	}}}
 }
 
-// standingFor is how long it is believed that what stood at the start still
-// stands: a request may wait minutes for a scan.
+// standingFor is how long the attestations that were found at the start are taken to exist still: a request may wait
+// minutes for a scan.
 const standingFor = 5 * time.Second
 
 // attest signs what may be signed, and says in the attest check what was done.
-func (p *pass) attest(ctx context.Context, v Verdict) error {
+func (p *attempt) attest(ctx context.Context, v Verdict) error {
 	auth, why, err := p.authorize(v)
 	if err != nil {
 		return err
@@ -175,10 +209,14 @@ func (p *pass) attest(ctx context.Context, v Verdict) error {
 		return nil
 	}
 	defer p.time("attest")()
+
+	// What was found at the start may have been revoked during a wait for a scan: Attest then looks again.
 	known := p.standing
 	if p.gate.c.Now().Sub(p.start) > standingFor {
-		known = Standing{} // it may have been revoked during the wait: Attest looks again
+		known = Standing{}
 	}
+
+	// The intent is recorded before anything is stored, so that a crash leaves no attestation that nobody knows of.
 	var notRecorded error
 	made, err := p.gate.c.Attester.Attest(ctx, auth, known, func() error {
 		if notRecorded = p.hashEvidence(); notRecorded == nil {
@@ -187,18 +225,30 @@ func (p *pass) attest(ctx context.Context, v Verdict) error {
 		return notRecorded
 	})
 	if notRecorded != nil {
-		return &Error{Kind: Unavailable, Msg: "the record cannot be written, so that nothing was attested", Err: notRecorded}
+		return &Error{
+			Kind: Unavailable,
+			Msg:  "the record cannot be written, so that nothing was attested",
+			Err:  notRecorded,
+		}
 	}
+
 	if made != nil {
 		p.dec.Attestations = made
 	}
+
+	// A part of the attestations is no pass: the check errs, and so does the decision. An override whose attestations
+	// exist in part stays in the record, so that they expire.
 	if err != nil {
 		if len(made) == 0 {
-			p.dec.BreakGlass = nil // nothing was overridden; else what was made must expire
+			p.dec.BreakGlass = nil
 		}
-		p.check(Check{Name: CheckAttest, Status: StatusError, Reasons: []Reason{reasonOf(err, CodeAttestationNotStored)}})
+		p.check(Check{
+			Name: CheckAttest, Status: StatusError, Reasons: []Reason{reasonOf(err, CodeAttestationNotStored)},
+		})
 		return nil
 	}
+
+	// Whoever deploys an index that was attested in part would be refused: the children are named instead.
 	p.dec.IndexAttested = p.ev.Index && v.CoversIndex()
 	if p.ev.Index && !v.CoversIndex() {
 		for _, d := range v.Subjects() {
@@ -210,19 +260,21 @@ func (p *pass) attest(ctx context.Context, v Verdict) error {
 }
 
 // foreign reports the attestations that were found and not trusted.
-func (p *pass) foreign() []Reason {
+func (p *attempt) foreign() []Reason {
 	reasons := []Reason{}
 	for _, a := range p.standing.Invalid {
 		reasons = append(reasons, Reason{
-			Code: CodeAttestationForeign, Subject: a.Occurrence, Message: "an attestation under " + a.Note + " was found and not trusted: " + a.Why,
-			Fix: "find out who wrote it, if it was not this gate with an earlier key",
+			Code: CodeAttestationForeign, Subject: a.Occurrence,
+			Message: "an attestation under " + a.Note + " is not trusted: " + a.Why,
+			Fix:     "find out who wrote it, if it was not this gate with an earlier key",
 		})
 	}
 	return reasons
 }
 
 // authorize returns an authorization, or why there is none.
-func (p *pass) authorize(v Verdict) (auth Authorization, why string, err error) {
+func (p *attempt) authorize(v Verdict) (auth Authorization, why string, err error) {
+	// A dry run signs nothing, not even for an override: it comes before every way to an authorization.
 	switch {
 	case p.req.DryRun:
 		return Authorization{}, "this was a dry run", nil
@@ -236,20 +288,24 @@ func (p *pass) authorize(v Verdict) (auth Authorization, why string, err error) 
 	case p.ev.Image.IsZero():
 		return Authorization{}, "the image could not be resolved to a digest, and break-glass needs one", nil
 	}
+
+	// The grant is for this digest and by this caller alone.
 	grant, err := GrantBreakGlass(p.req.Caller, p.ev.Image, p.req.BreakGlass, p.policy.BreakGlass(), p.gate.c.Now())
 	if err != nil {
 		return Authorization{}, "", err
 	}
+
 	if auth, err = AuthorizeBreakGlass(p.dec.ID, v, grant); err != nil {
 		return Authorization{}, "", err
 	}
+
 	record := grant.Record()
 	p.dec.BreakGlass = &record
 	return auth, "", nil
 }
 
-// unsigned explains why nothing was signed, and lists what stands all the same.
-func (p *pass) unsigned(why string) {
+// unsigned explains why nothing was signed, and lists the attestations that exist all the same.
+func (p *attempt) unsigned(why string) {
 	reasons := []Reason{{Code: CodeNotAttested, Message: why}}
 	p.dec.Attestations = append(p.dec.Attestations, p.standing.Valid...)
 	for _, a := range p.standing.Valid {
@@ -265,7 +321,7 @@ func (p *pass) unsigned(why string) {
 }
 
 // check adds a check. A refusing check turns Pass into Undecided; a Deny stays Deny.
-func (p *pass) check(c Check) {
+func (p *attempt) check(c Check) {
 	c = seal(c)
 	p.dec.Checks = append(p.dec.Checks, c)
 	if refuses(c) && p.dec.Verdict == Pass {
@@ -273,7 +329,7 @@ func (p *pass) check(c Check) {
 	}
 }
 
-func (p *pass) record() Record {
+func (p *attempt) record() Record {
 	r := Record{Decision: p.dec, Evidence: p.ev}
 	if p.policy != nil {
 		r.PolicyText = p.policy.Text()
@@ -283,7 +339,7 @@ func (p *pass) record() Record {
 
 // hashEvidence names in the Decision the evidence it is based on, once: it does
 // not change after it was gathered.
-func (p *pass) hashEvidence() error {
+func (p *attempt) hashEvidence() error {
 	if p.ev.Time.IsZero() || p.dec.Evidence != "" { // nothing was gathered, or it is done
 		return nil
 	}
@@ -296,7 +352,7 @@ func (p *pass) hashEvidence() error {
 }
 
 // finish records the Decision; one that cannot be recorded is not an answer.
-func (p *pass) finish(ctx context.Context) (Decision, error) {
+func (p *attempt) finish(ctx context.Context) (Decision, error) {
 	p.dec.DurationMS = p.gate.c.Now().Sub(p.start).Milliseconds()
 	p.mu.Lock()
 	p.dec.Stages = maps.Clone(p.stages)
@@ -304,14 +360,20 @@ func (p *pass) finish(ctx context.Context) (Decision, error) {
 	if err := p.hashEvidence(); err != nil {
 		return Decision{}, err
 	}
+
 	if err := p.gate.c.Recorder.Finish(ctx, p.record()); err != nil {
-		return Decision{}, &Error{Kind: Unavailable, Msg: "the decision could not be recorded, and so does not stand", Fix: "try again; what was signed stays signed and is found then", Err: err}
+		return Decision{}, &Error{
+			Kind: Unavailable,
+			Msg:  "the decision was not recorded and is void",
+			Fix:  "repeat the request: signatures that exist are found and reused",
+			Err:  err,
+		}
 	}
 	return p.dec, nil
 }
 
 // time measures a stage, for operators; call what it returns when it ends.
-func (p *pass) time(stage string) func() {
+func (p *attempt) time(stage string) func() {
 	start := p.gate.c.Now()
 	return func() {
 		p.mu.Lock()
@@ -325,10 +387,11 @@ func reasonOf(err error, fallback Code) Reason {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		if errors.Is(err, context.DeadlineExceeded) {
-			return Reason{Code: CodeTimedOut, Message: "the time allowed ran out", Fix: "try again"}
+			return Reason{Code: CodeTimedOut, Message: "the time allowed ran out", Fix: "repeat the request"}
 		}
 		return Reason{Code: fallback, Message: "internal error; the log has it under the request id"}
 	}
+
 	r := Reason{Code: e.Code, Message: e.Msg, Fix: e.Fix, RetryAfter: e.RetryAfter()}
 	if r.Code == "" {
 		r.Code = fallback

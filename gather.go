@@ -14,25 +14,39 @@ import (
 // digest is asked about in the registry, in Container Analysis and among the
 // attestations at the same time, so that a fresh image costs two round trips
 // until it can be judged, and a cached one costs one.
-func (p *pass) gather(ctx context.Context) error {
+func (p *attempt) gather(ctx context.Context) error {
 	defer p.time("evidence")()
+
 	needs := p.policy.Needs()
 	if len(p.req.Platforms) > 0 {
 		needs.Platforms = p.req.Platforms
 	}
-	p.ev = Evidence{Time: p.start.UTC(), Requested: p.req.Image.Requested(), Labels: p.req.Labels, Platforms: []PlatformEvidence{}}
+	p.ev = Evidence{
+		Time:      p.start.UTC(),
+		Requested: p.req.Image.Requested(),
+		Labels:    p.req.Labels,
+		Platforms: []PlatformEvidence{},
+	}
+
+	// One digest for everything that follows: a tag that moves meanwhile changes nothing.
 	image, err := p.pin(ctx)
 	if err != nil {
 		return p.unresolved(err)
 	}
+
+	// The scan and the attestations need no more than the digest.
 	early := p.early(ctx, needs, image)
 	defer early.close()
+
+	// Resolve is asked by the digest, never by the tag again.
 	stop := p.time("resolve")
 	resolved, err := p.gate.c.Inspector.Resolve(ctx, image.pinned(), needs)
 	stop()
 	if err != nil {
 		return p.unresolved(err)
 	}
+
+	// What is judged is what was resolved, and its digest is the one that is answered and signed.
 	p.ev.Image, p.ev.MediaType, p.ev.Index = resolved.Image, resolved.MediaType, resolved.Index
 	p.ev.Left, p.ev.Uploaded, p.ev.Problems = resolved.Left, resolved.Uploaded, resolved.Problems
 	p.dec.Image.Reference = resolved.Image.String()
@@ -50,11 +64,13 @@ func (p *pass) gather(ctx context.Context) error {
 			p.standing = standing
 		}
 	})
+
 	for i, child := range resolved.Children {
 		var scan Scan
 		var inner sync.WaitGroup
 		wg.Go(func() {
 			inner.Go(func() {
+				// A child may only have the scan of its index if the scanner looked at it there.
 				r := ScanRequest{Image: resolved.Image.Sibling(child.Digest), Needs: needs.Scan, Wait: p.req.Wait}
 				if i == amd64 && resolved.Index {
 					r.Index = resolved.Image
@@ -62,6 +78,7 @@ func (p *pass) gather(ctx context.Context) error {
 				defer p.time("scan")()
 				scan = early.scan(ctx, r)
 			})
+
 			stop := p.time("inspect")
 			evidence := p.gate.c.Inspector.Inspect(ctx, resolved, child, needs)
 			stop()
@@ -70,6 +87,8 @@ func (p *pass) gather(ctx context.Context) error {
 			p.ev.Platforms[i] = evidence
 		})
 	}
+
+	// The policy judges once everything was found, or was found to be unknown.
 	wg.Wait()
 	for _, e := range p.ev.Platforms {
 		p.dec.Platforms = append(p.dec.Platforms, summarise(e, p.ev.Time))
@@ -79,11 +98,12 @@ func (p *pass) gather(ctx context.Context) error {
 
 // pin finds the digest that is asked about. A tag is looked up here and nowhere
 // else, so that everything that follows is about the same bytes.
-func (p *pass) pin(ctx context.Context) (Image, error) {
+func (p *attempt) pin(ctx context.Context) (Image, error) {
 	if img, ok := p.req.Image.Pinned(); ok {
 		return img, nil
 	}
 	defer p.time("pin")()
+
 	img, err := p.gate.c.Inspector.Pin(ctx, p.req.Image)
 	if err == nil && (img.IsZero() || img.Repository() != p.req.Image.Repository()) {
 		err = fmt.Errorf("it was pinned to %q", img)
@@ -93,7 +113,7 @@ func (p *pass) pin(ctx context.Context) (Image, error) {
 
 // unresolved turns a failed resolution into evidence, unless the request
 // itself was at fault.
-func (p *pass) unresolved(err error) error {
+func (p *attempt) unresolved(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if ok && e.Kind != Upstream {
 		return err
@@ -101,6 +121,8 @@ func (p *pass) unresolved(err error) error {
 	if !ok && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("resolving %s: %w", p.req.Image, err)
 	}
+
+	// The failure becomes evidence, so that the decision refuses with its reason and is recorded.
 	reason := reasonOf(err, CodeRegistryUnavailable)
 	status := StatusError
 	if reason.Code.Status() == StatusDeny { // found out, and no: a host that may not be asked
@@ -110,7 +132,7 @@ func (p *pass) unresolved(err error) error {
 	return nil
 }
 
-// firstAMD64 is the index of the child that Google's scanner looks at, or -1.
+// firstAMD64 is the index of the child that a scanner looks at which scans one child of an index, or -1.
 // Where one for linux/amd64 was left out, that may have been the scanner's, and
 // no other child may live on its scan.
 func firstAMD64(r Resolved) int {
@@ -158,12 +180,13 @@ type lookups struct {
 
 // early starts what can be asked before the manifest is known. Its close must
 // be called.
-func (p *pass) early(ctx context.Context, needs Needs, img Image) *lookups {
+func (p *attempt) early(ctx context.Context, needs Needs, img Image) *lookups {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &lookups{gate: p.gate, needs: needs, image: img, cancel: cancel}
 	l.scans = ask(func() (Scan, error) {
 		return p.gate.c.Scanner.Scan(ctx, ScanRequest{Image: img, Needs: needs.Scan, Wait: p.req.Wait}), nil
 	})
+
 	l.stands = ask(func() (Standing, error) {
 		return p.gate.c.Attester.Standing(ctx, needs.Attest.All(), []Image{img})
 	})
@@ -195,6 +218,7 @@ func (l *lookups) standing(ctx context.Context, r Resolved) (Standing, error) {
 			children = append(children, r.Image.Sibling(c.Digest))
 		}
 	}
+
 	if len(children) == 0 {
 		return l.stands.wait()
 	}
@@ -202,6 +226,7 @@ func (l *lookups) standing(ctx context.Context, r Resolved) (Standing, error) {
 	if err != nil {
 		return Standing{}, err
 	}
+
 	first, err := l.stands.wait()
 	if err != nil {
 		return Standing{}, err
@@ -213,7 +238,14 @@ func (l *lookups) standing(ctx context.Context, r Resolved) (Standing, error) {
 func summarise(e PlatformEvidence, now time.Time) PlatformSummary {
 	s := PlatformSummary{
 		Child: e.Child, User: e.User,
-		Base: BaseSummary{Name: e.Base.Name, Reference: e.Base.Reference, Evidence: e.Base.Evidence, Layers: e.Base.Layers, Signer: e.Base.Signer, Current: e.Base.Current},
+		Base: BaseSummary{
+			Name:      e.Base.Name,
+			Reference: e.Base.Reference,
+			Evidence:  e.Base.Evidence,
+			Layers:    e.Base.Layers,
+			Signer:    e.Base.Signer,
+			Current:   e.Base.Current,
+		},
 		Scan: ScanSummary{State: e.Scan.State, Finished: e.Scan.Finished, Counts: e.Scan.Counts()},
 	}
 	if e.Base.Superseded != nil {
@@ -221,6 +253,7 @@ func summarise(e PlatformEvidence, now time.Time) PlatformSummary {
 	} else if e.Base.Current {
 		s.Base.Behind = "0d"
 	}
+
 	for _, v := range e.Scan.Findings {
 		if v.Fixable {
 			s.Scan.Fixable++

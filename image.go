@@ -28,7 +28,10 @@ type Digest string
 // algorithms cannot be attested to and are refused.
 func ParseDigest(s string) (Digest, error) {
 	if !digestPattern.MatchString(s) {
-		return "", &Error{Kind: Invalid, Msg: fmt.Sprintf("%q is not a digest: want sha256: and 64 lower-case hex digits", clip(s))}
+		return "", &Error{
+			Kind: Invalid,
+			Msg:  fmt.Sprintf("%q is not a digest: want sha256: and 64 lower-case hex digits", clip(s)),
+		}
 	}
 	return Digest(s), nil
 }
@@ -66,14 +69,18 @@ func ParseReference(s string) (Reference, error) {
 	case strings.Contains(s, "://"):
 		return invalid("image %q has a scheme: remove %q", clip(s), s[:strings.Index(s, "://")+3])
 	}
+
 	for _, r := range s {
 		if r <= ' ' || r > '~' {
 			return invalid("image %q contains a character that no reference has: %q", clip(s), r)
 		}
 	}
+
 	// name.NewDigest drops a tag beside the digest without checking it, so
 	// that the text before "@" is parsed by itself.
 	rest, digest, pinned := strings.Cut(s, "@")
+
+	// A digest names one content; a tag beside it is checked and dropped.
 	if pinned {
 		d, err := ParseDigest(digest)
 		if err != nil {
@@ -83,12 +90,14 @@ func ParseReference(s string) (Reference, error) {
 		if tag, err := name.NewTag(rest, name.StrictValidation); err == nil {
 			repo = strings.TrimSuffix(rest, ":"+tag.TagStr())
 		}
+
 		r, err := parseRepository(repo)
 		if err != nil {
 			return Reference{}, err
 		}
 		return Reference{requested: s, repository: r, digest: d}, nil
 	}
+
 	if i := strings.LastIndex(s, "/"); i >= 0 && !strings.Contains(s[i:], ":") {
 		return invalid("image %q has neither tag nor digest: add :TAG or @sha256:…", clip(s))
 	}
@@ -96,10 +105,13 @@ func ParseReference(s string) (Reference, error) {
 	if colon < 0 {
 		return invalid("image %q has neither tag nor digest: add :TAG or @sha256:…", clip(s))
 	}
+
+	// A port has a colon too, but no tag does without one after the last slash.
 	r, err := parseRepository(s[:colon])
 	if err != nil {
 		return Reference{}, err
 	}
+
 	tag, err := name.NewTag(s, name.StrictValidation)
 	if err != nil {
 		return invalid("image %q is not a reference: %s", clip(s), firstLine(err))
@@ -111,17 +123,26 @@ func ParseReference(s string) (Reference, error) {
 // present, Docker Hub under index.docker.io.
 func parseRepository(s string) (string, error) {
 	invalid := func(why string) (string, error) {
-		return "", &Error{Kind: Invalid, Msg: fmt.Sprintf("%q is not a repository with its registry, such as us-docker.pkg.dev/project/repository/image: %s", clip(s), why)}
+		return "", &Error{
+			Kind: Invalid,
+			Msg: fmt.Sprintf(
+				"%q is not a repository with its registry, such as us-docker.pkg.dev/project/repository/image: %s",
+				clip(s), why,
+			),
+		}
 	}
+
 	// Without this, team/image would silently mean Docker Hub's.
 	host, path, ok := strings.Cut(s, "/")
 	if !ok || (!strings.ContainsAny(host, ".:") && host != "localhost") {
 		return invalid("the registry is missing")
 	}
+
 	r, err := name.NewRepository(s, name.StrictValidation)
 	if err != nil {
 		return invalid(firstLine(err))
 	}
+
 	// go-containerregistry checks characters only: a path of dots would be
 	// resolved by the HTTP client and name another repository than was judged.
 	for segment := range strings.SplitSeq(path, "/") {
@@ -181,7 +202,10 @@ func ParseImage(s string) (Image, error) {
 	}
 	img, ok := ref.Pinned()
 	if !ok || img.String() != s {
-		return Image{}, &Error{Kind: Invalid, Msg: fmt.Sprintf("image %q is not canonical: want REGISTRY/REPOSITORY@sha256:…", clip(s))}
+		return Image{}, &Error{
+			Kind: Invalid,
+			Msg:  fmt.Sprintf("image %q is not canonical: want REGISTRY/REPOSITORY@sha256:…", clip(s)),
+		}
 	}
 	return img, nil
 }
@@ -232,7 +256,7 @@ func (i *Image) UnmarshalText(b []byte) error {
 // clip keeps hostile input from filling a message.
 func clip(s string) string {
 	if len(s) > 200 {
-		return s[:200] + "…"
+		return strings.ToValidUTF8(s[:200], "") + "…"
 	}
 	return s
 }

@@ -59,6 +59,7 @@ func (s *SignedBy) Text() string {
 			fmt.Fprintf(&b, " subjectRegexp=%q", s.SubjectRegexp)
 		}
 	}
+
 	if s.TrustedRoot != "" {
 		fmt.Fprintf(&b, " trustedRoot=%q", s.TrustedRoot)
 	}

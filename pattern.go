@@ -29,6 +29,7 @@ func ParsePattern(s string) (Pattern, error) {
 	case strings.Contains(s, "@"):
 		return bad("has a digest; patterns are about repositories")
 	}
+
 	segments := strings.Split(s, "/")
 	for i, seg := range segments {
 		switch {
@@ -42,6 +43,7 @@ func ParsePattern(s string) (Pattern, error) {
 			return bad("has a character that no repository has")
 		}
 	}
+
 	if len(segments) == 1 && segments[0] != "**" {
 		return bad("has no path; want REGISTRY/PATH, such as us-docker.pkg.dev/project/**")
 	}
@@ -74,6 +76,7 @@ func matchSegments(pattern, path []string) bool {
 			return false
 		}
 	}
+
 	for p < len(pattern) && pattern[p] == "**" {
 		p++
 	}
@@ -97,6 +100,7 @@ func matchSegment(pattern, s string) bool {
 			return false
 		}
 	}
+
 	for p < len(pattern) && pattern[p] == '*' {
 		p++
 	}
@@ -138,7 +142,8 @@ func (p Pattern) Overlaps(q Pattern) bool {
 }
 
 func segmentsOverlap(a, b string) bool {
-	if !strings.Contains(a, "*") && !strings.Contains(b, "*") { // as most are: hundreds of policies are compared pair by pair
+	// Most segments are literal, and hundreds of policies are compared pair by pair.
+	if !strings.Contains(a, "*") && !strings.Contains(b, "*") {
 		return a == b
 	}
 	return overlap(len(a), len(b),
@@ -199,7 +204,8 @@ func (p Pattern) Unmatchable() string {
 	for _, host := range []string{"a", "a.a"} {
 		for _, letters := range []string{"a", "aa"} {
 			repository := p.example(host, letters)
-			if canonical, err := parseRepository(repository); err == nil && canonical == repository && p.Match(repository) {
+			if canonical, err := parseRepository(repository); err == nil && canonical == repository &&
+				p.Match(repository) {
 				return ""
 			}
 		}
@@ -219,9 +225,13 @@ func (p Pattern) Unmatchable() string {
 	host := p.segments[0]
 	switch {
 	case !strings.ContainsAny(host, ".:*") && host != "localhost":
-		return fmt.Sprintf("can match no repository: %q is not a registry, whose host has a dot or a port; want REGISTRY/PATH", clip(host))
+		return fmt.Sprintf(
+			"can match no repository: %q is not a registry, whose host has a dot or a port; want REGISTRY/PATH",
+			clip(host),
+		)
 	case host == "docker.io" || host == "index.docker.io":
-		return "can match no repository: Docker Hub's are called index.docker.io/library/NAME and index.docker.io/OWNER/NAME"
+		return "can match no repository: Docker Hub's are called index.docker.io/library/NAME and " +
+			"index.docker.io/OWNER/NAME"
 	}
 	return "can match no repository: its registry or its path is not valid"
 }

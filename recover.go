@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Recover completes a record that was begun and never finished, because the
+// Recover finishes a record that was begun and never finished, because the
 // process was killed between signing and answering. judged is the policy that
 // r was judged by. Where every attestation that was to be made exists and
 // verifies, the record becomes the pass that it was; otherwise it becomes an
@@ -26,7 +26,7 @@ func (g *Gate) Recover(ctx context.Context, r Record, judged Policy) (Decision, 
 	if err != nil {
 		return Decision{}, fmt.Errorf("recovering %s: %w", r.Decision.ID, err)
 	}
-	p := &pass{gate: g, policy: judged, ev: r.Evidence, standing: standing, dec: r.Decision, start: r.Decision.Time}
+	p := &attempt{gate: g, policy: judged, ev: r.Evidence, standing: standing, dec: r.Decision, start: r.Decision.Time}
 	p.dec.Attestations = append([]Attestation{}, standing.Valid...) // never null in JSON
 
 	// Two things make it a pass: the right to attest, judged again from the
@@ -43,8 +43,8 @@ func (g *Gate) Recover(ctx context.Context, r Record, judged Policy) (Decision, 
 		p.dec.BreakGlass = nil // nothing was overridden; an attestation that exists must expire
 	}
 	p.check(Check{Name: CheckAttest, Status: StatusError, Reasons: append([]Reason{{
-		Code: CodeInterrupted, Message: "the gate stopped before every attestation was stored; nobody was told that this image passed",
-		Fix: "ask again",
+		Code: CodeInterrupted, Message: "the gate stopped before every attestation was stored; no caller was told that this image passed",
+		Fix: "repeat the request",
 	}}, p.foreign()...)})
 	return p.finish(ctx)
 }

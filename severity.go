@@ -61,7 +61,12 @@ func ParseCeiling(s string) (Ceiling, error) {
 	if c == BlockAll || c == AllowAll || Severity(s).Known() {
 		return c, nil
 	}
-	return "", &Error{Kind: Invalid, Msg: fmt.Sprintf("%q is not a severity limit: want BLOCK_ALL, MINIMAL, LOW, MEDIUM, HIGH, CRITICAL or ALLOW_ALL", clip(s))}
+	return "", &Error{
+		Kind: Invalid,
+		Msg: fmt.Sprintf(
+			"%q is not a severity limit: want BLOCK_ALL, MINIMAL, LOW, MEDIUM, HIGH, CRITICAL or ALLOW_ALL", clip(s),
+		),
+	}
 }
 
 // Allows reports whether a finding of severity s stays within the ceiling.

@@ -106,15 +106,19 @@ func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, asked []Quest
 	for _, c := range checks {
 		sealed = append(sealed, seal(c))
 	}
+
+	// An answer that is missing must not read as a pass.
 	for _, c := range missingChecks(ev, asked, sealed) {
 		sealed = append(sealed, seal(c))
 	}
 	v := Verdict{image: ev.Image, policy: policy, attest: attest, checks: sealed, outcome: sum(sealed)}
 
+	// Only what was judged is signed for.
 	if !ev.Index {
 		v.subjects = []Digest{ev.Image.Digest()}
 		return v
 	}
+
 	if attest.Children {
 		for _, p := range ev.Platforms {
 			v.subjects = append(v.subjects, p.Digest)
@@ -133,12 +137,14 @@ func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, asked []Quest
 func missingChecks(ev Evidence, asked []Question, checks []Check) []Check {
 	missing := func(name, platform string) Check {
 		return Check{Name: name, Platform: platform, Status: StatusDeny, Reasons: []Reason{{
-			Code: CodeCheckMissing, Subject: name, Message: fmt.Sprintf("nothing was decided about %s", name),
+			Code: CodeCheckMissing, Subject: name, Message: fmt.Sprintf("the policy gave no answer about %s", name),
 			Fix: "report this as a defect of the gate: a policy must answer for every platform",
 		}}}
 	}
+
 	refused := slices.ContainsFunc(checks, refuses)
 
+	// No platform was judged, and nothing says why.
 	var out []Check
 	if len(ev.Platforms) == 0 && !refused {
 		out = append(out, missing(CheckPlatforms, ""))
@@ -154,11 +160,13 @@ func missingChecks(ev Evidence, asked []Question, checks []Check) []Check {
 			out = append(out, missing(name, platform))
 		}
 	}
+
 	for _, q := range asked {
 		if q.OfImage {
 			unanswered(q.Check, "")
 		}
 	}
+
 	for _, p := range ev.Platforms {
 		for _, q := range asked {
 			if !q.OfImage {
@@ -188,11 +196,13 @@ func speaks(c Check) bool {
 
 func refuses(c Check) bool { return c.Status.Refuses() }
 
+// sum is the most severe answer: one denial outweighs any error, one error any pass, and silence is a denial.
 func sum(checks []Check) Outcome {
 	outcome := Pass
 	if len(checks) == 0 {
 		return Deny
 	}
+
 	for _, c := range checks {
 		switch {
 		case c.Status == StatusDeny:
