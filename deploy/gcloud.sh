@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The gate on Cloud Run without Terraform: the same resources, with the same
-# names, in one project for all but the builds. Run it again after a change:
-# what is there already stays as it is; services and secrets are brought up to date.
+# Installs the gate on Cloud Run without Terraform: the same resources with the
+# same names, in one project except for the builds. Run it again after a change:
+# existing resources stay as they are; services and secrets are updated.
 #
 #   PROJECT=acme REGION=us-east1 IMAGE=…@sha256:… PROXY_IMAGE=…@sha256:… \
 #   API_HOST=gate.acme.example PAGES_HOST=gate-pages.acme.example READERS=group:security@acme.example \
 #   CONFIG=attestor.yaml EVENTS_CONFIG=events.yaml POLICY=starter.yaml deploy/gcloud.sh [PART…]
 #
 # Parts, in order: apis network identities registry signing encryption admission
-# database services edge events. Without arguments, all of them. DRY_RUN=1 prints instead.
+# database services edge events. Without arguments, all of them. DRY_RUN=1 prints the commands and runs none.
 set -euo pipefail
 shopt -s inherit_errexit 2>/dev/null || true # a secret that could not be made ends the script; bash 4.4 and later
 
@@ -44,7 +44,7 @@ run() {
 	fi
 }
 
-# make DESCRIBE… -- CREATE…: creates what cannot be described.
+# make DESCRIBE… -- CREATE…: runs CREATE if DESCRIBE fails.
 make() {
 	local describe=()
 	while [[ $1 != -- ]]; do
@@ -63,7 +63,7 @@ number() {
 	if [[ -n $DRY_RUN ]]; then echo 123456789012; else gcloud projects describe "$PROJECT" --format 'value(projectNumber)'; fi
 }
 
-# An account's name has six letters at least.
+# An account's name needs at least six letters.
 account_id() { if [[ $1 == gate ]]; then echo gate-api; else echo "$1"; fi; }
 account() { echo "$(account_id "$1")@$PROJECT.iam.gserviceaccount.com"; }
 member() { echo "serviceAccount:$(account "$1")"; }
@@ -99,16 +99,16 @@ identities() {
 		make iam service-accounts describe "$(account "$name")" -- iam service-accounts create "$(account_id "$name")"
 	done
 	for name in gate gate-events; do
-		# Connects to the database and logs in to it as itself; writes spans and metrics.
+		# Connects to the database and logs in as its own account; writes spans and metrics.
 		for role in cloudsql.client cloudsql.instanceUser cloudtrace.agent monitoring.metricWriter; do
 			grant_project "$(member "$name")" "roles/$role"
 		done
 	done
-	# Makes its own ID token inside a build, on itself alone.
+	# Creates its own ID token inside a build; granted on this account only.
 	run iam service-accounts add-iam-policy-binding "$(account gate-builder)" \
 		--member "$(member gate-builder)" --role roles/iam.serviceAccountOpenIdTokenCreator >/dev/null
 	grant_project "$(member gate-builder)" roles/logging.logWriter
-	# People make ID tokens of these accounts, and no access tokens: their own are not for the gate.
+	# People create ID tokens of these accounts, but no access tokens: their own ID tokens have another audience.
 	if [[ -n $ONCALL ]]; then
 		run iam service-accounts add-iam-policy-binding "$(account gate-oncall)" --member "$ONCALL" --role roles/iam.serviceAccountOpenIdTokenCreator >/dev/null
 	fi
@@ -122,7 +122,7 @@ registry() {
 	make artifacts repositories describe prod --location "$REGION" -- artifacts repositories create prod \
 		--location "$REGION" --repository-format docker --immutable-tags
 	for name in gate gate-events; do
-		# Reads manifests and layers of this repository, and findings of this project.
+		# Reads manifests and layers of this repository, and findings in this project.
 		run artifacts repositories add-iam-policy-binding prod --location "$REGION" \
 			--member "$(member "$name")" --role roles/artifactregistry.reader >/dev/null
 		grant_project "$(member "$name")" roles/containeranalysis.occurrences.viewer
@@ -131,7 +131,7 @@ registry() {
 		--member "$(member gate-builder)" --role roles/artifactregistry.writer >/dev/null
 }
 
-# note makes the note and grants roles on it, which gcloud has no command for.
+# note creates the note and grants roles on it; gcloud has no command for this.
 note() {
 	local token body
 	if [[ -n $DRY_RUN ]]; then
@@ -144,7 +144,7 @@ note() {
 			-d '{"attestation": {"hint": {"humanReadableName": "Admission gate: gate"}}}' \
 			"https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes?noteId=gate"
 	fi
-	# attacher: attaches attestations (occurrences.editor does not include it). occurrences.viewer: finds what is attested.
+	# attacher: attaches attestations (occurrences.editor does not include it). occurrences.viewer: finds existing attestations.
 	body=$(printf '{"policy": {"bindings": [{"role": "roles/containeranalysis.notes.attacher", "members": ["%s", "%s"]}, {"role": "roles/containeranalysis.notes.occurrences.viewer", "members": ["%s", "%s", "serviceAccount:service-%s@gcp-sa-binaryauthorization.iam.gserviceaccount.com"]}]}}' \
 		"$(member gate)" "$(member gate-events)" "$(member gate)" "$(member gate-events)" "$(number)")
 	curl -sSf --fail-with-body -H "Authorization: Bearer $token" -H 'Content-Type: application/json' -d "$body" \
@@ -164,19 +164,19 @@ signing() {
 			--keyversion-keyring gate --keyversion-location "$REGION" --keyversion-project "$PROJECT"
 	fi
 	for name in gate gate-events; do
-		# Signs with this key and reads its public half.
+		# Signs with this key and reads its public key.
 		run kms keys add-iam-policy-binding gate --keyring gate --location "$REGION" \
 			--member "$(member "$name")" --role roles/cloudkms.signerVerifier >/dev/null
-		# Creates and deletes attestations; granted by project only.
+		# Creates and deletes attestations; this role can be granted only on a project.
 		grant_project "$(member "$name")" roles/containeranalysis.occurrences.editor
-		# Reads the attestor, and has attestations validated.
+		# Reads the attestor, and lets Google validate attestations.
 		for role in attestorsViewer attestorsVerifier; do
 			run container binauthz attestors add-iam-policy-binding gate --member "$(member "$name")" --role "roles/binaryauthorization.$role" >/dev/null
 		done
 	done
 }
 
-# A key of one's own for what Cloud Run keeps of the services, which Cloud Run alone may use.
+# Your own key that encrypts the services in Cloud Run; only Cloud Run may use it.
 encryption() {
 	[[ $RUN_KEY == "projects/$PROJECT/locations/$REGION/keyRings/run/cryptoKeys/gate" ]] || return 0
 	make kms keyrings describe run --location "$REGION" -- kms keyrings create run --location "$REGION"
@@ -187,7 +187,7 @@ encryption() {
 		--member "serviceAccount:service-$(number)@serverless-robot-prod.iam.gserviceaccount.com" --role roles/cloudkms.cryptoKeyEncrypterDecrypter >/dev/null
 }
 
-# In dry run until docs/rollout.md says otherwise: violations are logged and admitted.
+# Dry run until the enforcement step of docs/rollout.md: violations are logged and admitted.
 admission() {
 	local file
 	file=$(mktemp)
@@ -217,7 +217,7 @@ database() {
 	done
 }
 
-# secret NAME FILE ACCOUNT: a new version where the text changed; prints its number.
+# secret NAME FILE ACCOUNT: adds a version if the text changed; prints the version's number.
 secret() {
 	local name=$1 file=$2 who=$3 old version
 	if [[ -n $DRY_RUN ]]; then
@@ -237,7 +237,7 @@ secret() {
 	echo "$version"
 }
 
-# hash_key: the key by which callers appear in the logs of both services, made once; prints its version's number.
+# hash_key: creates the key that hashes callers in the logs of both services, once; prints its version's number.
 hash_key() {
 	local name version=
 	make secrets describe gate-hash -- secrets create gate-hash --replication-policy user-managed --locations "$REGION" >&2
@@ -255,7 +255,7 @@ hash_key() {
 	echo "$version"
 }
 
-# service NAME CONFIG HASH_VERSION: fills in the example's names in cloudrun/NAME.yaml.
+# service NAME CONFIG HASH_VERSION: replaces the example's names in cloudrun/NAME.yaml.
 service() {
 	local name=$1 config=$2 hash_version=$3 dir config_version policy_version trust_version database_version
 	dir=$(mktemp -d)
@@ -291,7 +291,7 @@ services() {
 	hash_version=$(hash_key)
 	service gate "$CONFIG" "$hash_version"
 	service gate-events "$EVENTS_CONFIG" "$hash_version"
-	# Calls one service each, and has to be among the gate's callers besides.
+	# Each calls one service; it also needs an entry in the gate's identity.callers.
 	local name
 	for name in gate-builder gate-oncall gate-security; do
 		run run services add-iam-policy-binding gate --region "$REGION" --member "$(member "$name")" --role roles/run.invoker >/dev/null
@@ -311,7 +311,7 @@ armor() { # POLICY EXEMPTION
 edge() {
 	armor gate-api "!request.path.matches('^/v1/(simulate|posture)\$') && "
 	armor gate-pages ""
-	# Builds share one address: throttled by caller, never banned.
+	# Builds share one address: throttle each caller, never ban the address.
 	make compute security-policies rules describe 2000 --security-policy gate-api -- compute security-policies rules create 2000 --security-policy gate-api \
 		--src-ip-ranges '*' --action throttle --rate-limit-threshold-count 600 --rate-limit-threshold-interval-sec 60 \
 		--conform-action allow --exceed-action deny-429 --enforce-on-key http-header --enforce-on-key-name Authorization
@@ -334,7 +334,7 @@ edge() {
 		run compute backend-services update "$backend" --global --security-policy "$backend"
 	done
 	run compute backend-services update gate-pages --global --iap enabled
-	# IAP is who Cloud Run sees on the pages' host.
+	# On the pages' host, IAP is Cloud Run's caller.
 	run run services add-iam-policy-binding gate --region "$REGION" \
 		--member "serviceAccount:service-$(number)@gcp-sa-iap.iam.gserviceaccount.com" --role roles/run.invoker >/dev/null
 	run iap web add-iam-policy-binding --resource-type backend-services --service gate-pages --member "$READERS" --role roles/iap.httpsResourceAccessor >/dev/null
@@ -359,10 +359,10 @@ events() {
 	fi
 	make pubsub topics describe gate-dead -- pubsub topics create gate-dead --message-retention-duration 7d
 	make pubsub subscriptions describe gate-dead -- pubsub subscriptions create gate-dead --topic gate-dead --message-retention-duration 7d --expiration-period never
-	# Pub/Sub itself moves dead letters, and makes the tokens of the one account that it calls as.
+	# Pub/Sub's service agent moves dead letters, and creates the tokens of the one account that it calls as.
 	run pubsub topics add-iam-policy-binding gate-dead --member "$agent" --role roles/pubsub.publisher >/dev/null
 	run iam service-accounts add-iam-policy-binding "$(account gate-pusher)" --member "$agent" --role roles/iam.serviceAccountTokenCreator >/dev/null
-	# The last is gate-events' own: a run publishes to it what is to be judged again.
+	# The last topic is gate-events' own: a re-judging run publishes its images there.
 	for topic in cloud-builds container-analysis-occurrences-v1 gcr gate-rejudge; do
 		subscription=gate-${topic#gate-}
 		make pubsub topics describe "$topic" -- pubsub topics create "$topic"
