@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/strictjson"
 )
 
 // This file reads payloads that others may have written. It shares nothing with the
@@ -44,7 +44,7 @@ func checkStatement(payload []byte, d attestor.Digest) error {
 	// Strict: a duplicate or unknown member could be read one way here and another way
 	// by admission.
 	var s statement
-	if err := json.Unmarshal(payload, &s, json.RejectUnknownMembers(true)); err != nil {
+	if err := strictjson.Decode(payload, &s, strictjson.Rules{Null: true}); err != nil {
 		return errors.New("its payload is not a simple-signing statement")
 	}
 

@@ -263,6 +263,8 @@ func (c *Case) evidence(set *Set, file *CaseFile, dir string) (attestor.Evidence
 		return attestor.Evidence{}, err
 	}
 
+	// Not strictjson: the text was encoded above, so that it has neither duplicates nor a
+	// second value, and Evidence is encoded by the rules of encoding/json.
 	var ev attestor.Evidence
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()

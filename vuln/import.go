@@ -20,6 +20,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/resource"
+	"github.com/attestor-gate/attestor/internal/strictjson"
 )
 
 const (
@@ -125,6 +126,11 @@ func readReport(r io.Reader) (report, error) {
 
 	var keys map[string]json.RawMessage
 	if err := decode(b, &keys); err != nil {
+		if e, ok := errors.AsType[*strictjson.Error](err); ok && e.Fault == strictjson.Duplicate {
+			return report{}, invalid(
+				"the report can be read in two ways: "+e.Error(), "write it anew with a current version of the scanner",
+			)
+		}
 		return report{}, invalid(
 			"the report is not a JSON object",
 			"have the scanner write JSON: grype -o json, trivy --format json, osv-scanner --format json",
@@ -165,17 +171,14 @@ func readReport(r io.Reader) (report, error) {
 	return rep, nil
 }
 
-// decode refuses text after the document, which a concatenation of two reports would
-// have.
+// decode refuses a report with duplicate keys, invalid UTF-8 or text behind it, which a
+// concatenation of two reports would have: it could hide a finding. Scanners add fields.
+// The decoder is the one that scanners encode with, after whose rules they name fields.
 func decode(b []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(into); err != nil {
+	if err := strictjson.Check(b, strictjson.Rules{Unknown: true, Null: true, Surrogates: true}); err != nil {
 		return err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is text after the document")
-	}
-	return nil
+	return json.Unmarshal(b, into)
 }
 
 func malformed(format string, err error) error {

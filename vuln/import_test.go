@@ -232,6 +232,7 @@ func TestImportRefuses(t *testing.T) {
 		{"null results", `{"results": null}`, "none of the supported formats"},
 		{"cut off", trivy[:len(trivy)/2], "not a JSON object"},
 		{"two in one", trivy + trivy, "not a JSON object"},
+		{"a list that is there twice, which another reader would take the other of", strings.Replace(trivy, `"Results": [`, `"Results": [], "Results": [`, 1), `duplicate key "Results"`},
 		{"an advisory", `{"id": "GHSA-1", "affected": []}`, "not a scanner's report"},
 		{"no packages, by Trivy", reportFile(t, "trivy-no-packages.json"), "lists no packages"},
 		{"secrets only, by Trivy", strings.ReplaceAll(trivy, `"os-pkgs"`, `"secret"`), "lists no packages"},

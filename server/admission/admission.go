@@ -8,7 +8,7 @@ package admission
 import (
 	"bytes"
 	"context"
-	stdjson "encoding/json"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +19,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -98,7 +96,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	var in review
-	if err := json.Unmarshal(body, &in); err != nil {
+	if err := readReview(body, &in); err != nil {
 		http.Error(w, "the body is not an AdmissionReview", http.StatusBadRequest)
 		return
 	}
@@ -118,7 +116,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	answer := h.review(ctx, in.Request)
 	out := review{APIVersion: in.APIVersion, Kind: in.Kind, Response: answer}
-	b, err := stdjson.Marshal(out)
+	b, err := json.Marshal(out)
 	if err != nil {
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return

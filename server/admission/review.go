@@ -4,9 +4,17 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/attestor-gate/attestor/internal/strictjson"
 )
+
+// readReview decodes what the API server sends. Kubernetes adds fields and writes null
+// for empty lists. The API server itself compares names exactly, and so must this: an
+// "Image" beside "image" is no image there.
+func readReview(b []byte, v any) error {
+	return strictjson.Decode(b, v, strictjson.Rules{Unknown: true, Null: true})
+}
 
 // The part of k8s.io/api's admission/v1 and core/v1 that is needed, with its names:
 // the real modules would be 20 MB for six structs.
@@ -85,7 +93,7 @@ func podSpecOf(k groupKind, object []byte) (*podSpec, error) {
 		Spec     jsontext.Value `json:"spec"`
 		Template *template      `json:"template"`
 	}
-	if err := json.Unmarshal(object, &o); err != nil {
+	if err := readReview(object, &o); err != nil {
 		return nil, fmt.Errorf("the object cannot be read: %w", err)
 	}
 
@@ -96,7 +104,7 @@ func podSpecOf(k groupKind, object []byte) (*podSpec, error) {
 	// "template" of its own would hide its images there.
 	switch k.Group + "/" + k.Kind {
 	case "/Pod":
-		err = json.Unmarshal(o.Spec, &spec)
+		err = readReview(o.Spec, &spec)
 	case "/PodTemplate":
 		if o.Template != nil {
 			spec = o.Template.Spec
@@ -110,7 +118,7 @@ func podSpecOf(k groupKind, object []byte) (*podSpec, error) {
 		var s struct {
 			Template *template `json:"template"`
 		}
-		if err = json.Unmarshal(o.Spec, &s); err == nil && s.Template != nil {
+		if err = readReview(o.Spec, &s); err == nil && s.Template != nil {
 			spec = s.Template.Spec
 		}
 	case "batch/CronJob":
@@ -122,7 +130,7 @@ func podSpecOf(k groupKind, object []byte) (*podSpec, error) {
 			} `json:"jobTemplate"`
 		}
 
-		if err = json.Unmarshal(o.Spec, &s); err == nil && s.JobTemplate.Spec.Template != nil {
+		if err = readReview(o.Spec, &s); err == nil && s.JobTemplate.Spec.Template != nil {
 			spec = s.JobTemplate.Spec.Template.Spec
 		}
 	default:

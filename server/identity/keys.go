@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/strictjson"
 )
 
 // How keys age. A key server that is down locks out nobody whose key is known, but a
@@ -237,7 +238,9 @@ func (k *keys) load(ctx context.Context, location string, v any) error {
 	if len(b) > maxKeySet {
 		return fmt.Errorf("fetching keys of %s: more than %d bytes", k.issuer, maxKeySet)
 	}
-	if err := json.Unmarshal(b, v); err != nil {
+
+	// RFC 7517, 4: "Member names within a JWK MUST be unique". Issuers add members.
+	if err := strictjson.Decode(b, v, strictjson.Rules{Unknown: true, Null: true}); err != nil {
 		return fmt.Errorf("fetching keys of %s: %w", k.issuer, err)
 	}
 	return nil

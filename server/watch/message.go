@@ -6,9 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/strictjson"
 )
 
 // push is the body of a Pub/Sub push. Fields that it does not name may come
@@ -21,6 +20,12 @@ type push struct {
 		PublishTime time.Time         `json:"publishTime"`
 	} `json:"message"`
 	Subscription string `json:"subscription"`
+}
+
+// readMessage decodes messages. Their senders add fields and write null for what they
+// leave out; names are exact all the same, and none may come twice.
+func readMessage(b []byte, v any) error {
+	return strictjson.Decode(b, v, strictjson.Rules{Unknown: true, Null: true})
 }
 
 // A kind of message, and the label of its metric.
@@ -69,7 +74,7 @@ var (
 // so that this is the caller's mistake.
 func decodePush(body []byte) (push, error) {
 	var p push
-	if err := json.Unmarshal(body, &p); err != nil {
+	if err := readMessage(body, &p); err != nil {
 		return push{}, &attestor.Error{Kind: attestor.Invalid, Msg: "the body is not a Pub/Sub push message", Fix: "let a push subscription without payload unwrapping call this", Err: err}
 	}
 	if id := p.Message.MessageID; id == "" || len(id) > maxMessageID || !messageID.MatchString(id) {
@@ -87,7 +92,7 @@ func classify(p push) (message, error) {
 	switch {
 	case attributes[workAttribute] != "":
 		m.kind = kindRejudge
-		if err = json.Unmarshal(p.Message.Data, &m.rejudge); err == nil && (len(m.rejudge.PageToken) > maxPageToken || m.rejudge.Revoked < 0) {
+		if err = readMessage(p.Message.Data, &m.rejudge); err == nil && (len(m.rejudge.PageToken) > maxPageToken || m.rejudge.Revoked < 0) {
 			err = errors.New("the gate does not write such messages to itself")
 		}
 	case attributes["buildId"] != "" && attributes["status"] != "":
@@ -113,7 +118,7 @@ func (m *message) build(data []byte) error {
 			} `json:"images"`
 		} `json:"results"`
 	}
-	if err := json.Unmarshal(data, &b); err != nil {
+	if err := readMessage(data, &b); err != nil {
 		return err
 	}
 	if b.Status != "SUCCESS" {
@@ -149,7 +154,7 @@ func (m *message) notification(data []byte) error {
 		Name   string `json:"name"`
 		Kind   string `json:"kind"`
 	}
-	if err := json.Unmarshal(data, &n); err != nil {
+	if err := readMessage(data, &n); err != nil {
 		return err
 	}
 	switch {
