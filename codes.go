@@ -100,6 +100,7 @@ const (
 	CodeUnfixableSeverityExceeded Code = "UNFIXABLE_SEVERITY_EXCEEDED"
 	CodeUnspecifiedSeverity       Code = "UNSPECIFIED_SEVERITY"
 	CodeCVEBlocked                Code = "CVE_BLOCKED"
+	CodeMaliciousPackage          Code = "MALICIOUS_PACKAGE"
 	CodeKnownExploited            Code = "KNOWN_EXPLOITED"
 	CodeEPSSExceeded              Code = "EPSS_EXCEEDED"
 	CodeInGracePeriod             Code = "IN_GRACE_PERIOD"
@@ -254,6 +255,7 @@ func Codes() []CodeInfo {
 		{CodeFixableSeverityExceeded, "vulnerabilities", StatusDeny, "a fixable finding above the limit"},
 		{CodeUnfixableSeverityExceeded, "vulnerabilities", StatusDeny, "an unfixable finding above the limit"},
 		{CodeUnspecifiedSeverity, "vulnerabilities", StatusDeny, "a finding without a severity"},
+		{CodeMaliciousPackage, "vulnerabilities", StatusDeny, "the image contains a package that is malware"},
 		{CodeCVEBlocked, "vulnerabilities", StatusDeny, "a finding that the policy blocks by name"},
 		{CodeKnownExploited, "vulnerabilities", StatusDeny, "a finding known to be exploited"},
 		{

@@ -75,7 +75,7 @@ func vulnerabilityCodes(s *Spec) (out givenCodes) {
 	out.can(true, attestor.CodeScanArchived, attestor.CodeScanUnavailable)
 	out.only(scan.Continuous != ContinuousOptional, attestor.CodeScanInactive)
 	out.only(scan.MaxAge > 0, attestor.CodeScanTooOld)
-	out.only(scan.PackageTypes != nil, attestor.CodeScanPackageTypeMissing)
+	out.only(scan.PackageTypes != nil || len(scan.Trusted) > 0, attestor.CodeScanPackageTypeMissing)
 	out.can(scan.PackageTypes != nil, attestor.CodeFindingsNotJudged)
 
 	// Findings of the base have limits of their own, which may be stricter.
@@ -89,6 +89,7 @@ func vulnerabilityCodes(s *Spec) (out givenCodes) {
 
 	out.only(v.UnspecifiedSeverity == BinaryDeny, attestor.CodeUnspecifiedSeverity)
 	out.can(len(v.BlockedCVEs) > 0, attestor.CodeCVEBlocked)
+	out.can(true, attestor.CodeMaliciousPackage)
 	out.only(v.KnownExploited != RespondAllow, attestor.CodeKnownExploited)
 	out.only(v.MaximumEPSS != nil, attestor.CodeEPSSExceeded)
 	out.only(len(v.GracePeriod) > 0, attestor.CodeInGracePeriod)

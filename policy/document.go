@@ -152,6 +152,7 @@ type Exception struct {
 	ID        string             `json:"id,omitempty" jsonschema_description:"What decisions call it. Absent: its check and subject."`
 	Check     string             `json:"check" jsonschema:"required" jsonschema_description:"The name of a check, or rule:NAME."`
 	Subject   string             `json:"subject" jsonschema:"required" jsonschema_description:"The subject or the code of the denial, exactly, or * for any."`
+	Packages  []string           `json:"packages,omitempty" jsonschema_description:"Only for findings in these packages. Absent: for any. A malicious package is excepted only by its name here, under the code MALICIOUS_PACKAGE."`
 	Images    []attestor.Pattern `json:"images,omitempty" jsonschema_description:"Only for these images. Absent: for all that the policy governs."`
 	Platforms []string           `json:"platforms,omitempty" jsonschema_description:"Only for these platforms. Absent: for all."`
 	Owner     string             `json:"owner" jsonschema:"required" jsonschema_description:"Who answers for it."`

@@ -22,9 +22,8 @@ func (s *Spec) exceptions(table []check) exception.List {
 
 	for i, e := range s.Exceptions {
 		out = append(out, exception.Exception{
-			ID: cmp.Or(
-				e.ID, e.Check+"/"+e.Subject,
-			), Check: e.Check, Subject: e.Subject, Images: e.Images, Platforms: e.Platforms,
+			ID: cmp.Or(e.ID, e.Check+"/"+e.Subject), Check: e.Check, Subject: e.Subject,
+			Packages: e.Packages, Images: e.Images, Platforms: e.Platforms,
 			Owner: e.Owner, Reason: e.Reason, Expires: e.Expires.start, Place: index("spec.exceptions", i),
 		})
 	}
@@ -59,6 +58,10 @@ func (j *judgement) excuse(check *attestor.Check, f finding) bool {
 	found := exception.Finding{Check: check.Name, Code: f.reason.Code, Subject: f.reason.Subject, Package: f.pkg}
 	var void []attestor.AppliedException
 	for i, e := range j.policy.exceptions.About(found, j.image(check.Platform)) {
+		// Malware is not excused along with something else: not by "*", nor by an id that stands for a vulnerability.
+		if f.named && (e.Subject != string(f.reason.Code) || len(e.Packages) == 0) {
+			continue
+		}
 		j.matched[i] = true
 
 		// What has lapsed counts as absent, and says so.

@@ -19,6 +19,7 @@ type finding struct {
 	pkg    string                     // for exceptions that name packages
 	excuse *attestor.AppliedException // accepted for another reason than an exception, such as VEX
 	final  bool                       // no exception excuses it
+	named  bool                       // only an exception excuses it that names the code and the package
 	note   bool                       // says nothing against the image
 }
 

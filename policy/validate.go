@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/attestor-gate/attestor"
 )
 
 // validator finds what single values do not show: malformed names, empty
@@ -137,6 +139,15 @@ func (v *validator) exceptionList(s *Spec) {
 			v.checkName(path+".check", e.Check, path+".check")
 		}
 		v.text(path+".subject", e.Subject)
+
+		// Only vulnerabilities are in packages: elsewhere the exception would match nothing.
+		v.notEmpty(path+".packages", len(e.Packages))
+		for n, name := range e.Packages {
+			v.text(index(path+".packages", n), name)
+		}
+		if len(e.Packages) > 0 && e.Check != attestor.CheckVulnerabilities {
+			v.at(path+".packages", "is about findings of the check %s only", attestor.CheckVulnerabilities)
+		}
 		v.notEmpty(path+".images", len(e.Images))
 		v.platforms(path+".platforms", e.Platforms)
 		v.text(path+".id", e.ID)

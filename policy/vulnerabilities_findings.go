@@ -72,7 +72,7 @@ func (j *judgement) findingsOf(e *attestor.PlatformEvidence) *findingsOf {
 // inherited reports whether a finding lies in the proven base's layers only.
 func (s *findingsOf) inherited(v *attestor.Vulnerability) bool { return s.base.Holds(v) }
 
-// sorted is worst first, and the same for any order of the evidence.
+// sorted is worst first, malware before all vulnerabilities, and the same for any order of the evidence.
 func (s *findingsOf) sorted() []*attestor.Vulnerability {
 	out := make([]*attestor.Vulnerability, len(s.ev.Scan.Findings))
 	for i := range s.ev.Scan.Findings {
@@ -80,8 +80,14 @@ func (s *findingsOf) sorted() []*attestor.Vulnerability {
 	}
 	severities := attestor.Severities()
 	level := func(v *attestor.Vulnerability) int { return slices.Index(severities, v.Severity) }
+	malware := func(v *attestor.Vulnerability) int {
+		if v.IsMalicious() {
+			return 0
+		}
+		return 1
+	}
 	slices.SortFunc(out, func(a, b *attestor.Vulnerability) int {
-		return cmp.Or(cmp.Compare(level(a), level(b)), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package),
+		return cmp.Or(cmp.Compare(malware(a), malware(b)), cmp.Compare(level(a), level(b)), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package),
 			cmp.Compare(a.Version, b.Version), cmp.Compare(a.FixedVersion, b.FixedVersion), cmp.Compare(a.Path, b.Path))
 	})
 	return out
@@ -91,6 +97,9 @@ func (s *findingsOf) sorted() []*attestor.Vulnerability {
 func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
 	// A finding is left out by its package's type only if the type is known, and never if it is blocked by name.
 	blocked := slices.Contains(s.want.BlockedCVEs, v.ID)
+	if v.IsMalicious() && !blocked {
+		return []finding{s.malicious(v)}
+	}
 	if !blocked && v.PackageType != "" && !s.want.Scan.PackageTypes.Has(v.PackageType) {
 		s.unjudged[v.PackageType]++
 		return nil
@@ -131,6 +140,18 @@ func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
 		}
 	}
 	return found
+}
+
+// malicious refuses a package that is malware. It has no vulnerability that could be too slight, fixed soon or not
+// exploitable: limits, grace periods, package types, allowed ids and VEX statements are not about it.
+func (s *findingsOf) malicious(v *attestor.Vulnerability) finding {
+	s.judged++
+	name := strings.TrimSpace(cmp.Or(v.Package, "an unnamed package") + " " + v.Version)
+	f := deny(attestor.CodeMaliciousPackage, v.ID, name+" is a malicious package"+s.origin(v),
+		"remove "+cmp.Or(v.Package, "the package")+", rotate every secret that it could read where it was installed, "+
+			"built or run, and rebuild the image")
+	f.pkg, f.named = v.Package, true
+	return f
 }
 
 // severity compares with the limits, the base's own where they are set.
@@ -207,14 +228,19 @@ func (s *findingsOf) describe(v *attestor.Vulnerability) string {
 	if !severity.Known() {
 		severity = attestor.Unspecified
 	}
-	text := fmt.Sprintf("%s in %s %s", severity, cmp.Or(v.Package, "an unnamed package"), v.Version)
+	text := fmt.Sprintf("%s in %s %s", severity, cmp.Or(v.Package, "an unnamed package"), v.Version) + s.origin(v)
+	return strings.ReplaceAll(text, "  ", " ")
+}
+
+// origin says whose layers a finding lies in; "" where that is not known.
+func (s *findingsOf) origin(v *attestor.Vulnerability) string {
 	switch {
 	case s.inherited(v):
-		text += " (from the base " + s.ev.Base.Name + ")"
+		return " (from the base " + s.ev.Base.Name + ")"
 	case len(v.DiffIDs) > 0 && !s.base.Empty():
-		text += " (in your own layers)"
+		return " (in your own layers)"
 	}
-	return strings.ReplaceAll(text, "  ", " ")
+	return ""
 }
 
 func (s *findingsOf) fix(v *attestor.Vulnerability) string {
@@ -295,12 +321,15 @@ func (s *findingsOf) shortestWay(kept []finding) (attestor.Reason, bool) {
 		}
 	}
 
-	update, drop := map[string]bool{}, map[string]bool{}
+	malware, update, drop := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	fromBase, own := 0, 0
 	for i := range s.ev.Scan.Findings {
 		v := &s.ev.Scan.Findings[i]
 		switch {
 		case !refused[in{v.ID, v.Package}]:
+		case v.IsMalicious():
+			own++
+			malware[v.Package] = true
 		case s.inherited(v):
 			fromBase++
 		case v.Fixable:
@@ -313,6 +342,9 @@ func (s *findingsOf) shortestWay(kept []finding) (attestor.Reason, bool) {
 	}
 
 	var parts []string
+	if len(malware) > 0 {
+		parts = append(parts, fmt.Sprintf("remove %s (%s)", describe.Plural(len(malware), "malicious package"), list(malware)))
+	}
 	if len(update) > 0 {
 		parts = append(
 			parts,

@@ -201,16 +201,26 @@ func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 	}
 
 	// No finding of a type that was not analysed means nothing.
-	for _, t := range want.PackageTypes {
+	for _, t := range want.typesAsked(scan) {
 		if !slices.Contains(scan.Analyses, t) {
 			found = append(found, deny(
 				attestor.CodeScanPackageTypeMissing, t,
 				fmt.Sprintf("packages of type %s were not analysed; analysed were: %s", t, orNone(scan.Analyses)),
-				"have the image scanned for them, or remove the type from spec.vulnerabilities.scan.packageTypes",
+				"have the image scanned for them, or name only the types that must be in spec.vulnerabilities.scan.packageTypes",
 			))
 		}
 	}
 	return found
+}
+
+// typesAsked are the package types that a scan must have analysed.
+func (s *Scan) typesAsked(scan *attestor.Scan) []string {
+	// An imported report lists the types that it covered. A list without those of the operating system is not a scan of
+	// all packages. The gate's own scanner is not known to list every type, so that nothing follows from its list.
+	if s.PackageTypes == nil && len(scan.Analyses) > 0 && !scan.By().Owns(scan.Note) {
+		return []string{"OS"}
+	}
+	return s.PackageTypes
 }
 
 // trusts reports whether a scan counts: under the note of the scanner that was asked, under a note that the policy

@@ -3,7 +3,7 @@ package vuln_test
 import (
 	"context"
 	"fmt"
-	"os"
+	"strings"
 	"time"
 
 	grafeas "cloud.google.com/go/grafeas/apiv1"
@@ -35,14 +35,13 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	report, err := os.Open("testdata/reports/trivy-alpine-39.json")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer func() { _ = report.Close() }()
+	const report = `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image",
+		"ArtifactName": "us-docker.pkg.dev/acme/prod/api@sha256:0000000000000000000000000000000000000000000000000000000000000001",
+		"Metadata": {"OS": {"Family": "alpine", "Name": "3.22.1"}},
+		"Results": [{"Target": "api (alpine 3.22.1)", "Class": "os-pkgs", "Type": "alpine", "Vulnerabilities": [
+			{"VulnerabilityID": "CVE-2019-14697", "PkgName": "musl", "InstalledVersion": "1.1.20-r4", "FixedVersion": "1.1.20-r5", "Severity": "CRITICAL"}]}]}`
 	const note = "projects/acme-security/notes/trivy"
-	in, err := vuln.Import(report, vuln.Target{Image: img, Note: note})
+	in, err := vuln.Import(strings.NewReader(report), vuln.Target{Image: img, Note: note})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -65,7 +64,7 @@ func Example() {
 	scan = s.Scan(ctx, attestor.ScanRequest{Image: img}) // by a policy that trusts Google's scanner only
 	fmt.Println(scan.State)
 	// Output:
-	// complete 6
+	// complete 1
 	// CVE-2019-14697 CRITICAL musl 1.1.20-r4 fixed in 1.1.20-r5
 	// not-found
 }

@@ -3,6 +3,7 @@ package vuln
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -25,15 +26,21 @@ type grypeReport struct {
 		Name    string `json:"name"`
 		Version string `json:"version"`
 	} `json:"distro"`
+	Alerts []struct {
+		Alerts []grypeAlert `json:"alerts"`
+	} `json:"alertsByPackage"`
 	Descriptor struct {
-		Name          string `json:"name"`
-		Version       string `json:"version"`
-		Timestamp     string `json:"timestamp"`
-		Configuration struct {
-			OnlyFixed    bool `json:"only-fixed"`
-			OnlyNotFixed bool `json:"only-notfixed"`
-		} `json:"configuration"`
+		Name          string             `json:"name"`
+		Version       string             `json:"version"`
+		Timestamp     string             `json:"timestamp"`
+		Configuration grypeConfiguration `json:"configuration"`
+		DB            grypeDatabase      `json:"db"`
 	} `json:"descriptor"`
+}
+
+type grypeAlert struct {
+	Type    string `json:"type"`
+	Message string `json:"message"`
 }
 
 type grypeImage struct {
@@ -43,6 +50,9 @@ type grypeImage struct {
 	Architecture   string   `json:"architecture"`
 	OS             string   `json:"os"`
 	Config         string   `json:"config"` // base64
+	Layers         []struct {
+		Digest string `json:"digest"` // a diffID
+	} `json:"layers"`
 }
 
 type grypeMatch struct {
@@ -92,17 +102,12 @@ func readGrype(b []byte) (report, error) {
 	}
 	if g.Source.Type != "image" {
 		return report{}, invalid(
-			"the report is not of an image",
+			fmt.Sprintf("the report is of a source of type %q, not of an image", clip(g.Source.Type)),
 			"scan the image: grype registry:REPOSITORY@DIGEST -o json",
 		)
 	}
-
-	// A filtered report would import as a complete scan.
-	if c := g.Descriptor.Configuration; c.OnlyFixed || c.OnlyNotFixed {
-		return report{}, invalid(
-			"the report leaves out findings by whether they have a fix",
-			"scan without --only-fixed and --only-notfixed",
-		)
+	if err := g.Descriptor.Configuration.leavesOut(); err != nil {
+		return report{}, err
 	}
 
 	var img grypeImage
@@ -114,17 +119,26 @@ func readGrype(b []byte) (report, error) {
 	if d, err := attestor.ParseDigest(img.ManifestDigest); err == nil {
 		rep.manifest = d
 	}
+	rep.layers = img.layers()
 
 	if img.OS != "" && img.Architecture != "" {
 		rep.platform = img.OS + "/" + img.Architecture
 	}
-	if made, err := time.Parse(time.RFC3339Nano, g.Descriptor.Timestamp); err == nil {
-		rep.made = &made
+	made, err := time.Parse(time.RFC3339Nano, g.Descriptor.Timestamp)
+	if err != nil {
+		return report{}, invalid("the report does not say when the scan was made", "scan without timestamp: false in Grype's configuration")
+	}
+	rep.made = &made
+	if rep.database, err = g.Descriptor.DB.built(); err != nil {
+		return report{}, err
 	}
 
-	if g.Distro.Name != "" {
-		rep.types = append(rep.types, "OS")
+	// Grype compares the packages of a distribution with that distribution's advisories only.
+	rep.osLack = release{g.Distro.Name, g.Distro.Version}.lack("Grype", g.Descriptor.DB.distributions())
+	if rep.osLack == "" {
+		rep.types = append(rep.types, osType)
 	}
+	rep.unsupported = g.alarm()
 	layers := img.diffIDs()
 
 	// Ignored matches are imported like the others; see grypeReport.
@@ -134,6 +148,14 @@ func readGrype(b []byte) (report, error) {
 		rep.found = append(rep.found, f)
 	}
 	return rep, nil
+}
+
+func (i grypeImage) layers() []attestor.Digest {
+	var texts []string
+	for _, l := range i.Layers {
+		texts = append(texts, l.Digest)
+	}
+	return layersNamed(texts)
 }
 
 // diffIDs are those of the image's config. The layer of a location counts only if it

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
@@ -37,14 +39,21 @@ type Target struct {
 	// Platform of the manifest, os/architecture[/variant]. "" is not known: then only
 	// linux/amd64 is accepted where the report does not name the manifest's own digest.
 	Platform string
+
+	// Layers reads the diffIDs of the image's config, lowest first. It is asked only about a report that does not name
+	// the image's digest, as osv-scanner's and those of tarballs do not: such a report is of the image if it lists these
+	// layers. nil: it is refused.
+	Layers func() ([]attestor.Digest, error)
 }
 
 // Imported is a report as Container Analysis would have it.
 type Imported struct {
 	Scanner         string                     // name and version
 	Target          Target                     //
+	Coverage        Coverage                   // of the image
+	Lacks           string                     // what is not covered, and why; "" if Coverage is Complete
 	Notes           map[string]*grafeaspb.Note // by name; one for each vulnerability, beside the scanner's
-	Discovery       *grafeaspb.Occurrence      // says that the scan is complete
+	Discovery       *grafeaspb.Occurrence      // the state of the scan, with the package types that it covered
 	Vulnerabilities []*grafeaspb.Occurrence    // one for each vulnerability, with a package issue for each place
 }
 
@@ -80,13 +89,17 @@ func invalid(msg, fix string) error {
 
 // A report is what the three kinds of report have in common.
 type report struct {
-	scanner  string
-	made     *time.Time
-	digests  []attestor.Digest // that it names as the image's, in any role
-	manifest attestor.Digest   // that it names as the manifest's own
-	platform string            // os/architecture
-	types    []string          // package types that were looked for
-	found    []imported
+	scanner     string
+	made        *time.Time
+	database    *time.Time        // when the vulnerabilities that it knew were collected; nil: not reported
+	digests     []attestor.Digest // that it names as the image's, in any role
+	manifest    attestor.Digest   // that it names as the manifest's own
+	layers      []attestor.Digest // diffIDs, lowest first
+	platform    string            // os/architecture
+	types       []string          // package types that were looked for
+	osLack      string            // why the packages of the operating system are not covered; "": they are
+	unsupported string            // why nothing in the report can be relied on
+	found       []imported
 }
 
 // An imported finding is one vulnerability in one package.
@@ -131,10 +144,10 @@ func readReport(r io.Reader) (report, error) {
 				"the report can be read in two ways: "+e.Error(), "write it anew with a current version of the scanner",
 			)
 		}
-		return report{}, invalid(
-			"the report is not a JSON object",
-			"have the scanner write JSON: grype -o json, trivy --format json, osv-scanner --format json",
-		)
+		return report{}, notJSON(b)
+	}
+	if err := foreign(keys); err != nil {
+		return report{}, err
 	}
 
 	has := func(k string) bool { return len(keys[k]) > 0 && !bytes.Equal(keys[k], []byte("null")) }
@@ -146,15 +159,10 @@ func readReport(r io.Reader) (report, error) {
 		rep, err = readTrivy(b)
 	case has("results") && !has("SchemaVersion"):
 		rep, err = readOSV(b)
-	case has("id") && has("affected"):
-		return report{}, invalid(
-			"this is an advisory in OSV's schema, not a scanner's report: it does not say what is installed",
-			"scan the image with osv-scanner and import its report",
-		)
 	default:
 		return report{}, invalid(
 			"the report is in none of the supported formats",
-			"have the scanner write JSON: grype -o json, trivy --format json, osv-scanner --format json",
+			"have the scanner write JSON: "+commands,
 		)
 	}
 
@@ -168,7 +176,7 @@ func readReport(r io.Reader) (report, error) {
 			Fix:  "build the image on a smaller or newer base",
 		}
 	}
-	return rep, nil
+	return rep.finish()
 }
 
 // decode refuses a report with duplicate keys, invalid UTF-8 or text behind it, which a
@@ -190,22 +198,27 @@ func malformed(format string, err error) error {
 	}
 }
 
-// isOf compares the image that the report names, if any, with the target. A digest
-// that may be an index's counts for linux/amd64 only, unless the caller knows the
+// isOf demands that the report names the target, by digest or by its layers: a report
+// of another image, or of nothing that it says, must never make this one look clean. A
+// digest that may be an index's counts for linux/amd64 only, unless the caller knows the
 // platform.
 func (r report) isOf(t Target) error {
-	// A report of another image must never make this one look clean.
 	d := t.Image.Digest()
 	scan := "scan the image by its digest, straight from the registry: " + t.Image.String()
-	if (len(r.digests) > 0 || r.manifest != "") && r.manifest != d && !slices.Contains(r.digests, d) {
-		return invalid(
-			fmt.Sprintf(
-				"the report is of another image: it names %s, not %s",
-				joined(append(slices.Clone(r.digests), r.manifest)),
-				d,
-			),
-			scan,
-		)
+	if r.manifest != d && !slices.Contains(r.digests, d) {
+		// A scanner that reads a tarball computes a manifest of its own. Where a
+		// repository's digest is named it decides.
+		if len(r.digests) == 0 {
+			if same, err := r.sameLayers(t); err != nil || same {
+				return err
+			}
+		}
+
+		names := joined(append(slices.Clone(r.digests), r.manifest))
+		if names == "" {
+			return invalid("the report does not say which image it is of: it names no digest, nor the image's layers", scan)
+		}
+		return invalid(fmt.Sprintf("the report is of another image: it names %s, not %s", names, d), scan)
 	}
 
 	// RepoDigests name the index where the image was pulled by a tag of one. Scanners
@@ -285,16 +298,21 @@ func (r report) occurrences(t Target, project string) (Imported, error) {
 	for _, name := range slices.Sorted(maps.Keys(byNote)) {
 		out.Vulnerabilities = append(out.Vulnerabilities, byNote[name])
 	}
+	out.Coverage, out.Lacks = r.coverage()
 	out.Discovery = r.discovery(uri, t.Note)
 	return out, nil
 }
 
+// discovery says what was covered, in fields that Container Analysis keeps: a state, the
+// types of packages, and for an unsupported image the reason as the status' error.
 func (r report) discovery(uri, note string) *grafeaspb.Occurrence {
 	d := &grafeaspb.DiscoveryOccurrence{
-		AnalysisStatus: grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
-		AnalysisCompleted: &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{
-			AnalysisType: slices.Compact(slices.Sorted(slices.Values(r.types))),
-		},
+		AnalysisStatus:    grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
+		AnalysisCompleted: &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: r.types},
+	}
+	if c, why := r.coverage(); c == Unsupported {
+		d.AnalysisStatus = grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED
+		d.AnalysisStatusError = &status.Status{Code: int32(codes.Unimplemented), Message: short(why)}
 	}
 	if r.made != nil {
 		d.LastScanTime = timestamppb.New(*r.made)

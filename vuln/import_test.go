@@ -1,6 +1,8 @@
 package vuln_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +25,38 @@ func reportFile(t testing.TB, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
+	// Of osv-scanner there are samples of source trees; as an image's they have its layers beside them.
+	if strings.HasPrefix(name, "osv-") {
+		b = bytes.Replace(b, []byte("{"), []byte(`{"image_metadata": {"os": "Debian GNU/Linux 12 (bookworm)", "layer_metadata": [{"diff_id": "`+string(digest(9))+`"}]},`), 1)
+		b = bytes.ReplaceAll(b, []byte(`"type": "lockfile"`), []byte(`"type": "artifact"`))
+	}
+
+	// The samples of Grype's own tests leave the time out, so that they stay the same.
+	if name == "grype-v0.121-epss.json" {
+		b = bytes.Replace(b, []byte(`"timestamp":""`), []byte(`"timestamp": "2026-11-20T12:00:00Z"`), 1)
+	}
 	return string(b)
+}
+
+// targetOf is img, which consists of the layers that the report lists.
+func targetOf(t testing.TB, img attestor.Image, report string) vuln.Target {
+	t.Helper()
+	var r struct {
+		Metadata struct{ DiffIDs []attestor.Digest }
+		Image    struct {
+			Layers []struct {
+				DiffID attestor.Digest `json:"diff_id"`
+			} `json:"layer_metadata"`
+		} `json:"image_metadata"`
+	}
+	if err := json.Unmarshal([]byte(report), &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range r.Image.Layers {
+		r.Metadata.DiffIDs = append(r.Metadata.DiffIDs, l.DiffID)
+	}
+	return vuln.Target{Image: img, Note: houseNote, Layers: func() ([]attestor.Digest, error) { return r.Metadata.DiffIDs, nil }}
 }
 
 const (
@@ -57,9 +90,11 @@ func TestImport(t *testing.T) {
 		return new(when.UTC())
 	}
 	const notes = "projects/acme-security/notes/"
+	const complete, unsupported = attestor.ScanComplete, attestor.ScanUnsupported
 	tests := []struct {
 		file     string
 		digest   string
+		state    attestor.ScanState
 		scanner  string
 		finished *time.Time
 		types    []string
@@ -67,7 +102,7 @@ func TestImport(t *testing.T) {
 		spot     attestor.Vulnerability
 	}{
 		{
-			"trivy-alpine-39.json", string(digest(1)), "trivy", at("2021-08-25T12:20:30.000000005Z"), []string{"OS"},
+			"trivy-alpine-39.json", string(digest(1)), unsupported, "trivy", at("2021-08-25T12:20:30.000000005Z"), []string{"OS"},
 			counts{"CRITICAL": 2, "HIGH": 0, "MEDIUM": 4, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
 			attestor.Vulnerability{
 				ID: "CVE-2019-1549", Severity: attestor.Medium, Package: "libcrypto1.1", PackageType: "OS", Version: "1.1.1b-r1", FixedVersion: "1.1.1d-r0",
@@ -75,7 +110,7 @@ func TestImport(t *testing.T) {
 			},
 		},
 		{
-			"trivy-fluentd-gems.json", string(digest(1)), "trivy", at("2021-08-25T12:20:30.000000005Z"), []string{"OS", "RUBYGEMS"},
+			"trivy-fluentd-gems.json", string(digest(1)), complete, "trivy", at("2021-08-25T12:20:30.000000005Z"), []string{"OS", "RUBYGEMS"},
 			counts{"CRITICAL": 1, "HIGH": 1, "MEDIUM": 0, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
 			attestor.Vulnerability{
 				ID: "CVE-2020-8165", Severity: attestor.High, Package: "activesupport", PackageType: "RUBYGEMS", Version: "6.0.2.1", FixedVersion: "6.0.3.1, 5.2.4.3",
@@ -84,7 +119,7 @@ func TestImport(t *testing.T) {
 			},
 		},
 		{
-			"grype-keycloak.json", keycloakManifest, "grype 0.66.0", at("2023-09-01T12:13:42.20194Z"), []string{"OS"},
+			"grype-keycloak.json", keycloakManifest, complete, "grype 0.66.0", at("2023-09-01T01:26:55Z"), []string{"OS"},
 			counts{"CRITICAL": 0, "HIGH": 0, "MEDIUM": 0, "LOW": 6, "MINIMAL": 0, "UNSPECIFIED": 0},
 			attestor.Vulnerability{
 				ID: "CVE-2020-12413", Severity: attestor.Low, Package: "nspr", PackageType: "OS", Version: "4.34.0-17.el9_1", CVSS: new(5.9),
@@ -93,7 +128,7 @@ func TestImport(t *testing.T) {
 		},
 		{
 			// Once by its GHSA id and once by its CVE: both are the CVE here.
-			"grype-ghsa.json", ghsaManifest, "grype 0.65.1", at("2023-08-31T19:13:32.377177Z"), []string{"MAVEN", "OS"},
+			"grype-ghsa.json", ghsaManifest, complete, "grype 0.65.1", at("2023-08-31T01:24:19Z"), []string{"MAVEN", "OS"},
 			counts{"CRITICAL": 0, "HIGH": 0, "MEDIUM": 2, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
 			attestor.Vulnerability{
 				ID: "CVE-2014-3577", Severity: attestor.Medium, Package: "httpclient", PackageType: "MAVEN", Version: "4.1.1",
@@ -101,7 +136,7 @@ func TestImport(t *testing.T) {
 			},
 		},
 		{
-			"grype-chainguard-ruby.json", rubyManifest, "grype 0.61.1", at("2023-05-18T01:00:56.783213Z"), []string{"OS", "RUBYGEMS"},
+			"grype-chainguard-ruby.json", rubyManifest, complete, "grype 0.61.1", at("2023-05-17T01:32:43Z"), []string{"OS", "RUBYGEMS"},
 			counts{"CRITICAL": 0, "HIGH": 3, "MEDIUM": 0, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
 			attestor.Vulnerability{
 				ID: "CVE-2023-28755", Severity: attestor.High, Package: "ruby-3.0", PackageType: "OS", Version: "3.0.4-r1", FixedVersion: "3.0.6-r0", Fixable: true,
@@ -109,7 +144,7 @@ func TestImport(t *testing.T) {
 			},
 		},
 		{
-			"osv-cargo.json", string(digest(1)), "osv-scanner", nil, []string{"RUST"},
+			"osv-cargo.json", string(digest(1)), complete, "osv-scanner", nil, []string{"RUST"},
 			counts{"CRITICAL": 1, "HIGH": 1, "MEDIUM": 2, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
 			attestor.Vulnerability{
 				ID: "CVE-2021-25900", Severity: attestor.Critical, Package: "smallvec", PackageType: "RUST", Version: "1.6.0", FixedVersion: "0.6.14, 1.6.1",
@@ -120,12 +155,15 @@ func TestImport(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.file, func(t *testing.T) {
 			img := image(t, "us-docker.pkg.dev/acme/prod/api@"+tt.digest)
-			in, err := vuln.Import(strings.NewReader(reportFile(t, tt.file)), vuln.Target{Image: img, Note: houseNote, Platform: platformOf(tt.file)})
+			report := reportFile(t, tt.file)
+			target := targetOf(t, img, report)
+			target.Platform = platformOf(tt.file)
+			in, err := vuln.Import(strings.NewReader(report), target)
 			if err != nil {
 				t.Fatal(err)
 			}
 			scan := scanOfImport(t, in)
-			if scan.State != attestor.ScanComplete || scan.Note != houseNote || scan.Resource != uri(img) || in.Scanner != tt.scanner {
+			if scan.State != tt.state || scan.Note != houseNote || scan.Resource != uri(img) || in.Scanner != tt.scanner {
 				t.Errorf("scan %+v by %q", scan, in.Scanner)
 			}
 			if diff := cmp.Diff(tt.finished, scan.Finished); diff != "" {
@@ -173,10 +211,7 @@ func TestImportedRisk(t *testing.T) {
 // TestImportedAdvisories: the date of publication goes to the note, from which
 // grace periods count.
 func TestImportedAdvisories(t *testing.T) {
-	in, err := vuln.Import(strings.NewReader(reportFile(t, "osv-go.json")), vuln.Target{Image: api(t), Note: houseNote})
-	if err != nil {
-		t.Fatal(err)
-	}
+	in := imported(t, "osv-go.json", api(t))
 	n := in.Notes["projects/acme-security/notes/CVE-2021-3121"]
 	if n == nil {
 		t.Fatalf("notes %v", in.Notes)
@@ -204,8 +239,7 @@ func TestImportOfWhat(t *testing.T) {
 		{"an index, arm64", "grype-chainguard-ruby.json", rubyIndex, "", false},
 		{"a digest, said to be arm64", "grype-chainguard-ruby.json", rubyIndex, "linux/arm64", true},
 		{"a manifest, said to be amd64", "grype-chainguard-ruby.json", rubyManifest, "linux/amd64", false},
-		{"nothing is named", "trivy-alpine-39.json", keycloakManifest, "", true},
-		{"nothing is named, but the platform", "trivy-alpine-39.json", keycloakManifest, "linux/arm64", false},
+		{"nothing is named", "trivy-alpine-39.json", keycloakManifest, "", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -225,6 +259,7 @@ func TestImportOfWhat(t *testing.T) {
 // nothing of an image.
 func TestImportRefuses(t *testing.T) {
 	grype, trivy := reportFile(t, "grype-v0.121-epss.json"), reportFile(t, "trivy-alpine-39.json")
+	trivy = strings.Replace(trivy, `"Metadata": {`, `"Metadata": {"RepoDigests": ["x/y@`+epssManifest+`"],`, 1)
 	tests := []struct{ name, report, says string }{
 		{"empty", "", "not a JSON object"},
 		{"a list", "[]", "not a JSON object"},
@@ -241,7 +276,7 @@ func TestImportRefuses(t *testing.T) {
 		{"Trivy with other types", strings.Replace(trivy, `"Results": [`, `"Results": "none", "x": [`, 1), "cannot be read"},
 		{"of a directory, by Grype", strings.Replace(grype, `"type": "image"`, `"type": "directory"`, 1), "not of an image"},
 		{"only what has a fix, by Grype", strings.Replace(grype, `"descriptor": {`, `"descriptor": {"configuration": {"only-fixed": true},`, 1), "leaves out"},
-		{"of nothing, by osv-scanner", `{"results": []}`, "lists no packages"},
+		{"of nothing, by osv-scanner", `{"results": [], "image_metadata": {}}`, "lists no installed packages"},
 		{"a vulnerability without a name", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "//"`, 1), "not a vulnerability's name"},
 		{"named like the scanner's note", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "trivy"`, 1), "has the name of a vulnerability"},
 	}
@@ -269,27 +304,26 @@ func TestImportRefuses(t *testing.T) {
 // TestImportCountsTheSuppressed: what was ignored when scanning is a finding
 // here, and what has several names is one under each.
 func TestImportCountsTheSuppressed(t *testing.T) {
-	target := vuln.Target{Image: api(t), Note: houseNote}
 	tests := []struct {
 		name, report string
 		want         []string
 	}{
-		{"Grype", `{"matches": [], "descriptor": {"name": "grype"}, "source": {"type": "image", "target": {}}, "ignoredMatches": [
+		{"Grype", `{"matches": [], "descriptor": {"name": "grype", "timestamp": "2026-11-20T12:00:00Z"}, "source": {"type": "image", "target": {"manifestDigest": "` + string(digest(1)) + `"}}, "ignoredMatches": [
 			{"vulnerability": {"id": "CVE-2026-0001", "severity": "Critical"}, "artifact": {"name": "a", "version": "1", "type": "deb"}, "appliedIgnoreRules": [{"vulnerability": "CVE-2026-0001"}]}]}`,
 			[]string{"CVE-2026-0001"}},
-		{"Trivy", `{"SchemaVersion": 2, "ArtifactType": "container_image", "Results": [{"Class": "os-pkgs", "Type": "debian", "ExperimentalModifiedFindings": [
+		{"Trivy", `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", "ArtifactName": "x/y@` + string(digest(1)) + `", "Results": [{"Class": "os-pkgs", "Type": "debian", "ExperimentalModifiedFindings": [
 			{"Type": "vulnerability", "Status": "ignored", "Finding": {"VulnerabilityID": "CVE-2026-0001", "PkgName": "a", "InstalledVersion": "1", "Severity": "CRITICAL"}}]}]}`,
 			[]string{"CVE-2026-0001"}},
-		{"aliases", `{"results": [{"source": {"path": "/x"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Go"}, "vulnerabilities": [
+		{"aliases", `{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) + `"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Go"}, "vulnerabilities": [
 			{"id": "GO-2026-0001", "aliases": ["CVE-2026-0002", "GHSA-1", "CVE-2026-0001"]}]}]}]}`, []string{"CVE-2026-0001", "CVE-2026-0002"}},
-		{"a distribution's name", `{"results": [{"source": {"path": "/x"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Alpine:v3.22"}, "vulnerabilities": [
+		{"a distribution's name", `{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) + `"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Alpine:v3.22"}, "vulnerabilities": [
 			{"id": "ALPINE-CVE-2024-58251"}]}]}]}`, []string{"CVE-2024-58251"}},
-		{"a name that no note has", `{"results": [{"source": {"path": "/x"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "AlmaLinux:8"}, "vulnerabilities": [
+		{"a name that no note has", `{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) + `"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "AlmaLinux:8"}, "vulnerabilities": [
 			{"id": "ALSA-2021:1234"}]}]}]}`, []string{"ALSA-2021-1234"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			in, err := vuln.Import(strings.NewReader(tt.report), target)
+			in, err := vuln.Import(strings.NewReader(tt.report), targetOf(t, api(t), tt.report))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -303,13 +337,14 @@ func TestImportCountsTheSuppressed(t *testing.T) {
 // TestImportedLayer: osv-scanner's layer, where it exists.
 func TestImportedLayer(t *testing.T) {
 	for index, want := range map[string][]attestor.Digest{"1": {digest(5)}, "2": nil, "-1": nil} {
-		in, err := vuln.Import(strings.NewReader(`{"results": [{"source": {"path": "/lib/apk/db/installed"}, "packages": [{
-			"package": {"name": "openssl", "os_package_name": "libcrypto3", "version": "3.5.4-r0", "ecosystem": "Alpine:v3.22", "image_origin_details": {"index": `+index+`}},
+		report := `{"results": [{"source": {"path": "/lib/apk/db/installed", "type": "os"}, "packages": [{
+			"package": {"name": "openssl", "os_package_name": "libcrypto3", "version": "3.5.4-r0", "ecosystem": "Alpine:v3.22", "image_origin_details": {"index": ` + index + `}},
 			"groups": [{"ids": ["ALPINE-CVE-2025-15467"], "max_severity": "9.8"}],
 			"vulnerabilities": [{"id": "ALPINE-CVE-2025-15467", "upstream": ["CVE-2025-15467"], "affected": [
 				{"package": {"name": "openssl", "ecosystem": "Alpine:v3.21"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.3.6-r0"}]}]},
 				{"package": {"name": "openssl", "ecosystem": "Alpine:v3.22"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.5.5-r0"}]}]}]}]}]}],
-			"image_metadata": {"layer_metadata": [{"diff_id": "`+string(digest(4))+`"}, {"diff_id": "`+string(digest(5))+`"}]}}`), vuln.Target{Image: api(t), Note: houseNote})
+			"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(4)) + `"}, {"diff_id": "` + string(digest(5)) + `"}]}}`
+		in, err := vuln.Import(strings.NewReader(report), targetOf(t, api(t), report))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -327,14 +362,15 @@ func TestImportedLayer(t *testing.T) {
 // under the target's note, and nothing else.
 func FuzzImport(f *testing.F) {
 	f.Add(`{"matches": [{"vulnerability": {"id": "CVE-2026-0001", "severity": "Low", "fix": {"versions": ["2"], "state": "fixed"}}, "relatedVulnerabilities": [{"id": "GHSA-1"}],
-		"artifact": {"name": "a", "version": "1", "type": "deb", "locations": [{"path": "/x", "layerID": "sha256:1"}]}}], "descriptor": {"name": "grype"}, "source": {"type": "image", "target": {"userInput": "x"}}}`)
-	f.Add(`{"SchemaVersion": 2, "ArtifactType": "container_image", "Results": [{"Class": "os-pkgs", "Type": "debian", "Vulnerabilities": [
+		"artifact": {"name": "a", "version": "1", "type": "deb", "locations": [{"path": "/x", "layerID": "sha256:1"}]}}], "descriptor": {"name": "grype", "timestamp": "2026-11-20T12:00:00Z"}, "source": {"type": "image", "target": {"userInput": "x@` + string(digest(1)) + `"}}}`)
+	f.Add(`{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", "ArtifactName": "x/y@` + string(digest(1)) + `", "Results": [{"Class": "os-pkgs", "Type": "debian", "Vulnerabilities": [
 		{"VulnerabilityID": "CVE-2026-0001", "PkgName": "a", "InstalledVersion": "1", "Severity": "CRITICAL", "Layer": {"DiffID": "sha256:1"}, "CVSS": {"nvd": {"V3Score": 7}}}]}]}`)
-	f.Add(`{"results": [{"source": {"path": "/x"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Go"}, "groups": [{"ids": ["GO-1"], "max_severity": "7"}],
+	f.Add(`{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) + `"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Go"}, "groups": [{"ids": ["GO-1"], "max_severity": "7"}],
 		"vulnerabilities": [{"id": "GO-1", "aliases": ["CVE-2026-0002"], "affected": [{"package": {"name": "a", "ecosystem": "Go"}, "ranges": [{"type": "SEMVER", "events": [{"fixed": "2"}]}]}]}]}]}]}`)
 	img := api(f)
 	f.Fuzz(func(t *testing.T, report string) {
-		in, err := vuln.Import(strings.NewReader(report), vuln.Target{Image: img, Note: houseNote})
+		target := vuln.Target{Image: img, Note: houseNote, Layers: func() ([]attestor.Digest, error) { return []attestor.Digest{digest(9)}, nil }}
+		in, err := vuln.Import(strings.NewReader(report), target)
 		if err != nil {
 			if in.Discovery != nil {
 				t.Error("a discovery beside an error")

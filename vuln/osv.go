@@ -1,12 +1,15 @@
 package vuln
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/attestor-gate/attestor"
 )
 
 // osvReport is the part of osv-scanner's JSON that is read, of versions 1 and 2.
@@ -24,7 +27,8 @@ type osvReport struct {
 type osvImage struct {
 	OS     string `json:"os"`
 	Layers []struct {
-		DiffID string `json:"diff_id"`
+		DiffID  string `json:"diff_id"`
+		IsEmpty bool   `json:"is_empty"`
 	} `json:"layer_metadata"`
 }
 
@@ -77,26 +81,80 @@ func readOSV(b []byte) (report, error) {
 	if err := decode(b, &o); err != nil {
 		return report{}, malformed("osv-scanner", err)
 	}
-	rep := report{scanner: "osv-scanner"}
+
+	// Only scans of images have image_metadata; lock files, SBOMs, directories and commits are not the image.
+	const scan = "scan the image: osv-scanner scan image --all-packages --format json REPOSITORY@DIGEST"
+	if o.Image == nil {
+		return report{}, invalid(
+			fmt.Sprintf("the report is not of an image: it has no image_metadata%s", o.sources()), scan,
+		)
+	}
+
+	rep := report{scanner: "osv-scanner", layers: o.Image.layers(), osLack: "the report lists no packages of the operating system"}
 	for _, r := range o.Results {
 		for _, p := range r.Packages {
 			kind := packageType(p.ecosystem(), p.Package.Name)
-			rep.types = append(rep.types, kind)
 			for _, v := range p.Vulnerabilities {
 				f := v.imported(p, kind)
 				f.places = []place{{path: r.Source.Path, diffID: o.Image.layer(p)}}
 				rep.found = append(rep.found, f)
 			}
+
+			// A lock file or an SBOM in the image says what somebody once wrote down, not what is installed.
+			if r.Source.Type != "os" && r.Source.Type != "artifact" {
+				continue
+			}
+			rep.types = append(rep.types, kind)
+			if kind == osType && rep.osLack != "" {
+				rep.osLack = p.osLack()
+			}
 		}
 	}
 
 	if len(rep.types) == 0 {
-		return report{}, invalid(
-			"the report lists no packages, so that nothing shows that any was scanned",
-			"scan the image with osv-scanner scan image --all-packages --format json",
-		)
+		return report{}, invalid("the report lists no installed packages, so that nothing shows that any was scanned", scan)
 	}
 	return rep, nil
+}
+
+// sources names the kinds of source in the report, for a message.
+func (o osvReport) sources() string {
+	var kinds []string
+	for _, r := range o.Results {
+		if t := r.Source.Type; t != "" && !slices.Contains(kinds, t) && len(kinds) < 5 {
+			kinds = append(kinds, clip(t))
+		}
+	}
+	if len(kinds) == 0 {
+		return ""
+	}
+	return ", and its sources are of type " + strings.Join(kinds, ", ")
+}
+
+// osLack says why a package of the operating system was compared with nothing. OSV's ecosystems name the distribution
+// and its release: Debian:12. "Linux" is what osv-scanner writes where it does not know the distribution.
+func (p osvPackage) osLack() string {
+	family, version, _ := strings.Cut(p.Package.Ecosystem, ":")
+	return release{family, version}.lack("osv-scanner", osvFamilies())
+}
+
+// osvFamilies are the distributions in OSV's schema (docs/schema.md, "Defined ecosystems").
+func osvFamilies() []string {
+	return []string{
+		"alpaquita", "alpine", "almalinux", "azure linux", "bellsoft hardened containers", "chainguard", "debian", "echo",
+		"mageia", "minimos", "openeuler", "opensuse", "photon os", "red hat", "rocky linux", "suse", "ubuntu", "wolfi",
+	}
+}
+
+// layers are those that hold files, lowest first.
+func (i *osvImage) layers() []attestor.Digest {
+	var texts []string
+	for _, l := range i.Layers {
+		if !l.IsEmpty {
+			texts = append(texts, l.DiffID)
+		}
+	}
+	return layersNamed(texts)
 }
 
 // layer is the diffID of the layer that a package came with, or "".

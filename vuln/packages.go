@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/attestor-gate/attestor"
 )
 
 // packageType translates a scanner's kind of package to Container Analysis's. A kind
@@ -90,19 +92,23 @@ func severityScored(score float64) grafeaspb.Severity {
 var cvePattern = regexp.MustCompile(`CVE-[0-9]{4}-[0-9]{4,}$`)
 
 // named lists the names of a vulnerability: its CVEs where it has any, since policies
-// allow and block by those, and else the scanner's name.
+// allow and block by those, and else the scanner's name. An advisory of a malicious
+// package is always among them: what an exception for a CVE excuses must not hide it.
 func named(id string, aliases ...string) []string {
-	var cves []string
+	var names []string
 	for _, a := range append([]string{id}, aliases...) {
 		if cve := cvePattern.FindString(a); cve != "" {
-			cves = append(cves, cve)
+			names = append(names, cve)
+		}
+		if attestor.MaliciousID(a) {
+			names = append(names, strings.ToUpper(a))
 		}
 	}
 
-	if len(cves) == 0 {
+	if len(names) == 0 {
 		return []string{id}
 	}
-	return slices.Compact(slices.Sorted(slices.Values(cves)))
+	return slices.Compact(slices.Sorted(slices.Values(names)))
 }
 
 // osCPE names a distribution as Google's scanner does.

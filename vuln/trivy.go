@@ -14,14 +14,23 @@ import (
 type trivyReport struct {
 	SchemaVersion int
 	CreatedAt     *time.Time
+	ArtifactName  string
 	ArtifactType  string
-	Trivy         struct{ Version string }
-	Metadata      struct {
+	Trivy         struct {
+		Version string
+		Server  struct {
+			VulnerabilityDB *trivyDatabase
+			JavaDB          *trivyDatabase
+		}
+	}
+	Metadata struct {
 		OS struct {
 			Family string
 			Name   string
+			EOSL   bool
 		}
 		RepoDigests []string
+		DiffIDs     []string
 		ImageConfig struct {
 			Architecture string `json:"architecture"`
 			OS           string `json:"os"`
@@ -30,10 +39,14 @@ type trivyReport struct {
 	Results []trivyResult
 }
 
+// trivyDatabase is what a Trivy server says of its database. A client without a server writes nothing about it.
+type trivyDatabase struct{ UpdatedAt *time.Time }
+
 type trivyResult struct {
 	Target          string
 	Class           string
 	Type            string
+	Packages        []struct{} // their number counts
 	Vulnerabilities []trivyVulnerability
 	// Suppressed findings count: exceptions belong in the policy, where they have an
 	// owner and an end.
@@ -52,6 +65,7 @@ type trivyVulnerability struct {
 	Severity         string
 	SeveritySource   string
 	Title            string
+	VendorIDs        []string
 	PrimaryURL       string
 	PublishedDate    *time.Time
 	Layer            struct{ DiffID string }
@@ -77,12 +91,25 @@ func readTrivy(b []byte) (report, error) {
 		)
 	}
 
+	if t.CreatedAt == nil || t.CreatedAt.IsZero() {
+		return report{}, invalid(
+			"the report does not say when the scan was made",
+			"scan with a current version of Trivy",
+		)
+	}
+
 	rep := report{
 		scanner: strings.TrimSpace("trivy " + t.Trivy.Version),
 		made:    t.CreatedAt,
-		digests: digestsOf(t.Metadata.RepoDigests...),
+		digests: append(digestsOf(t.Metadata.RepoDigests...), digestsOf(t.ArtifactName)...),
+		layers:  layersNamed(t.Metadata.DiffIDs),
 	}
-
+	// The older of the two databases counts: the second one tells which jar files there are.
+	for _, db := range []*trivyDatabase{t.Trivy.Server.VulnerabilityDB, t.Trivy.Server.JavaDB} {
+		if db != nil && db.UpdatedAt != nil && (rep.database == nil || db.UpdatedAt.Before(*rep.database)) {
+			rep.database = db.UpdatedAt
+		}
+	}
 	if c := t.Metadata.ImageConfig; c.OS != "" && c.Architecture != "" {
 		rep.platform = c.OS + "/" + c.Architecture
 	}
@@ -111,7 +138,51 @@ func readTrivy(b []byte) (report, error) {
 			"scan with --scanners vuln",
 		)
 	}
+
+	rep.osLack = t.osLack()
+	if t.Metadata.OS.EOSL {
+		rep.unsupported = fmt.Sprintf("%s is past its end of life: nobody looks for vulnerabilities in its packages",
+			clip(release{t.Metadata.OS.Family, t.Metadata.OS.Name}.String()))
+	}
 	return rep, nil
+}
+
+// osLack says why the packages of the operating system are not covered; "" if they are.
+func (t trivyReport) osLack() string {
+	system := release{t.Metadata.OS.Family, t.Metadata.OS.Name}
+	result, listed, lists := false, false, t.Trivy.Version != ""
+	for _, r := range t.Results {
+		lists = lists || len(r.Packages) > 0
+		if r.Class == "os-pkgs" {
+			result = true
+			listed = listed || len(r.Packages) > 0 || len(r.Vulnerabilities) > 0 || len(r.Suppressed) > 0
+		}
+	}
+
+	// "No OS package is detected. Make sure you haven't deleted any files that contain information about the installed
+	// packages" is a warning in Trivy's log only; its report then has a result without packages. Trivy lists packages by
+	// default since before it named its version in reports.
+	switch lack := system.lack("Trivy", trivyFamilies()); {
+	case lack != "":
+		return lack
+	case !result:
+		return fmt.Sprintf("the packages of %s were not scanned", clip(system.String()))
+	case lists && !listed:
+		return fmt.Sprintf("no packages of %s were found, which it cannot be without; or Trivy was told not to list them"+
+			" (--list-all-pkgs=false)", clip(system.String()))
+	}
+	return ""
+}
+
+// trivyFamilies are the distributions for which Trivy has a detector, by its names of all versions
+// (pkg/detector/ospkg/detect.go, v0.74.0, and its aliases). For others it writes a warning into its log.
+func trivyFamilies() []string {
+	return []string{
+		"alma", "alpine", "amazon", "azurelinux", "azure", "bottlerocket", "cbl-mariner", "centos", "chainguard", "coreos",
+		"debian", "echo", "minimos", "opensuse-leap", "opensuse.leap", "opensuse-tumbleweed", "opensuse.tumbleweed", "oracle",
+		"photon", "redhat", "rocky", "slem", "sles", "suse linux enterprise micro", "suse linux enterprise server", "ubuntu",
+		"wolfi",
+	}
 }
 
 func (r trivyResult) packageType(name string) string {
@@ -123,7 +194,7 @@ func (r trivyResult) packageType(name string) string {
 
 func (v trivyVulnerability) imported(r trivyResult, t trivyReport) imported {
 	f := imported{
-		ids:         []string{v.VulnerabilityID},
+		ids:         append([]string{v.VulnerabilityID}, v.malicious()...),
 		severity:    severityNamed(v.Severity),
 		score:       v.score(),
 		published:   v.PublishedDate,
@@ -146,6 +217,13 @@ func (v trivyVulnerability) imported(r trivyResult, t trivyReport) imported {
 		f.places = []place{{path: path, diffID: v.Layer.DiffID}}
 	}
 	return f
+}
+
+// malicious lists the advisories of malicious packages among the other names of v.
+func (v trivyVulnerability) malicious() []string {
+	return slices.DeleteFunc(named(v.VulnerabilityID, v.VendorIDs...), func(id string) bool {
+		return id == v.VulnerabilityID || !attestor.MaliciousID(id)
+	})
 }
 
 // score is that of the source that the severity came from, else the highest.

@@ -1,17 +1,23 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/resource"
+	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -19,7 +25,7 @@ func importCommand() *cobra.Command {
 	var image, platform, note, project, emulator string
 	var remote bool
 	c := &cobra.Command{
-		Use:   "import FILE --image IMAGE --note NOTE (--emulator HOST:PORT | --to-project PROJECT)",
+		Use:   "import FILE --image IMAGE --note NOTE [--to-project PROJECT] [--emulator HOST:PORT]",
 		Short: "Make a Grype, Trivy or OSV report count as a scan",
 		Long: `Turns a report of Grype (-o json), Trivy (--format json) or osv-scanner (--format json) into the occurrences
 that Container Analysis would hold, under a note of one's own. A policy counts them where it lists the note in
@@ -31,15 +37,11 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if err != nil {
 				return err
 			}
-			switch {
-			case (emulator == "") == (project == ""):
-				if emulator == "" {
-					return errors.New("say where to: --emulator HOST:PORT, or --to-project PROJECT in Container Analysis")
-				}
-			case project == "":
-				project = devProject
+			if project, err = importProject(img, project, emulator); err != nil {
+				return err
 			}
-			in, err := readReport(c.InOrStdin(), args[0], vuln.Target{Image: img, Platform: platform, Note: note})
+			target := vuln.Target{Image: img, Platform: platform, Note: note, Layers: layersOf(c.Context(), img)}
+			in, err := readReport(c.InOrStdin(), args[0], target)
 			if err != nil {
 				return err
 			}
@@ -55,6 +57,9 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if err = errors.Join(err, g.Close()); err != nil {
 				return &exit{code: attestor.ExitError, err: err}
 			}
+			if in.Lacks != "" {
+				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: %d findings of %s stored, %d earlier ones replaced\n%s\n", img, done.Created, in.Scanner, done.Replaced, done.Discovery)
 			return nil
 		},
@@ -62,12 +67,58 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 	c.Flags().StringVar(&image, "image", "", "the manifest that was scanned, REPOSITORY@DIGEST; not an index")
 	c.Flags().StringVar(&platform, "platform", "", "its platform, such as linux/arm64, where it is not linux/amd64")
 	c.Flags().StringVar(&note, "note", "", "the note to file it under, projects/PROJECT/notes/NOTE")
-	c.Flags().StringVar(&project, "to-project", "", "store it in this `PROJECT`'s Container Analysis")
+	c.Flags().StringVar(&project, "to-project", "", "store it in this `PROJECT`'s Container Analysis, instead of the image's own")
 	c.Flags().StringVar(&emulator, "emulator", "", "store it in the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&remote, "allow-remote-emulator", false, "accept an emulator on another machine")
 	_ = c.MarkFlagRequired("image")
 	_ = c.MarkFlagRequired("note")
 	return c
+}
+
+// importProject is the project that was named, else the image's own. An image whose name says none is, for the
+// emulator, one of the sample project.
+func importProject(img attestor.Image, named, emulator string) (string, error) {
+	if named != "" {
+		return named, nil
+	}
+	own, err := resource.Project(img, nil)
+	switch {
+	case err != nil && emulator != "":
+		return devProject, nil
+	case err != nil:
+		return "", fmt.Errorf("%w; or say it with --to-project PROJECT", err)
+	}
+	return own, nil
+}
+
+// layersOf reads the config of an image from its registry, through the gate's own bounded reader.
+func layersOf(ctx context.Context, img attestor.Image) func() ([]attestor.Digest, error) {
+	return func() ([]attestor.Digest, error) {
+		allowed := config.Registries{Allowed: []string{img.Registry()}}
+		i, err := verify.New(verify.Config{Registries: engine.Registries(allowed), Now: time.Now})
+		if err != nil {
+			return nil, err
+		}
+		defer i.CloseIdleConnections()
+
+		ref, err := attestor.ParseReference(img.String())
+		if err != nil {
+			return nil, err
+		}
+		resolved, err := i.Resolve(ctx, ref, attestor.Needs{})
+		if err != nil {
+			return nil, err
+		}
+		if resolved.Index || len(resolved.Children) != 1 {
+			return nil, fmt.Errorf("%s is not one image", img)
+		}
+
+		var out []attestor.Digest
+		for _, l := range i.Inspect(ctx, resolved, resolved.Children[0], attestor.Needs{}).Layers {
+			out = append(out, l.DiffID)
+		}
+		return out, nil
+	}
 }
 
 func readReport(stdin io.Reader, name string, t vuln.Target) (vuln.Imported, error) {

@@ -29,7 +29,7 @@ const (
 func findings() []attestor.Code {
 	return []attestor.Code{
 		attestor.CodeFixableSeverityExceeded, attestor.CodeUnfixableSeverityExceeded, attestor.CodeUnspecifiedSeverity,
-		attestor.CodeCVEBlocked, attestor.CodeKnownExploited, attestor.CodeEPSSExceeded,
+		attestor.CodeMaliciousPackage, attestor.CodeCVEBlocked, attestor.CodeKnownExploited, attestor.CodeEPSSExceeded,
 	}
 }
 
