@@ -163,7 +163,10 @@ func (r *report) mutatePackage(ctx context.Context, s settings, label string) er
 		}
 	}
 	for _, m := range chosen {
-		o, _ := known.find(m)
+		o, ok := known.find(m)
+		if !ok {
+			o = "" // it was not tried, or not since the tests changed
+		}
 		r.note(t, m, o)
 	}
 
