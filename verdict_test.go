@@ -27,7 +27,7 @@ func missing(v attestor.Verdict) []string {
 	var out []string
 	for _, c := range v.Checks() {
 		for _, r := range c.Reasons {
-			if r.Code == attestor.CodeCheckMissing {
+			if r.Code == attestor.CodeCheckMissing && r.Message == "nothing was decided about "+c.Name {
 				out = append(out, c.Name+" "+c.Platform)
 			}
 		}
