@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/attestor-gate/attestor/internal/loopback"
 )
 
 // Registries says who may be contacted, and how.
@@ -79,7 +81,7 @@ func newHosts(r Registries) (*hosts, error) {
 			scheme := reg.Scheme
 			if scheme == "" {
 				scheme = "https"
-				if isLoopbackHost(reg.Host) {
+				if loopback.Authority(reg.Host) {
 					scheme = "http"
 				}
 			}
@@ -134,7 +136,7 @@ func (h *hosts) mayDial(host string, addr netip.Addr) bool {
 	case addr.IsLoopback():
 		// A public name that resolves to this machine is an attack, or as bad
 		// as one; whoever means this machine says so.
-		return h.named(host) && isLoopbackHost(host)
+		return h.named(host) && loopback.Authority(host)
 	case isPrivate(addr):
 		return h.named(host)
 	}
@@ -154,10 +156,6 @@ func hostname(host string) string {
 		return h
 	}
 	return strings.Trim(host, "[]")
-}
-
-func isLoopbackHost(host string) bool {
-	return hostname(host) == "localhost" || literal(host).IsLoopback()
 }
 
 // isPrivate covers what is not reachable from the Internet, beyond what

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/attestor-gate/attestor/internal/loopback"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
@@ -82,7 +83,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errOtherScheme // the client's own attempt, nobody's redirect
 	case registry && req.URL.Scheme != scheme:
 		return nil, fmt.Errorf("%w over %s: %s", errHostRefused, req.URL.Scheme, host)
-	case !registry && req.URL.Scheme != "https" && (!g.hosts.companions[host] || !isLoopbackHost(host)):
+	case !registry && req.URL.Scheme != "https" && (!g.hosts.companions[host] || !loopback.Authority(host)):
 		return nil, fmt.Errorf("%w over %s: %s", errHostRefused, req.URL.Scheme, host)
 	}
 

@@ -11,6 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/loopback"
 )
 
 // The issuers of which this package knows more than the name.
@@ -139,7 +140,7 @@ func (t *Tokens) checkRules() []error {
 func secureURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" ||
-		(u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Host))) {
+		(u.Scheme != "https" && (u.Scheme != "http" || !loopback.Authority(u.Host))) {
 		return fmt.Errorf("identity: %q is not an https URL", s)
 	}
 	return nil

@@ -4,11 +4,10 @@
 package identity
 
 import (
-	"net"
 	"net/http"
-	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/loopback"
 )
 
 // A Verifier authenticates requests. Its errors are [attestor.Error]s: of kind
@@ -27,23 +26,11 @@ type open struct{ caller attestor.Caller }
 
 func (o open) Authenticate(r *http.Request) (attestor.Caller, error) {
 	// A browser sends the name that it was given, whatever address that resolved to.
-	if !loopback(r.Host) {
+	if !loopback.Authority(r.Host) {
 		return attestor.Caller{}, &attestor.Error{
 			Kind: attestor.Forbidden, Msg: "this gate has no identities configured and answers to localhost only",
 			Fix: "call it as 127.0.0.1 or localhost, or configure identity",
 		}
 	}
 	return o.caller, nil
-}
-
-// loopback reports whether HOST[:PORT] names this machine. Other names that resolve
-// to it do not count.
-func loopback(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || (ip != nil && ip.IsLoopback())
 }
