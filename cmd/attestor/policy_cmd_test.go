@@ -77,7 +77,7 @@ func TestPolicyLint(t *testing.T) {
 		}
 	})
 	t.Run("no such format", func(t *testing.T) {
-		if code, _, errs := policyRun(t, "", "lint", "-o", "xml", "deploy/policies/starter.yaml"); code != attestor.ExitUsage || !strings.Contains(errs, "use text, json") {
+		if code, _, errs := policyRun(t, "", "lint", "-o", "xml", "deploy/policies/starter.yaml"); code != attestor.ExitUsage || !strings.Contains(errs, "want text, json") {
 			t.Errorf("%d %s", code, errs)
 		}
 	})
