@@ -81,7 +81,7 @@ func listFaults(faults []fault) string {
 func (m remedy) of(s *service) string {
 	command := m.command
 	if m.flag != "" {
-		command = "gcloud run " + s.kind + "s update " + shell(s.name, "NAME")
+		command = "gcloud run " + s.collection() + " update " + shell(s.name, "NAME")
 		if s.region.text != "" {
 			command += " --region=" + shell(s.region.text, "REGION")
 		}

@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,7 +17,11 @@ type policy struct {
 	whole    bool   // lists every grant on the resource itself
 	planned  bool   // read from a Terraform plan
 	kind     string // of service or job; empty: of either
+	file     string // of a planned one
+	address  string // of a planned one
+	level    string // of a project's: what the grant is on
 	target   text   // the service's, job's or project's name; absent or unknown: it may be any
+	owner    text   // the project that has the service or job
 	region   text
 	bindings []binding
 }
@@ -74,8 +79,8 @@ func (set *input) readPolicies(in Input) []error {
 		// A policy must belong to exactly one service. Under another service's name
 		// it would stand for that service's own grants, and a public one would pass.
 		switch {
-		case g.kind != "" && g.kind != kindService && g.kind != kindJob:
-			errs = append(errs, fmt.Errorf("%s: kind %s is unknown; service or job is required", plain.Text(g.name), quote(g.kind)))
+		case g.kind != "" && g.kind != kindService && g.kind != kindJob && g.kind != kindPool:
+			errs = append(errs, fmt.Errorf("%s: kind %s is unknown; service, job or workerpool is required", plain.Text(g.name), quote(g.kind)))
 			continue
 		case g.project:
 		case g.service != "":
@@ -265,6 +270,38 @@ func (set *input) grantsOn(s *service) grants {
 
 const invokerRole = "roles/run.invoker"
 
+// addForeign adds a subject for each public grant of a plan on a workload that
+// the plan does not define. Its other settings are not known and not judged, but
+// everybody may call it once the plan is applied.
+func (set *input) addForeign() {
+	defined := len(set.services)
+	for _, p := range set.policies {
+		if !p.planned || p.project || !p.public() {
+			continue
+		}
+		if slices.ContainsFunc(set.services[:defined], func(s *service) bool { return s.kind != kindPlan && p.covers(s) }) {
+			continue
+		}
+
+		s := &service{kind: cmp.Or(p.kind, kindService), file: p.file, form: formTerraform, foreign: true,
+			address: p.address, name: cmp.Or(p.target.text, p.address), project: p.owner, region: p.region}
+
+		// Several grants on one workload are one finding.
+		if !slices.ContainsFunc(set.services[defined:], func(o *service) bool {
+			return o.kind == s.kind && o.fullName() == s.fullName()
+		}) {
+			set.services = append(set.services, s)
+		}
+	}
+}
+
+// public reports whether a policy grants anything to everybody.
+func (p policy) public() bool {
+	return slices.ContainsFunc(p.bindings, func(b binding) bool {
+		return slices.ContainsFunc(b.members, func(m text) bool { return isPublic(m.text) })
+	})
+}
+
 // basicRoles lists the basic roles on the project that a service's account, or
 // everybody, holds. whole reports that the input has all grants of the project.
 func (set *input) basicRoles(s *service) (faults []fault, whole bool) {
@@ -280,7 +317,7 @@ func (set *input) basicRoles(s *service) (faults []fault, whole bool) {
 			for _, m := range b.members {
 				if isBasic(b.role.text) && (isPublic(m.text) || strings.EqualFold(m.text, "serviceAccount:"+account)) {
 					faults = append(faults, fault{subject: b.role.text,
-						found: clip(m.text) + " has " + b.role.text + " on the project"})
+						found: clip(m.text) + " has " + b.role.text + " on the " + cmp.Or(p.level, "project")})
 				}
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -53,11 +55,13 @@ func (r *reader) knative(n *node, kind string) *service {
 		inner = r.mapping(task.at("spec"), "spec.template.spec.template.spec")
 	}
 
+	s.annotated = append(s.annotated, pairs(labels)...)
 	r.annotations(s, meta.at("annotations"), r.mapping(template.at("metadata"),
 		"spec.template.metadata").at("annotations"))
 	r.revision(s, inner, knativeShape())
 	own := r.text(template.at("metadata", "name"), "spec.template.metadata.name").text
 	r.traffic(s, spec.at("traffic"), "revisionName", own)
+	r.traffic(s, spec.at("instanceSplits"), "revisionName", own)
 	r.ready(s, n.at("status", "latestCreatedRevisionName"), n.at("status", "latestReadyRevisionName"))
 	s.partial = r.partial
 
@@ -89,8 +93,35 @@ func (r *reader) annotations(s *service, outer, inner *node) {
 	}
 
 	s.egress = of(inner, runPrefix+"vpc-access-egress")
+	if s.egress.text == "all" { // the deprecated spelling
+		s.egress.text = "all-traffic"
+	}
+
 	s.key = of(inner, runPrefix+"encryption-key")
 	s.baseImages = first(of(inner, runPrefix+"base-images"), of(outer, runPrefix+"base-images"))
+
+	// Older and newer names of the same setting; "false" is off.
+	for _, name := range []string{"build-enable-automatic-updates", "enable-automatic-updates"} {
+		for _, n := range []*node{outer, inner} {
+			if on := r.flag(n.at(runPrefix+name), "the annotation "+runPrefix+name); on.text == "true" || on.unknown {
+				s.baseImages = first(s.baseImages, on)
+			}
+		}
+	}
+
+	s.shell = of(inner, runPrefix+"secure-session-agent")
+	s.healthDisabled = r.flag(inner.at(runPrefix+"health-check-disabled"),
+		"the annotation "+runPrefix+"health-check-disabled")
+
+	if list := of(outer, runPrefix+"regions"); list.set {
+		for _, name := range strings.Split(list.text, ",") {
+			s.regions = append(s.regions, text{set: true, text: strings.TrimSpace(name)})
+		}
+	} else if list.unknown {
+		s.regions = []text{list}
+	}
+
+	s.annotated = append(s.annotated, append(pairs(outer), pairs(inner)...)...)
 	of32 := func(n *node, name string) count { return r.count(n.at(name), "the annotation "+name) }
 	s.min = larger(of32(inner, scalePrefix+"minScale"), of32(outer, runPrefix+"minScale"))
 	s.max = firstCount(of32(inner, scalePrefix+"maxScale"), of32(outer, runPrefix+"maxScale"))
@@ -99,6 +130,34 @@ func (r *reader) annotations(s *service, outer, inner *node) {
 		s.min = of32(outer, runPrefix+"manualInstanceCount")
 		s.max = s.min
 	}
+}
+
+// pairs are the known texts of a mapping.
+func pairs(n *node) []variable {
+	if n == nil || n.kind != nodeMapping {
+		return nil
+	}
+
+	var out []variable
+	for _, name := range slices.Sorted(maps.Keys(n.fields)) {
+		if v := n.fields[name]; v.written() != "" {
+			out = append(out, variable{name: name, value: text{set: true, text: v.written()}})
+		}
+	}
+
+	return out
+}
+
+// probed reads what a probe sends: its headers, and the words of its command.
+func (r *reader) probed(c *container, n *node, path string, f fieldOf) {
+	for i, h := range r.list(listed(f(n, "httpGet"), "httpHeaders"), path+".httpGet.httpHeaders") {
+		at := fmt.Sprintf("%s.httpGet.httpHeaders[%d]", path, i)
+		h = r.mapping(h, at)
+		c.headers = append(c.headers, variable{name: r.text(h.at("name"), at+".name").text,
+			value: r.text(h.at("value"), at+".value")})
+	}
+
+	c.execs = append(c.execs, r.strings(f(n, "exec").at("command"), path+".exec.command"))
 }
 
 // larger of two counts: a service's minimum and a revision's both hold.
@@ -111,6 +170,12 @@ func larger(a, b count) count {
 
 // revision reads a pod: containers, volumes, account, limits.
 func (r *reader) revision(s *service, n *node, sh shape) {
+	// This runtime class is how a revision asks for automatic base image updates.
+	if class := r.text(sh.at(n, sh.name("runtimeClassName")), "spec.template.spec.runtimeClassName"); class.text ==
+		runPrefix+"linux-base-image-update" {
+		s.baseImages = class
+	}
+
 	s.account = r.text(sh.at(n, sh.name("serviceAccountName")), "spec.template.spec.serviceAccountName")
 	s.timeout = r.seconds(sh.at(n, sh.name("timeoutSeconds")), "spec.template.spec.timeoutSeconds")
 	s.concurrency = r.count(sh.at(n, sh.name("containerConcurrency")), "spec.template.spec.containerConcurrency")
@@ -151,7 +216,12 @@ func (r *reader) container(n *node, path string, sh shape) container {
 	c.memory = r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.args = append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...)
 	c.port = r.nonEmpty(n.at("ports"), path+".ports")
-	c.probe = sh.at(n, sh.name("startupProbe")).filled() || sh.at(n, sh.name("livenessProbe")).filled()
+	c.startup, c.liveness = sh.at(n, sh.name("startupProbe")).filled(), sh.at(n, sh.name("livenessProbe")).filled()
+
+	field := func(from *node, names ...string) *node { return sh.at(from, sh.name(names[0])) }
+	for _, probe := range probeNames() {
+		r.probed(&c, field(n, probe), path+"."+probe, field)
+	}
 
 	for i, e := range r.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)

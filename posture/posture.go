@@ -98,10 +98,10 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 
 	used := make([]use, len(j.c.Profile.exceptions))
 	known := map[attestor.Image]asked{}
-	r := attestor.PostureReport{Profile: j.c.Profile.name, Services: len(set.services) - set.plans}
+	r := attestor.PostureReport{Profile: j.c.Profile.name, Services: set.defined()}
 	for _, s := range set.services {
 		for _, rule := range rules() {
-			if (rule.resources != nil) != (s.kind == kindPlan) {
+			if (rule.resources != nil) != (s.kind == kindPlan) || s.foreign && rule.id != "INVOKER_AUTH" {
 				continue
 			}
 
@@ -141,6 +141,10 @@ func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, missing b
 	}
 	if c.s.kind == kindJob && !rule.jobs {
 		f.found = "does not apply to a job"
+		return f, false
+	}
+	if c.s.kind == kindPool && !rule.jobs && !rule.pools {
+		f.found = "does not apply to a worker pool"
 		return f, false
 	}
 

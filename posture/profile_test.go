@@ -24,7 +24,7 @@ func TestLevels(t *testing.T) {
 		t.Fatalf("the table has %d rows, there are %d rules", len(rows), len(serviceRules()))
 	}
 	in := whole(t, replace(t, sample(t, "typical.yaml"), "latestRevision: true", "revisionName: shop-00001-old", "startupProbe", "readinessProbe", "containerConcurrency: 80", "containerConcurrency: 0",
-		"maxScale: '100'", "maxScale: '0'", "            memory: 512Mi\n", "", "timeoutSeconds: 300", "timeoutSeconds: 900", "ingress: all", "ingress: internal-and-cloud-load-balancing"))
+		"maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/secure-session-agent: 'true'", "            memory: 512Mi\n", "", "timeoutSeconds: 300", "timeoutSeconds: 900", "ingress: all", "ingress: internal-and-cloud-load-balancing"))
 	in.ProjectIAM[0].Text = []byte(`{"bindings": [{"role": "roles/editor", "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]}]}`)
 	open := whole(t, sample(t, "typical.yaml")) // a default URL is wrong only behind a load balancer, and so not with this ingress
 	for column, profile := range posture.Profiles() {

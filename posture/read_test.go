@@ -67,7 +67,7 @@ func TestUnreadable(t *testing.T) {
 		{"a flag that is neither", replace(t, knative, "default-url-disabled: 'true'", "default-url-disabled: maybe"), "must be true or false"},
 		{"no plan", `{"format_version": "1.2", "planned_values": {}}`, "resource_changes"},
 		{"a plan of other things", `{"format_version": "1.2", "resource_changes": []}`, "no Cloud Run workload"},
-		{"a resource that no rule is about", `{"format_version": "1.2", "resource_changes": [{"type": "google_cloud_run_v2_worker_pool", "change": {"actions": ["create"], "after": {"name": "a"}}}]}`, "worker_pool"},
+		{"a resource that no rule is about", `{"format_version": "1.2", "resource_changes": [{"type": "google_cloud_run_v2_instance", "change": {"actions": ["create"], "after": {"name": "a"}}}]}`, "v2_instance"},
 		{"lists in lists", `[[[[]]]]`, "a list within a list"},
 		{"deep", strings.Repeat("[", 200) + strings.Repeat("]", 200), "deep"},
 		{"aliases that multiply", "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n", ""},

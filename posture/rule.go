@@ -6,7 +6,8 @@ import "slices"
 type rule struct {
 	id    string
 	means string // what a service that passes has
-	jobs  bool   // applies to jobs too
+	jobs  bool   // applies to jobs and worker pools too, which nobody calls
+	pools bool   // applies to worker pools, and not to jobs
 	whole bool   // passes even where parts of the definition are known only after apply
 	judge func(*judging) answer
 
@@ -68,7 +69,10 @@ func serviceRules() []rule {
 			judge: binaryAuthorization},
 		{id: "CMEK", means: "a customer-managed encryption key is set", jobs: true, judge: cmek},
 		{id: "PROBES", means: "a startup or liveness probe is set", judge: probes},
-		{id: "REVISION_JUDGED", means: "no traffic goes to a revision that is not this definition", judge: revisionJudged},
+		{id: "REVISION_JUDGED", means: "no traffic goes to a revision that is not this definition", judge: revisionJudged,
+			pools: true},
+		{id: "SHELL_DISABLED", means: "nobody can open an SSH session in a running container", pools: true,
+			judge: shellDisabled},
 	}
 }
 

@@ -17,10 +17,10 @@ func invokerAuth(c *judging) answer {
 	s := c.s
 	g := c.set.grantsOn(s)
 	faults := slices.Clone(g.public)
-	m := remedy{command: "gcloud run " + s.kind + "s remove-iam-policy-binding " + shell(s.name, "NAME") +
+	m := remedy{command: "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
 		" --member=MEMBER --role=ROLE", terraform: "remove the iam member"}
 	if len(faults) > 0 {
-		m.command = "gcloud run " + s.kind + "s remove-iam-policy-binding " + shell(s.name, "NAME") + " --member=" +
+		m.command = "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") + " --member=" +
 			faults[0].subject + " --role=" + shellRole(strings.TrimPrefix(faults[0].found, faults[0].subject+" has "))
 		m.terraform = "remove " + faults[0].subject + " from the IAM resources"
 	}
@@ -60,7 +60,7 @@ func invokerAuth(c *judging) answer {
 		return afterApply("a member of the IAM policy")
 	case !g.whole:
 		return missingEvidence("the callers are unknown: a definition does not contain its IAM policy",
-			"pass the output of `gcloud run "+s.kind+"s get-iam-policy "+shell(s.name, "NAME")+" --format json` as --iam")
+			"pass the output of `gcloud run "+s.collection()+" get-iam-policy "+shell(s.name, "NAME")+" --format json` as --iam")
 	case s.iap.text == "true" && !slices.ContainsFunc(g.invoker, iapAgent.MatchString):
 		return violated("service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com in roles/run.invoker", remedy{
 			command: "gcloud run services add-iam-policy-binding " + shell(s.name, "NAME") +

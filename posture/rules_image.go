@@ -124,7 +124,7 @@ func binaryAuthorization(c *judging) answer {
 	// in Terraform and Knative an empty justification counts as present too.
 	if s.breakglass.set {
 		return violated("no break-glass justification", remedy{
-			command: "gcloud run " + s.kind + "s update " + shell(s.name, "NAME") +
+			command: "gcloud run " + s.collection() + " update " + shell(s.name, "NAME") +
 				" --binary-authorization=default without --breakglass",
 			yaml:      "remove run.googleapis.com/binary-authorization-breakglass from metadata.annotations",
 			v2:        `remove "breakglassJustification" from "binaryAuthorization"`,

@@ -10,6 +10,10 @@ import (
 // keeps to regions of the United States.
 func regionApproved(c *judging) answer {
 	r := c.s.region
+	if len(c.s.regions) > 0 {
+		return regionsApproved(c)
+	}
+
 	switch {
 	case r.unknown:
 		return afterApply("the region")
@@ -21,12 +25,41 @@ func regionApproved(c *judging) answer {
 	}
 
 	return violated("one of "+strings.Join(c.profile.regions, ", "), remedy{
-		command: "gcloud run " + c.s.kind + "s describe " + shell(c.s.name, "NAME") + " --region=" +
+		command: "gcloud run " + c.s.collection() + " describe " + shell(c.s.name, "NAME") + " --region=" +
 			shell(r.text, "REGION") + " --format=export, replace it in " + c.profile.regions[0] + ", delete it here",
 		v2: "name: projects/PROJECT/locations/" + c.profile.regions[0] + "/" + c.s.kind + "s/" +
 			cmp.Or(clip(c.s.name), "NAME"),
 		terraform: "location = \"" + c.profile.regions[0] + "\"",
 	}, fault{found: "region " + clip(r.text)})
+}
+
+// regionsApproved judges a service in several regions, each of which runs it and
+// handles its data. "global" is then the name's location, and no further region.
+func regionsApproved(c *judging) answer {
+	all := slices.Clone(c.s.regions)
+	if c.s.region.text != "global" && c.s.region.set {
+		all = append(all, c.s.region)
+	}
+
+	var faults []fault
+	unknown := false
+	for _, r := range all {
+		unknown = unknown || r.unknown
+		if !r.unknown && !slices.Contains(c.profile.regions, r.text) {
+			faults = append(faults, fault{subject: r.text, found: "region " + clip(r.text)})
+		}
+	}
+
+	switch {
+	case len(faults) > 0:
+		return violated("only "+strings.Join(c.profile.regions, ", "), remedy{flag: "--remove-regions=" +
+			shell(faults[0].subject, "REGION"), v2: `remove the region from "multiRegionSettings": {"regions": […]}`,
+			terraform: "remove the region from multi_region_settings { regions }"}, faults...)
+	case unknown:
+		return afterApply("a region")
+	}
+
+	return satisfied("every one of %d regions is approved", len(all))
 }
 
 // ingressRestricted asks for an ingress setting that keeps the Internet out.
@@ -38,7 +71,7 @@ func ingressRestricted(c *judging) answer {
 	switch {
 	case in.unknown:
 		return afterApply("the ingress")
-	case in.text == "internal", in.text == "internal-and-cloud-load-balancing":
+	case restricted(c.s):
 		return satisfied("ingress is %s", in.text)
 	}
 
@@ -55,8 +88,14 @@ func ingressRestricted(c *judging) answer {
 	}, fault{found: found})
 }
 
+// restricted reports whether ingress keeps the Internet from reaching the service
+// directly. INGRESS_TRAFFIC_NONE lets nothing in.
 func restricted(s *service) bool {
-	return s.ingress.text == "internal" || s.ingress.text == "internal-and-cloud-load-balancing"
+	switch s.ingress.text {
+	case "internal", "internal-and-cloud-load-balancing", "none":
+		return true
+	}
+	return false
 }
 
 // defaultURLDisabled asks that the run.app address is off where a load balancer
@@ -72,10 +111,10 @@ func defaultURLDisabled(c *judging) answer {
 		return afterApply("whether the run.app address is off")
 	case s.ingress.unknown:
 		return afterApply("the ingress")
-	case !fronted && s.ingress.text == "internal":
+	case !fronted && (s.ingress.text == "internal" || s.ingress.text == "none"):
 		// No load balancer for the Internet can reach the service with this ingress,
 		// so that there is no guard that the address would bypass.
-		return satisfied("ingress is internal: the run.app address answers internal requests only")
+		return satisfied("ingress is %s: the run.app address answers no request from the Internet", s.ingress.text)
 	case !fronted:
 		return missingEvidence("the run.app address is on, and the definition does not show whether a load balancer fronts it",
 			"pass the Terraform plan with its serverless network endpoint group, or turn the address off with --no-default-url")

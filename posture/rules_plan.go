@@ -2,7 +2,6 @@ package posture
 
 import (
 	"slices"
-	"strings"
 )
 
 // kindPlan is the kind of a Terraform plan as the subject of rules: those about
@@ -24,23 +23,23 @@ func planRules() []rule {
 	on := func(id, means string, judge func(*judging) answer, resources ...string) rule {
 		return rule{id: id, means: means, judge: judge, resources: resources}
 	}
-	const backend, regional = "google_compute_backend_service", "google_compute_region_backend_service"
 	return []rule{
 		on("TLS_BOUNDED", "the load balancer answers nothing older than TLS 1.2", tlsBounded,
-			"google_compute_target_https_proxy", "google_compute_ssl_policy"),
-		on("CLOUD_ARMOR", "every external backend has a security policy", cloudArmor, backend),
+			append(httpsProxies(), sslPolicies()...)...),
+		on("CLOUD_ARMOR", "every external backend has a security policy", cloudArmor, backends()...),
 		on("WAF_RULES", "the security policy denies SQL injection and cross-site scripting", wafRules,
-			"google_compute_security_policy"),
-		on("RATE_LIMITED", "the security policy throttles or bans", rateLimited, "google_compute_security_policy"),
-		on("IDENTITY_AWARE_PROXY", "a backend that people use is behind Identity-Aware Proxy", identityAwareProxy, backend,
-			regional),
+			globalArmor, regionalArmor, globalArmorRule, regionalArmorRule),
+		on("RATE_LIMITED", "the security policy throttles or bans", rateLimited, globalArmor, regionalArmor,
+			globalArmorRule, regionalArmorRule),
+		on("IDENTITY_AWARE_PROXY", "a backend that people use is behind Identity-Aware Proxy", identityAwareProxy,
+			backends()...),
 		on("PRIVATE_GOOGLE_ACCESS", "subnets reach Google's APIs privately", privateGoogleAccess,
 			"google_compute_subnetwork"),
 		on("CONNECTOR_SIZED", "a connector has a least and a most number of machines, and their type", connectorSized,
 			"google_vpc_access_connector"),
 		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, "google_sql_database_instance"),
 		on("NO_BASIC_ROLES", "nobody is granted a basic role, and everybody nothing", noBasicRoles,
-			"google_project_iam_member", "google_project_iam_binding"),
+			projectGrants()...),
 		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose tokens count",
 			keyless, "google_iam_workload_identity_pool_provider", "google_service_account_key"),
 		on("SERVICE_PERIMETER", "the perimeter restricts services, and refuses", servicePerimeter,
@@ -99,6 +98,16 @@ func (c *judging) each(kind string, wrong func(*node) string) (faults []fault, n
 	return faults, n
 }
 
+// eachOf is each for several types.
+func (c *judging) eachOf(kinds []string, wrong func(*node) string) (faults []fault, n int) {
+	for _, kind := range kinds {
+		more, m := c.each(kind, wrong)
+		faults, n = append(faults, more...), n+m
+	}
+
+	return faults, n
+}
+
 // all is the answer of a rule that every resource of a type has to keep. A plan
 // without any has not kept it.
 func (c *judging) all(kind, required, terraform, fine string, wrong func(*node) string) answer {
@@ -133,21 +142,41 @@ func items(n *node) []*node {
 	return n.items
 }
 
+// The resources of load balancers, global and regional.
+
+func httpsProxies() []string {
+	return []string{"google_compute_target_https_proxy", "google_compute_region_target_https_proxy"}
+}
+
+func sslPolicies() []string {
+	return []string{"google_compute_ssl_policy", "google_compute_region_ssl_policy"}
+}
+
+const globalBackend, regionalBackend = "google_compute_backend_service", "google_compute_region_backend_service"
+
+func backends() []string { return []string{globalBackend, regionalBackend} }
+
+// tlsBounded asks for an SSL policy on every HTTPS proxy, and for TLS 1.2 in
+// every SSL policy. Without a policy a proxy has Google's default, profile
+// COMPATIBLE with TLS 1.0.
 func tlsBounded(c *judging) answer {
 	const fix = `min_tls_version = "TLS_1_2" in google_compute_ssl_policy, and ssl_policy in ` +
 		`google_compute_target_https_proxy`
-	weak, policies := c.each("google_compute_ssl_policy", func(n *node) string {
+	weak, policies := c.eachOf(sslPolicies(), func(n *node) string {
 		if isOneOf(n.at("min_tls_version"), "TLS_1_2", "TLS_1_3") {
 			return ""
 		}
-		return "allows what is older than TLS 1.2"
+		return "allows versions older than TLS 1.2"
 	})
-	bare, proxies := c.each("google_compute_target_https_proxy", func(n *node) string {
+	bare, proxies := c.eachOf(httpsProxies(), func(n *node) string {
 		if isSet(n.at("ssl_policy")) {
 			return ""
 		}
 		return "has no SSL policy, which allows TLS 1.0"
 	})
+
+	// A policy alone guards nothing, but it is judged: other configurations may
+	// attach it by its name.
 	switch faults := append(weak, bare...); {
 	case policies+proxies == 0:
 		return notInPlan()
@@ -155,35 +184,56 @@ func tlsBounded(c *judging) answer {
 		return violated("TLS 1.2 at least", remedy{terraform: fix}, faults...)
 	}
 
-	return satisfied("nothing older than TLS 1.2 is answered")
+	return satisfied("load balancers accept TLS 1.2 and newer only")
 }
 
-// external holds unless the scheme is known to be another.
-func external(n *node) bool {
-	return !isOneOf(n.at("load_balancing_scheme"), "INTERNAL_SELF_MANAGED", "INTERNAL_MANAGED", "INTERNAL")
+// external reports whether a backend service may receive requests from the
+// Internet: unless its scheme is known to be another. A global one is EXTERNAL by
+// default. A regional one is INTERNAL by default, and with scheme EXTERNAL a
+// passthrough load balancer, which cannot have a serverless backend, unless its
+// protocol is one of HTTP.
+func external(p planned) bool {
+	scheme := p.after.at("load_balancing_scheme")
+	if p.kind == globalBackend {
+		return !isOneOf(scheme, "INTERNAL_SELF_MANAGED", "INTERNAL_MANAGED", "INTERNAL")
+	}
+
+	switch {
+	case isOneOf(scheme, "EXTERNAL"):
+		return isOneOf(p.after.at("protocol"), "HTTP", "HTTPS", "HTTP2", "H2C")
+	case isOneOf(scheme, "INTERNAL_SELF_MANAGED", "INTERNAL_MANAGED", "INTERNAL"):
+		return false
+	}
+
+	return isSet(scheme) // EXTERNAL_MANAGED, one that is not known yet, or a new one
 }
 
+// cloudArmor asks for a security policy on each external backend. WAF_RULES and
+// RATE_LIMITED judge what the policies do.
 func cloudArmor(c *judging) answer {
-	return c.all("google_compute_backend_service", "a security policy on each",
-		"security_policy = google_compute_security_policy.NAME.id", "every external backend has a security policy",
-		func(n *node) string {
-			if !external(n) || isSet(n.at("security_policy")) {
-				return ""
-			}
-			return "has no security policy"
-		})
-}
+	var faults []fault
+	n := 0
+	for _, p := range c.s.surrounding {
+		if !slices.Contains(backends(), p.kind) {
+			continue
+		}
 
-// edge reports a policy of Cloud Armor that stands before a backend: anything
-// that is not known to be of another type.
-func guardsBackends(n *node) bool {
-	return !isOneOf(n.at("type"), "CLOUD_ARMOR_EDGE", "CLOUD_ARMOR_NETWORK", "CLOUD_ARMOR_INTERNAL_SERVICE")
-}
+		n++
 
-// armed reports a rule that is in force with one of some actions.
-func inForce(n *node, actions ...string) bool {
-	return slices.ContainsFunc(actions, func(a string) bool { return strings.HasPrefix(n.at("action").written(), a) }) &&
-		!isOneOf(n.at("preview"), "true")
+		if external(p) && !isSet(p.after.at("security_policy")) {
+			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " has no security policy"})
+		}
+	}
+
+	switch {
+	case n == 0:
+		return notInPlan()
+	case len(faults) > 0:
+		return violated("a security policy on each external backend",
+			remedy{terraform: "security_policy = google_compute_security_policy.NAME.id"}, faults...)
+	}
+
+	return satisfied("every external backend has a security policy")
 }
 
 func (n *node) written() string {
@@ -193,50 +243,6 @@ func (n *node) written() string {
 	return n.text
 }
 
-func wafRules(c *judging) answer {
-	return c.all("google_compute_security_policy", "rules with deny(403) that evaluate sqli-v33-stable and xss-v33-stable",
-		`rule { action = "deny(403)" … expression = "evaluatePreconfiguredWaf('sqli-v33-stable')" }`,
-		"SQL injection and cross-site scripting are denied", func(n *node) string {
-			if !guardsBackends(n) {
-				return ""
-			}
-
-			var lacks []string
-			for _, waf := range []string{"sqli-", "xss-"} {
-				if !slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
-					expression := r.block("match").block("expr").at("expression").written()
-					return inForce(r, "deny") && strings.Contains(expression, "'"+waf) &&
-						strings.Contains(expression, "evaluatePreconfigured") && !negated(expression)
-				}) {
-					lacks = append(lacks, waf)
-				}
-			}
-
-			if len(lacks) == 0 {
-				return ""
-			}
-
-			return "denies no " + strings.Join(lacks, " and no ") + " attack"
-		})
-}
-
-// negated reports a rule that denies everything but the attack.
-func negated(expression string) bool {
-	return strings.Contains(strings.ReplaceAll(expression, " ", ""), "!evaluatePreconfigured")
-}
-
-func rateLimited(c *judging) answer {
-	return c.all("google_compute_security_policy", "a rule that throttles or bans",
-		`rule { action = "throttle" rate_limit_options { … } }`, "callers are throttled or banned", func(n *node) string {
-			if !guardsBackends(n) || slices.ContainsFunc(items(n.at("rule")), func(r *node) bool {
-				return inForce(r, "throttle", "rate_based_ban") && isSet(r.at("rate_limit_options"))
-			}) {
-				return ""
-			}
-			return "limits nobody's rate"
-		})
-}
-
 func identityAwareProxy(c *judging) answer {
 	on := func(n *node) string {
 		if n.block("iap") != nil && !isOneOf(n.block("iap").at("enabled"), "false") {
@@ -244,13 +250,10 @@ func identityAwareProxy(c *judging) answer {
 		}
 		return ""
 	}
-	var behind []fault
-	total := 0
-	for _, kind := range []string{"google_compute_backend_service", "google_compute_region_backend_service"} {
-		b, n := c.each(kind, on)
-		behind, total = append(behind, b...), total+n
-	}
 
+	// One backend is enough: a backend for programs cannot have the proxy, and
+	// nothing in a plan says which one people use.
+	behind, total := c.eachOf(backends(), on)
 	switch {
 	case total == 0:
 		return notInPlan()

@@ -3,6 +3,7 @@ package posture
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -179,8 +180,19 @@ func probes(c *judging) answer {
 		}
 	}
 
-	if c.s.containers[ingress].probe {
+	// Without health checks at deployment startup probes do not run, and are no
+	// evidence. Liveness probes still run.
+	k := c.s.containers[ingress]
+	if k.startup && !k.liveness && c.s.healthDisabled.unknown {
+		return afterApply("whether startup probes run")
+	}
+	if k.liveness || k.startup && c.s.healthDisabled.text != "true" {
 		return satisfied("%s has a probe", c.s.containers[ingress].label(ingress))
+	}
+
+	found := k.label(ingress) + " has no probe"
+	if k.startup {
+		found = k.label(ingress) + " has a startup probe, which does not run, since health checks are disabled"
 	}
 
 	return violated("a startup or liveness probe", remedy{
@@ -188,7 +200,23 @@ func probes(c *judging) answer {
 		yaml: "spec.template.spec.containers[].startupProbe: {httpGet: {path: /health}}",
 		v2:   `"startupProbe": {"httpGet": {"path": "/health"}}`, terraform: `startup_probe { http_get { path = ` +
 			`"/health" } }`,
-	}, fault{subject: c.s.containers[ingress].name, found: c.s.containers[ingress].label(ingress) + " has no probe"})
+	}, fault{subject: k.name, found: found})
+}
+
+// shellDisabled asks that nobody can open an SSH session. The gate judged the
+// image; a person in a shell can run anything with the service's identity.
+func shellDisabled(c *judging) answer {
+	switch on := c.s.shell; {
+	case on.unknown:
+		return afterApply("whether SSH is enabled")
+	case on.text == "", strings.EqualFold(on.text, "false"), on.text == "disabled":
+		return satisfied("SSH into containers is not enabled")
+	}
+
+	return violated("SSH disabled", remedy{
+		flag: "--no-ssh", yaml: "remove run.googleapis.com/secure-session-agent from spec.template.metadata.annotations",
+		v2: `"sshEnabled": false`, terraform: "ssh_enabled = false",
+	}, fault{found: "SSH into running containers is enabled"})
 }
 
 // revisionJudged asks that all traffic goes to the revision of this definition.

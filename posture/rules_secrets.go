@@ -29,10 +29,30 @@ func secretsByReference(c *judging) answer {
 				faults = append(faults, fault{subject: v.name, found: "the value of " + clip(v.name) + " " + why})
 			}
 		}
-		for _, arg := range k.args {
-			if why := argumentSecret(arg); why != "" {
+		for _, words := range append([][]string{k.args}, k.execs...) {
+			for _, why := range argumentSecrets(words) {
 				faults = append(faults, fault{subject: "args", found: "an argument of " + k.label(i) + " " + why})
 			}
+		}
+		for _, h := range k.headers {
+			unknown = unknown || h.value.unknown
+			if why := headerSecret(h.name, h.value.text); why != "" {
+				faults = append(faults, fault{subject: h.name, found: "the probe header " + clip(h.name) + " " + why})
+			}
+		}
+	}
+
+	for _, v := range c.s.texts {
+		if why := looksSecret(v.name, v.value.text); why != "" {
+			faults = append(faults, fault{subject: v.name, found: "the build variable " + clip(v.name) + " " + why})
+		}
+	}
+
+	// Annotations are named by their readers: "run.googleapis.com/secrets" lists
+	// references. Only the form of their values, or a field inside, counts.
+	for _, v := range c.s.annotated {
+		if why := cmp.Or(shaped(v.value.text), structured(v.value.text)); why != "" {
+			faults = append(faults, fault{subject: v.name, found: "the annotation or label " + clip(v.name) + " " + why})
 		}
 	}
 
@@ -55,20 +75,45 @@ func secretsByReference(c *judging) answer {
 	return satisfied("no variable or argument looks like a secret")
 }
 
-// argumentSecret judges --name=value by name and value, and any other argument
-// by its form.
-func argumentSecret(arg string) string {
-	if name, value, ok := strings.Cut(strings.TrimLeft(arg, "-"), "="); ok && strings.HasPrefix(arg, "-") {
-		return looksSecret(name, value)
-	}
+// argumentSecrets judges the words of a command: --name=value and "--name value"
+// by name and value, any other word by its form.
+func argumentSecrets(words []string) []string {
+	var out []string
+	for i, word := range words {
+		name, value, joined := strings.Cut(word, "=")
+		dashed := strings.HasPrefix(word, "-")
 
-	for _, s := range shapes {
-		if s.re.MatchString(arg) {
-			return "has the form of " + s.what
+		why := ""
+		switch {
+		case dashed && joined:
+			why = looksSecret(strings.TrimLeft(name, "-"), value)
+		case dashed && i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") && secretive(strings.TrimLeft(word, "-")):
+			// Only a name of a secret makes the next word a value: after a switch it is
+			// an argument of its own.
+			why = looksSecret(strings.TrimLeft(word, "-"), words[i+1])
+		default:
+			why = cmp.Or(shaped(word), structured(word))
+		}
+
+		if why != "" {
+			out = append(out, why)
 		}
 	}
 
-	return ""
+	return out
+}
+
+// headerSecret judges a header by name and value. The headers that carry
+// credentials by definition count whatever their value is.
+func headerSecret(name, value string) string {
+	switch strings.ToLower(name) {
+	case "authorization", "proxy-authorization", "cookie", "x-api-key":
+		if value != "" {
+			return "carries a credential"
+		}
+	}
+
+	return looksSecret(name, value)
 }
 
 // variableName returns a name that needs no quoting in a shell, or else the

@@ -1,9 +1,11 @@
 package posture
 
 import (
+	"maps"
 	"math"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -86,10 +88,8 @@ func secretive(name string) bool {
 // never part of the answer.
 func looksSecret(name, value string) string {
 	value = strings.TrimSpace(value)
-	for _, s := range shapes {
-		if s.re.MatchString(value) {
-			return "has the form of " + s.what
-		}
+	if why := shaped(value); why != "" {
+		return why
 	}
 
 	switch {
@@ -103,7 +103,77 @@ func looksSecret(name, value string) string {
 		return "is as random as a key"
 	}
 
+	return structured(value)
+}
+
+// shaped says which kind of secret a value has the form of, or "".
+func shaped(value string) string {
+	for _, s := range shapes {
+		if s.re.MatchString(value) {
+			return "has the form of " + s.what
+		}
+	}
 	return ""
+}
+
+var (
+	assignment = regexp.MustCompile(`(?:^|[\s&;?,])-{0,2}D?([A-Za-z][A-Za-z0-9_.-]*)=([^\s&;,]+)`)
+	property   = regexp.MustCompile(`(?m)^\s*["']?([A-Za-z][A-Za-z0-9_.-]*)["']?\s*:\s+["']?([^\s"']+)`)
+)
+
+// structured says which field of a structured value (JSON, properties, a query
+// string, YAML) has the name of a secret, or "". Names alone count inside of a
+// value: its random parts were judged with the whole.
+func structured(value string) string {
+	if strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[") {
+		if docs, err := parse(Source{Text: []byte(value)}); err == nil {
+			for _, n := range docs {
+				if name := secretField(n, ""); name != "" {
+					return "has a field " + clip(name) + ", which has the name of a secret"
+				}
+			}
+		}
+	}
+
+	for _, re := range []*regexp.Regexp{assignment, property} {
+		for _, m := range re.FindAllStringSubmatch(value, -1) {
+			if secretive(m[1]) && !harmless(m[2]) {
+				return "has a field " + clip(m[1]) + ", which has the name of a secret"
+			}
+		}
+	}
+
+	return ""
+}
+
+// secretField returns the name of a field with the name of a secret and a text
+// of its own, at any depth; depth and size are bounded by [parse].
+func secretField(n *node, name string) string {
+	switch n.kind {
+	case nodeText:
+		if name != "" && secretive(name) && !harmless(n.text) {
+			return name
+		}
+	case nodeList:
+		for _, item := range n.items {
+			if found := secretField(item, name); found != "" {
+				return found
+			}
+		}
+	case nodeMapping:
+		for _, key := range slices.Sorted(maps.Keys(n.fields)) {
+			if found := secretField(n.fields[key], key); found != "" {
+				return found
+			}
+		}
+	}
+
+	return ""
+}
+
+// harmless reports a value that stands in place of a secret, or names one.
+func harmless(value string) bool {
+	return value == "" || reference.MatchString(value) || filePath.MatchString(value) || isSwitch(value)
 }
 
 func isSwitch(s string) bool {

@@ -13,7 +13,8 @@ import (
 
 const (
 	kindService = "service"
-	kindJob     = "job" // and kindPlan
+	kindJob     = "job"
+	kindPool    = "workerpool" // and kindPlan
 )
 
 // A form is how a definition is written; remedies are written in the same form.
@@ -43,6 +44,7 @@ type service struct {
 	kind, file string
 	form       form
 	line       int
+	foreign    bool   // only its public grants are known
 	address    string // in a Terraform plan
 	created    bool   // a Terraform plan makes it, so that it has no grants but the plan's
 	partial    bool   // some list or block is known only after apply
@@ -50,6 +52,7 @@ type service struct {
 	name    string
 	project text
 	region  text
+	regions []text // of a service in several; region may be "global" then
 
 	ingress         text // all, internal, internal-and-cloud-load-balancing
 	invokerDisabled text
@@ -62,6 +65,10 @@ type service struct {
 	network         text
 	egress          text // private-ranges-only, all-traffic
 	key             text
+	shell           text       // "true": SSH into running containers
+	healthDisabled  text       // "true": startup probes do not run
+	texts           []variable // probe headers, build variables: further places for secrets
+	annotated       []variable // annotations and labels
 	min, max        count
 	timeout         duration
 	concurrency     count
@@ -86,8 +93,11 @@ type container struct {
 	cpu       text
 	memory    text
 	port      bool
-	probe     bool
+	startup   bool // has a startup probe
+	liveness  bool
 	baseImage text
+	headers   []variable // of its probes
+	execs     [][]string // commands of its probes
 
 	unknownInputs bool // some argument or variable is known only after apply
 }
@@ -109,6 +119,14 @@ type secretRef struct {
 // are known only after apply.
 func (s *service) unknownInputs() bool {
 	return slices.ContainsFunc(s.containers, func(c container) bool { return c.unknownInputs })
+}
+
+// collection is the group of gcloud commands for a workload of this kind.
+func (s *service) collection() string {
+	if s.kind == kindPool {
+		return "worker-pools"
+	}
+	return s.kind + "s"
 }
 
 func (s *service) fullName() string {

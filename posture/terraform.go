@@ -26,6 +26,8 @@ func (set *input) plan(file string, n *node) []error {
 		errs = append(errs, one.errs...)
 	}
 
+	// A plan whose only subject is a public grant on another's workload is judged
+	// for that grant.
 	if len(surroundings.surrounding) > 0 || len(set.services) > before {
 		set.plans++
 		set.services = append(set.services, surroundings)
@@ -62,6 +64,9 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 	case "google_cloud_run_v2_job":
 		s = r.v2(after, kindJob, blockShape())
 		s.form = formTerraform
+	case "google_cloud_run_v2_worker_pool":
+		s = r.v2(after, kindPool, blockShape())
+		s.form = formTerraform
 	case "google_cloud_run_service":
 		s = r.terraformV1(after)
 	case "google_compute_region_network_endpoint_group":
@@ -70,9 +75,10 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 		}
 		return
 	default:
-		if !set.terraformIAM(r, kind, after) && runsContainers(kind) {
-			r.errs = append(r.errs, fmt.Errorf("%s: line %d: unknown kind of resource %s: it runs containers that no rule "+
-				"is about", plain.Text(r.file), c.line, quote(kind)))
+		address := r.text(c.at("address"), "address").text
+		if !set.terraformIAM(r, kind, address, after) && runsContainers(kind) {
+			r.errs = append(r.errs, fmt.Errorf("%s: line %d: unsupported resource %s: it runs containers that no rule "+
+				"judges; judge the plan without it, and its service as the v2 API shows it", plain.Text(r.file), c.line, quote(kind)))
 		}
 		return
 	}
@@ -101,10 +107,11 @@ func (s *service) unknownAsUnset() {
 	}
 }
 
-// runsContainers is so of Cloud Run's resources but for what only points at
-// services, so that a new kind is not passed over in silence.
+// runsContainers reports whether a resource that no rule reads runs containers:
+// a function of the second generation, and every resource of Cloud Run but those
+// that point at services. Passing over one would leave a workload unjudged.
 func runsContainers(kind string) bool {
-	return strings.HasPrefix(kind, "google_cloud_run_") && kind != "google_cloud_run_domain_mapping" &&
+	return kind == "google_cloudfunctions2_function" || strings.HasPrefix(kind, "google_cloud_run_") && kind != "google_cloud_run_domain_mapping" &&
 		!strings.Contains(kind, "_iam_")
 }
 
@@ -165,17 +172,21 @@ func unknownIn(after, unknown *node) *node {
 
 // terraformIAM adds grants on services, jobs and projects. A member or binding
 // adds to what is there; only a policy is all there is. False: it is none.
-func (set *input) terraformIAM(r *reader, kind string, n *node) bool {
-	p := policy{planned: true}
+func (set *input) terraformIAM(r *reader, kind, address string, n *node) bool {
+	p := policy{planned: true, file: r.file, address: address}
 	rest := ""
-	for _, prefix := range []string{"google_cloud_run_v2_service_iam_", "google_cloud_run_v2_job_iam_",
-		"google_cloud_run_service_iam_", "google_project_iam_"} {
+	for prefix, of := range map[string]string{
+		"google_cloud_run_v2_service_iam_": kindService, "google_cloud_run_service_iam_": kindService,
+		"google_cloud_run_v2_job_iam_": kindJob, "google_cloud_run_v2_worker_pool_iam_": kindPool,
+	} {
 		if suffix, ok := strings.CutPrefix(kind, prefix); ok {
-			rest = suffix
-			p.project = prefix == "google_project_iam_"
-			if p.kind = kindService; prefix == "google_cloud_run_v2_job_iam_" {
-				p.kind = kindJob
-			}
+			rest, p.kind = suffix, of
+		}
+	}
+
+	for _, level := range []string{"project", "folder", "organization"} {
+		if suffix, ok := strings.CutPrefix(kind, "google_"+level+"_iam_"); ok {
+			rest, p.project, p.level = suffix, true, level
 		}
 	}
 
@@ -185,12 +196,17 @@ func (set *input) terraformIAM(r *reader, kind string, n *node) bool {
 
 	p.target = first(r.text(n.at("name"), "name"), r.text(n.at("service"), "service"))
 
+	p.owner = r.text(n.at("project"), "project")
+
+	// Grants on folders and organisations hold in every project beneath. Which
+	// those are a plan does not say, so that they cover all projects.
 	if p.project {
 		p.target = r.text(n.at("project"), "project")
 		p.target.text = strings.TrimPrefix(p.target.text, "projects/")
 	}
 	if full := strings.Split(p.target.text, "/"); len(full) == 6 {
 		p.target.text = full[5]
+		p.owner = first(p.owner, text{set: true, text: full[1]})
 	}
 
 	p.region = r.text(n.at("location"), "location")

@@ -24,6 +24,9 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 	s.ingress = gcloudName(r.text(n.at("ingress"), "ingress"), map[string]string{
 		"INGRESS_TRAFFIC_ALL": "all", "INGRESS_TRAFFIC_INTERNAL_ONLY": "internal",
 		"INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER": "internal-and-cloud-load-balancing", "INGRESS_TRAFFIC_UNSPECIFIED": "all",
+		"INGRESS_TRAFFIC_NONE": "none",
+		// Answers with enum-encoding=int have the numbers of run/v2's IngressTraffic.
+		"0": "all", "1": "all", "2": "internal", "3": "internal-and-cloud-load-balancing", "4": "none",
 	})
 	s.invokerDisabled = r.flag(f(n, "invokerIamDisabled"), "invokerIamDisabled")
 	s.iap = r.flag(f(n, "iapEnabled"), "iapEnabled")
@@ -60,11 +63,46 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 		r.v2Volume(s, v, fmt.Sprintf("template.volumes[%d]", i), f)
 	}
 
-	r.traffic(s, n.at("traffic"), "revision", r.text(template.at("revision"), "template.revision").text)
+	own := r.text(template.at("revision"), "template.revision").text
+	r.traffic(s, n.at("traffic"), "revision", own)
+	r.traffic(s, listed(n, "instanceSplits"), "revision", own)
+	r.v2Extras(s, n, template, f)
 	r.ready(s, f(n, "latestCreatedRevision"), f(n, "latestReadyRevision"))
 	s.partial = r.partial
 
 	return s
+}
+
+// probeNames lists the probes of a container. A readiness probe restarts nothing,
+// and so is no evidence for PROBES, but its headers may hold a secret.
+func probeNames() []string { return []string{"startupProbe", "livenessProbe", "readinessProbe"} }
+
+// v2Extras reads the settings outside of containers that newer versions of the
+// API added.
+func (r *reader) v2Extras(s *service, n, template *node, f fieldOf) {
+	s.shell = r.flag(f(n, "sshEnabled"), "sshEnabled")
+	s.healthDisabled = r.flag(f(template, "healthCheckDisabled"), "template.healthCheckDisabled")
+
+	// The name of such a service has the location "global".
+	regions := listed(f(n, "multiRegionSettings"), "regions")
+	if regions != nil && regions.kind == nodeUnknown {
+		s.regions = []text{{unknown: true}}
+	} else {
+		for _, region := range r.list(regions, "multiRegionSettings.regions") {
+			s.regions = append(s.regions, r.text(region, "multiRegionSettings.regions"))
+		}
+	}
+
+	build := f(n, "buildConfig")
+	if on := r.flag(f(build, "enableAutomaticUpdates"), "buildConfig.enableAutomaticUpdates"); on.text == "true" {
+		s.baseImages = on
+	}
+
+	s.texts = append(s.texts, pairs(listed(build, "environmentVariables"))...)
+
+	for _, m := range []*node{n.at("annotations"), n.at("labels"), template.at("annotations"), template.at("labels")} {
+		s.annotated = append(s.annotated, pairs(m)...)
+	}
 }
 
 type fieldOf func(from *node, path ...string) *node
@@ -92,6 +130,7 @@ func (r *reader) v2Network(s *service, vpc *node) {
 	s.egress = gcloudName(r.text(vpc.at("egress"), "template.vpcAccess.egress"), map[string]string{
 		"ALL_TRAFFIC": "all-traffic", "PRIVATE_RANGES_ONLY": "private-ranges-only",
 		"VPC_EGRESS_UNSPECIFIED": "private-ranges-only",
+		"0":                      "private-ranges-only", "1": "all-traffic", "2": "private-ranges-only", // VpcEgress by number
 	})
 }
 
@@ -108,7 +147,7 @@ func (r *reader) v2Scaling(s *service, outer, inner *node, f fieldOf) {
 	s.min = larger(of(inner, "minInstanceCount"), of(outer, "minInstanceCount"))
 	s.max = firstCount(of(inner, "maxInstanceCount"), of(outer, "maxInstanceCount"))
 
-	if r.text(f(outer, "scalingMode"), "scaling.scalingMode").text == "MANUAL" {
+	if mode := r.text(f(outer, "scalingMode"), "scaling.scalingMode").text; mode == "MANUAL" || mode == "2" {
 		s.min = of(outer, "manualInstanceCount")
 		s.max = s.min
 	}
@@ -128,8 +167,9 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 	c.memory = r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.port = r.nonEmpty(n.at("ports"), path+".ports")
 
-	for _, probe := range []string{"startupProbe", "livenessProbe"} {
-		c.probe = c.probe || f(n, probe).filled()
+	c.startup, c.liveness = f(n, "startupProbe").filled(), f(n, "livenessProbe").filled()
+	for _, probe := range probeNames() {
+		inputs.probed(&c, f(n, probe), path+"."+probe, f)
 	}
 
 	for i, e := range inputs.list(n.at("env"), path+".env") {
