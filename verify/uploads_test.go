@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -152,3 +153,31 @@ func TestResolveAsksForUploadTimes(t *testing.T) {
 type uploadsFunc func() (time.Time, error)
 
 func (f uploadsFunc) Uploaded(context.Context, attestor.Image) (time.Time, error) { return f() }
+
+// Without a client, and where Google's services are emulated, the upload time is
+// not known; it is never a time that nobody recorded.
+func TestArtifactRegistryThatCannotBeAsked(t *testing.T) {
+	img, err := attestor.ParseImage("us-docker.pkg.dev/acme/prod/api@sha256:" + strings.Repeat("0", 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	dialled := 0
+	dial := func(context.Context) (*artifactregistry.Client, error) {
+		dialled++
+		return nil, errors.New("no credentials")
+	}
+	for name, a := range map[string]*verify.ArtifactRegistry{
+		"emulated":       {Dial: dial, Emulated: true},
+		"no credentials": {Dial: dial},
+	} {
+		for range 2 {
+			if at, err := a.Uploaded(t.Context(), img); codeOf(err) != attestor.CodeUploadTimeUnknown || !at.IsZero() {
+				t.Errorf("%s: %v, %v", name, at, err)
+			}
+		}
+	}
+	if dialled != 1 {
+		t.Errorf("dialled %d times, want once, and never where it is emulated", dialled)
+	}
+}

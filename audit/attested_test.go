@@ -1,0 +1,114 @@
+package audit_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+)
+
+// What is known of an image is what passes and overrides say; of an index, its
+// children go with it, but of a child its index does not.
+func TestAttestedTo(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		signed := func(occurrence string) func(*attestor.Record) {
+			return func(r *attestor.Record) {
+				r.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Occurrence: occurrence}}
+			}
+		}
+		child := digest(400)
+		index := func(r *attestor.Record) {
+			r.Evidence.Index = true
+			r.Evidence.Platforms[0].Digest = child
+			r.Decision.Platforms = []attestor.PlatformSummary{{Child: attestor.Child{Platform: "linux/amd64", Digest: child}}}
+		}
+		overridden := func(r *attestor.Record) { r.Decision.BreakGlass = &attestor.BreakGlass{} }
+		finish(t, s, record(1, attestor.Pass, index, signed("occurrences/index")))
+		finish(t, s, record(2, attestor.Deny, overridden, signed("occurrences/overridden")))
+		finish(t, s, record(3, attestor.Deny, signed("occurrences/refused")))
+
+		image := func(n int) attestor.Image {
+			img, err := attestor.ParseImage("us-docker.pkg.dev/acme/prod/api@" + string(digest(n)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return img
+		}
+		for _, tt := range []struct {
+			name        string
+			of          attestor.Image
+			images      []attestor.Digest
+			occurrences []string
+		}{
+			{"an index", image(1), []attestor.Digest{digest(1), child}, []string{"occurrences/index"}},
+			{"a child", image(400), []attestor.Digest{child}, []string{"occurrences/index"}},
+			{"overridden", image(2), []attestor.Digest{digest(2)}, []string{"occurrences/overridden"}},
+			{"refused", image(3), []attestor.Digest{digest(3)}, nil},
+			{"never judged", image(9), []attestor.Digest{digest(9)}, nil},
+		} {
+			images, attestations, err := s.AttestedTo(t.Context(), tt.of)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var digests []attestor.Digest
+			for _, img := range images {
+				digests = append(digests, img.Digest())
+			}
+			var occurrences []string
+			for _, a := range attestations {
+				occurrences = append(occurrences, a.Occurrence)
+			}
+			if !slices.Equal(digests, tt.images) || !slices.Equal(occurrences, tt.occurrences) {
+				t.Errorf("%s: %v and %v, want %v and %v", tt.name, digests, occurrences, tt.images, tt.occurrences)
+			}
+		}
+	})
+}
+
+// A store that cannot be read must not look like one that knows of nothing.
+func TestAttestedToOfAStoreThatCannotBeRead(t *testing.T) {
+	s := openSQLite(t, t.TempDir()+"/record.db", clockAt(day))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	img, err := attestor.ParseImage("us-docker.pkg.dev/acme/prod/api@" + string(digest(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if images, attestations, err := s.AttestedTo(ctx, img); err == nil {
+		t.Errorf("it knows of %v and %v", images, attestations)
+	}
+}
+
+func TestParseFilter(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		name string
+		text audit.FilterText
+		want audit.Filter
+		says string // of the error; "": none
+	}{
+		{"all", audit.FilterText{}, audit.Filter{}, ""},
+		{"times", audit.FilterText{Since: "1d12h", Until: "2026-11-20"}, audit.Filter{
+			Since: time.Date(2026, 11, 19, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC),
+		}, ""},
+		{"verdict", audit.FilterText{Verdict: "error"}, audit.Filter{Verdict: attestor.Undecided}, ""},
+		{"another verdict", audit.FilterText{Verdict: "Pass"}, audit.Filter{}, `verdict "Pass": want pass, deny or error`},
+		{"no time", audit.FilterText{Since: "yesterday"}, audit.Filter{}, "since: "},
+		{"no end", audit.FilterText{Until: "-1d"}, audit.Filter{}, "until: "},
+	} {
+		got, err := audit.ParseFilter(tt.text, now)
+		if tt.says != "" {
+			if attestor.KindOf(err) != attestor.Invalid || !strings.HasPrefix(attestor.Message(err), tt.says) {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			continue
+		}
+		if err != nil || got.Verdict != tt.want.Verdict || !got.Since.Equal(tt.want.Since) || !got.Until.Equal(tt.want.Until) {
+			t.Errorf("%s: %+v, %v", tt.name, got, err)
+		}
+	}
+}
