@@ -43,9 +43,11 @@ credentials of whoever calls. Exit codes: 0 passed, 1 refused, 2 wrong usage, 3 
 		Example: "  attestor attest --server https://gate.example us-docker.pkg.dev/acme/prod/api@sha256:…",
 		RunE:    func(c *cobra.Command, images []string) error { return f.run(c, images) },
 	}
+
 	f.register(c)
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "judge, and sign nothing")
-	c.Flags().StringVar(&f.breakGlass, "break-glass", "", "sign in spite of a refusal, for this `REASON`; recorded, and needs the right to")
+	c.Flags().StringVar(&f.breakGlass, "break-glass", "",
+		"sign in spite of a refusal, for this `REASON`; recorded, and needs the right to")
 	return c
 }
 
@@ -58,8 +60,10 @@ func checkCommand() *cobra.Command {
 		Example: "  attestor check --policy mine.yaml us-docker.pkg.dev/acme/prod/api:v7",
 		RunE:    func(c *cobra.Command, images []string) error { return f.run(c, images) },
 	}
+
 	f.register(c)
-	c.Flags().StringArrayVar(&f.policies, "policy", nil, "judge by this policy `FILE` instead of the configured ones (repeatable)")
+	c.Flags().StringArrayVar(&f.policies, "policy", nil,
+		"judge by this policy `FILE` instead of the configured ones (repeatable)")
 	return c
 }
 
@@ -67,11 +71,15 @@ func (f *attestFlags) register(c *cobra.Command) {
 	f.where.register(c)
 	f.out.register(c)
 	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
+
 	// What is signed is what the policy is about: a caller narrows a dry run only.
-	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "judge these platforms only, such as linux/amd64; in a dry run")
-	c.Flags().StringArrayVar(&f.scans, "scan", nil, "count this On-Demand `SCAN` too, if the policy trusts its project: projects/P/locations/L/scans/ID (repeatable)")
+	c.Flags().StringSliceVar(&f.platforms, "platform", nil,
+		"judge these platforms only, such as linux/amd64; in a dry run")
+	c.Flags().StringArrayVar(&f.scans, "scan", nil,
+		"count this On-Demand `SCAN` too, if the policy trusts its project: projects/P/locations/L/scans/ID (repeatable)")
 	c.Flags().Var((*when.Duration)(&f.wait), "wait", "how long to wait for a scan that has not finished, such as 10m")
-	c.Flags().StringToStringVar(&f.labels, "label", nil, "a label to record with the decision, `KEY=VALUE` (repeatable)")
+	c.Flags().StringToStringVar(&f.labels, "label", nil,
+		"a label to record with the decision, `KEY=VALUE` (repeatable)")
 }
 
 func (f *attestFlags) run(c *cobra.Command, images []string) error {
@@ -83,11 +91,13 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 	if err != nil {
 		return err
 	}
+
 	if f.breakGlass != "" && f.dryRun {
 		return errors.New("--break-glass and --dry-run exclude each other")
 	}
 	if len(f.platforms) > 0 && !f.dryRun {
-		return errors.New("--platform narrows a dry run only: add --dry-run, or name the platforms in the policy, which says what is signed")
+		return errors.New("--platform narrows a dry run only: " +
+			"add --dry-run, or name the platforms in the policy, which says what is signed")
 	}
 
 	j, err := f.where.judge(c, f.policies, engine.Options{Scans: f.scans})
@@ -98,11 +108,13 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 	if closeErr := j.close(); err == nil {
 		err = closeErr
 	}
+
 	if len(decisions) > 0 {
 		if werr := f.out.write(c, decisions); werr != nil {
 			return werr
 		}
 	}
+
 	if err != nil {
 		return err
 	}
@@ -125,6 +137,7 @@ func (f *attestFlags) listed(c *cobra.Command, images []string) ([]string, error
 			defer file.Close()
 			r = file
 		}
+
 		for ref, err := range audit.LinesOf(r) {
 			if err != nil {
 				return nil, err
@@ -134,6 +147,7 @@ func (f *attestFlags) listed(c *cobra.Command, images []string) ([]string, error
 			}
 		}
 	}
+
 	if len(images) == 0 {
 		return nil, errors.New("say which image: as an argument, or in a --file that has one a line")
 	}
@@ -172,6 +186,7 @@ func (f *attestFlags) decide(ctx context.Context, j *judge, refs []attestor.Refe
 			}
 		})
 	}
+
 	wg.Wait()
 	var answered []attestor.Decision
 	for i := range decisions {
@@ -222,6 +237,7 @@ func (o *outputFlags) exit(decisions []attestor.Decision) error {
 			code = c
 		}
 	}
+
 	if code == attestor.ExitPass || (code == attestor.ExitDeny && o.exitZero) {
 		return nil
 	}

@@ -47,15 +47,20 @@ once, and writes one report. With --state an interrupted audit goes on where it 
 		Example: "  attestor audit us-docker.pkg.dev/acme/prod/api --state audit.state --output-file report.html\n  gcloud run services list --format json | attestor audit --cloud-run -",
 		RunE:    func(c *cobra.Command, repositories []string) error { return f.run(c, repositories) },
 	}
+
 	f.where.register(c)
 	f.report.register(c)
-	c.Flags().StringArrayVar(&f.policies, "policy", nil, "judge by this policy `FILE` instead of the configured ones (repeatable)")
+	c.Flags().StringArrayVar(&f.policies, "policy", nil,
+		"judge by this policy `FILE` instead of the configured ones (repeatable)")
 	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
-	c.Flags().StringArrayVar(&f.cloudRun, "cloud-run", nil, "judge what runs by this `FILE` of gcloud run services list --format json, or of jobs list")
+	c.Flags().StringArrayVar(&f.cloudRun, "cloud-run", nil,
+		"judge what runs by this `FILE` of gcloud run services list --format json, or of jobs list")
 	c.Flags().StringArrayVar(&f.pods, "pods", nil, "judge what runs by this `FILE` of kubectl get pods -A -o json")
-	c.Flags().StringVar(&f.project, "cloud-run-project", "", "judge what runs in this `PROJECT`, services and jobs, by the Cloud Run API")
+	c.Flags().StringVar(&f.project, "cloud-run-project", "",
+		"judge what runs in this `PROJECT`, services and jobs, by the Cloud Run API")
 	c.Flags().StringVar(&f.region, "region", "-", "of --cloud-run-project; - for all regions")
-	c.Flags().StringVar(&f.posture, "posture", "baseline", "tell how the services and jobs of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all")
+	c.Flags().StringVar(&f.posture, "posture", "baseline",
+		"tell how the services and jobs of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all")
 	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
 	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image would be refused")
@@ -67,88 +72,125 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 		return errors.New("say what to audit: repositories, --file, --cloud-run, --pods or --cloud-run-project")
 	}
 
-	busy := audit.NewThrottle(time.Now)
-	var records sync.Map // by decision: heard where images are judged, side by side; results are told one at a time
-	j, err := f.where.judge(c, f.policies, engine.Options{
-		Wrap:     busy.Wrap,
-		Recorded: func(r attestor.Record) { records.Store(r.Decision.ID, r) },
-	})
+	a := &auditing{c: c, busy: audit.NewThrottle(time.Now), apart: artifactsApart{}}
+	a.judge, err = f.where.judge(c, f.policies, engine.Options{Wrap: a.busy.Wrap, Recorded: a.recorded})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, j.close()) }()
+	defer func() { err = errors.Join(err, a.judge.close()) }()
+
 	services, err := f.services()
 	if err != nil {
 		return err
 	}
 	listed := newListing()
-	refs, err := f.references(c, repositories, plainHosts(j), services, listed)
+	refs, err := f.references(c, repositories, plainHosts(a.judge), services, listed)
 	if err != nil {
 		return err
 	}
-	out, err := f.report.collector(time.Now())
-	if err != nil {
+	if a.out, err = f.report.collector(time.Now()); err != nil {
 		return err
 	}
-	apart := artifactsApart{}
+
 	sweep := audit.Sweep{
-		Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
-			begun := time.Now()
-			d, err := j.admit(ctx, attestor.Request{Image: ref, DryRun: true})
-			if e, ok := errors.AsType[*client.Error](err); ok && e.RetryAfter > 0 {
-				return d, &audit.Throttled{After: e.RetryAfter, Err: err}
-			}
-			if err == nil && d.Verdict == attestor.Undecided {
-				err = throttled(busy, begun)
-			}
-			if err != nil {
-				records.Delete(d.ID) // it is judged again, or told without one
-			}
-			return d, err
-		},
-		Resolve: f.resolver(j, busy), Listed: listed.only, Artifact: artifactOf(j),
-		Result: func(r audit.Result) error {
-			if r.Artifact != "" {
-				if r.Decision != nil {
-					records.Delete(r.Decision.ID)
-				}
-				apart.add(r)
-				return nil
-			}
-			if r.Decision == nil {
-				fmt.Fprintf(c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
-				return nil
-			}
-			record, ok := records.LoadAndDelete(r.Decision.ID)
-			if !ok { // of an earlier run, or of a service
-				record = recordOf(c.Context(), j, *r.Decision)
-			}
-			out.add(record.(attestor.Record)) //nolint:forcetypeassert // nothing else is stored above
-			return nil
-		},
-		State: f.state, Key: f.key(j, repositories),
+		Judge: a.admit, Resolve: a.resolver(), Listed: listed.only, Artifact: artifactOf(a.judge), Result: a.result,
+		State: f.state, Key: f.key(a.judge, repositories),
 		Most: f.atOnce, Now: time.Now, Progress: sweepProgress(c.ErrOrStderr()),
 	}
 	totals, err := sweep.Run(c.Context(), refs)
 	if err != nil {
 		return &exit{code: attestor.ExitError, err: err}
 	}
+
 	var unjudged error
-	if out.posture, unjudged = services.judge(c.Context(), j.attested()); unjudged != nil {
-		fmt.Fprintf(c.ErrOrStderr(), "attestor: how services and jobs are set up could not be judged: %s\n", attestor.Message(unjudged))
+	if a.out.posture, unjudged = services.judge(c.Context(), a.judge.attested()); unjudged != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "attestor: how services and jobs are set up could not be judged: %s\n",
+			attestor.Message(unjudged))
 	}
-	if err := f.report.put(c, out.write); err != nil {
+	if err := f.report.put(c, a.out.write); err != nil {
 		return err
 	}
+
 	fmt.Fprintf(c.ErrOrStderr(), "%d images: %d pass, %d would be refused, %d could not be decided, %d failed\n",
 		totals.Images(), totals.Passed, totals.Refused, totals.Undecided, totals.Failed)
-	apart.write(c.ErrOrStderr())
+	a.apart.write(c.ErrOrStderr())
+
+	// A refusal outweighs what could not be decided.
 	switch {
 	case totals.Refused > 0 && !f.exitZero:
 		return &exit{code: attestor.ExitDeny}
 	case totals.Undecided+totals.Failed > 0 || unjudged != nil:
 		return &exit{code: attestor.ExitError}
 	}
+	return nil
+}
+
+// auditing is the state of one audit.
+type auditing struct {
+	c       *cobra.Command
+	judge   *judge
+	busy    *audit.Throttle
+	records sync.Map // attestor.Record by the decision's id: written where images are judged, side by side
+	out     *collector
+	apart   artifactsApart
+}
+
+// recorded keeps the evidence of a decision until its result is reported.
+func (a *auditing) recorded(r attestor.Record) { a.records.Store(r.Decision.ID, r) }
+
+// admit judges one image. What came to nothing because somebody is asked too much
+// is an [audit.Throttled]: the sweep slows down and judges it again.
+func (a *auditing) admit(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+	begun := time.Now()
+	d, err := a.judge.admit(ctx, attestor.Request{Image: ref, DryRun: true})
+	if e, ok := errors.AsType[*client.Error](err); ok && e.RetryAfter > 0 {
+		return d, &audit.Throttled{After: e.RetryAfter, Err: err}
+	}
+
+	if err == nil && d.Verdict == attestor.Undecided {
+		err = throttled(a.busy, begun)
+	}
+	if err != nil {
+		a.records.Delete(d.ID) // it is judged again, or reported without one
+	}
+	return d, err
+}
+
+// resolver finds the digest behind a tag, so that a digest with many tags is
+// judged once; nil where a service resolves for itself.
+func (a *auditing) resolver() func(context.Context, attestor.Reference) (attestor.Image, error) {
+	if a.judge.engine == nil {
+		return nil
+	}
+	return func(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
+		begun := time.Now()
+		img, err := a.judge.engine.Inspector.Pin(ctx, ref)
+		if err != nil {
+			err = cmp.Or(throttled(a.busy, begun), err)
+		}
+		return img, err
+	}
+}
+
+// result reports one reference. Results come one at a time.
+func (a *auditing) result(r audit.Result) error {
+	switch {
+	case r.Artifact != "":
+		if r.Decision != nil {
+			a.records.Delete(r.Decision.ID)
+		}
+		a.apart.add(r)
+		return nil
+	case r.Decision == nil:
+		fmt.Fprintf(a.c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
+		return nil
+	}
+
+	record, ok := a.records.LoadAndDelete(r.Decision.ID)
+	if !ok { // of an earlier run, or of a service
+		record = recordOf(a.c.Context(), a.judge, *r.Decision)
+	}
+	a.out.add(record.(attestor.Record)) //nolint:forcetypeassert // nothing else is stored above
 	return nil
 }
 
@@ -181,24 +223,9 @@ func throttled(t *audit.Throttle, begun time.Time) error {
 		return nil
 	}
 	return &audit.Throttled{After: after, Err: &attestor.Error{
-		Kind: attestor.TooMany, Msg: "the registry limits how often it is asked, and went on saying so", Fix: "run the same command again later; with --state it goes on where it stopped",
+		Kind: attestor.TooMany, Msg: "the registry limits how often it is asked, and went on saying so",
+		Fix: "run the same command again later; with --state it goes on where it stopped",
 	}}
-}
-
-// resolver finds the digest behind a tag, so that a digest with many tags is
-// judged once; a service resolves for itself.
-func (f *auditFlags) resolver(j *judge, busy *audit.Throttle) func(context.Context, attestor.Reference) (attestor.Image, error) {
-	if j.engine == nil {
-		return nil
-	}
-	return func(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
-		begun := time.Now()
-		img, err := j.engine.Inspector.Pin(ctx, ref)
-		if err != nil {
-			err = cmp.Or(throttled(busy, begun), err)
-		}
-		return img, err
-	}
 }
 
 // plainHosts are the registries that the local configuration speaks plain
@@ -211,7 +238,13 @@ func plainHosts(j *judge) config.Registries {
 }
 
 // references lists what is to be judged, source by source.
-func (f *auditFlags) references(c *cobra.Command, repositories []string, plain config.Registries, services *servicesFound, listed *listing) (audit.References, error) {
+func (f *auditFlags) references(
+	c *cobra.Command,
+	repositories []string,
+	plain config.Registries,
+	services *servicesFound,
+	listed *listing,
+) (audit.References, error) {
 	var sources []audit.References
 	if len(repositories) > 0 {
 		o := audit.RegistryOptions{
@@ -220,6 +253,7 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain c
 		}
 		sources = append(sources, listed.ofRepositories(audit.TagsOf(c.Context(), repositories, o)))
 	}
+
 	add := func(files []string, parse func(string, io.Reader) (audit.References, error)) error {
 		for _, file := range files {
 			r := c.InOrStdin()
@@ -230,6 +264,7 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain c
 				}
 				r = opened
 			}
+
 			refs, err := parse(file, r)
 			if err != nil {
 				return err
@@ -238,13 +273,20 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain c
 		}
 		return nil
 	}
+
 	var lists []string
 	if f.file != "" {
 		lists = []string{f.file}
 	}
-	if err := errors.Join(add(lists, streamed(audit.LinesOf)), add(f.cloudRun, services.listed), add(f.pods, streamed(audit.RunningInKubernetes))); err != nil {
+	err := errors.Join(
+		add(lists, streamed(audit.LinesOf)),
+		add(f.cloudRun, services.listed),
+		add(f.pods, streamed(audit.RunningInKubernetes)),
+	)
+	if err != nil {
 		return nil, err
 	}
+
 	if f.project != "" {
 		var seen func(audit.Definition)
 		if services.profile != nil {
@@ -252,6 +294,7 @@ func (f *auditFlags) references(c *cobra.Command, repositories []string, plain c
 		}
 		sources = append(sources, audit.DefinitionsInProject(c.Context(), f.project, f.region, seen))
 	}
+
 	return func(yield func(string, error) bool) {
 		for _, s := range sources {
 			for ref, err := range s {

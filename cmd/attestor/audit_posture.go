@@ -58,8 +58,11 @@ func (s *servicesFound) seen(d audit.Definition) {
 
 	if part := strings.Split(d.Name, "/"); d.IAM != nil && len(part) == 6 { // projects/P/locations/L/services/S
 		source.Text = d.IAM
-		s.in.IAM = append(s.in.IAM, posture.IAM{Service: part[5], Region: part[3], Kind: strings.TrimSuffix(part[4], "s"),
-			Source: source})
+		s.in.IAM = append(
+			s.in.IAM,
+			posture.IAM{Service: part[5], Region: part[3], Kind: strings.TrimSuffix(part[4], "s"),
+				Source: source},
+		)
 	}
 }
 
@@ -78,7 +81,11 @@ func (s *servicesFound) judge(ctx context.Context, attested posture.Attested) (*
 
 	r, err := judge.Judge(ctx, s.in)
 	if err != nil {
-		r = attestor.PostureReport{Profile: s.profile.Name(), Services: len(s.in.Definitions), Verdict: attestor.Undecided}
+		r = attestor.PostureReport{
+			Profile:  s.profile.Name(),
+			Services: len(s.in.Definitions),
+			Verdict:  attestor.Undecided,
+		}
 	}
 
 	return &r, err

@@ -36,6 +36,7 @@ func decisionsListCommand() *cobra.Command {
 			return writeReport(c, format, report.DecisionList(out))
 		},
 	}
+
 	f.register(c)
 	reportFlag(c, &format, report.OfDecisions, report.Text)
 	c.Flags().IntVar(&f.limit, "limit", 50, "at most this many; 0 for all")
@@ -53,6 +54,7 @@ func (f *recordFlags) each(c *cobra.Command, visit func(attestor.Decision) bool)
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
+
 	for d, err := range r.Decisions(c.Context(), filter) {
 		if err != nil {
 			return err
@@ -113,6 +115,7 @@ func decisionsPruneCommand() *cobra.Command {
 			return err
 		},
 	}
+
 	f.where(c)
 	c.Flags().StringVar(&before, "before", "", "RFC 3339, or how long ago, such as 400d")
 	_ = c.MarkFlagRequired("before")

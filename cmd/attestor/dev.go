@@ -49,11 +49,14 @@ Binary Authorization emulated over their own protocols, a key, an attestor, samp
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
+
 	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:8080", "address of the service")
 	c.Flags().StringVar(&f.registry, "registry-listen", "127.0.0.1:5000", "address of the registry")
-	c.Flags().StringVar(&f.google, "google-listen", "127.0.0.1:9090", "address of the emulated Google services, gRPC and REST")
+	c.Flags().StringVar(&f.google, "google-listen", "127.0.0.1:9090",
+		"address of the emulated Google services, gRPC and REST")
 	c.Flags().StringVar(&f.state, "state", "", "keep images, occurrences, keys and decisions in this `DIR`")
-	c.Flags().StringArrayVar(&f.policies, "policy", nil, "judge by this `FILE` instead of the sample policy (repeatable)")
+	c.Flags().StringArrayVar(&f.policies, "policy", nil,
+		"judge by this `FILE` instead of the sample policy (repeatable)")
 	c.Flags().BoolVar(&f.noSamples, "no-samples", false, "make no sample images")
 	return c
 }
@@ -79,6 +82,7 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 	log := newLogger(c, slog.LevelWarn)
 	p := &devParts{}
 	defer func() { err = errors.Join(err, p.close()) }()
+
 	if err := f.start(p, log); err != nil {
 		return err
 	}
@@ -86,12 +90,14 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+
 	e, err := engine.New(ctx, engine.Options{
 		Config: conf, Emulators: google.EmulatedAt(p.google.Addr().String()), Logger: log, Version: version,
 	})
 	if err != nil {
 		return err
 	}
+
 	p.stop = append(p.stop, e.Close)
 	if err := prepareGoogle(ctx, e.Google); err != nil {
 		return fmt.Errorf("preparing the emulated services: %w", err)
@@ -104,6 +110,7 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 		}
 		printSamples(c.OutOrStdout(), p, pushed)
 	}
+
 	if err := e.Attester.Preflight(ctx); err != nil {
 		return err
 	}
@@ -125,8 +132,11 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 	}{{"--listen", f.listen, &p.service}, {"--registry-listen", f.registry, &p.registry}, {"--google-listen", f.google, &p.google}} {
 		host, _, err := net.SplitHostPort(l.address)
 		if err != nil || !loopback.Host(host) {
-			return fmt.Errorf("%s %q: dev listens on this machine only, since nothing in it asks who is calling: want 127.0.0.1:PORT", l.flag, l.address)
+			return fmt.Errorf(
+				"%s %q: dev listens on this machine only, since nothing in it asks who is calling: want 127.0.0.1:PORT",
+				l.flag, l.address)
 		}
+
 		ln, err := net.Listen("tcp", l.address)
 		if err != nil {
 			return fmt.Errorf("%s: %w: name another port", l.flag, err)
@@ -139,6 +149,7 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 			return nil
 		})
 	}
+
 	p.dir = f.state
 	if p.dir == "" {
 		dir, err := os.MkdirTemp("", "attestor-dev-")
@@ -150,6 +161,7 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 	} else if err := os.MkdirAll(p.dir, 0o750); err != nil {
 		return fmt.Errorf("--state: %w", err)
 	}
+
 	var kept string // "" keeps registry and emulator in memory
 	if f.state != "" {
 		kept = p.dir
@@ -158,6 +170,7 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+
 	if p.emulator, err = emulator.New(emulator.Options{StateDir: under(kept, "google")}); err != nil {
 		return err
 	}
@@ -176,12 +189,19 @@ func under(dir, name string) string {
 
 // background serves HTTP/1 and unencrypted HTTP/2, which gRPC needs.
 func (p *devParts) background(log *slog.Logger, what string, ln net.Listener, h http.Handler) {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		Protocols:         new(http.Protocols),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	go func() {
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			log.Error("serving", slog.String("part", what), slog.String("error", err.Error())) //nolint:sloglint // no request
+			//nolint:sloglint // no request
+			log.Error("serving", slog.String("part", what), slog.String("error", err.Error()))
 		}
 	}()
 	p.stop = append(p.stop, srv.Close)
@@ -225,6 +245,7 @@ func awaitHealth(ctx context.Context, address string, served <-chan error) error
 			resp.Body.Close()
 			return nil
 		}
+
 		select {
 		case err := <-served:
 			return err

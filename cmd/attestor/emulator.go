@@ -46,23 +46,30 @@ unencrypted. docs/emulator.md says how to point clients at it.`,
 			return runEmulator(cmd.Context(), cmd.ErrOrStderr(), f)
 		},
 	}
+
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:9090", "address for gRPC and REST")
 	fl.BoolVar(&f.remote, "allow-remote", false, "allow an address other than loopback")
 	fl.StringVar(&f.state, "state", "", "directory that keeps everything across restarts (default: memory)")
-	fl.StringArrayVar(&f.load, "load", nil, "file of occurrences and notes, as gcloud or the API print them (repeatable)")
+	fl.StringArrayVar(&f.load, "load", nil,
+		"file of occurrences and notes, as gcloud or the API print them (repeatable)")
 	fl.BoolVar(&f.reset, "reset", false, "empty the state first")
-	fl.StringVar(&f.uniqueness, "uniqueness", emulator.UniqueNoteAndResource.String(), "what makes an attestation a duplicate: none, note+resource or note+resource+payload")
+	fl.StringVar(&f.uniqueness, "uniqueness", emulator.UniqueNoteAndResource.String(),
+		"what makes an attestation a duplicate: none, note+resource or note+resource+payload")
 	fl.BoolVar(&f.behaviour.RefuseCreates, "refuse-creates", false, "refuse to create occurrences")
 	fl.BoolVar(&f.behaviour.RefuseUpdates, "refuse-updates", false, "refuse to update occurrences")
 	fl.BoolVar(&f.behaviour.RefuseDeletes, "refuse-deletes", false, "refuse to delete occurrences")
 	fl.Var((*when.Duration)(&f.behaviour.ListLag), "list-lag", "how long new occurrences stay out of lists")
-	fl.IntVar(&f.behaviour.EmptyPages, "empty-pages", 0, "make every n-th page of occurrences an empty one with a token")
-	fl.StringSliceVar(&f.behaviour.Unreachable, "unreachable", nil, "locations that lists of whole projects do not reach")
-	fl.BoolVar(&f.behaviour.NoProviderNotes, "no-provider-notes", false, "refuse occurrences for notes of goog-* and verified-builder that nobody created")
+	fl.IntVar(&f.behaviour.EmptyPages, "empty-pages", 0,
+		"make every n-th page of occurrences an empty one with a token")
+	fl.StringSliceVar(&f.behaviour.Unreachable, "unreachable", nil,
+		"locations that lists of whole projects do not reach")
+	fl.BoolVar(&f.behaviour.NoProviderNotes, "no-provider-notes", false,
+		"refuse occurrences for notes of goog-* and verified-builder that nobody created")
 	fl.StringArrayVar(&f.denied, "deny", nil, "PERMISSION or PERMISSION@RESOURCE that nobody has (repeatable)")
 	fl.StringArrayVar(&f.latency, "latency", nil, "METHOD=DURATION added to calls, * for every method (repeatable)")
-	fl.StringArrayVar(&f.faults, "fault", nil, "METHOD=CODE[:COUNT] answered to calls, as in AsymmetricSign=UNAVAILABLE:3 (repeatable)")
+	fl.StringArrayVar(&f.faults, "fault", nil,
+		"METHOD=CODE[:COUNT] answered to calls, as in AsymmetricSign=UNAVAILABLE:3 (repeatable)")
 	return cmd
 }
 
@@ -76,6 +83,7 @@ func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+
 	for _, path := range f.load {
 		n, err := loadFile(e, path)
 		if err != nil {
@@ -83,6 +91,7 @@ func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err er
 		}
 		fmt.Fprintf(stderr, "loaded %d occurrences and notes from %s\n", n, path)
 	}
+
 	for _, r := range rules {
 		e.Inject(r)
 	}
@@ -90,6 +99,7 @@ func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err er
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
+
 	fmt.Fprintf(stderr, `Container Analysis, Cloud KMS and Binary Authorization on %[1]s, gRPC and REST
 This is no security boundary: nobody is authenticated, keys are not protected.
 Point attestor at it:
@@ -111,12 +121,14 @@ func (f *emulatorFlags) parse() ([]emulator.Fault, error) {
 			Fix: "listen on 127.0.0.1, or add --allow-remote",
 		}
 	}
+
 	if f.behaviour.Uniqueness, err = emulator.ParseUniqueness(f.uniqueness); err != nil {
 		return nil, emulatorUsage("--uniqueness: %v", err)
 	}
 	if f.behaviour.EmptyPages < 0 {
 		return nil, emulatorUsage("--empty-pages must not be negative")
 	}
+
 	for _, d := range f.denied {
 		permission, resource, _ := strings.Cut(d, "@")
 		f.behaviour.Denied = append(f.behaviour.Denied, emulator.Denial{Permission: permission, Resource: resource})
@@ -130,6 +142,7 @@ func (f *emulatorFlags) parse() ([]emulator.Fault, error) {
 		}
 		rules = append(rules, emulator.Fault{Method: anyMethod(method), Latency: d})
 	}
+
 	for _, s := range f.faults {
 		r, err := parseFault(s)
 		if err != nil {
@@ -155,6 +168,7 @@ func parseFault(s string) (emulator.Fault, error) {
 	if err == nil && counted {
 		f.Count, err = strconv.Atoi(count)
 	}
+
 	if err != nil || method == "" || f.Code == codes.OK || counted && f.Count < 1 {
 		return f, emulatorUsage("--fault %q is not METHOD=CODE[:COUNT], with a code such as UNAVAILABLE", s)
 	}
@@ -167,6 +181,7 @@ func loadFile(e *emulator.Emulator, path string) (n int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
+
 	if n, err = e.Load(r); err != nil {
 		return 0, fmt.Errorf("%s: %w", path, err)
 	}
@@ -174,5 +189,9 @@ func loadFile(e *emulator.Emulator, path string) (n int, err error) {
 }
 
 func emulatorUsage(format string, args ...any) error {
-	return &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf(format, args...), Fix: "see attestor emulator --help"}
+	return &attestor.Error{
+		Kind: attestor.Invalid,
+		Msg:  fmt.Sprintf(format, args...),
+		Fix:  "see attestor emulator --help",
+	}
 }

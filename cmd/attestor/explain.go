@@ -28,6 +28,7 @@ func explainCommand() *cobra.Command {
 				_, err = io.WriteString(c.OutOrStdout(), audit.Explain(rec))
 				return err
 			}
+
 			text, err := r.PolicyText(c.Context(), args[0])
 			if err != nil {
 				return err
@@ -39,7 +40,9 @@ func explainCommand() *cobra.Command {
 			return err
 		},
 	}
+
 	f.where(c)
-	c.Flags().BoolVar(&policyText, "policy-text", false, "print the text of the policy that judged, to judge by it again")
+	c.Flags().BoolVar(&policyText, "policy-text", false,
+		"print the text of the policy that judged, to judge by it again")
 	return c
 }

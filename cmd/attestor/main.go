@@ -37,6 +37,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+
 	root := rootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -62,6 +63,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case attestor.Unavailable, attestor.Upstream, attestor.TooMany:
 		return attestor.ExitError
 	}
+
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return attestor.ExitError
 	}
@@ -100,6 +102,7 @@ func rootCommand() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		devCommand(), serveCommand(),
@@ -115,7 +118,13 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Version, commit, Go, policy schema version", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			fmt.Fprintf(c.OutOrStdout(), "attestor %s (commit %s, %s, policy schema attestor/v1)\n", version, commit, runtime.Version())
+			fmt.Fprintf(
+				c.OutOrStdout(),
+				"attestor %s (commit %s, %s, policy schema attestor/v1)\n",
+				version,
+				commit,
+				runtime.Version(),
+			)
 			return nil
 		},
 	}

@@ -38,6 +38,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // nothing is left where it was renamed
+
 	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}

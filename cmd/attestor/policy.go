@@ -22,7 +22,14 @@ func policyCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(policyLintCommand(), policySchemaCommand(), policyTestCommand(), policyExplainCommand(), policySimulateCommand())
+
+	c.AddCommand(
+		policyLintCommand(),
+		policySchemaCommand(),
+		policyTestCommand(),
+		policyExplainCommand(),
+		policySimulateCommand(),
+	)
 	return c
 }
 
@@ -35,7 +42,11 @@ func formatFlag(c *cobra.Command, format *string, allowed ...string) {
 				return nil
 			}
 		}
-		return &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("-o %s is not known: want %s", *format, strings.Join(allowed, ", "))}
+
+		return &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  fmt.Sprintf("-o %s is not known: use %s", *format, strings.Join(allowed, ", ")),
+		}
 	}
 }
 
@@ -66,6 +77,7 @@ Exit codes: 0 they load, 2 they do not (with --strict: or something is odd).`,
 			if err != nil && !parsed {
 				return err
 			}
+
 			var odd []policy.Diagnostic
 			if err == nil {
 				odd = set.Lint(time.Now())
@@ -73,12 +85,14 @@ Exit codes: 0 they load, 2 they do not (with --strict: or something is odd).`,
 			if err := printLint(c.OutOrStdout(), format, set, wrong, odd); err != nil {
 				return err
 			}
+
 			if len(wrong) > 0 || strict && len(odd) > 0 {
 				return &exit{code: attestor.ExitUsage}
 			}
 			return nil
 		},
 	}
+
 	c.Flags().BoolVar(&strict, "strict", false, "end with 2 where something is odd, too")
 	formatFlag(c, &format, "text", "json")
 	return c
@@ -91,12 +105,14 @@ func printLint(w io.Writer, format string, set *policy.Set, wrong, odd []policy.
 			Warnings []policy.Diagnostic `json:"warnings"`
 		}{append([]policy.Diagnostic{}, wrong...), append([]policy.Diagnostic{}, odd...)})
 	}
+
 	for _, d := range wrong {
 		fmt.Fprintf(w, "error: %s\n", d)
 	}
 	for _, d := range odd {
 		fmt.Fprintf(w, "warning: %s\n", d)
 	}
+
 	if len(wrong) > 0 {
 		_, err := fmt.Fprintf(w, "%d errors\n", len(wrong))
 		return err
@@ -150,6 +166,7 @@ func policyExplainCommand() *cobra.Command {
 			return printExplanation(c.OutOrStdout(), format, ref.Repository(), set)
 		},
 	}
+
 	c.Flags().StringArrayVar(&files, "policy", nil, "policy `FILE` or directory (repeatable)")
 	if err := c.MarkFlagRequired("policy"); err != nil {
 		panic("attestor: the flag policy does not exist") // a constant
@@ -167,6 +184,7 @@ func printExplanation(w io.Writer, format, repository string, set *policy.Set) e
 	} else {
 		explainText(w, repository, matches, set)
 	}
+
 	if len(matches) == 0 {
 		return &exit{code: attestor.ExitDeny}
 	}
@@ -186,6 +204,7 @@ func explanation(repository string, matches []policy.Match) any {
 		Governs    *explained  `json:"governs"`
 		Others     []explained `json:"others"`
 	}{Repository: repository, Others: []explained{}}
+
 	for i, m := range matches {
 		e := explained{Policy: m.Policy.Ref(), File: m.Policy.File(), Pattern: m.Pattern, Demands: m.Policy.Demands()}
 		if i == 0 {
@@ -205,11 +224,13 @@ func explainText(w io.Writer, repository string, matches []policy.Match, set *po
 		}
 		return
 	}
+
 	governs := matches[0]
 	fmt.Fprintf(w, "%s is governed by %s\n", repository, governs.Describe())
 	for _, m := range matches[1:] {
 		fmt.Fprintf(w, "  less specific: %s\n", m.Describe())
 	}
+
 	fmt.Fprintln(w, "it demands:")
 	for _, d := range governs.Policy.Demands() {
 		fmt.Fprintf(w, "  %s\n", d)

@@ -46,6 +46,7 @@ Exit codes: 0 all as wanted, 1 some are not (or --min-coverage is not reached), 
 			return nil
 		},
 	}
+
 	c.Flags().IntVar(&coverage, "min-coverage", 0,
 		"fail where fewer `PERCENT` of the codes that the policies can give are covered")
 	reportFlag(c, &format, report.OfTests, report.Text)
@@ -76,14 +77,19 @@ func casesDocument(files []string, reports []policy.CaseReport) report.Document 
 		for _, c := range r.Results {
 			item, result := caseItem(c)
 			subject.Items = append(subject.Items, item)
-			table.Rows = append(table.Rows, []string{result, c.Name, dash(c.Policy), string(c.Got), dash(joinCodes(c.Codes))})
+			table.Rows = append(
+				table.Rows,
+				[]string{result, c.Name, dash(c.Policy), string(c.Got), dash(joinCodes(c.Codes))},
+			)
 		}
 
 		p.Subjects, p.Tables = []report.Subject{subject}, []report.Table{table}
 
-		p.Notes = []string{fmt.Sprintf("%s: %d cases, %d failed; %d of %d codes that these policies can give are covered "+
-			"(%d%%)",
-			files[i], len(r.Results), r.Failed(), len(r.Covered), len(r.Covered)+len(r.Never), percent(r))}
+		p.Notes = []string{
+			fmt.Sprintf("%s: %d cases, %d failed; %d of %d codes that these policies can give are covered "+
+				"(%d%%)",
+				files[i], len(r.Results), r.Failed(), len(r.Covered), len(r.Covered)+len(r.Never), percent(r)),
+		}
 
 		if len(r.Never) > 0 {
 			p.Notes = append(p.Notes, "never given: "+joinCodes(r.Never))

@@ -51,13 +51,15 @@ Exit codes: 0, and with --fail 1 where an image that passed would no longer.`,
 			if err := writeReport(c, format, simulationDocument(simulated)); err != nil {
 				return err
 			}
-			if fail && slices.ContainsFunc(simulated.Flips, func(f attestor.Flip) bool { return f.Before == attestor.Pass }) {
+			if fail &&
+				slices.ContainsFunc(simulated.Flips, func(f attestor.Flip) bool { return f.Before == attestor.Pass }) {
 				return &exit{code: attestor.ExitDeny}
 			}
 
 			return nil
 		},
 	}
+
 	c.Flags().StringArrayVar(&files, "policy", nil, "policy `FILE` or directory (repeatable)")
 	c.Flags().BoolVar(&fail, "fail", false, "end with 1 where an image that passed would no longer")
 
@@ -87,6 +89,7 @@ func openRecords(c *cobra.Command, name string) (in io.Reader, done func(), err 
 		done()
 		return nil, nil, fmt.Errorf("reading records: %w", err)
 	}
+
 	if !isTerminal(c.ErrOrStderr()) {
 		return f, done, nil
 	}

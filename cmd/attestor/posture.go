@@ -15,7 +15,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/internal/config"
-	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/posture"
 	"github.com/attestor-gate/attestor/report"
@@ -45,6 +45,7 @@ not be decided.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: f.run,
 	}
+
 	c.Flags().StringVar(&f.profile, "profile", "baseline", "baseline, hipaa, strict, or a `FILE`")
 	c.Flags().StringArrayVar(&f.iam, "iam", nil,
 		"a service's IAM policy: `[NAME=]FILE`, as gcloud run services get-iam-policy prints it (repeatable)")
@@ -93,8 +94,7 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 			return &exit{code: attestor.ExitError, err: err}
 		}
 		defer func() { _ = g.Close() }() // only read from
-		v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.Grafeas, BinAuthz: g.Binauthz, Now: time.Now,
-			CallTimeout: dependency.DefaultTimeout})
+		v, err := engine.NewVerifier(g)
 		if err != nil {
 			return err
 		}
@@ -136,6 +136,7 @@ func (f *postureFlags) input(stdin io.Reader, args []string) (posture.Input, err
 		errs = append(errs, err)
 		return posture.Source{Name: name, Text: text}
 	}
+
 	for _, name := range args {
 		in.Definitions = append(in.Definitions, one(name))
 	}

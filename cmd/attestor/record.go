@@ -35,7 +35,8 @@ func (f *recordFlags) register(c *cobra.Command) {
 
 func (f *recordFlags) where(c *cobra.Command) {
 	serverFlag(c, &f.server)
-	c.Flags().StringVar(&f.config, "config", "", "read the record of this configuration `FILE`; attestor.yaml where there is one")
+	c.Flags().StringVar(&f.config, "config", "",
+		"read the record of this configuration `FILE`; attestor.yaml where there is one")
 	identityFlags(c, &f.identity)
 }
 
@@ -87,7 +88,8 @@ func (f *recordFlags) open(c *cobra.Command) (records, error) {
 // itself opens the record for what a service does not do.
 func (f *recordFlags) itself(c *cobra.Command) (*audit.Store, error) {
 	if c.Flags().Changed("server") {
-		return nil, errors.New("this works on the record itself, not through a service: leave out --server, and name the record's configuration by --config")
+		return nil, errors.New("this works on the record itself, not through a service: " +
+			"leave out --server, and name the record's configuration by --config")
 	}
 	return f.openStore(c.Context())
 }
@@ -97,7 +99,8 @@ func (f *recordFlags) openStore(ctx context.Context) (*audit.Store, error) {
 	if path == "" {
 		path = defaultConfig
 		if _, err := os.Stat(path); err != nil {
-			return nil, errors.New("there is neither --server nor --config, and no attestor.yaml here: name a service, or the configuration whose record is meant")
+			return nil, errors.New("there is neither --server nor --config, and no attestor.yaml here: " +
+				"name a service, or the configuration whose record is meant")
 		}
 	}
 

@@ -33,6 +33,7 @@ func reportCommand() *cobra.Command {
 		Example: "  attestor report --since 30d -o html --output-file report.html",
 		RunE:    func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
+
 	f.records.register(c)
 	f.register(c)
 
@@ -61,6 +62,7 @@ func (f *reportFlags) run(c *cobra.Command) (err error) {
 	}
 
 	defer func() { err = errors.Join(err, r.Close()) }()
+
 	all := report.FromDecisions(r.Decisions(c.Context(), filter))
 	if s, ok := r.(localRecords); ok { // with the evidence, ages of findings are known
 		all = s.Records(c.Context(), filter)

@@ -32,6 +32,7 @@ func revokeCommand() *cobra.Command {
 			return nil
 		},
 	}
+
 	where.register(c)
 	c.Flags().StringVar(&reason, "reason", "", "why; recorded")
 	_ = c.MarkFlagRequired("reason")

@@ -29,6 +29,7 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+
 			e, err := engine.New(c.Context(), engine.Options{
 				Config: conf, Emulators: em, Logger: engine.ServiceLogger(conf, c.ErrOrStderr()), Version: version,
 			})
@@ -52,6 +53,7 @@ func serveCommand() *cobra.Command {
 			return e.Serve(c.Context(), ln)
 		},
 	}
+
 	c.Flags().StringVar(&path, "config", "", "the configuration `FILE`")
 	c.Flags().BoolVar(&checkOnly, "check", false, "validate configuration, policies and attestors, and end")
 	c.Flags().BoolVar(&remoteEmulator, "allow-remote-emulator", false, "accept *_EMULATOR_HOST on another machine")

@@ -14,9 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/internal/config"
-	"github.com/attestor-gate/attestor/internal/dependency"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/verify"
@@ -41,7 +39,9 @@ usage, 3 it could not be found out.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
 	}
-	c.Flags().StringSliceVar(&f.attestors, "attestor", nil, "the attestor, projects/P/attestors/A (repeatable: all must have attested)")
+
+	c.Flags().StringSliceVar(&f.attestors, "attestor", nil,
+		"the attestor, projects/P/attestors/A (repeatable: all must have attested)")
 	c.Flags().StringVar(&f.emulator, "emulator", "", "ask the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
 	c.Flags().BoolVar(&f.plainHTTP, "plain-http", false, "resolve a tag over plain HTTP; loopback always is")
@@ -59,6 +59,7 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 			return fmt.Errorf("--attestor %q is not projects/PROJECT/attestors/NAME", a)
 		}
 	}
+
 	ref, err := attestor.ParseReference(image)
 	if err != nil {
 		return err
@@ -67,11 +68,13 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	if err != nil {
 		return err
 	}
+
 	log := newLogger(c, slog.LevelError)
 	img, err := f.resolve(c.Context(), ref, log)
 	if err != nil {
 		return err
 	}
+
 	g, err := google.Dial(c.Context(), em, log, nil)
 	if err != nil {
 		return err
@@ -93,6 +96,7 @@ func (f *verifyFlags) answer(w io.Writer, img attestor.Image, s attestor.Standin
 	if err := f.print(w, img, s, missing); err != nil {
 		return err
 	}
+
 	if len(missing) > 0 {
 		return &exit{code: attestor.ExitDeny}
 	}
@@ -104,26 +108,32 @@ func (f *verifyFlags) resolve(ctx context.Context, ref attestor.Reference, log *
 	if img, ok := ref.Pinned(); ok {
 		return img, nil
 	}
+
 	host, _, _ := strings.Cut(ref.Repository(), "/")
 	c := config.Registries{Allowed: []string{host}}
 	if f.plainHTTP {
 		c.PlainHTTP = c.Allowed
 	}
+
 	inspector, err := verify.New(verify.Config{Registries: engine.Registries(c), Now: time.Now, Logger: log})
 	if err != nil {
 		return attestor.Image{}, err
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+
+	// Nothing of the image is read but its digest: what is looked up goes by that.
 	resolved, err := inspector.Resolve(ctx, ref, attestor.Needs{})
 	return resolved.Image, err
 }
 
 func (f *verifyFlags) standing(ctx context.Context, g *google.Clients, img attestor.Image) (attestor.Standing, error) {
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: g.Grafeas, BinAuthz: g.Binauthz, Now: time.Now, CallTimeout: dependency.DefaultTimeout})
+	v, err := engine.NewVerifier(g)
 	if err != nil {
 		return attestor.Standing{}, err
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return v.Standing(ctx, f.attestors, []attestor.Image{img})
@@ -136,17 +146,27 @@ func (f *verifyFlags) print(w io.Writer, img attestor.Image, s attestor.Standing
 			Valid   []attestor.Attestation        `json:"valid"`
 			Invalid []attestor.InvalidAttestation `json:"invalid"`
 		}{img, append([]attestor.Attestation{}, s.Valid...), append([]attestor.InvalidAttestation{}, s.Invalid...)}
+
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		return enc.Encode(out)
 	}
+
 	fmt.Fprintln(w, img)
 	for _, a := range missing {
 		fmt.Fprintf(w, "  none   by %s\n", a)
 	}
 	for _, a := range s.Valid {
-		fmt.Fprintf(w, "  valid  by %s since %s\n         key %s\n         %s\n", a.Attestor, a.Since.UTC().Format(time.RFC3339), a.PublicKeyID, a.Occurrence)
+		fmt.Fprintf(
+			w,
+			"  valid  by %s since %s\n         key %s\n         %s\n",
+			a.Attestor,
+			a.Since.UTC().Format(time.RFC3339),
+			a.PublicKeyID,
+			a.Occurrence,
+		)
 	}
+
 	for _, a := range s.Invalid {
 		fmt.Fprintf(w, "  not    %s: %s\n", a.Occurrence, a.Why)
 	}

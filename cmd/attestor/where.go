@@ -26,13 +26,17 @@ type judge struct {
 
 // localJudge judges as whoever runs this, and tells a person that it waits.
 func localJudge(c *cobra.Command, e *engine.Engine) *judge {
-	return &judge{engine: e, close: e.Close, admit: func(ctx context.Context, r attestor.Request) (attestor.Decision, error) {
-		if r.Wait > 0 {
-			defer saysThatItWaits(c.ErrOrStderr(), r.Image.String(), r.Wait)()
-		}
-		r.Caller = engine.LocalCaller()
-		return e.Admit(ctx, r)
-	}}
+	return &judge{
+		engine: e,
+		close:  e.Close,
+		admit: func(ctx context.Context, r attestor.Request) (attestor.Decision, error) {
+			if r.Wait > 0 {
+				defer saysThatItWaits(c.ErrOrStderr(), r.Image.String(), r.Wait)()
+			}
+			r.Caller = engine.LocalCaller()
+			return e.Admit(ctx, r)
+		},
+	}
 }
 
 // attested answers whether images are attested; nil: nobody is asked.
@@ -53,18 +57,21 @@ type whereFlags struct {
 
 func (f *whereFlags) register(c *cobra.Command) {
 	serverFlag(c, &f.server)
-	c.Flags().StringVar(&f.config, "config", "", "run in this process by this configuration `FILE`; attestor.yaml where there is one")
+	c.Flags().StringVar(&f.config, "config", "",
+		"run in this process by this configuration `FILE`; attestor.yaml where there is one")
 	c.Flags().BoolVar(&f.remoteEmu, "allow-remote-emulator", false, "accept *_EMULATOR_HOST on another machine")
 	identityFlags(c, &f.identity)
 }
 
 func serverFlag(c *cobra.Command, server *string) {
-	c.Flags().StringVar(server, "server", os.Getenv("ATTESTOR_SERVER"), "ask the service at this `URL` (also ATTESTOR_SERVER)")
+	c.Flags().StringVar(server, "server", os.Getenv("ATTESTOR_SERVER"),
+		"ask the service at this `URL` (also ATTESTOR_SERVER)")
 }
 
 func identityFlags(c *cobra.Command, i *client.Identity) {
 	c.Flags().StringVar(&i.File, "token-file", "", "read the ID token for the service from this `FILE`")
-	c.Flags().StringVar(&i.Variable, "token-env", "", "read the ID token from this environment variable, such as a GitLab id_token's `NAME`")
+	c.Flags().StringVar(&i.Variable, "token-env", "",
+		"read the ID token from this environment variable, such as a GitLab id_token's `NAME`")
 	c.Flags().StringVar(&i.Account, "service-account", "",
 		"get the ID token of this service account from IAM Credentials; by default the one that this runs as")
 	c.Flags().StringVar(&i.Audience, "audience", "", "audience of the ID token; by default the service's URL")
@@ -100,6 +107,7 @@ func (f *whereFlags) judge(c *cobra.Command, policies []string, o engine.Options
 	if len(policies) > 0 || len(o.Scans) > 0 {
 		return nil, errors.New("--policy and --scan judge in this process: leave out --server")
 	}
+
 	cl, err := f.client(c)
 	if err != nil {
 		return nil, err
@@ -125,6 +133,7 @@ func (f *whereFlags) engine(c *cobra.Command, policies []string, o engine.Option
 	if len(policies) > 0 {
 		o.Config.Policies = policies
 	}
+
 	if o.Emulators, err = google.FindEmulators(os.Getenv, f.remoteEmu); err != nil {
 		return nil, err
 	}

@@ -62,7 +62,10 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("--server %q is not a URL such as https://gate.example", o.Server)
 	}
 	if base.Scheme == "http" && !loopback.Host(base.Hostname()) {
-		return nil, fmt.Errorf("--server %s: plain http is for this machine only, since a token would be sent in the clear", o.Server)
+		return nil, fmt.Errorf(
+			"--server %s: plain http is for this machine only, since a token would be sent in the clear",
+			o.Server,
+		)
 	}
 
 	return &Client{
@@ -191,7 +194,11 @@ func (c *Client) attest(
 // a dry run's, would be taken for the one that was asked for.
 func answers(d attestor.Decision, r attestor.Request) error {
 	wrong := func(format string, args ...any) error {
-		return &attestor.Error{Kind: attestor.Upstream, Msg: fmt.Sprintf(format, args...), Fix: "find out what is between this and the service: a cache must not answer for it"}
+		return &attestor.Error{
+			Kind: attestor.Upstream,
+			Msg:  fmt.Sprintf(format, args...),
+			Fix:  "find out what is between this and the service: a cache must not answer for it",
+		}
 	}
 
 	enforced := d.Policy != nil && d.Policy.Mode == attestor.Enforce

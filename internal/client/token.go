@@ -93,6 +93,7 @@ func (t tokenFinder) find(ctx context.Context) (string, error) {
 	case t.identity.Variable != "":
 		return given(t.getenv(t.identity.Variable), "the variable "+t.identity.Variable)
 	}
+
 	var errs []error
 	try := func(what string, f func(context.Context) (string, error)) (string, bool) {
 		token, err := f(ctx)
@@ -102,6 +103,7 @@ func (t tokenFinder) find(ctx context.Context) (string, error) {
 		errs = append(errs, fmt.Errorf("%s: %w", what, err))
 		return "", false
 	}
+
 	account := t.identity.Account
 	onGoogle := metadata.OnGCEWithContext(ctx)
 	if account == "" && onGoogle {
@@ -124,7 +126,11 @@ func (t tokenFinder) find(ctx context.Context) (string, error) {
 			return token, nil
 		}
 	}
-	return "", fmt.Errorf("finding an ID token for %s: %w\n          give --service-account, --token-file or --token-env; the account needs roles/iam.serviceAccountOpenIdTokenCreator on itself", t.audience, errors.Join(errs...))
+	return "", fmt.Errorf(
+		"finding an ID token for %s: %w\n          give --service-account, --token-file or --token-env; "+
+			"the account needs roles/iam.serviceAccountOpenIdTokenCreator on itself",
+		t.audience, errors.Join(errs...),
+	)
 }
 
 func given(s, where string) (string, error) {
@@ -151,15 +157,22 @@ func (t tokenFinder) generate(ctx context.Context, account string) (string, erro
 
 func (t tokenFinder) fromMetadata(ctx context.Context) (string, error) {
 	client := metadata.NewClient(&http.Client{Timeout: 5 * time.Second})
-	token, err := client.GetWithContext(ctx, "instance/service-accounts/default/identity?format=full&audience="+url.QueryEscape(t.audience))
+	token, err := client.GetWithContext(
+		ctx,
+		"instance/service-accounts/default/identity?format=full&audience="+url.QueryEscape(t.audience),
+	)
 	return strings.TrimSpace(token), err
 }
 
 // fromGcloud is for people: their own accounts' tokens have gcloud's audience,
 // which a gate accepts only where it is configured to.
 func (t tokenFinder) fromGcloud(ctx context.Context) (string, error) {
-	for _, args := range [][]string{{"auth", "print-identity-token", "--audiences=" + t.audience}, {"auth", "print-identity-token"}} {
-		out, err := exec.CommandContext(ctx, "gcloud", args...).Output() //nolint:gosec // no shell; the audience is the server that the user named
+	for _, args := range [][]string{
+		{"auth", "print-identity-token", "--audiences=" + t.audience},
+		{"auth", "print-identity-token"},
+	} {
+		//nolint:gosec // no shell; the audience is the server that the user named
+		out, err := exec.CommandContext(ctx, "gcloud", args...).Output()
 		if err == nil {
 			return strings.TrimSpace(string(out)), nil
 		}

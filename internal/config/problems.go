@@ -44,7 +44,8 @@ func (c Config) problems(getenv func(string) string, profile ProfileCheck) []err
 	}
 	if r := c.Rejudge; (r.Topic != "" || r.Subscription != "") &&
 		(!topicName.MatchString(r.Topic) || !subscriptionName.MatchString(r.Subscription)) {
-		bad("rejudge: want topic projects/PROJECT/topics/NAME and subscription projects/PROJECT/subscriptions/NAME, or neither")
+		bad("rejudge: want topic projects/PROJECT/topics/NAME " +
+			"and subscription projects/PROJECT/subscriptions/NAME, or neither")
 	}
 	if err := profile(c.PostureProfile); err != nil {
 		bad("postureProfile: %v", err)
@@ -109,7 +110,10 @@ func (s Store) problems(getenv func(string) string) []error {
 func (i Identity) problems() []error {
 	var out []error
 	if i.Audience == "" && !i.UnsafeTrustPlatform {
-		out = append(out, errors.New("identity.audience: required; without it a token meant for another service would do"))
+		out = append(
+			out,
+			errors.New("identity.audience: required; without it a token meant for another service would do"),
+		)
 	}
 	if len(i.Callers) == 0 {
 		out = append(out, errors.New("identity.callers: nobody may do anything"))

@@ -170,7 +170,10 @@ func (e *Engine) CheckPolicies(ctx context.Context) error {
 	for _, p := range e.Policies.Set().All() {
 		for _, name := range p.Needs().Attest.All() {
 			if !slices.Contains(configured, name) {
-				errs = append(errs, fmt.Errorf("policy %s: attestor %s is not in the configuration's attestors", p.Ref().Name, name))
+				errs = append(
+					errs,
+					fmt.Errorf("policy %s: attestor %s is not in the configuration's attestors", p.Ref().Name, name),
+				)
 			}
 		}
 

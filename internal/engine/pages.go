@@ -30,6 +30,7 @@ func newPages(e *Engine) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	p := &pageHandler{engine: e, render: r, kept: pages.NewKept[summaryKey, report.Summary](time.Now)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.page(p.overview))
@@ -50,8 +51,11 @@ type pageHandler struct {
 // page buffers what f renders, so that a failure half-way is a page too.
 func (p *pageHandler) page(f func(b *bytes.Buffer, r *http.Request, visible func(string) bool) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		// Whatever a page shows goes through visible: nobody sees a repository that they
+		// may not read.
 		caller := server.CallerFrom(r.Context())
 		visible := func(repository string) bool { return caller.May(attestor.ActionRead, repository) }
+
 		status := http.StatusOK
 		var b bytes.Buffer
 		if err := f(&b, r, visible); err != nil {
@@ -60,12 +64,14 @@ func (p *pageHandler) page(f func(b *bytes.Buffer, r *http.Request, visible func
 			if e, ok := errors.AsType[*attestor.Error](err); ok {
 				fix = e.Fix
 			}
+
 			b.Reset()
 			if err := p.render.Problem(&b, http.StatusText(status), attestor.Message(err), fix); err != nil {
 				http.Error(w, http.StatusText(status), status)
 				return
 			}
 		}
+
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", pages.CSP())
 		w.WriteHeader(status)
@@ -180,6 +186,8 @@ func (p *pageHandler) decision(b *bytes.Buffer, r *http.Request, visible func(st
 	if err != nil {
 		return err
 	}
+
+	// One that the caller may not read is answered as one that does not exist.
 	ref, err := attestor.ParseReference(rec.Decision.Image.Reference)
 	if err != nil || !visible(ref.Repository()) {
 		return &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}

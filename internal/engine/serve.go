@@ -51,7 +51,11 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	go e.Policies.Run(background)
 	go func() {
 		if err := e.CheckPolicies(background); err != nil {
-			e.log.ErrorContext(background, "policies name unconfigured attestors or keys", slog.String("error", err.Error()))
+			e.log.ErrorContext(
+				background,
+				"policies name unconfigured attestors or keys",
+				slog.String("error", err.Error()),
+			)
 		}
 	}()
 	go func() {
@@ -143,7 +147,11 @@ func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan
 	}
 
 	if c.UnsafeOpen {
-		e.log.WarnContext(ctx, "admission answers whoever can reach it: admission.unsafeOpen is set", slog.String("listen", c.Listen))
+		e.log.WarnContext(
+			ctx,
+			"admission answers whoever can reach it: admission.unsafeOpen is set",
+			slog.String("listen", c.Listen),
+		)
 	} else {
 		// The API server sends no token: its certificate is what identifies it.
 		conf, err := admission.TLS(c.Cert, c.Key, c.ClientCA)

@@ -17,6 +17,7 @@ import (
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/dependency"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/verify"
@@ -150,7 +151,12 @@ func (e *Engine) newScanner(ctx context.Context) (attestor.Scanner, error) {
 	return e.withNamedScans(ctx, scanner)
 }
 
-func newAttester(c config.Config, g *google.Clients, journal attest.Journal, log *slog.Logger) (*attest.Attester, error) {
+func newAttester(
+	c config.Config,
+	g *google.Clients,
+	journal attest.Journal,
+	log *slog.Logger,
+) (*attest.Attester, error) {
 	var attestors []attest.AttestorConfig
 	for _, a := range c.Attestors {
 		signer, err := newSigner(c, a, g)
@@ -176,4 +182,12 @@ func newSigner(c config.Config, a config.Attestor, g *google.Clients) (attest.Si
 		return attest.NewKeyFileSigner(a.KeyFile)
 	}
 	return attest.NewKMSSigner(g.KMS, a.KMS, within(c.Limits.Settle, c.Dependencies.Timeouts.KMS))
+}
+
+// NewVerifier checks attestations with the credentials of whoever runs this, and
+// without a configuration.
+func NewVerifier(g *google.Clients) (*attest.Verifier, error) {
+	return attest.NewVerifier(attest.VerifierConfig{
+		Grafeas: g.Grafeas, BinAuthz: g.Binauthz, Now: time.Now, CallTimeout: dependency.DefaultTimeout,
+	})
 }

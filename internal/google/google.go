@@ -84,11 +84,14 @@ func FindEmulators(getenv func(string) string, allowRemote bool) (Emulators, err
 	case set == 0 && e.PubSub == "":
 		return Emulators{}, nil
 	case set > 0 && set < 3:
-		return Emulators{}, fmt.Errorf("only some of %s, %s and %s are set: a gate that asks one real and one emulated service proves nothing",
+		return Emulators{}, fmt.Errorf(
+			"only some of %s, %s and %s are set: a gate that asks one real and one emulated service proves nothing",
 			EnvAnalysis, EnvKMS, EnvBinauthz)
 	case getenv("K_SERVICE") != "":
 		//nolint:staticcheck // it begins with a name
-		return Emulators{}, errors.New("Google's services cannot be emulated on Cloud Run: unset the *_EMULATOR_HOST variables")
+		return Emulators{}, errors.New(
+			"Google's services cannot be emulated on Cloud Run: unset the *_EMULATOR_HOST variables",
+		)
 	}
 	return e, nil
 }
@@ -147,8 +150,13 @@ type Clients struct {
 // guard is around every call. An emulator is named in a warning.
 func Dial(ctx context.Context, e Emulators, log *slog.Logger, guard Guard) (_ *Clients, err error) {
 	if e.Analysis != "" {
-		log.WarnContext(ctx, "google services are emulated: what is signed here opens no door",
-			slog.String("container_analysis", e.Analysis), slog.String("kms", e.KMS), slog.String("binary_authorization", e.Binauthz))
+		log.WarnContext(
+			ctx,
+			"google services are emulated: what is signed here opens no door",
+			slog.String("container_analysis", e.Analysis),
+			slog.String("kms", e.KMS),
+			slog.String("binary_authorization", e.Binauthz),
+		)
 	}
 
 	c := &Clients{Emulated: e.Analysis != ""}
