@@ -189,7 +189,7 @@ func Codes() []CodeInfo {
 		{CodePlatformMismatch, "platforms", StatusDeny, "the index's platform is not that of the child's config"},
 		{CodePlatformNotAllowed, "platforms", StatusDeny, "no child is for one of the policy's platforms"},
 		{CodePlatformUnsupported, "platforms", StatusDeny, "a platform that the gate cannot judge, such as Windows"},
-		{CodeAttestationManifestInvalid, "platforms", StatusDeny, "a child that poses as a build attestation"},
+		{CodeAttestationManifestInvalid, "platforms", StatusDeny, "a child that claims to be a build attestation and is none"},
 		{CodeInterrupted, "platforms", StatusError, "the gate stopped before it had an answer"},
 		{
 			CodeCircuitOpen, "platforms", StatusError,

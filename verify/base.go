@@ -10,9 +10,9 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// base finds the approved base that s is built on. What decides is layers: by
-// digest, or by their unpacked content, hashed here. The author's hints decide
-// only what is fetched, from an approved repository.
+// base finds the approved base that s is built on. Only layers decide: by digest, or
+// by their unpacked content, which is hashed here. The author's hints only select what
+// is fetched, from an approved repository.
 func (i *Inspector) base(ctx context.Context, s subject, needs attestor.Needs) (attestor.Base, []attestor.Problem) {
 	m, hints, unresolved := i.matched(ctx, s, needs)
 	if m.base == nil {
@@ -49,12 +49,14 @@ func (i *Inspector) matched(ctx context.Context, s subject, needs attestor.Needs
 	claims := wants(needs, attestor.DiffIDsVerified)
 
 	m, ok := c.find(shelf, s, needs, claims, nil)
+	// First by what is known, without a request: the usual case.
 	var unresolved []attestor.Problem
 	if !ok || !m.approval.full() {
 		unresolved = c.ensure(ctx, shelf, needs.Bases)
 		m, ok = c.find(shelf, s, needs, claims, nil)
 	}
 
+	// Then by the digests that the image's author names.
 	var pointed []*baseImage
 	if !ok {
 		hints = append(hints, i.provenanceHints(ctx, s)...)
@@ -63,8 +65,8 @@ func (i *Inspector) matched(ctx context.Context, s subject, needs attestor.Needs
 		m = i.dated(ctx, m)
 	}
 
-	// Denied for its base is only what the registry, asked after the image was,
-	// says not to be the base: its tag may have moved a moment ago.
+	// An image is denied for its base only by answers that registries gave after the
+	// image was asked about: a tag may have moved a moment ago.
 	if !ok || m.approval.outdated(m.entry, i.c.Now()) {
 		unresolved = c.renew(ctx, shelf, needs.Bases, since)
 		before := m
@@ -125,6 +127,8 @@ func (i *Inspector) hashed(ctx context.Context, s subject, m match) *attestor.Pr
 		}
 	}
 	wg.Wait()
+
+	// One layer with other content disproves the claim, whatever is unknown of others.
 	var unknown *attestor.Problem
 	for _, p := range found {
 		if p != nil && p.Status == attestor.StatusDeny {
@@ -165,10 +169,13 @@ func (i *Inspector) signed(ctx context.Context, m match, b attestor.Base) (attes
 		return b, []attestor.Problem{problem(attestor.CheckBase, attestor.CodeBaseSignatureUnknown, b.Reference,
 			"the gate is not configured to verify signatures", "configure trusted roots and keys, or remove signedBy from the policy")}
 	}
+
+	// A signature of the index covers the manifest: the index's bytes list its digest.
 	candidates := []attestor.Digest{m.base.root()}
 	if m.base.manifest != m.base.root() {
 		candidates = append(candidates, m.base.manifest)
 	}
+
 	var unsigned, unknown *attestor.Error
 	for _, d := range candidates {
 		signer, err := i.c.Signatures.Check(ctx, m.base.image(d), *rule)
@@ -186,6 +193,8 @@ func (i *Inspector) signed(ctx context.Context, m match, b attestor.Base) (attes
 			unknown = fault(attestor.CodeBaseSignatureUnknown, "the signature of "+m.base.image(d).String()+" could not be checked", "try again", err)
 		}
 	}
+
+	// If one of the two could not be checked, its signature may be the one that counts.
 	if unknown == nil {
 		unknown = unsigned
 	}

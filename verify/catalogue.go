@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/attestor-gate/attestor"
-	bounded "github.com/attestor-gate/attestor/internal/lru"
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 // baseImage is what one base consists of on one platform: immutable, and read
@@ -149,11 +149,11 @@ const strangeShelves = 16
 // No lock is held while something is fetched, or while a list is gone through.
 type catalogue struct {
 	i       *Inspector
-	flights singleflight.Group
+	lookups singleflight.Group
 	ticks   atomic.Uint64       // orders look-ups and inspections by their begin
 	known   map[platform]*shelf // of every known platform; never written to after newCatalogue
-	strange *bounded.Cache[platform, *shelf]
-	uploads *bounded.Cache[string, uploadedAt] // when bases were uploaded, which does not change
+	strange *lru.Cache[platform, *shelf]
+	uploads *lru.Cache[string, uploadedAt] // when bases were uploaded, which does not change
 
 	mu   sync.RWMutex
 	tags map[tagKey]tagState // guarded by mu
@@ -161,8 +161,8 @@ type catalogue struct {
 
 func newCatalogue(i *Inspector) *catalogue {
 	c := &catalogue{
-		i: i, known: map[platform]*shelf{}, strange: bounded.New[platform, *shelf](strangeShelves),
-		uploads: bounded.New[string, uploadedAt](keptUploads), tags: map[tagKey]tagState{},
+		i: i, known: map[platform]*shelf{}, strange: lru.New[platform, *shelf](strangeShelves),
+		uploads: lru.New[string, uploadedAt](keptUploads), tags: map[tagKey]tagState{},
 	}
 	for _, p := range knownPlatforms() {
 		c.known[p] = newShelf(p)
@@ -261,7 +261,7 @@ func (b *baseImage) check() error {
 // entryFor is the one image of an index for a platform, or nil.
 func entryFor(img attestor.Image, index document, p platform) (*descriptor, error) {
 	entries := slices.DeleteFunc(slices.Clone(*index.Manifests), func(e descriptor) bool {
-		return poses(e) || e.Platform == nil || e.Platform.normal() != p
+		return claimsAttestation(e) || e.Platform == nil || e.Platform.normal() != p
 	})
 	if len(entries) == 0 {
 		return nil, nil //nolint:nilnil // the base has no such platform, which is an answer

@@ -45,7 +45,7 @@ func (i *Inspector) children(
 	var attestations []descriptor
 	for n, e := range entries {
 		subject := fmt.Sprintf("entry %d of the index", n+1)
-		if poses(e) {
+		if claimsAttestation(e) {
 			attestations = append(attestations, e)
 			continue
 		}
@@ -111,8 +111,8 @@ func platformsOf(children []attestor.Child) string {
 	return clip(strings.Join(names, ", "))
 }
 
-// poses reports whether an entry claims to be no image but an attestation.
-func poses(e descriptor) bool {
+// claimsAttestation reports whether an entry is marked as a BuildKit attestation.
+func claimsAttestation(e descriptor) bool {
 	_, marked := e.Annotations[annotationReferenceType]
 	return marked || e.Platform != nil && e.Platform.OS == "unknown" && e.Platform.Architecture == "unknown"
 }
@@ -153,14 +153,15 @@ func checkEntry(e descriptor, subject string) *attestor.Error {
 	return nil
 }
 
-// attestations confirms that what poses as one is: a runtime never runs it,
-// and no image can hide behind the name.
+// attestations checks the entries that are marked as attestations, which are not judged
+// as images. Each must be one that no runtime would run: otherwise an image could escape
+// the judgement by the mark.
 func (i *Inspector) attestations(
-	ctx context.Context, img attestor.Image, entries, posing []descriptor,
+	ctx context.Context, img attestor.Image, entries, marked []descriptor,
 ) []attestor.Problem {
-	found := make([]*attestor.Problem, len(posing))
+	found := make([]*attestor.Problem, len(marked))
 	var wg sync.WaitGroup
-	for n, e := range posing {
+	for n, e := range marked {
 		wg.Go(func() {
 			if err := i.attestation(ctx, img, entries, e); err != nil {
 				p := problemOf(attestor.CheckPlatforms, err, clip(string(e.Digest)))
@@ -183,14 +184,14 @@ func (i *Inspector) attestation(ctx context.Context, img attestor.Image, entries
 	bad := func(why string) error {
 		return fault(
 			attestor.CodeAttestationManifestInvalid,
-			"an entry of the index poses as a build attestation: "+why,
+			"an entry of the index claims to be a build attestation and is none: "+why,
 			"remove it from the index, or build with BuildKit and without changing its attestations",
 			nil,
 		)
 	}
 
 	about := e.Annotations[annotationReferenceDigest]
-	sibling := slices.ContainsFunc(entries, func(s descriptor) bool { return string(s.Digest) == about && !poses(s) })
+	sibling := slices.ContainsFunc(entries, func(s descriptor) bool { return string(s.Digest) == about && !claimsAttestation(s) })
 	switch _, err := attestor.ParseDigest(string(e.Digest)); {
 	case err != nil:
 		return bad("it has no valid digest")

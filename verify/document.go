@@ -12,7 +12,7 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// document is a manifest or an index, as far as it is judged.
+// document has the fields of a manifest or an index that are judged.
 type document struct {
 	SchemaVersion int               `json:"schemaVersion"`
 	MediaType     string            `json:"mediaType"`
@@ -33,8 +33,8 @@ type descriptor struct {
 	Platform    *platform         `json:"platform"`
 }
 
-// imageConfig is an image's config, as far as it is judged. What runtimes
-// follow is "config"; the "container_config" of old builders is not read.
+// imageConfig has the fields of an image's config that are judged. Runtimes follow
+// "config"; the "container_config" of old builders is not read.
 type imageConfig struct {
 	platform
 	Created *time.Time `json:"created"`
@@ -85,9 +85,9 @@ func isForeignType(mt string) bool {
 	}, types.MediaType(mt))
 }
 
-// parseDocument decides from the bytes alone whether c is an image's manifest
-// or an index, and refuses what two readers could take for different things.
-// It returns the media type that the document has.
+// parseDocument decides from the bytes whether c is an image's manifest or an index,
+// and returns its media type. It refuses bytes that two readers could take for
+// different kinds: what is judged must be what a runtime runs.
 func parseDocument(c content) (document, string, error) {
 	invalid := func(format string, args ...any) (document, string, error) {
 		return document{}, "", fault(
@@ -102,6 +102,7 @@ func parseDocument(c content) (document, string, error) {
 	if err != nil {
 		header = c.mediaType
 	}
+
 	var d document
 	if err := decodeStrict(c.bytes, &d); err != nil {
 		switch {
@@ -123,6 +124,9 @@ func parseDocument(c content) (document, string, error) {
 		return schema1(c)
 	}
 	index, image := d.Manifests != nil, d.Config != nil || d.Layers != nil
+
+	// OCI image specification, manifest: mediaType "SHOULD be used" and may be missing. The
+	// kind then follows from the content, and Docker or OCI from the header.
 	mt := d.MediaType
 	switch {
 	case mt == "" && index:
@@ -137,6 +141,8 @@ func parseDocument(c content) (document, string, error) {
 		}
 	}
 
+	// Media type, header and content must agree. A document with the fields of both kinds
+	// would be an image to one reader and an index to another (CVE-2021-41190).
 	switch {
 	case mt == mediaOCIArtifact:
 		return document{}, "", fault(
@@ -163,7 +169,7 @@ func parseDocument(c content) (document, string, error) {
 	case image && (d.Config == nil || d.Layers == nil):
 		return invalid("config or layers are missing")
 	case !index && !image:
-		return invalid("neither config and layers nor manifests are in it")
+		return invalid("it has neither config and layers nor manifests")
 	}
 	return d, mt, nil
 }
@@ -264,7 +270,7 @@ func checkImage(d document, limits limits) *attestor.Error {
 	return nil
 }
 
-// foreignConfig says what a manifest is whose config is not an image's.
+// foreignConfig refuses a manifest whose config is not an image's, and names its kind.
 func foreignConfig(d document) *attestor.Error {
 	mt := d.Config.MediaType
 
@@ -308,6 +314,8 @@ func decodeConfig(b []byte) (imageConfig, *attestor.Error) {
 	if err := decodeStrict(b, &c); err != nil {
 		return imageConfig{}, invalidConfig("%s", err)
 	}
+
+	// OCI image specification, config: rootfs.type "MUST be set to layers".
 	if c.RootFS.Type != "layers" {
 		return imageConfig{}, invalidConfig("rootfs has type %q, want layers", clip(c.RootFS.Type))
 	}
@@ -320,7 +328,8 @@ func decodeConfig(b []byte) (imageConfig, *attestor.Error) {
 	return c, nil
 }
 
-// fits refuses a config that is another manifest's.
+// fits refuses a config that belongs to another manifest. Its diffIDs are compared with
+// the layers by position, so that there must be as many.
 func (c imageConfig) fits(d document) *attestor.Error {
 	if got, want := len(c.RootFS.DiffIDs), len(*d.Layers); got != want {
 		return invalidConfig("it names %d diffIDs, but the manifest has %d layers", got, want)

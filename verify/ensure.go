@@ -15,10 +15,12 @@ import (
 
 const (
 	refreshesAtOnce = 8
-	// retryAfter keeps a registry that is down from being asked by every
-	// request: in between, the last answer stands.
+
+	// retryAfter keeps a registry that is down from being asked by every request. In
+	// between, the result of the last attempt counts.
 	retryAfter = 5 * time.Second
-	// firstRetry is how soon it is asked after it failed twice running.
+
+	// firstRetry is the pause after the second failure in a row.
 	firstRetry = 250 * time.Millisecond
 )
 
@@ -37,9 +39,9 @@ func (a attempt) next(at time.Time, failed bool) attempt {
 	return attempt{at: at, failed: a.failed + 1}
 }
 
-// pause is how long the next look-up waits. What failed once is asked again by
-// the next request: one call that went wrong must not refuse everybody's
-// images. It grows with what fails after that.
+// pause returns the time until the next look-up. After one failure there is none: a
+// single call that went wrong must not refuse everybody's images. It grows with every
+// failure after that.
 func (a attempt) pause() time.Duration {
 	switch a.failed {
 	case 0:
@@ -55,8 +57,8 @@ func (a attempt) resting(now time.Time) bool { return now.Sub(a.at) < a.pause() 
 
 // RefreshBases looks up what the tags of approved bases name now, and reads
 // bases that are new, for every known platform that was asked about so far. Call
-// it off the request path, every Limits.BaseRefresh. An error names what could
-// not be looked up; everything else was.
+// it off the request path, about every minute. An error names the bases that could
+// not be looked up; all others were.
 func (i *Inspector) RefreshBases(ctx context.Context, bases []attestor.ApprovedBase) error {
 	var errs []error
 	for _, s := range i.bases.asked() {
@@ -97,7 +99,7 @@ func (c *catalogue) renew(
 
 	eachOf(tags, func(key tagKey) { c.lookSince(waited, key, since) })
 
-	// Twice: what is under way may have begun before the tag moved.
+	// Twice: a shared look-up that is under way may have begun before the tag moved.
 	for range 2 {
 		moved := slices.DeleteFunc(
 			slices.Clone(bases),
@@ -132,10 +134,11 @@ func entryKey(ab attestor.ApprovedBase) string {
 	return fmt.Sprintf("%q %q %q", ab.Repository, ab.Tags, ab.Digests)
 }
 
-// refreshOnce is detached from whoever asks first, with its own deadline.
+// refreshOnce refreshes an entry. Callers at the same time share the work, which is
+// detached from the one who came first and has its own deadline.
 func (c *catalogue) refreshOnce(ctx context.Context, s *shelf, ab attestor.ApprovedBase, past bool) {
 	entry := entryKey(ab)
-	ch := c.flights.DoChan(fmt.Sprint("entry\x00", entry, s.platform, past), func() (any, error) {
+	ch := c.lookups.DoChan(fmt.Sprint("entry\x00", entry, s.platform, past), func() (any, error) {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.i.limits.BaseTimeout)
 		defer cancel()
 		began := c.ticks.Add(1)
@@ -147,7 +150,7 @@ func (c *catalogue) refreshOnce(ctx context.Context, s *shelf, ab attestor.Appro
 
 	select {
 	case <-ctx.Done():
-	case <-ch: // what failed is kept where it belongs, and reported from there
+	case <-ch: // a failure is kept with the tag or base, and reported from there
 	}
 }
 
@@ -188,9 +191,9 @@ func (c *catalogue) refresh(ctx context.Context, s *shelf, ab attestor.ApprovedB
 // maxPoints bounds how much of a tag's past is looked at.
 const maxPoints = 50
 
-// wanted are the digests that an entry is about, newest first: those listed,
-// those that its tags name, and those they named within maxBehind. With past,
-// those before too.
+// wanted returns the digests that an entry approves, newest first: those listed,
+// those that its tags name, and those that they named within maxBehind. With past,
+// the older ones too, which explain a denial.
 func (c *catalogue) wanted(ab attestor.ApprovedBase, past bool) []attestor.Digest {
 	now := c.i.c.Now()
 	digests := slices.Clone(ab.Digests)
@@ -239,9 +242,9 @@ func (c *catalogue) movedSince(s *shelf, ab attestor.ApprovedBase) bool {
 	})
 }
 
-// unresolved reports the entries of which too little is known to say that an
-// image is not built on them. With since, what their tags name must have been
-// asked after it.
+// unresolved reports the entries of which too little is known to say that an image is
+// not built on them: denying it then would turn a failure into an answer. With since,
+// the look-ups of their tags must have begun after it.
 func (c *catalogue) unresolved(s *shelf, bases []attestor.ApprovedBase, since uint64) []attestor.Problem {
 	var problems []attestor.Problem
 	for _, ab := range bases {
@@ -264,7 +267,7 @@ func (c *catalogue) unresolved(s *shelf, bases []attestor.ApprovedBase, since ui
 				ab.Repository,
 				clip(strings.Join(texts, "; ")),
 			),
-			"see that the gate may read "+ab.Repository+" and that it holds what the policy names, then try again",
+			"let the gate read "+ab.Repository+", check that it has the tags and digests of the policy, then try again",
 		)
 		p.RetryAfter = busyFor(why)
 		problems = append(problems, p)

@@ -18,20 +18,20 @@ import (
 	"github.com/attestor-gate/attestor/internal/lru"
 )
 
-// content is bytes that hash to the digest they are kept under, with the media
-// type that the registry gave them.
+// content is the bytes of a digest, which were hashed, with the media type that the
+// registry served them as.
 type content struct {
 	digest    attestor.Digest
 	mediaType string // the Content-Type header, "" for a blob
 	bytes     []byte
 }
 
-// contentKey has the repository, so that what was read from one is never
-// served to somebody who was asked about another and might not read the first.
+// contentKey has the repository, so that bytes read from one repository are never used
+// for an image of another, which the gate may have no permission to read.
 type contentKey struct {
 	repository string
 	digest     attestor.Digest
-	blob       bool // what was read as a blob is no manifest: nothing says how it is served as one
+	blob       bool // a blob's bytes are no manifest: they have no Content-Type
 }
 
 // fetcher reads manifests and blobs through one shared puller, which keeps
@@ -43,7 +43,7 @@ type fetcher struct {
 	puller  *remote.Puller
 	closer  *http.Transport
 	cache   *lru.Cache[contentKey, content]
-	flights singleflight.Group
+	lookups singleflight.Group
 	log     *slog.Logger
 
 	hits, misses atomic.Uint64 // of cache
@@ -78,8 +78,8 @@ func newFetcher(r Registries, h *hosts, limits limits, log *slog.Logger) (*fetch
 
 func (f *fetcher) closeIdle() { f.closer.CloseIdleConnections() }
 
-// byTag resolves a tag, afresh each time: the manifest is fetched once, and
-// its digest computed.
+// byTag resolves a tag, without the memory since it can move: one request fetches the
+// manifest, whose digest is computed here.
 func (f *fetcher) byTag(ctx context.Context, repository, tag string) (content, error) {
 	return patiently(ctx, func() (content, error) { return f.byTagOnce(ctx, repository, tag) })
 }
@@ -111,13 +111,13 @@ func (f *fetcher) byTagOnce(ctx context.Context, repository, tag string) (conten
 	return c, nil
 }
 
-// byDigest returns a manifest, from memory where it was read from the same
-// repository before.
+// byDigest returns a manifest, from memory if it was read from the same repository
+// before.
 func (f *fetcher) byDigest(ctx context.Context, img attestor.Image) (content, error) {
 	return f.cached(ctx, img, "", f.reader(img))
 }
 
-// prefetch starts reading a manifest that will be asked for next.
+// prefetch starts reading a manifest that will be needed next.
 func (f *fetcher) prefetch(ctx context.Context, img attestor.Image) {
 	if _, ok := f.cache.Get(contentKey{repository: img.Repository(), digest: img.Digest()}); !ok {
 		f.start(ctx, img, "", f.reader(img))
@@ -156,7 +156,7 @@ func (f *fetcher) blob(ctx context.Context, img attestor.Image, size, limit int6
 		nil,
 	)
 
-	// The size is part of the flight, so that a manifest that lies about it
+	// The size is part of the key of the shared look-up, so that a manifest that lies about it
 	// fails nobody else; what is in memory is compared all the same.
 	c, err := f.cached(ctx, img, fmt.Sprint("#", size), func(ctx context.Context) (content, error) {
 		rc, err := f.open(ctx, img)
@@ -180,8 +180,8 @@ func (f *fetcher) blob(ctx context.Context, img attestor.Image, size, limit int6
 	return c, err
 }
 
-// open streams a blob; the reader fails at its end where the bytes are not the
-// digest's. It must be closed.
+// open streams a blob. At the end the reader returns an error if the bytes do not have
+// the digest. It must be closed.
 func (f *fetcher) open(ctx context.Context, img attestor.Image) (io.ReadCloser, error) {
 	opts, err := f.allowed(img.Repository())
 	if err != nil {
@@ -199,18 +199,18 @@ func (f *fetcher) open(ctx context.Context, img attestor.Image) (io.ReadCloser, 
 	return layer.Compressed()
 }
 
-// cached runs read unless its result is in memory, and waits where the registry
-// asks for it.
+// cached runs read unless its result is in memory, and retries when the registry asks
+// for it.
 func (f *fetcher) cached(
-	ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error),
+	ctx context.Context, img attestor.Image, variant string, read func(context.Context) (content, error),
 ) (content, error) {
-	return patiently(ctx, func() (content, error) { return f.cachedOnce(ctx, img, flight, read) })
+	return patiently(ctx, func() (content, error) { return f.cachedOnce(ctx, img, variant, read) })
 }
 
 func (f *fetcher) cachedOnce(
-	ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error),
+	ctx context.Context, img attestor.Image, variant string, read func(context.Context) (content, error),
 ) (content, error) {
-	key := contentKey{img.Repository(), img.Digest(), flight != ""}
+	key := contentKey{img.Repository(), img.Digest(), variant != ""}
 	if c, ok := f.cache.Get(key); ok {
 		f.hits.Add(1)
 		return c, nil
@@ -220,19 +220,19 @@ func (f *fetcher) cachedOnce(
 	select {
 	case <-ctx.Done():
 		return content{}, timedOut(img.String(), ctx.Err())
-	case r := <-f.start(ctx, img, flight, read):
+	case r := <-f.start(ctx, img, variant, read):
 		return r.Val.(content), r.Err
 	}
 }
 
-// start runs read once for all who ask at the same time. The work is detached
-// from whoever asked first, with a deadline of its own: a caller who hangs up
-// fails nobody else.
+// start runs read once for all callers at the same time. The work is detached from the
+// one who came first and has its own deadline, so that a caller who leaves fails
+// nobody else.
 func (f *fetcher) start(
-	ctx context.Context, img attestor.Image, flight string, read func(context.Context) (content, error),
+	ctx context.Context, img attestor.Image, variant string, read func(context.Context) (content, error),
 ) <-chan singleflight.Result {
-	key := contentKey{img.Repository(), img.Digest(), flight != ""}
-	return f.flights.DoChan(img.String()+flight, func() (any, error) {
+	key := contentKey{img.Repository(), img.Digest(), variant != ""}
+	return f.lookups.DoChan(img.String()+variant, func() (any, error) {
 		if c, ok := f.cache.Get(key); ok { // read since the caller looked
 			return c, nil
 		}
@@ -251,8 +251,8 @@ func (f *fetcher) start(
 	})
 }
 
-// guarded turns a panic of a library that met hostile input into an error:
-// nobody could recover it in a goroutine of our own.
+// guarded turns a panic of a library on hostile input into an error. On a goroutine of
+// our own, it would end the process.
 func guarded[T any](f func() (T, error)) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -267,15 +267,15 @@ func guarded[T any](f func() (T, error)) (v T, err error) {
 	return f()
 }
 
-// allowed returns how to name things in repository, if its registry is one of
-// ours.
+// allowed returns the options for references to repository, if its registry may be
+// contacted.
 func (f *fetcher) allowed(repository string) ([]name.Option, error) {
 	host, _, _ := strings.Cut(repository, "/")
 	scheme, ok := f.hosts.scheme(host)
 	if !ok {
 		return nil, fault(
 			attestor.CodeRegistryNotAllowed,
-			"registry "+host+" is not one that the gate may contact",
+			"registry "+host+" is not among those that the gate may contact",
 			"add "+host+" to the registries in the gate's configuration",
 			nil,
 		)
@@ -288,13 +288,16 @@ func (f *fetcher) allowed(repository string) ([]name.Option, error) {
 	return opts, nil
 }
 
-// manifest fetches and hashes. The puller compares digests too, but believes
-// the registry's header for what says that it is a signed schema 1 manifest.
+// manifest fetches a manifest and hashes it. The puller compares digests too, but takes
+// the registry's header for the digest of a signed schema 1 manifest.
 func (f *fetcher) manifest(ctx context.Context, ref name.Reference, want attestor.Digest) (content, error) {
 	d, err := f.puller.Get(ctx, ref)
 	if err != nil {
 		return content{}, err
 	}
+
+	// A digest names bytes: bytes with another digest are of another manifest, whatever
+	// the registry's headers say. Nothing is judged before this comparison.
 	got := attestor.DigestOf(d.Manifest)
 	if want != "" && got != want {
 		return content{}, fault(

@@ -80,7 +80,7 @@ func repositoryOf(s string) string {
 func (i *Inspector) provenanceHints(ctx context.Context, s subject) []hint {
 	var hints []hint
 	for _, e := range s.entries {
-		if !poses(e) || e.Annotations[annotationReferenceDigest] != string(s.image.Digest()) {
+		if !claimsAttestation(e) || e.Annotations[annotationReferenceDigest] != string(s.image.Digest()) {
 			continue
 		}
 		d, err := i.child(ctx, s.image.Sibling(e.Digest), e.Size)

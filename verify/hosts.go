@@ -16,7 +16,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/loopback"
 )
 
-// Registries says who may be contacted, and how.
+// Registries says which hosts may be contacted, and how.
 type Registries struct {
 	Hosts    []Registry
 	Keychain authn.Keychain // nil: anonymous; asked about the registries in Hosts only
@@ -46,7 +46,7 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// hosts answers what may be contacted. It is immutable.
+// hosts is the parsed form of [Registries]. It is immutable.
 type hosts struct {
 	exact      map[string]string // host[:port] -> scheme
 	suffixes   []string          // ".pkg.dev"
@@ -101,12 +101,13 @@ func newHosts(r Registries) (*hosts, error) {
 	return h, nil
 }
 
-// scheme returns how a registry is spoken to, and whether it may be at all.
+// scheme returns the scheme of a registry, and whether it may be contacted.
 func (h *hosts) scheme(host string) (string, bool) {
 	if scheme, ok := h.exact[host]; ok {
 		return scheme, true
 	}
 	for _, s := range h.suffixes {
+		// One label: "a.b.pkg.dev" and "a.pkg.dev:5000" are not of "*.pkg.dev".
 		label, ok := strings.CutSuffix(host, s)
 		if ok && label != "" && !strings.ContainsAny(label, ".:") {
 			return "https", true
@@ -131,11 +132,12 @@ func (h *hosts) named(host string) bool {
 func (h *hosts) mayDial(host string, addr netip.Addr) bool {
 	addr = addr.Unmap()
 	switch {
+	// Metadata servers are link-local. Only an address that is configured as such counts.
 	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLinkLocalUnicast(), !addr.IsValid():
 		return h.named(host) && literal(host) == addr && addr.IsValid()
 	case addr.IsLoopback():
-		// A public name that resolves to this machine is an attack, or as bad
-		// as one; whoever means this machine says so.
+		// A public name that resolves to this machine is an attack, or as bad as one. A
+		// configuration that means this machine names it.
 		return h.named(host) && loopback.Authority(host)
 	case isPrivate(addr):
 		return h.named(host)
@@ -165,7 +167,10 @@ func isPrivate(a netip.Addr) bool {
 	if a.IsPrivate() || a.IsInterfaceLocalMulticast() {
 		return true
 	}
-	for _, p := range []string{"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "fec0::/10"} {
+	for _, p := range []string{
+		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4",
+		"64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "fec0::/10",
+	} {
 		if netip.MustParsePrefix(p).Contains(a) {
 			return true
 		}

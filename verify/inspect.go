@@ -45,6 +45,8 @@ func (i *Inspector) Inspect(
 	}
 
 	wg.Wait()
+
+	// Provenance proves less than layers, and counts only where those prove nothing.
 	if len(needs.Bases) > 0 && ev.Base.Evidence == "" {
 		if b, problems := i.attested(ctx, s, needs, ev.Provenance); b.Evidence != "" {
 			b.Hints = ev.Base.Hints
@@ -55,8 +57,8 @@ func (i *Inspector) Inspect(
 	return ev
 }
 
-// subject reads what child consists of. For a child of an index, the index's
-// bytes prove that it is one, and for which platform.
+// subject reads the manifest and config of a child. That it is a child of the index, and
+// for which platform, follows from the index's bytes.
 func (i *Inspector) subject(ctx context.Context, r attestor.Resolved, child attestor.Child) (subject, error) {
 	s := subject{image: r.Image.Sibling(child.Digest)}
 	size := int64(-1)
@@ -77,6 +79,9 @@ func (i *Inspector) subject(ctx context.Context, r attestor.Resolved, child atte
 		return subject{}, err
 	}
 
+	// OCI image specification, config: architecture is the one "which the binaries in this
+	// image are built to run on". A runtime selects by the index: if the two differ, the
+	// policy would judge another platform than the one that runs.
 	stated := s.config.platform
 	if !r.Index {
 		s.platform = stated
@@ -111,7 +116,7 @@ func (i *Inspector) entry(
 
 	if isIndexType(mt) {
 		for _, e := range *d.Manifests {
-			if e.Digest == child.Digest && e.Platform != nil && e.Platform.String() == child.Platform && !poses(e) {
+			if e.Digest == child.Digest && e.Platform != nil && e.Platform.String() == child.Platform && !claimsAttestation(e) {
 				return e, *d.Manifests, nil
 			}
 		}
@@ -125,7 +130,7 @@ func (i *Inspector) entry(
 	)
 }
 
-// provenance asks only where the policy does.
+// provenance reads statements if the policy needs them.
 func (i *Inspector) provenance(
 	ctx context.Context, s subject, needs attestor.Needs,
 ) ([]attestor.Provenance, []attestor.Problem) {

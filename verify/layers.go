@@ -33,7 +33,7 @@ type layerFacts struct {
 type layerReader struct {
 	fetch   *fetcher
 	limits  limits
-	flights singleflight.Group
+	lookups singleflight.Group
 	slots   chan struct{}
 	facts   *lru.Cache[attestor.Digest, layerFacts]
 	effects *lru.Cache[attestor.Digest, layerEffect]
@@ -176,9 +176,9 @@ func (r *layerReader) readOnce(ctx context.Context, layer attestor.Image, size i
 		return readLayer{}, tooLarge(layer, "has %d bytes, and at most %d are read", size, r.limits.LayerBytes)
 	}
 
-	// The size is part of the flight, so that a manifest that lies about it
+	// The size is part of the key of the shared look-up, so that a manifest that lies about it
 	// fails nobody else.
-	ch := r.flights.DoChan(fmt.Sprint(layer, "#", size), func() (any, error) {
+	ch := r.lookups.DoChan(fmt.Sprint(layer, "#", size), func() (any, error) {
 		facts, known := r.facts.Get(layer.Digest())
 		effect, walked := r.effects.Get(layer.Digest())
 		if known && walked { // read since the caller looked

@@ -7,11 +7,11 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// An approval says how one entry of a policy approves a base, or once did.
+// An approval is the way in which one entry of a policy approves a base, or once did.
 type approval struct {
-	listed     bool            // its digest stands in the entry
+	listed     bool            // the entry lists its digest
 	current    bool            // a tag names it now
-	vouched    bool            // no tag was ever seen to name it: only its signature can speak for it
+	unseen     bool            // no tag was ever seen to name it; only its signature approves it
 	superseded *time.Time      // the earliest time that its tags can have moved on; nil: not known
 	undated    string          // why that is not known, for messages
 	newest     attestor.Digest // what the entry's first tag names now
@@ -19,10 +19,10 @@ type approval struct {
 
 // counts reports whether the entry approves, or once approved, the base.
 func (a approval) counts() bool {
-	return a.listed || a.current || a.vouched || a.superseded != nil
+	return a.listed || a.current || a.unseen || a.superseded != nil
 }
 
-// full reports whether looking again could not improve it.
+// full reports whether the approval needs no further look-up: none could improve it.
 func (a approval) full() bool { return a.listed || a.current }
 
 // outdated reports whether a policy with that entry denies the base for its age.
@@ -54,10 +54,10 @@ func (m match) better(o match) bool {
 	return m.approval.superseded.After(*o.approval.superseded)
 }
 
-// find returns the base with the most layers that an entry of the policy
-// approves, on the image's platform. Bases that only the config's diffIDs
-// point to are looked at where claims says so. Pointed are bases that the
-// image's author points to: they count where a signature is asked for.
+// find returns the approved base that has the most layers in common with the image, on
+// the image's platform. With claims, bases that match only by the config's diffIDs are
+// candidates too; the caller then has to unpack the layers. pointed are bases that the
+// image's author named: they count only for entries that require a signature.
 func (c *catalogue) find(
 	shelf *shelf, s subject, needs attestor.Needs, claims bool, pointed []*baseImage,
 ) (match, bool) {
@@ -69,6 +69,9 @@ func (c *catalogue) find(
 		claimed = atChain(claimed, diffIDs, chainOf(b.diffIDs), b)
 	}
 
+	// From the longest prefix of the image's layers to the shortest. A chain is a hash
+	// over the digests in order, so that equal chains are equal layers: an image cannot
+	// match a base by having its layers in another order or above others.
 	for n := len(layers) - 1; n >= 0; n-- {
 		var best match
 		consider := func(bases []*baseImage, exact bool) {
@@ -79,9 +82,10 @@ func (c *catalogue) find(
 					}
 					m := match{entry: ab, base: b, approval: c.approval(ab, b, now), layers: n + 1, exact: exact}
 
-					// What nobody saw under a tag is approved by nothing but its
-					// publisher's signature, and only as the author of the image asked.
-					m.approval.vouched = m.approval.vouched && slices.Contains(pointed, b)
+					// A digest that was never seen under a tag is approved by its
+					// publisher's signature alone, and only for the image whose author
+					// named it.
+					m.approval.unseen = m.approval.unseen && slices.Contains(pointed, b)
 					if m.approval.counts() && m.better(best) {
 						best = m
 					}
@@ -89,6 +93,7 @@ func (c *catalogue) find(
 			}
 		}
 
+		// Equal layers are proof by themselves; the config's diffIDs are a claim.
 		consider(exact[n], true)
 		if claims {
 			consider(claimed[n], false)
@@ -108,7 +113,7 @@ func atChain(lists [][]*baseImage, chains []chain, of chain, b *baseImage) [][]*
 	return lists
 }
 
-// chains are those of every prefix, by layers and by diffIDs.
+// chains returns the chain of every prefix, by layers and by diffIDs.
 func chains(s subject) (layers, diffIDs []chain) {
 	var l, d chain
 	layers, diffIDs = make([]chain, len(*s.doc.Layers)), make([]chain, len(*s.doc.Layers))
@@ -119,7 +124,8 @@ func chains(s subject) (layers, diffIDs []chain) {
 	return layers, diffIDs
 }
 
-// approval is how an entry approves a base, as far as its tags were seen.
+// approval returns the way in which an entry approves a base, by what is known of its
+// tags.
 func (c *catalogue) approval(ab attestor.ApprovedBase, b *baseImage, now time.Time) approval {
 	a := approval{listed: slices.ContainsFunc(ab.Digests, b.is)}
 	named, stale, looked := false, false, false
@@ -138,7 +144,7 @@ func (c *catalogue) approval(ab attestor.ApprovedBase, b *baseImage, now time.Ti
 			switch {
 			case p.Until == nil && now.Sub(t.seen) <= c.validFor(ab):
 				a.current = true
-			case p.Until == nil: // as far as is known, which is too long ago
+			case p.Until == nil: // named when last seen, which is too long ago
 				stale = true
 			case a.superseded == nil || lastNamed(p).After(*a.superseded):
 				a.superseded = new(lastNamed(p))
@@ -146,10 +152,12 @@ func (c *catalogue) approval(ab attestor.ApprovedBase, b *baseImage, now time.Ti
 		}
 	}
 
+	// A tag that still names the base outweighs one that has moved on. Where it is not
+	// known whether it does, the age is not known either: that is no approval.
 	if a.current || stale {
 		a.superseded = nil
 	}
-	a.vouched = !named && looked && ab.SignedBy != nil
+	a.unseen = !named && looked && ab.SignedBy != nil
 	return a
 }
 

@@ -20,7 +20,7 @@ func (i *Inspector) Resolve(
 		if e, ok := errors.AsType[*attestor.Error](err); ok && !img.IsZero() &&
 			statusOf(e.Code) == attestor.StatusDeny &&
 			e.Kind == attestor.Upstream {
-			// The digest is known, and so is that it is refused.
+			// The digest is known, and the image is refused: that is a decision.
 			return attestor.Resolved{
 				Image:    img,
 				Problems: []attestor.Problem{problemOf(attestor.CheckPlatforms, err, string(img.Digest()))},
@@ -50,8 +50,8 @@ func (i *Inspector) Resolve(
 	}
 
 	if len(r.Children) == 0 && err == nil {
-		// Only of what is refused anyhow: an image costs no further request. An
-		// error leaves it without a kind, and refused as what it looks like.
+		// Only for manifests that are refused anyway, so that an image costs no further
+		// request. After an error the kind stays unknown, and the refusal stays.
 		r.Artifact, _ = i.artifact(ctx, img, d, mt, ref.Tag())
 	}
 
@@ -63,8 +63,8 @@ func (i *Inspector) Resolve(
 	return r, nil
 }
 
-// Pin finds the digest that ref names, by one request at most: what the
-// manifest holds is not looked at, but is in memory for who asks next.
+// Pin returns the digest that ref names, by one request at most. It does not read the
+// manifest, but keeps it in memory for the next request.
 func (i *Inspector) Pin(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
 	if img, ok := ref.Pinned(); ok {
 		return img, nil
@@ -73,7 +73,8 @@ func (i *Inspector) Pin(ctx context.Context, ref attestor.Reference) (attestor.I
 	return img, err
 }
 
-// manifest fetches what ref names, once, and pins it.
+// manifest fetches the manifest that ref names, and returns its digest. Everything that
+// follows uses the digest, so that a tag that moves changes nothing.
 func (i *Inspector) manifest(ctx context.Context, ref attestor.Reference) (content, attestor.Image, error) {
 	if img, ok := ref.Pinned(); ok {
 		c, err := i.fetch.byDigest(ctx, img)
@@ -87,7 +88,8 @@ func (i *Inspector) manifest(ctx context.Context, ref attestor.Reference) (conte
 	return c, ref.At(c.digest), nil
 }
 
-// uploaded asks the registry's own record.
+// uploaded returns the upload time by the registry's own record. The image's config has
+// times too, which its author chooses.
 func (i *Inspector) uploaded(ctx context.Context, img attestor.Image) (*time.Time, *attestor.Problem) {
 	if i.c.Uploads == nil {
 		p := problem(
@@ -118,7 +120,7 @@ func (i *Inspector) uploaded(ctx context.Context, img attestor.Image) (*time.Tim
 	return &t, nil
 }
 
-// single is an image by itself: its platform is what its config says.
+// single reads an image without an index. Its platform is that of its config.
 func (i *Inspector) single(
 	ctx context.Context, img attestor.Image, d document, needs attestor.Needs,
 ) (judged, left []attestor.Child, problems []attestor.Problem) {

@@ -87,7 +87,7 @@ func (c *catalogue) pace(key tagKey) *rate.Limiter {
 // meanwhile gets its result. It is detached from whoever asks first, with its
 // own deadline. The result is in the tag's state.
 func (c *catalogue) lookUp(ctx context.Context, key tagKey, paced bool) <-chan singleflight.Result {
-	return c.flights.DoChan("tag\x00"+key.repository+":"+key.tag, func() (any, error) {
+	return c.lookups.DoChan("tag\x00"+key.repository+":"+key.tag, func() (any, error) {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.i.limits.BaseTimeout)
 		defer cancel()
 		var err error
@@ -110,9 +110,9 @@ func (c *catalogue) lookUp(ctx context.Context, key tagKey, paced bool) <-chan s
 	})
 }
 
-// lookSince has a tag looked up unless a look-up began after since. A flight
-// that is under way may have begun before; then the next one is waited for. A
-// tag whose look-ups keep failing is left alone for a while.
+// lookSince looks a tag up unless a look-up began after since. One that is under way may
+// have begun before; then it waits for the next one. A tag whose look-ups keep failing is
+// not looked up again until its pause is over.
 func (c *catalogue) lookSince(ctx context.Context, key tagKey, since uint64) {
 	for {
 		t := c.tag(key)

@@ -15,16 +15,17 @@ import (
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
-// What the guard refuses. They are told apart by errors.Is behind whatever
-// net/http and the registry client wrap around them.
+// The refusals of the guard. errors.Is finds them behind the errors that net/http and
+// the registry client wrap around them.
 var (
 	errHostRefused = errors.New("not a host that the gate may contact")
 	errTooLarge    = errors.New("the answer is larger than the limit")
 	errRedirects   = errors.New("too many redirects")
-	errOtherScheme = errors.New("the registry is spoken to in the other scheme") // the client tries both
+	errOtherScheme = errors.New("the registry is configured for the other scheme") // the client tries both
 )
 
-// Refused reports an error that this package's own rules made, and no registry.
+// Refused reports whether an error comes from this package's rules and not from a
+// registry.
 func Refused(err error) bool {
 	return errors.Is(err, errHostRefused) || errors.Is(err, errOtherScheme) || errors.Is(err, errRedirects) ||
 		errors.Is(err, errTooLarge)
@@ -35,9 +36,10 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
-// guard is the one way out of this package. It refuses hosts, schemes and
-// credentials that the configuration does not allow, whether a request came
-// from us, a redirect or a token challenge, and bounds every answer.
+// guard carries every request of this package. It refuses hosts, schemes and
+// credentials that the configuration does not allow, whether a request is our own,
+// follows a redirect or answers a token challenge, and bounds every answer. A registry
+// therefore cannot direct the gate to another service of its network.
 type guard struct {
 	hosts  *hosts
 	inner  http.RoundTripper
@@ -76,6 +78,9 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	host := req.URL.Host
 	scheme, registry := g.hosts.scheme(host)
 	hops, origin := redirects(req)
+
+	// Plain HTTP would let anyone on the path answer for a token server or a storage
+	// host, and read the credentials.
 	switch {
 	case hops > maxRedirects:
 		return nil, errRedirects
@@ -87,10 +92,12 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%w over %s: %s", errHostRefused, req.URL.Scheme, host)
 	}
 
+	// Credentials go to the registry they are for and to its configured companions, and
+	// nowhere that a redirect or a challenge leads to. net/http removes the header on
+	// redirects too, but not towards subdomains.
 	if req.Header.Get("Authorization") != "" {
 		switch {
 		case hops > 0 && host != origin:
-			// net/http keeps the header towards subdomains.
 			req = req.Clone(req.Context())
 			req.Header.Del("Authorization")
 		case !registry && !g.hosts.companions[host]:
@@ -104,12 +111,13 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	note(req, resp)
 
-	// A registry that asks to be asked later is an error here, so that no layer
-	// above repeats the request at once; whoever asked waits, by its deadline.
+	// 429, and 503 with Retry-After, is an error here, so that no layer above repeats the
+	// request at once. The caller waits, within its deadline.
 	if err := throttle.Check(resp, time.Now()); err != nil {
 		return nil, err
 	}
 
+	// The Content-Length is a claim; the body is bounded whatever it says.
 	limit := g.limits.ManifestBytes
 	if resp.StatusCode == http.StatusOK && isBlob(req) {
 		limit = g.limits.LayerBytes
@@ -141,6 +149,8 @@ func isBlob(req *http.Request) bool {
 	return strings.Contains(req.URL.Path, "/blobs/")
 }
 
+// boundedBody returns an error at its limit, so that a truncated document is never
+// taken for the whole.
 type boundedBody struct {
 	io.ReadCloser
 	left int64
@@ -150,8 +160,10 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left < 0 {
 		return 0, errTooLarge
 	}
+
+	// One byte more than allowed distinguishes the end from an excess.
 	if int64(len(p)) > b.left+1 {
-		p = p[:b.left+1] // one more than allowed, to tell the end from too much
+		p = p[:b.left+1]
 	}
 
 	n, err := b.ReadCloser.Read(p)
@@ -176,10 +188,14 @@ func dialer(h *hosts, resolver Resolver) func(context.Context, string, string) (
 			return nil, err
 		}
 
+		// The configuration names hosts without the default ports.
 		host := addr
 		if !h.named(host) && (port == "443" || port == "80") {
 			host = strings.TrimSuffix(addr, ":"+port)
 		}
+
+		// Each address is checked and then dialled as an address, never by name: a name
+		// that resolves to another one a moment later (DNS rebinding) gains nothing.
 		err = fmt.Errorf("%w: %s resolves to no address", errHostRefused, name)
 		for _, a := range addrs {
 			if !h.mayDial(host, a) {

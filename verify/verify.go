@@ -1,9 +1,3 @@
-// Package verify finds out what an image is: which manifests it consists of,
-// whom each runs as, and which approved base each is built on. Everything it
-// says is proven from bytes that were hashed against the digest they were
-// asked by, or from signatures; what the image's author claims is kept apart,
-// as hints. What is acceptable is left to package policy, whether a base is
-// signed to verify/signed, and how an image was built to verify/provenance.
 package verify
 
 import (
@@ -37,16 +31,16 @@ type Config struct {
 
 // SignatureChecker verifies who signed the digest of an approved base.
 type SignatureChecker interface {
-	// Check returns who signed img, for people. An [attestor.Error] with code
-	// BASE_UNSIGNED says that no signature satisfies the rule; any other error
-	// that it could not be found out.
+	// Check returns the signer of img, for people. An [attestor.Error] with code
+	// BASE_UNSIGNED says that no signature satisfies the rule; any other error says
+	// nothing about the signatures.
 	Check(ctx context.Context, img attestor.Image, rule attestor.SignedBy) (signer string, err error)
 }
 
 // ProvenanceSource finds verified statements about how images were built.
 type ProvenanceSource interface {
-	// Provenance returns what verified for any of images, and what could not
-	// be found out.
+	// Provenance returns the statements that verified for any of images, and the
+	// problems of reading others.
 	Provenance(
 		ctx context.Context, images []attestor.Image, needs attestor.ProvenanceNeeds,
 	) ([]attestor.Provenance, []attestor.Problem)
@@ -72,7 +66,7 @@ type TagHistory interface {
 	TagHistory(ctx context.Context, repository, tag string) ([]attestor.TagPoint, error)
 }
 
-// Inspector finds out what images are. It is safe for concurrent use.
+// Inspector establishes facts about images. It is safe for concurrent use.
 type Inspector struct {
 	c      Config
 	limits limits
@@ -115,15 +109,16 @@ func newInspector(c Config, limits limits) (*Inspector, error) {
 	return i, nil
 }
 
-// Transport is for others who read from the same registries, such as those who
-// verify signatures: the same guard, limits and connections. It waits, within a
-// request's deadline, where a registry asks for it.
+// Transport is for other packages that read from the same registries, such as
+// verify/signed. It has the same guard, limits and connections. Where a registry
+// asks for a later retry, it waits, within the request's deadline.
 func (i *Inspector) Transport() http.RoundTripper {
 	return throttle.Transport{Next: i.fetch.guard, Tries: registryTries}
 }
 
-// NameOptions are how references to a registry are to be parsed for
-// [Inspector.Transport]: with name.Insecure where it is spoken to over HTTP.
+// NameOptions returns the options for parsing references that are read by
+// [Inspector.Transport]: with name.Insecure for a registry that is configured for
+// plain HTTP.
 func (i *Inspector) NameOptions(registry string) []name.Option {
 	if scheme, _ := i.fetch.hosts.scheme(registry); scheme == "http" {
 		return []name.Option{name.StrictValidation, name.Insecure}
@@ -131,8 +126,8 @@ func (i *Inspector) NameOptions(registry string) []name.Option {
 	return []name.Option{name.StrictValidation}
 }
 
-// CacheLookups counts the manifests and configs that were wanted: those that
-// were in memory, and those that were not.
+// CacheLookups counts look-ups of manifests and configs in the memory: hits and
+// misses.
 func (i *Inspector) CacheLookups() (hits, misses uint64) {
 	return i.fetch.hits.Load(), i.fetch.misses.Load()
 }
