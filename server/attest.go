@@ -37,64 +37,81 @@ func (s *Server) attest(k *call) error {
 	if err := decodeStrict(k.body, &body); err != nil {
 		return err
 	}
+
 	req, err := body.parse(s.c.Limits.MaxWait)
 	if err != nil {
 		return err
 	}
+
+	// The caller is the one who was authenticated: the body has no field for it.
 	req.Caller, req.RequestID = k.caller, requestID(k.ctx)
 	d, err := s.Admit(k.ctx, req)
 	if err != nil {
 		return err
 	}
+
+	// A denial is not 200, so that a client that checks only the status fails closed.
 	answer := d.Answer()
 	setRetryAfter(k.Response().Header(), answer.RetryAfter)
 	return s.answer(k, answer.HTTPStatus, d)
 }
 
-// parse checks what the types do not. Rights are the Gate's to check.
+// parse checks the values of the body. The Gate checks the caller's rights.
 func (b attestRequest) parse(maxWait time.Duration) (attestor.Request, error) {
-	invalid := func(format string, args ...any) (attestor.Request, error) {
-		return attestor.Request{}, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf(format, args...)}
+	invalid := func(fix, format string, args ...any) (attestor.Request, error) {
+		return attestor.Request{}, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf(format, args...), Fix: fix}
 	}
+
 	ref, err := attestor.ParseReference(b.Image)
 	if err != nil {
 		return attestor.Request{}, err
 	}
+
 	wait := time.Duration(0)
 	if b.Wait != "" {
 		if wait, err = when.ParseDuration(b.Wait); err != nil {
-			return invalid("wait: %s", err)
+			return invalid("write a duration such as 30s", "wait: %s", err)
 		}
 	}
+
 	if len(b.Labels) > maxLabels {
-		return invalid("there are %d labels, at most %d are allowed", len(b.Labels), maxLabels)
+		return invalid("send fewer labels", "labels has %d entries, at most %d are allowed", len(b.Labels), maxLabels)
 	}
 	for name, value := range b.Labels {
 		switch {
 		case name == "" || len(name) > maxLabelKey || len(value) > maxLabelValue:
-			return invalid("a label is too long, or has no name: at most %d bytes for the name and %d for the value", maxLabelKey, maxLabelValue)
+			return invalid("shorten the label, or leave it out",
+				"a label is too long or has no name: a name has 1 to %d bytes, a value at most %d",
+				maxLabelKey, maxLabelValue)
+
+		// The audit report trusts these labels, so that callers may not set them.
 		case strings.HasPrefix(name, ownLabels):
-			return invalid("labels that begin with %s are the gate's own", ownLabels)
+			return invalid("use another name", "the gate itself sets the labels that begin with %s", ownLabels)
 		}
 	}
+
 	if len(b.Policy) > maxPolicyName {
-		return invalid("the policy's name is too long")
+		return invalid("GET /v1/policies lists the names", "policy has %d bytes, at most %d are allowed",
+			len(b.Policy), maxPolicyName)
 	}
+
+	// An override without a reason is refused: an empty reason would make it a
+	// request without an override.
 	req := attestor.Request{Image: ref, DryRun: b.DryRun, Policy: b.Policy, Wait: min(wait, maxWait), Labels: b.Labels}
 	if b.BreakGlass != nil {
 		req.BreakGlass = strings.TrimSpace(b.BreakGlass.Reason)
-		if req.BreakGlass == "" { // "" would be no break-glass at all
-			return invalid("breakGlass has no reason")
+		if req.BreakGlass == "" {
+			return invalid("give a reason, which the decision records", "breakGlass has no reason")
 		}
 	}
 	return req, nil
 }
 
-// ownLabels begin the labels that the gate itself sets.
+// ownLabels is the prefix of the labels that the gate itself sets.
 const ownLabels = "attestor."
 
-// Admit asks the Gate, and logs and counts the decision: the one line that it
-// gets, whoever asked for it.
+// Admit asks the Gate for a decision, and counts and logs it. Every decision has
+// one log line, whichever path requested it.
 func (s *Server) Admit(ctx context.Context, req attestor.Request) (attestor.Decision, error) {
 	ctx, end := s.decisionSpan(ctx)
 	d, err := s.c.Gate.Admit(ctx, req)
@@ -102,7 +119,10 @@ func (s *Server) Admit(ctx context.Context, req attestor.Request) (attestor.Deci
 	if err != nil {
 		return attestor.Decision{}, err
 	}
+
 	s.metrics.decision(d)
+
+	// An override is a warning: somebody should look at it.
 	level := slog.LevelInfo
 	if d.BreakGlass != nil {
 		level = slog.LevelWarn

@@ -10,13 +10,13 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// Attestations are those of this gate.
+// Attestations reads and deletes the gate's attestations.
 type Attestations interface {
-	// Standing lists what stands for an image under every attestor of the gate,
-	// each verified or with why it is not.
+	// Standing lists the attestations of an image under every attestor of the gate:
+	// those that verify, and the others with the reason.
 	Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error)
-	// Revoke deletes what this gate attested to an image, and records it. It
-	// returns what was deleted, on error too.
+	// Revoke deletes the gate's attestations of an image, and records that. It
+	// returns the deleted ones, also with an error.
 	Revoke(ctx context.Context, r attestor.Revocation) ([]attestor.Attestation, error)
 }
 
@@ -26,18 +26,27 @@ func (s *Server) listAttestations(k *call) error {
 	if err != nil {
 		return err
 	}
+
 	standing, err := s.c.Attestations.Standing(k.ctx, img)
 	if err != nil {
 		return err
 	}
+
+	// Not known is an error: an empty list would say that there are none.
 	if !standing.Known {
-		return &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeAttestorUnavailable, Msg: "the attestations could not be looked up", Fix: "try again"}
+		return &attestor.Error{
+			Kind: attestor.Upstream,
+			Code: attestor.CodeAttestorUnavailable,
+			Msg:  "the attestations could not be read from Container Analysis",
+			Fix:  "try again; GET /ready says whether the attestors can be reached",
+		}
 	}
+
 	return s.answer(k, http.StatusOK, struct {
 		Image   attestor.Image                `json:"image"`
 		Valid   []attestor.Attestation        `json:"valid"`
 		Invalid []attestor.InvalidAttestation `json:"invalid"`
-	}{img, some(standing.Valid), some(standing.Invalid)})
+	}{img, nonNil(standing.Valid), nonNil(standing.Invalid)})
 }
 
 // revoke answers DELETE /v1/attestations.
@@ -46,46 +55,66 @@ func (s *Server) revoke(k *call) error {
 	if err != nil {
 		return err
 	}
+
+	// Somebody will ask why a service no longer deploys. The reason is recorded.
 	reason := strings.TrimSpace(k.query["reason"])
 	if len(reason) < attestor.MinRevocationReason || len(reason) > attestor.MaxRevocationReason {
-		return &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("reason has %d characters: want %d to %d", len(reason), attestor.MinRevocationReason, attestor.MaxRevocationReason), Fix: "say why; it will be read in the audit report"}
+		return &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg: fmt.Sprintf("reason has %d characters, %d to %d are allowed",
+				len(reason), attestor.MinRevocationReason, attestor.MaxRevocationReason),
+			Fix: "say why the attestations are revoked; the audit report shows it",
+		}
 	}
-	gone, err := s.c.Attestations.Revoke(k.ctx, attestor.Revocation{
+
+	revoked, err := s.c.Attestations.Revoke(k.ctx, attestor.Revocation{
 		Image: img, Reason: reason, RequestID: requestID(k.ctx),
 		Caller: attestor.CallerRef{Subject: k.caller.Subject, Issuer: k.caller.Issuer},
 	})
-	s.c.Logger.LogAttrs(k.ctx, slog.LevelWarn, "revocation", slog.String("image_digest", string(img.Digest())), slog.Int("revoked", len(gone)),
-		slog.Bool("complete", err == nil), s.callerHash(k.caller), slog.String("request_id", requestID(k.ctx)))
+
+	// Logged on failure too: some attestations may be gone.
+	s.c.Logger.LogAttrs(k.ctx, slog.LevelWarn, "revocation",
+		slog.String("image_digest", string(img.Digest())),
+		slog.Int("revoked", len(revoked)), slog.Bool("complete", err == nil),
+		s.callerHash(k.caller), slog.String("request_id", requestID(k.ctx)))
 	if err != nil {
 		return err
 	}
 	return s.answer(k, http.StatusOK, struct {
 		Image   attestor.Image         `json:"image"`
 		Revoked []attestor.Attestation `json:"revoked"`
-	}{img, some(gone)})
+	}{img, nonNil(revoked)})
 }
 
-// image is the one that the query names, if the caller may do a to it.
+// image returns the image of the query, if the caller has the right a for it.
 func (k *call) image(a attestor.Action) (attestor.Image, error) {
 	ref, err := attestor.ParseReference(k.query["image"])
 	if err != nil {
 		return attestor.Image{}, err
 	}
+
+	// A tag may have another digest now than the caller thinks.
 	img, ok := ref.Pinned()
 	if !ok {
-		return attestor.Image{}, &attestor.Error{Kind: attestor.Invalid, Msg: "image is by tag, which may have moved", Fix: "name the image by digest: " + ref.Repository() + "@sha256:…"}
+		return attestor.Image{}, &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  "image has a tag, which may have moved",
+			Fix:  "name the image by digest: " + ref.Repository() + "@sha256:…",
+		}
 	}
+
 	if !k.caller.May(a, img.Repository()) {
 		return attestor.Image{}, &attestor.Error{
-			Kind: attestor.Forbidden, Msg: "this identity may not do this to images of this repository: it lacks " + string(a),
-			Fix: "ask whoever administers the gate to grant " + string(a),
+			Kind: attestor.Forbidden,
+			Msg:  "this identity lacks the right " + string(a) + " for images of this repository",
+			Fix:  "ask an administrator of the gate to grant " + string(a) + " under identity.callers",
 		}
 	}
 	return img, nil
 }
 
-// some is never null in JSON.
-func some[T any](s []T) []T {
+// nonNil returns s, or an empty slice that is [] in JSON and not null.
+func nonNil[T any](s []T) []T {
 	if s == nil {
 		return []T{}
 	}

@@ -54,6 +54,7 @@ func TestDecisionsContract(t *testing.T) {
 			return listed(recorded{s}, finisher(s))
 		})
 	})
+
 	t.Run("parts", func(t *testing.T) {
 		contract.Decisions(t, func(t *testing.T) contract.DecisionRecord {
 			w := newWorld()
@@ -72,6 +73,7 @@ func TestHistoryContract(t *testing.T) {
 			return server.HistoryForTest(recorded{s}), finisher(s)
 		})
 	})
+
 	t.Run("postgresql", func(t *testing.T) {
 		pg, err := postgres.New()
 		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
@@ -80,6 +82,7 @@ func TestHistoryContract(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		t.Cleanup(func() { _ = pg.Close() })
 		n := 0
 		contract.History(t, func(t *testing.T) (watch.History, func(t *testing.T, records ...attestor.Record)) {
@@ -111,6 +114,7 @@ func TestWorldKeepsTheContracts(t *testing.T) {
 			}
 		})
 	})
+
 	t.Run("scanner", func(t *testing.T) {
 		contract.Scanner(t, contract.Scanning{Scanner: newWorld(), Scanned: tagged.At(digestA), Unscanned: unscanned})
 	})
@@ -119,6 +123,7 @@ func TestWorldKeepsTheContracts(t *testing.T) {
 			return contract.Attesting{Attester: newWorld(), Attestors: []string{"projects/p/attestors/a"}}
 		})
 	})
+
 	t.Run("recorder", func(t *testing.T) {
 		contract.Recorder(t, func(*testing.T) contract.Recording {
 			w := newWorld()
@@ -159,6 +164,7 @@ func TestPartsKeepTheContracts(t *testing.T) {
 				ID: fmt.Sprintf("d%06d", n), Time: t0.Add(time.Duration(n) * time.Minute), Verdict: attestor.Pass, Image: attestor.DecidedImage{Reference: a.String()},
 			}})
 		}
+
 		p := &parts{w: w}
 		contract.Simulator(t, 5, t0, "good", func(ctx context.Context, policy []byte, since time.Time, visible func(string) bool) (contract.Simulated, error) {
 			s, err := p.Simulate(ctx, server.SimulationRequest{Policy: policy, Since: since, Visible: visible})
@@ -222,6 +228,7 @@ func TestAuthenticatorContract(t *testing.T) {
 			return r
 		}
 	}
+
 	refused := map[string]func(t *testing.T) *http.Request{"nothing": request(""), "an unknown word": request("mallory")}
 	contract.Authenticator(t, callers(t), "builder@example", request("builder"), refused)
 	contract.Authenticator(t, arrivals{callers(t), &fleet{t: t}}, "builder@example", request("builder"), refused)
@@ -245,6 +252,7 @@ func TestPublisherContract(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		close(messages)
 		var out []contract.Published
 		for m := range messages {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,35 +12,37 @@ import (
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
-// Decisions are what was decided before.
+// Decisions reads the decisions that were recorded.
 type Decisions interface {
 	// Decision returns one record, or an [attestor.Error] of kind NotFound.
 	Decision(ctx context.Context, id string) (attestor.Record, error)
-	// List returns decisions that match, newest first, each once over all pages of
-	// a list, however many decisions are made and however far the clock moves
-	// between two pages. Decisions made after the first page are not in the list. A
-	// token that it did not give out, or gave out for another filter, is an
+	// List returns the decisions that match, newest first. Over all pages of a list
+	// each decision appears once, whatever is recorded and however far the clock moves
+	// between two pages; decisions made after the first page do not appear. A token
+	// that List did not return, or returned for another filter, is an
 	// [attestor.Error] of kind Invalid.
 	List(ctx context.Context, f DecisionFilter) (DecisionPage, error)
 }
 
-// A DecisionFilter says which decisions are wanted. Zero fields match all.
+// A DecisionFilter selects decisions. Zero fields select all.
 type DecisionFilter struct {
-	Image      string // REPOSITORY@DIGEST, a bare digest (of an index's child too), or REPOSITORY:TAG as it was asked about
+	// Image is REPOSITORY@DIGEST, a digest (of an index, or of a platform's manifest
+	// in one), or REPOSITORY:TAG as the request had it.
+	Image      string
 	Repository string // canonical, or a pattern
 	Verdict    attestor.Outcome
 	Policy     string    // a name, or a digest
 	Since      time.Time // inclusive
 	Until      time.Time // exclusive
-	// Period is how Since and Until were written where either was reckoned from
-	// the clock ("30d"). Pages after the first then keep the first page's Since and
-	// Until, and a token is bound to Period in their place. "": both are fixed.
+	// Period is the text of Since and Until where either is relative to the clock
+	// ("30d"). Pages after the first then keep the first page's Since and Until, and
+	// a token is bound to Period in their place. "": both are fixed.
 	Period     string
 	PageSize   int // 1 to 500
 	PageToken  string
-	BreakGlass bool // only those that were overridden
+	BreakGlass bool // only overridden decisions
 
-	// Visible hides what the caller may not read; never nil.
+	// Visible selects the repositories that the caller may read; never nil.
 	Visible func(repository string) bool
 }
 
@@ -55,8 +58,8 @@ func decisionQuery() []string {
 	return []string{"image", "repository", "verdict", "policy", "since", "until", "pageSize", "pageToken"}
 }
 
-// listDecisions answers GET /v1/decisions. A page may hold fewer than asked
-// for, since what the caller may not read is left out.
+// listDecisions answers GET /v1/decisions. A page may be shorter than pageSize,
+// since decisions that the caller may not read are left out.
 func (s *Server) listDecisions(k *call) error {
 	filter, err := k.decisionFilter(s.c.Now())
 	if err != nil {
@@ -66,6 +69,9 @@ func (s *Server) listDecisions(k *call) error {
 	if err != nil {
 		return err
 	}
+
+	// The filter had Visible already. A decision is shown to nobody who may not read
+	// it, even if a store ignored that.
 	out := DecisionPage{Decisions: []attestor.Decision{}, NextPageToken: page.NextPageToken}
 	for _, d := range page.Decisions {
 		if k.mayRead(d) {
@@ -75,14 +81,17 @@ func (s *Server) listDecisions(k *call) error {
 	return s.answer(k, http.StatusOK, out)
 }
 
+// decisionFilter returns the filter of the query.
 func (k *call) decisionFilter(now time.Time) (f DecisionFilter, err error) {
-	invalid := func(msg string) (DecisionFilter, error) {
-		return DecisionFilter{}, &attestor.Error{Kind: attestor.Invalid, Msg: msg}
+	invalid := func(msg, fix string) (DecisionFilter, error) {
+		return DecisionFilter{}, &attestor.Error{Kind: attestor.Invalid, Msg: msg, Fix: fix}
 	}
+
 	f = DecisionFilter{
 		Image: k.query["image"], Policy: k.query["policy"], PageToken: k.query["pageToken"], PageSize: defaultPageSize,
 		Visible: func(repository string) bool { return k.caller.May(attestor.ActionRead, repository) },
 	}
+
 	if strings.HasPrefix(f.Image, "sha256:") {
 		if _, err := attestor.ParseDigest(f.Image); err != nil {
 			return DecisionFilter{}, err
@@ -92,18 +101,26 @@ func (k *call) decisionFilter(now time.Time) (f DecisionFilter, err error) {
 			return DecisionFilter{}, err
 		}
 	}
+
 	if f.Repository, err = repositoryOrPattern(k.query["repository"]); err != nil {
 		return DecisionFilter{}, err
 	}
+
 	switch v := attestor.Outcome(k.query["verdict"]); v {
 	case "", attestor.Pass, attestor.Deny, attestor.Undecided:
 		f.Verdict = v
 	default:
-		return invalid("verdict is not one of pass, deny, error")
+		return invalid("verdict is not one of pass, deny, error", "send one of them, or leave verdict out")
 	}
-	if len(f.Policy) > maxPolicyName || len(f.PageToken) > maxPageToken {
-		return invalid("policy or pageToken is too long")
+
+	if len(f.Policy) > maxPolicyName {
+		return invalid(fmt.Sprintf("policy has %d bytes, at most %d are allowed", len(f.Policy), maxPolicyName),
+			"send a policy's name or digest")
 	}
+	if err := checkPageToken(f.PageToken); err != nil {
+		return DecisionFilter{}, err
+	}
+
 	if f.Since, err = instant("since", k.query["since"], now); err != nil {
 		return DecisionFilter{}, err
 	}
@@ -111,20 +128,20 @@ func (k *call) decisionFilter(now time.Time) (f DecisionFilter, err error) {
 		return DecisionFilter{}, err
 	}
 
-	// What was written is the same on every page; the instant that is reckoned
-	// from it is not.
+	// The text is the same on every page. The instant that "30d" means is not.
 	f.Period = period(k.query["since"], k.query["until"])
 
 	if s := k.query["pageSize"]; s != "" {
 		if f.PageSize, err = strconv.Atoi(s); err != nil || f.PageSize < 1 {
-			return invalid("pageSize is not a positive number")
+			return invalid("pageSize is not a positive number",
+				fmt.Sprintf("send a number from 1 to %d, or leave pageSize out", maxPageSize))
 		}
 		f.PageSize = min(f.PageSize, maxPageSize)
 	}
 	return f, nil
 }
 
-// period is what a list's tokens are bound to in place of its instants.
+// period is the text that a list's tokens are bound to in place of its instants.
 func period(since, until string) string {
 	if since == "" && until == "" {
 		return ""
@@ -133,7 +150,7 @@ func period(since, until string) string {
 }
 
 // repositoryOrPattern returns the canonical name of a repository, or a pattern
-// as it stands.
+// unchanged.
 func repositoryOrPattern(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -142,29 +159,48 @@ func repositoryOrPattern(s string) (string, error) {
 		p, err := attestor.ParsePattern(s)
 		return p.String(), err
 	}
+
 	ref, err := attestor.ParseReference(s + ":latest")
 	if err != nil || strings.ContainsAny(s, "@") {
-		return "", &attestor.Error{Kind: attestor.Invalid, Msg: "repository is not a registry and a path, such as us-docker.pkg.dev/project/repository/image"}
+		return "", &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  "repository is not a registry with a path",
+			Fix:  "send a name such as us-docker.pkg.dev/acme/prod/api, or a pattern such as us-docker.pkg.dev/acme/**",
+		}
 	}
 	return ref.Repository(), nil
 }
 
 const maxPageToken = 1024
 
-// instant parses a time as the API takes it. "" is the zero time.
+func checkPageToken(token string) error {
+	if len(token) <= maxPageToken {
+		return nil
+	}
+	return &attestor.Error{
+		Kind: attestor.Invalid,
+		Msg:  fmt.Sprintf("pageToken has %d bytes, at most %d are allowed", len(token), maxPageToken),
+		Fix:  "send the nextPageToken of the previous page",
+	}
+}
+
+// instant parses a parameter that is a time. "" is the zero time.
 func instant(name, s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
 	t, err := when.ParseInstant(s, now)
 	if err != nil {
-		return time.Time{}, &attestor.Error{Kind: attestor.Invalid, Msg: name + ": " + err.Error()}
+		return time.Time{}, &attestor.Error{
+			Kind: attestor.Invalid, Msg: name + ": " + err.Error(),
+			Fix: "write it as 30d, 2026-11-01 or 2026-11-01T00:00:00Z",
+		}
 	}
 	return t, nil
 }
 
-// showDecision answers GET /v1/decisions/{id}. What the caller may not read
-// does not exist for them.
+// showDecision answers GET /v1/decisions/{id}. A decision that the caller may not
+// read is answered as one that does not exist: a 403 would confirm its id.
 func (s *Server) showDecision(k *call) error {
 	r, err := s.readable(k)
 	if err != nil {
@@ -173,34 +209,43 @@ func (s *Server) showDecision(k *call) error {
 	return s.answer(k, http.StatusOK, r.Decision)
 }
 
-// showDecisionPolicy answers GET /v1/decisions/{id}/policy: the text that
-// judged, whatever is in force now.
+// showDecisionPolicy answers GET /v1/decisions/{id}/policy with the text that the
+// image was judged by, whichever is in force now.
 func (s *Server) showDecisionPolicy(k *call) error {
 	r, err := s.readable(k)
 	if err != nil {
 		return err
 	}
 	if r.Decision.Policy == nil || len(r.PolicyText) == 0 {
-		return &attestor.Error{Kind: attestor.NotFound, Msg: "no policy judged this decision"}
+		return &attestor.Error{
+			Kind: attestor.NotFound, Msg: "this decision was made without a policy",
+			Fix: "GET /v1/decisions/" + r.Decision.ID + " has the reason",
+		}
 	}
+
 	return s.answer(k, http.StatusOK, struct {
 		attestor.PolicyRef
 		Text string `json:"text"`
 	}{*r.Decision.Policy, string(r.PolicyText)})
 }
 
+// readable returns the record of the path, if the caller may read it.
 func (s *Server) readable(k *call) (attestor.Record, error) {
 	r, err := s.c.Decisions.Decision(k.ctx, k.Param("id"))
 	if err != nil {
 		return attestor.Record{}, err
 	}
 	if !k.mayRead(r.Decision) {
-		return attestor.Record{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}
+		return attestor.Record{}, &attestor.Error{
+			Kind: attestor.NotFound, Msg: "no such decision",
+			Fix: "list the recorded decisions with attestor decisions list",
+		}
 	}
 	return r, nil
 }
 
-// mayRead fails closed on a record whose reference cannot be read.
+// mayRead reports whether the caller may read a decision. It is false where the
+// decision's reference cannot be parsed.
 func (k *call) mayRead(d attestor.Decision) bool {
 	ref, err := attestor.ParseReference(d.Image.Reference)
 	return err == nil && k.caller.May(attestor.ActionRead, ref.Repository())

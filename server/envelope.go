@@ -29,14 +29,14 @@ func requestID(ctx context.Context) string {
 	return id
 }
 
-// CallerFrom is who sent the request that ctx belongs to: the zero Caller, who
-// may do nothing, where nobody was authenticated.
+// CallerFrom returns the caller of the request of ctx. Without an authenticated
+// caller it is the zero Caller, who has no rights.
 func CallerFrom(ctx context.Context) attestor.Caller {
 	c, _ := ctx.Value(callerContextKey).(attestor.Caller)
 	return c
 }
 
-// secure sets the headers that every answer carries.
+// secure sets the security headers of every answer.
 func secure(h http.Header) {
 	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains; preload")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -47,31 +47,39 @@ func secure(h http.Header) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
-// envelope is around every request, known or not: an id, headers, a span, and
-// an end to panics.
+// envelope wraps every request, with or without a route: it sets the request's id
+// and the headers, starts a span, catches panics and counts the answer.
 func (s *Server) envelope(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now() // for a metric only
 		h := c.Response().Header()
 		secure(h)
-		id := uuid.NewString() // a client's own id is not trusted: it could pose as another request's
+
+		// An id that the client sends is not used: it could be another request's, whose
+		// log lines would then mix with this one's.
+		id := uuid.NewString()
 		h.Set("X-Request-Id", id)
+
+		// A client on a kept connection must move to another instance.
 		if s.draining.begun() {
 			h.Set("Connection", "close")
 		}
+
 		ctx, end := s.startSpan(context.WithValue(c.Request().Context(), requestIDKey, id), c.Request())
 		c.SetRequest(c.Request().WithContext(ctx))
-		if err := s.contained(next, c); err != nil {
+		if err := s.withoutPanic(next, c); err != nil {
 			s.fail(c, err)
 		}
+
 		end(c.Path(), c.Response().Status)
 		s.metrics.request(c.Request().Method, c.Path(), c.Response().Status, time.Since(start))
 		return nil
 	}
 }
 
-// contained runs a handler and turns its panic into an error.
-func (s *Server) contained(next echo.HandlerFunc, c echo.Context) (err error) {
+// withoutPanic runs a handler and turns its panic into an error, which is answered
+// 500: a bug must neither admit an image nor end the process.
+func (s *Server) withoutPanic(next echo.HandlerFunc, c echo.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http compares it
@@ -83,8 +91,8 @@ func (s *Server) contained(next echo.HandlerFunc, c echo.Context) (err error) {
 	return next(c)
 }
 
-// callerHash stands for the caller in logs: the same for the same caller, and
-// of no use without the key.
+// callerHash identifies the caller in logs. It is the same for the same caller.
+// Without the key nobody can compute it for a name that they guess.
 func (s *Server) callerHash(c attestor.Caller) slog.Attr {
 	mac := hmac.New(sha256.New, s.c.HashKey)
 	mac.Write([]byte(callerKey(c)))

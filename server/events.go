@@ -9,13 +9,14 @@ import (
 	"github.com/attestor-gate/attestor/server/watch"
 )
 
-// newWatcher completes the watcher's configuration by what the server has.
+// newWatcher makes the watcher, with the parts that the server has already.
 func (s *Server) newWatcher() error {
 	if s.c.Watch == nil {
 		return nil
 	}
+
 	c := *s.c.Watch
-	c.Admit = s.admitApart
+	c.Admit = s.admitInOwnTrace
 	if c.Now == nil {
 		c.Now = s.c.Now
 	}
@@ -25,29 +26,37 @@ func (s *Server) newWatcher() error {
 	if c.Registry == nil {
 		c.Registry = s.c.Registry
 	}
+
 	if c.History == nil && s.c.Decisions != nil {
 		c.History = history{s.c.Decisions}
 	}
 	if c.Revoke == nil && s.c.Attestations != nil {
-		c.Revoke = func(ctx context.Context, img attestor.Image, reason string, by attestor.CallerRef, requestID string) error {
-			_, err := s.c.Attestations.Revoke(ctx, attestor.Revocation{Image: img, Reason: reason, Caller: by, RequestID: requestID})
+		c.Revoke = func(ctx context.Context, img attestor.Image, why string, by attestor.CallerRef, id string) error {
+			r := attestor.Revocation{Image: img, Reason: why, Caller: by, RequestID: id}
+			_, err := s.c.Attestations.Revoke(ctx, r)
 			return err
 		}
 	}
+
 	var err error
 	s.watcher, err = watch.New(c)
 	return err
 }
 
-// history is what a watcher wants of the record.
+// A history is a [watch.History] of a server's decisions.
 type history struct{ d Decisions }
 
-// watchPeriod stands for the watch's window, which moves with the clock: the
-// tokens of a run are bound to it, and not to the instant at which a page is
-// asked for.
+// watchPeriod is the Period of the watcher's lists. Their window moves with the
+// clock, so that the tokens of a run are bound to this text and not to the instant
+// at which a page is read.
 const watchPeriod = "the watch's window"
 
+// everything makes all decisions visible: the watcher acts for the gate and shows
+// them to nobody.
 func everything(string) bool { return true }
+
+// watchPageSize is how many decisions the watcher reads at a time.
+const watchPageSize = 100
 
 func (h history) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error) {
 	page, err := h.d.List(ctx, DecisionFilter{Image: img.String(), PageSize: min(n, maxPageSize), Visible: everything})
@@ -55,12 +64,18 @@ func (h history) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.
 }
 
 func (h history) Passed(ctx context.Context, since time.Time, token string) ([]attestor.Decision, string, error) {
-	page, err := h.d.List(ctx, DecisionFilter{Verdict: attestor.Pass, Since: since, Period: watchPeriod, PageSize: 100, PageToken: token, Visible: everything})
+	page, err := h.d.List(ctx, DecisionFilter{
+		Verdict: attestor.Pass, Since: since, Period: watchPeriod,
+		PageSize: watchPageSize, PageToken: token, Visible: everything,
+	})
 	return page.Decisions, page.NextPageToken, err
 }
 
 func (h history) Overridden(ctx context.Context, since time.Time, token string) ([]attestor.Decision, string, error) {
-	page, err := h.d.List(ctx, DecisionFilter{BreakGlass: true, Since: since, Period: watchPeriod, PageSize: 100, PageToken: token, Visible: everything})
+	page, err := h.d.List(ctx, DecisionFilter{
+		BreakGlass: true, Since: since, Period: watchPeriod,
+		PageSize: watchPageSize, PageToken: token, Visible: everything,
+	})
 	return page.Decisions, page.NextPageToken, err
 }
 
@@ -68,8 +83,9 @@ func (h history) Record(ctx context.Context, id string) (attestor.Record, error)
 	return h.d.Decision(ctx, id)
 }
 
-// event answers POST /v1/events: 204 acknowledges the message, everything else
-// asks for it again.
+// event answers POST /v1/events. Pub/Sub, "Push subscriptions": 204 acknowledges
+// the message; any status but 102, 200, 201, 202 and 204 makes it send the message
+// again.
 func (s *Server) event(k *call) error {
 	if err := s.watcher.Handle(k.ctx, k.caller, k.body, requestID(k.ctx)); err != nil {
 		return err
@@ -77,8 +93,7 @@ func (s *Server) event(k *call) error {
 	return k.NoContent(http.StatusNoContent)
 }
 
-// rejudge answers POST /v1/rejudge. It has a body only to go on where an
-// earlier run ended.
+// rejudge answers POST /v1/rejudge. The optional body continues an earlier run.
 func (s *Server) rejudge(k *call) error {
 	var body struct {
 		PageToken string `json:"pageToken"`
@@ -88,10 +103,14 @@ func (s *Server) rejudge(k *call) error {
 			return err
 		}
 	}
-	if len(body.PageToken) > maxPageToken {
-		return &attestor.Error{Kind: attestor.Invalid, Msg: "pageToken is too long"}
+
+	if err := checkPageToken(body.PageToken); err != nil {
+		return err
 	}
-	report, err := s.watcher.Rejudge(k.ctx, watch.Request{Caller: k.caller, RequestID: requestID(k.ctx), PageToken: body.PageToken})
+
+	report, err := s.watcher.Rejudge(k.ctx, watch.Request{
+		Caller: k.caller, RequestID: requestID(k.ctx), PageToken: body.PageToken,
+	})
 	if err != nil {
 		return err
 	}

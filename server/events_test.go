@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -43,6 +44,7 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 	down := func(w *world, _ *parts) {
 		w.down = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Msg: "down"}
 	}
+
 	tests := []struct {
 		name, data string
 		attributes map[string]string
@@ -87,6 +89,7 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 		{name: "poison: our own, made up", data: `[]`, attributes: map[string]string{"attestor.rejudge": "1"}, status: 204, outcome: `kind="rejudge",outcome="poison"`},
 		{name: "our own, about no decision", data: `{"image":"` + a + `","decision":"none"}`, attributes: map[string]string{"attestor.rejudge": "1"}, status: 204, outcome: `kind="rejudge",outcome="ignored"`},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld()
@@ -94,6 +97,7 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			p := &parts{w: w, occur: map[string]watch.Occurrence{occurrence: {Image: img, Finished: true}}}
 			if tt.setup != nil {
 				tt.setup(w, p)
@@ -104,6 +108,7 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 				c.Logger = slog.New(slog.NewJSONHandler(&log, nil))
 				c.Watch.Publisher, c.Watch.Subscription = nobody{}, ownSubscription
 			})
+
 			got := send(t, "admin", "POST", base+"/v1/events", pushBody(t, "m-17", tt.data, tt.attributes))
 			if got.status != tt.status || len(w.asked) != tt.asked {
 				t.Errorf("status = %d, asked %v; want %d and %d: %s", got.status, w.asked, tt.status, tt.asked, got.body)
@@ -111,11 +116,13 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 			if m := send(t, "", "GET", base+"/metrics", "").body; !strings.Contains(m, "attestor_events_total{"+tt.outcome+"} 1") {
 				t.Errorf("no metric %s", tt.outcome)
 			}
+
 			if strings.Contains(tt.outcome, "poison") && (!strings.Contains(log.String(), "m-17") || !strings.Contains(log.String(), `"level":"ERROR"`)) {
 				t.Errorf("the log does not name the poison message: %s", log.String())
 			}
 		})
 	}
+
 	base := serve(t, newWorld(), (&parts{w: newWorld()}).with)
 	for _, body := range []string{good, "{}", `{"message":{}}`, `{"message":{"messageId":"1","data":"%%"}}`, `{"message":{"messageId":"a b"}}`, `{"message":{"messageId":"1"},"message":{"messageId":"2"}}`} {
 		if got := send(t, "admin", "POST", base+"/v1/events", body); got.status != 400 {
@@ -141,6 +148,7 @@ func TestEventsNeedTheRightForTheImage(t *testing.T) {
 			(&parts{w: w}).with(c)
 			c.Identity = as{"pubsub": caller(t, "pubsub", "registry.example/team/**", tt.actions...)}
 		})
+
 		got := send(t, "pubsub", "POST", base+"/v1/events", pushBody(t, "1", data, nil))
 		if got.status != 204 || len(w.standing) != tt.signed || len(w.asked) != tt.asked {
 			t.Errorf("%s: status %d, signed %d, asked %v", who, got.status, len(w.standing), w.asked)
@@ -151,7 +159,7 @@ func TestEventsNeedTheRightForTheImage(t *testing.T) {
 func TestThousandDuplicatesAreHarmless(t *testing.T) {
 	w := newWorld()
 	p := &parts{w: w}
-	base := serve(t, w, func(c *server.Config) { p.with(c); c.Limits.CallerBurst, c.Limits.Queue = 2000, 2000 })
+	base := serve(t, w, func(c *server.Config) { p.with(c); c.Limits.CallerRate = math.Inf(1) })
 	body := pushBody(t, "same", sample(t, "cloud-build.json"), built("SUCCESS"))
 	var wg sync.WaitGroup
 	turn := make(chan struct{}, 32)
@@ -164,6 +172,7 @@ func TestThousandDuplicatesAreHarmless(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	if n := len(w.decisions()); n == 0 || n > 40 {
 		t.Errorf("1,000 duplicates made %d decisions", n)
@@ -177,15 +186,16 @@ func TestMessagesOfOneScanShareAJudgement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	p := &parts{w: w, occur: map[string]watch.Occurrence{}}
 	for i := range 100 {
 		p.occur[fmt.Sprintf("projects/acme/occurrences/%d", i)] = watch.Occurrence{Image: img, Finished: true}
 	}
 	base := serve(t, w, func(c *server.Config) {
 		p.with(c)
-		c.Limits.CallerBurst, c.Limits.Queue = 2000, 2000
-		c.Limits.Concurrent = 200
+		c.Limits.CallerRate, c.Limits.Concurrent = math.Inf(1), 200
 	})
+
 	send(t, "admin", "POST", base+"/v1/attest", image(":v1"))
 	w.mu.Lock()
 	w.hold, w.entered = make(chan struct{}), make(chan struct{}, 200)
@@ -199,6 +209,7 @@ func TestMessagesOfOneScanShareAJudgement(t *testing.T) {
 			}
 		})
 	}
+
 	<-w.entered
 	close(w.hold)
 	wg.Wait()
@@ -215,23 +226,27 @@ func TestScanCompletesWaitingWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	p := &parts{w: w, occur: map[string]watch.Occurrence{occurrence: {Image: img}}}
 	base := serve(t, w, p.with)
 	w.checks[digestA] = checkStatus{attestor.StatusError, attestor.CodeScanPending, ""}
 	if got := send(t, "builder", "POST", base+"/v1/attest", image(":v1")); got.status != 503 {
 		t.Fatalf("status %d", got.status)
 	}
+
 	message := func(id, kind string) int {
 		return send(t, "admin", "POST", base+"/v1/events", pushBody(t, id, `{"name":"`+occurrence+`","kind":"`+kind+`"}`, nil)).status
 	}
 	if got := message("1", "DISCOVERY"); got != 204 || len(w.decisions()) != 1 {
 		t.Errorf("a scan that has not finished: status %d, %d decisions", got, len(w.decisions()))
 	}
+
 	p.occur[occurrence] = watch.Occurrence{Image: img, Finished: true}
 	w.checks[digestA] = checkStatus{status: attestor.StatusPass}
 	if got := message("2", "DISCOVERY"); got != 204 || len(w.standing) != 1 {
 		t.Errorf("the finished scan: status %d, attestations %v", got, w.standing)
 	}
+
 	w.checks[digestA] = checkStatus{attestor.StatusDeny, attestor.CodeFixableSeverityExceeded, "CVE-2026-9"}
 	if got := message("3", "VULNERABILITY"); got != 204 {
 		t.Errorf("the finding: status %d", got)
@@ -240,6 +255,7 @@ func TestScanCompletesWaitingWork(t *testing.T) {
 	if last.Verdict != attestor.Deny || !last.DryRun || last.Labels[watch.LabelRejudges] == "" {
 		t.Errorf("the last decision is %+v", last)
 	}
+
 	if len(w.standing) != 1 || len(p.revoked) != 0 {
 		t.Error("an event revoked an attestation")
 	}
@@ -256,8 +272,9 @@ func rejudged(t testing.TB, n int, change func(*watch.Config)) (*world, *parts, 
 		if change != nil {
 			change(c.Watch)
 		}
-		c.Limits.CallerBurst = 2000
+		c.Limits.CallerRate = math.Inf(1)
 	})
+
 	for i := range n {
 		d := attestor.Digest(fmt.Sprintf("sha256:%064x", i+1))
 		w.images[string(d)] = d
@@ -302,6 +319,7 @@ func TestRejudgeReportsAndRevokesAfterGrace(t *testing.T) {
 	if r := rejudge(t, base); len(r.Flips) != 3 || r.Revoked != 0 || r.Flips[0].Cause != watch.CauseFinding {
 		t.Fatalf("within its grace: %+v", r)
 	}
+
 	w.pass(59 * time.Minute)
 	if r := rejudge(t, base); r.Revoked != 0 {
 		t.Fatalf("still within its grace: %+v", r)
@@ -310,6 +328,7 @@ func TestRejudgeReportsAndRevokesAfterGrace(t *testing.T) {
 	if r := rejudge(t, base); r.Revoked != 3 || r.Stopped || !r.Flips[0].Revoked || len(p.revoked) != 3 || len(w.standing) != 0 {
 		t.Fatalf("after its grace: %+v", r)
 	}
+
 	if got := p.revoked[0]; !strings.Contains(got.Reason, "CVE-2026-9") || got.Caller.Subject != "admin@example" {
 		t.Errorf("revocation %+v", got)
 	}
@@ -326,6 +345,7 @@ func TestRevocationStopsAtItsCap(t *testing.T) {
 	if r := rejudge(t, base); r.Revoked != 20 || !r.Stopped || len(p.revoked) != 20 {
 		t.Errorf("revoked %d, stopped %t", r.Revoked, r.Stopped)
 	}
+
 	if m := send(t, "", "GET", base+"/metrics", "").body; !strings.Contains(m, "attestor_rejudge_stopped_total 1") {
 		t.Error("no alert")
 	}
@@ -359,12 +379,14 @@ func TestNothingElseRevokes(t *testing.T) {
 			for i := range w.records {
 				w.records[i].Evidence.Platforms[0].Scan.Findings = []attestor.Vulnerability{{ID: "CVE-OLD"}}
 			}
+
 			w.mu.Unlock()
 			change(w)
 			for range 3 {
 				rejudge(t, base)
 				w.pass(2 * time.Hour)
 			}
+
 			if len(p.revoked) != 0 || len(w.standing) != 2 {
 				t.Errorf("revoked %+v", p.revoked)
 			}
@@ -386,6 +408,7 @@ func TestGraceBeginsAnewAfterAPass(t *testing.T) {
 	if r := rejudge(t, base); r.Revoked != 0 || len(p.revoked) != 0 {
 		t.Errorf("revoked %d though it passed in between", r.Revoked)
 	}
+
 	w.pass(11 * time.Minute)
 	if r := rejudge(t, base); r.Revoked != 1 {
 		t.Errorf("revoked %d after its grace", r.Revoked)

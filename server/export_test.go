@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // RoutesForTest lists what a server serves, as OpenAPI writes it.
@@ -26,8 +27,20 @@ func DecodeForTest(body []byte) (any, error) {
 	return b, err
 }
 
+// CallerBurst is how many requests one caller may send at once.
+const CallerBurst = callerBurst
+
+// SetReadTimeouts changes how long a client may take to send a header, and a
+// header with its body. It must be called before Serve.
+func (s *Server) SetReadTimeouts(header, whole time.Duration) {
+	s.timeouts.readHeader, s.timeouts.read = header, whole
+}
+
+// SetQueueWait changes how long a request waits in the queue.
+func (s *Server) SetQueueWait(d time.Duration) { s.slots.wait = d }
+
 // WaitingForTest is how many requests are in the queue.
 func WaitingForTest(s *Server) int { return len(s.slots.waiting) }
 
-// HistoryForTest is the history that a server lends its watcher.
+// HistoryForTest is the history that a server's watcher reads.
 func HistoryForTest(d Decisions) history { return history{d} } //nolint:revive // its type is what tests must pass to the suite

@@ -100,6 +100,7 @@ func (w *world) Pin(ctx context.Context, ref attestor.Reference) (attestor.Image
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	d, ok := w.images[ref.Tag()]
 	if w.down == nil && ok {
 		return ref.At(d), nil
@@ -117,6 +118,7 @@ func (w *world) Resolve(ctx context.Context, ref attestor.Reference, _ attestor.
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	w.asked = append(w.asked, ref.String())
 	if w.down != nil {
 		return attestor.Resolved{}, w.down
@@ -125,12 +127,14 @@ func (w *world) Resolve(ctx context.Context, ref attestor.Reference, _ attestor.
 	if img, ok := ref.Pinned(); ok {
 		name = string(img.Digest())
 	}
+
 	d, ok := w.images[name]
 	for _, tagged := range w.images {
 		if img, pinned := ref.Pinned(); pinned && tagged == img.Digest() { // after Pin
 			d, ok = tagged, true
 		}
 	}
+
 	if !ok {
 		return attestor.Resolved{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such image", Fix: "push it first"}
 	}
@@ -144,6 +148,7 @@ func (w *world) Inspect(ctx context.Context, _ attestor.Resolved, c attestor.Chi
 	if entered != nil {
 		entered <- struct{}{}
 	}
+
 	if hold != nil {
 		select {
 		case <-hold:
@@ -159,6 +164,7 @@ func (w *world) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan 
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	for _, d := range w.images {
 		if d == r.Image.Digest() {
 			return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanComplete}
@@ -187,6 +193,7 @@ func (w *world) Standing(ctx context.Context, _ []string, images []attestor.Imag
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	s := attestor.Standing{Known: true}
 	for _, a := range w.standing {
 		if slices.ContainsFunc(images, func(i attestor.Image) bool { return i.Digest() == a.Digest }) {
@@ -203,13 +210,16 @@ func (w *world) Attest(ctx context.Context, a attestor.Authorization, _ attestor
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+
 	if w.attestFn != nil {
 		if err := w.attestFn(); err != nil {
 			return nil, err
 		}
 	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	var out []attestor.Attestation
 	for _, img := range a.Images() {
 		made := attestor.Attestation{Attestor: "projects/p/attestors/a", Note: "projects/p/notes/n", Occurrence: "projects/p/occurrences/1", Digest: img.Digest(), PublicKeyID: "key", Created: true}
@@ -235,6 +245,7 @@ func (w *world) Begin(_ context.Context, r attestor.Record) error {
 func (w *world) Finish(_ context.Context, r attestor.Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	if w.recorder != nil {
 		return w.recorder
 	}
@@ -261,6 +272,7 @@ func (w *world) finished(id string) (attestor.Record, bool) {
 func (w *world) decisions() []attestor.Decision {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	var out []attestor.Decision
 	for _, r := range w.records {
 		out = append(out, r.Decision)
@@ -289,16 +301,19 @@ func (p worldPolicy) Judge(ev attestor.Evidence) attestor.Verdict {
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
+
 	for _, e := range ev.Platforms {
 		want := p.w.checks[e.Digest]
 		c := attestor.Check{Name: attestor.CheckVulnerabilities, Platform: e.Platform, Status: want.status, Reasons: []attestor.Reason{}}
 		if want.code != "" {
 			c.Reasons = append(c.Reasons, attestor.Reason{Code: want.code, Subject: want.about, Message: "found", Fix: "update"})
 		}
+
 		checks = append(checks, c,
 			attestor.Check{Name: attestor.CheckUser, Platform: e.Platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}},
 			attestor.Check{Name: attestor.CheckBase, Platform: e.Platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}})
 	}
+
 	if p.w.also != "" {
 		checks = append(checks, attestor.Check{Name: attestor.CheckProvenance, Status: p.w.also, Reasons: []attestor.Reason{{Code: attestor.CodeProvenanceUnavailable, Message: "down"}}})
 	}

@@ -11,17 +11,18 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A Condition is one thing that must work for decisions to be possible. Of
-// Err, anyone sees what [attestor.Message] shows; the log has all of it.
+// A Condition is a dependency that decisions need. /ready shows
+// [attestor.Message] of Err to everyone; the log has the whole error.
 type Condition struct {
 	Name string
 	Err  error // nil: it works
-	// Aside conditions are said and do not make the service unready: decisions
-	// go on, as by the policies from before while what is on disk is broken.
+	// Aside conditions are reported and do not fail readiness: decisions are possible
+	// in spite of them, as by the loaded policies while those on disk are invalid.
 	Aside bool
 }
 
-// health answers as long as the process can answer at all.
+// health answers 200. A process that does not answer should be restarted, whatever
+// its dependencies do.
 func (s *Server) health(k *call) error {
 	return s.answer(k, http.StatusOK, map[string]string{"status": "ok"})
 }
@@ -37,14 +38,14 @@ type readyBody struct {
 	Conditions []conditionBody `json:"conditions"`
 }
 
-// readiness answers 503 while something is missing, or the server stops.
+// readiness answers 503 while a condition fails or the server is stopping.
 func (s *Server) readiness(k *call) error {
 	body := readyBody{Ready: true, Conditions: []conditionBody{}}
 	for _, c := range s.ready.conditions(k.ctx, s.c.Ready, s.c.Now) {
 		b := conditionBody{Name: c.Name, OK: c.Err == nil}
 		if c.Err != nil {
 			body.Ready = body.Ready && c.Aside
-			b.Message = "does not work; the log says why"
+			b.Message = "failed; the gate's log has the error"
 			if attestor.KindOf(c.Err) != attestor.Internal {
 				b.Message = attestor.Message(c.Err)
 			}
@@ -52,6 +53,7 @@ func (s *Server) readiness(k *call) error {
 		}
 		body.Conditions = append(body.Conditions, b)
 	}
+
 	if s.draining.begun() {
 		body.Ready = false
 		body.Conditions = append(body.Conditions, conditionBody{Name: "serving", Message: "this instance is stopping"})
@@ -63,9 +65,9 @@ func (s *Server) readiness(k *call) error {
 	return s.answer(k, http.StatusOK, body)
 }
 
-// readyFor is how long an answer about readiness holds, so that those who ask
-// without an identity cannot make the gate call its dependencies at will.
 const (
+	// readyFor is how long the conditions are kept. /ready needs no identity, and
+	// must not let strangers make the gate call its dependencies as often as they like.
 	readyFor     = time.Second
 	readyTimeout = 10 * time.Second
 )
@@ -76,12 +78,21 @@ type readiness struct {
 	last []Condition // guarded by mu
 }
 
-func (r *readiness) conditions(ctx context.Context, ask func(context.Context) []Condition, now func() time.Time) []Condition {
+func (r *readiness) conditions(
+	ctx context.Context,
+	ask func(context.Context) []Condition,
+	now func() time.Time,
+) []Condition {
 	if ask == nil {
 		return nil
 	}
+
+	// Whoever comes while the conditions are read waits for them, and causes no
+	// second call. The context is not the first caller's: if they leave, the others
+	// still get an answer.
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if at := now(); r.at.IsZero() || at.Sub(r.at) >= readyFor || at.Before(r.at) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
 		defer cancel()
@@ -90,7 +101,7 @@ func (r *readiness) conditions(ctx context.Context, ask func(context.Context) []
 	return r.last
 }
 
-// drain says that the server is stopping.
+// A drain is set once the server is stopping.
 type drain struct{ flag atomic.Bool }
 
 func (d *drain) begin()      { d.flag.Store(true) }

@@ -26,27 +26,27 @@ func TestBodyIsReadStrictly(t *testing.T) {
 	tests := []struct{ name, body, want string }{
 		{"empty", " ", "empty"},
 		{"not JSON", "image=x", "not valid JSON"},
-		{"cut short", `{"image":"` + ref, "ends in the middle"},
-		{"an array", `["` + ref + `"]`, "array at its top: want an object"},
-		{"a string", `"` + ref + `"`, "string at its top: want an object"},
+		{"cut short", `{"image":"` + ref, "is truncated"},
+		{"an array", `["` + ref + `"]`, "array at its top: an object is required"},
+		{"a string", `"` + ref + `"`, "string at its top: an object is required"},
 		{"null", `null`, "null at its top"},
 		{"no image", `{}`, "image is empty"},
 		{"name in another case", `{"Image":"` + ref + `"}`, `unknown field at "/Image"`},
 		{"name in another case beside the right one", `{"image":"` + ref + `","IMAGE":"x"}`, `unknown field at "/IMAGE"`},
 		{"unknown field", `{"image":"` + ref + `","force":true}`, `unknown field at "/force"`},
 		{"unknown field inside", `{"image":"` + ref + `","breakGlass":{"reason":"production is down","by":"me"}}`, `unknown field at "/breakGlass/by"`},
-		{"same field twice", `{"image":"` + ref + `","image":"` + repository + `:v2"}`, `same field twice: "/image"`},
-		{"same field twice, once escaped", `{"image":"` + ref + `","\u0069mage":"` + repository + `:v2"}`, `same field twice: "/image"`},
-		{"same label twice", `{"image":"` + ref + `","labels":{"a":"1","a":"2"}}`, `same field twice: "/labels/a"`},
-		{"trailing object", image(":v1") + image(":v2"), "something after"},
-		{"trailing text", image(":v1") + "x", "something after"},
-		{"number for text", `{"image":7}`, `number at "/image": want a string`},
-		{"text for a boolean", `{"image":"` + ref + `","dryRun":"true"}`, `string at "/dryRun": want true or false`},
-		{"number for a boolean", `{"image":"` + ref + `","dryRun":1}`, `number at "/dryRun": want true or false`},
+		{"same field twice", `{"image":"` + ref + `","image":"` + repository + `:v2"}`, `duplicate field at "/image"`},
+		{"same field twice, once escaped", `{"image":"` + ref + `","\u0069mage":"` + repository + `:v2"}`, `duplicate field at "/image"`},
+		{"same label twice", `{"image":"` + ref + `","labels":{"a":"1","a":"2"}}`, `duplicate field at "/labels/a"`},
+		{"trailing object", image(":v1") + image(":v2"), "data after the JSON value"},
+		{"trailing text", image(":v1") + "x", "data after the JSON value"},
+		{"number for text", `{"image":7}`, `number at "/image": a string is required`},
+		{"text for a boolean", `{"image":"` + ref + `","dryRun":"true"}`, `string at "/dryRun": true or false is required`},
+		{"number for a boolean", `{"image":"` + ref + `","dryRun":1}`, `number at "/dryRun": true or false is required`},
 		{"null for a boolean", `{"image":"` + ref + `","dryRun":null}`, `null at "/dryRun"`},
 		{"null for an object", `{"image":"` + ref + `","breakGlass":null}`, `null at "/breakGlass"`},
-		{"number for a label", `{"image":"` + ref + `","labels":{"a":1}}`, `number at "/labels/a": want a string`},
-		{"number for a duration", `{"image":"` + ref + `","wait":30}`, `number at "/wait": want a string`},
+		{"number for a label", `{"image":"` + ref + `","labels":{"a":1}}`, `number at "/labels/a": a string is required`},
+		{"number for a duration", `{"image":"` + ref + `","wait":30}`, `number at "/wait": a string is required`},
 		{"no unit", `{"image":"` + ref + `","wait":"30"}`, "is not a duration"},
 		{"negative wait", `{"image":"` + ref + `","wait":"-1s"}`, "is not a duration"},
 		{"invalid UTF-8", "{\"image\":\"\xff\"}", "not valid JSON"},
@@ -54,10 +54,11 @@ func TestBodyIsReadStrictly(t *testing.T) {
 		{"very deep", strings.Repeat("[", 100_000), "nested"},
 		{"break-glass without reason", `{"image":"` + ref + `","breakGlass":{}}`, "breakGlass has no reason"},
 		{"break-glass with a blank one", `{"image":"` + ref + `","breakGlass":{"reason":"  "}}`, "breakGlass has no reason"},
-		{"the gate's own label", `{"image":"` + ref + `","labels":{"attestor.rejudges":"d1"}}`, "gate's own"},
+		{"the gate's own label", `{"image":"` + ref + `","labels":{"attestor.rejudges":"d1"}}`, "the gate itself sets"},
 		{"scheme", `{"image":"https://` + ref + `"}`, `remove "https://"`},
 		{"no tag", `{"image":"` + repository + `"}`, "neither tag nor digest"},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := send(t, "admin", "POST", base+"/v1/attest", tt.body)
@@ -83,12 +84,14 @@ func FuzzStrict(f *testing.F) {
 			}
 			return
 		}
+
 		// What was read is what any exact reader would read: encoded again, it
 		// is read the same.
 		b, err := json.Marshal(got)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		var names map[string]json.RawMessage
 		if err := json.Unmarshal(body, &names); err != nil {
 			t.Fatalf("%q was read, and is not JSON: %v", body, err)
@@ -141,6 +144,7 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 			"Referrer-Policy":           "strict-origin-when-cross-origin",
 			"Content-Security-Policy":   "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 		}
+
 		have := map[string]string{}
 		for name := range want {
 			have[name] = got.header.Get(name)
@@ -148,6 +152,7 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 		if diff := cmp.Diff(want, have); diff != "" {
 			t.Errorf("%s %s: headers (-want +got):\n%s", tt.method, tt.path, diff)
 		}
+
 		id := got.header.Get("X-Request-Id")
 		if id == "" || id == "chosen-by-the-client" || seen[id] {
 			t.Errorf("%s %s: X-Request-Id = %q", tt.method, tt.path, id)
@@ -156,12 +161,14 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 		if tt.status >= 400 && tt.status != 422 && got.problem(t).Status != tt.status {
 			t.Errorf("%s %s: the problem says %d", tt.method, tt.path, got.problem(t).Status)
 		}
+
 		if tt.status == 405 && got.header.Get("Allow") == "" {
 			t.Error("405 without Allow")
 		}
 		if tt.status == 401 && !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer") {
 			t.Error("401 without WWW-Authenticate")
 		}
+
 		if got.header.Get("Server") != "" || got.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s %s: headers that should not be there: %v", tt.method, tt.path, got.header)
 		}
@@ -188,6 +195,7 @@ func TestPathAndHeaderTricks(t *testing.T) {
 			t.Errorf("%s: status %d: %s", path, got.status, got.body)
 		}
 	}
+
 	for _, header := range [][]string{
 		{"X-HTTP-Method-Override", "DELETE"}, {"X-Original-URL", "/v1/attest"}, {"X-Forwarded-User", "admin"}, {"X-Forwarded-For", "127.0.0.1"},
 		{"X-Goog-Authenticated-User-Email", "accounts.google.com:admin@example"}, {"X-Serverless-Authorization", "admin"}, {"Cookie", "session=admin"},
@@ -196,6 +204,7 @@ func TestPathAndHeaderTricks(t *testing.T) {
 			t.Errorf("%v: status %d", header, got.status)
 		}
 	}
+
 	if len(w.asked) != 0 || len(p.revoked) != 0 {
 		t.Errorf("the registry was asked %v", w.asked)
 	}
@@ -226,25 +235,30 @@ func TestGzipBombAndOversizedBodies(t *testing.T) {
 	if _, err := io.Copy(z, io.LimitReader(zeros{}, 50<<20)); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if got := send(t, "builder", "POST", base+"/v1/attest", bomb.String(), "Content-Encoding", "gzip"); got.status != 415 {
 		t.Errorf("compressed: status %d", got.status)
 	}
+
 	if got := send(t, "builder", "POST", base+"/v1/attest", bomb.String()); got.status != 400 {
 		t.Errorf("compressed and not said so: status %d", got.status)
 	}
+
 	// No length is announced: it is counted.
 	r, err := http.NewRequest("POST", base+"/v1/attest", struct{ io.Reader }{io.LimitReader(zeros{}, 2<<20)})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	r.Header.Set("Authorization", "builder")
 	r.Header.Set("Content-Type", "application/json")
 	if got := do(t, r); got.status != 413 {
 		t.Errorf("chunked: status %d", got.status)
 	}
+
 	if len(w.asked) != 0 {
 		t.Errorf("asked %v", w.asked)
 	}
@@ -264,11 +278,13 @@ func TestPanicIsContained(t *testing.T) {
 		(&parts{w: w, err: errBoom}).with(c) // Policies panics
 		c.Logger = slog.New(slog.NewJSONHandler(&log, nil))
 	})
+
 	got := send(t, "reader", "GET", base+"/v1/policies", "")
 	p := got.problem(t)
 	if got.status != 500 || p.Detail != "" || strings.Contains(got.body, "boom") || p.RequestID == "" {
 		t.Errorf("answer = %d %s", got.status, got.body)
 	}
+
 	if !strings.Contains(log.String(), "boom") {
 		t.Errorf("the log does not have it: %s", log.String())
 	}
@@ -288,6 +304,7 @@ func TestNothingIsFetchedForWhoMayNotAsk(t *testing.T) {
 			t.Errorf("%q: status 200: %s", who, got.body)
 		}
 	}
+
 	if len(w.asked) != 0 {
 		t.Errorf("the registry was asked %v", w.asked)
 	}
@@ -314,6 +331,7 @@ func TestActionsNeedTheirRight(t *testing.T) {
 		{[]attestor.Action{attestor.ActionRejudge}, "POST", "/v1/events", `{"message":{"messageId":"1","data":"e30="}}`},
 		{[]attestor.Action{attestor.ActionAttest, attestor.ActionBreakGlass}, "POST", "/v1/attest", `{"image":"` + repository + `:v2","breakGlass":{"reason":"production is down"}}`},
 	}
+
 	for _, c := range calls {
 		for _, a := range attestor.Actions() {
 			lacking := []attestor.Action{}
@@ -322,6 +340,7 @@ func TestActionsNeedTheirRight(t *testing.T) {
 					lacking = append(lacking, other)
 				}
 			}
+
 			w := newWorld()
 			p := &parts{w: w, posture: attestor.Pass}
 			base := serve(t, w, func(cfg *server.Config) {
@@ -333,18 +352,21 @@ func TestActionsNeedTheirRight(t *testing.T) {
 					"others":  caller(t, "others", "registry.example/other/**", attestor.Actions()...),
 				}
 			})
+
 			send(t, "setup", "POST", base+"/v1/attest", image(":v1"))
 			got := send(t, "lacking", c.method, base+c.url, c.body)
 			needed := false
 			for _, n := range c.needs {
 				needed = needed || n == a
 			}
+
 			if (got.status == 403) != needed {
 				t.Errorf("%s %s without %s: status %d: %s", c.method, c.url, a, got.status, got.body)
 			}
 			if got := send(t, "exact", c.method, base+c.url, c.body); got.status >= 300 {
 				t.Errorf("%s %s with %v only: status %d: %s", c.method, c.url, c.needs, got.status, got.body)
 			}
+
 			aboutOneImage := strings.Contains(c.url+c.body, digestA) || c.url == "/v1/attest"
 			if got := send(t, "others", c.method, base+c.url, c.body); aboutOneImage && got.status != 403 || strings.HasPrefix(c.url, "/v1/decisions/d000001") && got.status != 404 {
 				t.Errorf("%s %s for others' images: status %d: %s", c.method, c.url, got.status, got.body)
@@ -374,6 +396,7 @@ func TestReadiness(t *testing.T) {
 	base := serve(t, w, func(c *server.Config) {
 		c.Ready = func(context.Context) []server.Condition { asked++; return conditions }
 	})
+
 	check := func(status int, want string) {
 		t.Helper()
 		w.mu.Lock()
@@ -384,6 +407,7 @@ func TestReadiness(t *testing.T) {
 			t.Errorf("answer = %d %s, want %d and %s", got.status, got.body, status, want)
 		}
 	}
+
 	conditions = []server.Condition{{Name: "store"}, {Name: "kms"}}
 	check(200, `"ready":true`)
 	conditions = []server.Condition{{Name: "store"}, {Name: "kms", Err: errors.New("secret")}}
@@ -394,6 +418,7 @@ func TestReadiness(t *testing.T) {
 	for range 20 {
 		send(t, "", "GET", base+"/readyz", "")
 	}
+
 	if asked != before {
 		t.Errorf("20 requests within a second asked the dependencies %d times", asked-before)
 	}
@@ -403,12 +428,13 @@ func TestNewRefusesWhatIsMissing(t *testing.T) {
 	w := newWorld()
 	for name, c := range map[string]server.Config{
 		"zero": {}, "no identity": {Gate: w.gate(t), Now: w.clock}, "no gate": {Identity: as{}, Now: w.clock}, "no clock": {Gate: w.gate(t), Identity: as{}},
-		"negative limit": {Gate: w.gate(t), Identity: as{}, Now: w.clock, Limits: server.Limits{Body: -1}},
+		"negative limit": {Gate: w.gate(t), Identity: as{}, Now: w.clock, Limits: server.Limits{Queue: -1}},
 	} {
 		if _, err := server.New(c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
+
 	s, err := server.New(server.Config{Gate: w.gate(t), Identity: as{}, Now: w.clock})
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -12,101 +14,124 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// Limits bound what a request, a caller and all callers together may use.
-// Zero fields take the default; nothing can be switched off.
+// Limits are the limits that an operator sets, under limits in the
+// configuration. Zero fields take the default; none can be switched off.
 type Limits struct {
-	Body        int64         // bytes of a request's body; 1 MiB
-	Header      int           // bytes of a request's header; 32 KiB
-	MaxWait     time.Duration // cap on a request's wait; 45 s
-	Concurrent  int           // requests that work at once; 64
-	Queue       int           // requests that wait for their turn; 128
-	QueueWait   time.Duration // and for how long; 5 s
-	CallerRate  float64       // requests a second that one caller may send; 20; +Inf for no limit
-	CallerBurst int           // and at once; 60
-	ReadHeader  time.Duration // 5 s
-	Read        time.Duration // header and body; 20 s
-	Write       time.Duration // from the header's end to the answer's; MaxWait and 2 min
-	Idle        time.Duration // a connection without a request; 90 s
-	LameDuck    time.Duration // how long a stopping server still accepts, saying it is not ready; 0: not at all
-	Drain       time.Duration // how long requests may take to finish after that; 30 s. At two thirds, those that still wait are told to come again
+	MaxWait    time.Duration // limits.maxWait: the longest wait of a request; 45 s
+	Concurrent int           // limits.concurrency: requests that run at the same time; 64
+	Queue      int           // limits.queue: requests that wait until one of those ends; 256
+	CallerRate float64       // limits.callerRate: requests per second of one caller; 20; +Inf: not limited
 }
 
-func (l Limits) complete() (Limits, error) {
-	d := Limits{
-		Body: 1 << 20, Header: 32 << 10, MaxWait: 45 * time.Second, Concurrent: 64, Queue: 128, QueueWait: 5 * time.Second,
-		CallerRate: 20, CallerBurst: 60, ReadHeader: 5 * time.Second, Read: 20 * time.Second, Idle: 90 * time.Second, Drain: 30 * time.Second,
+// Limits that nobody sets.
+const (
+	maxBody     = 1 << 20 // bytes of a request's body
+	maxHeader   = 32 << 10
+	callerBurst = 60 // requests that one caller may send at once
+	queueWait   = 5 * time.Second
+)
+
+// withDefaults fills in the fields that are zero.
+func (l Limits) withDefaults() (Limits, error) {
+	if l.MaxWait < 0 || l.Concurrent < 0 || l.Queue < 0 || l.CallerRate < 0 || math.IsNaN(l.CallerRate) {
+		return Limits{}, errors.New("making a server: a limit is negative or not a number")
 	}
-	for _, v := range []float64{float64(l.Body), float64(l.Header), float64(l.MaxWait), float64(l.Concurrent), float64(l.Queue), float64(l.QueueWait),
-		l.CallerRate, float64(l.CallerBurst), float64(l.ReadHeader), float64(l.Read), float64(l.Write), float64(l.Idle), float64(l.LameDuck), float64(l.Drain)} {
-		if v < 0 || math.IsNaN(v) {
-			return Limits{}, errors.New("making a server: a limit is negative or no number")
-		}
-	}
-	or(&l.Body, d.Body)
-	or(&l.Header, d.Header)
-	or(&l.MaxWait, d.MaxWait)
-	or(&l.Concurrent, d.Concurrent)
-	or(&l.Queue, d.Queue)
-	or(&l.QueueWait, d.QueueWait)
-	or(&l.CallerRate, d.CallerRate)
-	or(&l.CallerBurst, d.CallerBurst)
-	or(&l.ReadHeader, d.ReadHeader)
-	or(&l.Read, d.Read)
-	or(&l.Write, l.MaxWait+2*time.Minute)
-	or(&l.Idle, d.Idle)
-	or(&l.Drain, d.Drain)
-	return l, nil
+
+	return Limits{
+		MaxWait:    cmp.Or(l.MaxWait, 45*time.Second),
+		Concurrent: cmp.Or(l.Concurrent, 64),
+		Queue:      cmp.Or(l.Queue, 256),
+		CallerRate: cmp.Or(l.CallerRate, 20),
+	}, nil
 }
 
-func or[T comparable](p *T, value T) {
-	var zero T
-	if *p == zero {
-		*p = value
+// timeouts are those of connections and of the server's end.
+type timeouts struct {
+	readHeader time.Duration
+	read       time.Duration // of header and body
+	write      time.Duration // from the end of the header to the end of the answer
+	idle       time.Duration // of a connection without a request
+	drain      time.Duration // of the requests that run when the server is stopped
+}
+
+// newTimeouts returns the timeouts for requests that wait for maxWait at most.
+// write is longer by the work that follows the wait: judging, signing, recording.
+func newTimeouts(maxWait time.Duration) timeouts {
+	return timeouts{
+		readHeader: 5 * time.Second,
+		read:       20 * time.Second,
+		write:      maxWait + 2*time.Minute,
+		idle:       90 * time.Second,
+		drain:      30 * time.Second,
 	}
 }
 
-// slots let a number of requests work at once, and another number wait.
+// slots bound how many requests run at the same time, and how many wait for that.
 type slots struct {
-	working  chan struct{}
-	waiting  chan struct{}
-	patience time.Duration
+	running chan struct{}
+	waiting chan struct{}
+	wait    time.Duration // how long a request waits
 }
 
 func newSlots(l Limits) *slots {
-	return &slots{working: make(chan struct{}, l.Concurrent), waiting: make(chan struct{}, l.Queue), patience: l.QueueWait}
+	return &slots{
+		running: make(chan struct{}, l.Concurrent),
+		waiting: make(chan struct{}, l.Queue),
+		wait:    queueWait,
+	}
 }
 
-// take waits for a turn. What it returns must be called when the work is done.
+// take waits for a slot. The function that it returns gives the slot back, and
+// must be called.
 func (s *slots) take(ctx context.Context) (func(), error) {
-	done := func() { <-s.working }
+	release := func() { <-s.running }
 	select {
-	case s.working <- struct{}{}:
-		return done, nil
+	case s.running <- struct{}{}:
+		return release, nil
 	default:
 	}
+
+	// The queue is bounded, so that the memory of waiting requests is too.
 	select {
 	case s.waiting <- struct{}{}:
 		defer func() { <-s.waiting }()
 	default:
-		return nil, busy("the queue is full")
+		return nil, busy(fmt.Sprintf(
+			"%d requests run and %d wait, the most that it allows (limits.concurrency, limits.queue)",
+			cap(s.running), cap(s.waiting)))
 	}
-	timer := time.NewTimer(s.patience)
+
+	timer := time.NewTimer(s.wait)
 	defer timer.Stop()
+
 	select {
-	case s.working <- struct{}{}:
-		return done, nil
+	case s.running <- struct{}{}:
+		return release, nil
 	case <-timer.C:
-		return nil, busy("no turn came in time")
+		return nil, busy(fmt.Sprintf(
+			"none of %d requests ended within %v (limits.concurrency)", cap(s.running), s.wait))
 	case <-ctx.Done():
-		return nil, &attestor.Error{Kind: attestor.Unavailable, Msg: "the request was given up while it waited for its turn", Err: ctx.Err()}
+		return nil, &attestor.Error{
+			Kind: attestor.Unavailable,
+			Msg:  "the request ended while it waited in the queue; nothing was decided",
+			Fix:  "send it again",
+			Err:  ctx.Err(),
+		}
 	}
 }
 
 func busy(why string) error {
-	return &limited{after: 2 * time.Second, err: &attestor.Error{Kind: attestor.TooMany, Msg: "the gate is busy: " + why, Fix: "try again after the time in Retry-After"}}
+	return &limited{
+		after: 2 * time.Second,
+		err: &attestor.Error{
+			Kind: attestor.TooMany,
+			Msg:  "the gate is busy: " + why,
+			Fix:  "send the request again after the time in Retry-After; nothing was decided",
+		},
+	}
 }
 
-// limited is an error that says when to try again.
+// A limited error says when to try again.
 type limited struct {
 	after time.Duration
 	err   error
@@ -115,28 +140,35 @@ type limited struct {
 func (l *limited) Error() string { return l.err.Error() }
 func (l *limited) Unwrap() error { return l.err }
 
-// maxCallers bounds the memory that callers' rates take.
+// maxCallers bounds the memory of the buckets.
 const maxCallers = 10_000
 
-// rates hold one token bucket for each caller.
+// rates hold a token bucket for each caller.
 type rates struct {
 	mu      sync.Mutex
 	limit   rate.Limit
 	burst   int
 	now     func() time.Time
 	buckets map[string]*rate.Limiter // guarded by mu
-	rest    *rate.Limiter            // shared by whoever finds no room
+	shared  *rate.Limiter            // of the callers beyond maxCallers, all together
 }
 
-func newRates(l Limits, now func() time.Time) *rates {
-	limit := rate.Limit(l.CallerRate)
-	if math.IsInf(l.CallerRate, 1) {
+func newRates(perSecond float64, burst int, now func() time.Time) *rates {
+	limit := rate.Limit(perSecond)
+	if math.IsInf(perSecond, 1) {
 		limit = rate.Inf
 	}
-	return &rates{limit: limit, burst: l.CallerBurst, now: now, buckets: map[string]*rate.Limiter{}, rest: rate.NewLimiter(limit, l.CallerBurst)}
+	return &rates{
+		limit:   limit,
+		burst:   burst,
+		now:     now,
+		buckets: map[string]*rate.Limiter{},
+		shared:  rate.NewLimiter(limit, burst),
+	}
 }
 
-// allow takes one token of the caller's, or says when there will be one.
+// allow takes a token from the caller's bucket. If there is none, the error says
+// when there will be.
 func (r *rates) allow(caller string) error {
 	now := r.now()
 	reservation := r.bucket(caller, now).ReserveN(now, 1)
@@ -144,25 +176,44 @@ func (r *rates) allow(caller string) error {
 	if delay == 0 {
 		return nil
 	}
+
+	// A refused request costs no token: a caller who goes on too fast is not
+	// refused for ever.
 	reservation.CancelAt(now)
-	return &limited{after: delay, err: &attestor.Error{Kind: attestor.TooMany, Msg: "this identity sends too many requests", Fix: "try again after the time in Retry-After"}}
+	return &limited{
+		after: delay,
+		err: &attestor.Error{
+			Kind: attestor.TooMany,
+			Msg: fmt.Sprintf(
+				"this identity sends more than %v requests per second (limits.callerRate), beyond a burst of %d",
+				float64(r.limit), r.burst),
+			Fix: "send the request again after the time in Retry-After",
+		},
+	}
 }
 
+// bucket returns the bucket of a caller.
 func (r *rates) bucket(caller string, now time.Time) *rate.Limiter {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if b, ok := r.buckets[caller]; ok {
 		return b
 	}
+
+	// A full bucket can be forgotten: a new one is full too.
 	if len(r.buckets) >= maxCallers {
-		for k, b := range r.buckets { // a full bucket is as good as a new one
+		for k, b := range r.buckets {
 			if b.TokensAt(now) >= float64(r.burst) {
 				delete(r.buckets, k)
 			}
 		}
 	}
+
+	// If there is still no room, the caller shares a bucket, and so is limited more
+	// and not less.
 	if len(r.buckets) >= maxCallers {
-		return r.rest
+		return r.shared
 	}
 	b := rate.NewLimiter(r.limit, r.burst)
 	r.buckets[caller] = b

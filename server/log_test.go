@@ -28,6 +28,7 @@ func logged(t *testing.T, who, body string, change func(*server.Config), header 
 			change(c)
 		}
 	})
+
 	a = send(t, who, "POST", base+"/v1/attest", body, header...)
 	for dec := json.NewDecoder(&b); ; {
 		var line map[string]any
@@ -46,6 +47,7 @@ func TestOneLineForEachDecision(t *testing.T) {
 	if len(lines) != 1 {
 		t.Fatalf("%d lines: %v", len(lines), lines)
 	}
+
 	line := lines[0]
 	for key, want := range map[string]any{
 		"severity": "WARNING", "message": "decision", "verdict": "deny", "break_glass": true, "image_digest": digestB,
@@ -55,6 +57,7 @@ func TestOneLineForEachDecision(t *testing.T) {
 			t.Errorf("%s = %v, want %v", key, line[key], want)
 		}
 	}
+
 	if h, _ := line["caller_hash"].(string); len(h) != 32 {
 		t.Errorf("caller_hash = %q", h)
 	}
@@ -62,6 +65,7 @@ func TestOneLineForEachDecision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, secret := range []string{"secret", "admin@example", "team", "INC-7", "found", "[unlisted"} {
 		if strings.Contains(string(b), secret) {
 			t.Errorf("the line holds %q: %s", secret, b)
@@ -77,6 +81,7 @@ func TestCallerHashIsKeyed(t *testing.T) {
 	if a, b := hash("builder", "k1"), hash("builder", "k1"); a != b {
 		t.Errorf("one caller has two hashes: %v, %v", a, b)
 	}
+
 	if a, b := hash("builder", "k1"), hash("admin", "k1"); a == b {
 		t.Errorf("two callers have one hash: %v", a)
 	}
@@ -104,6 +109,7 @@ func TestTracesAreContinued(t *testing.T) {
 				got = s.SpanContext.TraceID().String()
 			}
 		}
+
 		if tt.want != "" && got != tt.want || tt.want == "" && got == traceID {
 			t.Errorf("%s: trace %q, want %q", name, got, tt.want)
 		}
@@ -131,6 +137,7 @@ func TestMetricsHaveSmallLabelSets(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
+
 	for _, not := range []string{"builder@", "registry.example", "sha256", "/some/path", "PROPFIND"} {
 		if strings.Contains(got, not) {
 			t.Errorf("the metrics hold %q", not)
@@ -145,11 +152,13 @@ func TestLoadIsShedBeforeMemoryRunsOut(t *testing.T) {
 	if got := send(t, "builder", "POST", base+"/v1/attest", image(":v1")); got.status != 200 {
 		t.Errorf("below the mark: status %d", got.status)
 	}
+
 	live = 80
 	got := send(t, "builder", "POST", base+"/v1/attest", image(":v1"))
 	if got.status != 503 || got.header.Get("Retry-After") == "" || len(w.asked) != 1 {
 		t.Errorf("at the mark: status %d, asked %v", got.status, w.asked)
 	}
+
 	if got := send(t, "", "GET", base+"/health", ""); got.status != 200 {
 		t.Errorf("/health: %d", got.status)
 	}

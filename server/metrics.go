@@ -15,7 +15,8 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// metrics have small label sets: never an image, a caller, or text of theirs.
+// metrics have labels from small fixed sets only, never an image, a caller or a
+// text of theirs: each new value would be another series in memory.
 type metrics struct {
 	requests    *prometheus.CounterVec
 	latency     *prometheus.HistogramVec
@@ -33,10 +34,12 @@ func newMetrics(r *prometheus.Registry) (*metrics, error) {
 			Name: "attestor_http_requests_total", Help: "HTTP requests answered.",
 		}, []string{"method", "route", "status"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "attestor_http_request_seconds", Help: "Time from a request's header to its answer.", Buckets: buckets(),
+			Name: "attestor_http_request_seconds", Help: "Time from a request's header to its answer.",
+			Buckets: buckets(),
 		}, []string{"route"}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "attestor_decisions_total", Help: "Decisions by verdict and policy; policy is empty where none governs.",
+			Name: "attestor_decisions_total",
+			Help: "Decisions by verdict and policy; policy is empty where no policy governs the image.",
 		}, []string{"verdict", "policy", "dry_run"}),
 		reasons: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attestor_reasons_total", Help: "Decisions that were refused, by each code among their reasons.",
@@ -54,9 +57,12 @@ func newMetrics(r *prometheus.Registry) (*metrics, error) {
 			Name: "attestor_http_shed_total", Help: "Requests refused because memory was short.",
 		}),
 	}
+
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.latency, m.decisions, m.reasons, m.duration, m.breakGlass, m.attestation, m.shed,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	for _, c := range []prometheus.Collector{
+		m.requests, m.latency, m.decisions, m.reasons, m.duration, m.breakGlass, m.attestation, m.shed,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -69,17 +75,24 @@ func buckets() []float64 {
 	return []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 }
 
+// request counts an answer. route is the pattern of the route and not the path.
 func (m *metrics) request(method, route string, status int, took time.Duration) {
 	if route == "" {
 		route = "none"
 	}
-	if !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}, method) {
+
+	// RFC 9110, 9.1: a method is any token, which the client chooses.
+	if !slices.Contains([]string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
+		http.MethodPatch, http.MethodDelete, http.MethodOptions,
+	}, method) {
 		method = "other"
 	}
 	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	m.latency.WithLabelValues(route).Observe(took.Seconds())
 }
 
+// decision counts a decision. Each code counts once, however many reasons have it.
 func (m *metrics) decision(d attestor.Decision) {
 	policy := ""
 	if d.Policy != nil {
@@ -88,13 +101,15 @@ func (m *metrics) decision(d attestor.Decision) {
 	verdict, _ := d.Verdict.MarshalText()
 	m.decisions.WithLabelValues(string(verdict), policy, strconv.FormatBool(d.DryRun)).Inc()
 	m.duration.Observe(float64(d.DurationMS) / 1000)
-	seen := map[attestor.Code]bool{}
+
+	counted := map[attestor.Code]bool{}
 	for _, r := range d.Refusals() {
-		if !seen[r.Code] {
-			seen[r.Code] = true
+		if !counted[r.Code] {
+			counted[r.Code] = true
 			m.reasons.WithLabelValues(string(r.Code)).Inc()
 		}
 	}
+
 	if d.BreakGlass != nil {
 		m.breakGlass.Inc()
 	}

@@ -12,7 +12,7 @@ import (
 //go:embed openapi.yaml
 var openapiYAML []byte
 
-// openapiJSON is the API's description as it is served.
+// openapiJSON returns the API's description as JSON.
 func openapiJSON() ([]byte, error) {
 	var doc any
 	if err := yaml.Load(openapiYAML, &doc); err != nil {

@@ -34,6 +34,7 @@ func operations() map[string]operation {
 		p.err = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeAttestorUnavailable, Msg: "down"}
 		return "", ""
 	}
+
 	pending := func(w *world, _ *parts) (string, string) {
 		w.checks[digestA] = checkStatus{attestor.StatusError, attestor.CodeScanPending, ""}
 		return "", ""
@@ -41,6 +42,7 @@ func operations() map[string]operation {
 	at := func(url, body string) func(*world, *parts) (string, string) {
 		return func(*world, *parts) (string, string) { return url, body }
 	}
+
 	return map[string]operation{
 		"POST /v1/attest": {url: "/v1/attest", body: image(":v1"), media: "application/json", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
 			422: at("", image(":v2")), 404: at("", image(":v9")), 502: upstream, 503: pending,
@@ -83,11 +85,13 @@ func TestOpenAPIMatchesTheHandlers(t *testing.T) {
 				t.Errorf("%s is documented, and this test cannot call it", name)
 				continue
 			}
+
 			for status := range op.Responses.Map() {
 				t.Run(name+" "+status, func(t *testing.T) { produce(t, router, name, o, status) })
 			}
 		}
 	}
+
 	slices.Sort(documented)
 	if diff := cmp.Diff(documented, server.RoutesForTest(newServer(t, newWorld(), nil))); diff != "" {
 		t.Errorf("documented, and served (-documented +served):\n%s", diff)
@@ -101,6 +105,7 @@ func document(t *testing.T) (*openapi3.T, routers.Router) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := doc.Validate(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +126,7 @@ func produce(t *testing.T, router routers.Router, name string, o operation, stat
 		p.with(c)
 		c.Ready = func(context.Context) []server.Condition { return []server.Condition{{Name: "store", Err: p.err}} }
 	}
+
 	var want int
 	if _, err := fmt.Sscanf(status, "%d", &want); err != nil {
 		t.Fatal(err)
@@ -140,7 +146,8 @@ func produce(t *testing.T, router routers.Router, name string, o operation, stat
 	case want == 415:
 		media = "text/plain"
 	case want == 429:
-		change, repeat = func(c *server.Config) { p.with(c); c.Limits.CallerBurst, c.Limits.CallerRate = 1, 0.1 }, 2
+		// The world's clock stands, so that no token comes back.
+		change, repeat = p.with, server.CallerBurst+1
 	case want == 500:
 		p.err = errBoom
 	case want == 501:
@@ -150,6 +157,7 @@ func produce(t *testing.T, router routers.Router, name string, o operation, stat
 	default:
 		t.Fatalf("no way to a %d is known", want)
 	}
+
 	first := serve(t, w, nil) // something to list and show
 	send(t, "admin", "POST", first+"/v1/attest", image(":v1"))
 	if prepare != nil {
@@ -157,17 +165,20 @@ func produce(t *testing.T, router routers.Router, name string, o operation, stat
 			url, body = cmpOr(u, url), cmpOr(b, body)
 		}
 	}
+
 	base := serve(t, w, change)
 	var got answer
 	for range repeat {
 		got = send(t, who, method, base+url, body, "Content-Type", media)
 	}
+
 	if got.status != want {
 		t.Fatalf("status = %d, want %d; body %s", got.status, want, got.body)
 	}
 	if strings.Contains(got.body, "secret-detail") {
 		t.Errorf("the body tells of an internal error: %s", got.body)
 	}
+
 	r, err := http.NewRequestWithContext(context.Background(), method, "http://gate.example"+url, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -176,6 +187,7 @@ func produce(t *testing.T, router routers.Router, name string, o operation, stat
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	in := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route},
 		Status:                 got.status, Header: got.header, Options: &openapi3filter.Options{IncludeResponseStatus: true},
@@ -205,6 +217,7 @@ func TestOpenAPIRequestsAreWhatHandlersRead(t *testing.T) {
 		if name == "image" {
 			body = image(":v1")
 		}
+
 		if got := send(t, "admin", "POST", base+"/v1/attest", body); strings.Contains(got.body, "unknown field") || values[name] == "" {
 			t.Errorf("%s is documented and not read: %s", name, got.body)
 		}

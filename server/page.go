@@ -9,13 +9,13 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// pagePaths are for people; what is there, [Config.Pages] renders.
+// pagePaths are the paths that [Config.Pages] serves.
 func pagePaths() []string {
 	return []string{"/", "/decisions", "/decisions/:id", "/report", "/policies", "/bases"}
 }
 
-// mountPages puts the pages behind the same door as the API: who it is, what
-// they may read, how much at once.
+// mountPages registers the pages with the same steps as the API: identity,
+// rights, rate and queue.
 func (s *Server) mountPages(e *echo.Echo) {
 	r := route{
 		any: []attestor.Action{attestor.ActionRead}, enabled: true,
@@ -26,6 +26,7 @@ func (s *Server) mountPages(e *echo.Echo) {
 			return nil
 		},
 	}
+
 	for _, path := range pagePaths() {
 		e.Add(http.MethodGet, path, func(c echo.Context) error { return s.serve(r, c) })
 	}

@@ -69,6 +69,7 @@ func (r recorded) List(ctx context.Context, f server.DecisionFilter) (server.Dec
 func (w *world) store() *audit.Store {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	if w.kept == nil {
 		w.kept = openRecord(w.tb)
 	}
@@ -92,6 +93,7 @@ func open(tb testing.TB, c audit.Config) *audit.Store {
 	if err != nil {
 		tb.Fatal(err)
 	}
+
 	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			tb.Error(err)
@@ -121,8 +123,10 @@ func (p *parts) Revoke(_ context.Context, r attestor.Revocation) ([]attestor.Att
 	if p.onRevoke != nil {
 		p.onRevoke()
 	}
+
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
+
 	p.revoked = append(p.revoked, r)
 	var gone []attestor.Attestation
 	p.w.standing = slices.DeleteFunc(p.w.standing, func(a attestor.Attestation) bool {
@@ -142,6 +146,7 @@ func (p *parts) Simulate(_ context.Context, r server.SimulationRequest) (server.
 	if string(r.Policy) != "good" {
 		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: "line 1: not a policy"}
 	}
+
 	s := server.Simulation{Policy: worldPolicy{p.w}.Ref(), Since: r.Since, Counts: server.SimulationCounts{Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}}}
 	for _, d := range slices.Backward(p.w.decisions()) {
 		ref, err := attestor.ParseReference(d.Image.Reference)

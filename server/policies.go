@@ -6,17 +6,17 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// Policies are those in force.
+// Policies has the policies in force.
 type Policies interface {
-	// All lists them, ordered by name.
+	// All lists the policies, ordered by name.
 	All() []PolicyInfo
 }
 
 // PolicyInfo describes one policy.
 type PolicyInfo struct {
 	attestor.PolicyRef
-	Images []string `json:"images"`         // the patterns that it governs
-	Text   string   `json:"text,omitempty"` // its source; only where one policy is shown
+	Images []string `json:"images"`         // patterns of the images that it governs
+	Text   string   `json:"text,omitempty"` // its source; left out of lists
 }
 
 // listPolicies answers GET /v1/policies.

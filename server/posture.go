@@ -9,20 +9,22 @@ import (
 
 // Posture judges service definitions against the hardening rules.
 type Posture interface {
-	// Judge is an [attestor.Error] of kind Invalid where the document, YAML or
-	// JSON, is no service definition. [CallerFrom] the context says who asks: a
-	// definition can name images that they may know nothing of.
+	// Judge returns an [attestor.Error] of kind Invalid where the document, YAML or
+	// JSON, is not a service definition. [CallerFrom] returns the caller, since a
+	// definition may name images that they may not read.
 	Judge(ctx context.Context, document []byte) (attestor.PostureReport, error)
 }
 
-// judgePosture answers POST /v1/posture. Nothing is deployed by it, so that a
-// denial is an answer like any other; an outage is not.
+// judgePosture answers POST /v1/posture. A denial is a 200: the call deploys
+// nothing, and the report is what was asked for.
 func (s *Server) judgePosture(k *call) error {
 	report, err := s.c.Posture.Judge(context.WithValue(k.ctx, callerContextKey, k.caller), k.body)
 	if err != nil {
 		return err
 	}
-	report.Findings = some(report.Findings)
+	report.Findings = nonNil(report.Findings)
+
+	// A service that could not be judged must not look like one that passed.
 	status := http.StatusOK
 	if report.Verdict == attestor.Undecided {
 		status = http.StatusBadGateway

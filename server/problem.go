@@ -15,13 +15,15 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A Problem is the body of every answer that is neither a Decision nor another
-// success: RFC 9457, media type application/problem+json.
+// A Problem is the body of an answer that has no other: RFC 9457, media type
+// application/problem+json.
 type Problem struct {
-	Type      string        `json:"type"` // about:blank: the status says it
-	Title     string        `json:"title"`
+	// Type is always about:blank. RFC 9457, 4.2.1: it "indicates that the problem has
+	// no additional semantics beyond that of the HTTP status code".
+	Type      string        `json:"type"`
+	Title     string        `json:"title"` // 4.2.1: "the same as the recommended HTTP status phrase"
 	Status    int           `json:"status"`
-	Detail    string        `json:"detail,omitempty"` // what was found; nothing with 500
+	Detail    string        `json:"detail,omitempty"` // what is wrong; empty with 500
 	Fix       string        `json:"fix,omitempty"`    // what to do about it
 	Code      attestor.Code `json:"code,omitempty"`
 	RequestID string        `json:"requestId"`
@@ -29,7 +31,8 @@ type Problem struct {
 
 const problemType = "application/problem+json"
 
-// statusOf is the HTTP status of a kind of error. What is not known is 500.
+// statusOf returns the HTTP status of a kind of error. A kind that is not listed
+// is 500.
 func statusOf(k attestor.Kind) int {
 	switch k {
 	case attestor.Invalid:
@@ -56,9 +59,13 @@ func statusOf(k attestor.Kind) int {
 
 const unavailableRetryAfter = 5 * time.Second
 
-// problemOf reads an error: what may be said of it, and when to come back.
+// problemOf returns the public part of an error, and when to try again; 0: not
+// said. RFC 9457, 3.1.4: detail "ought to focus on helping the client correct the
+// problem, rather than giving debugging information". An error that is not known
+// to be public has no detail.
 func problemOf(err error) (p Problem, after time.Duration) {
 	p = Problem{Type: "about:blank", Status: http.StatusInternalServerError}
+
 	if e, ok := errors.AsType[*attestor.Error](err); ok && e.Kind != attestor.Internal {
 		p.Status, p.Detail, p.Fix, p.Code = statusOf(e.Kind), e.Msg, e.Fix, e.Code
 	} else if e, ok := errors.AsType[*refusal](err); ok {
@@ -66,8 +73,10 @@ func problemOf(err error) (p Problem, after time.Duration) {
 	} else if e, ok := errors.AsType[*echo.HTTPError](err); ok && e.Code >= 400 && e.Code < 500 { // the router's
 		p.Status = e.Code
 	} else if errors.Is(err, context.DeadlineExceeded) {
-		p.Status, p.Detail = http.StatusServiceUnavailable, "the time allowed ran out"
+		p.Status, p.Detail = http.StatusServiceUnavailable, "the request was not answered in the time allowed"
+		p.Fix = "send the request again after the time in Retry-After"
 	}
+
 	p.Title = http.StatusText(p.Status)
 	if l, ok := errors.AsType[*limited](err); ok {
 		after = l.after
@@ -77,7 +86,7 @@ func problemOf(err error) (p Problem, after time.Duration) {
 	return p, after
 }
 
-// refusal is an error about HTTP itself, for which the domain has no kind.
+// A refusal is an error about HTTP, which the domain has no kind for.
 type refusal struct {
 	status   int
 	msg, fix string
@@ -85,20 +94,27 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.msg }
 
-// fail writes err as the answer, unless one has been begun.
+// fail logs err, and answers with it unless an answer was begun.
 func (s *Server) fail(c echo.Context, err error) {
 	p, after := problemOf(err)
 	r := c.Request()
 	p.RequestID = requestID(r.Context())
-	switch {
-	case p.Status >= 500 && p.Status != http.StatusNotImplemented:
-		s.c.Logger.ErrorContext(r.Context(), "request failed", slog.Int("status", p.Status), slog.String("route", c.Path()), slog.Any("error", err))
-	default:
-		s.c.Logger.DebugContext(r.Context(), "request refused", slog.Int("status", p.Status), slog.String("route", c.Path()), slog.Any("error", err))
+
+	// Someone should look at a failure of the gate. A refused request is the
+	// caller's matter.
+	level, msg := slog.LevelDebug, "request refused"
+	if p.Status >= 500 && p.Status != http.StatusNotImplemented {
+		level, msg = slog.LevelError, "request failed"
 	}
+	s.c.Logger.LogAttrs(r.Context(), level, msg,
+		slog.Int("status", p.Status), slog.String("route", c.Path()), slog.Any("error", err))
+
 	if c.Response().Committed {
 		return
 	}
+
+	// RFC 9110, 15.5.2: a server that sends 401 "MUST send a WWW-Authenticate header
+	// field".
 	h := c.Response().Header()
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="attestor"`)
@@ -107,14 +123,16 @@ func (s *Server) fail(c echo.Context, err error) {
 	s.write(c, p.Status, problemType, p)
 }
 
+// setRetryAfter sets Retry-After in whole seconds, rounded up: a client that
+// follows it does not come too early.
 func setRetryAfter(h http.Header, after time.Duration) {
 	if after > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	}
 }
 
-// write sends a JSON body. It is encoded first, so that what cannot be encoded
-// is a 500 rather than half an answer.
+// write sends a JSON body. It encodes the whole body first: a failure is then a
+// 500, and not a truncated body after a 200.
 func (s *Server) write(c echo.Context, status int, mediaType string, body any) {
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -122,6 +140,7 @@ func (s *Server) write(c echo.Context, status int, mediaType string, body any) {
 		c.Response().WriteHeader(http.StatusInternalServerError)
 		return
 	}
+
 	c.Response().Header().Set("Content-Type", mediaType)
 	c.Response().WriteHeader(status)
 	if _, err := c.Response().Write(append(b, '\n')); err != nil {

@@ -74,6 +74,7 @@ func (f *fleet) send() error {
 		f.mu.RUnlock()
 		return err
 	}
+
 	r.Header = http.Header{"Authorization": {"builder"}, "Content-Type": {"application/json"}, "X-Number": {n}}
 	done := make(chan error, 1)
 	go func() {
@@ -87,6 +88,7 @@ func (f *fleet) send() error {
 		}
 		done <- err
 	}()
+
 	select {
 	case <-arrived:
 		f.running.Add(1)
@@ -115,11 +117,13 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 					return
 				default:
 				}
+
 				if err := f.send(); err != nil {
 					t.Error(err)
 				} else {
 					answered.Add(1)
 				}
+
 				select {
 				case progress <- struct{}{}:
 				default:
@@ -127,6 +131,7 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 			}
 		})
 	}
+
 	busy := 0
 	for range 10 {
 		for range 20 {
@@ -136,11 +141,13 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 			busy++
 		}
 	}
+
 	close(over)
 	wg.Wait()
 	if answered.Load() < 200 || busy == 0 {
 		t.Errorf("%d requests were answered, %d of 10 instances were stopped at work: this test would prove nothing", answered.Load(), busy)
 	}
+
 	if got := int64(len(f.w.decisions())); got != answered.Load() {
 		t.Errorf("%d decisions recorded, %d answered", got, answered.Load())
 	}

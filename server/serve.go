@@ -10,63 +10,58 @@ import (
 	"time"
 )
 
-// Serve answers on ln until ctx ends. It then says that it is not ready, stops
-// accepting, lets requests finish for as long as the limits allow, and returns
-// nil if all of them did.
+// Serve serves on ln until ctx ends. It then accepts no more connections and
+// waits for the requests that run: for 30 s at most, and after 20 s it cancels
+// those that can be cancelled. It returns nil if all of them were answered.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return s.ServeHandler(ctx, ln, s.Handler())
 }
 
-// ServeHandler serves another handler by the same limits: admission, on a
+// ServeHandler serves another handler by the same limits, as admission has on a
 // listener of its own.
 func (s *Server) ServeHandler(ctx context.Context, ln net.Listener, h http.Handler) error {
-	l := s.c.Limits
-	// Requests outlive ctx: stopping is no reason to break off a decision. They
-	// end with base, once their time is over.
-	base, abandon := context.WithCancel(context.WithoutCancel(ctx))
-	defer abandon()
+	// Requests do not end with ctx: a decision that has begun is completed. They end
+	// with base.
+	base, cancelRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelRequests()
+
 	srv := &http.Server{
-		Handler: h, ReadHeaderTimeout: l.ReadHeader, ReadTimeout: l.Read, WriteTimeout: l.Write, IdleTimeout: l.Idle,
-		MaxHeaderBytes: l.Header, BaseContext: func(net.Listener) context.Context { return base },
-		ErrorLog: slog.NewLogLogger(s.c.Logger.Handler(), slog.LevelDebug),
+		Handler:           h,
+		ReadHeaderTimeout: s.timeouts.readHeader, ReadTimeout: s.timeouts.read,
+		WriteTimeout: s.timeouts.write, IdleTimeout: s.timeouts.idle,
+		MaxHeaderBytes: maxHeader,
+		BaseContext:    func(net.Listener) context.Context { return base },
+		ErrorLog:       slog.NewLogLogger(s.c.Logger.Handler(), slog.LevelDebug),
 	}
+
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
+
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
 	}
+
 	s.draining.begin()
 	s.c.Logger.InfoContext(ctx, "stopping")
-	wait(base, l.LameDuck)
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.Drain)
+
+	// Requests that still wait, for a scan perhaps, are cancelled while there is time
+	// to answer them with 503. Signing and recording do not end with the request.
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeouts.drain)
 	defer cancel()
-	// Whoever waits still, for a scan perhaps, is answered 503 while there is
-	// time to. What is being signed does not end with its request.
-	last := time.AfterFunc(l.Drain/3*2, abandon)
+	last := time.AfterFunc(s.timeouts.drain/3*2, cancelRequests)
 	defer last.Stop()
+
 	err := srv.Shutdown(drain)
-	abandon()
+	cancelRequests()
 	if err != nil {
 		return errors.Join(fmt.Errorf("stopping: requests were still running: %w", err), srv.Close())
 	}
+
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving: %w", err)
 	}
 	s.c.Logger.InfoContext(ctx, "stopped")
 	return nil
-}
-
-// wait lets load balancers notice.
-func wait(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

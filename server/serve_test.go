@@ -39,6 +39,7 @@ func run(t testing.TB, s *server.Server) (address string, stop func() error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan error, 1)
 	go func() { result <- s.Serve(ctx, ln) }()
@@ -65,6 +66,7 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 		t.Fatalf("stopped under a running request: %v", err)
 	default:
 	}
+
 	close(w.hold)
 	if a := <-got; a.status != 200 || !strings.Contains(a.body, `"created":true`) {
 		t.Errorf("the running request was answered %d %s", a.status, a.body)
@@ -72,6 +74,7 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Errorf("Serve returned %v, want nil", err)
 	}
+
 	if n := len(w.decisions()); n != 1 {
 		t.Errorf("%d decisions recorded, want 1", n)
 	}
@@ -142,6 +145,7 @@ func (p *pipes) ask(method, path, body string) (status int, answer string) {
 		return 0, err.Error()
 	}
 	defer res.Body.Close()
+
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		return 0, err.Error()
@@ -149,23 +153,31 @@ func (p *pipes) ask(method, path, body string) (status int, answer string) {
 	return res.StatusCode, string(b)
 }
 
-func TestLameDuckAnswersButIsNotReady(t *testing.T) {
+// A request that was on its way when the server was stopped learns from /ready
+// that this instance is stopping.
+func TestStoppingIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, stop, stopped := serveIn(t, newServer(t, newWorld(), func(c *server.Config) { c.Limits.LameDuck = time.Minute }))
+		w := newWorld()
+		w.hold = make(chan struct{})
+		s := newServer(t, w, nil)
+		p, stop, stopped := serveIn(t, s)
 		if status, _ := p.ask("GET", "/ready", ""); status != 200 {
 			t.Errorf("before: %d", status)
 		}
-		start := time.Now()
+
+		go p.ask("POST", "/v1/attest", image(":v1"))
+		synctest.Wait()
 		stop()
 		synctest.Wait()
-		if status, body := p.ask("GET", "/ready", ""); status != 503 || !strings.Contains(body, "stopping") {
-			t.Errorf("while stopping, /ready is %d %s", status, body)
+		r := httptest.NewRecorder()
+		s.Handler().ServeHTTP(r, httptest.NewRequest("GET", "/ready", nil))
+		if body := r.Body.String(); r.Code != 503 || !strings.Contains(body, "stopping") || r.Header().Get("Connection") != "close" {
+			t.Errorf("while stopping, /ready is %d %s %v", r.Code, body, r.Header())
 		}
-		if status, _ := p.ask("POST", "/v1/attest", image(":v1")); status != 200 {
-			t.Errorf("while stopping, a request is answered %d", status)
-		}
-		if err := <-stopped; err != nil || time.Since(start) != time.Minute {
-			t.Errorf("Serve returned %v after %s, want nil after 1m", err, time.Since(start))
+
+		close(w.hold)
+		if err := <-stopped; err != nil {
+			t.Errorf("Serve returned %v, want nil", err)
 		}
 	})
 }
@@ -182,12 +194,14 @@ func TestStopAnswersWhoStillWaits(t *testing.T) {
 			status, _ := p.ask("POST", "/v1/attest", image(":v1"))
 			answered <- status
 		}()
+
 		synctest.Wait()
 		start := time.Now()
 		stop()
 		if got := <-answered; got != 503 || time.Since(start) != 20*time.Second {
 			t.Errorf("answered %d after %s, want 503 after 20s", got, time.Since(start))
 		}
+
 		if err := <-stopped; err != nil {
 			t.Errorf("Serve returned %v, want nil", err)
 		}
@@ -207,6 +221,7 @@ func TestLongWaitOutlivesTheReadTimeout(t *testing.T) {
 		if status, body := p.ask("POST", "/v1/attest", image(":v1")); status != 200 {
 			t.Errorf("answered %d %s, want 200", status, body)
 		}
+
 		stop()
 		if err := <-stopped; err != nil {
 			t.Error(err)
@@ -218,7 +233,9 @@ func TestLongWaitOutlivesTheReadTimeout(t *testing.T) {
 func TestWorkOutlivesTheReadTimeout(t *testing.T) {
 	w := newWorld()
 	w.hold = make(chan struct{})
-	address, _ := run(t, newServer(t, w, func(c *server.Config) { c.Limits.Read = 50 * time.Millisecond }))
+	s := newServer(t, w, nil)
+	s.SetReadTimeouts(50*time.Millisecond, 50*time.Millisecond)
+	address, _ := run(t, s)
 	time.AfterFunc(200*time.Millisecond, func() { close(w.hold) })
 	if got := send(t, "builder", "POST", "http://"+address+"/v1/attest", image(":v1")); got.status != 200 {
 		t.Errorf("answered %d %s, want 200", got.status, got.body)
@@ -235,11 +252,13 @@ func TestStopDoesNotBreakOffASignature(t *testing.T) {
 			status, _ := p.ask("POST", "/v1/attest", image(":v1"))
 			answered <- status
 		}()
+
 		synctest.Wait()
 		stop()
 		if got := <-answered; got != 200 {
 			t.Errorf("answered %d, want 200", got)
 		}
+
 		if err := <-stopped; err != nil || len(w.standing) != 1 || len(w.decisions()) != 1 {
 			t.Errorf("Serve returned %v; signed %v, recorded %d", err, w.standing, len(w.decisions()))
 		}
@@ -257,6 +276,7 @@ func TestStopGivesUpAtItsDeadline(t *testing.T) {
 		if err := <-stopped; err == nil {
 			t.Error("Serve returned nil with a request cut off")
 		}
+
 		time.Sleep(time.Minute)
 		if len(w.decisions()) != 1 {
 			t.Errorf("%d decisions recorded: what was signed must be", len(w.decisions()))
@@ -266,9 +286,9 @@ func TestStopGivesUpAtItsDeadline(t *testing.T) {
 
 func TestSlowClientsAreCutOff(t *testing.T) {
 	w := newWorld()
-	address, _ := run(t, newServer(t, w, func(c *server.Config) {
-		c.Limits.ReadHeader, c.Limits.Read = 50*time.Millisecond, 100*time.Millisecond
-	}))
+	s := newServer(t, w, nil)
+	s.SetReadTimeouts(50*time.Millisecond, 100*time.Millisecond)
+	address, _ := run(t, s)
 	for name, sent := range map[string]string{
 		"slow header": "POST /v1/attest HTTP/1.1\r\nHost: x\r\nX-Slow: ",
 		"slow body":   "POST /v1/attest HTTP/1.1\r\nHost: x\r\nAuthorization: builder\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
@@ -280,16 +300,19 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		if _, err := io.WriteString(c, sent); err != nil {
 			t.Fatal(err)
 		}
+
 		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second)) // far beyond; what counts is that it ends
 		b, err := io.ReadAll(c)
 		if nerr, ok := errors.AsType[net.Error](err); ok && nerr.Timeout() {
 			t.Errorf("%s: the connection stands", name)
 		}
+
 		if strings.Contains(string(b), " 200 ") {
 			t.Errorf("%s: answered %s", name, b)
 		}
 		c.Close()
 	}
+
 	if len(w.asked) != 0 {
 		t.Errorf("the registry was asked %v", w.asked)
 	}
@@ -335,6 +358,7 @@ func TestSmuggledRequestsAreRefused(t *testing.T) {
 		}
 		c.Close()
 	}
+
 	if len(w.asked) != 0 {
 		t.Errorf("the registry was asked %v", w.asked)
 	}
@@ -342,16 +366,24 @@ func TestSmuggledRequestsAreRefused(t *testing.T) {
 
 func TestCallersHaveTheirOwnRate(t *testing.T) {
 	w := newWorld()
-	base := serve(t, w, func(c *server.Config) { c.Limits.CallerRate, c.Limits.CallerBurst = 0.5, 3 })
-	for i := range 4 {
+	base := serve(t, w, func(c *server.Config) { c.Limits.CallerRate = 0.5 })
+	for i := range server.CallerBurst + 1 {
 		got := send(t, "builder", "POST", base+"/v1/attest", image(":v1"))
-		if want := map[bool]int{true: 200, false: 429}[i < 3]; got.status != want {
+		if want := map[bool]int{true: 200, false: 429}[i < server.CallerBurst]; got.status != want {
 			t.Errorf("request %d: status %d, want %d", i+1, got.status, want)
 		}
-		if i == 3 && got.header.Get("Retry-After") != "2" {
+		if i < server.CallerBurst {
+			continue
+		}
+
+		if got.header.Get("Retry-After") != "2" {
 			t.Errorf("Retry-After = %q, want 2", got.header.Get("Retry-After"))
 		}
+		if detail := got.problem(t).Detail; !strings.Contains(detail, "0.5 requests per second (limits.callerRate)") {
+			t.Errorf("the problem does not name the limit: %q", detail)
+		}
 	}
+
 	if got := send(t, "admin", "POST", base+"/v1/attest", image(":v1")); got.status != 200 {
 		t.Errorf("another caller: status %d", got.status)
 	}
@@ -366,11 +398,11 @@ func TestCallersHaveTheirOwnRate(t *testing.T) {
 func TestQueueIsBounded(t *testing.T) {
 	w := newWorld()
 	w.hold, w.entered = make(chan struct{}), make(chan struct{}, 10)
-	s := newServer(t, w, func(c *server.Config) {
-		c.Limits.Concurrent, c.Limits.Queue, c.Limits.QueueWait = 1, 1, time.Hour
-	})
+	s := newServer(t, w, func(c *server.Config) { c.Limits.Concurrent, c.Limits.Queue = 1, 1 })
+	s.SetQueueWait(time.Hour)
 	srv := httptest.NewServer(s.Handler())
 	defer srv.Close()
+
 	answers := make(chan answer, 2)
 	ask := func() { answers <- send(t, "builder", "POST", srv.URL+"/v1/attest", image(":v1")) }
 	go ask()
@@ -379,9 +411,13 @@ func TestQueueIsBounded(t *testing.T) {
 	for server.WaitingForTest(s) == 0 {
 		time.Sleep(time.Millisecond) // the second is on its way into the queue
 	}
+
 	if got := send(t, "builder", "POST", srv.URL+"/v1/attest", image(":v1")); got.status != 429 || got.header.Get("Retry-After") == "" {
 		t.Errorf("the third: status %d, Retry-After %q", got.status, got.header.Get("Retry-After"))
+	} else if detail := got.problem(t).Detail; !strings.Contains(detail, "1 requests run and 1 wait, the most that it allows (limits.concurrency, limits.queue)") {
+		t.Errorf("the problem does not name the limits: %q", detail)
 	}
+
 	if got := send(t, "", "GET", srv.URL+"/health", ""); got.status != 200 {
 		t.Errorf("/health while busy: %d", got.status)
 	}
@@ -409,6 +445,7 @@ func TestDisconnectCancelsItsOwnRequestOnly(t *testing.T) {
 		}
 		gone <- err
 	}()
+
 	<-w.entered
 	other := make(chan answer)
 	go func() { other <- send(t, "admin", "POST", base+"/v1/attest", image(":v1")) }()
@@ -417,6 +454,7 @@ func TestDisconnectCancelsItsOwnRequestOnly(t *testing.T) {
 	if err := <-gone; err == nil {
 		t.Fatal("answered though it hung up")
 	}
+
 	close(w.hold)
 	if got := <-other; got.status != 200 {
 		t.Errorf("the other request: %d %s", got.status, got.body)

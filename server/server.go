@@ -1,6 +1,12 @@
-// Package server speaks HTTP for the gate: it decides who is asking, whether
-// what they sent can be read, and how the answer is written. What the answer
-// is, the Gate decides; what is remembered, the store behind [Decisions].
+// Package server is the gate's HTTP API. It identifies the caller, checks their
+// rights, reads the request strictly and within limits, and encodes the answer.
+// The Gate decides about images; the store behind [Decisions] keeps the answers.
+//
+// Every request takes the same steps, in the order of [Server.Handler]'s table of
+// routes: memory, identity, rights, rate, query, body, queue. A step that fails
+// answers with a [Problem], and nothing was decided. Only a decision that allows
+// the image is answered 200, so that a client which looks at nothing but the
+// status fails closed.
 package server
 
 import (
@@ -20,15 +26,15 @@ import (
 	"github.com/attestor-gate/attestor/server/watch"
 )
 
-// An Authenticator finds out who sent a request. Its errors are
-// [attestor.Error]s whose text tells the caller what is missing, and not what
-// would have been accepted; anything else is answered as an internal error.
+// An Authenticator identifies the caller of a request. Its errors are
+// [attestor.Error]s whose message says what is missing, and not what would have
+// been accepted. Any other error is answered as an internal error.
 type Authenticator interface {
 	Authenticate(r *http.Request) (attestor.Caller, error)
 }
 
-// Config holds what a Server is made of. Gate, Identity and Now are required;
-// of the parts, each that is nil answers 501.
+// Config is the configuration of a Server. Gate, Identity and Now are required.
+// The routes of a part that is nil answer 501.
 type Config struct {
 	Gate     *attestor.Gate
 	Identity Authenticator
@@ -40,27 +46,27 @@ type Config struct {
 	Simulator    Simulator
 	Posture      Posture
 
-	// Watch says what makes the gate judge again: POST /v1/events and, with
-	// Decisions, POST /v1/rejudge. New fills in what comes from this Config.
+	// Watch configures the watcher of POST /v1/events and, with Decisions, POST
+	// /v1/rejudge. New fills in the fields that this Config has too.
 	Watch *watch.Config
 
-	// Pages serves GET of everything that is not the API, to callers who may
-	// read. Nil: those paths are 404. It gets the caller from [CallerFrom].
+	// Pages serves GET of the paths that are not the API, to callers with the right
+	// to read. Nil: those paths answer 404. [CallerFrom] returns the caller.
 	Pages http.Handler
 
-	// Ready lists what must work for decisions to be possible. It is asked at
-	// most once a second, whoever calls.
+	// Ready lists the conditions for decisions to be possible. It is called at most
+	// once a second, however many requests ask.
 	Ready func(ctx context.Context) []Condition
 
-	// Memory says what the process holds and may hold (0: no limit), in bytes;
-	// nil: as the Go runtime knows it, by GOMEMLIMIT.
+	// Memory returns the memory in use and its limit (0: none), in bytes; nil: those
+	// of the Go runtime and GOMEMLIMIT.
 	Memory func() (live, limit uint64)
 
 	Limits   Limits               // zero fields take their defaults
 	Logger   *slog.Logger         // nil: nothing is logged
-	Registry *prometheus.Registry // nil: one of its own
+	Registry *prometheus.Registry // nil: a new one
 	Tracer   trace.TracerProvider // nil: no spans
-	HashKey  []byte               // keys the caller's hash in logs; empty: random, so that hashes differ after a restart
+	HashKey  []byte               // of the caller's hash in logs; empty: random, so that a restart changes the hashes
 }
 
 // A Server answers requests. It is safe for concurrent use.
@@ -69,6 +75,7 @@ type Server struct {
 	echo     *echo.Echo
 	routes   []route
 	metrics  *metrics
+	timeouts timeouts
 	rates    *rates
 	slots    *slots
 	ready    readiness
@@ -82,11 +89,11 @@ func New(c Config) (*Server, error) {
 	if c.Gate == nil || c.Identity == nil || c.Now == nil {
 		return nil, errors.New("making a server: gate, identity or clock is missing")
 	}
-	limits, err := c.Limits.complete()
-	if err != nil {
+
+	var err error
+	if c.Limits, err = c.Limits.withDefaults(); err != nil {
 		return nil, err
 	}
-	c.Limits = limits
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -102,21 +109,30 @@ func New(c Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	s := &Server{c: c, rates: newRates(limits, c.Now), slots: newSlots(limits), openapi: sync.OnceValues(openapiJSON)}
+
+	s := &Server{
+		c:        c,
+		timeouts: newTimeouts(c.Limits.MaxWait),
+		rates:    newRates(c.Limits.CallerRate, callerBurst, c.Now),
+		slots:    newSlots(c.Limits),
+		openapi:  sync.OnceValues(openapiJSON),
+	}
 	if s.metrics, err = newMetrics(c.Registry); err != nil {
 		return nil, err
 	}
 	if err := s.newWatcher(); err != nil {
 		return nil, err
 	}
+
 	if err := c.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "attestor_http_in_flight", Help: "Requests that are being worked on.",
-	}, func() float64 { return float64(len(s.slots.working)) })); err != nil {
+		Name: "attestor_http_in_flight", Help: "Requests that run now, without those in the queue.",
+	}, func() float64 { return float64(len(s.slots.running)) })); err != nil {
 		return nil, err
 	}
+
 	s.mount()
 	return s, nil
 }
 
-// Handler answers every request, with its headers, limits and errors.
+// Handler serves every route, and answers 404 to everything else.
 func (s *Server) Handler() http.Handler { return s.echo }

@@ -63,6 +63,7 @@ func newServer(t testing.TB, w *world, change func(*server.Config)) *server.Serv
 	if change != nil {
 		change(&c)
 	}
+
 	s, err := server.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +83,7 @@ func (a answer) problem(t testing.TB) server.Problem {
 	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
 		t.Fatalf("Content-Type = %q, want application/problem+json; body %s", got, a.body)
 	}
+
 	if err := json.Unmarshal([]byte(a.body), &p); err != nil {
 		t.Fatalf("problem %q: %v", a.body, err)
 	}
@@ -95,12 +97,14 @@ func send(t testing.TB, who, method, url, body string, header ...string) answer 
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if who != "" {
 		r.Header.Set("Authorization", who)
 	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
+
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
@@ -114,6 +118,7 @@ func do(t testing.TB, r *http.Request) answer {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
+
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +163,7 @@ func TestAttestStatus(t *testing.T) {
 		{name: "policy without dry run", body: `{"image":"` + repository + `:v2","policy":"production"}`, status: 400},
 		{name: "record down", body: image(":v1"), world: func(w *world) { w.recorder = io.ErrUnexpectedEOF }, status: 503},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld()
@@ -168,6 +174,7 @@ func TestAttestStatus(t *testing.T) {
 			if who == "" {
 				who = "builder"
 			}
+
 			got := send(t, who, "POST", serve(t, w, nil)+"/v1/attest", tt.body)
 			if got.status != tt.status {
 				t.Fatalf("status = %d, want %d; body %s", got.status, tt.status, got.body)
@@ -179,6 +186,7 @@ func TestAttestStatus(t *testing.T) {
 			} else if !strings.Contains(got.body, tt.want) {
 				t.Errorf("body = %s, want %s in it", got.body, tt.want)
 			}
+
 			if retry := got.header.Get("Retry-After"); (retry != "") != (tt.status == 503) {
 				t.Errorf("Retry-After = %q with status %d", retry, tt.status)
 			}
@@ -198,6 +206,7 @@ func TestTwoRequestsForOneDigest(t *testing.T) {
 	for _, who := range []string{"builder", "admin"} {
 		go func() { answers <- send(t, who, "POST", base+"/v1/attest", image("@"+digestA)) }()
 	}
+
 	<-w.entered
 	<-w.entered
 	close(w.hold)
@@ -206,6 +215,7 @@ func TestTwoRequestsForOneDigest(t *testing.T) {
 			t.Errorf("status %d: %s", got.status, got.body)
 		}
 	}
+
 	d := w.decisions()
 	if len(d) != 2 || d[0].ID == d[1].ID || d[0].RequestID == d[1].RequestID {
 		t.Errorf("decisions %+v", d)

@@ -10,19 +10,19 @@ import (
 
 // A Simulator judges recorded evidence by another policy.
 type Simulator interface {
-	// Simulate is an [attestor.Error] of kind Invalid where the policy does not
-	// load, with everything that is wrong in Msg.
+	// Simulate returns an [attestor.Error] of kind Invalid where the policy does not
+	// load. Its Msg lists every error of the policy.
 	Simulate(ctx context.Context, r SimulationRequest) (Simulation, error)
 }
 
-// A SimulationRequest says what is to be judged, and by what.
+// A SimulationRequest requests that recorded decisions be judged by a policy.
 type SimulationRequest struct {
 	Policy  []byte // YAML
 	Since   time.Time
-	Visible func(repository string) bool // decisions on others are left out; never nil
+	Visible func(repository string) bool // selects the decisions that the caller may see; never nil
 }
 
-// A Simulation says what a policy would have decided.
+// A Simulation compares recorded decisions with those of another policy.
 type Simulation struct {
 	Policy attestor.PolicyRef `json:"policy"`
 	Since  time.Time          `json:"since"`
@@ -31,7 +31,7 @@ type Simulation struct {
 	Flips  []attestor.Flip    `json:"flips"` // newest first
 }
 
-// SimulationCounts tallies verdicts.
+// SimulationCounts are the numbers of decisions by verdict.
 type SimulationCounts struct {
 	Before map[attestor.Outcome]int `json:"before"`
 	After  map[attestor.Outcome]int `json:"after"`
@@ -46,8 +46,11 @@ func (s *Server) simulate(k *call) error {
 	if err := decodeStrict(k.body, &body); err != nil {
 		return err
 	}
+
 	if body.Policy == "" {
-		return &attestor.Error{Kind: attestor.Invalid, Msg: "policy is missing: want a GatePolicy as YAML text"}
+		return &attestor.Error{
+			Kind: attestor.Invalid, Msg: "policy is missing", Fix: "send the text of a GatePolicy, as a JSON string",
+		}
 	}
 	since, err := instant("since", body.Since, s.c.Now())
 	if err != nil {
@@ -56,6 +59,7 @@ func (s *Server) simulate(k *call) error {
 	if since.IsZero() {
 		since = s.c.Now().AddDate(0, 0, -30)
 	}
+
 	result, err := s.c.Simulator.Simulate(k.ctx, SimulationRequest{
 		Policy: []byte(body.Policy), Since: since,
 		Visible: func(repository string) bool { return k.caller.May(attestor.ActionSimulate, repository) },
@@ -63,6 +67,7 @@ func (s *Server) simulate(k *call) error {
 	if err != nil {
 		return err
 	}
-	result.Flips = some(result.Flips)
+
+	result.Flips = nonNil(result.Flips)
 	return s.answer(k, http.StatusOK, result)
 }

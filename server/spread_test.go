@@ -42,6 +42,7 @@ func newBus(t *testing.T) *bus {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	client, err := pubsub.NewClient(t.Context(), "acme", option.WithGRPCConn(conn))
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +51,7 @@ func newBus(t *testing.T) *bus {
 	if _, err := client.TopicAdminClient.CreateTopic(t.Context(), &pubsubpb.Topic{Name: name}); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{Name: ownSubscription, Topic: name, AckDeadlineSeconds: 60}); err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +74,7 @@ func (b *bus) carry(base string, n int) []string {
 	b.t.Helper()
 	ctx, stop := context.WithTimeout(b.t.Context(), time.Minute)
 	defer stop()
+
 	texts := make(chan string, n)
 	sub := b.client.Subscriber(ownSubscription)
 	sub.ReceiveSettings.MaxOutstandingMessages = 1
@@ -83,6 +86,7 @@ func (b *bus) carry(base string, n int) []string {
 		if a := send(b.t, "admin", "POST", base+"/v1/events", pushBody(b.t, m.ID, string(m.Data), m.Attributes)); a.status != 204 {
 			b.t.Errorf("status %d: %s", a.status, a.body)
 		}
+
 		m.Ack()
 		if texts <- string(m.Data); len(texts) == n {
 			stop()
@@ -91,6 +95,7 @@ func (b *bus) carry(base string, n int) []string {
 	if err != nil || len(texts) != n {
 		b.t.Fatalf("%d of %d messages, %v", len(texts), n, err)
 	}
+
 	close(texts)
 	var out []string
 	for text := range texts {
@@ -108,6 +113,7 @@ func TestRejudgeSpreadsByPubSub(t *testing.T) {
 	if r := rejudge(t, base); r.Published != 3 || r.Judged != 0 || r.Continued {
 		t.Fatalf("report %+v", r)
 	}
+
 	b.carry(base, 3)
 	denied := 0
 	for _, d := range w.decisions() {
@@ -115,6 +121,7 @@ func TestRejudgeSpreadsByPubSub(t *testing.T) {
 			denied++
 		}
 	}
+
 	if denied != 3 || len(p.revoked) != 0 {
 		t.Errorf("%d denied, %d revoked", denied, len(p.revoked))
 	}
@@ -134,6 +141,7 @@ func TestRunCompletesByPubSub(t *testing.T) {
 	if !r.Continued || r.NextPageToken != "" || r.Published != 100 {
 		t.Fatalf("the first part: %+v", r)
 	}
+
 	// One more part, and every image.
 	parts, seen := 0, map[string]bool{}
 	for _, text := range b.carry(base, 130+1) {
@@ -142,12 +150,14 @@ func TestRunCompletesByPubSub(t *testing.T) {
 		}
 		seen[text] = true
 	}
+
 	judged := map[string]bool{}
 	for _, d := range w.decisions() {
 		if d.Labels[watch.LabelRejudges] != "" {
 			judged[d.Image.Reference] = true
 		}
 	}
+
 	if parts != 1 || len(judged) != 130 {
 		t.Errorf("%d further parts, %d images judged, %d messages", parts, len(judged), len(seen))
 	}
@@ -161,6 +171,7 @@ func TestCapHoldsForTheWholeRun(t *testing.T) {
 	if r := rejudge(t, base); r.Published != 105 || r.Continued {
 		t.Fatalf("report %+v", r)
 	}
+
 	b.carry(base, 105)
 	w.pass(2 * time.Hour)
 	p.onRevoke = func() { w.pass(time.Second) }
@@ -168,6 +179,7 @@ func TestCapHoldsForTheWholeRun(t *testing.T) {
 	if r.Revoked != 100 || !r.Continued {
 		t.Fatalf("the first part: %+v", r)
 	}
+
 	b.carry(base, 1)
 	if len(p.revoked) != 103 {
 		t.Errorf("%d revoked by one run, whose cap is 103", len(p.revoked))
@@ -194,12 +206,14 @@ func TestOnlyItsOwnSubscriptionBringsWork(t *testing.T) {
 			t.Errorf("%s: status %d: poison is acknowledged", name, a.status)
 		}
 	}
+
 	if after := len(w.decisions()); after != before {
 		t.Errorf("%d decisions were made", after-before)
 	}
 	if a := send(t, "admin", "GET", base+"/metrics", ""); !strings.Contains(a.body, `attestor_events_total{kind="rejudge",outcome="poison"} 5`) {
 		t.Error("they are not counted as poison")
 	}
+
 	if a := send(t, "admin", "POST", base+"/v1/events", pushBody(t, "5", judge, own)); a.status != 204 || len(w.decisions()) != before+1 {
 		t.Errorf("its own: status %d, %d decisions", a.status, len(w.decisions())-before)
 	}
@@ -217,6 +231,7 @@ func TestRestThatCannotBePublishedIsAFailure(t *testing.T) {
 			b.publisher.Stop()
 		}
 	}
+
 	if a := send(t, "admin", "POST", base+"/v1/rejudge", "{}"); a.status != 503 {
 		t.Errorf("status %d: %s", a.status, a.body)
 	}

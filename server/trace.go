@@ -17,13 +17,15 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// startSpan continues the caller's trace: W3C's traceparent, else Google's
-// X-Cloud-Trace-Context. Either only names the trace; nothing is decided by it.
+// startSpan continues the caller's trace: by the W3C's traceparent or, without
+// it, by Google's X-Cloud-Trace-Context. Both come from the caller and are not
+// trusted: they only name the trace.
 func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Context, func(route string, status int)) {
 	parent := propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	if !trace.SpanContextFromContext(parent).IsValid() {
 		parent = cloudTrace(ctx, r.Header.Get("X-Cloud-Trace-Context"))
 	}
+
 	ctx, span := s.tracer().Start(parent, "http", trace.WithSpanKind(trace.SpanKindServer))
 	return ctx, func(route string, status int) {
 		if route != "" {
@@ -45,30 +47,37 @@ func (s *Server) tracer() trace.Tracer {
 	return provider.Tracer("github.com/attestor-gate/attestor/server")
 }
 
-// decisionSpan is around one decision. It says which, and nothing of the image.
+// decisionSpan starts the span of one decision. Its attributes have nothing of the
+// image.
 func (s *Server) decisionSpan(ctx context.Context) (context.Context, func(attestor.Decision, error)) {
 	ctx, span := s.tracer().Start(ctx, "decision")
 	return ctx, func(d attestor.Decision, err error) {
 		defer span.End()
 		if err != nil {
-			span.SetStatus(codes.Error, "") // no text: it may hold what a caller wrote
+			span.SetStatus(codes.Error, "") // without the message, which may contain text of the caller
 			return
 		}
+
 		verdict, _ := d.Verdict.MarshalText()
-		span.SetAttributes(attribute.String("decision.id", d.ID), attribute.String("decision.verdict", string(verdict)), attribute.Bool("decision.dry_run", d.DryRun))
+		span.SetAttributes(
+			attribute.String("decision.id", d.ID),
+			attribute.String("decision.verdict", string(verdict)),
+			attribute.Bool("decision.dry_run", d.DryRun),
+		)
 	}
 }
 
-// admitApart begins a trace for each decision of a message or a run, which may
-// be hundreds, and links it to theirs.
-func (s *Server) admitApart(ctx context.Context, req attestor.Request) (attestor.Decision, error) {
+// admitInOwnTrace starts a trace for each decision of a message or a run, which
+// may have hundreds, and links it to the trace of that.
+func (s *Server) admitInOwnTrace(ctx context.Context, req attestor.Request) (attestor.Decision, error) {
 	ctx, span := s.tracer().Start(ctx, "event", trace.WithNewRoot(), trace.WithLinks(trace.LinkFromContext(ctx)))
 	defer span.End()
 	return s.Admit(ctx, req)
 }
 
-// cloudTrace reads TRACE_ID/SPAN_ID;o=OPTIONS: 32 hex digits, a decimal, a
-// flag. What it cannot read it leaves out.
+// cloudTrace adds the trace of X-Cloud-Trace-Context to ctx: TRACE_ID/SPAN_ID;o=OPTIONS,
+// which are 32 hex digits, a decimal number and a flag. It ignores a header that it
+// cannot parse.
 func cloudTrace(ctx context.Context, header string) context.Context {
 	id, rest, _ := strings.Cut(header, "/")
 	span, options, _ := strings.Cut(rest, ";")
@@ -80,6 +89,7 @@ func cloudTrace(ctx context.Context, header string) context.Context {
 	if err != nil || n == 0 {
 		return ctx
 	}
+
 	c := trace.SpanContextConfig{TraceID: trace.TraceID(raw), Remote: true}
 	binary.BigEndian.PutUint64(c.SpanID[:], n)
 	if options == "o=1" {

@@ -197,8 +197,8 @@ type Limits struct {
 	// Deadline bounds the gathering of evidence, Settle the signing; 30s and 30s.
 	Deadline when.Duration `yaml:"deadline"`
 	Settle   when.Duration `yaml:"settle"`
-	// Concurrency is how many requests are judged at once (default 64), Queue
-	// how many more may wait (256); beyond that 429.
+	// Concurrency is how many requests are judged at the same time (64), Queue
+	// how many more may wait (256); beyond that 429. 0: the default of server.Limits.
 	Concurrency int `yaml:"concurrency"`
 	Queue       int `yaml:"queue"`
 	// CallerRate is requests a second for one caller; 20.

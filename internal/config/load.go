@@ -161,8 +161,6 @@ func (c *Config) complete(getenv func(string) string) {
 	c.Limits.MaxWait = cmp.Or(c.Limits.MaxWait, when.Duration(45*time.Second))
 	c.Limits.Deadline = cmp.Or(c.Limits.Deadline, when.Duration(30*time.Second))
 	c.Limits.Settle = cmp.Or(c.Limits.Settle, when.Duration(30*time.Second))
-	c.Limits.Concurrency = cmp.Or(c.Limits.Concurrency, 64)
-	c.Limits.Queue = cmp.Or(c.Limits.Queue, 256)
 
 	t := &c.Dependencies.Timeouts
 	for _, d := range []*when.Duration{

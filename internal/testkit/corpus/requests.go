@@ -19,23 +19,23 @@ func requests() []Case {
 	for _, b := range []struct{ name, text, says string }{
 		{"empty", " ", "empty"},
 		{"not JSON", "image=x", "not valid JSON"},
-		{"cut short", `{"image":"$REF`, "ends in the middle"},
-		{"an array", `["$REF"]`, "want an object"},
-		{"a string", `"$REF"`, "want an object"},
+		{"cut short", `{"image":"$REF`, "is truncated"},
+		{"an array", `["$REF"]`, "an object is required"},
+		{"a string", `"$REF"`, "an object is required"},
 		{"null", `null`, "null at its top"},
 		{"no image", `{}`, "image is empty"},
 		{"a name in another case", `{"Image":"$REF"}`, `unknown field`},
 		{"a name in another case beside the right one", `{"image":"$REF","IMAGE":"x"}`, `unknown field`},
 		{"an unknown field", `{"image":"$REF","force":true}`, `unknown field`},
 		{"an unknown field inside", `{"image":"$REF","breakGlass":{"reason":"production is down","by":"me"}}`, `unknown field`},
-		{"the same field twice", `{"image":"$REF","image":"$REF"}`, `same field twice`},
-		{"the same field twice, once escaped", `{"image":"$REF","\u0069mage":"$REF"}`, `same field twice`},
-		{"the same label twice", `{"image":"$REF","labels":{"a":"1","a":"2"}}`, `same field twice`},
-		{"a second object", `{"image":"$REF"}{"image":"$REF"}`, "something after"},
-		{"trailing text", `{"image":"$REF"}x`, "something after"},
-		{"a number for text", `{"image":7}`, "want a string"},
-		{"text for a boolean", `{"image":"$REF","dryRun":"true"}`, "want true or false"},
-		{"a number for a boolean", `{"image":"$REF","dryRun":0}`, "want true or false"},
+		{"the same field twice", `{"image":"$REF","image":"$REF"}`, `duplicate field`},
+		{"the same field twice, once escaped", `{"image":"$REF","\u0069mage":"$REF"}`, `duplicate field`},
+		{"the same label twice", `{"image":"$REF","labels":{"a":"1","a":"2"}}`, `duplicate field`},
+		{"a second object", `{"image":"$REF"}{"image":"$REF"}`, "data after the JSON value"},
+		{"trailing text", `{"image":"$REF"}x`, "data after the JSON value"},
+		{"a number for text", `{"image":7}`, "a string is required"},
+		{"text for a boolean", `{"image":"$REF","dryRun":"true"}`, "true or false is required"},
+		{"a number for a boolean", `{"image":"$REF","dryRun":0}`, "true or false is required"},
 		{"null for a boolean", `{"image":"$REF","dryRun":null}`, "null at"},
 		{"null for an object", `{"image":"$REF","breakGlass":null}`, "null at"},
 		{"a duration without a unit", `{"image":"$REF","wait":"30"}`, "is not a duration"},
@@ -44,14 +44,14 @@ func requests() []Case {
 		{"deep nesting", `{"labels":` + strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40) + "}", "nested"},
 		{"very deep nesting", strings.Repeat("[", 100_000), "nested"},
 		{"an override without reason", `{"image":"$REF","breakGlass":{"reason":"  "}}`, "breakGlass has no reason"},
-		{"the gate's own label", `{"image":"$REF","labels":{"attestor.rejudges":"d1"}}`, "gate's own"},
+		{"the gate's own label", `{"image":"$REF","labels":{"attestor.rejudges":"d1"}}`, "the gate itself sets"},
 		{"65 labels", `{"image":"$REF","labels":{` + manyLabels(65) + `}}`, "at most 64"},
 		{"a label of 2 KiB", `{"image":"$REF","labels":{"a":"` + strings.Repeat("x", 2048) + `"}}`, "too long"},
 		{"a policy where the answer is signed", `{"image":"$REF","policy":"lax"}`, "dryRun"},
 	} {
 		body(b.name, http.StatusBadRequest, b.says, b.text)
 	}
-	body("one byte more than is read", http.StatusRequestEntityTooLarge, "larger than this gate reads", `{"image":"`+strings.Repeat("x", 1<<20)+`"}`)
+	body("one byte more than is read", http.StatusRequestEntityTooLarge, "more than 1048576 bytes", `{"image":"`+strings.Repeat("x", 1<<20)+`"}`)
 	return append(append(out, envelopes()...), queries()...)
 }
 
@@ -80,7 +80,7 @@ func envelopes() []Case {
 		r.Header.Set("Content-Encoding", "gzip")
 	})
 	send("a gzip bomb that does not say so", http.StatusBadRequest, "not valid JSON at byte 0", func(r *Request) { r.Body = bomb })
-	send("two megabytes without a length", http.StatusRequestEntityTooLarge, "larger than this gate reads", func(r *Request) { r.Body, r.Chunked = bytes.Repeat([]byte{' '}, 2<<20), true })
+	send("two megabytes without a length", http.StatusRequestEntityTooLarge, "more than 1048576 bytes", func(r *Request) { r.Body, r.Chunked = bytes.Repeat([]byte{' '}, 2<<20), true })
 	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-7", "application/jsonx", ""} {
 		send(fmt.Sprintf("the media type %q", media), http.StatusUnsupportedMediaType, "the body's type", func(r *Request) { r.Header["Content-Type"] = []string{media} })
 	}
@@ -103,11 +103,11 @@ func envelopes() []Case {
 func queries() []Case {
 	var out []Case
 	for _, q := range []struct{ query, says string }{
-		{"imag=x", "a parameter that this call does not know"}, {"verdict=Pass", "verdict is not one of"}, {"verdict=pass&verdict=deny", "verdict more than once"},
+		{"imag=x", "an unknown parameter"}, {"verdict=Pass", "verdict is not one of"}, {"verdict=pass&verdict=deny", "verdict more than once"},
 		{"pageSize=0", "pageSize is not a positive number"}, {"pageSize=-1", "pageSize is not a positive number"}, {"pageSize=x", "pageSize is not a positive number"},
 		{"since=yesterday", "is not a time"}, {"until=2026-13-01", "is not a time"}, {"image=x", "neither tag nor digest"},
-		{"repository=nginx", "repository is not a registry and a path"}, {"repository=a/**b/c", "must be a whole path segment"},
-		{"image=sha256:abc", "is not a digest"}, {"pageToken=x", "pageToken is not a token of this service"}, {"a=%zz", "not well-formed"}, {"a;b", "not well-formed"},
+		{"repository=nginx", "repository is not a registry with a path"}, {"repository=a/**b/c", "must be a whole path segment"},
+		{"image=sha256:abc", "is not a digest"}, {"pageToken=x", "pageToken is not a token of this service"}, {"a=%zz", "malformed"}, {"a;b", "malformed"},
 	} {
 		out = append(out, Case{Name: "requests/the query " + q.query, Want: refused(http.StatusBadRequest, q.says), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions?" + q.query)} }})
 	}

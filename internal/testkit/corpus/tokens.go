@@ -199,7 +199,7 @@ func tokens() []Case {
 			return []Request{r}
 		}}
 	}
-	const none, notOne, lacks = "carries no identity", "is not one bearer token", "this identity may not do this: it lacks "
+	const none, notOne, lacks = "carries no identity", "is not one bearer token", "this identity lacks the right "
 	headers := func(name, says string, edit func(h http.Header, token string)) Case {
 		return ask(name, http.StatusUnauthorized, says, func(p *Place, r *Request) {
 			r.Token = Anonymous

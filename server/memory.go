@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"math"
 	"runtime/debug"
 	runtimemetrics "runtime/metrics"
@@ -8,27 +9,33 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// memory is what the process holds and may hold, in bytes. A limit of 0 is
-// none: GOMEMLIMIT is not set.
+// memory returns the bytes that survived the last garbage collection, and the
+// limit of GOMEMLIMIT; 0: it is not set.
 func memory() (live, limit uint64) {
 	sample := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	runtimemetrics.Read(sample)
 	if sample[0].Value.Kind() == runtimemetrics.KindUint64 {
 		live = sample[0].Value.Uint64()
 	}
+
 	if l := debug.SetMemoryLimit(-1); l > 0 && l < math.MaxInt64 {
 		limit = uint64(l)
 	}
 	return live, limit
 }
 
-// shed refuses work while what survived the last collection is four fifths of
-// what the process may hold: better than dying with everyone's requests.
+// shed refuses a request while the process uses four fifths of its memory limit.
+// Otherwise the kernel could end the process, and every request with it.
 func (s *Server) shed() error {
 	live, limit := s.c.Memory()
 	if limit == 0 || live < limit/5*4 {
 		return nil
 	}
+
 	s.metrics.shed.Inc()
-	return &attestor.Error{Kind: attestor.Unavailable, Msg: "the gate is short of memory", Fix: "try again after the time in Retry-After"}
+	return &attestor.Error{
+		Kind: attestor.Unavailable,
+		Msg:  fmt.Sprintf("the gate is short of memory: it uses %d MiB of %d MiB (GOMEMLIMIT)", live>>20, limit>>20),
+		Fix:  "send the request again after the time in Retry-After; nothing was decided",
+	}
 }
