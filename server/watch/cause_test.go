@@ -16,6 +16,7 @@ func TestOnlyAFindingThatRefusesIsACause(t *testing.T) {
 	finding := func(cve string, severity attestor.ReasonSeverity) attestor.Reason {
 		return attestor.Reason{Code: attestor.CodeKnownExploited, Subject: cve, Severity: severity}
 	}
+
 	for _, tt := range []struct {
 		name    string
 		reasons []attestor.Reason

@@ -6,8 +6,8 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// ClassifyForTest decodes a push body: its kind, what it is about, and whether
-// there is nothing to do. An error of the second kind makes it poison.
+// ClassifyForTest decodes a push: its kind, its images or occurrence, and whether
+// it is ignored. invalid is the envelope's error, poison the message's.
 func ClassifyForTest(body []byte) (kind string, images []attestor.Reference, occurrence string, ignored bool, invalid, poison error) {
 	p, err := decodePush(body)
 	if err != nil {
@@ -17,15 +17,15 @@ func ClassifyForTest(body []byte) (kind string, images []attestor.Reference, occ
 	return string(m.kind), m.images, m.occurrence, m.ignore != "", nil, err
 }
 
-// Turns are for tests.
-type Turns struct{ t *turns }
+// Shared is the sharing of judgements.
+type Shared struct{ s *shared }
 
-// NewTurns returns fresh ones.
-func NewTurns() Turns { return Turns{newTurns()} }
+// NewShared returns one in which nothing runs.
+func NewShared() Shared { return Shared{newShared()} }
 
-// Take runs f in its turn.
-func (t Turns) Take(ctx context.Context, key string, f func(context.Context) (attestor.Decision, error)) (attestor.Decision, error) {
-	return t.t.take(ctx, key, f)
+// Judge calls f, or returns the result of a call that others wait for.
+func (s Shared) Judge(ctx context.Context, key string, f func(context.Context) (attestor.Decision, error)) (attestor.Decision, error) {
+	return s.s.judge(ctx, key, f)
 }
 
 // CauseForTest compares a refusal with an admission whose evidence had the findings of known.

@@ -11,43 +11,59 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// Handle does what a message asks for. Nil acknowledges it: done, or nothing to
-// do, or a denial, or poison. An error means that it should come again: an
-// outage, or a scan that has not finished. An error of kind Invalid means that
-// it was no message at all.
+// Handle handles a message. nil acknowledges it: it was handled, there was nothing
+// to do, the image was denied, or the message is poison. An error asks for it to
+// be delivered again: after an outage, or when a scan has not finished. An error
+// of kind Invalid means that the body is not a message.
 func (w *Watcher) Handle(ctx context.Context, caller attestor.Caller, body []byte, requestID string) error {
 	p, err := decodePush(body)
 	if err != nil {
 		return err
 	}
+
+	// The gate's own messages start runs and carry how many images a run has
+	// revoked. Only the gate may publish to the topic of this subscription.
 	m, err := classify(p)
 	if err == nil && m.kind == kindRejudge && p.Subscription != w.c.Subscription {
-		err = errors.New("what only the gate may ask for came by another subscription than its own")
+		err = errors.New("a message of the gate's own kind arrived by a subscription that is not rejudge.subscription")
 	}
+
+	// A poison message is acknowledged: it would be delivered until it expires, and
+	// fail each time. The log names it.
 	if err != nil {
 		w.poison(ctx, m, err)
 		return nil
 	}
 	if m.ignore != "" {
-		w.event(ctx, m, "ignored", nil)
+		w.event(ctx, m, outcomeIgnored, nil)
 		return nil
 	}
+
+	// Pub/Sub delivers at least once. An id is unique within a topic only, and so is
+	// remembered with its subscription.
 	id := p.Subscription + "\n" + m.id
-	if _, handled := w.seen.Get(id); handled {
+	if _, handled := w.handled.Get(id); handled {
 		w.metrics.events.WithLabelValues(string(m.kind), "duplicate").Inc()
 		return nil
 	}
+
 	outcome, err := w.dispatch(ctx, caller, m, requestID)
 	if err != nil {
 		w.event(ctx, m, "retry", err)
 		return err
 	}
-	w.seen.Put(id, struct{}{}, 1)
+
+	// Remembered only now: a message that failed must be handled when it is
+	// delivered again.
+	w.handled.Put(id, struct{}{}, 1)
 	w.event(ctx, m, outcome, nil)
 	return nil
 }
 
-func (w *Watcher) dispatch(ctx context.Context, caller attestor.Caller, m message, requestID string) (outcome string, err error) {
+// dispatch handles a message by its kind.
+func (w *Watcher) dispatch(
+	ctx context.Context, caller attestor.Caller, m message, requestID string,
+) (outcome string, err error) {
 	switch m.kind {
 	case kindOccurrence:
 		return w.occurrence(ctx, caller, m, requestID)
@@ -57,15 +73,22 @@ func (w *Watcher) dispatch(ctx context.Context, caller attestor.Caller, m messag
 	return w.pushed(ctx, caller, m, requestID)
 }
 
-// poison names a message that nobody will ever understand, and lets it go.
+// poison counts and logs a message that cannot be handled.
 func (w *Watcher) poison(ctx context.Context, m message, err error) {
 	w.metrics.events.WithLabelValues(string(m.kind), "poison").Inc()
-	w.c.Logger.ErrorContext(ctx, "poison message", slog.String("message_id", m.id), slog.String("event", string(m.kind)), slog.Any("error", err))
+	w.c.Logger.LogAttrs(ctx, slog.LevelError, "poison message",
+		slog.String("message_id", m.id), slog.String("event", string(m.kind)), slog.Any("error", err))
 }
 
+// event counts and logs the outcome of a message.
 func (w *Watcher) event(ctx context.Context, m message, outcome string, err error) {
 	w.metrics.events.WithLabelValues(string(m.kind), outcome).Inc()
-	level, attrs := slog.LevelDebug, []slog.Attr{slog.String("message_id", m.id), slog.String("event", string(m.kind)), slog.String("outcome", outcome)}
+
+	level, attrs := slog.LevelDebug, []slog.Attr{
+		slog.String("message_id", m.id),
+		slog.String("event", string(m.kind)),
+		slog.String("outcome", outcome),
+	}
 	if err != nil || outcome == outcomeForbidden {
 		level = slog.LevelWarn
 	}
@@ -75,7 +98,7 @@ func (w *Watcher) event(ctx context.Context, m message, outcome string, err erro
 	w.c.Logger.LogAttrs(ctx, level, "event", attrs...)
 }
 
-// What became of a message, and the label of its metric.
+// Outcomes of a message. They are also a label of metrics.
 const (
 	outcomeDone      = "done"
 	outcomeDenied    = "denied"
@@ -83,24 +106,27 @@ const (
 	outcomeForbidden = "forbidden"
 )
 
-// pushed judges what a build or a push brought, as far as a policy governs it.
+// pushed judges the images of a build or a push that a policy governs.
 func (w *Watcher) pushed(ctx context.Context, caller attestor.Caller, m message, requestID string) (string, error) {
 	var mu sync.Mutex
 	var errs []error
 	outcome := outcomeIgnored
+
 	var wg sync.WaitGroup
-	turn := make(chan struct{}, w.c.Workers)
+	slots := make(chan struct{}, workers)
 	for _, ref := range m.images {
 		if _, governed := w.c.Policies.Govern(ref.Repository()); !governed {
 			continue
 		}
-		turn <- struct{}{}
+
+		slots <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-turn }()
+			defer func() { <-slots }()
 			got, err := outcomeIgnored, error(nil)
 			if !w.artifact(ctx, caller, m, ref) {
 				got, err = w.admit(ctx, caller, ref, map[string]string{LabelEvent: string(m.kind)}, requestID)
 			}
+
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -110,19 +136,23 @@ func (w *Watcher) pushed(ctx context.Context, caller attestor.Caller, m message,
 		})
 	}
 	wg.Wait()
+
+	// If one image failed, the message is delivered again for all of them. Those
+	// that were judged get the same answer.
 	return outcome, errors.Join(errs...)
 }
 
-// artifact reports whether a push brought a signature or another artifact
-// instead of an image. Its manifest says so: an image that is pushed under a
-// signature's tag is judged. What cannot be read is left for the Gate to tell.
+// artifact reports whether a push is of a signature or another artifact. The
+// manifest decides: an image that is pushed under a signature's tag is judged. So
+// is a manifest that cannot be read; the Gate reports why.
 func (w *Watcher) artifact(ctx context.Context, caller attestor.Caller, m message, ref attestor.Reference) bool {
 	img, pinned := ref.Pinned()
 	if w.c.Artifact == nil || m.kind != kindPush || !pinned {
 		return false
 	}
 
-	// Nothing is read for a caller who may not have it judged.
+	// The gate reads nothing from a registry for a caller who may not have the image
+	// judged.
 	if !caller.May(attestor.ActionAttest, ref.Repository()) && !caller.May(attestor.ActionCheck, ref.Repository()) {
 		return false
 	}
@@ -131,7 +161,7 @@ func (w *Watcher) artifact(ctx context.Context, caller attestor.Caller, m messag
 	return err == nil && kind != ""
 }
 
-// worse is what is more worth knowing of two images of one message.
+// worse returns the more severe of two outcomes.
 func worse(a, b string) string {
 	for _, o := range []string{outcomeForbidden, outcomeDenied, outcomeDone} {
 		if a == o || b == o {
@@ -141,9 +171,11 @@ func worse(a, b string) string {
 	return outcomeIgnored
 }
 
-// admit judges one image by the rights of whoever sends the messages: to
-// attest, or else to look. An error asks for the message to come again.
-func (w *Watcher) admit(ctx context.Context, caller attestor.Caller, ref attestor.Reference, labels map[string]string, requestID string) (string, error) {
+// admit judges one image with the rights of the caller: to attest or, without
+// that, to check. An error asks for the message to be delivered again.
+func (w *Watcher) admit(
+	ctx context.Context, caller attestor.Caller, ref attestor.Reference, labels map[string]string, requestID string,
+) (string, error) {
 	r := attestor.Request{Image: ref, Caller: caller, Labels: labels, RequestID: requestID}
 	switch {
 	case caller.May(attestor.ActionAttest, ref.Repository()):
@@ -152,9 +184,12 @@ func (w *Watcher) admit(ctx context.Context, caller attestor.Caller, ref attesto
 	default:
 		return outcomeForbidden, nil
 	}
+
+	// An image that is gone, or never existed, stays so. An outage, or a scan that
+	// has not finished, does not: the message is delivered again.
 	d, err := w.judge(ctx, r)
 	switch {
-	case attestor.KindOf(err) == attestor.NotFound, attestor.KindOf(err) == attestor.Invalid: // gone again, or never there
+	case attestor.KindOf(err) == attestor.NotFound, attestor.KindOf(err) == attestor.Invalid:
 		return outcomeIgnored, nil
 	case attestor.KindOf(err) == attestor.Forbidden:
 		return outcomeForbidden, nil
@@ -168,32 +203,44 @@ func (w *Watcher) admit(ctx context.Context, caller attestor.Caller, ref attesto
 	return outcomeDenied, nil
 }
 
-// judge asks the Gate. Requests that could not be answered differently share
-// an answer.
+// judge requests a decision. The key has every part of the request that the answer
+// depends on: only requests with the same answer share one.
 func (w *Watcher) judge(ctx context.Context, r attestor.Request) (attestor.Decision, error) {
 	key := fmt.Sprintf("%q %q %t %q %q", r.Caller.Issuer, r.Caller.Subject, r.DryRun, r.Image.String(), r.Labels)
-	return w.turns.take(ctx, key, func(ctx context.Context) (attestor.Decision, error) { return w.c.Admit(ctx, r) })
+	return w.shared.judge(ctx, key, func(ctx context.Context) (attestor.Decision, error) { return w.c.Admit(ctx, r) })
 }
 
-// undecided is a Decision that could not be made, as an error.
+// notJudged is the error of a message whose image could not be judged.
+func notJudged(decision string) *attestor.Error {
+	return &attestor.Error{
+		Kind: attestor.Upstream,
+		Msg:  "the image could not be judged; decision " + decision + " has the reason",
+		Fix:  "deliver the message again",
+	}
+}
+
+// undecided is notJudged, of kind Unavailable where the decision says when to try
+// again.
 func undecided(d attestor.Decision) error {
-	e := &attestor.Error{Kind: attestor.Upstream, Msg: "the image could not be judged yet; decision " + d.ID + " says why", Fix: "deliver the message again"}
+	e := notJudged(d.ID)
 	if d.Answer().RetryAfter > 0 {
 		e.Kind = attestor.Unavailable
 	}
 	return e
 }
 
-// historyDepth is how far back an image's decisions are looked at.
+// historyDepth is how many decisions on an image are read.
 const historyDepth = 100
 
-// occurrence completes what waited for a scan, and judges again what was
-// admitted. What Container Analysis said is looked up, and so is everything
-// that is known of the image.
+// occurrence handles a notification of Container Analysis: it judges an image
+// whose last decision waited for the scan, and judges again one that was admitted.
+// The occurrence and the decisions are read; nothing of the message counts but the
+// name.
 func (w *Watcher) occurrence(ctx context.Context, caller attestor.Caller, m message, requestID string) (string, error) {
 	if w.c.Occurrences == nil || w.c.History == nil {
 		return outcomeIgnored, nil
 	}
+
 	o, err := w.c.Occurrences.Occurrence(ctx, m.occurrence)
 	switch {
 	case attestor.KindOf(err) == attestor.NotFound:
@@ -203,28 +250,34 @@ func (w *Watcher) occurrence(ctx context.Context, caller attestor.Caller, m mess
 	case o.Image.IsZero() || !o.Finished:
 		return outcomeIgnored, nil
 	}
+
 	if _, governed := w.c.Policies.Govern(o.Image.Repository()); !governed {
 		return outcomeIgnored, nil
 	}
 	if !caller.May(attestor.ActionRejudge, o.Image.Repository()) {
 		return outcomeForbidden, nil
 	}
+
+	// The scan is of a platform's manifest, the decision perhaps of its index: the
+	// image that was requested is judged.
 	decisions, err := w.c.History.Of(ctx, o.Image, historyDepth)
 	if err != nil {
 		return "", err
 	}
-	last, ok := lastAsked(decisions, o.Image.Repository())
+	last, ok := lastRequested(decisions, o.Image.Repository())
 	switch {
 	case !ok:
 		return outcomeIgnored, nil
+
 	case last.Verdict == attestor.Undecided:
 		ref, err := attestor.ParseReference(last.Image.Reference)
 		if err != nil {
-			return outcomeIgnored, nil //nolint:nilerr // a record that cannot be read waits for nothing
+			return outcomeIgnored, nil //nolint:nilerr // without a reference there is no image to judge
 		}
 		labels := map[string]string{LabelEvent: string(m.kind)}
 		maps.Copy(labels, last.Labels)
 		return w.admit(ctx, caller, ref, labels, requestID)
+
 	case admitted(last):
 		flip, err := w.judgeAgain(ctx, caller, last, requestID)
 		if err != nil {
@@ -238,11 +291,12 @@ func (w *Watcher) occurrence(ctx context.Context, caller attestor.Caller, m mess
 	return outcomeIgnored, nil
 }
 
-// lastAsked is the newest decision that was to be enforced, of a repository.
-// One by a tag that could not be resolved is about no digest, and so not here.
-func lastAsked(decisions []attestor.Decision, repository string) (attestor.Decision, bool) {
+// lastRequested returns the newest decision on an image of a repository that was
+// not a dry run. A decision on a tag that could not be resolved has no digest, and
+// is not among them.
+func lastRequested(decisions []attestor.Decision, repository string) (attestor.Decision, bool) {
 	for _, d := range decisions {
-		img, err := parse(d)
+		img, err := imageOf(d)
 		if err == nil && !d.DryRun && img.Repository() == repository {
 			return d, true
 		}
@@ -250,22 +304,29 @@ func lastAsked(decisions []attestor.Decision, repository string) (attestor.Decis
 	return attestor.Decision{}, false
 }
 
-// own judges again what another instance, or this one, found to be due.
+// own handles the gate's own messages: it continues a run, or judges an image
+// again. It revokes nothing.
 func (w *Watcher) own(ctx context.Context, caller attestor.Caller, m message, requestID string) (string, error) {
 	if w.c.History == nil {
 		return outcomeIgnored, nil
 	}
+
 	if m.rejudge.PageToken != "" {
-		_, err := w.Rejudge(ctx, Request{Caller: caller, RequestID: requestID, PageToken: m.rejudge.PageToken, revoked: m.rejudge.Revoked})
+		_, err := w.Rejudge(ctx, Request{
+			Caller: caller, RequestID: requestID,
+			PageToken: m.rejudge.PageToken, revoked: m.rejudge.Revoked,
+		})
 
 		// A token of an older version never becomes valid, however often its message
 		// is delivered. The next scheduled run begins at the first page.
 		if attestor.KindOf(err) == attestor.Invalid {
-			w.poison(ctx, m, fmt.Errorf("the rest of a run cannot be continued; the next scheduled run covers it: %w", err))
+			w.poison(ctx, m,
+				fmt.Errorf("the rest of a run cannot be continued; the next scheduled run covers it: %w", err))
 			return outcomeIgnored, nil
 		}
 		return outcomeDone, err
 	}
+
 	record, err := w.c.History.Record(ctx, m.rejudge.Decision)
 	if attestor.KindOf(err) == attestor.NotFound {
 		return outcomeIgnored, nil
@@ -273,10 +334,12 @@ func (w *Watcher) own(ctx context.Context, caller attestor.Caller, m message, re
 	if err != nil {
 		return "", err
 	}
+
+	// The decision that was recorded counts, and not the message.
 	d := record.Decision
-	img, err := parse(d)
+	img, err := imageOf(d)
 	if err != nil || img.String() != m.rejudge.Image || !admitted(d) {
-		return outcomeIgnored, nil //nolint:nilerr // the record decides, not the message
+		return outcomeIgnored, nil //nolint:nilerr // there is nothing to judge again
 	}
 	if !caller.May(attestor.ActionRejudge, img.Repository()) {
 		return outcomeForbidden, nil
@@ -285,10 +348,11 @@ func (w *Watcher) own(ctx context.Context, caller attestor.Caller, m message, re
 	if err != nil {
 		return "", err
 	}
-	if flip.Verdict == attestor.Undecided {
-		return "", &attestor.Error{Kind: attestor.Upstream, Msg: "the image could not be judged yet; decision " + flip.Decision + " says why", Fix: "deliver the message again"}
-	}
-	if flip.Verdict == attestor.Deny {
+
+	switch flip.Verdict {
+	case attestor.Undecided:
+		return "", notJudged(flip.Decision)
+	case attestor.Deny:
 		return outcomeDenied, nil
 	}
 	return outcomeDone, nil

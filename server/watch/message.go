@@ -2,6 +2,7 @@ package watch
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -10,8 +11,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/strictjson"
 )
 
-// push is the body of a Pub/Sub push. Fields that it does not name may come
-// with it; names are exact, and none may come twice.
+// A push is the body of a Pub/Sub push.
 type push struct {
 	Message struct {
 		Data        []byte            `json:"data"`
@@ -22,41 +22,41 @@ type push struct {
 	Subscription string `json:"subscription"`
 }
 
-// readMessage decodes messages. Their senders add fields and write null for what they
-// leave out; names are exact all the same, and none may come twice.
+// readMessage decodes a message. Pub/Sub and its publishers add fields and write null
+// for what they leave out; names are exact, and duplicate names are errors.
 func readMessage(b []byte, v any) error {
 	return strictjson.Decode(b, v, strictjson.Rules{Unknown: true, Null: true})
 }
 
-// A kind of message, and the label of its metric.
+// A kind of message. It is also a label of metrics.
 type kind string
 
 const (
 	kindBuild      kind = "build"
 	kindPush       kind = "push"
 	kindOccurrence kind = "occurrence"
-	kindRejudge    kind = "rejudge" // this gate's own
+	kindRejudge    kind = "rejudge" // published by the gate itself
 	kindUnknown    kind = "unknown"
 )
 
-// message is one, decoded as far as its kind goes.
+// A message is decoded as far as its kind requires.
 type message struct {
 	id         string
 	kind       kind
 	images     []attestor.Reference // of a build or a push
-	tag        string               // that the push set; "" if it set none
+	tag        string               // that the push set; "" for none
 	occurrence string
 	rejudge    work
-	ignore     string // why there is nothing to do
+	ignore     string // why there is nothing to do; "": there is
 }
 
-// work is what the gate publishes to itself: an image to be judged again, or
-// the rest of a run.
+// work is a message of the gate to itself: an image to judge again, or the rest of
+// a run.
 type work struct {
 	Image     string `json:"image,omitempty"`
 	Decision  string `json:"decision,omitempty"`
 	PageToken string `json:"pageToken,omitempty"`
-	Revoked   int    `json:"revoked,omitempty"` // by the run so far
+	Revoked   int    `json:"revoked,omitempty"` // images that the run has revoked so far
 }
 
 const (
@@ -66,34 +66,52 @@ const (
 )
 
 var (
-	occurrenceName = regexp.MustCompile(`^projects/[a-z0-9][a-z0-9.:-]{0,127}/(locations/[a-z0-9-]{1,64}/)?occurrences/[A-Za-z0-9][A-Za-z0-9._~%-]{0,255}$`)
-	messageID      = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+	occurrenceName = regexp.MustCompile(
+		`^projects/[a-z0-9][a-z0-9.:-]{0,127}/(locations/[a-z0-9-]{1,64}/)?` +
+			`occurrences/[A-Za-z0-9][A-Za-z0-9._~%-]{0,255}$`,
+	)
+	messageID = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 )
 
-// decodePush reads the envelope. Pub/Sub never sends one that cannot be read,
-// so that this is the caller's mistake.
+// decodePush decodes the envelope. Its errors are of kind Invalid and are not
+// acknowledged: Pub/Sub never sends a malformed envelope, so that something else
+// called.
 func decodePush(body []byte) (push, error) {
+	const fix = "call this by a push subscription without payload unwrapping"
 	var p push
 	if err := readMessage(body, &p); err != nil {
-		return push{}, &attestor.Error{Kind: attestor.Invalid, Msg: "the body is not a Pub/Sub push message", Fix: "let a push subscription without payload unwrapping call this", Err: err}
+		return push{}, &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  "the body is not a Pub/Sub push message",
+			Fix:  fix,
+			Err:  err,
+		}
 	}
+
+	// The id appears in the log, and so must not contain line breaks.
 	if id := p.Message.MessageID; id == "" || len(id) > maxMessageID || !messageID.MatchString(id) {
-		return push{}, &attestor.Error{Kind: attestor.Invalid, Msg: "the push message has no id", Fix: "let a push subscription without payload unwrapping call this"}
+		return push{}, &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  "the push message has no id, or an invalid one",
+			Fix:  fix,
+		}
 	}
 	return p, nil
 }
 
-// classify finds out what a message is about. An error makes it poison: it
-// will never be understood, however often it comes.
+// classify decodes the message of a push by its kind. An error makes it poison: it
+// cannot be handled, however often it is delivered.
 func classify(p push) (message, error) {
 	m := message{id: p.Message.MessageID, kind: kindUnknown}
 	attributes := p.Message.Attributes
+
 	var err error
 	switch {
 	case attributes[workAttribute] != "":
 		m.kind = kindRejudge
-		if err = readMessage(p.Message.Data, &m.rejudge); err == nil && (len(m.rejudge.PageToken) > maxPageToken || m.rejudge.Revoked < 0) {
-			err = errors.New("the gate does not write such messages to itself")
+		if err = readMessage(p.Message.Data, &m.rejudge); err == nil &&
+			(len(m.rejudge.PageToken) > maxPageToken || m.rejudge.Revoked < 0) {
+			err = errors.New("the message is not one that the gate publishes")
 		}
 	case attributes["buildId"] != "" && attributes["status"] != "":
 		m.kind = kindBuild
@@ -104,10 +122,11 @@ func classify(p push) (message, error) {
 	return m, err
 }
 
+// workAttribute marks the gate's own messages.
 const workAttribute = "attestor.rejudge"
 
-// build reads Cloud Build's: only what a build says that it pushed, and only
-// once it succeeded.
+// build decodes a message of Cloud Build. Its images are those that a build
+// reports to have pushed, once it succeeded.
 func (m *message) build(data []byte) error {
 	var b struct {
 		Status  string `json:"status"`
@@ -118,34 +137,38 @@ func (m *message) build(data []byte) error {
 			} `json:"images"`
 		} `json:"results"`
 	}
+
 	if err := readMessage(data, &b); err != nil {
 		return err
 	}
 	if b.Status != "SUCCESS" {
-		m.ignore = "the build did not succeed, or not yet"
+		m.ignore = "the build has not succeeded"
 		return nil
 	}
-	if len(b.Results.Images) > maxImages {
-		return errors.New("the build has too many images")
+	if n := len(b.Results.Images); n > maxImages {
+		return fmt.Errorf("the build has %d images, at most %d are judged", n, maxImages)
 	}
+
+	// A build may push one digest under many tags.
 	known := map[string]bool{}
 	for _, i := range b.Results.Images {
 		ref, err := attestor.ParseReference(i.Name + "@" + i.Digest)
 		if err != nil {
 			return err
 		}
-		if !known[ref.String()] { // one digest may have been pushed under many tags
+		if !known[ref.String()] {
 			known[ref.String()] = true
 			m.images = append(m.images, ref)
 		}
 	}
+
 	if len(m.images) == 0 {
 		m.ignore = "the build names no images"
 	}
 	return nil
 }
 
-// notification reads the registry's and Container Analysis's.
+// notification decodes a message of Artifact Registry or Container Analysis.
 func (m *message) notification(data []byte) error {
 	var n struct {
 		Action string `json:"action"`
@@ -154,6 +177,7 @@ func (m *message) notification(data []byte) error {
 		Name   string `json:"name"`
 		Kind   string `json:"kind"`
 	}
+
 	if err := readMessage(data, &n); err != nil {
 		return err
 	}
@@ -164,25 +188,30 @@ func (m *message) notification(data []byte) error {
 	case n.Name != "" && n.Kind != "":
 		m.kind = kindOccurrence
 		if n.Kind != "DISCOVERY" && n.Kind != "VULNERABILITY" {
-			m.ignore = "an occurrence of another kind"
+			m.ignore = "the occurrence is neither a discovery nor a vulnerability"
 			return nil
 		}
+
+		// The name becomes part of the path of a call of the API, and must not lead
+		// that anywhere else.
 		if !occurrenceName.MatchString(n.Name) {
-			return errors.New("that is no occurrence's name")
+			return errors.New("the name is not that of an occurrence")
 		}
 		m.occurrence = n.Name
 		return nil
 	}
-	return errors.New("no message of a kind that is known")
+	return errors.New("the message is of an unknown kind")
 }
 
+// push takes over the image of a push. It must be by digest: a tag may have moved
+// since the message was sent.
 func (m *message) push(action, digest, tag string) error {
 	switch {
 	case action != "INSERT":
-		m.ignore = "not a push"
+		m.ignore = "the message is not about a push"
 		return nil
 	case digest == "":
-		m.ignore = "a tag without a digest"
+		m.ignore = "the push set a tag and has no digest"
 		return nil
 	}
 
@@ -191,7 +220,7 @@ func (m *message) push(action, digest, tag string) error {
 		return err
 	}
 	if _, pinned := ref.Pinned(); !pinned {
-		return errors.New("the digest is none")
+		return errors.New("digest is not a reference by digest")
 	}
 
 	m.images = []attestor.Reference{ref}

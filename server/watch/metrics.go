@@ -18,21 +18,26 @@ type metrics struct {
 func newMetrics(r *prometheus.Registry) (*metrics, error) {
 	m := &metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "attestor_events_total", Help: "Messages by kind and what became of them: done, denied, ignored, forbidden, duplicate, retry, poison.",
+			Name: "attestor_events_total",
+			Help: "Messages by kind and outcome: done, denied, ignored, forbidden, duplicate, retry, poison.",
 		}, []string{"kind", "outcome"}),
 		rejudged: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attestor_rejudged_total", Help: "Admitted images that were judged again, by verdict.",
 		}, []string{"verdict"}),
 		flips: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "attestor_flips_total", Help: "Admitted images that would not be admitted now, by cause: new-finding, policy, error, other.",
+			Name: "attestor_flips_total",
+			Help: "Admitted images that would not be admitted now, by cause: new-finding, policy, error, other.",
 		}, []string{"cause"}),
 		revoked: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "attestor_rejudge_revocations_total", Help: "Images whose attestations were deleted because of a new finding.",
+			Name: "attestor_rejudge_revocations_total",
+			Help: "Images whose attestations were deleted: because of a new finding, or of an override that expired.",
 		}),
 		stopped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "attestor_rejudge_stopped_total", Help: "Runs that stopped at the most images that one may revoke.",
+			Name: "attestor_rejudge_stopped_total",
+			Help: "Runs that reached rejudge.cap, the images that one may revoke.",
 		}),
 	}
+
 	var errs []error
 	for _, c := range []prometheus.Collector{m.events, m.rejudged, m.flips, m.revoked, m.stopped} {
 		errs = append(errs, r.Register(c))

@@ -15,17 +15,16 @@ import (
 // A Cause says why an admitted image would not be admitted now.
 type Cause string
 
-// The causes. Only a new finding ever leads to a revocation.
+// The causes. Only a new finding can lead to a revocation.
 const (
-	CauseFinding Cause = "new-finding" // a vulnerability that was not known when it was admitted
-	CausePolicy  Cause = "policy"      // the policy is another
-	CauseOutage  Cause = "error"       // it could not be found out
-	CauseTime    Cause = "other"       // a base, a scan, an exception or a grace that grew old; anything else
+	CauseFinding Cause = "new-finding" // a vulnerability that was not known when the image was admitted
+	CausePolicy  Cause = "policy"      // the policy has changed, or another one governs
+	CauseOutage  Cause = "error"       // a check has no answer
+	CauseTime    Cause = "other"       // a base, a scan, an exception or a grace is too old now; anything else
 )
 
-// findings are the codes by which a policy refuses a vulnerability. An expired
-// grace or a changed severity has them too, which is why the finding itself
-// must be new.
+// findings are the codes of refused vulnerabilities. A grace that expired, or a
+// severity that changed, has them too. The finding itself must therefore be new.
 func findings() []attestor.Code {
 	return []attestor.Code{
 		attestor.CodeFixableSeverityExceeded, attestor.CodeUnfixableSeverityExceeded, attestor.CodeUnspecifiedSeverity,
@@ -33,11 +32,11 @@ func findings() []attestor.Code {
 	}
 }
 
-// baseline is an admission that later judgements are compared with. Its
-// evidence is fetched once, when it is wanted.
+// A baseline is the admission that later judgements are compared with. Its evidence
+// is read once, when it is needed.
 type baseline struct {
 	was   attestor.Decision
-	known func() (findings map[string]bool, err error) // nil: no evidence to compare with
+	known func() (findings map[string]bool, err error) // nil findings: there is no evidence to compare with
 }
 
 func (w *Watcher) baseline(ctx context.Context, was attestor.Decision) baseline {
@@ -46,9 +45,12 @@ func (w *Watcher) baseline(ctx context.Context, was attestor.Decision) baseline 
 		if err != nil {
 			return nil, fmt.Errorf("reading the record of admission %s: %w", was.ID, err)
 		}
+
+		// Without evidence no finding can be shown to be new, and none is.
 		if len(record.Evidence.Platforms) == 0 {
 			return nil, nil
 		}
+
 		known := map[string]bool{}
 		for _, p := range record.Evidence.Platforms {
 			for _, v := range p.Scan.Findings {
@@ -59,15 +61,23 @@ func (w *Watcher) baseline(ctx context.Context, was attestor.Decision) baseline 
 	})}
 }
 
-// cause compares a refusal with the admission that it contradicts. What it
-// cannot tell is not a new finding.
+// cause compares a refusal with the admission of the same image. Every case that
+// is not clear has another cause than a new finding, since that one revokes.
 func (b baseline) cause(now attestor.Decision) (Cause, error) {
-	switch {
-	case now.Verdict == attestor.Undecided || errs(now):
+	// An outage beside a denial may be why it is denied.
+	if now.Verdict == attestor.Undecided || unanswered(now) {
 		return CauseOutage, nil
-	case b.was.Policy == nil || now.Policy == nil || b.was.Policy.Digest != now.Policy.Digest || b.was.Policy.Name != now.Policy.Name:
+	}
+
+	// A stricter policy denies without anything new about the image. Whether to
+	// revoke then is for whoever changed the policy to say.
+	was := b.was.Policy
+	if was == nil || now.Policy == nil || was.Digest != now.Policy.Digest || was.Name != now.Policy.Name {
 		return CausePolicy, nil
 	}
+
+	// Only a finding that decides the denial counts, by an id that was not among the
+	// findings of any platform.
 	known, err := b.known()
 	if err != nil {
 		return "", err
@@ -85,33 +95,39 @@ func (b baseline) cause(now attestor.Decision) (Cause, error) {
 	return CauseTime, nil
 }
 
-// errs reports whether anything could not be found out, even beside a denial.
-func errs(d attestor.Decision) bool {
+// unanswered reports whether a check had no answer, even beside a denial.
+func unanswered(d attestor.Decision) bool {
 	return slices.ContainsFunc(d.Checks, func(c attestor.Check) bool {
 		return c.Status.Refuses() && c.Status != attestor.StatusDeny
 	})
 }
 
-// deniedSince is when an admitted image was first denied by a new finding
-// without having passed since. The zero time means that it was not.
+// deniedSince returns when the image was first denied by a new finding, of the
+// judgements of this admission since it last passed. The zero time: it is not
+// denied so.
 func (w *Watcher) deniedSince(ctx context.Context, base baseline) (time.Time, error) {
 	was := base.was
-	img, err := parse(was)
+	img, err := imageOf(was)
 	if err != nil {
 		return time.Time{}, err
 	}
+
 	decisions, err := w.c.History.Of(ctx, img, historyDepth)
 	if err != nil {
 		return time.Time{}, err
 	}
+
+	// Newest first. An outage neither continues nor ends the time of denial. Every
+	// other answer than a denial by a new finding ends it: the grace starts again.
 	var since time.Time
-	for _, d := range decisions { // newest first
+	for _, d := range decisions {
 		if d.Labels[LabelRejudges] != was.ID || d.Image.Reference != was.Image.Reference {
 			continue
 		}
 		if d.Verdict == attestor.Undecided {
-			continue // says nothing either way
+			continue
 		}
+
 		cause := CauseTime
 		if verdict(d) == attestor.Deny {
 			if cause, err = base.cause(d); err != nil {
@@ -126,22 +142,28 @@ func (w *Watcher) deniedSince(ctx context.Context, base baseline) (time.Time, er
 	return since, nil
 }
 
-// revoke deletes the attestations of an image that a new finding denies, once
-// its grace is over and while the run may. Nothing else is a reason: no error,
-// nothing that grew old, no change of policy.
+// revoke deletes the attestations of an image that a new finding denies, after the
+// grace and below the cap. No other cause revokes; see the package comment.
 func (w *Watcher) revoke(ctx context.Context, r Request, was attestor.Decision, flip *Reversal, report *Report) error {
-	if !w.c.Enforce || flip.Cause != CauseFinding || flip.Verdict != attestor.Deny || !flip.attested || w.c.Now().Sub(flip.Since) < w.c.Grace {
+	if !w.c.Enforce || flip.Cause != CauseFinding || flip.Verdict != attestor.Deny || !flip.attested ||
+		w.c.Now().Sub(flip.Since) < w.c.Grace {
 		return nil
 	}
+
+	// A feed that suddenly finds something in every image would stop all deployments.
+	// The run stops instead, and an operator looks.
 	if r.revoked+report.Revoked >= w.c.Cap {
 		if !report.Stopped {
 			report.Stopped = true
 			w.metrics.stopped.Inc()
-			w.c.Logger.ErrorContext(ctx, "revocation stopped: more images are to be revoked than one run may", slog.Int("limit", w.c.Cap))
+			w.c.Logger.LogAttrs(ctx, slog.LevelError,
+				"revocation stopped: the run reached rejudge.cap; check the flips in its report before the next run",
+				slog.Int("limit", w.c.Cap))
 		}
 		return nil
 	}
-	img, err := parse(was)
+
+	img, err := imageOf(was)
 	if err != nil {
 		return err
 	}
@@ -151,13 +173,18 @@ func (w *Watcher) revoke(ctx context.Context, r Request, was attestor.Decision, 
 			found = append(found, reason.Subject)
 		}
 	}
-	report.Revoked++ // tried counts: what fails half-way has deleted something
+
+	// Counted before it is tried: a revocation that fails may have deleted some
+	// attestations.
+	report.Revoked++
 	why := fmt.Sprintf("decision %s: found after admission by %s: %s", flip.Decision, was.ID, strings.Join(found, ", "))
-	if err := w.c.Revoke(ctx, img, why, attestor.CallerRef{Subject: r.Caller.Subject, Issuer: r.Caller.Issuer}, r.RequestID); err != nil {
+	if err := w.c.Revoke(ctx, img, why, r.callerRef(), r.RequestID); err != nil {
 		return err
 	}
+
 	flip.Revoked = true
 	w.metrics.revoked.Inc()
-	w.c.Logger.WarnContext(ctx, "revoked by a new finding", slog.String("decision_id", flip.Decision), slog.String("image_digest", string(img.Digest())))
+	w.c.Logger.LogAttrs(ctx, slog.LevelWarn, "revoked because of a new finding",
+		slog.String("decision_id", flip.Decision), slog.String("image_digest", string(img.Digest())))
 	return nil
 }

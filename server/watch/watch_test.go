@@ -29,6 +29,7 @@ func FuzzClassify(f *testing.F) {
 		f.Add([]byte(s), false)
 		f.Add([]byte(s), true)
 	}
+
 	f.Fuzz(func(t *testing.T, data []byte, build bool) {
 		attributes := `{}`
 		if build {
@@ -39,6 +40,7 @@ func FuzzClassify(f *testing.F) {
 		if invalid != nil {
 			t.Fatalf("the envelope is refused: %v", invalid)
 		}
+
 		if poison == nil && !ignored && len(images) == 0 && occurrence == "" {
 			t.Fatalf("%q is neither poison nor ignored nor about anything", data)
 		}
@@ -50,10 +52,10 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
-// Whoever comes while a judgement runs gets one that began after they came.
-func TestTurnsBeginAfterWhoAsks(t *testing.T) {
+// Who asks while a judgement runs gets the result of one that started after that.
+func TestSharedJudgementStartsAfterTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := watch.NewTurns()
+		shared := watch.NewShared()
 		var runs atomic.Int64
 		world := "before"
 		var mu sync.Mutex
@@ -65,11 +67,13 @@ func TestTurnsBeginAfterWhoAsks(t *testing.T) {
 			time.Sleep(time.Second) // of the bubble's time
 			return attestor.Decision{ID: seen}, nil
 		}
+
 		first := make(chan string, 1)
 		go func() {
-			d, _ := turns.Take(context.Background(), "k", judge)
+			d, _ := shared.Judge(context.Background(), "k", judge)
 			first <- d.ID
 		}()
+
 		synctest.Wait()
 		mu.Lock()
 		world = "after"
@@ -77,10 +81,11 @@ func TestTurnsBeginAfterWhoAsks(t *testing.T) {
 		rest := make(chan string, 100)
 		for range 100 {
 			go func() {
-				d, _ := turns.Take(context.Background(), "k", judge)
+				d, _ := shared.Judge(context.Background(), "k", judge)
 				rest <- d.ID
 			}()
 		}
+
 		if got := <-first; got != "before" {
 			t.Errorf("the first saw %q", got)
 		}
@@ -89,29 +94,32 @@ func TestTurnsBeginAfterWhoAsks(t *testing.T) {
 				t.Errorf("one who came after the change saw %q", got)
 			}
 		}
+
 		if runs.Load() != 2 {
 			t.Errorf("%d runs, want 2", runs.Load())
 		}
 	})
 }
 
-func TestTurnSurvivesPanicAndImpatience(t *testing.T) {
+func TestSharedJudgementSurvivesPanicAndTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := watch.NewTurns()
-		_, err := turns.Take(context.Background(), "k", func(context.Context) (attestor.Decision, error) { panic("boom") })
+		shared := watch.NewShared()
+		_, err := shared.Judge(context.Background(), "k", func(context.Context) (attestor.Decision, error) { panic("boom") })
 		if err == nil {
 			t.Error("a panic is no error")
 		}
+
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_, err = turns.Take(ctx, "k", func(ctx context.Context) (attestor.Decision, error) {
+		_, err = shared.Judge(ctx, "k", func(ctx context.Context) (attestor.Decision, error) {
 			time.Sleep(time.Minute)
 			return attestor.Decision{}, ctx.Err()
 		})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want the deadline", err)
 		}
-		d, err := turns.Take(context.Background(), "k", func(context.Context) (attestor.Decision, error) { return attestor.Decision{ID: "d"}, nil })
+
+		d, err := shared.Judge(context.Background(), "k", func(context.Context) (attestor.Decision, error) { return attestor.Decision{ID: "d"}, nil })
 		if err != nil || d.ID != "d" {
 			t.Errorf("afterwards: %v, %v", d.ID, err)
 		}
