@@ -180,12 +180,23 @@ type ScannerInfo struct {
 // Owns reports whether a note, with or without a location, is the scanner's own. Whoever could attach results to any
 // other note would be believed, so that the project and the note must both be the scanner's.
 func (s ScannerInfo) Owns(note string) bool {
-	own, parts := strings.Split(s.Note, "/"), strings.Split(note, "/")
-	if len(own) != 4 || len(parts) < 4 || parts[0] != "projects" || parts[len(parts)-2] != "notes" {
+	project, id, ok := strings.Cut(strings.TrimPrefix(s.Note, "projects/"), "/notes/")
+	if !ok || !strings.HasPrefix(s.Note, "projects/") || project == "" || id == "" || strings.Contains(project+id, "/") {
 		return false
 	}
-	return own[0] == "projects" && own[2] == "notes" && own[1] != "" && own[3] != "" &&
-		parts[1] == own[1] && parts[len(parts)-1] == own[3]
+
+	// What is left between the project and the note is "/notes/", or a location before it.
+	between, hasPrefix := strings.CutPrefix(note, "projects/"+project)
+	between, hasSuffix := strings.CutSuffix(between, id)
+	if !hasPrefix || !hasSuffix {
+		return false
+	}
+	location, ok := strings.CutSuffix(between, "/notes/")
+	if location == "" {
+		return ok
+	}
+	location, located := strings.CutPrefix(location, "/locations/")
+	return ok && located && location != "" && !strings.Contains(location, "/")
 }
 
 // By describes the scanner that was asked. Versions that did not name it knew one only, Container Analysis, so that

@@ -154,23 +154,16 @@ func missingChecks(ev Evidence, asked []Question, checks []Check) []Check {
 	if len(asked) == 0 {
 		out = append(out, missing(CheckPolicy, ""))
 	}
-	unanswered := func(name, platform string) {
-		answers := func(c Check) bool { return c.Name == name && c.Platform == platform }
-		if !slices.ContainsFunc(checks, answers) {
-			out = append(out, missing(name, platform))
-		}
-	}
-
 	for _, q := range asked {
-		if q.OfImage {
-			unanswered(q.Check, "")
+		if q.OfImage && !answered(checks, q.Check, "") {
+			out = append(out, missing(q.Check, ""))
 		}
 	}
 
 	for _, p := range ev.Platforms {
 		for _, q := range asked {
-			if !q.OfImage {
-				unanswered(q.Check, p.Platform)
+			if !q.OfImage && !answered(checks, q.Check, p.Platform) {
+				out = append(out, missing(q.Check, p.Platform))
 			}
 		}
 	}
@@ -183,6 +176,16 @@ func missingChecks(ev Evidence, asked []Question, checks []Check) []Check {
 		}}})
 	}
 	return out
+}
+
+// answered reports whether a check was answered for a platform, or for the image as a whole where platform is "".
+func answered(checks []Check, name, platform string) bool {
+	for i := range checks {
+		if checks[i].Name == name && checks[i].Platform == platform {
+			return true
+		}
+	}
+	return false
 }
 
 // speaks reports whether the check was made and found nothing that refuses: a warning speaks for the image as a pass

@@ -78,7 +78,7 @@ func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string) a
 	}
 
 	// The verdict holds the answers against the table: a row that gave none is a denial.
-	return attestor.NewVerdict(j.ev, p.ref, p.needs.Attest, questions(p.checks), j.checks)
+	return attestor.NewVerdict(j.ev, p.ref, p.needs.Attest, p.questions, j.checks)
 }
 
 func deny(code attestor.Code, subject, message, fix string) finding {

@@ -71,7 +71,7 @@ func parse(table []check, sources []Source) (*Set, error) {
 // parseOne returns a policy as far as it could be read, for the checks across
 // policies, beside whatever is wrong with it.
 func parseOne(table []check, s Source) (*Policy, Errors) {
-	p := &Policy{checks: table, file: s.Name, text: slices.Clone(s.Text)}
+	p := &Policy{checks: table, questions: questions(table), file: s.Name, text: slices.Clone(s.Text)}
 	d, errs := decode(s.Name, s.Text, &p.doc)
 	p.places = d.places
 	p.ref.Name, p.ref.Mode, p.ref.Digest = p.doc.Metadata.Name, p.doc.Spec.Mode, attestor.DigestOf(p.text)

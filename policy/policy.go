@@ -29,6 +29,7 @@ type Policy struct {
 	exceptions exception.List
 	rules      []rule
 	checks     []check // an empty table denies
+	questions  []attestor.Question
 	places     map[string]place
 }
 

@@ -140,7 +140,7 @@ func (j *judgement) scanNotFound(e *attestor.PlatformEvidence, image string) fin
 // about today.
 func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 	want := &j.policy.doc.Spec.Vulnerabilities.Scan
-	refresh := cmp.Or(scan.By().Refresh, "have the image scanned again:") + " " + image
+	refresh := func() string { return cmp.Or(scan.By().Refresh, "have the image scanned again:") + " " + image }
 	var found []finding
 
 	// A scan that somebody else wrote says what its author likes.
@@ -157,7 +157,7 @@ func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 			attestor.CodeScanArchived,
 			image,
 			"the scan was archived on "+scan.Archived.UTC().Format(dateForm)+", since the image was not used for long",
-			refresh,
+			refresh(),
 		))
 	}
 
@@ -167,7 +167,7 @@ func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 		if state == "" {
 			state = "not reported"
 		}
-		fix := refresh
+		fix := refresh()
 		if len(want.Trusted) > 0 || len(want.Projects) > 0 {
 			fix += "; scans by other scanners are never continuous: " +
 				"spec.vulnerabilities.scan.continuous: optional, with maxAge, accepts them"
@@ -195,7 +195,7 @@ func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 				attestor.CodeScanTooOld, image,
 				fmt.Sprintf("the last scan was %s ago, on %s; at most %s is allowed",
 					days(j.ev.Time.Sub(*scan.Finished)), scan.Finished.UTC().Format(dateForm), want.MaxAge),
-				"scan the image again: rebuild and push it, or "+refresh,
+				"scan the image again: rebuild and push it, or "+refresh(),
 			))
 		}
 	}
