@@ -109,6 +109,12 @@ func (m remedy) of(s *service) string {
 	return command + ", or " + where + ": " + line
 }
 
+// block writes a block of Terraform's over several lines: HCL allows one argument
+// and no nested block in a block on one line.
+func block(name string, lines ...string) string {
+	return name + " {\n  " + strings.ReplaceAll(strings.Join(lines, "\n"), "\n", "\n  ") + "\n}"
+}
+
 // shell returns a name that needs no quoting in a shell, or else the placeholder.
 func shell(s, placeholder string) string {
 	if s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {

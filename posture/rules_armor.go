@@ -210,7 +210,8 @@ func guardsBackends(n *node) bool {
 // cross-site scripting, each before any rule that lets everybody in.
 func wafRules(c *judging) answer {
 	return c.armored("rules with deny(403) that evaluate sqli-v33-stable and xss-v33-stable, before any rule for all callers",
-		`rule { action = "deny(403)" … expression = "evaluatePreconfiguredWaf('sqli-v33-stable')" }`,
+		block("rule", `action   = "deny(403)"`, `priority = 1000 # and a like rule for xss-v33-stable at 1001`,
+			block("match", block("expr", `expression = "evaluatePreconfiguredWaf('sqli-v33-stable')"`))),
 		"SQL injection and cross-site scripting are denied", func(reached []armorRule) string {
 			var lacks []string
 			for _, attack := range []string{"sqli-", "xss-"} {
@@ -235,7 +236,10 @@ func wafRules(c *judging) answer {
 // rate_limit_options has no threshold.
 func rateLimited(c *judging) answer {
 	return c.armored("a rule that throttles or bans, before any rule for all callers",
-		`rule { action = "throttle" rate_limit_options { … } }`, "callers are throttled or banned",
+		block("rule", `action   = "throttle"`, "priority = 2000", block("match", `versioned_expr = "SRC_IPS_V1"`,
+			block("config", `src_ip_ranges = ["*"]`)), block("rate_limit_options", `conform_action = "allow"`,
+			`exceed_action  = "deny(429)"`, `enforce_on_key = "IP"`, block("rate_limit_threshold", "count        = 100",
+				"interval_sec = 60"))), "callers are throttled or banned",
 		func(reached []armorRule) string {
 			if slices.ContainsFunc(reached, func(r armorRule) bool {
 				return r.limits && (r.action == "throttle" || r.action == "rate_based_ban")

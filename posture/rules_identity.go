@@ -18,11 +18,11 @@ func invokerAuth(c *judging) answer {
 	g := c.set.grantsOn(s)
 	faults := slices.Clone(g.public)
 	m := remedy{command: "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
-		" --member=MEMBER --role=ROLE", terraform: "remove the iam member"}
+		" --member=MEMBER --role=ROLE", terraform: "# remove the IAM member"}
 	if len(faults) > 0 {
 		m.command = "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") + " --member=" +
 			faults[0].subject + " --role=" + shellRole(strings.TrimPrefix(faults[0].found, faults[0].subject+" has "))
-		m.terraform = "remove " + faults[0].subject + " from the IAM resources"
+		m.terraform = "# remove " + faults[0].subject + " from the IAM resources"
 	}
 
 	// invokerIamDisabled "disables IAM permission check for run.routes.invoke for

@@ -128,7 +128,7 @@ func binaryAuthorization(c *judging) answer {
 				" --binary-authorization=default without --breakglass",
 			yaml:      "remove run.googleapis.com/binary-authorization-breakglass from metadata.annotations",
 			v2:        `remove "breakglassJustification" from "binaryAuthorization"`,
-			terraform: "remove breakglass_justification from binary_authorization",
+			terraform: "# remove breakglass_justification from binary_authorization",
 		}, fault{subject: "breakglass", found: "a break-glass justification is set, so that Cloud Run does not enforce the policy"})
 	}
 

@@ -54,7 +54,7 @@ func regionsApproved(c *judging) answer {
 	case len(faults) > 0:
 		return violated("only "+strings.Join(c.profile.regions, ", "), remedy{flag: "--remove-regions=" +
 			shell(faults[0].subject, "REGION"), v2: `remove the region from "multiRegionSettings": {"regions": […]}`,
-			terraform: "remove the region from multi_region_settings { regions }"}, faults...)
+			terraform: "# remove the region from multi_region_settings { regions }"}, faults...)
 	case unknown:
 		return afterApply("a region")
 	}
@@ -163,7 +163,8 @@ func vpcRemedy(egress string) remedy {
 			`'[{"network":"NETWORK","subnetwork":"SUBNET"}]', run.googleapis.com/vpc-access-egress: ` + egress + `}`,
 		v2: `"template": {"vpcAccess": {"networkInterfaces": [{"network": "NETWORK", "subnetwork": "SUBNET"}], ` +
 			`"egress": "` + enum + `"}}`,
-		terraform: `vpc_access { network_interfaces { network = NETWORK, subnetwork = SUBNET } egress = "` + enum + `" }`,
+		terraform: block("vpc_access", block("network_interfaces", `network = "NETWORK"`, `subnetwork = "SUBNET"`),
+			`egress = "`+enum+`"`),
 	}
 }
 

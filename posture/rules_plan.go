@@ -160,8 +160,8 @@ func backends() []string { return []string{globalBackend, regionalBackend} }
 // every SSL policy. Without a policy a proxy has Google's default, profile
 // COMPATIBLE with TLS 1.0.
 func tlsBounded(c *judging) answer {
-	const fix = `min_tls_version = "TLS_1_2" in google_compute_ssl_policy, and ssl_policy in ` +
-		`google_compute_target_https_proxy`
+	const fix = "min_tls_version = \"TLS_1_2\" # in google_compute_ssl_policy\n" +
+		"ssl_policy = google_compute_ssl_policy.NAME.id # in google_compute_target_https_proxy"
 	weak, policies := c.eachOf(sslPolicies(), func(n *node) string {
 		if isOneOf(n.at("min_tls_version"), "TLS_1_2", "TLS_1_3") {
 			return ""
@@ -278,7 +278,7 @@ func privateGoogleAccess(c *judging) answer {
 
 func connectorSized(c *judging) answer {
 	return c.all("google_vpc_access_connector", "min_instances, max_instances and machine_type",
-		`min_instances = 2, max_instances = 10, machine_type = "e2-micro"`, "connectors are sized", func(n *node) string {
+		"min_instances = 2\nmax_instances = 10\nmachine_type = \"e2-micro\"", "connectors are sized", func(n *node) string {
 			for _, name := range []string{"min_instances", "max_instances", "machine_type"} {
 				if n.at(name).written() == "" {
 					return "leaves " + name + " to the provider"
@@ -290,7 +290,7 @@ func connectorSized(c *judging) answer {
 
 func databasePrivate(c *judging) answer {
 	return c.all("google_sql_database_instance", "a private address alone",
-		"ip_configuration { ipv4_enabled = false, private_network = NETWORK }", "databases have a private address alone",
+		block("ip_configuration", "ipv4_enabled = false", `private_network = "NETWORK"`), "databases have a private address alone",
 		func(n *node) string {
 			ip := n.block("settings").block("ip_configuration")
 			switch {

@@ -39,7 +39,7 @@ func minInstances(c *judging) answer {
 
 	return violated("at least 1 instance", remedy{
 		flag: "--min-instances=1", yaml: `spec.template.metadata.annotations: {autoscaling.knative.dev/minScale: "1"}`,
-		v2: `"template": {"scaling": {"minInstanceCount": 1}}`, terraform: "template { scaling { min_instance_count = 1 } }",
+		v2: `"template": {"scaling": {"minInstanceCount": 1}}`, terraform: block("template", block("scaling", "min_instance_count = 1")),
 	}, fault{found: "no instance stays warm"})
 }
 
@@ -58,7 +58,7 @@ func maxInstances(c *judging) answer {
 	return violated("an upper bound", remedy{
 		flag: "--max-instances=10", yaml: `spec.template.metadata.annotations: {autoscaling.knative.dev/maxScale: "10"}`,
 		v2:        `"template": {"scaling": {"maxInstanceCount": 10}}`,
-		terraform: "template { scaling { max_instance_count = 10 } }",
+		terraform: block("template", block("scaling", "max_instance_count = 10")),
 	}, fault{found: "no maximum number of instances is set"})
 }
 
@@ -198,8 +198,8 @@ func probes(c *judging) answer {
 	return violated("a startup or liveness probe", remedy{
 		flag: "--startup-probe=httpGet.path=/health",
 		yaml: "spec.template.spec.containers[].startupProbe: {httpGet: {path: /health}}",
-		v2:   `"startupProbe": {"httpGet": {"path": "/health"}}`, terraform: `startup_probe { http_get { path = ` +
-			`"/health" } }`,
+		v2:   `"startupProbe": {"httpGet": {"path": "/health"}}`, terraform: block("startup_probe", block("http_get",
+			`path = "/health"`)),
 	}, fault{subject: k.name, found: found})
 }
 

@@ -65,8 +65,8 @@ func secretsByReference(c *judging) answer {
 				", key: '1'}}}]",
 			v2: `"env": [{"name": "` + flag + `", "valueSource": {"secretKeyRef": {"secret": "` + secret +
 				`", "version": "1"}}}]`,
-			terraform: `env { name = "` + flag + `" value_source { secret_key_ref { secret = "` + secret +
-				`", version = "1" } } }`,
+			terraform: block("env", `name = "`+flag+`"`, block("value_source", block("secret_key_ref",
+				`secret = "`+secret+`"`, `version = "1"`))),
 		}, faults...)
 	case unknown:
 		return afterApply("a variable's value")
@@ -151,7 +151,8 @@ func secretsAsFiles(c *judging) answer {
 			"NAME}]}}]",
 		v2: `"volumes": [{"name": "NAME", "secret": {"secret": "SECRET", "items": [{"version": "1", "path": ` +
 			`"NAME"}]}}]`,
-		terraform: `volumes { name = "NAME" secret { secret = "SECRET" items { version = "1", path = "NAME" } } }`,
+		terraform: block("volumes", `name = "NAME"`, block("secret", `secret = "SECRET"`,
+			block("items", `version = "1"`, `path = "NAME"`))),
 	}, faults...)
 }
 

@@ -91,7 +91,7 @@ func keyless(c *judging) answer {
 		return notInPlan()
 	case len(faults) > 0:
 		return violated("Workload Identity Federation with a condition, and no keys",
-			remedy{terraform: `attribute_condition = "assertion.repository_owner == 'ORGANISATION'", and no ` +
+			remedy{terraform: `attribute_condition = "assertion.repository_owner == 'ORGANISATION'" # and no ` +
 				`google_service_account_key`}, faults...)
 	}
 
@@ -155,13 +155,14 @@ func servicePerimeter(c *judging) answer {
 		return notInPlan()
 	case len(faults) > 0:
 		return violated("resources, and "+strings.Join(perimeterServices(), ", ")+" in restricted_services",
-			remedy{terraform: "status { resources = […], restricted_services = […] }"}, faults...)
+			remedy{terraform: block("status", `resources = ["projects/NUMBER"]`,
+				`restricted_services = ["`+strings.Join(perimeterServices(), `", "`)+`"]`)}, faults...)
 	case len(missing) > 0:
 		return afterApply("a list of restricted services")
 	case len(dry) > 0:
 		// "spec" alone is a dry run, the first step of a rollout: it refuses nothing.
 		return answer{state: stateWarned, found: listFaults(dry), required: "a status, once the log of the dry run is empty",
-			remedy: remedy{terraform: "status { … } beside spec"}}
+			remedy: remedy{terraform: "# write the block status like spec"}}
 	}
 
 	return satisfied("registry, keys and attestations are restricted")
@@ -213,8 +214,9 @@ func organizationPolicies(c *judging) answer {
 
 	if len(faults) > 0 {
 		return violated("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies",
-			remedy{terraform: `google_org_policy_policy { name = "PARENT/policies/run.allowedIngress" spec { rules { values { ` +
-				`allowed_values = ["internal-and-cloud-load-balancing"] } } } }`}, faults...)
+			remedy{terraform: block(`resource "google_org_policy_policy" "ingress"`,
+				`name   = "PARENT/policies/run.allowedIngress"`, `parent = "PARENT"`, block("spec", block("rules", block("values",
+					`allowed_values = ["internal-and-cloud-load-balancing"]`))))}, faults...)
 	}
 
 	return satisfied("ingress, VPC egress and Binary Authorization are restricted")
@@ -235,8 +237,8 @@ func admissionPolicy(c *judging) answer {
 			isOneOf(rule.at("evaluation_mode"), "REQUIRE_ATTESTATION") && isSet(rule.at("require_attestations_by"))
 	}
 	a := c.all(kind, "REQUIRE_ATTESTATION by the gate's attestor, and exemptions for single repositories only",
-		`default_admission_rule { evaluation_mode = "REQUIRE_ATTESTATION", enforcement_mode = `+
-			`"ENFORCED_BLOCK_AND_AUDIT_LOG", require_attestations_by = ["projects/P/attestors/gate"] }`, "attestations are "+
+		block("default_admission_rule", `evaluation_mode = "REQUIRE_ATTESTATION"`, `enforcement_mode = `+
+			`"ENFORCED_BLOCK_AND_AUDIT_LOG"`, `require_attestations_by = ["projects/P/attestors/gate"]`), "attestations are "+
 			"required", func(n *node) string {
 			for _, rule := range rules(n) {
 				if !blocks(rule) {
