@@ -127,7 +127,15 @@ func verifyECDSA(pub crypto.PublicKey, curve string, sum, signature []byte) erro
 // verifyPGP takes what Binary Authorization's PGP attestations hold: an
 // armoured message with the payload inside, which must be the payload beside
 // it, byte for byte; or an armoured detached signature.
-func verifyPGP(keys openpgp.EntityList, message, signature []byte, now time.Time) error {
+func verifyPGP(keys openpgp.EntityList, message, signature []byte, now time.Time) (err error) {
+	// Any writer of the note chooses these bytes, and go-crypto panics on some, such as a message whose signature
+	// names no key. A panic has verified nothing, and must not end the process.
+	defer func() {
+		if recover() != nil {
+			err = errors.New("the PGP signature is malformed")
+		}
+	}()
+
 	config := &packet.Config{Time: func() time.Time { return now }}
 	bad := errors.New("the PGP signature does not verify")
 
