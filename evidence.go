@@ -232,7 +232,7 @@ type Vulnerability struct {
 	Note           string     `json:"note"`
 	Severity       Severity   `json:"severity"`            // effective, of the package; falls back to the occurrence's
 	Fallback       string     `json:"fallback,omitempty"`  // where the severity came from, if not the package's own
-	Malicious      bool       `json:"malicious,omitempty"` // the package itself is malware, see [Vulnerability.IsMalicious]
+	Malicious      bool       `json:"malicious,omitempty"` // the package is malware, see [Vulnerability.IsMalicious]
 	Package        string     `json:"package"`
 	PackageType    string     `json:"packageType,omitempty"` // OS, GO, NPM, …
 	Version        string     `json:"version"`
@@ -247,15 +247,18 @@ type Vulnerability struct {
 	VEX            []VEX      `json:"vex,omitempty"`
 }
 
-// IsMalicious reports whether the finding says that the package is malware, and not that it has a vulnerability. Records of
-// versions that did not tell them apart have the id alone to go by.
+// IsMalicious reports whether the finding says that the package is malware, and not that it has a vulnerability.
+// Records of versions that did not tell them apart have the id alone to go by.
 func (v *Vulnerability) IsMalicious() bool { return v.Malicious || MaliciousID(v.ID) }
 
-// MaliciousID reports whether an advisory is one of the OpenSSF Malicious Packages repository, whose ids in OSV's form are
-// MAL-YYYY-N. Whoever wrote it in another case means the same: a finding can only make the verdict worse.
+// MaliciousID reports whether an advisory is one of the OpenSSF Malicious Packages repository, whose ids in OSV's form
+// are MAL-YYYY-N. Whoever wrote it in another case means the same: a finding can only make the verdict worse.
 func MaliciousID(id string) bool {
 	const prefix = "MAL-"
-	return len(id) > len(prefix) && strings.EqualFold(id[:len(prefix)], prefix) && id[len(prefix)] >= '0' && id[len(prefix)] <= '9'
+	if len(id) <= len(prefix) || !strings.EqualFold(id[:len(prefix)], prefix) {
+		return false
+	}
+	return id[len(prefix)] >= '0' && id[len(prefix)] <= '9'
 }
 
 // VEX is somebody's statement that a vulnerability does or does not affect

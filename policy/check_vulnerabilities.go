@@ -188,6 +188,23 @@ func (v *validator) scan(path string, s *Scan) {
 	}
 }
 
+// malware finds exceptions that look as if they let a malicious package pass, and do not.
+func (l *linter) malware() {
+	const want = "has no effect on a malicious package: name the code MALICIOUS_PACKAGE and the package in spec.exceptions"
+	for i, a := range l.s.Vulnerabilities.AllowedCVEs {
+		if attestor.MaliciousID(a.ID) {
+			l.d.at(index("spec.vulnerabilities.allowedCves", i)+".id", want)
+		}
+	}
+
+	for i, e := range l.s.Exceptions {
+		unnamed := e.Subject == string(attestor.CodeMaliciousPackage) && len(e.Packages) == 0
+		if e.Check == attestor.CheckVulnerabilities && (unnamed || attestor.MaliciousID(e.Subject)) {
+			l.d.at(index("spec.exceptions", i)+".subject", want)
+		}
+	}
+}
+
 func (l *linter) vulnerabilities() {
 	const path = "spec.vulnerabilities"
 	v := &l.s.Vulnerabilities
@@ -203,6 +220,7 @@ func (l *linter) vulnerabilities() {
 		}
 	}
 
+	l.malware()
 	if v.MaximumEPSS != nil && *v.MaximumEPSS == 1 {
 		l.d.at(path+".maximumEPSS", "has no effect: no probability is higher than 1")
 	}

@@ -143,3 +143,35 @@ func TestPartialScan(t *testing.T) {
 		})
 	}
 }
+
+// The linter names exceptions that malware passes by.
+func TestLintMaliciousPackage(t *testing.T) {
+	lint := func(vulnerabilities, spec string) (out []string) {
+		text := lax(t, vulnerabilities, spec).Text()
+		set, err := policy.Parse(policy.Source{Name: "policy.yaml", Text: text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range set.Lint(today()) {
+			if d.Message == "has no effect on a malicious package: name the code MALICIOUS_PACKAGE and the package in spec.exceptions" {
+				out = append(out, d.Path)
+			}
+		}
+		return out
+	}
+	const end = `owner: o, reason: r, expires: "2026-12-01"}]` + "\n"
+	for _, tt := range []struct {
+		name, vulnerabilities, spec string
+		want                        []string
+	}{
+		{"an allowed id", "    allowedCves: [{id: MAL-2025-47, " + end, "", []string{"spec.vulnerabilities.allowedCves[0].id"}},
+		{"another allowed id", "    allowedCves: [{id: CVE-2025-47, " + end, "", nil},
+		{"the code without a package", "", "  exceptions: [{check: vulnerabilities, subject: MALICIOUS_PACKAGE, " + end, []string{"spec.exceptions[0].subject"}},
+		{"the id", "", "  exceptions: [{check: vulnerabilities, subject: MAL-2025-47, packages: [a], " + end, []string{"spec.exceptions[0].subject"}},
+		{"code and package", "", "  exceptions: [{check: vulnerabilities, subject: MALICIOUS_PACKAGE, packages: [a], " + end, nil},
+	} {
+		if diff := cmp.Diff(tt.want, lint(tt.vulnerabilities, tt.spec)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}

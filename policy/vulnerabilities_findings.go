@@ -87,8 +87,11 @@ func (s *findingsOf) sorted() []*attestor.Vulnerability {
 		return 1
 	}
 	slices.SortFunc(out, func(a, b *attestor.Vulnerability) int {
-		return cmp.Or(cmp.Compare(malware(a), malware(b)), cmp.Compare(level(a), level(b)), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package),
-			cmp.Compare(a.Version, b.Version), cmp.Compare(a.FixedVersion, b.FixedVersion), cmp.Compare(a.Path, b.Path))
+		return cmp.Or(
+			cmp.Compare(malware(a), malware(b)), cmp.Compare(level(a), level(b)),
+			cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package),
+			cmp.Compare(a.Version, b.Version), cmp.Compare(a.FixedVersion, b.FixedVersion), cmp.Compare(a.Path, b.Path),
+		)
 	})
 	return out
 }
@@ -343,7 +346,10 @@ func (s *findingsOf) shortestWay(kept []finding) (attestor.Reason, bool) {
 
 	var parts []string
 	if len(malware) > 0 {
-		parts = append(parts, fmt.Sprintf("remove %s (%s)", describe.Plural(len(malware), "malicious package"), list(malware)))
+		parts = append(
+			parts,
+			fmt.Sprintf("remove %s (%s)", describe.Plural(len(malware), "malicious package"), list(malware)),
+		)
 	}
 	if len(update) > 0 {
 		parts = append(

@@ -47,11 +47,15 @@ func (r report) finish() (report, error) {
 	if r.made != nil && r.database != nil {
 		if age := r.made.Sub(*r.database); age > oldestDatabase {
 			return report{}, invalid(
-				fmt.Sprintf("the scanner's database was %d days old when the scan was made; at most %d days are allowed",
-					int(age.Hours()/24), int(oldestDatabase.Hours()/24)),
+				fmt.Sprintf(
+					"the scanner's database was %d days old when the scan was made; at most %d days are allowed",
+					int(age.Hours()/24),
+					int(oldestDatabase.Hours()/24),
+				),
 				"update the database (grype db update, trivy image --download-db-only) and scan again",
 			)
 		}
+
 		if r.database.Before(*r.made) {
 			r.made = r.database
 		}
@@ -86,8 +90,11 @@ func (o release) lack(scanner string, known []string) string {
 	case !slices.Contains(known, family):
 		return fmt.Sprintf("%s has no data about the packages of %s", scanner, clip(o.String()))
 	case !o.versioned() && !slices.Contains(rolling(), family):
-		return fmt.Sprintf("the version of the operating system (%s) is not known, so that its packages were not compared"+
-			" with the advisories for it", clip(o.String()))
+		return fmt.Sprintf(
+			"the version of the operating system (%s) is not known, so that its packages were not compared"+
+				" with the advisories for it",
+			clip(o.String()),
+		)
 	}
 	return ""
 }

@@ -78,6 +78,7 @@ func (q question) discovery(o *grafeaspb.Occurrence, digest attestor.Digest) (di
 		(scan.State == attestor.ScanComplete || scan.State == attestor.ScanFailed) {
 		scan.State, scan.Problem = attestor.ScanFailed, failure
 	}
+
 	// The reason for FINISHED_UNSUPPORTED is worth telling; the state stays what it is.
 	if text := d.GetAnalysisStatusError().GetMessage(); scan.State == attestor.ScanUnsupported && text != "" {
 		scan.Problem = &attestor.Reason{Code: attestor.CodeScanUnsupported, Message: clip(text)}

@@ -32,6 +32,7 @@ func appendFindings(list []attestor.Vulnerability, o *grafeaspb.Occurrence, trus
 		return list
 	}
 	base := attestor.Vulnerability{ID: idOf(o), Note: o.GetNoteName(), CVSS: cvssOf(v)}
+
 	// Google's scanner reports malicious packages as vulnerabilities of severity CRITICAL, by the id of their advisory.
 	base.Malicious = attestor.MaliciousID(base.ID) || attestor.MaliciousID(v.GetShortDescription())
 	base.EPSS, base.KnownExploited = riskOf(v.GetRisk())
@@ -275,7 +276,8 @@ func compareFindings(a, b attestor.Vulnerability) int {
 		cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package), cmp.Compare(a.Version, b.Version),
 		cmp.Compare(a.PackageType, b.PackageType), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Note, b.Note),
 		cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.Fallback, b.Fallback),
-		boolCompare(a.Malicious, b.Malicious), boolCompare(a.Fixable, b.Fixable), cmp.Compare(a.FixedVersion, b.FixedVersion),
+		boolCompare(a.Malicious, b.Malicious),
+		boolCompare(a.Fixable, b.Fixable), cmp.Compare(a.FixedVersion, b.FixedVersion),
 		comparePtr(a.CVSS, b.CVSS, cmp.Compare), comparePtr(a.EPSS, b.EPSS, cmp.Compare),
 		comparePtr(a.KnownExploited, b.KnownExploited, boolCompare), compareTime(a.Published, b.Published),
 		slices.CompareFunc(a.VEX, b.VEX, compareVEX), boolCompare(len(a.DiffIDs) > 0, len(b.DiffIDs) > 0),

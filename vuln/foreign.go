@@ -70,6 +70,7 @@ func sarif(runs json.RawMessage) error {
 			} `json:"driver"`
 		} `json:"tool"`
 	}
+
 	fix := "write JSON instead: " + commands
 	if json.Unmarshal(runs, &list) == nil && len(list) > 0 {
 		switch name := strings.ToLower(list[0].Tool.Driver.Name); {

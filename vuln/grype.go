@@ -106,6 +106,7 @@ func readGrype(b []byte) (report, error) {
 			"scan the image: grype registry:REPOSITORY@DIGEST -o json",
 		)
 	}
+
 	if err := g.Descriptor.Configuration.leavesOut(); err != nil {
 		return report{}, err
 	}
@@ -119,6 +120,7 @@ func readGrype(b []byte) (report, error) {
 	if d, err := attestor.ParseDigest(img.ManifestDigest); err == nil {
 		rep.manifest = d
 	}
+
 	rep.layers = img.layers()
 
 	if img.OS != "" && img.Architecture != "" {
@@ -126,8 +128,12 @@ func readGrype(b []byte) (report, error) {
 	}
 	made, err := time.Parse(time.RFC3339Nano, g.Descriptor.Timestamp)
 	if err != nil {
-		return report{}, invalid("the report does not say when the scan was made", "scan without timestamp: false in Grype's configuration")
+		return report{}, invalid(
+			"the report does not say when the scan was made",
+			"scan without timestamp: false in Grype's configuration",
+		)
 	}
+
 	rep.made = &made
 	if rep.database, err = g.Descriptor.DB.built(); err != nil {
 		return report{}, err
@@ -138,6 +144,7 @@ func readGrype(b []byte) (report, error) {
 	if rep.osLack == "" {
 		rep.types = append(rep.types, osType)
 	}
+
 	rep.unsupported = g.alarm()
 	layers := img.diffIDs()
 

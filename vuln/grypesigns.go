@@ -31,7 +31,10 @@ type grypeConfiguration struct {
 func (c grypeConfiguration) leavesOut() error {
 	switch scope := strings.ToLower(c.Search.Scope); {
 	case c.OnlyFixed || c.OnlyNotFixed:
-		return invalid("the report leaves out findings by whether they have a fix", "scan without --only-fixed and --only-notfixed")
+		return invalid(
+			"the report leaves out findings by whether they have a fix",
+			"scan without --only-fixed and --only-notfixed",
+		)
 	case c.IgnoreStates != "":
 		return invalid(
 			fmt.Sprintf("the report leaves out findings by the state of their fix (%s)", clip(c.IgnoreStates)),
@@ -39,17 +42,30 @@ func (c grypeConfiguration) leavesOut() error {
 		)
 	case len(c.Exclude) > 0:
 		return invalid(
-			fmt.Sprintf("files were excluded from the scan: %s", clip(strings.Join(c.Exclude, ", "))), "scan without --exclude",
+			fmt.Sprintf(
+				"files were excluded from the scan: %s",
+				clip(strings.Join(c.Exclude, ", ")),
+			),
+			"scan without --exclude",
 		)
 	case c.Distro != "":
 		return invalid(
-			fmt.Sprintf("the distribution (%s) was given to Grype by hand, instead of being read from the image", clip(c.Distro)),
+			fmt.Sprintf(
+				"the distribution (%s) was given to Grype by hand, instead of being read from the image",
+				clip(c.Distro),
+			),
 			"scan without --distro",
 		)
 	case c.Search.IndexedArchives != nil && !*c.Search.IndexedArchives:
-		return invalid("archives, such as jar files, were not looked into", "scan without search.indexed-archives: false")
+		return invalid(
+			"archives, such as jar files, were not looked into",
+			"scan without search.indexed-archives: false",
+		)
 	case !slices.Contains([]string{"", "squashed", "all-layers", "alllayers", "deep-squashed", "deepsquashed"}, scope):
-		return invalid(fmt.Sprintf("the scan's scope %q is not known", clip(c.Search.Scope)), "scan with --scope squashed")
+		return invalid(
+			fmt.Sprintf("the scan's scope %q is not known", clip(c.Search.Scope)),
+			"scan with --scope squashed",
+		)
 	case c.Alerts.EOL != nil && !*c.Alerts.EOL:
 		return invalid(
 			"Grype was told not to say whether the distribution is past its end of life",
@@ -96,7 +112,10 @@ func (d grypeDatabase) built() (*time.Time, error) {
 	}
 	at, err := time.Parse(time.RFC3339, s.Built)
 	if err != nil {
-		return nil, invalid("the report does not say how old Grype's database was", "update the database (grype db update) and scan again")
+		return nil, invalid(
+			"the report does not say how old Grype's database was",
+			"update the database (grype db update) and scan again",
+		)
 	}
 	return &at, nil
 }
@@ -139,7 +158,17 @@ func grypeProvider(name string) []string {
 		return []string{"mariner", "azurelinux"}
 	case "oracle":
 		return []string{"oraclelinux", "ol"}
-	case "chainguard", "debian", "echo", "fedora", "hummingbird", "minimos", "photon", "secureos", "sles", "ubuntu", "wolfi":
+	case "chainguard",
+		"debian",
+		"echo",
+		"fedora",
+		"hummingbird",
+		"minimos",
+		"photon",
+		"secureos",
+		"sles",
+		"ubuntu",
+		"wolfi":
 		return []string{name}
 	}
 	return nil
@@ -152,7 +181,10 @@ func (g grypeReport) alarm() string {
 		for _, a := range p.Alerts {
 			system := clip(release{g.Distro.Name, g.Distro.Version}.String())
 			if a.Type == "distro-eol" {
-				return fmt.Sprintf("%s is past its end of life: nobody looks for vulnerabilities in its packages", system)
+				return fmt.Sprintf(
+					"%s is past its end of life: nobody looks for vulnerabilities in its packages",
+					system,
+				)
 			}
 			return fmt.Sprintf("Grype warns about packages of %s (%s): %s", system, clip(a.Type), clip(a.Message))
 		}

@@ -146,6 +146,7 @@ func readReport(r io.Reader) (report, error) {
 		}
 		return report{}, notJSON(b)
 	}
+
 	if err := foreign(keys); err != nil {
 		return report{}, err
 	}
@@ -216,7 +217,10 @@ func (r report) isOf(t Target) error {
 
 		names := joined(append(slices.Clone(r.digests), r.manifest))
 		if names == "" {
-			return invalid("the report does not say which image it is of: it names no digest, nor the image's layers", scan)
+			return invalid(
+				"the report does not say which image it is of: it names no digest, nor the image's layers",
+				scan,
+			)
 		}
 		return invalid(fmt.Sprintf("the report is of another image: it names %s, not %s", names, d), scan)
 	}
@@ -314,6 +318,7 @@ func (r report) discovery(uri, note string) *grafeaspb.Occurrence {
 		d.AnalysisStatus = grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED
 		d.AnalysisStatusError = &status.Status{Code: int32(codes.Unimplemented), Message: short(why)}
 	}
+
 	if r.made != nil {
 		d.LastScanTime = timestamppb.New(*r.made)
 	}

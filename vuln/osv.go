@@ -90,7 +90,12 @@ func readOSV(b []byte) (report, error) {
 		)
 	}
 
-	rep := report{scanner: "osv-scanner", layers: o.Image.layers(), osLack: "the report lists no packages of the operating system"}
+	rep := report{
+		scanner: "osv-scanner",
+		layers:  o.Image.layers(),
+		osLack:  "the report lists no packages of the operating system",
+	}
+
 	for _, r := range o.Results {
 		for _, p := range r.Packages {
 			kind := packageType(p.ecosystem(), p.Package.Name)
@@ -112,7 +117,10 @@ func readOSV(b []byte) (report, error) {
 	}
 
 	if len(rep.types) == 0 {
-		return report{}, invalid("the report lists no installed packages, so that nothing shows that any was scanned", scan)
+		return report{}, invalid(
+			"the report lists no installed packages, so that nothing shows that any was scanned",
+			scan,
+		)
 	}
 	return rep, nil
 }
@@ -125,6 +133,7 @@ func (o osvReport) sources() string {
 			kinds = append(kinds, clip(t))
 		}
 	}
+
 	if len(kinds) == 0 {
 		return ""
 	}

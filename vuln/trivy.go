@@ -104,12 +104,14 @@ func readTrivy(b []byte) (report, error) {
 		digests: append(digestsOf(t.Metadata.RepoDigests...), digestsOf(t.ArtifactName)...),
 		layers:  layersNamed(t.Metadata.DiffIDs),
 	}
+
 	// The older of the two databases counts: the second one tells which jar files there are.
 	for _, db := range []*trivyDatabase{t.Trivy.Server.VulnerabilityDB, t.Trivy.Server.JavaDB} {
 		if db != nil && db.UpdatedAt != nil && (rep.database == nil || db.UpdatedAt.Before(*rep.database)) {
 			rep.database = db.UpdatedAt
 		}
 	}
+
 	if c := t.Metadata.ImageConfig; c.OS != "" && c.Architecture != "" {
 		rep.platform = c.OS + "/" + c.Architecture
 	}
@@ -168,8 +170,11 @@ func (t trivyReport) osLack() string {
 	case !result:
 		return fmt.Sprintf("the packages of %s were not scanned", clip(system.String()))
 	case lists && !listed:
-		return fmt.Sprintf("no packages of %s were found, which it cannot be without; or Trivy was told not to list them"+
-			" (--list-all-pkgs=false)", clip(system.String()))
+		return fmt.Sprintf(
+			"no packages of %s were found, which it cannot be without; or Trivy was told not to list them"+
+				" (--list-all-pkgs=false)",
+			clip(system.String()),
+		)
 	}
 	return ""
 }
