@@ -157,7 +157,7 @@ func Codes() []CodeInfo {
 		{CodeRegistryUnavailable, "platforms", StatusError, "the registry could not be reached, or failed"},
 		{
 			CodeRegistryBusy, "platforms", StatusError,
-			"the registry asks to be asked later (429, or 503 with Retry-After) than this decision could wait",
+			"the registry asks for a later retry (429, or 503 with Retry-After) than this decision could wait",
 		},
 		{
 			CodeRegistryMisbehaves, "platforms", StatusError,

@@ -50,7 +50,7 @@ func (a *announcement) check(what string, got attestor.Digest) error {
 	return fault(
 		attestor.CodeContentMismatch,
 		fmt.Sprintf("the registry says that %s is %s, and answered with bytes of %s", what, said, got),
-		"try again; if it happens again, see to the registry",
+		"try again; if it happens again, check the registry",
 		nil,
 	)
 }

@@ -96,7 +96,7 @@ func TestWhatTheRegistryAnswers(t *testing.T) {
 		}
 	}
 	const (
-		registry = "see to the registry"
+		registry = "check the registry"
 		operator = "credentials that may pull"
 		pusher   = "push"
 	)
@@ -202,10 +202,10 @@ func TestServedUnderAnotherType(t *testing.T) {
 		{"its own, with a parameter", ociManifest + "; charset=utf-8", a.Manifest, "", ""},
 		{"Docker's for an OCI manifest", dockerManifest, a.Manifest, attestor.CodeManifestInvalid, "push it again"},
 		{"an index's", ociIndex, a.Manifest, attestor.CodeManifestInvalid, "push it again"},
-		{"any bytes", "application/octet-stream", a.Manifest, attestor.CodeRegistryMisbehaves, "see to the registry"},
-		{"JSON", "application/json", a.Manifest, attestor.CodeRegistryMisbehaves, "see to the registry"},
-		{"a page's, a manifest", "text/html", a.Manifest, attestor.CodeRegistryMisbehaves, "see to the registry"},
-		{"a page", "text/html; charset=utf-8", page, attestor.CodeRegistryMisbehaves, "see to the registry"},
+		{"any bytes", "application/octet-stream", a.Manifest, attestor.CodeRegistryMisbehaves, "check the registry"},
+		{"JSON", "application/json", a.Manifest, attestor.CodeRegistryMisbehaves, "check the registry"},
+		{"a page's, a manifest", "text/html", a.Manifest, attestor.CodeRegistryMisbehaves, "check the registry"},
+		{"a page", "text/html; charset=utf-8", page, attestor.CodeRegistryMisbehaves, "check the registry"},
 		{"a page under a manifest's type", ociManifest, page, attestor.CodeManifestInvalid, "build and push"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -246,7 +246,7 @@ func (a *answering) asksToWait(path string, n int64, status int, after string) *
 	return &asked
 }
 
-// A registry that asks to be asked later is waited for and asked again, in
+// A registry that asks for a later retry is waited for and asked again, in
 // whatever it was asked for: nothing comes of it but time.
 func TestRegistryIsWaitedFor(t *testing.T) {
 	t.Parallel()
@@ -337,7 +337,7 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
-// A token server that asks to be asked later is waited for too, and is named
+// A token server that asks for a later retry is waited for too, and is named
 // where it goes on.
 func TestTokenServerIsWaitedFor(t *testing.T) {
 	t.Parallel()

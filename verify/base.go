@@ -33,6 +33,7 @@ func (i *Inspector) base(ctx context.Context, s subject, needs attestor.Needs) (
 	if p == nil && !m.exact {
 		p, b.Evidence = i.hashed(ctx, s, m), attestor.DiffIDsVerified
 	}
+
 	if p != nil {
 		return attestor.Base{Hints: b.Hints}, []attestor.Problem{*p}
 	}
@@ -75,6 +76,7 @@ func (i *Inspector) matched(ctx context.Context, s subject, needs attestor.Needs
 		}
 		m = i.dated(ctx, m)
 	}
+
 	if !ok {
 		return match{}, hints, unresolved
 	}
@@ -87,9 +89,19 @@ func (i *Inspector) matched(ctx context.Context, s subject, needs attestor.Needs
 func (m match) contradicted(s subject) *attestor.Problem {
 	for n, want := range m.base.diffIDs {
 		if got := s.config.RootFS.DiffIDs[n]; got != want {
-			p := problem(attestor.CheckBase, attestor.CodeLayersMismatch, string(m.base.layers[n]),
-				fmt.Sprintf("layer %d is the layer of base %s that unpacks to %s, but the image's config says %s", n+1, m.entry.Name, want, got),
-				"build the image again FROM "+m.base.image(m.base.root()).String())
+			p := problem(
+				attestor.CheckBase,
+				attestor.CodeLayersMismatch,
+				string(m.base.layers[n]),
+				fmt.Sprintf(
+					"layer %d is the layer of base %s that unpacks to %s, but the image's config says %s",
+					n+1,
+					m.entry.Name,
+					want,
+					got,
+				),
+				"build the image again FROM "+m.base.image(m.base.root()).String(),
+			)
 			return &p
 		}
 	}
@@ -110,7 +122,8 @@ func (m match) evidence() attestor.Base {
 	return attestor.Base{
 		Name: m.entry.Name, Reference: m.base.image(m.base.root()).String(), Digest: m.base.manifest,
 		Evidence: attestor.LayersExact, Layers: m.layers,
-		Listed: m.approval.listed, Current: m.approval.current, Superseded: m.approval.superseded, Newest: m.approval.newest,
+		Listed: m.approval.listed, Current: m.approval.current,
+		Superseded: m.approval.superseded, Newest: m.approval.newest,
 		AgeUnknown: m.approval.undated,
 	}
 }
@@ -126,6 +139,7 @@ func (i *Inspector) hashed(ctx context.Context, s subject, m match) *attestor.Pr
 			wg.Go(func() { found[n] = i.unpacksTo(ctx, s, m, n) })
 		}
 	}
+
 	wg.Wait()
 
 	// One layer with other content disproves the claim, whatever is unknown of others.
@@ -166,8 +180,13 @@ func (i *Inspector) signed(ctx context.Context, m match, b attestor.Base) (attes
 		return b, nil
 	}
 	if i.c.Signatures == nil {
-		return b, []attestor.Problem{problem(attestor.CheckBase, attestor.CodeBaseSignatureUnknown, b.Reference,
-			"the gate is not configured to verify signatures", "configure trusted roots and keys, or remove signedBy from the policy")}
+		return b, []attestor.Problem{problem(
+			attestor.CheckBase,
+			attestor.CodeBaseSignatureUnknown,
+			b.Reference,
+			"the gate is not configured to verify signatures",
+			"configure trusted roots and keys, or remove signedBy from the policy",
+		)}
 	}
 
 	// A signature of the index covers the manifest: the index's bytes list its digest.
@@ -183,6 +202,7 @@ func (i *Inspector) signed(ctx context.Context, m match, b attestor.Base) (attes
 			b.SignedBy, b.Signer = rule.Text(), signer
 			return b, nil
 		}
+
 		e, ok := errors.AsType[*attestor.Error](err)
 		switch {
 		case ok && e.Code == attestor.CodeBaseUnsigned:
@@ -190,7 +210,12 @@ func (i *Inspector) signed(ctx context.Context, m match, b attestor.Base) (attes
 		case ok && e.Code != "":
 			unknown = e
 		default:
-			unknown = fault(attestor.CodeBaseSignatureUnknown, "the signature of "+m.base.image(d).String()+" could not be checked", "try again", err)
+			unknown = fault(
+				attestor.CodeBaseSignatureUnknown,
+				"the signature of "+m.base.image(d).String()+" could not be checked",
+				"try again",
+				err,
+			)
 		}
 	}
 
@@ -207,7 +232,9 @@ func (i *Inspector) signed(ctx context.Context, m match, b attestor.Base) (attes
 
 // attested looks for an approved base among what a pinned builder says it
 // used. It says no more than that; it serves images whose layers say nothing.
-func (i *Inspector) attested(ctx context.Context, s subject, needs attestor.Needs, statements []attestor.Provenance) (attestor.Base, []attestor.Problem) {
+func (i *Inspector) attested(
+	ctx context.Context, s subject, needs attestor.Needs, statements []attestor.Provenance,
+) (attestor.Base, []attestor.Problem) {
 	if !wants(needs, attestor.Attested) || needs.Provenance == nil {
 		return attestor.Base{}, nil
 	}
@@ -226,6 +253,7 @@ func (i *Inspector) attested(ctx context.Context, s subject, needs attestor.Need
 			}
 		}
 	}
+
 	if best.base == nil {
 		return attestor.Base{}, nil
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A base's registry that asks to be asked later is an error that says when to
+// A base's registry that asks for a later retry is an error that says when to
 // come again; one that is gone says no time, since waiting may not help.
 func TestBaseRegistryAsksToBeAskedLater(t *testing.T) {
 	for _, tt := range []struct {

@@ -99,6 +99,7 @@ func (s *shelf) add(key baseKey, b *baseImage) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	delete(s.failed, key)
 	if _, ok := s.images[key]; ok {
 		return
@@ -115,6 +116,7 @@ func (s *shelf) candidates(layers, diffIDs []chain) (exact, claimed [][]*baseIma
 	exact, claimed = make([][]*baseImage, len(layers)), make([][]*baseImage, len(diffIDs))
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+
 	for n := range layers {
 		exact[n], claimed[n] = s.byLayers[layers[n]], s.byDiffIDs[diffIDs[n]]
 	}
@@ -182,6 +184,7 @@ func (c *catalogue) shelf(p platform) *shelf {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	s, ok := c.strange.Get(p)
 	if !ok {
 		s = newShelf(p)
@@ -213,6 +216,7 @@ func (c *catalogue) read(ctx context.Context, s *shelf, key baseKey) (*baseImage
 	if err != nil {
 		return nil, err
 	}
+
 	d, mt, err := parseDocument(raw)
 	if err != nil {
 		return nil, err
@@ -238,8 +242,12 @@ func (c *catalogue) read(ctx context.Context, s *shelf, key baseKey) (*baseImage
 		if b.index == "" {
 			return nil, nil //nolint:nilnil // a manifest for another platform
 		}
-		return nil, fault(attestor.CodePlatformMismatch,
-			fmt.Sprintf("%s lists %s for %s, its config says %s", img, b.manifest, s.platform, clip(config.String())), "approve another base", nil)
+		return nil, fault(
+			attestor.CodePlatformMismatch,
+			fmt.Sprintf("%s lists %s for %s, its config says %s", img, b.manifest, s.platform, clip(config.String())),
+			"approve another base",
+			nil,
+		)
 	}
 
 	for _, l := range *d.Layers {
@@ -254,8 +262,12 @@ func (b *baseImage) check() error {
 	if slices.ContainsFunc(b.diffIDs, func(d attestor.Digest) bool { return !emptyLayer(d) }) {
 		return nil
 	}
-	return fault(attestor.CodeBaseUnresolved, "it has no layers but empty ones, so that every image would be built on it",
-		"remove it from the approved bases", nil)
+	return fault(
+		attestor.CodeBaseUnresolved,
+		"it has no layers but empty ones, so that every image would be built on it",
+		"remove it from the approved bases",
+		nil,
+	)
 }
 
 // entryFor is the one image of an index for a platform, or nil.
@@ -266,6 +278,7 @@ func entryFor(img attestor.Image, index document, p platform) (*descriptor, erro
 	if len(entries) == 0 {
 		return nil, nil //nolint:nilnil // the base has no such platform, which is an answer
 	}
+
 	if len(entries) > 1 {
 		return nil, fault(attestor.CodePlatformDuplicate, fmt.Sprintf("%s has two images for %s", img, p),
 			"approve a base with one image for each platform", nil)

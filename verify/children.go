@@ -191,7 +191,9 @@ func (i *Inspector) attestation(ctx context.Context, img attestor.Image, entries
 	}
 
 	about := e.Annotations[annotationReferenceDigest]
-	sibling := slices.ContainsFunc(entries, func(s descriptor) bool { return string(s.Digest) == about && !claimsAttestation(s) })
+	sibling := slices.ContainsFunc(
+		entries, func(s descriptor) bool { return string(s.Digest) == about && !claimsAttestation(s) },
+	)
 	switch _, err := attestor.ParseDigest(string(e.Digest)); {
 	case err != nil:
 		return bad("it has no valid digest")

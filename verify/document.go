@@ -179,7 +179,8 @@ func isManifestType(mt string) bool {
 	return isIndexType(mt) || isImageType(mt) || isSchema1(mt) || mt == mediaOCIArtifact
 }
 
-const fixProxy = "see to the registry, or to a proxy before it; if it was pushed under that type, push it again under its own"
+const fixProxy = "check the registry, or a proxy in front of it; " +
+	"if it was pushed under that type, push it again under its own"
 
 // servedAs refuses a manifest that is served under another media type than its
 // own. Runtimes go by the header or by the content, so that one manifest could
@@ -193,7 +194,7 @@ func servedAs(header, mt string, d attestor.Digest) *attestor.Error {
 		return fault(
 			attestor.CodeManifestInvalid,
 			msg,
-			"push it again with the Content-Type "+mt+"; if the type stays wrong, see to the registry",
+			"push it again with the Content-Type "+mt+"; if the type stays wrong, check the registry",
 			nil,
 		)
 	}

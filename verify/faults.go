@@ -18,7 +18,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
-// fault is something about the image or its registry that a Decision names.
+// fault is an error about the image or its registry that a Decision names.
 func fault(code attestor.Code, msg, fix string, err error) *attestor.Error {
 	return &attestor.Error{Kind: attestor.Upstream, Code: code, Msg: msg, Fix: fix, Err: err}
 }
@@ -27,9 +27,8 @@ func timedOut(what string, err error) *attestor.Error {
 	return fault(attestor.CodeTimedOut, "reading "+what+" took longer than is allowed", "try again", err)
 }
 
-// classify turns what the registry client says into a reason. What the registry
-// does not have is NotFound, and a part of an image until the caller says
-// otherwise; everything else is Upstream.
+// classify turns an error of the registry client into a reason. Absence is NotFound, and
+// about a part of an image until the caller says otherwise; all else is Upstream.
 func classify(err error, what, repository string) *attestor.Error {
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
 		return e
@@ -61,7 +60,7 @@ func classify(err error, what, repository string) *attestor.Error {
 	case errors.Is(err, errTooLarge):
 		return fault(attestor.CodeTooLarge, what+" is larger than the gate reads", "make it smaller", err)
 	case errors.Is(err, errRedirects):
-		return fault(attestor.CodeRegistryMisbehaves, host+" redirects without end", "see to the registry", err)
+		return fault(attestor.CodeRegistryMisbehaves, host+" redirects without end", "check the registry", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return timedOut(what, err)
 	case strings.Contains(text, "does not match requested digest"), strings.Contains(text, "error verifying"):
@@ -69,22 +68,22 @@ func classify(err error, what, repository string) *attestor.Error {
 		return fault(
 			attestor.CodeContentMismatch,
 			"the registry answered "+what+" with other bytes than it names",
-			"push the image again; if it happens again, see to the registry",
+			"push the image again; if it happens again, check the registry",
 			err,
 		)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fault(attestor.CodeRegistryUnavailable, "the answer for "+what+" broke off", "try again", err)
+		return fault(attestor.CodeRegistryUnavailable, "the answer for "+what+" was truncated", "try again", err)
 	}
 	return silent(host, err)
 }
 
-// busy says that a registry asked to be asked later. The host that said so may
-// be another: its token server, or the storage that it redirects to.
+// busy is the fault of a registry that asks for a later retry. The host that answered
+// may be another: its token server, or the storage that it redirects to.
 func busy(e *throttle.Error, registry string, err error) *attestor.Error {
-	msg := fmt.Sprintf("the registry %s answered %d and asks to be asked later", registry, e.Status)
+	msg := fmt.Sprintf("the registry %s answered %d and asks for a later retry", registry, e.Status)
 	if e.Host != "" && e.Host != registry {
 		msg = fmt.Sprintf(
-			"%s, which the registry %s leads to, answered %d and asks to be asked later",
+			"%s, which the registry %s leads to, answered %d and asks for a later retry",
 			clip(e.Host),
 			registry,
 			e.Status,
@@ -98,14 +97,15 @@ func busy(e *throttle.Error, registry string, err error) *attestor.Error {
 	f := fault(
 		attestor.CodeRegistryBusy,
 		msg,
-		"try again after the time in Retry-After; if it stays so, raise the registry's quota for the gate, or see to the registry",
+		"try again after the time in Retry-After; if it stays so, raise the registry's quota for the gate, "+
+			"or check the registry",
 		err,
 	)
 	f.After = e.After
 	return f
 }
 
-// answered reads the status of an answer that has not what was asked for.
+// answered turns the status of an answer without the requested content into a fault.
 func answered(e *transport.Error, what, repository string, err error) *attestor.Error {
 	host, _, _ := strings.Cut(repository, "/")
 	ping := e.Request != nil && e.Request.URL.Path == "/v2/"
@@ -123,7 +123,7 @@ func answered(e *transport.Error, what, repository string, err error) *attestor.
 		return fault(
 			attestor.CodeRegistryMisbehaves,
 			fmt.Sprintf("%s has no registry API: it answered %d for /v2/", host, status),
-			"correct the reference, or see to the registry "+host,
+			"correct the reference, or check the registry "+host,
 			err,
 		)
 
@@ -131,14 +131,16 @@ func answered(e *transport.Error, what, repository string, err error) *attestor.
 		return &attestor.Error{
 			Kind: attestor.NotFound, Code: attestor.CodeContentMissing,
 			Msg: fmt.Sprintf("the registry %s has no %s%s", host, what, missingRepository(e, repository)),
-			Fix: "push the image again, with all its parts; if a clean-up removed it, let the clean-up keep the parts of images", Err: err,
+			Fix: "push the image again, with all its parts; " +
+				"if a clean-up removed it, let the clean-up keep the parts of images",
+			Err: err,
 		}
 
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
 		return fault(
 			attestor.CodeRegistryUnavailable,
 			fmt.Sprintf("the registry %s answered %d when asked for %s", host, status, what),
-			"try again; if it happens again, see to the registry "+host,
+			"try again; if it happens again, check the registry "+host,
 			err,
 		)
 
@@ -146,7 +148,7 @@ func answered(e *transport.Error, what, repository string, err error) *attestor.
 		return fault(
 			attestor.CodeRegistryMisbehaves,
 			fmt.Sprintf("the registry %s answered %d when asked for %s", host, status, what),
-			"see to the registry "+host+", or to a proxy before it",
+			"check the registry "+host+", or a proxy in front of it",
 			err,
 		)
 	}
@@ -184,8 +186,8 @@ func imageNotFound(err error, ref attestor.Reference) error {
 	}
 }
 
-// partMissing names what lacks the part that the registry does not have. By
-// then the image itself was read: it was pushed in part, or deleted in part.
+// partMissing names the image that lacks a part. By then its manifest was read: it was
+// pushed in part, or deleted in part.
 func partMissing(err error, part string, of attestor.Image) error {
 	e, ok := errors.AsType[*attestor.Error](err)
 	if !ok || e.Kind != attestor.NotFound {
@@ -200,27 +202,29 @@ func missing(e *attestor.Error, msg string) *attestor.Error {
 	return &attestor.Error{Kind: attestor.NotFound, Code: attestor.CodeContentMissing, Msg: msg, Fix: e.Fix, Err: e}
 }
 
-// silent says that a registry did not answer, and in few words why. What its
-// libraries say of that is for the log: it names both schemes, whichever the
-// registry has.
+// silent is the fault of a registry that did not answer, with the reason in few words.
+// The libraries' own text is for the log: it names both schemes, whichever the registry
+// has.
 func silent(host string, err error) *attestor.Error {
-	why, fix := "", "see that it runs and that the gate can reach it, then ask again"
+	why, fix := "", "check that it runs and that the gate can reach it, then try again"
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &dns):
-		why, fix = ": its name is not known", "correct the reference, or see to the name's DNS"
+		why, fix = ": its name is not known", "correct the reference, or check its DNS"
 	case errors.As(err, &cert):
-		why, fix = ": its certificate is not one that the gate trusts", "give it a certificate for "+host+" from an authority that the gate's system trusts"
+		why = ": its certificate is not one that the gate trusts"
+		fix = "give it a certificate for " + host + " from an authority that the gate's system trusts"
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		why, fix = ": it speaks no TLS", "add "+host+" to registries.plainHTTP in the gate's configuration, if it is meant to"
+		why = ": it speaks no TLS"
+		fix = "add " + host + " to registries.plainHTTP in the gate's configuration, if it is meant to"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		why = ": connection refused"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
 		why = ": it closed the connection"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		why = ": there is no way to it"
+		why = ": no route to it"
 	}
 	return fault(attestor.CodeRegistryUnavailable, "the registry "+host+" did not answer"+why, fix, err)
 }
@@ -233,7 +237,7 @@ func fixCompanion(host string) string {
 func refusedHost(text string) string {
 	_, after, _ := strings.Cut(text, errHostRefused.Error())
 	after, _, _ = strings.Cut(after, "\n")
-	return "what is " + errHostRefused.Error() + clip(after)
+	return "a host that is " + errHostRefused.Error() + clip(after)
 }
 
 func missingRole(host string) string {
@@ -252,12 +256,14 @@ func problem(check string, code attestor.Code, subject, msg, fix string) attesto
 	}
 }
 
-// problemOf is what a Decision may say of an error while reading subject.
+// problemOf returns the problem of an error while reading subject, without what only the
+// log may have.
 func problemOf(check string, err error, subject string) attestor.Problem {
 	e, ok := errors.AsType[*attestor.Error](err)
 	if !ok {
 		return attestor.Problem{Check: check, Status: attestor.StatusError, Reason: attestor.Reason{
-			Code: attestor.CodeRegistryUnavailable, Subject: subject, Message: "internal error; the log has it", Fix: "try again",
+			Code: attestor.CodeRegistryUnavailable, Subject: subject,
+			Message: "internal error; the log has it", Fix: "try again",
 		}}
 	}
 

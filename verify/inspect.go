@@ -86,6 +86,7 @@ func (i *Inspector) subject(ctx context.Context, r attestor.Resolved, child atte
 	if !r.Index {
 		s.platform = stated
 	}
+
 	if !s.platform.agrees(stated) {
 		return subject{}, fault(
 			attestor.CodePlatformMismatch,
@@ -116,7 +117,8 @@ func (i *Inspector) entry(
 
 	if isIndexType(mt) {
 		for _, e := range *d.Manifests {
-			if e.Digest == child.Digest && e.Platform != nil && e.Platform.String() == child.Platform && !claimsAttestation(e) {
+			if e.Digest == child.Digest && e.Platform != nil && e.Platform.String() == child.Platform &&
+				!claimsAttestation(e) {
 				return e, *d.Manifests, nil
 			}
 		}

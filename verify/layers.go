@@ -16,20 +16,20 @@ import (
 	"github.com/attestor-gate/attestor/internal/lru"
 )
 
-// layerFacts are what the bytes of a blob say. They are facts about its digest,
-// and so hold wherever it is met, for ever.
+// layerFacts follow from the bytes of a blob. They are facts about its digest, and so
+// hold for every image that has it.
 type layerFacts struct {
 	size        int64 // of the blob
 	compression compression
 	diffID      attestor.Digest
 }
 
-// layerReader reads layers whole, one time each: it hashes them packed and
-// unpacked, and notes on the way what they do to the files of accounts.
+// layerReader reads layers whole, once each: it hashes them packed and unpacked, and
+// records their effect on the files of accounts.
 //
-// Its methods prove and effect are the only ways to what a layer holds. Neither
-// returns before the whole layer was read and agrees with all that the image's
-// manifest and config say of it.
+// Only its methods prove and effect give access to a layer's content. Neither returns
+// before the whole layer was read and agrees with the image's manifest and config: a
+// part of a layer has no digest, and so proves nothing.
 type layerReader struct {
 	fetch   *fetcher
 	limits  limits
@@ -99,8 +99,8 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// agrees compares what was read of layer n with what its image says of it: the
-// size and media type in the manifest, and the diffID in the config.
+// agrees compares the facts of layer n with its image: the size and media type in the
+// manifest, and the diffID in the config.
 func agrees(s subject, n int, facts layerFacts) error {
 	l := (*s.doc.Layers)[n]
 
@@ -118,11 +118,11 @@ func agrees(s subject, n int, facts layerFacts) error {
 	}
 
 	// containerd unpacks a layer and compares: "wrong diff id calculated on
-	// extraction". What it would not run must not be judged in its place.
+	// extraction". A layer that it refuses must not be judged in place of one that runs.
 	if want := s.config.RootFS.DiffIDs[n]; facts.diffID != want {
 		return fault(attestor.CodeLayersMismatch,
 			fmt.Sprintf("%s %s and unpacks to %s, but the image's config lists diffID %s",
-				layerName(n, l), facts.compression.told(), facts.diffID, want), fixRebuild, nil)
+				layerName(n, l), facts.compression.observed(), facts.diffID, want), fixRebuild, nil)
 	}
 	return nil
 }
@@ -144,11 +144,11 @@ func contradiction(s subject, n int, found compression) error {
 		return nil
 	}
 	return refuse("%s, but its media type %s says %s; the config lists diffID %s",
-		found.told(), l.MediaType, says, s.config.RootFS.DiffIDs[n])
+		found.observed(), l.MediaType, says, s.config.RootFS.DiffIDs[n])
 }
 
-// told is how messages speak of a compression that the first bytes show.
-func (c compression) told() string {
+// observed describes the compression that the first bytes show, for messages.
+func (c compression) observed() string {
 	switch c {
 	case unstated:
 		return "is empty"
@@ -158,7 +158,7 @@ func (c compression) told() string {
 	return "is " + string(c) + " by its first bytes"
 }
 
-// layerName is how messages name layer n: counted from 1 at the lowest.
+// layerName names layer n in messages, counted from 1 at the lowest.
 func layerName(n int, l descriptor) string { return fmt.Sprintf("layer %d (%s)", n+1, l.Digest) }
 
 // readLayer is a layer that was read.
@@ -167,10 +167,9 @@ type readLayer struct {
 	effect layerEffect
 }
 
-// readOnce reads a blob of so many bytes. The work is shared by all who want the
-// layer at the same time, and outlives a caller who gives up: the next one finds
-// it done. With an error that is about the blob's content, the compression is
-// known.
+// readOnce reads a blob of size bytes. Callers at the same time share the work, which
+// outlives a caller who leaves: the next one finds it done. With an error about the
+// blob's content, the compression is known.
 func (r *layerReader) readOnce(ctx context.Context, layer attestor.Image, size int64) (readLayer, error) {
 	if size > r.limits.LayerBytes {
 		return readLayer{}, tooLarge(layer, "has %d bytes, and at most %d are read", size, r.limits.LayerBytes)
@@ -239,8 +238,8 @@ func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int
 			maxZstdWindow)
 	}
 
-	// To the end of the packed bytes, where the client compares their digest: a
-	// registry that sends other bytes than the layer's is not the image's fault.
+	// At the end of the packed bytes, the client compares their digest. Before that, an
+	// error of unpacking may be the registry's fault, which must not deny the image.
 	if _, err := io.Copy(io.Discard, buffered); err != nil {
 		return readLayer{}, err
 	}
@@ -248,7 +247,7 @@ func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int
 	read.facts.size = source.n
 	if failed != nil {
 		return read, fault(attestor.CodeLayersMismatch, fmt.Sprintf("layer %s %s, and cannot be unpacked: %s",
-			layer.Digest(), read.facts.compression.told(), clip(failed.Error())), fixRebuild, failed)
+			layer.Digest(), read.facts.compression.observed(), clip(failed.Error())), fixRebuild, failed)
 	}
 	return read, nil
 }
@@ -294,7 +293,7 @@ func (d *declared) Read(p []byte) (int, error) {
 	if d.left -= int64(n); d.left < 0 {
 		return 0, fault(attestor.CodeContentMismatch,
 			fmt.Sprintf("the registry answered layer %s with more bytes than its manifest says", d.layer.Digest()),
-			"push the image again; if it happens again, see to the registry", nil)
+			"push the image again; if it happens again, check the registry", nil)
 	}
 	return n, err
 }

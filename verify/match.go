@@ -98,6 +98,7 @@ func (c *catalogue) find(
 		if claims {
 			consider(claimed[n], false)
 		}
+
 		if best.base != nil {
 			return best, true
 		}

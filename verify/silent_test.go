@@ -39,9 +39,9 @@ func TestRegistryDoesNotAnswer(t *testing.T) {
 	plain := start(httptest.NewServer(http.NotFoundHandler()))
 	foreign := start(httptest.NewTLSServer(http.NotFoundHandler()))
 	for _, tt := range []struct{ name, host, scheme, want, fix string }{
-		{"nothing listens", closed, "http", "did not answer: connection refused", "see that it runs"},
-		{"nothing listens, TLS", closed, "https", "did not answer: connection refused", "see that it runs"},
-		{"it hangs up", hangsUp, "http", "did not answer: it closed the connection", "see that it runs"},
+		{"nothing listens", closed, "http", "did not answer: connection refused", "check that it runs"},
+		{"nothing listens, TLS", closed, "https", "did not answer: connection refused", "check that it runs"},
+		{"it hangs up", hangsUp, "http", "did not answer: it closed the connection", "check that it runs"},
 		{"it speaks no TLS", plain, "https", "did not answer: it speaks no TLS", "registries.plainHTTP"},
 		{"its certificate is nobody's", foreign, "https", "did not answer: its certificate", "trusts"},
 		{"nobody knows its name", "nowhere.example.com", "https", "did not answer: its name is not known", "DNS"},

@@ -157,7 +157,7 @@ func (c *catalogue) remember(ctx context.Context, key tagKey) error {
 			return fault(
 				attestor.CodeBaseUnresolved,
 				"the history of its tags could not be read",
-				"see to the gate's store",
+				"check the gate's store",
 				err,
 			)
 		}
@@ -168,7 +168,7 @@ func (c *catalogue) remember(ctx context.Context, key tagKey) error {
 		return fault(
 			attestor.CodeBaseUnresolved,
 			"the history of its tags is not in order of time",
-			"see to the gate's store",
+			"check the gate's store",
 			nil,
 		)
 	}

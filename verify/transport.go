@@ -18,7 +18,7 @@ import (
 // The refusals of the guard. errors.Is finds them behind the errors that net/http and
 // the registry client wrap around them.
 var (
-	errHostRefused = errors.New("not a host that the gate may contact")
+	errHostRefused = errors.New("not one that the gate may contact")
 	errTooLarge    = errors.New("the answer is larger than the limit")
 	errRedirects   = errors.New("too many redirects")
 	errOtherScheme = errors.New("the registry is configured for the other scheme") // the client tries both
@@ -122,6 +122,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp.StatusCode == http.StatusOK && isBlob(req) {
 		limit = g.limits.LayerBytes
 	}
+
 	if resp.ContentLength > limit {
 		resp.Body.Close()
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", errTooLarge, resp.ContentLength, limit)

@@ -25,7 +25,7 @@ type ArtifactRegistry struct {
 	// is every later question's answer too.
 	Dial     func(ctx context.Context) (*artifactregistry.Client, error)
 	Timeout  time.Duration // of one question; 0: 10 s
-	Emulated bool          // Google's services are emulated, and this one is not among them: every upload time is unknown
+	Emulated bool          // Google's services are emulated, but not this one: every upload time is unknown
 
 	once   sync.Once
 	client *artifactregistry.Client
@@ -51,6 +51,7 @@ func (a *ArtifactRegistry) Uploaded(ctx context.Context, img attestor.Image) (ti
 
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.Timeout, 10*time.Second))
 	defer cancel()
+
 	resource, ok := dockerImage(img)
 	if !ok {
 		return unknown(nil, "keep the image in Artifact Registry, or remove scope.maxUploadAge from the policy",

@@ -139,7 +139,7 @@ func awaited(r attestor.Request, d attestor.Decision) string {
 	case slices.ContainsFunc(refusals, func(r attestor.Reason) bool { return r.Code == attestor.CodeCircuitOpen }):
 		return "what the service depends on and does not answer"
 	case slices.ContainsFunc(refusals, func(r attestor.Reason) bool { return r.Code == attestor.CodeRegistryBusy }):
-		return "the registry, which asks to be asked later"
+		return "the registry, which asks for a later retry"
 	}
 	return "the scan of " + r.Image.String()
 }

@@ -57,7 +57,7 @@ func read(resp *http.Response, now time.Time) *Error {
 	return e
 }
 
-// Asks reports whether an answer asks to be asked later, and for how long; 0 if
+// Asks reports whether an answer asks for a later retry, and for how long; 0 if
 // it names no time. The answer is left as it is.
 func Asks(resp *http.Response, now time.Time) (after time.Duration, asks bool) {
 	e := read(resp, now)
