@@ -79,7 +79,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.judge.close()) }()
 
-	services, err := f.services()
+	services, err := newServicesFound(f.posture)
 	if err != nil {
 		return err
 	}

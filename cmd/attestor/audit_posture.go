@@ -23,13 +23,14 @@ type servicesFound struct {
 	in      posture.Input
 }
 
-// services reads --posture before anything is judged.
-func (f *auditFlags) services() (*servicesFound, error) {
-	if f.posture == "off" {
+// newServicesFound reads the profile that --posture names, before anything is
+// judged; off is none.
+func newServicesFound(profile string) (*servicesFound, error) {
+	if profile == "off" {
 		return &servicesFound{}, nil
 	}
 
-	p, err := posture.LoadProfile(f.posture)
+	p, err := posture.LoadProfile(profile)
 	return &servicesFound{profile: &p}, err
 }
 

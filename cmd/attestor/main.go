@@ -25,12 +25,6 @@ import (
 	"github.com/attestor-gate/attestor/internal/client"
 )
 
-// Set by the linker; see Makefile.
-var (
-	version = "dev"
-	commit  = "unknown"
-)
-
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // run is main without the process: it returns the exit code.
@@ -69,21 +63,6 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	return attestor.ExitUsage
 }
-
-// exit ends a command with a code; err, where there is one, is said on stderr.
-type exit struct {
-	code int
-	err  error
-}
-
-func (e *exit) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exit) Unwrap() error { return e.err }
 
 func printError(w io.Writer, err error) {
 	fmt.Fprintf(w, "attestor: %v\n", err)

@@ -45,7 +45,7 @@ func formatFlag(c *cobra.Command, format *string, allowed ...string) {
 
 		return &attestor.Error{
 			Kind: attestor.Invalid,
-			Msg:  fmt.Sprintf("-o %s is not known: use %s", *format, strings.Join(allowed, ", ")),
+			Msg:  fmt.Sprintf("-o %s is not known: want %s", *format, strings.Join(allowed, ", ")),
 		}
 	}
 }
