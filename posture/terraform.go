@@ -42,6 +42,7 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 		return
 	}
 
+	// "after" is null where a resource is deleted: what will not exist is no risk.
 	change := c.at("change")
 	actions := r.strings(change.at("actions"), "change.actions")
 	after := change.at("after")
@@ -55,6 +56,8 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 			planned{kind: kind, address: r.text(c.at("address"), "address").text, after: r.mapping(after, "after")})
 	}
 
+	// Only a resource that the plan creates has no grants from before. An update,
+	// or a replacement under the same name, may keep some.
 	created := slices.Equal(actions, []string{"create"})
 	var s *service
 	switch kind {
@@ -95,9 +98,9 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 	set.services = append(set.services, s)
 }
 
-// settle takes what a plan leaves to the provider for not set: it marks such
-// values as known only after apply too, and they are not in practice computed
-// from anything.
+// unknownAsUnset treats unknown values of some settings as absent. A plan marks a
+// setting that is left to the provider as unknown too, and the provider then uses
+// the default, which the rules judge like an absent value.
 func (s *service) unknownAsUnset() {
 	s.ingress.unknown, s.urlDisabled.unknown, s.timeout.unknown, s.concurrency.unknown = false, false, false, false
 	s.min.unknown, s.max.unknown = false, false
@@ -111,8 +114,8 @@ func (s *service) unknownAsUnset() {
 // a function of the second generation, and every resource of Cloud Run but those
 // that point at services. Passing over one would leave a workload unjudged.
 func runsContainers(kind string) bool {
-	return kind == "google_cloudfunctions2_function" || strings.HasPrefix(kind, "google_cloud_run_") && kind != "google_cloud_run_domain_mapping" &&
-		!strings.Contains(kind, "_iam_")
+	return kind == "google_cloudfunctions2_function" || strings.HasPrefix(kind, "google_cloud_run_") &&
+		kind != "google_cloud_run_domain_mapping" && !strings.Contains(kind, "_iam_")
 }
 
 // terraformV1 reads google_cloud_run_service, which is Knative in blocks.
@@ -125,6 +128,8 @@ func (r *reader) terraformV1(n *node) *service {
 	r.traffic(s, n.at("traffic"), "revision_name",
 		r.text(template.block("metadata").at("name"), "template.metadata.name").text)
 
+	// An unknown block hides whatever is in it: the definition is partial, and no
+	// rule passes on the rest of it.
 	for _, block := range []*node{n.at("template"), template.at("spec"), template.at("metadata")} {
 		r.partial = r.partial || block != nil && block.kind == nodeUnknown
 	}
@@ -224,6 +229,8 @@ func (set *input) terraformIAM(r *reader, kind, address string, n *node) bool {
 		}
 		p.bindings = []binding{b}
 	case "policy":
+		// A policy replaces all grants, so that it lists every one; but only if its
+		// text is known.
 		data := r.text(n.at("policy_data"), "policy_data")
 		p.whole = data.set
 		if data.set {

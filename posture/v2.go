@@ -107,8 +107,8 @@ func (r *reader) v2Extras(s *service, n, template *node, f fieldOf) {
 
 type fieldOf func(from *node, path ...string) *node
 
-// spelt turns the API's name into gcloud's; any other is one that nothing
-// allows.
+// gcloudName turns the name or number of an enum into gcloud's name. Any other
+// value is marked as unknown, which no rule accepts.
 func gcloudName(t text, names map[string]string) text {
 	if to, ok := names[t.text]; ok {
 		t.text = to
