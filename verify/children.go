@@ -18,9 +18,9 @@ const (
 	attestationManifest       = "attestation-manifest"
 )
 
-// children sorts the entries of an index into those to be judged, those that
-// the policy is not about, and what is wrong with the rest. Only genuine
-// BuildKit attestation manifests are passed over.
+// children sorts the entries of an index: those to judge, those of platforms that the
+// policy leaves out, and problems for the rest. Only genuine BuildKit attestation
+// manifests are skipped.
 func (i *Inspector) children(
 	ctx context.Context, img attestor.Image, d document, needs attestor.Needs,
 ) (judged, left []attestor.Child, problems []attestor.Problem) {
@@ -85,17 +85,11 @@ func (i *Inspector) children(
 		}
 	}
 
+	// An index without any image to judge would otherwise have nothing that refuses it.
 	if len(judged) == 0 && len(problems) == 0 {
 		if len(left) == 0 {
-			report(
-				fault(
-					attestor.CodeNoPlatforms,
-					"the index has no image that could run",
-					"push an index with at least one image",
-					nil,
-				),
-				string(img.Digest()),
-			)
+			const msg, fix = "the index has no image that could run", "push an index with at least one image"
+			report(fault(attestor.CodeNoPlatforms, msg, fix, nil), string(img.Digest()))
 		} else {
 			problems = append(problems, notAllowed(needs.Platforms, platformsOf(left)))
 		}

@@ -92,7 +92,8 @@ var (
 		`(?i)(^|_)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)(_|$)`,
 	)
 	secretValue = regexp.MustCompile(
-		`^(AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{35}|gh[pousr]_[0-9A-Za-z]{36,}|glpat-[0-9A-Za-z_-]{20,}|xox[abpr]-[0-9A-Za-z-]{10,}|eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\..*)|-----BEGIN [A-Z ]*PRIVATE KEY`,
+		`^(AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{35}|gh[pousr]_[0-9A-Za-z]{36,}|glpat-[0-9A-Za-z_-]{20,}|` +
+			`xox[abpr]-[0-9A-Za-z-]{10,}|eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\..*)|-----BEGIN [A-Z ]*PRIVATE KEY`,
 	)
 )
 

@@ -89,15 +89,6 @@ func isForeignType(mt string) bool {
 // and returns its media type. It refuses bytes that two readers could take for
 // different kinds: what is judged must be what a runtime runs.
 func parseDocument(c content) (document, string, error) {
-	invalid := func(format string, args ...any) (document, string, error) {
-		return document{}, "", fault(
-			attestor.CodeManifestInvalid,
-			"manifest "+string(c.digest)+": "+fmt.Sprintf(format, args...),
-			fixRebuild,
-			nil,
-		)
-	}
-
 	header, _, err := mime.ParseMediaType(c.mediaType)
 	if err != nil {
 		header = c.mediaType
@@ -117,61 +108,75 @@ func parseDocument(c content) (document, string, error) {
 				nil,
 			)
 		}
-		return invalid("%s", err)
+		return document{}, "", invalidManifest(c, "%s", err)
 	}
 
 	if d.SchemaVersion == 1 || len(d.FSLayers) > 0 || isSchema1(header) || isSchema1(d.MediaType) {
 		return schema1(c)
 	}
-	index, image := d.Manifests != nil, d.Config != nil || d.Layers != nil
+	mt := d.kind(header)
+	if err := d.checkKind(c, header, mt); err != nil {
+		return document{}, "", err
+	}
+	return d, mt, nil
+}
 
+func invalidManifest(c content, format string, args ...any) *attestor.Error {
+	return fault(
+		attestor.CodeManifestInvalid, "manifest "+string(c.digest)+": "+fmt.Sprintf(format, args...), fixRebuild, nil,
+	)
+}
+
+// kind returns the media type of a document that was served as header.
+func (d document) kind(header string) string {
 	// OCI image specification, manifest: mediaType "SHOULD be used" and may be missing. The
 	// kind then follows from the content, and Docker or OCI from the header.
-	mt := d.MediaType
 	switch {
-	case mt == "" && index:
-		mt = string(types.OCIImageIndex)
-		if isIndexType(header) {
-			mt = header
-		}
-	case mt == "":
-		mt = string(types.OCIManifestSchema1)
-		if isImageType(header) {
-			mt = header
-		}
+	case d.MediaType != "":
+		return d.MediaType
+	case d.Manifests != nil && isIndexType(header), d.Manifests == nil && isImageType(header):
+		return header
+	case d.Manifests != nil:
+		return string(types.OCIImageIndex)
 	}
+	return string(types.OCIManifestSchema1)
+}
+
+// checkKind refuses a document that another reader could take for another kind.
+func (d document) checkKind(c content, header, mt string) error {
+	index, image := d.Manifests != nil, d.Config != nil || d.Layers != nil
 
 	// Media type, header and content must agree. A document with the fields of both kinds
 	// would be an image to one reader and an index to another (CVE-2021-41190).
 	switch {
 	case mt == mediaOCIArtifact:
-		return document{}, "", fault(
+		return fault(
 			attestor.CodeArtifact,
 			string(c.digest)+" is an artifact manifest, not an image",
 			"name the image itself",
 			nil,
 		)
 	case !isIndexType(mt) && !isImageType(mt):
-		return document{}, "", fault(
+		return fault(
 			attestor.CodeManifestUnsupported,
 			fmt.Sprintf("%s has media type %q, which is neither an image nor an index", c.digest, clip(mt)),
 			"push an OCI or Docker schema 2 image",
 			nil,
 		)
 	case header != "" && header != mt:
-		return document{}, "", servedAs(header, mt, c.digest)
+		return servedAs(header, mt, c.digest)
 	case d.SchemaVersion != 2:
-		return invalid("schemaVersion is %d, want 2", d.SchemaVersion)
+		return invalidManifest(c, "schemaVersion is %d, want 2", d.SchemaVersion)
 	case index && image:
-		return invalid("it is an image and an index at once")
+		return invalidManifest(c, "it is an image and an index at once")
 	case index != isIndexType(mt):
-		return invalid("its content is not that of its media type %q", mt)
+		return invalidManifest(c, "its content is not that of its media type %q", mt)
 	case image && (d.Config == nil || d.Layers == nil):
-		return invalid("config or layers are missing")
+		return invalidManifest(c, "config or layers are missing")
 	case !index && !image:
-		return invalid("it has neither config and layers nor manifests")
+		return invalidManifest(c, "it has neither config and layers nor manifests")
 	}
-	return d, mt, nil
+	return nil
 }
 
 // isManifestType reports whether a media type names any kind of manifest.
