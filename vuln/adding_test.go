@@ -18,7 +18,7 @@ func TestAScannerIsAPackage(t *testing.T) {
 		t.Skip("compiles the command once more")
 	}
 	o := walkthrough.Follow(t, "..", "A scanner")
-	if want := []string{"cmd/attestor/wire.go", "listscan/listscan.go"}; !slices.Equal(o.Files, want) {
+	if want := []string{"internal/engine/stages.go", "listscan/listscan.go"}; !slices.Equal(o.Files, want) {
 		t.Errorf("the example touches %q, want %q", o.Files, want)
 	}
 	o.Go(t, "build", "-o", os.DevNull, "./cmd/attestor")
