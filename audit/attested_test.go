@@ -96,7 +96,7 @@ func TestParseFilter(t *testing.T) {
 			Since: time.Date(2026, 11, 19, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC),
 		}, ""},
 		{"verdict", audit.FilterText{Verdict: "error"}, audit.Filter{Verdict: attestor.Undecided}, ""},
-		{"another verdict", audit.FilterText{Verdict: "Pass"}, audit.Filter{}, `verdict "Pass": want pass, deny or error`},
+		{"another verdict", audit.FilterText{Verdict: "Pass"}, audit.Filter{}, `"Pass" is not a verdict`},
 		{"no time", audit.FilterText{Since: "yesterday"}, audit.Filter{}, "since: "},
 		{"no end", audit.FilterText{Until: "-1d"}, audit.Filter{}, "until: "},
 	} {

@@ -8,20 +8,24 @@ import (
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
-// FilterText is a [Filter] as a person writes it, in flags or in a form.
+// A FilterText is a [Filter] as text, from flags or a form.
 type FilterText struct {
 	Image, Repository, Verdict, Policy string
-	Since, Until                       string // RFC 3339, a date, or how long ago; "": open
+	Since, Until                       string // RFC 3339, a date, or a duration before now; "": no limit
 }
 
-// ParseFilter reads a filter. A time that is how long ago is reckoned from now.
-// The error is an [attestor.Error] of kind Invalid that names the field.
+// ParseFilter parses a filter. A duration means that long before now. The error is
+// an [attestor.Error] of kind Invalid that names the field.
 func ParseFilter(t FilterText, now time.Time) (Filter, error) {
 	f := Filter{Image: t.Image, Repository: t.Repository, Policy: t.Policy, Verdict: attestor.Outcome(t.Verdict)}
 	switch f.Verdict {
 	case "", attestor.Pass, attestor.Deny, attestor.Undecided:
 	default:
-		return f, &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("verdict %q: want pass, deny or error", t.Verdict)}
+		return f, &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  fmt.Sprintf("%q is not a verdict", t.Verdict),
+			Fix:  "use pass, deny or error",
+		}
 	}
 
 	for _, bound := range []struct {

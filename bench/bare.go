@@ -55,6 +55,7 @@ func (r *bareClient) get(ctx context.Context, path string) (body []byte, digest 
 		return nil, "", err
 	}
 	defer resp.Body.Close()
+
 	if resp.StatusCode != http.StatusOK {
 		return nil, "", fmt.Errorf("GET %s: %s", path, resp.Status)
 	}
@@ -89,6 +90,7 @@ func (b *harness) bareDecisions(ctx context.Context, digests []string, heard [][
 		return nil, err
 	}
 	defer r.close()
+
 	var times []time.Duration
 	for i, digest := range digests {
 		start := time.Now()
@@ -110,6 +112,7 @@ func (r *bareClient) decision(ctx context.Context, digest string, heard []proto.
 			rest = append(rest, m)
 		}
 	}
+
 	if len(lists) != 2 || len(rest) != 2 {
 		return fmt.Errorf("want two lists, a signature and an occurrence, have %d and %d", len(lists), len(rest))
 	}
@@ -118,11 +121,13 @@ func (r *bareClient) decision(ctx context.Context, digest string, heard []proto.
 	for i, m := range lists {
 		wg.Go(func() { errs[i] = r.call(ctx, m) })
 	}
+
 	body, _, err := r.get(ctx, "/manifests/"+digest)
 	wg.Wait()
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return err
 	}
+
 	var manifest struct{ Config struct{ Digest string } }
 	if err := json.Unmarshal(body, &manifest); err != nil {
 		return err

@@ -24,6 +24,7 @@ func TestQuick(t *testing.T) {
 	if err := run(t.Context(), []string{"-quick", "-out", out}, &printed); err != nil {
 		t.Fatalf("%v\n%s", err, printed.String())
 	}
+
 	b, err := os.ReadFile(out)
 	if err != nil || string(b) != printed.String() {
 		t.Errorf("the file has something else than what was printed: %v", err)
@@ -42,11 +43,13 @@ func newHarness(t *testing.T) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+
 	b := &harness{options: options{latency: time.Millisecond}, world: w, heard: overhear(w.Emulator), sequences: map[string][]sequence{}, loads: map[string][]loaded{}}
 	if b.stock, err = newStock(w); err != nil {
 		t.Fatal(err)
@@ -75,11 +78,13 @@ func TestACallMadeTwiceIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	b.world.SetLatency(time.Millisecond)
 	one, two := "/manifests/"+digests[0], "/manifests/"+digests[1]
 	if err := b.sequential(t.Context(), asking(b, one, two, one), "twice", []string{"x"}, passes, 0); err != nil {
 		t.Fatal(err)
 	}
+
 	if len(b.broken) != 1 || !strings.Contains(b.broken[0], "1 of 1 decisions made a call twice, such as GET /v2/app/api"+one) {
 		t.Errorf("conditions: %q", b.broken)
 	}
@@ -87,6 +92,7 @@ func TestACallMadeTwiceIsFound(t *testing.T) {
 	if err := b.sequential(t.Context(), asking(b, one, two), "once", []string{"x", "y"}, passes, 1); err != nil {
 		t.Fatal(err)
 	}
+
 	if len(b.broken) != 0 {
 		t.Errorf("conditions: %q", b.broken)
 	}
@@ -94,6 +100,7 @@ func TestACallMadeTwiceIsFound(t *testing.T) {
 	if s.calls != 2 || s.breakdown != "2 manifest" || percentile(s.rows, .5) != 2 || s.bytes == 0 {
 		t.Errorf("measured %+v", s)
 	}
+
 	if d := b.document(); !strings.Contains(d, "| once |") || !strings.Contains(d, "| 2 | 2.0 |") {
 		t.Errorf("the document has %s", d)
 	}
@@ -105,6 +112,7 @@ func TestAWrongAnswerFailsTheRun(t *testing.T) {
 	if err := b.sequential(t.Context(), asking(b, "/manifests/none"), "unknown", []string{"x"}, passes, 0); err == nil {
 		t.Error("an unknown image was measured")
 	}
+
 	for name, answer := range map[string]string{
 		"denied":                     `{"verdict":"deny","attestations":[]}`,
 		"passed without attestation": `{"verdict":"pass","attestations":[]}`,
@@ -146,6 +154,7 @@ func TestPercentile(t *testing.T) {
 			t.Errorf("p%v is %d, want %d", p*100, got, want)
 		}
 	}
+
 	if percentile([]int{}, .5) != 0 {
 		t.Error("nothing has a percentile")
 	}

@@ -18,6 +18,7 @@ func (b *harness) document() string {
 	for _, name := range []string{"attestor", "peer"} {
 		b.sequenceTable(&w, name)
 	}
+
 	for _, name := range []string{"attestor", "peer"} {
 		b.loadTable(&w, name)
 	}
@@ -41,6 +42,7 @@ func (b *harness) machine() string {
 			cpu = strings.TrimLeft(line, "\t :")
 		}
 	}
+
 	load := ""
 	if avg, err := os.ReadFile("/proc/loadavg"); err == nil {
 		load = ", load average at the end " + strings.Join(strings.Fields(string(avg))[:1], "")
@@ -51,6 +53,7 @@ func (b *harness) machine() string {
 	} else if info, ok := debug.ReadBuildInfo(); ok {
 		commit = info.Main.Version
 	}
+
 	command := "make bench"
 	if b.quick {
 		command += " BENCH=-quick"
@@ -76,11 +79,13 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		}
 		fmt.Fprintf(w, " %s | %d | %.1f | %.1f |\n", b.judged(float64(percentile(s.times, .5))/float64(b.latency), s.target), percentile(s.rows, .5), s.calls, s.bytes/1000)
 	}
+
 	fmt.Fprintln(w, "\nCalls of one decision, on average:")
 	fmt.Fprintln(w)
 	for _, s := range b.sequences[name] {
 		fmt.Fprintf(w, "- %s: %s\n", s.what, s.breakdown)
 	}
+
 	if name == "attestor" {
 		bare := percentile(b.bareFresh, .5)
 		fmt.Fprintf(w, "\nBare clients that make a fresh image's calls in that order, and judge, verify and record nothing: %.1f ms at p50, %.2f round trips.\n", ms(bare), float64(bare)/float64(b.latency))
@@ -136,6 +141,7 @@ func (b *harness) processTable(w *strings.Builder) {
 	for _, p := range b.starts {
 		listening, ready = append(listening, p.listening), append(ready, p.ready)
 	}
+
 	fmt.Fprintf(w, "\n### The process\n\n| | median | worst | target |\n| --- | ---: | ---: | ---: |\n")
 	fmt.Fprintf(w, "| exec to listening, ms (%d starts) | %.0f | %.0f | ≤ 200 |\n", len(listening), ms(percentile(listening, .5)), ms(slices.Max(listening)))
 	fmt.Fprintf(w, "| exec to ready, ms | %.0f | %.0f | |\n", ms(percentile(ready, .5)), ms(slices.Max(ready)))

@@ -61,6 +61,7 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 	out := sequence{what: what, target: target}
 	c := client(1)
 	defer c.CloseIdleConnections()
+
 	counts, repeated, twice := map[string]int{}, 0, ""
 	bytesBefore := b.wire()
 	for _, image := range images {
@@ -70,6 +71,7 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 		if err := s.ask(ctx, c, image, want); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
+
 		out.times = append(out.times, time.Since(start))
 		out.rows = append(out.rows, b.inARow())
 		messages := b.heard.take()
@@ -79,6 +81,7 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 			twice = t
 		}
 	}
+
 	if repeated > 0 && s.name == "attestor" {
 		b.broken = append(b.broken, fmt.Sprintf("%s: %d of %d decisions made a call twice, such as %s", what, repeated, len(images), twice))
 	}
@@ -86,6 +89,7 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 	for _, k := range counts {
 		out.calls += float64(k) / n
 	}
+
 	out.bytes, out.breakdown = (b.wire()-bytesBefore)/n, spell(counts, n)
 	b.sequences[s.name] = append(b.sequences[s.name], out)
 	return nil
@@ -103,11 +107,13 @@ func (b *harness) tally(counts map[string]int, messages []proto.Message) (twice 
 		}
 		seen[key] = true
 	}
+
 	for _, c := range b.world.Registry.Calls() {
 		if !strings.Contains(c.What, " /v2/base/") {
 			note(kindOf(c), c.What)
 		}
 	}
+
 	for _, c := range b.world.Google.Calls() {
 		counts[kindOf(c)]++
 	}
@@ -207,6 +213,7 @@ func (b *harness) load(ctx context.Context, s *subject, what string, images []st
 	out := loaded{what: what, atOnce: atOnce, decisions: len(images), times: make([]time.Duration, len(images))}
 	c := client(atOnce)
 	defer c.CloseIdleConnections()
+
 	before, err := s.used(ctx)
 	if err != nil {
 		return err
@@ -215,6 +222,7 @@ func (b *harness) load(ctx context.Context, s *subject, what string, images []st
 	if err != nil {
 		return err
 	}
+
 	var first error
 	start := time.Now()
 	failed := each(atOnce, len(images), func(i int) error {
@@ -223,11 +231,13 @@ func (b *harness) load(ctx context.Context, s *subject, what string, images []st
 		out.times[i] = time.Since(begun)
 		return err
 	}, &first)
+
 	took := time.Since(start)
 	after, err := s.used(ctx)
 	if err != nil {
 		return err
 	}
+
 	aroundAfter, err := ownCPU()
 	if err != nil {
 		return err
@@ -261,6 +271,7 @@ func each(atOnce, n int, f func(int) error, first *error) (failed int) {
 			}
 		})
 	}
+
 	for i := range n {
 		next <- i
 	}

@@ -58,6 +58,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+
 	b := &harness{options: o, size: full(), sequences: map[string][]sequence{}, loads: map[string][]loaded{}}
 	if o.quick {
 		b.size = quick()
@@ -68,6 +69,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if o.out != "" {
 		err = errors.Join(err, os.WriteFile(o.out, []byte(document), 0o600))
 	}
+
 	for _, broken := range b.broken {
 		err = errors.Join(err, errors.New(broken))
 	}
@@ -116,11 +118,13 @@ func (b *harness) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+
 	if b.binary == "" {
 		if err := b.build(ctx); err != nil {
 			return err
 		}
 	}
+
 	info, err := os.Stat(b.binary)
 	if err != nil {
 		return err
@@ -129,10 +133,12 @@ func (b *harness) run(ctx context.Context) (err error) {
 	if b.layerSize, err = gzipped(b.binary); err != nil {
 		return err
 	}
+
 	if b.world, err = standin.New(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.world.Close()) }()
+
 	b.heard = overhear(b.world.Emulator)
 	if b.stock, err = newStock(b.world); err != nil {
 		return err
@@ -167,6 +173,7 @@ func (b *harness) build(ctx context.Context) error {
 		}
 		args = append(args, "-overlay", overlay)
 	}
+
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/attestor")...) //nolint:gosec // arguments of our own
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

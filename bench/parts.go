@@ -64,17 +64,20 @@ func (b *harness) decisions(ctx context.Context) error {
 		return err
 	}
 	defer p.stop()
+
 	s := newGate(p)
 	if b.wants("latency") {
 		if err := b.latencies(ctx, s); err != nil {
 			return err
 		}
 	}
+
 	if b.wants("load") {
 		if err := b.allLoads(ctx, s); err != nil {
 			return err
 		}
 	}
+
 	u, err := p.used(ctx)
 	b.peak[s.name] = u.peak
 	return err
@@ -88,6 +91,7 @@ func (b *harness) latencies(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
+
 	indexes, err := b.stock.freshIndexes(ctx, repository, 2*n)
 	if err != nil {
 		return err
@@ -96,8 +100,10 @@ func (b *harness) latencies(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
+
 	b.world.SetLatency(b.latency)
 	defer b.world.SetLatency(0)
+
 	start := time.Now()
 	if err := s.ask(ctx, client(1), b.ref("@", digests[2*n]), passes); err != nil {
 		return err
@@ -161,6 +167,7 @@ func (b *harness) allLoads(ctx context.Context, s *subject) error {
 		if atOnce == 64 && b.profile != "" && s.name == "attestor" {
 			done = profiling(ctx, b.profile)
 		}
+
 		if err := b.load(ctx, s, "fresh images by digest", last, atOnce, passes); err != nil {
 			return err
 		}
@@ -190,16 +197,19 @@ func (b *harness) peers(ctx context.Context) error {
 			return err
 		}
 	}
+
 	s, err := startPeer(ctx, b.peer, b.peerURL, b.world)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
+
 	n := b.size.sequence
 	digests, err := b.stock.fresh(ctx, repository, "65532:65532", n)
 	if err != nil {
 		return err
 	}
+
 	b.world.SetLatency(b.latency)
 	images := b.refs(digests)
 	err = errors.Join(b.sequential(ctx, s, "fresh image by digest", images, passes, 0), b.sequential(ctx, s, "the same digest again", images, passes, 0))
@@ -207,6 +217,7 @@ func (b *harness) peers(ctx context.Context) error {
 	if err == nil {
 		err = b.allLoads(ctx, s)
 	}
+
 	u, useErr := s.used(ctx)
 	b.peak[s.name] = u.peak
 	return errors.Join(err, useErr)
@@ -239,9 +250,11 @@ func (b *harness) soak(ctx context.Context) error {
 		return err
 	}
 	defer p.stop()
+
 	s := newGate(p)
 	c := client(64)
 	defer c.CloseIdleConnections()
+
 	const rounds = 10
 	per := b.size.soak / rounds
 	var known []string
@@ -254,12 +267,14 @@ func (b *harness) soak(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		fresh := b.refs(digests)
 		images, created := slices.Clone(fresh), len(fresh)
 		known = append(known, fresh...)
 		for i := 0; len(images) < per; i++ {
 			images = append(images, known[i%len(known)])
 		}
+
 		b.quiet()
 		var first error
 		failed := each(64, len(fresh), func(i int) error { return s.ask(ctx, c, images[i], passes) }, &first)
@@ -267,6 +282,7 @@ func (b *harness) soak(ctx context.Context) error {
 		if failed > 0 {
 			b.broken = append(b.broken, fmt.Sprintf("soak, round %d: %d of %d failed; the first: %v", round+1, failed, len(images), first))
 		}
+
 		u, err := p.used(ctx)
 		if err != nil {
 			return err

@@ -62,6 +62,7 @@ func serve(ctx context.Context, binary, config string, env []string) (*process, 
 	if err != nil {
 		return nil, err
 	}
+
 	start := time.Now()
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
@@ -79,11 +80,13 @@ func serve(ctx context.Context, binary, config string, env []string) (*process, 
 			} else if !strings.Contains(line, `"message":"decision"`) {
 				p.said.add(strings.TrimSuffix(line, "\n"))
 			}
+
 			if err != nil {
 				return
 			}
 		}
 	}()
+
 	select {
 	case <-listening:
 	case <-p.done:
@@ -92,6 +95,7 @@ func serve(ctx context.Context, binary, config string, env []string) (*process, 
 		p.stop()
 		return nil, fmt.Errorf("%s serve does not listen: %s", binary, p.said)
 	}
+
 	if err := p.awaitReady(ctx, "/ready"); err != nil {
 		p.stop()
 		return nil, err
@@ -104,6 +108,7 @@ func serve(ctx context.Context, binary, config string, env []string) (*process, 
 func (p *process) awaitReady(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path, nil)
 		if err != nil {
@@ -116,6 +121,7 @@ func (p *process) awaitReady(ctx context.Context, path string) error {
 				return nil
 			}
 		}
+
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s%s is not ready: %s", p.url, path, p.said)
@@ -154,6 +160,7 @@ func (p *process) used(ctx context.Context) (use, error) {
 	if err != nil {
 		return u, fmt.Errorf("measuring needs Linux: %w", err)
 	}
+
 	kib := func(name string) int64 {
 		_, after, _ := strings.Cut(string(status), name+":")
 		fields := strings.Fields(after)
@@ -163,11 +170,13 @@ func (p *process) used(ctx context.Context) (use, error) {
 		n, _ := strconv.ParseInt(fields[0], 10, 64) // the kernel's own format
 		return n << 10
 	}
+
 	u.rss, u.peak = kib("VmRSS"), kib("VmHWM")
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
 		return u, err
 	}
+
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 13 {
 		return u, errors.New("measuring: /proc/PID/stat has another format")
@@ -192,6 +201,7 @@ func (p *process) scrape(ctx context.Context, u *use) error {
 		return err
 	}
 	defer resp.Body.Close()
+
 	b, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return err // a peer may have none
@@ -202,6 +212,7 @@ func (p *process) scrape(ctx context.Context, u *use) error {
 		if err != nil {
 			continue
 		}
+
 		switch name {
 		case "go_memstats_alloc_bytes_total":
 			u.allocated = f
@@ -240,6 +251,7 @@ func post(ctx context.Context, c *http.Client, url string, body any) (int, []byt
 	if err != nil {
 		return 0, nil, err
 	}
+
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.Do(req)
 	if err != nil {

@@ -37,6 +37,7 @@ func profiler(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	b, err := json.Marshal(map[string]any{"Replace": map[string]string{at: source}})
 	if err != nil {
 		return "", err
@@ -70,6 +71,7 @@ func profileSweep(ctx context.Context, dir string) (wait func()) {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 		}
+
 		if err := save(ctx, "profile?seconds=4", filepath.Join(dir, "sweep.pprof")); err != nil {
 			fmt.Fprintln(os.Stderr, "bench: no profile of the sweep:", err)
 		}
@@ -80,6 +82,7 @@ func profileSweep(ctx context.Context, dir string) (wait func()) {
 func save(ctx context.Context, what, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+profilerAddr+"/debug/pprof/"+what, nil)
 	if err != nil {
 		return err
@@ -89,6 +92,7 @@ func save(ctx context.Context, what, path string) error {
 		return err
 	}
 	defer resp.Body.Close()
+
 	b, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return errors.Join(fmt.Errorf("profile: %s", resp.Status), err)

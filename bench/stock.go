@@ -94,6 +94,7 @@ func (s *stock) freshIndexes(ctx context.Context, repository string, n int) ([]s
 			}
 			children, all = append(children, child{p, d}), append(all, d.digest)
 		}
+
 		d, err := s.index(repository, fmt.Sprintf("t%d", s.made), children)
 		if err != nil {
 			return nil, err
@@ -114,6 +115,7 @@ func (s *stock) image(repository, tag string, p platform, user string, layers in
 		descriptors = append(descriptors, map[string]any{"mediaType": mediaLayer, "digest": sum([]byte(name)), "size": 1 << 20})
 		history = append(history, map[string]any{"created": "2026-11-01T00:00:00Z", "created_by": "COPY " + name})
 	}
+
 	runtime := map[string]any{
 		"User": user, "Env": []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		"Entrypoint": []string{"/app/server"}, "Labels": map[string]string{"org.opencontainers.image.revision": id},
@@ -122,6 +124,7 @@ func (s *stock) image(repository, tag string, p platform, user string, layers in
 	if p.variant != "" {
 		platform["variant"] = p.variant
 	}
+
 	config := map[string]any{
 		"created": "2026-11-01T00:00:00Z", "config": runtime, "history": history, "rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs},
 		"container_config": runtime, // as Docker's old builder wrote it, and peers read it
@@ -129,6 +132,7 @@ func (s *stock) image(repository, tag string, p platform, user string, layers in
 	for k, v := range platform {
 		config[k] = v
 	}
+
 	c, err := s.put(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", "", config)
 	if err != nil {
 		return digested{}, err
@@ -169,6 +173,7 @@ func (s *stock) put(method, path, mediaType string, document any) (digested, err
 	if method == http.MethodPost {
 		path += "?digest=" + d.digest
 	}
+
 	req := httptest.NewRequest(method, path, bytes.NewReader(b))
 	req.Header.Set("Content-Type", mediaType)
 	w := httptest.NewRecorder()
@@ -193,6 +198,7 @@ func (s *stock) scanned(ctx context.Context, repository string, digests []string
 				}},
 			})
 		}
+
 		_, err := s.world.Clients.Grafeas.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + samples.Project, Occurrences: occurrences})
 		if err != nil {
 			return fmt.Errorf("writing scans: %w", err)

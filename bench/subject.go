@@ -36,6 +36,7 @@ func newGate(p *process) *subject {
 			Verdict      string
 			Attestations []struct{ Created bool }
 		}
+
 		if err := json.Unmarshal(answer, &d); err != nil {
 			return fmt.Errorf("%d: %w: %s", status, err, clip(answer))
 		}
@@ -43,6 +44,7 @@ func newGate(p *process) *subject {
 		if d.Verdict != want.verdict || status != wanted {
 			return fmt.Errorf("%s: %d %s", image, status, clip(answer))
 		}
+
 		if want.verdict == "pass" && len(d.Attestations) == 0 {
 			return fmt.Errorf("%s passed without an attestation: %s", image, clip(answer))
 		}
@@ -65,6 +67,7 @@ func startPeer(ctx context.Context, command, url string, w *standin.World) (*sub
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
+
 	go func() {
 		_ = p.cmd.Wait() // it is stopped by a signal
 		close(p.done)
@@ -80,6 +83,7 @@ func startPeer(ctx context.Context, command, url string, w *standin.World) (*sub
 		}
 		return nil
 	}}
+
 	for range 1000 {
 		if resp, err := http.Get(url); err == nil { //nolint:gosec,noctx // the address that the caller named
 			resp.Body.Close()

@@ -41,6 +41,7 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	if err != nil {
 		return err
 	}
+
 	b.world.ResetCalls()
 	b.heard.take()
 	cmd := exec.CommandContext(ctx, b.binary, "audit", b.world.Registry.Addr()+"/"+repository, "--config", config, "-o", "json", "--output-file", filepath.Join(dir, "report.json")) //nolint:gosec // the program that is measured
@@ -48,11 +49,13 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	if b.profile != "" {
 		defer profileSweep(ctx, b.profile)()
 	}
+
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("attestor audit: %w: %s", err, clip(out))
 	}
+
 	s := swept{images: images, took: time.Since(start)}
 	s.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()) / time.Duration(images)
 	registry, _ := b.world.Registry.Totals()
@@ -61,6 +64,7 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	if want := fmt.Sprintf("%d images: %d pass", images, images); !strings.Contains(string(out), want) {
 		b.broken = append(b.broken, fmt.Sprintf("sweep: want %q, got %s", want, clip(out)))
 	}
+
 	if s.bare, err = b.bare(ctx, repository, b.heard.take()); err != nil {
 		return err
 	}
@@ -77,16 +81,19 @@ func (b *harness) bare(ctx context.Context, repository string, heard []proto.Mes
 		d := digestPattern.FindString(fmt.Sprint(m))
 		asked[d] = append(asked[d], m)
 	}
+
 	r, err := b.newBareClient(repository, 4*sweepAtOnce)
 	if err != nil {
 		return 0, err
 	}
 	defer r.close()
+
 	start := time.Now()
 	body, _, err := r.get(ctx, "/tags/list")
 	if err != nil {
 		return 0, err
 	}
+
 	var list struct{ Tags []string }
 	if err := json.Unmarshal(body, &list); err != nil {
 		return 0, err
@@ -105,6 +112,7 @@ func (r *bareClient) image(ctx context.Context, tag string, asked map[string][]p
 	if err := json.Unmarshal(body, &manifest); err != nil {
 		return err
 	}
+
 	errs := make([]error, 1+len(asked[digest]))
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _, errs[0] = r.get(ctx, "/blobs/"+manifest.Config.Digest) })

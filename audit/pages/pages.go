@@ -1,8 +1,8 @@
-// Package pages decides what the service's pages show: overview, decisions and
-// their search, one decision as an explanation, policies in force, bases known.
-// They are complete HTML documents, read-only, rendered on the server, and run
-// nothing that [CSP] does not name. Who may see what is left to the server,
-// which gives no more than that; the report is package report's page.
+// Package pages renders the service's pages: overview, decisions and their search,
+// the explanation of one decision, the policies in force, the approved bases. They
+// are complete HTML documents, read-only, rendered on the server, and run only the
+// scripts that [CSP] names. The server checks the caller's rights and passes only
+// data that they may read. Package report renders the report.
 package pages
 
 import (
@@ -35,7 +35,8 @@ type Renderer struct{ t *template.Template }
 // New parses the templates.
 func New() (*Renderer, error) {
 	t, err := page.Parse("pages", text, template.FuncMap{
-		"verdict": describe.Verdict, "class": class, "mark": mark, "name": describe.Name, "repository": describe.Repository,
+		"verdict": describe.Verdict, "class": class, "mark": mark,
+		"name": describe.Name, "repository": describe.Repository,
 		"path":       func(id string) string { return "/decisions/" + url.PathEscape(id) },
 		"refusals":   func(d attestor.Decision) []describe.Finding { return describe.Findings(d, attestor.Refuses) },
 		"subjects":   func(f describe.Finding) string { return describe.Some(f.Subjects, 6) },
@@ -48,7 +49,7 @@ func New() (*Renderer, error) {
 	return &Renderer{t}, nil
 }
 
-// render writes nothing at all where a template fails.
+// render renders into memory first: if a template fails, nothing is written.
 func (r *Renderer) render(w io.Writer, name string, data any) error {
 	var b bytes.Buffer
 	if err := r.t.ExecuteTemplate(&b, name, data); err != nil {
@@ -65,7 +66,7 @@ func (r *Renderer) render(w io.Writer, name string, data any) error {
 type Overview struct {
 	Figures page.Figures        // of the last days
 	Recent  []attestor.Decision // newest first; about ten
-	Alarms  []string            // what an operator must know: a policy that no longer loads, a record in trouble
+	Alarms  []string            // failures that an operator must know: of a policy on disk, or of the store
 	Now     time.Time
 }
 
@@ -79,7 +80,7 @@ func (r *Renderer) Overview(w io.Writer, o Overview) error {
 	}{head, o})
 }
 
-// Search is what the search form holds, as the caller wrote it.
+// Search has the fields of the search form, as the caller filled them in.
 type Search struct {
 	Image, Repository, Verdict, Policy, Since, Until string
 	BreakGlass                                       bool
@@ -98,7 +99,8 @@ type Decisions struct {
 func (d Decisions) More() string {
 	q := url.Values{}
 	for name, v := range map[string]string{
-		"image": d.Search.Image, "repository": d.Search.Repository, "verdict": d.Search.Verdict, "policy": d.Search.Policy,
+		"image": d.Search.Image, "repository": d.Search.Repository,
+		"verdict": d.Search.Verdict, "policy": d.Search.Policy,
 		"since": d.Search.Since, "until": d.Search.Until, "pageToken": d.Next,
 	} {
 		if v != "" {
@@ -145,7 +147,7 @@ type Policy struct {
 	Ref     attestor.PolicyRef
 	Images  []string // patterns
 	Text    string
-	Problem string // why what is on disk does not load, where an older text is in force
+	Problem string // why the text on disk does not load, so that an older one is in force; "": it loads
 }
 
 // Policies renders the policies in force.
@@ -163,7 +165,7 @@ type Base struct {
 	Tags     []Tag
 }
 
-// Tag is what one tag of a base was seen to name, newest first.
+// Tag has the digests of one tag of a base, newest first.
 type Tag struct {
 	Name    string
 	History []attestor.TagPoint

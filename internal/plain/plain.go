@@ -1,5 +1,5 @@
-// Package plain makes text from outside harmless where it is shown: in a message,
-// a terminal, Markdown, a spreadsheet, SARIF. HTML is html/template's.
+// Package plain encodes untrusted text for where it is shown: in a message, a
+// terminal, Markdown, a spreadsheet, SARIF. html/template does so for HTML.
 package plain
 
 import (
@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// Text is s for a terminal: one line, and nothing that moves the cursor,
-// changes colours, or reorders text (control, format and private characters
-// appear as their code).
+// Text is s for a terminal: one line, without characters that move the cursor,
+// change colours or reorder text. Control, format and private characters appear
+// as their code.
 func Text(s string) string {
 	clean := true
 	for _, r := range s {
@@ -21,6 +21,7 @@ func Text(s string) string {
 			break
 		}
 	}
+
 	if clean {
 		return s
 	}
@@ -58,8 +59,9 @@ func Clip(s string, most int) string {
 // Quote is s in quotes with every character visible, of at most most bytes before quoting.
 func Quote(s string, most int) string { return strconv.Quote(Clip(s, most)) }
 
-// Printable excludes, unlike a terminal, what Unicode calls format characters:
-// bidirectional overrides and zero-width ones among them.
+// Printable reports whether r is shown as it is. Unicode's format characters are
+// not, such as bidirectional overrides and zero-width spaces: by them an attacker
+// makes a text look like another.
 func Printable(r rune) bool { return r != unicode.ReplacementChar && unicode.IsPrint(r) }
 
 // Markdown is s as literal text in GitHub's Markdown, in a table cell too: no
@@ -93,13 +95,15 @@ func Code(s string) string {
 	for strings.Contains(s, fence) {
 		fence += "`"
 	}
+
 	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") || s == "" {
 		s = " " + s + " "
 	}
 	return fence + s + fence
 }
 
-// Cell is s for a spreadsheet, which would run what looks like a formula.
+// Cell is s for a spreadsheet, which would evaluate a text that looks like a
+// formula.
 func Cell(s string) string {
 	s = Text(strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || r == '\r' {
@@ -107,6 +111,7 @@ func Cell(s string) string {
 		}
 		return r
 	}, s))
+
 	if t := strings.TrimLeftFunc(s, unicode.IsSpace); t != "" && strings.ContainsRune("=+-@＝＋－＠", []rune(t)[0]) {
 		return "'" + s
 	}

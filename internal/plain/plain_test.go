@@ -39,6 +39,7 @@ func TestMarkdownAndCode(t *testing.T) {
 			t.Errorf("Markdown(%q) = %q, want %q", in, got, want)
 		}
 	}
+
 	for in, want := range map[string]string{"a": "`a`", "`": "`` ` ``", "": "`  `", "a``b": "```a``b```", "x|y": "`x\\|y`"} {
 		if got := plain.Code(in); got != want {
 			t.Errorf("Code(%q) = %q, want %q", in, got, want)
@@ -53,6 +54,7 @@ func TestCell(t *testing.T) {
 			t.Errorf("Cell(%q) = %q is a formula", in, got)
 		}
 	}
+
 	if got := plain.Cell("a=b"); got != "a=b" {
 		t.Errorf("Cell(a=b) = %q", got)
 	}
@@ -76,6 +78,7 @@ func FuzzText(f *testing.F) {
 				}
 			}
 		}
+
 		if c := strings.TrimLeftFunc(plain.Cell(s), unicode.IsSpace); c != "" && strings.ContainsRune("=+-@", rune(c[0])) {
 			t.Fatalf("Cell(%q) begins as a formula", s)
 		}
@@ -98,6 +101,7 @@ func TestClip(t *testing.T) {
 			t.Errorf("Clip(%q, %d) = %q, want %q", tt.in, tt.most, got, tt.want)
 		}
 	}
+
 	if got := plain.Quote("a\"\x1b\u202e"+strings.Repeat("x", 9), 6); got != `"a\"\x1b\u202e…"` {
 		t.Errorf("Quote: %s", got)
 	}

@@ -18,7 +18,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// What stands beside the samples, so that scripts can rely on it.
+// Names of the attestor, note and key that samples are signed by. Scripts and the
+// documentation use them.
 const (
 	Project  = "dev"
 	Attestor = "projects/dev/attestors/gate"
@@ -35,7 +36,8 @@ type Google struct {
 	Binauthz *binaryauthorization.BinauthzManagementClient
 }
 
-// existing is not an error where the state was kept.
+// existing drops the error of a resource that exists already, as after a restart
+// with --state.
 func existing(err error) error {
 	if status.Code(err) == codes.AlreadyExists {
 		return nil
@@ -43,48 +45,76 @@ func existing(err error) error {
 	return err
 }
 
-// Prepare makes key, note and attestor, as an operator would with gcloud. What
-// is there already stays.
+// Prepare creates the key, the note and the attestor, as an operator would with
+// gcloud. Those that exist stay unchanged.
 func (g Google) Prepare(ctx context.Context) error {
-	_, err := g.KMS.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/dev/locations/global", KeyRingId: "gate"})
+	_, err := g.KMS.CreateKeyRing(
+		ctx,
+		&kmspb.CreateKeyRingRequest{Parent: "projects/dev/locations/global", KeyRingId: "gate"},
+	)
 	if existing(err) != nil {
 		return err
 	}
-	_, err = g.KMS.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "gate", CryptoKey: &kmspb.CryptoKey{
-		Purpose:         kmspb.CryptoKey_ASYMMETRIC_SIGN,
-		VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256},
-	}})
+
+	_, err = g.KMS.CreateCryptoKey(
+		ctx,
+		&kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "gate", CryptoKey: &kmspb.CryptoKey{
+			Purpose:         kmspb.CryptoKey_ASYMMETRIC_SIGN,
+			VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256},
+		}},
+	)
 	if existing(err) != nil {
 		return err
 	}
+
 	key, err := g.KMS.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: Key})
 	if err != nil {
 		return err
 	}
-	_, err = g.Grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/dev", NoteId: "gate", Note: &grafeaspb.Note{
-		ShortDescription: "passed the gate",
-		Type:             &grafeaspb.Note_Attestation{Attestation: &grafeaspb.AttestationNote{Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: "gate"}}},
-	}})
+	_, err = g.Grafeas.CreateNote(
+		ctx,
+		&grafeaspb.CreateNoteRequest{Parent: "projects/dev", NoteId: "gate", Note: &grafeaspb.Note{
+			ShortDescription: "passed the gate",
+			Type: &grafeaspb.Note_Attestation{
+				Attestation: &grafeaspb.AttestationNote{
+					Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: "gate"},
+				},
+			},
+		}},
+	)
 	if existing(err) != nil {
 		return err
 	}
-	_, err = g.Binauthz.CreateAttestor(ctx, &binaryauthorizationpb.CreateAttestorRequest{Parent: "projects/dev", AttestorId: "gate", Attestor: &binaryauthorizationpb.Attestor{
-		Name: Attestor,
-		AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{
-			NoteReference: Note,
-			PublicKeys: []*binaryauthorizationpb.AttestorPublicKey{{
-				Id: "//cloudkms.googleapis.com/v1/" + Key,
-				PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{
-					PublicKeyPem: key.GetPem(), SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256,
-				}},
-			}},
-		}},
-	}})
+
+	_, err = g.Binauthz.CreateAttestor(
+		ctx,
+		&binaryauthorizationpb.CreateAttestorRequest{
+			Parent:     "projects/dev",
+			AttestorId: "gate",
+			Attestor: &binaryauthorizationpb.Attestor{
+				Name: Attestor,
+				AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{
+					UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{
+						NoteReference: Note,
+						PublicKeys: []*binaryauthorizationpb.AttestorPublicKey{{
+							Id: "//cloudkms.googleapis.com/v1/" + Key,
+							PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{
+								PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{
+									PublicKeyPem:       key.GetPem(),
+									SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256,
+								},
+							},
+						}},
+					},
+				},
+			},
+		},
+	)
 	return existing(err)
 }
 
-// Push pushes the sample images to a registry, and writes the scans that
-// Google's scanner would have written.
+// Push pushes the samples to a registry, and writes the occurrences that Google's
+// scanner would write.
 func (g Google) Push(ctx context.Context, registry string) ([]Sample, error) {
 	all, err := All()
 	if err != nil {
@@ -95,12 +125,14 @@ func (g Google) Push(ctx context.Context, registry string) ([]Sample, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		// A push replaces a tag, so that a restart with --state changes nothing.
 		if s.Index != nil {
 			err = remote.WriteIndex(ref, s.Index, remote.WithContext(ctx))
 		} else {
 			err = remote.Write(ref, s.Image, remote.WithContext(ctx))
 		}
+
 		if err != nil {
 			return nil, fmt.Errorf("pushing %s: %w", ref, err)
 		}
@@ -108,6 +140,7 @@ func (g Google) Push(ctx context.Context, registry string) ([]Sample, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		for _, d := range digests {
 			if err := g.WriteScan(ctx, "https://"+ref.Repository.Name()+"@"+d.String(), s.Scan); err != nil {
 				return nil, err
@@ -117,13 +150,21 @@ func (g Google) Push(ctx context.Context, registry string) ([]Sample, error) {
 	return all, nil
 }
 
-// WriteScan writes what the scanner would have written of resource
-// (https://REPOSITORY@DIGEST), unless there is a scan of it.
+// WriteScan writes the occurrences that the scanner would write of resource
+// (https://REPOSITORY@DIGEST), unless there are some.
 func (g Google) WriteScan(ctx context.Context, resource string, scan Scan) error {
 	if scan == NotScanned {
 		return nil
 	}
-	it := g.Grafeas.ListOccurrences(ctx, &grafeaspb.ListOccurrencesRequest{Parent: "projects/dev", Filter: fmt.Sprintf("kind=%q AND resourceUrl=%q", "DISCOVERY", resource), PageSize: 1})
+	it := g.Grafeas.ListOccurrences(
+		ctx,
+		&grafeaspb.ListOccurrencesRequest{
+			Parent:   "projects/dev",
+			Filter:   fmt.Sprintf("kind=%q AND resourceUrl=%q", "DISCOVERY", resource),
+			PageSize: 1,
+		},
+	)
+
 	if found, err := it.Next(); err == nil && found != nil {
 		return nil // the state was kept
 	}
@@ -139,22 +180,37 @@ func (g Google) WriteScan(ctx context.Context, resource string, scan Scan) error
 	if scan == FixableCritical {
 		occurrences = append(occurrences, vulnerability(resource))
 	}
-	_, err := g.Grafeas.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/dev", Occurrences: occurrences})
+
+	_, err := g.Grafeas.BatchCreateOccurrences(
+		ctx,
+		&grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/dev", Occurrences: occurrences},
+	)
 	return err
 }
 
-// vulnerability is what Google's scanner writes of an old openssl.
+// vulnerability is the occurrence that Google's scanner writes for an old openssl.
 func vulnerability(resource string) *grafeaspb.Occurrence {
 	return &grafeaspb.Occurrence{
 		ResourceUri: resource, NoteName: "projects/goog-vulnz/notes/CVE-2022-3602",
 		Details: &grafeaspb.Occurrence_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityOccurrence{
-			Severity: grafeaspb.Severity_CRITICAL, EffectiveSeverity: grafeaspb.Severity_CRITICAL, FixAvailable: true, CvssScore: 9.8,
+			Severity: grafeaspb.Severity_CRITICAL, EffectiveSeverity: grafeaspb.Severity_CRITICAL,
+			FixAvailable: true, CvssScore: 9.8,
 			ShortDescription: "CVE-2022-3602",
 			PackageIssue: []*grafeaspb.VulnerabilityOccurrence_PackageIssue{{
 				AffectedCpeUri: "cpe:/o:debian:debian_linux:12", AffectedPackage: "openssl", PackageType: "OS",
-				AffectedVersion: &grafeaspb.Version{Name: "3.0.5", Revision: "1", Kind: grafeaspb.Version_NORMAL, FullName: "3.0.5-1"},
-				FixedCpeUri:     "cpe:/o:debian:debian_linux:12", FixedPackage: "openssl",
-				FixedVersion: &grafeaspb.Version{Name: "3.0.7", Revision: "1", Kind: grafeaspb.Version_NORMAL, FullName: "3.0.7-1"},
+				AffectedVersion: &grafeaspb.Version{
+					Name:     "3.0.5",
+					Revision: "1",
+					Kind:     grafeaspb.Version_NORMAL,
+					FullName: "3.0.5-1",
+				},
+				FixedCpeUri: "cpe:/o:debian:debian_linux:12", FixedPackage: "openssl",
+				FixedVersion: &grafeaspb.Version{
+					Name:     "3.0.7",
+					Revision: "1",
+					Kind:     grafeaspb.Version_NORMAL,
+					FullName: "3.0.7-1",
+				},
 				FixAvailable: true, EffectiveSeverity: grafeaspb.Severity_CRITICAL,
 			}},
 		}},

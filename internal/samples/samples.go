@@ -1,6 +1,6 @@
-// Package samples makes the small family of images with which `attestor dev`
-// shows what the gate refuses and admits. They are made from bytes in the
-// program, so that their digests are the same on every machine.
+// Package samples makes the images by which `attestor dev` shows what the gate
+// admits and refuses. They are made from bytes in the program, so that their
+// digests are the same on every machine.
 package samples
 
 import (
@@ -24,17 +24,17 @@ import (
 //go:embed policy.yaml
 var Policy string
 
-// Scan says what a sample's scan is to have found.
+// Scan is the result of a sample's scan.
 type Scan int
 
-// The scans. NotScanned leaves Container Analysis without a word of the image.
+// The scans. With NotScanned, Container Analysis has no occurrence of the image.
 const (
 	NotScanned Scan = iota
 	Clean
 	FixableCritical
 )
 
-// A Sample is one image to push, and what the gate should make of it.
+// A Sample is one image to push, and the verdict that the gate should give.
 type Sample struct {
 	Repository string // without registry
 	Tag        string
@@ -59,6 +59,7 @@ func All() ([]Sample, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	other, err := image(empty.Image, "0", file{"etc/os-release", "ID=unknown\nVERSION_ID=1\n"})
 	if err != nil {
 		return nil, err
@@ -67,6 +68,7 @@ func All() ([]Sample, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	root, err := image(base, "", file{"app/server", "the application, as root\n"})
 	if err != nil {
 		return nil, err
@@ -75,6 +77,7 @@ func All() ([]Sample, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	vulnerable, err := image(base, "65532:65532", file{"app/server", "the application, with an old library\n"})
 	if err != nil {
 		return nil, err
@@ -83,19 +86,29 @@ func All() ([]Sample, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	armBase, err := forArm(image(empty.Image, "0",
 		file{"etc/os-release", "ID=debian\nVERSION_ID=12\n"},
 		file{"etc/arch", "arm64\n"}))
 	if err != nil {
 		return nil, err
 	}
+
 	arm, err := forArm(image(armBase, "", file{"app/server", "the application for arm64, as root\n"}))
 	if err != nil {
 		return nil, err
 	}
 	return []Sample{
 		{BaseRepository, "12", nil, index(base, armBase), Clean, "is the approved base: two layers, two platforms", ""},
-		{"app/good", "v1", good, nil, Clean, "is built on the approved base, runs as 65532 and has a clean scan", "pass"},
+		{
+			"app/good",
+			"v1",
+			good,
+			nil,
+			Clean,
+			"is built on the approved base, runs as 65532 and has a clean scan",
+			"pass",
+		},
 		{"app/root", "v1", root, nil, Clean, "sets no user, which is root", "deny"},
 		{"app/foreign", "v1", foreign, nil, Clean, "is built on something else", "deny"},
 		{"app/vulnerable", "v1", vulnerable, nil, FixableCritical, "has a CRITICAL finding with a fix", "deny"},
@@ -114,6 +127,7 @@ func (s Sample) Children() ([]v1.Hash, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var out []v1.Hash
 	for _, d := range m.Manifests {
 		out = append(out, d.Digest)
@@ -139,10 +153,13 @@ func image(parent v1.Image, user string, files ...file) (v1.Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		if img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: created()}, CreatedBy: "COPY " + f.name}}); err != nil {
+
+		history := v1.History{Created: v1.Time{Time: created()}, CreatedBy: "COPY " + f.name}
+		if img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: history}); err != nil {
 			return nil, fmt.Errorf("adding %s: %w", f.name, err)
 		}
 	}
+
 	config, err := img.ConfigFile()
 	if err != nil {
 		return nil, err
@@ -155,9 +172,17 @@ func image(parent v1.Image, user string, files ...file) (v1.Image, error) {
 
 // index is one image for amd64 and one for arm64.
 func index(amd64, arm64 v1.Image) v1.ImageIndex {
-	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
-		mutate.IndexAddendum{Add: amd64, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
-		mutate.IndexAddendum{Add: arm64, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
+	return mutate.AppendManifests(
+		mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
+		mutate.IndexAddendum{
+			Add:        amd64,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
+		},
+		mutate.IndexAddendum{
+			Add:        arm64,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}},
+		},
+	)
 }
 
 func forArm(img v1.Image, err error) (v1.Image, error) {
@@ -168,6 +193,7 @@ func forArm(img v1.Image, err error) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	config = config.DeepCopy()
 	config.Architecture = "arm64"
 	return mutate.ConfigFile(img, config)
@@ -177,9 +203,13 @@ func forArm(img v1.Image, err error) (v1.Image, error) {
 func layer(f file) (v1.Layer, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.content)), ModTime: created(), Typeflag: tar.TypeReg}); err != nil {
+	err := w.WriteHeader(&tar.Header{
+		Name: f.name, Mode: 0o644, Size: int64(len(f.content)), ModTime: created(), Typeflag: tar.TypeReg,
+	})
+	if err != nil {
 		return nil, err
 	}
+
 	if _, err := w.Write([]byte(f.content)); err != nil {
 		return nil, err
 	}

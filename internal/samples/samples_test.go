@@ -17,6 +17,7 @@ func TestSamplesAreTheSameEverywhere(t *testing.T) {
 		if len(all) != 7 {
 			t.Fatalf("%d samples", len(all))
 		}
+
 		for _, s := range all {
 			var d interface{ String() string }
 			if s.Index != nil {
@@ -32,12 +33,14 @@ func TestSamplesAreTheSameEverywhere(t *testing.T) {
 				}
 				d = h
 			}
+
 			if before, ok := digests[s.Repository]; ok && before != d.String() {
 				t.Errorf("%s: %s, then %s", s.Repository, before, d)
 			}
 			digests[s.Repository] = d.String()
 		}
 	}
+
 	const good = "sha256:1c5a44dcf3d37e9c3b273dca61ad7ac0a0bb056805361db0784a333b774cd0c9"
 	if digests["app/good"] != good {
 		t.Errorf("app/good is %s; README says %s", digests["app/good"], good)

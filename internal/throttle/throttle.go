@@ -1,6 +1,6 @@
-// Package throttle holds the one rule for servers that ask to be asked later:
-// which answers ask for it, how long to wait, and when to give up. Decisions
-// and sweeps both follow it.
+// Package throttle has the rule for servers that throttle: which responses ask the
+// client to wait, for how long, and when to give up. Decisions and sweeps both
+// follow it.
 package throttle
 
 import (
@@ -23,8 +23,8 @@ const (
 	drainBytes = 4 << 10 // read of a refused answer, so that its connection is used again
 )
 
-// An Error reports a server that asked to be asked later: it answered 429, or
-// 503 with a Retry-After header.
+// An Error reports a server that throttled: it answered 429, or 503 with a
+// Retry-After header.
 type Error struct {
 	Host   string        // host[:port]
 	Status int           // of its last answer
@@ -38,8 +38,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s answered %d and asks to wait %v", e.Host, e.Status, e.After)
 }
 
-// read returns what an answer asks for, or nil if it does not ask to be asked
-// later.
+// read returns the Error of a response, or nil if the server does not throttle.
 func read(resp *http.Response, now time.Time) *Error {
 	after, said := retryAfter(resp.Header.Get("Retry-After"), now)
 
@@ -57,8 +56,8 @@ func read(resp *http.Response, now time.Time) *Error {
 	return e
 }
 
-// Asks reports whether an answer asks for a later retry, and for how long; 0 if
-// it names no time. The answer is left as it is.
+// Asks reports whether a response asks the client to wait, and for how long; 0 if
+// it names no time. It does not read the body.
 func Asks(resp *http.Response, now time.Time) (after time.Duration, asks bool) {
 	e := read(resp, now)
 	if e == nil {
@@ -67,8 +66,8 @@ func Asks(resp *http.Response, now time.Time) (after time.Duration, asks bool) {
 	return e.After, true
 }
 
-// Check returns an [*Error], and closes the answer's body, if the answer asks
-// to be asked later. Any other answer is left as it is.
+// Check returns an [*Error], and closes the body, if the response asks the client
+// to wait. It leaves any other response as it is.
 func Check(resp *http.Response, now time.Time) error {
 	e := read(resp, now)
 	if e == nil {
@@ -99,6 +98,7 @@ func retryAfter(header string, now time.Time) (after time.Duration, said bool) {
 	if err != nil {
 		return 0, false
 	}
+
 	// Of dates centuries apart, Sub returns the longest duration there is.
 	return min(max(at.Sub(now), 0), mostAsked), true
 }
@@ -130,8 +130,8 @@ func Do[T any](ctx context.Context, tries int, f func() (T, error)) (T, error) {
 			return value, err
 		}
 
-		// Many may have been refused at the same moment: jitter spreads them, and
-		// never makes anybody come earlier than the server asked for.
+		// Many clients may have been throttled at the same moment. Jitter spreads their
+		// retries, and only ever adds to the time that the server asked for.
 		pause := pauses.Next(e.After)
 		pause += rand.N(pause/10 + time.Millisecond) //nolint:gosec // no secret
 

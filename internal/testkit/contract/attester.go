@@ -24,6 +24,7 @@ func authorizationOf(t *testing.T, attestors []string, n int) (attestor.Authoriz
 	for _, q := range asked {
 		checks = append(checks, attestor.Check{Name: q.Check, Platform: ev.Platforms[0].Platform, Status: attestor.StatusPass})
 	}
+
 	needs := attestor.AttestNeeds{Attestors: attestors, Children: true}
 	a, err := attestor.Authorize("contract", attestor.NewVerdict(ev, attestor.PolicyRef{Name: "production", Mode: attestor.Enforce}, needs, asked, checks))
 	if err != nil {
@@ -42,6 +43,7 @@ func Attester(t *testing.T, open func(t *testing.T) Attesting) {
 		}
 		return s
 	}
+
 	recorded := func() error { return nil }
 
 	t.Run("attested once", func(t *testing.T) {
@@ -56,6 +58,7 @@ func Attester(t *testing.T, open func(t *testing.T) Attesting) {
 		if err != nil || begun != 1 {
 			t.Fatalf("Attest: %v; begin was called %d times, want once", err, begun)
 		}
+
 		if len(made) != len(w.Attestors) {
 			t.Fatalf("made %+v, want one attestation for each of %q", made, w.Attestors)
 		}
@@ -64,6 +67,7 @@ func Attester(t *testing.T, open func(t *testing.T) Attesting) {
 				t.Errorf("made %+v for %s", m, img)
 			}
 		}
+
 		after := standing(t, w, img)
 		if len(after.Valid) != len(made) {
 			t.Errorf("%d attestations stand, %d were made", len(after.Valid), len(made))
@@ -74,11 +78,13 @@ func Attester(t *testing.T, open func(t *testing.T) Attesting) {
 		if err != nil || len(again) != len(made) {
 			t.Fatalf("the repeat: %+v, %v", again, err)
 		}
+
 		for _, m := range again {
 			if m.Created {
 				t.Errorf("the repeat made %+v", m)
 			}
 		}
+
 		if got := standing(t, w, img); len(got.Valid) != len(made) {
 			t.Errorf("%d attestations stand after a repeat, want %d", len(got.Valid), len(made))
 		}
@@ -97,6 +103,7 @@ func Attester(t *testing.T, open func(t *testing.T) Attesting) {
 		if err == nil || len(made) != 0 {
 			t.Errorf("made %+v, %v, though the beginning was not recorded", made, err)
 		}
+
 		if s := standing(t, w, img); len(s.Valid) != 0 {
 			t.Errorf("%+v stands, though the beginning was not recorded", s.Valid)
 		}
@@ -110,6 +117,7 @@ func Attester(t *testing.T, open func(t *testing.T) Attesting) {
 		if err == nil && len(made) == 0 {
 			t.Error("Attest with an ended context reports success and made nothing")
 		}
+
 		if s, err := w.Standing(gone(t), w.Attestors, []attestor.Image{img}); err == nil && s.Known && len(s.Valid) != len(made) {
 			t.Errorf("Standing with an ended context is %+v", s)
 		}

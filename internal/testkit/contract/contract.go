@@ -57,6 +57,7 @@ func recordOf(t testing.TB, n int, change ...func(*attestor.Record)) attestor.Re
 		},
 		PolicyText: []byte("apiVersion: attestor/v1\nkind: GatePolicy\n"),
 	}
+
 	for _, f := range change {
 		f(&r)
 	}
@@ -73,6 +74,7 @@ func sameDecision(t testing.TB, what string, want, got attestor.Decision) {
 	if errW != nil || errG != nil {
 		t.Fatal(errW, errG)
 	}
+
 	if string(w) != string(g) {
 		t.Errorf("%s:\nwant %s\ngot  %s", what, w, g)
 	}

@@ -50,6 +50,7 @@ func (r DecisionRecord) list(t *testing.T, q DecisionQuery) ([]int, string) {
 	if err != nil {
 		t.Fatalf("List(%+v): %v", q, err)
 	}
+
 	if q.PageSize > 0 && len(page) > q.PageSize {
 		t.Errorf("a page of %d has %d decisions", q.PageSize, len(page))
 	}
@@ -98,6 +99,7 @@ func decisionFilters(t *testing.T, r DecisionRecord) {
 			}
 		}))
 	}
+
 	for _, tt := range []struct {
 		name string
 		q    DecisionQuery
@@ -143,6 +145,7 @@ func decisionPages(t *testing.T, r DecisionRecord) {
 			}
 		})
 	}
+
 	r.Add(t, records...)
 
 	added := n
@@ -158,6 +161,7 @@ func decisionPages(t *testing.T, r DecisionRecord) {
 			if token = next; token == "" {
 				break
 			}
+
 			if len(got) > n {
 				t.Fatalf("pages of %d do not end", size)
 			}
@@ -165,6 +169,7 @@ func decisionPages(t *testing.T, r DecisionRecord) {
 			added++
 			clock = clock.Add(41 * time.Minute)
 		}
+
 		if !slices.Equal(got, downFrom(n)) {
 			t.Errorf("pages of %d: %d decisions, want each of %d once, newest first", size, len(got), n)
 		}

@@ -106,6 +106,7 @@ func listPackages(t *testing.T) []listedPackage {
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
+
 	var all []listedPackage
 	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
 		var p listedPackage
@@ -113,6 +114,7 @@ func listPackages(t *testing.T) []listedPackage {
 		if errors.Is(err, io.EOF) {
 			return all
 		}
+
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,6 +144,7 @@ func check(t *testing.T, fset *token.FileSet, p listedPackage, imports types.Imp
 		}
 		c.files = append(c.files, f)
 	}
+
 	path, _, _ := strings.Cut(p.ImportPath, " ")
 	var err error
 	if c.types, err = (&types.Config{Importer: imports}).Check(path, fset, c.files, c.info); err != nil {
@@ -186,6 +189,7 @@ func reachable(p *types.Package) []*types.Package {
 		if p.Path() == module || strings.HasPrefix(p.Path(), module+"/") {
 			out = append(out, p)
 		}
+
 		for _, i := range p.Imports() {
 			visit(i)
 		}
@@ -274,6 +278,7 @@ func (c checked) calls(add func(suite string, object types.Object)) {
 			if index, ok := fun.(*ast.IndexExpr); ok {
 				fun = index.X
 			}
+
 			sel, ok := fun.(*ast.SelectorExpr)
 			if !ok {
 				return true
@@ -282,6 +287,7 @@ func (c checked) calls(add func(suite string, object types.Object)) {
 			if !ok || called.Pkg() == nil || called.Pkg().Path() != contract {
 				return true
 			}
+
 			for _, arg := range call.Args {
 				ast.Inspect(arg, func(n ast.Node) bool {
 					if id, ok := n.(*ast.Ident); ok {
@@ -289,6 +295,7 @@ func (c checked) calls(add func(suite string, object types.Object)) {
 							add(called.Name(), f)
 						}
 					}
+
 					if e, ok := n.(ast.Expr); ok {
 						if tv, ok := c.info.Types[e]; ok && tv.IsValue() {
 							mentioned(tv.Type, func(tn *types.TypeName) { add(called.Name(), tn) })
@@ -344,12 +351,14 @@ func (s *survey) tests(p checked, fset *token.FileSet) {
 			s.given[implementation{suite, short(object.Pkg().Path(), object.Name())}] = true
 		}
 	})
+
 	for id, object := range p.info.Defs {
 		tn, ok := object.(*types.TypeName)
 		at := fset.Position(id.Pos())
 		if !ok || tn.IsAlias() || !strings.HasSuffix(at.Filename, "_test.go") {
 			continue
 		}
+
 		for _, in := range reachable(p.types) {
 			for _, declared := range named(in) {
 				if iface, ok := methods(declared); ok && implements(tn, iface) && !promoted(tn, iface) {
@@ -385,6 +394,7 @@ func surveyed(t *testing.T) *survey {
 			s.product(check(t, fset, p, shared))
 		}
 	}
+
 	if products < 20 || tests < 20 {
 		t.Fatalf("%d packages and %d of tests were found: this test would prove nothing", products, tests)
 	}
@@ -413,12 +423,14 @@ func TestEveryInterfaceHasItsSuite(t *testing.T) {
 			used[i.name] = true
 			i.name = maker
 		}
+
 		exempted := false
 		for _, key := range []string{i.name, i.name + " as " + i.of} {
 			if reasons[key] != "" {
 				used[key], exempted = true, true
 			}
 		}
+
 		if exempted {
 			return
 		}
@@ -430,11 +442,13 @@ func TestEveryInterfaceHasItsSuite(t *testing.T) {
 		t.Errorf("%s%s implements %s and is not given to contract.%s: run the suite on it, or use the real implementation",
 			i.name, at, i.of, strings.Join(table[i.of], " or contract."))
 	}
+
 	for i := range s.real {
 		if len(table[i.of]) > 0 {
 			judge(i, "")
 		}
 	}
+
 	for i, at := range s.fakes {
 		if len(table[i.of]) > 0 {
 			judge(i, " ("+at+")")
@@ -447,6 +461,7 @@ func TestEveryInterfaceHasItsSuite(t *testing.T) {
 			t.Errorf("the table names the interface %s, which nothing implements", name)
 		}
 	}
+
 	for _, key := range slices.Concat(slices.Sorted(maps.Keys(reasons)), slices.Sorted(maps.Keys(makers))) {
 		if !used[key] {
 			t.Errorf("the entry of %s is not needed: remove it", key)

@@ -33,12 +33,14 @@ func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *
 				}
 			}))
 		}
+
 		for n, want := range map[int][]int{10: {4, 3, 1}, 2: {4, 3}} {
 			got, err := h.Of(t.Context(), imageOf(t, Repository, 1), n)
 			if err != nil || !slices.Equal(numbersOf(got), want) {
 				t.Errorf("Of, at most %d: %v, %v; want %v", n, numbersOf(got), err, want)
 			}
 		}
+
 		if got, err := h.Of(t.Context(), imageOf(t, Repository, 77), 10); err != nil || len(got) != 0 {
 			t.Errorf("of an unknown image: %v, %v", numbersOf(got), err)
 		}
@@ -61,6 +63,7 @@ func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *
 				}
 			}))
 		}
+
 		add(t, records...)
 		slices.Reverse(passed)
 		slices.Reverse(overridden)
@@ -77,12 +80,14 @@ func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *
 				if first == "" {
 					first = next
 				}
+
 				if token = next; token == "" {
 					return all, first
 				}
 				clock = clock.Add(time.Hour)
 			}
 		}
+
 		gotPassed, first := walk(h.Passed)
 		if !slices.Equal(gotPassed, passed) || first == "" {
 			t.Errorf("Passed lists %d over its pages (first token %q), want each of %d once, newest first", len(gotPassed), first, len(passed))
@@ -113,6 +118,7 @@ func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		sameDecision(t, "Record", want.Decision, got.Decision)
 		if len(got.Evidence.Platforms) != 1 {
 			t.Error("the record comes without its evidence")

@@ -32,6 +32,7 @@ func Inspector(t *testing.T, open func(t *testing.T) Inspecting) {
 		if err != nil || img != w.Image {
 			t.Fatalf("Pin(%s) = %v, %v; want %s", w.Tagged, img, err, w.Image)
 		}
+
 		for _, ref := range []attestor.Reference{w.Tagged, pinned(t, w)} {
 			r, err := w.Resolve(t.Context(), ref, attestor.Needs{})
 			if err != nil {
@@ -46,6 +47,7 @@ func Inspector(t *testing.T, open func(t *testing.T) Inspecting) {
 			if len(r.Children) != 1 || r.Children[0].Digest != w.Image.Digest() || r.Children[0].Platform == "" {
 				t.Fatalf("Resolve(%s) has children %+v", ref, r.Children)
 			}
+
 			if ev := w.Inspect(t.Context(), r, r.Children[0], attestor.Needs{}); ev.Child != r.Children[0] {
 				t.Errorf("Inspect(%+v) is evidence of %+v", r.Children[0], ev.Child)
 			}

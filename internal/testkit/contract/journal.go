@@ -27,12 +27,14 @@ func Journal[J journal](t *testing.T, open func(t *testing.T) (first J, again fu
 			t.Fatalf("PutIntent(%q): %v", id, err)
 		}
 	}
+
 	want := func(t *testing.T, j J, want map[string]string) {
 		t.Helper()
 		got, err := j.Intents(t.Context())
 		if err != nil {
 			t.Fatalf("Intents: %v", err)
 		}
+
 		text := map[string]string{}
 		for id, data := range got {
 			text[id] = string(data)
@@ -76,11 +78,13 @@ func Journal[J journal](t *testing.T, open func(t *testing.T) (first J, again fu
 		if err := j.PutIntent(t.Context(), "a", data); err != nil {
 			t.Fatal(err)
 		}
+
 		copy(data, "AFTER!")
 		got, err := j.Intents(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		copy(got["a"], "CHANGE")
 		delete(got, "a")
 		want(t, j, map[string]string{"a": "before"})
@@ -92,6 +96,7 @@ func Journal[J journal](t *testing.T, open func(t *testing.T) (first J, again fu
 		for n := range 600 {
 			all[fmt.Sprintf("id-%d", n)] = fmt.Sprint(n)
 		}
+
 		var wg sync.WaitGroup
 		for chunk := range slices.Chunk(slices.Sorted(maps.Keys(all)), 75) {
 			wg.Go(func() {
@@ -113,6 +118,7 @@ func Journal[J journal](t *testing.T, open func(t *testing.T) (first J, again fu
 		if err := j.DeleteIntent(t.Context(), "deleted"); err != nil {
 			t.Fatal(err)
 		}
+
 		kept := map[string]string{"kept": "1"}
 		if err := j.PutIntent(gone(t), "late", []byte("3")); err == nil {
 			kept["late"] = "3" // it may be written, but then it is there

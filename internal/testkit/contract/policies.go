@@ -55,6 +55,7 @@ func Policy(t *testing.T, p attestor.Policy) {
 	if _, err := attestor.ParseDigest(string(ref.Digest)); err != nil {
 		t.Errorf("Ref().Digest: %v", err)
 	}
+
 	if len(p.Text()) == 0 {
 		t.Error("the policy has no text for the record")
 	}
@@ -68,6 +69,7 @@ func Policy(t *testing.T, p attestor.Policy) {
 		ev.Problems = []attestor.Problem{{Check: attestor.CheckUser, Status: status, Reason: attestor.Reason{Code: attestor.CodeUserLookupFailed, Message: "the user could not be read"}}}
 		return ev
 	}
+
 	for name, tt := range map[string]struct {
 		ev      attestor.Evidence
 		refused bool
@@ -83,6 +85,7 @@ func Policy(t *testing.T, p attestor.Policy) {
 		if tt.refused && v.Outcome() == attestor.Pass {
 			t.Errorf("%s passes", name)
 		}
+
 		if v.Policy() != ref {
 			t.Errorf("%s: the verdict names the policy %+v, want %+v", name, v.Policy(), ref)
 		}
@@ -93,6 +96,7 @@ func Policy(t *testing.T, p attestor.Policy) {
 		if again.Outcome() != v.Outcome() || asJSON(t, again.Checks()) != asJSON(t, v.Checks()) {
 			t.Errorf("%s is judged otherwise the second time", name)
 		}
+
 		if asJSON(t, tt.ev) != before {
 			t.Errorf("%s: judging changed the evidence", name)
 		}

@@ -29,6 +29,7 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 		}
 		sameDecision(t, want.Decision.ID, want.Decision, got)
 	}
+
 	finish := func(t *testing.T, r Recording, rec attestor.Record) {
 		t.Helper()
 		if err := r.Finish(t.Context(), rec); err != nil {
@@ -42,6 +43,7 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 		if err := r.Begin(t.Context(), begun); err != nil {
 			t.Fatal(err)
 		}
+
 		// A reader would take it for an admission, and nothing was attested yet.
 		if _, ok := r.Finished(t, begun.Decision.ID); ok {
 			t.Error("what was only begun is answered as a decision")
@@ -91,6 +93,7 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 				}
 			})
 		}
+
 		wg.Wait()
 		for n := range 40 {
 			want(t, r, recordOf(t, n))
@@ -111,6 +114,7 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 		if recorded {
 			want(t, later, late)
 		}
+
 		if err := later.Finish(t.Context(), recordOf(t, 4, func(r *attestor.Record) { r.Decision.Verdict = attestor.Deny })); err == nil {
 			t.Error("after a restart a finished decision was changed")
 		}

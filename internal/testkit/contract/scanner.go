@@ -35,6 +35,7 @@ func Scanner(t *testing.T, w Scanning) {
 	if s.State == attestor.ScanComplete || s.State == attestor.ScanNotFound {
 		t.Errorf("asked with an ended context, the scan is %q", s.State)
 	}
+
 	if s.State == attestor.ScanUnavailable && (s.Problem == nil || s.Problem.Message == "") {
 		t.Error("the scan is unavailable and does not say why")
 	}

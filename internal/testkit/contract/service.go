@@ -64,6 +64,7 @@ func Occurrences(t *testing.T, look OccurrenceLookup, scanned attestor.Image, fi
 			t.Errorf("%s: %v, finished %t, %v; want %s, %t", name, img, done, err, want.img, want.finished)
 		}
 	}
+
 	if img, _, err := look(t.Context(), foreign); err != nil || !img.IsZero() {
 		t.Errorf("of no image: %v, %v; want the zero image", img, err)
 	}
@@ -72,6 +73,7 @@ func Occurrences(t *testing.T, look OccurrenceLookup, scanned attestor.Image, fi
 	if !img.IsZero() || done {
 		t.Errorf("of an unknown occurrence: %v, finished %t", img, done)
 	}
+
 	if _, _, err := look(gone(t), finished); err == nil || attestor.KindOf(err) == attestor.NotFound {
 		t.Errorf("asked with an ended context: %v", err)
 	}
@@ -92,6 +94,7 @@ func Publisher(t *testing.T, p interface {
 		"\x00\xff":      {"a": "1", "b": "é"},
 		"plain":         nil,
 	}
+
 	var wg sync.WaitGroup
 	for data, attributes := range want {
 		wg.Go(func() {
@@ -100,6 +103,7 @@ func Publisher(t *testing.T, p interface {
 			}
 		})
 	}
+
 	wg.Wait()
 
 	// What Publish returned nil for is there, once and unchanged.
@@ -113,6 +117,7 @@ func Publisher(t *testing.T, p interface {
 		}
 		seen[m.Data] = true
 	}
+
 	if len(seen) != len(want) {
 		t.Errorf("%d of %d messages were received", len(seen), len(want))
 	}
@@ -139,6 +144,7 @@ func Simulator(t *testing.T, n int, first time.Time, good string,
 		}
 		return sum
 	}
+
 	for _, tt := range []struct {
 		name    string
 		since   time.Time
@@ -155,6 +161,7 @@ func Simulator(t *testing.T, n int, first time.Time, good string,
 			t.Errorf("%s: %v", tt.name, err)
 			continue
 		}
+
 		if s.Judged != tt.want || total(s.Before) != tt.want || total(s.After) != tt.want || len(s.Flips) > tt.want {
 			t.Errorf("%s: %+v, want %d judged", tt.name, s, tt.want)
 		}
@@ -197,6 +204,7 @@ func Attestations(t *testing.T, a Revoking, attested, other, unattested attestor
 			t.Errorf("revoked %+v of %s", g, attested)
 		}
 	}
+
 	if s, err := a.Standing(t.Context(), attested); err != nil || !s.Known || len(s.Valid) != 0 {
 		t.Errorf("after the revocation stands %+v, %v", s.Valid, err)
 	}
@@ -208,6 +216,7 @@ func Attestations(t *testing.T, a Revoking, attested, other, unattested attestor
 			t.Errorf("Revoke where nothing stands: %+v, %v", again, err)
 		}
 	}
+
 	if s, err := a.Standing(t.Context(), other); err != nil || len(s.Valid) == 0 {
 		t.Errorf("of the other image stands %+v, %v", s, err)
 	}
@@ -230,6 +239,7 @@ func Posture(t *testing.T, good string, judge func(ctx context.Context, document
 	if err != nil || again != verdict || same != findings {
 		t.Errorf("the same definition again: %s, %d findings, %v", again, same, err)
 	}
+
 	for _, bad := range []string{"", "nonsense", "{", "apiVersion: v1\nkind: Pod\n"} {
 		verdict, findings, err := judge(t.Context(), []byte(bad))
 		wantKind(t, "the document "+bad, err, attestor.Invalid)
@@ -249,6 +259,7 @@ func PolicyList(t *testing.T, all func() (refs []attestor.PolicyRef, images [][]
 	if !slices.IsSortedFunc(refs, func(a, b attestor.PolicyRef) int { return cmp.Compare(a.Name, b.Name) }) {
 		t.Errorf("the policies are not ordered by name: %+v", refs)
 	}
+
 	for i, ref := range refs {
 		if _, err := attestor.ParseDigest(string(ref.Digest)); err != nil || ref.Name == "" || len(images[i]) == 0 || texts[i] == "" {
 			t.Errorf("%+v governs %v by %q (%v)", ref, images[i], texts[i], err)

@@ -199,6 +199,7 @@ func tagsAtOnce(t *testing.T, store tagHistory) {
 			}
 		})
 	}
+
 	wg.Wait()
 	close(errs)
 	for err := range errs {
@@ -226,6 +227,7 @@ func incompleteTags(t *testing.T, store tagHistory) {
 			t.Errorf("%s: recorded", name)
 		}
 	}
+
 	if got := tagPoints(t, store); len(got) > 0 {
 		t.Errorf("history = %+v, want none", got)
 	}

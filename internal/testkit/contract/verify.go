@@ -79,6 +79,7 @@ func Attachments[S any](t *testing.T, a interface {
 	if err != nil || len(got) != 0 {
 		t.Errorf("of another type: %d, %v", len(got), err)
 	}
+
 	got, err = a.Attestations(t.Context(), without, rule, []string{predicateType})
 	if err != nil || len(got) != 0 {
 		t.Errorf("of the image without a statement: %d, %v", len(got), err)
@@ -101,6 +102,7 @@ func PublicKeys(t *testing.T, k interface {
 	if block == nil || len(rest) != 0 {
 		t.Fatalf("PublicKey(%q) is not one PEM block: %q", known, text)
 	}
+
 	if _, err := x509.ParsePKIXPublicKey(block.Bytes); err != nil {
 		t.Errorf("PublicKey(%q): %v", known, err)
 	}
@@ -110,6 +112,7 @@ func PublicKeys(t *testing.T, k interface {
 			t.Errorf("PublicKey(%q) is %q, %v", uri, text, err)
 		}
 	}
+
 	if text, err := k.PublicKey(gone(t), known); err == nil || len(text) != 0 {
 		t.Errorf("PublicKey with an ended context is %q, %v", text, err)
 	}
@@ -127,6 +130,7 @@ func Resolver(t *testing.T, r interface {
 			t.Errorf("LookupNetIP(%q) = %v, %v", literal, got, err)
 		}
 	}
+
 	if unknown == "" {
 		return
 	}

@@ -28,6 +28,7 @@ func Tar(files ...File) []byte {
 		case strings.HasPrefix(f.Content, "=>"):
 			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, f.Content[2:], 0
 		}
+
 		check(w.WriteHeader(h))
 		if h.Size > 0 {
 			_, err := io.WriteString(w, f.Content)

@@ -27,12 +27,14 @@ func attestations() []Case {
 			return SignedAttestation(p.Note, p.KeyID, p.Resource(d), b, p.Sign(b))
 		}
 	}
+
 	genuine := byGate(func(p *Place, d attestor.Digest) []byte { return SimpleSigning(p.Host+"/"+p.Repo, d) })
 	edited := func(old, with string) func(p *Place, d attestor.Digest) *grafeaspb.Occurrence {
 		return byGate(func(p *Place, d attestor.Digest) []byte {
 			return []byte(strings.Replace(string(SimpleSigning(p.Host+"/"+p.Repo, d)), old, with, 1))
 		})
 	}
+
 	changed := func(f func(p *Place, o *grafeaspb.Occurrence)) func(p *Place, d attestor.Digest) *grafeaspb.Occurrence {
 		return func(p *Place, d attestor.Digest) *grafeaspb.Occurrence {
 			o := genuine(p, d)
@@ -40,11 +42,13 @@ func attestations() []Case {
 			return o
 		}
 	}
+
 	other := Sum([]byte("another image"))
 	forged := func(p *Place, d attestor.Digest) *grafeaspb.Occurrence {
 		b := SimpleSigning(p.Host+"/"+p.Repo, d)
 		return SignedAttestation(p.Note, p.KeyID, p.Resource(d), b, foreign.Sign(b))
 	}
+
 	var out []Case
 	for _, tt := range []struct {
 		name    string
@@ -110,6 +114,7 @@ func attestations() []Case {
 			return []Request{deny, Review("", "Pod", Pod(p.Ref(string(d))))}
 		}})
 	}
+
 	return append(out,
 		Case{Name: "attestations/a forged one beside the gate's own", Want: admitted(), Arrange: func(p *Place) { p.Notes = append(p.Notes, forged(p, p.Push(p.Good()))) }},
 		Case{Name: "attestations/a forged one in the list", Want: Want{Status: http.StatusOK, Says: `"valid":[]`}, Arrange: refusedImage(forged), Send: func(p *Place) []Request {

@@ -82,11 +82,13 @@ func bases() []Case {
 		if tt.Least == attestor.LayersExact {
 			c.Policy = layersExact
 		}
+
 		if tt.Level == "" && tt.Codes == nil {
 			c.Want = denied(attestor.CodeBaseNotApproved)
 		}
 		out = append(out, c)
 	}
+
 	for name, nothing := range map[string]Image{
 		"a base without layers":          {Layers: []Layer{}},
 		"a base of empty layers":         {Layers: []Layer{{Blob: make([]byte, 1024)}, {Blob: make([]byte, 10240)}}},
@@ -100,6 +102,7 @@ func bases() []Case {
 			p.Push(i)
 		}})
 	}
+
 	sortCases(out)
 	return append(out,
 		Case{Name: "bases/a base that is not there", Policy: ownBase, Want: undecided(attestor.CodeBaseUnresolved), Arrange: func(p *Place) { p.Push(p.Good()) }},
@@ -128,6 +131,7 @@ func unsignedProvenance(p *Place) {
 	p.PushTo(p.Repo, "child", i)
 	statement := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"x","digest":{"sha256":%q}}],`+
 		`"predicate":{"buildDefinition":{"resolvedDependencies":[{"uri":"pkg:docker/%s@1","digest":{"sha256":%q}}]}}}`, i.Digest().Hex(), base, d.Hex())
+
 	att := Attestation(InToto)
 	att.Layers = []Layer{{Blob: statement, MediaType: InToto, Extra: `"annotations":{"in-toto.io/predicate-type":"https://slsa.dev/provenance/v1"}`}}
 	p.PushTo(p.Repo, "attestation", att)

@@ -196,6 +196,7 @@ func (p *Place) PushTo(repo, tag string, i Image) attestor.Digest {
 	for _, l := range i.Layers {
 		p.Blobs = append(p.Blobs, Blob{repo, l.Blob})
 	}
+
 	p.Blobs = append(p.Blobs, Blob{repo, config})
 	p.Manifests = append(p.Manifests, Manifest{repo, tag, i.MediaType, manifest})
 	return Sum(manifest)

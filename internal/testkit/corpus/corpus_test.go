@@ -21,6 +21,7 @@ func TestCases(t *testing.T) {
 	if len(all) < 400 {
 		t.Errorf("%d cases", len(all))
 	}
+
 	names, slugs := map[string]bool{}, map[string]string{}
 	for _, c := range all {
 		if names[c.Name] {
@@ -31,6 +32,7 @@ func TestCases(t *testing.T) {
 		if other, ok := slugs[slug]; ok {
 			t.Errorf("%s and %s are both %s", c.Name, other, slug)
 		}
+
 		slugs[slug] = c.Name
 		if group, what, ok := strings.Cut(c.Name, "/"); !ok || group == "" || what == "" || c.Group() != group {
 			t.Errorf("%q is not GROUP/WHAT", c.Name)
@@ -40,17 +42,20 @@ func TestCases(t *testing.T) {
 				t.Errorf("%s: there is no code %s", c.Name, code)
 			}
 		}
+
 		for _, code := range c.Want.Advice {
 			if code.Severity() == attestor.Refuses {
 				t.Errorf("%s: %s is no advice", c.Name, code)
 			}
 		}
+
 		if !slices.IsSorted(c.Want.Codes) {
 			t.Errorf("%s: %v are not sorted", c.Name, c.Want.Codes)
 		}
 		if want := statusOf(c.Want); want != 0 && c.Want.Status != want {
 			t.Errorf("%s: %s with status %d", c.Name, c.Want.Verdict, c.Want.Status)
 		}
+
 		if (c.Want.Verdict == attestor.Pass || c.Want.Verdict == "") != (len(c.Want.Codes) == 0) {
 			t.Errorf("%s: %q with codes %v", c.Name, c.Want.Verdict, c.Want.Codes)
 		}
@@ -84,10 +89,12 @@ func TestTwinsOfRefusedCases(t *testing.T) {
 		if !refused[c.Mends] || c.Refuses() {
 			t.Errorf("%s, which refuses: %t, is the twin of %s, which is a refused case: %t", c.Name, c.Refuses(), c.Mends, refused[c.Mends])
 		}
+
 		if mended, _, _ := strings.Cut(c.Mends, "/"); mended != c.Group() {
 			t.Errorf("%s is the twin of %s, of another group", c.Name, c.Mends)
 		}
 	}
+
 	for _, group := range []string{"events", "manifests", "platforms", "policies", "reviews", "scans", "tokens", "users"} {
 		if groups[group] == 0 {
 			t.Errorf("no refused case of the group %s has an allowed twin", group)
@@ -124,6 +131,7 @@ func TestCasesCanBeArranged(t *testing.T) {
 		if len(p.Requests(c)) == 0 {
 			t.Errorf("%s sends nothing", c.Name)
 		}
+
 		for _, repo := range p.Repositories() {
 			if repo != p.Repo && !strings.HasPrefix(repo, p.Repo+"/") {
 				t.Errorf("%s pushes to %s", c.Name, repo)

@@ -36,6 +36,7 @@ func events() []Case {
 		bad.ConfigExtra = `"config":{}`
 		p.PushTo(p.Repo, "bad", bad)
 	}
+
 	const nothingCame = `"decisions":[]`
 	for _, e := range []struct {
 		name, data string
@@ -84,6 +85,7 @@ func events() []Case {
 			return []Request{push, Get("/v1/decisions?repository=" + url.QueryEscape(about))}
 		}})
 	}
+
 	const noID, noPush = "the push message has no id", "not a Pub/Sub push message"
 	for _, e := range []struct{ name, body, says string }{
 		{"without a message", `{}`, noID},
@@ -112,6 +114,7 @@ spec:
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}
   attestors: [projects/dev/attestors/gate]
 `
+
 	edit := func(old, with string) string { return strings.Replace(good, old, with, 1) }
 	var out []Case
 	for _, tt := range []struct{ name, text, says string }{
@@ -156,6 +159,7 @@ spec:
 			return []Request{Post("/v1/simulate", string(JSON(map[string]string{"policy": tt.text})))}
 		}})
 	}
+
 	return append(out, Case{Name: "policies/good", Mends: "policies/another kind", Want: refused(http.StatusOK, `"judged":0`), Arrange: nothing, Send: func(*Place) []Request {
 		return []Request{Post("/v1/simulate", string(JSON(map[string]string{"policy": good, "since": "2099-01-01T00:00:00Z"})))}
 	}})
@@ -172,6 +176,7 @@ func postures() []Case {
 			return []Request{r}
 		}})
 	}
+
 	const yaml, js = "application/yaml", "application/json"
 	send("a service without containers", refused(http.StatusOK, `"verdict":"deny"`), js, strings.Replace(typical, `{"image":"gcr.io/acme/api:latest"}`, "", 1))
 	send("a service as most are", refused(http.StatusOK, `"verdict":"deny"`), js, typical)

@@ -126,11 +126,13 @@ func (i Image) Bytes() (manifest, config []byte) {
 		}
 		descs, diffIDs = append(descs, Desc(mt, l.Blob, l.Extra)), append(diffIDs, id)
 	}
+
 	ids, _ := json.Marshal(diffIDs) // strings
 	platform := field("os", i.OS) + field("architecture", i.Arch)
 	if i.Variant != "" {
 		platform += field("variant", i.Variant)
 	}
+
 	config = fmt.Appendf(nil, `{%s"rootfs":{"type":"layers","diff_ids":%s},%s}`, platform, ids, i.ConfigExtra)
 	extra := ""
 	if i.Extra != "" {
@@ -159,6 +161,7 @@ func (i Image) WithDefaults() Image {
 			*d.field = d.value
 		}
 	}
+
 	if i.ConfigExtra == "" {
 		i.ConfigExtra = UserConfig(i.User)
 	}

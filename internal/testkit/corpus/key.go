@@ -92,12 +92,14 @@ func (k Key) Sign(message []byte) []byte {
 			h = crypto.SHA384
 		}
 	}
+
 	hash := h.New()
 	hash.Write(message)
 	var opts crypto.SignerOpts = h
 	if k.PSS {
 		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: h}
 	}
+
 	sig, err := k.Private.Sign(rand.Reader, hash.Sum(nil), opts)
 	check(err)
 	return sig

@@ -59,6 +59,7 @@ func honestLayers() []LayerCase {
 	for number := range byte(16) {
 		add("zstd after a skippable frame by number "+string("0123456789abcdef"[number]), zstdLayer, packed(Skippable(number, "pzstd"), Zstd(content)))
 	}
+
 	add("zstd after an empty skippable frame", zstdLayer, packed(Skippable(0, ""), Zstd(content)))
 	add("zstd with skippable frames before, between and after", zstdLayer,
 		packed(Skippable(0, "a"), Skippable(1, "b"), Zstd(first), Skippable(2, strings.Repeat("c", 1000)), Zstd(second), Skippable(3, "d")))
@@ -107,6 +108,7 @@ func mislabelled() []LayerCase {
 	add := func(name, mediaType string, blob []byte, diffID attestor.Digest, code attestor.Code) {
 		out = append(out, LayerCase{Name: name, Layers: []Layer{{Blob: blob, MediaType: mediaType, DiffID: diffID}}, UID: -1, Codes: []attestor.Code{code}})
 	}
+
 	for _, tt := range []struct {
 		name, mediaType string
 		blob            []byte
@@ -126,6 +128,7 @@ func mislabelled() []LayerCase {
 			add(tt.name+", with the blob's diffID", tt.mediaType, tt.blob, Sum(tt.blob), attestor.CodeLayerContradictory)
 		}
 	}
+
 	for _, mediaType := range []string{OCILayer, gzipLayer, dockerTar} {
 		add("bzip2 as "+mediaType, mediaType, EmptyBzip2(), Sum(nil), attestor.CodeLayerContradictory)
 		add("xz as "+mediaType, mediaType, EmptyXz(), Sum(nil), attestor.CodeLayerContradictory)
@@ -150,6 +153,7 @@ func brokenLayers() []LayerCase {
 		out = append(out, LayerCase{Name: name, UID: -1, Codes: []attestor.Code{attestor.CodeLayersMismatch},
 			Layers: []Layer{{Blob: blob, MediaType: mediaType, DiffID: Sum(content)}}})
 	}
+
 	add("gzip and other bytes", gzipLayer, packed(gz, []byte("more bytes after it")))
 	add("gzip and zeros", gzipLayer, packed(gz, make([]byte, 512)))
 	add("gzip and one byte", gzipLayer, packed(gz, []byte{0x1f}))

@@ -32,6 +32,7 @@ func NewScene(repo string) Scene {
 		Repo: repo, BaseImage: Image{Layers: []Layer{layer}},
 		Image: Image{Layers: []Layer{again, TarLayer(File{"app", "1"})}, User: "app"},
 	}
+
 	s.App, s.Base = s.Image.Digest(), s.BaseImage.Digest()
 	s.Manifest, s.Config = s.Image.Bytes()
 	s.Layer, s.ConfigPath = "/v2/"+repo+"/blobs/"+string(Sum(again.Blob)), "/v2/"+repo+"/blobs/"+string(Sum(s.Config))

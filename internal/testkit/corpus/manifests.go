@@ -13,12 +13,14 @@ func manifests() []Case {
 		out = append(out, Case{Mends: mends, Name: "manifests/" + tt.Name, Policy: AnyBase, Want: judged(some(tt.Code)...), Arrange: func(p *Place) { p.Push(tt.Image) },
 			Send: func(p *Place) []Request { return []Request{Attest(p.Ref(string(tt.Image.Digest())))} }})
 	}
+
 	for _, tt := range Manifests() {
 		_, config := Image{}.Bytes()
 		mends := ""
 		if tt.Name == "good" {
 			mends = "manifests/bytes: config of negative size"
 		}
+
 		out = append(out, Case{Mends: mends, Name: "manifests/bytes: " + tt.Name, Policy: AnyBase, Want: judged(some(tt.Code)...), Arrange: func(p *Place) {
 			p.Blob(config)
 			p.Manifest("1", tt.MediaType, tt.Bytes)

@@ -22,6 +22,7 @@ func Discovery(uri string, status grafeaspb.DiscoveryOccurrence_AnalysisStatus, 
 			LastScanTime: timestamppb.New(now.Add(-2 * time.Hour)),
 		}},
 	}
+
 	for _, c := range changes {
 		c(o)
 	}
@@ -51,6 +52,7 @@ func Finding(uri, id string, severity grafeaspb.Severity, changes ...Change) *gr
 			}},
 		}},
 	}
+
 	for _, c := range changes {
 		c(o)
 	}

@@ -39,6 +39,7 @@ func outages() []Case {
 		http.StatusNotFound: attestor.CodeContentMissing, http.StatusGone: attestor.CodeContentMissing, http.StatusTooManyRequests: attestor.CodeRegistryBusy,
 		http.StatusInternalServerError: attestor.CodeRegistryUnavailable, http.StatusBadGateway: attestor.CodeRegistryUnavailable, http.StatusServiceUnavailable: attestor.CodeRegistryUnavailable,
 	}
+
 	for _, status := range []int{401, 403, 404, 410, 429, 500, 502, 503} {
 		for _, part := range sceneParts() {
 			want := undecided(codes[status])
@@ -54,6 +55,7 @@ func outages() []Case {
 			case status == http.StatusTooManyRequests:
 				want = waiting(codes[status])
 			}
+
 			out = append(out, Case{
 				Name: fmt.Sprintf("outages/%d for the %s", status, part), Policy: sceneNeeds, Want: want, Send: byDigest,
 				Arrange: func(p *Place) {
@@ -71,6 +73,7 @@ func outages() []Case {
 			})
 		}
 	}
+
 	for _, part := range []string{"manifest", "layer", "base"} {
 		want := map[string]Want{
 			"manifest": undecided(attestor.CodeTimedOut), "layer": undecided(attestor.CodeUserLookupFailed, attestor.CodeTimedOut), "base": undecided(attestor.CodeBaseUnresolved),
@@ -85,6 +88,7 @@ func outages() []Case {
 			})
 		}})
 	}
+
 	return append(out, Case{Name: "outages/no such image", Want: refused(http.StatusNotFound, "outages-no-such-image:1 does not exist"), Arrange: func(*Place) {}},
 		Case{Name: "outages/a tag that moves between requests", Policy: sceneNeeds, Want: admitted(), Arrange: func(p *Place) { movingTag(p) },
 			Send: func(p *Place) []Request { return []Request{Attest(p.Ref("1"))} }})
@@ -143,6 +147,7 @@ func redirects() []Case {
 			case "layer":
 				want.Codes = sorted(append(want.Codes, attestor.CodeUserLookupFailed))
 			}
+
 			out = append(out, Case{Name: "redirects/the " + part + " is at " + name, Policy: sceneNeeds, Want: want, Send: byDigest, Arrange: func(p *Place) {
 				to := strings.ReplaceAll(target, "$VICTIM", p.Victim)
 				stage(p, func(s Scene, w http.ResponseWriter, r *http.Request) bool {
@@ -155,6 +160,7 @@ func redirects() []Case {
 			}})
 		}
 	}
+
 	sortCases(out)
 	return append(out,
 		Case{Name: "redirects/without end", Policy: sceneNeeds, Want: undecided(attestor.CodeRegistryMisbehaves), Send: byDigest, Arrange: func(p *Place) {
@@ -190,6 +196,7 @@ func bombs() []Case {
 		b, _ := json.Marshal(m) // strings
 		return string(b)
 	}
+
 	bomb := func(size int64) Layer {
 		return Layer{Blob: GzipOf(io.LimitReader(Zeros{}, size)), MediaType: OCILayer + "+gzip", DiffID: LayerOf("a").DiffID}
 	}

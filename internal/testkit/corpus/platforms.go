@@ -137,6 +137,7 @@ func Manifests() []ManifestCase {
 	configured := func(descriptor string) []byte {
 		return []byte(strings.Replace(string(good), Desc(OCIConfig, config, ""), descriptor, 1))
 	}
+
 	return []ManifestCase{
 		{"good", OCIManifest, good, ""},
 		{"empty", OCIManifest, nil, attestor.CodeManifestInvalid},
@@ -199,6 +200,7 @@ func platforms() []Case {
 		if tt.Name == "genuine attestation" {
 			mends = "platforms/image posing as attestation"
 		}
+
 		out = append(out, Case{Name: "platforms/" + tt.Name, Policy: policy, Want: want, Mends: mends, Arrange: func(p *Place) {
 			for _, i := range images {
 				p.PushTo(p.Repo, "child", i)
@@ -209,6 +211,7 @@ func platforms() []Case {
 			p.Manifest("1", OCIIndex, Index(tt.Entries...))
 		}})
 	}
+
 	for _, tt := range Children() {
 		var codes []attestor.Code
 		if tt.Code != "" { // nothing more was read of that child

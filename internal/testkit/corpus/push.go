@@ -33,6 +33,7 @@ func Put(ctx context.Context, client *http.Client, method, url, contentType stri
 		return err
 	}
 	defer resp.Body.Close()
+
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
 	if err == nil && resp.StatusCode != http.StatusCreated {
 		err = fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, b)
@@ -52,6 +53,7 @@ func (p *Place) Load(ctx context.Context, client *http.Client) error {
 			}
 		}
 	}
+
 	for _, m := range p.Manifests {
 		tag := m.Tag
 		if tag == "" {

@@ -16,6 +16,7 @@ func requests() []Case {
 			return []Request{Post("/v1/attest", strings.ReplaceAll(text, "$REF", p.Ref("1")))}
 		}})
 	}
+
 	for _, b := range []struct{ name, text, says string }{
 		{"empty", " ", "empty"},
 		{"not JSON", "image=x", "not valid JSON"},
@@ -73,17 +74,20 @@ func envelopes() []Case {
 			return []Request{r}
 		}})
 	}
+
 	const noCall = `"title":"Not Found"` // as for any path: an image that does not exist is told by name
 	bomb := GzipOf(io.LimitReader(Zeros{}, 50<<20))
 	send("a gzip bomb that says so", http.StatusUnsupportedMediaType, "the body is compressed", func(r *Request) {
 		r.Body = bomb
 		r.Header.Set("Content-Encoding", "gzip")
 	})
+
 	send("a gzip bomb that does not say so", http.StatusBadRequest, "not valid JSON at byte 0", func(r *Request) { r.Body = bomb })
 	send("two megabytes without a length", http.StatusRequestEntityTooLarge, "more than 1048576 bytes", func(r *Request) { r.Body, r.Chunked = bytes.Repeat([]byte{' '}, 2<<20), true })
 	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-7", "application/jsonx", ""} {
 		send(fmt.Sprintf("the media type %q", media), http.StatusUnsupportedMediaType, "the body's type", func(r *Request) { r.Header["Content-Type"] = []string{media} })
 	}
+
 	send("GET with a body", http.StatusMethodNotAllowed, "Method Not Allowed", func(r *Request) { r.Method = http.MethodGet })
 	send("a method of one's own", http.StatusMethodNotAllowed, "Method Not Allowed", func(r *Request) { r.Method = "ATTEST" })
 	for n, path := range []string{
@@ -91,6 +95,7 @@ func envelopes() []Case {
 	} {
 		send(fmt.Sprintf("path %d: %s", n+1, path), http.StatusNotFound, noCall, func(r *Request) { r.Path = path })
 	}
+
 	send("the path /v1/decisions/../attest", http.StatusNotFound, noCall, func(r *Request) { r.Path = "/v1/decisions/../attest" })
 	for name, value := range map[string]string{"X-HTTP-Method-Override": "DELETE", "X-Original-URL": "/v1/attestations", "X-Rewrite-URL": "/v1/attestations"} {
 		send("the header "+name, http.StatusNotFound, "does not exist", func(r *Request) { r.Header.Set(name, value) }) // as without it: there is no such image
@@ -111,6 +116,7 @@ func queries() []Case {
 	} {
 		out = append(out, Case{Name: "requests/the query " + q.query, Want: refused(http.StatusBadRequest, q.says), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions?" + q.query)} }})
 	}
+
 	return append(out,
 		Case{Name: "requests/a decision by a path", Want: refused(http.StatusNotFound, "no such decision"), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions/..%2f..%2fetc%2fpasswd")} }},
 		Case{Name: "requests/a revocation without a reason", Want: refused(http.StatusBadRequest, "reason has 0 characters"), Arrange: nothing, Send: func(p *Place) []Request {

@@ -64,6 +64,7 @@ func reviews() []Case {
 			return []Request{first, request(p.Ref(string(d[0])), p.Ref(string(d[1])))}
 		}})
 	}
+
 	allowed := Want{Status: http.StatusOK, Allowed: true}
 	no := func(says string) Want { return Want{Status: http.StatusOK, Says: says} }
 	empty := string(Sum(nil))
@@ -99,6 +100,7 @@ func reviews() []Case {
 			if s.says != "" {
 				want = no(s.says)
 			}
+
 			ask(name, want, func(good, bad string) Request { return Review(kind.group, kind.kind, put(s.spec, good, bad)) })
 			if s.says == "" {
 				continue
@@ -108,6 +110,7 @@ func reviews() []Case {
 			out[len(out)-1] = out[len(out)-1].mending("reviews/" + name)
 		}
 	}
+
 	whole := func(good string) string { return ReviewOf("", "v1", "Pod", "CREATE", `{"spec":`+Pod(good)+`}`) }
 	ask("whole", allowed, func(good, _ string) Request { return reviewed(whole(good)) })
 	out[len(out)-1] = out[len(out)-1].mending("reviews/another version")
@@ -131,6 +134,7 @@ func reviews() []Case {
 	} {
 		ask(o.name, no(o.says), func(good, _ string) Request { return reviewed(o.object(good)) })
 	}
+
 	const noReview, noRequest = "the body is not an AdmissionReview", "not an AdmissionReview of admission.k8s.io/v1 with a request"
 	for _, e := range []struct {
 		name, says string
@@ -150,6 +154,7 @@ func reviews() []Case {
 	} {
 		ask(e.name, refused(http.StatusBadRequest, e.says), func(good, _ string) Request { return reviewed(e.edit(whole(good))) })
 	}
+
 	ask("eight megabytes", refused(http.StatusRequestEntityTooLarge, "the body is too large"), func(good, _ string) Request { return reviewed(whole(good) + strings.Repeat(" ", 8<<20)) })
 	sortCases(out)
 	return out

@@ -36,6 +36,7 @@ func rules() []Case {
 			p.Push(i)
 		}
 	}
+
 	plain := func(p *Place) { p.Push(p.Good()) }
 	const names = "base: {required: false}\n  user: {nonRoot: true}\n  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}"
 	out := []Case{
@@ -82,6 +83,7 @@ func provenance() []Case {
 		return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"x","digest":{"sha256":%q}}],`+
 			`"predicate":{"buildDefinition":{"externalParameters":{"workflow":{"repository":%q,"ref":"refs/heads/main"}}},"runDetails":{"builder":{"id":%q}}}}`, d.Hex(), source, builder)
 	}
+
 	var out []Case
 	for _, tt := range []struct {
 		name, asks string

@@ -41,6 +41,7 @@ func scans() []Case {
 	in := func(s grafeaspb.DiscoveryOccurrence_AnalysisStatus, changes ...Change) func(string) list {
 		return func(uri string) list { return list{Discovery(uri, s, now, changes...)} }
 	}
+
 	done := grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS
 	fact := func(f func(d *grafeaspb.DiscoveryOccurrence)) Change {
 		return func(o *grafeaspb.Occurrence) { f(o.GetDiscovery()) }
@@ -117,12 +118,14 @@ func findings() []Case {
 			return []*grafeaspb.Occurrence{Complete(uri, now), Finding(uri, "CVE-2026-1", severity, changes...)}
 		}
 	}
+
 	const medium, high, critical = grafeaspb.Severity_MEDIUM, grafeaspb.Severity_HIGH, grafeaspb.Severity_CRITICAL
 	severities := func(own, effective, provider grafeaspb.Severity) Change {
 		return Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, p *issue) {
 			p.EffectiveSeverity, v.EffectiveSeverity, v.Severity = own, effective, provider
 		})
 	}
+
 	unfixed := Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, p *issue) {
 		p.FixAvailable, v.FixAvailable, p.FixedVersion = false, false, &grafeaspb.Version{Kind: grafeaspb.Version_MAXIMUM}
 	})
@@ -131,6 +134,7 @@ func findings() []Case {
 			v.VexAssessment = &grafeaspb.VulnerabilityOccurrence_VexAssessment{NoteName: note, State: grafeaspb.VulnerabilityAssessmentNote_Assessment_NOT_AFFECTED}
 		})
 	}
+
 	vex := policyOf(", vex: {accept: [not_affected], projects: [acme-security]}")
 	fixable, unfixable := denied(attestor.CodeFixableSeverityExceeded), denied(attestor.CodeUnfixableSeverityExceeded)
 	epss := func(p float64) Change {
@@ -138,6 +142,7 @@ func findings() []Case {
 			v.Risk = &grafeaspb.Risk{Epss: &grafeaspb.ExploitPredictionScoringSystem{Score: p}}
 		})
 	}
+
 	return []Case{
 		scanned(group+"at the limit", "", admitted(), with(medium)),
 		scanned(group+"fixable, above the limit", "", fixable, with(high)),

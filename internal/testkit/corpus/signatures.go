@@ -49,6 +49,7 @@ func (s *signing) attach(suffix string, entries ...Entry) {
 		s.p.Blobs = append(s.p.Blobs, Blob{s.repo, e.Payload})
 		layers = append(layers, Desc(e.Media, e.Payload, `"annotations":`+string(JSON(e.Annotations))))
 	}
+
 	config := []byte("{}")
 	s.p.Blobs = append(s.p.Blobs, Blob{s.repo, config})
 	m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, OCIManifest, Desc(OCIConfig, config, ""), strings.Join(layers, ","))
@@ -124,6 +125,7 @@ func signatures() []Case {
 	byKey := func(name string, want Want, sign func(s *signing)) Case {
 		return k.signed("signatures/"+name, signedByKey, want, sign)
 	}
+
 	keyless := func(name string, want Want, sign func(s *signing)) Case {
 		return k.signed("signatures/"+name, signedKeyless, want, sign)
 	}

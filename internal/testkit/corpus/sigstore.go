@@ -109,6 +109,7 @@ func (s Sigstore) log(e *ca.TestEntity) *cbundle.RekorBundle {
 	if id := entries[0].LogKeyID(); len(id) == 2*sha256.Size {
 		p.LogID = id
 	}
+
 	set, err := s.CA.RekorSignPayload(p)
 	check(err)
 	return &cbundle.RekorBundle{SignedEntryTimestamp: set, Payload: cbundle.RekorPayload{Body: body, IntegratedTime: p.IntegratedTime, LogIndex: p.LogIndex, LogID: p.LogID}}
@@ -145,6 +146,7 @@ func (s Sigstore) Message(e *ca.TestEntity, stamped bool) *protobundle.Bundle {
 		Content:     &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: vc.Certificate().Raw}},
 		TlogEntries: []*protorekor.TransparencyLogEntry{tle},
 	}
+
 	if stamps, err := e.Timestamps(); stamped && err == nil {
 		material.TimestampVerificationData = &protobundle.TimestampVerificationData{Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: stamps[0]}}}
 	}
@@ -173,6 +175,7 @@ func Chained(payload []byte, end time.Time) (e Entry, trusted []byte) {
 		check(err)
 		return c, k
 	}
+
 	authority := func(name string, serial int64, until time.Time) *x509.Certificate {
 		return &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: start, NotAfter: until,
 			KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true}
@@ -184,6 +187,7 @@ func Chained(payload []byte, end time.Time) (e Entry, trusted []byte) {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}, Value: []byte(SignerIssuer)}},
 	}, mid, midKey)
+
 	tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, []root.CertificateAuthority{&root.FulcioCertificateAuthority{
 		Root: top, Intermediates: []*x509.Certificate{mid}, ValidityPeriodStart: start, URI: "https://fulcio.localhost",
 	}}, nil, nil, nil)

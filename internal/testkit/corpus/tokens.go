@@ -179,6 +179,7 @@ func impostors() []forgery {
 			return SignToken(jose.RS256, i.CI, "c1", claimsOf(Administrator).with(changes))
 		}
 	}
+
 	return []forgery{
 		{"the email is not verified", claiming("email_verified", false), "not verified"},
 		{"the email is verified, but as text", claiming("email_verified", "true"), "not verified"},
@@ -199,6 +200,7 @@ func tokens() []Case {
 			return []Request{r}
 		}}
 	}
+
 	const none, notOne, lacks = "carries no identity", "is not one bearer token", "this identity lacks the right "
 	headers := func(name, says string, edit func(h http.Header, token string)) Case {
 		return ask(name, http.StatusUnauthorized, says, func(p *Place, r *Request) {
@@ -206,6 +208,7 @@ func tokens() []Case {
 			edit(r.Header, p.Issuer.Token(Administrator))
 		})
 	}
+
 	var out []Case
 	for _, f := range forgeries() {
 		out = append(out, ask(f.name, http.StatusUnauthorized, cmp.Or(f.says, "the token is not valid here"), func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
@@ -213,6 +216,7 @@ func tokens() []Case {
 	for _, f := range impostors() {
 		out = append(out, ask("nobody who may: "+f.name, http.StatusForbidden, f.says, func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
 	}
+
 	return append(out,
 		headers("none", none, func(http.Header, string) {}),
 		headers("twice", notOne, func(h http.Header, t string) { h["Authorization"] = []string{"Bearer " + t, "Bearer " + t} }),

@@ -61,6 +61,7 @@ func MalformedBundles(whole []byte) [][]byte {
 		`{"mediaType":"` + BundleMedia + `","verificationMaterial":{"tlogEntries":[null]},"dsseEnvelope":{"signatures":[null]}}`} {
 		bad = append(bad, []byte(s))
 	}
+
 	var doc map[string]any
 	check(json.Unmarshal(whole, &doc))
 	return append(bad, Pruned(doc)...)
@@ -80,6 +81,7 @@ func traps() []Case {
 			})
 		}))
 	}
+
 	sortCases(out)
 	out = append(out,
 		k.signed("traps/02 a referrer that unpacks to 200 MiB", signedByKey, unsigned, func(s *signing) {
@@ -179,6 +181,7 @@ func (k signers) crashes(unsigned Want) []Case {
 			}
 			return e
 		}
+
 		out = append(out,
 			k.signed("traps/01 "+name, signedKeyless, unsigned, func(s *signing) { s.attach("sig", hostile(s)) }),
 			k.signed("traps/01 "+name+", before a good one", signedByKey, admitted(), func(s *signing) { s.attach("sig", hostile(s), k.key.Entry(s.simple())) }),

@@ -110,6 +110,7 @@ func users() []Case {
 			p.Push(i)
 		}})
 	}
+
 	for _, u := range PlainUsers() {
 		code := u.Code
 		switch {
@@ -120,12 +121,14 @@ func users() []Case {
 		}
 		add(u, code)
 	}
+
 	for _, u := range DisguisedRoots() {
 		add(u, u.Code)
 	}
 	for _, u := range RefusedUsers() {
 		add(u, u.Code)
 	}
+
 	return append(out,
 		Case{Name: "users/container_config is not followed", Want: denied(attestor.CodeUserRoot), Arrange: func(p *Place) {
 			i := p.Good()

@@ -51,6 +51,7 @@ func Build(ctx context.Context, dir string) (Binaries, error) {
 		apiserver: filepath.Join(cache, "gate-test", "kube-apiserver-"+Version, "kube-apiserver"),
 		etcd:      filepath.Join(cache, "gate-test", "etcd-"+etcdVersion, "etcd"),
 	}
+
 	err = errors.Join(
 		build(ctx, dir, b.etcd, "go.etcd.io/etcd/server/v3", "-s -w"),
 		build(ctx, dir, b.apiserver, "k8s.io/kubernetes/cmd/kube-apiserver", "-s -w -X k8s.io/component-base/version.gitVersion=v"+Version))
@@ -64,6 +65,7 @@ func build(ctx context.Context, dir, file, pkg, ldflags string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		return err
 	}
+
 	part := fmt.Sprintf("%s.%d", file, os.Getpid())
 	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags, "-o", part, pkg) //nolint:gosec // our own packages
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
@@ -90,6 +92,7 @@ func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cl
 	if err := writeSecrets(dir); err != nil {
 		return nil, err
 	}
+
 	// What the server presents is made by itself, at its start; the port is ours.
 	trust := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // see above
 	c = &Cluster{url: fmt.Sprintf("https://127.0.0.1:%d", ports[2]), http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: trust}}}
@@ -98,11 +101,13 @@ func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cl
 			c.Close()
 		}
 	}()
+
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
 	if _, err := c.run(b.etcd, filepath.Join(dir, "etcd.log"), "--data-dir="+filepath.Join(dir, "etcd"), "--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--unsafe-no-fsync"); err != nil {
 		return nil, err
 	}
+
 	log, key := filepath.Join(dir, "kube.log"), filepath.Join(dir, "sa.key")
 	ended, err := c.run(b.apiserver, log, append([]string{
 		"--etcd-servers=" + client, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[2]),
@@ -138,6 +143,7 @@ func writeSecrets(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "sa.key"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600),
 		os.WriteFile(filepath.Join(dir, "tokens.csv"), []byte(token+",admin,1,\"system:masters\"\n"), 0o600))
@@ -154,6 +160,7 @@ func (c *Cluster) run(program, log string, args ...string) (ended <-chan struct{
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
+
 	done := make(chan struct{})
 	go func() { defer close(done); _ = cmd.Wait() }()
 	c.stop = append(c.stop, func() {
@@ -173,6 +180,7 @@ func (c *Cluster) run(program, log string, args ...string) (ended <-chan struct{
 func (c *Cluster) ready(ctx context.Context, ended <-chan struct{}, log string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+
 	for {
 		if status, _, err := c.Do(ctx, http.MethodGet, "/readyz", nil); err == nil && status == http.StatusOK {
 			return nil
@@ -199,6 +207,7 @@ func (c *Cluster) Do(ctx context.Context, method, path string, body any) (status
 		}
 		payload = bytes.NewReader(b)
 	}
+
 	req, err := http.NewRequestWithContext(ctx, method, c.url+path, payload)
 	if err != nil {
 		return 0, nil, err
@@ -208,6 +217,7 @@ func (c *Cluster) Do(ctx context.Context, method, path string, body any) (status
 	if method == http.MethodPatch {
 		req.Header.Set("Content-Type", "application/strategic-merge-patch+json")
 	}
+
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return 0, nil, err

@@ -56,23 +56,27 @@ func New() (*Server, error) {
 	if s.postgres, err = program("postgres"); err != nil {
 		return nil, err
 	}
+
 	if s.port, err = freePort(); err != nil {
 		return nil, err
 	}
 	if s.dir, err = os.MkdirTemp("", "pg"); err != nil {
 		return nil, err
 	}
+
 	if os.Geteuid() == 0 { // it refuses to run as root
 		if err := os.Chown(s.dir, nobody, nobody); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 		s.attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
+
 	cmd := exec.Command(initdb, "-D", s.dir+"/data", "-A", "trust", "-U", "gate", "-E", "UTF8", "--locale=C", "--no-sync") //nolint:gosec // the machine's own program
 	cmd.SysProcAttr, cmd.Dir = s.attr, s.dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), s.Close())
 	}
+
 	if err := s.Start(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -88,15 +92,19 @@ func (s *Server) Start() error {
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("starting postgres: %w", err)
 	}
+
 	db, err := sql.Open("pgx", s.DSN("postgres"))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }()
+
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
+
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+
 	for err = db.PingContext(ctx); err != nil; err = db.PingContext(ctx) {
 		select {
 		case <-ctx.Done():
@@ -130,6 +138,7 @@ func (s *Server) Database(name string) (dsn string, err error) {
 		return "", err
 	}
 	defer func() { _ = db.Close() }()
+
 	if _, err := db.Exec("CREATE DATABASE " + name); err != nil {
 		return "", fmt.Errorf("making the database %s: %w", name, err)
 	}

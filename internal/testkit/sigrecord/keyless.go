@@ -54,6 +54,7 @@ func (s *session) keyless(ctx context.Context, services *sigstore) error {
 		return err
 	}
 	defer stop()
+
 	if err := s.trust(ctx); err != nil {
 		return err
 	}
@@ -61,6 +62,7 @@ func (s *session) keyless(ctx context.Context, services *sigstore) error {
 	if err != nil {
 		return err
 	}
+
 	for _, way := range []struct {
 		name, as string
 		args     []string
@@ -78,6 +80,7 @@ func (s *session) keyless(ctx context.Context, services *sigstore) error {
 			return err
 		}
 	}
+
 	for i, c := range s.rec.Commands { // what a token says is no secret, and too long
 		before, after, _ := strings.Cut(c, "--identity-token ")
 		_, after, _ = strings.Cut(after, " ")
@@ -94,6 +97,7 @@ func (g *sigstore) start(ctx context.Context, dir string) (stop func(), err erro
 			cancel()
 		}
 	}()
+
 	if g.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		return nil, err
 	}
@@ -101,6 +105,7 @@ func (g *sigstore) start(ctx context.Context, dir string) (stop func(), err erro
 	if err != nil {
 		return nil, err
 	}
+
 	srv := &http.Server{Handler: http.HandlerFunc(g.discover), ReadHeaderTimeout: time.Minute}
 	go func() { _ = srv.Serve(l) }()
 	context.AfterFunc(ctx, func() { _ = srv.Close() })
@@ -113,6 +118,7 @@ func (g *sigstore) start(ctx context.Context, dir string) (stop func(), err erro
 	if err != nil {
 		return nil, err
 	}
+
 	public, err := x509.MarshalPKIXPublicKey(&logKey.PublicKey)
 	if err != nil {
 		return nil, err
@@ -127,6 +133,7 @@ func (g *sigstore) start(ctx context.Context, dir string) (stop func(), err erro
 			return nil, err
 		}
 	}
+
 	for _, command := range [][]string{
 		{g.fulcio, "serve", "--ca", "ephemeralca", "--ct-log-url=", "--config-path", "fulcio.json", "--host", "127.0.0.1", "--port", "5555", "--grpc-host", "127.0.0.1", "--grpc-port", "5554", "--metrics-port", "2115"},
 		{g.rekor, "serve", "--hostname", "127.0.0.1", "--signer-filepath", "rekor.key", "--storage-dir", "log", "--http-port", "3000", "--http-metrics-port", "2116", "--checkpoint-interval", "1s"},
@@ -147,6 +154,7 @@ func daemon(ctx context.Context, dir string, command ...string) error {
 	if err != nil {
 		return err
 	}
+
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		return err
@@ -159,8 +167,10 @@ func daemon(ctx context.Context, dir string, command ...string) error {
 func answers(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+
 	for {
 		if _, err := get(ctx, url); err == nil {
 			return nil
@@ -183,6 +193,7 @@ func get(ctx context.Context, url string) ([]byte, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
+
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s answered %d: %s", url, resp.StatusCode, b)
@@ -201,6 +212,7 @@ func (s *session) trust(ctx context.Context) error {
 			Certificates []string `json:"certificates"`
 		} `json:"chains"`
 	}
+
 	if err := json.Unmarshal(b, &bundle); err != nil || len(bundle.Chains) != 1 {
 		return fmt.Errorf("fulcio's trust bundle: %w: %s", err, b)
 	}
@@ -208,6 +220,7 @@ func (s *session) trust(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	var chain bytes.Buffer
 	for _, c := range bundle.Chains[0].Certificates {
 		chain.WriteString(strings.TrimSpace(c) + "\n")
@@ -215,6 +228,7 @@ func (s *session) trust(ctx context.Context) error {
 	if err := errors.Join(os.WriteFile(filepath.Join(s.dir, "fulcio.pem"), chain.Bytes(), 0o600), os.WriteFile(filepath.Join(s.dir, "tsa.pem"), stamps, 0o600)); err != nil {
 		return err
 	}
+
 	since := ",start-time=" + time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
 	if _, err := s.command(ctx, "trusted-root", "create", "--out", "trusted_root.json",
 		"--fulcio=url=http://"+fulcioAddr+",certificate-chain=fulcio.pem"+since,
@@ -222,6 +236,7 @@ func (s *session) trust(ctx context.Context) error {
 		"--tsa=url=http://"+tsaAddr+"/api/v1/timestamp,certificate-chain=tsa.pem"+since); err != nil {
 		return err
 	}
+
 	_, err = s.command(ctx, "signing-config", "create", "--out", "signing.json", "--rekor-config=ANY", "--tsa-config=ANY",
 		"--fulcio=url=http://"+fulcioAddr+",api-version=1,operator=test"+since,
 		"--rekor=url=http://"+rekorAddr+",api-version=2,operator=test"+since,
@@ -240,6 +255,7 @@ func (g *sigstore) discover(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+
 	e := big.NewInt(int64(g.key.E)).Bytes()
 	_ = json.NewEncoder(w).Encode(map[string]any{"keys": []any{map[string]string{
 		"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "k", "n": encode(g.key.N.Bytes()), "e": encode(e),
@@ -255,6 +271,7 @@ func (g *sigstore) token(email string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	text := encode([]byte(`{"alg":"RS256","kid":"k","typ":"JWT"}`)) + "." + encode(claims)
 	sum := sha256.Sum256([]byte(text))
 	sig, err := rsa.SignPKCS1v15(rand.Reader, g.key, crypto.SHA256, sum[:])

@@ -80,6 +80,7 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+
 		r.mu.Lock()
 		r.pushes = append(r.pushes, push{Reference: ref, MediaType: req.Header.Get("Content-Type"), Manifest: string(body)})
 		r.mu.Unlock()
@@ -96,6 +97,7 @@ func run(ctx context.Context, cosign, out string, services *sigstore) error {
 	if err != nil {
 		return err
 	}
+
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -104,6 +106,7 @@ func run(ctx context.Context, cosign, out string, services *sigstore) error {
 	srv := &http.Server{Handler: rec, ReadHeaderTimeout: time.Minute}
 	go func() { _ = srv.Serve(l) }()
 	defer func() { _ = srv.Close() }()
+
 	repo, err := name.NewRepository(l.Addr().String() + "/base/debian")
 	if err != nil {
 		return err
@@ -113,12 +116,14 @@ func run(ctx context.Context, cosign, out string, services *sigstore) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+
 	s := &session{cosign: cosign, dir: dir, repo: repo, rec: recording{Images: map[string]string{}, Blobs: map[string][]byte{}}}
 	if services.fulcio != "" {
 		err = s.keyless(ctx, services)
 	} else {
 		err = s.all(ctx)
 	}
+
 	if err != nil {
 		return err
 	}
@@ -144,6 +149,7 @@ func (s *session) version(ctx context.Context) error {
 	var v struct {
 		GitVersion string `json:"gitVersion"`
 	}
+
 	if err := json.Unmarshal([]byte(version), &v); err != nil {
 		return fmt.Errorf("parsing version: %w", err)
 	}
@@ -165,15 +171,18 @@ func (s *session) all(ctx context.Context) error {
 	if _, err := s.command(ctx, "generate-key-pair"); err != nil {
 		return err
 	}
+
 	predicate, err := s.predicate()
 	if err != nil {
 		return err
 	}
+
 	// Version 3 uploads by its signing configuration, unless told not to.
 	local := []string{"--key", "cosign.key", "--tlog-upload=false", "--yes"}
 	if strings.HasPrefix(s.rec.Version, "v3") {
 		local = append(local, "--use-signing-config=false")
 	}
+
 	for _, way := range []struct {
 		name string
 		args []string
@@ -200,6 +209,7 @@ func (s *session) sign(ctx context.Context, name string, args ...string) error {
 	if err != nil {
 		return err
 	}
+
 	ref := s.repo.Digest(d.String())
 	if err := remote.Write(ref, img, remote.WithContext(ctx)); err != nil {
 		return fmt.Errorf("pushing image: %w", err)
@@ -216,6 +226,7 @@ func (s *session) sign(ctx context.Context, name string, args ...string) error {
 func (s *session) command(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
+
 	cmd := exec.CommandContext(ctx, s.cosign, args...) //nolint:gosec // the program that the developer named
 	cmd.Dir = s.dir
 	cmd.Env = []string{"HOME=" + s.dir, "COSIGN_PASSWORD=", "PATH=" + os.Getenv("PATH")}
@@ -225,6 +236,7 @@ func (s *session) command(ctx context.Context, args ...string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("running cosign %s: %w: %s", strings.Join(args, " "), err, stderr.String())
 	}
+
 	text := "cosign " + strings.Join(args, " ")
 	text = strings.ReplaceAll(text, s.dir+"/", "")
 	s.rec.Commands = append(s.rec.Commands, strings.ReplaceAll(text, s.repo.RegistryStr(), "REGISTRY"))
@@ -246,6 +258,7 @@ func (s *session) blobs() error {
 			if err != nil {
 				return err
 			}
+
 			r, err := layer.Compressed()
 			if err != nil {
 				return fmt.Errorf("fetching %s: %w", d.Digest, err)
@@ -268,6 +281,7 @@ func (s *session) write(out string) error {
 	if err != nil {
 		return err
 	}
+
 	if err := os.WriteFile(filepath.Join(out, "recording.json"), append(b, '\n'), 0o600); err != nil {
 		return err
 	}
@@ -279,6 +293,7 @@ func (s *session) write(out string) error {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(out, name), trusted, 0o600) //nolint:gosec // the directory that the developer named
 		}
+
 		if err != nil {
 			return err
 		}

@@ -83,6 +83,7 @@ func (u *Upstream) Inject(f Fault) (remove func() int) {
 	r := &rule{Fault: f}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+
 	u.rules = append(u.rules, r)
 	return func() int {
 		u.mu.Lock()
@@ -136,11 +137,13 @@ func (f Fault) spoil(w *counter, r *http.Request, next http.Handler) {
 		end(w)
 		return
 	}
+
 	body := truth.body.Bytes()
 	maps.Copy(w.Header(), truth.header)
 	if w.Header().Get("Content-Length") == "" {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
+
 	w.WriteHeader(truth.status)
 	if f.Effect == Reset {
 		_, _ = w.Write(body[:len(body)/2])
@@ -148,6 +151,7 @@ func (f Fault) spoil(w *counter, r *http.Request, next http.Handler) {
 		end(w)
 		return
 	}
+
 	if len(body) > 0 {
 		body[len(body)/2] ^= 0x01
 	}
@@ -192,6 +196,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
+
 	select {
 	case <-t.C:
 		return true

@@ -53,6 +53,7 @@ func (s *Server) Open() int {
 func (s *Server) Up() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.srv != nil {
 		return nil
 	}
@@ -60,6 +61,7 @@ func (s *Server) Up() error {
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
+
 	s.addr, s.conns, s.done = l.Addr().String(), map[net.Conn]struct{}{}, make(chan struct{})
 	srv := &http.Server{
 		// As long as an idle one: a connection that a busy client dialled in
@@ -67,6 +69,7 @@ func (s *Server) Up() error {
 		Handler: s.Upstream, ReadHeaderTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		Protocols: new(http.Protocols), ConnState: s.follow,
 	}
+
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 1000}
@@ -99,6 +102,7 @@ func (s *Server) Close() { s.Down() }
 func (s *Server) follow(c net.Conn, state http.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	switch state {
 	case http.StateNew:
 		s.conns[c] = struct{}{}

@@ -49,6 +49,7 @@ func get(t *testing.T, s *standin.Server) (status int, header http.Header, body 
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
+
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr()+"/v2/app/manifests/v1", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -91,12 +92,14 @@ func TestFaults(t *testing.T) {
 			if (err != nil) != tt.broken || code != tt.status || !strings.Contains(body, tt.body) {
 				t.Errorf("got %d %q, %v", code, body, err)
 			}
+
 			if tt.broken && code == 0 && !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("got %v, want a reset", err)
 			}
 			if got := header.Get("Retry-After"); got != tt.header {
 				t.Errorf("Retry-After %q", got)
 			}
+
 			if told() != tt.told {
 				t.Errorf("it took effect %d times, want %d", told(), tt.told)
 			}
@@ -117,6 +120,7 @@ func TestAFaultHitsSoManyCalls(t *testing.T) {
 		}
 		got = append(got, code)
 	}
+
 	want := [5]int{429, 500, 500, 200, 200}
 	if [5]int(got) != want {
 		t.Errorf("got %v, want %v", got, want)
@@ -124,6 +128,7 @@ func TestAFaultHitsSoManyCalls(t *testing.T) {
 	if hit := remove(); hit != 2 {
 		t.Errorf("hit %d calls, want 2", hit)
 	}
+
 	calls := s.Calls()
 	if len(calls) != 5 || calls[0].Fault != standin.TooMany || calls[1].Fault != standin.Fail || calls[1].Status != 500 || calls[4].Fault != standin.None {
 		t.Errorf("recorded %+v", calls)
@@ -131,6 +136,7 @@ func TestAFaultHitsSoManyCalls(t *testing.T) {
 	if c := calls[4]; c.What != "GET /v2/app/manifests/v1" || c.Bytes != int64(len(truth)) || c.End.Before(c.Start) {
 		t.Errorf("recorded %+v", c)
 	}
+
 	if n, b := s.Totals(); n != 5 || b < int64(2*len(truth)) {
 		t.Errorf("totals: %d calls, %d bytes", n, b)
 	}
@@ -149,11 +155,13 @@ func TestSilenceEndsWithTheCaller(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	resp, err := transport.RoundTrip(req)
 	if err == nil {
 		resp.Body.Close()
 		t.Error("it answered")
 	}
+
 	if told() != 0 {
 		t.Error("it took effect")
 	}
@@ -166,6 +174,7 @@ func TestLatencyIsInTheRecord(t *testing.T) {
 	if _, _, body, err := get(t, s); err != nil || body != truth {
 		t.Fatal(body, err)
 	}
+
 	if c := s.Calls()[0]; c.End.Sub(c.Start) < 30*time.Millisecond {
 		t.Errorf("the call took %v", c.End.Sub(c.Start))
 	}
@@ -179,12 +188,14 @@ func TestDownAndUpAgain(t *testing.T) {
 	if _, _, _, err := get(t, s); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("got %v, want a refusal", err)
 	}
+
 	if s.Open() != 0 {
 		t.Errorf("%d connections are open", s.Open())
 	}
 	if err := s.Up(); err != nil || s.Addr() != before {
 		t.Fatal(s.Addr(), err)
 	}
+
 	if _, _, body, err := get(t, s); err != nil || body != truth {
 		t.Error(body, err)
 	}
@@ -199,11 +210,13 @@ func TestWorld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+
 	all, err := samples.All()
 	if err != nil {
 		t.Fatal(err)
@@ -213,12 +226,14 @@ func TestWorld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if d, _ := good.Image.Digest(); image != w.Registry.Addr()+"/app/good@"+d.String() {
 		t.Errorf("pushed %s", image)
 	}
 	if found, err := w.Attestations(t.Context(), image); err != nil || len(found) != 0 {
 		t.Errorf("attestations: %v, %v", found, err)
 	}
+
 	path, err := w.WriteConfig(t.TempDir(), standin.Options{More: "limits: {queue: 1}"})
 	if err != nil {
 		t.Fatal(err)
@@ -235,11 +250,13 @@ func TestWorld(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+
 	w.ResetCalls()
 	w.SetLatency(10 * time.Millisecond)
 	if _, err := c.GetNote(t.Context(), &grafeaspb.GetNoteRequest{Name: samples.Note}); err != nil {
 		t.Error(err)
 	}
+
 	calls := w.Google.Calls()
 	if len(calls) != 1 || calls[0].What != "POST /grafeas.v1.Grafeas/GetNote" || calls[0].End.Sub(calls[0].Start) < 10*time.Millisecond || calls[0].Bytes == 0 {
 		t.Errorf("recorded %+v", calls)
@@ -248,11 +265,13 @@ func TestWorld(t *testing.T) {
 	if _, err := c.GetNote(t.Context(), &grafeaspb.GetNoteRequest{Name: samples.Note}); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v", err)
 	}
+
 	w.ClearFaults()
 	w.Google.Inject(standin.Fault{Effect: standin.Refuse, Count: 1})
 	if _, err := c.GetOccurrence(t.Context(), &grafeaspb.GetOccurrenceRequest{Name: "projects/dev/occurrences/none"}); status.Code(err) == codes.NotFound {
 		t.Error("a refused call was answered")
 	}
+
 	if _, err := w.Clients.KMS.GetPublicKey(t.Context(), &kmspb.GetPublicKeyRequest{Name: samples.Key}); err != nil {
 		t.Error(err)
 	}

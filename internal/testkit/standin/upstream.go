@@ -87,6 +87,7 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.End, c.Status, c.Bytes = time.Now(), out.status, out.bytes
 		u.record(c)
 	}()
+
 	if !wait(r.Context(), latency+f.Latency) {
 		return
 	}
@@ -97,6 +98,7 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (u *Upstream) pick(r *http.Request) (Fault, time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+
 	for _, rule := range u.rules {
 		if rule.hits(r) {
 			return rule.Fault, u.latency
@@ -108,6 +110,7 @@ func (u *Upstream) pick(r *http.Request) (Fault, time.Duration) {
 func (u *Upstream) record(c Call) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+
 	if len(u.calls) >= maxCalls {
 		u.calls = slices.Delete(u.calls, 0, maxCalls/10)
 	}

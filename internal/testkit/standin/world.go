@@ -44,6 +44,7 @@ func New(ctx context.Context) (w *World, err error) {
 			err = errors.Join(err, w.Close())
 		}
 	}()
+
 	registry, err := ociregistry.New("")
 	if err != nil {
 		return nil, err
@@ -51,12 +52,14 @@ func New(ctx context.Context) (w *World, err error) {
 	if w.Emulator, err = emulator.New(emulator.Options{}); err != nil {
 		return nil, err
 	}
+
 	if w.Registry, err = Listen(registry); err != nil {
 		return nil, err
 	}
 	if w.Google, err = Listen(w.Emulator.Handler()); err != nil {
 		return nil, err
 	}
+
 	direct := func() option.ClientOption { return option.WithGRPCConn(w.Emulator.Conn()) }
 	if w.Clients.Grafeas, err = grafeas.NewClient(ctx, direct()); err != nil {
 		return nil, fmt.Errorf("connecting to the emulator: %w", err)
@@ -64,6 +67,7 @@ func New(ctx context.Context) (w *World, err error) {
 	if w.Clients.KMS, err = kms.NewKeyManagementClient(ctx, direct()); err != nil {
 		return nil, fmt.Errorf("connecting to the emulator: %w", err)
 	}
+
 	if w.Clients.Binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, direct()); err != nil {
 		return nil, fmt.Errorf("connecting to the emulator: %w", err)
 	}
@@ -81,6 +85,7 @@ func (w *World) Close() error {
 			s.Close()
 		}
 	}
+
 	if w.Emulator == nil {
 		return nil
 	}
@@ -123,6 +128,7 @@ func (w *World) Push(ctx context.Context, repository, tag string, image v1.Image
 		digest, err = image.Digest()
 		err = errors.Join(err, remote.Write(ref, image, remote.WithContext(ctx)))
 	}
+
 	if err != nil {
 		return "", fmt.Errorf("pushing %s: %w", ref, err)
 	}
@@ -130,6 +136,7 @@ func (w *World) Push(ctx context.Context, repository, tag string, image v1.Image
 	if err != nil {
 		return "", err
 	}
+
 	for _, d := range children {
 		if err := w.Clients.WriteScan(ctx, "https://"+ref.Repository.Name()+"@"+d.String(), scan); err != nil {
 			return "", fmt.Errorf("writing the scan of %s: %w", ref, err)
@@ -213,6 +220,7 @@ func (w *World) WriteConfig(dir string, o Options) (string, error) {
 	if o.Store == "" {
 		o.Store = "{sqlite: decisions.db}"
 	}
+
 	registry := w.Registry.Addr()
 	config := fmt.Sprintf(`listen: 127.0.0.1:0
 policies: [policy.yaml]
@@ -222,6 +230,7 @@ scanProjects: {%q: %s}
 store: %s
 %s
 `, samples.Attestor, samples.Key, registry, registry, samples.Project, o.Store, o.More)
+
 	path := filepath.Join(dir, "attestor.yaml")
 	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(strings.ReplaceAll(o.Policy, "REGISTRY", registry)), 0o600); err != nil {
 		return "", fmt.Errorf("writing the policy: %w", err)

@@ -32,6 +32,7 @@ func StartBuildKit(ctx context.Context, registries ...string) (*BuildKit, error)
 	if err != nil {
 		return nil, err
 	}
+
 	client, err := Build(ctx, "buildkit", "github.com/moby/buildkit/cmd/buildctl")
 	if err != nil {
 		return nil, err
@@ -40,22 +41,26 @@ func StartBuildKit(ctx context.Context, registries ...string) (*BuildKit, error)
 	if err != nil {
 		return nil, err
 	}
+
 	b := &BuildKit{dir: dir, client: client, ended: make(chan error, 1)}
 	var config strings.Builder
 	for _, host := range registries {
 		fmt.Fprintf(&config, "[registry.%q]\n  http = true\n", host)
 	}
+
 	file := filepath.Join(dir, "buildkitd.toml")
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	b.daemon = exec.Command(bin, "--root", filepath.Join(dir, "root"), "--addr", b.address(), "--config", file, //nolint:gosec,noctx // our own arguments; it ends in Close
 		"--containerd-worker=false", "--oci-worker-snapshotter=native", "--oci-worker-net=host")
+
 	b.daemon.Env, b.daemon.Stdout, b.daemon.Stderr = b.env(), &b.said, &b.said
 	b.daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := b.daemon.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+
 	go func() { b.ended <- b.daemon.Wait() }()
 	if err := b.answers(ctx); err != nil {
 		said, _ := b.Close()
@@ -73,8 +78,10 @@ func (b *BuildKit) env() []string {
 func (b *BuildKit) answers(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
+
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+
 	for {
 		if exec.CommandContext(ctx, b.client, "--addr", b.address(), "debug", "workers").Run() == nil { //nolint:gosec // our own arguments
 			return nil

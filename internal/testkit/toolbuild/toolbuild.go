@@ -24,6 +24,7 @@ func Build(ctx context.Context, module, pkg string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
@@ -32,11 +33,13 @@ func Build(ctx context.Context, module, pkg string) (string, error) {
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
 	}
+
 	if err := os.MkdirAll(filepath.Dir(bin), 0o750); err != nil {
 		return "", err
 	}
 	part := fmt.Sprintf("%s.%d", bin, os.Getpid())
 	defer func() { _ = os.Remove(part) }() // it is gone where it became whole
+
 	if _, err := goCommand(ctx, dir, "build", "-trimpath", "-ldflags=-s -w", "-o", part, pkg); err != nil {
 		return "", err
 	}
@@ -67,6 +70,7 @@ func goCommand(ctx context.Context, dir string, args ...string) (string, error) 
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // our own arguments
 	cmd.Dir = dir
+
 	// The caller's flags are about its own module: -mod, -race.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 	out, err := cmd.Output()
