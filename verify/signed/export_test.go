@@ -2,7 +2,11 @@ package signed
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -28,3 +32,39 @@ func VerifyClassic(ctx context.Context, c *Checker, img attestor.Image, payload 
 
 // NewWithin is New with another time for a look-up.
 func NewWithin(c Config, timeout time.Duration) (*Checker, error) { return newChecker(c, timeout) }
+
+// NewStatement parses the signed bytes of an in-toto statement about img.
+func NewStatement(payload []byte, img attestor.Image) (Statement, error) {
+	return newStatement(payload, img)
+}
+
+// RekorBundle decodes the log entry of a classic signature.
+func RekorBundle(text string) error {
+	b, err := rekorBundle(text)
+	if err == nil && b == nil {
+		return errors.New("neither an entry nor an error")
+	}
+	return err
+}
+
+// OneCertificate decodes the certificate of a classic signature.
+func OneCertificate(text string) error {
+	_, _, err := oneCertificate(text)
+	return err
+}
+
+// Timestamp decodes and verifies a timestamp about bytes, and returns its time.
+func Timestamp(text string, about []byte, trusted root.TrustedMaterial) (time.Time, error) {
+	c := &candidate{}
+	err := c.timestamp(text, about, trusted)
+	return c.stamped, err
+}
+
+// Referrer fetches the bundle that an entry of a list of referrers describes.
+func Referrer(ctx context.Context, c *Checker, img attestor.Image, desc v1.Descriptor) ([]byte, string, error) {
+	repo, err := c.repository(img)
+	if err != nil {
+		return nil, "", err
+	}
+	return c.bundle(ctx, repo, desc, img, maxSignature)
+}
