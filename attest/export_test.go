@@ -81,3 +81,13 @@ func CheckAtTimes(att *binaryauthorizationpb.Attestor, d attestor.Digest, o *gra
 	}
 	return out
 }
+
+// RememberedAfter checks occurrences by one reading of an attestor's keys, and
+// returns how many signatures it remembers.
+func RememberedAfter(att *binaryauthorizationpb.Attestor, d attestor.Digest, now time.Time, occurrences ...*grafeaspb.Occurrence) int {
+	t := newTrust(att, now)
+	for _, o := range occurrences {
+		t.check(o, t.note, d, now)
+	}
+	return t.verified.Len()
+}

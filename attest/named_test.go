@@ -241,3 +241,22 @@ func pemKey(id, text string) *binaryauthorizationpb.AttestorPublicKey {
 		PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{PublicKeyPem: text, SignatureAlgorithm: p256},
 	}}
 }
+
+// However many signatures verify, a bounded number of them is remembered.
+func TestVerifiedSignaturesAreBounded(t *testing.T) {
+	const bound, occurrences, each = 4096, 80, 60
+	key := newKey(t)
+	var list []*grafeaspb.Occurrence
+	for range occurrences {
+		o := signed(t, key, "k", repository+"@"+string(digest(1)), compact(repository, digest(1)))
+		for range each - 1 { // ECDSA makes another signature each time
+			more := signed(t, key, "k", repository+"@"+string(digest(1)), compact(repository, digest(1)))
+			o.GetAttestation().Signatures = append(o.GetAttestation().Signatures, more.GetAttestation().GetSignatures()...)
+		}
+		list = append(list, o)
+	}
+
+	if n := attest.RememberedAfter(newProtoAttestor(pkix(t, "k", key.Public(), p256)), digest(1), time.Time{}, list...); n != bound {
+		t.Errorf("%d of %d signatures are remembered, want %d", n, occurrences*each, bound)
+	}
+}
