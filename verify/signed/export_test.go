@@ -68,3 +68,11 @@ func Referrer(ctx context.Context, c *Checker, img attestor.Image, desc v1.Descr
 	}
 	return c.bundle(ctx, repo, desc, img, maxSignature)
 }
+
+// WhilePanicking has both verifications run into a bug, and returns what they
+// make of it.
+func WhilePanicking(ctx context.Context, c *Checker, img attestor.Image, bundle []byte, classic []byte, annotations map[string]string) (st Statement, ofBundle, ofClassic error) {
+	st, ofBundle = c.verifyBundle(ctx, img, bundle, nil)
+	_, ofClassic = c.verifyClassic(ctx, img, classic, annotations, nil, false)
+	return st, ofBundle, ofClassic
+}

@@ -74,7 +74,7 @@ func TestBaseSignedByKMS(t *testing.T) {
 			}
 			disable(t, client, own)
 			signer, err := check(img, "gcpkms://"+own)
-			if e, ok := errors.AsType[*attestor.Error](err); !ok || e.Code != attestor.CodeBaseSignatureUnknown || !strings.Contains(e.Fix, "enabled") {
+			if e, ok := errors.AsType[*attestor.Error](err); !ok || e.Code != attestor.CodeBaseSignatureUnknown || !strings.Contains(e.Fix, "enable the key version") {
 				t.Errorf("disabled: got %q, %v; want %s", signer, err, attestor.CodeBaseSignatureUnknown)
 			}
 		})
