@@ -78,7 +78,20 @@ func (d *decoder) document(text []byte) (*yaml.Node, error) {
 	return fail(1, 1, "the file is empty")
 }
 
+// maxErrors bounds the errors that one file is told: a hostile file costs no more
+// than its own size, and a person mends no more at once.
+const maxErrors = 200
+
+// errorAt notes an error at n. A file with errors never loads, whether or not
+// all of them are listed.
 func (d *decoder) errorAt(n *yaml.Node, path, message string, allowed []string, near string) {
+	switch {
+	case len(d.errs) == maxErrors:
+		message, allowed, near = fmt.Sprintf("more than %d errors: the rest is not listed", maxErrors), nil, ""
+	case len(d.errs) > maxErrors:
+		return
+	}
+
 	d.errs = append(d.errs, Diagnostic{
 		File:    d.file,
 		Line:    n.Line,
@@ -246,6 +259,11 @@ func (d *decoder) pairs(n *yaml.Node, path string) func(func(k, v *yaml.Node) bo
 	return func(yield func(k, v *yaml.Node) bool) {
 		seen := map[string]bool{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
+			// The file does not load: further keys would only cost time.
+			if len(d.errs) > maxErrors {
+				return
+			}
+
 			key := n.Content[i]
 			for key.Kind == yaml.AliasNode && key.Alias != nil {
 				key = key.Alias

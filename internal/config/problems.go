@@ -72,7 +72,7 @@ func (c Config) attestorProblems() []error {
 		case !IsAttestorName(a.Name):
 			out = append(out, fmt.Errorf("attestors[%d].name: %q is not projects/PROJECT/attestors/NAME", i, a.Name))
 		case seen[a.Name]:
-			out = append(out, fmt.Errorf("attestors[%d].name: %s stands twice", i, a.Name))
+			out = append(out, fmt.Errorf("attestors[%d].name: duplicate %q", i, a.Name))
 		case (a.KMS == "") == (a.KeyFile == ""):
 			out = append(out, fmt.Errorf("attestors[%d]: want one of kms and keyFile", i))
 		}

@@ -151,7 +151,7 @@ spec:
 		{"aliases that multiply", good + "  exceptions: [&e {check: user, subject: x, owner: o, reason: r, expires: 2099-01-01}" + strings.Repeat(", *e", 50_000) + "]\n", "more than"},
 		{"an alias of itself", edit(`["registry.example/**"]`, "&a [*a]"), "want a repository pattern"},
 		{"brackets without end", strings.Repeat("[", 100_000), "exceeded max depth"},
-		{"a hundred thousand keys", edit("{nonRoot: true}", "{nonRoot: true, "+strings.Repeat("k: v, ", 100_000)+"}"), "\\\"k\\\" stands twice"},
+		{"a hundred thousand keys", edit("{nonRoot: true}", "{nonRoot: true, "+strings.Repeat("k: v, ", 100_000)+"}"), "duplicate \\\"k\\\""},
 		{"a binary tag", edit("{name: tried}", "{name: !!binary dHJpZWQ=}"), "is not a text"},
 		{"not UTF-8", edit("tried", "tri\xc3\x28"), "metadata.name"},
 	} {
@@ -184,15 +184,15 @@ func postures() []Case {
 	for _, tt := range []struct{ name, media, body, says string }{
 		{"nothing", yaml, " ", "the document is empty"},
 		{"not JSON", js, "{", "not JSON"},
-		{"a list", yaml, "- a\n", "want a definition"},
+		{"a list", yaml, "- a\n", "a definition is required"},
 		{"another kind", js, strings.Replace(typical, `"Service"`, `"Pod"`, 1), "unknown kind"},
 		{"another's Service", js, strings.Replace(typical, "serving.knative.dev/v1", "v1", 1), "unknown kind"},
-		{"the same field twice", js, strings.Replace(typical, `"kind":"Service"`, `"kind":"Pod","kind":"Service"`, 1), "stands twice"},
+		{"the same field twice", js, strings.Replace(typical, `"kind":"Service"`, `"kind":"Pod","kind":"Service"`, 1), "duplicate \\\"kind\\\""},
 		{"brackets without end", yaml, strings.Repeat("[", 100_000), limits},
 		{"aliases that multiply", yaml, "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + multiplied(8) + "kind: Service\n", limits},
 		{"an alias of itself", yaml, "a: &a [*a]\n", limits},
-		{"a list for a container", js, strings.Replace(typical, `[{"image":"gcr.io/acme/api:latest"}]`, `[[]]`, 1), "containers[0]: want fields"},
-		{"a plan of nothing", js, `{"format_version":"1.2","resource_changes":[]}`, "no Cloud Run service or job in it"},
+		{"a list for a container", js, strings.Replace(typical, `[{"image":"gcr.io/acme/api:latest"}]`, `[[]]`, 1), "containers[0] must be a mapping"},
+		{"a plan of nothing", js, `{"format_version":"1.2","resource_changes":[]}`, "has no Cloud Run workload"},
 	} {
 		send(tt.name, refused(http.StatusBadRequest, tt.says), tt.media, tt.body)
 	}

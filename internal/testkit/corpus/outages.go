@@ -44,6 +44,8 @@ func outages() []Case {
 		for _, part := range sceneParts() {
 			want := undecided(codes[status])
 			switch {
+			case strings.HasPrefix(part, "base") && status == http.StatusTooManyRequests:
+				want = waiting(attestor.CodeBaseUnresolved)
 			case strings.HasPrefix(part, "base"):
 				want = undecided(attestor.CodeBaseUnresolved)
 			case part == "layer" && status == http.StatusTooManyRequests:

@@ -114,7 +114,7 @@ func reviews() []Case {
 	whole := func(good string) string { return ReviewOf("", "v1", "Pod", "CREATE", `{"spec":`+Pod(good)+`}`) }
 	ask("whole", allowed, func(good, _ string) Request { return reviewed(whole(good)) })
 	out[len(out)-1] = out[len(out)-1].mending("reviews/another version")
-	const noKind, operations = "does not know where this kind holds its images", "name CREATE and UPDATE only"
+	const noKind, operations = "this kind is not supported", "restrict the webhook's rules to CREATE"
 	for _, o := range []struct {
 		name, says string
 		object     func(good string) string
