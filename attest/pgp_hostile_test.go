@@ -111,3 +111,22 @@ func TestTheLongestPGPSignature(t *testing.T) {
 		}
 	}
 }
+
+// The message says what a signature is that does not verify.
+func TestWhatAPGPSignatureIsInstead(t *testing.T) {
+	g := newPGPGate(t)
+	payload := attest.Payload(image(t, 1))
+	good := g.packets(t, payload)
+	unsigned := good[:bytes.Index(good, payload)+len(payload)]
+	packets := func(b []byte) []byte { return armoured(t, "PGP MESSAGE", func(w *bytes.Buffer) { w.Write(b) }) }
+	for want, signature := range map[string][]byte{
+		"is not an armoured PGP message": []byte("hello"),
+		"does not verify":                packets([]byte("hello")),
+		"is malformed":                   packets(append(bytes.Clone(unsigned), signatureWithoutIssuer(g.now)...)),
+		"holds another payload":          packets(g.packets(t, attest.Payload(image(t, 2)))),
+	} {
+		if err := g.verify(t, payload, signature); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}

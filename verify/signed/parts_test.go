@@ -1,6 +1,7 @@
 package signed_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -235,10 +236,11 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 			size   int
 			status int // of the first blob
 			unread bool
+			flaw   string
 		}{
-			"failing":   {0, http.StatusInternalServerError, true},
-			"missing":   {0, http.StatusNotFound, false},
-			"too large": {9 << 20, 0, false},
+			"failing":   {0, http.StatusInternalServerError, true, ""},
+			"missing":   {0, http.StatusNotFound, false, "found one: its blob is missing"},
+			"too large": {9 << 20, 0, false, "bytes, at most"},
 		} {
 			t.Run(suffix+"/"+name, func(t *testing.T) {
 				h := plain(t)
@@ -274,7 +276,7 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 				case tt.unread:
 					unknown(t, "", err, "could not be checked")
 				case suffix == "sig":
-					refused(t, "", err, "found one: it")
+					refused(t, "", err, tt.flaw)
 				case err != nil:
 					t.Error(err)
 				}
@@ -357,19 +359,37 @@ func TestReferrersThatAreBundles(t *testing.T) {
 		}
 	}
 
-	// What was read and is no manifest is no bundle; what could not be read is not known.
+	// What was read and is no manifest is no bundle; what could not be read is not known. What another algorithm names is
+	// not asked for.
 	desc := write(subject, bundle)
-	for status, fails := range map[int]bool{http.StatusInternalServerError: true, http.StatusForbidden: true, http.StatusNotFound: false} {
+	text := []byte("no manifest")
+	hash, _, err := v1.SHA256(bytes.NewReader(text))
+	h.must(err)
+	for name, tt := range map[string]struct {
+		desc   v1.Descriptor
+		status int
+		fails  bool
+	}{
+		"failing":               {desc, http.StatusInternalServerError, true},
+		"forbidden":             {desc, http.StatusForbidden, true},
+		"not found":             {desc, http.StatusNotFound, false},
+		"text":                  {v1.Descriptor{Digest: hash}, http.StatusOK, false},
+		"by another algorithm":  {foreign, http.StatusInternalServerError, false},
+		"too large to be asked": {sized(4<<20 + 1), http.StatusInternalServerError, false},
+	} {
 		h.intercept = func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.Contains(r.URL.Path, "/manifests/") {
 				return false
 			}
-			w.WriteHeader(status)
+			w.Header().Set("Content-Type", string(types.OCIManifestSchema1))
+			w.WriteHeader(tt.status)
+			_, _ = w.Write(text) // who leaves early is not the subject
 			return true
 		}
-		b, flaw, err := signed.Referrer(t.Context(), ch, h.image, desc)
-		if (err != nil) != fails || b != nil || flaw != "" {
-			t.Errorf("status %d: %q, flaw %q, %v", status, b, flaw, err)
+		b, flaw, err := signed.Referrer(t.Context(), ch, h.image, tt.desc)
+		if (err != nil) != tt.fails || b != nil || flaw != "" {
+			t.Errorf("%s: %q, flaw %q, %v", name, b, flaw, err)
 		}
+		h.intercept = nil
 	}
 }

@@ -1,0 +1,90 @@
+package attest_test
+
+import (
+	"testing"
+	"time"
+
+	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/attest"
+	"github.com/attestor-gate/attestor/emulator"
+)
+
+// A look-up lists once. It reads the attestor's keys if they are not known, and
+// once more only if something does not verify by keys that were read before.
+func TestWhatALookUpCosts(t *testing.T) {
+	r := newRotation(t, emulator.Behaviour{Uniqueness: emulator.UniqueNone}, false)
+	r.put(signed(t, r.mine, attest.KeyID(r.signer), image(t, 1).String(), compact(repository, digest(1))))
+	r.put(signed(t, r.foreign, "foreign", image(t, 2).String(), compact(repository, digest(2))))
+	for _, step := range []struct {
+		name         string
+		image        int
+		cold         bool
+		lists, reads int
+	}{
+		{"cold, it verifies", 1, true, 1, 1},
+		{"cold, it does not", 2, true, 1, 1},
+		{"warm, it verifies", 1, false, 1, 0},
+		{"warm, it does not", 2, false, 1, 1},
+	} {
+		if step.cold {
+			r.gate = r.newAttester(attest.AttestorConfig{Name: attestorName, Signer: r.signer})
+		}
+		r.ResetCalls()
+		_, err := r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, step.image)})
+		must(t, err)
+		if lists, reads := len(r.Calls("ListNoteOccurrences")), len(r.Calls("GetAttestor")); lists != step.lists || reads != step.reads {
+			t.Errorf("%s: %d lists and %d reads, want %d and %d", step.name, lists, reads, step.lists, step.reads)
+		}
+	}
+}
+
+// Where the attestor has moved to another note, the attestations under its
+// former one count no longer, and those under the new one do.
+func TestAnAttestorThatMovedToAnotherNote(t *testing.T) {
+	const moved = "projects/sec/notes/moved"
+	r := newRotation(t, emulator.Behaviour{Uniqueness: emulator.UniqueNone}, false)
+	r.note(moved)
+	mine := signed(t, r.mine, attest.KeyID(r.signer), image(t, 1).String(), compact(repository, digest(1)))
+	r.put(mine)
+	under := r.put(change(signed(t, r.mine, attest.KeyID(r.signer), image(t, 1).String(), compact(repository, digest(1))),
+		func(o *grafeaspb.Occurrence) { o.NoteName = moved }))
+	look := func() attestor.Standing {
+		s, err := r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
+		must(t, err)
+		return s
+	}
+	if s := look(); len(s.Valid) != 1 || s.Valid[0].Note != noteName {
+		t.Fatalf("before: %+v", s)
+	}
+
+	r.Inject(emulator.Fault{Method: "GetAttestor", Mutate: func(_, m proto.Message) {
+		m.(*binaryauthorizationpb.Attestor).GetUserOwnedGrafeasNote().NoteReference = moved //nolint:errcheck // it answers nothing else
+	}})
+	r.clock.advance(2 * time.Minute) // the attestor is read again
+
+	if s := look(); len(s.Valid) != 1 || s.Valid[0].Occurrence != under.GetName() || len(s.Invalid) != 0 {
+		t.Errorf("after: %+v", s)
+	}
+}
+
+// Where something does not verify and the attestor's keys cannot be read anew,
+// nothing is known: it may be by a key that the attestor has by now.
+func TestKeysThatCannotBeReadAnew(t *testing.T) {
+	r := newRotation(t, emulator.Behaviour{Uniqueness: emulator.UniqueNone}, false)
+	r.put(signed(t, r.foreign, "foreign", image(t, 2).String(), compact(repository, digest(2))))
+	_, err := r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)}) // the keys are known by now
+	must(t, err)
+	r.Inject(emulator.Fault{Method: "GetAttestor", Code: codes.PermissionDenied})
+
+	s, err := r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 2)})
+
+	wantError(t, err, attestor.CodeAttestorDenied)
+	if s.Known || len(s.Valid)+len(s.Invalid) != 0 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -1,0 +1,132 @@
+package signed_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify/signed"
+)
+
+// A rule whose key cannot be used is refused when the policy is loaded, and the
+// message says why. That a trusted root is there does not make it a rule of nobody.
+func TestKeysThatCannotBeUsed(t *testing.T) {
+	const largest = 1 << 20
+	trusted := newSigstore(t).root(false)
+	pem := publicPEM(t, newKey(t).priv.Public())
+	padded := func(size int) string {
+		return file(t, append(bytes.Clone(pem), bytes.Repeat([]byte("\n"), size-len(pem))...))
+	}
+
+	for name, tt := range map[string]struct{ key, want string }{
+		"one":                     {file(t, pem), ""},
+		"one in the largest file": {padded(largest), ""},
+		"in a larger file":        {padded(largest + 1), "cannot be read"},
+		"no file":                 {file(t, pem) + "x", "cannot be read"},
+		"a directory":             {t.TempDir(), "cannot be read"},
+		"nothing":                 {file(t, nil), "is not a public key that can be used"},
+		"text":                    {file(t, []byte("key")), "is not a public key that can be used"},
+		"one byte behind it":      {file(t, append(bytes.Clone(pem), 'x')), "is not a public key that can be used"},
+		"two":                     {file(t, append(bytes.Clone(pem), pem...)), "is not a public key that can be used"},
+		"of another type":         {file(t, bytes.ReplaceAll(pem, []byte("PUBLIC KEY"), []byte("PRIVATE KEY"))), "is not a public key that can be used"},
+		"of another service":      {"awskms://x", "cannot be fetched by this gate"},
+	} {
+		k := &keys{pem: pem}
+		err := checker(t, signed.Config{Keys: k}).Validate(t.Context(), attestor.SignedBy{Key: tt.key, TrustedRoot: trusted})
+		misconfigured(t, name, err, tt.want)
+		if k.n != 0 {
+			t.Errorf("%s: Cloud KMS was asked", name)
+		}
+	}
+}
+
+// misconfigured asserts that a rule is refused for that reason; "": it is not.
+func misconfigured(t *testing.T, name string, err error, want string) {
+	t.Helper()
+	if want == "" {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		return
+	}
+	e, ok := errors.AsType[*attestor.Error](err)
+	if !ok || e.Code != attestor.CodeBaseSignatureUnknown || e.Fix == "" || !strings.Contains(e.Msg, want) {
+		t.Errorf("%s: %v, want %q", name, err, want)
+	}
+}
+
+// A rule says either which key or which identity must have signed, and all of it.
+func TestRulesThatLeaveOpenWhoSigned(t *testing.T) {
+	trusted := newSigstore(t).root(false)
+	key := newKey(t).path
+	for name, tt := range map[string]struct {
+		rule attestor.SignedBy
+		want string
+	}{
+		"a key":                      {attestor.SignedBy{Key: key}, ""},
+		"an identity":                {attestor.SignedBy{Issuer: issuer, Subject: subject}, ""},
+		"an identity by pattern":     {attestor.SignedBy{Issuer: issuer, SubjectRegexp: ".*"}, ""},
+		"nobody":                     {attestor.SignedBy{}, "neither a key nor an identity"},
+		"a key and an issuer":        {attestor.SignedBy{Key: key, Issuer: issuer}, "both a key and an identity"},
+		"a key and a subject":        {attestor.SignedBy{Key: key, Subject: subject}, "both a key and an identity"},
+		"a key and a pattern":        {attestor.SignedBy{Key: key, SubjectRegexp: ".*"}, "both a key and an identity"},
+		"a subject":                  {attestor.SignedBy{Subject: subject}, "a subject without an issuer"},
+		"a pattern":                  {attestor.SignedBy{SubjectRegexp: ".*"}, "a subject without an issuer"},
+		"an issuer":                  {attestor.SignedBy{Issuer: issuer}, "an issuer without a subject"},
+		"a subject and a pattern":    {attestor.SignedBy{Issuer: issuer, Subject: subject, SubjectRegexp: ".*"}, "both subject and subjectRegexp"},
+		"a pattern that is none":     {attestor.SignedBy{Issuer: issuer, SubjectRegexp: "("}, "is not a regular expression"},
+		"a pattern only if anchored": {attestor.SignedBy{Issuer: issuer, SubjectRegexp: "a)|(b"}, "is not a regular expression"},
+	} {
+		tt.rule.TrustedRoot = trusted
+		misconfigured(t, name, checker(t, signed.Config{}).Validate(t.Context(), tt.rule), tt.want)
+	}
+}
+
+// A trusted root without what the rule needs could verify nothing, and is
+// refused with its name.
+func TestTrustedRootsThatLackAPart(t *testing.T) {
+	sig := newSigstore(t)
+	whole, err := root.NewTrustedRootFromPath(sig.root(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := func(authorities []root.CertificateAuthority, logs map[string]*root.TransparencyLog) string {
+		tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, authorities, nil, nil, logs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := tr.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file(t, b)
+	}
+	authorities, logs := whole.FulcioCertificateAuthorities(), whole.RekorLogs()
+	yes, no := true, false
+	key := newKey(t).path
+
+	for name, tt := range map[string]struct {
+		rule attestor.SignedBy
+		root string
+		want string
+	}{
+		"an identity, all":              {sig.rule(), written(authorities, logs), ""},
+		"an identity, no authority":     {sig.rule(), written(nil, logs), "has no certificate authority"},
+		"an identity, no log":           {sig.rule(), written(authorities, nil), "has no transparency log"},
+		"an identity, no log is needed": {attestor.SignedBy{Issuer: issuer, Subject: subject, Transparency: &no}, written(authorities, nil), ""},
+		"a key, nothing is needed":      {attestor.SignedBy{Key: key}, written(nil, nil), ""},
+		"a key, no root":                {attestor.SignedBy{Key: key}, "", ""},
+		"a logged key, no log":          {attestor.SignedBy{Key: key, Transparency: &yes}, written(authorities, nil), "has no transparency log"},
+		"a logged key, no authority":    {attestor.SignedBy{Key: key, Transparency: &yes}, written(nil, logs), ""},
+		"a logged key, no root":         {attestor.SignedBy{Key: key, Transparency: &yes}, "", "needs a trusted root"},
+		"no file":                       {sig.rule(), "/nonexistent", "cannot be read"},
+		"no root":                       {sig.rule(), file(t, []byte("{}")), "is malformed"},
+	} {
+		tt.rule.TrustedRoot = tt.root
+		misconfigured(t, name, checker(t, signed.Config{}).Validate(t.Context(), tt.rule), tt.want)
+	}
+}
