@@ -1,6 +1,7 @@
 package attest_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -86,5 +87,37 @@ func TestKeysThatCannotBeReadAnew(t *testing.T) {
 	wantError(t, err, attestor.CodeAttestorDenied)
 	if s.Known || len(s.Valid)+len(s.Invalid) != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// The keys of several attestors are known side by side, and those of a bounded
+// number of them.
+func TestTheKeysOfManyAttestors(t *testing.T) {
+	const bound = 1000
+	w := newWorld(t, emulator.Behaviour{})
+	var names []string
+	for i := range bound + 1 {
+		names = append(names, fmt.Sprintf("projects/sec/attestors/a%d", i))
+		w.attestor(names[i])
+	}
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: time.Minute})
+	must(t, err)
+	reads := func(names ...string) int {
+		w.ResetCalls()
+		for _, name := range names {
+			_, err := v.Standing(t.Context(), []string{name}, []attestor.Image{image(t, 1)})
+			must(t, err)
+		}
+		return len(w.Calls("GetAttestor"))
+	}
+
+	if n := reads(names[:bound]...); n != bound {
+		t.Errorf("%d reads of %d attestors", n, bound)
+	}
+	if n := reads(names[0], names[1], names[bound-1]); n != 0 {
+		t.Errorf("%d of three known attestors were read again", n)
+	}
+	if n := reads(names[bound], names[0]); n != 2 {
+		t.Errorf("%d reads of one more and of the first, want 2", n)
 	}
 }

@@ -76,3 +76,13 @@ func WhilePanicking(ctx context.Context, c *Checker, img attestor.Image, bundle 
 	_, ofClassic = c.verifyClassic(ctx, img, classic, annotations, nil, false)
 	return st, ofBundle, ofClassic
 }
+
+// RootsKept parses trusted roots and returns how many are kept.
+func RootsKept(_ context.Context, c *Checker, roots ...[]byte) int {
+	for _, b := range roots {
+		if _, err := c.roots.parse(b); err != nil {
+			return -1
+		}
+	}
+	return c.roots.roots.Len()
+}

@@ -2,10 +2,15 @@ package signed_test
 
 import (
 	"bytes"
+	"crypto/ecdh"
+	"crypto/rand"
 	"errors"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/attestor-gate/attestor"
@@ -18,6 +23,10 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 	const largest = 1 << 20
 	trusted := newSigstore(t).root(false)
 	pem := publicPEM(t, newKey(t).priv.Public())
+	agreement, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	padded := func(size int) string {
 		return file(t, append(bytes.Clone(pem), bytes.Repeat([]byte("\n"), size-len(pem))...))
 	}
@@ -33,6 +42,7 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 		"one byte behind it":      {file(t, append(bytes.Clone(pem), 'x')), "is not a public key that can be used"},
 		"two":                     {file(t, append(bytes.Clone(pem), pem...)), "is not a public key that can be used"},
 		"of another type":         {file(t, bytes.ReplaceAll(pem, []byte("PUBLIC KEY"), []byte("PRIVATE KEY"))), "is not a public key that can be used"},
+		"that signs nothing":      {file(t, publicPEM(t, agreement.PublicKey())), "is not a public key that can be used"},
 		"of another service":      {"awskms://x", "cannot be fetched by this gate"},
 	} {
 		k := &keys{pem: pem}
@@ -123,10 +133,74 @@ func TestTrustedRootsThatLackAPart(t *testing.T) {
 		"a logged key, no log":          {attestor.SignedBy{Key: key, Transparency: &yes}, written(authorities, nil), "has no transparency log"},
 		"a logged key, no authority":    {attestor.SignedBy{Key: key, Transparency: &yes}, written(nil, logs), ""},
 		"a logged key, no root":         {attestor.SignedBy{Key: key, Transparency: &yes}, "", "needs a trusted root"},
+		"an unlogged identity, no root": {attestor.SignedBy{Issuer: issuer, Subject: subject, Transparency: &no}, "", "needs a trusted root"},
+		"a key, no file":                {attestor.SignedBy{Key: key}, "/nonexistent", "cannot be read"},
 		"no file":                       {sig.rule(), "/nonexistent", "cannot be read"},
 		"no root":                       {sig.rule(), file(t, []byte("{}")), "is malformed"},
 	} {
 		tt.rule.TrustedRoot = tt.root
 		misconfigured(t, name, checker(t, signed.Config{}).Validate(t.Context(), tt.rule), tt.want)
+	}
+}
+
+// What was verified by a trusted root is forgotten where the file is replaced.
+func TestATrustedRootThatWasReplaced(t *testing.T) {
+	h, sig := plain(t), newSigstore(t)
+	h.attach(h.image, "sig", sig.entry(simple(h.image)))
+	rule, ch := sig.rule(), checker(t, signed.Config{})
+	if _, err := ch.Check(t.Context(), h.image, rule); err != nil {
+		t.Fatal(err)
+	}
+	h.must(os.WriteFile(rule.TrustedRoot, newSigstore(t).Root(false), 0o600))
+	got, err := ch.Check(t.Context(), h.image, rule)
+	refused(t, got, err, "is not in the trusted root")
+}
+
+// A negative lifetime has every question looked up.
+func TestNothingIsRememberedForANegativeTime(t *testing.T) {
+	h, key := plain(t), newKey(t)
+	h.attach(h.image, "sig", key.entry(simple(h.image)))
+	ch := checker(t, signed.Config{CacheLifetime: -1})
+	for range 2 {
+		before := h.requests.Load()
+		if _, err := ch.Check(t.Context(), h.image, key.rule()); err != nil || h.requests.Load() == before {
+			t.Errorf("%v after %d requests", err, h.requests.Load()-before)
+		}
+	}
+}
+
+// The caller's options for a registry's name, and its logger, are used.
+func TestTheCallersNameAndLogger(t *testing.T) {
+	h, key := plain(t), newKey(t)
+	e := key.entry(simple(h.image))
+	h.attach(h.image, "sig", e)
+	asked := map[string]bool{}
+	var log bytes.Buffer
+	ch := checker(t, signed.Config{
+		Name:   func(registry string) []name.Option { asked[registry] = true; return nil },
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if _, err := ch.Check(t.Context(), h.image, key.rule()); err != nil {
+		t.Error(err)
+	}
+	if len(asked) != 1 || !asked[h.repo.RegistryStr()] {
+		t.Errorf("asked about %v", asked)
+	}
+	signed.WhilePanicking(t.Context(), ch, h.image, key.bundle(statement(h.image, signPredicate)), e.payload, e.annotations)
+	if n := strings.Count(log.String(), "level=WARN"); n != 2 {
+		t.Errorf("%d panics in the log: %s", n, log.String())
+	}
+}
+
+// However many trusted roots were read, a bounded number of them is kept.
+func TestTrustedRootsAreBounded(t *testing.T) {
+	text := newSigstore(t).Root(false)
+	var roots [][]byte
+	for range 40 {
+		text = append(bytes.Clone(text), ' ') // another file of the same root
+		roots = append(roots, text)
+	}
+	if n := signed.RootsKept(t.Context(), checker(t, signed.Config{}), roots...); n != 16 {
+		t.Errorf("%d are kept, want 16", n)
 	}
 }

@@ -182,6 +182,7 @@ func TestTimestampsOfClassicSignatures(t *testing.T) {
 		"empty":             {stampText(t, nil), "is malformed"},
 		"without":           {`{}`, "is malformed"},
 		"no JSON":           {`x`, "is malformed"},
+		"given twice":       {strings.TrimSuffix(stampText(t, stamp(sig, about)), "}") + `,"SignedRFC3161Timestamp":5}`, "is malformed"},
 		"JSON of no object": {`["` + base64.StdEncoding.EncodeToString(stamp(sig, about)) + `"]`, "is malformed"},
 	} {
 		at, err := signed.Timestamp(tt.text, about, trusted)
@@ -224,6 +225,25 @@ func TestClassicSignaturesWithATimestamp(t *testing.T) {
 	if _, err := h.check(h.image, key.rule()); err != nil {
 		t.Errorf("for a rule without authorities: %v", err)
 	}
+
+	whole, err := root.NewTrustedRootFromPath(sig.root(false))
+	h.must(err)
+	untimed, err := root.NewTrustedRoot(root.TrustedRootMediaType01, whole.FulcioCertificateAuthorities(), nil, nil, whole.RekorLogs())
+	h.must(err)
+	text, err := untimed.MarshalJSON()
+	h.must(err)
+	rule := sig.rule()
+	rule.TrustedRoot = file(t, text)
+	h.attach(h.image, "sig", stamped(sig.entry(simple(h.image)), []byte("something else")))
+	if _, err := h.check(h.image, rule); err != nil {
+		t.Errorf("for a root without authorities: %v", err)
+	}
+
+	broken := key.entry(simple(h.image))
+	broken.annotations[signatureKey] = "YWJj!"
+	h.attach(h.image, "sig", broken)
+	got, err = h.check(h.image, key.rule())
+	refused(t, got, err, "found one: it lacks a signature")
 }
 
 // A signature that cannot be read may be the one that satisfies the rule: the
