@@ -1,7 +1,9 @@
 package attest_test
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,5 +121,56 @@ func TestTheKeysOfManyAttestors(t *testing.T) {
 	}
 	if n := reads(names[bound], names[0]); n != 2 {
 		t.Errorf("%d reads of one more and of the first, want 2", n)
+	}
+}
+
+// A note holds a thousand attestations of one digest at most: more means that
+// somebody floods it, and the answer is not known.
+func TestAThousandAttestationsOfOneDigest(t *testing.T) {
+	const bound = 1000
+	r := newRotation(t, emulator.Behaviour{Uniqueness: emulator.UniqueNone}, false)
+	foreign := signed(t, r.foreign, "foreign", image(t, 1).String(), compact(repository, digest(1)))
+	for range bound {
+		r.put(foreign)
+	}
+	s, err := r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
+	must(t, err)
+	if len(s.Invalid) != bound {
+		t.Errorf("%d are listed, want %d", len(s.Invalid), bound)
+	}
+
+	r.put(foreign)
+	_, err = r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
+	wantError(t, err, attestor.CodeAttestorUnavailable, "more than 1000")
+}
+
+// One look-up of many digests makes a bounded number of lists at once.
+func TestListsAtOnceAreBounded(t *testing.T) {
+	const bound = 16
+	r := newRotation(t, emulator.Behaviour{}, false)
+	var images []attestor.Image
+	for i := range 5 * bound {
+		images = append(images, image(t, i))
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	var begun atomic.Int64
+	full := make(chan struct{})
+	r.Inject(emulator.Fault{Method: "ListNoteOccurrences", Hang: true, Match: func(proto.Message) bool {
+		if begun.Add(1) == bound {
+			close(full)
+		}
+		return true
+	}})
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.gate.Standing(ctx, []string{attestorName}, images)
+		done <- err
+	}()
+	<-full
+	leave()
+
+	if err := <-done; err == nil || begun.Load() != bound {
+		t.Errorf("%v after %d lists at once, want %d", err, begun.Load(), bound)
 	}
 }

@@ -6,11 +6,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/attestor-gate/attestor"
@@ -202,5 +205,42 @@ func TestTrustedRootsAreBounded(t *testing.T) {
 	}
 	if n := signed.RootsKept(t.Context(), checker(t, signed.Config{}), roots...); n != 16 {
 		t.Errorf("%d are kept, want 16", n)
+	}
+}
+
+// The registry library refuses options that contradict each other, and so does New.
+func TestRegistryOptionsThatContradict(t *testing.T) {
+	ch, err := signed.New(signed.Config{Remote: []remote.Option{
+		remote.WithAuth(authn.Anonymous), remote.WithAuthFromKeychain(authn.DefaultKeychain),
+	}})
+	if err == nil || ch != nil {
+		t.Errorf("%v, %v", ch, err)
+	}
+}
+
+// What to do depends on the rule: who has the key can sign, and nobody can sign
+// for another identity. A registry that fails has not run out of time.
+func TestWhatToDoAboutASignature(t *testing.T) {
+	h, sig := plain(t), newSigstore(t)
+	fix := func(rule attestor.SignedBy) string {
+		_, err := h.check(h.image, rule)
+		e, ok := errors.AsType[*attestor.Error](err)
+		if !ok || e.Code != attestor.CodeBaseUnsigned {
+			t.Fatal(err)
+		}
+		return e.Fix
+	}
+	if got := fix(newKey(t).rule()); !strings.Contains(got, "cosign sign") || !strings.Contains(got, "signedBy.key ") {
+		t.Errorf("for a key: %s", got)
+	}
+	if got := fix(sig.rule()); strings.Contains(got, "cosign sign") || !strings.Contains(got, "signedBy.keyless") {
+		t.Errorf("for an identity: %s", got)
+	}
+
+	h.intercept = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusForbidden); return true }
+	_, err := h.check(h.image, sig.rule())
+	e, ok := errors.AsType[*attestor.Error](err)
+	if !ok || e.Code != attestor.CodeBaseSignatureUnknown || strings.Contains(e.Msg, "in the time allowed") {
+		t.Errorf("%v", err)
 	}
 }
