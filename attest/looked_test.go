@@ -3,6 +3,7 @@ package attest_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -172,5 +173,50 @@ func TestListsAtOnceAreBounded(t *testing.T) {
 
 	if err := <-done; err == nil || begun.Load() != bound {
 		t.Errorf("%v after %d lists at once, want %d", err, begun.Load(), bound)
+	}
+}
+
+// What a note holds beside attestations is no attestation, valid or not.
+func TestOnlyAttestationsAreListed(t *testing.T) {
+	r := newRotation(t, emulator.Behaviour{}, false)
+	r.put(signed(t, r.mine, attest.KeyID(r.signer), image(t, 1).String(), compact(repository, digest(1))))
+	if s := r.standing(func(o *grafeaspb.Occurrence) { o.Details = nil }); !s.Known || len(s.Valid)+len(s.Invalid) != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Who joins a reading of the keys that began too long ago has them read once more.
+func TestAReadingThatBeganTooLongAgo(t *testing.T) {
+	r := newRotation(t, emulator.Behaviour{}, false)
+	asked := make(chan struct{}, 100)
+	now := func() time.Time { asked <- struct{}{}; return r.clock.Now() }
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: r.grafeas, BinAuthz: r.binauthz, Now: now, CallTimeout: time.Minute})
+	must(t, err)
+	r.ResetCalls()
+	reading, release := make(chan struct{}), make(chan struct{})
+	r.Inject(emulator.Fault{Method: "GetAttestor", Match: once(reading, release)})
+	done := make(chan error, 2)
+	look := func() {
+		_, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
+		done <- err
+	}
+	go look()
+	<-reading
+	r.clock.advance(2 * time.Minute)
+	for len(asked) > 0 {
+		<-asked
+	}
+
+	go look()
+	<-asked // the second has begun, and joins, or comes too late for that and reads by itself
+	for range 1000 {
+		runtime.Gosched()
+	}
+	close(release)
+
+	must(t, <-done)
+	must(t, <-done)
+	if n := len(r.Calls("GetAttestor")); n != 2 {
+		t.Errorf("%d reads, want 2", n)
 	}
 }
