@@ -12,7 +12,7 @@ import (
 func TestStagesKeepTheContracts(t *testing.T) {
 	s := newStages(t)
 	t.Run("policies", func(t *testing.T) { contract.Policies(t, newStages(t), repository, "registry.example/other/app") })
-	t.Run("policy", func(t *testing.T) { var p *fixedPolicy = enforcing(); contract.Policy(t, p) })
+	t.Run("policy", func(t *testing.T) { contract.Policy(t, enforcing()) })
 	t.Run("inspector", func(t *testing.T) {
 		contract.Inspector(t, func(t *testing.T) contract.Inspecting {
 			s := newStages(t)

@@ -77,13 +77,13 @@ func images(ds []attestor.Decision) Part {
 	// unknown or absent verdict for a denial.
 	for _, d := range ds {
 		p.Subjects = append(p.Subjects, image(d))
-		switch outcome := describe.Outcome(d); {
-		case outcome == attestor.Undecided:
+		switch outcome := describe.Outcome(d); outcome {
+		case attestor.Undecided:
 			p.Incomplete = true
 			if p.Verdict == attestor.Pass {
 				p.Verdict = outcome
 			}
-		case outcome == attestor.Deny:
+		case attestor.Deny:
 			p.Verdict = outcome
 		}
 	}

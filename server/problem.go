@@ -102,12 +102,12 @@ func (s *Server) fail(c echo.Context, err error) {
 
 	// Someone should look at a failure of the gate. A refused request is the
 	// caller's matter.
-	level, msg := slog.LevelDebug, "request refused"
+	attrs := []slog.Attr{slog.Int("status", p.Status), slog.String("route", c.Path()), slog.Any("error", err)}
 	if p.Status >= 500 && p.Status != http.StatusNotImplemented {
-		level, msg = slog.LevelError, "request failed"
+		s.c.Logger.LogAttrs(r.Context(), slog.LevelError, "request failed", attrs...)
+	} else {
+		s.c.Logger.LogAttrs(r.Context(), slog.LevelDebug, "request refused", attrs...)
 	}
-	s.c.Logger.LogAttrs(r.Context(), level, msg,
-		slog.Int("status", p.Status), slog.String("route", c.Path()), slog.Any("error", err))
 
 	if c.Response().Committed {
 		return

@@ -223,7 +223,7 @@ func FuzzLayer(f *testing.F) {
 // pkg/archive/compression at v2, with its magic numbers and its libraries' own
 // defaults, read to the end as core/diff/apply does.
 func containerd(blob []byte) (attestor.Digest, error) {
-	var r io.Reader = iotest.OneByteReader(bytes.NewReader(blob))
+	r := iotest.OneByteReader(bytes.NewReader(blob))
 	switch {
 	case bytes.HasPrefix(blob, []byte{0x1f, 0x8b, 0x08}):
 		z, err := gzip.NewReader(r)

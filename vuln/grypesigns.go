@@ -178,16 +178,15 @@ func grypeProvider(name string) []string {
 // version does not know, and no reason to believe the report more.
 func (g grypeReport) alarm() string {
 	for _, p := range g.Alerts {
-		for _, a := range p.Alerts {
-			system := clip(release{g.Distro.Name, g.Distro.Version}.String())
-			if a.Type == "distro-eol" {
-				return fmt.Sprintf(
-					"%s is past its end of life: nobody looks for vulnerabilities in its packages",
-					system,
-				)
-			}
-			return fmt.Sprintf("Grype warns about packages of %s (%s): %s", system, clip(a.Type), clip(a.Message))
+		if len(p.Alerts) == 0 {
+			continue
 		}
+
+		a, system := p.Alerts[0], clip(release{g.Distro.Name, g.Distro.Version}.String())
+		if a.Type == "distro-eol" {
+			return system + " is past its end of life: nobody looks for vulnerabilities in its packages"
+		}
+		return fmt.Sprintf("Grype warns about packages of %s (%s): %s", system, clip(a.Type), clip(a.Message))
 	}
 	return ""
 }

@@ -178,7 +178,7 @@ func (r *report) try(ctx context.Context, s settings, p *program, known *results
 	left, err := p.survey(ctx, s.slow)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the time is over: the next run goes on here
 		}
 		return err
 	}
@@ -190,7 +190,7 @@ func (r *report) try(ctx context.Context, s settings, p *program, known *results
 	for i, m := range open {
 		if ctx.Err() != nil {
 			_, _ = fmt.Fprintf(r.progress, "  stopped: %d of %d were tried\n", i, len(open))
-			return nil
+			return nil //nolint:nilerr // the time is over: the next run goes on here
 		}
 		o, _ := p.try(ctx, m)
 		if ctx.Err() != nil {

@@ -53,14 +53,13 @@ func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *
 		var passed, overridden []int
 		for i := range n {
 			records = append(records, recordOf(t, i, func(r *attestor.Record) {
-				switch {
-				case i%2 == 1:
-					r.Decision.Verdict = attestor.Deny
-					r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-1 outage", By: "oncall@example"}
-					overridden = append(overridden, i)
-				default:
+				if i%2 == 0 {
 					passed = append(passed, i)
+					return
 				}
+				r.Decision.Verdict = attestor.Deny
+				r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-1 outage", By: "oncall@example"}
+				overridden = append(overridden, i)
 			}))
 		}
 
