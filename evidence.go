@@ -61,7 +61,7 @@ type ImageConfig struct {
 	Cmd          []string          `json:"cmd,omitempty"`
 	ExposedPorts []string          `json:"exposedPorts,omitempty"`
 	Size         int64             `json:"size"`              // bytes: compressed layers and config
-	Clipped      []string          `json:"clipped,omitempty"` // the fields above, by JSON name, of which a part was left out: what is not in them may be in the image
+	Clipped      []string          `json:"clipped,omitempty"` // the fields above, by JSON name, of which a part was left out
 }
 
 // A Layer is one layer as the manifest and the config describe it, lowest

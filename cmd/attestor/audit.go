@@ -44,8 +44,9 @@ func auditCommand() *cobra.Command {
 		Long: `Judges, without signing, every tag of repositories, every reference of a file, or what runs now, each digest
 once, and writes one report. With --state an interrupted audit goes on where it stopped. Exit codes: 0 all passed,
 1 some would be refused, 2 wrong usage, 3 some could not be decided.`,
-		Example: "  attestor audit us-docker.pkg.dev/acme/prod/api --state audit.state --output-file report.html\n  gcloud run services list --format json | attestor audit --cloud-run -",
-		RunE:    func(c *cobra.Command, repositories []string) error { return f.run(c, repositories) },
+		Example: "  attestor audit us-docker.pkg.dev/acme/prod/api --state audit.state --output-file report.html\n" +
+			"  gcloud run services list --format json | attestor audit --cloud-run -",
+		RunE: func(c *cobra.Command, repositories []string) error { return f.run(c, repositories) },
 	}
 
 	f.where.register(c)

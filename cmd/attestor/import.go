@@ -30,8 +30,9 @@ func importCommand() *cobra.Command {
 		Long: `Turns a report of Grype (-o json), Trivy (--format json) or osv-scanner (--format json) into the occurrences
 that Container Analysis would hold, under a note of one's own. A policy counts them where it lists the note in
 vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier import for the image is replaced.`,
-		Example: "  grype -o json IMAGE | attestor import - --image us-docker.pkg.dev/acme/prod/api@sha256:… --note projects/acme-security/notes/grype --to-project acme-security",
-		Args:    cobra.ExactArgs(1),
+		Example: "  grype -o json IMAGE | attestor import - --image us-docker.pkg.dev/acme/prod/api@sha256:…" +
+			" --note projects/acme-security/notes/grype --to-project acme-security",
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			img, err := attestor.ParseImage(image)
 			if err != nil {
@@ -53,14 +54,18 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if err != nil {
 				return err
 			}
-			done, err := vuln.Upload(c.Context(), vuln.UploadConfig{Client: g.Grafeas, Project: project, CallTimeout: dependency.DefaultTimeout, Progress: progress(c.ErrOrStderr(), "storing")}, in)
+			done, err := vuln.Upload(c.Context(), vuln.UploadConfig{
+				Client: g.Grafeas, Project: project, CallTimeout: dependency.DefaultTimeout,
+				Progress: progress(c.ErrOrStderr(), "storing"),
+			}, in)
 			if err = errors.Join(err, g.Close()); err != nil {
 				return &exit{code: attestor.ExitError, err: err}
 			}
 			if in.Lacks != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s: %d findings of %s stored, %d earlier ones replaced\n%s\n", img, done.Created, in.Scanner, done.Replaced, done.Discovery)
+			fmt.Fprintf(c.OutOrStdout(), "%s: %d findings of %s stored, %d earlier ones replaced\n%s\n",
+				img, done.Created, in.Scanner, done.Replaced, done.Discovery)
 			return nil
 		},
 	}

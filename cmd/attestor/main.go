@@ -73,9 +73,10 @@ func printError(w io.Writer, err error) {
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "attestor",
-		Short:         "An admission gate for container images on Google Cloud",
-		Long:          "attestor inspects a container image, judges it by a policy, and signs a Binary\nAuthorization attestation for one that passes. `attestor dev` shows all of it on this machine.",
+		Use:   "attestor",
+		Short: "An admission gate for container images on Google Cloud",
+		Long: "attestor inspects a container image, judges it by a policy, and signs a Binary\n" +
+			"Authorization attestation for one that passes. `attestor dev` shows all of it on this machine.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
