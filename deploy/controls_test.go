@@ -139,6 +139,14 @@ func judgedInPlans() map[string]string {
 	}
 }
 
+// notEnabled are the controls that hold where a setting is not made, each with
+// the setting that must stand nowhere.
+func notEnabled() map[string][]applied {
+	return map[string][]applied{
+		"SHELL_DISABLED": {{tfService, `ssh_enabled\s*=\s*true`}, {yamlGate, `secure-session-agent`}, {yamlEvent, `secure-session-agent`}},
+	}
+}
+
 // TestEveryControlIsApplied is the list of the controls and where each is.
 func TestEveryControlIsApplied(t *testing.T) {
 	judged := map[string]bool{}
@@ -147,6 +155,10 @@ func TestEveryControlIsApplied(t *testing.T) {
 			if otherControls()[judgedInPlans()[r.ID]] == nil {
 				t.Errorf("posture judges %s in plans, which is not applied here", r.ID)
 			}
+			continue
+		}
+		if settings := notEnabled()[r.ID]; settings != nil {
+			checkAbsent(t, r.ID, settings)
 			continue
 		}
 		judged[r.ID] = true
@@ -162,6 +174,20 @@ func TestEveryControlIsApplied(t *testing.T) {
 	}
 	for control, places := range otherControls() {
 		check(t, control, places)
+	}
+}
+
+func checkAbsent(t *testing.T, control string, settings []applied) {
+	t.Helper()
+	for _, s := range settings {
+		b, err := os.ReadFile(s.file)
+		if err != nil {
+			t.Errorf("%s: %v", control, err)
+			continue
+		}
+		if regexp.MustCompile(s.want).Match(b) {
+			t.Errorf("%s: %s has %s", control, s.file, s.want)
+		}
 	}
 }
 

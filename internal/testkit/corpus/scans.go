@@ -155,6 +155,12 @@ func findings() []Case {
 		scanned(group+"by anybody's note", "", fixable, with(critical, Under("projects/mallory/notes/CVE-2026-1"))),
 		scanned(group+"marked unfixable, with a fixed version", "", fixable, with(high, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, p *issue) { p.FixAvailable, v.FixAvailable = false, false }))),
 		scanned(group+"blocked by name", policyOf(", blockedCves: [CVE-2026-1]"), denied(attestor.CodeCVEBlocked), with(grafeaspb.Severity_MINIMAL)),
+		scanned(group+"malware, of the least severity", "", denied(attestor.CodeMaliciousPackage), func(uri string) []*grafeaspb.Occurrence {
+			return []*grafeaspb.Occurrence{
+				Discovery(uri, grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS, time.Now()),
+				Finding(uri, "MAL-2026-1", grafeaspb.Severity_MINIMAL),
+			}
+		}),
 		scanned(group+"known to be exploited", policyOf(", knownExploited: deny"), denied(attestor.CodeKnownExploited), with(medium, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
 			v.Risk = &grafeaspb.Risk{CisaKev: &grafeaspb.CISAKnownExploitedVulnerabilities{}}
 		}))),
