@@ -99,7 +99,9 @@ func (p *program) run(ctx context.Context, names []string, mutant int, limit tim
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &limited{&out, 1 << 20}, &limited{&out, 1 << 20}
+	// One writer for both: package exec then writes from one goroutine.
+	sink := &limited{&out, 1 << 20}
+	cmd.Stdout, cmd.Stderr = sink, sink
 
 	err := cmd.Run()
 	if cmd.Process != nil {

@@ -112,6 +112,10 @@ func statusOf(w corpus.Want) int {
 		// What could not be read because the registry is busy carries its time to ask again.
 		busy := slices.Contains(w.Codes, attestor.CodeRegistryBusy)
 		for _, c := range w.Codes {
+			// A base's registry may say its own time; the case then expects it.
+			if c == attestor.CodeBaseUnresolved && w.Status == http.StatusServiceUnavailable {
+				continue
+			}
 			if !c.Retry() && (!busy || c != attestor.CodeUserLookupFailed) {
 				return http.StatusBadGateway
 			}
