@@ -127,7 +127,7 @@ func (w workshop) base(t *testing.T, to string) string {
 // sources copies what git has, so that two builds have nothing but it in common.
 func sources(t *testing.T) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "git", "-C", "..", "ls-files", "-z", "--", "*.go", "go.mod", "go.sum", "Dockerfile", ".dockerignore", "audit", "cmd", "server", "policy", "posture", "emulator", "internal", "verify").Output()
+	out, err := exec.CommandContext(t.Context(), "git", "-C", "..", "ls-files", "-z", "--", ".", ":!deploy", ":!docs", ":!**/testdata/**").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func strictest(t *testing.T, host, base string) string {
 		{`["us-docker.pkg.dev/acme/phi/**"]`, `["` + host + `/gate/**"]`},
 		{"  scope: {maxUploadAge: 30d}\n", ""},
 		{"repository: us-docker.pkg.dev/acme/base/hardened", "repository: " + strings.Split(base, "@")[0]},
-		{`["sha256:` + strings.Repeat("0", 64) + `"] # replace: those that were reviewed`, `["` + strings.Split(base, "@")[1] + `"]`},
+		{`["sha256:` + strings.Repeat("0", 64) + `"] # replace by the digests that you reviewed`, `["` + strings.Split(base, "@")[1] + `"]`},
 		{"        signedBy: {key: gcpkms://projects/acme-security/locations/us/keyRings/bases/cryptoKeys/release/versions/1}\n", ""},
 		{"  provenance:\n    slsaLevel: 3\n    builders: [\"https://cloudbuild.googleapis.com/GoogleHostedWorker\"]\n    sources: [\"https://github.com/acme/*\"]\n", ""},
 		{"    - name: data-classification\n      expression: 'image.labels[?\"data-classification\"].orValue(\"\") == \"phi\"'\n      message: the image is not labelled data-classification=phi\n      fix: \"add to the Dockerfile: LABEL data-classification=phi\"\n", ""},
