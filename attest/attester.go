@@ -14,6 +14,7 @@ import (
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/lru"
 )
 
@@ -27,10 +28,10 @@ type Config struct {
 	Attestors []AttestorConfig // at least one, each name once
 	Journal   Journal
 
-	Now         func() time.Time
-	CallTimeout time.Duration // for each call
-	Timeout     time.Duration // for signing and storing one attestation; 0: 20 s. Keep it below the Gate's Settle
-	Logger      *slog.Logger
+	Now     func() time.Time
+	Limit   limit.Call    // of one question to Google; 0: [limit.Default]
+	Timeout time.Duration // for signing and storing one attestation; 0: 20 s. Keep it below the Gate's Settle
+	Logger  *slog.Logger
 }
 
 // AttestorConfig is one attestor that the gate can sign for.
@@ -65,7 +66,7 @@ func New(c Config) (*Attester, error) {
 	if c.Grafeas == nil || c.Analysis == nil || c.BinAuthz == nil {
 		errs = append(errs, errors.New("a client is missing"))
 	}
-	if c.Now == nil || c.Logger == nil || c.Journal == nil || c.CallTimeout <= 0 || c.Timeout < 0 {
+	if c.Now == nil || c.Logger == nil || c.Journal == nil || c.Timeout < 0 {
 		errs = append(errs, errors.New("the clock, the logger, the journal or a time limit is missing"))
 	}
 
@@ -104,7 +105,7 @@ func New(c Config) (*Attester, error) {
 		return nil, fmt.Errorf("making an attester: %w", err)
 	}
 	verifier, err := NewVerifier(
-		VerifierConfig{Grafeas: c.Grafeas, BinAuthz: c.BinAuthz, Now: c.Now, CallTimeout: c.CallTimeout},
+		VerifierConfig{Grafeas: c.Grafeas, BinAuthz: c.BinAuthz, Now: c.Now, Limit: c.Limit},
 	)
 	if err != nil {
 		return nil, err

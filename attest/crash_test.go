@@ -30,6 +30,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 // crashEnv makes the test program a gate that attests to one image and is
@@ -140,14 +141,14 @@ func crashing(ctx context.Context) error {
 	ac, e2 := containeranalysis.NewClient(ctx, opt)
 	kc, e3 := kms.NewKeyManagementClient(ctx, opt)
 	bc, e4 := binauthz.NewBinauthzManagementClient(ctx, opt)
-	signer, e5 := attest.NewKMSSigner(kc, r.plan.Version, 10*time.Second)
+	signer, e5 := attest.NewKMSSigner(kc, r.plan.Version, limit.Call(limit.Default))
 	img, e6 := attestor.ParseImage(r.plan.Image)
 	if err := errors.Join(e1, e2, e3, e4, e5, e6); err != nil {
 		return err
 	}
 	a, err := attest.New(attest.Config{
 		Grafeas: gc, Analysis: ac, BinAuthz: bc, Attestors: []attest.AttestorConfig{{Name: attestorName, Signer: signer}},
-		Journal: fileJournal{r.plan.Dir, r}, Now: time.Now, CallTimeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		Journal: fileJournal{r.plan.Dir, r}, Now: time.Now, Limit: limit.Call(10 * time.Second), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 // panickyJournal is a bug in the middle of storing.
@@ -110,7 +111,7 @@ func TestLongKeyIDsAreShownWhole(t *testing.T) {
 	w.keys(attestorName, pkix(t, id, key.Public(), p256))
 	w.put(signed(t, key, id, image(t, 1).String(), attest.Payload(image(t, 1))))
 	w.put(signed(t, newKey(t), "x"+id, image(t, 1).String(), attest.Payload(image(t, 1))))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: time.Minute})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	s, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 	must(t, err)

@@ -4,7 +4,8 @@ import "context"
 
 // A Journal keeps intents through crashes. An intent is written before an
 // attestation is deleted to be made again. When its methods return nil, what
-// they did has been made durable. All may be called concurrently.
+// they did has been made durable. All may be called concurrently, and limit their
+// own time.
 type Journal interface {
 	// PutIntent writes an intent; one of the same id is replaced. It keeps a copy
 	// of data.

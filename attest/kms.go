@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"cloud.google.com/go/iam/apiv1/iampb"
 	kms "cloud.google.com/go/kms/apiv1"
@@ -22,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 // kmsKeyIDPrefix and the key version's name make the id by which gcloud adds
@@ -41,19 +41,19 @@ type kmsSigner struct {
 	client  *kms.KeyManagementClient
 	version string
 	cryptoK string
-	timeout time.Duration
+	limit   limit.Call
 
 	loaded atomic.Pointer[signerKey] // a key version's public key never changes
 	loads  singleflight.Group        // so that the first images do not each ask for it
 }
 
 // NewKMSSigner signs with projects/…/cryptoKeyVersions/N. Its public key is
-// read when it is first needed; [Attester.Preflight] does so. Each call to
-// Cloud KMS gets at most timeout.
-func NewKMSSigner(client *kms.KeyManagementClient, keyVersion string, timeout time.Duration) (Signer, error) {
+// read when it is first needed; [Attester.Preflight] does so. Each question
+// to Cloud KMS gets at most question.
+func NewKMSSigner(client *kms.KeyManagementClient, keyVersion string, question limit.Call) (Signer, error) {
 	m := keyVersionPattern.FindStringSubmatch(keyVersion)
-	if client == nil || timeout <= 0 {
-		return nil, errors.New("making a KMS signer: client or time-out is missing")
+	if client == nil {
+		return nil, errors.New("making a KMS signer: the client is missing")
 	}
 	if m == nil {
 		return nil, &attestor.Error{
@@ -63,7 +63,7 @@ func NewKMSSigner(client *kms.KeyManagementClient, keyVersion string, timeout ti
 			Fix:  "name projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N",
 		}
 	}
-	return &kmsSigner{client: client, version: keyVersion, cryptoK: m[1], timeout: timeout}, nil
+	return &kmsSigner{client: client, version: keyVersion, cryptoK: m[1], limit: question}, nil
 }
 
 func (s *kmsSigner) id() string    { return kmsKeyIDPrefix + s.version }
@@ -100,7 +100,7 @@ func (s *kmsSigner) load(ctx context.Context, again bool) (signerKey, error) {
 
 // read asks for the public key, and remembers it.
 func (s *kmsSigner) read(ctx context.Context) (signerKey, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.limit.Start(ctx)
 	defer cancel()
 
 	resp, err := s.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: s.version})
@@ -163,7 +163,7 @@ func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) 
 		return nil, fmt.Errorf("signing with %s: no digest field for %s", s.version, alg.hash)
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.limit.Start(ctx)
 	defer cancel()
 
 	// All three are asked for by the data integrity guidelines: the name, the
@@ -185,7 +185,7 @@ func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) 
 
 // mayUse asks Cloud KMS, without signing anything.
 func (s *kmsSigner) mayUse(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.limit.Start(ctx)
 	defer cancel()
 
 	resp, err := s.client.TestIamPermissions(

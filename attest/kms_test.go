@@ -17,6 +17,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 // slowGate has a KMS key and time-outs that a test can wait for.
@@ -25,7 +26,7 @@ func (w *world) slowGate(timeout time.Duration) (*attest.Attester, string) {
 	w.attestor(attestorName)
 	version := w.kmsKey("k", kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256)
 	w.keys(attestorName, w.kmsEntry(version, p256))
-	s, err := attest.NewKMSSigner(w.kms, version, timeout)
+	s, err := attest.NewKMSSigner(w.kms, version, limit.Call(timeout))
 	must(w.t, err)
 	return w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: s}), version
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 // A look-up lists once. It reads the attestor's keys if they are not known, and
@@ -103,7 +104,7 @@ func TestTheKeysOfManyAttestors(t *testing.T) {
 		names = append(names, fmt.Sprintf("projects/sec/attestors/a%d", i))
 		w.attestor(names[i])
 	}
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: time.Minute})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	reads := func(names ...string) int {
 		w.ResetCalls()
@@ -190,7 +191,7 @@ func TestAReadingThatBeganTooLongAgo(t *testing.T) {
 	r := newRotation(t, emulator.Behaviour{}, false)
 	asked := make(chan struct{}, 100)
 	now := func() time.Time { asked <- struct{}{}; return r.clock.Now() }
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: r.grafeas, BinAuthz: r.binauthz, Now: now, CallTimeout: time.Minute})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: r.grafeas, BinAuthz: r.binauthz, Now: now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	r.ResetCalls()
 	reading, release := make(chan struct{}), make(chan struct{})

@@ -82,7 +82,7 @@ func (a *Attester) preflight(ctx context.Context, c AttestorConfig) []error {
 
 // noteExists reads the note, which must be one for attestations.
 func (a *Attester) noteExists(ctx context.Context, c AttestorConfig, note string) error {
-	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	ctx, cancel := a.c.Limit.Start(ctx)
 	defer cancel()
 
 	n, err := a.c.Grafeas.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: note})
@@ -116,7 +116,7 @@ func (a *Attester) noteExists(ctx context.Context, c AttestorConfig, note string
 
 // mayAttach asks for the permissions that attesting takes, without using them.
 func (a *Attester) mayAttach(ctx context.Context, note string) error {
-	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	ctx, cancel := a.c.Limit.Start(ctx)
 	defer cancel()
 
 	resp, err := a.c.Analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{

@@ -109,17 +109,12 @@ func (p *placement) writeIntent(ctx context.Context, id string, blockers []check
 		return fmt.Errorf("encoding an intent: %w", err)
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, p.a.c.CallTimeout)
-	defer cancel()
 	return p.a.c.Journal.PutIntent(ctx, id, data)
 }
 
 // forgetIntent removes an intent that was completed. A failure is only logged: the
 // next recovery finds the attestation stored and removes the intent.
 func (a *Attester) forgetIntent(ctx context.Context, id string) {
-	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
-	defer cancel()
-
 	if err := a.c.Journal.DeleteIntent(ctx, id); err != nil {
 		a.c.Logger.LogAttrs(
 			ctx,
@@ -132,7 +127,7 @@ func (a *Attester) forgetIntent(ctx context.Context, id string) {
 }
 
 func (a *Attester) delete(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	ctx, cancel := a.c.Limit.Start(ctx)
 	defer cancel()
 	return a.c.Grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: name})
 }
@@ -144,10 +139,7 @@ func (a *Attester) delete(ctx context.Context, name string) error {
 // may be called at any time: it skips the intents of tasks of this process, and
 // finds those done that another instance completed meanwhile.
 func (a *Attester) Recover(ctx context.Context) error {
-	listing, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
-	defer cancel()
-
-	intents, err := a.c.Journal.Intents(listing)
+	intents, err := a.c.Journal.Intents(ctx)
 	if err != nil {
 		return fmt.Errorf("reading intents: %w", err)
 	}
@@ -203,9 +195,7 @@ func (a *Attester) completeIntent(ctx context.Context, id string, data []byte) e
 		slog.String("outcome", why),
 	)
 
-	removing, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
-	defer cancel()
-	return a.c.Journal.DeleteIntent(removing, id)
+	return a.c.Journal.DeleteIntent(ctx, id)
 }
 
 // restore rebuilds the state of the task that wrote an intent. why is the reason to

@@ -78,9 +78,6 @@ func (a *Attester) dropIntents(ctx context.Context, images []attestor.Image) err
 		)
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
-	defer cancel()
-
 	intents, err := a.c.Journal.Intents(ctx)
 	if err != nil {
 		return failed(err)

@@ -84,7 +84,7 @@ func (p *placement) update(ctx context.Context, c checked) (attestor.Attestation
 }
 
 func (a *Attester) update(ctx context.Context, o *grafeaspb.Occurrence) (*grafeaspb.Occurrence, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	ctx, cancel := a.c.Limit.Start(ctx)
 	defer cancel()
 	return a.c.Grafeas.UpdateOccurrence(ctx, &grafeaspb.UpdateOccurrenceRequest{
 		Name: o.GetName(), Occurrence: o, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"attestation"}},
@@ -110,7 +110,7 @@ func (p *placement) create(ctx context.Context) (attestor.Attestation, error) {
 }
 
 func (a *Attester) create(ctx context.Context, project string, o *grafeaspb.Occurrence) (*grafeaspb.Occurrence, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.c.CallTimeout)
+	ctx, cancel := a.c.Limit.Start(ctx)
 	defer cancel()
 	return a.c.Grafeas.CreateOccurrence(
 		ctx,

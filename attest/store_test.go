@@ -14,6 +14,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 // rotation is a gate whose attestor had another key before.
@@ -269,7 +270,7 @@ func (r *rotation) failing(f emulator.Fault, ok bool, kind string) {
 	t := r.t
 	c := r.config(attest.AttestorConfig{Name: attestorName, Signer: r.signer})
 	if f.Hang || f.Method == "DeleteOccurrence" && f.Code == codes.Unavailable { // the client repeats such deletes
-		c.CallTimeout = time.Second
+		c.Limit = limit.Call(time.Second)
 	}
 	gate, err := attest.New(c)
 	must(t, err)

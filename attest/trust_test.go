@@ -67,7 +67,7 @@ func TestSeveralKeysOfOneID(t *testing.T) {
 func TestAVerifierIsMadeWhole(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	whole := func() attest.VerifierConfig {
-		return attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: time.Now, CallTimeout: 1}
+		return attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: time.Now, Limit: 1}
 	}
 	if _, err := attest.NewVerifier(whole()); err != nil {
 		t.Fatal(err)
@@ -76,8 +76,6 @@ func TestAVerifierIsMadeWhole(t *testing.T) {
 		func(c *attest.VerifierConfig) { c.Grafeas = nil },
 		func(c *attest.VerifierConfig) { c.BinAuthz = nil },
 		func(c *attest.VerifierConfig) { c.Now = nil },
-		func(c *attest.VerifierConfig) { c.CallTimeout = 0 },
-		func(c *attest.VerifierConfig) { c.CallTimeout = -1 },
 	} {
 		c := whole()
 		leaveOut(&c)

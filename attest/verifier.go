@@ -17,6 +17,7 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 const (
@@ -34,10 +35,10 @@ const (
 
 // VerifierConfig holds what a Verifier is made of. Everything is required.
 type VerifierConfig struct {
-	Grafeas     *grafeas.Client
-	BinAuthz    *binauthz.BinauthzManagementClient
-	Now         func() time.Time
-	CallTimeout time.Duration // for each call
+	Grafeas  *grafeas.Client
+	BinAuthz *binauthz.BinauthzManagementClient
+	Now      func() time.Time
+	Limit    limit.Call // of one question; 0: [limit.Default]
 }
 
 // A Verifier reads attestations and checks each as admission does: by payload,
@@ -53,8 +54,8 @@ type Verifier struct {
 
 // NewVerifier returns a Verifier, or an error that names what is missing.
 func NewVerifier(c VerifierConfig) (*Verifier, error) {
-	if c.Grafeas == nil || c.BinAuthz == nil || c.Now == nil || c.CallTimeout <= 0 {
-		return nil, errors.New("making a verifier: client, clock or time-out is missing")
+	if c.Grafeas == nil || c.BinAuthz == nil || c.Now == nil {
+		return nil, errors.New("making a verifier: client or clock is missing")
 	}
 	return &Verifier{c: c, trusts: map[string]*trust{}}, nil
 }
@@ -218,7 +219,7 @@ func (v *Verifier) joinRead(ctx context.Context, name string) (*trust, error) {
 }
 
 func (v *Verifier) read(ctx context.Context, name string) (*trust, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.c.CallTimeout)
+	ctx, cancel := v.c.Limit.StartShared(ctx)
 	defer cancel()
 
 	began := v.c.Now()
@@ -265,7 +266,7 @@ func (v *Verifier) lists(ctx context.Context, note string, ds []attestor.Digest)
 // server's filter nor on the note's other writers: each answer is checked to be an
 // attestation that names the digest.
 func (v *Verifier) list(ctx context.Context, note string, d attestor.Digest) ([]*grafeaspb.Occurrence, error) {
-	ctx, cancel := context.WithTimeout(ctx, v.c.CallTimeout)
+	ctx, cancel := v.c.Limit.Start(ctx)
 	defer cancel()
 
 	it := v.c.Grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
@@ -299,7 +300,7 @@ func (v *Verifier) list(ctx context.Context, note string, d attestor.Digest) ([]
 // occurrence reads one by its name, as it is now: unlike lists, reads do not
 // lag. It returns nil where there is none.
 func (v *Verifier) occurrence(ctx context.Context, name string) (*grafeaspb.Occurrence, error) {
-	ctx, cancel := context.WithTimeout(ctx, v.c.CallTimeout)
+	ctx, cancel := v.c.Limit.Start(ctx)
 	defer cancel()
 
 	o, err := v.c.Grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: name})

@@ -22,6 +22,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 )
 
@@ -217,7 +218,7 @@ func TestStanding(t *testing.T) {
 	w.attestor("projects/sec/attestors/other")
 	key, stranger := newKey(t), newKey(t)
 	w.keys(attestorName, pkix(t, "k", key.Public(), p256))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: time.Minute})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	resource := image(t, 1).String()
 	good := w.put(signed(t, key, "k", resource, compact(repository, digest(1))))
@@ -321,7 +322,7 @@ func TestStandingFaults(t *testing.T) {
 			if tt.fault.Hang || tt.fault.Code == codes.Unavailable { // the client repeats what was unavailable
 				timeout = 100 * time.Millisecond
 			}
-			v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: timeout})
+			v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(timeout)})
 			must(t, err)
 			got, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 			wantError(t, err, tt.code, tt.words...)
@@ -357,7 +358,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 	w.attestor(attestorName)
 	old, young := newKey(t), newKey(t)
 	w.keys(attestorName, pkix(t, "old", old.Public(), p256))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, CallTimeout: time.Minute})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	look := func(n int) (valid, reads int) {
 		t.Helper()

@@ -34,6 +34,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 const (
@@ -213,7 +214,7 @@ func (w *world) kmsEntry(version string, alg binaryauthorizationpb.PkixPublicKey
 
 func (w *world) kmsSigner(version string) attest.Signer {
 	w.t.Helper()
-	s, err := attest.NewKMSSigner(w.kms, version, time.Minute)
+	s, err := attest.NewKMSSigner(w.kms, version, limit.Call(time.Minute))
 	must(w.t, err)
 	return s
 }
@@ -221,7 +222,7 @@ func (w *world) kmsSigner(version string) attest.Signer {
 func (w *world) config(attestors ...attest.AttestorConfig) attest.Config {
 	return attest.Config{
 		Grafeas: w.grafeas, Analysis: w.analysis, BinAuthz: w.binauthz, Attestors: attestors, Journal: w.journal,
-		Now: w.clock.Now, CallTimeout: time.Minute, Timeout: 2 * time.Minute,
+		Now: w.clock.Now, Limit: limit.Call(time.Minute), Timeout: 2 * time.Minute,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 // ArtifactRegistry knows upload times of images in Google's Artifact Registry,
@@ -24,8 +24,8 @@ type ArtifactRegistry struct {
 	// Dial makes the client at the first question: few policies need it. Its error
 	// is every later question's answer too.
 	Dial     func(ctx context.Context) (*artifactregistry.Client, error)
-	Timeout  time.Duration // of one question; 0: 10 s
-	Emulated bool          // Google's services are emulated, but not this one: every upload time is unknown
+	Limit    limit.Call // of one question; 0: [limit.Default]
+	Emulated bool       // Google's services are emulated, but not this one: every upload time is unknown
 
 	once   sync.Once
 	client *artifactregistry.Client
@@ -49,7 +49,7 @@ func (a *ArtifactRegistry) Uploaded(ctx context.Context, img attestor.Image) (ti
 		return unknown(a.err, "", "Artifact Registry cannot be asked")
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.Timeout, 10*time.Second))
+	ctx, cancel := a.Limit.Start(ctx)
 	defer cancel()
 
 	resource, ok := dockerImage(img)

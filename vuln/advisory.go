@@ -105,7 +105,7 @@ func (a *advisories) fetch(ctx context.Context, note string, trusted []string) (
 
 	var published *time.Time
 	op := analysis("read note "+clip(note), name.Project, notesViewer)
-	err := op.call(ctx, a.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+	err := op.call(ctx, a.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
 		n, err := a.c.Client.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: note}, opts...)
 		if status.Code(err) == codes.NotFound {
 			return nil

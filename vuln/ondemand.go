@@ -20,6 +20,7 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
 
@@ -27,9 +28,9 @@ const onDemandAdmin = "roles/ondemandscanning.admin"
 
 // OnDemandConfig is what an [OnDemand] needs.
 type OnDemandConfig struct {
-	Service     *ondemandscanning.Service // required
-	Name        string                    // projects/P/locations/L/scans/ID
-	CallTimeout time.Duration             // for each call, its retries included; 0: DefaultCallTimeout
+	Service *ondemandscanning.Service // required
+	Name    string                    // projects/P/locations/L/scans/ID
+	Limit   limit.Call                // of one question, its retries included; 0: [limit.Default]
 }
 
 // OnDemand reads one scan, by its name. The caller of On-Demand Scanning supplies the
@@ -55,7 +56,6 @@ func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
 				" as gcloud prints it with --format='value(response.scan)'",
 		}
 	}
-	c.CallTimeout = orDefault(c.CallTimeout, DefaultCallTimeout)
 	return &OnDemand{c: c, name: name}, nil
 }
 
@@ -176,7 +176,7 @@ func (d *OnDemand) page(ctx context.Context, token string, c *onDemandScan) (nex
 		what: "list the findings of a scan", project: d.name.Project, role: onDemandAdmin,
 	}
 	var page *ondemandscanning.ListVulnerabilitiesResponseV1
-	err = op.call(ctx, d.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+	err = op.call(ctx, d.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
 		return gax.Invoke(ctx, func(ctx context.Context, _ gax.CallSettings) error {
 			var err error
 			list := d.c.Service.Projects.Locations.Scans.Vulnerabilities.List(d.c.Name)

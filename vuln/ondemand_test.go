@@ -17,6 +17,7 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -154,7 +155,7 @@ func TestOnDemandFailures(t *testing.T) {
 		for _, after := range []int{0, 1} {
 			t.Run(http.StatusText(tt.status), func(t *testing.T) {
 				t.Parallel()
-				c := vuln.OnDemandConfig{Service: serveScan(t, all, after, tt.status), Name: scanName, CallTimeout: 2 * time.Second}
+				c := vuln.OnDemandConfig{Service: serveScan(t, all, after, tt.status), Name: scanName, Limit: limit.Call(2 * time.Second)}
 				d, err := vuln.NewOnDemand(c)
 				if err != nil {
 					t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 // The roles that calls take, for messages.
@@ -145,32 +146,32 @@ const maxAttempts = 4
 // what went wrong and what to do.
 func (o operation) call(
 	ctx context.Context,
-	timeout time.Duration,
+	question limit.Call,
 	f func(context.Context, ...gax.CallOption) error,
 ) error {
-	return o.try(ctx, timeout, maxAttempts, f)
+	return o.try(ctx, question, maxAttempts, f)
 }
 
 // once is call without retries, for writes that must be looked up before they are
 // repeated.
 func (o operation) once(
 	ctx context.Context,
-	timeout time.Duration,
+	question limit.Call,
 	f func(context.Context, ...gax.CallOption) error,
 ) error {
-	return o.try(ctx, timeout, 1, f)
+	return o.try(ctx, question, 1, f)
 }
 
 func (o operation) try(
 	ctx context.Context,
-	timeout time.Duration,
+	question limit.Call,
 	attempts int,
 	f func(context.Context, ...gax.CallOption) error,
 ) error {
-	limited, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := question.Start(ctx)
 	defer cancel()
 
-	// The caller's context bounds the whole, timeout this call with its retries.
+	// The caller's context bounds the whole, question this call with its retries.
 	r := &retryer{
 		attempts: attempts,
 		backoff:  gax.Backoff{Initial: 200 * time.Millisecond, Max: 3 * time.Second, Multiplier: 2.5},
@@ -184,7 +185,7 @@ func (o operation) try(
 	if ctx.Err() == nil && limited.Err() != nil && r.last != nil {
 		err = r.last // the client reports the deadline in place of the cause
 	}
-	within := timeout.String()
+	within := question.String()
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err, within = ctx.Err(), "the time that the request had"
 	}

@@ -201,7 +201,7 @@ func walk(turn func(token string) (string, error)) (int, error) {
 func (s *Scanner) page(ctx context.Context, project, filter, token string) (*grafeaspb.ListOccurrencesResponse, error) {
 	var seen capture
 	op := analysis("list occurrences", project, occurrencesViewer)
-	err := op.call(ctx, s.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+	err := op.call(ctx, s.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
 		req := &grafeaspb.ListOccurrencesRequest{Parent: "projects/" + project, Filter: filter}
 		opts = append(opts, gax.WithGRPCOptions(grpc.MaxCallRecvMsgSize(maxPageSize), grpc.ForceCodecV2(&seen)))
 		_, _, err := s.c.Client.ListOccurrences(ctx, req, opts...).InternalFetch(pageSize, token)

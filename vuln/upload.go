@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 	"github.com/googleapis/gax-go/v2"
@@ -18,6 +17,7 @@ import (
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
 
@@ -28,10 +28,10 @@ const (
 
 // UploadConfig says where imported occurrences go.
 type UploadConfig struct {
-	Client      *grafeas.Client    // required
-	Project     string             // of the occurrences: the image's, or one that the policy lists in scan.projects
-	CallTimeout time.Duration      // for each call; 0: DefaultCallTimeout
-	Progress    func(done, of int) // nil: not reported
+	Client   *grafeas.Client    // required
+	Project  string             // of the occurrences: the image's, or one that the policy lists in scan.projects
+	Limit    limit.Call         // of one question; 0: [limit.Default]
+	Progress func(done, of int) // nil: not reported
 }
 
 // Uploaded is what an upload did.
@@ -50,7 +50,6 @@ func Upload(ctx context.Context, c UploadConfig, in Imported) (Uploaded, error) 
 		return Uploaded{}, errors.New("storing a report: a client, a project and an imported report are required")
 	}
 	u := uploader{c: c, in: in}
-	u.c.CallTimeout = orDefault(c.CallTimeout, DefaultCallTimeout)
 	if err := u.notes(ctx); err != nil {
 		return Uploaded{}, err
 	}
@@ -96,7 +95,7 @@ func (u uploader) notes(ctx context.Context) error {
 			n, _ := resource.ParseName("notes", name)
 			op := analysis("create notes", n.Project, notesEditor)
 			req := &grafeaspb.CreateNoteRequest{Parent: "projects/" + n.Project, NoteId: n.ID, Note: u.in.Notes[name]}
-			err := op.call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+			err := op.call(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
 				_, err := u.c.Client.CreateNote(ctx, req, opts...)
 				return err
 			})
@@ -114,7 +113,7 @@ type earlier struct{ discoveries, findings []string }
 
 func (u uploader) earlier(ctx context.Context) (earlier, error) {
 	uris := resource.URIs(u.in.Target.Image)
-	s := Scanner{c: Config{Client: u.c.Client, CallTimeout: u.c.CallTimeout}}
+	s := Scanner{c: Config{Client: u.c.Client, Limit: u.c.Limit}}
 	filter := resource.Filter([]string{"VULNERABILITY", "DISCOVERY"}, uris)
 
 	// Only what an import under the same note wrote is replaced: the marker tells
@@ -149,7 +148,7 @@ func (u uploader) begin(ctx context.Context, old []string) (string, error) {
 	req := &grafeaspb.CreateOccurrenceRequest{Parent: "projects/" + u.c.Project, Occurrence: running}
 	role := occurrencesEditor + " there or " + notesAttacher + " on " + u.in.Target.Note
 	op := analysis("create occurrences", u.c.Project, role)
-	err := op.once(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+	err := op.once(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
 		o, err := u.c.Client.CreateOccurrence(ctx, req, opts...)
 		name = o.GetName()
 		return err
@@ -166,7 +165,7 @@ func (u uploader) state(ctx context.Context, name string, o *grafeaspb.Occurrenc
 	}
 
 	op := analysis("update occurrences", u.c.Project, occurrencesEditor)
-	return op.call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+	return op.call(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
 		_, err := u.c.Client.UpdateOccurrence(ctx, req, opts...)
 		return err
 	})
@@ -180,7 +179,7 @@ func (u uploader) create(ctx context.Context) error {
 	done := 0
 	for batch := range slices.Chunk(u.in.Vulnerabilities, uploadBatch) {
 		req := &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + u.c.Project, Occurrences: batch}
-		err := op.once(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+		err := op.once(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
 			_, err := u.c.Client.BatchCreateOccurrences(ctx, req, opts...)
 			return err
 		})
@@ -204,7 +203,7 @@ func (u uploader) remove(ctx context.Context, names []string) error {
 	for _, name := range names {
 		group.Go(func() error {
 			req := &grafeaspb.DeleteOccurrenceRequest{Name: name}
-			err := op.call(ctx, u.c.CallTimeout, func(ctx context.Context, opts ...gax.CallOption) error {
+			err := op.call(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
 				return u.c.Client.DeleteOccurrence(ctx, req, opts...)
 			})
 			if status.Code(err) == codes.NotFound {

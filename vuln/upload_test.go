@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -160,7 +161,7 @@ func TestUploadMany(t *testing.T) {
 	}
 	var progress []int
 	_, err = vuln.Upload(context.WithoutCancel(t.Context()), vuln.UploadConfig{
-		Client: f.client, Project: "acme", CallTimeout: time.Minute, Progress: func(done, of int) { progress = append(progress, done, of) },
+		Client: f.client, Project: "acme", Limit: limit.Call(time.Minute), Progress: func(done, of int) { progress = append(progress, done, of) },
 	}, in)
 	if err != nil {
 		t.Fatal(err)

@@ -22,18 +22,16 @@ import (
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
-
-// DefaultCallTimeout is what a call gets where no CallTimeout is given.
-const DefaultCallTimeout = 10 * time.Second
 
 // Config is what a [Scanner] needs.
 type Config struct {
 	Client       *grafeas.Client   // required; the caller's to close
 	ScanProjects map[string]string // registry host, with its port, to Google project; wins over what a name says
 	Now          func() time.Time  // required
-	CallTimeout  time.Duration     // for each call, its retries included; 0: DefaultCallTimeout
+	Limit        limit.Call        // of one question, its retries included; 0: [limit.Default]
 
 	// NoListLag is for a service whose lists show at once what was stored, as the
 	// emulator's do. Container Analysis lists it only after some seconds, so that a
@@ -70,18 +68,10 @@ func New(c Config) (*Scanner, error) {
 	}
 
 	c.ScanProjects = maps.Clone(c.ScanProjects)
-	c.CallTimeout = orDefault(c.CallTimeout, DefaultCallTimeout)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Scanner{c: c, advisories: newAdvisories(c), jitter: rand.Float64, polls: map[string]*poll{}}, nil
-}
-
-func orDefault(d, fallback time.Duration) time.Duration {
-	if d <= 0 {
-		return fallback
-	}
-	return d
 }
 
 // containerAnalysis describes Google's scanner, whose results Container Analysis keeps.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -214,7 +215,7 @@ func TestDeadline(t *testing.T) {
 		want     time.Duration
 		says     string
 	}{
-		{"the call's", time.Hour, 0, vuln.DefaultCallTimeout, "within 10s"},
+		{"the call's", time.Hour, 0, limit.Default, "within 10s"},
 		{"the caller's", 3 * time.Second, 0, 3 * time.Second, "within the time that the request had"},
 		{"the wait's", time.Hour, 20 * time.Second, 20 * time.Second, "DEADLINE_EXCEEDED"},
 	}

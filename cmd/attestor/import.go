@@ -13,7 +13,6 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/config"
-	"github.com/attestor-gate/attestor/internal/dependency"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/resource"
@@ -55,7 +54,7 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 				return err
 			}
 			done, err := vuln.Upload(c.Context(), vuln.UploadConfig{
-				Client: g.Grafeas, Project: project, CallTimeout: dependency.DefaultTimeout,
+				Client: g.Grafeas, Project: project,
 				Progress: progress(c.ErrOrStderr(), "storing"),
 			}, in)
 			if err = errors.Join(err, g.Close()); err != nil {

@@ -14,7 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/strictyaml"
 	"github.com/attestor-gate/attestor/internal/when"
 )
@@ -166,7 +166,7 @@ func (c *Config) complete(getenv func(string) string) {
 	for _, d := range []*when.Duration{
 		&t.Registries, &t.ContainerAnalysis, &t.KMS, &t.BinaryAuthorization, &t.ArtifactRegistry, &t.PubSub,
 	} {
-		*d = cmp.Or(*d, when.Duration(dependency.DefaultTimeout))
+		*d = cmp.Or(*d, when.Duration(limit.Default))
 	}
 	if c.Telemetry.OTLP != nil {
 		c.Telemetry.OTLP.Sample = cmp.Or(c.Telemetry.OTLP.Sample, 1)

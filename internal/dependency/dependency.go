@@ -21,10 +21,6 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// DefaultTimeout is what one call has, its retries included, where no configuration
-// says anything else: the official clients would retry for ever.
-const DefaultTimeout = 10 * time.Second
-
 // Config says when a circuit opens. Registry is required.
 type Config struct {
 	Outages  int           // consecutive outages, without an answer between, that open the circuit; 0: 5

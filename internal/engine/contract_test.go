@@ -19,6 +19,7 @@ import (
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/internal/testkit/postgres"
@@ -124,7 +125,7 @@ func TestPartsContracts(t *testing.T) {
 	})
 	t.Run("posture's attestations, by a verifier alone", func(t *testing.T) {
 		v, err := attest.NewVerifier(attest.VerifierConfig{
-			Grafeas: w.outside.Clients.Grafeas, BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, CallTimeout: time.Minute,
+			Grafeas: w.outside.Clients.Grafeas, BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, Limit: limit.Call(time.Minute),
 		})
 		w.ok(err)
 		contract.Attested(t, attest.AttestedBy{Of: v, Attestors: w.engine.Config.AttestorNames()}, attested, unattested)
@@ -147,7 +148,7 @@ func TestPartsContracts(t *testing.T) {
 		})
 	})
 	t.Run("public keys", func(t *testing.T) {
-		k := signed.KMSKeys{Client: w.engine.Google.KMS, Timeout: time.Minute}
+		k := signed.KMSKeys{Client: w.engine.Google.KMS, Limit: limit.Call(time.Minute)}
 		contract.PublicKeys(t, k, "gcpkms://"+samples.Key, "gcpkms://"+samples.Key+"0")
 	})
 	t.Run("posture", func(t *testing.T) {

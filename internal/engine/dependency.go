@@ -44,9 +44,3 @@ func guardRegistries(
 		})
 	}
 }
-
-// within caps a call at a third of the phase that it is part of, so that two
-// retries fit before whoever waits for the phase gives up.
-func within(phase, call when.Duration) time.Duration {
-	return min(time.Duration(call), time.Duration(phase)/3)
-}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/posture"
 )
 
@@ -18,7 +19,9 @@ func Attestations(e *Engine) attestations { return attestations{e} }
 
 func Policies(e *Engine) policies { return policies{e.Policies} }
 
-func Occurrences(e *Engine) occurrences { return occurrences{e.Google.Grafeas, time.Minute} }
+func Occurrences(e *Engine) occurrences {
+	return occurrences{e.Google.Grafeas, limit.Call(time.Minute)}
+}
 
 func Postures(e *Engine) (postures, error) { return e.newPostures() }
 

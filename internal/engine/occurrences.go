@@ -11,18 +11,19 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/server/watch"
 )
 
 // occurrences reads what a notification only names.
 type occurrences struct {
-	client  *grafeas.Client
-	timeout time.Duration
+	client *grafeas.Client
+	limit  limit.Call
 }
 
 // Occurrence implements [watch.Occurrences].
 func (o occurrences) Occurrence(ctx context.Context, name string) (watch.Occurrence, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	ctx, cancel := o.limit.Start(ctx)
 	defer cancel()
 
 	got, err := o.client.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: name})
@@ -53,7 +54,7 @@ func (e *Engine) watch() *watch.Config {
 	r := e.Config.Rejudge
 	c := &watch.Config{
 		Policies:    e.Policies,
-		Occurrences: occurrences{e.Google.Grafeas, time.Duration(e.Config.Dependencies.Timeouts.ContainerAnalysis)},
+		Occurrences: occurrences{e.Google.Grafeas, limit.Call(e.Config.Dependencies.Timeouts.ContainerAnalysis)},
 		Artifact:    e.Inspector.Artifact,
 		Enforce:     r.Revoke, Grace: time.Duration(r.Grace), Cap: r.Cap, Window: time.Duration(r.Window),
 		Subscription: r.Subscription,

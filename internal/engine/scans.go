@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"google.golang.org/api/ondemandscanning/v1"
 	"google.golang.org/api/option"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -61,7 +61,7 @@ func (e *Engine) withNamedScans(ctx context.Context, s attestor.Scanner) (attest
 	out := named{Scanner: s}
 	for _, name := range e.o.Scans {
 		scan, err := vuln.NewOnDemand(vuln.OnDemandConfig{
-			Service: service, Name: name, CallTimeout: time.Duration(e.Config.Dependencies.Timeouts.ContainerAnalysis),
+			Service: service, Name: name, Limit: limit.Call(e.Config.Dependencies.Timeouts.ContainerAnalysis),
 		})
 		if err != nil {
 			return nil, err

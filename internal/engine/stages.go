@@ -17,8 +17,8 @@ import (
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/config"
-	"github.com/attestor-gate/attestor/internal/dependency"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/provenance"
@@ -56,7 +56,7 @@ type signatures struct{ *signed.Checker }
 // joinInspector makes the inspector and the checker of signatures.
 func (e *Engine) joinInspector(guard google.Guard) error {
 	c, late := e.Config, &signatures{}
-	gathering := func(call when.Duration) time.Duration { return within(c.Limits.Deadline, call) }
+	gathering := func(call when.Duration) limit.Call { return limit.Within(c.Limits.Deadline, call) }
 
 	keys, err := builderKeys(c.BuilderKeys)
 	if err != nil {
@@ -64,7 +64,7 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 	}
 	prov, err := provenance.New(provenance.Config{
 		Grafeas: e.Google.Grafeas, ScanProjects: c.ScanProjects, Keys: keys, Attached: late,
-		CallTimeout: gathering(c.Dependencies.Timeouts.ContainerAnalysis),
+		Limit: gathering(c.Dependencies.Timeouts.ContainerAnalysis),
 	})
 	if err != nil {
 		return err
@@ -74,11 +74,11 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 	hosts.Wrap = guardRegistries(c, e.calls, e.o.Wrap)
 	e.Inspector, err = verify.New(verify.Config{
 		Registries:   hosts,
-		FetchTimeout: gathering(c.Dependencies.Timeouts.Registries),
+		FetchTimeout: gathering(c.Dependencies.Timeouts.Registries).Duration(),
 		BaseTimeout:  min(baseTimeout, time.Duration(c.Limits.Deadline)/2),
 		Uploads: &verify.ArtifactRegistry{
 			Emulated: e.Google.Emulated,
-			Timeout:  gathering(c.Dependencies.Timeouts.ArtifactRegistry),
+			Limit:    gathering(c.Dependencies.Timeouts.ArtifactRegistry),
 			Dial: func(ctx context.Context) (*artifactregistry.Client, error) {
 				return artifactregistry.NewClient(ctx, guard.Options(google.ServiceRegistry, "")...)
 			},
@@ -94,7 +94,7 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 		Remote:      RemoteOptions(e.o.Version),
 		Name:        e.Inspector.NameOptions,
 		TrustedRoot: c.TrustedRoot,
-		Keys:        signed.KMSKeys{Client: e.Google.KMS, Timeout: gathering(c.Dependencies.Timeouts.KMS)},
+		Keys:        signed.KMSKeys{Client: e.Google.KMS, Limit: gathering(c.Dependencies.Timeouts.KMS)},
 		Now:         time.Now, Logger: e.log,
 	})
 	e.signatures = late.Checker
@@ -142,8 +142,8 @@ func (e *Engine) newScanner(ctx context.Context) (attestor.Scanner, error) {
 	c := e.Config
 	scanner, err := vuln.New(vuln.Config{
 		Client: e.Google.Grafeas, ScanProjects: c.ScanProjects, Now: time.Now, Logger: e.log,
-		CallTimeout: within(c.Limits.Deadline, c.Dependencies.Timeouts.ContainerAnalysis),
-		NoListLag:   e.Google.Emulated,
+		Limit:     limit.Within(c.Limits.Deadline, c.Dependencies.Timeouts.ContainerAnalysis),
+		NoListLag: e.Google.Emulated,
 	})
 	if err != nil {
 		return nil, err
@@ -172,8 +172,8 @@ func newAttester(
 	return attest.New(attest.Config{
 		Grafeas: g.Grafeas, Analysis: g.Analysis, BinAuthz: g.Binauthz,
 		Attestors: attestors, Journal: journal, Now: time.Now, Logger: log,
-		CallTimeout: within(c.Limits.Settle, max(t.ContainerAnalysis, t.BinaryAuthorization)),
-		Timeout:     min(attestTimeout, time.Duration(c.Limits.Settle)/3*2),
+		Limit:   limit.Within(c.Limits.Settle, max(t.ContainerAnalysis, t.BinaryAuthorization)),
+		Timeout: min(attestTimeout, time.Duration(c.Limits.Settle)/3*2),
 	})
 }
 
@@ -181,13 +181,13 @@ func newSigner(c config.Config, a config.Attestor, g *google.Clients) (attest.Si
 	if a.KMS == "" {
 		return attest.NewKeyFileSigner(a.KeyFile)
 	}
-	return attest.NewKMSSigner(g.KMS, a.KMS, within(c.Limits.Settle, c.Dependencies.Timeouts.KMS))
+	return attest.NewKMSSigner(g.KMS, a.KMS, limit.Within(c.Limits.Settle, c.Dependencies.Timeouts.KMS))
 }
 
 // NewVerifier checks attestations with the credentials of whoever runs this, and
 // without a configuration.
 func NewVerifier(g *google.Clients) (*attest.Verifier, error) {
 	return attest.NewVerifier(attest.VerifierConfig{
-		Grafeas: g.Grafeas, BinAuthz: g.Binauthz, Now: time.Now, CallTimeout: dependency.DefaultTimeout,
+		Grafeas: g.Grafeas, BinAuthz: g.Binauthz, Now: time.Now,
 	})
 }

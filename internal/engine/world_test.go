@@ -39,6 +39,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/standin"
 	"github.com/attestor-gate/attestor/internal/when"
@@ -312,7 +313,7 @@ func (w *world) standing(image string) []attestor.Attestation {
 	w.tb.Helper()
 	img, err := attestor.ParseImage(image)
 	w.ok(err)
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.outside.Clients.Grafeas, BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, CallTimeout: time.Minute})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.outside.Clients.Grafeas, BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, Limit: limit.Call(time.Minute)})
 	w.ok(err)
 	s, err := v.Standing(w.tb.Context(), []string{samples.Attestor}, []attestor.Image{img})
 	w.ok(err)

@@ -46,7 +46,7 @@ func (s *Source) cloudBuild(
 		return
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, s.c.CallTimeout)
+	ctx, cancel := s.c.Limit.Start(ctx)
 	defer cancel()
 
 	var uris []string

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/verify/provenance"
 	"github.com/attestor-gate/attestor/verify/signed"
@@ -177,8 +178,8 @@ func TestUnavailable(t *testing.T) {
 	}{
 		{name: "denied", srv: &server{fail: func(context.Context, int) error { return status.Error(codes.PermissionDenied, "no") }}, image: img, want: "permission denied"},
 		{name: "internal", srv: &server{fail: func(context.Context, int) error { return status.Error(codes.Internal, "no") }}, image: img, want: "could not be read"},
-		{name: "unavailable for ever", srv: &server{fail: func(context.Context, int) error { return status.Error(codes.Unavailable, "no") }}, c: provenance.Config{CallTimeout: 300 * time.Millisecond}, image: img, want: "in the time allowed"},
-		{name: "hangs", srv: &server{fail: func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }}, c: provenance.Config{CallTimeout: 100 * time.Millisecond}, image: img, want: "in the time allowed"},
+		{name: "unavailable for ever", srv: &server{fail: func(context.Context, int) error { return status.Error(codes.Unavailable, "no") }}, c: provenance.Config{Limit: limit.Call(300 * time.Millisecond)}, image: img, want: "in the time allowed"},
+		{name: "hangs", srv: &server{fail: func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }}, c: provenance.Config{Limit: limit.Call(100 * time.Millisecond)}, image: img, want: "in the time allowed"},
 		{name: "second page fails", srv: &server{list: list, page: 1, fail: func(_ context.Context, page int) error {
 			if page > 0 {
 				return status.Error(codes.Internal, "no")
@@ -186,7 +187,7 @@ func TestUnavailable(t *testing.T) {
 			return nil
 		}}, image: img, want: "could not be read", kept: 1},
 		{name: "endless", srv: &server{list: many(list[0], 100), more: true}, image: img, want: "more than 1000 occurrences", kept: 1},
-		{name: "endless and empty", srv: &server{more: true}, c: provenance.Config{CallTimeout: 100 * time.Millisecond}, image: img, want: "in the time allowed"},
+		{name: "endless and empty", srv: &server{more: true}, c: provenance.Config{Limit: limit.Call(100 * time.Millisecond)}, image: img, want: "in the time allowed"},
 		{name: "project unknown", srv: &server{}, image: elsewhere(t), want: "scanProjects"},
 		{name: "attached not configured", srv: &server{list: list}, image: img, needs: attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}}, want: "attached", kept: 2},
 		{name: "attached fails", srv: &server{list: list}, c: provenance.Config{Attached: attached{err: down}}, image: img, needs: attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}}, want: "attached", kept: 2},

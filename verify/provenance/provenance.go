@@ -11,11 +11,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -34,7 +34,7 @@ type Config struct {
 	ScanProjects map[string]string // registry host to Google project, for registries whose names do not contain it
 	Keys         []Key             // of the builder; nil: [GoogleKeys]
 	Attached     Attached          // reads statements attached with cosign
-	CallTimeout  time.Duration     // for each of the two look-ups; 0: 20 s
+	Limit        limit.Call        // of each of the two look-ups; 0: [limit.Default]
 }
 
 // Source finds provenance. It is safe for concurrent use.
@@ -47,9 +47,6 @@ type Source struct {
 func New(c Config) (*Source, error) {
 	if c.Keys == nil {
 		c.Keys = GoogleKeys()
-	}
-	if c.CallTimeout <= 0 {
-		c.CallTimeout = 20 * time.Second
 	}
 
 	keys, err := pin(c.Keys)
@@ -155,7 +152,7 @@ func (s *Source) attached(ctx context.Context, images []attestor.Image, rule att
 		return
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, s.c.CallTimeout)
+	ctx, cancel := s.c.Limit.Start(ctx)
 	defer cancel()
 
 	for _, img := range images {

@@ -5,22 +5,23 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strings"
-	"time"
 
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
+
+	"github.com/attestor-gate/attestor/internal/limit"
 )
 
 // KMSKeys reads public keys of Cloud KMS, named
 // gcpkms://projects/…/cryptoKeyVersions/N. It is a [PublicKeys].
 type KMSKeys struct {
-	Client  *kms.KeyManagementClient
-	Timeout time.Duration // of one read
+	Client *kms.KeyManagementClient
+	Limit  limit.Call // of one read; 0: [limit.Default]
 }
 
 // PublicKey implements [PublicKeys]. The key is in PEM.
 func (k KMSKeys) PublicKey(ctx context.Context, uri string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
+	ctx, cancel := k.Limit.Start(ctx)
 	defer cancel()
 
 	name := strings.TrimPrefix(uri, "gcpkms://")

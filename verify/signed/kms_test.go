@@ -27,6 +27,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -46,7 +47,7 @@ func TestBaseSignedByKMS(t *testing.T) {
 			img, unsigned := pushRandom(t, repo), pushRandom(t, repo)
 			signByKMS(t, client, own, repo, img)
 			check := func(img attestor.Image, key string) (string, error) {
-				c, err := signed.New(signed.Config{Keys: signed.KMSKeys{Client: client, Timeout: time.Minute}})
+				c, err := signed.New(signed.Config{Keys: signed.KMSKeys{Client: client, Limit: limit.Call(time.Minute)}})
 				if err != nil {
 					t.Fatal(err)
 				}
