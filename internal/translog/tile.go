@@ -1,0 +1,123 @@
+package translog
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// tileHeight is the height of tiles that c2sp.org/tlog-tiles fixes: 256 hashes each.
+const (
+	tileHeight = 8
+	tileWidth  = 1 << tileHeight
+)
+
+// A Tile names a resource of c2sp.org/tlog-tiles.
+type Tile struct {
+	Entries bool  // a bundle of entries; otherwise hashes
+	Level   int   // of hashes
+	N       int64 // which one of its level
+	Width   int   // 1 to 256
+}
+
+// ParseTilePath parses what follows "tile/": L/N[.p/W] or entries/N[.p/W], where N is
+// in groups of three digits, all but the last preceded by "x".
+func ParseTilePath(path string) (Tile, error) {
+	malformed := errors.New("this is not the path of a tile: see c2sp.org/tlog-tiles")
+	t := Tile{Width: tileWidth}
+
+	level, rest, ok := strings.Cut(path, "/")
+	if !ok || len(path) > 64 {
+		return Tile{}, malformed
+	}
+	if level == "entries" {
+		t.Entries = true
+	} else {
+		// "<L> is the level of the tile, as an ASCII decimal between 0 and 63, with no
+		// additional leading zeroes".
+		l, err := strconv.Atoi(level)
+		if err != nil || l < 0 || l > 63 || strconv.Itoa(l) != level {
+			return Tile{}, malformed
+		}
+		t.Level = l
+	}
+
+	index, width, partial := strings.Cut(rest, ".p/")
+	if partial {
+		w, err := strconv.Atoi(width)
+		if err != nil || w < 1 || w >= tileWidth || strconv.Itoa(w) != width {
+			return Tile{}, malformed
+		}
+		t.Width = w
+	}
+
+	digits := ""
+	groups := strings.Split(index, "/")
+	for i, g := range groups {
+		if i < len(groups)-1 {
+			if g, ok = strings.CutPrefix(g, "x"); !ok {
+				return Tile{}, malformed
+			}
+		}
+
+		if len(g) != 3 || strings.Trim(g, "0123456789") != "" {
+			return Tile{}, malformed
+		}
+		digits += g
+	}
+
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || len(groups) > 1 && strings.HasPrefix(digits, "000") {
+		return Tile{}, malformed
+	}
+	t.N = n
+	return t, nil
+}
+
+// Full reports whether the tile can never change.
+func (t Tile) Full() bool { return t.Width == tileWidth }
+
+// In reports whether a tree of size entries has the tile in this width. A partial tile
+// is that of the tree's right edge.
+func (t Tile) In(size int64) bool {
+	if t.Level*tileHeight > 62 {
+		return false
+	}
+	have := size >> (t.Level * tileHeight) // hashes of the level
+	start := t.N * tileWidth
+	return t.N <= have/tileWidth && start+int64(t.Width) <= have
+}
+
+// ReadTile returns the content of a tile of a tree that has it: hashes one after the
+// other, or entries, each after its length in two bytes.
+func ReadTile(ctx context.Context, q Querier, t Tile) ([]byte, error) {
+	if !t.Entries {
+		return tlog.ReadTileData(tlog.Tile{H: tileHeight, L: t.Level, N: t.N, W: t.Width}, Hashes(ctx, q))
+	}
+
+	leaves, err := Leaves(ctx, q, t.N*tileWidth, t.Width)
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	for i, l := range leaves {
+		if want := t.N*tileWidth + int64(i); l.Index != want {
+			return nil, fmt.Errorf("log entry %d is missing", want)
+		}
+		if len(l.Entry) > maxEntry {
+			return nil, fmt.Errorf("log entry %d has %d bytes; at most %d are allowed", l.Index, len(l.Entry), maxEntry)
+		}
+		out = binary.BigEndian.AppendUint16(out, uint16(len(l.Entry))) //nolint:gosec // bounded above
+		out = append(out, l.Entry...)
+	}
+
+	if len(leaves) != t.Width {
+		return nil, fmt.Errorf("log entry %d is missing", t.N*tileWidth+int64(len(leaves)))
+	}
+	return out, nil
+}
