@@ -6,7 +6,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help run test test-all check build bench image release fuzz mutate parts clean
+.PHONY: help docs run test test-all check build bench image release fuzz mutate parts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ check: ## what a change must pass before anyone reads it: formatting, vet, linte
 	$(GO) vet ./...
 	$(LINT) run ./...
 	tools/vulncheck.sh
+
+docs: ## the generated pages of docs/: commands and their exit codes
+	$(GO) run ./cmd/attestor reference docs
 
 build: ## bin/attestor
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/attestor ./cmd/attestor

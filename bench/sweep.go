@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
@@ -61,7 +62,7 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	registry, _ := b.world.Registry.Totals()
 	google, _ := b.world.Google.Totals()
 	s.calls = int(registry + google)
-	if want := fmt.Sprintf("%d images: %d pass", images, images); !strings.Contains(string(out), want) {
+	if want := fmt.Sprintf("%s: %d pass", describe.Plural(images, "image"), images); !strings.Contains(string(out), want) {
 		b.broken = append(b.broken, fmt.Sprintf("sweep: want %q, got %s", want, clip(out)))
 	}
 

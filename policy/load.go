@@ -28,6 +28,13 @@ func Load(paths ...string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(sources) == 0 && len(paths) > 0 {
+		return nil, Errors{{
+			File: paths[0], Line: 1, Column: 1,
+			Message: "no policy: expected *.yaml files in " + strings.Join(paths, ", ") +
+				", found none but tests, if any; without a policy every image is refused",
+		}}
+	}
 	return Parse(sources...)
 }
 

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -229,14 +230,10 @@ func ReadRecords(r io.Reader) iter.Seq2[attestor.Record, error] {
 			case err == io.EOF && limited.N > 0:
 				return
 			case err != nil:
-				yield(attestor.Record{}, err)
+				yield(attestor.Record{}, notARecord(err))
 				return
 			case line.Decision == nil || line.Evidence == nil:
-				yield(attestor.Record{}, &attestor.Error{
-					Kind: attestor.Invalid,
-					Msg:  "want an object with decision, evidence and policy",
-					Fix:  "attestor decisions export writes them",
-				})
+				yield(attestor.Record{}, notARecord(nil))
 				return
 			}
 
@@ -248,6 +245,16 @@ func ReadRecords(r io.Reader) iter.Seq2[attestor.Record, error] {
 			}
 		}
 	}
+}
+
+func notARecord(cause error) error {
+	msg := "want an object with decision, evidence and policy"
+	if _, syntax := errors.AsType[*json.SyntaxError](cause); syntax || errors.Is(cause, io.ErrUnexpectedEOF) {
+		msg = "it is no JSON: " + cause.Error()
+	} else if _, shape := errors.AsType[*json.UnmarshalTypeError](cause); cause != nil && !shape {
+		return fmt.Errorf("reading it: %w", cause)
+	}
+	return &attestor.Error{Kind: attestor.Invalid, Msg: msg, Fix: "give what attestor decisions export writes"}
 }
 
 // Summary is the report's headline.
@@ -263,7 +270,7 @@ func (r Report) Summary() string {
 		flips = append(flips, fmt.Sprintf("%d from %s", n, what))
 	}
 	slices.Sort(flips)
-	text := fmt.Sprintf("%d recorded decisions judged again; ", r.Judged)
+	text := describe.Plural(r.Judged, "recorded decision") + " judged again; "
 	if len(flips) == 0 {
 		return text + "no image would be answered otherwise"
 	}

@@ -39,7 +39,7 @@ func attestCommand() *cobra.Command {
 		Long: `Judges images by the policy that governs them, and signs an attestation for each that passes.
 
 With --server it asks a service; without, the same engine runs in this process with the
-credentials of whoever calls. Exit codes: 0 passed, 1 refused, 2 wrong usage, 3 could not decide.`,
+credentials of whoever calls.`,
 		Example: "  attestor attest --server https://gate.example us-docker.pkg.dev/acme/prod/api@sha256:…",
 		RunE:    func(c *cobra.Command, images []string) error { return f.run(c, images) },
 	}
@@ -148,7 +148,13 @@ func (f *attestFlags) listed(c *cobra.Command, images []string) ([]string, error
 		}
 	}
 
-	if len(images) == 0 {
+	switch {
+	case len(images) == 0 && f.file != "":
+		return nil, &attestor.Error{
+			Kind: attestor.Invalid, Msg: "expected a reference, one a line, in " + inputName(f.file) + ", found none",
+			Fix: "blank lines and lines that begin with # are skipped",
+		}
+	case len(images) == 0:
 		return nil, errors.New("say which image: as an argument, or in a --file that has one a line")
 	}
 	return images, nil
@@ -238,8 +244,5 @@ func (o *outputFlags) exit(decisions []attestor.Decision) error {
 		}
 	}
 
-	if code == attestor.ExitPass || (code == attestor.ExitDeny && o.exitZero) {
-		return nil
-	}
-	return &exit{code: code}
+	return endsWith(code, o.exitZero)
 }

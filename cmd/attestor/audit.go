@@ -17,6 +17,7 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/client"
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/loopback"
 )
@@ -42,8 +43,8 @@ func auditCommand() *cobra.Command {
 		Use:   "audit REPOSITORY…",
 		Short: "Judge every image of repositories, and report; sign nothing",
 		Long: `Judges, without signing, every tag of repositories, every reference of a file, or what runs now, each digest
-once, and writes one report. With --state an interrupted audit goes on where it stopped. Exit codes: 0 all passed,
-1 some would be refused, 2 wrong usage, 3 some could not be decided.`,
+once, and writes one report. With --state an interrupted audit goes on where it stopped. A refusal outweighs what
+could not be decided.`,
 		Example: "  attestor audit us-docker.pkg.dev/acme/prod/api --state audit.state --output-file report.html\n" +
 			"  gcloud run services list --format json | attestor audit --cloud-run -",
 		RunE: func(c *cobra.Command, repositories []string) error { return f.run(c, repositories) },
@@ -100,7 +101,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	}
 	totals, err := sweep.Run(c.Context(), refs)
 	if err != nil {
-		return &exit{code: attestor.ExitError, err: err}
+		return &exit{code: exitFor(err), err: err}
 	}
 
 	var unjudged error
@@ -108,20 +109,48 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 		fmt.Fprintf(c.ErrOrStderr(), "attestor: how services and jobs are set up could not be judged: %s\n",
 			attestor.Message(unjudged))
 	}
+
+	// No report is written over an earlier one where there is nothing to report.
+	if err := a.nothing(totals, listed); err != nil {
+		return err
+	}
 	if err := f.report.put(c, a.out.write); err != nil {
 		return err
 	}
 
-	fmt.Fprintf(c.ErrOrStderr(), "%d images: %d pass, %d would be refused, %d could not be decided, %d failed\n",
-		totals.Images(), totals.Passed, totals.Refused, totals.Undecided, totals.Failed)
+	fmt.Fprintf(c.ErrOrStderr(), "%s: %d pass, %d would be refused, %d could not be decided, %d failed\n",
+		describe.Plural(totals.Images(), "image"), totals.Passed, totals.Refused, totals.Undecided, totals.Failed)
 	a.apart.write(c.ErrOrStderr())
 
 	// A refusal outweighs what could not be decided.
 	switch {
-	case totals.Refused > 0 && !f.exitZero:
-		return &exit{code: attestor.ExitDeny}
+	case totals.Refused > 0:
+		return endsWith(attestor.ExitDeny, f.exitZero)
 	case totals.Undecided+totals.Failed > 0 || unjudged != nil:
 		return &exit{code: attestor.ExitError}
+	}
+	return nil
+}
+
+// nothing is the error of an audit that judged nothing: nobody may take it for one that found nothing wrong.
+func (a *auditing) nothing(totals audit.Totals, listed *listing) error {
+	unreadable := a.malformed == totals.Failed
+	switch {
+	case a.out.posture != nil || totals.Passed+totals.Refused+totals.Undecided > 0:
+		return nil
+	case totals.References == 0:
+		return &attestor.Error{Kind: attestor.Invalid, Msg: "there is no image to judge: " + strings.Join(listed.found(), "; ")}
+	case totals.Images() == 0:
+		a.apart.write(a.c.ErrOrStderr())
+		return &attestor.Error{
+			Kind: attestor.Invalid, Msg: "there is no image to judge: all that was found are artifacts beside images",
+			Fix: "name a repository of images, or give the reference in a --file: what is named is judged whatever it is",
+		}
+	case unreadable:
+		return &attestor.Error{
+			Kind: attestor.Invalid, Msg: "there is no image to judge: " + describe.Plural(totals.Failed, "reference") + " cannot be read",
+			Fix: "write references as REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:…, one a line",
+		}
 	}
 	return nil
 }
@@ -134,6 +163,8 @@ type auditing struct {
 	records sync.Map // attestor.Record by the decision's id: written where images are judged, side by side
 	out     *collector
 	apart   artifactsApart
+
+	malformed int // references that could not be read
 }
 
 // recorded keeps the evidence of a decision until its result is reported.
@@ -183,6 +214,9 @@ func (a *auditing) result(r audit.Result) error {
 		a.apart.add(r)
 		return nil
 	case r.Decision == nil:
+		if _, err := attestor.ParseReference(r.Reference); err != nil {
+			a.malformed++
+		}
 		fmt.Fprintf(a.c.ErrOrStderr(), "attestor: %s: %s\n", r.Reference, r.Failure)
 		return nil
 	}
@@ -252,10 +286,11 @@ func (f *auditFlags) references(
 			Remote:   engine.RemoteOptions(version),
 			Insecure: func(host string) bool { return plain.Plain(host) || loopback.HostPort(host) },
 		}
-		sources = append(sources, listed.ofRepositories(audit.TagsOf(c.Context(), repositories, o)))
+		sources = append(sources, listed.counted(
+			"a tag in "+strings.Join(repositories, ", "), listed.ofRepositories(audit.TagsOf(c.Context(), repositories, o))))
 	}
 
-	add := func(files []string, parse func(string, io.Reader) (audit.References, error)) error {
+	add := func(files []string, expected string, parse func(string, io.Reader) (audit.References, error)) error {
 		for _, file := range files {
 			r := c.InOrStdin()
 			if file != "-" {
@@ -270,7 +305,7 @@ func (f *auditFlags) references(
 			if err != nil {
 				return err
 			}
-			sources = append(sources, refs)
+			sources = append(sources, listed.counted(expected+" in "+inputName(file), refs))
 		}
 		return nil
 	}
@@ -280,9 +315,9 @@ func (f *auditFlags) references(
 		lists = []string{f.file}
 	}
 	err := errors.Join(
-		add(lists, streamed(audit.LinesOf)),
-		add(f.cloudRun, services.listed),
-		add(f.pods, streamed(audit.RunningInKubernetes)),
+		add(lists, "a reference, one a line,", streamed(audit.LinesOf)),
+		add(f.cloudRun, "a service or job with an image", services.listed),
+		add(f.pods, "a pod with an image", streamed(audit.RunningInKubernetes)),
 	)
 	if err != nil {
 		return nil, err
@@ -293,7 +328,8 @@ func (f *auditFlags) references(
 		if services.profile != nil {
 			seen = services.seen
 		}
-		sources = append(sources, audit.DefinitionsInProject(c.Context(), f.project, f.region, seen))
+		sources = append(sources, listed.counted(
+			"a service or job with an image in the project "+f.project, audit.DefinitionsInProject(c.Context(), f.project, f.region, seen)))
 	}
 
 	return func(yield func(string, error) bool) {

@@ -15,8 +15,15 @@ import (
 // listing remembers which references only come of a repository's list of tags.
 // A reference that a file names, or that runs, is judged whatever it is.
 type listing struct {
-	tags  map[string]int // how often a repository's list has it
-	other map[string]int // how often any source has it
+	tags    map[string]int // how often a repository's list has it
+	other   map[string]int // how often any source has it
+	sources []*source
+}
+
+// A source is one list of references, and what was expected in it.
+type source struct {
+	expected string
+	yielded  int
 }
 
 func newListing() *listing { return &listing{tags: map[string]int{}, other: map[string]int{}} }
@@ -31,6 +38,31 @@ func (l *listing) ofRepositories(refs audit.References) audit.References {
 			}
 		}
 	}
+}
+
+// counted notes how many references a source has.
+func (l *listing) counted(expected string, refs audit.References) audit.References {
+	s := &source{expected: expected}
+	l.sources = append(l.sources, s)
+	return func(yield func(string, error) bool) {
+		for ref, err := range refs {
+			s.yielded++
+			if !yield(ref, err) {
+				return
+			}
+		}
+	}
+}
+
+// found says of each source without a reference what was expected there.
+func (l *listing) found() []string {
+	var out []string
+	for _, s := range l.sources {
+		if s.yielded == 0 {
+			out = append(out, "expected "+s.expected+", found none")
+		}
+	}
+	return out
 }
 
 // yielded notes a reference of any source, those of repositories included.

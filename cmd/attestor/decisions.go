@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -83,7 +84,7 @@ func decisionsExportCommand() *cobra.Command {
 			defer func() { err = errors.Join(err, s.Close()) }()
 			n, err := s.Export(c.Context(), c.OutOrStdout(), filter)
 			if err == nil {
-				fmt.Fprintf(c.ErrOrStderr(), "%d records\n", n)
+				fmt.Fprintln(c.ErrOrStderr(), describe.Plural(n, "record"))
 			}
 			return err
 		},
@@ -110,7 +111,7 @@ func decisionsPruneCommand() *cobra.Command {
 			defer func() { err = errors.Join(err, s.Close()) }()
 			pruned, err := s.Prune(c.Context(), t)
 			if err == nil {
-				fmt.Fprintf(c.OutOrStdout(), "%d decisions deleted\n", pruned.Decisions)
+				fmt.Fprintf(c.OutOrStdout(), "%s deleted\n", describe.Plural(int(pruned.Decisions), "decision"))
 			}
 			return err
 		},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/resource"
@@ -63,8 +64,8 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if in.Lacks != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s: %d findings of %s stored, %d earlier ones replaced\n%s\n",
-				img, done.Created, in.Scanner, done.Replaced, done.Discovery)
+			fmt.Fprintf(c.OutOrStdout(), "%s: %s of %s stored, %d replaced\n%s\n",
+				img, describe.Plural(done.Created, "finding"), in.Scanner, done.Replaced, done.Discovery)
 			return nil
 		},
 	}

@@ -89,8 +89,9 @@ func rootCommand() *cobra.Command {
 		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
 		auditCommand(), decisionsCommand(), explainCommand(), reportCommand(),
 		policyCommand(), postureCommand(), importCommand(), emulatorCommand(),
-		versionCommand(),
+		versionCommand(), referenceCommand(),
 	)
+	sayExitCodes(root, "", exitCodes())
 	return root
 }
 

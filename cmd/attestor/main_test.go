@@ -56,6 +56,7 @@ func TestScript(t *testing.T) {
 			e.Values[postgresSlot{}] = &postgresState{}
 			reports, err := filepath.Abs("../../vuln/testdata/reports")
 			e.Setenv("REPORTS", reports)
+			e.Setenv("POLICIES", filepath.Join(reports, "../../../deploy/policies"))
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -44,3 +44,11 @@ func writeFile(name string, write func(io.Writer) error) error {
 	}
 	return os.Rename(f.Name(), name)
 }
+
+// inputName is how messages call an input: a file by its name.
+func inputName(file string) string {
+	if file == "-" {
+		return "standard input"
+	}
+	return file
+}

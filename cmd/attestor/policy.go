@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/policy"
 )
 
@@ -66,9 +67,7 @@ func policyLintCommand() *cobra.Command {
 		Long: `Loads policies together, as the service does, and prints everything that is wrong with them, with
 file, line and column. Of policies that load it prints what is legal but odd: a base without a
 signature, an exception about to end, an exception or a pattern that can never apply, a rule that can
-never fire. A directory stands for the *.yaml in it.
-
-Exit codes: 0 they load, 2 they do not (with --strict: or something is odd).`,
+never fire. A directory stands for the *.yaml in it.`,
 		Example: "  attestor policy lint deploy/policies",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, files []string) error {
@@ -114,7 +113,7 @@ func printLint(w io.Writer, format string, set *policy.Set, wrong, odd []policy.
 	}
 
 	if len(wrong) > 0 {
-		_, err := fmt.Fprintf(w, "%d errors\n", len(wrong))
+		_, err := fmt.Fprintln(w, describe.Plural(len(wrong), "error"))
 		return err
 	}
 	for _, p := range set.All() {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -18,9 +19,7 @@ func policyTestCommand() *cobra.Command {
 		Use:   "test FILE…",
 		Short: "Run test files of policies: evidence in, verdict and codes out",
 		Long: `Judges each case of the test files by the policies they name, and compares verdict and codes with
-what the case wants. Says which codes the policies can give and no case gave.
-
-Exit codes: 0 all as wanted, 1 some are not (or --min-coverage is not reached), 2 a file does not load.`,
+what the case wants. Says which codes the policies can give and no case gave.`,
 		Example: "  attestor policy test deploy/policies/production_test.yaml",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, files []string) error {
@@ -86,9 +85,9 @@ func casesDocument(files []string, reports []policy.CaseReport) report.Document 
 		p.Subjects, p.Tables = []report.Subject{subject}, []report.Table{table}
 
 		p.Notes = []string{
-			fmt.Sprintf("%s: %d cases, %d failed; %d of %d codes that these policies can give are covered "+
+			fmt.Sprintf("%s: %s, %d failed; %d of %d codes that these policies can give are covered "+
 				"(%d%%)",
-				files[i], len(r.Results), r.Failed(), len(r.Covered), len(r.Covered)+len(r.Never), percent(r)),
+				files[i], describe.Plural(len(r.Results), "case"), r.Failed(), len(r.Covered), len(r.Covered)+len(r.Never), percent(r)),
 		}
 
 		if len(r.Never) > 0 {

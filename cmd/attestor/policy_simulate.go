@@ -8,11 +8,13 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -26,9 +28,7 @@ func policySimulateCommand() *cobra.Command {
 		Short: "Judge recorded evidence by other policies and print who would flip",
 		Long: `Reads what attestor decisions export wrote (NDJSON; - is standard input), judges each record by the
 policies given, and prints counts and every image that would be answered otherwise, by reason and owner.
-Evidence that was gathered for less than a policy asks about is answered with EVIDENCE_MISSING, not by a guess.
-
-Exit codes: 0, and with --fail 1 where an image that passed would no longer.`,
+Evidence that was gathered for less than a policy asks about is answered with EVIDENCE_MISSING, not by a guess.`,
 		Example: "  attestor policy simulate --policy new/production.yaml march.ndjson",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -45,6 +45,10 @@ Exit codes: 0, and with --fail 1 where an image that passed would no longer.`,
 			defer done()
 			simulated, err := policy.Simulate(set, policy.ReadRecords(in))
 			if err != nil {
+				return err
+			}
+
+			if err := judgedNothing(simulated, inputName(args[0]), set); err != nil {
 				return err
 			}
 
@@ -70,6 +74,33 @@ Exit codes: 0, and with --fail 1 where an image that passed would no longer.`,
 	reportFlag(c, &format, report.OfSimulation, report.Text)
 
 	return c
+}
+
+// judgedNothing is the error of a simulation that judged nothing: "no image would be answered otherwise" would be true
+// of it, and say nothing about the policies.
+func judgedNothing(r policy.Report, where string, set *policy.Set) error {
+	switch {
+	case r.Judged > 0:
+		return nil
+	case r.Records == 0:
+		return &attestor.Error{
+			Kind: attestor.Invalid, Msg: "expected recorded decisions, one JSON document a line, in " + where + ", found none",
+			Fix: "write them by attestor decisions export, over a period with decisions",
+		}
+	}
+
+	var covered []string
+	for _, p := range set.All() {
+		for _, pattern := range p.Images() {
+			covered = append(covered, pattern.String())
+		}
+	}
+	return &attestor.Error{
+		Kind: attestor.Invalid,
+		Msg: fmt.Sprintf("these policies govern none of the images in %s of %s",
+			describe.Plural(r.Records, "record"), where),
+		Fix: "they cover " + strings.Join(covered, ", ") + ": give records of such images, or the policy of those images",
+	}
 }
 
 // openRecords opens a file, with a progress bar where somebody watches.

@@ -40,8 +40,7 @@ func postureCommand() *cobra.Command {
 		Short: "Judge Cloud Run definitions against the hardening rules",
 		Long: `Judges Cloud Run services and jobs: YAML or JSON as gcloud run services describe --format export prints
 it, the v2 API's JSON, and Terraform plans as terraform show -json prints them; - is stdin. A rule whose evidence was not given is
-skipped and says what would give it. Exit codes: 0 clean, 1 findings, 2 wrong usage or an unreadable file, 3 it could
-not be decided.`,
+skipped and says what would give it.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: f.run,
 	}
@@ -115,14 +114,13 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 		return err
 	}
 
-	switch {
-	case judged.Verdict == attestor.Pass, judged.Verdict == attestor.Deny && f.exitZero:
+	switch judged.Verdict {
+	case attestor.Pass:
 		return nil
-	case judged.Verdict == attestor.Undecided:
+	case attestor.Undecided:
 		return &exit{code: attestor.ExitError}
 	}
-
-	return &exit{code: attestor.ExitDeny}
+	return endsWith(attestor.ExitDeny, f.exitZero)
 }
 
 var serviceName = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)

@@ -49,6 +49,9 @@ func (f *reportFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.links, "links", "", "link decisions to the pages of the service at this `URL`")
 }
 
+// noDecisions says that an empty answer is whole.
+const noDecisions = "no recorded decision matches; a later --since or fewer filters find more, if there are any"
+
 func (f *reportFlags) run(c *cobra.Command) (err error) {
 	now := time.Now()
 	filter, err := f.records.filter(now)
@@ -78,11 +81,18 @@ func (f *reportFlags) write(c *cobra.Command, all iter.Seq2[attestor.Record, err
 		return err
 	}
 
+	n := 0
 	for r, err := range all {
 		if err != nil {
 			return err
 		}
 		out.add(r)
+		n++
+	}
+
+	// A period without decisions is an answer. Forms such as CSV cannot say it themselves.
+	if n == 0 {
+		fmt.Fprintln(c.ErrOrStderr(), noDecisions)
 	}
 
 	return f.put(c, out.write)

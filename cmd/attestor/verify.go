@@ -34,8 +34,7 @@ func verifyCommand() *cobra.Command {
 		Use:   "verify IMAGE --attestor projects/P/attestors/A",
 		Short: "Does a valid attestation of this image stand?",
 		Long: `Looks for attestations of an image under an attestor's note, and checks payload, key and signature itself:
-with the caller's own credentials, without asking a gate. Exit codes: 0 a valid one stands, 1 none does, 2 wrong
-usage, 3 it could not be found out.`,
+with the caller's own credentials, without asking a gate.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
 	}
