@@ -206,7 +206,7 @@ func (s Scan) By() ScannerInfo {
 		return *s.Scanner
 	}
 	return ScannerInfo{
-		Name: "Container Analysis", Note: "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", Platform: "linux/amd64",
+		Name: "Container Analysis", Note: "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", Platform: scannedOfIndex,
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -56,7 +54,7 @@ func (p *attempt) gather(ctx context.Context) error {
 	}
 
 	p.ev.Platforms = make([]PlatformEvidence, len(resolved.Children))
-	amd64 := firstAMD64(resolved)
+	scanned := ScannedChild(scannedOfIndex, resolved.Children, resolved.Left)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// On error nothing is known to stand: Attest looks again, and reports.
@@ -70,9 +68,9 @@ func (p *attempt) gather(ctx context.Context) error {
 		var inner sync.WaitGroup
 		wg.Go(func() {
 			inner.Go(func() {
-				// A child may only have the scan of its index if the scanner looked at it there.
+				// A scan of the index says nothing of a child that the scanner did not look at.
 				r := ScanRequest{Image: resolved.Image.Sibling(child.Digest), Needs: needs.Scan, Wait: p.req.Wait}
-				if i == amd64 && resolved.Index {
+				if i == scanned && resolved.Index {
 					r.Index = resolved.Image
 				}
 				defer p.time("scan")()
@@ -130,20 +128,6 @@ func (p *attempt) unresolved(err error) error {
 	}
 	p.ev.Problems = []Problem{{Check: CheckPlatforms, Status: status, Reason: reason}}
 	return nil
-}
-
-// firstAMD64 is the index of the child that a scanner looks at which scans one child of an index, or -1.
-// Where one for linux/amd64 was left out, that may have been the scanner's, and
-// no other child may live on its scan.
-func firstAMD64(r Resolved) int {
-	if slices.ContainsFunc(r.Left, isAMD64) {
-		return -1
-	}
-	return slices.IndexFunc(r.Children, isAMD64)
-}
-
-func isAMD64(c Child) bool {
-	return c.Platform == "linux/amd64" || strings.HasPrefix(c.Platform, "linux/amd64/")
 }
 
 // A future is the answer to a question that was asked early.

@@ -1,6 +1,9 @@
 package attestor
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // SamePlatform reports whether got, as os/architecture[/variant], is the
 // platform wanted, or a variant of it where none is named.
@@ -21,4 +24,21 @@ func normalPlatform(s string) string {
 	}
 
 	return s
+}
+
+// scannedOfIndex is the platform whose child Container Analysis scans of an
+// index. It keeps that scan under the digest of the index.
+const scannedOfIndex = "linux/amd64"
+
+// ScannedChild returns the position of the child that a scanner looks at which
+// scans one child of an index, the first for platform, or -1. If such a child was
+// left out of what is judged, it may have been the scanner's: the scan is then no
+// other child's.
+func ScannedChild(platform string, children, left []Child) int {
+	same := func(c Child) bool { return SamePlatform(platform, c.Platform) }
+	if slices.ContainsFunc(left, same) {
+		return -1
+	}
+
+	return slices.IndexFunc(children, same)
 }

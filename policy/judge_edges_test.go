@@ -288,6 +288,9 @@ func TestScansOfAnIndex(t *testing.T) {
 		{"arm's is missing, amd's cannot be had", nil, states(true, down, none), attestor.Undecided, []attestor.Code{attestor.CodeScanNotFound, attestor.CodeScanUnavailable}},
 		{"arm's is missing, amd's failed", nil, states(true, attestor.ScanFailed, none), attestor.Deny, []attestor.Code{attestor.CodeScanFailed, attestor.CodeScanNotOfChild}},
 		{"no amd64 in the index", nil, changes(states(true, none, none), on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/s390x" })), attestor.Deny, child},
+		{"the scanner's own child was left out", nil, changes(states(true, none, complete), func(ev *attestor.Evidence) {
+			ev.Platforms[0].Platform, ev.Left = "linux/amd64/v3", []attestor.Child{{Platform: "linux/amd64", Digest: ev.Platforms[0].Digest}}
+		}), attestor.Deny, child},
 		{"an image for arm64", nil, on(func(e *attestor.PlatformEvidence) { e.Platform, e.Scan.State = "linux/arm64", none }), attestor.Undecided, wait},
 	})
 }

@@ -101,9 +101,13 @@ func unavailable(scan *attestor.Scan, image string) finding {
 // scanNotFound distinguishes a scan that is missing yet from one that will never come, since the scanner looks at one
 // child of an index only.
 func (j *judgement) scanNotFound(e *attestor.PlatformEvidence, image string) finding {
+	children := make([]attestor.Child, len(j.ev.Platforms))
+	for i, p := range j.ev.Platforms {
+		children[i] = p.Child
+	}
+
 	by := e.Scan.By()
-	scanned := func(p attestor.PlatformEvidence) bool { return attestor.SamePlatform(by.Platform, p.Platform) }
-	first := slices.IndexFunc(j.ev.Platforms, scanned)
+	first := attestor.ScannedChild(by.Platform, children, j.ev.Left)
 	elsewhere := slices.ContainsFunc(j.ev.Platforms, func(p attestor.PlatformEvidence) bool {
 		switch p.Scan.State {
 		case "", attestor.ScanNotFound, attestor.ScanUnavailable:
