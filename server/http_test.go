@@ -426,16 +426,22 @@ func TestReadiness(t *testing.T) {
 
 func TestNewRefusesWhatIsMissing(t *testing.T) {
 	w := newWorld()
+	limits := server.Limits{MaxWait: time.Second}
 	for name, c := range map[string]server.Config{
-		"zero": {}, "no identity": {Gate: w.gate(t), Now: w.clock}, "no gate": {Identity: as{}, Now: w.clock}, "no clock": {Gate: w.gate(t), Identity: as{}},
-		"negative limit": {Gate: w.gate(t), Identity: as{}, Now: w.clock, Limits: server.Limits{Queue: -1}},
+		"zero":            {},
+		"no identity":     {Gate: w.gate(t), Now: w.clock, Limits: limits},
+		"no gate":         {Identity: as{}, Now: w.clock, Limits: limits},
+		"no clock":        {Gate: w.gate(t), Identity: as{}, Limits: limits},
+		"negative limit":  {Gate: w.gate(t), Identity: as{}, Now: w.clock, Limits: server.Limits{MaxWait: time.Second, Queue: -1}},
+		"no longest wait": {Gate: w.gate(t), Identity: as{}, Now: w.clock},
+		"negative wait":   {Gate: w.gate(t), Identity: as{}, Now: w.clock, Limits: server.Limits{MaxWait: -1}},
 	} {
 		if _, err := server.New(c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
 
-	s, err := server.New(server.Config{Gate: w.gate(t), Identity: as{}, Now: w.clock})
+	s, err := server.New(server.Config{Gate: w.gate(t), Identity: as{}, Now: w.clock, Limits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}

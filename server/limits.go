@@ -15,9 +15,10 @@ import (
 )
 
 // Limits are the limits that an operator sets, under limits in the
-// configuration. Zero fields take the default; none can be switched off.
+// configuration. MaxWait has its default there; the other fields take theirs
+// here where they are zero. None can be switched off.
 type Limits struct {
-	MaxWait    time.Duration // limits.maxWait: the longest wait of a request; 45 s
+	MaxWait    time.Duration // limits.maxWait: the longest wait of a request; required
 	Concurrent int           // limits.concurrency: requests that run at the same time; 64
 	Queue      int           // limits.queue: requests that wait until one of those ends; 256
 	CallerRate float64       // limits.callerRate: requests per second of one caller; 20; +Inf: not limited
@@ -33,12 +34,15 @@ const (
 
 // withDefaults fills in the fields that are zero.
 func (l Limits) withDefaults() (Limits, error) {
-	if l.MaxWait < 0 || l.Concurrent < 0 || l.Queue < 0 || l.CallerRate < 0 || math.IsNaN(l.CallerRate) {
+	if l.MaxWait <= 0 {
+		return Limits{}, errors.New("making a server: the longest wait of a request is required")
+	}
+	if l.Concurrent < 0 || l.Queue < 0 || l.CallerRate < 0 || math.IsNaN(l.CallerRate) {
 		return Limits{}, errors.New("making a server: a limit is negative or not a number")
 	}
 
 	return Limits{
-		MaxWait:    cmp.Or(l.MaxWait, 45*time.Second),
+		MaxWait:    l.MaxWait,
 		Concurrent: cmp.Or(l.Concurrent, 64),
 		Queue:      cmp.Or(l.Queue, 256),
 		CallerRate: cmp.Or(l.CallerRate, 20),

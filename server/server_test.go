@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/server"
@@ -60,6 +61,7 @@ func newServer(t testing.TB, w *world, change func(*server.Config)) *server.Serv
 		w.tb = t
 	}
 	c := server.Config{Gate: w.gate(t), Identity: callers(t), Now: w.clock, Logger: slog.New(slog.DiscardHandler), HashKey: []byte("key")}
+	c.Limits.MaxWait = 45 * time.Second
 	if change != nil {
 		change(&c)
 	}

@@ -13,7 +13,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -133,14 +132,6 @@ func (s Sample) Children() ([]v1.Hash, error) {
 		out = append(out, d.Digest)
 	}
 	return out, nil
-}
-
-// Pushable is what go-containerregistry's remote.Write or remote.WriteIndex takes.
-func (s Sample) Pushable() partial.WithRawManifest {
-	if s.Index != nil {
-		return s.Index
-	}
-	return s.Image
 }
 
 type file struct{ name, content string }
