@@ -56,3 +56,22 @@ func TestJournalContract(t *testing.T) {
 		contract.Journal(t, open)
 	})
 }
+
+func TestRevocationsContract(t *testing.T) {
+	reopened(t, func(t *testing.T, open func(t *testing.T) (*audit.Store, func() *audit.Store)) {
+		contract.Revocations(t, func(t *testing.T) contract.RevocationRecord {
+			s, _ := open(t)
+			return contract.RevocationRecord{
+				Revocations: s, Recorder: s,
+				Finished: func(t *testing.T, id string) (attestor.RevocationRecord, bool) {
+					t.Helper()
+					r, err := s.Revocation(t.Context(), id)
+					if err != nil && attestor.KindOf(err) != attestor.NotFound {
+						t.Fatal(err)
+					}
+					return r, err == nil
+				},
+			}
+		})
+	})
+}

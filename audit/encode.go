@@ -75,6 +75,7 @@ type row struct {
 	attested          bool     // there are attestations, so that Begin may have written the row
 	digests           []string // of the image and of its platforms' manifests
 	blobs             []blob
+	ground            ground
 }
 
 func newRow(r attestor.Record) (row, error) {
@@ -100,6 +101,7 @@ func newRow(r attestor.Record) (row, error) {
 		id: d.ID, at: d.Time.UnixMicro(), body: string(body),
 		requested: text(d.Image.Requested), repository: text(repositoryOf(d)), digest: string(d.Image.Digest),
 		verdict: string(verdict), breakGlass: d.BreakGlass != nil, attested: len(d.Attestations) > 0,
+		ground: groundOf(d),
 	}
 	if d.Policy != nil {
 		out.policy, out.policyDigest = text(d.Policy.Name), string(d.Policy.Digest)

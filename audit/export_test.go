@@ -40,11 +40,7 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 				for i := range row.blobs {
 					row.blobs[i].data = s.enc.EncodeAll(row.blobs[i].data, nil)
 				}
-				if err := s.putBlobs(ctx, tx, row.blobs); err != nil {
-					return err
-				}
-
-				if err := s.putRow(ctx, tx, row, stateFinished); err != nil {
+				if err := s.putDecision(ctx, tx, row, stateFinished); err != nil {
 					return err
 				}
 			}

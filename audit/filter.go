@@ -49,7 +49,7 @@ func (q *query) and(cond string, args ...any) {
 
 func (f Filter) query() (*query, error) {
 	q := &query{from: "decisions d", order: "d.at, d.id"}
-	q.and("d.state = 'finished'")
+	q.and("d.state = 'finished' AND NOT d.moved")
 	if err := f.image(q); err != nil {
 		return nil, err
 	}

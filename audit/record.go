@@ -58,14 +58,40 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 
 	// One transaction: a decision is never stored without its evidence.
 	return s.groupTx(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
-		if done, err := s.finishRow(ctx, tx, row, state); done || err != nil {
-			return err
-		}
-		if err := s.putBlobs(ctx, tx, row.blobs); err != nil {
-			return err
-		}
-		return s.putRow(ctx, tx, row, state)
+		return s.putDecision(ctx, tx, row, state)
 	})
+}
+
+// putDecision writes a decision with its evidence, and what it changes of the
+// admissions and overrides.
+func (s *Store) putDecision(ctx context.Context, tx *sql.Tx, r row, state string) error {
+	if done, err := s.finishRow(ctx, tx, r, state); err != nil {
+		return err
+	} else if done {
+		return s.putGround(ctx, tx, r, state)
+	}
+
+	// A decision that was never begun takes its place in the order of admissions now.
+	begun := true
+	if state == stateFinished && r.ground.admits() {
+		err := tx.QueryRowContext(ctx, `SELECT COUNT(*) > 0 FROM decisions WHERE id = $1`, r.id).Scan(&begun)
+		if err != nil {
+			return err
+		}
+	}
+
+	if err := s.putBlobs(ctx, tx, r.blobs); err != nil {
+		return err
+	}
+	if repeat, err := s.putRow(ctx, tx, r, state); repeat || err != nil {
+		return err
+	}
+	if !begun {
+		if err := s.putGround(ctx, tx, r, stateBegun); err != nil {
+			return err
+		}
+	}
+	return s.putGround(ctx, tx, r, state)
 }
 
 // Small blobs are kept compressed, since the same ones come with every decision,
@@ -134,28 +160,29 @@ func (s *Store) finishRow(ctx context.Context, tx *sql.Tx, r row, state string) 
 	return n > 0, err
 }
 
-// putRow writes a decision that is new or was only begun.
-func (s *Store) putRow(ctx context.Context, tx *sql.Tx, r row, state string) error {
+// putRow writes a decision that is new or was only begun. It reports whether the
+// decision was finished before with the same answer, so that nothing is written.
+func (s *Store) putRow(ctx context.Context, tx *sql.Tx, r row, state string) (repeat bool, err error) {
 	res, err := s.exec(ctx, tx, putRowText,
 		r.id, r.at, state, r.requested, r.repository, r.digest,
 		r.verdict, r.policy, r.policyDigest, r.breakGlass, r.body, r.outline)
 	if err != nil {
-		return err
+		return false, err
 	}
 
 	// No row was written, so that a finished one has this id.
 	if n, err := res.RowsAffected(); err != nil {
-		return err
+		return false, err
 	} else if n == 0 {
-		return repeated(ctx, tx, r, state)
+		return true, repeated(ctx, tx, r, state)
 	}
 
 	for _, digest := range r.digests {
 		if _, err := s.exec(ctx, tx, putDigestText, digest, r.at, r.id); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // repeated accepts a decision that is stored already with the same answer, as
@@ -206,7 +233,7 @@ func (s *Store) Pending(ctx context.Context, olderThan time.Duration) ([]attesto
 	defer cancel()
 
 	heads, err := s.heads(ctx, `SELECT id, at, repository, body, evidence FROM decisions
-		WHERE state = 'begun' AND at <= $1 ORDER BY at, id LIMIT $2`,
+		WHERE state = 'begun' AND at <= $1 AND NOT moved ORDER BY at, id LIMIT $2`,
 		s.now().Add(-olderThan).UnixMicro(), maxPending)
 	if err != nil {
 		return nil, s.fail(doing, err)

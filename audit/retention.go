@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/attestor-gate/attestor"
@@ -21,25 +22,53 @@ type Pruned struct {
 // decisions can be recorded in between.
 const pruneBatch = 1000
 
-// Prune removes the finished decisions from before a time, and the evidence that
-// only they referred to. A decision that is begun and not finished stays, whatever
-// its age: an attestation may exist that only it explains.
+// Prune removes the finished decisions from before a time, the evidence that only
+// they referred to, and the closed overrides and the revocations from before it.
+//
+// Whatever their age, these stay: a decision that is begun and not finished, since
+// an attestation may exist that only it explains; admissions and open overrides,
+// with the decisions that they refer to, since their attestations stand.
 func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 	if s.none {
 		return Pruned{}, unsupported()
 	}
 
+	// What versions before recorded is read first, or it would be lost unseen.
+	if complete, err := s.Fill(ctx); err != nil {
+		return Pruned{}, err
+	} else if !complete {
+		return Pruned{}, &attestor.Error{
+			Kind: attestor.Unavailable, Msg: "what earlier versions recorded was not read yet", Fix: "try again",
+		}
+	}
+
 	var out Pruned
-	for {
-		n, err := s.delete(ctx, `DELETE FROM decisions WHERE id IN
-			(SELECT id FROM decisions WHERE state = 'finished' AND at < $1 ORDER BY at LIMIT $2)`, before)
+	for pos := (position{}); ; {
+		last, n, err := s.pruneStep(ctx, before, pos)
 		out.Decisions += n
 		if err != nil {
 			return out, err
 		}
-
-		if n < pruneBatch {
+		if last == (position{}) {
 			break
+		}
+		pos = last
+	}
+
+	for _, query := range []string{
+		`DELETE FROM overrides WHERE decision IN
+			(SELECT decision FROM overrides WHERE closed_at IS NOT NULL AND at < $1 ORDER BY at LIMIT $2)`,
+		`DELETE FROM revocations WHERE id IN
+			(SELECT id FROM revocations WHERE state = 'finished' AND at < $1 ORDER BY at LIMIT $2)`,
+	} {
+		for {
+			n, err := s.delete(ctx, query, before)
+			if err != nil {
+				return out, err
+			}
+			if n < pruneBatch {
+				break
+			}
 		}
 	}
 
@@ -63,6 +92,89 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 			return out, err
 		}
 	}
+}
+
+// pruneStep removes the decisions among the next batch that nothing refers to, and
+// returns where the batch ended: the zero position after the last one.
+func (s *Store) pruneStep(ctx context.Context, before time.Time, after position) (last position, n int64, err error) {
+	err = s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *sql.Tx) error {
+		last, n = position{}, 0
+		batch, err := pruneRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.evidence,
+				EXISTS (SELECT 1 FROM admissions a WHERE a.decision = d.id OR a.changed = d.id)
+				OR EXISTS (SELECT 1 FROM overrides o WHERE o.decision = d.id AND o.closed_at IS NULL)
+			FROM decisions d WHERE d.state = 'finished' AND d.at < $1 AND (d.at, d.id) > ($2, $3)
+			ORDER BY d.at, d.id LIMIT $4`, before.UnixMicro(), after.at, after.id, pruneBatch))
+		if err != nil {
+			return err
+		}
+
+		var gone, used []string
+		for _, p := range batch {
+			last = position{p.at, p.id}
+			if !p.kept {
+				gone = append(gone, p.id)
+				continue
+			}
+			var o outline
+			if err := json.Unmarshal([]byte(p.evidence), &o); err != nil {
+				return fmt.Errorf("decoding evidence of %s: %w", p.id, err)
+			}
+			used = append(used, o.hashes()...)
+		}
+
+		// Below, blobs are removed by their last use. Those of a decision that stays are
+		// in use.
+		if err := s.touchBlobs(ctx, tx, used); err != nil || len(gone) == 0 {
+			return err
+		}
+		marks, args := placeholders(gone)
+		res, err := tx.ExecContext(ctx, `DELETE FROM decisions WHERE id IN (`+marks+`)`, args...)
+		if err != nil {
+			return err
+		}
+		n, err = res.RowsAffected()
+		return err
+	})
+	return last, n, err
+}
+
+// A prunable is a decision from before the cutoff.
+type prunable struct {
+	id, evidence string
+	at           int64
+	kept         bool
+}
+
+func pruneRows(rows *sql.Rows, err error) ([]prunable, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
+	var out []prunable
+	for rows.Next() {
+		var p prunable
+		if err := rows.Scan(&p.id, &p.at, &p.evidence, &p.kept); err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, rows.Err()
+}
+
+// touchBlobs notes that blobs are in use.
+func (s *Store) touchBlobs(ctx context.Context, tx *sql.Tx, hashes []string) error {
+	slices.Sort(hashes)
+	hashes = slices.Compact(hashes)
+	for chunk := range slices.Chunk(hashes, pruneBatch) {
+		now := s.now()
+		marks, args := placeholders(chunk, now.UnixMicro(), now.Add(-blobSlack).UnixMicro())
+		_, err := tx.ExecContext(ctx, `UPDATE blobs SET used = $1 WHERE used < $2 AND hash IN (`+marks+`)`, args...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // blobCutoff returns a time before the last use of every blob that a remaining

@@ -114,6 +114,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(s.fail("migrating the decision store", err), s.Close())
 	}
+	if err := s.startFill(ctx); err != nil {
+		return nil, errors.Join(s.fail("migrating the decision store", err), s.Close())
+	}
 
 	// Two pools mean SQLite, with one connection that writes.
 	if s.write != s.read {
@@ -128,7 +131,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 // prepare prepares the statements that write decisions, so that they are parsed
 // once and not with each decision.
 func (s *Store) prepare(ctx context.Context) error {
-	for _, text := range []string{finishRowText, putBlobText, putRowText, putDigestText} {
+	for _, text := range []string{
+		finishRowText, putBlobText, putRowText, putDigestText,
+		putAdmissionText, deleteAdmissionDigestsText, putAdmissionDigestText,
+	} {
 		stmt, err := s.write.PrepareContext(ctx, text)
 		if err != nil {
 			return err

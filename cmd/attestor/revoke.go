@@ -55,10 +55,10 @@ func revoke(c *cobra.Command, where *whereFlags, img attestor.Image, reason stri
 		return nil, err
 	}
 	me := engine.LocalCaller()
-	revoked, err := e.Revoke(c.Context(), attestor.Revocation{
+	record, err := e.Revoke(c.Context(), attestor.Revocation{
 		Image: img, Reason: reason, Caller: attestor.CallerRef{Subject: me.Subject, Issuer: me.Issuer},
 	})
-	return revoked, errors.Join(err, e.Close())
+	return record.Attestations, errors.Join(err, e.Close())
 }
 
 func printRevoked(w io.Writer, img attestor.Image, revoked []attestor.Attestation) {

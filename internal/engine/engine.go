@@ -64,6 +64,7 @@ type Engine struct {
 	log        *slog.Logger
 	signatures *signed.Checker
 	gate       *attestor.Gate
+	revoker    *attestor.Revoker
 	started    time.Time
 
 	metrics *prometheus.Registry
@@ -143,7 +144,12 @@ func (e *Engine) joinGate(ctx context.Context) error {
 	}
 
 	e.metrics.MustRegister(append(cacheLookups(e.Inspector), stalePolicies(e.Policies))...)
-	e.gate, err = attestor.NewGate(observed)
+	if e.gate, err = attestor.NewGate(observed); err != nil {
+		return err
+	}
+	e.revoker, err = attestor.NewRevoker(attestor.RevokerConfig{
+		Record: e.Store, Remove: e.deleteAttestations, NewID: newID, Now: time.Now, Emulated: e.Google.Emulated,
+	})
 	return err
 }
 

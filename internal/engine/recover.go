@@ -43,17 +43,28 @@ func (e *Engine) Recover(ctx context.Context) error {
 	if e.Store.Alone() {
 		age = min(age, time.Since(e.started))
 	}
+	if _, err := e.Store.Fill(ctx); err != nil {
+		return err
+	}
+	revocations, err := e.Store.PendingRevocations(ctx, age)
+	if err != nil {
+		return err
+	}
+	for _, r := range revocations {
+		if _, err := e.revoker.Complete(ctx, r); err != nil {
+			return err
+		}
+		e.log.LogAttrs(ctx, slog.LevelWarn, "completed a revocation that a crash had left begun",
+			slog.String("image_digest", string(r.Image.Digest())))
+	}
+
 	pending, err := e.Store.Pending(ctx, age)
 	if err != nil {
 		return err
 	}
-
 	for _, r := range pending {
-		// A revocation is what no policy judged.
+		// What an earlier version wrote of a revocation is read by Fill.
 		if r.Decision.Policy == nil {
-			if _, err := e.gate.CompleteRevocation(ctx, r, e.deleteAttestations); err != nil {
-				return err
-			}
 			continue
 		}
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/attestor-gate/attestor"
@@ -62,25 +63,39 @@ func (a attestations) Standing(ctx context.Context, img attestor.Image) (attesto
 
 // Revoke implements [server.Attestations].
 func (a attestations) Revoke(ctx context.Context, r attestor.Revocation) ([]attestor.Attestation, error) {
-	return a.engine.Revoke(ctx, r)
+	record, err := a.engine.Revoke(ctx, r)
+	return record.Attestations, err
 }
 
 // Revoke deletes what this gate attested to an image, and records it: see
-// [attestor.Gate.Revoke].
-func (e *Engine) Revoke(ctx context.Context, r attestor.Revocation) ([]attestor.Attestation, error) {
-	return e.gate.Revoke(ctx, r, e.deleteAttestations)
+// [attestor.Revoker.Revoke].
+func (e *Engine) Revoke(ctx context.Context, r attestor.Revocation) (attestor.RevocationRecord, error) {
+	return e.revoker.Revoke(ctx, r)
 }
 
 // deleteAttestations is the [attestor.Deletion] of this gate: of what the record
 // knows, and of what is listed under the attestors' notes and the policy's own.
-func (e *Engine) deleteAttestations(ctx context.Context, img attestor.Image) ([]attestor.Attestation, error) {
-	images, recorded, err := e.Store.AttestedTo(ctx, img)
+func (e *Engine) deleteAttestations(
+	ctx context.Context, record attestor.RevocationRecord,
+) ([]attestor.Attestation, error) {
+	images, recorded, err := e.Store.AttestedTo(ctx, record.Image)
 	if err != nil {
 		return nil, err
 	}
 
+	// What has another ground stays: neither the listing nor the record may bring it in.
+	images = slices.DeleteFunc(images, func(img attestor.Image) bool {
+		return slices.Contains(record.Kept, img.Digest())
+	})
+	recorded = slices.DeleteFunc(recorded, func(a attestor.Attestation) bool {
+		return slices.Contains(record.Kept, a.Digest)
+	})
+	if len(images) == 0 {
+		return nil, nil
+	}
+
 	r := attest.Revocation{Images: images, Recorded: recorded}
-	if p, ok := e.Policies.Govern(img.Repository()); ok {
+	if p, ok := e.Policies.Govern(record.Image.Repository()); ok {
 		if note := p.Needs().Attest.DSSENote; note != "" {
 			r.Notes = append(r.Notes, note)
 		}

@@ -1,0 +1,86 @@
+package attestor
+
+import "time"
+
+// An Admission is an image that stands admitted: by a pass in its own right, or
+// by an override alone.
+type Admission struct {
+	Image      Image
+	Decision   string    // that admitted it last
+	Time       time.Time // of that decision
+	BreakGlass bool      // an override is its only ground
+
+	Looked  time.Time // when it was last found to pass or to be refused
+	Verdict Outcome   // of that look
+	Cause   Cause     // of a refusal by re-judging; "": none was found yet
+	Changed string    // the decision that recorded the last change of Verdict or Cause
+	Since   time.Time // of that decision
+
+	// Tried is when it was last judged, with or without an answer.
+	Tried time.Time
+}
+
+// A Cause says why an admitted image would not be admitted now.
+type Cause string
+
+// The causes. Only a new finding can lead to a revocation.
+const (
+	CauseFinding Cause = "new-finding" // a vulnerability that was not known when the image was admitted
+	CausePolicy  Cause = "policy"      // the policy has changed, or another one governs
+	CauseOutage  Cause = "error"       // a check has no answer
+	CauseTime    Cause = "other"       // a base, a scan, an exception or a grace is too old now; anything else
+)
+
+// A Look is the result of judging an admission again.
+type Look struct {
+	Admission Admission // as it was read
+	Time      time.Time
+	Answered  bool    // it passed or was refused; false: it could not be judged
+	Verdict   Outcome // where it was answered
+	Cause     Cause   // of a refusal
+	Decision  string  // the record of a change of Verdict or Cause; "": nothing has changed
+}
+
+// A Run is one pass over all admissions, by any number of instances.
+type Run struct {
+	ID      string
+	Started time.Time
+	Ended   time.Time // zero: it goes on
+	Caller  CallerRef
+	Covered int // images that were judged, with or without an answer
+	Changed int // of these, with another verdict or cause than before
+	Failed  int // of these, without an answer
+	Revoked int
+	Stopped bool // more images were due for revocation than the cap
+}
+
+// An Override is one that was granted and attested.
+type Override struct {
+	Image     Image
+	Decision  string // that granted it
+	Time      time.Time
+	By        string
+	Reason    string
+	Expires   *time.Time // nil: it stands until it is revoked
+	Digests   []Digest   // that were attested
+	Attestors []string   // that attested
+	Closed    Closing    // "": it is open
+	ClosedAt  time.Time
+	ClosedBy  string // the decision or revocation that closed it
+}
+
+// Overdue reports whether an override should have ended before now.
+func (o Override) Overdue(now time.Time) bool {
+	return o.Closed == "" && o.Expires != nil && !now.Before(*o.Expires)
+}
+
+// A Closing says why an override is not open any more.
+type Closing string
+
+// The closings.
+const (
+	ClosedPassed     Closing = "passed"     // the image has passed since, in its own right
+	ClosedOverridden Closing = "overridden" // another override that is in force covers it
+	ClosedExpired    Closing = "expired"    // its attestations were deleted at its end
+	ClosedRevoked    Closing = "revoked"    // its attestations were deleted before its end
+)

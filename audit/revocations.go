@@ -1,0 +1,273 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+)
+
+var _ attestor.Revocations = (*Store)(nil)
+
+// BeginRevocation implements [attestor.Revocations].
+func (s *Store) BeginRevocation(
+	ctx context.Context, r attestor.RevocationRecord,
+) (attestor.RevocationRecord, error) {
+	if s.none {
+		return r, nil
+	}
+
+	out := r
+	err := s.groupTx(ctx, "recording what is about to be revoked", func(ctx context.Context, tx *sql.Tx) error {
+		out = r
+		if r.Kind == attestor.RevokedAtEnd {
+			begun, err := s.endOverride(ctx, tx, r)
+			if err != nil || begun.ID != r.ID {
+				out = begun
+				return err
+			}
+			r = begun
+			out = r
+		}
+
+		admitted, err := s.admittedBy(ctx, tx, r)
+		if err != nil {
+			return err
+		}
+		out.Admitted = admitted
+		return s.putRevocation(ctx, tx, out, stateBegun)
+	})
+	return out, err
+}
+
+// endOverride notes at an override that a revocation ends it. It returns the
+// revocation that does: this one, or one that was begun before.
+func (s *Store) endOverride(
+	ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord,
+) (attestor.RevocationRecord, error) {
+	// The update locks the row against a pass that is about to be attested; see mark.
+	res, err := tx.ExecContext(ctx, `UPDATE overrides SET revocation = $1
+		WHERE decision = $2 AND closed_at IS NULL AND revocation = ''
+			AND NOT EXISTS (SELECT 1 FROM override_passes p WHERE p.override = overrides.decision)`, r.ID, r.Override)
+	if err != nil {
+		return attestor.RevocationRecord{}, err
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return attestor.RevocationRecord{}, err
+	} else if n > 0 {
+		return s.endWithout(ctx, tx, r)
+	}
+
+	var body string
+	err = tx.QueryRowContext(ctx, `SELECT r.body FROM overrides o JOIN revocations r ON r.id = o.revocation
+		WHERE o.decision = $1 AND o.closed_at IS NULL AND r.state = 'begun'`, r.Override).Scan(&body)
+	if errors.Is(err, sql.ErrNoRows) {
+		return attestor.RevocationRecord{}, &attestor.Error{
+			Kind: attestor.NotFound,
+			Msg:  "the override is closed, or the image is just being attested in its own right",
+		}
+	}
+	if err != nil {
+		return attestor.RevocationRecord{}, err
+	}
+	return revocationOf(body)
+}
+
+// endWithout returns r with the digests that have another ground, as it is now: no
+// pass of this override's digests is being attested. Where all of them have one,
+// there is nothing to end.
+func (s *Store) endWithout(
+	ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord,
+) (attestor.RevocationRecord, error) {
+	digests, err := digestsOf(ctx, tx, r.Override)
+	if err != nil {
+		return attestor.RevocationRecord{}, err
+	}
+	g, err := s.grounds(ctx, tx, r.Override, r.Image.Repository(), digests)
+	if err != nil {
+		return attestor.RevocationRecord{}, err
+	}
+
+	if r.Kept = g.Keep; len(g.Keep) == len(digests) {
+		return attestor.RevocationRecord{}, &attestor.Error{
+			Kind: attestor.NotFound,
+			Msg:  "all that the override admitted has another ground",
+		}
+	}
+	return r, nil
+}
+
+// admittedBy lists the decisions by which the image of a revocation stands
+// admitted. For a judgement it refuses an image that another decision has admitted
+// since: that one knew more.
+func (s *Store) admittedBy(ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord) ([]string, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT decision FROM admissions WHERE repository = $1 AND digest = $2
+		UNION SELECT decision FROM overrides WHERE repository = $1 AND digest = $2 AND closed_at IS NULL
+		ORDER BY 1`, r.Image.Repository(), string(r.Image.Digest()))
+	admitted, err := idRows(rows, err)
+	if err != nil {
+		return nil, err
+	}
+	if r.Kind == attestor.RevokedByJudgment && !slices.Equal(admitted, r.Admitted) {
+		return nil, &attestor.Error{Kind: attestor.NotFound, Msg: "another decision has admitted the image since"}
+	}
+
+	// At its end an override takes away only what it gave.
+	if r.Kind == attestor.RevokedAtEnd {
+		admitted = slices.DeleteFunc(admitted, func(id string) bool { return id != r.Override })
+	}
+	return admitted, nil
+}
+
+// putRevocation writes a revocation that is new or was only begun.
+func (s *Store) putRevocation(ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord, state string) error {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encoding a revocation: %w", err)
+	}
+
+	res, err := tx.ExecContext(ctx, `INSERT INTO revocations (id, at, state, kind, repository, digest, body)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body WHERE revocations.state = 'begun'`,
+		r.ID, r.Time.UnixMicro(), state, string(r.Kind), r.Image.Repository(), string(r.Image.Digest()), text(string(body)))
+	if err != nil {
+		return err
+	}
+
+	// Finished before: by another instance that completed it too.
+	if n, err := res.RowsAffected(); n == 0 || err != nil {
+		return err
+	}
+
+	for _, id := range r.Admitted {
+		_, err := tx.ExecContext(ctx, `INSERT INTO revocation_decisions (decision, revocation) VALUES ($1, $2)
+			ON CONFLICT (decision, revocation) DO NOTHING`, id, r.ID)
+		if err != nil {
+			return err
+		}
+	}
+	if state != stateFinished {
+		return nil
+	}
+	return s.unadmit(ctx, tx, r)
+}
+
+// unadmit removes what a finished revocation has taken away: the admissions by the
+// decisions that it was begun for, and no later ones.
+func (s *Store) unadmit(ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord) error {
+	marks, args := placeholders(r.Admitted, r.Image.Repository(), string(r.Image.Digest()))
+	res, err := tx.ExecContext(ctx, `DELETE FROM admissions
+		WHERE repository = $1 AND digest = $2 AND decision IN (`+marks+`)`, args...)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return err
+	} else if n > 0 {
+		_, err := tx.ExecContext(ctx, deleteAdmissionDigestsText, r.Image.Repository(), string(r.Image.Digest()))
+		if err != nil {
+			return err
+		}
+	}
+
+	why := attestor.ClosedRevoked
+	if r.Kind == attestor.RevokedAtEnd {
+		why = attestor.ClosedExpired
+	}
+	marks, args = placeholders(r.Admitted, string(why), s.now().UnixMicro(), r.ID)
+	_, err = tx.ExecContext(ctx, `UPDATE overrides SET closed = $1, closed_at = $2, closed_by = $3
+		WHERE closed_at IS NULL AND decision IN (`+marks+`)`, args...)
+	return err
+}
+
+// FinishRevocation implements [attestor.Revocations].
+func (s *Store) FinishRevocation(ctx context.Context, r attestor.RevocationRecord) error {
+	if s.none {
+		return nil
+	}
+	return s.groupTx(ctx, "recording a revocation", func(ctx context.Context, tx *sql.Tx) error {
+		return s.putRevocation(ctx, tx, r, stateFinished)
+	})
+}
+
+// PendingRevocations lists the revocations that were begun longer than olderThan
+// ago and never finished, oldest first and at most 1,000.
+func (s *Store) PendingRevocations(
+	ctx context.Context, olderThan time.Duration,
+) ([]attestor.RevocationRecord, error) {
+	if s.none {
+		return nil, nil
+	}
+	return s.revocations(ctx, `SELECT body FROM revocations WHERE state = 'begun' AND at <= $1
+		ORDER BY at, id LIMIT $2`, s.now().Add(-olderThan).UnixMicro(), maxPending)
+}
+
+// RevocationsOf lists the revocations of what a decision had admitted, the oldest
+// first.
+func (s *Store) RevocationsOf(ctx context.Context, decision string) ([]attestor.RevocationRecord, error) {
+	if s.none {
+		return nil, unsupported()
+	}
+	return s.revocations(ctx, `SELECT r.body FROM revocation_decisions m JOIN revocations r ON r.id = m.revocation
+		WHERE m.decision = $1 AND r.state = 'finished' ORDER BY r.at, r.id LIMIT 100`, text(decision))
+}
+
+// Revocation returns a finished revocation, or an error of kind NotFound.
+func (s *Store) Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error) {
+	if s.none {
+		return attestor.RevocationRecord{}, unsupported()
+	}
+	out, err := s.revocations(ctx, `SELECT body FROM revocations WHERE id = $1 AND state = 'finished'`, text(id))
+	if err != nil {
+		return attestor.RevocationRecord{}, err
+	}
+	if len(out) == 0 {
+		return attestor.RevocationRecord{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such revocation"}
+	}
+	return out[0], nil
+}
+
+// revocations runs a query for bodies.
+func (s *Store) revocations(ctx context.Context, query string, args ...any) ([]attestor.RevocationRecord, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+
+	out, err := func() ([]attestor.RevocationRecord, error) {
+		rows, err := s.read.QueryContext(ctx, query, args...)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = rows.Close() }() // rows.Err has the error
+
+		var out []attestor.RevocationRecord
+		for rows.Next() {
+			var body string
+			if err := rows.Scan(&body); err != nil {
+				return nil, err
+			}
+			r, err := revocationOf(body)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, r)
+		}
+		return out, rows.Err()
+	}()
+	if err != nil {
+		return nil, s.fail("reading revocations", err)
+	}
+	return out, nil
+}
+
+func revocationOf(body string) (attestor.RevocationRecord, error) {
+	var r attestor.RevocationRecord
+	if err := json.Unmarshal([]byte(body), &r); err != nil {
+		return r, fmt.Errorf("decoding a revocation: %w", err)
+	}
+	return r, nil
+}
