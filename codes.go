@@ -8,6 +8,7 @@ const (
 	CheckBase            = "base"
 	CheckUser            = "user"
 	CheckVulnerabilities = "vulnerabilities"
+	CheckSecrets         = "secrets"
 	CheckProvenance      = "provenance"
 	CheckAttest          = "attest"
 	RulePrefix           = "rule:"
@@ -106,7 +107,13 @@ const (
 	CodeInGracePeriod             Code = "IN_GRACE_PERIOD"
 	CodeNotReported               Code = "NOT_REPORTED"
 	CodeFindingsNotJudged         Code = "FINDINGS_NOT_JUDGED"
+	CodeUnknownFinding            Code = "UNKNOWN_FINDING"
+	CodeKindNotJudged             Code = "KIND_NOT_JUDGED"
 	CodeShortestWay               Code = "SHORTEST_WAY"
+
+	CodeSecretFound        Code = "SECRET_FOUND"
+	CodeSecretUnknown      Code = "SECRET_UNKNOWN"
+	CodeSecretsNotReported Code = "SECRETS_NOT_REPORTED"
 
 	CodeProvenanceMissing     Code = "PROVENANCE_MISSING"
 	CodeProvenanceBuilder     Code = "PROVENANCE_BUILDER"
@@ -265,7 +272,15 @@ func Codes() []CodeInfo {
 		{CodeInGracePeriod, "vulnerabilities", StatusWarn, "a finding above a limit, still within its grace period"},
 		{CodeNotReported, "vulnerabilities", StatusWarn, "the scanner does not report what the policy asks about"},
 		{CodeFindingsNotJudged, "vulnerabilities", StatusWarn, "findings of package types that the policy leaves out"},
+		{
+			CodeUnknownFinding, "vulnerabilities", StatusDeny,
+			"a finding whose severity or content this version does not know",
+		},
+		{CodeKindNotJudged, "vulnerabilities", StatusWarn, "occurrences of a kind that this version does not judge"},
 		{CodeShortestWay, "vulnerabilities", StatusWarn, "the shortest way to a pass"},
+		{CodeSecretFound, "secrets", StatusDeny, "a secret in the image that is not known to be invalid"},
+		{CodeSecretUnknown, "secrets", StatusDeny, "a secret whose status or content this version does not know"},
+		{CodeSecretsNotReported, "secrets", StatusWarn, "no secret is reported; whether anybody searched is not"},
 		{CodeProvenanceMissing, "provenance", StatusDeny, "no verified provenance satisfies the policy"},
 		{CodeProvenanceBuilder, "provenance", StatusDeny, "built by another builder than the policy allows"},
 		{CodeProvenanceSource, "provenance", StatusDeny, "built from another source than the policy allows"},
@@ -305,7 +320,7 @@ func (c Code) Status() Status {
 // not listed refuses.
 func (c Code) Severity() ReasonSeverity {
 	switch c {
-	case CodeNotAsked, CodeNotAttested, CodeShortestWay, CodeUserLimits:
+	case CodeNotAsked, CodeNotAttested, CodeShortestWay, CodeUserLimits, CodeSecretsNotReported:
 		return Informs
 	}
 	if c.Status() == StatusWarn {

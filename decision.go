@@ -68,6 +68,7 @@ type ScanSummary struct {
 	Finished *time.Time       `json:"finished,omitempty"`
 	Counts   map[Severity]int `json:"counts"`
 	Fixable  int              `json:"fixable"`
+	Secrets  int              `json:"secrets,omitempty"` // reported, whatever their status
 }
 
 // An Attestation is one that stands for a digest under an attestor, verified

@@ -230,7 +230,9 @@ func summarise(e PlatformEvidence, now time.Time) PlatformSummary {
 			Signer:    e.Base.Signer,
 			Current:   e.Base.Current,
 		},
-		Scan: ScanSummary{State: e.Scan.State, Finished: e.Scan.Finished, Counts: e.Scan.Counts()},
+		Scan: ScanSummary{
+			State: e.Scan.State, Finished: e.Scan.Finished, Counts: e.Scan.Counts(), Secrets: len(e.Scan.Secrets),
+		},
 	}
 	if e.Base.Superseded != nil {
 		s.Base.Behind = fmt.Sprintf("%dd", int(now.Sub(*e.Base.Superseded).Hours()/24))

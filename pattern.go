@@ -2,6 +2,7 @@ package attestor
 
 import (
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -55,6 +56,37 @@ const patternCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 // Match reports whether a canonical repository is covered.
 func (p Pattern) Match(repository string) bool {
 	return len(p.segments) > 0 && matchSegments(p.segments, strings.Split(repository, "/"))
+}
+
+// MatchPath reports whether a pattern covers a file in an image: "*" stands for any run of characters within one segment, "**" as a
+// whole segment for any number of them. Both are taken from the root of the file system, and the path is made plain first, so that
+// no ".." leads out of a directory that the pattern names.
+func MatchPath(pattern, file string) bool {
+	if file == "" {
+		return false
+	}
+	segments := func(s string) []string { return strings.Split(strings.TrimPrefix(s, "/"), "/") }
+	return matchSegments(segments(pattern), segments(path.Clean("/"+file)))
+}
+
+// CheckPathPattern says why a pattern of files can match nothing, or "".
+func CheckPathPattern(s string) string {
+	switch {
+	case strings.Trim(s, "/") == "":
+		return "is empty"
+	case len(s) > maxReferenceLength:
+		return "is too long"
+	}
+
+	for _, seg := range strings.Split(strings.TrimPrefix(s, "/"), "/") {
+		switch {
+		case seg == "" || seg == "." || seg == "..":
+			return "has an empty path segment, or one of dots"
+		case seg != "**" && strings.Contains(seg, "**"):
+			return `has "**" beside other characters: it must be a whole path segment`
+		}
+	}
+	return ""
 }
 
 // matchSegments walks with one backtrack point, as matchSegment does, so that

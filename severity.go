@@ -44,6 +44,11 @@ func (s Severity) rank() int {
 // one of the five.
 func (s Severity) Known() bool { return s.rank() > 0 }
 
+// Foreign reports whether somebody gave a severity that this version does not know. It may be worse than [Critical].
+func (s Severity) Foreign() bool {
+	return !s.Known() && s != "" && s != Unspecified && s != "SEVERITY_UNSPECIFIED"
+}
+
 // A Ceiling is the highest severity that is allowed, in Binary Authorization's
 // words. The zero value allows nothing.
 type Ceiling string

@@ -189,9 +189,10 @@ func answered(checks []Check, name, platform string) bool {
 }
 
 // speaks reports whether the check was made and found nothing that refuses: a warning speaks for the image as a pass
-// does. Remarks about the policy's own exceptions do not, nor does the mere existence of a platform.
+// does. Remarks about the policy's own exceptions do not, nor does the mere existence of a platform, nor that no secret
+// is reported: no report says that anybody searched for one.
 func speaks(c Check) bool {
-	if c.Name == CheckPolicy || c.Name == CheckPlatforms {
+	if c.Name == CheckPolicy || c.Name == CheckPlatforms || c.Name == CheckSecrets {
 		return false
 	}
 	return c.Status == StatusPass || c.Status == StatusWarn

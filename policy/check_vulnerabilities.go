@@ -21,13 +21,15 @@ func vulnerabilitiesCheck() check {
 			}
 			return judged
 		},
-		needs:     scanNeeds,
-		lacks:     scanLacks,
-		validate:  func(v *validator, s *Spec) { v.vulnerabilities(s) },
-		lint:      (*linter).vulnerabilities,
-		demands:   func(s *Spec) []string { return s.Vulnerabilities.demands() },
-		codes:     vulnerabilityCodes,
-		remarks:   []attestor.Code{attestor.CodeNotReported, attestor.CodeFindingsNotJudged, attestor.CodeShortestWay},
+		needs:    scanNeeds,
+		lacks:    scanLacks,
+		validate: func(v *validator, s *Spec) { v.vulnerabilities(s) },
+		lint:     (*linter).vulnerabilities,
+		demands:  func(s *Spec) []string { return s.Vulnerabilities.demands() },
+		codes:    vulnerabilityCodes,
+		remarks: []attestor.Code{
+			attestor.CodeNotReported, attestor.CodeFindingsNotJudged, attestor.CodeKindNotJudged, attestor.CodeShortestWay,
+		},
 		allowed:   allowedFindings,
 		exemplary: exemplaryScan,
 
@@ -90,6 +92,7 @@ func vulnerabilityCodes(s *Spec) (out givenCodes) {
 	out.only(v.UnspecifiedSeverity == BinaryDeny, attestor.CodeUnspecifiedSeverity)
 	out.can(len(v.BlockedCVEs) > 0, attestor.CodeCVEBlocked)
 	out.can(true, attestor.CodeMaliciousPackage)
+	out.only(s.UnknownFindings != TreatIgnore, attestor.CodeUnknownFinding)
 	out.only(v.KnownExploited != RespondAllow, attestor.CodeKnownExploited)
 	out.only(v.MaximumEPSS != nil, attestor.CodeEPSSExceeded)
 	out.only(len(v.GracePeriod) > 0, attestor.CodeInGracePeriod)

@@ -19,6 +19,7 @@ func checks() []check {
 		baseCheck(),
 		userCheck(),
 		vulnerabilitiesCheck(),
+		secretsCheck(),
 		provenanceCheck(),
 	}
 }
@@ -57,6 +58,9 @@ type check struct {
 
 	// allowed compiles the exceptions that the check's own settings hold, beside those of spec.exceptions.
 	allowed func(s *Spec) exception.List
+
+	// subject reports whether a text that looks like the code of a reason is a subject of the check's findings.
+	subject func(text string) bool
 
 	// exemplary changes evidence so that the check passes.
 	exemplary func(s *Spec, ev *attestor.Evidence)

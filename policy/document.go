@@ -33,6 +33,8 @@ type Spec struct {
 	Base                 Base                 `json:"base" jsonschema:"required" jsonschema_description:"What images must be built on."`
 	User                 User                 `json:"user" jsonschema:"required" jsonschema_description:"Whom images may run as."`
 	Vulnerabilities      Vulnerabilities      `json:"vulnerabilities" jsonschema:"required" jsonschema_description:"Which findings are accepted, and what counts as a scan."`
+	Secrets              Secrets              `json:"secrets" jsonschema_description:"What to do about secrets that the scanner reports in an image."`
+	UnknownFindings      Treatment            `json:"unknownFindings" jsonschema:"default=deny" jsonschema_description:"What to do about findings whose severity or status this version does not know. Kinds of findings that it does not know are named and warned of."`
 	Provenance           *Provenance          `json:"provenance,omitempty" jsonschema_description:"By whom and from what images must be built."`
 	Exceptions           []Exception          `json:"exceptions,omitempty" jsonschema_description:"Denials that are accepted for a time: the general form."`
 	ExceptionMaxLifetime Duration             `json:"exceptionMaxLifetime" jsonschema:"default=0" jsonschema_description:"An exception that ends later than this from now does not count. 0: no maximum."`
@@ -139,6 +141,12 @@ type Scan struct {
 	Projects      []string   `json:"projects,omitempty" jsonschema_description:"Further projects whose scans count, as for on-demand scans."`
 }
 
+// Secrets says what to do about credentials in an image.
+type Secrets struct {
+	Found    Treatment      `json:"found" jsonschema:"default=deny" jsonschema_description:"What to do about a secret that is reported. None being reported does not say that the image was searched."`
+	Statuses []SecretStatus `json:"statuses,omitempty" jsonschema_description:"The statuses that are judged: VALID, INVALID, UNKNOWN. Absent: all but INVALID."`
+}
+
 // Provenance says how images must be built.
 type Provenance struct {
 	SLSALevel int64     `json:"slsaLevel" jsonschema:"default=0,minimum=0,maximum=4" jsonschema_description:"Lowest SLSA build level accepted."`
@@ -153,6 +161,7 @@ type Exception struct {
 	Check     string             `json:"check" jsonschema:"required" jsonschema_description:"The name of a check, or rule:NAME."`
 	Subject   string             `json:"subject" jsonschema:"required" jsonschema_description:"The subject or the code of the denial, exactly, or * for any."`
 	Packages  []string           `json:"packages,omitempty" jsonschema_description:"Only for findings in these packages. Absent: for any. A malicious package is excepted only by its name here, under the code MALICIOUS_PACKAGE."`
+	Paths     []string           `json:"paths,omitempty" jsonschema_description:"Only for secrets in these files: * within a path segment, ** across. Absent: in any."`
 	Images    []attestor.Pattern `json:"images,omitempty" jsonschema_description:"Only for these images. Absent: for all that the policy governs."`
 	Platforms []string           `json:"platforms,omitempty" jsonschema_description:"Only for these platforms. Absent: for all."`
 	Owner     string             `json:"owner" jsonschema:"required" jsonschema_description:"Who answers for it."`

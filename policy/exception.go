@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
@@ -22,8 +23,8 @@ func (s *Spec) exceptions(table []check) exception.List {
 
 	for i, e := range s.Exceptions {
 		out = append(out, exception.Exception{
-			ID: cmp.Or(e.ID, e.Check+"/"+e.Subject), Check: e.Check, Subject: e.Subject,
-			Packages: e.Packages, Images: e.Images, Platforms: e.Platforms,
+			ID: cmp.Or(e.ID, e.Check+"/"+e.Subject), Check: e.Check, Subject: strings.TrimPrefix(e.Subject, secretKindPrefix),
+			Packages: e.Packages, Paths: e.Paths, Images: e.Images, Platforms: e.Platforms,
 			Owner: e.Owner, Reason: e.Reason, Expires: e.Expires.start, Place: index("spec.exceptions", i),
 		})
 	}
@@ -55,7 +56,9 @@ func (j *judgement) excuse(check *attestor.Check, f finding) bool {
 	}
 
 	excused := false
-	found := exception.Finding{Check: check.Name, Code: f.reason.Code, Subject: f.reason.Subject, Package: f.pkg}
+	found := exception.Finding{
+		Check: check.Name, Code: f.reason.Code, Subject: cmp.Or(f.about, f.reason.Subject), Package: f.pkg, Path: f.path,
+	}
 	var void []attestor.AppliedException
 	for i, e := range j.policy.exceptions.About(found, j.image(check.Platform)) {
 		// Malware is not excused along with something else: not by "*", nor by an id that stands for a vulnerability.

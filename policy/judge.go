@@ -17,6 +17,8 @@ type finding struct {
 	status attestor.Status
 	reason attestor.Reason
 	pkg    string                     // for exceptions that name packages
+	about  string                     // what exceptions call it; "": the reason's subject
+	path   string                     // for exceptions that name paths
 	excuse *attestor.AppliedException // accepted for another reason than an exception, such as VEX
 	final  bool                       // no exception excuses it
 	named  bool                       // only an exception excuses it that names the code and the package
@@ -111,6 +113,25 @@ func (f finding) respond(r Response) (finding, bool) {
 		return f.as(attestor.StatusWarn), true
 	}
 	return f.as(attestor.StatusDeny), true
+}
+
+// treat is respond in the words of a Treatment. Whatever is not known to be laxer denies.
+func (f finding) treat(t Treatment) (finding, bool) {
+	switch t {
+	case TreatIgnore:
+		return f, false
+	case TreatWarn:
+		return f.as(attestor.StatusWarn), true
+	}
+	return f.as(attestor.StatusDeny), true
+}
+
+func stricter(a, b Treatment) Treatment {
+	order := []Treatment{TreatIgnore, TreatWarn} // anything else is deny
+	if i, j := slices.Index(order, a), slices.Index(order, b); i < 0 || j >= 0 && i > j {
+		return a
+	}
+	return b
 }
 
 // conclude turns what was found into a check: exceptions first, then the

@@ -44,7 +44,7 @@ func TestWhatIsSaidOfAFinding(t *testing.T) {
 			"remove openssl, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry", "1 finding in all; the shortest way to a pass: remove or except 1 package without a fix (openssl)"},
 		"without a name": {high(func(v *attestor.Vulnerability) { v.Severity, v.Fixable, v.Package = attestor.Critical, false, "" }), "", false, "CRITICAL in an unnamed package 3.0.11, limit for unfixable is HIGH",
 			"remove the package, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry", "1 finding in all; the shortest way to a pass: remove or except 1 package without a fix (unnamed)"},
-		"of a severity of tomorrow": {high(func(v *attestor.Vulnerability) { v.Severity = "CATASTROPHIC" }), "", false, "UNSPECIFIED in openssl 3.0.11; findings without a severity are not allowed", "update openssl to 3.0.15",
+		"of a severity of tomorrow": {high(func(v *attestor.Vulnerability) { v.Severity = "CATASTROPHIC" }), "", false, "CATASTROPHIC in openssl 3.0.11; this version does not know the severity", "update openssl to 3.0.15",
 			"1 finding in all; the shortest way to a pass: update 1 package in your own layers (openssl)"},
 		"in the image's own layers": {high(inOwn), "", false, "HIGH in openssl 3.0.11 (in your own layers), limit for fixable is MEDIUM", "update openssl to 3.0.15",
 			"1 finding in all; the shortest way to a pass: update 1 package in your own layers (openssl)"},

@@ -50,6 +50,8 @@ func (l *linter) subject(e *exception.Exception) string {
 		return ""
 	case slices.Contains(codeNames(), e.Subject):
 		return l.code(e.Check, code)
+	case l.named(e.Check, e.Subject):
+		return ""
 	case codeForm.MatchString(e.Subject):
 		why := fmt.Sprintf("%q is not the code of a reason", clip(e.Subject))
 		if near := nearest(e.Subject, codeNames()); near != "" {
@@ -69,6 +71,12 @@ func (l *linter) subject(e *exception.Exception) string {
 		return fmt.Sprintf("%q is not a repository that the policy governs", clip(e.Subject))
 	}
 	return ""
+}
+
+// named reports whether a check's findings are called like codes, and this may be one of their names.
+func (l *linter) named(check, subject string) bool {
+	c := find(l.p.checks, check)
+	return c != nil && c.subject != nil && c.subject(subject)
 }
 
 // code says why a check of this policy never denies with a code, or "".

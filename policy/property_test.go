@@ -52,6 +52,8 @@ func newDraft(r *rand.Rand) *draft {
 	add("    scan: {maxAge: 30d, onUnsupported: %s}", "deny", "warn")
 	add("  user: {nonRoot: true, minimumUID: %s}", "10000", "1000", "1")
 	add("    evidence: %s", "layers-exact", "diffids-verified", "attested")
+	add("  secrets: {found: %s}", "deny", "warn", "ignore")
+	add("  unknownFindings: %s", "deny", "warn", "ignore")
 	add("  platforms: %s", "all") // its own line, so that edited() finds it
 	for range r.IntN(4) {
 		expires := pick(r, "2026-11-19", "2026-11-20", "2027-01-31")
@@ -75,7 +77,7 @@ func (d *draft) policy(t *testing.T) *policy.Policy {
 // randomFinding draws from few values, so that limits are met often.
 func randomFinding(r *rand.Rand) attestor.Vulnerability {
 	return vulnerability(fmt.Sprintf("CVE-1-%d", 1+r.IntN(6)), func(v *attestor.Vulnerability) {
-		v.Severity = pick(r, append(attestor.Severities(), "")...)
+		v.Severity = pick(r, append(attestor.Severities(), "", "SEVERITY_9")...)
 		v.Fixable = r.IntN(2) == 0
 		v.Package = pick(r, "openssl", "zlib")
 		v.EPSS = pick(r, nil, new(0.1), new(0.3), new(0.9))
@@ -98,6 +100,9 @@ func randomEvidence(r *rand.Rand, p *policy.Policy) attestor.Evidence {
 		e := &ev.Platforms[i]
 		for range r.IntN(3) {
 			e.Scan.Findings = append(e.Scan.Findings, randomFinding(r))
+		}
+		if r.IntN(6) == 0 {
+			e.Scan.Secrets = []attestor.Secret{{Kind: "GCP_API_KEY", Status: pick(r, attestor.SecretValid, attestor.SecretInvalid, attestor.SecretUnknown, "STATUS_4")}}
 		}
 		if r.IntN(6) == 0 {
 			e.Scan.State = pick(r, attestor.ScanNotFound, attestor.ScanPending, attestor.ScanUnsupported, attestor.ScanFailed, attestor.ScanUnavailable, "")

@@ -60,6 +60,7 @@ type (
 		Finished time.Time        `cel:"finished"` // year 1 where it is not known
 		Findings []RuleFinding    `cel:"findings"`
 		Counts   map[string]int64 `cel:"counts"`
+		Secrets  []RuleSecret     `cel:"secrets"` // none being reported does not say that there are none
 	}
 	// RuleFinding is one vulnerability in one package.
 	RuleFinding struct {
@@ -70,6 +71,12 @@ type (
 		Version      string `cel:"version"`
 		FixedVersion string `cel:"fixedVersion"`
 		Fixable      bool   `cel:"fixable"`
+	}
+	// RuleSecret is one secret that was reported.
+	RuleSecret struct {
+		Kind   string `cel:"kind"`
+		Path   string `cel:"path"` // empty where it is not reported
+		Status string `cel:"status"`
 	}
 	// RuleProvenance is one verified statement; variable provenance lists them.
 	RuleProvenance struct {
@@ -103,6 +110,11 @@ func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence) map[stri
 		Finished: orYearOne(e.Scan.Finished),
 		Findings: make([]RuleFinding, len(e.Scan.Findings)),
 		Counts:   map[string]int64{},
+		Secrets:  make([]RuleSecret, len(e.Scan.Secrets)),
+	}
+
+	for i, s := range e.Scan.Secrets {
+		scan.Secrets[i] = RuleSecret{Kind: s.Kind, Path: s.Path, Status: s.Status}
 	}
 
 	for i, v := range e.Scan.Findings {

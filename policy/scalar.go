@@ -17,6 +17,10 @@ type (
 	Names string
 	// Response is what to do about something found.
 	Response string
+	// Treatment is what to do about something reported; its third word says that nobody looks at it.
+	Treatment string
+	// SecretStatus is the status of a secret.
+	SecretStatus string
 	// Binary is the same, without the middle way.
 	Binary string
 	// Continuous is whether continuous analysis is demanded.
@@ -35,6 +39,10 @@ const (
 	RespondDeny  Response = "deny"
 	RespondWarn  Response = "warn"
 	RespondAllow Response = "allow"
+
+	TreatDeny   Treatment = "deny"
+	TreatWarn   Treatment = "warn"
+	TreatIgnore Treatment = "ignore"
 
 	BinaryDeny  Binary = "deny"
 	BinaryAllow Binary = "allow"
@@ -61,6 +69,10 @@ func enumValues(t reflect.Type) []string {
 		return []string{"refuse", "resolve"}
 	case reflect.TypeFor[Response]():
 		return []string{"deny", "warn", "allow"}
+	case reflect.TypeFor[Treatment]():
+		return []string{"deny", "warn", "ignore"}
+	case reflect.TypeFor[SecretStatus]():
+		return []string{attestor.SecretValid, attestor.SecretInvalid, attestor.SecretUnknown}
 	case reflect.TypeFor[Binary]():
 		return []string{"deny", "allow"}
 	case reflect.TypeFor[Continuous]():

@@ -117,7 +117,8 @@ func TestWarningsSpeakForAnImage(t *testing.T) {
 			tt.change(&ev)
 			v := p.Judge(ev)
 			for _, c := range v.Checks() {
-				if c.Status == attestor.StatusPass {
+				// That no secret is reported speaks for nothing.
+				if c.Status == attestor.StatusPass && c.Name != attestor.CheckSecrets {
 					t.Errorf("%s passed: the case shows nothing", c.Name)
 				}
 			}

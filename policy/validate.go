@@ -148,6 +148,7 @@ func (v *validator) exceptionList(s *Spec) {
 		if len(e.Packages) > 0 && e.Check != attestor.CheckVulnerabilities {
 			v.at(path+".packages", "is about findings of the check %s only", attestor.CheckVulnerabilities)
 		}
+		v.paths(path+".paths", &e)
 		v.notEmpty(path+".images", len(e.Images))
 		v.platforms(path+".platforms", e.Platforms)
 		v.text(path+".id", e.ID)
@@ -157,6 +158,19 @@ func (v *validator) exceptionList(s *Spec) {
 			v.at(path+".id", "duplicate %q", clip(e.ID))
 		}
 		ids[e.ID] = true
+	}
+}
+
+// paths refuses patterns that match nothing, and paths of findings that have none.
+func (v *validator) paths(path string, e *Exception) {
+	v.notEmpty(path, len(e.Paths))
+	for i, p := range e.Paths {
+		if why := attestor.CheckPathPattern(p); why != "" {
+			v.at(index(path, i), "%q %s", clip(p), why)
+		}
+	}
+	if len(e.Paths) > 0 && e.Check != attestor.CheckSecrets {
+		v.at(path, "is about findings of the check %s only", attestor.CheckSecrets)
 	}
 }
 

@@ -47,6 +47,7 @@ func (j *judgement) vulnerabilities(e *attestor.PlatformEvidence) {
 // findingsOf judges the findings of one platform.
 type findingsOf struct {
 	want     *Vulnerabilities
+	unknown  Treatment // of severities that this version does not know
 	ev       *attestor.PlatformEvidence
 	now      time.Time
 	base     attestor.Inherited // empty unless the base is proven as the policy asks
@@ -57,7 +58,10 @@ type findingsOf struct {
 }
 
 func (j *judgement) findingsOf(e *attestor.PlatformEvidence) *findingsOf {
-	s := &findingsOf{want: &j.policy.doc.Spec.Vulnerabilities, ev: e, now: j.ev.Time, unjudged: map[string]int{}}
+	spec := &j.policy.doc.Spec
+	s := &findingsOf{
+		want: &spec.Vulnerabilities, unknown: spec.UnknownFindings, ev: e, now: j.ev.Time, unjudged: map[string]int{},
+	}
 
 	// Only an approved base, proven as well as the policy asks, may have limits
 	// of its own: anybody could claim another.
@@ -168,6 +172,15 @@ func (s *findingsOf) severity(v *attestor.Vulnerability, add func(code attestor.
 		limit, kind, code = fixable, "fixable", attestor.CodeFixableSeverityExceeded
 	}
 
+	// A severity of a later version may be worse than all that the limits know: no limit is about it, ALLOW_ALL included.
+	if v.Severity.Foreign() && limit != attestor.BlockAll {
+		if s.unknown != TreatIgnore {
+			f := add(attestor.CodeUnknownFinding, "; this version does not know the severity")
+			*f, _ = f.treat(s.unknown)
+		}
+		return
+	}
+
 	// An unknown severity is within no limit but ALLOW_ALL; the policy may allow it by itself.
 	if !v.Severity.Known() && limit != attestor.BlockAll {
 		if s.want.UnspecifiedSeverity != BinaryAllow {
@@ -227,8 +240,8 @@ func (s *findingsOf) vex(v *attestor.Vulnerability) *attestor.AppliedException {
 // describe is one finding in one package: severity, package, version, and
 // where it comes from.
 func (s *findingsOf) describe(v *attestor.Vulnerability) string {
-	severity := v.Severity
-	if !severity.Known() {
+	severity := attestor.Severity(clip(string(v.Severity)))
+	if !severity.Known() && !severity.Foreign() {
 		severity = attestor.Unspecified
 	}
 	text := fmt.Sprintf("%s in %s %s", severity, cmp.Or(v.Package, "an unnamed package"), v.Version) + s.origin(v)
@@ -307,6 +320,29 @@ func (s *findingsOf) notes() []finding {
 			fmt.Sprintf("%d findings in packages of type %s were not judged", s.unjudged[t], t),
 			"add "+t+" to spec.vulnerabilities.scan.packageTypes to have them judged",
 		)
+	}
+	return append(found, s.unread()...)
+}
+
+// unread names the occurrences about the image that nobody here judges. They warn: whoever may write occurrences could otherwise
+// stop every deployment by a kind of their own.
+func (s *findingsOf) unread() []finding {
+	var found []finding
+	for _, k := range s.ev.Scan.Unread {
+		found = append(found, finding{status: attestor.StatusWarn, note: true, reason: attestor.Reason{
+			Code: attestor.CodeKindNotJudged, Subject: k.Kind,
+			Message: fmt.Sprintf("%s of kind %s about the image, which this version does not judge",
+				describe.Plural(k.Count, "occurrence"), clip(k.Kind)),
+			Fix: "look at them: gcloud artifacts docker images describe IMAGE --show-all-metadata",
+		}})
+	}
+
+	if s.ev.Scan.KindsUnlisted {
+		found = append(found, finding{status: attestor.StatusPass, note: true, reason: attestor.Reason{
+			Code:    attestor.CodeKindNotJudged,
+			Message: "the service lists known kinds of occurrences only; whether there are findings of other kinds is not known",
+			Fix:     "look at all that is known of the image: gcloud artifacts docker images describe IMAGE --show-all-metadata",
+		}})
 	}
 	return found
 }

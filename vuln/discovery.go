@@ -35,6 +35,11 @@ type discovery struct {
 	scan    attestor.Scan
 }
 
+// isDiscovery reports whether o is about the state of a scan. One without details says that the state is not known.
+func isDiscovery(o *grafeaspb.Occurrence) bool {
+	return o.GetDiscovery() != nil || o.GetKind() == grafeaspb.NoteKind_DISCOVERY
+}
+
 // discovery reads o, if it is the report of a scanner that counts.
 func (q question) discovery(o *grafeaspb.Occurrence, digest attestor.Digest) (discovery, bool) {
 	// Any writer of a project can store a discovery. Only under Google's own notes, to
@@ -133,6 +138,8 @@ func failureOf(d *grafeaspb.DiscoveryOccurrence) *attestor.Reason {
 func (s *Scanner) conclude(ctx context.Context, q question, found collected) answer {
 	scan := prevailing(found.discoveries)
 	scan.Findings = merge(found.findings)
+	scan.Secrets, scan.SecretsListed = mergeSecrets(found.secrets), true
+	scan.Unread, scan.KindsUnlisted = found.unread.list(), found.unlisted
 	if scan.State != attestor.ScanComplete {
 		return answer{scan: scan, again: !final(scan.State)}
 	}

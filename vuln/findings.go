@@ -28,10 +28,15 @@ const (
 // counts, whoever wrote it, since a finding can only make the verdict worse.
 func appendFindings(list []attestor.Vulnerability, o *grafeaspb.Occurrence, trusted []string) []attestor.Vulnerability {
 	v := o.GetVulnerability()
-	if v == nil {
-		return list
-	}
 	base := attestor.Vulnerability{ID: idOf(o), Note: o.GetNoteName(), CVSS: cvssOf(v)}
+	switch {
+	case v == nil && o.GetKind() != grafeaspb.NoteKind_VULNERABILITY:
+		return list
+	case v == nil:
+		// Details of a later version: how bad it is, nobody here can tell.
+		base.Severity, base.Malicious = unreadable, attestor.MaliciousID(base.ID)
+		return append(list, base)
+	}
 
 	// Google's scanner reports malicious packages as vulnerabilities of severity CRITICAL, by the id of their advisory.
 	base.Malicious = attestor.MaliciousID(base.ID) || attestor.MaliciousID(v.GetShortDescription())
@@ -98,17 +103,21 @@ func idOf(o *grafeaspb.Occurrence) string {
 	return cmp.Or(o.GetVulnerability().GetShortDescription(), "(vulnerability without a name)")
 }
 
+// unreadable is the severity of a vulnerability without details that this version can read.
+const unreadable attestor.Severity = "UNREADABLE"
+
 // severityOf prefers the effective severity of the package, then that of the
-// occurrence, then the provider's; a severity that nobody gives is Unspecified.
+// occurrence, then the provider's; a severity that nobody gives is Unspecified. One
+// that this version does not know stays: a known one of less weight must not hide it.
 func severityOf(own grafeaspb.Severity, v *grafeaspb.VulnerabilityOccurrence) (attestor.Severity, string) {
-	if s := levelOf(own); s.Known() {
+	if s := levelOf(own); s != attestor.Unspecified {
 		return s, ""
 	}
-	if s := levelOf(v.GetEffectiveSeverity()); s.Known() {
+	if s := levelOf(v.GetEffectiveSeverity()); s != attestor.Unspecified {
 		return s, fallbackEffective
 	}
 
-	if s := levelOf(v.GetSeverity()); s.Known() {
+	if s := levelOf(v.GetSeverity()); s != attestor.Unspecified {
 		return s, fallbackProvider
 	}
 	return attestor.Unspecified, ""
@@ -116,6 +125,8 @@ func severityOf(own grafeaspb.Severity, v *grafeaspb.VulnerabilityOccurrence) (a
 
 func levelOf(s grafeaspb.Severity) attestor.Severity {
 	switch s {
+	case grafeaspb.Severity_SEVERITY_UNSPECIFIED:
+		return attestor.Unspecified
 	case grafeaspb.Severity_MINIMAL:
 		return attestor.Minimal
 	case grafeaspb.Severity_LOW:
@@ -127,7 +138,7 @@ func levelOf(s grafeaspb.Severity) attestor.Severity {
 	case grafeaspb.Severity_CRITICAL:
 		return attestor.Critical
 	}
-	return attestor.Unspecified
+	return attestor.Severity("SEVERITY_" + s.String())
 }
 
 // fixOf is about this package. The occurrence's own fixAvailable means that at least

@@ -62,7 +62,11 @@ func TestFinding(t *testing.T) {
 		})},
 		{"only the provider has one", levels(none, none, high), want(func(v *attestor.Vulnerability) { v.Fallback = "occurrence severity" })},
 		{"nobody has one", levels(none, none, none), want(func(v *attestor.Vulnerability) { v.Severity = attestor.Unspecified })},
-		{"a severity of tomorrow", levels(99, 0, 0), want(func(v *attestor.Vulnerability) { v.Severity = attestor.Unspecified })},
+		{"a severity of tomorrow", levels(99, 0, 0), want(func(v *attestor.Vulnerability) { v.Severity = "SEVERITY_99" })},
+		{"a severity of tomorrow, and one of today for the occurrence", levels(99, grafeaspb.Severity_LOW, 0), want(func(v *attestor.Vulnerability) { v.Severity = "SEVERITY_99" })},
+		{"no severity, and one of tomorrow for the occurrence", levels(0, 99, grafeaspb.Severity_LOW), want(func(v *attestor.Vulnerability) {
+			v.Severity, v.Fallback = "SEVERITY_99", "occurrence effectiveSeverity"
+		})},
 		{"no fix, whatever others have", fix(version(grafeaspb.Version_MAXIMUM, ""), false, true), unfixed},
 		{"no fix, though marked as having one", fix(version(grafeaspb.Version_MAXIMUM, ""), true, true), unfixed},
 		{"no fixed version at all", fix(nil, false, true), unfixed},

@@ -1,10 +1,12 @@
 package vuln
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -117,6 +119,8 @@ func (d *OnDemand) lookUp(ctx context.Context, r attestor.ScanRequest) attestor.
 		Resource: c.resource,
 		Finished: c.finished,
 		Findings: merge(c.findings),
+		Secrets:  mergeSecrets(c.secrets),
+		Unread:   c.unread.list(),
 	}
 }
 
@@ -139,10 +143,16 @@ type onDemandScan struct {
 	resource string
 	finished *time.Time
 	findings []attestor.Vulnerability
+	secrets  []attestor.Secret
+	unread   unread
 }
 
-func (c *onDemandScan) add(o *grafeaspb.Occurrence) error {
-	c.seen++
+// add reads one occurrence. kind names one whose content this version cannot read, else it is "".
+func (c *onDemandScan) add(o *grafeaspb.Occurrence, kind string) error {
+	// Only findings show that a scan is of the image: a kind that nobody here reads proves nothing.
+	if kind == "" {
+		c.seen++
+	}
 	if _, digest, ok := strings.Cut(o.GetResourceUri(), "@"); !ok || digest != string(c.judged) {
 		if c.other == "" {
 			c.other = fmt.Sprintf("%q", o.GetResourceUri())
@@ -162,8 +172,12 @@ func (c *onDemandScan) add(o *grafeaspb.Occurrence) error {
 	}
 
 	c.findings = appendFindings(c.findings, o, c.trusted)
-	if len(c.findings) > maxFindings {
-		return tooMuch(fmt.Sprintf("more than %d findings", maxFindings))
+	c.secrets = appendSecrets(c.secrets, o)
+	if kind != "" {
+		c.unread.name(kind, 1)
+	}
+	if len(c.findings)+len(c.secrets) > maxFindings {
+		return tooMuch(fmt.Sprintf("more than %d findings and secrets", maxFindings))
 	}
 	return nil
 }
@@ -193,35 +207,82 @@ func (d *OnDemand) page(ctx context.Context, token string, c *onDemandScan) (nex
 	}
 
 	for _, o := range page.Occurrences {
-		converted, err := convert(o)
+		converted, kind, err := convert(o)
 		if err != nil {
 			return "", err
 		}
-		if err := c.add(converted); err != nil {
+		if err := c.add(converted, kind); err != nil {
 			return "", err
 		}
 	}
 	return page.NextPageToken, nil
 }
 
-// convert goes by way of JSON, which is the same for both APIs. Fields that this
-// version does not know are dropped, as they are from Container Analysis.
-func convert(o *ondemandscanning.Occurrence) (*grafeaspb.Occurrence, error) {
+// convert goes by way of JSON, which is the same for both APIs. Fields that this version does not know are dropped, as they are
+// from Container Analysis. unread names a kind whose content this version cannot read, else it is "".
+func convert(o *ondemandscanning.Occurrence) (out *grafeaspb.Occurrence, unread string, err error) {
 	b, err := json.Marshal(o)
 	if err != nil {
-		return nil, fmt.Errorf("reading an occurrence: %w", err)
+		return nil, "", fmt.Errorf("reading an occurrence: %w", err)
 	}
-	var out grafeaspb.Occurrence
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, &out); err != nil {
-		return nil, fmt.Errorf("reading an occurrence: %w", err)
+	if b, err = keepUnknownValues(b); err != nil {
+		return nil, "", fmt.Errorf("reading an occurrence: %w", err)
 	}
 
-	// The call lists vulnerabilities; anything else is an answer that this version
-	// does not understand.
-	if out.GetVulnerability() == nil {
-		return nil, fmt.Errorf("reading an occurrence: one of kind %q among the findings", clip(o.Kind))
+	out = &grafeaspb.Occurrence{}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, out); err != nil {
+		return nil, "", fmt.Errorf("reading an occurrence: %w", err)
 	}
-	return &out, nil
+
+	// The call lists vulnerabilities. Kinds of today that report none are an answer that makes no sense; one of a later version is
+	// named, and refuses nothing.
+	_, known := grafeaspb.NoteKind_value[cmp.Or(o.Kind, "NOTE_KIND_UNSPECIFIED")]
+	switch {
+	case out.GetVulnerability() != nil, out.GetSecret() != nil, out.GetKind() == grafeaspb.NoteKind_VULNERABILITY:
+		return out, "", nil
+	case known:
+		return nil, "", fmt.Errorf("reading an occurrence: one of kind %q among the findings", clip(o.Kind))
+	}
+	return out, clip(o.Kind), nil
+}
+
+// unknownValue stands for a word of a later version among the values of an enumeration.
+const unknownValue = math.MaxInt32
+
+// keepUnknownValues replaces severities and statuses that this version does not know by a number. Decoding would drop them, and
+// a severity that is worse than all others would read as none.
+func keepUnknownValues(b []byte) ([]byte, error) {
+	var o map[string]any
+	if err := json.Unmarshal(b, &o); err != nil {
+		return nil, err
+	}
+
+	number := func(m map[string]any, field string, known map[string]int32) {
+		if word, ok := m[field].(string); ok {
+			if _, ok := known[word]; !ok {
+				m[field] = unknownValue
+			}
+		}
+	}
+	each := func(v any, f func(map[string]any)) {
+		list, _ := v.([]any)
+		for _, e := range list {
+			if m, ok := e.(map[string]any); ok {
+				f(m)
+			}
+		}
+	}
+
+	if v, ok := o["vulnerability"].(map[string]any); ok {
+		number(v, "effectiveSeverity", grafeaspb.Severity_value)
+		number(v, "severity", grafeaspb.Severity_value)
+		each(v["packageIssue"], func(m map[string]any) { number(m, "effectiveSeverity", grafeaspb.Severity_value) })
+	}
+	if s, ok := o["secret"].(map[string]any); ok {
+		number(s, "kind", grafeaspb.SecretKind_value)
+		each(s["statuses"], func(m map[string]any) { number(m, "status", grafeaspb.SecretStatus_Status_value) })
+	}
+	return json.Marshal(o)
 }
 
 // asStatus gives an HTTP error the code that gRPC has for it, so that

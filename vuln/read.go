@@ -11,6 +11,8 @@ import (
 	"github.com/googleapis/gax-go/v2"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor"
@@ -65,6 +67,9 @@ func (s *Scanner) read(ctx context.Context, q question) answer {
 type collected struct {
 	discoveries []discovery
 	findings    []attestor.Vulnerability
+	secrets     []attestor.Secret
+	unread      unread
+	unlisted    bool                         // kinds that this version does not know were not listed
 	marks       map[string]string            // the discoveries, byte by byte, by name; nil: none
 	long        map[string]map[string]string // marks of each project whose list had more than one page
 }
@@ -79,7 +84,7 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 		return nil // the filter is a request: a service may answer with everything
 	}
 
-	if o.GetDiscovery() != nil {
+	if isDiscovery(o) {
 		if c.marks == nil {
 			c.marks = map[string]string{}
 		}
@@ -90,8 +95,10 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 	}
 
 	c.findings = appendFindings(c.findings, o, q.needs.Trusted)
-	if len(c.findings) > maxFindings {
-		return tooMuch(fmt.Sprintf("more than %d findings", maxFindings))
+	c.secrets = appendSecrets(c.secrets, o)
+	c.unread.add(o)
+	if len(c.findings)+len(c.secrets) > maxFindings {
+		return tooMuch(fmt.Sprintf("more than %d findings and secrets", maxFindings))
 	}
 	return nil
 }
@@ -104,8 +111,7 @@ func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
 	for i, project := range q.projects {
 		group.Go(func() error {
 			var err error
-			add := func(o *grafeaspb.Occurrence) error { return parts[i].add(q, o) }
-			pages[i], err = s.pages(ctx, project, q.filter, add)
+			pages[i], err = s.list(ctx, q, project, &parts[i])
 			return err
 		})
 	}
@@ -117,12 +123,34 @@ func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
 	for i, p := range parts {
 		all.discoveries = append(all.discoveries, p.discoveries...)
 		all.findings = append(all.findings, p.findings...)
+		all.secrets = append(all.secrets, p.secrets...)
+		all.unread.join(p.unread)
+		all.unlisted = all.unlisted || p.unlisted
 		// One page is one answer of the server, and so of one moment.
 		if pages[i] > 1 {
 			all.long[q.projects[i]] = p.marks
 		}
 	}
 	return all, nil
+}
+
+// list reads the list of one project into c. The language of filters is documented by examples only, and none of them excludes a
+// kind. A service that refuses the form is asked for the kinds that are judged, from then on at once, and the answer says so.
+func (s *Scanner) list(ctx context.Context, q question, project string, c *collected) (int, error) {
+	add := func(o *grafeaspb.Occurrence) error { return c.add(q, o) }
+	if !s.enumerates.Load() {
+		n, err := s.pages(ctx, project, q.filter, add)
+		if status.Code(err) != codes.InvalidArgument {
+			return n, err
+		}
+	}
+
+	*c = collected{unlisted: true}
+	n, err := s.pages(ctx, project, q.known, add)
+	if err == nil {
+		s.enumerates.Store(true)
+	}
+	return n, err
 }
 
 // changed reads the discoveries of long lists again: a scanner that writes findings
@@ -132,7 +160,7 @@ func (s *Scanner) changed(ctx context.Context, q question, before collected) (bo
 	for project, marks := range before.long {
 		after := map[string]string{}
 		_, err := s.pages(ctx, project, filter, func(o *grafeaspb.Occurrence) error {
-			if _, ours := q.uris[o.GetResourceUri()]; ours && o.GetDiscovery() != nil {
+			if _, ours := q.uris[o.GetResourceUri()]; ours && isDiscovery(o) {
 				after[o.GetName()] = mark(o)
 			}
 			return nil

@@ -153,7 +153,7 @@ func TestFailures(t *testing.T) {
 		{"deadline", emulator.Fault{Code: codes.DeadlineExceeded}, attestor.CodeScanUnavailable, 4, []string{"DEADLINE_EXCEEDED"}},
 		{"quota", emulator.Fault{Code: codes.ResourceExhausted}, attestor.CodeScanUnavailable, 4, []string{"quota", "RESOURCE_EXHAUSTED"}},
 		{"no such project", emulator.Fault{Code: codes.NotFound}, attestor.CodeScanUnavailable, 1, []string{"no project acme", "scanProjects"}},
-		{"a defect", emulator.Fault{Code: codes.InvalidArgument}, attestor.CodeScanUnavailable, 1, []string{"INVALID_ARGUMENT"}},
+		{"a defect", emulator.Fault{Code: codes.InvalidArgument}, attestor.CodeScanUnavailable, 2, []string{"INVALID_ARGUMENT"}}, // once by each form of the filter
 		{"anything else", emulator.Fault{Code: codes.DataLoss}, attestor.CodeScanUnavailable, 1, []string{"DataLoss"}},
 		{"locations out of reach", emulator.Fault{Mutate: unreachable}, attestor.CodeScanUnavailable, 1, []string{"incomplete", "projects/acme/locations/us-east1"}},
 		{"a list without end", emulator.Fault{Mutate: endless()}, attestor.CodeScanUnavailable, 2, []string{"does not end"}},

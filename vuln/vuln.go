@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	grafeas "cloud.google.com/go/grafeas/apiv1"
@@ -47,6 +48,7 @@ type Scanner struct {
 	c          Config
 	advisories *advisories
 	jitter     func() float64 // 0 ≤ j < 1
+	enumerates atomic.Bool    // the service refuses a filter by exclusion
 
 	mu    sync.Mutex
 	polls map[string]*poll // guarded by mu
@@ -123,7 +125,10 @@ type question struct {
 	needs    attestor.ScanNeeds
 	projects []string
 	uris     map[string]attestor.Digest // that an occurrence may name, and whose digest each is
-	filter   string
+
+	// filter lists all that may be a finding, by leaving out the kinds that are none; known lists the kinds that are
+	// judged, for a service that does not take the other form.
+	filter, known string
 }
 
 // key is equal for requests that have the same answer.
@@ -161,7 +166,8 @@ func (s *Scanner) question(r attestor.ScanRequest) (question, error) {
 
 	// The filter saves traffic. What counts is decided by uris, when an occurrence is
 	// read.
-	q.filter = resource.Filter([]string{"VULNERABILITY", "DISCOVERY"}, uris)
+	q.filter = resource.FilterExcept(noFindings(), uris)
+	q.known = resource.Filter(findingKinds(), uris)
 
 	// An image whose name does not give a project can still have scans in the projects
 	// that its policy trusts.

@@ -146,6 +146,8 @@ func (h *hostileWorld) say(occurrences []*grafeaspb.Occurrence) {
 			parent, id, _ := strings.Cut(name, "/notes/")
 			n := &grafeaspb.Note{Type: &grafeaspb.Note_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityNote{}}}
 			switch {
+			case o.GetSecret() != nil:
+				n.Type = &grafeaspb.Note_Secret{Secret: &grafeaspb.SecretNote{}}
 			case o.GetDiscovery() != nil:
 				n.Type = &grafeaspb.Note_Discovery{Discovery: &grafeaspb.DiscoveryNote{AnalysisKind: grafeaspb.NoteKind_VULNERABILITY}}
 			case o.GetAttestation() != nil:

@@ -26,6 +26,7 @@ type Exception struct {
 	Expires time.Time // the start of its last day, UTC
 
 	Packages  []string           // that a finding is in
+	Paths     []string           // patterns of files that a finding lies in, see [attestor.MatchPath]
 	Images    []attestor.Pattern // repositories
 	Platforms []string           // os/architecture[/variant]
 	Services  []string           // patterns of a service's name, or of project/region/name
@@ -48,6 +49,7 @@ type Finding struct {
 	Code    attestor.Code // "" where the check has none, as a posture rule
 	Subject string
 	Package string
+	Path    string
 }
 
 // End is the first instant at which the exception no longer counts: it holds
@@ -90,7 +92,11 @@ func (e *Exception) CoversPlatform(platform string) bool {
 
 // Fits reports whether the exception is about a finding.
 func (e *Exception) Fits(f Finding) bool {
-	return e.Check == f.Check && e.fitsSubject(f) && (len(e.Packages) == 0 || slices.Contains(e.Packages, f.Package))
+	in := func(pattern string) bool { return attestor.MatchPath(pattern, f.Path) }
+
+	return e.Check == f.Check && e.fitsSubject(f) &&
+		(len(e.Packages) == 0 || slices.Contains(e.Packages, f.Package)) &&
+		(len(e.Paths) == 0 || slices.ContainsFunc(e.Paths, in))
 }
 
 func (e *Exception) fitsSubject(f Finding) bool {

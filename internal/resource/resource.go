@@ -118,16 +118,26 @@ func gcrName(img attestor.Image) string {
 // Filter selects occurrences of kinds about any of uris, in the form that
 // gcloud sends. Every group is parenthesised, since OR binds tighter than AND.
 func Filter(kinds, uris []string) string {
-	quoted := func(field string, values []string) string {
-		terms := make([]string, len(values))
-		for i, v := range values {
-			// Quoted, so that no text of a caller can end the string and add to the
-			// filter.
-			terms[i] = fmt.Sprintf("(%s = %q)", field, v)
-		}
-		return "(" + strings.Join(terms, " OR ") + ")"
+	return anyOf("kind", kinds) + " AND " + anyOf("resourceUrl", uris)
+}
+
+// FilterExcept selects occurrences about any of uris that are not of kinds, those of kinds that did not exist when this was
+// written included.
+func FilterExcept(kinds, uris []string) string {
+	terms := make([]string, len(kinds))
+	for i, k := range kinds {
+		terms[i] = fmt.Sprintf("(kind != %q)", k)
 	}
-	return quoted("kind", kinds) + " AND " + quoted("resourceUrl", uris)
+	return "(" + strings.Join(terms, " AND ") + ") AND " + anyOf("resourceUrl", uris)
+}
+
+func anyOf(field string, values []string) string {
+	terms := make([]string, len(values))
+	for i, v := range values {
+		// Quoted, so that no text of a caller can end the string and add to the filter.
+		terms[i] = fmt.Sprintf("(%s = %q)", field, v)
+	}
+	return "(" + strings.Join(terms, " OR ") + ")"
 }
 
 // A Name is that of a note, an occurrence or a scan.

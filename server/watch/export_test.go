@@ -32,3 +32,6 @@ func (s Shared) Judge(ctx context.Context, key string, f func(context.Context) (
 func CauseForTest(was, now attestor.Decision, known map[string]bool) (Cause, error) {
 	return baseline{was: was, known: func() (map[string]bool, error) { return known, nil }}.cause(now)
 }
+
+// KnownForTest is what an admission's evidence knew of.
+func KnownForTest(ev attestor.Evidence) map[string]bool { return knownIn(&ev) }

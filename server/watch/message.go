@@ -187,8 +187,8 @@ func (m *message) notification(data []byte) error {
 		return m.push(n.Action, n.Digest, n.Tag)
 	case n.Name != "" && n.Kind != "":
 		m.kind = kindOccurrence
-		if n.Kind != "DISCOVERY" && n.Kind != "VULNERABILITY" {
-			m.ignore = "the occurrence is neither a discovery nor a vulnerability"
+		if n.Kind != "DISCOVERY" && n.Kind != "VULNERABILITY" && n.Kind != "SECRET" {
+			m.ignore = "the occurrence is neither a discovery, a vulnerability nor a secret"
 			return nil
 		}
 

@@ -29,8 +29,16 @@ func findings() []attestor.Code {
 	return []attestor.Code{
 		attestor.CodeFixableSeverityExceeded, attestor.CodeUnfixableSeverityExceeded, attestor.CodeUnspecifiedSeverity,
 		attestor.CodeMaliciousPackage, attestor.CodeCVEBlocked, attestor.CodeKnownExploited, attestor.CodeEPSSExceeded,
+		attestor.CodeUnknownFinding,
 	}
 }
+
+func secrets() []attestor.Code {
+	return []attestor.Code{attestor.CodeSecretFound, attestor.CodeSecretUnknown}
+}
+
+// noSecrets among the known findings says that secrets were not asked for. No finding has this name.
+const noSecrets = ""
 
 // A baseline is the admission that later judgements are compared with. Its evidence
 // is read once, when it is needed.
@@ -51,14 +59,27 @@ func (w *Watcher) baseline(ctx context.Context, was attestor.Decision) baseline 
 			return nil, nil
 		}
 
-		known := map[string]bool{}
-		for _, p := range record.Evidence.Platforms {
-			for _, v := range p.Scan.Findings {
-				known[v.ID] = true
+		return knownIn(&record.Evidence), nil
+	})}
+}
+
+// knownIn names the findings and secrets of any platform of the evidence. A secret that was revoked then and is valid now is a new one.
+func knownIn(ev *attestor.Evidence) map[string]bool {
+	known := map[string]bool{}
+	for _, p := range ev.Platforms {
+		for _, v := range p.Scan.Findings {
+			known[v.ID] = true
+		}
+		for i := range p.Scan.Secrets {
+			if s := &p.Scan.Secrets[i]; s.Status != attestor.SecretInvalid {
+				known[s.Subject()] = true
 			}
 		}
-		return known, nil
-	})}
+
+		// A version that did not ask for secrets knew of none: none can be shown to be new.
+		known[noSecrets] = known[noSecrets] || !p.Scan.SecretsListed
+	}
+	return known
 }
 
 // cause compares a refusal with the admission of the same image. Every case that
@@ -83,11 +104,12 @@ func (b baseline) cause(now attestor.Decision) (Cause, error) {
 		return "", err
 	}
 	for _, c := range now.Checks {
-		if known == nil || c.Name != attestor.CheckVulnerabilities || c.Status != attestor.StatusDeny {
+		if known == nil || c.Status != attestor.StatusDeny {
 			continue
 		}
 		for _, r := range c.DecidingReasons() {
-			if slices.Contains(findings(), r.Code) && r.Subject != "" && !known[r.Subject] {
+			counts := slices.Contains(findings(), r.Code) || slices.Contains(secrets(), r.Code) && !known[noSecrets]
+			if counts && r.Subject != "" && !known[r.Subject] {
 				return CauseFinding, nil
 			}
 		}

@@ -3,6 +3,7 @@ package corpus
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
@@ -143,6 +144,8 @@ func findings() []Case {
 		})
 	}
 
+	allowAll := strings.NewReplacer("Severity: MEDIUM", "Severity: ALLOW_ALL", "Severity: HIGH", "Severity: ALLOW_ALL").Replace(policyOf(""))
+
 	return []Case{
 		scanned(group+"at the limit", "", admitted(), with(medium)),
 		scanned(group+"fixable, above the limit", "", fixable, with(high)),
@@ -151,7 +154,10 @@ func findings() []Case {
 		scanned(group+"worse by the package than by the occurrence", "", fixable, with(medium, severities(critical, medium, medium))),
 		scanned(group+"worse by the occurrence, the package says nothing", "", fixable, with(0, severities(0, critical, medium))),
 		scanned(group+"without a severity", "", denied(attestor.CodeUnspecifiedSeverity), with(0)),
-		scanned(group+"of a severity of tomorrow", "", denied(attestor.CodeUnspecifiedSeverity), with(99)),
+		scanned(group+"of a severity of tomorrow", "", denied(attestor.CodeUnknownFinding), with(99)),
+		scanned(group+"of a severity of tomorrow, beside limits that allow all", allowAll, denied(attestor.CodeUnknownFinding), with(critical, severities(99, critical, critical))),
+		scanned(group+"of the worst severity of today, beside limits that allow all", allowAll, admitted(), with(critical)).
+			mending("findings/of a severity of tomorrow, beside limits that allow all"),
 		scanned(group+"by anybody's note", "", fixable, with(critical, Under("projects/mallory/notes/CVE-2026-1"))),
 		scanned(group+"marked unfixable, with a fixed version", "", fixable, with(high, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, p *issue) { p.FixAvailable, v.FixAvailable = false, false }))),
 		scanned(group+"blocked by name", policyOf(", blockedCves: [CVE-2026-1]"), denied(attestor.CodeCVEBlocked), with(grafeaspb.Severity_MINIMAL)),
