@@ -78,7 +78,7 @@ func listFaults(faults []fault) string {
 // of writes the remedy for the form in which the service is defined. Names come
 // from the document and end up in commands that people paste, so that [shell]
 // replaces everything but plain resource names.
-func (m remedy) of(s *service) string {
+func (m remedy) of(s *workload) string {
 	command := m.command
 	if m.flag != "" {
 		command = "gcloud run " + s.collection() + " update " + shell(s.name, "NAME")

@@ -1,6 +1,9 @@
 package posture
 
 import (
+	"cmp"
+	"fmt"
+	"regexp"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -47,26 +50,35 @@ func parseCondition(text string) condition {
 	return condition{parsed.NativeRep().Expr()}
 }
 
-// value folds constants. known gives the value of calls; nil, or sometimes,
-// leaves them open.
-func (c condition) value(known func(ast.CallExpr) truth) truth {
+// value folds constants. known gives the value of what else may be true or false: calls, comparisons, fields; nil, or
+// sometimes, leaves them open.
+func (c condition) value(known func(ast.Expr) truth) truth {
 	if c.root == nil {
 		return sometimes
 	}
 	return fold(c.root, known)
 }
 
-func fold(e ast.Expr, known func(ast.CallExpr) truth) truth {
+func fold(e ast.Expr, known func(ast.Expr) truth) truth {
 	switch e.Kind() {
 	case ast.LiteralKind:
 		if b, ok := e.AsLiteral().Value().(bool); ok {
 			return truthOf(b)
 		}
+		return sometimes
 	case ast.CallKind:
-		return foldCall(e.AsCall(), known)
+		return foldCall(e, known)
 	}
 
-	return sometimes
+	return open(e, known)
+}
+
+// open is the value of an expression that is no combination of others.
+func open(e ast.Expr, known func(ast.Expr) truth) truth {
+	if t := constant(e); t != sometimes || known == nil {
+		return t
+	}
+	return known(e)
 }
 
 func truthOf(b bool) truth {
@@ -76,23 +88,34 @@ func truthOf(b bool) truth {
 	return never
 }
 
-func foldCall(call ast.CallExpr, known func(ast.CallExpr) truth) truth {
-	var args []truth
-	for _, a := range call.Args() {
-		args = append(args, fold(a, known))
+func foldCall(e ast.Expr, known func(ast.Expr) truth) truth {
+	call := e.AsCall()
+	name, args := call.FunctionName(), call.Args()
+	of := func(i int) truth { return fold(args[i], known) }
+
+	switch {
+	case name == operators.LogicalNot && len(args) == 1:
+		return of(0).not()
+	case name == operators.LogicalAnd && len(args) == 2:
+		return both(of(0), of(1))
+	case name == operators.LogicalOr && len(args) == 2:
+		return both(of(0).not(), of(1).not()).not()
+	case name == operators.Conditional && len(args) == 3:
+		return either(of(0), of(1), of(2))
+	case (name == operators.Equals || name == operators.NotEquals) && len(args) == 2:
+		return equal(e, of(0), of(1), name == operators.NotEquals, known)
 	}
 
-	switch name := call.FunctionName(); {
-	case name == operators.LogicalNot && len(args) == 1:
-		return args[0].not()
-	case name == operators.LogicalAnd && len(args) == 2:
-		return both(args[0], args[1])
-	case name == operators.LogicalOr && len(args) == 2:
-		return both(args[0].not(), args[1].not()).not()
-	case (name == operators.Equals || name == operators.NotEquals) && len(args) == 2:
-		return equal(call, args, name == operators.NotEquals)
-	case known != nil:
-		return known(call)
+	return open(e, known)
+}
+
+// either is the value of a ? b : c.
+func either(a, b, c truth) truth {
+	switch {
+	case a == always || b == c:
+		return b
+	case a == never:
+		return c
 	}
 
 	return sometimes
@@ -109,16 +132,26 @@ func both(a, b truth) truth {
 	return sometimes
 }
 
-// equal compares two truths, or two literals such as 1 == 1.
-func equal(call ast.CallExpr, args []truth, negated bool) truth {
+// equal compares two truths, two literals such as 1 == 1, or an expression with itself. Of any other comparison
+// "a != b" is known as the opposite of "a == b".
+func equal(e ast.Expr, a, b truth, negated bool, known func(ast.Expr) truth) truth {
+	left, right := e.AsCall().Args()[0], e.AsCall().Args()[1]
 	out := sometimes
-	left, right := call.Args()[0], call.Args()[1]
 
 	switch {
-	case args[0] != sometimes && args[1] != sometimes:
-		out = truthOf(args[0] == args[1])
+	case a != sometimes && b != sometimes:
+		out = truthOf(a == b)
 	case left.Kind() == ast.LiteralKind && right.Kind() == ast.LiteralKind:
 		out = truthOf(left.AsLiteral().Value() == right.AsLiteral().Value())
+	case written(left) == written(right):
+		out = always
+	case literal(left) == "" || literal(right) == "":
+		// Nothing that a request or a token has is compared with the empty text in earnest: "sub" and "path" never are.
+		out = never
+	case known != nil && !negated:
+		return known(e)
+	case known != nil:
+		return known(comparison{e, operators.Equals}).not()
 	}
 
 	if negated {
@@ -128,29 +161,116 @@ func equal(call ast.CallExpr, args []truth, negated bool) truth {
 	return out
 }
 
-// detects reports whether the condition can hold because a preconfigured WAF
-// rule of a family, such as "sqli-", matches a request.
-func (c condition) detects(family string) bool {
-	found := false
-	value := c.value(func(call ast.CallExpr) truth {
-		if !strings.HasPrefix(call.FunctionName(), "evaluatePreconfigured") || len(call.Args()) == 0 {
-			return sometimes
-		}
+// A comparison is an expression whose operator is read as another.
+type comparison struct {
+	ast.Expr
+	operator string
+}
 
-		set, _ := literal(call.Args()[0]).(string)
-		if !strings.HasPrefix(set, family) {
-			return sometimes
-		}
-		if silenced(call) {
-			return never
-		}
+// constant is the value of a call that holds for every request: a path begins with "/", and every text contains "".
+func constant(e ast.Expr) truth {
+	if e.Kind() != ast.CallKind || !e.AsCall().IsMemberFunction() || len(e.AsCall().Args()) != 1 {
+		return sometimes
+	}
 
-		found = true
+	text, ok := literal(e.AsCall().Args()[0]).(string)
+	if !ok {
+		return sometimes
+	}
 
+	target := written(e.AsCall().Target())
+	path := strings.HasPrefix(target, "request.path")
+
+	switch name := e.AsCall().FunctionName(); {
+	case name == "matches" && everyText(text, path),
+		(name == "contains" || name == "startsWith" || name == "endsWith") && text == "",
+		(name == "contains" || name == "startsWith") && text == "/" && path:
 		return always
-	})
+	}
 
-	return found && value != never
+	return sometimes
+}
+
+// everyText reports whether a pattern matches texts that have nothing in common, or paths that have only the first "/".
+func everyText(pattern string, path bool) bool {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return false
+	}
+
+	for _, probe := range []string{"a", "Zq", "0", "x/y-z", "~", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.b"} {
+		if path {
+			probe = "/" + probe
+		}
+		if !re.MatchString(probe) {
+			return false
+		}
+	}
+
+	return true
+}
+
+// written is an expression as text, the same for the same expression.
+func written(e ast.Expr) string {
+	operator := ""
+	if c, ok := e.(comparison); ok {
+		e, operator = c.Expr, c.operator
+	}
+
+	switch e.Kind() {
+	case ast.LiteralKind:
+		return fmt.Sprintf("%T:%v", e.AsLiteral().Value(), e.AsLiteral().Value())
+	case ast.IdentKind:
+		return e.AsIdent()
+	case ast.SelectKind:
+		return written(e.AsSelect().Operand()) + "." + e.AsSelect().FieldName()
+	case ast.CallKind:
+		call := e.AsCall()
+		parts := []string{}
+		if call.IsMemberFunction() {
+			parts = append(parts, written(call.Target()))
+		}
+		for _, a := range call.Args() {
+			parts = append(parts, written(a))
+		}
+
+		return cmp.Or(operator, call.FunctionName()) + "(" + strings.Join(parts, ", ") + ")"
+	case ast.ListKind:
+		var parts []string
+		for _, item := range e.AsList().Elements() {
+			parts = append(parts, written(item))
+		}
+
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+
+	return fmt.Sprintf("expression %d", e.ID())
+}
+
+// identifiers are the fields that an expression looks at, such as "assertion.sub".
+func identifiers(e ast.Expr, add func(string)) {
+	switch e.Kind() {
+	case ast.IdentKind, ast.SelectKind:
+		add(written(e))
+	case ast.CallKind:
+		call := e.AsCall()
+		if call.FunctionName() == operators.Index && len(call.Args()) == 2 { // assertion['sub']
+			if name, ok := literal(call.Args()[1]).(string); ok {
+				add(written(call.Args()[0]) + "." + name)
+				return
+			}
+		}
+		if call.IsMemberFunction() {
+			identifiers(call.Target(), add)
+		}
+		for _, a := range call.Args() {
+			identifiers(a, add)
+		}
+	case ast.ListKind:
+		for _, item := range e.AsList().Elements() {
+			identifiers(item, add)
+		}
+	}
 }
 
 // silenced reports sensitivity 0, which "means that no rules are enabled by

@@ -13,13 +13,13 @@ import (
 type use struct{ matched, expired bool }
 
 // target is the service as the patterns of an exception see it.
-func (s *service) target() exception.Target {
+func (s *workload) target() exception.Target {
 	return exception.Target{Service: s.name, FullName: s.fullName()}
 }
 
 // except removes the excused faults from a finding. A finding passes, and lists
 // the exceptions, only if every one of its faults is excused.
-func (j *Judge) except(f *finding, s *service, faults []fault, used []use) {
+func (j *Judge) except(f *finding, s *workload, faults []fault, used []use) {
 	now := j.c.Now().UTC()
 
 	var left []fault
@@ -59,13 +59,13 @@ func (j *Judge) except(f *finding, s *service, faults []fault, used []use) {
 
 // reportExceptions warns of exceptions that have expired, and of those that
 // excused nothing although their services were judged.
-func (j *Judge) reportExceptions(set *input, used []use) []attestor.PostureFinding {
+func (j *Judge) reportExceptions(m *model, used []use) []attestor.PostureFinding {
 	var out []attestor.PostureFinding
 	for i := range j.c.Profile.exceptions {
 		e := &j.c.Profile.exceptions[i]
 
 		judged := false
-		for _, s := range set.services {
+		for _, s := range m.workloads {
 			judged = judged || e.CoversName(s.target())
 		}
 

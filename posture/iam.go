@@ -16,6 +16,8 @@ type policy struct {
 	project  bool
 	whole    bool   // lists every grant on the resource itself
 	planned  bool   // read from a Terraform plan
+	of       string // address of the planned workload that it is on; empty: by its name
+	proxy    bool   // is about who may pass Identity-Aware Proxy
 	kind     string // of service or job; empty: of either
 	file     string // of a planned one
 	address  string // of a planned one
@@ -34,12 +36,19 @@ type binding struct {
 // covers reports whether a policy may be about a service. An unknown name,
 // region or kind matches: a grant too many leads to a finding, a grant too few
 // to a false pass.
-func (p policy) covers(s *service) bool {
+func (p policy) covers(s *workload) bool {
 	// The policies of --project-iam name no project; they cover all services.
 	if p.project {
-		return !p.planned || !p.target.set || !s.project.set || p.target.text == s.project.text
+		return !p.planned || !p.target.set || !s.project.set || sameProject(p.target.text, s.project.text)
 	}
-	if p.kind != "" && p.kind != s.kind {
+	// A function of the second generation is a service of the same name.
+	if p.kind != "" && p.kind != s.kind && !(p.kind == kindService && s.kind == kindFunction) {
+		return false
+	}
+	if p.of != "" {
+		return p.file == s.file && p.of == s.address
+	}
+	if p.owner.set && s.project.set && !sameProject(p.owner.text, s.project.text) {
 		return false
 	}
 	if p.region.set && s.region.set && p.region.text != s.region.text {
@@ -48,6 +57,12 @@ func (p policy) covers(s *service) bool {
 
 	return !p.target.set || p.target.text == s.name
 }
+
+// sameProject reports whether two names may be of one project: it has an id and a number, and which number belongs to
+// which id is not known here.
+func sameProject(a, b string) bool { return a == b || isNumber(a) != isNumber(b) }
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // A policySource is an IAM policy beside the definitions: a [Source], or a part
 // of a PostureRequest.
@@ -60,8 +75,8 @@ type policySource struct {
 }
 
 // readPolicies reads the policies beside the definitions.
-func (set *input) readPolicies(in Input) []error {
-	all := set.requestPolicies
+func (m *model) readPolicies(in Input) []error {
+	all := m.requestPolicies
 	for _, i := range in.IAM {
 		all = append(all, policySource{name: i.Name, service: i.Service, region: i.Region, kind: i.Kind,
 			read: func() ([]binding, error) { return readPolicy(i.Source) }})
@@ -79,15 +94,16 @@ func (set *input) readPolicies(in Input) []error {
 		// A policy must belong to exactly one service. Under another service's name
 		// it would stand for that service's own grants, and a public one would pass.
 		switch {
-		case g.kind != "" && g.kind != kindService && g.kind != kindJob && g.kind != kindPool:
-			errs = append(errs, fmt.Errorf("%s: kind %s is unknown; service, job or workerpool is required", plain.Text(g.name), quote(g.kind)))
+		case g.kind != "" && !slices.Contains(workloadKinds(), g.kind):
+			errs = append(errs, fmt.Errorf("%s: kind %s is unknown; %s is required", plain.Text(g.name), quote(g.kind),
+				strings.Join(workloadKinds(), ", ")))
 			continue
 		case g.project:
 		case g.service != "":
 			p.target = text{set: true, text: g.service}
 			p.region = text{set: g.region != "", text: g.region}
 			named := 0
-			for _, s := range set.services {
+			for _, s := range m.workloads {
 				if s.kind != kindPlan && p.covers(s) {
 					named++
 				}
@@ -97,9 +113,9 @@ func (set *input) readPolicies(in Input) []error {
 				errs = append(errs, fmt.Errorf("%s: the definitions have %d services or jobs %s; exactly one is required",
 					plain.Text(g.name), named, quote(g.service)))
 			}
-		case len(set.services)-set.plans > 1:
+		case len(m.workloads)-m.plans > 1:
 			errs = append(errs, fmt.Errorf("%s: the definitions have %d services: name the policy's own, --iam NAME=FILE",
-				plain.Text(g.name), len(set.services)-set.plans))
+				plain.Text(g.name), len(m.workloads)-m.plans))
 		}
 
 		if p.bindings, err = g.read(); err != nil {
@@ -114,7 +130,7 @@ func (set *input) readPolicies(in Input) []error {
 				"--project-iam", plain.Text(g.name)))
 		}
 
-		set.policies = append(set.policies, p)
+		m.policies = append(m.policies, p)
 	}
 
 	return errs
@@ -148,7 +164,7 @@ func policyOf(name string, n *node) ([]binding, error) {
 
 // request reads a PostureRequest: definitions and their IAM policies in one
 // document, for callers of the API, who send one body.
-func (set *input) request(file string, n *node) []error {
+func (m *model) request(file string, n *node) []error {
 	r := &reader{file: file}
 	// The request is ours, so that unknown fields are errors: a misspelt "iam"
 	// would leave the callers unjudged.
@@ -158,12 +174,12 @@ func (set *input) request(file string, n *node) []error {
 		}
 	}
 
-	errs := set.documents(file, r.list(n.at("definitions"), "definitions"))
+	errs := m.documents(file, r.list(n.at("definitions"), "definitions"))
 
 	for i, p := range r.list(n.at("iam"), "iam") {
 		at := fmt.Sprintf("iam[%d]", i)
 		p = r.mapping(p, at)
-		set.requestPolicies = append(set.requestPolicies, policySource{
+		m.requestPolicies = append(m.requestPolicies, policySource{
 			name:    file + ": " + at,
 			service: r.text(p.at("service"), at+".service").text,
 			region:  r.text(p.at("region"), at+".region").text,
@@ -173,7 +189,7 @@ func (set *input) request(file string, n *node) []error {
 	}
 
 	for i, p := range r.list(n.at("projectIam"), "projectIam") {
-		set.requestPolicies = append(set.requestPolicies, policySource{name: fmt.Sprintf("%s: projectIam[%d]", file, i), project: true,
+		m.requestPolicies = append(m.requestPolicies, policySource{name: fmt.Sprintf("%s: projectIam[%d]", file, i), project: true,
 			read: func() ([]binding, error) { return policyOf(file, p) }})
 	}
 
@@ -222,7 +238,18 @@ func (p policy) hasProjectRoles() bool {
 // "anyone who is authenticated with a Google account or a service account" (IAM,
 // Policy), of whatever organisation.
 func isPublic(member string) bool {
-	return strings.EqualFold(member, "allUsers") || strings.EqualFold(member, "allAuthenticatedUsers")
+	member = strings.TrimSpace(member)
+
+	// "principalSet://goog/public:all" is the same set in IAM's newer notation.
+	return strings.EqualFold(member, "allUsers") || strings.EqualFold(member, "allAuthenticatedUsers") ||
+		strings.EqualFold(member, "principalSet://goog/public:all")
+}
+
+// invokes reports whether a role on a project, or above it, may let its members call a workload. What a role of one's
+// own contains is not known here, so that it may.
+func invokes(role text) bool {
+	return role.unknown || isBasic(role.text) || strings.HasPrefix(role.text, "roles/run.") ||
+		strings.HasPrefix(role.text, "roles/cloudfunctions.") || role.text != "" && !strings.HasPrefix(role.text, "roles/")
 }
 
 // grants are the known grants on a service.
@@ -231,19 +258,22 @@ type grants struct {
 	invoker []string // members of roles/run.invoker
 	whole   bool     // the list of grants on the service itself is complete
 	unknown bool     // some member or role is known only after apply
+	opened  bool     // everybody may pass Identity-Aware Proxy
 }
 
-func (set *input) grantsOn(s *service) grants {
+func (m *model) grantsOn(s *workload) grants {
 	g := grants{whole: s.created}
-	for _, p := range set.policies {
-		if !p.covers(s) {
+	for _, p := range m.policiesOf(s) {
+		if p.proxy {
+			g.opened = g.opened || p.public()
 			continue
 		}
 
 		// Only the output of get-iam-policy lists every grant. A plan lists the
 		// grants that it makes; others may exist on a service that it updates.
 		if !p.project {
-			g.whole = g.whole || p.whole && p.target == (text{set: true, text: s.name}) || p.whole && !p.planned
+			named := p.of != "" || p.target == (text{set: true, text: s.name})
+			g.whole = g.whole || p.whole && named || p.whole && !p.planned
 		}
 
 		g.unknown = g.unknown || !p.project && p.planned && !p.whole && len(p.bindings) == 0
@@ -252,9 +282,8 @@ func (set *input) grantsOn(s *service) grants {
 			for _, m := range b.members {
 				// A project's grant reaches the service if the role has permissions of
 				// Cloud Run; on the service itself every public grant is a finding.
-				invokes := !p.project || strings.HasPrefix(b.role.text, "roles/run.") || isBasic(b.role.text)
 				switch {
-				case isPublic(m.text) && (invokes || b.role.unknown):
+				case isPublic(m.text) && (!p.project || invokes(b.role)):
 					g.public = append(g.public, fault{subject: m.text, found: clip(m.text) + " has " + clip(b.role.text)})
 				case b.role.text == invokerRole && m.set:
 					g.invoker = append(g.invoker, m.text)
@@ -268,29 +297,72 @@ func (set *input) grantsOn(s *service) grants {
 	return g
 }
 
+// policiesOf are the policies that may be about a workload. Those of workloads are looked up by name, so that a plan of
+// thousands of services is not searched once for each.
+func (m *model) policiesOf(s *workload) []policy {
+	if m.byTarget == nil {
+		m.byTarget = map[string][]int{}
+		for i, p := range m.policies {
+			key := ""
+			switch {
+			case p.of != "":
+				key = "address " + p.of
+			case !p.project && p.target.set:
+				key = "name " + p.target.text
+			}
+			m.byTarget[key] = append(m.byTarget[key], i)
+		}
+	}
+
+	found := slices.Concat(m.byTarget[""], m.byTarget["name "+s.name])
+	if s.address != "" {
+		found = append(found, m.byTarget["address "+s.address]...)
+	}
+
+	slices.Sort(found)
+
+	var out []policy
+	for _, i := range slices.Compact(found) {
+		if m.policies[i].covers(s) {
+			out = append(out, m.policies[i])
+		}
+	}
+
+	return out
+}
+
 const invokerRole = "roles/run.invoker"
 
 // addForeign adds a subject for each public grant of a plan on a workload that
 // the plan does not define. Its other settings are not known and not judged, but
 // everybody may call it once the plan is applied.
-func (set *input) addForeign() {
-	defined := len(set.services)
-	for _, p := range set.policies {
-		if !p.planned || p.project || !p.public() {
-			continue
-		}
-		if slices.ContainsFunc(set.services[:defined], func(s *service) bool { return s.kind != kindPlan && p.covers(s) }) {
+func (m *model) addForeign() {
+	seen := map[string]bool{}
+	named := map[string][]*workload{}
+	for _, s := range m.workloads {
+		named[s.name] = append(named[s.name], s)
+	}
+
+	for _, p := range m.policies {
+		if !p.planned || p.project || p.proxy || p.of != "" || !p.public() {
 			continue
 		}
 
-		s := &service{kind: cmp.Or(p.kind, kindService), file: p.file, form: formTerraform, foreign: true,
+		known := m.workloads
+		if p.target.set {
+			known = named[p.target.text]
+		}
+		if slices.ContainsFunc(known, func(s *workload) bool { return s.kind != kindPlan && !s.foreign && p.covers(s) }) {
+			continue
+		}
+
+		s := &workload{kind: cmp.Or(p.kind, kindService), file: p.file, form: formTerraform, foreign: true,
 			address: p.address, name: cmp.Or(p.target.text, p.address), project: p.owner, region: p.region}
 
 		// Several grants on one workload are one finding.
-		if !slices.ContainsFunc(set.services[defined:], func(o *service) bool {
-			return o.kind == s.kind && o.fullName() == s.fullName()
-		}) {
-			set.services = append(set.services, s)
+		if key := s.kind + " " + s.fullName(); !seen[key] {
+			seen[key] = true
+			m.workloads = append(m.workloads, s)
 		}
 	}
 }
@@ -304,10 +376,10 @@ func (p policy) public() bool {
 
 // basicRoles lists the basic roles on the project that a service's account, or
 // everybody, holds. whole reports that the input has all grants of the project.
-func (set *input) basicRoles(s *service) (faults []fault, whole bool) {
+func (m *model) basicRoles(s *workload) (faults []fault, whole bool) {
 	account := s.account.text
-	for _, p := range set.policies {
-		if !p.project || !p.covers(s) {
+	for _, p := range m.policiesOf(s) {
+		if !p.project {
 			continue
 		}
 
@@ -315,7 +387,7 @@ func (set *input) basicRoles(s *service) (faults []fault, whole bool) {
 
 		for _, b := range p.bindings {
 			for _, m := range b.members {
-				if isBasic(b.role.text) && (isPublic(m.text) || strings.EqualFold(m.text, "serviceAccount:"+account)) {
+				if isBasic(b.role.text) && includesAccount(m.text, account) {
 					faults = append(faults, fault{subject: b.role.text,
 						found: clip(m.text) + " has " + b.role.text + " on the " + cmp.Or(p.level, "project")})
 				}
@@ -324,6 +396,13 @@ func (set *input) basicRoles(s *service) (faults []fault, whole bool) {
 	}
 
 	return faults, whole
+}
+
+// includesAccount reports whether a member is an account, or a set that includes every account of a project.
+func includesAccount(member, account string) bool {
+	return isPublic(member) || account != "" && strings.EqualFold(member, "serviceAccount:"+account) ||
+		strings.HasPrefix(member, "principalSet://cloudresourcemanager.googleapis.com/") &&
+			strings.HasSuffix(member, "/type/ServiceAccount")
 }
 
 // asImage returns the image of a reference with a digest; false without one.

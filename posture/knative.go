@@ -40,8 +40,8 @@ func snake(s string) string {
 }
 
 // knative reads a Service, or a Job, whose tasks stand one template deeper.
-func (r *reader) knative(n *node, kind string) *service {
-	s := &service{kind: kind, file: r.file, line: n.line, form: formKnative}
+func (r *reader) knative(n *node, kind string) *workload {
+	s := &workload{kind: kind, file: r.file, line: n.line, form: formKnative}
 	meta := r.mapping(n.at("metadata"), "metadata")
 	s.name = r.text(meta.at("name"), "metadata.name").text
 	labels := r.mapping(meta.at("labels"), "metadata.labels")
@@ -50,14 +50,17 @@ func (r *reader) knative(n *node, kind string) *service {
 	spec := r.mapping(n.at("spec"), "spec")
 	template := r.mapping(spec.at("template"), "spec.template")
 	inner := r.mapping(template.at("spec"), "spec.template.spec")
-	if kind == kindJob {
+	revision := r.mapping(template.at("metadata"), "spec.template.metadata").at("annotations")
+	switch kind {
+	case kindJob:
 		task := r.mapping(inner.at("template"), "spec.template.spec.template")
 		inner = r.mapping(task.at("spec"), "spec.template.spec.template.spec")
+	case kindInstance: // without a template: its annotations and containers are its own
+		inner, revision = spec, meta.at("annotations")
 	}
 
 	s.annotated = append(s.annotated, pairs(labels)...)
-	r.annotations(s, meta.at("annotations"), r.mapping(template.at("metadata"),
-		"spec.template.metadata").at("annotations"))
+	r.annotations(s, meta.at("annotations"), revision)
 	r.revision(s, inner, knativeShape())
 	own := r.text(template.at("metadata", "name"), "spec.template.metadata.name").text
 	r.traffic(s, spec.at("traffic"), "revisionName", own)
@@ -74,7 +77,7 @@ const (
 )
 
 // annotations reads those of the service and of its template.
-func (r *reader) annotations(s *service, outer, inner *node) {
+func (r *reader) annotations(s *workload, outer, inner *node) {
 	outer, inner = r.mapping(outer, "metadata.annotations"), r.mapping(inner, "spec.template.metadata.annotations")
 	of := func(n *node, name string) text { return r.text(n.at(name), "the annotation "+name) }
 	s.ingress = of(outer, runPrefix+"ingress")
@@ -109,6 +112,9 @@ func (r *reader) annotations(s *service, outer, inner *node) {
 		}
 	}
 
+	// A JSON map from container to "gs://…": the code is no part of an image.
+	s.sources = first(of(inner, runPrefix+"sources"), of(outer, runPrefix+"sources"))
+	r.buildVariables(s, of(outer, runPrefix+"build-environment-variables"))
 	s.shell = of(inner, runPrefix+"secure-session-agent")
 	s.healthDisabled = r.flag(inner.at(runPrefix+"health-check-disabled"),
 		"the annotation "+runPrefix+"health-check-disabled")
@@ -129,6 +135,14 @@ func (r *reader) annotations(s *service, outer, inner *node) {
 	if of(outer, runPrefix+"scalingMode").text == "manual" {
 		s.min = of32(outer, runPrefix+"manualInstanceCount")
 		s.max = s.min
+	}
+}
+
+// buildVariables reads the variables of a build, which one annotation has as a JSON map.
+func (r *reader) buildVariables(s *workload, t text) {
+	docs, err := parse(Source{Text: []byte(t.text)})
+	if err == nil && len(docs) == 1 {
+		s.texts = append(s.texts, pairs(docs[0])...)
 	}
 }
 
@@ -153,8 +167,9 @@ func (r *reader) probed(c *container, n *node, path string, f fieldOf) {
 	for i, h := range r.list(listed(f(n, "httpGet"), "httpHeaders"), path+".httpGet.httpHeaders") {
 		at := fmt.Sprintf("%s.httpGet.httpHeaders[%d]", path, i)
 		h = r.mapping(h, at)
-		c.headers = append(c.headers, variable{name: r.text(h.at("name"), at+".name").text,
-			value: r.text(h.at("value"), at+".value")})
+		header := variable{name: r.text(h.at("name"), at+".name").text}
+		header.value = r.secretValue(h.at("value"), header.name, at+".value")
+		c.headers = append(c.headers, header)
 	}
 
 	c.execs = append(c.execs, r.strings(f(n, "exec").at("command"), path+".exec.command"))
@@ -169,7 +184,7 @@ func larger(a, b count) count {
 }
 
 // revision reads a pod: containers, volumes, account, limits.
-func (r *reader) revision(s *service, n *node, sh shape) {
+func (r *reader) revision(s *workload, n *node, sh shape) {
 	// This runtime class is how a revision asks for automatic base image updates.
 	if class := r.text(sh.at(n, sh.name("runtimeClassName")), "spec.template.spec.runtimeClassName"); class.text ==
 		runPrefix+"linux-base-image-update" {
@@ -186,6 +201,8 @@ func (r *reader) revision(s *service, n *node, sh shape) {
 			s.containers = append(s.containers, r.container(c, fmt.Sprintf("%s[%d]", list, i), sh))
 		}
 	}
+
+	r.sandboxes(s, sh.at(n, "sandboxes"), func(c *node, path string) container { return r.container(c, path, sh) })
 
 	for i, v := range r.list(n.at("volumes"), "volumes") {
 		path := fmt.Sprintf("volumes[%d]", i)
@@ -217,6 +234,7 @@ func (r *reader) container(n *node, path string, sh shape) container {
 	c.args = append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...)
 	c.port = r.nonEmpty(n.at("ports"), path+".ports")
 	c.startup, c.liveness = sh.at(n, sh.name("startupProbe")).filled(), sh.at(n, sh.name("livenessProbe")).filled()
+	c.launcher = present(n.at(sh.name("sandboxLauncher")))
 
 	field := func(from *node, names ...string) *node { return sh.at(from, sh.name(names[0])) }
 	for _, probe := range probeNames() {
@@ -226,7 +244,8 @@ func (r *reader) container(n *node, path string, sh shape) container {
 	for i, e := range r.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)
 		e = r.mapping(e, at)
-		v := variable{name: r.text(e.at("name"), at+".name").text, value: r.text(e.at("value"), at+".value")}
+		v := variable{name: r.text(e.at("name"), at+".name").text}
+		v.value = r.secretValue(e.at("value"), v.name, at+".value")
 		if ref := r.mapping(sh.at(e, sh.name("valueFrom"), sh.name("secretKeyRef")),
 			at+".valueFrom.secretKeyRef"); ref != nil {
 			v.secret = &secretRef{name: v.name, secret: r.text(ref.at("name"), at+".valueFrom.secretKeyRef.name").text,
@@ -241,7 +260,7 @@ func (r *reader) container(n *node, path string, sh shape) container {
 
 // ready notes that the newest revision does not serve yet, or never will, and
 // an older one does.
-func (r *reader) ready(s *service, created, ready *node) {
+func (r *reader) ready(s *workload, created, ready *node) {
 	c, d := r.text(created, "the latest created revision"), r.text(ready, "the latest ready revision")
 	if c.set && d.text != c.text {
 		s.otherRevisions = append(s.otherRevisions, cmp.Or(d.text, "an older revision"))
@@ -249,7 +268,7 @@ func (r *reader) ready(s *service, created, ready *node) {
 }
 
 // traffic notes revisions other than the one that this definition makes.
-func (r *reader) traffic(s *service, n *node, field, own string) {
+func (r *reader) traffic(s *workload, n *node, field, own string) {
 	for i, t := range r.list(n, "traffic") {
 		name := r.text(r.mapping(t, fmt.Sprintf("traffic[%d]", i)).at(field), "traffic."+field).text
 		if name != "" && name != own {

@@ -91,26 +91,26 @@ func (f finding) reported() attestor.PostureFinding {
 func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, error) {
 	// Nothing is judged unless everything was read: a verdict on some documents
 	// would be taken for one on all of them.
-	set, err := read(in)
+	m, err := read(in)
 	if err != nil {
 		return attestor.PostureReport{}, err
 	}
 
 	used := make([]use, len(j.c.Profile.exceptions))
 	known := map[attestor.Image]asked{}
-	r := attestor.PostureReport{Profile: j.c.Profile.name, Services: set.defined()}
-	for _, s := range set.services {
+	r := attestor.PostureReport{Profile: j.c.Profile.name, Services: m.defined()}
+	for _, s := range m.workloads {
 		for _, rule := range rules() {
 			if (rule.resources != nil) != (s.kind == kindPlan) || s.foreign && rule.id != "INVOKER_AUTH" {
 				continue
 			}
 
-			c := &judging{ctx: ctx, s: s, set: set, profile: j.c.Profile, attested: j.c.Attested, known: known}
+			c := &judging{ctx: ctx, s: s, model: m, profile: j.c.Profile, attested: j.c.Attested, known: known}
 			f, missing := j.finding(c, rule, used)
 
 			// A plan that only makes services gets no skipped finding for each
 			// rule about its surroundings, but missing evidence is reported.
-			if rule.resources != nil && len(s.surrounding) == 0 && !missing {
+			if rule.resources != nil && !s.surrounded && !missing {
 				continue
 			}
 
@@ -118,7 +118,11 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 		}
 	}
 
-	r.Findings = append(r.Findings, j.reportExceptions(set, used)...)
+	for _, a := range m.asides {
+		r.Findings = append(r.Findings, a.finding())
+	}
+
+	r.Findings = append(r.Findings, j.reportExceptions(m, used)...)
 	r.Verdict = sum(r.Findings)
 
 	return r, nil
@@ -139,12 +143,8 @@ func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, missing b
 		f.found = "profile " + j.c.Profile.name + " does not ask for this"
 		return f, false
 	}
-	if c.s.kind == kindJob && !rule.jobs {
-		f.found = "does not apply to a job"
-		return f, false
-	}
-	if c.s.kind == kindPool && !rule.jobs && !rule.pools {
-		f.found = "does not apply to a worker pool"
+	if c.s.kind != kindPlan && !rule.appliesTo(c.s.kind) {
+		f.found = "does not apply to " + indefinite(c.s.kind)
 		return f, false
 	}
 
@@ -191,6 +191,17 @@ func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, missing b
 	return f, missing
 }
 
+// indefinite is a kind of workload with its article.
+func indefinite(kind string) string {
+	switch kind {
+	case kindInstance:
+		return "an instance"
+	case kindPool:
+		return "a worker pool"
+	}
+	return "a " + kind
+}
+
 // sum is the verdict of findings. A deny outweighs an error, an error outweighs
 // a pass, and findings without any pass are denied.
 func sum(findings []attestor.PostureFinding) attestor.Outcome {
@@ -220,8 +231,8 @@ func sum(findings []attestor.PostureFinding) attestor.Outcome {
 // judging is the application of one rule to one service.
 type judging struct {
 	ctx      context.Context //nolint:containedctx // of one call of Judge
-	s        *service
-	set      *input
+	s        *workload
+	model    *model
 	profile  Profile
 	attested Attested
 	known    map[attestor.Image]asked

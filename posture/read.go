@@ -9,21 +9,26 @@ import (
 	"github.com/attestor-gate/attestor/internal/plain"
 )
 
-// input is everything that was given, read.
-type input struct {
-	services        []*service
-	policies        []policy
-	fronted         []string       // names of services that a serverless NEG in a plan points at
-	requestPolicies []policySource // policies of a PostureRequest
-	nested          bool           // within a PostureRequest
-	plans           int            // of the services, those that are what stands around some
+// A model is everything that the input says, in one picture: the workloads, who may call them, which ways lead in and
+// what guards each, and what could not be read. The rules ask it, and nothing else.
+type model struct {
+	workloads []*workload // and plans, as the subjects of rules about what stands around workloads
+	policies  []policy    // who may do what
+	fronts    []front     // what load balancers point at
+	mappings  []mapping   // domains that lead to a workload directly
+	asides    []aside     // what no rule judges
+	plans     int         // of workloads, those of kindPlan
+
+	requestPolicies []policySource   // policies of a PostureRequest
+	nested          bool             // within a PostureRequest
+	byTarget        map[string][]int // index into policies, see policiesOf
 }
 
-const maxServices = 2000
+const maxServices = 10_000
 
 // read reads all documents, and reports every one that it cannot read.
-func read(in Input) (*input, error) {
-	set := &input{}
+func read(in Input) (*model, error) {
+	m := &model{}
 	var errs []error
 	for _, src := range in.Definitions {
 		docs, err := parse(src)
@@ -35,44 +40,70 @@ func read(in Input) (*input, error) {
 			continue
 		}
 
-		before, policies := len(set.services), len(set.policies)
-
-		for _, n := range docs {
-			errs = append(errs, set.document(src.Name, n)...)
-		}
-
-		// A plan of grants alone is judged if one of them is public; see addForeign.
-		public := slices.ContainsFunc(set.policies[policies:], func(p policy) bool { return !p.project && p.public() })
-		if len(set.services) == before && len(errs) == 0 && !public {
-			errs = append(errs, fmt.Errorf("%s: has no Cloud Run workload, and no resource that a rule is about",
-				plain.Text(src.Name)))
-		}
+		errs = append(errs, m.file(src.Name, docs)...)
 	}
 
-	for _, s := range set.services {
+	for _, s := range m.workloads {
 		if !s.region.set && !s.region.unknown && in.Region != "" && s.kind != kindPlan {
 			s.region = text{set: true, text: in.Region}
 		}
 	}
 
-	errs = append(errs, set.readPolicies(in)...)
-	set.addForeign()
-	if len(set.services) > maxServices {
-		errs = append(errs, fmt.Errorf("%d services, at most %d are judged at once", len(set.services), maxServices))
+	errs = append(errs, m.readPolicies(in)...)
+	m.addForeign()
+	if len(m.workloads) > maxServices {
+		errs = append(errs, fmt.Errorf("%d services, at most %d are judged at once", len(m.workloads), maxServices))
 	}
-	if len(set.services) == 0 && len(errs) == 0 {
+	if len(m.workloads) == 0 && len(errs) == 0 {
 		errs = append(errs, fmt.Errorf("the input has no definitions"))
 	}
 	if err := invalid(errs); err != nil {
 		return nil, err
 	}
 
-	return set, nil
+	return m, nil
 }
 
-// document adds what a document defines: a service, a job, a list of them, or
-// a Terraform plan.
-func (set *input) document(file string, n *node) []error {
+// file adds the documents of one file. A file without anything that can be judged is an error; in any other, what
+// cannot be judged is a finding beside the rest.
+func (m *model) file(name string, docs []*node) (errs []error) {
+	workloads, policies, asides, mappings := len(m.workloads), len(m.policies), len(m.asides), len(m.mappings)
+	for _, n := range docs {
+		errs = append(errs, m.document(name, n)...)
+	}
+
+	// A plan of grants alone is judged if one of them is public; see addForeign.
+	public := slices.ContainsFunc(m.policies[policies:], func(p policy) bool { return !p.project && p.public() })
+	if len(m.workloads) > workloads || len(m.mappings) > mappings || public || len(errs) > 0 {
+		return errs
+	}
+
+	for _, a := range m.asides[asides:] {
+		errs = append(errs, a.err())
+	}
+
+	m.asides = m.asides[:asides]
+	if len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("%s: has no Cloud Run workload, and no resource that a rule is about", plain.Text(name)))
+	}
+
+	return errs
+}
+
+// documentKinds are the kinds of documents that are read as workloads, by the group of their API.
+func documentKind(apiVersion, kind string) string {
+	switch {
+	case kind == "Service" && strings.HasPrefix(apiVersion, "serving.knative.dev/"):
+		return kindService
+	case !strings.HasPrefix(apiVersion, "run.googleapis.com/"):
+		return ""
+	}
+
+	return map[string]string{"Job": kindJob, "WorkerPool": kindPool, "Instance": kindInstance}[kind]
+}
+
+// document adds what a document defines: a workload, a list of them, or a Terraform plan.
+func (m *model) document(file string, n *node) []error {
 	r := &reader{file: file}
 	apiVersion, kind := r.text(n.at("apiVersion"), "apiVersion").text, r.text(n.at("kind"), "kind").text
 	if err := r.truncated(n); err != nil {
@@ -81,54 +112,84 @@ func (set *input) document(file string, n *node) []error {
 
 	switch {
 	case n.kind == nodeList:
-		return set.documents(file, n.items)
+		return m.documents(file, n.items)
 	case n.kind != nodeMapping:
 		return []error{fmt.Errorf("%s: line %d: is bare text; a definition is required", plain.Text(file), n.line)}
 	case len(r.errs) > 0:
 		return r.errs
-	case kind == "Service" && strings.HasPrefix(apiVersion, "serving.knative.dev/"):
-		set.services = append(set.services, r.knative(n, kindService))
-	case kind == "Job" && strings.HasPrefix(apiVersion, "run.googleapis.com/"):
-		set.services = append(set.services, r.knative(n, kindJob))
-	case kind == "WorkerPool" && strings.HasPrefix(apiVersion, "run.googleapis.com/"):
-		set.services = append(set.services, r.knative(n, kindPool))
-	case kind == "PostureRequest" && apiVersion == "attestor/v1" && !set.nested:
-		set.nested = true // it holds no other
-		return set.request(file, n)
+	case documentKind(apiVersion, kind) != "":
+		m.addWorkload(r, r.knative(n, documentKind(apiVersion, kind)))
+	case kind == "DomainMapping" && strings.HasPrefix(apiVersion, "domains.cloudrun.com/"):
+		m.mappings = append(m.mappings, mapping{domain: r.text(n.at("metadata", "name"), "metadata.name").text,
+			project: r.text(n.at("metadata", "namespace"), "metadata.namespace"),
+			service: r.text(n.at("spec", "routeName"), "spec.routeName")})
+	case kind == "PostureRequest" && apiVersion == "attestor/v1" && !m.nested:
+		m.nested = true // it holds no other
+		return m.request(file, n)
 	case strings.HasSuffix(kind, "List") && n.has("items"):
-		return append(set.documents(file, r.list(n.at("items"), "items")), r.errs...)
+		return append(m.documents(file, r.list(n.at("items"), "items")), r.errs...)
 	case kind != "" || apiVersion != "":
-		return []error{fmt.Errorf("%s: line %d: unknown kind %s of %s; Service of serving.knative.dev/v1, or Job or "+
-			"WorkerPool of run.googleapis.com/v1 is required", plain.Text(file), n.line, quote(kind), quote(apiVersion))}
+		m.asides = append(m.asides, otherDocument(file, apiVersion, kind, n))
 	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values"):
-		return set.plan(file, n)
+		return m.plan(file, n)
+	default:
+		return m.answer(r, n)
+	}
+
+	return r.errs
+}
+
+// answer adds what an answer of the v2 API defines. It has no "kind": the collection in the name tells.
+func (m *model) answer(r *reader, n *node) []error {
+	name := r.text(n.at("name"), "name").text
+	collections := map[string]string{"services": kindService, "jobs": kindJob, "workerPools": kindPool, "instances": kindInstance}
+
+	switch parts := strings.Split(name, "/"); {
+	case len(parts) > 6: // an execution, a task or a revision: what its parent made
+		m.asides = append(m.asides, aside{file: r.file, name: name, kind: clip(parts[len(parts)-2]), line: n.line, unread: true,
+			message: "is no definition that is kept, but what one made", fix: "judge its service or job"})
+	case len(parts) == 6 && collections[parts[4]] != "" && n.has("template", "containers"):
+		m.addWorkload(r, r.v2(n, collections[parts[4]], knativeShape()))
 	case n.has("template"):
-		// The v2 API has no "kind": the collection in the name tells, and the second
-		// template of a job.
 		kind := kindService
-		switch name := r.text(n.at("name"), "name").text; {
-		case strings.Contains(name, "/workerPools/"):
-			kind = kindPool
-		case strings.Contains(name, "/jobs/"), n.at("template").has("template"):
+		if n.at("template").has("template") { // the second template of a job
 			kind = kindJob
 		}
-		set.services = append(set.services, r.v2(n, kind, knativeShape()))
-	case n.has("services", "jobs", "workerPools"):
+		m.addWorkload(r, r.v2(n, kind, knativeShape()))
+	case n.has("services", "jobs", "workerPools", "instances"):
 		var errs []error
-		for _, collection := range []string{"services", "jobs", "workerPools"} {
-			errs = append(errs, set.documents(file, r.list(n.at(collection), collection))...)
+		for _, collection := range []string{"services", "jobs", "workerPools", "instances"} {
+			errs = append(errs, m.documents(r.file, r.list(n.at(collection), collection))...)
 		}
 
 		return append(errs, r.errs...)
 	case n.has("bindings"):
 		return []error{fmt.Errorf("%s: line %d: an IAM policy is evidence, not a definition: pass a service's as "+
-			"--iam, a project's as --project-iam", plain.Text(file), n.line)}
+			"--iam, a project's as --project-iam", plain.Text(r.file), n.line)}
 	default:
 		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor resource_changes",
-			plain.Text(file), n.line)}
+			plain.Text(r.file), n.line)}
 	}
 
 	return r.errs
+}
+
+// addWorkload adds a workload. A template that was not rendered says nothing of what it will render to, so that a pass
+// on it would be none on the workload.
+func (m *model) addWorkload(r *reader, s *workload) {
+	m.workloads = append(m.workloads, s)
+	if len(r.unrendered) == 0 {
+		return
+	}
+
+	places := r.unrendered
+	if len(places) > 3 {
+		places = append(slices.Clone(places[:3]), fmt.Sprintf("%d more places", len(r.unrendered)-3))
+	}
+
+	m.asides = append(m.asides, aside{file: r.file, name: s.fullName(), kind: s.kind, line: s.line, unread: true,
+		message: "a template was not rendered: " + strings.Join(places, ", ") + " has a variable",
+		fix:     "render it first, by `helm template`, `kustomize build` or envsubst, and judge the result"})
 }
 
 // truncated is an error for an answer of which only a part was given. Nothing can
@@ -139,9 +200,9 @@ func (r *reader) truncated(n *node) error {
 		return nil // a definition, or a plan: no list
 	}
 
-	for _, token := range []*node{n.at("nextPageToken"), n.at("metadata", "continue")} {
-		if token.written() != "" {
-			return fmt.Errorf("%s: line %d: the list is truncated: it has a token for the next page; pass every page",
+	for _, token := range []*node{n.at("nextPageToken"), n.at("metadata", "continue"), n.at("metadata", "remainingItemCount")} {
+		if token.written() != "" && token.written() != "0" {
+			return fmt.Errorf("%s: line %d: the list is truncated: it says that a next page follows; pass every page",
 				plain.Text(r.file), token.line)
 		}
 	}
@@ -155,32 +216,27 @@ func (r *reader) truncated(n *node) error {
 	return nil
 }
 
-func (set *input) documents(file string, items []*node) []error {
+func (m *model) documents(file string, items []*node) []error {
 	var errs []error
 	for _, n := range items {
 		if n.kind == nodeList { // no list holds lists, and recursion stays bounded
 			errs = append(errs, fmt.Errorf("%s: line %d: a list within a list", plain.Text(file), n.line))
 			continue
 		}
-		errs = append(errs, set.document(file, n)...)
+		errs = append(errs, m.document(file, n)...)
 	}
 
 	return errs
 }
 
 // defined counts the workloads that the input defines.
-func (set *input) defined() int {
+func (m *model) defined() int {
 	n := 0
-	for _, s := range set.services {
+	for _, s := range m.workloads {
 		if s.kind != kindPlan && !s.foreign {
 			n++
 		}
 	}
 
 	return n
-}
-
-// frontedByPlan reports whether a plan puts a load balancer before a service.
-func (set *input) frontedByPlan(s *service) bool {
-	return s.name != "" && slices.Contains(set.fronted, s.name)
 }

@@ -5,15 +5,15 @@ import "slices"
 // A rule is one control of docs/posture.md.
 type rule struct {
 	id    string
-	means string // what a service that passes has
-	jobs  bool   // applies to jobs and worker pools too, which nobody calls
-	pools bool   // applies to worker pools, and not to jobs
-	whole bool   // passes even where parts of the definition are known only after apply
+	means string   // what a service that passes has
+	on    []string // the kinds of workload that it applies to; none: services and functions
+	whole bool     // passes even where parts of the definition are known only after apply
 	judge func(*judging) answer
 
 	inputs bool // looks at arguments and variables
 	// of a Terraform plan, which it is about instead of services; the first is what a plan without any would add
 	resources []string
+	optional  bool // that a plan has none is no missing evidence
 }
 
 // A RuleInfo documents a rule.
@@ -28,51 +28,63 @@ type RuleInfo struct {
 func Rules() []RuleInfo {
 	var out []RuleInfo
 	for _, r := range rules() {
-		out = append(out, RuleInfo{ID: r.id, Means: r.means, Jobs: r.jobs, Plan: r.resources != nil})
+		out = append(out, RuleInfo{ID: r.id, Means: r.means, Jobs: r.appliesTo(kindJob), Plan: r.resources != nil})
 	}
 
 	return out
 }
 
+// called are the workloads that answer requests.
+func called() []string { return []string{kindService, kindFunction, kindInstance} }
+
+// appliesTo reports whether a rule is about workloads of a kind.
+func (r rule) appliesTo(kind string) bool {
+	if r.on == nil {
+		return kind == kindService || kind == kindFunction
+	}
+	return slices.Contains(r.on, kind)
+}
+
 func rules() []rule { return append(serviceRules(), planRules()...) }
 
 func serviceRules() []rule {
+	all := workloadKinds()
 	return []rule{
-		{id: "REGION_APPROVED", means: "the region is in the profile's list", jobs: true, whole: true, judge: regionApproved},
-		{id: "INVOKER_AUTH", means: "unauthenticated calls are not allowed", jobs: true, whole: true, judge: invokerAuth},
+		{id: "REGION_APPROVED", means: "the region is in the profile's list", on: all, whole: true, judge: regionApproved},
+		{id: "INVOKER_AUTH", means: "unauthenticated calls are not allowed", on: all, whole: true, judge: invokerAuth},
 		{id: "INGRESS_RESTRICTED", means: "ingress is internal or internal-and-cloud-load-balancing",
-			judge: ingressRestricted},
+			judge: ingressRestricted, on: called()},
 		{id: "DEFAULT_URL_DISABLED", means: "the run.app address is off where a load balancer fronts the service",
-			judge: defaultURLDisabled},
-		{id: "DEDICATED_SERVICE_ACCOUNT", means: "a service account is set, and is not a default one", jobs: true,
+			judge: defaultURLDisabled, on: []string{kindService, kindInstance}},
+		{id: "DEDICATED_SERVICE_ACCOUNT", means: "a service account is set, and is not a default one", on: all,
 			judge: dedicatedServiceAccount},
-		{id: "LEAST_PRIVILEGE", means: "the service account holds no basic role on the project", jobs: true,
+		{id: "LEAST_PRIVILEGE", means: "the service account holds no basic role on the project", on: all,
 			judge: leastPrivilege},
-		{id: "VPC_EGRESS", means: "a connector or Direct VPC egress is set", jobs: true, judge: vpcEgress},
+		{id: "VPC_EGRESS", means: "a connector or Direct VPC egress is set", on: all, judge: vpcEgress},
 		{id: "STATIC_EGRESS_IP", means: "all traffic leaves through the VPC, where Cloud NAT gives it a fixed address",
-			jobs: true, judge: staticEgressIP},
-		{id: "SECRETS_BY_REFERENCE", means: "no environment value looks like a secret", jobs: true, judge: secretsByReference,
+			on: all, judge: staticEgressIP},
+		{id: "SECRETS_BY_REFERENCE", means: "no environment value looks like a secret", on: all, judge: secretsByReference,
 			inputs: true},
-		{id: "SECRETS_AS_FILES", means: "secrets are mounted as files rather than set in the environment", jobs: true,
+		{id: "SECRETS_AS_FILES", means: "secrets are mounted as files rather than set in the environment", on: all,
 			judge: secretsAsFiles, inputs: true},
-		{id: "SECRET_VERSION_PINNED", means: "no secret is taken at latest", jobs: true, judge: secretVersionPinned,
+		{id: "SECRET_VERSION_PINNED", means: "no secret is taken at latest", on: all, judge: secretVersionPinned,
 			inputs: true},
 		{id: "MIN_INSTANCES", means: "at least one instance is kept warm", judge: minInstances},
 		{id: "MAX_INSTANCES", means: "an upper bound of instances is set", judge: maxInstances},
-		{id: "RESOURCE_LIMITS", means: "CPU and memory limits are set", jobs: true, judge: resourceLimits},
+		{id: "RESOURCE_LIMITS", means: "CPU and memory limits are set", on: all, judge: resourceLimits},
 		{id: "TIMEOUT_BOUNDED", means: "the request timeout is at most the profile's", judge: timeoutBounded},
 		{id: "CONCURRENCY_SET", means: "container concurrency is set", judge: concurrencySet},
-		{id: "IMAGE_BY_DIGEST", means: "the image is named by digest", jobs: true, judge: imageByDigest},
-		{id: "IMAGE_ATTESTED", means: "the image's digest carries a valid attestation of this gate", jobs: true,
+		{id: "IMAGE_BY_DIGEST", means: "the image is named by digest", on: all, judge: imageByDigest},
+		{id: "IMAGE_ATTESTED", means: "the image's digest carries a valid attestation of this gate", on: all,
 			judge: imageAttested},
-		{id: "BINARY_AUTHORIZATION", means: "Binary Authorization is on, without a standing break-glass", jobs: true,
+		{id: "BINARY_AUTHORIZATION", means: "Binary Authorization is on, without a standing break-glass", on: all,
 			judge: binaryAuthorization},
-		{id: "CMEK", means: "a customer-managed encryption key is set", jobs: true, judge: cmek},
-		{id: "PROBES", means: "a startup or liveness probe is set", judge: probes},
+		{id: "CMEK", means: "a customer-managed encryption key is set", on: all, judge: cmek},
+		{id: "PROBES", means: "a startup or liveness probe is set", judge: probes, on: []string{kindService}},
 		{id: "REVISION_JUDGED", means: "no traffic goes to a revision that is not this definition", judge: revisionJudged,
-			pools: true},
-		{id: "SHELL_DISABLED", means: "nobody can open an SSH session in a running container", pools: true,
-			judge: shellDisabled},
+			on: []string{kindService, kindPool, kindFunction}},
+		{id: "SHELL_DISABLED", means: "nobody can open an SSH session in a running container", judge: shellDisabled,
+			on: []string{kindService, kindPool, kindInstance}},
 	}
 }
 

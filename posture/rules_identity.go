@@ -15,7 +15,7 @@ const iapRequired = "the service agent of Identity-Aware Proxy as the only invok
 // complete list of the service's grants, since any further one may be public.
 func invokerAuth(c *judging) answer {
 	s := c.s
-	g := c.set.grantsOn(s)
+	g := c.model.grantsOn(s)
 	faults := slices.Clone(g.public)
 	m := remedy{command: "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
 		" --member=MEMBER --role=ROLE", terraform: "# remove the IAM member"}
@@ -39,8 +39,13 @@ func invokerAuth(c *judging) answer {
 	// only where restricted ingress keeps callers from reaching the service past
 	// the load balancer, and so past the proxy.
 	behindIAP := s.iap.text == "true" || slices.Contains(c.profile.behindIAP, s.name)
+	// Everybody in roles/iap.httpsResourceAccessor is everybody at the service.
+	if behindIAP && g.opened {
+		faults = append(faults, fault{subject: "iap", found: "everybody may pass Identity-Aware Proxy"})
+	}
+
 	switch {
-	case len(faults) > 0 && behindIAP && restricted(s):
+	case len(faults) > 0 && behindIAP && restricted(s) && !g.opened:
 		return answer{
 			state: stateWarned, found: listFaults(faults) + ", as older set-ups of Identity-Aware Proxy needed; ingress " +
 				s.ingress.text + " lets callers in through the load balancer only",
@@ -117,7 +122,7 @@ func leastPrivilege(c *judging) answer {
 
 	// A basic role that was found is a violation even in an incomplete list; the
 	// absence of one is evidence only in a complete list.
-	faults, whole := c.set.basicRoles(c.s)
+	faults, whole := c.model.basicRoles(c.s)
 	switch {
 	case len(faults) > 0:
 		return violated("the narrowest predefined roles, each on one resource", remedy{

@@ -2,6 +2,7 @@ package posture
 
 import (
 	"regexp"
+	"slices"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -24,6 +25,13 @@ func imageByDigest(c *judging) answer {
 	var faults []fault
 	unknown := false
 	for i, k := range c.s.containers {
+		// Source code that Cloud Run builds, or runs beneath an image of its own, is in
+		// no image that the gate judged, whatever the container's image is.
+		if k.source != "" {
+			faults = append(faults, fault{subject: k.name, found: k.label(i) + " runs " + k.source + ", which no image holds"})
+			continue
+		}
+
 		if k.image.unknown {
 			unknown = true
 		} else if _, pinned := asImage(k.image.text); !pinned {
@@ -39,6 +47,12 @@ func imageByDigest(c *judging) answer {
 		}
 	}
 
+	if c.s.sources.text != "" {
+		faults = append(faults, fault{found: "source code from Cloud Storage runs, which no image holds"})
+	}
+	if anyLauncher(c.s) && c.s.sandboxes == 0 {
+		faults = append(faults, fault{found: "a sandbox launcher without templates starts any image"})
+	}
 	if c.s.baseImages.text != "" {
 		faults = append(faults, fault{found: "automatic base image updates replace layers beneath the digest"})
 	}
@@ -49,11 +63,15 @@ func imageByDigest(c *judging) answer {
 			flag: "--image=IMAGE@sha256:DIGEST", yaml: "spec.template.spec.containers[].image: IMAGE@sha256:DIGEST",
 			v2: `"image": "IMAGE@sha256:DIGEST"`, terraform: `image = "IMAGE@sha256:DIGEST"`,
 		}, faults...)
-	case unknown:
+	case unknown || c.s.sources.unknown || c.s.baseImages.unknown:
 		return afterApply("an image")
 	}
 
 	return satisfied("every image is named by digest")
+}
+
+func anyLauncher(s *workload) bool {
+	return slices.ContainsFunc(s.containers, func(c container) bool { return c.launcher })
 }
 
 // imageAttested asks whether each image carries an attestation that verifies.
@@ -70,7 +88,15 @@ func imageAttested(c *judging) answer {
 
 	var faults []fault
 	var undecided *answer // of the last look-up that failed
+	if c.s.sources.text != "" {
+		faults = append(faults, fault{found: "source code from Cloud Storage has no attestation"})
+	}
+
 	for i, k := range c.s.containers {
+		if k.source != "" {
+			faults = append(faults, fault{subject: k.name, found: k.label(i) + " runs " + k.source + ", which has no attestation"})
+			continue
+		}
 		if k.image.unknown {
 			a := afterApply("an image")
 			undecided = &a

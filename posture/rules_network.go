@@ -90,7 +90,7 @@ func ingressRestricted(c *judging) answer {
 
 // restricted reports whether ingress keeps the Internet from reaching the service
 // directly. INGRESS_TRAFFIC_NONE lets nothing in.
-func restricted(s *service) bool {
+func restricted(s *workload) bool {
 	switch s.ingress.text {
 	case "internal", "internal-and-cloud-load-balancing", "none":
 		return true
@@ -103,8 +103,17 @@ func restricted(s *service) bool {
 // Armor and Identity-Aware Proxy, which guard the load balancer.
 func defaultURLDisabled(c *judging) answer {
 	s := c.s
-	fronted := s.ingress.text == "internal-and-cloud-load-balancing" || c.set.frontedByPlan(s)
+	fronted := s.ingress.text == "internal-and-cloud-load-balancing" || c.model.fronted(s)
+
+	// A domain mapping leads to the service like its run.app address does; with a restricted ingress neither answers
+	// the Internet.
+	domain, mapped := c.model.mapped(s)
 	switch {
+	case fronted && mapped && !restricted(s):
+		return violated("no domain mapping, since it bypasses Cloud Armor and Identity-Aware Proxy at the load balancer", remedy{
+			command:   "gcloud beta run domain-mappings delete --domain=DOMAIN",
+			terraform: "# remove google_cloud_run_domain_mapping, and point the domain at the load balancer",
+		}, fault{subject: domain, found: "a load balancer fronts the service, and the domain mapping " + quote(domain) + " leads past it"})
 	case s.urlDisabled.text == "true":
 		return satisfied("the run.app address is off")
 	case s.urlDisabled.unknown:
@@ -148,7 +157,7 @@ func vpcEgress(c *judging) answer {
 		fault{found: "VPC egress is " + quote(s.egress.text)})
 }
 
-func vpcWay(s *service) string {
+func vpcWay(s *workload) string {
 	if s.connector.text != "" {
 		return "connector"
 	}

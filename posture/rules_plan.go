@@ -2,22 +2,12 @@ package posture
 
 import (
 	"slices"
+	"strings"
 )
 
 // kindPlan is the kind of a Terraform plan as the subject of rules: those about
 // the resources beside its services.
 const kindPlan = "plan"
-
-// A planned is one resource as it will be once the plan is applied.
-type planned struct {
-	kind, address string
-	after         *node
-}
-
-// isSurrounding reports whether some rule is about a type of resource.
-func isSurrounding(kind string) bool {
-	return slices.ContainsFunc(planRules(), func(r rule) bool { return slices.Contains(r.resources, kind) })
-}
 
 func planRules() []rule {
 	on := func(id, means string, judge func(*judging) answer, resources ...string) rule {
@@ -25,27 +15,29 @@ func planRules() []rule {
 	}
 	return []rule{
 		on("TLS_BOUNDED", "the load balancer answers nothing older than TLS 1.2", tlsBounded,
-			append(httpsProxies(), sslPolicies()...)...),
+			slices.Concat(httpsProxies(), httpProxies(), sslPolicies())...),
 		on("CLOUD_ARMOR", "every external backend has a security policy", cloudArmor, backends()...),
 		on("WAF_RULES", "the security policy denies SQL injection and cross-site scripting", wafRules,
 			globalArmor, regionalArmor, globalArmorRule, regionalArmorRule),
 		on("RATE_LIMITED", "the security policy throttles or bans", rateLimited, globalArmor, regionalArmor,
 			globalArmorRule, regionalArmorRule),
 		on("IDENTITY_AWARE_PROXY", "a backend that people use is behind Identity-Aware Proxy", identityAwareProxy,
-			backends()...),
+			slices.Concat(backends(), proxyGrants())...),
 		on("PRIVATE_GOOGLE_ACCESS", "subnets reach Google's APIs privately", privateGoogleAccess,
 			"google_compute_subnetwork"),
 		on("CONNECTOR_SIZED", "a connector has a least and a most number of machines, and their type", connectorSized,
 			"google_vpc_access_connector"),
+		{id: "PRIVATE_SERVICE_CONNECT", means: "a published service accepts named consumers only", judge: privateServiceConnect,
+			resources: []string{serviceAttachment}, optional: true},
 		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, "google_sql_database_instance"),
 		on("NO_BASIC_ROLES", "nobody is granted a basic role, and everybody nothing", noBasicRoles,
-			projectGrants()...),
+			slices.Concat(projectGrants(), guardedGrants())...),
 		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose tokens count",
 			keyless, "google_iam_workload_identity_pool_provider", "google_service_account_key"),
 		on("SERVICE_PERIMETER", "the perimeter restricts services, and refuses", servicePerimeter,
-			"google_access_context_manager_service_perimeter"),
+			perimeterType, perimetersType),
 		on("ORGANIZATION_POLICIES", "the organisation restricts ingress, VPC egress and Binary Authorization of Cloud Run",
-			organizationPolicies, "google_org_policy_policy"),
+			organizationPolicies, slices.Concat([]string{organizationPolicy}, legacyPolicies())...),
 		on("ADMISSION_POLICY", "Binary Authorization requires an attestation, and blocks", admissionPolicy,
 			"google_binary_authorization_policy"),
 		on("IMAGES_SCANNED", "repositories have their pushes scanned", imagesScanned, "google_artifact_registry_repository"),
@@ -61,11 +53,11 @@ func notInPlan() answer {
 // requireInPlan turns "not in the plan" into missing evidence, where the profile
 // requires evidence and no other plan of the input has such a resource.
 func (c *judging) requireInPlan(r rule, a answer) answer {
-	if a.state != stateNotInPlan || c.profile.missing != deny {
+	if a.state != stateNotInPlan || c.profile.missing != deny || r.optional {
 		return a
 	}
 
-	for _, other := range c.set.services {
+	for _, other := range c.model.workloads {
 		if other.kind != kindPlan || other == c.s {
 			continue
 		}
@@ -83,11 +75,7 @@ func (c *judging) requireInPlan(r rule, a answer) answer {
 // each applies wrong to every resource of a type. wrong returns a predicate, such
 // as "has no SSL policy", or "" for a resource that keeps the rule.
 func (c *judging) each(kind string, wrong func(*node) string) (faults []fault, n int) {
-	for _, p := range c.s.surrounding {
-		if p.kind != kind {
-			continue
-		}
-
+	for _, p := range c.s.plan.of(kind) {
 		n++
 
 		if w := wrong(p.after); w != "" {
@@ -142,91 +130,75 @@ func items(n *node) []*node {
 	return n.items
 }
 
-// The resources of load balancers, global and regional.
-
-func httpsProxies() []string {
-	return []string{"google_compute_target_https_proxy", "google_compute_region_target_https_proxy"}
-}
-
-func sslPolicies() []string {
-	return []string{"google_compute_ssl_policy", "google_compute_region_ssl_policy"}
-}
-
-const globalBackend, regionalBackend = "google_compute_backend_service", "google_compute_region_backend_service"
-
-func backends() []string { return []string{globalBackend, regionalBackend} }
-
-// tlsBounded asks for an SSL policy on every HTTPS proxy, and for TLS 1.2 in
-// every SSL policy. Without a policy a proxy has Google's default, profile
-// COMPATIBLE with TLS 1.0.
+// tlsBounded asks for an SSL policy on every HTTPS proxy, and for TLS 1.2 in every SSL policy. Without a policy a proxy
+// has Google's default, profile COMPATIBLE with TLS 1.0. A proxy for plain HTTP may only send requests on to HTTPS.
 func tlsBounded(c *judging) answer {
 	const fix = "min_tls_version = \"TLS_1_2\" # in google_compute_ssl_policy\n" +
 		"ssl_policy = google_compute_ssl_policy.NAME.id # in google_compute_target_https_proxy"
-	weak, policies := c.eachOf(sslPolicies(), func(n *node) string {
+	faults, policies := c.eachOf(sslPolicies(), func(n *node) string {
 		if isOneOf(n.at("min_tls_version"), "TLS_1_2", "TLS_1_3") {
 			return ""
 		}
 		return "allows versions older than TLS 1.2"
 	})
-	bare, proxies := c.eachOf(httpsProxies(), func(n *node) string {
-		if isSet(n.at("ssl_policy")) {
-			return ""
+
+	unknown := false
+	entrances := c.s.plan.entrances()
+	for _, e := range entrances {
+		found := ""
+		switch {
+		case e.plain && e.redirects == never:
+			found = "serves plain HTTP, without TLS"
+		case e.plain && e.redirects == sometimes:
+			unknown = true
+		case !e.plain && !e.ssl.unknown && e.ssl.text == "":
+			found = "has no SSL policy, which allows TLS 1.0"
 		}
-		return "has no SSL policy, which allows TLS 1.0"
-	})
+
+		if found != "" {
+			faults = append(faults, fault{subject: e.proxy.address, found: clip(e.proxy.address) + " " + found})
+		}
+	}
 
 	// A policy alone guards nothing, but it is judged: other configurations may
 	// attach it by its name.
-	switch faults := append(weak, bare...); {
-	case policies+proxies == 0:
+	switch {
+	case policies+len(entrances) == 0:
 		return notInPlan()
 	case len(faults) > 0:
 		return violated("TLS 1.2 at least", remedy{terraform: fix}, faults...)
+	case unknown:
+		return missingEvidence("the plan does not show the URL map of a proxy for plain HTTP",
+			"pass the plan with its configuration, as `terraform show -json` prints it, or that of the URL map as well")
 	}
 
 	return satisfied("load balancers accept TLS 1.2 and newer only")
-}
-
-// external reports whether a backend service may receive requests from the
-// Internet: unless its scheme is known to be another. A global one is EXTERNAL by
-// default. A regional one is INTERNAL by default, and with scheme EXTERNAL a
-// passthrough load balancer, which cannot have a serverless backend, unless its
-// protocol is one of HTTP.
-func external(p planned) bool {
-	scheme := p.after.at("load_balancing_scheme")
-	if p.kind == globalBackend {
-		return !isOneOf(scheme, "INTERNAL_SELF_MANAGED", "INTERNAL_MANAGED", "INTERNAL")
-	}
-
-	switch {
-	case isOneOf(scheme, "EXTERNAL"):
-		return isOneOf(p.after.at("protocol"), "HTTP", "HTTPS", "HTTP2", "H2C")
-	case isOneOf(scheme, "INTERNAL_SELF_MANAGED", "INTERNAL_MANAGED", "INTERNAL"):
-		return false
-	}
-
-	return isSet(scheme) // EXTERNAL_MANAGED, one that is not known yet, or a new one
 }
 
 // cloudArmor asks for a security policy on each external backend. WAF_RULES and
 // RATE_LIMITED judge what the policies do.
 func cloudArmor(c *judging) answer {
 	var faults []fault
-	n := 0
-	for _, p := range c.s.surrounding {
-		if !slices.Contains(backends(), p.kind) {
+	all := c.s.plan.of(backends()...)
+	for _, p := range all {
+		if !external(p) {
 			continue
 		}
 
-		n++
+		value := p.after.at("security_policy")
+		policies, _ := c.s.plan.points(p, value, "security_policy", globalArmor, regionalArmor)
 
-		if external(p) && !isSet(p.after.at("security_policy")) {
+		switch {
+		case !isSet(value):
 			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " has no security policy"})
+		case slices.ContainsFunc(policies, func(policy *planned) bool { return !guardsBackends(policy.after) }):
+			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " has a security policy of another type, " +
+				"which does not guard backends"})
 		}
 	}
 
 	switch {
-	case n == 0:
+	case len(all) == 0:
 		return notInPlan()
 	case len(faults) > 0:
 		return violated("a security policy on each external backend",
@@ -243,26 +215,60 @@ func (n *node) written() string {
 	return n.text
 }
 
-func identityAwareProxy(c *judging) answer {
-	on := func(n *node) string {
-		if n.block("iap") != nil && !isOneOf(n.block("iap").at("enabled"), "false") {
-			return "is behind it"
+// proxyGrants are the resources that say who may pass Identity-Aware Proxy.
+func proxyGrants() []string {
+	var out []string
+	for _, of := range []string{"cloud_run_service", "backend_service", "region_backend_service", "type_compute", ""} {
+		for _, form := range grantForms() {
+			out = append(out, strings.ReplaceAll("google_iap_web_"+of+"_iam_"+form, "__", "_"))
 		}
+	}
+
+	return out
+}
+
+// identityAwareProxy asks for a backend, or a service, behind Identity-Aware Proxy, and that not everybody may pass.
+func identityAwareProxy(c *judging) answer {
+	// A grant of roles/iap.httpsResourceAccessor to everybody opens the proxy again.
+	opened, _ := c.eachOf(proxyGrants(), func(n *node) string {
+		bindings, _ := grantsOf(n)
+		if slices.ContainsFunc(bindings, func(b binding) bool {
+			return slices.ContainsFunc(b.members, func(m text) bool { return isPublic(m.text) })
+		}) {
+			return "lets everybody pass"
+		}
+
 		return ""
+	})
+	if len(opened) > 0 {
+		return violated("named members in roles/iap.httpsResourceAccessor", remedy{terraform: `member = "group:PEOPLE@DOMAIN"`},
+			opened...)
 	}
 
 	// One backend is enough: a backend for programs cannot have the proxy, and
 	// nothing in a plan says which one people use.
-	behind, total := c.eachOf(backends(), on)
-	switch {
+	behind, total := c.eachOf(backends(), func(n *node) string {
+		if n.block("iap") != nil && !isOneOf(n.block("iap").at("enabled"), "false") {
+			return "is behind it"
+		}
+		return ""
+	})
+	direct, _ := c.eachOf(workloadTypesOf(kindService), func(n *node) string {
+		if isOneOf(n.at("iap_enabled"), "true") {
+			return "is behind it"
+		}
+		return ""
+	})
+
+	switch behind = append(behind, direct...); {
+	case len(behind) > 0:
+		return satisfied("%s", listFaults(behind))
 	case total == 0:
 		return notInPlan()
-	case len(behind) == 0:
-		return violated("iap on the backend that people use", remedy{terraform: "iap { enabled = true }"},
-			fault{found: "no backend is behind Identity-Aware Proxy"})
 	}
 
-	return satisfied("%s", listFaults(behind))
+	return violated("iap on the backend that people use", remedy{terraform: "iap { enabled = true }"},
+		fault{found: "no backend is behind Identity-Aware Proxy"})
 }
 
 func privateGoogleAccess(c *judging) answer {
@@ -286,6 +292,21 @@ func connectorSized(c *judging) answer {
 			}
 			return ""
 		})
+}
+
+const serviceAttachment = "google_compute_service_attachment"
+
+// privateServiceConnect asks that a service which is published by Private Service Connect accepts named consumers.
+// "ACCEPT_AUTOMATIC: accept connections from any consumer".
+func privateServiceConnect(c *judging) answer {
+	return c.all(serviceAttachment, "ACCEPT_MANUAL, with consumer_accept_lists", "connection_preference = \"ACCEPT_MANUAL\"\n"+
+		block("consumer_accept_lists", `project_id_or_num = "PROJECT"`, "connection_limit  = 10"), "published services accept "+
+		"named consumers only", func(n *node) string {
+		if isOneOf(n.at("connection_preference"), "ACCEPT_MANUAL") {
+			return ""
+		}
+		return "accepts every consumer of Private Service Connect"
+	})
 }
 
 func databasePrivate(c *judging) answer {

@@ -34,6 +34,12 @@ func secretsByReference(c *judging) answer {
 				faults = append(faults, fault{subject: "args", found: "an argument of " + k.label(i) + " " + why})
 			}
 		}
+		for _, file := range k.files {
+			unknown = unknown || file.value.unknown
+			if why := cmp.Or(shaped(file.value.text), structured(file.value.text)); why != "" {
+				faults = append(faults, fault{subject: file.name, found: "the source file " + clip(file.name) + " " + why})
+			}
+		}
 		for _, h := range k.headers {
 			unknown = unknown || h.value.unknown
 			if why := headerSecret(h.name, h.value.text); why != "" {

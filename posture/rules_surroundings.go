@@ -3,6 +3,8 @@ package posture
 import (
 	"slices"
 	"strings"
+
+	"cel.dev/cel-go/common/ast"
 )
 
 // projectGrants are the types of resources that grant roles on a project, or on
@@ -10,8 +12,23 @@ import (
 func projectGrants() []string {
 	var out []string
 	for _, level := range []string{"project", "folder", "organization"} {
-		for _, form := range []string{"member", "binding", "policy"} {
+		for _, form := range grantForms() {
 			out = append(out, "google_"+level+"_iam_"+form)
+		}
+	}
+
+	return out
+}
+
+// guardedGrants are the types of resources that grant roles on what workloads depend on: secrets, keys, accounts, images
+// and attestors. Nothing of it is for everybody.
+func guardedGrants() []string {
+	var out []string
+	for _, of := range []string{"secret_manager_secret", "secret_manager_regional_secret", "kms_crypto_key", "kms_key_ring",
+		"service_account", "artifact_registry_repository", "binary_authorization_attestor", "pubsub_topic", "pubsub_subscription",
+		"cloudfunctions2_function", "cloud_run_v2_job", "cloud_tasks_queue", "iap_tunnel", "iap_tunnel_instance"} {
+		for _, form := range grantForms() {
+			out = append(out, "google_"+of+"_iam_"+form)
 		}
 	}
 
@@ -20,28 +37,45 @@ func projectGrants() []string {
 
 // noBasicRoles judges every grant on projects, folders and organisations, in all
 // three forms. A policy is one JSON text, and is read like the output of
-// get-iam-policy.
+// get-iam-policy. A condition makes no basic role a narrow one.
 func noBasicRoles(c *judging) answer {
 	unknown, grants := false, 0
-	faults, n := c.eachOf(projectGrants(), func(n *node) string {
-		bindings, ok := grantsOf(n)
+	everybody := func(b binding) string {
+		if slices.ContainsFunc(b.members, func(m text) bool { return isPublic(m.text) }) {
+			return "grants everybody " + clip(b.role.text)
+		}
+		return ""
+	}
+
+	var faults []fault
+	resources := c.s.plan.of(slices.Concat(projectGrants(), guardedGrants())...)
+	for _, p := range resources {
+		bindings, ok := grantsOf(p.after)
 		unknown = unknown || !ok
 		grants += len(bindings)
 
 		for _, b := range bindings {
-			switch {
-			case isBasic(b.role.text):
-				return "grants " + clip(b.role.text)
-			case slices.ContainsFunc(b.members, func(m text) bool { return isPublic(m.text) }):
-				return "grants everybody " + clip(b.role.text)
+			found := everybody(b)
+			if isBasic(b.role.text) && slices.Contains(projectGrants(), p.kind) {
+				found = "grants " + clip(b.role.text)
+			}
+
+			// A reference that is not known yet is to a role of one's own, as far as the
+			// plan shows; any other may turn out to be a basic role.
+			if b.role.unknown {
+				to, _ := c.s.plan.points(p, p.after.at("role"), "role", "google_project_iam_custom_role",
+					"google_organization_iam_custom_role")
+				unknown = unknown || len(to) == 0
+			}
+			if found != "" {
+				faults = append(faults, fault{subject: p.address, found: clip(p.address) + " " + found})
+				break
 			}
 		}
-
-		return ""
-	})
+	}
 
 	switch {
-	case n == 0:
+	case len(resources) == 0:
 		return notInPlan()
 	case len(faults) > 0:
 		return violated("a predefined role for the task, to a named member",
@@ -50,7 +84,7 @@ func noBasicRoles(c *judging) answer {
 		return afterApply("an IAM policy")
 	}
 
-	return satisfied("%d grants on projects, folders and organisations, none of a basic role", grants)
+	return satisfied("%d grants, none of a basic role, and none to everybody", grants)
 }
 
 // grantsOf reads the grants of one resource. False: they are known only after
@@ -78,13 +112,22 @@ func grantsOf(n *node) ([]binding, bool) {
 	return []binding{b}, len(r.errs) == 0
 }
 
+// keyless asks that nobody downloads a key, and that an OIDC provider says whose tokens it accepts.
 func keyless(c *judging) answer {
 	keys, n := c.each("google_service_account_key", func(*node) string { return "is a key to download" })
 	open, m := c.each("google_iam_workload_identity_pool_provider", func(n *node) string {
-		if n.at("oidc") == nil || len(items(n.at("oidc"))) == 0 || isSet(n.at("attribute_condition")) {
-			return "" // AWS names an account, SAML an identity provider
+		if len(items(n.at("oidc"))) == 0 { // AWS names an account, SAML an identity provider, X.509 its trust anchors
+			return ""
 		}
-		return "lets everybody at its issuer in"
+
+		switch condition := n.at("attribute_condition"); {
+		case !isSet(condition):
+			return "lets everybody at its issuer in"
+		case condition.kind != nodeUnknown && !restricts(condition.text):
+			return "lets everybody at its issuer in: its condition holds for every token"
+		}
+
+		return ""
 	})
 	switch faults := append(keys, open...); {
 	case n+m == 0:
@@ -98,136 +141,49 @@ func keyless(c *judging) answer {
 	return satisfied("tokens are exchanged, and no key is downloaded")
 }
 
-// perimeterServices hold what the gate protects: images, keys, attestations.
-func perimeterServices() []string {
-	return []string{"artifactregistry.googleapis.com", "cloudkms.googleapis.com", "containeranalysis.googleapis.com"}
-}
+// restricts reports whether a provider's condition tells tokens of one issuer apart: it is not always true, and looks at
+// more than the issuer and the audience, which every token of the provider has. Without that look the condition would
+// hold for each of them.
+func restricts(text string) bool {
+	condition := parseCondition(text)
+	if condition.root == nil {
+		return false
+	}
 
-// servicePerimeter asks that perimeters restrict the services of registry, keys
-// and attestations. restrictedServices are the "services that are subject to the
-// Service Perimeter restrictions": a perimeter without these protects none of the
-// three. Several perimeters may share the task.
-func servicePerimeter(c *judging) answer {
-	const kind = "google_access_context_manager_service_perimeter"
-	restricted := map[string]bool{}
-	unknown := false
-	bridge := func(n *node) bool { return isOneOf(n.at("perimeter_type"), "PERIMETER_TYPE_BRIDGE") }
-
-	faults, n := c.each(kind, func(n *node) string {
-		for _, name := range []string{"status", "spec"} {
-			b := n.block(name)
-			if b == nil || !isSet(b.at("resources")) || !isSet(b.at("restricted_services")) {
-				continue
+	// Claims that are the same in every token that the provider accepts are assumed; the condition must still be open.
+	return condition.value(func(e ast.Expr) truth {
+		looks := false
+		identifiers(e, func(name string) {
+			switch name {
+			case "assertion.iss", "assertion.aud", "assertion.exp", "assertion.iat", "assertion.nbf", "assertion.jti", "assertion",
+				"google", "attribute":
+			default:
+				looks = true
 			}
-
-			list := b.at("restricted_services")
-			unknown = unknown || list.kind == nodeUnknown
-
-			for _, s := range items(list) {
-				restricted[s.written()] = true
-				unknown = unknown || s.kind == nodeUnknown
-			}
-
-			return ""
+		})
+		if looks {
+			return sometimes
 		}
 
-		if bridge(n) { // a bridge connects perimeters, and restricts nothing of its own
-			return ""
-		}
-
-		return "restricts nothing"
-	})
-
-	missing := slices.DeleteFunc(perimeterServices(), func(s string) bool { return restricted[s] })
-	if n > 0 && len(missing) > 0 && len(faults) == 0 && !unknown {
-		faults = append(faults, fault{found: "no perimeter restricts " + strings.Join(missing, ", ")})
-	}
-
-	dry, _ := c.each(kind, func(n *node) string {
-		if n.block("status") == nil && !bridge(n) {
-			return "only logs"
-		}
-		return ""
-	})
-
-	switch {
-	case n == 0:
-		return notInPlan()
-	case len(faults) > 0:
-		return violated("resources, and "+strings.Join(perimeterServices(), ", ")+" in restricted_services",
-			remedy{terraform: block("status", `resources = ["projects/NUMBER"]`,
-				`restricted_services = ["`+strings.Join(perimeterServices(), `", "`)+`"]`)}, faults...)
-	case len(missing) > 0:
-		return afterApply("a list of restricted services")
-	case len(dry) > 0:
-		// "spec" alone is a dry run, the first step of a rollout: it refuses nothing.
-		return answer{state: stateWarned, found: listFaults(dry), required: "a status, once the log of the dry run is empty",
-			remedy: remedy{terraform: "# write the block status like spec"}}
-	}
-
-	return satisfied("registry, keys and attestations are restricted")
-}
-
-// constraints are those of Cloud Run, each with the value that lifts it.
-func constraints() map[string]string {
-	return map[string]string{"run.allowedIngress": "all", "run.allowedVPCEgress": "",
-		"run.allowedBinaryAuthorizationPolicies": ""}
-}
-
-func organizationPolicies(c *judging) answer {
-	seen := map[string]bool{}
-	faults, _ := c.each("google_org_policy_policy", func(n *node) string {
-		name := n.at("name").written()
-		name = name[strings.LastIndex(name, "/")+1:]
-		worthless, ours := constraints()[name]
-		if !ours {
-			return ""
-		}
-
-		seen[name] = true
-
-		for _, r := range items(n.block("spec").at("rules")) {
-			switch allowed := r.block("values").at("allowed_values"); {
-			case isSet(r.at("condition")): // an exception
-			case isOneOf(r.at("allow_all"), "TRUE", "true"), slices.ContainsFunc(items(allowed),
-				func(v *node) bool { return worthless != "" && isOneOf(v, worthless, "is:"+worthless) }):
-				return "allows everything"
-			case isSet(allowed), isOneOf(r.at("deny_all"), "TRUE", "true"):
-				return ""
-			}
-		}
-
-		return "restricts nothing"
-	})
-
-	if len(seen) == 0 {
-		return notInPlan()
-	}
-
-	for name := range constraints() {
-		if !seen[name] {
-			faults = append(faults, fault{subject: name, found: name + " is not set"})
-		}
-	}
-
-	slices.SortFunc(faults, func(a, b fault) int { return strings.Compare(a.found, b.found) })
-
-	if len(faults) > 0 {
-		return violated("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies",
-			remedy{terraform: block(`resource "google_org_policy_policy" "ingress"`,
-				`name   = "PARENT/policies/run.allowedIngress"`, `parent = "PARENT"`, block("spec", block("rules", block("values",
-					`allowed_values = ["internal-and-cloud-load-balancing"]`))))}, faults...)
-	}
-
-	return satisfied("ingress, VPC egress and Binary Authorization are restricted")
+		return always
+	}) != always
 }
 
 // admissionPolicy asks that Binary Authorization requires an attestation by
 // default and in every cluster's rule, with no exemption wider than a repository.
 func admissionPolicy(c *judging) answer {
-	const kind, dryRun = "google_binary_authorization_policy", "DRYRUN_AUDIT_LOG_ONLY"
+	const kind, enforced = "google_binary_authorization_policy", "ENFORCED_BLOCK_AND_AUDIT_LOG"
+
+	// Rules of clusters, namespaces, accounts and identities count as much as the default.
 	rules := func(n *node) []*node {
-		return append(items(n.at("cluster_admission_rules")), n.block("default_admission_rule"))
+		all := []*node{n.block("default_admission_rule")}
+		for _, name := range sortedFields(n) {
+			if strings.HasSuffix(name, "_admission_rules") {
+				all = append(all, items(n.at(name))...)
+			}
+		}
+
+		return all
 	}
 
 	// REQUIRE_ATTESTATION without attestors is refused by the API; ALWAYS_DENY is
@@ -256,7 +212,9 @@ func admissionPolicy(c *judging) answer {
 		})
 
 	if dry, _ := c.each(kind, func(n *node) string {
-		if slices.ContainsFunc(rules(n), func(r *node) bool { return isOneOf(r.at("enforcement_mode"), dryRun) }) {
+		if slices.ContainsFunc(rules(n), func(r *node) bool {
+			return isSet(r.at("enforcement_mode")) && !isOneOf(r.at("enforcement_mode"), enforced)
+		}) {
 			return "only logs"
 		}
 		return ""

@@ -8,9 +8,9 @@ import (
 	"github.com/attestor-gate/attestor/internal/plain"
 )
 
-// plan reads a Terraform plan as `terraform show -json` prints it: the services
-// and jobs as they will be, their IAM, and what points at them.
-func (set *input) plan(file string, n *node) []error {
+// plan reads a Terraform plan as `terraform show -json` prints it: the workloads as they will be, their IAM, and what
+// points at them.
+func (m *model) plan(file string, n *node) []error {
 	r := &reader{file: file}
 	changes := n.at("resource_changes")
 	if changes == nil {
@@ -18,27 +18,74 @@ func (set *input) plan(file string, n *node) []error {
 			plain.Text(file))}
 	}
 
+	// "errored": planning stopped before it had seen every resource.
+	if isOneOf(n.at("errored"), "true") {
+		return []error{fmt.Errorf("%s: the plan is incomplete: planning failed; pass a plan that was made without an error",
+			plain.Text(file))}
+	}
+
+	around := &workload{kind: kindPlan, name: file, file: file, form: formTerraform, plan: newPlan()}
+	around.plan.refs = readReferences(n.at("configuration"))
+	before := len(m.workloads)
+	judged := judgedTypes()
+
 	var errs []error
-	surroundings, before := &service{kind: kindPlan, name: file, file: file, form: formTerraform}, len(set.services)
 	for _, c := range r.list(changes, "resource_changes") {
 		one := &reader{file: file}
-		set.change(one, c, surroundings)
+		m.change(one, c, around.plan)
 		errs = append(errs, one.errs...)
+	}
+
+	// Grants, endpoint groups and mappings name workloads, also by references that are not known yet.
+	one := &reader{file: file}
+	m.plannedFronts(one, around.plan)
+	errs = append(errs, one.errs...)
+	for _, p := range around.plan.resources {
+		one := &reader{file: file}
+		m.plannedGrants(one, p, around.plan)
+		errs = append(errs, one.errs...)
+		around.surrounded = around.surrounded || judged[p.kind]
 	}
 
 	// A plan whose only subject is a public grant on another's workload is judged
 	// for that grant.
-	if len(surroundings.surrounding) > 0 || len(set.services) > before {
-		set.plans++
-		set.services = append(set.services, surroundings)
+	if around.surrounded || len(m.workloads) > before {
+		m.plans++
+		m.workloads = append(m.workloads, around)
+		m.partialPlan(file, n)
 	}
 
 	return append(errs, r.errs...)
 }
 
-func (set *input) change(r *reader, c *node, surroundings *service) {
+// partialPlan notes a plan of only a part of the configuration: "complete" is false where -target or a deferred change
+// left some resources out, which then have no entry to judge.
+func (m *model) partialPlan(file string, n *node) {
+	deferred := n.at("deferred_changes")
+	if !isOneOf(n.at("complete"), "false") && len(items(deferred)) == 0 {
+		return
+	}
+
+	m.asides = append(m.asides, aside{file: file, name: file, kind: kindPlan, line: n.line, unread: true,
+		message: "the plan is incomplete: some resources are left out, by -target or because their changes are deferred",
+		fix:     "plan without -target, after the deferred resources can be planned"})
+}
+
+// judgedTypes are the types of resources that some rule is about.
+func judgedTypes() map[string]bool {
+	out := map[string]bool{}
+	for _, r := range planRules() {
+		for _, kind := range r.resources {
+			out[kind] = true
+		}
+	}
+
+	return out
+}
+
+func (m *model) change(r *reader, c *node, p *plan) {
 	kind := r.text(c.at("type"), "type").text
-	if r.text(c.at("mode"), "mode").text == "data" || !strings.HasPrefix(kind, "google_") {
+	if r.text(c.at("mode"), "mode").text == "data" {
 		return
 	}
 
@@ -50,58 +97,66 @@ func (set *input) change(r *reader, c *node, surroundings *service) {
 		return
 	}
 
-	after = unknownIn(after, change.at("after_unknown"))
-	if isSurrounding(kind) {
-		surroundings.surrounding = append(surroundings.surrounding,
-			planned{kind: kind, address: r.text(c.at("address"), "address").text, after: r.mapping(after, "after")})
+	if after = r.mapping(unknownIn(after, change.at("after_unknown")), "after"); after == nil {
+		return // an error of r
 	}
 
-	// Only a resource that the plan creates has no grants from before. An update,
-	// or a replacement under the same name, may keep some.
-	created := slices.Equal(actions, []string{"create"})
-	var s *service
-	switch kind {
-	case "google_cloud_run_v2_service":
-		s = r.v2(after, kindService, blockShape())
-		s.form = formTerraform
-	case "google_cloud_run_v2_job":
-		s = r.v2(after, kindJob, blockShape())
-		s.form = formTerraform
-	case "google_cloud_run_v2_worker_pool":
-		s = r.v2(after, kindPool, blockShape())
-		s.form = formTerraform
+	resource := &planned{kind: kind, address: r.text(c.at("address"), "address").text, after: after,
+		name: after.at("name").written()}
+	if strings.HasPrefix(kind, "google_") {
+		p.add(resource)
+	}
+
+	if workload := workloadTypes()[kind]; workload != "" {
+		// Only a resource that the plan creates has no grants from before. An update,
+		// or a replacement under the same name, may keep some.
+		m.plannedWorkload(r, resource, workload, slices.Equal(actions, []string{"create"}), c.line)
+		return
+	}
+
+	a := aside{file: r.file, name: resource.address, kind: kind, line: c.line}
+	switch {
+	case isOutside(kind):
+		a.message = quote(kind) + " runs outside Cloud Run, and is not judged"
+		a.fix = "judge it with the tool for its platform"
+		m.asides = append(m.asides, a)
+	case runsContainers(kind, after):
+		a.unread = true
+		a.message = "unsupported resource " + quote(kind) + ": it runs containers that no rule judges"
+		a.fix = "judge what it makes, as `gcloud run services describe NAME --format export` or the v2 API shows it"
+		m.asides = append(m.asides, a)
+	}
+}
+
+// plannedWorkload adds a workload of a plan.
+func (m *model) plannedWorkload(r *reader, p *planned, kind string, created bool, line int) {
+	var s *workload
+	switch p.kind {
 	case "google_cloud_run_service":
-		s = r.terraformV1(after)
-	case "google_compute_region_network_endpoint_group":
-		for _, run := range r.list(after.at("cloud_run"), "cloud_run") {
-			set.fronted = append(set.fronted, r.text(run.at("service"), "cloud_run.service").text)
-		}
-		return
+		s = r.terraformV1(p.after)
+	case "google_cloudfunctions2_function":
+		s = r.function(p.after)
 	default:
-		address := r.text(c.at("address"), "address").text
-		if !set.terraformIAM(r, kind, address, after) && runsContainers(kind) {
-			r.errs = append(r.errs, fmt.Errorf("%s: line %d: unsupported resource %s: it runs containers that no rule "+
-				"judges; judge the plan without it, and its service as the v2 API shows it", plain.Text(r.file), c.line, quote(kind)))
-		}
-		return
+		s = r.v2(p.after, kind, blockShape())
+		s.form = formTerraform
 	}
 
-	s.address, s.created, s.line = r.text(c.at("address"), "address").text, created, c.line
-	s.region = r.text(after.at("location"), "location")
-	s.project = r.text(after.at("project"), "project")
+	s.address, s.created, s.line = p.address, created, line
+	s.region = first(r.text(p.after.at("location"), "location"), s.region)
+	s.project = first(r.text(p.after.at("project"), "project"), s.project)
 
-	if name := r.text(after.at("name"), "name"); name.unknown || s.name == "" {
+	if name := r.text(p.after.at("name"), "name"); name.unknown || s.name == "" {
 		s.name = s.address
 	}
 
 	s.unknownAsUnset()
-	set.services = append(set.services, s)
+	m.addWorkload(r, s)
 }
 
 // unknownAsUnset treats unknown values of some settings as absent. A plan marks a
 // setting that is left to the provider as unknown too, and the provider then uses
 // the default, which the rules judge like an absent value.
-func (s *service) unknownAsUnset() {
+func (s *workload) unknownAsUnset() {
 	s.ingress.unknown, s.urlDisabled.unknown, s.timeout.unknown, s.concurrency.unknown = false, false, false, false
 	s.min.unknown, s.max.unknown = false, false
 
@@ -110,17 +165,9 @@ func (s *service) unknownAsUnset() {
 	}
 }
 
-// runsContainers reports whether a resource that no rule reads runs containers:
-// a function of the second generation, and every resource of Cloud Run but those
-// that point at services. Passing over one would leave a workload unjudged.
-func runsContainers(kind string) bool {
-	return kind == "google_cloudfunctions2_function" || strings.HasPrefix(kind, "google_cloud_run_") &&
-		kind != "google_cloud_run_domain_mapping" && !strings.Contains(kind, "_iam_")
-}
-
 // terraformV1 reads google_cloud_run_service, which is Knative in blocks.
-func (r *reader) terraformV1(n *node) *service {
-	s := &service{kind: kindService, file: r.file, form: formTerraformV1}
+func (r *reader) terraformV1(n *node) *workload {
+	s := &workload{kind: kindService, file: r.file, form: formTerraformV1}
 	s.name = r.text(n.at("name"), "name").text
 	template := n.block("template")
 	r.annotations(s, n.block("metadata").at("annotations"), template.block("metadata").at("annotations"))
@@ -173,77 +220,4 @@ func unknownIn(after, unknown *node) *node {
 	}
 
 	return after
-}
-
-// terraformIAM adds grants on services, jobs and projects. A member or binding
-// adds to what is there; only a policy is all there is. False: it is none.
-func (set *input) terraformIAM(r *reader, kind, address string, n *node) bool {
-	p := policy{planned: true, file: r.file, address: address}
-	rest := ""
-	for prefix, of := range map[string]string{
-		"google_cloud_run_v2_service_iam_": kindService, "google_cloud_run_service_iam_": kindService,
-		"google_cloud_run_v2_job_iam_": kindJob, "google_cloud_run_v2_worker_pool_iam_": kindPool,
-	} {
-		if suffix, ok := strings.CutPrefix(kind, prefix); ok {
-			rest, p.kind = suffix, of
-		}
-	}
-
-	for _, level := range []string{"project", "folder", "organization"} {
-		if suffix, ok := strings.CutPrefix(kind, "google_"+level+"_iam_"); ok {
-			rest, p.project, p.level = suffix, true, level
-		}
-	}
-
-	if rest != "member" && rest != "binding" && rest != "policy" {
-		return false
-	}
-
-	p.target = first(r.text(n.at("name"), "name"), r.text(n.at("service"), "service"))
-
-	p.owner = r.text(n.at("project"), "project")
-
-	// Grants on folders and organisations hold in every project beneath. Which
-	// those are a plan does not say, so that they cover all projects.
-	if p.project {
-		p.target = r.text(n.at("project"), "project")
-		p.target.text = strings.TrimPrefix(p.target.text, "projects/")
-	}
-	if full := strings.Split(p.target.text, "/"); len(full) == 6 {
-		p.target.text = full[5]
-		p.owner = first(p.owner, text{set: true, text: full[1]})
-	}
-
-	p.region = r.text(n.at("location"), "location")
-	b := binding{role: r.text(n.at("role"), "role")}
-	switch rest {
-	case "member":
-		b.members = []text{r.text(n.at("member"), "member")}
-		p.bindings = []binding{b}
-	case "binding":
-		for _, m := range r.list(n.at("members"), "members") {
-			b.members = append(b.members, r.text(m, "members"))
-		}
-		if r.partial {
-			b.members = append(b.members, text{unknown: true})
-		}
-		p.bindings = []binding{b}
-	case "policy":
-		// A policy replaces all grants, so that it lists every one; but only if its
-		// text is known.
-		data := r.text(n.at("policy_data"), "policy_data")
-		p.whole = data.set
-		if data.set {
-			docs, err := parse(Source{Name: "policy_data", Text: []byte(data.text)})
-			if err != nil || len(docs) != 1 {
-				r.fault(n, "policy_data", "an IAM policy")
-				return true
-			}
-			p.bindings = r.bindings(docs[0])
-		}
-	}
-
-	set.policies = append(set.policies, p)
-
-	return true
 }

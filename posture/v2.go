@@ -7,8 +7,8 @@ import (
 
 // v2 reads a Service or Job as the v2 API writes it, and as Terraform's
 // google_cloud_run_v2_service and _job do, whose names are in snake case.
-func (r *reader) v2(n *node, kind string, sh shape) *service {
-	s := &service{kind: kind, file: r.file, line: n.line, form: formV2}
+func (r *reader) v2(n *node, kind string, sh shape) *workload {
+	s := &workload{kind: kind, file: r.file, line: n.line, form: formV2}
 	f := func(from *node, path ...string) *node {
 		for i := range path {
 			path[i] = sh.name(path[i])
@@ -44,8 +44,11 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 	s.breakglass.set = s.breakglass.set && s.breakglass.text != ""
 
 	template := r.mapping(f(n, "template"), "template")
-	if kind == kindJob {
+	switch kind {
+	case kindJob:
 		template = r.mapping(f(template, "template"), "template.template")
+	case kindInstance: // "containers" and what belongs to them are at its top
+		template = n
 	}
 
 	s.account = r.text(f(template, "serviceAccount"), "template.serviceAccount")
@@ -58,6 +61,8 @@ func (r *reader) v2(n *node, kind string, sh shape) *service {
 	for i, c := range r.list(template.at("containers"), "template.containers") {
 		s.containers = append(s.containers, r.v2Container(c, fmt.Sprintf("template.containers[%d]", i), sh, f))
 	}
+
+	r.sandboxes(s, f(template, "sandboxes"), func(c *node, path string) container { return r.v2Container(c, path, sh, f) })
 
 	for i, v := range r.list(template.at("volumes"), "template.volumes") {
 		r.v2Volume(s, v, fmt.Sprintf("template.volumes[%d]", i), f)
@@ -79,7 +84,7 @@ func probeNames() []string { return []string{"startupProbe", "livenessProbe", "r
 
 // v2Extras reads the settings outside of containers that newer versions of the
 // API added.
-func (r *reader) v2Extras(s *service, n, template *node, f fieldOf) {
+func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 	s.shell = r.flag(f(n, "sshEnabled"), "sshEnabled")
 	s.healthDisabled = r.flag(f(template, "healthCheckDisabled"), "template.healthCheckDisabled")
 
@@ -94,7 +99,7 @@ func (r *reader) v2Extras(s *service, n, template *node, f fieldOf) {
 	}
 
 	build := f(n, "buildConfig")
-	if on := r.flag(f(build, "enableAutomaticUpdates"), "buildConfig.enableAutomaticUpdates"); on.text == "true" {
+	if on := r.flag(f(build, "enableAutomaticUpdates"), "buildConfig.enableAutomaticUpdates"); on.text == "true" || on.unknown {
 		s.baseImages = on
 	}
 
@@ -103,6 +108,37 @@ func (r *reader) v2Extras(s *service, n, template *node, f fieldOf) {
 	for _, m := range []*node{n.at("annotations"), n.at("labels"), template.at("annotations"), template.at("labels")} {
 		s.annotated = append(s.annotated, pairs(m)...)
 	}
+}
+
+// sandboxes reads the templates of sandboxes, each of which is a further image that the workload starts.
+func (r *reader) sandboxes(s *workload, n *node, read func(*node, string) container) {
+	if n == nil {
+		return
+	}
+
+	n = r.mapping(n, "sandboxes")
+	for i, c := range r.list(n.at("templates"), "sandboxes.templates") {
+		sandbox := read(c, fmt.Sprintf("sandboxes.templates[%d]", i))
+		if sandbox.name == "" {
+			sandbox.name = fmt.Sprintf("sandbox %d", i+1)
+		}
+		s.sandboxes++
+		s.containers = append(s.containers, sandbox)
+	}
+}
+
+// inlined reads source files that stand in the definition itself.
+func (r *reader) inlined(c *container, n *node, path string) {
+	for i, file := range r.list(n.at("sources"), path+".sources") {
+		at := fmt.Sprintf("%s.sources[%d]", path, i)
+		c.files = append(c.files, variable{name: r.value(file.at("filename"), at+".filename").text,
+			value: r.value(file.at("content"), at+".content")})
+	}
+}
+
+// present reports whether a block is there, or may be after apply.
+func present(n *node) bool {
+	return n != nil && (n.kind == nodeUnknown || n.kind == nodeMapping || n.kind == nodeList && len(n.items) > 0)
 }
 
 type fieldOf func(from *node, path ...string) *node
@@ -118,7 +154,7 @@ func gcloudName(t text, names map[string]string) text {
 	return t
 }
 
-func (r *reader) v2Network(s *service, vpc *node) {
+func (r *reader) v2Network(s *workload, vpc *node) {
 	s.connector = r.text(vpc.at("connector"), "template.vpcAccess.connector")
 
 	if interfaces := listed(vpc, "networkInterfaces"); interfaces != nil && interfaces.kind == nodeUnknown {
@@ -142,7 +178,7 @@ func listed(from *node, name string) *node {
 	return from.at(snake(name))
 }
 
-func (r *reader) v2Scaling(s *service, outer, inner *node, f fieldOf) {
+func (r *reader) v2Scaling(s *workload, outer, inner *node, f fieldOf) {
 	of := func(n *node, name string) count { return r.count(f(n, name), "scaling."+name) }
 	s.min = larger(of(inner, "minInstanceCount"), of(outer, "minInstanceCount"))
 	s.max = firstCount(of(inner, "maxInstanceCount"), of(outer, "maxInstanceCount"))
@@ -161,6 +197,11 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 		name: r.text(n.at("name"), path+".name").text, image: r.text(n.at("image"), path+".image"),
 		baseImage: r.text(f(n, "baseImageUri"), path+".baseImageUri"),
 		args:      append(inputs.strings(n.at("command"), path+".command"), inputs.strings(n.at("args"), path+".args")...),
+		launcher:  present(f(n, "sandboxLauncher")),
+	}
+	if code := f(n, "sourceCode"); present(code) {
+		c.source = "source code"
+		inputs.inlined(&c, f(code, "inlinedSource"), path+".sourceCode.inlinedSource")
 	}
 	limits := r.mayBeUnknown(sh.at(n, "resources", "limits"), path+".resources.limits")
 	c.cpu = r.text(limits.at("cpu"), path+".resources.limits.cpu")
@@ -175,7 +216,8 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 	for i, e := range inputs.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)
 		e = inputs.mapping(e, at)
-		v := variable{name: inputs.text(e.at("name"), at+".name").text, value: inputs.text(e.at("value"), at+".value")}
+		v := variable{name: inputs.text(e.at("name"), at+".name").text}
+		v.value = inputs.secretValue(e.at("value"), v.name, at+".value")
 		if ref := inputs.mapping(f(e, "valueSource", "secretKeyRef"), at+".valueSource.secretKeyRef"); ref != nil {
 			at += ".valueSource.secretKeyRef"
 			v.secret = &secretRef{
@@ -189,11 +231,12 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 
 	c.unknownInputs = inputs.partial
 	r.errs = append(r.errs, inputs.errs...)
+	r.unrendered = append(r.unrendered, inputs.unrendered...)
 
 	return c
 }
 
-func (r *reader) v2Volume(s *service, v *node, path string, f fieldOf) {
+func (r *reader) v2Volume(s *workload, v *node, path string, f fieldOf) {
 	v = r.mapping(v, path)
 	secret := r.mapping(f(v, "secret"), path+".secret")
 	if secret == nil {

@@ -82,17 +82,40 @@ func TestWorkerPools(t *testing.T) {
 	}
 }
 
-// TestUnreadWorkloads: a workload of a kind that is not read stops the judgement, beside good ones too.
+// TestUnreadWorkloads: a workload of a kind that is not read is an error, beside good ones that are judged; what is known
+// to be outside Cloud Run is named and changes no verdict.
 func TestUnreadWorkloads(t *testing.T) {
-	for kind, text := range map[string]string{
-		"google_cloudfunctions2_function": plan(resource("google_cloud_run_v2_worker_pool", "q", poolTerraform), resource("google_cloudfunctions2_function", "f", `{"name": "f"}`)),
-		"google_cloud_run_v2_instance":    plan(resource("google_cloud_run_v2_instance", "i", `{"name": "i"}`)),
-		"Instance":                        poolYAML + "---\napiVersion: run.googleapis.com/v1\nkind: Instance\nspec: {containers: []}\n",
+	pool := resource("google_cloud_run_v2_worker_pool", "q", poolTerraform)
+	const unread, outside = attestor.StatusError, attestor.StatusSkipped
+	for _, tt := range []struct {
+		name, text string
+		want       attestor.Status
+	}{
+		{"google_cloud_run_v2_sandbox", plan(pool, resource("google_cloud_run_v2_sandbox", "x", `{"name": "x"}`)), unread},
+		{"google_cloudfunctions3_function", plan(pool, resource("google_cloudfunctions3_function", "x", `{"name": "x"}`)), unread},
+		{"google_new_runtime", plan(pool, resource("google_new_runtime", "x", `{"spec": [{"containers": [{"image": "nginx"}]}]}`)), unread},
+		{"google_new_thing without containers", plan(pool, resource("google_new_thing", "x", `{"spec": [{"image": "a.png"}]}`)), ""},
+		{"google_cloudfunctions_function", plan(pool, resource("google_cloudfunctions_function", "x", `{"name": "x"}`)), outside},
+		{"google_app_engine_flexible_app_version", plan(pool, resource("google_app_engine_flexible_app_version", "x", `{"deployment": [{"container": [{"image": "nginx"}]}]}`)), outside},
+		{"google_container_cluster", plan(pool, resource("google_container_cluster", "x", `{"name": "x"}`)), outside},
+		{"google_compute_instance", plan(pool, resource("google_compute_instance", "x", `{"name": "x"}`)), outside},
+		{"kubernetes_deployment_v1", plan(pool, resource("kubernetes_deployment_v1", "x", `{"spec": []}`)), outside},
+		{"RunService", poolYAML + "---\napiVersion: run.cnrm.cloud.google.com/v1beta1\nkind: RunService\nmetadata: {name: x}\n", unread},
+		{"Revision", poolYAML + "---\napiVersion: serving.knative.dev/v1\nkind: Revision\nmetadata: {name: x}\nspec: {containers: [{image: nginx}]}\n", unread},
+		{"Deployment", poolYAML + "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n", outside},
 	} {
-		_, err := judge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(text)}})
-		if !isInvalid(err) || !strings.Contains(err.Error(), kind) {
-			t.Errorf("%s: %v", kind, err)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			r := hipaa(t, tt.text)
+			if finding(t, r, "IMAGE_BY_DIGEST").Status != attestor.StatusPass {
+				t.Error("the pool beside it was not judged")
+			}
+			if got := worst(r, posture.InputComplete); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+			if want := map[bool]attestor.Outcome{true: attestor.Undecided, false: attestor.Pass}[tt.want == unread]; r.Verdict != want {
+				t.Errorf("%s, want %s", r.Verdict, want)
+			}
+		})
 	}
 }
 

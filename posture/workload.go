@@ -3,6 +3,7 @@ package posture
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,11 +12,18 @@ import (
 	"github.com/attestor-gate/attestor/internal/plain"
 )
 
+// The kinds of workload, as findings name them; kindPlan is a further subject of findings.
 const (
-	kindService = "service"
-	kindJob     = "job"
-	kindPool    = "workerpool" // and kindPlan
+	kindService  = "service"
+	kindJob      = "job"
+	kindPool     = "workerpool"
+	kindInstance = "instance"
+	kindFunction = "function" // of the second generation, which is a service that is built from source
 )
+
+func workloadKinds() []string {
+	return []string{kindService, kindJob, kindPool, kindInstance, kindFunction}
+}
 
 // A form is how a definition is written; remedies are written in the same form.
 type form int
@@ -25,6 +33,7 @@ const (
 	formV2
 	formTerraform   // google_cloud_run_v2_service, google_cloud_run_v2_job
 	formTerraformV1 // google_cloud_run_service
+	formFunction    // google_cloudfunctions2_function
 )
 
 // A text is a value that may be absent, or known only after apply.
@@ -40,7 +49,7 @@ type count struct {
 
 // A service is the definition of a workload, or of a plan's surroundings. Values
 // are as written: an absent value differs from a default that is written out.
-type service struct {
+type workload struct {
 	kind, file string
 	form       form
 	line       int
@@ -73,11 +82,14 @@ type service struct {
 	timeout         duration
 	concurrency     count
 	otherRevisions  []string // with traffic or a tag, and not of this definition
+	sources         text     // code in Cloud Storage that no image holds
 	baseImages      text     // automatic updates of what is beneath the image
 	containers      []container
+	sandboxes       int // of the containers, the last are templates of sandboxes
 	volumes         []secretRef
 
-	surrounding []planned // of a plan: resources beside its services
+	plan       *plan // of a plan: everything that it makes
+	surrounded bool  // of a plan: it has a resource that some rule is about
 }
 
 type duration struct {
@@ -96,8 +108,11 @@ type container struct {
 	startup   bool // has a startup probe
 	liveness  bool
 	baseImage text
+	source    string     // what it is built from, where no image holds its code
+	launcher  bool       // may start sandboxes
 	headers   []variable // of its probes
 	execs     [][]string // commands of its probes
+	files     []variable // source files in the definition
 
 	unknownInputs bool // some argument or variable is known only after apply
 }
@@ -117,19 +132,19 @@ type secretRef struct {
 
 // unknownInputs reports whether some container has arguments or variables that
 // are known only after apply.
-func (s *service) unknownInputs() bool {
+func (s *workload) unknownInputs() bool {
 	return slices.ContainsFunc(s.containers, func(c container) bool { return c.unknownInputs })
 }
 
 // collection is the group of gcloud commands for a workload of this kind.
-func (s *service) collection() string {
+func (s *workload) collection() string {
 	if s.kind == kindPool {
 		return "worker-pools"
 	}
 	return s.kind + "s"
 }
 
-func (s *service) fullName() string {
+func (s *workload) fullName() string {
 	name := cmp.Or(plain.Text(s.name), "(unnamed)")
 	if !s.region.set && !s.project.set {
 		return name
@@ -144,6 +159,8 @@ type reader struct {
 	file    string
 	errs    []error
 	partial bool
+
+	unrendered []string // places that hold a template's variable
 }
 
 func (r *reader) fault(n *node, path, want string) {
@@ -166,8 +183,36 @@ func (r *reader) text(n *node, path string) text {
 		return text{}
 	}
 
+	if isTemplate(n.text) {
+		r.unrendered = append(r.unrendered, path)
+	}
+
 	return text{set: true, text: n.text}
 }
+
+// value is the text of a variable, a header or an argument, whose own language may have variables too.
+func (r *reader) value(n *node, path string) text {
+	before := len(r.unrendered)
+	t := r.text(n, path)
+	r.unrendered = r.unrendered[:before]
+
+	return t
+}
+
+// secretValue is the value of a variable. A template in the place of a secret renders to the secret.
+func (r *reader) secretValue(n *node, name, path string) text {
+	if secretive(name) {
+		return r.text(n, path)
+	}
+	return r.value(n, path)
+}
+
+// templated are the variables of envsubst, Helm and Go, Jinja, ERB, Cloud Build's substitutions and make.
+var templated = regexp.MustCompile(`\{\{.*\}\}|\{%.*%\}|<%.*%>|\$\{[A-Za-z_][^}]*\}|\$\([A-Za-z_][A-Za-z0-9_]*\)|@@[A-Z_]+@@`)
+
+// isTemplate reports whether a text has a variable of a template that was not rendered: no name, image or setting of
+// Cloud Run contains one.
+func isTemplate(s string) bool { return strings.ContainsAny(s, "$<{@") && templated.MatchString(s) }
 
 // flag is "true", "false", or absent.
 func (r *reader) flag(n *node, path string) text {
@@ -269,7 +314,7 @@ func (r *reader) nonEmpty(n *node, path string) bool {
 func (r *reader) strings(n *node, path string) []string {
 	var out []string
 	for i, item := range r.list(n, path) {
-		t := r.text(item, fmt.Sprintf("%s[%d]", path, i))
+		t := r.value(item, fmt.Sprintf("%s[%d]", path, i))
 		r.partial = r.partial || t.unknown
 		out = append(out, t.text)
 	}

@@ -1,0 +1,325 @@
+package posture
+
+import (
+	"cmp"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cel.dev/cel-go/common/ast"
+)
+
+// An armorRule is a rule of a Cloud Armor security policy.
+type armorRule struct {
+	priority  int64
+	action    string
+	limits    bool           // has rate_limit_options
+	everybody bool           // matches every address
+	ranges    []netip.Prefix // that it matches, where it has no expression
+	condition condition
+	text      string   // of the expression
+	excluded  []string // rule sets whose signatures it does not look for
+}
+
+// An armor is a security policy: the rules that are in force, in the order in which Cloud Armor evaluates them. The
+// first rule that matches a request decides.
+type armor []armorRule
+
+// armor reads the rules of a security policy: those of the resource itself, and those that resources of their own add
+// to it. A rule in preview is logged and not enforced, and decides nothing.
+func (p *plan) armor(policy *planned) armor {
+	all := append(slices.Clone(items(policy.after.at("rule"))), items(policy.after.at("rules"))...)
+	separate := map[string]string{globalArmor: globalArmorRule, regionalArmor: regionalArmorRule}[policy.kind]
+
+	for _, other := range p.of(separate) {
+		// A rule whose policy is not known is counted for none, and a guard that may
+		// belong elsewhere lets nothing pass.
+		to, known := p.points(other, other.after.at("security_policy"), "security_policy", policy.kind)
+		if known && slices.Contains(to, policy) {
+			all = append(all, other.after)
+		}
+	}
+
+	var a armor
+	for _, n := range all {
+		if !isOneOf(n.at("preview"), "true") {
+			a = append(a, readArmorRule(n))
+		}
+	}
+
+	// "Rules are evaluated from highest to lowest priority where 0 is the highest".
+	slices.SortStableFunc(a, func(a, b armorRule) int { return cmp.Compare(a.priority, b.priority) })
+
+	return a
+}
+
+func readArmorRule(n *node) armorRule {
+	r := armorRule{action: n.at("action").written(), limits: isSet(n.at("rate_limit_options")),
+		text: n.block("match").block("expr").at("expression").written()}
+	r.condition = parseCondition(r.text)
+
+	for _, e := range items(n.at("preconfigured_waf_config")) {
+		for _, exclusion := range items(e.at("exclusion")) {
+			if excludesAll(exclusion) {
+				r.excluded = append(r.excluded, exclusion.at("target_rule_set").written())
+			}
+		}
+	}
+
+	if r.text == "" {
+		r.ranges, r.everybody = sources(n.block("match").block("config").at("src_ip_ranges"))
+	}
+
+	// Without a known priority the rule may come first, or too late: a rule that denies is taken to come last, any
+	// other to come first.
+	priority, err := strconv.ParseInt(n.at("priority").written(), 10, 64)
+	switch {
+	case err == nil:
+		r.priority = priority
+	case r.denies():
+		r.priority = math.MaxInt64
+	default:
+		r.priority = -1
+	}
+
+	return r
+}
+
+func (r armorRule) denies() bool { return strings.HasPrefix(r.action, "deny") }
+
+// sources reads the ranges of addresses that a rule matches. Ranges that are not known may be "*", and are taken to be.
+func sources(n *node) (ranges []netip.Prefix, everybody bool) {
+	if n == nil || n.kind != nodeList || len(n.items) == 0 {
+		return nil, true
+	}
+
+	for _, r := range n.items {
+		if r.kind == nodeUnknown || r.written() == "*" {
+			return nil, true
+		}
+		if p, ok := addressRange(r.written()); ok {
+			ranges = append(ranges, p)
+		}
+	}
+
+	return ranges, false
+}
+
+// coversAll reports whether ranges cover all addresses of IPv4, or of IPv6, in one range or in several.
+func coversAll(ranges []netip.Prefix) bool {
+	for _, family := range []string{"0.0.0.0/0", "::/0"} {
+		open := false
+		for _, part := range crowds(netip.MustParsePrefix(family), ranges) {
+			open = open || !slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(part.address) })
+		}
+		if !open {
+			return true
+		}
+	}
+
+	return false
+}
+
+// addressRange reads a range, or a single address.
+func addressRange(s string) (netip.Prefix, bool) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), true
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), true
+	}
+
+	return netip.Prefix{}, false
+}
+
+// excludesAll reports whether an exclusion leaves nothing of a rule set: all of its rules, in any field of one part of
+// requests, or for every path.
+func excludesAll(n *node) bool {
+	if isSet(n.at("target_rule_ids")) {
+		return false
+	}
+
+	for _, part := range []string{"request_header", "request_cookie", "request_uri", "request_query_param"} {
+		for _, field := range items(n.at(part)) {
+			value := field.at("value").written()
+			if isOneOf(field.at("operator"), "EQUALS_ANY") || value == "" || part == "request_uri" && value == "/" &&
+				!isOneOf(field.at("operator"), "EQUALS") {
+				return true
+			}
+		}
+	}
+
+	return false
+}
+
+// A request is what is assumed of one when a policy is tried on it.
+type request struct {
+	address netip.Addr
+	attack  string          // the family of signatures that match it, such as "sqli-"
+	facts   map[string]bool // what else the expressions of the policy ask about
+}
+
+// decide returns the rule that decides a request; nil where none does, and Cloud Armor's default lets it pass.
+func (a armor) decide(q request) *armorRule {
+	for i := range a {
+		if a[i].matches(q) {
+			return &a[i]
+		}
+	}
+	return nil
+}
+
+func (r *armorRule) matches(q request) bool {
+	if r.text == "" {
+		return r.everybody || slices.ContainsFunc(r.ranges, func(p netip.Prefix) bool { return p.Contains(q.address) })
+	}
+
+	// An expression that cannot be read is taken to match where that is worse.
+	if r.condition.root == nil {
+		return !r.denies() && q.facts[r.text]
+	}
+
+	return r.condition.value(func(e ast.Expr) truth { return truthOf(r.holds(e, q)) }) == always
+}
+
+// holds is the value of one question of an expression for a request.
+func (r *armorRule) holds(e ast.Expr, q request) bool {
+	if e.Kind() == ast.CallKind {
+		call := e.AsCall()
+
+		switch args := call.Args(); {
+		case strings.HasPrefix(call.FunctionName(), "evaluatePreconfigured") && len(args) > 0:
+			set, _ := literal(args[0]).(string)
+			return q.attack != "" && strings.HasPrefix(set, q.attack) && !silenced(call) && !slices.Contains(r.excluded, set)
+		case call.FunctionName() == "inIpRange" && len(args) == 2:
+			text, _ := literal(args[1]).(string)
+			p, ok := addressRange(text)
+
+			return ok && p.Contains(q.address)
+		}
+	}
+
+	return q.facts[written(e)]
+}
+
+// questions are what the expressions of a policy ask about besides attacks and addresses. Those of rules that deny or
+// limit come first.
+func (a armor) questions() []string {
+	var guards, others []string
+	for i := range a {
+		r := &a[i]
+		add := func(question string) {
+			if r.denies() || r.limits {
+				guards = append(guards, question)
+			} else {
+				others = append(others, question)
+			}
+		}
+
+		if r.condition.root == nil && r.text != "" {
+			add(r.text)
+			continue
+		}
+
+		r.condition.value(func(e ast.Expr) truth {
+			name := ""
+			if e.Kind() == ast.CallKind {
+				name = e.AsCall().FunctionName()
+			}
+			if !strings.HasPrefix(name, "evaluatePreconfigured") && name != "inIpRange" {
+				add(written(e))
+			}
+
+			return sometimes
+		})
+	}
+
+	var out []string
+	for _, question := range append(guards, others...) {
+		if !slices.Contains(out, question) {
+			out = append(out, question)
+		}
+	}
+
+	return out
+}
+
+// prefixes are the ranges that the policy tells apart.
+func (a armor) prefixes() []netip.Prefix {
+	var out []netip.Prefix
+	for i := range a {
+		out = append(out, a[i].ranges...)
+		a[i].condition.value(func(e ast.Expr) truth {
+			if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == "inIpRange" && len(e.AsCall().Args()) == 2 {
+				text, _ := literal(e.AsCall().Args()[1]).(string)
+				if p, ok := addressRange(text); ok {
+					out = append(out, p)
+				}
+			}
+
+			return sometimes
+		})
+	}
+
+	return out
+}
+
+// A crowd is a set of addresses that no rule tells apart: one of them, and their share of all.
+type crowd struct {
+	address netip.Addr
+	share   float64
+}
+
+// crowds divides all addresses of one family by the ranges of a policy.
+func crowds(family netip.Prefix, ranges []netip.Prefix) []crowd {
+	all := []netip.Prefix{family}
+	for _, p := range ranges {
+		if p.Addr().Is4() == family.Addr().Is4() && p.Bits() > 0 && !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+
+	var out []crowd
+	for _, p := range all {
+		// Ranges lie within each other or apart. The addresses of one and of none
+		// within it are its own.
+		share, candidates := math.Pow(2, -float64(p.Bits())), []netip.Addr{p.Addr()}
+		var within []netip.Prefix
+		for _, inner := range all {
+			if inner.Bits() > p.Bits() && p.Contains(inner.Addr()) {
+				within = append(within, inner)
+			}
+		}
+
+		for _, inner := range within {
+			if !slices.ContainsFunc(within, func(o netip.Prefix) bool { return o.Bits() < inner.Bits() && o.Contains(inner.Addr()) }) {
+				share -= math.Pow(2, -float64(inner.Bits()))
+			}
+			candidates = append(candidates, lastOf(inner).Next())
+		}
+
+		for _, address := range candidates {
+			if address.IsValid() && p.Contains(address) &&
+				!slices.ContainsFunc(within, func(o netip.Prefix) bool { return o.Contains(address) }) {
+				out = append(out, crowd{address: address, share: share})
+				break
+			}
+		}
+	}
+
+	return out
+}
+
+// lastOf is the last address of a range.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(b); i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+
+	last, _ := netip.AddrFromSlice(b)
+
+	return last
+}

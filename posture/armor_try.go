@@ -1,0 +1,88 @@
+package posture
+
+import "net/netip"
+
+// A guard must be effective for nearly all addresses that a policy lets in: a range of its owner's that is let past it
+// is a choice, half of the Internet is not.
+const nearlyAll = 0.9
+
+// maxTrials bounds how often one policy is tried.
+const maxTrials = 1 << 17
+
+// stops reports whether the policy denies attacks of a family that it would let in without its rule for them: a rule
+// that never has its turn, or whose requests another rule denies anyway, guards nothing.
+func (a armor) stops(attack string) bool {
+	return a.effective(func(q request) (concerned, guarded bool) {
+		harmless := a.passes(q)
+		q.attack = attack
+		passed := a.passes(q)
+
+		return harmless || passed, harmless && !passed
+	})
+}
+
+// limits reports whether the policy throttles or bans the callers that it lets in.
+func (a armor) limits() bool {
+	return a.effective(func(q request) (concerned, guarded bool) {
+		r := a.decide(q)
+
+		return a.passes(q), r != nil && r.limits && (r.action == "throttle" || r.action == "rate_based_ban")
+	})
+}
+
+// passes reports whether a request gets past the policy. What is redirected, or throttled within its rate, does.
+func (a armor) passes(q request) bool {
+	r := a.decide(q)
+	return r == nil || !r.denies()
+}
+
+// effective tries the policy on requests of every kind that its rules tell apart, from every part of the addresses that
+// they tell apart. It reports whether there is a kind of request for which the guard works nearly everywhere, for IPv4
+// and for IPv6, or whether nothing gets in at all. Answers to its questions are tried in all combinations, as far as
+// [maxTrials] allows: a question that is left out counts as answered with no.
+func (a armor) effective(try func(request) (concerned, guarded bool)) bool {
+	questions := a.questions()
+	ranges := a.prefixes()
+	const most = 512
+	if len(ranges) > most {
+		ranges = ranges[:most]
+	}
+
+	for _, family := range []string{"0.0.0.0/0", "::/0"} {
+		parts := crowds(netip.MustParsePrefix(family), ranges)
+
+		n := len(questions)
+		for n > 0 && len(parts)*(1+len(a))<<n > maxTrials {
+			n--
+		}
+
+		works, open := false, false
+		for answers := range 1 << n {
+			q := request{facts: map[string]bool{}}
+			for i := range n {
+				q.facts[questions[i]] = answers>>i&1 == 1
+			}
+
+			all, guarded := 0.0, 0.0
+			for _, part := range parts {
+				q.address = part.address
+				concerned, ok := try(q)
+				if concerned {
+					all += part.share
+				}
+				if concerned && ok {
+					guarded += part.share
+				}
+			}
+
+			open = open || all > 0
+			works = works || all > 0 && guarded >= nearlyAll*all
+		}
+
+		if open && !works {
+			return false
+		}
+	}
+
+	return true
+}

@@ -1,0 +1,174 @@
+package posture
+
+import (
+	"slices"
+	"strings"
+)
+
+// constraints are those of Cloud Run, each with the value that lifts it.
+func constraints() map[string]string {
+	return map[string]string{"run.allowedIngress": "all", "run.allowedVPCEgress": "",
+		"run.allowedBinaryAuthorizationPolicies": ""}
+}
+
+const organizationPolicy = "google_org_policy_policy"
+
+// legacyPolicies are the older resources for organisation policies, by what they are on.
+func legacyPolicies() []string {
+	return []string{"google_organization_policy", "google_folder_organization_policy", "google_project_organization_policy"}
+}
+
+// A restriction is what one policy says of one constraint.
+type restriction struct {
+	address, constraint string
+	found               string // why it restricts nothing; "" if it does
+	dry                 bool   // is only logged
+}
+
+// restrictions are what a plan's policies say of Cloud Run's constraints, in both forms.
+func (p *plan) restrictions() []restriction {
+	var out []restriction
+	for _, r := range p.of(organizationPolicy) {
+		name := constraintName(r.after.at("name").written())
+		if _, ours := constraints()[name]; !ours {
+			continue
+		}
+
+		spec := r.after.block("spec")
+		one := restriction{address: r.address, constraint: name}
+		if !present(spec) {
+			spec, one.dry = r.after.block("dry_run_spec"), true
+		}
+		one.found = listed(spec, "rules").restricts(constraints()[name])
+		if isOneOf(spec.at("reset"), "true") {
+			one.found = "is reset, and restricts nothing"
+		}
+
+		out = append(out, one)
+	}
+
+	for _, r := range p.of(legacyPolicies()...) {
+		name := constraintName(r.after.at("constraint").written())
+		if _, ours := constraints()[name]; !ours {
+			continue
+		}
+
+		one := restriction{address: r.address, constraint: name, found: legacyRestricts(r.after, constraints()[name])}
+		out = append(out, one)
+	}
+
+	return out
+}
+
+// constraintName is a constraint without what stands before it: "constraints/", or the policy's parent.
+func constraintName(s string) string { return s[strings.LastIndex(s, "/")+1:] }
+
+// restricts says why the rules of a policy restrict nothing, or "". worthless is the value that lifts the constraint. A
+// rule under a condition is an exception, unless the condition always holds.
+func (n *node) restricts(worthless string) string {
+	restricted := false
+	for _, r := range items(n) {
+		condition := r.block("condition").at("expression")
+		if isSet(r.at("condition")) && parseCondition(condition.written()).value(nil) != always {
+			continue
+		}
+
+		switch {
+		case isOneOf(r.at("allow_all"), "TRUE", "true"), listsValue(r.block("values").at("allowed_values"), worthless):
+			return "allows everything"
+		case isSet(r.block("values").at("allowed_values")), isOneOf(r.at("deny_all"), "TRUE", "true"):
+			restricted = true
+		case denies(r.block("values").at("denied_values"), worthless):
+			restricted = true
+		}
+	}
+
+	if restricted {
+		return ""
+	}
+
+	return "restricts nothing"
+}
+
+// legacyRestricts is the same for the older resources: "list_policy" allows or denies values, "restore_policy" takes
+// the default of the constraint, which restricts nothing.
+func legacyRestricts(n *node, worthless string) string {
+	list := n.block("list_policy")
+	allow, deny := list.block("allow"), list.block("deny")
+
+	switch {
+	case isOneOf(allow.at("all"), "true"), listsValue(allow.at("values"), worthless):
+		return "allows everything"
+	case isSet(allow.at("values")), isOneOf(deny.at("all"), "true"), denies(deny.at("values"), worthless):
+		return ""
+	}
+
+	return "restricts nothing"
+}
+
+// listsValue reports whether a list has a value, which may be written with "is:".
+func listsValue(n *node, value string) bool {
+	return value != "" && slices.ContainsFunc(items(n), func(v *node) bool { return isOneOf(v, value, "is:"+value) })
+}
+
+// denies reports whether denied values restrict: the value that lifts the constraint must be among them, where there is
+// one.
+func denies(n *node, worthless string) bool {
+	return isSet(n) && (worthless == "" || n.kind == nodeUnknown || listsValue(n, worthless))
+}
+
+func organizationPolicies(c *judging) answer {
+	seen := map[string]bool{}
+	var faults, dry []fault
+	for _, r := range c.s.plan.restrictions() {
+		seen[r.constraint] = true
+		switch {
+		case r.found != "":
+			faults = append(faults, fault{subject: r.address, found: clip(r.address) + " " + r.found})
+		case r.dry:
+			dry = append(dry, fault{subject: r.address, found: clip(r.address) + " only logs"})
+		}
+	}
+
+	// "run.managed.requireInvokerIam" keeps everybody from switching the check of invokers off. Where a plan has it, it
+	// must enforce.
+	lifted, _ := c.each(organizationPolicy, func(n *node) string {
+		if constraintName(n.at("name").written()) != "run.managed.requireInvokerIam" {
+			return ""
+		}
+
+		for _, r := range items(n.block("spec").at("rules")) {
+			if !isSet(r.at("condition")) && isOneOf(r.at("enforce"), "FALSE", "false") {
+				return "does not enforce the check of invokers"
+			}
+		}
+
+		return ""
+	})
+	faults = append(faults, lifted...)
+
+	if len(seen) == 0 && len(faults) == 0 {
+		return notInPlan()
+	}
+
+	for name := range constraints() {
+		if !seen[name] {
+			faults = append(faults, fault{subject: name, found: name + " is not set"})
+		}
+	}
+
+	slices.SortFunc(faults, func(a, b fault) int { return strings.Compare(a.found, b.found) })
+
+	m := remedy{terraform: block(`resource "google_org_policy_policy" "ingress"`, `name   = "PARENT/policies/run.allowedIngress"`,
+		`parent = "PARENT"`, block("spec", block("rules", block("values", `allowed_values = ["internal-and-cloud-load-balancing"]`))))}
+
+	switch {
+	case len(faults) > 0:
+		return violated("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies", m, faults...)
+	case len(dry) > 0:
+		return answer{state: stateWarned, found: listFaults(dry), required: "a spec, once the log of the dry run is empty",
+			remedy: remedy{terraform: "# write the block spec like dry_run_spec"}}
+	}
+
+	return satisfied("ingress, VPC egress and Binary Authorization are restricted")
+}

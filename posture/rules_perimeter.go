@@ -1,0 +1,204 @@
+package posture
+
+import (
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/common/ast"
+)
+
+const (
+	perimeterType  = "google_access_context_manager_service_perimeter"
+	perimetersType = "google_access_context_manager_service_perimeters"
+)
+
+// perimeterServices hold what the gate protects: images, keys, attestations.
+func perimeterServices() []string {
+	return []string{"artifactregistry.googleapis.com", "cloudkms.googleapis.com", "containeranalysis.googleapis.com"}
+}
+
+// A perimeter is one of VPC Service Controls, with what resources of their own add to it.
+type perimeter struct {
+	address  string
+	bridge   bool
+	enforced bool // has a status; false: spec alone, a dry run, which refuses nothing
+	parts    []*node
+	members  bool // has projects or networks in it
+}
+
+// perimeters are those of a plan.
+func (p *plan) perimeters() []perimeter {
+	var out []perimeter
+	add := func(of *planned, n *node) {
+		m := perimeter{address: of.address, bridge: isOneOf(n.at("perimeter_type"), "PERIMETER_TYPE_BRIDGE"),
+			enforced: present(n.block("status"))}
+		for _, name := range []string{"status", "spec"} {
+			if part := n.block(name); present(part) && (name == "status" || !m.enforced) {
+				m.parts = append(m.parts, part)
+				m.members = m.members || isSet(part.at("resources"))
+			}
+		}
+
+		// Projects, and rules for what passes the perimeter, may be resources of their own.
+		for _, suffix := range []string{"_resource", "_ingress_policy", "_egress_policy"} {
+			for _, extra := range p.of(perimeterType + suffix) {
+				name := strings.TrimSuffix(strings.TrimPrefix(suffix, "_"), "_policy")
+				if to, known := p.points(extra, extra.after.at("perimeter"), "perimeter", perimeterType); known && !slices.Contains(to, of) {
+					continue
+				}
+
+				m.members = m.members || suffix == "_resource"
+				m.parts = append(m.parts, &node{kind: nodeMapping, fields: map[string]*node{name + "_policies": {kind: nodeList, items: []*node{extra.after}}}})
+			}
+		}
+
+		out = append(out, m)
+	}
+
+	for _, one := range p.of(perimeterType) {
+		add(one, one.after)
+	}
+	for _, several := range p.of(perimetersType) {
+		for _, one := range items(several.after.at("service_perimeters")) {
+			add(several, one)
+		}
+	}
+
+	return out
+}
+
+// servicePerimeter asks that perimeters restrict the services of registry, keys
+// and attestations. restrictedServices are the "services that are subject to the
+// Service Perimeter restrictions": a perimeter without these protects none of the
+// three. Several perimeters may share the task.
+func servicePerimeter(c *judging) answer {
+	restricted := map[string]bool{}
+	unknown := false
+	var faults, dry []fault
+
+	all := c.s.plan.perimeters()
+	for _, m := range all {
+		if m.bridge { // connects perimeters, and restricts nothing of its own
+			continue
+		}
+
+		restricts := false
+		for _, part := range m.parts {
+			list := part.at("restricted_services")
+			restricts = restricts || isSet(list)
+			unknown = unknown || list != nil && list.kind == nodeUnknown
+
+			for _, s := range items(list) {
+				restricted[s.written()] = true
+				unknown = unknown || s.kind == nodeUnknown
+			}
+		}
+
+		found := c.s.plan.opening(m)
+		if !restricts || !m.members {
+			found = "restricts nothing"
+		}
+		if found != "" {
+			faults = append(faults, fault{subject: m.address, found: clip(m.address) + " " + found})
+		}
+		if !m.enforced {
+			dry = append(dry, fault{subject: m.address, found: clip(m.address) + " only logs"})
+		}
+	}
+
+	missing := slices.DeleteFunc(perimeterServices(), func(s string) bool { return restricted[s] })
+	if len(all) > 0 && len(missing) > 0 && len(faults) == 0 && !unknown {
+		faults = append(faults, fault{found: "no perimeter restricts " + strings.Join(missing, ", ")})
+	}
+
+	switch {
+	case len(all) == 0:
+		return notInPlan()
+	case len(faults) > 0:
+		return violated("resources, "+strings.Join(perimeterServices(), ", ")+" in restricted_services, and no rule that lets "+
+			"every identity through", remedy{terraform: block("status", `resources = ["projects/NUMBER"]`,
+			`restricted_services = ["`+strings.Join(perimeterServices(), `", "`)+`"]`)}, faults...)
+	case len(missing) > 0:
+		return afterApply("a list of restricted services")
+	case len(dry) > 0:
+		// "spec" alone is a dry run, the first step of a rollout: it refuses nothing.
+		return answer{state: stateWarned, found: listFaults(dry), required: "a status, once the log of the dry run is empty",
+			remedy: remedy{terraform: "# write the block status like spec"}}
+	}
+
+	return satisfied("registry, keys and attestations are restricted")
+}
+
+// opening says how a perimeter lets everybody through, or "": by a rule for any identity and every service, or by an
+// access level that everybody has.
+func (p *plan) opening(m perimeter) string {
+	for _, part := range m.parts {
+		for _, rule := range items(part.at("ingress_policies")) {
+			if p.anybody(rule.block("ingress_from")) && everyService(rule.block("ingress_to")) {
+				return "lets every identity in, from everywhere and to every service"
+			}
+		}
+
+		for _, rule := range items(part.at("egress_policies")) {
+			to := rule.block("egress_to")
+			anywhere := slices.ContainsFunc(items(to.at("resources")), func(n *node) bool { return n.written() == "*" })
+			if isAnyIdentity(rule.block("egress_from")) && anywhere && everyService(to) {
+				return "lets every identity take data out, to every project and service"
+			}
+		}
+
+		for _, level := range items(part.at("access_levels")) {
+			if name, open := p.openLevel(level.written()); open {
+				return "has the access level " + quote(name) + ", which every request has"
+			}
+		}
+	}
+
+	return ""
+}
+
+// isAnyIdentity reports a rule for every identity; "ANY_IDENTITY: all identities, including unauthenticated ones".
+func isAnyIdentity(from *node) bool { return isOneOf(from.at("identity_type"), "ANY_IDENTITY") }
+
+// anybody reports whether a rule is for every identity, whatever network it comes from.
+func (p *plan) anybody(from *node) bool {
+	if !isAnyIdentity(from) {
+		return false
+	}
+
+	sources := items(from.at("sources"))
+
+	return len(sources) == 0 || slices.ContainsFunc(sources, func(n *node) bool {
+		_, open := p.openLevel(n.at("access_level").written())
+		return n.at("access_level").written() == "*" || open
+	})
+}
+
+// everyService reports whether a rule is about all services.
+func everyService(to *node) bool {
+	return slices.ContainsFunc(items(to.at("operations")), func(n *node) bool { return n.at("service_name").written() == "*" })
+}
+
+// openLevel reports whether an access level of the plan holds for every request: a condition on all addresses, or an
+// expression that is always true.
+func (p *plan) openLevel(name string) (string, bool) {
+	for _, level := range p.of("google_access_context_manager_access_level") {
+		full := level.name
+		if name == "" || full != name && full[strings.LastIndex(full, "/")+1:] != name[strings.LastIndex(name, "/")+1:] {
+			continue
+		}
+
+		expression := level.after.block("custom").block("expr").at("expression").written()
+		if expression != "" && parseCondition(expression).value(func(ast.Expr) truth { return sometimes }) == always {
+			return name, true
+		}
+
+		for _, condition := range items(level.after.block("basic").at("conditions")) {
+			if ranges, _ := sources(condition.at("ip_subnetworks")); coversAll(ranges) {
+				return name, true
+			}
+		}
+	}
+
+	return "", false
+}
