@@ -12,6 +12,9 @@ import (
 
 // Attestations reads and deletes the gate's attestations.
 type Attestations interface {
+	// Pin returns the image by digest that a reference names now: a tag is looked up once. It returns an
+	// [attestor.Error] of kind NotFound where there is no such image.
+	Pin(ctx context.Context, ref attestor.Reference) (attestor.Image, error)
 	// Standing lists the attestations of an image under every attestor of the gate:
 	// those that verify, and the others with the reason.
 	Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error)
@@ -20,9 +23,16 @@ type Attestations interface {
 	Revoke(ctx context.Context, r attestor.Revocation) ([]attestor.Attestation, error)
 }
 
-// listAttestations answers GET /v1/attestations.
+// listAttestations answers GET /v1/attestations. A tag is resolved here and nowhere else: the answer names the digest,
+// which is what a revocation takes.
 func (s *Server) listAttestations(k *call) error {
-	img, err := k.image(attestor.ActionRead)
+	ref, err := k.reference(attestor.ActionRead)
+	if err != nil {
+		return err
+	}
+
+	// The caller's right was checked on the reference, before anything is asked of a registry.
+	img, err := s.c.Attestations.Pin(k.ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -88,7 +98,7 @@ func (s *Server) revoke(k *call) error {
 
 // image returns the image of the query, if the caller has the right a for it.
 func (k *call) image(a attestor.Action) (attestor.Image, error) {
-	ref, err := attestor.ParseReference(k.query["image"])
+	ref, err := k.reference(a)
 	if err != nil {
 		return attestor.Image{}, err
 	}
@@ -99,18 +109,26 @@ func (k *call) image(a attestor.Action) (attestor.Image, error) {
 		return attestor.Image{}, &attestor.Error{
 			Kind: attestor.Invalid,
 			Msg:  "image has a tag, which may have moved",
-			Fix:  "name the image by digest: " + ref.Repository() + "@sha256:…",
+			Fix:  "name the image by digest, which GET /v1/attestations?image=" + ref.String() + " shows",
 		}
 	}
+	return img, nil
+}
 
-	if !k.caller.May(a, img.Repository()) {
-		return attestor.Image{}, &attestor.Error{
+// reference returns the reference of the query, if the caller has the right a for its repository.
+func (k *call) reference(a attestor.Action) (attestor.Reference, error) {
+	ref, err := attestor.ParseReference(k.query["image"])
+	if err != nil {
+		return attestor.Reference{}, err
+	}
+	if !k.caller.May(a, ref.Repository()) {
+		return attestor.Reference{}, &attestor.Error{
 			Kind: attestor.Forbidden,
 			Msg:  "this identity lacks the right " + string(a) + " for images of this repository",
 			Fix:  "ask an administrator of the gate to grant " + string(a) + " under identity.callers",
 		}
 	}
-	return img, nil
+	return ref, nil
 }
 
 // nonNil returns s, or an empty slice that is [] in JSON and not null.

@@ -150,7 +150,7 @@ func TestPartsKeepTheContracts(t *testing.T) {
 		}
 		p := &parts{w: w}
 		contract.Attestations(t, contract.Revoking{
-			Standing: p.Standing,
+			Pin: p.Pin, Standing: p.Standing,
 			Revoke: func(ctx context.Context, img attestor.Image, reason string) ([]attestor.Attestation, error) {
 				return p.Revoke(ctx, attestor.Revocation{Image: img, Reason: reason})
 			},

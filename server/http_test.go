@@ -310,6 +310,34 @@ func TestNothingIsFetchedForWhoMayNotAsk(t *testing.T) {
 	}
 }
 
+// The attestations of a tag are shown to whoever may read the repository. Nobody else has the registry asked for it, and
+// nothing is revoked by tag.
+func TestTagIsResolvedForReadersOnly(t *testing.T) {
+	w := newWorld()
+	base := serve(t, w, func(c *server.Config) { (&parts{w: w}).with(c) })
+
+	list := base + "/v1/attestations?image=" + repository + ":v1"
+	for _, who := range []string{"", "nobody", "stranger", "checker"} {
+		if got := send(t, who, "GET", list, ""); got.status != 401 && got.status != 403 {
+			t.Errorf("%q: status %d: %s", who, got.status, got.body)
+		}
+	}
+	got := send(t, "admin", "DELETE", list+"&reason=leaked%20credentials", "")
+	if got.status != 400 || !strings.Contains(got.body, "GET /v1/attestations?image="+repository+":v1") {
+		t.Errorf("a revocation by tag: status %d: %s", got.status, got.body)
+	}
+	if len(w.asked) != 0 {
+		t.Errorf("the registry was asked %v", w.asked)
+	}
+
+	if got := send(t, "reader", "GET", list, ""); got.status != 200 || !strings.Contains(got.body, repository+"@sha256:") {
+		t.Errorf("a reader: status %d: %s", got.status, got.body)
+	}
+	if len(w.asked) != 1 {
+		t.Errorf("the registry was asked %v, want once", w.asked)
+	}
+}
+
 // Each action is refused to each caller who lacks it.
 func TestActionsNeedTheirRight(t *testing.T) {
 	calls := []struct {

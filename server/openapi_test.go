@@ -54,7 +54,7 @@ func operations() map[string]operation {
 		"POST /v1/simulate":             {url: "/v1/simulate", body: `{"policy":"good","since":"30d"}`, media: "application/json", ok: []int{200}},
 		"GET /v1/policies":              {url: "/v1/policies", ok: []int{200}},
 		"GET /v1/policies/{name}":       {url: "/v1/policies/production", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/policies/none", "")}},
-		"GET /v1/attestations":          {url: "/v1/attestations?image=" + pinned, ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream}},
+		"GET /v1/attestations":          {url: "/v1/attestations?image=" + pinned, ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream, 404: at("/v1/attestations?image="+repository+":v9", "")}},
 		"DELETE /v1/attestations":       {url: "/v1/attestations?image=" + pinned + "&reason=leaked%20credentials", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream}},
 		"POST /v1/posture":              {url: "/v1/posture", body: definition, media: "application/yaml", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: func(_ *world, p *parts) (string, string) { p.posture = attestor.Undecided; return "", "" }}},
 		"POST /v1/events": {url: "/v1/events", body: push, media: "application/json", ok: []int{204}, special: map[int]func(*world, *parts) (string, string){

@@ -109,6 +109,17 @@ func (p *parts) All() []server.PolicyInfo {
 	return []server.PolicyInfo{{PolicyRef: worldPolicy{p.w}.Ref(), Images: []string{"registry.example/team/**"}, Text: "policy"}}
 }
 
+func (p *parts) Pin(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
+	if p.err != nil {
+		return attestor.Image{}, p.err
+	}
+	if img, ok := ref.Pinned(); ok {
+		return img, nil
+	}
+	r, err := p.w.Resolve(ctx, ref, attestor.Needs{})
+	return r.Image, err
+}
+
 func (p *parts) Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error) {
 	if p.err != nil {
 		return attestor.Standing{}, p.err

@@ -40,10 +40,10 @@ type auditFlags struct {
 func auditCommand() *cobra.Command {
 	f := &auditFlags{}
 	c := &cobra.Command{
-		Use:   "audit REPOSITORY…",
+		Use:   "audit REPOSITORY|IMAGE…",
 		Short: "Judge every image of repositories, and report; sign nothing",
-		Long: `Judges, without signing, every tag of repositories, every reference of a file, or what runs now, each digest
-once, and writes one report. With --state an interrupted audit goes on where it stopped. A refusal outweighs what
+		Long: `Judges, without signing, every tag of repositories, images by tag or digest, every reference of a file, or what runs
+now, each digest once, and writes one report. With --state an interrupted audit goes on where it stopped. A refusal outweighs what
 could not be decided.`,
 		Example: "  attestor audit us-docker.pkg.dev/acme/prod/api --state audit.state --output-file report.html\n" +
 			"  gcloud run services list --format json | attestor audit --cloud-run -",
@@ -281,6 +281,10 @@ func (f *auditFlags) references(
 	listed *listing,
 ) (audit.References, error) {
 	var sources []audit.References
+	repositories, named := namedImages(repositories)
+	if len(named) > 0 {
+		sources = append(sources, listed.counted("an image", audit.LinesOf(strings.NewReader(strings.Join(named, "\n")))))
+	}
 	if len(repositories) > 0 {
 		o := audit.RegistryOptions{
 			Remote:   engine.RemoteOptions(version),
@@ -342,6 +346,18 @@ func (f *auditFlags) references(
 			}
 		}
 	}, nil
+}
+
+// namedImages tells the arguments that name one image, by tag or digest, from those that name a repository.
+func namedImages(targets []string) (repositories, named []string) {
+	for _, target := range targets {
+		if _, err := attestor.ParseReference(target); err == nil {
+			named = append(named, target)
+		} else {
+			repositories = append(repositories, target)
+		}
+	}
+	return repositories, named
 }
 
 // streamed is a source that is read as it is judged.

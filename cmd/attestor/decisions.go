@@ -95,7 +95,7 @@ func decisionsExportCommand() *cobra.Command {
 
 func decisionsPruneCommand() *cobra.Command {
 	var f recordFlags
-	var before string
+	var before, format string
 	c := &cobra.Command{
 		Use: "prune --before 400d", Short: "Delete old decisions", Args: cobra.NoArgs,
 		Long: "Deletes decisions from before a time, and what only they referred to. Export them first.",
@@ -110,14 +110,19 @@ func decisionsPruneCommand() *cobra.Command {
 			}
 			defer func() { err = errors.Join(err, s.Close()) }()
 			pruned, err := s.Prune(c.Context(), t)
-			if err == nil {
-				fmt.Fprintf(c.OutOrStdout(), "%s deleted\n", describe.Plural(int(pruned.Decisions), "decision"))
+			switch {
+			case err != nil:
+				return err
+			case format == "json":
+				return writeJSON(c.OutOrStdout(), pruned)
 			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s deleted\n", describe.Plural(int(pruned.Decisions), "decision"))
 			return err
 		},
 	}
 
 	f.where(c)
+	formatFlag(c, &format, "text", "json")
 	c.Flags().StringVar(&before, "before", "", "RFC 3339, or how long ago, such as 400d")
 	_ = c.MarkFlagRequired("before")
 	return c

@@ -7,22 +7,18 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/describe"
-	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/resource"
-	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
 func importCommand() *cobra.Command {
-	var image, platform, note, project, emulator string
+	var image, platform, note, project, emulator, format string
 	var remote bool
 	c := &cobra.Command{
 		Use:   "import FILE --image IMAGE --note NOTE [--to-project PROJECT] [--emulator HOST:PORT]",
@@ -34,7 +30,11 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			" --note projects/acme-security/notes/grype --to-project acme-security",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			img, err := attestor.ParseImage(image)
+			ref, err := attestor.ParseReference(image)
+			if err != nil {
+				return err
+			}
+			img, err := pin(c.Context(), ref, false, newLogger(c, slog.LevelError))
 			if err != nil {
 				return err
 			}
@@ -64,12 +64,11 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if in.Lacks != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s: %s of %s stored, %d replaced\n%s\n",
-				img, describe.Plural(done.Created, "finding"), in.Scanner, done.Replaced, done.Discovery)
-			return nil
+			return printImported(c.OutOrStdout(), format, ref, in, done)
 		},
 	}
-	c.Flags().StringVar(&image, "image", "", "the manifest that was scanned, REPOSITORY@DIGEST; not an index")
+	formatFlag(c, &format, "text", "json")
+	c.Flags().StringVar(&image, "image", "", "the image that was scanned, by digest or tag; not an index")
 	c.Flags().StringVar(&platform, "platform", "", "its platform, such as linux/arm64, where it is not linux/amd64")
 	c.Flags().StringVar(&note, "note", "", "the note to file it under, projects/PROJECT/notes/NOTE")
 	c.Flags().StringVar(&project, "to-project", "", "store it in this `PROJECT`'s Container Analysis, instead of the image's own")
@@ -78,6 +77,31 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 	_ = c.MarkFlagRequired("image")
 	_ = c.MarkFlagRequired("note")
 	return c
+}
+
+// printImported says what was stored, and of which image.
+func printImported(
+	w io.Writer, format string, ref attestor.Reference, in vuln.Imported, done vuln.Uploaded,
+) error {
+	if format == "json" {
+		return writeJSON(w, struct {
+			Image     attestor.Image `json:"image"`
+			Requested string         `json:"requested"`
+			Scanner   string         `json:"scanner"`
+			Coverage  string         `json:"coverage"`
+			Lacks     string         `json:"lacks,omitempty"`
+			Stored    int            `json:"stored"`
+			Replaced  int            `json:"replaced"`
+			Discovery string         `json:"discovery"`
+		}{
+			in.Target.Image, ref.Requested(), in.Scanner, fmt.Sprint(in.Coverage), in.Lacks, done.Created, done.Replaced, done.Discovery,
+		})
+	}
+
+	printImage(w, ref, in.Target.Image)
+	_, err := fmt.Fprintf(w, "  %s of %s stored, %d replaced\n  %s\n",
+		describe.Plural(done.Created, "finding"), in.Scanner, done.Replaced, done.Discovery)
+	return err
 }
 
 // importProject is the project that was named, else the image's own. An image whose name says none is, for the
@@ -99,8 +123,7 @@ func importProject(img attestor.Image, named, emulator string) (string, error) {
 // layersOf reads the config of an image from its registry, through the gate's own bounded reader.
 func layersOf(ctx context.Context, img attestor.Image) func() ([]attestor.Digest, error) {
 	return func() ([]attestor.Digest, error) {
-		allowed := config.Registries{Allowed: []string{img.Registry()}}
-		i, err := verify.New(verify.Config{Registries: engine.Registries(allowed), Now: time.Now})
+		i, err := newInspector(img.Registry(), false, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -16,7 +16,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -93,20 +92,4 @@ func rootCommand() *cobra.Command {
 	)
 	sayExitCodes(root, "", exitCodes())
 	return root
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Version, commit, Go, policy schema version", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			fmt.Fprintf(
-				c.OutOrStdout(),
-				"attestor %s (commit %s, %s, policy schema attestor/v1)\n",
-				version,
-				commit,
-				runtime.Version(),
-			)
-			return nil
-		},
-	}
 }

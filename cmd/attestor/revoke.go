@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,59 +14,98 @@ import (
 
 func revokeCommand() *cobra.Command {
 	var where whereFlags
-	var reason string
+	var reason, format string
 	c := &cobra.Command{
 		Use:   "revoke IMAGE --reason TEXT",
 		Short: "Delete this gate's attestations of an image",
-		Long:  "Deletes the attestations that this gate made of an image, and records that with the reason. Doing it again is no error.",
-		Args:  cobra.ExactArgs(1),
+		Long: `Deletes the attestations that this gate made of an image, and records that with the reason. A tag is resolved once,
+and the answer names the digest; a service looks it up for whoever may read the repository. Doing it again is no error.`,
+		Example: "  attestor revoke us-docker.pkg.dev/acme/prod/api:v7 --reason \"leaked credentials, ticket 4711\"",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			img, err := attestor.ParseImage(args[0])
+			ref, err := attestor.ParseReference(args[0])
 			if err != nil {
 				return err
 			}
-			revoked, err := revoke(c, &where, img, reason)
+			img, revoked, err := revoke(c, &where, ref, reason)
 			if err != nil {
+				// Whoever tries again means this image, also if the tag moves.
+				if _, pinned := ref.Pinned(); !pinned && !img.IsZero() {
+					fmt.Fprintf(c.ErrOrStderr(), "%s names %s\n", ref, img)
+				}
 				return err
 			}
-			printRevoked(c.OutOrStdout(), img, revoked)
-			return nil
+			return printRevoked(c.OutOrStdout(), format, ref, img, revoked)
 		},
 	}
 
 	where.register(c)
+	formatFlag(c, &format, "text", "json")
 	c.Flags().StringVar(&reason, "reason", "", "why; recorded")
 	_ = c.MarkFlagRequired("reason")
 	return c
 }
 
-// revoke asks the service where one is named, else the engine.
-func revoke(c *cobra.Command, where *whereFlags, img attestor.Image, reason string) ([]attestor.Attestation, error) {
+// revoke asks the service where one is named, else the engine. What is revoked is what the tag names now, which is
+// looked up once: nothing is revoked by tag.
+func revoke(
+	c *cobra.Command, where *whereFlags, ref attestor.Reference, reason string,
+) (attestor.Image, []attestor.Attestation, error) {
 	if where.server != "" {
 		cl, err := where.client(c)
 		if err != nil {
-			return nil, err
+			return attestor.Image{}, nil, err
 		}
-		revoked, err := cl.Revoke(c.Context(), img, reason)
-		return revoked, errors.Join(err, cl.Close())
+		img, revoked, err := pinAndRevoke(c.Context(), ref, cl.Pin, func(ctx context.Context, img attestor.Image) ([]attestor.Attestation, error) {
+			return cl.Revoke(ctx, img, reason)
+		})
+		return img, revoked, errors.Join(err, cl.Close())
 	}
 
 	e, err := where.engine(c, nil, engine.Options{})
 	if err != nil {
-		return nil, err
+		return attestor.Image{}, nil, err
 	}
 	me := engine.LocalCaller()
-	record, err := e.Revoke(c.Context(), attestor.Revocation{
-		Image: img, Reason: reason, Caller: attestor.CallerRef{Subject: me.Subject, Issuer: me.Issuer},
+	img, revoked, err := pinAndRevoke(c.Context(), ref, e.Inspector.Pin, func(ctx context.Context, img attestor.Image) ([]attestor.Attestation, error) {
+		record, err := e.Revoke(ctx, attestor.Revocation{
+			Image: img, Reason: reason, Caller: attestor.CallerRef{Subject: me.Subject, Issuer: me.Issuer},
+		})
+		return record.Attestations, err
 	})
-	return record.Attestations, errors.Join(err, e.Close())
+	return img, revoked, errors.Join(err, e.Close())
 }
 
-func printRevoked(w io.Writer, img attestor.Image, revoked []attestor.Attestation) {
+func pinAndRevoke(
+	ctx context.Context, ref attestor.Reference,
+	pin func(context.Context, attestor.Reference) (attestor.Image, error),
+	remove func(context.Context, attestor.Image) ([]attestor.Attestation, error),
+) (attestor.Image, []attestor.Attestation, error) {
+	img, err := pin(ctx, ref)
+	if err != nil {
+		return attestor.Image{}, nil, err
+	}
+	revoked, err := remove(ctx, img)
+	return img, revoked, err
+}
+
+func printRevoked(
+	w io.Writer, format string, ref attestor.Reference, img attestor.Image, revoked []attestor.Attestation,
+) error {
+	if format == "json" {
+		return writeJSON(w, struct {
+			Image     attestor.Image         `json:"image"`
+			Requested string                 `json:"requested"`
+			Revoked   []attestor.Attestation `json:"revoked"`
+		}{img, ref.Requested(), append([]attestor.Attestation{}, revoked...)})
+	}
+
+	printImage(w, ref, img)
 	if len(revoked) == 0 {
-		fmt.Fprintf(w, "%s: nothing of this gate's stood\n", img)
+		fmt.Fprintln(w, "  no attestation of this gate stood")
 	}
 	for _, a := range revoked {
-		fmt.Fprintf(w, "%s: revoked %s\n", img, a.Occurrence)
+		fmt.Fprintf(w, "  revoked %s\n", a.Occurrence)
 	}
+	return nil
 }

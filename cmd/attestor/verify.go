@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +15,6 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
-	"github.com/attestor-gate/attestor/verify"
 )
 
 type verifyFlags struct {
@@ -44,15 +41,12 @@ with the caller's own credentials, without asking a gate.`,
 	c.Flags().StringVar(&f.emulator, "emulator", "", "ask the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
 	c.Flags().BoolVar(&f.plainHTTP, "plain-http", false, "resolve a tag over plain HTTP; loopback always is")
-	c.Flags().StringVarP(&f.format, "output", "o", "text", "text or json")
+	formatFlag(c, &f.format, "text", "json")
 	_ = c.MarkFlagRequired("attestor")
 	return c
 }
 
 func (f *verifyFlags) run(c *cobra.Command, image string) error {
-	if f.format != "text" && f.format != "json" {
-		return fmt.Errorf("-o %q: want text or json", f.format)
-	}
 	for _, a := range f.attestors {
 		if !config.IsAttestorName(a) {
 			return fmt.Errorf("--attestor %q is not projects/PROJECT/attestors/NAME", a)
@@ -69,7 +63,7 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	}
 
 	log := newLogger(c, slog.LevelError)
-	img, err := f.resolve(c.Context(), ref, log)
+	img, err := pin(c.Context(), ref, f.plainHTTP, log)
 	if err != nil {
 		return err
 	}
@@ -82,17 +76,17 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	if err = errors.Join(err, g.Close()); err != nil {
 		return &exit{code: attestor.ExitError, err: err}
 	}
-	return f.answer(c.OutOrStdout(), img, standing)
+	return f.answer(c.OutOrStdout(), ref, img, standing)
 }
 
 // answer prints what was found. Its exit code is 0 only where every attestor
 // has a valid attestation of this very digest.
-func (f *verifyFlags) answer(w io.Writer, img attestor.Image, s attestor.Standing) error {
+func (f *verifyFlags) answer(w io.Writer, ref attestor.Reference, img attestor.Image, s attestor.Standing) error {
 	missing, err := s.Missing(f.attestors, []attestor.Image{img})
 	if err != nil {
 		return &exit{code: attestor.ExitError, err: err}
 	}
-	if err := f.print(w, img, s, missing); err != nil {
+	if err := f.print(w, ref, img, s, missing); err != nil {
 		return err
 	}
 
@@ -100,31 +94,6 @@ func (f *verifyFlags) answer(w io.Writer, img attestor.Image, s attestor.Standin
 		return &exit{code: attestor.ExitDeny}
 	}
 	return nil
-}
-
-// resolve asks the registry for the digest of a tag; a digest needs nobody.
-func (f *verifyFlags) resolve(ctx context.Context, ref attestor.Reference, log *slog.Logger) (attestor.Image, error) {
-	if img, ok := ref.Pinned(); ok {
-		return img, nil
-	}
-
-	host, _, _ := strings.Cut(ref.Repository(), "/")
-	c := config.Registries{Allowed: []string{host}}
-	if f.plainHTTP {
-		c.PlainHTTP = c.Allowed
-	}
-
-	inspector, err := verify.New(verify.Config{Registries: engine.Registries(c), Now: time.Now, Logger: log})
-	if err != nil {
-		return attestor.Image{}, err
-	}
-
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-
-	// Nothing of the image is read but its digest: what is looked up goes by that.
-	resolved, err := inspector.Resolve(ctx, ref, attestor.Needs{})
-	return resolved.Image, err
 }
 
 func (f *verifyFlags) standing(ctx context.Context, g *google.Clients, img attestor.Image) (attestor.Standing, error) {
@@ -138,20 +107,23 @@ func (f *verifyFlags) standing(ctx context.Context, g *google.Clients, img attes
 	return v.Standing(ctx, f.attestors, []attestor.Image{img})
 }
 
-func (f *verifyFlags) print(w io.Writer, img attestor.Image, s attestor.Standing, missing []string) error {
+func (f *verifyFlags) print(
+	w io.Writer, ref attestor.Reference, img attestor.Image, s attestor.Standing, missing []string,
+) error {
 	if f.format == "json" {
-		out := struct {
-			Image   attestor.Image                `json:"image"`
-			Valid   []attestor.Attestation        `json:"valid"`
-			Invalid []attestor.InvalidAttestation `json:"invalid"`
-		}{img, append([]attestor.Attestation{}, s.Valid...), append([]attestor.InvalidAttestation{}, s.Invalid...)}
-
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(out)
+		return writeJSON(w, struct {
+			Image     attestor.Image                `json:"image"`
+			Requested string                        `json:"requested"`
+			Valid     []attestor.Attestation        `json:"valid"`
+			Invalid   []attestor.InvalidAttestation `json:"invalid"`
+			Missing   []string                      `json:"missing"` // attestors without a valid one
+		}{
+			img, ref.Requested(), append([]attestor.Attestation{}, s.Valid...),
+			append([]attestor.InvalidAttestation{}, s.Invalid...), append([]string{}, missing...),
+		})
 	}
 
-	fmt.Fprintln(w, img)
+	printImage(w, ref, img)
 	for _, a := range missing {
 		fmt.Fprintf(w, "  none   by %s\n", a)
 	}

@@ -229,6 +229,29 @@ func pinnedElsewhere(asked, got attestor.Reference) bool {
 	return ok && img != want
 }
 
+// Pin returns the image by digest that a reference names. The service looks a tag up, if the caller may read the
+// repository; a digest needs nobody.
+func (c *Client) Pin(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
+	if img, ok := ref.Pinned(); ok {
+		return img, nil
+	}
+
+	var out struct {
+		Image attestor.Image `json:"image"`
+	}
+	if err := c.read(ctx, http.MethodGet, "/v1/attestations", url.Values{"image": {ref.String()}}, &out); err != nil {
+		return attestor.Image{}, err
+	}
+
+	// The answer to another question would have another image revoked.
+	if out.Image.IsZero() || out.Image.Repository() != ref.Repository() {
+		return attestor.Image{}, &attestor.Error{
+			Kind: attestor.Upstream, Msg: fmt.Sprintf("the service was asked about %s and answered about %q", ref, out.Image),
+		}
+	}
+	return out.Image, nil
+}
+
 // Revoke has the service delete its attestations of an image, and returns those.
 func (c *Client) Revoke(ctx context.Context, img attestor.Image, reason string) ([]attestor.Attestation, error) {
 	var out struct {

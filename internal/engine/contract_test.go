@@ -234,7 +234,7 @@ func TestPartsContracts(t *testing.T) {
 	t.Run("attestations", func(t *testing.T) {
 		a := engine.Attestations(w.engine)
 		contract.Attestations(t, contract.Revoking{
-			Standing: a.Standing,
+			Pin: a.Pin, Standing: a.Standing,
 			Revoke: func(ctx context.Context, img attestor.Image, reason string) ([]attestor.Attestation, error) {
 				return a.Revoke(ctx, attestor.Revocation{Image: img, Reason: reason, Caller: attestor.CallerRef{Subject: "auditor@example"}})
 			},

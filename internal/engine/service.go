@@ -56,6 +56,11 @@ func (p policies) All() []server.PolicyInfo {
 // attestations are those of every configured attestor.
 type attestations struct{ engine *Engine }
 
+// Pin implements [server.Attestations].
+func (a attestations) Pin(ctx context.Context, ref attestor.Reference) (attestor.Image, error) {
+	return a.engine.Inspector.Pin(ctx, ref)
+}
+
 // Standing implements [server.Attestations].
 func (a attestations) Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error) {
 	return a.engine.Attester.Standing(ctx, a.engine.Config.AttestorNames(), []attestor.Image{img})

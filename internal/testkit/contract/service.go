@@ -181,6 +181,7 @@ func Simulator(t *testing.T, n int, first time.Time, good string,
 
 // Revoking is what server.Attestations lends.
 type Revoking struct {
+	Pin      func(ctx context.Context, ref attestor.Reference) (attestor.Image, error)
 	Standing func(ctx context.Context, img attestor.Image) (attestor.Standing, error)
 	Revoke   func(ctx context.Context, img attestor.Image, reason string) ([]attestor.Attestation, error)
 }
@@ -194,6 +195,7 @@ func Attestations(t *testing.T, a Revoking, attested, other, unattested attestor
 	if err != nil {
 		t.Fatal(err)
 	}
+	pins(t, a.Pin, attested)
 
 	revoked, err := a.Revoke(t.Context(), attested, "found to be malicious")
 	if err != nil || len(revoked) != len(before.Valid) {
@@ -219,6 +221,26 @@ func Attestations(t *testing.T, a Revoking, attested, other, unattested attestor
 
 	if s, err := a.Standing(t.Context(), other); err != nil || len(s.Valid) == 0 {
 		t.Errorf("of the other image stands %+v, %v", s, err)
+	}
+}
+
+// pins checks that a digest names itself, and that an unknown tag names nothing.
+func pins(t *testing.T, pin func(context.Context, attestor.Reference) (attestor.Image, error), img attestor.Image) {
+	for text, want := range map[string]attestor.Image{img.String(): img, img.Repository() + ":no-such-tag": {}} {
+		ref, err := attestor.ParseReference(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		got, err := pin(t.Context(), ref)
+		if got != want {
+			t.Errorf("Pin(%s) = %s, want %s", text, got, want)
+		}
+		if want.IsZero() {
+			wantKind(t, "Pin("+text+")", err, attestor.NotFound)
+		} else if err != nil {
+			t.Errorf("Pin(%s): %v", text, err)
+		}
 	}
 }
 
