@@ -105,8 +105,10 @@ type Recorder interface {
 	// Begin notes that r is about to be attested to, before any attestation is
 	// stored, so that a crash leaves a trace that can be completed.
 	Begin(ctx context.Context, r Record) error
-	// Finish records the answer before it is sent.
-	Finish(ctx context.Context, r Record) error
+	// Finish records the answer before it is sent, and returns where the record's
+	// transparency log has it; nil for a recorder without a log. Decision.Log is no
+	// part of what is recorded.
+	Finish(ctx context.Context, r Record) (*LogEntry, error)
 }
 
 // Record is a Decision with all that is needed to explain and repeat it.

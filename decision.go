@@ -26,6 +26,21 @@ type Decision struct {
 	RequestID     string             `json:"requestId,omitempty"`
 	Evidence      string             `json:"evidence,omitempty"` // content hash of the recorded evidence
 	Stages        map[string]float64 `json:"stages,omitempty"`   // milliseconds by stage
+
+	// Log says where the record has the decision. It is the last member and no part of
+	// what is recorded, so that the bytes before it are those that the log commits to.
+	Log *LogEntry `json:"log,omitempty"`
+}
+
+// A LogEntry says where the record's transparency log has a decision.
+type LogEntry struct {
+	Index  int64  `json:"index"`            // of the entry, from 0 on
+	Origin string `json:"origin,omitempty"` // the log's name; "" where its checkpoints are not signed
+	Proof  string `json:"proof,omitempty"`  // c2sp.org/tlog-proof; "" until a checkpoint that has the entry is signed
+
+	// Changed says how the stored decision differs from what was recorded; "" for not at
+	// all. A decision with it says nothing else that can be relied on.
+	Changed string `json:"changed,omitempty"`
 }
 
 // CallerRef is who asked.

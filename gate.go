@@ -361,7 +361,8 @@ func (p *attempt) finish(ctx context.Context) (Decision, error) {
 		return Decision{}, err
 	}
 
-	if err := p.gate.c.Recorder.Finish(ctx, p.record()); err != nil {
+	entry, err := p.gate.c.Recorder.Finish(ctx, p.record())
+	if err != nil {
 		return Decision{}, &Error{
 			Kind: Unavailable,
 			Msg:  "the decision was not recorded and is void",
@@ -369,6 +370,7 @@ func (p *attempt) finish(ctx context.Context) (Decision, error) {
 			Err:  err,
 		}
 	}
+	p.dec.Log = entry
 	return p.dec, nil
 }
 

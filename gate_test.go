@@ -171,18 +171,18 @@ func (s *stages) Begin(_ context.Context, r attestor.Record) error {
 	return s.begin
 }
 
-func (s *stages) Finish(_ context.Context, r attestor.Record) error {
+func (s *stages) Finish(_ context.Context, r attestor.Record) (*attestor.LogEntry, error) {
 	s.call("finish")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.finished(r.Decision.ID); ok && s.finish == nil {
 		if !reflect.DeepEqual(old.Decision, r.Decision) {
-			return errors.New("the decision is finished already, with another answer")
+			return nil, errors.New("the decision is finished already, with another answer")
 		}
-		return nil
+		return nil, nil
 	}
 	s.records = append(s.records, r)
-	return s.finish
+	return nil, s.finish
 }
 
 // id is "id" first, and then another for each decision.

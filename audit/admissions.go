@@ -50,7 +50,7 @@ func (g ground) admits() bool { return (g.pass || g.override != nil) && len(g.di
 // Admissions are in the order in which they were begun, and not in that of their
 // times: clocks jump, and a pass that a crash left begun may be finished after a
 // later override, whose end it must not take away.
-func (s *Store) putGround(ctx context.Context, tx *sql.Tx, r row, state string) error {
+func (s *Store) putGround(ctx context.Context, tx *txn, r row, state string) error {
 	switch {
 	case state == stateBegun:
 		return s.mark(ctx, tx, r)
@@ -64,7 +64,7 @@ func (s *Store) putGround(ctx context.Context, tx *sql.Tx, r row, state string) 
 
 // admit writes the admission that a decision is, and closes the overrides that a
 // pass has made needless.
-func (s *Store) admit(ctx context.Context, tx *sql.Tx, r row) error {
+func (s *Store) admit(ctx context.Context, tx *txn, r row) error {
 	if r.ground.override != nil {
 		if err := s.putOverride(ctx, tx, r); err != nil {
 			return err
@@ -99,7 +99,7 @@ func (s *Store) admit(ctx context.Context, tx *sql.Tx, r row) error {
 }
 
 // putAdmission makes the decision the ground on which its image is admitted.
-func (s *Store) putAdmission(ctx context.Context, tx *sql.Tx, r row) error {
+func (s *Store) putAdmission(ctx context.Context, tx *txn, r row) error {
 	_, err := s.exec(ctx, tx, putAdmissionText,
 		r.repository, r.digest, r.id, r.at, r.ground.override != nil, r.verdict)
 	if err != nil {
@@ -135,7 +135,7 @@ const (
 )
 
 // mark notes which open overrides a pass follows that is about to be attested.
-func (s *Store) mark(ctx context.Context, tx *sql.Tx, r row) error {
+func (s *Store) mark(ctx context.Context, tx *txn, r row) error {
 	if !r.ground.pass {
 		return nil
 	}
@@ -175,7 +175,7 @@ func (s *Store) mark(ctx context.Context, tx *sql.Tx, r row) error {
 }
 
 // unmark removes the marks of a decision that is finished.
-func (s *Store) unmark(ctx context.Context, tx *sql.Tx, decision string) error {
+func (s *Store) unmark(ctx context.Context, tx *txn, decision string) error {
 	_, err := s.exec(ctx, tx, unmarkText, decision)
 	return err
 }
@@ -184,7 +184,7 @@ const unmarkText = `DELETE FROM override_passes WHERE decision = $1`
 
 // closePassed closes the overrides that a pass follows, where it stands for every
 // digest of theirs. Of the others, the part that it does not stand for ends later.
-func (s *Store) closePassed(ctx context.Context, tx *sql.Tx, r row) error {
+func (s *Store) closePassed(ctx context.Context, tx *txn, r row) error {
 	marks, args := placeholders(r.ground.digests, r.repository, r.id, s.now().UnixMicro())
 	_, err := tx.ExecContext(ctx, `UPDATE overrides SET closed = 'passed', closed_by = $2, closed_at = $3
 		WHERE repository = $1 AND closed_at IS NULL
@@ -195,20 +195,34 @@ func (s *Store) closePassed(ctx context.Context, tx *sql.Tx, r row) error {
 }
 
 // putOverride writes an override that was granted and attested.
-func (s *Store) putOverride(ctx context.Context, tx *sql.Tx, r row) error {
+func (s *Store) putOverride(ctx context.Context, tx *txn, r row) error {
 	b := r.ground.override
 	attestors, err := json.Marshal(r.ground.attestors)
 	if err != nil {
 		return err
 	}
 
-	_, err = tx.ExecContext(ctx, `INSERT INTO overrides
+	granted := overridePart{
+		Repository: r.repository, Digest: r.digest, At: r.at, GrantedTo: text(b.By), Reason: text(b.Reason),
+		Attestors: text(string(attestors)), Expires: endOf(b),
+	}
+	res, err := tx.ExecContext(ctx, `INSERT INTO overrides
 			(decision, repository, digest, at, granted_to, reason, attestors, expires, closed_at, closed, closed_by, revocation)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, '', '', '')
 		ON CONFLICT (decision) DO NOTHING`,
-		r.id, r.repository, r.digest, r.at, text(b.By), text(b.Reason), text(string(attestors)), endOf(b))
+		r.id, granted.Repository, granted.Digest, granted.At, granted.GrantedTo, granted.Reason, granted.Attestors,
+		granted.Expires)
 	if err != nil {
 		return err
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return err
+	} else if n > 0 {
+		parts, err := granted.parts()
+		if err != nil {
+			return err
+		}
+		tx.logParts(kindOverride, r.id, r.at, parts)
 	}
 
 	for _, digest := range r.ground.digests {

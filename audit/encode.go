@@ -88,6 +88,9 @@ func newRow(r attestor.Record) (row, error) {
 		d.Evidence = hash
 	}
 
+	// Where the log has the decision is no part of what the log commits to.
+	d.Log = nil
+
 	body, err := json.Marshal(d)
 	if err != nil {
 		return row{}, fmt.Errorf("encoding the decision: %w", err)

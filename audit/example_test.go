@@ -30,7 +30,7 @@ func Example() {
 		if err := store.Begin(ctx, r); err != nil {
 			panic(err)
 		}
-		if err := store.Finish(ctx, r); err != nil {
+		if _, err := store.Finish(ctx, r); err != nil {
 			panic(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"iter"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -26,7 +27,7 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 	defer stop()
 
 	for more := true; more; {
-		err := s.tx(ctx, "filling", func(ctx context.Context, tx *sql.Tx) error {
+		err := s.tx(ctx, "filling", func(ctx context.Context, tx *txn) error {
 			for range 2000 {
 				r, ok := next()
 				if more = ok; !ok {
@@ -40,9 +41,17 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 				for i := range row.blobs {
 					row.blobs[i].data = s.enc.EncodeAll(row.blobs[i].data, nil)
 				}
-				if err := s.putDecision(ctx, tx, row, stateFinished); err != nil {
+				if err := s.putBlobs(ctx, tx, row.blobs); err != nil {
 					return err
 				}
+				if _, err := s.putDecision(ctx, tx, row, stateFinished); err != nil {
+					return err
+				}
+				leaf, err := row.leaf(time.Time{})
+				if err != nil {
+					return err
+				}
+				tx.log(leaf, nil)
 			}
 			return nil
 		})
@@ -51,4 +60,38 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 		}
 	}
 	return nil
+}
+
+// FinishLogged is [Store.Finish], or what it would be without a log: the benchmark's
+// measure of what the log costs.
+func (s *Store) FinishLogged(ctx context.Context, r attestor.Record, log bool) error {
+	if log {
+		_, err := s.Finish(ctx, r)
+		return err
+	}
+
+	row, err := newRow(r)
+	if err != nil {
+		return err
+	}
+	for i, b := range row.blobs {
+		row.blobs[i].data = s.compress(b)
+	}
+	w := &queuedWrite{
+		blobs: row.blobs,
+		rest: func(ctx context.Context, tx *txn) error {
+			_, err := s.putDecision(ctx, tx, row, stateFinished)
+			return err
+		},
+	}
+	if row.attested {
+		w.first = func(ctx context.Context, tx *txn) (bool, error) {
+			done, err := s.finishRow(ctx, tx, row)
+			if done && err == nil {
+				err = s.putGround(ctx, tx, row, stateFinished)
+			}
+			return done, err
+		}
+	}
+	return s.groupTx(ctx, "recording", w)
 }

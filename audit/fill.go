@@ -52,8 +52,8 @@ func (s *Store) Fill(ctx context.Context) (complete bool, err error) {
 
 // fillStep reads one batch in one transaction.
 func (s *Store) fillStep(ctx context.Context) (n int, done bool, err error) {
-	err = s.tx(ctx, "reading what was recorded before", func(ctx context.Context, tx *sql.Tx) error {
-		n, done = 0, false
+	err = s.tx(ctx, "reading what was recorded before", func(ctx context.Context, tx *txn) error {
+		n, done, tx.entered = 0, false, s.now()
 
 		// The update locks the row, so that instances take turns.
 		var started, at int64
@@ -66,7 +66,7 @@ func (s *Store) fillStep(ctx context.Context) (n int, done bool, err error) {
 
 		// An SQLite file is this process's alone, so that nobody records the old way.
 		until := s.now()
-		single := s.committer != nil
+		single := s.write != s.read
 		if !single {
 			until = until.Add(-fillLag)
 		}
@@ -123,7 +123,7 @@ func fillRows(rows *sql.Rows, err error) ([]filled, error) {
 
 // fillOne writes what one decision says of admissions, overrides and revocations.
 // Whatever was recorded by this version since is newer, and stays.
-func (s *Store) fillOne(ctx context.Context, tx *sql.Tx, f filled) error {
+func (s *Store) fillOne(ctx context.Context, tx *txn, f filled) error {
 	var d attestor.Decision
 	if err := json.Unmarshal([]byte(f.body), &d); err != nil {
 		return err
@@ -145,7 +145,7 @@ func (s *Store) fillOne(ctx context.Context, tx *sql.Tx, f filled) error {
 
 // fillGround writes the admission that an old decision was, unless it was revoked,
 // or another decision has admitted the image since.
-func (s *Store) fillGround(ctx context.Context, tx *sql.Tx, r row) error {
+func (s *Store) fillGround(ctx context.Context, tx *txn, r row) error {
 	var revocation, later string
 	err := tx.QueryRowContext(ctx, `SELECT
 		COALESCE((SELECT MIN(id) FROM revocations
@@ -195,7 +195,7 @@ func (s *Store) fillGround(ctx context.Context, tx *sql.Tx, r row) error {
 
 // fillRevocation tells a revocation that was recorded as a decision as what it is.
 // The decision itself stays as it was written.
-func (s *Store) fillRevocation(ctx context.Context, tx *sql.Tx, f filled, r attestor.RevocationRecord) error {
+func (s *Store) fillRevocation(ctx context.Context, tx *txn, f filled, r attestor.RevocationRecord) error {
 	rows, err := tx.QueryContext(ctx, `SELECT decision FROM admissions WHERE repository = $1 AND digest = $2 AND at <= $3
 		UNION SELECT decision FROM overrides WHERE repository = $1 AND digest = $2 AND closed_at IS NULL AND at <= $3
 		ORDER BY 1`, r.Image.Repository(), string(r.Image.Digest()), f.at)

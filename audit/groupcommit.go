@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 	"sync"
 )
@@ -11,9 +10,10 @@ import (
 const maxGroup = 256
 
 // A committer puts writes that arrive at the same time into one transaction
-// (group commit). It is for SQLite, which has one writer: the sync at the end of
-// a transaction costs more than the writes in it, and one makes all of them
-// durable.
+// (group commit). SQLite has one writer: the sync at the end of a transaction costs
+// more than the writes in it, and one makes all of them durable. In PostgreSQL
+// transactions that append to the log take turns, so that one transaction for each
+// decision would wait for as many commits as there are decisions before it.
 type committer struct {
 	mu      sync.Mutex
 	queue   []*queuedWrite // guarded by mu
@@ -21,20 +21,28 @@ type committer struct {
 	wg      sync.WaitGroup // of that goroutine
 }
 
-// A queuedWrite is one write. done is closed when it is durable, or err says why
-// it is not.
+// A queuedWrite is one write. Its parts run in a transaction that may be tried more
+// than once.
 type queuedWrite struct {
+	logs  bool                                      // it appends to the log
+	first func(context.Context, *txn) (bool, error) // writes all and returns true, or writes nothing; nil: nothing
+	blobs []blob                                    // written unless first wrote all
+	rest  func(context.Context, *txn) error         // after the blobs
+
 	ctx  context.Context //nolint:containedctx // of the caller, who may give up before the write's transaction
-	f    func(context.Context, *sql.Tx) error
-	done chan struct{}
-	err  error // set before done is closed
+	done chan struct{}   // closed when the write is durable, or err says why it is not
+	err  error           // set before done is closed
 }
 
 // groupTx is [Store.tx] in a transaction that other writes may share. A write
 // takes effect as a whole or not at all, whatever happens to the others.
-func (s *Store) groupTx(ctx context.Context, doing string, f func(context.Context, *sql.Tx) error) error {
-	if s.committer == nil {
-		return s.tx(ctx, doing, f)
+func (s *Store) groupTx(ctx context.Context, doing string, w *queuedWrite) error {
+	// PostgreSQL commits many transactions at once by itself, if they need not take turns.
+	if !w.logs && s.write == s.read {
+		return s.tx(ctx, doing, func(ctx context.Context, tx *txn) error {
+			_, err := s.writeAll(ctx, tx, []*queuedWrite{w})
+			return err
+		})
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -46,7 +54,7 @@ func (s *Store) groupTx(ctx context.Context, doing string, f func(context.Contex
 	// Queueing and starting the goroutine are one step under the lock: the
 	// goroutine ends only after it found the queue empty under the same lock, so
 	// that no write stays behind.
-	w := &queuedWrite{ctx: ctx, f: f, done: make(chan struct{})}
+	w.ctx, w.done = ctx, make(chan struct{})
 	c := s.committer
 	c.mu.Lock()
 	c.queue = append(c.queue, w)
@@ -105,17 +113,18 @@ func (s *Store) commit(batch []*queuedWrite) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 
-	for len(batch) > 0 {
+	for tries := 0; len(batch) > 0; {
 		failed := -1
-		err := s.tx(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
-			for i, w := range batch {
-				if err := w.f(ctx, tx); err != nil {
-					failed = i
-					return err
-				}
-			}
-			return nil
+		err := s.tx(ctx, doing, func(ctx context.Context, tx *txn) (err error) {
+			failed, err = s.writeAll(ctx, tx, batch)
+			return err
 		})
+
+		// The transaction was in another one's way, and wrote nothing.
+		if err != nil && s.engine.again(err) && tries < maxAttempts {
+			tries++
+			continue
+		}
 
 		// Either all are durable, or the commit itself failed, which concerns all
 		// of them alike.
@@ -131,6 +140,37 @@ func (s *Store) commit(batch []*queuedWrite) {
 		batch[failed].end(err)
 		batch = slices.Delete(batch, failed, failed+1)
 	}
+}
+
+// maxAttempts is how often a transaction that was in another one's way is tried again.
+const maxAttempts = 3
+
+// writeAll runs the writes of a batch in tx. failed is the one that err is of, or -1
+// where it concerns all of them.
+func (s *Store) writeAll(ctx context.Context, tx *txn, batch []*queuedWrite) (failed int, err error) {
+	var rest []int
+	var blobs []blob
+	for i, w := range batch {
+		if w.first != nil {
+			if done, err := w.first(ctx, tx); err != nil {
+				return i, err
+			} else if done {
+				continue
+			}
+		}
+		rest, blobs = append(rest, i), append(blobs, w.blobs...)
+	}
+
+	// The blobs of all writes come first, so that they are locked in one order.
+	if err := s.putBlobs(ctx, tx, blobs); err != nil {
+		return -1, err
+	}
+	for _, i := range rest {
+		if err := batch[i].rest(ctx, tx); err != nil {
+			return i, err
+		}
+	}
+	return -1, nil
 }
 
 func (w *queuedWrite) end(err error) {

@@ -46,7 +46,7 @@ func all(t *testing.T, s *audit.Store, records []attestor.Record) (errs []error,
 	errs = make([]error, len(records))
 	var wg sync.WaitGroup
 	for i, r := range records {
-		wg.Go(func() { errs[i] = s.Finish(t.Context(), r) })
+		wg.Go(func() { _, errs[i] = s.Finish(t.Context(), r) })
 	}
 
 	synctest.Wait() // all wait: one batch for the connection, the rest behind it
@@ -106,7 +106,7 @@ func whatFailsInATransactionFailsAlone(t *testing.T) {
 		if i == 7 {
 			ctx = gone
 		}
-		wg.Go(func() { errs[i] = s.Finish(ctx, r) })
+		wg.Go(func() { _, errs[i] = s.Finish(ctx, r) })
 	}
 
 	synctest.Wait() // all wait: one batch for the connection, the rest behind it

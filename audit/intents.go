@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"database/sql"
 )
 
 // PutIntent makes data durable under id, so that the caller can complete after a
@@ -12,7 +11,7 @@ func (s *Store) PutIntent(ctx context.Context, id string, data []byte) error {
 		return nil
 	}
 
-	return s.tx(ctx, "recording an intent", func(ctx context.Context, tx *sql.Tx) error {
+	return s.tx(ctx, "recording an intent", func(ctx context.Context, tx *txn) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO intents (id, at, data) VALUES ($1, $2, $3)
 			ON CONFLICT (id) DO UPDATE SET at = excluded.at, data = excluded.data`, id, s.now().UnixMicro(), data)
 		return err
@@ -25,7 +24,7 @@ func (s *Store) DeleteIntent(ctx context.Context, id string) error {
 		return nil
 	}
 
-	return s.tx(ctx, "deleting an intent", func(ctx context.Context, tx *sql.Tx) error {
+	return s.tx(ctx, "deleting an intent", func(ctx context.Context, tx *txn) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM intents WHERE id = $1`, id)
 		return err
 	})

@@ -219,7 +219,7 @@ func (s *Store) CloseOverride(ctx context.Context, o attestor.Override, why atte
 		return unsupported()
 	}
 
-	return s.tx(ctx, "closing an override", func(ctx context.Context, tx *sql.Tx) error {
+	return s.tx(ctx, "closing an override", func(ctx context.Context, tx *txn) error {
 		_, err := tx.ExecContext(ctx, `UPDATE overrides SET closed = $1, closed_at = $2, closed_by = $3
 			WHERE decision = $4 AND closed_at IS NULL AND revocation = ''`,
 			string(why), s.now().UnixMicro(), by, o.Decision)
@@ -233,7 +233,7 @@ func (s *Store) Expired(ctx context.Context, id string, caller attestor.CallerRe
 		return unsupported()
 	}
 
-	return s.tx(ctx, "recording a run", func(ctx context.Context, tx *sql.Tx) error {
+	return s.tx(ctx, "recording a run", func(ctx context.Context, tx *txn) error {
 		if err := s.putRun(ctx, tx, id, kindExpire, caller, started); err != nil {
 			return err
 		}

@@ -58,6 +58,12 @@ func (e *postgresEngine) open(ctx context.Context) (read, write *sql.DB, err err
 	return db, db, nil
 }
 
+// again is true for the two classes of errors that PostgreSQL, 13.5, says to retry.
+func (e *postgresEngine) again(err error) bool {
+	known, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (known.Code == stateDeadlock || known.Code == stateSerialization)
+}
+
 func (e *postgresEngine) dialect() goose.Dialect { return goose.DialectPostgres }
 
 func (e *postgresEngine) lost() error { return nil }
@@ -74,6 +80,9 @@ const (
 	stateTooManyConn = "53300"
 	stateReadOnly    = "25006"
 	stateNoPrivilege = "42501"
+
+	stateDeadlock      = "40P01"
+	stateSerialization = "40001"
 )
 
 func (e *postgresEngine) message(err error) (msg, fix string) {

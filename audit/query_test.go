@@ -298,7 +298,7 @@ func TestPruneWhileRecording(t *testing.T) {
 				finishLate := record(1, attestor.Deny, func(r *attestor.Record) {
 					r.Decision.ID, r.Decision.Time = fmt.Sprint("late-", i), late
 				})
-				if err := s.Finish(context.Background(), finishLate); err != nil {
+				if _, err := s.Finish(context.Background(), finishLate); err != nil {
 					t.Error(err)
 				}
 			}
@@ -351,7 +351,7 @@ func TestNoneSaysSo(t *testing.T) {
 	if len(images) != 1 || len(attestations) != 0 || err != nil {
 		t.Errorf("an image without a record is signed as %v, %v, %v", images, attestations, err)
 	}
-	if err := s.Finish(ctx, record(1, attestor.Pass)); err != nil {
+	if _, err := s.Finish(ctx, record(1, attestor.Pass)); err != nil {
 		t.Error(err)
 	}
 

@@ -1,10 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/attestor-gate/attestor"
@@ -19,34 +20,37 @@ const (
 // attestation may be stored before it returned nil: an attestation without a
 // decision would admit an image, and nobody could explain why.
 func (s *Store) Begin(ctx context.Context, r attestor.Record) error {
-	return s.record(ctx, "recording what is about to be signed", r, stateBegun)
+	_, err := s.record(ctx, "recording what is about to be signed", r, stateBegun)
+	return err
 }
 
 // Finish records the answer, in place of the row that [Store.Begin] wrote. A
 // finished decision never changes: the same answer again is accepted, and a
-// different one under the same id is an error.
-func (s *Store) Finish(ctx context.Context, r attestor.Record) error {
+// different one under the same id is an error. It returns where the record's log has
+// the decision, and the proof where a checkpoint was signed in time; nil for a store
+// that keeps nothing.
+func (s *Store) Finish(ctx context.Context, r attestor.Record) (*attestor.LogEntry, error) {
 	return s.record(ctx, "recording the decision", r, stateFinished)
 }
 
-func (s *Store) record(ctx context.Context, doing string, r attestor.Record, state string) error {
+func (s *Store) record(ctx context.Context, doing string, r attestor.Record, state string) (*attestor.LogEntry, error) {
 	if s.none {
-		return nil
+		return nil, nil //nolint:nilnil // nothing is kept, and so no log
 	}
 
 	if r.Decision.ID == "" {
-		return errors.New(doing + ": the decision has no id")
+		return nil, errors.New(doing + ": the decision has no id")
 	}
 	row, err := newRow(r)
 	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
 
 	// A blob above maxBlob could be written and never be read: the limit is the
 	// decoder's.
 	for i, b := range row.blobs {
 		if len(b.data) > maxBlob {
-			return &attestor.Error{
+			return nil, &attestor.Error{
 				Kind: attestor.TooLarge,
 				Msg: fmt.Sprintf("one part of the evidence has %d bytes; at most %d can be recorded",
 					len(b.data), maxBlob),
@@ -56,42 +60,87 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 		row.blobs[i].data = s.compress(b)
 	}
 
-	// One transaction: a decision is never stored without its evidence.
-	return s.groupTx(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
-		return s.putDecision(ctx, tx, row, state)
+	if state == stateBegun {
+		return nil, s.begin(ctx, doing, row)
+	}
+	return s.finish(ctx, doing, row)
+}
+
+// begin writes a row that is about to be attested to. It has no entry in the log yet:
+// its content will change.
+func (s *Store) begin(ctx context.Context, doing string, r row) error {
+	return s.groupTx(ctx, doing, &queuedWrite{
+		blobs: r.blobs,
+		rest: func(ctx context.Context, tx *txn) error {
+			_, err := s.putDecision(ctx, tx, r, stateBegun)
+			return err
+		},
 	})
 }
 
-// putDecision writes a decision with its evidence, and what it changes of the
-// admissions and overrides.
-func (s *Store) putDecision(ctx context.Context, tx *sql.Tx, r row, state string) error {
-	if done, err := s.finishRow(ctx, tx, r, state); err != nil {
-		return err
-	} else if done {
-		return s.putGround(ctx, tx, r, state)
+// finish writes a finished row with its entry in the log. One transaction: a decision
+// is never stored without its evidence, and neither without its entry.
+func (s *Store) finish(ctx context.Context, doing string, r row) (*attestor.LogEntry, error) {
+	leaf, err := r.leaf(time.Time{})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
 
+	entry := &attestor.LogEntry{}
+	w := &queuedWrite{
+		blobs: r.blobs,
+		logs:  true,
+		rest: func(ctx context.Context, tx *txn) error {
+			repeat, err := s.putDecision(ctx, tx, r, stateFinished)
+			if repeat && err == nil {
+				// The decision has its entry since it was finished first.
+				entry, err = s.entryOf(ctx, tx, r.id)
+				return err
+			}
+			if err == nil {
+				tx.log(leaf, &entry.Index)
+			}
+			return err
+		},
+	}
+	if r.attested {
+		w.first = func(ctx context.Context, tx *txn) (done bool, err error) {
+			if done, err = s.finishRow(ctx, tx, r); err != nil || !done {
+				return done, err
+			}
+			tx.log(leaf, &entry.Index)
+			return true, s.putGround(ctx, tx, r, stateFinished)
+		}
+	}
+
+	if err := s.groupTx(ctx, doing, w); err != nil {
+		return nil, err
+	}
+	return entry, nil
+}
+
+// putDecision writes a decision whose blobs are written, and what it changes of the
+// admissions and overrides. It reports whether the decision was finished before with
+// the same answer, so that nothing is written.
+func (s *Store) putDecision(ctx context.Context, tx *txn, r row, state string) (repeat bool, err error) {
 	// A decision that was never begun takes its place in the order of admissions now.
 	begun := true
 	if state == stateFinished && r.ground.admits() {
 		err := tx.QueryRowContext(ctx, `SELECT COUNT(*) > 0 FROM decisions WHERE id = $1`, r.id).Scan(&begun)
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 
-	if err := s.putBlobs(ctx, tx, r.blobs); err != nil {
-		return err
-	}
 	if repeat, err := s.putRow(ctx, tx, r, state); repeat || err != nil {
-		return err
+		return repeat, err
 	}
 	if !begun {
 		if err := s.putGround(ctx, tx, r, stateBegun); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return s.putGround(ctx, tx, r, state)
+	return false, s.putGround(ctx, tx, r, state)
 }
 
 // Small blobs are kept compressed, since the same ones come with every decision,
@@ -145,11 +194,7 @@ const (
 // finishRow finishes a decision that was begun with the same evidence and
 // outcome, which is the usual case. It need not write blobs and digests: they
 // were written by Begin, and pruning spares those of begun decisions.
-func (s *Store) finishRow(ctx context.Context, tx *sql.Tx, r row, state string) (done bool, err error) {
-	if state != stateFinished || !r.attested {
-		return false, nil
-	}
-
+func (s *Store) finishRow(ctx context.Context, tx *txn, r row) (done bool, err error) {
 	res, err := s.exec(ctx, tx, finishRowText,
 		r.body, r.id, r.at, r.requested, r.repository, r.digest,
 		r.verdict, r.policy, r.policyDigest, r.breakGlass, r.outline)
@@ -162,7 +207,7 @@ func (s *Store) finishRow(ctx context.Context, tx *sql.Tx, r row, state string) 
 
 // putRow writes a decision that is new or was only begun. It reports whether the
 // decision was finished before with the same answer, so that nothing is written.
-func (s *Store) putRow(ctx context.Context, tx *sql.Tx, r row, state string) (repeat bool, err error) {
+func (s *Store) putRow(ctx context.Context, tx *txn, r row, state string) (repeat bool, err error) {
 	res, err := s.exec(ctx, tx, putRowText,
 		r.id, r.at, state, r.requested, r.repository, r.digest,
 		r.verdict, r.policy, r.policyDigest, r.breakGlass, r.body, r.outline)
@@ -188,7 +233,7 @@ func (s *Store) putRow(ctx context.Context, tx *sql.Tx, r row, state string) (re
 // repeated accepts a decision that is stored already with the same answer, as
 // after a commit whose success did not reach the caller. It refuses every other
 // change of a finished decision.
-func repeated(ctx context.Context, tx *sql.Tx, r row, state string) error {
+func repeated(ctx context.Context, tx *txn, r row, state string) error {
 	var body string
 	if err := tx.QueryRowContext(ctx, `SELECT body FROM decisions WHERE id = $1`, r.id).Scan(&body); err != nil {
 		return err
@@ -207,8 +252,13 @@ func repeated(ctx context.Context, tx *sql.Tx, r row, state string) error {
 // not every decision updates it.
 const blobSlack = 24 * time.Hour
 
-func (s *Store) putBlobs(ctx context.Context, tx *sql.Tx, blobs []blob) error {
+// putBlobs writes blobs in the order of their hashes, each once. Two instances that
+// lock the same rows in two orders would wait for each other.
+func (s *Store) putBlobs(ctx context.Context, tx *txn, blobs []blob) error {
 	used := s.now().UnixMicro()
+	blobs = slices.SortedFunc(slices.Values(blobs), func(a, b blob) int { return cmp.Compare(a.hash, b.hash) })
+	blobs = slices.CompactFunc(blobs, func(a, b blob) bool { return a.hash == b.hash })
+
 	for _, b := range blobs {
 		_, err := s.exec(ctx, tx, putBlobText, b.hash, used, b.data, blobSlack.Microseconds())
 		if err != nil {

@@ -97,7 +97,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 // pruneStep removes the decisions among the next batch that nothing refers to, and
 // returns where the batch ended: the zero position after the last one.
 func (s *Store) pruneStep(ctx context.Context, before time.Time, after position) (last position, n int64, err error) {
-	err = s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *sql.Tx) error {
+	err = s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *txn) error {
 		last, n = position{}, 0
 		batch, err := pruneRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.evidence,
 				EXISTS (SELECT 1 FROM admissions a WHERE a.decision = d.id OR a.changed = d.id)
@@ -163,7 +163,7 @@ func pruneRows(rows *sql.Rows, err error) ([]prunable, error) {
 }
 
 // touchBlobs notes that blobs are in use.
-func (s *Store) touchBlobs(ctx context.Context, tx *sql.Tx, hashes []string) error {
+func (s *Store) touchBlobs(ctx context.Context, tx *txn, hashes []string) error {
 	slices.Sort(hashes)
 	hashes = slices.Compact(hashes)
 	for chunk := range slices.Chunk(hashes, pruneBatch) {
@@ -196,7 +196,7 @@ func (s *Store) blobCutoff(ctx context.Context, before time.Time) (time.Time, er
 
 // delete runs one batch of a deletion and returns how many rows it removed.
 func (s *Store) delete(ctx context.Context, query string, before time.Time) (n int64, err error) {
-	err = s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *sql.Tx) error {
+	err = s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *txn) error {
 		res, err := tx.ExecContext(ctx, query, before.UnixMicro(), pruneBatch)
 		if err != nil {
 			return err

@@ -23,7 +23,7 @@ func (s *Store) BeginRevocation(
 	}
 
 	out := r
-	err := s.groupTx(ctx, "recording what is about to be revoked", func(ctx context.Context, tx *sql.Tx) error {
+	err := s.groupTx(ctx, "recording what is about to be revoked", &queuedWrite{rest: func(ctx context.Context, tx *txn) error {
 		out = r
 		if r.Kind == attestor.RevokedAtEnd {
 			begun, err := s.endOverride(ctx, tx, r)
@@ -41,14 +41,14 @@ func (s *Store) BeginRevocation(
 		}
 		out.Admitted = admitted
 		return s.putRevocation(ctx, tx, out, stateBegun)
-	})
+	}})
 	return out, err
 }
 
 // endOverride notes at an override that a revocation ends it. It returns the
 // revocation that does: this one, or one that was begun before.
 func (s *Store) endOverride(
-	ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord,
+	ctx context.Context, tx *txn, r attestor.RevocationRecord,
 ) (attestor.RevocationRecord, error) {
 	// The update locks the row against a pass that is about to be attested; see mark.
 	res, err := tx.ExecContext(ctx, `UPDATE overrides SET revocation = $1
@@ -82,7 +82,7 @@ func (s *Store) endOverride(
 // pass of this override's digests is being attested. Where all of them have one,
 // there is nothing to end.
 func (s *Store) endWithout(
-	ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord,
+	ctx context.Context, tx *txn, r attestor.RevocationRecord,
 ) (attestor.RevocationRecord, error) {
 	digests, err := digestsOf(ctx, tx, r.Override)
 	if err != nil {
@@ -105,7 +105,7 @@ func (s *Store) endWithout(
 // admittedBy lists the decisions by which the image of a revocation stands
 // admitted. For a judgement it refuses an image that another decision has admitted
 // since: that one knew more.
-func (s *Store) admittedBy(ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord) ([]string, error) {
+func (s *Store) admittedBy(ctx context.Context, tx *txn, r attestor.RevocationRecord) ([]string, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT decision FROM admissions WHERE repository = $1 AND digest = $2
 		UNION SELECT decision FROM overrides WHERE repository = $1 AND digest = $2 AND closed_at IS NULL
 		ORDER BY 1`, r.Image.Repository(), string(r.Image.Digest()))
@@ -125,16 +125,17 @@ func (s *Store) admittedBy(ctx context.Context, tx *sql.Tx, r attestor.Revocatio
 }
 
 // putRevocation writes a revocation that is new or was only begun.
-func (s *Store) putRevocation(ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord, state string) error {
-	body, err := json.Marshal(r)
+func (s *Store) putRevocation(ctx context.Context, tx *txn, r attestor.RevocationRecord, state string) error {
+	encoded, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encoding a revocation: %w", err)
 	}
+	body := text(string(encoded))
 
 	res, err := tx.ExecContext(ctx, `INSERT INTO revocations (id, at, state, kind, repository, digest, body)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body WHERE revocations.state = 'begun'`,
-		r.ID, r.Time.UnixMicro(), state, string(r.Kind), r.Image.Repository(), string(r.Image.Digest()), text(string(body)))
+		r.ID, r.Time.UnixMicro(), state, string(r.Kind), r.Image.Repository(), string(r.Image.Digest()), body)
 	if err != nil {
 		return err
 	}
@@ -154,12 +155,13 @@ func (s *Store) putRevocation(ctx context.Context, tx *sql.Tx, r attestor.Revoca
 	if state != stateFinished {
 		return nil
 	}
+	tx.logParts(kindRevocation, r.ID, r.Time.UnixMicro(), map[string][]byte{kindRevocation: []byte(body)})
 	return s.unadmit(ctx, tx, r)
 }
 
 // unadmit removes what a finished revocation has taken away: the admissions by the
 // decisions that it was begun for, and no later ones.
-func (s *Store) unadmit(ctx context.Context, tx *sql.Tx, r attestor.RevocationRecord) error {
+func (s *Store) unadmit(ctx context.Context, tx *txn, r attestor.RevocationRecord) error {
 	marks, args := placeholders(r.Admitted, r.Image.Repository(), string(r.Image.Digest()))
 	res, err := tx.ExecContext(ctx, `DELETE FROM admissions
 		WHERE repository = $1 AND digest = $2 AND decision IN (`+marks+`)`, args...)
@@ -190,9 +192,9 @@ func (s *Store) FinishRevocation(ctx context.Context, r attestor.RevocationRecor
 	if s.none {
 		return nil
 	}
-	return s.groupTx(ctx, "recording a revocation", func(ctx context.Context, tx *sql.Tx) error {
+	return s.groupTx(ctx, "recording a revocation", &queuedWrite{logs: true, rest: func(ctx context.Context, tx *txn) error {
 		return s.putRevocation(ctx, tx, r, stateFinished)
-	})
+	}})
 }
 
 // PendingRevocations lists the revocations that were begun longer than olderThan

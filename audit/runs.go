@@ -35,7 +35,7 @@ func (s *Store) StartRun(ctx context.Context, id string, caller attestor.CallerR
 		return attestor.Run{}, unsupported()
 	}
 
-	err := s.tx(ctx, doing, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.tx(ctx, doing, func(ctx context.Context, tx *txn) error {
 		now := s.now()
 		open, err := runRow(tx.QueryRowContext(ctx, runColumns+` WHERE kind = 'rejudge' AND caller = $1
 			AND ended IS NULL AND NOT stopped AND started > $2 AND started <= $3 ORDER BY started DESC LIMIT 1`,
@@ -65,7 +65,7 @@ func (s *Store) StartRun(ctx context.Context, id string, caller attestor.CallerR
 
 // putRun writes a new run, and removes those that ended long ago.
 func (s *Store) putRun(
-	ctx context.Context, tx *sql.Tx, id, kind string, caller attestor.CallerRef, now time.Time,
+	ctx context.Context, tx *txn, id, kind string, caller attestor.CallerRef, now time.Time,
 ) error {
 	_, err := tx.ExecContext(ctx, `DELETE FROM runs WHERE kind = $1 AND started < $2`,
 		kind, now.Add(-runsKept).UnixMicro())
@@ -136,7 +136,7 @@ func (s *Store) Claim(
 		return nil, attestor.Admission{}, unsupported()
 	}
 
-	err = s.tx(ctx, "reading admissions", func(ctx context.Context, tx *sql.Tx) error {
+	err = s.tx(ctx, "reading admissions", func(ctx context.Context, tx *txn) error {
 		claimed, last = nil, attestor.Admission{}
 		now := s.now()
 		repository, digest := "", ""
@@ -184,7 +184,7 @@ func (s *Store) Looked(ctx context.Context, run attestor.Run, looks []attestor.L
 		return unsupported()
 	}
 
-	return s.tx(ctx, "recording what was judged again", func(ctx context.Context, tx *sql.Tx) error {
+	return s.tx(ctx, "recording what was judged again", func(ctx context.Context, tx *txn) error {
 		var covered, changed, failed int64
 		for _, l := range looks {
 			n, err := s.putLook(ctx, tx, run, l)
@@ -210,7 +210,7 @@ func (s *Store) Looked(ctx context.Context, run attestor.Run, looks []attestor.L
 }
 
 // putLook writes one look, and returns how many admissions it changed: 0 or 1.
-func (s *Store) putLook(ctx context.Context, tx *sql.Tx, run attestor.Run, l attestor.Look) (int64, error) {
+func (s *Store) putLook(ctx context.Context, tx *txn, run attestor.Run, l attestor.Look) (int64, error) {
 	// The clocks of instances differ. The time is never before the start of the run,
 	// so that the run does not come by again.
 	tried, before := s.now(), int64(0)
@@ -289,7 +289,7 @@ func (s *Store) MayRevoke(ctx context.Context, run attestor.Run, limit int) (may
 		return false, false, unsupported()
 	}
 
-	err = s.tx(ctx, "counting a revocation", func(ctx context.Context, tx *sql.Tx) error {
+	err = s.tx(ctx, "counting a revocation", func(ctx context.Context, tx *txn) error {
 		may, stopped = false, false
 		res, err := tx.ExecContext(ctx, `UPDATE runs SET revoked = revoked + 1
 			WHERE id = $1 AND revoked < $2 AND NOT stopped`, run.ID, limit)
@@ -318,7 +318,7 @@ func (s *Store) EndRun(ctx context.Context, run attestor.Run) (ended bool, err e
 		return false, unsupported()
 	}
 
-	err = s.tx(ctx, "ending a run", func(ctx context.Context, tx *sql.Tx) error {
+	err = s.tx(ctx, "ending a run", func(ctx context.Context, tx *txn) error {
 		res, err := tx.ExecContext(ctx, `UPDATE runs SET ended = $1 WHERE id = $2 AND ended IS NULL`,
 			s.now().UnixMicro(), run.ID)
 		if err != nil {

@@ -92,6 +92,9 @@ func (e *sqliteEngine) close() error {
 	return e.users.close()
 }
 
+// again is always false: one connection writes, and waits for other processes.
+func (e *sqliteEngine) again(error) bool { return false }
+
 func (e *sqliteEngine) dialect() goose.Dialect { return goose.DialectSQLite3 }
 
 var errFileGone = errors.New("the database's file was removed or replaced while it was open")

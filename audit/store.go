@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/lru"
+	"github.com/attestor-gate/attestor/internal/translog"
 )
 
 //go:embed migrations/*.sql
@@ -45,9 +46,10 @@ type Store struct {
 	enc     *zstd.Encoder
 	dec     *zstd.Decoder
 
+	log        *translog.Table            // of what is recorded, in the same database
 	compressed *lru.Cache[string, []byte] // small blobs as they are stored, by hash
-	committer  *committer                 // nil for PostgreSQL, which commits many writers at once by itself
-	stmts      map[string]*sql.Stmt       // by text, for the writer; empty for PostgreSQL, whose driver prepares itself
+	committer  *committer
+	stmts      map[string]*sql.Stmt // by text, for the writer; empty for PostgreSQL, whose driver prepares itself
 }
 
 // An engine is one kind of database.
@@ -63,6 +65,9 @@ type engine interface {
 	alone() bool
 	// close releases what open acquired beside the pools.
 	close() error
+	// again reports whether a transaction failed because of another one, as in a
+	// deadlock, so that it can succeed when it is tried again.
+	again(err error) bool
 	// message translates an error of the database into a public message and a fix.
 	message(err error) (msg, fix string)
 }
@@ -73,7 +78,7 @@ const defaultTimeout = 10 * time.Second
 func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{
 		timeout: c.Timeout, now: c.Now,
-		compressed: lru.New[string, []byte](maxCompressed), stmts: map[string]*sql.Stmt{},
+		compressed: lru.New[string, []byte](maxCompressed), stmts: map[string]*sql.Stmt{}, committer: &committer{},
 	}
 
 	switch {
@@ -114,13 +119,13 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(s.fail("migrating the decision store", err), s.Close())
 	}
+	s.log = &translog.Table{Postgres: s.engine.dialect() == goose.DialectPostgres, Exec: s.execPrepared}
 	if err := s.startFill(ctx); err != nil {
 		return nil, errors.Join(s.fail("migrating the decision store", err), s.Close())
 	}
 
 	// Two pools mean SQLite, with one connection that writes.
 	if s.write != s.read {
-		s.committer = &committer{}
 		if err := s.prepare(ctx); err != nil {
 			return nil, errors.Join(s.fail("opening the decision store", err), s.Close())
 		}
@@ -131,10 +136,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 // prepare prepares the statements that write decisions, so that they are parsed
 // once and not with each decision.
 func (s *Store) prepare(ctx context.Context) error {
-	for _, text := range []string{
-		finishRowText, putBlobText, putRowText, putDigestText,
-		putAdmissionText, deleteAdmissionDigestsText, putAdmissionDigestText,
-	} {
+	texts := append(s.log.Statements(), finishRowText, putBlobText, putRowText, putDigestText,
+		putAdmissionText, deleteAdmissionDigestsText, putAdmissionDigestText)
+	for _, text := range texts {
 		stmt, err := s.write.PrepareContext(ctx, text)
 		if err != nil {
 			return err
@@ -142,14 +146,6 @@ func (s *Store) prepare(ctx context.Context) error {
 		s.stmts[text] = stmt
 	}
 	return nil
-}
-
-// exec runs a statement within tx, by its prepared form if there is one.
-func (s *Store) exec(ctx context.Context, tx *sql.Tx, text string, args ...any) (sql.Result, error) {
-	if stmt, ok := s.stmts[text]; ok {
-		return tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
-	}
-	return tx.ExecContext(ctx, text, args...)
 }
 
 // migrate brings the schema up to date.
@@ -198,10 +194,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 
-	if s.committer != nil {
-		s.committer.wg.Wait()
-	}
-
+	s.committer.wg.Wait()
 	s.dec.Close()
 	err := s.enc.Close()
 	if s.write != s.read {
@@ -223,7 +216,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 
 	const id = "ready" // Intents never returns it: it is deleted in the same transaction
-	return s.tx(ctx, "testing the decision store", func(ctx context.Context, tx *sql.Tx) error {
+	return s.tx(ctx, "testing the decision store", func(ctx context.Context, tx *txn) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO intents (id, at, data) VALUES ($1, $2, $3)`,
 			id, s.now().UnixMicro(), []byte{})
 		if err != nil {
@@ -232,36 +225,6 @@ func (s *Store) Ready(ctx context.Context) error {
 		_, err = tx.ExecContext(ctx, `DELETE FROM intents WHERE id = $1`, id)
 		return err
 	})
-}
-
-// tx runs f in a transaction. It returns nil only if the writes of f are durable.
-func (s *Store) tx(ctx context.Context, doing string, f func(context.Context, *sql.Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-
-	if err := s.engine.lost(); err != nil {
-		return s.fail(doing, err)
-	}
-
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return s.fail(doing, err)
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-
-	if err := f(ctx, tx); err != nil {
-		return s.fail(doing, err)
-	}
-	if err := tx.Commit(); err != nil {
-		return s.fail(doing, err)
-	}
-
-	// The file may have been removed since the first look. A commit to a removed
-	// file succeeds and is lost when the process ends.
-	if err := s.engine.lost(); err != nil {
-		return s.fail(doing, err)
-	}
-	return nil
 }
 
 // fail turns an error of the database into one of kind Unavailable, whose message

@@ -157,7 +157,7 @@ func record(n int, verdict attestor.Outcome, change ...func(*attestor.Record)) a
 func finish(t testing.TB, s *audit.Store, rs ...attestor.Record) {
 	t.Helper()
 	for _, r := range rs {
-		if err := s.Finish(t.Context(), r); err != nil {
+		if _, err := s.Finish(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -311,7 +311,7 @@ func TestFinishedOtherwiseThanBegun(t *testing.T) {
 				if left, err := s.Pending(t.Context(), 0); err != nil || len(left) != 0 {
 					t.Errorf("Pending after Finish = %d, %v", len(left), err)
 				}
-				if err := s.Finish(t.Context(), record(1, attestor.Deny, attested)); err == nil {
+				if _, err := s.Finish(t.Context(), record(1, attestor.Deny, attested)); err == nil {
 					t.Error("a finished decision was replaced")
 				}
 				finish(t, s, done) // a repeat is accepted
@@ -325,7 +325,7 @@ func TestFinishedIsNeverChanged(t *testing.T) {
 		r := record(1, attestor.Deny)
 		finish(t, s, r, r) // a repeat is accepted
 		changed := record(1, attestor.Pass)
-		if err := s.Finish(t.Context(), changed); err == nil {
+		if _, err := s.Finish(t.Context(), changed); err == nil {
 			t.Error("a finished decision was replaced")
 		}
 
@@ -337,7 +337,7 @@ func TestFinishedIsNeverChanged(t *testing.T) {
 			t.Errorf("the record is %q, %v; want the first answer", got.Decision.Verdict, err)
 		}
 
-		if err := s.Finish(t.Context(), attestor.Record{}); err == nil {
+		if _, err := s.Finish(t.Context(), attestor.Record{}); err == nil {
 			t.Error("a decision without an id was recorded")
 		}
 	})
@@ -386,7 +386,8 @@ func TestConcurrentWriters(t *testing.T) {
 				for i := range 20 {
 					r := record(1, attestor.Deny, func(r *attestor.Record) { r.Decision.ID = fmt.Sprintf("%d-%d", g, i) })
 					errs <- s.Begin(context.Background(), r)
-					errs <- s.Finish(context.Background(), r)
+					_, err := s.Finish(context.Background(), r)
+					errs <- err
 				}
 			})
 

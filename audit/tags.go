@@ -26,7 +26,7 @@ func (s *Store) RecordTag(ctx context.Context, p attestor.TagPoint) error {
 		return errors.New("recording a tag: repository, tag, digest or time is missing")
 	}
 
-	return s.tx(ctx, "recording a tag", func(ctx context.Context, tx *sql.Tx) error {
+	return s.tx(ctx, "recording a tag", func(ctx context.Context, tx *txn) error {
 		if err := s.lockTag(ctx, tx, p); err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func (s *Store) RecordTag(ctx context.Context, p attestor.TagPoint) error {
 // PostgreSQL, 13.3.5: advisory locks at transaction level "are automatically
 // released at the end of the transaction, and there is no explicit unlock
 // operation". Two tags whose hashes collide wait for each other, and nothing else.
-func (s *Store) lockTag(ctx context.Context, tx *sql.Tx, p attestor.TagPoint) error {
+func (s *Store) lockTag(ctx context.Context, tx *txn, p attestor.TagPoint) error {
 	if s.engine.dialect() != goose.DialectPostgres {
 		return nil
 	}
@@ -82,7 +82,7 @@ type storedPoint struct {
 }
 
 // newestPoint returns the last period of a tag, and whether there is one.
-func newestPoint(ctx context.Context, tx *sql.Tx, repository, tag string) (storedPoint, bool, error) {
+func newestPoint(ctx context.Context, tx *txn, repository, tag string) (storedPoint, bool, error) {
 	row := tx.QueryRowContext(ctx, `SELECT digest, seen_from, seen_until IS NULL FROM base_tags
 		WHERE repository = $1 AND tag = $2 ORDER BY seen_from DESC LIMIT 1`, repository, tag)
 
@@ -94,13 +94,13 @@ func newestPoint(ctx context.Context, tx *sql.Tx, repository, tag string) (store
 	return p, err == nil, err
 }
 
-func insertPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, at int64) error {
+func insertPoint(ctx context.Context, tx *txn, p attestor.TagPoint, at int64) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO base_tags (repository, tag, digest, seen_from, seen_last, seen_until)
 		VALUES ($1, $2, $3, $4, $4, NULL)`, p.Repository, p.Tag, string(p.Digest), at)
 	return err
 }
 
-func extendPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, from, at int64) error {
+func extendPoint(ctx context.Context, tx *txn, p attestor.TagPoint, from, at int64) error {
 	_, err := tx.ExecContext(ctx, `UPDATE base_tags SET seen_last = $4
 		WHERE repository = $1 AND tag = $2 AND seen_from = $3 AND (seen_last IS NULL OR seen_last < $4)`,
 		p.Repository, p.Tag, from, at)
@@ -109,7 +109,7 @@ func extendPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, from, at 
 
 // endPoint ends the open period of a tag. Another instance may have extended it
 // beyond at; its last observation is then moved back to the end.
-func endPoint(ctx context.Context, tx *sql.Tx, p attestor.TagPoint, at int64) error {
+func endPoint(ctx context.Context, tx *txn, p attestor.TagPoint, at int64) error {
 	_, err := tx.ExecContext(ctx, `UPDATE base_tags
 		SET seen_until = $3, seen_last = CASE WHEN seen_last > $3 THEN $3 ELSE seen_last END
 		WHERE repository = $1 AND tag = $2 AND seen_until IS NULL`,

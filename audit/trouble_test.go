@@ -22,7 +22,11 @@ func refused(t *testing.T, s *audit.Store, says string) {
 		r.Decision.Labels = map[string]string{"much": strings.Repeat("x", 1<<20)}
 	})
 
-	for name, call := range map[string]func(context.Context, attestor.Record) error{"Begin": s.Begin, "Finish": s.Finish} {
+	finish := func(ctx context.Context, r attestor.Record) error {
+		_, err := s.Finish(ctx, r)
+		return err
+	}
+	for name, call := range map[string]func(context.Context, attestor.Record) error{"Begin": s.Begin, "Finish": finish} {
 		err := call(t.Context(), r)
 		if attestor.KindOf(err) != attestor.Unavailable {
 			t.Fatalf("%s: %v, want an error of kind Unavailable", name, err)
@@ -219,7 +223,7 @@ func TestExpiredContextFailsTheRequest(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := s.Finish(ctx, record(1, attestor.Pass)); attestor.KindOf(err) != attestor.Unavailable {
+		if _, err := s.Finish(ctx, record(1, attestor.Pass)); attestor.KindOf(err) != attestor.Unavailable {
 			t.Errorf("Finish: %v, want an error of kind Unavailable", err)
 		}
 	})

@@ -25,7 +25,7 @@ func finisher(s *audit.Store) func(t *testing.T, records ...attestor.Record) {
 	return func(t *testing.T, records ...attestor.Record) {
 		t.Helper()
 		for _, r := range records {
-			if err := s.Finish(t.Context(), r); err != nil {
+			if _, err := s.Finish(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -242,21 +242,21 @@ func (w *world) Begin(_ context.Context, r attestor.Record) error {
 	return w.recorder
 }
 
-func (w *world) Finish(_ context.Context, r attestor.Record) error {
+func (w *world) Finish(_ context.Context, r attestor.Record) (*attestor.LogEntry, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 
 	if w.recorder != nil {
-		return w.recorder
+		return nil, w.recorder
 	}
 	if old, ok := w.finished(r.Decision.ID); ok {
 		if !reflect.DeepEqual(old.Decision, r.Decision) {
-			return errors.New("the decision is finished already, with another answer")
+			return nil, errors.New("the decision is finished already, with another answer")
 		}
-		return nil
+		return nil, nil
 	}
 	w.records = append(w.records, r)
-	return nil
+	return nil, nil
 }
 
 // finished is the record of a decision. It must be called with mu held.

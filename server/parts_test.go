@@ -74,7 +74,7 @@ func (w *world) store() *audit.Store {
 		w.kept = openRecord(w.tb)
 	}
 	for ; w.keptUpTo < len(w.records); w.keptUpTo++ {
-		if err := w.kept.Finish(context.Background(), w.records[w.keptUpTo]); err != nil {
+		if _, err := w.kept.Finish(context.Background(), w.records[w.keptUpTo]); err != nil {
 			w.tb.Error(err)
 		}
 	}

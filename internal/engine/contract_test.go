@@ -87,7 +87,7 @@ func TestDecisionsContract(t *testing.T) {
 				Add: func(t *testing.T, records ...attestor.Record) {
 					t.Helper()
 					for _, r := range records {
-						if err := s.Finish(t.Context(), r); err != nil {
+						if _, err := s.Finish(t.Context(), r); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -280,7 +280,7 @@ func TestSimulatorContract(t *testing.T) {
 				},
 				Evidence: attestor.Evidence{Time: at, Image: img, Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}}}},
 			}
-			if err := s.Finish(t.Context(), r); err != nil {
+			if _, err := s.Finish(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
 		}

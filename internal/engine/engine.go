@@ -212,12 +212,12 @@ type witnessed struct {
 }
 
 // Finish implements [attestor.Recorder].
-func (w witnessed) Finish(ctx context.Context, r attestor.Record) error {
-	err := w.Recorder.Finish(ctx, r)
+func (w witnessed) Finish(ctx context.Context, r attestor.Record) (*attestor.LogEntry, error) {
+	entry, err := w.Recorder.Finish(ctx, r)
 	if err == nil && w.recorded != nil {
 		w.recorded(r)
 	}
-	return err
+	return entry, err
 }
 
 func newID() string {

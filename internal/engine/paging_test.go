@@ -68,7 +68,8 @@ func (w *world) admittedBefore(image string, n int) {
 		r := record
 		r.Decision.ID = fmt.Sprintf("0100-%06d", i)
 		r.Decision.Time = oldest.Add(time.Duration(i) * time.Second)
-		w.ok(w.engine.Store.Finish(w.tb.Context(), r))
+		_, err := w.engine.Store.Finish(w.tb.Context(), r)
+		w.ok(err)
 	}
 }
 

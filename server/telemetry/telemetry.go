@@ -248,8 +248,14 @@ func (r recorder) Begin(ctx context.Context, rec attestor.Record) error {
 	return r.s.call(ctx, "begin", func(ctx context.Context) error { return r.next.Begin(ctx, rec) })
 }
 
-func (r recorder) Finish(ctx context.Context, rec attestor.Record) error {
+func (r recorder) Finish(ctx context.Context, rec attestor.Record) (entry *attestor.LogEntry, err error) {
 	verdict, _ := rec.Decision.Verdict.MarshalText()
-	return r.s.call(ctx, "finish", func(ctx context.Context) error { return r.next.Finish(ctx, rec) },
-		attribute.String("decision.id", rec.Decision.ID), attribute.String("decision.verdict", string(verdict)))
+	err = r.s.call(ctx, "finish", func(ctx context.Context) (err error) {
+		entry, err = r.next.Finish(ctx, rec)
+		return err
+	}, attribute.String("decision.id", rec.Decision.ID), attribute.String("decision.verdict", string(verdict)))
+	if err != nil {
+		return nil, err
+	}
+	return entry, nil
 }

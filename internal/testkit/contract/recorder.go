@@ -32,7 +32,7 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 
 	finish := func(t *testing.T, r Recording, rec attestor.Record) {
 		t.Helper()
-		if err := r.Finish(t.Context(), rec); err != nil {
+		if _, err := r.Finish(t.Context(), rec); err != nil {
 			t.Fatalf("Finish(%s): %v", rec.Decision.ID, err)
 		}
 	}
@@ -70,7 +70,7 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 		finish(t, r, first) // a repeat is accepted: its first answer may have been lost
 
 		other := recordOf(t, 3, func(r *attestor.Record) { r.Decision.Verdict = attestor.Deny })
-		if err := r.Finish(t.Context(), other); err == nil {
+		if _, err := r.Finish(t.Context(), other); err == nil {
 			t.Error("another decision under the same id was recorded")
 		}
 		if err := r.Begin(t.Context(), other); err == nil {
@@ -88,7 +88,7 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 				if err := r.Begin(t.Context(), rec); err != nil {
 					t.Errorf("Begin(%s): %v", rec.Decision.ID, err)
 				}
-				if err := r.Finish(t.Context(), rec); err != nil {
+				if _, err := r.Finish(t.Context(), rec); err != nil {
 					t.Errorf("Finish(%s): %v", rec.Decision.ID, err)
 				}
 			})
@@ -104,7 +104,8 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 		r := open(t)
 		finish(t, r, recordOf(t, 4))
 		late := recordOf(t, 5)
-		recorded := r.Finish(gone(t), late) == nil
+		_, err := r.Finish(gone(t), late)
+		recorded := err == nil
 		if r.Again == nil {
 			return
 		}
@@ -115,7 +116,7 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 			want(t, later, late)
 		}
 
-		if err := later.Finish(t.Context(), recordOf(t, 4, func(r *attestor.Record) { r.Decision.Verdict = attestor.Deny })); err == nil {
+		if _, err := later.Finish(t.Context(), recordOf(t, 4, func(r *attestor.Record) { r.Decision.Verdict = attestor.Deny })); err == nil {
 			t.Error("after a restart a finished decision was changed")
 		}
 	})

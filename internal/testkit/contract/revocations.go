@@ -31,7 +31,7 @@ func Revocations(t *testing.T, open func(t *testing.T) RevocationRecord) {
 		same := recordOf(t, 1)
 		record.Decision.Image, record.Evidence.Image = same.Decision.Image, same.Evidence.Image
 		record.Evidence.Platforms, record.Decision.Attestations = same.Evidence.Platforms, same.Decision.Attestations
-		if err := r.Finish(t.Context(), record); err != nil {
+		if _, err := r.Finish(t.Context(), record); err != nil {
 			t.Fatal(err)
 		}
 		return record.Decision.ID
@@ -103,7 +103,7 @@ func Revocations(t *testing.T, open func(t *testing.T) RevocationRecord) {
 		wantKind(t, "ending an override while its image is attested", err, attestor.NotFound)
 
 		pass.Decision.Attestations = same.Decision.Attestations
-		if err := r.Finish(t.Context(), pass); err != nil {
+		if _, err := r.Finish(t.Context(), pass); err != nil {
 			t.Fatal(err)
 		}
 		_, err = r.BeginRevocation(t.Context(), end)

@@ -32,6 +32,7 @@ type Server struct {
 	dir      string
 	port     int
 	postgres string
+	durable  bool
 	attr     *syscall.SysProcAttr
 	cmd      *exec.Cmd
 }
@@ -47,12 +48,17 @@ func Installed() error {
 }
 
 // New makes a server with an empty cluster, and starts it. Close ends it.
-func New() (*Server, error) {
+func New() (*Server, error) { return newServer(false) }
+
+// NewDurable is New with every commit synced to disk, for measurements.
+func NewDurable() (*Server, error) { return newServer(true) }
+
+func newServer(durable bool) (*Server, error) {
 	initdb, err := program("initdb")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{attr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}}
+	s := &Server{durable: durable, attr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}}
 	if s.postgres, err = program("postgres"); err != nil {
 		return nil, err
 	}
@@ -85,9 +91,11 @@ func New() (*Server, error) {
 
 // Start runs it again after Stop, on the same port, with the same data.
 func (s *Server) Start() error {
-	s.cmd = exec.Command(s.postgres, //nolint:gosec // the machine's own program
-		"-D", s.dir+"/data", "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port),
-		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
+	args := []string{"-D", s.dir + "/data", "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port)}
+	if !s.durable {
+		args = append(args, "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
+	}
+	s.cmd = exec.Command(s.postgres, args...) //nolint:gosec // the machine's own program
 	s.cmd.SysProcAttr, s.cmd.Dir = s.attr, s.dir
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("starting postgres: %w", err)

@@ -1,0 +1,98 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/attestor-gate/attestor/internal/translog"
+)
+
+// A txn is a transaction, with the entries that the record's log gets for what it
+// writes. They are appended when its other work is done, and so are committed with it
+// or not at all.
+type txn struct {
+	*sql.Tx
+	leaves  []translog.Leaf
+	indexes []*int64
+	entered time.Time // set where the records are older than the log
+}
+
+// logParts appends the entry of a record with the given parts before the commit.
+func (t *txn) logParts(kind, id string, at int64, parts map[string][]byte) {
+	t.log(newLeaf(kind, id, at, t.entered, parts), nil)
+}
+
+// log appends a leaf before the commit. index, unless nil, is then set to where the log
+// has it.
+func (t *txn) log(leaf translog.Leaf, index *int64) {
+	t.leaves, t.indexes = append(t.leaves, leaf), append(t.indexes, index)
+}
+
+// tx runs f in a transaction. It returns nil only if the writes of f are durable.
+func (s *Store) tx(ctx context.Context, doing string, f func(context.Context, *txn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+
+	if err := s.engine.lost(); err != nil {
+		return s.fail(doing, err)
+	}
+
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return s.fail(doing, err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+
+	t := &txn{Tx: tx}
+	if err := f(ctx, t); err != nil {
+		return s.fail(doing, err)
+	}
+
+	// The log comes last: until the commit no other instance can append to it.
+	head, err := s.appendLeaves(ctx, t)
+	if err != nil {
+		return s.fail(doing, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return s.fail(doing, err)
+	}
+
+	// The file may have been removed since the first look. A commit to a removed
+	// file succeeds and is lost when the process ends.
+	if err := s.engine.lost(); err != nil {
+		return s.fail(doing, err)
+	}
+	s.log.Committed(head)
+	return nil
+}
+
+// appendLeaves appends what the transaction has logged, and sets the indexes.
+func (s *Store) appendLeaves(ctx context.Context, t *txn) (translog.Head, error) {
+	if len(t.leaves) == 0 {
+		return translog.Head{}, nil
+	}
+
+	first, head, err := s.log.Append(ctx, t.Tx, t.leaves)
+	if err != nil {
+		return translog.Head{}, err
+	}
+	for i, index := range t.indexes {
+		if index != nil {
+			*index = first + int64(i)
+		}
+	}
+	return head, nil
+}
+
+// exec runs a statement within t, by its prepared form if there is one.
+func (s *Store) exec(ctx context.Context, t *txn, text string, args ...any) (sql.Result, error) {
+	return s.execPrepared(ctx, t.Tx, text, args...)
+}
+
+func (s *Store) execPrepared(ctx context.Context, tx *sql.Tx, text string, args ...any) (sql.Result, error) {
+	if stmt, ok := s.stmts[text]; ok {
+		return tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+	}
+	return tx.ExecContext(ctx, text, args...)
+}
