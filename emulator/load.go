@@ -231,9 +231,10 @@ func (l *loader) object(raw json.RawMessage, fields map[string]json.RawMessage, 
 
 func (l *loader) occurrence(raw json.RawMessage) error {
 	o := &grafeaspb.Occurrence{}
-	if err := protojson.Unmarshal(raw, o); err != nil {
+	if err := readKinded(raw, o, protojson.UnmarshalOptions{}); err != nil {
 		return fmt.Errorf("an occurrence: %w", err)
 	}
+	withoutValue(o)
 	if err := (&grafeasService{Emulator: l.Emulator}).checkLoaded(o); err != nil {
 		return fmt.Errorf("occurrence %q: %w", o.GetName(), err)
 	}
@@ -283,7 +284,7 @@ func (s *grafeasService) checkLoaded(o *grafeaspb.Occurrence) error {
 
 func (l *loader) note(raw json.RawMessage) error {
 	n := &grafeaspb.Note{}
-	if err := protojson.Unmarshal(raw, n); err != nil {
+	if err := readKinded(raw, n, protojson.UnmarshalOptions{}); err != nil {
 		return fmt.Errorf("a note: %w", err)
 	}
 	if err := checkName(l.names.note, "name", n.GetName()); err != nil {
@@ -338,7 +339,7 @@ func (l *loader) keep() error {
 		}
 
 		if _, ok := st.get(tableNotes, o.GetNoteName()); !ok {
-			n := newNote(o.GetNoteName(), o.GetKind(), o.GetCreateTime())
+			n := noteOf(o, o.GetCreateTime())
 			l.notes[n.GetName()] = n
 			notes = append(notes, change{table: tableNotes, name: n.GetName(), data: encode(n)})
 		}

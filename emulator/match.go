@@ -137,6 +137,9 @@ func kindTest(op, literal string) (func(*occView) bool, error) {
 	// An unknown kind is refused rather than never matched: a misspelt filter must not
 	// look like an empty list.
 	n, ok := grafeaspb.NoteKind_value[literal]
+	if !ok && literal == "AI_SKILL_ANALYSIS" {
+		n, ok = int32(foreignNumber(literal)), true
+	}
 	if !ok {
 		return nil, filterError("unknown kind %q", literal)
 	}

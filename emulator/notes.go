@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -182,7 +183,19 @@ func checkNote(n *grafeaspb.Note) error {
 
 // noteFor is the note of Google's own that an occurrence presupposes.
 func (s *grafeasService) noteFor(o *grafeaspb.Occurrence) *grafeaspb.Note {
-	return newNote(o.GetNoteName(), kindOf(o), timestamppb.New(s.now()))
+	return noteOf(o, timestamppb.New(s.now()))
+}
+
+// noteOf is an empty note of the occurrence's kind.
+func noteOf(o *grafeaspb.Occurrence, now *timestamppb.Timestamp) *grafeaspb.Note {
+	n := newNote(o.GetNoteName(), kindOf(o), now)
+	if f, ok := foreignOf(o); ok {
+		f.Details = json.RawMessage("{}")
+		if err := setForeign(n, f); err != nil {
+			panic("emulator: a note of kind " + f.Kind + ": " + err.Error()) // it was read from JSON
+		}
+	}
+	return n
 }
 
 // newNote is a note of a kind with nothing in it.

@@ -107,7 +107,7 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 		}
 
 		// The request stays the caller's; names and times are the service's own.
-		o = proto.CloneOf(o)
+		o = withoutValue(proto.CloneOf(o))
 		o.Name, o.Kind = parent+"/occurrences/"+uuid.NewString(), kindOf(o)
 		o.CreateTime, o.UpdateTime = now, now
 		out[i] = o
@@ -235,6 +235,7 @@ func (s *grafeasService) UpdateOccurrence(
 	if _, err := s.attach(o, b); err != nil {
 		return nil, err
 	}
+	o = withoutValue(o)
 	o.UpdateTime = timestamppb.New(s.now())
 	return o, s.store.apply(occurrenceChange(o))
 }
@@ -323,7 +324,8 @@ func detailKind(m proto.Message, oneof protoreflect.Name) grafeaspb.NoteKind {
 	// Grafeas names each kind like the field of its details, in capitals.
 	fd := r.WhichOneof(r.Descriptor().Oneofs().ByName(oneof))
 	if fd == nil {
-		return grafeaspb.NoteKind_NOTE_KIND_UNSPECIFIED
+		f, _ := foreignOf(m)
+		return foreignNumber(f.Kind) // 0 for none
 	}
 	return grafeaspb.NoteKind(grafeaspb.NoteKind_value[strings.ToUpper(string(fd.Name()))])
 }

@@ -11,8 +11,10 @@ import (
 	"connectrpc.com/vanguard"
 	"connectrpc.com/vanguard/vanguardgrpc"
 	analysispb "google.golang.org/genproto/googleapis/devtools/containeranalysis/v1"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // newREST is the handler of one port: gRPC as it is, REST by transcoding from
@@ -49,8 +51,8 @@ func (e *Emulator) newREST() (http.Handler, error) {
 	}), nil
 }
 
-// jsonCodec prints the one message whose zero enum gcloud reads: the row of a
-// summary that is the total.
+// jsonCodec prints the one message whose zero enum gcloud reads, the row of a
+// summary that is the total, and knows kinds that the Go types do not have.
 type jsonCodec struct{ *vanguard.JSONCodec }
 
 func (c jsonCodec) MarshalAppend(b []byte, m proto.Message) ([]byte, error) {
@@ -63,7 +65,44 @@ func (c jsonCodec) MarshalAppend(b []byte, m proto.Message) ([]byte, error) {
 			m,
 		)
 	}
-	return c.JSONCodec.MarshalAppend(b, m)
+
+	text, err := c.JSONCodec.MarshalAppend(nil, m)
+	if err != nil {
+		return nil, err
+	}
+	if text, err = writeForeign(text, m); err != nil {
+		return nil, err
+	}
+	return append(b, text...), nil
+}
+
+// MarshalAppendField is [jsonCodec.MarshalAppend] of a field.
+func (c jsonCodec) MarshalAppendField(b []byte, m proto.Message, fd protoreflect.FieldDescriptor) ([]byte, error) {
+	if fd.Message() != nil && fd.Cardinality() != protoreflect.Repeated {
+		return c.MarshalAppend(b, m.ProtoReflect().Get(fd).Message().Interface())
+	}
+	return c.JSONCodec.MarshalAppendField(b, m, fd)
+}
+
+// Unmarshal reads kinds of occurrences and notes that the Go types do not have, too.
+func (c jsonCodec) Unmarshal(b []byte, m proto.Message) error {
+	switch m := m.(type) {
+	case *grafeaspb.Occurrence:
+		return readKinded(b, m, c.UnmarshalOptions)
+	case *grafeaspb.Note:
+		return readKinded(b, m, c.UnmarshalOptions)
+	case *grafeaspb.BatchCreateOccurrencesRequest:
+		return readBatch(b, m, c.UnmarshalOptions)
+	}
+	return c.JSONCodec.Unmarshal(b, m)
+}
+
+// UnmarshalField is [jsonCodec.Unmarshal] of a field.
+func (c jsonCodec) UnmarshalField(b []byte, m proto.Message, fd protoreflect.FieldDescriptor) error {
+	if fd.Message() != nil && fd.Cardinality() != protoreflect.Repeated {
+		return c.Unmarshal(b, m.ProtoReflect().Mutable(fd).Message().Interface())
+	}
+	return c.JSONCodec.UnmarshalField(b, m, fd)
 }
 
 // Handler serves gRPC and REST on one port. gRPC needs HTTP/2 without TLS,
