@@ -31,6 +31,11 @@ type Reason struct {
 
 	// RetryAfter is the number of seconds that a dependency asked to wait before it is asked again; 0 if it named no time.
 	RetryAfter int `json:"retryAfter,omitempty"`
+
+	// EffectiveFrom is the day, as in 2027-03-01, from which the policy refuses the image for this reason, and Owner is
+	// who answers for that day. Both are "" for a reason that no date of the policy concerns.
+	EffectiveFrom string `json:"effectiveFrom,omitempty"`
+	Owner         string `json:"owner,omitempty"`
 }
 
 // WithSeverities returns the check with a severity for each reason. What the judge said stays; the rest follows from

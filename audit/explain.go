@@ -2,6 +2,8 @@ package audit
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
@@ -106,11 +108,31 @@ func summary(r attestor.Record) []string {
 	}
 
 	out = append(out, answered(d))
+	out = append(out, later(d)...)
 	if d.Evidence != "" {
 		out = append(out, "The evidence that it was judged on is recorded as "+d.Evidence+".")
 	}
 	if d.Emulated {
 		out = append(out, "Google's services were emulated: this decision admits nothing anywhere.")
+	}
+	return out
+}
+
+// later says what the policy will refuse the image for, and from when.
+func later(d attestor.Decision) []string {
+	var counts attestor.UpcomingCounts
+	counts.Add(describe.Name(d), d.Upcoming())
+
+	var out []string
+	for _, u := range counts.List() {
+		var codes []string
+		for _, c := range slices.Sorted(maps.Keys(u.ByReason)) {
+			codes = append(codes, string(c))
+		}
+		out = append(out, fmt.Sprintf(
+			"From %s on this image is refused, unless it is changed or the policy is (owner of the date: %s): %s.",
+			u.EffectiveFrom, u.Owner, strings.Join(codes, ", "),
+		))
 	}
 	return out
 }

@@ -32,6 +32,12 @@ func TestExplain(t *testing.T) {
 			r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusPass})
 			r.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Occurrence: "projects/p/occurrences/1", Digest: digest(2), PublicKeyID: "//cloudkms.googleapis.com/v1/k", Created: true}}
 		})},
+		{"refused-later", record(6, attestor.Pass, func(r *attestor.Record) {
+			r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckUser, Platform: "linux/amd64", Status: attestor.StatusWarn, Reasons: []attestor.Reason{{
+				Code: attestor.CodeUserRoot, Severity: attestor.Warns, Message: "the image runs as root; a warning until 2027-03-01, refused from then on (owner: platform-team)",
+				EffectiveFrom: "2027-03-01", Owner: "platform-team",
+			}}})
+		})},
 		{"undecided", record(3, attestor.Undecided)},
 		{"break-glass", record(4, attestor.Deny, func(r *attestor.Record) {
 			r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-4711: payments are down", By: "oncall@example.com", Expires: &day}

@@ -65,7 +65,7 @@ func baseDemands(s *Spec) []string {
 }
 
 func (j *judgement) base(e *attestor.PlatformEvidence) {
-	want := &j.policy.doc.Spec.Base
+	want := &j.spec.Base
 	if !want.Required {
 		j.skip(attestor.CheckBase, e.Platform, "the policy says base.required: false")
 		return
@@ -76,6 +76,8 @@ func (j *judgement) base(e *attestor.PlatformEvidence) {
 	found := j.problems(attestor.CheckBase, j.ev.Problems, e.Problems)
 	entry := j.approved(e.Base)
 	switch {
+	case entry != nil && entry.EffectiveFrom != nil:
+		found = slices.DeleteFunc(found, func(f finding) bool { return f.reason.Code == attestor.CodeBaseUnsigned })
 	case entry != nil:
 		found = append(found, j.baseEntry(entry, e.Base, found)...)
 	case len(found) == 0:
@@ -94,7 +96,7 @@ func (j *judgement) approved(b attestor.Base) *Approved {
 	}
 
 	// The name alone would let another policy's entry of the same name count. Both repositories are canonical.
-	list := j.policy.doc.Spec.Base.Approved
+	list := j.spec.Base.Approved
 	i := slices.IndexFunc(list, func(a Approved) bool { return a.Name == b.Name && a.Repository == repository })
 	if i < 0 {
 		return nil
@@ -134,7 +136,7 @@ func (j *judgement) baseEntry(a *Approved, b attestor.Base, problems []finding) 
 	var found []finding
 
 	// Squashed or recompressed layers prove less than the same blobs do, and the policy says how much is enough.
-	level := j.policy.doc.Spec.Base.Evidence
+	level := j.spec.Base.Evidence
 	if !b.Evidence.Satisfies(level) {
 		found = append(found, deny(attestor.CodeBaseEvidenceTooWeak, b.Reference,
 			fmt.Sprintf("base %s is proven by %s only; %s or stronger is required", a.Name, b.Evidence, level),

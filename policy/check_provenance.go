@@ -56,8 +56,8 @@ func provenanceCheck() check {
 // provenance wants one statement that satisfies everything; of several that do
 // not, the one that comes nearest is reported.
 func (j *judgement) provenance(e *attestor.PlatformEvidence) {
-	want := j.policy.doc.Spec.Provenance
-	if want == nil {
+	want := j.spec.Provenance
+	if want == nil || want.EffectiveFrom != nil {
 		j.skip(attestor.CheckProvenance, e.Platform, "the policy does not ask for provenance")
 		return
 	}

@@ -51,7 +51,7 @@ func scopeDemands(s *Spec) []string {
 }
 
 func (j *judgement) scope() {
-	s, repo := j.policy.doc.Spec.Scope, j.ev.Image.Repository()
+	s, repo := j.spec.Scope, j.ev.Image.Repository()
 	found := j.problems(attestor.CheckScope, j.ev.Problems)
 	switch {
 	case s == nil && len(found) == 0:

@@ -60,7 +60,7 @@ func (s *Secrets) judges(status string) bool {
 
 // secrets judges the secrets that are reported of a platform. It never says that there are none.
 func (j *judgement) secrets(e *attestor.PlatformEvidence) {
-	want := &j.policy.doc.Spec.Secrets
+	want := &j.spec.Secrets
 	if want.Found == TreatIgnore {
 		j.skip(attestor.CheckSecrets, e.Platform, "the policy says secrets.found: ignore")
 		return
@@ -91,7 +91,7 @@ func (j *judgement) secrets(e *attestor.PlatformEvidence) {
 
 // secret judges one secret. ok is false for one that the policy does not judge.
 func (j *judgement) secret(s *attestor.Secret, fromBase string) (f finding, ok bool) {
-	spec := &j.policy.doc.Spec
+	spec := j.spec
 	about := fmt.Sprintf("a secret of kind %s lies in %s%s", clip(s.Kind), plainPath(s.Place()), fromBase)
 	f = deny(attestor.CodeSecretFound, s.Subject(), about+secretState(s.Status),
 		"revoke it where it was issued, take it out of the build, and rebuild the image: a file that a later layer removes stays readable")

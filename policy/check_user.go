@@ -60,7 +60,7 @@ const (
 )
 
 func (j *judgement) user(e *attestor.PlatformEvidence) {
-	want := j.policy.doc.Spec.User
+	want := j.spec.User
 	if !want.NonRoot {
 		j.skip(attestor.CheckUser, e.Platform, "the policy says user.nonRoot: false")
 		return

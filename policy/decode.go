@@ -30,6 +30,8 @@ type decoder struct {
 	errs   Errors
 	places map[string]place
 	failed map[string]bool // paths whose value could not be read, and so need no second fault
+
+	upcoming []upcoming // what refuses from a date on
 }
 
 type place struct{ line, column int }
@@ -111,6 +113,7 @@ func (d *decoder) at(path, format string, args ...any) {
 	if d.failed[path] {
 		return
 	}
+	path = d.valuePath(path)
 	p, known := d.places[path]
 	for parent := path; !known && parent != ""; p, known = d.places[parent] {
 		parent = parent[:max(strings.LastIndexAny(parent, ".["), 0)]
@@ -126,9 +129,7 @@ func (d *decoder) at(path, format string, args ...any) {
 func (d *decoder) has(path string) bool { _, ok := d.places[path]; return ok }
 
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
-	for n.Kind == yaml.AliasNode && n.Alias != nil {
-		n = n.Alias
-	}
+	n = aliased(n)
 	if d.nodes++; d.nodes > maxNodes {
 		if d.nodes == maxNodes+1 {
 			d.errorAt(n, path, fmt.Sprintf("more than %d values", maxNodes), nil, "")
@@ -195,7 +196,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 		case seen[key.Value]: // reported by pairs
 		default:
 			seen[key.Value] = true
-			d.value(value, v.Field(i), join(path, key.Value))
+			d.field(value, v.Field(i), v.Type().Field(i), path, key.Value)
 		}
 	}
 
@@ -206,6 +207,27 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
+// field reads one field. A limit may be written with a date, and some mappings have one.
+func (d *decoder) field(n *yaml.Node, v reflect.Value, f reflect.StructField, path, name string) {
+	nothing, isLimit := f.Tag.Lookup("limit")
+	if resolved := aliased(n); isLimit && resolved.Kind == yaml.MappingNode {
+		d.limit(resolved, v, join(path, name), nothing)
+		return
+	}
+
+	d.value(n, v, join(path, name))
+	if from, ok := v.Interface().(*Effective); ok && from != nil {
+		d.upcoming = append(d.upcoming, upcoming{Effective: *from, path: path})
+	}
+}
+
+func aliased(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode && n.Alias != nil {
+		n = n.Alias
+	}
+	return n
+}
+
 // absent fills in a default, or says that there is none.
 func (d *decoder) absent(n *yaml.Node, v reflect.Value, f reflect.StructField, path, name string) {
 	def, required := tagDefault(f)
@@ -213,28 +235,28 @@ func (d *decoder) absent(n *yaml.Node, v reflect.Value, f reflect.StructField, p
 	case required:
 		d.errorAt(n, path, fmt.Sprintf("%s is missing: want %s", name, want(f.Type)), enumValues(f.Type), "")
 	case def != "":
-		if v.Kind() == reflect.Pointer {
-			v.Set(reflect.New(v.Type().Elem()))
-			v = v.Elem()
-		}
-
-		// The default's text is in a struct tag: it has the type of its field.
-		tag := "!!str"
-		switch {
-		case isText(v):
-		case v.Kind() == reflect.Bool:
-			tag = "!!bool"
-		case v.Kind() == reflect.Int64:
-			tag = "!!int"
-		}
-
-		d.scalar(
-			&yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: def, Line: n.Line, Column: n.Column}, v,
-			join(path, name),
-		)
+		d.tagged(n, v, join(path, name), def)
 	case v.Kind() == reflect.Struct && !isText(v) && f.Type != reflect.TypeFor[yaml.Node]():
 		d.object(&yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}, v, join(path, name))
 	}
+}
+
+// tagged reads a value that stands in a struct tag: it has the type of its field.
+func (d *decoder) tagged(n *yaml.Node, v reflect.Value, path, text string) {
+	if v.Kind() == reflect.Pointer {
+		v.Set(reflect.New(v.Type().Elem()))
+		v = v.Elem()
+	}
+
+	tag := "!!str"
+	switch {
+	case isText(v):
+	case v.Kind() == reflect.Bool:
+		tag = "!!bool"
+	case v.Kind() == reflect.Int64:
+		tag = "!!int"
+	}
+	d.scalar(&yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text, Line: n.Line, Column: n.Column}, v, path)
 }
 
 func isText(v reflect.Value) bool {
@@ -264,10 +286,7 @@ func (d *decoder) pairs(n *yaml.Node, path string) func(func(k, v *yaml.Node) bo
 				return
 			}
 
-			key := n.Content[i]
-			for key.Kind == yaml.AliasNode && key.Alias != nil {
-				key = key.Alias
-			}
+			key := aliased(n.Content[i])
 			if key.Kind != yaml.ScalarNode {
 				d.errorAt(key, path, "a key must be plain text", nil, "")
 				continue
@@ -403,6 +422,10 @@ func want(t reflect.Type) string {
 		return "a repository pattern"
 	case t == reflect.TypeFor[attestor.Digest]():
 		return "a digest"
+	case t == reflect.TypeFor[Effective]():
+		return "a day with its owner, such as {date: 2027-03-01, owner: platform-team}"
+	case t == reflect.TypeFor[yaml.Node]():
+		return "a value"
 	}
 
 	switch t.Kind() {

@@ -39,6 +39,7 @@ func (p *Policy) Demands() []string {
 		say(s.Checks[name] == CheckWarn, "%s only warns", name)
 	}
 
+	out = append(out, sentences(p.upcoming)...)
 	say(len(p.exceptions) > 0, "exceptions: %d", len(p.exceptions))
 	say(true, "attested by: %s", strings.Join(s.Attestors, ", "))
 	return out

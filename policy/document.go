@@ -34,7 +34,7 @@ type Spec struct {
 	User                 User                 `json:"user" jsonschema:"required" jsonschema_description:"Whom images may run as."`
 	Vulnerabilities      Vulnerabilities      `json:"vulnerabilities" jsonschema:"required" jsonschema_description:"Which findings are accepted, and what counts as a scan."`
 	Secrets              Secrets              `json:"secrets" jsonschema_description:"What to do about secrets that the scanner reports in an image."`
-	UnknownFindings      Treatment            `json:"unknownFindings" jsonschema:"default=deny" jsonschema_description:"What to do about findings whose severity or status this version does not know. Kinds of findings that it does not know are named and warned of."`
+	UnknownFindings      Treatment            `json:"unknownFindings" limit:"ignore" jsonschema:"default=deny" jsonschema_description:"What to do about findings whose severity or status this version does not know. Kinds of findings that it does not know are named and warned of. Can have a day."`
 	Provenance           *Provenance          `json:"provenance,omitempty" jsonschema_description:"By whom and from what images must be built."`
 	Exceptions           []Exception          `json:"exceptions,omitempty" jsonschema_description:"Denials that are accepted for a time: the general form."`
 	ExceptionMaxLifetime Duration             `json:"exceptionMaxLifetime" jsonschema:"default=0" jsonschema_description:"An exception that ends later than this from now does not count. 0: no maximum."`
@@ -44,30 +44,32 @@ type Spec struct {
 	Attestors            []string             `json:"attestors" jsonschema:"required" jsonschema_description:"projects/PROJECT/attestors/NAME, all of which attest to what passes."`
 	Attest               Attest               `json:"attest" jsonschema_description:"How an image that passes is attested to."`
 	BreakGlass           *BreakGlass          `json:"breakGlass,omitempty" jsonschema_description:"Whether, and how, a denial may be overridden. Absent: it may not."`
+	EffectiveFrom        *Effective           `json:"effectiveFrom,omitempty" jsonschema_description:"From when the policy refuses. Absent: now."`
 }
 
 // Scope limits where images come from.
 type Scope struct {
-	TrustedDirectories []attestor.Pattern `json:"trustedDirectories,omitempty" jsonschema_description:"Patterns, one of which must match the image's repository."`
-	MaxUploadAge       Duration           `json:"maxUploadAge" jsonschema:"default=0" jsonschema_description:"Longest time since Artifact Registry received the image. 0: no limit."`
+	TrustedDirectories []attestor.Pattern `json:"trustedDirectories,omitempty" limit:"-" jsonschema_description:"Patterns, one of which must match the image's repository. Can have a day."`
+	MaxUploadAge       Duration           `json:"maxUploadAge" limit:"0" jsonschema:"default=0" jsonschema_description:"Longest time since Artifact Registry received the image. 0: no limit. Can have a day."`
 }
 
 // Base says what images must be built on.
 type Base struct {
-	Required bool           `json:"required" jsonschema:"required" jsonschema_description:"Whether an approved base must be proven."`
-	Evidence attestor.Level `json:"evidence" jsonschema:"default=diffids-verified" jsonschema_description:"The least proof that is accepted: layers-exact, diffids-verified or attested, strongest first."`
+	Required bool           `json:"required" limit:"false" jsonschema:"required" jsonschema_description:"Whether an approved base must be proven. Can have a day."`
+	Evidence attestor.Level `json:"evidence" limit:"attested" jsonschema:"default=diffids-verified" jsonschema_description:"The least proof that is accepted: layers-exact, diffids-verified or attested, strongest first. Can have a day."`
 	Approved []Approved     `json:"approved,omitempty" jsonschema_description:"The catalogue of bases."`
 }
 
 // Approved is one base.
 type Approved struct {
-	Name       string            `json:"name" jsonschema:"required" jsonschema_description:"What decisions call this base."`
-	Repository string            `json:"repository" jsonschema:"required" jsonschema_description:"Its repository, with registry, without tag."`
-	Tags       []string          `json:"tags,omitempty" jsonschema_description:"Tags whose current digest is approved."`
-	Digests    []attestor.Digest `json:"digests,omitempty" jsonschema_description:"Digests of indexes or manifests that are approved as long as they stand here."`
-	MaxBehind  Duration          `json:"maxBehind" jsonschema:"default=0d" jsonschema_description:"How long after its tag moved on an older digest is still good."`
-	EndOfLife  Date              `json:"endOfLife,omitzero" jsonschema_description:"When its publisher stops maintaining it; lint warns from then on."`
-	SignedBy   *SignedBy         `json:"signedBy,omitempty" jsonschema_description:"Who must have signed it. Absent: a signature is not required."`
+	Name          string            `json:"name" jsonschema:"required" jsonschema_description:"What decisions call this base."`
+	Repository    string            `json:"repository" jsonschema:"required" jsonschema_description:"Its repository, with registry, without tag."`
+	Tags          []string          `json:"tags,omitempty" jsonschema_description:"Tags whose current digest is approved."`
+	Digests       []attestor.Digest `json:"digests,omitempty" jsonschema_description:"Digests of indexes or manifests that are approved as long as they stand here."`
+	MaxBehind     Duration          `json:"maxBehind" limit:"" jsonschema:"default=0d" jsonschema_description:"How long after its tag moved on an older digest is still good. Can have a day."`
+	EndOfLife     Date              `json:"endOfLife,omitzero" jsonschema_description:"When its publisher stops maintaining it; lint warns from then on."`
+	SignedBy      *SignedBy         `json:"signedBy,omitempty" jsonschema_description:"Who must have signed it. Absent: a signature is not required."`
+	EffectiveFrom *Effective        `json:"effectiveFrom,omitempty" jsonschema_description:"From when images are refused for what is wrong with this base. Absent: now."`
 }
 
 // SignedBy is a key or a keyless identity.
@@ -87,22 +89,22 @@ type Keyless struct {
 
 // User says whom images may run as.
 type User struct {
-	NonRoot    bool     `json:"nonRoot" jsonschema:"required" jsonschema_description:"Whether images must not run as root."`
-	Names      Names    `json:"names" jsonschema:"default=refuse" jsonschema_description:"A name instead of a number: refuse a user by name as kubelet does, or resolve users and groups from the image's own /etc/passwd and /etc/group."`
-	RootGroup  Response `json:"rootGroup" jsonschema:"default=warn" jsonschema_description:"What to do about group 0, which a config that gives no group has too, and about a group whose gid is not proven."`
-	MinimumUID int64    `json:"minimumUID" jsonschema:"default=1,minimum=1,maximum=2147483647" jsonschema_description:"The lowest uid that is accepted."`
+	NonRoot    bool     `json:"nonRoot" limit:"false" jsonschema:"required" jsonschema_description:"Whether images must not run as root. Can have a day."`
+	Names      Names    `json:"names" limit:"resolve" jsonschema:"default=refuse" jsonschema_description:"A name instead of a number: refuse a user by name as kubelet does, or resolve users and groups from the image's own /etc/passwd and /etc/group. Can have a day."`
+	RootGroup  Response `json:"rootGroup" limit:"allow" jsonschema:"default=warn" jsonschema_description:"What to do about group 0, which a config that gives no group has too, and about a group whose gid is not proven. Can have a day."`
+	MinimumUID int64    `json:"minimumUID" limit:"1" jsonschema:"default=1,minimum=1,maximum=2147483647" jsonschema_description:"The lowest uid that is accepted. Can have a day."`
 }
 
 // Vulnerabilities says which findings are accepted.
 type Vulnerabilities struct {
-	MaximumFixableSeverity   attestor.Ceiling               `json:"maximumFixableSeverity" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists."`
-	MaximumUnfixableSeverity attestor.Ceiling               `json:"maximumUnfixableSeverity" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists."`
-	UnspecifiedSeverity      Binary                         `json:"unspecifiedSeverity" jsonschema:"default=deny" jsonschema_description:"What to do about findings without a severity."`
+	MaximumFixableSeverity   attestor.Ceiling               `json:"maximumFixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists. Can have a day."`
+	MaximumUnfixableSeverity attestor.Ceiling               `json:"maximumUnfixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists. Can have a day."`
+	UnspecifiedSeverity      Binary                         `json:"unspecifiedSeverity" limit:"allow" jsonschema:"default=deny" jsonschema_description:"What to do about findings without a severity. Can have a day."`
 	BaseFindings             *BaseFindings                  `json:"baseFindings,omitempty" jsonschema_description:"Limits of their own for findings in layers that are proven to be the approved base's."`
 	AllowedCVEs              []AllowedCVE                   `json:"allowedCves,omitempty" jsonschema_description:"Findings that are accepted for a time: exceptions in short form."`
-	BlockedCVEs              []string                       `json:"blockedCves,omitempty" jsonschema_description:"Findings that are refused whatever their severity; no exception excuses them."`
-	KnownExploited           Response                       `json:"knownExploited" jsonschema:"default=allow" jsonschema_description:"What to do about findings that are known to be exploited."`
-	MaximumEPSS              *float64                       `json:"maximumEPSS,omitempty" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Highest probability of exploitation allowed, 0 to 1."`
+	BlockedCVEs              []string                       `json:"blockedCves,omitempty" limit:"-" jsonschema_description:"Findings that are refused whatever their severity; no exception excuses them. Can have a day."`
+	KnownExploited           Response                       `json:"knownExploited" limit:"allow" jsonschema:"default=allow" jsonschema_description:"What to do about findings that are known to be exploited. Can have a day."`
+	MaximumEPSS              *float64                       `json:"maximumEPSS,omitempty" limit:"-" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Highest probability of exploitation allowed, 0 to 1. Can have a day."`
 	GracePeriod              map[attestor.Severity]Duration `json:"gracePeriod,omitempty" jsonschema_description:"By severity: how long after its advisory was published a finding above a limit only warns."`
 	VEX                      *VEX                           `json:"vex,omitempty" jsonschema_description:"Whose statements that a finding does not matter are believed."`
 	Scan                     Scan                           `json:"scan" jsonschema_description:"What counts as a scan."`
@@ -110,8 +112,8 @@ type Vulnerabilities struct {
 
 // BaseFindings are the limits for what an approved base brings along.
 type BaseFindings struct {
-	MaximumFixableSeverity   attestor.Ceiling `json:"maximumFixableSeverity" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists."`
-	MaximumUnfixableSeverity attestor.Ceiling `json:"maximumUnfixableSeverity" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists."`
+	MaximumFixableSeverity   attestor.Ceiling `json:"maximumFixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists. Can have a day."`
+	MaximumUnfixableSeverity attestor.Ceiling `json:"maximumUnfixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists. Can have a day."`
 }
 
 // AllowedCVE is an exception for one vulnerability.
@@ -132,27 +134,28 @@ type VEX struct {
 
 // Scan says what counts as a scan.
 type Scan struct {
-	Required      *bool      `json:"required" jsonschema:"default=true" jsonschema_description:"Whether a finished scan must exist."`
-	Continuous    Continuous `json:"continuous" jsonschema:"default=required" jsonschema_description:"Whether the scan must still be kept up to date."`
-	MaxAge        Duration   `json:"maxAge" jsonschema:"default=0" jsonschema_description:"Oldest last scan accepted. 0: no limit."`
-	OnUnsupported Response   `json:"onUnsupported" jsonschema:"default=deny" jsonschema_description:"What to do about images that the scanner does not support."`
-	PackageTypes  OrAll      `json:"packageTypes" jsonschema:"default=all" jsonschema_description:"all, or the package types (OS, GO, …) that must have been analysed and whose findings are judged. Findings of no stated type always are."`
+	Required      *bool      `json:"required" limit:"false" jsonschema:"default=true" jsonschema_description:"Whether a finished scan must exist. Can have a day."`
+	Continuous    Continuous `json:"continuous" limit:"optional" jsonschema:"default=required" jsonschema_description:"Whether the scan must still be kept up to date. Can have a day."`
+	MaxAge        Duration   `json:"maxAge" limit:"0" jsonschema:"default=0" jsonschema_description:"Oldest last scan accepted. 0: no limit. Can have a day."`
+	OnUnsupported Response   `json:"onUnsupported" limit:"allow" jsonschema:"default=deny" jsonschema_description:"What to do about images that the scanner does not support. Can have a day."`
+	PackageTypes  OrAll      `json:"packageTypes" limit:"all" jsonschema:"default=all" jsonschema_description:"all, or the package types (OS, GO, …) that must have been analysed and whose findings are judged. Findings of no stated type always are. Can have a day."`
 	Trusted       []string   `json:"trusted,omitempty" jsonschema_description:"Notes (projects/P/notes/N) under which other scanners' results count too."`
 	Projects      []string   `json:"projects,omitempty" jsonschema_description:"Further projects whose scans count, as for on-demand scans."`
 }
 
 // Secrets says what to do about credentials in an image.
 type Secrets struct {
-	Found    Treatment      `json:"found" jsonschema:"default=deny" jsonschema_description:"What to do about a secret that is reported. None being reported does not say that the image was searched."`
+	Found    Treatment      `json:"found" limit:"ignore" jsonschema:"default=deny" jsonschema_description:"What to do about a secret that is reported. None being reported does not say that the image was searched. Can have a day."`
 	Statuses []SecretStatus `json:"statuses,omitempty" jsonschema_description:"The statuses that are judged: VALID, INVALID, UNKNOWN. Absent: all but INVALID."`
 }
 
 // Provenance says how images must be built.
 type Provenance struct {
-	SLSALevel int64     `json:"slsaLevel" jsonschema:"default=0,minimum=0,maximum=4" jsonschema_description:"Lowest SLSA build level accepted."`
-	Builders  []string  `json:"builders,omitempty" jsonschema_description:"Builder ids, exactly. Absent: any builder whose statement verifies."`
-	Sources   []string  `json:"sources,omitempty" jsonschema_description:"Source repositories: * within a path segment, ** across."`
-	SignedBy  *SignedBy `json:"signedBy,omitempty" jsonschema_description:"Who signs statements attached with cosign. Absent: only Cloud Build's own count."`
+	SLSALevel     int64      `json:"slsaLevel" limit:"0" jsonschema:"default=0,minimum=0,maximum=4" jsonschema_description:"Lowest SLSA build level accepted. Can have a day."`
+	Builders      []string   `json:"builders,omitempty" limit:"-" jsonschema_description:"Builder ids, exactly. Absent: any builder whose statement verifies. Can have a day."`
+	Sources       []string   `json:"sources,omitempty" limit:"-" jsonschema_description:"Source repositories: * within a path segment, ** across. Can have a day."`
+	SignedBy      *SignedBy  `json:"signedBy,omitempty" jsonschema_description:"Who signs statements attached with cosign. Absent: only Cloud Build's own count."`
+	EffectiveFrom *Effective `json:"effectiveFrom,omitempty" jsonschema_description:"From when images without such provenance are refused. Absent: now."`
 }
 
 // Exception accepts a denial for a time.
@@ -171,10 +174,11 @@ type Exception struct {
 
 // Rule is a CEL expression that must be true of every platform.
 type Rule struct {
-	Name       string `json:"name" jsonschema:"required" jsonschema_description:"Lower-case letters, digits and hyphens."`
-	Expression string `json:"expression" jsonschema:"required" jsonschema_description:"A CEL expression of type bool; see docs/rules.md."`
-	Message    string `json:"message" jsonschema:"required" jsonschema_description:"What is wrong where it is false."`
-	Fix        string `json:"fix,omitempty" jsonschema_description:"What to do about it."`
+	Name          string     `json:"name" jsonschema:"required" jsonschema_description:"Lower-case letters, digits and hyphens."`
+	Expression    string     `json:"expression" jsonschema:"required" jsonschema_description:"A CEL expression of type bool; see docs/rules.md."`
+	Message       string     `json:"message" jsonschema:"required" jsonschema_description:"What is wrong where it is false."`
+	Fix           string     `json:"fix,omitempty" jsonschema_description:"What to do about it."`
+	EffectiveFrom *Effective `json:"effectiveFrom,omitempty" jsonschema_description:"From when it refuses. Absent: now."`
 }
 
 // Attest says how to attest.

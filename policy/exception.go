@@ -99,14 +99,14 @@ func addApplied(check *attestor.Check, a attestor.AppliedException) {
 
 // lapsed says why an exception counts as absent, or nil where it counts.
 func (j *judgement) lapsed(e *exception.Exception) *attestor.Reason {
-	if e.Ended(j.ev.Time) {
+	if e.Ended(j.at) {
 		return &attestor.Reason{Code: attestor.CodeExceptionExpired, Subject: e.ID,
 			Message: fmt.Sprintf("the exception of %s ended on %s and counts as absent", e.Owner, e.Day()),
 			Fix:     "remove " + e.Place + ", or agree on a new end with " + e.Owner}
 	}
 
-	longest := time.Duration(j.policy.doc.Spec.ExceptionMaxLifetime)
-	if longest > 0 && e.Expires.After(j.ev.Time.Add(longest)) {
+	longest := time.Duration(j.spec.ExceptionMaxLifetime)
+	if longest > 0 && e.Expires.After(j.at.Add(longest)) {
 		return &attestor.Reason{Code: attestor.CodeExceptionTooLong, Subject: e.ID,
 			Message: fmt.Sprintf(
 				"the exception of %s ends on %s, further away than the %s that exceptionMaxLifetime allows, and counts as absent",
@@ -119,8 +119,8 @@ func (j *judgement) lapsed(e *exception.Exception) *attestor.Reason {
 }
 
 func (j *judgement) expiring(e *exception.Exception) {
-	warning := time.Duration(j.policy.doc.Spec.ExceptionWarning)
-	if left := e.End().Sub(j.ev.Time); left <= warning {
+	warning := time.Duration(j.spec.ExceptionWarning)
+	if left := e.End().Sub(j.at); left <= warning {
 		j.remark(attestor.Reason{Code: attestor.CodeExceptionExpiring, Subject: e.ID,
 			Message: fmt.Sprintf("the exception of %s ends with %s", e.Owner, e.Day()),
 			Fix:     "resolve what it is about, or agree on a new end with " + e.Owner})

@@ -23,12 +23,19 @@ type finding struct {
 	final  bool                       // no exception excuses it
 	named  bool                       // only an exception excuses it that names the code and the package
 	note   bool                       // says nothing against the image
+	floor  bool                       // no policy can allow it, so that no date waives it
+	where  string                     // tells findings of one package apart
 }
 
 // judgement is the state of judging one image.
 type judgement struct {
 	policy  *Policy
+	spec    *Spec     // the policy in full; in a probe, with parts of it not in force yet
+	at      time.Time // for the dates that the policy sets; ages count from the evidence's own time
 	ev      attestor.Evidence
+	next    int               // of the policy's dates, the first that has not come
+	before  []probe           // how the image is judged until each date ahead; none if all have come
+	probe   *probe            // set if this judgement only collects what is found
 	unknown map[string]string // checks that the evidence cannot answer, and why
 	checks  []attestor.Check
 	remarks []attestor.Reason
@@ -37,33 +44,26 @@ type judgement struct {
 
 // Judge turns evidence into a verdict. It collects every reason, and is a pure
 // function of the policy and the evidence.
-func (p *Policy) Judge(ev attestor.Evidence) attestor.Verdict { return p.judgeKnowing(ev, nil) }
+func (p *Policy) Judge(ev attestor.Evidence) attestor.Verdict {
+	return p.judgeKnowing(ev, nil, ev.Time)
+}
 
-// judgeKnowing judges evidence that was gathered for another policy. unknown says of each check that it cannot answer, why.
-func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string) attestor.Verdict {
+// judgeKnowing judges evidence that was gathered for another policy, by the dates of the policy as they stand at a time.
+// unknown says of each check that it cannot answer, why.
+func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string, at time.Time) attestor.Verdict {
 	// Without a name nothing was loaded: the zero policy, which asks nothing and so denies.
 	if p == nil || p.ref.Name == "" {
 		return attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, nil, nil)
 	}
-	j := &judgement{policy: p, ev: ev, unknown: unknown, matched: make([]bool, len(p.exceptions))}
-
-	// The evidence is made to fit the policy first: what is left out here is judged by no check.
-	j.platforms()
-	for i := range p.checks {
-		if of := p.checks[i].ofImage; of != nil {
-			of(j)
-		}
+	whole := p.stages[len(p.stages)-1]
+	j := &judgement{
+		policy: p, spec: whole, at: at, ev: ev, unknown: unknown, matched: make([]bool, len(p.exceptions)),
 	}
 
-	for i := range j.ev.Platforms {
-		for n := range p.checks {
-			if of := p.checks[n].ofPlatform; of != nil {
-				of(j, &j.ev.Platforms[i])
-			}
-		}
-	}
-
-	j.rules()
+	// What the policy refuses later is judged, too, so that it is a warning until then and not a surprise.
+	j.next = p.inForce(at)
+	j.before = j.probes()
+	j.answers()
 
 	// Only now is it known which exceptions matched nothing.
 	j.stale()
@@ -81,6 +81,27 @@ func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string) a
 
 	// The verdict holds the answers against the table: a row that gave none is a denial.
 	return attestor.NewVerdict(j.ev, p.ref, p.needs.Attest, p.questions, j.checks)
+}
+
+// answers puts the policy's questions to the evidence.
+func (j *judgement) answers() {
+	// The evidence is made to fit the policy first: what is left out here is judged by no check.
+	j.platforms()
+	for _, c := range j.policy.checks {
+		if c.ofImage != nil {
+			c.ofImage(j)
+		}
+	}
+
+	for i := range j.ev.Platforms {
+		for _, c := range j.policy.checks {
+			if c.ofPlatform != nil {
+				c.ofPlatform(j, &j.ev.Platforms[i])
+			}
+		}
+	}
+
+	j.rules()
 }
 
 func deny(code attestor.Code, subject, message, fix string) finding {
@@ -134,11 +155,16 @@ func stricter(a, b Treatment) Treatment {
 	return b
 }
 
-// conclude turns what was found into a check: exceptions first, then the
+// conclude turns what was found into a check: the policy's dates first, then exceptions, then the
 // policy's mode for the check, then the worst that is left. It returns the
 // check with the findings that were left, worst first.
 func (j *judgement) conclude(name, platform string, found []finding) (*attestor.Check, []finding) {
 	check := attestor.Check{Name: name, Platform: platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
+	if j.probe != nil {
+		j.probe.collect(answer{name, platform}, found)
+		return &check, nil
+	}
+	found = j.dated(answer{name, platform}, found)
 
 	// Evidence that was not gathered for this question cannot refuse by it, and must not pass by it either: whatever was
 	// found becomes an error.
@@ -156,7 +182,7 @@ func (j *judgement) conclude(name, platform string, found []finding) (*attestor.
 		if j.excuse(&check, f) {
 			continue
 		}
-		if f.status == attestor.StatusDeny && j.policy.doc.Spec.Checks[name] == CheckWarn {
+		if f.status == attestor.StatusDeny && j.spec.Checks[name] == CheckWarn {
 			f.status = attestor.StatusWarn
 		}
 
@@ -209,6 +235,16 @@ func (j *judgement) skip(name, platform, why string) {
 }
 
 func (j *judgement) skipFor(name, platform string, r attestor.Reason) {
+	if j.probe != nil {
+		return
+	}
+
+	// What a limit refuses until its date refuses now, even if the check will not be asked for later.
+	if j.refusesNow(answer{name, platform}) {
+		j.conclude(name, platform, nil)
+		return
+	}
+
 	j.checks = append(
 		j.checks,
 		attestor.Check{Name: name, Platform: platform, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{r}},
@@ -284,7 +320,7 @@ func (j *judgement) platforms() {
 // fit leaves out the platforms that the policy is not about. Evidence gathered
 // for this policy has none.
 func (j *judgement) fit() []finding {
-	want := j.policy.doc.Spec.Platforms
+	want := j.spec.Platforms
 	if want == nil {
 		if len(j.ev.Left) == 0 {
 			return nil

@@ -20,6 +20,7 @@ func (s *Set) Lint(now time.Time) []Diagnostic {
 		l := linter{p: p, s: &p.doc.Spec, now: now, d: decoder{file: p.file, places: p.places}}
 		l.patterns()
 		l.checks()
+		l.effective()
 		for _, c := range p.checks {
 			if c.lint != nil {
 				c.lint(&l)

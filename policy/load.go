@@ -93,7 +93,8 @@ func parseOne(table []check, s Source) (*Policy, Errors) {
 	if errs = append(errs, v.errs...); len(errs) > 0 {
 		return p, errs
 	}
-	p.needs, p.exceptions = p.doc.Spec.needs(table), p.doc.Spec.exceptions(table)
+	p.makeStages(v.upcoming)
+	p.needs, p.exceptions = p.stagesNeed(), p.doc.Spec.exceptions(table)
 	return p, nil
 }
 

@@ -27,6 +27,25 @@ func (s *Spec) needs(table []check) attestor.Needs {
 	return n
 }
 
+// stagesNeed is what must be found out for the policy in full and for each stage before it, which may ask for less
+// proof or for other proof.
+func (p *Policy) stagesNeed() attestor.Needs {
+	n := p.stages[len(p.stages)-1].needs(p.checks)
+	for _, stage := range p.stages[:len(p.stages)-1] {
+		before := stage.needs(p.checks)
+		n.ResolveNames = n.ResolveNames || before.ResolveNames
+		n.UploadTime = n.UploadTime || before.UploadTime
+		n.Scan.Required = n.Scan.Required || before.Scan.Required
+		switch {
+		case before.BaseRequired && !n.BaseRequired:
+			n.BaseRequired, n.BaseEvidence, n.Bases = true, before.BaseEvidence, before.Bases
+		case before.BaseRequired && n.BaseEvidence.Satisfies(before.BaseEvidence):
+			n.BaseEvidence = before.BaseEvidence // the weaker: whatever satisfies either is looked for
+		}
+	}
+	return n
+}
+
 // missing says of each check that evidence gathered for earlier needs cannot answer for next, why.
 func missing(table []check, earlier, next attestor.Needs) map[string]string {
 	out := map[string]string{}

@@ -11,6 +11,7 @@ package policy
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,8 @@ type Policy struct {
 	checks     []check // an empty table denies
 	questions  []attestor.Question
 	places     map[string]place
+	upcoming   []upcoming // the dates from which parts of it refuse, in order
+	stages     []*Spec    // the policy before each of them, and in full
 }
 
 var _ attestor.Policy = (*Policy)(nil)
@@ -52,7 +55,14 @@ func (p *Policy) Needs() attestor.Needs { return p.needs }
 
 // Canonical is the policy with every default written out, as JSON, which is
 // YAML too: loaded again, it means the same.
-func (p *Policy) Canonical() ([]byte, error) { return json.MarshalIndent(p.doc, "", "  ") }
+func (p *Policy) Canonical() ([]byte, error) {
+	text, err := json.MarshalIndent(p.doc, "", "  ")
+	limits := slices.ContainsFunc(p.upcoming, func(u upcoming) bool { return u.limit })
+	if err != nil || !limits {
+		return text, err
+	}
+	return p.withDates(text)
+}
 
 // BreakGlass says whether, and how, a denial may be overridden.
 func (p *Policy) BreakGlass() attestor.BreakGlassPolicy {

@@ -171,7 +171,11 @@ func (j *judgement) rules() {
 		variables := ruleVariables(&j.ev, e)
 		for n := range j.policy.rules {
 			r := &j.policy.rules[n]
-			j.conclude(attestor.RulePrefix+r.Name, e.Platform, r.evaluate(variables, e.Config.Clipped))
+			found := r.evaluate(variables, e.Config.Clipped)
+			if j.spec.Rules[n].EffectiveFrom != nil {
+				found = slices.DeleteFunc(found, func(f finding) bool { return f.status == attestor.StatusDeny })
+			}
+			j.conclude(attestor.RulePrefix+r.Name, e.Platform, found)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/when"
@@ -21,6 +22,7 @@ func Schema() ([]byte, error) {
 	}
 
 	s := r.Reflect(&Document{})
+	datedLimits(s, reflect.TypeFor[Document](), r.Reflect(&Effective{}))
 	s.ID = "https://github.com/attestor-gate/attestor/gatepolicy-v1.json"
 	s.Title = "attestor GatePolicy"
 	out, err := json.MarshalIndent(s, "", "  ")
@@ -65,4 +67,49 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "object", Properties: properties, AdditionalProperties: jsonschema.FalseSchema}
 	}
 	return nil
+}
+
+// datedLimits lets every limit be written with a date beside its short form. Tags of fields say which are limits, so that
+// the types alone do not make their schema.
+func datedLimits(s *jsonschema.Schema, t reflect.Type, effective *jsonschema.Schema) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		if t.Kind() == reflect.Slice && s != nil {
+			s = s.Items
+		}
+		t = t.Elem()
+	}
+	if s == nil || s.Properties == nil || t.Kind() != reflect.Struct {
+		return
+	}
+
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		property, known := s.Properties.Get(name)
+		if !known {
+			continue
+		}
+		nothing, isLimit := f.Tag.Lookup("limit")
+		if !isLimit {
+			datedLimits(property, f.Type, effective)
+			continue
+		}
+
+		short := *property
+		short.Description, short.Default = "", nil
+		long := &jsonschema.Schema{
+			Type: "object", Properties: jsonschema.NewProperties(), AdditionalProperties: jsonschema.FalseSchema,
+			Required: []string{"value", "effectiveFrom"},
+		}
+		if nothing == "" {
+			long.Required = append(long.Required, "until")
+		}
+		long.Properties.Set("value", &short)
+		long.Properties.Set("until", &short)
+		long.Properties.Set("effectiveFrom", effective)
+
+		s.Properties.Set(name, &jsonschema.Schema{
+			Description: property.Description, Default: property.Default, OneOf: []*jsonschema.Schema{&short, long},
+		})
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/describe"
@@ -26,6 +27,9 @@ type Report struct {
 	Flips    []attestor.Flip       `json:"flips"` // one for each image, newest first
 	ByReason map[attestor.Code]int `json:"byReason"`
 	ByOwner  map[string]int        `json:"byOwner"`
+
+	// Upcoming says what the policies refuse from later dates on, the next date first; it is never nil.
+	Upcoming []attestor.Upcoming `json:"upcoming"`
 }
 
 // maxFlipReasons bounds what one flip says; codes are counted in full.
@@ -37,8 +41,16 @@ const maxFlipReasons = 10
 // governs counts as outside, unless the policy that judged it then is in the
 // set by name, and so no longer covers it.
 func Simulate(set *Set, records iter.Seq2[attestor.Record, error]) (Report, error) {
+	return SimulateAt(set, records, time.Time{})
+}
+
+// SimulateAt is [Simulate] on a day: parts of the policies that have a date refuse if it has come by then, and
+// exceptions that have ended by then count as absent. Ages still count to when the evidence was gathered, since nobody
+// knows what a later look would find. At the zero time the dates are those of the evidence, too.
+func SimulateAt(set *Set, records iter.Seq2[attestor.Record, error], at time.Time) (Report, error) {
 	s := simulation{
 		set:     set,
+		day:     at,
 		lacking: map[[2]attestor.Digest]map[string]string{},
 		flips:   map[string]int{},
 		report: Report{
@@ -58,11 +70,23 @@ func Simulate(set *Set, records iter.Seq2[attestor.Record, error]) (Report, erro
 		s.report.Flips,
 		func(a, b attestor.Flip) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image, b.Image)) },
 	)
+	s.report.Upcoming = s.later.List()
 	return s.report, nil
+}
+
+// at is the time whose dates count for a record.
+func (s *simulation) at(r attestor.Record) time.Time {
+	// Evidence without a time dates nothing: the judge says so, whatever day was asked for.
+	if s.day.IsZero() || r.Evidence.Time.IsZero() {
+		return r.Evidence.Time
+	}
+	return s.day
 }
 
 type simulation struct {
 	set     *Set
+	day     time.Time // whose dates count; zero: of each record's evidence
+	later   attestor.UpcomingCounts
 	lacking map[[2]attestor.Digest]map[string]string // what evidence for one text lacks for another
 	flips   map[string]int                           // position in the report, by image and direction
 	report  Report
@@ -77,6 +101,8 @@ func (s *simulation) add(r attestor.Record) {
 		return
 	}
 
+	image := cmp.Or(r.Evidence.Image.String(), r.Decision.Image.Reference)
+	s.later.Add(image, attestor.Decision{Checks: checks}.Upcoming())
 	s.report.Judged++
 	s.report.Before[before]++
 	s.report.After[after]++
@@ -89,7 +115,7 @@ func (s *simulation) add(r attestor.Record) {
 		reasons = refusing(r.Decision.Checks)
 	}
 	s.flip(attestor.Flip{
-		Decision: r.Decision.ID, Time: r.Decision.Time, Image: cmp.Or(r.Evidence.Image.String(), r.Decision.Image.Reference),
+		Decision: r.Decision.ID, Time: r.Decision.Time, Image: image,
 		Owner: ownerOf(r), Policy: judgedBy, Before: before, After: after, Reasons: reasons, Times: 1,
 	})
 }
@@ -103,7 +129,7 @@ func (s *simulation) again(
 	}
 	if m := s.set.matches(repository); len(m) > 0 {
 		p := m[0].Policy
-		v := p.judgeKnowing(r.Evidence, s.missing(r, p))
+		v := p.judgeKnowing(r.Evidence, s.missing(r, p), s.at(r))
 		return v.Outcome(), v.Checks(), p.ref.Name, true
 	}
 
@@ -272,10 +298,15 @@ func (r Report) Summary() string {
 	slices.Sort(flips)
 	text := describe.Plural(r.Judged, "recorded decision") + " judged again; "
 	if len(flips) == 0 {
-		return text + "no image would be answered otherwise"
+		text += "no image would be answered otherwise"
+	} else {
+		text += fmt.Sprintf(
+			"%s would be answered otherwise: %s", describe.Plural(len(images), "image"), strings.Join(flips, ", "),
+		)
 	}
 
-	return text + fmt.Sprintf(
-		"%s would be answered otherwise: %s", describe.Plural(len(images), "image"), strings.Join(flips, ", "),
-	)
+	for _, u := range r.Upcoming {
+		text += fmt.Sprintf("; refused from %s (owner: %s): %s", u.EffectiveFrom, u.Owner, describe.Plural(u.Images, "image"))
+	}
+	return text
 }

@@ -34,6 +34,7 @@ func (v *validator) all() {
 	v.checks(s)
 	v.attest(s)
 	v.breakGlass(s.BreakGlass)
+	v.effective()
 	if !requires(v.table, s) {
 		v.at("spec", "demands nothing: no base, no user, no scan, no directory, no provenance and no rule")
 	}

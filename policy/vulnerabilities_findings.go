@@ -58,15 +58,14 @@ type findingsOf struct {
 }
 
 func (j *judgement) findingsOf(e *attestor.PlatformEvidence) *findingsOf {
-	spec := &j.policy.doc.Spec
 	s := &findingsOf{
-		want: &spec.Vulnerabilities, unknown: spec.UnknownFindings, ev: e, now: j.ev.Time, unjudged: map[string]int{},
+		want: &j.spec.Vulnerabilities, unknown: j.spec.UnknownFindings, ev: e, now: j.ev.Time, unjudged: map[string]int{},
 	}
 
 	// Only an approved base, proven as well as the policy asks, may have limits
 	// of its own: anybody could claim another.
 	if len(e.Scan.Findings) > 0 && j.approved(e.Base) != nil &&
-		e.Base.Evidence.Satisfies(j.policy.doc.Spec.Base.Evidence) {
+		e.Base.Evidence.Satisfies(j.spec.Base.Evidence) {
 		s.base = e.Inherited()
 	}
 
@@ -116,7 +115,7 @@ func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
 	var found []finding
 	add := func(code attestor.Code, rest string) *finding {
 		f := deny(code, v.ID, s.describe(v)+rest, s.fix(v))
-		f.pkg, f.excuse = v.Package, s.vex(v)
+		f.pkg, f.excuse, f.where = v.Package, s.vex(v), v.Version+" "+v.Path
 		found = append(found, f)
 		return &found[len(found)-1]
 	}
@@ -157,7 +156,7 @@ func (s *findingsOf) malicious(v *attestor.Vulnerability) finding {
 	f := deny(attestor.CodeMaliciousPackage, v.ID, name+" is a malicious package"+s.origin(v),
 		"remove "+cmp.Or(v.Package, "the package")+", rotate every secret that it could read where it was installed, "+
 			"built or run, and rebuild the image")
-	f.pkg, f.named = v.Package, true
+	f.pkg, f.named, f.floor, f.where = v.Package, true, true, v.Version+" "+v.Path
 	return f
 }
 

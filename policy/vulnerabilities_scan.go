@@ -13,7 +13,7 @@ import (
 // scanState judges whether there is a scan to go by. skip is set where there
 // is none and the policy does not insist on one.
 func (j *judgement) scanState(e *attestor.PlatformEvidence) (found []finding, skip *attestor.Reason) {
-	want, scan := &j.policy.doc.Spec.Vulnerabilities.Scan, &e.Scan
+	want, scan := &j.spec.Vulnerabilities.Scan, &e.Scan
 	image := j.ev.Image.Sibling(e.Digest).String()
 	var f finding
 	switch scan.State {
@@ -143,7 +143,7 @@ func (j *judgement) scanNotFound(e *attestor.PlatformEvidence, image string) fin
 // scanFreshness judges a scan that finished: whether it still says anything
 // about today.
 func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
-	want := &j.policy.doc.Spec.Vulnerabilities.Scan
+	want := &j.spec.Vulnerabilities.Scan
 	refresh := func() string { return cmp.Or(scan.By().Refresh, "have the image scanned again:") + " " + image }
 	var found []finding
 

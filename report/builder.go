@@ -27,6 +27,7 @@ type Builder struct {
 	behind     map[string]int
 	ages       [len(ageNames)]map[attestor.Severity]int
 	exceptions map[string]*ExceptionUse
+	upcoming   attestor.UpcomingCounts
 }
 
 // event is one decision, for the trend.
@@ -141,6 +142,7 @@ func (b *Builder) image(r attestor.Record) {
 	b.base(r, row)
 	b.findings(r)
 	b.excused(d)
+	b.upcoming.Add(row.Image, d.Upcoming())
 	b.s.Rows = append(b.s.Rows, row)
 }
 
@@ -408,6 +410,7 @@ func (b *Builder) Summary() Summary {
 	s.Groups = sorted(b.groups, func(a, b GroupCount) int {
 		return cmp.Or(b.Refused-a.Refused, b.Undecided-a.Undecided, b.Images-a.Images, strings.Compare(a.Name, b.Name))
 	})
+	s.Upcoming = b.upcoming.List()
 	s.Bases = sorted(b.bases, func(a, b BaseCount) int {
 		return cmp.Or(b.Outdated-a.Outdated, b.Images-a.Images, strings.Compare(a.Name, b.Name))
 	})

@@ -12,29 +12,30 @@ import (
 // A Summary is what many decisions say together. An image counts by its newest
 // decision; its JSON form is what a later report compares itself with.
 type Summary struct {
-	Title      string          `json:"title"`
-	Made       time.Time       `json:"made"`
-	Since      time.Time       `json:"since,omitzero"` // of the oldest decision
-	Until      time.Time       `json:"until,omitzero"` // of the newest
-	Decisions  int             `json:"decisions"`
-	Images     int             `json:"images"`
-	Passed     int             `json:"passed"`
-	Refused    int             `json:"refused"`
-	Undecided  int             `json:"undecided"`
-	DryRun     bool            `json:"dryRun"` // nothing was refused in earnest
-	Emulated   bool            `json:"emulated"`
-	Overrides  []page.Override `json:"overrides"` // newest first, every one of the period
-	Change     *Change         `json:"change,omitempty"`
-	Fixes      []FixCount      `json:"fixes"`   // those that clear most images first
-	Reasons    []ReasonCount   `json:"reasons"` // most images first
-	GroupedBy  string          `json:"groupedBy"`
-	Groups     []GroupCount    `json:"groups"` // most refusals first
-	Bases      []BaseCount     `json:"bases"`  // most outdated images first
-	Ages       []AgeCount      `json:"ages"`   // of findings, youngest first
-	Exceptions []ExceptionUse  `json:"exceptions"`
-	Trend      []TrendPoint    `json:"trend"` // oldest first
-	Rows       []Row           `json:"rows"`  // those that need somebody first
-	Posture    *Posture        `json:"posture,omitempty"`
+	Title      string              `json:"title"`
+	Made       time.Time           `json:"made"`
+	Since      time.Time           `json:"since,omitzero"` // of the oldest decision
+	Until      time.Time           `json:"until,omitzero"` // of the newest
+	Decisions  int                 `json:"decisions"`
+	Images     int                 `json:"images"`
+	Passed     int                 `json:"passed"`
+	Refused    int                 `json:"refused"`
+	Undecided  int                 `json:"undecided"`
+	DryRun     bool                `json:"dryRun"` // nothing was refused in earnest
+	Emulated   bool                `json:"emulated"`
+	Overrides  []page.Override     `json:"overrides"` // newest first, every one of the period
+	Change     *Change             `json:"change,omitempty"`
+	Fixes      []FixCount          `json:"fixes"`    // those that clear most images first
+	Reasons    []ReasonCount       `json:"reasons"`  // most images first
+	Upcoming   []attestor.Upcoming `json:"upcoming"` // what is refused from later days on, the next day first
+	GroupedBy  string              `json:"groupedBy"`
+	Groups     []GroupCount        `json:"groups"` // most refusals first
+	Bases      []BaseCount         `json:"bases"`  // most outdated images first
+	Ages       []AgeCount          `json:"ages"`   // of findings, youngest first
+	Exceptions []ExceptionUse      `json:"exceptions"`
+	Trend      []TrendPoint        `json:"trend"` // oldest first
+	Rows       []Row               `json:"rows"`  // those that need somebody first
+	Posture    *Posture            `json:"posture,omitempty"`
 }
 
 // Figures are the summary's part of the service's first page.

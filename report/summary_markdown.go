@@ -19,6 +19,9 @@ func (m markdown) summary(s Summary) {
 	}
 
 	m.p("%s\n", plain.Markdown(s.counts()))
+	for _, u := range s.Upcoming {
+		m.p("\n%s\n", plain.Markdown(upcomingLine(u)))
+	}
 
 	if c := s.Change; c != nil {
 		m.p("\nSince %s: %d repositories newly refused, %d newly passing, %d new, %d gone.\n",
@@ -50,6 +53,10 @@ func (s Summary) markdownTables() []Table {
 		{"Why images do not pass", []Column{{"Reason", Code}, {"Means", Words}, {"Images", Words}},
 			rows(s.Reasons, func(r ReasonCount) []string {
 				return []string{string(r.Code), r.Means, page.Number(r.Images)}
+			})},
+		{"Refused later", []Column{{"From", Words}, {"Images", Words}, {"Owner", Words}, {"Reasons", Code}},
+			rows(s.Upcoming, func(u attestor.Upcoming) []string {
+				return []string{u.EffectiveFrom, page.Number(u.Images), u.Owner, upcomingCodes(u)}
 			})},
 		{"By base image", []Column{{"Base", Words}, {"Images", Words}, {"Outdated", Words}, {"A rebuild may clear", Words}},
 			rows(s.Bases, func(c BaseCount) []string {

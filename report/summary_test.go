@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +156,60 @@ func TestWhatChanged(t *testing.T) {
 	}
 	if !slices.Equal(c.GoneCodes, []attestor.Code{attestor.CodeScanRunning}) || len(c.NewCodes) != 0 {
 		t.Errorf("codes: new %v, gone %v", c.NewCodes, c.GoneCodes)
+	}
+}
+
+// Images that are warned of a later day are counted by that day and its owner, each by its newest decision, in every
+// form of the report.
+func TestUpcomingRefusals(t *testing.T) {
+	warned := func(n int, reasons ...attestor.Reason) attestor.Decision {
+		d := passed(n)
+		d.Checks[1].Status, d.Checks[1].Reasons = attestor.StatusWarn, reasons
+		return d
+	}
+	reason := func(code attestor.Code, from, owner string) attestor.Reason {
+		return attestor.Reason{Code: code, Severity: attestor.Warns, Message: "m", EffectiveFrom: from, Owner: owner}
+	}
+	root, high := reason(attestor.CodeUserRoot, "2027-03-01", "platform"), reason(attestor.CodeFixableSeverityExceeded, "2027-03-01", "platform")
+	decisions := []attestor.Decision{
+		warned(1, root, root, high), warned(2, high), warned(3, reason(attestor.CodeUserRoot, "2027-01-15", "<b>runtime</b>")),
+		passed(4), warned(4, root), warned(1, root), // older decisions on images that were counted
+		warned(5, attestor.Reason{Code: attestor.CodeUserRoot, Severity: attestor.Warns, Message: "m"}),
+	}
+	s := summarise(t, report.SummaryOptions{Now: day}, decisions...)
+	var got []string
+	for _, u := range s.Upcoming {
+		got = append(got, fmt.Sprintf("%s %s %d %v %d", u.EffectiveFrom, u.Owner, u.Images, u.ByReason, len(u.Examples)))
+	}
+	if diff := cmp.Diff([]string{"2027-01-15 <b>runtime</b> 1 map[USER_ROOT:1] 1", "2027-03-01 platform 2 map[FIXABLE_SEVERITY_EXCEEDED:2 USER_ROOT:1] 2"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+
+	for format, wants := range map[report.Format][]string{
+		report.Text:     {"refused from 15 January 2027 (owner: <b>runtime</b>): 1 image", "refused from 1 March 2027 (owner: platform): 2 images", "REFUSED LATER", "FIXABLE_SEVERITY_EXCEEDED USER_ROOT"},
+		report.Markdown: {"refused from 1 March 2027", "2 images", "Refused later"},
+		report.HTML:     {"Refused later", "2027-03-01", "&lt;b&gt;runtime&lt;/b&gt;"},
+		report.JSON:     {`"effectiveFrom": "2027-03-01"`},
+	} {
+		var b strings.Builder
+		if err := report.Write(&b, format, report.Document{Kind: report.OfRecord, Summary: &s, Value: s}, report.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%s does not say %q", format, want)
+			}
+		}
+		if format == report.HTML && strings.Contains(b.String(), "<b>runtime") {
+			t.Error("an owner's markup is not escaped")
+		}
+	}
+
+	// A report without such days has no word of them.
+	plain := summarise(t, report.SummaryOptions{Now: day}, passed(1))
+	var b strings.Builder
+	if err := report.Write(&b, report.Text, report.Document{Kind: report.OfRecord, Summary: &plain, Value: plain}, report.Options{}); err != nil || strings.Contains(strings.ToLower(b.String()), "refused later") || plain.Upcoming == nil {
+		t.Errorf("%v: %s", err, b.String())
 	}
 }
 

@@ -1,8 +1,14 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/page"
 	"github.com/attestor-gate/attestor/internal/plain"
 )
@@ -19,6 +25,27 @@ func (s Summary) counts() string {
 		page.Number(s.Refused), refused, page.Number(s.Undecided))
 }
 
+// upcomingLine says how many images a day ahead refuses.
+func upcomingLine(u attestor.Upcoming) string {
+	day := u.EffectiveFrom
+	if t, err := time.Parse(time.DateOnly, day); err == nil {
+		day = t.Format("2 January 2006")
+	}
+	return fmt.Sprintf("refused from %s (owner: %s): %s", day, u.Owner, page.Plural(u.Images, "image"))
+}
+
+// upcomingCodes lists the codes, those of most images first.
+func upcomingCodes(u attestor.Upcoming) string {
+	codes := slices.SortedFunc(maps.Keys(u.ByReason), func(a, b attestor.Code) int {
+		return cmp.Or(u.ByReason[b]-u.ByReason[a], cmp.Compare(a, b))
+	})
+	words := make([]string, len(codes))
+	for i, c := range codes {
+		words[i] = string(c)
+	}
+	return strings.Join(words, " ")
+}
+
 // shownRows is how many lines of a list a text form has.
 const shownRows = 15
 
@@ -32,6 +59,10 @@ func (t *terminal) summary(s Summary) {
 	t.line(t.paint(s.Headline(), bold))
 	t.line(s.counts())
 
+	for _, u := range s.Upcoming {
+		t.line(plain.Text(upcomingLine(u)))
+	}
+
 	if c := s.Change; c != nil {
 		t.line(fmt.Sprintf("since %s: %d repositories newly refused, %d newly passing", page.Day(c.Since),
 			len(c.NewlyRefused), len(c.NewlyPassing)))
@@ -42,6 +73,9 @@ func (t *terminal) summary(s Summary) {
 	}))
 	t.list("WHY", []string{"IMAGES", "REASON", "MEANS"}, rows(s.Reasons, func(r ReasonCount) []string {
 		return []string{page.Number(r.Images), string(r.Code), r.Means}
+	}))
+	t.list("REFUSED LATER", []string{"FROM", "IMAGES", "OWNER", "REASONS"}, rows(s.Upcoming, func(u attestor.Upcoming) []string {
+		return []string{u.EffectiveFrom, page.Number(u.Images), u.Owner, upcomingCodes(u)}
 	}))
 	t.list("BASES", []string{"IMAGES", "OUTDATED", "BASE"}, rows(s.Bases, func(b BaseCount) []string {
 		return []string{page.Number(b.Images), page.Number(b.Outdated), baseName(b)}

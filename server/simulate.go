@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // A Simulator judges recorded evidence by another policy.
@@ -19,6 +20,7 @@ type Simulator interface {
 type SimulationRequest struct {
 	Policy  []byte // YAML
 	Since   time.Time
+	At      time.Time                    // the day whose dates of the policy count; zero: that of each decision
 	Visible func(repository string) bool // selects the decisions that the caller may see; never nil
 }
 
@@ -29,6 +31,8 @@ type Simulation struct {
 	Judged int                `json:"judged"` // recorded decisions that were judged again
 	Counts SimulationCounts   `json:"counts"`
 	Flips  []attestor.Flip    `json:"flips"` // newest first
+
+	Upcoming []attestor.Upcoming `json:"upcoming"` // what the policy refuses from later days on, the next day first
 }
 
 // SimulationCounts are the numbers of decisions by verdict.
@@ -42,6 +46,7 @@ func (s *Server) simulate(k *call) error {
 	var body struct {
 		Policy string `json:"policy"`
 		Since  string `json:"since"`
+		At     string `json:"at"`
 	}
 	if err := decodeStrict(k.body, &body); err != nil {
 		return err
@@ -60,14 +65,31 @@ func (s *Server) simulate(k *call) error {
 		since = s.c.Now().AddDate(0, 0, -30)
 	}
 
+	day, err := simulatedDay(body.At)
+	if err != nil {
+		return err
+	}
+
 	result, err := s.c.Simulator.Simulate(k.ctx, SimulationRequest{
-		Policy: []byte(body.Policy), Since: since,
+		Policy: []byte(body.Policy), Since: since, At: day,
 		Visible: func(repository string) bool { return k.caller.May(attestor.ActionSimulate, repository) },
 	})
 	if err != nil {
 		return err
 	}
 
-	result.Flips = nonNil(result.Flips)
+	result.Flips, result.Upcoming = nonNil(result.Flips), nonNil(result.Upcoming)
 	return s.answer(k, http.StatusOK, result)
+}
+
+// simulatedDay is a date of the future or the past; "" is none.
+func simulatedDay(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	day, err := when.ParseDate(text)
+	if err != nil {
+		return time.Time{}, &attestor.Error{Kind: attestor.Invalid, Msg: "at: " + err.Error()}
+	}
+	return day, nil
 }

@@ -117,6 +117,9 @@ func printLint(w io.Writer, format string, set *policy.Set, wrong, odd []policy.
 		return err
 	}
 	for _, p := range set.All() {
+		for _, date := range p.Dates(time.Now()) {
+			fmt.Fprintf(w, "note: %s: %s\n", p.File(), date)
+		}
 		fmt.Fprintf(w, "ok: %s: policy %s, %s, %s\n", p.File(), p.Ref().Name, p.Ref().Mode, p.Ref().Digest)
 	}
 	return nil

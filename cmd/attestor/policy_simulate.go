@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/describe"
+	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -23,12 +25,14 @@ func policySimulateCommand() *cobra.Command {
 	var format string
 	var files []string
 	var fail bool
+	var day string
 	c := &cobra.Command{
 		Use:   "simulate RECORDS",
 		Short: "Judge recorded evidence by other policies and print who would flip",
 		Long: `Reads what attestor decisions export wrote (NDJSON; - is standard input), judges each record by the
 policies given, and prints counts and every image that would be answered otherwise, by reason and owner.
-Evidence that was gathered for less than a policy asks about is answered with EVIDENCE_MISSING, not by a guess.`,
+Evidence that was gathered for less than a policy asks about is answered with EVIDENCE_MISSING, not by a guess.
+What a policy refuses from a later day on (effectiveFrom) is counted by day; --at judges as on that day.`,
 		Example: "  attestor policy simulate --policy new/production.yaml march.ndjson",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -37,13 +41,20 @@ Evidence that was gathered for less than a policy asks about is answered with EV
 				return err
 			}
 
+			var at time.Time
+			if day != "" {
+				if at, err = when.ParseDate(day); err != nil {
+					return &attestor.Error{Kind: attestor.Invalid, Msg: "--at: " + err.Error()}
+				}
+			}
+
 			in, done, err := openRecords(c, args[0])
 			if err != nil {
 				return err
 			}
 
 			defer done()
-			simulated, err := policy.Simulate(set, policy.ReadRecords(in))
+			simulated, err := policy.SimulateAt(set, policy.ReadRecords(in), at)
 			if err != nil {
 				return err
 			}
@@ -65,6 +76,8 @@ Evidence that was gathered for less than a policy asks about is answered with EV
 	}
 
 	c.Flags().StringArrayVar(&files, "policy", nil, "policy `FILE` or directory (repeatable)")
+	c.Flags().StringVar(&day, "at", "",
+		"judge as on this `DATE` as far as effectiveFrom and the ends of exceptions go (default: when each decision was made)")
 	c.Flags().BoolVar(&fail, "fail", false, "end with 1 where an image that passed would no longer")
 
 	if err := c.MarkFlagRequired("policy"); err != nil {
@@ -146,6 +159,18 @@ func simulationDocument(r policy.Report) report.Document {
 	}
 
 	tables := []report.Table{verdicts}
+	if len(r.Upcoming) > 0 {
+		later := report.Table{Columns: []report.Column{
+			{Name: "refused from"}, {Name: "owner"}, number("images"), {Name: "reasons"},
+		}}
+		for _, u := range r.Upcoming {
+			later.Rows = append(later.Rows, []string{
+				u.EffectiveFrom, u.Owner, strconv.Itoa(u.Images), joinCodes(byCount(u.ByReason)),
+			})
+		}
+		tables = append(tables, later)
+	}
+
 	if len(r.Flips) > 0 {
 		flips := report.Table{Columns: []report.Column{
 			{Name: "image", Kind: report.Code}, {Name: "owner"}, {Name: "before"}, {Name: "after"}, {Name: "reasons"},

@@ -125,13 +125,15 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 	ctx, cancel := context.WithTimeout(ctx, simulateFor)
 	defer cancel()
 
-	got, err := policy.Simulate(set, s.store.Records(ctx, audit.Filter{Since: r.Since, Visible: r.Visible}))
+	records := s.store.Records(ctx, audit.Filter{Since: r.Since, Visible: r.Visible})
+	got, err := policy.SimulateAt(set, records, r.At)
 	if err != nil {
 		return server.Simulation{}, err
 	}
 	return server.Simulation{
 		Policy: all[0].Ref(), Since: r.Since, Judged: got.Judged,
 		Counts: server.SimulationCounts{Before: got.Before, After: got.After}, Flips: got.Flips,
+		Upcoming: got.Upcoming,
 	}, nil
 }
 

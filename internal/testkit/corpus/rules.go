@@ -58,6 +58,13 @@ func rules() []Case {
 			Want: withAdvice(denied(attestor.CodeUserNotSet), attestor.CodeExceptionTooLong), Arrange: rootImage},
 		{Name: "rules/an exception for a user named like its subject", Policy: "\n  " + names + `
   exceptions: [{check: user, subject: app, owner: o, reason: r, expires: 2099-01-01}]`, Want: denied(attestor.CodeUserNotSet), Arrange: rootImage},
+		{Name: "rules/refused from a later day on", Policy: "\n  base: {required: false}\n  user: {nonRoot: {value: true, effectiveFrom: {date: 2999-03-01, owner: platform}}}\n" +
+			"  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}", Want: withAdvice(admitted(), attestor.CodeUserNotSet), Arrange: rootImage},
+		{Name: "rules/refused since an earlier day", Policy: "\n  base: {required: false}\n  user: {nonRoot: {value: true, effectiveFrom: {date: 2020-03-01, owner: platform}}}\n" +
+			"  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}", Want: denied(attestor.CodeUserNotSet), Arrange: rootImage},
+		{Name: "rules/a whole policy of a later day", Policy: "\n  effectiveFrom: {date: 2999-03-01, owner: platform}\n  " + names, Want: withAdvice(admitted(), attestor.CodeUserNotSet), Arrange: rootImage},
+		{Name: "rules/a whole policy of a later day, and a rule that cannot be evaluated", Policy: "\n  effectiveFrom: {date: 2999-03-01, owner: platform}\n  " + names + `
+  rules: [{name: missing, expression: 'image.labels["missing"] == "x"', message: m}]`, Want: undecided(attestor.CodeRuleFailed), Arrange: plain},
 		{Name: "rules/no policy governs", Want: denied(attestor.CodeNoPolicy), Arrange: func(*Place) {}, Send: func(p *Place) []Request {
 			return []Request{Attest(p.Host + "/ungoverned/" + p.Name + ":1")}
 		}},

@@ -1,0 +1,581 @@
+package policy_test
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/policy"
+	"github.com/google/go-cmp/cmp"
+)
+
+// march is the day from which tests refuse.
+func march() time.Time { return time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC) }
+
+const from = "effectiveFrom: {date: 2027-03-01, owner: platform-team}"
+
+// at is evidence as if it had been gathered at t, everything in it as old as it was.
+func at(ev attestor.Evidence, t time.Time) attestor.Evidence {
+	shift := t.Sub(ev.Time)
+	move := func(p **time.Time) {
+		if *p != nil {
+			*p = new((*p).Add(shift))
+		}
+	}
+	ev.Time = t
+	move(&ev.Uploaded)
+	ev.Platforms = slices.Clone(ev.Platforms)
+	for i := range ev.Platforms {
+		move(&ev.Platforms[i].Scan.Finished)
+		move(&ev.Platforms[i].Base.Superseded)
+	}
+	return ev
+}
+
+// dated are the codes that a verdict warns of with a date and an owner.
+func dated(t *testing.T, v attestor.Verdict) []attestor.Code {
+	t.Helper()
+	out := []attestor.Code{}
+	for _, c := range v.Checks() {
+		for _, r := range c.Reasons {
+			if (r.EffectiveFrom == "") != (r.Owner == "") {
+				t.Errorf("%s has a date or an owner alone: %+v", r.Code, r)
+			}
+			if r.EffectiveFrom == "" {
+				continue
+			}
+			if r.Severity != attestor.Warns || !strings.Contains(r.Message, r.EffectiveFrom) || !strings.Contains(r.Message, r.Owner) {
+				t.Errorf("%s: %+v", r.Code, r)
+			}
+			out = append(out, r.Code)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Every part of a policy that can have a date, with evidence that it refuses, and the reason.
+func datedParts() map[string]struct {
+	lines  []string
+	change func(*attestor.Evidence)
+	code   attestor.Code
+} {
+	user := func(u attestor.User) func(*attestor.Evidence) {
+		return on(func(e *attestor.PlatformEvidence) { e.User = u })
+	}
+	finding := func(change func(*attestor.Vulnerability)) func(*attestor.Evidence) {
+		return findings(vulnerability("CVE-2026-1", change))
+	}
+	scan := func(change func(*attestor.Scan)) func(*attestor.Evidence) {
+		return on(func(e *attestor.PlatformEvidence) { change(&e.Scan) })
+	}
+	base := func(change func(*attestor.Base)) func(*attestor.Evidence) {
+		return on(func(e *attestor.PlatformEvidence) { change(&e.Base) })
+	}
+	prov := func(change func(*attestor.Provenance)) func(*attestor.Evidence) {
+		return on(func(e *attestor.PlatformEvidence) { change(&e.Provenance[0]) })
+	}
+	inBase := attestor.Digest("sha256:" + strings.Repeat("b", 64))
+	elsewhere := func(ev *attestor.Evidence) {
+		ref, _ := attestor.ParseReference("registry.example/acme/dev/api@" + string(ev.Image.Digest()))
+		ev.Image, _ = ref.Pinned()
+	}
+	type part = struct {
+		lines  []string
+		change func(*attestor.Evidence)
+		code   attestor.Code
+	}
+	return map[string]part{
+		"spec.scope.trustedDirectories": {[]string{`  scope: {trustedDirectories: {value: ["registry.example/acme/prod/**"], ` + from + `}}`}, elsewhere, attestor.CodeOutOfScope},
+		"spec.scope.maxUploadAge":       {[]string{"  scope: {maxUploadAge: {value: 30d, " + from + "}}"}, func(ev *attestor.Evidence) { ev.Uploaded = new(ev.Time.AddDate(0, 0, -40)) }, attestor.CodeUploadTooOld},
+		"spec.base.required":            {[]string{"    required: {value: true, " + from + "}"}, base(func(b *attestor.Base) { *b = attestor.Base{} }), attestor.CodeBaseNotApproved},
+		"spec.base.evidence":            {[]string{"    evidence: {value: layers-exact, " + from + "}"}, base(func(b *attestor.Base) { b.Evidence = attestor.Attested }), attestor.CodeBaseEvidenceTooWeak},
+		"spec.base.approved[].maxBehind": {[]string{"      - {name: static, repository: registry.example/base/static, tags: [latest], maxBehind: {value: 0d, until: 30d, " + from + "}}"},
+			base(func(b *attestor.Base) { b.Current, b.Superseded = false, new(today().AddDate(0, 0, -20)) }), attestor.CodeBaseOutdated},
+		"spec.base.approved[]": {[]string{"      - {name: static, repository: registry.example/base/static, tags: [latest], signedBy: {key: /keys/base.pub}, " + from + "}"},
+			func(ev *attestor.Evidence) {
+				b := &ev.Platforms[0].Base
+				b.SignedBy = ""
+				ev.Platforms[0].Problems = []attestor.Problem{{Check: attestor.CheckBase, Status: attestor.StatusDeny, Reason: attestor.Reason{Code: attestor.CodeBaseUnsigned, Subject: b.Reference, Message: "unsigned"}}}
+			}, attestor.CodeBaseUnsigned},
+		"spec.user.nonRoot":    {[]string{"  user: {nonRoot: {value: true, " + from + "}}"}, user(attestor.User{Configured: "0:1", UID: new(int64(0)), GID: new(int64(1)), Source: "config"}), attestor.CodeUserRoot},
+		"spec.user.names":      {[]string{"  user: {nonRoot: true, names: {value: refuse, " + from + "}}"}, user(attestor.User{Configured: "app:1", UID: new(int64(7)), GID: new(int64(1)), Source: "passwd"}), attestor.CodeUserNotNumeric},
+		"spec.user.rootGroup":  {[]string{"  user: {nonRoot: true, rootGroup: {value: deny, " + from + "}}"}, user(attestor.User{Configured: "7:0", UID: new(int64(7)), GID: new(int64(0)), Source: "config"}), attestor.CodeGroupRoot},
+		"spec.user.minimumUID": {[]string{"  user: {nonRoot: true, minimumUID: {value: 1000, " + from + "}}"}, user(attestor.User{Configured: "7:1", UID: new(int64(7)), GID: new(int64(1)), Source: "config"}), attestor.CodeUserTooLow},
+
+		"spec.vulnerabilities.maximumFixableSeverity": {[]string{"    maximumFixableSeverity: {value: LOW, " + from + "}"}, finding(func(v *attestor.Vulnerability) { v.Severity = attestor.High }), attestor.CodeFixableSeverityExceeded},
+		"spec.vulnerabilities.maximumUnfixableSeverity": {[]string{"    maximumUnfixableSeverity: {value: LOW, until: CRITICAL, " + from + "}"},
+			finding(func(v *attestor.Vulnerability) { v.Severity, v.Fixable = attestor.Critical, false }), attestor.CodeUnfixableSeverityExceeded},
+		"spec.vulnerabilities.unspecifiedSeverity": {[]string{"    unspecifiedSeverity: {value: deny, " + from + "}"}, finding(func(v *attestor.Vulnerability) { v.Severity = "" }), attestor.CodeUnspecifiedSeverity},
+		"spec.vulnerabilities.baseFindings.maximumFixableSeverity": {[]string{"    baseFindings: {maximumFixableSeverity: {value: LOW, " + from + "}, maximumUnfixableSeverity: LOW}"},
+			finding(func(v *attestor.Vulnerability) { v.Severity, v.DiffIDs = attestor.High, []attestor.Digest{inBase} }), attestor.CodeFixableSeverityExceeded},
+		"spec.vulnerabilities.baseFindings.maximumUnfixableSeverity": {[]string{"    baseFindings: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: {value: LOW, " + from + "}}"},
+			finding(func(v *attestor.Vulnerability) {
+				v.Severity, v.Fixable, v.DiffIDs = attestor.High, false, []attestor.Digest{inBase}
+			}), attestor.CodeUnfixableSeverityExceeded},
+		"spec.vulnerabilities.blockedCves":        {[]string{"    blockedCves: {value: [CVE-2026-1], " + from + "}"}, finding(func(*attestor.Vulnerability) {}), attestor.CodeCVEBlocked},
+		"spec.vulnerabilities.knownExploited":     {[]string{"    knownExploited: {value: deny, " + from + "}"}, finding(func(v *attestor.Vulnerability) { v.KnownExploited = new(true) }), attestor.CodeKnownExploited},
+		"spec.vulnerabilities.maximumEPSS":        {[]string{"    maximumEPSS: {value: 0.5, " + from + "}"}, finding(func(v *attestor.Vulnerability) { v.EPSS = new(0.9) }), attestor.CodeEPSSExceeded},
+		"spec.vulnerabilities.scan.required":      {[]string{"    scan: {required: {value: true, " + from + "}}"}, scan(func(s *attestor.Scan) { *s = attestor.Scan{State: attestor.ScanFailed} }), attestor.CodeScanFailed},
+		"spec.vulnerabilities.scan.continuous":    {[]string{"    scan: {continuous: {value: required, " + from + "}}"}, scan(func(s *attestor.Scan) { s.Continuous = "INACTIVE" }), attestor.CodeScanInactive},
+		"spec.vulnerabilities.scan.maxAge":        {[]string{"    scan: {maxAge: {value: 7d, until: 30d, " + from + "}}"}, scan(func(s *attestor.Scan) { s.Finished = new(today().AddDate(0, 0, -8)) }), attestor.CodeScanTooOld},
+		"spec.vulnerabilities.scan.onUnsupported": {[]string{"    scan: {onUnsupported: {value: deny, until: warn, " + from + "}}"}, scan(func(s *attestor.Scan) { *s = attestor.Scan{State: attestor.ScanUnsupported} }), attestor.CodeScanUnsupported},
+		"spec.vulnerabilities.scan.packageTypes":  {[]string{"    scan: {packageTypes: {value: [OS, GO], until: [OS], " + from + "}}"}, scan(func(s *attestor.Scan) { s.Analyses = []string{"OS"} }), attestor.CodeScanPackageTypeMissing},
+
+		"spec.secrets.found": {[]string{"  secrets: {found: {value: deny, " + from + "}}"},
+			scan(func(s *attestor.Scan) {
+				s.Secrets = []attestor.Secret{{Kind: "GCP_API_KEY", Path: "/a", Status: attestor.SecretValid}}
+			}), attestor.CodeSecretFound},
+		"spec.unknownFindings": {[]string{"  unknownFindings: {value: deny, " + from + "}"}, finding(func(v *attestor.Vulnerability) { v.Severity = "WORST" }), attestor.CodeUnknownFinding},
+
+		"spec.provenance":           {[]string{"  provenance: {slsaLevel: 3, " + from + "}"}, on(func(e *attestor.PlatformEvidence) { e.Provenance = nil }), attestor.CodeProvenanceMissing},
+		"spec.provenance.slsaLevel": {[]string{"  provenance: {slsaLevel: {value: 3, until: 1, " + from + "}}"}, prov(func(p *attestor.Provenance) { p.SLSALevel = 2 }), attestor.CodeProvenanceLevel},
+		"spec.provenance.builders":  {[]string{`  provenance: {builders: {value: ["https://builder.example/1"], ` + from + `}}`}, prov(func(p *attestor.Provenance) { p.Builder = "https://else.example" }), attestor.CodeProvenanceBuilder},
+		"spec.provenance.sources":   {[]string{`  provenance: {sources: {value: ["https://git.example/acme/*"], ` + from + `}}`}, prov(func(p *attestor.Provenance) { p.SourceURI = "https://git.example/else/a" }), attestor.CodeProvenanceSource},
+		"spec.rules[]":              {[]string{`  rules: [{name: fresh, expression: '!("old" in image.labels)', message: old, ` + from + `}]`}, on(func(e *attestor.PlatformEvidence) { e.Config.Labels = map[string]string{"old": "1"} }), attestor.CodeRuleViolated},
+		"spec":                      {[]string{"  " + from}, user(attestor.User{Configured: "0:1", UID: new(int64(0)), GID: new(int64(1)), Source: "config"}), attestor.CodeUserRoot},
+	}
+}
+
+// Each part warns until its date, with the date and the owner, and refuses from its first instant on.
+func TestEveryPartHasADate(t *testing.T) {
+	parts := datedParts()
+	for name, tt := range parts {
+		t.Run(name, func(t *testing.T) {
+			p := with(t, tt.lines...)
+			bad := passing(p, tt.change)
+
+			for when, moment := range map[string]time.Time{
+				"long before": today(), "the last instant before": march().Add(-1), "the same instant elsewhere": march().Add(-1).In(time.FixedZone("", 9*3600)),
+			} {
+				v := p.Judge(at(bad, moment))
+				if v.Outcome() != attestor.Pass {
+					t.Errorf("%s: %s: %+v", when, v.Outcome(), v.Checks())
+				}
+				if diff := cmp.Diff([]attestor.Code{tt.code}, dated(t, v)); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", when, diff)
+				}
+			}
+
+			for when, moment := range map[string]time.Time{"exactly then": march(), "long after": march().AddDate(1, 0, 0)} {
+				v := p.Judge(at(bad, moment))
+				if diff := cmp.Diff([]attestor.Code{tt.code}, refusals(v)); diff != "" || v.Outcome() != attestor.Deny || len(dated(t, v)) > 0 {
+					t.Errorf("%s: %s (-want +got):\n%s", when, v.Outcome(), diff)
+				}
+			}
+
+			if good := p.Judge(at(passing(p), today())); good.Outcome() != attestor.Pass || len(dated(t, good)) > 0 {
+				t.Errorf("a good image: %s, %v", good.Outcome(), dated(t, good))
+			}
+		})
+	}
+
+	for _, name := range partsOf(reflect.TypeFor[policy.Document](), "") {
+		if _, tried := parts[name]; !tried {
+			t.Errorf("%s can have a date and is not tried", name)
+		}
+	}
+}
+
+// partsOf lists the fields that may be written with a date, and the mappings that have one.
+func partsOf(typ reflect.Type, path string) []string {
+	var out []string
+	for f := range typ.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name = strings.TrimPrefix(path+"."+name, ".")
+		inner := f.Type
+		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
+			if inner.Kind() == reflect.Slice {
+				name += "[]"
+			}
+			inner = inner.Elem()
+		}
+		switch _, limit := f.Tag.Lookup("limit"); {
+		case limit:
+			out = append(out, strings.TrimSuffix(name, "[]"))
+		case inner == reflect.TypeFor[policy.Effective]():
+			out = append(out, path)
+		case inner.Kind() == reflect.Struct && inner.PkgPath() == typ.PkgPath():
+			out = append(out, partsOf(inner, name)...)
+		}
+	}
+	return out
+}
+
+// A date lifts denials and nothing else.
+func TestADateWaivesNoMoreThanItsDenials(t *testing.T) {
+	whole := with(t, "  "+from)
+	if v := whole.Judge(attestor.Evidence{}); v.Outcome() == attestor.Pass {
+		t.Error("the zero evidence passes")
+	}
+	unclocked := passing(whole, on(func(e *attestor.PlatformEvidence) { e.User = attestor.User{UID: new(int64(0))} }))
+	unclocked.Time = time.Time{}
+	if v := whole.Judge(unclocked); v.Outcome() != attestor.Deny || !slices.Contains(refusals(v), attestor.CodeUserNotSet) {
+		t.Errorf("evidence without a time: %s %v", v.Outcome(), refusals(v))
+	}
+
+	for name, tt := range map[string]struct {
+		change func(*attestor.Evidence)
+		want   attestor.Outcome
+		code   attestor.Code
+	}{
+		"a scan that has not finished": {on(func(e *attestor.PlatformEvidence) { e.Scan = attestor.Scan{State: attestor.ScanRunning} }), attestor.Undecided, attestor.CodeScanRunning},
+		"a user that is not known":     {on(func(e *attestor.PlatformEvidence) { e.User = attestor.User{Configured: "app"} }), attestor.Undecided, attestor.CodeUserLookupFailed},
+		"an upload without a time":     {func(ev *attestor.Evidence) { ev.Uploaded = nil }, attestor.Undecided, attestor.CodeUploadTimeUnknown},
+		"malware":                      {findings(vulnerability("MAL-2026-1")), attestor.Deny, attestor.CodeMaliciousPackage},
+		"a malformed image": {func(ev *attestor.Evidence) {
+			ev.Problems = []attestor.Problem{{Check: attestor.CheckPlatforms, Status: attestor.StatusDeny, Reason: attestor.Reason{Code: attestor.CodeForeignLayer, Message: "m"}}}
+		}, attestor.Deny, attestor.CodeForeignLayer},
+		"other manifests": {func(ev *attestor.Evidence) { ev.Platforms = append(ev.Platforms, ev.Platforms[0]) }, attestor.Undecided, attestor.CodeEvidenceMissing},
+		"no platforms":    {func(ev *attestor.Evidence) { ev.Platforms = nil }, attestor.Deny, attestor.CodeCheckMissing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := whole.Judge(passing(whole, tt.change))
+			if v.Outcome() != tt.want || !slices.Contains(refusals(v), tt.code) {
+				t.Errorf("%s %v, want %s %s", v.Outcome(), refusals(v), tt.want, tt.code)
+			}
+		})
+	}
+
+	t.Run("a limit's date is no other limit's", func(t *testing.T) {
+		for name, tt := range datedParts() {
+			if name == "spec" {
+				continue
+			}
+			p := with(t, tt.lines...)
+			v := p.Judge(passing(p, tt.change, findings(vulnerability("CVE-2099-1", func(v *attestor.Vulnerability) {
+				v.Severity, v.Fixable = attestor.Critical, name == "spec.vulnerabilities.maximumUnfixableSeverity"
+			}))))
+			if v.Outcome() != attestor.Deny {
+				t.Errorf("%s: a CRITICAL finding more is %s", name, v.Outcome())
+			}
+		}
+	})
+}
+
+// The value that counts until a date goes on refusing.
+func TestUntil(t *testing.T) {
+	p := with(t, "    maximumFixableSeverity: {value: MEDIUM, until: HIGH, "+from+"}", "    gracePeriod: {LOW: 1d}")
+	for severity, want := range map[attestor.Severity][2]attestor.Outcome{
+		attestor.Critical: {attestor.Deny, attestor.Deny}, attestor.High: {attestor.Pass, attestor.Deny},
+		attestor.Medium: {attestor.Pass, attestor.Pass}, attestor.Unspecified: {attestor.Deny, attestor.Deny},
+	} {
+		ev := passing(p, findings(vulnerability("CVE-2026-1", func(v *attestor.Vulnerability) { v.Severity = severity })))
+		if got := [2]attestor.Outcome{p.Judge(at(ev, today())).Outcome(), p.Judge(at(ev, march())).Outcome()}; got != want {
+			t.Errorf("%s: %v, want %v", severity, got, want)
+		}
+	}
+
+	// Both kinds at once: what is refused now says so, what will be is a warning beside it.
+	ev := passing(p, findings(
+		vulnerability("CVE-2026-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical }),
+		vulnerability("CVE-2026-1", func(v *attestor.Vulnerability) { v.Severity, v.Version = attestor.High, "3.0.12" }),
+	))
+	var got []attestor.ReasonSeverity
+	for _, r := range check(t, p.Judge(ev), attestor.CheckVulnerabilities).Reasons {
+		if r.Code == attestor.CodeFixableSeverityExceeded {
+			got = append(got, r.Severity)
+		}
+	}
+	if diff := cmp.Diff([]attestor.ReasonSeverity{attestor.Refuses, attestor.Warns}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+
+	// A limit that is to be loosened refuses as it stands until its date.
+	for line, ev := range map[string]func(*attestor.Evidence){
+		"  user: {nonRoot: {value: false, until: true, " + from + "}}": on(func(e *attestor.PlatformEvidence) {
+			e.User = attestor.User{UID: new(int64(0)), GID: new(int64(1)), Source: "config"}
+		}),
+		"    blockedCves: {value: [CVE-1-1], until: [CVE-2-2], " + from + "}": findings(vulnerability("CVE-2-2")),
+		"    maximumEPSS: {value: 0.9, until: 0.1, " + from + "}":             findings(vulnerability("CVE-2-2", func(v *attestor.Vulnerability) { v.EPSS = new(0.5) })),
+		"    required: {value: false, until: true, " + from + "}":             on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} }),
+	} {
+		p := with(t, line)
+		bad := passing(with(t), ev)
+		if before, after := p.Judge(at(bad, today())).Outcome(), p.Judge(at(bad, march())).Outcome(); before != attestor.Deny || after != attestor.Pass {
+			t.Errorf("%s: %s, then %s", line, before, after)
+		}
+	}
+}
+
+// Of several dates each reason names its own, in whatever order they were written.
+func TestSeveralDates(t *testing.T) {
+	p := with(t, "  user: {nonRoot: {value: true, effectiveFrom: {date: 2027-05-01, owner: runtime}}}",
+		"    maximumFixableSeverity: {value: LOW, until: MEDIUM, effectiveFrom: {date: 2027-03-01, owner: security}}",
+		"  effectiveFrom: {date: 2027-01-01, owner: platform}")
+	bad := passing(p, on(func(e *attestor.PlatformEvidence) {
+		e.User = attestor.User{UID: new(int64(0)), GID: new(int64(1)), Source: "config"}
+	}),
+		findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Medium }),
+			vulnerability("CVE-2-2", func(v *attestor.Vulnerability) { v.Severity = attestor.High })))
+	for day, want := range map[string]map[string]string{
+		"2026-12-31": {"USER_NOT_SET": "2027-05-01 runtime", "CVE-1-1": "2027-03-01 security", "CVE-2-2": "2027-01-01 platform"},
+		"2027-01-01": {"USER_NOT_SET": "2027-05-01 runtime", "CVE-1-1": "2027-03-01 security", "CVE-2-2": "refuses"},
+		"2027-03-01": {"USER_NOT_SET": "2027-05-01 runtime", "CVE-1-1": "refuses", "CVE-2-2": "refuses"},
+		"2027-05-01": {"USER_NOT_SET": "refuses", "CVE-1-1": "refuses", "CVE-2-2": "refuses"},
+	} {
+		moment, err := time.Parse(time.DateOnly, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, c := range p.Judge(at(bad, moment)).Checks() {
+			for _, r := range c.Reasons {
+				name := r.Subject
+				if name == "" {
+					name = string(r.Code)
+				}
+				switch {
+				case r.EffectiveFrom != "":
+					got[name] = r.EffectiveFrom + " " + r.Owner
+				case r.Severity == attestor.Refuses:
+					got[name] = "refuses"
+				}
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", day, diff)
+		}
+	}
+}
+
+// Until a date, an image is decided as by the policy in which the date's part is written as it stands until then.
+func TestADatedPolicyDecidesAsTheOneBeforeIt(t *testing.T) {
+	limits := []struct{ dated, before string }{
+		{"    maximumFixableSeverity: {value: MINIMAL, until: HIGH, %s}", "    maximumFixableSeverity: HIGH"},
+		{"    maximumUnfixableSeverity: {value: BLOCK_ALL, until: MEDIUM, %s}", "    maximumUnfixableSeverity: MEDIUM"},
+		{"    maximumEPSS: {value: 0.1, until: 0.7, %s}", "    maximumEPSS: 0.7"},
+		{"  user: {nonRoot: true, minimumUID: {value: 1000, until: 10, %s}}", "  user: {nonRoot: true, minimumUID: 10}"},
+		{"    unspecifiedSeverity: {value: deny, until: allow, %s}", "    unspecifiedSeverity: allow"},
+	}
+	var datedLines, beforeLines []string
+	for i, l := range limits {
+		datedLines = append(datedLines, fmt.Sprintf(l.dated, fmt.Sprintf("effectiveFrom: {date: 2027-03-0%d, owner: o}", i+1)))
+		beforeLines = append(beforeLines, l.before)
+	}
+	p, before := with(t, datedLines...), with(t, beforeLines...)
+	for i, severity := range append(attestor.Severities(), "IMPORTANT") {
+		for j, epss := range []float64{0, 0.4, 0.8} {
+			for _, fixable := range []bool{true, false} {
+				for _, uid := range []int64{0, 5, 50, 5000} {
+					ev := passing(before, findings(vulnerability(fmt.Sprintf("CVE-%d-%d", i, j), func(v *attestor.Vulnerability) {
+						v.Severity, v.EPSS, v.Fixable = severity, new(epss), fixable
+					})), on(func(e *attestor.PlatformEvidence) { e.User.UID, e.User.Configured = new(uid), fmt.Sprintf("%d:7", uid) }))
+					got, want := p.Judge(ev), before.Judge(ev)
+					if got.Outcome() != want.Outcome() || !cmp.Equal(refusals(got), refusals(want)) {
+						t.Fatalf("%s, EPSS %v, fixable %v, uid %d: %s %v, want %s %v", severity, epss, fixable, uid, got.Outcome(), refusals(got), want.Outcome(), refusals(want))
+					}
+				}
+			}
+		}
+	}
+}
+
+// Exceptions and modes count before dates: nothing is warned of that somebody has accepted.
+func TestDatesBesideExceptionsAndModes(t *testing.T) {
+	root := on(func(e *attestor.PlatformEvidence) {
+		e.User = attestor.User{UID: new(int64(0)), GID: new(int64(1)), Source: "config"}
+	})
+	user := "  user: {nonRoot: {value: true, " + from + "}}"
+	p := with(t, user, "  exceptions: [{check: user, subject: USER_NOT_SET, owner: o, reason: r, expires: 2026-12-31}]")
+	c := check(t, p.Judge(passing(p, root)), attestor.CheckUser)
+	if c.Status != attestor.StatusPass || len(c.Exceptions) != 1 || len(c.Reasons) != 0 {
+		t.Errorf("excepted: %+v", c)
+	}
+	if v := p.Judge(at(passing(p, root), march())); v.Outcome() != attestor.Deny {
+		t.Errorf("after the exception's end and the date: %s", v.Outcome())
+	}
+
+	p = with(t, user, "  checks: {user: warn}")
+	for _, moment := range []time.Time{today(), march()} {
+		if v := p.Judge(at(passing(p, root), moment)); v.Outcome() != attestor.Pass {
+			t.Errorf("a check that warns: %s", v.Outcome())
+		}
+	}
+}
+
+// What is wrong with a date is an error at load, at its place.
+func TestDatesAreStrict(t *testing.T) {
+	for line, want := range map[string]string{
+		"  effectiveFrom: 2027-03-01":                                                                                            `spec.effectiveFrom: want a day with its owner`,
+		"  effectiveFrom: {date: 2027-03-01}":                                                                                    "spec.effectiveFrom: owner is missing",
+		"  effectiveFrom: {date: 2027-03-01, owner: ''}":                                                                         "spec.effectiveFrom.owner: is empty",
+		"  effectiveFrom: {date: 2027-03-01, owner: ' '}":                                                                        "spec.effectiveFrom.owner: is empty",
+		"  effectiveFrom: {owner: o}":                                                                                            "spec.effectiveFrom: date is missing",
+		"  effectiveFrom: {date: 2027-02-30, owner: o}":                                                                          `spec.effectiveFrom.date: "2027-02-30" is not a date`,
+		"  effectiveFrom: {date: 1 March 2027, owner: o}":                                                                        "is not a date",
+		"  effectiveFrom: {date: 2027-03-01T00:00:00Z, owner: o}":                                                                "is not a date",
+		"  effectiveFrom: {date: 30d, owner: o}":                                                                                 "is not a date",
+		"  effectiveFrom: {date: 2027-03-01, owner: o, until: x}":                                                                `unknown field "until"`,
+		"  effectiveFrom: ":                                                                                                      "is empty",
+		"    maximumFixableSeverity: {value: LOW}":                                                                               "spec.vulnerabilities.maximumFixableSeverity: effectiveFrom is missing",
+		"    maximumFixableSeverity: {" + from + "}":                                                                             "spec.vulnerabilities.maximumFixableSeverity: value is missing",
+		"    maximumFixableSeverity: {value: LO, " + from + "}":                                                                  `spec.vulnerabilities.maximumFixableSeverity.value: "LO" is not allowed`,
+		"    maximumFixableSeverity: {value: LOW, until: X, " + from + "}":                                                       `spec.vulnerabilities.maximumFixableSeverity.until: "X" is not allowed`,
+		"    maximumFixableSeverity: {value: LOW, unitl: X, " + from + "}":                                                       `unknown field "unitl"`,
+		"    maximumFixableSeverity: {value: {value: LOW}, " + from + "}":                                                        "spec.vulnerabilities.maximumFixableSeverity.value",
+		"    maximumEPSS: {value: 2, " + from + "}":                                                                              "spec.vulnerabilities.maximumEPSS.value: 2 is not a probability",
+		"    maximumEPSS: {value: 0.5, until: 2, " + from + "}":                                                                  "spec.vulnerabilities.maximumEPSS.until: 2 is not a probability",
+		"    blockedCves: {value: [CVE-1-1], until: [CVE-1-1, cve], " + from + "}":                                               `spec.vulnerabilities.blockedCves.until: "cve" is malformed`,
+		"    blockedCves: {value: [CVE-1-1, cve], " + from + "}":                                                                 `spec.vulnerabilities.blockedCves.value[1]: "cve" is malformed`,
+		"    blockedCves: {value: [CVE-1-1], until: [], " + from + "}":                                                           "",
+		"    scan: {packageTypes: {value: [OS], until: [], " + from + "}}":                                                       "spec.vulnerabilities.scan.packageTypes.until: the list is empty",
+		"  user: {nonRoot: true, minimumUID: {value: 10, until: 0, " + from + "}}":                                               "spec.user.minimumUID.until: 0 is not allowed",
+		"      - {name: static, repository: registry.example/base/static, tags: [latest], maxBehind: {value: 1d, " + from + "}}": "spec.base.approved[0].maxBehind.until: until is missing",
+		"  exceptionWarning: {value: 1d, " + from + "}":                                                                          "spec.exceptionWarning: want a duration",
+		"  mode: {value: enforce, " + from + "}":                                                                                 "spec.mode: want",
+	} {
+		_, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(edited(t, line))})
+		if want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+			continue
+		}
+		var all policy.Errors
+		if !errors.As(err, &all) || !strings.Contains(err.Error(), want) || all[0].Line < 2 {
+			t.Errorf("%s: %v\nwant %s", line, err, want)
+		}
+	}
+
+	var rules []string
+	for i := range 17 {
+		rules = append(rules, fmt.Sprintf("{name: r%d, expression: 'subject.size > %d', message: m, %s}", i, i, from))
+	}
+	text := edited(t, "  rules: ["+strings.Join(rules, ", ")+"]")
+	if _, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(text)}); err == nil || !strings.Contains(err.Error(), "17 dates in effectiveFrom, at most 16") {
+		t.Errorf("17 dates: %v", err)
+	}
+}
+
+// Lint and explain know the dates.
+func TestDatesAreTold(t *testing.T) {
+	set, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(edited(t,
+		"    maximumFixableSeverity: {value: MEDIUM, "+from+"}", "    maximumUnfixableSeverity: {value: MEDIUM, until: HIGH, "+from+"}",
+		"  user: {nonRoot: {value: true, effectiveFrom: {date: 2026-11-20, owner: o}}}"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd := func(now time.Time) string {
+		var lines []string
+		for _, d := range set.Lint(now) {
+			lines = append(lines, d.String())
+		}
+		return strings.Join(lines, "\n")
+	}
+	for now, wants := range map[time.Time]map[string]bool{
+		today():                   {"maximumFixableSeverity: findings of every severity only warn until 2027-03-01": true, "spec.user.nonRoot.effectiveFrom: has been in effect since 2026-11-20": true, "maximumUnfixableSeverity": false},
+		today().AddDate(0, 0, -1): {"spec.user.nonRoot": false},
+		march():                   {"maximumFixableSeverity.effectiveFrom: has been in effect since 2027-03-01": true, "maximumUnfixableSeverity.effectiveFrom": true},
+	} {
+		for text, want := range wants {
+			if got := odd(now); strings.Contains(got, text) != want {
+				t.Errorf("on %s: %q: %v, want %v:\n%s", now.Format(time.DateOnly), text, !want, want, got)
+			}
+		}
+	}
+
+	p := set.All()[0]
+	want := []string{
+		"vulnerabilities.maximumFixableSeverity refuses from 2027-03-01 on (owner: platform-team); until then it only warns",
+		"vulnerabilities.maximumUnfixableSeverity refuses from 2027-03-01 on (owner: platform-team); until then the value is HIGH",
+	}
+	slices.Sort(want)
+	got := p.Dates(today())
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, w := range want {
+		if !slices.Contains(p.Demands(), w) {
+			t.Errorf("explain does not say: %s", w)
+		}
+	}
+	if got := p.Dates(march()); len(got) != 0 {
+		t.Errorf("on the day: %v", got)
+	}
+}
+
+// A policy with dates means the same once it was written out.
+func TestCanonicalKeepsDates(t *testing.T) {
+	for name, tt := range datedParts() {
+		p := with(t, tt.lines...)
+		text := canonical(t, p)
+		again := one(t, text)
+		if diff := cmp.Diff(text, canonical(t, again)); diff != "" {
+			t.Errorf("%s (-first +second):\n%s", name, diff)
+		}
+		bad := passing(p, tt.change)
+		for _, moment := range []time.Time{today(), march()} {
+			if a, b := p.Judge(at(bad, moment)), again.Judge(at(bad, moment)); a.Outcome() != b.Outcome() || !cmp.Equal(a.Checks(), b.Checks()) {
+				t.Errorf("%s: %s, then %s", name, a.Outcome(), b.Outcome())
+			}
+		}
+	}
+}
+
+// What must be found out covers what counts before a date.
+func TestNeedsCoverEveryStage(t *testing.T) {
+	n := with(t, "    evidence: {value: layers-exact, until: attested, "+from+"}", "  user: {nonRoot: true, names: {value: refuse, until: resolve, "+from+"}}").Needs()
+	if n.BaseEvidence != attestor.Attested || !n.ResolveNames {
+		t.Errorf("%+v", n)
+	}
+	if n := with(t, "    required: {value: false, until: true, "+from+"}").Needs(); !n.BaseRequired || len(n.Bases) != 2 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// A simulation counts what is refused later, by date, and can be made on a later day.
+func TestSimulateDates(t *testing.T) {
+	old := with(t)
+	set, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(edited(t, "  user: {nonRoot: {value: true, "+from+"}}"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := on(func(e *attestor.PlatformEvidence) {
+		e.User = attestor.User{UID: new(int64(0)), GID: new(int64(1)), Source: "config"}
+	})
+	records := func(yield func(attestor.Record, error) bool) {
+		for i := range 15 {
+			ev := passing(old)
+			if i > 0 {
+				root(&ev)
+			}
+			ref, _ := attestor.ParseReference(fmt.Sprintf("%s%d@%s", prodImage, i/2, ev.Image.Digest()))
+			ev.Image, _ = ref.Pinned()
+			if !yield(attestor.Record{Decision: attestor.Decision{Verdict: attestor.Pass, Time: ev.Time, Image: attestor.DecidedImage{Reference: ev.Image.String()}}, Evidence: ev, PolicyText: old.Text()}, nil) {
+				return
+			}
+		}
+	}
+	r, err := policy.Simulate(set, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// 15 decisions on 8 images, of which the first was decided once well and once badly.
+	if len(r.Upcoming) != 1 || r.After[attestor.Pass] != 15 || len(r.Flips) != 0 {
+		t.Fatalf("%+v", r)
+	}
+	u := r.Upcoming[0]
+	if u.EffectiveFrom != "2027-03-01" || u.Owner != "platform-team" || u.Images != 8 || u.ByReason[attestor.CodeUserNotSet] != 8 || len(u.Examples) != 8 {
+		t.Errorf("%+v", u)
+	}
+	if want := "refused from 2027-03-01 (owner: platform-team): 8 images"; !strings.Contains(r.Summary(), want) {
+		t.Errorf("%s, want %s", r.Summary(), want)
+	}
+
+	// The evidence is months old by then, and does not become too old for it: only the policy's dates are that day's.
+	r, err = policy.SimulateAt(set, records, march())
+	if err != nil || len(r.Upcoming) != 0 || r.After[attestor.Deny] != 14 || r.After[attestor.Pass] != 1 {
+		t.Errorf("on the day: %+v, %v", r, err)
+	}
+	if r.ByReason[attestor.CodeUserNotSet] != 8 || len(r.ByReason) != 1 {
+		t.Errorf("on the day: %+v", r.ByReason)
+	}
+}
