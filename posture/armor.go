@@ -56,7 +56,7 @@ func (p *plan) armor(policy *planned) armor {
 }
 
 func readArmorRule(n *node) armorRule {
-	r := armorRule{action: n.at("action").written(), limits: isSet(n.at("rate_limit_options")),
+	r := armorRule{action: n.at("action").written(), limits: limited(n.block("rate_limit_options")),
 		text: n.block("match").block("expr").at("expression").written()}
 	r.condition = parseCondition(r.text)
 
@@ -85,6 +85,11 @@ func readArmorRule(n *node) armorRule {
 	}
 
 	return r
+}
+
+// limited reports whether options of a rate limit limit anything: what exceeds the rate must not be allowed all the same.
+func limited(options *node) bool {
+	return present(options) && !isOneOf(options.at("exceed_action"), "allow")
 }
 
 func (r armorRule) denies() bool { return strings.HasPrefix(r.action, "deny") }

@@ -277,6 +277,8 @@ func TestInputThatIsNotWhole(t *testing.T) {
 		{"deferred changes", with(`"deferred_changes": [{"reason": "provider_config_unknown", "resource_change": {"address": "google_cloud_run_v2_service.a"}}]`), attestor.Undecided},
 		{"an image that envsubst renders", replace(t, poolYAML, digestImage, "${IMAGE}"), attestor.Deny},
 		{"an account that Helm renders", replace(t, poolYAML, "queue@acme.iam.gserviceaccount.com", "'{{ .Values.account }}@acme.iam.gserviceaccount.com'"), attestor.Deny},
+		{"an account to be filled in", replace(t, poolYAML, "queue@acme.iam.gserviceaccount.com", "<NAME>@acme.iam.gserviceaccount.com"), attestor.Undecided},
+		{"an account of a build's project", replace(t, poolYAML, "queue@acme.iam.gserviceaccount.com", "queue@$PROJECT_ID.iam.gserviceaccount.com"), attestor.Undecided},
 		{"a key that make renders", replace(t, poolYAML, "projects/p/locations", "projects/$(PROJECT)/locations"), attestor.Undecided},
 	} {
 		r := hipaa(t, tt.text)
@@ -289,6 +291,10 @@ func TestInputThatIsNotWhole(t *testing.T) {
 	}
 	if _, err := judge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(with(`"errored": true`))}}); !isInvalid(err) {
 		t.Errorf("a plan that failed: %v", err)
+	}
+	helm := replace(t, poolYAML, "metadata:", "{{- if .Values.pool }}\nmetadata:")
+	if _, err := judge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(helm)}}); !isInvalid(err) || !strings.Contains(err.Error(), "render it first") {
+		t.Errorf("a chart's template: %v", err)
 	}
 	// A variable that a program expands itself is no template, unless its name says that it is a secret.
 	for value, want := range map[string]attestor.Status{"LOG_LEVEL\n          value: '${LEVEL}'": "", "DB_PASSWORD\n          value: '${LEVEL}'": attestor.StatusError} {

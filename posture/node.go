@@ -2,16 +2,17 @@ package posture
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/plain"
+	"github.com/attestor-gate/attestor/internal/strictjson"
 )
 
 // Bounds of what is read. A plan of a hundred services is some 2 MiB.
@@ -103,14 +104,19 @@ func parse(src Source) ([]*node, error) {
 		return nil, errors.New("the document is not UTF-8")
 	}
 
-	if text[0] == '{' || text[0] == '[' {
-		d := &jsonReader{dec: json.NewDecoder(bytes.NewReader(src.Text)), text: src.Text, line: 1}
-		if bytes.HasPrefix(src.Text, []byte("\xef\xbb\xbf")) {
-			d.dec, d.text = json.NewDecoder(bytes.NewReader(text)), text
-		}
-		return d.documents()
+	docs, err := parseText(text)
+	if err != nil && templated.Match(text) {
+		return nil, fmt.Errorf("%w; the text has a variable of a template: render it first, by `helm template`, "+
+			"`kustomize build` or envsubst", err)
 	}
 
+	return docs, err
+}
+
+func parseText(text []byte) ([]*node, error) {
+	if text[0] == '{' || text[0] == '[' {
+		return jsonDocument(text)
+	}
 	return yamlDocuments(text)
 }
 
@@ -213,33 +219,34 @@ func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {
 	return n, nil
 }
 
-// jsonReader reads JSON by tokens, since the decoder lets a key that stands
-// twice pass.
+// jsonDocument reads JSON that can be read in one way only: no key twice, nothing behind the document.
+func jsonDocument(text []byte) ([]*node, error) {
+	if err := strictjson.Check(text, strictjson.Rules{Unknown: true, Null: true, Depth: maxDepth}); err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
+
+	d := &jsonReader{dec: jsontext.NewDecoder(bytes.NewBuffer(text)), text: text, line: 1}
+	n, err := d.value()
+	if err != nil {
+		return nil, err
+	}
+
+	return []*node{n}, nil
+}
+
+// A jsonReader makes nodes of a document that was checked.
 type jsonReader struct {
-	dec    *json.Decoder
+	dec    *jsontext.Decoder
 	text   []byte
 	offset int64
 	line   int
 	seen   int
 }
 
-func (d *jsonReader) documents() ([]*node, error) {
-	d.dec.UseNumber()
-	n, err := d.value(0)
+func (d *jsonReader) token() (jsontext.Token, error) {
+	t, err := d.dec.ReadToken()
 	if err != nil {
-		return nil, err
-	}
-	if _, err := d.dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("not JSON: something follows the document")
-	}
-
-	return []*node{n}, nil
-}
-
-func (d *jsonReader) token() (json.Token, error) {
-	t, err := d.dec.Token()
-	if err != nil {
-		return nil, fmt.Errorf("not JSON: line %d", d.line)
+		return t, fmt.Errorf("not JSON: line %d", d.line)
 	}
 
 	end := d.dec.InputOffset()
@@ -249,58 +256,46 @@ func (d *jsonReader) token() (json.Token, error) {
 	return t, nil
 }
 
-func (d *jsonReader) value(depth int) (*node, error) {
+func (d *jsonReader) value() (*node, error) {
 	t, err := d.token()
 	if err != nil {
 		return nil, err
 	}
-	if d.seen++; d.seen > maxNodes || depth > maxDepth {
-		return nil, fmt.Errorf("more than %d values, or nested more than %d deep", maxNodes, maxDepth)
+	if d.seen++; d.seen > maxNodes {
+		return nil, fmt.Errorf("more than %d values", maxNodes)
 	}
 
 	n := &node{line: d.line}
-	switch v := t.(type) {
-	case nil:
-	case string:
-		n.kind, n.text = nodeText, v
-	case json.Number:
-		n.kind, n.text = nodeText, v.String()
-	case bool:
-		n.kind, n.text = nodeText, fmt.Sprint(v)
-	case json.Delim:
-		if v == '[' {
-			n.kind = nodeList
-		} else {
-			n.kind, n.fields = nodeMapping, map[string]*node{}
-		}
-		for d.dec.More() {
-			name := ""
-			if v == '{' {
-				key, err := d.token()
-				if err != nil {
-					return nil, err
-				}
-				name, _ = key.(string)
-				if n.fields[name] != nil {
-					return nil, fmt.Errorf("line %d: duplicate %q", d.line, clip(name))
-				}
-			}
-
-			child, err := d.value(depth + 1)
+	switch t.Kind() {
+	case 'n':
+	case '"', '0', 't', 'f':
+		n.kind, n.text = nodeText, t.String()
+	case '[':
+		n.kind = nodeList
+		for d.dec.PeekKind() != ']' {
+			child, err := d.value()
 			if err != nil {
 				return nil, err
 			}
 
-			if v == '{' {
-				n.fields[name] = child
-			} else {
-				n.items = append(n.items, child)
+			n.items = append(n.items, child)
+		}
+		_, err = d.token()
+	case '{':
+		n.kind, n.fields = nodeMapping, map[string]*node{}
+		for d.dec.PeekKind() != '}' {
+			key, err := d.token()
+			if err != nil {
+				return nil, err
+			}
+
+			name := key.String()
+			if n.fields[name], err = d.value(); err != nil {
+				return nil, err
 			}
 		}
-		if _, err := d.token(); err != nil {
-			return nil, err
-		}
+		_, err = d.token()
 	}
 
-	return n, nil
+	return n, err
 }

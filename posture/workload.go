@@ -207,12 +207,14 @@ func (r *reader) secretValue(n *node, name, path string) text {
 	return r.value(n, path)
 }
 
-// templated are the variables of envsubst, Helm and Go, Jinja, ERB, Cloud Build's substitutions and make.
-var templated = regexp.MustCompile(`\{\{.*\}\}|\{%.*%\}|<%.*%>|\$\{[A-Za-z_][^}]*\}|\$\([A-Za-z_][A-Za-z0-9_]*\)|@@[A-Z_]+@@`)
+// templated are the variables of envsubst, Helm and Go, Jinja, ERB, Cloud Build's substitutions, make and Windows, and the
+// places that people leave to be filled in.
+var templated = regexp.MustCompile(`\{\{.*\}\}|\{%.*%\}|<%.*%>|\$\{[A-Za-z_][^}]*\}|\$\([A-Za-z_][A-Za-z0-9_]*\)|\$_?[A-Z][A-Z0-9_]+\b|` +
+	`%[A-Z][A-Z0-9_]+%|@@?[A-Z][A-Z0-9_]+@@?|__[A-Z][A-Z0-9_]+__|<[A-Za-z][A-Za-z0-9_. -]*>|\[[A-Z][A-Z0-9_]{2,}\]|\{[A-Za-z_]+\}`)
 
 // isTemplate reports whether a text has a variable of a template that was not rendered: no name, image or setting of
 // Cloud Run contains one.
-func isTemplate(s string) bool { return strings.ContainsAny(s, "$<{@") && templated.MatchString(s) }
+func isTemplate(s string) bool { return strings.ContainsAny(s, "$<{@%_[") && templated.MatchString(s) }
 
 // flag is "true", "false", or absent.
 func (r *reader) flag(n *node, path string) text {
