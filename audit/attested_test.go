@@ -3,9 +3,7 @@ package audit_test
 import (
 	"context"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
@@ -80,35 +78,5 @@ func TestAttestedToOfAStoreThatCannotBeRead(t *testing.T) {
 	}
 	if images, attestations, err := s.AttestedTo(ctx, img); err == nil {
 		t.Errorf("it knows of %v and %v", images, attestations)
-	}
-}
-
-func TestParseFilter(t *testing.T) {
-	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
-	for _, tt := range []struct {
-		name string
-		text audit.FilterText
-		want audit.Filter
-		says string // of the error; "": none
-	}{
-		{"all", audit.FilterText{}, audit.Filter{}, ""},
-		{"times", audit.FilterText{Since: "1d12h", Until: "2026-11-20"}, audit.Filter{
-			Since: time.Date(2026, 11, 19, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC),
-		}, ""},
-		{"verdict", audit.FilterText{Verdict: "error"}, audit.Filter{Verdict: attestor.Undecided}, ""},
-		{"another verdict", audit.FilterText{Verdict: "Pass"}, audit.Filter{}, `"Pass" is not a verdict`},
-		{"no time", audit.FilterText{Since: "yesterday"}, audit.Filter{}, "since: "},
-		{"no end", audit.FilterText{Until: "-1d"}, audit.Filter{}, "until: "},
-	} {
-		got, err := audit.ParseFilter(tt.text, now)
-		if tt.says != "" {
-			if attestor.KindOf(err) != attestor.Invalid || !strings.HasPrefix(attestor.Message(err), tt.says) {
-				t.Errorf("%s: %v", tt.name, err)
-			}
-			continue
-		}
-		if err != nil || got.Verdict != tt.want.Verdict || !got.Since.Equal(tt.want.Since) || !got.Until.Equal(tt.want.Until) {
-			t.Errorf("%s: %+v, %v", tt.name, got, err)
-		}
 	}
 }

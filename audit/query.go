@@ -17,7 +17,11 @@ type head struct {
 	id, repository, body string
 	at                   int64
 	evidence             outline // empty where the query left it out
+	evidenceSize         int     // of its JSON
+	matches              bool    // in a chunk: the plan's conditions hold
 }
+
+func (h head) position() position { return position{h.at, h.id} }
 
 // heads runs a query for id, at, repository, body and evidence.
 func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, error) {
@@ -45,44 +49,6 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, e
 	return out, rows.Err()
 }
 
-// A position is the last row of a page, in a list with the newest row first.
-type position struct {
-	at int64
-	id string
-}
-
-// after reads at most n rows that follow pos; the zero position is before the
-// first row. The function that it returns reports whether a row is in the list:
-// SQL cannot express every condition of f.
-func (s *Store) after(
-	ctx context.Context, f Filter, pos position, n int, evidence bool,
-) ([]head, func(repository string) bool, error) {
-	q, err := f.query()
-	if err != nil {
-		return nil, nil, err
-	}
-
-	// Time and id together are unique, and a finished row never changes: a page
-	// neither repeats nor skips a row, whatever is recorded meanwhile.
-	if pos != (position{}) {
-		q.and("("+q.order+") < (?, ?)", pos.at, pos.id)
-	}
-
-	column := "''"
-	if evidence {
-		column = "d.evidence"
-	}
-
-	// Only constants of this package are put into the text; values are arguments.
-	q.args = append(q.args, n)
-	statement := fmt.Sprintf(`SELECT d.id, d.at, d.repository, d.body, %s FROM %s WHERE %s ORDER BY %s LIMIT $%d`,
-		column, q.from, strings.Join(q.cond, " AND "),
-		strings.ReplaceAll(q.order, ",", " DESC,")+" DESC", len(q.args))
-
-	heads, err := s.heads(ctx, statement, q.args...)
-	return heads, q.keep, err
-}
-
 // A Page is part of a list, newest first.
 type Page struct {
 	Decisions []attestor.Decision
@@ -95,15 +61,17 @@ const (
 	MaxPageSize     = 1000
 )
 
-// maxScanned is how many rows one page may read and leave out. A page that
-// reaches it is shorter and has a token.
-const maxScanned = 20_000
+// maxPage bounds a page in bytes of its decisions as they are recorded. A page that
+// reaches it is shorter and has a token. One decision that is larger by itself is a
+// page of its own.
+const maxPage = 4 << 20
 
 // List returns one page of the decisions that f selects. A size of 0 or less is
-// [DefaultPageSize]; a larger one than [MaxPageSize] is that. token is "" or the
-// Next of a page of the same filter; anything else is an [attestor.Error] of kind
-// Invalid. Where f has a Period, every page keeps the Since and Until of the
-// first.
+// [DefaultPageSize]; a larger one than [MaxPageSize] is that. A page may be shorter,
+// even empty, and have a Next all the same: it is bounded in bytes, and in the
+// number of decisions that are looked at. token is "" or the Next of a page of the
+// same filter; anything else is an [attestor.Error] of kind Invalid. Where f has a
+// Period, every page keeps the Since and Until of the first.
 func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Page, error) {
 	const doing = "listing decisions"
 	if s.none {
@@ -115,7 +83,7 @@ func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Pag
 	}
 	size = min(size, MaxPageSize)
 
-	f, pos, err := f.resume(token)
+	f, pos, err := resume(f, token)
 	if err != nil {
 		return Page{}, err
 	}
@@ -123,42 +91,37 @@ func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Pag
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
-	page := Page{Decisions: []attestor.Decision{}}
-	for scanned := 0; ; {
-		// One row more than the page has room for: if it exists, there is a next page.
-		heads, keep, err := s.after(ctx, f, pos, size+1, false)
-		if err != nil {
-			return Page{}, s.fail(doing, err)
-		}
-
-		for _, h := range heads {
-			if len(page.Decisions) == size {
-				page.Next = f.token(pos)
-				return page, nil
-			}
-
-			// A row that is left out moves the position too, but is decoded for
-			// nobody: the caller may not see it.
-			pos = position{h.at, h.id}
-			if !keep(h.repository) {
-				continue
-			}
-
-			var d attestor.Decision
-			if err := json.Unmarshal([]byte(h.body), &d); err != nil {
-				return Page{}, s.fail(doing, fmt.Errorf("decoding decision %s: %w", h.id, err))
-			}
-			page.Decisions = append(page.Decisions, d)
-		}
-
-		if len(heads) <= size {
-			return page, nil
-		}
-		if scanned += len(heads); scanned >= maxScanned {
-			page.Next = f.token(pos)
-			return page, nil
-		}
+	l, err := s.list(ctx, f, false)
+	if err != nil {
+		return Page{}, s.fail(doing, err)
 	}
+
+	// One row more than the page has room for: if it exists, there is a next page.
+	found, err := l.next(ctx, pos, size+1)
+	if err != nil {
+		return Page{}, s.fail(doing, err)
+	}
+
+	page := Page{Decisions: []attestor.Decision{}}
+	bytes := 0
+	for i, h := range found.heads {
+		if len(page.Decisions) == size || i > 0 && bytes+len(h.body) > maxPage {
+			page.Next = tokenOf(f, found.heads[i-1].position())
+			return page, nil
+		}
+
+		var d attestor.Decision
+		if err := json.Unmarshal([]byte(h.body), &d); err != nil {
+			return Page{}, s.fail(doing, fmt.Errorf("decoding decision %s: %w", h.id, err))
+		}
+		page.Decisions = append(page.Decisions, d)
+		bytes += len(h.body)
+	}
+
+	if found.more {
+		page.Next = tokenOf(f, found.end)
+	}
+	return page, nil
 }
 
 // Record returns one finished decision with its evidence, or an error of kind
@@ -236,25 +199,25 @@ func (s *Store) walk(
 		return
 	}
 
-	var pos position
+	// The plan has a deadline of its own, as each batch has.
+	l, err := s.listWithin(ctx, f, evidence)
+	if err != nil {
+		fail(s.fail(doing, err))
+		return
+	}
+
 	known := map[string][]byte{}
-	for {
-		heads, keep, err := s.step(ctx, f, pos, evidence, known)
-		if err != nil {
+	for at := (step{more: true}); at.more; {
+		if at, err = s.step(ctx, l, at.end, known); err != nil {
 			fail(s.fail(doing, err))
 			return
 		}
 
-		for _, h := range heads {
+		for _, h := range at.heads {
 			// visit may take long, so that the caller may have left since the last row.
 			if err := ctx.Err(); err != nil {
 				fail(s.fail(doing, err))
 				return
-			}
-
-			pos = position{h.at, h.id}
-			if !keep(h.repository) {
-				continue
 			}
 
 			more, err := visit(h, known)
@@ -266,31 +229,29 @@ func (s *Store) walk(
 				return
 			}
 		}
-
-		if len(heads) < batch {
-			return
-		}
 	}
+}
+
+// listWithin is [Store.list] within the timeout of one call.
+func (s *Store) listWithin(ctx context.Context, f Filter, evidence bool) (*list, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return s.list(ctx, f, evidence)
 }
 
 // step reads the batch after pos and adds its blobs to known, within the timeout
 // of one call.
-func (s *Store) step(
-	ctx context.Context, f Filter, pos position, evidence bool, known map[string][]byte,
-) ([]head, func(string) bool, error) {
+func (s *Store) step(ctx context.Context, l *list, pos position, known map[string][]byte) (step, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
-	heads, keep, err := s.after(ctx, f, pos, batch, evidence)
-	if err != nil || !evidence {
-		return heads, keep, err
+	out, err := l.next(ctx, pos, batch)
+	if err != nil || !l.evidence {
+		return out, err
 	}
 
 	want := map[string]bool{}
-	for _, h := range heads {
-		if !keep(h.repository) {
-			continue
-		}
+	for _, h := range out.heads {
 		for _, hash := range h.evidence.hashes() {
 			want[hash] = true
 		}
@@ -303,7 +264,7 @@ func (s *Store) step(
 			delete(known, hash)
 		}
 	}
-	return heads, keep, s.blobs(ctx, want, known)
+	return out, s.blobs(ctx, want, known)
 }
 
 // full joins a row with its blobs: those of known or, if that is nil, those that

@@ -23,6 +23,8 @@ func mixture(t testing.TB, s *audit.Store) {
 	for n := range 10 {
 		finish(t, s, record(n, verdicts[n%3], func(r *attestor.Record) {
 			switch n {
+			case 0: // revoked below
+				r.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Digest: digest(0)}}
 			case 4: // an index, whose child is what runs
 				r.Evidence.Index = true
 				r.Evidence.Platforms[0].Digest = digest(400)
@@ -33,11 +35,25 @@ func mixture(t testing.TB, s *audit.Store) {
 				r.Decision.Image.Digest = ""
 			case 6:
 				r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-1 outage", By: "oncall@example.com"}
+			case 7: // asked by somebody else, with another finding
+				r.Decision.Caller.Subject = "oncall@example.com"
+				r.Evidence.Platforms[0].Scan.Findings[0].ID, r.Evidence.Platforms[0].Scan.Findings[0].Package = "GHSA-x2fg-aaaa-bbbb", "Left-Pad"
 			}
 		}))
 	}
 
 	if err := s.Begin(t.Context(), record(99, attestor.Pass)); err != nil {
+		t.Fatal(err)
+	}
+
+	revocation, err := s.BeginRevocation(t.Context(), attestor.RevocationRecord{
+		ID: "revocation-1", Time: day.Add(time.Hour), Kind: attestor.RevokedByPerson, Image: record(0, attestor.Pass).Evidence.Image,
+		Reason: "leaked credentials", Attestations: []attestor.Attestation{},
+	})
+	if err == nil {
+		err = s.FinishRevocation(t.Context(), revocation)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -73,6 +89,49 @@ func TestFilters(t *testing.T) {
 		{"pattern by segment", audit.Filter{Repository: "us-docker.pkg.dev/acme/prod/**", Verdict: attestor.Undecided}, []int{8, 2}},
 		{"policy by name", audit.Filter{Policy: "production", Verdict: attestor.Undecided}, []int{8, 2}},
 		{"policy by digest", audit.Filter{Policy: string(digest(1 << 20)), Verdict: attestor.Undecided}, []int{8, 2}},
+		{"id", audit.Filter{ID: "0199-000003"}, []int{3}},
+		{"id of nothing", audit.Filter{ID: "0199"}, []int{}},
+		{"digest, whole", audit.Filter{Digest: string(digest(3))}, []int{3}},
+		{"beginning of digests", audit.Filter{Digest: "sha256:00000000"}, []int{9, 8, 7, 6, 5, 4, 3, 2, 1, 0}},
+		{"beginning of no digest", audit.Filter{Digest: "sha256:deadbeef"}, []int{}},
+		{"beginning of a digest, and another condition", audit.Filter{Digest: "sha256:0000000000", Verdict: attestor.Deny}, []int{7, 4, 1}},
+		{"tag", audit.Filter{Tag: "v1"}, []int{5}},
+		{"tag of no request", audit.Filter{Tag: "v"}, []int{}},
+		{"last segment", audit.Filter{Repository: "web"}, []int{5}},
+		{"last segments", audit.Filter{Repository: "production/web"}, []int{5}},
+		{"segments of another repository", audit.Filter{Repository: "prod/web"}, []int{}},
+		{"part of a segment", audit.Filter{Repository: "eb"}, []int{}},
+		{"CVE", audit.Filter{CVE: "cve-2026-1234", Verdict: attestor.Deny}, []int{4, 1}},
+		{"another advisory", audit.Filter{CVE: "GHSA-X2FG-AAAA-BBBB"}, []int{7}},
+		{"advisory of nothing", audit.Filter{CVE: "CVE-2026-123"}, []int{}},
+		{"package", audit.Filter{Package: "left-pad"}, []int{7}},
+		{"package and CVE of one finding", audit.Filter{Package: "openssl", CVE: "CVE-2026-1234", Verdict: attestor.Deny}, []int{4, 1}},
+		{"package and CVE of two findings", audit.Filter{Package: "left-pad", CVE: "CVE-2026-1234"}, []int{}},
+		{"CVE elsewhere", audit.Filter{CVE: "CVE-2026-1234", Repository: "us-docker.pkg.dev/acme/production/web"}, []int{5}},
+		{"reason", audit.Filter{Reason: attestor.CodeFixableSeverityExceeded}, []int{8, 7, 5, 4, 2, 1}},
+		{"reason of nothing", audit.Filter{Reason: attestor.CodeNoPolicy}, []int{}},
+		{"caller", audit.Filter{Caller: "oncall@example.com"}, []int{7}},
+		{"caller and reason", audit.Filter{Caller: "oncall@example.com", Reason: attestor.CodeNoPolicy}, []int{}},
+		{"override by its id", audit.Filter{Override: "0199-000006"}, []int{6}},
+		{"what is no override", audit.Filter{Override: "0199-000005"}, []int{}},
+		{"revoked", audit.Filter{Revoked: true}, []int{0}},
+		{"revoked by a revocation", audit.Filter{Revocation: "revocation-1"}, []int{0}},
+		{"revoked by what is no revocation", audit.Filter{Revocation: "0199-000000"}, []int{}},
+		{"revoked, and another condition", audit.Filter{Revoked: true, Verdict: attestor.Deny}, []int{}},
+		{"search for an id", audit.Filter{Search: "0199-000003"}, []int{3}},
+		{"search for the beginning of a digest", audit.Filter{Search: "00000000"}, []int{9, 8, 7, 6, 5, 4, 3, 2, 1, 0}},
+		{"search for a digest", audit.Filter{Search: string(digest(400))}, []int{4}},
+		{"search for an image", audit.Filter{Search: repo + "@" + string(digest(3))}, []int{3}},
+		{"search for a repository", audit.Filter{Search: "us-docker.pkg.dev/acme/production/web"}, []int{5}},
+		{"search for a last segment", audit.Filter{Search: "web"}, []int{5}},
+		{"search for a tag", audit.Filter{Search: "v1"}, []int{5}},
+		{"search for a CVE", audit.Filter{Search: "GHSA-x2fg-aaaa-bbbb"}, []int{7}},
+		{"search for a package", audit.Filter{Search: "left-pad"}, []int{7}},
+		{"search for a reason", audit.Filter{Search: "FIXABLE_SEVERITY_EXCEEDED", Verdict: attestor.Deny}, []int{7, 4, 1}},
+		{"search for a person", audit.Filter{Search: "oncall@example.com"}, []int{7}},
+		{"search for a policy, within a verdict", audit.Filter{Search: "production", Verdict: attestor.Deny}, []int{7, 4, 1}},
+		{"search for nothing", audit.Filter{Search: "no such thing"}, []int{}},
+		{"search that may not be seen", audit.Filter{Search: "api", Visible: func(r string) bool { return r != repo }}, []int{}},
 		{"another policy", audit.Filter{Policy: "staging"}, []int{}},
 		{"since, inclusive", audit.Filter{Since: day.Add(8 * time.Minute)}, []int{9, 8}},
 		{"until, exclusive", audit.Filter{Until: day.Add(2 * time.Minute)}, []int{1, 0}},

@@ -109,18 +109,22 @@ func (s *Store) finish(ctx context.Context, doing string, r row) (*attestor.LogE
 				return done, err
 			}
 			tx.log(leaf, &entry.Index)
-			return true, s.putGround(ctx, tx, r, stateFinished)
+			if err := s.putGround(ctx, tx, r, stateFinished); err != nil {
+				return true, err
+			}
+			return true, s.enqueue(ctx, tx, r.id)
 		}
 	}
 
 	if err := s.groupTx(ctx, doing, w); err != nil {
 		return nil, err
 	}
+	s.indexer.poke()
 	return entry, nil
 }
 
-// putDecision writes a decision whose blobs are written, and what it changes of the
-// admissions and overrides. It reports whether the decision was finished before with
+// putDecision writes a decision whose blobs are written, what it changes of the
+// admissions and overrides, and its place in the queue of the search index. It reports whether the decision was finished before with
 // the same answer, so that nothing is written.
 func (s *Store) putDecision(ctx context.Context, tx *txn, r row, state string) (repeat bool, err error) {
 	// A decision that was never begun takes its place in the order of admissions now.
@@ -140,7 +144,10 @@ func (s *Store) putDecision(ctx context.Context, tx *txn, r row, state string) (
 			return false, err
 		}
 	}
-	return false, s.putGround(ctx, tx, r, state)
+	if err := s.putGround(ctx, tx, r, state); err != nil || state != stateFinished {
+		return false, err
+	}
+	return false, s.enqueue(ctx, tx, r.id)
 }
 
 // Small blobs are kept compressed, since the same ones come with every decision,

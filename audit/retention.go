@@ -99,7 +99,12 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 func (s *Store) pruneStep(ctx context.Context, before time.Time, after position) (last position, n int64, err error) {
 	err = s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *txn) error {
 		last, n = position{}, 0
-		batch, err := pruneRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.evidence,
+
+		// A decision that is being indexed must not leave terms behind.
+		if err := s.lockIndex(ctx, tx); err != nil {
+			return err
+		}
+		batch, err := pruneRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.body, d.evidence,
 				EXISTS (SELECT 1 FROM admissions a WHERE a.decision = d.id OR a.changed = d.id)
 				OR EXISTS (SELECT 1 FROM overrides o WHERE o.decision = d.id AND o.closed_at IS NULL)
 			FROM decisions d WHERE d.state = 'finished' AND d.at < $1 AND (d.at, d.id) > ($2, $3)
@@ -109,10 +114,14 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 		}
 
 		var gone, used []string
+		var terms [][]any
 		for _, p := range batch {
 			last = position{p.at, p.id}
 			if !p.kept {
 				gone = append(gone, p.id)
+				for _, term := range termsOf(p.body) {
+					terms = append(terms, []any{term, p.at, p.id})
+				}
 				continue
 			}
 			var o outline
@@ -125,6 +134,9 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 		// Below, blobs are removed by their last use. Those of a decision that stays are
 		// in use.
 		if err := s.touchBlobs(ctx, tx, used); err != nil || len(gone) == 0 {
+			return err
+		}
+		if err := forget(ctx, tx, terms); err != nil {
 			return err
 		}
 		marks, args := placeholders(gone)
@@ -140,9 +152,9 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 
 // A prunable is a decision from before the cutoff.
 type prunable struct {
-	id, evidence string
-	at           int64
-	kept         bool
+	id, body, evidence string
+	at                 int64
+	kept               bool
 }
 
 func pruneRows(rows *sql.Rows, err error) ([]prunable, error) {
@@ -154,7 +166,7 @@ func pruneRows(rows *sql.Rows, err error) ([]prunable, error) {
 	var out []prunable
 	for rows.Next() {
 		var p prunable
-		if err := rows.Scan(&p.id, &p.at, &p.evidence, &p.kept); err != nil {
+		if err := rows.Scan(&p.id, &p.at, &p.body, &p.evidence, &p.kept); err != nil {
 			return nil, err
 		}
 		out = append(out, p)

@@ -49,6 +49,7 @@ type Store struct {
 	log        *translog.Table            // of what is recorded, in the same database
 	compressed *lru.Cache[string, []byte] // small blobs as they are stored, by hash
 	committer  *committer
+	indexer    *indexer
 	stmts      map[string]*sql.Stmt // by text, for the writer; empty for PostgreSQL, whose driver prepares itself
 }
 
@@ -130,13 +131,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 			return nil, errors.Join(s.fail("opening the decision store", err), s.Close())
 		}
 	}
+	s.startIndexer()
 	return s, nil
 }
 
 // prepare prepares the statements that write decisions, so that they are parsed
 // once and not with each decision.
 func (s *Store) prepare(ctx context.Context) error {
-	texts := append(s.log.Statements(), finishRowText, putBlobText, putRowText, putDigestText,
+	texts := append(s.log.Statements(), finishRowText, putBlobText, putRowText, putDigestText, enqueueText,
 		putAdmissionText, deleteAdmissionDigestsText, putAdmissionDigestText)
 	for _, text := range texts {
 		stmt, err := s.write.PrepareContext(ctx, text)
@@ -195,6 +197,10 @@ func (s *Store) Close() error {
 	}
 
 	s.committer.wg.Wait()
+	if s.indexer != nil {
+		s.indexer.close()
+	}
+
 	s.dec.Close()
 	err := s.enc.Close()
 	if s.write != s.read {

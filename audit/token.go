@@ -9,8 +9,9 @@ import (
 )
 
 // tokenVersion changes with the meaning of a pageToken. Version 1 had no field
-// for it, and did not carry the instants of the list.
-const tokenVersion = 2
+// for it, and did not carry the instants of the list; version 2 was bound to fewer
+// filters.
+const tokenVersion = 3
 
 // A pageToken is opaque to callers. It carries the place where the page before
 // it ended, the instants that were fixed when the first page was listed, and the
@@ -24,11 +25,11 @@ type pageToken struct {
 	Filter  string `json:"f"`
 }
 
-// token names the place p of the list that f chooses.
-func (f Filter) token(p position) string {
+// tokenOf names the place p of the list that f chooses.
+func tokenOf(f Filter, p position) string {
 	b, err := json.Marshal(pageToken{
 		Version: tokenVersion, At: p.at, ID: p.id,
-		Since: micros(f.Since), Until: micros(f.Until), Filter: f.fingerprint(),
+		Since: micros(f.Since), Until: micros(f.Until), Filter: fingerprint(f),
 	})
 	if err != nil {
 		panic("audit: a page token does not encode") // strings and numbers only
@@ -39,7 +40,7 @@ func (f Filter) token(p position) string {
 
 // resume reads a token. It returns the place where the next page begins, and f
 // with the instants of the first page in place of its own. "" is the first page.
-func (f Filter) resume(token string) (Filter, position, error) {
+func resume(f Filter, token string) (Filter, position, error) {
 	if token == "" {
 		return f, position{}, nil
 	}
@@ -56,7 +57,7 @@ func (f Filter) resume(token string) (Filter, position, error) {
 
 	// Everything but the instants of a Period must be the same: pages of different
 	// filters do not make one list.
-	if t.Filter != f.fingerprint() {
+	if t.Filter != fingerprint(f) {
 		return Filter{}, position{}, invalidToken("pageToken belongs to a list with another filter")
 	}
 
@@ -74,27 +75,11 @@ func invalidToken(msg string) error {
 	}
 }
 
-// fingerprint is a hash of everything that a token is bound to. Instants that are
-// relative to the clock are represented by their Period, which does not change
-// from page to page.
-func (f Filter) fingerprint() string {
-	bound := struct {
-		Image, Repository, Verdict, Policy, Period string
-		Since, Until                               *int64
-		BreakGlass                                 bool
-	}{
-		Image: f.Image, Repository: f.Repository, Verdict: string(f.Verdict),
-		Policy: f.Policy, Period: f.Period, BreakGlass: f.BreakGlass,
-	}
-	if f.Period == "" {
-		bound.Since, bound.Until = micros(f.Since), micros(f.Until)
-	}
-
-	b, err := json.Marshal(bound)
-	if err != nil {
-		panic("audit: a filter does not encode") // strings and numbers only
-	}
-	return hashOf(b)[len("sha256:"):][:16]
+// fingerprint is a hash of everything that a token is bound to. Fixed instants are
+// bound to as the store keeps them, to the microsecond.
+func fingerprint(f Filter) string {
+	f.Since, f.Until = instantOf(micros(f.Since)), instantOf(micros(f.Until))
+	return hashOf([]byte(f.Fingerprint()))[len("sha256:"):][:16]
 }
 
 // micros is t in the unit of the store, or nil for the zero time.

@@ -128,9 +128,9 @@ func TestTokensOfOtherListsAreRefused(t *testing.T) {
 		{name: "overridden ones only", first: moving, then: with(moving, func(f *audit.Filter) { f.BreakGlass = true }), want: "another filter"},
 		{name: "no base64", token: "%%%", want: "not a token of this service"},
 		{name: "no JSON", token: encode("a page"), want: "not a token of this service"},
-		{name: "no place", token: encode(`{"v":2}`), want: "not a token of this service"},
+		{name: "no place", token: encode(`{"v":3}`), want: "not a token of this service"},
 		{name: "of the version before", token: encode(`{"t":1763726400000000,"i":"0199-000004","f":"0123456789abcdef"}`), want: "another version"},
-		{name: "of a version to come", token: encode(`{"v":3,"t":1763726400000000,"i":"0199-000004","f":"0123456789abcdef"}`), want: "another version"},
+		{name: "of a version to come", token: encode(`{"v":4,"t":1763726400000000,"i":"0199-000004","f":"0123456789abcdef"}`), want: "another version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			token := tt.token

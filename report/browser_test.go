@@ -145,10 +145,12 @@ func newSite(t *testing.T) site {
 			return r.Overview(w, pages.Overview{Figures: report.Summary{}.Figures(), Now: day})
 		},
 		"/report": func(w io.Writer) error {
-			return report.Write(w, report.HTML, report.Record(small, nil), report.Options{Page: true})
+			return report.Write(w, report.HTML, report.Record(small, nil), report.Options{
+				Page: true, Search: map[string]string{"policy": "production", "repository": "us-docker.pkg.dev/acme/**"}, Policies: []string{"production", "staging"},
+			})
 		},
 		"/search": func(w io.Writer) error {
-			return r.Decisions(w, pages.Decisions{Search: pages.Search{Verdict: "deny", Since: "2026-11-01"}, Page: recent, Next: "abc", Policies: []string{"production"}})
+			return r.Decisions(w, pages.Decisions{Search: map[string]string{"verdict": "deny", "since": "2026-11-01", "repository": "us-docker.pkg.dev/acme/**"}, Page: recent, Next: "abc", Policies: []string{"production"}})
 		},
 		"/wrong":    func(w io.Writer) error { return r.Decisions(w, pages.Decisions{Problem: "\"x\" is not a digest"}) },
 		"/refused":  func(w io.Writer) error { return r.Decision(w, rec) },

@@ -40,6 +40,27 @@ func DecisionList(ds []attestor.Decision) Document {
 	}
 }
 
+// History is [DecisionList] for a search of the record: text and Markdown show one
+// line for each decision, with its time and id.
+func History(ds []attestor.Decision) Document {
+	d := DecisionList(ds)
+	table := Table{Columns: []Column{
+		{Name: "time"}, {Name: "decision", Kind: Code}, {Name: "verdict"}, {Name: "image", Kind: Code}, {Name: "reasons"},
+	}}
+	for _, x := range ds {
+		var codes []string
+		for _, r := range x.Refusals() {
+			codes = describe.AppendNew(codes, string(r.Code))
+		}
+		table.Rows = append(table.Rows, []string{
+			x.Time.UTC().Format(time.RFC3339), x.ID, describe.Verdict(x), x.Image.Requested, strings.Join(codes, " "),
+		})
+	}
+
+	d.Parts[0].Layout, d.Parts[0].Tables = AsList, []Table{table}
+	return d
+}
+
 // RecordList is a document of many decisions, for encodings that list them.
 // posture is how the services that run the images are set up, nil where none
 // were judged; means explains its rules.

@@ -35,6 +35,7 @@ const (
 	ByCheck   Layout = iota // a verdict for each subject, with all its checks
 	ByFinding               // a verdict for the part; of each subject the findings that need somebody
 	AsTable                 // tables, and the items that refuse
+	AsList                  // tables alone; the subjects are for other formats
 )
 
 // A Part is what one tool judged.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 	// html/template escapes by context; page.Clean also escapes the characters that
 	// reorder or hide text, which html/template leaves as they are.
 	b := bufio.NewWriterSize(page.Clean(w), 64<<10)
-	if err := t.ExecuteTemplate(b, "report", view{Head: head, Summary: s}); err != nil {
+	if err := t.ExecuteTemplate(b, "report", view{Head: head, Summary: s, Page: o.Page, Search: o.Search, Policies: o.Policies}); err != nil {
 		return err
 	}
 
@@ -85,6 +86,28 @@ func linkBase(o Options) (string, error) {
 type view struct {
 	Head page.Head
 	Summary
+	Page     bool              // has a form, and links to the lists of what it counts
+	Search   map[string]string // the filters of the report
+	Policies []string          // to choose from
+}
+
+// Narrowed are the filters that the form has no field for.
+func (v view) Narrowed() []page.Narrowed {
+	return page.Narrow("/report", v.Search, "verdict", "policy", "since", "until")
+}
+
+// defaultPeriod is what a page's report covers where its reader names no beginning.
+const defaultPeriod = "30d"
+
+// List is the address of the decisions that a number of the report counts: those of
+// its filters, with one more. "" for a file.
+func (v view) List(name string, value any) string {
+	if !v.Page {
+		return ""
+	}
+	search := map[string]string{"since": defaultPeriod}
+	maps.Copy(search, v.Search)
+	return "/decisions?" + page.Query(search, name, fmt.Sprint(value))
 }
 
 // Headline is the summary in a sentence.
@@ -289,13 +312,40 @@ func (v view) FindingsChart() template.HTML {
 // Some of the lists are long; the rest of them is folded away.
 const folded, changedShown = 12, 8
 
+// A linked number has the address of what it counts, or "".
+type linked struct {
+	List string
+	N    int
+}
+
+// Counted is a number with the list of the decisions on what it counts.
+func (v view) Counted(name string, value any, n int) linked { return linked{v.List(name, value), n} }
+
+// A group is a [GroupCount] with the address of its decisions, or "".
+type group struct {
+	GroupCount
+	Link string
+}
+
+func (v view) grouped(groups []GroupCount) []group {
+	out := make([]group, 0, len(groups))
+	for _, g := range groups {
+		link := ""
+		if strings.HasPrefix(v.GroupedBy, "repository") && g.Name != "" {
+			link = v.List("repository", g.Name)
+		}
+		out = append(out, group{g, link})
+	}
+	return out
+}
+
 // FirstGroups and RestGroups are the groups, in two parts.
-func (v view) FirstGroups() []GroupCount { return v.Groups[:min(folded, len(v.Groups))] }
+func (v view) FirstGroups() []group { return v.grouped(v.Groups[:min(folded, len(v.Groups))]) }
 
 // RestGroups are those that are folded away, and at most a thousand of them:
 // the table of images has every one.
-func (v view) RestGroups() []GroupCount {
-	return v.Groups[min(folded, len(v.Groups)):min(1000, len(v.Groups))]
+func (v view) RestGroups() []group {
+	return v.grouped(v.Groups[min(folded, len(v.Groups)):min(1000, len(v.Groups))])
 }
 
 // FirstFixes are those worth reading in a meeting.

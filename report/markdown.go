@@ -49,6 +49,20 @@ func (m markdown) part(p Part) {
 		m.byFinding(p)
 	case AsTable:
 		m.asTable(p)
+	case AsList:
+		m.asList(p)
+	}
+}
+
+func (m markdown) asList(p Part) {
+	if len(p.Subjects) == 0 {
+		m.p("%s.\n", p.Empty)
+	}
+	for _, t := range p.Tables {
+		m.table(t, len(t.Rows))
+	}
+	for _, n := range p.Notes {
+		m.p("\n%s\n", plain.Markdown(n))
 	}
 }
 

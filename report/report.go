@@ -107,6 +107,9 @@ type Options struct {
 	All     bool   // text: every reason, however many there are
 	Version string // sarif: of this program
 	Page    bool   // html: a page of the service, with its navigation
+	// html page: the filters of the report, by parameter, as the reader wrote them, and the policies to choose from
+	Search   map[string]string
+	Policies []string
 	// html: the service's address, such as https://gate.example.com, for links to decisions; "" for none, unless Page
 	Links string
 }

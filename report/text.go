@@ -101,6 +101,8 @@ func (t *terminal) part(p Part, o Options) {
 		t.byFinding(p)
 	case p.Layout == AsTable:
 		t.asTable(p)
+	case p.Layout == AsList && len(p.Subjects) > 0:
+		t.tables(p)
 	case len(p.Subjects) == 0:
 		t.line(strings.ToLower(p.Empty))
 	case len(p.Subjects) <= manySubjects:
@@ -114,7 +116,7 @@ func (t *terminal) part(p Part, o Options) {
 		t.overview(p.Subjects)
 	}
 
-	if p.Layout == ByCheck && len(p.Notes) > 0 {
+	if (p.Layout == ByCheck || p.Layout == AsList) && len(p.Notes) > 0 {
 		t.line()
 	}
 
@@ -358,6 +360,17 @@ func tally(items []Item) string {
 
 // asTable is the part's tables, and a line for each item that refuses.
 func (t *terminal) asTable(p Part) {
+	t.tables(p)
+	for _, s := range p.Subjects {
+		for _, i := range s.Items {
+			if i.Status.Refuses() {
+				t.line(plain.Text(fmt.Sprintf("%s:%d: %s: %s", i.File, i.Line, i.Name, i.message())))
+			}
+		}
+	}
+}
+
+func (t *terminal) tables(p Part) {
 	for i, table := range p.Tables {
 		if i > 0 {
 			t.line()
@@ -367,14 +380,6 @@ func (t *terminal) asTable(p Part) {
 				row = strings.ToUpper(row)
 			}
 			t.line(row)
-		}
-	}
-
-	for _, s := range p.Subjects {
-		for _, i := range s.Items {
-			if i.Status.Refuses() {
-				t.line(plain.Text(fmt.Sprintf("%s:%d: %s: %s", i.File, i.Line, i.Name, i.message())))
-			}
 		}
 	}
 }

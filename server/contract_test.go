@@ -39,8 +39,7 @@ func listed(d server.Decisions, add func(t *testing.T, records ...attestor.Recor
 		Add:      add,
 		List: func(ctx context.Context, q contract.DecisionQuery) ([]attestor.Decision, string, error) {
 			page, err := d.List(ctx, server.DecisionFilter{
-				Image: q.Image, Repository: q.Repository, Verdict: q.Verdict, Policy: q.Policy, Since: q.Since, Until: q.Until,
-				Period: q.Period, PageSize: q.PageSize, PageToken: q.PageToken, BreakGlass: q.BreakGlass, Visible: q.Visible,
+				Filter: q.Filter, PageSize: q.PageSize, PageToken: q.PageToken,
 			})
 			return page.Decisions, page.NextPageToken, err
 		},

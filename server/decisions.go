@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
@@ -24,26 +24,12 @@ type Decisions interface {
 	List(ctx context.Context, f DecisionFilter) (DecisionPage, error)
 }
 
-// A DecisionFilter selects decisions. Zero fields select all.
+// A DecisionFilter asks for one page of the decisions that a filter selects. Its
+// Visible is never nil.
 type DecisionFilter struct {
-	// Image is REPOSITORY@DIGEST, a digest (of an index, or of a platform's manifest
-	// in one), or REPOSITORY:TAG as the request had it.
-	Image      string
-	Repository string // canonical, or a pattern
-	Verdict    attestor.Outcome
-	Policy     string    // a name, or a digest
-	Since      time.Time // inclusive
-	Until      time.Time // exclusive
-	// Period is the text of Since and Until where either is relative to the clock
-	// ("30d"). Pages after the first then keep the first page's Since and Until, and
-	// a token is bound to Period in their place. "": both are fixed.
-	Period     string
-	PageSize   int // 1 to 500
-	PageToken  string
-	BreakGlass bool // only overridden decisions
-
-	// Visible selects the repositories that the caller may read; never nil.
-	Visible func(repository string) bool
+	filter.Filter
+	PageSize  int // 1 to 500
+	PageToken string
 }
 
 // A DecisionPage is part of a list. NextPageToken is empty on the last.
@@ -54,9 +40,11 @@ type DecisionPage struct {
 
 const defaultPageSize, maxPageSize = 50, 500
 
-func decisionQuery() []string {
-	return []string{"image", "repository", "verdict", "policy", "since", "until", "pageSize", "pageToken"}
-}
+// listQuery are the parameters of a list of decisions.
+func listQuery() []string { return append(filter.Names(), pageSize, pageToken) }
+
+// The parameters of a list that are not part of its filter.
+const pageSize, pageToken = "pageSize", "pageToken"
 
 // listDecisions answers GET /v1/decisions. A page may be shorter than pageSize,
 // since decisions that the caller may not read are left out.
@@ -82,93 +70,31 @@ func (s *Server) listDecisions(k *call) error {
 }
 
 // decisionFilter returns the filter of the query.
-func (k *call) decisionFilter(now time.Time) (f DecisionFilter, err error) {
-	invalid := func(msg, fix string) (DecisionFilter, error) {
-		return DecisionFilter{}, &attestor.Error{Kind: attestor.Invalid, Msg: msg, Fix: fix}
-	}
+func (k *call) decisionFilter(now time.Time) (DecisionFilter, error) {
+	size, token := k.query[pageSize], k.query[pageToken]
+	delete(k.query, pageSize)
+	delete(k.query, pageToken)
 
-	f = DecisionFilter{
-		Image: k.query["image"], Policy: k.query["policy"], PageToken: k.query["pageToken"], PageSize: defaultPageSize,
-		Visible: func(repository string) bool { return k.caller.May(attestor.ActionRead, repository) },
-	}
-
-	if strings.HasPrefix(f.Image, "sha256:") {
-		if _, err := attestor.ParseDigest(f.Image); err != nil {
-			return DecisionFilter{}, err
-		}
-	} else if f.Image != "" {
-		if _, err := attestor.ParseReference(f.Image); err != nil {
-			return DecisionFilter{}, err
-		}
-	}
-
-	if f.Repository, err = repositoryOrPattern(k.query["repository"]); err != nil {
+	parsed, err := filter.Parse(k.query, now)
+	if err != nil {
 		return DecisionFilter{}, err
 	}
+	parsed.Visible = func(repository string) bool { return k.caller.May(attestor.ActionRead, repository) }
 
-	switch v := attestor.Outcome(k.query["verdict"]); v {
-	case "", attestor.Pass, attestor.Deny, attestor.Undecided:
-		f.Verdict = v
-	default:
-		return invalid("verdict is not one of pass, deny, error", "send one of them, or leave verdict out")
-	}
-
-	if len(f.Policy) > maxPolicyName {
-		return invalid(fmt.Sprintf("policy has %d bytes, at most %d are allowed", len(f.Policy), maxPolicyName),
-			"send a policy's name or digest")
-	}
-	if err := checkPageToken(f.PageToken); err != nil {
+	f := DecisionFilter{Filter: parsed, PageToken: token, PageSize: defaultPageSize}
+	if err := checkPageToken(token); err != nil {
 		return DecisionFilter{}, err
 	}
-
-	if f.Since, err = instant("since", k.query["since"], now); err != nil {
-		return DecisionFilter{}, err
-	}
-	if f.Until, err = instant("until", k.query["until"], now); err != nil {
-		return DecisionFilter{}, err
-	}
-
-	// The text is the same on every page. The instant that "30d" means is not.
-	f.Period = period(k.query["since"], k.query["until"])
-
-	if s := k.query["pageSize"]; s != "" {
-		if f.PageSize, err = strconv.Atoi(s); err != nil || f.PageSize < 1 {
-			return invalid("pageSize is not a positive number",
-				fmt.Sprintf("send a number from 1 to %d, or leave pageSize out", maxPageSize))
+	if size != "" {
+		if f.PageSize, err = strconv.Atoi(size); err != nil || f.PageSize < 1 {
+			return DecisionFilter{}, &attestor.Error{
+				Kind: attestor.Invalid, Msg: "pageSize is not a positive number",
+				Fix: fmt.Sprintf("send a number from 1 to %d, or leave pageSize out", maxPageSize),
+			}
 		}
 		f.PageSize = min(f.PageSize, maxPageSize)
 	}
 	return f, nil
-}
-
-// period is the text that a list's tokens are bound to in place of its instants.
-func period(since, until string) string {
-	if since == "" && until == "" {
-		return ""
-	}
-	return "since=" + since + "&until=" + until
-}
-
-// repositoryOrPattern returns the canonical name of a repository, or a pattern
-// unchanged.
-func repositoryOrPattern(s string) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	if strings.Contains(s, "*") {
-		p, err := attestor.ParsePattern(s)
-		return p.String(), err
-	}
-
-	ref, err := attestor.ParseReference(s + ":latest")
-	if err != nil || strings.ContainsAny(s, "@") {
-		return "", &attestor.Error{
-			Kind: attestor.Invalid,
-			Msg:  "repository is not a registry with a path",
-			Fix:  "send a name such as us-docker.pkg.dev/acme/prod/api, or a pattern such as us-docker.pkg.dev/acme/**",
-		}
-	}
-	return ref.Repository(), nil
 }
 
 const maxPageToken = 1024

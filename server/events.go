@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/server/watch"
 )
 
@@ -59,22 +60,24 @@ func everything(string) bool { return true }
 const watchPageSize = 100
 
 func (h history) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error) {
-	page, err := h.d.List(ctx, DecisionFilter{Image: img.String(), PageSize: min(n, maxPageSize), Visible: everything})
+	page, err := h.d.List(ctx, DecisionFilter{
+		Filter: filter.Filter{Image: img.String(), Visible: everything}, PageSize: min(n, maxPageSize),
+	})
 	return page.Decisions, err
 }
 
 func (h history) Passed(ctx context.Context, since time.Time, token string) ([]attestor.Decision, string, error) {
 	page, err := h.d.List(ctx, DecisionFilter{
-		Verdict: attestor.Pass, Since: since, Period: watchPeriod,
-		PageSize: watchPageSize, PageToken: token, Visible: everything,
+		Filter:   filter.Filter{Verdict: attestor.Pass, Since: since, Period: watchPeriod, Visible: everything},
+		PageSize: watchPageSize, PageToken: token,
 	})
 	return page.Decisions, page.NextPageToken, err
 }
 
 func (h history) Overridden(ctx context.Context, since time.Time, token string) ([]attestor.Decision, string, error) {
 	page, err := h.d.List(ctx, DecisionFilter{
-		BreakGlass: true, Since: since, Period: watchPeriod,
-		PageSize: watchPageSize, PageToken: token, Visible: everything,
+		Filter:   filter.Filter{BreakGlass: true, Since: since, Period: watchPeriod, Visible: everything},
+		PageSize: watchPageSize, PageToken: token,
 	})
 	return page.Decisions, page.NextPageToken, err
 }

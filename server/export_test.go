@@ -44,3 +44,12 @@ func WaitingForTest(s *Server) int { return len(s.slots.waiting) }
 
 // HistoryForTest is the history that a server's watcher reads.
 func HistoryForTest(d Decisions) history { return history{d} } //nolint:revive // its type is what tests must pass to the suite
+
+// PagesForTest lists the pages that a server serves.
+func PagesForTest() []string {
+	var out []string
+	for path := range pageQueries() {
+		out = append(out, "GET "+path)
+	}
+	return out
+}

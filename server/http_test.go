@@ -215,7 +215,7 @@ func TestQueryIsReadStrictly(t *testing.T) {
 	base := serve(t, w, (&parts{w: w}).with)
 	for _, query := range []string{
 		"imag=x", "verdict=Pass", "verdict=", "verdict=pass&verdict=deny", "pageSize=0", "pageSize=-1", "pageSize=x", "since=yesterday", "until=2026-13-01", "image=x", "image=https://" + repository + ":v1",
-		"repository=nginx", "repository=" + repository + ":v1", "repository=a/**b/c", "image=sha256:abc", "pageToken=x", "a=%zz", "a;b",
+		"repository=NGINX", "repository=" + repository + ":v1", "repository=a/**b/c", "image=sha256:abc", "pageToken=x", "a=%zz", "a;b",
 	} {
 		want := 400
 		if query == "verdict=" {

@@ -7,27 +7,30 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/filter"
 )
 
-// pagePaths are the paths that [Config.Pages] serves.
-func pagePaths() []string {
-	return []string{"/", "/decisions", "/decisions/:id", "/report", "/policies", "/bases"}
+// pageQueries are the paths that [Config.Pages] serves, with the parameters that
+// each reads.
+func pageQueries() map[string][]string {
+	return map[string][]string{
+		"/": nil, "/decisions": append(filter.Names(), pageToken), "/decisions/:id": nil,
+		"/report": filter.Names(), "/policies": nil, "/bases": nil,
+	}
 }
 
 // mountPages registers the pages with the same steps as the API: identity,
 // rights, rate and queue.
 func (s *Server) mountPages(e *echo.Echo) {
-	r := route{
-		any: []attestor.Action{attestor.ActionRead}, enabled: true,
-		query: append(decisionQuery(), "breakGlass"),
-		handle: func(k *call) error {
-			ctx := context.WithValue(k.ctx, callerContextKey, k.caller)
-			s.c.Pages.ServeHTTP(k.Response(), k.Request().WithContext(ctx))
-			return nil
-		},
-	}
-
-	for _, path := range pagePaths() {
+	for path, query := range pageQueries() {
+		r := route{
+			any: []attestor.Action{attestor.ActionRead}, enabled: true, query: query,
+			handle: func(k *call) error {
+				ctx := context.WithValue(k.ctx, callerContextKey, k.caller)
+				s.c.Pages.ServeHTTP(k.Response(), k.Request().WithContext(ctx))
+				return nil
+			},
+		}
 		e.Add(http.MethodGet, path, func(c echo.Context) error { return s.serve(r, c) })
 	}
 }

@@ -57,11 +57,7 @@ func (r recorded) Decision(ctx context.Context, id string) (attestor.Record, err
 }
 
 func (r recorded) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
-	filter := audit.Filter{
-		Image: f.Image, Repository: f.Repository, Verdict: f.Verdict, Policy: f.Policy, Since: f.Since, Until: f.Until,
-		Period: f.Period, Visible: f.Visible, BreakGlass: f.BreakGlass,
-	}
-	page, err := r.store.List(ctx, filter, f.PageSize, f.PageToken)
+	page, err := r.store.List(ctx, f.Filter, f.PageSize, f.PageToken)
 	return server.DecisionPage{Decisions: page.Decisions, NextPageToken: page.Next}, err
 }
 

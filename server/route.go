@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // A route is one row of the API.
@@ -60,7 +61,7 @@ func (s *Server) table() []route {
 			method:  "GET",
 			path:    "/v1/decisions",
 			any:     read,
-			query:   decisionQuery(),
+			query:   listQuery(),
 			part:    "a store",
 			enabled: c.Decisions != nil,
 			handle:  s.listDecisions,
@@ -185,6 +186,9 @@ func (s *Server) mount() {
 func (s *Server) serve(r route, c echo.Context) error {
 	k := &call{Context: c, ctx: c.Request().Context()}
 	if r.open {
+		if err := k.readQuery(r.query); err != nil {
+			return err
+		}
 		return r.handle(k)
 	}
 
@@ -273,7 +277,7 @@ func (k *call) readQuery(known []string) error {
 		switch {
 		case !slices.Contains(known, name):
 			e := &attestor.Error{
-				Kind: attestor.Invalid, Msg: "the query has an unknown parameter",
+				Kind: attestor.Invalid, Msg: "the query has an unknown parameter, " + plain.Quote(name, maxShown),
 				Fix: "send no query: this call has no parameters",
 			}
 			if len(known) > 0 {
@@ -282,7 +286,7 @@ func (k *call) readQuery(known []string) error {
 			return e
 		case len(v) != 1:
 			return &attestor.Error{
-				Kind: attestor.Invalid, Msg: "the query has " + name + " more than once",
+				Kind: attestor.Invalid, Msg: "the query has " + plain.Quote(name, maxShown) + " more than once",
 				Fix: "send it once",
 			}
 		}
@@ -290,6 +294,9 @@ func (k *call) readQuery(known []string) error {
 	}
 	return nil
 }
+
+// maxShown is how much of a caller's text a message repeats, in bytes.
+const maxShown = 100
 
 // readBody reads the whole body, at most maxBody bytes.
 func (k *call) readBody(route route) error {

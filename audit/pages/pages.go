@@ -80,39 +80,30 @@ func (r *Renderer) Overview(w io.Writer, o Overview) error {
 	}{head, o})
 }
 
-// Search has the fields of the search form, as the caller filled them in.
-type Search struct {
-	Image, Repository, Verdict, Policy, Since, Until string
-	BreakGlass                                       bool
-}
-
 // Decisions is the list with its search.
 type Decisions struct {
-	Search   Search
+	Search   map[string]string // the filters, by parameter, as the caller wrote them
 	Page     []attestor.Decision
 	Next     string   // the next page's token; "" at the end
 	Problem  string   // what was wrong with the search; "" for nothing
+	Fix      string   // what to do about it
 	Policies []string // names to choose from
 }
 
 // More is the address of the next page, with the same search.
-func (d Decisions) More() string {
-	q := url.Values{}
-	for name, v := range map[string]string{
-		"image": d.Search.Image, "repository": d.Search.Repository,
-		"verdict": d.Search.Verdict, "policy": d.Search.Policy,
-		"since": d.Search.Since, "until": d.Search.Until, "pageToken": d.Next,
-	} {
-		if v != "" {
-			q.Set(name, v)
+func (d Decisions) More() string { return "/decisions?" + page.Query(d.Search, "pageToken", d.Next) }
+
+// Narrowed are the filters that the form has no field for.
+func (d Decisions) Narrowed() []page.Narrowed {
+	fields := []string{"search", "verdict", "policy", "since", "until"}
+
+	// The form chooses between all and only; it cannot show an id.
+	for _, name := range []string{"override", "revocation"} {
+		if d.Search[name] == "true" {
+			fields = append(fields, name)
 		}
 	}
-
-	if d.Search.BreakGlass {
-		q.Set("breakGlass", "true")
-	}
-
-	return "/decisions?" + q.Encode()
+	return page.Narrow("/decisions", d.Search, fields...)
 }
 
 // Decisions renders the list.

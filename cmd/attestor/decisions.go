@@ -34,7 +34,7 @@ func decisionsListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return writeReport(c, format, report.DecisionList(out))
+			return writeReport(c, format, report.History(out))
 		},
 	}
 
@@ -46,7 +46,7 @@ func decisionsListCommand() *cobra.Command {
 
 // each visits what was asked for until visit says that it is enough.
 func (f *recordFlags) each(c *cobra.Command, visit func(attestor.Decision) bool) (err error) {
-	filter, err := f.filter(time.Now())
+	filter, err := f.filter(c, time.Now())
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func decisionsExportCommand() *cobra.Command {
 		Use: "export", Short: "Write whole records, with their evidence, as NDJSON", Args: cobra.NoArgs,
 		Long: "Writes whole records, evidence and policy text included, one JSON document a line. It reads the record itself, not a service.",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			filter, err := f.filter(time.Now())
+			filter, err := f.filter(c, time.Now())
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,24 +14,23 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/client"
 	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/filter"
 )
 
 // recordFlags say which decisions are wanted, and where they are kept.
 type recordFlags struct {
 	server, config string
 	identity       client.Identity
-	wanted         audit.FilterText
+	wanted         map[string]*string // flags, by the parameter's name
 	limit          int
 }
 
 func (f *recordFlags) register(c *cobra.Command) {
 	f.where(c)
-	c.Flags().StringVar(&f.wanted.Image, "image", "", "of this image: REPOSITORY@DIGEST, a digest, or REPOSITORY:TAG")
-	c.Flags().StringVar(&f.wanted.Repository, "repository", "", "of this repository, or pattern of repositories")
-	c.Flags().StringVar(&f.wanted.Verdict, "verdict", "", "pass, deny or error")
-	c.Flags().StringVar(&f.wanted.Policy, "policy", "", "by this policy")
-	c.Flags().StringVar(&f.wanted.Since, "since", "", "from this time on: RFC 3339, or how long ago, such as 30d")
-	c.Flags().StringVar(&f.wanted.Until, "until", "", "before this time")
+	f.wanted = map[string]*string{}
+	for _, p := range filter.Parameters() {
+		f.wanted[p.Name] = c.Flags().String(p.Name, "", p.Help)
+	}
 }
 
 func (f *recordFlags) where(c *cobra.Command) {
@@ -41,17 +41,30 @@ func (f *recordFlags) where(c *cobra.Command) {
 }
 
 // filter checks what was asked.
-func (f *recordFlags) filter(now time.Time) (audit.Filter, error) {
-	filter, err := audit.ParseFilter(f.wanted, now)
+func (f *recordFlags) filter(c *cobra.Command, now time.Time) (filter.Filter, error) {
+	values := map[string]string{}
+	for name, v := range f.wanted {
+		if !c.Flags().Changed(name) {
+			continue
+		}
+
+		// A script whose variable is empty would get every decision.
+		if strings.TrimSpace(*v) == "" {
+			return filter.Filter{}, errors.New("--" + name + " is empty: leave it out for all decisions")
+		}
+		values[name] = *v
+	}
+
+	out, err := filter.Parse(values, now)
 	if err != nil {
 		err = errors.New("--" + attestor.Message(err)) // the error names the flag
 	}
-	return filter, err
+	return out, err
 }
 
 // records is where decisions are read from: a service, or the record itself.
 type records interface {
-	Decisions(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Decision, error]
+	Decisions(ctx context.Context, f filter.Filter) iter.Seq2[attestor.Decision, error]
 	Record(ctx context.Context, id string) (attestor.Record, error)
 	PolicyText(ctx context.Context, id string) ([]byte, error) // of what judged a decision
 	Close() error
@@ -68,13 +81,6 @@ func (l localRecords) PolicyText(ctx context.Context, id string) ([]byte, error)
 
 // remoteRecords is what a service lets the caller read.
 type remoteRecords struct{ *client.Client }
-
-// Decisions walks what the caller may read.
-func (r remoteRecords) Decisions(ctx context.Context, f audit.Filter) iter.Seq2[attestor.Decision, error] {
-	return r.Client.Decisions(ctx, client.Query{
-		Image: f.Image, Repository: f.Repository, Policy: f.Policy, Verdict: f.Verdict, Since: f.Since, Until: f.Until,
-	})
-}
 
 func (f *recordFlags) open(c *cobra.Command) (records, error) {
 	if f.server != "" {

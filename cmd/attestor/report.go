@@ -54,7 +54,7 @@ const noDecisions = "no recorded decision matches; a later --since or fewer filt
 
 func (f *reportFlags) run(c *cobra.Command) (err error) {
 	now := time.Now()
-	filter, err := f.records.filter(now)
+	filter, err := f.records.filter(c, now)
 	if err != nil {
 		return err
 	}

@@ -5,43 +5,23 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/filter"
 )
 
 // listPage is how many decisions are asked for at once.
 const listPage = "200"
 
-// A Query says which decisions are wanted. Zero fields match all.
-type Query struct {
-	Image, Repository, Policy string
-	Verdict                   attestor.Outcome
-	Since, Until              time.Time // inclusive, exclusive
-}
-
-func (q Query) values() url.Values {
-	out := url.Values{"pageSize": {listPage}}
-	for name, v := range map[string]string{
-		"image": q.Image, "repository": q.Repository, "verdict": string(q.Verdict), "policy": q.Policy,
-	} {
-		if v != "" {
-			out.Set(name, v)
-		}
-	}
-	for name, t := range map[string]time.Time{"since": q.Since, "until": q.Until} {
-		if !t.IsZero() {
-			out.Set(name, t.UTC().Format(time.RFC3339Nano))
-		}
-	}
-	return out
-}
-
 // Decisions walks what the caller may read of the service's record, newest first.
 // After an error it ends.
-func (c *Client) Decisions(ctx context.Context, q Query) iter.Seq2[attestor.Decision, error] {
+func (c *Client) Decisions(ctx context.Context, f filter.Filter) iter.Seq2[attestor.Decision, error] {
 	return func(yield func(attestor.Decision, error) bool) {
-		query := q.values()
+		query := url.Values{"pageSize": {listPage}}
+		for name, v := range f.Values() {
+			query.Set(name, v)
+		}
+
 		for {
 			var page struct {
 				Decisions     []attestor.Decision `json:"decisions"`

@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/client"
+	"github.com/attestor-gate/attestor/internal/filter"
 )
 
 // A list is read page by page, with the same question each time; a page that
@@ -38,7 +39,7 @@ func TestDecisionsArePaged(t *testing.T) {
 	}
 
 	read := func() (ids string, err error) {
-		q := client.Query{Image: "r/a:1", Verdict: attestor.Deny, Since: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+		q := filter.Filter{Image: "r/a:1", Verdict: attestor.Deny, Since: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 		for d, e := range c.Decisions(t.Context(), q) {
 			ids, err = ids+d.ID, e
 		}

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/policy"
 )
@@ -24,7 +24,7 @@ func TestOneGrammarOfTimes(t *testing.T) {
 			_, err := config.Parse([]byte("limits: {maxWait: " + s + "}"))
 			return err
 		},
-		"--since": func(s string) error { _, err := audit.ParseFilter(audit.FilterText{Since: s}, now); return err },
+		"--since": func(s string) error { _, err := filter.Parse(map[string]string{"since": s}, now); return err },
 		"--wait":  func(s string) error { return new(when.Duration).Set(s) },
 		"GET ?since=": func(s string) error {
 			if got := w.do(http.MethodGet, "/v1/decisions?since="+s, ""); got.status != http.StatusOK {

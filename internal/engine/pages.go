@@ -12,6 +12,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/audit/pages"
+	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/report"
 	"github.com/attestor-gate/attestor/server"
 )
@@ -58,15 +59,13 @@ func (p *pageHandler) page(f func(b *bytes.Buffer, r *http.Request, visible func
 
 		status := http.StatusOK
 		var b bytes.Buffer
-		if err := f(&b, r, visible); err != nil {
+		err := f(&b, r, visible)
+		if errors.Is(err, errInvalidPage) {
+			status = http.StatusBadRequest
+		} else if err != nil {
 			status = pageStatus(err)
-			fix := ""
-			if e, ok := errors.AsType[*attestor.Error](err); ok {
-				fix = e.Fix
-			}
-
 			b.Reset()
-			if err := p.render.Problem(&b, http.StatusText(status), attestor.Message(err), fix); err != nil {
+			if err := p.render.Problem(&b, http.StatusText(status), attestor.Message(err), fixOf(err)); err != nil {
 				http.Error(w, http.StatusText(status), status)
 				return
 			}
@@ -77,6 +76,25 @@ func (p *pageHandler) page(f func(b *bytes.Buffer, r *http.Request, visible func
 		w.WriteHeader(status)
 		_, _ = w.Write(b.Bytes())
 	}
+}
+
+// errInvalidPage is the error of a page that was rendered and says itself what is
+// wrong with the request.
+var errInvalidPage = errors.New("the page says what is wrong")
+
+func invalidPage(problem string) error {
+	if problem == "" {
+		return nil
+	}
+	return errInvalidPage
+}
+
+// fixOf is what to do about an error, or "".
+func fixOf(err error) string {
+	if e, ok := errors.AsType[*attestor.Error](err); ok {
+		return e.Fix
+	}
+	return ""
 }
 
 func pageStatus(err error) int {
@@ -96,29 +114,38 @@ func pageStatus(err error) int {
 // summaryKey names a summary and who may see it.
 type summaryKey struct {
 	issuer, subject string
+	filter          string // its fingerprint
 	period          time.Duration
 	evidence        bool
 }
 
-// summary sums up the decisions of a period, with their evidence or without.
+// summary sums up the decisions of a filter, with their evidence or without. Where
+// the filter has no beginning it gets one, the period before its end.
 func (p *pageHandler) summary(
-	r *http.Request, visible func(string) bool, period time.Duration, evidence bool,
+	r *http.Request, f filter.Filter, period time.Duration, evidence bool,
 ) (report.Summary, error) {
 	caller := server.CallerFrom(r.Context())
-	key := summaryKey{caller.Issuer, caller.Subject, period, evidence}
+	key := summaryKey{caller.Issuer, caller.Subject, f.Fingerprint(), period, evidence}
 	return p.kept.Get(key, func() (report.Summary, error) {
 		now := time.Now()
-		filter := audit.Filter{Since: now.Add(-period), Visible: visible}
-		all := report.FromDecisions(p.engine.Store.Decisions(r.Context(), filter))
+		if f.Since.IsZero() {
+			end := f.Until
+			if end.IsZero() {
+				end = now
+			}
+			f.Since = end.Add(-period)
+		}
+
+		all := report.FromDecisions(p.engine.Store.Decisions(r.Context(), f))
 		if evidence {
-			all = p.engine.Store.Records(r.Context(), filter)
+			all = p.engine.Store.Records(r.Context(), f)
 		}
 		return report.Summarise(all, report.SummaryOptions{Now: now})
 	})
 }
 
 func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
-	s, err := p.summary(r, visible, pageOverview, false)
+	s, err := p.summary(r, filter.Filter{Visible: visible}, pageOverview, false)
 	if err != nil {
 		return err
 	}
@@ -134,47 +161,49 @@ func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(st
 }
 
 func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
-	q := r.URL.Query()
-	view := pages.Decisions{Search: pages.Search{
-		Image: q.Get("image"), Repository: q.Get("repository"), Verdict: q.Get("verdict"), Policy: q.Get("policy"),
-		Since: q.Get("since"), Until: q.Get("until"), BreakGlass: q.Get("breakGlass") != "",
-	}}
-	for _, pol := range p.engine.Policies.Set().All() {
-		view.Policies = append(view.Policies, pol.Ref().Name)
-	}
-	filter, err := searchFilter(view.Search)
+	search := searched(r)
+	view := pages.Decisions{Search: search, Policies: p.policyNames()}
+
+	f, err := filter.Parse(search, time.Now())
 	if err == nil {
-		filter.Visible = visible
+		f.Visible = visible
 		var page audit.Page
-		page, err = p.engine.Store.List(r.Context(), filter, pageSize, q.Get("pageToken"))
+		page, err = p.engine.Store.List(r.Context(), f, pageSize, r.URL.Query().Get("pageToken"))
 		view.Page, view.Next = page.Decisions, page.Next
 	}
+
+	// What was typed stays in the form, beside what is wrong with it. The status says
+	// so too: a list that is refused must not read as an empty one.
 	if err != nil {
 		if attestor.KindOf(err) != attestor.Invalid {
 			return err
 		}
-		view.Problem = attestor.Message(err)
+		view.Problem, view.Fix = attestor.Message(err), fixOf(err)
 	}
-	return p.render.Decisions(b, view)
+	if err := p.render.Decisions(b, view); err != nil {
+		return err
+	}
+	return invalidPage(view.Problem)
 }
 
-// searchFilter reads what a person wrote into the search form.
-func searchFilter(s pages.Search) (audit.Filter, error) {
-	out, err := audit.ParseFilter(audit.FilterText{
-		Image: strings.TrimSpace(s.Image), Repository: strings.TrimSpace(s.Repository),
-		Verdict: s.Verdict, Policy: s.Policy, Since: s.Since, Until: s.Until,
-	}, time.Now())
-	if err != nil {
-		return out, err
+// searched are the filters of a page's address. A form sends the fields that were
+// left empty too: they select nothing.
+func searched(r *http.Request) map[string]string {
+	out := map[string]string{}
+	for name := range r.URL.Query() {
+		if v := strings.TrimSpace(r.URL.Query().Get(name)); v != "" && name != "pageToken" {
+			out[name] = v
+		}
 	}
+	return out
+}
 
-	// The link to the next page carries what was written, not the instant that was
-	// reckoned from it.
-	if s.Since != "" || s.Until != "" {
-		out.Period = "since=" + s.Since + "&until=" + s.Until
+func (p *pageHandler) policyNames() []string {
+	var out []string
+	for _, pol := range p.engine.Policies.Set().All() {
+		out = append(out, pol.Ref().Name)
 	}
-	out.BreakGlass = s.BreakGlass
-	return out, nil
+	return out
 }
 
 func (p *pageHandler) decision(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
@@ -196,11 +225,20 @@ func (p *pageHandler) decision(b *bytes.Buffer, r *http.Request, visible func(st
 }
 
 func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
-	s, err := p.summary(r, visible, pageReport, true)
+	search := searched(r)
+	f, err := filter.Parse(search, time.Now())
 	if err != nil {
 		return err
 	}
-	return report.Write(b, report.HTML, report.Record(s, nil), report.Options{Page: true})
+
+	f.Visible = visible
+	s, err := p.summary(r, f, pageReport, true)
+	if err != nil {
+		return err
+	}
+	return report.Write(b, report.HTML, report.Record(s, nil), report.Options{
+		Page: true, Search: search, Policies: p.policyNames(),
+	})
 }
 
 func (p *pageHandler) policies(b *bytes.Buffer, _ *http.Request, _ func(string) bool) error {

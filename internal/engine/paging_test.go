@@ -18,6 +18,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/client"
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 )
@@ -147,7 +148,7 @@ func TestTheLastDayIsReadToItsEnd(t *testing.T) {
 			w.ok(err)
 			defer func() { w.ok(records.Close()) }()
 			got := 0
-			for _, err := range records.Decisions(t.Context(), client.Query{Since: time.Now().Add(-24 * time.Hour)}) {
+			for _, err := range records.Decisions(t.Context(), filter.Filter{Since: time.Now().Add(-24 * time.Hour)}) {
 				w.ok(err)
 				got++
 			}

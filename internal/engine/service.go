@@ -27,10 +27,7 @@ func (d decisions) Decision(ctx context.Context, id string) (attestor.Record, er
 
 // List implements [server.Decisions].
 func (d decisions) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
-	page, err := d.store.List(ctx, audit.Filter{
-		Image: f.Image, Repository: f.Repository, Verdict: f.Verdict, Policy: f.Policy, Since: f.Since, Until: f.Until,
-		Period: f.Period, Visible: f.Visible, BreakGlass: f.BreakGlass,
-	}, f.PageSize, f.PageToken)
+	page, err := d.store.List(ctx, f.Filter, f.PageSize, f.PageToken)
 	if err != nil {
 		return server.DecisionPage{}, err
 	}

@@ -8,19 +8,14 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/filter"
 )
 
-// A DecisionQuery is what server.DecisionFilter says, field by field.
+// A DecisionQuery is what server.DecisionFilter says.
 type DecisionQuery struct {
-	Image, Repository string
-	Verdict           attestor.Outcome
-	Policy            string
-	Since, Until      time.Time
-	Period            string
-	BreakGlass        bool
-	PageSize          int
-	PageToken         string
-	Visible           func(repository string) bool
+	filter.Filter
+	PageSize  int
+	PageToken string
 }
 
 // A DecisionRecord is what server.Decisions lends, with the means to add to it.
@@ -106,25 +101,25 @@ func decisionFilters(t *testing.T, r DecisionRecord) {
 		want []int
 	}{
 		{"all, newest first", DecisionQuery{}, downFrom(9)},
-		{"verdict", DecisionQuery{Verdict: attestor.Deny}, []int{7, 4, 1}},
-		{"image by digest", DecisionQuery{Image: imageOf(t, Repository, 3).String()}, []int{3}},
-		{"bare digest", DecisionQuery{Image: string(digestOf(3))}, []int{3}},
-		{"bare digest of an index's child", DecisionQuery{Image: string(digestOf(400))}, []int{4}},
-		{"an index's child", DecisionQuery{Image: imageOf(t, Repository, 400).String()}, []int{4}},
-		{"the same digest in another repository", DecisionQuery{Image: imageOf(t, "registry.example/other/web", 3).String()}, []int{}},
-		{"image as it was asked about", DecisionQuery{Image: "registry.example/other/web:v1"}, []int{5}},
-		{"repository", DecisionQuery{Repository: "registry.example/other/web"}, []int{5}},
-		{"a repository is no prefix", DecisionQuery{Repository: "registry.example/team"}, []int{}},
-		{"pattern", DecisionQuery{Repository: "registry.example/o*/**"}, []int{5}},
-		{"policy by name", DecisionQuery{Policy: "staging"}, []int{5}},
-		{"policy by digest", DecisionQuery{Policy: string(digestOf(7))}, []int{5}},
-		{"another policy", DecisionQuery{Policy: "' OR 1=1 --"}, []int{}},
-		{"since, inclusive", DecisionQuery{Since: epoch.Add(7 * time.Minute)}, []int{8, 7}},
-		{"until, exclusive", DecisionQuery{Until: epoch.Add(2 * time.Minute)}, []int{1, 0}},
-		{"overridden", DecisionQuery{BreakGlass: true}, []int{6}},
-		{"several at once", DecisionQuery{Verdict: attestor.Pass, Since: epoch.Add(time.Minute), Repository: Repository}, []int{6, 3}},
-		{"what may not be seen", DecisionQuery{Visible: func(r string) bool { return r != Repository }}, []int{5}},
-		{"nothing may be seen", DecisionQuery{Visible: func(string) bool { return false }}, []int{}},
+		{"verdict", DecisionQuery{Filter: filter.Filter{Verdict: attestor.Deny}}, []int{7, 4, 1}},
+		{"image by digest", DecisionQuery{Filter: filter.Filter{Image: imageOf(t, Repository, 3).String()}}, []int{3}},
+		{"bare digest", DecisionQuery{Filter: filter.Filter{Image: string(digestOf(3))}}, []int{3}},
+		{"bare digest of an index's child", DecisionQuery{Filter: filter.Filter{Image: string(digestOf(400))}}, []int{4}},
+		{"an index's child", DecisionQuery{Filter: filter.Filter{Image: imageOf(t, Repository, 400).String()}}, []int{4}},
+		{"the same digest in another repository", DecisionQuery{Filter: filter.Filter{Image: imageOf(t, "registry.example/other/web", 3).String()}}, []int{}},
+		{"image as it was asked about", DecisionQuery{Filter: filter.Filter{Image: "registry.example/other/web:v1"}}, []int{5}},
+		{"repository", DecisionQuery{Filter: filter.Filter{Repository: "registry.example/other/web"}}, []int{5}},
+		{"a repository is no prefix", DecisionQuery{Filter: filter.Filter{Repository: "registry.example/team"}}, []int{}},
+		{"pattern", DecisionQuery{Filter: filter.Filter{Repository: "registry.example/o*/**"}}, []int{5}},
+		{"policy by name", DecisionQuery{Filter: filter.Filter{Policy: "staging"}}, []int{5}},
+		{"policy by digest", DecisionQuery{Filter: filter.Filter{Policy: string(digestOf(7))}}, []int{5}},
+		{"another policy", DecisionQuery{Filter: filter.Filter{Policy: "' OR 1=1 --"}}, []int{}},
+		{"since, inclusive", DecisionQuery{Filter: filter.Filter{Since: epoch.Add(7 * time.Minute)}}, []int{8, 7}},
+		{"until, exclusive", DecisionQuery{Filter: filter.Filter{Until: epoch.Add(2 * time.Minute)}}, []int{1, 0}},
+		{"overridden", DecisionQuery{Filter: filter.Filter{BreakGlass: true}}, []int{6}},
+		{"several at once", DecisionQuery{Filter: filter.Filter{Verdict: attestor.Pass, Since: epoch.Add(time.Minute), Repository: Repository}}, []int{6, 3}},
+		{"what may not be seen", DecisionQuery{Filter: filter.Filter{Visible: func(r string) bool { return r != Repository }}}, []int{5}},
+		{"nothing may be seen", DecisionQuery{Filter: filter.Filter{Visible: func(string) bool { return false }}}, []int{}},
 	} {
 		tt.q.PageSize = 50
 		if got, next := r.list(t, tt.q); !slices.Equal(got, tt.want) || next != "" {
@@ -155,7 +150,7 @@ func decisionPages(t *testing.T, r DecisionRecord) {
 		for token := ""; ; {
 			// The first decision is as old as the period is long: each move of the
 			// clock would push some of the list out of it.
-			q := DecisionQuery{Since: clock.Add(-n * time.Minute), Until: clock, Period: "since=1060m&until=0m", PageSize: size, PageToken: token}
+			q := DecisionQuery{Filter: filter.Filter{Since: clock.Add(-n * time.Minute), Until: clock, Period: "since=1060m&until=0m"}, PageSize: size, PageToken: token}
 			page, next := r.list(t, q)
 			got = append(got, page...)
 			if token = next; token == "" {
@@ -181,7 +176,7 @@ func decisionTokens(t *testing.T, r DecisionRecord) {
 	for n := range 10 {
 		r.Add(t, recordOf(t, n))
 	}
-	first := DecisionQuery{Verdict: attestor.Pass, Since: epoch, Period: "since=1d", PageSize: 2, Visible: everybody}
+	first := DecisionQuery{Filter: filter.Filter{Verdict: attestor.Pass, Since: epoch, Period: "since=1d", Visible: everybody}, PageSize: 2}
 	page, token := r.list(t, first)
 	if !slices.Equal(page, []int{9, 8}) || token == "" {
 		t.Fatalf("the first page is %v, next page %q", page, token)
@@ -230,7 +225,7 @@ func oneDecision(t *testing.T, r DecisionRecord) {
 	}
 
 	// Somebody who is gone is not told that there is nothing.
-	if page, _, err := r.List(gone(t), DecisionQuery{PageSize: 10, Visible: everybody}); err == nil && len(page) == 0 {
+	if page, _, err := r.List(gone(t), DecisionQuery{Filter: filter.Filter{Visible: everybody}, PageSize: 10}); err == nil && len(page) == 0 {
 		t.Error("List with an ended context says that nothing is recorded")
 	}
 	if _, err := r.Decision(gone(t), want.Decision.ID); attestor.KindOf(err) == attestor.NotFound && err != nil {

@@ -1,0 +1,375 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// An indexer enters decisions into the search index after they were recorded. The
+// transaction that finishes a decision only adds a row to the queue: it takes no
+// lock that another decision waits for, and a crash loses nothing.
+type indexer struct {
+	wake chan struct{} // has room for one: several decisions are one reason to look
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+const (
+	indexBatch = 64                     // decisions of one transaction, so that recording does not wait for it
+	indexPause = 250 * time.Millisecond // from the first decision on, so that a batch has several
+	indexRetry = 5 * time.Second        // after an error of the database
+	settleFor  = 3 * time.Second        // how long a search waits for the index
+)
+
+// startIndexer starts the indexer. Close stops it.
+func (s *Store) startIndexer() {
+	ctx, stop := context.WithCancel(context.Background())
+	s.indexer = &indexer{wake: make(chan struct{}, 1), stop: stop}
+	s.indexer.wg.Go(func() { s.runIndexer(ctx) })
+	s.indexer.poke() // what an earlier process left
+}
+
+func (i *indexer) poke() {
+	select {
+	case i.wake <- struct{}{}:
+	default:
+	}
+}
+
+// close stops the indexer and waits for its transaction.
+func (i *indexer) close() {
+	i.stop()
+	i.wg.Wait()
+}
+
+func (s *Store) runIndexer(ctx context.Context) {
+	pause := func(d time.Duration) bool {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		}
+	}
+
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.indexer.wake:
+		}
+		if !pause(indexPause) {
+			return
+		}
+
+		for {
+			n, err := s.indexSome(ctx)
+			if err != nil {
+				// The queue keeps what was not indexed. A search meanwhile says so itself.
+				if !pause(indexRetry) {
+					return
+				}
+				continue
+			}
+			if n < indexBatch {
+				break
+			}
+		}
+	}
+}
+
+// settle brings the index up to date. It gives up where the queue is long, as after
+// an update to the first version that has the index.
+func (s *Store) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleFor)
+	defer cancel()
+	for {
+		n, err := s.indexSome(ctx)
+		switch {
+		case err == nil && n < indexBatch:
+			return nil
+		case err == nil:
+			continue
+		case !errors.Is(err, context.DeadlineExceeded):
+			return err
+		}
+		return &attestor.Error{
+			Kind: attestor.Unavailable,
+			Msg:  "earlier decisions are still being entered into the search index",
+			Fix:  "try again later, or search by id, image, digest, a whole repository, policy, verdict or time",
+			Err:  err,
+		}
+	}
+}
+
+// enqueue is called in the transaction that finishes a decision.
+func (s *Store) enqueue(ctx context.Context, tx *txn, id string) error {
+	_, err := s.exec(ctx, tx, enqueueText, id)
+	return err
+}
+
+const enqueueText = `INSERT INTO decision_queue (id) VALUES ($1) ON CONFLICT (id) DO NOTHING`
+
+// indexLock is the key of the advisory lock under which PostgreSQL's instances index
+// one after the other. The number has no meaning.
+const indexLock = 0x61747465_73740001
+
+// lockIndex makes transactions that change the index follow each other, until tx
+// ends. SQLite has one writer in any case.
+func (s *Store) lockIndex(ctx context.Context, tx *txn) error {
+	if s.engine.dialect() != goose.DialectPostgres {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(indexLock))
+	return err
+}
+
+// indexSome enters one batch of the queue into the index, and returns how many
+// decisions it had.
+func (s *Store) indexSome(ctx context.Context) (n int, err error) {
+	err = s.tx(ctx, "indexing decisions", func(ctx context.Context, tx *txn) error {
+		if err := s.lockIndex(ctx, tx); err != nil {
+			return err
+		}
+
+		queued, err := queuedDecisions(ctx, tx)
+		if err != nil || len(queued) == 0 {
+			return err
+		}
+
+		n = len(queued)
+		return s.index(ctx, tx, queued)
+	})
+	return n, err
+}
+
+// A queued decision has its row, if that was not pruned meanwhile.
+type queued struct {
+	head
+	recorded bool
+}
+
+func queuedDecisions(ctx context.Context, tx *txn) ([]queued, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT q.id, d.at, d.repository, d.body, d.evidence
+		FROM (SELECT id FROM decision_queue ORDER BY id DESC LIMIT $1) AS q
+		LEFT JOIN decisions d ON d.id = q.id AND d.state = 'finished' AND NOT d.moved`, indexBatch)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
+	var out []queued
+	for rows.Next() {
+		var q queued
+		var at sql.NullInt64
+		var repository, body, evidence sql.NullString
+		if err := rows.Scan(&q.id, &at, &repository, &body, &evidence); err != nil {
+			return nil, err
+		}
+
+		q.at, q.repository, q.body, q.recorded = at.Int64, repository.String, body.String, at.Valid
+		if evidence.Valid {
+			if err := json.Unmarshal([]byte(evidence.String), &q.evidence); err != nil {
+				return nil, fmt.Errorf("decoding evidence of %s: %w", q.id, err)
+			}
+		}
+		out = append(out, q)
+	}
+	return out, rows.Err()
+}
+
+// index writes what a batch adds to the index, and takes the batch from the queue.
+func (s *Store) index(ctx context.Context, tx *txn, batch []queued) error {
+	var terms, repositories [][]any
+	var done []any
+	known := map[string]bool{}
+	for _, q := range batch {
+		done = append(done, q.id)
+		if !q.recorded {
+			continue
+		}
+
+		for _, term := range termsOf(q.body) {
+			terms = append(terms, []any{term, q.at, q.id})
+		}
+		if !known[q.repository] && q.repository != "" {
+			known[q.repository] = true
+			repositories = append(repositories, []any{q.repository, lastSegment(q.repository)})
+		}
+		if err := s.indexFindings(ctx, tx, q); err != nil {
+			return err
+		}
+	}
+
+	if err := insert(ctx, tx, "decision_terms", []string{"term", "at", "decision"}, terms); err != nil {
+		return err
+	}
+	if err := insert(ctx, tx, "repositories", []string{"repository", "name"}, repositories); err != nil {
+		return err
+	}
+	return deleteFrom(ctx, tx, "decision_queue", "id", done)
+}
+
+// indexFindings enters the findings of a decision that its repository did not have
+// before.
+func (s *Store) indexFindings(ctx context.Context, tx *txn, q queued) error {
+	for _, p := range q.evidence.Parts {
+		if p.Findings == "" {
+			continue
+		}
+
+		// The same findings come with most decisions on an image.
+		res, err := tx.ExecContext(ctx, `INSERT INTO finding_terms (term, repository) VALUES ($1, $2)
+			ON CONFLICT (term, repository) DO NOTHING`, "findings:"+p.Findings, q.repository)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n == 0 {
+			continue
+		}
+
+		terms, err := s.findingTerms(ctx, p.Findings)
+		if err != nil {
+			return err
+		}
+		rows := make([][]any, 0, len(terms))
+		for _, term := range terms {
+			rows = append(rows, []any{term, q.repository})
+		}
+		if err := insert(ctx, tx, "finding_terms", []string{"term", "repository"}, rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findingTerms are the terms of a blob of findings. One that is lost has none: the
+// search for other decisions must not end with it.
+func (s *Store) findingTerms(ctx context.Context, hash string) ([]string, error) {
+	blobs := map[string][]byte{}
+	if err := s.blobs(ctx, map[string]bool{hash: true}, blobs); err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		return nil, nil
+	}
+
+	var findings []attestor.Vulnerability
+	if err := json.Unmarshal(blobs[hash], &findings); err != nil {
+		return nil, nil //nolint:nilerr // as above
+	}
+	terms := map[string]bool{}
+	for _, v := range findings {
+		terms[cveTerm(v.ID)], terms[packageTerm(v.Package)] = true, true
+	}
+	return slices.Sorted(maps.Keys(terms)), nil
+}
+
+// Terms, as the index has them.
+func callerTerm(subject string) string     { return term("caller:", subject) }
+func reasonTerm(code attestor.Code) string { return term("reason:", string(code)) }
+func tagTerm(tag string) string            { return term("tag:", tag) }
+func cveTerm(id string) string             { return term("cve:", strings.ToUpper(id)) }
+func packageTerm(name string) string       { return term("package:", strings.ToLower(name)) }
+
+// maxTerm is how long a term may be, in bytes. PostgreSQL's rows of an index have
+// 2704 at most.
+const maxTerm = 512
+
+// term is kind and value, or a hash of the value where that is long.
+func term(kind, value string) string {
+	if value = text(value); len(value) > maxTerm {
+		value = hashOf([]byte(value))
+	}
+	return kind + value
+}
+
+// termsOf are the terms of a decision. One that does not decode has none.
+func termsOf(body string) []string {
+	var d attestor.Decision
+	if json.Unmarshal([]byte(body), &d) != nil {
+		return nil
+	}
+
+	terms := map[string]bool{callerTerm(d.Caller.Subject): true}
+	if ref, err := attestor.ParseReference(d.Image.Requested); err == nil && ref.Tag() != "" {
+		terms[tagTerm(ref.Tag())] = true
+	}
+	for _, c := range d.Checks {
+		for _, r := range c.Reasons {
+			terms[reasonTerm(r.Code)] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(terms))
+}
+
+// maxRows is how many rows one statement inserts: SQLite takes 32,766 parameters.
+const maxRows = 500
+
+// insert inserts rows that are not there yet.
+func insert(ctx context.Context, tx *txn, table string, columns []string, rows [][]any) error {
+	for some := range slices.Chunk(rows, maxRows) {
+		var st statement
+		st.add("INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES ")
+		marks := "(?" + strings.Repeat(", ?", len(columns)-1) + ")"
+		for i, row := range some {
+			if i > 0 {
+				st.add(", ")
+			}
+			st.add(marks, row...)
+		}
+		st.add(" ON CONFLICT DO NOTHING")
+		if _, err := tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteFrom deletes the rows whose column has one of some values.
+func deleteFrom(ctx context.Context, tx *txn, table, column string, values []any) error {
+	for some := range slices.Chunk(values, maxRows) {
+		var st statement
+		st.add("DELETE FROM "+table+" WHERE "+column+" IN (?"+strings.Repeat(", ?", len(some)-1)+")", some...)
+		if _, err := tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget deletes terms of decisions.
+func forget(ctx context.Context, tx *txn, terms [][]any) error {
+	for some := range slices.Chunk(terms, maxRows) {
+		var st statement
+		st.add("DELETE FROM decision_terms WHERE (term, at, decision) IN (VALUES ")
+		for i, row := range some {
+			if i > 0 {
+				st.add(", ")
+			}
+			// PostgreSQL takes parameters of a VALUES list for text.
+			st.add("(?, CAST(? AS BIGINT), ?)", row...)
+		}
+		st.add(")")
+		if _, err := tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

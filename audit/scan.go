@@ -1,0 +1,344 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// A position is the last decision of a page, in a list with the newest one first.
+type position struct {
+	at int64
+	id string
+}
+
+// before reports whether p is newer than q.
+func (p position) before(q position) bool { return p.at > q.at || p.at == q.at && p.id > q.id }
+
+// Limits of one step through a list, so that it ends soon whatever is looked for.
+const (
+	maxScanned = 10_000  // decisions that are looked at
+	maxChunk   = 1000    // of them, by one statement
+	stepBytes  = 4 << 20 // of the decisions and outlines that are found
+)
+
+// A step is a part of a list.
+type step struct {
+	heads []head
+	end   position // the last decision that was looked at
+	more  bool     // the list goes on after end
+}
+
+// A list walks through the decisions of a filter, newest first.
+type list struct {
+	s        *Store
+	plans    []*plan // whose lists are merged
+	evidence bool    // the heads have their evidence
+}
+
+// list makes the plans of a filter.
+func (s *Store) list(ctx context.Context, f Filter, evidence bool) (*list, error) {
+	l := &list{s: s, evidence: evidence}
+	for _, g := range f.Alternatives() {
+		// What was recorded a moment ago may be in the queue still: the index must have
+		// it before it is asked, or else the newest decisions would be missing.
+		if indexed(g) {
+			if err := s.settle(ctx); err != nil {
+				return nil, err
+			}
+		}
+		p, err := s.plan(ctx, g)
+		if err != nil {
+			return nil, err
+		}
+		l.plans = append(l.plans, p)
+	}
+	return l, nil
+}
+
+// next reads at most n decisions that follow pos; the zero position is before the
+// first one.
+func (l *list) next(ctx context.Context, pos position, n int) (step, error) {
+	var all []step
+	for _, p := range l.plans {
+		st, err := l.scan(ctx, p, pos, n)
+		if err != nil {
+			return step{}, err
+		}
+		all = append(all, st)
+	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	return merge(all, pos, n), nil
+}
+
+// merge joins steps from the same position. A step that ended early says nothing
+// about older decisions, so that the merged one ends no later than any of them.
+func merge(all []step, pos position, n int) step {
+	out := step{end: pos}
+	for _, st := range all {
+		if st.more && (!out.more || st.end.before(out.end)) {
+			out.more, out.end = true, st.end
+		}
+	}
+
+	for _, st := range all {
+		for _, h := range st.heads {
+			if !out.more || !out.end.before(h.position()) {
+				out.heads = append(out.heads, h)
+			}
+		}
+	}
+	slices.SortFunc(out.heads, func(a, b head) int {
+		switch {
+		case a.position() == b.position():
+			return 0
+		case a.position().before(b.position()):
+			return -1
+		}
+		return 1
+	})
+	out.heads = slices.CompactFunc(out.heads, func(a, b head) bool { return a.id == b.id })
+
+	if len(out.heads) > n {
+		out.heads, out.more = out.heads[:n], true
+		out.end = out.heads[n-1].position()
+	}
+	return out
+}
+
+// scan is next for one plan.
+func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, error) {
+	out := step{end: pos, more: true}
+	src := p.sources[0]
+	seen := map[string]bool{} // findings that were looked at, by hash
+	chunk, bytes := min(n, maxChunk), 0
+	for scanned := 0; scanned < maxScanned; {
+		found, err := l.s.chunk(ctx, p, src, out.end, chunk, l.evidence || p.finding.set())
+		if err != nil {
+			return step{}, err
+		}
+
+		for _, h := range found.heads {
+			out.end = h.position()
+			if !h.matches || !p.keep(h.repository) {
+				continue
+			}
+			if ok, err := l.s.holds(ctx, p.finding, h, seen); err != nil {
+				return step{}, err
+			} else if !ok {
+				continue
+			}
+
+			out.heads = append(out.heads, h)
+			if bytes += len(h.body) + h.evidenceSize; len(out.heads) == n || bytes >= stepBytes {
+				return out, nil
+			}
+		}
+
+		scanned += len(found.heads)
+		if !found.more {
+			out.more = false
+			return out, nil
+		}
+
+		// The first source did not give enough. Another one may select less, so that a
+		// step along it gets further back in time.
+		if scanned == len(found.heads) && len(p.sources) > 1 {
+			if src, err = l.s.narrowest(ctx, p, out.end); err != nil {
+				return step{}, err
+			}
+		}
+		chunk = min(4*chunk, maxChunk)
+	}
+	return out, nil
+}
+
+// statement is a text of SQL with its arguments.
+type statement struct {
+	text strings.Builder
+	args []any
+}
+
+// add appends text. Each "?" in it becomes the next parameter.
+func (st *statement) add(text string, args ...any) {
+	for _, v := range args {
+		before, after, _ := strings.Cut(text, "?")
+		st.args = append(st.args, v)
+		fmt.Fprintf(&st.text, "%s$%d", before, len(st.args))
+		text = after
+	}
+	st.text.WriteString(text)
+}
+
+// keys appends a query for the keys of a source after pos, newest first.
+func (st *statement) keys(src source, pos position, limit, offset int) {
+	st.add("SELECT at, id FROM (")
+	for i, p := range src {
+		if i > 0 {
+			st.add(" UNION ")
+		}
+
+		// Only constants of this package are put into the text; values are arguments.
+		st.add("SELECT * FROM (SELECT "+p.at+" AS at, "+p.id+" AS id FROM "+p.from+" WHERE "+p.where.String(), p.where.args...)
+
+		// Time and id together are unique, and a finished row never changes: a page
+		// neither repeats nor skips a row, whatever is recorded meanwhile.
+		if pos != (position{}) {
+			st.add(" AND ("+p.at+", "+p.id+") < (?, ?)", pos.at, pos.id)
+		}
+		st.add(" ORDER BY "+p.at+" DESC, "+p.id+" DESC LIMIT ?) AS p", limit+offset)
+	}
+	st.add(") AS u ORDER BY at DESC, id DESC LIMIT ? OFFSET ?", limit, offset)
+}
+
+// chunk reads the next n keys of a source, with the rows for which p's conditions
+// hold. It stops early once it has read stepBytes.
+func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n int, evidence bool) (step, error) {
+	column := "''"
+	if evidence {
+		column = "d.evidence"
+	}
+
+	var st statement
+	st.add("WITH k AS MATERIALIZED (")
+	st.keys(src, pos, n, 0)
+	st.add(`) SELECT k.at, k.id, d.repository, d.body, `+column+
+		` FROM k LEFT JOIN decisions d ON d.id = k.id AND `+p.rows.String()+` ORDER BY k.at DESC, k.id DESC`, p.rows.args...)
+
+	rows, err := s.read.QueryContext(ctx, st.text.String(), st.args...)
+	if err != nil {
+		return step{}, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
+	out := step{end: pos}
+	for bytes := 0; rows.Next(); {
+		var h head
+		var repository, body, evidence sql.NullString
+		if err := rows.Scan(&h.at, &h.id, &repository, &body, &evidence); err != nil {
+			return step{}, err
+		}
+		h.repository, h.body, h.matches = repository.String, body.String, body.Valid
+
+		if h.evidenceSize = len(evidence.String); body.Valid && h.evidenceSize > 0 {
+			if err := json.Unmarshal([]byte(evidence.String), &h.evidence); err != nil {
+				return step{}, fmt.Errorf("decoding evidence of %s: %w", h.id, err)
+			}
+		}
+
+		out.heads, out.end = append(out.heads, h), h.position()
+		if bytes += len(h.body) + h.evidenceSize; bytes >= stepBytes {
+			out.more = true
+			return out, rows.Err()
+		}
+	}
+	out.more = len(out.heads) == n
+	return out, rows.Err()
+}
+
+// narrowest returns the source of p along which a step after pos gets furthest.
+func (s *Store) narrowest(ctx context.Context, p *plan, pos position) (source, error) {
+	best, furthest := p.sources[0], position{}
+	for i, src := range p.sources {
+		var st statement
+		st.keys(src, pos, 1, maxScanned)
+
+		var end position
+		err := s.read.QueryRowContext(ctx, st.text.String(), st.args...).Scan(&end.at, &end.id)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return src, nil // a step reaches the end of the list
+		case err != nil:
+			return nil, err
+		case i == 0 || furthest.before(end):
+			best, furthest = src, end
+		}
+	}
+	return best, nil
+}
+
+// strings runs a query for one column.
+func (s *Store) strings(ctx context.Context, query string, args ...any) ([]string, error) {
+	var st statement
+	st.add(query, args...)
+	rows, err := s.read.QueryContext(ctx, st.text.String(), st.args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
+	var out []string
+	for rows.Next() {
+		var v string
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
+
+// A finding is what a decision's evidence must have.
+type finding struct {
+	cve, pkg string // "": any
+}
+
+func (f finding) set() bool { return f != finding{} }
+
+// terms are how finding_terms calls it.
+func (f finding) terms() []string {
+	var out []string
+	if f.cve != "" {
+		out = append(out, cveTerm(f.cve))
+	}
+	if f.pkg != "" {
+		out = append(out, packageTerm(f.pkg))
+	}
+	return out
+}
+
+// in reports whether one of some findings is f: of the package and with the id,
+// where both are asked for.
+func (f finding) in(findings []attestor.Vulnerability) bool {
+	return slices.ContainsFunc(findings, func(v attestor.Vulnerability) bool {
+		return (f.cve == "" || strings.EqualFold(v.ID, f.cve)) && (f.pkg == "" || strings.EqualFold(v.Package, f.pkg))
+	})
+}
+
+// holds reports whether the evidence of a row has a finding. seen has what was found
+// in blobs that were read before, and is added to.
+func (s *Store) holds(ctx context.Context, f finding, h head, seen map[string]bool) (bool, error) {
+	if !f.set() {
+		return true, nil
+	}
+
+	for _, p := range h.evidence.Parts {
+		if p.Findings == "" {
+			continue
+		}
+		if _, known := seen[p.Findings]; !known {
+			blobs := map[string][]byte{}
+			if err := s.blobs(ctx, map[string]bool{p.Findings: true}, blobs); err != nil {
+				return false, err
+			}
+
+			var findings []attestor.Vulnerability
+			if err := json.Unmarshal(blobs[p.Findings], &findings); err != nil {
+				return false, fmt.Errorf("decoding findings of %s: %w", h.id, err)
+			}
+			seen[p.Findings] = f.in(findings)
+		}
+		if seen[p.Findings] {
+			return true, nil
+		}
+	}
+	return false, nil
+}
