@@ -173,9 +173,9 @@ func (j *judgement) age(a *Approved, b attestor.Base) []finding {
 		return nil
 	}
 
-	fix := "rebuild on the current base: FROM " + from(*a, b)
+	fix := func() string { return "rebuild on the current base: FROM " + from(*a, b) }
 	outdated := func(format string, args ...any) []finding {
-		return []finding{deny(attestor.CodeBaseOutdated, b.Reference, fmt.Sprintf(format, args...), fix)}
+		return []finding{deny(attestor.CodeBaseOutdated, b.Reference, fmt.Sprintf(format, args...), fix())}
 	}
 	unknown := func(why string) []finding {
 		return []finding{deny(
@@ -185,7 +185,7 @@ func (j *judgement) age(a *Approved, b attestor.Base) []finding {
 				"it is not known since when base %s is out of date: %s; at most %s is allowed", a.Name, why,
 				a.MaxBehind,
 			),
-			fix+"; or list its digest",
+			fix()+"; or list its digest",
 		).as(attestor.StatusError)}
 	}
 

@@ -58,6 +58,7 @@ func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string, a
 	whole := p.stages[len(p.stages)-1]
 	j := &judgement{
 		policy: p, spec: whole, at: at, ev: ev, unknown: unknown, matched: make([]bool, len(p.exceptions)),
+		checks: make([]attestor.Check, 0, len(p.checks)*max(1, len(ev.Platforms))+1),
 	}
 
 	// What the policy refuses later is judged, too, so that it is a warning until then and not a surprise.

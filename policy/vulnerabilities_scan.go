@@ -15,10 +15,12 @@ import (
 func (j *judgement) scanState(e *attestor.PlatformEvidence) (found []finding, skip *attestor.Reason) {
 	want, scan := &j.spec.Vulnerabilities.Scan, &e.Scan
 	image := j.ev.Image.Sibling(e.Digest).String()
+	if scan.State == attestor.ScanComplete {
+		return j.scanFreshness(scan, image), nil
+	}
+
 	var f finding
 	switch scan.State {
-	case attestor.ScanComplete:
-		return j.scanFreshness(scan, image), nil
 	case attestor.ScanNotFound:
 		f = j.scanNotFound(e, image)
 	case attestor.ScanPending:
