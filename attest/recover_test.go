@@ -242,6 +242,27 @@ func TestRecoverWithoutAJournalIsAnError(t *testing.T) {
 	}
 }
 
+// tenacious is a journal that nothing can be deleted from.
+type tenacious struct{ *memoryJournal }
+
+func (tenacious) DeleteIntent(context.Context, string) error { return errors.New("disk full") }
+
+// An intent that is done, and could not be removed, is not called completed: the
+// next recovery finds it.
+func TestRecoverThatCannotForgetIsAnError(t *testing.T) {
+	r, _ := interrupted(t)
+	c := r.config(attest.AttestorConfig{Name: attestorName, Signer: r.signer})
+	c.Journal = tenacious{r.journal}
+	gate, err := attest.New(c)
+	must(t, err)
+	if err := gate.Recover(t.Context()); err == nil || !strings.Contains(err.Error(), "disk full") {
+		t.Errorf("recovering: %v", err)
+	}
+	if r.intents() != 1 {
+		t.Errorf("%d intents left", r.intents())
+	}
+}
+
 // A deletion that was refused ends the attempt before anything is created. Its
 // intent is forgotten only if nothing was changed: if an earlier deletion took
 // effect, or this one may have, what was deleted has to be made good.
