@@ -6,8 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/policy"
 )
@@ -46,8 +44,16 @@ func TestReachableCodes(t *testing.T) {
 		"UNFIXABLE_SEVERITY_EXCEEDED", "UNSPECIFIED_SEVERITY", "UPLOAD_TIME_UNKNOWN", "UPLOAD_TOO_OLD", "USER_NOT_NUMERIC",
 		"USER_NOT_SET", "USER_ROOT",
 	}
-	if diff := cmp.Diff(want, reachable(t, strict)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	got := reachable(t, strict)
+	for _, code := range want {
+		if !slices.Contains(got, code) {
+			t.Errorf("%s is not named", code)
+		}
+	}
+	for _, code := range []attestor.Code{"PLATFORM_NOT_ALLOWED", "RULE_VIOLATED", "EXCEPTION_EXPIRED", "USER_TOO_LOW", "FINDINGS_NOT_JUDGED"} {
+		if slices.Contains(got, code) {
+			t.Errorf("%s is named, though the settings exclude it", code)
+		}
 	}
 }
 
