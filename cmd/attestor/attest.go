@@ -100,7 +100,9 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 			"add --dry-run, or name the platforms in the policy, which says what is signed")
 	}
 
-	j, err := f.where.judge(c, f.policies, engine.Options{Scans: f.scans})
+	j, err := f.where.judge(c, question{
+		policies: f.policies, hosts: hostsOf(refs), options: engine.Options{Scans: f.scans},
+	})
 	if err != nil {
 		return err
 	}
@@ -171,6 +173,16 @@ func parseReferences(images []string) ([]attestor.Reference, error) {
 		refs = append(refs, ref)
 	}
 	return refs, errors.Join(errs...)
+}
+
+// hostsOf are the registries of images, each as often as it comes.
+func hostsOf(refs []attestor.Reference) []string {
+	var out []string
+	for _, r := range refs {
+		host, _, _ := strings.Cut(r.Repository(), "/")
+		out = append(out, host)
+	}
+	return out
 }
 
 // decide judges four images at once and keeps their order.

@@ -74,21 +74,38 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 		return errors.New("say what to audit: repositories, --file, --cloud-run, --pods or --cloud-run-project")
 	}
 
+	services, err := newServicesFound(f.posture)
+	if err != nil {
+		return err
+	}
 	a := &auditing{c: c, busy: audit.NewThrottle(time.Now), apart: artifactsApart{}}
-	a.judge, err = f.where.judge(c, f.policies, engine.Options{Wrap: a.busy.Wrap, Recorded: a.recorded})
+	q := question{policies: f.policies, options: engine.Options{Wrap: a.busy.Wrap, Recorded: a.recorded}}
+	listed := newListing()
+
+	// Without a configuration, the registries are those of the images: they are listed before the judge is made.
+	var refs audit.References
+	if _, configured := f.where.configured(); f.where.server == "" && !configured && len(f.policies) > 0 {
+		if refs, err = f.references(c, repositories, config.Registries{}, services, listed); err != nil {
+			return err
+		}
+		if refs, q.hosts, err = inMemory(refs); err != nil {
+			return &exit{code: exitFor(err), err: err}
+		}
+		if len(q.hosts) == 0 {
+			return noImage(listed)
+		}
+	}
+
+	a.judge, err = f.where.judge(c, q)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.judge.close()) }()
 
-	services, err := newServicesFound(f.posture)
-	if err != nil {
-		return err
-	}
-	listed := newListing()
-	refs, err := f.references(c, repositories, plainHosts(a.judge), services, listed)
-	if err != nil {
-		return err
+	if refs == nil {
+		if refs, err = f.references(c, repositories, plainHosts(a.judge), services, listed); err != nil {
+			return err
+		}
 	}
 	if a.out, err = f.report.collector(time.Now()); err != nil {
 		return err
@@ -138,21 +155,27 @@ func (a *auditing) nothing(totals audit.Totals, listed *listing) error {
 	switch {
 	case a.out.posture != nil || totals.Passed+totals.Refused+totals.Undecided > 0:
 		return nil
-	case totals.References == 0:
-		return &attestor.Error{Kind: attestor.Invalid, Msg: "there is no image to judge: " + strings.Join(listed.found(), "; ")}
+	case totals.References == 0, unreadable && totals.Failed > 0:
+		return noImage(listed)
 	case totals.Images() == 0:
 		a.apart.write(a.c.ErrOrStderr())
 		return &attestor.Error{
 			Kind: attestor.Invalid, Msg: "there is no image to judge: all that was found are artifacts beside images",
 			Fix: "name a repository of images, or give the reference in a --file: what is named is judged whatever it is",
 		}
-	case unreadable:
+	}
+	return nil
+}
+
+// noImage says what was expected where, or that what was found there is no reference.
+func noImage(l *listing) error {
+	if n := l.length(); n > 0 {
 		return &attestor.Error{
-			Kind: attestor.Invalid, Msg: "there is no image to judge: " + describe.Plural(totals.Failed, "reference") + " cannot be read",
+			Kind: attestor.Invalid, Msg: "there is no image to judge: " + describe.Plural(n, "reference") + " cannot be read",
 			Fix: "write references as REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:…, one a line",
 		}
 	}
-	return nil
+	return &attestor.Error{Kind: attestor.Invalid, Msg: "there is no image to judge: " + strings.Join(l.found(), "; ")}
 }
 
 // auditing is the state of one audit.

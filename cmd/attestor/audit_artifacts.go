@@ -65,12 +65,47 @@ func (l *listing) found() []string {
 	return out
 }
 
+// length is how many references all sources had.
+func (l *listing) length() (n int) {
+	for _, s := range l.sources {
+		n += s.yielded
+	}
+	return n
+}
+
 // yielded notes a reference of any source, those of repositories included.
 func (l *listing) yielded(ref string) { l.other[ref]++ }
 
 // only reports whether no other source than a list of tags has the reference.
 // It is called once all sources were read.
 func (l *listing) only(ref string) bool { return l.tags[ref] > 0 && l.tags[ref] == l.other[ref] }
+
+// inMemory reads a list to its end: it can be read again, and its registries are known.
+func inMemory(refs audit.References) (again audit.References, hosts []string, err error) {
+	var all []string
+	seen := map[string]bool{}
+	for ref, err := range refs {
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, ref)
+
+		// What cannot be read has no registry. It is reported when it is judged.
+		parsed, err := attestor.ParseReference(ref)
+		if host, _, _ := strings.Cut(parsed.Repository(), "/"); err == nil && !seen[host] {
+			seen[host] = true
+			hosts = append(hosts, host)
+		}
+	}
+
+	return func(yield func(string, error) bool) {
+		for _, ref := range all {
+			if !yield(ref, nil) {
+				return
+			}
+		}
+	}, hosts, nil
+}
 
 // artifactOf finds the kind of artifact behind a tag without a decision; a
 // service's decisions say it.

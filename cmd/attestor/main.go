@@ -91,5 +91,6 @@ func rootCommand() *cobra.Command {
 		versionCommand(), referenceCommand(),
 	)
 	sayExitCodes(root, "", exitCodes())
+	useEnvironment(root)
 	return root
 }

@@ -18,7 +18,7 @@ func reportFlag(c *cobra.Command, format *string, k report.Kind, standard report
 	c.Flags().StringVarP(format, "output", "o", string(standard), report.Accepted(k))
 	c.PreRunE = func(*cobra.Command, []string) error {
 		_, err := report.Find(*format, k)
-		return err
+		return withVariable(c, "output", err)
 	}
 }
 

@@ -44,10 +44,10 @@ func formatFlag(c *cobra.Command, format *string, allowed ...string) {
 			}
 		}
 
-		return &attestor.Error{
+		return withVariable(c, "output", &attestor.Error{
 			Kind: attestor.Invalid,
 			Msg:  fmt.Sprintf("-o %s is not known: want %s", *format, strings.Join(allowed, ", ")),
-		}
+		})
 	}
 }
 

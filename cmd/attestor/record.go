@@ -93,7 +93,7 @@ func (f *recordFlags) open(c *cobra.Command) (records, error) {
 
 // itself opens the record for what a service does not do.
 func (f *recordFlags) itself(c *cobra.Command) (*audit.Store, error) {
-	if c.Flags().Changed("server") {
+	if given(c, "server") {
 		return nil, errors.New("this works on the record itself, not through a service: " +
 			"leave out --server, and name the record's configuration by --config")
 	}
@@ -105,8 +105,8 @@ func (f *recordFlags) openStore(ctx context.Context) (*audit.Store, error) {
 	if path == "" {
 		path = defaultConfig
 		if _, err := os.Stat(path); err != nil {
-			return nil, errors.New("there is neither --server nor --config, and no attestor.yaml here: " +
-				"name a service, or the configuration whose record is meant")
+			return nil, errors.New("nothing says whose record is meant, and there is no attestor.yaml here: " +
+				"name a service by --server, or a configuration by --config")
 		}
 	}
 

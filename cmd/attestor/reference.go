@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -91,10 +92,37 @@ code. A refusal outweighs what could not be decided.
 		b.WriteString("\n")
 	}
 
+	variablesSection(&b, all)
 	for _, c := range all {
 		commandSection(&b, c)
 	}
 	return b.Bytes()
+}
+
+// variablesSection lists the variables that stand for flags, with the commands that read them.
+func variablesSection(b *bytes.Buffer, all []*cobra.Command) {
+	b.WriteString(`
+## Environment variables
+
+Flags that say where and how to connect, and how to print, have a variable. A flag on the command line outweighs its variable; so do ` + "`--config`" + `, and
+` + "`--policy`" + ` of ` + "`check`" + ` and ` + "`audit`" + `, which judge in this process, over ` + "`ATTESTOR_SERVER`" + `. Flags that loosen, decide or act have no variable:
+if one is set, the command warns and ignores it.
+
+| variable | commands |
+| --- | --- |
+`)
+
+	readers := map[string][]string{}
+	for _, c := range all {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if connects(f.Name) {
+				readers[f.Name] = append(readers[f.Name], "`"+strings.TrimPrefix(c.CommandPath(), "attestor ")+"`")
+			}
+		})
+	}
+	for _, flag := range slices.Sorted(maps.Keys(readers)) {
+		fmt.Fprintf(b, "| `%s` | %s |\n", variable(flag), strings.Join(readers[flag], ", "))
+	}
 }
 
 // commandSection is one command: what it does, how it is called, its flags.

@@ -62,7 +62,7 @@ func revoke(
 		return img, revoked, errors.Join(err, cl.Close())
 	}
 
-	e, err := where.engine(c, nil, engine.Options{})
+	e, err := where.engine(c, question{})
 	if err != nil {
 		return attestor.Image{}, nil, err
 	}

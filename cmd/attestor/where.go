@@ -64,8 +64,7 @@ func (f *whereFlags) register(c *cobra.Command) {
 }
 
 func serverFlag(c *cobra.Command, server *string) {
-	c.Flags().StringVar(server, "server", os.Getenv("ATTESTOR_SERVER"),
-		"ask the service at this `URL` (also ATTESTOR_SERVER)")
+	c.Flags().StringVar(server, "server", "", "ask the service at this `URL`")
 }
 
 func identityFlags(c *cobra.Command, i *client.Identity) {
@@ -90,21 +89,27 @@ func (f *whereFlags) client(c *cobra.Command) (*client.Client, error) {
 	return newClient(c, f.server, f.identity)
 }
 
-// judge is the service where --server names one, else an engine. policies, unless
-// there are none, replace those of the configuration.
-func (f *whereFlags) judge(c *cobra.Command, policies []string, o engine.Options) (*judge, error) {
+// A question is what a judge is made for.
+type question struct {
+	policies []string // files that replace those of the configuration; none: those hold
+	hosts    []string // the registries of the images, for a dry run without a configuration
+	options  engine.Options
+}
+
+// judge is the service where --server names one, else an engine.
+func (f *whereFlags) judge(c *cobra.Command, q question) (*judge, error) {
 	if f.server == "" {
-		e, err := f.engine(c, policies, o)
+		e, err := f.engine(c, q)
 		if err != nil {
 			return nil, err
 		}
 		return localJudge(c, e), nil
 	}
 
-	if f.config != "" {
+	if given(c, "server") && given(c, "config") {
 		return nil, errors.New("--server and --config exclude each other: a service has its own configuration")
 	}
-	if len(policies) > 0 || len(o.Scans) > 0 {
+	if len(q.policies) > 0 || len(q.options.Scans) > 0 {
 		return nil, errors.New("--policy and --scan judge in this process: leave out --server")
 	}
 
@@ -115,30 +120,55 @@ func (f *whereFlags) judge(c *cobra.Command, policies []string, o engine.Options
 	return &judge{admit: cl.Admit, close: cl.Close}, nil
 }
 
-// engine joins the stages in this process, by the configuration and, unless there
-// are none, other policies.
-func (f *whereFlags) engine(c *cobra.Command, policies []string, o engine.Options) (_ *engine.Engine, err error) {
-	path := f.config
-	if path == "" {
-		path = defaultConfig
-		if _, err := os.Stat(path); err != nil {
-			return nil, errors.New("there is neither --server nor --config, and no attestor.yaml here: " +
-				"name a service, or a configuration to judge by; `attestor dev` starts one to try")
-		}
-	}
-
-	if o.Config, err = engine.LoadConfig(path, os.Getenv); err != nil {
-		return nil, err
-	}
-	if len(policies) > 0 {
-		o.Config.Policies = policies
-	}
-
+// engine joins the stages in this process, by the configuration and, unless there are none, other policies. Without a
+// configuration it judges by policies that were named, and signs nothing.
+func (f *whereFlags) engine(c *cobra.Command, q question) (_ *engine.Engine, err error) {
+	o := q.options
 	if o.Emulators, err = google.FindEmulators(os.Getenv, f.remoteEmu); err != nil {
 		return nil, err
 	}
+
+	path, found := f.configured()
+	switch {
+	case found:
+		if o.Config, err = engine.LoadConfig(path, os.Getenv); err != nil {
+			return nil, err
+		}
+		if len(q.policies) > 0 {
+			o.Config.Policies = q.policies
+		}
+	case len(q.policies) > 0:
+		o.Unsigned = true
+		if o.Config, err = engine.Unconfigured(q.policies, q.hosts, o.Emulators.Analysis != "", os.Getenv); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, noConfiguration(c)
+	}
+
 	o.Logger, o.Version = newLogger(c, slog.LevelWarn), version
 	return engine.New(c.Context(), o)
+}
+
+// configured is the configuration that was named, or attestor.yaml where there is one.
+func (f *whereFlags) configured() (path string, found bool) {
+	if f.config != "" {
+		return f.config, true
+	}
+	_, err := os.Stat(defaultConfig)
+	return defaultConfig, err == nil
+}
+
+// noConfiguration says how to judge, by a command that cannot tell.
+func noConfiguration(c *cobra.Command) error {
+	ways := "name a service by --server, or a configuration by --config"
+	if c.Flags().Lookup("policy") != nil {
+		ways = "name the policy to judge by: --policy FILE; or a service by --server, or a configuration by --config"
+	}
+	return &attestor.Error{
+		Kind: attestor.Invalid, Msg: "nothing says where or by what to judge, and there is no attestor.yaml here: " + ways,
+		Fix: "attestor dev starts a service to try",
+	}
 }
 
 // newLogger writes to the command's standard error.

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/api/option"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
@@ -48,6 +49,9 @@ type Options struct {
 	Scans    []string                                  // On-Demand scans to count beside the scanner's, by name
 	Wrap     func(http.RoundTripper) http.RoundTripper // around what is asked of registries; nil: nothing
 	Recorded func(attestor.Record)                     // called with each decision once it is recorded; nil: nobody
+
+	// Unsigned is for dry runs by a configuration without attestors: none is asked, and nothing can be signed.
+	Unsigned bool
 }
 
 // An Engine is every stage, joined. Its fields are for commands that ask one
@@ -57,7 +61,7 @@ type Engine struct {
 	Google    *google.Clients
 	Policies  *policy.Watcher
 	Store     *audit.Store
-	Attester  *attest.Attester
+	Attester  *attest.Attester // nil where Options.Unsigned is set
 	Inspector *verify.Inspector
 
 	o          Options
@@ -106,7 +110,11 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e.closers = append(e.closers, e.Store.Close)
 
-	if e.Google, err = google.Dial(ctx, o.Emulators, e.log, guard); err != nil {
+	var later []option.ClientOption
+	if o.Unsigned {
+		later = google.CredentialsLater(ctx, o.Emulators)
+	}
+	if e.Google, err = google.Dial(ctx, o.Emulators, e.log, guard, later...); err != nil {
 		return nil, err
 	}
 	e.closers = append(e.closers, e.Google.Close)
@@ -119,14 +127,17 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e.closers = append(e.closers, func() error { e.Inspector.CloseIdleConnections(); return nil })
 
+	if o.Unsigned {
+		return e, e.joinGate(ctx, nobody{})
+	}
 	if e.Attester, err = newAttester(c, e.Google, e.Store, e.log); err != nil {
 		return nil, err
 	}
-	return e, e.joinGate(ctx)
+	return e, e.joinGate(ctx, e.Attester)
 }
 
 // joinGate makes the Gate of the stages.
-func (e *Engine) joinGate(ctx context.Context) error {
+func (e *Engine) joinGate(ctx context.Context, attester attestor.Attester) error {
 	scanner, err := e.newScanner(ctx)
 	if err != nil {
 		return err
@@ -134,7 +145,7 @@ func (e *Engine) joinGate(ctx context.Context) error {
 
 	// Observing is also what keeps a panic in a stage to its own request.
 	observed, err := telemetry.Observe(attestor.GateConfig{
-		Policies: e.Policies, Inspector: e.Inspector, Scanner: scanner, Attester: e.Attester,
+		Policies: e.Policies, Inspector: e.Inspector, Scanner: scanner, Attester: attester,
 		Recorder: witnessed{e.Store, e.o.Recorded},
 		NewID:    newID, Now: time.Now, Emulated: e.Google.Emulated,
 		Deadline: time.Duration(e.Config.Limits.Deadline), Settle: time.Duration(e.Config.Limits.Settle),

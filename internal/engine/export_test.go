@@ -3,6 +3,8 @@ package engine
 import (
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/limit"
@@ -37,3 +39,7 @@ var (
 	DialTopic   = dialTopic
 	NewAttester = newAttester
 )
+
+func GoogleHosts(k authn.Keychain) authn.Keychain { return googleHosts{k} }
+
+func Nobody() attestor.Attester { return nobody{} }

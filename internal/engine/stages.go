@@ -9,8 +9,6 @@ import (
 	"time"
 
 	artifactregistry "cloud.google.com/go/artifactregistry/apiv1"
-	"github.com/google/go-containerregistry/pkg/authn"
-	ggcrgoogle "github.com/google/go-containerregistry/pkg/v1/google"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
@@ -112,12 +110,6 @@ func builderKeys(configured []config.BuilderKey) ([]provenance.Key, error) {
 		keys = append(keys, provenance.Key{ID: k.ID, PEM: b, Raw: k.Raw})
 	}
 	return keys, nil
-}
-
-// keychain finds credentials as docker and gcloud left them, or of the service
-// account that runs this.
-func keychain() authn.Keychain {
-	return authn.NewMultiKeychain(ggcrgoogle.Keychain, authn.DefaultKeychain)
 }
 
 // RemoteOptions are how registries are asked: by which credentials, as whom.

@@ -13,6 +13,8 @@ import (
 	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 	kms "cloud.google.com/go/kms/apiv1"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -148,7 +150,14 @@ type Clients struct {
 
 // Dial makes the clients and contacts nobody: each connects at its first call.
 // guard is around every call. An emulator is named in a warning.
-func Dial(ctx context.Context, e Emulators, log *slog.Logger, guard Guard) (_ *Clients, err error) {
+// further holds what the clients are made with beside that.
+func Dial(
+	ctx context.Context, e Emulators, log *slog.Logger, guard Guard, further ...option.ClientOption,
+) (_ *Clients, err error) {
+	options := func(service, emulator string) []option.ClientOption {
+		return append(guard.Options(service, emulator), further...)
+	}
+
 	if e.Analysis != "" {
 		log.WarnContext(
 			ctx,
@@ -166,18 +175,40 @@ func Dial(ctx context.Context, e Emulators, log *slog.Logger, guard Guard) (_ *C
 		}
 	}()
 
-	if c.Analysis, err = containeranalysis.NewClient(ctx, guard.Options(ServiceAnalysis, e.Analysis)...); err != nil {
+	if c.Analysis, err = containeranalysis.NewClient(ctx, options(ServiceAnalysis, e.Analysis)...); err != nil {
 		return nil, fmt.Errorf("connecting to Container Analysis: %w", err)
 	}
 	c.Grafeas = c.Analysis.GetGrafeasClient()
 
-	if c.KMS, err = kms.NewKeyManagementClient(ctx, guard.Options(ServiceKMS, e.KMS)...); err != nil {
+	if c.KMS, err = kms.NewKeyManagementClient(ctx, options(ServiceKMS, e.KMS)...); err != nil {
 		return nil, fmt.Errorf("connecting to Cloud KMS: %w", err)
 	}
-	if c.Binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, guard.Options(ServiceBinauthz, e.Binauthz)...); err != nil {
+	if c.Binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, options(ServiceBinauthz, e.Binauthz)...); err != nil {
 		return nil, fmt.Errorf("connecting to Binary Authorization: %w", err)
 	}
 	return c, nil
+}
+
+// CredentialsLater lets [Dial] make clients where there are no credentials of Google's: a call then fails, and says so,
+// instead of the start. It is for questions that may need no service of Google's at all.
+func CredentialsLater(ctx context.Context, e Emulators) []option.ClientOption {
+	if e.Analysis != "" {
+		return nil // an emulator gets none
+	}
+	if _, err := google.FindDefaultCredentials(ctx, cloudPlatform); err == nil {
+		return nil
+	}
+	return []option.ClientOption{option.WithTokenSource(noCredentials{})}
+}
+
+const cloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
+
+// noCredentials says at each call what is missing.
+type noCredentials struct{}
+
+// Token implements [oauth2.TokenSource].
+func (noCredentials) Token() (*oauth2.Token, error) {
+	return nil, errors.New("there are no Google credentials: gcloud auth application-default login makes them")
 }
 
 // Close ends every connection.
