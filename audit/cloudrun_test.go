@@ -21,6 +21,7 @@ import (
 // TestDefinitionsInProject: services and jobs with who may call, where that may be read.
 func TestDefinitionsInProject(t *testing.T) {
 	srv := cloudRun(t, map[string]string{
+		"workerPools": `{"workerPools":[{"name":"projects/acme/locations/us-east1/workerPools/w","template":{"containers":[{"image":"r/w:1"}]}}]}`, "instances": `{}`,
 		"services":                         `{"services":[{"name":"projects/acme/locations/us-east1/services/a","ingress":"INGRESS_TRAFFIC_ALL","template":{"containers":[{"image":"r/a:1"}]}},{"name":"projects/acme/locations/us-east1/services/b"}]}`,
 		"jobs":                             `{"jobs":[{"name":"projects/acme/locations/us-east1/jobs/a","template":{"taskCount":3,"template":{"containers":[{"image":"r/j:1"}]}}},{"name":"projects/acme/locations/us-east1/jobs/b","template":{}}]}`,
 		"us-east1/services/a:getIamPolicy": `{"bindings":[{"role":"roles/run.invoker","members":["allUsers"]}]}`,
@@ -28,17 +29,17 @@ func TestDefinitionsInProject(t *testing.T) {
 	})
 
 	var got []audit.Definition
-	refs, err := running(audit.DefinitionsInProject(t.Context(), "acme", "-", func(d audit.Definition) { got = append(got, d) }, srv...))
+	refs, err := running(inProject(t, func(d audit.Definition) { got = append(got, d) }, srv...))
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	if d := cmp.Diff([]string{"r/a:1", "r/j:1"}, refs); d != "" {
+	if d := cmp.Diff([]string{"r/a:1", "r/j:1", "r/w:1"}, refs); d != "" {
 		t.Error(d)
 	}
 	want := []struct{ name, text, iam string }{
 		{"services/a", "INGRESS_TRAFFIC_ALL", "allUsers"}, {"services/b", "services/b", ""},
-		{"jobs/a", `"taskCount":3`, "user:a@acme.example"}, {"jobs/b", "jobs/b", ""},
+		{"jobs/a", `"taskCount":3`, "user:a@acme.example"}, {"jobs/b", "jobs/b", ""}, {"workerPools/w", "r/w:1", ""},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%d definitions, want %d", len(got), len(want))
@@ -52,9 +53,9 @@ func TestDefinitionsInProject(t *testing.T) {
 
 	// Whether somebody may call that is not known for want of an answer is an error.
 	for _, kind := range []string{"services", "jobs"} {
-		answers := map[string]string{"services": `{}`, "jobs": `{}`, "us-east1/" + kind + "/a:getIamPolicy": "500"}
+		answers := map[string]string{"services": `{}`, "jobs": `{}`, "workerPools": `{}`, "instances": `{}`, "us-east1/" + kind + "/a:getIamPolicy": "500"}
 		answers[kind] = `{"` + kind + `":[{"name":"projects/acme/locations/us-east1/` + kind + `/a","template":{"containers":[{"image":"r/a:1"}],"template":{"containers":[{"image":"r/a:1"}]}}}]}`
-		refs, err := running(audit.DefinitionsInProject(t.Context(), "acme", "-", func(audit.Definition) {}, cloudRun(t, answers)...))
+		refs, err := running(inProject(t, func(audit.Definition) {}, cloudRun(t, answers)...))
 		if attestor.KindOf(err) != attestor.Upstream || len(refs) != 0 || !strings.Contains(attestor.Message(err), kind) {
 			t.Errorf("%s: %q %v", kind, refs, err)
 		}
@@ -73,13 +74,16 @@ func TestImagesInProject(t *testing.T) {
 	services := `{"services":[{"template":` + container("r/a:1", "r/b:1") + `},{}],"nextPageToken":"2"}`
 	jobs := `{"jobs":[{"template":{"template":` + container("r/j:1", "r/k:1") + `}},{},{"template":{}}],"nextPageToken":"2"}`
 	last := map[string]string{"services": services, "services 2": `{"services":[{"template":` + container("r/c:1") + `}]}`, "jobs": jobs, "jobs 2": `{"jobs":[{"template":{"template":` + container("r/l:1") + `}}]}`}
+	last["workerPools"], last["workerPools 2"] = `{"workerPools":[{"template":`+container("r/w:1")+`},{}],"nextPageToken":"2"}`, `{"workerPools":[{"template":`+container("r/x:1")+`}]}`
+	last["instances"], last["instances 2"] = `{"instances":[`+container("r/p:1")+`,{}],"nextPageToken":"2"}`, `{"instances":[`+container("r/q:1")+`]}`
 	first := []string{"r/a:1", "r/b:1", "r/c:1", "r/j:1", "r/k:1"}
+	all := append(slices.Clone(first), "r/l:1", "r/w:1", "r/x:1", "r/p:1", "r/q:1")
 	for _, tt := range []struct {
 		name, page, answer string
 		want               []string
 		says               string
 	}{
-		{name: "two pages of each", want: []string{"r/a:1", "r/b:1", "r/c:1", "r/j:1", "r/k:1", "r/l:1"}},
+		{name: "two pages of each", want: all},
 		{name: "nothing runs", page: "all", answer: `{}`},
 		{name: "a region is down", page: "services 2", answer: `{"unreachable":["europe-west1"]}`, want: first[:2], says: "europe-west1"},
 		{name: "services are not allowed", page: "services 2", answer: "403", want: first[:2], says: "may not list the Cloud Run services"},
@@ -87,15 +91,19 @@ func TestImagesInProject(t *testing.T) {
 		{name: "jobs are not allowed", page: "jobs", answer: "403", want: first[:3], says: "may not list the Cloud Run jobs"},
 		{name: "jobs are not allowed any more", page: "jobs 2", answer: "403", want: first, says: "may not list the Cloud Run jobs"},
 		{name: "jobs are down", page: "jobs 2", answer: "500", want: first, says: "jobs of acme could not be listed"},
-		{name: "jobs of all regions are not to be had", page: "jobs", answer: "400", want: first[:3], says: "name one region"},
+		{name: "jobs of all regions are not to be had", page: "jobs", answer: "400", want: first[:3], says: "name the regions with --region"},
+		{name: "worker pools are not allowed", page: "workerPools", answer: "403", want: all[:6], says: "may not list the Cloud Run worker pools"},
+		{name: "a page of worker pools is missing", page: "workerPools 2", answer: "404", want: all[:7], says: "worker pools of acme could not be listed"},
+		{name: "instances are down", page: "instances", answer: "500", want: all[:8], says: "instances of acme could not be listed"},
+		{name: "a page of instances is cut short", page: "instances 2", answer: `{"instances":[{"con`, want: all[:9], says: "instances of acme could not be listed"},
 		{name: "jobs are no JSON", page: "jobs 2", answer: "<html>", want: first, says: "jobs of acme could not be listed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			answers := maps.Clone(last)
 			if answers[tt.page] = tt.answer; tt.page == "all" {
-				answers = map[string]string{"services": tt.answer, "jobs": tt.answer}
+				answers = map[string]string{"services": tt.answer, "jobs": tt.answer, "workerPools": tt.answer, "instances": tt.answer}
 			}
-			got, err := running(audit.DefinitionsInProject(t.Context(), "acme", "-", nil, cloudRun(t, answers)...))
+			got, err := running(inProject(t, nil, cloudRun(t, answers)...))
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -109,7 +117,7 @@ func TestImagesInProject(t *testing.T) {
 
 // TestImagesInProjectStops: the list reads no further than its consumer does.
 func TestImagesInProjectStops(t *testing.T) {
-	for range audit.DefinitionsInProject(t.Context(), "acme", "-", nil, cloudRun(t, map[string]string{"services": `{"services":[{"template":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}]}`})...) {
+	for range inProject(t, nil, cloudRun(t, map[string]string{"services": `{"services":[{"template":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}]}`})...) {
 		return
 	}
 	t.Error("nothing was listed")
@@ -134,6 +142,11 @@ func cloudRun(t *testing.T, answers map[string]string) []option.ClientOption {
 	}))
 	t.Cleanup(srv.Close)
 	return []option.ClientOption{option.WithEndpoint(srv.URL), option.WithoutAuthentication()}
+}
+
+// inProject lists the images that serve in all regions of the project acme.
+func inProject(t *testing.T, visit func(audit.Definition), opts ...option.ClientOption) audit.References {
+	return audit.RunningImages(audit.ServingInProject(t.Context(), "acme", []string{"-"}, visit, opts...))
 }
 
 // running is everything that is listed before an error, and the error.

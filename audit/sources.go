@@ -3,13 +3,11 @@ package audit
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -171,82 +169,9 @@ func listing(repo string, err error) error {
 	return e
 }
 
-// RunningInCloudRun reads the output of `gcloud run services list --format json`,
-// or jobs list: the image of every container of every service or job.
-func RunningInCloudRun(r io.Reader) References {
-	type spec struct {
-		Containers []struct {
-			Image string `json:"image"`
-		} `json:"containers"`
-	}
-
-	type definition struct {
-		Spec struct {
-			Template struct {
-				Spec struct {
-					spec
-					Template struct { // a job has its task's template within its own
-						Spec spec `json:"spec"`
-					} `json:"template"`
-				} `json:"spec"`
-			} `json:"template"`
-		} `json:"spec"`
-	}
-
-	return documents(r, "gcloud run services list --format json", "", func(d definition, yield func(string) bool) bool {
-		outer := d.Spec.Template.Spec
-		for _, c := range slices.Concat(outer.Containers, outer.Template.Spec.Containers) {
-			if c.Image != "" && !yield(c.Image) {
-				return false
-			}
-		}
-		return true
-	})
-}
-
-// RunningInKubernetes reads the output of `kubectl get pods -A -o json`: for each
-// container the digest that runs, if the runtime reports it, or its reference.
-func RunningInKubernetes(r io.Reader) References {
-	type container struct {
-		Name  string `json:"name"`
-		Image string `json:"image"`
-	}
-	type status struct {
-		Name    string `json:"name"`
-		ImageID string `json:"imageID"`
-	}
-
-	type pod struct {
-		Spec struct {
-			Containers          []container `json:"containers"`
-			InitContainers      []container `json:"initContainers"`
-			EphemeralContainers []container `json:"ephemeralContainers"`
-		} `json:"spec"`
-		Status struct {
-			Containers          []status `json:"containerStatuses"`
-			InitContainers      []status `json:"initContainerStatuses"`
-			EphemeralContainers []status `json:"ephemeralContainerStatuses"`
-		} `json:"status"`
-	}
-
-	return documents(r, "kubectl get pods -A -o json", "items", func(p pod, yield func(string) bool) bool {
-		ids := map[string]string{}
-		for _, list := range [][]status{p.Status.Containers, p.Status.InitContainers, p.Status.EphemeralContainers} {
-			for _, s := range list {
-				ids[s.Name] = s.ImageID
-			}
-		}
-
-		for _, list := range [][]container{p.Spec.InitContainers, p.Spec.Containers, p.Spec.EphemeralContainers} {
-			for _, c := range list {
-				if ref := running(c.Image, ids[c.Name]); ref != "" && !yield(ref) {
-					return false
-				}
-			}
-		}
-		return true
-	})
-}
+// RunningInKubernetes lists the images of the output of `kubectl get pods -A -o json`: of each pod that has not
+// finished the digest that runs, if the runtime reports it, or the reference of its definition.
+func RunningInKubernetes(r io.Reader) References { return RunningImages(PodWorkloads(r, nil)) }
 
 // running pins an image to the digest in the runtime's image ID. The ID's
 // repository is ignored: a node that pulled the same image from another one may
@@ -265,71 +190,6 @@ func running(image, id string) string {
 		image = image[:slash+1+strings.Index(image[slash+1:], ":")]
 	}
 	return image + "@" + digest
-}
-
-// documents decodes an array of T one element at a time: the document itself or,
-// where field is set, that field of it. command is the one that writes such a
-// document.
-func documents[T any](r io.Reader, command, field string, each func(T, func(string) bool) bool) References {
-	return func(yield func(string, error) bool) {
-		dec := json.NewDecoder(io.LimitReader(r, maxDocument))
-		more := true
-		err := enter(dec, field)
-		for err == nil && more && dec.More() {
-			var v T
-			if err = dec.Decode(&v); err == nil {
-				more = each(v, func(s string) bool { return yield(s, nil) })
-			}
-		}
-
-		// The closing bracket must be there: a truncated file would look like a
-		// complete list of what runs.
-		if err == nil && more {
-			_, err = dec.Token()
-		}
-		if err != nil && more {
-			yield("", &attestor.Error{
-				Kind: attestor.Invalid,
-				Msg:  "the file is not the complete output of " + command,
-				Fix:  "write the command's output to a file, and give that file",
-				Err:  err,
-			})
-		}
-	}
-}
-
-// enter moves the decoder to the first element of the array.
-func enter(dec *json.Decoder, field string) error {
-	want := func(d json.Delim) error {
-		t, err := dec.Token()
-		if err == nil && t != d {
-			err = fmt.Errorf("found %v, want %v", t, d)
-		}
-		return err
-	}
-	if field == "" {
-		return want('[')
-	}
-
-	if err := want('{'); err != nil {
-		return err
-	}
-
-	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return err
-		}
-		if key == field {
-			return want('[')
-		}
-
-		var skipped json.RawMessage
-		if err := dec.Decode(&skipped); err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("no field %q", field)
 }
 
 func short200(s string) string {

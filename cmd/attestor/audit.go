@@ -1,12 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,11 +27,8 @@ type auditFlags struct {
 	where    whereFlags
 	report   reportFlags
 	policies []string
+	running  runningFlags
 	file     string
-	cloudRun []string
-	pods     []string
-	project  string
-	region   string
 	state    string
 	posture  string
 	atOnce   int
@@ -55,14 +53,9 @@ could not be decided.`,
 	c.Flags().StringArrayVar(&f.policies, "policy", nil,
 		"judge by this policy `FILE` instead of the configured ones (repeatable)")
 	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
-	c.Flags().StringArrayVar(&f.cloudRun, "cloud-run", nil,
-		"judge what runs by this `FILE` of gcloud run services list --format json, or of jobs list")
-	c.Flags().StringArrayVar(&f.pods, "pods", nil, "judge what runs by this `FILE` of kubectl get pods -A -o json")
-	c.Flags().StringVar(&f.project, "cloud-run-project", "",
-		"judge what runs in this `PROJECT`, services and jobs, by the Cloud Run API")
-	c.Flags().StringVar(&f.region, "region", "-", "of --cloud-run-project; - for all regions")
+	f.running.register(c, "cloud-run-project")
 	c.Flags().StringVar(&f.posture, "posture", "baseline",
-		"tell how the services and jobs of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all")
+		"tell how the services, jobs and worker pools of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all")
 	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
 	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image would be refused")
@@ -70,7 +63,7 @@ could not be decided.`,
 }
 
 func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
-	if len(repositories) == 0 && f.file == "" && len(f.cloudRun) == 0 && len(f.pods) == 0 && f.project == "" {
+	if len(repositories) == 0 && f.file == "" && !f.running.any() {
 		return errors.New("say what to audit: repositories, --file, --cloud-run, --pods or --cloud-run-project")
 	}
 
@@ -254,8 +247,7 @@ func (a *auditing) result(r audit.Result) error {
 
 // key is what the sweep is about: a state of something else is refused.
 func (f *auditFlags) key(j *judge, repositories []string) string {
-	parts := append([]string{f.file, f.project, f.region}, repositories...)
-	parts = append(append(parts, f.cloudRun...), f.pods...)
+	parts := slices.Concat([]string{f.file}, f.running.key(), repositories)
 	if j.engine != nil {
 		return strings.Join(append(parts, string(j.engine.Policies.Set().Digest())), " ")
 	}
@@ -317,46 +309,23 @@ func (f *auditFlags) references(
 			"a tag in "+strings.Join(repositories, ", "), listed.ofRepositories(audit.TagsOf(c.Context(), repositories, o))))
 	}
 
-	add := func(files []string, expected string, parse func(string, io.Reader) (audit.References, error)) error {
-		for _, file := range files {
-			r := c.InOrStdin()
-			if file != "-" {
-				opened, err := os.Open(file)
-				if err != nil {
-					return err
-				}
-				r = opened
-			}
-
-			refs, err := parse(file, r)
-			if err != nil {
-				return err
-			}
-			sources = append(sources, listed.counted(expected+" in "+inputName(file), refs))
-		}
-		return nil
-	}
-
-	var lists []string
 	if f.file != "" {
-		lists = []string{f.file}
+		text, err := readInput(c, f.file)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, listed.counted(
+			"a reference, one a line, in "+inputName(f.file), audit.LinesOf(bytes.NewReader(text))))
 	}
-	err := errors.Join(
-		add(lists, "a reference, one a line,", streamed(audit.LinesOf)),
-		add(f.cloudRun, "a service or job with an image", services.listed),
-		add(f.pods, "a pod with an image", streamed(audit.RunningInKubernetes)),
-	)
+
+	running, err := f.running.sources(c, services)
 	if err != nil {
 		return nil, err
 	}
-
-	if f.project != "" {
-		var seen func(audit.Definition)
-		if services.profile != nil {
-			seen = services.seen
-		}
-		sources = append(sources, listed.counted(
-			"a service or job with an image in the project "+f.project, audit.DefinitionsInProject(c.Context(), f.project, f.region, seen)))
+	for _, source := range running {
+		images := listed.counted(source.expected, audit.RunningImages(source.workloads))
+		sources = append(sources, images)
+		sources = append(sources, saying(c.ErrOrStderr(), source))
 	}
 
 	return func(yield func(string, error) bool) {
@@ -383,9 +352,13 @@ func namedImages(targets []string) (repositories, named []string) {
 	return repositories, named
 }
 
-// streamed is a source that is read as it is judged.
-func streamed(parse func(io.Reader) audit.References) func(string, io.Reader) (audit.References, error) {
-	return func(_ string, r io.Reader) (audit.References, error) { return parse(r), nil }
+// saying yields nothing, and says how a source was read once it was.
+func saying(w io.Writer, source runningSource) audit.References {
+	return func(func(string, error) bool) {
+		if note := source.note(); note != "" {
+			fmt.Fprintf(w, "attestor: %s\n", note)
+		}
+	}
 }
 
 // sweepProgress draws a bar on a terminal.

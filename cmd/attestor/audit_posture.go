@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -13,9 +10,6 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/posture"
 )
-
-// maxServiceList bounds a file of services or jobs, which is kept to be judged after its images.
-const maxServiceList = 256 << 20
 
 // servicesFound gathers the services and jobs that a sweep meets, for their posture.
 type servicesFound struct {
@@ -34,22 +28,20 @@ func newServicesFound(profile string) (*servicesFound, error) {
 	return &servicesFound{profile: &p}, err
 }
 
-// listed reads `gcloud run services list --format json`, or jobs list, and keeps
-// each definition. What is no such list is reported by the references.
-func (s *servicesFound) listed(name string, r io.Reader) (audit.References, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxServiceList))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
-	}
-
+// listed keeps the definitions of a list of gcloud. Revisions and instances have no posture of their own.
+func (s *servicesFound) listed(name string, text []byte) {
 	var all []json.RawMessage
-	if s.profile != nil && json.Unmarshal(text, &all) == nil {
-		for _, one := range all {
+	if s.profile == nil || json.Unmarshal(text, &all) != nil {
+		return
+	}
+	for _, one := range all {
+		var of struct {
+			Kind string `json:"kind"`
+		}
+		if json.Unmarshal(one, &of) == nil && of.Kind != "Revision" && of.Kind != "Instance" {
 			s.in.Definitions = append(s.in.Definitions, posture.Source{Name: name, Text: one})
 		}
 	}
-
-	return audit.RunningInCloudRun(bytes.NewReader(text)), nil
 }
 
 // seen keeps a service or job that the Cloud Run API listed.
