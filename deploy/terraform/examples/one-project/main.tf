@@ -1,5 +1,5 @@
-# Everything in one project: to try it out, or for one team. Where those who
-# build must not be those who sign, see ../split-projects.
+# Everything in one project: for a trial, or for one team. If builders must not be
+# able to sign, see ../split-projects.
 
 terraform {
   required_version = ">= 1.5"
@@ -9,7 +9,7 @@ terraform {
       version = ">= 8.0"
     }
   }
-  # State names everything that is deployed: keep it in a bucket with versions and few readers.
+  # The state describes the whole deployment: keep it in a versioned bucket with few readers.
   backend "gcs" {}
 }
 
@@ -182,7 +182,7 @@ module "monitoring" {
 }
 
 output "address" {
-  description = "What both hosts' A records name."
+  description = "Address for the A records of both hosts."
   value       = module.edge.address
 }
 

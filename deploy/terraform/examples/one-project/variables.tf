@@ -4,7 +4,7 @@ variable "project" {
 }
 
 variable "region" {
-  description = "Region of everything."
+  description = "Region of all resources."
   type        = string
   default     = "us-east1"
 }
@@ -47,58 +47,58 @@ variable "callers" {
 }
 
 variable "gate_config" {
-  description = "File with the configuration of gate: begin with deploy/cloudrun/gate/attestor.yaml."
+  description = "File with the configuration of gate; start from deploy/cloudrun/gate/attestor.yaml."
   type        = string
 }
 
 variable "events_config" {
-  description = "File with the configuration of gate-events: begin with deploy/cloudrun/gate-events/attestor.yaml."
+  description = "File with the configuration of gate-events; start from deploy/cloudrun/gate-events/attestor.yaml."
   type        = string
 }
 
 variable "policy" {
-  description = "File with the policy: begin with deploy/policies/starter.yaml."
+  description = "File with the policy; start from deploy/policies/starter.yaml."
   type        = string
 }
 
 variable "notification_channels" {
-  description = "Who is told of alerts: projects/P/notificationChannels/N."
+  description = "Notification channels of alerts: projects/P/notificationChannels/N."
   type        = list(string)
   default     = []
 }
 
 variable "runbook" {
-  description = "Where docs/operations.md can be read."
+  description = "URL of docs/operations.md."
   type        = string
   default     = "https://github.com/attestor-gate/attestor/blob/main/docs/operations.md"
 }
 
 variable "enforce" {
-  description = "Binary Authorization blocks. false until docs/rollout.md says so."
+  description = "true: Binary Authorization blocks images. Keep false until docs/rollout.md says otherwise."
   type        = bool
   default     = false
 }
 
 variable "encrypt" {
-  description = "A key of one's own encrypts both services, as the hipaa profile of posture wants."
+  description = "true: a customer-managed key encrypts both services, as posture's hipaa profile requires."
   type        = bool
   default     = true
 }
 
 variable "collector_image" {
-  description = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar, by digest: brings /metrics to Managed Service for Prometheus, which the alerts are computed from. null: something else does."
+  description = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar, by digest. It sends /metrics to Managed Service for Prometheus, which evaluates the alerts. null: another collector does."
   type        = string
   default     = null
 }
 
 variable "files" {
-  description = "What configuration and policies name besides, path to file: trusted roots, public keys of bases. The default is the root of public-good Sigstore, which distroless is signed under."
+  description = "Other files that configuration and policies name, path to file: trusted roots, public keys of bases. The default is the root of Sigstore's public-good instance, for signatures of distroless."
   type        = map(string)
   default     = { "/etc/attestor/trust/trusted_root.json" = "../../../policies/bases/trust/sigstore-public-good.json" }
 }
 
 variable "hash_key" {
-  description = "Secret of the gate's project with the key by which callers appear in logs, and its version: make it before the first apply, as docs/deploy.md says. null, with hashKey taken out of both configurations: each instance makes up its own."
+  description = "Secret of the gate's project with the key that hashes callers in logs, and its version. Create it before the first apply, as docs/deploy.md describes. null, with hashKey removed from both configurations: each instance generates a key of its own."
   type        = object({ secret = string, version = string })
   default     = { secret = "gate-hash", version = "1" }
 }

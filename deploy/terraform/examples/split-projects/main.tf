@@ -1,6 +1,6 @@
-# The usual split: the gate runs in one project, keys and attestations are in
-# another that nobody but the gate can write to, images in a third; any number
-# of projects build and deploy. Whoever owns one of them cannot admit an image.
+# The usual split: the gate runs in one project. Keys and attestations are in a
+# second one that only the gate can write to, images in a third. Any number of
+# projects build and deploy; an owner of one of these cannot admit an image.
 
 terraform {
   required_version = ">= 1.5"
@@ -10,7 +10,7 @@ terraform {
       version = ">= 8.0"
     }
   }
-  # State names everything that is deployed: keep it in a bucket with versions and few readers.
+  # The state describes the whole deployment: keep it in a versioned bucket with few readers.
   backend "gcs" {}
 }
 
@@ -45,7 +45,7 @@ module "apis" {
   projects = merge(
     { for p in var.deploy_projects : p => ["deploy"] },
     {
-      (var.gate_project)   = ["gate", "deploy"] # the gate is admitted by itself
+      (var.gate_project)   = ["gate", "deploy"] # the gate's own images are admitted by the gate
       (var.keys_project)   = ["keys"]
       (var.images_project) = ["images"]
       (var.build_project)  = ["build"]
@@ -103,7 +103,7 @@ module "network" {
 
   project = var.gate_project
   region  = var.region
-  # Proxies of the internal load balancer.
+  # For the proxies of the internal load balancer.
   proxy_cidr = var.internal_certificate == null ? null : "10.10.1.0/24"
 }
 
@@ -208,7 +208,7 @@ module "events" {
   }
 }
 
-# Deploying is reading the image.
+# A project that deploys an image reads it.
 resource "google_artifact_registry_repository_iam_member" "deploy" {
   for_each = merge({ (var.gate_project) = data.google_project.gate.number }, { for p in data.google_project.deploy : p.project_id => p.number })
 
@@ -281,7 +281,7 @@ module "monitoring" {
 }
 
 output "address" {
-  description = "What both hosts' A records name."
+  description = "Address for the A records of both hosts."
   value       = module.edge.address
 }
 

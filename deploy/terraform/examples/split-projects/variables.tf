@@ -4,7 +4,7 @@ variable "gate_project" {
 }
 
 variable "keys_project" {
-  description = "Project of key, note, attestor and attestations, and of nothing else."
+  description = "Project of key, note, attestor and attestations only."
   type        = string
 }
 
@@ -19,12 +19,12 @@ variable "build_project" {
 }
 
 variable "deploy_projects" {
-  description = "Projects in which images run."
+  description = "Projects that run images."
   type        = set(string)
 }
 
 variable "enforced_projects" {
-  description = "Those of them, or the gate's, in which Binary Authorization blocks; one after the other, as docs/rollout.md says."
+  description = "Projects, of these and the gate's, in which Binary Authorization blocks images. Add them one after the other, as docs/rollout.md describes."
   type        = set(string)
   default     = []
 }
@@ -52,25 +52,25 @@ variable "ci_callers" {
 }
 
 variable "organization" {
-  description = "Number of the organisation; null to leave its policies alone."
+  description = "Number of the organisation; null: its policies are not changed."
   type        = string
   default     = null
 }
 
 variable "access_policy" {
-  description = "Number of its access policy; null for no perimeter."
+  description = "Number of its access policy; null: no perimeter."
   type        = string
   default     = null
 }
 
 variable "enforce_perimeter" {
-  description = "The perimeter refuses instead of only logging."
+  description = "true: the perimeter refuses requests. false: it only logs them."
   type        = bool
   default     = false
 }
 
 variable "region" {
-  description = "Region of everything."
+  description = "Region of all resources."
   type        = string
   default     = "us-east1"
 }
@@ -113,64 +113,64 @@ variable "callers" {
 }
 
 variable "gate_config" {
-  description = "File with the configuration of gate: begin with deploy/cloudrun/gate/attestor.yaml."
+  description = "File with the configuration of gate; start from deploy/cloudrun/gate/attestor.yaml."
   type        = string
 }
 
 variable "events_config" {
-  description = "File with the configuration of gate-events: begin with deploy/cloudrun/gate-events/attestor.yaml."
+  description = "File with the configuration of gate-events; start from deploy/cloudrun/gate-events/attestor.yaml."
   type        = string
 }
 
 variable "policy" {
-  description = "File with the policy: begin with deploy/policies/starter.yaml."
+  description = "File with the policy; start from deploy/policies/starter.yaml."
   type        = string
 }
 
 variable "notification_channels" {
-  description = "Who is told of alerts: projects/P/notificationChannels/N."
+  description = "Notification channels of alerts: projects/P/notificationChannels/N."
   type        = list(string)
   default     = []
 }
 
 variable "runbook" {
-  description = "Where docs/operations.md can be read."
+  description = "URL of docs/operations.md."
   type        = string
   default     = "https://github.com/attestor-gate/attestor/blob/main/docs/operations.md"
 }
 
 variable "builds" {
-  description = "Image name to {owner, repository} at GitHub: a build trigger each."
+  description = "Image name to {owner, repository} at GitHub; each gets a build trigger."
   type        = map(object({ owner = string, repository = string }))
   default     = {}
 }
 
 variable "internal_certificate" {
-  description = "Variable certificate of module internal; null for no internal load balancer."
+  description = "Variable certificate of module internal; null: no internal load balancer."
   type        = string
   default     = null
 }
 
 variable "encrypt" {
-  description = "A key of one's own encrypts both services, as the hipaa profile of posture wants."
+  description = "true: a customer-managed key encrypts both services, as posture's hipaa profile requires."
   type        = bool
   default     = true
 }
 
 variable "collector_image" {
-  description = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar, by digest: brings /metrics to Managed Service for Prometheus, which the alerts are computed from. null: something else does."
+  description = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar, by digest. It sends /metrics to Managed Service for Prometheus, which evaluates the alerts. null: another collector does."
   type        = string
   default     = null
 }
 
 variable "files" {
-  description = "What configuration and policies name besides, path to file: trusted roots, public keys of bases. The default is the root of public-good Sigstore, which distroless is signed under."
+  description = "Other files that configuration and policies name, path to file: trusted roots, public keys of bases. The default is the root of Sigstore's public-good instance, for signatures of distroless."
   type        = map(string)
   default     = { "/etc/attestor/trust/trusted_root.json" = "../../../policies/bases/trust/sigstore-public-good.json" }
 }
 
 variable "hash_key" {
-  description = "Secret of the gate's project with the key by which callers appear in logs, and its version: make it before the first apply, as docs/deploy.md says. null, with hashKey taken out of both configurations: each instance makes up its own."
+  description = "Secret of the gate's project with the key that hashes callers in logs, and its version. Create it before the first apply, as docs/deploy.md describes. null, with hashKey removed from both configurations: each instance generates a key of its own."
   type        = object({ secret = string, version = string })
   default     = { secret = "gate-hash", version = "1" }
 }

@@ -1,8 +1,8 @@
-# Binary Authorization's policy of one project that deploys. It begins in dry
-# run: violations are logged and admitted. docs/rollout.md says when to enforce.
+# Binary Authorization's policy of one project that deploys images. It starts as a
+# dry run: violations are logged and admitted. docs/rollout.md says when to enforce.
 
 variable "project" {
-  description = "Project whose Cloud Run services and clusters this policy is about."
+  description = "Project of the Cloud Run services and clusters that this policy governs."
   type        = string
 }
 
@@ -18,7 +18,7 @@ variable "enforce" {
 }
 
 variable "allowlist" {
-  description = "Image patterns that need no attestation: sidecars of Google's that are not built here. Name a repository, never a registry."
+  description = "Image patterns that need no attestation, such as Google's sidecars. Name a repository, never a registry."
   type        = list(string)
   default = [
     "gcr.io/cloud-sql-connectors/cloud-sql-proxy@*",
@@ -34,7 +34,7 @@ variable "allowlist" {
 resource "google_binary_authorization_policy" "policy" {
   project     = var.project
   description = "Only what the gate attested"
-  # Google's own system images are Google's to judge.
+  # Google's system images are governed by Google's own policy.
   global_policy_evaluation_mode = "ENABLE"
 
   dynamic "admission_whitelist_patterns" {

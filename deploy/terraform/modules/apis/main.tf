@@ -1,7 +1,7 @@
-# The Google APIs that a part of the set-up needs, in the project where it needs them.
+# The Google APIs that each part of the set-up needs, in its project.
 
 variable "projects" {
-  description = "Project id to what it is for: any of gate, keys, images, deploy, build. One project may be for all of them."
+  description = "Project id to its purposes: any of gate, keys, images, deploy, build. One project may have all of them."
   type        = map(set(string))
 
   validation {
@@ -33,6 +33,6 @@ resource "google_project_service" "api" {
 
   project = each.value.project
   service = each.value.api
-  # Others may use it too.
+  # Other programs may use the API too.
   disable_on_destroy = false
 }

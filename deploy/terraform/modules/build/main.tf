@@ -1,4 +1,4 @@
-# Builds an image on every push to a branch and asks the gate, by
+# Builds an image on every push to a branch and requests an attestation, with
 # deploy/cloudbuild/attest-container.yaml in the repository that is built.
 
 variable "project" {
@@ -17,7 +17,7 @@ variable "owner" {
 }
 
 variable "repository" {
-  description = "Name of the repository at GitHub, connected to Cloud Build before."
+  description = "Name of the repository at GitHub, which must be connected to Cloud Build."
   type        = string
 }
 

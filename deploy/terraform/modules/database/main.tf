@@ -1,5 +1,5 @@
-# The record: PostgreSQL with a private address, logins by IAM and no
-# passwords, backups that reach back to any second of the last week.
+# The gate's database: PostgreSQL with a private address, logins by IAM without
+# passwords, and point-in-time recovery for the last week.
 
 variable "project" {
   description = "Project of the database."
@@ -12,12 +12,12 @@ variable "region" {
 }
 
 variable "network" {
-  description = "Network by which it is reached."
+  description = "Network from which clients connect."
   type        = string
 }
 
 variable "peering" {
-  description = "Output peering of module network: the database waits for it."
+  description = "Output peering of module network, on which the database depends."
   type        = string
 }
 
@@ -28,13 +28,13 @@ variable "tier" {
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the database, projects/…/cryptoKeys/K; null for Google's."
+  description = "Key that encrypts the database, projects/…/cryptoKeys/K; null: a key of Google's."
   type        = string
   default     = null
 }
 
 variable "users" {
-  description = "E-mail addresses of the service accounts that use it."
+  description = "E-mail addresses of the service accounts that use the database."
   type        = map(string)
 }
 
@@ -44,7 +44,7 @@ resource "google_sql_database_instance" "record" {
   region              = var.region
   database_version    = "POSTGRES_17"
   encryption_key_name = var.kms_key
-  # The record is evidence.
+  # The database contains evidence.
   deletion_protection = true
 
   settings {
@@ -53,7 +53,7 @@ resource "google_sql_database_instance" "record" {
     availability_type           = "REGIONAL"
     disk_autoresize             = true
     deletion_protection_enabled = true
-    # Which private range it gets is decided by the peering; naming it here makes the order plain.
+    # The peering determines the private range; this reference makes the order explicit.
     user_labels = { peering = substr(sha256(var.peering), 0, 16) }
 
     ip_configuration {
@@ -108,7 +108,7 @@ output "connection_name" {
 }
 
 output "connection_strings" {
-  description = "What the secret with the connection string holds, by service: the proxy beside the service adds the credentials, so that there is none in it."
+  description = "Connection strings for the secrets, by service. They contain no credentials: the proxy container adds them."
   value = {
     for who, user in google_sql_user.service :
     who => "postgres://${urlencode(user.name)}@127.0.0.1:5432/${google_sql_database.record.name}?sslmode=disable"

@@ -1,5 +1,5 @@
-# Cloud Armor. A throttle that lets a request through ends the list, so that
-# what denies comes before it.
+# Cloud Armor. A throttle that admits a request ends the evaluation, so rules that
+# deny come before it.
 
 resource "google_compute_security_policy" "api" {
   project     = var.project
@@ -11,7 +11,7 @@ resource "google_compute_security_policy" "api" {
     log_level    = "VERBOSE"
   }
 
-  # Policies and service definitions are YAML that looks like an attack; the gate reads them strictly.
+  # Policies and service definitions are YAML that resembles an attack; the gate parses them strictly.
   rule {
     priority    = 1000
     action      = "deny(403)"

@@ -1,5 +1,5 @@
-# The way in: one external HTTPS load balancer, two hosts. The API's callers
-# are programs with ID tokens; the pages' readers are people behind IAP.
+# Ingress: one external HTTPS load balancer with two hosts. Programs call the API
+# with ID tokens; people read the pages through IAP.
 
 resource "google_compute_global_address" "edge" {
   project = var.project
@@ -71,7 +71,7 @@ resource "google_compute_backend_service" "pages" {
   }
 }
 
-# IAP is who Cloud Run sees; the gate verifies IAP's signed header, and lets it read only.
+# To Cloud Run, IAP is the caller. The gate verifies IAP's signed header and permits reading only.
 resource "google_cloud_run_v2_service_iam_member" "iap" {
   project  = var.project
   location = var.region
@@ -80,7 +80,7 @@ resource "google_cloud_run_v2_service_iam_member" "iap" {
   member   = "serviceAccount:service-${var.project_number}@gcp-sa-iap.iam.gserviceaccount.com"
 }
 
-# People come through IAP to this one backend.
+# People reach this backend through IAP.
 resource "google_iap_web_backend_service_iam_member" "reader" {
   for_each = var.readers
 
@@ -93,7 +93,7 @@ resource "google_iap_web_backend_service_iam_member" "reader" {
 resource "google_compute_url_map" "edge" {
   project = var.project
   name    = "gate-edge"
-  # Whoever asks for another host gets what nobody may read without IAP.
+  # Requests for other hosts go to the backend that needs IAP.
   default_service = google_compute_backend_service.pages.id
 
   host_rule {
@@ -135,7 +135,7 @@ resource "google_compute_global_forwarding_rule" "edge" {
 }
 
 output "address" {
-  description = "What both hosts' A records name."
+  description = "Address for the A records of both hosts."
   value       = google_compute_global_address.edge.address
 }
 

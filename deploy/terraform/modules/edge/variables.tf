@@ -4,7 +4,7 @@ variable "project" {
 }
 
 variable "project_number" {
-  description = "Its number, by which IAP's service agent is called."
+  description = "Number of that project, part of the name of IAP's service agent."
   type        = string
 }
 
@@ -29,12 +29,12 @@ variable "pages_host" {
 }
 
 variable "readers" {
-  description = "Members that IAP lets read the pages, such as group:security@acme.example."
+  description = "Members that may read the pages through IAP, such as group:security@acme.example."
   type        = set(string)
 }
 
 variable "requests_per_minute" {
-  description = "Requests a minute for one caller of the API, beyond which it is answered 429."
+  description = "Limit of requests per minute for one caller of the API; above it, the answer is 429."
   type        = number
   default     = 600
 }

@@ -1,9 +1,9 @@
-# A key of one's own for what Cloud Run keeps of the services: their images and
-# their instances' disks. Whoever disables it stops the gate within hours, which is
-# what it is for; see docs/deploy.md before turning it off instead.
+# A customer-managed key for the data that Cloud Run stores of the services: their
+# images and their instances' disks. Disabling the key stops the gate within hours,
+# which is its purpose; docs/deploy.md describes how to remove it.
 
 variable "project" {
-  description = "Project that holds the key: that of the signing key, where projects are split."
+  description = "Project of the key; with split projects, that of the signing key."
   type        = string
 }
 
@@ -13,7 +13,7 @@ variable "location" {
 }
 
 variable "run_project_number" {
-  description = "Number of the services' project, by which Cloud Run's service agent is called."
+  description = "Number of the services' project, part of the name of Cloud Run's service agent."
   type        = string
 }
 
@@ -28,7 +28,7 @@ resource "google_kms_crypto_key" "gate" {
   key_ring        = google_kms_key_ring.run.id
   purpose         = "ENCRYPT_DECRYPT"
   rotation_period = "7776000s"
-  # What was destroyed by mistake can be had back for a month.
+  # A key version that was destroyed by mistake can be restored for a month.
   destroy_scheduled_duration = "2592000s"
 
   version_template {
@@ -37,12 +37,12 @@ resource "google_kms_crypto_key" "gate" {
   }
 
   lifecycle {
-    # Without it no instance starts.
+    # Without this key no instance starts.
     prevent_destroy = true
   }
 }
 
-# Cloud Run itself encrypts and decrypts, when an instance starts: on this key alone.
+# Cloud Run encrypts and decrypts with this key only, when an instance starts.
 resource "google_kms_crypto_key_iam_member" "run" {
   crypto_key_id = google_kms_crypto_key.gate.id
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
@@ -50,7 +50,7 @@ resource "google_kms_crypto_key_iam_member" "run" {
 }
 
 output "key" {
-  description = "projects/…/cryptoKeys/K for kms_key of module service, once Cloud Run may use it."
+  description = "projects/…/cryptoKeys/K for kms_key of module service; it waits until Cloud Run may use the key."
   value       = google_kms_crypto_key.gate.id
   depends_on  = [google_kms_crypto_key_iam_member.run]
 }

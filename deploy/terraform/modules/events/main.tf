@@ -1,6 +1,6 @@
-# What makes the gate judge again: finished builds, finished scans and new
-# findings, pushes, and the clock. All of it goes to gate-events by its run.app
-# address with a token of the pusher's.
+# The events after which the gate judges again: finished builds, finished scans and
+# new findings, pushes, and a schedule. They are sent to the run.app address of
+# gate-events with a token of the pushing service account.
 
 variable "project" {
   description = "Project of the gate."
@@ -8,7 +8,7 @@ variable "project" {
 }
 
 variable "project_number" {
-  description = "Its number, by which Pub/Sub's service agent is called."
+  description = "Number of that project, part of the name of Pub/Sub's service agent."
   type        = string
 }
 
@@ -18,7 +18,7 @@ variable "region" {
 }
 
 variable "uri" {
-  description = "The run.app address of gate-events; it is the tokens' audience too."
+  description = "The run.app address of gate-events, which is also the audience of the tokens."
   type        = string
 }
 
@@ -28,12 +28,12 @@ variable "pusher" {
 }
 
 variable "topics" {
-  description = "Project to the topics that exist or are to be there: cloud-builds where images are built, container-analysis-occurrences-v1 and gcr where they are stored. Google publishes to them by these names."
+  description = "Project to its topics, which are created if needed: cloud-builds in projects that build images, container-analysis-occurrences-v1 and gcr in projects that store them. Google publishes to topics of these names."
   type        = map(set(string))
 }
 
 variable "events_member" {
-  description = "gate-events itself, which publishes to the topic that spreads re-judging over its instances."
+  description = "The service account of gate-events, which publishes to the topic that distributes re-judging over its instances."
   type        = string
 }
 
@@ -47,7 +47,7 @@ locals {
   sources = merge([for project, names in var.topics : {
     for n in names : "${project}/${n}" => { project = project, name = n, subscription = "gate-${n}-${substr(sha256("${project}/${n}"), 0, 6)}" }
   }]...)
-  # What gate-events publishes to itself: rejudge.topic and rejudge.subscription of its configuration.
+  # Messages of gate-events to itself: rejudge.topic and rejudge.subscription of its configuration.
   rejudge = "${var.project}/gate-rejudge"
   topics  = merge(local.sources, { (local.rejudge) = { project = var.project, name = "gate-rejudge", subscription = "gate-rejudge" } })
   agent   = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -66,7 +66,7 @@ resource "google_pubsub_topic" "dead" {
   message_retention_duration = "604800s"
 }
 
-# Keeps what could not be handled until somebody looks.
+# Keeps messages that could not be handled, for inspection.
 resource "google_pubsub_subscription" "dead" {
   project                    = var.project
   name                       = "gate-dead"
@@ -100,7 +100,7 @@ resource "google_pubsub_subscription" "push" {
     maximum_backoff = "600s"
   }
 
-  # About four hours of an outage by the back-off above.
+  # With the back-off above, about four hours of an outage.
   dead_letter_policy {
     dead_letter_topic     = google_pubsub_topic.dead.id
     max_delivery_attempts = 30
@@ -111,7 +111,7 @@ resource "google_pubsub_subscription" "push" {
   }
 }
 
-# Nobody else publishes here: what comes by this subscription is judged again.
+# Only gate-events publishes here: every message of this subscription causes a judgement.
 resource "google_pubsub_topic_iam_member" "rejudge" {
   project = var.project
   topic   = google_pubsub_topic.source[local.rejudge].name
@@ -119,7 +119,7 @@ resource "google_pubsub_topic_iam_member" "rejudge" {
   member  = var.events_member
 }
 
-# Pub/Sub itself moves a dead letter: it publishes to the one topic, and acknowledges on the subscriptions.
+# Pub/Sub itself moves a dead letter: it publishes to the dead-letter topic and acknowledges on the subscriptions.
 resource "google_pubsub_topic_iam_member" "dead" {
   project = var.project
   topic   = google_pubsub_topic.dead.name
@@ -127,7 +127,7 @@ resource "google_pubsub_topic_iam_member" "dead" {
   member  = local.agent
 }
 
-# The other half: takes the message off the subscription that it could not be delivered by.
+# The second right: it acknowledges the message on the subscription that could not deliver it.
 resource "google_pubsub_subscription_iam_member" "acknowledge" {
   for_each = local.topics
 
@@ -137,7 +137,7 @@ resource "google_pubsub_subscription_iam_member" "acknowledge" {
   member       = local.agent
 }
 
-# Pub/Sub makes the pusher's tokens: on that one account.
+# Pub/Sub creates the tokens of the pushing account, on this account only.
 resource "google_service_account_iam_member" "tokens" {
   service_account_id = var.pusher.name
   role               = "roles/iam.serviceAccountTokenCreator"

@@ -1,5 +1,5 @@
-# CI outside Google calls the gate without a downloaded key: its own token is
-# exchanged for one of a service account that may call, and nothing else.
+# CI outside Google calls the gate without a downloaded key: it exchanges its own
+# token for one of a service account that may only call the gate.
 
 variable "project" {
   description = "Project of the pool."
@@ -12,7 +12,7 @@ variable "project_number" {
 }
 
 variable "oidc" {
-  description = "Provider to {issuer, condition, attributes}: condition is CEL over assertion and must name the organisation, or everybody at that issuer gets in. attributes are mapped besides google.subject."
+  description = "Provider to {issuer, condition, attributes}: condition is CEL over assertion and must restrict the organisation; otherwise every identity of that issuer is admitted. attributes are mapped in addition to google.subject."
   type = map(object({
     issuer     = string
     condition  = string
@@ -103,7 +103,7 @@ resource "google_service_account" "caller" {
   display_name = "${each.key}, when it calls the gate"
 }
 
-# Makes ID tokens of that one account, and no access tokens. (workloadIdentityUser could have both.)
+# Creates ID tokens of this account only, and no access tokens. (workloadIdentityUser would allow both.)
 resource "google_service_account_iam_member" "caller" {
   for_each = var.callers
 
@@ -113,6 +113,6 @@ resource "google_service_account_iam_member" "caller" {
 }
 
 output "callers" {
-  description = "Caller to the e-mail that the gate's configuration names and run.invoker is granted to."
+  description = "Caller to the e-mail address for the gate's configuration and for run.invoker."
   value       = { for k, a in google_service_account.caller : k => a.email }
 }

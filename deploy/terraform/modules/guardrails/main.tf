@@ -1,5 +1,5 @@
-# What holds for everyone in the organisation, so that no service goes round
-# the gate. Optional, and set by whoever administers the organisation.
+# Rules for the whole organisation, so that no service can bypass the gate.
+# Optional; an administrator of the organisation applies them.
 
 variable "organization" {
   description = "Number of the organisation."
@@ -7,19 +7,19 @@ variable "organization" {
 }
 
 variable "access_policy" {
-  description = "Number of the organisation's access policy; null for no perimeter."
+  description = "Number of the organisation's access policy; null: no perimeter."
   type        = string
   default     = null
 }
 
 variable "protected_projects" {
-  description = "Numbers of the projects that hold registry, keys and attestations."
+  description = "Numbers of the projects of registry, keys and attestations."
   type        = set(string)
   default     = []
 }
 
 variable "ingress" {
-  description = "Who may come in over the perimeter: {identities, projects (numbers)}."
+  description = "Identities and projects (by number) that may enter the perimeter: {identities, projects}."
   type = object({
     identities = list(string)
     projects   = list(string)
@@ -28,12 +28,12 @@ variable "ingress" {
 }
 
 variable "enforce_perimeter" {
-  description = "false: the perimeter only logs what it would refuse. Look at that for a week first."
+  description = "false: the perimeter only logs requests that it would refuse. Review these logs for a week first."
   type        = bool
   default     = false
 }
 
-# A resource with this tag is excepted. Who may attach it decides who may be excepted.
+# Resources with this tag are exempt. Whoever may attach the tag can exempt resources.
 resource "google_tags_tag_key" "exempt" {
   parent      = "organizations/${var.organization}"
   short_name  = "cloud-run-guardrails"
@@ -62,7 +62,7 @@ resource "google_org_policy_policy" "run" {
   parent = "organizations/${var.organization}"
 
   spec {
-    # The exception first: rules with a condition come before the one without.
+    # The exception comes first: rules with a condition precede the rule without one.
     rules {
       allow_all = "TRUE"
       condition {

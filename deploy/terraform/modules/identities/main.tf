@@ -1,4 +1,4 @@
-# Who the parts are. None has a key to download; none has a basic role.
+# The service accounts. None has a downloadable key or a basic role.
 
 variable "project" {
   description = "Project of the two services."
@@ -11,7 +11,7 @@ variable "build_project" {
 }
 
 variable "people" {
-  description = "Task to the members that may take it on, such as {oncall = [\"group:oncall@acme.example\"]}. A person's own ID token cannot be made for the gate's audience, so that they call as gate-TASK; the audit log says who did."
+  description = "Task to the members that may perform it, such as {oncall = [\"group:oncall@acme.example\"]}. People cannot get ID tokens of their own for the gate's audience. They call as the service account gate-TASK; the audit log names the person."
   type        = map(set(string))
   default     = {}
 }
@@ -54,7 +54,7 @@ locals {
   }]...)
 }
 
-# Makes ID tokens of that one account, and no access tokens.
+# Creates ID tokens of this account only, and no access tokens.
 resource "google_service_account_iam_member" "taker" {
   for_each = local.takers
 
@@ -67,7 +67,7 @@ locals {
   services = { gate = google_service_account.gate.member, events = google_service_account.events.member }
 }
 
-# Connects to Cloud SQL, and logs in to it as itself. Both are granted by project only.
+# Connects to Cloud SQL and logs in as the service account. Both are granted by project only.
 resource "google_project_iam_member" "sql_client" {
   for_each = local.services
 
@@ -93,7 +93,7 @@ resource "google_project_iam_member" "trace" {
   member  = each.value
 }
 
-# Writes metrics: the collector runs beside the gate, as the gate.
+# Writes metrics: the collector's sidecar runs as the gate's service account.
 resource "google_project_iam_member" "metrics" {
   for_each = local.services
 
@@ -102,7 +102,7 @@ resource "google_project_iam_member" "metrics" {
   member  = each.value
 }
 
-# Makes its own ID token inside a build, on itself alone: the metadata server of Cloud Build gives none.
+# Creates its own ID token inside a build, on this account only: the metadata server of Cloud Build has none.
 resource "google_service_account_iam_member" "builder_token" {
   service_account_id = google_service_account.builder.name
   role               = "roles/iam.serviceAccountOpenIdTokenCreator"
@@ -127,7 +127,7 @@ output "events" {
 }
 
 output "pusher" {
-  description = "Who Pub/Sub and Cloud Scheduler are when they call."
+  description = "Service account of calls by Pub/Sub and Cloud Scheduler."
   value       = { email = google_service_account.pusher.email, member = google_service_account.pusher.member, name = google_service_account.pusher.name }
 }
 
@@ -137,6 +137,6 @@ output "builder" {
 }
 
 output "people" {
-  description = "Members that people call as; callers of gate."
+  description = "Service accounts that people call with; callers of gate."
   value       = [for a in google_service_account.task : a.member]
 }

@@ -1,5 +1,5 @@
-# The way in for those who have no Internet: an internal HTTPS load balancer in
-# the gate's network, instead of module edge or beside it.
+# Ingress without the Internet: an internal HTTPS load balancer in the gate's
+# network, instead of module edge or in addition to it.
 
 variable "project" {
   description = "Project of the gate."
@@ -12,17 +12,17 @@ variable "region" {
 }
 
 variable "network" {
-  description = "Network in which it listens; it needs a subnet for proxies (proxy_cidr of module network)."
+  description = "Network of the load balancer; it needs a subnet for proxies (proxy_cidr of module network)."
   type        = string
 }
 
 variable "subnetwork" {
-  description = "Subnet that its address is from."
+  description = "Subnet of its address."
   type        = string
 }
 
 variable "service" {
-  description = "Name of the service behind it."
+  description = "Name of the service behind the load balancer."
   type        = string
 }
 
@@ -84,6 +84,6 @@ resource "google_compute_forwarding_rule" "gate" {
 }
 
 output "address" {
-  description = "What the internal host's A record names."
+  description = "Address for the internal host's A record."
   value       = google_compute_forwarding_rule.gate.ip_address
 }

@@ -1,18 +1,18 @@
-# The dashboard and the alerts of deploy/monitoring, in Cloud Monitoring: one
-# source for both worlds.
+# The dashboard and the alerts of deploy/monitoring in Cloud Monitoring: one
+# source for Prometheus and Google Cloud.
 
 variable "project" {
-  description = "Project whose metrics are looked at."
+  description = "Project of the metrics."
   type        = string
 }
 
 variable "notification_channels" {
-  description = "Who is told: projects/P/notificationChannels/N."
+  description = "Notification channels: projects/P/notificationChannels/N."
   type        = list(string)
 }
 
 variable "runbook" {
-  description = "Where docs/operations.md can be read; each alert links to its section."
+  description = "URL of docs/operations.md; each alert links to its section."
   type        = string
 }
 

@@ -1,5 +1,5 @@
-# The way out: everything leaves by this network and one fixed address, and
-# Google's APIs are reached without leaving Google's network.
+# Egress: all traffic uses this network and one fixed address. Traffic to Google's
+# APIs stays in Google's network.
 
 variable "project" {
   description = "Project of the network: the gate's, or the host project of a Shared VPC."
@@ -18,19 +18,19 @@ variable "cidr" {
 }
 
 variable "proxy_cidr" {
-  description = "Range for the proxies of an internal load balancer; null where there is none."
+  description = "Range for the proxies of an internal load balancer; null: no internal load balancer."
   type        = string
   default     = null
 }
 
 variable "subnet_users" {
-  description = "Members that may place services in the subnet: the Cloud Run service agent of each project that uses a Shared VPC."
+  description = "Members that may connect services to the subnet: the Cloud Run service agent of each project that uses a Shared VPC."
   type        = set(string)
   default     = []
 }
 
 variable "connector" {
-  description = "A Serverless VPC Access connector instead of Direct VPC egress: {cidr, min, max, machine_type}; null for Direct VPC egress, which needs no machines."
+  description = "A Serverless VPC Access connector instead of Direct VPC egress: {cidr, min, max, machine_type}; null: Direct VPC egress, which needs no machines."
   type = object({
     cidr         = string
     min          = number
@@ -61,7 +61,7 @@ resource "google_compute_subnetwork" "gate" {
   }
 }
 
-# Places instances' interfaces in this one subnet, from the projects of a Shared VPC.
+# Connects instances of the projects of a Shared VPC to this subnet only.
 resource "google_compute_subnetwork_iam_member" "user" {
   for_each = var.subnet_users
 
@@ -111,7 +111,7 @@ resource "google_vpc_access_connector" "gate" {
   }
 }
 
-# One address for partners that admit by address, and for registries that limit by it.
+# One address, for partners with allow lists and registries with rate limits by address.
 resource "google_compute_address" "egress" {
   project = var.project
   name    = "gate-egress"
@@ -140,7 +140,7 @@ resource "google_compute_router_nat" "gate" {
   }
 }
 
-# run.app by private addresses, so that calls from this network count as internal.
+# Resolves run.app to private addresses, so that calls from this network count as internal.
 resource "google_dns_managed_zone" "run" {
   project     = var.project
   name        = "gate-run-app"
@@ -165,7 +165,7 @@ resource "google_dns_record_set" "run" {
   rrdatas = ["199.36.153.8", "199.36.153.9", "199.36.153.10", "199.36.153.11"]
 }
 
-# Addresses for Cloud SQL's private side.
+# Private addresses for Cloud SQL.
 resource "google_compute_global_address" "services" {
   project       = var.project
   name          = "gate-services"
@@ -197,11 +197,11 @@ output "connector" {
 }
 
 output "peering" {
-  description = "What a private database must wait for."
+  description = "Dependency of a private database."
   value       = google_service_networking_connection.services.id
 }
 
 output "egress_address" {
-  description = "The address that everything leaves by."
+  description = "The egress address."
   value       = google_compute_address.egress.address
 }

@@ -1,8 +1,8 @@
-# A repository for images whose pushes are scanned: operating-system and
-# language packages, at once and then continuously.
+# A repository that scans pushed images: packages of the operating system and of
+# languages, at once and then continuously.
 
 variable "project" {
-  description = "Project that holds the images and their scans."
+  description = "Project of the images and their scans."
   type        = string
 }
 
@@ -17,7 +17,7 @@ variable "repository" {
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the repository, projects/…/cryptoKeys/K; null for Google's."
+  description = "Key that encrypts the repository, projects/…/cryptoKeys/K; null: a key of Google's."
   type        = string
   default     = null
 }
@@ -42,17 +42,17 @@ resource "google_artifact_registry_repository" "images" {
   kms_key_name  = var.kms_key
 
   docker_config {
-    # A tag that cannot move names one digest for ever.
+    # An immutable tag always names the same digest.
     immutable_tags = true
   }
 
   vulnerability_scanning_config {
-    # As the project: on, since containerscanning.googleapis.com is enabled.
+    # Inherited from the project, where containerscanning.googleapis.com is enabled.
     enablement_config = "INHERITED"
   }
 }
 
-# Reads manifests and layers: nothing else of the repository, nothing of others.
+# Reads manifests and layers of this repository only.
 resource "google_artifact_registry_repository_iam_member" "gate" {
   for_each = var.gate_members
 
@@ -74,7 +74,7 @@ resource "google_artifact_registry_repository_iam_member" "push" {
   member     = each.value
 }
 
-# Lists and reads the findings of images. Container Analysis grants it by project only.
+# Lists and reads the findings of images. Container Analysis grants this by project only.
 resource "google_project_iam_member" "scans" {
   for_each = var.gate_members
 
@@ -84,6 +84,6 @@ resource "google_project_iam_member" "scans" {
 }
 
 output "repository" {
-  description = "HOST/PROJECT/REPOSITORY, what policies and docker name."
+  description = "HOST/PROJECT/REPOSITORY, for policies and docker."
   value       = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
 }

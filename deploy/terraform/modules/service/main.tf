@@ -1,8 +1,8 @@
-# One of the two Cloud Run services: every flag of the hardening table. Called
-# twice, since they differ in name, ingress and configuration only.
+# One of the two Cloud Run services, with every setting of the hardening table. It is
+# used twice, since the services differ only in name, ingress and configuration.
 
 locals {
-  # Where each file of a secret lands; one directory for each secret.
+  # The directory of each file of a secret; one directory for each secret.
   mounts = merge(
     {
       config   = { secret = google_secret_manager_secret.config.secret_id, version = google_secret_manager_secret_version.config.version, path = "attestor.yaml", dir = "/etc/attestor/config" }
@@ -26,7 +26,7 @@ resource "google_cloud_run_v2_service" "gate" {
   ingress              = var.ingress
   default_uri_disabled = var.default_url_disabled
   custom_audiences     = var.audiences
-  # Cloud Run's own check of the caller stays on, before the gate's.
+  # Cloud Run's own check of the caller stays enabled, before the gate's.
   invoker_iam_disabled = false
   deletion_protection  = true
 
@@ -75,14 +75,14 @@ resource "google_cloud_run_v2_service" "gate" {
       }
 
       env {
-        # Below the limit of memory, so that load is shed before the container is killed.
+        # Below the memory limit, so that the gate refuses work before the container is killed.
         name  = "GOMEMLIMIT"
         value = "800MiB"
       }
 
       resources {
         limits = { cpu = "1", memory = "1Gi" }
-        # Bases' tags and policies are looked up outside requests.
+        # The gate looks up bases' tags and policies between requests.
         cpu_idle          = false
         startup_cpu_boost = true
       }
@@ -168,7 +168,7 @@ resource "google_cloud_run_v2_service" "gate" {
   depends_on = [google_secret_manager_secret_iam_member.reader]
 }
 
-# Calls this one service. Not enough to be heard: the gate has its own list of callers.
+# May call this service only. The gate also has its own list of callers.
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
   for_each = var.invokers
 

@@ -4,6 +4,6 @@ output "name" {
 }
 
 output "uri" {
-  description = "Its run.app address; nobody is behind it where default_url_disabled."
+  description = "Its run.app address, which is disabled with default_url_disabled."
   value       = google_cloud_run_v2_service.gate.uri
 }

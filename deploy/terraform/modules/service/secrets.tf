@@ -1,5 +1,5 @@
-# Files that the service reads. Pinned versions: what runs is what was
-# deployed, and a change is a revision that can be rolled back.
+# Files that the service reads. Versions are pinned: a running service keeps the
+# deployed files, and each change is a revision that can be rolled back.
 
 resource "google_secret_manager_secret" "config" {
   project   = var.project
@@ -41,7 +41,7 @@ resource "google_secret_manager_secret_version" "policy" {
   secret_data = each.value
 }
 
-# Not secret, but what a yes depends on: it comes by the same pinned way.
+# These files are not secret, but decisions depend on them, so their versions are pinned too.
 resource "google_secret_manager_secret" "file" {
   for_each = var.files
 
@@ -82,7 +82,7 @@ resource "google_secret_manager_secret_version" "database" {
   secret_data = var.connection_string
 }
 
-# Reads these and no other.
+# Reads these secrets only.
 resource "google_secret_manager_secret_iam_member" "reader" {
   for_each = merge(
     {

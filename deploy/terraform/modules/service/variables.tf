@@ -4,7 +4,7 @@ variable "project" {
 }
 
 variable "region" {
-  description = "Region of the service. The list is that of the HIPAA profile; change it where your rules differ."
+  description = "Region of the service. The list is that of the HIPAA profile; change it if your rules differ."
   type        = string
 
   validation {
@@ -39,7 +39,7 @@ variable "proxy_image" {
 }
 
 variable "collector_image" {
-  description = "The Managed Service for Prometheus sidecar for Cloud Run, by digest; null to collect metrics in another way."
+  description = "The Managed Service for Prometheus sidecar for Cloud Run, by digest; null: metrics are collected in another way."
   type        = string
   default     = null
 }
@@ -65,30 +65,30 @@ variable "ingress" {
 }
 
 variable "default_url_disabled" {
-  description = "true behind a load balancer, so that Cloud Armor and IAP cannot be gone round. gate-events needs its run.app address: Pub/Sub and Cloud Scheduler come in by it alone."
+  description = "true behind a load balancer, so that requests cannot bypass Cloud Armor and IAP. gate-events needs its run.app address, since Pub/Sub and Cloud Scheduler can call no other."
   type        = bool
 }
 
 variable "audiences" {
-  description = "Audiences of tokens besides the run.app address, such as https://gate.acme.example."
+  description = "Additional audiences of tokens besides the run.app address, such as https://gate.acme.example."
   type        = list(string)
   default     = []
 }
 
 variable "min_instances" {
-  description = "Instances that are always warm."
+  description = "Minimum number of instances."
   type        = number
   default     = 1
 }
 
 variable "max_instances" {
-  description = "Most instances; each uses a few connections of the database."
+  description = "Maximum number of instances; each uses a few connections of the database."
   type        = number
   default     = 10
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the service, projects/…/cryptoKeys/K; null for Google's."
+  description = "Key that encrypts the service, projects/…/cryptoKeys/K; null: a key of Google's."
   type        = string
   default     = null
 }
@@ -115,7 +115,7 @@ variable "connection_name" {
 }
 
 variable "connection_string" {
-  description = "What the gate connects to: the proxy on 127.0.0.1, without a password."
+  description = "Connection string of the gate: the proxy on 127.0.0.1, without a password."
   type        = string
 
   validation {
@@ -125,7 +125,7 @@ variable "connection_string" {
 }
 
 variable "config" {
-  description = "Text of attestor.yaml. It holds no secrets, only paths."
+  description = "Text of attestor.yaml. It contains paths and no secrets."
   type        = string
 }
 
@@ -135,7 +135,7 @@ variable "policies" {
 }
 
 variable "files" {
-  description = "What policies and configuration name besides: trusted roots of Sigstore, public keys of bases. Name to {path, text}; each in a directory of its own under /etc/attestor."
+  description = "Other files that policies and configuration name: trusted roots of Sigstore, public keys of bases. Name to {path, text}; each in a directory of its own under /etc/attestor."
   type        = map(object({ path = string, text = string }))
   default     = {}
 
@@ -151,7 +151,7 @@ variable "files" {
 }
 
 variable "hash_key" {
-  description = "Secret and version with the key by which callers appear in logs, mounted as /etc/attestor/hash/key; the same for both services. It is made outside, and never stands in Terraform's state. null: none, and each instance makes up its own."
+  description = "Secret and version of the key that hashes callers in logs, mounted as /etc/attestor/hash/key; the same for both services. Create it outside Terraform, so that it is not in Terraform's state. null: each instance generates a key of its own."
   type        = object({ secret = string, version = string })
   default     = null
 
@@ -162,7 +162,7 @@ variable "hash_key" {
 }
 
 variable "invokers" {
-  description = "Members that Cloud Run lets through to the gate, which then decides for itself what they may do."
+  description = "Members that may call the service through Cloud Run. The gate then applies its own rules to them."
   type        = set(string)
 
   validation {

@@ -1,10 +1,10 @@
-# What a signature of the gate is made of: a key that never leaves its HSM, a
-# note that attestations hang on, and the attestor that names both. Who can use
-# the key and attach to the note can admit images, so these grants are the
-# boundary of trust, and each is on one resource.
+# The resources for the gate's signatures: a key that never leaves its HSM, the
+# note of the attestations, and the attestor that names both. An identity that can
+# use the key and attach to the note can admit images. So each of these grants is
+# on one resource only.
 
 variable "project" {
-  description = "Project that holds key, note, attestor and attestations; apart from the gate's where duties are separated."
+  description = "Project of key, note, attestor and attestations; not the gate's project if duties are separated."
   type        = string
 }
 
@@ -25,7 +25,7 @@ variable "signer_member" {
 }
 
 variable "events_member" {
-  description = "The service account of gate-events, serviceAccount:…, which judges and signs too."
+  description = "The service account of gate-events, serviceAccount:…, which also judges and signs."
   type        = string
 }
 
@@ -36,7 +36,7 @@ variable "verifiers" {
 }
 
 variable "key_versions" {
-  description = "Versions of the key whose signatures are accepted. Add a new one before the gate signs with it, drop the old one when nothing attested by it runs."
+  description = "Versions of the key whose signatures are accepted. Add a new version before the gate signs with it. Remove an old one when no image runs that it attested."
   type        = set(string)
   default     = ["1"]
 }
@@ -55,7 +55,7 @@ resource "google_kms_crypto_key" "attest" {
   name     = var.attestor
   key_ring = google_kms_key_ring.gate.id
   purpose  = "ASYMMETRIC_SIGN"
-  # What was destroyed by mistake can be had back for a month.
+  # A key version that was destroyed by mistake can be restored for a month.
   destroy_scheduled_duration = "2592000s"
 
   version_template {
@@ -64,7 +64,7 @@ resource "google_kms_crypto_key" "attest" {
   }
 
   lifecycle {
-    # Without it nothing that was attested could be deployed.
+    # Without this key, attested images could no longer be deployed.
     prevent_destroy = true
   }
 }
@@ -98,7 +98,7 @@ resource "google_binary_authorization_attestor" "gate" {
     dynamic "public_keys" {
       for_each = data.google_kms_crypto_key_version.accepted
       content {
-        # The id that Binary Authorization gives keys of Cloud KMS; the gate writes the same into its signatures.
+        # The id that Binary Authorization uses for keys of Cloud KMS; the gate writes the same id into its signatures.
         id = "//cloudkms.googleapis.com/v1/${public_keys.value.name}"
         pkix_public_key {
           public_key_pem      = public_keys.value.public_key[0].pem
@@ -128,7 +128,7 @@ resource "google_container_analysis_note_iam_member" "attacher" {
   member  = each.value
 }
 
-# Finds what is attested already, and what to revoke.
+# Lists existing attestations, and those to revoke.
 resource "google_container_analysis_note_iam_member" "reader" {
   for_each = local.signers
 
@@ -138,7 +138,7 @@ resource "google_container_analysis_note_iam_member" "reader" {
   member  = each.value
 }
 
-# The attestor itself, when Binary Authorization looks up what hangs on its note.
+# For the attestor: Binary Authorization lists the attestations of its note.
 resource "google_container_analysis_note_iam_member" "delegate" {
   project = var.project
   note    = google_container_analysis_note.gate.name
@@ -146,8 +146,8 @@ resource "google_container_analysis_note_iam_member" "delegate" {
   member  = "serviceAccount:${google_binary_authorization_attestor.gate.attestation_authority_note[0].delegation_service_account_email}"
 }
 
-# Creates and deletes attestations. Container Analysis grants it by project only, which is why this
-# project holds nothing but attestations where projects are split.
+# Creates and deletes attestations. Container Analysis grants this by project only. So, with split
+# projects, this project contains attestations only.
 resource "google_project_iam_member" "attestations" {
   for_each = local.signers
 
@@ -156,7 +156,7 @@ resource "google_project_iam_member" "attestations" {
   member  = each.value
 }
 
-# Reads the attestor at start and has attestations validated by Google (verify, readiness).
+# Reads the attestor at the start, and lets Google validate attestations (verify, readiness).
 resource "google_binary_authorization_attestor_iam_member" "viewer" {
   for_each = local.signers
 
