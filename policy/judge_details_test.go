@@ -41,6 +41,9 @@ func TestOneFaultIsSaidOnce(t *testing.T) {
 		{"a signature that could not be checked", nil, attestor.CheckBase, changes(withProblems(problem(attestor.CheckBase, attestor.StatusError, attestor.CodeBaseSignatureUnknown)), on(func(e *attestor.PlatformEvidence) { e.Base.SignedBy = "" })), codes("BASE_SIGNATURE_UNKNOWN")},
 		{"another problem of the base", nil, attestor.CheckBase, changes(withProblems(problem(attestor.CheckBase, attestor.StatusDeny, attestor.CodeLayersMismatch)), on(func(e *attestor.PlatformEvidence) { e.Base.SignedBy = "" })), codes("LAYERS_MISMATCH", "BASE_UNSIGNED")},
 
+		{"a base that need not be signed yet, and whose layers are wrong", []string{"      - {name: static, repository: registry.example/base/static, tags: [latest], signedBy: {key: /keys/base.pub}, " + from + "}"}, attestor.CheckBase, withProblems(problem(attestor.CheckBase, attestor.StatusDeny, attestor.CodeLayersMismatch)), codes("LAYERS_MISMATCH")},
+		{"a base that is asked for until a date", []string{"    required: {value: false, until: true, " + from + "}"}, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} }), codes("BASE_NOT_APPROVED")},
+
 		{"an upload time, beside another check's problem", nil, attestor.CheckScope, func(ev *attestor.Evidence) {
 			ev.Uploaded, ev.Image = nil, parseImage(t, "registry.example/acme/other/api")
 			ev.Platforms[0].Digest = ev.Image.Digest()
@@ -51,7 +54,7 @@ func TestOneFaultIsSaidOnce(t *testing.T) {
 			ev.Problems = []attestor.Problem{problem(attestor.CheckScope, attestor.StatusError, attestor.CodeUploadTimeUnknown)}
 		}, codes("UPLOAD_TIME_UNKNOWN")},
 
-		{"a user that is not known has no group", nil, attestor.CheckUser, user("app", nil, nil, attestor.UserFromConfig), codes("USER_LOOKUP_FAILED")},
+		{"a user that is not known has no group", []string{"  user: {nonRoot: true, rootGroup: deny}"}, attestor.CheckUser, user("app", nil, nil, attestor.UserFromConfig), codes("USER_LOOKUP_FAILED")},
 		{"a low uid, beside a problem that contradicts it", []string{"  user: {nonRoot: true, minimumUID: 100}"}, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeUserRoot)), user("5:5", number(5), number(5), attestor.UserFromConfig)), codes("USER_ROOT", "USER_TOO_LOW")},
 		{"root, which a problem explains", nil, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeUserRootDisguised)), user("00:5", number(0), number(5), attestor.UserFromConfig)), codes("USER_ROOT_DISGUISED")},
 		{"a uid without a user", nil, attestor.CheckUser, user("", number(7), number(7), attestor.UserFromConfig), codes("USER_NOT_NUMERIC")},
@@ -60,6 +63,7 @@ func TestOneFaultIsSaidOnce(t *testing.T) {
 		{"a group that is known all the same", nil, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)), user("7:7", number(7), number(7), attestor.UserFromConfig)), nil},
 		{"a group that USER does not give", nil, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)), user("7", number(7), nil, attestor.UserFromConfig)), codes("GROUP_ROOT")},
 		{"a group that could not be found", []string{"  user: {nonRoot: true, names: resolve, rootGroup: deny}"}, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)), user("7:app", number(7), nil, attestor.UserFromConfig)), codes("GROUP_UNRESOLVED")},
+		{"a severity of a later version, where no finding is allowed", []string{"    maximumFixableSeverity: BLOCK_ALL", "  unknownFindings: ignore"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = "IMPORTANT" })), codes("FIXABLE_SEVERITY_EXCEEDED", "SHORTEST_WAY")},
 		{"a denial with no finding", nil, attestor.CheckVulnerabilities, withProblems(problem(attestor.CheckVulnerabilities, attestor.StatusDeny, attestor.CodeLayersMismatch)), codes("LAYERS_MISMATCH")},
 		{"a note that is no name", nil, attestor.CheckVulnerabilities, on(func(e *attestor.PlatformEvidence) { e.Scan.Note = "projects" }), codes("SCAN_NOT_TRUSTED")},
 	}
@@ -93,6 +97,8 @@ func TestWhatReasonsSay(t *testing.T) {
 		not    string // in none
 	}{
 		{"the first base is advised", nil, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} }), "build FROM registry.example/base/static:latest", "build FROM registry.example/base/java"},
+		{"a claim of the image's author", nil, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{Hints: []string{"debian:12"}} }), "the image's author claims debian:12", ""},
+		{"no severity", nil, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = "" })), "UNSPECIFIED in openssl", ""},
 		{"a base that was superseded", []string{"      - {name: static, repository: registry.example/base/static, tags: [latest]}"}, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) {
 			e.Base.Current, e.Base.Superseded = false, new(today().Add(-48*time.Hour))
 		}), "was superseded 2 days ago", "no older one is allowed"},
@@ -227,5 +233,27 @@ func TestTheZeroPolicyDenies(t *testing.T) {
 	v := (&policy.Policy{}).Judge(passing(with(t)))
 	if v.Outcome() != attestor.Deny || v.Policy() != (attestor.PolicyRef{}) {
 		t.Errorf("%s by %+v", v.Outcome(), v.Policy())
+	}
+}
+
+// TestSecretsOfAnUnknownStatus are treated by the stricter of the two settings that
+// are about them, unless the policy names the statuses that it judges.
+func TestSecretsOfAnUnknownStatus(t *testing.T) {
+	for _, tt := range []struct {
+		secrets, unknown string
+		want             attestor.Status
+	}{
+		{"found: deny", "deny", attestor.StatusDeny}, {"found: deny", "warn", attestor.StatusDeny}, {"found: deny", "ignore", attestor.StatusDeny},
+		{"found: warn", "deny", attestor.StatusDeny}, {"found: warn", "warn", attestor.StatusWarn}, {"found: warn", "ignore", attestor.StatusWarn},
+		{"found: deny, statuses: [VALID]", "deny", attestor.StatusDeny}, {"found: deny, statuses: [VALID]", "warn", attestor.StatusWarn},
+		{"found: deny, statuses: [VALID]", "ignore", attestor.StatusPass},
+	} {
+		p := with(t, "  secrets: {"+tt.secrets+"}", "  unknownFindings: "+tt.unknown)
+		c := check(t, p.Judge(passing(p, on(func(e *attestor.PlatformEvidence) {
+			e.Scan.Secrets = []attestor.Secret{{Kind: "GCP_API_KEY", Path: "/a", Status: "STATUS_9"}}
+		}))), attestor.CheckSecrets)
+		if c.Status != tt.want {
+			t.Errorf("%s, unknownFindings: %s: %s, want %s", tt.secrets, tt.unknown, c.Status, tt.want)
+		}
 	}
 }

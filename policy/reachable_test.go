@@ -91,6 +91,7 @@ func TestReachableCodesFollowTheSettings(t *testing.T) {
 		{"exploits", []string{"    knownExploited: allow"}, codes("KNOWN_EXPLOITED"), nil},
 		{"any builder and source", []string{"  provenance: {slsaLevel: 1}"}, codes("PROVENANCE_BUILDER", "PROVENANCE_SOURCE"), nil},
 		{"any level", []string{"  provenance: {builders: [b], sources: [\"https://git.example/*\"]}"}, codes("PROVENANCE_LEVEL"), nil},
+		{"findings of later versions", []string{"  unknownFindings: ignore"}, codes("UNKNOWN_FINDING"), nil},
 		{"a rule", []string{"  rules: [{name: r, expression: 'image.user == \"x\"', message: m}]"}, nil, codes("RULE_VIOLATED")},
 	}
 	for _, tt := range tests {

@@ -74,6 +74,11 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 		{"another grace", same, lines("    gracePeriod: {HIGH: 1d}"), critical, attestor.CodeFixableSeverityExceeded},
 		{"grace, and dates were not asked for", with("    gracePeriod: {HIGH: 7d}\n", ""), same, critical, missing},
 		{"no grace", same, with("    gracePeriod: {HIGH: 7d}\n", ""), critical, attestor.CodeFixableSeverityExceeded},
+		{"grace, before and after", same, lines("    maximumEPSS: 0.4"), critical, attestor.CodeFixableSeverityExceeded},
+		{"no grace, before and after", with("    gracePeriod: {HIGH: 7d}\n", ""), with("    gracePeriod: {HIGH: 7d}\n    vex", "    vex"), critical, attestor.CodeFixableSeverityExceeded},
+		{"kinds that are not judged", same, lines("    scan: {required: true, trusted: [projects/p/notes/n]}"), on(func(e *attestor.PlatformEvidence) {
+			e.Scan.Unread, e.Scan.KindsUnlisted = []attestor.UnreadKind{{Kind: "COMPLIANCE", Count: 1}}, true
+		}), ""},
 		{"a remark alone", same, lines("    scan: {required: true, trusted: [projects/p/notes/n]}"), findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.KnownExploited = nil })), ""},
 
 		{"the same signer of provenance", same, lines(`  provenance: {slsaLevel: 2, builders: ["b"]}`), builder, attestor.CodeProvenanceBuilder},
