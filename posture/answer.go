@@ -42,6 +42,8 @@ type remedy struct {
 	yaml      string
 	v2        string
 	terraform string
+
+	dockerfile string
 }
 
 func satisfied(format string, args ...any) answer {
@@ -86,6 +88,10 @@ func (m remedy) of(s *workload) string {
 			command += " --region=" + shell(s.region.text, "REGION")
 		}
 		command += " " + m.flag
+	}
+
+	if s.form == formDockerfile {
+		return "in the Dockerfile: " + m.dockerfile
 	}
 
 	line := map[form]string{formKnative: m.yaml, formV2: m.v2, formTerraform: m.terraform, formTerraformV1: m.yaml}[s.form]

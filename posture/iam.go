@@ -104,7 +104,7 @@ func (m *model) readPolicies(in Input) []error {
 			p.region = text{set: g.region != "", text: g.region}
 			named := 0
 			for _, s := range m.workloads {
-				if s.kind != kindPlan && p.covers(s) {
+				if slices.Contains(workloadKinds(), s.kind) && p.covers(s) {
 					named++
 				}
 			}
@@ -113,9 +113,9 @@ func (m *model) readPolicies(in Input) []error {
 				errs = append(errs, fmt.Errorf("%s: the definitions have %d services or jobs %s; exactly one is required",
 					plain.Text(g.name), named, quote(g.service)))
 			}
-		case len(m.workloads)-m.plans > 1:
+		case m.defined() > 1:
 			errs = append(errs, fmt.Errorf("%s: the definitions have %d services: name the policy's own, --iam NAME=FILE",
-				plain.Text(g.name), len(m.workloads)-m.plans))
+				plain.Text(g.name), m.defined()))
 		}
 
 		if p.bindings, err = g.read(); err != nil {
@@ -352,7 +352,7 @@ func (m *model) addForeign() {
 		if p.target.set {
 			known = named[p.target.text]
 		}
-		if slices.ContainsFunc(known, func(s *workload) bool { return s.kind != kindPlan && !s.foreign && p.covers(s) }) {
+		if slices.ContainsFunc(known, func(s *workload) bool { return slices.Contains(workloadKinds(), s.kind) && !s.foreign && p.covers(s) }) {
 			continue
 		}
 

@@ -31,6 +31,9 @@ type Config struct {
 	Profile  Profile
 	Attested Attested // nil: IMAGE_ATTESTED is skipped
 	Now      func() time.Time
+
+	// Bases are those that a policy approves; nil: BASE_NOT_APPROVED is skipped.
+	Bases []attestor.ApprovedBase
 }
 
 // A Judge holds a profile. It is safe for concurrent use.
@@ -101,11 +104,11 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 	r := attestor.PostureReport{Profile: j.c.Profile.name, Services: m.defined()}
 	for _, s := range m.workloads {
 		for _, rule := range rules() {
-			if (rule.resources != nil) != (s.kind == kindPlan) || s.foreign && rule.id != "INVOKER_AUTH" {
+			if !rule.concerns(s) {
 				continue
 			}
 
-			c := &judging{ctx: ctx, s: s, model: m, profile: j.c.Profile, attested: j.c.Attested, known: known}
+			c := &judging{ctx: ctx, s: s, model: m, profile: j.c.Profile, attested: j.c.Attested, bases: j.c.Bases, known: known}
 			f, missing := j.finding(c, rule, used)
 
 			// A plan that only makes services gets no skipped finding for each
@@ -235,6 +238,7 @@ type judging struct {
 	model    *model
 	profile  Profile
 	attested Attested
+	bases    []attestor.ApprovedBase
 	known    map[attestor.Image]asked
 }
 

@@ -56,11 +56,13 @@ func Builtin(name string) (Profile, bool) {
 		set(warn, "CLOUD_ARMOR", "WAF_RULES", "RATE_LIMITED", "PRIVATE_GOOGLE_ACCESS", "SERVICE_PERIMETER",
 			"ORGANIZATION_POLICIES", "IMAGES_SCANNED")
 		set(off, "IDENTITY_AWARE_PROXY", "CONNECTOR_SIZED")
-		set(warn, "PRIVATE_SERVICE_CONNECT")
+		set(warn, "PRIVATE_SERVICE_CONNECT", "BASE_BY_DIGEST", "CONTEXT_IGNORED")
+		set(warn, advice()...)
 		set(warn, "SHELL_DISABLED", "DEFAULT_URL_DISABLED", "VPC_EGRESS", "MIN_INSTANCES", "CONCURRENCY_SET", "SECRETS_AS_FILES",
 			"SECRET_VERSION_PINNED", "PROBES")
 	case "hipaa":
 		set(off, "STATIC_EGRESS_IP")
+		set(warn, advice()...)
 		set(warn, "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "PROBES", "IDENTITY_AWARE_PROXY", "CONNECTOR_SIZED")
 	case "strict":
 		p.missing = deny
@@ -69,6 +71,11 @@ func Builtin(name string) (Profile, bool) {
 	}
 
 	return p, true
+}
+
+// advice are the rules about Dockerfiles whose breach is no way in.
+func advice() []string {
+	return []string{"USER_NOT_NUMERIC", "GROUP_ROOT", "BASE_SLIM", "PACKAGES_CLEANED", "ENTRYPOINT_EXEC", "DOCKERFILE_LINT"}
 }
 
 // extended is a copy that can be changed.

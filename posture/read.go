@@ -17,7 +17,6 @@ type model struct {
 	fronts    []front     // what load balancers point at
 	mappings  []mapping   // domains that lead to a workload directly
 	asides    []aside     // what no rule judges
-	plans     int         // of workloads, those of kindPlan
 
 	requestPolicies []policySource   // policies of a PostureRequest
 	nested          bool             // within a PostureRequest
@@ -29,8 +28,8 @@ const maxServices = 10_000
 // read reads all documents, and reports every one that it cannot read.
 func read(in Input) (*model, error) {
 	m := &model{}
-	var errs []error
-	for _, src := range in.Definitions {
+	definitions, errs := m.builds(in.Definitions)
+	for _, src := range definitions {
 		docs, err := parse(src)
 		if err != nil {
 			if attestor.KindOf(err) == attestor.TooLarge {
@@ -44,7 +43,7 @@ func read(in Input) (*model, error) {
 	}
 
 	for _, s := range m.workloads {
-		if !s.region.set && !s.region.unknown && in.Region != "" && s.kind != kindPlan {
+		if !s.region.set && !s.region.unknown && in.Region != "" && slices.Contains(workloadKinds(), s.kind) {
 			s.region = text{set: true, text: in.Region}
 		}
 	}
@@ -233,7 +232,7 @@ func (m *model) documents(file string, items []*node) []error {
 func (m *model) defined() int {
 	n := 0
 	for _, s := range m.workloads {
-		if s.kind != kindPlan && !s.foreign {
+		if s.kind != kindPlan && s.kind != kindDockerfile && !s.foreign {
 			n++
 		}
 	}

@@ -22,16 +22,31 @@ type RuleInfo struct {
 	Means string
 	Jobs  bool // applies to jobs too
 	Plan  bool // is about what stands around services in a Terraform plan
+	Build bool // is about Dockerfiles
 }
 
 // Rules lists every rule, in the order of findings.
 func Rules() []RuleInfo {
 	var out []RuleInfo
 	for _, r := range rules() {
-		out = append(out, RuleInfo{ID: r.id, Means: r.means, Jobs: r.appliesTo(kindJob), Plan: r.resources != nil})
+		out = append(out, RuleInfo{ID: r.id, Means: r.means, Jobs: r.appliesTo(kindJob), Plan: r.resources != nil,
+			Build: slices.Contains(r.on, kindDockerfile)})
 	}
 
 	return out
+}
+
+// concerns reports whether a rule is put to a subject at all. Of workloads that the input does not define only the grants
+// are known.
+func (r rule) concerns(s *workload) bool {
+	switch {
+	case s.kind == kindPlan || s.kind == kindDockerfile:
+		return (r.resources != nil) == (s.kind == kindPlan) && slices.Contains(r.on, kindDockerfile) == (s.kind == kindDockerfile)
+	case r.resources != nil || slices.Contains(r.on, kindDockerfile):
+		return false
+	}
+
+	return !s.foreign || r.id == "INVOKER_AUTH"
 }
 
 // called are the workloads that answer requests.
@@ -45,7 +60,7 @@ func (r rule) appliesTo(kind string) bool {
 	return slices.Contains(r.on, kind)
 }
 
-func rules() []rule { return append(serviceRules(), planRules()...) }
+func rules() []rule { return slices.Concat(serviceRules(), planRules(), buildRules()) }
 
 func serviceRules() []rule {
 	all := workloadKinds()

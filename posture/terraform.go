@@ -50,7 +50,6 @@ func (m *model) plan(file string, n *node) []error {
 	// A plan whose only subject is a public grant on another's workload is judged
 	// for that grant.
 	if around.surrounded || len(m.workloads) > before {
-		m.plans++
 		m.workloads = append(m.workloads, around)
 		m.partialPlan(file, n)
 	}

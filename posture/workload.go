@@ -34,6 +34,7 @@ const (
 	formTerraform   // google_cloud_run_v2_service, google_cloud_run_v2_job
 	formTerraformV1 // google_cloud_run_service
 	formFunction    // google_cloudfunctions2_function
+	formDockerfile
 )
 
 // A text is a value that may be absent, or known only after apply.
@@ -88,8 +89,9 @@ type workload struct {
 	sandboxes       int // of the containers, the last are templates of sandboxes
 	volumes         []secretRef
 
-	plan       *plan // of a plan: everything that it makes
-	surrounded bool  // of a plan: it has a resource that some rule is about
+	plan       *plan  // of a plan: everything that it makes
+	build      *build // of a Dockerfile
+	surrounded bool   // of a plan: it has a resource that some rule is about
 }
 
 type duration struct {

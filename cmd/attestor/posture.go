@@ -17,6 +17,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/posture"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -27,6 +28,7 @@ type postureFlags struct {
 	projectIAM []string
 	region     string
 	attestors  []string
+	policy     string
 	emulator   string
 	remote     bool
 	format     string
@@ -37,9 +39,10 @@ func postureCommand() *cobra.Command {
 	f := &postureFlags{}
 	c := &cobra.Command{
 		Use:   "posture FILE…",
-		Short: "Judge Cloud Run definitions against the hardening rules",
+		Short: "Judge Cloud Run definitions and Dockerfiles against the hardening rules",
 		Long: `Judges Cloud Run services and jobs: YAML or JSON as gcloud run services describe --format export prints
-it, the v2 API's JSON, and Terraform plans as terraform show -json prints them; - is stdin. A rule whose evidence was not given is
+it, the v2 API's JSON, and Terraform plans as terraform show -json prints them; Dockerfiles and .dockerignore, by their names; - is
+stdin. A rule whose evidence was not given is
 skipped and says what would give it.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: f.run,
@@ -53,6 +56,7 @@ skipped and says what would give it.`,
 	c.Flags().StringVar(&f.region, "region", "", "the region of definitions that do not say theirs")
 	c.Flags().StringSliceVar(&f.attestors, "attestor", nil,
 		"ask whether images are attested by projects/P/attestors/A (repeatable: all must have attested)")
+	c.Flags().StringVar(&f.policy, "policy", "", "the policy whose approved bases Dockerfiles must use: `FILE`")
 	c.Flags().StringVar(&f.emulator, "emulator", "", "ask the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
 	reportFlag(c, &f.format, report.OfPosture, report.Text)
@@ -83,6 +87,12 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 	}
 
 	conf := posture.Config{Profile: profile, Now: time.Now}
+	if f.policy != "" {
+		if conf.Bases, err = approvedBases(f.policy); err != nil {
+			return err
+		}
+	}
+
 	if len(f.attestors) > 0 {
 		em, err := google.FindEmulatorsAt(f.emulator, os.Getenv, f.remote)
 		if err != nil {
@@ -121,6 +131,25 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 		return &exit{code: attestor.ExitError}
 	}
 	return endsWith(attestor.ExitDeny, f.exitZero)
+}
+
+// approvedBases are the bases of the one policy in a file.
+func approvedBases(file string) ([]attestor.ApprovedBase, error) {
+	set, err := policy.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(set.All()); n != 1 {
+		return nil, fmt.Errorf("--policy %s has %d policies, one is required", file, n)
+	}
+
+	// A policy that asks for no base approves none, and so leaves nothing to compare with.
+	bases := set.All()[0].Needs().Bases
+	if len(bases) == 0 {
+		return nil, fmt.Errorf("--policy %s approves no base: it needs base.required and base.approved", file)
+	}
+
+	return bases, nil
 }
 
 var serviceName = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
