@@ -84,3 +84,10 @@ const (
 	ClosedExpired    Closing = "expired"    // its attestations were deleted at its end
 	ClosedRevoked    Closing = "revoked"    // its attestations were deleted before its end
 )
+
+// Grounds are what admits the digests of an override beside it.
+type Grounds struct {
+	Keep   []Digest // that have another ground, and so keep their attestations at the override's end
+	Passed bool     // a pass is among the grounds; false: overrides in force alone
+	By     string   // one of the decisions that are grounds; "": there is none
+}

@@ -59,8 +59,22 @@ type Request struct {
 // Admit gathers evidence about an image, has it judged and, if the verdict
 // allows, attests to it. A nil error means that the question was answered and
 // recorded; the answer is the Decision's verdict.
-func (g *Gate) Admit(ctx context.Context, r Request) (Decision, error) {
-	p := &attempt{gate: g, req: r, start: g.c.Now(), stages: map[string]float64{}}
+func (g *Gate) Admit(ctx context.Context, r Request) (Decision, error) { return g.decide(ctx, r, nil) }
+
+// Reconsider judges an image in a dry run, as Admit does, and records the Decision
+// only if keep returns true: a daily look at everything that was admitted is then a
+// line for each image, and not a copy of its evidence. It signs nothing, so that an
+// answer without a record admits nothing.
+func (g *Gate) Reconsider(ctx context.Context, r Request, keep func(Decision) (bool, error)) (Decision, error) {
+	if !r.DryRun || keep == nil {
+		return Decision{}, errors.New("judging an image again: it must be a dry run, and somebody must say whether it is recorded")
+	}
+	return g.decide(ctx, r, keep)
+}
+
+// decide is Admit where keep is nil, else Reconsider.
+func (g *Gate) decide(ctx context.Context, r Request, keep func(Decision) (bool, error)) (Decision, error) {
+	p := &attempt{gate: g, req: r, start: g.c.Now(), stages: map[string]float64{}, keep: keep}
 	p.dec = Decision{
 		ID: g.c.NewID(), Time: p.start.UTC(), Emulated: g.c.Emulated, DryRun: r.DryRun,
 		Image:     DecidedImage{Requested: r.Image.Requested(), Reference: r.Image.String()},
@@ -127,6 +141,8 @@ type attempt struct {
 	dec      Decision
 	mu       sync.Mutex
 	stages   map[string]float64 // guarded by mu
+
+	keep func(Decision) (bool, error) // of a dry run: whether it is recorded; nil: it is
 }
 
 // admissible checks rights and finds the policy, with nothing fetched. A nil
@@ -359,6 +375,13 @@ func (p *attempt) finish(ctx context.Context) (Decision, error) {
 	p.mu.Unlock()
 	if err := p.hashEvidence(); err != nil {
 		return Decision{}, err
+	}
+
+	// Only a dry run may go without a record, whoever asks.
+	if p.keep != nil && p.dec.DryRun {
+		if keep, err := p.keep(p.dec); err != nil || !keep {
+			return p.dec, err
+		}
 	}
 
 	entry, err := p.gate.c.Recorder.Finish(ctx, p.record())

@@ -13,20 +13,25 @@ import (
 // left, as another process would.
 func reopened(t *testing.T, suite func(t *testing.T, open func(t *testing.T) (*audit.Store, func() *audit.Store))) {
 	t.Helper()
-	for name, config := range map[string]func(t *testing.T) audit.Config{
-		"sqlite": func(t *testing.T) audit.Config { return audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db")} },
-		"postgresql": func(t *testing.T) audit.Config {
-			return audit.Config{PostgreSQL: shared.database(t)}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			suite(t, func(t *testing.T) (*audit.Store, func() *audit.Store) {
-				c := config(t)
-				c.Now = clockAt(day).now
-				return open(t, c), func() *audit.Store { return open(t, c) }
-			})
+	onBothConfigs(t, func(t *testing.T, config func(t *testing.T) audit.Config) {
+		suite(t, func(t *testing.T) (*audit.Store, func() *audit.Store) {
+			c := config(t)
+			c.Now = clockAt(day).now
+			return open(t, c), func() *audit.Store { return open(t, c) }
 		})
-	}
+	})
+}
+
+// onBothConfigs runs a test for each database. config is an empty one, without a
+// clock.
+func onBothConfigs(t *testing.T, f func(t *testing.T, config func(t *testing.T) audit.Config)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		f(t, func(t *testing.T) audit.Config { return audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db")} })
+	})
+	t.Run("postgresql", func(t *testing.T) {
+		f(t, func(t *testing.T) audit.Config { return audit.Config{PostgreSQL: shared.database(t)} })
+	})
 }
 
 // recording lets a suite read what a store keeps.
@@ -74,4 +79,38 @@ func TestRevocationsContract(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestWatchedContract(t *testing.T) {
+	onBothConfigs(t, func(t *testing.T, config func(t *testing.T) audit.Config) {
+		watched := func(t *testing.T) *audit.Store {
+			c := config(t)
+			c.Now = contract.WatchedNow
+			return open(t, c)
+		}
+		t.Run("admissions", func(t *testing.T) {
+			contract.Admissions(t, func(t *testing.T) contract.Watched[*audit.Store] {
+				s := watched(t)
+				return contract.Watched[*audit.Store]{Record: s, Add: finisher(s)}
+			})
+		})
+		t.Run("overrides", func(t *testing.T) {
+			contract.Overrides(t, func(t *testing.T) contract.Watched[*audit.Store] {
+				s := watched(t)
+				return contract.Watched[*audit.Store]{Record: s, Add: finisher(s)}
+			})
+		})
+	})
+}
+
+// finisher adds records.
+func finisher(s *audit.Store) func(t *testing.T, records ...attestor.Record) {
+	return func(t *testing.T, records ...attestor.Record) {
+		t.Helper()
+		for _, r := range records {
+			if _, err := s.Finish(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

@@ -148,18 +148,11 @@ func (s *Store) Override(ctx context.Context, decision string) (attestor.Overrid
 	return out[0], nil
 }
 
-// Grounds are what admits the digests of an override beside it.
-type Grounds struct {
-	Keep   []attestor.Digest // that have another ground, and so keep their attestations at the override's end
-	Passed bool              // a pass is among the grounds; false: overrides in force alone
-	By     string            // one of the decisions that are grounds; "": there is none
-}
-
 // Grounds returns what admits the digests of an override beside it: images that
 // passed in their own right since and stand for them, and other overrides in force.
-func (s *Store) Grounds(ctx context.Context, o attestor.Override) (Grounds, error) {
+func (s *Store) Grounds(ctx context.Context, o attestor.Override) (attestor.Grounds, error) {
 	if s.none {
-		return Grounds{}, unsupported()
+		return attestor.Grounds{}, unsupported()
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -167,7 +160,7 @@ func (s *Store) Grounds(ctx context.Context, o attestor.Override) (Grounds, erro
 
 	g, err := s.grounds(ctx, s.read, o.Decision, o.Image.Repository(), o.Digests)
 	if err != nil {
-		return Grounds{}, s.fail("reading what admits an image", err)
+		return attestor.Grounds{}, s.fail("reading what admits an image", err)
 	}
 	return g, nil
 }
@@ -180,8 +173,8 @@ type querier interface {
 
 func (s *Store) grounds(
 	ctx context.Context, q querier, override, repository string, digests []attestor.Digest,
-) (Grounds, error) {
-	var g Grounds
+) (attestor.Grounds, error) {
+	var g attestor.Grounds
 	for _, d := range digests {
 		var decision string
 		var pass bool
@@ -200,7 +193,7 @@ func (s *Store) grounds(
 			continue
 		}
 		if err != nil {
-			return Grounds{}, err
+			return attestor.Grounds{}, err
 		}
 
 		g.Keep = append(g.Keep, d)

@@ -124,6 +124,42 @@ func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Pag
 	return page, nil
 }
 
+// Decision returns one finished decision without its evidence, or an error of kind
+// NotFound.
+func (s *Store) Decision(ctx context.Context, id string) (attestor.Decision, error) {
+	const doing = "reading a decision"
+	if s.none {
+		return attestor.Decision{}, unsupported()
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+
+	var body string
+	err := s.read.QueryRowContext(ctx, `SELECT body FROM decisions WHERE id = $1 AND state = 'finished'`,
+		text(id)).Scan(&body)
+	if errors.Is(err, sql.ErrNoRows) {
+		return attestor.Decision{}, noDecision()
+	}
+	if err != nil {
+		return attestor.Decision{}, s.fail(doing, err)
+	}
+
+	var d attestor.Decision
+	if err := json.Unmarshal([]byte(body), &d); err != nil {
+		return attestor.Decision{}, s.fail(doing, fmt.Errorf("decoding decision %s: %w", id, err))
+	}
+	return d, nil
+}
+
+func noDecision() error {
+	return &attestor.Error{
+		Kind: attestor.NotFound,
+		Msg:  "no such decision",
+		Fix:  "list the recorded decisions with attestor decisions list",
+	}
+}
+
 // Record returns one finished decision with its evidence, or an error of kind
 // NotFound.
 func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) {
@@ -142,11 +178,7 @@ func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) 
 	}
 
 	if len(heads) == 0 {
-		return attestor.Record{}, &attestor.Error{
-			Kind: attestor.NotFound,
-			Msg:  "no such decision",
-			Fix:  "list the recorded decisions with attestor decisions list",
-		}
+		return attestor.Record{}, noDecision()
 	}
 
 	r, err := s.full(ctx, heads[0], nil)

@@ -16,6 +16,10 @@ type WatcherConfig struct {
 	Interval time.Duration    // how often to look; 0: 10 s
 	Logger   *slog.Logger     // nil: silent
 	Now      func() time.Time // nil: time.Now; for Status only
+
+	// Check refuses a changed set that loads and that whoever serves it cannot keep: the
+	// old policies stay in force. nil: whatever loads is taken.
+	Check func(*Set) error
 }
 
 // A Watcher holds the policies in force and picks up changes on disk. It
@@ -144,6 +148,9 @@ func (w *Watcher) Reload(ctx context.Context) (changed bool) {
 
 	w.current, w.pending = seen, ""
 	set, err := Parse(sources...)
+	if err == nil && w.c.Check != nil {
+		err = w.c.Check(set)
+	}
 	if err != nil {
 		w.fail(ctx, err)
 		return false

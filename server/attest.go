@@ -120,6 +120,12 @@ func (s *Server) Admit(ctx context.Context, req attestor.Request) (attestor.Deci
 		return attestor.Decision{}, err
 	}
 
+	s.decided(ctx, req, d)
+	return d, nil
+}
+
+// decided counts and logs a decision that was recorded.
+func (s *Server) decided(ctx context.Context, req attestor.Request, d attestor.Decision) {
 	s.metrics.decision(d)
 
 	// An override is a warning: somebody should look at it.
@@ -129,5 +135,4 @@ func (s *Server) Admit(ctx context.Context, req attestor.Request) (attestor.Deci
 	}
 	attrs := append(d.LogAttrs(), s.callerHash(req.Caller), slog.String("request_id", req.RequestID))
 	s.c.Logger.LogAttrs(ctx, level, "decision", attrs...)
-	return d, nil
 }

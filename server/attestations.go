@@ -18,9 +18,9 @@ type Attestations interface {
 	// Standing lists the attestations of an image under every attestor of the gate:
 	// those that verify, and the others with the reason.
 	Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error)
-	// Revoke deletes the gate's attestations of an image, and records that. It
-	// returns the deleted ones, also with an error.
-	Revoke(ctx context.Context, r attestor.Revocation) ([]attestor.Attestation, error)
+	// Revoke deletes the gate's attestations of an image, and records that. The record
+	// has the deleted ones, also with an error.
+	Revoke(ctx context.Context, r attestor.Revocation) (attestor.RevocationRecord, error)
 }
 
 // listAttestations answers GET /v1/attestations. A tag is resolved here and nowhere else: the answer names the digest,
@@ -77,7 +77,7 @@ func (s *Server) revoke(k *call) error {
 		}
 	}
 
-	revoked, err := s.c.Attestations.Revoke(k.ctx, attestor.Revocation{
+	record, err := s.c.Attestations.Revoke(k.ctx, attestor.Revocation{
 		Image: img, Reason: reason, RequestID: requestID(k.ctx),
 		Caller: attestor.CallerRef{Subject: k.caller.Subject, Issuer: k.caller.Issuer},
 	})
@@ -85,15 +85,16 @@ func (s *Server) revoke(k *call) error {
 	// Logged on failure too: some attestations may be gone.
 	s.c.Logger.LogAttrs(k.ctx, slog.LevelWarn, "revocation",
 		slog.String("image_digest", string(img.Digest())),
-		slog.Int("revoked", len(revoked)), slog.Bool("complete", err == nil),
+		slog.Int("revoked", len(record.Attestations)), slog.Bool("complete", err == nil),
 		s.callerHash(k.caller), slog.String("request_id", requestID(k.ctx)))
 	if err != nil {
 		return err
 	}
 	return s.answer(k, http.StatusOK, struct {
-		Image   attestor.Image         `json:"image"`
-		Revoked []attestor.Attestation `json:"revoked"`
-	}{img, nonNil(revoked)})
+		Image      attestor.Image         `json:"image"`
+		Revocation string                 `json:"revocation"` // the id of its record
+		Revoked    []attestor.Attestation `json:"revoked"`
+	}{img, record.ID, nonNil(record.Attestations)})
 }
 
 // image returns the image of the query, if the caller has the right a for it.

@@ -3,10 +3,11 @@ package server
 import (
 	"context"
 	"net/http"
-	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/server/watch"
 )
 
@@ -28,62 +29,14 @@ func (s *Server) newWatcher() error {
 		c.Registry = s.c.Registry
 	}
 
-	if c.History == nil && s.c.Decisions != nil {
-		c.History = history{s.c.Decisions}
-	}
+	c.Reconsider = s.reconsider
 	if c.Revoke == nil && s.c.Attestations != nil {
-		c.Revoke = func(ctx context.Context, img attestor.Image, why string, by attestor.CallerRef, id string) error {
-			r := attestor.Revocation{Image: img, Reason: why, Caller: by, RequestID: id}
-			_, err := s.c.Attestations.Revoke(ctx, r)
-			return err
-		}
+		c.Revoke = s.c.Attestations.Revoke
 	}
 
 	var err error
 	s.watcher, err = watch.New(c)
 	return err
-}
-
-// A history is a [watch.History] of a server's decisions.
-type history struct{ d Decisions }
-
-// watchPeriod is the Period of the watcher's lists. Their window moves with the
-// clock, so that the tokens of a run are bound to this text and not to the instant
-// at which a page is read.
-const watchPeriod = "the watch's window"
-
-// everything makes all decisions visible: the watcher acts for the gate and shows
-// them to nobody.
-func everything(string) bool { return true }
-
-// watchPageSize is how many decisions the watcher reads at a time.
-const watchPageSize = 100
-
-func (h history) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error) {
-	page, err := h.d.List(ctx, DecisionFilter{
-		Filter: filter.Filter{Image: img.String(), Visible: everything}, PageSize: min(n, maxPageSize),
-	})
-	return page.Decisions, err
-}
-
-func (h history) Passed(ctx context.Context, since time.Time, token string) ([]attestor.Decision, string, error) {
-	page, err := h.d.List(ctx, DecisionFilter{
-		Filter:   filter.Filter{Verdict: attestor.Pass, Since: since, Period: watchPeriod, Visible: everything},
-		PageSize: watchPageSize, PageToken: token,
-	})
-	return page.Decisions, page.NextPageToken, err
-}
-
-func (h history) Overridden(ctx context.Context, since time.Time, token string) ([]attestor.Decision, string, error) {
-	page, err := h.d.List(ctx, DecisionFilter{
-		Filter:   filter.Filter{BreakGlass: true, Since: since, Period: watchPeriod, Visible: everything},
-		PageSize: watchPageSize, PageToken: token,
-	})
-	return page.Decisions, page.NextPageToken, err
-}
-
-func (h history) Record(ctx context.Context, id string) (attestor.Record, error) {
-	return h.d.Decision(ctx, id)
 }
 
 // event answers POST /v1/events. Pub/Sub, "Push subscriptions": 204 acknowledges
@@ -96,26 +49,68 @@ func (s *Server) event(k *call) error {
 	return k.NoContent(http.StatusNoContent)
 }
 
-// rejudge answers POST /v1/rejudge. The optional body continues an earlier run.
-func (s *Server) rejudge(k *call) error {
-	var body struct {
-		PageToken string `json:"pageToken"`
-	}
-	if len(k.body) > 0 {
-		if err := decodeStrict(k.body, &body); err != nil {
-			return err
-		}
-	}
+// reconsider judges an admitted image again. What is recorded of that is counted
+// and logged as any decision is.
+func (s *Server) reconsider(
+	ctx context.Context, req attestor.Request, keep func(attestor.Decision) (bool, error),
+) (attestor.Decision, error) {
+	ctx, span := s.tracer().Start(ctx, "event", trace.WithNewRoot(), trace.WithLinks(trace.LinkFromContext(ctx)))
+	defer span.End()
 
-	if err := checkPageToken(body.PageToken); err != nil {
+	recorded := false
+	ctx, end := s.decisionSpan(ctx)
+	d, err := s.c.Gate.Reconsider(ctx, req, func(d attestor.Decision) (bool, error) {
+		var err error
+		recorded, err = keep(d)
+		return recorded, err
+	})
+	end(d, err)
+	if err == nil && recorded {
+		s.decided(ctx, req, d)
+	}
+	return d, err
+}
+
+// rejudge answers POST /v1/rejudge. It starts a run, or goes on with one.
+func (s *Server) rejudge(k *call) error {
+	if err := k.noFields(); err != nil {
 		return err
 	}
 
-	report, err := s.watcher.Rejudge(k.ctx, watch.Request{
-		Caller: k.caller, RequestID: requestID(k.ctx), PageToken: body.PageToken,
-	})
+	report, err := s.watcher.Rejudge(k.ctx, watch.Request{Caller: k.caller, RequestID: requestID(k.ctx)})
 	if err != nil {
 		return err
 	}
 	return s.answer(k, http.StatusOK, report)
+}
+
+// expire answers POST /v1/expire.
+func (s *Server) expire(k *call) error {
+	if err := k.noFields(); err != nil {
+		return err
+	}
+
+	report, err := s.watcher.Expire(k.ctx, watch.Request{Caller: k.caller, RequestID: requestID(k.ctx)})
+	if err != nil {
+		return err
+	}
+	return s.answer(k, http.StatusOK, report)
+}
+
+// noFields refuses a body that is neither missing nor {}.
+func (k *call) noFields() error {
+	if len(k.body) == 0 {
+		return nil
+	}
+	var none struct{}
+	return decodeStrict(k.body, &none)
+}
+
+// Expire ends the overrides that are past their end, for a process that calls
+// itself in place of a scheduler.
+func (s *Server) Expire(ctx context.Context, caller attestor.Caller) (watch.Expiry, error) {
+	if s.watcher == nil {
+		return watch.Expiry{}, &attestor.Error{Kind: attestor.Unsupported, Msg: "this gate is configured without events"}
+	}
+	return s.watcher.Expire(ctx, watch.Request{Caller: caller, RequestID: uuid.NewString()})
 }

@@ -87,7 +87,8 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 		{name: "poison: a name that is a path", data: `{"name":"projects/../occurrences/x","kind":"DISCOVERY"}`, status: 204, outcome: `kind="occurrence",outcome="poison"`},
 		{name: "poison: a build's image without digest", data: `{"status":"SUCCESS","results":{"images":[{"name":"` + repository + `:v1"}]}}`, attributes: built("SUCCESS"), status: 204, outcome: `kind="build",outcome="poison"`},
 		{name: "poison: our own, made up", data: `[]`, attributes: map[string]string{"attestor.rejudge": "1"}, status: 204, outcome: `kind="rejudge",outcome="poison"`},
-		{name: "our own, about no decision", data: `{"image":"` + a + `","decision":"none"}`, attributes: map[string]string{"attestor.rejudge": "1"}, status: 204, outcome: `kind="rejudge",outcome="ignored"`},
+		{name: "our own, about no run", data: `{"run":"none"}`, attributes: map[string]string{"attestor.rejudge": "1"}, status: 204, outcome: `kind="rejudge",outcome="ignored"`},
+		{name: "our own, of a version before", data: `{"image":"` + a + `","decision":"none"}`, attributes: map[string]string{"attestor.rejudge": "1"}, status: 204, outcome: `kind="rejudge",outcome="ignored"`},
 	}
 
 	for _, tt := range tests {
@@ -213,8 +214,13 @@ func TestMessagesOfOneScanShareAJudgement(t *testing.T) {
 	<-w.entered
 	close(w.hold)
 	wg.Wait()
-	if n := len(w.decisions()) - 1; n == 0 || n > 50 {
+	if n := 1 + len(w.entered); n > 50 {
 		t.Errorf("100 messages made %d judgements", n)
+	}
+
+	// The verdict has not changed, so that there is nothing to record.
+	if n := len(w.decisions()); n != 1 {
+		t.Errorf("%d decisions, want that of the admission", n)
 	}
 }
 
@@ -283,6 +289,7 @@ func rejudged(t testing.TB, n int, change func(*watch.Config)) (*world, *parts, 
 			t.Fatalf("status %d: %s", got.status, got.body)
 		}
 	}
+	w.pass(time.Second) // a run covers what was judged last before it began
 	return w, p, base
 }
 
@@ -312,11 +319,15 @@ func rejudge(t testing.TB, base string) watch.Report {
 
 func TestRejudgeReportsAndRevokesAfterGrace(t *testing.T) {
 	w, p, base := rejudged(t, 3, nil)
-	if r := rejudge(t, base); r.Judged != 3 || r.Passed != 3 || len(r.Flips) != 0 {
+	if r := rejudge(t, base); r.Judged != 3 || r.Passed != 3 || r.Covered != 3 || r.Changed+r.Failed+r.Left+len(r.Flips) != 0 {
 		t.Fatalf("before: %+v", r)
 	}
+	if n := len(w.decisions()); n != 3 {
+		t.Errorf("%d decisions: what has not changed is a line, and no decision", n)
+	}
 	w.turn(attestor.StatusDeny, attestor.CodeFixableSeverityExceeded, "CVE-2026-9")
-	if r := rejudge(t, base); len(r.Flips) != 3 || r.Revoked != 0 || r.Flips[0].Cause != watch.CauseFinding {
+	w.pass(time.Second)
+	if r := rejudge(t, base); len(r.Flips) != 3 || r.Changed != 3 || r.Revoked != 0 || r.Flips[0].Cause != attestor.CauseFinding {
 		t.Fatalf("within its grace: %+v", r)
 	}
 
@@ -329,8 +340,14 @@ func TestRejudgeReportsAndRevokesAfterGrace(t *testing.T) {
 		t.Fatalf("after its grace: %+v", r)
 	}
 
-	if got := p.revoked[0]; !strings.Contains(got.Reason, "CVE-2026-9") || got.Caller.Subject != "admin@example" {
+	if got := p.revoked[0]; !strings.Contains(got.Reason, "CVE-2026-9") || got.Caller.Subject != "admin@example" ||
+		got.Kind != attestor.RevokedByJudgment || got.Cause != attestor.CauseFinding || got.Judgment == "" || len(got.Admitted) != 1 {
 		t.Errorf("revocation %+v", got)
+	}
+
+	// Three admissions and three changes: the images were looked at four times.
+	if n := len(w.decisions()); n != 6 {
+		t.Errorf("%d decisions, want 6", n)
 	}
 	if r := rejudge(t, base); r.Revoked != 0 || len(r.Flips) != 0 {
 		t.Errorf("what is revoked is reported again: %+v", r)

@@ -42,9 +42,6 @@ func (s *Server) SetQueueWait(d time.Duration) { s.slots.wait = d }
 // WaitingForTest is how many requests are in the queue.
 func WaitingForTest(s *Server) int { return len(s.slots.waiting) }
 
-// HistoryForTest is the history that a server's watcher reads.
-func HistoryForTest(d Decisions) history { return history{d} } //nolint:revive // its type is what tests must pass to the suite
-
 // PagesForTest lists the pages that a server serves.
 func PagesForTest() []string {
 	var out []string

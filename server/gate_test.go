@@ -34,6 +34,7 @@ type world struct {
 	governs  func(repository string) bool
 	down     error         // the registry's answer to everything
 	attestFn func() error  // before anything is signed
+	step     time.Duration // that the clock moves with each Inspect
 	hold     chan struct{} // Inspect waits for it to close, or for its context
 	entered  chan struct{} // Inspect says that it has begun
 	asked    []string      // what was asked of the registry
@@ -45,8 +46,10 @@ type world struct {
 	digest   attestor.Digest // of the policy
 	also     attestor.Status // of one more check
 	tb       testing.TB      // set by the first server over it
-	kept     *audit.Store    // guarded by mu; nil until somebody reads
-	keptUpTo int             // of records; guarded by mu
+
+	keeping  sync.Mutex   // before mu, where both are held
+	kept     *audit.Store // guarded by keeping; nil until somebody reads
+	keptUpTo int          // of records; guarded by keeping
 }
 
 type checkStatus struct {
@@ -75,17 +78,19 @@ func (w *world) clock() time.Time {
 	return w.now
 }
 
+// id is in the order of time, as the gate's own are.
+func (w *world) id() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ids++
+	return fmt.Sprintf("d%06d", w.ids)
+}
+
 func (w *world) gate(t testing.TB) *attestor.Gate {
 	t.Helper()
 	g, err := attestor.NewGate(attestor.GateConfig{
 		Policies: w, Inspector: w, Scanner: w, Attester: w, Recorder: w,
-		NewID: func() string {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.ids++
-			return fmt.Sprintf("d%06d", w.ids) // in the order of time, as the gate's own are
-		},
-		Now: w.clock, Deadline: time.Minute, Settle: time.Minute,
+		NewID: w.id, Now: w.clock, Deadline: time.Minute, Settle: time.Minute,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +148,7 @@ func (w *world) Resolve(ctx context.Context, ref attestor.Reference, _ attestor.
 
 func (w *world) Inspect(ctx context.Context, _ attestor.Resolved, c attestor.Child, _ attestor.Needs) attestor.PlatformEvidence {
 	w.mu.Lock()
+	w.now = w.now.Add(w.step)
 	hold, entered := w.hold, w.entered
 	w.mu.Unlock()
 	if entered != nil {

@@ -61,6 +61,7 @@ func operations() map[string]operation {
 			502: upstream, 503: pending, 500: func(w *world, _ *parts) (string, string) { w.down = errBoom; return "", "" },
 		}},
 		"POST /v1/rejudge":  {url: "/v1/rejudge", body: "{}", media: "application/json", ok: []int{200}},
+		"POST /v1/expire":   {url: "/v1/expire", body: "{}", media: "application/json", ok: []int{200}},
 		"GET /health":       {url: "/health", ok: []int{200}},
 		"GET /healthz":      {url: "/healthz", ok: []int{200}},
 		"GET /ready":        {url: "/ready", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){503: func(_ *world, p *parts) (string, string) { p.err = errBoom; return "", "" }}},

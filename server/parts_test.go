@@ -22,7 +22,7 @@ type parts struct {
 	err      error
 	posture  attestor.Outcome
 	occur    map[string]watch.Occurrence
-	revoked  []attestor.Revocation
+	revoked  []attestor.RevocationRecord
 	onRevoke func()
 	artifact string // what the manifest of any image is
 	unread   error  // of reading that
@@ -31,7 +31,7 @@ type parts struct {
 // with gives a server all its parts.
 func (p *parts) with(c *server.Config) {
 	c.Decisions, c.Policies, c.Attestations, c.Simulator, c.Posture = p, p, p, p, p
-	c.Watch = &watch.Config{Policies: p.w, Occurrences: p}
+	c.Watch = &watch.Config{Policies: p.w, Occurrences: p, History: watched{p}, Admissions: watched{p}, Overrides: watched{p}}
 	c.Watch.Artifact = func(context.Context, attestor.Image, string) (string, error) { return p.artifact, p.unread }
 }
 
@@ -63,14 +63,17 @@ func (r recorded) List(ctx context.Context, f server.DecisionFilter) (server.Dec
 
 // store is a real record of what the gate has recorded so far.
 func (w *world) store() *audit.Store {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.keeping.Lock()
+	defer w.keeping.Unlock()
 
 	if w.kept == nil {
-		w.kept = openRecord(w.tb)
+		w.kept = open(w.tb, audit.Config{SQLite: filepath.Join(w.tb.TempDir(), "record.db"), Now: w.clock})
 	}
-	for ; w.keptUpTo < len(w.records); w.keptUpTo++ {
-		if _, err := w.kept.Finish(context.Background(), w.records[w.keptUpTo]); err != nil {
+	w.mu.Lock()
+	records := slices.Clone(w.records)
+	w.mu.Unlock()
+	for ; w.keptUpTo < len(records); w.keptUpTo++ {
+		if _, err := w.kept.Finish(context.Background(), records[w.keptUpTo]); err != nil {
 			w.tb.Error(err)
 		}
 	}
@@ -123,27 +126,21 @@ func (p *parts) Standing(ctx context.Context, img attestor.Image) (attestor.Stan
 	return p.w.Standing(ctx, nil, []attestor.Image{img})
 }
 
-func (p *parts) Revoke(_ context.Context, r attestor.Revocation) ([]attestor.Attestation, error) {
+func (p *parts) Revoke(ctx context.Context, r attestor.Revocation) (attestor.RevocationRecord, error) {
 	if p.err != nil {
-		return nil, p.err
+		return attestor.RevocationRecord{}, p.err
 	}
 	if p.onRevoke != nil {
 		p.onRevoke()
 	}
 
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-
-	p.revoked = append(p.revoked, r)
-	var gone []attestor.Attestation
-	p.w.standing = slices.DeleteFunc(p.w.standing, func(a attestor.Attestation) bool {
-		if a.Digest != r.Image.Digest() {
-			return false
-		}
-		gone = append(gone, a)
-		return true
-	})
-	return gone, nil
+	record, err := p.revoker().Revoke(ctx, r)
+	if err == nil {
+		p.w.mu.Lock()
+		p.revoked = append(p.revoked, record)
+		p.w.mu.Unlock()
+	}
+	return record, err
 }
 
 func (p *parts) Simulate(_ context.Context, r server.SimulationRequest) (server.Simulation, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,103 +103,105 @@ func (b *bus) carry(base string, n int) []string {
 	return out
 }
 
-// Work is spread by Pub/Sub: one run publishes, whoever gets the messages
-// judges.
+// Work is spread by Pub/Sub: a call publishes the run, and whoever gets the
+// message takes part.
 func TestRejudgeSpreadsByPubSub(t *testing.T) {
 	b := newBus(t)
 	w, p, base := rejudged(t, 3, b.joined)
 	w.turn(attestor.StatusDeny, attestor.CodeCVEBlocked, "CVE-2026-9")
-	if r := rejudge(t, base); r.Published != 3 || r.Judged != 0 || r.Continued {
+	w.pass(time.Second)
+	if r := rejudge(t, base); !r.Continued || r.Left != 3 || r.Judged != 0 {
 		t.Fatalf("report %+v", r)
 	}
 
-	b.carry(base, 3)
+	b.carry(base, 1)
 	denied := 0
 	for _, d := range w.decisions() {
 		if d.DryRun && d.Verdict == attestor.Deny {
 			denied++
 		}
 	}
-
 	if denied != 3 || len(p.revoked) != 0 {
 		t.Errorf("%d denied, %d revoked", denied, len(p.revoked))
 	}
-	w.pass(2 * time.Hour) // the next run finds them due, and judges those itself
-	if r := rejudge(t, base); r.Revoked != 3 || r.Published != 0 {
-		t.Errorf("report %+v", r)
+
+	w.pass(2 * time.Hour) // the next run finds them due
+	rejudge(t, base)
+	b.carry(base, 1)
+	if len(p.revoked) != 3 {
+		t.Errorf("%d revoked", len(p.revoked))
 	}
 }
 
-// A run whose time is over publishes the rest of itself, and so completes: all
-// images are judged for one call of the schedule.
+// A run whose time is over publishes itself again, and so completes: all images
+// are judged, once, for one call of the schedule.
 func TestRunCompletesByPubSub(t *testing.T) {
 	b := newBus(t)
-	w, _, base := rejudged(t, 130, b.joined)
-	b.on = func() { w.pass(time.Second) } // a page of 100 takes longer than a run may
+	w, p, base := rejudged(t, 130, b.joined)
+	w.turn(attestor.StatusDeny, attestor.CodeCVEBlocked, "CVE-2026-9")
+	w.pass(time.Second)
+	w.mu.Lock()
+	w.step = 2 * time.Second // 32 images take longer than a part may
+	w.mu.Unlock()
 	r := rejudge(t, base)
-	if !r.Continued || r.NextPageToken != "" || r.Published != 100 {
-		t.Fatalf("the first part: %+v", r)
-	}
 
-	// One more part, and every image.
-	parts, seen := 0, map[string]bool{}
-	for _, text := range b.carry(base, 130+1) {
-		if strings.Contains(text, "pageToken") {
-			parts++
-		}
-		seen[text] = true
-	}
-
-	judged := map[string]bool{}
+	b.carry(base, 5) // 130 images by 32
+	judged := map[string]int{}
 	for _, d := range w.decisions() {
 		if d.Labels[watch.LabelRejudges] != "" {
-			judged[d.Image.Reference] = true
+			judged[d.Image.Reference]++
 		}
 	}
+	for image, n := range judged {
+		if n != 1 {
+			t.Errorf("%s was judged %d times", image, n)
+		}
+	}
+	run, err := p.w.store().Run(t.Context(), r.Run)
+	if err != nil || len(judged) != 130 || run.Covered != 130 || run.Changed != 130 || run.Ended.IsZero() {
+		t.Errorf("%d images judged, run %+v, %v", len(judged), run, err)
+	}
 
-	if parts != 1 || len(judged) != 130 {
-		t.Errorf("%d further parts, %d images judged, %d messages", parts, len(judged), len(seen))
+	// A message that is delivered again finds a run that has ended.
+	before := len(w.decisions())
+	if a := send(t, "admin", "POST", base+"/v1/events", pushBody(t, "again", `{"run":"`+r.Run+`"}`, ownMessage())); a.status != 204 || len(w.decisions()) != before {
+		t.Errorf("status %d, %d decisions more", a.status, len(w.decisions())-before)
 	}
 }
+
+func ownMessage() map[string]string { return map[string]string{"attestor.rejudge": "1"} }
 
 // The most that one run may revoke holds for all of its parts together.
 func TestCapHoldsForTheWholeRun(t *testing.T) {
 	b := newBus(t)
-	w, p, base := rejudged(t, 105, func(c *watch.Config) { b.joined(c); c.Cap = 103 })
+	w, p, base := rejudged(t, 105, func(c *watch.Config) { b.joined(c); c.Cap = 70 })
 	w.turn(attestor.StatusDeny, attestor.CodeCVEBlocked, "CVE-2026-9")
-	if r := rejudge(t, base); r.Published != 105 || r.Continued {
-		t.Fatalf("report %+v", r)
-	}
-
-	b.carry(base, 105)
-	w.pass(2 * time.Hour)
-	p.onRevoke = func() { w.pass(time.Second) }
-	r := rejudge(t, base)
-	if r.Revoked != 100 || !r.Continued {
-		t.Fatalf("the first part: %+v", r)
-	}
-
+	w.pass(time.Second)
+	rejudge(t, base)
 	b.carry(base, 1)
-	if len(p.revoked) != 103 {
-		t.Errorf("%d revoked by one run, whose cap is 103", len(p.revoked))
+
+	w.pass(2 * time.Hour)
+	p.onRevoke = func() { w.pass(2 * time.Second) }
+	rejudge(t, base)
+	b.carry(base, 3) // 32, 32 and 6 images
+	if len(p.revoked) != 70 {
+		t.Errorf("%d revoked by one run, whose cap is 70", len(p.revoked))
 	}
 }
 
-// What publishes to another topic cannot start runs or parts of them, nor can
-// a message that no gate writes.
+// What publishes to another topic cannot make instances work, nor can a message
+// that no gate writes.
 func TestOnlyItsOwnSubscriptionBringsWork(t *testing.T) {
 	b := newBus(t)
 	w, _, base := rejudged(t, 1, b.joined)
+	w.turn(attestor.StatusDeny, attestor.CodeCVEBlocked, "CVE-2026-9")
+	w.pass(time.Second)
+	run := fmt.Sprintf(`{"run":%q}`, rejudge(t, base).Run)
 	before := len(w.decisions())
-	own := map[string]string{"attestor.rejudge": "1"}
-	admitted := w.decisions()[0]
-	judge := fmt.Sprintf(`{"image":%q,"decision":%q}`, admitted.Image.Reference, admitted.ID)
 	for name, body := range map[string]string{
-		"an image, by another":  strings.Replace(pushBody(t, "1", judge, own), "subscriptions/gate", "subscriptions/gcr", 1),
-		"a run, by another":     strings.Replace(pushBody(t, "2", `{"pageToken":"0"}`, own), "subscriptions/gate", "subscriptions/gcr", 1),
-		"a cap that is avoided": pushBody(t, "3", `{"pageToken":"0","revoked":-1000}`, own),
-		"a token without end":   pushBody(t, "4", `{"pageToken":"`+strings.Repeat("0", 5000)+`"}`, own),
-		"a token of before":     pushBody(t, "6", `{"pageToken":"eyJ0IjoxLCJpIjoiZDAwMDAwMSIsImYiOiIwMTIzNDU2Nzg5YWJjZGVmIn0"}`, own), // version 1: {"t":1,"i":"d000001","f":"0123456789abcdef"}
+		"by another":        strings.Replace(pushBody(t, "1", run, ownMessage()), "subscriptions/gate", "subscriptions/gcr", 1),
+		"a run without end": pushBody(t, "2", `{"run":"`+strings.Repeat("0", 5000)+`"}`, ownMessage()),
+		"two runs":          pushBody(t, "3", `{"run":"a","run":"b"}`, ownMessage()),
 	} {
 		if a := send(t, "admin", "POST", base+"/v1/events", body); a.status != 204 {
 			t.Errorf("%s: status %d: poison is acknowledged", name, a.status)
@@ -210,28 +211,52 @@ func TestOnlyItsOwnSubscriptionBringsWork(t *testing.T) {
 	if after := len(w.decisions()); after != before {
 		t.Errorf("%d decisions were made", after-before)
 	}
-	if a := send(t, "admin", "GET", base+"/metrics", ""); !strings.Contains(a.body, `attestor_events_total{kind="rejudge",outcome="poison"} 5`) {
+	if a := send(t, "admin", "GET", base+"/metrics", ""); !strings.Contains(a.body, `attestor_events_total{kind="rejudge",outcome="poison"} 3`) {
 		t.Error("they are not counted as poison")
 	}
 
-	if a := send(t, "admin", "POST", base+"/v1/events", pushBody(t, "5", judge, own)); a.status != 204 || len(w.decisions()) != before+1 {
+	if a := send(t, "admin", "POST", base+"/v1/events", pushBody(t, "5", run, ownMessage())); a.status != 204 || len(w.decisions()) != before+1 {
 		t.Errorf("its own: status %d, %d decisions", a.status, len(w.decisions())-before)
 	}
 }
 
-// Where the rest cannot be published the call fails, so that the schedule
-// tries again; nobody is told that a run is complete when it is not.
-func TestRestThatCannotBePublishedIsAFailure(t *testing.T) {
+// What another instance has claimed is left to it. Should it be killed, its claim
+// lapses, and the message that is delivered again finds it.
+func TestAClaimThatLapsedIsTaken(t *testing.T) {
 	b := newBus(t)
-	w, _, base := rejudged(t, 105, b.joined)
-	var published atomic.Int64
-	b.on = func() {
-		w.pass(time.Second)
-		if published.Add(1) == 100 { // the page is out
-			b.publisher.Stop()
-		}
+	w, p, base := rejudged(t, 2, b.joined)
+	w.turn(attestor.StatusDeny, attestor.CodeCVEBlocked, "CVE-2026-9")
+	w.pass(time.Second)
+	id := rejudge(t, base).Run
+	run, err := p.w.store().Run(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimed, _, err := p.w.store().Claim(t.Context(), run, attestor.Admission{}, 1, func(string) bool { return true })
+	if err != nil || len(claimed) != 1 {
+		t.Fatalf("claimed %v, %v", claimed, err)
 	}
 
+	push := func() int {
+		return send(t, "admin", "POST", base+"/v1/events", pushBody(t, "m", `{"run":"`+id+`"}`, ownMessage())).status
+	}
+	before := len(w.decisions())
+	if status := push(); status != 503 || len(w.decisions()) != before+1 {
+		t.Errorf("beside a claim: status %d, %d judged; want the other image judged, and the message again", status, len(w.decisions())-before)
+	}
+	w.pass(2*time.Minute + time.Second)
+	if status := push(); status != 204 || len(w.decisions()) != before+2 {
+		t.Errorf("after it: status %d, %d judged", status, len(w.decisions())-before)
+	}
+}
+
+// Where the run cannot be published the call fails, so that the schedule tries
+// again; nobody is told that a run is complete when it is not.
+func TestRestThatCannotBePublishedIsAFailure(t *testing.T) {
+	b := newBus(t)
+	w, _, base := rejudged(t, 5, b.joined)
+	w.pass(time.Second)
+	b.publisher.Stop()
 	if a := send(t, "admin", "POST", base+"/v1/rejudge", "{}"); a.status != 503 {
 		t.Errorf("status %d: %s", a.status, a.body)
 	}

@@ -179,7 +179,8 @@ type Rejudge struct {
 	Revoke bool          `yaml:"revoke"`
 	Grace  when.Duration `yaml:"grace"`
 	Cap    int           `yaml:"cap"`
-	// Window is how far back admitted images are looked for; 90d.
+	// Window has no effect any more: every admitted image is covered. It is accepted so
+	// that configurations of earlier versions load.
 	Window when.Duration `yaml:"window"`
 	// Topic spreads the work over instances, projects/P/topics/T: a run publishes
 	// to it what is to be judged, and the rest of itself when its time is over.

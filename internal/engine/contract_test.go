@@ -25,6 +25,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/telemetry"
+	"github.com/attestor-gate/attestor/server/watch"
 	"github.com/attestor-gate/attestor/verify/signed"
 	"github.com/attestor-gate/attestor/vuln"
 )
@@ -235,9 +236,27 @@ func TestPartsContracts(t *testing.T) {
 		contract.Attestations(t, contract.Revoking{
 			Pin: a.Pin, Standing: a.Standing,
 			Revoke: func(ctx context.Context, img attestor.Image, reason string) ([]attestor.Attestation, error) {
-				return a.Revoke(ctx, attestor.Revocation{Image: img, Reason: reason, Caller: attestor.CallerRef{Subject: "auditor@example"}})
+				r, err := a.Revoke(ctx, attestor.Revocation{Image: img, Reason: reason, Caller: attestor.CallerRef{Subject: "auditor@example"}})
+				return r.Attestations, err
 			},
 		}, attested, other, unattested)
+	})
+}
+
+func TestHistoryContract(t *testing.T) {
+	t.Parallel()
+	recordsOfBoth(t, func(t *testing.T, open func(t *testing.T) *audit.Store) {
+		contract.History(t, func(t *testing.T) (watch.History, func(t *testing.T, records ...attestor.Record)) {
+			s := open(t)
+			return engine.History(s), func(t *testing.T, records ...attestor.Record) {
+				t.Helper()
+				for _, r := range records {
+					if _, err := s.Finish(t.Context(), r); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
 	})
 }
 

@@ -99,7 +99,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	guard := guardGoogle(c.Dependencies.Timeouts, e.calls)
 
 	e.Policies, err = policy.NewWatcher(policy.WatcherConfig{
-		Paths: c.Policies, Interval: time.Duration(c.PolicyReload), Logger: e.log,
+		Paths: c.Policies, Interval: time.Duration(c.PolicyReload), Logger: e.log, Check: e.checkOverrides,
 	})
 	if err != nil {
 		return nil, err
@@ -155,6 +155,9 @@ func (e *Engine) joinGate(ctx context.Context, attester attestor.Attester) error
 	}
 
 	e.metrics.MustRegister(append(cacheLookups(e.Inspector), stalePolicies(e.Policies))...)
+	if !e.Config.Store.None {
+		e.metrics.MustRegister(newWatchGauges(e.Store))
+	}
 	if e.gate, err = attestor.NewGate(observed); err != nil {
 		return err
 	}
@@ -175,6 +178,12 @@ func (e *Engine) Close() error {
 
 // Admit judges an image, and attests to it where its verdict allows.
 func (e *Engine) Admit(ctx context.Context, r attestor.Request) (attestor.Decision, error) {
+	// An override must end when its policy says: without a record nothing would end it.
+	if r.BreakGlass != "" && e.Config.Store.None {
+		if err := e.checkOverrides(e.Policies.Set()); err != nil {
+			return attestor.Decision{}, &attestor.Error{Kind: attestor.Invalid, Msg: err.Error()}
+		}
+	}
 	return e.gate.Admit(ctx, r)
 }
 

@@ -56,11 +56,15 @@ func (e *Engine) watch() *watch.Config {
 		Policies:    e.Policies,
 		Occurrences: occurrences{e.Google.Grafeas, limit.Call(e.Config.Dependencies.Timeouts.ContainerAnalysis)},
 		Artifact:    e.Inspector.Artifact,
-		Enforce:     r.Revoke, Grace: time.Duration(r.Grace), Cap: r.Cap, Window: time.Duration(r.Window),
+		Enforce:     r.Revoke, Grace: time.Duration(r.Grace), Cap: r.Cap,
+		Revoke:       e.Revoke,
 		Subscription: r.Subscription,
 	}
 	if e.topic != nil {
 		c.Publisher = e.topic
+	}
+	if !e.Config.Store.None {
+		c.History, c.Admissions, c.Overrides = history{e.Store}, e.Store, e.Store
 	}
 	return c
 }

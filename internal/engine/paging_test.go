@@ -170,15 +170,14 @@ func TestTheLastDayIsReadToItsEnd(t *testing.T) {
 		// Last, since it records a judgement of its own.
 		t.Run("re-judging", func(t *testing.T) {
 			var report struct {
-				Admitted, Failed int
-				NextPageToken    string
+				Covered, Failed, Left int
 			}
 			a := w.do(http.MethodPost, "/v1/rejudge", "{}")
 			if a.status != http.StatusOK || json.Unmarshal(a.body, &report) != nil {
 				t.Fatalf("%d %s", a.status, a.body)
 			}
-			if report.Admitted != 1 || report.Failed != 0 || report.NextPageToken != "" {
-				t.Errorf("%s: want the one admitted image looked at, and no page left", a.body)
+			if report.Covered != 1 || report.Failed != 0 || report.Left != 0 {
+				t.Errorf("%s: want the one admitted image looked at, and none left", a.body)
 			}
 		})
 	})

@@ -66,6 +66,9 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	}()
 	go e.recoverUntilDone(background)
 	go e.refreshBases(background)
+	if e.Config.Store.SQLite != "" { // a file is for one instance
+		go e.expireOverrides(background, s.Server)
+	}
 
 	if e.Config.Admission != nil {
 		stopped, err := e.serveAdmission(background, s.Server)
@@ -96,6 +99,9 @@ type service struct {
 }
 
 func (e *Engine) newService() (*service, error) {
+	if err := e.checkOverrides(e.Policies.Set()); err != nil {
+		return nil, err
+	}
 	who, warm, err := newIdentity(e.Config.Identity, e.log)
 	if err != nil {
 		return nil, err

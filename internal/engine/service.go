@@ -34,6 +34,15 @@ func (d decisions) List(ctx context.Context, f server.DecisionFilter) (server.De
 	return server.DecisionPage{Decisions: page.Decisions, NextPageToken: page.Next}, nil
 }
 
+// history is the record as package watch asks for it.
+type history struct{ *audit.Store }
+
+// Of implements [watch.History].
+func (h history) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error) {
+	page, err := h.List(ctx, audit.Filter{Image: img.String()}, n, "")
+	return page.Decisions, err
+}
+
 // policies are those in force.
 type policies struct{ watcher *policy.Watcher }
 
@@ -64,9 +73,8 @@ func (a attestations) Standing(ctx context.Context, img attestor.Image) (attesto
 }
 
 // Revoke implements [server.Attestations].
-func (a attestations) Revoke(ctx context.Context, r attestor.Revocation) ([]attestor.Attestation, error) {
-	record, err := a.engine.Revoke(ctx, r)
-	return record.Attestations, err
+func (a attestations) Revoke(ctx context.Context, r attestor.Revocation) (attestor.RevocationRecord, error) {
+	return a.engine.Revoke(ctx, r)
 }
 
 // Revoke deletes what this gate attested to an image, and records it: see

@@ -17,7 +17,7 @@ func Keys() []string {
 	return []string{
 		"admitted", "admitted_by", "allowed", "attestor", "base", "binary_authorization", "break_glass",
 		"caller_hash", "cause", "complete", "condition", "container_analysis", "decision_id", "dependency",
-		"dry_run", "duration_ms", "error", "event", "flips", "image", "image_digest", "intent", "issuer", "judged",
+		"dry_run", "duration_ms", "error", "event", "failed", "flips", "image", "image_digest", "intent", "issuer", "judged",
 		"kind", "kms", "limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic",
 		"part", "policies", "policies_digest", "policy_digest", "problems", "published", "reason_codes",
 		"repository", "request_id", "revoked", "route", "stack", "status", "tag", "unsafe_trust_platform",

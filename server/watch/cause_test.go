@@ -20,17 +20,17 @@ func TestOnlyAFindingThatRefusesIsACause(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		reasons []attestor.Reason
-		want    watch.Cause
+		want    attestor.Cause
 	}{
-		{"a new finding refuses", []attestor.Reason{finding("CVE-2026-2", attestor.Refuses)}, watch.CauseFinding},
-		{"a new finding refuses beside an old scan", []attestor.Reason{old, finding("CVE-2026-2", attestor.Refuses)}, watch.CauseFinding},
-		{"a new finding warns beside an old scan", []attestor.Reason{old, finding("CVE-2026-2", attestor.Warns)}, watch.CauseTime},
-		{"a known finding refuses", []attestor.Reason{finding("CVE-2026-1", attestor.Refuses)}, watch.CauseTime},
-		{"a new secret", []attestor.Reason{{Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /b", Severity: attestor.Refuses}}, watch.CauseFinding},
-		{"a secret of a new status", []attestor.Reason{{Code: attestor.CodeSecretUnknown, Subject: "GCP_API_KEY /b", Severity: attestor.Refuses}}, watch.CauseFinding},
-		{"a known secret", []attestor.Reason{{Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /a", Severity: attestor.Refuses}}, watch.CauseTime},
-		{"a new secret that is warned of beside an old scan", []attestor.Reason{old, {Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /b", Severity: attestor.Warns}}, watch.CauseTime},
-		{"recorded before reasons had a severity", []attestor.Reason{finding("CVE-2026-2", "")}, watch.CauseFinding},
+		{"a new finding refuses", []attestor.Reason{finding("CVE-2026-2", attestor.Refuses)}, attestor.CauseFinding},
+		{"a new finding refuses beside an old scan", []attestor.Reason{old, finding("CVE-2026-2", attestor.Refuses)}, attestor.CauseFinding},
+		{"a new finding warns beside an old scan", []attestor.Reason{old, finding("CVE-2026-2", attestor.Warns)}, attestor.CauseTime},
+		{"a known finding refuses", []attestor.Reason{finding("CVE-2026-1", attestor.Refuses)}, attestor.CauseTime},
+		{"a new secret", []attestor.Reason{{Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /b", Severity: attestor.Refuses}}, attestor.CauseFinding},
+		{"a secret of a new status", []attestor.Reason{{Code: attestor.CodeSecretUnknown, Subject: "GCP_API_KEY /b", Severity: attestor.Refuses}}, attestor.CauseFinding},
+		{"a known secret", []attestor.Reason{{Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /a", Severity: attestor.Refuses}}, attestor.CauseTime},
+		{"a new secret that is warned of beside an old scan", []attestor.Reason{old, {Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /b", Severity: attestor.Warns}}, attestor.CauseTime},
+		{"recorded before reasons had a severity", []attestor.Reason{finding("CVE-2026-2", "")}, attestor.CauseFinding},
 	} {
 		now := attestor.Decision{Policy: policy, Verdict: attestor.Deny, Checks: []attestor.Check{
 			{Name: attestor.CheckVulnerabilities, Platform: "linux/amd64", Status: attestor.StatusDeny, Reasons: tt.reasons},
@@ -55,12 +55,12 @@ func TestSecretsThatNobodyAskedFor(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		scan attestor.Scan
-		want watch.Cause
+		want attestor.Cause
 	}{
-		{attestor.Scan{SecretsListed: true}, watch.CauseFinding},
-		{attestor.Scan{}, watch.CauseTime},
-		{attestor.Scan{SecretsListed: true, Secrets: was1(attestor.SecretInvalid)}, watch.CauseFinding}, // valid again
-		{attestor.Scan{SecretsListed: true, Secrets: was1(attestor.SecretUnknown)}, watch.CauseTime},
+		{attestor.Scan{SecretsListed: true}, attestor.CauseFinding},
+		{attestor.Scan{}, attestor.CauseTime},
+		{attestor.Scan{SecretsListed: true, Secrets: was1(attestor.SecretInvalid)}, attestor.CauseFinding}, // valid again
+		{attestor.Scan{SecretsListed: true, Secrets: was1(attestor.SecretUnknown)}, attestor.CauseTime},
 	} {
 		evidence := attestor.Evidence{Platforms: []attestor.PlatformEvidence{{Scan: tt.scan}}}
 		if got, err := watch.CauseForTest(was, now, watch.KnownForTest(evidence)); err != nil || got != tt.want {

@@ -9,97 +9,115 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// maxLater is how many decisions on an image are read to find those that followed
-// an override.
-const maxLater = 500
+// overduePage is how many overrides are read at a time.
+const overduePage = 100
 
-// expire revokes the attestations of overrides that have expired. The policy set
-// that end when the override was granted, so that neither Enforce nor the cap
-// applies. An image that was admitted since keeps its attestations.
-func (w *Watcher) expire(ctx context.Context, r Request, report *Report) error {
-	if w.c.Revoke == nil {
-		return nil
-	}
-
-	for token := ""; ; {
-		page, next, err := w.c.History.Overridden(ctx, w.c.Now().Add(-w.c.Window), token)
-		if err != nil {
-			return err
-		}
-
-		// One that fails does not keep the others. The next run tries it again.
-		for _, d := range page {
-			done, err := w.expireOne(ctx, r, d)
-			switch {
-			case err != nil:
-				report.Failed++
-				w.c.Logger.LogAttrs(ctx, slog.LevelError,
-					"an expired override could not be revoked; the next run tries again",
-					slog.String("decision_id", d.ID), slog.Any("error", err))
-			case done:
-				report.Expired++
-			}
-		}
-
-		if next == "" || ctx.Err() != nil {
-			return ctx.Err()
-		}
-		token = next
-	}
+// An Expiry is the outcome of a run over the overrides that are past their end.
+type Expiry struct {
+	Ended   int  `json:"ended"`   // their attestations were deleted
+	Kept    int  `json:"kept"`    // closed: their images have another ground by now
+	Waiting int  `json:"waiting"` // their images are just being attested; the next run comes by
+	Failed  int  `json:"failed"`  // see the log; the next run tries again
+	Left    bool `json:"left"`    // the time was over; call again
 }
 
-// expireOne revokes the attestations of an override, if it has expired. It reports
-// whether it did.
-func (w *Watcher) expireOne(ctx context.Context, r Request, d attestor.Decision) (bool, error) {
-	if d.BreakGlass == nil || d.BreakGlass.Expires == nil || w.c.Now().Before(*d.BreakGlass.Expires) ||
-		len(d.Attestations) == 0 {
-		return false, nil
-	}
+// whole reports whether a run left nothing to do.
+func (e Expiry) whole() bool { return e.Waiting == 0 && e.Failed == 0 && !e.Left }
 
-	img, err := imageOf(d)
-	if err != nil {
-		return false, err
-	}
-	if !r.Caller.May(attestor.ActionRejudge, img.Repository()) {
-		return false, nil
-	}
-
-	// The attestations may have another ground by now, and then stay: a later pass,
-	// or an override that is in force. After a revocation there are none.
-	later, err := w.c.History.Of(ctx, img, maxLater)
-	if err != nil {
-		return false, err
-	}
-	for _, l := range later {
-		if l.Time.After(d.Time) && (admitted(l) || inForce(l, w.c.Now()) || revoked(l)) {
-			return false, nil
+// Expire deletes the attestations of the overrides that are past their end,
+// whatever their age. The policy set that end when the override was granted, so
+// that neither Enforce nor the cap applies. What passed since in its own right, or
+// by another override that is in force, keeps its attestations.
+func (w *Watcher) Expire(ctx context.Context, r Request) (Expiry, error) {
+	if w.c.Overrides == nil || w.c.Revoke == nil {
+		return Expiry{}, &attestor.Error{
+			Kind: attestor.Unsupported,
+			Msg:  "this gate keeps no overrides, so that it does not know which have reached their end",
+			Fix:  "set an SQLite file or PostgreSQL under store in the configuration",
 		}
 	}
 
-	why := fmt.Sprintf("decision %s: the override by %s ended at %s",
-		d.ID, d.BreakGlass.By, d.BreakGlass.Expires.UTC().Format(time.RFC3339))
-	if err := w.c.Revoke(ctx, img, why, r.callerRef(), r.RequestID); err != nil {
-		return false, err
+	started := w.c.Now()
+	end := started.Add(budget)
+	var report Expiry
+	everything := true // that is overdue is the caller's to end
+	for after := (attestor.Override{}); ; {
+		page, err := w.c.Overrides.Overdue(ctx, after, overduePage)
+		if err != nil {
+			return Expiry{}, err
+		}
+
+		for _, o := range page {
+			if !r.Caller.May(attestor.ActionRejudge, o.Image.Repository()) {
+				everything = false
+				continue
+			}
+			if ctx.Err() != nil || w.c.Now().After(end) {
+				report.Left = true
+				break
+			}
+			w.expireOne(ctx, r, o, &report)
+		}
+
+		if report.Left || len(page) < overduePage {
+			break
+		}
+		after = page[len(page)-1]
 	}
 
+	// Only a run that left nothing counts as one that keeps promises.
+	if everything && report.whole() {
+		if err := w.c.Overrides.Expired(ctx, r.RequestID+"-expire", r.callerRef(), started); err != nil {
+			return Expiry{}, err
+		}
+	}
+	return report, nil
+}
+
+// expireOne ends one override and counts the outcome. One that fails does not keep
+// the others.
+func (w *Watcher) expireOne(ctx context.Context, r Request, o attestor.Override, report *Expiry) {
+	closed, err := w.closeKept(ctx, o)
+	if err == nil && closed {
+		report.Kept++
+		return
+	}
+
+	var record attestor.RevocationRecord
+	if err == nil {
+		record, err = w.c.Revoke(ctx, attestor.Revocation{
+			Image: o.Image, Kind: attestor.RevokedAtEnd, Override: o.Decision, Caller: r.callerRef(), RequestID: r.RequestID,
+			Reason: fmt.Sprintf("the override by %s ended at %s", o.By, o.Expires.UTC().Format(time.RFC3339)),
+		})
+	}
+	switch {
+	case attestor.KindOf(err) == attestor.NotFound:
+		report.Waiting++
+		return
+	case err != nil:
+		report.Failed++
+		w.c.Logger.LogAttrs(ctx, slog.LevelError, "an expired override could not be revoked; the next run tries again",
+			slog.String("decision_id", o.Decision), slog.Any("error", err))
+		return
+	}
+
+	report.Ended++
 	w.metrics.revoked.Inc()
 	w.c.Logger.LogAttrs(ctx, slog.LevelWarn, "revoked an expired override",
-		slog.String("decision_id", d.ID), slog.String("image_digest", string(img.Digest())))
-	return true, nil
+		slog.String("decision_id", o.Decision), slog.String("image_digest", string(o.Image.Digest())),
+		slog.Int("revoked", len(record.Attestations)))
 }
 
-// inForce reports whether a decision is an override that has not expired.
-func inForce(d attestor.Decision, now time.Time) bool {
-	return d.BreakGlass != nil && len(d.Attestations) > 0 &&
-		(d.BreakGlass.Expires == nil || now.Before(*d.BreakGlass.Expires))
-}
-
-// revoked reports whether a decision records a revocation.
-func revoked(d attestor.Decision) bool {
-	for _, r := range d.Refusals() {
-		if r.Code == attestor.CodeRevoked {
-			return true
-		}
+// closeKept closes an override whose digests all have another ground.
+func (w *Watcher) closeKept(ctx context.Context, o attestor.Override) (bool, error) {
+	g, err := w.c.Overrides.Grounds(ctx, o)
+	if err != nil || len(g.Keep) < len(o.Digests) || len(o.Digests) == 0 {
+		return false, err
 	}
-	return false
+
+	why := attestor.ClosedOverridden
+	if g.Passed {
+		why = attestor.ClosedPassed
+	}
+	return true, w.c.Overrides.CloseOverride(ctx, o, why, g.By)
 }

@@ -18,10 +18,10 @@ func ClassifyForTest(body []byte) (kind string, images []attestor.Reference, occ
 }
 
 // Shared is the sharing of judgements.
-type Shared struct{ s *shared }
+type Shared struct{ s *shared[attestor.Decision] }
 
 // NewShared returns one in which nothing runs.
-func NewShared() Shared { return Shared{newShared()} }
+func NewShared() Shared { return Shared{newShared[attestor.Decision]()} }
 
 // Judge calls f, or returns the result of a call that others wait for.
 func (s Shared) Judge(ctx context.Context, key string, f func(context.Context) (attestor.Decision, error)) (attestor.Decision, error) {
@@ -29,7 +29,7 @@ func (s Shared) Judge(ctx context.Context, key string, f func(context.Context) (
 }
 
 // CauseForTest compares a refusal with an admission whose evidence had the findings of known.
-func CauseForTest(was, now attestor.Decision, known map[string]bool) (Cause, error) {
+func CauseForTest(was, now attestor.Decision, known map[string]bool) (attestor.Cause, error) {
 	return baseline{was: was, known: func() (map[string]bool, error) { return known, nil }}.cause(now)
 }
 

@@ -21,8 +21,8 @@ func (w *Watcher) Handle(ctx context.Context, caller attestor.Caller, body []byt
 		return err
 	}
 
-	// The gate's own messages start runs and carry how many images a run has
-	// revoked. Only the gate may publish to the topic of this subscription.
+	// The gate's own messages make instances work. Only the gate may publish to the
+	// topic of this subscription.
 	m, err := classify(p)
 	if err == nil && m.kind == kindRejudge && p.Subscription != w.c.Subscription {
 		err = errors.New("a message of the gate's own kind arrived by a subscription that is not rejudge.subscription")
@@ -207,7 +207,7 @@ func (w *Watcher) admit(
 // depends on: only requests with the same answer share one.
 func (w *Watcher) judge(ctx context.Context, r attestor.Request) (attestor.Decision, error) {
 	key := fmt.Sprintf("%q %q %t %q %q", r.Caller.Issuer, r.Caller.Subject, r.DryRun, r.Image.String(), r.Labels)
-	return w.shared.judge(ctx, key, func(ctx context.Context) (attestor.Decision, error) { return w.c.Admit(ctx, r) })
+	return w.admitting.judge(ctx, key, func(ctx context.Context) (attestor.Decision, error) { return w.c.Admit(ctx, r) })
 }
 
 // notJudged is the error of a message whose image could not be judged.
@@ -264,31 +264,53 @@ func (w *Watcher) occurrence(ctx context.Context, caller attestor.Caller, m mess
 	if err != nil {
 		return "", err
 	}
-	last, ok := lastRequested(decisions, o.Image.Repository())
-	switch {
-	case !ok:
-		return outcomeIgnored, nil
-
-	case last.Verdict == attestor.Undecided:
-		ref, err := attestor.ParseReference(last.Image.Reference)
-		if err != nil {
-			return outcomeIgnored, nil //nolint:nilerr // without a reference there is no image to judge
+	outcome, waited := outcomeIgnored, error(nil)
+	if last, ok := lastRequested(decisions, o.Image.Repository()); ok && last.Verdict == attestor.Undecided {
+		if ref, err := attestor.ParseReference(last.Image.Reference); err == nil {
+			labels := map[string]string{LabelEvent: string(m.kind)}
+			maps.Copy(labels, last.Labels)
+			outcome, waited = w.admit(ctx, caller, ref, labels, requestID)
 		}
-		labels := map[string]string{LabelEvent: string(m.kind)}
-		maps.Copy(labels, last.Labels)
-		return w.admit(ctx, caller, ref, labels, requestID)
-
-	case admitted(last):
-		flip, err := w.judgeAgain(ctx, caller, last, requestID)
-		if err != nil {
-			return "", err
-		}
-		if flip.Verdict == attestor.Deny {
-			return outcomeDenied, nil
-		}
-		return outcomeDone, nil
 	}
-	return outcomeIgnored, nil
+	again, err := w.lookAgain(ctx, Request{Caller: caller, RequestID: requestID}, o.Image)
+	return worse(outcome, again), errors.Join(waited, err)
+}
+
+// lookAgain judges again whatever stands admitted with an image. It revokes
+// nothing.
+func (w *Watcher) lookAgain(ctx context.Context, r Request, img attestor.Image) (string, error) {
+	if w.c.Admissions == nil {
+		return outcomeIgnored, nil
+	}
+	admissions, err := w.c.Admissions.AdmittedWith(ctx, img)
+	if err != nil {
+		return "", err
+	}
+
+	outcome := outcomeIgnored
+	var errs []error
+	for _, a := range admissions {
+		key := fmt.Sprintf("%q %q %q %q", r.Caller.Issuer, r.Caller.Subject, a.Image.String(), a.Decision)
+		flip, err := w.looking.judge(ctx, key, func(ctx context.Context) (*Reversal, error) {
+			flip, look, err := w.look(ctx, r, a)
+			if err != nil {
+				return nil, err
+			}
+			return flip, w.c.Admissions.Looked(ctx, attestor.Run{}, []attestor.Look{look})
+		})
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case flip == nil:
+		case flip.Verdict == attestor.Undecided:
+			errs = append(errs, notJudged(flip.Decision))
+		case flip.Verdict == attestor.Deny:
+			outcome = worse(outcome, outcomeDenied)
+		default:
+			outcome = worse(outcome, outcomeDone)
+		}
+	}
+	return outcome, errors.Join(errs...)
 }
 
 // lastRequested returns the newest decision on an image of a repository that was
@@ -304,56 +326,45 @@ func lastRequested(decisions []attestor.Decision, repository string) (attestor.D
 	return attestor.Decision{}, false
 }
 
-// own handles the gate's own messages: it continues a run, or judges an image
-// again. It revokes nothing.
+// own handles the gate's own messages: it takes part in a run, and publishes it
+// again while something is left that this instance could go on with.
 func (w *Watcher) own(ctx context.Context, caller attestor.Caller, m message, requestID string) (string, error) {
-	if w.c.History == nil {
+	if w.c.Admissions == nil || w.c.Publisher == nil {
 		return outcomeIgnored, nil
 	}
 
-	if m.rejudge.PageToken != "" {
-		_, err := w.Rejudge(ctx, Request{
-			Caller: caller, RequestID: requestID,
-			PageToken: m.rejudge.PageToken, revoked: m.rejudge.Revoked,
-		})
-
-		// A token of an older version never becomes valid, however often its message
-		// is delivered. The next scheduled run begins at the first page.
-		if attestor.KindOf(err) == attestor.Invalid {
-			w.poison(ctx, m,
-				fmt.Errorf("the rest of a run cannot be continued; the next scheduled run covers it: %w", err))
-			return outcomeIgnored, nil
-		}
-		return outcomeDone, err
-	}
-
-	record, err := w.c.History.Record(ctx, m.rejudge.Decision)
+	// The run that was recorded counts, and not the message.
+	run, err := w.c.Admissions.Run(ctx, m.rejudge.Run)
 	if attestor.KindOf(err) == attestor.NotFound {
 		return outcomeIgnored, nil
 	}
 	if err != nil {
 		return "", err
 	}
+	if run.Stopped || !run.Ended.IsZero() {
+		return outcomeIgnored, nil
+	}
 
-	// The decision that was recorded counts, and not the message.
-	d := record.Decision
-	img, err := imageOf(d)
-	if err != nil || img.String() != m.rejudge.Image || !admitted(d) {
-		return outcomeIgnored, nil //nolint:nilerr // there is nothing to judge again
-	}
-	if !caller.May(attestor.ActionRejudge, img.Repository()) {
-		return outcomeForbidden, nil
-	}
-	flip, err := w.judgeAgain(ctx, caller, d, requestID)
+	r := Request{Caller: caller, RequestID: requestID}
+	more, err := w.part(ctx, r, run, &Report{})
 	if err != nil {
 		return "", err
 	}
+	if more {
+		return outcomeDone, w.publish(ctx, run)
+	}
 
-	switch flip.Verdict {
-	case attestor.Undecided:
-		return "", notJudged(flip.Decision)
-	case attestor.Deny:
-		return outcomeDenied, nil
+	// Others have claimed what is left. Should one of them be killed, its claims lapse,
+	// and whoever comes back then finds them.
+	report := Report{}
+	if err := w.sum(ctx, r, run.ID, &report); err != nil {
+		return "", err
+	}
+	if report.Left > 0 && !report.Stopped {
+		return "", &attestor.Error{
+			Kind: attestor.Unavailable, Msg: "other instances are judging what is left of the run",
+			Fix: "deliver the message again",
+		}
 	}
 	return outcomeDone, nil
 }

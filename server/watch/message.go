@@ -50,19 +50,16 @@ type message struct {
 	ignore     string // why there is nothing to do; "": there is
 }
 
-// work is a message of the gate to itself: an image to judge again, or the rest of
-// a run.
+// work is a message of the gate to itself: take part in a run. Earlier versions
+// wrote images and page tokens, and no run.
 type work struct {
-	Image     string `json:"image,omitempty"`
-	Decision  string `json:"decision,omitempty"`
-	PageToken string `json:"pageToken,omitempty"`
-	Revoked   int    `json:"revoked,omitempty"` // images that the run has revoked so far
+	Run string `json:"run"`
 }
 
 const (
 	maxMessageID = 128
 	maxImages    = 100
-	maxPageToken = 4096
+	maxRun       = 128
 )
 
 var (
@@ -109,8 +106,12 @@ func classify(p push) (message, error) {
 	switch {
 	case attributes[workAttribute] != "":
 		m.kind = kindRejudge
-		if err = readMessage(p.Message.Data, &m.rejudge); err == nil &&
-			(len(m.rejudge.PageToken) > maxPageToken || m.rejudge.Revoked < 0) {
+		err = readMessage(p.Message.Data, &m.rejudge)
+		switch run := m.rejudge.Run; {
+		case err != nil:
+		case run == "":
+			m.ignore = "a version before published it, and the next run covers it"
+		case len(run) > maxRun:
 			err = errors.New("the message is not one that the gate publishes")
 		}
 	case attributes["buildId"] != "" && attributes["status"] != "":

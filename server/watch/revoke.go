@@ -7,20 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/attestor-gate/attestor"
-)
-
-// A Cause says why an admitted image would not be admitted now.
-type Cause string
-
-// The causes. Only a new finding can lead to a revocation.
-const (
-	CauseFinding Cause = "new-finding" // a vulnerability that was not known when the image was admitted
-	CausePolicy  Cause = "policy"      // the policy has changed, or another one governs
-	CauseOutage  Cause = "error"       // a check has no answer
-	CauseTime    Cause = "other"       // a base, a scan, an exception or a grace is too old now; anything else
 )
 
 // findings are the codes of refused vulnerabilities. A grace that expired, or a
@@ -47,11 +35,16 @@ type baseline struct {
 	known func() (findings map[string]bool, err error) // nil findings: there is no evidence to compare with
 }
 
-func (w *Watcher) baseline(ctx context.Context, was attestor.Decision) baseline {
+func (w *Watcher) baseline(ctx context.Context, admission string) (baseline, error) {
+	was, err := w.c.History.Decision(ctx, admission)
+	if err != nil {
+		return baseline{}, fmt.Errorf("reading admission %s: %w", admission, err)
+	}
+
 	return baseline{was: was, known: sync.OnceValues(func() (map[string]bool, error) {
-		record, err := w.c.History.Record(ctx, was.ID)
+		record, err := w.c.History.Record(ctx, admission)
 		if err != nil {
-			return nil, fmt.Errorf("reading the record of admission %s: %w", was.ID, err)
+			return nil, fmt.Errorf("reading the record of admission %s: %w", admission, err)
 		}
 
 		// Without evidence no finding can be shown to be new, and none is.
@@ -60,7 +53,7 @@ func (w *Watcher) baseline(ctx context.Context, was attestor.Decision) baseline 
 		}
 
 		return knownIn(&record.Evidence), nil
-	})}
+	})}, nil
 }
 
 // knownIn names the findings and secrets of any platform of the evidence. A secret that was revoked then and is valid now is a new one.
@@ -84,17 +77,17 @@ func knownIn(ev *attestor.Evidence) map[string]bool {
 
 // cause compares a refusal with the admission of the same image. Every case that
 // is not clear has another cause than a new finding, since that one revokes.
-func (b baseline) cause(now attestor.Decision) (Cause, error) {
+func (b baseline) cause(now attestor.Decision) (attestor.Cause, error) {
 	// An outage beside a denial may be why it is denied.
 	if now.Verdict == attestor.Undecided || unanswered(now) {
-		return CauseOutage, nil
+		return attestor.CauseOutage, nil
 	}
 
 	// A stricter policy denies without anything new about the image. Whether to
 	// revoke then is for whoever changed the policy to say.
 	was := b.was.Policy
 	if was == nil || now.Policy == nil || was.Digest != now.Policy.Digest || was.Name != now.Policy.Name {
-		return CausePolicy, nil
+		return attestor.CausePolicy, nil
 	}
 
 	// Only a finding that decides the denial counts, by an id that was not among the
@@ -110,11 +103,11 @@ func (b baseline) cause(now attestor.Decision) (Cause, error) {
 		for _, r := range c.DecidingReasons() {
 			counts := slices.Contains(findings(), r.Code) || slices.Contains(secrets(), r.Code) && !known[noSecrets]
 			if counts && r.Subject != "" && !known[r.Subject] {
-				return CauseFinding, nil
+				return attestor.CauseFinding, nil
 			}
 		}
 	}
-	return CauseTime, nil
+	return attestor.CauseTime, nil
 }
 
 // unanswered reports whether a check had no answer, even beside a denial.
@@ -124,89 +117,54 @@ func unanswered(d attestor.Decision) bool {
 	})
 }
 
-// deniedSince returns when the image was first denied by a new finding, of the
-// judgements of this admission since it last passed. The zero time: it is not
-// denied so.
-func (w *Watcher) deniedSince(ctx context.Context, base baseline) (time.Time, error) {
-	was := base.was
-	img, err := imageOf(was)
-	if err != nil {
-		return time.Time{}, err
-	}
-
-	decisions, err := w.c.History.Of(ctx, img, historyDepth)
-	if err != nil {
-		return time.Time{}, err
-	}
-
-	// Newest first. An outage neither continues nor ends the time of denial. Every
-	// other answer than a denial by a new finding ends it: the grace starts again.
-	var since time.Time
-	for _, d := range decisions {
-		if d.Labels[LabelRejudges] != was.ID || d.Image.Reference != was.Image.Reference {
-			continue
-		}
-		if d.Verdict == attestor.Undecided {
-			continue
-		}
-
-		cause := CauseTime
-		if verdict(d) == attestor.Deny {
-			if cause, err = base.cause(d); err != nil {
-				return time.Time{}, err
-			}
-		}
-		if cause != CauseFinding {
-			break
-		}
-		since = d.Time
-	}
-	return since, nil
-}
-
 // revoke deletes the attestations of an image that a new finding denies, after the
 // grace and below the cap. No other cause revokes; see the package comment.
-func (w *Watcher) revoke(ctx context.Context, r Request, was attestor.Decision, flip *Reversal, report *Report) error {
-	if !w.c.Enforce || flip.Cause != CauseFinding || flip.Verdict != attestor.Deny || !flip.attested ||
-		w.c.Now().Sub(flip.Since) < w.c.Grace {
+func (w *Watcher) revoke(
+	ctx context.Context, r Request, run attestor.Run, was attestor.Admission, flip *Reversal,
+) error {
+	// An override stands in spite of findings, until its own end.
+	if !w.c.Enforce || was.BreakGlass || flip.Cause != attestor.CauseFinding || flip.Verdict != attestor.Deny ||
+		!flip.attested || w.c.Now().Sub(flip.Since) < w.c.Grace {
 		return nil
 	}
 
 	// A feed that suddenly finds something in every image would stop all deployments.
-	// The run stops instead, and an operator looks.
-	if r.revoked+report.Revoked >= w.c.Cap {
-		if !report.Stopped {
-			report.Stopped = true
-			w.metrics.stopped.Inc()
-			w.c.Logger.LogAttrs(ctx, slog.LevelError,
-				"revocation stopped: the run reached rejudge.cap; check the flips in its report before the next run",
-				slog.Int("limit", w.c.Cap))
-		}
-		return nil
+	// The run stops instead, and an operator looks. It is counted before it is tried: a
+	// revocation that fails may have deleted some attestations.
+	may, stopped, err := w.c.Admissions.MayRevoke(ctx, run, w.c.Cap)
+	if stopped {
+		w.metrics.stopped.Inc()
+		w.c.Logger.LogAttrs(ctx, slog.LevelError,
+			"revocation stopped: the run reached rejudge.cap; check the flips in its report before the next run",
+			slog.Int("limit", w.c.Cap))
 	}
-
-	img, err := imageOf(was)
-	if err != nil {
+	if err != nil || !may {
 		return err
 	}
+
 	var found []string
 	for _, reason := range flip.Reasons {
-		if slices.Contains(findings(), reason.Code) && len(found) < 5 {
+		if slices.Contains(slices.Concat(findings(), secrets()), reason.Code) && len(found) < 5 {
 			found = append(found, reason.Subject)
 		}
 	}
+	_, err = w.c.Revoke(ctx, attestor.Revocation{
+		Image: was.Image, Kind: attestor.RevokedByJudgment, Caller: r.callerRef(), RequestID: r.RequestID,
+		Admission: was.Decision, Judgment: flip.Decision, Cause: flip.Cause,
+		Reason: "found after its admission: " + strings.Join(found, ", "),
+	})
 
-	// Counted before it is tried: a revocation that fails may have deleted some
-	// attestations.
-	report.Revoked++
-	why := fmt.Sprintf("decision %s: found after admission by %s: %s", flip.Decision, was.ID, strings.Join(found, ", "))
-	if err := w.c.Revoke(ctx, img, why, r.callerRef(), r.RequestID); err != nil {
+	// Another decision has admitted the image since it was judged here.
+	if attestor.KindOf(err) == attestor.NotFound {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 
 	flip.Revoked = true
 	w.metrics.revoked.Inc()
 	w.c.Logger.LogAttrs(ctx, slog.LevelWarn, "revoked because of a new finding",
-		slog.String("decision_id", flip.Decision), slog.String("image_digest", string(img.Digest())))
+		slog.String("decision_id", flip.Decision), slog.String("image_digest", string(was.Image.Digest())))
 	return nil
 }

@@ -18,30 +18,28 @@ const maxHandled = 10_000
 // Who asks while one runs shares the next. It starts after they asked, and so
 // reads the state that their message is about; the one that runs may have read an
 // older state. A scan with 300 findings sends 300 messages.
-type shared struct {
+type shared[T any] struct {
 	mu      sync.Mutex
-	waiting map[string]*judgement // not started; guarded by mu
-	running map[string]*judgement // guarded by mu
+	waiting map[string]*judgement[T] // not started; guarded by mu
+	running map[string]*judgement[T] // guarded by mu
 }
 
-type judgement struct {
-	done     chan struct{} // closed when the others are set
-	decision attestor.Decision
-	err      error
+type judgement[T any] struct {
+	done   chan struct{} // closed when the others are set
+	result T
+	err    error
 }
 
-func newShared() *shared {
-	return &shared{waiting: map[string]*judgement{}, running: map[string]*judgement{}}
+func newShared[T any]() *shared[T] {
+	return &shared[T]{waiting: map[string]*judgement[T]{}, running: map[string]*judgement[T]{}}
 }
 
 // judge returns the result of a call of f that starts after judge was called.
-func (s *shared) judge(
-	ctx context.Context, key string, f func(context.Context) (attestor.Decision, error),
-) (attestor.Decision, error) {
+func (s *shared[T]) judge(ctx context.Context, key string, f func(context.Context) (T, error)) (result T, err error) {
 	s.mu.Lock()
 	j, joined := s.waiting[key]
 	if !joined {
-		j = &judgement{done: make(chan struct{})}
+		j = &judgement[T]{done: make(chan struct{})}
 		s.waiting[key] = j
 		go s.run(context.WithoutCancel(ctx), key, j, f)
 	}
@@ -49,9 +47,9 @@ func (s *shared) judge(
 
 	select {
 	case <-j.done:
-		return j.decision, j.err
+		return j.result, j.err
 	case <-ctx.Done():
-		return attestor.Decision{}, &attestor.Error{
+		return result, &attestor.Error{
 			Kind: attestor.Unavailable,
 			Msg:  "the request ended before the message was handled",
 			Fix:  "deliver the message again",
@@ -63,9 +61,7 @@ func (s *shared) judge(
 // run calls f once the judgement that runs has ended. It does not end with the
 // request that started it, since others may wait for the result; f has deadlines
 // of its own.
-func (s *shared) run(
-	ctx context.Context, key string, j *judgement, f func(context.Context) (attestor.Decision, error),
-) {
+func (s *shared[T]) run(ctx context.Context, key string, j *judgement[T], f func(context.Context) (T, error)) {
 	s.mu.Lock()
 	for s.running[key] != nil {
 		before := s.running[key]
@@ -91,5 +87,5 @@ func (s *shared) run(
 		s.mu.Unlock()
 		close(j.done)
 	}()
-	j.decision, j.err = f(ctx)
+	j.result, j.err = f(ctx)
 }

@@ -14,9 +14,8 @@
 //   - A scan that finished: the image's last decision is looked up. If it waited for
 //     the scan, the image is judged; if it admitted the image, the image is judged
 //     again.
-//   - The gate's own: an image, or the rest of a run, that another instance
-//     published. They count only by [Config.Subscription], whose topic nobody else
-//     may publish to.
+//   - The gate's own: a run that several instances take part in. They count only by
+//     [Config.Subscription], whose topic nobody else may publish to.
 //
 // A message is acknowledged when it was handled, or never can be (it is logged as
 // poison); it is delivered again after an outage. Pub/Sub delivers at least once
@@ -25,20 +24,21 @@
 //
 // # Runs
 //
-// [Watcher.Rejudge] judges again every image that was admitted within
-// [Config.Window], that a policy still governs, and for which the caller has the
-// right to. A run first revokes overrides whose time is over. It then walks the
-// admissions, newest first; the newest one of an image counts.
+// [Watcher.Rejudge] judges again every image that stands admitted, by a pass or by
+// an override, and for which the caller has the right to. It first ends the
+// overrides that are past their end; [Watcher.Expire] does that alone.
 //
 // A run guarantees:
 //
 //   - It signs nothing: every judgement is a dry run.
-//   - It covers every such image at least once, or says that it did not: it ends
-//     with a token for the rest, or publishes the rest, or fails. An image without an
-//     answer is among Report.Flips with verdict error, or counted in Report.Failed.
-//   - It revokes at most [Config.Cap] images, in all its parts together: the count
-//     travels with the rest. A run that reached the cap is not continued, since an
-//     operator should look first.
+//   - It covers each such image once, those first that were judged longest ago, and
+//     then ends by itself. An instance claims a few images at a time. What it had
+//     claimed when it was killed is free for others after two minutes; what was judged
+//     is not judged twice. Where there is no topic, the next call goes on with the run.
+//   - An unchanged verdict is a line in the record. A change is a decision with its
+//     cause. An image without an answer is counted in Report.Failed.
+//   - It revokes at most [Config.Cap] images, by all instances together. A run that
+//     reached the cap is not continued, since an operator should look first.
 //
 // # Revocation
 //
@@ -83,16 +83,52 @@ type History interface {
 	// Of lists at most n decisions about an image, or about an index that has it,
 	// newest first.
 	Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error)
-	// Passed lists the decisions that passed since a time, newest first, in pages. The
-	// time of the first page holds for the whole list: the token carries it, and since
-	// is ignored beside a token. A token of another list is an [attestor.Error] of
-	// kind Invalid.
-	Passed(ctx context.Context, since time.Time, token string) (page []attestor.Decision, next string, err error)
-	// Overridden lists the overridden decisions since a time, newest first, in pages
-	// as Passed does.
-	Overridden(ctx context.Context, since time.Time, token string) (page []attestor.Decision, next string, err error)
+	// Decision returns a decision, or an [attestor.Error] of kind NotFound.
+	Decision(ctx context.Context, id string) (attestor.Decision, error)
 	// Record returns a decision with its evidence.
 	Record(ctx context.Context, id string) (attestor.Record, error)
+}
+
+// Admissions is the record of what stands admitted, and of runs over it.
+type Admissions interface {
+	// Fill reads what earlier versions admitted, as far as ctx allows, and reports
+	// whether all of it was read.
+	Fill(ctx context.Context) (complete bool, err error)
+	// AdmittedWith lists the admissions whose attestations include an image's.
+	AdmittedWith(ctx context.Context, img attestor.Image) ([]attestor.Admission, error)
+
+	// StartRun continues a caller's run, or starts one under the given id.
+	StartRun(ctx context.Context, id string, caller attestor.CallerRef) (attestor.Run, error)
+	// Run returns a run, or an [attestor.Error] of kind NotFound.
+	Run(ctx context.Context, id string) (attestor.Run, error)
+	// Claim takes at most n admissions that a run has not covered, for this instance
+	// alone and for a while. It begins after another admission, and returns the last
+	// one that it has read; zero: there are no more.
+	Claim(
+		ctx context.Context, run attestor.Run, after attestor.Admission, n int, visible func(repository string) bool,
+	) (claimed []attestor.Admission, last attestor.Admission, err error)
+	// Looked records what was found, and counts it once for a run.
+	Looked(ctx context.Context, run attestor.Run, looks []attestor.Look) error
+	// Left counts the admissions that a run has not covered, claimed ones included.
+	Left(ctx context.Context, run attestor.Run, visible func(repository string) bool) (int, error)
+	// MayRevoke counts a revocation of a run, unless it is beyond the limit. stopped is
+	// true once for a run: for the first one beyond it.
+	MayRevoke(ctx context.Context, run attestor.Run, limit int) (may, stopped bool, err error)
+	// EndRun ends a run, and reports whether this call did.
+	EndRun(ctx context.Context, run attestor.Run) (ended bool, err error)
+}
+
+// Overrides is the record of overrides.
+type Overrides interface {
+	// Overdue lists at most n open overrides that are past their end, in an order that
+	// does not change, after the given one; after zero: from the first on.
+	Overdue(ctx context.Context, after attestor.Override, n int) ([]attestor.Override, error)
+	// Grounds returns what else admits the digests of an override.
+	Grounds(ctx context.Context, o attestor.Override) (attestor.Grounds, error)
+	// CloseOverride closes an override that nothing depends on any more.
+	CloseOverride(ctx context.Context, o attestor.Override, why attestor.Closing, by string) error
+	// Expired records that a run has ended every override that was overdue.
+	Expired(ctx context.Context, id string, caller attestor.CallerRef, started time.Time) error
 }
 
 // A Publisher distributes work over instances: each message that is published is
@@ -108,12 +144,19 @@ type Config struct {
 	Policies attestor.Policies
 	Now      func() time.Time
 
+	// Reconsider is [attestor.Gate.Reconsider]; required with Admissions.
+	Reconsider func(
+		ctx context.Context, r attestor.Request, keep func(attestor.Decision) (bool, error),
+	) (attestor.Decision, error)
+
 	// Artifact returns the kind of artifact that an image's manifest is, such as
 	// "signature", and "" for an image. tag may be "". A push of an artifact is
 	// ignored. nil: every push is judged.
 	Artifact func(ctx context.Context, img attestor.Image, tag string) (string, error)
 
-	History     History     // nil: admissions are not known, so that no image is judged again
+	History     History     // nil: notifications of Container Analysis are ignored; required with Admissions
+	Admissions  Admissions  // nil: what was admitted is not known, so that no image is judged again
+	Overrides   Overrides   // nil: overrides do not end
 	Occurrences Occurrences // nil: notifications of Container Analysis are ignored
 	Publisher   Publisher   // nil: a run judges every image in this process
 	// Subscription is the subscription of the gate's own messages,
@@ -121,13 +164,12 @@ type Config struct {
 	// topic must not start work of the gate's own.
 	Subscription string
 
-	// Revoke deletes an image's attestations. nil, or Enforce false: flips are only
-	// reported.
-	Revoke  func(ctx context.Context, img attestor.Image, reason string, by attestor.CallerRef, requestID string) error
+	// Revoke deletes an image's attestations. nil: overrides do not end. nil, or Enforce
+	// false: flips are only reported.
+	Revoke  func(ctx context.Context, r attestor.Revocation) (attestor.RevocationRecord, error)
 	Enforce bool
 	Grace   time.Duration // how long an image may stay denied by a new finding; 24 h
 	Cap     int           // images that one run may revoke; 20
-	Window  time.Duration // the age of admissions that a run covers, at most; 90 days
 
 	Logger   *slog.Logger         // nil: nothing is logged
 	Registry *prometheus.Registry // nil: a new one
@@ -140,10 +182,11 @@ const (
 
 // A Watcher handles messages and runs. It is safe for concurrent use.
 type Watcher struct {
-	c       Config
-	metrics *metrics
-	handled *lru.Cache[string, struct{}] // ids of messages
-	shared  *shared
+	c         Config
+	metrics   *metrics
+	handled   *lru.Cache[string, struct{}] // ids of messages
+	admitting *shared[attestor.Decision]
+	looking   *shared[*Reversal]
 }
 
 // New returns a Watcher, or an error that says what is wrong with c.
@@ -151,8 +194,11 @@ func New(c Config) (*Watcher, error) {
 	if c.Admit == nil || c.Policies == nil || c.Now == nil {
 		return nil, errors.New("making a watcher: Admit, Policies or Now is missing")
 	}
-	if c.Grace < 0 || c.Cap < 0 || c.Window < 0 {
-		return nil, errors.New("making a watcher: grace, cap or window is negative")
+	if c.Admissions != nil && (c.History == nil || c.Reconsider == nil) {
+		return nil, errors.New("making a watcher: Admissions is set, but History or Reconsider is missing")
+	}
+	if c.Grace < 0 || c.Cap < 0 {
+		return nil, errors.New("making a watcher: grace or cap is negative")
 	}
 	if c.Enforce && c.Revoke == nil {
 		return nil, errors.New("making a watcher: Enforce is set, but Revoke is missing")
@@ -163,7 +209,6 @@ func New(c Config) (*Watcher, error) {
 
 	c.Grace = cmp.Or(c.Grace, 24*time.Hour)
 	c.Cap = cmp.Or(c.Cap, 20)
-	c.Window = cmp.Or(c.Window, 90*24*time.Hour)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -175,7 +220,10 @@ func New(c Config) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Watcher{c: c, metrics: m, handled: lru.New[string, struct{}](maxHandled), shared: newShared()}, nil
+	return &Watcher{
+		c: c, metrics: m, handled: lru.New[string, struct{}](maxHandled),
+		admitting: newShared[attestor.Decision](), looking: newShared[*Reversal](),
+	}, nil
 }
 
 // Labels of the decisions that a Watcher requests.
@@ -207,10 +255,4 @@ func imageOf(d attestor.Decision) (attestor.Image, error) {
 		return attestor.Image{}, fmt.Errorf("reading decision %s: %w", d.ID, err)
 	}
 	return img, nil
-}
-
-// admitted reports whether a decision admitted its image: it passed, and there are
-// attestations.
-func admitted(d attestor.Decision) bool {
-	return d.Verdict == attestor.Pass && !d.DryRun && len(d.Attestations) > 0
 }

@@ -47,8 +47,10 @@ func suites() map[string][]string {
 		"server.Simulator":              {"Simulator"},
 		"server/admission.Attestations": {"Standings"},
 		"server/identity.Verifier":      {"Authenticator"},
+		"server/watch.Admissions":       {"Admissions"},
 		"server/watch.History":          {"History"},
 		"server/watch.Occurrences":      {"Occurrences"},
+		"server/watch.Overrides":        {"Overrides"},
 		"server/watch.Publisher":        {"Publisher"},
 		"verify.ProvenanceSource":       {"ProvenanceSource"},
 		"verify.Resolver":               {"Resolver"},
@@ -75,6 +77,7 @@ func exempt() map[string]string {
 		"server_test.nobody":           fails,
 		"verify_test.uploadsFunc":      "gives each kind of answer and error that a test names, for any image",
 		"_test.unspeakable as Scanner": fails,
+		"server_test.watched":          "hands everything on to the store of its world, which runs the suites in audit",
 		"_test.noted as Revocations":   "answers as a test says, which is about the order of calls",
 		"server/telemetry_test.stage":  answers,
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -12,8 +11,7 @@ import (
 // history is watch.History.
 type history interface {
 	Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error)
-	Passed(ctx context.Context, since time.Time, token string) (page []attestor.Decision, next string, err error)
-	Overridden(ctx context.Context, since time.Time, token string) (page []attestor.Decision, next string, err error)
+	Decision(ctx context.Context, id string) (attestor.Decision, error)
 	Record(ctx context.Context, id string) (attestor.Record, error)
 }
 
@@ -46,69 +44,6 @@ func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *
 		}
 	})
 
-	t.Run("pages", func(t *testing.T) {
-		h, add := open(t)
-		const n = 1020
-		var records []attestor.Record
-		var passed, overridden []int
-		for i := range n {
-			records = append(records, recordOf(t, i, func(r *attestor.Record) {
-				if i%2 == 0 {
-					passed = append(passed, i)
-					return
-				}
-				r.Decision.Verdict = attestor.Deny
-				r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-1 outage", By: "oncall@example"}
-				overridden = append(overridden, i)
-			}))
-		}
-
-		add(t, records...)
-		slices.Reverse(passed)
-		slices.Reverse(overridden)
-
-		// The clock moves while a run reads: the time of the first page holds.
-		clock := epoch
-		walk := func(list func(context.Context, time.Time, string) ([]attestor.Decision, string, error)) (all []int, first string) {
-			for token := ""; ; {
-				page, next, err := list(t.Context(), clock, token)
-				if err != nil {
-					t.Fatalf("after %d decisions: %v", len(all), err)
-				}
-				all = append(all, numbersOf(page)...)
-				if first == "" {
-					first = next
-				}
-
-				if token = next; token == "" {
-					return all, first
-				}
-				clock = clock.Add(time.Hour)
-			}
-		}
-
-		gotPassed, first := walk(h.Passed)
-		if !slices.Equal(gotPassed, passed) || first == "" {
-			t.Errorf("Passed lists %d over its pages (first token %q), want each of %d once, newest first", len(gotPassed), first, len(passed))
-		}
-		clock = epoch
-		gotOverridden, _ := walk(h.Overridden)
-		if !slices.Equal(gotOverridden, overridden) {
-			t.Errorf("Overridden lists %d, want each of %d once, newest first", len(gotOverridden), len(overridden))
-		}
-
-		// A token is bound to its list.
-		_, _, err := h.Overridden(t.Context(), epoch, first)
-		wantKind(t, "Overridden with a token of Passed", err, attestor.Invalid)
-		_, _, err = h.Passed(t.Context(), epoch, "0")
-		wantKind(t, "Passed with a token of nobody", err, attestor.Invalid)
-
-		late, _, err := h.Passed(t.Context(), epoch.Add((n-2)*time.Minute), "")
-		if err != nil || !slices.Equal(numbersOf(late), []int{n - 2}) {
-			t.Errorf("Passed since the last but one: %v, %v", numbersOf(late), err)
-		}
-	})
-
 	t.Run("record", func(t *testing.T) {
 		h, add := open(t)
 		want := recordOf(t, 1)
@@ -122,7 +57,15 @@ func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *
 		if len(got.Evidence.Platforms) != 1 {
 			t.Error("the record comes without its evidence")
 		}
+		decision, err := h.Decision(t.Context(), want.Decision.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameDecision(t, "Decision", want.Decision, decision)
+
 		_, err = h.Record(t.Context(), "contract-999999")
 		wantKind(t, "an unknown record", err, attestor.NotFound)
+		_, err = h.Decision(t.Context(), "contract-999999")
+		wantKind(t, "an unknown decision", err, attestor.NotFound)
 	})
 }

@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/policy"
+	"github.com/attestor-gate/attestor/server"
+)
+
+// expireEvery is how often the single instance on SQLite ends overrides by itself,
+// as deploy/ schedules POST /v1/expire elsewhere.
+const expireEvery = 5 * time.Minute
+
+// expireOverrides ends overrides that are past their end until ctx ends. Only where
+// no other process has the record open; others are called by a scheduler.
+func (e *Engine) expireOverrides(ctx context.Context, s *server.Server) {
+	ticker := time.NewTicker(expireEvery)
+	defer ticker.Stop()
+	for {
+		// The process itself is the caller: nobody else's rights may limit what must end.
+		me := attestor.LocalCaller("the gate itself")
+		if _, err := s.Expire(ctx, me); err != nil && ctx.Err() == nil {
+			e.log.ErrorContext(ctx, "overrides could not be ended; the next run tries again",
+				slog.String("error", err.Error()))
+		}
+
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// checkOverrides refuses policies whose overrides end at a time that this
+// configuration cannot keep: nothing records them, or nobody may end them.
+func (e *Engine) checkOverrides(set *policy.Set) error {
+	var errs []error
+	for _, p := range set.All() {
+		b := p.BreakGlass()
+		if !b.Allowed || b.Expires <= 0 {
+			continue
+		}
+
+		name, c := p.Ref().Name, e.Config
+		switch {
+		case c.Store.None:
+			errs = append(errs, fmt.Errorf("policy %s: breakGlass.expires is %v, and the configuration has store.none: "+
+				"without a record nothing ends an override; set store.sqlite or store.postgres, or remove breakGlass.expires",
+				name, b.Expires))
+
+		// An SQLite file is for one process, which ends overrides by itself. Without
+		// identities, whoever reaches the loopback interface may do everything.
+		case c.Store.SQLite != "" || c.Identity == nil:
+		case !mayExpire(c.Identity.Callers, p):
+			errs = append(errs, fmt.Errorf("policy %s: breakGlass.expires is %v, and no caller in identity.callers has the action "+
+				"rejudge for its images: with store.postgres, a caller must call POST /v1/expire every five minutes; "+
+				"add rejudge to the actions of the scheduler's account, or remove breakGlass.expires", name, b.Expires))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mayExpire reports whether some caller has the right to end overrides of each of
+// a policy's image patterns.
+func mayExpire(callers []config.Caller, p *policy.Policy) bool {
+	for _, images := range p.Images() {
+		covered := slices.ContainsFunc(callers, func(c config.Caller) bool {
+			return slices.Contains(c.Actions, string(attestor.ActionRejudge)) &&
+				slices.ContainsFunc(c.Images, func(text string) bool {
+					pattern, err := attestor.ParsePattern(text)
+					return err == nil && pattern.Overlaps(images)
+				})
+		})
+		if !covered {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	// watchedFor is how long what the database said of the watch is told again:
+	// whoever can reach /metrics asks as often as they like.
+	watchedFor = 15 * time.Second
+	// watchedTimeout bounds the question, so that a slow database does not hold up the
+	// other metrics.
+	watchedTimeout = 2 * time.Second
+)
+
+// watchGauges say how well the record of admissions and overrides is kept up. They
+// are of the whole record, so that each instance says the same.
+type watchGauges struct {
+	store                          *audit.Store
+	oldest, expired, open, overdue *prometheus.Desc
+
+	mu    sync.Mutex
+	asked time.Time     // guarded by mu
+	known audit.Watched // guarded by mu
+	err   error         // guarded by mu
+}
+
+func newWatchGauges(s *audit.Store) *watchGauges {
+	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
+	return &watchGauges{
+		store: s,
+		oldest: desc("attestor_admission_look_age_seconds",
+			"Time since the admitted image was judged that was not judged for longest; missing where nothing is admitted."),
+		expired: desc("attestor_expire_age_seconds", "Time since the last run that ended all overdue overrides."),
+		open:    desc("attestor_overrides_open", "Open overrides that have an end."),
+		overdue: desc("attestor_override_overdue_seconds",
+			"Time since the end of the open override that should have ended first; 0 where none should."),
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (g *watchGauges) Describe(c chan<- *prometheus.Desc) {
+	c <- g.oldest
+	c <- g.expired
+	c <- g.open
+	c <- g.overdue
+}
+
+// Collect implements [prometheus.Collector]. Where the record does not answer, the
+// gauges are missing: an old number would look well.
+func (g *watchGauges) Collect(c chan<- prometheus.Metric) {
+	w, err := g.watched()
+	if err != nil {
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64) { c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	if w.Admissions {
+		gauge(g.oldest, w.Oldest.Seconds())
+	}
+	gauge(g.expired, w.Expired.Seconds())
+	gauge(g.open, float64(w.Open))
+	gauge(g.overdue, w.Overdue.Seconds())
+}
+
+func (g *watchGauges) watched() (audit.Watched, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.asked) < watchedFor {
+		return g.known, g.err
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), watchedTimeout)
+	defer cancel()
+	g.known, g.err = g.store.Watched(ctx)
+	g.asked = time.Now()
+	return g.known, g.err
+}
