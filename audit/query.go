@@ -64,7 +64,7 @@ const (
 // maxPage bounds a page in bytes of its decisions as they are recorded. A page that
 // reaches it is shorter and has a token. One decision that is larger by itself is a
 // page of its own.
-const maxPage = 4 << 20
+const maxPage = 2 << 20
 
 // List returns one page of the decisions that f selects. A size of 0 or less is
 // [DefaultPageSize]; a larger one than [MaxPageSize] is that. A page may be shorter,

@@ -458,3 +458,52 @@ func TestRecordsEndWithTheirReader(t *testing.T) {
 		}
 	})
 }
+
+// A page is bounded in bytes too. A decision that is larger than that by itself is
+// answered all the same, alone.
+func TestPagesAreBoundedInBytes(t *testing.T) {
+	const most = 2 << 20
+	sized := func(n, bytes int) attestor.Record {
+		return record(n, attestor.Pass, func(r *attestor.Record) {
+			r.Decision.Labels = map[string]string{"l": strings.Repeat("x", bytes)}
+		})
+	}
+
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		for n := range 20 {
+			size := 300 << 10
+			if n == 7 {
+				size = 3 << 20
+			}
+			finish(t, s, sized(n, size))
+		}
+
+		for name, f := range map[string]audit.Filter{"all": {}, "search": {Search: "build@acme.iam.gserviceaccount.com"}} {
+			var got []int
+			for token, pages := "", 0; ; pages++ {
+				page, err := s.List(t.Context(), f, 500, token)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := json.Marshal(page.Decisions)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(b) > most+len(page.Decisions)*1000 && len(page.Decisions) > 1 {
+					t.Errorf("%s: a page of %d decisions has %d bytes", name, len(page.Decisions), len(b))
+				}
+
+				got = append(got, numbers(page.Decisions)...)
+				if token = page.Next; token == "" {
+					break
+				}
+				if pages > 25 {
+					t.Fatal("the pages do not end")
+				}
+			}
+			if !slices.Equal(got, downFrom(20)) {
+				t.Errorf("%s: %v, want each decision once, newest first", name, got)
+			}
+		}
+	})
+}

@@ -25,7 +25,7 @@ func (p position) before(q position) bool { return p.at > q.at || p.at == q.at &
 const (
 	maxScanned = 10_000  // decisions that are looked at
 	maxChunk   = 1000    // of them, by one statement
-	stepBytes  = 4 << 20 // of the decisions and outlines that are found
+	stepBytes  = 2 << 20 // of the decisions and outlines that are found
 )
 
 // A step is a part of a list.

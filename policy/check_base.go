@@ -224,12 +224,11 @@ func (v *validator) base(b *Base) {
 		v.at(path+".required", "contradicts the missing spec.base.approved: no image could pass")
 	}
 
+	seen := newSeen(len(b.Approved))
 	for i := range b.Approved {
 		v.approved(index(path+".approved", i), &b.Approved[i])
-		for _, other := range b.Approved[:i] {
-			if other.Name != "" && other.Name == b.Approved[i].Name {
-				v.at(index(path+".approved", i)+".name", "duplicate %q", other.Name)
-			}
+		if name := b.Approved[i].Name; seen.again(name) {
+			v.at(index(path+".approved", i)+".name", "duplicate %q", name)
 		}
 	}
 }

@@ -146,8 +146,9 @@ func (v *validator) vulnerabilities(spec *Spec) {
 	v.allowed(path+".allowedCves", s)
 	v.scan(path+".scan", &s.Scan)
 
+	isBlocked := asSet(s.BlockedCVEs)
 	for i, e := range spec.Exceptions {
-		blocked := slices.Contains(s.BlockedCVEs, e.Subject) || e.Subject == string(attestor.CodeCVEBlocked)
+		blocked := isBlocked[e.Subject] || e.Subject == string(attestor.CodeCVEBlocked)
 		if e.Check == attestor.CheckVulnerabilities && blocked {
 			v.at(
 				index("spec.exceptions", i)+".subject", "%s contradicts blockedCves, which no exception excuses",
@@ -157,11 +158,20 @@ func (v *validator) vulnerabilities(spec *Spec) {
 	}
 }
 
+func asSet(list []string) map[string]bool {
+	out := make(map[string]bool, len(list))
+	for _, s := range list {
+		out[s] = true
+	}
+	return out
+}
+
 func (v *validator) allowed(path string, s *Vulnerabilities) {
+	blocked := asSet(s.BlockedCVEs)
 	for i, a := range s.AllowedCVEs {
 		at := index(path, i)
 		v.match(at+".id", a.ID, vulnForm, vulnText)
-		if slices.Contains(s.BlockedCVEs, a.ID) {
+		if blocked[a.ID] {
 			v.at(at+".id", "%s is in blockedCves too", clip(a.ID))
 		}
 

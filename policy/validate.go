@@ -70,12 +70,27 @@ func (v *validator) match(path, got string, re *regexp.Regexp, want string) {
 }
 
 func (v *validator) matchAll(path string, got []string, re *regexp.Regexp, want string) {
+	seen := newSeen(len(got))
 	for i, s := range got {
 		v.match(index(path, i), s, re, want)
-		if slices.Contains(got[:i], s) {
+		if seen.again(s) {
 			v.at(index(path, i), "duplicate %q", clip(s))
 		}
 	}
+}
+
+// A seen finds duplicates in one walk through a list. A policy of a megabyte may come
+// from whoever may simulate: no list is compared each with each.
+type seen map[string]bool
+
+func newSeen(n int) seen { return make(seen, n) }
+
+// again reports whether s was given before. The empty text, which is reported as
+// missing, never was.
+func (x seen) again(s string) bool {
+	before := x[s]
+	x[s] = true
+	return before && s != ""
 }
 
 // notEmpty refuses a list that was written and holds nothing, where whether
@@ -97,11 +112,10 @@ func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 func (v *validator) images(s *Spec) {
 	v.notEmpty("spec.images", len(s.Images))
+	seen := newSeen(len(s.Images))
 	for i, p := range s.Images {
-		for _, q := range s.Images[:i] {
-			if p.String() != "" && p.String() == q.String() {
-				v.at(index("spec.images", i), "duplicate %q", p)
-			}
+		if seen.again(p.String()) {
+			v.at(index("spec.images", i), "duplicate %q", p)
 		}
 	}
 

@@ -23,13 +23,8 @@ type attestRequest struct {
 	} `json:"breakGlass"`
 }
 
-// Limits of what a caller may attach to a decision.
-const (
-	maxLabels     = 64
-	maxLabelKey   = 128
-	maxLabelValue = 1024
-	maxPolicyName = 253
-)
+// maxPolicyName is a policy's longest name, in bytes.
+const maxPolicyName = 253
 
 // attest answers POST /v1/attest.
 func (s *Server) attest(k *call) error {
@@ -74,18 +69,12 @@ func (b attestRequest) parse(maxWait time.Duration) (attestor.Request, error) {
 		}
 	}
 
-	if len(b.Labels) > maxLabels {
-		return invalid("send fewer labels", "labels has %d entries, at most %d are allowed", len(b.Labels), maxLabels)
+	if err := attestor.CheckLabels(b.Labels); err != nil {
+		return attestor.Request{}, err
 	}
-	for name, value := range b.Labels {
-		switch {
-		case name == "" || len(name) > maxLabelKey || len(value) > maxLabelValue:
-			return invalid("shorten the label, or leave it out",
-				"a label is too long or has no name: a name has 1 to %d bytes, a value at most %d",
-				maxLabelKey, maxLabelValue)
-
+	for name := range b.Labels {
 		// The audit report trusts these labels, so that callers may not set them.
-		case strings.HasPrefix(name, ownLabels):
+		if strings.HasPrefix(name, ownLabels) {
 			return invalid("use another name", "the gate itself sets the labels that begin with %s", ownLabels)
 		}
 	}

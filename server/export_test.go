@@ -37,10 +37,20 @@ func (s *Server) SetReadTimeouts(header, whole time.Duration) {
 }
 
 // SetQueueWait changes how long a request waits in the queue.
-func (s *Server) SetQueueWait(d time.Duration) { s.slots.wait = d }
+func (s *Server) SetQueueWait(d time.Duration) {
+	for _, c := range s.slots {
+		c.wait = d
+	}
+}
 
 // WaitingForTest is how many requests are in the queue.
-func WaitingForTest(s *Server) int { return len(s.slots.waiting) }
+func WaitingForTest(s *Server) int {
+	n := 0
+	for _, c := range s.slots {
+		n += len(c.waiting)
+	}
+	return n
+}
 
 // PagesForTest lists the pages that a server serves.
 func PagesForTest() []string {
@@ -49,4 +59,15 @@ func PagesForTest() []string {
 		out = append(out, "GET "+path)
 	}
 	return out
+}
+
+// SharesForTest is how many callers have a request that takes a slot.
+func SharesForTest(s *Server) int {
+	n := 0
+	for _, c := range s.slots {
+		c.mu.Lock()
+		n += len(c.shares)
+		c.mu.Unlock()
+	}
+	return n
 }

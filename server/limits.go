@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -67,71 +66,6 @@ func newTimeouts(maxWait time.Duration) timeouts {
 		write:      maxWait + 2*time.Minute,
 		idle:       90 * time.Second,
 		drain:      30 * time.Second,
-	}
-}
-
-// slots bound how many requests run at the same time, and how many wait for that.
-type slots struct {
-	running chan struct{}
-	waiting chan struct{}
-	wait    time.Duration // how long a request waits
-}
-
-func newSlots(l Limits) *slots {
-	return &slots{
-		running: make(chan struct{}, l.Concurrent),
-		waiting: make(chan struct{}, l.Queue),
-		wait:    queueWait,
-	}
-}
-
-// take waits for a slot. The function that it returns gives the slot back, and
-// must be called.
-func (s *slots) take(ctx context.Context) (func(), error) {
-	release := func() { <-s.running }
-	select {
-	case s.running <- struct{}{}:
-		return release, nil
-	default:
-	}
-
-	// The queue is bounded, so that the memory of waiting requests is too.
-	select {
-	case s.waiting <- struct{}{}:
-		defer func() { <-s.waiting }()
-	default:
-		return nil, busy(fmt.Sprintf(
-			"%d requests run and %d wait, the most that it allows (limits.concurrency, limits.queue)",
-			cap(s.running), cap(s.waiting)))
-	}
-
-	timer := time.NewTimer(s.wait)
-	defer timer.Stop()
-
-	select {
-	case s.running <- struct{}{}:
-		return release, nil
-	case <-timer.C:
-		return nil, busy(fmt.Sprintf(
-			"none of %d requests ended within %v (limits.concurrency)", cap(s.running), s.wait))
-	case <-ctx.Done():
-		return nil, &attestor.Error{
-			Kind: attestor.Unavailable,
-			Msg:  "the request ended while it waited in the queue; nothing was decided",
-			Fix:  "send it again",
-			Err:  ctx.Err(),
-		}
-	}
-}
-
-func busy(why string) error {
-	return &limited{
-		after: 2 * time.Second,
-		err: &attestor.Error{
-			Kind: attestor.TooMany,
-			Msg:  "the gate is busy: " + why,
-			Fix:  "send the request again after the time in Retry-After; nothing was decided",
-		},
 	}
 }
 

@@ -24,11 +24,16 @@ func memory() (live, limit uint64) {
 	return live, limit
 }
 
-// shed refuses a request while the process uses four fifths of its memory limit.
-// Otherwise the kernel could end the process, and every request with it.
-func (s *Server) shed() error {
+// shed refuses a request while the process uses four fifths of its memory limit, and
+// one that reads from three fifths on, so that decisions are made longest. Otherwise
+// the kernel could end the process, and every request with it.
+func (s *Server) shed(c class) error {
 	live, limit := s.c.Memory()
-	if limit == 0 || live < limit/5*4 {
+	allowed := limit / 5 * 4
+	if c != decides {
+		allowed = limit / 5 * 3
+	}
+	if limit == 0 || live < allowed {
 		return nil
 	}
 

@@ -19,12 +19,20 @@ func pageQueries() map[string][]string {
 	}
 }
 
+// pageClass is the class of a page.
+func pageClass(path string) class {
+	if path == "/report" {
+		return weighs
+	}
+	return reads
+}
+
 // mountPages registers the pages with the same steps as the API: identity,
 // rights, rate and queue.
 func (s *Server) mountPages(e *echo.Echo) {
 	for path, query := range pageQueries() {
 		r := route{
-			any: []attestor.Action{attestor.ActionRead}, enabled: true, query: query,
+			any: []attestor.Action{attestor.ActionRead}, enabled: true, query: query, class: pageClass(path),
 			handle: func(k *call) error {
 				ctx := context.WithValue(k.ctx, callerContextKey, k.caller)
 				s.c.Pages.ServeHTTP(k.Response(), k.Request().WithContext(ctx))

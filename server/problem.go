@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // A Problem is the body of an answer that has no other: RFC 9457, media type
@@ -28,6 +29,10 @@ type Problem struct {
 	Code      attestor.Code `json:"code,omitempty"`
 	RequestID string        `json:"requestId"`
 }
+
+// maxProblemText is how long detail and fix may each be, in bytes: a policy can have
+// as many errors as lines, and each repeats a part of what was sent.
+const maxProblemText = 16 << 10
 
 const problemType = "application/problem+json"
 
@@ -77,6 +82,7 @@ func problemOf(err error) (p Problem, after time.Duration) {
 		p.Fix = "send the request again after the time in Retry-After"
 	}
 
+	p.Detail, p.Fix = plain.Clip(p.Detail, maxProblemText), plain.Clip(p.Fix, maxProblemText)
 	p.Title = http.StatusText(p.Status)
 	if l, ok := errors.AsType[*limited](err); ok {
 		after = l.after

@@ -27,6 +27,7 @@ type route struct {
 	query        []string          // the parameters that are known
 	part         string            // the part of the configuration that enables it, for messages
 	enabled      bool
+	class        class // whose slots it takes
 	handle       func(*call) error
 }
 
@@ -60,6 +61,7 @@ func (s *Server) table() []route {
 		{
 			method:  "GET",
 			path:    "/v1/decisions",
+			class:   reads,
 			any:     read,
 			query:   listQuery(),
 			part:    "a store",
@@ -69,6 +71,7 @@ func (s *Server) table() []route {
 		{
 			method:  "GET",
 			path:    "/v1/decisions/:id",
+			class:   reads,
 			any:     read,
 			part:    "a store",
 			enabled: c.Decisions != nil,
@@ -77,6 +80,7 @@ func (s *Server) table() []route {
 		{
 			method:  "GET",
 			path:    "/v1/decisions/:id/policy",
+			class:   reads,
 			any:     read,
 			part:    "a store",
 			enabled: c.Decisions != nil,
@@ -85,6 +89,7 @@ func (s *Server) table() []route {
 		{
 			method:  "POST",
 			path:    "/v1/simulate",
+			class:   weighs,
 			any:     may(attestor.ActionSimulate),
 			media:   json,
 			part:    "a store",
@@ -94,6 +99,7 @@ func (s *Server) table() []route {
 		{
 			method:  "GET",
 			path:    "/v1/policies",
+			class:   reads,
 			any:     read,
 			part:    "policies",
 			enabled: c.Policies != nil,
@@ -102,6 +108,7 @@ func (s *Server) table() []route {
 		{
 			method:  "GET",
 			path:    "/v1/policies/:name",
+			class:   reads,
 			any:     read,
 			part:    "policies",
 			enabled: c.Policies != nil,
@@ -128,6 +135,7 @@ func (s *Server) table() []route {
 		{
 			method:  "POST",
 			path:    "/v1/posture",
+			class:   weighs,
 			any:     may(attestor.ActionPosture),
 			media:   text,
 			part:    "hardening rules",
@@ -202,7 +210,7 @@ func (s *Server) serve(r route, c echo.Context) error {
 		return r.handle(k)
 	}
 
-	if err := s.shed(); err != nil {
+	if err := s.shed(r.class); err != nil {
 		return err
 	}
 
@@ -224,13 +232,18 @@ func (s *Server) serve(r route, c echo.Context) error {
 	if err := k.readQuery(r.query); err != nil {
 		return err
 	}
+	free, err := s.bodies.hold(callerKey(k.caller), r.bodySize(k.Request()))
+	if err != nil {
+		return err
+	}
+	defer free()
 	if err := k.readBody(r); err != nil {
 		return err
 	}
 
 	// The slot comes after the body, so that a client that sends slowly occupies
 	// none.
-	release, err := s.slots.take(k.ctx)
+	release, err := s.slots[r.class].take(k.ctx, callerKey(k.caller))
 	if err != nil {
 		return err
 	}
@@ -307,6 +320,17 @@ func (k *call) readQuery(known []string) error {
 
 // maxShown is how much of a caller's text a message repeats, in bytes.
 const maxShown = 100
+
+// bodySize is how many bytes of a request's body may be read.
+func (r route) bodySize(req *http.Request) int64 {
+	switch n := req.ContentLength; {
+	case len(r.media) == 0, n > maxBody: // the latter is refused unread
+		return 0
+	case n >= 0:
+		return n
+	}
+	return maxBody
+}
 
 // readBody reads the whole body, at most maxBody bytes.
 func (k *call) readBody(route route) error {

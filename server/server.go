@@ -77,7 +77,8 @@ type Server struct {
 	metrics  *metrics
 	timeouts timeouts
 	rates    *rates
-	slots    *slots
+	slots    [classes]*slots
+	bodies   bodies
 	ready    readiness
 	draining drain
 	watcher  *watch.Watcher
@@ -115,6 +116,7 @@ func New(c Config) (*Server, error) {
 		timeouts: newTimeouts(c.Limits.MaxWait),
 		rates:    newRates(c.Limits.CallerRate, callerBurst, c.Now),
 		slots:    newSlots(c.Limits),
+		bodies:   bodies{held: map[string]int64{}},
 		openapi:  sync.OnceValues(openapiJSON),
 	}
 	if s.metrics, err = newMetrics(c.Registry); err != nil {
@@ -126,12 +128,21 @@ func New(c Config) (*Server, error) {
 
 	if err := c.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "attestor_http_in_flight", Help: "Requests that run now, without those in the queue.",
-	}, func() float64 { return float64(len(s.slots.running)) })); err != nil {
+	}, func() float64 { return float64(s.running()) })); err != nil {
 		return nil, err
 	}
 
 	s.mount()
 	return s, nil
+}
+
+// running is how many requests run now.
+func (s *Server) running() int {
+	n := 0
+	for _, c := range s.slots {
+		n += len(c.running)
+	}
+	return n
 }
 
 // Handler serves every route, and answers 404 to everything else.

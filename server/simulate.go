@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -41,6 +42,9 @@ type SimulationCounts struct {
 	After  map[attestor.Outcome]int `json:"after"`
 }
 
+// maxPolicyText is how long a caller's policy may be, in bytes.
+const maxPolicyText = 512 << 10
+
 // simulate answers POST /v1/simulate.
 func (s *Server) simulate(k *call) error {
 	var body struct {
@@ -55,6 +59,12 @@ func (s *Server) simulate(k *call) error {
 	if body.Policy == "" {
 		return &attestor.Error{
 			Kind: attestor.Invalid, Msg: "policy is missing", Fix: "send the text of a GatePolicy, as a JSON string",
+		}
+	}
+	if len(body.Policy) > maxPolicyText {
+		return &attestor.Error{
+			Kind: attestor.Invalid, Msg: fmt.Sprintf("policy has %d bytes, at most %d are allowed", len(body.Policy), maxPolicyText),
+			Fix: "send a shorter policy",
 		}
 	}
 	since, err := instant("since", body.Since, s.c.Now())

@@ -187,6 +187,10 @@ func hostsOf(refs []attestor.Reference) []string {
 
 // decide judges four images at once and keeps their order.
 func (f *attestFlags) decide(ctx context.Context, j *judge, refs []attestor.Reference) ([]attestor.Decision, error) {
+	if err := attestor.CheckLabels(f.labels); err != nil {
+		return nil, err
+	}
+
 	decisions := make([]attestor.Decision, len(refs))
 	errs := make([]error, len(refs))
 	slots := make(chan struct{}, 4)

@@ -1,0 +1,105 @@
+package server_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor/server"
+)
+
+// One caller holds three of four slots at most, of those who run and of those who
+// wait: another one is answered at once.
+func TestOneCallerHoldsItsShare(t *testing.T) {
+	w := newWorld()
+	w.hold, w.entered = make(chan struct{}), make(chan struct{}, 10)
+	s := newServer(t, w, func(c *server.Config) { c.Limits.Concurrent, c.Limits.Queue = 4, 4 })
+	s.SetQueueWait(time.Hour)
+	srv := httptest.NewServer(s.Handler())
+	defer srv.Close()
+
+	answers := make(chan answer, 10)
+	ask := func(who string) { answers <- send(t, who, "POST", srv.URL+"/v1/attest", image(":v1")) }
+	for range 6 {
+		go ask("builder")
+	}
+	for range 3 {
+		<-w.entered
+	}
+	for server.WaitingForTest(s) < 3 {
+		time.Sleep(time.Millisecond) // the others are on their way into the queue
+	}
+
+	got := send(t, "builder", "POST", srv.URL+"/v1/attest", image(":v1"))
+	if detail := got.problem(t).Detail; got.status != http.StatusTooManyRequests || !strings.Contains(detail, "this identity") {
+		t.Errorf("the seventh of one caller: %d %s", got.status, detail)
+	}
+	select {
+	case <-w.entered:
+		t.Error("one caller has all slots")
+	default:
+	}
+
+	// The slot that is left is another caller's.
+	go ask("admin")
+	<-w.entered
+	close(w.hold)
+	for range 7 {
+		if got := <-answers; got.status != http.StatusOK {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	}
+	if n := server.SharesForTest(s); n != 0 {
+		t.Errorf("%d callers are remembered who have no request", n)
+	}
+}
+
+// Who waits in the queue and hangs up leaves nothing behind.
+func TestAPlaceInTheQueueIsGivenBack(t *testing.T) {
+	w := newWorld()
+	w.hold, w.entered = make(chan struct{}), make(chan struct{}, 10)
+	s := newServer(t, w, func(c *server.Config) { c.Limits.Concurrent, c.Limits.Queue = 1, 2 })
+	s.SetQueueWait(time.Hour)
+	srv := httptest.NewServer(s.Handler())
+	defer srv.Close()
+
+	first := make(chan answer)
+	go func() { first <- send(t, "builder", "POST", srv.URL+"/v1/attest", image(":v1")) }()
+	<-w.entered
+
+	for _, who := range []string{"builder", "admin"} {
+		ctx, hangUp := context.WithCancel(t.Context())
+		gone := make(chan error)
+		go func() {
+			r, err := http.NewRequestWithContext(ctx, "POST", srv.URL+"/v1/attest", strings.NewReader(image(":v1")))
+			if err == nil {
+				r.Header.Set("Authorization", who)
+				r.Header.Set("Content-Type", "application/json")
+				_, err = http.DefaultClient.Do(r) //nolint:bodyclose // it never answers
+			}
+			gone <- err
+		}()
+		for server.WaitingForTest(s) == 0 {
+			time.Sleep(time.Millisecond) // on its way into the queue
+		}
+		hangUp()
+		<-gone
+		for server.WaitingForTest(s) != 0 {
+			time.Sleep(time.Millisecond) // on its way out
+		}
+	}
+
+	close(w.hold)
+	if got := <-first; got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := send(t, "admin", "POST", srv.URL+"/v1/attest", image(":v1")); got.status != http.StatusOK {
+		t.Errorf("afterwards: %d %s", got.status, got.body)
+	}
+	if n := server.SharesForTest(s); n != 0 {
+		t.Errorf("%d callers are remembered who have no request", n)
+	}
+}
