@@ -1,0 +1,106 @@
+package audit_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+)
+
+func TestSources(t *testing.T) {
+	d := string(digest(1))
+	for _, tt := range []struct {
+		name string
+		refs audit.References
+		want []string
+		bad  bool
+	}{
+		{name: "lines", refs: audit.LinesOf(strings.NewReader("a:1\n # no\n\n b:2 \r\n")), want: []string{"a:1", "b:2"}},
+		{name: "a line too long", refs: audit.LinesOf(strings.NewReader("a:1\n" + strings.Repeat("x", 5000))), want: []string{"a:1"}, bad: true},
+		{name: "cloud run", refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Service","spec":{"template":{"spec":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}}},{"spec":{}}]`)), want: []string{"r/a:1", "r/b:1"}},
+		{name: "cloud run's jobs", refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Job","spec":{"template":{"spec":{"taskCount":2,"template":{"spec":{"containers":[{"image":"r/j:1"},{}]}}}}}}]`)), want: []string{"r/j:1"}},
+		{name: "cloud run, cut short", refs: audit.RunningInCloudRun(strings.NewReader(`[{"spec":{"template":{"spec":{"containers":[{"image":"r/a:1"}]}}}}`)), bad: true},
+		{name: "cloud run, another document", refs: audit.RunningInCloudRun(strings.NewReader(`{"items":[]}`)), bad: true},
+		{name: "kubernetes", refs: audit.RunningInKubernetes(strings.NewReader(`{"apiVersion":"v1","items":[{"spec":{"initContainers":[{"name":"i","image":"r/i:1"}],"containers":[{"name":"a","image":"localhost:5000/r/a:1"},{"name":"b","image":"r/b@` + d + `"},{"name":"c","image":"r/c:1"}]},
+			"status":{"containerStatuses":[{"name":"a","imageID":"docker-pullable://other/x@` + d + `"},{"name":"c","imageID":"docker://` + d + `"}]}}],"kind":"List"}`)),
+			want: []string{"r/i:1", "localhost:5000/r/a@" + d, "r/b@" + d, "r/c:1"}},
+		{name: "kubernetes, none", refs: audit.RunningInKubernetes(strings.NewReader(`{"items":[]}`))},
+		{name: "kubernetes, another document", refs: audit.RunningInKubernetes(strings.NewReader(`{"kind":"Pod"}`)), bad: true},
+		{name: "kubernetes, empty", refs: audit.RunningInKubernetes(strings.NewReader(``)), bad: true},
+		{name: "tags, malformed repository", refs: audit.TagsOf(t.Context(), []string{"nginx"}, audit.RegistryOptions{}), bad: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			var failed error
+			for ref, err := range tt.refs {
+				if err != nil {
+					failed = err
+					break
+				}
+				got = append(got, ref)
+			}
+
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if (failed != nil) != tt.bad || tt.bad && attestor.KindOf(failed) != attestor.Invalid {
+				t.Errorf("error %v, want one: %t", failed, tt.bad)
+			}
+		})
+	}
+}
+
+func TestTagsThatCannotBeListed(t *testing.T) {
+	for status, want := range map[int]attestor.Kind{401: attestor.Upstream, 403: attestor.Upstream, 404: attestor.NotFound, 500: attestor.Upstream} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v2/" {
+				w.WriteHeader(status)
+			}
+		}))
+
+		host := strings.TrimPrefix(srv.URL, "http://")
+		var failed error
+		for _, err := range audit.TagsOf(t.Context(), []string{host + "/acme/x"}, audit.RegistryOptions{Remote: []remote.Option{remote.WithRetryStatusCodes()}}) {
+			failed = err
+		}
+
+		if attestor.KindOf(failed) != want {
+			t.Errorf("%d: %v, want kind %d", status, failed, want)
+		}
+		srv.Close()
+	}
+}
+
+// All pages are read: a list that ends early would look like a clean audit.
+func TestTagsOfReadsAllPages(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Query().Get("last") {
+		case "":
+			w.Header().Set("Link", `</v2/acme/x/tags/list?last=b>; rel="next"`)
+			fmt.Fprint(w, `{"name":"acme/x","tags":["a","b"]}`)
+		case "b":
+			fmt.Fprint(w, `{"name":"acme/x","tags":["c"]}`)
+		}
+	}))
+	defer srv.Close()
+
+	repo := strings.TrimPrefix(srv.URL, "http://") + "/acme/x"
+	var got []string
+	for ref, err := range audit.TagsOf(t.Context(), []string{repo}, audit.RegistryOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, ref)
+	}
+
+	if want := []string{repo + ":a", repo + ":b", repo + ":c"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
