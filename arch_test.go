@@ -41,8 +41,10 @@ func packages(t *testing.T) []listed {
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
+
 	var all []listed
 	dec := json.NewDecoder(strings.NewReader(string(out)))
+
 	for {
 		var p listed
 		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
@@ -52,6 +54,7 @@ func packages(t *testing.T) []listed {
 		}
 		all = append(all, p)
 	}
+
 	if len(all) < 5 {
 		t.Fatalf("go list found %d packages: this test would prove nothing", len(all))
 	}
@@ -78,20 +81,27 @@ func TestImportsPointOneWay(t *testing.T) {
 			if !strings.HasPrefix(imp, module) {
 				continue
 			}
+
 			from, to := stage(p.ImportPath), stage(imp)
 			switch {
 			case p.ImportPath == module:
 				t.Errorf("the root imports %s; it may import the standard library and go-containerregistry's name only", imp)
+
 			case strings.HasPrefix(imp, module+"/cmd/"):
 				t.Errorf("%s imports %s; nothing imports a command", p.ImportPath, imp)
+
 			case from != "" && to != "" && from != to:
 				t.Errorf("%s imports %s; siblings never import each other: let internal/engine join them", p.ImportPath, imp)
+
 			case apparatus(p.ImportPath):
+
 				// Test apparatus joins whatever it tests; it is in no product, by the next rule.
 			case apparatus(imp) && p.ImportPath != module+"/bench":
 				t.Errorf("%s imports %s; only tests and bench import test apparatus", p.ImportPath, imp)
+
 			case imp == joiner && !strings.HasPrefix(p.ImportPath, module+"/cmd/"):
 				t.Errorf("%s imports %s; only commands stand above what joins the stages", p.ImportPath, imp)
+
 			case p.ImportPath != joiner && strings.HasPrefix(p.ImportPath, module+"/internal/") && to != "":
 				t.Errorf("%s imports %s; internal packages hold one idea each and know no stage", p.ImportPath, imp)
 			}
@@ -146,6 +156,7 @@ func TestPackageComments(t *testing.T) {
 		if len(p.GoFiles) == 0 {
 			continue // tests alone, of what is not Go
 		}
+
 		var with []string
 		for _, f := range p.GoFiles {
 			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, f), nil, parser.ParseComments|parser.PackageClauseOnly)
@@ -156,6 +167,7 @@ func TestPackageComments(t *testing.T) {
 				with = append(with, f)
 			}
 		}
+
 		if len(p.GoFiles) > 0 && len(with) != 1 {
 			t.Errorf("%s has package comments in %d files %v, want exactly one", p.ImportPath, len(with), with)
 		}
@@ -184,6 +196,7 @@ func TestNoInitAndNoLongFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if n := strings.Count(string(b), "\n"); n > 500 {
 				t.Errorf("%s/%s has %d lines; 500 is the limit", p.ImportPath, f, n)
 			}

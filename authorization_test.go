@@ -17,6 +17,7 @@ func judged(t *testing.T, mode attestor.Mode, change func(*attestor.Evidence, *a
 		Image:     reference(t, repository+":v7").At(digest(1)),
 		Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}},
 	}
+
 	p := enforcing()
 	p.ref.Mode = mode
 	if change != nil {
@@ -34,8 +35,10 @@ func TestOnlyAnEnforcingPolicyGivesARight(t *testing.T) {
 		if v.Outcome() != attestor.Pass {
 			t.Fatalf("mode %q: the verdict is %s, so that this would prove nothing", mode, v.Outcome())
 		}
+
 		grant, err := attestor.GrantBreakGlass(attestor.LocalCaller("me"), v.Image(), "INC-1: checkout is down",
 			attestor.BreakGlassPolicy{Allowed: true}, time.Time{})
+
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,12 +98,14 @@ func TestARightIsWholeOrNone(t *testing.T) {
 			for _, img := range a.Images() {
 				got = append(got, img.Digest())
 			}
+
 			if (err == nil) != (tt.want != nil) || !slices.Equal(got, tt.want) {
 				t.Fatalf("a right to %v, %v; want %v", got, err, tt.want)
 			}
 			if tt.want == nil {
 				return
 			}
+
 			if a.Decision() != "id" || a.Image() != v.Image() || !slices.Equal(a.Attestors(), []string{"projects/p/attestors/a"}) {
 				t.Errorf("decision %q, image %s, attestors %v", a.Decision(), a.Image(), a.Attestors())
 			}
@@ -116,11 +121,13 @@ func TestOnlyAPassGivesARightByItself(t *testing.T) {
 			Image:     reference(t, repository+":v7").At(digest(1)),
 			Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}},
 		}
+
 		checks := answers("linux/amd64")
 		checks[1].Status = status
 		v := attestor.NewVerdict(ev, p.ref, p.needs.Attest, questions(), checks)
 		grant, err := attestor.GrantBreakGlass(attestor.LocalCaller("me"), v.Image(), "INC-1: checkout is down",
 			attestor.BreakGlassPolicy{Allowed: true}, time.Time{})
+
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,12 +206,15 @@ func TestOverridesAreRefusedByEachDemand(t *testing.T) {
 func TestOverridesEnd(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.FixedZone("", 3600))
 	img := reference(t, repository+":v7").At(digest(1))
+
 	for expires, want := range map[time.Duration]string{0: "", -time.Hour: "", time.Nanosecond: "2026-11-22T09:00:00.000000001Z", time.Hour: "2026-11-22T10:00:00Z"} {
 		g, err := attestor.GrantBreakGlass(attestor.LocalCaller("me"), img, "INC-1: checkout is down",
 			attestor.BreakGlassPolicy{Allowed: true, Expires: expires}, now)
+
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		got := ""
 		if g.Record().Expires != nil {
 			got = g.Record().Expires.Format(time.RFC3339Nano)
@@ -226,9 +236,11 @@ func TestAttestorsOfOverridesAreTheirs(t *testing.T) {
 		v := judged(t, attestor.Enforce, func(_ *attestor.Evidence, needs *attestor.AttestNeeds) { needs.BreakGlass = tt.own })
 		grant, err := attestor.GrantBreakGlass(attestor.LocalCaller("me"), v.Image(), "INC-1: checkout is down",
 			attestor.BreakGlassPolicy{Allowed: true}, time.Time{})
+
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		pass, err := attestor.Authorize("id", v)
 		override, err2 := attestor.AuthorizeBreakGlass("id", v, grant)
 		if err != nil || err2 != nil || !slices.Equal(pass.Attestors(), usual) || !slices.Equal(override.Attestors(), tt.byOverride) {

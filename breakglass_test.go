@@ -19,10 +19,12 @@ func TestBreakGlass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if d.Verdict != attestor.Deny || d.BreakGlass == nil || d.Answer().HTTPStatus != 200 || d.Attestations[0].Attestor != "projects/p/attestors/glass" || d.BreakGlass.Expires == nil {
 			t.Errorf("got %+v, %+v", d, d.Answer())
 		}
 	})
+
 	t.Run("not for an image that cannot be resolved", func(t *testing.T) {
 		s := newStages(t)
 		s.policy.glass = attestor.BreakGlassPolicy{Allowed: true}
@@ -32,6 +34,7 @@ func TestBreakGlass(t *testing.T) {
 			t.Errorf("got %+v, %v", d, err)
 		}
 	})
+
 	t.Run("not when signing fails", func(t *testing.T) {
 		s := newStages(t)
 		s.policy.glass = attestor.BreakGlassPolicy{Allowed: true}
@@ -42,6 +45,7 @@ func TestBreakGlass(t *testing.T) {
 			t.Errorf("got %+v, %v", d, err)
 		}
 	})
+
 	t.Run("a pass needs none", func(t *testing.T) {
 		s := newStages(t)
 		s.policy.glass = attestor.BreakGlassPolicy{Allowed: true}
@@ -50,6 +54,7 @@ func TestBreakGlass(t *testing.T) {
 			t.Errorf("got %+v, %v", d, err)
 		}
 	})
+
 	t.Run("a grant for another image", func(t *testing.T) {
 		caller := attestor.LocalCaller("me")
 		allowed := attestor.BreakGlassPolicy{Allowed: true}
@@ -57,6 +62,7 @@ func TestBreakGlass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		p := enforcing()
 		v := attestor.NewVerdict(attestor.Evidence{Image: reference(t, repository+":v7").At(digest(1))}, p.ref, p.needs.Attest, questions(), nil)
 		if _, err := attestor.AuthorizeBreakGlass("id", v, g); err == nil {

@@ -13,6 +13,7 @@ func TestStagesKeepTheContracts(t *testing.T) {
 	s := newStages(t)
 	t.Run("policies", func(t *testing.T) { contract.Policies(t, newStages(t), repository, "registry.example/other/app") })
 	t.Run("policy", func(t *testing.T) { contract.Policy(t, enforcing()) })
+
 	t.Run("inspector", func(t *testing.T) {
 		contract.Inspector(t, func(t *testing.T) contract.Inspecting {
 			s := newStages(t)
@@ -25,10 +26,12 @@ func TestStagesKeepTheContracts(t *testing.T) {
 			}
 		})
 	})
+
 	t.Run("scanner", func(t *testing.T) {
 		unscanned := reference(t, "us-docker.pkg.dev/acme/prod/unknown:v7").At(digest(2))
 		contract.Scanner(t, contract.Scanning{Scanner: s, Scanned: s.resolved.Image, Unscanned: unscanned})
 	})
+
 	t.Run("attester", func(t *testing.T) {
 		contract.Attester(t, func(t *testing.T) contract.Attesting {
 			s := newStages(t)
@@ -36,6 +39,7 @@ func TestStagesKeepTheContracts(t *testing.T) {
 			return contract.Attesting{Attester: s, Attestors: s.policy.needs.Attest.Attestors}
 		})
 	})
+
 	t.Run("recorder", func(t *testing.T) {
 		contract.Recorder(t, func(t *testing.T) contract.Recording {
 			s := newStages(t)

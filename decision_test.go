@@ -24,6 +24,7 @@ func TestAnswers(t *testing.T) {
 	enforce, dry := &attestor.PolicyRef{Mode: attestor.Enforce}, &attestor.PolicyRef{Mode: attestor.DryRun}
 	pending := []attestor.Check{{Name: "vulnerabilities", Status: attestor.StatusError, Reasons: []attestor.Reason{{Code: attestor.CodeScanPending}}}}
 	mixed := append([]attestor.Check{{Name: "platforms", Status: attestor.StatusError, Reasons: []attestor.Reason{{Code: attestor.CodeRegistryUnavailable}}}}, pending...)
+
 	for _, tt := range []struct {
 		name       string
 		d          attestor.Decision
@@ -71,6 +72,7 @@ func TestRetryAfterIsTheDependencys(t *testing.T) {
 			Verdict: attestor.Undecided, Policy: &attestor.PolicyRef{Mode: attestor.Enforce},
 			Checks: []attestor.Check{{Name: attestor.CheckPlatforms, Status: attestor.StatusError, Reasons: tt.reasons}},
 		}
+
 		if got := d.Answer(); got.HTTPStatus != tt.http || got.RetryAfter != tt.after || got.ExitCode != attestor.ExitError {
 			t.Errorf("%s: got %+v, want %d after %v", tt.name, got, tt.http, tt.after)
 		}

@@ -49,6 +49,7 @@ func TestScansOfOldRecords(t *testing.T) {
 	if err := json.Unmarshal([]byte(old), &scan); err != nil {
 		t.Fatal(err)
 	}
+
 	if text, err := json.Marshal(scan); err != nil || string(text) != old {
 		t.Errorf("%s, %v; want %s", text, err, old)
 	}

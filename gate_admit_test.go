@@ -14,6 +14,7 @@ func TestZeroValuesDeny(t *testing.T) {
 	if got := (attestor.Verdict{}).Outcome(); got != attestor.Deny {
 		t.Errorf("the zero Verdict is %s", got)
 	}
+
 	var o attestor.Outcome
 	if b, _ := o.MarshalText(); string(b) != "deny" {
 		t.Errorf("the zero Outcome is written as %s", b)
@@ -21,6 +22,7 @@ func TestZeroValuesDeny(t *testing.T) {
 	if a := (attestor.Decision{}).Answer(); a.HTTPStatus != 422 || a.ExitCode != attestor.ExitDeny {
 		t.Errorf("the zero Decision answers %+v", a)
 	}
+
 	ev := attestor.Evidence{Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64"}}}}
 	if got := attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, questions(), nil).Outcome(); got != attestor.Deny {
 		t.Errorf("no checks at all: %s", got)
@@ -69,6 +71,7 @@ func TestOneDenyOutweighsAnErrorOutweighsAPass(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if d.Verdict != tt.want {
 				t.Errorf("got %s, want %s: %+v", d.Verdict, tt.want, d.Checks)
 			}
@@ -87,6 +90,7 @@ func TestNothingIsFetchedForWhoeverMayNotAsk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if d.Verdict != attestor.Deny || d.Policy != nil || d.Checks[0].Reasons[0].Code != attestor.CodeNoPolicy {
 			t.Errorf("got %+v", d)
 		}
@@ -126,6 +130,7 @@ func TestDryRunsSignNothing(t *testing.T) {
 			t.Errorf("got %+v, %v, calls %v", d, err, s.calls)
 		}
 	})
+
 	t.Run("by policy", func(t *testing.T) {
 		s := newStages(t)
 		s.policy.ref.Mode = attestor.DryRun
@@ -134,6 +139,7 @@ func TestDryRunsSignNothing(t *testing.T) {
 			t.Errorf("got %+v, %v", d, err)
 		}
 	})
+
 	t.Run("a policy without a mode", func(t *testing.T) {
 		s := newStages(t)
 		s.policy.ref.Mode = ""
@@ -151,6 +157,7 @@ func TestASignatureThatWasNotStoredIsNoSuccess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if d.Verdict != attestor.Undecided || d.Answer().HTTPStatus != 502 || d.Answer().ExitCode != attestor.ExitError {
 		t.Errorf("got %s, %+v", d.Verdict, d.Answer())
 	}
@@ -194,16 +201,19 @@ func TestWhatIsNotTrustedIsReported(t *testing.T) {
 		s.standing = attestor.Standing{Known: true, Invalid: []attestor.InvalidAttestation{{
 			Attestation: attestor.Attestation{Note: "projects/p/notes/n", Occurrence: "projects/p/occurrences/o"}, Why: "its key is not one of the attestor's",
 		}}}
+
 		d, err := admit(t, s, func(r *attestor.Request) { r.DryRun = dry })
 		if err != nil || d.Verdict != attestor.Pass {
 			t.Fatalf("%+v, %v", d, err)
 		}
+
 		var found bool
 		for _, c := range d.Checks {
 			for _, r := range c.Reasons {
 				found = found || c.Name == attestor.CheckAttest && r.Code == attestor.CodeAttestationForeign && r.Subject == "projects/p/occurrences/o"
 			}
 		}
+
 		if !found || len(d.Attestations) > 1 {
 			t.Errorf("dry run %t: checks %+v", dry, d.Checks)
 		}

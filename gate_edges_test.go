@@ -57,9 +57,11 @@ func TestAGateIsMadeWhole(t *testing.T) {
 			NewID: func() string { return "id" }, Now: time.Now, Deadline: 1, Settle: 1,
 		}
 	}
+
 	if _, err := attestor.NewGate(whole()); err != nil {
 		t.Fatal(err)
 	}
+
 	for name, leaveOut := range map[string]func(*attestor.GateConfig){
 		"policies":          func(c *attestor.GateConfig) { c.Policies = nil },
 		"inspector":         func(c *attestor.GateConfig) { c.Inspector = nil },
@@ -87,6 +89,7 @@ func TestRequestsThatAreNotAnswered(t *testing.T) {
 	only := func(a attestor.Action) func(*attestor.Request) {
 		return func(r *attestor.Request) { r.Caller.Grants[0].Actions = []attestor.Action{a} }
 	}
+
 	both := func(changes ...func(*attestor.Request)) func(*attestor.Request) {
 		return func(r *attestor.Request) {
 			for _, c := range changes {
@@ -94,11 +97,13 @@ func TestRequestsThatAreNotAnswered(t *testing.T) {
 			}
 		}
 	}
+
 	dry := func(r *attestor.Request) { r.DryRun = true }
 	glass := func(r *attestor.Request) { r.BreakGlass = "INC-1: checkout is down" }
 	named := func(name string) func(*attestor.Request) {
 		return func(r *attestor.Request) { r.Policy = name }
 	}
+
 	platforms := func(r *attestor.Request) { r.Platforms = []string{"linux/amd64"} }
 
 	for _, tt := range []struct {
@@ -202,6 +207,7 @@ func TestWaitingIsAddedToTheDeadline(t *testing.T) {
 			left = time.Until(deadline)
 			return ctx.Err()
 		}
+
 		d, err := admit(t, s, func(r *attestor.Request) { r.Wait = wait })
 		if err != nil || d.Verdict != attestor.Pass || left < least || left > wait+time.Minute {
 			t.Errorf("waiting %s: %s is left, verdict %s, %v", wait, left, d.Verdict, err)
@@ -228,6 +234,7 @@ func TestWhatMayBeDeployed(t *testing.T) {
 		if tt.index {
 			s.resolved.Children[0].Digest = digest(2)
 		}
+
 		d, err := admit(t, s, nil)
 		if err != nil || d.Verdict != attestor.Pass || d.IndexAttested != tt.attested || !slices.Equal(d.Deploy, tt.deploy) {
 			t.Errorf("%s: %s, index attested %t, deploy %v, %v", name, d.Verdict, d.IndexAttested, d.Deploy, err)
@@ -270,9 +277,11 @@ func TestWhatIsSaidOfAnAttestationThatFailed(t *testing.T) {
 					r.BreakGlass = "INC-1: checkout is down"
 				}
 			})
+
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			want := map[attestor.Status]attestor.Outcome{attestor.StatusPass: attestor.Undecided, attestor.StatusDeny: attestor.Deny}[status]
 			c := attestCheck(t, d)
 			if d.Verdict != want || c.Status != attestor.StatusError || len(c.Reasons) != 1 || c.Reasons[0].Code != tt.code || !strings.Contains(c.Reasons[0].Message, tt.says) {
@@ -309,11 +318,14 @@ func TestWhatIsSaidWhereNothingWasSigned(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		c := attestCheck(t, d)
 		var codes []attestor.Code
+
 		for _, r := range c.Reasons {
 			codes = append(codes, r.Code)
 		}
+
 		if c.Status != attestor.StatusSkipped || !slices.Equal(codes, tt.codes) || !strings.Contains(c.Reasons[0].Message, tt.why) || len(d.Attestations) != 1 {
 			t.Errorf("%s: %+v, attestations %v", name, c, d.Attestations)
 		}
@@ -333,6 +345,7 @@ func TestTheRecordIsWhole(t *testing.T) {
 	if err != nil || len(s.records) != 1 {
 		t.Fatalf("%d records, %v", len(s.records), err)
 	}
+
 	r := s.records[0]
 	evidence, err := json.Marshal(r.Evidence)
 	if want := fmt.Sprintf("sha256:%x", sha256.Sum256(evidence)); err != nil || d.Evidence != want || r.Decision.Evidence != want {
@@ -368,6 +381,7 @@ func TestNothingIsSignedOnEvidenceThatCannotBeRecorded(t *testing.T) {
 			Policies: s, Inspector: s, Scanner: unspeakable{s}, Attester: s, Recorder: s,
 			NewID: func() string { return "id" }, Now: time.Now, Deadline: time.Minute, Settle: time.Minute,
 		})
+
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,12 +15,14 @@ func TestIndexes(t *testing.T) {
 		s.resolved.Children = []attestor.Child{{Platform: "linux/amd64", Digest: digest(2)}, {Platform: "linux/arm64", Digest: digest(3)}}
 		return s
 	}
+
 	t.Run("all judged", func(t *testing.T) {
 		d, err := admit(t, index(t), nil)
 		if err != nil || !d.IndexAttested || len(d.Attestations) != 3 || d.Attestations[2].Digest != digest(1) {
 			t.Errorf("got %+v, %v", d, err)
 		}
 	})
+
 	t.Run("some left out", func(t *testing.T) {
 		s := index(t)
 		s.resolved.Left = []attestor.Child{{Platform: "linux/s390x", Digest: digest(4)}}
@@ -28,12 +30,14 @@ func TestIndexes(t *testing.T) {
 		if err != nil || d.IndexAttested || len(d.Attestations) != 2 || len(d.Deploy) != 2 {
 			t.Errorf("got %+v, %v", d, err)
 		}
+
 		for _, a := range d.Attestations {
 			if a.Digest == digest(1) || a.Digest == digest(4) {
 				t.Errorf("%s was attested", a.Digest)
 			}
 		}
 	})
+
 	t.Run("one refused", func(t *testing.T) {
 		s := index(t)
 		s.policy.status["user"] = attestor.StatusDeny
@@ -42,6 +46,7 @@ func TestIndexes(t *testing.T) {
 			t.Errorf("got %+v, %v", d, err)
 		}
 	})
+
 	t.Run("no child", func(t *testing.T) {
 		s := index(t)
 		s.resolved.Children = nil
@@ -59,10 +64,12 @@ func TestUpstreamFailuresAreDecisions(t *testing.T) {
 	if err != nil || d.Verdict != attestor.Undecided || d.Refusals()[0].Code != attestor.CodeRegistryDenied || d.Answer().HTTPStatus != 502 {
 		t.Errorf("got %+v, %v", d, err)
 	}
+
 	s.resolve = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryNotAllowed, Msg: "the registry is not configured"}
 	if d, err = admit(t, s, nil); err != nil || d.Verdict != attestor.Deny || d.Answer().HTTPStatus != 422 {
 		t.Errorf("a registry that may not be asked: %+v, %v", d, err)
 	}
+
 	s.resolve = &attestor.Error{Kind: attestor.NotFound, Msg: "no such image"}
 	if _, err := admit(t, s, nil); attestor.KindOf(err) != attestor.NotFound {
 		t.Errorf("an unknown image: %v", err)
@@ -86,6 +93,7 @@ func TestTheIndexsScanIsTheFirstAMD64ChildsOnly(t *testing.T) {
 			if _, err := admit(t, s, nil); err != nil {
 				t.Fatal(err)
 			}
+
 			for _, c := range tt.children {
 				if got := s.called("scan by index: " + string(c.Digest)); (got == 1) != (c.Digest == tt.want) {
 					t.Errorf("%s was looked up by the index %d times", c.Platform, got)
@@ -118,11 +126,13 @@ func TestNoDigestIsAskedAboutTwice(t *testing.T) {
 			if err != nil || d.Verdict != attestor.Pass {
 				t.Fatalf("%v, %v", d.Verdict, err)
 			}
+
 			for n := 1; n <= 3; n++ {
 				if got := s.called("standing of " + string(digest(n))); got != 1 {
 					t.Errorf("asked about digest %d %d times", n, got)
 				}
 			}
+
 			if s.known.Known != tt.known {
 				t.Errorf("Attest was told that what stands is known: %t", s.known.Known)
 			}
@@ -145,6 +155,7 @@ func TestScanAndAttestationsAreAskedForMeanwhile(t *testing.T) {
 				}
 				return nil
 			}
+
 			d, err := admit(t, s, func(r *attestor.Request) { r.Image = reference(t, ref) })
 			if err != nil || d.Verdict != attestor.Pass || d.Image.Requested != ref {
 				t.Errorf("got %+v, %v", d, err)

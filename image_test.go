@@ -67,6 +67,7 @@ func FuzzParseReference(f *testing.F) {
 			}
 			return
 		}
+
 		again, err := attestor.ParseReference(ref.String())
 		if err != nil || again.String() != ref.String() {
 			t.Errorf("%q: the canonical form %q parses to %q, %v", s, ref, again, err)
@@ -107,11 +108,13 @@ func TestPattern(t *testing.T) {
 			t.Errorf("%s on %s: got %v, want %v", tt.pattern, tt.repository, got, tt.want)
 		}
 	}
+
 	for _, bad := range []string{"", "us-docker.pkg.dev", "https://x/y", "x//y", "x/y:tag", "x/y@" + digestA, "x/a**", "x/y z", "x/"} {
 		if p, err := attestor.ParsePattern(bad); err == nil {
 			t.Errorf("%q was accepted as %v", bad, p)
 		}
 	}
+
 	if (attestor.Pattern{}).Match("") || (attestor.Pattern{}).Match("a/b") {
 		t.Error("the zero pattern matches something")
 	}

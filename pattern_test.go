@@ -49,6 +49,7 @@ func pattern(t testing.TB, s string) attestor.Pattern {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return p
 }
 
@@ -63,6 +64,7 @@ func FuzzPatternOverlaps(f *testing.F) {
 		if errP != nil || errQ != nil || repository == "" || strings.Contains(repository, "*") {
 			return
 		}
+
 		if p.Match(repository) && q.Match(repository) && !p.Overlaps(q) {
 			t.Fatalf("%q and %q both match %q, and do not overlap", a, b, repository)
 		}
@@ -123,10 +125,12 @@ func TestPropertyUnmatchable(t *testing.T) {
 			}
 			return b.String()
 		}
+
 		ref, err := attestor.ParseReference(word("ab.", 3) + ".x/" + word("ab._-", 4) + "/" + word("ab", 2) + ":t")
 		if err != nil {
 			continue
 		}
+
 		segments := strings.Split(ref.Repository(), "/")
 		for i, s := range segments { // some letters become stars, some segments a double star
 			if at := r.IntN(len(s)); r.IntN(2) == 0 {
@@ -136,6 +140,7 @@ func TestPropertyUnmatchable(t *testing.T) {
 				segments[i] = "**"
 			}
 		}
+
 		p, err := attestor.ParsePattern(strings.Join(segments, "/"))
 		if err != nil {
 			continue
@@ -150,6 +155,7 @@ func TestPropertyUnmatchable(t *testing.T) {
 			unmatchable++
 		}
 	}
+
 	if matched < 1000 || unmatchable < 1000 {
 		t.Errorf("the trial shows little: %d matched, %d unmatchable", matched, unmatchable)
 	}

@@ -19,6 +19,7 @@ func verdictOf(c attestor.Check, more ...attestor.Check) attestor.Verdict {
 	if c.Name == "" {
 		c.Name = attestor.CheckUser
 	}
+
 	checks := append([]attestor.Check{
 		c,
 		{Name: attestor.CheckBase, Platform: "linux/amd64", Status: attestor.StatusSkipped},
@@ -39,6 +40,7 @@ func codes(reasons []attestor.Reason) []attestor.Code {
 func TestSeverityOfReasons(t *testing.T) {
 	const denies, advises, explains = attestor.CodeUserRoot, attestor.CodeGroupRoot, attestor.CodeNotAsked
 	refuses, warns, informs := attestor.Refuses, attestor.Warns, attestor.Informs
+
 	// With a USER_ROOT that refuses beside it where the check refuses, so that none is promoted.
 	for _, tt := range []struct {
 		status                attestor.Status
@@ -89,6 +91,7 @@ func TestARemarkThatRefusesAlone(t *testing.T) {
 	beside := attestor.Check{Status: attestor.StatusDeny, Reasons: []attestor.Reason{
 		{Code: attestor.CodeUserNotSet}, {Code: attestor.CodeGroupRoot}, {Code: attestor.CodeShortestWay},
 	}}
+
 	if got := codes(beside.DecidingReasons()); !slices.Equal(got, []attestor.Code{attestor.CodeUserNotSet}) {
 		t.Errorf("beside a refusal: %v", got)
 	}
@@ -151,6 +154,7 @@ func TestNothingCheckedIsWhereEveryCheckWasSkipped(t *testing.T) {
 	warns := func(check string, code attestor.Code) []attestor.Check {
 		return []attestor.Check{{Name: check, Status: attestor.StatusWarn, Reasons: []attestor.Reason{{Code: code}}}}
 	}
+
 	skipped := attestor.Check{Status: attestor.StatusSkipped}
 	for _, tt := range []struct {
 		name string
@@ -184,6 +188,7 @@ func randomCheck(r *rand.Rand) attestor.Check {
 		Name:   pick(attestor.CheckScope, "rule:a", attestor.CheckProvenance, attestor.CheckPolicy),
 		Status: attestor.Status(pick("pass", "pass", "pass", "warn", "warn", "skipped", "skipped", "deny", "error", "", "later")),
 	}
+
 	all := attestor.Codes()
 	for range r.IntN(4) {
 		reason := attestor.Reason{Code: all[r.IntN(len(all))].Code}
@@ -197,6 +202,7 @@ func randomCheck(r *rand.Rand) attestor.Check {
 		}
 		c.Reasons = append(c.Reasons, reason)
 	}
+
 	return c
 }
 
@@ -204,6 +210,7 @@ func randomCheck(r *rand.Rand) attestor.Check {
 func outcomeBefore(checks []attestor.Check) (outcome attestor.Outcome, nothing bool) {
 	made := false
 	outcome = attestor.Pass
+
 	for _, c := range checks {
 		switch {
 		case c.Status == attestor.StatusDeny:
@@ -213,6 +220,7 @@ func outcomeBefore(checks []attestor.Check) (outcome attestor.Outcome, nothing b
 		}
 		made = made || c.Status == attestor.StatusPass
 	}
+
 	if outcome == attestor.Pass && !made {
 		return attestor.Deny, true
 	}
@@ -224,14 +232,17 @@ func outcomeBefore(checks []attestor.Check) (outcome attestor.Outcome, nothing b
 func TestPropertySeverities(t *testing.T) {
 	seen := map[attestor.Outcome]int{}
 	lifted := 0
+
 	for seed := range uint64(5000) {
 		r := rand.New(rand.NewPCG(seed, 16))
 		user := randomCheck(r)
 		user.Name = attestor.CheckUser
 		more := make([]attestor.Check, r.IntN(4))
+
 		for i := range more {
 			more[i] = randomCheck(r)
 		}
+
 		v := verdictOf(user, more...)
 		seen[v.Outcome()]++
 
@@ -239,9 +250,11 @@ func TestPropertySeverities(t *testing.T) {
 		warned := slices.ContainsFunc(append(more, user), func(c attestor.Check) bool {
 			return c.Status == attestor.StatusWarn && c.Name != attestor.CheckPolicy
 		})
+
 		onlyPolicy := !slices.ContainsFunc(append(more, user), func(c attestor.Check) bool {
 			return (c.Status == attestor.StatusPass || c.Status == attestor.StatusWarn) && c.Name != attestor.CheckPolicy
 		})
+
 		switch {
 		case nothing && warned:
 			lifted++
@@ -249,6 +262,7 @@ func TestPropertySeverities(t *testing.T) {
 		case before == attestor.Pass && onlyPolicy: // a remark about the policy speaks for no image
 			before = attestor.Deny
 		}
+
 		if v.Outcome() != before {
 			t.Fatalf("seed %d: %s, before %s: %+v", seed, v.Outcome(), before, v.Checks())
 		}
@@ -269,14 +283,17 @@ func TestPropertySeverities(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		var back attestor.Decision
 		if err := json.Unmarshal(text, &back); err != nil {
 			t.Fatal(err)
 		}
+
 		if diff := cmp.Diff(d.Checks, back.Checks); diff != "" {
 			t.Fatalf("seed %d (-written +read):\n%s", seed, diff)
 		}
 	}
+
 	if seen[attestor.Pass] < 100 || seen[attestor.Deny] < 100 || seen[attestor.Undecided] < 100 || lifted < 10 {
 		t.Errorf("the trial shows little: %v, %d lifted", seen, lifted)
 	}
@@ -294,20 +311,24 @@ func TestOldDecisionsAreRead(t *testing.T) {
 	  {"name": "attest", "status": "pass", "reasons": [{"code": "ATTESTATION_FOREIGN", "message": "m"}]},
 	  {"name": "scope", "status": "deny", "reasons": []},
 	  {"name": "scope", "status": "deny", "reasons": null}]}`
+
 	var d attestor.Decision
 	if err := json.Unmarshal([]byte(old), &d); err != nil {
 		t.Fatal(err)
 	}
+
 	var got []string
 	for _, c := range d.Checks {
 		for _, r := range c.Reasons {
 			got = append(got, fmt.Sprintf("%s %s", r.Code, r.Severity))
 		}
 	}
+
 	want := []string{
 		"USER_NOT_SET refuses", "GROUP_ROOT warns", "GROUP_ROOT refuses", "CVE_BLOCKED refuses", "SHORTEST_WAY informs",
 		"A_CODE_OF_LATER refuses", "KNOWN_EXPLOITED warns", "NOT_ASKED informs", "ATTESTATION_FOREIGN warns",
 	}
+
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -328,17 +349,21 @@ func TestEvidenceHasNoSeverities(t *testing.T) {
 		}},
 		Platforms: []attestor.PlatformEvidence{{Scan: attestor.Scan{Problem: &attestor.Reason{Code: attestor.CodeScanFailed, Message: "m"}}}},
 	}
+
 	before, err := json.Marshal(ev)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, questions(), []attestor.Check{
 		{Name: attestor.CheckUser, Status: attestor.StatusDeny, Reasons: []attestor.Reason{ev.Problems[0].Reason, *ev.Platforms[0].Scan.Problem}},
 	})
+
 	after, err := json.Marshal(ev)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if string(before) != string(after) || strings.Contains(string(after), `"refuses"`) {
 		t.Errorf("the evidence was changed: %s", after)
 	}
@@ -367,12 +392,14 @@ func TestDecisionsOfTheGateHaveSeverities(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+
 		var got []string
 		for _, c := range d.Checks {
 			for _, reason := range c.Reasons {
 				got = append(got, fmt.Sprintf("%s %s", reason.Code, reason.Severity))
 			}
 		}
+
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

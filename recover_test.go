@@ -15,6 +15,7 @@ func TestRecoverNeverInventsAPass(t *testing.T) {
 	ref := s.policy.ref
 	begun := attestor.Record{Evidence: ev, Decision: attestor.Decision{ID: "id", Verdict: attestor.Pass, Policy: &ref}}
 	stands := attestor.Attestation{Attestor: "projects/p/attestors/a", Digest: img.Digest()}
+
 	for _, tt := range []struct {
 		name     string
 		standing []attestor.Attestation
@@ -38,6 +39,7 @@ func TestRecoverNeverInventsAPass(t *testing.T) {
 			if s.called("attest") != 0 {
 				t.Error("something was signed")
 			}
+
 			attest := d.Checks[len(d.Checks)-1]
 			if !slices.ContainsFunc(attest.Reasons, func(r attestor.Reason) bool {
 				return r.Code == attestor.CodeAttestationForeign && r.Subject == "projects/p/occurrences/forged"
@@ -49,6 +51,7 @@ func TestRecoverNeverInventsAPass(t *testing.T) {
 			}
 		})
 	}
+
 	other := enforcing()
 	other.ref.Digest = digest(7)
 	if _, err := gate(t, s).Recover(context.Background(), begun, other); err == nil {

@@ -18,8 +18,10 @@ func TestWorkflows(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no workflows: %v", err)
 	}
+
 	uses := regexp.MustCompile(`uses: +(\S+)(.*)`)
 	pinned := regexp.MustCompile(`^[\w./-]+@[0-9a-f]{40}$`)
+
 	for _, f := range files {
 		text := read(t, f)
 		if !strings.Contains(text, "\npermissions:\n  contents: read\n") {
@@ -41,6 +43,7 @@ func TestWorkflows(t *testing.T) {
 func TestMakeTargets(t *testing.T) {
 	makefile := read(t, "Makefile")
 	var targets []string
+
 	for _, m := range regexp.MustCompile(`(?m)^([a-z][a-z-]*):(?:[^=\n].*)?$`).FindAllStringSubmatch(makefile, -1) {
 		targets = append(targets, m[1])
 		if !strings.Contains(m[0], " ## ") {
@@ -56,6 +59,7 @@ func TestMakeTargets(t *testing.T) {
 		}
 		files = append(files, more...)
 	}
+
 	named := regexp.MustCompile("(?m)(?:^|[`]|run: +)make((?: [a-z][a-z-]*)+)")
 	for _, f := range files {
 		for _, m := range named.FindAllStringSubmatch(read(t, f), -1) {
@@ -74,6 +78,7 @@ func read(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(b)
 }
 
@@ -84,12 +89,15 @@ func TestModuleCanBeZipped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if len(checked.Valid) < 1000 {
 		t.Errorf("%d files are in the module: this test would prove nothing", len(checked.Valid))
 	}
+
 	for _, f := range checked.Invalid {
 		t.Errorf("%s: %v", f.Path, f.Err)
 	}
+
 	if checked.SizeError != nil {
 		t.Error(checked.SizeError)
 	}

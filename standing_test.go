@@ -17,9 +17,11 @@ func TestMissing(t *testing.T) {
 	by := func(name string, n int) attestor.Attestation {
 		return attestor.Attestation{Attestor: name, Digest: digest(n)}
 	}
+
 	known := func(valid ...attestor.Attestation) attestor.Standing {
 		return attestor.Standing{Known: true, Valid: valid}
 	}
+
 	for _, tt := range []struct {
 		name      string
 		standing  attestor.Standing

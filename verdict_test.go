@@ -47,6 +47,7 @@ func TestEachPlatformNeedsItsOwnAnswers(t *testing.T) {
 			{Child: attestor.Child{Platform: "linux/arm64", Digest: digest(3)}},
 		},
 	}
+
 	both := slices.Concat(answers("linux/amd64"), answers("linux/arm64"))
 	without := func(i int) []attestor.Check { return slices.Delete(slices.Clone(both), i, i+1) }
 
@@ -105,10 +106,12 @@ func TestSubjects(t *testing.T) {
 		if tt.index {
 			child = digest(2)
 		}
+
 		ev := attestor.Evidence{
 			Image: reference(t, repository+":v7").At(digest(1)), Index: tt.index, Left: tt.left,
 			Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: child}}},
 		}
+
 		needs := enforcing().needs.Attest
 		needs.Children = tt.children
 
@@ -127,6 +130,7 @@ func TestNothingCheckedIsSaid(t *testing.T) {
 	for i := range checks {
 		checks[i].Status = attestor.StatusSkipped
 	}
+
 	v := attestor.NewVerdict(attestor.Evidence{
 		Image:     reference(t, repository+":v7").At(digest(1)),
 		Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}},
@@ -146,6 +150,7 @@ func TestUnansweredQuestionsDeny(t *testing.T) {
 			{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}, {Child: attestor.Child{Platform: "linux/arm64", Digest: digest(2)}},
 		},
 	}
+
 	answered := append(append(answers("linux/amd64"), answers("linux/arm64")...), attestor.Check{Name: attestor.CheckScope, Status: attestor.StatusPass})
 	scope := attestor.Question{Check: attestor.CheckScope, OfImage: true}
 
@@ -175,6 +180,7 @@ func TestAVerdictKeepsItsOwnChecks(t *testing.T) {
 		Image:     reference(t, repository+":v7").At(digest(1)),
 		Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}},
 	}
+
 	list := append(answers("linux/amd64")[:2], attestor.Check{Name: "spare"})
 
 	v := attestor.NewVerdict(ev, enforcing().ref, enforcing().needs.Attest, questions(), list[:2])

@@ -13,6 +13,7 @@ func TestASignerIsAFile(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles this package's tests once more")
 	}
+
 	o := walkthrough.Follow(t, "..", "A signer")
 	if want := []string{"attest/token.go"}; !slices.Equal(o.Files, want) {
 		t.Errorf("the example touches %q, want %q", o.Files, want)

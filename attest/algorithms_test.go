@@ -41,6 +41,7 @@ func TestEachAlgorithmVerifies(t *testing.T) {
 		}
 		rsaKeys[bits] = pair
 	}
+
 	pss := func(bits int) [2]crypto.Signer { return [2]crypto.Signer{rsaKeys[bits][0], rsaKeys[bits][1]} }
 	ec := func(curve elliptic.Curve) [2]crypto.Signer {
 		var pair [2]crypto.Signer
@@ -51,10 +52,12 @@ func TestEachAlgorithmVerifies(t *testing.T) {
 		}
 		return pair
 	}
+
 	type options = crypto.SignerOpts
 	salted := func(hash crypto.Hash) options {
 		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}
 	}
+
 	const s256, s384, s512 = crypto.SHA256, crypto.SHA384, crypto.SHA512
 
 	payload, other := compact(repository, digest(1)), compact(repository, digest(2))
@@ -84,12 +87,14 @@ func TestEachAlgorithmVerifies(t *testing.T) {
 				must(t, err)
 				return signature
 			}
+
 			signatures := map[string][]byte{
 				"of another payload": sign(tt.keys[0], other, tt.own),
 				"by another key":     sign(tt.keys[1], payload, tt.own),
 				"none":               nil,
 				"of zeros":           make([]byte, 512),
 			}
+
 			for i, o := range tt.others {
 				signatures[fmt.Sprintf("in another way, %d", i+1)] = sign(tt.keys[0], payload, o)
 			}
@@ -98,9 +103,11 @@ func TestEachAlgorithmVerifies(t *testing.T) {
 				att := newProtoAttestor(pkix(t, "k", tt.keys[0].Public(), tt.algorithm))
 				return attest.VerifyOccurrence(att, attested(payload, signature), digest(1), time.Time{})
 			}
+
 			if err := verify(sign(tt.keys[0], payload, tt.own)); err != nil {
 				t.Errorf("its own: %v", err)
 			}
+
 			for name, signature := range signatures {
 				if err := verify(signature); err == nil {
 					t.Errorf("%s is accepted", name)
@@ -120,6 +127,7 @@ func TestPGPMessagesThatWereChanged(t *testing.T) {
 	public := armoured(t, openpgp.PublicKeyType, func(b *bytes.Buffer) { must(t, entity.Serialize(b)) })
 	att := newProtoAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: "k",
 		PublicKey: &binaryauthorizationpb.AttestorPublicKey_AsciiArmoredPgpPublicKey{AsciiArmoredPgpPublicKey: string(public)}})
+
 	payload, other := attest.Payload(image(t, 1)), attest.Payload(image(t, 2))
 	message := func(body []byte) []byte {
 		var b bytes.Buffer
@@ -130,6 +138,7 @@ func TestPGPMessagesThatWereChanged(t *testing.T) {
 		must(t, m.Close())
 		return b.Bytes()
 	}
+
 	if !bytes.Contains(message(other), other) || len(payload) != len(other) {
 		t.Fatal("the payload cannot be exchanged in the message, so that this would prove nothing")
 	}

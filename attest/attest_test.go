@@ -36,26 +36,31 @@ func TestAttestWithKeyFile(t *testing.T) {
 	if !known.Known || len(known.Valid)+len(known.Invalid) != 0 {
 		t.Fatalf("before: %+v", known)
 	}
+
 	w.ResetCalls()
 	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known, recorded)
 	must(t, err)
 	if calls := w.Calls(); len(calls) != 1 {
 		t.Errorf("attesting took %d calls, want only the create: %v", len(calls), calls)
 	}
+
 	o := w.oneValid(img)
 	want := attestor.Attestation{
 		Attestor: attestorName, Note: noteName, Occurrence: o.GetName(), Digest: img.Digest(),
 		PublicKeyID: attest.KeyID(s), Created: true, Since: o.GetCreateTime().AsTime(),
 	}
+
 	if len(made) != 1 || made[0] != want {
 		t.Errorf("made %+v, want %+v", made, want)
 	}
+
 	known, err = a.Standing(t.Context(), []string{attestorName}, []attestor.Image{img})
 	must(t, err)
 	want.Created = false
 	if len(known.Valid) != 1 || known.Valid[0] != want {
 		t.Errorf("standing %+v, want %+v", known.Valid, want)
 	}
+
 	w.ResetCalls()
 	again, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known, recorded)
 	must(t, err)
@@ -80,5 +85,6 @@ func TestAttestWithKMS(t *testing.T) {
 	if got := len(w.Calls()); got != 2 {
 		t.Errorf("%d calls, want 2: sign, create", got)
 	}
+
 	w.oneValid(img)
 }

@@ -23,15 +23,18 @@ import (
 func TestOnlyAnAuthorizationIsSigned(t *testing.T) {
 	const head = "package snippet\n\nimport (\n\t\"context\"\n\n\t\"github.com/attestor-gate/attestor\"\n\t\"github.com/attestor-gate/attestor/attest\"\n)\n\n" +
 		"var ctx context.Context\nvar img attestor.Image\nvar auth attestor.Authorization\nvar known attestor.Standing\nvar a *attest.Attester\nvar s attest.Signer\n\n"
+
 	build := func(body string) (string, error) {
 		path := filepath.Join(t.TempDir(), "snippet.go")
 		must(t, os.WriteFile(path, []byte(head+body), 0o600))
 		out, err := exec.CommandContext(t.Context(), "go", "build", "-o", os.DevNull, path).CombinedOutput() //nolint:gosec // the test's own file
 		return string(out), err
 	}
+
 	if out, err := build("func attest1() { _, _ = a.Attest(ctx, auth, known, func() error { return nil }) }\n"); err != nil {
 		t.Fatalf("with an authorization it compiles, or what follows shows nothing: %v\n%s", err, out)
 	}
+
 	tests := []struct{ body, want string }{
 		{"func askSigner() { s.sign() }", "s.sign undefined"},
 		{"func makeWarrant() { _ = attest.warrant{} }", "name warrant not exported"},
@@ -40,10 +43,12 @@ func TestOnlyAnAuthorizationIsSigned(t *testing.T) {
 		{"func attestImage() { _, _ = a.Attest(ctx, img, known, func() error { return nil }) }", "cannot use img"},
 		{"type mine struct{}\nfunc (mine) sign() {}\nfunc makeSigner() { var _ attest.Signer = mine{} }", "mine does not implement"},
 	}
+
 	var bodies []string
 	for _, tt := range tests {
 		bodies = append(bodies, tt.body)
 	}
+
 	out, err := build(strings.Join(bodies, "\n") + "\n")
 	for _, tt := range tests {
 		if err == nil || !strings.Contains(out, tt.want) {
@@ -60,17 +65,21 @@ func TestWarrantsHaveOneSource(t *testing.T) {
 	paths, err := filepath.Glob("*.go")
 	must(t, err)
 	found := map[string][]string{}
+
 	for _, path := range paths {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}
+
 		f, err := parser.ParseFile(fset, path, nil, 0)
 		must(t, err)
+
 		for _, d := range f.Decls {
 			fn, ok := d.(*ast.FuncDecl)
 			if !ok {
 				continue
 			}
+
 			ast.Inspect(fn, func(n ast.Node) bool {
 				switch n := n.(type) {
 				case *ast.CompositeLit:
@@ -84,6 +93,7 @@ func TestWarrantsHaveOneSource(t *testing.T) {
 				}
 				return true
 			})
+
 			if fn.Name.Name == "warrants" {
 				if p, ok := fn.Type.Params.List[0].Type.(*ast.SelectorExpr); !ok || p.Sel.Name != "Authorization" || len(fn.Type.Params.List) != 1 {
 					t.Error("warrants takes something else than an Authorization")
@@ -91,6 +101,7 @@ func TestWarrantsHaveOneSource(t *testing.T) {
 			}
 		}
 	}
+
 	// p.sign is the placement's, which calls the signer's, with its warrant.
 	for what, want := range map[string][]string{"warrant": {"warrants"}, "sign": {"prepare", "sign"}, "Sign": {"sign"}, "AsymmetricSign": {"sign"}} {
 		got := slices.Sorted(slices.Values(found[what]))
@@ -99,6 +110,7 @@ func TestWarrantsHaveOneSource(t *testing.T) {
 		}
 		delete(found, what)
 	}
+
 	if len(found) != 0 {
 		t.Errorf("other ways to sign: %v", found)
 	}
@@ -109,6 +121,7 @@ func TestZeroAuthorization(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	a := w.kmsGate()
 	w.ResetCalls()
+
 	for _, known := range []attestor.Standing{{}, {Known: true}} {
 		made, err := a.Attest(t.Context(), attestor.Authorization{}, known, recorded)
 		if err == nil || len(made) != 0 || len(w.Calls()) != 0 {
@@ -131,10 +144,12 @@ func TestKnownIsNotBelieved(t *testing.T) {
 	made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{Known: true, Valid: []attestor.Attestation{{
 		Attestor: attestorName, Note: noteName, Occurrence: "projects/sec/occurrences/none", Digest: digest(1), PublicKeyID: attest.KeyID(s),
 	}}}, recorded)
+
 	must(t, err)
 	if len(made) != 1 || !made[0].Created {
 		t.Errorf("made %+v", made)
 	}
+
 	w.oneValid(image(t, 1))
 }
 
@@ -153,6 +168,7 @@ func TestRememberedIsLookedAt(t *testing.T) {
 	if len(made) != 1 || !made[0].Created {
 		t.Errorf("made %+v", made)
 	}
+
 	w.oneValid(image(t, 1))
 }
 
@@ -174,6 +190,7 @@ func TestBreakGlassUsesItsOwnAttestor(t *testing.T) {
 	if _, err := attestor.Authorize("d", v); err == nil {
 		t.Fatal("a denial was authorised")
 	}
+
 	grant, err := attestor.GrantBreakGlass(attestor.LocalCaller("oncall"), img, "production is down, see the incident", attestor.BreakGlassPolicy{Allowed: true}, time.Time{})
 	must(t, err)
 	auth, err := attestor.AuthorizeBreakGlass("d", v, grant)

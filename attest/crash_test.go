@@ -68,13 +68,16 @@ func (r *reaper) step(do func() error) error {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // nothing after this runs
 		select {}
 	}
+
 	if n == r.plan.Step && !r.plan.After {
 		die()
 	}
+
 	err := do()
 	if n == r.plan.Step && r.plan.After {
 		die()
 	}
+
 	return err
 }
 
@@ -104,6 +107,7 @@ func (j fileJournal) DeleteIntent(_ context.Context, id string) error {
 func (j fileJournal) Intents(context.Context) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	paths, err := filepath.Glob(filepath.Join(j.dir, "*.intent"))
+
 	for _, p := range paths {
 		data, readErr := os.ReadFile(p) //nolint:gosec // the test's own directory
 		err = errors.Join(err, readErr)
@@ -117,10 +121,12 @@ func writeDurably(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
+
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
+
 	return os.Rename(path+".new", path)
 }
 
@@ -132,10 +138,12 @@ func crashing(ctx context.Context) error {
 	if err := json.Unmarshal([]byte(os.Getenv(crashEnv)), &r.plan); err != nil {
 		return err
 	}
+
 	conn, err := grpc.NewClient(r.plan.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(r.intercept))
 	if err != nil {
 		return err
 	}
+
 	opt := option.WithGRPCConn(conn)
 	gc, e1 := grafeas.NewClient(ctx, opt)
 	ac, e2 := containeranalysis.NewClient(ctx, opt)
@@ -146,35 +154,43 @@ func crashing(ctx context.Context) error {
 	if err := errors.Join(e1, e2, e3, e4, e5, e6); err != nil {
 		return err
 	}
+
 	a, err := attest.New(attest.Config{
 		Grafeas: gc, Analysis: ac, BinAuthz: bc, Attestors: []attest.AttestorConfig{{Name: attestorName, Signer: signer}},
 		Journal: fileJournal{r.plan.Dir, r}, Now: time.Now, Limit: limit.Call(10 * time.Second), Logger: slog.New(slog.DiscardHandler),
 	})
+
 	if err != nil {
 		return err
 	}
 	if err := a.Recover(ctx); err != nil || r.plan.RecoverOnly {
 		return err
 	}
+
 	known, err := a.Standing(ctx, []string{attestorName}, []attestor.Image{img})
 	if err != nil {
 		return err
 	}
+
 	ev := attestor.Evidence{Image: img, Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}}}}
 	auth, err := attestor.Authorize("decision-1", pass(ev, attestor.AttestNeeds{Attestors: []string{attestorName}}))
 	if err != nil {
 		return err
 	}
+
 	made, err := a.Attest(ctx, auth, known, func() error {
 		return r.step(func() error { return writeDurably(filepath.Join(r.plan.Dir, "begun"), nil) })
 	})
+
 	if err != nil {
 		return err
 	}
+
 	record, err := json.Marshal(made)
 	if err != nil {
 		return err
 	}
+
 	return r.step(func() error { return writeDurably(filepath.Join(r.plan.Dir, "record"), record) })
 }
 
@@ -196,6 +212,7 @@ func (p crashPlan) run(t *testing.T) (killed bool) {
 			return true
 		}
 	}
+
 	t.Fatalf("step %d: %v\n%s", p.Step, err, out)
 	return false
 }
@@ -235,27 +252,35 @@ func killedAt(t *testing.T, kind string, b emulator.Behaviour, step int, after b
 	if o := r.existing(kind); o != nil {
 		r.put(o)
 	}
+
 	plan := crashPlan{Endpoint: endpoint, Version: kmsVersion, Image: img.String(), Dir: t.TempDir(), Step: step, After: after}
 	killed := plan.run(t)
 	at := "step " + strconv.Itoa(step)
 	var standing int
+
 	for _, o := range r.stored(noteName) {
 		if r.valid(attestorName, o) {
 			standing++
 		}
 	}
+
 	record, recorded := plan.record(t)
 	_, begun := os.Stat(filepath.Join(plan.Dir, "begun"))
+
 	switch {
 	case kind == "nothing" && standing > 0 && begun != nil:
 		t.Errorf("%s: an attestation that nobody noted to have begun: %v", at, begun)
+
 	case standing > 1:
 		t.Errorf("%s: %d valid attestations", at, standing)
+
 	case recorded && standing != 1:
 		t.Errorf("%s: a record of %v, and %d valid attestations", at, record, standing)
+
 	case !killed && !recorded:
 		t.Errorf("%s: an answer without a record", at)
 	}
+
 	intents, err := filepath.Glob(filepath.Join(plan.Dir, "*.intent"))
 	must(t, err)
 	plan.Step = 0
@@ -265,6 +290,7 @@ func killedAt(t *testing.T, kind string, b emulator.Behaviour, step int, after b
 		r.oneValid(img)
 		plan.RecoverOnly = false
 	}
+
 	plan.run(t)
 	o := r.oneValid(img)
 	if record, _ := plan.record(t); len(record) != 1 || record[0].Occurrence != o.GetName() {
@@ -273,6 +299,7 @@ func killedAt(t *testing.T, kind string, b emulator.Behaviour, step int, after b
 	if intents, err = filepath.Glob(filepath.Join(plan.Dir, "*.intent")); err != nil || len(intents) != 0 {
 		t.Errorf("%s: intents are left: %v, %v", at, intents, err)
 	}
+
 	return killed
 }
 
@@ -282,6 +309,7 @@ func (p crashPlan) record(t *testing.T) (made []attestor.Attestation, ok bool) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, false
 	}
+
 	must(t, err)
 	must(t, json.Unmarshal(data, &made))
 	return made, true
@@ -305,5 +333,6 @@ func servedRotation(t *testing.T, b emulator.Behaviour) (*rotation, string) {
 		cancel()
 		must(t, <-done)
 	})
+
 	return r, l.Addr().String()
 }

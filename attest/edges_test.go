@@ -35,6 +35,7 @@ func TestABugInOneRequestIsAnErrorOfThatRequest(t *testing.T) {
 	if err == nil || len(made) != 0 || attestor.Message(err) != "internal error" {
 		t.Errorf("made %v, %v", made, err)
 	}
+
 	_, err = gate.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	r.oneValid(image(t, 2))
@@ -52,6 +53,7 @@ func TestRevokeWaitsForWhatIsBeingStored(t *testing.T) {
 		_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
 		attested <- err
 	}()
+
 	<-storing
 	go func() {
 		gone, err := a.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{image(t, 1)}})
@@ -60,11 +62,13 @@ func TestRevokeWaitsForWhatIsBeingStored(t *testing.T) {
 		}
 		revoked <- len(gone)
 	}()
+
 	close(release)
 	must(t, <-attested)
 	if n := <-revoked; n != 1 {
 		t.Errorf("%d revoked", n)
 	}
+
 	w.nothingValid()
 }
 
@@ -90,6 +94,7 @@ func TestRecoverLeavesWorkInProgressAlone(t *testing.T) {
 		_, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 		done <- err
 	}()
+
 	<-creating
 	must(t, gate.Recover(t.Context())) // would hang at the emulator if it did anything
 	intents, err := r.journal.Intents(t.Context())
@@ -97,6 +102,7 @@ func TestRecoverLeavesWorkInProgressAlone(t *testing.T) {
 	if len(intents) != 1 {
 		t.Errorf("%d intents", len(intents))
 	}
+
 	close(release)
 	must(t, <-done)
 	r.oneValid(image(t, 1))
@@ -161,6 +167,7 @@ func FuzzStatement(f *testing.F) {
 	if err := attest.CheckStatement(good, d); err != nil {
 		f.Fatal("a seed that should be believed is not: ", err)
 	}
+
 	f.Add(good)
 	f.Add(attest.Payload(image(f, 1)))
 	f.Add([]byte(`{"critical":null}`))

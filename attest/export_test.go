@@ -60,6 +60,7 @@ func CheckStatement(payload []byte, d attestor.Digest) error { return checkState
 func CheckInTurn(att *binaryauthorizationpb.Attestor, d attestor.Digest, now time.Time, occurrences ...*grafeaspb.Occurrence) []string {
 	t := newTrust(att, now)
 	var out []string
+
 	for _, o := range occurrences {
 		out = append(out, t.check(o, t.note, d, now).why)
 	}
@@ -76,6 +77,7 @@ func SignatureSum(key int, message, signature string) [32]byte {
 func CheckAtTimes(att *binaryauthorizationpb.Attestor, d attestor.Digest, o *grafeaspb.Occurrence, times ...time.Time) []string {
 	t := newTrust(att, times[0])
 	var out []string
+
 	for _, now := range times {
 		out = append(out, t.check(o, t.note, d, now).why)
 	}

@@ -20,6 +20,7 @@ func TestGcloudReadsWhatWasStored(t *testing.T) {
 	if err != nil {
 		t.Skip("gcloud is not installed, which is the independent reader here")
 	}
+
 	w := newWorld(t, emulator.Behaviour{})
 	a := w.kmsGate()
 	img := image(t, 1)
@@ -34,6 +35,7 @@ func TestGcloudReadsWhatWasStored(t *testing.T) {
 		cancel()
 		must(t, <-done)
 	}()
+
 	url := "http://" + l.Addr().String() + "/"
 	run := func(args ...string) []byte {
 		t.Helper()
@@ -44,15 +46,19 @@ func TestGcloudReadsWhatWasStored(t *testing.T) {
 			"CLOUDSDK_CORE_DISABLE_PROMPTS=1", "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING=true",
 			"CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK=true", "CLOUDSDK_CORE_CHECK_GCE_METADATA=false",
 		)
+
 		out, err := cmd.Output()
 		if err != nil {
 			t.Fatalf("gcloud %v: %v\n%s", args, err, out)
 		}
+
 		return out
 	}
+
 	if got := run("container", "binauthz", "create-signature-payload", "--artifact-url="+img.String()); string(got) != string(attest.Payload(img)) {
 		t.Errorf("gcloud's payload:\n%s\nours:\n%s", got, attest.Payload(img))
 	}
+
 	var listed []struct {
 		Name        string `json:"name"`
 		ResourceURI string `json:"resourceUri"`
@@ -63,6 +69,7 @@ func TestGcloudReadsWhatWasStored(t *testing.T) {
 			} `json:"signatures"`
 		} `json:"attestation"`
 	}
+
 	must(t, json.Unmarshal(run("container", "binauthz", "attestations", "list", "--attestor="+attestorName, "--artifact-url="+img.String(), "--format=json"), &listed))
 	if len(listed) != 1 || listed[0].Name != made[0].Occurrence || listed[0].ResourceURI != img.String() ||
 		string(listed[0].Attestation.SerializedPayload) != string(attest.Payload(img)) || listed[0].Attestation.Signatures[0].PublicKeyID != made[0].PublicKeyID {

@@ -40,6 +40,7 @@ func TestKMSThatLies(t *testing.T) {
 			f(resp.(*kmspb.AsymmetricSignResponse)) //nolint:errcheck // AsymmetricSign answers nothing else
 		}
 	}
+
 	tests := []struct {
 		name  string
 		fault emulator.Fault
@@ -80,6 +81,7 @@ func TestKMSThatLies(t *testing.T) {
 		{"public key refused", emulator.Fault{Method: "GetPublicKey", Code: codes.PermissionDenied}, attestor.CodeSigningFailed, "roles/cloudkms.publicKeyViewer"},
 		{"public key silent", emulator.Fault{Method: "GetPublicKey", Hang: true}, attestor.CodeSigningFailed, "in time"},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, emulator.Behaviour{})
@@ -87,6 +89,7 @@ func TestKMSThatLies(t *testing.T) {
 			if tt.fault.Hang || tt.fault.Code == codes.Unavailable { // the client repeats what was unavailable
 				timeout = 100 * time.Millisecond
 			}
+
 			a, version := w.slowGate(timeout)
 			remove := w.Inject(tt.fault)
 			made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
@@ -97,6 +100,7 @@ func TestKMSThatLies(t *testing.T) {
 			if strings.Contains(asError(err).Msg, "rpc error") {
 				t.Errorf("a caller would see %q", asError(err).Msg)
 			}
+
 			remove()
 			patient := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner(version)})
 			_, err = patient.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
@@ -116,16 +120,19 @@ func TestKMSStates(t *testing.T) {
 		if loaded {
 			must(t, a.Preflight(t.Context()))
 		}
+
 		_, err := w.kms.UpdateCryptoKeyVersion(t.Context(), &kmspb.UpdateCryptoKeyVersionRequest{
 			CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: version, State: kmspb.CryptoKeyVersion_DISABLED},
 			UpdateMask:       &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 		})
+
 		must(t, err)
 		_, err = a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 		wantError(t, err, attestor.CodeSigningFailed, "not enabled", "gcloud kms keys versions list")
 		if n := len(w.stored(noteName)); n != 0 {
 			t.Errorf("%d stored", n)
 		}
+
 		// A gate that cannot sign does not claim to be ready.
 		wantError(t, a.Preflight(t.Context()), attestor.CodeSigningFailed, "not enabled")
 	}

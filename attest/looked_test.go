@@ -25,6 +25,7 @@ func TestWhatALookUpCosts(t *testing.T) {
 	r := newRotation(t, emulator.Behaviour{Uniqueness: emulator.UniqueNone}, false)
 	r.put(signed(t, r.mine, attest.KeyID(r.signer), image(t, 1).String(), compact(repository, digest(1))))
 	r.put(signed(t, r.foreign, "foreign", image(t, 2).String(), compact(repository, digest(2))))
+
 	for _, step := range []struct {
 		name         string
 		image        int
@@ -39,6 +40,7 @@ func TestWhatALookUpCosts(t *testing.T) {
 		if step.cold {
 			r.gate = r.newAttester(attest.AttestorConfig{Name: attestorName, Signer: r.signer})
 		}
+
 		r.ResetCalls()
 		_, err := r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, step.image)})
 		must(t, err)
@@ -58,11 +60,13 @@ func TestAnAttestorThatMovedToAnotherNote(t *testing.T) {
 	r.put(mine)
 	under := r.put(change(signed(t, r.mine, attest.KeyID(r.signer), image(t, 1).String(), compact(repository, digest(1))),
 		func(o *grafeaspb.Occurrence) { o.NoteName = moved }))
+
 	look := func() attestor.Standing {
 		s, err := r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 		must(t, err)
 		return s
 	}
+
 	if s := look(); len(s.Valid) != 1 || s.Valid[0].Note != noteName {
 		t.Fatalf("before: %+v", s)
 	}
@@ -70,6 +74,7 @@ func TestAnAttestorThatMovedToAnotherNote(t *testing.T) {
 	r.Inject(emulator.Fault{Method: "GetAttestor", Mutate: func(_, m proto.Message) {
 		m.(*binaryauthorizationpb.Attestor).GetUserOwnedGrafeasNote().NoteReference = moved //nolint:errcheck // it answers nothing else
 	}})
+
 	r.clock.advance(2 * time.Minute) // the attestor is read again
 
 	if s := look(); len(s.Valid) != 1 || s.Valid[0].Occurrence != under.GetName() || len(s.Invalid) != 0 {
@@ -100,10 +105,12 @@ func TestTheKeysOfManyAttestors(t *testing.T) {
 	const bound = 1000
 	w := newWorld(t, emulator.Behaviour{})
 	var names []string
+
 	for i := range bound + 1 {
 		names = append(names, fmt.Sprintf("projects/sec/attestors/a%d", i))
 		w.attestor(names[i])
 	}
+
 	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	reads := func(names ...string) int {
@@ -132,9 +139,11 @@ func TestAThousandAttestationsOfOneDigest(t *testing.T) {
 	const bound = 1000
 	r := newRotation(t, emulator.Behaviour{Uniqueness: emulator.UniqueNone}, false)
 	foreign := signed(t, r.foreign, "foreign", image(t, 1).String(), compact(repository, digest(1)))
+
 	for range bound {
 		r.put(foreign)
 	}
+
 	s, err := r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 	must(t, err)
 	if len(s.Invalid) != bound {
@@ -151,9 +160,11 @@ func TestListsAtOnceAreBounded(t *testing.T) {
 	const bound = 16
 	r := newRotation(t, emulator.Behaviour{}, false)
 	var images []attestor.Image
+
 	for i := range 5 * bound {
 		images = append(images, image(t, i))
 	}
+
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	var begun atomic.Int64
@@ -164,11 +175,13 @@ func TestListsAtOnceAreBounded(t *testing.T) {
 		}
 		return true
 	}})
+
 	done := make(chan error, 1)
 	go func() {
 		_, err := r.gate.Standing(ctx, []string{attestorName}, images)
 		done <- err
 	}()
+
 	<-full
 	leave()
 
@@ -201,18 +214,22 @@ func TestAReadingThatBeganTooLongAgo(t *testing.T) {
 		_, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 		done <- err
 	}
+
 	go look()
 	<-reading
 	r.clock.advance(2 * time.Minute)
+
 	for len(asked) > 0 {
 		<-asked
 	}
 
 	go look()
 	<-asked // the second has begun, and joins, or comes too late for that and reads by itself
+
 	for range 1000 {
 		runtime.Gosched()
 	}
+
 	close(release)
 
 	must(t, <-done)

@@ -72,9 +72,11 @@ func TestTheKeyThatIsNamedIsOneThatVerifies(t *testing.T) {
 			for _, v := range s.Valid {
 				got = append(got, "valid "+v.PublicKeyID)
 			}
+
 			for _, v := range s.Invalid {
 				got = append(got, "invalid "+v.PublicKeyID)
 			}
+
 			want := []string{map[bool]string{true: "valid ", false: "invalid "}[tt.valid] + tt.want}
 			if !slices.Equal(got, want) {
 				t.Errorf("%v, want %v", got, want)
@@ -133,6 +135,7 @@ func TestOneDigestIsListedOnce(t *testing.T) {
 func TestNotesThatAreTheSame(t *testing.T) {
 	key := newKey(t)
 	const plain, global, eu = "projects/sec/notes/gate", "projects/sec/locations/global/notes/gate", "projects/sec/locations/eu/notes/gate"
+
 	for _, tt := range []struct {
 		attestor, occurrence string
 		want                 bool
@@ -175,6 +178,7 @@ func dsaKey(t *testing.T) string {
 		},
 		asn1.BitString{Bytes: y, BitLength: 8 * len(y)},
 	})
+
 	must(t, err)
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
@@ -228,6 +232,7 @@ func TestAnAttestorWithAnotherKeyUnderTheSignersID(t *testing.T) {
 				must(t, err)
 				return
 			}
+
 			wantError(t, err, attestor.CodeKeyNotOfAttestor, tt.want)
 			if len(made) != 0 || len(r.Calls("CreateOccurrence")) != 0 {
 				t.Errorf("made %+v after %d creates", made, len(r.Calls("CreateOccurrence")))
@@ -247,6 +252,7 @@ func TestVerifiedSignaturesAreBounded(t *testing.T) {
 	const bound, occurrences, each = 4096, 80, 60
 	key := newKey(t)
 	var list []*grafeaspb.Occurrence
+
 	for range occurrences {
 		o := signed(t, key, "k", repository+"@"+string(digest(1)), compact(repository, digest(1)))
 		for range each - 1 { // ECDSA makes another signature each time

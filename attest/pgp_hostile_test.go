@@ -35,6 +35,7 @@ func newPGPGate(t *testing.T) pgpGate {
 		Id:        "k",
 		PublicKey: &binaryauthorizationpb.AttestorPublicKey_AsciiArmoredPgpPublicKey{AsciiArmoredPgpPublicKey: string(public)},
 	}
+
 	return pgpGate{newProtoAttestor(key), entity, config, now}
 }
 
@@ -119,6 +120,7 @@ func TestWhatAPGPSignatureIsInstead(t *testing.T) {
 	good := g.packets(t, payload)
 	unsigned := good[:bytes.Index(good, payload)+len(payload)]
 	packets := func(b []byte) []byte { return armoured(t, "PGP MESSAGE", func(w *bytes.Buffer) { w.Write(b) }) }
+
 	for want, signature := range map[string][]byte{
 		"is not an armoured PGP message": []byte("hello"),
 		"does not verify":                packets([]byte("hello")),

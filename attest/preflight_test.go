@@ -26,6 +26,7 @@ func TestPreflight(t *testing.T) {
 			w.SetBehaviour(emulator.Behaviour{Denied: []emulator.Denial{{Permission: permission}}})
 		}
 	}
+
 	tests := []struct {
 		name  string
 		do    func(w *world)
@@ -78,6 +79,7 @@ func TestPreflight(t *testing.T) {
 			w.Inject(emulator.Fault{Method: "google.iam.v1.IAMPolicy/TestIamPermissions", Code: codes.Unimplemented})
 		}, attestor.CodeSigningFailed, []string{"ask who may use it"}},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, emulator.Behaviour{})
@@ -88,6 +90,7 @@ func TestPreflight(t *testing.T) {
 				must(t, err)
 				return
 			}
+
 			wantError(t, err, tt.code, tt.words...)
 			if attestor.KindOf(err) != attestor.Unavailable || strings.Contains(asError(err).Msg, "rpc error") {
 				t.Errorf("%v", err)
@@ -108,6 +111,7 @@ func TestPreflightSaysItAll(t *testing.T) {
 		attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner(version)},
 		attest.AttestorConfig{Name: "projects/sec/attestors/none", Signer: keyFile(t, newKey(t))},
 	)
+
 	w.SetBehaviour(emulator.Behaviour{Denied: []emulator.Denial{{Permission: "containeranalysis.notes.attachOccurrence"}}})
 	wantError(t, a.Preflight(t.Context()), attestor.CodeKeyNotOfAttestor, "has no key", "may not attach", "projects/sec/attestors/none does not exist")
 }
@@ -129,20 +133,24 @@ func TestNew(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	s := keyFile(t, newKey(t))
 	_, err := attest.New(attest.Config{})
+
 	for _, want := range []string{"client is missing", "journal", "no attestor is configured"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}
 	}
+
 	_, err = attest.New(w.config(
 		attest.AttestorConfig{Name: "gate", Signer: s}, attest.AttestorConfig{Name: attestorName}, attest.AttestorConfig{},
 		attest.AttestorConfig{Name: "projects/p/attestors/a", Signer: s}, attest.AttestorConfig{Name: "projects/p/attestors/a", Signer: s},
 	))
+
 	for _, want := range []string{`"gate"`, "has no signer", "twice", `""`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}
 	}
+
 	if _, err := attest.NewVerifier(attest.VerifierConfig{}); err == nil {
 		t.Error("a verifier of nothing")
 	}

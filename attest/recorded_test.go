@@ -33,6 +33,7 @@ func TestNothingIsStoredUnlessRecorded(t *testing.T) {
 			if n := len(w.Calls("CreateOccurrence")); n != 0 {
 				t.Errorf("%d occurrences stored", n)
 			}
+
 			made, err = a.Attest(t.Context(), auth, attestor.Standing{Known: true}, recorded)
 			must(t, err)
 			if len(made) == 0 {
@@ -56,8 +57,10 @@ func TestSignedWhileRecorded(t *testing.T) {
 		if n := len(w.Calls("CreateOccurrence")); n != 0 {
 			t.Errorf("%d occurrences stored before it was recorded", n)
 		}
+
 		return nil
 	})
+
 	must(t, err)
 	w.oneValid(image(t, 1))
 }
@@ -91,6 +94,7 @@ func TestSharedWithOneWhoCannotRecord(t *testing.T) {
 			t.Errorf("the first got %v", err)
 		}
 	})
+
 	<-failing
 	_, err := a.Attest(t.Context(), auth, attestor.Standing{Known: true}, func() error { close(joined); return nil })
 	wantError(t, err, attestor.CodeAttestationNotStored, "try again")
@@ -98,6 +102,7 @@ func TestSharedWithOneWhoCannotRecord(t *testing.T) {
 	if n := len(w.Calls("CreateOccurrence")); n != 0 {
 		t.Errorf("%d occurrences stored", n)
 	}
+
 	_, err = a.Attest(t.Context(), auth, attestor.Standing{Known: true}, recorded)
 	must(t, err)
 	w.oneValid(image(t, 1))
@@ -116,6 +121,7 @@ func TestAPanicWhileRecordingStoresNothing(t *testing.T) {
 		}()
 		_, _ = a.Attest(t.Context(), auth, attestor.Standing{Known: true}, func() error { panic("a bug") })
 	}()
+
 	for { // what the panic left may be joined until it has ended
 		_, err := a.Attest(t.Context(), auth, attestor.Standing{Known: true}, recorded)
 		if err == nil {
@@ -123,6 +129,7 @@ func TestAPanicWhileRecordingStoresNothing(t *testing.T) {
 		}
 		wantError(t, err, attestor.CodeAttestationNotStored, "try again")
 	}
+
 	w.oneValid(image(t, 1))
 	if n := len(w.Calls("CreateOccurrence")); n != 1 {
 		t.Errorf("%d occurrences stored", n)

@@ -71,10 +71,12 @@ func TestRecoverDropsAnIntentWithoutAnImage(t *testing.T) {
 				if !withImage {
 					delete(in, "image")
 				}
+
 				data, err := json.Marshal(in)
 				must(t, err)
 				must(t, r.journal.PutIntent(t.Context(), id, data))
 			}
+
 			r.Inject(emulator.Fault{Method: "GetAttestor", Code: codes.PermissionDenied})
 
 			err := r.gate.Recover(t.Context())
@@ -111,6 +113,7 @@ func TestRecoverSaysHowAnIntentEnded(t *testing.T) {
 		if done {
 			r.put(signed(t, r.mine, attest.KeyID(r.signer), image(t, 1).String(), attest.Payload(image(t, 1))))
 		}
+
 		var said []string
 		c := r.config(attest.AttestorConfig{Name: attestorName, Signer: r.signer})
 		c.Logger = slog.New(outcomes{slog.DiscardHandler, &said})

@@ -31,6 +31,7 @@ func TestRevoke(t *testing.T) {
 	if len(revoked) != 2 {
 		t.Errorf("revoked %+v", revoked)
 	}
+
 	var names []string
 	for _, o := range r.stored(noteName) {
 		names = append(names, o.GetName())
@@ -38,13 +39,16 @@ func TestRevoke(t *testing.T) {
 			t.Errorf("%s still admits", o.GetName())
 		}
 	}
+
 	if len(names) != 2 || !strings.Contains(strings.Join(names, " "), foreign.GetName()) || !strings.Contains(strings.Join(names, " "), spared.GetName()) {
 		t.Errorf("left: %v, want the foreign one and the one of another image; %s was of the same digest", names, elsewhere.GetName())
 	}
+
 	again, err := r.gate.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{img}})
 	if err != nil || len(again) != 0 {
 		t.Errorf("again: %v, %v", again, err)
 	}
+
 	made, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	if len(made) != 1 || !made[0].Created {
@@ -64,6 +68,7 @@ func TestRevokeWhatNoListShows(t *testing.T) {
 	if len(made) != 2 {
 		t.Fatalf("made %v", made)
 	}
+
 	t.Run("as recorded", func(t *testing.T) {
 		other := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: s})
 		revoked, err := other.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{img}, Recorded: made})
@@ -72,18 +77,21 @@ func TestRevokeWhatNoListShows(t *testing.T) {
 			t.Errorf("revoked %+v", revoked)
 		}
 	})
+
 	t.Run("as remembered", func(t *testing.T) {
 		made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
 		must(t, err)
 		if len(made) != 1 || !made[0].Created {
 			t.Fatalf("made %v", made)
 		}
+
 		revoked, err := a.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{img}})
 		must(t, err)
 		if len(revoked) != 1 || revoked[0].Occurrence != made[0].Occurrence {
 			t.Errorf("revoked %+v", revoked)
 		}
 	})
+
 	t.Run("under a further note", func(t *testing.T) {
 		_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true, DSSENote: "projects/sec/notes/cv"}), attestor.Standing{Known: true}, recorded)
 		must(t, err)
@@ -95,6 +103,7 @@ func TestRevokeWhatNoListShows(t *testing.T) {
 			t.Errorf("revoked %+v", revoked)
 		}
 	})
+
 	if left := append(w.stored(noteName), w.stored("projects/sec/notes/cv")...); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
@@ -111,9 +120,11 @@ func TestRecordedNamesAreNotTrusted(t *testing.T) {
 	theirs.NoteName = "projects/sec/notes/theirs"
 	theirs = r.put(theirs)
 	var recorded []attestor.Attestation
+
 	for _, o := range []*grafeaspb.Occurrence{other, foreign, theirs} {
 		recorded = append(recorded, attestor.Attestation{Attestor: attestorName, Note: o.GetNoteName(), Occurrence: o.GetName(), Digest: digest(1)})
 	}
+
 	recorded = append(recorded, attestor.Attestation{Attestor: attestorName, Note: "x", Occurrence: "../y", Digest: digest(1)})
 	revoked, err := r.gate.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{image(t, 1)}, Recorded: recorded})
 	if err != nil || len(revoked) != 0 || len(r.Calls("DeleteOccurrence")) != 0 {
@@ -131,6 +142,7 @@ func TestRevokeThatFails(t *testing.T) {
 		{"delete", emulator.Fault{Method: "DeleteOccurrence", Code: codes.Internal}},
 		{"attestor", emulator.Fault{Method: "GetAttestor", Code: codes.Internal}},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, emulator.Behaviour{})
@@ -143,17 +155,21 @@ func TestRevokeThatFails(t *testing.T) {
 			if err == nil || len(revoked) != 0 {
 				t.Errorf("revoked %v, %v", revoked, err)
 			}
+
 			w.ClearFaults()
 			w.oneValid(image(t, 1))
 			revoked, err = other.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{image(t, 1)}})
 			if err != nil || len(revoked) != 1 {
 				t.Errorf("again: revoked %v, %v", revoked, err)
 			}
+
 			w.nothingValid()
 		})
 	}
+
 	w := newWorld(t, emulator.Behaviour{})
 	a, _ := w.gate()
+
 	for _, images := range [][]attestor.Image{nil, {{}}, {image(t, 1), {}}} {
 		if _, err := a.Revoke(t.Context(), attest.Revocation{Images: images}); err == nil {
 			t.Errorf("%v were revoked", images)
@@ -167,6 +183,7 @@ func TestRevocationOutlivesAnIntent(t *testing.T) {
 	if len(intents) != 1 {
 		t.Fatalf("%d intents", len(intents))
 	}
+
 	_, err := r.gate.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{image(t, 1)}})
 	must(t, err)
 	must(t, r.gate.Recover(t.Context()))
@@ -186,6 +203,7 @@ func interrupted(t *testing.T) (*rotation, map[string][]byte) {
 	if left := r.stored(noteName); len(left) != 0 {
 		t.Fatalf("left: %v", left)
 	}
+
 	r.clock.advance(-time.Hour) // stored looked an hour ahead
 	intents, err := r.journal.Intents(t.Context())
 	must(t, err)
@@ -207,6 +225,7 @@ func TestRecover(t *testing.T) {
 			}
 		}
 	}
+
 	tests := []struct {
 		name  string
 		do    func(r *rotation, intents map[string][]byte)
@@ -241,6 +260,7 @@ func TestRecover(t *testing.T) {
 			edit(func(in map[string]any) { in["delete"] = []string{o.GetName()} })(r, intents)
 		}, 2, 0, false},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r, intents := interrupted(t)
@@ -248,12 +268,14 @@ func TestRecover(t *testing.T) {
 			if err := r.gate.Recover(t.Context()); (err != nil) != tt.fails {
 				t.Fatalf("recovering: %v", err)
 			}
+
 			valid := 0
 			for _, o := range r.stored(noteName) {
 				if r.valid(attestorName, o) {
 					valid++
 				}
 			}
+
 			left, err := r.journal.Intents(t.Context())
 			must(t, err)
 			if valid != tt.valid || len(left) != tt.left {

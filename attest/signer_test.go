@@ -57,6 +57,7 @@ func schemes() []scheme {
 func testKeys(t *testing.T) map[string]crypto.Signer {
 	t.Helper()
 	keys := curveKeys(t)
+
 	for _, bits := range []int{2048, 3072, 4096} {
 		k, err := rsa.GenerateKey(rand.Reader, bits)
 		must(t, err)
@@ -68,6 +69,7 @@ func testKeys(t *testing.T) map[string]crypto.Signer {
 func curveKeys(t *testing.T) map[string]crypto.Signer {
 	t.Helper()
 	keys := map[string]crypto.Signer{}
+
 	for name, curve := range map[string]elliptic.Curve{"p224": elliptic.P224(), "p256": elliptic.P256(), "p384": elliptic.P384(), "p521": elliptic.P521()} {
 		k, err := ecdsa.GenerateKey(curve, rand.Reader)
 		must(t, err)
@@ -84,19 +86,23 @@ func opensslVerifies(t *testing.T, o *grafeaspb.Occurrence, i int, message []byt
 	if err != nil {
 		t.Skip("openssl is not installed, which is the independent verifier here")
 	}
+
 	dir := t.TempDir()
 	file := func(name string, data []byte) string {
 		path := filepath.Join(dir, name)
 		must(t, os.WriteFile(path, data, 0o600))
 		return path
 	}
+
 	args := []string{
 		"dgst", "-" + hash, "-verify", file("key.pem", []byte(pemText)),
 		"-signature", file("signature", o.GetAttestation().GetSignatures()[i].GetSignature()),
 	}
+
 	if pss {
 		args = append(args, "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest")
 	}
+
 	out, err := exec.CommandContext(t.Context(), openssl, append(args, file("payload", message))...).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "Verified OK") {
 		t.Errorf("openssl %v: %v\n%s", args, err, out)
@@ -109,6 +115,7 @@ func TestEveryAlgorithm(t *testing.T) {
 	keys := testKeys(t)
 	w := newWorld(t, emulator.Behaviour{})
 	w.attestor(attestorName)
+
 	for i, s := range schemes() {
 		signers := map[string]func() attest.Signer{"file": func() attest.Signer { return keyFile(t, keys[s.key]) }}
 		if s.kms != 0 {
@@ -118,6 +125,7 @@ func TestEveryAlgorithm(t *testing.T) {
 				return w.kmsSigner(version)
 			}
 		}
+
 		for kind, newSigner := range signers {
 			t.Run(s.alg.String()+"/"+kind, func(t *testing.T) {
 				img := image(t, 2*i+len(kind)%2)
@@ -138,6 +146,7 @@ func TestEveryAlgorithm(t *testing.T) {
 func TestKMSKeysThatBinaryAuthorizationDoesNotAccept(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	w.attestor(attestorName)
+
 	for i, alg := range []kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm{
 		kmspb.CryptoKeyVersion_EC_SIGN_ED25519, kmspb.CryptoKeyVersion_EC_SIGN_SECP256K1_SHA256,
 		kmspb.CryptoKeyVersion_RSA_SIGN_RAW_PKCS1_2048, kmspb.CryptoKeyVersion_HMAC_SHA256, kmspb.CryptoKeyVersion_PQ_SIGN_ML_DSA_65, 0, 999,
@@ -147,6 +156,7 @@ func TestKMSKeysThatBinaryAuthorizationDoesNotAccept(t *testing.T) {
 			defer w.Inject(emulator.Fault{Method: "GetPublicKey", Mutate: func(_, resp proto.Message) {
 				resp.(*kmspb.PublicKey).Algorithm = alg //nolint:errcheck // GetPublicKey answers nothing else
 			}})()
+
 			a := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner(version)})
 			wantError(t, a.Preflight(t.Context()), attestor.CodeSigningFailed, alg.String(), "no equivalent in Binary Authorization")
 			_, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
@@ -156,11 +166,13 @@ func TestKMSKeysThatBinaryAuthorizationDoesNotAccept(t *testing.T) {
 			}
 		})
 	}
+
 	for _, name := range []string{"", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/latest", "k\n/cryptoKeyVersions/1"} {
 		if _, err := attest.NewKMSSigner(w.kms, name, 1); err == nil {
 			t.Errorf("%q is accepted as a key version", name)
 		}
 	}
+
 	if _, err := attest.NewKMSSigner(nil, "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1", 1); err == nil {
 		t.Error("a signer without a client")
 	}
@@ -179,6 +191,7 @@ func wantError(t testing.TB, err error, code attestor.Code, words ...string) {
 	if e.Fix == "" {
 		t.Errorf("%q says nothing of what to do", e.Msg)
 	}
+
 	for _, word := range words {
 		if !strings.Contains(e.Msg+" | "+e.Fix, word) {
 			t.Errorf("%q | %q does not say %q", e.Msg, e.Fix, word)
@@ -193,6 +206,7 @@ func TestKeyFilesThatAreRefused(t *testing.T) {
 		must(t, err)
 		return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	}
+
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
 	sec1, err := x509.MarshalECPrivateKey(keys["p256"].(*ecdsa.PrivateKey)) //nolint:errcheck // made above
@@ -217,6 +231,7 @@ func TestKeyFilesThatAreRefused(t *testing.T) {
 		{"garbage inside", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}), "cannot be used"},
 		{"huge", append(make([]byte, 1<<17), good...), "more than"},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "key.pem")
@@ -227,6 +242,7 @@ func TestKeyFilesThatAreRefused(t *testing.T) {
 			}
 		})
 	}
+
 	if _, err := attest.NewKeyFileSigner(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a file that is not there")
 	}
@@ -238,6 +254,7 @@ func opensslKey(t *testing.T, args ...string) string {
 	if err != nil {
 		t.Skip("openssl is not installed, which makes the keys that Go refuses to make")
 	}
+
 	out, err := exec.CommandContext(t.Context(), openssl, append([]string{"genpkey"}, args...)...).Output()
 	must(t, err)
 	return string(out)
@@ -250,6 +267,7 @@ func TestSignersDoNotPrintTheirKeys(t *testing.T) {
 	must(t, err)
 	j, err := json.Marshal(map[string]any{"signer": s})
 	must(t, err)
+
 	for _, text := range []string{fmt.Sprint(s), fmt.Sprintf("%v", s), fmt.Sprintf("%+v", s), fmt.Sprintf("%#v", s), fmt.Sprintf("%s", s), string(j)} {
 		if strings.Contains(text, fmt.Sprintf("%x", d)[:16]) || strings.Contains(text, "PrivateKey") || !strings.Contains(text, "key file") {
 			t.Errorf("printed as %q", text)

@@ -36,6 +36,7 @@ func newRotation(t testing.TB, b emulator.Behaviour, overlap bool) *rotation {
 	if overlap {
 		r.keys(attestorName, pkix(t, "old", r.old.Public(), p256), pkix(t, attest.KeyID(r.signer), r.mine.Public(), p256))
 	}
+
 	r.gate = r.newAttester(attest.AttestorConfig{Name: attestorName, Signer: r.signer})
 	t.Cleanup(func() { w.SetBehaviour(emulator.Behaviour{}) })
 	r.SetBehaviour(b)
@@ -46,19 +47,26 @@ func newRotation(t testing.TB, b emulator.Behaviour, overlap bool) *rotation {
 func (r *rotation) existing(kind string) *grafeaspb.Occurrence {
 	t, img := r.t, image(r.t, 1)
 	id := attest.KeyID(r.signer)
+
 	switch kind {
 	case "rotated", "older":
 		return signed(t, r.old, "old", img.String(), attest.Payload(img))
+
 	case "rotated, other bytes", "older, other bytes":
 		return signed(t, r.old, "old", img.String(), compact(repository, img.Digest()))
+
 	case "rotated, with scheme":
 		return signed(t, r.old, "old", "https://"+img.String(), attest.Payload(img))
+
 	case "foreign":
 		return signed(t, r.foreign, "foreign", img.String(), compact(repository, img.Digest()))
+
 	case "broken":
 		return signed(t, r.foreign, id, img.String(), attest.Payload(img))
+
 	case "about another":
 		return signed(t, r.mine, id, img.String(), attest.Payload(image(t, 2)))
+
 	case "other repository":
 		return signed(t, r.old, "old", "gcr.io/other/api@"+string(img.Digest()), compact("gcr.io/other/api", img.Digest()))
 	}
@@ -89,12 +97,14 @@ func placed(t *testing.T, kind string, b emulator.Behaviour, known bool) {
 	if o := r.existing(kind); o != nil {
 		r.put(o)
 	}
+
 	before := attestor.Standing{}
 	if known {
 		var err error
 		before, err = r.gate.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 		must(t, err)
 	}
+
 	r.ResetCalls()
 	made, err := r.gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), before, recorded)
 	if older && len(r.Calls("DeleteOccurrence")) > 0 {
@@ -111,12 +121,14 @@ func placed(t *testing.T, kind string, b emulator.Behaviour, known bool) {
 		if c := asError(err); c == nil || len(made) != 0 {
 			t.Fatalf("%v with %v", err, made)
 		}
+
 		r.nothingValid()
 		return
 	}
 	if len(made) != 1 {
 		t.Fatalf("made %v", made)
 	}
+
 	var mine, valid int
 	for _, o := range r.stored(noteName) {
 		if strings.HasSuffix(o.GetResourceUri(), string(digest(1))) && r.valid(attestorName, o) {
@@ -126,12 +138,14 @@ func placed(t *testing.T, kind string, b emulator.Behaviour, known bool) {
 			}
 		}
 	}
+
 	if mine != 1 || valid > 2 || valid > 1 && !older {
 		t.Errorf("%d valid, %d of them the answer %+v", valid, mine, made[0])
 	}
 	if !older && (made[0].PublicKeyID != attest.KeyID(r.signer) || !made[0].Created) {
 		t.Errorf("made %+v, want it created by the gate's key", made[0])
 	}
+
 	intents, err := r.journal.Intents(t.Context())
 	must(t, err)
 	if len(intents) != 0 {
@@ -159,12 +173,14 @@ func TestRotationAddsASignature(t *testing.T) {
 	if len(known.Valid) != 1 || known.Valid[0].PublicKeyID != "old" {
 		t.Fatalf("standing %+v", known)
 	}
+
 	made, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), known, recorded)
 	must(t, err)
 	o := r.oneValid(img)
 	if o.GetName() != first.GetName() || len(o.GetAttestation().GetSignatures()) != 2 || made[0].PublicKeyID != attest.KeyID(r.signer) {
 		t.Fatalf("occurrence %v", o)
 	}
+
 	// The next key: the old one leaves, the present one stays.
 	next := newKey(t)
 	signer := keyFile(t, next)
@@ -174,9 +190,11 @@ func TestRotationAddsASignature(t *testing.T) {
 	must(t, err)
 	o = r.oneValid(img)
 	var ids []string
+
 	for _, s := range o.GetAttestation().GetSignatures() {
 		ids = append(ids, s.GetPublicKeyId())
 	}
+
 	if want := []string{attest.KeyID(r.signer), attest.KeyID(signer)}; fmt.Sprint(ids) != fmt.Sprint(want) {
 		t.Errorf("signatures by %v, want %v", ids, want)
 	}
@@ -191,12 +209,15 @@ func TestAnOccurrenceOfAnotherRepositoryIsLeftAlone(t *testing.T) {
 	_, err := r.gate.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
 	var found bool
+
 	for _, o := range r.stored(noteName) {
 		found = found || o.GetName() == other.GetName() && o.GetAttestation().GetSignatures()[0].GetPublicKeyId() == "old"
 	}
+
 	if !found {
 		t.Error("it was changed")
 	}
+
 	sibling, err := attestor.ParseImage("gcr.io/third/api@" + string(img.Digest()))
 	must(t, err)
 	made, err := r.gate.Attest(t.Context(), authorize(t, sibling, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
@@ -214,6 +235,7 @@ func TestWritesThatFail(t *testing.T) {
 		fault emulator.Fault
 		ok    bool // the attempt succeeds all the same
 	}
+
 	failures := []failure{
 		{"unavailable once", emulator.Fault{Count: 1, Code: codes.Unavailable}, true},
 		{"internal once", emulator.Fault{Count: 1, Code: codes.Internal}, true},
@@ -227,6 +249,7 @@ func TestWritesThatFail(t *testing.T) {
 		{"unavailable for ever", emulator.Fault{Code: codes.Unavailable}, false},
 		{"denied", emulator.Fault{Code: codes.PermissionDenied}, false},
 	}
+
 	for _, lag := range []time.Duration{0, 3 * time.Second} {
 		for _, unique := range []emulator.Uniqueness{emulator.UniqueNoteAndResource, emulator.UniqueNone} {
 			for _, f := range failures {
@@ -247,12 +270,14 @@ func TestWritesThatFail(t *testing.T) {
 			}
 		}
 	}
+
 	for _, f := range failures {
 		t.Run("delete/"+f.name, func(t *testing.T) {
 			t.Parallel()
 			f := f // each changes its own
 			r := newRotation(t, emulator.Behaviour{RefuseUpdates: true}, false)
 			f.fault.Method = "DeleteOccurrence"
+
 			// The client repeats a delete that was unavailable by itself.
 			r.failing(f.fault, f.fault.Code == codes.Unavailable && f.fault.Count == 1, "rotated")
 		})
@@ -272,6 +297,7 @@ func (r *rotation) failing(f emulator.Fault, ok bool, kind string) {
 	if f.Hang || f.Method == "DeleteOccurrence" && f.Code == codes.Unavailable { // the client repeats such deletes
 		c.Limit = limit.Call(time.Second)
 	}
+
 	gate, err := attest.New(c)
 	must(t, err)
 	gate.SetPause(r.clock.pause)
@@ -279,8 +305,10 @@ func (r *rotation) failing(f emulator.Fault, ok bool, kind string) {
 		r.put(o)
 		r.clock.advance(time.Minute)
 	}
+
 	r.Inject(f)
 	made, err := gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
+
 	switch {
 	case ok && err != nil:
 		t.Fatalf("error: %v", err)
@@ -292,6 +320,7 @@ func (r *rotation) failing(f emulator.Fault, ok bool, kind string) {
 	case len(made) != 0 || asError(err) == nil || asError(err).Kind != attestor.Upstream:
 		t.Fatalf("made %+v with %v", made, err)
 	}
+
 	r.ClearFaults()
 	r.clock.advance(time.Minute)
 	_, err = gate.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
@@ -314,12 +343,14 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 			s.Signature = []byte("spoilt")
 		}
 	}
+
 	rename := func(_, m proto.Message) { m.(*grafeaspb.Occurrence).Name = "" } //nolint:errcheck // nothing else comes here
 	for _, method := range []string{"CreateOccurrence", "UpdateOccurrence"} {
 		kind := "nothing"
 		if method == "UpdateOccurrence" {
 			kind = "rotated"
 		}
+
 		t.Run(method+" shows something else, and stored the right thing", func(t *testing.T) {
 			r := newRotation(t, emulator.Behaviour{}, false)
 			r.putAny(kind)
@@ -330,6 +361,7 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 				t.Errorf("made %+v", made)
 			}
 		})
+
 		t.Run(method+" stored something else", func(t *testing.T) {
 			r := newRotation(t, emulator.Behaviour{}, false)
 			r.putAny(kind)
@@ -341,6 +373,7 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 				t.Errorf("made %+v", made)
 			}
 		})
+
 		t.Run(method+" names nothing", func(t *testing.T) {
 			r := newRotation(t, emulator.Behaviour{}, false)
 			r.putAny(kind)
@@ -351,6 +384,7 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 				t.Errorf("made %+v", made)
 			}
 		})
+
 		t.Run(method+" cannot be read back", func(t *testing.T) {
 			r := newRotation(t, emulator.Behaviour{}, false)
 			r.putAny(kind)
@@ -383,6 +417,7 @@ func TestAConflictThatNobodySees(t *testing.T) {
 	if n := len(w.Calls("ListNoteOccurrences")); n < 5 {
 		t.Errorf("looked %d times only", n)
 	}
+
 	t.Run("nor are lists allowed", func(t *testing.T) {
 		w.Inject(emulator.Fault{Method: "ListNoteOccurrences", Skip: 1, Code: codes.PermissionDenied})
 		_, err := a.Attest(t.Context(), authorize(t, image(t, 2), attestor.AttestNeeds{}), attestor.Standing{}, recorded)

@@ -40,6 +40,7 @@ func TestOneDigestManyAtOnce(t *testing.T) {
 				var mu sync.Mutex
 				created, names := 0, map[string]bool{}
 				var wg sync.WaitGroup
+
 				for i := range 500 {
 					wg.Go(func() {
 						known := attestor.Standing{}
@@ -49,6 +50,7 @@ func TestOneDigestManyAtOnce(t *testing.T) {
 								t.Error(err)
 							}
 						}
+
 						made, err := a.Attest(t.Context(), auth, known, recorded)
 						mu.Lock()
 						defer mu.Unlock()
@@ -56,16 +58,19 @@ func TestOneDigestManyAtOnce(t *testing.T) {
 							t.Errorf("made %v, %v", made, err)
 							return
 						}
+
 						names[made[0].Occurrence] = true
 						if made[0].Created {
 							created++
 						}
 					})
 				}
+
 				wg.Wait()
 				if signed, stored := len(w.Calls("AsymmetricSign")), len(w.Calls("CreateOccurrence")); signed != 1 || stored != 1 || created != 1 || len(names) != 1 {
 					t.Errorf("%d signatures, %d creates, %d told so, %d names", signed, stored, created, len(names))
 				}
+
 				w.oneValid(img)
 			})
 		}
@@ -78,6 +83,7 @@ func TestManyDigestsAtOnce(t *testing.T) {
 	must(t, a.Preflight(t.Context()))
 	w.ResetCalls()
 	var wg sync.WaitGroup
+
 	for i := range 500 {
 		wg.Go(func() {
 			if _, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded); err != nil {
@@ -85,16 +91,19 @@ func TestManyDigestsAtOnce(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	if n := len(w.Calls()); n != 1000 {
 		t.Errorf("%d calls for 500 attestations, want 1000: sign and create", n)
 	}
+
 	stored := w.stored(noteName)
 	for _, o := range stored {
 		if !w.valid(attestorName, o) {
 			t.Errorf("%s is not valid", o.GetName())
 		}
 	}
+
 	if len(stored) != 500 {
 		t.Errorf("%d stored", len(stored))
 	}
@@ -108,6 +117,7 @@ func TestAColdKeyIsReadOnce(t *testing.T) {
 	reading, release := make(chan struct{}), make(chan struct{})
 	w.Inject(emulator.Fault{Method: "GetPublicKey", Match: once(reading, release)})
 	var wg sync.WaitGroup
+
 	for i := range 10 {
 		wg.Go(func() {
 			_, err := a.Attest(t.Context(), authorize(t, image(t, i), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
@@ -116,6 +126,7 @@ func TestAColdKeyIsReadOnce(t *testing.T) {
 			}
 		})
 	}
+
 	<-reading
 	close(release)
 	wg.Wait()
@@ -138,6 +149,7 @@ func TestOneWhoLeavesTakesNobodyAlong(t *testing.T) {
 		_, err := a.Attest(first, auth, attestor.Standing{Known: true}, recorded)
 		results <- err
 	}()
+
 	<-signing
 	leave()
 	wantError(t, <-results, attestor.CodeAttestationNotStored, "try again")
@@ -148,11 +160,13 @@ func TestOneWhoLeavesTakesNobodyAlong(t *testing.T) {
 		}
 		results <- err
 	}()
+
 	close(release)
 	must(t, <-results)
 	if n := len(w.Calls("AsymmetricSign")); n != 1 {
 		t.Errorf("%d signatures", n)
 	}
+
 	w.oneValid(image(t, 1))
 }
 
@@ -166,6 +180,7 @@ func TestTwoInstancesAtOnce(t *testing.T) {
 			var wg sync.WaitGroup
 			var mu sync.Mutex
 			created := map[int]int{}
+
 			for i := range 20 {
 				for _, a := range []*attest.Attester{one, two} {
 					wg.Go(func() {
@@ -174,6 +189,7 @@ func TestTwoInstancesAtOnce(t *testing.T) {
 							t.Errorf("%d: %v, %v", i, made, err)
 							return
 						}
+
 						mu.Lock()
 						defer mu.Unlock()
 						if made[0].Created {
@@ -182,6 +198,7 @@ func TestTwoInstancesAtOnce(t *testing.T) {
 					})
 				}
 			}
+
 			wg.Wait()
 			for i := range 20 {
 				if created[i] != 1 {
@@ -202,6 +219,7 @@ func TestRotationDuringTraffic(t *testing.T) {
 	const images = 30
 	var wg sync.WaitGroup
 	admitted := make([]chan struct{}, images)
+
 	for i := range images {
 		admitted[i] = make(chan struct{})
 		wg.Go(func() {
@@ -211,6 +229,7 @@ func TestRotationDuringTraffic(t *testing.T) {
 			close(admitted[i])
 		})
 	}
+
 	for i := range images {
 		wg.Go(func() {
 			<-admitted[i]
@@ -225,11 +244,14 @@ func TestRotationDuringTraffic(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	r.keys(attestorName, pkix(t, attest.KeyID(r.signer), r.mine.Public(), p256))
+
 	for i := range images {
 		r.oneValid(image(t, i))
 	}
+
 	r.clock.advance(2 * time.Minute) // the keys are read again
 	_, err := old.Attest(t.Context(), authorize(t, image(t, images), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
 	wantError(t, err, attestor.CodeKeyNotOfAttestor, "old", "public-keys add")
@@ -240,6 +262,7 @@ func TestSeveralAttestors(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	names := []string{attestorName, "projects/sec/attestors/second", "projects/other/attestors/third"}
 	var configs []attest.AttestorConfig
+
 	for _, name := range names {
 		w.attestor(name)
 		key := newKey(t)
@@ -247,15 +270,18 @@ func TestSeveralAttestors(t *testing.T) {
 		w.keys(name, pkix(t, attest.KeyID(s), key.Public(), p256))
 		configs = append(configs, attest.AttestorConfig{Name: name, Signer: s})
 	}
+
 	a := w.newAttester(configs...)
 	must(t, a.Preflight(t.Context()))
 	made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{Attestors: names}), attestor.Standing{}, recorded)
 	must(t, err)
+
 	for i, name := range names {
 		if made[i].Attestor != name || !made[i].Created || !strings.HasPrefix(made[i].Occurrence, name[:strings.Index(name, "/attestors")]+"/occurrences/") {
 			t.Errorf("%d: %+v", i, made[i])
 		}
 	}
+
 	s, err := a.Standing(t.Context(), names, []attestor.Image{image(t, 1)})
 	must(t, err)
 	if len(s.Valid) != 3 {
@@ -270,12 +296,14 @@ func TestSeveralAttestors(t *testing.T) {
 		if len(made) != 0 {
 			t.Errorf("made %v", made)
 		}
+
 		for _, o := range append(w.stored(noteName), w.stored("projects/sec/notes/second")...) {
 			if strings.HasSuffix(o.GetResourceUri(), string(digest(2))) {
 				t.Errorf("%s was stored", o.GetName())
 			}
 		}
 	})
+
 	t.Run("one that nobody configured", func(t *testing.T) {
 		w.ResetCalls()
 		_, err := a.Attest(t.Context(), authorize(t, image(t, 3), attestor.AttestNeeds{Attestors: []string{attestorName, "projects/sec/attestors/unknown"}}), attestor.Standing{}, recorded)
@@ -284,6 +312,7 @@ func TestSeveralAttestors(t *testing.T) {
 			t.Errorf("calls: %v", w.Calls())
 		}
 	})
+
 	t.Run("one cannot store: what was made is reported", func(t *testing.T) {
 		two := names[:2]
 		w.Inject(emulator.Fault{Method: "CreateOccurrence", Match: about("projects/sec/notes/second"), Code: codes.PermissionDenied})
@@ -292,6 +321,7 @@ func TestSeveralAttestors(t *testing.T) {
 		if len(made) != 1 || made[0].Attestor != attestorName {
 			t.Errorf("made %v", made)
 		}
+
 		w.ClearFaults()
 		made, err = a.Attest(t.Context(), authorize(t, image(t, 4), attestor.AttestNeeds{Attestors: two}), attestor.Standing{}, recorded)
 		must(t, err)
@@ -312,16 +342,19 @@ func TestIndex(t *testing.T) {
 	if len(made) != 4 || made[3].Digest != index.Digest() {
 		t.Fatalf("made %+v", made)
 	}
+
 	for _, m := range made[:3] {
 		if !m.Since.Before(made[3].Since) {
 			t.Errorf("child %s at %s, index at %s", m.Digest, m.Since, made[3].Since)
 		}
 	}
+
 	for _, o := range w.stored(noteName) {
 		if !w.valid(attestorName, o) {
 			t.Errorf("%s is not valid", o.GetName())
 		}
 	}
+
 	third := image(t, 7)
 	auth = authorizeIndexOf(t, third, []attestor.Digest{digest(2000), digest(2001)})
 	w.Inject(emulator.Fault{Method: "CreateOccurrence", Match: about(string(digest(2001))), Code: codes.PermissionDenied})
@@ -330,6 +363,7 @@ func TestIndex(t *testing.T) {
 	if len(made) != 1 || made[0].Digest != digest(2000) {
 		t.Errorf("made %+v", made)
 	}
+
 	for _, o := range w.stored(noteName) {
 		if strings.HasSuffix(o.GetResourceUri(), string(third.Digest())) {
 			t.Error("the index is attested although a child is not")
@@ -344,6 +378,7 @@ func TestDSSE(t *testing.T) {
 	img, err := attestor.ParseImage("us-docker.pkg.dev/proj/repo/img@sha256:" + strings.Repeat("a", 64))
 	must(t, err)
 	const dsseNote = "projects/sec/notes/cv"
+
 	for _, note := range []string{"", dsseNote} {
 		t.Run("note="+note, func(t *testing.T) {
 			w := newWorld(t, emulator.Behaviour{})
@@ -358,6 +393,7 @@ func TestDSSE(t *testing.T) {
 				_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 				must(t, err)
 			}
+
 			auth := authorize(t, img, attestor.AttestNeeds{DSSE: true, DSSENote: note})
 			made, err := a.Attest(t.Context(), auth, attestor.Standing{}, recorded)
 			must(t, err)
@@ -373,6 +409,7 @@ func TestDSSE(t *testing.T) {
 				}
 				second = w.stored(dsseNote)[0]
 			}
+
 			sigs := second.GetAttestation().GetSignatures()
 			opensslVerifies(t, second, len(sigs)-1, golden, entry.GetPkixPublicKey().GetPublicKeyPem(), "sha256", false)
 			w.ResetCalls()
@@ -398,6 +435,7 @@ func TestDSSESwitchedOnLate(t *testing.T) {
 	if len(made) != 0 || len(w.Calls("DeleteOccurrence")) != 0 {
 		t.Errorf("made %v, deleted %d", made, len(w.Calls("DeleteOccurrence")))
 	}
+
 	w.oneValid(img)
 	_, err = a.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{img}})
 	must(t, err)

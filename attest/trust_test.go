@@ -24,6 +24,7 @@ func TestAnExpiredPGPKeyIsNotRemembered(t *testing.T) {
 	public := armoured(t, openpgp.PublicKeyType, func(b *bytes.Buffer) { must(t, entity.Serialize(b)) })
 	att := newProtoAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: "k",
 		PublicKey: &binaryauthorizationpb.AttestorPublicKey_AsciiArmoredPgpPublicKey{AsciiArmoredPgpPublicKey: string(public)}})
+
 	payload := attest.Payload(image(t, 1))
 	var signature bytes.Buffer
 	must(t, openpgp.ArmoredDetachSign(&signature, entity, bytes.NewReader(payload), config))
@@ -48,6 +49,7 @@ func TestSeveralKeysOfOneID(t *testing.T) {
 	unreadable := &binaryauthorizationpb.AttestorPublicKey{Id: "k", PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{
 		PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{PublicKeyPem: "x", SignatureAlgorithm: p256},
 	}}
+
 	for n, tt := range []struct {
 		keys []*binaryauthorizationpb.AttestorPublicKey
 		want bool
@@ -69,9 +71,11 @@ func TestAVerifierIsMadeWhole(t *testing.T) {
 	whole := func() attest.VerifierConfig {
 		return attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: time.Now, Limit: 1}
 	}
+
 	if _, err := attest.NewVerifier(whole()); err != nil {
 		t.Fatal(err)
 	}
+
 	for n, leaveOut := range []func(*attest.VerifierConfig){
 		func(c *attest.VerifierConfig) { c.Grafeas = nil },
 		func(c *attest.VerifierConfig) { c.BinAuthz = nil },

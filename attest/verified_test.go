@@ -26,6 +26,7 @@ func TestWhatWasVerifiedVouchesForItselfOnly(t *testing.T) {
 	with := func(f func(*grafeaspb.AttestationOccurrence)) *grafeaspb.Occurrence {
 		return change(copied(t, good), func(o *grafeaspb.Occurrence) { f(o.GetAttestation()) })
 	}
+
 	tests := map[string]*grafeaspb.Occurrence{
 		"another payload":     with(func(a *grafeaspb.AttestationOccurrence) { a.SerializedPayload = compact("gcr.io/x/y", d) }),
 		"a longer payload":    with(func(a *grafeaspb.AttestationOccurrence) { a.SerializedPayload = append(compact(repository, d), ' ') }),
@@ -37,6 +38,7 @@ func TestWhatWasVerifiedVouchesForItselfOnly(t *testing.T) {
 		"an unknown key":   with(func(a *grafeaspb.AttestationOccurrence) { a.GetSignatures()[0].PublicKeyId = "c" }),
 		"another digest's": change(copied(t, good), func(o *grafeaspb.Occurrence) { o.ResourceUri = repository + "@" + string(digest(2)) }),
 	}
+
 	att := newProtoAttestor(pkix(t, "a", key.Public(), p256), pkix(t, "b", other.Public(), p256))
 	for name, bad := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -48,6 +50,7 @@ func TestWhatWasVerifiedVouchesForItselfOnly(t *testing.T) {
 			}
 		})
 	}
+
 	if got := attest.CheckInTurn(newProtoAttestor(pkix(t, "a", other.Public(), p256)), d, time.Unix(1_800_000_000, 0), good); got[0] == "" {
 		t.Error("what one reading of the keys verified vouches for it by another")
 	}
@@ -67,5 +70,6 @@ func copied(t *testing.T, o *grafeaspb.Occurrence) *grafeaspb.Occurrence {
 	if !ok {
 		t.Fatal("a clone of another type")
 	}
+
 	return c
 }

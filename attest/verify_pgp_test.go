@@ -39,11 +39,13 @@ func TestVerifyPGP(t *testing.T) {
 			must(t, m.Close())
 		})
 	}
+
 	detached := func(e *openpgp.Entity, body []byte) []byte {
 		var b bytes.Buffer
 		must(t, openpgp.ArmoredDetachSign(&b, e, bytes.NewReader(body), config))
 		return b.Bytes()
 	}
+
 	good := attached(entity, payload)
 	unsigned := armoured(t, "PGP MESSAGE", func(b *bytes.Buffer) {
 		m, err := packet.SerializeLiteral(nopCloser{b}, true, "", 0)
@@ -52,6 +54,7 @@ func TestVerifyPGP(t *testing.T) {
 		must(t, err)
 		must(t, m.Close())
 	})
+
 	tests := []struct {
 		name string
 		id   string
@@ -74,6 +77,7 @@ func TestVerifyPGP(t *testing.T) {
 		{"huge", id, bytes.Repeat(good, 500), now, false},
 		{"id in lower case", strings.ToLower(id), good, now, false},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := &grafeaspb.Occurrence{NoteName: noteName, ResourceUri: image(t, 1).String(), Details: &grafeaspb.Occurrence_Attestation{
@@ -93,6 +97,7 @@ func TestVerifyPGPByGnuPG(t *testing.T) {
 	if err != nil {
 		t.Skip("gpg is not installed, which makes the signature here")
 	}
+
 	home, err := os.MkdirTemp("", "gpg") // a socket's path must be short
 	must(t, err)
 	run := func(in []byte, args ...string) []byte {
@@ -103,22 +108,28 @@ func TestVerifyPGPByGnuPG(t *testing.T) {
 		if err != nil {
 			t.Fatalf("gpg %v: %v", args, err)
 		}
+
 		return out
 	}
+
 	t.Cleanup(func() {
 		_ = exec.CommandContext(context.WithoutCancel(t.Context()), "gpgconf", "--homedir", home, "--kill", "all").Run() //nolint:gosec // our own directory
 		must(t, os.RemoveAll(home))
 	})
+
 	run(nil, "--quick-generate-key", "gate@example.com", "rsa2048", "sign", "never")
 	var id string
+
 	for line := range strings.Lines(string(run(nil, "--list-keys", "--with-colons"))) {
 		if strings.HasPrefix(line, "fpr:") && id == "" {
 			id = strings.Split(line, ":")[9]
 		}
 	}
+
 	att := newProtoAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: id, PublicKey: &binaryauthorizationpb.AttestorPublicKey_AsciiArmoredPgpPublicKey{
 		AsciiArmoredPgpPublicKey: string(run(nil, "--armor", "--export", id)),
 	}})
+
 	payload := attest.Payload(image(t, 1))
 	sig := run(payload, "--armor", "--sign")
 	occurrence := func(payload []byte) *grafeaspb.Occurrence {
@@ -126,6 +137,7 @@ func TestVerifyPGPByGnuPG(t *testing.T) {
 			Attestation: &grafeaspb.AttestationOccurrence{SerializedPayload: payload, Signatures: []*grafeaspb.Signature{{PublicKeyId: id, Signature: sig}}},
 		}}
 	}
+
 	now := time.Now().Add(time.Minute)
 	if err := attest.VerifyOccurrence(att, occurrence(payload), digest(1), now); err != nil {
 		t.Error(err)

@@ -130,12 +130,14 @@ func TestVerifyOccurrence(t *testing.T) {
 		{"digest without algorithm", nil, payload(strings.Replace(whole, string(d), d.Hex(), 1)), "payload is about"},
 		{"invalid UTF-8", nil, payload(strings.Replace(whole, "acme", "ac\xffe", 1)), "not a simple-signing"},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			att := tt.att
 			if att == nil {
 				att = newProtoAttestor(entry)
 			}
+
 			err := attest.VerifyOccurrence(att, tt.occ, d, time.Unix(1_800_000_000, 0))
 			switch {
 			case tt.want == "" && err != nil:
@@ -145,6 +147,7 @@ func TestVerifyOccurrence(t *testing.T) {
 			}
 		})
 	}
+
 	if err := attest.VerifyOccurrence(newProtoAttestor(entry), good(), "", time.Unix(1_800_000_000, 0)); err == nil {
 		t.Error("no digest is admitted")
 	}
@@ -190,6 +193,7 @@ func TestVerifyRSA(t *testing.T) {
 		{"sha512", 8, pkcs1, false},
 		{"as ecdsa", 9, pkcs1, false},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := &grafeaspb.Occurrence{NoteName: noteName, ResourceUri: repository + "@" + string(digest(1)), Details: &grafeaspb.Occurrence_Attestation{
@@ -231,16 +235,19 @@ func TestStanding(t *testing.T) {
 	if !got.Known || len(got.Valid) != 1 || got.Valid[0].Occurrence != good.GetName() || got.Valid[0].PublicKeyID != "k" || !got.Valid[0].Since.Equal(good.GetCreateTime().AsTime()) {
 		t.Errorf("valid: %+v", got.Valid)
 	}
+
 	why := map[string]string{}
 	for _, i := range got.Invalid {
 		why[i.Occurrence] = i.Why
 	}
+
 	if len(got.Invalid) != 2 || !strings.Contains(why[foreign.GetName()], "not one of the attestor's") || !strings.Contains(why[moved.GetName()], "payload is about") {
 		t.Errorf("invalid: %v", why)
 	}
 	if _, err := json.Marshal(got); err != nil {
 		t.Error(err)
 	}
+
 	for _, tt := range []struct {
 		name      string
 		attestors []string
@@ -266,9 +273,11 @@ func TestStandingPages(t *testing.T) {
 	a, s := w.gate()
 	_ = s
 	stranger := newKey(t)
+
 	for range 250 {
 		w.put(signed(t, stranger, "s", image(t, 1).String(), compact(repository, digest(1))))
 	}
+
 	_, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{Known: true}, recorded)
 	must(t, err)
 	got, err := a.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
@@ -276,9 +285,11 @@ func TestStandingPages(t *testing.T) {
 	if len(got.Valid) != 1 || len(got.Invalid) != 250 {
 		t.Errorf("%d valid, %d invalid", len(got.Valid), len(got.Invalid))
 	}
+
 	for range 800 {
 		w.put(signed(t, stranger, "s", image(t, 1).String(), compact(repository, digest(1))))
 	}
+
 	_, err = a.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 	wantError(t, err, attestor.CodeAttestorUnavailable, "more than 1000", "which identity writes to the note")
 }
@@ -312,16 +323,19 @@ func TestStandingFaults(t *testing.T) {
 			if tt.denied != "" {
 				b.Denied = []emulator.Denial{{Permission: tt.denied}}
 			}
+
 			w := newWorld(t, emulator.Behaviour{})
 			w.gate()
 			w.SetBehaviour(b)
 			if tt.fault.Method != "" {
 				w.Inject(tt.fault)
 			}
+
 			timeout := time.Minute
 			if tt.fault.Hang || tt.fault.Code == codes.Unavailable { // the client repeats what was unavailable
 				timeout = 100 * time.Millisecond
 			}
+
 			v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(timeout)})
 			must(t, err)
 			got, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
@@ -344,6 +358,7 @@ func TestStandingIgnoresAFilterThatIsIgnored(t *testing.T) {
 	w.Inject(emulator.Fault{Method: "ListNoteOccurrences", Mutate: func(_, m proto.Message) {
 		m.(*grafeaspb.ListNoteOccurrencesResponse).Occurrences = all //nolint:errcheck // it answers nothing else
 	}})
+
 	got, err := a.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 	must(t, err)
 	if len(got.Valid) != 0 || len(got.Invalid) != 0 {
@@ -367,8 +382,10 @@ func TestKeysAreReadAgain(t *testing.T) {
 		must(t, err)
 		return len(s.Valid), len(w.Calls("GetAttestor"))
 	}
+
 	w.put(signed(t, old, "old", image(t, 1).String(), compact(repository, digest(1))))
 	w.put(signed(t, young, "young", image(t, 2).String(), compact(repository, digest(2))))
+
 	for _, step := range []struct {
 		name         string
 		do           func()

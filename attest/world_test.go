@@ -118,6 +118,7 @@ func (w *world) attestor(name string) {
 			UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{NoteReference: note},
 		}},
 	})
+
 	must(w.t, err)
 }
 
@@ -130,6 +131,7 @@ func (w *world) note(name string) {
 			Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: "gate"},
 		}}},
 	})
+
 	must(w.t, err)
 }
 
@@ -191,10 +193,12 @@ func (w *world) kmsKey(id string, alg kmspb.CryptoKeyVersion_CryptoKeyVersionAlg
 		_, err := w.kms.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/sec/locations/global", KeyRingId: "gate"})
 		must(w.t, err)
 	}
+
 	k, err := w.kms.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: ring, CryptoKeyId: id, CryptoKey: &kmspb.CryptoKey{
 		Purpose:         kmspb.CryptoKey_ASYMMETRIC_SIGN,
 		VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: alg},
 	}})
+
 	must(w.t, err)
 	return k.GetName() + "/cryptoKeyVersions/1"
 }
@@ -262,6 +266,7 @@ func authorize(t testing.TB, img attestor.Image, needs attestor.AttestNeeds) att
 	if len(needs.Attestors) == 0 {
 		needs.Attestors = []string{attestorName}
 	}
+
 	ev := attestor.Evidence{Image: img, Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}}}}
 	a, err := attestor.Authorize("decision-1", pass(ev, needs))
 	must(t, err)
@@ -275,10 +280,12 @@ func authorizeIndex(t testing.TB, index attestor.Image, children int, needs atte
 	if len(needs.Attestors) == 0 {
 		needs.Attestors = []string{attestorName}
 	}
+
 	ev := attestor.Evidence{Image: index, Index: true}
 	for i := range children {
 		ev.Platforms = append(ev.Platforms, attestor.PlatformEvidence{Child: attestor.Child{Platform: fmt.Sprintf("linux/p%d", i), Digest: digest(1000 + i)}})
 	}
+
 	a, err := attestor.Authorize("decision-1", pass(ev, needs))
 	must(t, err)
 	return a
@@ -287,6 +294,7 @@ func authorizeIndex(t testing.TB, index attestor.Image, children int, needs atte
 func pass(ev attestor.Evidence, needs attestor.AttestNeeds) attestor.Verdict {
 	asked := []attestor.Question{{Check: attestor.CheckBase}, {Check: attestor.CheckUser}, {Check: attestor.CheckVulnerabilities}}
 	var checks []attestor.Check
+
 	for _, p := range ev.Platforms {
 		for _, q := range asked {
 			checks = append(checks, attestor.Check{Name: q.Check, Platform: p.Platform, Status: attestor.StatusPass})
@@ -301,11 +309,13 @@ func (w *world) stored(note string) []*grafeaspb.Occurrence {
 	w.clock.advance(time.Hour) // no list lags that long
 	var out []*grafeaspb.Occurrence
 	it := w.grafeas.ListNoteOccurrences(w.t.Context(), &grafeaspb.ListNoteOccurrencesRequest{Name: note})
+
 	for {
 		o, err := it.Next()
 		if err == iterator.Done { //nolint:errorlint // documented to be compared so
 			return out
 		}
+
 		must(w.t, err)
 		out = append(out, o)
 	}
@@ -317,6 +327,7 @@ func (w *world) valid(name string, o *grafeaspb.Occurrence) bool {
 	resp, err := w.validate.ValidateAttestationOccurrence(w.t.Context(), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 		Attestor: name, Attestation: o.GetAttestation(), OccurrenceNote: o.GetNoteName(), OccurrenceResourceUri: o.GetResourceUri(),
 	})
+
 	must(w.t, err)
 	return resp.GetResult() == binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED
 }
@@ -325,11 +336,13 @@ func (w *world) valid(name string, o *grafeaspb.Occurrence) bool {
 func (w *world) oneValid(img attestor.Image) *grafeaspb.Occurrence {
 	w.t.Helper()
 	var found []*grafeaspb.Occurrence
+
 	for _, o := range w.stored(noteName) {
 		if strings.HasSuffix(o.GetResourceUri(), string(img.Digest())) && w.valid(attestorName, o) {
 			found = append(found, o)
 		}
 	}
+
 	if len(found) != 1 {
 		w.t.Fatalf("%d valid occurrences of %s, want 1: %v", len(found), img, found)
 	}
@@ -364,9 +377,11 @@ func about(text string) func(proto.Message) bool {
 func authorizeIndexOf(t testing.TB, index attestor.Image, children []attestor.Digest) attestor.Authorization {
 	t.Helper()
 	ev := attestor.Evidence{Image: index, Index: true}
+
 	for i, d := range children {
 		ev.Platforms = append(ev.Platforms, attestor.PlatformEvidence{Child: attestor.Child{Platform: fmt.Sprintf("linux/p%d", i), Digest: d}})
 	}
+
 	a, err := attestor.Authorize("decision-1", pass(ev, attestor.AttestNeeds{Attestors: []string{attestorName}, Children: true}))
 	must(t, err)
 	return a
@@ -385,6 +400,7 @@ func (j *memoryJournal) PutIntent(_ context.Context, id string, data []byte) err
 	if j.intents == nil {
 		j.intents = map[string][]byte{}
 	}
+
 	j.intents[id] = bytes.Clone(data)
 	return nil
 }
@@ -406,5 +422,6 @@ func (j *memoryJournal) Intents(context.Context) (map[string][]byte, error) {
 	for id, data := range j.intents {
 		out[id] = bytes.Clone(data)
 	}
+
 	return out, nil
 }

@@ -14,8 +14,10 @@ func TestAlone(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("elsewhere nobody believes to be alone")
 	}
+
 	path, c := filepath.Join(t.TempDir(), "r.db"), clockAt(day)
 	first := openSQLite(t, path, c)
+
 	for range 2 { // asking takes nothing away
 		if !first.Alone() {
 			t.Error("the only one is not alone")
@@ -26,6 +28,7 @@ func TestAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if first.Alone() || second.Alone() {
 		t.Error("one of two believes to be alone")
 	}
@@ -40,10 +43,12 @@ func TestAlone(t *testing.T) {
 	if !first.Alone() {
 		t.Error("who has left is in the way")
 	}
+
 	none, err := audit.Open(t.Context(), audit.Config{None: true, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if none.Alone() {
 		t.Error("without a record somebody is alone")
 	}

@@ -32,6 +32,7 @@ func history(n int) iter.Seq[attestor.Record] {
 				if err != nil {
 					panic(err)
 				}
+
 				r.Evidence.Image, r.Decision.Image.Reference, r.Decision.Image.Digest = img, img.String(), img.Digest()
 				r.Evidence.Platforms[0].Digest = img.Digest()
 				r.Decision.Platforms[0].Digest = img.Digest()
@@ -39,8 +40,10 @@ func history(n int) iter.Seq[attestor.Record] {
 					r.Evidence.Index = true
 					r.Evidence.Platforms[0].Digest = digest(1_000_000 + i)
 				}
+
 				r.Decision.Policy.Name = fmt.Sprint("policy-", i%7)
 			})
+
 			if !yield(r) {
 				return
 			}

@@ -20,6 +20,7 @@ func startPostgres(tb testing.TB) *postgres.Server {
 func newPostgres(tb testing.TB) *postgres.Server {
 	tb.Helper()
 	pg, err := postgres.New()
+
 	switch {
 	case errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1":
 		tb.Skip(err)

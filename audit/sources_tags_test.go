@@ -39,6 +39,7 @@ func TestSources(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
 			var failed error
+
 			for ref, err := range tt.refs {
 				if err != nil {
 					failed = err
@@ -67,6 +68,7 @@ func TestTagsThatCannotBeListed(t *testing.T) {
 
 		host := strings.TrimPrefix(srv.URL, "http://")
 		var failed error
+
 		for _, err := range audit.TagsOf(t.Context(), []string{host + "/acme/x"}, audit.RegistryOptions{Remote: []remote.Option{remote.WithRetryStatusCodes()}}) {
 			failed = err
 		}
@@ -74,6 +76,7 @@ func TestTagsThatCannotBeListed(t *testing.T) {
 		if attestor.KindOf(failed) != want {
 			t.Errorf("%d: %v, want kind %d", status, failed, want)
 		}
+
 		srv.Close()
 	}
 }
@@ -93,6 +96,7 @@ func TestTagsOfReadsAllPages(t *testing.T) {
 
 	repo := strings.TrimPrefix(srv.URL, "http://") + "/acme/x"
 	var got []string
+
 	for ref, err := range audit.TagsOf(t.Context(), []string{repo}, audit.RegistryOptions{}) {
 		if err != nil {
 			t.Fatal(err)

@@ -27,6 +27,7 @@ func TestSweepRefusesAForeignState(t *testing.T) {
 	if err := os.WriteFile(junk, []byte("hello\nworld\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for name, change := range map[string]func(*audit.Sweep){
 		"another key":   func(s *audit.Sweep) { s.Key = "other" },
 		"not a state":   func(s *audit.Sweep) { s.State = junk },
@@ -83,6 +84,7 @@ func TestSweepSlowsDownWhenTold(t *testing.T) {
 				return judge(ctx, ref)
 			},
 		}.Run(t.Context(), references(300))
+
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,6 +113,7 @@ func TestSweepEndsWhenTheGateIsDown(t *testing.T) {
 			Now: time.Now, Result: func(audit.Result) error { reported++; return nil },
 			Judge: func(context.Context, attestor.Reference) (attestor.Decision, error) { return attestor.Decision{}, down },
 		}.Run(t.Context(), references(20))
+
 		if !errors.Is(err, down) || reported != 0 {
 			t.Errorf("%d were reported, %v; want none, and the gate's error", reported, err)
 		}
@@ -153,6 +156,7 @@ func TestSweepSaysHowLong(t *testing.T) {
 				return judge(ctx, ref)
 			},
 		}.Run(t.Context(), references(100))
+
 		if err != nil {
 			t.Fatal(err)
 		}

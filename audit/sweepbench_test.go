@@ -52,6 +52,7 @@ func (s sweepStandIn) judge(ctx context.Context, ref attestor.Reference) (d atte
 	if err != nil {
 		return d, err
 	}
+
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return d, err
@@ -61,6 +62,7 @@ func (s sweepStandIn) judge(ctx context.Context, ref attestor.Reference) (d atte
 	if err := json.NewDecoder(resp.Body).Decode(&d); err != nil {
 		return d, err
 	}
+
 	_, err = io.Copy(io.Discard, resp.Body) // or the connection is not used again
 	return d, err
 }
@@ -73,6 +75,7 @@ func (s sweepStandIn) limit(tb testing.TB, n, atOnce int) float64 {
 	var failed atomic.Int64
 	var wg sync.WaitGroup
 	begun := time.Now()
+
 	for range atOnce {
 		wg.Go(func() {
 			for text := range refs {
@@ -90,11 +93,13 @@ func (s sweepStandIn) limit(tb testing.TB, n, atOnce int) float64 {
 	for ref := range references(n) {
 		refs <- ref
 	}
+
 	close(refs)
 	wg.Wait()
 	if failed.Load() > 0 {
 		tb.Fatalf("the stand-in failed %d times", failed.Load())
 	}
+
 	return float64(n) / time.Since(begun).Seconds()
 }
 
@@ -117,6 +122,7 @@ func BenchmarkSweep(b *testing.B) {
 			b.ResetTimer()
 			var limit, rate float64
 			var peak uint64
+
 			for range b.N {
 				limit += s.limit(b, n, atOnce)
 				stop := watchHeap(&peak)
@@ -125,9 +131,11 @@ func BenchmarkSweep(b *testing.B) {
 					Now: time.Now, Most: atOnce, Judge: s.judge, State: filepath.Join(b.TempDir(), "s"),
 					Result: func(audit.Result) error { return nil }, Progress: func(audit.Progress) {},
 				}.Run(b.Context(), references(n))
+
 				if err != nil || totals.Images() != n {
 					b.Fatal(totals, err)
 				}
+
 				rate += float64(n) / time.Since(begun).Seconds()
 				stop()
 			}
@@ -150,6 +158,7 @@ func watchHeap(peak *uint64) (stop func()) {
 		defer close(ended)
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
+
 		for {
 			select {
 			case <-end:
@@ -161,6 +170,7 @@ func watchHeap(peak *uint64) (stop func()) {
 			}
 		}
 	}()
+
 	return func() { close(end); <-ended }
 }
 
@@ -176,6 +186,7 @@ func TestSweepMemoryIsFlat(t *testing.T) {
 			}
 			return nil
 		}}.Run(t.Context(), references(n))
+
 		if err != nil {
 			t.Fatal(err)
 		}

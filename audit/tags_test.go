@@ -44,6 +44,7 @@ func TestTagHistoryIsTheSameAfterwards(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			for n := range 3 {
 				if err := first.RecordTag(t.Context(), attestor.TagPoint{Repository: "r", Tag: "1", Digest: digest(n), From: day.Add(time.Duration(n) * time.Hour)}); err != nil {
 					t.Fatal(err)
@@ -62,6 +63,7 @@ func TestTagHistoryIsTheSameAfterwards(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if diff := cmp.Diff(want, got); diff != "" || len(got) != 3 || got[2].Digest != digest(2) {
 				t.Errorf("after it was opened again (-before +after):\n%s\n%+v", diff, got)
 			}
@@ -110,6 +112,7 @@ func TestOverlappingTagHistoryIsMended(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+
 				if diff := cmp.Diff(tt.want, got); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}

@@ -62,6 +62,7 @@ func TestTagsOfWaitsForTheRegistry(t *testing.T) {
 
 				var got []string
 				var failed error
+
 				for ref, err := range audit.TagsOf(t.Context(), []string{repo}, audit.RegistryOptions{Transport: overHandler{handler}}) {
 					if err != nil {
 						failed = err
@@ -95,8 +96,10 @@ func TestTagsOfIsBounded(t *testing.T) {
 		if r.URL.Path == "/v2/" {
 			return
 		}
+
 		page := []byte(`"` + strings.Repeat("a", 100) + `",`)
 		_, err := w.Write([]byte(`{"name":"acme/x","tags":[`))
+
 		for err == nil {
 			_, err = w.Write(page)
 		}
@@ -105,6 +108,7 @@ func TestTagsOfIsBounded(t *testing.T) {
 
 	n := 0
 	var failed error
+
 	for _, err := range audit.TagsOf(t.Context(), []string{strings.TrimPrefix(srv.URL, "http://") + "/acme/x"}, audit.RegistryOptions{}) {
 		if n++; err != nil {
 			failed = err
@@ -131,6 +135,7 @@ func TestThrottle(t *testing.T) {
 		if err != nil || resp.StatusCode != status {
 			t.Fatal(resp, err)
 		}
+
 		resp.Body.Close()
 	}
 

@@ -29,6 +29,7 @@ func TestQuick(t *testing.T) {
 	if err != nil || string(b) != printed.String() {
 		t.Errorf("the file has something else than what was printed: %v", err)
 	}
+
 	for _, want := range []string{"fresh image by digest", "Bare clients that make a fresh", "index of three platforms", "many at once", "exec to listening", "attestor audit", "Memory over"} {
 		if !strings.Contains(printed.String(), want) {
 			t.Errorf("no %q in %s", want, printed.String())
@@ -54,6 +55,7 @@ func newHarness(t *testing.T) *harness {
 	if b.stock, err = newStock(w); err != nil {
 		t.Fatal(err)
 	}
+
 	return b
 }
 
@@ -88,6 +90,7 @@ func TestACallMadeTwiceIsFound(t *testing.T) {
 	if len(b.broken) != 1 || !strings.Contains(b.broken[0], "1 of 1 decisions made a call twice, such as GET /v2/app/api"+one) {
 		t.Errorf("conditions: %q", b.broken)
 	}
+
 	b.broken = nil
 	if err := b.sequential(t.Context(), asking(b, one, two), "once", []string{"x", "y"}, passes, 1); err != nil {
 		t.Fatal(err)
@@ -96,6 +99,7 @@ func TestACallMadeTwiceIsFound(t *testing.T) {
 	if len(b.broken) != 0 {
 		t.Errorf("conditions: %q", b.broken)
 	}
+
 	s := b.sequences["attestor"][1]
 	if s.calls != 2 || s.breakdown != "2 manifest" || percentile(s.rows, .5) != 2 || s.bytes == 0 {
 		t.Errorf("measured %+v", s)
@@ -141,6 +145,7 @@ func TestEachCountsErrors(t *testing.T) {
 		}
 		return nil
 	}, &first)
+
 	if failed != 10 || !errors.Is(first, boom) {
 		t.Errorf("%d failed, the first by %v", failed, first)
 	}
@@ -149,6 +154,7 @@ func TestEachCountsErrors(t *testing.T) {
 func TestPercentile(t *testing.T) {
 	t.Parallel()
 	values := []int{5, 1, 4, 2, 3}
+
 	for p, want := range map[float64]int{0: 1, .5: 3, .9: 5, .99: 5} {
 		if got := percentile(values, p); got != want {
 			t.Errorf("p%v is %d, want %d", p*100, got, want)
@@ -158,6 +164,7 @@ func TestPercentile(t *testing.T) {
 	if percentile([]int{}, .5) != 0 {
 		t.Error("nothing has a percentile")
 	}
+
 	b := &harness{}
 	for got, want := range map[float64]string{4.4: "≤ 4.4 met", 5: "≤ 4.4 **missed by 0.6**"} {
 		if s := b.judged(got, 4.4); s != want {

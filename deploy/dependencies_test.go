@@ -24,6 +24,7 @@ func goList(t *testing.T, args ...string) []byte {
 	if err != nil {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, stderr.Bytes())
 	}
+
 	return out
 }
 
@@ -36,29 +37,35 @@ func TestDependencies(t *testing.T) {
 			Indirect bool
 		}
 	}
+
 	if err := json.Unmarshal(goList(t, "mod", "edit", "-json"), &mod); err != nil {
 		t.Fatal(err)
 	}
+
 	var direct, documented []string
 	for _, r := range mod.Require {
 		if !r.Indirect {
 			direct = append(direct, r.Path)
 		}
 	}
+
 	doc := string(read(t, "../docs/dependencies.md"))
 	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| \\S.* \\|$").FindAllStringSubmatch(doc, -1) {
 		documented = append(documented, m[1])
 	}
+
 	for _, m := range direct {
 		if !slices.Contains(documented, m) {
 			t.Errorf("docs/dependencies.md says not why there is %s", m)
 		}
 	}
+
 	for _, m := range documented {
 		if !slices.Contains(direct, m) {
 			t.Errorf("docs/dependencies.md has %s, which go.mod does not require directly", m)
 		}
 	}
+
 	modules := linked(t)
 	m := regexp.MustCompile(`modules linked into the binary \| (\d+) \|`).FindStringSubmatch(doc)
 	if m == nil || m[1] != strconv.Itoa(len(modules)) {
@@ -70,6 +77,7 @@ func TestDependencies(t *testing.T) {
 func linked(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
+
 	for line := range strings.Lines(string(goList(t, "list", "-deps", "-f", "{{with .Module}}{{.Path}}\t{{.Main}}\t{{.Dir}}{{end}}", "./cmd/attestor"))) {
 		if f := strings.Split(strings.TrimSpace(line), "\t"); len(f) == 3 && f[1] == "false" {
 			out[f[0]] = f[2]
@@ -97,6 +105,7 @@ func licenceOf(text string) string {
 			return ""
 		}
 	}
+
 	for name, words := range licences() {
 		if strings.Contains(text, words) {
 			return strings.TrimSpace(name)
@@ -111,27 +120,33 @@ func TestLicences(t *testing.T) {
 	if len(modules) < 100 {
 		t.Fatalf("only %d modules", len(modules))
 	}
+
 	for path, dir := range modules {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		found, allowed := 0, false
 		for _, e := range entries {
 			if e.IsDir() || !licenceFile.MatchString(e.Name()) {
 				continue
 			}
+
 			found++
 			text, err := os.ReadFile(filepath.Join(dir, e.Name()))
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			allowed = allowed || licenceOf(string(text)) != ""
 		}
+
 		if found == 0 || !allowed {
 			t.Errorf("%s: %d licence files, none that is allowed", path, found)
 		}
 	}
+
 	for _, text := range []string{"", "All rights reserved.", "GNU GENERAL PUBLIC LICENSE Version 3", "Business Source License 1.1\nApache License, Version 2.0"} {
 		if l := licenceOf(text); l != "" {
 			t.Errorf("%q is taken for %s", text, l)

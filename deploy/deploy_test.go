@@ -25,6 +25,7 @@ func read(t *testing.T, name string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return b
 }
 
@@ -65,9 +66,11 @@ func TestYAMLParses(t *testing.T) {
 		}
 		return err
 	})
+
 	if err != nil || n < 15 {
 		t.Errorf("%d files, %v", n, err)
 	}
+
 	var twice map[string]any
 	if err := yaml.Load([]byte("a: 1\na: 2\n"), &twice, yaml.WithUniqueKeys()); err == nil {
 		t.Error("a key that stands twice is not found: this test would prove nothing")
@@ -107,9 +110,11 @@ func TestBuildFiles(t *testing.T) {
 		strictly(t, name, &b)
 		var ids []string
 		used := map[string]bool{}
+
 		for _, s := range b.Steps {
 			ids = append(ids, s.ID)
 			text := s.Name + "\n" + strings.Join(s.Args, "\n")
+
 			for _, m := range substitution.FindAllStringSubmatch(text, -1) {
 				if m[1] == "" {
 					continue // $$
@@ -119,6 +124,7 @@ func TestBuildFiles(t *testing.T) {
 					t.Errorf("%s: %s: Cloud Build does not know $%s; write $$%s", name, s.ID, m[1], m[1])
 				}
 			}
+
 			if s.Entrypoint == "bash" {
 				bash(t, name+": "+s.ID, strings.ReplaceAll(s.Args[len(s.Args)-1], "$$", "$"))
 			}
@@ -126,22 +132,27 @@ func TestBuildFiles(t *testing.T) {
 				t.Errorf("%s: %s judges a tag", name, s.ID)
 			}
 		}
+
 		if want := []string{"build", "push", "attest"}; !slices.Equal(ids, want) {
 			t.Errorf("%s: steps %v, want %v", name, ids, want)
 		}
+
 		push, attest := strings.Join(b.Steps[1].Args, "\n"), strings.Join(b.Steps[2].Args, "\n")
 		if !strings.Contains(push, "RepoDigests") || !strings.Contains(push, "> /workspace/image") || !strings.Contains(attest, `$(cat /workspace/image)`) && !strings.Contains(attest, "--file\n/workspace/image\n") {
 			t.Errorf("%s: the digest of the push is not what is judged", name)
 		}
+
 		for s := range b.Substitutions {
 			if !used[s] {
 				t.Errorf("%s: %s is not used", name, s)
 			}
 		}
+
 		if len(b.Images) != 1 || b.Options["logging"] != "CLOUD_LOGGING_ONLY" || !strings.Contains(b.ServiceAccount, "gate-builder@") || b.Timeout == "" {
 			t.Errorf("%s: images, logging, service account or time-out are missing", name)
 		}
 	}
+
 	curl := string(read(t, "cloudbuild/attest-curl.yaml"))
 	for _, want := range []string{":generateIdToken", `"includeEmail": true`, "X-Serverless-Authorization: Bearer", `"Authorization: Bearer $$token"`, "/v1/attest", `test "$$status" = 200`} {
 		if !strings.Contains(curl, want) {
@@ -168,20 +179,24 @@ func TestScript(t *testing.T) {
 		cmd.Env = append(os.Environ(), "DRY_RUN=1", "PROJECT=demo", "REGION=us-west1", "IMAGE="+image, "PROXY_IMAGE=gcr.io/proxy"+digest("b"),
 			"API_HOST=gate.demo.example", "PAGES_HOST=pages.demo.example", "READERS=group:a@demo.example",
 			"CONFIG=cloudrun/gate/attestor.yaml", "EVENTS_CONFIG=cloudrun/gate-events/attestor.yaml", "POLICY=policies/starter.yaml")
+
 		cmd.Env = append(cmd.Env, env...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
+
 	image := "us-west1-docker.pkg.dev/demo/prod/gate" + digest("a")
 	out, err := dryRun(image)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+
 	for _, left := range []string{"acme", "us-east1", `key: "1"`, strings.Repeat("0", 64), strings.Repeat("1", 64)} {
 		if strings.Contains(out, left) {
 			t.Errorf("%s is left of the example", left)
 		}
 	}
+
 	for _, want := range []string{
 		"image: " + image, `custom-audiences: '["https://gate.demo.example"]'`, "serviceAccountName: gate-events@demo.iam.gserviceaccount.com", "serviceAccountName: gate-api@demo.iam.gserviceaccount.com", "service-accounts create gate-api", "sql users create gate-api@demo.iam",
 		"demo:us-west1:gate", "gcloud run services replace", "encryption-key: projects/demo/locations/us-west1/keyRings/run/cryptoKeys/gate",
@@ -191,6 +206,7 @@ func TestScript(t *testing.T) {
 			t.Errorf("the script does not say %s", want)
 		}
 	}
+
 	if out, err := dryRun(image, "RUN_KEY="); err != nil || strings.Contains(out, "encryption-key") || strings.Contains(out, "cryptoKeyEncrypter") {
 		t.Errorf("with a key of Google's: %v\n%s", err, out)
 	}
@@ -229,6 +245,7 @@ func TestConfigurationsFindTheirFiles(t *testing.T) {
 			} `yaml:"secret"`
 		} `yaml:"volumes"`
 	}
+
 	named := regexp.MustCompile(`/etc/attestor/[A-Za-z0-9._/-]+`)
 	for definition, configuration := range map[string]string{
 		yamlGate: "cloudrun/gate/attestor.yaml", yamlEvent: "cloudrun/gate-events/attestor.yaml", "kubernetes/base/deployment.yaml": "kubernetes/base/attestor.yaml",
@@ -240,9 +257,11 @@ func TestConfigurationsFindTheirFiles(t *testing.T) {
 				} `yaml:"template"`
 			} `yaml:"spec"`
 		}
+
 		readYAML(t, definition, &d)
 		pod := d.Spec.Template.Spec
 		var there []string
+
 		for _, m := range pod.Containers[0].VolumeMounts {
 			there = append(there, m.Path)
 			for _, v := range pod.Volumes {
@@ -253,15 +272,18 @@ func TestConfigurationsFindTheirFiles(t *testing.T) {
 				}
 			}
 		}
+
 		text := strings.Join(pod.Containers[0].Args, "\n") + "\n"
 		for line := range strings.Lines(string(read(t, configuration))) {
 			line, _, _ = strings.Cut(line, "#")
 			text += line
 		}
+
 		paths := named.FindAllString(text, -1)
 		if len(paths) < 4 || !slices.Contains(paths, "/etc/attestor/hash/key") {
 			t.Errorf("%s and %s name only %q", definition, configuration, paths)
 		}
+
 		for _, path := range paths {
 			inKubernetes := strings.HasPrefix(definition, "kubernetes") && slices.Contains(there, filepath.Dir(path)) // every key of a secret is a file
 			below := slices.ContainsFunc(there, func(m string) bool { return strings.HasPrefix(m, path+"/") })        // a directory of directories
@@ -280,31 +302,37 @@ func TestRolloutChecksTheConfiguration(t *testing.T) {
 	if !ok {
 		t.Fatal("docs/rollout.md does not say how")
 	}
+
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "deploy"), os.DirFS(".")); err != nil {
 		t.Fatal(err)
 	}
+
 	cmd := exec.CommandContext(t.Context(), "bash", "-euc", "sed "+command)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+
 	var c struct {
 		Policies    []string          `yaml:"policies"`
 		TrustedRoot string            `yaml:"trustedRoot"`
 		Store       map[string]any    `yaml:"store"`
 		Telemetry   map[string]string `yaml:"telemetry"`
 	}
+
 	made := filepath.Join(dir, "deploy", "check.yaml")
 	readYAML(t, made, &c)
 	if len(c.Policies) != 1 || c.Store["none"] != true || c.Telemetry["hashKey"] != "" {
 		t.Errorf("policies %q, store %v, telemetry %v", c.Policies, c.Store, c.Telemetry)
 	}
+
 	for _, file := range append(c.Policies, c.TrustedRoot) {
 		if _, err := os.Stat(filepath.Join(dir, "deploy", file)); err != nil {
 			t.Error(err)
 		}
 	}
+
 	for line := range strings.Lines(string(read(t, made))) {
 		if line, _, _ := strings.Cut(line, "#"); strings.Contains(line, "/etc/attestor") {
 			t.Errorf("%s is not on this machine", strings.TrimSpace(line))
@@ -322,24 +350,30 @@ func TestKustomization(t *testing.T) {
 				Files []string `yaml:"files"`
 			} `yaml:"configMapGenerator"`
 		}
+
 		readYAML(t, filepath.Join(base, "kustomization.yaml"), &k)
 		listed := append([]string{"kustomization.yaml"}, k.Resources...)
+
 		for _, c := range k.ConfigMaps {
 			listed = append(listed, c.Files...)
 		}
+
 		var there []string
 		entries, err := os.ReadDir(base)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, e := range entries {
 			there = append(there, e.Name())
 		}
+
 		slices.Sort(listed)
 		if !slices.Equal(listed, there) {
 			t.Errorf("%s lists %v, there are %v", base, listed, there)
 		}
 	}
+
 	deployment := string(read(t, "kubernetes/base/deployment.yaml"))
 	for _, want := range []string{
 		"runAsNonRoot: true", "runAsUser: 65532", "type: RuntimeDefault", "allowPrivilegeEscalation: false", "readOnlyRootFilesystem: true",
@@ -349,6 +383,7 @@ func TestKustomization(t *testing.T) {
 			t.Errorf("deployment.yaml lacks %s", want)
 		}
 	}
+
 	if ns := string(read(t, "kubernetes/base/namespace.yaml")); !strings.Contains(ns, "pod-security.kubernetes.io/enforce: restricted") {
 		t.Error("the namespace is not restricted")
 	}
@@ -372,10 +407,12 @@ func TestWebhookSeesEveryPodTemplate(t *testing.T) {
 			} `yaml:"clientConfig"`
 		} `yaml:"webhooks"`
 	}
+
 	readYAML(t, "kubernetes/webhook/validatingwebhookconfiguration.yaml", &w)
 	if len(w.Webhooks) != 1 {
 		t.Fatalf("%d webhooks", len(w.Webhooks))
 	}
+
 	hook := w.Webhooks[0]
 	for group, kinds := range map[string][]string{
 		"":      {"pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates"},
@@ -390,6 +427,7 @@ func TestWebhookSeesEveryPodTemplate(t *testing.T) {
 			}
 		}
 	}
+
 	if hook.TimeoutSeconds <= 8 || hook.SideEffects != "None" || hook.ClientConfig.Service.Path != "/v1/admission" || hook.FailurePolicy == "" {
 		t.Errorf("time-out %d, side effects %s, path %s, failure policy %s", hook.TimeoutSeconds, hook.SideEffects, hook.ClientConfig.Service.Path, hook.FailurePolicy)
 	}

@@ -47,6 +47,7 @@ func newWorkshop(t *testing.T) workshop {
 		}
 		t.Skip("buildah is run as root here; its rootless mode needs a user namespace")
 	}
+
 	return workshop{bin: bin, dir: t.TempDir()}
 }
 
@@ -64,6 +65,7 @@ func (w workshop) run(t *testing.T, args ...string) string {
 	if err != nil {
 		t.Fatalf("buildah %q: %v\n%s", args, err, out)
 	}
+
 	return strings.TrimSpace(string(out))
 }
 
@@ -73,6 +75,7 @@ func goEnv(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return strings.TrimSpace(string(out))
 }
 
@@ -81,29 +84,35 @@ func goEnv(t *testing.T, name string) string {
 func (w workshop) builder(t *testing.T) (mounts []string) {
 	t.Helper()
 	root := filepath.Join(w.dir, "rootfs")
+
 	for _, dir := range []string{"usr", "etc/ssl", "tmp", "root", "cache/build", "cache/mod", "proc", "dev", "sys"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
 		if err := os.Symlink("usr/"+dir, filepath.Join(root, dir)); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if err := os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0:root:/root:/bin/sh\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	goroot := goEnv(t, "GOROOT")
 	file := fmt.Sprintf("FROM scratch\nCOPY rootfs /\nENV PATH=%s/bin:/usr/bin:/bin GOCACHE=/cache/build GOMODCACHE=/cache/mod GOTOOLCHAIN=local GOPROXY=%s HOME=/root\n", goroot, goEnv(t, "GOPROXY"))
 	if err := os.WriteFile(filepath.Join(w.dir, "Builder"), []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	w.run(t, "bud", "--isolation", "chroot", "-t", "localhost/builder", "-f", "Builder", ".")
 	mounts = []string{"-v", "/usr:/usr:ro", "-v", "/etc/ssl:/etc/ssl:ro", "-v", goEnv(t, "GOCACHE") + ":/cache/build", "-v", goEnv(t, "GOMODCACHE") + ":/cache/mod"}
 	if !strings.HasPrefix(goroot, "/usr/") {
 		mounts = append(mounts, "-v", goroot+":"+goroot+":ro")
 	}
+
 	return mounts
 }
 
@@ -119,6 +128,7 @@ func (w workshop) base(t *testing.T, to string) string {
 	if err := os.WriteFile(filepath.Join(w.dir, "Base"), []byte("FROM scratch\nCOPY base /\nUSER 65532\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	w.run(t, "bud", "--isolation", "chroot", "--timestamp", "1600000000", "-t", to, "-f", "Base", ".")
 	w.run(t, "push", "--tls-verify=false", to, "docker://"+to)
 	return to[:strings.LastIndex(to, ":")] + "@" + image(t, to).Digest.String()
@@ -131,17 +141,20 @@ func sources(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	dir := t.TempDir()
 	for file := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
 		text, err := os.ReadFile(filepath.Join("..", file))
 		if os.IsNotExist(err) {
 			continue // removed, and not committed yet
 		}
+
 		to := filepath.Join(dir, file)
 		if err := errors.Join(err, os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, text, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	return dir
 }
 
@@ -153,6 +166,7 @@ func twoPlaces(t *testing.T) map[string]string {
 	if err := os.CopyFS(again, os.DirFS(once)); err != nil {
 		t.Fatal(err)
 	}
+
 	return map[string]string{"once": once, "again": again}
 }
 
@@ -167,14 +181,17 @@ func image(t *testing.T, reference string) built {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	img, err := remote.Image(ref)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	digest, err := img.Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return built{digest, img}
 }
 
@@ -187,6 +204,7 @@ func TestImage(t *testing.T) {
 	var digests []v1.Hash
 	var w workshop
 	var base string
+
 	for tag, from := range twoPlaces(t) {
 		w = newWorkshop(t)
 		base = w.base(t, host+"/base/static:1")
@@ -194,13 +212,16 @@ func TestImage(t *testing.T) {
 		start := time.Now()
 		w.run(t, append(append([]string{"bud", "--isolation", "chroot", "--tls-verify=false", "--format", "oci", "--identity-label=false", "--timestamp", "1700000000"}, mounts...),
 			"--build-arg", "BUILDER=localhost/builder", "--build-arg", "BASE="+base, "--build-arg", "VERSION=v0.0.0-test", "--build-arg", "COMMIT=0123456789ab", "-t", to, from)...)
+
 		w.run(t, "push", "--tls-verify=false", to, "docker://"+to)
 		digests = append(digests, image(t, to).Digest)
 		t.Logf("built in %s", time.Since(start).Round(time.Second))
 	}
+
 	if digests[0] != digests[1] {
 		t.Errorf("two builds of the same sources are %s and %s", digests[0], digests[1])
 	}
+
 	ref := host + "/gate/attestor@" + digests[0].String()
 	checkImage(t, image(t, ref), base)
 	judgeImage(t, host, ref, base)
@@ -214,6 +235,7 @@ func checkConfig(t *testing.T, img built, base string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if config.Config.User != "65532:65532" || !slices.Equal(config.Config.Entrypoint, []string{"/attestor"}) || len(config.Config.ExposedPorts) != 0 {
 		t.Errorf("user %q, entry point %q, ports %v", config.Config.User, config.Config.Entrypoint, config.Config.ExposedPorts)
 	}
@@ -229,16 +251,19 @@ func checkImage(t *testing.T, img built, base string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if a := manifest.Annotations; a["org.opencontainers.image.base.digest"] == "" || !strings.HasSuffix(base, a["org.opencontainers.image.base.digest"]) || a["org.opencontainers.image.base.name"] != base {
 		t.Errorf("annotations %v", a)
 	}
 	if len(manifest.Layers) != 2 {
 		t.Errorf("%d layers, want the base's and the program's", len(manifest.Layers))
 	}
+
 	var size int64
 	for _, l := range manifest.Layers {
 		size += l.Size
 	}
+
 	t.Logf("image %.1f MB compressed", float64(size)/1e6)
 	if size > 40e6 {
 		t.Errorf("the image has %d bytes", size)
@@ -251,6 +276,7 @@ func checkImage(t *testing.T, img built, base string) {
 func strictest(t *testing.T, host, base string) string {
 	t.Helper()
 	text := string(read(t, "policies/hipaa.yaml"))
+
 	for _, r := range [][2]string{
 		{`["us-docker.pkg.dev/acme/phi/**"]`, `["` + host + `/gate/**"]`},
 		{"  scope: {maxUploadAge: 30d}\n", ""},
@@ -283,6 +309,7 @@ func google(t *testing.T, ref string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		t.Fatal(err)
@@ -290,12 +317,15 @@ func google(t *testing.T, ref string) string {
 	if err := em.SeedKey(signingKey, kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, key); err != nil {
 		t.Fatal(err)
 	}
+
 	scan := fmt.Sprintf(`{"notes": [{"name": "projects/acme/notes/gate", "kind": "ATTESTATION", "attestation": {"hint": {"humanReadableName": "gate"}}}],
 		"occurrences": [{"name": "projects/acme/occurrences/1", "kind": "DISCOVERY", "noteName": "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", "resourceUri": "https://%s",
 		"discovery": {"analysisStatus": "FINISHED_SUCCESS", "continuousAnalysis": "ACTIVE", "lastScanTime": %q}}]}`, ref, time.Now().UTC().Format(time.RFC3339Nano))
+
 	if _, err := em.Load(strings.NewReader(scan)); err != nil {
 		t.Fatal(err)
 	}
+
 	_, err = binaryauthorizationpb.NewBinauthzManagementServiceV1Client(em.Conn()).CreateAttestor(t.Context(), &binaryauthorizationpb.CreateAttestorRequest{
 		Parent: "projects/acme", AttestorId: "gate",
 		Attestor: &binaryauthorizationpb.Attestor{AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{
@@ -308,13 +338,16 @@ func google(t *testing.T, ref string) string {
 			}},
 		}}},
 	})
+
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- em.Serve(ctx, l) }()
@@ -330,29 +363,35 @@ func judgeImage(t *testing.T, host, ref, base string) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", bin, "../cmd/attestor").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+
 	at := google(t, ref)
 	policy := func(text string) {
 		if err := os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	config := fmt.Sprintf("policies: [policy.yaml]\nattestors: [{name: projects/acme/attestors/gate, kms: %s}]\nregistries: {allowed: [%q]}\nscanProjects: {%q: acme}\nstore: {none: true}\n", signingKey, host, host)
 	if err := os.WriteFile(filepath.Join(dir, "attestor.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	gate := func(args ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), bin, append(args, "--config", filepath.Join(dir, "attestor.yaml"), ref)...)
 		cmd.Env = append(os.Environ(), "CONTAINERANALYSIS_EMULATOR_HOST="+at, "CLOUD_KMS_EMULATOR_HOST="+at, "BINARYAUTHORIZATION_EMULATOR_HOST="+at)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
+
 	strict := strictest(t, host, base)
 	policy(strict)
+
 	for _, command := range []string{"check", "attest"} {
 		if out, err := gate(command); err != nil {
 			t.Errorf("%s of our own image: %v\n%s", command, err, out)
 		}
 	}
+
 	// Of another base it would not pass: this would prove nothing otherwise.
 	policy(strings.Replace(strict, strings.Split(base, "@")[1], "sha256:"+strings.Repeat("0", 64), 1))
 	if out, err := gate("check"); err == nil || !strings.Contains(out, "BASE_") {
@@ -370,13 +409,16 @@ func runImage(t *testing.T, w workshop, ref string) {
 	if out := w.run(t, "run", "--isolation", "chroot", container, "--", "/attestor", "version"); !strings.Contains(out, "v0.0.0-test") || !strings.Contains(out, "0123456789ab") {
 		t.Errorf("version: %s", out)
 	}
+
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	listen := l.Addr().String()
 	_ = l.Close()
 	dir, at := t.TempDir(), google(t, ref)
+
 	for file, text := range map[string]string{
 		"attestor.yaml": fmt.Sprintf("listen: %s\npolicies: [/etc/attestor/policy.yaml]\nattestors: [{name: projects/acme/attestors/gate, kms: %s}]\nregistries: {allowed: [us-docker.pkg.dev]}\nstore: {none: true}\n", listen, signingKey),
 		"policy.yaml":   strings.Replace(string(read(t, "policies/starter.yaml")), "acme-keys", "acme", 1),
@@ -385,23 +427,28 @@ func runImage(t *testing.T, w workshop, ref string) {
 			t.Fatal(err)
 		}
 	}
+
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // likewise
 		t.Fatal(err)
 	}
+
 	cmd := w.command(t, "run", "--isolation", "chroot", "-v", dir+":/etc/attestor:ro", "--env", "CONTAINERANALYSIS_EMULATOR_HOST="+at, "--env", "CLOUD_KMS_EMULATOR_HOST="+at,
 		"--env", "BINARYAUTHORIZATION_EMULATOR_HOST="+at, container, "--", "/attestor", "serve", "--config", "/etc/attestor/attestor.yaml")
+
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Signal(os.Interrupt); <-ended })
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	deadline := time.After(time.Minute)
+
 	for {
 		select {
 		case err := <-ended:
@@ -411,19 +458,23 @@ func runImage(t *testing.T, w workshop, ref string) {
 			t.Fatalf("the image does not answer\n%s", out.String())
 		case <-poll.C:
 		}
+
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listen+"/health", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			continue
 		}
+
 		_, _ = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
 			t.Errorf("/health: %s", resp.Status)
 		}
+
 		t.Logf("answers %s after buildah run", time.Since(start).Round(time.Millisecond))
 		return
 	}

@@ -40,6 +40,7 @@ func metricNames(t *testing.T) []string {
 		}
 		return err
 	})
+
 	if err != nil || len(out) < 10 {
 		t.Fatalf("%d metrics, %v", len(out), err)
 	}
@@ -52,6 +53,7 @@ func checkExpression(t *testing.T, where, expr string, known []string, used map[
 	if len(found) == 0 {
 		t.Errorf("%s: no metric in %q", where, expr)
 	}
+
 	for _, m := range found {
 		m = suffix.ReplaceAllString(m, "")
 		used[m] = true
@@ -59,6 +61,7 @@ func checkExpression(t *testing.T, where, expr string, known []string, used map[
 			t.Errorf("%s: there is no metric %s", where, m)
 		}
 	}
+
 	if strings.Count(expr, "(") != strings.Count(expr, ")") || strings.Count(expr, "{") != strings.Count(expr, "}") {
 		t.Errorf("%s: brackets do not match in %q", where, expr)
 	}
@@ -85,18 +88,22 @@ func TestAlerts(t *testing.T) {
 	known := metricNames(t)
 	text := string(read(t, "../docs/operations.md"))
 	var sections, names []string
+
 	for _, m := range section.FindAllStringSubmatch(text, -1) {
 		if strings.HasPrefix(m[1], "Attestor") {
 			sections = append(sections, m[1])
 		}
 	}
+
 	if len(a.Groups) != 1 {
 		t.Fatalf("%d groups", len(a.Groups))
 	}
+
 	for _, r := range a.Groups[0].Rules {
 		if slices.Contains(names, r.Alert) {
 			t.Errorf("%s stands twice", r.Alert)
 		}
+
 		names = append(names, r.Alert)
 		checkExpression(t, r.Alert, r.Expr, known, map[string]bool{})
 		if s := r.Labels["severity"]; s != "page" && s != "ticket" {
@@ -109,6 +116,7 @@ func TestAlerts(t *testing.T) {
 			t.Errorf("%s: summary, description or runbook is missing", r.Alert)
 		}
 	}
+
 	slices.Sort(names)
 	slices.Sort(sections)
 	if len(names) < 10 || !slices.Equal(names, sections) {
@@ -127,16 +135,20 @@ func TestDashboard(t *testing.T) {
 			Targets []struct{ Expr, LegendFormat string }
 		}
 	}
+
 	if err := json.Unmarshal(read(t, "monitoring/dashboard.json"), &d); err != nil {
 		t.Fatal(err)
 	}
+
 	known, used := metricNames(t), map[string]bool{}
 	seen := map[[2]int]string{}
+
 	for _, p := range d.Panels {
 		at := [2]int{p.GridPos.X, p.GridPos.Y}
 		if seen[at] != "" || p.GridPos.W == 0 || p.GridPos.H == 0 {
 			t.Errorf("%s lies on %q", p.Title, seen[at])
 		}
+
 		seen[at] = p.Title
 		for _, target := range p.Targets {
 			checkExpression(t, p.Title, target.Expr, known, used)
@@ -145,6 +157,7 @@ func TestDashboard(t *testing.T) {
 			}
 		}
 	}
+
 	for _, m := range known {
 		if !used[m] {
 			t.Errorf("%s is on no panel", m)

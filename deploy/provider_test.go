@@ -33,6 +33,7 @@ func part(t *testing.T, name, instead string) string {
 		}
 		t.Skipf("%s is not installed; %s", name, instead)
 	}
+
 	return path
 }
 
@@ -52,6 +53,7 @@ func (f terraform) run(t *testing.T, dir string, args ...string) (string, error)
 	if err != nil {
 		err = fmt.Errorf("terraform %s in %s: %w\n%s%s", strings.Join(args, " "), dir, err, stderr.Bytes(), out.Bytes())
 	}
+
 	return out.String(), err
 }
 
@@ -61,6 +63,7 @@ func (f terraform) must(t *testing.T, dir string, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return out
 }
 
@@ -72,6 +75,7 @@ func newTerraform(t *testing.T, bin, config string) terraform {
 	if err := os.CopyFS(f.dir, os.DirFS(".")); err != nil {
 		t.Fatal(err)
 	}
+
 	f.rc = filepath.Join(filepath.Dir(f.dir), "cli.tfrc")
 	f.write(t, "../cli.tfrc", config)
 	return f
@@ -104,6 +108,7 @@ func googleProvider(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	dir := filepath.Join(cache, "gate-test", "terraform-provider-google-"+providerVersion)
 	bin := filepath.Join(dir, "terraform-provider-google")
 	if _, err := os.Stat(bin); err == nil {
@@ -112,6 +117,7 @@ func googleProvider(t *testing.T) string {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+
 	part := fmt.Sprintf("%s.%d", bin, os.Getpid())
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", part, "github.com/hashicorp/terraform-provider-google")
 	cmd.Dir = "../tools/terraform"
@@ -122,6 +128,7 @@ func googleProvider(t *testing.T) string {
 	if err := os.Rename(part, bin); err != nil { // whole, or not there
 		t.Fatal(err)
 	}
+
 	return dir
 }
 
@@ -142,6 +149,7 @@ func (f terraform) modules(t *testing.T) []string {
 		}
 		return err
 	})
+
 	if err != nil || len(out) < 15 {
 		t.Fatalf("%d directories, %v", len(out), err)
 	}
@@ -153,6 +161,7 @@ func (f terraform) modules(t *testing.T) []string {
 func TestTerraformValidates(t *testing.T) {
 	f := newProvider(t)
 	tested := 0
+
 	for _, dir := range f.modules(t) {
 		f.must(t, dir, "get")
 		out, _ := f.run(t, dir, "validate", "-json")
@@ -164,14 +173,17 @@ func TestTerraformValidates(t *testing.T) {
 				Address string `json:"address"`
 			} `json:"diagnostics"`
 		}
+
 		if err := json.Unmarshal([]byte(out), &v); err != nil {
 			t.Fatalf("%s: %v\n%s", dir, err, out)
 		}
+
 		for _, d := range v.Diagnostics {
 			if d.Summary != "Provider development overrides are in effect" {
 				t.Errorf("%s: %s: %s: %s", dir, d.Address, d.Summary, d.Detail)
 			}
 		}
+
 		if !v.Valid {
 			t.Errorf("%s is not valid", dir)
 		}
@@ -184,9 +196,11 @@ func TestTerraformValidates(t *testing.T) {
 			}
 		}
 	}
+
 	if tested < 6 {
 		t.Errorf("only %d test files", tested)
 	}
+
 	// The check's own check.
 	f.write(t, "terraform/broken/main.tf", "resource \"google_kms_key_ring\" \"a\" {\n  nam = \"x\"\n}\n")
 	if out, err := f.run(t, "terraform/broken", "validate"); err == nil {
@@ -216,6 +230,7 @@ func TestTerraformApplies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- em.Serve(ctx, l) }()
@@ -241,6 +256,7 @@ output "attestor" {
   value = module.signing.attestor
 }
 `, l.Addr()))
+
 	const dir = "terraform/emulated"
 	f.must(t, dir, "get")
 	attestors, note := "module.signing.google_binary_authorization_attestor.gate", "module.signing.google_container_analysis_note.gate"
@@ -248,6 +264,7 @@ output "attestor" {
 	if out := f.must(t, dir, "plan", "-target="+attestors); !strings.Contains(out, "No changes") {
 		t.Errorf("there is still something to do: %s", out)
 	}
+
 	checkGate(t, l.Addr().String())
 	f.must(t, dir, "destroy", "-auto-approve", "-target="+attestors)
 	f.must(t, dir, "destroy", "-auto-approve", "-target="+note)
@@ -267,6 +284,7 @@ func checkGate(t *testing.T, google string) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../cmd/attestor").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+
 	const key = "projects/acme/locations/us-east1/keyRings/gate/cryptoKeys/gate/cryptoKeyVersions/1"
 	config := func(key string) string {
 		name := filepath.Join(dir, "attestor.yaml")
@@ -274,12 +292,15 @@ func checkGate(t *testing.T, google string) {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+
 		return name
 	}
+
 	policy := strings.NewReplacer("acme-keys", "acme").Replace(string(read(t, "policies/starter.yaml")))
 	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	check := func(key string) error {
 		cmd := exec.CommandContext(t.Context(), bin, "serve", "--check", "--config", config(key))
 		cmd.Env = append(os.Environ(), "CONTAINERANALYSIS_EMULATOR_HOST="+google, "CLOUD_KMS_EMULATOR_HOST="+google, "BINARYAUTHORIZATION_EMULATOR_HOST="+google)
@@ -287,8 +308,10 @@ func checkGate(t *testing.T, google string) {
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, out)
 		}
+
 		return nil
 	}
+
 	if err := check(key); err != nil {
 		t.Errorf("the gate refuses what Terraform made: %v", err)
 	}
@@ -309,6 +332,7 @@ func TestTerraformPlanPassesPosture(t *testing.T) {
 		}
 		fmt.Fprintf(w, `{"projectId": %q, "projectNumber": "123456789012", "lifecycleState": "ACTIVE", "name": "acme"}`, filepath.Base(r.URL.Path))
 	}))
+
 	digest := "@sha256:" + strings.Repeat("a", 64)
 	for dir, values := range examples(digest) {
 		main := filepath.Join(f.dir, dir, "main.tf")
@@ -316,6 +340,7 @@ func TestTerraformPlanPassesPosture(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		f.write(t, dir+"/main.tf", strings.Replace(string(text), "backend \"gcs\" {}", "", 1)) // state beside the copy, no bucket
 		f.write(t, dir+"/here_override.tf", fmt.Sprintf("provider \"google\" {\n  access_token                           = \"none\"\n  cloud_resource_manager_custom_endpoint = \"%[1]s/v1/\"\n  resource_manager_custom_endpoint       = \"%[1]s/v1/\"\n  cloud_billing_custom_endpoint          = \"%[1]s/v1/\"\n}\n", projects))
 		f.write(t, dir+"/here.auto.tfvars.json", values)
@@ -345,6 +370,7 @@ func judgePlan(t *testing.T, dir, plan string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	report, err := judge.Judge(t.Context(), posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(plan)}}})
 	if err != nil {
 		t.Fatalf("%s: %v", dir, err)
@@ -352,9 +378,11 @@ func judgePlan(t *testing.T, dir, plan string) {
 	if report.Verdict != attestor.Pass || report.Services != 2 {
 		t.Errorf("%s: %s, %d services", dir, report.Verdict, report.Services)
 	}
+
 	// Known only after apply: the versions of secrets, the key, the database's name among the proxy's arguments.
 	later := []string{"SECRETS_BY_REFERENCE", "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "CMEK", "LEAST_PRIVILEGE", "IMAGE_ATTESTED", "STATIC_EGRESS_IP"}
 	passed := map[string]bool{}
+
 	for _, x := range report.Findings {
 		switch {
 		case x.Status == attestor.StatusPass:
@@ -364,11 +392,13 @@ func judgePlan(t *testing.T, dir, plan string) {
 			t.Errorf("%s: %s %s %s: %s", dir, x.Status, x.Service, x.Rule, x.Message)
 		}
 	}
+
 	for _, rule := range []string{"INVOKER_AUTH", "INGRESS_RESTRICTED", "BINARY_AUTHORIZATION", "VPC_EGRESS", "IMAGE_BY_DIGEST", "WAF_RULES", "IDENTITY_AWARE_PROXY", "ADMISSION_POLICY", "DATABASE_PRIVATE"} {
 		if !passed[rule] {
 			t.Errorf("%s: %s was not judged", dir, rule)
 		}
 	}
+
 	if strings.Contains(dir, "split") {
 		for _, rule := range []string{"KEYLESS", "SERVICE_PERIMETER", "ORGANIZATION_POLICIES"} {
 			if !passed[rule] {

@@ -39,10 +39,12 @@ func readProvider(t *testing.T) provider {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var p provider
 	if err := json.Unmarshal(b, &p); err != nil {
 		t.Fatal(err)
 	}
+
 	return p
 }
 
@@ -60,15 +62,18 @@ func readDir(t *testing.T, path string) dir {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	parser := hclparse.NewParser()
 	for _, f := range files {
 		file, diags := parser.ParseHCLFile(f)
 		if diags.HasErrors() {
 			t.Fatal(diags)
 		}
+
 		d.text[f] = file.Bytes
 		d.blocks = append(d.blocks, file.Body.(*hclsyntax.Body).Blocks...)
 	}
+
 	return d
 }
 
@@ -82,6 +87,7 @@ func readDirs(t *testing.T) map[string]dir {
 		}
 		return err
 	})
+
 	if err != nil || len(out) < 10 {
 		t.Fatalf("reading terraform: %d directories, %v", len(out), err)
 	}
@@ -109,6 +115,7 @@ func (s schema) problems(path string, b *hclsyntax.Body) []string {
 	say := func(r hcl.Range, format string, a ...any) {
 		out = append(out, fmt.Sprintf("%s: %s: %s", r, path, fmt.Sprintf(format, a...)))
 	}
+
 	for name, a := range b.Attributes {
 		switch flags, ok := s.Attributes[name]; {
 		case meta(name):
@@ -118,11 +125,13 @@ func (s schema) problems(path string, b *hclsyntax.Body) []string {
 			say(a.NameRange, "%q is read-only", name)
 		}
 	}
+
 	for name, flags := range s.Attributes {
 		if strings.Contains(flags, "r") && b.Attributes[name] == nil {
 			say(b.MissingItemRange(), "missing argument %q", name)
 		}
 	}
+
 	seen := map[string]int{}
 	for _, c := range b.Blocks {
 		name, body, n := c.Type, c.Body, 1
@@ -135,19 +144,23 @@ func (s schema) problems(path string, b *hclsyntax.Body) []string {
 		if meta(name) {
 			continue
 		}
+
 		inner, ok := s.Blocks[name]
 		if !ok {
 			say(c.TypeRange, "unknown block %q", name)
 			continue
 		}
+
 		seen[name] += n
 		out = append(out, inner.problems(path+"."+name, body)...)
 	}
+
 	for name, inner := range s.Blocks {
 		if seen[name] < inner.Min || (inner.Max > 0 && seen[name] > inner.Max) {
 			say(b.MissingItemRange(), "block %q: %d given, want %d to %d", name, seen[name], inner.Min, inner.Max)
 		}
 	}
+
 	slices.Sort(out)
 	return out
 }
@@ -173,6 +186,7 @@ func (p provider) problems(d dir) []string {
 			out = append(out, s.problems(name, b.Body)...)
 		}
 	}
+
 	slices.Sort(out)
 	return out
 }
@@ -209,9 +223,11 @@ resource "google_kms_crypto_key" "b" {
 }
 resource "google_kms_keyring" "c" {}
 `
+
 	if err := os.WriteFile(filepath.Join(path, "a.tf"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	got := strings.Join(readProvider(t).problems(readDir(t, path)), "\n")
 	for _, want := range []string{
 		`unknown argument "nam"`, `missing argument "name"`, `"primary" is read-only`, `unknown argument "algoritm"`,
@@ -238,6 +254,7 @@ func TestTerraformIsFormatted(t *testing.T) {
 func TestTerraformModulesAreUsed(t *testing.T) {
 	dirs := readDirs(t)
 	called := map[string]bool{}
+
 	for path, d := range dirs {
 		for _, m := range d.of("module") {
 			if to, ok := moduleDir(dirs, path, m); ok {
@@ -245,6 +262,7 @@ func TestTerraformModulesAreUsed(t *testing.T) {
 			}
 		}
 	}
+
 	for path := range dirs {
 		if strings.HasPrefix(path, "terraform/modules/") && !called[path] {
 			t.Errorf("no example calls %s", path)
@@ -263,16 +281,20 @@ func TestTerraformReferences(t *testing.T) {
 				t.Errorf("%s: variable %s has no description or type", path, name)
 			}
 		}
+
 		for name, b := range outputs {
 			if b.Body.Attributes["description"] == nil {
 				t.Errorf("%s: output %s has no description", path, name)
 			}
 		}
+
 		for name, m := range d.of("module") {
 			checkModule(t, dirs, path, name, m)
 		}
+
 		used := map[string]bool{}
 		locals := map[string]bool{}
+
 		for _, b := range d.blocks {
 			if b.Type == "locals" {
 				for name := range b.Body.Attributes {
@@ -280,6 +302,7 @@ func TestTerraformReferences(t *testing.T) {
 				}
 			}
 		}
+
 		for _, b := range d.blocks {
 			scope := iterators(b.Body)
 			for _, r := range references(b.Body) {
@@ -287,26 +310,33 @@ func TestTerraformReferences(t *testing.T) {
 				if len(parts) < 2 || scope[parts[0]] {
 					continue
 				}
+
 				ok := true
 				switch parts[0] {
 				case "var":
 					used[parts[1]] = true
 					ok = variables[parts[1]] != nil
+
 				case "local":
 					ok = locals[parts[1]]
+
 				case "data":
 					ok = len(parts) > 2 && d.of("data")[parts[1]+"."+parts[2]] != nil
+
 				case "module":
 					ok = moduleOutput(dirs, path, d, parts)
+
 				case "path", "each", "count":
 				default:
 					ok = d.of("resource")[parts[0]+"."+parts[1]] != nil
 				}
+
 				if !ok {
 					t.Errorf("%s: %s is nowhere declared", r.SourceRange(), strings.Join(parts, "."))
 				}
 			}
 		}
+
 		for name := range variables {
 			if !used[name] {
 				t.Errorf("%s: variable %s is not used", path, name)
@@ -322,12 +352,14 @@ func checkModule(t *testing.T, dirs map[string]dir, path, name string, m *hclsyn
 		t.Errorf("%s: module %s: its source is not here", path, name)
 		return
 	}
+
 	variables := called.of("variable")
 	for arg := range m.Body.Attributes {
 		if arg != "source" && !meta(arg) && variables[arg] == nil {
 			t.Errorf("%s: module %s takes no %s", path, name, arg)
 		}
 	}
+
 	for v, b := range variables {
 		if b.Body.Attributes["default"] == nil && m.Body.Attributes[v] == nil {
 			t.Errorf("%s: module %s lacks %s", path, name, v)
@@ -340,6 +372,7 @@ func moduleDir(dirs map[string]dir, path string, m *hclsyntax.Block) (dir, bool)
 	if diags.HasErrors() {
 		return dir{}, false
 	}
+
 	d, ok := dirs[filepath.Join(path, source.AsString())]
 	return d, ok
 }
@@ -349,6 +382,7 @@ func moduleOutput(dirs map[string]dir, path string, d dir, parts []string) bool 
 	if m == nil || len(parts) == 2 { // depends_on names a whole module
 		return m != nil
 	}
+
 	called, ok := moduleDir(dirs, path, m)
 	return ok && called.of("output")[parts[2]] != nil
 }
@@ -359,6 +393,7 @@ func references(b *hclsyntax.Body) []hcl.Traversal {
 	for _, a := range b.Attributes {
 		out = append(out, a.Expr.Variables()...)
 	}
+
 	for _, c := range b.Blocks {
 		if c.Type == "lifecycle" {
 			continue
@@ -400,11 +435,13 @@ func traversal(t hcl.Traversal) []string {
 func TestTerraformRolesAreJustified(t *testing.T) {
 	wide := []string{"roles/owner", "roles/editor", "roles/viewer", "roles/iam.serviceAccountUser", "roles/cloudkms.admin", "roles/containeranalysis.admin", "roles/binaryauthorization.policyEditor"}
 	grants := 0
+
 	for _, d := range readDirs(t) {
 		for name, b := range d.of("resource") {
 			if !strings.HasSuffix(b.Labels[0], "_iam_member") {
 				continue
 			}
+
 			grants++
 			role, diags := b.Body.Attributes["role"].Expr.Value(nil)
 			if diags.HasErrors() {
@@ -414,6 +451,7 @@ func TestTerraformRolesAreJustified(t *testing.T) {
 			if slices.Contains(wide, role.AsString()) {
 				t.Errorf("%s: %s is too wide", name, role.AsString())
 			}
+
 			lines := strings.Split(string(d.text[b.TypeRange.Filename]), "\n")
 			first := b.TypeRange.Start.Line
 			above := strings.TrimSpace(lines[first-2])
@@ -423,6 +461,7 @@ func TestTerraformRolesAreJustified(t *testing.T) {
 			}
 		}
 	}
+
 	if grants < 15 {
 		t.Errorf("%d grants found", grants)
 	}

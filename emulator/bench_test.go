@@ -19,16 +19,19 @@ func BenchmarkMillion(b *testing.B) {
 	g := newGoogle(b, emulator.Options{})
 	g.createNote(b, note)
 	before := heap()
+
 	for i := range images {
 		if _, err := g.grafeas.BatchCreateOccurrences(ctxFor(b), &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/p", Occurrences: scan(i, findings)}); err != nil {
 			b.Fatal(err)
 		}
 	}
+
 	used := heap() - before
 	fmt.Printf("%d occurrences: %d MiB of heap, %d bytes each\n", images*(findings+1), used>>20, used/(images*(findings+1)))
 
 	i := 0
 	next := func() string { i++; return image(i * 7919 % images) }
+
 	b.Run("scan-of-an-image", func(b *testing.B) {
 		for b.Loop() {
 			r := next()
@@ -37,6 +40,7 @@ func BenchmarkMillion(b *testing.B) {
 			}
 		}
 	})
+
 	b.Run("attestations-of-a-digest", func(b *testing.B) {
 		for b.Loop() {
 			r := next()
@@ -46,6 +50,7 @@ func BenchmarkMillion(b *testing.B) {
 			}
 		}
 	})
+
 	b.Run("attest-and-revoke", func(b *testing.B) {
 		for b.Loop() {
 			o, err := g.grafeas.CreateOccurrence(ctxFor(b), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
@@ -57,6 +62,7 @@ func BenchmarkMillion(b *testing.B) {
 			}
 		}
 	})
+
 	b.Run("page-of-the-project", func(b *testing.B) {
 		c := grafeaspb.NewGrafeasClient(g.Conn())
 		for b.Loop() {

@@ -38,6 +38,7 @@ func TestAttestorLifeCycle(t *testing.T) {
 	if err != nil || a.GetName() != attestor || a.GetUserOwnedGrafeasNote().GetDelegationServiceAccountEmail() == "" || a.GetEtag() == "" {
 		t.Fatalf("%v, %v", a, err)
 	}
+
 	changed := proto.CloneOf(a)
 	changed.GetUserOwnedGrafeasNote().PublicKeys = append(changed.GetUserOwnedGrafeasNote().PublicKeys, pkix("", knownPEM, binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256))
 	got, err := g.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: changed})
@@ -47,6 +48,7 @@ func TestAttestorLifeCycle(t *testing.T) {
 	if id := got.GetUserOwnedGrafeasNote().GetPublicKeys()[1].GetId(); id != knownID {
 		t.Errorf("computed id %s, want %s", id, knownID)
 	}
+
 	_, err = g.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a})
 	wantCode(t, err, codes.Aborted) // from before the update
 
@@ -57,6 +59,7 @@ func TestAttestorLifeCycle(t *testing.T) {
 	if err := g.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: attestor}); err != nil {
 		t.Fatal(err)
 	}
+
 	_, err = g.binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
 	wantCode(t, err, codes.NotFound)
 	wantCode(t, g.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: attestor}), codes.NotFound)
@@ -67,6 +70,7 @@ func TestAttestorLifeCycle(t *testing.T) {
 func TestAttestorRefuses(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	const p256 = binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256
+
 	for _, tt := range []struct {
 		name string
 		id   string
@@ -94,9 +98,11 @@ func TestAttestorRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
+
 	if _, err := g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{Parent: "projects/p", AttestorId: "a", Attestor: newAttestor()}); err != nil {
 		t.Fatal(err)
 	}
+
 	_, err := g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{Parent: "projects/p", AttestorId: "a", Attestor: newAttestor()})
 	wantCode(t, err, codes.AlreadyExists)
 	moved := newAttestor()
@@ -119,8 +125,10 @@ func TestValidate(t *testing.T) {
 			Attestation: attestation(note, imageA, payload, sig).GetAttestation(),
 		}
 	}
+
 	type request = binaryauthorizationpb.ValidateAttestationOccurrenceRequest
 	untyped := []byte(strings.Replace(string(payload), "Google cloud", "atomic", 1))
+
 	for _, tt := range []struct {
 		name     string
 		mutate   func(*request)
@@ -165,6 +173,7 @@ func TestValidate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if (got.GetResult() == binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED) != tt.verified || !strings.Contains(got.GetDenialReason(), tt.reason) {
 				t.Errorf("%v %q, want verified=%v and a reason with %q", got.GetResult(), got.GetDenialReason(), tt.verified, tt.reason)
 			}
@@ -181,6 +190,7 @@ func TestValidateWithoutKeys(t *testing.T) {
 		Attestor: "projects/p/attestors/none", OccurrenceNote: note, OccurrenceResourceUri: imageA,
 		Attestation: attestation(note, imageA, payload, g.sign(t, payload)).GetAttestation(),
 	}
+
 	_, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), r)
 	wantCode(t, err, codes.NotFound)
 	_, err = g.validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{Attestor: attestor})
@@ -190,10 +200,12 @@ func TestValidateWithoutKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	a.GetUserOwnedGrafeasNote().PublicKeys = nil
 	if _, err := g.binauthz.UpdateAttestor(ctxFor(t), &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a}); err != nil {
 		t.Fatal(err)
 	}
+
 	r.Attestor = attestor
 	got, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), r)
 	if err != nil || got.GetResult() != binaryauthorizationpb.ValidateAttestationOccurrenceResponse_ATTESTATION_NOT_VERIFIABLE {
@@ -209,18 +221,22 @@ func TestPolicies(t *testing.T) {
 	if err != nil || p.GetDefaultAdmissionRule().GetEvaluationMode() != binaryauthorizationpb.AdmissionRule_ALWAYS_ALLOW {
 		t.Fatalf("the default policy: %v, %v", p, err)
 	}
+
 	stale := proto.CloneOf(p)
 	require := &rule{EvaluationMode: binaryauthorizationpb.AdmissionRule_REQUIRE_ATTESTATION, EnforcementMode: binaryauthorizationpb.AdmissionRule_ENFORCED_BLOCK_AND_AUDIT_LOG, RequireAttestationsBy: []string{attestor}}
 	p.DefaultAdmissionRule = require
 	if _, err := g.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: p}); err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := g.binauthz.GetPolicy(ctx, &binaryauthorizationpb.GetPolicyRequest{Name: "projects/p/policy"})
 	if err != nil || !proto.Equal(got.GetDefaultAdmissionRule(), require) {
 		t.Errorf("%v, %v", got, err)
 	}
+
 	_, err = g.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: stale})
 	wantCode(t, err, codes.Aborted)
+
 	for name, change := range map[string]func(*binaryauthorizationpb.Policy){
 		"no default rule":          func(p *binaryauthorizationpb.Policy) { p.DefaultAdmissionRule = nil },
 		"attestation by nobody":    func(p *binaryauthorizationpb.Policy) { p.DefaultAdmissionRule.RequireAttestationsBy = nil },
@@ -237,10 +253,12 @@ func TestPolicies(t *testing.T) {
 			t.Errorf("%s: %v, want INVALID_ARGUMENT", name, err)
 		}
 	}
+
 	sys, err := g.system.GetSystemPolicy(ctx, &binaryauthorizationpb.GetSystemPolicyRequest{Name: "locations/us/policy"})
 	if err != nil || len(sys.GetAdmissionWhitelistPatterns()) == 0 {
 		t.Errorf("%v, %v", sys, err)
 	}
+
 	_, err = g.system.GetSystemPolicy(ctx, &binaryauthorizationpb.GetSystemPolicyRequest{Name: "policy"})
 	wantCode(t, err, codes.InvalidArgument)
 }

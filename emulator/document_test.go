@@ -22,6 +22,7 @@ func blocks(t *testing.T, path string) []block {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var out []block
 	for i, part := range strings.Split(string(b), "\n```") {
 		if i%2 == 1 {
@@ -29,6 +30,7 @@ func blocks(t *testing.T, path string) []block {
 			out = append(out, block{info, text + "\n"})
 		}
 	}
+
 	return out
 }
 
@@ -38,17 +40,20 @@ func TestDocumentExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	found := false
 	for _, b := range blocks(t, "../docs/emulator.md") {
 		if b.info != "go" {
 			continue
 		}
+
 		found = true
 		indented := "\t" + strings.ReplaceAll(strings.TrimSpace(b.text), "\n", "\n\t")
 		if !strings.Contains(string(example), indented) {
 			t.Errorf("not in example_test.go:\n%s", b.text)
 		}
 	}
+
 	if !found {
 		t.Error("the document has no Go example")
 	}
@@ -59,11 +64,13 @@ func TestDocument(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the program: run without -short")
 	}
+
 	for _, tool := range []string{"bash", "curl", "go"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is not on PATH: install it to run the document's commands", tool)
 		}
 	}
+
 	_, err := exec.LookPath("gcloud")
 	withGcloud := err == nil
 	dir := t.TempDir()
@@ -71,12 +78,14 @@ func TestDocument(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building attestor: %v\n%s", err, out)
 	}
+
 	t.Setenv("PATH", filepath.Join(dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
 
 	addr := freeAddress(t)
 	var script strings.Builder
 	script.WriteString("set -euo pipefail\n")
 	server := 0
+
 	for _, b := range blocks(t, "../docs/emulator.md") {
 		text := strings.ReplaceAll(b.text, "127.0.0.1:9090", addr)
 		switch b.info {
@@ -95,9 +104,11 @@ func TestDocument(t *testing.T) {
 			startServer(t, dir, text)
 		}
 	}
+
 	if server != 1 {
 		t.Fatalf("the document starts the emulator %d times, want once", server)
 	}
+
 	runShell(t, dir, script.String())
 	if !withGcloud {
 		t.Skip("gcloud is not on PATH: install the Google Cloud CLI to run its commands too; the others passed")
@@ -137,6 +148,7 @@ func startServer(t *testing.T, dir, command string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	ready := make(chan string, 1)
 	go func() {
 		var said strings.Builder
@@ -148,6 +160,7 @@ func startServer(t *testing.T, dir, command string) {
 		}
 		close(ready)
 	}()
+
 	said, ok := <-ready
 	t.Cleanup(func() {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -159,9 +172,11 @@ func startServer(t *testing.T, dir, command string) {
 			t.Errorf("the emulator did not end cleanly: %v", err)
 		}
 	})
+
 	if !ok {
 		t.Fatal("the emulator ended before it was ready")
 	}
+
 	for _, want := range []string{"loaded 2 occurrences", "no security boundary", "CLOUD_KMS_EMULATOR_HOST"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is missing from what it says on start:\n%s", want, said)

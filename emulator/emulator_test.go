@@ -51,6 +51,7 @@ func newGoogle(t testing.TB, o emulator.Options) google {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Errorf("closing: %v", err)
@@ -70,6 +71,7 @@ func connect(t testing.TB, e *emulator.Emulator) google {
 	g.binauthz, errs[3] = binauthz.NewBinauthzManagementClient(ctx, option.WithGRPCConn(e.Conn()))
 	g.system, errs[4] = binauthz.NewSystemPolicyClient(ctx, option.WithGRPCConn(e.Conn()))
 	g.validate, errs[5] = binauthz.NewValidationHelperClient(ctx, option.WithGRPCConn(e.Conn()))
+
 	for _, err := range errs {
 		if err != nil {
 			t.Fatal(err)
@@ -173,25 +175,30 @@ func TestGateConversation(t *testing.T) {
 	valid := must[*binaryauthorizationpb.ValidateAttestationOccurrenceResponse](t)(g.validate.ValidateAttestationOccurrence(ctx, &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 		Attestor: attestor, Attestation: o.GetAttestation(), OccurrenceNote: note, OccurrenceResourceUri: imageA,
 	}))
+
 	if valid.GetResult() != binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED {
 		t.Fatalf("result %v: %s", valid.GetResult(), valid.GetDenialReason())
 	}
+
 	stored := must[*grafeaspb.Occurrence](t)(g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}))
 	if stored.GetKind() != grafeaspb.NoteKind_ATTESTATION || !stored.GetCreateTime().AsTime().Equal(start) {
 		t.Errorf("kind %v created %v, want an attestation of %v", stored.GetKind(), stored.GetCreateTime().AsTime(), start)
 	}
+
 	_, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o})
 	wantCode(t, err, codes.AlreadyExists)
 
 	listed := must[*grafeaspb.Occurrence](t)(g.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
 		Name: note, Filter: `has_suffix(resourceUrl, "` + digestA + `")`,
 	}).Next())
+
 	if listed.GetName() != stored.GetName() {
 		t.Errorf("listed %s, want %s", listed.GetName(), stored.GetName())
 	}
 	if err := g.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: stored.GetName()}); err != nil {
 		t.Fatal(err)
 	}
+
 	_, err = g.grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: stored.GetName()})
 	wantCode(t, err, codes.NotFound)
 }

@@ -25,6 +25,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
+
 	remove := e.Inject(emulator.Fault{Method: "ListOccurrences", Code: codes.ResourceExhausted, Count: 1})
 	defer remove()
 	list := &grafeaspb.ListOccurrencesRequest{Parent: "projects/acme"}

@@ -25,6 +25,7 @@ func (f Filter) Hinted(o *grafeaspb.Occurrence) bool {
 	if !ok {
 		return true
 	}
+
 	for _, have := range indexKeys(rowOf(o)) {
 		for _, k := range keys {
 			if have == k {

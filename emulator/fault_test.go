@@ -55,6 +55,7 @@ func TestFaultBeforeAndAfterTheEffect(t *testing.T) {
 			if tt.fault.Message != "" && status.Convert(err).Message() != tt.fault.Message {
 				t.Errorf("message %v", err)
 			}
+
 			remove()
 			if got := g.list(t, "projects/p", ""); len(got) != tt.kept {
 				t.Errorf("%d occurrences were kept, want %d", len(got), tt.kept)
@@ -74,16 +75,19 @@ func TestFaultHangs(t *testing.T) {
 		go func() { done <- g.attest(ctx, imageA) }()
 		<-reached
 		deadline := ctxFor(t)
+
 		for lost && len(g.list(t, "projects/p", "")) == 0 { // until the effect is seen
 			if deadline.Err() != nil {
 				t.Fatal("the hanging call took no effect")
 			}
 		}
+
 		select {
 		case err := <-done:
 			t.Fatalf("answered: %v", err)
 		default:
 		}
+
 		cancel()
 		wantCode(t, <-done, codes.Canceled)
 		if got := len(g.list(t, "projects/p", "")); (got == 1) != lost {
@@ -106,11 +110,13 @@ func TestFaultLatencyAndCount(t *testing.T) {
 			_, err := c.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: version})
 			return time.Since(begin), err
 		}
+
 		for i, want := range []time.Duration{0, 3 * time.Second, 3 * time.Second, 0} {
 			if took, err := get(t.Context()); took != want || status.Code(err) != codes.NotFound {
 				t.Errorf("call %d took %v (%v), want %v", i, took, err, want)
 			}
 		}
+
 		// A caller that does not wait that long gets its own deadline back.
 		e.Inject(emulator.Fault{Method: "GetPublicKey", Latency: time.Hour})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -118,6 +124,7 @@ func TestFaultLatencyAndCount(t *testing.T) {
 		if took, err := get(ctx); took != time.Second || status.Code(err) != codes.DeadlineExceeded {
 			t.Errorf("took %v, %v", took, err)
 		}
+
 		e.ClearFaults()
 		if took, _ := get(t.Context()); took != 0 {
 			t.Errorf("cleared, and took %v", took)
@@ -133,6 +140,7 @@ func TestCorruptSignatures(t *testing.T) {
 	g.createKey(t)
 	pub := publicKey(t, g)
 	d := digestOf(crypto.SHA256, []byte("m"))
+
 	for _, tt := range []struct {
 		c                             emulator.Corruption
 		valid, crc, named, digestSeen bool
@@ -151,6 +159,7 @@ func TestCorruptSignatures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if got := ecdsa.VerifyASN1(pub, d.GetSha256(), r.GetSignature()); got != tt.valid {
 			t.Errorf("%d: signature valid %v, want %v", tt.c, got, tt.valid)
 		}
@@ -173,6 +182,7 @@ func TestCorruptPublicKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, tt := range []struct {
 		c                emulator.Corruption
 		same, crc, named bool
@@ -189,6 +199,7 @@ func TestCorruptPublicKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		crc := r.GetPemCrc32C() != nil && r.GetPemCrc32C().GetValue() == castagnoli([]byte(r.GetPem()))
 		if (r.GetPem() == good.GetPem()) != tt.same || crc != tt.crc || (r.GetName() == version) != tt.named {
 			t.Errorf("%d: %v, want same=%v crc=%v named=%v", tt.c, r, tt.same, tt.crc, tt.named)
@@ -200,12 +211,14 @@ func TestMutate(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	g.createNote(t, note)
 	g.Inject(emulator.Fault{Method: "GetNote", Mutate: func(_, resp proto.Message) { resp.(*grafeaspb.Note).Name = "other" }})
+
 	for range 2 { // the stored note stays as it was, or the second would differ in more
 		n, err := g.grafeas.GetNote(ctxFor(t), &grafeaspb.GetNoteRequest{Name: note})
 		if err != nil || n.GetName() != "other" {
 			t.Errorf("%v, %v", n, err)
 		}
 	}
+
 	g.ClearFaults()
 	if n, err := g.grafeas.GetNote(ctxFor(t), &grafeaspb.GetNoteRequest{Name: note}); err != nil || n.GetName() != note {
 		t.Errorf("%v, %v", n, err)
@@ -216,17 +229,20 @@ func TestCallLogSeesREST(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	base := "http://" + serve(t, g.Emulator)
 	g.Inject(emulator.Fault{Method: "ListOccurrences", Code: codes.Unavailable, Count: 1})
+
 	for _, want := range []int{http.StatusServiceUnavailable, http.StatusOK} {
 		if got, answer := send(t, http.MethodGet, base+"/v1/projects/p/occurrences", ""); got != want {
 			t.Errorf("status %d (%s), want %d", got, answer, want)
 		}
 	}
+
 	if calls := g.Calls("grafeas.v1.Grafeas/ListOccurrences"); len(calls) != 2 || calls[0].Code != codes.Unavailable || calls[1].Code != codes.OK {
 		t.Errorf("call log %+v", calls)
 	}
 	if calls := g.Calls("GetNote"); len(calls) != 0 {
 		t.Errorf("calls of another method %+v", calls)
 	}
+
 	g.ResetCalls()
 	if calls := g.Calls(); len(calls) != 0 {
 		t.Errorf("after a reset %+v", calls)
@@ -243,31 +259,38 @@ func TestPermissions(t *testing.T) {
 	if err != nil || len(r.GetPermissions()) != 2 {
 		t.Fatalf("%v, %v; want both granted", r, err)
 	}
+
 	g.SetBehaviour(emulator.Behaviour{Denied: []emulator.Denial{
 		{Permission: "containeranalysis.notes.attachOccurrence", Resource: note},
 		{Permission: "cloudkms.cryptoKeyVersions.useToSign", Resource: keyRing},
 		{Permission: "binaryauthorization.attestors.get"},
 	}})
+
 	r, err = g.analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: note, Permissions: ask})
 	if err != nil || len(r.GetPermissions()) != 1 || r.GetPermissions()[0] != "containeranalysis.notes.get" {
 		t.Errorf("%v, %v; want notes.get alone", r, err)
 	}
+
 	r, err = g.kms.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: keyRing + "/cryptoKeys/gate", Permissions: []string{"cloudkms.cryptoKeyVersions.useToSign"}})
 	if err != nil || len(r.GetPermissions()) != 0 {
 		t.Errorf("%v, %v; want none, by the key ring", r, err)
 	}
+
 	r, err = iampb.NewIAMPolicyClient(g.Conn()).TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: attestor, Permissions: []string{"binaryauthorization.attestors.get", "binaryauthorization.attestors.verifyImageAttested"}})
 	if err != nil || len(r.GetPermissions()) != 1 {
 		t.Errorf("%v, %v; want verifyImageAttested alone", r, err)
 	}
+
 	// What is not granted cannot be done.
 	err = g.attest(ctx, imageA)
 	wantCode(t, err, codes.PermissionDenied)
 	if info := errorInfo(err); info.GetReason() != "IAM_PERMISSION_DENIED" || info.GetMetadata()["permission"] != "containeranalysis.notes.attachOccurrence" {
 		t.Errorf("details %v", info)
 	}
+
 	_, err = g.kms.AsymmetricSign(ctx, &kmspb.AsymmetricSignRequest{Name: version, Digest: digestOf(crypto.SHA256, nil)})
 	wantCode(t, err, codes.PermissionDenied)
+
 	for name, req := range map[string]*iampb.TestIamPermissionsRequest{
 		"wildcard":    {Resource: note, Permissions: []string{"containeranalysis.*"}},
 		"no resource": {Permissions: ask},
@@ -286,15 +309,18 @@ func TestIAMPoliciesAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	stale := proto.CloneOf(p)
 	p.Bindings = []*iampb.Binding{{Role: "roles/containeranalysis.notes.attacher", Members: []string{"user:a@example.com"}}}
 	if _, err := g.analysis.SetIamPolicy(ctx, &iampb.SetIamPolicyRequest{Resource: note, Policy: p}); err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := g.analysis.GetIamPolicy(ctx, &iampb.GetIamPolicyRequest{Resource: note})
 	if err != nil || len(got.GetBindings()) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
+
 	_, err = g.analysis.SetIamPolicy(ctx, &iampb.SetIamPolicyRequest{Resource: note, Policy: stale})
 	wantCode(t, err, codes.Aborted)
 }
@@ -314,11 +340,13 @@ func publicKey(t *testing.T, g google) *ecdsa.PublicKey {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	block, _ := pem.Decode([]byte(r.GetPem()))
 	k, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return k.(*ecdsa.PublicKey)
 }
 
@@ -327,6 +355,7 @@ func TestCloseEndsCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	c := grafeaspb.NewGrafeasClient(e.Conn())
 	hanging := make(chan struct{})
 	e.Inject(emulator.Fault{Hang: true, Match: func(proto.Message) bool { close(hanging); return true }})
@@ -335,6 +364,7 @@ func TestCloseEndsCalls(t *testing.T) {
 		_, err := c.GetNote(t.Context(), &grafeaspb.GetNoteRequest{Name: note})
 		done <- err
 	}()
+
 	<-hanging
 	if err := e.Close(); err != nil {
 		t.Error(err)

@@ -14,9 +14,11 @@ func BenchmarkFilter(b *testing.B) {
 	d := "sha256:" + strings.Repeat("0", 64)
 	image := "us-docker.pkg.dev/acme/prod/api@" + d
 	var many []string
+
 	for range 64 {
 		many = append(many, fmt.Sprintf("has_suffix(resourceUrl, %q)", d))
 	}
+
 	for name, filter := range map[string]string{
 		"scan":        fmt.Sprintf(`((kind = "VULNERABILITY") OR (kind = "DISCOVERY")) AND ((resourceUrl = "https://%s") OR (resourceUrl = %q))`, image, image),
 		"attestation": fmt.Sprintf("has_suffix(resourceUrl, %q)", d),

@@ -20,6 +20,7 @@ func corpus() map[string]*grafeaspb.Occurrence {
 		o.Name, o.Kind, o.CreateTime, o.UpdateTime = "projects/p/occurrences/"+name, kind, at(h), at(h+1)
 		return o
 	}
+
 	minimal := vulnerability("https://"+imageB, "GHSA-x")
 	minimal.GetVulnerability().EffectiveSeverity = grafeaspb.Severity_MINIMAL
 	minimal.GetVulnerability().FixAvailable = false
@@ -78,8 +79,10 @@ func TestFilterSelects(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			occ := corpus()
 			var got []string
+
 			for _, name := range all {
 				if f.Matches(occ[name]) {
 					got = append(got, name)
@@ -88,6 +91,7 @@ func TestFilterSelects(t *testing.T) {
 					}
 				}
 			}
+
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
@@ -98,6 +102,7 @@ func TestFilterSelects(t *testing.T) {
 func TestFilterRefuses(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	g.createNote(t, note)
+
 	for _, filter := range []string{
 		`x`, `"x"`, `kind`, `kind=`, `kind = = "BUILD"`, `= "BUILD"`, `kind="NO_SUCH"`, `kind="PACKAGE_VULNERABILITY"`, `kind>"BUILD"`, `kind:"BUILD"`,
 		`noSuchField="x"`, `vulnerability.nope="x"`, `vulnerability="x"`, `kind.x="y"`, `resourceUrl>"a"`, `resourceUrl ! "a"`,
@@ -119,6 +124,7 @@ func TestFilterRefuses(t *testing.T) {
 		if got := code(err); got != codes.InvalidArgument {
 			t.Errorf("%q: list says %v (%v), want INVALID_ARGUMENT", filter, got, err)
 		}
+
 		_, err = g.grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note, Filter: filter}).Next()
 		if got := code(err); got != codes.InvalidArgument {
 			t.Errorf("%q: list of a note says %v, want INVALID_ARGUMENT", filter, got)
@@ -139,9 +145,11 @@ func FuzzFilter(f *testing.F) {
 		}
 		f.Add(s)
 	}
+
 	if accepted < 4 {
 		f.Fatalf("%d seeds are filters: the fuzzer would learn nothing", accepted)
 	}
+
 	occ := corpus()
 	f.Fuzz(func(t *testing.T, s string) {
 		parsed, err := emulator.ParseFilter(s)
@@ -158,6 +166,7 @@ func FuzzFilter(f *testing.F) {
 		if !strings.ContainsAny(s, "=<>") && !strings.Contains(s, "has_") {
 			t.Fatalf("%q is accepted without a comparison", s)
 		}
+
 		negated, err := emulator.ParseFilter("NOT (" + s + ")")
 		for name, o := range occ {
 			if m := parsed.Matches(o); err == nil && negated.Matches(o) == m {

@@ -24,6 +24,7 @@ func serve(t testing.TB, e *emulator.Emulator) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- e.Serve(ctx, l) }()
@@ -33,6 +34,7 @@ func serve(t testing.TB, e *emulator.Emulator) string {
 			t.Errorf("serving: %v", err)
 		}
 	})
+
 	return l.Addr().String()
 }
 
@@ -51,12 +53,14 @@ func newGcloud(t *testing.T, addr string) gcloud {
 	if testing.Short() {
 		t.Skip("gcloud takes a second per command: run without -short")
 	}
+
 	env := []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "CLOUDSDK_CONFIG=" + t.TempDir(),
 		"CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true", "CLOUDSDK_CORE_PROJECT=p", "CLOUDSDK_CORE_DISABLE_PROMPTS=1",
 		"CLOUDSDK_CORE_DISABLE_USAGE_REPORTING=true", "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK=true",
 		"CLOUDSDK_CORE_CHECK_GCE_METADATA=false", "CLOUDSDK_CORE_SURVEY_DISABLE_PROMPTS=true",
 	}
+
 	for _, api := range []string{"CONTAINERANALYSIS", "BINARYAUTHORIZATION", "CLOUDKMS", "ARTIFACTREGISTRY", "SERVICEUSAGE"} {
 		env = append(env, "CLOUDSDK_API_ENDPOINT_OVERRIDES_"+api+"=http://"+addr+"/")
 	}
@@ -81,6 +85,7 @@ func (g gcloud) run(t *testing.T, args ...string) string {
 	if err != nil {
 		t.Fatalf("gcloud %s: %v\n%s", strings.Join(args, " "), err, stderr)
 	}
+
 	return stdout
 }
 
@@ -103,6 +108,7 @@ func TestGcloudAttests(t *testing.T) {
 			Keys []struct{ ID string } `json:"publicKeys"`
 		} `json:"userOwnedGrafeasNote"`
 	}
+
 	unmarshal(t, c.run(t, "container", "binauthz", "attestors", "describe", "gate", "--format=json"), &a)
 	if len(a.Note.Keys) != 1 || a.Note.Keys[0].ID != keyID {
 		t.Fatalf("keys %+v, want the one with id %s", a.Note.Keys, keyID)
@@ -126,18 +132,22 @@ func TestGcloudAttests(t *testing.T) {
 	if len(listed) != 1 || listed[0].ResourceURI != imageB || listed[0].Kind != "ATTESTATION" {
 		t.Errorf("listed %+v, want the attestation of %s", listed, imageB)
 	}
+
 	for _, digest := range []string{digestA, digestB} {
 		o, err := g.grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note, Filter: `has_suffix(resourceUrl, "` + digest + `")`}).Next()
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		v, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 			Attestor: attestor, Attestation: o.GetAttestation(), OccurrenceNote: o.GetNoteName(), OccurrenceResourceUri: o.GetResourceUri(),
 		})
+
 		if err != nil || v.GetResult() != binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED {
 			t.Errorf("what gcloud stored for %s: %v %v", digest, v, err)
 		}
 	}
+
 	if !strings.Contains(c.run(t, "container", "binauthz", "policy", "export"), "ALWAYS_ALLOW") {
 		t.Error("the policy that gcloud exports is not the default one")
 	}
@@ -149,15 +159,18 @@ const registry = "artifacts" //nolint:misspell // its name
 func TestGcloudReadsScans(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	c := newGcloud(t, serve(t, g.Emulator))
+
 	for _, o := range []*grafeaspb.Occurrence{discovery("https://" + imageA), vulnerability("https://"+imageA, "CVE-2026-1")} {
 		if _, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	out := c.run(t, registry, "docker", "images", "describe", imageA, "--show-all-metadata", "--format=json")
 	if !strings.Contains(out, "projects/goog-vulnz/notes/CVE-2026-1") || !strings.Contains(out, "FINISHED_SUCCESS") {
 		t.Errorf("describe does not show the scan:\n%s", out)
 	}
+
 	// What gcloud prints can be loaded where it came from.
 	e, err := emulator.New(emulator.Options{})
 	if err != nil {

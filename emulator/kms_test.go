@@ -50,6 +50,7 @@ func digestBytes(d *kmspb.Digest) []byte {
 func rsaKeys(t *testing.T) map[int]crypto.Signer {
 	t.Helper()
 	out := map[int]crypto.Signer{}
+
 	for _, bits := range []int{2048, 3072, 4096} {
 		k, err := rsa.GenerateKey(rand.Reader, bits)
 		if err != nil {
@@ -81,6 +82,7 @@ func verify(pub any, h crypto.Hash, pss bool, digest, sig []byte) error {
 func TestTenAlgorithms(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	keys := rsaKeys(t)
+
 	for _, tt := range []struct {
 		algorithm kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm
 		hash      crypto.Hash
@@ -102,37 +104,46 @@ func TestTenAlgorithms(t *testing.T) {
 			if err := g.SeedKey(name, tt.algorithm, keys[tt.bits]); err != nil {
 				t.Fatal(err)
 			}
+
 			pub, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: name})
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if pub.GetName() != name || pub.GetAlgorithm() != tt.algorithm || pub.GetPemCrc32C().GetValue() != castagnoli([]byte(pub.GetPem())) {
 				t.Errorf("public key %v", pub)
 			}
+
 			block, _ := pem.Decode([]byte(pub.GetPem()))
 			key, err := x509.ParsePKIXPublicKey(block.Bytes)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			d := digestOf(tt.hash, []byte("message"))
 			r, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Digest: d, DigestCrc32C: wrapperspb.Int64(castagnoli(digestBytes(d)))})
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if r.GetName() != name || !r.GetVerifiedDigestCrc32C() || r.GetSignatureCrc32C().GetValue() != castagnoli(r.GetSignature()) {
 				t.Errorf("answer %v", r)
 			}
+
 			pss := strings.Contains(tt.algorithm.String(), "PSS")
 			if err := verify(key, tt.hash, pss, digestBytes(d), r.GetSignature()); err != nil {
 				t.Errorf("verifying: %v", err)
 			}
+
 			// Whole data is hashed by the service.
 			if r, err = g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Data: []byte("message")}); err != nil {
 				t.Fatal(err)
 			}
+
 			if err := verify(key, tt.hash, pss, digestBytes(d), r.GetSignature()); err != nil || r.GetVerifiedDataCrc32C() {
 				t.Errorf("verifying a signature of data: %v, data CRC %v", err, r.GetVerifiedDataCrc32C())
 			}
+
 			for _, other := range []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512} {
 				if other == tt.hash {
 					continue
@@ -148,6 +159,7 @@ func TestSignRefuses(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	g.createKey(t)
 	good := digestOf(crypto.SHA256, []byte("m"))
+
 	for _, tt := range []struct {
 		name string
 		r    *kmspb.AsymmetricSignRequest
@@ -188,21 +200,26 @@ func TestKeyVersionStates(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), "is not enabled, current state is: ") {
 			t.Errorf("message %v", err)
 		}
+
 		return code(err)
 	}
+
 	set := func(s kmspb.CryptoKeyVersion_CryptoKeyVersionState) error {
 		_, err := g.kms.UpdateCryptoKeyVersion(ctx, &kmspb.UpdateCryptoKeyVersionRequest{
 			CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: version, State: s}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 		})
 		return err
 	}
+
 	if got := usable(); got != codes.OK {
 		t.Fatalf("a new version: %v", got)
 	}
+
 	wantCode(t, set(kmspb.CryptoKeyVersion_DISABLED), codes.OK)
 	if got := usable(); got != codes.FailedPrecondition {
 		t.Errorf("disabled: %v", got)
 	}
+
 	wantCode(t, set(kmspb.CryptoKeyVersion_DESTROYED), codes.InvalidArgument)
 	wantCode(t, set(kmspb.CryptoKeyVersion_ENABLED), codes.OK)
 	v, err := g.kms.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: version})
@@ -212,18 +229,22 @@ func TestKeyVersionStates(t *testing.T) {
 	if got := usable(); got != codes.FailedPrecondition {
 		t.Errorf("to be destroyed: %v", got)
 	}
+
 	wantCode(t, set(kmspb.CryptoKeyVersion_ENABLED), codes.FailedPrecondition)
 	if v, err = g.kms.RestoreCryptoKeyVersion(ctx, &kmspb.RestoreCryptoKeyVersionRequest{Name: version}); err != nil || v.GetState() != kmspb.CryptoKeyVersion_DISABLED {
 		t.Errorf("%v, %v", v, err)
 	}
+
 	wantCode(t, set(kmspb.CryptoKeyVersion_ENABLED), codes.OK)
 	if got := usable(); got != codes.OK {
 		t.Errorf("restored and enabled: %v", got)
 	}
+
 	second, err := g.kms.CreateCryptoKeyVersion(ctx, &kmspb.CreateCryptoKeyVersionRequest{Parent: keyRing + "/cryptoKeys/gate"})
 	if err != nil || second.GetName() != keyRing+"/cryptoKeys/gate/cryptoKeyVersions/2" || second.GetState() != kmspb.CryptoKeyVersion_ENABLED {
 		t.Errorf("%v, %v", second, err)
 	}
+
 	it := g.kms.ListCryptoKeyVersions(ctx, &kmspb.ListCryptoKeyVersionsRequest{Parent: keyRing + "/cryptoKeys/gate"})
 	first, err := it.Next()
 	if err != nil || first.GetName() != version {
@@ -241,29 +262,35 @@ func TestKeysForRefusal(t *testing.T) {
 		if err := g.SeedKey(name, algorithm, nil); err != nil {
 			t.Fatal(err)
 		}
+
 		pub, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: name})
 		if err != nil || pub.GetAlgorithm() != algorithm {
 			t.Fatalf("%v, %v", pub, err)
 		}
+
 		block, _ := pem.Decode([]byte(pub.GetPem()))
 		if block == nil || !strings.Contains(string(block.Bytes), oid) {
 			t.Errorf("the public key is not one of %v", algorithm)
 		}
 	}
+
 	ed := keyRing + "/cryptoKeys/EC_SIGN_ED25519/cryptoKeyVersions/1"
 	pub, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: ed, PublicKeyFormat: kmspb.PublicKey_PEM})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	block, _ := pem.Decode(pub.GetPublicKey().GetData())
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	r, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: ed, Data: []byte("m")})
 	if err != nil || !ed25519.Verify(key.(ed25519.PublicKey), []byte("m"), r.GetSignature()) {
 		t.Errorf("Ed25519: %v, %v", r, err)
 	}
+
 	_, err = g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: ed, Digest: digestOf(crypto.SHA512, nil)})
 	wantCode(t, err, codes.InvalidArgument)
 	_, err = g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: keyRing + "/cryptoKeys/EC_SIGN_SECP256K1_SHA256/cryptoKeyVersions/1", Digest: digestOf(crypto.SHA256, nil)})
@@ -276,18 +303,22 @@ func TestSeedKeyRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	wantCode(t, g.SeedKey(version, kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, p384), codes.InvalidArgument)
 	wantCode(t, g.SeedKey(version, kmspb.CryptoKeyVersion_RSA_SIGN_PSS_2048_SHA256, p384), codes.InvalidArgument)
 	wantCode(t, g.SeedKey("gate", kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384, p384), codes.InvalidArgument)
 	wantCode(t, g.SeedKey(version, kmspb.CryptoKeyVersion_GOOGLE_SYMMETRIC_ENCRYPTION, nil), codes.InvalidArgument)
+
 	// A key that is replaced is not signed with again.
 	if err := g.SeedKey(version, kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, nil); err != nil {
 		t.Fatal(err)
 	}
+
 	g.sign(t, []byte("m"))
 	if err := g.SeedKey(version, kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384, p384); err != nil {
 		t.Fatal(err)
 	}
+
 	r, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: version, Digest: digestOf(crypto.SHA384, []byte("m"))})
 	if err != nil || !ecdsa.VerifyASN1(&p384.PublicKey, digestBytes(digestOf(crypto.SHA384, []byte("m"))), r.GetSignature()) {
 		t.Errorf("the seeded key did not sign: %v", err)
@@ -301,6 +332,7 @@ func TestKeyCreationRefuses(t *testing.T) {
 	signing := func(a kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) *kmspb.CryptoKey {
 		return &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: a}}
 	}
+
 	ec := kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256
 	for _, tt := range []struct {
 		name string
@@ -319,6 +351,7 @@ func TestKeyCreationRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
+
 	_, err := g.kms.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "gate"})
 	wantCode(t, err, codes.AlreadyExists)
 }
@@ -332,6 +365,7 @@ func TestKeysTakeTheirTimeToDie(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	create := func(id string, after time.Duration) (*kmspb.CryptoKey, error) {
 		key := &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256}}
 		if after != 0 {
@@ -339,23 +373,27 @@ func TestKeysTakeTheirTimeToDie(t *testing.T) {
 		}
 		return g.kms.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: ring.GetName(), CryptoKeyId: id, CryptoKey: key})
 	}
+
 	for id, after := range map[string]time.Duration{"default": 0, "slow": 100 * 24 * time.Hour} {
 		key, err := create(id, after)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if after == 0 {
 			after = 30 * 24 * time.Hour
 		}
 		if got := key.GetDestroyScheduledDuration().AsDuration(); got != after {
 			t.Errorf("%s: %s, want %s", id, got, after)
 		}
+
 		before := time.Now()
 		v, err := g.kms.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: key.GetName() + "/cryptoKeyVersions/1"})
 		if err != nil || v.GetDestroyTime().AsTime().Before(before.Add(after)) || v.GetDestroyTime().AsTime().After(time.Now().Add(after)) {
 			t.Errorf("%s: %v, %v", id, v, err)
 		}
 	}
+
 	_, err = create("hasty", time.Hour)
 	wantCode(t, err, codes.InvalidArgument)
 }

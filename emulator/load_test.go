@@ -41,17 +41,21 @@ func occurrencesIn(t *testing.T, b []byte) []*grafeaspb.Occurrence {
 				}
 				return
 			}
+
 			b, err := json.Marshal(v)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			o := &grafeaspb.Occurrence{}
 			if err := protojson.Unmarshal(b, o); err != nil {
 				t.Fatal(err)
 			}
+
 			out = append(out, o)
 		}
 	}
+
 	walk(v)
 	return out
 }
@@ -61,34 +65,42 @@ func TestLoadSamples(t *testing.T) {
 	if err != nil || len(files) < 12 {
 		t.Fatalf("%d samples, %v", len(files), err)
 	}
+
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			b, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			want := occurrencesIn(t, b)
 			if len(want) == 0 {
 				t.Fatal("the sample holds no occurrence")
 			}
+
 			g := newGoogle(t, emulator.Options{})
 			if n, err := g.Load(strings.NewReader(string(b))); n != len(want) || err != nil {
 				t.Fatalf("loaded %d, %v; want %d", n, err, len(want))
 			}
+
 			var got []*grafeaspb.Occurrence
 			parents := map[string]bool{}
+
 			for _, o := range want {
 				parents[strings.Join(strings.Split(o.GetName(), "/")[:2], "/")] = true
 			}
+
 			for p := range parents {
 				got = append(got, g.list(t, p, "")...)
 			}
+
 			byName := func(a, b *grafeaspb.Occurrence) int { return strings.Compare(a.GetName(), b.GetName()) }
 			slices.SortFunc(got, byName)
 			slices.SortFunc(want, byName)
 			if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 				t.Errorf("-sample +listed\n%s", diff)
 			}
+
 			for _, o := range got {
 				n, err := g.grafeas.GetOccurrenceNote(ctxFor(t), &grafeaspb.GetOccurrenceNoteRequest{Name: o.GetName()})
 				if err != nil || n.GetName() != o.GetNoteName() || n.GetKind() != o.GetKind() {
@@ -104,6 +116,7 @@ func (g google) list(t testing.TB, parent, filter string) []*grafeaspb.Occurrenc
 	t.Helper()
 	var out []*grafeaspb.Occurrence
 	it := g.grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: parent, Filter: filter, PageSize: 1000})
+
 	for {
 		switch o, err := it.Next(); {
 		case errors.Is(err, iterator.Done):
@@ -119,6 +132,7 @@ func (g google) list(t testing.TB, parent, filter string) []*grafeaspb.Occurrenc
 func TestLoadShapes(t *testing.T) {
 	const occ = `{"name":"projects/p/occurrences/1","resourceUri":"r","noteName":"projects/p/notes/n","kind":"DISCOVERY","discovery":{"analysisStatus":"COMPLETE"}}`
 	const note = `{"name":"projects/p/notes/n","discovery":{"analysisKind":"VULNERABILITY"},"shortDescription":"mine"}`
+
 	for _, tt := range []struct {
 		name, in string
 		want     int
@@ -140,6 +154,7 @@ func TestLoadShapes(t *testing.T) {
 			if n, err := g.Load(strings.NewReader(tt.in)); n != tt.want || err != nil {
 				t.Fatalf("loaded %d, %v; want %d", n, err, tt.want)
 			}
+
 			n := must[*grafeaspb.Note](t)(g.grafeas.GetNote(ctxFor(t), &grafeaspb.GetNoteRequest{Name: "projects/p/notes/n"}))
 			if strings.Contains(tt.in, "mine") && n.GetShortDescription() != "mine" {
 				t.Errorf("the note's description is %q, want the file's", n.GetShortDescription())
@@ -173,6 +188,7 @@ func TestLoadRefusesAllOfABadFile(t *testing.T) {
 			if tt.name != "empty" && strings.HasPrefix(in, "{") && tt.name != "nothing in it" {
 				in = `{"name":"projects/p/occurrences/0","resourceUri":"r","noteName":"projects/p/notes/n","discovery":{}}` + in
 			}
+
 			n, err := g.Load(strings.NewReader(in))
 			if n != 0 || err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("loaded %d, %v; want an error with %q", n, err, tt.want)
@@ -192,6 +208,7 @@ func TestLoadReplacesByName(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if got := g.list(t, "projects/p", `resourceUrl="r1"`); len(got) != 0 {
 		t.Errorf("%d occurrences under the replaced resource", len(got))
 	}

@@ -46,6 +46,7 @@ func TestCreateOccurrenceRefuses(t *testing.T) {
 	g := newGoogle(t, emulator.Options{Behaviour: emulator.Behaviour{NoProviderNotes: true}})
 	g.createNote(t, note)
 	good := func() *grafeaspb.Occurrence { return attestation(note, imageA, []byte("p"), []byte("s")) }
+
 	for _, tt := range []struct {
 		name   string
 		mutate func(*grafeaspb.Occurrence)
@@ -74,6 +75,7 @@ func TestCreateOccurrenceRefuses(t *testing.T) {
 			tt.mutate(o)
 			_, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o})
 			wantCode(t, err, tt.want)
+
 			// A batch is all or nothing.
 			_, err = g.grafeas.BatchCreateOccurrences(ctxFor(t), &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/p", Occurrences: []*grafeaspb.Occurrence{good(), o}})
 			wantCode(t, err, tt.want)
@@ -82,6 +84,7 @@ func TestCreateOccurrenceRefuses(t *testing.T) {
 			}
 		})
 	}
+
 	for name, occ := range map[string][]*grafeaspb.Occurrence{"empty": nil, "too large": make([]*grafeaspb.Occurrence, 1001), "nil": {nil}} {
 		for i := range occ {
 			if name == "too large" {
@@ -107,6 +110,7 @@ func TestUniqueness(t *testing.T) {
 			if u, err := emulator.ParseUniqueness(tt.u.String()); u != tt.u || err != nil {
 				t.Errorf("parsed %v, %v", u, err)
 			}
+
 			g := newGoogle(t, emulator.Options{})
 			g.SetBehaviour(emulator.Behaviour{Uniqueness: tt.u})
 			g.createNote(t, note)
@@ -114,14 +118,17 @@ func TestUniqueness(t *testing.T) {
 				_, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: parent, Occurrence: attestation(note, imageA, []byte(payload), []byte("s"))})
 				return err
 			}
+
 			if err := create("projects/p", "one"); err != nil {
 				t.Fatal(err)
 			}
+
 			err := create("projects/other", "one")
 			wantCode(t, err, tt.samePayload)
 			if tt.samePayload != codes.OK && !strings.Contains(err.Error(), "already exists") {
 				t.Errorf("message %q does not name the occurrence", err)
 			}
+
 			wantCode(t, create("projects/p", "two"), tt.otherPayload)
 		})
 	}
@@ -134,18 +141,22 @@ func TestUpdateOccurrence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	now = now.Add(time.Hour)
 	update := func(in *grafeaspb.Occurrence, paths ...string) (*grafeaspb.Occurrence, error) {
 		return g.grafeas.UpdateOccurrence(ctxFor(t), &grafeaspb.UpdateOccurrenceRequest{Name: o.GetName(), Occurrence: in, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}})
 	}
+
 	in := &grafeaspb.Occurrence{
 		Name: "ignored", Kind: grafeaspb.NoteKind_BUILD, Remediation: "push again",
 		Details: &grafeaspb.Occurrence_Discovery{Discovery: &grafeaspb.DiscoveryOccurrence{AnalysisStatus: grafeaspb.DiscoveryOccurrence_FINISHED_FAILED}},
 	}
+
 	got, err := update(in, "discovery.analysis_status", "name", "kind")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	want := proto.CloneOf(o)
 	want.GetDiscovery().AnalysisStatus, want.UpdateTime = grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, timestamppb.New(now)
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
@@ -157,6 +168,7 @@ func TestUpdateOccurrence(t *testing.T) {
 	if got, err = update(&grafeaspb.Occurrence{}, "remediation"); err != nil || got.GetRemediation() != "" || got.GetDiscovery() == nil {
 		t.Errorf("clearing a field: %v, %v", got, err)
 	}
+
 	for name, tt := range map[string]struct {
 		in   *grafeaspb.Occurrence
 		mask string
@@ -173,6 +185,7 @@ func TestUpdateOccurrence(t *testing.T) {
 			t.Errorf("%s: %v, want INVALID_ARGUMENT", name, err)
 		}
 	}
+
 	_, err = g.grafeas.UpdateOccurrence(ctxFor(t), &grafeaspb.UpdateOccurrenceRequest{Name: "projects/p/occurrences/none", Occurrence: in})
 	wantCode(t, err, codes.NotFound)
 }
@@ -188,10 +201,12 @@ func TestNotes(t *testing.T) {
 	if _, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: vulnerability(imageA, "CVE-1")}); err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := g.grafeas.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: n.GetName()})
 	if err != nil || !got.GetVulnerability().GetAdvisoryPublishTime().AsTime().Equal(start) {
 		t.Errorf("an occurrence replaced its note: %v, %v", got, err)
 	}
+
 	_, err = g.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/goog-vulnz", NoteId: "CVE-1", Note: published})
 	wantCode(t, err, codes.AlreadyExists)
 	_, err = g.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/p", NoteId: "x", Note: &grafeaspb.Note{}})
@@ -203,10 +218,12 @@ func TestNotes(t *testing.T) {
 	if err != nil || len(batch.GetNotes()) != 2 || batch.GetNotes()[0].GetName() != "projects/p/notes/a" {
 		t.Errorf("%v, %v", batch, err)
 	}
+
 	updated, err := g.grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(), Note: &grafeaspb.Note{ShortDescription: "s"}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"short_description"}}})
 	if err != nil || updated.GetShortDescription() != "s" || updated.GetVulnerability().GetAdvisoryPublishTime() == nil {
 		t.Errorf("%v, %v", updated, err)
 	}
+
 	_, err = g.grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(), Note: &grafeaspb.Note{Type: &grafeaspb.Note_Build{Build: &grafeaspb.BuildNote{}}}})
 	wantCode(t, err, codes.InvalidArgument)
 	_, err = g.grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: "x"}).Next()
@@ -214,10 +231,12 @@ func TestNotes(t *testing.T) {
 	if err := g.grafeas.DeleteNote(ctx, &grafeaspb.DeleteNoteRequest{Name: "projects/p/notes/a"}); err != nil {
 		t.Fatal(err)
 	}
+
 	left, err := g.grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p"}).Next()
 	if err != nil || left.GetName() != "projects/p/notes/b" {
 		t.Errorf("%v, %v", left, err)
 	}
+
 	_, err = g.grafeas.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: "projects/p/notes/a"})
 	wantCode(t, err, codes.NotFound)
 }
@@ -229,6 +248,7 @@ func TestRefusals(t *testing.T) {
 	create := func() (*grafeaspb.Occurrence, error) {
 		return g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
 	}
+
 	g.SetBehaviour(emulator.Behaviour{RefuseCreates: true})
 	_, err := create()
 	wantCode(t, err, codes.PermissionDenied)
@@ -237,6 +257,7 @@ func TestRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, err = g.grafeas.UpdateOccurrence(ctx, &grafeaspb.UpdateOccurrenceRequest{Name: o.GetName(), Occurrence: o})
 	wantCode(t, err, codes.PermissionDenied)
 	wantCode(t, g.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}), codes.PermissionDenied)

@@ -32,20 +32,24 @@ func TestPages(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			g := newGoogle(t, emulator.Options{Behaviour: emulator.Behaviour{EmptyPages: 3}})
 			g.fill(t, "projects/p", n)
+
 			for _, filter := range []string{"", `kind="VULNERABILITY" AND resourceUrl="https://` + imageA + `"`} {
 				seen := map[string]bool{}
 				pages, empty := 0, 0
 				pager := iterator.NewPager(g.grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: "projects/p", Filter: filter}), 1000, "")
+
 				for {
 					var page []*grafeaspb.Occurrence
 					token, err := pager.NextPage(&page)
 					if err != nil {
 						t.Fatal(err)
 					}
+
 					pages++
 					if len(page) == 0 && token != "" {
 						empty++
 					}
+
 					for i, o := range page {
 						if seen[o.GetName()] {
 							t.Fatalf("page %d repeats %s", pages, o.GetName())
@@ -55,10 +59,12 @@ func TestPages(t *testing.T) {
 						}
 						seen[o.GetName()] = true
 					}
+
 					if token == "" {
 						break
 					}
 				}
+
 				if len(seen) != n {
 					t.Errorf("filter %q: %d occurrences on %d pages, want %d", filter, len(seen), pages, n)
 				}
@@ -71,6 +77,7 @@ func TestPageSizes(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	g.fill(t, "projects/p", 1500)
 	c := grafeaspb.NewGrafeasClient(g.Conn())
+
 	for _, tt := range []struct {
 		size int32
 		want int
@@ -80,6 +87,7 @@ func TestPageSizes(t *testing.T) {
 			t.Errorf("page_size %d: %d occurrences, token %q, %v; want %d and a token", tt.size, len(r.GetOccurrences()), r.GetNextPageToken(), err, tt.want)
 		}
 	}
+
 	_, err := c.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: "projects/p", PageSize: -1})
 	wantCode(t, err, codes.InvalidArgument)
 }
@@ -92,6 +100,7 @@ func TestPageTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, r := range map[string]*grafeaspb.ListOccurrencesRequest{
 		"garbage":         {Parent: "projects/p", PageToken: "garbage"},
 		"another filter":  {Parent: "projects/p", PageToken: first.GetNextPageToken(), Filter: `kind="VULNERABILITY"`},
@@ -101,10 +110,12 @@ func TestPageTokens(t *testing.T) {
 			t.Errorf("%s: %v, want INVALID_ARGUMENT", name, err)
 		}
 	}
+
 	// What is written and deleted between pages neither repeats nor hides the rest.
 	if err := g.grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: first.GetOccurrences()[19].GetName()}); err != nil {
 		t.Fatal(err)
 	}
+
 	g.fill(t, "projects/p", 1)
 	second, err := c.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: "projects/p", PageToken: first.GetNextPageToken()})
 	if err != nil || len(second.GetOccurrences()) != 11 || second.GetNextPageToken() != "" {
@@ -120,9 +131,11 @@ func TestListLag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	byNote := func() (*grafeaspb.Occurrence, error) {
 		return g.grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note}).Next()
 	}
+
 	if got := g.list(t, "projects/p", ""); len(got) != 0 {
 		t.Errorf("listed at once: %v", got)
 	}
@@ -132,6 +145,7 @@ func TestListLag(t *testing.T) {
 	if _, err := g.grafeas.GetOccurrence(ctxFor(t), &grafeaspb.GetOccurrenceRequest{Name: o.GetName()}); err != nil {
 		t.Errorf("get lags too: %v", err)
 	}
+
 	now = now.Add(5 * time.Second)
 	if got := g.list(t, "projects/p", ""); len(got) != 1 {
 		t.Errorf("%d listed after the lag, want 1", len(got))
@@ -160,6 +174,7 @@ func TestNamesAndLocations(t *testing.T) {
 			t.Errorf("%s lists %d, want 2", parent, len(got))
 		}
 	}
+
 	if got := g.list(t, "projects/p", ""); len(got) != 2 {
 		t.Errorf("a project lists %d occurrences of its locations, want 2", len(got))
 	}
@@ -169,6 +184,7 @@ func TestNamesAndLocations(t *testing.T) {
 	if got := g.list(t, "projects/example.com:pro", ""); len(got) != 0 {
 		t.Errorf("a project lists %d occurrences of one whose name it begins", len(got))
 	}
+
 	for _, parent := range []string{"", "p", "projects/", "projects/p/", "projects/p/locations/", "projects/p/x/y", "projects/a/b", "projects/p q"} {
 		_, err := g.grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: parent}).Next()
 		if code(err) != codes.InvalidArgument {

@@ -38,6 +38,7 @@ func readExchanges(t *testing.T) []exchange {
 	var command string
 	sc := bufio.NewScanner(f)
 	sc.Buffer(nil, 1<<20)
+
 	for sc.Scan() {
 		line := sc.Text()
 		if c, ok := strings.CutPrefix(line, "##### "); ok {
@@ -54,6 +55,7 @@ func readExchanges(t *testing.T) []exchange {
 			out[len(out)-1].answer = a
 		}
 	}
+
 	if err := sc.Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +69,7 @@ func TestReplay(t *testing.T) {
 	exchanges := readExchanges(t)
 	prepareReplay(t, g, exchanges)
 	base := "http://" + serve(t, g.Emulator)
+
 	for i, x := range exchanges {
 		t.Run(fmt.Sprintf("%02d %s %.60s", i, x.method, x.path), func(t *testing.T) {
 			if strings.HasSuffix(x.path, "/tags/latest?alt=json") {
@@ -76,6 +79,7 @@ func TestReplay(t *testing.T) {
 				}
 				return
 			}
+
 			status, answer := send(t, x.method, base+x.path, x.body)
 			if status != http.StatusOK {
 				t.Fatalf("status %d: %s\nof %s", status, answer, x.command)
@@ -87,12 +91,14 @@ func TestReplay(t *testing.T) {
 				}
 				return
 			}
+
 			var got, want any
 			unmarshal(t, answer, &got)
 			unmarshal(t, x.answer, &want)
 			if o, ok := want.(map[string]any)["occurrences"].([]any); ok && x.method == http.MethodGet {
 				want = map[string]any{"occurrences": slices.DeleteFunc(o, func(o any) bool { return !selected(t, x.path, o) })}
 			}
+
 			if diff := missing("", want, got); diff != "" {
 				t.Errorf("%s\ngot  %s\nwant %s", diff, answer, x.answer)
 			}
@@ -108,6 +114,7 @@ func prepareReplay(t *testing.T, g google, exchanges []exchange) {
 	if _, err := g.Load(strings.NewReader(note)); err != nil {
 		t.Fatal(err)
 	}
+
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +122,7 @@ func prepareReplay(t *testing.T, g google, exchanges []exchange) {
 	if err := g.SeedKey("projects/kp/locations/us-east1/keyRings/kr/cryptoKeys/k/cryptoKeyVersions/1", kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, key); err != nil {
 		t.Fatal(err)
 	}
+
 	loaded := 0
 	for _, x := range exchanges {
 		if strings.HasPrefix(x.answer, `{"occurrences":[`) && !strings.Contains(x.path, "/locations/") {
@@ -134,6 +142,7 @@ func prepareReplay(t *testing.T, g google, exchanges []exchange) {
 			}
 		}
 	}
+
 	if loaded == 0 {
 		t.Fatal("the log holds no occurrences to load")
 	}
@@ -145,9 +154,11 @@ func send(t *testing.T, method, url, body string) (status int, answer string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
+
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +168,7 @@ func send(t *testing.T, method, url, body string) (status int, answer string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return res.StatusCode, string(b)
 }
 
@@ -168,11 +180,13 @@ func selected(t *testing.T, path string, occurrence any) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	filter, o := u.Query().Get("filter"), occurrence.(map[string]any)
 	severity := ""
 	if v, ok := o["vulnerability"].(map[string]any); ok {
 		severity = fmt.Sprint(v["effectiveSeverity"])
 	}
+
 	return (!strings.Contains(filter, "kind") || strings.Contains(filter, fmt.Sprintf("%q", o["kind"]))) &&
 		(!strings.Contains(filter, "effectiveSeverity") || strings.Contains(filter, fmt.Sprintf("%q", severity)))
 }
@@ -199,6 +213,7 @@ func missing(path string, want, got any) string {
 				}
 			}
 		}
+
 	case []any:
 		g, _ := got.([]any)
 		for i, v := range want {
@@ -206,11 +221,13 @@ func missing(path string, want, got any) string {
 				return fmt.Sprintf("%s[%d] is missing", path, i)
 			}
 		}
+
 	case string:
 		s, _ := got.(string)
 		if norm := strings.NewReplacer("-", "+", "_", "/"); norm.Replace(s) != norm.Replace(want) {
 			return fmt.Sprintf("%s is %v, want %v", path, got, want)
 		}
+
 	default:
 		if got != want {
 			return fmt.Sprintf("%s is %v, want %v", path, got, want)
@@ -229,6 +246,7 @@ func TestReplayComparisonCanFail(t *testing.T) {
 		if err := json.Unmarshal([]byte(got), &g); err != nil {
 			t.Fatal(err)
 		}
+
 		if missing("", w, g) == "" {
 			t.Errorf("%s passes for %s", got, want)
 		}

@@ -24,6 +24,7 @@ func TestRESTErrors(t *testing.T) {
 	g := newGoogle(t, emulator.Options{Behaviour: emulator.Behaviour{Denied: []emulator.Denial{{Permission: "binaryauthorization.attestors.get"}}}})
 	g.createNote(t, note)
 	base := "http://" + serve(t, g.Emulator)
+
 	for _, tt := range []struct {
 		name, method, path, body string
 		want                     int
@@ -52,6 +53,7 @@ func TestRESTErrors(t *testing.T) {
 					Message, Status string
 				}
 			}
+
 			if err := json.Unmarshal([]byte(answer), &e); err != nil {
 				t.Fatalf("%d %s: %v", got, answer, err)
 			}
@@ -60,10 +62,12 @@ func TestRESTErrors(t *testing.T) {
 			}
 		})
 	}
+
 	req, err := http.NewRequestWithContext(ctxFor(t), http.MethodPost, base+"/v1/projects/p/notes?noteId=x", strings.NewReader(`{"attestation":{}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -89,6 +93,7 @@ func TestRESTForms(t *testing.T) {
 	base := "http://" + serve(t, g.Emulator)
 	g.fill(t, "projects/p", 30)
 	g.fill(t, "projects/example.com:proj", 3)
+
 	for _, tt := range []struct {
 		name, method, path, body, want string
 	}{
@@ -141,6 +146,7 @@ func TestOnePort(t *testing.T) {
 	if pub, err := k.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: version}); err != nil || pub.GetPemCrc32C().GetValue() != castagnoli([]byte(pub.GetPem())) {
 		t.Errorf("public key by REST: %v, %v", pub, err)
 	}
+
 	b, err := binauthz.NewBinauthzManagementRESTClient(ctx, option.WithEndpoint("http://"+addr), option.WithoutAuthentication())
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +162,7 @@ func TestOnePort(t *testing.T) {
 func TestServeEndsWithHangingCalls(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	done, reached := make(chan error, 1), make(chan struct{})
+
 	t.Run("serving", func(t *testing.T) {
 		addr := serve(t, g.Emulator)
 		g.Inject(emulator.Fault{Method: "GetNote", Hang: true, Match: func(proto.Message) bool { close(reached); return true }})
@@ -166,8 +173,10 @@ func TestServeEndsWithHangingCalls(t *testing.T) {
 			}
 			done <- err
 		}()
+
 		<-reached
 	})
+
 	if err := <-done; err == nil {
 		t.Error("a hanging call was answered when serving ended")
 	}

@@ -22,6 +22,7 @@ func TestStateSurvivesARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	g := connect(t, e)
 	g.createNote(t, note)
 	g.createKey(t)
@@ -32,11 +33,13 @@ func TestStateSurvivesARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	g.fill(t, "projects/q", 30)
 	gone := g.list(t, "projects/q", "")[7]
 	if err := g.grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: gone.GetName()}); err != nil {
 		t.Fatal(err)
 	}
+
 	want := g.list(t, "projects/q", "")
 	if _, err := emulator.New(emulator.Options{StateDir: dir}); err == nil {
 		t.Error("two emulators share a state directory")
@@ -44,6 +47,7 @@ func TestStateSurvivesARestart(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, path := range []string{dir, filepath.Join(dir, "emulator.db")} {
 		if st, err := os.Stat(path); err != nil || st.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s holds private keys and has mode %v, %v", path, st.Mode(), err)
@@ -54,13 +58,16 @@ func TestStateSurvivesARestart(t *testing.T) {
 	if diff := cmp.Diff(want, g.list(t, "projects/q", ""), protocmp.Transform()); diff != "" {
 		t.Errorf("occurrences and their order: -before +after\n%s", diff)
 	}
+
 	v, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 		Attestor: attestor, OccurrenceNote: note, OccurrenceResourceUri: imageA,
 		Attestation: attestation(note, imageA, payload, g.sign(t, payload)).GetAttestation(),
 	})
+
 	if err != nil || v.GetResult() != binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED {
 		t.Errorf("the key or the attestor is another: %v, %v", v, err)
 	}
+
 	err = g.attest(ctxFor(t), imageA)
 	wantCode(t, err, codes.AlreadyExists)
 	if id := o.GetName()[strings.LastIndex(o.GetName(), "/")+1:]; !strings.Contains(err.Error(), id) {
@@ -78,6 +85,7 @@ func TestReset(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		g := connect(t, e)
 		g.fill(t, "projects/p", 5)
 		if got := len(g.list(t, "projects/p", "")); got != tt.want {
@@ -95,17 +103,21 @@ func TestStateSurvivesACrash(t *testing.T) {
 	dir := t.TempDir()
 	g := newGoogle(t, emulator.Options{StateDir: dir})
 	const batches, size = 8, 3
+
 	for range batches {
 		g.fill(t, "projects/p", size)
 	}
+
 	wal, err := os.ReadFile(filepath.Join(dir, "emulator.db-wal"))
 	if err != nil || len(wal) == 0 {
 		t.Fatalf("no log to tear: %d bytes, %v", len(wal), err)
 	}
+
 	db, err := os.ReadFile(filepath.Join(dir, "emulator.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	last := -1
 	for cut := 0; cut <= 10; cut++ {
 		torn := t.TempDir()
@@ -117,8 +129,10 @@ func TestStateSurvivesACrash(t *testing.T) {
 		if got%size != 0 || got < last {
 			t.Errorf("log torn at %d of %d: %d occurrences, want whole batches of %d, and no fewer than before (%d)", n, len(wal), got, size, last)
 		}
+
 		last = got
 	}
+
 	if last != batches*size {
 		t.Errorf("the whole log holds %d occurrences, want %d: what was answered was not on disk", last, batches*size)
 	}
@@ -130,6 +144,7 @@ func TestStateThatIsNoState(t *testing.T) {
 	if _, err := emulator.New(emulator.Options{StateDir: dir}); err == nil || !strings.Contains(err.Error(), "emulator.db") {
 		t.Errorf("error %v, want one that names the file", err)
 	}
+
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "")
 	if _, err := emulator.New(emulator.Options{StateDir: file}); err == nil {
@@ -148,6 +163,7 @@ func TestOccurrenceLimit(t *testing.T) {
 	if err := g.grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: g.list(t, "projects/p", "")[3].GetName()}); err != nil {
 		t.Fatal(err)
 	}
+
 	g.fill(t, "projects/p", 1)
 }
 
@@ -157,6 +173,7 @@ func TestDeletedLeaveTheIndexes(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	g.fill(t, "projects/p", 60)
 	all := g.list(t, "projects/p", "")
+
 	for i := range all {
 		o := all[(i*7)%60]
 		if err := g.grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}); err != nil {

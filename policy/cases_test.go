@@ -14,6 +14,7 @@ import (
 func runCases(t *testing.T, cases string) (policy.CaseReport, error) {
 	t.Helper()
 	dir := t.TempDir()
+
 	for name, text := range map[string]string{"strict.yaml": strict, "strict_test.yaml": "apiVersion: attestor/v1\nkind: GatePolicyTest\npolicies: [strict.yaml]\ndate: 2026-11-20\n" + cases} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -36,9 +37,11 @@ func TestCasesCanFail(t *testing.T) {
   - {name: no such record, record: nowhere.json, want: {verdict: pass}}
   - {name: another day, image: registry.example/acme/prod/api, date: 2027-06-01, change: {uploaded: "2026-11-20T00:00:00Z"}, want: {verdict: pass}}
 `)
+
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var failed []string
 	for _, r := range report.Results {
 		if r.Problem != "" {
@@ -48,6 +51,7 @@ func TestCasesCanFail(t *testing.T) {
 			t.Errorf("%s has no place", r.Name)
 		}
 	}
+
 	want := []string{"verdict", "codes", "one code of two", "warning", "unknown field of evidence", "not a repository", "no such record", "another day"}
 	if diff := cmp.Diff(want, failed); diff != "" || report.Failed() != len(want) {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -72,11 +76,13 @@ func TestCasesAreStrict(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+
 	dir := t.TempDir()
 	file := filepath.Join(dir, "p_test.yaml")
 	if err := os.WriteFile(file, []byte("apiVersion: attestor/v1\nkind: GatePolicyTest\npolicies: [p.yaml]\ndate: 2026-11-20\ncases: [{name: a, want: {verdict: pass}}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := policy.Test(file); err == nil {
 		t.Error("a policy that is not there is tested")
 	}
@@ -91,6 +97,7 @@ func TestCasesFromRecords(t *testing.T) {
 	dir := t.TempDir()
 	p := with(t)
 	r := recorded(p, "1", passing(p, rootUser))
+
 	for name, text := range map[string]string{
 		"strict.yaml":   strict,
 		"evidence.json": marshal(t, r.Evidence),
@@ -109,10 +116,12 @@ cases:
 			t.Fatal(err)
 		}
 	}
+
 	report, err := policy.Test(filepath.Join(dir, "t_test.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, c := range report.Results {
 		if c.Problem != "" {
 			t.Errorf("%s: %s", c.Name, c.Problem)

@@ -57,6 +57,7 @@ func by(t *testing.T, table []check, more string) *Policy {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return set.All()[0]
 }
 
@@ -78,6 +79,7 @@ func TestARowIsAllOfACheck(t *testing.T) {
 		ev.Platforms[0].Config.Entrypoint = nil
 		return ev
 	}
+
 	with := append(checks(), toy())
 
 	p := by(t, with, "")
@@ -95,6 +97,7 @@ func TestARowIsAllOfACheck(t *testing.T) {
 	if o, s := outcomeOf(excused.Judge(without(excused)), "toy"); o != attestor.Pass || s != attestor.StatusPass {
 		t.Errorf("excused: %s, toy %s", o, s)
 	}
+
 	warned := by(t, with, "  checks: {toy: warn}\n")
 	if o, s := outcomeOf(warned.Judge(without(warned)), "toy"); o != attestor.Pass || s != attestor.StatusWarn {
 		t.Errorf("only warned of: %s, toy %s", o, s)
@@ -106,6 +109,7 @@ func TestARowIsAllOfACheck(t *testing.T) {
 	if o, s := outcomeOf(p.Judge(ev), "toy"); o != attestor.Deny || s != attestor.StatusDeny {
 		t.Errorf("with a problem: %s, toy %s", o, s)
 	}
+
 	bare := by(t, checks(), "")
 	if o, s := outcomeOf(bare.Judge(ev), attestor.CheckPlatforms); o != attestor.Deny || s != attestor.StatusDeny {
 		t.Errorf("with a problem of no row: %s, platforms %s", o, s)
@@ -145,6 +149,7 @@ func TestNoAnswerIsADenial(t *testing.T) {
 	if _, err := parse(nil, []Source{{Name: "toy.yaml", Text: []byte(toyPolicy)}}); err == nil {
 		t.Error("a policy that asks nothing loads")
 	}
+
 	ruled := by(t, nil, "  rules: [{name: r, expression: 'true', message: m}]\n")
 	if v := ruled.Judge(good); v.Outcome() != attestor.Deny {
 		t.Errorf("an empty table: %s: %+v", v.Outcome(), v.Checks())
@@ -161,6 +166,7 @@ func TestRowsAreWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	of := map[attestor.Code]string{}
 	for _, info := range attestor.Codes() {
 		of[info.Code] = info.Check
@@ -178,6 +184,7 @@ func TestRowsAreWhole(t *testing.T) {
 			}
 		}
 	}
+
 	for _, name := range []string{attestor.CheckBase, attestor.CheckUser, attestor.CheckVulnerabilities, attestor.CheckProvenance} {
 		if row := find(checks(), name); row == nil || row.ofPlatform == nil {
 			t.Errorf("no row judges %s on every platform", name)
@@ -191,6 +198,7 @@ func TestACheckIsARow(t *testing.T) {
 	const most = 7
 	files := filesNaming(t)
 	lists := map[string]int{}
+
 	for name, in := range files {
 		if len(in) > most {
 			t.Errorf("%s is named in %d files, at most %d are wanted: %q", name, len(in), most, in)
@@ -199,6 +207,7 @@ func TestACheckIsARow(t *testing.T) {
 			lists[f]++
 		}
 	}
+
 	for f, n := range lists {
 		// describe has a few words of its own for what passed; it says nothing of other checks.
 		if n >= 3 && f != "codes.go" && f != "internal/describe/describe.go" && !strings.HasPrefix(f, "verify/") {
@@ -209,10 +218,12 @@ func TestACheckIsARow(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles this package's tests once more")
 	}
+
 	o := walkthrough.Follow(t, "..", "A check")
 	if len(o.Files) > most || len(o.Files) < 4 {
 		t.Errorf("the example touches %q", o.Files)
 	}
+
 	out := o.Go(t, "test", "-short", "-count=1", "-v", "-run", "^(TestLabels|TestRowsAreWhole|TestARowIsAllOfACheck|TestPropertyAddingAFinding|FuzzJudge)$", "./policy")
 	for _, name := range []string{"TestLabels", "TestRowsAreWhole", "TestARowIsAllOfACheck", "TestPropertyAddingAFinding", "FuzzJudge"} {
 		if !strings.Contains(out, "--- PASS: "+name) {
@@ -225,6 +236,7 @@ func TestACheckIsARow(t *testing.T) {
 func filesNaming(t *testing.T) map[string][]string {
 	t.Helper()
 	constants := map[string]string{}
+
 	for _, c := range checks() {
 		constants["Check"+strings.ToUpper(c.name[:1])+c.name[1:]] = c.name
 	}
@@ -234,6 +246,7 @@ func filesNaming(t *testing.T) map[string][]string {
 		if err != nil {
 			return err
 		}
+
 		name := filepath.ToSlash(strings.TrimPrefix(path, ".."+string(filepath.Separator)))
 		if d.IsDir() && (name == "internal/testkit" || name == "bench" || strings.HasPrefix(d.Name(), ".") && d.Name() != "..") {
 			return fs.SkipDir
@@ -241,10 +254,12 @@ func filesNaming(t *testing.T) map[string][]string {
 		if d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return nil
 		}
+
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 		if err != nil {
 			return err
 		}
+
 		ast.Inspect(file, func(n ast.Node) bool {
 			if id, ok := n.(*ast.Ident); ok && constants[id.Name] != "" && !slices.Contains(out[constants[id.Name]], name) {
 				out[constants[id.Name]] = append(out[constants[id.Name]], name)
@@ -253,9 +268,11 @@ func filesNaming(t *testing.T) map[string][]string {
 		})
 		return nil
 	})
+
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, c := range checks() {
 		if len(out[c.name]) < 2 {
 			t.Fatalf("%s is named in %q only: this test would prove nothing", c.name, out[c.name])
@@ -270,6 +287,7 @@ func TestDocsNameTheChecks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	want := "`" + strings.Join(excusable(checks(), &Spec{}), "`, `") + "` and `rule:NAME`"
 	if !strings.Contains(string(text), want) {
 		t.Errorf("docs/policy.md does not list %s", want)

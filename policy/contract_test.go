@@ -14,6 +14,7 @@ func TestPoliciesContract(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		contract.Policies(t, set, governed, ungoverned)
 		for _, p := range set.All() {
 			contract.Policy(t, p)

@@ -22,6 +22,7 @@ import (
 func snippets(t testing.TB, file, language string) []string {
 	t.Helper()
 	var out []string
+
 	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(string(readFile(t, file)), -1) {
 		out = append(out, m[1])
 	}
@@ -39,18 +40,22 @@ func asPolicy(t testing.TB, snippet string) string {
 	if part["kind"] != nil {
 		return snippet
 	}
+
 	var whole map[string]any
 	if err := yaml.Load([]byte(strings.ReplaceAll(strict, "registry.example", "us-docker.pkg.dev")), &whole); err != nil {
 		t.Fatal(err)
 	}
+
 	spec, _ := whole["spec"].(map[string]any)
 	for k, v := range part {
 		spec[k] = plain(v)
 	}
+
 	text, err := json.Marshal(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(text)
 }
 
@@ -61,6 +66,7 @@ func TestDocsSnippets(t *testing.T) {
 		if len(list) < 2 {
 			t.Fatalf("%s has %d snippets", file, len(list))
 		}
+
 		for i, s := range list {
 			t.Run(fmt.Sprintf("%s %d", filepath.Base(file), i), func(t *testing.T) {
 				if strings.Contains(s, policy.TestKind) {
@@ -82,10 +88,12 @@ func docTest(t *testing.T, text string) {
 			t.Fatal(err)
 		}
 	}
+
 	report, err := policy.Test(filepath.Join(dir, "doc_test.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, r := range report.Results {
 		if r.Problem != "" {
 			t.Errorf("%s: %s", r.Name, r.Problem)
@@ -102,6 +110,7 @@ func between(t *testing.T, file, marker, want string) {
 	if start < 0 || end < start {
 		t.Fatalf("%s has no table of %s", file, marker)
 	}
+
 	start += strings.Index(text[start:], "\n") + 1
 	if *update {
 		text = text[:start] + want + text[end:]
@@ -123,6 +132,7 @@ func TestDocsFields(t *testing.T) {
 	if n < 80 {
 		t.Errorf("only %d fields", n)
 	}
+
 	between(t, "../docs/policy.md", "fields", b.String())
 }
 
@@ -133,6 +143,7 @@ func fieldRows(b *strings.Builder, typ reflect.Type, path string) int {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		name = strings.TrimPrefix(path+"."+name, ".")
 		def := ""
+
 		for part := range strings.SplitSeq(f.Tag.Get("jsonschema"), ",") {
 			if part == "required" {
 				def = "required"
@@ -140,19 +151,23 @@ func fieldRows(b *strings.Builder, typ reflect.Type, path string) int {
 				def = "`" + d + "`"
 			}
 		}
+
 		fmt.Fprintf(b, "| `%s` | %s | %s |\n", name, def, f.Tag.Get("jsonschema_description"))
 		n++
 		t := f.Type
+
 		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 			if t.Kind() == reflect.Slice {
 				name += "[]"
 			}
 			t = t.Elem()
 		}
+
 		if t.Kind() == reflect.Struct && t.PkgPath() == reflect.TypeFor[policy.Document]().PkgPath() && t != reflect.TypeFor[policy.Date]() {
 			n += fieldRows(b, t, name)
 		}
 	}
+
 	return n
 }
 
@@ -160,6 +175,7 @@ func fieldRows(b *strings.Builder, typ reflect.Type, path string) int {
 func TestDocsVariables(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| variable | whose word | fields |\n| --- | --- | --- |\n")
+
 	for _, v := range []struct {
 		name, whose string
 		typ         reflect.Type
@@ -180,6 +196,7 @@ func TestDocsVariables(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", v.name, v.whose, strings.Join(fields, ", "))
 	}
+
 	b.WriteString("| `time` | the gate's clock | timestamp: when the evidence was gathered |\n")
 	between(t, "../docs/rules.md", "variables", b.String())
 }
@@ -188,12 +205,16 @@ func celType(t reflect.Type) string {
 	switch {
 	case t.String() == "time.Time":
 		return "timestamp"
+
 	case t.Kind() == reflect.Int64:
 		return "int"
+
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		return "list"
+
 	case t.Kind() == reflect.Slice:
 		return "list of " + celType(t.Elem())
+
 	case t.Kind() == reflect.Map:
 		return fmt.Sprintf("map of %s to %s", celType(t.Key()), celType(t.Elem()))
 	}
@@ -209,6 +230,7 @@ func TestDocsReadyRules(t *testing.T) {
 		e.Config.ExposedPorts, e.Config.Entrypoint, e.Config.Cmd = []string{"8080/tcp"}, []string{"/app"}, []string{"--serve"}
 		e.Provenance[0].SourceURI, e.Provenance[0].Ref = "git+https://github.com/acme/payments.git@refs/heads/main", "refs/heads/main"
 	}
+
 	bad := map[string]func(*attestor.Evidence){
 		"required-labels": on(func(e *attestor.PlatformEvidence) { delete(e.Config.Labels, "cost-centre") }),
 		"source-repository": on(func(e *attestor.PlatformEvidence) {
@@ -222,6 +244,7 @@ func TestDocsReadyRules(t *testing.T) {
 		"release-branch":    func(ev *attestor.Evidence) { ev.Labels = nil },
 		"critical-count":    findings(slices.Repeat([]attestor.Vulnerability{vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical })}, 4)...),
 	}
+
 	list := snippets(t, "../docs/rules.md", "yaml")
 	p := one(t, strings.ReplaceAll(asPolicy(t, list[len(list)-1]), "us-docker.pkg.dev", "registry.example"))
 	start := func() attestor.Evidence {
@@ -229,27 +252,32 @@ func TestDocsReadyRules(t *testing.T) {
 		good(&ev)
 		return ev
 	}
+
 	seen := 0
 	for _, c := range p.Judge(start()).Checks() {
 		name, isRule := strings.CutPrefix(c.Name, attestor.RulePrefix)
 		if !isRule {
 			continue
 		}
+
 		seen++
 		if c.Status != attestor.StatusPass {
 			t.Errorf("%s is false of a good image: %+v", name, c.Reasons)
 		}
+
 		change, ok := bad[name]
 		if !ok {
 			t.Errorf("%s is not tried on a bad image", name)
 			continue
 		}
+
 		ev := start()
 		change(&ev)
 		if got := check(t, p.Judge(ev), c.Name); got.Status != attestor.StatusDeny || got.Reasons[0].Code != attestor.CodeRuleViolated {
 			t.Errorf("%s of a bad image: %+v", name, got)
 		}
 	}
+
 	if seen != len(bad) {
 		t.Errorf("%d rules, %d cases", seen, len(bad))
 	}

@@ -16,6 +16,7 @@ func ExampleSet_Govern() {
 		fmt.Println(err)
 		return
 	}
+
 	p, ok := set.Govern("us-docker.pkg.dev/acme/web/shop")
 	fmt.Println(p.Ref().Name, ok)
 
@@ -24,6 +25,7 @@ func ExampleSet_Govern() {
 	ev.Platforms[0].User = attestor.User{Configured: "", UID: new(int64), GID: new(int64), Source: attestor.UserFromConfig}
 	v := p.Judge(ev)
 	fmt.Println(v.Outcome())
+
 	for _, c := range v.Checks() {
 		for _, r := range c.Reasons {
 			if c.Status == attestor.StatusDeny {

@@ -40,10 +40,12 @@ func TestExceptionsForAnyCheck(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&ev)
 			}
+
 			v := p.Judge(ev)
 			if v.Outcome() != attestor.Pass {
 				t.Fatalf("%s: %+v", v.Outcome(), v.Checks())
 			}
+
 			used := 0
 			for _, c := range v.Checks() {
 				for _, e := range c.Exceptions {
@@ -53,9 +55,11 @@ func TestExceptionsForAnyCheck(t *testing.T) {
 					}
 				}
 			}
+
 			if used != 1 {
 				t.Errorf("the decision shows %d exceptions", used)
 			}
+
 			ev.Time = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 			ev.Uploaded, ev.Platforms[0].Scan.Finished = &ev.Time, &ev.Time
 			if v := p.Judge(ev); v.Outcome() != attestor.Deny {
@@ -85,12 +89,14 @@ func TestExceptionExpiry(t *testing.T) {
 		if v.Outcome() != tt.want {
 			t.Errorf("%s: %s, want %s", tt.at, v.Outcome(), tt.want)
 		}
+
 		var got attestor.Code
 		for _, c := range v.Checks() {
 			if c.Name == attestor.CheckPolicy {
 				got = c.Reasons[0].Code
 			}
 		}
+
 		if got != tt.code {
 			t.Errorf("%s: %q, want %q", tt.at, got, tt.code)
 		}
@@ -120,6 +126,7 @@ func TestExceptionScope(t *testing.T) {
 			}
 		})
 	}
+
 	t.Run("another package", func(t *testing.T) {
 		p := with(t, `    allowedCves: [{id: CVE-1-1, packages: [zlib], owner: o, reason: r, expires: 2026-12-31}]`)
 		v := p.Judge(passing(p, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical }))))
@@ -127,12 +134,14 @@ func TestExceptionScope(t *testing.T) {
 			t.Error(v.Outcome())
 		}
 	})
+
 	t.Run("another check", func(t *testing.T) {
 		p := with(t, `  exceptions: [{check: base, subject: "*", owner: o, reason: r, expires: 2026-12-31}]`)
 		if v := p.Judge(passing(p, rootUser)); v.Outcome() != attestor.Deny {
 			t.Error(v.Outcome())
 		}
 	})
+
 	t.Run("in letters of another case", func(t *testing.T) {
 		p := with(t, fmt.Sprintf(waived, "user_root", "", "2026-12-31"))
 		if v := p.Judge(passing(p, rootUser)); v.Outcome() != attestor.Deny {
@@ -146,6 +155,7 @@ func TestExceptionScope(t *testing.T) {
 func TestExceptionsExcuseNoErrors(t *testing.T) {
 	everything := `  exceptions: [{check: vulnerabilities, subject: "*", owner: o, reason: r, expires: 2026-12-31}, {check: user, subject: "*", owner: o, reason: r, expires: 2026-12-31}]`
 	p := with(t, everything)
+
 	for name, change := range map[string]func(*attestor.Evidence){
 		"unread user": on(func(e *attestor.PlatformEvidence) { e.User = attestor.User{} }),
 		"no scan":     on(func(e *attestor.PlatformEvidence) { e.Scan = attestor.Scan{State: attestor.ScanNotFound} }),
@@ -156,12 +166,15 @@ func TestExceptionsExcuseNoErrors(t *testing.T) {
 			t.Errorf("%s: %s", name, v.Outcome())
 		}
 	}
+
 	if v := p.Judge(passing(p, findings(vulnerability("CVE-2021-44228")))); v.Outcome() != attestor.Deny {
 		t.Errorf("a blocked CVE: %s", v.Outcome())
 	}
+
 	broken := func(ev *attestor.Evidence) {
 		ev.Problems = []attestor.Problem{{Check: attestor.CheckPlatforms, Status: attestor.StatusDeny, Reason: attestor.Reason{Code: attestor.CodeManifestInvalid, Subject: "x"}}}
 	}
+
 	if v := p.Judge(passing(p, broken)); v.Outcome() != attestor.Deny {
 		t.Errorf("a malformed manifest: %s", v.Outcome())
 	}
@@ -177,6 +190,7 @@ func TestExceptionStale(t *testing.T) {
 		}
 		return false
 	}
+
 	p := with(t, line)
 	if v := p.Judge(passing(p)); !stale(v) || v.Outcome() != attestor.Pass {
 		t.Errorf("%s: one that matched nothing is not said to be stale: %+v", v.Outcome(), v.Checks())
@@ -190,6 +204,7 @@ func TestExceptionStale(t *testing.T) {
 	if stale(p.Judge(passing(p, on(func(e *attestor.PlatformEvidence) { e.User = attestor.User{} })))) {
 		t.Error("one whose check erred is said to be stale")
 	}
+
 	off := with(t, line, "  user: {nonRoot: false}")
 	if stale(off.Judge(passing(off))) {
 		t.Error("one whose check was skipped is said to be stale")
@@ -205,6 +220,7 @@ func TestExceptionMaxLifetime(t *testing.T) {
 	if c := check(t, v, attestor.CheckPolicy); c.Reasons[0].Code != attestor.CodeExceptionTooLong {
 		t.Errorf("%+v", c)
 	}
+
 	ev := passing(p, rootUser)
 	ev.Time = ev.Time.Add(24 * time.Hour)
 	if v := p.Judge(ev); v.Outcome() != attestor.Pass {
@@ -230,6 +246,7 @@ func TestChecksThatWarn(t *testing.T) {
 	if v.Outcome() != attestor.Pass || check(t, v, attestor.CheckUser).Status != attestor.StatusWarn || check(t, v, attestor.CheckVulnerabilities).Status != attestor.StatusWarn {
 		t.Errorf("%s: %+v", v.Outcome(), v.Checks())
 	}
+
 	for name, change := range map[string]func(*attestor.PlatformEvidence){
 		"user": func(e *attestor.PlatformEvidence) { e.User = attestor.User{} },
 		"scan": func(e *attestor.PlatformEvidence) { e.Scan = attestor.Scan{State: attestor.ScanUnavailable} },
@@ -238,9 +255,11 @@ func TestChecksThatWarn(t *testing.T) {
 			t.Errorf("%s: %s", name, v.Outcome())
 		}
 	}
+
 	all := one(t, strings.ReplaceAll(edited(t, "  checks: {user: warn, vulnerabilities: warn, base: warn, provenance: warn, scope: warn}"), "    required: true", "    required: true"))
 	bad := passing(all, rootUser, findings(vulnerability("CVE-2021-44228")), on(func(e *attestor.PlatformEvidence) { e.Base, e.Provenance = attestor.Base{}, nil }),
 		func(ev *attestor.Evidence) { ev.Uploaded = new(today().AddDate(-1, 0, 0)) })
+
 	if v := all.Judge(bad); v.Outcome() != attestor.Pass || len(refusals(v)) != 0 {
 		t.Errorf("%s because of %v: every check was made, and none refuses", v.Outcome(), refusals(v))
 	}
@@ -252,8 +271,10 @@ func TestExceptionForAReasonIsNotForAUserOfThatName(t *testing.T) {
 	named := on(func(e *attestor.PlatformEvidence) {
 		e.User = attestor.User{Configured: "GROUP_ROOT", UID: new(int64(5)), GID: new(int64), Source: attestor.UserFromPasswd}
 	})
+
 	p := with(t, "  user: {nonRoot: true, names: resolve, minimumUID: 1000, rootGroup: deny}",
 		`  exceptions: [{check: user, subject: GROUP_ROOT, owner: o, reason: r, expires: 2026-12-31}]`)
+
 	v := p.Judge(passing(p, named))
 	if v.Outcome() != attestor.Deny || !slices.Equal(refusals(v), []attestor.Code{attestor.CodeUserTooLow}) {
 		t.Errorf("%s: %v", v.Outcome(), refusals(v))

@@ -15,6 +15,7 @@ import (
 func policyFiles(t testing.TB) []string {
 	t.Helper()
 	var files []string
+
 	for _, pattern := range []string{"testdata/errors/*.yaml", library + "/*.yaml"} {
 		matches, err := filepath.Glob(pattern)
 		if err != nil || len(matches) < 5 {
@@ -31,6 +32,7 @@ func readFile(t testing.TB, name string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return text
 }
 
@@ -43,6 +45,7 @@ func FuzzParse(f *testing.F) {
 			f.Add(text)
 		}
 	}
+
 	f.Add([]byte(strict))
 	f.Add([]byte(minimal))
 	loaded := 0
@@ -54,12 +57,14 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
+
 		loaded++
 		p := set.All()[0]
 		again, err := policy.Parse(policy.Source{Name: "again.yaml", Text: []byte(canonical(t, p))})
 		if err != nil {
 			t.Fatalf("what loads does not load once it is written out: %v\n%s", err, canonical(t, p))
 		}
+
 		q := again.All()[0]
 		if diff := cmp.Diff(canonical(t, p), canonical(t, q)); diff != "" {
 			t.Fatalf("written out, it reads otherwise:\n%s", diff)
@@ -67,6 +72,7 @@ func FuzzParse(f *testing.F) {
 		if diff := cmp.Diff(p.Needs(), q.Needs()); diff != "" {
 			t.Fatalf("written out, it needs otherwise:\n%s", diff)
 		}
+
 		ev := p.Exemplary("", today())
 		if diff := cmp.Diff(p.Judge(ev).Checks(), q.Judge(ev).Checks()); diff != "" {
 			t.Fatalf("written out, it judges otherwise:\n%s", diff)
@@ -74,8 +80,10 @@ func FuzzParse(f *testing.F) {
 		if p.Judge(attestor.Evidence{}).Outcome() == attestor.Pass || p.Judge(attestor.Evidence{Time: today()}).Outcome() == attestor.Pass {
 			t.Fatal("no evidence passes")
 		}
+
 		set.Lint(today())
 	})
+
 	if loaded == 0 {
 		f.Log("no seed loaded in this worker")
 	}
@@ -86,6 +94,7 @@ func FuzzParse(f *testing.F) {
 func FuzzJudge(f *testing.F) {
 	strictPolicy := with(f, `  rules: [{name: team, expression: '"team" in image.labels && scan.findings.all(f, f.severity != "HIGH")', message: m}]`)
 	optional := one(f, minimal)
+
 	for _, p := range []*policy.Policy{strictPolicy, optional} {
 		for _, ev := range []attestor.Evidence{passing(p), passing(p, rootUser), passing(p, index()), passing(p, findings(vulnerability("CVE-1-1"))), {}} {
 			text, err := json.Marshal(ev)
@@ -95,26 +104,31 @@ func FuzzJudge(f *testing.F) {
 			f.Add(text)
 		}
 	}
+
 	known := map[attestor.Code]bool{}
 	for _, c := range attestor.Codes() {
 		known[c.Code] = true
 	}
+
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var ev attestor.Evidence
 		if json.Unmarshal(text, &ev) != nil {
 			return
 		}
+
 		fromEvidence := map[attestor.Code]bool{}
 		for _, list := range append([][]attestor.Problem{ev.Problems}, problems(ev)...) {
 			for _, p := range list {
 				fromEvidence[p.Code] = true
 			}
 		}
+
 		for _, e := range ev.Platforms {
 			if e.Scan.Problem != nil {
 				fromEvidence[e.Scan.Problem.Code] = true
 			}
 		}
+
 		for _, p := range []*policy.Policy{strictPolicy, optional} {
 			v := p.Judge(ev)
 			if v.Outcome() != attestor.Pass {
@@ -124,11 +138,13 @@ func FuzzJudge(f *testing.F) {
 			} else if len(ev.Platforms) == 0 || ev.Image.IsZero() || ev.Time.IsZero() {
 				t.Fatalf("nothing passes: %+v", v.Checks())
 			}
+
 			for _, e := range ev.Platforms {
 				if v.Outcome() == attestor.Pass && (e.User.UID == nil || *e.User.UID <= 0 || e.Scan.State != attestor.ScanComplete) {
 					t.Fatalf("%s passes with user %+v and scan %q", e.Platform, e.User, e.Scan.State)
 				}
 			}
+
 			for _, c := range v.Checks() {
 				for _, r := range c.Reasons {
 					if !known[r.Code] && !fromEvidence[r.Code] {

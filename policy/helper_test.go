@@ -64,6 +64,7 @@ func with(t testing.TB, lines ...string) *policy.Policy {
 func edited(t testing.TB, lines ...string) string {
 	t.Helper()
 	text := strings.Split(strict, "\n")
+
 	for _, l := range lines {
 		field, _, _ := strings.Cut(l, ":")
 		i := slices.IndexFunc(text, func(s string) bool { return strings.HasPrefix(s, field+":") })
@@ -72,10 +73,12 @@ func edited(t testing.TB, lines ...string) string {
 			if strings.HasPrefix(l, "    ") {
 				after = "  vulnerabilities:"
 			}
+
 			i = slices.IndexFunc(text, func(s string) bool { return strings.HasPrefix(s, after) })
 			text = slices.Insert(text, i+1, l)
 			continue
 		}
+
 		text[i] = l
 	}
 	return strings.Join(text, "\n")
@@ -87,6 +90,7 @@ func one(t testing.TB, text string) *policy.Policy {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
+
 	return set.All()[0]
 }
 
@@ -126,6 +130,7 @@ func refusals(v attestor.Verdict) []attestor.Code {
 	for _, r := range (attestor.Decision{Checks: v.Checks()}).Refusals() {
 		out = append(out, r.Code)
 	}
+
 	slices.Sort(out)
 	return slices.Compact(out)
 }
@@ -149,6 +154,7 @@ func check(t testing.TB, v attestor.Verdict, name string) attestor.Check {
 			return c
 		}
 	}
+
 	t.Fatalf("no check %s in %+v", name, v.Checks())
 	return attestor.Check{}
 }
@@ -164,5 +170,6 @@ func marshal(t testing.TB, v any) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(text)
 }

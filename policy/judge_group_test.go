@@ -15,9 +15,11 @@ func TestJudgeGroup(t *testing.T) {
 		unresolved = attestor.CodeGroupUnresolved
 		zero       = attestor.CodeGroupRoot
 	)
+
 	problem := func(status attestor.Status) []attestor.Problem {
 		return []attestor.Problem{{Check: attestor.CheckUser, Status: status, Reason: attestor.Reason{Code: unresolved, Message: "it has no entry of that name"}}}
 	}
+
 	id := func(n int64) *int64 { return &n }
 	for _, tt := range []struct {
 		name, configured string
@@ -55,6 +57,7 @@ func TestJudgeGroup(t *testing.T) {
 					e.User = attestor.User{Configured: tt.configured, UID: id(1000), GID: tt.gid, Source: attestor.UserFromConfig}
 					e.Problems = tt.problems
 				})))
+
 				if v.Outcome() != response.want {
 					t.Errorf("outcome = %s, want %s", v.Outcome(), response.want)
 				}
@@ -65,6 +68,7 @@ func TestJudgeGroup(t *testing.T) {
 						said = append(said, c.Reasons...)
 					}
 				}
+
 				if tt.code == "" || response.rootGroup == "allow" {
 					if len(said) > 0 {
 						t.Errorf("it says %+v, want nothing", said)

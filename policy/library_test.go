@@ -22,11 +22,13 @@ func TestLibrary(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			for _, r := range report.Results {
 				if r.Problem != "" {
 					t.Errorf("%s:%d: %s: %s", r.File, r.Line, r.Name, r.Problem)
 				}
 			}
+
 			if len(report.Never) > 0 {
 				t.Errorf("no case gives %v", report.Never)
 			}
@@ -41,17 +43,21 @@ func TestLibraryIsNotOdd(t *testing.T) {
 	if err != nil || len(files) < 10 {
 		t.Fatalf("the library holds %d files, %v", len(files), err)
 	}
+
 	for _, f := range files {
 		if strings.HasSuffix(f, "_test.yaml") {
 			continue
 		}
+
 		set, err := policy.Load(f)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, d := range set.Lint(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)) {
 			t.Error(d)
 		}
+
 		if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); set.All()[0].Ref().Name != want {
 			t.Errorf("%s is called %q", f, set.All()[0].Ref().Name)
 		}
@@ -67,6 +73,7 @@ func TestLibraryBases(t *testing.T) {
 	if err != nil || len(files) < 3 {
 		t.Fatalf("%d lists, %v", len(files), err)
 	}
+
 	for _, f := range files {
 		text := strings.Replace(minimal, "{required: false}", "{required: true, approved: LIST}", 1)
 		var list []any
@@ -74,6 +81,7 @@ func TestLibraryBases(t *testing.T) {
 			t.Errorf("%s: %v", f, err)
 			continue
 		}
+
 		asJSON := strings.ReplaceAll(marshal(t, plain(list)), "/PROJECT/", "/project/")
 		if _, err := policy.Parse(policy.Source{Name: filepath.Base(f), Text: []byte(strings.Replace(text, "LIST", asJSON, 1))}); err != nil || len(list) == 0 {
 			t.Errorf("%s: %d bases: %v", f, len(list), err)

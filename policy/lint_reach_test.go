@@ -15,6 +15,7 @@ import (
 func lintAt(t *testing.T, text, path string) []string {
 	t.Helper()
 	var out []string
+
 	for _, d := range setOf(t, text).Lint(today()) {
 		if d.Path == path {
 			if d.Line < 1 || d.Column < 1 {
@@ -30,6 +31,7 @@ func lintAt(t *testing.T, text, path string) []string {
 func TestLintPatterns(t *testing.T) {
 	const cve = "    allowedCves: [{id: CVE-1-1, images: [%s], owner: o, reason: r, expires: 2027-12-01}]"
 	const waiver = "  exceptions: [{check: user, subject: USER_ROOT, images: [%s], owner: o, reason: r, expires: 2027-12-01}]"
+
 	for path, line := range map[string]string{
 		"spec.images[1]":                                "  images: [\"registry.example/acme/**\", %s]",
 		"spec.scope.trustedDirectories[0]":              "  scope: {trustedDirectories: [%s, \"registry.example/acme/prod/**\"]}",
@@ -95,6 +97,7 @@ func TestLintOfWhatIsNotAskedFor(t *testing.T) {
 	waiver := func(check, more string) string {
 		return fmt.Sprintf("  exceptions: [{check: %q, subject: \"*\", %sowner: o, reason: r, expires: 2027-12-01}]", check, more)
 	}
+
 	for _, tt := range []struct {
 		name  string
 		lines []string
@@ -133,6 +136,7 @@ func TestPropertyLintIsRight(t *testing.T) {
 			attestor.CodeUnspecifiedSeverity, attestor.CodeKnownExploited, attestor.CodeEPSSExceeded, attestor.CodeInGracePeriod,
 		}, c.Code)
 	})
+
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 17))
 		d := newDraft(r)
@@ -145,12 +149,15 @@ func TestPropertyLintIsRight(t *testing.T) {
 		if !slices.Contains([]string{"scope", "base", "user", "vulnerabilities", "provenance"}, check) || code.Code == attestor.CodeCVEBlocked {
 			continue
 		}
+
 		d.exceptions = []string{fmt.Sprintf(`{id: probe, check: %s, subject: %s, owner: o, reason: r, expires: 2027-01-31}`, check, code.Code)}
 		p := d.policy(t)
 		odd := false
+
 		for _, w := range setOf(t, string(p.Text())).Lint(today()) {
 			odd = odd || strings.HasPrefix(w.Path, "spec.exceptions[0]") && strings.Contains(w.Message, "has no effect")
 		}
+
 		if odd {
 			flagged++
 		}
@@ -169,6 +176,7 @@ func TestPropertyLintIsRight(t *testing.T) {
 			}
 		}
 	}
+
 	if flagged < 40 || used < 40 {
 		t.Errorf("the trial shows little: %d flagged, %d used", flagged, used)
 	}

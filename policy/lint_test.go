@@ -14,6 +14,7 @@ func TestLint(t *testing.T) {
 		return strings.Replace(strict, "      - {name: static, repository: registry.example/base/static, tags: [latest], maxBehind: 14d, signedBy: {key: /keys/base.pub}}",
 			"      - {name: static, repository: registry.example/base/static, tags: [latest], "+more+"}", 1)
 	}
+
 	for _, tt := range []struct{ name, text, want string }{
 		{"a base without signature", strict, "java has no signedBy"},
 		{"a base past its end of life", base("endOfLife: 2026-11-01, signedBy: {key: /k}"), "static is past its end of life since 2026-11-01"},
@@ -44,17 +45,20 @@ func TestLint(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			set := setOf(t, tt.text)
 			var all []string
+
 			for _, d := range set.Lint(today()) {
 				all = append(all, d.String())
 				if d.Line < 1 || d.File != "new.yaml" {
 					t.Errorf("without its place: %+v", d)
 				}
 			}
+
 			if !strings.Contains(strings.Join(all, "\n"), tt.want) {
 				t.Errorf("%q is not said:\n%s", tt.want, strings.Join(all, "\n"))
 			}
 		})
 	}
+
 	t.Run("a good rule is not odd", func(t *testing.T) {
 		for _, d := range setOf(t, edited(t, `  rules: [{name: r, expression: 'image.user == "x"', message: m}]`)).Lint(today()) {
 			if strings.Contains(d.Path, "rules") {
@@ -62,6 +66,7 @@ func TestLint(t *testing.T) {
 			}
 		}
 	})
+
 	t.Run("the zero set", func(t *testing.T) {
 		if d := (*policy.Set)(nil).Lint(time.Time{}); len(d) > 0 {
 			t.Error(d)

@@ -21,28 +21,33 @@ func TestGoldenErrors(t *testing.T) {
 	if err != nil || len(files) < 10 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
+
 	for _, f := range files {
 		t.Run(filepath.Base(f), func(t *testing.T) {
 			text, err := os.ReadFile(f)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			_, err = policy.Parse(policy.Source{Name: filepath.Base(f), Text: text})
 			list, ok := errors.AsType[policy.Errors](err)
 			if !ok {
 				t.Fatalf("%T %v", err, err)
 			}
+
 			for _, d := range list {
 				if d.Line < 1 || d.Column < 1 || d.File == "" {
 					t.Errorf("without its place: %+v", d)
 				}
 			}
+
 			golden := strings.TrimSuffix(f, ".yaml") + ".txt"
 			if *update {
 				if err := os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
+
 			want, readErr := os.ReadFile(golden)
 			if readErr != nil {
 				t.Fatal(readErr)
@@ -68,10 +73,12 @@ func TestBounds(t *testing.T) {
 		p := c - 1
 		bomb += fmt.Sprintf("%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, p, p, p, p, p, p, p, p, p, p)
 	}
+
 	rules := make([]string, 101)
 	for i := range rules {
 		rules[i] = fmt.Sprintf(`{name: r%d, expression: "true", message: m}`, i)
 	}
+
 	for name, tt := range map[string]struct{ text, want string }{
 		"size":              {strict + strings.Repeat("# padding\n", 120_000), "at most 1048576 are allowed"},
 		"aliases":           {bomb + "spec: {mode: enforce, images: *h}\n", ""},
@@ -101,6 +108,7 @@ spec:
   vulnerabilities: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: LOW}
   attestors: [projects/p/attestors/a]
 `)
+
 	long := one(t, `apiVersion: attestor/v1
 kind: GatePolicy
 metadata: {name: short}
@@ -125,6 +133,7 @@ spec:
   attestors: [projects/p/attestors/a]
   attest: {children: true, dsse: false}
 `)
+
 	if diff := cmp.Diff(canonical(t, long), canonical(t, short)); diff != "" {
 		t.Errorf("the defaults are not those of the contract (-contract +got):\n%s", diff)
 	}
@@ -136,12 +145,14 @@ func canonical(t testing.TB, p *policy.Policy) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(text)
 }
 
 func TestNeeds(t *testing.T) {
 	p := with(t, "    scan: {trusted: [projects/s/notes/n], projects: [scans]}", "  user: {nonRoot: true, names: resolve}", "  platforms: [linux/amd64, linux/arm64]",
 		"  attest: {dsse: true, dsseNote: projects/s/notes/d}", "  breakGlass: {allowed: true, ticket: 'INC-[0-9]+', attestors: [projects/s/attestors/bg], expires: 1d}")
+
 	want := attestor.Needs{
 		Platforms: []string{"linux/amd64", "linux/arm64"}, ResolveNames: true, BaseRequired: true, BaseEvidence: attestor.DiffIDsVerified,
 		Bases: []attestor.ApprovedBase{
@@ -153,6 +164,7 @@ func TestNeeds(t *testing.T) {
 		UploadTime: true,
 		Attest:     attestor.AttestNeeds{Attestors: []string{"projects/acme-security/attestors/gate"}, BreakGlass: []string{"projects/s/attestors/bg"}, Children: true, DSSE: true, DSSENote: "projects/s/notes/d"},
 	}
+
 	if diff := cmp.Diff(want, p.Needs()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -182,6 +194,7 @@ func TestBreakGlassTicket(t *testing.T) {
 			t.Errorf("%q: %t", reason, got)
 		}
 	}
+
 	if !b.Allowed || b.Hint == "" || b.Expires.Hours() != 12 {
 		t.Errorf("%+v", b)
 	}
@@ -195,10 +208,12 @@ func TestGovern(t *testing.T) {
 		text := strings.Replace(minimal, "minimal", name, 1)
 		return policy.Source{Name: name + ".yaml", Text: []byte(strings.Replace(text, `["registry.example/**"]`, `["`+strings.Join(images, `", "`)+`"]`, 1))}
 	}
+
 	set, err := policy.Parse(source("all", "registry.example/**"), source("prod", "registry.example/prod/**", "registry.example/live/**"), source("api", "registry.example/prod/api"), source("any-api", "registry.example/*/api"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for repository, want := range map[string]string{
 		"registry.example/a": "all", "registry.example/prod/web": "prod", "registry.example/live/x/y": "prod",
 		"registry.example/prod/api": "api", "registry.example/test/api": "any-api", "registry.example/prod/api/v2": "prod",
@@ -212,6 +227,7 @@ func TestGovern(t *testing.T) {
 			t.Errorf("%s: %q, want %q", repository, got, want)
 		}
 	}
+
 	if m := set.Explain("registry.example/prod/api"); len(m) != 4 || m[0].Pattern.String() != "registry.example/prod/api" || m[3].Policy.Ref().Name != "all" {
 		t.Errorf("%+v", m)
 	}
@@ -236,6 +252,7 @@ func TestGovern(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
+
 	if _, err := policy.Parse(source("a", "registry.example/*-api"), source("b", "registry.example/web-*x")); err != nil {
 		t.Errorf("patterns that do not meet: %v", err)
 	}
@@ -250,6 +267,7 @@ func TestLoad(t *testing.T) {
 		}
 		return path
 	}
+
 	p := write("strict.yaml", strict)
 	write("strict_test.yaml", "kind: GatePolicyTest")
 	write(".hidden.yaml", "not a policy")
@@ -257,25 +275,30 @@ func TestLoad(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "sub.yaml"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, paths := range [][]string{{dir}, {p}, {p, p}, {dir, p}} {
 		set, err := policy.Load(paths...)
 		if err != nil || len(set.All()) != 1 || set.All()[0].File() != p {
 			t.Errorf("%v: %v", paths, err)
 		}
 	}
+
 	first, err := policy.Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if ref := first.All()[0].Ref(); string(ref.Digest) != "sha256:"+sha256Hex(strict) || ref.Name != "strict" || ref.Mode != attestor.Enforce {
 		t.Errorf("%+v", ref)
 	}
+
 	write("broken1.yaml", "kind: GatePolicy")
 	write("broken2.yml", "kind: GatePolicy")
 	_, err = policy.Load(dir)
 	if err == nil || !strings.Contains(err.Error(), "broken1.yaml:1:1") || !strings.Contains(err.Error(), "broken2.yml:1:1") {
 		t.Errorf("not all at once: %v", err)
 	}
+
 	for _, paths := range [][]string{{filepath.Join(dir, "missing.yaml")}, {t.TempDir()}, {}} {
 		if _, err := policy.Load(paths...); err == nil {
 			t.Errorf("%v loads", paths)
@@ -306,6 +329,7 @@ func TestTags(t *testing.T) {
 		if text == strict {
 			t.Fatalf("%s is not there", tt.was)
 		}
+
 		_, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(text)})
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v, want %q", tt.is, err, tt.want)

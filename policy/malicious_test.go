@@ -42,9 +42,11 @@ func TestMaliciousPackage(t *testing.T) {
 	exception := func(subject, more string) string {
 		return `  exceptions: [{check: vulnerabilities, subject: "` + subject + `", ` + more + ` owner: o, reason: r, expires: "2026-12-31"}]` + "\n"
 	}
+
 	vex := func(v *attestor.Vulnerability) {
 		v.VEX = []attestor.VEX{{Status: "not_affected", Project: "acme-security", Note: "projects/acme-security/notes/n"}}
 	}
+
 	for _, tt := range []struct {
 		name                  string
 		vulnerabilities, spec string
@@ -77,6 +79,7 @@ func TestMaliciousPackage(t *testing.T) {
 			if tt.change != nil {
 				change = append(change, tt.change)
 			}
+
 			p := lax(t, tt.vulnerabilities, tt.spec)
 			v := p.Judge(passing(p, findings(malware(change...))))
 			want := []attestor.Code{}
@@ -99,9 +102,11 @@ func TestMaliciousPackageIsToldFirst(t *testing.T) {
 		Code: attestor.CodeMaliciousPackage, Severity: attestor.Refuses, Subject: "MAL-2025-47", Message: "evil-loader 2.3.4 is a malicious package",
 		Fix: "remove evil-loader, rotate every secret that it could read where it was installed, built or run, and rebuild the image",
 	}
+
 	if diff := cmp.Diff(want, c.Reasons[0]); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+
 	last := c.Reasons[len(c.Reasons)-1]
 	if last.Code != attestor.CodeShortestWay || !strings.Contains(last.Message, "remove 1 malicious package (evil-loader)") {
 		t.Errorf("the shortest way: %+v", last)
@@ -122,6 +127,7 @@ func TestPartialScan(t *testing.T) {
 	trusted := func(types string) string {
 		return "    scan: {trusted: [" + note + "], continuous: optional" + types + "}\n"
 	}
+
 	for _, tt := range []struct {
 		name, types, note string
 		analyses          []string
@@ -152,6 +158,7 @@ func TestLintMaliciousPackage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, d := range set.Lint(today()) {
 			if d.Message == "has no effect on a malicious package: name the code MALICIOUS_PACKAGE and the package in spec.exceptions" {
 				out = append(out, d.Path)
@@ -159,6 +166,7 @@ func TestLintMaliciousPackage(t *testing.T) {
 		}
 		return out
 	}
+
 	const end = `owner: o, reason: r, expires: "2026-12-01"}]` + "\n"
 	for _, tt := range []struct {
 		name, vulnerabilities, spec string

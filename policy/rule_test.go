@@ -41,10 +41,12 @@ func TestRules(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&ev)
 			}
+
 			v := p.Judge(ev)
 			if v.Outcome() != tt.want {
 				t.Fatalf("%s, want %s: %+v", v.Outcome(), tt.want, v.Checks())
 			}
+
 			c := check(t, v, "rule:r")
 			if tt.code != "" && (len(c.Reasons) != 1 || c.Reasons[0].Code != tt.code || c.Reasons[0].Subject != "r" || c.Reasons[0].Fix == "") {
 				t.Errorf("%+v", c)
@@ -60,9 +62,11 @@ func TestRules(t *testing.T) {
 func TestRuleCostLimit(t *testing.T) {
 	p := with(t, ruleFor(t, `image.exposedPorts.all(a, image.exposedPorts.all(b, a.size() + b.size() >= 0))`), "  user: {nonRoot: true}")
 	ports := make([]string, 1500)
+
 	for i := range ports {
 		ports[i] = fmt.Sprintf("%d/tcp", i)
 	}
+
 	v := p.Judge(passing(p, on(func(e *attestor.PlatformEvidence) { e.Config.ExposedPorts = ports })))
 	if c := check(t, v, "rule:r"); v.Outcome() != attestor.Undecided || c.Reasons[0].Code != attestor.CodeRuleFailed || !strings.Contains(c.Reasons[0].Message, "cost limit") {
 		t.Errorf("%s: %+v", v.Outcome(), c)
@@ -75,12 +79,14 @@ func TestRulesPerPlatform(t *testing.T) {
 	v := p.Judge(passing(p, index(func(first, second *attestor.PlatformEvidence) {
 		first.Config.Labels, second.Config.Labels = map[string]string{"team": "a"}, map[string]string{"team": "b"}
 	})))
+
 	status := map[string]attestor.Status{}
 	for _, c := range v.Checks() {
 		if c.Name == "rule:r" {
 			status[c.Platform] = c.Status
 		}
 	}
+
 	if status["linux/amd64"] != attestor.StatusPass || status["linux/arm64"] != attestor.StatusDeny || v.Outcome() != attestor.Deny {
 		t.Errorf("%v", status)
 	}
@@ -90,9 +96,11 @@ func TestRulesPerPlatform(t *testing.T) {
 func TestRuleOverManyFindings(t *testing.T) {
 	p := with(t, ruleFor(t, `scan.findings.all(f, f.severity != "CRITICAL" || !f.id.startsWith("CVE-2021-"))`))
 	list := make([]attestor.Vulnerability, 25_000)
+
 	for i := range list {
 		list[i] = vulnerability(fmt.Sprintf("CVE-1-%d", i))
 	}
+
 	if v := p.Judge(passing(p, findings(list...))); v.Outcome() != attestor.Pass {
 		t.Errorf("%s: %+v", v.Outcome(), check(t, v, "rule:r"))
 	}

@@ -26,6 +26,7 @@ func schemaText(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return text
 }
 
@@ -35,14 +36,17 @@ func schema(t testing.TB) *jsonschema.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	c := jsonschema.NewCompiler()
 	if err := c.AddResource("schema.json", doc); err != nil {
 		t.Fatal(err)
 	}
+
 	s, err := c.Compile("schema.json")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return s
 }
 
@@ -65,6 +69,7 @@ func TestSchemaHasTheFieldsOfTheTypes(t *testing.T) {
 	if err := json.Unmarshal(schemaText(t), &doc); err != nil {
 		t.Fatal(err)
 	}
+
 	n := compare(t, doc, reflect.TypeFor[policy.Document](), "")
 	if n < 80 {
 		t.Errorf("only %d fields were compared", n)
@@ -79,15 +84,19 @@ func compare(t *testing.T, schema map[string]any, typ reflect.Type, path string)
 		}
 		typ = typ.Elem()
 	}
+
 	properties, _ := schema["properties"].(map[string]any)
 	if typ.Kind() != reflect.Struct || properties == nil {
 		return 0
 	}
+
 	if schema["additionalProperties"] != false {
 		t.Errorf("%s admits unknown fields", path)
 	}
+
 	var names, required []string
 	n := 0
+
 	for i := range typ.NumField() {
 		f := typ.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -95,29 +104,36 @@ func compare(t *testing.T, schema map[string]any, typ reflect.Type, path string)
 		if slices.Contains(strings.Split(f.Tag.Get("jsonschema"), ","), "required") {
 			required = append(required, name)
 		}
+
 		property, _ := properties[name].(map[string]any)
 		if property["description"] == nil || property["description"] == "" {
 			t.Errorf("%s.%s is not described", path, name)
 		}
+
 		n += 1 + compare(t, property, f.Type, path+"."+name)
 	}
+
 	var has, needs []string
 	for name := range properties {
 		has = append(has, name)
 	}
+
 	list, _ := schema["required"].([]any)
 	for _, name := range list {
 		needs = append(needs, name.(string))
 	}
+
 	for _, s := range [][]string{names, required, has, needs} {
 		slices.Sort(s)
 	}
+
 	if diff := cmp.Diff(names, has); diff != "" {
 		t.Errorf("%s: fields (-types +schema):\n%s", path, diff)
 	}
 	if diff := cmp.Diff(required, needs); diff != "" {
 		t.Errorf("%s: required (-types +schema):\n%s", path, diff)
 	}
+
 	return n
 }
 
@@ -130,21 +146,26 @@ func TestSchemaAgreesWithTheLoader(t *testing.T) {
 		if err := yaml.Load(text, &v); err != nil {
 			return err
 		}
+
 		asJSON, err := json.Marshal(plain(v))
 		if err != nil {
 			return err
 		}
+
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
 		if err != nil {
 			return err
 		}
+
 		return s.Validate(doc)
 	}
+
 	valid, refused := 0, 0
 	for _, name := range policyFiles(t) {
 		if strings.HasSuffix(name, "_test.yaml") {
 			continue
 		}
+
 		text := readFile(t, name)
 		set, loadErr := policy.Parse(policy.Source{Name: name, Text: text})
 		schemaErr := validate(t, text)
@@ -164,9 +185,11 @@ func TestSchemaAgreesWithTheLoader(t *testing.T) {
 			}
 		}
 	}
+
 	if valid < 5 || refused < 8 {
 		t.Errorf("little was compared: %d valid, %d refused", valid, refused)
 	}
+
 	err := validate(t, []byte(strings.Replace(strict, "MEDIUM", "MEDUIM", 1)))
 	if v, ok := errors.AsType[*jsonschema.ValidationError](err); !ok || len(v.BasicOutput().Errors) == 0 {
 		t.Errorf("a misspelt severity: %v", err)
@@ -198,11 +221,13 @@ func TestEnumerationsAreTheDomains(t *testing.T) {
 			t.Errorf("the schema lacks %s", s)
 		}
 	}
+
 	for _, c := range []string{"BLOCK_ALL", "MINIMAL", "LOW", "MEDIUM", "HIGH", "CRITICAL", "ALLOW_ALL"} {
 		if _, err := attestor.ParseCeiling(c); err != nil {
 			t.Error(err)
 		}
 	}
+
 	if !strings.Contains(text, string(attestor.LayersExact)) || !strings.Contains(text, string(attestor.DryRun)) {
 		t.Error("the schema lacks a level or a mode")
 	}

@@ -41,6 +41,7 @@ func setOf(t testing.TB, text string) *policy.Set {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return set
 }
 
@@ -50,6 +51,7 @@ func simulate(t testing.TB, set *policy.Set, records ...attestor.Record) policy.
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return report
 }
 
@@ -58,14 +60,17 @@ func TestSimulateFlips(t *testing.T) {
 	team := func(name string) func(*attestor.Evidence) {
 		return func(ev *attestor.Evidence) { ev.Labels = map[string]string{"team": name} }
 	}
+
 	named := func(repository string) func(*attestor.Evidence) {
 		return func(ev *attestor.Evidence) { ev.Image = parseImage(t, repository) }
 	}
+
 	medium := findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Medium }))
 	later := func(ev *attestor.Evidence) {
 		ev.Time = ev.Time.Add(time.Hour)
 		ev.Platforms[0].Scan.Finished = &ev.Time
 	}
+
 	report := simulate(t, setOf(t, edited(t, "    maximumFixableSeverity: LOW", "  user: {nonRoot: false}")),
 		recorded(old, "1", passing(old)),
 		recorded(old, "2", passing(old, medium, team("payments"))),
@@ -74,6 +79,7 @@ func TestSimulateFlips(t *testing.T) {
 		recorded(old, "5", passing(old, rootUser, named("registry.example/acme/prod/root"))),
 		recorded(old, "6", passing(old, rootUser, medium, named("registry.example/acme/prod/both"))),
 	)
+
 	if report.Records != 6 || report.Judged != 6 || report.Outside != 0 {
 		t.Errorf("%+v", report)
 	}
@@ -83,15 +89,18 @@ func TestSimulateFlips(t *testing.T) {
 	if diff := cmp.Diff(map[attestor.Outcome]int{attestor.Pass: 2, attestor.Deny: 4}, report.After); diff != "" {
 		t.Error(diff)
 	}
+
 	var got []string
 	for _, f := range report.Flips {
 		got = append(got, fmt.Sprintf("%s %s %s %s>%s %d %s", f.Decision, strings.TrimPrefix(f.Image[:strings.Index(f.Image, "@")], "registry.example/acme/prod/"), f.Owner, f.Before, f.After, f.Times, f.Reasons[0].Code))
 	}
+
 	want := []string{
 		"3 api payments pass>deny 2 FIXABLE_SEVERITY_EXCEEDED",
 		"5 root registry.example/acme/prod deny>pass 1 USER_ROOT",
 		"4 search search pass>deny 1 FIXABLE_SEVERITY_EXCEEDED",
 	}
+
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -124,6 +133,7 @@ func TestSimulateMissingEvidence(t *testing.T) {
 			ev.Platforms[0].Scan.Findings[0].Severity = attestor.Critical
 			ev.Platforms[0].Scan.Findings[0].Fixable = false
 		}
+
 		r := recorded(few, "1", ev)
 		r.Decision.Verdict = attestor.Pass
 		report := simulate(t, setOf(t, text), r)
@@ -131,6 +141,7 @@ func TestSimulateMissingEvidence(t *testing.T) {
 			t.Errorf("%s: %+v", name, report)
 		}
 	}
+
 	t.Run("without the text of its policy", func(t *testing.T) {
 		p := with(t)
 		r := recorded(p, "1", passing(p, on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} })))
@@ -140,6 +151,7 @@ func TestSimulateMissingEvidence(t *testing.T) {
 			t.Errorf("%+v", report)
 		}
 	})
+
 	t.Run("the same needs are covered", func(t *testing.T) {
 		p := with(t)
 		report := simulate(t, setOf(t, edited(t, "    maximumEPSS: 0.4")), recorded(p, "1", passing(p)))
@@ -156,6 +168,7 @@ func TestSimulateOutside(t *testing.T) {
 	if other.Outside != 1 || other.Judged != 0 {
 		t.Errorf("a policy that is not about the image: %+v", other)
 	}
+
 	narrowed := simulate(t, setOf(t, strings.Replace(strict, "registry.example/acme/**", "registry.example/acme/live/**", 1)), r)
 	if len(narrowed.Flips) != 1 || narrowed.Flips[0].Reasons[0].Code != attestor.CodeNoPolicy {
 		t.Errorf("the policy that governed the image no longer covers it: %+v", narrowed)
@@ -179,10 +192,12 @@ func TestReadRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	report, err := policy.Simulate(setOf(t, strict), policy.ReadRecords(strings.NewReader(string(line)+"\n"+string(line)+"\n")))
 	if err != nil || report.Judged != 2 || len(report.Flips) != 0 {
 		t.Errorf("%+v %v", report, err)
 	}
+
 	for name, text := range map[string]string{
 		"cut short": string(line[:len(line)/2]), "no JSON": "decision\n", "something else": `{"id": "1"}`, "no evidence": `{"decision": {"id": "1"}}`,
 	} {
@@ -190,6 +205,7 @@ func TestReadRecords(t *testing.T) {
 			t.Errorf("%s: read", name)
 		}
 	}
+
 	broken := errors.New("the disk is gone")
 	if _, err := policy.Simulate(setOf(t, strict), func(yield func(attestor.Record, error) bool) { yield(attestor.Record{}, broken) }); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
@@ -201,16 +217,20 @@ func TestReadRecords(t *testing.T) {
 func BenchmarkSimulate(b *testing.B) {
 	p := with(b)
 	var list []attestor.Vulnerability
+
 	for i := range 10 {
 		list = append(list, vulnerability(fmt.Sprintf("CVE-1-%d", i)))
 	}
+
 	list[9].Severity = attestor.Medium
 	var distinct []attestor.Record
+
 	for i := range 100 {
 		distinct = append(distinct, recorded(p, fmt.Sprint(i), passing(p, findings(list...), func(ev *attestor.Evidence) {
 			ev.Image = parseImage(b, fmt.Sprintf("registry.example/acme/prod/api%d", i))
 		})))
 	}
+
 	set := setOf(b, edited(b, "    maximumFixableSeverity: LOW"))
 	for b.Loop() {
 		report, err := policy.Simulate(set, func(yield func(attestor.Record, error) bool) {
@@ -235,6 +255,7 @@ func BenchmarkJudge(b *testing.B) {
 		for i := range list {
 			list[i] = vulnerability(fmt.Sprintf("CVE-1-%d", i))
 		}
+
 		ev := passing(p, findings(list...))
 		b.Run(fmt.Sprint(n, "-findings"), func(b *testing.B) {
 			b.ReportAllocs()

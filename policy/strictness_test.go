@@ -28,6 +28,7 @@ func leaves(s map[string]any, path string, write func(string) string) []leaf {
 	if list, ok := s["oneOf"].([]any); ok {
 		variants = list
 	}
+
 	for _, v := range variants {
 		variant, _ := v.(map[string]any)
 		switch kind, _ := variant["type"].(string); kind {
@@ -40,13 +41,16 @@ func leaves(s map[string]any, path string, write func(string) string) []leaf {
 			if more, ok := variant["additionalProperties"].(map[string]any); ok {
 				out = append(out, leaves(more, path+".scope", func(v string) string { return write("{scope: " + v + "}") })...)
 			}
+
 		case "array":
 			items, _ := variant["items"].(map[string]any)
 			out = append(out, leaves(items, path+"[0]", func(v string) string { return write("[" + v + "]") })...)
+
 		default:
 			types = append(types, kind)
 		}
 	}
+
 	if len(types) > 0 {
 		out = append(out, leaf{path, types, write})
 	}
@@ -61,6 +65,7 @@ func faultsAt(t *testing.T, text, path string) []string {
 	if !errors.As(err, &all) {
 		t.Fatalf("%s loads: %v", text, err)
 	}
+
 	var out []string
 	for _, d := range all {
 		if d.Path == path {
@@ -70,6 +75,7 @@ func faultsAt(t *testing.T, text, path string) []string {
 			out = append(out, d.Message)
 		}
 	}
+
 	return out
 }
 
@@ -80,30 +86,38 @@ func TestScalarsOfEveryField(t *testing.T) {
 	if err := json.Unmarshal(schemaText(t), &doc); err != nil {
 		t.Fatal(err)
 	}
+
 	all := leaves(doc, "", func(v string) string { return v })
 	count := map[string]int{}
+
 	for _, l := range all {
 		wrong := []string{"null", "~"}
 		if !strings.HasSuffix(l.path, "]") { // in a list it would be an empty list
 			wrong = append(wrong, "")
 		}
+
 		var right []string
 		switch {
 		case slices.Contains(l.types, "boolean"):
 			right = []string{"true", "false"}
 			wrong = append(wrong, `"true"`, `"false"`, `'false'`, "yes", "no", "on", "off", "True", "FALSE", "y", "0", "1", "!!str true")
+
 		case slices.Equal(l.types, []string{"integer"}):
 			right = []string{"1", "2"}
 			wrong = append(wrong, `"1"`, `'1'`, "0x1", "0o1", "01", "1_0", "+1", "1.0", "1e0", "true", "one", "2026-11-01", "9223372036854775808")
+
 		case slices.Contains(l.types, "number"):
 			right = []string{"0.5", "1", "0"}
 			wrong = append(wrong, `"0.5"`, `'1'`, "0x1", "01", "0_1", "+0.5", ".nan", ".inf", "true", "half")
+
 		case slices.Contains(l.types, "integer"): // a duration: 0, or numbers with units
 			right = []string{"0", "14d", `"14d"`}
 			wrong = append(wrong, "14", "0x0", "1_0d", "true", "1.5", `"14"`)
+
 		default:
 			wrong = append(wrong, "true", "1", "1.10", "0x1F", "1_000", ".nan", "{}", "[]")
 		}
+
 		count[strings.Join(l.types, " ")]++
 
 		for _, v := range wrong {
@@ -111,6 +125,7 @@ func TestScalarsOfEveryField(t *testing.T) {
 				t.Errorf("%s: nothing is said about %q", l.path, v)
 			}
 		}
+
 		for _, v := range right {
 			for _, message := range faultsAt(t, l.write(v), l.path) {
 				if strings.Contains(message, "is not a") || strings.Contains(message, "is not true") || strings.Contains(message, "is empty") {
@@ -119,6 +134,7 @@ func TestScalarsOfEveryField(t *testing.T) {
 			}
 		}
 	}
+
 	if count["boolean"] < 8 || count["integer"] < 2 || count["number"] < 1 || count["string"] < 40 || count["integer string"] < 8 {
 		t.Errorf("the schema was not walked in full: %v", count)
 	}
@@ -144,6 +160,7 @@ func TestQuotedScalarsInCases(t *testing.T) {
 		if strings.Contains(want, "%d") {
 			want = fmt.Sprintf(want, strings.Index(value, `"0"`)+5)
 		}
+
 		var all policy.Errors
 		if !errors.As(err, &all) || !strings.Contains(err.Error(), want) || all[0].Line != 7 || all[0].Column < 5 {
 			t.Errorf("%s: %v, want %s", value, err, want)
@@ -159,6 +176,7 @@ cases:
     platform: {user: {configured: "65532:65532", uid: 65532, gid: 65532}, base: {current: true}}
     want: {verdict: pass}
 `)
+
 	if err != nil || report.Failed() != 0 {
 		t.Errorf("%+v, %v", report.Results, err)
 	}
@@ -178,6 +196,7 @@ cases: [{name: c, want: {verdict: pass}}]
 			t.Fatal(err)
 		}
 	}
+
 	_, err := policy.Test(filepath.Join(dir, "strict_test.yaml"))
 	if err == nil || !strings.Contains(err.Error(), "strict_test.yaml:5:16: given.index") {
 		t.Errorf("%v", err)

@@ -31,6 +31,7 @@ func watch(t *testing.T) *watched {
 	if w.Watcher, err = policy.NewWatcher(policy.WatcherConfig{Paths: []string{w.file}, Now: today, Logger: slog.New(slog.NewTextHandler(&w.log, nil))}); err != nil {
 		t.Fatal(err)
 	}
+
 	return w
 }
 
@@ -53,6 +54,7 @@ func (w *watched) digest() attestor.Digest {
 	if !ok {
 		w.t.Fatal("nothing governs")
 	}
+
 	return p.Ref().Digest
 }
 
@@ -62,6 +64,7 @@ func TestWatcherPicksUpChanges(t *testing.T) {
 	if w.twice() || w.digest() != before {
 		t.Error("without a change, something changed")
 	}
+
 	w.write(strings.Replace(strict, "MEDIUM", "LOW", 1))
 	if w.Reload(t.Context()) || w.digest() != before {
 		t.Error("what was read once is in force: it may have been half of it")
@@ -80,12 +83,14 @@ func TestWatcherHalfWritten(t *testing.T) {
 	before := w.digest()
 	long := strings.Replace(strict, "  rules: []\n", "", 1) + "  rules:\n    - {name: a, expression: 'size(image.labels) > 0', message: m}\n"
 	half := long[:strings.Index(long, "  rules:")]
+
 	for _, text := range []string{half, long, half, long} {
 		w.write(text)
 		if w.Reload(t.Context()) {
 			t.Fatal("half a policy came into force")
 		}
 	}
+
 	if w.digest() != before {
 		t.Fatal("half a policy is in force")
 	}
@@ -108,11 +113,13 @@ func TestWatcherHoldsTheOldSet(t *testing.T) {
 			w := watch(t)
 			before := w.digest()
 			breakIt(w)
+
 			for range 5 {
 				if w.Reload(t.Context()) {
 					t.Fatal("it came into force")
 				}
 			}
+
 			if w.digest() != before || w.Err() == nil || w.Status().Since.IsZero() {
 				t.Errorf("digest %s, error %v", w.digest(), w.Err())
 			}
@@ -122,6 +129,7 @@ func TestWatcherHoldsTheOldSet(t *testing.T) {
 			if !strings.Contains(w.log.String(), w.file) {
 				t.Errorf("the log does not name the file:\n%s", &w.log)
 			}
+
 			w.write(strict)
 			if w.twice(); w.Err() != nil || w.digest() != before {
 				t.Errorf("mended, and still: %v", w.Err())
@@ -139,6 +147,7 @@ func TestWatcherBrokenStaysBroken(t *testing.T) {
 	if err := os.Remove(w.file); err != nil {
 		t.Fatal(err)
 	}
+
 	w.twice()
 	w.write(broken)
 	w.twice()
@@ -167,12 +176,14 @@ func TestWatcherRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	write(strict)
 	synctest.Test(t, func(t *testing.T) {
 		w, err := policy.NewWatcher(policy.WatcherConfig{Paths: []string{dir}, Interval: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		before := w.Set().Digest()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -183,6 +194,7 @@ func TestWatcherRun(t *testing.T) {
 		if w.Set().Digest() == before {
 			t.Error("after two intervals the change is not in force")
 		}
+
 		cancel()
 		<-done
 	})

@@ -13,6 +13,7 @@ func TestARuleIsAFunctionAndARow(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles this package's tests once more")
 	}
+
 	o := walkthrough.Follow(t, "..", "A posture rule")
 	if want := []string{"posture/rule.go", "posture/rules_concurrency.go"}; !slices.Equal(o.Files, want) {
 		t.Errorf("the example touches %q, want %q", o.Files, want)

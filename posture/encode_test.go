@@ -29,6 +29,7 @@ func write(t testing.TB, f report.Format, r attestor.PostureReport, o report.Opt
 	if err := report.Write(&b, f, report.Services(r, posture.Meanings()), o); err != nil {
 		t.Fatal(err)
 	}
+
 	return b.String()
 }
 
@@ -37,10 +38,12 @@ func TestGolden(t *testing.T) {
     - {rule: CMEK, services: [shop], owner: shop@acme.example, reason: "until the key is there", expires: 2026-10-31}
     - {rule: RESOURCE_LIMITS, services: [shop], owner: shop@acme.example, reason: r, expires: 2026-12-31}
 `)
+
 	refused := mustJudge(t, p, &attested{err: errors.New("down")}, posture.Input{Definitions: []posture.Source{{Name: "shop.yaml", Text: []byte(sample(t, "typical.yaml"))}}})
 	clean := mustJudge(t, builtin(t, "hipaa"), &attested{answer: true}, whole(t, sample(t, "hardened.yaml")))
 	down := mustJudge(t, builtin(t, "strict"), &attested{err: errors.New("down")}, whole(t, sample(t, "hardened-job.yaml")))
 	plan := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(replace(t, sample(t, "plan.json"), "INTERNAL_LOAD_BALANCER", "ALL", `"timeout": "60s", `, ""))}}})
+
 	for _, tt := range []struct {
 		name string
 		f    report.Format
@@ -78,15 +81,18 @@ func TestEncodersDenyTheZeroReport(t *testing.T) {
 			t.Errorf("%s: %s", f, got)
 		}
 	}
+
 	if err := report.Write(&bytes.Buffer{}, "yaml", report.Services(attestor.PostureReport{}, nil), report.Options{}); err == nil {
 		t.Error("an unknown format was written")
 	}
+
 	undecided := attestor.PostureReport{Verdict: attestor.Undecided}
 	for f, want := range map[report.Format]string{report.Text: "COULD NOT BE DECIDED", report.JUnit: `errors="1"`, report.SARIF: `"executionSuccessful": false`} {
 		if got := write(t, f, undecided, report.Options{}); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", f, got)
 		}
 	}
+
 	odd := attestor.PostureReport{Verdict: "fine", Findings: []attestor.PostureFinding{{Rule: "CMEK", Status: "odd", Message: "x"}}}
 	if got := write(t, report.JUnit, odd, report.Options{}); !strings.Contains(got, `errors="1"`) {
 		t.Errorf("an unknown status: %s", got)
@@ -100,16 +106,19 @@ func TestHostileNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	r := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{{Name: name, Text: text}}})
 	for _, e := range report.Encodings() {
 		if !slices.Contains(e.Kinds, report.OfPosture) {
 			continue
 		}
+
 		f := e.Format
 		got := write(t, f, r, report.Options{})
 		if f != report.JSON && strings.ContainsAny(got, "\x1b\u202e") {
 			t.Errorf("%s lets control characters through", f)
 		}
+
 		switch f {
 		case report.JUnit:
 			var doc struct {
@@ -120,6 +129,7 @@ func TestHostileNames(t *testing.T) {
 			if err := xml.Unmarshal([]byte(got), &doc); err != nil || len(doc.Suites) != 1 || !strings.Contains(doc.Suites[0].Name, "<script>|@team](x)") {
 				t.Errorf("%v: %v", doc, err)
 			}
+
 		case report.SARIF:
 			var doc sarif.Report
 			if err := json.Unmarshal([]byte(got), &doc); err != nil || len(doc.Runs) != 1 || len(doc.Runs[0].Results) == 0 {
@@ -127,6 +137,7 @@ func TestHostileNames(t *testing.T) {
 			} else if err := doc.Validate(); err != nil {
 				t.Error(err)
 			}
+
 		case report.Markdown:
 			bare := regexp.MustCompile("`[^`]*`").ReplaceAllString(got, "")
 			if strings.Contains(bare, "<script>") || strings.Contains(bare, "@team") || strings.Contains(bare, "](x)") {
@@ -134,6 +145,7 @@ func TestHostileNames(t *testing.T) {
 			}
 		}
 	}
+
 	if r.Verdict != attestor.Deny {
 		t.Errorf("verdict %s", r.Verdict)
 	}

@@ -15,6 +15,7 @@ func ExampleJudge_Judge() {
 	if err != nil {
 		panic(err)
 	}
+
 	report, err := judge.Judge(context.Background(), posture.Input{Definitions: []posture.Source{{Name: "service.yaml", Text: []byte(`
 apiVersion: serving.knative.dev/v1
 kind: Service
@@ -26,9 +27,11 @@ spec:
       containers:
         - image: us-docker.pkg.dev/p/r/api:latest
 `)}}})
+
 	if err != nil {
 		panic(err)
 	}
+
 	for _, f := range report.Findings {
 		if f.Status == attestor.StatusDeny {
 			fmt.Println(f.Rule)

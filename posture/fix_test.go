@@ -14,10 +14,12 @@ import (
 func TestFixesAreHCL(t *testing.T) {
 	const bare = `{"name": "a", "project": "acme", "location": "europe-west1", "invoker_iam_disabled": true, "ssh_enabled": true, "template": [{"containers": [
 		{"image": "nginx", "env": [{"name": "DB_PASSWORD", "value": "hunter2"}, {"name": "T", "value_source": [{"secret_key_ref": [{"secret": "t", "version": "latest"}]}]}]}]}]}`
+
 	reports := []attestor.PostureReport{mustJudge(t, builtin(t, "strict"), &attested{}, whole(t, plan(resource("google_cloud_run_v2_service", "a", bare))))}
 	for _, tt := range brokenPlan {
 		reports = append(reports, planned(t, builtin(t, "strict"), tt.edits...))
 	}
+
 	seen := map[string]bool{}
 	for _, r := range reports {
 		for _, f := range r.Findings {
@@ -25,6 +27,7 @@ func TestFixesAreHCL(t *testing.T) {
 			if !ok {
 				continue
 			}
+
 			seen[f.Rule] = true
 			text, _, _ = strings.Cut(text, " (or ")
 			if _, problems := hclsyntax.ParseConfig([]byte(text), "fix.tf", hcl.InitialPos); problems.HasErrors() {
@@ -32,6 +35,7 @@ func TestFixesAreHCL(t *testing.T) {
 			}
 		}
 	}
+
 	if len(seen) < 30 {
 		t.Errorf("only %d rules have a fix in Terraform", len(seen))
 	}

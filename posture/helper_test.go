@@ -20,6 +20,7 @@ func sample(t testing.TB, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(b)
 }
 
@@ -61,6 +62,7 @@ func builtin(t testing.TB, name string) posture.Profile {
 	if !ok {
 		t.Fatalf("no profile %s", name)
 	}
+
 	return p
 }
 
@@ -70,6 +72,7 @@ func custom(t testing.TB, text string) posture.Profile {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return p
 }
 
@@ -90,6 +93,7 @@ func judge(t testing.TB, p posture.Profile, a posture.Attested, in posture.Input
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return j.Judge(t.Context(), in)
 }
 
@@ -99,6 +103,7 @@ func mustJudge(t testing.TB, p posture.Profile, a posture.Attested, in posture.I
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return r
 }
 
@@ -109,6 +114,7 @@ func finding(t testing.TB, r attestor.PostureReport, rule string) attestor.Postu
 			return f
 		}
 	}
+
 	t.Fatalf("no finding of %s", rule)
 	return attestor.PostureFinding{}
 }

@@ -13,6 +13,7 @@ import (
 func TestLoadProfile(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
+
 	for name, size := range map[string]int{"strictly": 10, "long.yaml": 9 << 20} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#"+strings.Repeat("x", size)), 0o600); err != nil {
 			t.Fatal(err)
@@ -24,6 +25,7 @@ func TestLoadProfile(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, p.Name(), err)
 		}
 	}
+
 	for name, says := range map[string]string{
 		"":             `there is no profile ""`,
 		"strictly":     "want baseline, hipaa, strict, or a file",

@@ -23,10 +23,12 @@ spec:
   behindIAP: [shop]
   exceptions: [{rule: INGRESS_RESTRICTED, services: [shop], subject: some, owner: team, reason: words, expires: 2027-03-31}]
 `
+
 	read := func(text string) error {
 		_, err := posture.ParseProfile(posture.Source{Name: "p.yaml", Text: []byte(text)})
 		return err
 	}
+
 	if err := read(profile); err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +48,7 @@ spec:
 			}
 		}
 	}
+
 	for _, wrong := range []string{"null", "60", "true", "1_0s"} {
 		if err := read(strings.Replace(profile, "60s", wrong, 1)); err == nil {
 			t.Errorf("maxTimeout: %s is read", wrong)
@@ -55,6 +58,7 @@ spec:
 	// As JSON, with a character that YAML does not escape so.
 	const asJSON = `{"apiVersion": "attestor/v1", "kind": "PostureProfile", "metadata": {"name": "mine"}, "spec": {"extends": "strict", "exceptions": [
   {"rule": "INGRESS_RESTRICTED", "services": ["shop"], "subject": "some", "owner": "team", "reason": "\ud83d\ude00", "expires": "2027-03-31"}]}}`
+
 	if err := read(asJSON); err != nil {
 		t.Error(err)
 	}

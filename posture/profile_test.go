@@ -19,24 +19,30 @@ func TestLevels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	rows := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| .* \\| (yes|no) \\| (\\w+) \\| (\\w+) \\| (\\w+) \\|$").FindAllStringSubmatch(string(b), -1)
 	if len(rows) != len(serviceRules()) {
 		t.Fatalf("the table has %d rows, there are %d rules", len(rows), len(serviceRules()))
 	}
+
 	in := whole(t, replace(t, sample(t, "typical.yaml"), "latestRevision: true", "revisionName: shop-00001-old", "startupProbe", "readinessProbe", "containerConcurrency: 80", "containerConcurrency: 0",
 		"maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/secure-session-agent: 'true'", "            memory: 512Mi\n", "", "timeoutSeconds: 300", "timeoutSeconds: 900", "ingress: all", "ingress: internal-and-cloud-load-balancing"))
+
 	in.ProjectIAM[0].Text = []byte(`{"bindings": [{"role": "roles/editor", "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]}]}`)
 	open := whole(t, sample(t, "typical.yaml")) // a default URL is wrong only behind a load balancer, and so not with this ingress
+
 	for column, profile := range posture.Profiles() {
 		r, ingress := mustJudge(t, builtin(t, profile), &attested{}, in), mustJudge(t, builtin(t, profile), nil, open)
 		for i, row := range rows {
 			if rule := serviceRules()[i]; rule.ID != row[1] || rule.Jobs != (row[2] == "yes") {
 				t.Errorf("row %d is %s, jobs %s", i, row[1], row[2])
 			}
+
 			f := finding(t, r, row[1])
 			if row[1] == "INGRESS_RESTRICTED" {
 				f = finding(t, ingress, row[1])
 			}
+
 			want := map[string]attestor.Status{"deny": "deny", "warn": "warn", "off": "skipped"}[row[3+column]]
 			if row[1] == "REVISION_JUDGED" { // evidence is missing, never found to be wrong
 				want = map[string]attestor.Status{"baseline": "skipped", "hipaa": "skipped", "strict": "error"}[profile]
@@ -53,19 +59,24 @@ func TestDocumentedProfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	m := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(string(b))
 	if m == nil {
 		t.Fatal("docs/posture.md shows no profile")
 	}
+
 	p := custom(t, m[1])
 	if p.Name() != "acme" {
 		t.Errorf("name %q", p.Name())
 	}
+
 	r := mustJudge(t, p, nil, posture.Input{Definitions: []posture.Source{source(replace(t, sample(t, "hardened.yaml"), "timeoutSeconds: 60", "timeoutSeconds: 31", "startupProbe:", "readinessProbe:"))}})
 	got := map[string]attestor.Status{}
+
 	for _, rule := range []string{"TIMEOUT_BOUNDED", "PROBES", "INVOKER_AUTH", "STATIC_EGRESS_IP"} {
 		got[rule] = finding(t, r, rule).Status
 	}
+
 	if d := cmp.Diff(map[string]attestor.Status{"TIMEOUT_BOUNDED": "deny", "PROBES": "deny", "INVOKER_AUTH": "error", "STATIC_EGRESS_IP": "skipped"}, got); d != "" {
 		t.Error(d)
 	}
@@ -88,9 +99,11 @@ spec:
     - {rule: CMEK, services: a, owner: a, reason: b, expires: never, until: x}
     - {}
 `)})
+
 	if !isInvalid(err) {
 		t.Fatalf("%v", err)
 	}
+
 	for _, want := range []string{
 		`apiVersion: "attestor/v2"`, `kind: "Profile"`, `metadata: unknown field "owner"`, `"strict" must be a name`, `extends: "lax"`, `unknown rule "CMEKK"`, `PROBES: "maybe"`,
 		"spec.rules.CMEK", "spec.regions", "maxTimeout", `missingEvidence: "pass"`, `unknown field "skipped"`, `rule: "NOPE"`, `services: "[a"`, "exceptions[0].reason", `"2027-02-30"`,
@@ -100,9 +113,11 @@ spec:
 			t.Errorf("lacks %s", want)
 		}
 	}
+
 	if t.Failed() {
 		t.Log(err)
 	}
+
 	for _, text := range []string{"", "[]", "a", "{}", "apiVersion: attestor/v1\nkind: PostureProfile\n---\nkind: PostureProfile\n"} {
 		if _, err := posture.ParseProfile(posture.Source{Name: "p.yaml", Text: []byte(text)}); !isInvalid(err) {
 			t.Errorf("%q: %v", text, err)
@@ -140,6 +155,7 @@ func TestExceptions(t *testing.T) {
 			if tt.name == "one of two variables" && (strings.Contains(token.Message, "LOG_TOKEN") || !strings.Contains(token.Message, "OTHER_TOKEN") || len(token.Exceptions) != 1) {
 				t.Errorf("%s", token.Message)
 			}
+
 			codes := ""
 			for _, f := range r.Findings {
 				if strings.HasPrefix(f.Rule, "EXCEPTION_") {
@@ -149,11 +165,13 @@ func TestExceptions(t *testing.T) {
 					}
 				}
 			}
+
 			if codes != tt.code {
 				t.Errorf("reported %q, want %q", codes, tt.code)
 			}
 		})
 	}
+
 	// Missing evidence is not excused.
 	p := exceptions(t, "    - {rule: INVOKER_AUTH, services: [api], owner: o, reason: r, expires: 2026-12-31}\n")
 	if f := finding(t, mustJudge(t, p, nil, posture.Input{Definitions: []posture.Source{source(text)}}), "INVOKER_AUTH"); f.Status != attestor.StatusSkipped {
@@ -168,6 +186,7 @@ func TestBehindIAP(t *testing.T) {
 	if f := finding(t, mustJudge(t, p, nil, in), "INVOKER_AUTH"); f.Status != attestor.StatusWarn || !strings.Contains(f.Message, "ingress internal-and-cloud-load-balancing") {
 		t.Errorf("%s: %s", f.Status, f.Message)
 	}
+
 	in.Definitions[0].Text = []byte(replace(t, string(in.Definitions[0].Text), "name: api\n", "name: other\n"))
 	if f := finding(t, mustJudge(t, p, nil, in), "INVOKER_AUTH"); f.Status != attestor.StatusDeny {
 		t.Errorf("not behind it: %s", f.Status)

@@ -21,20 +21,24 @@ func TestPublicSamples(t *testing.T) {
 	if err != nil || len(files) < 12 {
 		t.Fatalf("%d samples, %v", len(files), err)
 	}
+
 	var b strings.Builder
 	for _, file := range files {
 		name := filepath.Base(file)
 		r := mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{{Name: name, Text: []byte(sample(t, "public/"+name))}}})
 		fmt.Fprintf(&b, "%s: %s\n", name, r.Verdict)
+
 		for _, f := range r.Findings {
 			fmt.Fprintf(&b, "  %-7s %s: %s\n", f.Status, f.Rule, f.Message)
 		}
 	}
+
 	if *update {
 		if err := os.WriteFile("testdata/golden/public.txt", []byte(b.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if d := cmp.Diff(sample(t, "golden/public.txt"), b.String()); d != "" {
 		t.Error(d)
 	}
@@ -50,28 +54,34 @@ var (
 func TestPublicSamplesAreNamed(t *testing.T) {
 	readme := sample(t, "README.md")
 	told := map[string]bool{}
+
 	for _, m := range verbatim.FindAllStringSubmatch(readme, -1) {
 		told[m[1]] = true
 		if sum := fmt.Sprintf("%x", sha256.Sum256([]byte(sample(t, "public/"+m[1])))); sum != m[2] {
 			t.Errorf("%s is not what the README says was taken: its digest is %s", m[1], sum)
 		}
 	}
+
 	if len(told) < 9 {
 		t.Errorf("only %d samples are verbatim", len(told))
 	}
+
 	for _, m := range after.FindAllStringSubmatch(readme, -1) {
 		told[m[1]] = true
 	}
+
 	files, err := filepath.Glob("testdata/public/*")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, file := range files {
 		if !told[filepath.Base(file)] {
 			t.Errorf("README.md does not say where %s is from", file)
 		}
 		delete(told, filepath.Base(file))
 	}
+
 	for name := range told {
 		t.Errorf("README.md names %s, which is not there", name)
 	}
@@ -83,14 +93,17 @@ func TestPublicSamplesAreSeenWhole(t *testing.T) {
 	found := func(file, rule string) string {
 		t.Helper()
 		r := mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{{Name: file, Text: []byte(sample(t, "public/"+file))}}})
+
 		for _, f := range r.Findings {
 			if f.Rule == rule {
 				return f.Message
 			}
 		}
+
 		t.Fatalf("%s: no finding of %s", file, rule)
 		return ""
 	}
+
 	if got := found("knative-initcontainers.yaml", "IMAGE_BY_DIGEST"); strings.Count(got, "ko://knative.dev/serving/test/test_images/volumes") != 2 {
 		t.Errorf("the init container's image is not judged: %s", got)
 	}

@@ -14,15 +14,18 @@ func TestRequest(t *testing.T) {
 	request := func(iam, project string) string {
 		return "apiVersion: attestor/v1\nkind: PostureRequest\ndefinitions:\n  -\n" + indent(sample(t, "hardened.yaml")) + "\niam:\n  - policy: " + iam + "\nprojectIam:\n  - " + project + "\n"
 	}
+
 	compact := func(name string) string { return strings.Join(strings.Fields(sample(t, name)), " ") }
 	whole := request(compact("service-iam.json"), compact("project-iam.json"))
 	if r := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, posture.Input{Definitions: []posture.Source{source(whole)}}); r.Verdict != attestor.Pass || r.Services != 1 {
 		t.Errorf("%s, %d services", r.Verdict, r.Services)
 	}
+
 	public := request(`{"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}`, compact("project-iam.json"))
 	if f := finding(t, mustJudge(t, builtin(t, "strict"), &attested{answer: true}, posture.Input{Definitions: []posture.Source{source(public)}}), "INVOKER_AUTH"); f.Status != attestor.StatusDeny {
 		t.Errorf("%s: %s", f.Status, f.Message)
 	}
+
 	for name, text := range map[string]string{
 		"another service":  strings.Replace(whole, "- policy:", "- service: other\n    policy:", 1),
 		"no policy":        request("{}", compact("project-iam.json")),

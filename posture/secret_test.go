@@ -64,13 +64,16 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	const value = "hunter2-Zr1VtYw0Xn5LsKd2Jc7Hg4"
 	text := `{"name": "a", "template": {"containers": [{"image": "i:v1", "args": ["--password=` + value + `"], "env": [
 		{"name": "DB_PASSWORD", "value": "` + value + `"}, {"name": "X", "value": "postgres://u:` + value + `@h/d"}]}]}}`
+
 	r := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(text)}})
 	f := finding(t, r, "SECRETS_BY_REFERENCE")
+
 	for _, want := range []string{"DB_PASSWORD", "the value of X", "an argument"} {
 		if !strings.Contains(f.Message, want) {
 			t.Errorf("%q lacks %q", f.Message, want)
 		}
 	}
+
 	for _, e := range report.Encodings() {
 		if !slices.Contains(e.Kinds, report.OfPosture) {
 			continue
@@ -79,6 +82,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 			t.Errorf("%s prints the secret", e.Format)
 		}
 	}
+
 	// Nor do errors quote what could not be read.
 	for _, text := range []string{"a: [" + value, `{"a": ` + value, "apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template: {spec: {timeoutSeconds: " + value + "}}}\n"} {
 		_, err := judge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(text)}})

@@ -28,6 +28,7 @@ func encode(t testing.TB, f report.Format, o report.Options, ds ...attestor.Deci
 	if err := report.Write(&b, f, report.Decisions(ds), o); err != nil {
 		t.Fatal(err)
 	}
+
 	return b.String()
 }
 
@@ -37,6 +38,7 @@ func document(t testing.TB, f report.Format, d report.Document, o report.Options
 	if err := report.Write(&b, f, d, o); err != nil {
 		t.Fatal(err)
 	}
+
 	return b.String()
 }
 
@@ -48,10 +50,12 @@ func golden(t *testing.T, name, got string) {
 			t.Fatal(err)
 		}
 	}
+
 	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if d := cmp.Diff(string(want), got); d != "" {
 		t.Errorf("%s (-want +got):\n%s", name, d)
 	}
@@ -61,6 +65,7 @@ func TestGolden(t *testing.T) {
 	dry := refused(4)
 	dry.DryRun = true
 	many := []attestor.Decision{passed(1), refused(2), undecided(3), overridden(4), passed(5), refused(6)}
+
 	for _, tt := range []struct {
 		name string
 		f    report.Format
@@ -92,9 +97,11 @@ func TestJSONIsTheDecision(t *testing.T) {
 	if err := json.Unmarshal([]byte(encode(t, report.JSON, report.Options{}, d)), &one); err != nil {
 		t.Fatal(err)
 	}
+
 	if diff := cmp.Diff(d, one); diff != "" {
 		t.Errorf("one decision (-want +got):\n%s", diff)
 	}
+
 	for name, tt := range map[string]struct {
 		of func([]attestor.Decision) report.Document
 		in []attestor.Decision
@@ -106,6 +113,7 @@ func TestJSONIsTheDecision(t *testing.T) {
 			t.Errorf("%s: %d, %v", name, len(list), err)
 		}
 	}
+
 	if lines := strings.Count(encode(t, report.NDJSON, report.Options{}, d, d, d), "\n"); lines != 3 {
 		t.Errorf("%d lines of NDJSON, want 3", lines)
 	}
@@ -130,9 +138,11 @@ func TestCSVInjection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if len(rows) != 3 {
 		t.Fatalf("%d rows, want a header and two", len(rows))
 	}
+
 	for _, row := range rows {
 		for _, v := range row {
 			if v = strings.TrimSpace(v); v != "" && strings.ContainsRune("=+-@", rune(v[0])) {
@@ -149,6 +159,7 @@ func TestMarkdownInjection(t *testing.T) {
 			t.Errorf("%q is markup in\n%s", bad, rest)
 		}
 	}
+
 	for _, line := range strings.Split(got, "\n") {
 		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| ---") {
 			continue
@@ -167,11 +178,13 @@ func outsideCode(s string) string {
 		if i < 0 {
 			return out.String() + s
 		}
+
 		if i > 0 && s[i-1] == '\\' { // an escaped backtick opens nothing
 			out.WriteString(s[:i+1])
 			s = s[i+1:]
 			continue
 		}
+
 		out.WriteString(s[:i])
 		fence := s[i:]
 		fence = fence[:len(fence)-len(strings.TrimLeft(fence, "`"))]
@@ -180,6 +193,7 @@ func outsideCode(s string) string {
 		if end < 0 {
 			return out.String() + rest
 		}
+
 		s = rest[end+len(fence):]
 	}
 }
@@ -198,6 +212,7 @@ func TestSARIFIsValid(t *testing.T) {
 			}
 		})
 	}
+
 	bad, err := sarif.FromString(`{"version":"2.1.0","$schema":"https://x","runs":[{"results":7}]}`)
 	if err == nil && bad.Validate() == nil {
 		t.Error("the validation accepts anything")
@@ -210,6 +225,7 @@ func TestServicesComeAfterDecisions(t *testing.T) {
 	services := &attestor.PostureReport{Verdict: attestor.Deny, Profile: "hipaa", Services: 1, Findings: []attestor.PostureFinding{
 		{Rule: "CMEK", Service: "acme/us-east1/api", Kind: "service", Status: attestor.StatusDeny, Message: "no key", Fix: "set --key"},
 	}}
+
 	with := func(f report.Format, d attestor.Decision) string {
 		return document(t, f, report.RecordList([]attestor.Decision{d}, services, map[string]string{"CMEK": "a key is set"}), report.Options{})
 	}
@@ -218,6 +234,7 @@ func TestServicesComeAfterDecisions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := doc.Validate(); err != nil || len(doc.Runs) != 2 || *doc.Runs[0].Tool.Driver.Name != "attestor" || len(doc.Runs[1].Results) != 1 {
 		t.Errorf("%d runs, %v", len(doc.Runs), err)
 	}
@@ -226,6 +243,7 @@ func TestServicesComeAfterDecisions(t *testing.T) {
 	if err := xml.Unmarshal([]byte(with(report.JUnit, passed(1))), &suites); err != nil {
 		t.Fatal(err)
 	}
+
 	if len(suites.Suites) != 2 || suites.Suites[1].Name != "acme/us-east1/api" || suites.Failures != 1 || suites.Tests != 5 {
 		t.Errorf("%d suites, %d of %d failed", len(suites.Suites), suites.Failures, suites.Tests)
 	}
@@ -260,6 +278,7 @@ func TestJUnitCounts(t *testing.T) {
 	item := func(name string, status attestor.Status) report.Item {
 		return report.Item{Check: attestor.Check{Name: name, Status: status, Reasons: []attestor.Reason{{Severity: attestor.Refuses, Message: message}}}}
 	}
+
 	got := document(t, report.JUnit, report.Document{Kind: report.OfTests, Parts: []report.Part{{Layout: report.AsTable, Subjects: []report.Subject{
 		{Name: "one", Items: []report.Item{item("a", attestor.StatusDeny), item("b", attestor.StatusError), item("c", attestor.StatusPass)}},
 		{Name: "two", Items: []report.Item{item("d", attestor.StatusSkipped), item("e", attestor.StatusWarn), item("f", "unknown")}},
@@ -282,6 +301,7 @@ func TestSARIFKeepsWhatWasExcused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	suppressed := 0
 	for _, r := range doc.Runs[0].Results {
 		for _, s := range r.Suppressions {
@@ -291,6 +311,7 @@ func TestSARIFKeepsWhatWasExcused(t *testing.T) {
 			}
 		}
 	}
+
 	if suppressed != 1 {
 		t.Errorf("%d suppressed results, want 1", suppressed)
 	}

@@ -22,16 +22,19 @@ func sample(t *testing.T, e report.Encoding, k report.Kind) report.Document {
 	switch k {
 	case report.OfDecisions:
 		return report.Decisions([]attestor.Decision{hostile(1)})
+
 	case report.OfRecord:
 		if e.Lists {
 			return report.RecordList([]attestor.Decision{hostile(1)}, nil, nil)
 		}
 		return report.Record(summarise(t, report.SummaryOptions{Now: day}, hostile(1)), nil)
+
 	case report.OfPosture:
 		return report.Services(attestor.PostureReport{Profile: hostileText, Findings: []attestor.PostureFinding{{
 			Rule: "CMEK", Service: hostileText, Kind: "service", File: hostileText, Line: 3, Status: attestor.StatusDeny, Message: hostileText, Fix: hostileText,
 			Exceptions: []attestor.AppliedException{{ID: "CMEK", Owner: hostileText, Reason: hostileText, Subject: hostileText}},
 		}}}, nil)
+
 	case report.OfTests, report.OfSimulation:
 		return report.Document{Kind: k, Value: []string{hostileText}, Parts: []report.Part{{
 			Layout: report.AsTable, Verdict: attestor.Deny, Lead: hostileText, Notes: []string{hostileText},
@@ -41,6 +44,7 @@ func sample(t *testing.T, e report.Encoding, k report.Kind) report.Document {
 			}}}}},
 		}}}
 	}
+
 	t.Fatalf("no sample of kind %q: add one", k)
 
 	return report.Document{}
@@ -96,6 +100,7 @@ func TestARecordIsNeverEmptyByMistake(t *testing.T) {
 		if !slices.Contains(e.Kinds, report.OfRecord) {
 			continue
 		}
+
 		wrong := report.RecordList([]attestor.Decision{refused(1)}, nil, nil)
 		if e.Lists {
 			wrong = report.Record(report.Summary{}, nil)
@@ -114,6 +119,7 @@ func TestFormatsAreDocumented(t *testing.T) {
 	var want strings.Builder
 	want.WriteString("| `-o` | `attest`, `check`, `decisions list` | `report`, `audit` | `posture` | `policy test` | `policy simulate` | media type |\n")
 	want.WriteString("| --- | --- | --- | --- | --- | --- | --- |\n")
+
 	for _, e := range report.Encodings() {
 		fmt.Fprintf(&want, "| `%s` |", e.Format)
 		for _, k := range kinds {
@@ -126,6 +132,7 @@ func TestFormatsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	before, rest, _ := strings.Cut(string(text), begin)
 	got, after, found := strings.Cut(rest, end)
 	if !found {
@@ -148,20 +155,24 @@ func TestAFormatIsOneFileAndOneRow(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles this package's tests once more")
 	}
+
 	text, err := os.ReadFile("../docs/adding.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, section, _ := strings.Cut(string(text), "## A report format\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	blocks := regexp.MustCompile("(?s)   ```go\n(.*?)   ```").FindAllStringSubmatch(section, -1)
 	if len(blocks) != 2 {
 		t.Fatalf("docs/adding.md has %d blocks of Go, want the file and the row", len(blocks))
 	}
+
 	table, err := os.ReadFile("report.go")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	const first = "return []Encoding{\n"
 	if strings.Count(string(table), first) != 1 {
 		t.Fatal("report.go has no table of formats where this test looks for it")
@@ -169,6 +180,7 @@ func TestAFormatIsOneFileAndOneRow(t *testing.T) {
 
 	dir, here := t.TempDir(), must(filepath.Abs("."))
 	replaced := map[string]string{}
+
 	for name, content := range map[string]string{
 		"tsv.go":    strings.ReplaceAll(blocks[0][1], "\n   ", "\n")[len("   "):],
 		"report.go": strings.Replace(string(table), first, first+blocks[1][1], 1),
@@ -178,6 +190,7 @@ func TestAFormatIsOneFileAndOneRow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	overlay := filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(overlay, must(json.Marshal(map[string]any{"Replace": replaced})), 0o600); err != nil {
 		t.Fatal(err)
@@ -186,9 +199,11 @@ func TestAFormatIsOneFileAndOneRow(t *testing.T) {
 	// The table in docs/audit.md has no such row, and TestFormatsAreDocumented says so.
 	out, err := exec.CommandContext(t.Context(), "go", "test", "-overlay="+overlay, "-short", "-count=1", "-v",
 		"-run", "TestEveryFormat|TestFormats|TestARecord", ".").CombinedOutput()
+
 	if !strings.Contains(string(out), "| `tsv` | yes | yes | – | – | – |") {
 		t.Errorf("the new format is in no table: %v\n%s", err, out)
 	}
+
 	for _, name := range []string{"TestEveryFormatWritesItsKinds", "TestFormatsOfAnotherKindAreRefused", "TestARecordIsNeverEmptyByMistake"} {
 		if !strings.Contains(string(out), "--- PASS: "+name) {
 			t.Errorf("%s does not pass with the new format:\n%s", name, out)

@@ -19,6 +19,7 @@ func TestPostureIsASection(t *testing.T) {
 		{Service: "acme/us-east1/api", Kind: "job", Rule: "CMEK", Status: "unheard of", Message: "no key", Fix: "set --key"},
 		{Service: "acme/us-east1/web", Rule: "PROBES", Status: attestor.StatusWarn, Message: "no probe"},
 	}}}
+
 	for f, want := range map[report.Format][]string{
 		report.HTML:     {`id="posture"`, "2 of 3 services and jobs refused", "CMEK", "give --iam", "no key &lt;script&gt;"},
 		report.JSON:     {`"posture": {`, `"rule": "CMEK"`},
@@ -29,20 +30,24 @@ func TestPostureIsASection(t *testing.T) {
 		if err := report.Write(&b, f, report.Record(s, nil), report.Options{}); err != nil {
 			t.Fatal(err)
 		}
+
 		for _, w := range want {
 			if !strings.Contains(b.String(), w) {
 				t.Errorf("%s lacks %q", f, w)
 			}
 		}
+
 		if strings.Contains(b.String(), "\x1b[31m") || f != report.JSON && strings.Contains(b.String(), "<script>\x1b") {
 			t.Errorf("%s shows what a service is called as it is", f)
 		}
 	}
+
 	s.Posture = nil
 	var b bytes.Buffer
 	if err := report.Write(&b, report.HTML, report.Record(s, nil), report.Options{}); err != nil || strings.Contains(b.String(), `id="posture"`) {
 		t.Errorf("a section without services: %v", err)
 	}
+
 	for want, p := range map[string]attestor.PostureReport{
 		"1 service or job judged by profile hipaa, none refused":       {Profile: "hipaa", Services: 1, Verdict: attestor.Pass},
 		"1,200 services and jobs could not be judged by profile hipaa": {Profile: "hipaa", Services: 1200, Verdict: attestor.Undecided},

@@ -44,12 +44,14 @@ func refused(n int) attestor.Decision {
 	reason := func(cve, pkg, fix string) attestor.Reason {
 		return attestor.Reason{Code: attestor.CodeFixableSeverityExceeded, Severity: attestor.Refuses, Subject: cve, Message: "CRITICAL in " + pkg + ", limit for fixable is MEDIUM", Fix: fix}
 	}
+
 	d.Checks[2].Status = attestor.StatusDeny
 	d.Checks[2].Reasons = []attestor.Reason{
 		reason("CVE-2026-1234", "openssl 3.0.11", "update openssl to 3.0.15"),
 		reason("CVE-2026-1235", "openssl 3.0.11", "update openssl to 3.0.15"),
 		reason("CVE-2026-9", "zlib 1.2.13", "update zlib to 1.3.1"),
 	}
+
 	d.Checks[2].Exceptions = []attestor.AppliedException{{ID: "CVE-2025-9", Owner: "payments", Reason: "not reachable", Expires: "2026-12-31", Subject: "CVE-2025-9 in zlib"}}
 	d.Checks[3] = attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{{Code: attestor.CodeNotAttested, Severity: attestor.Informs, Message: "the image did not pass"}}}
 	return d
@@ -63,6 +65,7 @@ func undecided(n int) attestor.Decision {
 	d.Checks[2] = attestor.Check{Name: attestor.CheckVulnerabilities, Platform: "linux/amd64", Status: attestor.StatusError, Reasons: []attestor.Reason{
 		{Code: attestor.CodeScanRunning, Message: "the scan is under way", Fix: "wait for it: attestor attest --wait 10m"},
 	}}
+
 	return d
 }
 
@@ -89,11 +92,13 @@ func hostile(n int) attestor.Decision {
 	d.Platforms[0].Platform, d.Platforms[0].User.Configured, d.Platforms[0].Base.Name = attack, attack, attack
 	d.Deploy = []string{attack}
 	d.ID = attack
+
 	for i := range d.Checks {
 		d.Checks[i].Platform, d.Checks[i].Name = attack, attack
 		d.Checks[i].Reasons = []attestor.Reason{{Code: attack, Subject: attack, Message: attack, Fix: attack}}
 		d.Checks[i].Exceptions = []attestor.AppliedException{{ID: attack, Owner: attack, Reason: attack, Expires: attack, Subject: attack}}
 	}
+
 	d.Attestations = []attestor.Attestation{{Attestor: attack}}
 	return d
 }

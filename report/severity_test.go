@@ -25,6 +25,7 @@ func remarked(status attestor.Status, severity attestor.ReasonSeverity) attestor
 			reasons = append(reasons, attestor.Reason{Code: attestor.CodeUserRoot, Severity: attestor.Refuses, Message: "another", Fix: "other"})
 		}
 	}
+
 	d.Checks = []attestor.Check{{Name: attestor.CheckUser, Platform: "linux/amd64", Status: status, Reasons: reasons}}
 	return d
 }
@@ -54,10 +55,12 @@ func TestEncodersGoBySeverity(t *testing.T) {
 				if many := encode(t, report.Text, report.Options{}, d, d, d, d, d, d); strings.Contains(many, "USER_TOO_LOW") != (severity == attestor.Refuses) {
 					t.Errorf("text, as a table:\n%s", many)
 				}
+
 				explained := audit.Explain(attestor.Record{Decision: d})
 				if shown != strings.Contains(explained, "  - "+label+"USER_TOO_LOW: the sentence\n") {
 					t.Errorf("explain:\n%s", explained)
 				}
+
 				item := "- " + strings.ToUpper(label[:min(1, len(label))]) + label[min(1, len(label)):] + "`USER_TOO_LOW`"
 				if markdown := encode(t, report.Markdown, report.Options{}, d); shown != strings.Contains(markdown, item) {
 					t.Errorf("markdown lacks %q:\n%s", item, markdown)
@@ -74,15 +77,18 @@ func sarifShows(t *testing.T, d attestor.Decision, severity attestor.ReasonSever
 			Results []struct{ RuleID, Level string } `json:"results"`
 		} `json:"runs"`
 	}
+
 	if err := json.Unmarshal([]byte(encode(t, report.SARIF, report.Options{}, d)), &doc); err != nil {
 		t.Fatal(err)
 	}
+
 	level := ""
 	for _, r := range doc.Runs[0].Results {
 		if r.RuleID == "USER_TOO_LOW" {
 			level += r.Level
 		}
 	}
+
 	want := map[attestor.ReasonSeverity]string{attestor.Refuses: "error", attestor.Warns: "warning", attestor.Informs: "note"}[severity]
 	if !shown {
 		want = ""
@@ -98,10 +104,12 @@ func csvShows(t *testing.T, d attestor.Decision, severity attestor.ReasonSeverit
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	row := map[string]string{}
 	for i, name := range rows[0] {
 		row[name] = rows[1][i]
 	}
+
 	if refuses := severity == attestor.Refuses; strings.Contains(row["reason_codes"], "USER_TOO_LOW") != refuses || row["first_fix"] == "the fix" != refuses {
 		t.Errorf("CSV: %q, %q", row["reason_codes"], row["first_fix"])
 	}
@@ -113,6 +121,7 @@ func junitShows(t *testing.T, d attestor.Decision, severity attestor.ReasonSever
 		Message string `xml:"message,attr"`
 		Text    string `xml:",chardata"`
 	}
+
 	var doc struct {
 		Suites []struct {
 			Cases []struct {
@@ -123,17 +132,21 @@ func junitShows(t *testing.T, d attestor.Decision, severity attestor.ReasonSever
 			} `xml:"testcase"`
 		} `xml:"testsuite"`
 	}
+
 	if err := xml.Unmarshal([]byte(encode(t, report.JUnit, report.Options{}, d)), &doc); err != nil {
 		t.Fatal(err)
 	}
+
 	c := doc.Suites[0].Cases[0]
 	line := label + "USER_TOO_LOW : the sentence (fix: the fix)"
+
 	switch d.Checks[0].Status {
 	case attestor.StatusDeny, attestor.StatusError:
 		failed := c.Failure
 		if d.Checks[0].Status == attestor.StatusError {
 			failed = c.Error
 		}
+
 		headline := "another"
 		if severity == attestor.Refuses {
 			headline = "the sentence"
@@ -141,10 +154,12 @@ func junitShows(t *testing.T, d attestor.Decision, severity attestor.ReasonSever
 		if failed == nil || failed.Message != headline || !strings.HasPrefix(failed.Text, line) {
 			t.Errorf("JUnit: %+v, want %q first and %q", failed, line, headline)
 		}
+
 	case attestor.StatusSkipped:
 		if c.Failure != nil || c.Error != nil || c.Skipped == nil {
 			t.Errorf("JUnit: %+v is not skipped", c)
 		}
+
 	default:
 		if c.Failure != nil || c.Error != nil || c.Skipped != nil || c.Output != line {
 			t.Errorf("JUnit: %+v, want %q", c, line)
@@ -157,11 +172,13 @@ func summaryShows(t *testing.T, d attestor.Decision, severity attestor.ReasonSev
 	b := report.NewBuilder(report.SummaryOptions{Now: day})
 	b.Add(attestor.Record{Decision: d})
 	counted := 0
+
 	for _, r := range b.Summary().Reasons {
 		if r.Code == attestor.CodeUserTooLow {
 			counted += r.Images
 		}
 	}
+
 	if counted == 1 != (severity == attestor.Refuses) {
 		t.Errorf("the summary counts %d images: %+v", counted, b.Summary().Reasons)
 	}

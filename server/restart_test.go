@@ -50,6 +50,7 @@ func (f *fleet) replace() (busy bool) {
 		c.Limits.Concurrent, c.Limits.Queue, c.Limits.CallerRate = 4, 1000, math.Inf(1)
 		c.Identity = arrivals{callers(f.t), f}
 	}))
+
 	f.mu.Lock()
 	old := f.stop
 	f.address, f.stop = address, stop
@@ -60,6 +61,7 @@ func (f *fleet) replace() (busy bool) {
 			f.t.Error(err)
 		}
 	}
+
 	return busy
 }
 
@@ -109,6 +111,7 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 	var answered atomic.Int64
 	over, progress := make(chan struct{}), make(chan struct{}, 1)
 	var wg sync.WaitGroup
+
 	for range 8 {
 		wg.Go(func() {
 			for {

@@ -61,6 +61,7 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 	stopped := make(chan error)
 	go func() { stopped <- stop() }()
 	waitUntilRefused(t, address)
+
 	select {
 	case err := <-stopped:
 		t.Fatalf("stopped under a running request: %v", err)
@@ -138,6 +139,7 @@ func (p *pipes) ask(method, path, body string) (status int, answer string) {
 	if err != nil {
 		return 0, err.Error()
 	}
+
 	r.Header.Set("Authorization", "builder")
 	r.Header.Set("Content-Type", "application/json")
 	res, err := p.client().Do(r)
@@ -150,6 +152,7 @@ func (p *pipes) ask(method, path, body string) (status int, answer string) {
 	if err != nil {
 		return 0, err.Error()
 	}
+
 	return res.StatusCode, string(b)
 }
 
@@ -205,6 +208,7 @@ func TestStopAnswersWhoStillWaits(t *testing.T) {
 		if err := <-stopped; err != nil {
 			t.Errorf("Serve returned %v, want nil", err)
 		}
+
 		if len(w.standing) != 0 || len(w.decisions()) != 0 {
 			t.Errorf("signed %v, recorded %d", w.standing, len(w.decisions()))
 		}
@@ -289,6 +293,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	s := newServer(t, w, nil)
 	s.SetReadTimeouts(50*time.Millisecond, 100*time.Millisecond)
 	address, _ := run(t, s)
+
 	for name, sent := range map[string]string{
 		"slow header": "POST /v1/attest HTTP/1.1\r\nHost: x\r\nX-Slow: ",
 		"slow body":   "POST /v1/attest HTTP/1.1\r\nHost: x\r\nAuthorization: builder\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
@@ -310,6 +315,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		if strings.Contains(string(b), " 200 ") {
 			t.Errorf("%s: answered %s", name, b)
 		}
+
 		c.Close()
 	}
 
@@ -332,6 +338,7 @@ func TestSmuggledRequestsAreRefused(t *testing.T) {
 	address, _ := run(t, newServer(t, w, nil))
 	common := "Host: x\r\nAuthorization: builder\r\nContent-Type: application/json\r\n"
 	body := image(":v1")
+
 	for name, raw := range map[string]string{
 		"two lengths":          fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Length: %d\r\nContent-Length: 1\r\n\r\n%s", common, len(body), body),
 		"unknown encoding":     "POST /v1/attest HTTP/1.1\r\n" + common + "Transfer-Encoding: gzip\r\n\r\n" + body,
@@ -347,6 +354,7 @@ func TestSmuggledRequestsAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		_, _ = io.WriteString(c, raw)
 		_ = c.(*net.TCPConn).CloseWrite()
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -356,6 +364,7 @@ func TestSmuggledRequestsAreRefused(t *testing.T) {
 			}
 			res.Body.Close()
 		}
+
 		c.Close()
 	}
 
@@ -367,6 +376,7 @@ func TestSmuggledRequestsAreRefused(t *testing.T) {
 func TestCallersHaveTheirOwnRate(t *testing.T) {
 	w := newWorld()
 	base := serve(t, w, func(c *server.Config) { c.Limits.CallerRate = 0.5 })
+
 	for i := range server.CallerBurst + 1 {
 		got := send(t, "builder", "POST", base+"/v1/attest", image(":v1"))
 		if want := map[bool]int{true: 200, false: 429}[i < server.CallerBurst]; got.status != want {
@@ -387,6 +397,7 @@ func TestCallersHaveTheirOwnRate(t *testing.T) {
 	if got := send(t, "admin", "POST", base+"/v1/attest", image(":v1")); got.status != 200 {
 		t.Errorf("another caller: status %d", got.status)
 	}
+
 	w.mu.Lock()
 	w.now = w.now.Add(2 * time.Second)
 	w.mu.Unlock()
@@ -408,6 +419,7 @@ func TestQueueIsBounded(t *testing.T) {
 	go ask()
 	<-w.entered // it works
 	go ask()
+
 	for server.WaitingForTest(s) == 0 {
 		time.Sleep(time.Millisecond) // the second is on its way into the queue
 	}
@@ -421,6 +433,7 @@ func TestQueueIsBounded(t *testing.T) {
 	if got := send(t, "", "GET", srv.URL+"/health", ""); got.status != 200 {
 		t.Errorf("/health while busy: %d", got.status)
 	}
+
 	close(w.hold)
 	for range 2 {
 		if got := <-answers; got.status != 200 {

@@ -28,11 +28,13 @@ func TestPostureAsksAboutWhatTheCallerMay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	img, _ := ref.Pinned()
 	other, err := attestor.ParseImage(img.Repository() + "@sha256:" + strings.Repeat("b", 64))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	contract.Attested(t, &asked{attested: img}, img, other)
 
 	inner := &asked{attested: img}

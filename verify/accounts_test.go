@@ -27,6 +27,7 @@ func TestResolveNames(t *testing.T) {
 			if tt.User == "" {
 				tt.User = "app"
 			}
+
 			pushRaw(t, host, "app", "1", rawImage{User: tt.User, Layers: tt.Layers})
 			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{ResolveNames: true})
 
@@ -37,6 +38,7 @@ func TestResolveNames(t *testing.T) {
 			if tt.Group == attestor.CodeGroupUnresolved {
 				want = append(want, tt.Group)
 			}
+
 			wantCodes(t, ev.Problems, want...)
 
 			source := attestor.UserFromPasswd
@@ -49,6 +51,7 @@ func TestResolveNames(t *testing.T) {
 			if tt.UID >= 0 && (value(ev.User.GID) != tt.GID || ev.User.Source != source) {
 				t.Errorf("user = %+v, gid %d; want gid %d from %s", ev.User, value(ev.User.GID), tt.GID, source)
 			}
+
 			for _, p := range ev.Problems {
 				if p.Check != attestor.CheckUser || p.Fix == "" {
 					t.Errorf("problem = %+v", p)
@@ -69,6 +72,7 @@ func TestNamesAreRefusedByDefault(t *testing.T) {
 	if !strings.Contains(ev.Problems[0].Fix, "USER 65532:65532") {
 		t.Errorf("fix = %q", ev.Problems[0].Fix)
 	}
+
 	for _, r := range f.requests() {
 		if strings.HasPrefix(r, "GET") && strings.HasSuffix(r, string(sum(l.Blob))) {
 			t.Error("a layer was read")
@@ -165,6 +169,7 @@ func TestParseGroups(t *testing.T) {
 func TestLimitsAreNoAbsence(t *testing.T) {
 	l := tarLayer(append(etc(root1000), file{"a", "1"}, file{"b", "2"})...)
 	below := tarLayer(append(etc(root1000), file{"etc/group", corpus.Groups})...)
+
 	for _, tt := range []struct {
 		name, user string
 		limits     verify.Limits
@@ -184,6 +189,7 @@ func TestLimitsAreNoAbsence(t *testing.T) {
 			if tt.name == "bytes of group" {
 				top = tarLayer(file{"c", "3"})
 			}
+
 			pushRaw(t, host, "app", "1", rawImage{User: tt.user, Layers: []rawLayer{below, top}})
 			i := newInspector(t, host, func(c *config) { c.Limits = tt.limits })
 			ev := inspectOne(t, i, host+"/app:1", attestor.Needs{ResolveNames: true})
@@ -193,6 +199,7 @@ func TestLimitsAreNoAbsence(t *testing.T) {
 			if p.Status != attestor.StatusError {
 				t.Errorf("status = %s, want an error: nothing was found out", p.Status)
 			}
+
 			named := strings.Contains(p.Message, string(sum(top.Blob))) || strings.Contains(p.Message, string(sum(below.Blob)))
 			if !named || !strings.Contains(p.Message, tt.says) || strings.Contains(p.Message+p.Fix, "raise") {
 				t.Errorf("it says %q; %q", p.Message, p.Fix)
@@ -207,6 +214,7 @@ func TestLayersBelowAreNotRead(t *testing.T) {
 	bottom := tarLayer(append(etc(root1000), file{"etc/group", corpus.Groups})...)
 	groups := tarLayer(file{"etc/", ""}, file{"etc/group", corpus.Groups})
 	both := tarLayer(append(etc(root1000), file{"etc/group", corpus.Groups}, file{"a", ""})...)
+
 	for _, tt := range []struct {
 		name, user string
 		top        rawLayer
@@ -231,6 +239,7 @@ func TestLayersBelowAreNotRead(t *testing.T) {
 				top = top || r == "GET /v2/app/blobs/"+string(sum(tt.top.Blob))
 				below = below || r == "GET /v2/app/blobs/"+string(sum(bottom.Blob))
 			}
+
 			if !top || below != tt.below {
 				t.Errorf("read: top %t, below %t; want true, %t", top, below, tt.below)
 			}
@@ -266,6 +275,7 @@ func TestGroupsAreReadOnlyForNames(t *testing.T) {
 			for _, r := range f.requests() {
 				reads = reads || strings.HasPrefix(r, "GET") && strings.HasSuffix(r, string(sum(l.Blob)))
 			}
+
 			if reads != tt.reads {
 				t.Errorf("the layer was read: %t, want %t", reads, tt.reads)
 			}

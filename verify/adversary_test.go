@@ -96,22 +96,26 @@ func (s *scene) judge(t testing.TB, change func(*config)) []attestor.Code {
 			change(c)
 		}
 	})
+
 	ctx, cancel := context.WithTimeout(context.Background(), sceneDeadline)
 	defer cancel()
 	r, err := i.Resolve(ctx, parse(t, s.host+"/app@"+string(s.app)), s.needs)
 	if err != nil {
 		return []attestor.Code{codeOf(err)}
 	}
+
 	var codes []attestor.Code
 	add := func(problems []attestor.Problem) {
 		for _, p := range problems {
 			codes = append(codes, p.Code)
 		}
 	}
+
 	add(r.Problems)
 	for _, c := range r.Children {
 		add(i.Inspect(ctx, r, c, s.needs).Problems)
 	}
+
 	return codes
 }
 
@@ -129,19 +133,23 @@ func TestRegistryFailsEachRequest(t *testing.T) {
 	s := newScene(t)
 	s.judge(t, nil)
 	paths := map[string]bool{}
+
 	for _, r := range s.front.requests() {
 		if method, path, _ := strings.Cut(r, " "); method == http.MethodGet {
 			paths[path] = true
 		}
 	}
+
 	if len(paths) < 6 {
 		t.Fatalf("requests = %v; want ping, manifest, config, layer, base's tag and config", paths)
 	}
+
 	allowed := map[attestor.Code]bool{
 		attestor.CodeRegistryDenied: true, attestor.CodeRegistryUnavailable: true, attestor.CodeRegistryMisbehaves: true,
 		attestor.CodeBaseUnresolved: true, attestor.CodeUserLookupFailed: true, attestor.CodeContentMismatch: true,
 		attestor.CodeRegistryBusy: true, attestor.CodeImageNotFound: true, attestor.CodeContentMissing: true,
 	}
+
 	for path := range paths {
 		for _, status := range []int{400, 401, 403, 404, 410, 429, 500, 502, 503, 504} {
 			t.Run(fmt.Sprint(path, " ", status), func(t *testing.T) {
@@ -149,12 +157,15 @@ func TestRegistryFailsEachRequest(t *testing.T) {
 					if r.URL.Path != path {
 						return false
 					}
+
 					if status == http.StatusTooManyRequests {
 						w.Header().Set("Retry-After", fmt.Sprint(2*sceneDeadline.Seconds())) // nobody waits for it
 					}
+
 					w.WriteHeader(status)
 					return true
 				})
+
 				codes := s.judge(t, nil)
 				if path == "/v2/" && status == http.StatusUnauthorized {
 					wantNone(t, codes) // it asks for credentials, and then does not want any
@@ -163,6 +174,7 @@ func TestRegistryFailsEachRequest(t *testing.T) {
 				if len(codes) == 0 {
 					t.Fatal("passes although a request failed")
 				}
+
 				for _, c := range codes {
 					if !allowed[c] {
 						t.Errorf("code %q", c)
@@ -231,9 +243,11 @@ func TestRegistryHangs(t *testing.T) {
 				<-r.Context().Done()
 				return true
 			})
+
 			got := s.judge(t, func(c *config) {
 				*tt.limit(&c.Limits) = 100 * time.Millisecond
 			})
+
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("codes (-want +got):\n%s", diff)
 			}
@@ -252,6 +266,7 @@ func TestGivenUpRequestFailsNobodyElse(t *testing.T) {
 		}
 		return false
 	})
+
 	i := newInspector(t, s.host, nil)
 	ref := parse(t, s.host+"/app@"+string(s.app))
 	impatient, hangUp := context.WithCancel(context.Background())
@@ -260,16 +275,19 @@ func TestGivenUpRequestFailsNobodyElse(t *testing.T) {
 		_, err := i.Resolve(impatient, ref, attestor.Needs{})
 		first <- err
 	}()
+
 	<-arrived
 	second := make(chan error)
 	go func() {
 		_, err := i.Resolve(context.Background(), ref, attestor.Needs{})
 		second <- err
 	}()
+
 	hangUp()
 	if err := <-first; codeOf(err) != attestor.CodeTimedOut {
 		t.Errorf("the one who hung up was answered %v", err)
 	}
+
 	close(release)
 	if err := <-second; err != nil {
 		t.Errorf("the other one was answered %v", err)
@@ -289,6 +307,7 @@ func TestTagThatMovesBetweenRequests(t *testing.T) {
 		http.Redirect(w, r, "/v2/app/manifests/"+string(root), http.StatusTemporaryRedirect)
 		return true
 	})
+
 	i := newInspector(t, s.host, nil)
 	r, all := inspectAll(t, i, s.host+"/app:1", s.needs)
 	if hits.Load() != 1 {
@@ -297,6 +316,7 @@ func TestTagThatMovesBetweenRequests(t *testing.T) {
 	if r.Image.Digest() != s.app || all[0].Digest != s.app || value(all[0].User.UID) != 1000 {
 		t.Errorf("judged %s and user %+v, want %s", r.Image, all[0].User, s.app)
 	}
+
 	// The next request sees the tag where it is now: tags are not remembered.
 	if r, _ := inspectAll(t, i, s.host+"/app:1", s.needs); r.Image.Digest() != root {
 		t.Errorf("resolved %s, want %s", r.Image, root)

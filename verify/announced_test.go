@@ -13,6 +13,7 @@ import (
 func TestAnnouncedDigest(t *testing.T) {
 	img := rawImage{Layers: layersOf("a")}
 	d := sumManifest(img)
+
 	for _, tt := range []struct {
 		name, announced string
 		want            attestor.Code
@@ -36,6 +37,7 @@ func TestAnnouncedDigest(t *testing.T) {
 			}
 			return serve(w, ociManifest, manifest)
 		})
+
 		r, err := newInspector(t, host, nil).Resolve(t.Context(), parse(t, host+"/app:1"), attestor.Needs{})
 		if codeOf(err) != tt.want || tt.want == "" && r.Image.Digest() != d {
 			t.Errorf("%s: %v, %v, want %q", tt.name, r.Image, err, tt.want)

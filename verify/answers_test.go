@@ -74,6 +74,7 @@ func (a *answering) outcome(t *testing.T, p place, deadline time.Duration) (atte
 	for _, c := range r.Children {
 		problems = append(problems, i.Inspect(ctx, r, c, needs).Problems...)
 	}
+
 	if len(problems) != 1 {
 		t.Fatalf("%d problems, want one: %+v", len(problems), problems)
 	}
@@ -88,6 +89,7 @@ func TestWhatTheRegistryAnswers(t *testing.T) {
 	status := func(n int) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(n) }
 	}
+
 	unknown := func(code string) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -95,11 +97,13 @@ func TestWhatTheRegistryAnswers(t *testing.T) {
 			fmt.Fprintf(w, `{"errors":[{"code":%q,"message":"unknown"}]}`, code)
 		}
 	}
+
 	const (
 		registry = "check the registry"
 		operator = "credentials that may pull"
 		pusher   = "push"
 	)
+
 	for _, tt := range []struct {
 		name    string
 		answer  func(http.ResponseWriter, *http.Request)
@@ -131,6 +135,7 @@ func TestWhatTheRegistryAnswers(t *testing.T) {
 				if strings.HasPrefix(p.name, "manifest") && tt.image != "" {
 					code, wantKind = tt.image, attestor.NotFound
 				}
+
 				fix := tt.fix
 				if p.name == "layer" { // what a name is looked up for has a reason of its own
 					code, fix = attestor.CodeUserLookupFailed, ""
@@ -139,11 +144,13 @@ func TestWhatTheRegistryAnswers(t *testing.T) {
 				if kind != wantKind || got.Code != code {
 					t.Errorf("kind %d, %s; want %d, %s: %s", kind, got.Code, wantKind, code, got.Message)
 				}
+
 				for _, part := range tt.message {
 					if !strings.Contains(got.Message, part) {
 						t.Errorf("the message %q does not say %q", got.Message, part)
 					}
 				}
+
 				if !strings.Contains(got.Message, a.host) || len(tt.message) == 0 && !strings.Contains(got.Message, p.what) {
 					t.Errorf("the message %q does not name %s", got.Message, p.what)
 				}
@@ -160,6 +167,7 @@ func TestWhatTheRegistryAnswers(t *testing.T) {
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	a := newAnswering(t)
 	app := a.host + "/app@" + string(a.app)
+
 	for n, want := range []string{
 		a.host + "/app:1 does not exist",
 		app + " does not exist",
@@ -176,6 +184,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	// A real registry's own answers.
 	a.front.set(nil)
 	i := newInspector(t, a.host, nil)
+
 	for ref, want := range map[string]string{
 		a.host + "/app:none":   a.host + "/app:none does not exist",
 		a.host + "/nobody/x:1": "it knows no repository " + a.host + "/nobody/x",
@@ -192,6 +201,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 func TestServedUnderAnotherType(t *testing.T) {
 	a := newAnswering(t)
 	page := []byte("<html><title>Log in</title></html>")
+
 	for _, tt := range []struct {
 		name, header string
 		body         []byte
@@ -213,14 +223,17 @@ func TestServedUnderAnotherType(t *testing.T) {
 				w.Header().Set("Content-Type", tt.header)
 				_, _ = w.Write(tt.body)
 			})
+
 			r, err := newInspector(t, a.host, nil).Resolve(t.Context(), parse(t, a.places[0].ref), attestor.Needs{})
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if tt.code == "" {
 				wantCodes(t, r.Problems)
 				return
 			}
+
 			wantCodes(t, r.Problems, tt.code)
 			if got := r.Problems[0].Fix; !strings.Contains(got, tt.fix) {
 				t.Errorf("the fix is %q, want %q", got, tt.fix)
@@ -237,9 +250,11 @@ func (a *answering) asksToWait(path string, n int64, status int, after string) *
 		if r.URL.Path != path || asked.Add(1) > n {
 			return false
 		}
+
 		if after != "" {
 			w.Header().Set("Retry-After", after)
 		}
+
 		w.WriteHeader(status)
 		return true
 	})
@@ -259,6 +274,7 @@ func TestRegistryIsWaitedFor(t *testing.T) {
 				if n < len(a.places) {
 					p = a.places[n]
 				}
+
 				asked := a.asksToWait(p.path, 1, status, "1")
 
 				i := newInspector(t, a.host, nil)
@@ -266,10 +282,12 @@ func TestRegistryIsWaitedFor(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", p.name, err)
 				}
+
 				wantCodes(t, r.Problems)
 				for _, c := range r.Children {
 					wantCodes(t, i.Inspect(t.Context(), r, c, attestor.Needs{ResolveNames: true}).Problems)
 				}
+
 				if asked.Load() < 2 {
 					t.Errorf("%s was asked for %d times: the test proves nothing", p.name, asked.Load())
 				}
@@ -319,9 +337,11 @@ func TestRegistryIsNotWaitedForWithoutEnd(t *testing.T) {
 				})
 			},
 		}})
+
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		begun := time.Now()
 		_, err = i.Resolve(t.Context(), parse(t, "registry.example/app:1"), attestor.Needs{})
 		if codeOf(err) != attestor.CodeRegistryBusy {
@@ -349,16 +369,20 @@ func TestTokenServerIsWaitedFor(t *testing.T) {
 		case r.URL.Path == "/token" && tokens.Add(1) <= limit:
 			w.Header().Set("Retry-After", "1")
 			w.WriteHeader(http.StatusTooManyRequests)
+
 		case r.URL.Path == "/token":
 			fmt.Fprint(w, `{"token":"t"}`)
+
 		case r.Header.Get("Authorization") == "":
 			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+a.host+`/token",service="x"`)
 			w.WriteHeader(http.StatusUnauthorized)
+
 		default:
 			return false
 		}
 		return true
 	})
+
 	if _, err := newInspector(t, a.host, nil).Resolve(t.Context(), parse(t, a.places[0].ref), attestor.Needs{}); err != nil || tokens.Load() < 2 {
 		t.Errorf("asked for %d tokens: %v", tokens.Load(), err)
 	}

@@ -99,6 +99,7 @@ func TestArtifacts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if r.Artifact != "" && len(r.Problems) == 0 {
 				t.Errorf("%q has no problem: an artifact is never judged to be good", r.Artifact)
 			}
@@ -113,6 +114,7 @@ func TestIndexThatHidesAnImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	host := newRegistry(t, func(http.Handler) http.Handler { return own })
 	i := newInspector(t, host, nil)
 	signature, image := raw(ociConfig, "", simpleSigning), raw(ociConfig, "", ociLayer+"+gzip")
@@ -150,9 +152,11 @@ func TestArtifactsOfRealClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	serving := func(h http.Handler) func(testing.TB) string {
 		return func(t testing.TB) string { return newRegistry(t, func(http.Handler) http.Handler { return h }) }
 	}
+
 	withoutAPI := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	for title, start := range map[string]func(testing.TB) string{
 		"with a referrers API": func(t testing.TB) string { return newRegistry(t, nil) }, "without one": serving(withoutAPI), "of attestor dev": serving(own), "distribution": newDistribution,
@@ -175,6 +179,7 @@ func TestArtifactsOfRealClients(t *testing.T) {
 			if _, err := remote.Get(must(name.ParseReference(prefix))); err == nil {
 				want[prefix] = "list of referrers"
 			}
+
 			i := newInspector(t, host, nil)
 			for ref, kind := range want {
 				r := parse(t, ref)

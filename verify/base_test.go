@@ -89,17 +89,20 @@ func TestLayersAreHashedOnce(t *testing.T) {
 	again := a.Recompressed("a")
 	pushRaw(t, host, "app", "1", rawImage{Layers: []rawLayer{again, layer("b")}})
 	i := newInspector(t, host, nil)
+
 	for range 3 {
 		if ev := inspectOne(t, i, host+"/app:1", basesOf(host, nil)); ev.Base.Evidence != attestor.DiffIDsVerified {
 			t.Fatalf("base = %+v", ev.Base)
 		}
 	}
+
 	n := 0
 	for _, r := range f.requests() {
 		if strings.HasSuffix(r, string(sum(again.Blob))) && strings.HasPrefix(r, "GET") {
 			n++
 		}
 	}
+
 	if n != 1 {
 		t.Errorf("the layer was read %d times, want once", n)
 	}
@@ -113,6 +116,7 @@ func TestLongestBaseWins(t *testing.T) {
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "b", "c")})
 	debian := attestor.ApprovedBase{Name: "debian", Repository: host + "/debian", Tags: []string{"1"}}
 	java := attestor.ApprovedBase{Name: "java", Repository: host + "/java", Tags: []string{"1"}}
+
 	for _, tt := range []struct {
 		name  string
 		bases []attestor.ApprovedBase
@@ -139,6 +143,7 @@ func TestBaseOfAnotherPolicy(t *testing.T) {
 	pushRaw(t, host, "mirror", "1", rawImage{Layers: layersOf("z")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "b")})
 	i := newInspector(t, host, nil)
+
 	for _, tt := range []struct {
 		name  string
 		needs attestor.Needs
@@ -166,6 +171,7 @@ func TestBaseInTwoRepositories(t *testing.T) {
 	pushRaw(t, host, "mirror", "1", rawImage{Layers: layersOf("a")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "b")})
 	i := newInspector(t, host, nil)
+
 	for _, repo := range []string{"/base", "/mirror", "/base"} {
 		b := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.Repository = host + repo })).Base
 		if !strings.HasPrefix(b.Reference, host+repo+"@") || !b.Current {
@@ -187,6 +193,7 @@ func TestBaseIsOfThePlatform(t *testing.T) {
 	pushRaw(t, host, "app", "c", onAMD)
 	pushRaw(t, host, "app", "c", swapped)
 	pushIndex(t, host, "app", "1", onAMD.Entry(), swapped.Entry())
+
 	for _, tt := range []struct {
 		name   string
 		change func(*attestor.ApprovedBase)
@@ -239,6 +246,7 @@ func TestCraneImages(t *testing.T) {
 	app := onBase(t, oldBase, 2, "1000")
 	rebased := must(mutate.Rebase(app, oldBase, newBase))
 	annotated := mutate.Annotations(rebased, map[string]string{"org.opencontainers.image.base.name": host + "/base:1", "org.opencontainers.image.base.digest": string(digest(t, newBase))}).(v1.Image)
+
 	for name, tt := range map[string]struct {
 		image v1.Image
 		want  attestor.Level
@@ -262,6 +270,7 @@ func TestCraneImages(t *testing.T) {
 			}
 		})
 	}
+
 	if _, err := remote.Head(must(name.ParseReference(host + "/app:1"))); err != nil {
 		t.Fatal(err)
 	}

@@ -23,10 +23,12 @@ func BenchmarkMatch(b *testing.B) {
 				}
 				return ds
 			}
+
 			var bases [][]attestor.Digest
 			for k := range n {
 				bases = append(bases, layers(k, 8))
 			}
+
 			m := verify.NewMatcher(newInspector(b, "registry.example", nil), bases, append(layers(n/2, 8), layers(-1, 22)...))
 			for b.Loop() {
 				if m.Match() != 8 {
@@ -52,6 +54,7 @@ func BenchmarkImage(b *testing.B) {
 	base := attestor.ApprovedBase{Name: "b", Repository: host + "/base", Tags: []string{"1"}}
 	zbase := attestor.ApprovedBase{Name: "z", Repository: host + "/zbase", Tags: []string{"1"}}
 	ctx := context.Background()
+
 	for _, kind := range []struct {
 		name  string
 		needs attestor.Needs
@@ -66,6 +69,7 @@ func BenchmarkImage(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+
 		for _, way := range []struct {
 			name string
 			ref  attestor.Reference
@@ -81,6 +85,7 @@ func BenchmarkImage(b *testing.B) {
 					}
 				}
 			}
+
 			run := func(name string, next func() *verify.Inspector) {
 				b.Run(kind.name+" by "+way.name+", "+name, func(b *testing.B) {
 					requests, bytes := 0, int64(0)
@@ -92,10 +97,12 @@ func BenchmarkImage(b *testing.B) {
 						judge(i)
 						requests, bytes = len(front.requests()), front.sent.Load()
 					}
+
 					b.ReportMetric(float64(requests), "requests/image")
 					b.ReportMetric(float64(bytes), "B/image")
 				})
 			}
+
 			run("cold", func() *verify.Inspector { return newInspector(b, host, nil) })
 			run("bases known", func() *verify.Inspector {
 				i := newInspector(b, host, nil)
@@ -104,6 +111,7 @@ func BenchmarkImage(b *testing.B) {
 				}
 				return i
 			})
+
 			known := newInspector(b, host, nil)
 			judge(known)
 			run("warm", func() *verify.Inspector { return known })
@@ -119,11 +127,13 @@ func TestRequestsPerImage(t *testing.T) {
 	count := func(ref string) (requests []string) {
 		s.front.set(nil)
 		inspectOne(t, i, ref, attestor.Needs{})
+
 		for _, r := range s.front.requests() {
 			requests = append(requests, r[:strings.LastIndex(r, "/")])
 		}
 		return requests
 	}
+
 	manifests, blobs := "GET /v2/plain/manifests", "GET /v2/plain/blobs"
 	for _, tt := range []struct{ name, ref, want string }{
 		{"first, by tag: the ping, the manifest, the config", s.host + "/plain:1", "GET /v2 " + manifests + " " + blobs},
@@ -148,22 +158,27 @@ func TestRequestsAreShared(t *testing.T) {
 		}
 		return false
 	})
+
 	i := newInspector(t, s.host, nil)
 	ref := parse(t, s.host+"/app@"+string(s.app))
 	errs := make(chan error, 100)
+
 	for range 100 {
 		go func() {
 			_, err := i.Resolve(context.Background(), ref, attestor.Needs{})
 			errs <- err
 		}()
 	}
+
 	<-arrived
 	close(release)
+
 	for range 100 {
 		if err := <-errs; err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if n := len(arrived) + 1; n != 1 {
 		t.Errorf("%d requests for the manifest, want 1", n)
 	}

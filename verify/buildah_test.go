@@ -31,6 +31,7 @@ func newBuildah(t *testing.T) *buildah {
 	if os.Geteuid() != 0 {
 		t.Fatal("buildah is run as root here; its rootless mode needs a user namespace")
 	}
+
 	return &buildah{workshop: newWorkshop(t), bin: bin}
 }
 
@@ -74,6 +75,7 @@ func TestBuildah(t *testing.T) {
 
 			needs := basesOf(host, nil)
 			needs.ResolveNames = true
+
 			for _, tt := range []struct {
 				image string
 				level attestor.Level

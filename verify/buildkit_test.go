@@ -52,6 +52,7 @@ func fromSource(t *testing.T, module, pkg string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return bin
 }
 
@@ -69,6 +70,7 @@ func newBuildKit(t *testing.T, hosts ...string) *buildKit {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
 		if said, err := daemon.Close(); err != nil || t.Failed() {
 			t.Errorf("buildkitd ended: %v, and said:\n%s", err, said)
@@ -105,6 +107,7 @@ func TestBuildKitAndKo(t *testing.T) {
 			b.build(host+"/copied:1", "FROM "+host+"/base:1 AS base\nFROM scratch\nCOPY --from=base / /\nUSER 1000\n", "mode=max")
 			ko(t, host)
 			unsigned := "unsigned provenance " + host + "/base"
+
 			for _, tt := range []struct {
 				image string
 				level attestor.Level
@@ -134,10 +137,12 @@ func TestBuildKitAndKo(t *testing.T) {
 					t.Errorf("%s: hints = %q, want %q among them", tt.image, hints, tt.hint)
 				}
 			}
+
 			r, all := inspectAll(t, newInspector(t, host, nil), host+"/komulti:1", basesOf(host, nil))
 			if !r.Index || len(all) != 2 {
 				t.Fatalf("ko for two platforms: %+v", r)
 			}
+
 			for _, ev := range all {
 				wantCodes(t, ev.Problems)
 				if ev.Base.Evidence != attestor.LayersExact || ev.Base.Layers != 2 {
@@ -159,8 +164,10 @@ func ko(t *testing.T, host string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	dirs := strings.Fields(string(cache))
 	w.env = append(w.env, "GOCACHE="+dirs[0], "GOMODCACHE="+dirs[1], "GOFLAGS=", "GOWORK=off", "KO_DEFAULTBASEIMAGE="+host+"/base:1")
+
 	for repo, platforms := range map[string]string{"ko": "linux/amd64", "komulti": "linux/amd64,linux/arm64"} {
 		w.env = append(w.env, "KO_DOCKER_REPO="+host+"/"+repo)
 		w.run(bin, "build", "--bare", "--sbom=none", "--insecure-registry", "--tags", "1", "--platform", platforms, ".")

@@ -39,6 +39,7 @@ func TestBaseRegistryAsksToBeAskedLater(t *testing.T) {
 					next.ServeHTTP(w, r)
 				})
 			})
+
 			base := baseImage(t, "amd64", 2)
 			push(t, host+"/base/b:1", base)
 			push(t, host+"/app/a:1", onBase(t, base, 1, "65532"))

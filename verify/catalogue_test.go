@@ -33,6 +33,7 @@ func TestHistoryInMemory(t *testing.T) {
 func (h *history) RecordTag(_ context.Context, p attestor.TagPoint) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+
 	switch {
 	case h.err != nil:
 		return h.err
@@ -45,6 +46,7 @@ func (h *history) RecordTag(_ context.Context, p attestor.TagPoint) error {
 		if q.Repository != p.Repository || q.Tag != p.Tag {
 			continue
 		}
+
 		i := slices.Index(h.points, q)
 		switch same := q.Digest == p.Digest; {
 		case p.From.Before(q.From), p.From.Equal(q.From) && !same:
@@ -60,8 +62,10 @@ func (h *history) RecordTag(_ context.Context, p attestor.TagPoint) error {
 				h.points[i].Seen = p.From
 			}
 		}
+
 		break
 	}
+
 	h.points = append(h.points, p)
 	return nil
 }
@@ -70,6 +74,7 @@ func (h *history) TagHistory(_ context.Context, repository, tag string) ([]attes
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out []attestor.TagPoint
+
 	for _, p := range h.points {
 		if p.Repository == repository && p.Tag == tag {
 			out = append(out, p)
@@ -104,12 +109,14 @@ func TestPastBaseThatCannotBeRead(t *testing.T) {
 				w.WriteHeader(tt.status)
 				return true
 			})
+
 			now := &clock{time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}
 			moved := now.now.AddDate(0, 0, -3)
 			store := &history{points: []attestor.TagPoint{
 				{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(0, 0, -9), Until: &moved},
 				{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{Layers: layersOf("new")}), From: moved},
 			}}
+
 			i := newInspector(t, host, func(c *config) { c.Now, c.History = now.Now, store })
 			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = tt.behind }))
 			wantCodes(t, ev.Problems, tt.codes...)
@@ -133,11 +140,13 @@ func TestLongOutdatedBaseIsNamed(t *testing.T) {
 		{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(-2, 0, 0), Until: &moved},
 		{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{Layers: layersOf("new")}), From: moved},
 	}}
+
 	i := newInspector(t, host, func(c *config) { c.Now, c.History = now.Now, store })
 	needs := basesOf(host, nil)
 	if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 		t.Fatal(err)
 	}
+
 	if b := inspectOne(t, i, host+"/app:1", needs).Base; b.Digest != old || b.Superseded == nil || !b.Superseded.Equal(moved) {
 		t.Errorf("base = %+v, want superseded at %s", b, moved)
 	}
@@ -178,20 +187,24 @@ func TestBaseRegistryDown(t *testing.T) {
 		}
 		return false
 	})
+
 	now.now = now.now.Add(23 * time.Hour)
 	ev := inspectOne(t, i, host+"/app:1", needs)
 	wantCodes(t, ev.Problems)
 	if !ev.Base.Current {
 		t.Errorf("within maxBehind: base = %+v", ev.Base)
 	}
+
 	now.now = now.now.Add(2 * time.Hour)
 	ev = inspectOne(t, i, host+"/app:1", needs)
 	wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
 	if ev.Base.Evidence != "" || ev.Problems[0].Status != attestor.StatusError {
 		t.Errorf("beyond maxBehind: %+v", ev)
 	}
+
 	// Another image is not "not built on it" either: that is not known.
 	wantCodes(t, inspectOne(t, i, host+"/app:2", needs).Problems, attestor.CodeBaseUnresolved)
+
 	// By digest, nothing needs to be asked again.
 	pinned := needs
 	d := sumManifest(rawImage{Layers: layersOf("a")})
@@ -210,6 +223,7 @@ func TestUnresolvedBase(t *testing.T) {
 	host := newRegistry(t, nil)
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("b")})
+
 	for name, change := range map[string]func(*attestor.ApprovedBase){
 		"no such tag":        func(ab *attestor.ApprovedBase) { ab.Tags = []string{"1", "none"} },
 		"no such repository": func(ab *attestor.ApprovedBase) { ab.Repository = host + "/none" },
@@ -223,6 +237,7 @@ func TestUnresolvedBase(t *testing.T) {
 			t.Errorf("%s: %+v", name, ev.Problems[0])
 		}
 	}
+
 	t.Run("the history cannot be read", func(t *testing.T) {
 		i := newInspector(t, host, func(c *config) { c.History = &history{err: errors.New("disk full")} })
 		wantCodes(t, inspectOne(t, i, host+"/app:1", basesOf(host, nil)).Problems, attestor.CodeBaseUnresolved)
@@ -240,11 +255,13 @@ func TestBaseStates(t *testing.T) {
 	if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 		t.Fatal(err)
 	}
+
 	got := i.Bases(needs.Bases)
 	want := []verify.TagState{{Tag: "1", Digest: d, Since: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), Seen: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}}
 	if diff := cmp.Diff(want, got[0].Tags); diff != "" || got[0].Problem != "" {
 		t.Errorf("after (-want +got):\n%s%s", diff, got[0].Problem)
 	}
+
 	needs.Bases[0].Tags = []string{"none"}
 	if err := i.RefreshBases(context.Background(), needs.Bases); err == nil || !strings.Contains(err.Error(), "none") {
 		t.Errorf("RefreshBases = %v", err)
@@ -266,10 +283,12 @@ func TestFailedLookUpIsAskedAgain(t *testing.T) {
 		if !isManifest(r, "base") || up.Load() {
 			return false
 		}
+
 		asked.Add(1)
 		w.WriteHeader(http.StatusInternalServerError)
 		return true
 	})
+
 	look := func(want int32, codes ...attestor.Code) {
 		t.Helper()
 		asked.Store(0)
@@ -278,6 +297,7 @@ func TestFailedLookUpIsAskedAgain(t *testing.T) {
 			t.Errorf("the base's registry was asked %d times, want %d", got, want)
 		}
 	}
+
 	look(1, attestor.CodeBaseUnresolved)
 	look(1, attestor.CodeBaseUnresolved) // at once
 	look(0, attestor.CodeBaseUnresolved) // twice in a row: not at once

@@ -24,6 +24,7 @@ func TestInspectorContract(t *testing.T) {
 				h.ServeHTTP(w, r)
 			})
 		})
+
 		tagged := parse(t, host+"/app:1")
 		return contract.Inspecting{
 			Inspector: newInspector(t, host, nil), Tagged: tagged, Image: tagged.At(pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a")})),
@@ -39,10 +40,12 @@ func TestFakesKeepTheContracts(t *testing.T) {
 		s := &signer{signed: map[attestor.Digest]bool{known.Digest(): true}}
 		contract.SignatureChecker(t, s, known, unknown, attestor.SignedBy{Key: "/k.pub"})
 	})
+
 	t.Run("statements", func(t *testing.T) {
 		s := statements{known.Repository(), []attestor.Provenance{{Builder: "https://builder.example"}}}
 		contract.ProvenanceSource(t, s, known, unknown)
 	})
+
 	t.Run("resolvers", func(t *testing.T) {
 		contract.Resolver(t, net.DefaultResolver, "")
 		contract.Resolver(t, names{}, "registry.example")

@@ -20,25 +20,31 @@ func TestUsersDocumentation(t *testing.T) {
 		if len(cells) != 3 || !strings.HasPrefix(reason, "USER_") {
 			continue
 		}
+
 		for _, v := range regexp.MustCompile("`[^`]*`").FindAllString(cells[0], -1) {
 			configured := strings.Trim(v, "`")
 			if s, err := strconv.Unquote(configured); err == nil {
 				configured = s
 			}
+
 			u, p := verify.ParseUser(configured)
 			got := "USER_ROOT" // which the policy says of a plain uid 0
+
 			switch {
 			case p != nil:
 				got = string(p.Code)
 			case configured == "":
 				got = "USER_NOT_SET"
 			}
+
 			if got != reason || p == nil && value(u.UID) != 0 {
 				t.Errorf("%q: %s, documented as %s", configured, got, reason)
 			}
+
 			rows++
 		}
 	}
+
 	if rows < 30 {
 		t.Errorf("only %d documented values were found", rows)
 	}
@@ -65,6 +71,7 @@ func read(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(b)
 }
 
@@ -72,6 +79,7 @@ func read(t *testing.T, name string) string {
 func tableRows(t *testing.T, name string) [][]string {
 	t.Helper()
 	var rows [][]string
+
 	for line := range strings.SplitSeq(read(t, name), "\n") {
 		if inner, ok := strings.CutPrefix(line, "| "); ok {
 			cells := strings.Split(strings.TrimSuffix(inner, " |"), " | ")

@@ -26,6 +26,7 @@ func Allowed(r Registries, host string) (scheme string, ok bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
+
 	scheme, ok = h.scheme(host)
 	return scheme, ok, nil
 }
@@ -44,6 +45,7 @@ func ParseDocument(b []byte, contentType string) (mediaType string, layers, mani
 	if err != nil {
 		return "", 0, 0, err
 	}
+
 	if d.Layers != nil {
 		if fault := checkImage(d, limits{}.withDefaults()); fault != nil {
 			return mt, len(*d.Layers), 0, fault
@@ -61,6 +63,7 @@ func ParseConfig(b []byte, layers int) (user string, diffIDs int, err error) {
 	if fault != nil {
 		return "", 0, fault
 	}
+
 	return c.Config.User, len(c.RootFS.DiffIDs), nil
 }
 
@@ -102,6 +105,7 @@ func NewMatcher(i *Inspector, bases [][]attestor.Digest, image []attestor.Digest
 		if n%10 == 0 {
 			m.needs.Bases = append(m.needs.Bases, attestor.ApprovedBase{Name: "b", Repository: repository})
 		}
+
 		m.c.shelf(amd64()).add(baseKey{repository, d}, &baseImage{repository: repository, manifest: d, layers: layers, diffIDs: layers})
 		ab := &m.needs.Bases[len(m.needs.Bases)-1]
 		ab.Digests = append(ab.Digests, d)
@@ -111,6 +115,7 @@ func NewMatcher(i *Inspector, bases [][]attestor.Digest, image []attestor.Digest
 	for _, d := range image {
 		layers = append(layers, descriptor{Digest: d})
 	}
+
 	m.s = subject{platform: amd64(), doc: document{Layers: &layers}}
 	m.s.config.RootFS.DiffIDs = image
 	return m

@@ -28,6 +28,7 @@ func seeds(f *testing.F) {
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no seeds: %v", err)
 	}
+
 	for _, name := range files {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -51,10 +52,12 @@ func FuzzManifest(f *testing.F) {
 			}
 			return
 		}
+
 		var d map[string]json.RawMessage
 		if err := json.Unmarshal(b, &d); err != nil {
 			t.Fatalf("accepted what is not an object: %v", err)
 		}
+
 		var list []json.RawMessage
 		key, n := "layers", layers
 		if strings.Contains(mt, "index") || strings.Contains(mt, "list") {
@@ -81,10 +84,12 @@ func FuzzConfig(f *testing.F) {
 			if diffIDs != n {
 				t.Fatalf("%d diffIDs for %d layers", diffIDs, n)
 			}
+
 			var d, c map[string]json.RawMessage
 			if err := json.Unmarshal(b, &d); err != nil {
 				t.Fatal(err)
 			}
+
 			want := ""
 			if raw, ok := d["config"]; ok && string(raw) != "null" {
 				if err := json.Unmarshal(raw, &c); err != nil {
@@ -135,15 +140,18 @@ func FuzzPasswd(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		if uid < 0 || uid > 1<<31-1 || gid < 0 || gid > 1<<31-1 {
 			t.Fatalf("uid %d, gid %d", uid, gid)
 		}
+
 		n := 0
 		for line := range bytes.SplitSeq(content, []byte("\n")) {
 			if first, _, ok := bytes.Cut(bytes.TrimSpace(line), []byte(":")); ok && string(bytes.TrimSpace(first)) == name {
 				n++
 			}
 		}
+
 		if n != 1 {
 			t.Fatalf("%d lines for %q", n, name)
 		}
@@ -175,15 +183,18 @@ func FuzzGroups(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		if gid < 0 || gid > 1<<31-1 {
 			t.Fatalf("gid %d", gid)
 		}
+
 		n := 0
 		for line := range bytes.SplitSeq(content, []byte("\n")) {
 			if first, _, ok := bytes.Cut(bytes.TrimSpace(line), []byte(":")); ok && string(bytes.TrimSpace(first)) == name {
 				n++
 			}
 		}
+
 		if n != 1 {
 			t.Fatalf("%d lines for %q", n, name)
 		}
@@ -240,6 +251,7 @@ func containerd(blob []byte) (attestor.Digest, error) {
 		defer z.Close()
 		r = z
 	}
+
 	unpacked, err := io.ReadAll(r)
 	return sum(unpacked), err
 }

@@ -32,6 +32,7 @@ func newRegistry(t testing.TB, front func(http.Handler) http.Handler) string {
 	if front != nil {
 		h = front(h)
 	}
+
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "http://")
@@ -57,9 +58,11 @@ func newInspector(t testing.TB, host string, change func(*config)) *verify.Inspe
 		},
 		Limits: verify.Limits{RetryDelay: time.Millisecond},
 	}
+
 	if change != nil {
 		change(&c)
 	}
+
 	i, err := verify.NewWithLimits(c.Config, c.Limits)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +77,7 @@ func parse(t testing.TB, ref string) attestor.Reference {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return r
 }
 
@@ -83,6 +87,7 @@ func tag(t testing.TB, ref string) name.Tag {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return n
 }
 
@@ -92,6 +97,7 @@ func digest(t testing.TB, d interface{ Digest() (v1.Hash, error) }) attestor.Dig
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return attestor.Digest(h.String())
 }
 
@@ -120,6 +126,7 @@ func configured(t testing.TB, img v1.Image, arch, user string) v1.Image {
 func onBase(t testing.TB, base v1.Image, layers int, user string) v1.Image {
 	t.Helper()
 	img := base
+
 	for range layers {
 		img = must(mutate.AppendLayers(img, must(random.Layer(256, "application/vnd.docker.image.rootfs.diff.tar.gzip"))))
 	}
@@ -129,6 +136,7 @@ func onBase(t testing.TB, base v1.Image, layers int, user string) v1.Image {
 func index(t testing.TB, images ...v1.Image) v1.ImageIndex {
 	t.Helper()
 	var idx v1.ImageIndex = empty.Index
+
 	for _, img := range images {
 		cf := must(img.ConfigFile())
 		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: cf.OS, Architecture: cf.Architecture}}})
@@ -139,12 +147,14 @@ func index(t testing.TB, images ...v1.Image) v1.ImageIndex {
 func push(t testing.TB, ref string, what any) {
 	t.Helper()
 	var err error
+
 	switch w := what.(type) {
 	case v1.Image:
 		err = remote.Write(tag(t, ref), w)
 	case v1.ImageIndex:
 		err = remote.WriteIndex(tag(t, ref), w)
 	}
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +173,7 @@ func codeOf(err error) attestor.Code {
 func wantCodes(t testing.TB, problems []attestor.Problem, want ...attestor.Code) {
 	t.Helper()
 	var got []attestor.Code
+
 	for _, p := range problems {
 		got = append(got, p.Code)
 		if p.Message == "" || p.Check == "" {
@@ -172,6 +183,7 @@ func wantCodes(t testing.TB, problems []attestor.Problem, want ...attestor.Code)
 			t.Errorf("problem %s has status %q", p.Code, p.Status)
 		}
 	}
+
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("reason codes (-want +got):\n%s\n%+v", diff, problems)
 	}
@@ -184,10 +196,12 @@ func inspectAll(t testing.TB, i *verify.Inspector, ref string, needs attestor.Ne
 	if err != nil {
 		t.Fatalf("Resolve(%s): %v", ref, err)
 	}
+
 	var all []attestor.PlatformEvidence
 	for _, c := range r.Children {
 		all = append(all, i.Inspect(context.Background(), r, c, needs))
 	}
+
 	return r, all
 }
 
@@ -198,5 +212,6 @@ func inspectOne(t testing.TB, i *verify.Inspector, ref string, needs attestor.Ne
 	if len(r.Problems) > 0 || len(all) != 1 {
 		t.Fatalf("Resolve(%s) = %+v, want one child and no problem", ref, r)
 	}
+
 	return all[0]
 }

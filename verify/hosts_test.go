@@ -22,6 +22,7 @@ func TestRegistriesAllowed(t *testing.T) {
 	r := verify.Registries{Hosts: []verify.Registry{
 		{Host: "*.pkg.dev"}, {Host: "registry.example:5000", Scheme: "http"}, {Host: "127.0.0.1:5000"}, {Host: "localhost:5001", Scheme: "https"}, {Host: "index.docker.io"},
 	}}
+
 	for host, want := range map[string]string{
 		"us-docker.pkg.dev": "https", "registry.example:5000": "http", "127.0.0.1:5000": "http", "localhost:5001": "https", "index.docker.io": "https",
 		"pkg.dev": "", "a.b.pkg.dev": "", "evilpkg.dev": "", "us-docker.pkg.dev:8443": "", ".pkg.dev": "", "us-docker.pkg.dev.evil.example": "",
@@ -32,6 +33,7 @@ func TestRegistriesAllowed(t *testing.T) {
 			t.Errorf("%q: %q, %t, %v; want %q", host, scheme, ok, err, want)
 		}
 	}
+
 	for _, bad := range []verify.Registry{
 		{Host: ""}, {Host: "https://gcr.io"}, {Host: "gcr.io/project"}, {Host: "*.dev"}, {Host: "a.*.dev"}, {Host: "*", Scheme: "http"},
 		{Host: "gcr.io", Scheme: "ftp"}, {Host: "gcr.io", Companions: []string{"https://x.example"}}, {Host: "gcr.io", Companions: []string{""}}, {Host: "docker.io"},
@@ -40,6 +42,7 @@ func TestRegistriesAllowed(t *testing.T) {
 			t.Errorf("New accepts registry %+v", bad)
 		}
 	}
+
 	if _, err := verify.New(verify.Config{}); err == nil {
 		t.Error("New accepts a configuration without registries")
 	}
@@ -52,6 +55,7 @@ func TestMayDial(t *testing.T) {
 		{Host: "registry.example"}, {Host: "127.0.0.1:5000"}, {Host: "localhost:5001"}, {Host: "10.1.2.3:5000"}, {Host: "*.corp.example"},
 		{Host: "with.example", Companions: []string{"storage.example:9000"}},
 	}}
+
 	anyone := verify.Registries{Hosts: []verify.Registry{{Host: "*"}}}
 	for _, tt := range []struct {
 		registries verify.Registries
@@ -108,6 +112,7 @@ func (r *fixedResolver) LookupNetIP(_ context.Context, _, host string) ([]netip.
 	if host == "localhost" {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 	}
+
 	r.n.Add(1)
 	return []netip.Addr{r.addr}, nil
 }
@@ -141,24 +146,30 @@ func TestRedirects(t *testing.T) {
 						"manifest": isManifest(r, "app"), "config": r.URL.Path == s.configPath, "layer": r.URL.Path == s.layer,
 						"token": r.URL.Path == "/v2/", "next hop": isManifest(r, "app"),
 					}[what]
+
 					switch {
 					case !hit:
 						return false
+
 					case what == "token":
 						w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q", tt.target+"/token"))
 						w.WriteHeader(http.StatusUnauthorized)
+
 					case what == "next hop" && r.URL.Query().Get("n") == "":
 						http.Redirect(w, r, r.URL.Path+"?n=1", http.StatusTemporaryRedirect)
+
 					default:
 						http.Redirect(w, r, tt.target, http.StatusTemporaryRedirect)
 					}
 					return true
 				})
+
 				got := s.judge(t, func(c *config) {
 					c.Registries.Resolver = &fixedResolver{addr: netip.MustParseAddr("127.0.0.1")}
 					c.Registries.Keychain = keychain{}
 					c.Registries.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 				})
+
 				want := attestor.CodeRegistryNotAllowed
 				if tt.target == "file:///etc/passwd" {
 					want = "" // net/http refuses by itself
@@ -183,6 +194,7 @@ func TestRedirectsWithoutEnd(t *testing.T) {
 		http.Redirect(w, r, r.URL.Path+"?"+r.URL.RawQuery+"x", http.StatusTemporaryRedirect)
 		return true
 	})
+
 	if got := s.judge(t, nil); len(got) != 1 || got[0] != attestor.CodeRegistryMisbehaves {
 		t.Errorf("codes = %v", got)
 	}
@@ -235,18 +247,21 @@ func TestCompanions(t *testing.T) {
 		}
 		return true
 	})
+
 	with := func(companions ...string) func(*config) {
 		return func(c *config) {
 			c.Registries.Hosts[0].Companions = companions
 			c.Registries.Keychain = keychain{}
 		}
 	}
+
 	if got := s.judge(t, with(tokenHost, storageHost)); len(got) > 0 {
 		t.Errorf("codes = %v, want none", got)
 	}
 	if tokens.Load() == 0 || leaked.Load() > 0 {
 		t.Errorf("%d token requests with credentials, %d leaks to storage", tokens.Load(), leaked.Load())
 	}
+
 	tokens.Store(0)
 	for name, companions := range map[string][]string{"no storage": {tokenHost}, "no token server": {storageHost}} {
 		if got := s.judge(t, with(companions...)); len(got) == 0 || got[0] != attestor.CodeRegistryNotAllowed {
@@ -267,6 +282,7 @@ func TestCredentialsGoToConfiguredRegistriesOnly(t *testing.T) {
 	if len(asked) == 0 {
 		t.Error("the keychain was never asked")
 	}
+
 	for _, host := range asked {
 		if host != s.host {
 			t.Errorf("the keychain was asked about %s", host)
@@ -289,6 +305,7 @@ func TestWrap(t *testing.T) {
 			})
 		}
 	})
+
 	wantNone(t, got)
 	if seen.Load() == 0 {
 		t.Error("saw nothing")
@@ -312,6 +329,7 @@ func TestGuardKeepsCredentials(t *testing.T) {
 			})
 		}
 	})
+
 	for _, tt := range []struct {
 		name, url, from    string
 		credentials, leave bool // the request has some; they leave
@@ -335,6 +353,7 @@ func TestGuardKeepsCredentials(t *testing.T) {
 		if tt.from != "" {
 			req.Response = &http.Response{Request: must(http.NewRequest(http.MethodGet, tt.from, nil))}
 		}
+
 		resp, err := i.Transport().RoundTrip(req)
 		if err == nil {
 			resp.Body.Close()

@@ -32,6 +32,7 @@ func TestALyingSizeFailsNobodyElse(t *testing.T) {
 	if bytes.Equal(lying, honest) {
 		t.Fatalf("no %s in %s", size, honest)
 	}
+
 	putManifest(t, host, "app", "lying", ociManifest, lying)
 
 	var readers atomic.Int64
@@ -48,12 +49,14 @@ func TestALyingSizeFailsNobodyElse(t *testing.T) {
 		}
 		return false
 	})
+
 	i := newInspector(t, host, nil)
 	found := make(chan attestor.PlatformEvidence)
 	go func() { found <- inspectOne(t, i, host+"/app:lying", basesOf(host, nil)) }()
 	if ev := inspectOne(t, i, host+"/app:1", basesOf(host, nil)); ev.Base.Evidence != attestor.DiffIDsVerified {
 		t.Errorf("the honest image: %+v", ev)
 	}
+
 	wantCodes(t, (<-found).Problems, attestor.CodeContentMismatch)
 }
 
@@ -78,6 +81,7 @@ func TestLayersAreReadAsRuntimesDo(t *testing.T) {
 func TestContradictionsNameTheirWitnesses(t *testing.T) {
 	content := tarOf(etc(root1000)...)
 	other := sum([]byte("other"))
+
 	for _, tt := range []struct {
 		name  string
 		layer rawLayer
@@ -99,6 +103,7 @@ func TestContradictionsNameTheirWitnesses(t *testing.T) {
 			if len(ev.Problems) != 1 || ev.Problems[0].Status != attestor.StatusDeny {
 				t.Fatalf("problems = %+v, want one denial", ev.Problems)
 			}
+
 			for _, want := range append(tt.says, string(sum(tt.layer.Blob))) {
 				if !strings.Contains(ev.Problems[0].Message, want) {
 					t.Errorf("it says %q, without %q", ev.Problems[0].Message, want)
@@ -165,29 +170,35 @@ func TestLayersAreOpenedInOnePlace(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files: %v", err)
 	}
+
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
+
 		parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, decl := range parsed.Decls {
 			ast.Inspect(decl, func(n ast.Node) bool {
 				call, ok := n.(*ast.CallExpr)
 				if !ok {
 					return true
 				}
+
 				sel, ok := call.Fun.(*ast.SelectorExpr)
 				if !ok || sel.Sel.Name != "open" && sel.Sel.Name != "Compressed" && sel.Sel.Name != "Uncompressed" && sel.Sel.Name != "walk" {
 					return true
 				}
+
 				in := decl.(*ast.FuncDecl).Name.Name
 				allowed := map[string]string{"blob": "open", "open": "Compressed", "unpack": "open walk"}
 				if !strings.Contains(allowed[in], sel.Sel.Name) {
 					t.Errorf("%s: %s calls %s", name, in, sel.Sel.Name)
 				}
+
 				return true
 			})
 		}

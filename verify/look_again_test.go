@@ -31,9 +31,11 @@ func TestBaseThatHasJustMoved(t *testing.T) {
 	f := &front{}
 	host := newRegistry(t, f.wrap)
 	needs := basesOf(host, nil)
+
 	for _, l := range []string{"a", "b", "elsewhere"} {
 		pushRaw(t, host, "app", l, rawImage{Layers: layersOf(l, "x")})
 	}
+
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
 	i := newInspector(t, host, nil)
 	look := func(name, tag string, evidence attestor.Level, current bool, looks int) {
@@ -68,6 +70,7 @@ func TestBaseWithinMaxBehindCausesNoLookUp(t *testing.T) {
 	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	i := newInspector(t, host, func(c *config) { c.Now = clock.Now })
 	pushRaw(t, host, "app", "a", rawImage{Layers: layersOf("a", "x")})
+
 	for _, l := range []string{"a", "b"} {
 		pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(l)})
 		clock.now = clock.now.Add(time.Hour)
@@ -101,6 +104,7 @@ func TestNoDenialWithoutAnAnswer(t *testing.T) {
 		w.WriteHeader(http.StatusInternalServerError)
 		return true
 	})
+
 	for range 5 { // also while the registry is left alone
 		ev := inspectOne(t, i, host+"/app:bad", needs)
 		wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
@@ -108,9 +112,11 @@ func TestNoDenialWithoutAnAnswer(t *testing.T) {
 			t.Errorf("evidence = %+v, want an error", ev)
 		}
 	}
+
 	if got := tagLooks(f); got > 2*3 { // each asked three times over
 		t.Errorf("the registry was asked %d times, want it left alone after two look-ups", got)
 	}
+
 	ev := inspectOne(t, i, host+"/app:good", needs)
 	wantCodes(t, ev.Problems)
 	if !ev.Base.Current {
@@ -132,6 +138,7 @@ func TestStreamOfBadImages(t *testing.T) {
 	f.set(nil)
 	begun := time.Now()
 	var wg sync.WaitGroup
+
 	for range 8 {
 		wg.Go(func() {
 			for range 12 {
@@ -148,7 +155,9 @@ func TestStreamOfBadImages(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
+
 	// Four at once, and four a second.
 	if got, most := tagLooks(f), 4+1+int(time.Since(begun)/(250*time.Millisecond)); got > most {
 		t.Errorf("96 images caused %d look-ups, want %d at most", got, most)
@@ -161,9 +170,11 @@ func TestLookUpThatBeganBefore(t *testing.T) {
 	f := &front{}
 	host := newRegistry(t, f.wrap)
 	needs := basesOf(host, nil)
+
 	for _, l := range []string{"a", "b", "elsewhere"} {
 		pushRaw(t, host, "app", l, rawImage{Layers: layersOf(l, "x")})
 	}
+
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
 	i := newInspector(t, host, nil)
 	inspectOne(t, i, host+"/app:a", needs)
@@ -180,11 +191,14 @@ func TestLookUpThatBeganBefore(t *testing.T) {
 		if r.URL.Path != "/v2/base/manifests/1" || r.Method != http.MethodGet || held.Swap(true) {
 			return false
 		}
+
 		close(asked)
 		<-release
+
 		for k, v := range old.Header() {
 			w.Header()[k] = v
 		}
+
 		_, err := w.Write(old.Body.Bytes())
 		return err == nil
 	})
@@ -197,6 +211,7 @@ func TestLookUpThatBeganBefore(t *testing.T) {
 			t.Errorf("base = %+v, want current", b)
 		}
 	})
+
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("b")}) // past what is held back
 	<-coming
 	close(release)
@@ -210,6 +225,7 @@ func fetched(t *testing.T, host, repo, tag string) *httptest.ResponseRecorder {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -219,10 +235,12 @@ func fetched(t *testing.T, host, repo, tag string) *httptest.ResponseRecorder {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status, err)
 	}
+
 	w := httptest.NewRecorder()
 	for k, v := range resp.Header {
 		w.Header()[k] = v
 	}
+
 	w.Body = bytes.NewBuffer(body)
 	return w
 }

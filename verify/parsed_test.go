@@ -19,11 +19,13 @@ func TestASharedConfigIsComparedWithEachManifest(t *testing.T) {
 	_, config := whole.Bytes()
 	putManifest(t, host, "app", "short", ociManifest, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`,
 		ociManifest, desc(ociConfig, config, ""), desc(ociLayer, layer("a").Blob, "")))
+
 	for _, tag := range []string{"whole", "whole", "short", "whole", "short"} {
 		r, err := i.Resolve(t.Context(), parse(t, host+"/app:"+tag), attestor.Needs{})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		refused := len(r.Problems) > 0 && r.Problems[0].Code == attestor.CodeManifestInvalid
 		if refused != (tag == "short") {
 			t.Errorf("%s: %+v", tag, r.Problems)
@@ -44,6 +46,7 @@ func TestPinAsksOnce(t *testing.T) {
 			h.ServeHTTP(w, r)
 		})
 	})
+
 	i := newInspector(t, host, nil)
 	want := pushRaw(t, host, "app", "v1", rawImage{})
 	img, err := i.Pin(t.Context(), parse(t, host+"/app:v1"))

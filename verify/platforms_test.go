@@ -21,17 +21,21 @@ func TestIndex(t *testing.T) {
 			for _, r := range images {
 				pushRaw(t, host, "app", "child", r)
 			}
+
 			for _, m := range others {
 				putManifest(t, host, "app", "child", m.MediaType, m.Bytes)
 			}
+
 			d := pushIndex(t, host, "app", "1", tt.Entries...)
 			r, err := newInspector(t, host, nil).Resolve(context.Background(), parse(t, host+"/app:1"), attestor.Needs{Platforms: tt.Platforms})
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if !r.Index || r.Image.Digest() != d || r.MediaType != ociIndex {
 				t.Errorf("resolved %+v, want index %s", r, d)
 			}
+
 			wantCodes(t, r.Problems, tt.Codes...)
 			if diff := cmp.Diff(tt.Children, platforms(r.Children), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("children (-want +got):\n%s", diff)
@@ -65,6 +69,7 @@ func TestChild(t *testing.T) {
 			if tt.Code != "" {
 				want = append(want, tt.Code)
 			}
+
 			wantCodes(t, all[0].Problems, want...)
 		})
 	}
@@ -76,11 +81,13 @@ func TestImage(t *testing.T) {
 		t.Run(tt.Name, func(t *testing.T) {
 			host := newRegistry(t, nil)
 			d := pushRaw(t, host, "app", "1", tt.Image)
+
 			// By digest: what is wrong is a denial of that digest.
 			r, err := newInspector(t, host, nil).Resolve(context.Background(), parse(t, host+"/app@"+string(d)), attestor.Needs{})
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if r.Image.Digest() != d {
 				t.Errorf("resolved %s, want %s", r.Image, d)
 			}
@@ -88,6 +95,7 @@ func TestImage(t *testing.T) {
 				wantCodes(t, r.Problems)
 				return
 			}
+
 			wantCodes(t, r.Problems, tt.Code)
 			if r.Problems[0].Status != attestor.StatusDeny || r.Problems[0].Check != attestor.CheckPlatforms || len(r.Children) > 0 {
 				t.Errorf("resolved %+v, want a denial and nothing to judge", r)
@@ -107,10 +115,12 @@ func TestManifestBytes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			var want []attestor.Code
 			if tt.Code != "" {
 				want = append(want, tt.Code)
 			}
+
 			wantCodes(t, r.Problems, want...)
 		})
 	}
@@ -123,16 +133,19 @@ func TestClaims(t *testing.T) {
 		Extra:       `"annotations":{"org.opencontainers.image.title":"app"}`,
 		ConfigExtra: `"config":{"User":"1000","Env":["PATH=/bin","DB_PASSWORD=hunter2","TOKEN_FILE=/run/t","API_KEY=","KEY=AKIAABCDEFGHIJKLMNOP"],"Labels":{"team":"a","big":"` + strings.Repeat("x", 70_000) + `"},"ExposedPorts":{"8080/tcp":{}},"Entrypoint":["/app"],"Cmd":["-v"]}`,
 	})
+
 	got := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{}).Config
 	if len(got.Labels["big"]) > 66_000 {
 		t.Errorf("label big has %d bytes", len(got.Labels["big"]))
 	}
+
 	got.Labels["big"], got.Size = "", 0
 	want := attestor.ImageConfig{
 		User: "1000", Labels: map[string]string{"team": "a", "big": ""}, Annotations: map[string]string{"org.opencontainers.image.title": "app"},
 		EnvNames: []string{"PATH", "DB_PASSWORD", "TOKEN_FILE", "API_KEY", "KEY"}, SecretEnv: []string{"DB_PASSWORD", "KEY"},
 		Entrypoint: []string{"/app"}, Cmd: []string{"-v"}, ExposedPorts: []string{"8080/tcp"}, Clipped: []string{"labels"},
 	}
+
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
@@ -147,12 +160,14 @@ func TestClaimsSayWhatWasClipped(t *testing.T) {
 		}
 		return strings.Join(list, ",")
 	}
+
 	host := newRegistry(t, nil)
 	pushRaw(t, host, "app", "1", rawImage{
 		Extra: `"annotations":{` + many(`"a%d":""`) + `}`,
 		ConfigExtra: `"config":{"Env":[` + many(`"TOKEN_%d=x"`) + `],"Labels":{` + many(`"l%d":""`) + `},"ExposedPorts":{` + many(`"%d/tcp":{}`) +
 			`},"Entrypoint":[` + many(`"e%d"`) + `],"Cmd":[` + many(`"c%d"`) + `]}`,
 	})
+
 	got := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{}).Config.Clipped
 	want := []string{"labels", "annotations", "envNames", "secretEnv", "entrypoint", "cmd", "exposedPorts"}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -169,6 +184,7 @@ func TestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	wantCodes(t, r.Problems, attestor.CodeTooLarge)
 }
 
@@ -182,6 +198,7 @@ func TestPlatformsOfOtherSpellings(t *testing.T) {
 	if entry == amd.Entry() {
 		t.Fatal("the entry names no architecture: this test would prove nothing")
 	}
+
 	i, needs := newInspector(t, host, nil), attestor.Needs{Platforms: []string{"linux/amd64"}}
 
 	pushIndex(t, host, "app", "1", entry)
@@ -195,5 +212,6 @@ func TestPlatformsOfOtherSpellings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	wantCodes(t, r.Problems, attestor.CodePlatformDuplicate)
 }

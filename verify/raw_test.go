@@ -47,9 +47,11 @@ func pushRaw(t testing.TB, host, repo, tag string, r rawImage) attestor.Digest {
 	t.Helper()
 	manifest, config := r.Bytes()
 	r = r.WithDefaults()
+
 	for _, l := range r.Layers {
 		putBlob(t, host, repo, l.Blob)
 	}
+
 	putBlob(t, host, repo, config)
 	return putManifest(t, host, repo, tag, r.MediaType, manifest)
 }

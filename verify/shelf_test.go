@@ -35,6 +35,7 @@ func TestInventedPlatforms(t *testing.T) {
 			}
 		}
 	}
+
 	honest()
 	known, _, refreshed := verify.KeptPlatforms(i)
 
@@ -44,6 +45,7 @@ func TestInventedPlatforms(t *testing.T) {
 			t.Fatalf("platform %d: %+v", n, problems)
 		}
 	}
+
 	if got := len(f.requests()); got > 0 {
 		t.Errorf("%d platforms caused %d requests, want none", invented, got)
 	}

@@ -24,6 +24,7 @@ func (s *signer) Check(ctx context.Context, img attestor.Image, rule attestor.Si
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, img.Digest())
+
 	switch {
 	case s.err != nil:
 		return "", s.err
@@ -39,6 +40,7 @@ func TestBaseSignature(t *testing.T) {
 	rule := &attestor.SignedBy{Key: "/k.pub"}
 	amd := rawImage{Layers: layersOf("a")}
 	manifest := sumManifest(amd)
+
 	for _, tt := range []struct {
 		name    string
 		signed  map[attestor.Digest]bool
@@ -62,16 +64,19 @@ func TestBaseSignature(t *testing.T) {
 			idx := pushIndex(t, host, "base", "1", amd.Entry())
 			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
 			s := &signer{signed: map[attestor.Digest]bool{}}
+
 			for d := range tt.signed {
 				if d == "index" {
 					d = idx
 				}
 				s.signed[d] = true
 			}
+
 			var checker verify.SignatureChecker = s
 			if tt.checker != nil {
 				checker = tt.checker(s)
 			}
+
 			i := newInspector(t, host, func(c *config) { c.Signatures = checker })
 			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.SignedBy = rule }))
 			if tt.code != "" {
@@ -81,6 +86,7 @@ func TestBaseSignature(t *testing.T) {
 				}
 				return
 			}
+
 			wantCodes(t, ev.Problems)
 			if ev.Base.SignedBy != rule.Text() || ev.Base.Signer != "key /k.pub" {
 				t.Errorf("base = %+v", ev.Base)
@@ -95,6 +101,7 @@ func TestBaseSignature(t *testing.T) {
 func TestHintOnDayOne(t *testing.T) {
 	rule := &attestor.SignedBy{Key: "/k.pub"}
 	old := sumManifest(rawImage{Layers: layersOf("old")})
+
 	for _, tt := range []struct {
 		name   string
 		rule   *attestor.SignedBy
@@ -123,11 +130,13 @@ func TestHintOnDayOne(t *testing.T) {
 				}
 				extra += "}"
 			}
+
 			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: extra})
 			now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 			i := newInspector(t, host, func(c *config) {
 				c.Signatures, c.Now = &signer{signed: map[attestor.Digest]bool{old: tt.signed}}, now.Now
 			})
+
 			ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.SignedBy = tt.rule }))
 			wantCodes(t, ev.Problems, tt.codes...)
 			if ev.Base.Evidence != tt.level {
@@ -188,6 +197,7 @@ func TestAttestedBase(t *testing.T) {
 	says := func(builder string, repo string, d attestor.Digest) statements {
 		return statements{host + "/app", []attestor.Provenance{{Builder: builder, Materials: map[string]attestor.Digest{repo: d}}}}
 	}
+
 	for _, tt := range []struct {
 		name  string
 		says  statements
@@ -214,6 +224,7 @@ func TestAttestedBase(t *testing.T) {
 			}
 		})
 	}
+
 	t.Run("nobody to ask", func(t *testing.T) {
 		needs := attestor.Needs{Provenance: &attestor.ProvenanceNeeds{}}
 		wantCodes(t, inspectOne(t, newInspector(t, host, nil), host+"/app:1", needs).Problems, attestor.CodeProvenanceUnavailable)

@@ -22,22 +22,27 @@ func TestRegistryDoesNotAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	closed := l.Addr().String()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	start := func(s *httptest.Server) string {
 		t.Cleanup(s.Close)
 		s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 		return s.Listener.Addr().String()
 	}
+
 	hangsUp := start(httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if c, _, err := w.(http.Hijacker).Hijack(); err == nil {
 			_ = c.Close()
 		}
 	})))
+
 	plain := start(httptest.NewServer(http.NotFoundHandler()))
 	foreign := start(httptest.NewTLSServer(http.NotFoundHandler()))
+
 	for _, tt := range []struct{ name, host, scheme, want, fix string }{
 		{"nothing listens", closed, "http", "did not answer: connection refused", "check that it runs"},
 		{"nothing listens, TLS", closed, "https", "did not answer: connection refused", "check that it runs"},
@@ -51,6 +56,7 @@ func TestRegistryDoesNotAnswer(t *testing.T) {
 				c.Registries.Hosts = []verify.Registry{{Host: tt.host, Scheme: tt.scheme}}
 				c.Registries.Resolver = names{}
 			})
+
 			_, err := i.Resolve(t.Context(), must(attestor.ParseReference(tt.host+"/team/app:1")), attestor.Needs{})
 			e, ok := errors.AsType[*attestor.Error](err)
 			if !ok || e.Code != attestor.CodeRegistryUnavailable {

@@ -26,6 +26,7 @@ func stores(t *testing.T, now func() time.Time) map[string]verify.TagHistory {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
 		if err := record.Close(); err != nil {
 			t.Error(err)
@@ -48,20 +49,24 @@ func TestTagThatMovedOn(t *testing.T) {
 func movesOn(t *testing.T, clock *clock, store verify.TagHistory, restarts bool) {
 	host := newRegistry(t, nil)
 	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 14 * oneDay })
+
 	for _, l := range []string{"a", "b", "c"} {
 		pushRaw(t, host, "app", l, rawImage{Layers: layersOf(l, "x")})
 	}
+
 	i := newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 
 	// Each day the tag names the next base, and the gate looks in the evening.
 	var looked []time.Time
 	var digests []attestor.Digest
+
 	for _, l := range []string{"a", "b", "c", "a"} {
 		clock.now = clock.now.Add(oneDay)
 		digests = append(digests, pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(l)}))
 		if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 			t.Fatal(err)
 		}
+
 		looked = append(looked, clock.now)
 		if restarts {
 			i = newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
@@ -100,6 +105,7 @@ func TestBaseThatMovedWhileNobodyLooked(t *testing.T) {
 			start := func() *verify.Inspector {
 				return newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 			}
+
 			i := start()
 			for range 3 {
 				clock.now = clock.now.Add(time.Hour)
@@ -108,6 +114,7 @@ func TestBaseThatMovedWhileNobodyLooked(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+
 			last := clock.now
 
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
@@ -129,12 +136,14 @@ func TestClockThatGoesBack(t *testing.T) {
 			start := func() *verify.Inspector {
 				return newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 			}
+
 			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
 			inspectOne(t, start(), host+"/app:1", needs)
 
 			clock.now = clock.now.AddDate(-1, 0, 0)
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("b")})
+
 			for range 2 {
 				i := start()
 				if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
@@ -159,6 +168,7 @@ func TestHistoryInTheWrongOrder(t *testing.T) {
 	point := func(from int, until *time.Time) attestor.TagPoint {
 		return attestor.TagPoint{Repository: host + "/base", Tag: "1", Digest: base, From: at(from), Until: until}
 	}
+
 	for name, points := range map[string][]attestor.TagPoint{
 		"newest first":    {point(5, nil), point(1, new(at(5)))},
 		"overlapping":     {point(1, new(at(6))), point(5, nil)},
@@ -188,8 +198,10 @@ func TestObservationsWaitForTheStore(t *testing.T) {
 		if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 			t.Fatal(err)
 		}
+
 		return d
 	}
+
 	var want []attestor.Digest
 	for _, step := range []struct {
 		layer string
@@ -204,10 +216,12 @@ func TestObservationsWaitForTheStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var got []attestor.Digest
 	for _, p := range points {
 		got = append(got, p.Digest)
 	}
+
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
@@ -233,6 +247,7 @@ func TestUploadTimesInMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	at := time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)
 	contract.UploadTimes(t, &uploadTimes{at: map[string]time.Time{img.String(): at}}, img, at)
 }
@@ -243,6 +258,7 @@ func TestAgeOfABaseThatNobodySaw(t *testing.T) {
 	old := sumManifest(rawImage{Layers: layersOf("old")})
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	uploaded := now.Add(-3 * oneDay)
+
 	for _, tt := range []struct {
 		name    string
 		behind  time.Duration
@@ -270,6 +286,7 @@ func TestAgeOfABaseThatNobodySaw(t *testing.T) {
 				c.Signatures, c.Uploads = &signer{signed: map[attestor.Digest]bool{old: true}}, uploads
 				c.Now = (&clock{now}).Now
 			})
+
 			needs := basesOf(host, func(ab *attestor.ApprovedBase) {
 				ab.SignedBy, ab.MaxBehind, ab.Digests = &attestor.SignedBy{Key: "/k.pub"}, tt.behind, tt.digests
 			})
@@ -288,6 +305,7 @@ func TestAgeOfABaseThatNobodySaw(t *testing.T) {
 					t.Errorf("age unknown: %q, want a reason: %t", b.AgeUnknown, why)
 				}
 			}
+
 			if u, ok := uploads.(*uploadTimes); ok && u.asked.Load() != tt.asked {
 				t.Errorf("the registry's record was asked %d times, want %d", u.asked.Load(), tt.asked)
 			}

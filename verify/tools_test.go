@@ -35,6 +35,7 @@ func newDistribution(t testing.TB) string {
 			t.Error(err)
 		}
 	})
+
 	return strings.TrimPrefix(s.URL, "http://")
 }
 
@@ -53,10 +54,12 @@ func upload(t testing.TB, host, repo string, b []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	location := resp.Header.Get("Location")
 	if strings.HasPrefix(location, "/") {
 		location = "http://" + host + location
 	}
+
 	sep := "?"
 	if strings.Contains(location, "?") {
 		sep = "&"
@@ -74,15 +77,18 @@ func pushFixtures(t testing.TB, host, repo string) {
 	if err != nil || len(files) < 50 {
 		t.Fatalf("fixtures: %d files, %v", len(files), err)
 	}
+
 	kinds := map[string][][]byte{}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if name := strings.TrimSuffix(filepath.Base(f), ".json"); !strings.HasPrefix(sum(b).Hex(), name) {
 			t.Fatalf("%s has digest %s", f, sum(b))
 		}
+
 		kind := "blob"
 		switch {
 		case bytes.Contains(b, []byte(`"manifests":`)):
@@ -95,11 +101,14 @@ func pushFixtures(t testing.TB, host, repo string) {
 				kind = "blob"
 			}
 		}
+
 		kinds[kind] = append(kinds[kind], b)
 	}
+
 	for _, b := range kinds["blob"] {
 		upload(t, host, repo, b)
 	}
+
 	for _, kind := range []string{ociManifest, dockerManifest, ociIndex} {
 		for _, b := range kinds[kind] {
 			if kind == ociIndex && bytes.Contains(b, []byte("3dc2a0efbf7bdf81")) {
@@ -120,6 +129,7 @@ const (
 func TestImagesOfRealTools(t *testing.T) {
 	host := newRegistry(t, nil)
 	pushFixtures(t, host, "all")
+
 	for _, tt := range []struct {
 		name   string
 		digest attestor.Digest
@@ -153,6 +163,7 @@ func TestImagesOfRealTools(t *testing.T) {
 			if tt.code != "" {
 				codes = append(codes, tt.code)
 			}
+
 			wantCodes(t, ev.Problems, codes...)
 			if ev.Base.Evidence != tt.level || tt.level != "" && (ev.Base.Layers != 1 || ev.Base.Digest != debian || ev.Base.Reference != host+"/all@"+string(debianIndex)) {
 				t.Errorf("base = %+v, want %q", ev.Base, tt.level)
@@ -179,6 +190,7 @@ func TestBothRegistries(t *testing.T) {
 			if !r.Index || len(all) != 2 {
 				t.Fatalf("resolved %+v", r)
 			}
+
 			for _, ev := range all {
 				wantCodes(t, ev.Problems)
 				if ev.Base.Evidence != attestor.LayersExact || ev.Base.Layers != 2 || !ev.Base.Current || value(ev.User.UID) <= 0 {

@@ -44,12 +44,14 @@ func newArtifactRegistry(t *testing.T, images map[string]*artifactregistrypb.Doc
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s := grpc.NewServer()
 	artifactregistrypb.RegisterArtifactRegistryServer(s, &registryAPI{images: images})
 	go func() { _ = s.Serve(lis) }()
 	t.Cleanup(s.Stop)
 	c, err := artifactregistry.NewClient(context.Background(), option.WithEndpoint(lis.Addr().String()),
 		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())), option.WithoutAuthentication())
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +65,7 @@ func TestArtifactRegistryUploaded(t *testing.T) {
 	stored := func(name string, at *timestamppb.Timestamp) *artifactregistrypb.DockerImage {
 		return &artifactregistrypb.DockerImage{Name: name, UploadTime: at}
 	}
+
 	names := map[string]*artifactregistrypb.DockerImage{}
 	for _, n := range []string{
 		"projects/acme/locations/us/repositories/prod/dockerImages/api" + d,
@@ -72,9 +75,11 @@ func TestArtifactRegistryUploaded(t *testing.T) {
 	} {
 		names[n] = stored(n, timestamppb.New(at))
 	}
+
 	names["projects/acme/locations/us/repositories/prod/dockerImages/undated"+d] = stored("projects/acme/locations/us/repositories/prod/dockerImages/undated"+d, nil)
 	names["projects/acme/locations/us/repositories/prod/dockerImages/other"+d] = stored("projects/acme/locations/us/repositories/prod/dockerImages/other@sha256:02", timestamppb.New(at))
 	a := newArtifactRegistry(t, names)
+
 	for _, tt := range []struct {
 		image string
 		ok    bool
@@ -96,6 +101,7 @@ func TestArtifactRegistryUploaded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			got, err := a.Uploaded(context.Background(), img)
 			if tt.ok {
 				if err != nil || !got.Equal(at) {
@@ -115,6 +121,7 @@ func TestArtifactRegistryIsARecordOfUploadTimes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	at := time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)
 	name := "projects/acme/locations/us/repositories/prod/dockerImages/api@" + string(img.Digest())
 	record := newArtifactRegistry(t, map[string]*artifactregistrypb.DockerImage{name: {Name: name, UploadTime: timestamppb.New(at)}})
@@ -125,6 +132,7 @@ func TestResolveAsksForUploadTimes(t *testing.T) {
 	host := newRegistry(t, nil)
 	push(t, host+"/app:1", configured(t, baseImage(t, "amd64", 1), "amd64", "1000"))
 	at := time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)
+
 	for _, tt := range []struct {
 		name    string
 		uploads verify.UploadTimes
@@ -141,6 +149,7 @@ func TestResolveAsksForUploadTimes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			wantCodes(t, r.Problems, tt.want...)
 			if known := tt.want == nil; (r.Uploaded != nil && r.Uploaded.Equal(at)) != known {
 				t.Errorf("Uploaded = %v, want known: %t", r.Uploaded, known)
@@ -167,6 +176,7 @@ func TestArtifactRegistryThatCannotBeAsked(t *testing.T) {
 		dialled++
 		return nil, errors.New("no credentials")
 	}
+
 	for name, a := range map[string]*verify.ArtifactRegistry{
 		"emulated":       {Dial: dial, Emulated: true},
 		"no credentials": {Dial: dial},
@@ -177,6 +187,7 @@ func TestArtifactRegistryThatCannotBeAsked(t *testing.T) {
 			}
 		}
 	}
+
 	if dialled != 1 {
 		t.Errorf("dialled %d times, want once, and never where it is emulated", dialled)
 	}

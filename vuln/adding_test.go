@@ -17,10 +17,12 @@ func TestAScannerIsAPackage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the command once more")
 	}
+
 	o := walkthrough.Follow(t, "..", "A scanner")
 	if want := []string{"internal/engine/stages.go", "listscan/listscan.go"}; !slices.Equal(o.Files, want) {
 		t.Errorf("the example touches %q, want %q", o.Files, want)
 	}
+
 	o.Go(t, "build", "-o", os.DevNull, "./cmd/attestor")
 
 	// The package's directory is in the overlay alone, so that its test runs elsewhere.

@@ -26,12 +26,15 @@ func (f *fixture) publish(t testing.TB, id string, at time.Time) {
 	if !at.IsZero() {
 		v.AdvisoryPublishTime = timestamppb.New(at)
 	}
+
 	_, err := f.client.CreateNote(t.Context(), &grafeaspb.CreateNoteRequest{
 		Parent: "projects/acme-security", NoteId: id, Note: &grafeaspb.Note{Type: &grafeaspb.Note_Vulnerability{Vulnerability: v}},
 	})
+
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	f.notes["projects/acme-security/notes/"+id] = true
 }
 
@@ -57,9 +60,11 @@ func TestAdvisories(t *testing.T) {
 	f.put(t, "acme", complete(uri(img)),
 		finding(uri(img), "CVE-1", grafeaspb.Severity_HIGH, ours("CVE-1")), finding(uri(img), "CVE-1", grafeaspb.Severity_LOW, ours("CVE-1")),
 		finding(uri(img), "CVE-2", grafeaspb.Severity_HIGH, ours("CVE-2")), finding(uri(img), "CVE-3", grafeaspb.Severity_HIGH, ours("CVE-3")))
+
 	if err := f.client.DeleteNote(t.Context(), &grafeaspb.DeleteNoteRequest{Name: "projects/acme-security/notes/CVE-3"}); err != nil {
 		t.Fatal(err)
 	}
+
 	now := start
 	s := f.scanner(t, func(c *vuln.Config) { c.Now = func() time.Time { return now } })
 	ask := func(advisories bool, wantCalls int) {
@@ -77,6 +82,7 @@ func TestAdvisories(t *testing.T) {
 			t.Errorf("%d calls for notes, want %d", n, wantCalls)
 		}
 	}
+
 	ask(false, 0)
 	ask(true, 3)
 	ask(true, 0)
@@ -103,9 +109,11 @@ func TestAdvisoriesFail(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, img := newFixture(t), api(t)
 				f.put(t, "acme", complete(uri(img)))
+
 				for i := range 40 {
 					f.put(t, "acme", finding(uri(img), fmt.Sprintf("CVE-2026-%d", i), grafeaspb.Severity_HIGH))
 				}
+
 				f.Inject(emulator.Fault{Method: "GetNote", Code: tt.code, Skip: 20})
 				scan := f.scanner(t, nil).Scan(t.Context(), attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Advisories: true}})
 				if scan.State != attestor.ScanUnavailable || scan.Problem == nil || scan.Problem.Code != tt.want {
@@ -130,6 +138,7 @@ func TestAdvisoriesOfStrangers(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"CVE-1": "unknown"}, published(scan)); diff != "" || scan.State != attestor.ScanComplete {
 		t.Errorf("state %q (%+v), -want +got:\n%s", scan.State, scan.Problem, diff)
 	}
+
 	req.Needs.Trusted = []string{"projects/partner/notes/scanner"}
 	if scan := f.scanner(t, nil).Scan(t.Context(), req); scan.State != attestor.ScanUnavailable {
 		t.Errorf("a trusted scanner's notes are out of reach: state %q", scan.State)

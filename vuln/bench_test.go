@@ -35,13 +35,16 @@ func BenchmarkScan(b *testing.B) {
 					b.StartTimer()
 				}
 			}})
+
 			f.ResetCalls()
 			var scan attestor.Scan
+
 			for b.Loop() {
 				if scan = s.Scan(b.Context(), attestor.ScanRequest{Image: img}); len(scan.Findings) != size.n {
 					b.Fatalf("%d findings (%+v)", len(scan.Findings), scan.Problem)
 				}
 			}
+
 			left := inUse() - before
 			b.ReportMetric(float64(len(f.Calls(list)))/float64(b.N), "calls/op")
 			b.ReportMetric(float64(peak-before)/(1<<20), "MB-peak")

@@ -21,6 +21,7 @@ func TestScannerContract(t *testing.T) {
 		f.put(t, "acme", complete(uri(scanned)))
 		contract.Scanner(t, contract.Scanning{Scanner: f.scanner(t, nil), Scanned: scanned, Unscanned: unscanned})
 	})
+
 	t.Run("on demand", func(t *testing.T) {
 		o := finding(scanned.String(), "CVE-1", grafeaspb.Severity_LOW)
 		o.Kind, o.CreateTime = grafeaspb.NoteKind_VULNERABILITY, timestamppb.New(start)
@@ -28,6 +29,7 @@ func TestScannerContract(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		contract.Scanner(t, contract.Scanning{
 			Scanner: s, Scanned: scanned, Unscanned: unscanned, Needs: attestor.ScanNeeds{Projects: []string{"projects/scans"}},
 		})

@@ -30,6 +30,7 @@ func coverageReport(t testing.TB, file string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(b)
 }
 
@@ -164,9 +165,11 @@ func TestImportCoverage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if string(in.Coverage) != tt.want || !strings.Contains(in.Lacks, tt.says) || (in.Lacks == "") != (in.Coverage == vuln.Complete) {
 				t.Errorf("%s: %q, want %s: %q", in.Coverage, in.Lacks, tt.want, tt.says)
 			}
+
 			checkCoverage(t, in, tt)
 		})
 	}
@@ -179,6 +182,7 @@ func checkCoverage(t *testing.T, in vuln.Imported, tt coverageRow) {
 	if _, err := vuln.Upload(t.Context(), vuln.UploadConfig{Client: f.client, Project: "acme"}, in); err != nil {
 		t.Fatal(err)
 	}
+
 	needs := attestor.ScanNeeds{Trusted: []string{houseNote}}
 	scan := f.scanner(t, nil).Scan(t.Context(), attestor.ScanRequest{Image: in.Target.Image, Needs: needs})
 
@@ -206,13 +210,16 @@ func TestCoverageIsWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	readme := coverageReport(t, "README.md")
 	var files, rows []string
+
 	for _, e := range entries {
 		if e.Name() != "README.md" {
 			files = append(files, e.Name())
 		}
 	}
+
 	incomplete := 0
 	for _, tt := range coverageRows() {
 		rows = append(rows, tt.file)
@@ -223,6 +230,7 @@ func TestCoverageIsWhole(t *testing.T) {
 			t.Errorf("the README does not say where %s comes from", tt.file)
 		}
 	}
+
 	slices.Sort(rows)
 	if diff := cmp.Diff(files, rows); diff != "" {
 		t.Errorf("-files +rows:\n%s", diff)
@@ -270,6 +278,7 @@ func TestImportNamesTheCommand(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s: %v", file, err)
 		}
+
 		for _, command := range []string{grype, trivy, osv} {
 			if got := strings.Contains(refusal.Fix, command); got != slices.Contains(want, command) {
 				t.Errorf("%s: %q names %q: %t", file, refusal.Fix, command, got)

@@ -35,11 +35,13 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
+
 	const report = `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image",
 		"ArtifactName": "us-docker.pkg.dev/acme/prod/api@sha256:0000000000000000000000000000000000000000000000000000000000000001",
 		"Metadata": {"OS": {"Family": "alpine", "Name": "3.22.1"}},
 		"Results": [{"Target": "api (alpine 3.22.1)", "Class": "os-pkgs", "Type": "alpine", "Vulnerabilities": [
 			{"VulnerabilityID": "CVE-2019-14697", "PkgName": "musl", "InstalledVersion": "1.1.20-r4", "FixedVersion": "1.1.20-r5", "Severity": "CRITICAL"}]}]}`
+
 	const note = "projects/acme-security/notes/trivy"
 	in, err := vuln.Import(strings.NewReader(report), vuln.Target{Image: img, Note: note})
 	if err != nil {
@@ -56,6 +58,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
+
 	scan := s.Scan(ctx, attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Trusted: []string{note}}})
 	fmt.Println(scan.State, len(scan.Findings))
 	v := scan.Findings[0]

@@ -37,6 +37,7 @@ func image(t testing.TB, s string) attestor.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return img
 }
 
@@ -73,10 +74,12 @@ func (f *fixture) scanner(t testing.TB, change func(*vuln.Config)) *vuln.Scanner
 	if change != nil {
 		change(&c)
 	}
+
 	s, err := vuln.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s.SetJitter(func() float64 { return 0 })
 	return s
 }
@@ -85,9 +88,11 @@ func (f *fixture) scanner(t testing.TB, change func(*vuln.Config)) *vuln.Scanner
 func (f *fixture) put(t testing.TB, project string, occurrences ...*grafeaspb.Occurrence) []*grafeaspb.Occurrence {
 	t.Helper()
 	ctx := context.Background()
+
 	for _, o := range occurrences {
 		f.note(t, o)
 	}
+
 	var out []*grafeaspb.Occurrence
 	for len(occurrences) > 0 {
 		n := min(len(occurrences), 1000)
@@ -95,9 +100,11 @@ func (f *fixture) put(t testing.TB, project string, occurrences ...*grafeaspb.Oc
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		out = append(out, got.GetOccurrences()...)
 		occurrences = occurrences[n:]
 	}
+
 	return out
 }
 
@@ -107,11 +114,13 @@ func (f *fixture) note(t testing.TB, o *grafeaspb.Occurrence) {
 	if f.notes[name] || strings.HasPrefix(name, "projects/goog-") {
 		return
 	}
+
 	f.notes[name] = true
 	parent, id, ok := strings.Cut(name, "/notes/")
 	if !ok {
 		t.Fatalf("note %q", name)
 	}
+
 	n := &grafeaspb.Note{Type: &grafeaspb.Note_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityNote{}}}
 	if o.GetDiscovery() != nil {
 		n.Type = &grafeaspb.Note_Discovery{Discovery: &grafeaspb.DiscoveryNote{AnalysisKind: grafeaspb.NoteKind_VULNERABILITY}}
@@ -151,10 +160,12 @@ func samples(t testing.TB, file string, img attestor.Image) []*grafeaspb.Occurre
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var list grafeaspb.ListOccurrencesResponse
 	if err := protojson.Unmarshal(b, &list); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, o := range list.GetOccurrences() {
 		o.ResourceUri = uri(img)
 	}

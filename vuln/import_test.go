@@ -50,9 +50,11 @@ func targetOf(t testing.TB, img attestor.Image, report string) vuln.Target {
 			} `json:"layer_metadata"`
 		} `json:"image_metadata"`
 	}
+
 	if err := json.Unmarshal([]byte(report), &r); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, l := range r.Image.Layers {
 		r.Metadata.DiffIDs = append(r.Metadata.DiffIDs, l.DiffID)
 	}
@@ -76,6 +78,7 @@ func scanOfImport(t *testing.T, in vuln.Imported) attestor.Scan {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return scan
 }
 
@@ -89,6 +92,7 @@ func TestImport(t *testing.T) {
 		}
 		return new(when.UTC())
 	}
+
 	const notes = "projects/acme-security/notes/"
 	const complete, unsupported = attestor.ScanComplete, attestor.ScanUnsupported
 	tests := []struct {
@@ -152,6 +156,7 @@ func TestImport(t *testing.T) {
 			},
 		},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.file, func(t *testing.T) {
 			img := image(t, "us-docker.pkg.dev/acme/prod/api@"+tt.digest)
@@ -162,6 +167,7 @@ func TestImport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			scan := scanOfImport(t, in)
 			if scan.State != tt.state || scan.Note != houseNote || scan.Resource != uri(img) || in.Scanner != tt.scanner {
 				t.Errorf("scan %+v by %q", scan, in.Scanner)
@@ -175,6 +181,7 @@ func TestImport(t *testing.T) {
 			if diff := cmp.Diff(tt.counts, scan.Counts()); diff != "" {
 				t.Errorf("counts -want +got:\n%s", diff)
 			}
+
 			tt.spot.Note = notes + tt.spot.ID
 			if !slices.ContainsFunc(scan.Findings, func(v attestor.Vulnerability) bool { return cmp.Equal(v, tt.spot) }) {
 				t.Errorf("no such finding: %+v\namong %+v", tt.spot, scan.Findings)
@@ -195,13 +202,16 @@ func TestImportedRisk(t *testing.T) {
 	in, err := vuln.Import(strings.NewReader(reportFile(t, "grype-v0.121-epss.json")), vuln.Target{
 		Image: image(t, "us-docker.pkg.dev/acme/prod/api@"+epssManifest), Note: houseNote,
 	})
+
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got := map[string][2]any{}
 	for _, f := range scanOfImport(t, in).Findings {
 		got[f.ID] = [2]any{*f.EPSS, *f.KnownExploited}
 	}
+
 	want := map[string][2]any{"CVE-1999-0001": {0.03, false}, "CVE-1999-0002": {0.08, true}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -216,6 +226,7 @@ func TestImportedAdvisories(t *testing.T) {
 	if n == nil {
 		t.Fatalf("notes %v", in.Notes)
 	}
+
 	// Of the two advisories that have this CVE the earlier counts.
 	if got := n.GetVulnerability().GetAdvisoryPublishTime().AsTime(); !got.Equal(time.Date(2021, 4, 14, 20, 4, 52, 0, time.UTC)) {
 		t.Errorf("published %s", got)
@@ -248,6 +259,7 @@ func TestImportOfWhat(t *testing.T) {
 			if (err == nil) != tt.ok {
 				t.Fatal(err)
 			}
+
 			if err != nil && (attestor.KindOf(err) != attestor.Invalid || in.Discovery != nil) {
 				t.Errorf("%v, discovery %v", err, in.Discovery)
 			}
@@ -280,6 +292,7 @@ func TestImportRefuses(t *testing.T) {
 		{"a vulnerability without a name", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "//"`, 1), "not a vulnerability's name"},
 		{"named like the scanner's note", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "trivy"`, 1), "has the name of a vulnerability"},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			target := vuln.Target{Image: image(t, "us-docker.pkg.dev/acme/prod/api@"+epssManifest), Note: houseNote}
@@ -292,6 +305,7 @@ func TestImportRefuses(t *testing.T) {
 			}
 		})
 	}
+
 	for _, target := range []vuln.Target{
 		{}, {Image: api(t)}, {Note: houseNote}, {Image: api(t), Note: "trivy"}, {Image: api(t), Note: "projects/p/locations/us/notes/n"}, {Image: api(t), Note: "projects/p/occurrences/n"},
 	} {
@@ -344,14 +358,17 @@ func TestImportedLayer(t *testing.T) {
 				{"package": {"name": "openssl", "ecosystem": "Alpine:v3.21"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.3.6-r0"}]}]},
 				{"package": {"name": "openssl", "ecosystem": "Alpine:v3.22"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.5.5-r0"}]}]}]}]}]}],
 			"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(4)) + `"}, {"diff_id": "` + string(digest(5)) + `"}]}}`
+
 		in, err := vuln.Import(strings.NewReader(report), targetOf(t, api(t), report))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		wanted := []attestor.Vulnerability{{
 			ID: "CVE-2025-15467", Note: "projects/acme-security/notes/CVE-2025-15467", Severity: attestor.Critical, Package: "libcrypto3", PackageType: "OS",
 			Version: "3.5.4-r0", FixedVersion: "3.5.5-r0", Fixable: true, CVSS: new(9.8), DiffIDs: want, Path: "/lib/apk/db/installed",
 		}}
+
 		if diff := cmp.Diff(wanted, scanOfImport(t, in).Findings); diff != "" {
 			t.Errorf("layer %s: -want +got:\n%s", index, diff)
 		}
@@ -363,10 +380,13 @@ func TestImportedLayer(t *testing.T) {
 func FuzzImport(f *testing.F) {
 	f.Add(`{"matches": [{"vulnerability": {"id": "CVE-2026-0001", "severity": "Low", "fix": {"versions": ["2"], "state": "fixed"}}, "relatedVulnerabilities": [{"id": "GHSA-1"}],
 		"artifact": {"name": "a", "version": "1", "type": "deb", "locations": [{"path": "/x", "layerID": "sha256:1"}]}}], "descriptor": {"name": "grype", "timestamp": "2026-11-20T12:00:00Z"}, "source": {"type": "image", "target": {"userInput": "x@` + string(digest(1)) + `"}}}`)
+
 	f.Add(`{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", "ArtifactName": "x/y@` + string(digest(1)) + `", "Results": [{"Class": "os-pkgs", "Type": "debian", "Vulnerabilities": [
 		{"VulnerabilityID": "CVE-2026-0001", "PkgName": "a", "InstalledVersion": "1", "Severity": "CRITICAL", "Layer": {"DiffID": "sha256:1"}, "CVSS": {"nvd": {"V3Score": 7}}}]}]}`)
+
 	f.Add(`{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) + `"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Go"}, "groups": [{"ids": ["GO-1"], "max_severity": "7"}],
 		"vulnerabilities": [{"id": "GO-1", "aliases": ["CVE-2026-0002"], "affected": [{"package": {"name": "a", "ecosystem": "Go"}, "ranges": [{"type": "SEMVER", "events": [{"fixed": "2"}]}]}]}]}]}]}`)
+
 	img := api(f)
 	f.Fuzz(func(t *testing.T, report string) {
 		target := vuln.Target{Image: img, Note: houseNote, Layers: func() ([]attestor.Digest, error) { return []attestor.Digest{digest(9)}, nil }}
@@ -380,6 +400,7 @@ func FuzzImport(f *testing.F) {
 		if in.Discovery.GetNoteName() != houseNote || in.Discovery.GetResourceUri() != uri(img) {
 			t.Errorf("discovery %v", in.Discovery)
 		}
+
 		for _, o := range in.Vulnerabilities {
 			if o.GetResourceUri() != uri(img) || !strings.HasPrefix(o.GetNoteName(), "projects/acme-security/notes/") || in.Notes[o.GetNoteName()] == nil {
 				t.Errorf("occurrence %v", o)

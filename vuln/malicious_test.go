@@ -35,11 +35,13 @@ func TestMaliciousFindings(t *testing.T) {
 			if tt.change != nil {
 				changes = append(changes, tt.change)
 			}
+
 			img := api(t)
 			needs := attestor.ScanRequest{Image: img}
 			scan, err := vuln.ScanOf(needs, nil, []*grafeaspb.Occurrence{
 				complete(uri(img)), finding(uri(img), tt.id, grafeaspb.Severity_CRITICAL, changes...),
 			})
+
 			if err != nil || len(scan.Findings) != 1 {
 				t.Fatalf("%v: %+v", err, scan)
 			}
@@ -55,6 +57,7 @@ func TestImportedMalware(t *testing.T) {
 	digest := strings.Repeat("1", 64)
 	grype := coverageReport(t, "grype-complete.json")
 	osv := coverageReport(t, "osv-complete-languages.json")
+
 	for _, tt := range []struct {
 		name, report string
 		want         map[string]bool // ids, and whether each is malware
@@ -76,10 +79,12 @@ func TestImportedMalware(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			got := map[string]bool{}
 			for _, v := range scanOfImport(t, in).Findings {
 				got[v.ID] = v.IsMalicious()
 			}
+
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -38,12 +38,14 @@ func serveScan(t *testing.T, all occurrences, fails int, code int) *ondemandscan
 			http.NotFound(w, r)
 			return
 		}
+
 		from := len(r.URL.Query().Get("pageToken"))
 		to := min(from+2, len(all))
 		page := map[string]any{"occurrences": raw(t, all[from:to])}
 		if to < len(all) {
 			page["nextPageToken"] = strings.Repeat("x", to)
 		}
+
 		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(page); err != nil {
 			t.Error(err)
@@ -54,12 +56,14 @@ func serveScan(t *testing.T, all occurrences, fails int, code int) *ondemandscan
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return s
 }
 
 func raw(t *testing.T, all occurrences) []json.RawMessage {
 	t.Helper()
 	out := []json.RawMessage{}
+
 	for _, o := range all {
 		b, err := protojson.Marshal(o)
 		if err != nil {
@@ -80,6 +84,7 @@ func TestOnDemand(t *testing.T) {
 		o.Kind, o.CreateTime = grafeaspb.NoteKind_VULNERABILITY, timestamppb.New(start)
 		return o
 	}
+
 	other := finding(img.Sibling(digest(2)).String(), "CVE-9", high)
 	local := finding("api:latest", "CVE-9", high)
 	suffix := finding("us-docker.pkg.dev/acme/prod/api@"+"x"+string(digest(1)), "CVE-9", high)
@@ -105,12 +110,14 @@ func TestOnDemand(t *testing.T) {
 		{"without findings", nil, trusted, attestor.ScanFailed, attestor.CodeScanNotTrusted, "no findings"},
 		{"with another kind among them", append(slices.Clone(five), complete(img.String())), trusted, attestor.ScanUnavailable, attestor.CodeScanUnavailable, ""},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d, err := vuln.NewOnDemand(vuln.OnDemandConfig{Service: serveScan(t, tt.all, 0, 0), Name: scanName})
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			var scanner attestor.Scanner = d
 			got := scanner.Scan(t.Context(), attestor.ScanRequest{Image: img, Needs: tt.needs})
 			if got.State != tt.state {
@@ -136,9 +143,11 @@ func TestOnDemand(t *testing.T) {
 func TestOnDemandFailures(t *testing.T) {
 	img := api(t)
 	var all occurrences
+
 	for _, id := range []string{"CVE-1", "CVE-2", "CVE-3"} {
 		all = append(all, finding(img.String(), id, grafeaspb.Severity_LOW))
 	}
+
 	tests := []struct {
 		status int
 		state  attestor.ScanState
@@ -151,6 +160,7 @@ func TestOnDemandFailures(t *testing.T) {
 		{http.StatusTooManyRequests, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "quota"},
 		{http.StatusServiceUnavailable, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "UNAVAILABLE"},
 	}
+
 	for _, tt := range tests {
 		for _, after := range []int{0, 1} {
 			t.Run(http.StatusText(tt.status), func(t *testing.T) {
@@ -160,6 +170,7 @@ func TestOnDemandFailures(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+
 				got := d.Scan(t.Context(), attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Projects: []string{"scans"}}})
 				if got.State != tt.state || got.Problem == nil || got.Problem.Code != tt.code || !strings.Contains(got.Problem.Message, tt.says) {
 					t.Errorf("state %q, problem %+v; want %q with %s saying %q", got.State, got.Problem, tt.state, tt.code, tt.says)

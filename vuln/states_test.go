@@ -70,12 +70,14 @@ func TestScanState(t *testing.T) {
 		}, attestor.ScanComplete},
 		{"finished, with errors", nil, occurrences{complete(u, broken)}, attestor.ScanFailed},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := vuln.ScanOf(attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Trusted: tt.trusted}}, nil, tt.put)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if got.State != tt.want {
 				t.Errorf("state %q, want %q", got.State, tt.want)
 			}
@@ -107,6 +109,7 @@ func TestFailuresInAnyOrder(t *testing.T) {
 			o.GetDiscovery().AnalysisStatusError = status.New(codes.Internal, why).Proto()
 		})
 	}
+
 	var got []attestor.Scan
 	for _, put := range []occurrences{{fail("a"), fail("b")}, {fail("b"), fail("a")}} {
 		scan, err := vuln.ScanOf(attestor.ScanRequest{Image: img}, nil, put)
@@ -115,6 +118,7 @@ func TestFailuresInAnyOrder(t *testing.T) {
 		}
 		got = append(got, scan)
 	}
+
 	if diff := cmp.Diff(got[0], got[1]); diff != "" || got[0].Problem == nil {
 		t.Errorf("first a, then b: %+v\n%s", got[0].Problem, diff)
 	}
@@ -129,10 +133,12 @@ func TestScanFacts(t *testing.T) {
 		d.ContinuousAnalysis = grafeaspb.DiscoveryOccurrence_INACTIVE
 		d.AnalysisCompleted = &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS", "GO", "OS"}}
 	})
+
 	unscanned := complete(uri(img), func(o *grafeaspb.Occurrence) {
 		o.GetDiscovery().LastScanTime, o.UpdateTime = nil, timestamppb.New(start.Add(-time.Hour))
 		o.GetDiscovery().ContinuousAnalysis = 0
 	})
+
 	tests := []struct {
 		name string
 		put  *grafeaspb.Occurrence
@@ -146,6 +152,7 @@ func TestScanFacts(t *testing.T) {
 			State: attestor.ScanComplete, Note: googleNote, Resource: uri(img), Finished: new(start.Add(-time.Hour)),
 		}},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := vuln.ScanOf(attestor.ScanRequest{Image: img}, nil, occurrences{tt.put})
@@ -180,12 +187,14 @@ func TestIndexScan(t *testing.T) {
 		{"child runs, index done", index, occurrences{complete(uri(index)), discovery(uri(child), grafeaspb.DiscoveryOccurrence_SCANNING)}, attestor.ScanComplete, true, nil},
 		{"the image is its own index", child, occurrences{complete(uri(child))}, attestor.ScanComplete, false, nil},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := vuln.ScanOf(attestor.ScanRequest{Image: child, Index: tt.index}, nil, tt.put)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if got.State != tt.state || got.ByIndex != tt.byIndex {
 				t.Errorf("state %q by index %t, want %q %t", got.State, got.ByIndex, tt.state, tt.byIndex)
 			}
@@ -194,6 +203,7 @@ func TestIndexScan(t *testing.T) {
 			}
 		})
 	}
+
 	f := newFixture(t)
 	f.put(t, "acme", complete(uri(index)), finding(uri(child), "CVE-2", low))
 	f.ResetCalls()
@@ -201,6 +211,7 @@ func TestIndexScan(t *testing.T) {
 	if n := len(f.Calls(list)); n != 1 || got.State != attestor.ScanComplete || !got.ByIndex || len(got.Findings) != 1 {
 		t.Errorf("both digests took %d calls, want 1: %+v", n, got)
 	}
+
 	foreign := image(t, "us-docker.pkg.dev/acme/prod/other@"+string(digest(9)))
 	if _, err := vuln.ScanOf(attestor.ScanRequest{Image: child, Index: foreign}, nil, nil); err == nil {
 		t.Error("an index of another repository was accepted")

@@ -52,6 +52,7 @@ func TestWait(t *testing.T) {
 		{"takes too long", time.Minute, time.Hour, success, time.Hour, attestor.ScanPending, time.Minute, time.Minute},
 		{"outlasts the context", time.Minute, 10 * time.Second, success, time.Hour, attestor.ScanPending, 10 * time.Second, 10 * time.Second},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -112,6 +113,7 @@ func TestPauses(t *testing.T) {
 		s.SetJitter(func() float64 { return 0.5 })
 		f.ResetCalls()
 		s.Scan(t.Context(), attestor.ScanRequest{Image: img, Wait: 80 * time.Second})
+
 		// From 1 s by half as much again up to 15 s, each with a tenth more: 1.1, 1.65,
 		// 2.475, 3.7125, 5.56875, 8.353125, 12.5296875 and then 16.5 seconds apart.
 		want := []time.Duration{0, 1100, 2750, 5225, 8937, 14506, 22859, 35389, 51889, 68389}
@@ -119,6 +121,7 @@ func TestPauses(t *testing.T) {
 		if len(calls) != len(want) {
 			t.Fatalf("%d calls, want %d", len(calls), len(want))
 		}
+
 		for i, c := range calls {
 			if got := c.Start.Sub(calls[0].Start).Truncate(time.Millisecond); got != want[i]*time.Millisecond {
 				t.Errorf("call %d after %s, want %dms", i, got, want[i])
@@ -140,24 +143,29 @@ func TestSharedPoll(t *testing.T) {
 		first, leave := context.WithCancel(t.Context())
 		time.AfterFunc(5*time.Second, leave) // who started the poll goes
 		var wg sync.WaitGroup
+
 		for i := range waiters {
 			wg.Go(func() {
 				ctx, wait := t.Context(), 5*time.Minute
 				time.Sleep(time.Duration(i) * 10 * time.Millisecond)
+
 				switch i {
 				case 0:
 					ctx = first
 				case 1:
 					wait = 10 * time.Second
 				}
+
 				got[i] = s.Scan(ctx, attestor.ScanRequest{Image: img, Wait: wait})
 			})
 		}
+
 		synctest.Wait()
 		time.Sleep(8 * time.Second)
 		if n := s.Polls(); n != 1 {
 			t.Errorf("%d polls for one digest, want 1", n)
 		}
+
 		wg.Wait()
 		for i, scan := range got {
 			want := attestor.ScanComplete
@@ -168,6 +176,7 @@ func TestSharedPoll(t *testing.T) {
 				t.Errorf("waiter %d: state %q, want %q (%+v)", i, scan.State, want, scan.Problem)
 			}
 		}
+
 		// One each to begin with, and then one for all.
 		if n := len(f.Calls(list)); n > waiters+8 {
 			t.Errorf("%d calls for %d waiters", n, waiters)
@@ -187,6 +196,7 @@ func TestPollsApart(t *testing.T) {
 		f.put(t, "acme", complete(uri(other.Sibling(digest(3))), under(houseNote)))
 		s := f.scanner(t, nil)
 		var wg sync.WaitGroup
+
 		for _, r := range []attestor.ScanRequest{
 			{Image: img}, {Image: other}, {Image: img, Index: other}, {Image: img, Needs: attestor.ScanNeeds{Trusted: []string{houseNote}}},
 		} {
@@ -197,10 +207,12 @@ func TestPollsApart(t *testing.T) {
 				}
 			})
 		}
+
 		time.Sleep(10 * time.Second)
 		if n := s.Polls(); n != 4 {
 			t.Errorf("%d polls, want 4", n)
 		}
+
 		wg.Wait()
 	})
 }

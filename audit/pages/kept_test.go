@@ -39,6 +39,7 @@ func TestKept(t *testing.T) {
 				if _, err := get("one caller"); !errors.Is(err, tt.err) {
 					t.Fatal(err)
 				}
+
 				time.Sleep(tt.wait)
 				got, err := get("one caller")
 				if !errors.Is(err, tt.err) || (got == 2) != tt.again {
@@ -62,10 +63,12 @@ func TestKeptIsBounded(t *testing.T) {
 				return 0, nil
 			})
 		}
+
 		_, _ = k.Get(0, func() (int, error) { time.Sleep(10 * time.Second); return 0, nil })
 		for key := range 64 {
 			get(key + 1)
 		}
+
 		before := computed
 		get(0)
 		if computed == before {

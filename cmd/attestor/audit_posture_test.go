@@ -24,10 +24,12 @@ func met(t *testing.T, definitions ...audit.Definition) (*servicesFound, *attest
 	if !ok {
 		t.Fatal("no profile hipaa")
 	}
+
 	found := &servicesFound{profile: &p}
 	for _, d := range definitions {
 		found.seen(d)
 	}
+
 	r, err := found.judge(t.Context(), nil)
 	return found, r, err
 }
@@ -38,11 +40,13 @@ func told(t *testing.T, f report.Format, r *attestor.PostureReport) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	out.posture = r
 	var b bytes.Buffer
 	if err := out.write(&b); err != nil {
 		t.Fatal(err)
 	}
+
 	return b.String()
 }
 
@@ -61,43 +65,52 @@ func TestSweepTellsAsPostureDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	invoker := map[string]attestor.Status{}
 	for _, f := range r.Findings {
 		if f.Rule == "INVOKER_AUTH" {
 			invoker[f.Kind+" "+f.Service] = f.Status
 		}
 	}
+
 	if d := cmp.Diff(map[string]attestor.Status{"service acme/us-east1/api": attestor.StatusDeny, "job acme/us-east1/api": attestor.StatusPass}, invoker); d != "" {
 		t.Errorf("whose policy is whose: %s", d)
 	}
+
 	judge, err := posture.New(posture.Config{Profile: *found.profile, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	alone, err := judge.Judge(t.Context(), found.in)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var b bytes.Buffer
 	if err := report.Write(&b, report.SARIF, report.Services(alone, posture.Meanings()), report.Options{Version: version}); err != nil {
 		t.Fatal(err)
 	}
+
 	var sweep, command struct{ Runs []json.RawMessage }
 	for text, into := range map[string]any{told(t, report.SARIF, r): &sweep, b.String(): &command} {
 		if err := json.Unmarshal([]byte(text), into); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if len(sweep.Runs) != 2 || len(command.Runs) != 1 {
 		t.Fatalf("%d runs of the sweep, %d of the command", len(sweep.Runs), len(command.Runs))
 	}
 	if d := cmp.Diff(string(command.Runs[0]), string(sweep.Runs[1])); d != "" {
 		t.Errorf("SARIF: %s", d)
 	}
+
 	var suites testSuites
 	if err := xml.Unmarshal([]byte(told(t, report.JUnit, r)), &suites); err != nil {
 		t.Fatal(err)
 	}
+
 	if len(suites.Suites) != 2 || suites.Suites[0].Name != "acme/us-east1/api" || suites.Suites[0].Failures == 0 {
 		t.Errorf("JUnit: %+v", suites)
 	}
@@ -113,6 +126,7 @@ func TestSweepTellsWhatCannotBeJudged(t *testing.T) {
 	if attestor.KindOf(err) != attestor.Invalid || r == nil {
 		t.Fatalf("%v, %v", r, err)
 	}
+
 	for f, want := range map[report.Format]string{
 		report.Text: "2 services and jobs could not be judged", report.Markdown: "2 services and jobs could not be judged", report.HTML: "2 services and jobs could not be judged",
 		report.JSON: `"verdict": "error"`, report.JUnit: `errors="1"`,
@@ -121,6 +135,7 @@ func TestSweepTellsWhatCannotBeJudged(t *testing.T) {
 			t.Errorf("%s lacks %q", f, want)
 		}
 	}
+
 	doc, err := sarif.FromString(told(t, report.SARIF, r))
 	if err != nil || len(doc.Runs) != 2 || *doc.Runs[1].Invocations[0].ExecutionSuccessful {
 		t.Errorf("SARIF says that it went well: %v", err)

@@ -18,6 +18,7 @@ func TestFilesPointOneWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasSuffix(p, "_test.go") })
 	if len(paths) < 15 {
 		t.Fatalf("%d files: this test would show nothing", len(paths))
@@ -29,6 +30,7 @@ func TestFilesPointOneWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		files[path] = f
 		for name := range f.Scope.Objects { //nolint:staticcheck // names of the package's own level are all that is asked for
 			owner[name] = path
@@ -43,9 +45,11 @@ func TestFilesPointOneWay(t *testing.T) {
 			}
 		}
 	}
+
 	if len(uses) < 40 {
 		t.Fatalf("%d files use another: this test would show nothing", len(uses))
 	}
+
 	for pair, name := range uses {
 		if other, ok := uses[[2]string{pair[1], pair[0]}]; ok && pair[0] < pair[1] {
 			t.Errorf("%s uses %s of %s, which uses %s of it", pair[0], name, pair[1], other)

@@ -22,26 +22,32 @@ func TestCorpusHasEveryCode(t *testing.T) {
 			caused[code] = true
 		}
 	}
+
 	tests := testsOf(t)
 	unreached := corpus.Unreached()
+
 	for _, info := range attestor.Codes() {
 		why, listed := unreached[info.Code]
 		refuses := info.Status == attestor.StatusDeny || info.Status == attestor.StatusError
+
 		switch {
 		case listed && caused[info.Code]:
 			t.Errorf("%s is on the list of codes without a case, and has one", info.Code)
 		case refuses && !listed && !caused[info.Code]:
 			t.Errorf("no case gives %s, and it is not on the list of those that none can", info.Code)
 		}
+
 		if !listed {
 			continue
 		}
+
 		for _, m := range regexp.MustCompile(`Test[A-Za-z0-9]+`).FindAllString(why, -1) {
 			if !strings.Contains(tests, "func "+m+"\n") {
 				t.Errorf("%s: there is no %s", info.Code, m)
 			}
 		}
 	}
+
 	for code := range unreached {
 		if !slices.ContainsFunc(attestor.Codes(), func(i attestor.CodeInfo) bool { return i.Code == code }) {
 			t.Errorf("there is no code %s", code)
@@ -54,10 +60,12 @@ func TestCorpusHasEveryCode(t *testing.T) {
 func TestThreatModelNamesCases(t *testing.T) {
 	text := read(t, "../../docs/threat-model.md")
 	names, groups := map[string]bool{}, map[string]int{}
+
 	for _, c := range corpus.All() {
 		names[c.Name] = true
 		groups[c.Group()]++
 	}
+
 	prefixes := map[string]bool{}
 	for _, m := range regexp.MustCompile("`([a-z]+)/([^`]+)`").FindAllStringSubmatch(text, -1) {
 		name := m[1] + "/" + m[2]
@@ -67,6 +75,7 @@ func TestThreatModelNamesCases(t *testing.T) {
 			}
 			continue
 		}
+
 		prefix := strings.TrimSuffix(strings.TrimSuffix(name, "*"), "…")
 		found := names[name] || prefix != name
 		if prefix != name {
@@ -79,8 +88,10 @@ func TestThreatModelNamesCases(t *testing.T) {
 		if !found {
 			t.Errorf("the threat model names %s, which is no case", name)
 		}
+
 		prefixes[name] = true
 	}
+
 	for name := range names {
 		covered := false
 		for p := range prefixes {
@@ -99,10 +110,12 @@ func TestFuzzTargetsHaveCorpora(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	targets := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if len(targets) < 20 {
 		t.Fatalf("%d fuzz targets", len(targets))
 	}
+
 	for _, target := range targets {
 		file, name, _ := strings.Cut(target, ":func ")
 		seeds, err := filepath.Glob(filepath.Join(filepath.Dir(file), "testdata", "fuzz", name, "*"))

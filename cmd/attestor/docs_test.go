@@ -21,6 +21,7 @@ func read(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(b)
 }
 
@@ -43,10 +44,12 @@ func TestREADMESession(t *testing.T) {
 	if len(sessions) != 1 {
 		t.Fatalf("README has %d sessions", len(sessions))
 	}
+
 	steps := strings.Split("\n"+sessions[0], "\n$ ")[1:]
 	if len(steps) < 3 {
 		t.Fatalf("README's session has %d commands", len(steps))
 	}
+
 	testscript.Run(t, testscript.Params{
 		Files: []string{"testdata/readme.txt"},
 		Setup: func(e *testscript.Env) error { e.Values[devSlot{}] = &devState{}; return nil },
@@ -57,6 +60,7 @@ func TestREADMESession(t *testing.T) {
 					command, want, _ := strings.Cut(step, "\n")
 					args := strings.Fields(strings.NewReplacer("127.0.0.1:8080", strings.TrimPrefix(ts.Getenv("SERVICE"), "http://"),
 						"127.0.0.1:5000", ts.Getenv("REGISTRY"), "127.0.0.1:9090", ts.Getenv("GOOGLE")).Replace(command))
+
 					self, err := exec.LookPath("attestor")
 					ts.Check(err)
 					got, err := exec.Command(self, args[1:]...).Output()
@@ -96,11 +100,13 @@ func TestREADMECommandsExist(t *testing.T) {
 				if len(args) < 2 || args[0] != "attestor" {
 					continue
 				}
+
 				c, rest, err := rootCommand().Find(args[1:])
 				if err != nil || c == c.Root() {
 					t.Errorf("%s: %s: %v", name, strings.TrimSpace(line), err)
 					continue
 				}
+
 				for _, arg := range rest {
 					flag, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 					if strings.HasPrefix(arg, "--") && c.Flags().Lookup(flag) == nil {
@@ -117,17 +123,21 @@ func TestREADMECommandsExist(t *testing.T) {
 func TestDeployedCommandsExist(t *testing.T) {
 	invocation := regexp.MustCompile(`name: \$_GATE_IMAGE\n +args: \[(.*)\]`)
 	var lines []string
+
 	for _, m := range invocation.FindAllStringSubmatch(read(t, "../../deploy/cloudbuild/attest-container.yaml"), -1) {
 		lines = append(lines, strings.ReplaceAll(m[1], ",", ""))
 	}
+
 	for _, name := range []string{"cloudrun/gate.yaml", "cloudrun/gate-events.yaml", "kubernetes/base/deployment.yaml"} {
 		for _, m := range regexp.MustCompile(`args: \[(serve[^]]*)\]`).FindAllStringSubmatch(read(t, "../../deploy/"+name), -1) {
 			lines = append(lines, strings.ReplaceAll(m[1], ",", ""))
 		}
 	}
+
 	if len(lines) != 4 {
 		t.Fatalf("%d commands in %q", len(lines), lines)
 	}
+
 	for _, line := range lines {
 		args := strings.Fields(line)
 		c, rest, err := rootCommand().Find(args)
@@ -135,6 +145,7 @@ func TestDeployedCommandsExist(t *testing.T) {
 			t.Errorf("%s: %v", line, err)
 			continue
 		}
+
 		for _, arg := range rest {
 			if strings.HasPrefix(arg, "--") && c.Flags().Lookup(strings.TrimPrefix(arg, "--")) == nil {
 				t.Errorf("%s: there is no %s", line, arg)
@@ -152,6 +163,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 			t.Errorf("docs/reasons.md lacks: %s", row)
 		}
 	}
+
 	listed := regexp.MustCompile("(?m)^\\| `([A-Z0-9_]+)` \\|").FindAllStringSubmatch(text, -1)
 	if len(listed) != len(attestor.Codes()) {
 		t.Errorf("docs/reasons.md lists %d codes, there are %d", len(listed), len(attestor.Codes()))
@@ -164,12 +176,15 @@ func TestDocumentLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	roots, err := filepath.Glob("../../*.md")
 	if err != nil || len(files) < 5 || len(roots) < 4 {
 		t.Fatalf("%d and %d documents, %v", len(files), len(roots), err)
 	}
+
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 	mentioned := regexp.MustCompile("`(docs/[a-z-]+\\.md)`")
+
 	for _, name := range append(files, roots...) {
 		text := read(t, name)
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
@@ -192,6 +207,7 @@ func testsOf(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(all)
 }
 
@@ -203,6 +219,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 	if len(names) < 20 {
 		t.Fatalf("the threat model names %d tests", len(names))
 	}
+
 	for _, m := range names {
 		want := "func " + m[1]
 		if m[2] == "" {
@@ -212,6 +229,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 			t.Errorf("there is no %s", m[1])
 		}
 	}
+
 	for _, m := range regexp.MustCompile("`([a-z]+\\.txt)`").FindAllStringSubmatch(text, -1) {
 		if _, err := os.Stat("testdata/script/" + m[1]); err != nil {
 			t.Errorf("there is no script %s", m[1])

@@ -23,6 +23,7 @@ func pushImage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: push REPOSITORY:TAG TEXT…")
 	}
+
 	ref, err := name.ParseReference(args[0], name.Insecure)
 	ts.Check(err)
 
@@ -33,6 +34,7 @@ func pushImage(ts *testscript.TestScript, neg bool, args []string) {
 		img, err = mutate.AppendLayers(img, layer)
 		ts.Check(err)
 	}
+
 	config, err := img.ConfigFile()
 	ts.Check(err)
 	config = config.DeepCopy()
@@ -52,6 +54,7 @@ func textLayer(text string) (io.ReadCloser, error) {
 	if _, err := io.WriteString(w, text); err != nil {
 		return nil, err
 	}
+
 	return io.NopCloser(&b), w.Close()
 }
 
@@ -63,6 +66,7 @@ func freeAddress(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: freeaddress NAME")
 	}
+
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	ts.Setenv(args[0], ln.Addr().String())

@@ -33,6 +33,7 @@ func signBadly(ts *testscript.TestScript, _ bool, args []string) {
 			digests = append(digests, attestor.Digest(child.Digest.String()))
 		}
 	}
+
 	host, repo := ref.Context().RegistryStr(), ref.Context().RepositoryStr()
 	put := func(tag string, layers []string, extra string) {
 		config := []byte("{}")
@@ -41,14 +42,18 @@ func signBadly(ts *testscript.TestScript, _ bool, args []string) {
 		if tag == "" {
 			tag = string(corpus.Sum(m))
 		}
+
 		ts.Check(corpus.PutManifest(context.Background(), http.DefaultClient, host, repo, tag, corpus.OCIManifest, m))
 	}
+
 	layer := func(mediaType string, b []byte, extra string) string {
 		ts.Check(corpus.PutBlob(context.Background(), http.DefaultClient, host, repo, b))
 		return corpus.Desc(mediaType, b, extra)
 	}
+
 	hostile := corpus.HostileAnnotations()
 	referrers := append(corpus.MalformedBundles([]byte(`{}`)), corpus.GzipOf(io.LimitReader(corpus.Zeros{}, 200<<20)))
+
 	for _, d := range digests {
 		var signatures []string
 		for _, what := range slices.Sorted(maps.Keys(hostile)) {
@@ -56,6 +61,7 @@ func signBadly(ts *testscript.TestScript, _ bool, args []string) {
 			maps.Copy(set, hostile[what])
 			signatures = append(signatures, layer(corpus.SimpleMedia, corpus.Simple("", d), `"annotations":`+string(corpus.JSON(set))))
 		}
+
 		put("sha256-"+d.Hex()+".sig", signatures, "")
 		for _, b := range referrers {
 			put("", []string{layer(corpus.BundleMedia, b, "")}, `,"subject":`+corpus.DescOf(corpus.OCIManifest, d, len(desc.Manifest), ""))

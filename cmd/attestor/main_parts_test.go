@@ -25,6 +25,7 @@ func serveOnDemand(ts *testscript.TestScript, _ bool, args []string) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(answer))
 	}))
+
 	ts.Defer(s.Close)
 	ts.Setenv("ONDEMANDSCANNING_EMULATOR_HOST", strings.TrimPrefix(s.URL, "http://"))
 }
@@ -43,6 +44,7 @@ func startEmulator(ts *testscript.TestScript, _ bool, args []string) {
 	stuck := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer stuck.Stop()
 	said := ""
+
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		said += lines.Text() + "\n"
 		if lines.Text() == "attestor: ready" {
@@ -53,6 +55,7 @@ func startEmulator(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
+
 	ts.Fatalf("attestor emulator is not ready: %s", said)
 }
 
@@ -63,9 +66,11 @@ func startService(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(self, append([]string{"serve"}, args[1:]...)...)
 	cmd.Dir = ts.Getenv("WORK")
+
 	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST", "BINARYAUTHORIZATION_EMULATOR_HOST"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
+
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
@@ -79,6 +84,7 @@ func startService(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Logf("attestor serve ended with %v", err)
 		}
 	})
+
 	listening := make(chan string, 1)
 	go func() {
 		defer close(drained)
@@ -89,9 +95,11 @@ func startService(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		}
 	}()
+
 	address, ok := <-listening
 	if !ok {
 		ts.Fatalf("attestor serve ended")
 	}
+
 	ts.Setenv(args[0], "http://"+address)
 }

@@ -26,14 +26,18 @@ func postgresql(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(dsn+"\n"), 0o600))
 		return
 	}
+
 	pg := ts.Value(postgresSlot{}).(*postgresState).pg
 	switch {
 	case pg == nil || len(args) != 1:
 		ts.Fatalf("usage: postgresql start FILE|stop|again")
+
 	case args[0] == "stop":
 		pg.Stop()
+
 	case args[0] == "again":
 		ts.Check(pg.Start())
+
 	default:
 		ts.Fatalf("unknown: %q", args)
 	}
@@ -48,9 +52,11 @@ func havePart(name string) (bool, error) {
 	if name != "postgresql" {
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
+
 	err := postgres.Installed()
 	if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
 		return false, nil
 	}
+
 	return true, err
 }

@@ -51,10 +51,12 @@ func (h *heldRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.hold, free = "", h.free
 		close(h.held)
 	}
+
 	h.mu.Unlock()
 	if free != nil {
 		<-free
 	}
+
 	h.inner.ServeHTTP(w, r)
 }
 
@@ -101,15 +103,18 @@ func TestAuditIsKilledAndResumed(t *testing.T) {
 	env := append(os.Environ(), emulated(t)...)
 	dir := t.TempDir()
 	write(t, dir, "policy.yaml", sweptPolicy)
+
 	for _, run := range []string{"whole", "killed"} {
 		write(t, dir, run+".yaml", fmt.Sprintf(sweptConfig, host, run+".db"))
 	}
+
 	sweep := func(run, output string) *exec.Cmd {
 		cmd := exec.Command(program(t), append([]string{"audit", "--config", run + ".yaml", "--state", run + ".state", "--at-once", "4",
 			"-o", "json", "--output-file", output}, repos...)...)
 		cmd.Dir, cmd.Env = dir, env
 		return cmd
 	}
+
 	whole := finishSweep(t, sweep("whole", "whole.json"))
 	if want := "27 images: 15 pass, 12 would be refused, 0 could not be decided, 0 failed"; !strings.Contains(whole, want) {
 		t.Fatalf("the undisturbed audit says %q, want %q", whole, want)
@@ -123,22 +128,27 @@ func TestAuditIsKilledAndResumed(t *testing.T) {
 	if err := killed.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	done := make(chan error, 1)
 	go func() { done <- killed.Wait() }()
+
 	select {
 	case <-held:
 	case err := <-done:
 		t.Fatalf("the audit ended before it was killed: %v\n%s", err, &stderr)
 	}
+
 	if err := killed.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+
 	<-done
 	close(free)
 	state, err := os.ReadFile(filepath.Join(dir, "killed.state"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	lines := bytes.Count(state, []byte("\n")) - 1
 	if lines < 5 || lines >= 27 {
 		t.Fatalf("%d images were judged when it was killed, want about half of 27", lines)
@@ -155,6 +165,7 @@ func TestAuditIsKilledAndResumed(t *testing.T) {
 	if d := cmp.Diff(reported(t, dir, "whole.json"), reported(t, dir, "killed.json")); d != "" {
 		t.Errorf("the reports differ (-undisturbed +resumed):\n%s", d)
 	}
+
 	again := map[string]bool{}
 	for line := range bytes.Lines(state) {
 		var r struct {
@@ -164,6 +175,7 @@ func TestAuditIsKilledAndResumed(t *testing.T) {
 			again[r.Decision.Image.Digest] = true
 		}
 	}
+
 	for path := range reg.reads() {
 		if digest := path[strings.LastIndex(path, "/")+1:]; again[digest] {
 			t.Errorf("%s had been judged, and was read again", path)
@@ -189,6 +201,7 @@ func (h *heldRegistry) reads() map[string]int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := map[string]int{}
+
 	for path, n := range h.byHash {
 		out[path] = n
 	}
@@ -200,10 +213,12 @@ func (h *heldRegistry) reads() map[string]int {
 func fill(t *testing.T, host string, repositories, tags int) []string {
 	t.Helper()
 	var repos []string
+
 	for r := range repositories {
 		repo := fmt.Sprintf("%s/acme/service-%d", host, r)
 		repos = append(repos, repo)
 		var first v1.Image
+
 		for tag := range tags {
 			img, err := random.Image(64, 1)
 			if err == nil {
@@ -223,6 +238,7 @@ func fill(t *testing.T, host string, repositories, tags int) []string {
 			if tag == tags-1 {
 				img = first
 			}
+
 			ref, e := name.NewTag(fmt.Sprintf("%s:v%d", repo, tag))
 			if err == nil {
 				err = e
@@ -245,14 +261,17 @@ func emulated(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ended := make(chan error, 1)
 	go func() { ended <- google.Serve(t.Context(), l) }()
 	t.Cleanup(func() { <-ended; _ = google.Close() }) // t.Context is done by then
 	var env []string
+
 	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST", "BINARYAUTHORIZATION_EMULATOR_HOST"} {
 		env = append(env, name+"="+l.Addr().String())
 	}
@@ -266,6 +285,7 @@ func program(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return path
 }
 
@@ -284,6 +304,7 @@ func finishSweep(t *testing.T, cmd *exec.Cmd) string {
 	if cmd.ProcessState.ExitCode() != 1 {
 		t.Fatalf("the audit ended with %v, want exit code 1\n%s", err, out)
 	}
+
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return lines[len(lines)-1]
 }
@@ -296,19 +317,23 @@ func reported(t *testing.T, dir, file string) map[string]any {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var all map[string]any
 	if err := json.Unmarshal(b, &all); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, field := range []string{"made", "since", "until", "trend"} {
 		delete(all, field)
 	}
+
 	rows := all["rows"].([]any)
 	for _, row := range rows {
 		delete(row.(map[string]any), "id")
 		delete(row.(map[string]any), "time")
 		delete(row.(map[string]any), "requested") // of two tags of one image, either may have come first
 	}
+
 	slices.SortFunc(rows, func(a, b any) int {
 		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
 	})
@@ -353,6 +378,7 @@ func TestAuditShowsProgress(t *testing.T) {
 	if err != nil {
 		t.Skip("script, which lends a program a terminal, is not installed: apt-get install bsdutils")
 	}
+
 	reg := &heldRegistry{inner: registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))), byHash: map[string]int{}}
 	srv := httptest.NewServer(reg)
 	t.Cleanup(srv.Close)
@@ -369,20 +395,25 @@ func TestAuditShowsProgress(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
+
 	select {
 	case <-held: // the others are through, or nearly
 	case err := <-done:
 		t.Fatalf("the audit ended: %v\n%s", err, &out)
 	}
+
 	close(free)
 	<-done
+
 	for _, want := range []string{"judging", "/10", "it/s", "9 images: 5 pass, 4 would be refused"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not show %q:\n%q", want, out.String())
 		}
 	}
+
 	if left := regexp.MustCompile(`\[\d+s:\d+s\]`); !left.MatchString(out.String()) {
 		t.Errorf("it does not say how long is left:\n%q", out.String())
 	}

@@ -35,6 +35,7 @@ type leakChecked struct{ m *testing.M }
 func (l leakChecked) Run() int {
 	code := l.m.Run()
 	http.DefaultClient.CloseIdleConnections() // the scripts'
+
 	// A library of Google's clients starts one when it is linked, and never ends it.
 	if err := goleak.Find(goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -99,6 +100,7 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("unsupported: ! dev")
 	}
+
 	self, err := exec.LookPath("attestor")
 	ts.Check(err)
 	p := &devProcess{stderr: &lockedBuffer{}, done: make(chan error, 1)}
@@ -121,10 +123,12 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			fmt.Fprintln(p.stderr, scanner.Text())
 		}
+
 		<-drained
 		p.done <- p.cmd.Wait()
 		close(ready)
 	}()
+
 	ts.Defer(func() { _ = p.cmd.Process.Kill() })
 	select {
 	case ok := <-ready:
@@ -134,6 +138,7 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 	case <-time.After(2 * time.Minute):
 		ts.Fatalf("attestor dev is not ready: %s", p.stderr)
 	}
+
 	// What was printed before "ready" may still be in the pipe.
 	for range 1000 {
 		if strings.Contains(printed.String(), "\npolicy ") && (slices.Contains(args, "--no-samples") || strings.Contains(printed.String(), " verify --emulator ")) {
@@ -141,11 +146,13 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+
 	for name, re := range map[string]string{"SERVICE": `(?m)^service +(\S+)`, "REGISTRY": `(?m)^registry +(\S+)`, "GOOGLE": `(?m)^Google +(\S+)`, "POLICY": `(?m)^policy +(\S+)`} {
 		if m := regexp.MustCompile(re).FindStringSubmatch(printed.String()); m != nil {
 			ts.Setenv(name, m[1])
 		}
 	}
+
 	ts.Check(os.WriteFile(ts.MkAbs("printed"), []byte(printed.String()), 0o644))
 	ts.Value(devSlot{}).(*devState).p = p
 }
@@ -179,10 +186,12 @@ func stopDev(ts *testscript.TestScript, _ bool, args []string) {
 	if p == nil {
 		ts.Fatalf("no dev is running")
 	}
+
 	sig := syscall.SIGTERM
 	if len(args) > 0 && args[0] == "KILL" {
 		sig = syscall.SIGKILL
 	}
+
 	ts.Check(p.cmd.Process.Signal(sig))
 	select {
 	case err := <-p.done:
@@ -200,6 +209,7 @@ func doHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: http METHOD URL [BODY] [HEADER: VALUE]…")
 	}
+
 	var body io.Reader
 	if len(args) > 2 && args[2] != "" {
 		text := args[2]
@@ -208,15 +218,18 @@ func doHTTP(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		body = strings.NewReader(text)
 	}
+
 	req, err := http.NewRequest(args[0], args[1], body)
 	ts.Check(err)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+
 	for _, h := range args[min(3, len(args)):] {
 		name, value, _ := strings.Cut(h, ": ")
 		req.Header.Set(name, value)
 	}
+
 	resp, err := (&http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(req)
 	if neg {
 		if err == nil {
@@ -224,16 +237,19 @@ func doHTTP(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return
 	}
+
 	ts.Check(err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	ts.Check(err)
 	fmt.Fprintf(ts.Stdout(), "HTTP %d\n", resp.StatusCode)
+
 	for _, name := range []string{"Content-Type", "Retry-After", "X-Frame-Options"} {
 		if v := resp.Header.Get(name); v != "" {
 			fmt.Fprintf(ts.Stdout(), "%s: %s\n", name, v)
 		}
 	}
+
 	fmt.Fprintf(ts.Stdout(), "\n%s\n", b)
 	ts.Check(os.WriteFile(ts.MkAbs("body"), b, 0o644))
 }
@@ -244,8 +260,10 @@ func jsonField(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: field FILE PATH VAR")
 	}
+
 	var v any
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+
 	for part := range strings.SplitSeq(args[1], ".") {
 		switch x := v.(type) {
 		case map[string]any:
@@ -260,6 +278,7 @@ func jsonField(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("no %s in %s", args[1], args[0])
 		}
 	}
+
 	ts.Setenv(args[2], fmt.Sprint(v))
 }
 
@@ -269,6 +288,7 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: code N PROGRAM [ARG]…")
 	}
+
 	err := ts.Exec(args[1], args[2:]...)
 	got := 0
 	if e, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -301,6 +321,7 @@ func awaitInflight(ts *testscript.TestScript, _ bool, args []string) {
 func becomes(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.MustCompile(args[1])
 	var b []byte
+
 	for range 6000 {
 		req, err := http.NewRequest(append(args, http.MethodGet)[2], args[0], nil)
 		ts.Check(err)
@@ -312,8 +333,10 @@ func becomes(ts *testscript.TestScript, _ bool, args []string) {
 		if want.Match(b) {
 			return
 		}
+
 		time.Sleep(10 * time.Millisecond)
 	}
+
 	ts.Fatalf("%s never matched %s: %s", args[0], args[1], b)
 }
 
@@ -330,12 +353,14 @@ func runPrinted(ts *testscript.TestScript, _ bool, _ []string) {
 	if !found || len(commands) < 4 {
 		ts.Fatalf("dev printed no commands: %s", ts.ReadFile("printed"))
 	}
+
 	for _, command := range commands {
 		cmd := exec.Command("sh", "-c", strings.TrimSpace(command))
 		out, err := cmd.CombinedOutput()
 		if e, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || e.ExitCode() != 1) {
 			ts.Fatalf("%s: %v\n%s", command, err, out)
 		}
+
 		fmt.Fprintf(ts.Stdout(), "$ %s\n%s\n", strings.TrimSpace(command), out)
 	}
 }

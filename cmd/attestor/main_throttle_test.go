@@ -19,6 +19,7 @@ func throttleRegistry(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: throttle STATUS TIMES RETRY-AFTER")
 	}
+
 	status, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	times, err := strconv.ParseInt(args[1], 10, 64)
@@ -34,6 +35,7 @@ func throttleRegistry(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		next.ServeHTTP(w, r)
 	}))
+
 	ts.Defer(srv.Close)
 	ts.Setenv("THROTTLED", strings.TrimPrefix(srv.URL, "http://"))
 }

@@ -41,6 +41,7 @@ func TestPolicyDocs(t *testing.T) {
 			})
 		}
 	}
+
 	if steps < 3 {
 		t.Errorf("docs/policy.md shows %d commands", steps)
 	}
@@ -51,6 +52,7 @@ func TestPolicyLint(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: p}\nspec: {mode: enfroce}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -71,11 +73,13 @@ func TestPolicyLint(t *testing.T) {
 			}
 		})
 	}
+
 	t.Run("no such file", func(t *testing.T) {
 		if code, _, errs := policyRun(t, "", "lint", "nowhere.yaml"); code != attestor.ExitUsage || !strings.Contains(errs, "nowhere.yaml") {
 			t.Errorf("%d %s", code, errs)
 		}
 	})
+
 	t.Run("no such format", func(t *testing.T) {
 		if code, _, errs := policyRun(t, "", "lint", "-o", "xml", "deploy/policies/starter.yaml"); code != attestor.ExitUsage || !strings.Contains(errs, "want text, json") {
 			t.Errorf("%d %s", code, errs)
@@ -96,14 +100,17 @@ func TestPolicyTestCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	relative, err := filepath.Rel(filepath.Dir(file), filepath.Join(root, "deploy/policies/scanned-only.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	text := "apiVersion: attestor/v1\nkind: GatePolicyTest\npolicies: [" + relative + "]\ndate: 2026-11-20\ncases:\n  - {name: wrong, want: {verdict: deny, codes: [USER_ROOT]}}\n  - {name: right, want: {verdict: pass}}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	t.Run("text", func(t *testing.T) {
 		code, out, _ := policyRun(t, "", "test", file)
 		for _, want := range []string{"FAIL    wrong", "ok      right", file + ":6: wrong: verdict pass, want deny", "2 cases, 1 failed", "never given: "} {
@@ -112,6 +119,7 @@ func TestPolicyTestCommand(t *testing.T) {
 			}
 		}
 	})
+
 	t.Run("junit", func(t *testing.T) {
 		code, out, _ := policyRun(t, "", "test", "-o", "junit", file)
 		var suites testSuites
@@ -120,6 +128,7 @@ func TestPolicyTestCommand(t *testing.T) {
 			t.Errorf("exit code %d, %v\n%s", code, err, out)
 		}
 	})
+
 	t.Run("json", func(t *testing.T) {
 		_, out, _ := policyRun(t, "", "test", "-o", "json", file)
 		var reports []policy.CaseReport
@@ -127,16 +136,19 @@ func TestPolicyTestCommand(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
+
 	t.Run("all good", func(t *testing.T) {
 		if code, out, _ := policyRun(t, "", "test", "--min-coverage", "100", "deploy/policies/hipaa_test.yaml", "deploy/policies/production_test.yaml"); code != attestor.ExitPass {
 			t.Errorf("exit code %d\n%s", code, out)
 		}
 	})
+
 	t.Run("coverage", func(t *testing.T) {
 		if code, _, _ := policyRun(t, "", "test", "--min-coverage", "101", "deploy/policies/hipaa_test.yaml"); code != attestor.ExitDeny {
 			t.Errorf("exit code %d", code)
 		}
 	})
+
 	t.Run("no test", func(t *testing.T) {
 		if code, _, errs := policyRun(t, "", "test", "deploy/policies/hipaa.yaml"); code != attestor.ExitUsage || !strings.Contains(errs, "GatePolicyTest") {
 			t.Errorf("%d %s", code, errs)
@@ -164,6 +176,7 @@ func TestPolicyExplainCommand(t *testing.T) {
 			}
 		})
 	}
+
 	t.Run("json", func(t *testing.T) {
 		_, out, _ := policyRun(t, "", "explain", "-o", "json", "--policy", production, "--policy", starter, "us-docker.pkg.dev/acme/prod/api")
 		var got struct {
@@ -174,6 +187,7 @@ func TestPolicyExplainCommand(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
+
 	t.Run("no image", func(t *testing.T) {
 		if code, _, _ := policyRun(t, "", "explain", "--policy", production, "API"); code != attestor.ExitUsage {
 			t.Errorf("exit code %d", code)
@@ -186,6 +200,7 @@ func TestPolicySimulateCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	p := set.All()[0]
 	ev := p.Exemplary("us-docker.pkg.dev/acme/api", time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC))
 	ev.Platforms[0].Config.Labels = map[string]string{"team": "payments|web"}
@@ -195,9 +210,11 @@ func TestPolicySimulateCommand(t *testing.T) {
 		"decision": attestor.Decision{ID: "d1", Time: ev.Time, Verdict: verdict.Outcome(), Checks: verdict.Checks(), Policy: &ref},
 		"evidence": ev, "policy": string(p.Text()),
 	})
+
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	dir := t.TempDir()
 	changed, records := filepath.Join(dir, "changed.yaml"), filepath.Join(dir, "records.ndjson")
 	if err := os.WriteFile(changed, []byte(strings.Replace(string(p.Text()), "maximumFixableSeverity: ALLOW_ALL", "maximumFixableSeverity: HIGH", 1)), 0o600); err != nil {
@@ -206,6 +223,7 @@ func TestPolicySimulateCommand(t *testing.T) {
 	if err := os.WriteFile(records, append(line, '\n'), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, tt := range []struct {
 		name  string
 		stdin string
@@ -233,6 +251,7 @@ func TestPolicySimulateCommand(t *testing.T) {
 			}
 		})
 	}
+
 	t.Run("no flips", func(t *testing.T) {
 		code, out, _ := policyRun(t, "", "simulate", "--fail", "--policy", "deploy/policies/scanned-only.yaml", records)
 		if code != attestor.ExitPass || !strings.Contains(out, "no image would be answered otherwise") {

@@ -13,6 +13,7 @@ func TestGeneratedDocsAreCurrent(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
+
 	for _, f := range files {
 		if diff := cmp.Diff(string(f.text), read(t, "../../docs/"+f.name)); diff != "" {
 			t.Errorf("docs/%s is not current (-generated +committed): run make docs\n%s", f.name, diff)

@@ -32,6 +32,7 @@ func TestClientRefusesAnotherAnswer(t *testing.T) {
 		}
 		return d
 	}
+
 	dryRun := func(d *attestor.Decision) { d.DryRun, d.Attestations = true, nil }
 	for _, tt := range []struct {
 		name   string
@@ -67,10 +68,12 @@ func TestClientRefusesAnotherAnswer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			ref, err := attestor.ParseReference(tt.image)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			d, err := c.Admit(t.Context(), attestor.Request{Image: ref, DryRun: tt.dryRun})
 			if (err == nil) != tt.good {
 				t.Errorf("answered %s for %s, %v", d.Verdict, d.Image.Reference, err)
@@ -109,6 +112,7 @@ func comeAgain(status int, code attestor.Code) func(w http.ResponseWriter) {
 			_, _ = w.Write([]byte(`{"title":"busy","detail":"the queue is full"}`))
 			return
 		}
+
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(attestor.Decision{
@@ -126,6 +130,7 @@ func TestClientComesAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, tt := range []struct {
 		name    string
 		answer  func(w http.ResponseWriter)
@@ -146,10 +151,12 @@ func TestClientComesAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			d, err := c.Admit(t.Context(), attestor.Request{Image: ref})
 			if (err == nil) != tt.decided || d.Verdict == attestor.Pass || asked.Load() != 1 || notice.Len() > 0 {
 				t.Fatalf("without a wait: asked %d times, %s, %v, said %q", asked.Load(), d.Verdict, err, notice.String())
 			}
+
 			asked.Store(0)
 			d, err = c.Admit(t.Context(), attestor.Request{Image: ref, Wait: time.Minute})
 			if err != nil || d.Verdict != attestor.Pass || asked.Load() != 2 || !strings.HasPrefix(notice.String(), tt.says) || strings.Count(notice.String(), "\n") != 1 {
@@ -167,34 +174,41 @@ func TestClientDialsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	address := ln.Addr().String()
 	ln.Close()
 	c, err := client.New(client.Options{Server: "http://" + address, Notice: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	c.DialWith(nil, time.Millisecond)
 	if _, err := c.Record(t.Context(), "1"); attestor.KindOf(err) != attestor.Unavailable {
 		t.Errorf("nobody is there: %v", err)
 	}
+
 	broken, asked := flaky(t, func(http.ResponseWriter) { panic(http.ErrAbortHandler) })
 	if c, err = client.New(client.Options{Server: broken.URL, Notice: io.Discard}); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := c.Revoke(t.Context(), attestor.Image{}, "a reason that is long enough"); err == nil || asked.Load() != 1 {
 		t.Errorf("a connection that broke: asked %d times, %v", asked.Load(), err)
 	}
+
 	dials := 0
 	srv, asked := flaky(t)
 	if c, err = client.New(client.Options{Server: srv.URL, Notice: io.Discard}); err != nil {
 		t.Fatal(err)
 	}
+
 	c.DialWith(&http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if dials++; dials < 3 {
 			return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("connection refused")}
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}}, time.Millisecond)
+
 	if r, err := c.Record(t.Context(), "1"); err != nil || r.Decision.ID != "1" || asked.Load() != 1 || dials != 3 {
 		t.Errorf("dialled %d times, asked %d times, %v", dials, asked.Load(), err)
 	}

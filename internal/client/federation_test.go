@@ -59,20 +59,24 @@ func (f *federation) exchange(w http.ResponseWriter, r *http.Request) {
 		"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
 		"subject_token_type": {"urn:ietf:params:oauth:token-type:jwt"}, "audience": {poolAudience}, "subject_token": {ciToken},
 	}
+
 	for name := range want {
 		if got := r.PostForm.Get(name); got != want.Get(name) {
 			f.t.Errorf("the exchange's %s is %q, want %q", name, got, want.Get(name))
 		}
 	}
+
 	if !strings.Contains(r.PostForm.Get("scope"), "cloud-platform") {
 		f.t.Errorf("the exchange's scope is %q", r.PostForm.Get("scope"))
 	}
+
 	w.Header().Set("Content-Type", "application/json")
 	if !f.trust {
 		w.WriteHeader(http.StatusBadRequest)
 		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_grant", "error_description": "The given credential is rejected by the attribute condition."})
 		return
 	}
+
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"access_token": "federated", "issued_token_type": "urn:ietf:params:oauth:token-type:access_token", "token_type": "Bearer", "expires_in": 3600,
 	})
@@ -83,6 +87,7 @@ func (f *federation) generate(w http.ResponseWriter, r *http.Request) {
 		Audience     string
 		IncludeEmail bool
 	}
+
 	_ = json.NewDecoder(r.Body).Decode(&body)
 	if r.Header.Get("Authorization") != "Bearer federated" || r.PathValue("call") != "ci@acme.iam.gserviceaccount.com:generateIdToken" ||
 		body.Audience != "https://gate.example" || !body.IncludeEmail {
@@ -90,6 +95,7 @@ func (f *federation) generate(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		return
 	}
+
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]string{"token": "id-token"})
 }
@@ -118,13 +124,16 @@ func TestFederatedCI(t *testing.T) {
 				"type": "external_account", "audience": poolAudience, "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
 				"token_url": f.URL + "/v1/token", "credential_source": tt.source(f, dir),
 			})
+
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			credentials := filepath.Join(dir, "credentials.json")
 			if err := os.WriteFile(credentials, b, 0o600); err != nil {
 				t.Fatal(err)
 			}
+
 			t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", credentials)
 			find := client.FindToken(client.Identity{Account: "ci@acme.iam.gserviceaccount.com"}, "https://gate.example", os.Getenv, option.WithEndpoint(f.URL))
 			got, err := find(t.Context())

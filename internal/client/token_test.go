@@ -24,17 +24,20 @@ func iamStandIn(t *testing.T, status int) ([]option.ClientOption, *[]string) {
 			Audience     string
 			IncludeEmail bool
 		}
+
 		_ = json.NewDecoder(r.Body).Decode(&body)
 		asked = append(asked, r.URL.Path+" "+body.Audience)
 		if !body.IncludeEmail {
 			t.Error("the token was asked for without the email")
 		}
+
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		if status == http.StatusOK {
 			_, _ = w.Write([]byte(`{"token": "from-iam"}`))
 			return
 		}
+
 		_, _ = w.Write([]byte(`{"error": {"code": 403, "message": "Permission iam.serviceAccounts.getOpenIdToken denied", "status": "PERMISSION_DENIED"}}`))
 	}))
 	t.Cleanup(srv.Close)
@@ -64,10 +67,12 @@ func TestTokenFinder(t *testing.T) {
 	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	env := func(name string) string { return map[string]string{"GATE_TOKEN": "from-env"}[name] }
 	for _, tt := range []struct {
 		name   string
@@ -94,6 +99,7 @@ func TestTokenFinder(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), "from-") {
 				t.Error("a token stands in an error")
 			}
+
 			for _, a := range *asked {
 				if !strings.HasSuffix(a, ":generateIdToken https://gate.example") {
 					t.Errorf("asked for %s", a)

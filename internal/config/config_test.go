@@ -34,6 +34,7 @@ func configFile(t *testing.T, text string) string {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	return path
 }
 
@@ -44,12 +45,14 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if c.Listen != "127.0.0.1:8080" || c.Identity != nil || c.Limits.MaxWait != when.Duration(45*time.Second) || c.Limits.Deadline <= 0 || c.Limits.Settle <= 0 {
 		t.Errorf("%+v", c)
 	}
 	if dir := filepath.Dir(path); c.Store.SQLite != filepath.Join(dir, "decisions.db") || c.Policies[0] != filepath.Join(dir, "policy.yaml") {
 		t.Errorf("paths are not relative to the file: %s, %s", c.Store.SQLite, c.Policies[0])
 	}
+
 	port := func(name string) string { return map[string]string{"PORT": "9000"}[name] }
 	identified := leastConfig + "listen: 127.0.0.1:1\nidentity: {audience: a, callers: [{email: e, actions: [check], images: ['**']}]}\n"
 	if c, err := config.Load(configFile(t, identified), port, profile); err != nil || c.Listen != ":9000" {
@@ -63,6 +66,7 @@ func TestConfigIsRefused(t *testing.T) {
 	t.Parallel()
 	cloudRun := map[string]string{"K_SERVICE": "gate", "PORT": "8080"}
 	caller := "identity: {audience: a, callers: [{email: e, actions: [check], images: ['**']}]}\n"
+
 	for _, tt := range []struct {
 		name, text string
 		env        map[string]string
@@ -101,6 +105,7 @@ func TestConfigIsRefused(t *testing.T) {
 			if err == nil {
 				t.Fatal("it loads")
 			}
+
 			for _, want := range tt.want {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%v\ndoes not say %q", err, want)

@@ -18,6 +18,7 @@ func TestLabel(t *testing.T) {
 			t.Errorf("%q is labelled %q, want %q", host, got, want)
 		}
 	}
+
 	if hosts := r.Hosts(); len(hosts) != 3 {
 		t.Errorf("hosts %v: want each once", hosts)
 	}

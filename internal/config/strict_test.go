@@ -21,13 +21,17 @@ func configFields(t reflect.Type, path string, write func(string) string) []conf
 	if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
 		return []configField{{path, t, write}}
 	}
+
 	switch t.Kind() {
 	case reflect.Pointer:
 		return configFields(t.Elem(), path, write)
+
 	case reflect.Slice:
 		return configFields(t.Elem(), path+"[0]", func(v string) string { return write("[" + v + "]") })
+
 	case reflect.Map:
 		return configFields(t.Elem(), path+".key", func(v string) string { return write("{key: " + v + "}") })
+
 	case reflect.Struct:
 		var out []configField
 		for i := range t.NumField() {
@@ -35,6 +39,7 @@ func configFields(t reflect.Type, path string, write func(string) string) []conf
 			if name == "" {
 				continue
 			}
+
 			within := func(v string) string { return write("{" + name + ": " + v + "}") }
 			out = append(out, configFields(t.Field(i).Type, strings.TrimPrefix(path+"."+name, "."), within)...)
 		}
@@ -48,6 +53,7 @@ func configFields(t reflect.Type, path string, write func(string) string) []conf
 func TestConfigScalars(t *testing.T) {
 	t.Parallel()
 	count := map[reflect.Kind]int{}
+
 	for _, f := range configFields(reflect.TypeFor[config.Config](), "", func(v string) string { return v }) {
 		count[f.typ.Kind()]++
 		textual := reflect.PointerTo(f.typ).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
@@ -56,21 +62,27 @@ func TestConfigScalars(t *testing.T) {
 		if !strings.HasSuffix(f.path, "]") { // in a list it would be an empty list
 			wrong = append(wrong, "")
 		}
+
 		switch {
 		case textual && f.typ == reflect.TypeFor[when.Duration]():
 			right = []string{"0", "45s", `"1h30m"`}
 			wrong = append(wrong, "14", "0x0", "1_0s", "true")
+
 		case textual:
 			right = []string{`"registry.example/**"`}
+
 		case f.typ.Kind() == reflect.Bool:
 			right = []string{"true", "false"}
 			wrong = append(wrong, `"true"`, `"false"`, "'false'", "yes", "no", "on", "off", "True", "y", "0", "1")
+
 		case f.typ.Kind() == reflect.Int:
 			right = []string{"1", "20"}
 			wrong = append(wrong, `"1"`, "'20'", "0x1F", "0o17", "017", "1_000", "+5", "1.0", "1e3", "true", "many")
+
 		case f.typ.Kind() == reflect.Float64:
 			right = []string{"1", "0.5"}
 			wrong = append(wrong, `"0.5"`, "0x1", "01", "1_0", "+0.5", ".nan", ".inf", "true", "half")
+
 		default:
 			right = []string{"word", `"true"`, "123456", "2026-11-01"}
 			wrong = append(wrong, "true", "1.10", "0x1F", "1_000", ".nan")
@@ -82,12 +94,14 @@ func TestConfigScalars(t *testing.T) {
 				t.Errorf("%s: %v", f.write(v), err)
 			}
 		}
+
 		for _, v := range right {
 			if _, err := config.Parse([]byte(f.write(v))); err != nil {
 				t.Errorf("%s: %v", f.write(v), err)
 			}
 		}
 	}
+
 	if count[reflect.Bool] < 5 || count[reflect.Int] < 4 || count[reflect.Float64] < 2 || count[reflect.String] < 30 {
 		t.Errorf("the configuration was not walked in full: %v", count)
 	}

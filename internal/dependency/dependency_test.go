@@ -52,6 +52,7 @@ func newWorld(t *testing.T, c dependency.Config) *world {
 	if w.calls, err = dependency.New(c); err != nil {
 		t.Fatal(err)
 	}
+
 	w.http = w.calls.Transport(w, dependency.Hosts{
 		Label: func(host string) string { return strings.TrimSuffix(host, ".example") }, Timeout: 10 * time.Second,
 		Ours: func(err error) bool { return errors.Is(err, errOurs) },
@@ -65,11 +66,13 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	header := http.Header{}
 	if status == 503+asksToWait {
 		status = 503
 		header.Set("Retry-After", "1")
 	}
+
 	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader("")), Request: r}, nil
 }
 
@@ -80,10 +83,12 @@ func (w *world) get(ctx context.Context, host string) (int, error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+
 	resp, err := w.http.RoundTrip(r)
 	if err != nil {
 		return 0, err
 	}
+
 	return resp.StatusCode, resp.Body.Close()
 }
 
@@ -99,6 +104,7 @@ func (w *world) value(name string, labels ...string) float64 {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			got := []string{}
@@ -129,16 +135,19 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, dependency.Config{Outages: 3, Pause: 10 * time.Second})
 		w.does["bad.example"], w.does["good.example"] = answers(503), answers(200)
+
 		for range 3 {
 			if status, err := w.get(t.Context(), "bad.example"); status != 503 || err != nil {
 				t.Fatalf("before it opens: %d, %v: an answer is passed on as it is", status, err)
 			}
 		}
+
 		for range 100 {
 			if _, err := w.get(t.Context(), "bad.example"); !open(err) {
 				t.Fatalf("not open: %v", err)
 			}
 		}
+
 		if w.asked["bad.example"] != 3 {
 			t.Errorf("asked %d times", w.asked["bad.example"])
 		}
@@ -160,13 +169,16 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 		if _, err := w.get(t.Context(), "bad.example"); !open(err) || w.asked["bad.example"] != 4 {
 			t.Errorf("a probe that failed closed it: %v, asked %d times", err, w.asked["bad.example"])
 		}
+
 		time.Sleep(10*time.Second + 1)
 		w.does["bad.example"] = answers(404)
+
 		for range 5 {
 			if status, err := w.get(t.Context(), "bad.example"); status != 404 || err != nil {
 				t.Fatalf("after a probe that was answered: %d, %v", status, err)
 			}
 		}
+
 		if got := w.value("attestor_circuits_open", "bad"); got != 0 || !strings.Contains(w.log.String(), "answers again") {
 			t.Errorf("%v circuits are open", got)
 		}
@@ -186,15 +198,18 @@ func TestOneProbeAtATime(t *testing.T) {
 		done := make(chan error)
 		go func() { _, err := w.get(ctx, "h.example"); done <- err }()
 		synctest.Wait()
+
 		for range 10 {
 			if _, err := w.get(t.Context(), "h.example"); !open(err) {
 				t.Fatalf("a second probe: %v", err)
 			}
 		}
+
 		hangUp()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("the probe: %v", err)
 		}
+
 		w.does["h.example"] = answers(200)
 		if status, err := w.get(t.Context(), "h.example"); status != 200 || err != nil {
 			t.Errorf("after it: %d, %v", status, err)
@@ -236,11 +251,13 @@ func TestWhatIsAnOutage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, dependency.Config{Outages: 2})
 				w.does["h.example"] = tt.does
+
 				for range 4 {
 					ctx, cancel := context.WithTimeout(t.Context(), tt.give)
 					_, _ = w.get(ctx, "h.example")
 					cancel()
 				}
+
 				if got := w.asked["h.example"] == 2; got != tt.outages {
 					t.Errorf("asked %d of 4 times", w.asked["h.example"])
 				}
@@ -278,10 +295,12 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 		w.does["other.example"] = answers(200)
 		w.asked["h.example"] = 0
 		done := make(chan error, 10)
+
 		for range 2 {
 			go func() { _, err := w.get(t.Context(), "h.example"); done <- err }()
 			synctest.Wait()
 		}
+
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := w.get(ctx, "h.example"); !errors.Is(err, context.DeadlineExceeded) {
@@ -290,6 +309,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 		if status, err := w.get(t.Context(), "other.example"); status != 200 || err != nil {
 			t.Errorf("another host: %d, %v", status, err)
 		}
+
 		close(leave)
 		if err := errors.Join(<-done, <-done); err != nil || most != 2 {
 			t.Errorf("%d at once, %v", most, err)
@@ -307,12 +327,14 @@ func TestCircuitsAreBounded(t *testing.T) {
 			w.does[host] = answers(503)
 			_, _ = w.get(t.Context(), host)
 		}
+
 		w.does["late.example"] = answers(200)
 		for range 3 {
 			if status, err := w.get(t.Context(), "late.example"); status != 200 || err != nil {
 				t.Errorf("one too many: %d, %v", status, err)
 			}
 		}
+
 		if _, err := w.get(t.Context(), "h7.example"); !open(err) {
 			t.Errorf("a circuit was forgotten while it was open: %v", err)
 		}
@@ -341,14 +363,17 @@ func TestServicesOverGRPC(t *testing.T) {
 							if tt.code == codes.OK {
 								return nil
 							}
+
 							return status.Error(tt.code, "secret")
 						})
 				}
+
 				for range 2 {
 					if got := status.Code(call()); got != tt.code {
 						t.Errorf("the answer became %s", got)
 					}
 				}
+
 				if err := call(); open(err) != tt.outages || (asked == 2) != tt.outages {
 					t.Errorf("asked %d of 3 times, %v", asked, err)
 				}
@@ -364,6 +389,7 @@ func TestCallsAreSeen(t *testing.T) {
 	if _, err := w.get(t.Context(), "h.example"); err != nil {
 		t.Fatal(err)
 	}
+
 	spans := w.spans.GetSpans()
 	if len(spans) != 1 || spans[0].Name != "GET h" {
 		t.Fatalf("spans: %+v", spans)
@@ -397,6 +423,7 @@ func TestTheTrialAnswersForOthers(t *testing.T) {
 		if _, err := w.get(t.Context(), "kms.example"); err == nil {
 			t.Fatal("it answers")
 		}
+
 		time.Sleep(1100 * time.Millisecond)
 		w.does["kms.example"] = func(ctx context.Context) (int, error) {
 			select {
@@ -406,9 +433,11 @@ func TestTheTrialAnswersForOthers(t *testing.T) {
 				return 0, ctx.Err()
 			}
 		}
+
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		results := make(chan error, 2)
+
 		for range 2 {
 			go func() {
 				_, err := w.get(ctx, "kms.example")
@@ -418,11 +447,13 @@ func TestTheTrialAnswersForOthers(t *testing.T) {
 				results <- err
 			}()
 		}
+
 		for range 2 {
 			if err := <-results; err != nil {
 				t.Errorf("a call beside the trial: %v", err)
 			}
 		}
+
 		// A trial that is not answered is not waited for longer.
 		w.does["kms.example"] = func(context.Context) (int, error) { return 0, errors.New("down") }
 		_, _ = w.get(t.Context(), "kms.example")
@@ -435,6 +466,7 @@ func TestTheTrialAnswersForOthers(t *testing.T) {
 		if _, err := w.get(t.Context(), "kms.example"); err == nil || time.Since(start) > 2*time.Second {
 			t.Errorf("beside a silent trial: %v after %v", err, time.Since(start))
 		}
+
 		stop()
 		<-results
 	})

@@ -32,14 +32,17 @@ func TestHostileInputCostsLittle(t *testing.T) {
 	const good = "traps/08 a key without a trusted root"
 	all := corpus.All()
 	var cases []corpus.Case
+
 	for _, c := range all {
 		if costly(c) || c.Name == good {
 			cases = append(cases, c)
 		}
 	}
+
 	if len(cases) < 35 {
 		t.Fatalf("only %d cases", len(cases))
 	}
+
 	h := newHostileWorld(t, cases)
 	admit := func(after string) {
 		t.Helper()
@@ -47,16 +50,20 @@ func TestHostileInputCostsLittle(t *testing.T) {
 			t.Errorf("after %s: %s", after, p)
 		}
 	}
+
 	admit("nothing")
 	goroutines, heap := runtime.NumGoroutine(), heapInUse()
 	var before, after runtime.MemStats
+
 	for _, c := range cases {
 		runtime.ReadMemStats(&before)
 		problems := h.run(c)
 		runtime.ReadMemStats(&after)
+
 		for _, p := range problems {
 			t.Errorf("%s: %s", c.Name, p)
 		}
+
 		if grown := after.TotalAlloc - before.TotalAlloc; grown > mayAllocate {
 			t.Errorf("%s: allocated %d MiB", c.Name, grown>>20)
 		}
@@ -64,10 +71,12 @@ func TestHostileInputCostsLittle(t *testing.T) {
 			admit(c.Name)
 		}
 	}
+
 	admit("all of them")
 	if kept := heapInUse() - heap; kept > 64<<20 {
 		t.Errorf("%d MiB are still in use", kept>>20)
 	}
+
 	// Idle connections stay for the next request, in a pool; a leak is one for
 	// every case.
 	settled := func() bool { return runtime.NumGoroutine() < goroutines+40 }
@@ -77,6 +86,7 @@ func TestHostileInputCostsLittle(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+
 	if !settled() {
 		t.Errorf("%d goroutines, there were %d", runtime.NumGoroutine(), goroutines)
 	}
@@ -97,6 +107,7 @@ func TestTrap11TheServiceIgnoresTheEnvironment(t *testing.T) {
 	if err := os.WriteFile(foreign, []byte("not a key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for k, v := range map[string]string{
 		"COSIGN_REPOSITORY": "127.0.0.1:1/elsewhere", "COSIGN_MAX_ATTACHMENT_SIZE": "1", "COSIGN_EXPERIMENTAL": "1", "COSIGN_DOCKER_MEDIA_TYPES": "1",
 		"SIGSTORE_ROOT_FILE": foreign, "SIGSTORE_REKOR_PUBLIC_KEY": foreign, "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE": foreign,
@@ -104,8 +115,10 @@ func TestTrap11TheServiceIgnoresTheEnvironment(t *testing.T) {
 	} {
 		t.Setenv(k, v)
 	}
+
 	var cases []corpus.Case
 	admitted := 0
+
 	for _, c := range corpus.All() {
 		if strings.HasPrefix(c.Name, "traps/07") || strings.HasPrefix(c.Name, "traps/08") || strings.HasPrefix(c.Name, "traps/09") || strings.HasPrefix(c.Name, "signatures/by ") {
 			cases = append(cases, c)
@@ -114,15 +127,18 @@ func TestTrap11TheServiceIgnoresTheEnvironment(t *testing.T) {
 			}
 		}
 	}
+
 	if admitted < 4 || admitted == len(cases) {
 		t.Fatalf("%d of %d cases are admitted: too few to show anything", admitted, len(cases))
 	}
+
 	h := newHostileWorld(t, cases)
 	for _, c := range cases {
 		for _, p := range h.run(c) {
 			t.Errorf("%s: %s", c.Name, p)
 		}
 	}
+
 	if list, err := os.ReadDir(home); err != nil || len(list) != 1 {
 		t.Errorf("left behind %v, %v", list, err)
 	}

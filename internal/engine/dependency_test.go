@@ -46,10 +46,12 @@ func TestOneRegistryDownIsNobodyElses(t *testing.T) {
 		c.ScanProjects[gone] = samples.Project
 		c.Dependencies.Outages, c.Dependencies.Pause = 3, when.Duration(time.Hour)
 	}})
+
 	good := w.push("app/good", "v1", imageOn(t, baseImage(t), "65532", entry{"app", "1"}))
 	w.scan(good, samples.Clean)
 	lost := gone + "/app/lost@sha256:" + strings.Repeat("a", 64)
 	w.scan(lost, samples.Clean)
+
 	for i := range 10 {
 		a := w.post(lost, false)
 		if a.decision.Verdict != attestor.Undecided || (a.status != http.StatusBadGateway && !opened(a)) {
@@ -59,6 +61,7 @@ func TestOneRegistryDownIsNobodyElses(t *testing.T) {
 			t.Errorf("after ten attempts it is asked still: %d %s", a.status, a.body)
 		}
 	}
+
 	if a := w.post(good, false); a.status != http.StatusOK || len(w.standing(good)) != 1 {
 		t.Errorf("another registry's image: %d %s", a.status, a.body)
 	}
@@ -81,16 +84,19 @@ func TestKeyThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 			w := newWorld(t, worldOptions{policy: anywherePolicy, quiet: true, config: func(c *config.Config) {
 				c.Dependencies.Outages, c.Dependencies.Pause = 3, when.Duration(time.Hour)
 			}})
+
 			image := w.push("app/good", "v1", imageOn(t, baseImage(t), "65532", entry{"app", "1"}))
 			w.scan(image, samples.Clean)
 			remove := w.emulator().Inject(emulator.Fault{Method: tt.method, Code: codes.Unavailable})
 			before := len(w.emulator().Calls(tt.method))
 			var last answer
+
 			for range 6 {
 				if last = w.post(image, false); last.decision.Verdict != attestor.Undecided {
 					t.Fatalf("%d %s", last.status, last.body)
 				}
 			}
+
 			remove()
 			if asked := len(w.emulator().Calls(tt.method)) - before; !opened(last) || asked < 3 || asked > 6 { // some were under way
 				t.Errorf("asked %d times: %d %s", asked, last.status, last.body)

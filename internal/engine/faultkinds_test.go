@@ -124,16 +124,20 @@ func (w *world) plainImage() faultSubject {
 func (w *world) threePlatforms() faultSubject {
 	w.tb.Helper()
 	var bases, apps []v1.Image
+
 	for _, p := range []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "arm", Variant: "v7"}} {
 		on := func(img v1.Image) v1.Image {
 			return configured(w.tb, img, func(c *v1.ConfigFile) { c.Architecture, c.Variant = p.Architecture, p.Variant })
 		}
+
 		base := on(imageOn(w.tb, empty.Image, "0", entry{"etc/arch", p.String()}))
 		bases = append(bases, base)
 		apps = append(apps, on(imageOn(w.tb, base, "65532:65532", entry{"app", "for " + p.String()})))
 	}
+
 	w.push("base/debian", "12", indexOf(w.tb, bases...))
 	s := subject(w.push("app/three", "v1", indexOf(w.tb, apps...)))
+
 	for _, app := range apps {
 		digest, err := app.Digest()
 		w.ok(err)
@@ -153,6 +157,7 @@ func (w *world) repacked() faultSubject {
 	layers, err := base.Layers()
 	w.ok(err)
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+
 	for _, l := range layers {
 		again, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return l.Uncompressed() }, tarball.WithMediaType(types.OCILayer))
 		w.ok(err)
@@ -176,10 +181,12 @@ func (w *world) signedBase() faultSubject {
 	w.ok(os.WriteFile(path, publicPEM(w, key), 0o600))
 	payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"},"optional":null}`,
 		digest.String())
+
 	img, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{
 		Layer:       static.NewLayer(payload, "application/vnd.dev.cosign.simplesigning.v1+json"),
 		Annotations: map[string]string{"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(signedBy(w, key, payload))},
 	})
+
 	w.ok(err)
 	w.push("base/debian", strings.Replace(digest.String(), ":", "-", 1)+".sig", img)
 	return w.scanned("app/signed", imageOn(w.tb, base, "65532:65532", entry{"app", "signed"}))
@@ -214,6 +221,7 @@ func (w *world) squashed() faultSubject {
 	statement := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"app","digest":{"sha256":%q}}],`+
 		`"predicate":{"buildDefinition":{"resolvedDependencies":[{"uri":%q,"digest":{"sha256":%q}}]},"runDetails":{"builder":{"id":"https://cloudbuild.googleapis.com/GoogleHostedWorker"}}}}`,
 		digest, "docker-image://"+repository+":12", on.Hex)
+
 	der, err := os.ReadFile(filepath.Join(w.dir, "builder.key"))
 	w.ok(err)
 	key, err := x509.ParseECPrivateKey(der)
@@ -223,6 +231,7 @@ func (w *world) squashed() faultSubject {
 		Details:  &grafeaspb.Occurrence_Build{Build: &grafeaspb.BuildOccurrence{}},
 		Envelope: &grafeaspb.Envelope{Payload: statement, PayloadType: "application/vnd.in-toto+json", Signatures: []*grafeaspb.EnvelopeSignature{{Keyid: builderKeyID, Sig: signedBy(w, key, statement)}}},
 	}})
+
 	w.ok(err)
 	return s
 }

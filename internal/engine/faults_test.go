@@ -38,6 +38,7 @@ func TestFaults(t *testing.T) {
 	t.Parallel()
 	cases := map[string][]faultCase{} // by class of call and disturbance
 	var mu sync.Mutex
+
 	t.Run("undisturbed", func(t *testing.T) {
 		for _, k := range faultKinds() {
 			t.Run(k.name, func(t *testing.T) {
@@ -45,20 +46,25 @@ func TestFaults(t *testing.T) {
 				found := k.cases(t)
 				mu.Lock()
 				defer mu.Unlock()
+
 				for _, c := range found {
 					cases[c.class()] = append(cases[c.class()], c)
 				}
 			})
 		}
 	})
+
 	if t.Failed() {
 		return
 	}
+
 	all := sample(cases)
 	total := 0
+
 	for _, c := range cases {
 		total += len(c)
 	}
+
 	t.Logf("%d of %d cases: %d kinds of image, %d classes of call and disturbance", len(all), total, len(faultKinds()), len(cases))
 	for _, c := range all {
 		t.Run(c.String(), func(t *testing.T) {
@@ -72,6 +78,7 @@ func TestFaults(t *testing.T) {
 func sample(classes map[string][]faultCase) []faultCase {
 	seed, _ := strconv.Atoi(os.Getenv("GATE_FAULT_SEED"))
 	var out []faultCase
+
 	for n, class := range slices.Sorted(maps.Keys(classes)) {
 		cases := classes[class]
 		slices.SortFunc(cases, func(a, b faultCase) int { return strings.Compare(a.String(), b.String()) })
@@ -106,14 +113,17 @@ func (c upstreamCall) class() string {
 	if c.google {
 		return c.what[strings.LastIndex(c.what, "/")+1:]
 	}
+
 	parts := strings.Split(c.what, "/")
 	if len(parts) < 5 {
 		return c.what
 	}
+
 	kind := parts[len(parts)-2]
 	if strings.HasSuffix(c.what, ".sig") {
 		kind = "signature"
 	}
+
 	return parts[2] + " " + kind
 }
 
@@ -136,12 +146,14 @@ func disturbances() []disturbance {
 			return func() int { return len(w.emulator().Calls(f.Method)) - before - c.nth }
 		}
 	}
+
 	stream := func(f standin.Fault) func(*world, upstreamCall) func() int {
 		return func(w *world, c upstreamCall) func() int {
 			f.Match, f.Skip = c.match, c.nth
 			return w.google.Inject(f)
 		}
 	}
+
 	bytes := func(how spoiling) func(*world, upstreamCall) func() int {
 		return func(w *world, c upstreamCall) func() int { return w.spoiler.set(c, how) }
 	}
@@ -182,10 +194,12 @@ func (k faultKind) world(t *testing.T, deadline time.Duration, unique emulator.U
 			c.Dependencies.Pause = when.Duration(200 * time.Millisecond) // a circuit that opens costs a test as little
 		},
 	})
+
 	w.spoiler = s
 	if k.config != nil {
 		k.config(w, &w.config)
 	}
+
 	w.writePolicy(k.policy(w))
 	subject := k.prepare(w)
 	w.start()
@@ -195,6 +209,7 @@ func (k faultKind) world(t *testing.T, deadline time.Duration, unique emulator.U
 		}
 		k.again(w, subject.image)
 	}
+
 	w.outside.ResetCalls()
 	w.registry.ResetCalls()
 	w.google.ResetCalls()
@@ -209,8 +224,10 @@ func (k faultKind) cases(t *testing.T) []faultCase {
 	if a.decision.Verdict != k.want {
 		t.Fatalf("%s is %s, want %s: %s", k.name, a.decision.Verdict, k.want, a.body)
 	}
+
 	w.checkTold(t, a, k, subject, w.proven(a.decision))
 	var calls []upstreamCall
+
 	for _, from := range []struct {
 		server *standin.Server
 		google bool
@@ -225,15 +242,18 @@ func (k faultKind) cases(t *testing.T) []faultCase {
 			t.Fatalf("an unexpected call: %s", c.What)
 		}
 	}
+
 	if len(calls) < 2 {
 		t.Fatalf("only %d calls: %v", len(calls), calls)
 	}
+
 	var out []faultCase
 	for _, call := range calls {
 		for _, how := range disturbances() {
 			out = append(out, faultCase{kind: k, call: call, how: how, proven: w.proven(a.decision)})
 		}
 	}
+
 	return out
 }
 
@@ -246,6 +266,7 @@ func (c faultCase) run(t *testing.T) {
 	if len(c.String())%2 == 0 {
 		unique = emulator.UniqueNoteAndResource
 	}
+
 	w, subject := c.kind.world(t, patience, unique)
 	var hits func() int
 	if c.call.google {
@@ -255,10 +276,12 @@ func (c faultCase) run(t *testing.T) {
 		f.Match, f.Skip = c.call.match, c.call.nth
 		hits = w.registry.Inject(f)
 	}
+
 	a := w.post(subject.image, false)
 	if hits() < 1 {
 		t.Errorf("nothing was disturbed: the calls were %v and %v", whats(w.registry), whats(w.google))
 	}
+
 	w.registry.ClearFaults()
 	w.google.ClearFaults()
 	w.emulator().ClearFaults()
@@ -267,11 +290,13 @@ func (c faultCase) run(t *testing.T) {
 
 	start, tries := time.Now(), 1
 	next := w.post(subject.image, false)
+
 	for ; next.decision.Verdict != c.kind.want && time.Since(start) < time.Minute; tries++ {
 		w.checkTold(t, next, c.kind, subject, c.proven)
 		time.Sleep(100 * time.Millisecond)
 		next = w.post(subject.image, false)
 	}
+
 	w.checkTold(t, next, c.kind, subject, c.proven)
 	if next.decision.Verdict != c.kind.want {
 		t.Errorf("afterwards, undisturbed, it is %s, want %s: %s", next.decision.Verdict, c.kind.want, next.body)
@@ -279,6 +304,7 @@ func (c faultCase) run(t *testing.T) {
 	if tries > 1 {
 		t.Logf("told %s %v; right again after %v and %d requests; first %v", a.decision.Verdict, a.codes(), time.Since(start).Round(10*time.Millisecond), tries, next.codes())
 	}
+
 	w.stop()
 	w.checkNothingLeft(t)
 }
@@ -296,6 +322,7 @@ func whats(s *standin.Server) []string {
 func (w *world) checkTold(t *testing.T, a answer, k faultKind, s faultSubject, proven string) {
 	t.Helper()
 	passed := a.status == http.StatusOK || a.decision.Verdict == attestor.Pass
+
 	switch {
 	case a.decision.ID == "" && a.status != http.StatusServiceUnavailable:
 		t.Errorf("an answer without a decision: %d %s", a.status, a.body)
@@ -306,16 +333,19 @@ func (w *world) checkTold(t *testing.T, a answer, k faultKind, s faultSubject, p
 			t.Errorf("told %s\nrecorded (%d) %s", a.body, got.status, got.body)
 		}
 	}
+
 	if passed && (a.status != http.StatusOK || a.decision.Verdict != attestor.Pass || k.want != attestor.Pass) {
 		t.Errorf("%d with %q of an image that is to be %s", a.status, a.decision.Verdict, k.want)
 	}
 	if passed && w.proven(a.decision) != proven {
 		t.Errorf("passed on less than without the disturbance (-without +with):\n%s", cmp.Diff(proven, w.proven(a.decision)))
 	}
+
 	for _, image := range s.attests {
 		stored, err := w.outside.Attestations(t.Context(), image)
 		w.ok(err)
 		valid := w.standing(image)
+
 		switch {
 		case passed && len(valid) != 1, len(stored) > 1, len(stored) != len(valid):
 			t.Errorf("told %s, and of %s %d attestations are stored and %d valid", a.decision.Verdict, image, len(stored), len(valid))
@@ -340,12 +370,14 @@ func (w *world) proven(d attestor.Decision) string {
 	for i := range d.Platforms {
 		d.Platforms[i].Scan.Finished = nil
 	}
+
 	b, err := json.MarshalIndent(struct {
 		Image         attestor.DecidedImage
 		Platforms     []attestor.PlatformSummary
 		Checks        []attestor.Check
 		IndexAttested bool
 	}{d.Image, d.Platforms, d.Checks, d.IndexAttested}, "", " ")
+
 	w.ok(err)
 	text := strings.ReplaceAll(string(b), w.registry.Addr(), "REGISTRY")
 	return keyDigest.ReplaceAllString(text, "key KEY")
@@ -405,11 +437,13 @@ func (s *spoiler) before(h http.Handler) http.Handler {
 			}
 			s.seen++
 		}
+
 		s.mu.Unlock()
 		if how == untouched {
 			h.ServeHTTP(w, r)
 			return
 		}
+
 		held := &heldWriter{ResponseWriter: w}
 		h.ServeHTTP(held, r)
 		body := held.body.Bytes()
@@ -418,9 +452,11 @@ func (s *spoiler) before(h http.Handler) http.Handler {
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}
+
 		for i := 5; i < len(body); i++ { // after the frame's own length
 			body[i] = 0xff
 		}
+
 		_, _ = w.Write(body)
 	})
 }

@@ -41,10 +41,12 @@ func TestKill(t *testing.T) {
 	if os.Getenv("GATE_TEST_ALL") == "1" {
 		kills = 60
 	}
+
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		newKiller(t, "sqlite", func(dir string) string { return filepath.Join(dir, "decisions.db") }).run(t, kills)
 	})
+
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		pg, err := postgres.New()
@@ -59,6 +61,7 @@ func TestKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		newKiller(t, "pgx", func(dir string) string {
 			path := filepath.Join(dir, "dsn")
 			if err := os.WriteFile(path, []byte(dsn), 0o600); err != nil {
@@ -103,21 +106,26 @@ scanProjects: {%q: %s}
 store: {%s: %s}
 limits: %s
 `, samples.Attestor, samples.Key, registry, registry, samples.Project, key, k.store, killLimits), 0o600))
+
 	base := baseImage(t)
 	k.push("base/debian", "12", base)
+
 	for n := range 60 {
 		user, want := "65532:65532", attestor.Pass
 		if n%6 == 5 {
 			user, want = "", attestor.Deny
 		}
+
 		image := k.push("app/killed", "v"+strconv.Itoa(n), imageOn(t, base, user, entry{"app", strconv.Itoa(n)}))
 		k.scan(image, samples.Clean)
 		k.images[image] = want
 	}
+
 	seed, _ := strconv.ParseUint(os.Getenv("GATE_KILL_SEED"), 10, 64)
 	if seed == 0 {
 		seed = rand.Uint64() //nolint:gosec // which moment to kill at
 	}
+
 	t.Logf("GATE_KILL_SEED=%d", seed)
 	k.random = rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same
 	t.Cleanup(k.kill)
@@ -132,9 +140,11 @@ func (k *killer) begin() {
 	self, err := program()
 	k.ok(err)
 	k.cmd = exec.Command(self, "serve", "--config", filepath.Join(k.dir, "attestor.yaml"))
+
 	for _, name := range []string{google.EnvAnalysis, google.EnvKMS, google.EnvBinauthz} {
 		k.cmd.Env = append(k.cmd.Env, name+"="+k.google.Addr())
 	}
+
 	stderr, err := k.cmd.StderrPipe()
 	k.ok(err)
 	k.ok(k.cmd.Start())
@@ -147,6 +157,7 @@ func (k *killer) begin() {
 			}
 		}
 	}()
+
 	select {
 	case address, ok := <-listening:
 		if !ok {
@@ -171,12 +182,15 @@ func (k *killer) run(t *testing.T, kills int) {
 		k.begin()
 		k.load(t)
 	}
+
 	if k.driver != "sqlite" { // nobody knows whether the one that began it is gone
 		time.Sleep(abandonedAfter)
 	}
+
 	k.begin()
 	k.awaitRecovery(t)
 	k.check(t)
+
 	for image, want := range k.images {
 		if a := k.post(image, false); a.decision.Verdict != want {
 			t.Errorf("afterwards: %s is %s, want %s: %s", image, a.decision.Verdict, want, a.body)
@@ -184,6 +198,7 @@ func (k *killer) run(t *testing.T, kills int) {
 			k.told = append(k.told, a)
 		}
 	}
+
 	passes, interrupted := k.check(t)
 	t.Logf("%d kills, %d answers, %d images, %d passes recorded, %d interrupted", kills, len(k.told), len(k.images), passes, interrupted)
 	if len(k.told) <= len(k.images) {
@@ -199,6 +214,7 @@ func (k *killer) load(t *testing.T) {
 	first := make(chan struct{})
 	once := sync.OnceFunc(func() { close(first) })
 	var wg sync.WaitGroup
+
 	for range sides {
 		order := k.random.Perm(len(all))
 		wg.Go(func() {
@@ -207,6 +223,7 @@ func (k *killer) load(t *testing.T) {
 				if a.status == 0 {
 					return // it is dead
 				}
+
 				once()
 				k.mu.Lock()
 				k.told = append(k.told, a)
@@ -217,6 +234,7 @@ func (k *killer) load(t *testing.T) {
 			}
 		})
 	}
+
 	<-first
 	time.Sleep(time.Duration(k.random.IntN(400)) * time.Millisecond)
 	k.kill()
@@ -232,6 +250,7 @@ func (k *killer) db() *sql.DB {
 		k.ok(err)
 		name = string(b)
 	}
+
 	db, err := sql.Open(k.driver, name)
 	k.ok(err)
 	return db
@@ -242,12 +261,14 @@ func (k *killer) awaitRecovery(t *testing.T) {
 	t.Helper()
 	db := k.db()
 	defer db.Close()
+
 	for until := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		var left int
 		k.ok(db.QueryRowContext(t.Context(), "SELECT count(*) FROM decisions WHERE state = 'begun'").Scan(&left))
 		if left == 0 {
 			return
 		}
+
 		if time.Now().After(until) {
 			t.Fatalf("%d decisions were begun and are not completed", left)
 		}
@@ -263,6 +284,7 @@ func (k *killer) check(t *testing.T) (passes, interrupted int) {
 	k.ok(err)
 	defer rows.Close()
 	recorded, passed := map[string]string{}, map[string]bool{}
+
 	for rows.Next() {
 		var id, body string
 		k.ok(rows.Scan(&id, &body))
@@ -277,8 +299,10 @@ func (k *killer) check(t *testing.T) (passes, interrupted int) {
 			passed[d.Image.Reference] = true
 		}
 	}
+
 	k.ok(rows.Err())
 	stored := map[string]int{}
+
 	for _, image := range k.attested() {
 		stored[image]++
 		if !passed[image] || k.images[image] != attestor.Pass {
@@ -288,11 +312,13 @@ func (k *killer) check(t *testing.T) (passes, interrupted int) {
 			t.Errorf("%s is attested to %d times", image, stored[image])
 		}
 	}
+
 	for image := range passed {
 		if len(k.standing(image)) != 1 {
 			t.Errorf("%s passed by the record, and %d attestations stand", image, len(k.standing(image)))
 		}
 	}
+
 	for _, a := range k.told {
 		switch {
 		case a.decision.ID == "" && a.status != http.StatusServiceUnavailable && a.status != http.StatusTooManyRequests:
@@ -312,6 +338,7 @@ func TestTwoOnOneFile(t *testing.T) {
 	w.push("base/debian", "12", baseImage(t))
 	image := w.push("app/slow", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "slow"}))
 	w.scan(image, samples.Clean)
+
 	// What is being stored was noted to have begun.
 	storing, store := make(chan struct{}), make(chan struct{})
 	w.emulator().Inject(emulator.Fault{Method: "CreateOccurrence", Count: 1, Mutate: func(_, _ proto.Message) { close(storing); <-store }})
@@ -326,6 +353,7 @@ func TestTwoOnOneFile(t *testing.T) {
 	if left, err := second.Store.Pending(t.Context(), 0); err != nil || len(left) != 1 {
 		t.Errorf("what the first is at work on is %v, %v", left, err)
 	}
+
 	close(store)
 	a := <-told
 	if a.status != http.StatusOK || a.decision.Verdict != attestor.Pass {
@@ -334,6 +362,7 @@ func TestTwoOnOneFile(t *testing.T) {
 	if d, ok := w.recorded(a.decision.ID); !ok || d.Verdict != attestor.Pass {
 		t.Errorf("recorded as %s", d.Verdict)
 	}
+
 	w.ok(second.Close())
 	w.checkRecordStands(t)
 }

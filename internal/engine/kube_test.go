@@ -44,6 +44,7 @@ func newAuthority(t *testing.T) *authority {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
+
 	a.issue("ca", a.cert)
 	return a
 }
@@ -55,17 +56,21 @@ func (a *authority) issue(name string, template *x509.Certificate) string {
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	if a.key == nil { // the authority itself
 		a.key = key
 	}
+
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	for file, block := range map[string]*pem.Block{name + ".crt": {Type: "CERTIFICATE", Bytes: der}, name + ".key": {Type: "PRIVATE KEY", Bytes: pkcs8}} {
 		if err := os.WriteFile(filepath.Join(a.dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
 			a.t.Fatal(err)
@@ -98,12 +103,15 @@ func kubeAdmission(t *testing.T, a *authority, port string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return a.file(name)
 	}
+
 	user := document{"client-certificate": a.file("apiserver.crt"), "client-key": a.file("apiserver.key")}
 	kubeconfig := write("webhook.kubeconfig", document{"apiVersion": "v1", "kind": "Config", "users": []document{
 		{"name": "gate.gate.svc", "user": user}, {"name": "gate.gate.svc:" + port, "user": user},
 	}})
+
 	return write("admission.json", document{"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": []document{
 		{"name": "ValidatingAdmissionWebhook", "configuration": document{
 			"apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": kubeconfig,
@@ -119,14 +127,17 @@ func webhookManifest(t *testing.T, a *authority, port int) document {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var out document
 	if err := yaml.Load(b, &out); err != nil {
 		t.Fatal(err)
 	}
+
 	ca, err := os.ReadFile(a.file("ca.crt"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	hook := out["webhooks"].([]any)[0].(document)
 	hook["failurePolicy"] = "Fail"
 	client := hook["clientConfig"].(document)
@@ -152,6 +163,7 @@ func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	a := newAuthority(t)
 	a.issue("gate", leaf(2, x509.ExtKeyUsageServerAuth, "gate.gate.svc"))
 	a.issue("apiserver", leaf(3, x509.ExtKeyUsageClientAuth))
@@ -159,11 +171,13 @@ func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
 	ln.Close()
 	w := newWorld(t, worldOptions{policy: anywherePolicy, config: func(c *config.Config) {
 		c.Admission = &config.Admission{Listen: "127.0.0.1:" + port, Mode: "attested", Cert: a.file("gate.crt"), Key: a.file("gate.key"), ClientCA: a.file("ca.crt")}
 	}})
+
 	base := baseImage(t)
 	good := w.push("app/good", "v1", imageOn(t, base, "65532", entry{"app", "1"}))
 	bad := w.push("app/bad", "v1", imageOn(t, base, "0", entry{"app", "2"}))
@@ -175,6 +189,7 @@ func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 	if r := w.post(bad, false); r.status != http.StatusUnprocessableEntity {
 		t.Fatalf("%d %s", r.status, r.body)
 	}
+
 	c, err := bin.Start(t.Context(), t.TempDir(), "--admission-control-config-file="+kubeAdmission(t, a, port))
 	if err != nil {
 		t.Fatal(err)
@@ -183,10 +198,12 @@ func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 	k := kubeClient{t, c}
 	k.want(201, "POST", "/api/v1/namespaces", document{"apiVersion": "v1", "kind": "Namespace", "metadata": document{"name": "gate"}})
 	k.want(201, "POST", "/api/v1/namespaces", document{"apiVersion": "v1", "kind": "Namespace", "metadata": document{"name": "prod", "labels": document{"attestor.dev/admission": "enforce"}}})
+
 	// The gate runs beside the cluster: its service leads here.
 	number, _ := strconv.Atoi(port)
 	k.want(201, "POST", "/api/v1/namespaces/gate/services", document{"apiVersion": "v1", "kind": "Service", "metadata": document{"name": "gate"},
 		"spec": document{"type": "ExternalName", "externalName": "localhost", "ports": []document{{"port": number}}}})
+
 	k.want(201, "POST", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", webhookManifest(t, a, number))
 	const pods = "/api/v1/namespaces/prod/pods"
 	k.until(403, "POST", pods+"?dryRun=All", podOf("probe", bad)) // it becomes active through an informer
@@ -211,9 +228,11 @@ func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 			t.Errorf("%s: %s", tt.name, said)
 		}
 	}
+
 	debug := func(image string) document {
 		return document{"spec": document{"ephemeralContainers": []document{{"name": "debug", "image": image}}}}
 	}
+
 	k.want(403, "PATCH", pods+"/good/ephemeralcontainers", debug(bad))
 	k.want(200, "PATCH", pods+"/good/ephemeralcontainers", debug(good))
 	k.want(200, "PATCH", pods+"/good", document{"metadata": document{"labels": document{"a": "b"}}})
@@ -223,6 +242,7 @@ func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 	if said := k.want(500, "POST", pods, podOf("later", good)); !strings.Contains(said, "failed calling webhook") {
 		t.Errorf("with the gate gone: %s", said)
 	}
+
 	k.want(200, "DELETE", pods+"/good", nil) // what goes need not wait
 }
 
@@ -238,6 +258,7 @@ func (k kubeClient) want(status int, method, path string, body any) string {
 	if err != nil || got != status {
 		k.t.Fatalf("%s %s: %d, want %d: %s, %v", method, path, got, status, answer, err)
 	}
+
 	return string(answer)
 }
 
@@ -245,6 +266,7 @@ func (k kubeClient) until(status int, method, path string, body any) {
 	k.t.Helper()
 	ctx, cancel := context.WithTimeout(k.t.Context(), time.Minute)
 	defer cancel()
+
 	for {
 		got, answer, err := k.c.Do(ctx, method, path, body)
 		if err == nil && got == status {

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
+
 	os.Exit(code)
 }
 
@@ -36,11 +37,13 @@ var program = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	programDir = dir
 	path := filepath.Join(dir, "attestor")
 	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/attestor").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building attestor: %w\n%s", err, out)
 	}
+
 	return path, nil
 })
 
@@ -67,6 +70,7 @@ func loadText(t *testing.T, text string) (config.Config, error) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	return engine.LoadConfig(path, noEnv)
 }
 

@@ -27,6 +27,7 @@ func TestThePastOutlivesAKill(t *testing.T) {
 		t.Parallel()
 		thePastOutlivesAKill(t, newKiller(t, "sqlite", func(dir string) string { return filepath.Join(dir, "decisions.db") }))
 	})
+
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		pg, err := postgres.New()
@@ -41,6 +42,7 @@ func TestThePastOutlivesAKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		thePastOutlivesAKill(t, newKiller(t, "pgx", func(dir string) string {
 			path := filepath.Join(dir, "dsn")
 			if err := os.WriteFile(path, []byte(dsn), 0o600); err != nil {
@@ -58,6 +60,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 		k.scan(image, samples.Clean)
 		return image
 	}
+
 	admitted, root, later, begun := onBase("admitted", "65532:65532"), onBase("root", ""), onBase("later", "65532:65532"), onBase("begun", "65532:65532")
 
 	// The past: an admission, an override, and a base's tag that was seen.
@@ -66,6 +69,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 	if first.decision.Verdict != attestor.Pass || len(first.decision.Attestations) != 1 || !current(first.decision) {
 		t.Fatalf("%d %s", first.status, first.body)
 	}
+
 	override := k.override(root)
 	if override.status != http.StatusOK || override.decision.BreakGlass == nil || len(override.decision.Attestations) != 1 {
 		t.Fatalf("%d %s", override.status, override.body)
@@ -85,6 +89,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 	if n := k.count("SELECT count(*) FROM decisions WHERE state = 'begun'"); n != 1 {
 		t.Fatalf("%d decisions are begun, want 1", n)
 	}
+
 	tags := k.tags()
 	if len(tags) != 1 {
 		t.Fatalf("the tag of the base has the points %v, want one", tags)
@@ -122,6 +127,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 		if a.decision.Verdict != attestor.Pass || len(a.decision.Platforms) != 1 || current(a.decision) {
 			t.Errorf("%s: on the base of before: %d %s", start, a.status, a.body)
 		}
+
 		now := k.tags()
 		if len(now) != 2 || now[0] != tags[0] {
 			t.Errorf("%s: the tag of the base has the points %v, had %v", start, now, tags)
@@ -129,6 +135,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 		if superseded != nil && fmt.Sprint(now) != fmt.Sprint(superseded) {
 			t.Errorf("%s: the tag's points are %v, were %v", start, now, superseded)
 		}
+
 		superseded = now
 		k.kill()
 	}
@@ -139,6 +146,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 			t.Errorf("%d attestations of %s stand, want 1", n, image)
 		}
 	}
+
 	if n := k.count("SELECT count(*) FROM decisions WHERE state <> 'finished'"); n != 0 {
 		t.Errorf("%d decisions are not finished", n)
 	}
@@ -178,12 +186,14 @@ func (k *killer) tags() []string {
 	k.ok(err)
 	defer rows.Close()
 	var out []string
+
 	for rows.Next() {
 		var digest string
 		var from int64
 		k.ok(rows.Scan(&digest, &from))
 		out = append(out, fmt.Sprint(digest, " since ", from))
 	}
+
 	k.ok(rows.Err())
 	return out
 }

@@ -20,16 +20,19 @@ func TestPostureFindingsHaveOneJSON(t *testing.T) {
 	if !ok {
 		t.Fatal("no profile hipaa")
 	}
+
 	judge, err := posture.New(posture.Config{Profile: profile, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	text := []byte(`{"name": "projects/acme/locations/us-east1/services/api", "ingress": "INGRESS_TRAFFIC_ALL",
 		"template": {"containers": [{"image": "r/a:1"}]}}`)
 
 	type findings struct {
 		Findings []map[string]any `json:"findings"`
 	}
+
 	read := func(text []byte) (out struct {
 		findings
 		Posture findings `json:"posture"`
@@ -40,12 +43,14 @@ func TestPostureFindingsHaveOneJSON(t *testing.T) {
 		}
 		return out
 	}
+
 	written := func(f report.Format, d report.Document) []byte {
 		t.Helper()
 		var b bytes.Buffer
 		if err := report.Write(&b, f, d, report.Options{}); err != nil {
 			t.Fatal(err)
 		}
+
 		return b.Bytes()
 	}
 
@@ -53,14 +58,17 @@ func TestPostureFindingsHaveOneJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	api, err := json.Marshal(served)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	judged, err := judge.Judge(t.Context(), posture.Input{Definitions: []posture.Source{{Name: "api.json", Text: text}}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	command := read(written(report.JSON, report.Services(judged, nil))).Findings
 	section := read(written(report.JSON, report.Record(report.Summary{}, &judged))).Posture.Findings
 
@@ -68,6 +76,7 @@ func TestPostureFindingsHaveOneJSON(t *testing.T) {
 	if len(section) == 0 {
 		t.Error("the section has no findings")
 	}
+
 	for _, f := range section {
 		same := false
 		for _, c := range command {
@@ -84,6 +93,7 @@ func TestPostureFindingsHaveOneJSON(t *testing.T) {
 		}
 		delete(f, "file")
 	}
+
 	if d := cmp.Diff(command, read(api).Findings); d != "" {
 		t.Errorf("the service (-command +service):\n%s", d)
 	}

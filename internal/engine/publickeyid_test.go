@@ -31,6 +31,7 @@ import (
 func TestPublicKeyID(t *testing.T) {
 	const chosen = "release-key"
 	g, file := attestorWithKey(t, chosen)
+
 	for _, tt := range []struct {
 		name, publicKeyID string
 		code              attestor.Code // "": the attestor can be used
@@ -44,14 +45,17 @@ func TestPublicKeyID(t *testing.T) {
 			if tt.publicKeyID != "" {
 				text += "    " + tt.publicKeyID + "\n"
 			}
+
 			c, err := loadText(t, text)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			a, err := engine.NewAttester(c, g, struct{ attest.Journal }{}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			var code attestor.Code
 			if err := a.Preflight(t.Context()); err != nil {
 				e, ok := errors.AsType[*attestor.Error](err)
@@ -76,6 +80,7 @@ func attestorWithKey(t *testing.T, id string) (*google.Clients, string) {
 			t.Fatal(err)
 		}
 	}
+
 	e, err := emulator.New(emulator.Options{})
 	must(err)
 	t.Cleanup(func() { must(e.Close()) })
@@ -103,6 +108,7 @@ func attestorWithKey(t *testing.T, id string) (*google.Clients, string) {
 			Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: "gate"},
 		}}},
 	})
+
 	must(err)
 	_, err = g.Binauthz.CreateAttestor(ctx, &binaryauthorizationpb.CreateAttestorRequest{
 		Parent: "projects/p", AttestorId: "a",
@@ -120,6 +126,7 @@ func attestorWithKey(t *testing.T, id string) (*google.Clients, string) {
 			}},
 		},
 	})
+
 	must(err)
 	return g, file
 }

@@ -31,17 +31,20 @@ func TestSoak(t *testing.T) {
 	} else {
 		parts.Slow(t)
 	}
+
 	const sides, images = 64, 500
 	w := newWorld(t, worldOptions{config: func(c *config.Config) {
 		c.Limits.CallerRate, c.Limits.Queue = 1e6, sides
 		c.Limits.Deadline, c.Limits.Settle = when.Duration(time.Minute), when.Duration(time.Minute)
 	}})
+
 	base := baseImage(t)
 	w.push("base/debian", "12", base)
 	type image struct {
 		ref  string
 		want attestor.Outcome
 	}
+
 	var all []image
 	add := func() {
 		n := len(all)
@@ -49,24 +52,30 @@ func TestSoak(t *testing.T) {
 		if n%5 == 4 {
 			user, want = "", attestor.Deny
 		}
+
 		ref := w.push("app/soak", "v"+strconv.Itoa(n), imageOn(t, base, user, entry{"app", strconv.Itoa(n)}))
 		w.scan(ref, samples.Clean)
 		all = append(all, image{ref, want})
 	}
+
 	for range images {
 		add()
 	}
+
 	ask := func(n int) (string, bool) {
 		i := all[n%len(all)]
 		a := w.post(i.ref, n%7 == 0)
 		if a.decision.Verdict != i.want || a.status == 0 {
 			return fmt.Sprintf("%s is %d %s, want %s", i.ref, a.status, a.body, i.want), false
 		}
+
 		return "", true
 	}
+
 	load := func(until func(n int) bool) (requests int64) {
 		var next, failed atomic.Int64
 		var wg sync.WaitGroup
+
 		for range sides {
 			wg.Go(func() {
 				for {
@@ -81,9 +90,11 @@ func TestSoak(t *testing.T) {
 				}
 			})
 		}
+
 		wg.Wait()
 		return next.Load() - sides
 	}
+
 	load(func(n int) bool { return n >= images }) // caches and pools are as full as they get
 	goroutines, memory := settled(w)
 	t.Logf("at the start: %d goroutines, %.1f MB", goroutines, memory)
@@ -112,14 +123,17 @@ func settled(w *world) (goroutines int, megabytes float64) {
 	w.http.CloseIdleConnections()
 	w.engine.Inspector.CloseIdleConnections()
 	best := 1 << 30
+
 	for same := 0; same < 20; {
 		n := runtime.NumGoroutine()
 		if n < best {
 			best, same = n, 0
 		}
+
 		same++
 		time.Sleep(50 * time.Millisecond)
 	}
+
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

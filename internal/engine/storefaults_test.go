@@ -47,11 +47,13 @@ func TestStoreFaults(t *testing.T) {
 			_ = shared.Close()
 		}
 	})
+
 	once := sync.OnceValues(func() (*postgres.Server, error) {
 		var err error
 		shared, err = postgres.New()
 		return shared, err
 	})
+
 	for _, f := range []storeFault{
 		{name: "disk full", small: true, hurt: (*storeWorld).fillDisk},
 		{name: "locked", hurt: (*storeWorld).lockFile},
@@ -71,6 +73,7 @@ func TestStoreFaults(t *testing.T) {
 					s.amidst(t, "AsymmetricSign")
 					s.amidst(t, "CreateOccurrence")
 				}
+
 				s.whole(t)
 			})
 		}
@@ -102,6 +105,7 @@ func newStoreWorld(t *testing.T, f storeFault) *storeWorld {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		s.pg, s.database = pg, fmt.Sprintf("gate%d", time.Now().UnixNano())
 		if f.name == "gone" {
 			t.Cleanup(func() { _ = pg.Close() })
@@ -114,6 +118,7 @@ func newStoreWorld(t *testing.T, f storeFault) *storeWorld {
 		}
 		t.Cleanup(func() { _ = syscall.Unmount(s.disk, syscall.MNT_DETACH) })
 	}
+
 	s.world = newWorld(t, worldOptions{quiet: true, config: func(c *config.Config) {
 		switch {
 		case f.postgres != nil:
@@ -122,6 +127,7 @@ func newStoreWorld(t *testing.T, f storeFault) *storeWorld {
 			c.Store.SQLite = filepath.Join(s.disk, "decisions.db")
 		}
 	}})
+
 	s.push("base/debian", "12", baseImage(t))
 	return s
 }
@@ -133,10 +139,12 @@ func (s *storeWorld) connection(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	path := filepath.Join(t.TempDir(), "dsn")
 	if err := os.WriteFile(path, []byte(dsn), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	return path
 }
 
@@ -172,9 +180,11 @@ func (s *storeWorld) before(t *testing.T) {
 	if a := s.ask(s.fresh("65532:65532")); a.decision.Verdict != attestor.Pass {
 		t.Fatalf("before: %d %s", a.status, a.body)
 	}
+
 	heal, err := s.fault.hurt(s)
 	s.ok(err)
 	refused := 0
+
 	for n := 0; n < 40 && refused == 0; n++ {
 		for image, want := range map[string]int{good: http.StatusOK, root: http.StatusUnprocessableEntity} {
 			if refused > 0 {
@@ -191,12 +201,14 @@ func (s *storeWorld) before(t *testing.T) {
 			break
 		}
 	}
+
 	if s.fault.slow != (refused == 0) {
 		t.Errorf("%d of %d requests were refused", refused, len(s.told)-1)
 	}
 	if r := s.do(http.MethodGet, "/ready", ""); !s.fault.slow && !s.fault.small && r.status != http.StatusServiceUnavailable {
 		t.Errorf("ready: %d %s", r.status, r.body)
 	}
+
 	s.ok(heal())
 	s.right(t, good, attestor.Pass)
 	s.right(t, root, attestor.Deny)
@@ -233,16 +245,19 @@ func (s *storeWorld) amidst(t *testing.T, method string) {
 				s.note(err)
 			})
 		}})
+
 		a := s.ask(image)
 		s.emulator().ClearFaults()
 		if heal == nil {
 			t.Fatalf("%s was not called: %d %s", method, a.status, a.body)
 		}
+
 		s.ok(heal())
 		s.right(t, image, attestor.Pass)
 		if valid := s.standing(image); len(valid) != 1 {
 			t.Errorf("%d attestations stand, want one", len(valid))
 		}
+
 		switch {
 		case a.status == http.StatusOK && s.fault.slow:
 			return
@@ -252,6 +267,7 @@ func (s *storeWorld) amidst(t *testing.T, method string) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 	}
+
 	if !s.fault.slow {
 		t.Errorf("the record was taken away %d times, and every decision was recorded", tries)
 	}
@@ -264,9 +280,11 @@ func (s *storeWorld) whole(t *testing.T) {
 	for _, err := range s.errs {
 		t.Error(err)
 	}
+
 	if s.fault.postgres != nil { // there may be other instances: what was begun is theirs for minutes
 		s.config.Limits.MaxWait, s.config.Limits.Deadline, s.config.Limits.Settle = 1, when.Duration(time.Second), when.Duration(time.Second)
 	}
+
 	s.restart()
 	for until := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		s.ok(s.engine.Recover(t.Context()))
@@ -279,6 +297,7 @@ func (s *storeWorld) whole(t *testing.T) {
 			t.Fatalf("%d decisions are begun and were never completed", len(left))
 		}
 	}
+
 	for _, a := range s.told {
 		if a.decision.ID == "" {
 			continue
@@ -287,6 +306,7 @@ func (s *storeWorld) whole(t *testing.T) {
 			t.Errorf("told %s\nrecorded (%d) %s", a.body, got.status, got.body)
 		}
 	}
+
 	s.checkRecordStands(t)
 }
 
@@ -295,18 +315,22 @@ func (s *storeWorld) whole(t *testing.T) {
 func (w *world) checkRecordStands(t *testing.T) (passes int) {
 	t.Helper()
 	recorded := map[string]bool{}
+
 	for d, err := range w.engine.Store.Decisions(t.Context(), audit.Filter{}) {
 		w.ok(err)
 		if d.Verdict != attestor.Pass || d.DryRun {
 			continue
 		}
+
 		passes++
 		image := d.Image.Reference
 		if !recorded[image] && len(w.standing(image)) != 1 {
 			t.Errorf("%s is recorded as a pass of %s, and %d attestations stand", d.ID, image, len(w.standing(image)))
 		}
+
 		recorded[image] = true
 	}
+
 	for _, o := range w.attested() {
 		if !recorded[o] {
 			t.Errorf("%s is attested to, and no record says why", o)
@@ -322,6 +346,7 @@ func (s *storeWorld) fillDisk() (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	for size := 64 << 10; size > 0; {
 		if _, err := f.Write(make([]byte, size)); err != nil {
 			size /= 2
@@ -336,10 +361,12 @@ func (s *storeWorld) lockFile() (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	tx, err := db.Begin()
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+
 	return func() error { return errors.Join(tx.Rollback(), db.Close()) }, nil
 }
 
@@ -353,6 +380,7 @@ func (s *storeWorld) later(heal func() error) func() error {
 	if heal == nil {
 		return nil
 	}
+
 	done := make(chan error, 1)
 	time.AfterFunc(300*time.Millisecond, func() { done <- heal() })
 	return func() error { return <-done }
@@ -375,6 +403,7 @@ func (s *storeWorld) exec(statements ...string) error {
 		return err
 	}
 	defer db.Close()
+
 	for _, statement := range statements {
 		if _, err := db.Exec(statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
@@ -398,6 +427,7 @@ func (s *storeWorld) lockTables() (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	tx, err := db.Begin()
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -405,6 +435,7 @@ func (s *storeWorld) lockTables() (func() error, error) {
 	if _, err := tx.Exec("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE"); err != nil {
 		return nil, errors.Join(err, tx.Rollback(), db.Close())
 	}
+
 	return s.later(func() error { return errors.Join(tx.Rollback(), db.Close()) }), nil
 }
 

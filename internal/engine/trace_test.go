@@ -40,8 +40,10 @@ func (c *traceCollector) Export(ctx context.Context, r *collectorpb.ExportTraceS
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	for _, resource := range r.GetResourceSpans() {
 		for _, scope := range resource.GetScopeSpans() {
 			c.spans = append(c.spans, scope.GetSpans()...)
@@ -57,6 +59,7 @@ func startCollector(t *testing.T, c *traceCollector) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s := grpc.NewServer()
 	collectorpb.RegisterTraceServiceServer(s, c)
 	go func() { _ = s.Serve(ln) }()
@@ -69,6 +72,7 @@ func (c *traceCollector) names(trace, registry string) map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := map[string]int{}
+
 	for _, s := range c.spans {
 		if hex.EncodeToString(s.GetTraceId()) == trace {
 			out[strings.ReplaceAll(s.GetName(), registry, "REGISTRY")]++
@@ -81,6 +85,7 @@ func (c *traceCollector) traces() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := map[string]bool{}
+
 	for _, s := range c.spans {
 		known[hex.EncodeToString(s.GetTraceId())] = true
 	}
@@ -111,6 +116,7 @@ func (w *world) postTraced(image, parent string) answer {
 	if parent != "" {
 		req.Header.Set("traceparent", parent)
 	}
+
 	return w.send(req)
 }
 
@@ -123,6 +129,7 @@ func TestTracesReachTheCollector(t *testing.T) {
 	w := newWorld(t, worldOptions{config: traced(startCollector(t, c), 1), quiet: true})
 	image := goodImage(t, w)
 	const trace = "0af7651916cd43dd8448eb211c80319c"
+
 	// Cloud Run's front end marks most requests as not sampled: ours to decide.
 	if a := w.postTraced(image, "00-"+trace+"-b7ad6b7169203331-00"); a.status != 200 || !a.decision.Attestations[0].Created {
 		t.Fatalf("%d %s", a.status, a.body)
@@ -130,6 +137,7 @@ func TestTracesReachTheCollector(t *testing.T) {
 	if a := w.postTraced(image, ""); a.status != 200 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
+
 	w.stop() // sends the rest
 
 	names := c.names(trace, w.registry.Addr())
@@ -141,14 +149,17 @@ func TestTracesReachTheCollector(t *testing.T) {
 			t.Errorf("no span %q among %v", want, slices.Sorted(maps.Keys(names)))
 		}
 	}
+
 	if names["decision"] != 1 || names["POST /v1/attest"] != 1 {
 		t.Errorf("%d decisions in a trace: %v", names["decision"], names)
 	}
 	if traces := c.traces(); len(traces) != 2 {
 		t.Errorf("%d traces for two decisions", len(traces))
 	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	for _, s := range c.spans {
 		if strings.Contains(s.String(), "app/good") {
 			t.Errorf("a span names the image: %s", s)
@@ -166,11 +177,13 @@ func TestTracesAreSampled(t *testing.T) {
 	w := newWorld(t, worldOptions{config: traced(startCollector(t, c), 1e-9), quiet: true})
 	image := goodImage(t, w)
 	const trace = "0af7651916cd43dd8448eb211c80319c"
+
 	for _, parent := range []string{"", "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", "00-" + trace + "-b7ad6b7169203331-01"} {
 		if a := w.postTraced(image, parent); a.status != 200 {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 	}
+
 	w.stop()
 	if got := c.traces(); !slices.Equal(got, []string{trace}) {
 		t.Errorf("traces: %v", got)
@@ -187,18 +200,22 @@ func TestNobodyWaitsForTheCollector(t *testing.T) {
 			var log lockedBuffer
 			w := newWorld(t, worldOptions{config: traced(endpoint, 1), quiet: true, log: &log})
 			image := goodImage(t, w)
+
 			for range 20 {
 				if a := w.post(image, false); a.status != 200 || a.decision.Verdict != attestor.Pass {
 					t.Fatalf("%d %s", a.status, a.body)
 				}
 			}
+
 			stopped := make(chan struct{})
 			go func() { defer close(stopped); w.stop() }()
+
 			select {
 			case <-stopped:
 			case <-time.After(20 * time.Second): // its bound is 3 s; a loaded machine is forgiven
 				t.Error("the process did not end")
 			}
+
 			for line := range strings.Lines(log.String()) {
 				if !strings.HasPrefix(line, "{") {
 					t.Errorf("a line that is not the log's: %s", line)
@@ -214,6 +231,7 @@ func TestTracesOverTLSNeedTheirAuthority(t *testing.T) {
 	if err := os.WriteFile(file, []byte("none"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	w := newWorld(t, worldOptions{unstarted: true})
 	for _, ca := range []string{file, file + ".missing"} {
 		w.config.Telemetry.OTLP = &config.OTLP{Endpoint: "collector.example:4317", CA: ca, Sample: 1}
@@ -242,11 +260,13 @@ func TestCacheIsSeen(t *testing.T) {
 	w := newWorld(t, worldOptions{policy: anywherePolicy, quiet: true})
 	image := w.push("app/good", "v1", imageOn(t, baseImage(t), "65532", entry{"app", "1"}))
 	w.scan(image, samples.Clean)
+
 	for range 2 {
 		if a := w.post(image, false); a.status != http.StatusOK {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 	}
+
 	m := string(w.do(http.MethodGet, "/metrics", "").body)
 	for _, outcome := range []string{"hit", "miss"} {
 		if i := strings.Index(m, `attestor_cache_lookups_total{outcome="`+outcome+`"} `); i < 0 || strings.HasPrefix(m[i:], `attestor_cache_lookups_total{outcome="`+outcome+`"} 0`) {

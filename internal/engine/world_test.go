@@ -105,6 +105,7 @@ func newWorld(tb testing.TB, o worldOptions) *world {
 		Store:        config.Store{SQLite: filepath.Join(w.dir, "decisions.db")},
 		Limits:       config.Limits{CallerRate: 1000},
 	}
+
 	w.ok(w.config.Finish(noEnv, engine.ProfileProblem))
 	if o.config != nil {
 		o.config(&w.config)
@@ -164,16 +165,19 @@ func (w *world) start() {
 	if w.listener == nil {
 		w.listen(w.address)
 	}
+
 	log := slog.New(slog.DiscardHandler)
 	if w.options.log != nil {
 		log = engine.NewLogger(w.options.log, slog.LevelInfo, "")
 	}
+
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.tb.Context()))
 	e, err := w.newEngine(ctx, google.EmulatedAt(w.google.Addr()), log)
 	if err != nil {
 		cancel()
 		w.tb.Fatal(err)
 	}
+
 	w.engine, w.cancel, w.served = e, cancel, make(chan error, 1)
 	ln := w.listener
 	go func() {
@@ -197,6 +201,7 @@ func (w *world) stop() {
 	if w.engine == nil {
 		return
 	}
+
 	w.cancel()
 	err := errors.Join(<-w.served, w.engine.Close())
 	w.engine, w.listener = nil, nil
@@ -219,6 +224,7 @@ func (h handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}
+
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, r)
 	resp := rec.Result()
@@ -233,6 +239,7 @@ func (w *world) push(repository, tag string, what interface{ Digest() (v1.Hash, 
 	ref, err := name.NewTag(w.registry.Addr() + "/" + repository + ":" + tag)
 	w.ok(err)
 	transport := remote.WithTransport(handlerTransport{w.outside.Registry.Upstream})
+
 	switch x := what.(type) {
 	case v1.ImageIndex:
 		err = remote.WriteIndex(ref, x, transport)
@@ -241,6 +248,7 @@ func (w *world) push(repository, tag string, what interface{ Digest() (v1.Hash, 
 	default:
 		w.tb.Fatalf("cannot push a %T", what)
 	}
+
 	w.ok(err)
 	digest, err := what.Digest()
 	w.ok(err)
@@ -279,6 +287,7 @@ func (w *world) do(method, path, body string) answer {
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
+
 	return w.send(req)
 }
 
@@ -292,6 +301,7 @@ func (w *world) send(req *http.Request) answer {
 	if a.body, err = io.ReadAll(resp.Body); err != nil {
 		return answer{body: []byte(err.Error())}
 	}
+
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 		_ = json.Unmarshal(a.body, &a.decision) // whoever wants one looks at its id
 	}
@@ -317,6 +327,7 @@ func (w *world) standing(image string) []attestor.Attestation {
 	w.ok(err)
 	s, err := v.Standing(w.tb.Context(), []string{samples.Attestor}, []attestor.Image{img})
 	w.ok(err)
+
 	for _, a := range s.Valid {
 		if why := w.invalid(a); why != "" {
 			w.tb.Errorf("%s verifies, but Binary Authorization refuses it: %s", a.Occurrence, why)
@@ -333,12 +344,14 @@ func (w *world) invalid(a attestor.Attestation) string {
 	r, err := w.validate.ValidateAttestationOccurrence(w.tb.Context(), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 		Attestor: a.Attestor, Attestation: o.GetAttestation(), OccurrenceNote: o.GetNoteName(), OccurrenceResourceUri: o.GetResourceUri(),
 	})
+
 	if err != nil {
 		return status.Convert(err).Message()
 	}
 	if r.GetResult() != binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED {
 		return cmp.Or(r.GetDenialReason(), r.GetResult().String())
 	}
+
 	return ""
 }
 
@@ -348,11 +361,13 @@ func (w *world) attested() []string {
 	w.tb.Helper()
 	it := w.outside.Clients.Grafeas.ListNoteOccurrences(w.tb.Context(), &grafeaspb.ListNoteOccurrencesRequest{Name: samples.Note, PageSize: 1000})
 	var out []string
+
 	for {
 		o, err := it.Next()
 		if errors.Is(err, iterator.Done) {
 			return out
 		}
+
 		w.ok(err)
 		out = append(out, o.GetResourceUri())
 	}
@@ -382,6 +397,7 @@ func imageOn(tb testing.TB, parent v1.Image, user string, entries ...entry) v1.I
 	tb.Helper()
 	img := mutate.ConfigMediaType(mutate.MediaType(parent, types.OCIManifestSchema1), types.OCIConfigJSON)
 	var err error
+
 	for _, e := range entries {
 		var b bytes.Buffer
 		tw := tar.NewWriter(&b)
@@ -406,11 +422,13 @@ func configured(tb testing.TB, img v1.Image, edit func(*v1.ConfigFile)) v1.Image
 	if err != nil {
 		tb.Fatal(err)
 	}
+
 	c = c.DeepCopy()
 	edit(c)
 	if img, err = mutate.ConfigFile(img, c); err != nil {
 		tb.Fatal(err)
 	}
+
 	return img
 }
 
@@ -418,6 +436,7 @@ func configured(tb testing.TB, img v1.Image, edit func(*v1.ConfigFile)) v1.Image
 func indexOf(tb testing.TB, images ...v1.Image) v1.ImageIndex {
 	tb.Helper()
 	var entries []mutate.IndexAddendum
+
 	for _, img := range images {
 		c, err := img.ConfigFile()
 		if err != nil {
@@ -442,6 +461,7 @@ func TestWorld(t *testing.T) {
 			})
 		}
 	}
+
 	w := newWorld(t, worldOptions{registry: seen("registry"), google: seen("google"), quiet: true})
 	base := baseImage(t)
 	w.push("base/debian", "12", base)
@@ -449,11 +469,13 @@ func TestWorld(t *testing.T) {
 	root := w.push("app/root", "v1", imageOn(t, base, "", entry{"app", "root"}))
 	w.scan(good, samples.Clean)
 	w.scan(root, samples.Clean)
+
 	for what, b := range calls {
 		if b.String() != "" {
 			t.Errorf("preparing went through the %s that the service sees: %s", what, b)
 		}
 	}
+
 	a := w.post(good, false)
 	if a.status != http.StatusOK || a.decision.Verdict != attestor.Pass || len(w.standing(good)) != 1 {
 		t.Fatalf("good: %d %s, standing %v", a.status, a.body, w.standing(good))
@@ -461,11 +483,13 @@ func TestWorld(t *testing.T) {
 	if r := w.post(root, false); r.status != http.StatusUnprocessableEntity || r.decision.Verdict != attestor.Deny || len(w.standing(root)) != 0 {
 		t.Fatalf("root: %d %s, standing %v", r.status, r.body, w.standing(root))
 	}
+
 	for what, b := range calls {
 		if b.String() == "" {
 			t.Errorf("the service did not go through the %s that it was given", what)
 		}
 	}
+
 	w.restart()
 	if d, ok := w.recorded(a.decision.ID); !ok || d.Verdict != attestor.Pass {
 		t.Errorf("after a restart the record says %v of %s", d.Verdict, a.decision.ID)

@@ -15,12 +15,14 @@ func pattern(t *testing.T, text string) attestor.Pattern {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return p
 }
 
 func TestFits(t *testing.T) {
 	const user = attestor.CheckUser
 	root := exception.Finding{Check: user, Code: attestor.CodeUserRoot, Subject: "0", Package: "passwd"}
+
 	for _, tt := range []struct {
 		name string
 		e    exception.Exception
@@ -55,6 +57,7 @@ func TestFits(t *testing.T) {
 func TestCovers(t *testing.T) {
 	image := exception.Target{Repository: "registry.example/acme/api", Platform: "linux/arm64"}
 	service := exception.Target{Service: "api", FullName: "acme/us-east1/api"}
+
 	for _, tt := range []struct {
 		name string
 		e    exception.Exception
@@ -97,9 +100,11 @@ func TestEnded(t *testing.T) {
 			t.Errorf("at %s: ended %v, want %v", at, got, want)
 		}
 	}
+
 	if !(&exception.Exception{}).Ended(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) {
 		t.Error("an exception without an end is in force")
 	}
+
 	want := attestor.AppliedException{ID: "W-1", Owner: "team-a", Reason: "legacy", Expires: "2026-12-31", Subject: "0", Expired: true}
 	if got := e.Applied("0", true); got != want {
 		t.Errorf("applied: %+v, want %+v", got, want)
@@ -113,10 +118,12 @@ func TestAbout(t *testing.T) {
 		{Check: "user", Subject: "0", Platforms: []string{"linux/amd64"}},
 		{Check: "user", Subject: "USER_ROOT"},
 	}
+
 	var got []int
 	for i := range list.About(exception.Finding{Check: "user", Code: attestor.CodeUserRoot, Subject: "0"}, exception.Target{Platform: "linux/arm64"}) {
 		got = append(got, i)
 	}
+
 	if want := []int{1, 3}; !slices.Equal(got, want) {
 		t.Errorf("about the finding: %v, want %v", got, want)
 	}

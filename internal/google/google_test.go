@@ -17,10 +17,12 @@ func TestFindEmulators(t *testing.T) {
 	all := func(host string) map[string]string {
 		return map[string]string{google.EnvAnalysis: host, google.EnvKMS: host, google.EnvBinauthz: host}
 	}
+
 	with := func(env map[string]string, name, value string) map[string]string {
 		env[name] = value
 		return env
 	}
+
 	for _, tt := range []struct {
 		name   string
 		env    map[string]string
@@ -66,6 +68,7 @@ func TestFindEmulatorsAt(t *testing.T) {
 	if got, err := google.FindEmulatorsAt("", none, false); err != nil || got != (google.Emulators{}) {
 		t.Errorf("no host: %+v, %v", got, err)
 	}
+
 	for name, getenv := range map[string]func(string) string{elsewhere: none, loopback: run} {
 		if got, err := google.FindEmulatorsAt(name, getenv, false); err == nil {
 			t.Errorf("%s: %+v", name, got)
@@ -86,6 +89,7 @@ func TestDialSaysThatItIsEmulated(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+
 	if !c.Emulated || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), loopback) {
 		t.Errorf("emulated: %t, said %q", c.Emulated, log.String())
 	}

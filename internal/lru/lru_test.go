@@ -12,6 +12,7 @@ func TestTheLeastRecentlyUsedGoesFirst(t *testing.T) {
 	for i, k := range []string{"a", "b", "c", "d"} {
 		c.Put(k, i, 2)
 	}
+
 	if v, ok := c.Get("a"); !ok || v != 0 {
 		t.Fatalf("Get(a) = %d, %t before the limit was passed", v, ok)
 	}
@@ -29,12 +30,14 @@ func TestSizesAreCounted(t *testing.T) {
 	for i := range 1000 {
 		c.Put(i, "x", int64(i%25)+1)
 	}
+
 	sum := int64(0)
 	for i := range 1000 {
 		if _, ok := c.Get(i); ok {
 			sum += int64(i%25) + 1
 		}
 	}
+
 	if sum > 100 || sum < 75 {
 		t.Errorf("entries of %d in sum are kept, want at most 100 and no more forgotten than needed", sum)
 	}
@@ -44,6 +47,7 @@ func TestSizesAreCounted(t *testing.T) {
 	if v, _ := c.Get(1); v != "newer" {
 		t.Errorf("Get(1) = %q after it was replaced", v)
 	}
+
 	c.Remove(1)
 	if _, ok := c.Get(1); ok {
 		t.Error("1 is there after Remove")
@@ -70,6 +74,7 @@ func TestOneLargeValueEmptiesNothing(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	c := lru.New[int, int](50)
 	var wg sync.WaitGroup
+
 	for g := range 8 {
 		wg.Go(func() {
 			for i := range 2000 {
@@ -79,6 +84,7 @@ func TestManyAtOnce(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	if n := c.Len(); n > 50 {
 		t.Errorf("%d entries, want at most 50", n)

@@ -22,6 +22,7 @@ func serve(t *testing.T, dir string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	srv := httptest.NewServer(r)
 	t.Cleanup(srv.Close)
 	return strings.TrimPrefix(srv.URL, "http://")
@@ -33,10 +34,12 @@ func TestImagesSurviveARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	want, err := img.Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ref, err := name.NewTag(serve(t, dir) + "/team/app:v1")
 	if err != nil {
 		t.Fatal(err)
@@ -44,28 +47,34 @@ func TestImagesSurviveARestart(t *testing.T) {
 	if err := remote.Write(ref, img); err != nil {
 		t.Fatal(err)
 	}
+
 	again, err := name.NewTag(serve(t, dir) + "/team/app:v1")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := remote.Image(again)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	layers, err := got.Layers()
 	if err != nil || len(layers) != 2 {
 		t.Fatalf("layers: %d, %v", len(layers), err)
 	}
+
 	rc, err := layers[0].Uncompressed()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := io.Copy(io.Discard, rc); err != nil {
 		t.Errorf("reading a layer: %v", err)
 	}
 	if d, err := got.Digest(); err != nil || d != want {
 		t.Errorf("got %v, %v, want %v", d, err, want)
 	}
+
 	tags, err := remote.List(again.Repository)
 	if err != nil || len(tags) != 1 || tags[0] != "v1" {
 		t.Errorf("tags: %v, %v", tags, err)
@@ -83,19 +92,23 @@ func TestAnyManifestIsStored(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		req.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusCreated {
 			t.Fatalf("%s: %s", name, resp.Status)
 		}
+
 		resp, err = http.Get(url)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		got, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		if err != nil || !bytes.Equal(got, []byte(body)) {
@@ -110,6 +123,7 @@ func TestReferrersAndPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, tag := range []string{"a", "b", "c"} {
 		img, err := random.Image(10, 1)
 		if err != nil {
@@ -119,15 +133,18 @@ func TestReferrersAndPages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	tags, err := remote.List(repo, remote.WithPageSize(2))
 	if err != nil || strings.Join(tags, "") != "abc" {
 		t.Errorf("got %v, %v", tags, err)
 	}
+
 	d := v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("1", 64)}
 	idx, err := remote.Referrers(repo.Digest(d.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	m, err := idx.IndexManifest()
 	if err != nil || len(m.Manifests) != 0 {
 		t.Errorf("got %v, %v", m, err)

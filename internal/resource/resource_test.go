@@ -18,6 +18,7 @@ func image(t testing.TB, s string) attestor.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return img
 }
 
@@ -47,6 +48,7 @@ func TestProject(t *testing.T) {
 		{"gcr.io/example.com/acme", ""},
 		{"gcr.io/example.com", ""},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.repository, func(t *testing.T) {
 			got, err := resource.Project(image(t, tt.repository), overrides)
@@ -58,6 +60,7 @@ func TestProject(t *testing.T) {
 			}
 		})
 	}
+
 	if got, err := resource.Project(attestor.Image{}, map[string]string{"": "x"}); err == nil {
 		t.Errorf("no image: %q", got)
 	}
@@ -81,6 +84,7 @@ func TestURIs(t *testing.T) {
 		{"ghcr.io/acme/gcr.io/api", []string{"https://ghcr.io/acme/gcr.io/api", "ghcr.io/acme/gcr.io/api"}},
 		{"us-docker.pkg.dev/acme/gcr.io", []string{"https://us-docker.pkg.dev/acme/gcr.io", "us-docker.pkg.dev/acme/gcr.io"}},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.repository, func(t *testing.T) {
 			var want []string
@@ -92,6 +96,7 @@ func TestURIs(t *testing.T) {
 			}
 		})
 	}
+
 	if got := resource.URIs(attestor.Image{}); got != nil {
 		t.Errorf("no image: %v", got)
 	}
@@ -142,6 +147,7 @@ func FuzzProject(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		project, err := resource.Project(img, nil)
 		if (project == "") != (err != nil) {
 			t.Fatalf("%q, %v", project, err)

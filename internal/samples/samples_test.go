@@ -14,6 +14,7 @@ func TestSamplesAreTheSameEverywhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if len(all) != 7 {
 			t.Fatalf("%d samples", len(all))
 		}
@@ -37,6 +38,7 @@ func TestSamplesAreTheSameEverywhere(t *testing.T) {
 			if before, ok := digests[s.Repository]; ok && before != d.String() {
 				t.Errorf("%s: %s, then %s", s.Repository, before, d)
 			}
+
 			digests[s.Repository] = d.String()
 		}
 	}

@@ -70,18 +70,23 @@ func TestFaults(t *testing.T) {
 		{"invalid UTF-8 in a name", "{\"us\xffr\":1}", strictjson.Malformed, strictjson.Malformed, ""},
 		{"half a surrogate pair", `{"user":"\ud800"}`, strictjson.Malformed, none, ""},
 	}
+
 	for _, tt := range tests {
 		for rules, want := range map[*strictjson.Rules]strictjson.Fault{&strict: tt.strict, &grown: tt.grown} {
 			var d document
 			err := strictjson.Decode([]byte(tt.text), &d, *rules)
 			e, _ := errors.AsType[*strictjson.Error](err)
+
 			switch {
 			case want == none && err != nil:
 				t.Errorf("%s: %v with %+v", tt.name, err, *rules)
+
 			case want != none && (e == nil || e.Fault != want):
 				t.Errorf("%s: %v, want fault %d", tt.name, err, want)
+
 			case want != none && rules == &strict && string(e.At) != tt.at:
 				t.Errorf("%s: at %q, want %q", tt.name, e.At, tt.at)
+
 			case want != none && (e.Error() == "" || len(e.Error()) > 200):
 				t.Errorf("%s: message %q", tt.name, e.Error())
 			}

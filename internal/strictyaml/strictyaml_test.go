@@ -19,6 +19,7 @@ func scalar(t *testing.T, text string) *yaml.Node {
 	if err := yaml.Load([]byte("a: "+text), &doc); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
+
 	return doc.Content[0].Content[1]
 }
 
@@ -44,6 +45,7 @@ func TestScalars(t *testing.T) {
 	} {
 		n := scalar(t, written)
 		var got []string
+
 		for _, r := range []struct {
 			as   string
 			read func(*yaml.Node) (any, error)
@@ -60,6 +62,7 @@ func TestScalars(t *testing.T) {
 				t.Errorf("%s as %s: %v beside an error", written, r.as, v)
 			}
 		}
+
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s may be read as (-want +got):\n%s", written, diff)
 		}
@@ -103,10 +106,12 @@ func faults(t *testing.T, s strictyaml.Shape, text string) []string {
 	if err := yaml.Load([]byte(text), &doc); err != nil {
 		t.Fatal(err)
 	}
+
 	out := []string{}
 	for _, f := range s.Check(&doc, reflect.TypeFor[outer]()) {
 		out = append(out, fmt.Sprintf("%d:%d %s", f.Line, f.Column, f.Path))
 	}
+
 	return out
 }
 
@@ -120,6 +125,7 @@ ratio: {a: 1, b: "2"}
 at: 2026-11-01T00:00:00Z
 inner: &p {port: 0x50}
 `)
+
 	want := []string{"1:5 on", "2:7 port", "3:15 names[1]", "3:21 names[2]", "3:27 names[3]", "4:18 ratio.b", "6:18 inner.port"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -162,6 +168,7 @@ func TestCheckIsBounded(t *testing.T) {
 	if err := yaml.Load([]byte(b.String()), &doc); err != nil {
 		t.Fatal(err)
 	}
+
 	list := doc.Content[0].Content[1]
 	for range 9 { // ten billion values, without the parser's own guard
 		next := &yaml.Node{Kind: yaml.SequenceNode}
@@ -170,6 +177,7 @@ func TestCheckIsBounded(t *testing.T) {
 		}
 		list = next
 	}
+
 	type deep [][][][][][][][][][]int
 	if got := (strictyaml.Shape{}).Check(list, reflect.TypeFor[deep]()); len(got) > 200_000 || len(got) == 0 {
 		t.Errorf("%d faults", len(got))

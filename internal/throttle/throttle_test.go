@@ -33,6 +33,7 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	if give.header != "" {
 		resp.Header.Set("Retry-After", give.header)
 	}
+
 	return resp, nil
 }
 
@@ -45,14 +46,17 @@ func ask(t *testing.T, a *answers, tries int, deadline time.Duration, body io.Re
 		defer cancel()
 		ctx = limited
 	}
+
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://registry.example:5000/v2/", body)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	resp, err := throttle.Transport{Next: a, Tries: tries}.RoundTrip(r)
 	if err != nil {
 		return 0, err
 	}
+
 	return resp.StatusCode, resp.Body.Close()
 }
 
@@ -104,6 +108,7 @@ func TestHowLongIsWaited(t *testing.T) {
 					}
 					return
 				}
+
 				e, ok := errors.AsType[*throttle.Error](err)
 				if !ok || e.Status != tt.status || e.After != tt.after || e.Host != "registry.example:5000" {
 					t.Fatalf("got %+v (%v), want to wait %v", e, err, tt.after)
@@ -166,6 +171,7 @@ func TestWaitingEndsWithTheCaller(t *testing.T) {
 			_, err := throttle.Do(ctx, 5, func() (int, error) { return 0, &throttle.Error{Status: 429, After: time.Minute} })
 			done <- err
 		}()
+
 		synctest.Wait()
 		begun := time.Now()
 		cancel()

@@ -37,6 +37,7 @@ func TestHeadIsTheTreeOfRFC6962(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		var got []tlog.Hash
 		h, got = h.Add(e)
 		if !slices.Equal(got, want) {
@@ -48,6 +49,7 @@ func TestHeadIsTheTreeOfRFC6962(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if h.Size != n+1 || h.Root() != root {
 			t.Fatalf("the head of %d entries has size %d and root %s, want %s", n+1, h.Size, h.Root(), root)
 		}
@@ -63,6 +65,7 @@ func TestAppendedIsProven(t *testing.T) {
 	onBoth(t, func(t *testing.T, w world) {
 		ctx := t.Context()
 		w.fill(t, 1)
+
 		for n := 1; n < 300; n += 23 {
 			if err := w.add(ctx, n, min(n+23, 300)); err != nil {
 				t.Fatal(err)
@@ -73,6 +76,7 @@ func TestAppendedIsProven(t *testing.T) {
 		for n := range 300 {
 			want, _ = want.Add(entry(t, n))
 		}
+
 		if got := w.head(t); !got.Equal(want) {
 			t.Fatalf("the head has size %d and root %s, want %d and %s", got.Size, got.Root(), want.Size, want.Root())
 		}
@@ -83,14 +87,17 @@ func TestAppendedIsProven(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			p, err := translog.Prove(ctx, w.db, found, signed)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			read, err := translog.ParseProof(p.Encode())
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if c, err := read.Verify(entry(t, n), v); err != nil || c.Size != 300 || c.Origin != origin {
 				t.Fatalf("entry %d: %+v, %v", n, c, err)
 			}
@@ -125,10 +132,12 @@ func TestRolledBackIsNotAppended(t *testing.T) {
 		if err := w.add(ctx, 5, 7); err != nil {
 			t.Fatal(err)
 		}
+
 		leaves, err := translog.Leaves(ctx, w.db, 0, 100)
 		if err != nil || len(leaves) != 7 {
 			t.Fatalf("%d leaves, %v", len(leaves), err)
 		}
+
 		for n, l := range leaves {
 			if l.Index != int64(n) || !bytes.Equal(l.Entry, entry(t, n)) {
 				t.Errorf("leaf %d: index %d, %s", n, l.Index, l.Entry)
@@ -142,6 +151,7 @@ func TestInstancesTakeTurns(t *testing.T) {
 	onBoth(t, func(t *testing.T, w world) {
 		const instances, each = 4, 25
 		var wg sync.WaitGroup
+
 		for i := range instances {
 			other := world{Table: &translog.Table{Postgres: w.Postgres}, db: w.db}
 			wg.Go(func() {
@@ -153,14 +163,17 @@ func TestInstancesTakeTurns(t *testing.T) {
 				}
 			})
 		}
+
 		wg.Wait()
 
 		leaves, err := translog.Leaves(t.Context(), w.db, 0, 1000)
 		if err != nil || len(leaves) != instances*each {
 			t.Fatalf("%d leaves, %v", len(leaves), err)
 		}
+
 		var want translog.Head
 		ids := map[string]bool{}
+
 		for n, l := range leaves {
 			if l.Index != int64(n) {
 				t.Fatalf("leaf %d has index %d", n, l.Index)
@@ -168,6 +181,7 @@ func TestInstancesTakeTurns(t *testing.T) {
 			ids[l.ID] = true
 			want, _ = want.Add(l.Entry)
 		}
+
 		if got := w.head(t); len(ids) != instances*each || !got.Equal(want) {
 			t.Errorf("%d records, size %d, root %s; want %s", len(ids), got.Size, got.Root(), want.Root())
 		}
@@ -245,6 +259,7 @@ func TestDamagedTreeProvesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if p, err := translog.Prove(t.Context(), w.db, found, signed); !translog.IsInconsistent(err) {
 			t.Errorf("%+v, %v", p, err)
 		}
@@ -258,6 +273,7 @@ func TestEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	e, err := translog.ParseEntry(b)
 	if err != nil || e.ID != l.Entry.ID || !e.Time.Equal(l.Entry.Time) || !e.Entered.Equal(day) {
 		t.Fatalf("%+v, %v", e, err)
@@ -271,6 +287,7 @@ func TestEntry(t *testing.T) {
 	if got := e.Differs(l.Salt, parts(7)); got != nil {
 		t.Errorf("its own content differs: %v", got)
 	}
+
 	for name, tt := range map[string]struct {
 		salt  []byte
 		parts map[string][]byte
@@ -321,6 +338,7 @@ func TestSaltsDiffer(t *testing.T) {
 func head(t *testing.T, n int) translog.Head {
 	t.Helper()
 	var h translog.Head
+
 	for i := range n {
 		h, _ = h.Add(entry(t, i))
 	}
@@ -333,6 +351,7 @@ func TestCheckpointIsOfOneLogAndKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	text := string(signed)
 	if want := fmt.Sprintf("%s\n10\n%s\n\n— %s ", origin, head(t, 10).Root(), origin); !strings.HasPrefix(text, want) {
 		t.Errorf("%s\ndoes not begin with\n%s", text, want)
@@ -347,6 +366,7 @@ func TestCheckpointIsOfOneLogAndKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, tt := range map[string]struct{ signed, vkey string }{
 		"another key":          {text, vkey(t, key(origin, 1))},
 		"another log's key":    {text, vkey(t, key("other.example/log", 0))},
@@ -388,11 +408,13 @@ func signNote(t *testing.T, k translog.Key, text string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	hash := strings.Split(vkey(t, k), "+")[1]
 	var id uint32
 	if _, err := fmt.Sscanf(hash, "%08x", &id); err != nil {
 		t.Fatal(err)
 	}
+
 	b := append(binary.BigEndian.AppendUint32(nil, id), sig...)
 	return text + "\n— " + k.Origin + " " + base64.StdEncoding.EncodeToString(b) + "\n"
 }
@@ -455,6 +477,7 @@ func TestTiles(t *testing.T) {
 			t.Errorf("%s: %+v, %v", path, got, err)
 		}
 	}
+
 	for _, bad := range []string{
 		"", "0", "0/", "0/0", "0/0000", "00/000", "64/000", "-1/000", "0/x000/001", "0/001/002", "0/x001", "0/000.p/256",
 		"0/000.p/0", "0/000.p/01", "0/000.p/", "0/000/", "0/+01", "x/000", "0/x001/x002/x003/x004/x005/x006/x007/x008/x009/x010/011",
@@ -495,18 +518,22 @@ func TestTilesMakeTheTree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if !tile.In(size) {
 				t.Fatalf("%s is not in the tree", path)
 			}
+
 			b, err := translog.ReadTile(t.Context(), w.db, tile)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			return b
 		}
 
 		var want translog.Head
 		n := 0
+
 		for _, path := range []string{"entries/000", "entries/001", "entries/002.p/88"} {
 			for b := read(path); len(b) > 0; n++ {
 				length := int(binary.BigEndian.Uint16(b))
@@ -514,6 +541,7 @@ func TestTilesMakeTheTree(t *testing.T) {
 				b = b[2+length:]
 			}
 		}
+
 		if n != size || want.Root() != w.head(t).Root() {
 			t.Errorf("%d entries with root %s, want %s", n, want.Root(), w.head(t).Root())
 		}
@@ -555,6 +583,7 @@ func FuzzParseProof(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		if again := p.Encode(); !bytes.Equal(again, b) {
 			t.Errorf("%q is read and written as %q", b, again)
 		}

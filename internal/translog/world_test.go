@@ -51,6 +51,7 @@ func onBoth(t *testing.T, f func(t *testing.T, w world)) {
 		db := opened(t, "sqlite", "file:"+filepath.Join(t.TempDir(), "log.db")+"?_txlock=immediate&_pragma=busy_timeout(5000)")
 		f(t, world{Table: &translog.Table{}, db: db})
 	})
+
 	t.Run("postgresql", func(t *testing.T) {
 		pg, err := shared()
 		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
@@ -59,10 +60,12 @@ func onBoth(t *testing.T, f func(t *testing.T, w world)) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		dsn, err := pg.Database(fmt.Sprintf("log%d", databases.Add(1)))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		f(t, world{Table: &translog.Table{Postgres: true}, db: opened(t, "pgx", dsn)})
 	})
 }
@@ -80,16 +83,19 @@ func opened(t *testing.T, driver, dsn string) *sql.DB {
 	if err != nil || len(files) != 1 {
 		t.Fatalf("migrations of the log: %v, %v", files, err)
 	}
+
 	text, err := os.ReadFile(files[0])
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	up, _, _ := strings.Cut(string(text), "-- +goose Down")
 	for _, statement := range strings.Split(up, ";\n") {
 		if _, err := db.Exec(statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
 	}
+
 	return db
 }
 
@@ -115,6 +121,7 @@ func entry(t *testing.T, n int) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return b
 }
 
@@ -130,6 +137,7 @@ func (w world) add(ctx context.Context, first, last int) error {
 	for n := first; n < last; n++ {
 		leaves = append(leaves, leaf(n))
 	}
+
 	_, head, err := w.Append(ctx, tx, leaves)
 	if err != nil {
 		return err
@@ -137,6 +145,7 @@ func (w world) add(ctx context.Context, first, last int) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+
 	w.Committed(head)
 	return nil
 }
@@ -154,6 +163,7 @@ func (w world) head(t *testing.T) translog.Head {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return h
 }
 
@@ -179,6 +189,7 @@ func vkey(t *testing.T, k translog.Key) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return v
 }
 
@@ -188,5 +199,6 @@ func (w world) checkpoint(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return signed
 }

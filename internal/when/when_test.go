@@ -54,6 +54,7 @@ func TestParseInstant(t *testing.T) {
 			t.Errorf("ParseInstant(%q) = %v, %v, want %v", in, got, err, want)
 		}
 	}
+
 	for _, in := range []string{"", "yesterday", "-1d", "2026-13-01", "2026-02-30", "2026-11-1", "2026-11-01T08:00:00", "2026-11-01 08:00:00Z", "20261101"} {
 		if got, err := when.ParseInstant(in, now); err == nil {
 			t.Errorf("ParseInstant(%q) = %v, want an error", in, got)
@@ -65,6 +66,7 @@ func FuzzParseDuration(f *testing.F) {
 	for _, s := range []string{"0", "1d12h", "1.5h", "250ms", "106751d23h47m16s854ms", "1h1h", "9999999999999999999d", "1.5d", "1d1.5m", "1h1.5ms", "1.5h1m", "5", "1ms1s"} {
 		f.Add(s)
 	}
+
 	pattern := regexp.MustCompile(when.DurationPattern)
 	f.Fuzz(func(t *testing.T, s string) {
 		d, err := when.ParseDuration(s)
@@ -77,6 +79,7 @@ func FuzzParseDuration(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		if d < 0 {
 			t.Fatalf("ParseDuration(%q) = %v", s, d)
 		}

@@ -44,6 +44,7 @@ func (c cluster) policies(t testing.TB) attestor.Policies {
 	if len(c.override) > 0 {
 		override = "  breakGlass: {allowed: true, attestors: [" + strings.Join(c.override, ", ") + "]}\n"
 	}
+
 	set, err := policy.Parse(policy.Source{Name: "production.yaml", Text: fmt.Appendf(nil, `apiVersion: attestor/v1
 kind: GatePolicy
 metadata: {name: production}
@@ -55,6 +56,7 @@ spec:
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}
   attestors: [%s]
 %s`, cmp.Or(c.mode, attestor.Enforce), cmp.Or(strings.Join(c.by, ", "), name), override)})
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,12 +70,14 @@ func (c cluster) Standing(ctx context.Context, img attestor.Image) (attestor.Sta
 	if err := ctx.Err(); err != nil {
 		return attestor.Standing{}, err
 	}
+
 	s := attestor.Standing{Known: true}
 	if img.String() == good {
 		s.Valid = []attestor.Attestation{{Attestor: name, Digest: img.Digest()}}
 	} else {
 		s.Invalid = []attestor.InvalidAttestation{{Attestation: attestor.Attestation{Attestor: name, Digest: img.Digest()}, Why: "no key verifies it"}}
 	}
+
 	return s, nil
 }
 
@@ -87,6 +91,7 @@ func image(t testing.TB, ref string) attestor.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return img
 }
 
@@ -96,10 +101,12 @@ func handler(t testing.TB, c cluster, change func(*admission.Config)) http.Handl
 	if change != nil {
 		change(&config)
 	}
+
 	h, err := admission.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return h
 }
 
@@ -129,6 +136,7 @@ func ask(t testing.TB, h http.Handler, body string) (int, answer) {
 			t.Fatalf("answer %s is not this review's", w.Body)
 		}
 	}
+
 	return w.Code, a
 }
 
@@ -156,6 +164,7 @@ func TestEveryPlaceOfAnImageIsSeen(t *testing.T) {
 			return reviewOf("batch", "v1", "CronJob", "CREATE", `{"spec":{"jobTemplate":{"spec":{"template":{"spec":`+s+`}}}}}`)
 		},
 	}
+
 	specs := map[string]struct {
 		spec    string
 		allowed bool
@@ -175,6 +184,7 @@ func TestEveryPlaceOfAnImageIsSeen(t *testing.T) {
 		"names in capitals":   {`{"Containers":[{"name":"a","image":"` + good + `"}]}`, false},
 		"too many":            {pod(many(101)...), false},
 	}
+
 	for shape, wrap := range shapes {
 		for spec, tt := range specs {
 			code, got := ask(t, h, wrap(tt.spec))
@@ -201,6 +211,7 @@ func many(n int) []string {
 func TestWhatIsNotUnderstoodIsRefused(t *testing.T) {
 	h := handler(t, cluster{}, nil)
 	template := templated(pod(good))
+
 	for what, body := range map[string]string{
 		"another kind":        reviewOf("serving.knative.dev", "v1", "Service", "CREATE", template),
 		"another's Pod":       reviewOf("evil.example", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`),
@@ -220,6 +231,7 @@ func TestWhatIsNotUnderstoodIsRefused(t *testing.T) {
 			t.Errorf("%s: status %d, allowed %t", what, code, got.Response.Allowed)
 		}
 	}
+
 	whole := reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)
 	for what, body := range map[string]string{
 		"nothing": "", "an array": "[]", "another version": strings.Replace(whole, "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1),
@@ -231,6 +243,7 @@ func TestWhatIsNotUnderstoodIsRefused(t *testing.T) {
 			t.Errorf("%s: status %d, want 4xx", what, code)
 		}
 	}
+
 	if _, got := ask(t, h, reviewOf("", "v1", "Pod", "DELETE", `null`)); !got.Response.Allowed {
 		t.Error("a deletion is refused")
 	}
@@ -242,12 +255,14 @@ func TestWholeReviews(t *testing.T) {
 	if err != nil || len(files) < 2 {
 		t.Fatalf("reviews: %v, %v", files, err)
 	}
+
 	h := handler(t, cluster{}, nil)
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		want := strings.Contains(f, "allowed")
 		if code, got := ask(t, h, string(b)); code != 200 || got.Response.Allowed != want {
 			t.Errorf("%s: status %d, allowed %t, want %t: %s", f, code, got.Response.Allowed, want, got.Response.Status.Message)
@@ -285,6 +300,7 @@ func TestAttestorsOfAnOverride(t *testing.T) {
 	const a, b, glass, other = "projects/p/attestors/a", "projects/p/attestors/b", "projects/p/attestors/glass", "projects/p/attestors/other"
 	usual, override := []string{a, b}, []string{glass, other}
 	body := reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)
+
 	for _, tt := range []struct {
 		name     string
 		override []string // attestors of the policy's overrides
@@ -320,6 +336,7 @@ func TestTimeOutIsRefusedInTime(t *testing.T) {
 			<-ctx.Done()
 			return attestor.Standing{}, ctx.Err()
 		}}, func(c *admission.Config) { c.Timeout = 3 * time.Second })
+
 		start := time.Now()
 		_, got := ask(t, h, reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`))
 		if took := time.Since(start); got.Response.Allowed || took != 3*time.Second {
@@ -338,16 +355,19 @@ func TestJudgedOnTheSpot(t *testing.T) {
 			return attestor.Decision{ID: "d1", Verdict: verdict, Checks: []attestor.Check{{Name: "user", Status: attestor.StatusDeny, Reasons: []attestor.Reason{{Code: attestor.CodeUserRoot, Message: "runs as root"}}}}}, nil
 		}
 	})
+
 	body := reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(bad)+`}`)
 	if _, got := ask(t, h, body); !got.Response.Allowed {
 		t.Errorf("refused: %s", got.Response.Status.Message)
 	}
+
 	for _, v := range []attestor.Outcome{attestor.Deny, attestor.Undecided, "", "allow"} {
 		verdict = v
 		if _, got := ask(t, h, body); got.Response.Allowed || !strings.Contains(got.Response.Status.Message, "USER_ROOT") {
 			t.Errorf("verdict %q: allowed %t: %s", v, got.Response.Allowed, got.Response.Status.Message)
 		}
 	}
+
 	for _, r := range asked {
 		if !r.DryRun || r.Caller.MayAnywhere(attestor.ActionAttest) {
 			t.Errorf("the Gate was asked to sign: %+v", r)
@@ -368,6 +388,7 @@ func TestExemptRepositoriesAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	h := handler(t, cluster{}, func(c *admission.Config) { c.Exempt = []attestor.Pattern{p} })
 	_, got := ask(t, h, reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(foreign)+`}`))
 	if !got.Response.Allowed || len(got.Response.Warnings) != 1 {

@@ -13,9 +13,11 @@ func Sees(body []byte) ([]string, error) {
 	if err := json.Unmarshal(body, &in); err != nil || in.Request == nil {
 		return nil, errors.Join(errUnknownKind, err)
 	}
+
 	spec, err := podSpecOf(in.Request.Kind, in.Request.Object)
 	if err != nil {
 		return nil, err
 	}
+
 	return spec.images(), nil
 }

@@ -18,6 +18,7 @@ func FuzzReview(f *testing.F) {
 		f.Add([]byte(reviewOf("apps", "v1", "Deployment", "UPDATE", templated(spec))))
 		f.Add([]byte(reviewOf("batch", "v1", "CronJob", "CREATE", `{"spec":{"jobTemplate":`+templated(spec)+`}}`)))
 	}
+
 	f.Add([]byte(reviewOf("", "v1", "Pod", "DELETE", `null`)))
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`))
 	h := handler(f, cluster{}, nil)
@@ -32,10 +33,12 @@ func FuzzReview(f *testing.F) {
 			}
 			return
 		}
+
 		var got answer
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Response.UID == "" {
 			t.Fatalf("answer %s to %q", w.Body, body)
 		}
+
 		var in map[string]any
 		if err := json.Unmarshal(body, &in); err != nil {
 			t.Fatalf("%q was answered, and is not JSON", body)
@@ -46,17 +49,21 @@ func FuzzReview(f *testing.F) {
 			}
 			return
 		}
+
 		request := member(in, "request")
 		if operation := request["operation"]; operation == "DELETE" {
 			return
 		}
+
 		kind := member(request, "kind")
 		images := imagesOf(podPath(kind["kind"]), member(request, "object"))
+
 		for _, image := range images {
 			if image != good {
 				t.Fatalf("admitted with %v: %q", images, body)
 			}
 		}
+
 		if len(images) == 0 {
 			t.Fatalf("admitted without an image: %q", body)
 		}
@@ -87,6 +94,7 @@ func podPath(kind any) []string {
 func imagesOf(path []string, object map[string]any) []any {
 	var out []any
 	spec := member(object, path...)
+
 	for _, list := range []string{"containers", "initContainers", "ephemeralContainers"} {
 		items, _ := spec[list].([]any)
 		for _, item := range items {
@@ -95,11 +103,13 @@ func imagesOf(path []string, object map[string]any) []any {
 			}
 		}
 	}
+
 	volumes, _ := spec["volumes"].([]any)
 	for _, item := range volumes {
 		if v, ok := item.(map[string]any); ok && v["image"] != nil {
 			out = append(out, member(v, "image")["reference"])
 		}
 	}
+
 	return out
 }

@@ -29,6 +29,7 @@ type official struct{ decoder runtime.Decoder }
 func newOfficial(t testing.TB) official {
 	t.Helper()
 	scheme := runtime.NewScheme()
+
 	for _, add := range []func(*runtime.Scheme) error{admissionv1.AddToScheme, corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
@@ -42,10 +43,12 @@ func (o official) review(body []byte) (*admissionv1.AdmissionReview, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	review, ok := decoded.(*admissionv1.AdmissionReview)
 	if !ok {
 		return nil, fmt.Errorf("a %T", decoded)
 	}
+
 	return review, nil
 }
 
@@ -60,45 +63,59 @@ func (o official) images(body []byte) ([]string, error) {
 	if review.Request == nil {
 		return nil, errNoPod
 	}
+
 	decoded, _, err := o.decoder.Decode(review.Request.Object.Raw, nil, nil)
 	if err != nil {
 		return nil, err
 	}
+
 	var spec corev1.PodSpec
 	switch x := decoded.(type) {
 	case *corev1.Pod:
 		spec = x.Spec
+
 	case *corev1.PodTemplate:
 		spec = x.Template.Spec
+
 	case *corev1.ReplicationController:
 		if x.Spec.Template == nil {
 			return nil, errNoPod
 		}
 		spec = x.Spec.Template.Spec
+
 	case *appsv1.Deployment:
 		spec = x.Spec.Template.Spec
+
 	case *appsv1.ReplicaSet:
 		spec = x.Spec.Template.Spec
+
 	case *appsv1.StatefulSet:
 		spec = x.Spec.Template.Spec
+
 	case *appsv1.DaemonSet:
 		spec = x.Spec.Template.Spec
+
 	case *batchv1.Job:
 		spec = x.Spec.Template.Spec
+
 	case *batchv1.CronJob:
 		spec = x.Spec.JobTemplate.Spec.Template.Spec
+
 	default:
 		return nil, errNoPod
 	}
+
 	var out []string
 	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
 		for _, c := range list {
 			out = append(out, c.Image)
 		}
 	}
+
 	for _, c := range spec.EphemeralContainers {
 		out = append(out, c.Image)
 	}
+
 	for _, v := range spec.Volumes {
 		if v.Image != nil {
 			out = append(out, v.Image.Reference)
@@ -119,6 +136,7 @@ func reviews(t testing.TB) map[string][]byte {
 	if err != nil || len(files) < 14 {
 		t.Fatalf("%d recorded reviews, %v", len(files), err)
 	}
+
 	out := map[string][]byte{}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
@@ -127,6 +145,7 @@ func reviews(t testing.TB) map[string][]byte {
 		}
 		out[strings.TrimSuffix(filepath.Base(f), ".json")] = b
 	}
+
 	return out
 }
 
@@ -136,6 +155,7 @@ func TestRecordedReviewsByTheOfficialDecoder(t *testing.T) {
 	t.Parallel()
 	o := newOfficial(t)
 	workloads := 0
+
 	for name, body := range reviews(t) {
 		review, err := o.review(body)
 		if err != nil || review.Request == nil {
@@ -144,6 +164,7 @@ func TestRecordedReviewsByTheOfficialDecoder(t *testing.T) {
 		if review.Request.Operation == admissionv1.Delete {
 			continue // it has no object
 		}
+
 		want, wantErr := o.images(body)
 		got, err := admission.Sees(body)
 		if errors.Is(wantErr, errNoPod) {
@@ -152,11 +173,13 @@ func TestRecordedReviewsByTheOfficialDecoder(t *testing.T) {
 			}
 			continue
 		}
+
 		workloads++
 		if diff := cmp.Diff(want, unique(got)); wantErr != nil || err != nil || diff != "" || len(want) < 5 {
 			t.Errorf("%s: %v, %v, %d images (-official +ours):\n%s", name, wantErr, err, len(want), diff)
 		}
 	}
+
 	if workloads != 12 {
 		t.Errorf("%d workloads: this test would prove too little", workloads)
 	}
@@ -167,11 +190,13 @@ func TestRecordedReviewsByTheOfficialDecoder(t *testing.T) {
 func TestAnswersAreReadByTheOfficialDecoder(t *testing.T) {
 	t.Parallel()
 	o, h := newOfficial(t), handler(t, cluster{}, nil)
+
 	for name, body := range reviews(t) {
 		sent, err := o.review(body)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		r := httptest.NewRequest("POST", "/v1/admission", bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
@@ -180,6 +205,7 @@ func TestAnswersAreReadByTheOfficialDecoder(t *testing.T) {
 		if err != nil || got.Response == nil || got.Response.UID != sent.Request.UID {
 			t.Fatalf("%s: %d %s, %v", name, w.Code, w.Body, err)
 		}
+
 		switch deletion := sent.Request.Operation == admissionv1.Delete; {
 		case got.Response.Allowed != deletion:
 			t.Errorf("%s: allowed is %t", name, got.Response.Allowed)
@@ -227,8 +253,10 @@ func TestNothingHidesFromTheOfficialDecoder(t *testing.T) {
 			return at(r, s, `": "`, func(string) string { return `": 1, "x": "` })
 		},
 	}
+
 	r := rand.New(rand.NewPCG(8, 8)) //nolint:gosec // the same every time
 	seen, refused := 0, 0
+
 	for name, body := range reviews(t) {
 		for range 40 {
 			mutated := tricks[r.IntN(len(tricks))](r, string(body))
@@ -236,11 +264,13 @@ func TestNothingHidesFromTheOfficialDecoder(t *testing.T) {
 			if err != nil {
 				continue // Kubernetes would not have sent it
 			}
+
 			got, err := admission.Sees([]byte(mutated))
 			if err != nil {
 				refused++
 				continue
 			}
+
 			seen++
 			for _, image := range want {
 				if !slices.Contains(got, image) {
@@ -249,6 +279,7 @@ func TestNothingHidesFromTheOfficialDecoder(t *testing.T) {
 			}
 		}
 	}
+
 	if seen < 100 || refused < 30 {
 		t.Errorf("%d were seen and %d refused: this test would prove too little", seen, refused)
 	}
@@ -260,10 +291,12 @@ func at(r *rand.Rand, s, what string, change func(string) string) string {
 	if n == 0 {
 		return s
 	}
+
 	skip, start := r.IntN(n), 0
 	for range skip {
 		start += strings.Index(s[start:], what) + len(what)
 	}
+
 	i := start + strings.Index(s[start:], what)
 	return s[:i] + change(what) + s[i+len(what):]
 }

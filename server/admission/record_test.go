@@ -70,10 +70,12 @@ func steps() []struct {
 		file, method, path string
 		body               any
 	}
+
 	selector := object{"matchLabels": object{"app": "a"}}
 	workload := func(api, kind string, spec object) object {
 		return object{"apiVersion": api, "kind": kind, "metadata": meta(strings.ToLower(kind)), "spec": spec}
 	}
+
 	const core, apps, batch = "/api/v1/namespaces/default", "/apis/apps/v1/namespaces/default", "/apis/batch/v1/namespaces/default"
 	pod := workload("v1", "Pod", template()["spec"].(object))
 	return []step{
@@ -129,6 +131,7 @@ func TestRecordReviews(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	c, err := bin.Start(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +146,7 @@ func TestRecordReviews(t *testing.T) {
 			t.Fatalf("%s %s: %d %s, %v", method, path, status, answer, err)
 		}
 	}
+
 	do("POST", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", object{
 		"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": object{"name": "recorder"},
 		"webhooks": []object{{
@@ -152,6 +156,7 @@ func TestRecordReviews(t *testing.T) {
 				"resources": []string{"pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates", "deployments", "replicasets", "statefulsets", "daemonsets", "jobs", "cronjobs", "configmaps"}}},
 		}},
 	})
+
 	for ctx, cancel := context.WithTimeout(t.Context(), time.Minute); ; { // it becomes active through an informer
 		do("POST", "/api/v1/namespaces/default/configmaps?dryRun=All", object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{"name": "probe"}})
 		if hook.take() != nil {
@@ -162,6 +167,7 @@ func TestRecordReviews(t *testing.T) {
 			t.Fatal("the webhook is not called")
 		}
 	}
+
 	for _, s := range steps() {
 		do(s.method, s.path, s.body)
 		compareReview(t, filepath.Join(recorded, s.file+".json"), hook.take())
@@ -174,16 +180,19 @@ func compareReview(t *testing.T, file string, got []byte) {
 	if err := json.Indent(&indented, got, "", " "); err != nil {
 		t.Fatalf("%s: %v: %s", file, err, got)
 	}
+
 	indented.WriteByte('\n')
 	if *update {
 		if err := os.WriteFile(file, indented.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if diff := cmp.Diff(paths(t, want), paths(t, indented.Bytes())); diff != "" {
 		t.Errorf("%s is not what kube-apiserver %s sends; -update records it (-recorded +sent):\n%s", file, kubeapi.Version, diff)
 	}
@@ -197,6 +206,7 @@ func paths(t *testing.T, b []byte) []string {
 	if err := json.Unmarshal(b, &v); err != nil {
 		t.Fatal(err)
 	}
+
 	var out []string
 	var visit func(at string, v any)
 	visit = func(at string, v any) {
@@ -212,6 +222,7 @@ func paths(t *testing.T, b []byte) []string {
 		}
 		out = append(out, at)
 	}
+
 	visit("", v)
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -17,6 +17,7 @@ func TestVerifierContract(t *testing.T) {
 	with := func(token string) func(*testing.T) *http.Request {
 		return func(*testing.T) *http.Request { return request(token) }
 	}
+
 	at := func(url string) func(*testing.T) *http.Request {
 		return func(*testing.T) *http.Request { return httptest.NewRequest(http.MethodPost, url, http.NoBody) }
 	}
@@ -33,6 +34,7 @@ func TestVerifierContract(t *testing.T) {
 			"no rights":       good(claims{"email": "other@acme.iam.gserviceaccount.com"}),
 		})
 	})
+
 	t.Run("open", func(t *testing.T) {
 		contract.Authenticator(t, identity.Open(attestor.LocalCaller("me")), attestor.LocalCaller("me").Subject, at("http://127.0.0.1:8080/v1/attest"), map[string]func(*testing.T) *http.Request{
 			"by another name":    at("http://gate.example/v1/attest"),

@@ -15,6 +15,7 @@ import (
 func FuzzToken(f *testing.F) {
 	h := newHouse(f, nil)
 	genuine := map[string]bool{}
+
 	for _, token := range []string{
 		sign(f, jose.RS256, h.google, "g1", good()),
 		sign(f, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": repoClaim, "email": nil})),
@@ -25,6 +26,7 @@ func FuzzToken(f *testing.F) {
 		}
 		f.Add(token)
 	}
+
 	parts := strings.Split(sign(f, jose.RS256, h.google, "g1", good()), ".")
 	for _, token := range []string{
 		"", "hello", "a.b.c", "..", parts[0] + "." + parts[1] + ".", b64(`{"alg":"none"}`) + "." + parts[1] + ".", b64(`{"alg":"HS256","kid":"g1"}`) + "." + parts[1] + "." + parts[2],
@@ -33,6 +35,7 @@ func FuzzToken(f *testing.F) {
 	} {
 		f.Add(token)
 	}
+
 	f.Fuzz(func(t *testing.T, token string) {
 		got, err := h.verifier.Authenticate(request(token))
 		if err != nil {

@@ -54,6 +54,7 @@ func newKeyServer(t testing.TB, keys ...jose.JSONWebKey) *keyServer {
 			_ = json.NewEncoder(w).Encode(map[string]string{"issuer": "http://" + r.Host, "jwks_uri": "http://" + r.Host + "/keys"})
 			return
 		}
+
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: s.keys})
 	}))
 	t.Cleanup(s.Close)
@@ -87,6 +88,7 @@ func once(t testing.TB, f func() (*rsa.PrivateKey, error)) *rsa.PrivateKey {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return k
 }
 
@@ -96,6 +98,7 @@ func ecKey(t testing.TB) *ecdsa.PrivateKey {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return k
 }
 
@@ -109,10 +112,12 @@ func sign(t testing.TB, alg jose.SignatureAlgorithm, key any, id string, claims 
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	token, err := jwt.Signed(signer).Claims(map[string]any(claims)).Serialize()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return token
 }
 
@@ -134,6 +139,7 @@ func pattern(t testing.TB, s string) attestor.Pattern {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return p
 }
 
@@ -164,6 +170,7 @@ func newHouse(t testing.TB, change func(*identity.Config)) *house {
 	grant := func(actions ...attestor.Action) []attestor.Grant {
 		return []attestor.Grant{{Actions: actions, Images: []attestor.Pattern{pattern(t, "us-docker.pkg.dev/acme/**")}}}
 	}
+
 	h.config = identity.Config{
 		Audience:    audience,
 		Issuers:     []identity.Issuer{{URL: identity.Google, JWKS: h.googleKeys.URL}, {URL: github, JWKS: h.githubKeys.URL}},
@@ -176,13 +183,16 @@ func newHouse(t testing.TB, change func(*identity.Config)) *house {
 		},
 		Now: h.clock.now, Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	}
+
 	if change != nil {
 		change(&h.config)
 	}
+
 	v, err := identity.New(h.config)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	h.verifier = v
 	return h
 }
@@ -195,6 +205,7 @@ func good(changes ...claims) claims {
 		"iss": identity.Google, "aud": audience, "sub": "113774264463038321964", "azp": "113774264463038321964",
 		"email": builder, "email_verified": true, "iat": t0.Unix(), "exp": t0.Add(time.Hour).Unix(),
 	}
+
 	for _, change := range changes {
 		for k, v := range change {
 			if v == nil {
@@ -223,5 +234,6 @@ func body(t testing.TB, c claims) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return b64(string(b))
 }

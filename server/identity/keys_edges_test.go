@@ -121,6 +121,7 @@ func TestWhenKeysAreFetched(t *testing.T) {
 		want   attestor.Kind
 		asks   int // what this step makes it asked
 	}
+
 	for name, steps := range map[string][]step{
 		"within the hour":   {{time.Hour - 1, token, 200, accepted, 0}},
 		"after an hour":     {{time.Hour, token, 200, accepted, 1}, {time.Hour + time.Minute, token, 200, accepted, 0}},
@@ -186,11 +187,13 @@ func TestLeavingWhileKeysAreFetched(t *testing.T) {
 			_, err := h.verifier.Authenticate(request(token).WithContext(ctx))
 			left <- err
 		}()
+
 		synctest.Wait()
 		cancel()
 		if err := <-left; attestor.KindOf(err) != attestor.Unavailable {
 			t.Errorf("who left is told %v", err)
 		}
+
 		close(w.paused)
 		synctest.Wait()
 		if _, err := h.verifier.Authenticate(request(token)); err != nil || w.count() != 1 {
@@ -211,6 +214,7 @@ func TestKeyServersAnswersAreReadWhole(t *testing.T) {
 		}
 		return keySet(t, keys...)
 	}
+
 	const limit = 1 << 20
 	for name, tt := range map[string]struct {
 		status int
@@ -259,6 +263,7 @@ func TestKeyServersAnswersAreReadWhole(t *testing.T) {
 func TestTokensWithoutAKeyID(t *testing.T) {
 	key, other := once(t, googleKey), once(t, githubKey)
 	token := sign(t, jose.RS256, key, "", good())
+
 	for name, tt := range map[string]struct {
 		keys []jose.JSONWebKey
 		want bool
@@ -285,11 +290,13 @@ func TestKeysUnderOneID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	keys := []jose.JSONWebKey{{KeyID: "k", Key: rsa.Public()}, {KeyID: "k", Key: ec.Public()}, {KeyID: "k", Key: ed}}
 	for range keys {
 		keys = append(keys[1:], keys[0])
 		h := newHouse(t, nil)
 		h.githubKeys.set(http.StatusOK, keys...)
+
 		for alg, key := range map[jose.SignatureAlgorithm]any{jose.RS256: rsa, jose.ES256: ec} {
 			token := sign(t, alg, key, "k", good(claims{"iss": github, "sub": repoClaim, "email": nil}))
 			if caller, err := h.verifier.Authenticate(request(token)); err != nil || caller.Subject != repoClaim {
@@ -306,6 +313,7 @@ func TestDiscoveryThatLeadsNowhere(t *testing.T) {
 	const document = issuer + "/.well-known/openid-configuration"
 	key := once(t, googleKey)
 	set := keySet(t, public("g1", key, jose.RS256))
+
 	for name, tt := range map[string]struct {
 		status int
 		text   string
@@ -322,6 +330,7 @@ func TestDiscoveryThatLeadsNowhere(t *testing.T) {
 				c.Issuers = append(c.Issuers, identity.Issuer{URL: issuer})
 				c.Rules = append(c.Rules, identity.Rule{Issuer: issuer, Subject: repoClaim, Grants: c.Rules[0].Grants})
 			})
+
 			w.put(document, tt.status, strings.NewReader(tt.text))
 			for _, url := range []string{keysAt, "http://keys.example/jwks", "https://me@keys.example/jwks"} {
 				w.put(url, 200, strings.NewReader(set))
@@ -359,6 +368,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 func TestWhereKeysAreFoundByDefault(t *testing.T) {
 	const googles, iaps = "https://www.googleapis.com/oauth2/v3/certs", "https://www.gstatic.com/iap/verify/public_key-jwk"
 	grants := newHouse(t, nil).config.Rules
+
 	for name, tt := range map[string]struct {
 		config identity.Config
 		want   []string
@@ -378,6 +388,7 @@ func TestWhereKeysAreFoundByDefault(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+
 		err = v.Warm(t.Context())
 		if got := slices.Sorted(slices.Values(w.asked)); err == nil || !slices.Equal(got, tt.want) || strings.Count(err.Error(), "no such host") != len(tt.want) {
 			t.Errorf("%s: asked %v, want %v; %v", name, got, tt.want, err)
@@ -395,6 +406,7 @@ func TestEachFaultOfAConfigurationIsNamed(t *testing.T) {
 	if v, err := identity.New(whole); err != nil || v == nil {
 		t.Fatal(err)
 	}
+
 	for name, tt := range map[string]struct {
 		change func(*identity.Config)
 		says   string
@@ -434,9 +446,11 @@ func TestEachFaultOfAConfigurationIsNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := whole
 			c.Issuers, c.Rules = slices.Clone(c.Issuers), slices.Clone(c.Rules)
+
 			for i := range c.Rules {
 				c.Rules[i].Claims = maps.Clone(c.Rules[i].Claims)
 			}
+
 			tt.change(&c)
 			_, err := identity.New(c)
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
@@ -455,6 +469,7 @@ func TestIAPIsNotNeeded(t *testing.T) {
 	if strings.Contains(h.log.String(), "without their signature") {
 		t.Errorf("it warns of a mode that is off: %s", h.log)
 	}
+
 	c, err := h.verifier.Authenticate(iapRequest(h, "GET", "/report", sign(t, jose.ES256, h.iap, "i1", good())))
 	if attestor.KindOf(err) != attestor.Unauthenticated || !strings.Contains(attestor.Message(err), "no identity") {
 		t.Errorf("%+v, %v", c, err)

@@ -26,24 +26,29 @@ func TestKeysRotate(t *testing.T) {
 		}
 		return attestor.KindOf(err)
 	}
+
 	later := func(key crypto.Signer, id string) string {
 		return sign(t, jose.RS256, key, id, good(claims{"exp": t0.Add(100 * time.Hour).Unix()}))
 	}
+
 	old, next := later(h.google, "g1"), once(t, githubKey)
 	if got := ask(old); got != -1 {
 		t.Fatalf("first token refused: %v", got)
 	}
+
 	h.googleKeys.set(200, public("g1", h.google, jose.RS256), public("g2", next, jose.RS256))
 	h.clock.set(t0.Add(time.Minute))
 	if got := ask(later(next, "g2")); got != -1 {
 		t.Errorf("a new key is not picked up: %v", got)
 	}
+
 	before := h.googleKeys.count()
 	for range 50 {
 		if got := ask(later(once(t, foreignKey), "made-up")); got != attestor.Unauthenticated {
 			t.Fatalf("made-up key: %v", got)
 		}
 	}
+
 	if asked := h.googleKeys.count() - before; asked > 1 {
 		t.Errorf("50 made-up keys made %d requests to the key server", asked)
 	}
@@ -53,10 +58,12 @@ func TestKeysRotate(t *testing.T) {
 	if got := ask(old); got != -1 {
 		t.Errorf("with the key server down, a known key is locked out: %v", got)
 	}
+
 	h.clock.set(t0.Add(24*time.Hour + 2*time.Minute))
 	if got := ask(old); got != attestor.Unavailable {
 		t.Errorf("a day later it is %v, want unavailable", got)
 	}
+
 	h.googleKeys.set(200, public("g2", next, jose.RS256))
 	h.clock.set(h.clock.now().Add(time.Minute))
 	if got := ask(old); got != attestor.Unauthenticated {
@@ -106,6 +113,7 @@ func TestKeyOfAnUnknownTypeIsPassedOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"keys":[{"kty":"AKP","kid":"new","alg":"ML-DSA-65","pub":"AA"},`+string(jwk)+`]}`)
 	}))
@@ -123,9 +131,11 @@ func TestDiscovery(t *testing.T) {
 		c.Issuers = append(c.Issuers, identity.Issuer{URL: ks.URL})
 		c.Rules = append(c.Rules, identity.Rule{Issuer: ks.URL, Subject: "project_path:acme/api", Grants: c.Rules[0].Grants})
 	})
+
 	if err := h.verifier.Warm(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := h.verifier.Authenticate(request(sign(t, jose.RS256, key, "k", good(claims{"iss": ks.URL, "sub": "project_path:acme/api"}))))
 	if err != nil || got.Issuer != ks.URL {
 		t.Errorf("caller = %+v, %v", got, err)

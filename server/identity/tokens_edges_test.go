@@ -30,6 +30,7 @@ func padded(t *testing.T, n int, token func(id, pad string) string) string {
 			}
 		}
 	}
+
 	t.Fatalf("no token has %d bytes", n)
 	return ""
 }
@@ -38,6 +39,7 @@ func padded(t *testing.T, n int, token func(id, pad string) string) string {
 func TestTimesOfATokenAtTheirLimits(t *testing.T) {
 	h := newHouse(t, nil)
 	at := func(claim string, d time.Duration) claims { return claims{claim: t0.Add(d).Unix()} }
+
 	for name, tt := range map[string]struct {
 		change claims
 		says   string // "": accepted
@@ -68,6 +70,7 @@ func TestWhatIsSaidOfNoToken(t *testing.T) {
 	h := newHouse(t, nil)
 	token := sign(t, jose.RS256, h.google, "g1", good())
 	const none, notOne, wrong = "carries no identity", "Authorization is not one bearer token", "not valid here"
+
 	for name, tt := range map[string]struct {
 		header []string
 		says   string
@@ -86,6 +89,7 @@ func TestWhatIsSaidOfNoToken(t *testing.T) {
 		if tt.header != nil {
 			r.Header["Authorization"] = tt.header
 		}
+
 		_, err := h.verifier.Authenticate(r)
 		if tt.says == "" && err != nil || tt.says != "" && (attestor.KindOf(err) != attestor.Unauthenticated || !strings.Contains(attestor.Message(err), tt.says)) {
 			t.Errorf("%s: %v, want %q", name, err, tt.says)
@@ -97,9 +101,11 @@ func TestWhatIsSaidOfNoToken(t *testing.T) {
 func TestTheLargestToken(t *testing.T) {
 	h := newHouse(t, nil)
 	var google, iap []jose.JSONWebKey
+
 	for _, id := range keyIDs() {
 		google, iap = append(google, public(id, h.google, jose.RS256)), append(iap, public(id, h.iap, jose.ES256))
 	}
+
 	h.googleKeys.set(http.StatusOK, google...)
 	h.iapKeys.set(http.StatusOK, iap...)
 	const largest = 16 << 10
@@ -108,12 +114,15 @@ func TestTheLargestToken(t *testing.T) {
 		bearer := padded(t, n, func(id, pad string) string {
 			return sign(t, jose.RS256, h.google, id, good(claims{"pad": pad}))
 		})
+
 		if caller, err := h.verifier.Authenticate(request(bearer)); (err == nil) != want {
 			t.Errorf("a bearer token of %d bytes: %+v, %v", n, caller, err)
 		}
+
 		assertion := padded(t, n, func(id, pad string) string {
 			return sign(t, jose.ES256, h.iap, id, good(claims{"iss": identity.IAP, "aud": iapAudience, "email": "auditor@acme.example", "pad": pad}))
 		})
+
 		if caller, err := h.verifier.Authenticate(iapRequest(h, "GET", "/report", assertion)); (err == nil) != want {
 			t.Errorf("an assertion of %d bytes: %+v, %v", n, caller, err)
 		}
@@ -138,6 +147,7 @@ func TestWhoACallerIs(t *testing.T) {
 		c.Rules = append(c.Rules, identity.Rule{Subject: subject, Grants: c.Rules[0].Grants},
 			identity.Rule{Issuer: github, Subject: "one\nline", Grants: c.Rules[0].Grants})
 	})
+
 	for name, tt := range map[string]struct {
 		change  claims
 		subject string // "": refused
@@ -154,6 +164,7 @@ func TestWhoACallerIs(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %q", name, caller, err, tt.subject)
 		}
 	}
+
 	if caller, err := h.verifier.Authenticate(request(sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": "one\nline"})))); attestor.KindOf(err) != attestor.Unauthenticated {
 		t.Errorf("another issuer's subject of two lines: %+v, %v", caller, err)
 	}
@@ -203,6 +214,7 @@ func TestWhatIsSaidToStrangers(t *testing.T) {
 		if tt.change["iss"] == github {
 			key, id = h.github, "h1"
 		}
+
 		_, err := h.verifier.Authenticate(request(sign(t, jose.RS256, key, id, good(tt.change))))
 		e, ok := err.(*attestor.Error) //nolint:errorlint // it is returned as it is
 		if !ok || e.Kind != attestor.Forbidden || !strings.Contains(e.Msg, tt.msg) || strings.Contains(e.Fix, "includeEmail") != tt.includes {
@@ -218,11 +230,13 @@ func TestPagesAndTheProxy(t *testing.T) {
 	iap := func(change claims) string {
 		return sign(t, jose.ES256, h.iap, "i1", good(claims{"iss": identity.IAP, "aud": iapAudience, "email": "auditor@acme.example", "email_verified": nil}, change))
 	}
+
 	page := func(token string) *http.Request {
 		r := request(token)
 		r.Method, r.URL.Path = http.MethodGet, "/report"
 		return r
 	}
+
 	for name, tt := range map[string]struct {
 		request *http.Request
 		subject string // "": refused
@@ -262,6 +276,7 @@ func TestTrustPlatformRefusesWhatWasNotChecked(t *testing.T) {
 		c.UnsafeTrustPlatform = true
 		c.Rules = append(c.Rules, identity.Rule{Subject: "113774264463038321964", Grants: c.Rules[0].Grants})
 	})
+
 	header := b64(`{"alg":"RS256","kid":"g1","typ":"JWT"}`)
 	whole := header + "." + body(t, good()) + "." + removed
 	serverless := func(values ...string) *http.Request {
@@ -269,6 +284,7 @@ func TestTrustPlatformRefusesWhatWasNotChecked(t *testing.T) {
 		r.Header["X-Serverless-Authorization"] = values
 		return r
 	}
+
 	const uses = "accepted a token without its signature"
 	for name, tt := range map[string]struct {
 		request *http.Request

@@ -33,6 +33,7 @@ func TestTokenIsAccepted(t *testing.T) {
 		{"another issuer, by subject", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": repoClaim, "email": nil})), repoClaim, attestor.ActionCheck},
 		{"another issuer, by claims", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": "x", "repository_id": "42", "environment": "production"})), "x", attestor.ActionAttest},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := h.verifier.Authenticate(request(tt.token))
@@ -53,6 +54,7 @@ func TestTokenIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	publicPEM := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	genuine := sign(t, jose.RS256, h.google, "g1", good())
 	parts := strings.Split(genuine, ".")
@@ -60,10 +62,12 @@ func TestTokenIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	withJWK, err := jwt.Signed(embedded).Claims(map[string]any(good())).Serialize()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	tests := []struct {
 		name  string
 		token string
@@ -111,6 +115,7 @@ func TestTokenIsRefused(t *testing.T) {
 		{"a claim of another type", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "repository_id": 42, "environment": "production"})), attestor.Forbidden},
 		{"a subject that begins like ours", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": repoClaim + "-evil"})), attestor.Forbidden},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := h.verifier.Authenticate(request(tt.token))
@@ -120,6 +125,7 @@ func TestTokenIsRefused(t *testing.T) {
 			if len(got.Grants) != 0 || got.Subject != "" {
 				t.Errorf("a refused caller is %+v", got)
 			}
+
 			for _, secret := range []string{builder, repoClaim, github, identity.Google, "repository_id", iapAudience} {
 				if e, _ := errors.AsType[*attestor.Error](err); strings.Contains(e.Msg+e.Fix, secret) {
 					t.Errorf("%q tells what would do: %q", e.Msg+e.Fix, secret)
@@ -132,6 +138,7 @@ func TestTokenIsRefused(t *testing.T) {
 func TestAuthorizationIsOneBearerToken(t *testing.T) {
 	h := newHouse(t, nil)
 	token := sign(t, jose.RS256, h.google, "g1", good())
+
 	for name, header := range map[string][]string{
 		"twice": {"Bearer " + token, "Bearer " + token}, "Basic": {"Basic " + token}, "bare": {token}, "empty": {"Bearer "},
 		"a list": {"Bearer " + token + ", Bearer " + token}, "nothing": {""},
@@ -142,6 +149,7 @@ func TestAuthorizationIsOneBearerToken(t *testing.T) {
 			t.Errorf("%s: caller %+v, error %v", name, c, err)
 		}
 	}
+
 	r := request("")
 	r.Header.Set("X-Serverless-Authorization", "Bearer "+token) // Cloud Run's, not ours
 	if c, err := h.verifier.Authenticate(r); err == nil {
@@ -162,19 +170,23 @@ func TestIAPReadsPagesOnly(t *testing.T) {
 	of := func(changes ...claims) claims {
 		return good(append([]claims{{"iss": identity.IAP, "aud": iapAudience, "email": "auditor@acme.example", "email_verified": nil}}, changes...)...)
 	}
+
 	token := sign(t, jose.ES256, h.iap, "i1", of())
 	got, err := h.verifier.Authenticate(iapRequest(h, "GET", "/report", token))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if want := "auditor@acme.example"; got.Subject != want || !got.MayAnywhere(attestor.ActionRead) {
 		t.Errorf("caller = %+v, want %s who may read", got, want)
 	}
+
 	for _, a := range attestor.Actions() {
 		if a != attestor.ActionRead && got.MayAnywhere(a) {
 			t.Errorf("an identity of IAP may %s", a)
 		}
 	}
+
 	parts := strings.Split(token, ".")
 	refused := map[string]*http.Request{
 		"API":               iapRequest(h, "GET", "/v1/decisions", token),
@@ -193,6 +205,7 @@ func TestIAPReadsPagesOnly(t *testing.T) {
 		"two assertions":    iapRequest(h, "GET", "/report", token, token),
 		"none":              iapRequest(h, "GET", "/report"),
 	}
+
 	for name, r := range refused {
 		if c, err := h.verifier.Authenticate(r); err == nil || len(c.Grants) > 0 {
 			t.Errorf("%s: caller %+v", name, c)
@@ -205,19 +218,23 @@ func TestTrustPlatform(t *testing.T) {
 	if !strings.Contains(h.log.String(), "level=WARN") || !strings.Contains(h.log.String(), "unsafe_trust_platform=true") {
 		t.Errorf("the mode is not logged: %s", h.log)
 	}
+
 	header := b64(`{"alg":"RS256","kid":"g1","typ":"JWT"}`)
 	stripped := func(c claims) string { return header + "." + body(t, c) + ".SIGNATURE_REMOVED_BY_GOOGLE" }
 	got, err := h.verifier.Authenticate(request(stripped(good())))
 	if err != nil || got.Subject != builder {
 		t.Fatalf("caller = %+v, %v", got, err)
 	}
+
 	serverless := func(authorization, own string) *http.Request {
 		r := request(own)
 		r.Header.Set("X-Serverless-Authorization", "Bearer "+authorization)
 		return r
 	}
+
 	other := good(claims{"email": "other@acme.iam.gserviceaccount.com"})
 	genuine := sign(t, jose.RS256, h.google, "g1", good())
+
 	for name, r := range map[string]*http.Request{
 		"checked token beside none":                   serverless(stripped(good()), ""),
 		"checked token of another, own one verified":  serverless(stripped(other), genuine),
@@ -228,6 +245,7 @@ func TestTrustPlatform(t *testing.T) {
 			t.Errorf("%s: caller %+v, %v", name, c, err)
 		}
 	}
+
 	forged := sign(t, jose.RS256, once(t, foreignKey), "g1", good())
 	for name, r := range map[string]*http.Request{
 		// Cloud Run checks X-Serverless-Authorization then, and leaves the other as it came.

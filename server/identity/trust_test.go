@@ -39,6 +39,7 @@ func TestShortRSAKeysAreNotBelieved(t *testing.T) {
 		if key.N.BitLen() != bits {
 			t.Fatalf("the key has %d bits, want %d", key.N.BitLen(), bits)
 		}
+
 		token := sign(t, jose.RS256, key, "k", good())
 
 		for published, tt := range map[string]struct {
@@ -72,6 +73,7 @@ func TestOnlyP256IsBelieved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		h := newHouse(t, nil)
 		h.githubKeys.set(http.StatusOK, jose.JSONWebKey{KeyID: "e", Key: key.Public()})
 

@@ -35,6 +35,7 @@ func FuzzClassify(f *testing.F) {
 		if build {
 			attributes = `{"buildId":"b","status":"SUCCESS"}`
 		}
+
 		body := fmt.Sprintf(`{"message":{"messageId":"1","data":%q,"attributes":%s}}`, base64.StdEncoding.EncodeToString(data), attributes)
 		_, images, occurrence, ignored, invalid, poison := watch.ClassifyForTest([]byte(body))
 		if invalid != nil {
@@ -44,6 +45,7 @@ func FuzzClassify(f *testing.F) {
 		if poison == nil && !ignored && len(images) == 0 && occurrence == "" {
 			t.Fatalf("%q is neither poison nor ignored nor about anything", data)
 		}
+
 		for _, i := range images {
 			if _, pinned := i.Pinned(); !pinned && poison == nil {
 				t.Fatalf("%q names %s, which is by tag", data, i)
@@ -79,6 +81,7 @@ func TestSharedJudgementStartsAfterTheRequest(t *testing.T) {
 		world = "after"
 		mu.Unlock()
 		rest := make(chan string, 100)
+
 		for range 100 {
 			go func() {
 				d, _ := shared.Judge(context.Background(), "k", judge)
@@ -89,6 +92,7 @@ func TestSharedJudgementStartsAfterTheRequest(t *testing.T) {
 		if got := <-first; got != "before" {
 			t.Errorf("the first saw %q", got)
 		}
+
 		for range 100 {
 			if got := <-rest; got != "after" {
 				t.Errorf("one who came after the change saw %q", got)
@@ -115,6 +119,7 @@ func TestSharedJudgementSurvivesPanicAndTimeout(t *testing.T) {
 			time.Sleep(time.Minute)
 			return attestor.Decision{}, ctx.Err()
 		})
+
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want the deadline", err)
 		}
@@ -129,6 +134,7 @@ func TestSharedJudgementSurvivesPanicAndTimeout(t *testing.T) {
 func TestConfigIsRefused(t *testing.T) {
 	admit := func(context.Context, attestor.Request) (attestor.Decision, error) { return attestor.Decision{}, nil }
 	policies := &policy.Set{}
+
 	for name, c := range map[string]watch.Config{
 		"zero":                      {},
 		"nothing to admit with":     {Policies: policies, Now: time.Now},

@@ -48,6 +48,7 @@ func TestSurvivorsAreThoseThatNoTestNotices(t *testing.T) {
 	if code != 0 || strings.Contains(out, " Tested ") {
 		t.Errorf("exit %d; every mutant of Tested has a test that notices it:\n%s", code, out)
 	}
+
 	for _, want := range []string{
 		"sample.go Careless return #1", "sample.go Careless empty #1 `list`", "sample.go Careless true #1 `s != \"\"`",
 		"sample.go Careless remove #1 `n++`",
@@ -65,14 +66,17 @@ func TestSurvivorsAreThoseThatNoTestNotices(t *testing.T) {
 			t.Errorf("%s\n%s", progress, again)
 		}
 	})
+
 	t.Run("survivors are tried again when tests change", func(t *testing.T) {
 		path := filepath.Join(dir, "sample_test.go")
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		write(t, path, strings.Replace(string(text), `{ sample.Careless([]string{"a", ""}) }`,
 			`{ if sample.Careless([]string{"a", ""}) != 1 { panic("wrong") } }`, 1))
+
 		_, out, later := sampled(t, dir)
 		if strings.Contains(out, "Careless") || strings.Contains(later, " 0 to be tried") || later == progress {
 			t.Errorf("%s\n%s", later, out)
@@ -90,15 +94,18 @@ func TestASurvivorInAFileThatDecidesFails(t *testing.T) {
 	// Each survivor is excused: the exit is 0. One is excused that a test kills: it is an error, as is one that is not there.
 	_, out, _ := sampled(t, dir)
 	var list strings.Builder
+
 	for line := range strings.Lines(out) {
 		if id := strings.TrimSpace(line); strings.HasPrefix(line, "  sample.go ") {
 			list.WriteString(id + " => nobody looks\n")
 		}
 	}
+
 	write(t, filepath.Join(dir, "equivalent.txt"), list.String())
 	if code, out, _ := sampled(t, dir); code != 0 || !strings.Contains(out, "| all | ") {
 		t.Errorf("exit %d:\n%s", code, out)
 	}
+
 	for name, extra := range map[string]string{
 		"killed":    "sample.go Tested boundary #1 `n >= 10` => wrong\n",
 		"not there": "sample.go Tested boundary #1 `n >= 12` => it is gone\n",
@@ -116,16 +123,19 @@ func TestSurvivorsThatAreKnown(t *testing.T) {
 	write(t, filepath.Join(dir, "deciding.txt"), "sample.go\n")
 	_, out, _ := sampled(t, dir)
 	var list strings.Builder
+
 	for line := range strings.Lines(out) {
 		if strings.HasPrefix(line, "  sample.go ") {
 			list.WriteString(strings.TrimSpace(line) + "\n")
 		}
 	}
+
 	write(t, filepath.Join(dir, "survivors.txt"), list.String())
 	code, out, _ := sampled(t, dir)
 	if code != 0 || !strings.Contains(out, "survived in a file that decides, as is known") {
 		t.Errorf("exit %d:\n%s", code, out)
 	}
+
 	_, rest, _ := strings.Cut(list.String(), "\n")
 	write(t, filepath.Join(dir, "survivors.txt"), rest)
 	if code, out, _ := sampled(t, dir); code != 1 {
@@ -140,19 +150,23 @@ func TestListsNameFilesThatExist(t *testing.T) {
 	if err != nil || len(deciding) == 0 {
 		t.Fatalf("%d files decide, %v", len(deciding), err)
 	}
+
 	for _, name := range deciding {
 		if _, err := os.Stat(filepath.Join("..", "..", name)); err != nil {
 			t.Error(err)
 		}
 	}
+
 	excused, err := readEquivalents("equivalent.txt")
 	if err != nil || len(excused) == 0 {
 		t.Fatalf("%d are equivalent, %v", len(excused), err)
 	}
+
 	known, err := readLines("survivors.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, id := range known {
 		if _, both := excused[movable(id)]; both {
 			t.Errorf("%s is listed as equivalent and as a survivor", id)

@@ -14,5 +14,6 @@ func TestProvenanceSourceContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	contract.ProvenanceSource(t, newSource(t, list...), img, unknown)
 }

@@ -65,9 +65,11 @@ func TestForgedOccurrences(t *testing.T) {
 		{name: "nine bad signatures first", change: func(o *grafeaspb.Occurrence) {
 			good := o.Envelope.Signatures[0]
 			o.Envelope.Signatures = nil
+
 			for range 9 {
 				o.Envelope.Signatures = append(o.Envelope.Signatures, &grafeaspb.EnvelopeSignature{Keyid: good.Keyid, Sig: []byte("x")})
 			}
+
 			o.Envelope.Signatures = append(o.Envelope.Signatures, good)
 		}, want: "does not verify"},
 		{name: "one bad signature first", change: func(o *grafeaspb.Occurrence) {
@@ -88,11 +90,13 @@ func TestForgedOccurrences(t *testing.T) {
 			o.Envelope.Payload = []byte(base64.StdEncoding.EncodeToString(o.Envelope.Payload))
 		}, passes: true},
 	}
+
 	img, list := occurrences(t, sample)
 	want, problems := newSource(t, list[0]).Provenance(t.Context(), []attestor.Image{img}, attestor.ProvenanceNeeds{})
 	if len(want) != 1 || len(problems) > 0 {
 		t.Fatalf("%v, %v", want, problems)
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			occ := proto.CloneOf(list[0])
@@ -125,9 +129,11 @@ func TestForgedOccurrences(t *testing.T) {
 func TestSignedForAnother(t *testing.T) {
 	img, list := occurrences(t, sample)
 	other := img.Sibling(attestor.Digest("sha256:" + strings.Repeat("ab", 32)))
+
 	for _, occ := range list {
 		occ.ResourceUri = "https://" + other.String()
 	}
+
 	got, problems := newSource(t, list...).Provenance(t.Context(), []attestor.Image{other}, attestor.ProvenanceNeeds{})
 	if len(got) > 0 || len(problems) != 1 || !strings.Contains(problems[0].Message, "another digest") {
 		t.Errorf("got %v, %v", got, problems)
@@ -148,11 +154,13 @@ func TestIndexAndChild(t *testing.T) {
 func TestPages(t *testing.T) {
 	img, list := occurrences(t, sample)
 	srv := &server{page: 2}
+
 	for range 25 {
 		bad := proto.CloneOf(list[0])
 		bad.Envelope.Signatures = nil
 		srv.list = append(srv.list, bad)
 	}
+
 	srv.list = append(srv.list, list...)
 	got, problems := sourceOf(t, srv, provenance.Config{}).Provenance(t.Context(), []attestor.Image{img}, attestor.ProvenanceNeeds{})
 	if len(got) != 2 || len(problems) > 0 || len(srv.asks) != 14 {
@@ -193,6 +201,7 @@ func TestUnavailable(t *testing.T) {
 		{name: "attached fails", srv: &server{list: list}, c: provenance.Config{Attached: attached{err: down}}, image: img, needs: attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}}, want: "attached", kept: 2},
 		{name: "no image", srv: &server{}, want: "no image"},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, problems := sourceOf(t, tt.srv, tt.c).Provenance(t.Context(), []attestor.Image{tt.image}, tt.needs)
@@ -205,10 +214,12 @@ func TestUnavailable(t *testing.T) {
 			}
 		})
 	}
+
 	s, err := provenance.New(provenance.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if got, problems := s.Provenance(t.Context(), []attestor.Image{img}, attestor.ProvenanceNeeds{}); len(got) > 0 || len(problems) != 1 || problems[0].Status != attestor.StatusError {
 		t.Errorf("without a client: %v, %v", got, problems)
 	}
@@ -228,6 +239,7 @@ func elsewhere(t *testing.T) attestor.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return img
 }
 
@@ -245,12 +257,14 @@ func (a attached) Attestations(ctx context.Context, img attestor.Image, _ attest
 	if img == a.none {
 		return nil, nil
 	}
+
 	var out []signed.Statement
 	for _, st := range a.list {
 		if st.PredicateType == "" || slices.Contains(predicateTypes, st.PredicateType) {
 			out = append(out, st)
 		}
 	}
+
 	return out, nil
 }
 
@@ -268,16 +282,19 @@ func TestOwnKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	der, err := x509.MarshalPKIXPublicKey(priv.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	own := provenance.Key{ID: "own", PEM: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}
 	sum := sha256.Sum256(dsse.PAE(list[0].Envelope.PayloadType, list[0].Envelope.Payload))
 	sig, err := ecdsa.SignASN1(rand.Reader, priv, sum[:])
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	resigned := proto.CloneOf(list[0])
 	resigned.Envelope.Signatures = []*grafeaspb.EnvelopeSignature{{Keyid: "own", Sig: sig}}
 	s := sourceOf(t, &server{list: []*grafeaspb.Occurrence{list[0], list[1], resigned}}, provenance.Config{Keys: []provenance.Key{own}})
@@ -285,6 +302,7 @@ func TestOwnKeys(t *testing.T) {
 	if len(got) != 1 || got[0].KeyID != "own" || len(problems) > 0 {
 		t.Errorf("got %v, %v", got, problems)
 	}
+
 	for name, keys := range map[string][]provenance.Key{
 		"unnamed": {{PEM: own.PEM}}, "twice": {own, own}, "junk": {{ID: "k", PEM: []byte("x")}}, "two in one": {{ID: "k", PEM: append(bytes.Clone(own.PEM), own.PEM...)}},
 	} {
@@ -292,6 +310,7 @@ func TestOwnKeys(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+
 	// An empty list pins nothing, and so verifies nothing.
 	none := sourceOf(t, &server{list: list}, provenance.Config{Keys: []provenance.Key{}})
 	if got, problems := none.Provenance(t.Context(), []attestor.Image{img}, attestor.ProvenanceNeeds{}); len(got) > 0 || len(problems) != 1 {

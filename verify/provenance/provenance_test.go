@@ -21,6 +21,7 @@ func occurrences(t *testing.T, file string) (attestor.Image, []*grafeaspb.Occurr
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var doc struct {
 		Image struct {
 			Digest string `json:"fully_qualified_digest"`
@@ -29,13 +30,16 @@ func occurrences(t *testing.T, file string) (attestor.Image, []*grafeaspb.Occurr
 			List []json.RawMessage `json:"provenance"`
 		} `json:"provenance_summary"`
 	}
+
 	if err := json.Unmarshal(b, &doc); err != nil {
 		t.Fatal(err)
 	}
+
 	img, err := attestor.ParseImage(doc.Image.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var list []*grafeaspb.Occurrence
 	for _, raw := range doc.Provenance.List {
 		occ := &grafeaspb.Occurrence{}
@@ -44,6 +48,7 @@ func occurrences(t *testing.T, file string) (attestor.Image, []*grafeaspb.Occurr
 		}
 		list = append(list, occ)
 	}
+
 	return img, list
 }
 
@@ -106,6 +111,7 @@ func TestRealSamples(t *testing.T) {
 			if len(problems) != tt.problems {
 				t.Errorf("problems: %+v, want %d", problems, tt.problems)
 			}
+
 			for _, p := range problems {
 				if p.Status != attestor.StatusDeny || p.Code != attestor.CodeProvenanceMissing {
 					t.Errorf("problem %+v, want a denial %s", p, attestor.CodeProvenanceMissing)

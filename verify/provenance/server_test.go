@@ -35,20 +35,24 @@ func (s *server) ListOccurrences(ctx context.Context, r *grafeaspb.ListOccurrenc
 			return nil, err
 		}
 	}
+
 	resp := &grafeaspb.ListOccurrencesResponse{}
 	size := s.page
 	if size == 0 {
 		size = len(s.list) + 1
 	}
+
 	for i := at * size; i < (at+1)*size && i < len(s.list); i++ {
 		resp.Occurrences = append(resp.Occurrences, s.list[i])
 	}
+
 	if s.more {
 		resp.Occurrences, resp.NextPageToken = s.list, "1"
 	}
 	if (at+1)*size < len(s.list) {
 		resp.NextPageToken = strconv.Itoa(at + 1)
 	}
+
 	return resp, nil
 }
 
@@ -59,12 +63,14 @@ func serve(t *testing.T, s *server) *grafeas.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	g := grpc.NewServer()
 	grafeaspb.RegisterGrafeasServer(g, s)
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
 	client, err := grafeas.NewClient(context.Background(), option.WithEndpoint(l.Addr().String()), option.WithoutAuthentication(),
 		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,5 +90,6 @@ func sourceOf(t *testing.T, srv *server, c provenance.Config) *provenance.Source
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return s
 }

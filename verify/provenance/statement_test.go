@@ -32,6 +32,7 @@ func TestAttached(t *testing.T) {
 		sha       = "2ce3f90facdb51aeb950d5bc641e981be61fdf48"
 		base      = "9d0236c3c08c9b96f5f5bee8617108cfad75df5c287a521ab601e1f31c5ca3b2"
 	)
+
 	generated := `{"builder":{"id":"` + generator + `"},"invocation":{"configSource":{"uri":"git+https://github.com/acme/app@refs/tags/v1","digest":{"sha1":"` + sha + `"},"entryPoint":"release.yml"}}}`
 	tests := []struct {
 		name string
@@ -72,6 +73,7 @@ func TestAttached(t *testing.T) {
 			want: attestor.Provenance{Builder: "b", SLSALevel: 2, PredicateType: v1},
 		},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.want.Source = "cosign"
@@ -90,6 +92,7 @@ func viaAttached(t *testing.T, list ...signed.Statement) ([]attestor.Provenance,
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return s.Provenance(t.Context(), []attestor.Image{elsewhere(t)}, attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}})
 }
 
@@ -138,6 +141,7 @@ func TestMaterials(t *testing.T) {
 		{"the same twice", `{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}},{"uri":"pkg:docker/alpine@2","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"index.docker.io/library/alpine": attestor.Digest("sha256:" + d("a"))}},
 		{"two digests of one", `{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}},{"uri":"pkg:docker/alpine@2","digest":{"sha256":"` + d("b") + `"}},{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}}`, nil},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, _ := viaAttached(t, signed.Statement{Payload: about("https://slsa.dev/provenance/v0.2", `{"materials":[`+tt.list+`]}`)})
@@ -158,6 +162,7 @@ func FuzzStatement(f *testing.F) {
 	if err != nil || len(files) == 0 {
 		f.Fatal("no seeds")
 	}
+
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -165,6 +170,7 @@ func FuzzStatement(f *testing.F) {
 		}
 		f.Add(b)
 	}
+
 	f.Add(about("https://slsa.dev/provenance/v1", `{"buildDefinition":{"resolvedDependencies":[{"uri":"pkg:docker/a@b","digest":{"sha256":"x"}}]}}`))
 	f.Add(about("https://slsa.dev/provenance/v0.1", `{"recipe":{"definedInMaterial":-1}}`))
 	f.Add(about("https://slsa.dev/provenance/v0.1", `{"recipe":{"definedInMaterial":"0","entryPoint":"x"},"materials":[{"uri":"https://h/p/commit/x"}]}`))
@@ -173,9 +179,11 @@ func FuzzStatement(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		if !json.Valid(b) || !strings.Contains(string(b), digest.Hex()) && !strings.Contains(string(b), `\u`) {
 			t.Errorf("%+v of %q", p, b)
 		}
+
 		for repository, d := range p.Materials {
 			if _, err := attestor.ParseDigest(string(d)); err != nil || repository == "" {
 				t.Errorf("material %q %q", repository, d)

@@ -33,29 +33,35 @@ func TestReadyMadeBases(t *testing.T) {
 			Transparency *bool  `yaml:"transparency"`
 		} `yaml:"signedBy"`
 	}
+
 	files, err := filepath.Glob("../../deploy/policies/bases/*.yaml")
 	if err != nil || len(files) < 4 {
 		t.Fatalf("found %v, %v", files, err)
 	}
+
 	key := newKey(t)
 	ch := checker(t, signed.Config{TrustedRoot: publicGood, Keys: &keys{pem: publicPEM(t, key.priv.Public())}})
 	own := newSigstore(t).root(false)
 	names := map[string]bool{}
+
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		var entries []entry
 		dec := yaml.NewDecoder(bytes.NewReader(b))
 		dec.KnownFields(true)
 		if err := dec.Decode(&entries); err != nil || len(entries) == 0 {
 			t.Fatalf("%s: %d entries, %v", file, len(entries), err)
 		}
+
 		for _, e := range entries {
 			if names[e.Name] || e.Name == "" || len(e.Tags) == 0 || e.MaxBehind == "" {
 				t.Errorf("%s: %q is incomplete, or there twice", file, e.Name)
 			}
+
 			names[e.Name] = true
 			if ref, err := attestor.ParseReference(strings.Replace(e.Repository, "PROJECT", "project", 1) + ":" + e.Tags[0]); err != nil || ref.Repository() != strings.Replace(e.Repository, "PROJECT", "project", 1) {
 				t.Errorf("%s: %s: %v", file, e.Name, err)
@@ -66,6 +72,7 @@ func TestReadyMadeBases(t *testing.T) {
 				}
 				continue
 			}
+
 			rule := attestor.SignedBy{Key: e.SignedBy.Key, TrustedRoot: e.SignedBy.TrustedRoot, Transparency: e.SignedBy.Transparency}
 			if k := e.SignedBy.Keyless; k != nil {
 				rule.Issuer, rule.Subject, rule.SubjectRegexp = k.Issuer, k.Subject, k.SubjectRegexp

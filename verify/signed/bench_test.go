@@ -31,17 +31,21 @@ func BenchmarkCheck(b *testing.B) {
 			if bm.cache {
 				c.CacheLifetime = 0
 			}
+
 			ch := checker(b, c)
 			if _, err := ch.Check(b.Context(), h.image, bm.rule); err != nil {
 				b.Fatal(err)
 			}
+
 			before := h.requests.Load()
 			b.ReportAllocs()
+
 			for b.Loop() {
 				if _, err := ch.Check(b.Context(), h.image, bm.rule); err != nil {
 					b.Fatal(err)
 				}
 			}
+
 			b.ReportMetric(float64(h.requests.Load()-before)/float64(b.N), "requests/op")
 		})
 	}

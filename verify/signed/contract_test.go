@@ -17,6 +17,7 @@ func TestCheckerKeepsTheContracts(t *testing.T) {
 	t.Run("signatures", func(t *testing.T) {
 		contract.SignatureChecker(t, checker(t, signed.Config{}), h.image, other, key.rule())
 	})
+
 	t.Run("attachments", func(t *testing.T) {
 		contract.Attachments(t, checker(t, signed.Config{}), h.image, other, key.rule(), slsa)
 	})

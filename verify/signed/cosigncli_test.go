@@ -40,9 +40,11 @@ func replay(t *testing.T, h *host, dir string) recorded {
 	h.must(err)
 	var r recorded
 	h.must(json.Unmarshal(b, &r))
+
 	for _, blob := range r.Blobs {
 		h.must(remote.WriteLayer(h.repo, static.NewLayer(blob, types.OCILayer)))
 	}
+
 	for _, p := range r.Pushes {
 		var ref name.Reference = h.repo.Tag(p.Reference)
 		if strings.HasPrefix(p.Reference, "sha256:") {
@@ -70,6 +72,7 @@ func judgeRecording(t *testing.T, dir, version string) {
 	t.Helper()
 	const slsa = "https://slsa.dev/provenance/v0.2"
 	rule := attestor.SignedBy{Key: filepath.Join(dir, "cosign.pub")}
+
 	for kind, handler := range registries {
 		t.Run(version+"/"+kind, func(t *testing.T) {
 			h := newHost(t, handler(t))
@@ -77,6 +80,7 @@ func judgeRecording(t *testing.T, dir, version string) {
 			if !strings.HasPrefix(r.Version, version+".") || len(r.Images) != 4 {
 				t.Fatalf("recorded by %s: %v", r.Version, r.Images)
 			}
+
 			for way, digest := range r.Images {
 				img := h.named(digest)
 				got, err := h.check(img, rule)
@@ -87,6 +91,7 @@ func judgeRecording(t *testing.T, dir, version string) {
 				} else {
 					refused(t, got, err, "")
 				}
+
 				got, err = h.check(img, newKey(t).rule())
 				refused(t, got, err, "")
 				list, err := checker(t, signed.Config{}).Attestations(t.Context(), img, rule, []string{slsa})
@@ -119,6 +124,7 @@ func build(t *testing.T, module, pkg string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return bin
 }
 
@@ -130,5 +136,6 @@ func record(t *testing.T, flags ...string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("recording with %q: %v\n%s", flags, err, out)
 	}
+
 	return dir
 }

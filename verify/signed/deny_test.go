@@ -38,6 +38,7 @@ func TestRefused(t *testing.T) {
 		delete(e.annotations, annotation)
 		return e
 	}
+
 	tests := []struct {
 		name string
 		sign func(h *host)
@@ -117,6 +118,7 @@ func TestRefused(t *testing.T) {
 		}, key.rule(), "holds no statement"},
 		{"attestation only", func(h *host) { h.attach(h.image, "att", key.envelope(statement(h.image, signPredicate))) }, key.rule(), "it has none"},
 	}
+
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h := plain(t)
@@ -163,6 +165,7 @@ func TestRegistryFails(t *testing.T) {
 			return true
 		},
 	}
+
 	for name, f := range fail {
 		for _, path := range []string{".sig", "/referrers/", "/blobs/", "/manifests/sha256:"} {
 			if name == "other bytes" && (path == ".sig" || path == "/referrers/") {
@@ -170,6 +173,7 @@ func TestRegistryFails(t *testing.T) {
 			}
 			t.Run(name+" "+path, func(t *testing.T) {
 				h := plain(t)
+
 				// A signature that does not satisfy, and one bundle that does not, so
 				// that everything is looked at.
 				h.attach(h.image, "sig", newKey(t).entry(simple(h.image)))
@@ -177,6 +181,7 @@ func TestRegistryFails(t *testing.T) {
 				h.intercept = func(w http.ResponseWriter, r *http.Request) bool {
 					return strings.Contains(r.URL.Path, path) && f(w, r)
 				}
+
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
 				ch := checker(t, signed.Config{Transport: noMetadata{http.DefaultTransport}})
@@ -185,7 +190,9 @@ func TestRegistryFails(t *testing.T) {
 					refused(t, got, err, "") // bounded: what is larger is no signature
 					return
 				}
+
 				unknown(t, got, err, "could not be checked")
+
 				// Nothing of that is remembered.
 				h.intercept = nil
 				h.attach(h.image, "sig", key.entry(simple(h.image)))
@@ -222,6 +229,7 @@ func TestOneSourceFails(t *testing.T) {
 			}
 			return false
 		}
+
 		if _, err := h.check(h.image, key.rule()); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -232,9 +240,11 @@ func TestOneSourceFails(t *testing.T) {
 func TestTooMany(t *testing.T) {
 	h, key, other := plain(t), newKey(t), newKey(t)
 	var flood []entry
+
 	for i := range 100 {
 		flood = append(flood, other.entry(append(simple(h.image), strconv.Itoa(i)...)))
 	}
+
 	h.attach(h.image, "sig", append(flood, key.entry(simple(h.image)))...)
 	got, err := h.check(h.image, key.rule())
 	unknown(t, got, err, "101 signatures or referrers are attached, of which 64")
@@ -256,9 +266,11 @@ func TestCache(t *testing.T) {
 		_, err = ch.Check(t.Context(), h.image, rule)
 		return h.requests.Load() - before, err
 	}
+
 	if n, err := ask(key.rule()); err == nil || n == 0 {
 		t.Fatalf("unsigned: %v after %d requests", err, n)
 	}
+
 	h.attach(h.image, "sig", key.entry(simple(h.image)))
 	if n, err := ask(key.rule()); err != nil || n == 0 {
 		t.Fatalf("signed since: %v after %d requests", err, n)
@@ -272,12 +284,14 @@ func TestCache(t *testing.T) {
 	if err := os.WriteFile(key.path, publicPEM(t, newKey(t).priv.Public()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if n, err := ask(key.rule()); err == nil || n == 0 {
 		t.Errorf("the key was replaced under its name: %v after %d requests", err, n)
 	}
 	if err := os.WriteFile(key.path, publicPEM(t, key.priv.Public()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	mu.Lock()
 	now = now.Add(time.Hour)
 	mu.Unlock()
@@ -301,14 +315,17 @@ func TestShared(t *testing.T) {
 		}
 		return false
 	}
+
 	gone, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		got, err := ch.Check(gone, h.image, key.rule())
 		unknown(t, got, err, "in the time allowed")
 	})
+
 	<-reached
 	cancel()
+
 	for range 8 {
 		wg.Go(func() {
 			if _, err := ch.Check(t.Context(), h.image, key.rule()); err != nil {
@@ -316,6 +333,7 @@ func TestShared(t *testing.T) {
 			}
 		})
 	}
+
 	close(release)
 	wg.Wait()
 }
@@ -352,11 +370,13 @@ func TestKMSKey(t *testing.T) {
 		got, err := ch.Check(t.Context(), h.image, attestor.SignedBy{Key: uri})
 		unknown(t, got, err, "could not be fetched")
 		k.err, k.pem = nil, publicPEM(t, key.priv.Public())
+
 		for range 3 {
 			if _, err := ch.Check(t.Context(), h.image, attestor.SignedBy{Key: uri}); err != nil {
 				t.Fatal(err)
 			}
 		}
+
 		if k.n != 2 {
 			t.Errorf("asked %d times, want once for the failure and once more", k.n)
 		}
@@ -370,17 +390,20 @@ func TestKeyTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	types := map[string]crypto.Signer{"Ed25519": ed}
 	for name, curve := range map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()} {
 		if types[name], err = ecdsa.GenerateKey(curve, rand.Reader); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	for name, bits := range map[string]int{"RSA 2048": 2048, "RSA 3072": 3072, "RSA 2048, PSS": 2048, "RSA 3072, PSS": 3072} {
 		if types[name], err = rsa.GenerateKey(rand.Reader, bits); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	for name, priv := range types {
 		t.Run(name, func(t *testing.T) {
 			key := keyOf(t, priv)
@@ -390,15 +413,18 @@ func TestKeyTypes(t *testing.T) {
 			if _, err := h.check(h.image, key.rule()); err != nil {
 				t.Errorf("classic: %v", err)
 			}
+
 			other := h.push()
 			h.refer(other, bundleMedia, key.bundle(statement(other, signPredicate)))
 			if _, err := h.check(other, key.rule()); err != nil {
 				t.Errorf("bundle: %v", err)
 			}
+
 			got, err := h.check(h.image, newKey(t).rule())
 			refused(t, got, err, "does not verify")
 		})
 	}
+
 	const short = `-----BEGIN PUBLIC KEY-----
 MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCrbmKivPZhFPmK5Bg3NyyOgC+M
 BRXMBcIJ0YWWwqHZOlHGv8i1IlwrT3x0mQa0L7WfG73U78611qxllRDQjQZwCZuF
@@ -406,6 +432,7 @@ Tw8Zf4Ta9CX2X5MIzff2JpQHgsSQWO1JJMWF1pcivCrkrDzrQHu8ykWbC7txiQTv
 Dt/U3VhRyvxVqSF8DQIDAQAB
 -----END PUBLIC KEY-----
 `
+
 	h := plain(t)
 	got, err := h.check(h.image, attestor.SignedBy{Key: file(t, []byte(short))})
 	unknown(t, got, err, "not a public key that can be used")
@@ -426,12 +453,15 @@ func TestOtherRegistry(t *testing.T) {
 		mu.Unlock()
 		return http.DefaultTransport.RoundTrip(r)
 	})})
+
 	if _, err := ch.Check(t.Context(), h.image, key.rule()); err != nil {
 		t.Fatal(err)
 	}
+
 	if len(seen) != 1 || !seen[h.repo.RegistryStr()] {
 		t.Errorf("asked %v", seen)
 	}
+
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	img, err := attestor.ParseImage(strings.TrimPrefix(closed.URL, "http://") + "/x@" + string(h.image.Digest()))

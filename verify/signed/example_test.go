@@ -15,6 +15,7 @@ func ExampleChecker_Validate() {
 		fmt.Println(err)
 		return
 	}
+
 	err = checker.Validate(context.Background(), attestor.SignedBy{Issuer: "https://accounts.google.com"})
 	fmt.Println(attestor.Message(err))
 	// Output: signedBy has an issuer without a subject

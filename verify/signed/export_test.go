@@ -26,6 +26,7 @@ func VerifyClassic(ctx context.Context, c *Checker, img attestor.Image, payload 
 	if err != nil {
 		return err
 	}
+
 	_, err = c.verifyClassic(ctx, img, payload, annotations, m, attestation)
 	return err
 }

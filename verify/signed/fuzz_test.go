@@ -21,6 +21,7 @@ func recordings(f *testing.F) (pub string, manifests []v1.Manifest, blobs map[st
 	if err != nil || len(files) == 0 {
 		f.Fatal("no seeds")
 	}
+
 	blobs = map[string][]byte{}
 	for _, file := range files {
 		pub = filepath.Join(filepath.Dir(file), "cosign.pub")
@@ -28,13 +29,16 @@ func recordings(f *testing.F) (pub string, manifests []v1.Manifest, blobs map[st
 		if err != nil {
 			f.Fatal(err)
 		}
+
 		var r recorded
 		if err := json.Unmarshal(b, &r); err != nil {
 			f.Fatal(err)
 		}
+
 		for d, blob := range r.Blobs {
 			blobs[d] = blob
 		}
+
 		for _, p := range r.Pushes {
 			var m v1.Manifest
 			if err := json.Unmarshal([]byte(p.Manifest), &m); err != nil {
@@ -43,6 +47,7 @@ func recordings(f *testing.F) (pub string, manifests []v1.Manifest, blobs map[st
 			manifests = append(manifests, m)
 		}
 	}
+
 	return pub, manifests, blobs
 }
 
@@ -54,6 +59,7 @@ func never(f *testing.F) (*signed.Checker, attestor.Image, []attestor.SignedBy) 
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	return checker(f, signed.Config{}), img, []attestor.SignedBy{newKey(f).rule(), newSigstore(f).rule()}
 }
 
@@ -61,15 +67,18 @@ func never(f *testing.F) (*signed.Checker, attestor.Image, []attestor.SignedBy) 
 func FuzzBundle(f *testing.F) {
 	_, manifests, blobs := recordings(f)
 	seeds := 0
+
 	for _, m := range manifests {
 		if len(m.Layers) == 1 && strings.HasPrefix(string(m.Layers[0].MediaType), bundleMedia) {
 			f.Add(blobs[m.Layers[0].Digest.String()])
 			seeds++
 		}
 	}
+
 	if seeds < 4 {
 		f.Fatalf("only %d seeds", seeds)
 	}
+
 	ch, img, rules := never(f)
 	s := newSigstore(f)
 	f.Add(s.bundle(statement(img, signPredicate), true))
@@ -87,6 +96,7 @@ func FuzzClassic(f *testing.F) {
 	_, manifests, blobs := recordings(f)
 	ch, img, rules := never(f)
 	seeds := 0
+
 	for _, m := range manifests {
 		for _, l := range m.Layers {
 			a := l.Annotations
@@ -96,9 +106,11 @@ func FuzzClassic(f *testing.F) {
 			}
 		}
 	}
+
 	if seeds < 4 {
 		f.Fatalf("only %d seeds", seeds)
 	}
+
 	e := newSigstore(f).entry(simple(img))
 	f.Add(e.payload, e.annotations["dev.cosignproject.cosign/signature"], e.annotations["dev.sigstore.cosign/certificate"], e.annotations["dev.sigstore.cosign/bundle"], "{}")
 	f.Fuzz(func(t *testing.T, payload []byte, sig, cert, bundle, stamp string) {
@@ -123,6 +135,7 @@ func TestPanicsEverywhere(t *testing.T) {
 		}
 		return http.DefaultTransport.RoundTrip(r)
 	})})
+
 	got, err := ch.Check(t.Context(), h.image, key.rule())
 	unknown(t, got, err, "could not be checked")
 	_, err = ch.Attestations(t.Context(), h.image, key.rule(), []string{"p"})

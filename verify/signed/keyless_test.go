@@ -18,16 +18,19 @@ func judgeKeyless(t *testing.T, dir string) {
 	const issuer, subject, slsa = "http://127.0.0.1:8888", "release@bases.example.com", "https://slsa.dev/provenance/v0.2"
 	root := filepath.Join(dir, "trusted_root.json")
 	rule := attestor.SignedBy{Issuer: issuer, Subject: subject, TrustedRoot: root}
+
 	for kind, handler := range registries {
 		t.Run(kind, func(t *testing.T) {
 			h := newHost(t, handler(t))
 			r := replay(t, h, dir)
 			signedBy, byMallory, attested := h.named(r.Images["sign-keyless"]), h.named(r.Images["sign-mallory"]), h.named(r.Images["attest-keyless"])
+
 			for _, ok := range []attestor.SignedBy{rule, {Issuer: issuer, SubjectRegexp: `release@[a-z.]+`, TrustedRoot: root}} {
 				if got, err := h.check(signedBy, ok); err != nil || got != subject+" ("+issuer+")" {
 					t.Errorf("%s: got %q, %v", ok.Text(), got, err)
 				}
 			}
+
 			for name, tt := range map[string]struct {
 				img  attestor.Image
 				rule attestor.SignedBy
@@ -47,6 +50,7 @@ func judgeKeyless(t *testing.T, dir string) {
 					refused(t, got, err, tt.want)
 				})
 			}
+
 			for img, want := range map[attestor.Image]int{attested: 1, signedBy: 0, byMallory: 0} {
 				list, err := checker(t, signed.Config{}).Attestations(t.Context(), img, rule, []string{slsa})
 				if err != nil || len(list) != want {
@@ -69,14 +73,17 @@ func TestKeylessToday(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "./record").CombinedOutput(); err != nil {
 		t.Fatalf("building the recorder: %v\n%s", err, out)
 	}
+
 	cosign := cosigns["v3"]
 	cmd := exec.CommandContext(t.Context(), "unshare", "--net", "sh", "-c", `ip link set lo up && exec "$0" "$@"`, bin,
 		"-out", dir, "-cosign", build(t, cosign.module, cosign.pkg),
 		"-fulcio", build(t, "sigstore", "github.com/sigstore/fulcio"),
 		"-rekor", build(t, "sigstore", "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix"),
 		"-tsa", build(t, "sigstore", "github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server"))
+
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("recording: %v\n%s", err, out)
 	}
+
 	judgeKeyless(t, dir)
 }

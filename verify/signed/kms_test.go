@@ -37,6 +37,7 @@ func TestBaseSignedByKMS(t *testing.T) {
 	t.Parallel()
 	client := newKMS(t)
 	repo := newRepository(t)
+
 	for _, alg := range []kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm{
 		kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384,
 		kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_2048_SHA256, kmspb.CryptoKeyVersion_RSA_SIGN_PSS_2048_SHA256,
@@ -53,9 +54,11 @@ func TestBaseSignedByKMS(t *testing.T) {
 				}
 				return c.Check(t.Context(), img, attestor.SignedBy{Key: key})
 			}
+
 			if signer, err := check(img, "gcpkms://"+own); err != nil || !strings.HasPrefix(signer, "key sha256:") {
 				t.Errorf("got %q, %v; want the key", signer, err)
 			}
+
 			for name, tt := range map[string]struct {
 				img  attestor.Image
 				key  string
@@ -73,6 +76,7 @@ func TestBaseSignedByKMS(t *testing.T) {
 					t.Errorf("%s: got %q, %v; want %s", name, signer, err, tt.code)
 				}
 			}
+
 			disable(t, client, own)
 			signer, err := check(img, "gcpkms://"+own)
 			if e, ok := errors.AsType[*attestor.Error](err); !ok || e.Code != attestor.CodeBaseSignatureUnknown || !strings.Contains(e.Fix, "enable the key version") {
@@ -97,6 +101,7 @@ func newKMS(t *testing.T) *kms.KeyManagementClient {
 	if _, err := client.CreateKeyRing(t.Context(), &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "bases"}); err != nil {
 		t.Fatal(err)
 	}
+
 	return client
 }
 
@@ -105,6 +110,7 @@ func newKMSKey(t *testing.T, client *kms.KeyManagementClient, id string, alg kms
 	key, err := client.CreateCryptoKey(t.Context(), &kmspb.CreateCryptoKeyRequest{Parent: "projects/p/locations/global/keyRings/bases", CryptoKeyId: id, CryptoKey: &kmspb.CryptoKey{
 		Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: alg},
 	}})
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +135,7 @@ func newRepository(t *testing.T) name.Repository {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return repo
 }
 
@@ -138,6 +145,7 @@ func pushRandom(t *testing.T, repo name.Repository) attestor.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	digest, err := img.Digest()
 	if err == nil {
 		err = remote.Write(repo.Digest(digest.String()), img)
@@ -145,10 +153,12 @@ func pushRandom(t *testing.T, repo name.Repository) attestor.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	pinned, err := attestor.ParseImage(repo.Name() + "@" + digest.String())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return pinned
 }
 
@@ -160,10 +170,12 @@ func signByKMS(t *testing.T, client *kms.KeyManagementClient, version string, re
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	m, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{
 		Layer:       static.NewLayer(payload, "application/vnd.dev.cosign.simplesigning.v1+json"),
 		Annotations: map[string]string{"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(made.GetSignature())},
 	})
+
 	if err == nil {
 		err = remote.Write(repo.Tag("sha256-"+img.Digest().Hex()+".sig"), m)
 	}

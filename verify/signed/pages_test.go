@@ -25,10 +25,12 @@ func (s *host) inPages(link func(n int, url string) string, page func(n int, w h
 		if !strings.Contains(r.URL.Path, "/referrers/") {
 			return false
 		}
+
 		n, _ := strconv.Atoi(r.URL.Query().Get("page"))
 		if page != nil && page(n, w) {
 			return true
 		}
+
 		if next := n + 1; next < len(m.Manifests) || link != nil {
 			url := fmt.Sprintf("%s?page=%d", r.URL.Path, next)
 			if link != nil {
@@ -36,14 +38,17 @@ func (s *host) inPages(link func(n int, url string) string, page func(n int, w h
 			}
 			w.Header().Set("Link", "<"+url+`>; rel="next"`)
 		}
+
 		w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
 		one := v1.IndexManifest{SchemaVersion: 2, MediaType: "application/vnd.oci.image.index.v1+json"}
 		if n < len(m.Manifests) {
 			one.Manifests = m.Manifests[n : n+1]
 		}
+
 		_ = json.NewEncoder(w).Encode(one)
 		return true
 	}
+
 	return len(m.Manifests)
 }
 
@@ -57,19 +62,23 @@ func TestReferrersInPages(t *testing.T) {
 		}
 		h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate)))
 	}
+
 	t.Run("to its end", func(t *testing.T) {
 		h := plain(t)
 		signedOn(h)
 		if n := h.inPages(nil, nil); n != 6 {
 			t.Fatalf("%d pages, want 6", n)
 		}
+
 		got, err := h.check(h.image, key.rule())
 		if err != nil || !strings.HasPrefix(got, "key sha256:") {
 			t.Errorf("got %q, %v", got, err)
 		}
+
 		got, err = h.check(h.image, newKey(t).rule())
 		refused(t, got, err, "does not verify")
 	})
+
 	for _, tt := range []struct {
 		name string
 		link func(n int, url string) string

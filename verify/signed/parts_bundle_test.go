@@ -113,6 +113,7 @@ func (s *host) inOrder(f func([]v1.Descriptor)) {
 		if !strings.Contains(r.URL.Path, "/referrers/") {
 			return false
 		}
+
 		w.Header().Set("Content-Type", string(types.OCIImageIndex))
 		_, _ = w.Write(body) // who leaves early is not the subject
 		return true
@@ -124,6 +125,7 @@ func TestASignatureAmongAttestations(t *testing.T) {
 	key, h := newKey(t), plain(t)
 	h.refer(h.image, bundleMedia, key.bundle(statement(h.image, "https://example.com/other/v1")))
 	h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate)))
+
 	for _, order := range []func([]v1.Descriptor){func([]v1.Descriptor) {}, slices.Reverse[[]v1.Descriptor]} {
 		h.intercept = nil
 		h.inOrder(order)
@@ -140,6 +142,7 @@ func TestTheFirstBundleThatSatisfiesEndsTheLookUp(t *testing.T) {
 	for range 3 {
 		h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate)))
 	}
+
 	var blobs atomic.Int64
 	h.intercept = func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
@@ -164,11 +167,13 @@ func TestAPanicWhileVerifyingIsARejection(t *testing.T) {
 	e := key.entry(simple(h.image))
 	st, ofBundle, ofClassic := signed.WhilePanicking(t.Context(), checker(t, signed.Config{}), h.image,
 		key.bundle(statement(h.image, signPredicate)), e.payload, e.annotations)
+
 	for name, err := range map[string]error{"bundle": ofBundle, "classic": ofClassic} {
 		if err == nil || err.Error() != "it is malformed" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+
 	if st.PredicateType != "" || st.Signer != "" {
 		t.Errorf("%+v", st)
 	}

@@ -30,6 +30,7 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	padded := func(size int) string {
 		return file(t, append(bytes.Clone(pem), bytes.Repeat([]byte("\n"), size-len(pem))...))
 	}
@@ -66,6 +67,7 @@ func misconfigured(t *testing.T, name string, err error, want string) {
 		}
 		return
 	}
+
 	e, ok := errors.AsType[*attestor.Error](err)
 	if !ok || e.Code != attestor.CodeBaseSignatureUnknown || e.Fix == "" || !strings.Contains(e.Msg, want) {
 		t.Errorf("%s: %v, want %q", name, err, want)
@@ -76,6 +78,7 @@ func misconfigured(t *testing.T, name string, err error, want string) {
 func TestRulesThatLeaveOpenWhoSigned(t *testing.T) {
 	trusted := newSigstore(t).root(false)
 	key := newKey(t).path
+
 	for name, tt := range map[string]struct {
 		rule attestor.SignedBy
 		want string
@@ -107,17 +110,21 @@ func TestTrustedRootsThatLackAPart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	written := func(authorities []root.CertificateAuthority, logs map[string]*root.TransparencyLog) string {
 		tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, authorities, nil, nil, logs)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		b, err := tr.MarshalJSON()
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return file(t, b)
 	}
+
 	authorities, logs := whole.FulcioCertificateAuthorities(), whole.RekorLogs()
 	yes, no := true, false
 	key := newKey(t).path
@@ -154,6 +161,7 @@ func TestATrustedRootThatWasReplaced(t *testing.T) {
 	if _, err := ch.Check(t.Context(), h.image, rule); err != nil {
 		t.Fatal(err)
 	}
+
 	h.must(os.WriteFile(rule.TrustedRoot, newSigstore(t).Root(false), 0o600))
 	got, err := ch.Check(t.Context(), h.image, rule)
 	refused(t, got, err, "is not in the trusted root")
@@ -164,6 +172,7 @@ func TestNothingIsRememberedForANegativeTime(t *testing.T) {
 	h, key := plain(t), newKey(t)
 	h.attach(h.image, "sig", key.entry(simple(h.image)))
 	ch := checker(t, signed.Config{CacheLifetime: -1})
+
 	for range 2 {
 		before := h.requests.Load()
 		if _, err := ch.Check(t.Context(), h.image, key.rule()); err != nil || h.requests.Load() == before {
@@ -183,12 +192,14 @@ func TestTheCallersNameAndLogger(t *testing.T) {
 		Name:   func(registry string) []name.Option { asked[registry] = true; return nil },
 		Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
+
 	if _, err := ch.Check(t.Context(), h.image, key.rule()); err != nil {
 		t.Error(err)
 	}
 	if len(asked) != 1 || !asked[h.repo.RegistryStr()] {
 		t.Errorf("asked about %v", asked)
 	}
+
 	signed.WhilePanicking(t.Context(), ch, h.image, key.bundle(statement(h.image, signPredicate)), e.payload, e.annotations)
 	if n := strings.Count(log.String(), "level=WARN"); n != 2 {
 		t.Errorf("%d panics in the log: %s", n, log.String())
@@ -199,10 +210,12 @@ func TestTheCallersNameAndLogger(t *testing.T) {
 func TestTrustedRootsAreBounded(t *testing.T) {
 	text := newSigstore(t).Root(false)
 	var roots [][]byte
+
 	for range 40 {
 		text = append(bytes.Clone(text), ' ') // another file of the same root
 		roots = append(roots, text)
 	}
+
 	if n := signed.RootsKept(t.Context(), checker(t, signed.Config{}), roots...); n != 16 {
 		t.Errorf("%d are kept, want 16", n)
 	}
@@ -228,8 +241,10 @@ func TestWhatToDoAboutASignature(t *testing.T) {
 		if !ok || e.Code != attestor.CodeBaseUnsigned {
 			t.Fatal(err)
 		}
+
 		return e.Fix
 	}
+
 	if got := fix(newKey(t).rule()); !strings.Contains(got, "cosign sign") || !strings.Contains(got, "signedBy.key ") {
 		t.Errorf("for a key: %s", got)
 	}

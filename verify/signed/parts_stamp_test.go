@@ -35,6 +35,7 @@ func newEnded(t *testing.T) ended {
 			t.Fatal(err)
 		}
 	}
+
 	top, topKey, err := ca.GenerateRootCa()
 	fine(err)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -52,6 +53,7 @@ func newEnded(t *testing.T) ended {
 		[]root.TimestampingAuthority{&root.SigstoreTimestampingAuthority{
 			Root: top, Leaf: clock, ValidityPeriodStart: top.NotBefore, URI: "https://tsa.localhost",
 		}}, nil)
+
 	fine(err)
 	trusted, err := tr.MarshalJSON()
 	fine(err)
@@ -67,6 +69,7 @@ func newEnded(t *testing.T) ended {
 			if at == 0 {
 				return e
 			}
+
 			raw, err := base64.StdEncoding.DecodeString(e.annotations[signatureKey])
 			fine(err)
 			query, err := timestamp.CreateRequest(bytes.NewReader(raw), &timestamp.RequestOptions{Hash: crypto.SHA256})
@@ -77,6 +80,7 @@ func newEnded(t *testing.T) ended {
 				HashAlgorithm: request.HashAlgorithm, HashedMessage: request.HashedMessage, Time: start.Add(at),
 				Policy: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2},
 			}
+
 			response, err := stamp.CreateResponseWithOpts(clock, clockKey, crypto.SHA256)
 			fine(err)
 			e.annotations[stampKey] = stampText(t, response)

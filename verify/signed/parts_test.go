@@ -37,13 +37,16 @@ func TestStatementsAreAboutTheImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	mine, other := img.Digest().Hex(), strings.Repeat("b", 64)
 	subject := func(algorithm, hex string) string {
 		return fmt.Sprintf(`{"name":"x","digest":{%q:%q}}`, algorithm, hex)
 	}
+
 	text := func(kind string, subjects ...string) string {
 		return fmt.Sprintf(`{"_type":%q,"predicateType":"p","subject":[%s]}`, kind, strings.Join(subjects, ","))
 	}
+
 	const v1Type, v01Type = "https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"
 
 	for name, tt := range map[string]struct{ payload, want string }{ // "": it is accepted
@@ -83,6 +86,7 @@ func TestLogEntriesOfClassicSignatures(t *testing.T) {
 			"Payload":              map[string]any{"body": "Ym9keQ==", "integratedTime": 1700000000, "logIndex": 1, "logID": "abcd"},
 		}
 	}
+
 	payload := func(member string, value any) func(map[string]any) {
 		return func(e map[string]any) {
 			p, ok := e["Payload"].(map[string]any)
@@ -92,6 +96,7 @@ func TestLogEntriesOfClassicSignatures(t *testing.T) {
 			p[member] = value
 		}
 	}
+
 	const malformed = "transparency log entry is malformed"
 
 	for name, tt := range map[string]struct {
@@ -115,11 +120,13 @@ func TestLogEntriesOfClassicSignatures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		err = signed.RekorBundle(string(text))
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}
+
 	if err := signed.RekorBundle("{"); err == nil || !strings.Contains(err.Error(), malformed) {
 		t.Errorf("no JSON: %v", err)
 	}
@@ -132,6 +139,7 @@ func TestCertificatesOfClassicSignatures(t *testing.T) {
 	sig := newSigstore(t)
 	one := sig.entry([]byte("x")).annotations[certificateKey]
 	two := sig.entry([]byte("x")).annotations[certificateKey]
+
 	for name, tt := range map[string]struct{ text, want string }{
 		"one":         {one, ""},
 		"none":        {"", "made with a key"},
@@ -153,6 +161,7 @@ func stampText(t *testing.T, response []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(text)
 }
 
@@ -168,10 +177,12 @@ func TestTimestampsOfClassicSignatures(t *testing.T) {
 		}
 		return response
 	}
+
 	trusted, err := root.NewTrustedRootFromPath(sig.root(false))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	before := time.Now().Add(-time.Minute)
 
 	for name, tt := range map[string]struct{ text, want string }{
@@ -206,18 +217,21 @@ func TestClassicSignaturesWithATimestamp(t *testing.T) {
 		h.must(err)
 		return b
 	}
+
 	stamped := func(e entry, about []byte) entry {
 		response, err := sig.ca.TimestampResponse(about)
 		h.must(err)
 		e.annotations[stampKey] = stampText(t, response)
 		return e
 	}
+
 	keyless, byKey := sig.entry(simple(h.image)), key.entry(simple(h.image))
 
 	h.attach(h.image, "sig", stamped(keyless, raw(keyless)))
 	if _, err := h.check(h.image, sig.rule()); err != nil {
 		t.Errorf("of its signature: %v", err)
 	}
+
 	h.attach(h.image, "sig", stamped(keyless, []byte("something else")))
 	got, err := h.check(h.image, sig.rule())
 	refused(t, got, err, "found one: its timestamp does not verify")
@@ -268,6 +282,7 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 				if suffix == "att" {
 					bad, good = other.envelope(statement(h.image, "p")), key.envelope(statement(h.image, "p"))
 				}
+
 				bad.payload = append(bad.payload, strings.Repeat(" ", 1+tt.size)...) // so that the two are not one blob
 				first, err := static.NewLayer(bad.payload, bad.media).Digest()
 				h.must(err)
@@ -278,6 +293,7 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 					w.WriteHeader(tt.status)
 					return true
 				}
+
 				ask := func() (bool, error) {
 					if suffix == "sig" {
 						_, err := h.check(h.image, key.rule())
@@ -290,13 +306,17 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 				h.attach(h.image, suffix, bad)
 				h.intercept = intercept
 				ok, err := ask()
+
 				switch {
 				case ok:
 					t.Error("it satisfies the rule")
+
 				case tt.unread:
 					unknown(t, "", err, "could not be checked")
+
 				case suffix == "sig":
 					refused(t, "", err, tt.flaw)
+
 				case err != nil:
 					t.Error(err)
 				}
@@ -345,11 +365,13 @@ func TestReferrersThatAreBundles(t *testing.T) {
 		if about != nil {
 			m, _ = mutate.Subject(m, *about).(v1.Image) //nolint:errcheck // an image stays one
 		}
+
 		h.must(remote.Write(h.repo.Digest(h.digest(m)), m))
 		desc, err := remote.Head(h.repo.Digest(h.digest(m)))
 		h.must(err)
 		return *desc
 	}
+
 	bundle := mutate.Addendum{Layer: static.NewLayer(blob, bundleMedia)}
 	sbom := mutate.Addendum{Layer: static.NewLayer([]byte(`{"spdx":1}`), "application/spdx+json")}
 	ch := checker(t, signed.Config{})
@@ -385,6 +407,7 @@ func TestReferrersThatAreBundles(t *testing.T) {
 	text := []byte("no manifest")
 	hash, _, err := v1.SHA256(bytes.NewReader(text))
 	h.must(err)
+
 	for name, tt := range map[string]struct {
 		desc   v1.Descriptor
 		status int
@@ -401,15 +424,18 @@ func TestReferrersThatAreBundles(t *testing.T) {
 			if !strings.Contains(r.URL.Path, "/manifests/") {
 				return false
 			}
+
 			w.Header().Set("Content-Type", string(types.OCIManifestSchema1))
 			w.WriteHeader(tt.status)
 			_, _ = w.Write(text) // who leaves early is not the subject
 			return true
 		}
+
 		b, flaw, err := signed.Referrer(t.Context(), ch, h.image, tt.desc)
 		if (err != nil) != tt.fails || b != nil || flaw != "" {
 			t.Errorf("%s: %q, flaw %q, %v", name, b, flaw, err)
 		}
+
 		h.intercept = nil
 	}
 }

@@ -24,6 +24,7 @@ func TestPublicGoodRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	targets, err := metadata.Targets().FromFile(filepath.Join("testdata", "public-good", "tuf-targets.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -31,10 +32,12 @@ func TestPublicGoodRoot(t *testing.T) {
 	if err := top.VerifyDelegate("targets", targets); err != nil {
 		t.Fatal(err)
 	}
+
 	b, err := os.ReadFile(publicGood)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	target, ok := targets.Signed.Targets["trusted_root.json"]
 	if !ok {
 		t.Fatal("the metadata names no trusted root")
@@ -54,6 +57,7 @@ func genuine(t *testing.T, digest string) (*host, attestor.Image) {
 		h.must(err)
 		return b
 	}
+
 	var m v1.Manifest
 	h.must(json.Unmarshal(read("sig-manifest.json"), &m))
 	img := h.named(digest)
@@ -69,16 +73,19 @@ func TestPublicGoodSignature(t *testing.T) {
 		github       = "https://token.actions.githubusercontent.com"
 		workflow     = "https://github.com/salrashid123/go-bazel-github-workflow/.github/workflows/release.yaml@refs/tags/v0.0.30"
 	)
+
 	root := publicGood
 	exact := attestor.SignedBy{Issuer: github, Subject: workflow, TrustedRoot: root}
 	pattern := attestor.SignedBy{Issuer: github, SubjectRegexp: `https://github\.com/salrashid123/go-bazel-github-workflow/\.github/workflows/release\.yaml@refs/tags/v[0-9.]+`, TrustedRoot: root}
 	h, img := genuine(t, signedDigest)
+
 	for _, rule := range []attestor.SignedBy{exact, pattern} {
 		got, err := h.check(img, rule)
 		if err != nil || got != workflow+" ("+github+")" {
 			t.Errorf("got %q, %v", got, err)
 		}
 	}
+
 	refusals := map[string]struct {
 		rule   attestor.SignedBy
 		digest string
@@ -90,6 +97,7 @@ func TestPublicGoodSignature(t *testing.T) {
 		"part of a pattern": {attestor.SignedBy{Issuer: github, SubjectRegexp: `release\.yaml`, TrustedRoot: root}, signedDigest, "by " + workflow},
 		"another Sigstore":  {attestor.SignedBy{Issuer: github, Subject: workflow, TrustedRoot: newSigstore(t).root(false)}, signedDigest, "c0d23d6ad406973f9559f3ba2d1ca01f84147d8ffc5b8445c224f98b9591801d is not in the trusted root"},
 	}
+
 	for name, tt := range refusals {
 		t.Run(name, func(t *testing.T) {
 			h, img := genuine(t, tt.digest)
@@ -104,14 +112,17 @@ func TestPublicGoodSignature(t *testing.T) {
 func TestAttestations(t *testing.T) {
 	key, sig := newKey(t), newSigstore(t)
 	const want, other = "https://slsa.dev/provenance/v1", "https://example.com/other"
+
 	for kind, handler := range registries {
 		t.Run(kind, func(t *testing.T) {
 			h := newHost(t, handler(t))
 			h.attach(h.image, "att",
 				key.envelope(statement(h.image, want)), key.envelope(statement(h.image, other)), newKey(t).envelope(statement(h.image, want)))
+
 			h.refer(h.image, bundleMedia, key.bundle(statement(h.image, want)))
 			h.refer(h.image, bundleMedia, sig.bundle(statement(h.image, want), true))
 			h.refer(h.image, bundleMedia, sig.bundle(statement(h.image, other), true))
+
 			for name, tt := range map[string]struct {
 				rule  attestor.SignedBy
 				count int
@@ -125,6 +136,7 @@ func TestAttestations(t *testing.T) {
 				if err != nil || len(list) != tt.count {
 					t.Fatalf("%s: %d statements, %v; want %d", name, len(list), err, tt.count)
 				}
+
 				for _, st := range list {
 					if st.PredicateType != want || st.Subject != tt.by || string(st.Payload) != string(statement(h.image, want)) {
 						t.Errorf("%s: %+v", name, st)
@@ -138,6 +150,7 @@ func TestAttestations(t *testing.T) {
 			}
 		})
 	}
+
 	h := plain(t)
 	_, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, attestor.SignedBy{}, []string{want})
 	unknown(t, "", err, "neither a key nor an identity")

@@ -75,6 +75,7 @@ func newHost(t testing.TB, h http.Handler) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s.repo = repo
 	s.image = s.push()
 	return s
@@ -90,6 +91,7 @@ func (s *host) push() attestor.Image {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+
 	d := s.digest(img)
 	s.must(remote.Write(s.repo.Digest(d), img))
 	return s.named(d)
@@ -127,12 +129,14 @@ type entry struct {
 func (s *host) attach(img attestor.Image, suffix string, entries ...entry) {
 	s.t.Helper()
 	list := make([]mutate.Addendum, len(entries))
+
 	for i, e := range entries {
 		if e.media == "" {
 			e.media = "application/vnd.dev.cosign.simplesigning.v1+json"
 		}
 		list[i] = mutate.Addendum{Layer: static.NewLayer(e.payload, e.media), Annotations: e.annotations}
 	}
+
 	m, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), list...)
 	s.must(err)
 	s.must(remote.Write(s.repo.Tag("sha256-"+img.Digest().Hex()+"."+suffix), m))
@@ -150,6 +154,7 @@ func (s *host) refer(img attestor.Image, media types.MediaType, blob []byte) {
 	if !ok {
 		s.t.Fatal("not an image")
 	}
+
 	s.must(remote.Write(s.repo.Digest(s.digest(withSubject)), withSubject))
 }
 
@@ -169,6 +174,7 @@ func within(t testing.TB, c signed.Config, timeout time.Duration) *signed.Checke
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return ch
 }
 
@@ -205,6 +211,7 @@ func file(t testing.TB, b []byte) string {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	return path
 }
 

@@ -40,6 +40,7 @@ func TestSatisfied(t *testing.T) {
 			h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate)))
 		}, key.rule(), "key sha256:"},
 	}
+
 	for kind, handler := range registries {
 		for _, tt := range tests {
 			t.Run(kind+"/"+tt.name, func(t *testing.T) {
@@ -49,6 +50,7 @@ func TestSatisfied(t *testing.T) {
 				if err != nil || !strings.HasPrefix(got, tt.want) {
 					t.Fatalf("got %q, %v; want %q", got, err, tt.want)
 				}
+
 				// The same signature is none of another image's.
 				got, err = h.check(h.push(), tt.rule)
 				refused(t, got, err, "it has none")

@@ -25,6 +25,7 @@ func TestTrap12ExpiredIntermediate(t *testing.T) {
 			if expired {
 				end = time.Now().Add(-time.Minute)
 			}
+
 			signature, trustedRoot := corpus.Chained(simple(h.image), end)
 			e, trusted := entryOf(signature), file(t, trustedRoot)
 			h.attach(h.image, "sig", e)
@@ -37,7 +38,9 @@ func TestTrap12ExpiredIntermediate(t *testing.T) {
 				}
 				return
 			}
+
 			refused(t, got, err, "or one above it, was not valid")
+
 			// What cosign alone says of it: without this the test shows nothing.
 			tr, err := root.NewTrustedRootFromPath(trusted)
 			h.must(err)
@@ -62,8 +65,10 @@ func TestTrap13MalformedBundles(t *testing.T) {
 	if len(bad) < 40 {
 		t.Fatalf("only %d malformed bundles", len(bad))
 	}
+
 	ch := checker(t, signed.Config{})
 	passed := 0 // some parts do not matter, such as hints
+
 	for i, b := range bad {
 		img := h.image
 		_, err := signed.VerifyBundle(t.Context(), ch, img, b, sig.rule())
@@ -75,6 +80,7 @@ func TestTrap13MalformedBundles(t *testing.T) {
 			t.Errorf("bundle %d satisfies a key that never signed", i)
 		}
 	}
+
 	t.Logf("%d of %d mutilated bundles verify", passed, len(bad))
 	if passed > len(bad)/2 {
 		t.Errorf("%d of %d malformed bundles verify", passed, len(bad))

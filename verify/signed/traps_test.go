@@ -34,14 +34,17 @@ func TestTrap01HostileAnnotations(t *testing.T) {
 			if set == nil {
 				bad.annotations = nil
 			}
+
 			for k, v := range set {
 				bad.annotations[k] = v
 			}
+
 			h.attach(h.image, "sig", bad)
 			for _, rule := range []attestor.SignedBy{sig.rule(), key.rule()} {
 				got, err := h.check(h.image, rule)
 				refused(t, got, err, "found one")
 			}
+
 			// A good one behind it counts all the same.
 			h.attach(h.image, "sig", bad, sig.entry(simple(h.image)), key.entry(simple(h.image)))
 			for _, rule := range []attestor.SignedBy{sig.rule(), key.rule()} {
@@ -49,6 +52,7 @@ func TestTrap01HostileAnnotations(t *testing.T) {
 					t.Error(err)
 				}
 			}
+
 			// The same in attestations.
 			bad.media, bad.payload = "application/vnd.dsse.envelope.v1+json", []byte(`{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":""}]}`)
 			h.attach(h.image, "att", bad)
@@ -68,15 +72,18 @@ func TestTrap02DecompressionBomb(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	zeros := make([]byte, 1<<20)
 	for range 200 {
 		if _, err := z.Write(zeros); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	h.refer(h.image, bundleMedia, bomb.Bytes())
 	h.refer(h.image, bundleMedia, bytes.Repeat([]byte{' '}, 3<<20)) // beyond what is read at all
 	ch := checker(t, signed.Config{})
@@ -98,14 +105,17 @@ func TestTrap03TrailingBytes(t *testing.T) {
 	z := gzip.NewWriter(&b)
 	_, _ = z.Write([]byte("{}"))
 	_ = z.Close()
+
 	for i := range 12 {
 		h.refer(h.image, bundleMedia, append(bytes.Clone(b.Bytes()), fmt.Sprintf("trailing %d", i)...))
 	}
+
 	ch := checker(t, signed.Config{})
 	for range 3 {
 		got, err := ch.Check(t.Context(), h.image, key.rule())
 		refused(t, got, err, "found 12")
 	}
+
 	good := h.push()
 	h.refer(good, bundleMedia, key.bundle(statement(good, signPredicate)))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -124,10 +134,12 @@ func TestTrap04MovedSignature(t *testing.T) {
 	h.refer(h.image, bundleMedia, key.bundle(statement(other, signPredicate)))
 	h.refer(h.image, bundleMedia, sig.bundle(statement(other, signPredicate), true))
 	h.attach(h.image, "att", key.envelope(statement(other, "p")))
+
 	for _, rule := range []attestor.SignedBy{key.rule(), sig.rule()} {
 		got, err := h.check(h.image, rule)
 		refused(t, got, err, "another digest")
 	}
+
 	if list, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, key.rule(), []string{"p", signPredicate}); err != nil || len(list) > 0 {
 		t.Errorf("attestations: %v, %v", list, err)
 	}
@@ -139,6 +151,7 @@ func TestTrap05EmptyIdentity(t *testing.T) {
 	h, sig := plain(t), newSigstore(t)
 	h.attach(h.image, "sig", sig.entryBy(simple(h.image), "x"+subject+".evil.example", issuer))
 	trusted := sig.root(false)
+
 	for name, rule := range map[string]attestor.SignedBy{
 		"nobody":              {TrustedRoot: trusted},
 		"issuer only":         {Issuer: issuer, TrustedRoot: trusted},
@@ -166,6 +179,7 @@ func TestTrap05EmptyIdentity(t *testing.T) {
 			}
 		})
 	}
+
 	for _, pattern := range []string{`release@bases\.example\.com`, `^release@bases\.example\.com`, `release@bases\.example\.com$`, `(?m)^release@bases\.example\.com`, `nobody|release@bases\.example\.com`} {
 		got, err := h.check(h.image, attestor.SignedBy{Issuer: issuer, SubjectRegexp: pattern, TrustedRoot: trusted})
 		refused(t, got, err, "claims to be by x"+subject)
@@ -178,10 +192,12 @@ func TestTrap06WrongPredicate(t *testing.T) {
 	h, key, sig := plain(t), newKey(t), newSigstore(t)
 	h.refer(h.image, bundleMedia, key.bundle(statement(h.image, "https://example.com/REJECTED/v1")))
 	h.refer(h.image, bundleMedia, sig.bundle(statement(h.image, "https://example.com/REJECTED/v1"), false))
+
 	for _, rule := range []attestor.SignedBy{key.rule(), sig.rule()} {
 		got, err := h.check(h.image, rule)
 		refused(t, got, err, "REJECTED")
 	}
+
 	// An attestation under the signature's tag is none either.
 	h.attach(h.image, "sig", key.envelope(statement(h.image, signPredicate)))
 	got, err := h.check(h.image, key.rule())
@@ -195,12 +211,14 @@ func TestTrap07SeveralIdentities(t *testing.T) {
 	for _, who := range []string{"a@example.com", subject, "b@example.com"} {
 		h.refer(h.image, bundleMedia, sig.bundleBy(statement(h.image, signPredicate), who, issuer, true))
 	}
+
 	for _, who := range []string{"a@example.com", "b@example.com", subject} {
 		got, err := h.check(h.image, attestor.SignedBy{Issuer: issuer, Subject: who, TrustedRoot: sig.root(false)})
 		if err != nil || !strings.HasPrefix(got, who) {
 			t.Errorf("%s: got %q, %v", who, got, err)
 		}
 	}
+
 	got, err := h.check(h.image, attestor.SignedBy{Issuer: issuer, Subject: "c@example.com", TrustedRoot: sig.root(false)})
 	refused(t, got, err, "found 3")
 }
@@ -213,6 +231,7 @@ func TestTrap08KeyWithoutTrustedRoot(t *testing.T) {
 	if _, err := h.check(h.image, key.rule()); err != nil {
 		t.Fatal(err)
 	}
+
 	yes := true
 	rule := attestor.SignedBy{Key: key.path, Transparency: &yes}
 	got, err := h.check(h.image, rule)
@@ -256,6 +275,7 @@ func TestTrap09NoIntegratedTime(t *testing.T) {
 func TestTrap10LyingReferrers(t *testing.T) {
 	key := newKey(t)
 	good := func(h *host) { h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate))) }
+
 	t.Run("artifact type is wrong", func(t *testing.T) { // as cosign v2 itself writes it
 		h := plain(t)
 		good(h)
@@ -263,6 +283,7 @@ func TestTrap10LyingReferrers(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+
 	t.Run("fallback tag is the image itself", func(t *testing.T) { // as one registry answers
 		h := newHost(t, registries["fallback tag"](t))
 		h.intercept = func(_ http.ResponseWriter, r *http.Request) bool {
@@ -270,9 +291,11 @@ func TestTrap10LyingReferrers(t *testing.T) {
 			r.URL.Path = strings.TrimSuffix(r.URL.Path, ".sig")
 			return false
 		}
+
 		got, err := h.check(h.image, key.rule())
 		refused(t, got, err, "")
 	})
+
 	none := map[string]bool{"null": true, "sha512": true, "nothing is there": true} // nothing is left to look at
 	for name, body := range corpus.LyingReferrers() {
 		t.Run(name, func(t *testing.T) {
@@ -281,18 +304,22 @@ func TestTrap10LyingReferrers(t *testing.T) {
 				if !strings.Contains(r.URL.Path, "/referrers/") {
 					return false
 				}
+
 				w.Header().Set("Content-Type", string(types.OCIImageIndex))
 				_, _ = w.Write([]byte(body))
 				return true
 			}
+
 			got, err := h.check(h.image, key.rule())
 			want := ""
 			if none[name] {
 				want = "it has none"
 			}
+
 			refused(t, got, err, want)
 		})
 	}
+
 	t.Run("another image's bundle", func(t *testing.T) {
 		h := plain(t)
 		other := h.push()
@@ -303,6 +330,7 @@ func TestTrap10LyingReferrers(t *testing.T) {
 			}
 			return false
 		}
+
 		got, err := h.check(h.image, key.rule())
 		refused(t, got, err, "refers to another digest")
 	})
@@ -314,6 +342,7 @@ func TestTrap11Environment(t *testing.T) {
 	h, key, sig := plain(t), newKey(t), newSigstore(t)
 	home := t.TempDir()
 	foreign := file(t, publicPEM(t, newKey(t).priv.Public()))
+
 	for k, v := range map[string]string{
 		"COSIGN_REPOSITORY": "127.0.0.1:1/elsewhere", "COSIGN_MAX_ATTACHMENT_SIZE": "1", "COSIGN_EXPERIMENTAL": "1",
 		"COSIGN_DOCKER_MEDIA_TYPES": "1", "SIGSTORE_ROOT_FILE": foreign, "SIGSTORE_REKOR_PUBLIC_KEY": foreign,
@@ -322,16 +351,20 @@ func TestTrap11Environment(t *testing.T) {
 	} {
 		t.Setenv(k, v)
 	}
+
 	h.attach(h.image, "sig", key.entry(simple(h.image)), sig.entry(simple(h.image)))
 	h.refer(h.image, bundleMedia, sig.bundle(statement(h.image, signPredicate), true))
+
 	for _, rule := range []attestor.SignedBy{key.rule(), sig.rule()} {
 		if _, err := h.check(h.image, rule); err != nil {
 			t.Error(err)
 		}
 	}
+
 	if list, err := os.ReadDir(home); err != nil || len(list) > 0 {
 		t.Errorf("left behind %v, %v", list, err)
 	}
+
 	t.Setenv("COSIGN_REPOSITORY", h.repo.Name())
 	got, err := h.check(h.push(), key.rule())
 	refused(t, got, err, "it has none")
@@ -352,10 +385,12 @@ func TestTrap12Deadline(t *testing.T) {
 				}
 				return false
 			}
+
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
 			got, err := within(t, signed.Config{}, 100*time.Millisecond).Check(ctx, h.image, key.rule())
 			unknown(t, got, err, "in the time allowed")
+
 			// Nor does it hang where the caller has all the time in the world.
 			got, err = within(t, signed.Config{}, 50*time.Millisecond).Check(t.Context(), h.image, key.rule())
 			unknown(t, got, err, "could not be checked")

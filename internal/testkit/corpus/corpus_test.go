@@ -17,6 +17,7 @@ func TestCases(t *testing.T) {
 	for _, c := range attestor.Codes() {
 		known[c.Code] = true
 	}
+
 	all := corpus.All()
 	if len(all) < 400 {
 		t.Errorf("%d cases", len(all))
@@ -27,6 +28,7 @@ func TestCases(t *testing.T) {
 		if names[c.Name] {
 			t.Errorf("%s stands twice", c.Name)
 		}
+
 		names[c.Name] = true
 		slug := corpus.Slug(c.Name)
 		if other, ok := slugs[slug]; ok {
@@ -37,6 +39,7 @@ func TestCases(t *testing.T) {
 		if group, what, ok := strings.Cut(c.Name, "/"); !ok || group == "" || what == "" || c.Group() != group {
 			t.Errorf("%q is not GROUP/WHAT", c.Name)
 		}
+
 		for _, code := range slices.Concat(c.Want.Codes, c.Want.Advice) {
 			if !known[code] {
 				t.Errorf("%s: there is no code %s", c.Name, code)
@@ -52,6 +55,7 @@ func TestCases(t *testing.T) {
 		if !slices.IsSorted(c.Want.Codes) {
 			t.Errorf("%s: %v are not sorted", c.Name, c.Want.Codes)
 		}
+
 		want := statusOf(c.Want)
 		if strings.HasPrefix(c.Name, "outages/429 for the base") {
 			want = http.StatusServiceUnavailable // the reason has the registry's own time to come again
@@ -84,11 +88,13 @@ func TestTwinsOfRefusedCases(t *testing.T) {
 	for _, c := range corpus.All() {
 		refused[c.Name] = c.Refuses() || c.Group() == "events" // whose refusals are that nothing comes
 	}
+
 	groups := map[string]int{}
 	for _, c := range corpus.All() {
 		if c.Mends == "" {
 			continue
 		}
+
 		groups[c.Group()]++
 		if !refused[c.Mends] || c.Refuses() {
 			t.Errorf("%s, which refuses: %t, is the twin of %s, which is a refused case: %t", c.Name, c.Refuses(), c.Mends, refused[c.Mends])

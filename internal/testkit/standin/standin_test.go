@@ -37,6 +37,7 @@ func listen(t *testing.T) (s *standin.Server, told func() int) {
 		w.Header().Set("Docker-Content-Digest", "sha256:0")
 		_, _ = io.WriteString(w, truth)
 	}))
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +55,7 @@ func get(t *testing.T, s *standin.Server) (status int, header http.Header, body 
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return 0, nil, "", err
@@ -113,6 +115,7 @@ func TestAFaultHitsSoManyCalls(t *testing.T) {
 	remove := s.Inject(standin.Fault{Effect: standin.Fail, Skip: 1, Count: 2})
 	s.Inject(standin.Fault{Effect: standin.TooMany, Count: 1}) // the second takes what the first leaves
 	var got []int
+
 	for range 5 {
 		code, _, _, err := get(t, s)
 		if err != nil {
@@ -140,6 +143,7 @@ func TestAFaultHitsSoManyCalls(t *testing.T) {
 	if n, b := s.Totals(); n != 5 || b < int64(2*len(truth)) {
 		t.Errorf("totals: %d calls, %d bytes", n, b)
 	}
+
 	s.ResetCalls()
 	if n, _ := s.Totals(); n != 0 || len(s.Calls()) != 0 {
 		t.Error("the record was not emptied")
@@ -221,6 +225,7 @@ func TestWorld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	good := all[1]
 	image, err := w.Push(t.Context(), good.Repository, good.Tag, good.Image, nil, samples.Clean)
 	if err != nil {
@@ -238,6 +243,7 @@ func TestWorld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	b, err := os.ReadFile(path)
 	if err != nil || !strings.Contains(string(b), w.Registry.Addr()) || !strings.Contains(string(b), "queue: 1") {
 		t.Errorf("%s: %v", b, err)
@@ -246,6 +252,7 @@ func TestWorld(t *testing.T) {
 	// Google's services over TCP, as the gate's process asks them.
 	c, err := grafeas.NewClient(t.Context(), option.WithEndpoint(w.Google.Addr()), option.WithoutAuthentication(),
 		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,6 +268,7 @@ func TestWorld(t *testing.T) {
 	if len(calls) != 1 || calls[0].What != "POST /grafeas.v1.Grafeas/GetNote" || calls[0].End.Sub(calls[0].Start) < 10*time.Millisecond || calls[0].Bytes == 0 {
 		t.Errorf("recorded %+v", calls)
 	}
+
 	w.Emulator.Inject(emulator.Fault{Method: "GetNote", Code: codes.ResourceExhausted})
 	if _, err := c.GetNote(t.Context(), &grafeaspb.GetNoteRequest{Name: samples.Note}); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v", err)
