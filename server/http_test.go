@@ -347,6 +347,7 @@ func TestActionsNeedTheirRight(t *testing.T) {
 		{[]attestor.Action{attestor.ActionAttest}, "POST", "/v1/attest", image(":v1")},
 		{[]attestor.Action{attestor.ActionCheck}, "POST", "/v1/attest", `{"image":"` + repository + `:v1","dryRun":true}`},
 		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions", ""},
+		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/records", ""},
 		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions/d000001", ""},
 		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions/d000001/policy", ""},
 		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/policies", ""},

@@ -49,6 +49,7 @@ func operations() map[string]operation {
 			500: func(w *world, _ *parts) (string, string) { w.down = errBoom; return "", "" },
 		}},
 		"GET /v1/decisions":             {url: "/v1/decisions?verdict=pass", ok: []int{200}},
+		"GET /v1/records":               {url: "/v1/records?verdict=pass", ok: []int{200}},
 		"GET /v1/decisions/{id}":        {url: "/v1/decisions/d000001", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none", "")}},
 		"GET /v1/decisions/{id}/policy": {url: "/v1/decisions/d000001/policy", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
 		"POST /v1/simulate":             {url: "/v1/simulate", body: `{"policy":"good","since":"30d"}`, media: "application/json", ok: []int{200}},

@@ -70,6 +70,15 @@ func (s *Server) table() []route {
 		},
 		{
 			method:  "GET",
+			path:    "/v1/records",
+			any:     read,
+			query:   listQuery(),
+			part:    "a store",
+			enabled: c.Decisions != nil,
+			handle:  s.listRecords,
+		},
+		{
+			method:  "GET",
 			path:    "/v1/decisions/:id",
 			class:   reads,
 			any:     read,

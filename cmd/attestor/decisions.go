@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/describe"
+	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -71,26 +74,68 @@ func decisionsExportCommand() *cobra.Command {
 	var f recordFlags
 	c := &cobra.Command{
 		Use: "export", Short: "Write whole records, with their evidence, as NDJSON", Args: cobra.NoArgs,
-		Long: "Writes whole records, evidence and policy text included, one JSON document a line. It reads the record itself, not a service.",
+		Long: `Writes whole records, evidence and policy text included, one JSON document a line: of a service, those that the caller
+may read; of a configuration, the whole record. attestor policy simulate judges them again.`,
+		Example: "  attestor decisions export --server https://gate.example --since 7d > week.ndjson",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			filter, err := f.filter(c, time.Now())
 			if err != nil {
 				return err
 			}
-			s, err := f.itself(c)
+
+			export := f.exportStore
+			if f.server != "" {
+				export = f.exportService
+			}
+			n, err := export(c, filter)
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, s.Close()) }()
-			n, err := s.Export(c.Context(), c.OutOrStdout(), filter)
-			if err == nil {
-				fmt.Fprintln(c.ErrOrStderr(), describe.Plural(n, "record"))
+			fmt.Fprintln(c.ErrOrStderr(), describe.Plural(n, "record"))
+			if n == 0 {
+				fmt.Fprintln(c.ErrOrStderr(), noDecisions)
 			}
-			return err
+			return nil
 		},
 	}
 	f.register(c)
 	return c
+}
+
+// exportStore writes what the record itself holds.
+func (f *recordFlags) exportStore(c *cobra.Command, wanted filter.Filter) (n int, err error) {
+	s, err := f.openStore(c.Context())
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return s.Export(c.Context(), c.OutOrStdout(), wanted)
+}
+
+// exportService writes what a service lets the caller read, in the same form.
+func (f *recordFlags) exportService(c *cobra.Command, wanted filter.Filter) (n int, err error) {
+	cl, err := newClient(c, f.server, f.identity)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, cl.Close()) }()
+
+	for r, err := range cl.Records(c.Context(), wanted) {
+		if err != nil {
+			return n, err
+		}
+
+		var line bytes.Buffer
+		if err := json.Compact(&line, r); err != nil {
+			return n, fmt.Errorf("writing the export: %w", err)
+		}
+		line.WriteByte('\n')
+		if _, err := line.WriteTo(c.OutOrStdout()); err != nil {
+			return n, fmt.Errorf("writing the export: %w", err)
+		}
+		n++
+	}
+	return n, nil
 }
 
 func decisionsPruneCommand() *cobra.Command {

@@ -50,7 +50,7 @@ func exitCodes() map[string]endings {
 		"policy schema":   {0: "printed", 2: wrongUsage},
 		"policy test":     {0: "every case is as wanted", 1: "a case is not, or --min-coverage is not reached", 2: "a file does not load"},
 		"policy explain":  {0: "a policy governs the image", 1: "none does", 2: wrongUsage},
-		"policy simulate": {0: "judged again", 1: "with --fail: an image that passed would not", 2: nothingToDo},
+		"policy simulate": {0: "judged again", 1: "with --fail: an image that passed would not", 2: nothingToDo, 3: cannotBeAsked},
 
 		"posture":  {0: "no finding denies", 1: "a finding denies", 2: nothingToDo, 3: notDecided},
 		"import":   {0: "stored", 2: wrongUsage + ", or no report of a scan", 3: "not stored"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,78 +16,154 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/client"
 	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/report"
 )
 
+// simulateFlags say by what to judge, and which records.
+type simulateFlags struct {
+	files  []string
+	day    string
+	since  string
+	server string
+	as     client.Identity
+	format string
+	fail   bool
+}
+
 func policySimulateCommand() *cobra.Command {
-	var format string
-	var files []string
-	var fail bool
-	var day string
+	f := &simulateFlags{}
 	c := &cobra.Command{
-		Use:   "simulate RECORDS",
+		Use:   "simulate RECORDS | simulate --server URL",
 		Short: "Judge recorded evidence by other policies and print who would flip",
 		Long: `Reads what attestor decisions export wrote (NDJSON; - is standard input), judges each record by the
 policies given, and prints counts and every image that would be answered otherwise, by reason and owner.
 Evidence that was gathered for less than a policy asks about is answered with EVIDENCE_MISSING, not by a guess.
-What a policy refuses from a later day on (effectiveFrom) is counted by day; --at judges as on that day.`,
-		Example: "  attestor policy simulate --policy new/production.yaml march.ndjson",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			set, err := policy.Load(files...)
-			if err != nil {
-				return err
-			}
-
-			var at time.Time
-			if day != "" {
-				if at, err = when.ParseDate(day); err != nil {
-					return &attestor.Error{Kind: attestor.Invalid, Msg: "--at: " + err.Error()}
-				}
-			}
-
-			in, done, err := openRecords(c, args[0])
-			if err != nil {
-				return err
-			}
-
-			defer done()
-			simulated, err := policy.SimulateAt(set, policy.ReadRecords(in), at)
-			if err != nil {
-				return err
-			}
-
-			if err := judgedNothing(simulated, inputName(args[0]), set); err != nil {
-				return err
-			}
-
-			if err := writeReport(c, format, simulationDocument(simulated)); err != nil {
-				return err
-			}
-			if fail &&
-				slices.ContainsFunc(simulated.Flips, func(f attestor.Flip) bool { return f.Before == attestor.Pass }) {
-				return &exit{code: attestor.ExitDeny}
-			}
-
-			return nil
-		},
+What a policy refuses from a later day on (effectiveFrom) is counted by day; --at judges as on that day.
+With --server a service judges its own record, of the images that the caller may simulate.`,
+		Example: "  attestor policy simulate --policy new/production.yaml march.ndjson\n" +
+			"  attestor policy simulate --policy new/production.yaml --server https://gate.example --since 30d",
+		Args: cobra.MaximumNArgs(1),
+		RunE: f.run,
 	}
 
-	c.Flags().StringArrayVar(&files, "policy", nil, "policy `FILE` or directory (repeatable)")
-	c.Flags().StringVar(&day, "at", "",
+	c.Flags().StringArrayVar(&f.files, "policy", nil, "policy `FILE` or directory (repeatable)")
+	c.Flags().BoolVar(&f.fail, "fail", false, "end with 1 where an image that passed would no longer")
+	c.Flags().StringVar(&f.day, "at", "",
 		"judge as on this `DATE` as far as effectiveFrom and the ends of exceptions go (default: when each decision was made)")
-	c.Flags().BoolVar(&fail, "fail", false, "end with 1 where an image that passed would no longer")
-
+	c.Flags().StringVar(&f.since, "since", "", "with --server: records from this time on, 30d by default; a duration ago, a date, or RFC 3339")
+	serverFlag(c, &f.server)
+	identityFlags(c, &f.as)
 	if err := c.MarkFlagRequired("policy"); err != nil {
 		panic("attestor: the flag policy does not exist") // a constant
 	}
-
-	reportFlag(c, &format, report.OfSimulation, report.Text)
+	reportFlag(c, &f.format, report.OfSimulation, report.Text)
 
 	return c
+}
+
+func (f *simulateFlags) run(c *cobra.Command, args []string) error {
+	if len(args) > 0 && given(c, "server") {
+		return errors.New("--server judges the record of the service: leave out " + inputName(args[0]) + ", or --server")
+	}
+
+	set, err := policy.Load(f.files...)
+	if err != nil {
+		return err
+	}
+
+	var simulated policy.Report
+	var where string
+	switch {
+	case len(args) > 0:
+		where = inputName(args[0])
+		simulated, err = f.file(c, set, args[0])
+	case f.server != "":
+		where = "the record of " + f.server
+		simulated, err = f.service(c, set)
+	default:
+		return errors.New("say which records: a file that attestor decisions export wrote, - for standard input, or --server")
+	}
+	if err != nil {
+		return err
+	}
+
+	if err := judgedNothing(simulated, where, set); err != nil {
+		return err
+	}
+	if err := writeReport(c, f.format, simulationDocument(simulated)); err != nil {
+		return err
+	}
+
+	passed := func(f attestor.Flip) bool { return f.Before == attestor.Pass }
+	if f.fail && slices.ContainsFunc(simulated.Flips, passed) {
+		return &exit{code: attestor.ExitDeny}
+	}
+	return nil
+}
+
+// file judges the records of an export in this process.
+func (f *simulateFlags) file(c *cobra.Command, set *policy.Set, name string) (policy.Report, error) {
+	if f.since != "" {
+		return policy.Report{}, errors.New("--since is for the record of a service: give it to attestor decisions export, which wrote the file")
+	}
+
+	var at time.Time
+	if f.day != "" {
+		var err error
+		if at, err = when.ParseDate(f.day); err != nil {
+			return policy.Report{}, &attestor.Error{Kind: attestor.Invalid, Msg: "--at: " + err.Error()}
+		}
+	}
+
+	in, done, err := openRecords(c, name)
+	if err != nil {
+		return policy.Report{}, err
+	}
+	defer done()
+	return policy.SimulateAt(set, policy.ReadRecords(in), at)
+}
+
+// service has a service judge its own record, by one policy at a time.
+func (f *simulateFlags) service(c *cobra.Command, set *policy.Set) (_ policy.Report, err error) {
+	all := set.All()
+	switch {
+	case len(all) != 1:
+		return policy.Report{}, fmt.Errorf("--server judges by one policy at a time; these are %d", len(all))
+	case f.day != "":
+		return policy.Report{}, errors.New("--at judges in this process: write the records with attestor decisions export, and give the file")
+	}
+
+	cl, err := newClient(c, f.server, f.as)
+	if err != nil {
+		return policy.Report{}, err
+	}
+	defer func() { err = errors.Join(err, cl.Close()) }()
+
+	got, err := cl.Simulate(c.Context(), all[0].Text(), f.since)
+	if err != nil {
+		return policy.Report{}, err
+	}
+
+	// The service says what it judged, and of that which images flip; the sums are over those.
+	out := policy.Report{
+		Records: got.Judged, Judged: got.Judged, Before: got.Counts.Before, After: got.Counts.After, Flips: got.Flips,
+		ByReason: map[attestor.Code]int{}, ByOwner: map[string]int{},
+	}
+	for _, flip := range got.Flips {
+		out.ByOwner[flip.Owner]++
+		seen := map[attestor.Code]bool{}
+		for _, r := range flip.Reasons {
+			if !seen[r.Code] {
+				seen[r.Code] = true
+				out.ByReason[r.Code]++
+			}
+		}
+	}
+	return out, nil
 }
 
 // judgedNothing is the error of a simulation that judged nothing: "no image would be answered otherwise" would be true
