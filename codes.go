@@ -107,6 +107,9 @@ const (
 	CodeInGracePeriod             Code = "IN_GRACE_PERIOD"
 	CodeNotReported               Code = "NOT_REPORTED"
 	CodeFindingsNotJudged         Code = "FINDINGS_NOT_JUDGED"
+	CodeEndOfLife                 Code = "END_OF_LIFE"
+	CodeEndOfLifeUnknown          Code = "END_OF_LIFE_UNKNOWN"
+	CodeSystemUnreadable          Code = "SYSTEM_UNREADABLE"
 	CodeUnknownFinding            Code = "UNKNOWN_FINDING"
 	CodeKindNotJudged             Code = "KIND_NOT_JUDGED"
 	CodeShortestWay               Code = "SHORTEST_WAY"
@@ -273,6 +276,12 @@ func Codes() []CodeInfo {
 		{CodeNotReported, "vulnerabilities", StatusWarn, "the scanner does not report what the policy asks about"},
 		{CodeFindingsNotJudged, "vulnerabilities", StatusWarn, "findings of package types that the policy leaves out"},
 		{
+			CodeEndOfLife, "vulnerabilities", StatusDeny,
+			"the image's operating system is past the last day on which fixes are published for everybody",
+		},
+		{CodeEndOfLifeUnknown, "vulnerabilities", StatusWarn, "until when the operating system gets fixes is not known"},
+		{CodeSystemUnreadable, "vulnerabilities", StatusError, "the image's os-release could not be read"},
+		{
 			CodeUnknownFinding, "vulnerabilities", StatusDeny,
 			"a finding whose severity or content this version does not know",
 		},
@@ -320,7 +329,8 @@ func (c Code) Status() Status {
 // not listed refuses.
 func (c Code) Severity() ReasonSeverity {
 	switch c {
-	case CodeNotAsked, CodeNotAttested, CodeShortestWay, CodeUserLimits, CodeSecretsNotReported:
+	case CodeNotAsked, CodeNotAttested, CodeShortestWay, CodeUserLimits, CodeSecretsNotReported,
+		CodeEndOfLifeUnknown:
 		return Informs
 	}
 	if c.Status() == StatusWarn {

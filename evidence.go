@@ -43,6 +43,7 @@ type PlatformEvidence struct {
 	Layers     []Layer      `json:"layers,omitempty"`
 	User       User         `json:"user"`
 	Base       Base         `json:"base"`
+	System     *System      `json:"system,omitempty"` // the image's own word; nil: not read, or not said
 	Scan       Scan         `json:"scan"`
 	Provenance []Provenance `json:"provenance,omitempty"`
 	Problems   []Problem    `json:"problems,omitempty"`
@@ -164,6 +165,7 @@ type Scan struct {
 	Continuous string          `json:"continuous,omitempty"` // ACTIVE, INACTIVE or nothing
 	Archived   *time.Time      `json:"archived,omitempty"`
 	Analyses   []string        `json:"analyses,omitempty"` // analysis types that completed, such as OS and GO
+	System     *System         `json:"system,omitempty"`   // that was scanned; nil: not reported
 	Findings   []Vulnerability `json:"findings,omitempty"` // per affected package, sorted, duplicates merged
 
 	// Secrets are those that are reported. None says nothing by itself: no field of any report says that the files were

@@ -12,6 +12,7 @@ import (
 type Needs struct {
 	Platforms    []string // nil: every runnable child
 	ResolveNames bool     // look user names up in the image's /etc/passwd
+	System       bool     // read the image's os-release from its layers
 	BaseRequired bool
 	BaseEvidence Level // the least that counts: verifying diffIDs costs a download, so it is done only where it can help
 	Bases        []ApprovedBase

@@ -28,7 +28,8 @@ func vulnerabilitiesCheck() check {
 		demands:  func(s *Spec) []string { return s.Vulnerabilities.demands() },
 		codes:    vulnerabilityCodes,
 		remarks: []attestor.Code{
-			attestor.CodeNotReported, attestor.CodeFindingsNotJudged, attestor.CodeKindNotJudged, attestor.CodeShortestWay,
+			attestor.CodeNotReported, attestor.CodeFindingsNotJudged, attestor.CodeKindNotJudged,
+			attestor.CodeEndOfLifeUnknown, attestor.CodeShortestWay,
 		},
 		allowed:   allowedFindings,
 		exemplary: exemplaryScan,
@@ -42,6 +43,7 @@ func scanNeeds(s *Spec, n *attestor.Needs) {
 	n.Scan = attestor.ScanNeeds{
 		Required: want.required(), Trusted: want.Trusted, Projects: want.Projects, Advisories: len(s.Vulnerabilities.GracePeriod) > 0,
 	}
+	n.System = s.Vulnerabilities.looksUpEnd()
 	if v := s.Vulnerabilities.VEX; v != nil {
 		n.Scan.VEXProjects = v.Projects
 	}
@@ -54,6 +56,8 @@ func scanLacks(earlier, next attestor.Needs) string {
 		return "other scanners or projects were asked"
 	case !covers(e.VEXProjects, n.VEXProjects):
 		return "VEX statements of other projects were read"
+	case next.System && !earlier.System:
+		return "the image's os-release was not read"
 	case n.Advisories && !e.Advisories:
 		return "publication dates were not asked for"
 	}
@@ -92,6 +96,8 @@ func vulnerabilityCodes(s *Spec) (out givenCodes) {
 	out.only(v.UnspecifiedSeverity == BinaryDeny, attestor.CodeUnspecifiedSeverity)
 	out.can(len(v.BlockedCVEs) > 0, attestor.CodeCVEBlocked)
 	out.can(true, attestor.CodeMaliciousPackage)
+	out.only(v.EndOfLife != TreatIgnore, attestor.CodeEndOfLife)
+	out.can(v.EndOfLife == TreatDeny, attestor.CodeSystemUnreadable)
 	out.only(s.UnknownFindings != TreatIgnore, attestor.CodeUnknownFinding)
 	out.only(v.KnownExploited != RespondAllow, attestor.CodeKnownExploited)
 	out.only(v.MaximumEPSS != nil, attestor.CodeEPSSExceeded)
@@ -221,8 +227,8 @@ func (l *linter) malware() {
 func (l *linter) vulnerabilities() {
 	const path = "spec.vulnerabilities"
 	v := &l.s.Vulnerabilities
-	if !v.Scan.required() &&
-		(v.MaximumFixableSeverity != attestor.AllowAll || v.MaximumUnfixableSeverity != attestor.AllowAll) {
+	limited := v.MaximumFixableSeverity != attestor.AllowAll || v.MaximumUnfixableSeverity != attestor.AllowAll
+	if !v.Scan.required() && limited {
 		l.d.at(path+".scan.required", "is false: an image that was never scanned passes whatever the limits are")
 	}
 
@@ -236,6 +242,9 @@ func (l *linter) vulnerabilities() {
 	l.malware()
 	if v.MaximumEPSS != nil && *v.MaximumEPSS == 1 {
 		l.d.at(path+".maximumEPSS", "has no effect: no probability is higher than 1")
+	}
+	if limited && v.EndOfLife == TreatIgnore {
+		l.d.at(path+".endOfLife", "is ignore: a system that nobody looks for vulnerabilities of has no findings")
 	}
 	if v.Scan.required() && v.Scan.Continuous == ContinuousOptional && v.Scan.MaxAge == 0 {
 		l.d.at(
@@ -270,6 +279,10 @@ func (v *Vulnerabilities) demands() []string {
 			"vulnerabilities of the base: up to %s where a fix exists, up to %s where none does",
 			b.MaximumFixableSeverity, b.MaximumUnfixableSeverity,
 		))
+	}
+
+	if v.looksUpEnd() {
+		out = append(out, fmt.Sprintf("vulnerabilities: %s where the operating system gets no more fixes", v.EndOfLife))
 	}
 
 	if len(v.BlockedCVEs) > 0 {

@@ -67,7 +67,7 @@ type Approved struct {
 	Tags          []string          `json:"tags,omitempty" jsonschema_description:"Tags whose current digest is approved."`
 	Digests       []attestor.Digest `json:"digests,omitempty" jsonschema_description:"Digests of indexes or manifests that are approved as long as they stand here."`
 	MaxBehind     Duration          `json:"maxBehind" limit:"" jsonschema:"default=0d" jsonschema_description:"How long after its tag moved on an older digest is still good. Can have a day."`
-	EndOfLife     Date              `json:"endOfLife,omitzero" jsonschema_description:"When its publisher stops maintaining it; lint warns from then on."`
+	EndOfLife     Date              `json:"endOfLife,omitzero" jsonschema_description:"When its publisher stops maintaining it: holds in place of what is known of its operating system; lint warns from then on."`
 	SignedBy      *SignedBy         `json:"signedBy,omitempty" jsonschema_description:"Who must have signed it. Absent: a signature is not required."`
 	EffectiveFrom *Effective        `json:"effectiveFrom,omitempty" jsonschema_description:"From when images are refused for what is wrong with this base. Absent: now."`
 }
@@ -107,6 +107,7 @@ type Vulnerabilities struct {
 	MaximumEPSS              *float64                       `json:"maximumEPSS,omitempty" limit:"-" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Highest probability of exploitation allowed, 0 to 1. Can have a day."`
 	GracePeriod              map[attestor.Severity]Duration `json:"gracePeriod,omitempty" jsonschema_description:"By severity: how long after its advisory was published a finding above a limit only warns."`
 	VEX                      *VEX                           `json:"vex,omitempty" jsonschema_description:"Whose statements that a finding does not matter are believed."`
+	EndOfLife                Treatment                      `json:"endOfLife,omitempty" limit:"ignore" jsonschema_description:"What to do about an operating system past the last day on which fixes are published for everybody, read from the image's os-release. Absent: deny, where the scan says which system it is. Can have a day."`
 	Scan                     Scan                           `json:"scan" jsonschema_description:"What counts as a scan."`
 }
 

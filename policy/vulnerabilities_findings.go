@@ -15,9 +15,10 @@ import (
 // a scan that did not finish can refuse, but not pass.
 func (j *judgement) vulnerabilities(e *attestor.PlatformEvidence) {
 	// What was found counts in every state of the scan; that nothing was found counts in a finished one only.
-	found := j.problems(attestor.CheckVulnerabilities, j.ev.Problems, e.Problems)
+	found := j.systemProblems(j.problems(attestor.CheckVulnerabilities, j.ev.Problems, e.Problems))
 	state, skip := j.scanState(e)
 	found = append(found, state...)
+	found = append(found, j.endOfLife(e)...)
 	s := j.findingsOf(e)
 	for _, v := range s.sorted() {
 		found = append(found, s.faults(v)...)

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/attestor-gate/attestor"
@@ -46,6 +47,13 @@ func (i *Inspector) Inspect(
 
 	wg.Wait()
 
+	// After all others, so that a layer that one of them read is not read again, and one that none of them needed only if the
+	// policy asks for the system.
+	var systemProblems []attestor.Problem
+	if needs.System || ev.User.Source == attestor.UserFromPasswd {
+		ev.System, systemProblems = i.system(ctx, s, needs.System)
+	}
+
 	// Provenance proves less than layers, and counts only where those prove nothing.
 	if len(needs.Bases) > 0 && ev.Base.Evidence == "" {
 		if b, problems := i.attested(ctx, s, needs, ev.Provenance); b.Evidence != "" {
@@ -53,7 +61,7 @@ func (i *Inspector) Inspect(
 			ev.Base, baseProblems = b, problems
 		}
 	}
-	ev.Problems = append(append(userProblems, baseProblems...), provenanceProblems...)
+	ev.Problems = slices.Concat(userProblems, baseProblems, provenanceProblems, systemProblems)
 	return ev
 }
 

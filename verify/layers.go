@@ -90,6 +90,18 @@ func (r *layerReader) effect(ctx context.Context, s subject, n int) (layerEffect
 	return effect, nil
 }
 
+// known is the effect of layer n if the layer was read already, for whatever else.
+func (r *layerReader) known(s subject, n int) (layerEffect, bool) {
+	l := (*s.doc.Layers)[n]
+
+	facts, read := r.facts.Get(l.Digest)
+	effect, walked := r.effects.Get(l.Digest)
+	if !read || !walked || agrees(s, n, facts) != nil {
+		return layerEffect{}, false
+	}
+	return effect, true
+}
+
 func firstOf(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {

@@ -28,6 +28,7 @@ func (f accountFile) path() string { return "/etc/" + f.base() }
 // unpacked onto those below it.
 type layerEffect struct {
 	files   [accountFiles]fileEffect
+	system  [systemFiles]systemFile
 	etcDir  bool   // it has /etc as a directory, from before it writes into it
 	etcGone bool   // it hides the /etc of the layers below
 	refused string // why nothing can be told of it; "" otherwise
@@ -48,6 +49,9 @@ type fileEffect struct {
 func (e layerEffect) bytes() int64 {
 	var n int
 	for _, f := range e.files {
+		n += len(f.content)
+	}
+	for _, f := range e.system {
 		n += len(f.content)
 	}
 	return int64(n)
@@ -135,6 +139,7 @@ func (w *tarWalk) entry(h *tar.Header, content io.Reader) {
 	default:
 		w.other(name, h, content)
 	}
+	w.systemEntry(name, h, content)
 
 	// A hard link to a symbolic link is one too.
 	if isDir || h.Typeflag == tar.TypeSymlink || h.Typeflag == tar.TypeLink {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
@@ -24,6 +25,8 @@ type Config struct {
 	Provenance ProvenanceSource // nil: provenance that is asked for is an error
 	Uploads    UploadTimes      // nil: an upload time that is asked for is an error
 	History    TagHistory       // nil: what tags pointed to is forgotten on restart
+
+	Ends *eol.Table // until when distributions are served; nil: the built-in table
 
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: discards
@@ -91,6 +94,9 @@ func newInspector(c Config, limits limits) (*Inspector, error) {
 		c.Now = time.Now
 	}
 
+	if c.Ends == nil {
+		c.Ends = eol.Builtin()
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

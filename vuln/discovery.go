@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
@@ -61,6 +62,9 @@ func (q question) discovery(o *grafeaspb.Occurrence, digest attestor.Digest) (di
 	scan := attestor.Scan{State: stateOf(d.GetAnalysisStatus()), Note: note, Resource: o.GetResourceUri()}
 	scan.ByIndex = !q.index.IsZero() && digest == q.index.Digest()
 	scan.Archived = timeOf(d.GetArchiveTime())
+	if system, ok := eol.FromCPE(d.GetCpe()); ok {
+		scan.System = &system
+	}
 
 	// Scanners that give no last scan time update the occurrence when they finish.
 	if scan.Finished = timeOf(d.GetLastScanTime()); scan.Finished == nil {
@@ -138,6 +142,7 @@ func failureOf(d *grafeaspb.DiscoveryOccurrence) *attestor.Reason {
 func (s *Scanner) conclude(ctx context.Context, q question, found collected) answer {
 	scan := prevailing(found.discoveries)
 	scan.Findings = merge(found.findings)
+	scan.System = s.system(scan.System, found.systems)
 	scan.Secrets, scan.SecretsListed = mergeSecrets(found.secrets), true
 	scan.Unread, scan.KindsUnlisted = found.unread.list(), found.unlisted
 	if scan.State != attestor.ScanComplete {

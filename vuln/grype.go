@@ -140,6 +140,7 @@ func readGrype(b []byte) (report, error) {
 	}
 
 	// Grype compares the packages of a distribution with that distribution's advisories only.
+	rep.system = osCPE(g.Distro.Name, g.Distro.Version)
 	rep.osLack = release{g.Distro.Name, g.Distro.Version}.lack("Grype", g.Descriptor.DB.distributions())
 	if rep.osLack == "" {
 		rep.types = append(rep.types, osType)

@@ -97,6 +97,7 @@ type report struct {
 	layers      []attestor.Digest // diffIDs, lowest first
 	platform    string            // os/architecture
 	types       []string          // package types that were looked for
+	system      string            // CPE of the distribution; "" if it is not named
 	osLack      string            // why the packages of the operating system are not covered; "": they are
 	unsupported string            // why nothing in the report can be relied on
 	found       []imported
@@ -313,6 +314,7 @@ func (r report) discovery(uri, note string) *grafeaspb.Occurrence {
 	d := &grafeaspb.DiscoveryOccurrence{
 		AnalysisStatus:    grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
 		AnalysisCompleted: &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: r.types},
+		Cpe:               short(r.system),
 	}
 	if c, why := r.coverage(); c == Unsupported {
 		d.AnalysisStatus = grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED

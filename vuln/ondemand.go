@@ -22,6 +22,7 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
@@ -32,6 +33,8 @@ const onDemandAdmin = "roles/ondemandscanning.admin"
 type OnDemandConfig struct {
 	Service *ondemandscanning.Service // required
 	Name    string                    // projects/P/locations/L/scans/ID
+	Ends    *eol.Table                // of distributions; nil: the built-in table
+	Now     func() time.Time          // nil: time.Now
 	Limit   limit.Call                // of one question, its retries included; 0: [limit.Default]
 }
 
@@ -49,6 +52,12 @@ type OnDemand struct {
 func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
 	if c.Service == nil {
 		return nil, errors.New("configuring on-demand scanning: a service is required")
+	}
+	if c.Ends == nil {
+		c.Ends = eol.Builtin()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	name, ok := resource.ParseName("scans", c.Name)
 	if !ok || name.Location == "" {
@@ -120,6 +129,7 @@ func (d *OnDemand) lookUp(ctx context.Context, r attestor.ScanRequest) attestor.
 		Finished: c.finished,
 		Findings: merge(c.findings),
 		Secrets:  mergeSecrets(c.secrets),
+		System:   c.systems.choose(d.c.Ends, d.c.Now()),
 		Unread:   c.unread.list(),
 	}
 }
@@ -144,6 +154,7 @@ type onDemandScan struct {
 	finished *time.Time
 	findings []attestor.Vulnerability
 	secrets  []attestor.Secret
+	systems  systems
 	unread   unread
 }
 
@@ -173,6 +184,7 @@ func (c *onDemandScan) add(o *grafeaspb.Occurrence, kind string) error {
 
 	c.findings = appendFindings(c.findings, o, c.trusted)
 	c.secrets = appendSecrets(c.secrets, o)
+	c.systems.add(o)
 	if kind != "" {
 		c.unread.name(kind, 1)
 	}

@@ -110,6 +110,10 @@ func readOSV(b []byte) (report, error) {
 				continue
 			}
 			rep.types = append(rep.types, kind)
+			if kind == osType && rep.system == "" {
+				family, release, _ := strings.Cut(p.Package.Ecosystem, ":")
+				rep.system = osCPE(family, release)
+			}
 			if kind == osType && rep.osLack != "" {
 				rep.osLack = p.osLack()
 			}

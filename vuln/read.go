@@ -68,6 +68,7 @@ type collected struct {
 	discoveries []discovery
 	findings    []attestor.Vulnerability
 	secrets     []attestor.Secret
+	systems     systems
 	unread      unread
 	unlisted    bool                         // kinds that this version does not know were not listed
 	marks       map[string]string            // the discoveries, byte by byte, by name; nil: none
@@ -96,6 +97,7 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 
 	c.findings = appendFindings(c.findings, o, q.needs.Trusted)
 	c.secrets = appendSecrets(c.secrets, o)
+	c.systems.add(o)
 	c.unread.add(o)
 	if len(c.findings)+len(c.secrets) > maxFindings {
 		return tooMuch(fmt.Sprintf("more than %d findings and secrets", maxFindings))
@@ -125,6 +127,7 @@ func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
 		all.findings = append(all.findings, p.findings...)
 		all.secrets = append(all.secrets, p.secrets...)
 		all.unread.join(p.unread)
+		all.systems.join(p.systems)
 		all.unlisted = all.unlisted || p.unlisted
 		// One page is one answer of the server, and so of one moment.
 		if pages[i] > 1 {

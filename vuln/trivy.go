@@ -141,6 +141,7 @@ func readTrivy(b []byte) (report, error) {
 		)
 	}
 
+	rep.system = osCPE(t.Metadata.OS.Family, t.Metadata.OS.Name)
 	rep.osLack = t.osLack()
 	if t.Metadata.OS.EOSL {
 		rep.unsupported = fmt.Sprintf("%s is past its end of life: nobody looks for vulnerabilities in its packages",

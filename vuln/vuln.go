@@ -23,6 +23,7 @@ import (
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
@@ -32,6 +33,7 @@ type Config struct {
 	Client       *grafeas.Client   // required; the caller's to close
 	ScanProjects map[string]string // registry host, with its port, to Google project; wins over what a name says
 	Now          func() time.Time  // required
+	Ends         *eol.Table        // of distributions; nil: the built-in table
 	Limit        limit.Call        // of one question, its retries included; 0: [limit.Default]
 
 	// NoListLag is for a service whose lists show at once what was stored, as the
@@ -70,6 +72,9 @@ func New(c Config) (*Scanner, error) {
 	}
 
 	c.ScanProjects = maps.Clone(c.ScanProjects)
+	if c.Ends == nil {
+		c.Ends = eol.Builtin()
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -70,8 +70,18 @@ type Config struct {
 	// hipaa, strict, or a file.
 	PostureProfile string `yaml:"postureProfile"`
 
+	// EndOfLife says until when distributions are served.
+	EndOfLife EndOfLife `yaml:"endOfLife"`
+
 	// Telemetry shapes logs and traces.
 	Telemetry Telemetry `yaml:"telemetry"`
+}
+
+// EndOfLife says until when distributions are served.
+type EndOfLife struct {
+	// Table is a file that replaces the table of the release; docs/scans.md has its
+	// form.
+	Table string `yaml:"table"`
 }
 
 // An Attestor is one that policies may name, with its signer.

@@ -136,6 +136,8 @@ func (c *Config) resolve(dir string, profile ProfileCheck) {
 		paths = append(paths, &c.Telemetry.OTLP.CA)
 	}
 
+	paths = append(paths, &c.EndOfLife.Table)
+
 	// A profile that is not built in is a file.
 	if strings.ContainsAny(c.PostureProfile, `./\`) || profile(c.PostureProfile) != nil {
 		paths = append(paths, &c.PostureProfile)

@@ -20,6 +20,7 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/posture"
@@ -67,6 +68,7 @@ type Engine struct {
 	o          Options
 	log        *slog.Logger
 	signatures *signed.Checker
+	ends       *eol.Table // of distributions
 	gate       *attestor.Gate
 	revoker    *attestor.Revoker
 	started    time.Time

@@ -15,6 +15,7 @@ import (
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/when"
@@ -60,6 +61,9 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 	if err != nil {
 		return err
 	}
+	if e.ends, err = endsOfLife(c.EndOfLife); err != nil {
+		return err
+	}
 	prov, err := provenance.New(provenance.Config{
 		Grafeas: e.Google.Grafeas, ScanProjects: c.ScanProjects, Keys: keys, Attached: late,
 		Limit: gathering(c.Dependencies.Timeouts.ContainerAnalysis),
@@ -81,7 +85,7 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 				return artifactregistry.NewClient(ctx, guard.Options(google.ServiceRegistry, "")...)
 			},
 		},
-		Signatures: late, Provenance: prov, History: e.Store, Now: time.Now, Logger: e.log,
+		Signatures: late, Provenance: prov, History: e.Store, Ends: e.ends, Now: time.Now, Logger: e.log,
 	})
 	if err != nil {
 		return err
@@ -112,6 +116,14 @@ func builderKeys(configured []config.BuilderKey) ([]provenance.Key, error) {
 	return keys, nil
 }
 
+// endsOfLife reads the configured table; without one, that of the release holds.
+func endsOfLife(c config.EndOfLife) (*eol.Table, error) {
+	if c.Table == "" {
+		return eol.Builtin(), nil
+	}
+	return eol.Load(c.Table)
+}
+
 // RemoteOptions are how registries are asked: by which credentials, as whom.
 func RemoteOptions(version string) []remote.Option {
 	return []remote.Option{remote.WithAuthFromKeychain(keychain()), remote.WithUserAgent("attestor/" + version)}
@@ -133,7 +145,7 @@ func Registries(c config.Registries) verify.Registries {
 func (e *Engine) newScanner(ctx context.Context) (attestor.Scanner, error) {
 	c := e.Config
 	scanner, err := vuln.New(vuln.Config{
-		Client: e.Google.Grafeas, ScanProjects: c.ScanProjects, Now: time.Now, Logger: e.log,
+		Client: e.Google.Grafeas, ScanProjects: c.ScanProjects, Now: time.Now, Logger: e.log, Ends: e.ends,
 		Limit:     limit.Within(c.Limits.Deadline, c.Dependencies.Timeouts.ContainerAnalysis),
 		NoListLag: e.Google.Emulated,
 	})
