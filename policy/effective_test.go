@@ -131,6 +131,8 @@ func datedParts() map[string]struct {
 			scan(func(s *attestor.Scan) {
 				s.Secrets = []attestor.Secret{{Kind: "GCP_API_KEY", Path: "/a", Status: attestor.SecretValid}}
 			}), attestor.CodeSecretFound},
+		"spec.vulnerabilities.endOfLife": {[]string{"    endOfLife: {value: deny, " + from + "}"},
+			on(func(e *attestor.PlatformEvidence) { e.System = system(attestor.SystemFromImage, "2024-06-30") }), attestor.CodeEndOfLife},
 		"spec.unknownFindings": {[]string{"  unknownFindings: {value: deny, " + from + "}"}, finding(func(v *attestor.Vulnerability) { v.Severity = "WORST" }), attestor.CodeUnknownFinding},
 
 		"spec.provenance":           {[]string{"  provenance: {slsaLevel: 3, " + from + "}"}, on(func(e *attestor.PlatformEvidence) { e.Provenance = nil }), attestor.CodeProvenanceMissing},
