@@ -55,6 +55,15 @@ func (c Caller) MayAnywhere(a Action) bool {
 	)
 }
 
+// MayEverywhere reports whether the caller may do a to every image: a grant on the
+// pattern "**". Others that happen to match all repositories of today do not count.
+func (c Caller) MayEverywhere(a Action) bool {
+	return slices.ContainsFunc(c.Grants, func(g Grant) bool {
+		return slices.Contains(g.Actions, a) &&
+			slices.ContainsFunc(g.Images, func(p Pattern) bool { return p.text == "**" })
+	})
+}
+
 // LocalCaller is whoever runs the program on their own machine with their own
 // credentials: there is nobody to ask but the operating system.
 func LocalCaller(user string) Caller {

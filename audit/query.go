@@ -316,6 +316,9 @@ func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (atte
 	return join(h.body, h.evidence, known)
 }
 
+// errDamaged means that stored evidence is not what was recorded.
+var errDamaged = errors.New("the evidence was changed since it was recorded")
+
 // blobs reads the blobs of want that into lacks. Each is checked by its hash.
 func (s *Store) blobs(ctx context.Context, want map[string]bool, into map[string][]byte) error {
 	var missing []any
@@ -348,13 +351,13 @@ func (s *Store) blobs(ctx context.Context, want map[string]bool, into map[string
 
 		data, err := s.dec.DecodeAll(packed, nil)
 		if err != nil {
-			return fmt.Errorf("decompressing blob %s: %w", hash, err)
+			return fmt.Errorf("decompressing blob %s: %w: %w", hash, errDamaged, err)
 		}
 
 		// Evidence that was changed on disk must not explain a decision, nor be
 		// judged again.
 		if hashOf(data) != hash {
-			return fmt.Errorf("blob %s has other content than its hash", hash)
+			return fmt.Errorf("blob %s has other content than its hash: %w", hash, errDamaged)
 		}
 		into[hash] = data
 	}

@@ -120,6 +120,7 @@ func (s *Store) finish(ctx context.Context, doing string, r row) (*attestor.LogE
 		return nil, err
 	}
 	s.indexer.poke()
+	s.attach(ctx, entry, leaf)
 	return entry, nil
 }
 

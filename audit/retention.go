@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/translog"
 )
 
 // Pruned counts what [Store.Prune] removed.
@@ -43,6 +45,9 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 	}
 
 	var out Pruned
+	if err := s.beginPrune(ctx, before); err != nil {
+		return out, err
+	}
 	for pos := (position{}); ; {
 		last, n, err := s.pruneStep(ctx, before, pos)
 		out.Decisions += n
@@ -55,14 +60,14 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 		pos = last
 	}
 
-	for _, query := range []string{
-		`DELETE FROM overrides WHERE decision IN
-			(SELECT decision FROM overrides WHERE closed_at IS NOT NULL AND at < $1 ORDER BY at LIMIT $2)`,
-		`DELETE FROM revocations WHERE id IN
-			(SELECT id FROM revocations WHERE state = 'finished' AND at < $1 ORDER BY at LIMIT $2)`,
+	for _, q := range []struct{ kind, text string }{
+		{kindOverride, `DELETE FROM overrides WHERE decision IN
+			(SELECT decision FROM overrides WHERE closed_at IS NOT NULL AND at < $1 ORDER BY at LIMIT $2) RETURNING decision`},
+		{kindRevocation, `DELETE FROM revocations WHERE id IN
+			(SELECT id FROM revocations WHERE state = 'finished' AND at < $1 ORDER BY at LIMIT $2) RETURNING id`},
 	} {
 		for {
-			n, err := s.delete(ctx, query, before)
+			n, err := s.pruneKind(ctx, q.kind, q.text, before)
 			if err != nil {
 				return out, err
 			}
@@ -144,10 +149,50 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 		if err != nil {
 			return err
 		}
-		n, err = res.RowsAffected()
-		return err
+		if n, err = res.RowsAffected(); err != nil {
+			return err
+		}
+		return dropSalts(ctx, tx, kindDecision, gone)
 	})
 	return last, n, err
+}
+
+// beginPrune enters into the log that records from before a time may be gone from here
+// on, so that they do not look as if somebody had removed them. Where there are none,
+// nothing is entered.
+func (s *Store) beginPrune(ctx context.Context, before time.Time) error {
+	return s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *txn) error {
+		var some bool
+		err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM decisions WHERE state = 'finished' AND at < $1)
+			OR EXISTS (SELECT 1 FROM overrides WHERE closed_at IS NOT NULL AND at < $1)
+			OR EXISTS (SELECT 1 FROM revocations WHERE state = 'finished' AND at < $1)`, before.UnixMicro()).Scan(&some)
+		if err != nil || !some {
+			return err
+		}
+
+		tx.logParts(kindPrune, hex.EncodeToString(translog.NewSalt()), before.UnixMicro(), nil)
+		return nil
+	})
+}
+
+// pruneKind removes one batch of a kind of records by a statement that returns their ids.
+func (s *Store) pruneKind(ctx context.Context, kind, text string, before time.Time) (n int, err error) {
+	err = s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *txn) error {
+		gone, err := idRows(tx.QueryContext(ctx, text, before.UnixMicro(), pruneBatch))
+		if n = len(gone); err != nil || n == 0 {
+			return err
+		}
+		return dropSalts(ctx, tx, kind, gone)
+	})
+	return n, err
+}
+
+// dropSalts deletes the keys of the commitments to records whose content is deleted. What
+// the log has of them can then not even be compared with a guess.
+func dropSalts(ctx context.Context, tx *txn, kind string, ids []string) error {
+	marks, args := placeholders(ids, kind)
+	_, err := tx.ExecContext(ctx, `UPDATE log_leaves SET salt = NULL WHERE kind = $1 AND id IN (`+marks+`)`, args...)
+	return err
 }
 
 // A prunable is a decision from before the cutoff.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -28,6 +29,7 @@ type Config struct {
 	PostgreSQL string           // a connection string or URL, in libpq's syntax
 	None       bool             // nowhere: writes succeed and are not kept, reads are errors of kind Unsupported
 	Timeout    time.Duration    // of one call; 0: 10 s
+	Log        *LogKey          // signs the record's log; nil: it is kept unsigned
 	Now        func() time.Time // required
 }
 
@@ -48,6 +50,8 @@ type Store struct {
 
 	log        *translog.Table            // of what is recorded, in the same database
 	compressed *lru.Cache[string, []byte] // small blobs as they are stored, by hash
+	notary     *notary                    // nil: the log is not signed
+	entered    atomic.Bool                // every record that is older than the log has its entry
 	committer  *committer
 	indexer    *indexer
 	stmts      map[string]*sql.Stmt // by text, for the writer; empty for PostgreSQL, whose driver prepares itself
@@ -120,8 +124,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(s.fail("migrating the decision store", err), s.Close())
 	}
+	if c.Log != nil {
+		s.notary = &notary{c: *c.Log, store: s}
+	}
 	s.log = &translog.Table{Postgres: s.engine.dialect() == goose.DialectPostgres, Exec: s.execPrepared}
-	if err := s.startFill(ctx); err != nil {
+	if err := errors.Join(s.startFill(ctx), s.startLog(ctx)); err != nil {
 		return nil, errors.Join(s.fail("migrating the decision store", err), s.Close())
 	}
 
@@ -197,6 +204,7 @@ func (s *Store) Close() error {
 	}
 
 	s.committer.wg.Wait()
+	s.leaveLog()
 	if s.indexer != nil {
 		s.indexer.close()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,16 @@ type parts struct {
 // with gives a server all its parts.
 func (p *parts) with(c *server.Config) {
 	c.Decisions, c.Policies, c.Attestations, c.Simulator, c.Posture = p, p, p, p, p
+	c.Log = &server.Log{
+		Proof:      func(_ context.Context, id string) ([]byte, error) { return []byte("proof of " + id), p.err },
+		Checkpoint: func(context.Context) ([]byte, error) { return []byte("checkpoint"), p.err },
+		Tile: func(_ context.Context, path string) ([]byte, bool, error) {
+			if p.err == nil && path != "0/000" && path != "entries/x001/000.p/7" {
+				return nil, false, &attestor.Error{Kind: attestor.NotFound, Msg: "no such tile"}
+			}
+			return []byte("tile " + path), !strings.Contains(path, ".p/"), p.err
+		},
+	}
 	c.Watch = &watch.Config{Policies: p.w, Occurrences: p, History: watched{p}, Admissions: watched{p}, Overrides: watched{p}}
 	c.Watch.Artifact = func(context.Context, attestor.Image, string) (string, error) { return p.artifact, p.unread }
 }

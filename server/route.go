@@ -21,6 +21,7 @@ import (
 type route struct {
 	method, path string
 	open         bool              // no identity is required
+	limited      bool              // an open route that takes a slot, as all others do
 	any          []attestor.Action // otherwise the caller must have one of these rights for some image
 	media        []string          // media types of the body; empty: the request has no body
 	bodiless     bool              // the body is optional
@@ -49,7 +50,7 @@ func (s *Server) table() []route {
 	may := func(a ...attestor.Action) []attestor.Action { return a }
 	read, rejudge := may(attestor.ActionRead), may(attestor.ActionRejudge)
 	json, text := []string{jsonType}, []string{jsonType, "application/yaml"}
-	return []route{
+	return append(s.logRoutes(read), []route{
 		{
 			method:  "POST",
 			path:    "/v1/attest",
@@ -186,7 +187,7 @@ func (s *Server) table() []route {
 		{method: "GET", path: "/readyz", open: true, enabled: true, handle: s.readiness},
 		{method: "GET", path: "/metrics", open: true, enabled: true, handle: s.exposeMetrics},
 		{method: "GET", path: "/openapi.json", open: true, enabled: true, handle: s.showOpenAPI},
-	}
+	}...)
 }
 
 // mount registers the routes. Pre runs the envelope around requests without a
@@ -212,7 +213,7 @@ func (s *Server) mount() {
 // serve runs the steps that precede the work of a route.
 func (s *Server) serve(r route, c echo.Context) error {
 	k := &call{Context: c, ctx: c.Request().Context()}
-	if r.open {
+	if r.open && !r.limited {
 		if err := k.readQuery(r.query); err != nil {
 			return err
 		}
@@ -221,6 +222,17 @@ func (s *Server) serve(r route, c echo.Context) error {
 
 	if err := s.shed(r.class); err != nil {
 		return err
+	}
+	if r.open {
+		if err := k.readQuery(r.query); err != nil {
+			return err
+		}
+		release, err := s.slots.take(k.ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+		return r.handle(k)
 	}
 
 	// A stranger learns nothing, not even which parts are configured, and costs no

@@ -45,6 +45,7 @@ type Config struct {
 	Attestations Attestations
 	Simulator    Simulator
 	Posture      Posture
+	Log          *Log
 
 	// Watch configures the watcher of POST /v1/events and, with Decisions, POST
 	// /v1/rejudge. New fills in the fields that this Config has too.

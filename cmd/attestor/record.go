@@ -114,5 +114,5 @@ func (f *recordFlags) openStore(ctx context.Context) (*audit.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return engine.OpenStore(ctx, conf.Store)
+	return engine.OpenStore(ctx, conf)
 }

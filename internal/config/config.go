@@ -48,6 +48,10 @@ type Config struct {
 	// Run, whose disk does not last.
 	Store Store `yaml:"store"`
 
+	// Log says how the record's transparency log is signed and served. Without it
+	// the log is kept unsigned.
+	Log *Log `yaml:"log"`
+
 	// Identity says who may call. Without it the service listens on loopback
 	// only.
 	Identity *Identity `yaml:"identity"`
@@ -125,6 +129,24 @@ type Store struct {
 	SQLite   string `yaml:"sqlite"`
 	Postgres string `yaml:"postgres"`
 	None     bool   `yaml:"none"`
+}
+
+// Log says how the checkpoints of the record's transparency log are signed.
+type Log struct {
+	// Key signs checkpoints: gcpkms://projects/…/cryptoKeyVersions/N of the algorithm
+	// EC_SIGN_ED25519, or a PEM file with an Ed25519 key in PKCS#8. It signs nothing
+	// else: an attestor's key cannot be used. Required.
+	Key string `yaml:"key"`
+	// Origin is the log's name, which every checkpoint says: a URL without a scheme,
+	// such as gate.example/decisions. It is the log's for good. Required.
+	Origin string `yaml:"origin"`
+	// Wait is how long an answer waits for its proof; afterwards the proof is at
+	// GET /v1/decisions/{id}/proof. Default: 50ms with a key file, and not at all with
+	// Cloud KMS, whose signatures take longer than a decision should.
+	Wait when.Duration `yaml:"wait"`
+	// Public serves /log/checkpoint and /log/tile/… to everybody. They hold decisions'
+	// ids, times and number, and no content. Default: to callers who may read everything.
+	Public bool `yaml:"public"`
 }
 
 // Identity says who may call, and what they may do.

@@ -129,6 +129,9 @@ func (c *Config) resolve(dir string, profile ProfileCheck) {
 	for i := range c.BuilderKeys {
 		paths = append(paths, &c.BuilderKeys[i].File)
 	}
+	if c.Log != nil && !strings.HasPrefix(c.Log.Key, "gcpkms://") {
+		paths = append(paths, &c.Log.Key)
+	}
 	if c.Admission != nil {
 		paths = append(paths, &c.Admission.Cert, &c.Admission.Key, &c.Admission.ClientCA)
 	}

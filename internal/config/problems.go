@@ -5,13 +5,18 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/attestor-gate/attestor/internal/loopback"
 )
 
 var (
-	attestorName     = regexp.MustCompile(`^projects/[^/]+/attestors/[^/]+$`)
-	topicName        = regexp.MustCompile(`^projects/[^/]+/topics/[^/]+$`)
+	attestorName = regexp.MustCompile(`^projects/[^/]+/attestors/[^/]+$`)
+	topicName    = regexp.MustCompile(`^projects/[^/]+/topics/[^/]+$`)
+	keyVersion   = regexp.MustCompile(
+		`^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+/cryptoKeyVersions/[0-9]+$`)
 	subscriptionName = regexp.MustCompile(`^projects/[^/]+/subscriptions/[^/]+$`)
 )
 
@@ -32,6 +37,9 @@ func (c Config) problems(getenv func(string) string, profile ProfileCheck) []err
 
 	out = append(out, c.attestorProblems()...)
 	out = append(out, c.Store.problems(getenv)...)
+	if c.Log != nil {
+		out = append(out, c.Log.problems(c.Store)...)
+	}
 	if c.Admission != nil {
 		out = append(out, c.Admission.problems()...)
 	}
@@ -63,6 +71,32 @@ func (c Config) problems(getenv func(string) string, profile ProfileCheck) []err
 	}
 	return out
 }
+
+func (l Log) problems(s Store) []error {
+	var out []error
+	bad := func(format string, args ...any) { out = append(out, fmt.Errorf(format, args...)) }
+
+	if l.Key == "" {
+		bad("log.key: name a Cloud KMS key version, gcpkms://projects/…/cryptoKeyVersions/N, or a PEM file")
+	}
+	if version, ok := strings.CutPrefix(l.Key, "gcpkms://"); ok && !keyVersion.MatchString(version) {
+		bad("log.key: %q is not gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N", l.Key)
+	}
+
+	// c2sp.org/signed-note: a key name is "non-empty" and has no "Unicode spaces" and no
+	// plus. c2sp.org/tlog-checkpoint: an origin is a URL without a scheme.
+	if l.Origin == "" || strings.ContainsFunc(l.Origin, unicode.IsSpace) || strings.Contains(l.Origin, "+") ||
+		strings.Contains(l.Origin, "://") || !utf8.ValidString(l.Origin) || len(l.Origin) > maxOrigin {
+		bad("log.origin: %q is not the name of a log: write a URL without scheme, such as gate.example/decisions", l.Origin)
+	}
+	if s.None {
+		bad("log: a gate that keeps no decisions (store: none) has no log")
+	}
+	return out
+}
+
+// maxOrigin bounds the name of a log, in bytes.
+const maxOrigin = 200
 
 func (c Config) attestorProblems() []error {
 	var out []error

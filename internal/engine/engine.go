@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	kms "cloud.google.com/go/kms/apiv1"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
@@ -107,7 +108,8 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, err
 	}
 
-	if e.Store, err = OpenStore(ctx, c.Store); err != nil {
+	use := func(_ context.Context, f func(*kms.KeyManagementClient) error) error { return f(e.Google.KMS) }
+	if e.Store, err = openStore(ctx, c, use); err != nil {
 		return nil, err
 	}
 	e.closers = append(e.closers, e.Store.Close)
@@ -160,6 +162,7 @@ func (e *Engine) joinGate(ctx context.Context, attester attestor.Attester) error
 	if !e.Config.Store.None {
 		e.metrics.MustRegister(newWatchGauges(e.Store))
 	}
+	e.metrics.MustRegister(logMetrics(e.Store)...)
 	if e.gate, err = attestor.NewGate(observed); err != nil {
 		return err
 	}

@@ -69,6 +69,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	if e.Config.Store.SQLite != "" { // a file is for one instance
 		go e.expireOverrides(background, s.Server)
 	}
+	go e.keepLog(background)
 
 	if e.Config.Admission != nil {
 		stopped, err := e.serveAdmission(background, s.Server)
@@ -127,7 +128,7 @@ func (e *Engine) newService() (*service, error) {
 		Gate: e.gate, Identity: who, Now: time.Now,
 		Decisions: decisions{e.Store}, Policies: policies{e.Policies},
 		Attestations: attestations{e}, Simulator: simulator{e.Store}, Posture: rules,
-		Pages: html, Watch: e.watch(), Ready: e.ready,
+		Log: e.servedLog(), Pages: html, Watch: e.watch(), Ready: e.ready,
 		Limits: server.Limits{
 			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate,
 		},

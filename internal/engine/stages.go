@@ -32,19 +32,22 @@ const (
 	attestTimeout = 20 * time.Second
 )
 
-// OpenStore opens the record that a configuration names.
-func OpenStore(ctx context.Context, c config.Store) (*audit.Store, error) {
-	switch {
-	case c.None:
-		return audit.Open(ctx, audit.Config{None: true, Now: time.Now})
-	case c.Postgres != "":
-		b, err := os.ReadFile(c.Postgres)
+// OpenStore opens the record that a configuration names, for a command that has no
+// engine.
+func OpenStore(ctx context.Context, c config.Config) (*audit.Store, error) {
+	return openStore(ctx, c, dialKMS(os.Getenv))
+}
+
+func openStore(ctx context.Context, c config.Config, use kmsUse) (*audit.Store, error) {
+	out := audit.Config{Now: time.Now, None: c.Store.None, SQLite: c.Store.SQLite, Log: logKey(c, use)}
+	if c.Store.Postgres != "" {
+		b, err := os.ReadFile(c.Store.Postgres)
 		if err != nil {
 			return nil, fmt.Errorf("reading the connection string: %w", err)
 		}
-		return audit.Open(ctx, audit.Config{PostgreSQL: strings.TrimSpace(string(b)), Now: time.Now})
+		out.PostgreSQL = strings.TrimSpace(string(b))
 	}
-	return audit.Open(ctx, audit.Config{SQLite: c.SQLite, Now: time.Now})
+	return audit.Open(ctx, out)
 }
 
 // signatures breaks the construction cycle between the inspector, which has

@@ -95,6 +95,12 @@ func (t *Table) Committed(h Head) {
 	}
 }
 
+// Lock makes other transactions that append wait for the end of tx.
+func (t *Table) Lock(ctx context.Context, tx *sql.Tx) error {
+	_, err := t.lockedHead(ctx, tx)
+	return err
+}
+
 func (t *Table) lockedHead(ctx context.Context, tx *sql.Tx) (Head, error) {
 	text := headText
 	if t.Postgres { // an SQLite transaction that writes excludes all others

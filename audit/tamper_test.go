@@ -1,0 +1,419 @@
+package audit_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/translog"
+)
+
+const logOrigin = "gate.example/decisions"
+
+// signedLog is how a test's record signs its log.
+func signedLog(wait time.Duration) *audit.LogKey {
+	private := ed25519.NewKeyFromSeed([]byte(strings.Repeat("k", ed25519.SeedSize)))
+	key := translog.Key{
+		Origin: logOrigin, Public: private.Public().(ed25519.PublicKey), //nolint:forcetypeassert // crypto/ed25519 says so
+		Sign: func(_ context.Context, msg []byte) ([]byte, error) { return ed25519.Sign(private, msg), nil },
+	}
+	return &audit.LogKey{
+		Origin: logOrigin, Wait: wait, Key: func(context.Context) (translog.Key, error) { return key, nil },
+	}
+}
+
+func logVerifier(t *testing.T) string {
+	t.Helper()
+	key, err := signedLog(0).Key(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := key.Verifier()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// onBothSigned runs one test on a store of each engine, with a signed log.
+func onBothSigned(t *testing.T, f func(t *testing.T, s *audit.Store, c *clock)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		c := clockAt(day)
+		f(t, open(t, audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db"), Now: c.now, Log: signedLog(time.Minute)}), c)
+	})
+	t.Run("postgresql", func(t *testing.T) {
+		c := clockAt(day)
+		f(t, open(t, audit.Config{PostgreSQL: shared.database(t), Now: c.now, Log: signedLog(time.Minute)}), c)
+	})
+}
+
+// overridden is a record of a granted override with an attestation.
+func overridden(n int) attestor.Record {
+	return record(n, attestor.Deny, attest, func(r *attestor.Record) {
+		expires := r.Decision.Time.Add(time.Hour)
+		r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "production is down", By: "admin@example", Expires: &expires}
+	})
+}
+
+// filled records some of every kind: ids 0199-000000 to 0199-000019, of which 5 is
+// attested and 7 an override that a revocation ended.
+func filled(t *testing.T, s *audit.Store) {
+	t.Helper()
+	for n := range 20 {
+		switch {
+		case n == 5:
+			finish(t, s, record(n, attestor.Pass, attest))
+		case n == 7:
+			finish(t, s, overridden(n))
+		case n%3 == 0:
+			finish(t, s, record(n, attestor.Deny))
+		default:
+			finish(t, s, record(n, attestor.Pass))
+		}
+	}
+
+	r := attestor.RevocationRecord{
+		ID: "0199-revocation", Time: day.Add(time.Hour), Kind: attestor.RevokedByPerson,
+		Image: overridden(7).Evidence.Image, Reason: "the incident is over", Caller: attestor.CallerRef{Subject: "admin@example"},
+		Admitted: []string{}, Attestations: []attestor.Attestation{},
+	}
+	begun, err := s.BeginRevocation(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.FinishRevocation(t.Context(), begun); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func verified(t *testing.T, s *audit.Store, kept ...[]byte) (audit.Verification, []audit.Fault) {
+	t.Helper()
+	var faults []audit.Fault
+	v, err := s.Verify(t.Context(), audit.VerifyRequest{
+		Key: logVerifier(t), Kept: kept, Fault: func(f audit.Fault) { faults = append(faults, f) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Faults != int64(len(faults)) {
+		t.Errorf("%d faults are counted, %d were told", v.Faults, len(faults))
+	}
+	return v, faults
+}
+
+func checkpoint(t *testing.T, s *audit.Store) []byte {
+	t.Helper()
+	signed, err := s.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+func TestUntouchedRecordVerifies(t *testing.T) {
+	t.Parallel()
+	onBothSigned(t, func(t *testing.T, s *audit.Store, c *clock) {
+		filled(t, s)
+		c.set(day.Add(time.Minute)) // the last checkpoint was not signed just now
+		kept := checkpoint(t, s)
+		finish(t, s, record(30, attestor.Pass))
+
+		// One entry says that nothing is older than the log, one is the override's, one the
+		// revocation's.
+		v, faults := verified(t, s, kept)
+		if len(faults) != 0 || v.Entries != 24 || v.Records != 23 || v.Signed != 23 {
+			t.Fatalf("%+v: %v", v, faults)
+		}
+
+		// What retention removes is removed, and nothing else.
+		c.set(day.AddDate(1, 0, 0))
+		if _, err := s.Prune(t.Context(), day.Add(10*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		v, faults = verified(t, s, kept)
+		if len(faults) != 0 || v.Pruned == 0 || v.Records+v.Pruned != 23 {
+			t.Fatalf("after a prune: %+v: %v", v, faults)
+		}
+	})
+}
+
+// A tampering is what somebody with the database's password can do, and what shows it.
+type tampering struct {
+	name string
+	sql  []string
+	// the record that the fault is about, and a part of its text
+	about, says string
+}
+
+func tamperings() []tampering {
+	const one = "0199-000003"
+	return []tampering{
+		{"a denial turned into a pass, column alone", []string{`UPDATE decisions SET verdict = 'pass' WHERE id = '0199-000003'`}, one, "columns"},
+		{"a denial turned into a pass, body alone", []string{`UPDATE decisions SET body = REPLACE(body, '"verdict":"deny"', '"verdict":"pass"') WHERE id = '0199-000003'`}, one, "body"},
+		{"both", []string{`UPDATE decisions SET verdict = 'pass', body = REPLACE(body, '"verdict":"deny"', '"verdict":"pass"') WHERE id = '0199-000003'`}, one, "body"},
+		{"another policy", []string{`UPDATE decisions SET policy = 'lax' WHERE id = '0199-000003'`}, one, "columns"},
+		{"another digest", []string{`UPDATE decisions SET digest = (SELECT digest FROM decisions WHERE id = '0199-000004') WHERE id = '0199-000003'`}, one, "columns"},
+		{"another time", []string{`UPDATE decisions SET at = at - 60000000 WHERE id = '0199-000003'`}, one, "columns"},
+		{"another outline of the evidence", []string{`UPDATE decisions SET evidence = (SELECT evidence FROM decisions WHERE id = '0199-000004') WHERE id = '0199-000003'`}, one, "columns"},
+		{"an override hidden", []string{`UPDATE decisions SET break_glass = FALSE WHERE id = '0199-000007'`}, "0199-000007", "columns"},
+		{"back to begun", []string{`UPDATE decisions SET state = 'begun' WHERE id = '0199-000003'`}, one, "removed"},
+		{"two decisions swapped", []string{
+			`UPDATE decisions SET body = (SELECT d.body FROM decisions d WHERE d.id = '0199-000004') WHERE id = '0199-000003'`,
+			`UPDATE decisions SET body = REPLACE(body, '0199-000004', '0199-000003') WHERE id = '0199-000003'`,
+		}, one, "changed"},
+		{"a decision removed", []string{`DELETE FROM decisions WHERE id = '0199-000003'`}, one, "removed"},
+		{"a decision and its entry removed", []string{
+			`DELETE FROM decisions WHERE id = '0199-000003'`, `DELETE FROM log_leaves WHERE id = '0199-000003'`,
+		}, "", "entry is missing"},
+		{"an entry removed", []string{`DELETE FROM log_leaves WHERE id = '0199-000003'`}, one, "no entry"},
+		{"the salt removed", []string{`UPDATE log_leaves SET salt = NULL WHERE id = '0199-000003'`}, one, "key of its entry"},
+		{"evidence changed", []string{`UPDATE blobs SET data = (SELECT data FROM blobs ORDER BY hash LIMIT 1) WHERE hash = (SELECT MAX(hash) FROM blobs)`}, "sha256:", "changed"},
+		{"evidence removed", []string{`DELETE FROM blobs`}, one, "removed"},
+		{"an entry of another decision", []string{
+			`UPDATE log_leaves SET entry = (SELECT entry FROM log_leaves WHERE id = '0199-000004') WHERE id = '0199-000003'`,
+		}, "", "entry was changed"},
+		{"entries reordered", []string{
+			`UPDATE log_leaves SET n = -1 WHERE id = '0199-000003'`,
+			`UPDATE log_leaves SET n = 4 WHERE id = '0199-000004'`,
+			`UPDATE log_leaves SET n = 5 WHERE n = -1`,
+		}, "", "reordered"},
+		{"a decision without an entry", []string{
+			`INSERT INTO decisions (id, at, state, requested, repository, digest, verdict, policy, policy_digest, break_glass, body, evidence, moved)
+				SELECT '0199-forged', at, state, requested, repository, digest, verdict, policy, policy_digest, break_glass, body, evidence, moved
+				FROM decisions WHERE id = '0199-000004'`,
+		}, "0199-forged", "no entry"},
+		{"an override's reason", []string{`UPDATE overrides SET reason = 'planned maintenance'`}, "0199-000007", "override"},
+		{"an override removed", []string{`DELETE FROM overrides`}, "0199-000007", "removed"},
+		{"an override closed by nothing", []string{`UPDATE overrides SET closed_by = 'x'`}, "0199-000007", "nothing that was recorded"},
+		{"a revocation changed", []string{`UPDATE revocations SET body = REPLACE(body, 'the incident is over', 'a mistake')`}, "0199-revocation", "changed"},
+		{"a revocation removed", []string{`DELETE FROM revocations`}, "0199-revocation", "removed"},
+		{"the end of the log cut off", []string{
+			`DELETE FROM log_leaves WHERE n >= 16`, `DELETE FROM decisions WHERE id >= '0199-000016'`,
+		}, "", "missing"},
+		{"a hash of the tree", []string{`UPDATE log_leaves SET hashes = (SELECT hashes FROM log_leaves WHERE n = 0) WHERE n = 22`}, "", "entry was changed"},
+	}
+}
+
+func TestTamperingIsFound(t *testing.T) {
+	t.Parallel()
+	for _, tt := range tamperings() {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			onBothSigned(t, func(t *testing.T, s *audit.Store, _ *clock) {
+				filled(t, s)
+				for _, statement := range tt.sql {
+					run(t, s.Writer(), statement)
+				}
+				_, faults := verified(t, s)
+				if !slices.ContainsFunc(faults, func(f audit.Fault) bool {
+					return strings.HasPrefix(f.ID, tt.about) && strings.Contains(f.Problem, tt.says)
+				}) {
+					t.Errorf("%v\ndoes not tell of %q: %q", faults, tt.about, tt.says)
+				}
+			})
+		})
+	}
+}
+
+// Whoever rewrites the database as a whole, log and head included, or puts an earlier
+// state in its place, is shown by a checkpoint that was kept outside of it.
+func TestRewrittenLogIsFoundByAKeptCheckpoint(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, says string
+		records    int
+	}{
+		{"rolled back", "put back to an earlier state", 3},
+		{"forked", "log was rewritten", 25},
+		{"as long as before", "log was rewritten", 20},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			onBothSigned(t, func(t *testing.T, s *audit.Store, _ *clock) {
+				for n := range 20 {
+					finish(t, s, record(n, attestor.Pass))
+				}
+				kept := checkpoint(t, s)
+
+				// The other database has a history of its own, by the same key.
+				onBothSigned(t, func(t *testing.T, other *audit.Store, _ *clock) {
+					for n := range tt.records {
+						finish(t, other, record(n, attestor.Deny))
+					}
+					if _, faults := verified(t, other); len(faults) != 0 {
+						t.Fatalf("without the kept checkpoint: %v", faults)
+					}
+					_, faults := verified(t, other, kept)
+					if len(faults) != 1 || !strings.Contains(faults[0].Problem, tt.says) {
+						t.Errorf("%v, want one that says %q", faults, tt.says)
+					}
+				})
+
+				// A checkpoint by another key says nothing, and that is said.
+				_, faults := verified(t, s, []byte(strings.Replace(string(kept), logOrigin, "other.example/log", 1)))
+				if len(faults) != 1 || !strings.Contains(faults[0].Problem, "cannot be relied on") {
+					t.Errorf("%v", faults)
+				}
+			})
+		})
+	}
+}
+
+func TestProofOfADecision(t *testing.T) {
+	t.Parallel()
+	onBothSigned(t, func(t *testing.T, s *audit.Store, c *clock) {
+		r := record(1, attestor.Deny)
+		entry, err := s.Finish(t.Context(), r)
+		if err != nil || entry.Origin != logOrigin || entry.Proof == "" {
+			t.Fatalf("%+v, %v", entry, err)
+		}
+		finish(t, s, record(2, attestor.Pass))
+		proof, err := s.Prove(t.Context(), r.Decision.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		// The answer as the service sends it, and as a person keeps it.
+		stored, err := s.Record(t.Context(), r.Decision.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored.Decision.Log = entry
+		answer, err := json.Marshal(stored.Decision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		indented, err := json.MarshalIndent(stored.Decision, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		v := logVerifier(t)
+		for name, tt := range map[string]struct {
+			proof, content []byte
+			ok             bool
+		}{
+			"alone":                                {proof, nil, true},
+			"with the answer":                      {proof, answer, true},
+			"with the answer, indented":            {proof, indented, true},
+			"the answer's own":                     {[]byte(entry.Proof), answer, true},
+			"another verdict":                      {proof, []byte(strings.Replace(string(answer), `"verdict":"deny"`, `"verdict":"pass"`, 1)), false},
+			"another verdict, by the answer's own": {[]byte(entry.Proof), []byte(strings.Replace(string(answer), `"verdict":"deny"`, `"verdict":"pass"`, 1)), false},
+			"a member more":                        {proof, []byte(strings.Replace(string(answer), `"log":`, `"more":1,"log":`, 1)), false},
+			"not JSON":                             {proof, []byte("x"), false},
+			"another index":                        {[]byte(strings.Replace(string(proof), fmt.Sprintf("index %d", entry.Index), "index 0", 1)), nil, false},
+			"no proof":                             {[]byte("x"), nil, false},
+		} {
+			p, err := audit.CheckProof(tt.proof, tt.content, v)
+			if (err == nil) != tt.ok {
+				t.Errorf("%s: %v", name, err)
+			}
+			if tt.ok && (p.Entry.ID != r.Decision.ID || p.Index != entry.Index || !p.Entry.Time.Equal(r.Decision.Time)) {
+				t.Errorf("%s: %+v", name, p)
+			}
+		}
+		if _, err := audit.CheckProof(proof, nil, strings.Replace(v, "gate", "xate", 1)); err == nil {
+			t.Error("the proof verifies by another log's key")
+		}
+
+		// The proof outlives the content.
+		c.set(day.AddDate(1, 0, 0))
+		if _, err := s.Prune(t.Context(), day.AddDate(0, 1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		bare, err := s.Prove(t.Context(), r.Decision.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := audit.CheckProof(bare, nil, v)
+		if err != nil || p.Decision != nil || p.Entry.ID != r.Decision.ID {
+			t.Errorf("after a prune: %+v, %v", p, err)
+		}
+		if strings.Contains(string(bare), "CVE-2026-1234") {
+			t.Error("the proof tells what was pruned")
+		}
+		if _, err := s.Prove(t.Context(), "none"); attestor.KindOf(err) != attestor.NotFound {
+			t.Errorf("no such decision: %v", err)
+		}
+	})
+}
+
+// A key that is away holds up nothing: the decision is recorded, and its proof follows.
+func TestDecisionsGoOnWhileNothingIsSigned(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, plain *audit.Store, _ *clock) {
+		if _, err := plain.Prove(t.Context(), "x"); attestor.KindOf(err) != attestor.Unsupported {
+			t.Errorf("without a key: %v", err)
+		}
+	})
+
+	away := true
+	c := clockAt(day)
+	l := signedLog(time.Minute)
+	key := l.Key
+	l.Key = func(ctx context.Context) (translog.Key, error) {
+		if away {
+			return translog.Key{}, errors.New("the key is away")
+		}
+		return key(ctx)
+	}
+	s := open(t, audit.Config{SQLite: filepath.Join(t.TempDir(), "r.db"), Now: c.now, Log: l})
+	entry, err := s.Finish(t.Context(), record(1, attestor.Pass))
+	if err != nil || entry.Proof != "" || entry.Origin != logOrigin {
+		t.Fatalf("%+v, %v", entry, err)
+	}
+	if _, err := s.Prove(t.Context(), "0199-000001"); attestor.KindOf(err) != attestor.Unavailable {
+		t.Errorf("%v", err)
+	}
+	if state, ok := s.LogState(); !ok || !state.Failed {
+		t.Errorf("%+v, %v", state, ok)
+	}
+
+	away = false
+	if _, err := s.Prove(t.Context(), "0199-000001"); err != nil {
+		t.Error(err)
+	}
+	if state, _ := s.LogState(); state.Failed || state.Signed != 2 {
+		t.Errorf("%+v", state)
+	}
+}
+
+// Nothing is signed that does not continue what is kept outside: not while that cannot
+// be read, and not in a database that was put back.
+func TestNothingIsSignedBesideWhatIsKept(t *testing.T) {
+	t.Parallel()
+	onBothSigned(t, func(t *testing.T, s *audit.Store, c *clock) {
+		filled(t, s)
+		kept := checkpoint(t, s)
+
+		unreadable := true
+		l := signedLog(0)
+		l.Kept = &audit.KeptCheckpoints{
+			Newest: func(context.Context) ([]byte, error) {
+				if unreadable {
+					return nil, errors.New("the bucket is away")
+				}
+				return kept, nil
+			},
+			Put: func(context.Context, int64, []byte) error { t.Error("a second history was kept"); return nil },
+		}
+		behind := open(t, audit.Config{SQLite: filepath.Join(t.TempDir(), "restored.db"), Now: c.now, Log: l})
+		finish(t, behind, record(1, attestor.Pass)) // decisions go on
+		for range 2 {
+			if _, err := behind.Prove(t.Context(), "0199-000001"); attestor.KindOf(err) != attestor.Unavailable {
+				t.Errorf("unreadable %v: %v", unreadable, err)
+			}
+			unreadable = false
+		}
+	})
+}

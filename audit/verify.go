@@ -1,0 +1,380 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/attestor-gate/attestor/internal/translog"
+)
+
+// A Fault is one way in which the record is not what was recorded.
+type Fault struct {
+	Index   int64  `json:"index"` // of the log's entry; -1 where it is about none
+	Kind    string `json:"kind"`  // of the record: "decision", "override", "revocation"; "log" for the log itself
+	ID      string `json:"id,omitempty"`
+	Problem string `json:"problem"`
+}
+
+// String is the fault as one line.
+func (f Fault) String() string {
+	s := f.Kind
+	if f.ID != "" {
+		s += " " + f.ID
+	}
+	if f.Index >= 0 {
+		s += fmt.Sprintf(" (entry %d)", f.Index)
+	}
+	return s + ": " + f.Problem
+}
+
+// A VerifyRequest says what a record is compared with beside its own log.
+type VerifyRequest struct {
+	// Key is the log's public key as text. "": no signature is verified, and whoever
+	// changed the whole database is not found.
+	Key string
+	// Kept are signed checkpoints that were kept outside of the database.
+	Kept [][]byte
+	// Fault is called with each fault.
+	Fault func(Fault)
+}
+
+// A Verification says what was compared.
+type Verification struct {
+	Entries    int64 `json:"entries"`    // of the log
+	Records    int64 `json:"records"`    // whose content is what was recorded
+	Pruned     int64 `json:"pruned"`     // whose content was deleted by a recorded prune
+	NotEntered int64 `json:"notEntered"` // that are older than the log and not entered yet
+	Signed     int64 `json:"signed"`     // entries of the largest checkpoint that was compared; 0: none
+	Faults     int64 `json:"faults"`
+}
+
+// verifyBatch is how many entries are compared at a time.
+const verifyBatch = 500
+
+// Verify compares the whole record with its log, and the log with checkpoints. It holds
+// one batch in memory, and may run beside a gate that records.
+//
+// It finds records that were changed, removed, reordered or added without an entry. A
+// database that was changed as a whole, log included, or put back to an earlier state, is
+// found by a checkpoint that was kept outside of it.
+func (s *Store) Verify(ctx context.Context, r VerifyRequest) (Verification, error) {
+	if s.none {
+		return Verification{}, unsupported()
+	}
+
+	v := &verifier{store: s, r: r}
+	if err := v.run(ctx); err != nil {
+		return v.done, s.fail("verifying the record", err)
+	}
+	return v.done, nil
+}
+
+type verifier struct {
+	store       *Store
+	r           VerifyRequest
+	done        Verification
+	checkpoints []translog.Checkpoint
+	prunes      []prune
+	complete    bool // every record that is older than the log was entered
+}
+
+// A prune is the log's entry of one: from index on, records from before a time may be gone.
+type prune struct {
+	index  int64
+	before time.Time
+}
+
+func (v *verifier) fault(f Fault) {
+	v.done.Faults++
+	v.r.Fault(f)
+}
+
+func (v *verifier) logFault(index int64, format string, args ...any) {
+	v.fault(Fault{Index: index, Kind: kindLog, Problem: fmt.Sprintf(format, args...)})
+}
+
+func (v *verifier) run(ctx context.Context) error {
+	head, err := translog.ReadHead(ctx, v.store.read)
+	if err != nil {
+		return err
+	}
+	v.done.Entries = head.Size
+	if err := v.openCheckpoints(ctx, head); err != nil {
+		return err
+	}
+	if v.complete, err = v.store.logComplete(ctx); err != nil {
+		return err
+	}
+	if err := v.readPrunes(ctx); err != nil {
+		return err
+	}
+
+	if err := v.walk(ctx, head); err != nil {
+		return err
+	}
+	if err := v.unlogged(ctx); err != nil {
+		return err
+	}
+	if err := v.closed(ctx); err != nil {
+		return err
+	}
+	return v.blobs(ctx)
+}
+
+// openCheckpoints verifies the checkpoints: those that were kept, and the database's own.
+func (v *verifier) openCheckpoints(ctx context.Context, head translog.Head) error {
+	stored, err := v.store.storedCheckpoint(ctx)
+	if err != nil {
+		return err
+	}
+
+	all := v.r.Kept
+	if stored != nil && v.r.Key != "" {
+		all = append([][]byte{stored}, all...)
+	}
+	for i, signed := range all {
+		name := "a kept checkpoint"
+		if i == 0 && stored != nil && v.r.Key != "" {
+			name = "the database's checkpoint"
+		}
+
+		var c translog.Checkpoint
+		if v.r.Key == "" {
+			c, err = translog.UnverifiedCheckpoint(signed)
+		} else {
+			c, err = translog.OpenCheckpoint(signed, v.r.Key)
+		}
+		if err != nil {
+			v.logFault(-1, "%s cannot be relied on: %v", name, err)
+			continue
+		}
+		if c.Size > head.Size {
+			v.logFault(-1, "%s has %d entries and the log has %d: the database was put back to an earlier state, "+
+				"or its log was cut off", name, c.Size, head.Size)
+			continue
+		}
+		v.checkpoints = append(v.checkpoints, c)
+	}
+	return nil
+}
+
+// walk follows the log from its first entry on.
+func (v *verifier) walk(ctx context.Context, want translog.Head) error {
+	var head translog.Head
+	broken := false
+	for next := int64(0); next < want.Size; {
+		v.atCheckpoints(head, broken)
+		leaves, err := v.leaves(ctx, next, want.Size)
+		if err != nil {
+			return err
+		}
+		if len(leaves) == 0 {
+			v.logFault(next, "the log's last %d entries are missing", want.Size-next)
+			return nil
+		}
+
+		var good []logged
+		for _, l := range leaves {
+			// Without an entry the tree cannot be computed any further. The records are
+			// compared with their entries all the same.
+			if l.Index != next {
+				v.logFault(next, "%s", missing(next, l.Index))
+				broken = true
+			}
+			next = l.Index + 1
+
+			if !broken {
+				var wrong string
+				head, wrong = head.Follow(l)
+				v.followed(l, wrong)
+				if head.Size%verifyBatch != 0 && len(v.checkpoints) > 0 {
+					v.atCheckpoints(head, broken)
+				}
+			}
+			if entry, ok := v.entry(l); ok {
+				good = append(good, logged{l, entry})
+			}
+		}
+		if err := v.records(ctx, good); err != nil {
+			return err
+		}
+	}
+	v.atCheckpoints(head, broken)
+
+	if !broken && !head.Equal(want) {
+		v.logFault(-1, "the log's head is not that of its %d entries", want.Size)
+	}
+	return nil
+}
+
+func missing(first, next int64) string {
+	if next == first+1 {
+		return "the entry is missing"
+	}
+	return fmt.Sprintf("entries %d to %d are missing", first, next-1)
+}
+
+// leaves reads the next batch, within the timeout of one call.
+func (v *verifier) leaves(ctx context.Context, first, size int64) ([]translog.Stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, v.store.timeout)
+	defer cancel()
+	return translog.Leaves(ctx, v.store.read, first, int(min(verifyBatch, size-first)))
+}
+
+// followed reports what does not fit of a leaf.
+func (v *verifier) followed(l translog.Stored, wrong string) {
+	switch wrong {
+	case translog.EntryChanged:
+		v.logFault(l.Index, "the entry was changed: it does not have the hash that the log has at its place")
+	case translog.HashesChanged:
+		first := translog.Completes(l.Index)
+		v.logFault(l.Index, "the entries %d to %d do not have the hash that the log has of them: "+
+			"some were changed or reordered", first, l.Index)
+	}
+}
+
+// entry decodes a leaf's entry.
+func (v *verifier) entry(l translog.Stored) (translog.Entry, bool) {
+	entry, err := translog.ParseEntry(l.Entry)
+	if err != nil {
+		v.logFault(l.Index, "the entry was changed: %v", err)
+		return translog.Entry{}, false
+	}
+	if entry.Kind != l.Kind || entry.ID != l.ID {
+		v.logFault(l.Index, "the entry is of %s %s and stored as that of %s %s", entry.Kind, entry.ID, l.Kind, l.ID)
+		return translog.Entry{}, false
+	}
+	return entry, true
+}
+
+// atCheckpoints compares the tree with the checkpoints of its size.
+func (v *verifier) atCheckpoints(head translog.Head, broken bool) {
+	rest := v.checkpoints[:0]
+	for _, c := range v.checkpoints {
+		switch {
+		case c.Size != head.Size && !broken:
+			rest = append(rest, c)
+			continue
+		case broken:
+			v.logFault(-1, "entries are missing, so that the log cannot be compared with the checkpoint of %d entries", c.Size)
+		case c.Root != head.Root():
+			v.logFault(-1, "the first %d entries are not those of the signed checkpoint: the log was rewritten", c.Size)
+		}
+		v.done.Signed = max(v.done.Signed, c.Size)
+	}
+	v.checkpoints = rest
+}
+
+// readPrunes reads the entries of prunes. That they are the log's is found by walk.
+func (v *verifier) readPrunes(ctx context.Context) error {
+	rows, err := v.store.read.QueryContext(ctx, `SELECT n, entry FROM log_leaves WHERE kind = $1 ORDER BY n`, kindPrune)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
+	for rows.Next() {
+		var p prune
+		var b []byte
+		if err := rows.Scan(&p.index, &b); err != nil {
+			return err
+		}
+		entry, err := translog.ParseEntry(b)
+		if err != nil {
+			continue // walk reports it
+		}
+		p.before = entry.Time
+		v.prunes = append(v.prunes, p)
+	}
+	return rows.Err()
+}
+
+// pruned reports whether a prune after an entry may have removed its record.
+func (v *verifier) pruned(l logged) bool {
+	for _, p := range v.prunes {
+		if p.index > l.Index && l.entry.Time.Before(p.before) {
+			return true
+		}
+	}
+	return false
+}
+
+// A logged record is one that the log has.
+type logged struct {
+	translog.Stored
+	entry translog.Entry
+}
+
+// records compares the records of a batch with their entries.
+func (v *verifier) records(ctx context.Context, batch []logged) error {
+	ctx, cancel := context.WithTimeout(ctx, v.store.timeout)
+	defer cancel()
+
+	byKind := map[string][]logged{}
+	for _, l := range batch {
+		byKind[l.Kind] = append(byKind[l.Kind], l)
+	}
+	for _, kind := range []string{kindDecision, kindOverride, kindRevocation} {
+		ids := make([]string, 0, len(byKind[kind]))
+		for _, l := range byKind[kind] {
+			ids = append(ids, l.ID)
+		}
+		if len(ids) == 0 {
+			continue
+		}
+
+		found, err := v.store.partsOf(ctx, kind, ids)
+		if err != nil {
+			return err
+		}
+		for _, l := range byKind[kind] {
+			v.record(l, found[l.ID])
+		}
+	}
+	return nil
+}
+
+// record compares one record; parts is nil where there is none.
+func (v *verifier) record(l logged, parts map[string][]byte) {
+	switch problem := l.problem(parts); {
+	case problem == "":
+		v.done.Records++
+	case parts == nil && v.pruned(l):
+		v.done.Pruned++
+	default:
+		v.fault(Fault{Index: l.Index, Kind: l.Kind, ID: l.ID, Problem: problem})
+	}
+}
+
+// problem says how a record differs from its entry; "" for not at all.
+func (l logged) problem(parts map[string][]byte) string {
+	if parts == nil {
+		return "it was removed: the log has it, and no prune after it removed records of its time"
+	}
+	if len(l.Salt) == 0 {
+		return "it cannot be compared: the key of its entry's commitments is missing"
+	}
+	differs := l.entry.Differs(l.Salt, parts)
+	if len(differs) == 0 {
+		return ""
+	}
+	return "it was changed since it was recorded: " + strings.Join(describeParts(differs), ", ")
+}
+
+// describeParts says what the parts of a record hold.
+func describeParts(names []string) []string {
+	var out []string
+	for _, name := range names {
+		switch name {
+		case partDecision:
+			out = append(out, "what it says (body)")
+		case partRecord:
+			out = append(out, "what lists and filters read of it, or its evidence (columns)")
+		default:
+			out = append(out, name)
+		}
+	}
+	return out
+}

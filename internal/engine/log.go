@@ -1,0 +1,61 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/server"
+)
+
+// servedLog is the record's log as package server asks for it; nil where it is not
+// signed.
+func (e *Engine) servedLog() *server.Log {
+	if e.Config.Log == nil {
+		return nil
+	}
+	return &server.Log{
+		Proof: e.Store.Prove, Checkpoint: e.Store.Checkpoint, Tile: e.Store.LogTile, Public: e.Config.Log.Public,
+	}
+}
+
+// keepLog signs and publishes the record's log until ctx ends. A signature that cannot
+// be had holds up no decision, and is reported once when that begins and when it ends.
+func (e *Engine) keepLog(ctx context.Context) {
+	failing := false
+	e.Store.KeepLog(ctx, func(err error) {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !failing:
+			e.log.ErrorContext(ctx, "the record's log is not signed; decisions are recorded and their proofs follow",
+				slog.String("error", err.Error()))
+		case err == nil && failing:
+			e.log.InfoContext(ctx, "the record's log is signed again")
+		}
+		failing = err != nil
+	})
+}
+
+// logMetrics say how far the record's log is signed; none where no key is configured.
+func logMetrics(s *audit.Store) []prometheus.Collector {
+	if _, ok := s.LogState(); !ok {
+		return nil
+	}
+	gauge := func(name, help string, of func(audit.LogState) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			state, _ := s.LogState()
+			return of(state)
+		})
+	}
+	return []prometheus.Collector{
+		gauge("attestor_log_signed_entries", "Entries of the newest signed checkpoint of the record's log.",
+			func(s audit.LogState) float64 { return float64(s.Signed) }),
+		gauge("attestor_log_kept_entries", "Entries of the newest checkpoint that is kept outside of the database.",
+			func(s audit.LogState) float64 { return float64(s.Kept) }),
+		gauge("attestor_log_unsigned_seconds", "Since entries of the record's log first waited for the signature that they lack; 0 if none do.",
+			func(s audit.LogState) float64 { return s.Behind.Seconds() }),
+	}
+}
