@@ -30,15 +30,15 @@ func (s *Server) logRoutes(read []attestor.Action) []route {
 	enabled, open := l != nil, l != nil && l.Public
 	return []route{
 		{
-			method: "GET", path: "/v1/decisions/:id/proof", any: read,
+			method: "GET", path: "/v1/decisions/:id/proof", any: read, class: reads,
 			part: "a signed log (log.key)", enabled: enabled && s.c.Decisions != nil, handle: s.showProof,
 		},
 		{
-			method: "GET", path: "/log/checkpoint", any: read, open: open, limited: true,
+			method: "GET", path: "/log/checkpoint", any: read, class: reads, open: open, limited: true,
 			part: "a signed log (log.key)", enabled: enabled, handle: s.showCheckpoint,
 		},
 		{
-			method: "GET", path: "/log/tile/*", any: read, open: open, limited: true,
+			method: "GET", path: "/log/tile/*", any: read, class: reads, open: open, limited: true,
 			part: "a signed log (log.key)", enabled: enabled, handle: s.showTile,
 		},
 	}

@@ -227,7 +227,7 @@ func (s *Server) serve(r route, c echo.Context) error {
 		if err := k.readQuery(r.query); err != nil {
 			return err
 		}
-		release, err := s.slots.take(k.ctx)
+		release, err := s.slots[r.class].take(k.ctx, "") // strangers are one caller
 		if err != nil {
 			return err
 		}
