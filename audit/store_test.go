@@ -16,6 +16,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 )
 
@@ -95,7 +96,7 @@ func (s *server) database(t testing.TB) string {
 	defer s.mu.Unlock()
 
 	if s.pg == nil {
-		s.pg = newPostgres(t)
+		s.pg = pgtest.Need(t, postgres.New)
 	}
 	s.n++
 	dsn, err := s.pg.Database(fmt.Sprintf("t%d", s.n))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 )
 
 // refused checks that nothing can be recorded, and that it says why in words
@@ -161,7 +162,7 @@ func newerSchema(t *testing.T) string {
 }
 
 func TestKilledPostgreSQL(t *testing.T) {
-	pg := startPostgres(t)
+	pg := pgtest.Start(t)
 	s := open(t, audit.Config{PostgreSQL: pg.DSN("postgres"), Now: clockAt(day).now, Timeout: 5 * time.Second})
 	finish(t, s, record(1, attestor.Pass))
 	pg.Stop()

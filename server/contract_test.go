@@ -2,11 +2,9 @@ package server_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"testing"
 	"time"
 
@@ -15,7 +13,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
-	"github.com/attestor-gate/attestor/internal/testkit/postgres"
+	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/watch"
 )
@@ -72,23 +70,9 @@ func TestHistoryContract(t *testing.T) {
 	})
 
 	t.Run("postgresql", func(t *testing.T) {
-		pg, err := postgres.New()
-		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-
-		t.Cleanup(func() { _ = pg.Close() })
-		n := 0
+		databases := pgtest.Databases(t)
 		contract.History(t, func(t *testing.T) (watch.History, func(t *testing.T, records ...attestor.Record)) {
-			n++
-			dsn, err := pg.Database("history" + string(rune('a'+n)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := open(t, audit.Config{PostgreSQL: dsn, Now: newWorld().clock})
+			s := open(t, audit.Config{PostgreSQL: databases(t), Now: newWorld().clock})
 			return past{s}, finisher(s)
 		})
 	})

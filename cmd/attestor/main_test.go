@@ -21,8 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attestor-gate/attestor/internal/testkit/leaks"
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
@@ -32,17 +32,7 @@ func TestMain(m *testing.M) {
 // leakChecked fails tests that all pass and leave a goroutine behind.
 type leakChecked struct{ m *testing.M }
 
-func (l leakChecked) Run() int {
-	code := l.m.Run()
-	http.DefaultClient.CloseIdleConnections() // the scripts'
-
-	// A library of Google's clients starts one when it is linked, and never ends it.
-	if err := goleak.Find(goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return max(code, 1)
-	}
-	return code
-}
+func (l leakChecked) Run() int { return leaks.Code(l.m.Run()) }
 
 // TestScript runs the specification of the command line and the API: each
 // script starts the real program and talks to it as a user would.

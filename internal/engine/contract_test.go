@@ -2,9 +2,7 @@ package engine_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,7 +20,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
-	"github.com/attestor-gate/attestor/internal/testkit/postgres"
+	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/telemetry"
 	"github.com/attestor-gate/attestor/server/watch"
@@ -49,23 +47,10 @@ func recordsOfBoth(t *testing.T, suite func(t *testing.T, open func(t *testing.T
 		})
 	})
 	t.Run("postgresql", func(t *testing.T) {
-		pg, err := postgres.New()
-		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = pg.Close() })
-		n := 0
+		databases := pgtest.Databases(t)
 		suite(t, func(t *testing.T) *audit.Store {
 			t.Helper()
-			n++
-			dsn, err := pg.Database(fmt.Sprintf("suite%d", n))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return open(t, audit.Config{PostgreSQL: dsn})
+			return open(t, audit.Config{PostgreSQL: databases(t)})
 		})
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,7 +27,7 @@ import (
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/samples"
-	"github.com/attestor-gate/attestor/internal/testkit/postgres"
+	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 )
 
 // TestKill kills the real program under load, at random points (another seed
@@ -49,26 +48,7 @@ func TestKill(t *testing.T) {
 
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		pg, err := postgres.New()
-		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = pg.Close() })
-		dsn, err := pg.Database("gate")
-		if err != nil {
-			t.Fatal(err)
-		}
-
-		newKiller(t, "pgx", func(dir string) string {
-			path := filepath.Join(dir, "dsn")
-			if err := os.WriteFile(path, []byte(dsn), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			return path
-		}).run(t, max(2, kills/4))
+		newKiller(t, "pgx", func(string) string { return pgtest.File(t) }).run(t, max(2, kills/4))
 	})
 }
 

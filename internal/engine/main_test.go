@@ -3,31 +3,21 @@ package engine_test
 import (
 	"bytes"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/testkit/leaks"
 )
 
 // TestMain fails tests that all pass and leave a goroutine behind.
 func TestMain(m *testing.M) {
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
+	code := leaks.Code(m.Run())
 	removeProgram()
-
-	// A library of Google's clients starts one when it is linked, and never ends it.
-	if err := goleak.Find(goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-
 	os.Exit(code)
 }
 

@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"html"
 	"io"
@@ -20,7 +19,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/internal/samples"
-	"github.com/attestor-gate/attestor/internal/testkit/postgres"
+	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 )
 
 // onBothRecords runs one test on a world of each database.
@@ -32,22 +31,7 @@ func onBothRecords(t *testing.T, f func(t *testing.T, w *world)) {
 	})
 	t.Run("postgresql", func(t *testing.T) {
 		t.Parallel()
-		pg, err := postgres.New()
-		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = pg.Close() })
-		dsn, err := pg.Database("gate")
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(t.TempDir(), "dsn")
-		if err := os.WriteFile(path, []byte(dsn), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		path := pgtest.File(t)
 		f(t, newWorld(t, worldOptions{quiet: true, config: func(c *config.Config) { c.Store = config.Store{Postgres: path} }}))
 	})
 }

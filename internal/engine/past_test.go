@@ -2,10 +2,8 @@ package engine_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,7 +13,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/samples"
-	"github.com/attestor-gate/attestor/internal/testkit/postgres"
+	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 )
 
 // TestThePastOutlivesAKill kills the real program with SIGKILL, and holds it to
@@ -30,26 +28,7 @@ func TestThePastOutlivesAKill(t *testing.T) {
 
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		pg, err := postgres.New()
-		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = pg.Close() })
-		dsn, err := pg.Database("gate")
-		if err != nil {
-			t.Fatal(err)
-		}
-
-		thePastOutlivesAKill(t, newKiller(t, "pgx", func(dir string) string {
-			path := filepath.Join(dir, "dsn")
-			if err := os.WriteFile(path, []byte(dsn), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			return path
-		}))
+		thePastOutlivesAKill(t, newKiller(t, "pgx", func(string) string { return pgtest.File(t) }))
 	})
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 	"github.com/attestor-gate/attestor/internal/when"
 )
@@ -98,13 +99,7 @@ type storeWorld struct {
 func newStoreWorld(t *testing.T, f storeFault) *storeWorld {
 	s := &storeWorld{fault: f}
 	if f.postgres != nil {
-		pg, err := f.postgres()
-		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		pg := pgtest.Need(t, f.postgres)
 
 		s.pg, s.database = pg, fmt.Sprintf("gate%d", time.Now().UnixNano())
 		if f.name == "gone" {
