@@ -234,3 +234,18 @@ func TestStandingIsLookedUpAgainAfterAWait(t *testing.T) {
 		}
 	}
 }
+
+// The answer says where in the log the decision stands; the record gets that with
+// its last write, so that the answer is the only one to know it at once.
+func TestTheAnswerHasItsLogEntry(t *testing.T) {
+	s := newStages(t)
+	s.entry = &attestor.LogEntry{Index: 7, Origin: "log.example"}
+	d, err := admit(t, s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if d.Log == nil || *d.Log != *s.entry {
+		t.Errorf("log entry %+v, want %+v", d.Log, s.entry)
+	}
+}

@@ -24,6 +24,7 @@ type stages struct {
 	resolve   error
 	begin     error
 	finish    error
+	entry     *attestor.LogEntry // that the record is given
 	attest    error
 	partly    []attestor.Attestation // made before attest failed
 	standing  attestor.Standing
@@ -182,7 +183,7 @@ func (s *stages) Finish(_ context.Context, r attestor.Record) (*attestor.LogEntr
 		return nil, nil
 	}
 	s.records = append(s.records, r)
-	return nil, s.finish
+	return s.entry, s.finish
 }
 
 // id is "id" first, and then another for each decision.

@@ -142,6 +142,30 @@ func TestNothingCheckedIsSaid(t *testing.T) {
 	}
 }
 
+// Remarks about the policy, that a platform exists, and that no secret is reported,
+// speak for no image: beside skipped checks they are a denial.
+func TestWhatSpeaksForNoImage(t *testing.T) {
+	ev := attestor.Evidence{
+		Image:     reference(t, repository+":v7").At(digest(1)),
+		Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: digest(1)}}},
+	}
+	for name, want := range map[string]attestor.Outcome{
+		attestor.CheckPolicy: attestor.Deny, attestor.CheckPlatforms: attestor.Deny, attestor.CheckSecrets: attestor.Deny,
+		attestor.CheckUser: attestor.Pass,
+	} {
+		checks := answers("linux/amd64")
+		for i := range checks {
+			checks[i].Status = attestor.StatusSkipped
+		}
+
+		checks = append(checks, attestor.Check{Name: name, Platform: "linux/amd64", Status: attestor.StatusPass})
+		v := attestor.NewVerdict(ev, enforcing().ref, enforcing().needs.Attest, questions(), checks)
+		if v.Outcome() != want {
+			t.Errorf("%s alone passes: %s, want %s", name, v.Outcome(), want)
+		}
+	}
+}
+
 // A question that nobody answered is a denial that names it, whatever else was answered; so is a policy without one.
 func TestUnansweredQuestionsDeny(t *testing.T) {
 	ev := attestor.Evidence{

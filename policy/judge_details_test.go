@@ -257,3 +257,19 @@ func TestSecretsOfAnUnknownStatus(t *testing.T) {
 		}
 	}
 }
+
+// TestASignatureThatIsAskedForLater lets a base pass unsigned until its date, and
+// nothing else that is wrong with it.
+func TestASignatureThatIsAskedForLater(t *testing.T) {
+	p := with(t, "      - {name: static, repository: registry.example/base/static, tags: [latest], signedBy: {key: /keys/base.pub}, "+from+"}")
+	for code, want := range map[attestor.Code]attestor.Outcome{
+		attestor.CodeBaseUnsigned: attestor.Pass, attestor.CodeLayersMismatch: attestor.Deny,
+	} {
+		v := p.Judge(passing(p, on(func(e *attestor.PlatformEvidence) {
+			e.Problems = []attestor.Problem{problem(attestor.CheckBase, attestor.StatusDeny, code)}
+		})))
+		if v.Outcome() != want {
+			t.Errorf("%s: %s, want %s", code, v.Outcome(), want)
+		}
+	}
+}
