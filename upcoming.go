@@ -54,8 +54,13 @@ func (c *UpcomingCounts) Add(image string, reasons []Reason) {
 		day := c.days[key]
 		if day == nil {
 			day = &upcomingDay{
-				Upcoming: Upcoming{EffectiveFrom: r.EffectiveFrom, Owner: r.Owner, ByReason: map[Code]int{}, Examples: []string{}},
-				images:   map[string]map[Code]bool{},
+				Upcoming: Upcoming{
+					EffectiveFrom: r.EffectiveFrom,
+					Owner:         r.Owner,
+					ByReason:      map[Code]int{},
+					Examples:      []string{},
+				},
+				images: map[string]map[Code]bool{},
 			}
 			c.days[key] = day
 		}

@@ -95,7 +95,11 @@ func (l *lister) services() error {
 			if s.Template != nil {
 				template = s.Template.Containers
 			}
-			w := Workload{Kind: KindService, Name: shortName(s.Name), BinaryAuthorization: asksFor(s.BinaryAuthorization)}
+			w := Workload{
+				Kind:                KindService,
+				Name:                shortName(s.Name),
+				BinaryAuthorization: asksFor(s.BinaryAuthorization),
+			}
 			if err := l.serving(w, targets, s.LatestReadyRevision, template, func(name string) (*run.GoogleCloudRunV2Revision, error) {
 				return l.locations.Services.Revisions.Get(s.Name + "/revisions/" + name).Context(l.ctx).Do()
 			}); err != nil {
@@ -107,30 +111,39 @@ func (l *lister) services() error {
 }
 
 func (l *lister) workerPools() error {
-	return l.locations.WorkerPools.List(l.parent).Pages(l.ctx, func(page *run.GoogleCloudRunV2ListWorkerPoolsResponse) error {
-		for _, p := range page.WorkerPools {
-			iam := l.locations.WorkerPools.GetIamPolicy(p.Name).OptionsRequestedPolicyVersion(3).Context(l.ctx)
-			if err := l.visited(p.Name, p.MarshalJSON, iam.Do); err != nil {
-				return err
-			}
+	return l.locations.WorkerPools.List(
+		l.parent,
+	).Pages(
+		l.ctx,
+		func(page *run.GoogleCloudRunV2ListWorkerPoolsResponse) error {
+			for _, p := range page.WorkerPools {
+				iam := l.locations.WorkerPools.GetIamPolicy(p.Name).OptionsRequestedPolicyVersion(3).Context(l.ctx)
+				if err := l.visited(p.Name, p.MarshalJSON, iam.Do); err != nil {
+					return err
+				}
 
-			var targets []trafficTarget
-			for _, t := range p.InstanceSplitStatuses {
-				targets = append(targets, trafficTarget{t.Revision, t.Type == splitLatest, t.Percent, ""})
+				var targets []trafficTarget
+				for _, t := range p.InstanceSplitStatuses {
+					targets = append(targets, trafficTarget{t.Revision, t.Type == splitLatest, t.Percent, ""})
+				}
+				var template []*run.GoogleCloudRunV2Container
+				if p.Template != nil {
+					template = p.Template.Containers
+				}
+				w := Workload{
+					Kind:                KindWorkerPool,
+					Name:                shortName(p.Name),
+					BinaryAuthorization: asksFor(p.BinaryAuthorization),
+				}
+				if err := l.serving(w, targets, p.LatestReadyRevision, template, func(name string) (*run.GoogleCloudRunV2Revision, error) {
+					return l.locations.WorkerPools.Revisions.Get(p.Name + "/revisions/" + name).Context(l.ctx).Do()
+				}); err != nil {
+					return err
+				}
 			}
-			var template []*run.GoogleCloudRunV2Container
-			if p.Template != nil {
-				template = p.Template.Containers
-			}
-			w := Workload{Kind: KindWorkerPool, Name: shortName(p.Name), BinaryAuthorization: asksFor(p.BinaryAuthorization)}
-			if err := l.serving(w, targets, p.LatestReadyRevision, template, func(name string) (*run.GoogleCloudRunV2Revision, error) {
-				return l.locations.WorkerPools.Revisions.Get(p.Name + "/revisions/" + name).Context(l.ctx).Do()
-			}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+			return nil
+		},
+	)
 }
 
 // How a share says that it goes to whichever revision is the latest.
@@ -170,7 +183,11 @@ func (l *lister) serving(
 
 // digests asks the first version of the API for the digest that a tag had when the revision was made: "ImageDigest holds
 // the resolved digest … regardless of whether a tag or digest was originally specified". The tag may have moved since.
-func (l *lister) digests(w Workload, revision string, containers []*run.GoogleCloudRunV2Container) (map[string]string, error) {
+func (l *lister) digests(
+	w Workload,
+	revision string,
+	containers []*run.GoogleCloudRunV2Container,
+) (map[string]string, error) {
 	tagged := func(c *run.GoogleCloudRunV2Container) bool { return c.Image != "" && !strings.Contains(c.Image, "@") }
 	part := strings.Split(w.Name, "/")
 	if len(part) != 3 || !slices.ContainsFunc(containers, tagged) {
@@ -215,19 +232,28 @@ func (l *lister) jobs() error {
 }
 
 func (l *lister) instances() error {
-	return l.locations.Instances.List(l.parent).Pages(l.ctx, func(page *run.GoogleCloudRunV2ListInstancesResponse) error {
-		for _, i := range page.Instances {
-			digests := map[string]string{}
-			for _, s := range i.ContainerStatuses {
-				digests[s.Name] = s.ImageDigest
+	return l.locations.Instances.List(
+		l.parent,
+	).Pages(
+		l.ctx,
+		func(page *run.GoogleCloudRunV2ListInstancesResponse) error {
+			for _, i := range page.Instances {
+				digests := map[string]string{}
+				for _, s := range i.ContainerStatuses {
+					digests[s.Name] = s.ImageDigest
+				}
+				w := Workload{
+					Kind:                KindInstance,
+					Name:                shortName(i.Name),
+					BinaryAuthorization: asksFor(i.BinaryAuthorization),
+				}
+				if err := l.containers(w, i.Containers, digests); err != nil {
+					return err
+				}
 			}
-			w := Workload{Kind: KindInstance, Name: shortName(i.Name), BinaryAuthorization: asksFor(i.BinaryAuthorization)}
-			if err := l.containers(w, i.Containers, digests); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+			return nil
+		},
+	)
 }
 
 // unreachable is an error if a page lacks regions. ListServicesResponse.unreachable: "For global requests, returns the

@@ -111,7 +111,10 @@ func (r *listedResource) key(revision string) revisionKey {
 
 // workload is what all containers of the resource have in common.
 func (r *listedResource) workload(kind string) Workload {
-	parts := slices.DeleteFunc([]string{r.Metadata.Namespace, r.region(), r.Metadata.Name}, func(s string) bool { return s == "" })
+	parts := slices.DeleteFunc(
+		[]string{r.Metadata.Namespace, r.region(), r.Metadata.Name},
+		func(s string) bool { return s == "" },
+	)
 	return Workload{
 		Kind: kind, Name: strings.Join(parts, "/"), BinaryAuthorization: r.Metadata.Annotations["run.googleapis.com/binary-authorization"],
 	}
@@ -163,7 +166,11 @@ func (l *CloudRunLists) of(r *listedResource) ([]Workload, error) {
 	}
 
 	// A definition without a kind has no state: what it names is all that is known.
-	return containersOf(r.workload(KindService), slices.Concat(outer.Containers, outer.Template.Spec.Containers), nil), nil
+	return containersOf(
+		r.workload(KindService),
+		slices.Concat(outer.Containers, outer.Template.Spec.Containers),
+		nil,
+	), nil
 }
 
 // serving lists the containers of the revisions that serve.
@@ -181,7 +188,13 @@ func (l *CloudRunLists) serving(r *listedResource, w Workload, targets []traffic
 		revision, known := l.revisions[r.key(s.name)]
 		switch {
 		case known && revision.Spec != nil:
-			out = append(out, containersOf(w, revision.Spec.Containers, digestOfOne(revision.Spec.Containers, revision.Status.ImageDigest))...)
+			out = append(
+				out,
+				containersOf(
+					w,
+					revision.Spec.Containers,
+					digestOfOne(revision.Spec.Containers, revision.Status.ImageDigest),
+				)...)
 
 		// The template describes the revision that was created last, and no other.
 		case s.name == r.Status.LatestCreated:

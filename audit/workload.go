@@ -62,8 +62,13 @@ type PodsFound struct {
 
 // String is one line for people.
 func (f PodsFound) String() string {
-	return fmt.Sprintf("%d pods: %d images by the digest that runs (imageID), %d by the pod's definition (image); %d finished pods ignored",
-		f.Pods, f.ByImageID, f.ByImage, f.Finished)
+	return fmt.Sprintf(
+		"%d pods: %d images by the digest that runs (imageID), %d by the pod's definition (image); %d finished pods ignored",
+		f.Pods,
+		f.ByImageID,
+		f.ByImage,
+		f.Finished,
+	)
 }
 
 // A pod is what is read of one.

@@ -107,8 +107,12 @@ func written(n *yaml.Node) string {
 func (v *validator) effective() {
 	slices.SortStableFunc(v.upcoming, func(a, b upcoming) int { return a.Date.start.Compare(b.Date.start) })
 	if len(v.upcoming) > maxUpcoming {
-		v.at(v.upcoming[maxUpcoming].path, "%d dates in effectiveFrom, at most %d are allowed: remove those that have passed",
-			len(v.upcoming), maxUpcoming)
+		v.at(
+			v.upcoming[maxUpcoming].path,
+			"%d dates in effectiveFrom, at most %d are allowed: remove those that have passed",
+			len(v.upcoming),
+			maxUpcoming,
+		)
 		return
 	}
 
@@ -318,7 +322,10 @@ func sentences(dates []upcoming) []string {
 		if u.path == "spec" {
 			part = "the policy"
 		}
-		out = append(out, fmt.Sprintf("%s refuses from %s on (owner: %s); until then %s", part, u.Date, u.Owner, u.before()))
+		out = append(
+			out,
+			fmt.Sprintf("%s refuses from %s on (owner: %s); until then %s", part, u.Date, u.Owner, u.before()),
+		)
 	}
 	return out
 }
@@ -373,7 +380,11 @@ func (l *linter) effective() {
 		case !l.now.Before(u.Date.start):
 			l.d.at(u.path+".effectiveFrom", "has been in effect since %s: remove the date", u.Date)
 		case u.until.IsValid() && !u.given && u.until.Type() == reflect.TypeFor[attestor.Ceiling]():
-			l.d.at(u.path, "findings of every severity only warn until %s: add until, the limit that counts before", u.Date)
+			l.d.at(
+				u.path,
+				"findings of every severity only warn until %s: add until, the limit that counts before",
+				u.Date,
+			)
 		}
 	}
 }

@@ -74,9 +74,13 @@ func (t *terminal) summary(s Summary) {
 	t.list("WHY", []string{"IMAGES", "REASON", "MEANS"}, rows(s.Reasons, func(r ReasonCount) []string {
 		return []string{page.Number(r.Images), string(r.Code), r.Means}
 	}))
-	t.list("REFUSED LATER", []string{"FROM", "IMAGES", "OWNER", "REASONS"}, rows(s.Upcoming, func(u attestor.Upcoming) []string {
-		return []string{u.EffectiveFrom, page.Number(u.Images), u.Owner, upcomingCodes(u)}
-	}))
+	t.list(
+		"REFUSED LATER",
+		[]string{"FROM", "IMAGES", "OWNER", "REASONS"},
+		rows(s.Upcoming, func(u attestor.Upcoming) []string {
+			return []string{u.EffectiveFrom, page.Number(u.Images), u.Owner, upcomingCodes(u)}
+		}),
+	)
 	t.list("BASES", []string{"IMAGES", "OUTDATED", "BASE"}, rows(s.Bases, func(b BaseCount) []string {
 		return []string{page.Number(b.Images), page.Number(b.Outdated), baseName(b)}
 	}))
@@ -87,9 +91,13 @@ func (t *terminal) summary(s Summary) {
 	if p := s.Posture; p != nil {
 		t.line()
 		t.line(t.paint("SERVICES AND JOBS", bold), "  ", plain.Text(p.Headline()))
-		t.list("RULES", []string{"REFUSED", "WARNED", "NOT JUDGED", "RULE"}, rows(p.Rules(), func(r PostureRule) []string {
-			return []string{page.Number(r.Refused), page.Number(r.Warned), page.Number(r.Skipped), r.Rule}
-		}))
+		t.list(
+			"RULES",
+			[]string{"REFUSED", "WARNED", "NOT JUDGED", "RULE"},
+			rows(p.Rules(), func(r PostureRule) []string {
+				return []string{page.Number(r.Refused), page.Number(r.Warned), page.Number(r.Skipped), r.Rule}
+			}),
+		)
 	}
 }
 

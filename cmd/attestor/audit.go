@@ -45,8 +45,10 @@ now, each digest once, and writes one report. With --state an interrupted audit 
 could not be decided.`,
 		Example: "  attestor audit us-docker.pkg.dev/acme/prod/api --state audit.state --output-file report.html\n" +
 			"  gcloud run services list --format json | attestor audit --cloud-run -",
-		RunE: func(c *cobra.Command, repositories []string) error { return f.run(c, repositories) },
+		RunE:        func(c *cobra.Command, repositories []string) error { return f.run(c, repositories) },
+		Annotations: map[string]string{actsItself: "true"},
 	}
+	c.AddCommand(preflightCommand())
 
 	f.where.register(c)
 	f.report.register(c)
@@ -54,8 +56,12 @@ could not be decided.`,
 		"judge by this policy `FILE` instead of the configured ones (repeatable)")
 	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
 	f.running.register(c, "cloud-run-project")
-	c.Flags().StringVar(&f.posture, "posture", "baseline",
-		"tell how the services, jobs and worker pools of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all")
+	c.Flags().StringVar(
+		&f.posture,
+		"posture",
+		"baseline",
+		"tell how the services, jobs and worker pools of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all",
+	)
 	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
 	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image would be refused")
@@ -298,7 +304,10 @@ func (f *auditFlags) references(
 	var sources []audit.References
 	repositories, named := namedImages(repositories)
 	if len(named) > 0 {
-		sources = append(sources, listed.counted("an image", audit.LinesOf(strings.NewReader(strings.Join(named, "\n")))))
+		sources = append(
+			sources,
+			listed.counted("an image", audit.LinesOf(strings.NewReader(strings.Join(named, "\n")))),
+		)
 	}
 	if len(repositories) > 0 {
 		o := audit.RegistryOptions{
@@ -306,7 +315,12 @@ func (f *auditFlags) references(
 			Insecure: func(host string) bool { return plain.Plain(host) || loopback.HostPort(host) },
 		}
 		sources = append(sources, listed.counted(
-			"a tag in "+strings.Join(repositories, ", "), listed.ofRepositories(audit.TagsOf(c.Context(), repositories, o))))
+			"a tag in "+strings.Join(
+				repositories,
+				", ",
+			),
+			listed.ofRepositories(audit.TagsOf(c.Context(), repositories, o)),
+		))
 	}
 
 	if f.file != "" {

@@ -37,6 +37,9 @@ func exitCodes() map[string]endings {
 		"audit": {
 			0: "every image passed", 1: "an image would be refused", 2: nothingToDo, 3: notDecided + ", or not all of it",
 		},
+		"audit preflight": {
+			0: "nothing would be blocked", 1: "a container would be blocked", 2: nothingToDo, 3: "it could not be found out for all of them",
+		},
 		"verify": {0: "a valid attestation stands", 1: "none does", 2: wrongUsage + ", or an unknown image", 3: "it could not be found out"},
 		"revoke": {0: "no attestation of this gate stands any more", 2: wrongUsage + ", or an unknown image", 3: "not all are deleted"},
 

@@ -49,6 +49,12 @@ func references(root *cobra.Command) ([]generated, error) {
 	return []generated{{"commands.md", commandsPage(root)}}, nil
 }
 
+// actsItself marks a command that does something itself beside having subcommands.
+const actsItself = "acts itself"
+
+// acts reports whether a command does something itself, and is not only a group of others.
+func acts(c *cobra.Command) bool { return !c.HasSubCommands() || c.Annotations[actsItself] != "" }
+
 // visible lists the commands that do something themselves, in the order of help.
 func visible(c *cobra.Command) []*cobra.Command {
 	if !c.HasSubCommands() {
@@ -56,6 +62,9 @@ func visible(c *cobra.Command) []*cobra.Command {
 	}
 
 	var out []*cobra.Command
+	if acts(c) {
+		out = append(out, c)
+	}
 	for _, sub := range c.Commands() {
 		if sub.IsAvailableCommand() && sub.Name() != "help" && sub.Name() != "completion" {
 			out = append(out, visible(sub)...)

@@ -23,9 +23,18 @@ type runningFlags struct {
 }
 
 func (f *runningFlags) register(c *cobra.Command, project string) {
-	c.Flags().StringArrayVar(&f.cloudRun, "cloud-run", nil,
-		"what serves by this `FILE` of gcloud run services list --format json, or of jobs, worker-pools, instances or revisions list (repeatable)")
-	c.Flags().StringArrayVar(&f.pods, "pods", nil, "what runs by this `FILE` of kubectl get pods -A -o json (repeatable)")
+	c.Flags().StringArrayVar(
+		&f.cloudRun,
+		"cloud-run",
+		nil,
+		"what serves by this `FILE` of gcloud run services list --format json, or of jobs, worker-pools, instances or revisions list (repeatable)",
+	)
+	c.Flags().StringArrayVar(
+		&f.pods,
+		"pods",
+		nil,
+		"what runs by this `FILE` of kubectl get pods -A -o json (repeatable)",
+	)
 	c.Flags().StringArrayVar(&f.projects, project, nil,
 		"what serves in this `PROJECT`, services, jobs, worker pools and instances, by the Cloud Run API (repeatable)")
 	c.Flags().StringArrayVar(&f.regions, "region", []string{"-"}, "of --"+project+"; - for all regions (repeatable)")
@@ -89,7 +98,10 @@ func (f *runningFlags) sources(c *cobra.Command, services *servicesFound) ([]run
 	}
 	if len(f.cloudRun) > 0 {
 		out = append(out, runningSource{
-			expected: "a service, job, worker pool or instance with an image in " + strings.Join(f.cloudRun, ", "), workloads: lists.Workloads(),
+			expected: "a service, job, worker pool or instance with an image in " + strings.Join(
+				f.cloudRun,
+				", ",
+			), workloads: lists.Workloads(),
 		})
 	}
 
@@ -121,7 +133,12 @@ func (f *runningFlags) sources(c *cobra.Command, services *servicesFound) ([]run
 }
 
 // servingInProject asks the Cloud Run API with the caller's own credentials.
-func servingInProject(ctx context.Context, project string, regions []string, visit func(audit.Definition)) audit.Workloads {
+func servingInProject(
+	ctx context.Context,
+	project string,
+	regions []string,
+	visit func(audit.Definition),
+) audit.Workloads {
 	return audit.ServingInProject(ctx, project, regions, visit)
 }
 
@@ -153,7 +170,11 @@ func readInput(c *cobra.Command, file string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", inputName(file), err)
 	}
 	if len(text) > maxInput {
-		return nil, fmt.Errorf("reading %s: it has more than the %d MiB that are allowed", inputName(file), maxInput>>20)
+		return nil, fmt.Errorf(
+			"reading %s: it has more than the %d MiB that are allowed",
+			inputName(file),
+			maxInput>>20,
+		)
 	}
 	return text, nil
 }
