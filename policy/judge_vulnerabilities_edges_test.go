@@ -37,23 +37,23 @@ func TestWhatIsSaidOfAFinding(t *testing.T) {
 		way     string // the shortest
 	}{
 		"fixed": {high(nil), "", false, "HIGH in openssl 3.0.11, limit for fixable is MEDIUM", "update openssl to 3.0.15",
-			"1 finding in all; the shortest way to a pass: update 1 package in your own layers (openssl)"},
+			"1 finding in all; the shortest way to a pass: update 1 package (openssl)"},
 		"fixed nobody says where": {high(func(v *attestor.Vulnerability) { v.FixedVersion = "" }), "", false, "HIGH in openssl 3.0.11, limit for fixable is MEDIUM", "update openssl",
-			"1 finding in all; the shortest way to a pass: update 1 package in your own layers (openssl)"},
+			"1 finding in all; the shortest way to a pass: update 1 package (openssl)"},
 		"not fixed": {high(func(v *attestor.Vulnerability) { v.Severity, v.Fixable = attestor.Critical, false }), "", false, "CRITICAL in openssl 3.0.11, limit for unfixable is HIGH",
 			"remove openssl, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry", "1 finding in all; the shortest way to a pass: remove or except 1 package without a fix (openssl)"},
 		"without a name": {high(func(v *attestor.Vulnerability) { v.Severity, v.Fixable, v.Package = attestor.Critical, false, "" }), "", false, "CRITICAL in an unnamed package 3.0.11, limit for unfixable is HIGH",
 			"remove the package, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry", "1 finding in all; the shortest way to a pass: remove or except 1 package without a fix (unnamed)"},
 		"of a severity of tomorrow": {high(func(v *attestor.Vulnerability) { v.Severity = "CATASTROPHIC" }), "", false, "CATASTROPHIC in openssl 3.0.11; this version does not know the severity", "update openssl to 3.0.15",
-			"1 finding in all; the shortest way to a pass: update 1 package in your own layers (openssl)"},
+			"1 finding in all; the shortest way to a pass: update 1 package (openssl)"},
 		"in the image's own layers": {high(inOwn), "", false, "HIGH in openssl 3.0.11 (in your own layers), limit for fixable is MEDIUM", "update openssl to 3.0.15",
 			"1 finding in all; the shortest way to a pass: update 1 package in your own layers (openssl)"},
-		"in the base, which is the newest": {high(inBase), "", false, "HIGH in openssl 3.0.11 (from the base static), limit for fixable is MEDIUM", "wait for the next version of the base static, or build on another",
+		"in the base, which is the newest": {high(inBase), "", false, "HIGH in openssl 3.0.11 (from the base static), limit for fixable is MEDIUM", "wait for the next version of the base static, or update openssl to 3.0.15 in a layer of your own",
 			"1 finding in all; the shortest way to a pass: 1 finding comes from the base: wait for the next version of the base static, or build on another"},
 		"in the base, which has a newer one": {high(inBase), newest, false, "HIGH in openssl 3.0.11 (from the base static), limit for fixable is MEDIUM", "rebuild on the base's current version: FROM registry.example/base/static@" + string(newest),
 			"1 finding in all; the shortest way to a pass: 1 finding comes from the base: rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
 		"in what is claimed to be the base": {high(inBase), "", true, "HIGH in openssl 3.0.11, limit for fixable is MEDIUM", "update openssl to 3.0.15",
-			"1 finding in all; the shortest way to a pass: update 1 package in your own layers (openssl)"},
+			"1 finding in all; the shortest way to a pass: update 1 package (openssl)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := with(t)
@@ -92,8 +92,8 @@ func TestTheShortestWay(t *testing.T) {
 		return ""
 	}
 	for n, want := range map[int]string{
-		10: "update 10 packages in your own layers (p00, p01, p02, p03, p04, p05, p06, p07, p08, p09)",
-		11: "update 11 packages in your own layers (p00, p01, p02, p03, p04, p05, p06, p07, p08, p09 and 1 more)",
+		10: "update 10 packages (p00, p01, p02, p03, p04, p05, p06, p07, p08, p09)",
+		11: "update 11 packages (p00, p01, p02, p03, p04, p05, p06, p07, p08, p09 and 1 more)",
 		13: "p09 and 3 more)",
 	} {
 		if got := way(findings(packages(n)...)); !strings.Contains(got, want) || !strings.HasPrefix(got, fmt.Sprint(n, " findings in all")) {

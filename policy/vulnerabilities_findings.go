@@ -253,34 +253,10 @@ func (s *findingsOf) origin(v *attestor.Vulnerability) string {
 	switch {
 	case s.inherited(v):
 		return " (from the base " + s.ev.Base.Name + ")"
-	case len(v.DiffIDs) > 0 && !s.base.Empty():
+	case s.own(v):
 		return " (in your own layers)"
 	}
 	return ""
-}
-
-func (s *findingsOf) fix(v *attestor.Vulnerability) string {
-	switch {
-	case s.inherited(v):
-		return s.rebase()
-	case v.Fixable && v.FixedVersion != "":
-		return "update " + v.Package + " to " + v.FixedVersion
-	case v.Fixable:
-		return "update " + v.Package
-	}
-
-	return "remove " + cmp.Or(
-		v.Package, "the package",
-	) + ", or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry"
-}
-
-func (s *findingsOf) rebase() string {
-	b := s.ev.Base
-	repo, digest, _ := strings.Cut(b.Reference, "@")
-	if b.Newest != "" && string(b.Newest) != digest && b.Newest != b.Digest {
-		return "rebuild on the base's current version: FROM " + repo + "@" + string(b.Newest)
-	}
-	return "wait for the next version of the base " + b.Name + ", or build on another"
 }
 
 // notes say what the policy asks about and the scan does not answer.
@@ -345,97 +321,4 @@ func (s *findingsOf) unread() []finding {
 		}})
 	}
 	return found
-}
-
-// shortestWay sums up what would turn a denial into a pass.
-func (s *findingsOf) shortestWay(kept []finding) (attestor.Reason, bool) {
-	type in struct{ id, pkg string }
-	refused := map[in]bool{}
-	for _, f := range kept {
-		if strings.HasPrefix(string(f.reason.Code), "SCAN_") {
-			return attestor.Reason{}, false // another scan comes first
-		}
-		if f.status == attestor.StatusDeny {
-			refused[in{f.reason.Subject, f.pkg}] = true
-		}
-	}
-
-	malware, update, drop := map[string]bool{}, map[string]bool{}, map[string]bool{}
-	fromBase, own := 0, 0
-	for i := range s.ev.Scan.Findings {
-		v := &s.ev.Scan.Findings[i]
-		switch {
-		case !refused[in{v.ID, v.Package}]:
-		case v.IsMalicious():
-			own++
-			malware[v.Package] = true
-		case s.inherited(v):
-			fromBase++
-		case v.Fixable:
-			own++
-			update[v.Package] = true
-		default:
-			own++
-			drop[v.Package] = true
-		}
-	}
-
-	var parts []string
-	if len(malware) > 0 {
-		parts = append(
-			parts,
-			fmt.Sprintf("remove %s (%s)", describe.Plural(len(malware), "malicious package"), list(malware)),
-		)
-	}
-	if len(update) > 0 {
-		parts = append(
-			parts,
-			fmt.Sprintf("update %s in your own layers (%s)", describe.Plural(len(update), "package"), list(update)),
-		)
-	}
-
-	if len(drop) > 0 {
-		parts = append(
-			parts,
-			fmt.Sprintf("remove or except %s without a fix (%s)", describe.Plural(len(drop), "package"), list(drop)),
-		)
-	}
-
-	if fromBase > 0 {
-		parts = append(
-			parts,
-			fmt.Sprintf("%s from the base: %s", describe.Plural(fromBase, "finding")+comes(fromBase), s.rebase()),
-		)
-	}
-
-	if len(parts) == 0 {
-		return attestor.Reason{}, false
-	}
-	return attestor.Reason{
-		Code: attestor.CodeShortestWay,
-		Message: fmt.Sprintf(
-			"%s in all; the shortest way to a pass: %s", describe.Plural(own+fromBase, "finding"),
-			strings.Join(parts, "; "),
-		),
-	}, true
-}
-
-func comes(n int) string {
-	if n == 1 {
-		return " comes"
-	}
-	return " come"
-}
-
-// list names at most ten.
-func list(names map[string]bool) string {
-	sorted := make([]string, 0, len(names))
-	for n := range names {
-		sorted = append(sorted, cmp.Or(n, "unnamed"))
-	}
-	slices.Sort(sorted)
-	if len(sorted) > 10 {
-		return strings.Join(sorted[:10], ", ") + fmt.Sprintf(" and %d more", len(sorted)-10)
-	}
-	return strings.Join(sorted, ", ")
 }
