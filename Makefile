@@ -31,8 +31,8 @@ check: ## what a change must pass before anyone reads it: formatting, vet, linte
 	$(LINT) run ./...
 	tools/vulncheck.sh
 
-docs: ## the generated pages of docs/: commands and their exit codes
-	$(GO) run ./cmd/attestor reference docs
+docs: ## what is generated: docs/commands.md, docs/schema, and manual pages in bin/man
+	$(GO) run ./cmd/attestor reference docs --man bin/man
 
 build: ## bin/attestor
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/attestor ./cmd/attestor

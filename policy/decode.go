@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/nearest"
 	"github.com/attestor-gate/attestor/internal/strictyaml"
 	"go.yaml.in/yaml/v4"
 )
@@ -192,7 +193,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 		i, known := fields[key.Value]
 		switch {
 		case !known:
-			d.errorAt(key, path, fmt.Sprintf("unknown field %q", clip(key.Value)), names, nearest(key.Value, names))
+			d.errorAt(key, path, fmt.Sprintf("unknown field %q", clip(key.Value)), names, nearest.To(key.Value, names))
 		case seen[key.Value]: // reported by pairs
 		default:
 			seen[key.Value] = true
@@ -329,7 +330,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	keys := enumValues(v.Type().Key())
 	for key, value := range d.pairs(n, path) {
 		if keys != nil && !slices.Contains(keys, key.Value) {
-			d.errorAt(key, path, fmt.Sprintf("unknown key %q", clip(key.Value)), keys, nearest(key.Value, keys))
+			d.errorAt(key, path, fmt.Sprintf("unknown key %q", clip(key.Value)), keys, nearest.To(key.Value, keys))
 			continue
 		}
 		element := reflect.New(v.Type().Elem()).Elem()
@@ -354,7 +355,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 
 	if values := enumValues(v.Type()); values != nil {
 		if !slices.Contains(values, n.Value) {
-			d.errorAt(n, path, fmt.Sprintf("%q is not allowed", clip(n.Value)), values, nearest(n.Value, values))
+			d.errorAt(n, path, fmt.Sprintf("%q is not allowed", clip(n.Value)), values, nearest.To(n.Value, values))
 		}
 		v.SetString(n.Value)
 		return

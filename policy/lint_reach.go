@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/exception"
+	"github.com/attestor-gate/attestor/internal/nearest"
 )
 
 // codeForm is how the names of reasons are written; it is not how a CVE, an image or a package is.
@@ -54,7 +55,7 @@ func (l *linter) subject(e *exception.Exception) string {
 		return ""
 	case codeForm.MatchString(e.Subject):
 		why := fmt.Sprintf("%q is not the code of a reason", clip(e.Subject))
-		if near := nearest(e.Subject, codeNames()); near != "" {
+		if near := nearest.To(e.Subject, codeNames()); near != "" {
 			why += "; did you mean " + near + "?"
 		}
 		return why

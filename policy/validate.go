@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/nearest"
 )
 
 // validator finds what single values do not show: malformed names, empty
@@ -142,7 +143,7 @@ func (v *validator) checkName(at string, name, path string) {
 		v.errs = append(v.errs, Diagnostic{File: v.file, Line: p.line, Column: p.column, Path: path,
 			Message: quoted(
 				name,
-			) + " is not a check that can be excused", Allowed: names, Nearest: nearest(name, names)})
+			) + " is not a check that can be excused", Allowed: names, Nearest: nearest.To(name, names)})
 	}
 }
 

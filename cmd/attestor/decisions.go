@@ -28,6 +28,7 @@ func decisionsListCommand() *cobra.Command {
 	var format string
 	c := &cobra.Command{
 		Use: "list", Short: "List recorded decisions, newest first", Args: cobra.NoArgs,
+		Example: "  attestor decisions list --server https://gate.example --verdict deny --since 7d",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var out []attestor.Decision
 			err := f.each(c, func(d attestor.Decision) bool {
@@ -143,7 +144,8 @@ func decisionsPruneCommand() *cobra.Command {
 	var before, format string
 	c := &cobra.Command{
 		Use: "prune --before 400d", Short: "Delete old decisions", Args: cobra.NoArgs,
-		Long: "Deletes decisions from before a time, and what only they referred to. Export them first.",
+		Long:    "Deletes decisions from before a time, and what only they referred to. Export them first.",
+		Example: "  attestor decisions prune --config attestor.yaml --before 400d",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			t, err := when.ParseInstant(before, time.Now())
 			if err != nil || t.IsZero() {

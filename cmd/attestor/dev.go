@@ -46,8 +46,9 @@ func devCommand() *cobra.Command {
 		Short: "Everything on this machine: registry, emulated Google, sample images, the service",
 		Long: `Runs the gate with all that it needs, and no cloud: an OCI registry, Container Analysis, Cloud KMS and
 Binary Authorization emulated over their own protocols, a key, an attestor, sample images, and the service.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
+		Example: "  attestor dev\n  attestor dev --registry-listen 127.0.0.1:5001 --state .attestor --policy mine.yaml",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 
 	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:8080", "address of the service")

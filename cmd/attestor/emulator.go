@@ -41,7 +41,8 @@ over gRPC for the client libraries and over REST for gcloud.
 
 It is no security boundary: nobody is authenticated, and private keys are kept
 unencrypted. docs/emulator.md says how to point clients at it.`,
-		Args: cobra.NoArgs,
+		Example: "  attestor emulator --listen 127.0.0.1:9090 --state .emulator --load occurrences.json",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runEmulator(cmd.Context(), cmd.ErrOrStderr(), f)
 		},

@@ -82,7 +82,6 @@ func rootCommand() *cobra.Command {
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		devCommand(), serveCommand(),
 		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
@@ -92,5 +91,6 @@ func rootCommand() *cobra.Command {
 	)
 	sayExitCodes(root, "", exitCodes())
 	useEnvironment(root)
+	explainUsage(root)
 	return root
 }

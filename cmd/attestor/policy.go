@@ -69,7 +69,7 @@ file, line and column. Of policies that load it prints what is legal but odd: a 
 signature, an exception about to end, an exception or a pattern that can never apply, a rule that can
 never fire. A directory stands for the *.yaml in it.`,
 		Example: "  attestor policy lint deploy/policies",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    wants(1, 0, "which policies, as files or directories"),
 		RunE: func(c *cobra.Command, files []string) error {
 			set, err := policy.Load(files...)
 			wrong, parsed := errors.AsType[policy.Errors](err)
@@ -132,7 +132,9 @@ func policySchemaCommand() *cobra.Command {
 		Long: `Prints the JSON schema (2020-12) of policy files. Editors with a YAML language server complete and
 check by it where a file begins with
 
-  # yaml-language-server: $schema=gatepolicy.schema.json`,
+  # yaml-language-server: $schema=gatepolicy.schema.json
+
+The schema is published in docs/schema, beside that of attestor.yaml.`,
 		Example: "  attestor policy schema > gatepolicy.schema.json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -153,7 +155,7 @@ func policyExplainCommand() *cobra.Command {
 		Use:     "explain IMAGE",
 		Short:   "Say which policy governs an image, and why",
 		Example: "  attestor policy explain --policy deploy/policies us-docker.pkg.dev/acme/prod/api",
-		Args:    cobra.ExactArgs(1),
+		Args:    wants(1, 1, "which image"),
 		RunE: func(c *cobra.Command, args []string) error {
 			set, err := policy.Load(files...)
 			if err != nil {

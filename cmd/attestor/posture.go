@@ -44,7 +44,9 @@ func postureCommand() *cobra.Command {
 it, the v2 API's JSON, and Terraform plans as terraform show -json prints them; Dockerfiles and .dockerignore, by their names; - is
 stdin. A rule whose evidence was not given is
 skipped and says what would give it.`,
-		Args: cobra.MinimumNArgs(1),
+		Example: "  attestor posture --profile hipaa --iam api-iam.json api.yaml\n" +
+			"  terraform show -json plan | attestor posture -",
+		Args: wants(1, 0, "which definitions, or - for standard input"),
 		RunE: f.run,
 	}
 

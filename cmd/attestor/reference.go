@@ -11,6 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/policy"
 )
 
 // A generated is one file of the reference, by its path under docs.
@@ -21,7 +24,8 @@ type generated struct {
 
 // referenceCommand writes what documents say of the program itself; `make docs` calls it.
 func referenceCommand() *cobra.Command {
-	return &cobra.Command{
+	var man string
+	c := &cobra.Command{
 		Use: "reference DIR", Hidden: true, Args: cobra.ExactArgs(1),
 		Short: "Write the generated part of the documentation into DIR",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -29,24 +33,44 @@ func referenceCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-
-			for _, f := range files {
-				path := filepath.Join(args[0], f.name)
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					return err
-				}
-				if err := os.WriteFile(path, f.text, 0o644); err != nil {
-					return err
-				}
+			if err := writeAll(args[0], files); err != nil || man == "" {
+				return err
 			}
-			return nil
+			return writeAll(man, manPages(c.Root()))
 		},
 	}
+	c.Flags().StringVar(&man, "man", "", "write manual pages into this `DIR` too")
+	return c
+}
+
+func writeAll(dir string, files []generated) error {
+	for _, f := range files {
+		path := filepath.Join(dir, f.name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, f.text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // references are all generated files.
 func references(root *cobra.Command) ([]generated, error) {
-	return []generated{{"commands.md", commandsPage(root)}}, nil
+	policySchema, err := policy.Schema()
+	if err != nil {
+		return nil, err
+	}
+	configSchema, err := config.Schema()
+	if err != nil {
+		return nil, err
+	}
+	return []generated{
+		{"commands.md", commandsPage(root)},
+		{"schema/gatepolicy.schema.json", policySchema},
+		{"schema/configuration.schema.json", configSchema},
+	}, nil
 }
 
 // actsItself marks a command that does something itself beside having subcommands.

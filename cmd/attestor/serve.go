@@ -16,10 +16,11 @@ func serveCommand() *cobra.Command {
 	var path string
 	var checkOnly, remoteEmulator bool
 	c := &cobra.Command{
-		Use:   "serve --config FILE",
-		Short: "Run the HTTP service",
-		Long:  "Runs the service. --check validates the configuration, the policies and the attestors, and ends.",
-		Args:  cobra.NoArgs,
+		Use:     "serve --config FILE",
+		Short:   "Run the HTTP service",
+		Long:    "Runs the service. --check validates the configuration, the policies and the attestors, and ends.",
+		Example: "  attestor serve --config attestor.yaml --check\n  attestor serve --config attestor.yaml",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			conf, err := engine.LoadConfig(path, os.Getenv)
 			if err != nil {

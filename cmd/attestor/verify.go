@@ -32,8 +32,9 @@ func verifyCommand() *cobra.Command {
 		Short: "Does a valid attestation of this image stand?",
 		Long: `Looks for attestations of an image under an attestor's note, and checks payload, key and signature itself:
 with the caller's own credentials, without asking a gate.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
+		Example: "  attestor verify us-docker.pkg.dev/acme/prod/api:v7 --attestor projects/acme-security/attestors/gate",
+		Args:    wants(1, 1, "which image"),
+		RunE:    func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
 	}
 
 	c.Flags().StringSliceVar(&f.attestors, "attestor", nil,

@@ -82,7 +82,7 @@ func Parse(b []byte) (Config, error) {
 		if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
 			var lines []error
 			for _, e := range many.Errors {
-				lines = append(lines, fmt.Errorf("line %d, column %d: %s", e.Mark.Line, e.Mark.Column, e.Message))
+				lines = append(lines, fmt.Errorf("line %d, column %d: %s", e.Mark.Line, e.Mark.Column, unknownKey(e.Message)))
 			}
 			return Config{}, errors.Join(lines...)
 		}

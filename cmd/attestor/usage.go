@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/attestor-gate/attestor/internal/nearest"
+)
+
+// explainUsage has every command say what it lacks, and what was probably meant.
+func explainUsage(c *cobra.Command) {
+	c.SetFlagErrorFunc(flagError)
+	explainArguments(c)
+}
+
+func explainArguments(c *cobra.Command) {
+	if c.HasSubCommands() {
+		c.Args = knownCommand
+	}
+	for _, sub := range c.Commands() {
+		explainArguments(sub)
+	}
+}
+
+// knownCommand refuses what is no command of a group.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return fmt.Errorf("%q is no command of %s%s\n          it has %s",
+		args[0], c.CommandPath(), nearest.Question(args[0], names), strings.Join(names, ", "))
+}
+
+// flagError adds the nearest flag to the error about an unknown one.
+func flagError(c *cobra.Command, err error) error {
+	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !unknown {
+		return fmt.Errorf("%w\n          %s --help lists the flags", err, c.CommandPath())
+	}
+
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	question := ""
+	if near := nearest.To(name, names); near != "" {
+		question = "; did you mean --" + near + "?"
+	}
+	return fmt.Errorf("there is no flag --%s%s\n          %s --help lists the flags", name, question, c.CommandPath())
+}
+
+// wants is what a command's arguments are, for the message where they are missing or too many.
+func wants(least, most int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("say %s: %s", what, c.UseLine())
+		case most > 0 && len(args) > most:
+			return fmt.Errorf("%q is one argument too many: %s", args[most], c.UseLine())
+		}
+		return nil
+	}
+}

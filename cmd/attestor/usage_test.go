@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestUsageSaysWhatWasMeant is what a slip of the pen is answered with.
+func TestUsageSaysWhatWasMeant(t *testing.T) {
+	t.Parallel()
+	for command, want := range map[string]string{
+		"chek":                     `"chek" is no command of attestor; did you mean check?`,
+		"decisions lst":            `"lst" is no command of attestor decisions; did you mean list?`,
+		"policy explian":           "did you mean explain?",
+		"something":                "it has attest, audit, check",
+		"check --polcy p.yaml":     "there is no flag --polcy; did you mean --policy?",
+		"verify --attestr a img":   "did you mean --attestor?",
+		"report --since":           "flag needs an argument: --since",
+		"attest --zzz img":         "there is no flag --zzz",
+		"verify":                   "say which image: attestor verify IMAGE",
+		"posture":                  "say which definitions",
+		"import":                   "say which report",
+		"policy lint":              "say which policies",
+		"policy test":              "say which test files",
+		"explain":                  "say which decision",
+		"explain a b":              `"b" is one argument too many`,
+		"policy explain a b":       `"b" is one argument too many`,
+		"check --wait 10minutes x": "numbers with units, such as 90s, 1.5h, 2d or 1d12h",
+	} {
+		var out, errs bytes.Buffer
+		if code := run(strings.Fields(command), strings.NewReader(""), &out, &errs); code != 2 || !strings.Contains(errs.String(), want) {
+			t.Errorf("attestor %s: code %d, want 2 and %q\n%s", command, code, want, errs.String())
+		}
+	}
+}
+
+// TestExamplesAreRight finds an example for every command, and every flag of it among the command's.
+func TestExamplesAreRight(t *testing.T) {
+	t.Parallel()
+	invoked := regexp.MustCompile(`(?:^|\| )attestor ([^|>]*)`)
+	for _, c := range visible(rootCommand()) {
+		matches := 0
+		for line := range strings.Lines(c.Example) {
+			for _, m := range invoked.FindAllStringSubmatch(strings.TrimSpace(line), -1) {
+				matches++
+				got, rest, err := rootCommand().Find(strings.Fields(m[1]))
+				if err != nil || got.CommandPath() != c.CommandPath() {
+					t.Errorf("%s: its example is of %v, %v", c.CommandPath(), got.CommandPath(), err)
+					continue
+				}
+				for _, arg := range rest {
+					if flag, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "="); strings.HasPrefix(arg, "--") && got.Flags().Lookup(flag) == nil {
+						t.Errorf("%s: the example has %s, which is no flag", c.CommandPath(), arg)
+					}
+				}
+			}
+		}
+		if matches == 0 {
+			t.Errorf("%s has no example", c.CommandPath())
+		}
+	}
+}
+
+// TestManPages finds a page for every command, whole and without a line that roff would take for a macro.
+func TestManPages(t *testing.T) {
+	t.Parallel()
+	pages := manPages(rootCommand())
+	if want := len(visible(rootCommand())) + 1; len(pages) != want {
+		t.Fatalf("%d pages, want %d", len(pages), want)
+	}
+
+	macro := regexp.MustCompile(`^\.(TH|SH|TP|PP|B|nf|fi)\b`)
+	for _, p := range pages {
+		text := string(p.text)
+		for _, section := range []string{"NAME", "SYNOPSIS", "DESCRIPTION"} {
+			if !strings.Contains(text, ".SH "+section+"\n") {
+				t.Errorf("%s has no %s", p.name, section)
+			}
+		}
+		for line := range strings.Lines(text) {
+			if (strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'")) && !macro.MatchString(line) {
+				t.Errorf("%s: roff would not print %q", p.name, line)
+			}
+		}
+	}
+}
