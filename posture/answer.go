@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -37,11 +38,13 @@ type fault struct {
 
 // A remedy is the change that clears a finding, in each form of definition.
 type remedy struct {
-	flag      string // of gcloud run services update, or jobs update
+	flag      string // of gcloud run services update, or that of another kind of workload
+	container string // that the flag is about, where there are several
 	command   string // a whole command, where there is no flag
-	yaml      string
-	v2        string
-	terraform string
+	knative   []edit // of YAML, and of google_cloud_run_service
+	fields    []edit // of the v2 API's JSON, and of Terraform's v2 resources
+	function  string // in Terraform, of google_cloudfunctions2_function
+	terraform string // where the change is not in the workload
 
 	dockerfile string
 }
@@ -77,42 +80,59 @@ func listFaults(faults []fault) string {
 	return strings.Join(all, ", ")
 }
 
-// of writes the remedy for the form in which the service is defined. Names come
+// of writes the remedy for the form in which the workload is defined. Names come
 // from the document and end up in commands that people paste, so that [shell]
 // replaces everything but plain resource names.
 func (m remedy) of(s *workload) string {
-	command := m.command
-	if m.flag != "" {
-		command = "gcloud run " + s.collection() + " update " + shell(s.name, "NAME")
-		if s.region.text != "" {
-			command += " --region=" + shell(s.region.text, "REGION")
-		}
-		command += " " + m.flag
-	}
-
 	if s.form == formDockerfile {
 		return "in the Dockerfile: " + m.dockerfile
 	}
 
-	line := map[form]string{formKnative: m.yaml, formV2: m.v2, formTerraform: m.terraform, formTerraformV1: m.yaml}[s.form]
-	where := map[form]string{formKnative: "in the YAML", formV2: "in the v2 JSON", formTerraform: "in Terraform",
-		formTerraformV1: "in Terraform's metadata and template blocks"}[s.form]
-
-	// "spec.template" of a Job is its execution; the task is one template deeper.
-	if s.kind == kindJob && s.form == formKnative {
-		line = strings.ReplaceAll(line, "spec.template.spec.", "spec.template.spec.template.spec.")
+	command := m.command
+	if m.flag != "" && s.kind != kindFunction {
+		command = "gcloud run " + s.collection() + " update " + shell(s.name, "NAME") + s.inRegion()
+		if m.container != "" {
+			command += " --container=" + m.container
+		}
+		command += " " + m.flag
 	}
+
+	line := m.pasted(s)
+	if s.form == formTerraform || s.form == formTerraformV1 || s.form == formFunction {
+		line = cmp.Or(m.terraform, line)
+	}
+	if s.form == formFunction {
+		line = cmp.Or(m.function, m.terraform)
+	}
+	where := map[form]string{formKnative: "in the YAML: ", formV2: "in the v2 JSON: ", formTerraform: "in Terraform: ",
+		formTerraformV1: "in Terraform: ", formFunction: "in Terraform: "}[s.form]
 
 	switch {
 	case line == "":
 		return command
 	case command == "":
-		return where + ": " + line
-	case s.form == formTerraform || s.form == formTerraformV1:
-		return where + ": " + line + " (or " + command + ")"
+		return where + line
+	case s.form == formKnative || s.form == formV2:
+		return command + ", or " + where + line
 	}
 
-	return command + ", or " + where + ": " + line
+	return where + line + " (or " + command + ")"
+}
+
+// inRegion is the flag that says where a workload is.
+func (s *workload) inRegion() string {
+	if s.region.text == "" {
+		return ""
+	}
+	return " --region=" + shell(s.region.text, "REGION")
+}
+
+// containerOf names a container for the flag --container, which commands need where there are several.
+func containerOf(s *workload, name string) string {
+	if len(s.containers) < 2 {
+		return ""
+	}
+	return shell(name, "CONTAINER")
 }
 
 // block writes a block of Terraform's over several lines: HCL allows one argument

@@ -41,7 +41,7 @@ func snake(s string) string {
 
 // knative reads a Service, or a Job, whose tasks stand one template deeper.
 func (r *reader) knative(n *node, kind string) *workload {
-	s := &workload{kind: kind, file: r.file, line: n.line, form: formKnative}
+	s := &workload{kind: kind, file: r.file, line: n.line, column: n.column, form: formKnative}
 	meta := r.mapping(n.at("metadata"), "metadata")
 	s.name = r.text(meta.at("name"), "metadata.name").text
 	labels := r.mapping(meta.at("labels"), "metadata.labels")

@@ -37,6 +37,7 @@ const (
 type node struct {
 	kind   nodeKind
 	line   int
+	column int // from 1; of a mapping in YAML, that of its first key
 	text   string
 	fields map[string]*node
 	items  []*node
@@ -165,7 +166,7 @@ func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {
 		return nil, fmt.Errorf("more than %d values, or nested more than %d deep", maxNodes, maxDepth)
 	}
 
-	n := &node{line: y.Line}
+	n := &node{line: y.Line, column: y.Column}
 	switch y.Kind {
 	case yaml.DocumentNode:
 		if len(y.Content) == 1 {
@@ -240,6 +241,7 @@ type jsonReader struct {
 	text   []byte
 	offset int64
 	line   int
+	begin  int64 // of the line
 	seen   int
 }
 
@@ -250,7 +252,11 @@ func (d *jsonReader) token() (jsontext.Token, error) {
 	}
 
 	end := d.dec.InputOffset()
-	d.line += bytes.Count(d.text[d.offset:end], []byte("\n"))
+	passed := d.text[d.offset:end]
+	d.line += bytes.Count(passed, []byte("\n"))
+	if last := bytes.LastIndexByte(passed, '\n'); last >= 0 {
+		d.begin = d.offset + int64(last) + 1
+	}
 	d.offset = end
 
 	return t, nil
@@ -265,7 +271,7 @@ func (d *jsonReader) value() (*node, error) {
 		return nil, fmt.Errorf("more than %d values", maxNodes)
 	}
 
-	n := &node{line: d.line}
+	n := &node{line: d.line, column: int(d.offset - d.begin)} // of a brace, which is its own last byte
 	switch t.Kind() {
 	case 'n':
 	case '"', '0', 't', 'f':

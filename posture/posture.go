@@ -152,6 +152,7 @@ func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, missing b
 	}
 
 	a := c.requireInPlan(rule, rule.judge(c))
+	c.fix = a.remedy
 
 	// A value in "after_unknown" may turn out to be anything, so that a rule does
 	// not pass on the known part alone. A violation in the known part stands.
@@ -240,6 +241,7 @@ type judging struct {
 	attested Attested
 	bases    []attestor.ApprovedBase
 	known    map[attestor.Image]asked
+	fix      remedy // of the answer
 }
 
 type asked struct {

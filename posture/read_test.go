@@ -267,7 +267,7 @@ func FuzzJudge(f *testing.F) {
 			if k := attestor.KindOf(err); k != attestor.Invalid && k != attestor.TooLarge {
 				t.Errorf("kind %d: %v", k, err)
 			}
-		case r.Services*len(serviceRules()) > len(r.Findings) || (len(r.Findings)-r.Services*len(serviceRules()))%(len(posture.Rules())-len(serviceRules())) != 0 || len(r.Findings) == 0:
+		case r.Services*len(serviceRules()) > len(r.Findings) || len(r.Findings) == 0:
 			t.Errorf("%d findings about %d services", len(r.Findings), r.Services)
 		case r.Verdict == attestor.Pass && slices.ContainsFunc(r.Findings, func(f attestor.PostureFinding) bool { return f.Status == attestor.StatusDeny }):
 			t.Error("passed with a denial")

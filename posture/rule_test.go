@@ -114,7 +114,7 @@ var broken = []struct {
 	{"an empty probe", "PROBES", []string{"        startupProbe:\n          httpGet:\n            path: /health\n            port: 8080\n          timeoutSeconds: 5\n", "        startupProbe: {}\n"}, "no probe", "startup"},
 	{"no probe", "PROBES", []string{"startupProbe:", "readinessProbe:"}, "no probe", "startup"},
 	{"SSH", "SHELL_DISABLED", []string{"        run.googleapis.com/startup-cpu-boost: 'true'", "        run.googleapis.com/secure-session-agent: 'true'"}, "SSH", "--no-ssh"},
-	{"startup probes that do not run", "PROBES", []string{"        run.googleapis.com/startup-cpu-boost: 'true'", "        run.googleapis.com/health-check-disabled: 'true'"}, "does not run", "startup"},
+	{"startup probes that do not run", "PROBES", []string{"        run.googleapis.com/startup-cpu-boost: 'true'", "        run.googleapis.com/health-check-disabled: 'true'"}, "does not run", "liveness"},
 	{"base updates by the build", "IMAGE_BY_DIGEST", []string{"    run.googleapis.com/ingress:", "    run.googleapis.com/build-enable-automatic-updates: 'true'\n    run.googleapis.com/ingress:"}, "base image updates", "@sha256:"},
 	{"base updates by an older name", "IMAGE_BY_DIGEST", []string{"    run.googleapis.com/ingress:", "    run.googleapis.com/enable-automatic-updates: 'true'\n    run.googleapis.com/ingress:"}, "base image updates", "@sha256:"},
 	{"base updates by the runtime class", "IMAGE_BY_DIGEST", []string{"      timeoutSeconds: 60", "      runtimeClassName: run.googleapis.com/linux-base-image-update\n      timeoutSeconds: 60"}, "base image updates", "@sha256:"},

@@ -18,9 +18,10 @@ func invokerAuth(c *judging) answer {
 	g := c.model.grantsOn(s)
 	faults := slices.Clone(g.public)
 	m := remedy{command: "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
-		" --member=MEMBER --role=ROLE", terraform: "# remove the IAM member"}
+		s.inRegion() + " --member=MEMBER --role=ROLE", terraform: "# remove the IAM member"}
 	if len(faults) > 0 {
-		m.command = "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") + " --member=" +
+		m.command = "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
+			s.inRegion() + " --member=" +
 			faults[0].subject + " --role=" + shellRole(strings.TrimPrefix(faults[0].found, faults[0].subject+" has "))
 		m.terraform = "# remove " + faults[0].subject + " from the IAM resources"
 	}
@@ -30,8 +31,8 @@ func invokerAuth(c *judging) answer {
 	if s.invokerDisabled.text == "true" {
 		faults = append([]fault{{subject: "invoker-iam-disabled", found: "the invoker IAM check is disabled"}}, faults...)
 		m = remedy{
-			flag: "--invoker-iam-check", yaml: `metadata.annotations: {run.googleapis.com/invoker-iam-disabled: "false"}`,
-			v2: `"invokerIamDisabled": false`, terraform: "invoker_iam_disabled = false",
+			flag: "--invoker-iam-check", knative: []edit{annotation(runPrefix+"invoker-iam-disabled", "false")},
+			fields: []edit{field(false, "invokerIamDisabled")},
 		}
 	}
 
@@ -65,10 +66,10 @@ func invokerAuth(c *judging) answer {
 		return afterApply("a member of the IAM policy")
 	case !g.whole:
 		return missingEvidence("the callers are unknown: a definition does not contain its IAM policy",
-			"pass the output of `gcloud run "+s.collection()+" get-iam-policy "+shell(s.name, "NAME")+" --format json` as --iam")
+			"pass the output of `gcloud run "+s.collection()+" get-iam-policy "+shell(s.name, "NAME")+s.inRegion()+" --format json` as --iam")
 	case s.iap.text == "true" && !slices.ContainsFunc(g.invoker, iapAgent.MatchString):
 		return violated("service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com in roles/run.invoker", remedy{
-			command: "gcloud run services add-iam-policy-binding " + shell(s.name, "NAME") +
+			command: "gcloud run services add-iam-policy-binding " + shell(s.name, "NAME") + s.inRegion() +
 				" --role=roles/run.invoker --member=serviceAccount:service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com",
 		}, fault{found: "Identity-Aware Proxy is on, and its service agent is not an invoker"})
 	}
@@ -77,6 +78,8 @@ func invokerAuth(c *judging) answer {
 }
 
 var accountAddress = regexp.MustCompile(`^[^@\s]+@[^@\s]+\.[^@\s]+$`)
+
+const sampleAccount = "NAME@PROJECT.iam.gserviceaccount.com"
 
 func isDefaultAccount(email string) bool {
 	email = strings.ToLower(email)
@@ -90,10 +93,10 @@ func isDefaultAccount(email string) bool {
 func dedicatedServiceAccount(c *judging) answer {
 	a := c.s.account
 	m := remedy{
-		flag:      "--service-account=NAME@PROJECT.iam.gserviceaccount.com",
-		yaml:      "spec.template.spec.serviceAccountName: NAME@PROJECT.iam.gserviceaccount.com",
-		v2:        `"template": {"serviceAccount": "NAME@PROJECT.iam.gserviceaccount.com"}`,
-		terraform: "template { service_account = google_service_account.NAME.email }",
+		flag:     "--service-account=" + sampleAccount,
+		knative:  []edit{revisionField(sampleAccount, "serviceAccountName").toFill()},
+		fields:   []edit{field(sampleAccount, "template", "serviceAccount").toFill()},
+		function: block("service_config", `service_account_email = "`+sampleAccount+`"`),
 	}
 	const want = "a service account of its own"
 	switch {

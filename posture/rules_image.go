@@ -60,8 +60,9 @@ func imageByDigest(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("an image by digest, so that the judged image is the one that runs", remedy{
-			flag: "--image=IMAGE@sha256:DIGEST", yaml: "spec.template.spec.containers[].image: IMAGE@sha256:DIGEST",
-			v2: `"image": "IMAGE@sha256:DIGEST"`, terraform: `image = "IMAGE@sha256:DIGEST"`,
+			flag: "--image=" + sampleImage, container: containerOf(c.s, faults[0].subject),
+			knative: []edit{revisionField(sampleImage, "containers", "[]", "image").toFill()},
+			fields:  []edit{field(sampleImage, "template", "containers", "[]", "image").toFill()},
 		}, faults...)
 	case unknown || c.s.sources.unknown || c.s.baseImages.unknown:
 		return afterApply("an image")
@@ -69,6 +70,8 @@ func imageByDigest(c *judging) answer {
 
 	return satisfied("every image is named by digest")
 }
+
+const sampleImage = "IMAGE@sha256:DIGEST"
 
 func anyLauncher(s *workload) bool {
 	return slices.ContainsFunc(s.containers, func(c container) bool { return c.launcher })
@@ -141,20 +144,18 @@ func imageAttested(c *judging) answer {
 func binaryAuthorization(c *judging) answer {
 	s := c.s
 	m := remedy{
-		flag: "--binary-authorization=default", yaml: "metadata.annotations: {run.googleapis.com/binary-authorization: " +
-			"default}",
-		v2: `"binaryAuthorization": {"useDefault": true}`, terraform: "binary_authorization { use_default = true }",
+		flag: "--binary-authorization=default", knative: []edit{annotation(runPrefix+"binary-authorization", "default")},
+		fields:   []edit{field(true, "binaryAuthorization", "useDefault")},
+		function: block("service_config", `binary_authorization_policy = "default"`),
 	}
 
 	// "If present, indicates to use Breakglass using this justification" (run/v2):
 	// in Terraform and Knative an empty justification counts as present too.
 	if s.breakglass.set {
 		return violated("no break-glass justification", remedy{
-			command: "gcloud run " + s.collection() + " update " + shell(s.name, "NAME") +
-				" --binary-authorization=default without --breakglass",
-			yaml:      "remove run.googleapis.com/binary-authorization-breakglass from metadata.annotations",
-			v2:        `remove "breakglassJustification" from "binaryAuthorization"`,
-			terraform: "# remove breakglass_justification from binary_authorization",
+			flag:    "--binary-authorization=default", // a deployment without --breakglass drops the justification
+			knative: []edit{without(annotation(runPrefix+"binary-authorization-breakglass", ""))},
+			fields:  []edit{without(field(nil, "binaryAuthorization", "breakglassJustification"))},
 		}, fault{subject: "breakglass", found: "a break-glass justification is set, so that Cloud Run does not enforce the policy"})
 	}
 

@@ -27,8 +27,8 @@ func regionApproved(c *judging) answer {
 	return violated("one of "+strings.Join(c.profile.regions, ", "), remedy{
 		command: "gcloud run " + c.s.collection() + " describe " + shell(c.s.name, "NAME") + " --region=" +
 			shell(r.text, "REGION") + " --format=export, replace it in " + c.profile.regions[0] + ", delete it here",
-		v2: "name: projects/PROJECT/locations/" + c.profile.regions[0] + "/" + c.s.kind + "s/" +
-			cmp.Or(clip(c.s.name), "NAME"),
+		fields: []edit{field("projects/PROJECT/locations/"+c.profile.regions[0]+"/"+c.s.kind+"s/"+cmp.Or(clip(c.s.name), "NAME"),
+			"name").toFill()},
 		terraform: "location = \"" + c.profile.regions[0] + "\"",
 	}, fault{found: "region " + clip(r.text)})
 }
@@ -53,7 +53,7 @@ func regionsApproved(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("only "+strings.Join(c.profile.regions, ", "), remedy{flag: "--remove-regions=" +
-			shell(faults[0].subject, "REGION"), v2: `remove the region from "multiRegionSettings": {"regions": […]}`,
+			shell(faults[0].subject, "REGION"), fields: []edit{field([]any{c.profile.regions[0]}, "multiRegionSettings", "regions").toFill()},
 			terraform: "# remove the region from multi_region_settings { regions }"}, faults...)
 	case unknown:
 		return afterApply("a region")
@@ -81,10 +81,10 @@ func ingressRestricted(c *judging) answer {
 	}
 
 	return violated("internal or internal-and-cloud-load-balancing", remedy{
-		flag:      "--ingress=internal-and-cloud-load-balancing",
-		yaml:      "metadata.annotations: {run.googleapis.com/ingress: internal-and-cloud-load-balancing}",
-		v2:        `"ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"`,
-		terraform: `ingress = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"`,
+		flag:     "--ingress=internal-and-cloud-load-balancing",
+		knative:  []edit{annotation(runPrefix+"ingress", "internal-and-cloud-load-balancing")},
+		fields:   []edit{field("INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "ingress")},
+		function: `service_config {` + "\n" + `  ingress_settings = "ALLOW_INTERNAL_AND_GCLB"` + "\n}",
 	}, fault{found: found})
 }
 
@@ -130,8 +130,8 @@ func defaultURLDisabled(c *judging) answer {
 	}
 
 	return violated("the address off, since it bypasses Cloud Armor and Identity-Aware Proxy at the load balancer", remedy{
-		flag: "--no-default-url", yaml: `metadata.annotations: {run.googleapis.com/default-url-disabled: "true"}`,
-		v2: `"defaultUriDisabled": true`, terraform: "default_uri_disabled = true",
+		flag: "--no-default-url", knative: []edit{annotation(runPrefix+"default-url-disabled", "true")},
+		fields: []edit{field(true, "defaultUriDisabled")},
 	}, fault{found: "a load balancer fronts the service, and the run.app address is on"})
 }
 
@@ -168,12 +168,16 @@ func vpcRemedy(egress string) remedy {
 	enum := strings.ToUpper(strings.ReplaceAll(egress, "-", "_"))
 	return remedy{
 		flag: "--network=NETWORK --subnet=SUBNET --vpc-egress=" + egress,
-		yaml: `spec.template.metadata.annotations: {run.googleapis.com/network-interfaces: ` +
-			`'[{"network":"NETWORK","subnetwork":"SUBNET"}]', run.googleapis.com/vpc-access-egress: ` + egress + `}`,
-		v2: `"template": {"vpcAccess": {"networkInterfaces": [{"network": "NETWORK", "subnetwork": "SUBNET"}], ` +
-			`"egress": "` + enum + `"}}`,
-		terraform: block("vpc_access", block("network_interfaces", `network = "NETWORK"`, `subnetwork = "SUBNET"`),
-			`egress = "`+enum+`"`),
+		knative: []edit{
+			revisionAnnotation(runPrefix+"network-interfaces", `[{"network":"NETWORK","subnetwork":"SUBNET"}]`).toFill(),
+			revisionAnnotation(runPrefix+"vpc-access-egress", egress),
+		},
+		fields: []edit{
+			field([]any{map[string]any{"network": "NETWORK", "subnetwork": "SUBNET"}}, "template", "vpcAccess", "networkInterfaces").toFill(),
+			field(enum, "template", "vpcAccess", "egress"),
+		},
+		function: block("service_config", block("direct_vpc_network_interface", `network    = "NETWORK"`, `subnetwork = "SUBNET"`),
+			`direct_vpc_egress = "VPC_EGRESS_`+enum+`"`),
 	}
 }
 

@@ -311,7 +311,7 @@ func privateServiceConnect(c *judging) answer {
 
 func databasePrivate(c *judging) answer {
 	return c.all("google_sql_database_instance", "a private address alone",
-		block("ip_configuration", "ipv4_enabled = false", `private_network = "NETWORK"`), "databases have a private address alone",
+		block("settings", block("ip_configuration", "ipv4_enabled = false", `private_network = "NETWORK"`)), "databases have a private address alone",
 		func(n *node) string {
 			ip := n.block("settings").block("ip_configuration")
 			switch {

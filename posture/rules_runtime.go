@@ -17,7 +17,8 @@ func noContainers(c *judging) (answer, bool) {
 		return afterApply("the list of containers"), true
 	}
 
-	return violated("a container", remedy{flag: "--image=IMAGE", yaml: "spec.template.spec.containers: [{image: IMAGE}]"},
+	return violated("a container", remedy{flag: "--image=IMAGE", knative: []edit{revisionField(sampleImage, "containers", "[]", "image").toFill()},
+		fields: []edit{field(sampleImage, "template", "containers", "[]", "image").toFill()}},
 		fault{found: "no container is defined"}), true
 }
 
@@ -38,8 +39,9 @@ func minInstances(c *judging) answer {
 	}
 
 	return violated("at least 1 instance", remedy{
-		flag: "--min-instances=1", yaml: `spec.template.metadata.annotations: {autoscaling.knative.dev/minScale: "1"}`,
-		v2: `"template": {"scaling": {"minInstanceCount": 1}}`, terraform: block("template", block("scaling", "min_instance_count = 1")),
+		flag: "--min-instances=1", knative: []edit{revisionAnnotation(scalePrefix+"minScale", "1")},
+		fields:   []edit{field(1, "template", "scaling", "minInstanceCount")},
+		function: block("service_config", "min_instance_count = 1"),
 	}, fault{found: "no instance stays warm"})
 }
 
@@ -56,9 +58,9 @@ func maxInstances(c *judging) answer {
 	}
 
 	return violated("an upper bound", remedy{
-		flag: "--max-instances=10", yaml: `spec.template.metadata.annotations: {autoscaling.knative.dev/maxScale: "10"}`,
-		v2:        `"template": {"scaling": {"maxInstanceCount": 10}}`,
-		terraform: block("template", block("scaling", "max_instance_count = 10")),
+		flag: "--max-instances=10", knative: []edit{revisionAnnotation(scalePrefix+"maxScale", "10")},
+		fields:   []edit{field(10, "template", "scaling", "maxInstanceCount")},
+		function: block("service_config", "max_instance_count = 10"),
 	}, fault{found: "no maximum number of instances is set"})
 }
 
@@ -87,9 +89,16 @@ func resourceLimits(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("a CPU and a memory limit for each container", remedy{
-			flag: "--cpu=1 --memory=512Mi", yaml: "spec.template.spec.containers[].resources.limits: {cpu: '1', memory: 512Mi}",
-			v2:        `"resources": {"limits": {"cpu": "1", "memory": "512Mi"}}`,
-			terraform: `resources { limits = { cpu = "1", memory = "512Mi" } }`,
+			flag: "--cpu=1 --memory=512Mi", container: containerOf(c.s, faults[0].subject),
+			knative: []edit{
+				revisionField("1", "containers", "[]", "resources", "limits", "cpu").ifAbsent(),
+				revisionField("512Mi", "containers", "[]", "resources", "limits", "memory").ifAbsent(),
+			},
+			fields: []edit{
+				field("1", "template", "containers", "[]", "resources", "limits", "cpu").ifAbsent(),
+				field("512Mi", "template", "containers", "[]", "resources", "limits", "memory").ifAbsent(),
+			},
+			function: block("service_config", `available_cpu    = "1"`, `available_memory = "512Mi"`),
 		}, faults...)
 	case unknown:
 		return afterApply("a limit")
@@ -118,8 +127,9 @@ func timeoutBounded(c *judging) answer {
 	}
 
 	return violated("at most "+most, remedy{
-		flag: "--timeout=" + most, yaml: "spec.template.spec.timeoutSeconds: " + most[:len(most)-1],
-		v2: `"template": {"timeout": "` + most + `"}`, terraform: `template { timeout = "` + most + `" }`,
+		flag: "--timeout=" + most, knative: []edit{revisionField(int(c.profile.maxTimeout.Seconds()), "timeoutSeconds")},
+		fields:   []edit{field(most, "template", "timeout")},
+		function: block("service_config", "timeout_seconds = "+most[:len(most)-1]),
 	}, fault{found: found})
 }
 
@@ -137,9 +147,9 @@ func concurrencySet(c *judging) answer {
 	}
 
 	return violated("the number of concurrent requests that the container was tested with", remedy{
-		flag: "--concurrency=80", yaml: "spec.template.spec.containerConcurrency: 80",
-		v2:        `"template": {"maxInstanceRequestConcurrency": 80}`,
-		terraform: "template { max_instance_request_concurrency = 80 }",
+		flag: "--concurrency=80", knative: []edit{revisionField(80, "containerConcurrency")},
+		fields:   []edit{field(80, "template", "maxInstanceRequestConcurrency")},
+		function: block("service_config", "max_instance_request_concurrency = 80"),
 	}, fault{found: "container concurrency is not set"})
 }
 
@@ -158,9 +168,8 @@ func cmek(c *judging) answer {
 		}
 		const name = "projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY"
 		return violated("a Cloud KMS key", remedy{
-			flag: "--key=" + name, yaml: "spec.template.metadata.annotations: {run.googleapis.com/encryption-key: " + name + "}",
-			v2: `"template": {"encryptionKey": "` + name +
-				`"}`, terraform: "template { encryption_key = google_kms_crypto_key.KEY.id }",
+			flag: "--key=" + name, knative: []edit{revisionAnnotation(runPrefix+"encryption-key", name).toFill()},
+			fields: []edit{field(name, "template", "encryptionKey").toFill()}, function: `kms_key_name = "` + name + `"`,
 		}, fault{found: found})
 	}
 }
@@ -195,11 +204,15 @@ func probes(c *judging) answer {
 		found = k.label(ingress) + " has a startup probe, which does not run, since health checks are disabled"
 	}
 
+	flag, probe := "--startup-probe", "startupProbe"
+	if c.s.healthDisabled.text == "true" { // a further startup probe would not run either
+		flag, probe = "--liveness-probe", "livenessProbe"
+	}
+
 	return violated("a startup or liveness probe", remedy{
-		flag: "--startup-probe=httpGet.path=/health",
-		yaml: "spec.template.spec.containers[].startupProbe: {httpGet: {path: /health}}",
-		v2:   `"startupProbe": {"httpGet": {"path": "/health"}}`, terraform: block("startup_probe", block("http_get",
-			`path = "/health"`)),
+		flag: flag + "=httpGet.path=/health", container: containerOf(c.s, k.name),
+		knative: []edit{revisionField("/health", "containers", "[]", probe, "httpGet", "path").toFill()},
+		fields:  []edit{field("/health", "template", "containers", "[]", probe, "httpGet", "path").toFill()},
 	}, fault{subject: k.name, found: found})
 }
 
@@ -214,8 +227,8 @@ func shellDisabled(c *judging) answer {
 	}
 
 	return violated("SSH disabled", remedy{
-		flag: "--no-ssh", yaml: "remove run.googleapis.com/secure-session-agent from spec.template.metadata.annotations",
-		v2: `"sshEnabled": false`, terraform: "ssh_enabled = false",
+		flag: "--no-ssh", knative: []edit{without(revisionAnnotation(runPrefix+"secure-session-agent", ""))},
+		fields: []edit{field(false, "sshEnabled")},
 	}, fault{found: "SSH into running containers is enabled"})
 }
 
@@ -227,5 +240,5 @@ func revisionJudged(c *judging) answer {
 		return satisfied("all traffic goes to the revision of this definition")
 	}
 	return missingEvidence("traffic or a tag goes to "+clip(c.s.otherRevisions[0])+", which is not in this definition",
-		"gcloud run services update-traffic "+shell(c.s.name, "NAME")+" --to-latest --clear-tags")
+		"gcloud run "+c.s.collection()+" update-traffic "+shell(c.s.name, "NAME")+c.s.inRegion()+" --to-latest --clear-tags")
 }

@@ -14,7 +14,7 @@ func secretsByReference(c *judging) answer {
 	}
 
 	var faults []fault
-	unknown, flag := false, "NAME"
+	unknown, flag, holder := false, "NAME", ""
 	for i, k := range c.s.containers {
 		for _, v := range k.env {
 			// A value that is known only after apply may be a password that Terraform
@@ -24,7 +24,7 @@ func secretsByReference(c *judging) answer {
 			}
 			if why := looksSecret(v.name, v.value.text); why != "" {
 				if len(faults) == 0 {
-					flag = variableName(v.name)
+					flag, holder = variableName(v.name), containerOf(c.s, k.name)
 				}
 				faults = append(faults, fault{subject: v.name, found: "the value of " + clip(v.name) + " " + why})
 			}
@@ -66,13 +66,14 @@ func secretsByReference(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("a reference to Secret Manager, and a new secret, since this one is exposed", remedy{
-			flag: "--remove-env-vars=" + flag + " --update-secrets=" + flag + "=" + secret + ":1",
-			yaml: "spec.template.spec.containers[].env: [{name: " + flag + ", valueFrom: {secretKeyRef: {name: " + secret +
-				", key: '1'}}}]",
-			v2: `"env": [{"name": "` + flag + `", "valueSource": {"secretKeyRef": {"secret": "` + secret +
-				`", "version": "1"}}}]`,
-			terraform: block("env", `name = "`+flag+`"`, block("value_source", block("secret_key_ref",
-				`secret = "`+secret+`"`, `version = "1"`))),
+			flag:      "--remove-env-vars=" + flag + " --update-secrets=" + flag + "=" + secret + ":1",
+			container: holder,
+			knative: []edit{revisionField([]any{map[string]any{"name": flag, "valueFrom": map[string]any{"secretKeyRef": map[string]any{
+				"name": secret, "key": "1"}}}}, "containers", "[]", "env").toFill()},
+			fields: []edit{field([]any{map[string]any{"name": flag, "valueSource": map[string]any{"secretKeyRef": map[string]any{
+				"secret": secret, "version": "1"}}}}, "template", "containers", "[]", "env").toFill()},
+			function: block("service_config", block("secret_environment_variables", `key        = "`+flag+`"`, `project_id = "PROJECT"`,
+				`secret     = "`+secret+`"`, `version    = "1"`)),
 		}, faults...)
 	case unknown:
 		return afterApply("a variable's value")
@@ -153,12 +154,18 @@ func secretsAsFiles(c *judging) answer {
 
 	return violated("the secret mounted as a file, which child processes do not inherit and crash dumps do not show", remedy{
 		flag: "--update-secrets=/secrets/NAME=SECRET:1",
-		yaml: "spec.template.spec.volumes: [{name: NAME, secret: {secretName: SECRET, items: [{key: '1', path: " +
-			"NAME}]}}]",
-		v2: `"volumes": [{"name": "NAME", "secret": {"secret": "SECRET", "items": [{"version": "1", "path": ` +
-			`"NAME"}]}}]`,
-		terraform: block("volumes", `name = "NAME"`, block("secret", `secret = "SECRET"`,
-			block("items", `version = "1"`, `path = "NAME"`))),
+		knative: []edit{
+			revisionField([]any{map[string]any{"name": "NAME", "secret": map[string]any{"secretName": "SECRET",
+				"items": []any{map[string]any{"key": "1", "path": "NAME"}}}}}, "volumes").toFill(),
+			revisionField([]any{map[string]any{"name": "NAME", "mountPath": "/secrets"}}, "containers", "[]", "volumeMounts").toFill(),
+		},
+		fields: []edit{
+			field([]any{map[string]any{"name": "NAME", "secret": map[string]any{"secret": "SECRET",
+				"items": []any{map[string]any{"version": "1", "path": "NAME"}}}}}, "template", "volumes").toFill(),
+			field([]any{map[string]any{"name": "NAME", "mountPath": "/secrets"}}, "template", "containers", "[]", "volumeMounts").toFill(),
+		},
+		function: block("service_config", block("secret_volumes", `mount_path = "/secrets"`, `project_id = "PROJECT"`,
+			`secret     = "SECRET"`, block("versions", `version = "1"`, `path    = "NAME"`))),
 	}, faults...)
 }
 
@@ -194,8 +201,13 @@ func secretVersionPinned(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("a numbered version", remedy{
-			flag: "--update-secrets=NAME=SECRET:1", yaml: "secretKeyRef.key, or secret.items[].key: '1'", v2: `"version": "1"`,
-			terraform: `version = "1"`,
+			flag: "--update-secrets=NAME=SECRET:1",
+			knative: []edit{revisionField([]any{map[string]any{"name": "NAME", "valueFrom": map[string]any{"secretKeyRef": map[string]any{
+				"name": "SECRET", "key": "1"}}}}, "containers", "[]", "env").toFill()},
+			fields: []edit{field([]any{map[string]any{"name": "NAME", "valueSource": map[string]any{"secretKeyRef": map[string]any{
+				"secret": "SECRET", "version": "1"}}}}, "template", "containers", "[]", "env").toFill()},
+			function: block("service_config", block("secret_environment_variables", `key        = "NAME"`, `project_id = "PROJECT"`,
+				`secret     = "SECRET"`, `version    = "1"`)),
 		}, faults...)
 	case unknown:
 		return afterApply("a secret's version")

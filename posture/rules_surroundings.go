@@ -221,7 +221,7 @@ func admissionPolicy(c *judging) answer {
 	}); a.state == stateSatisfied && len(dry) > 0 {
 		return answer{state: stateWarned, found: listFaults(dry),
 			required: "ENFORCED_BLOCK_AND_AUDIT_LOG in every rule, once the log is empty",
-			remedy:   remedy{terraform: `enforcement_mode = "ENFORCED_BLOCK_AND_AUDIT_LOG"`}}
+			remedy:   remedy{terraform: block("default_admission_rule", `enforcement_mode = "ENFORCED_BLOCK_AND_AUDIT_LOG"`)}}
 	}
 
 	return a

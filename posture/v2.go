@@ -8,7 +8,7 @@ import (
 // v2 reads a Service or Job as the v2 API writes it, and as Terraform's
 // google_cloud_run_v2_service and _job do, whose names are in snake case.
 func (r *reader) v2(n *node, kind string, sh shape) *workload {
-	s := &workload{kind: kind, file: r.file, line: n.line, form: formV2}
+	s := &workload{kind: kind, file: r.file, line: n.line, column: n.column, form: formV2}
 	f := func(from *node, path ...string) *node {
 		for i := range path {
 			path[i] = sh.name(path[i])

@@ -54,6 +54,7 @@ type workload struct {
 	kind, file string
 	form       form
 	line       int
+	column     int    // of the definition, which with the line finds it again
 	foreign    bool   // only its public grants are known
 	address    string // in a Terraform plan
 	created    bool   // a Terraform plan makes it, so that it has no grants but the plan's

@@ -321,8 +321,14 @@ func (t *terminal) finding(i Item) {
 		t.paint(plain.Text(i.Name), bold))
 	t.line("           ", plain.Text(i.message()))
 
-	if fix := i.fix(); fix != "" {
-		t.line("           fix: ", plain.Text(fix))
+	// A fix of several lines is to be pasted, and stays on them.
+	for n, line := range strings.Split(i.fix(), "\n") {
+		switch {
+		case n > 0:
+			t.line("                ", plain.Text(line))
+		case line != "":
+			t.line("           fix: ", plain.Text(line))
+		}
 	}
 	if excused := i.excused(); excused != "" {
 		t.line("           excepted: ", plain.Text(excused))

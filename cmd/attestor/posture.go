@@ -6,10 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
@@ -33,6 +36,7 @@ type postureFlags struct {
 	remote     bool
 	format     string
 	exitZero   bool
+	fix        bool
 }
 
 func postureCommand() *cobra.Command {
@@ -62,6 +66,8 @@ skipped and says what would give it.`,
 	c.Flags().StringVar(&f.emulator, "emulator", "", "ask the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
 	reportFlag(c, &f.format, report.OfPosture, report.Text)
+	c.Flags().BoolVar(&f.fix, "fix", false,
+		"write the fixes that need no choice into the YAML and JSON files, show them as a diff on stderr, and judge the result")
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that there are findings")
 
 	return c
@@ -117,6 +123,12 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 		return err
 	}
 
+	if f.fix {
+		if in, err = fixFiles(c, judge, in); err != nil {
+			return err
+		}
+	}
+
 	judged, err := judge.Judge(c.Context(), in)
 	if err != nil {
 		return err
@@ -133,6 +145,52 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 		return &exit{code: attestor.ExitError}
 	}
 	return endsWith(attestor.ExitDeny, f.exitZero)
+}
+
+// fixFiles writes the fixes into the files, shows what changed, and returns the input with the files as they are then.
+func fixFiles(c *cobra.Command, judge *posture.Judge, in posture.Input) (posture.Input, error) {
+	if slices.ContainsFunc(in.Definitions, func(s posture.Source) bool { return s.Name == "-" }) {
+		return in, errors.New("--fix writes files: name them instead of -")
+	}
+
+	files, err := judge.Fix(c.Context(), in)
+	if err != nil {
+		return in, err
+	}
+
+	for _, f := range files {
+		i := slices.IndexFunc(in.Definitions, func(s posture.Source) bool { return s.Name == f.Name })
+		old := in.Definitions[i].Text
+		fmt.Fprintf(c.ErrOrStderr(), "%s# fixed: %s\n", diff.Diff(f.Name, old, f.Name+" (fixed)", f.Text), strings.Join(f.Fixed, ", "))
+
+		if err := replaceFile(f.Name, f.Text); err != nil {
+			return in, err
+		}
+		in.Definitions[i].Text = f.Text
+	}
+
+	return in, nil
+}
+
+// replaceFile writes a file whole or not at all, with the mode that it had.
+func replaceFile(name string, text []byte) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+
+	temp, err := os.CreateTemp(filepath.Dir(name), ".attestor-fix-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(temp.Name()) }() // after the rename there is nothing to remove
+
+	_, err = temp.Write(text)
+	if err = errors.Join(err, temp.Chmod(info.Mode().Perm()), temp.Close()); err != nil {
+		return err
+	}
+
+	return os.Rename(temp.Name(), name)
 }
 
 // approvedBases are the bases of the one policy in a file.

@@ -1,0 +1,100 @@
+package posture_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/posture"
+)
+
+// fixable are the rules whose fixes need no choice of a person.
+var fixable = []string{"INGRESS_RESTRICTED", "DEFAULT_URL_DISABLED", "MIN_INSTANCES", "MAX_INSTANCES", "RESOURCE_LIMITS", "TIMEOUT_BOUNDED", "CONCURRENCY_SET",
+	"BINARY_AUTHORIZATION", "SHELL_DISABLED"}
+
+func fixed(t *testing.T, profile, text string) (string, []string) {
+	t.Helper()
+	j, err := posture.New(posture.Config{Profile: builtin(t, profile), Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := j.Fix(t.Context(), posture.Input{Definitions: []posture.Source{source(text)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		return text, nil
+	}
+	return string(files[0].Text), files[0].Fixed
+}
+
+// TestFixClearsTheFinding: each fix of a definition in YAML is applied to its case, which is judged again; comments and other lines stay.
+func TestFixClearsTheFinding(t *testing.T) {
+	hardened := sample(t, "hardened.yaml")
+	cleared := map[string]bool{}
+	for _, tt := range broken {
+		if !slices.Contains(fixable, tt.rule) {
+			continue
+		}
+		before := strings.Replace(replace(t, hardened, tt.edits...), "spec:\n", "# our settings\nspec:\n", 1)
+		after, rules := fixed(t, "strict", before)
+		if !slices.Contains(rules, tt.rule) {
+			t.Errorf("%s: fixed %q", tt.name, rules)
+			continue
+		}
+		r := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(after)}})
+		if f := finding(t, r, tt.rule); f.Status != attestor.StatusPass {
+			t.Errorf("%s: %s is %s after the fix: %s", tt.name, tt.rule, f.Status, f.Message)
+		}
+		cleared[tt.rule] = true
+		kept := 0
+		for line := range strings.Lines(before) {
+			if strings.Contains(after, line) {
+				kept++
+			}
+		}
+		if lines := strings.Count(before, "\n"); kept < lines-1 || !strings.Contains(after, "# our settings") {
+			t.Errorf("%s: %d of %d lines are kept:\n%s", tt.name, kept, lines, after)
+		}
+	}
+	for _, rule := range fixable {
+		if !cleared[rule] {
+			t.Errorf("no fix of %s was tried", rule)
+		}
+	}
+	if after, rules := fixed(t, "strict", hardened); after != hardened || rules != nil {
+		t.Errorf("a good definition is changed for %q", rules)
+	}
+}
+
+// TestFixOfEveryForm: services and jobs, in YAML and JSON, one and several; what needs a person is left.
+func TestFixOfEveryForm(t *testing.T) {
+	const bare = `{"name": "projects/acme/locations/us-east1/services/a", "sshEnabled": true, "template": {"containers": [{"image": "nginx"}, {"image": "proxy", "resources": {"limits": {"cpu": "2"}}}]}}`
+	job := "apiVersion: run.googleapis.com/v1\nkind: Job\nmetadata:\n  name: j # nightly\nspec:\n  template:\n    spec:\n      template:\n        spec:\n          containers:\n          - image: nginx\n"
+	for name, text := range map[string]string{
+		"v2": bare, "a list": `{"services": [` + bare + `, ` + strings.Replace(bare, "services/a", "services/b", 1) + `]}`, "a job": job, "two": job + "---\n" + strings.Replace(job, "name: j", "name: k", 1),
+		"YAML": "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\nspec: {template: {spec: {containers: [{image: nginx}]}}}\n",
+	} {
+		after, rules := fixed(t, "strict", text)
+		r := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(after)}})
+		for _, f := range r.Findings {
+			if slices.Contains(fixable, f.Rule) && f.Status.Refuses() {
+				t.Errorf("%s: %s is %s: %s\n%s", name, f.Rule, f.Status, f.Message, after)
+			}
+			if f.Rule == "IMAGE_BY_DIGEST" && f.Status != attestor.StatusDeny {
+				t.Errorf("%s: the image is %s", name, f.Status)
+			}
+		}
+		if len(rules) == 0 || strings.Contains(after, "PROJECT") || strings.Contains(after, "DIGEST") {
+			t.Errorf("%s: fixed %q:\n%s", name, rules, after)
+		}
+	}
+	if after, _ := fixed(t, "strict", bare); !strings.Contains(after, `"cpu": "2"`) {
+		t.Errorf("a limit that was set is changed: %s", after)
+	}
+	plan := plan(resource("google_cloud_run_v2_service", "a", `{"name": "a"}`))
+	if after, rules := fixed(t, "strict", plan); after != plan || rules != nil {
+		t.Error("a plan is changed")
+	}
+}
