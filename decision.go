@@ -27,9 +27,24 @@ type Decision struct {
 	Evidence      string             `json:"evidence,omitempty"` // content hash of the recorded evidence
 	Stages        map[string]float64 `json:"stages,omitempty"`   // milliseconds by stage
 
-	// Log says where the record has the decision. It is the last member and no part of
-	// what is recorded, so that the bytes before it are those that the log commits to.
+	// Log says where the record has the decision. It and the members after it are no
+	// part of what is recorded, so that the bytes before it are those that the log
+	// commits to.
 	Log *LogEntry `json:"log,omitempty"`
+
+	// OverrideState is what became of the override that the decision granted, and Revoked
+	// the last revocation of what it admitted. A record sets them when it is read.
+	OverrideState *OverrideState    `json:"overrideState,omitempty"`
+	Revoked       *RevocationRecord `json:"revoked,omitempty"`
+}
+
+// An OverrideState is what became of an override.
+type OverrideState struct {
+	Open    bool       `json:"open"`              // its attestations stand by it alone
+	Overdue bool       `json:"overdue,omitempty"` // it should have ended
+	Closed  Closing    `json:"closed,omitempty"`
+	Time    *time.Time `json:"time,omitempty"` // when it was closed
+	By      string     `json:"by,omitempty"`   // the decision or revocation that closed it
 }
 
 // A LogEntry says where the record's transparency log has a decision.

@@ -88,8 +88,9 @@ func newRow(r attestor.Record) (row, error) {
 		d.Evidence = hash
 	}
 
-	// Where the log has the decision is no part of what the log commits to.
-	d.Log = nil
+	// Where the log has the decision, and what became of it since, is no part of what
+	// the log commits to.
+	d.Log, d.OverrideState, d.Revoked = nil, nil, nil
 
 	body, err := json.Marshal(d)
 	if err != nil {

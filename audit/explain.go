@@ -20,6 +20,7 @@ type Explanation struct {
 	Override  string   // break-glass; "" for none
 	Checks    []CheckExplanation
 	Signed    []string  // the attestations, or why there are none
+	Since     []string  // what became of them; empty where they stand
 	Reproduce []Command // empty where the image has no digest
 }
 
@@ -38,16 +39,27 @@ type Command struct{ Does, Line string }
 
 const explainTime = "2 January 2006 at 15:04:05 MST"
 
-// NewExplanation explains a recorded decision.
+// NewExplanation explains a recorded decision. What a version before recorded of a
+// revocation in the form of a decision is explained as a revocation.
 func NewExplanation(r attestor.Record) Explanation {
 	d := r.Decision
+	if revocation, ok := attestor.AsRevocation(d); ok {
+		return NewRevocation(revocation)
+	}
+
 	e := Explanation{Verdict: describe.Verdict(d), Summary: summary(r), Reproduce: reproduce(r)}
 
 	if b := d.BreakGlass; b != nil {
 		e.Override = fmt.Sprintf("The glass was broken by %s: “%s”.", b.By, b.Reason)
-		if b.Expires != nil {
+		switch {
+		case d.OverrideState != nil:
+			e.Override += " " + describe.OverrideState(*b, *d.OverrideState)
+		case b.Expires != nil:
 			e.Override += " The override ends on " + b.Expires.UTC().Format(explainTime) + "."
 		}
+	}
+	if d.Revoked != nil {
+		e.Since = append([]string{describe.Revocation(*d.Revoked)}, deleted(*d.Revoked)...)
 	}
 
 	for _, c := range d.Checks {
@@ -72,6 +84,51 @@ func NewExplanation(r attestor.Record) Explanation {
 		e.Signed = []string{"Nothing was signed."}
 	}
 	return e
+}
+
+// NewRevocation explains a revocation.
+func NewRevocation(r attestor.RevocationRecord) Explanation {
+	e := Explanation{Verdict: "revoked", Signed: deleted(r)}
+	e.Summary = append(e.Summary, describe.Revocation(r))
+	if len(r.Admitted) > 0 {
+		e.Summary = append(e.Summary, "It had been admitted by "+strings.Join(r.Admitted, ", ")+
+			", whose verdict stays what it was.")
+	}
+	if r.Override != "" {
+		e.Summary = append(e.Summary, "The override was granted in decision "+r.Override+".")
+	}
+	if len(r.Kept) > 0 {
+		e.Summary = append(e.Summary, fmt.Sprintf("%s another ground, and kept the attestations.",
+			has(len(r.Kept), "digest")))
+	}
+	if r.Emulated {
+		e.Summary = append(e.Summary, "Google's services were emulated: this deleted nothing anywhere else.")
+	}
+	return e
+}
+
+func has(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun + " had"
+	}
+	return fmt.Sprintf("%d %ss had", n, noun)
+}
+
+// deleted lists the attestations that a revocation deleted.
+func deleted(r attestor.RevocationRecord) []string {
+	var out []string
+	for _, a := range r.Attestations {
+		out = append(out, fmt.Sprintf("Deleted: the attestation of %s by %s, %s.", a.Digest, a.Attestor, a.Occurrence))
+	}
+	if len(out) == 0 {
+		out = append(out, "There was no attestation left to delete.")
+	}
+	return out
+}
+
+// ExplainRevocation is an [Explanation] of a revocation as text for a terminal.
+func ExplainRevocation(r attestor.RevocationRecord) string {
+	return explained(NewRevocation(r), r.Image.String())
 }
 
 // summary says who asked for what, which image that was, and the answer.
@@ -205,7 +262,7 @@ func signed(d attestor.Decision, c attestor.Check) []string {
 			fmt.Sprintf("%s %s %s, with key %s, in %s.", a.Attestor, how, a.Digest, a.PublicKeyID, a.Occurrence))
 	}
 
-	if len(d.Attestations) > 0 {
+	if len(d.Attestations) > 0 && d.Revoked == nil {
 		out = append(out, "To check the signature yourself: attestor verify "+
 			quote(describe.Name(d))+" --attestor "+quote(d.Attestations[0].Attestor))
 	}
@@ -276,11 +333,15 @@ func quote(s string) string {
 
 // Explain is an [Explanation] as text for a terminal.
 func Explain(r attestor.Record) string {
-	e := NewExplanation(r)
+	return explained(NewExplanation(r), describe.Name(r.Decision))
+}
+
+// explained writes an explanation of an image.
+func explained(e Explanation, image string) string {
 	var b strings.Builder
 	p := func(indent, s string) { b.WriteString(indent + plain.Text(s) + "\n") }
 
-	p("", strings.ToUpper(e.Verdict[:1])+e.Verdict[1:]+": "+describe.Name(r.Decision))
+	p("", strings.ToUpper(e.Verdict[:1])+e.Verdict[1:]+": "+image)
 	if e.Override != "" {
 		p("", "BREAK-GLASS. "+e.Override)
 	}
@@ -296,6 +357,9 @@ func Explain(r attestor.Record) string {
 
 	b.WriteByte('\n')
 	for _, s := range e.Signed {
+		p("", s)
+	}
+	for _, s := range e.Since {
 		p("", s)
 	}
 

@@ -19,6 +19,9 @@ type head struct {
 	evidence             outline // empty where the query left it out
 	evidenceSize         int     // of its JSON
 	matches              bool    // in a chunk: the plan's conditions hold
+
+	override *attestor.OverrideState    // see addSince
+	revoked  *attestor.RevocationRecord // see addSince
 }
 
 func (h head) position() position { return position{h.at, h.id} }
@@ -46,7 +49,20 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, e
 		}
 		out = append(out, h)
 	}
-	return out, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return out, s.addSince(ctx, out)
+}
+
+// decision decodes a row, and adds what became of the decision since.
+func (h head) decision() (attestor.Decision, error) {
+	var d attestor.Decision
+	if err := json.Unmarshal([]byte(h.body), &d); err != nil {
+		return d, fmt.Errorf("decoding decision %s: %w", h.id, err)
+	}
+	d.OverrideState, d.Revoked = h.override, h.revoked
+	return d, nil
 }
 
 // A Page is part of a list, newest first.
@@ -102,6 +118,10 @@ func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Pag
 		return Page{}, s.fail(doing, err)
 	}
 
+	if err := s.addSince(ctx, found.heads); err != nil {
+		return Page{}, s.fail(doing, err)
+	}
+
 	page := Page{Decisions: []attestor.Decision{}}
 	bytes := 0
 	for i, h := range found.heads {
@@ -110,9 +130,9 @@ func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Pag
 			return page, nil
 		}
 
-		var d attestor.Decision
-		if err := json.Unmarshal([]byte(h.body), &d); err != nil {
-			return Page{}, s.fail(doing, fmt.Errorf("decoding decision %s: %w", h.id, err))
+		d, err := h.decision()
+		if err != nil {
+			return Page{}, s.fail(doing, err)
 		}
 		page.Decisions = append(page.Decisions, d)
 		bytes += len(h.body)
@@ -210,8 +230,8 @@ func (s *Store) Records(ctx context.Context, f Filter) iter.Seq2[attestor.Record
 func (s *Store) Decisions(ctx context.Context, f Filter) iter.Seq2[attestor.Decision, error] {
 	return func(yield func(attestor.Decision, error) bool) {
 		s.walk(ctx, f, false, func(h head, _ map[string][]byte) (bool, error) {
-			var d attestor.Decision
-			if err := json.Unmarshal([]byte(h.body), &d); err != nil {
+			d, err := h.decision()
+			if err != nil {
 				return false, err
 			}
 			return yield(d, nil), nil
@@ -278,7 +298,10 @@ func (s *Store) step(ctx context.Context, l *list, pos position, known map[strin
 	defer cancel()
 
 	out, err := l.next(ctx, pos, batch)
-	if err != nil || !l.evidence {
+	if err != nil {
+		return out, err
+	}
+	if err := s.addSince(ctx, out.heads); err != nil || !l.evidence {
 		return out, err
 	}
 
@@ -313,7 +336,9 @@ func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (atte
 			return attestor.Record{}, err
 		}
 	}
-	return join(h.body, h.evidence, known)
+	r, err := join(h.body, h.evidence, known)
+	r.Decision.OverrideState, r.Decision.Revoked = h.override, h.revoked
+	return r, err
 }
 
 // errDamaged means that stored evidence is not what was recorded.

@@ -273,3 +273,60 @@ func revocationOf(body string) (attestor.RevocationRecord, error) {
 	}
 	return r, nil
 }
+
+// addSince adds to rows what became of their decisions: of an override that was
+// granted, and of what was admitted. It takes two queries, however many rows.
+func (s *Store) addSince(ctx context.Context, heads []head) error {
+	if len(heads) == 0 {
+		return nil
+	}
+
+	index := map[string]*head{}
+	var ids []string
+	for i := range heads {
+		index[heads[i].id] = &heads[i]
+		ids = append(ids, heads[i].id)
+	}
+	marks, args := placeholders(ids)
+	if err := s.addRevocations(ctx, index, marks, args); err != nil {
+		return err
+	}
+
+	overrides, err := overrideRows(s.read.QueryContext(ctx, `SELECT `+overrideColumns+` FROM overrides
+		WHERE decision IN (`+marks+`)`, args...))
+	if err != nil {
+		return err
+	}
+	for _, o := range overrides {
+		state := &attestor.OverrideState{Open: o.Closed == "", Overdue: o.Overdue(s.now()), Closed: o.Closed, By: o.ClosedBy}
+		if !o.ClosedAt.IsZero() {
+			state.Time = &o.ClosedAt
+		}
+		index[o.Decision].override = state
+	}
+	return nil
+}
+
+// addRevocations adds the last finished revocation to the rows of index.
+func (s *Store) addRevocations(ctx context.Context, index map[string]*head, marks string, args []any) error {
+	rows, err := s.read.QueryContext(ctx, `SELECT m.decision, r.body FROM revocation_decisions m
+		JOIN revocations r ON r.id = m.revocation
+		WHERE r.state = 'finished' AND m.decision IN (`+marks+`) ORDER BY r.at, r.id`, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
+	for rows.Next() {
+		var id, body string
+		if err := rows.Scan(&id, &body); err != nil {
+			return err
+		}
+		r, err := revocationOf(body)
+		if err != nil {
+			return err
+		}
+		index[id].revoked = &r
+	}
+	return rows.Err()
+}

@@ -297,6 +297,11 @@ func TestFinishedOtherwiseThanBegun(t *testing.T) {
 					t.Fatal(err)
 				}
 
+				// What became of an override is told beside what was recorded.
+				if open := got.Decision.OverrideState; (open != nil && open.Open) != (done.Decision.BreakGlass != nil) {
+					t.Errorf("the override's state is %+v", open)
+				}
+				got.Decision.OverrideState = nil
 				if d := cmp.Diff(want(t, done), got, compareImages); d != "" {
 					t.Errorf("-want +got:\n%s", d)
 				}

@@ -75,6 +75,9 @@ func (b *Builder) Add(r attestor.Record) {
 	if b.s.Since.IsZero() || d.Time.Before(b.s.Since) {
 		b.s.Since = d.Time.UTC()
 	}
+	if d.Revoked != nil {
+		b.s.Revoked++
+	}
 	if g := d.BreakGlass; g != nil {
 		b.s.Overrides = append(b.s.Overrides, page.Override{
 			ID: d.ID, Image: describe.Name(d), By: g.By, Reason: g.Reason, Time: d.Time.UTC(), Expires: g.Expires,

@@ -53,12 +53,26 @@ func History(ds []attestor.Decision) Document {
 			codes = describe.AppendNew(codes, string(r.Code))
 		}
 		table.Rows = append(table.Rows, []string{
-			x.Time.UTC().Format(time.RFC3339), x.ID, describe.Verdict(x), x.Image.Requested, strings.Join(codes, " "),
+			x.Time.UTC().Format(time.RFC3339), x.ID, word(x), x.Image.Requested, strings.Join(codes, " "),
 		})
 	}
 
 	d.Parts[0].Layout, d.Parts[0].Tables = AsList, []Table{table}
 	return d
+}
+
+// word is the verdict in words, and what became of what it admitted.
+func word(d attestor.Decision) string {
+	w := describe.Verdict(d)
+	switch {
+	case d.Revoked != nil:
+		w += ", revoked"
+	case d.OverrideState != nil && d.OverrideState.Overdue:
+		w += ", override overdue"
+	case d.OverrideState != nil && d.OverrideState.Open:
+		w += ", overridden"
+	}
+	return w
 }
 
 // RecordList is a document of many decisions, for encodings that list them.
@@ -120,7 +134,7 @@ func image(d attestor.Decision) Subject {
 	s := Subject{
 		Name: describe.Name(d), Identity: describe.Repository(d), ID: d.ID, Verdict: describe.Outcome(d),
 		Words:    describe.Verdict(d),
-		Override: d.BreakGlass, Context: context(d), Deploy: d.Deploy, Time: d.Time,
+		Override: d.BreakGlass, Since: became(d), Context: context(d), Deploy: d.Deploy, Time: d.Time,
 		Duration: time.Duration(d.DurationMS) * time.Millisecond,
 	}
 	if d.Image.Requested != s.Name {
@@ -132,6 +146,17 @@ func image(d attestor.Decision) Subject {
 	}
 
 	return s
+}
+
+// became says what became of what a decision admitted; "" where it stands.
+func became(d attestor.Decision) string {
+	if d.Revoked != nil {
+		return describe.Revocation(*d.Revoked)
+	}
+	if d.BreakGlass != nil && d.OverrideState != nil {
+		return describe.OverrideState(*d.BreakGlass, *d.OverrideState)
+	}
+	return ""
 }
 
 // context is what governed, and how to find the decision again.
@@ -205,6 +230,7 @@ func recordColumns() []string {
 		"platforms", "base", "base_current", "user", "critical", "high", "medium", "low", "minimal", "unspecified",
 		"fixable",
 		"reason_codes", "first_message", "first_fix", "attestors",
+		"revoked", "revocation", "override",
 	}
 }
 
@@ -265,5 +291,25 @@ func row(d attestor.Decision) []string {
 		out = append(out, strconv.Itoa(counts[level]))
 	}
 
-	return append(out, strconv.Itoa(fixable), strings.Join(codes, " "), message, fix, strings.Join(attestors, " "))
+	out = append(out, strconv.Itoa(fixable), strings.Join(codes, " "), message, fix, strings.Join(attestors, " "))
+	return append(out, since(d)...)
+}
+
+// since is what became of what a decision admitted: when it was revoked and by
+// which kind of revocation, and the state of its override.
+func since(d attestor.Decision) []string {
+	revoked, kind, override := "", "", ""
+	if r := d.Revoked; r != nil {
+		revoked, kind = r.Time.UTC().Format(time.RFC3339), string(r.Kind)
+	}
+	switch s := d.OverrideState; {
+	case s == nil:
+	case s.Overdue:
+		override = "overdue"
+	case s.Open:
+		override = "open"
+	default:
+		override = string(s.Closed)
+	}
+	return []string{revoked, kind, override}
 }

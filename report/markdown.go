@@ -130,6 +130,9 @@ func (m markdown) subject(s Subject) {
 	}
 
 	m.p("%s\n\n", plain.Markdown(s.Context))
+	if s.Since != "" {
+		m.p("%s\n\n", plain.Markdown(s.Since))
+	}
 
 	m.p("| Check | Platform | Result | Found |\n| --- | --- | --- | --- |\n")
 

@@ -21,7 +21,8 @@ type Summary struct {
 	Passed     int                 `json:"passed"`
 	Refused    int                 `json:"refused"`
 	Undecided  int                 `json:"undecided"`
-	DryRun     bool                `json:"dryRun"` // nothing was refused in earnest
+	Revoked    int                 `json:"revoked"` // decisions whose attestations were deleted since
+	DryRun     bool                `json:"dryRun"`  // nothing was refused in earnest
 	Emulated   bool                `json:"emulated"`
 	Overrides  []page.Override     `json:"overrides"` // newest first, every one of the period
 	Change     *Change             `json:"change,omitempty"`

@@ -20,9 +20,13 @@ func (s Summary) counts() string {
 		refused = "would be refused"
 	}
 
-	return fmt.Sprintf("%s pass (%s), %s %s, %s could not be decided", page.Number(s.Passed),
+	line := fmt.Sprintf("%s pass (%s), %s %s, %s could not be decided", page.Number(s.Passed),
 		page.Shares(s.Passed, s.Refused, s.Undecided)[0],
 		page.Number(s.Refused), refused, page.Number(s.Undecided))
+	if s.Revoked > 0 {
+		line += "; the attestations of " + page.Plural(s.Revoked, "decision") + " were revoked since"
+	}
+	return line
 }
 
 // upcomingLine says how many images a day ahead refuses.

@@ -159,6 +159,9 @@ func (t *terminal) subject(s Subject, o Options) {
 	}
 
 	t.line(t.paint(plain.Text(s.Context), dim))
+	if s.Since != "" {
+		t.line(plain.Text(s.Since))
+	}
 	t.line()
 
 	t.items(s, o)

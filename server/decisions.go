@@ -16,6 +16,9 @@ import (
 type Decisions interface {
 	// Decision returns one record, or an [attestor.Error] of kind NotFound.
 	Decision(ctx context.Context, id string) (attestor.Record, error)
+	// Revocation returns the record of a revocation, or an [attestor.Error] of kind
+	// NotFound.
+	Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error)
 	// List returns the decisions that match, newest first. Over all pages of a list
 	// each decision appears once, whatever is recorded and however far the clock moves
 	// between two pages; decisions made after the first page do not appear. A token
@@ -153,6 +156,19 @@ func (s *Server) showDecisionPolicy(k *call) error {
 		attestor.PolicyRef
 		Text string `json:"text"`
 	}{*r.Decision.Policy, string(r.PolicyText)})
+}
+
+// showRevocation answers GET /v1/revocations/{id}, of an image that the caller may
+// read as showDecision does.
+func (s *Server) showRevocation(k *call) error {
+	r, err := s.c.Decisions.Revocation(k.ctx, k.Param("id"))
+	if err != nil {
+		return err
+	}
+	if !k.caller.May(attestor.ActionRead, r.Image.Repository()) {
+		return &attestor.Error{Kind: attestor.NotFound, Msg: "no such revocation"}
+	}
+	return s.answer(k, http.StatusOK, r)
 }
 
 // readable returns the record of the path, if the caller may read it.

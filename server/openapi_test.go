@@ -55,12 +55,32 @@ func operations() map[string]operation {
 		"GET /v1/decisions/{id}/proof":  {url: "/v1/decisions/d000001/proof", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
 		"GET /log/checkpoint":           {url: "/log/checkpoint", ok: []int{200}},
 		"GET /log/tile/{level}/{index}": {url: "/log/tile/0/000", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/log/tile/0/001", "")}},
-		"POST /v1/simulate":             {url: "/v1/simulate", body: `{"policy":"good","since":"30d"}`, media: "application/json", ok: []int{200}},
-		"GET /v1/policies":              {url: "/v1/policies", ok: []int{200}},
-		"GET /v1/policies/{name}":       {url: "/v1/policies/production", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/policies/none", "")}},
-		"GET /v1/attestations":          {url: "/v1/attestations?image=" + pinned, ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream, 404: at("/v1/attestations?image="+repository+":v9", "")}},
-		"DELETE /v1/attestations":       {url: "/v1/attestations?image=" + pinned + "&reason=leaked%20credentials", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream}},
-		"POST /v1/posture":              {url: "/v1/posture", body: definition, media: "application/yaml", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: func(_ *world, p *parts) (string, string) { p.posture = attestor.Undecided; return "", "" }}},
+		"GET /v1/revocations/{id}": {url: "/v1/revocations/r000001", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
+			200: func(_ *world, p *parts) (string, string) {
+				img, err := attestor.ParseImage(pinned)
+				if err != nil {
+					panic(err)
+				}
+				r := attestor.RevocationRecord{
+					ID: "r000001", Time: t0, Kind: attestor.RevokedByPerson, Image: img, Reason: "leaked credentials",
+					Admitted: []string{}, Attestations: []attestor.Attestation{},
+				}
+				if _, err := p.w.store().BeginRevocation(context.Background(), r); err != nil {
+					panic(err)
+				}
+				if err := p.w.store().FinishRevocation(context.Background(), r); err != nil {
+					panic(err)
+				}
+				return "", ""
+			},
+			404: at("/v1/revocations/none", ""),
+		}},
+		"POST /v1/simulate":       {url: "/v1/simulate", body: `{"policy":"good","since":"30d"}`, media: "application/json", ok: []int{200}},
+		"GET /v1/policies":        {url: "/v1/policies", ok: []int{200}},
+		"GET /v1/policies/{name}": {url: "/v1/policies/production", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/policies/none", "")}},
+		"GET /v1/attestations":    {url: "/v1/attestations?image=" + pinned, ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream, 404: at("/v1/attestations?image="+repository+":v9", "")}},
+		"DELETE /v1/attestations": {url: "/v1/attestations?image=" + pinned + "&reason=leaked%20credentials", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream}},
+		"POST /v1/posture":        {url: "/v1/posture", body: definition, media: "application/yaml", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: func(_ *world, p *parts) (string, string) { p.posture = attestor.Undecided; return "", "" }}},
 		"POST /v1/events": {url: "/v1/events", body: push, media: "application/json", ok: []int{204}, special: map[int]func(*world, *parts) (string, string){
 			502: upstream, 503: pending, 500: func(w *world, _ *parts) (string, string) { w.down = errBoom; return "", "" },
 		}},

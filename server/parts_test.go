@@ -53,6 +53,13 @@ func (p *parts) Decision(ctx context.Context, id string) (attestor.Record, error
 	return recorded{p.w.store()}.Decision(ctx, id)
 }
 
+func (p *parts) Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error) {
+	if p.err != nil {
+		return attestor.RevocationRecord{}, p.err
+	}
+	return p.w.store().Revocation(ctx, id)
+}
+
 func (p *parts) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
 	if p.err != nil {
 		return server.DecisionPage{}, p.err
@@ -65,6 +72,10 @@ type recorded struct{ store *audit.Store }
 
 func (r recorded) Decision(ctx context.Context, id string) (attestor.Record, error) {
 	return r.store.Record(ctx, id)
+}
+
+func (r recorded) Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error) {
+	return r.store.Revocation(ctx, id)
 }
 
 func (r recorded) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {

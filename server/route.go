@@ -97,6 +97,14 @@ func (s *Server) table() []route {
 			handle:  s.showDecisionPolicy,
 		},
 		{
+			method:  "GET",
+			path:    "/v1/revocations/:id",
+			any:     read,
+			part:    "a store",
+			enabled: c.Decisions != nil,
+			handle:  s.showRevocation,
+		},
+		{
 			method:  "POST",
 			path:    "/v1/simulate",
 			class:   weighs,

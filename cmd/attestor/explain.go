@@ -37,7 +37,7 @@ by that tag.`,
 			if !policyText {
 				rec, err := r.Record(c.Context(), id)
 				if err != nil {
-					return err
+					return explainRevocation(c, r, id, format, err)
 				}
 				if format != string(report.Text) {
 					return writeReport(c, format, report.Decisions([]attestor.Decision{rec.Decision}))
@@ -85,4 +85,18 @@ func decisionNamed(ctx context.Context, r records, name string) (string, error) 
 		Kind: attestor.NotFound, Msg: "no decision on " + ref.String() + " is recorded",
 		Fix: "attestor decisions list --repository " + ref.Repository() + " lists those on other tags and digests",
 	}
+}
+
+// explainRevocation explains the revocation of an id that is no decision's. It
+// returns the error of looking for the decision where there is no revocation either.
+func explainRevocation(c *cobra.Command, r records, id, format string, noDecision error) error {
+	revocation, err := r.Revocation(c.Context(), id)
+	if err != nil {
+		return noDecision
+	}
+	if format != string(report.Text) {
+		return errors.New("a revocation is explained as text only: leave out -o")
+	}
+	_, err = io.WriteString(c.OutOrStdout(), audit.ExplainRevocation(revocation))
+	return err
 }

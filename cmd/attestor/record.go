@@ -67,6 +67,7 @@ type records interface {
 	Decisions(ctx context.Context, f filter.Filter) iter.Seq2[attestor.Decision, error]
 	Record(ctx context.Context, id string) (attestor.Record, error)
 	PolicyText(ctx context.Context, id string) ([]byte, error) // of what judged a decision
+	Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error)
 	Close() error
 }
 

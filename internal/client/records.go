@@ -126,3 +126,9 @@ func (c *Client) PolicyText(ctx context.Context, id string) ([]byte, error) {
 	err := c.read(ctx, http.MethodGet, "/v1/decisions/"+url.PathEscape(id)+"/policy", nil, &p)
 	return []byte(p.Text), err
 }
+
+// Revocation reads the record of a revocation.
+func (c *Client) Revocation(ctx context.Context, id string) (r attestor.RevocationRecord, err error) {
+	err = c.read(ctx, http.MethodGet, "/v1/revocations/"+url.PathEscape(id), nil, &r)
+	return r, err
+}

@@ -106,6 +106,45 @@ func Verdict(d attestor.Decision) string {
 // Overridden reports whether the image was admitted in spite of the verdict.
 func Overridden(d attestor.Decision) bool { return d.BreakGlass != nil && Outcome(d) != attestor.Pass }
 
+const dayAndTime = "2 January 2006 at 15:04:05 MST"
+
+// Revocation says in a sentence that attestations were deleted: when, by whom or
+// what, and why.
+func Revocation(r attestor.RevocationRecord) string {
+	when := r.Time.UTC().Format(dayAndTime)
+	switch r.Kind {
+	case attestor.RevokedAtEnd:
+		return fmt.Sprintf("Its attestations were revoked on %s, since its override had reached its end: %s.", when, r.Reason)
+	case attestor.RevokedByJudgment:
+		return fmt.Sprintf("Its attestations were revoked on %s, since it was judged again and refused in decision %s (%s): %s.",
+			when, r.Judgment, r.Cause, r.Reason)
+	}
+	return fmt.Sprintf("Its attestations were revoked on %s by %s: “%s”.", when, r.Caller.Subject, r.Reason)
+}
+
+// OverrideState says in a sentence what became of an override.
+func OverrideState(b attestor.BreakGlass, s attestor.OverrideState) string {
+	end := "until it is revoked"
+	if b.Expires != nil {
+		end = "until " + b.Expires.UTC().Format(dayAndTime)
+	}
+
+	switch {
+	case s.Overdue:
+		return fmt.Sprintf("The override is overdue: it should have ended on %s, and its attestations still admit the image.",
+			b.Expires.UTC().Format(dayAndTime))
+	case s.Open:
+		return "The image is admitted by this override alone, " + end + "."
+	case s.Closed == attestor.ClosedPassed:
+		return "The override is closed: the image has passed in its own right since, in decision " + s.By + "."
+	case s.Closed == attestor.ClosedOverridden:
+		return "The override is closed: the override of decision " + s.By + " has taken its place."
+	case s.Closed == attestor.ClosedExpired:
+		return "The override has ended, and its attestations were deleted."
+	}
+	return "The override's attestations were deleted before its end."
+}
+
 // Status is a check's status in a word.
 func Status(c attestor.Check) string {
 	switch c.Status {

@@ -25,6 +25,11 @@ func (d decisions) Decision(ctx context.Context, id string) (attestor.Record, er
 	return d.store.Record(ctx, id)
 }
 
+// Revocation implements [server.Decisions].
+func (d decisions) Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error) {
+	return d.store.Revocation(ctx, id)
+}
+
 // List implements [server.Decisions].
 func (d decisions) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
 	page, err := d.store.List(ctx, f.Filter, f.PageSize, f.PageToken)
