@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/api/option"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
@@ -114,11 +113,11 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e.closers = append(e.closers, e.Store.Close)
 
-	var later []option.ClientOption
-	if o.Unsigned {
-		later = google.CredentialsLater(ctx, o.Emulators)
+	e.Google, err = google.Dial(ctx, o.Emulators, e.log, guard)
+	if err != nil && o.Unsigned {
+		e.Google, err = google.Dial(ctx, o.Emulators, e.log, guard, google.WithoutCredentials()...)
 	}
-	if e.Google, err = google.Dial(ctx, o.Emulators, e.log, guard, later...); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	e.closers = append(e.closers, e.Google.Close)

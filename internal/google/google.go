@@ -13,11 +13,11 @@ import (
 	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 	kms "cloud.google.com/go/kms/apiv1"
-	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/google"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor/internal/loopback"
 )
@@ -189,26 +189,16 @@ func Dial(
 	return c, nil
 }
 
-// CredentialsLater lets [Dial] make clients where there are no credentials of Google's: a call then fails, and says so,
+// WithoutCredentials lets [Dial] make clients where there are no credentials of Google's: every call fails, and says so,
 // instead of the start. It is for questions that may need no service of Google's at all.
-func CredentialsLater(ctx context.Context, e Emulators) []option.ClientOption {
-	if e.Analysis != "" {
-		return nil // an emulator gets none
+func WithoutCredentials() []option.ClientOption {
+	refuse := func(context.Context, string, any, any, *grpc.ClientConn, grpc.UnaryInvoker, ...grpc.CallOption) error {
+		return status.Error(codes.Unauthenticated,
+			"there are no Google credentials: gcloud auth application-default login makes them")
 	}
-	if _, err := google.FindDefaultCredentials(ctx, cloudPlatform); err == nil {
-		return nil
+	return []option.ClientOption{
+		option.WithoutAuthentication(), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(refuse)),
 	}
-	return []option.ClientOption{option.WithTokenSource(noCredentials{})}
-}
-
-const cloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
-
-// noCredentials says at each call what is missing.
-type noCredentials struct{}
-
-// Token implements [oauth2.TokenSource].
-func (noCredentials) Token() (*oauth2.Token, error) {
-	return nil, errors.New("there are no Google credentials: gcloud auth application-default login makes them")
 }
 
 // Close ends every connection.
