@@ -83,7 +83,7 @@ func (f *preflightFlags) run(c *cobra.Command) error {
 		return err
 	}
 	log := newLogger(c, slog.LevelError)
-	g, err := google.Dial(c.Context(), em, log, nil, google.CredentialsLater(c.Context(), em)...)
+	g, err := google.DialAnyhow(c.Context(), em, log, nil)
 	if err != nil {
 		return err
 	}

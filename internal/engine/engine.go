@@ -113,11 +113,13 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e.closers = append(e.closers, e.Store.Close)
 
-	e.Google, err = google.Dial(ctx, o.Emulators, e.log, guard)
-	if err != nil && o.Unsigned {
-		e.Google, err = google.Dial(ctx, o.Emulators, e.log, guard, google.WithoutCredentials()...)
+	dial := google.DialAnyhow // a dry run may need no scan
+	if !o.Unsigned {
+		dial = func(ctx context.Context, em google.Emulators, log *slog.Logger, guard google.Guard) (*google.Clients, error) {
+			return google.Dial(ctx, em, log, guard)
+		}
 	}
-	if err != nil {
+	if e.Google, err = dial(ctx, o.Emulators, e.log, guard); err != nil {
 		return nil, err
 	}
 	e.closers = append(e.closers, e.Google.Close)

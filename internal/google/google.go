@@ -189,16 +189,19 @@ func Dial(
 	return c, nil
 }
 
-// WithoutCredentials lets [Dial] make clients where there are no credentials of Google's: every call fails, and says so,
-// instead of the start. It is for questions that may need no service of Google's at all.
-func WithoutCredentials() []option.ClientOption {
+// DialAnyhow is [Dial] for questions that may need no service of Google's at all: where there are no credentials, every
+// call fails and says so, instead of the start.
+func DialAnyhow(ctx context.Context, e Emulators, log *slog.Logger, guard Guard) (*Clients, error) {
+	if c, err := Dial(ctx, e, log, guard); err == nil {
+		return c, nil
+	}
+
 	refuse := func(context.Context, string, any, any, *grpc.ClientConn, grpc.UnaryInvoker, ...grpc.CallOption) error {
 		return status.Error(codes.Unauthenticated,
 			"there are no Google credentials: gcloud auth application-default login makes them")
 	}
-	return []option.ClientOption{
-		option.WithoutAuthentication(), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(refuse)),
-	}
+	return Dial(ctx, e, log, guard,
+		option.WithoutAuthentication(), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(refuse)))
 }
 
 // Close ends every connection.
