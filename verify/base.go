@@ -44,34 +44,34 @@ func (i *Inspector) base(ctx context.Context, s subject, needs attestor.Needs) (
 // for until the image is not denied for its base. A match without a base is
 // none; the problems then say what could not be found out.
 func (i *Inspector) matched(ctx context.Context, s subject, needs attestor.Needs) (match, []hint, []attestor.Problem) {
-	c, shelf := i.bases, i.bases.shelf(s.platform)
+	c, bases := i.bases, i.bases.basesOf(s.platform)
 	since := c.ticks.Add(1)
 	hints := hintsOf(s)
 	claims := wants(needs, attestor.DiffIDsVerified)
 
-	m, ok := c.find(shelf, s, needs, claims, nil)
+	m, ok := c.find(bases, s, needs, claims, nil)
 	// First by what is known, without a request: the usual case.
 	var unresolved []attestor.Problem
 	if !ok || !m.approval.full() {
-		unresolved = c.ensure(ctx, shelf, needs.Bases)
-		m, ok = c.find(shelf, s, needs, claims, nil)
+		unresolved = c.ensure(ctx, bases, needs.Bases)
+		m, ok = c.find(bases, s, needs, claims, nil)
 	}
 
 	// Then by the digests that the image's author names.
 	var pointed []*baseImage
 	if !ok {
 		hints = append(hints, i.provenanceHints(ctx, s)...)
-		pointed = c.follow(ctx, shelf, hints, needs)
-		m, ok = c.find(shelf, s, needs, claims, pointed)
+		pointed = c.follow(ctx, bases, hints, needs)
+		m, ok = c.find(bases, s, needs, claims, pointed)
 		m = i.dated(ctx, m)
 	}
 
 	// An image is denied for its base only by answers that registries gave after the
 	// image was asked about: a tag may have moved a moment ago.
 	if !ok || m.approval.outdated(m.entry, i.c.Now()) {
-		unresolved = c.renew(ctx, shelf, needs.Bases, since)
+		unresolved = c.renew(ctx, bases, needs.Bases, since)
 		before := m
-		if m, ok = c.find(shelf, s, needs, claims, pointed); m.base == before.base {
+		if m, ok = c.find(bases, s, needs, claims, pointed); m.base == before.base {
 			m.approval.undated = before.approval.undated
 		}
 		m = i.dated(ctx, m)
@@ -267,7 +267,7 @@ func (i *Inspector) named(ctx context.Context, ab attestor.ApprovedBase, d attes
 	ctx, cancel := context.WithTimeout(ctx, i.limits.BaseTimeout)
 	defer cancel()
 
-	b, err := i.bases.read(ctx, i.bases.shelf(p), baseKey{ab.Repository, d})
+	b, err := i.bases.read(ctx, i.bases.basesOf(p), baseKey{ab.Repository, d})
 	if err != nil || b == nil {
 		return match{}, false
 	}

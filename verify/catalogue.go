@@ -48,9 +48,9 @@ type baseKey struct {
 	digest     attestor.Digest
 }
 
-// A shelf holds the approved bases of one platform. It grows with what policies
-// approve, and with nothing that images say.
-type shelf struct {
+// platformBases holds the approved bases of one platform. It grows with the bases
+// that policies approve, never with claims of images.
+type platformBases struct {
 	platform platform // normal
 	asked    atomic.Bool
 
@@ -62,15 +62,15 @@ type shelf struct {
 	tried     map[string]attempt     // by entryKey; guarded by mu
 }
 
-func newShelf(p platform) *shelf {
-	return &shelf{
+func newPlatformBases(p platform) *platformBases {
+	return &platformBases{
 		platform: p, images: map[baseKey]*baseImage{}, failed: map[baseKey]error{},
 		byLayers: map[chain][]*baseImage{}, byDiffIDs: map[chain][]*baseImage{}, tried: map[string]attempt{},
 	}
 }
 
 // get returns what was read of a base; nil and true: it lacks the platform.
-func (s *shelf) get(key baseKey) (*baseImage, bool) {
+func (s *platformBases) get(key baseKey) (*baseImage, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	b, ok := s.images[key]
@@ -78,20 +78,20 @@ func (s *shelf) get(key baseKey) (*baseImage, bool) {
 }
 
 // failure is why a base could not be read, or nil.
-func (s *shelf) failure(key baseKey) error {
+func (s *platformBases) failure(key baseKey) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.failed[key]
 }
 
-func (s *shelf) fail(key baseKey, err error) {
+func (s *platformBases) fail(key baseKey, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failed[key] = err
 }
 
 // add files a base under its chains; nil: the platform is not there.
-func (s *shelf) add(key baseKey, b *baseImage) {
+func (s *platformBases) add(key baseKey, b *baseImage) {
 	var layers, diffIDs chain
 	if b != nil {
 		layers, diffIDs = chainOf(b.layers), chainOf(b.diffIDs)
@@ -112,7 +112,7 @@ func (s *shelf) add(key baseKey, b *baseImage) {
 }
 
 // candidates are the bases filed under each chain of two lists.
-func (s *shelf) candidates(layers, diffIDs []chain) (exact, claimed [][]*baseImage) {
+func (s *platformBases) candidates(layers, diffIDs []chain) (exact, claimed [][]*baseImage) {
 	exact, claimed = make([][]*baseImage, len(layers)), make([][]*baseImage, len(diffIDs))
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -123,7 +123,7 @@ func (s *shelf) candidates(layers, diffIDs []chain) (exact, claimed [][]*baseIma
 	return exact, claimed
 }
 
-func (s *shelf) attempt(entry string) (attempt, bool) {
+func (s *platformBases) attempt(entry string) (attempt, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	a, ok := s.tried[entry]
@@ -131,7 +131,7 @@ func (s *shelf) attempt(entry string) (attempt, bool) {
 }
 
 // note counts an attempt to read an entry's bases.
-func (s *shelf) note(entry string, a attempt, failed bool) {
+func (s *platformBases) note(entry string, a attempt, failed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if failed {
@@ -140,21 +140,21 @@ func (s *shelf) note(entry string, a attempt, failed bool) {
 	s.tried[entry] = a
 }
 
-// strangeShelves is how many platforms that nobody knows are kept at a time.
+// maxUnknownPlatforms is how many platforms that nobody knows are kept at a time.
 // Whoever may push can invent them without end; one that is forgotten is read
 // again with the next image for it.
-const strangeShelves = 16
+const maxUnknownPlatforms = 16
 
-// catalogue knows what approved bases consist of and what their tags name, now
-// and before. It learns from what policies ask for, off the request path where
-// [Inspector.RefreshBases] is called, else with the first image that needs it.
-// No lock is held while something is fetched, or while a list is gone through.
+// catalogue knows the contents of approved bases, and the digests that their tags name
+// and have named. It reads the bases that policies approve: in the background if
+// [Inspector.RefreshBases] is called, otherwise with the first image that needs them.
+// No lock is held during a fetch or while a list is searched.
 type catalogue struct {
 	i       *Inspector
 	lookups singleflight.Group
-	ticks   atomic.Uint64       // orders look-ups and inspections by their begin
-	known   map[platform]*shelf // of every known platform; never written to after newCatalogue
-	strange *lru.Cache[platform, *shelf]
+	ticks   atomic.Uint64               // orders look-ups and inspections by their begin
+	known   map[platform]*platformBases // of every known platform; never written to after newCatalogue
+	unknown *lru.Cache[platform, *platformBases]
 	uploads *lru.Cache[string, uploadedAt] // when bases were uploaded, which does not change
 
 	mu   sync.RWMutex
@@ -163,19 +163,19 @@ type catalogue struct {
 
 func newCatalogue(i *Inspector) *catalogue {
 	c := &catalogue{
-		i: i, known: map[platform]*shelf{}, strange: lru.New[platform, *shelf](strangeShelves),
+		i: i, known: map[platform]*platformBases{}, unknown: lru.New[platform, *platformBases](maxUnknownPlatforms),
 		uploads: lru.New[string, uploadedAt](keptUploads), tags: map[tagKey]tagState{},
 	}
 	for _, p := range knownPlatforms() {
-		c.known[p] = newShelf(p)
+		c.known[p] = newPlatformBases(p)
 	}
 	c.known[amd64()].asked.Store(true)
 	return c
 }
 
-// shelf is where the bases of a platform are. Who inspects an image keeps it to
-// the end: one that is forgotten meanwhile still serves that image.
-func (c *catalogue) shelf(p platform) *shelf {
+// basesOf returns the bases of a platform. An inspection keeps them until its end, so
+// that they serve it even if the catalogue forgets them meanwhile.
+func (c *catalogue) basesOf(p platform) *platformBases {
 	p = p.normal()
 	if s, ok := c.known[p]; ok {
 		s.asked.Store(true)
@@ -185,25 +185,24 @@ func (c *catalogue) shelf(p platform) *shelf {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	s, ok := c.strange.Get(p)
+	s, ok := c.unknown.Get(p)
 	if !ok {
-		s = newShelf(p)
-		c.strange.Put(p, s, 1)
+		s = newPlatformBases(p)
+		c.unknown.Put(p, s, 1)
 	}
 	return s
 }
 
-// asked are the shelves of the known platforms that images were for. What
-// pushers invent is not refreshed on its own.
-func (c *catalogue) asked() []*shelf {
-	return slices.DeleteFunc(slices.Collect(maps.Values(c.known)), func(s *shelf) bool { return !s.asked.Load() })
+// asked returns the bases of the known platforms for which an image was inspected.
+// Platforms invented by pushers are not refreshed in the background.
+func (c *catalogue) asked() []*platformBases {
+	return slices.DeleteFunc(slices.Collect(maps.Values(c.known)), func(s *platformBases) bool { return !s.asked.Load() })
 }
 
 // read returns what digest of an approved repository consists of on the
-// shelf's platform, from memory where it is there; nil where it has no image for
-// it. Nothing is filed, and failures are the caller's to keep: hints of hostile
-// images come here too.
-func (c *catalogue) read(ctx context.Context, s *shelf, key baseKey) (*baseImage, error) {
+// platform, from memory if possible; nil if it has no image for it. It records
+// nothing, not even a failure: it is also called for hints of hostile images.
+func (c *catalogue) read(ctx context.Context, s *platformBases, key baseKey) (*baseImage, error) {
 	if b, ok := s.get(key); ok {
 		return b, nil
 	}

@@ -72,7 +72,7 @@ func (i *Inspector) RefreshBases(ctx context.Context, bases []attestor.ApprovedB
 
 // ensure looks up what is not known, or was not looked at for a while, and
 // reports what is still not known.
-func (c *catalogue) ensure(ctx context.Context, s *shelf, bases []attestor.ApprovedBase) []attestor.Problem {
+func (c *catalogue) ensure(ctx context.Context, s *platformBases, bases []attestor.ApprovedBase) []attestor.Problem {
 	c.refreshAll(ctx, s, c.due(s, bases), false)
 	return c.unresolved(s, bases, 0)
 }
@@ -83,7 +83,7 @@ func (c *catalogue) ensure(ctx context.Context, s *shelf, bases []attestor.Appro
 // an image is denied by an answer that the registry gave after it was asked
 // about. All who wait share a look-up; how often there is one is bounded.
 func (c *catalogue) renew(
-	ctx context.Context, s *shelf, bases []attestor.ApprovedBase, since uint64,
+	ctx context.Context, s *platformBases, bases []attestor.ApprovedBase, since uint64,
 ) []attestor.Problem {
 	waited, cancel := context.WithTimeout(ctx, c.i.limits.BaseTimeout)
 	defer cancel()
@@ -125,7 +125,7 @@ func eachOf[T any](list []T, f func(T)) {
 }
 
 // refreshAll refreshes entries, each once however many ask.
-func (c *catalogue) refreshAll(ctx context.Context, s *shelf, bases []attestor.ApprovedBase, past bool) {
+func (c *catalogue) refreshAll(ctx context.Context, s *platformBases, bases []attestor.ApprovedBase, past bool) {
 	eachOf(bases, func(ab attestor.ApprovedBase) { c.refreshOnce(ctx, s, ab, past) })
 }
 
@@ -136,7 +136,7 @@ func entryKey(ab attestor.ApprovedBase) string {
 
 // refreshOnce refreshes an entry. Callers at the same time share the work, which is
 // detached from the one who came first and has its own deadline.
-func (c *catalogue) refreshOnce(ctx context.Context, s *shelf, ab attestor.ApprovedBase, past bool) {
+func (c *catalogue) refreshOnce(ctx context.Context, s *platformBases, ab attestor.ApprovedBase, past bool) {
 	entry := entryKey(ab)
 	ch := c.lookups.DoChan(fmt.Sprint("entry\x00", entry, s.platform, past), func() (any, error) {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.i.limits.BaseTimeout)
@@ -157,7 +157,7 @@ func (c *catalogue) refreshOnce(ctx context.Context, s *shelf, ab attestor.Appro
 // refresh looks up what an entry's tags name now, and reads what they name and
 // named, for one platform: as far back as it can matter, and with past as far
 // as it can explain a denial.
-func (c *catalogue) refresh(ctx context.Context, s *shelf, ab attestor.ApprovedBase, past bool) {
+func (c *catalogue) refresh(ctx context.Context, s *platformBases, ab attestor.ApprovedBase, past bool) {
 	for _, tag := range ab.Tags {
 		key := tagKey{ab.Repository, tag}
 		if c.i.c.Now().Sub(c.tag(key).seen) < retryAfter { // for another platform, or another policy
@@ -212,7 +212,7 @@ func (c *catalogue) wanted(ab attestor.ApprovedBase, past bool) []attestor.Diges
 }
 
 // due lists the entries that are worth looking up.
-func (c *catalogue) due(s *shelf, bases []attestor.ApprovedBase) []attestor.ApprovedBase {
+func (c *catalogue) due(s *platformBases, bases []attestor.ApprovedBase) []attestor.ApprovedBase {
 	now := c.i.c.Now()
 	return slices.DeleteFunc(slices.Clone(bases), func(ab attestor.ApprovedBase) bool {
 		if tried, ok := s.attempt(entryKey(ab)); ok && tried.resting(now) {
@@ -226,7 +226,7 @@ func (c *catalogue) due(s *shelf, bases []attestor.ApprovedBase) []attestor.Appr
 }
 
 // unread reports whether an entry is about a base that was not read.
-func (c *catalogue) unread(s *shelf, ab attestor.ApprovedBase) bool {
+func (c *catalogue) unread(s *platformBases, ab attestor.ApprovedBase) bool {
 	return slices.ContainsFunc(c.wanted(ab, false), func(d attestor.Digest) bool {
 		_, ok := s.get(baseKey{ab.Repository, d})
 		return !ok
@@ -235,7 +235,7 @@ func (c *catalogue) unread(s *shelf, ab attestor.ApprovedBase) bool {
 
 // movedSince reports whether a tag of an entry moved after its bases were last
 // read, or their reading was last tried.
-func (c *catalogue) movedSince(s *shelf, ab attestor.ApprovedBase) bool {
+func (c *catalogue) movedSince(s *platformBases, ab attestor.ApprovedBase) bool {
 	tried, ok := s.attempt(entryKey(ab))
 	return !ok || slices.ContainsFunc(ab.Tags, func(tag string) bool {
 		return c.tag(tagKey{ab.Repository, tag}).moved > tried.began
@@ -245,7 +245,7 @@ func (c *catalogue) movedSince(s *shelf, ab attestor.ApprovedBase) bool {
 // unresolved reports the entries of which too little is known to say that an image is
 // not built on them: denying it then would turn a failure into an answer. With since,
 // the look-ups of their tags must have begun after it.
-func (c *catalogue) unresolved(s *shelf, bases []attestor.ApprovedBase, since uint64) []attestor.Problem {
+func (c *catalogue) unresolved(s *platformBases, bases []attestor.ApprovedBase, since uint64) []attestor.Problem {
 	var problems []attestor.Problem
 	for _, ab := range bases {
 		why := append(c.unseenTags(ab, since), c.unreadBases(s, ab)...)
@@ -317,7 +317,7 @@ func (c *catalogue) unseenTags(ab attestor.ApprovedBase, since uint64) []gap {
 }
 
 // unreadBases says which bases of an entry could not be read.
-func (c *catalogue) unreadBases(s *shelf, ab attestor.ApprovedBase) []gap {
+func (c *catalogue) unreadBases(s *platformBases, ab attestor.ApprovedBase) []gap {
 	var why []gap
 	for _, d := range c.wanted(ab, false) {
 		key := baseKey{ab.Repository, d}

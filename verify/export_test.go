@@ -106,7 +106,7 @@ func NewMatcher(i *Inspector, bases [][]attestor.Digest, image []attestor.Digest
 			m.needs.Bases = append(m.needs.Bases, attestor.ApprovedBase{Name: "b", Repository: repository})
 		}
 
-		m.c.shelf(amd64()).add(baseKey{repository, d}, &baseImage{repository: repository, manifest: d, layers: layers, diffIDs: layers})
+		m.c.basesOf(amd64()).add(baseKey{repository, d}, &baseImage{repository: repository, manifest: d, layers: layers, diffIDs: layers})
 		ab := &m.needs.Bases[len(m.needs.Bases)-1]
 		ab.Digests = append(ab.Digests, d)
 	}
@@ -123,20 +123,20 @@ func NewMatcher(i *Inspector, bases [][]attestor.Digest, image []attestor.Digest
 
 // Match returns how many layers of the image are an approved base's.
 func (m *Matcher) Match() int {
-	found, _ := m.c.find(m.c.shelf(amd64()), m.s, m.needs, true, nil)
+	found, _ := m.c.find(m.c.basesOf(amd64()), m.s, m.needs, true, nil)
 	return found.layers
 }
 
 // Ensure looks up what bases are on a platform, as an image for it causes it,
 // and returns what is not known.
 func Ensure(ctx context.Context, i *Inspector, bases []attestor.ApprovedBase, platform string) []attestor.Problem {
-	return i.bases.ensure(ctx, i.bases.shelf(parsePlatform(platform)), bases)
+	return i.bases.ensure(ctx, i.bases.basesOf(parsePlatform(platform)), bases)
 }
 
 // KeptPlatforms is how many platforms bases are kept for, known ones apart from
 // others, and how many are refreshed.
 func KeptPlatforms(i *Inspector) (known, others, refreshed int) {
-	return len(i.bases.known), i.bases.strange.Len(), len(i.bases.asked())
+	return len(i.bases.known), i.bases.unknown.Len(), len(i.bases.asked())
 }
 
 // Normal is the one spelling of a platform, and whether it is a known one.

@@ -170,7 +170,7 @@ func textsOf(hints []hint) []string {
 // them proven.
 func (i *Inspector) texts(s subject, needs attestor.Needs, hints []hint) []string {
 	texts := textsOf(hints)
-	if m, ok := i.bases.find(i.bases.shelf(s.platform), s, needs, true, nil); ok && !m.exact {
+	if m, ok := i.bases.find(i.bases.basesOf(s.platform), s, needs, true, nil); ok && !m.exact {
 		texts = append(
 			texts,
 			"diffIDs of "+m.entry.Name+" ("+m.base.image(
@@ -187,7 +187,7 @@ const maxFollowed = 4
 // follow reads the digests that hints name from approved repositories whose
 // bases must be signed: for others, a digest in nobody's list proves nothing.
 // They are not filed: anybody who may push can name them without end.
-func (c *catalogue) follow(ctx context.Context, s *shelf, hints []hint, needs attestor.Needs) []*baseImage {
+func (c *catalogue) follow(ctx context.Context, s *platformBases, hints []hint, needs attestor.Needs) []*baseImage {
 	ctx, cancel := context.WithTimeout(ctx, c.i.limits.BaseTimeout)
 	defer cancel()
 

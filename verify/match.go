@@ -59,11 +59,11 @@ func (m match) better(o match) bool {
 // candidates too; the caller then has to unpack the layers. pointed are bases that the
 // image's author named: they count only for entries that require a signature.
 func (c *catalogue) find(
-	shelf *shelf, s subject, needs attestor.Needs, claims bool, pointed []*baseImage,
+	bases *platformBases, s subject, needs attestor.Needs, claims bool, pointed []*baseImage,
 ) (match, bool) {
 	now := c.i.c.Now()
 	layers, diffIDs := chains(s)
-	exact, claimed := shelf.candidates(layers, diffIDs)
+	exact, claimed := bases.candidates(layers, diffIDs)
 	for _, b := range pointed {
 		exact = atChain(exact, layers, chainOf(b.layers), b)
 		claimed = atChain(claimed, diffIDs, chainOf(b.diffIDs), b)
