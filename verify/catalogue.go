@@ -140,7 +140,7 @@ func (s *platformBases) note(entry string, a attempt, failed bool) {
 	s.tried[entry] = a
 }
 
-// maxUnknownPlatforms is how many platforms that nobody knows are kept at a time.
+// maxUnknownPlatforms bounds the platforms that are kept beside the known ones.
 // Whoever may push can invent them without end; one that is forgotten is read
 // again with the next image for it.
 const maxUnknownPlatforms = 16

@@ -52,8 +52,11 @@ type listed struct {
 // load reads one package, and what its dependencies and those of the file that
 // is added export.
 func load(goTool, label string) (*target, error) {
-	cmd := exec.Command(goTool, "list", "-json=ImportPath,Dir,Export,GoFiles,TestGoFiles,XTestGoFiles,DepOnly,Module", "-export", "-deps", label,
-		"cmp", "os", "strconv", "sync/atomic")
+	cmd := exec.Command(
+		goTool, "list", "-json=ImportPath,Dir,Export,GoFiles,TestGoFiles,XTestGoFiles,DepOnly,Module", "-export", "-deps",
+		label, "cmp", "os", "strconv", "sync/atomic",
+	)
+
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -69,11 +72,13 @@ func load(goTool, label string) (*target, error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("listing %s: %w", label, err)
 		}
+
 		if !p.DepOnly && p.Module != nil {
 			own = p
 		}
 		t.exports[p.ImportPath] = p.Export
 	}
+
 	if own.ImportPath == "" || own.Module == nil {
 		return nil, fmt.Errorf("listing %s: it is not a package of this module", label)
 	}
@@ -85,6 +90,7 @@ func load(goTool, label string) (*target, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		file, err := parser.ParseFile(t.fset, path, text, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
 			return nil, err
@@ -95,6 +101,7 @@ func load(goTool, label string) (*target, error) {
 		}
 		t.sources = append(t.sources, source{path: path, name: filepath.ToSlash(relative), text: text, file: file})
 	}
+
 	for _, name := range append(own.TestGoFiles, own.XTestGoFiles...) {
 		text, err := os.ReadFile(filepath.Join(own.Dir, name))
 		if err != nil {
@@ -128,7 +135,13 @@ func (t *target) check(fset *token.FileSet, files []*ast.File) (*types.Info, []e
 		Importer: importer.ForCompiler(fset, "gc", lookup),
 		Error:    func(err error) { errs = append(errs, err) },
 	}
-	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}
+
+	info := &types.Info{
+		Types: map[ast.Expr]types.TypeAndValue{},
+		Uses:  map[*ast.Ident]types.Object{},
+		Defs:  map[*ast.Ident]types.Object{},
+	}
+
 	_, _ = config.Check(t.importPath, fset, files, info) // its error is the first of errs
 
 	return info, errs

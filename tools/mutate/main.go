@@ -63,14 +63,27 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.IntVar(&s.sample, "sample", 0, "try this many mutants only, chosen by -seed (0: all)")
 	flags.Int64Var(&s.seed, "seed", 1, "which sample")
 	flags.StringVar(&s.file, "file", "", "try mutants of files whose names contain this only")
-	flags.StringVar(&s.excused, "equivalent", "tools/mutate/equivalent.txt", "mutants that no test can notice, with the arguments")
+	flags.StringVar(
+		&s.excused,
+		"equivalent",
+		"tools/mutate/equivalent.txt",
+		"mutants that no test can notice, with the arguments",
+	)
+
 	flags.StringVar(&s.deciding, "deciding", "tools/mutate/deciding.txt", "files in which a survivor is an error")
-	flags.StringVar(&s.known, "known", "tools/mutate/survivors.txt", "survivors in these files that are known, and to be killed one day")
+	flags.StringVar(
+		&s.known,
+		"known",
+		"tools/mutate/survivors.txt",
+		"survivors in these files that are known, and to be killed one day",
+	)
+
 	flags.BoolVar(&s.only, "decide", false, "try mutants of the files that decide only")
 	flags.BoolVar(&s.verbose, "v", false, "print each mutant as it is tried")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
+
 	if s.packages = flags.Args(); len(s.packages) == 0 {
 		return s, errors.New("name a package, as in: make mutate PACKAGE=./policy")
 	}
@@ -89,6 +102,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 	if err != nil {
 		return 2, err
 	}
+
 	deciding, err := readLines(s.deciding)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 2, err
@@ -97,6 +111,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 2, err
 	}
+
 	if s.dir, err = filepath.Abs(s.dir); err != nil {
 		return 2, err
 	}
@@ -106,7 +121,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 		defer cancel()
 	}
 
-	r := &report{out: stdout, progress: stderr, scores: map[string]*score{}, excused: excused, deciding: deciding, used: map[string]bool{}, packages: map[string]bool{}, known: map[string]bool{}}
+	r := &report{
+		out:      stdout,
+		progress: stderr,
+		scores:   map[string]*score{},
+		excused:  excused,
+		deciding: deciding,
+		used:     map[string]bool{},
+		packages: map[string]bool{},
+		known:    map[string]bool{},
+	}
+
 	for _, id := range known {
 		r.known[movable(id)] = true
 	}
@@ -115,6 +140,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 			return 2, err
 		}
 	}
+
 	r.print(s.sample == 0 && s.file == "" && !s.only)
 	if r.failed {
 		return 1, nil
@@ -145,23 +171,37 @@ func (r *report) mutatePackage(ctx context.Context, s settings, label string) er
 	if err != nil {
 		return err
 	}
+
 	work := filepath.Join(s.dir, t.slug())
 	p, err := compile(s.goTool, t, work)
 	if err != nil {
 		return err
 	}
-	chosen := choose(slices.DeleteFunc(slices.Clone(p.mutants), func(m mutant) bool { return s.only && !r.decides(m) }), s)
+
+	chosen := choose(
+		slices.DeleteFunc(slices.Clone(p.mutants), func(m mutant) bool { return s.only && !r.decides(m) }),
+		s,
+	)
 	open := slices.DeleteFunc(slices.Clone(chosen), func(m mutant) bool {
 		_, ok := known.find(m)
 		return ok
 	})
-	_, _ = fmt.Fprintf(r.progress, "%s: %d mutants, %d chosen, %d to be tried\n", label, len(p.mutants), len(chosen), len(open))
+
+	_, _ = fmt.Fprintf(
+		r.progress,
+		"%s: %d mutants, %d chosen, %d to be tried\n",
+		label,
+		len(p.mutants),
+		len(chosen),
+		len(open),
+	)
 
 	if len(open) > 0 {
 		if err := r.try(ctx, s, p, known, open); err != nil {
 			return err
 		}
 	}
+
 	for _, m := range chosen {
 		// One that survived counts as a survivor until a test kills it, also where the tests changed since and the time
 		// was too short to try it again: a score leaves out nothing that speaks against it.
@@ -182,10 +222,16 @@ func (r *report) try(ctx context.Context, s settings, p *program, known *results
 		}
 		return err
 	}
+
 	for _, name := range left {
 		_, _ = fmt.Fprintln(r.progress, "  left out:", name)
 	}
-	_, _ = fmt.Fprintf(r.progress, "  %d tests were surveyed in %s\n", len(p.tests), time.Since(start).Round(time.Second))
+	_, _ = fmt.Fprintf(
+		r.progress,
+		"  %d tests were surveyed in %s\n",
+		len(p.tests),
+		time.Since(start).Round(time.Second),
+	)
 
 	for i, m := range open {
 		if ctx.Err() != nil {
@@ -196,6 +242,7 @@ func (r *report) try(ctx context.Context, s settings, p *program, known *results
 		if ctx.Err() != nil {
 			continue // it was cut off
 		}
+
 		if err := known.put(m, o); err != nil {
 			return err
 		}
@@ -217,6 +264,7 @@ func choose(mutants []mutant, s settings) []mutant {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", s.seed, movable(m.id())))
 		return binary.BigEndian.Uint64(sum[:])
 	}
+
 	slices.SortFunc(list, func(a, b mutant) int {
 		if rank(a) < rank(b) {
 			return -1
@@ -238,8 +286,12 @@ func (r *report) note(t *target, m mutant, o outcome) {
 	r.scores[m.file].count(o, excused)
 	if excused && (o == killed || o == timedOut) {
 		r.failed = true
-		r.survivors = append(r.survivors, fmt.Sprintf("%s:%d: listed as equivalent, and killed by a test: %s\n", m.file, m.line, m.id()))
+		r.survivors = append(
+			r.survivors,
+			fmt.Sprintf("%s:%d: listed as equivalent, and killed by a test: %s\n", m.file, m.line, m.id()),
+		)
 	}
+
 	if excused || o != survived && o != unseen {
 		return
 	}
@@ -253,7 +305,11 @@ func (r *report) note(t *target, m mutant, o outcome) {
 			r.failed = true
 		}
 	}
-	r.survivors = append(r.survivors, fmt.Sprintf("%s:%d: %s\n  %s\n%s", m.file, m.line, word, m.id(), m.diff(t.sources[m.source].text)))
+
+	r.survivors = append(
+		r.survivors,
+		fmt.Sprintf("%s:%d: %s\n  %s\n%s", m.file, m.line, word, m.id(), m.diff(t.sources[m.source].text)),
+	)
 }
 
 // decides reports whether the mutant is in a file that decides.
@@ -273,6 +329,7 @@ func (m mutant) diff(text []byte) string {
 	for to < len(text) && text[to] != '\n' {
 		to++
 	}
+
 	after := m.after
 	if m.operator == opReturn {
 		return fmt.Sprintf("  + %s: %s\n", m.function, after)

@@ -38,6 +38,7 @@ func openResults(t *target, dir string) (*results, error) {
 		_, _ = fmt.Fprintf(sum, "%d:", len(text))
 		_, _ = sum.Write(text)
 	}
+
 	r := &results{
 		path: filepath.Join(dir, t.slug()+".jsonl"), known: map[string]result{},
 		tests: hex.EncodeToString(sum.Sum(nil)[:6]),
@@ -51,6 +52,7 @@ func openResults(t *target, dir string) (*results, error) {
 		return nil, err
 	}
 	defer f.Close()
+
 	for dec := json.NewDecoder(f); ; {
 		var one result
 		if err := dec.Decode(&one); errors.Is(err, io.EOF) {
@@ -80,6 +82,7 @@ func (r *results) put(m mutant, o outcome) error {
 	if err != nil {
 		return err
 	}
+
 	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -115,6 +118,7 @@ func readEquivalents(path string) (equivalents, error) {
 		if id += "`"; !ok || strings.TrimSpace(why) == "" {
 			return nil, fmt.Errorf("%s:%d: want a mutant, \" => \" and an argument", path, n)
 		}
+
 		if _, twice := e[movable(id)]; twice {
 			return nil, fmt.Errorf("%s:%d: duplicate %s", path, n, id)
 		}
@@ -191,8 +195,21 @@ func printScores(w io.Writer, scores map[string]*score) {
 		all.add(*s)
 	}
 
-	_, _ = fmt.Fprintln(w, "| file | killed | survived | unreached | equivalent | not tried | score |\n| --- | --: | --: | --: | --: | --: | --: |")
+	_, _ = fmt.Fprintln(
+		w,
+		"| file | killed | survived | unreached | equivalent | not tried | score |\n| --- | --: | --: | --: | --: | --: | --: |",
+	)
 	for _, s := range append(list, all) {
-		_, _ = fmt.Fprintf(w, "| %s | %d | %d | %d | %d | %d | %s |\n", s.file, s.killed, s.survived, s.unreached, s.equivalent, s.undecided, s.percent())
+		_, _ = fmt.Fprintf(
+			w,
+			"| %s | %d | %d | %d | %d | %d | %s |\n",
+			s.file,
+			s.killed,
+			s.survived,
+			s.unreached,
+			s.equivalent,
+			s.undecided,
+			s.percent(),
+		)
 	}
 }

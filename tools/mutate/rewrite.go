@@ -153,6 +153,7 @@ func rewrite(text []byte, mutants []mutant, source int) (string, []span) {
 			}
 		}
 	}
+
 	// An outer node was found before the inner ones: it opens first and closes last.
 	slices.SortStableFunc(changes, func(a, b change) int {
 		order := cmp.Compare(a.order, b.order)
@@ -174,6 +175,7 @@ func rewrite(text []byte, mutants []mutant, source int) (string, []span) {
 		out.WriteString(strings.Replace(c.text, "%d", fmt.Sprint(c.mutant), 1))
 		spans[c.mutant].end = out.Len()
 	}
+
 	out.Write(text[at:])
 
 	var list []span
@@ -205,11 +207,13 @@ func (t *target) schemata(mutants []mutant) ([]mutant, []string, error) {
 			files, texts = append(files, file), append(texts, text)
 			spans[s.path] = found
 		}
+
 		added := fmt.Sprintf(runtimeFile, t.packageName(), max(1, len(mutants)))
 		file, err := parser.ParseFile(fset, "mutate__runtime.go", added, parser.SkipObjectResolution)
 		if err != nil {
 			return nil, nil, err
 		}
+
 		_, errs := t.check(fset, append(files, file))
 		if len(errs) == 0 {
 			return mutants, append(texts, added), nil
@@ -238,12 +242,14 @@ func blamed(fset *token.FileSet, errs []error, spans map[string][]span) (map[int
 				best = s
 			}
 		}
+
 		if best.mutant < 0 {
 			unknown = append(unknown, err)
 			continue
 		}
 		dropped[best.mutant] = true
 	}
+
 	if len(dropped) == 0 {
 		return nil, errors.Join(unknown...)
 	}

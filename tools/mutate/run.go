@@ -56,6 +56,7 @@ func compile(goTool string, t *target, work string) (*program, error) {
 		}
 		replace[original] = rewritten
 	}
+
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		return nil, err
@@ -66,7 +67,10 @@ func compile(goTool string, t *target, work string) (*program, error) {
 	}
 
 	p := &program{target: t, mutants: mutants, work: work, binary: filepath.Join(work, "tests")}
-	cmd := exec.Command(goTool, "test", "-c", "-vet=off", "-overlay", overlayPath, "-o", p.binary, t.label) //nolint:gosec // the go command
+	cmd := exec.Command( //nolint:gosec // the go command
+		goTool, "test", "-c", "-vet=off", "-overlay", overlayPath, "-o", p.binary, t.label,
+	)
+
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("compiling the tests of %s: %w\n%s", t.label, err, out)
 	}
@@ -85,20 +89,35 @@ const (
 )
 
 // run runs tests with a mutant; mutant < 0 is the program as it is.
-func (p *program) run(ctx context.Context, names []string, mutant int, limit time.Duration, trace string) (outcome, string) {
+func (p *program) run(
+	ctx context.Context,
+	names []string,
+	mutant int,
+	limit time.Duration,
+	trace string,
+) (outcome, string) {
 	for i, n := range names {
 		names[i] = regexp.QuoteMeta(n)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit+5*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, p.binary, "-test.run=^("+strings.Join(names, "|")+")$", "-test.failfast", //nolint:gosec // what was just compiled
-		"-test.timeout="+limit.String(), "-test.paniconexit0")
+
+	cmd := exec.CommandContext(
+		ctx,
+		p.binary,
+		"-test.run=^("+strings.Join(names, "|")+")$",
+		"-test.failfast", //nolint:gosec // what was just compiled
+		"-test.timeout="+limit.String(),
+		"-test.paniconexit0",
+	)
+
 	cmd.Dir = p.target.dir
 	cmd.Env = append(os.Environ(), "MUTANT="+strconv.Itoa(mutant), "MUTANT_TRACE="+trace, "GOMAXPROCS=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // tests start programs of their own
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	var out bytes.Buffer
+
 	// One writer for both: package exec then writes from one goroutine.
 	sink := &limited{&out, 1 << 20}
 	cmd.Stdout, cmd.Stderr = sink, sink
@@ -153,15 +172,21 @@ func (p *program) survey(ctx context.Context, slow time.Duration) (left []string
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+
 		if result != survived {
-			left = append(left, fmt.Sprintf("%s, which fails or takes longer than %s without any mutant:\n%s", name, slow, output))
+			left = append(
+				left,
+				fmt.Sprintf("%s, which fails or takes longer than %s without any mutant:\n%s", name, slow, output),
+			)
 			continue
 		}
+
 		reached := test{name: name, took: time.Since(start), reaches: map[int]bool{}}
 		lines, err := os.ReadFile(trace)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
+
 		for line := range strings.Lines(string(lines)) {
 			if n, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
 				reached.reaches[n] = true
@@ -169,6 +194,7 @@ func (p *program) survey(ctx context.Context, slow time.Duration) (left []string
 		}
 		p.tests = append(p.tests, reached)
 	}
+
 	slices.SortStableFunc(p.tests, func(a, b test) int { return cmp.Compare(a.took, b.took) })
 
 	return left, nil
@@ -185,6 +211,7 @@ func (p *program) try(ctx context.Context, m mutant) (outcome, string) {
 		batch, took = nil, 0
 		return p.run(ctx, names, m.number, limit, "")
 	}
+
 	for _, t := range p.tests {
 		if !t.reaches[m.number] {
 			continue
@@ -197,6 +224,7 @@ func (p *program) try(ctx context.Context, m mutant) (outcome, string) {
 			}
 		}
 	}
+
 	if !reached {
 		return unseen, ""
 	}

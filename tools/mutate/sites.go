@@ -128,6 +128,7 @@ func (f *finder) declaration(d ast.Decl) {
 		if d.Body == nil {
 			return
 		}
+
 		if obj, ok := f.t.info.Defs[d.Name].(*types.Func); ok {
 			f.result, _ = obj.Type().(*types.Signature)
 		}
@@ -153,6 +154,7 @@ func (f *finder) tokens(d ast.Decl) string {
 			kept = append(kept, ' ')
 		}
 	}
+
 	sum := sha256.Sum256(kept)
 
 	return fmt.Sprintf("%x", sum[:6])
@@ -175,8 +177,17 @@ func (f *finder) add(operator string, n ast.Node, after string, edits ...edit) {
 
 // wrap puts text before and behind a node.
 func (f *finder) wrap(operator string, n ast.Node, after, before, behind string) {
-	f.add(operator, n, after,
-		edit{kind: opening, pos: f.offset(n.Pos()), text: before}, edit{kind: closing, pos: f.offset(n.End()), text: behind})
+	f.add(
+		operator,
+		n,
+		after,
+		edit{
+			kind: opening,
+			pos:  f.offset(n.Pos()),
+			text: before,
+		},
+		edit{kind: closing, pos: f.offset(n.End()), text: behind},
+	)
 }
 
 // early returns zero values before a function does anything.
@@ -192,6 +203,7 @@ func (f *finder) early(d *ast.FuncDecl) {
 			}
 		}
 	}
+
 	statement := strings.TrimSpace("return " + strings.Join(zeros, ", "))
 	f.add(opReturn, d.Name, "return zero values at once",
 		edit{kind: opening, pos: f.offset(d.Body.Lbrace) + 1, text: " if mutate__on(%d) { " + statement + " }; "})
@@ -206,6 +218,7 @@ func (f *finder) walk(root ast.Node) {
 		if call, ok := n.(*ast.CallExpr); ok && f.logs(call) {
 			return false
 		}
+
 		f.node(n)
 		f.parents = append(f.parents, n)
 		return true
@@ -311,12 +324,14 @@ func (f *finder) condition(e ast.Expr, always, never bool) {
 			return
 		}
 	}
+
 	if always {
 		f.wrap(opTrue, e, "true", "((", ") || mutate__on(%d))")
 	}
 	if never {
 		f.wrap(opFalse, e, "false", "((", ") && !mutate__on(%d))")
 	}
+
 	if b, ok := e.(*ast.BinaryExpr); ok {
 		f.boundary(b) // innermost, since it takes the operator apart
 	}
@@ -350,6 +365,7 @@ func (f *finder) arithmetic(e *ast.BinaryExpr) {
 	if !ok || b.Info()&types.IsNumeric == 0 || b.Info()&types.IsComplex != 0 {
 		return
 	}
+
 	swap, ok := map[token.Token]struct{ name, with string }{
 		token.ADD: {"add", "-"}, token.SUB: {"sub", "+"}, token.MUL: {"mul", "/"}, token.QUO: {"quo", "*"},
 	}[e.Op]
@@ -368,6 +384,7 @@ func (f *finder) number(n *ast.BasicLit) {
 	if !ok || basic.Info()&types.IsInteger == 0 {
 		return // of a named type: a duration, mostly, in which one more is nothing
 	}
+
 	value, ok := constant.Int64Val(tv.Value)
 	if !ok {
 		return
@@ -376,6 +393,7 @@ func (f *finder) number(n *ast.BasicLit) {
 	if value == 1 {
 		changed = 0
 	}
+
 	kind := basic.Name()
 	if basic.Info()&types.IsUntyped != 0 {
 		kind = "int"
@@ -408,6 +426,7 @@ func (f *finder) truth(n *ast.Ident) {
 	if p, ok := f.parent().(ast.Expr); ok && f.t.info.Types[p].Value != nil {
 		return
 	}
+
 	changed := "false"
 	if n.Name == "false" {
 		changed = "true"
@@ -442,6 +461,7 @@ func (f *finder) composite(n *ast.CompositeLit) {
 	if _, ok := f.parent().(*ast.RangeStmt); ok {
 		return // ranged does it
 	}
+
 	if u, ok := f.parent().(*ast.UnaryExpr); ok && u.Op == token.AND {
 		return
 	}

@@ -17,6 +17,7 @@ func (f *finder) caseClause(c *ast.CaseClause) {
 	if !ok || sw.Body != block {
 		return
 	}
+
 	for _, e := range c.List {
 		if sw.Tag == nil {
 			f.condition(e, true, true)
@@ -43,6 +44,7 @@ func (f *finder) returned(n *ast.ReturnStmt) {
 		if f.boolean(e) {
 			f.condition(e, true, true)
 		}
+
 		last := i == len(n.Results)-1
 		if _, tuple := tv.Type.(*types.Tuple); tuple || !last || !f.returnsError() {
 			continue
@@ -61,6 +63,7 @@ func (f *finder) returnsError() bool {
 			break
 		}
 	}
+
 	if signature == nil || signature.Results().Len() == 0 {
 		return false
 	}
@@ -80,6 +83,7 @@ func (f *finder) statement(n ast.Node) {
 	default:
 		return // the clause of an if, a for or a switch, or a labelled statement
 	}
+
 	switch s := n.(type) {
 	case *ast.ExprStmt:
 		call, ok := s.X.(*ast.CallExpr)

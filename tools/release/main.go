@@ -1,6 +1,6 @@
-// Command release writes the SLSA provenance of what is in dist: an in-toto
-// statement that names every artifact by its digest, and what they were made
-// from. It signs nothing: whoever runs the release signs it.
+// Command release writes the SLSA provenance of the artifacts in dist: an in-toto
+// statement with the digest of every artifact, the commit and the images that it was
+// built with. It does not sign: the person who runs the release signs it.
 package main
 
 import (
@@ -59,7 +59,8 @@ func main() {
 	flag.Int64Var(&o.epoch, "epoch", 0, "seconds since 1970 of the commit")
 	flag.StringVar(&o.base, "base", "", "base image; that of the Dockerfile")
 	flag.StringVar(&o.builder, "builder", "", "builder image; that of the Dockerfile")
-	flag.StringVar(&o.dockerfile, "dockerfile", "Dockerfile", "`FILE` with the images that are used where none is given")
+	flag.StringVar(&o.dockerfile, "dockerfile", "Dockerfile", "`FILE` with the default images, as ARG BASE and ARG BUILDER")
+
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
@@ -69,7 +70,7 @@ func main() {
 
 func run(o options) error {
 	if len(o.commit) != 40 || o.version == "" || o.epoch <= 0 {
-		return errors.New("want a version, a commit in full and the time of it")
+		return errors.New("-version, -commit (40 hex digits) and -epoch are required")
 	}
 	subjects, err := artifacts(o.dist)
 	if err != nil {
@@ -79,14 +80,27 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	s := statement{Type: "https://in-toto.io/Statement/v1", Subject: subjects, PredicateType: "https://slsa.dev/provenance/v1"}
+
+	s := statement{
+		Type:          "https://in-toto.io/Statement/v1",
+		Subject:       subjects,
+		PredicateType: "https://slsa.dev/provenance/v1",
+	}
+
+	// Everything that determines the bytes of the artifacts: the commit, the version, the Go release, both images.
 	d := &s.Predicate.BuildDefinition
 	d.BuildType = repository + "/tree/main/tools/release"
 	d.ExternalParameters = map[string]string{"source": "git+" + repository + "@" + o.commit, "version": o.version}
 	d.InternalParameters = map[string]string{"go": runtime.Version()}
-	d.ResolvedDependencies = append([]descriptor{{URI: "git+" + repository + "@" + o.commit, Digest: map[string]string{"gitCommit": o.commit}}}, images...)
+	d.ResolvedDependencies = append(
+		[]descriptor{{URI: "git+" + repository + "@" + o.commit, Digest: map[string]string{"gitCommit": o.commit}}},
+		images...,
+	)
+
+	// The time is the commit's and not the clock's, so that two releases of one commit are the same bytes.
 	s.Predicate.RunDetails.Builder = map[string]string{"id": repository + "/tree/main/tools/release"}
 	s.Predicate.RunDetails.Metadata = map[string]string{"startedOn": time.Unix(o.epoch, 0).UTC().Format(time.RFC3339)}
+
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
@@ -94,12 +108,13 @@ func run(o options) error {
 	return os.WriteFile(filepath.Join(o.dist, "provenance.json"), append(b, '\n'), 0o644) //nolint:gosec // published
 }
 
-// artifacts are the binaries, the SBOMs, and the image by its index.
+// artifacts lists the binaries, the SBOMs, and the image by the digest of its index.
 func artifacts(dist string) ([]descriptor, error) {
 	entries, err := os.ReadDir(dist)
 	if err != nil {
 		return nil, err
 	}
+
 	var out []descriptor
 	for _, e := range entries {
 		if e.IsDir() || !strings.HasPrefix(e.Name(), "attestor-") {
@@ -112,9 +127,12 @@ func artifacts(dist string) ([]descriptor, error) {
 		sum := sha256.Sum256(text)
 		out = append(out, descriptor{Name: e.Name(), Digest: map[string]string{"sha256": hex.EncodeToString(sum[:])}})
 	}
+
 	if len(out) == 0 {
-		return nil, fmt.Errorf("nothing is in %s", dist)
+		return nil, fmt.Errorf("%s has no artifact attestor-…; run make release", dist)
 	}
+
+	// A release may be made without the image, on a machine that cannot build one.
 	text, err := os.ReadFile(filepath.Join(dist, "image", "index.json"))
 	if os.IsNotExist(err) {
 		return out, nil
@@ -122,19 +140,21 @@ func artifacts(dist string) ([]descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	// What is pulled by the release's digest is the index of all platforms, so that it is the subject.
 	var index struct {
 		Manifests []struct {
 			Digest string `json:"digest"`
 		} `json:"manifests"`
 	}
 	if err := json.Unmarshal(text, &index); err != nil || len(index.Manifests) != 1 {
-		return nil, fmt.Errorf("the layout holds %d images: %v", len(index.Manifests), err)
+		return nil, fmt.Errorf("the image layout has %d images, want one: %v", len(index.Manifests), err)
 	}
 	digest := strings.TrimPrefix(index.Manifests[0].Digest, "sha256:")
 	return append(out, descriptor{Name: "image", Digest: map[string]string{"sha256": digest}}), nil
 }
 
-// images are base and builder, by digest.
+// images lists the base and the builder, with their digests.
 func (o options) images() ([]descriptor, error) {
 	text, err := os.ReadFile(o.dockerfile)
 	if err != nil {
@@ -145,16 +165,20 @@ func (o options) images() ([]descriptor, error) {
 		if given == "" {
 			m := regexp.MustCompile(`(?m)^ARG ` + arg + `=(\S+)$`).FindSubmatch(text)
 			if m == nil {
-				return nil, fmt.Errorf("%s names no %s", o.dockerfile, arg)
+				return nil, fmt.Errorf("%s has no line ARG %s=IMAGE", o.dockerfile, arg)
 			}
 			given = string(m[1])
 		}
+
+		// Without a digest the image is named all the same: a reader then sees that it was not pinned.
 		d := descriptor{URI: "docker://" + given}
 		if _, digest, ok := strings.Cut(given, "@sha256:"); ok {
 			d.Digest = map[string]string{"sha256": digest}
 		}
 		out = append(out, d)
 	}
+
+	// The order of a map is random, and the statement is not.
 	if len(out) == 2 && out[0].URI > out[1].URI {
 		out[0], out[1] = out[1], out[0]
 	}
