@@ -34,6 +34,7 @@ const (
 
 type devFlags struct {
 	listen, registry, google string
+	admission, admissionMode string
 	state                    string
 	policies                 []string
 	noSamples                bool
@@ -55,6 +56,18 @@ Binary Authorization emulated over their own protocols, a key, an attestor, samp
 	c.Flags().StringVar(&f.registry, "registry-listen", "127.0.0.1:5000", "address of the registry")
 	c.Flags().StringVar(&f.google, "google-listen", "127.0.0.1:9090",
 		"address of the emulated Google services, gRPC and REST")
+	c.Flags().StringVar(
+		&f.admission,
+		"admission-listen",
+		"",
+		"answer Kubernetes' AdmissionReviews at this `ADDRESS`, such as 127.0.0.1:8443, without TLS; not at all by default",
+	)
+	c.Flags().StringVar(
+		&f.admissionMode,
+		"admission-mode",
+		"attested",
+		"of --admission-listen: attested, judged, warn or warnJudged",
+	)
 	c.Flags().StringVar(&f.state, "state", "", "keep images, occurrences, keys and decisions in this `DIR`")
 	c.Flags().StringArrayVar(&f.policies, "policy", nil,
 		"judge by this `FILE` instead of the sample policy (repeatable)")
@@ -104,6 +117,9 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 		return fmt.Errorf("preparing the emulated services: %w", err)
 	}
 	printParts(c.OutOrStdout(), p, conf.Policies)
+	if f.admission != "" {
+		fmt.Fprintf(c.OutOrStdout(), "admission  http://%s/v1/admission (%s)\n", f.admission, f.admissionMode)
+	}
 	if !f.noSamples {
 		pushed, err := samples.Google{Grafeas: e.Google.Grafeas}.Push(ctx, p.registry.Addr().String())
 		if err != nil {
@@ -127,6 +143,9 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 // start opens every listener before anything is written to a disk, so that a
 // port that is taken leaves nothing half-done.
 func (f *devFlags) start(p *devParts, log *slog.Logger) error {
+	if host, _, err := net.SplitHostPort(f.admission); f.admission != "" && (err != nil || !loopback.Host(host)) {
+		return fmt.Errorf("--admission-listen %q: dev listens on this machine only: want 127.0.0.1:PORT", f.admission)
+	}
 	for _, l := range []struct {
 		flag, address string
 		into          *net.Listener
@@ -229,6 +248,9 @@ func (f *devFlags) configure(p *devParts) (config.Config, error) {
 			}
 		}
 		c.Policies = []string{path}
+	}
+	if f.admission != "" {
+		c.Admission = &config.Admission{Listen: f.admission, Mode: f.admissionMode, UnsafeOpen: true, Record: true}
 	}
 	c.Limits.CallerRate = 1000 // there is one caller, and load is tried here
 	return c, c.Finish(func(string) string { return "" }, engine.ProfileProblem)

@@ -65,6 +65,7 @@ func TestScript(t *testing.T) {
 			"throttle":    throttleRegistry,
 			"push":        pushImage,
 			"freeaddress": freeAddress,
+			"documented":  askAsDocumented,
 			"ondemand":    serveOnDemand,
 			"emulate":     startEmulator,
 			"served":      startService,

@@ -191,8 +191,12 @@ type Admission struct {
 	// Listen is HOST:PORT.
 	Listen string `yaml:"listen"`
 	// Mode is attested (a valid attestation by every attestor of the policy) or
-	// judged (that, or to pass the policy now).
+	// judged (that, or to pass the policy now); warn or warnJudged refuse nothing,
+	// and warn of what the other would refuse.
 	Mode string `yaml:"mode"`
+	// Record keeps a decision for each image of each review, whether it is judged
+	// or looked up; without it only what is judged is recorded.
+	Record bool `yaml:"record"`
 	// Cert, Key and ClientCA are PEM files: the gate's certificate, and who
 	// signs the API server's. All three, or UnsafeOpen.
 	Cert     string `yaml:"cert"`

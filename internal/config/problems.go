@@ -42,6 +42,9 @@ func (c Config) problems(getenv func(string) string, profile ProfileCheck) []err
 	}
 	if c.Admission != nil {
 		out = append(out, c.Admission.problems()...)
+		if c.Admission.Record && c.Store.None {
+			out = append(out, errors.New("admission.record: there is no record with store.none"))
+		}
 	}
 	if c.Telemetry.OTLP != nil {
 		out = append(out, c.Telemetry.OTLP.problems()...)
@@ -120,8 +123,10 @@ func (a Admission) problems() []error {
 	if _, _, err := net.SplitHostPort(a.Listen); err != nil {
 		out = append(out, fmt.Errorf("admission.listen: %q is not HOST:PORT", a.Listen))
 	}
-	if a.Mode != "attested" && a.Mode != "judged" {
-		out = append(out, fmt.Errorf("admission.mode: %q: want attested or judged", a.Mode))
+	switch a.Mode {
+	case "attested", "judged", "warn", "warnJudged":
+	default:
+		out = append(out, fmt.Errorf("admission.mode: %q: want attested, judged, warn or warnJudged", a.Mode))
 	}
 
 	// Part of the files would be TLS that identifies nobody.

@@ -141,10 +141,14 @@ func (e *Engine) newService() (*service, error) {
 // the channel closes when it has stopped.
 func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan struct{}, error) {
 	c := e.Config.Admission
-	h, err := admission.New(admission.Config{
+	conf := admission.Config{
 		Mode: admission.Mode(c.Mode), Policies: e.Policies, Attestations: attestations{e},
-		Judge: srv.Admit, Exempt: c.Exempt, Logger: e.log,
-	})
+		Judge: srv.Admit, Exempt: c.Exempt, Overrides: e.Store.OpenOverrides, Logger: e.log,
+	}
+	if c.Record {
+		conf.Record = e.recordAdmission
+	}
+	h, err := admission.New(conf)
 	if err != nil {
 		return nil, err
 	}
@@ -161,11 +165,11 @@ func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan
 		)
 	} else {
 		// The API server sends no token: its certificate is what identifies it.
-		conf, err := admission.TLS(c.Cert, c.Key, c.ClientCA)
+		identified, err := admission.TLS(c.Cert, c.Key, c.ClientCA)
 		if err != nil {
 			return nil, errors.Join(err, ln.Close())
 		}
-		ln = tls.NewListener(ln, conf)
+		ln = tls.NewListener(ln, identified)
 	}
 
 	stopped := make(chan struct{})
@@ -176,6 +180,13 @@ func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan
 		}
 	}()
 	return stopped, nil
+}
+
+// recordAdmission records what was decided about one image of a review.
+func (e *Engine) recordAdmission(ctx context.Context, r attestor.Record) error {
+	r.Decision.ID, r.Decision.Time, r.Decision.Emulated = newID(), time.Now().UTC(), e.Google.Emulated
+	_, err := e.Store.Finish(ctx, r)
+	return err
 }
 
 // refreshBases keeps what the tags of approved bases name, off the request path.

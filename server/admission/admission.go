@@ -21,30 +21,52 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // A Mode is the condition on which an image is admitted.
 type Mode string
 
-// The modes.
+// The modes. The last two refuse nothing: what the first two would refuse is a warning in the answer.
 const (
-	Attested Mode = "attested" // a valid attestation by every attestor of its policy
-	Judged   Mode = "judged"   // the same, or a pass by its policy now, in dry run
+	Attested   Mode = "attested" // a valid attestation by every attestor of its policy
+	Judged     Mode = "judged"   // the same, or a pass by its policy now, in dry run
+	Warn       Mode = "warn"     // warns of what Attested refuses
+	WarnJudged Mode = "warnJudged"
 )
+
+// Modes lists every mode.
+func Modes() []Mode { return []Mode{Attested, Judged, Warn, WarnJudged} }
+
+// judges reports whether an image without attestations may pass by its policy.
+func (m Mode) judges() bool { return m == Judged || m == WarnJudged }
+
+// warns reports whether the mode refuses nothing.
+func (m Mode) warns() bool { return m == Warn || m == WarnJudged }
 
 // Attestations looks up the attestations of an image.
 type Attestations interface {
 	Standing(ctx context.Context, img attestor.Image) (attestor.Standing, error)
 }
 
-// Config holds what a Handler is made of. All but Exempt and Logger is
-// required; Judge with mode Judged only.
+// Config holds what a Handler is made of. Mode, Policies and Attestations are
+// required, and Judge with the modes that judge.
 type Config struct {
 	Mode         Mode
 	Policies     attestor.Policies
 	Attestations Attestations
 	Judge        func(ctx context.Context, r attestor.Request) (attestor.Decision, error)
 	Logger       *slog.Logger // nil: nothing is logged
+
+	// Overrides lists the open overrides of an image, the newest first. nil: none are recorded, and an image that was
+	// overridden is told by the attestors of its attestations alone.
+	Overrides func(ctx context.Context, img attestor.Image) ([]attestor.Override, error)
+
+	// Record keeps what was decided about one image; it gives the decision its id and time. nil: nothing is recorded
+	// beyond what Judge records. A decision that cannot be recorded admits nothing.
+	Record func(ctx context.Context, r attestor.Record) error
+
+	Now func() time.Time // nil: [time.Now]
 
 	// Exempt are repositories that are admitted without a look-up, such as a
 	// cluster's own. Every use is a warning in the answer.
@@ -63,9 +85,9 @@ var _ http.Handler = (*Handler)(nil)
 // New returns a Handler, or what is wrong with c.
 func New(c Config) (*Handler, error) {
 	switch {
-	case c.Mode != Attested && c.Mode != Judged:
-		return nil, fmt.Errorf("making an admission handler: mode %q is neither %s nor %s", c.Mode, Attested, Judged)
-	case c.Policies == nil, c.Attestations == nil, c.Mode == Judged && c.Judge == nil:
+	case !slices.Contains(Modes(), c.Mode):
+		return nil, fmt.Errorf("making an admission handler: mode %q is not one of %v", c.Mode, Modes())
+	case c.Policies == nil, c.Attestations == nil, c.Mode.judges() && c.Judge == nil:
 		return nil, errors.New("making an admission handler: the policies, the attestations or the gate is missing")
 	case c.Timeout < 0:
 		return nil, errors.New("making an admission handler: the time-out is negative")
@@ -76,6 +98,9 @@ func New(c Config) (*Handler, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return &Handler{c: c}, nil
 }
@@ -151,207 +176,155 @@ func read(w http.ResponseWriter, r *http.Request) (body []byte, status int, err 
 // review decides on a request. A refusal lists every reason.
 func (h *Handler) review(ctx context.Context, r *request) *response {
 	out := &response{UID: r.UID}
-	problems, warnings := h.problems(ctx, r)
-	out.Warnings = warnings
+	found := h.findings(ctx, r)
+
+	var problems []string
+	for _, f := range found {
+		out.Warnings = append(out.Warnings, f.warnings...)
+		if f.problem == "" {
+			continue
+		}
+
+		// What is only warned of is told as a refusal, so that nobody takes the warning for an approval.
+		if h.c.Mode.warns() || f.dryRun {
+			out.Warnings = append(out.Warnings, "would be refused: "+f.problem)
+		} else {
+			problems = append(problems, f.problem)
+		}
+	}
+
+	out.Warnings = bounded(out.Warnings)
 	out.Allowed = len(problems) == 0
 	if !out.Allowed {
 		slices.Sort(problems)
 		out.Status = &status{Code: http.StatusForbidden, Reason: "Forbidden", Message: strings.Join(problems, "; ")}
 	}
-
-	h.c.Logger.InfoContext(
-		ctx,
-		"admission",
-		slog.Bool("allowed", out.Allowed),
-		slog.String("kind", r.Kind.Kind),
-		slog.String("operation", r.Operation),
-		slog.Int("problems", len(problems)),
-	)
+	out.AuditAnnotations = annotations(out.Allowed, found)
+	h.log(ctx, r, out.Allowed, len(problems), found)
 	return out
 }
 
-// problems lists why a request is not admitted; none admits it.
-func (h *Handler) problems(ctx context.Context, r *request) (problems, warnings []string) {
+// log writes one line for the review, and one for each image. Names and texts are left out, as in every log line.
+func (h *Handler) log(ctx context.Context, r *request, allowed bool, problems int, found []finding) {
+	h.c.Logger.InfoContext(
+		ctx,
+		"admission",
+		slog.Bool("allowed", allowed),
+		slog.String("kind", r.Kind.Kind),
+		slog.String("operation", r.Operation),
+		slog.Int("problems", problems),
+		slog.Bool("dry_run", h.c.Mode.warns()),
+	)
+
+	for _, f := range found {
+		h.c.Logger.InfoContext(
+			ctx,
+			"admission of an image",
+			slog.String("verdict", f.verdict()),
+			slog.String("image_digest", string(f.digest)),
+			slog.Any("reason_codes", f.codes),
+			slog.String("decision_id", f.decision),
+			slog.Bool("break_glass", f.override != ""),
+			slog.Bool("dry_run", h.c.Mode.warns() || f.dryRun),
+		)
+	}
+}
+
+// Kubernetes, "Dynamic Admission Control": "warnings over 256 characters may be truncated by the API server", and further
+// ones once "more than 4096 characters of warning messages are added".
+const (
+	maxWarning  = 256
+	maxWarnings = 16
+)
+
+// bounded sorts the warnings, each once, and cuts what the API server would cut.
+func bounded(warnings []string) []string {
+	for i, w := range warnings {
+		warnings[i] = plain.Clip("attestor: "+w, maxWarning)
+	}
+	slices.Sort(warnings)
+	warnings = slices.Compact(warnings)
+	if more := len(warnings) - maxWarnings; more > 0 {
+		warnings = append(warnings[:maxWarnings-1], fmt.Sprintf("attestor: and %d more warnings", more+1))
+	}
+	return warnings
+}
+
+// annotations are what the cluster's audit log keeps of the review, under the webhook's name.
+func annotations(allowed bool, found []finding) map[string]string {
+	if len(found) == 0 {
+		return nil
+	}
+
+	var digests, codes, decisions []string
+	verdict := "admitted"
+	for _, f := range found {
+		if f.problem != "" {
+			verdict = "would be refused"
+		}
+		add := func(list *[]string, s string) {
+			if s != "" && !slices.Contains(*list, s) {
+				*list = append(*list, s)
+			}
+		}
+		add(&digests, string(f.digest))
+		add(&decisions, f.override)
+		for _, c := range f.codes {
+			add(&codes, string(c))
+		}
+	}
+	if !allowed {
+		verdict = "refused"
+	}
+
+	out := map[string]string{"verdict": verdict}
+	for key, list := range map[string][]string{"images": digests, "reasons": codes, "overrides": decisions} {
+		if len(list) > 0 {
+			slices.Sort(list)
+			out[key] = strings.Join(list, ",")
+		}
+	}
+	return out
+}
+
+// findings decides about every image of a request; none admits it.
+func (h *Handler) findings(ctx context.Context, r *request) []finding {
+	unread := func(format string, args ...any) []finding {
+		return []finding{refused(fmt.Sprintf(format, args...), attestor.CodeEvidenceMissing)}
+	}
 	switch r.Operation {
 	case "DELETE":
-		return nil, nil // a deletion runs nothing
+		return nil // a deletion runs nothing
 	case "CREATE", "UPDATE":
 	default:
-		return []string{
-			fmt.Sprintf(
-				"the operation %q is not supported: restrict the webhook's rules to CREATE and UPDATE",
-				r.Operation,
-			),
-		}, nil
+		return unread(
+			"the operation %q is not supported: restrict the webhook's rules to CREATE and UPDATE",
+			r.Operation,
+		)
 	}
 
 	// Without an object nothing is known of what would run.
 	if len(bytes.TrimSpace(r.Object)) == 0 || bytes.Equal(bytes.TrimSpace(r.Object), []byte("null")) {
-		return []string{"the review has no object"}, nil
+		return unread("the review has no object")
 	}
 	spec, err := podSpecOf(r.Kind, r.Object)
 	if err != nil {
-		return []string{
-			fmt.Sprintf(
-				"%s %s: %s: restrict the webhook's rules to pods and workloads",
-				r.Kind.Group,
-				r.Kind.Kind,
-				err,
-			),
-		}, nil
+		return unread("%s %s: %s: restrict the webhook's rules to pods and workloads", r.Kind.Group, r.Kind.Kind, err)
 	}
 
 	// A pod without an image is none that this version can read: Kubernetes requires
 	// one.
 	images := spec.images()
 	if len(images) == 0 || len(images) > maxImages {
-		return []string{fmt.Sprintf("the pod has %d images; 1 to %d are supported", len(images), maxImages)}, nil
+		return unread("the pod has %d images; 1 to %d are supported", len(images), maxImages)
 	}
 
 	// Every image is looked at, also after a refusal, so that one answer names all.
-	var mu sync.Mutex
+	found := make([]finding, len(images))
 	var wg sync.WaitGroup
-	for _, image := range images {
-		wg.Go(func() {
-			warning, err := h.contained(ctx, image)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				problems = append(problems, err.Error())
-			}
-
-			if warning != "" {
-				warnings = append(warnings, warning)
-			}
-		})
+	for i, image := range images {
+		wg.Go(func() { found[i] = h.contained(ctx, r, image) })
 	}
-
 	wg.Wait()
-	slices.Sort(warnings)
-	return problems, warnings
-}
-
-// contained turns a panic about one image into its refusal.
-func (h *Handler) contained(ctx context.Context, image string) (warning string, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			h.c.Logger.ErrorContext(ctx, "panic while admitting", slog.Any("error", p))
-			warning, err = "", errors.New("internal error of the gate")
-		}
-	}()
-	return h.image(ctx, image)
-}
-
-// image decides on one image. A nil error admits it.
-func (h *Handler) image(ctx context.Context, text string) (warning string, err error) {
-	ref, err := attestor.ParseReference(text)
-	if err != nil {
-		return "", errors.New(attestor.Message(err))
-	}
-	repository := ref.Repository()
-	if slices.ContainsFunc(h.c.Exempt, func(p attestor.Pattern) bool { return p.Match(repository) }) {
-		return "attestor: " + repository + " is exempt and was admitted without a check", nil
-	}
-
-	// A tag may be moved between this answer and the pull, so that an attested image
-	// could be replaced by another.
-	img, pinned := ref.Pinned()
-	if !pinned {
-		return "", fmt.Errorf("%s is by tag, which may move: deploy it by digest", ref)
-	}
-
-	// No policy is a refusal: nobody has said what such an image must be.
-	policy, governed := h.c.Policies.Govern(repository)
-	if !governed {
-		return "", fmt.Errorf("no policy governs %s", repository)
-	}
-
-	err = h.admissible(ctx, ref, img, policy)
-
-	// A policy in dry run refuses nothing, here as everywhere else.
-	if err != nil && policy.Ref().Mode == attestor.DryRun {
-		return "attestor: would be refused, but the policy is in dry run: " + err.Error(), nil
-	}
-	return "", err
-}
-
-// admissible returns why a policy's image is not admitted. A failed look-up is no
-// attestation; in mode Judged, the policy decides instead.
-func (h *Handler) admissible(
-	ctx context.Context,
-	ref attestor.Reference,
-	img attestor.Image,
-	policy attestor.Policy,
-) error {
-	missing, err := h.missing(ctx, img, policy.Needs().Attest)
-	switch {
-	case err == nil && missing == "":
-		return nil
-	case h.c.Mode == Judged:
-		return h.judge(ctx, ref)
-	case err != nil:
-		return err
-	}
-	return fmt.Errorf("%s has no valid attestation by %s: run attestor attest %s", img, missing, img)
-}
-
-// missing names the attestors that have not attested to an image; "" admits it.
-// An image that was admitted by break-glass carries the attestations of other
-// attestors, where its policy names such.
-func (h *Handler) missing(ctx context.Context, img attestor.Image, needs attestor.AttestNeeds) (string, error) {
-	standing, err := h.c.Attestations.Standing(ctx, img)
-	if err != nil || !standing.Known {
-		return "", fmt.Errorf("the attestations of %s could not be looked up", img)
-	}
-	if len(needs.Attestors) == 0 {
-		return "any attestor, since its policy names none", nil
-	}
-
-	images := []attestor.Image{img}
-
-	// All attestors of a pass, or all of an override: some of each are neither.
-	missing, err := standing.Missing(needs.For(false), images)
-	if err != nil {
-		return "", fmt.Errorf("the attestations of %s: %w", img, err)
-	}
-
-	overridden, err := standing.Missing(needs.For(true), images)
-	if err != nil {
-		return "", fmt.Errorf("the attestations of %s: %w", img, err)
-	}
-	if len(missing) == 0 || len(overridden) == 0 {
-		return "", nil
-	}
-	return strings.Join(missing, ", "), nil
-}
-
-// judge asks the Gate, in dry run: a cluster's question must not make it sign
-// anything.
-func (h *Handler) judge(ctx context.Context, ref attestor.Reference) error {
-	pattern, err := attestor.ParsePattern(ref.Repository())
-	if err != nil {
-		return errors.New(attestor.Message(err))
-	}
-
-	// The caller may do no more than this one question takes.
-	d, err := h.c.Judge(ctx, attestor.Request{Image: ref, DryRun: true, Caller: attestor.Caller{
-		Subject: "admission", Issuer: "kubernetes",
-		Grants: []attestor.Grant{
-			{Actions: []attestor.Action{attestor.ActionCheck}, Images: []attestor.Pattern{pattern}},
-		},
-	}})
-	if err != nil {
-		return fmt.Errorf("%s: %s", ref, attestor.Message(err))
-	}
-
-	if d.Verdict == attestor.Pass {
-		return nil
-	}
-	var why []string
-	for _, r := range d.Refusals() {
-		if len(why) < 5 {
-			why = append(why, string(r.Code)+" "+r.Message)
-		}
-	}
-	return fmt.Errorf("%s was refused by decision %s: %s", ref, d.ID, strings.Join(why, ", "))
+	return found
 }

@@ -32,6 +32,8 @@ type request struct {
 	Resource    groupResource  `json:"resource"`
 	SubResource string         `json:"subResource"`
 	Operation   string         `json:"operation"`
+	Namespace   string         `json:"namespace"`
+	DryRun      bool           `json:"dryRun"`
 	Object      jsontext.Value `json:"object"`
 }
 
