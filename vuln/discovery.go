@@ -141,7 +141,7 @@ func failureOf(d *grafeaspb.DiscoveryOccurrence) *attestor.Reason {
 // conclude chooses the scanner whose report counts, and joins it with the findings.
 func (s *Scanner) conclude(ctx context.Context, q question, found collected) answer {
 	scan := prevailing(found.discoveries)
-	scan.Findings = merge(found.findings)
+	scan.Findings = merge(take(found.findings))
 	scan.System = s.system(scan.System, found.systems)
 	scan.Secrets, scan.SecretsListed = mergeSecrets(found.secrets), true
 	scan.Unread, scan.KindsUnlisted = found.unread.list(), found.unlisted

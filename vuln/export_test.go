@@ -20,7 +20,7 @@ func ScanOf(r attestor.ScanRequest, scanProjects map[string]string, occurrences 
 		}
 	}
 	scan := prevailing(c.discoveries)
-	scan.Findings, scan.Secrets, scan.Unread = merge(c.findings), mergeSecrets(c.secrets), c.unread.list()
+	scan.Findings, scan.Secrets, scan.Unread = merge(take(c.findings)), mergeSecrets(c.secrets), c.unread.list()
 	return scan, nil
 }
 

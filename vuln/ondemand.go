@@ -127,7 +127,7 @@ func (d *OnDemand) lookUp(ctx context.Context, r attestor.ScanRequest) attestor.
 		Note:     d.c.Name,
 		Resource: c.resource,
 		Finished: c.finished,
-		Findings: merge(c.findings),
+		Findings: merge(take([]*gathered{&c.findings})),
 		Secrets:  mergeSecrets(c.secrets),
 		System:   c.systems.choose(d.c.Ends, d.c.Now()),
 		Unread:   c.unread.list(),
@@ -152,7 +152,7 @@ type onDemandScan struct {
 	other    string // something else that an occurrence is of
 	resource string
 	finished *time.Time
-	findings []attestor.Vulnerability
+	findings gathered
 	secrets  []attestor.Secret
 	systems  systems
 	unread   unread
@@ -182,13 +182,13 @@ func (c *onDemandScan) add(o *grafeaspb.Occurrence, kind string) error {
 		c.finished = &at
 	}
 
-	c.findings = appendFindings(c.findings, o, c.trusted)
+	c.findings.add(o, c.trusted)
 	c.secrets = appendSecrets(c.secrets, o)
 	c.systems.add(o)
 	if kind != "" {
 		c.unread.name(kind, 1)
 	}
-	if len(c.findings)+len(c.secrets) > maxFindings {
+	if c.findings.n+len(c.secrets) > maxFindings {
 		return tooMuch(fmt.Sprintf("more than %d findings and secrets", maxFindings))
 	}
 	return nil

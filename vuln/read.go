@@ -66,7 +66,7 @@ func (s *Scanner) read(ctx context.Context, q question) answer {
 // collected is what one or more lists hold about the question.
 type collected struct {
 	discoveries []discovery
-	findings    []attestor.Vulnerability
+	findings    []*gathered // of each project; one while a list is read
 	secrets     []attestor.Secret
 	systems     systems
 	unread      unread
@@ -95,11 +95,14 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 		}
 	}
 
-	c.findings = appendFindings(c.findings, o, q.needs.Trusted)
+	if c.findings == nil {
+		c.findings = []*gathered{{}}
+	}
+	c.findings[0].add(o, q.needs.Trusted)
 	c.secrets = appendSecrets(c.secrets, o)
 	c.systems.add(o)
 	c.unread.add(o)
-	if len(c.findings)+len(c.secrets) > maxFindings {
+	if c.findings[0].n+len(c.secrets) > maxFindings {
 		return tooMuch(fmt.Sprintf("more than %d findings and secrets", maxFindings))
 	}
 	return nil
