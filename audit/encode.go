@@ -1,8 +1,12 @@
 package audit
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
@@ -23,11 +27,22 @@ func hashOf(b []byte) string {
 
 // evidenceHash returns the content hash for [attestor.Decision.Evidence].
 func evidenceHash(ev attestor.Evidence) (string, error) {
-	b, err := json.Marshal(ev)
-	if err != nil {
+	// An encoder writes what json.Marshal returns, and a line's end. It keeps no copy, which of an image with many findings is large.
+	h := sha256.New()
+	if err := json.NewEncoder(&unended{h}).Encode(ev); err != nil {
 		return "", fmt.Errorf("encoding evidence: %w", err)
 	}
-	return hashOf(b), nil
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// unended leaves out line ends. JSON without indentation has no other.
+type unended struct{ w io.Writer }
+
+func (u *unended) Write(p []byte) (int, error) {
+	if _, err := u.w.Write(bytes.TrimSuffix(p, []byte("\n"))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // An outline is Evidence without its large parts, which are blobs. Another
