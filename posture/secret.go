@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/attestor-gate/attestor/posture/leaks"
 )
 
 // shapes are secrets that can be told by their form alone.
@@ -88,7 +91,7 @@ func secretive(name string) bool {
 // never part of the answer.
 func looksSecret(name, value string) string {
 	value = strings.TrimSpace(value)
-	if why := shaped(value); why != "" {
+	if why := named(name, value); why != "" {
 		return why
 	}
 
@@ -107,12 +110,34 @@ func looksSecret(name, value string) string {
 }
 
 // shaped says which kind of secret a value has the form of, or "".
-func shaped(value string) string {
+func shaped(value string) string { return named("", value) }
+
+// detector has the rules of a library about the tokens of many services. They are fixed when the program is built, and
+// compiled once, when the first definition is judged.
+var detector = sync.OnceValues(leaks.New)
+
+// named is shaped for the value of a variable, whose name says which service a token is of.
+func named(name, value string) string {
 	for _, s := range shapes {
 		if s.re.MatchString(value) {
 			return "has the form of " + s.what
 		}
 	}
+
+	// Short values are no tokens; most are told apart without a search.
+	const shortest = 12
+	if len(value) < shortest || reference.MatchString(value) || filePath.MatchString(value) {
+		return ""
+	}
+
+	d, err := detector()
+	if err != nil {
+		return "could not be searched for secrets" // counts as one: a search that failed finds nothing
+	}
+	if kind := d.Find(name + ` = "` + value + `"`); kind != "" {
+		return "has the form of a secret (" + kind + ")"
+	}
+
 	return ""
 }
 

@@ -91,3 +91,27 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		}
 	}
 }
+
+// TestSecretsByTheLibrary: tokens of services that only their own form tells, wherever a definition has text. They are made from parts
+// here, so that nothing in this file is one.
+func TestSecretsByTheLibrary(t *testing.T) {
+	token := "dop_v1_" + strings.Repeat("3fa9c2e7b1", 7)[:64]
+	for place, edits := range map[string][]string{
+		"a variable":       {"value: info", "value: " + token},
+		"an argument":      {"        image: ", "        args: [--do, " + token + "]\n        image: "},
+		"a field of JSON":  {"value: info", `value: '{"a": "` + token + `"}'`},
+		"a probe's header": {"            path: /health\n", "            path: /health\n            httpHeaders: [{name: X-Do, value: " + token + "}]\n"},
+		"an annotation":    {"    run.googleapis.com/ingress:", "    note: " + token + "\n    run.googleapis.com/ingress:"},
+		"a build variable": {"    run.googleapis.com/ingress:", `    run.googleapis.com/build-environment-variables: '{"DO": "` + token + `"}'` + "\n    run.googleapis.com/ingress:"},
+	} {
+		f := finding(t, hipaa(t, replace(t, sample(t, "hardened.yaml"), edits...)), "SECRETS_BY_REFERENCE")
+		if f.Status != attestor.StatusDeny || !strings.Contains(f.Message, "digitalocean-pat") || strings.Contains(f.Message+f.Fix, token) {
+			t.Errorf("%s: %s: %s", place, f.Status, f.Message)
+		}
+	}
+	excused := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n  extends: hipaa\n  exceptions:\n    - {rule: SECRETS_BY_REFERENCE, services: [api], subject: LOG_LEVEL, owner: a@acme.example, reason: an example's token, expires: 2027-01-31}\n")
+	in := posture.Input{Definitions: []posture.Source{source(replace(t, sample(t, "hardened.yaml"), "value: info", "value: "+token))}}
+	if f := finding(t, mustJudge(t, excused, nil, in), "SECRETS_BY_REFERENCE"); f.Status != attestor.StatusPass || len(f.Exceptions) != 1 {
+		t.Errorf("with an exception for the variable: %s: %s", f.Status, f.Message)
+	}
+}
