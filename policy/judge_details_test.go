@@ -64,6 +64,10 @@ func TestOneFaultIsSaidOnce(t *testing.T) {
 		{"a group that USER does not give", nil, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)), user("7", number(7), nil, attestor.UserFromConfig)), codes("GROUP_ROOT")},
 		{"a group that could not be found", []string{"  user: {nonRoot: true, names: resolve, rootGroup: deny}"}, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)), user("7:app", number(7), nil, attestor.UserFromConfig)), codes("GROUP_UNRESOLVED")},
 		{"a severity of a later version, where no finding is allowed", []string{"    maximumFixableSeverity: BLOCK_ALL", "  unknownFindings: ignore"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = "IMPORTANT" })), codes("FIXABLE_SEVERITY_EXCEEDED", "SHORTEST_WAY")},
+		{"a secret that is not judged, by a scanner that was not asked", nil, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
+			e.Scan.SecretsListed, e.Scan.Secrets = false, []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretInvalid}}
+		}), codes("SECRET_FOUND")},
+		{"secrets that could not be read", nil, attestor.CheckSecrets, changes(withProblems(problem(attestor.CheckSecrets, attestor.StatusError, attestor.CodeScanUnavailable)), on(func(e *attestor.PlatformEvidence) { e.Scan.SecretsListed = false })), codes("SCAN_UNAVAILABLE")},
 		{"a denial with no finding", nil, attestor.CheckVulnerabilities, withProblems(problem(attestor.CheckVulnerabilities, attestor.StatusDeny, attestor.CodeLayersMismatch)), codes("LAYERS_MISMATCH")},
 		{"a note that is no name", nil, attestor.CheckVulnerabilities, on(func(e *attestor.PlatformEvidence) { e.Scan.Note = "projects" }), codes("SCAN_NOT_TRUSTED")},
 	}
@@ -114,9 +118,21 @@ func TestWhatReasonsSay(t *testing.T) {
 		{"a grace period", []string{"    gracePeriod: {HIGH: 2d}"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", high, func(v *attestor.Vulnerability) { v.Published = &published })), "accepted until 2026-11-22", ""},
 		{"no grace at all", []string{"    gracePeriod: {HIGH: 0d}"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", high, func(v *attestor.Vulnerability) { v.Published = &published })), "limit for fixable is MEDIUM", "accepted until"},
 		{"how many findings are judged", nil, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1", malware), vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.KnownExploited = nil })), "whether 1 of 2 findings are exploited", ""},
+		{"a secret of the base", nil, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
+			e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretValid, DiffID: e.Layers[0].DiffID}}
+		}), "a secret of kind K lies in /a (from the base); it is valid", ""},
+		{"a secret of the image's own", nil, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
+			e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretUnknown, DiffID: e.Layers[1].DiffID}}
+		}), "whether it is valid is not known", "from the base"},
+		{"a secret that is invalid, and judged", []string{"  secrets: {found: deny, statuses: [INVALID]}"}, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
+			e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretInvalid}}
+		}), "it is known to be invalid", "whether"},
+		{"a secret of a status of a later version", nil, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
+			e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: "STATUS_9"}}
+		}), "with the status STATUS_9, which this version does not know", ""},
 		{"malware alone", nil, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1", malware)), "1 finding in all; the shortest way to a pass: remove 1 malicious package (evil)", ""},
 		{"malware that is blocked by name", []string{"    blockedCves: [MAL-2025-1]"}, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1", malware)), "the policy blocks it by name", "is a malicious package"},
-		{"what only warns is not in the way", []string{"    gracePeriod: {HIGH: 2d}"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", critical), vulnerability("CVE-1-2", high, func(v *attestor.Vulnerability) { v.Published, v.Package = &published, "curl" })), "1 finding in all; the shortest way to a pass: update 1 package in your own layers (openssl)", "curl)"},
+		{"what only warns is not in the way", []string{"    gracePeriod: {HIGH: 2d}"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", critical), vulnerability("CVE-1-2", high, func(v *attestor.Vulnerability) { v.Published, v.Package = &published, "curl" })), "1 finding in all; the shortest way to a pass: update 1 package", "curl)"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -38,7 +38,7 @@ func TestReachableCodes(t *testing.T) {
 	want := []attestor.Code{
 		"BASE_EVIDENCE_TOO_WEAK", "BASE_NOT_APPROVED", "BASE_OUTDATED", "BASE_UNSIGNED", "CVE_BLOCKED", "EPSS_EXCEEDED",
 		"FIXABLE_SEVERITY_EXCEEDED", "GROUP_ROOT", "GROUP_UNRESOLVED", "IN_GRACE_PERIOD", "KNOWN_EXPLOITED",
-		"MALICIOUS_PACKAGE", "OUT_OF_SCOPE", "PROVENANCE_BUILDER", "PROVENANCE_LEVEL", "PROVENANCE_MISSING",
+		"MALICIOUS_PACKAGE", "OUT_OF_SCOPE", "SECRET_FOUND", "SECRET_UNKNOWN", "PROVENANCE_BUILDER", "PROVENANCE_LEVEL", "PROVENANCE_MISSING",
 		"PROVENANCE_SOURCE", "SCAN_ARCHIVED", "SCAN_FAILED", "SCAN_INACTIVE", "SCAN_NOT_FOUND", "SCAN_NOT_OF_CHILD",
 		"SCAN_PENDING", "SCAN_RUNNING", "SCAN_TOO_OLD", "SCAN_UNAVAILABLE", "SCAN_UNSUPPORTED",
 		"UNFIXABLE_SEVERITY_EXCEEDED", "UNSPECIFIED_SEVERITY", "UPLOAD_TIME_UNKNOWN", "UPLOAD_TOO_OLD", "USER_NOT_NUMERIC",
@@ -91,6 +91,8 @@ func TestReachableCodesFollowTheSettings(t *testing.T) {
 		{"exploits", []string{"    knownExploited: allow"}, codes("KNOWN_EXPLOITED"), nil},
 		{"any builder and source", []string{"  provenance: {slsaLevel: 1}"}, codes("PROVENANCE_BUILDER", "PROVENANCE_SOURCE"), nil},
 		{"any level", []string{"  provenance: {builders: [b], sources: [\"https://git.example/*\"]}"}, codes("PROVENANCE_LEVEL"), nil},
+		{"no secrets", []string{"  secrets: {found: ignore}"}, codes("SECRET_FOUND", "SECRET_UNKNOWN"), nil},
+		{"secrets that warn", []string{"  secrets: {found: warn}", "  unknownFindings: ignore"}, codes("UNKNOWN_FINDING"), nil},
 		{"findings of later versions", []string{"  unknownFindings: ignore"}, codes("UNKNOWN_FINDING"), nil},
 		{"a rule", []string{"  rules: [{name: r, expression: 'image.user == \"x\"', message: m}]"}, nil, codes("RULE_VIOLATED")},
 	}

@@ -121,6 +121,9 @@ func TestLintIsSilent(t *testing.T) {
 		{"a scan of a limited age", edited(t, "    scan: {continuous: optional, maxAge: 30d}"), "spec.vulnerabilities.scan.continuous", ""},
 		{"another check's exception for malware", edited(t, strings.Replace(waiver, "%s", "user, subject: MAL-2025-1", 1)), "spec.exceptions[0].subject", ""},
 		{"an exception for malware by its id", edited(t, strings.Replace(waiver, "%s", "vulnerabilities, subject: MAL-2025-1", 1)), "spec.exceptions[0].subject", "no effect on a malicious package"},
+		{"an exception for secrets that are not judged", edited(t, "  secrets: {found: ignore}", strings.Replace(waiver, "%s", "secrets, subject: GCP_API_KEY", 1)), "spec.exceptions[0].check", "does not ask for secrets"},
+		{"an exception for a kind of secret", edited(t, strings.Replace(waiver, "%s", "secrets, subject: GCP_API_KEY", 1)), "spec.exceptions[0].subject", ""},
+		{"an exception for secrets by another check's code", edited(t, strings.Replace(waiver, "%s", "secrets, subject: USER_ROOT", 1)), "spec.exceptions[0].subject", "USER_ROOT is a reason of user"},
 		{"a remark's code", edited(t, strings.Replace(waiver, "%s", "user, subject: USER_LIMITS", 1)), "spec.exceptions[0].subject", "refuses nothing"},
 		{"anybody's provenance", edited(t, `  provenance: {slsaLevel: 1, builders: [b], signedBy: {keyless: {issuer: i, subjectRegexp: ".*"}}}`), "spec.provenance.signedBy.keyless.subjectRegexp", "matches anybody"},
 	}

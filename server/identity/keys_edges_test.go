@@ -320,6 +320,8 @@ func TestDiscoveryThatLeadsNowhere(t *testing.T) {
 		says   string // the log; "": believed
 	}{
 		"whole":                      {200, `{"issuer":"` + issuer + `","jwks_uri":"` + keysAt + `"}`, ""},
+		"with what is not read here": {200, `{"issuer":"` + issuer + `","jwks_uri":"` + keysAt + `","scopes_supported":["openid"],"service_documentation":null,"issuer_alias":null}`, ""},
+		"without issuer, by null":    {200, `{"issuer":null,"jwks_uri":"` + keysAt + `"}`, "another issuer's"},
 		"not found":                  {404, `{"issuer":"` + issuer + `","jwks_uri":"` + keysAt + `"}`, "status 404"},
 		"keys over plain HTTP":       {200, `{"issuer":"` + issuer + `","jwks_uri":"http://keys.example/jwks"}`, "is not an https URL"},
 		"keys at a URL with a login": {200, `{"issuer":"` + issuer + `","jwks_uri":"https://me@keys.example/jwks"}`, "is not an https URL"},
