@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -221,7 +222,24 @@ func (s *Store) index(ctx context.Context, tx *txn, batch []queued) error {
 	if err := insert(ctx, tx, "repositories", []string{"repository", "name"}, repositories); err != nil {
 		return err
 	}
+	if err := s.indexImages(ctx, tx, batch); err != nil {
+		return err
+	}
+	if err := addDays(ctx, tx, counted(batch), 1); err != nil {
+		return err
+	}
 	return deleteFrom(ctx, tx, "decision_queue", "id", done)
+}
+
+// counted are the repositories and bodies of a batch.
+func counted(batch []queued) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, q := range batch {
+			if q.recorded && !yield(q.repository, q.body) {
+				return
+			}
+		}
+	}
 }
 
 // indexFindings enters the findings of a decision that its repository did not have
@@ -324,6 +342,12 @@ const maxRows = 500
 
 // insert inserts rows that are not there yet.
 func insert(ctx context.Context, tx *txn, table string, columns []string, rows [][]any) error {
+	return upsert(ctx, tx, table, columns, rows, "DO NOTHING")
+}
+
+// upsert inserts rows, of which no two have the same key. conflict is what follows ON
+// CONFLICT.
+func upsert(ctx context.Context, tx *txn, table string, columns []string, rows [][]any, conflict string) error {
 	for some := range slices.Chunk(rows, maxRows) {
 		var st statement
 		st.add("INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES ")
@@ -334,7 +358,7 @@ func insert(ctx context.Context, tx *txn, table string, columns []string, rows [
 			}
 			st.add(marks, row...)
 		}
-		st.add(" ON CONFLICT DO NOTHING")
+		st.add(" ON CONFLICT " + conflict)
 		if _, err := tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
 			return err
 		}
@@ -354,8 +378,60 @@ func deleteFrom(ctx context.Context, tx *txn, table, column string, values []any
 	return nil
 }
 
-// forget deletes terms of decisions.
-func forget(ctx context.Context, tx *txn, terms [][]any) error {
+// forget takes decisions that are about to be removed out of the index, and out of
+// the counts of their days, unless they are only queued for it.
+func forget(ctx context.Context, tx *txn, removed []prunable) error {
+	ids := make([]any, 0, len(removed))
+	var terms [][]any
+	for _, p := range removed {
+		ids = append(ids, p.id)
+		for _, term := range termsOf(p.body) {
+			terms = append(terms, []any{term, p.at, p.id})
+		}
+	}
+
+	waiting, err := stillQueued(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	err = addDays(ctx, tx, func(yield func(string, string) bool) {
+		for _, p := range removed {
+			if !waiting[p.id] && !yield(p.repository, p.body) {
+				return
+			}
+		}
+	}, -1)
+	if err != nil {
+		return err
+	}
+
+	if err := deleteFrom(ctx, tx, "images", "decision", ids); err != nil {
+		return err
+	}
+	if err := deleteFrom(ctx, tx, "decision_queue", "id", ids); err != nil {
+		return err
+	}
+	return deleteTerms(ctx, tx, terms)
+}
+
+// stillQueued returns which decisions are in the queue.
+func stillQueued(ctx context.Context, tx *txn, ids []any) (map[string]bool, error) {
+	out := map[string]bool{}
+	for some := range slices.Chunk(ids, maxRows) {
+		var st statement
+		st.add("SELECT id FROM decision_queue WHERE id IN (?"+strings.Repeat(", ?", len(some)-1)+")", some...)
+		found, err := idRows(tx.QueryContext(ctx, st.text.String(), st.args...))
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range found {
+			out[id] = true
+		}
+	}
+	return out, nil
+}
+
+func deleteTerms(ctx context.Context, tx *txn, terms [][]any) error {
 	for some := range slices.Chunk(terms, maxRows) {
 		var st statement
 		st.add("DELETE FROM decision_terms WHERE (term, at, decision) IN (VALUES ")

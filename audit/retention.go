@@ -109,7 +109,7 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 		if err := s.lockIndex(ctx, tx); err != nil {
 			return err
 		}
-		batch, err := pruneRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.body, d.evidence,
+		batch, err := pruneRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.repository, d.body, d.evidence,
 				EXISTS (SELECT 1 FROM admissions a WHERE a.decision = d.id OR a.changed = d.id)
 				OR EXISTS (SELECT 1 FROM overrides o WHERE o.decision = d.id AND o.closed_at IS NULL)
 			FROM decisions d WHERE d.state = 'finished' AND d.at < $1 AND (d.at, d.id) > ($2, $3)
@@ -119,14 +119,11 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 		}
 
 		var gone, used []string
-		var terms [][]any
+		var removed []prunable
 		for _, p := range batch {
 			last = position{p.at, p.id}
 			if !p.kept {
-				gone = append(gone, p.id)
-				for _, term := range termsOf(p.body) {
-					terms = append(terms, []any{term, p.at, p.id})
-				}
+				gone, removed = append(gone, p.id), append(removed, p)
 				continue
 			}
 			var o outline
@@ -141,7 +138,7 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 		if err := s.touchBlobs(ctx, tx, used); err != nil || len(gone) == 0 {
 			return err
 		}
-		if err := forget(ctx, tx, terms); err != nil {
+		if err := forget(ctx, tx, removed); err != nil {
 			return err
 		}
 		marks, args := placeholders(gone)
@@ -197,9 +194,9 @@ func dropSalts(ctx context.Context, tx *txn, kind string, ids []string) error {
 
 // A prunable is a decision from before the cutoff.
 type prunable struct {
-	id, body, evidence string
-	at                 int64
-	kept               bool
+	id, repository, body, evidence string
+	at                             int64
+	kept                           bool
 }
 
 func pruneRows(rows *sql.Rows, err error) ([]prunable, error) {
@@ -211,7 +208,7 @@ func pruneRows(rows *sql.Rows, err error) ([]prunable, error) {
 	var out []prunable
 	for rows.Next() {
 		var p prunable
-		if err := rows.Scan(&p.id, &p.at, &p.body, &p.evidence, &p.kept); err != nil {
+		if err := rows.Scan(&p.id, &p.at, &p.repository, &p.body, &p.evidence, &p.kept); err != nil {
 			return nil, err
 		}
 		out = append(out, p)

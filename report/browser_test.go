@@ -384,9 +384,9 @@ func TestHTMLInjection(t *testing.T) {
 	}
 }
 
-// Ten thousand images: the page is complete, and the time to get there is
-// logged rather than judged, since machines differ; the benchmark is in
-// docs/audit.md.
+// Ten thousand images: the page stays below two megabytes and says what it leaves
+// out. The time to get there is logged rather than judged, since machines differ; the
+// benchmark is in docs/audit.md.
 func TestTenThousandImages(t *testing.T) {
 	var page bytes.Buffer
 	if err := report.Write(&page, report.HTML, report.Record(summary(t, 10_000), nil), report.Options{Links: "https://gate.example.com"}); err != nil {
@@ -412,8 +412,8 @@ func TestTenThousandImages(t *testing.T) {
 		return {Rows: rows, Ready: n.domContentLoadedEventEnd - n.responseStart, Load: n.loadEventEnd - n.responseStart, Size: n.decodedBodySize / 1e6,
 			Filter: time(() => { v.value = "deny"; v.dispatchEvent(new Event("change")) }), Sort: time(() => document.querySelectorAll("th button")[1].click())};
 	})()`)
-	if got.Rows != 10_000 {
-		t.Errorf("%d rows, want 10000", got.Rows)
+	if got.Rows != 2000 || page.Len() > 2<<20 || !strings.Contains(page.String(), "2,000 images of 10,000") {
+		t.Errorf("%d rows, want 2000 in two megabytes, and a note: %d bytes", got.Rows, page.Len())
 	}
 	t.Logf("%.1f MB, ready in %.0f ms, loaded in %.0f ms, filtered in %.0f ms, sorted in %.0f ms", got.Size, got.Ready, got.Load, got.Filter, got.Sort)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/page"
+	"github.com/attestor-gate/attestor/internal/tally"
 )
 
 // A Builder sums up what it is given piece by piece, as a sweep finds it. It
@@ -18,8 +19,8 @@ import (
 type Builder struct {
 	o          SummaryOptions
 	s          Summary
-	images     map[string]int // by canonical reference
-	events     []event
+	images     map[string]bool // that were counted, by canonical reference
+	days       map[int64]*TrendPoint
 	fixes      map[string]*FixCount
 	reasons    map[attestor.Code]*ReasonCount
 	groups     map[string]*GroupCount
@@ -30,18 +31,12 @@ type Builder struct {
 	upcoming   attestor.UpcomingCounts
 }
 
-// event is one decision, for the trend.
-type event struct {
-	at      time.Time
-	image   int
-	verdict attestor.Outcome
-	counts  [6]int // by attestor.Severities
-}
+const day = tally.Day
 
 // NewBuilder returns an empty Builder.
 func NewBuilder(o SummaryOptions) *Builder {
 	b := &Builder{
-		o: o, images: map[string]int{}, fixes: map[string]*FixCount{}, reasons: map[attestor.Code]*ReasonCount{},
+		o: o, images: map[string]bool{}, days: map[int64]*TrendPoint{}, fixes: map[string]*FixCount{}, reasons: map[attestor.Code]*ReasonCount{},
 		groups: map[string]*GroupCount{}, bases: map[string]*BaseCount{}, behind: map[string]int{},
 		exceptions: map[string]*ExceptionUse{},
 		s: Summary{Title: o.Title, Made: o.Now.UTC(), GroupedBy: o.GroupBy, DryRun: true, Overrides: []page.Override{},
@@ -62,13 +57,8 @@ func NewBuilder(o SummaryOptions) *Builder {
 // so that they come newest first.
 func (b *Builder) Add(r attestor.Record) {
 	d := r.Decision
-	b.s.Decisions++
-	b.s.Emulated = b.s.Emulated || d.Emulated
-
-	// One refusal that took effect is enough for "were refused".
-	if describe.Outcome(d) == attestor.Deny && !d.DryRun && !describe.Overridden(d) {
-		b.s.DryRun = false
-	}
+	b.addCount(tally.CountOf(d))
+	b.override(d)
 	if b.s.Until.IsZero() || d.Time.After(b.s.Until) {
 		b.s.Until = d.Time.UTC()
 	}
@@ -78,108 +68,36 @@ func (b *Builder) Add(r attestor.Record) {
 	if d.Revoked != nil {
 		b.s.Revoked++
 	}
-	if g := d.BreakGlass; g != nil {
-		b.s.Overrides = append(b.s.Overrides, page.Override{
-			ID: d.ID, Image: describe.Name(d), By: g.By, Reason: g.Reason, Time: d.Time.UTC(), Expires: g.Expires,
-		})
-	}
 
 	// An image counts by its newest decision: an old pass says nothing about an
 	// image that was refused since, nor an old refusal about one that was mended.
-	name := describe.Name(d)
-	i, seen := b.images[name]
-	if !seen {
-		i = len(b.images)
-		b.images[name] = i
-		b.image(r)
+	if name := describe.Name(d); !b.images[name] {
+		b.images[name] = true
+		b.line(tally.Project(r), label(r, b.o.GroupBy))
 	}
-
-	e := event{at: d.Time, image: i, verdict: describe.Outcome(d)}
-	counts := severities(d)
-	for j, level := range attestor.Severities() {
-		e.counts[j] = counts[level]
-	}
-
-	b.events = append(b.events, e)
 }
 
-// severities of an image are those of its worst platform: an index has the
-// same findings once for each.
-func severities(d attestor.Decision) map[attestor.Severity]int {
-	out := map[attestor.Severity]int{}
-	for _, p := range d.Platforms {
-		for level, n := range p.Scan.Counts {
-			out[level] = max(out[level], n)
-		}
+// day is the point of the trend that a time belongs to.
+func (b *Builder) day(t time.Time) *TrendPoint {
+	start := t.UTC().Truncate(day)
+	p := b.days[start.Unix()]
+	if p == nil {
+		p = &TrendPoint{Day: start, Findings: map[attestor.Severity]int{}}
+		b.days[start.Unix()] = p
 	}
-
-	return out
+	return p
 }
 
-// image counts the newest decision on an image.
-func (b *Builder) image(r attestor.Record) {
-	d := r.Decision
-	counts := severities(d)
-	row := Row{
-		ID: d.ID, Time: d.Time.UTC(), Image: describe.Name(d), Repository: describe.Repository(d),
-		Requested: d.Image.Requested,
-		Verdict:   describe.Outcome(d), Overridden: describe.Overridden(d), Critical: counts[attestor.Critical],
-		High: counts[attestor.High],
-	}
-	if d.Policy != nil {
-		row.Policy = d.Policy.Name
-	}
-
-	for _, p := range d.Platforms {
-		row.Fixable = max(row.Fixable, p.Scan.Fixable)
-
-		if row.Base == "" {
-			row.Base = p.Base.Name
-		}
-
-		row.Outdated = row.Outdated || p.Base.Name != "" && !p.Base.Current
-	}
-
-	b.refusals(d, &row)
-	b.count(row, label(r, b.o.GroupBy))
-	b.base(r, row)
-	b.findings(r)
-	b.excused(d)
-	b.upcoming.Add(row.Image, d.Upcoming())
-	b.s.Rows = append(b.s.Rows, row)
-}
-
-// refusals counts reasons and fixes, each once for an image.
-func (b *Builder) refusals(d attestor.Decision, row *Row) {
-	fixes := map[string]attestor.Code{}
-	perCode := map[attestor.Code]int{}
-	without := false
-	for _, f := range describe.Findings(d, attestor.Refuses) {
-		row.Codes = describe.AppendNew(row.Codes, string(f.Code))
-		perCode[f.Code] += f.Count
-
-		// A refusal without a fix stays after all fixes are applied: none of them
-		// then clears the image.
-		if f.Fix == "" {
-			without = true
-			continue
-		}
-		if row.Fix == "" {
-			row.Fix = f.Fix
-		}
-		if _, ok := fixes[f.Fix]; !ok {
-			fixes[f.Fix] = f.Code
-		}
-	}
-
-	for c, n := range perCode {
+// line counts the newest decision on an image.
+func (b *Builder) line(l tally.Line, group string) {
+	for c, n := range l.Codes {
 		r := entry(b.reasons, c)
 		r.Code = c
 		r.Images++
 		r.Count += n
 	}
 
-	for fix, c := range fixes {
+	for fix, c := range l.Fixes {
 		f := entry(b.fixes, fix)
 		f.Fix = fix
 
@@ -189,10 +107,44 @@ func (b *Builder) refusals(d attestor.Decision, row *Row) {
 
 		f.Images++
 
-		if len(fixes) == 1 && !without {
+		if len(l.Fixes) == 1 && !l.Unfixable {
 			f.Clears++
 		}
 	}
+
+	b.count(l.Row, group)
+	b.base(l)
+	for _, p := range l.Published {
+		var at *time.Time
+		if p.Day != 0 {
+			at = new(time.Unix(p.Day*int64(day/time.Second), 0))
+		}
+		b.ages[age(at, b.o.Now)][p.Level] += p.N
+	}
+
+	b.excused(l)
+	b.upcoming.Add(l.Row.Image, l.Upcoming)
+	b.keep(l.Row)
+}
+
+// keep adds a row to the table of images, of which at most MaxRows are kept: those
+// that need somebody first, and of these the newest.
+func (b *Builder) keep(row Row) {
+	b.s.Rows = append(b.s.Rows, row)
+	if most := b.o.MaxRows; most > 0 && len(b.s.Rows) >= 2*most {
+		b.s.Rows = slices.Clip(b.first(most))
+	}
+}
+
+// first are the rows that come first, in their order.
+func (b *Builder) first(most int) []Row {
+	slices.SortStableFunc(b.s.Rows, func(x, y Row) int {
+		return cmp.Or(rank(x)-rank(y), y.Time.Compare(x.Time))
+	})
+	if most > 0 && len(b.s.Rows) > most {
+		return slices.Clone(b.s.Rows[:most])
+	}
+	return b.s.Rows
 }
 
 func entry[K comparable, V any](m map[K]*V, k K) *V {
@@ -243,51 +195,28 @@ func label(r attestor.Record, name string) string {
 	return ""
 }
 
-func (b *Builder) base(r attestor.Record, row Row) {
-	if len(r.Decision.Platforms) == 0 {
-		return // never inspected
+func (b *Builder) base(l tally.Line) {
+	if !l.Inspected {
+		return
 	}
 
-	c := entry(b.bases, row.Base)
-	c.Name = row.Base
+	c := entry(b.bases, l.Row.Base)
+	c.Name = l.Row.Base
 	c.Images++
 
-	if row.Verdict != attestor.Pass {
+	if l.Row.Verdict != attestor.Pass {
 		c.Refused++
 	}
-	if !row.Outdated {
+	if !l.Row.Outdated {
 		return
 	}
 
 	c.Outdated++
-
-	for _, p := range r.Decision.Platforms {
-		var days int
-		if _, err := fmt.Sscanf(p.Base.Behind, "%dd", &days); err == nil && days > b.behind[row.Base] {
-			b.behind[row.Base] = days
-			c.Behind = fmt.Sprintf("%dd", days)
-		}
+	if l.Behind > b.behind[l.Row.Base] {
+		b.behind[l.Row.Base] = l.Behind
+		c.Behind = fmt.Sprintf("%dd", l.Behind)
 	}
-
-	// The figure is an upper bound: a newer base may have findings of its own.
-	clears := 0
-	for _, p := range r.Evidence.Platforms {
-		clears = max(clears, inBase(p))
-	}
-
-	c.Clears += clears
-}
-
-// inBase counts the findings in layers that are the base's alone.
-func inBase(p attestor.PlatformEvidence) int {
-	base, n := p.Inherited(), 0
-	for i := range p.Scan.Findings {
-		if base.Holds(&p.Scan.Findings[i]) {
-			n++
-		}
-	}
-
-	return n
+	c.Clears += l.Clears
 }
 
 // The ages of findings, by when their advisory was published.
@@ -306,7 +235,6 @@ func age(published *time.Time, now time.Time) int {
 		return ageUnknown
 	}
 
-	const day = 24 * time.Hour
 	switch d := now.Sub(*published); {
 	case d <= 7*day:
 		return ageWeek
@@ -319,25 +247,6 @@ func age(published *time.Time, now time.Time) int {
 	return ageOlder
 }
 
-// findings counts those of the platform that has most.
-func (b *Builder) findings(r attestor.Record) {
-	var worst []attestor.Vulnerability
-	for _, p := range r.Evidence.Platforms {
-		if len(p.Scan.Findings) > len(worst) {
-			worst = p.Scan.Findings
-		}
-	}
-
-	for _, v := range worst {
-		level := v.Severity
-		if !level.Known() {
-			level = attestor.Unspecified
-		}
-
-		b.ages[age(v.Published, b.o.Now)][level]++
-	}
-}
-
 // The states of an exception.
 const (
 	ExceptionInUse    = "in use"
@@ -348,27 +257,16 @@ const (
 
 const expiringWithin = 30 * 24 * time.Hour
 
-func (b *Builder) excused(d attestor.Decision) {
-	here := map[string]bool{}
-	for _, c := range d.Checks {
-		for _, a := range c.Exceptions {
-			key := strings.Join([]string{a.ID, a.Owner, a.Expires, a.Reason}, "\x00")
-			e := entry(b.exceptions, key)
-			e.ID, e.Owner, e.Reason, e.Expires = a.ID, a.Owner, a.Reason, a.Expires
-			e.State = b.state(a)
-
-			if !here[key] {
-				e.Images++
-			}
-
-			here[key] = true
-		}
-		for _, r := range c.Reasons {
-			if r.Code == attestor.CodeExceptionStale {
-				e := entry(b.exceptions, "unused\x00"+r.Subject)
-				e.ID, e.Reason, e.State = r.Subject, r.Message, ExceptionUnused
-			}
-		}
+func (b *Builder) excused(l tally.Line) {
+	for _, a := range l.Exceptions {
+		e := entry(b.exceptions, tally.ExceptionKey(a))
+		e.ID, e.Owner, e.Reason, e.Expires = a.ID, a.Owner, a.Reason, a.Expires
+		e.State = b.state(a)
+		e.Images++
+	}
+	for subject, message := range l.Stale {
+		e := entry(b.exceptions, "unused\x00"+subject)
+		e.ID, e.Reason, e.State = subject, message, ExceptionUnused
 	}
 }
 
@@ -435,10 +333,8 @@ func (b *Builder) Summary() Summary {
 		s.Ages = append(s.Ages, AgeCount{Age: name, Counts: b.ages[i]})
 	}
 
-	slices.SortStableFunc(s.Rows, func(x, y Row) int { // within a rank newest first, as they came
-		return rank(x) - rank(y)
-	})
-	s.Trend = trend(b.events, len(b.images))
+	s.Rows = b.first(b.o.MaxRows)
+	s.Trend = trend(b.days)
 
 	if b.o.Previous != nil {
 		s.Change = change(*b.o.Previous, s)

@@ -89,6 +89,27 @@ func RecordList(ds []attestor.Decision, posture *attestor.PostureReport, means m
 	return d
 }
 
+// RecordStream is a document of decisions that are read while they are written, for
+// CSV and NDJSON. failed returns the error that ended the reading.
+func RecordStream(decisions iter.Seq2[attestor.Decision, error]) (d Document, failed func() error) {
+	var end error
+	each := func(yield func(attestor.Decision) bool) {
+		for x, err := range decisions {
+			if end = err; err != nil || !yield(x) {
+				return
+			}
+		}
+	}
+
+	return Document{
+		Kind: OfRecord,
+		Records: Records{Head: recordColumns(), Rows: func(yield func([]string) bool) {
+			each(func(x attestor.Decision) bool { return yield(row(x)) })
+		}},
+		Values: func(yield func(any) bool) { each(func(x attestor.Decision) bool { return yield(x) }) },
+	}, func() error { return end }
+}
+
 // Record is a document of what many decisions say together, for encodings that
 // do not list them.
 func Record(s Summary, posture *attestor.PostureReport) Document {

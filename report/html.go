@@ -18,6 +18,10 @@ import (
 //go:embed report.html
 var htmlText string
 
+// maxTable is how many images the table of a page has, so that a page stays below two
+// megabytes.
+const maxTable = 2000
+
 // writeHTML writes a summary as one self-contained page: nothing is loaded
 // from elsewhere, and it reads without its script.
 func writeHTML(w io.Writer, d Document, o Options) error {
@@ -29,6 +33,7 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 	}
 
 	s := *d.Summary
+	s.Rows = s.Rows[:min(len(s.Rows), maxTable)]
 
 	head := page.Head{Title: s.Headline(), Note: "as of " + page.Stamp(s.Made), File: !o.Page, Script: true}
 	head.Foot = "An image counts by its newest decision. A finding counts once for an image, and for an index by its " +
@@ -96,6 +101,14 @@ func (v view) Narrowed() []page.Narrowed {
 	return page.Narrow("/report", v.Search, "verdict", "policy", "since", "until")
 }
 
+// Download is the address of the report's decisions as a file.
+func (v view) Download(format string) string {
+	return "/report?" + page.Query(v.Search, "format", format)
+}
+
+// More is how many images are not in the table.
+func (v view) More() int { return v.Images - len(v.Rows) }
+
 // defaultPeriod is what a page's report covers where its reader names no beginning.
 const defaultPeriod = "30d"
 
@@ -158,9 +171,6 @@ func tagOf(r Row) tag {
 
 	return tag{"deny", "✕", "refused"}
 }
-
-// Severe is the findings that keep people awake.
-func (r Row) Severe() int { return r.Critical + r.High }
 
 // NotPassing is what the fixes are about.
 func (v view) NotPassing() int { return v.Refused + v.Undecided }
@@ -235,7 +245,7 @@ func bySeverity(counts map[attestor.Severity]int) []page.Segment {
 	return out
 }
 
-// PassChart is the share of images that pass, over time.
+// PassChart is the share of decisions that pass, over time.
 func (v view) PassChart() template.HTML {
 	columns := make([]page.Column, 0, len(v.Trend))
 	for _, p := range v.Trend {
@@ -252,7 +262,7 @@ func (v view) PassChart() template.HTML {
 	}
 
 	first, last := v.Trend[0], v.Trend[len(v.Trend)-1]
-	return page.Columns(fmt.Sprintf("Share of images that pass: %s on %s, %s on %s.",
+	return page.Columns(fmt.Sprintf("Share of decisions that pass: %s on %s, %s on %s.",
 		first.share(), page.Day(first.Day), last.share(), page.Day(last.Day)), 1000, columns)
 }
 
@@ -261,7 +271,7 @@ func (p TrendPoint) share() string { return page.Shares(p.Passed, p.Refused, p.U
 // Share is for the template.
 func (p TrendPoint) Share() string { return p.share() }
 
-// perImage is how many findings of a severity an average image had, in
+// perImage is how many findings of a severity the image of an average decision had, in
 // hundredths.
 func (p TrendPoint) perImage(level attestor.Severity) int {
 	return p.Findings[level] * 100 / max(p.Passed+p.Refused+p.Undecided, 1)
@@ -294,7 +304,7 @@ func (v view) FindingsTop() string { return hundredths(v.findingsTop()) }
 func (v view) FindingsChart() template.HTML {
 	columns := make([]page.Column, 0, len(v.Trend))
 	for _, p := range v.Trend {
-		c := page.Column{Label: fmt.Sprintf("%s: %s in an average image, %s critical, %s high", page.Day(p.Day),
+		c := page.Column{Label: fmt.Sprintf("%s: %s for an average decision, %s critical, %s high", page.Day(p.Day),
 			hundredths(p.allPerImage()), hundredths(p.perImage(attestor.Critical)), hundredths(p.perImage(attestor.High)))}
 		for _, level := range attestor.Severities() {
 			c.Segments = append(c.Segments, page.Segment{Class: "f-" + string(level), N: p.perImage(level)})
@@ -304,7 +314,7 @@ func (v view) FindingsChart() template.HTML {
 	}
 
 	first, last := v.Trend[0], v.Trend[len(v.Trend)-1]
-	return page.Columns(fmt.Sprintf("Findings in an average image: %s on %s, %s on %s.",
+	return page.Columns(fmt.Sprintf("Findings of an average decision: %s on %s, %s on %s.",
 		hundredths(first.allPerImage()), page.Day(first.Day), hundredths(last.allPerImage()), page.Day(last.Day)),
 		v.findingsTop(), columns)
 }

@@ -193,7 +193,7 @@ func (m markdown) byFinding(p Part) {
 			m.p("\n")
 		}
 
-		m.p("%s\n", tally(s.Items))
+		m.p("%s\n", counts(s.Items))
 	}
 }
 

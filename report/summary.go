@@ -7,6 +7,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/page"
+	"github.com/attestor-gate/attestor/internal/tally"
 )
 
 // A Summary is what many decisions say together. An image counts by its newest
@@ -100,8 +101,8 @@ type ExceptionUse struct {
 	Images  int    `json:"images"`
 }
 
-// A TrendPoint is how things stood at the end of a day or week: each image by
-// its newest decision until then.
+// A TrendPoint is the decisions of a day or week, UTC, and the findings of what they
+// were on.
 type TrendPoint struct {
 	Day       time.Time                 `json:"day"`
 	Passed    int                       `json:"passed"`
@@ -111,23 +112,7 @@ type TrendPoint struct {
 }
 
 // A Row is one image by its newest decision.
-type Row struct {
-	ID         string           `json:"id"`
-	Time       time.Time        `json:"time"`
-	Image      string           `json:"image"` // by digest where it was resolved
-	Repository string           `json:"repository"`
-	Requested  string           `json:"requested"`
-	Verdict    attestor.Outcome `json:"verdict"`
-	Overridden bool             `json:"overridden,omitempty"`
-	Policy     string           `json:"policy,omitempty"`
-	Codes      []string         `json:"codes,omitempty"`
-	Fix        string           `json:"fix,omitempty"` // the first
-	Base       string           `json:"base,omitempty"`
-	Outdated   bool             `json:"outdated,omitempty"`
-	Critical   int              `json:"critical,omitempty"`
-	High       int              `json:"high,omitempty"`
-	Fixable    int              `json:"fixable,omitempty"`
-}
+type Row = tally.Row
 
 // SummaryOptions adjust a summary.
 type SummaryOptions struct {
@@ -135,6 +120,7 @@ type SummaryOptions struct {
 	Now      time.Time // required: what "expiring" and ages are counted from
 	GroupBy  string    // a label's name, the caller's or the image's own; "": by repository
 	Previous *Summary  // an earlier report, for what changed; nil: none
+	MaxRows  int       // of the table of images; 0: all
 }
 
 // FromDecisions gives decisions the shape that [Summarise] takes, where their

@@ -303,7 +303,7 @@ func (t *terminal) byFinding(p Part) {
 			}
 		}
 
-		t.line("  ", t.paint(tally(s.Items), dim))
+		t.line("  ", t.paint(counts(s.Items), dim))
 		t.line()
 	}
 
@@ -339,7 +339,7 @@ func (t *terminal) finding(i Item) {
 }
 
 // tally counts what became of a subject's rules.
-func tally(items []Item) string {
+func counts(items []Item) string {
 	words := []struct {
 		status attestor.Status
 		word   string

@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,63 +13,44 @@ import (
 // maxDays is where a trend goes from days to weeks.
 const maxDays = 92
 
-// trend replays the decisions, oldest first.
-func trend(events []event, images int) []TrendPoint {
-	if len(events) == 0 {
+// trend puts days in order, or weeks of a long period. Days without decisions are
+// among them.
+func trend(days map[int64]*TrendPoint) []TrendPoint {
+	if len(days) == 0 {
 		return nil
 	}
 
-	events = slices.Clone(events)
-	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
-	first, last := events[0].at.UTC(), events[len(events)-1].at.UTC()
-	step, start := 24*time.Hour, first.Truncate(24*time.Hour)
-	if last.Sub(first) > maxDays*24*time.Hour {
-		step = 7 * 24 * time.Hour
+	keys := slices.Sorted(maps.Keys(days))
+	first, last := days[keys[0]].Day, days[keys[len(keys)-1]].Day
+	step := day
+	if last.Sub(first) > maxDays*day {
+		step = 7 * day
 	}
 
-	// A day's figures are of all images known by its end, not of the decisions of
-	// that day: a day without decisions repeats the day before.
-	state := make([]*event, images)
-	now := TrendPoint{Findings: map[attestor.Severity]int{}}
-	var out []TrendPoint
-	i := 0
-	for day := start; !day.After(last); day = day.Add(step) {
-		for ; i < len(events) && events[i].at.Before(day.Add(step)); i++ {
-			e := &events[i]
-			if old := state[e.image]; old != nil {
-				now.count(*old, -1)
-			}
-
-			now.count(*e, 1)
-			state[e.image] = e
-		}
-
-		point := now
-		point.Day = day
-		point.Findings = map[attestor.Severity]int{}
-
-		for level, n := range now.Findings {
-			point.Findings[level] = n
-		}
-
-		out = append(out, point)
+	out := make([]TrendPoint, 0, int(last.Sub(first)/step)+1)
+	for at := first; !at.After(last); at = at.Add(step) {
+		out = append(out, TrendPoint{Day: at, Findings: map[attestor.Severity]int{}})
 	}
-
+	for _, key := range keys {
+		from := days[key]
+		into := &out[int(from.Day.Sub(first)/step)]
+		into.Passed, into.Refused, into.Undecided =
+			into.Passed+from.Passed, into.Refused+from.Refused, into.Undecided+from.Undecided
+		for level, n := range from.Findings {
+			into.Findings[level] += n
+		}
+	}
 	return out
 }
 
-func (p *TrendPoint) count(e event, n int) {
-	switch e.verdict {
+func (p *TrendPoint) count(verdict attestor.Outcome, n int) {
+	switch verdict {
 	case attestor.Pass:
 		p.Passed += n
 	case attestor.Undecided:
 		p.Undecided += n
 	default:
 		p.Refused += n
-	}
-
-	for i, level := range attestor.Severities() {
-		p.Findings[level] += n * e.counts[i]
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 func pageQueries() map[string][]string {
 	return map[string][]string{
 		"/": nil, "/decisions": append(filter.Names(), pageToken), "/decisions/:id": nil,
-		"/report": filter.Names(), "/policies": nil, "/bases": nil,
+		"/report": append(filter.Names(), "format"), "/policies": nil, "/bases": nil,
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/posture"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -54,7 +57,7 @@ const noDecisions = "no recorded decision matches; a later --since or fewer filt
 
 func (f *reportFlags) run(c *cobra.Command) (err error) {
 	now := time.Now()
-	filter, err := f.records.filter(c, now)
+	of, err := f.records.filter(c, now)
 	if err != nil {
 		return err
 	}
@@ -66,12 +69,63 @@ func (f *reportFlags) run(c *cobra.Command) (err error) {
 
 	defer func() { err = errors.Join(err, r.Close()) }()
 
-	all := report.FromDecisions(r.Decisions(c.Context(), filter))
-	if s, ok := r.(localRecords); ok { // with the evidence, ages of findings are known
-		all = s.Records(c.Context(), filter)
+	encoding, err := report.Find(f.format, report.OfRecord)
+	if err != nil {
+		return err
+	}
+	if encoding.Format == report.CSV || encoding.Format == report.NDJSON {
+		return f.stream(c, encoding, r.Decisions(c.Context(), of))
+	}
+	if s, ok := r.(localRecords); ok && !encoding.Lists {
+		return f.sumUp(c, encoding, s.Store, of, now)
+	}
+	return f.write(c, report.FromDecisions(r.Decisions(c.Context(), of)), now)
+}
+
+// sumUp writes the summary of a record at hand, by what the record keeps for it.
+func (f *reportFlags) sumUp(
+	c *cobra.Command, encoding report.Encoding, s *audit.Store, of filter.Filter, now time.Time,
+) error {
+	previous, err := f.before()
+	if err != nil {
+		return err
+	}
+	summary, err := engine.Summarise(c.Context(), s, of, report.SummaryOptions{
+		Title: f.title, Now: now, GroupBy: f.groupBy, Previous: previous,
+	})
+	if err != nil {
+		return err
 	}
 
-	return f.write(c, all, now)
+	if summary.Decisions == 0 {
+		fmt.Fprintln(c.ErrOrStderr(), noDecisions)
+	}
+	return f.put(c, func(w io.Writer) error {
+		return encoding.Write(w, report.Record(summary, nil), report.Options{Version: version, Links: f.links})
+	})
+}
+
+// stream writes decisions as they are read, so that their number is not limited by
+// memory.
+func (f *reportFlags) stream(
+	c *cobra.Command, encoding report.Encoding, decisions iter.Seq2[attestor.Decision, error],
+) error {
+	n := 0
+	d, failed := report.RecordStream(func(yield func(attestor.Decision, error) bool) {
+		for x, err := range decisions {
+			n++
+			if !yield(x, err) {
+				return
+			}
+		}
+	})
+	err := f.put(c, func(w io.Writer) error {
+		return errors.Join(encoding.Write(w, d, report.Options{Version: version, Links: f.links}), failed())
+	})
+	if err == nil && n == 0 {
+		fmt.Fprintln(c.ErrOrStderr(), noDecisions)
+	}
+	return err
 }
 
 // write encodes records in the form that was asked for.

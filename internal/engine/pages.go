@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 const (
 	pageRecent   = 10
 	pageSize     = 50
+	pageRows     = 1000 // images on the report's page; its downloads have all
 	pageOverview = 7 * 24 * time.Hour
 	pageReport   = 30 * 24 * time.Hour
 )
@@ -37,7 +39,7 @@ func newPages(e *Engine) (http.Handler, error) {
 	mux.HandleFunc("GET /{$}", p.page(p.overview))
 	mux.HandleFunc("GET /decisions", p.page(p.decisions))
 	mux.HandleFunc("GET /decisions/{id}", p.page(p.decision))
-	mux.HandleFunc("GET /report", p.page(p.report))
+	mux.HandleFunc("GET /report", p.reportOrDownload)
 	mux.HandleFunc("GET /policies", p.page(p.policies))
 	mux.HandleFunc("GET /bases", p.page(p.bases))
 	return mux, nil
@@ -116,36 +118,28 @@ type summaryKey struct {
 	issuer, subject string
 	filter          string // its fingerprint
 	period          time.Duration
-	evidence        bool
 }
 
-// summary sums up the decisions of a filter, with their evidence or without. Where
-// the filter has no beginning it gets one, the period before its end.
-func (p *pageHandler) summary(
-	r *http.Request, f filter.Filter, period time.Duration, evidence bool,
-) (report.Summary, error) {
-	caller := server.CallerFrom(r.Context())
-	key := summaryKey{caller.Issuer, caller.Subject, f.Fingerprint(), period, evidence}
-	return p.kept.Get(key, func() (report.Summary, error) {
-		now := time.Now()
-		if f.Since.IsZero() {
-			end := f.Until
-			if end.IsZero() {
-				end = now
-			}
-			f.Since = end.Add(-period)
-		}
+// summaryFor bounds the work on a summary. It goes on when who asked first is gone:
+// others may wait for it.
+const summaryFor = time.Minute
 
-		all := report.FromDecisions(p.engine.Store.Decisions(r.Context(), f))
-		if evidence {
-			all = p.engine.Store.Records(r.Context(), f)
-		}
-		return report.Summarise(all, report.SummaryOptions{Now: now})
+// summary sums up the decisions of a filter. Where the filter has no beginning it
+// gets one, the period before its end.
+func (p *pageHandler) summary(r *http.Request, f filter.Filter, period time.Duration) (report.Summary, error) {
+	caller := server.CallerFrom(r.Context())
+	key := summaryKey{caller.Issuer, caller.Subject, f.Fingerprint(), period}
+	changed := func() (string, error) { return p.engine.Store.Newest(r.Context()) }
+	return p.kept.Get(key, changed, func() (report.Summary, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), summaryFor)
+		defer cancel()
+		now := time.Now()
+		return Summarise(ctx, p.engine.Store, sincePeriod(f, period, now), report.SummaryOptions{Now: now, MaxRows: pageRows})
 	})
 }
 
 func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
-	s, err := p.summary(r, filter.Filter{Visible: visible}, pageOverview, false)
+	s, err := p.summary(r, filter.Filter{Visible: visible}, pageOverview)
 	if err != nil {
 		return err
 	}
@@ -191,7 +185,7 @@ func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(s
 func searched(r *http.Request) map[string]string {
 	out := map[string]string{}
 	for name := range r.URL.Query() {
-		if v := strings.TrimSpace(r.URL.Query().Get(name)); v != "" && name != "pageToken" {
+		if v := strings.TrimSpace(r.URL.Query().Get(name)); v != "" && name != "pageToken" && name != "format" {
 			out[name] = v
 		}
 	}
@@ -224,6 +218,65 @@ func (p *pageHandler) decision(b *bytes.Buffer, r *http.Request, visible func(st
 	return p.render.Decision(b, rec)
 }
 
+// reportOrDownload answers with the report, or with the decisions that it is about as
+// a file.
+func (p *pageHandler) reportOrDownload(w http.ResponseWriter, r *http.Request) {
+	format := r.URL.Query().Get("format")
+	if format == "" {
+		p.page(p.report)(w, r)
+		return
+	}
+
+	// What can be wrong with the request is said on a page, before the file begins.
+	var download func() error
+	p.checked(w, r, func(visible func(string) bool) (err error) {
+		download, err = p.download(w, r, format, visible)
+		return err
+	})
+	if download == nil {
+		return
+	}
+
+	// A file that lacks its end must not look whole: the connection is cut.
+	if err := download(); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// checked renders a page of an error, and nothing without one.
+func (p *pageHandler) checked(w http.ResponseWriter, r *http.Request, f func(visible func(string) bool) error) {
+	caller := server.CallerFrom(r.Context())
+	err := f(func(repository string) bool { return caller.May(attestor.ActionRead, repository) })
+	if err != nil {
+		p.page(func(*bytes.Buffer, *http.Request, func(string) bool) error { return err })(w, r)
+	}
+}
+
+// download returns what writes every decision of a report, one after the other.
+func (p *pageHandler) download(
+	w http.ResponseWriter, r *http.Request, format string, visible func(string) bool,
+) (func() error, error) {
+	encoding, err := report.Find(format, report.OfRecord)
+	if err != nil || encoding.Format != report.CSV && encoding.Format != report.NDJSON {
+		return nil, &attestor.Error{
+			Kind: attestor.Invalid, Msg: "format: it is neither csv nor ndjson", Fix: "use csv or ndjson, or leave it out for the page",
+		}
+	}
+	f, err := filter.Parse(searched(r), time.Now())
+	if err != nil {
+		return nil, err
+	}
+
+	f.Visible = visible
+	f, _ = wholeDays(sincePeriod(f, pageReport, time.Now()))
+	return func() error {
+		w.Header().Set("Content-Type", encoding.ContentType)
+		w.Header().Set("Content-Disposition", `attachment; filename="attestor-report.`+format+`"`)
+		d, failed := report.RecordStream(p.engine.Store.Decisions(r.Context(), f))
+		return errors.Join(encoding.Write(w, d, report.Options{Version: p.engine.o.Version}), failed())
+	}, nil
+}
+
 func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
 	search := searched(r)
 	f, err := filter.Parse(search, time.Now())
@@ -232,7 +285,7 @@ func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(stri
 	}
 
 	f.Visible = visible
-	s, err := p.summary(r, f, pageReport, true)
+	s, err := p.summary(r, f, pageReport)
 	if err != nil {
 		return err
 	}
