@@ -72,6 +72,7 @@ func (s *Server) table() []route {
 		{
 			method:  "GET",
 			path:    "/v1/records",
+			class:   weighs,
 			any:     read,
 			query:   listQuery(),
 			part:    "a store",
