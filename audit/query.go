@@ -172,6 +172,13 @@ func (s *Store) Decision(ctx context.Context, id string) (attestor.Decision, err
 	return d, nil
 }
 
+// Of lists at most n decisions about an image, or about an index that has it, newest
+// first.
+func (s *Store) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error) {
+	page, err := s.List(ctx, Filter{Image: img.String()}, n, "")
+	return page.Decisions, err
+}
+
 func noDecision() error {
 	return &attestor.Error{
 		Kind: attestor.NotFound,

@@ -65,7 +65,7 @@ func TestHistoryContract(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		contract.History(t, func(t *testing.T) (watch.History, func(t *testing.T, records ...attestor.Record)) {
 			s := openRecord(t)
-			return past{s}, finisher(s)
+			return s, finisher(s)
 		})
 	})
 
@@ -73,7 +73,7 @@ func TestHistoryContract(t *testing.T) {
 		databases := pgtest.Databases(t)
 		contract.History(t, func(t *testing.T) (watch.History, func(t *testing.T, records ...attestor.Record)) {
 			s := open(t, audit.Config{PostgreSQL: databases(t), Now: newWorld().clock})
-			return past{s}, finisher(s)
+			return s, finisher(s)
 		})
 	})
 }

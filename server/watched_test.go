@@ -6,17 +6,8 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/server/watch"
 )
-
-// past is a record as package watch reads it, as internal/engine lends it.
-type past struct{ *audit.Store }
-
-func (p past) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error) {
-	page, err := p.List(ctx, audit.Filter{Image: img.String()}, n, "")
-	return page.Decisions, err
-}
 
 // watched is what the watcher of a server has, over the record of its world. It
 // fails as the parts do.
@@ -32,7 +23,7 @@ func (p watched) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.
 	if p.err != nil {
 		return nil, p.err
 	}
-	return past{p.w.store()}.Of(ctx, img, n)
+	return p.w.store().Of(ctx, img, n)
 }
 
 func (p watched) Decision(ctx context.Context, id string) (attestor.Decision, error) {

@@ -23,7 +23,6 @@ import (
 	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/telemetry"
-	"github.com/attestor-gate/attestor/server/watch"
 	"github.com/attestor-gate/attestor/verify/signed"
 	"github.com/attestor-gate/attestor/vuln"
 )
@@ -225,23 +224,6 @@ func TestPartsContracts(t *testing.T) {
 				return r.Attestations, err
 			},
 		}, attested, other, unattested)
-	})
-}
-
-func TestHistoryContract(t *testing.T) {
-	t.Parallel()
-	recordsOfBoth(t, func(t *testing.T, open func(t *testing.T) *audit.Store) {
-		contract.History(t, func(t *testing.T) (watch.History, func(t *testing.T, records ...attestor.Record)) {
-			s := open(t)
-			return engine.History(s), func(t *testing.T, records ...attestor.Record) {
-				t.Helper()
-				for _, r := range records {
-					if _, err := s.Finish(t.Context(), r); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-		})
 	})
 }
 

@@ -15,8 +15,6 @@ import (
 
 func Decisions(s *audit.Store) decisions { return decisions{s} }
 
-func History(s *audit.Store) history { return history{s} }
-
 func Simulator(s *audit.Store) simulator { return simulator{s} }
 
 func Attestations(e *Engine) attestations { return attestations{e} }

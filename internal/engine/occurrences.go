@@ -64,7 +64,7 @@ func (e *Engine) watch() *watch.Config {
 		c.Publisher = e.topic
 	}
 	if !e.Config.Store.None {
-		c.History, c.Admissions, c.Overrides = history{e.Store}, e.Store, e.Store
+		c.History, c.Admissions, c.Overrides = e.Store, e.Store, e.Store
 	}
 	return c
 }

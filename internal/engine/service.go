@@ -39,15 +39,6 @@ func (d decisions) List(ctx context.Context, f server.DecisionFilter) (server.De
 	return server.DecisionPage{Decisions: page.Decisions, NextPageToken: page.Next}, nil
 }
 
-// history is the record as package watch asks for it.
-type history struct{ *audit.Store }
-
-// Of implements [watch.History].
-func (h history) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error) {
-	page, err := h.List(ctx, audit.Filter{Image: img.String()}, n, "")
-	return page.Decisions, err
-}
-
 // policies are those in force.
 type policies struct{ watcher *policy.Watcher }
 
