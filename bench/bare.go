@@ -122,6 +122,7 @@ func (r *bareClient) decision(ctx context.Context, digest string, heard []proto.
 		wg.Go(func() { errs[i] = r.call(ctx, m) })
 	}
 
+	// The manifest is asked for beside the lists, as the gate does: all three need no more than the digest.
 	body, _, err := r.get(ctx, "/manifests/"+digest)
 	wg.Wait()
 	if err := errors.Join(append(errs, err)...); err != nil {
@@ -135,5 +136,6 @@ func (r *bareClient) decision(ctx context.Context, digest string, heard []proto.
 	if _, _, err := r.get(ctx, "/blobs/"+manifest.Config.Digest); err != nil {
 		return err
 	}
+	// The occurrence holds the signature, and cannot be sent before it.
 	return errors.Join(r.call(ctx, rest[0]), r.call(ctx, rest[1]))
 }

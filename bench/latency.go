@@ -65,6 +65,7 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 	counts, repeated, twice := map[string]int{}, 0, ""
 	bytesBefore := b.wire()
 	for _, image := range images {
+		// The records of calls are emptied for each image, so that what is found is of this decision.
 		b.world.ResetCalls()
 		b.heard.take()
 		start := time.Now()
@@ -82,6 +83,7 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 		}
 	}
 
+	// A peer may ask as often as it likes; the gate promises not to.
 	if repeated > 0 && s.name == "attestor" {
 		b.broken = append(b.broken, fmt.Sprintf("%s: %d of %d decisions made a call twice, such as %s", what, repeated, len(images), twice))
 	}
@@ -133,6 +135,8 @@ func (b *harness) tally(counts map[string]int, messages []proto.Message) (twice 
 func (b *harness) inARow() int {
 	calls := slices.DeleteFunc(b.world.Registry.Calls(), func(c standin.Call) bool { return strings.Contains(c.What, " /v2/base/") })
 	calls = append(calls, b.world.Google.Calls()...)
+
+	// A call's depth is one more than that of the deepest call that had ended when it began.
 	slices.SortFunc(calls, func(x, y standin.Call) int { return x.Start.Compare(y.Start) })
 	longest, depth := 0, make([]int, len(calls))
 	for i, c := range calls {
@@ -223,6 +227,7 @@ func (b *harness) load(ctx context.Context, s *subject, what string, images []st
 		return err
 	}
 
+	// CPU and allocations are differences: what the process used before this load is no part of it.
 	var first error
 	start := time.Now()
 	failed := each(atOnce, len(images), func(i int) error {

@@ -67,6 +67,8 @@ func serve(ctx context.Context, binary, config string, env []string) (*process, 
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
+
+	// The log says when the port is open. It is read to its end, since a full pipe would stop the process.
 	listening := make(chan string, 1)
 	go func() {
 		defer close(p.done)
@@ -87,6 +89,7 @@ func serve(ctx context.Context, binary, config string, env []string) (*process, 
 		}
 	}()
 
+	// What a process says before it fails is worth more than that it failed.
 	select {
 	case <-listening:
 	case <-p.done:
@@ -177,6 +180,7 @@ func (p *process) used(ctx context.Context) (use, error) {
 		return u, err
 	}
 
+	// The second field is the program's name in parentheses, which may hold blanks: fields are counted from its end.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 13 {
 		return u, errors.New("measuring: /proc/PID/stat has another format")

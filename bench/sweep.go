@@ -43,6 +43,7 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 		return err
 	}
 
+	// Only the sweep's own calls count, not those that filled the stock.
 	b.world.ResetCalls()
 	b.heard.take()
 	cmd := exec.CommandContext(ctx, b.binary, "audit", b.world.Registry.Addr()+"/"+repository, "--config", config, "-o", "json", "--output-file", filepath.Join(dir, "report.json")) //nolint:gosec // the program that is measured
@@ -66,6 +67,7 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 		b.broken = append(b.broken, fmt.Sprintf("sweep: want %q, got %s", want, clip(out)))
 	}
 
+	// The same calls by bare clients, in the same minute and on the same machine: the quotient is the gate's own part.
 	if s.bare, err = b.bare(ctx, repository, b.heard.take()); err != nil {
 		return err
 	}
@@ -114,6 +116,7 @@ func (r *bareClient) image(ctx context.Context, tag string, asked map[string][]p
 		return err
 	}
 
+	// After the manifest nothing waits for anything else.
 	errs := make([]error, 1+len(asked[digest]))
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _, errs[0] = r.get(ctx, "/blobs/"+manifest.Config.Digest) })

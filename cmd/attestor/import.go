@@ -38,6 +38,9 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if err != nil {
 				return err
 			}
+
+			// The report is compared with this digest and its layers: a report of another image is refused, whatever it is
+			// called.
 			if project, err = importProject(img, project, emulator); err != nil {
 				return err
 			}
@@ -46,6 +49,7 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if err != nil {
 				return err
 			}
+
 			em, err := google.FindEmulatorsAt(emulator, os.Getenv, remote)
 			if err != nil {
 				return err
@@ -54,6 +58,8 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if err != nil {
 				return err
 			}
+
+			// Until the last finding is stored the scan reads as running, so that an import that is cut off passes nothing.
 			done, err := vuln.Upload(c.Context(), vuln.UploadConfig{
 				Client: g.Grafeas, Project: project,
 				Progress: progress(c.ErrOrStderr(), "storing"),
@@ -61,6 +67,8 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if err = errors.Join(err, g.Close()); err != nil {
 				return &exit{code: attestor.ExitError, err: err}
 			}
+
+			// A report that covers less than a whole scan is stored as what it is, and the person who imports it is told.
 			if in.Lacks != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
 			}

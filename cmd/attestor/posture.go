@@ -84,6 +84,7 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 		return errors.New("--emulator says where to ask for attestations: name the --attestor too")
 	}
 
+	// Everything is read before anything is judged: a file that cannot be read is an error and not a missing finding.
 	profile, err := posture.LoadProfile(f.profile)
 	if err != nil {
 		return err
@@ -111,6 +112,8 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 			return &exit{code: attestor.ExitError, err: err}
 		}
 		defer func() { _ = g.Close() }() // only read from
+
+		// Attestations are verified here, by payload, key and signature. That an occurrence exists proves nothing.
 		v, err := engine.NewVerifier(g)
 		if err != nil {
 			return err
@@ -123,6 +126,7 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 		return err
 	}
 
+	// What is judged is what the files hold after they were fixed.
 	if f.fix {
 		if in, err = fixFiles(c, judge, in); err != nil {
 			return err
@@ -138,6 +142,7 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 		return err
 	}
 
+	// --exit-zero is about findings. What could not be decided still ends with 3, and anything unknown is a denial.
 	switch judged.Verdict {
 	case attestor.Pass:
 		return nil
@@ -179,6 +184,7 @@ func replaceFile(name string, text []byte) error {
 		return err
 	}
 
+	// In the same directory, so that the rename stays within one file system and is atomic.
 	temp, err := os.CreateTemp(filepath.Dir(name), ".attestor-fix-*")
 	if err != nil {
 		return err

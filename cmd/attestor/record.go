@@ -88,6 +88,8 @@ func (f *recordFlags) open(c *cobra.Command) (records, error) {
 		cl, err := newClient(c, f.server, f.identity)
 		return remoteRecords{cl}, err
 	}
+
+	// Whoever can open the database can read all of it: no rights are checked here.
 	s, err := f.openStore(c.Context())
 	return localRecords{s}, err
 }
@@ -102,6 +104,7 @@ func (f *recordFlags) itself(c *cobra.Command) (*audit.Store, error) {
 }
 
 func (f *recordFlags) openStore(ctx context.Context) (*audit.Store, error) {
+	// A default in another directory would show another gate's decisions without a word.
 	path := f.config
 	if path == "" {
 		path = defaultConfig

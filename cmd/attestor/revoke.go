@@ -27,6 +27,7 @@ and the answer names the digest; a service looks it up for whoever may read the 
 			if err != nil {
 				return err
 			}
+
 			img, revoked, err := revoke(c, &where, ref, reason)
 			if err != nil {
 				// Whoever tries again means this image, also if the tag moves.
@@ -66,6 +67,8 @@ func revoke(
 	if err != nil {
 		return attestor.Image{}, nil, err
 	}
+
+	// In this process the caller is whoever runs it: the rights are those of the credentials, and the record has the name.
 	me := engine.LocalCaller()
 	img, revoked, err := pinAndRevoke(c.Context(), ref, e.Inspector.Pin, func(ctx context.Context, img attestor.Image) ([]attestor.Attestation, error) {
 		record, err := e.Revoke(ctx, attestor.Revocation{
@@ -85,6 +88,8 @@ func pinAndRevoke(
 	if err != nil {
 		return attestor.Image{}, nil, err
 	}
+
+	// On error, too, the caller is told which digest was meant, and what was revoked of it.
 	revoked, err := remove(ctx, img)
 	return img, revoked, err
 }

@@ -26,6 +26,9 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+
+			// A service that took an emulator for Google would sign with keys that are worth nothing: only some of the
+			// variables, Cloud Run, and another machine are refused.
 			em, err := google.FindEmulators(os.Getenv, remoteEmulator)
 			if err != nil {
 				return err
@@ -47,6 +50,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 
+			// The port is opened only now, when the engine is complete: a request is never answered by half of it.
 			ln, err := net.Listen("tcp", conf.Listen)
 			if err != nil {
 				return err

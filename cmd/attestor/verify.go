@@ -54,6 +54,7 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 		}
 	}
 
+	// An emulator's keys are worth nothing: it is used only if a flag or a variable names it.
 	ref, err := attestor.ParseReference(image)
 	if err != nil {
 		return err
@@ -63,6 +64,7 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 		return err
 	}
 
+	// A tag is resolved once. What follows is about this digest, and the answer names it.
 	log := newLogger(c, slog.LevelError)
 	img, err := pin(c.Context(), ref, f.plainHTTP, log)
 	if err != nil {
@@ -73,6 +75,8 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	if err != nil {
 		return err
 	}
+
+	// A look-up that failed is an error, not "no attestation": the exit code tells them apart.
 	standing, err := f.standing(c.Context(), g, img)
 	if err = errors.Join(err, g.Close()); err != nil {
 		return &exit{code: attestor.ExitError, err: err}
@@ -91,6 +95,7 @@ func (f *verifyFlags) answer(w io.Writer, ref attestor.Reference, img attestor.I
 		return err
 	}
 
+	// One attestor that is missing is enough: Binary Authorization asks for all of them, too.
 	if len(missing) > 0 {
 		return &exit{code: attestor.ExitDeny}
 	}
@@ -103,6 +108,7 @@ func (f *verifyFlags) standing(ctx context.Context, g *google.Clients, img attes
 		return attestor.Standing{}, err
 	}
 
+	// Nothing else bounds the command: the lists of all attestors and their retries have this long.
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return v.Standing(ctx, f.attestors, []attestor.Image{img})
