@@ -65,6 +65,17 @@ func (s *Store) EnterLog(ctx context.Context) (complete bool, err error) {
 	}
 }
 
+// LogComplete reports whether every record that is older than the log was entered, and
+// the log says so. From then on a record without an entry is not the gate's.
+func (s *Store) LogComplete(ctx context.Context) (bool, error) {
+	if s.none {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return s.logComplete(ctx)
+}
+
 // enterStep enters one batch in one transaction.
 func (s *Store) enterStep(ctx context.Context) (n int, done bool, err error) {
 	err = s.tx(ctx, "entering older decisions into the log", func(ctx context.Context, tx *txn) error {

@@ -15,6 +15,7 @@ import (
 // attackers, such as an image's name: whoever prints them must neutralise control
 // characters, as [Explain] does.
 type Explanation struct {
+	Changed   string   // how the record differs from what was recorded; nothing else is set then
 	Verdict   string   // "passed", "refused", "would be refused", "could not be decided"
 	Summary   []string // the request, the caller and the answer
 	Override  string   // break-glass; "" for none
@@ -43,6 +44,9 @@ const explainTime = "2 January 2006 at 15:04:05 MST"
 // revocation in the form of a decision is explained as a revocation.
 func NewExplanation(r attestor.Record) Explanation {
 	d := r.Decision
+	if d.Log != nil && d.Log.Changed != "" {
+		return Explanation{Changed: "decision " + d.ID + ": " + d.Log.Changed, Verdict: "changed since it was recorded"}
+	}
 	if revocation, ok := attestor.AsRevocation(d); ok {
 		return NewRevocation(revocation)
 	}
@@ -340,6 +344,13 @@ func Explain(r attestor.Record) string {
 func explained(e Explanation, image string) string {
 	var b strings.Builder
 	p := func(indent, s string) { b.WriteString(indent + plain.Text(s) + "\n") }
+
+	if e.Changed != "" {
+		p("", "CHANGED SINCE IT WAS RECORDED: "+e.Changed+".")
+		p("", "Nothing that the record says of it can be relied on, and so nothing of it is shown.")
+		p("", "To see what else was changed: attestor decisions verify")
+		return b.String()
+	}
 
 	p("", strings.ToUpper(e.Verdict[:1])+e.Verdict[1:]+": "+image)
 	if e.Override != "" {

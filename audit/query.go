@@ -19,6 +19,8 @@ type head struct {
 	evidence             outline // empty where the query left it out
 	evidenceSize         int     // of its JSON
 	matches              bool    // in a chunk: the plan's conditions hold
+	index                int64   // of its entry in the log, where changed is set
+	changed              string  // how it differs from what was recorded; "" for not at all
 
 	override *attestor.OverrideState    // see addSince
 	revoked  *attestor.RevocationRecord // see addSince
@@ -53,16 +55,6 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, e
 		return nil, err
 	}
 	return out, s.addSince(ctx, out)
-}
-
-// decision decodes a row, and adds what became of the decision since.
-func (h head) decision() (attestor.Decision, error) {
-	var d attestor.Decision
-	if err := json.Unmarshal([]byte(h.body), &d); err != nil {
-		return d, fmt.Errorf("decoding decision %s: %w", h.id, err)
-	}
-	d.OverrideState, d.Revoked = h.override, h.revoked
-	return d, nil
 }
 
 // A Page is part of a list, newest first.
@@ -117,6 +109,9 @@ func (s *Store) List(ctx context.Context, f Filter, size int, token string) (Pag
 	if err != nil {
 		return Page{}, s.fail(doing, err)
 	}
+	if err := s.markChanged(ctx, found.heads, false); err != nil {
+		return Page{}, s.fail(doing, err)
+	}
 
 	if err := s.addSince(ctx, found.heads); err != nil {
 		return Page{}, s.fail(doing, err)
@@ -155,18 +150,12 @@ func (s *Store) Decision(ctx context.Context, id string) (attestor.Decision, err
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
-	var body string
-	err := s.read.QueryRowContext(ctx, `SELECT body FROM decisions WHERE id = $1 AND state = 'finished'`,
-		text(id)).Scan(&body)
-	if errors.Is(err, sql.ErrNoRows) {
-		return attestor.Decision{}, noDecision()
-	}
+	h, err := s.headOf(ctx, id)
 	if err != nil {
 		return attestor.Decision{}, s.fail(doing, err)
 	}
-
-	var d attestor.Decision
-	if err := json.Unmarshal([]byte(body), &d); err != nil {
+	d, err := h.decision()
+	if err != nil {
 		return attestor.Decision{}, s.fail(doing, fmt.Errorf("decoding decision %s: %w", id, err))
 	}
 	return d, nil
@@ -177,6 +166,43 @@ func (s *Store) Decision(ctx context.Context, id string) (attestor.Decision, err
 func (s *Store) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.Decision, error) {
 	page, err := s.List(ctx, Filter{Image: img.String()}, n, "")
 	return page.Decisions, err
+}
+
+// headOf reads a finished row, compared with the log; its evidence is left out where it
+// was changed.
+func (s *Store) headOf(ctx context.Context, id string) (head, error) {
+	heads := []head{{id: text(id)}}
+	h := &heads[0]
+	var evidence string
+	err := s.read.QueryRowContext(ctx, `SELECT at, repository, body, evidence FROM decisions
+		WHERE id = $1 AND state = 'finished'`, h.id).Scan(&h.at, &h.repository, &h.body, &evidence)
+	if errors.Is(err, sql.ErrNoRows) {
+		return head{}, noDecision()
+	}
+	if err != nil {
+		return head{}, err
+	}
+
+	if err := s.markChanged(ctx, heads, true); err != nil {
+		return head{}, err
+	}
+	if h.changed == "" {
+		if ok, err := s.checkEntry(ctx, h.id); err != nil {
+			return head{}, err
+		} else if !ok {
+			h.changed = changedLog
+		}
+	}
+	if h.changed != "" {
+		return *h, nil
+	}
+	if err := s.addSince(ctx, heads); err != nil {
+		return head{}, err
+	}
+	if err := json.Unmarshal([]byte(evidence), &h.evidence); err != nil {
+		return head{}, fmt.Errorf("decoding evidence of %s: %w", id, err)
+	}
+	return *h, nil
 }
 
 func noDecision() error {
@@ -198,17 +224,16 @@ func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) 
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
-	heads, err := s.heads(ctx, `SELECT id, at, repository, body, evidence FROM decisions
-		WHERE id = $1 AND state = 'finished'`, text(id))
+	h, err := s.headOf(ctx, id)
 	if err != nil {
 		return attestor.Record{}, s.fail(doing, err)
 	}
 
-	if len(heads) == 0 {
-		return attestor.Record{}, noDecision()
+	r, err := s.full(ctx, h, nil)
+	if errors.Is(err, errDamaged) {
+		h.changed = "its evidence was changed since it was recorded"
+		r, err = s.full(ctx, h, nil)
 	}
-
-	r, err := s.full(ctx, heads[0], nil)
 	if err != nil {
 		return attestor.Record{}, s.fail(doing, err)
 	}
@@ -308,12 +333,18 @@ func (s *Store) step(ctx context.Context, l *list, pos position, known map[strin
 	if err != nil {
 		return out, err
 	}
+	if err := s.markChanged(ctx, out.heads, l.evidence); err != nil {
+		return out, err
+	}
 	if err := s.addSince(ctx, out.heads); err != nil || !l.evidence {
 		return out, err
 	}
 
 	want := map[string]bool{}
 	for _, h := range out.heads {
+		if h.changed != "" {
+			continue
+		}
 		for _, hash := range h.evidence.hashes() {
 			want[hash] = true
 		}
@@ -332,6 +363,10 @@ func (s *Store) step(ctx context.Context, l *list, pos position, known map[strin
 // full joins a row with its blobs: those of known or, if that is nil, those that
 // it reads.
 func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (attestor.Record, error) {
+	if h.changed != "" {
+		d, err := h.decision()
+		return attestor.Record{Decision: d}, err
+	}
 	if known == nil {
 		known = map[string][]byte{}
 		want := map[string]bool{}

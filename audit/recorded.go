@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // recorded returns the bytes that were recorded of an answer: its JSON without white
-// space between tokens and without its last member, log, which says where the record has
-// it. Nothing else is changed, so that an answer that was changed stays so.
+// space between tokens and without the members that tell what the record knows of the
+// decision, which were never a part of it. Nothing else is changed, so that an answer
+// that was changed stays so.
 func recorded(answer []byte) ([]byte, error) {
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, answer); err != nil {
@@ -24,9 +26,9 @@ func recorded(answer []byte) ([]byte, error) {
 	if _, err := dec.Token(); err != nil { // {
 		return nil, err
 	}
+	var members [][]byte
 	for dec.More() {
-		// The member begins at the comma before its name.
-		start := dec.InputOffset()
+		start := dec.InputOffset() // at the comma, but for the first member
 		name, err := dec.Token()
 		if err != nil {
 			return nil, err
@@ -35,9 +37,10 @@ func recorded(answer []byte) ([]byte, error) {
 		if err := dec.Decode(&value); err != nil {
 			return nil, err
 		}
-		if name == "log" && !dec.More() {
-			return append(bytes.Clone(b[:start]), '}'), nil
+		if slices.Contains([]any{"log", "overrideState", "revoked"}, any(name)) {
+			continue
 		}
+		members = append(members, bytes.TrimPrefix(b[start:dec.InputOffset()], []byte(",")))
 	}
-	return b, nil
+	return slices.Concat([]byte("{"), bytes.Join(members, []byte(",")), []byte("}")), nil
 }

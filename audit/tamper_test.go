@@ -215,14 +215,73 @@ func TestTamperingIsFound(t *testing.T) {
 					run(t, s.Writer(), statement)
 				}
 				_, faults := verified(t, s)
-				if !slices.ContainsFunc(faults, func(f audit.Fault) bool {
+				i := slices.IndexFunc(faults, func(f audit.Fault) bool {
 					return strings.HasPrefix(f.ID, tt.about) && strings.Contains(f.Problem, tt.says)
-				}) {
-					t.Errorf("%v\ndoes not tell of %q: %q", faults, tt.about, tt.says)
+				})
+				if i < 0 {
+					t.Fatalf("%v\ndoes not tell of %q: %q", faults, tt.about, tt.says)
+				}
+				if faults[i].Kind == "decision" {
+					notRepeated(t, s, faults[i].ID)
 				}
 			})
 		})
 	}
+}
+
+// notRepeated checks that nobody is told what a changed decision claims.
+func notRepeated(t *testing.T, s *audit.Store, id string) {
+	t.Helper()
+	r, err := s.Record(t.Context(), id)
+	if err != nil {
+		return // it is not there, or its evidence is not
+	}
+	if text := audit.Explain(r); !strings.HasPrefix(text, "CHANGED SINCE IT WAS RECORDED") || strings.Contains(text, "assed") {
+		t.Errorf("explain tells of %s:\n%s", id, text)
+	}
+	if r.Decision.Verdict == attestor.Pass || r.Decision.Log == nil || r.Decision.Log.Changed == "" {
+		t.Errorf("%s is told as %+v", id, r.Decision)
+	}
+	d, err := s.Decision(t.Context(), id)
+	if err != nil || d.Log == nil || d.Log.Changed == "" {
+		t.Errorf("%s is told as %+v, %v", id, d, err)
+	}
+}
+
+// A list tells which of its decisions were changed, and what the others say.
+func TestListTellsWhatWasChanged(t *testing.T) {
+	t.Parallel()
+	onBothSigned(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		filled(t, s)
+		run(t, s.Writer(), `UPDATE decisions SET body = REPLACE(body, '"verdict":"deny"', '"verdict":"pass"') WHERE id = '0199-000003'`)
+
+		page, err := s.List(t.Context(), audit.Filter{}, 100, "")
+		if err != nil || len(page.Decisions) != 20 {
+			t.Fatalf("%d decisions, %v", len(page.Decisions), err)
+		}
+		all := page.Decisions
+		for d, err := range s.Decisions(t.Context(), audit.Filter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, d)
+		}
+		for r, err := range s.Records(t.Context(), audit.Filter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, r.Decision)
+		}
+		if len(all) != 60 {
+			t.Errorf("%d decisions in three lists of 20", len(all))
+		}
+		for _, d := range all {
+			changed := d.Log != nil && d.Log.Changed != ""
+			if changed != (d.ID == "0199-000003") || changed && d.Verdict == attestor.Pass {
+				t.Errorf("%s is told as %+v", d.ID, d)
+			}
+		}
+	})
 }
 
 // Whoever rewrites the database as a whole, log and head included, or puts an earlier

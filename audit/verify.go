@@ -151,14 +151,15 @@ func (v *verifier) openCheckpoints(ctx context.Context, head translog.Head) erro
 			continue
 		}
 		if c.Size > head.Size {
-			v.logFault(-1, "%s has %d entries and the log has %d: the database was put back to an earlier state, "+
-				"or its log was cut off", name, c.Size, head.Size)
+			v.logFault(-1, "%s has %d entries and the log has %d: %s", name, c.Size, head.Size, rolledBack)
 			continue
 		}
 		v.checkpoints = append(v.checkpoints, c)
 	}
 	return nil
 }
+
+const rolledBack = "the database was put back to an earlier state, or its log was cut off"
 
 // walk follows the log from its first entry on.
 func (v *verifier) walk(ctx context.Context, want translog.Head) error {

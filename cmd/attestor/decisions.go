@@ -17,9 +17,10 @@ import (
 )
 
 func decisionsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "decisions", Short: "Search and export the record", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "decisions", Short: "Search, export and verify the record", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(decisionsListCommand(), decisionsExportCommand(), decisionsPruneCommand())
+	c.AddCommand(decisionsListCommand(), decisionsExportCommand(), decisionsPruneCommand(),
+		decisionsProveCommand(), decisionsVerifyCommand(), decisionsLogKeyCommand())
 	return c
 }
 

@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -237,7 +241,11 @@ func (f *devFlags) configure(p *devParts) (config.Config, error) {
 		Registries:   config.Registries{Allowed: []string{registry}},
 		ScanProjects: map[string]string{registry: devProject},
 		Store:        config.Store{SQLite: filepath.Join(p.dir, "decisions.db")},
+		Log:          &config.Log{Key: filepath.Join(p.dir, "log.pem"), Origin: "dev.localhost/decisions"},
 		PolicyReload: when.Duration(time.Second), // somebody is editing it
+	}
+	if err := makeLogKey(c.Log.Key); err != nil {
+		return config.Config{}, err
 	}
 	if len(c.Policies) == 0 {
 		path := filepath.Join(p.dir, "policy.yaml")
@@ -254,6 +262,27 @@ func (f *devFlags) configure(p *devParts) (config.Config, error) {
 	}
 	c.Limits.CallerRate = 1000 // there is one caller, and load is tried here
 	return c, c.Finish(func(string) string { return "" }, engine.ProfileProblem)
+}
+
+// makeLogKey makes the key of the record's log, unless an earlier run did.
+func makeLogKey(path string) error {
+	_, err := os.Stat(path)
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	block := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	if err := os.WriteFile(path, block, 0o600); err != nil {
+		return fmt.Errorf("writing the log's key: %w", err)
+	}
+	return nil
 }
 
 // awaitHealth returns when the service answers.

@@ -54,7 +54,7 @@ func TestScript(t *testing.T) {
 			"dev":         startDev,
 			"http":        doHTTP,
 			"field":       jsonField,
-			"stop":        stopDev,
+			"halt":        stopDev,
 			"code":        exitCode,
 			"big":         bigFile,
 			"same":        same,

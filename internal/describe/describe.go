@@ -88,6 +88,11 @@ func Outcome(d attestor.Decision) attestor.Outcome {
 
 // Verdict is the answer in words.
 func Verdict(d attestor.Decision) string {
+	// What the record says of it is not what the gate decided.
+	if d.Log != nil && d.Log.Changed != "" {
+		return "changed since it was recorded"
+	}
+
 	refused := "refused"
 	if d.DryRun {
 		refused = "would be refused"

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -37,6 +38,28 @@ func (e *Engine) keepLog(ctx context.Context) {
 		}
 		failing = err != nil
 	})
+}
+
+// enterLog gives decisions that are older than the record's log their entries, until all
+// have one or ctx ends.
+func (e *Engine) enterLog(ctx context.Context) {
+	ticker := time.NewTicker(recoverEvery)
+	defer ticker.Stop()
+	for {
+		complete, err := e.Store.EnterLog(ctx)
+		if err != nil && ctx.Err() == nil {
+			e.log.ErrorContext(ctx, "older decisions could not be entered into the record's log yet",
+				slog.String("error", err.Error()))
+		}
+		if entered, _ := e.Store.LogComplete(ctx); complete && entered {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // logMetrics say how far the record's log is signed; none where no key is configured.

@@ -70,6 +70,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 		go e.expireOverrides(background, s.Server)
 	}
 	go e.keepLog(background)
+	go e.enterLog(background)
 
 	if e.Config.Admission != nil {
 		stopped, err := e.serveAdmission(background, s.Server)

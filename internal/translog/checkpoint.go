@@ -59,6 +59,14 @@ func (k Key) SignCheckpoint(ctx context.Context, h Head) ([]byte, error) {
 	return signed, nil
 }
 
+// CheckKey returns an error unless a text has the form of a public key.
+func CheckKey(vkey string) error {
+	if _, err := note.NewVerifier(vkey); err != nil {
+		return fmt.Errorf("%q is not the public key of a log: it is written ORIGIN+HASH+KEY: %w", vkey, err)
+	}
+	return nil
+}
+
 // noteSigner is a Key as package note asks for one.
 type noteSigner struct {
 	ctx context.Context //nolint:containedctx // note.Signer passes none

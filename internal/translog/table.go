@@ -216,6 +216,29 @@ func Find(ctx context.Context, q Querier, kind, id string) (Stored, error) {
 	return found[0], nil
 }
 
+// FindAll returns the leaves of records of a kind, by their ids. Records without one are
+// not in the result.
+func FindAll(ctx context.Context, q Querier, kind string, ids []string) (map[string]Stored, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	args, marks := []any{kind}, make([]string, len(ids))
+	for i, id := range ids {
+		args = append(args, id)
+		marks[i] = "$" + strconv.Itoa(len(args))
+	}
+	found, err := readLeaves(ctx, q, leafColumns+`WHERE kind = $1 AND id IN (`+strings.Join(marks, ", ")+`)`, args...)
+	if err != nil {
+		return nil, err
+	}
+
+	out := make(map[string]Stored, len(found))
+	for _, s := range found {
+		out[s.ID] = s
+	}
+	return out, nil
+}
+
 // Leaves returns at most count leaves from index first on, in order.
 func Leaves(ctx context.Context, q Querier, first int64, count int) ([]Stored, error) {
 	return readLeaves(ctx, q, leafColumns+`WHERE n >= $1 ORDER BY n LIMIT $2`, first, count)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -77,6 +78,51 @@ func ParseTilePath(path string) (Tile, error) {
 	}
 	t.N = n
 	return t, nil
+}
+
+// Path is the inverse of [ParseTilePath].
+func (t Tile) Path() string {
+	level := "entries"
+	if !t.Entries {
+		level = strconv.Itoa(t.Level)
+	}
+
+	// c2sp.org/tlog-tiles: "1234067 will be encoded as x001/x234/067".
+	index := fmt.Sprintf("%03d", t.N%1000)
+	for n := t.N / 1000; n > 0; n /= 1000 {
+		index = fmt.Sprintf("x%03d/%s", n%1000, index)
+	}
+	if !t.Full() {
+		index += fmt.Sprintf(".p/%d", t.Width)
+	}
+	return level + "/" + index
+}
+
+// EntryTiles lists the bundles of all entries of a tree, in order.
+func EntryTiles(size int64) iter.Seq[Tile] {
+	return func(yield func(Tile) bool) {
+		for n := int64(0); n*tileWidth < size; n++ {
+			if !yield(Tile{Entries: true, N: n, Width: int(min(tileWidth, size-n*tileWidth))}) {
+				return
+			}
+		}
+	}
+}
+
+// SplitEntries returns the entries of a bundle, as [ReadTile] encodes them.
+func SplitEntries(bundle []byte) ([][]byte, error) {
+	var out [][]byte
+	for len(bundle) > 0 {
+		if len(bundle) < 2 {
+			return nil, errors.New("a bundle of entries is truncated")
+		}
+		n := int(binary.BigEndian.Uint16(bundle))
+		if bundle = bundle[2:]; len(bundle) < n {
+			return nil, errors.New("a bundle of entries is truncated")
+		}
+		out, bundle = append(out, bundle[:n]), bundle[n:]
+	}
+	return out, nil
 }
 
 // Full reports whether the tile can never change.

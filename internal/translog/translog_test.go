@@ -476,6 +476,9 @@ func TestTiles(t *testing.T) {
 		if got, err := translog.ParseTilePath(path); err != nil || got != want {
 			t.Errorf("%s: %+v, %v", path, got, err)
 		}
+		if got := want.Path(); got != path {
+			t.Errorf("%+v is written %s, want %s", want, got, path)
+		}
 	}
 
 	for _, bad := range []string{

@@ -1,0 +1,146 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/translog"
+)
+
+// A ServedLog is the log of a service, whose word is not believed.
+type ServedLog struct {
+	Checkpoint func(ctx context.Context) ([]byte, error)
+	Tile       func(ctx context.Context, path string) ([]byte, error) // by its path of c2sp.org/tlog-tiles
+	Proof      func(ctx context.Context, id string) ([]byte, error)   // of a decision
+}
+
+// VerifyServed compares what a service tells with its log, and the log with checkpoints,
+// as [Store.Verify] does in the record itself. r.Key is required. It compares decisions
+// alone: a service does not tell the stored form of overrides and revocations, nor
+// records that have no entry.
+func VerifyServed(ctx context.Context, l ServedLog, r VerifyRequest) (Verification, error) {
+	signed, err := l.Checkpoint(ctx)
+	if err != nil {
+		return Verification{}, err
+	}
+	c, err := translog.OpenCheckpoint(signed, r.Key)
+	if err != nil {
+		return Verification{}, &attestor.Error{
+			Kind: attestor.Upstream, Msg: "the service's checkpoint cannot be relied on: " + err.Error(),
+			Fix: "check the public key that you gave, and who answers at this address",
+		}
+	}
+
+	v := &servedVerifier{verifier: verifier{r: r}, log: l}
+	v.done.Entries = c.Size
+	v.checkpoints = append(v.checkpoints, c)
+	v.openKept(c.Size)
+
+	entries, err := v.entries(ctx, c.Size)
+	if err != nil {
+		return v.done, err
+	}
+	for _, e := range entries {
+		if e.entry.Kind == kindPrune {
+			v.prunes = append(v.prunes, prune{e.Index, e.entry.Time})
+		}
+	}
+	for _, e := range entries {
+		if e.entry.Kind != kindDecision {
+			continue
+		}
+		if err := v.decision(ctx, e); err != nil {
+			return v.done, err
+		}
+	}
+	return v.done, nil
+}
+
+type servedVerifier struct {
+	verifier
+	log ServedLog
+}
+
+// openKept verifies the checkpoints that were kept.
+func (v *servedVerifier) openKept(size int64) {
+	for _, signed := range v.r.Kept {
+		c, err := translog.OpenCheckpoint(signed, v.r.Key)
+		switch {
+		case err != nil:
+			v.logFault(-1, "a kept checkpoint cannot be relied on: %v", err)
+		case c.Size > size:
+			v.logFault(-1, "a kept checkpoint has %d entries and the log has %d: %s", c.Size, size, rolledBack)
+		default:
+			v.checkpoints = append(v.checkpoints, c)
+		}
+	}
+}
+
+// entries reads all entries from tiles, and compares the tree that they make with the
+// checkpoints.
+func (v *servedVerifier) entries(ctx context.Context, size int64) ([]logged, error) {
+	var out []logged
+	var head translog.Head
+	for tile := range translog.EntryTiles(size) {
+		v.atCheckpoints(head, false)
+		data, err := v.log.Tile(ctx, tile.Path())
+		if err != nil {
+			return nil, err
+		}
+		bundle, err := translog.SplitEntries(data)
+		if err != nil || len(bundle) != tile.Width {
+			return nil, &attestor.Error{
+				Kind: attestor.Upstream, Err: err,
+				Msg: fmt.Sprintf("the service's tile %s does not hold %d entries", tile.Path(), tile.Width),
+			}
+		}
+
+		for _, b := range bundle {
+			stored := translog.Stored{Index: head.Size, Entry: b}
+			head, _ = head.Add(b)
+			if len(v.checkpoints) > 0 {
+				v.atCheckpoints(head, false)
+			}
+			entry, err := translog.ParseEntry(b)
+			if err != nil {
+				v.logFault(stored.Index, "the entry is malformed: %v", err)
+				continue
+			}
+			stored.Kind, stored.ID = entry.Kind, entry.ID
+			out = append(out, logged{stored, entry})
+		}
+	}
+	v.atCheckpoints(head, false)
+	return out, nil
+}
+
+// decision compares one decision as the service tells it with its entry.
+func (v *servedVerifier) decision(ctx context.Context, l logged) error {
+	proof, err := v.log.Proof(ctx, l.ID)
+	if attestor.KindOf(err) == attestor.NotFound {
+		v.record(l, nil)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+
+	p, err := CheckProof(proof, nil, v.r.Key)
+	problem := ""
+	switch {
+	case err != nil:
+		problem = err.Error()
+	case p.Index != l.Index || p.Entry.ID != l.ID:
+		problem = "the service proves another entry"
+	case p.Decision == nil:
+		v.record(l, nil)
+		return nil
+	}
+	if problem != "" {
+		v.fault(Fault{Index: l.Index, Kind: l.Kind, ID: l.ID, Problem: problem})
+		return nil
+	}
+	v.done.Records++
+	return nil
+}

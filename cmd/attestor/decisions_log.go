@@ -1,0 +1,341 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/describe"
+	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/plain"
+	"github.com/attestor-gate/attestor/internal/translog"
+)
+
+func decisionsProveCommand() *cobra.Command {
+	var f recordFlags
+	c := &cobra.Command{
+		Use: "prove ID", Short: "Print a proof that the record's log has a decision", Args: cobra.ExactArgs(1),
+		Long: `Prints a proof (c2sp.org/tlog-proof) that the record's transparency log has a decision. Whoever has the proof and
+the log's public key can check it offline, with attestor decisions verify or another program.`,
+		Example: "  attestor decisions prove 01990000-0000-7000-8000-000000000000 > decision.tlog-proof\n" +
+			"  attestor decisions verify decision.tlog-proof --key VKEY",
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			var proof []byte
+			if f.server != "" {
+				cl, err := newClient(c, f.server, f.identity)
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, cl.Close()) }()
+				proof, err = cl.Proof(c.Context(), args[0])
+				if err != nil {
+					return err
+				}
+			} else {
+				s, err := f.openStore(c.Context())
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, s.Close()) }()
+				if proof, err = s.Prove(c.Context(), args[0]); err != nil {
+					return err
+				}
+			}
+			_, err = c.OutOrStdout().Write(proof)
+			return err
+		},
+	}
+	f.where(c)
+	return c
+}
+
+func decisionsLogKeyCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use: "log-key", Short: "Print the public key of the record's log", Args: cobra.NoArgs,
+		Long: `Prints the public key by which proofs and checkpoints of the record's log are verified (c2sp.org/signed-note). Give it
+to whoever shall verify them, by another way than the proofs.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := configured(path)
+			if err != nil {
+				return err
+			}
+			key, err := engine.LogVerifier(c.Context(), conf, os.Getenv)
+			if err == nil {
+				_, err = fmt.Fprintln(c.OutOrStdout(), key)
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&path, "config", "", "the configuration `FILE`; attestor.yaml where there is one")
+	return c
+}
+
+// configured loads the configuration that was named, or attestor.yaml.
+func configured(path string) (config.Config, error) {
+	if path == "" {
+		path = defaultConfig
+	}
+	return engine.LoadConfig(path, os.Getenv)
+}
+
+// verifyLogFlags say what is compared with what.
+type verifyLogFlags struct {
+	recordFlags
+	key         string
+	checkpoints []string
+	decision    string
+	save        string
+	format      string
+}
+
+func decisionsVerifyCommand() *cobra.Command {
+	var f verifyLogFlags
+	c := &cobra.Command{
+		Use: "verify [PROOF]", Short: "Find records that were changed, removed, reordered or added", Args: cobra.MaximumNArgs(1),
+		Long: `Compares the record with its transparency log, and the log with signed checkpoints. It finds decisions, overrides and
+revocations that were changed, removed or reordered, or that have no entry in the log, and says which.
+
+Whoever changed the whole database, its log included, or put back an earlier one, is found by a checkpoint that was kept
+outside of it: name it with --checkpoint.
+
+With PROOF, a file that attestor decisions prove wrote, it verifies that proof by --key alone, without a record or a
+service; with --decision also that a decision's JSON is what was recorded.`,
+		Example: "  attestor decisions verify --config attestor.yaml --checkpoint yesterday.checkpoint\n" +
+			"  attestor decisions verify decision.tlog-proof --key gate.example/decisions+1234abcd+A… --decision answer.json",
+		RunE: func(c *cobra.Command, args []string) error {
+			if path, ok := strings.CutPrefix(f.key, "@"); ok {
+				b, err := readEvidence(path)
+				if err != nil {
+					return fmt.Errorf("--key: %w", err)
+				}
+				f.key = strings.TrimSpace(string(b))
+			}
+			if f.key != "" {
+				if err := translog.CheckKey(f.key); err != nil {
+					return fmt.Errorf("--key: %w", err)
+				}
+			}
+			if f.format != "text" && f.format != "json" {
+				return errors.New("-o: want text or json")
+			}
+			if len(args) == 1 {
+				return f.proof(c, args[0])
+			}
+			if f.decision != "" {
+				return errors.New("--decision goes with a PROOF: it is compared with what the proof is of")
+			}
+			return f.record(c)
+		},
+	}
+
+	f.where(c)
+	c.Flags().StringVar(&f.key, "key", "",
+		"the log's public key, as attestor decisions log-key prints it, or @FILE; by default the configuration's")
+	c.Flags().StringArrayVar(&f.checkpoints, "checkpoint", nil,
+		"a signed checkpoint in this `FILE` that was kept outside of the database; repeatable")
+	c.Flags().StringVar(&f.save, "save-checkpoint", "",
+		"write the log's signed checkpoint to this `FILE` where nothing is wrong, for --checkpoint of the next time")
+	c.Flags().StringVar(&f.decision, "decision", "", "with PROOF: the decision's JSON in this `FILE`, as the service answered it")
+	c.Flags().StringVarP(&f.format, "output", "o", "text", "text or json")
+	return c
+}
+
+// proof verifies one proof offline.
+func (f *verifyLogFlags) proof(c *cobra.Command, path string) error {
+	if f.key == "" {
+		return errors.New("--key: name the log's public key; attestor decisions log-key prints it")
+	}
+	proof, err := readEvidence(path)
+	if err != nil {
+		return err
+	}
+	var content []byte
+	if f.decision != "" {
+		if content, err = readEvidence(f.decision); err != nil {
+			return err
+		}
+	}
+
+	p, err := audit.CheckProof(proof, content, f.key)
+	if err != nil {
+		return &exit{1, fmt.Errorf("not proven: %w", err)}
+	}
+	if f.format == "json" {
+		return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{
+			"id": p.Entry.ID, "time": p.Entry.Time, "index": p.Index, "origin": p.Checkpoint.Origin,
+			"entries": p.Checkpoint.Size, "decision": json.RawMessage(p.Decision),
+		})
+	}
+
+	out := fmt.Sprintf("Proven: decision %s of %s is entry %d of the log %s, whose checkpoint has %d entries.\n",
+		plain.Text(p.Entry.ID), p.Entry.Time.Format("2006-01-02T15:04:05.999999Z07:00"), p.Index,
+		plain.Text(p.Checkpoint.Origin), p.Checkpoint.Size)
+	if !p.Entry.Entered.IsZero() {
+		out += fmt.Sprintf("It is older than the log and was entered on %s: what it was before is not proven.\n",
+			p.Entry.Entered.Format("2006-01-02T15:04:05Z07:00"))
+	}
+	if p.Decision == nil {
+		out += "The proof does not hold what was decided.\n"
+	} else {
+		var d attestor.Decision
+		if err := json.Unmarshal(p.Decision, &d); err != nil {
+			return fmt.Errorf("the proven decision cannot be read: %w", err)
+		}
+		out += "It says: " + plain.Text(describe.Verdict(d)+", "+describe.Name(d)) + ".\n"
+	}
+	_, err = io.WriteString(c.OutOrStdout(), out)
+	return err
+}
+
+// maxEvidenceFile bounds a proof, a checkpoint and a decision, in bytes.
+const maxEvidenceFile = 64 << 20
+
+func readEvidence(path string) ([]byte, error) {
+	in, err := os.Open(path) //nolint:gosec // the caller's own file
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	b, err := io.ReadAll(io.LimitReader(in, maxEvidenceFile+1))
+	if err == nil && len(b) > maxEvidenceFile {
+		err = fmt.Errorf("%s is larger than 64 MiB", path)
+	}
+	return b, err
+}
+
+// record verifies a whole record.
+func (f *verifyLogFlags) record(c *cobra.Command) error {
+	r := audit.VerifyRequest{Key: f.key}
+	for _, path := range f.checkpoints {
+		b, err := readEvidence(path)
+		if err != nil {
+			return fmt.Errorf("--checkpoint: %w", err)
+		}
+		r.Kept = append(r.Kept, b)
+	}
+
+	faults := []audit.Fault{}
+	r.Fault = func(fault audit.Fault) {
+		if f.format == "text" {
+			fmt.Fprintln(c.OutOrStdout(), plain.Text(fault.String()))
+		} else if len(faults) < maxFaults {
+			faults = append(faults, fault)
+		}
+	}
+
+	v, err := f.compare(c, &r)
+	if err != nil {
+		return err
+	}
+	if f.format == "json" {
+		err = json.NewEncoder(c.OutOrStdout()).Encode(struct {
+			audit.Verification
+			Found []audit.Fault `json:"found"`
+		}{v, faults})
+	} else {
+		_, err = io.WriteString(c.OutOrStdout(), summary(v, r.Key))
+	}
+	if err == nil && v.Faults > 0 {
+		return &exit{1, nil}
+	}
+	return err
+}
+
+// maxFaults bounds the faults of a JSON document, which has their number too.
+const maxFaults = 10_000
+
+// compare verifies by the service, or in the record itself.
+func (f *verifyLogFlags) compare(c *cobra.Command, r *audit.VerifyRequest) (v audit.Verification, err error) {
+	if f.server != "" {
+		if r.Key == "" {
+			return v, errors.New("--key: a service is verified by the log's public key, which you have from elsewhere")
+		}
+		cl, err := newClient(c, f.server, f.identity)
+		if err != nil {
+			return v, err
+		}
+		defer func() { err = errors.Join(err, cl.Close()) }()
+		v, err = audit.VerifyServed(c.Context(), audit.ServedLog{
+			Checkpoint: cl.Checkpoint, Tile: cl.LogTile, Proof: cl.Proof,
+		}, *r)
+		return v, f.keep(c.Context(), v, err, r.Key, cl.Checkpoint)
+	}
+
+	if err := f.findKey(c.Context(), c.ErrOrStderr(), r); err != nil {
+		return v, err
+	}
+	s, err := f.openStore(c.Context())
+	if err != nil {
+		return v, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	v, err = s.Verify(c.Context(), *r)
+	return v, f.keep(c.Context(), v, err, r.Key, s.Checkpoint)
+}
+
+// keep writes the newest checkpoint to a file where the record is as it was recorded.
+func (f *verifyLogFlags) keep(
+	ctx context.Context, v audit.Verification, err error, key string, newest func(context.Context) ([]byte, error),
+) error {
+	if err != nil || v.Faults > 0 || f.save == "" {
+		return err
+	}
+	signed, err := newest(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := translog.OpenCheckpoint(signed, key); err != nil {
+		return err
+	}
+	return os.WriteFile(f.save, signed, 0o644) //nolint:gosec // a checkpoint is no secret
+}
+
+// findKey takes the public key from the configuration, unless it was given.
+func (f *verifyLogFlags) findKey(ctx context.Context, stderr io.Writer, r *audit.VerifyRequest) error {
+	if r.Key != "" {
+		return nil
+	}
+	conf, err := configured(f.config)
+	if err != nil {
+		return err
+	}
+	if conf.Log == nil {
+		_, err := fmt.Fprintln(stderr, "The log is not signed (log.key): whoever changed the whole database is not found.")
+		return err
+	}
+	if r.Key, err = engine.LogVerifier(ctx, conf, os.Getenv); err != nil {
+		return &exit{3, fmt.Errorf("the log's public key cannot be read; name it with --key: %w", err)}
+	}
+	return nil
+}
+
+// summary is the result in sentences.
+func summary(v audit.Verification, key string) string {
+	out := "All is as it was recorded"
+	if v.Faults > 0 {
+		out = fmt.Sprintf("NOT as it was recorded: %s", describe.Plural(int(v.Faults), "fault"))
+	}
+	out += fmt.Sprintf(": %d entries, %d records compared, %d pruned.\n", v.Entries, v.Records, v.Pruned)
+
+	if v.NotEntered > 0 {
+		out += fmt.Sprintf("%d records are older than the log and not entered yet: they were not compared.\n", v.NotEntered)
+	}
+	switch {
+	case key == "":
+	case v.Signed == 0:
+		out += "No checkpoint was compared: whoever changed the whole database is not found.\n"
+	default:
+		out += fmt.Sprintf("The first %d entries were compared with a signed checkpoint.\n", v.Signed)
+	}
+	return out
+}

@@ -1,0 +1,32 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// Proof returns the c2sp.org/tlog-proof of a decision.
+func (c *Client) Proof(ctx context.Context, id string) ([]byte, error) {
+	return c.raw(ctx, "/v1/decisions/"+url.PathEscape(id)+"/proof")
+}
+
+// Checkpoint returns the newest signed checkpoint of the record's log.
+func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) { return c.raw(ctx, "/log/checkpoint") }
+
+// LogTile returns a tile of the record's log, by its path of c2sp.org/tlog-tiles.
+func (c *Client) LogTile(ctx context.Context, path string) ([]byte, error) {
+	return c.raw(ctx, "/log/tile/"+path)
+}
+
+// raw returns the body of an answer as it is.
+func (c *Client) raw(ctx context.Context, path string) ([]byte, error) {
+	resp, err := c.do(ctx, http.MethodGet, path, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.status != http.StatusOK {
+		return nil, resp.problem()
+	}
+	return resp.body, nil
+}
