@@ -12,7 +12,9 @@ func (c *Client) Proof(ctx context.Context, id string) ([]byte, error) {
 }
 
 // Checkpoint returns the newest signed checkpoint of the record's log.
-func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) { return c.raw(ctx, "/log/checkpoint") }
+func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
+	return c.raw(ctx, "/log/checkpoint")
+}
 
 // LogTile returns a tile of the record's log, by its path of c2sp.org/tlog-tiles.
 func (c *Client) LogTile(ctx context.Context, path string) ([]byte, error) {
