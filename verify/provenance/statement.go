@@ -106,13 +106,8 @@ func parse(payload []byte, digest attestor.Digest) (attestor.Provenance, error) 
 func parseV1(b json.RawMessage, p *attestor.Provenance) error {
 	var v struct {
 		BuildDefinition struct {
-			ExternalParameters struct {
-				BuildConfigSource configSource `json:"buildConfigSource"` // Cloud Build
-				Workflow          configSource `json:"workflow"`          // GitHub Actions
-				ConfigSource      configSource `json:"configSource"`      // BuildKit
-				Source            dependency   `json:"source"`            // slsa-github-generator
-			} `json:"externalParameters"`
-			ResolvedDependencies []dependency `json:"resolvedDependencies"`
+			ExternalParameters   json.RawMessage `json:"externalParameters"`
+			ResolvedDependencies []dependency    `json:"resolvedDependencies"`
 		} `json:"buildDefinition"`
 		RunDetails struct {
 			Builder struct {
@@ -126,11 +121,7 @@ func parseV1(b json.RawMessage, p *attestor.Provenance) error {
 	}
 	p.Builder = clip(v.RunDetails.Builder.ID)
 
-	// Each builder fills one of these.
-	ext := v.BuildDefinition.ExternalParameters
-	for _, s := range []configSource{
-		ext.BuildConfigSource, ext.Workflow, ext.ConfigSource, {URI: ext.Source.URI, Digest: ext.Source.Digest},
-	} {
+	for _, s := range externalSources(v.BuildDefinition.ExternalParameters) {
 		if setSource(p, s) {
 			break
 		}
@@ -145,6 +136,32 @@ func parseV1(b json.RawMessage, p *attestor.Provenance) error {
 	}
 	p.Materials = materials(v.BuildDefinition.ResolvedDependencies)
 	return nil
+}
+
+// externalSources are what a build was asked to build from. SLSA v1 leaves the form of externalParameters to the build type, so that
+// nothing in them makes a statement malformed: a name has the form that one of the known builders gives it, or says nothing.
+func externalSources(b json.RawMessage) []configSource {
+	var named map[string]json.RawMessage
+	if json.Unmarshal(b, &named) != nil {
+		return nil
+	}
+
+	// Each builder fills one of these: Cloud Build, GitHub Actions, BuildKit; slsa-github-generator and GitLab.
+	var out []configSource
+	for _, name := range []string{"buildConfigSource", "workflow", "configSource", "source"} {
+		var s configSource
+		if json.Unmarshal(named[name], &s) == nil {
+			out = append(out, s)
+			continue
+		}
+
+		// GitLab's source is the address of the project.
+		var address string
+		if name == "source" && json.Unmarshal(named[name], &address) == nil {
+			out = append(out, configSource{URI: address})
+		}
+	}
+	return out
 }
 
 // parseV02 reads SLSA v0.2.

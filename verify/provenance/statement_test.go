@@ -68,6 +68,13 @@ func TestAttached(t *testing.T) {
 				Materials: map[string]attestor.Digest{"127.0.0.1:5000/base/debian": "sha256:" + base}},
 		},
 		{
+			name: "GitLab's, whose source is a text",
+			st: signed.Statement{Payload: about(v1, `{"buildDefinition":{"buildType":"https://docs.gitlab.com/ci/pipeline_security/slsa/provenance_v1","externalParameters":{"source":"https://gitlab.com/acme/app","entryPoint":"build","variables":{"CI":"true"}},
+				"resolvedDependencies":[{"uri":"https://gitlab.com/acme/app","digest":{"gitCommit":"`+sha+`"}}]},"runDetails":{"builder":{"id":"https://gitlab.com/acme/app/-/runners/12"}}}`),
+				Issuer: "https://gitlab.com", Subject: "https://gitlab.com/acme/app//.gitlab-ci.yml@refs/heads/main", Signer: "g"},
+			want: attestor.Provenance{Builder: "https://gitlab.com/acme/app/-/runners/12", SLSALevel: 2, SourceURI: "https://gitlab.com/acme/app", Commit: sha, PredicateType: v1, KeyID: "g"},
+		},
+		{
 			name: "no source",
 			st:   signed.Statement{Payload: about(v1, `{"runDetails":{"builder":{"id":"b"}}}`)},
 			want: attestor.Provenance{Builder: "b", SLSALevel: 2, PredicateType: v1},
@@ -121,6 +128,36 @@ func TestRefusedStatements(t *testing.T) {
 }
 
 // TestMaterials: which dependencies are images, and what they are called.
+// TestExternalParametersAreTheBuildTypes: SLSA leaves their form to the build type. No form makes a statement malformed, and one that is not
+// known names no source.
+func TestExternalParametersAreTheBuildTypes(t *testing.T) {
+	const repository = "https://git.example/acme/app"
+	for parameters, want := range map[string]string{
+		`{"source": "` + repository + `"}`:                                       repository,
+		`{"source": "git+` + repository + `@refs/heads/main"}`:                   repository,
+		`{"source": {"uri": "` + repository + `"}}`:                              repository,
+		`{"workflow": "build.yml", "source": "` + repository + `"}`:              repository,
+		`{"workflow": {"repository": "` + repository + `"}, "source": "other"}`:  repository,
+		`{"workflow": "build.yml"}`:                                              "",
+		`{"workflow": {"repository": ["` + repository + `"]}}`:                   "",
+		`{"configSource": "` + repository + `"}`:                                 "",
+		`{"Source": "` + repository + `"}`:                                       "",
+		`{"source": 7, "buildConfigSource": [], "workflow": {"repository": {}}}`: "",
+		`{"source": {"uri": 7}}`:                                                 "",
+		`{"source": ""}`:                                                         "",
+		`{"inputs": {"source": "` + repository + `"}}`:                           "",
+		`["` + repository + `"]`:                                                 "",
+		`"` + repository + `"`:                                                   "",
+		`null`:                                                                   "",
+	} {
+		payload := about("https://slsa.dev/provenance/v1", `{"buildDefinition":{"externalParameters":`+parameters+`},"runDetails":{"builder":{"id":"b"}}}`)
+		got, err := provenance.Parse(payload, digest)
+		if err != nil || got.SourceURI != want || got.Builder != "b" {
+			t.Errorf("%s: source %q, want %q, %v", parameters, got.SourceURI, want, err)
+		}
+	}
+}
+
 func TestMaterials(t *testing.T) {
 	d := func(c string) string { return strings.Repeat(c, 64) }
 	tests := []struct {
