@@ -169,12 +169,13 @@ type Scan struct {
 	Findings   []Vulnerability `json:"findings,omitempty"` // per affected package, sorted, duplicates merged
 
 	// Secrets are those that are reported. None says nothing by itself: no field of any report says that the files were
-	// searched. SecretsListed is true where the scanner was asked for them; records of versions that did not ask have false.
+	// searched. SecretsListed is true where the scanner was asked for them; records of versions that did not ask have
+	// false.
 	Secrets       []Secret `json:"secrets,omitempty"`
 	SecretsListed bool     `json:"secretsListed,omitempty"`
 
-	// Unread are occurrences about the image that this version cannot judge, sorted by kind. KindsUnlisted is true where the
-	// service would not list kinds that this version does not know.
+	// Unread are occurrences about the image that this version cannot judge, sorted by kind. KindsUnlisted is true
+	// where the service would not list kinds that this version does not know.
 	Unread        []UnreadKind `json:"unread,omitempty"`
 	KindsUnlisted bool         `json:"kindsUnlisted,omitempty"`
 }

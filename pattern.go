@@ -58,9 +58,9 @@ func (p Pattern) Match(repository string) bool {
 	return len(p.segments) > 0 && matchSegments(p.segments, strings.Split(repository, "/"))
 }
 
-// MatchPath reports whether a pattern covers a file in an image: "*" stands for any run of characters within one segment, "**" as a
-// whole segment for any number of them. Both are taken from the root of the file system, and the path is made plain first, so that
-// no ".." leads out of a directory that the pattern names.
+// MatchPath reports whether a pattern covers a file in an image: "*" stands for any run of characters within one
+// segment, "**" as a whole segment for any number of them. Both are taken from the root of the file system, and the
+// path is made plain first, so that no ".." leads out of a directory that the pattern names.
 func MatchPath(pattern, file string) bool {
 	if file == "" {
 		return false
@@ -224,15 +224,15 @@ func (p *Pattern) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Unmatchable says why no repository can match the pattern, in words that follow the pattern; "" where one can. Patterns
-// are compared with canonical names, which are lower-case and have Docker Hub under index.docker.io.
+// Unmatchable says why no repository can match the pattern, in words that follow the pattern; "" where one can.
+// Patterns are compared with canonical names, which are lower-case and have Docker Hub under index.docker.io.
 func (p Pattern) Unmatchable() string {
 	if len(p.segments) == 0 {
 		return "is empty"
 	}
 
-	// A repository that the pattern matches is looked for. Within a path segment a letter is the best that "*" can stand
-	// for: separators may not stand at an end or beside each other. A host needs a dot, which "*" may bring.
+	// A repository that the pattern matches is looked for. Within a path segment a letter is the best that "*" can
+	// stand for: separators may not stand at an end or beside each other. A host needs a dot, which "*" may bring.
 	for _, host := range []string{"a", "a.a"} {
 		for _, letters := range []string{"a", "aa"} {
 			repository := p.example(host, letters)

@@ -2,8 +2,8 @@ package attestor
 
 import "strings"
 
-// A Secret is one report of a credential in the image's files. It says which kind it is and where it lies; its value is never read, so
-// that it cannot be stored, logged or shown.
+// A Secret is one report of a credential in the image's files. It says which kind it is and where it lies; its value is
+// never read, so that it cannot be stored, logged or shown.
 type Secret struct {
 	Kind   string `json:"kind"`             // as Container Analysis names it, without SECRET_KIND_: GCP_SERVICE_ACCOUNT_KEY
 	Status string `json:"status"`           // [SecretValid], [SecretInvalid], [SecretUnknown], or another word of a later version

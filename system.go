@@ -8,8 +8,8 @@ const (
 	SystemFromImage = "os-release" // the image's own /etc/os-release, read from layers with the config's diffIDs
 )
 
-// A System is the distribution in an image, with what the table of ends says of it. Both sources are claims of somebody: they can
-// make a verdict worse, and nothing counts for an image because of them.
+// A System is the distribution in an image, with what the table of ends says of it. Both sources are claims of
+// somebody: they can make a verdict worse, and nothing counts for an image because of them.
 type System struct {
 	ID      string `json:"id"`                // as in os-release: debian, ubuntu, alpine
 	Version string `json:"version,omitempty"` // as it was given
@@ -42,8 +42,8 @@ func (s *System) Name() string {
 	return s.ID
 }
 
-// Ended reports whether the last day of fixes is over at t. A system without an end has not ended; an end that is no date may be any,
-// and is over.
+// Ended reports whether the last day of fixes is over at t. A system without an end has not ended; an end that is no
+// date may be any, and is over.
 func (s *System) Ended(t time.Time) bool {
 	if s.End == "" {
 		return false

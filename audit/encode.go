@@ -27,7 +27,8 @@ func hashOf(b []byte) string {
 
 // evidenceHash returns the content hash for [attestor.Decision.Evidence].
 func evidenceHash(ev attestor.Evidence) (string, error) {
-	// An encoder writes what json.Marshal returns, and a line's end. It keeps no copy, which of an image with many findings is large.
+	// An encoder writes what json.Marshal returns, and a line's end. It keeps no copy, which of an image with many
+	// findings is large.
 	h := sha256.New()
 	if err := json.NewEncoder(&unended{h}).Encode(ev); err != nil {
 		return "", fmt.Errorf("encoding evidence: %w", err)

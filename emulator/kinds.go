@@ -15,8 +15,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// The REST description of the API has kinds that the Go types do not have yet. Over gRPC such an occurrence has a kind by number and
-// details in a field that is not known. The emulator stores them so: the details are JSON in a field of the emulator's own.
+// The REST description of the API has kinds that the Go types do not have yet. Over gRPC such an occurrence has a kind
+// by number and details in a field that is not known. The emulator stores them so: the details are JSON in a field of
+// the emulator's own.
 const (
 	foreignField = 536_870_911 // the highest number that a field can have
 	firstForeign = 1 << 20     // the kinds that nobody has numbered yet are numbered from here
@@ -61,7 +62,8 @@ type foreign struct {
 func readKinded(b []byte, m kinded, options protojson.UnmarshalOptions) error {
 	var fields map[string]json.RawMessage
 	var f foreign
-	if json.Unmarshal(b, &fields) != nil || json.Unmarshal(fields["kind"], &f.Kind) != nil || foreignNumber(f.Kind) == 0 {
+	if json.Unmarshal(b, &fields) != nil || json.Unmarshal(fields["kind"], &f.Kind) != nil ||
+		foreignNumber(f.Kind) == 0 {
 		return options.Unmarshal(b, m)
 	}
 
@@ -205,7 +207,8 @@ func readBatch(b []byte, m *grafeaspb.BatchCreateOccurrencesRequest, options pro
 	return nil
 }
 
-// withoutValue drops what may be a secret itself. The REST API has no such field, and the emulator keeps its state on disk.
+// withoutValue drops what may be a secret itself. The REST API has no such field, and the emulator keeps its state on
+// disk.
 func withoutValue(o *grafeaspb.Occurrence) *grafeaspb.Occurrence {
 	if s := o.GetSecret(); s != nil {
 		s.Data = nil

@@ -12,7 +12,8 @@ func secretsCheck() check {
 	return check{
 		name: attestor.CheckSecrets,
 		asks: func(s *Spec) asking {
-			// No report says that an image was searched, so that the check cannot be required: it judges what is reported.
+			// No report says that an image was searched, so that the check cannot be required: it judges what is
+			// reported.
 			if s.Secrets.Found == TreatIgnore {
 				return notAsked
 			}
@@ -49,8 +50,8 @@ func secretKind(subject string) bool { return !slices.Contains(codeNames(), subj
 // secretKindPrefix begins the names of kinds in the API's own documents.
 const secretKindPrefix = "SECRET_KIND_"
 
-// judges reports whether secrets of a status are judged. Where the policy names no statuses, all are that are not known to be
-// invalid.
+// judges reports whether secrets of a status are judged. Where the policy names no statuses, all are that are not known
+// to be invalid.
 func (s *Secrets) judges(status string) bool {
 	if len(s.Statuses) == 0 {
 		return status != attestor.SecretInvalid
@@ -93,8 +94,13 @@ func (j *judgement) secrets(e *attestor.PlatformEvidence) {
 func (j *judgement) secret(s *attestor.Secret, fromBase string) (f finding, ok bool) {
 	spec := j.spec
 	about := fmt.Sprintf("a secret of kind %s lies in %s%s", clip(s.Kind), plainPath(s.Place()), fromBase)
-	f = deny(attestor.CodeSecretFound, s.Subject(), about+secretState(s.Status),
-		"revoke it where it was issued, take it out of the build, and rebuild the image: a file that a later layer removes stays readable")
+	f = deny(
+		attestor.CodeSecretFound,
+		s.Subject(),
+		about+secretState(s.Status),
+		"revoke it where it was issued, take it out of the build, and rebuild the image: "+
+			"a file that a later layer removes stays readable",
+	)
 
 	// A status of a later version is not known to be invalid, and may be worse than all that the policy names.
 	treatment := spec.Secrets.Found
@@ -137,14 +143,24 @@ func plainPath(p string) string { return clip(p) }
 // notJudged says what the report does not tell, and which secrets the policy leaves out.
 func notJudged(e *attestor.PlatformEvidence, left []*attestor.Secret) []finding {
 	inform := func(code attestor.Code, message, fix string) []finding {
-		return []finding{{status: attestor.StatusPass, note: true, reason: attestor.Reason{Code: code, Message: message, Fix: fix}}}
+		return []finding{
+			{status: attestor.StatusPass, note: true, reason: attestor.Reason{Code: code, Message: message, Fix: fix}},
+		}
 	}
 	switch {
 	case len(left) > 0:
-		return inform(attestor.CodeSecretFound,
-			fmt.Sprintf("%d of %d reported secrets are not judged, such as %s in %s (%s)", len(left), len(e.Scan.Secrets),
-				clip(left[0].Kind), plainPath(left[0].Place()), clip(left[0].Status)),
-			"remove them all the same: a secret that was revoked shows how others are handled")
+		return inform(
+			attestor.CodeSecretFound,
+			fmt.Sprintf(
+				"%d of %d reported secrets are not judged, such as %s in %s (%s)",
+				len(left),
+				len(e.Scan.Secrets),
+				clip(left[0].Kind),
+				plainPath(left[0].Place()),
+				clip(left[0].Status),
+			),
+			"remove them all the same: a secret that was revoked shows how others are handled",
+		)
 	case len(e.Scan.Secrets) == 0:
 		return inform(attestor.CodeSecretsNotReported,
 			"no secret is reported; the scanner does not report whether it searched for any",

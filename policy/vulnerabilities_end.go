@@ -8,16 +8,18 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// oldTable is the age from which the table of ends is pointed out: a release that ended since may still stand in it as served.
+// oldTable is the age from which the table of ends is pointed out: a release that ended since may still stand in it as
+// served.
 const oldTable = 365 * 24 * time.Hour
 
-// looksUpEnd reports whether the policy asks for the operating system, rather than judging what a scan says of it anyway.
+// looksUpEnd reports whether the policy asks for the operating system, rather than judging what a scan says of it
+// anyway.
 func (v *Vulnerabilities) looksUpEnd() bool {
 	return v.EndOfLife == TreatDeny || v.EndOfLife == TreatWarn
 }
 
-// endOfLife judges until when the operating system gets fixes. A system that its distributor no longer serves has no findings
-// because nobody looks for them.
+// endOfLife judges until when the operating system gets fixes. A system that its distributor no longer serves has no
+// findings because nobody looks for them.
 func (j *judgement) endOfLife(e *attestor.PlatformEvidence) []finding {
 	want := &j.spec.Vulnerabilities
 	if want.EndOfLife == TreatIgnore {
@@ -29,7 +31,8 @@ func (j *judgement) endOfLife(e *attestor.PlatformEvidence) []finding {
 		return j.baseEnd(e, a)
 	}
 
-	// Both words count: each is a claim, of the image's author or of a scanner, and either can only make the verdict worse.
+	// Both words count: each is a claim, of the image's author or of a scanner, and either can only make the verdict
+	// worse.
 	var found []finding
 	served := false
 	for _, s := range []*attestor.System{e.System, e.Scan.System} {
@@ -82,8 +85,8 @@ func (j *judgement) baseEnd(e *attestor.PlatformEvidence, a *Approved) []finding
 	return []finding{f}
 }
 
-// endUnknown says what is not known. Only where the scanner does not support the system either, nobody knows of its findings, and
-// the policy decides as for a system that is over.
+// endUnknown says what is not known. Only where the scanner does not support the system either, nobody knows of its
+// findings, and the policy decides as for a system that is over.
 func (j *judgement) endUnknown(e *attestor.PlatformEvidence) []finding {
 	message := "which operating system is in the image is not known"
 	s := e.System
@@ -100,7 +103,8 @@ func (j *judgement) endUnknown(e *attestor.PlatformEvidence) []finding {
 
 	f := finding{status: attestor.StatusPass, note: true, reason: attestor.Reason{
 		Code: attestor.CodeEndOfLifeUnknown, Message: message,
-		Fix: "give the end of its base in spec.base.approved[].endOfLife, or a table that has it in the configuration (endOfLife.table)",
+		Fix: "give the end of its base in spec.base.approved[].endOfLife, " +
+			"or a table that has it in the configuration (endOfLife.table)",
 	}}
 	if e.Scan.State == attestor.ScanUnsupported && j.spec.Vulnerabilities.Scan.OnUnsupported != RespondDeny {
 		f.note, f.reason.Code, f.reason.Subject = false, attestor.CodeEndOfLife, "unsupported"
@@ -123,7 +127,8 @@ func (j *judgement) oldTable(s *attestor.System) []finding {
 	}}}
 }
 
-// systemProblems are the check's problems. That the os-release could not be read refuses only where the policy would refuse for it.
+// systemProblems are the check's problems. That the os-release could not be read refuses only where the policy would
+// refuse for it.
 func (j *judgement) systemProblems(all []finding) []finding {
 	out := all[:0]
 	for _, f := range all {

@@ -32,7 +32,8 @@ func (s *findingsOf) fix(v *attestor.Vulnerability) string {
 	) + ", or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry"
 }
 
-// rebase clears what the base brings along. Where the image is on its current version already, otherwise is what does so meanwhile.
+// rebase clears what the base brings along. Where the image is on its current version already, otherwise is what does
+// so meanwhile.
 func (s *findingsOf) rebase(otherwise string) string {
 	b := s.ev.Base
 	repo, digest, _ := strings.Cut(b.Reference, "@")
@@ -47,8 +48,8 @@ func (s *findingsOf) own(v *attestor.Vulnerability) bool {
 	return len(v.DiffIDs) > 0 && !s.base.Empty()
 }
 
-// shellWord is what a name or a version may be made of in a command: nothing that a shell reads as more than a word, or a program as
-// an option. Scanners, and whoever names a package, choose both.
+// shellWord is what a name or a version may be made of in a command: nothing that a shell reads as more than a word, or
+// a program as an option. Scanners, and whoever names a package, choose both.
 var shellWord = regexp.MustCompile(`\A[A-Za-z0-9@][A-Za-z0-9@/._:+~^-]*\z`)
 
 // command is how the package manager updates the package, as an addition to a sentence; "" where that is not known.

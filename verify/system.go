@@ -14,8 +14,8 @@ import (
 	"github.com/attestor-gate/attestor/internal/eol"
 )
 
-// The files that say which distribution an image is, in the order of os-release(5): "/etc/os-release takes precedence over
-// /usr/lib/os-release". Most distributions have the first as a link to the second.
+// The files that say which distribution an image is, in the order of os-release(5): "/etc/os-release takes precedence
+// over /usr/lib/os-release". Most distributions have the first as a link to the second.
 const (
 	etcRelease = iota
 	libRelease
@@ -34,8 +34,8 @@ type systemFile struct {
 
 func systemPath(f int) string { return [systemFiles]string{"etc/os-release", "usr/lib/os-release"}[f] }
 
-// systemEntry notes what an entry of a layer does to the files. They are the image's own word about itself: an author who wants to
-// deceive writes what they like, so that links of directories are not followed.
+// systemEntry notes what an entry of a layer does to the files. They are the image's own word about itself: an author
+// who wants to deceive writes what they like, so that links of directories are not followed.
 func (w *tarWalk) systemEntry(name string, h *tar.Header, content io.Reader) {
 	for f := range systemFiles {
 		p := systemPath(f)
@@ -68,8 +68,8 @@ func hides(name, p string) bool {
 	return p == dir+hidden || strings.HasPrefix(p, dir+hidden+"/")
 }
 
-// system reads which distribution an image says that it is. Unless the policy asks, only layers count that were read already, from
-// the top down without a gap. It is nil if no layer says.
+// system reads which distribution an image says that it is. Unless the policy asks, only layers count that were read
+// already, from the top down without a gap. It is nil if no layer says.
 func (i *Inspector) system(ctx context.Context, s subject, asked bool) (*attestor.System, []attestor.Problem) {
 	var files [systemFiles]systemFile
 	for n, l := range slices.Backward(*s.doc.Layers) {

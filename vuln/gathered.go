@@ -11,8 +11,8 @@ import (
 // chunk is how many findings are kept together while they are gathered: about those of a page.
 const chunk = 1024
 
-// gathered holds the findings of lists while they are read. An image can have tens of thousands: they lie in chunks, which are never
-// copied to grow, and share the texts and layers that most of them have in common.
+// gathered holds the findings of lists while they are read. An image can have tens of thousands: they lie in chunks,
+// which are never copied to grow, and share the texts and layers that most of them have in common.
 type gathered struct {
 	chunks [][]attestor.Vulnerability
 	n      int

@@ -10,9 +10,9 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// noFindings are the kinds of occurrences that describe an image and find nothing wrong with it. They are left out by the filter, so
-// that an image with many packages or attestations is listed in as few pages as before. COMPLIANCE is not among them: it reports
-// rules that an image violates.
+// noFindings are the kinds of occurrences that describe an image and find nothing wrong with it. They are left out by
+// the filter, so that an image with many packages or attestations is listed in as few pages as before. COMPLIANCE is
+// not among them: it reports rules that an image violates.
 func noFindings() []string {
 	return []string{
 		"ATTESTATION", "BUILD", "DEPLOYMENT", "DSSE_ATTESTATION", "IMAGE", "PACKAGE", "SBOM_REFERENCE", "UPGRADE",

@@ -230,8 +230,8 @@ func (d *OnDemand) page(ctx context.Context, token string, c *onDemandScan) (nex
 	return page.NextPageToken, nil
 }
 
-// convert goes by way of JSON, which is the same for both APIs. Fields that this version does not know are dropped, as they are
-// from Container Analysis. unread names a kind whose content this version cannot read, else it is "".
+// convert goes by way of JSON, which is the same for both APIs. Fields that this version does not know are dropped, as
+// they are from Container Analysis. unread names a kind whose content this version cannot read, else it is "".
 func convert(o *ondemandscanning.Occurrence) (out *grafeaspb.Occurrence, unread string, err error) {
 	b, err := json.Marshal(o)
 	if err != nil {
@@ -246,8 +246,8 @@ func convert(o *ondemandscanning.Occurrence) (out *grafeaspb.Occurrence, unread 
 		return nil, "", fmt.Errorf("reading an occurrence: %w", err)
 	}
 
-	// The call lists vulnerabilities. Kinds of today that report none are an answer that makes no sense; one of a later version is
-	// named, and refuses nothing.
+	// The call lists vulnerabilities. Kinds of today that report none are an answer that makes no sense; one of a later
+	// version is named, and refuses nothing.
 	_, known := grafeaspb.NoteKind_value[cmp.Or(o.Kind, "NOTE_KIND_UNSPECIFIED")]
 	switch {
 	case out.GetVulnerability() != nil, out.GetSecret() != nil, out.GetKind() == grafeaspb.NoteKind_VULNERABILITY:
@@ -261,8 +261,8 @@ func convert(o *ondemandscanning.Occurrence) (out *grafeaspb.Occurrence, unread 
 // unknownValue stands for a word of a later version among the values of an enumeration.
 const unknownValue = math.MaxInt32
 
-// keepUnknownValues replaces severities and statuses that this version does not know by a number. Decoding would drop them, and
-// a severity that is worse than all others would read as none.
+// keepUnknownValues replaces severities and statuses that this version does not know by a number. Decoding would drop
+// them, and a severity that is worse than all others would read as none.
 func keepUnknownValues(b []byte) ([]byte, error) {
 	var o map[string]any
 	if err := json.Unmarshal(b, &o); err != nil {

@@ -140,8 +140,9 @@ func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
 	return all, nil
 }
 
-// list reads the list of one project into c. The language of filters is documented by examples only, and none of them excludes a
-// kind. A service that refuses the form is asked for the kinds that are judged, from then on at once, and the answer says so.
+// list reads the list of one project into c. The language of filters is documented by examples only, and none of them
+// excludes a kind. A service that refuses the form is asked for the kinds that are judged, from then on at once, and
+// the answer says so.
 func (s *Scanner) list(ctx context.Context, q question, project string, c *collected) (int, error) {
 	add := func(o *grafeaspb.Occurrence) error { return c.add(q, o) }
 	if !s.enumerates.Load() {

@@ -11,14 +11,15 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// maxSecretPath is how many bytes of a path are kept. A longer one is cut, so that no exception's pattern fits it by accident.
+// maxSecretPath is how many bytes of a path are kept. A longer one is cut, so that no exception's pattern fits it by
+// accident.
 const maxSecretPath = 1024
 
-// appendSecrets adds the secrets of o to list: one for each place. Whoever reported it, it counts, since a secret can only make
-// the verdict worse.
+// appendSecrets adds the secrets of o to list: one for each place. Whoever reported it, it counts, since a secret can
+// only make the verdict worse.
 //
-// Of the occurrence only kind, places and statuses are read. Its data may be the secret itself, a digest of it can be compared with
-// guesses, and a status' message is the issuer's text about it.
+// Of the occurrence only kind, places and statuses are read. Its data may be the secret itself, a digest of it can be
+// compared with guesses, and a status' message is the issuer's text about it.
 func appendSecrets(list []attestor.Secret, o *grafeaspb.Occurrence) []attestor.Secret {
 	s := o.GetSecret()
 	if s == nil && o.GetKind() != grafeaspb.NoteKind_SECRET {
@@ -56,8 +57,8 @@ func secretKind(k grafeaspb.SecretKind) string {
 	return strings.TrimPrefix(name, "SECRET_KIND_")
 }
 
-// secretStatus is the newest status. It is INVALID only if nothing contradicts it: no status of the same time, and none without a
-// time, which may be newer.
+// secretStatus is the newest status. It is INVALID only if nothing contradicts it: no status of the same time, and none
+// without a time, which may be newer.
 func secretStatus(all []*grafeaspb.SecretStatus) string {
 	var newest []*grafeaspb.SecretStatus
 	var last time.Time

@@ -42,8 +42,8 @@ func (s *systems) join(other systems) {
 	}
 }
 
-// choose is the system that the findings are of, with its end; nil if they are of none. One whose end is over comes first: a finding
-// can only make the verdict worse. Else it is that of most findings.
+// choose is the system that the findings are of, with its end; nil if they are of none. One whose end is over comes
+// first: a finding can only make the verdict worse. Else it is that of most findings.
 func (s systems) choose(ends *eol.Table, now time.Time) *attestor.System {
 	described := map[attestor.System]attestor.System{}
 	for system := range s {

@@ -1,5 +1,5 @@
-// Package eol knows until when distributions publish fixes. Its table is part of the release, with its date and its source; a
-// file of the same form can replace it.
+// Package eol knows until when distributions publish fixes. Its table is part of the release, with its date and its
+// source; a file of the same form can replace it.
 package eol
 
 import (
@@ -67,8 +67,9 @@ var (
 	releaseForm = regexp.MustCompile(`\A[0-9A-Za-z][0-9A-Za-z._-]{0,31}\z`)
 )
 
-// Parse reads lines of "id,version,end" after three lines of head: "date,YYYY-MM-DD", "source,TEXT" and the names of the columns.
-// Releases of one id stand in their order, oldest first. Empty lines and lines that begin with # are left out. An error names its line.
+// Parse reads lines of "id,version,end" after three lines of head: "date,YYYY-MM-DD", "source,TEXT" and the names of
+// the columns. Releases of one id stand in their order, oldest first. Empty lines and lines that begin with # are left
+// out. An error names its line.
 func Parse(r io.Reader) (*Table, error) {
 	t := &Table{ends: map[string]map[string]string{}, releases: map[string][]string{}, rolling: map[string]bool{}}
 	limited := &io.LimitedReader{R: r, N: maxBytes + 1}
@@ -119,7 +120,10 @@ func (t *Table) head(n int, line string) error {
 	case n == 2 && line == "id,version,end":
 		return nil
 	}
-	return fmt.Errorf("%.80q is not the head of the table: want date,YYYY-MM-DD, then source,TEXT, then id,version,end", line)
+	return fmt.Errorf(
+		"%.80q is not the head of the table: want date,YYYY-MM-DD, then source,TEXT, then id,version,end",
+		line,
+	)
 }
 
 func (t *Table) row(line string) error {
@@ -174,7 +178,8 @@ func (t *Table) Describe(s *attestor.System, at time.Time) {
 // unreleased reports whether a version is one that is not released yet, such as trixie/sid, edge or 3.24_alpha20260101.
 func unreleased(version string) bool {
 	v := strings.ToLower(version)
-	return strings.HasSuffix(v, "/sid") || v == "sid" || v == "edge" || v == "rawhide" || strings.Contains(v, "_alpha") ||
+	return strings.HasSuffix(v, "/sid") || v == "sid" || v == "edge" || v == "rawhide" ||
+		strings.Contains(v, "_alpha") ||
 		strings.Contains(v, "_git")
 }
 

@@ -9,7 +9,8 @@ import (
 // maxVersion is how many bytes of a version are kept.
 const maxVersion = 64
 
-// FromCPE reads a distribution from a CPE of an operating system, cpe:/o:VENDOR:PRODUCT:VERSION. ok is false for anything else.
+// FromCPE reads a distribution from a CPE of an operating system, cpe:/o:VENDOR:PRODUCT:VERSION. ok is false for
+// anything else.
 func FromCPE(cpe string) (s attestor.System, ok bool) {
 	rest, ok := strings.CutPrefix(cpe, "cpe:/o:")
 	if !ok {
@@ -67,8 +68,8 @@ func family(vendor, product string) string {
 	return ""
 }
 
-// FromOSRelease reads ID and VERSION_ID as os-release(5) has them. ok is false if it names no distribution. A line that is malformed
-// is left out; of several with one name the last counts, as in a shell.
+// FromOSRelease reads ID and VERSION_ID as os-release(5) has them. ok is false if it names no distribution. A line that
+// is malformed is left out; of several with one name the last counts, as in a shell.
 func FromOSRelease(content []byte) (s attestor.System, ok bool) {
 	s.Source = attestor.SystemFromImage
 	pretty := ""

@@ -121,8 +121,8 @@ func Filter(kinds, uris []string) string {
 	return anyOf("kind", kinds) + " AND " + anyOf("resourceUrl", uris)
 }
 
-// FilterExcept selects occurrences about any of uris that are not of kinds, those of kinds that did not exist when this was
-// written included.
+// FilterExcept selects occurrences about any of uris that are not of kinds, those of kinds that did not exist when this
+// was written included.
 func FilterExcept(kinds, uris []string) string {
 	terms := make([]string, len(kinds))
 	for i, k := range kinds {

@@ -56,7 +56,8 @@ func (w *Watcher) baseline(ctx context.Context, admission string) (baseline, err
 	})}, nil
 }
 
-// knownIn names the findings and secrets of any platform of the evidence. A secret that was revoked then and is valid now is a new one.
+// knownIn names the findings and secrets of any platform of the evidence. A secret that was revoked then and is valid
+// now is a new one.
 func knownIn(ev *attestor.Evidence) map[string]bool {
 	known := map[string]bool{}
 	for _, p := range ev.Platforms {

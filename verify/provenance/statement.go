@@ -138,8 +138,9 @@ func parseV1(b json.RawMessage, p *attestor.Provenance) error {
 	return nil
 }
 
-// externalSources are what a build was asked to build from. SLSA v1 leaves the form of externalParameters to the build type, so that
-// nothing in them makes a statement malformed: a name has the form that one of the known builders gives it, or says nothing.
+// externalSources are what a build was asked to build from. SLSA v1 leaves the form of externalParameters to the build
+// type, so that nothing in them makes a statement malformed: a name has the form that one of the known builders gives
+// it, or says nothing.
 func externalSources(b json.RawMessage) []configSource {
 	var named map[string]json.RawMessage
 	if json.Unmarshal(b, &named) != nil {
