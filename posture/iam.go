@@ -387,7 +387,7 @@ func (m *model) basicRoles(s *workload) (faults []fault, whole bool) {
 
 		for _, b := range p.bindings {
 			for _, m := range b.members {
-				if isBasic(b.role.text) && includesAccount(m.text, account) {
+				if isBasic(b.role.text) && (includesAccount(m.text, account) || s.isAgent(m.text)) {
 					faults = append(faults, fault{subject: b.role.text,
 						found: clip(m.text) + " has " + b.role.text + " on the " + cmp.Or(p.level, "project")})
 				}
@@ -403,6 +403,13 @@ func includesAccount(member, account string) bool {
 	return isPublic(member) || account != "" && strings.EqualFold(member, "serviceAccount:"+account) ||
 		strings.HasPrefix(member, "principalSet://cloudresourcemanager.googleapis.com/") &&
 			strings.HasSuffix(member, "/type/ServiceAccount")
+}
+
+// isAgent reports whether a member is the agent identity of a workload: a principal of Google's own pool, by the
+// workload's name.
+func (s *workload) isAgent(member string) bool {
+	return s.identity.text == "agent" && strings.HasPrefix(member, "principal://agents.global.") &&
+		strings.HasSuffix(member, "/"+s.kind+"s/"+s.name)
 }
 
 // asImage returns the image of a reference with a digest; false without one.

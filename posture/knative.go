@@ -101,6 +101,7 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 	}
 
 	s.key = of(inner, runPrefix+"encryption-key")
+	s.identity = gcloudName(of(inner, runPrefix+"identity-type"), identityTypes())
 	s.baseImages = first(of(inner, runPrefix+"base-images"), of(outer, runPrefix+"base-images"))
 
 	// Older and newer names of the same setting; "false" is off.

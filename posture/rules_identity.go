@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -100,6 +101,11 @@ func dedicatedServiceAccount(c *judging) answer {
 	}
 	const want = "a service account of its own"
 	switch {
+	case c.s.identity.unknown:
+		return afterApply("the identity")
+	case c.s.identity.text == "agent":
+		// An agent identity is the workload's own, and no other can have it.
+		return satisfied("runs as an agent identity of its own")
 	case a.unknown:
 		return afterApply("the service account")
 	case a.text == "":
@@ -132,14 +138,14 @@ func leastPrivilege(c *judging) answer {
 			command: "gcloud projects remove-iam-policy-binding PROJECT --member=serviceAccount:" + shellAccount(a.text) +
 				" --role=" + faults[0].subject,
 		}, faults...)
-	case a.text == "":
+	case a.text == "" && c.s.identity.text != "agent":
 		return missingEvidence("no service account is set, so that its roles are unknown", "set --service-account")
 	case !whole:
 		return missingEvidence("the grants of the project are missing or incomplete",
 			"pass the output of `gcloud projects get-iam-policy PROJECT --format json` as --project-iam")
 	}
 
-	return satisfied("%s holds no basic role on the project in its own name", clip(a.text))
+	return satisfied("%s holds no basic role on the project in its own name", cmp.Or(clip(a.text), "the agent identity"))
 }
 
 var roleName = regexp.MustCompile(`^((projects|organi[z]ations)/[a-z0-9.:-]+/)?roles/[A-Za-z0-9_.]+$`)

@@ -21,13 +21,7 @@ func (r *reader) v2(n *node, kind string, sh shape) *workload {
 		s.project, s.region, s.name = text{set: true, text: p[1]}, text{set: true, text: p[3]}, p[5]
 	}
 
-	s.ingress = gcloudName(r.text(n.at("ingress"), "ingress"), map[string]string{
-		"INGRESS_TRAFFIC_ALL": "all", "INGRESS_TRAFFIC_INTERNAL_ONLY": "internal",
-		"INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER": "internal-and-cloud-load-balancing", "INGRESS_TRAFFIC_UNSPECIFIED": "all",
-		"INGRESS_TRAFFIC_NONE": "none",
-		// Answers with enum-encoding=int have the numbers of run/v2's IngressTraffic.
-		"0": "all", "1": "all", "2": "internal", "3": "internal-and-cloud-load-balancing", "4": "none",
-	})
+	s.ingress = gcloudName(r.text(n.at("ingress"), "ingress"), ingressValues())
 	s.invokerDisabled = r.flag(f(n, "invokerIamDisabled"), "invokerIamDisabled")
 	s.iap = r.flag(f(n, "iapEnabled"), "iapEnabled")
 	s.urlDisabled = r.flag(f(n, "defaultUriDisabled"), "defaultUriDisabled")
@@ -52,6 +46,8 @@ func (r *reader) v2(n *node, kind string, sh shape) *workload {
 	}
 
 	s.account = r.text(f(template, "serviceAccount"), "template.serviceAccount")
+	s.identity = gcloudName(r.text(f(template, "workloadIdentityConfig", "identityType"), "template.workloadIdentityConfig.identityType"),
+		identityTypes())
 	s.timeout = r.seconds(template.at("timeout"), "template.timeout")
 	s.concurrency = r.count(f(template, "maxInstanceRequestConcurrency"), "template.maxInstanceRequestConcurrency")
 	s.key = r.text(f(template, "encryptionKey"), "template.encryptionKey")
@@ -163,11 +159,7 @@ func (r *reader) v2Network(s *workload, vpc *node) {
 		s.network = text{set: true, text: "Direct VPC egress"}
 	}
 
-	s.egress = gcloudName(r.text(vpc.at("egress"), "template.vpcAccess.egress"), map[string]string{
-		"ALL_TRAFFIC": "all-traffic", "PRIVATE_RANGES_ONLY": "private-ranges-only",
-		"VPC_EGRESS_UNSPECIFIED": "private-ranges-only",
-		"0":                      "private-ranges-only", "1": "all-traffic", "2": "private-ranges-only", // VpcEgress by number
-	})
+	s.egress = gcloudName(r.text(vpc.at("egress"), "template.vpcAccess.egress"), egressValues())
 }
 
 // listed is a field that is a list itself, which blocks would be taken for.
@@ -183,7 +175,7 @@ func (r *reader) v2Scaling(s *workload, outer, inner *node, f fieldOf) {
 	s.min = larger(of(inner, "minInstanceCount"), of(outer, "minInstanceCount"))
 	s.max = firstCount(of(inner, "maxInstanceCount"), of(outer, "maxInstanceCount"))
 
-	if mode := r.text(f(outer, "scalingMode"), "scaling.scalingMode").text; mode == "MANUAL" || mode == "2" {
+	if mode := r.text(f(outer, "scalingMode"), "scaling.scalingMode").text; scalingModes()[mode] == "manual" {
 		s.min = of(outer, "manualInstanceCount")
 		s.max = s.min
 	}

@@ -72,6 +72,7 @@ type workload struct {
 	binauthz        text // default, or a policy's name
 	breakglass      text
 	account         text
+	identity        text // "agent": an identity of its own instead of an account
 	connector       text
 	network         text
 	egress          text // private-ranges-only, all-traffic

@@ -3,7 +3,9 @@ package report
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"strings"
 
@@ -29,7 +31,10 @@ func writeSARIF(w io.Writer, d Document, o Options) error {
 }
 
 func sarifPart(p Part, o Options) *sarif.Run {
-	run := sarifRun{Run: sarif.NewRunWithInformationURI(p.Tool, toolURI), means: p.Means}
+	run := sarifRun{Run: sarif.NewRunWithInformationURI(p.Tool, toolURI), means: maps.Clone(p.Means)}
+	if run.means == nil {
+		run.means = map[string]string{}
+	}
 	if o.Version != "" {
 		run.Tool.Driver.WithVersion(plain.Text(o.Version))
 	}
@@ -57,7 +62,7 @@ type sarifRun struct {
 
 func (run sarifRun) finding(s Subject, f finding) {
 	id := plain.Text(f.rule())
-	run.rule(id, f.rule())
+	run.rule(id, f.rule(), s.Kind != "", f.Severity)
 
 	message := f.Message
 	if f.Count > 1 {
@@ -85,18 +90,53 @@ func (run sarifRun) finding(s Subject, f finding) {
 	locate(result, s, f)
 }
 
-// rule adds a rule where it is first broken.
-func (run sarifRun) rule(id, code string) {
-	if run.GetRuleIndex(id) >= 0 {
-		return
-	}
-
+// rule adds a rule where it is first broken, and raises its severity where it is broken worse. GitHub shows the help of
+// a rule beside its alerts, and orders them by "security-severity", a number from 0 to 10 as text.
+func (run sarifRun) rule(id, code string, ofPosture bool, severity attestor.ReasonSeverity) {
 	means := run.means[code]
 	if means == "" {
 		means = "a reason that this version does not document"
 	}
 
-	run.AddRule(id).WithDescription(means)
+	var r *sarif.ReportingDescriptor
+	if i := run.GetRuleIndex(id); i >= 0 {
+		r = run.Tool.Driver.Rules[i]
+		if sarifSecurity(severity) <= fmt.Sprint(r.Properties.Properties["security-severity"]) {
+			return
+		}
+	} else {
+		r = run.AddRule(id).WithDescription(means)
+	}
+
+	page := "reasons.md"
+	if ofPosture {
+		page = "posture.md"
+	}
+	address := toolURI + "/blob/main/docs/" + page
+
+	properties := sarif.NewPropertyBag().WithTags([]string{"security"})
+	properties.Add("security-severity", sarifSecurity(severity))
+	properties.Add("precision", "high")
+
+	text := sarif.NewMultiformatMessageString()
+	r.WithFullDescription(text.WithText(means))
+	r.WithHelp(sarif.NewMultiformatMessageString().WithText(means + ". See " + address).
+		WithMarkdown(plain.Markdown(means) + ". See [" + page + "](" + address + ")."))
+	r.WithHelpURI(address)
+	r.WithDefaultConfiguration(sarif.NewReportingConfiguration().WithLevel(sarifLevel(severity)))
+	r.WithProperties(properties)
+}
+
+// sarifSecurity is GitHub's scale: over 7.0 is high, over 4.0 medium, over 0.1 low.
+func sarifSecurity(s attestor.ReasonSeverity) string {
+	switch s {
+	case attestor.Warns:
+		return "5.0"
+	case attestor.Informs:
+		return "2.0"
+	}
+
+	return "8.0"
 }
 
 // exceptionRule is the rule id of excused findings; it is no reason's code.
@@ -116,9 +156,8 @@ func (run sarifRun) exceptions(s Subject, i Item) {
 
 		result := run.CreateResultForRule(exceptionRule)
 
-		if run.GetRuleIndex(exceptionRule) < 0 {
-			run.AddRule(exceptionRule).WithDescription("a finding that an exception of the policy excuses")
-		}
+		run.means[exceptionRule] = "a finding that an exception of the policy excuses"
+		run.rule(exceptionRule, exceptionRule, s.Kind != "", attestor.Informs)
 
 		result.Level = sarifLevel(attestor.Informs)
 		suppress(result, "owner "+e.Owner+", until "+e.Expires+": "+e.Reason)
@@ -164,5 +203,7 @@ func locate(r *sarif.Result, s Subject, f finding) {
 		WithRegion(sarif.NewRegion().WithStartLine(max(s.Line, 1)))).
 		AddLogicalLocation(logical))
 	sum := sha256.Sum256([]byte(strings.Join(identity, "\x00")))
-	r.WithPartialFingerprints(map[string]string{"attestor/v1": hex.EncodeToString(sum[:16])})
+	sameAs := hex.EncodeToString(sum[:16])
+	// GitHub knows alerts again by "primaryLocationLineHash" alone.
+	r.WithPartialFingerprints(map[string]string{"attestor/v1": sameAs, "primaryLocationLineHash": sameAs + ":1"})
 }

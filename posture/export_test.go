@@ -1,0 +1,10 @@
+package posture
+
+// Enums are the values of the API's enums that are read, by the field that has them.
+func Enums() map[string]map[string]string {
+	return map[string]map[string]string{
+		"GoogleCloudRunV2Service.ingress": ingressValues(), "GoogleCloudRunV2Instance.ingress": ingressValues(),
+		"GoogleCloudRunV2VpcAccess.egress": egressValues(), "GoogleCloudRunV2ServiceScaling.scalingMode": scalingModes(),
+		"GoogleCloudRunV2WorkloadIdentityConfig.identityType": identityTypes(),
+	}
+}
