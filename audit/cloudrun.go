@@ -32,6 +32,11 @@ func ServingInProject(
 	ctx context.Context, project string, regions []string, visit func(Definition), opts ...option.ClientOption,
 ) Workloads {
 	return func(yield func(Workload, error) bool) {
+		opts, err := watched(ctx, opts)
+		if err != nil {
+			yield(Workload{}, fmt.Errorf("connecting to Cloud Run: %w", err))
+			return
+		}
 		s, err := run.NewService(ctx, opts...)
 		if err != nil {
 			yield(Workload{}, fmt.Errorf("connecting to Cloud Run: %w", err))

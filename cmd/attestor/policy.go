@@ -102,7 +102,8 @@ func printLint(w io.Writer, format string, set *policy.Set, wrong, odd []policy.
 		return writeJSON(w, struct {
 			Errors   []policy.Diagnostic `json:"errors"`
 			Warnings []policy.Diagnostic `json:"warnings"`
-		}{append([]policy.Diagnostic{}, wrong...), append([]policy.Diagnostic{}, odd...)})
+			Dates    []string            `json:"dates"` // what refuses from a later day on
+		}{append([]policy.Diagnostic{}, wrong...), append([]policy.Diagnostic{}, odd...), datesAhead(set)})
 	}
 
 	for _, d := range wrong {
@@ -116,13 +117,24 @@ func printLint(w io.Writer, format string, set *policy.Set, wrong, odd []policy.
 		_, err := fmt.Fprintln(w, describe.Plural(len(wrong), "error"))
 		return err
 	}
+	for _, date := range datesAhead(set) {
+		fmt.Fprintf(w, "note: %s\n", date)
+	}
 	for _, p := range set.All() {
-		for _, date := range p.Dates(time.Now()) {
-			fmt.Fprintf(w, "note: %s: %s\n", p.File(), date)
-		}
 		fmt.Fprintf(w, "ok: %s: policy %s, %s, %s\n", p.File(), p.Ref().Name, p.Ref().Mode, p.Ref().Digest)
 	}
 	return nil
+}
+
+// datesAhead are the notes about days ahead, of every policy that loads.
+func datesAhead(set *policy.Set) []string {
+	out := []string{}
+	for _, p := range set.All() {
+		for _, date := range p.Dates(time.Now()) {
+			out = append(out, p.File()+": "+date)
+		}
+	}
+	return out
 }
 
 func policySchemaCommand() *cobra.Command {

@@ -1,0 +1,68 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"google.golang.org/api/option"
+	transport "google.golang.org/api/transport/http"
+)
+
+// watched makes clients of Cloud Run refuse a list that lacks regions. The API tells them in unreachable, which the
+// types of this version have for services only: a list of another kind would lose the word, and look complete.
+func watched(ctx context.Context, opts []option.ClientOption) ([]option.ClientOption, error) {
+	const scope = "https://www.googleapis.com/auth/cloud-platform"
+	c, _, err := transport.NewClient(ctx, append([]option.ClientOption{option.WithScopes(scope)}, opts...)...)
+	if err != nil {
+		return nil, err
+	}
+
+	next := c.Transport
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	seen := *c
+	seen.Transport = completeLists{next}
+	return append(opts[:len(opts):len(opts)], option.WithHTTPClient(&seen)), nil
+}
+
+// completeLists ends a request whose answer names regions that are missing from it.
+type completeLists struct{ next http.RoundTripper }
+
+// maxRunPage bounds one answer of Cloud Run.
+const maxRunPage = 64 << 20
+
+// RoundTrip implements [http.RoundTripper].
+func (c completeLists) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.next.RoundTrip(r)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return resp, err
+	}
+
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxRunPage+1))
+	if closed := resp.Body.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxRunPage {
+		return nil, fmt.Errorf("an answer of Cloud Run has more than %d MiB", maxRunPage>>20)
+	}
+
+	// What is no JSON is the client's to refuse.
+	var page struct {
+		Unreachable []string `json:"unreachable"`
+	}
+	if json.Unmarshal(text, &page) == nil {
+		if err := unreachable(page.Unreachable); err != nil {
+			return nil, err
+		}
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(text))
+	return resp, nil
+}
