@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"regexp"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"cloud.google.com/go/iam/apiv1/iampb"
@@ -217,8 +218,7 @@ func (s *kmsSigner) failed(what, role string, err error) error {
 	case code == codes.NotFound:
 		msg, fix = "the key version does not exist", "correct the attestor's signer in the configuration"
 	case code == codes.FailedPrecondition:
-		msg = "the key version is not enabled"
-		fix = "enable it, or name an enabled one in the configuration: gcloud kms keys versions list"
+		msg, fix = unusable(status.Convert(err).Message())
 	case code == codes.ResourceExhausted:
 		msg = "the quota of Cloud KMS is used up"
 		fix = "try again, or ask for more asymmetric signing quota in the key's project"
@@ -257,4 +257,20 @@ func parsePEM(s string) (crypto.PublicKey, error) {
 		return nil, fmt.Errorf("parsing a public key: %w", err)
 	}
 	return pub, nil
+}
+
+// unusable explains a key version that may not be used now, by the state that Cloud KMS names in its answer. A version
+// that is to be destroyed cannot be enabled: it must be restored first.
+func unusable(answer string) (msg, fix string) {
+	const another = "name an enabled one in the configuration: gcloud kms keys versions list"
+	switch {
+	case strings.Contains(answer, "DESTROY_SCHEDULED"):
+		return "the key version is scheduled for destruction",
+			"restore it and then enable it, gcloud kms keys versions restore and enable, or " + another
+	case strings.Contains(answer, "DESTROYED"):
+		return "the key version was destroyed", another + ", and give the attestor its public key"
+	case strings.Contains(answer, "PENDING_GENERATION"), strings.Contains(answer, "PENDING_IMPORT"):
+		return "the key version is not ready yet", "try again in a minute, or " + another
+	}
+	return "the key version is not enabled", "enable it, or " + another
 }

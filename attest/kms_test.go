@@ -155,3 +155,25 @@ func TestKMSKeySignsByItsOwnAlgorithmOnly(t *testing.T) {
 		t.Errorf("%d signatures", n)
 	}
 }
+
+// The fix is one that works in the state that the key version has.
+func TestUnusableKeyVersions(t *testing.T) {
+	for state, want := range map[kmspb.CryptoKeyVersion_CryptoKeyVersionState][2]string{
+		kmspb.CryptoKeyVersion_DISABLED:          {"is not enabled", "enable it, or"},
+		kmspb.CryptoKeyVersion_DESTROY_SCHEDULED: {"is scheduled for destruction", "restore it and then enable it"},
+	} {
+		w := newWorld(t, emulator.Behaviour{})
+		a, version := w.slowGate(time.Minute)
+		if state == kmspb.CryptoKeyVersion_DISABLED {
+			_, err := w.kms.UpdateCryptoKeyVersion(t.Context(), &kmspb.UpdateCryptoKeyVersionRequest{
+				CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: version, State: state},
+				UpdateMask:       &fieldmaskpb.FieldMask{Paths: []string{"state"}},
+			})
+			must(t, err)
+		} else {
+			_, err := w.kms.DestroyCryptoKeyVersion(t.Context(), &kmspb.DestroyCryptoKeyVersionRequest{Name: version})
+			must(t, err)
+		}
+		wantError(t, a.Preflight(t.Context()), attestor.CodeSigningFailed, want[0], want[1])
+	}
+}

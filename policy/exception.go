@@ -143,11 +143,19 @@ func (j *judgement) stale() {
 			continue
 		}
 
-		j.remark(attestor.Reason{Code: attestor.CodeExceptionStale, Subject: e.ID,
+		// Of an exception for this repository alone, nothing here is nothing anywhere. One for many images is the matter of
+		// the report, which sees them all.
+		r := attestor.Reason{
+			Code: attestor.CodeExceptionStale, Subject: e.ID,
 			Message: fmt.Sprintf(
-				"the exception of %s for %s %s matched nothing in this image", e.Owner, e.Check, e.Subject,
+				"the exception of %s for %s %s until %s matched nothing in this image",
+				e.Owner, e.Check, e.Subject, e.Expires.Format(time.DateOnly),
 			),
-			Fix: "remove " + e.Place + ", or narrow its images"})
+		}
+		if len(e.Images) == 1 && e.Images[0].String() == j.ev.Image.Repository() {
+			r.Fix = "remove " + e.Place
+		}
+		j.remark(r)
 	}
 }
 

@@ -169,6 +169,9 @@ func (t *terminal) subject(s Subject, o Options) {
 	for _, ref := range s.Deploy {
 		t.line("  deploy  ", plain.Text(ref))
 	}
+	if o.Links != "" && s.ID != "" {
+		t.line(t.paint(plain.Text(strings.TrimRight(o.Links, "/")+"/decisions/"+s.ID), dim))
+	}
 }
 
 func (t *terminal) banner(b attestor.BreakGlass) {
@@ -218,23 +221,37 @@ func (t *terminal) reasons(s Subject, i Item, o Options) {
 	for n, f := range all {
 		if n == maxReasons && !o.All {
 			t.line("      ", t.paint(fmt.Sprintf("… and %d more: attestor explain %s", len(all)-n, plain.Text(s.ID)), dim))
+			t.shortestWay(all[n:])
 			return
 		}
+		t.reason(f)
+	}
+}
 
-		head := t.paint(plain.Text(string(f.Code)), bold)
-		if label := f.Label(); label != "" {
-			head = t.paint(label, yellow) + " " + head
+// shortestWay ends a list that was cut: whoever reads ten findings of a hundred needs to know what clears them all.
+func (t *terminal) shortestWay(rest []describe.Finding) {
+	for _, f := range rest {
+		if f.Code == attestor.CodeShortestWay {
+			t.reason(f)
 		}
-		if len(f.Subjects) > 0 {
-			head += "  " + plain.Text(describe.Some(f.Subjects, 4))
-		}
+	}
+}
 
-		t.line("      ", head)
-		t.wrap("      ", plain.Text(f.Message))
+// reason is one thing to change.
+func (t *terminal) reason(f describe.Finding) {
+	head := t.paint(plain.Text(string(f.Code)), bold)
+	if label := f.Label(); label != "" {
+		head = t.paint(label, yellow) + " " + head
+	}
+	if len(f.Subjects) > 0 {
+		head += "  " + plain.Text(describe.Some(f.Subjects, 4))
+	}
 
-		if f.Fix != "" {
-			t.wrap("      ", "fix: "+plain.Text(f.Fix), green)
-		}
+	t.line("      ", head)
+	t.wrap("      ", plain.Text(f.Message))
+
+	if f.Fix != "" {
+		t.wrap("      ", "fix: "+plain.Text(f.Fix), green)
 	}
 }
 

@@ -48,7 +48,7 @@ func (s *Server) attest(k *call) error {
 	// A denial is not 200, so that a client that checks only the status fails closed.
 	answer := d.Answer()
 	setRetryAfter(k.Response().Header(), answer.RetryAfter)
-	return s.answer(k, answer.HTTPStatus, d)
+	return s.answerDecision(k, answer.HTTPStatus, d)
 }
 
 // parse checks the values of the body. The Gate checks the caller's rights.

@@ -135,7 +135,7 @@ func (s *Server) showDecision(k *call) error {
 	if err != nil {
 		return err
 	}
-	return s.answer(k, http.StatusOK, r.Decision)
+	return s.answerDecision(k, http.StatusOK, r.Decision)
 }
 
 // showDecisionPolicy answers GET /v1/decisions/{id}/policy with the text that the

@@ -39,6 +39,8 @@ func (s *Server) mountPages(e *echo.Echo) {
 				return nil
 			},
 		}
-		e.Add(http.MethodGet, path, func(c echo.Context) error { return s.serve(r, c) })
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			e.Add(method, path, func(c echo.Context) error { return s.serve(r, c) })
+		}
 	}
 }

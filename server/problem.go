@@ -102,6 +102,7 @@ func (r *refusal) Error() string { return r.msg }
 
 // fail logs err, and answers with it unless an answer was begun.
 func (s *Server) fail(c echo.Context, err error) {
+	err = s.unrouted(err, c)
 	p, after := problemOf(err)
 	r := c.Request()
 	p.RequestID = requestID(r.Context())

@@ -211,6 +211,11 @@ func (s *Server) mount() {
 	s.routes = s.table()
 	for _, r := range s.routes {
 		e.Add(r.method, r.path, func(c echo.Context) error { return s.serve(r, c) })
+
+		// RFC 9110, 9.1: "All general-purpose servers MUST support the methods GET and HEAD." net/http leaves out the body.
+		if r.method == http.MethodGet {
+			e.Add(http.MethodHead, r.path, func(c echo.Context) error { return s.serve(r, c) })
+		}
 	}
 
 	if s.c.Pages != nil {
@@ -420,5 +425,22 @@ func (k *call) readBody(route route) error {
 // answer sends a JSON body that is not a problem.
 func (s *Server) answer(k *call, status int, body any) error {
 	s.write(k.Context, status, jsonType, body)
+	return nil
+}
+
+// answerDecision sends a decision: as text to a client that asks for that and for no JSON, else as JSON.
+func (s *Server) answerDecision(k *call, status int, d attestor.Decision) error {
+	k.Response().Header().Add("Vary", "Accept")
+	if s.c.Text == nil || !wantsText(k.Request().Header.Get("Accept")) {
+		return s.answer(k, status, d)
+	}
+
+	text, err := s.c.Text(d)
+	if err != nil {
+		return err
+	}
+	k.Response().Header().Set("Content-Type", "text/plain; charset=utf-8")
+	k.Response().WriteHeader(status)
+	_, _ = k.Response().Write(text) // the client is gone
 	return nil
 }

@@ -54,6 +54,8 @@ type Config struct {
 	// Pages serves GET of the paths that are not the API, to callers with the right
 	// to read. Nil: those paths answer 404. [CallerFrom] returns the caller.
 	Pages http.Handler
+	// Text is a decision as a table for a terminal, for clients that ask for text/plain. nil: they get JSON.
+	Text func(attestor.Decision) ([]byte, error)
 
 	// Ready lists the conditions for decisions to be possible. It is called at most
 	// once a second, however many requests ask.

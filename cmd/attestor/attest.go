@@ -112,6 +112,7 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 	}
 
 	if len(decisions) > 0 {
+		f.out.links = f.where.server
 		if werr := f.out.write(c, decisions); werr != nil {
 			return werr
 		}
@@ -224,6 +225,7 @@ type outputFlags struct {
 	format   string
 	file     string
 	exitZero bool
+	links    string // the service that has pages of the decisions; "": none
 }
 
 func (o *outputFlags) register(c *cobra.Command) {
@@ -244,7 +246,9 @@ func (o *outputFlags) write(c *cobra.Command, decisions []attestor.Decision) err
 		}
 	}
 
-	return writeReport(c, o.format, d)
+	options := reportOptions(c.OutOrStdout())
+	options.Links = o.links
+	return report.Write(c.OutOrStdout(), report.Format(o.format), d, options)
 }
 
 // exit is the worst of the answers: a refusal outweighs what could not be

@@ -12,19 +12,10 @@ import (
 )
 
 // commandPaths are the words after `attestor` of every command that does something itself.
-func commandPaths(c *cobra.Command, path string) []string {
-	if !c.HasSubCommands() {
-		return []string{path}
-	}
-
+func commandPaths(root *cobra.Command) []string {
 	var out []string
-	if acts(c) {
-		out = append(out, path)
-	}
-	for _, sub := range c.Commands() {
-		if sub.IsAvailableCommand() && sub.Name() != "help" && sub.Name() != "completion" {
-			out = append(out, commandPaths(sub, strings.TrimSpace(path+" "+sub.Name()))...)
-		}
+	for _, c := range visible(root) {
+		out = append(out, strings.TrimPrefix(c.CommandPath(), "attestor "))
 	}
 	return out
 }
@@ -32,7 +23,7 @@ func commandPaths(c *cobra.Command, path string) []string {
 // TestEveryCommandHasExitCodes holds the table to the commands that there are.
 func TestEveryCommandHasExitCodes(t *testing.T) {
 	t.Parallel()
-	table, paths := exitCodes(), commandPaths(rootCommand(), "")
+	table, paths := exitCodes(), commandPaths(rootCommand())
 	for _, path := range paths {
 		if table[path][0] == "" || table[path][2] == "" {
 			t.Errorf("%q: the table has no code 0 or no code 2", path)

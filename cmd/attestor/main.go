@@ -36,9 +36,15 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return attestor.ExitPass
+	}
+
+	// Whatever broke off broke off for this: nothing is said of who did not answer.
+	if ctx.Err() != nil {
+		fmt.Fprintf(stderr, "attestor: interrupted\n          %s\n", resumed(c))
+		return attestor.ExitError
 	}
 
 	if e, ok := errors.AsType[*exit](err); ok {
@@ -63,11 +69,25 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return attestor.ExitUsage
 }
 
-func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "attestor: %v\n", err)
-	if e, ok := errors.AsType[*attestor.Error](err); ok && e.Fix != "" {
-		fmt.Fprintf(w, "          %s\n", e.Fix)
+// resumed says how to go on with a command that was interrupted.
+func resumed(c *cobra.Command) string {
+	const again = "run the same command again"
+	switch c.Name() {
+	case "audit":
+		if f := c.Flags().Lookup("state"); f != nil && f.Changed {
+			return again + ": it goes on where " + f.Value.String() + " says that it stopped"
+		}
+		return again + "; with --state FILE an audit goes on where it stopped"
+	case "attest":
+		return again + ": what was signed is found, and nothing is signed twice"
+	case "check":
+		return again + ": nothing was signed"
+	case "revoke":
+		return again + ": what was deleted is gone, and the rest is deleted then"
+	case "import":
+		return again + ": until then the scan reads as running"
 	}
+	return again
 }
 
 func rootCommand() *cobra.Command {

@@ -81,10 +81,6 @@ func acts(c *cobra.Command) bool { return !c.HasSubCommands() || c.Annotations[a
 
 // visible lists the commands that do something themselves, in the order of help.
 func visible(c *cobra.Command) []*cobra.Command {
-	if !c.HasSubCommands() {
-		return []*cobra.Command{c}
-	}
-
 	var out []*cobra.Command
 	if acts(c) {
 		out = append(out, c)

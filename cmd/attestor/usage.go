@@ -17,7 +17,7 @@ func explainUsage(c *cobra.Command) {
 }
 
 func explainArguments(c *cobra.Command) {
-	if c.HasSubCommands() {
+	if !acts(c) {
 		c.Args = knownCommand
 	}
 	for _, sub := range c.Commands() {

@@ -12,6 +12,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/client"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/waiting"
 	"github.com/attestor-gate/attestor/posture"
 )
 
@@ -31,7 +32,7 @@ func localJudge(c *cobra.Command, e *engine.Engine) *judge {
 		close:  e.Close,
 		admit: func(ctx context.Context, r attestor.Request) (attestor.Decision, error) {
 			if r.Wait > 0 {
-				defer saysThatItWaits(c.ErrOrStderr(), r.Image.String(), r.Wait)()
+				defer waiting.Start(c.ErrOrStderr(), "the scan of "+r.Image.String(), r.Wait).Stop()
 			}
 			r.Caller = engine.LocalCaller()
 			return e.Admit(ctx, r)

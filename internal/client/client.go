@@ -19,6 +19,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/loopback"
+	"github.com/attestor-gate/attestor/internal/waiting"
 )
 
 const (
@@ -93,7 +94,13 @@ func (c *Client) Admit(ctx context.Context, r attestor.Request) (attestor.Decisi
 	}
 
 	until := c.now().Add(r.Wait)
-	for waiting := false; ; waiting = true {
+	notice := func(string) {}
+	if r.Wait > 0 {
+		n := waiting.Start(c.o.Notice, "the answer about "+r.Image.String(), r.Wait)
+		defer n.Stop()
+		notice = n.For
+	}
+	for {
 		left := max(until.Sub(c.now()), 0)
 		d, retry, err := c.attest(ctx, r, min(left, serverWait))
 		if e, ok := errors.AsType[*Error](err); ok {
@@ -102,16 +109,10 @@ func (c *Client) Admit(ctx context.Context, r attestor.Request) (attestor.Decisi
 
 		left = until.Sub(c.now())
 		if retry <= 0 || left <= 0 {
-			if waiting {
-				fmt.Fprintln(c.o.Notice)
-			}
 			return d, err
 		}
 
-		if !waiting {
-			fmt.Fprintf(c.o.Notice, "waiting for %s ", awaited(r, d))
-		}
-		fmt.Fprint(c.o.Notice, ".")
+		notice(awaited(r, d))
 		if err := sleep(ctx, min(retry, left)); err != nil {
 			return attestor.Decision{}, err
 		}
@@ -302,7 +303,14 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 		return response{}, err
 	}
 	resp, err := c.http.Do(req)
+	if err != nil && ctx.Err() != nil {
+		return response{}, ctx.Err() // whoever asks ended it: nothing is said of the service
+	}
 	if err != nil {
+		// The cause without the request: its query has what a person wrote.
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err
+		}
 		return response{}, &attestor.Error{
 			Kind: attestor.Unavailable, Msg: fmt.Sprintf("the service at %s cannot be reached", c.base),
 			Fix: "check --server, and that the service runs", Err: err,

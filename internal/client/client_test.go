@@ -137,8 +137,8 @@ func TestClientComesAgain(t *testing.T) {
 		says    string
 		decided bool // even without waiting there is a decision
 	}{
-		{"the queue is full", comeAgain(429, ""), "waiting for the service, which is busy .", false},
-		{"memory is short", comeAgain(503, ""), "waiting for the service, which is busy .", false},
+		{"the queue is full", comeAgain(429, ""), "waiting for the service, which is busy, at most 1m\n", false},
+		{"memory is short", comeAgain(503, ""), "waiting for the service, which is busy, at most 1m\n", false},
 		{"the scan runs", comeAgain(503, attestor.CodeScanRunning), "waiting for the scan of registry.example/app@sha256:", true},
 		{"a registry is busy", comeAgain(503, attestor.CodeRegistryBusy), "waiting for the registry, which asks for a later retry", true},
 		{"a dependency is down", comeAgain(503, attestor.CodeCircuitOpen), "waiting for what the service depends on", true},

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/report"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/admission"
 )
@@ -129,7 +131,7 @@ func (e *Engine) newService() (*service, error) {
 		Gate: e.gate, Identity: who, Now: time.Now,
 		Decisions: decisions{e.Store}, Policies: policies{e.Policies},
 		Attestations: attestations{e}, Simulator: simulator{e.Store}, Posture: rules,
-		Log: e.servedLog(), Pages: html, Watch: e.watch(), Ready: e.ready,
+		Log: e.servedLog(), Pages: html, Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
 		Limits: server.Limits{
 			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate,
 		},
@@ -234,4 +236,11 @@ func (e *Engine) preflight(ctx context.Context) error {
 		e.good = time.Now()
 	}
 	return err
+}
+
+// decisionText is a decision as `attestor attest` prints it.
+func (e *Engine) decisionText(d attestor.Decision) ([]byte, error) {
+	var b bytes.Buffer
+	err := report.Write(&b, report.Text, report.Decisions([]attestor.Decision{d}), report.Options{Version: e.o.Version})
+	return b.Bytes(), err
 }

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/client"
+)
+
+// A problem is one sentence, and what to do about it.
+type problem struct{ msg, fix string }
+
+// printError writes each problem of an error once.
+func printError(w io.Writer, err error) {
+	seen := map[problem]bool{}
+	for _, p := range problemsOf(err) {
+		if seen[p] {
+			continue
+		}
+		seen[p] = true
+		fmt.Fprintf(w, "attestor: %s\n", p.msg)
+		if p.fix != "" {
+			fmt.Fprintf(w, "          %s\n", p.fix)
+		}
+	}
+}
+
+// problemsOf takes an error apart: joined ones, and one that sums others up.
+func problemsOf(err error) []problem {
+	switch e := err.(type) { //nolint:errorlint // what is taken apart is this very error; what it wraps comes below
+	case nil:
+		return nil
+	case *exit:
+		return problemsOf(e.err)
+	case *client.Error:
+		return problemsOf(e.Err)
+	case interface{ Unwrap() []error }:
+		if fmt.Sprintf("%T", err) != "*errors.joinError" {
+			break // fmt.Errorf with several errors is a sentence of its own
+		}
+		var out []problem
+		for _, one := range e.Unwrap() {
+			out = append(out, problemsOf(one)...)
+		}
+		return out
+	case *attestor.Error:
+		var several interface{ Unwrap() []error }
+		if errors.As(e.Err, &several) {
+			return problemsOf(e.Err)
+		}
+		return []problem{{e.Msg + because(e.Err), e.Fix}}
+	}
+
+	// A sentence around an error of the domain: the cause that only logs need is left out.
+	if e, ok := errors.AsType[*attestor.Error](err); ok {
+		return []problem{{strings.Replace(err.Error(), e.Error(), e.Msg+because(e.Err), 1), e.Fix}}
+	}
+	return []problem{{err.Error(), ""}}
+}
+
+// because is a cause, where it tells a person more than the message: not what gRPC says of its connections, nor that a
+// time is over, which the message says.
+func because(cause error) string {
+	if cause == nil || errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, context.Canceled) {
+		return ""
+	}
+	if _, rpc := status.FromError(cause); rpc {
+		return ""
+	}
+	text, _, _ := strings.Cut(cause.Error(), "\n")
+	return ": " + text
+}
