@@ -21,3 +21,6 @@ func Sees(body []byte) ([]string, error) {
 
 	return spec.images(), nil
 }
+
+// Whole completes a short name.
+func Whole(short string) string { return whole(short) }

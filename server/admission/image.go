@@ -55,7 +55,7 @@ func (h *Handler) contained(ctx context.Context, r *request, image string) (f fi
 func (h *Handler) image(ctx context.Context, r *request, text string) finding {
 	ref, err := attestor.ParseReference(text)
 	if err != nil {
-		return refused(attestor.Message(err), attestor.CodeNotAttested)
+		return refused(attestor.Message(err)+whole(text), attestor.CodeNotAttested)
 	}
 	repository := ref.Repository()
 	img, pinned := ref.Pinned()
