@@ -116,7 +116,7 @@ const (
 
 	CodeSecretFound        Code = "SECRET_FOUND"
 	CodeSecretUnknown      Code = "SECRET_UNKNOWN"
-	CodeSecretsNotReported Code = "SECRETS_NOT_REPORTED"
+	CodeSecretsNotReported Code = "SECRETS_NOT_REPORTED" //nolint:gosec // the name of a code
 
 	CodeProvenanceMissing     Code = "PROVENANCE_MISSING"
 	CodeProvenanceBuilder     Code = "PROVENANCE_BUILDER"

@@ -309,6 +309,7 @@ func (s *Store) addSince(ctx context.Context, heads []head) error {
 
 // addRevocations adds the last finished revocation to the rows of index.
 func (s *Store) addRevocations(ctx context.Context, index map[string]*head, marks string, args []any) error {
+	//nolint:gosec // marks are placeholders, and no values
 	rows, err := s.read.QueryContext(ctx, `SELECT m.decision, r.body FROM revocation_decisions m
 		JOIN revocations r ON r.id = m.revocation
 		WHERE r.state = 'finished' AND m.decision IN (`+marks+`) ORDER BY r.at, r.id`, args...)

@@ -208,7 +208,7 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 	}
 
 	var st statement
-	st.add("WITH k AS MATERIALIZED (")
+	st.add("WITH k AS MATERIALIZED (") //nolint:misspell // SQL
 	st.keys(src, pos, n, 0)
 	st.add(`) SELECT k.at, k.id, d.repository, d.body, `+column+
 		` FROM k LEFT JOIN decisions d ON d.id = k.id AND `+p.rows.String()+` ORDER BY k.at DESC, k.id DESC`, p.rows.args...)

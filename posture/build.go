@@ -24,9 +24,6 @@ type build struct {
 	ignored string             // the name of the .dockerignore
 }
 
-// final is the stage that becomes the image.
-func (b *build) final() *dockerfile.Stage { return &b.Stages[len(b.Stages)-1] }
-
 // isDockerfile and isDockerignore tell by the name of a file.
 
 func isDockerfile(name string) bool {

@@ -42,7 +42,8 @@ func (p policy) covers(s *workload) bool {
 		return !p.planned || !p.target.set || !s.project.set || sameProject(p.target.text, s.project.text)
 	}
 	// A function of the second generation is a service of the same name.
-	if p.kind != "" && p.kind != s.kind && !(p.kind == kindService && s.kind == kindFunction) {
+	sameKind := p.kind == s.kind || p.kind == kindService && s.kind == kindFunction
+	if p.kind != "" && !sameKind {
 		return false
 	}
 	if p.of != "" {

@@ -311,12 +311,19 @@ type manager struct {
 }
 
 func managers() []manager {
+	of := func(name, install, clean, cache string) manager {
+		return manager{name, regexp.MustCompile(install), regexp.MustCompile(clean), cache}
+	}
+
 	return []manager{
-		{"apt", regexp.MustCompile(`\bapt(-get)?\b[^;&|\n]*\binstall\b`), regexp.MustCompile(`rm\s+-\S*r\S*\s[^;&|\n]*/var/lib/apt`), "/var/lib/apt"},
-		{"apk", regexp.MustCompile(`\bapk\b[^;&|\n]*\badd\b`), regexp.MustCompile(`--no-cache|rm\s+-\S*r\S*\s[^;&|\n]*/var/cache/apk`), "/var/cache/apk"},
-		{"dnf", regexp.MustCompile(`\b(micro)?dnf\b[^;&|\n]*\binstall\b`), regexp.MustCompile(`dnf\s[^;&|\n]*clean\s+all|rm\s+-\S*r\S*\s[^;&|\n]*/var/cache`), "/var/cache/dnf"},
-		{"yum", regexp.MustCompile(`\byum\b[^;&|\n]*\binstall\b`), regexp.MustCompile(`yum\s[^;&|\n]*clean\s+all|rm\s+-\S*r\S*\s[^;&|\n]*/var/cache`), "/var/cache/yum"},
-		{"pip", regexp.MustCompile(`\bpip3?\b[^;&|\n]*\binstall\b`), regexp.MustCompile(`--no-cache-dir|PIP_NO_CACHE_DIR|pip3?\s+cache\s+purge`), "/root/.cache/pip"},
+		of("apt", `\bapt(-get)?\b[^;&|\n]*\binstall\b`, `rm\s+-\S*r\S*\s[^;&|\n]*/var/lib/apt`, "/var/lib/apt"),
+		of("apk", `\bapk\b[^;&|\n]*\badd\b`, `--no-cache|rm\s+-\S*r\S*\s[^;&|\n]*/var/cache/apk`, "/var/cache/apk"),
+		of("dnf", `\b(micro)?dnf\b[^;&|\n]*\binstall\b`,
+			`dnf\s[^;&|\n]*clean\s+all|rm\s+-\S*r\S*\s[^;&|\n]*/var/cache`, "/var/cache/dnf"),
+		of("yum", `\byum\b[^;&|\n]*\binstall\b`,
+			`yum\s[^;&|\n]*clean\s+all|rm\s+-\S*r\S*\s[^;&|\n]*/var/cache`, "/var/cache/yum"),
+		of("pip", `\bpip3?\b[^;&|\n]*\binstall\b`,
+			`--no-cache-dir|PIP_NO_CACHE_DIR|pip3?\s+cache\s+purge`, "/root/.cache/pip"),
 	}
 }
 

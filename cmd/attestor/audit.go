@@ -60,7 +60,8 @@ could not be decided.`,
 		&f.posture,
 		"posture",
 		"baseline",
-		"tell how the services, jobs and worker pools of --cloud-run and --cloud-run-project are set up, by profile baseline, hipaa, strict, or a `FILE`; off for not at all",
+		"tell how the services, jobs and worker pools of --cloud-run and --cloud-run-project are set up, "+
+			"by profile baseline, hipaa, strict, or a `FILE`; off for not at all",
 	)
 	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
 	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")

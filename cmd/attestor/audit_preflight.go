@@ -152,9 +152,7 @@ func (f *preflightFlags) judge(
 	if unread != nil {
 		report.Notes = append(report.Notes, attestor.Message(unread))
 	}
-	for _, note := range policies.notes {
-		report.Notes = append(report.Notes, note)
-	}
+	report.Notes = append(report.Notes, policies.notes...)
 	return &report, nil
 }
 

@@ -28,7 +28,7 @@ that Container Analysis would hold, under a note of one's own. A policy counts t
 vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier import for the image is replaced.`,
 		Example: "  grype -o json IMAGE | attestor import - --image us-docker.pkg.dev/acme/prod/api@sha256:…" +
 			" --note projects/acme-security/notes/grype --to-project acme-security",
-		Args: wants(1, 1, "which report, or - for standard input"),
+		Args: wants(1, "which report, or - for standard input"),
 		RunE: func(c *cobra.Command, args []string) error {
 			ref, err := attestor.ParseReference(image)
 			if err != nil {

@@ -69,7 +69,7 @@ file, line and column. Of policies that load it prints what is legal but odd: a 
 signature, an exception about to end, an exception or a pattern that can never apply, a rule that can
 never fire. A directory stands for the *.yaml in it.`,
 		Example: "  attestor policy lint deploy/policies",
-		Args:    wants(1, 0, "which policies, as files or directories"),
+		Args:    wants(0, "which policies, as files or directories"),
 		RunE: func(c *cobra.Command, files []string) error {
 			set, err := policy.Load(files...)
 			wrong, parsed := errors.AsType[policy.Errors](err)
@@ -167,7 +167,7 @@ func policyExplainCommand() *cobra.Command {
 		Use:     "explain IMAGE",
 		Short:   "Say which policy governs an image, and why",
 		Example: "  attestor policy explain --policy deploy/policies us-docker.pkg.dev/acme/prod/api",
-		Args:    wants(1, 1, "which image"),
+		Args:    wants(1, "which image"),
 		RunE: func(c *cobra.Command, args []string) error {
 			set, err := policy.Load(files...)
 			if err != nil {

@@ -21,7 +21,7 @@ func policyTestCommand() *cobra.Command {
 		Long: `Judges each case of the test files by the policies they name, and compares verdict and codes with
 what the case wants. Says which codes the policies can give and no case gave.`,
 		Example: "  attestor policy test deploy/policies/production_test.yaml",
-		Args:    wants(1, 0, "which test files"),
+		Args:    wants(0, "which test files"),
 		RunE: func(c *cobra.Command, files []string) error {
 			var reports []policy.CaseReport
 			failed := false

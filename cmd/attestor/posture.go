@@ -50,7 +50,7 @@ stdin. A rule whose evidence was not given is
 skipped and says what would give it.`,
 		Example: "  attestor posture --profile hipaa --iam api-iam.json api.yaml\n" +
 			"  terraform show -json plan | attestor posture -",
-		Args: wants(1, 0, "which definitions, or - for standard input"),
+		Args: wants(0, "which definitions, or - for standard input"),
 		RunE: f.run,
 	}
 

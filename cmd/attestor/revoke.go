@@ -21,7 +21,7 @@ func revokeCommand() *cobra.Command {
 		Long: `Deletes the attestations that this gate made of an image, and records that with the reason. A tag is resolved once,
 and the answer names the digest; a service looks it up for whoever may read the repository. Doing it again is no error.`,
 		Example: "  attestor revoke us-docker.pkg.dev/acme/prod/api:v7 --reason \"leaked credentials, ticket 4711\"",
-		Args:    wants(1, 1, "which image"),
+		Args:    wants(1, "which image"),
 		RunE: func(c *cobra.Command, args []string) error {
 			ref, err := attestor.ParseReference(args[0])
 			if err != nil {

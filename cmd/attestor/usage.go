@@ -57,11 +57,12 @@ func flagError(c *cobra.Command, err error) error {
 	return fmt.Errorf("there is no flag --%s%s\n          %s --help lists the flags", name, question, c.CommandPath())
 }
 
-// wants is what a command's arguments are, for the message where they are missing or too many.
-func wants(least, most int, what string) cobra.PositionalArgs {
+// wants is what a command's arguments are, for the message where they are missing or too many: one at least, and at most
+// most; 0: any number.
+func wants(most int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {
-		case len(args) < least:
+		case len(args) == 0:
 			return fmt.Errorf("say %s: %s", what, c.UseLine())
 		case most > 0 && len(args) > most:
 			return fmt.Errorf("%q is one argument too many: %s", args[most], c.UseLine())

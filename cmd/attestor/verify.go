@@ -33,7 +33,7 @@ func verifyCommand() *cobra.Command {
 		Long: `Looks for attestations of an image under an attestor's note, and checks payload, key and signature itself:
 with the caller's own credentials, without asking a gate.`,
 		Example: "  attestor verify us-docker.pkg.dev/acme/prod/api:v7 --attestor projects/acme-security/attestors/gate",
-		Args:    wants(1, 1, "which image"),
+		Args:    wants(1, "which image"),
 		RunE:    func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
 	}
 

@@ -155,8 +155,10 @@ func (t *Table) row(line string) error {
 	return nil
 }
 
-// Date is the date of the table, YYYY-MM-DD, and Source where its dates are from.
-func (t *Table) Date() string   { return t.date }
+// Date is the date of the table, YYYY-MM-DD.
+func (t *Table) Date() string { return t.date }
+
+// Source says where the table's dates are from.
 func (t *Table) Source() string { return t.source }
 
 // Describe fills in what the table says of a system at a time.

@@ -1,6 +1,7 @@
 package filter_test
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -86,7 +87,7 @@ func TestEveryParameterIsReadAndWritten(t *testing.T) {
 
 func TestUnknownParametersAreNamed(t *testing.T) {
 	_, err := filter.Parse(map[string]string{"verdict": "pass", "verdikt": "pass"}, now)
-	e, ok := err.(*attestor.Error)
+	e, ok := errors.AsType[*attestor.Error](err)
 	if !ok || e.Kind != attestor.Invalid || !strings.Contains(e.Msg, `"verdikt"`) || !strings.Contains(e.Fix, "verdict") {
 		t.Errorf("got %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -105,13 +106,15 @@ func parse(text []byte) (*document, error) {
 
 	for {
 		var n yaml.Node
-		if err := loader.Load(&n); err != nil {
-			break
+		err := loader.Load(&n)
+		if errors.Is(err, io.EOF) {
+			return d, nil
+		}
+		if err != nil {
+			return nil, ErrForm
 		}
 		d.nodes = append(d.nodes, &n)
 	}
-
-	return d, nil
 }
 
 // find returns the mapping that begins at a place.

@@ -9,7 +9,7 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A Secret is a scanner's report of a credential in a file, with its statuses in order of time.
+// Secret returns a scanner's report of a credential in a file, with its statuses in order of time.
 func Secret(uri string, kind grafeaspb.SecretKind, file string, statuses ...grafeaspb.SecretStatus_Status) *grafeaspb.Occurrence {
 	s := &grafeaspb.SecretOccurrence{Kind: kind}
 	if file != "" {
