@@ -95,3 +95,23 @@ func (s *Store) FinishLogged(ctx context.Context, r attestor.Record, log bool) e
 	}
 	return s.groupTx(ctx, "recording", w)
 }
+
+// KeysForTest are the statements that walk along a filter's sources, with their
+// arguments.
+func (s *Store) KeysForTest(ctx context.Context, f Filter) (texts []string, args [][]any, err error) {
+	for _, g := range f.Alternatives() {
+		p, err := s.plan(ctx, g)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, src := range p.sources {
+			var st statement
+			st.keys(src, position{at: 1 << 60, id: "x"}, 50, 0)
+			texts, args = append(texts, st.text.String()), append(args, st.args)
+		}
+	}
+	return texts, args, nil
+}
+
+// Reader is the pool that reads.
+func (s *Store) Reader() *sql.DB { return s.read }

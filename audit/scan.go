@@ -23,7 +23,7 @@ func (p position) before(q position) bool { return p.at > q.at || p.at == q.at &
 
 // Limits of one step through a list, so that it ends soon whatever is looked for.
 const (
-	maxScanned = 10_000  // decisions that are looked at
+	maxScanned = 4000    // decisions that are looked at
 	maxChunk   = 1000    // of them, by one statement
 	stepBytes  = 2 << 20 // of the decisions and outlines that are found
 )
@@ -180,23 +180,37 @@ func (st *statement) add(text string, args ...any) {
 
 // keys appends a query for the keys of a source after pos, newest first.
 func (st *statement) keys(src source, pos position, limit, offset int) {
+	// One index is in order already.
+	if len(src) == 1 {
+		st.indexKeys(src[0], pos)
+		st.add(" LIMIT ? OFFSET ?", limit, offset)
+		return
+	}
+
 	st.add("SELECT at, id FROM (")
 	for i, p := range src {
 		if i > 0 {
 			st.add(" UNION ")
 		}
 
-		// Only constants of this package are put into the text; values are arguments.
-		st.add("SELECT * FROM (SELECT "+p.at+" AS at, "+p.id+" AS id FROM "+p.from+" WHERE "+p.where.String(), p.where.args...)
-
-		// Time and id together are unique, and a finished row never changes: a page
-		// neither repeats nor skips a row, whatever is recorded meanwhile.
-		if pos != (position{}) {
-			st.add(" AND ("+p.at+", "+p.id+") < (?, ?)", pos.at, pos.id)
-		}
-		st.add(" ORDER BY "+p.at+" DESC, "+p.id+" DESC LIMIT ?) AS p", limit+offset)
+		st.add("SELECT * FROM (")
+		st.indexKeys(p, pos)
+		st.add(" LIMIT ?) AS p", limit+offset)
 	}
 	st.add(") AS u ORDER BY at DESC, id DESC LIMIT ? OFFSET ?", limit, offset)
+}
+
+// indexKeys appends the query of one index.
+func (st *statement) indexKeys(p keys, pos position) {
+	// Only constants of this package are put into the text; values are arguments.
+	st.add("SELECT "+p.at+" AS at, "+p.id+" AS id FROM "+p.from+" WHERE "+p.where.String(), p.where.args...)
+
+	// Time and id together are unique, and a finished row never changes: a page
+	// neither repeats nor skips a row, whatever is recorded meanwhile.
+	if pos != (position{}) {
+		st.add(" AND ("+p.at+", "+p.id+") < (?, ?)", pos.at, pos.id)
+	}
+	st.add(" ORDER BY " + p.at + " DESC, " + p.id + " DESC")
 }
 
 // chunk reads the next n keys of a source, with the rows for which p's conditions

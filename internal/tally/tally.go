@@ -30,13 +30,17 @@ type Line struct {
 
 // Published is how many findings of a severity have an advisory of one day.
 type Published struct {
-	Day   int64             `json:"day"` // since 1970; 0: not known
+	Day   int64             `json:"day"` // since 1970; 0: not known; 1: longer ago than Old
 	Level attestor.Severity `json:"level"`
 	N     int               `json:"n"`
 }
 
-// Day is a UTC day.
-const Day = 24 * time.Hour
+const (
+	// Day is a UTC day.
+	Day = 24 * time.Hour
+	// Old is the age from which reports tell advisories no more apart.
+	Old = 90 * Day
+)
 
 // Project makes the line of a record.
 func Project(r attestor.Record) Line {
@@ -128,7 +132,13 @@ func (l *Line) findings(r attestor.Record) {
 		if !key.Level.Known() {
 			key.Level = attestor.Unspecified
 		}
-		if v.Published != nil {
+		// What is old at the decision is old in every report on it: its day need not be
+		// kept.
+		switch {
+		case v.Published == nil:
+		case r.Decision.Time.Sub(*v.Published) > Old:
+			key.Day = 1
+		default:
 			key.Day = v.Published.Unix() / int64(Day/time.Second)
 		}
 

@@ -1,0 +1,141 @@
+package audit_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/filter"
+)
+
+// alone are the filters of the table, one of each.
+func alone(t *testing.T) map[string]filter.Filter {
+	t.Helper()
+	out := map[string]filter.Filter{"nothing": {}}
+	for name, value := range map[string]string{
+		"id": "0199-000001", "image": "us-docker.pkg.dev/acme/prod/api:v7", "digest": "00000000", "tag": "v7",
+		"repository": "us-docker.pkg.dev/acme/prod/api", "package": "openssl", "cve": "CVE-2026-1234",
+		"reason": string(attestor.CodeFixableSeverityExceeded), "caller": "build@acme.iam.gserviceaccount.com", "override": "true",
+		"revocation": "0199-000001", "policy": "production", "verdict": "deny", "since": "2026-01-01", "until": "2099-01-01", "search": "api",
+	} {
+		f, err := filter.Parse(map[string]string{name: value}, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[name] = f
+	}
+	if len(out) != len(filter.Names())+1 {
+		t.Fatalf("%d filters, and the table has %d", len(out)-1, len(filter.Names()))
+	}
+	return out
+}
+
+// Whatever is searched for, alone and in pairs, is walked along an index, in its
+// order: no statement reads a table from its beginning to its end.
+func TestEveryFilterHasAnIndex(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) {
+		s := openSQLite(t, t.TempDir()+"/r.db", clockAt(day))
+		mixture(t, s)
+		explained(t, s, "EXPLAIN QUERY PLAN ", func(plan string) string {
+			for line := range strings.Lines(plan) {
+				// A step of the plan: SCAN without an index reads the whole table.
+				if strings.Contains(line, "SCAN decision") && !strings.Contains(line, "INDEX") {
+					return line
+				}
+			}
+			return ""
+		})
+	})
+
+	t.Run("postgresql", func(t *testing.T) {
+		dsn := shared.database(t)
+
+		// Of ten decisions any plan is quick. Without sequential scans the planner shows
+		// whether there is an index that it can use.
+		s := open(t, audit.Config{PostgreSQL: dsn + separator(dsn) + "enable_seqscan=off", Now: clockAt(day).now})
+		mixture(t, s)
+		explained(t, s, "EXPLAIN ", func(plan string) string {
+			for line := range strings.Lines(plan) {
+				if strings.Contains(line, "Seq Scan on decision") {
+					return line
+				}
+			}
+			return ""
+		})
+	})
+}
+
+// separator joins parameters to a connection string.
+func separator(dsn string) string {
+	if strings.Contains(dsn, "?") {
+		return "&"
+	}
+	return "?"
+}
+
+// explained asks the database for the plan of every filter and pair, and reports what
+// is wrong with it.
+func explained(t *testing.T, s *audit.Store, explain string, wrong func(plan string) string) {
+	t.Helper()
+	if _, err := s.List(t.Context(), audit.Filter{Caller: "x"}, 1, ""); err != nil { // the index is up to date
+		t.Fatal(err)
+	}
+
+	all := alone(t)
+	for name, f := range all {
+		for other, g := range all {
+			values := f.Values()
+			for k, v := range g.Values() {
+				values[k] = v
+			}
+			pair, err := filter.Parse(values, day)
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			texts, args, err := s.KeysForTest(t.Context(), pair)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, text := range texts {
+				plan, err := planOf(t.Context(), s.Reader(), explain+text, args[i])
+				if err != nil {
+					t.Fatalf("%s and %s: %v\n%s", name, other, err, text)
+				}
+				if bad := wrong(plan); bad != "" {
+					t.Errorf("%s and %s: %s\n%s\n%s", name, other, bad, text, plan)
+				}
+			}
+		}
+	}
+}
+
+// planOf reads a plan as text.
+func planOf(ctx context.Context, db *sql.DB, text string, args []any) (string, error) {
+	rows, err := db.QueryContext(ctx, text, args...)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = rows.Close() }()
+
+	columns, err := rows.Columns()
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	for rows.Next() {
+		values := make([]any, len(columns))
+		for i := range values {
+			values[i] = new(any)
+		}
+		if err := rows.Scan(values...); err != nil {
+			return "", err
+		}
+		fmt.Fprintln(&out, *values[len(values)-1].(*any))
+	}
+	return out.String(), rows.Err()
+}

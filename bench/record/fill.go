@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/filter"
+)
+
+const (
+	repositories = 5000
+	period       = 90 * 24 * time.Hour
+	perImage     = 4   // decisions on one image, on average
+	advisories   = 400 // that an image's findings are of
+	findings     = 120 // of one image
+	writers      = 64
+)
+
+// fill records decisions until there are n of them. They are numbered, so that a
+// filling that was interrupted goes on.
+func fill(ctx context.Context, s *audit.Store, n int, end time.Time) (filled int, err error) {
+	var next, failed atomic.Int64
+	var first error
+	var once sync.Once
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && failed.Load() == 0; i = int(next.Add(1)) - 1 {
+				if _, err := s.Finish(ctx, recordOf(i, n, end)); err != nil {
+					failed.Add(1)
+					once.Do(func() { first = err })
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return n, first
+}
+
+// settle waits until every decision is in the search index.
+func settle(ctx context.Context, s *audit.Store) error {
+	for {
+		_, err := s.List(ctx, filter.Filter{Caller: "nobody"}, 1, "")
+		if attestor.KindOf(err) != attestor.Unavailable || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+// digestOf is a digest of a number.
+func digestOf(n int) attestor.Digest { return attestor.DigestOf(fmt.Append(nil, n)) }
+
+// repositoryOf is the n-th repository: some are asked about much more often.
+func repositoryOf(n int) string {
+	return fmt.Sprintf("us-docker.pkg.dev/acme/team-%d/service-%d", n%200, n)
+}
+
+// recordOf is the i-th of n decisions, the oldest first.
+func recordOf(i, n int, end time.Time) attestor.Record {
+	random := rand.New(rand.NewPCG(uint64(i), 1)) //nolint:gosec // not a secret
+	at := end.Add(-period + time.Duration(i)*(period/time.Duration(n)))
+	image := i / perImage
+	repository := repositoryOf(int(float64(repositories) * random.Float64() * random.Float64()))
+	if image%3 > 0 {
+		repository = repositoryOf(image % repositories)
+	}
+	img, err := attestor.ParseImage(repository + "@" + string(digestOf(image)))
+	if err != nil {
+		panic(err) // made of constants and numbers
+	}
+
+	verdict := []attestor.Outcome{attestor.Pass, attestor.Pass, attestor.Pass, attestor.Deny, attestor.Deny, attestor.Undecided}[random.IntN(6)]
+	found := findingsOf(image, at)
+	child := attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}
+	scan := attestor.Scan{State: attestor.ScanComplete, Finished: &at, Findings: found}
+	uid := int64(65532)
+	user := attestor.User{Configured: "65532:65532", UID: &uid, GID: &uid, Source: attestor.UserFromConfig}
+	requested := fmt.Sprintf("%s:v%d", repository, image%1000)
+	d := attestor.Decision{
+		ID: fmt.Sprintf("0199%08x-0000-7000-8000-%012x", i, i), Time: at, DurationMS: 140, Verdict: verdict, DryRun: i%7 == 0,
+		Image:  attestor.DecidedImage{Requested: requested, Reference: img.String(), Digest: img.Digest(), MediaType: "application/vnd.oci.image.manifest.v1+json"},
+		Policy: &attestor.PolicyRef{Name: fmt.Sprint("policy-", image%12), Digest: digestOf(-1 - image%12), Mode: attestor.Enforce},
+		Platforms: []attestor.PlatformSummary{{
+			Child: child, User: user, Base: attestor.BaseSummary{Name: fmt.Sprint("base-", image%9), Current: image%4 > 0, Behind: "12d", Layers: 4},
+			Scan: attestor.ScanSummary{State: scan.State, Finished: &at, Counts: scan.Counts(), Fixable: len(found) / 2},
+		}},
+		Checks: checksOf(verdict, found), Attestations: []attestor.Attestation{},
+		Caller: attestor.CallerRef{Subject: fmt.Sprintf("build-%d@acme.iam.gserviceaccount.com", image%300), Issuer: "https://accounts.google.com"},
+		Labels: map[string]string{"team": fmt.Sprint("team-", image%200), "build": fmt.Sprint(i)}, RequestID: fmt.Sprintf("%032x", i),
+		Stages: map[string]float64{"inspect": 61.5, "scan": 40.25, "attest": 38},
+	}
+	if i%1000 == 17 && verdict != attestor.Pass {
+		d.BreakGlass = &attestor.BreakGlass{Reason: "INC-1234 checkout is down", By: "oncall@acme.example"}
+	}
+	return attestor.Record{Decision: d, PolicyText: fmt.Appendf(nil, "apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: policy-%d}\n", image%12),
+		Evidence: attestor.Evidence{
+			Time: at, Image: img, Requested: requested, MediaType: d.Image.MediaType,
+			Platforms: []attestor.PlatformEvidence{{Child: child, User: user, Scan: scan}},
+		}}
+}
+
+// findingsOf are those of an image: what its base has, and some of its own.
+func findingsOf(image int, at time.Time) []attestor.Vulnerability {
+	random := rand.New(rand.NewPCG(uint64(image), 2)) //nolint:gosec // not a secret
+	levels := []attestor.Severity{attestor.Critical, attestor.High, attestor.Medium, attestor.Low, attestor.Low, attestor.Minimal}
+	out := make([]attestor.Vulnerability, findings)
+	for i := range out {
+		n := image%9*findings + i // the base's
+		if i > findings*3/4 {
+			n = 9*findings + random.IntN(advisories)
+		}
+		published := at.Truncate(24*time.Hour).AddDate(0, 0, -n%200)
+		out[i] = attestor.Vulnerability{
+			ID: fmt.Sprintf("CVE-2026-%05d", n), Note: fmt.Sprintf("projects/goog-vulnz/notes/CVE-2026-%05d", n), Severity: levels[n%len(levels)],
+			Package: fmt.Sprint("package-", n%300), PackageType: "OS", Version: "3.0.11-1~deb12u2", FixedVersion: "3.0.15-1~deb12u1", Fixable: n%2 == 0,
+			Published: &published, DiffIDs: []attestor.Digest{digestOf(n % 40)},
+		}
+	}
+	return out
+}
+
+// checksOf are a decision's checks, with reasons where it does not pass.
+func checksOf(verdict attestor.Outcome, found []attestor.Vulnerability) []attestor.Check {
+	var out []attestor.Check
+	for _, name := range []string{attestor.CheckPlatforms, attestor.CheckBase, attestor.CheckUser, attestor.CheckVulnerabilities} {
+		c := attestor.Check{Name: name, Platform: "linux/amd64", Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
+		if name == attestor.CheckVulnerabilities && verdict != attestor.Pass {
+			c.Status = attestor.Status(verdict)
+			for _, v := range found[:6] {
+				c.Reasons = append(c.Reasons, attestor.Reason{
+					Code: attestor.CodeFixableSeverityExceeded, Severity: attestor.Refuses, Subject: v.ID,
+					Message: fmt.Sprintf("%s in %s %s, limit for fixable is MEDIUM", v.Severity, v.Package, v.Version),
+					Fix:     fmt.Sprintf("update %s to %s", v.Package, v.FixedVersion),
+				})
+			}
+		}
+		out = append(out, c)
+	}
+	return out
+}

@@ -1,0 +1,68 @@
+// Record fills a record with decisions as a gate makes them, and prints how long what
+// people look for in it takes: every filter alone and every pair, the overview, the
+// report. It keeps the record where it is told to, so that one filling serves many
+// measurements.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/attestor-gate/attestor/audit"
+)
+
+type options struct {
+	decisions int
+	sqlite    string
+	postgres  string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "record:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
+	var o options
+	f := flag.NewFlagSet("record", flag.ContinueOnError)
+	f.IntVar(&o.decisions, "decisions", 100_000, "fill the record up to this many decisions, over 90 days and 5,000 repositories")
+	f.StringVar(&o.sqlite, "sqlite", "", "the record's SQLite `FILE`; it is kept")
+	f.StringVar(&o.postgres, "postgres", "", "the record's PostgreSQL connection string; it is kept")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if (o.sqlite == "") == (o.postgres == "") {
+		return errors.New("name either --sqlite or --postgres")
+	}
+
+	s, err := audit.Open(ctx, audit.Config{SQLite: o.sqlite, PostgreSQL: o.postgres, Now: time.Now, Timeout: time.Minute})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+
+	end := time.Now().UTC().Truncate(24 * time.Hour)
+	start := time.Now() // for what is printed
+	n, err := fill(ctx, s, o.decisions, end)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "%d decisions recorded in %v\n", n, time.Since(start).Round(time.Millisecond))
+
+	start = time.Now()
+	if err := settle(ctx, s); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "indexed after a further %v\n\n", time.Since(start).Round(time.Millisecond))
+	return measure(ctx, s, end, stdout)
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/filter"
+	"github.com/attestor-gate/attestor/report"
+)
+
+// A timing is how long one question took.
+type timing struct {
+	name  string
+	took  time.Duration
+	found int
+	more  bool // the page ended early
+}
+
+// questions are filters alone, of common and of rare values, and one that nothing
+// meets.
+func questions(end time.Time) map[string]filter.Filter {
+	repository := repositoryOf(1234)
+	return map[string]filter.Filter{
+		"id": {ID: "019900000010-0000"}, "image": {Image: repository + ":v34"}, "digest": {Digest: string(digestOf(40))[:19]},
+		"tag": {Tag: "v34"}, "repository": {Repository: repository}, "end of a name": {Repository: "service-1234"},
+		"pattern": {Repository: "us-docker.pkg.dev/acme/team-3/**"}, "common package": {Package: "package-7"},
+		"common CVE": {CVE: "CVE-2026-00007"}, "rare CVE": {CVE: "CVE-2026-99999"}, "reason": {Reason: attestor.CodeFixableSeverityExceeded},
+		"reason of nothing": {Reason: attestor.CodeNoPolicy}, "caller": {Caller: "build-7@acme.iam.gserviceaccount.com"},
+		"override": {BreakGlass: true}, "revoked": {Revoked: true}, "policy": {Policy: "policy-3"}, "policy of nothing": {Policy: "none"},
+		"pass": {Verdict: attestor.Pass}, "error": {Verdict: attestor.Undecided}, "since 1d": {Since: end.AddDate(0, 0, -1)},
+		"until 60d": {Until: end.AddDate(0, 0, -60)}, "search": {Search: "service-1234"},
+	}
+}
+
+// both joins two filters; false where both set the same field.
+func both(a, b filter.Filter) (filter.Filter, bool) {
+	values := a.Values()
+	for name, v := range b.Values() {
+		if values[name] != "" {
+			return filter.Filter{}, false
+		}
+		values[name] = v
+	}
+	out, err := filter.Parse(values, time.Now())
+	return out, err == nil
+}
+
+// measure asks everything once to warm up and once to measure, and prints it.
+func measure(ctx context.Context, s *audit.Store, end time.Time, w io.Writer) error {
+	asked := questions(end)
+	names := make([]string, 0, len(asked))
+	for name := range asked {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+
+	var alone, pairs []timing
+	for i, name := range names {
+		t, err := first(ctx, s, name, asked[name])
+		if err != nil {
+			return err
+		}
+		alone = append(alone, t)
+		for _, other := range names[:i] {
+			f, ok := both(asked[name], asked[other])
+			if !ok {
+				continue
+			}
+			t, err := first(ctx, s, name+" and "+other, f)
+			if err != nil {
+				return err
+			}
+			pairs = append(pairs, t)
+		}
+	}
+
+	fmt.Fprintf(w, "| first page of 50 | found | time |\n| --- | --- | --- |\n")
+	for _, t := range alone {
+		fmt.Fprintln(w, t)
+	}
+	slices.SortFunc(pairs, func(a, b timing) int { return cmp.Compare(b.took, a.took) })
+	fmt.Fprintf(w, "\n%d pairs; half of them within %v; the slowest:\n\n| pair | found | time |\n| --- | --- | --- |\n",
+		len(pairs), pairs[len(pairs)/2].took.Round(10*time.Microsecond))
+	for _, t := range pairs[:min(10, len(pairs))] {
+		fmt.Fprintln(w, t)
+	}
+
+	fmt.Fprintf(w, "\n| sums | decisions | images | time |\n| --- | --- | --- | --- |\n")
+	for _, days := range []int{7, 30, 90} {
+		if err := sums(ctx, s, end, days, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// String is a row of the table.
+func (t timing) String() string {
+	found := fmt.Sprint(t.found)
+	if t.more && t.found < 50 {
+		found += ", and the search goes on"
+	}
+	return fmt.Sprintf("| %s | %s | %v |", t.name, found, t.took.Round(10*time.Microsecond))
+}
+
+// first times the first page of a list, the better of two.
+func first(ctx context.Context, s *audit.Store, name string, f filter.Filter) (timing, error) {
+	best := timing{name: name, took: time.Hour}
+	for range 2 {
+		start := time.Now()
+		page, err := s.List(ctx, f, 50, "")
+		if err != nil {
+			return timing{}, fmt.Errorf("%s: %w", name, err)
+		}
+		best.took, best.found, best.more = min(best.took, time.Since(start)), len(page.Decisions), page.Next != ""
+	}
+	return best, nil
+}
+
+// sums times a report of the last days, by what the record keeps.
+func sums(ctx context.Context, s *audit.Store, end time.Time, days int, w io.Writer) error {
+	start := time.Now()
+	f := filter.Filter{Since: end.AddDate(0, 0, -days)}
+	overridden, revoked := f, f
+	overridden.BreakGlass, revoked.Revoked = true, true
+	out, err := report.Aggregate(report.Kept{
+		Lines: s.Images(ctx, f), Days: s.Days(ctx, f), Overrides: s.Decisions(ctx, overridden), Revoked: s.Decisions(ctx, revoked),
+	}, report.SummaryOptions{Now: end, MaxRows: 1000})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "| %d days | %d | %d | %v |\n", days, out.Decisions, out.Images, time.Since(start).Round(time.Millisecond))
+	return nil
+}
