@@ -86,7 +86,9 @@ func (j *judgement) secrets(e *attestor.PlatformEvidence) {
 		return
 	}
 
-	found = append(found, notJudged(e, left)...)
+	if f, ok := notJudged(e, left); ok {
+		found = append(found, f)
+	}
 	j.conclude(attestor.CheckSecrets, e.Platform, found)
 }
 
@@ -141,11 +143,9 @@ func inBase(base *attestor.Inherited, s *attestor.Secret) string {
 func plainPath(p string) string { return clip(p) }
 
 // notJudged says what the report does not tell, and which secrets the policy leaves out.
-func notJudged(e *attestor.PlatformEvidence, left []*attestor.Secret) []finding {
-	inform := func(code attestor.Code, message, fix string) []finding {
-		return []finding{
-			{status: attestor.StatusPass, note: true, reason: attestor.Reason{Code: code, Message: message, Fix: fix}},
-		}
+func notJudged(e *attestor.PlatformEvidence, left []*attestor.Secret) (f finding, ok bool) {
+	inform := func(code attestor.Code, message, fix string) (finding, bool) {
+		return finding{status: attestor.StatusPass, note: true, reason: attestor.Reason{Code: code, Message: message, Fix: fix}}, true
 	}
 	switch {
 	case len(left) > 0:
@@ -166,7 +166,7 @@ func notJudged(e *attestor.PlatformEvidence, left []*attestor.Secret) []finding 
 			"no secret is reported; the scanner does not report whether it searched for any",
 			"search the image's files in its build if it handles secrets")
 	}
-	return nil
+	return finding{}, false
 }
 
 func (s *Secrets) demands() []string {

@@ -52,7 +52,7 @@ type findingsOf struct {
 	ev       *attestor.PlatformEvidence
 	now      time.Time
 	base     attestor.Inherited // empty unless the base is proven as the policy asks
-	unjudged map[string]int     // findings by package type that the policy leaves out
+	unjudged map[string]int     // findings by package type that the policy leaves out; nil: none
 	noKEV    int
 	noEPSS   int
 	judged   int
@@ -60,7 +60,7 @@ type findingsOf struct {
 
 func (j *judgement) findingsOf(e *attestor.PlatformEvidence) *findingsOf {
 	s := &findingsOf{
-		want: &j.spec.Vulnerabilities, unknown: j.spec.UnknownFindings, ev: e, now: j.ev.Time, unjudged: map[string]int{},
+		want: &j.spec.Vulnerabilities, unknown: j.spec.UnknownFindings, ev: e, now: j.ev.Time,
 	}
 
 	// Only an approved base, proven as well as the policy asks, may have limits
@@ -108,6 +108,9 @@ func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
 		return []finding{s.malicious(v)}
 	}
 	if !blocked && v.PackageType != "" && !s.want.Scan.PackageTypes.Has(v.PackageType) {
+		if s.unjudged == nil {
+			s.unjudged = map[string]int{}
+		}
 		s.unjudged[v.PackageType]++
 		return nil
 	}
