@@ -249,3 +249,53 @@ func TestTheAnswerHasItsLogEntry(t *testing.T) {
 		t.Errorf("log entry %+v, want %+v", d.Log, s.entry)
 	}
 }
+
+// An image that is judged again signs nothing, and is recorded where the caller says
+// so: an error of whom it asks is the answer's, and nothing is recorded by accident.
+func TestReconsider(t *testing.T) {
+	broken := errors.New("the history cannot be read")
+	for name, tt := range map[string]struct {
+		keep    bool
+		err     error
+		records int
+	}{
+		"kept": {true, nil, 1}, "not kept": {false, nil, 0}, "not known": {true, broken, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStages(t)
+			r := attestor.Request{Image: reference(t, repository+":v7"), Caller: attestor.LocalCaller("me"), DryRun: true}
+			var asked []attestor.Outcome
+			d, err := gate(t, s).Reconsider(context.Background(), r, func(d attestor.Decision) (bool, error) {
+				asked = append(asked, d.Verdict)
+				return tt.keep, tt.err
+			})
+
+			if !errors.Is(err, tt.err) || tt.err == nil && d.Verdict != attestor.Pass {
+				t.Errorf("%s, %v", d.Verdict, err)
+			}
+			if len(asked) != 1 || asked[0] != attestor.Pass {
+				t.Errorf("asked about %v", asked)
+			}
+			if len(s.records) != tt.records || s.called("attest") != 0 {
+				t.Errorf("%d records, calls %v", len(s.records), s.calls)
+			}
+		})
+	}
+
+	t.Run("refused", func(t *testing.T) {
+		s := newStages(t)
+		always := func(attestor.Decision) (bool, error) { return true, nil }
+		r := attestor.Request{Image: reference(t, repository+":v7"), Caller: attestor.LocalCaller("me")}
+		if _, err := gate(t, s).Reconsider(context.Background(), r, always); err == nil {
+			t.Error("a request that signs was judged again")
+		}
+
+		r.DryRun = true
+		if _, err := gate(t, s).Reconsider(context.Background(), r, nil); err == nil {
+			t.Error("judged again, and nobody says whether it is recorded")
+		}
+		if len(s.calls) != 0 {
+			t.Errorf("calls were made: %v", s.calls)
+		}
+	})
+}

@@ -59,6 +59,8 @@ func TestDemandsOfOtherSettings(t *testing.T) {
 		{"an aged scan", []string{"    scan: {required: true, continuous: optional, maxAge: 1d}"}, "vulnerabilities: a ", []string{"vulnerabilities: a finished scan, at most 1d old"}},
 		{"limits for the base", []string{"    baseFindings: {maximumFixableSeverity: HIGH, maximumUnfixableSeverity: CRITICAL}"}, "vulnerabilities of the base", []string{"vulnerabilities of the base: up to HIGH where a fix exists, up to CRITICAL where none does"}},
 		{"no limits for the base", nil, "vulnerabilities of the base", nil},
+		{"a system that is served", []string{"    endOfLife: deny"}, "vulnerabilities: deny", []string{"vulnerabilities: deny where the operating system gets no more fixes"}},
+		{"a system of any age", []string{"    endOfLife: ignore"}, "vulnerabilities: ignore", nil},
 		{"nothing blocked", []string{"    blockedCves: []"}, "vulnerabilities: none", nil},
 		{"exploits allowed", []string{"    knownExploited: allow"}, "vulnerabilities known", nil},
 		{"exploits warned of", []string{"    knownExploited: warn"}, "vulnerabilities known", []string{"vulnerabilities known to be exploited: warn"}},

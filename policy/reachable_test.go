@@ -91,6 +91,8 @@ func TestReachableCodesFollowTheSettings(t *testing.T) {
 		{"exploits", []string{"    knownExploited: allow"}, codes("KNOWN_EXPLOITED"), nil},
 		{"any builder and source", []string{"  provenance: {slsaLevel: 1}"}, codes("PROVENANCE_BUILDER", "PROVENANCE_SOURCE"), nil},
 		{"any level", []string{"  provenance: {builders: [b], sources: [\"https://git.example/*\"]}"}, codes("PROVENANCE_LEVEL"), nil},
+		{"a system that is served", []string{"    endOfLife: deny"}, nil, codes("SYSTEM_UNREADABLE")},
+		{"a system of any age", []string{"    endOfLife: ignore"}, codes("END_OF_LIFE"), nil},
 		{"no secrets", []string{"  secrets: {found: ignore}"}, codes("SECRET_FOUND", "SECRET_UNKNOWN"), nil},
 		{"secrets that warn", []string{"  secrets: {found: warn}", "  unknownFindings: ignore"}, codes("UNKNOWN_FINDING"), nil},
 		{"findings of later versions", []string{"  unknownFindings: ignore"}, codes("UNKNOWN_FINDING"), nil},

@@ -124,6 +124,8 @@ func TestLintIsSilent(t *testing.T) {
 		{"an exception for secrets that are not judged", edited(t, "  secrets: {found: ignore}", strings.Replace(waiver, "%s", "secrets, subject: GCP_API_KEY", 1)), "spec.exceptions[0].check", "does not ask for secrets"},
 		{"an exception for a kind of secret", edited(t, strings.Replace(waiver, "%s", "secrets, subject: GCP_API_KEY", 1)), "spec.exceptions[0].subject", ""},
 		{"an exception for secrets by another check's code", edited(t, strings.Replace(waiver, "%s", "secrets, subject: USER_ROOT", 1)), "spec.exceptions[0].subject", "USER_ROOT is a reason of user"},
+		{"a limit for a system of any age", edited(t, "    endOfLife: ignore"), "spec.vulnerabilities.endOfLife", "is ignore"},
+		{"a limit for a system that is served", edited(t, "    endOfLife: deny"), "spec.vulnerabilities.endOfLife", ""},
 		{"a remark's code", edited(t, strings.Replace(waiver, "%s", "user, subject: USER_LIMITS", 1)), "spec.exceptions[0].subject", "refuses nothing"},
 		{"anybody's provenance", edited(t, `  provenance: {slsaLevel: 1, builders: [b], signedBy: {keyless: {issuer: i, subjectRegexp: ".*"}}}`), "spec.provenance.signedBy.keyless.subjectRegexp", "matches anybody"},
 	}
