@@ -69,10 +69,14 @@ to whoever shall verify them, by another way than the proofs.`,
 			if err != nil {
 				return err
 			}
-			key, err := engine.LogVerifier(c.Context(), conf, os.Getenv)
-			if err == nil {
-				_, err = fmt.Fprintln(c.OutOrStdout(), key)
+			if conf.Log == nil {
+				return errors.New("the configuration has no log.key: the log is not signed")
 			}
+			key, err := engine.LogVerifier(c.Context(), conf, os.Getenv)
+			if err != nil {
+				return &exit{3, fmt.Errorf("the log's public key cannot be read: %w", err)}
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), key)
 			return err
 		},
 	}

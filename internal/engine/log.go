@@ -67,18 +67,19 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 	if _, ok := s.LogState(); !ok {
 		return nil
 	}
-	gauge := func(name, help string, of func(audit.LogState) float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+	gauge := func(o prometheus.GaugeOpts, of func(audit.LogState) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(o, func() float64 {
 			state, _ := s.LogState()
 			return of(state)
 		})
 	}
 	return []prometheus.Collector{
-		gauge("attestor_log_signed_entries", "Entries of the newest signed checkpoint of the record's log.",
-			func(s audit.LogState) float64 { return float64(s.Signed) }),
-		gauge("attestor_log_kept_entries", "Entries of the newest checkpoint that is kept outside of the database.",
-			func(s audit.LogState) float64 { return float64(s.Kept) }),
-		gauge("attestor_log_unsigned_seconds", "Since entries of the record's log first waited for the signature that they lack; 0 if none do.",
-			func(s audit.LogState) float64 { return s.Behind.Seconds() }),
+		gauge(prometheus.GaugeOpts{
+			Name: "attestor_log_signed_entries", Help: "Entries of the newest signed checkpoint of the record's log.",
+		}, func(s audit.LogState) float64 { return float64(s.Signed) }),
+		gauge(prometheus.GaugeOpts{
+			Name: "attestor_log_unsigned_seconds",
+			Help: "Since entries of the record's log first waited for the signature that they lack; 0 if none do.",
+		}, func(s audit.LogState) float64 { return s.Behind.Seconds() }),
 	}
 }
