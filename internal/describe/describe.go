@@ -35,8 +35,7 @@ func Findings(d attestor.Decision, severities ...attestor.ReasonSeverity) []Find
 
 	for _, c := range d.Checks {
 		for _, r := range c.WithSeverities().Reasons {
-			explains := c.Status == attestor.StatusSkipped && r.Severity == attestor.Informs
-			if explains || !slices.Contains(severities, r.Severity) {
+			if explains(c, r) || !slices.Contains(severities, r.Severity) {
 				continue
 			}
 
@@ -57,6 +56,13 @@ func Findings(d attestor.Decision, severities ...attestor.ReasonSeverity) []Find
 	}
 
 	return out
+}
+
+// explains reports whether a reason is all that its check has to say, as Fact gives it: why the check was skipped, or
+// what is known of secrets where none refuses.
+func explains(c attestor.Check, r attestor.Reason) bool {
+	only := c.Name == attestor.CheckSecrets && c.Status == attestor.StatusPass && len(c.Reasons) == 1
+	return r.Severity == attestor.Informs && (c.Status == attestor.StatusSkipped || only)
 }
 
 // AppendNew adds s to a list that has it not.
@@ -169,6 +175,9 @@ func Status(c attestor.Check) string {
 // Fact is what a check that did not refuse was content with, in a few words.
 func Fact(d attestor.Decision, c attestor.Check) string {
 	if c.Status == attestor.StatusSkipped && len(c.Reasons) > 0 {
+		return c.Reasons[0].Message
+	}
+	if len(c.Reasons) == 1 && explains(c, c.WithSeverities().Reasons[0]) {
 		return c.Reasons[0].Message
 	}
 
