@@ -34,8 +34,13 @@ check: ## what a change must pass before anyone reads it: formatting, vet, linte
 docs: ## what is generated: docs/commands.md, docs/schema, and manual pages in bin/man
 	$(GO) run ./cmd/attestor reference docs --man bin/man
 
+# Without -trimpath, which only a release needs: go build, go vet and gopls then share what is compiled here. A first build
+# compiles for minutes, and says how far it is.
 build: ## bin/attestor
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/attestor ./cmd/attestor
+	@total=$$($(GO) list -deps ./cmd/attestor | wc -l); \
+	CGO_ENABLED=0 $(GO) build -v -ldflags='$(LDFLAGS)' -o bin/attestor ./cmd/attestor 2>&1 \
+	  | awk -v total="$$total" '/^[^ ]+$$/ { n++; if (n % 25 == 0) printf "compiled %d of at most %d packages: %s\n", n, total, $$0; next } { print }'; \
+	exit $${PIPESTATUS[0]}
 
 # What the gate takes, as one Markdown document, on standard output and in bin/bench.md: about six minutes on a machine that
 # does nothing else. BENCH=-quick is a sample of it; docs/performance.md has the last, and the benchmarks of single functions.

@@ -121,6 +121,7 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 		return fmt.Errorf("preparing the emulated services: %w", err)
 	}
 	printParts(c.OutOrStdout(), p, conf.Policies)
+	printEnvironment(c.OutOrStdout(), p)
 	if f.admission != "" {
 		fmt.Fprintf(c.OutOrStdout(), "admission  http://%s/v1/admission (%s)\n", f.admission, f.admissionMode)
 	}
@@ -163,7 +164,7 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 
 		ln, err := net.Listen("tcp", l.address)
 		if err != nil {
-			return fmt.Errorf("%s: %w: name another port", l.flag, err)
+			return portTaken(l.flag, l.address, err)
 		}
 		*l.into = ln
 		p.stop = append(p.stop, func() error {
@@ -324,6 +325,14 @@ func printParts(w io.Writer, p *devParts, policies []string) {
 		devAttestor,
 		strings.Join(policies, " "),
 	)
+}
+
+// printEnvironment says how every other command reaches these parts.
+func printEnvironment(w io.Writer, p *devParts) {
+	google := p.google.Addr().String()
+	fmt.Fprintf(w, "\nevery command in this shell\n  export %s=http://%s CONTAINERANALYSIS_EMULATOR_HOST=%s CLOUD_KMS_EMULATOR_HOST=%s "+
+		"BINARYAUTHORIZATION_EMULATOR_HOST=%s %s=%s\n",
+		variable("server"), p.service.Addr(), google, google, google, variable("attestor"), devAttestor)
 }
 
 // printSamples says what there is and what to try.

@@ -35,7 +35,7 @@ func fenced(text, language string) []string {
 }
 
 // changing is what differs from run to run.
-var changing = regexp.MustCompile(`decision [0-9a-f-]{36}|\d+ ms|since \S+Z|occurrences/[0-9a-f-]{36}|policy sample \(sha256:[0-9a-f]{12}\)|127\.0\.0\.1:\d+`)
+var changing = regexp.MustCompile(`decisions?[ /][0-9a-f-]{36}|\d+ ms|since \S+Z|occurrences/[0-9a-f-]{36}|policy sample \(sha256:[0-9a-f]{12}\)|127\.0\.0\.1:\d+`)
 
 // TestREADMESession runs README's session and compares what is printed.
 func TestREADMESession(t *testing.T) {

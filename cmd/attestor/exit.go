@@ -1,8 +1,11 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"runtime/debug"
+)
 
-// Set by the linker; see Makefile.
+// Set by the linker; see Makefile. A binary of `go install` has them from its module: see built.
 var (
 	version = "dev"
 	commit  = "unknown"
@@ -22,3 +25,22 @@ func (e *exit) Error() string {
 }
 
 func (e *exit) Unwrap() error { return e.err }
+
+// built is the version and commit of this program: those of the linker, else those that Go recorded, of the module's
+// version or of the working tree.
+func built(info *debug.BuildInfo, known bool) (v, c string) {
+	v, c = version, commit
+	if version != "dev" || !known {
+		return v, c
+	}
+
+	if m := info.Main.Version; m != "" && m != "(devel)" {
+		v = m
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			c = s.Value[:min(len(s.Value), 12)]
+		}
+	}
+	return v, c
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +24,9 @@ func versionCommand() *cobra.Command {
 		Use: "version", Short: "Version, commit, Go, policy schema version", Args: cobra.NoArgs,
 		Example: "  attestor version -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			b := build{version, commit, runtime.Version(), policy.APIVersion}
+			info, known := debug.ReadBuildInfo()
+			v, revision := built(info, known)
+			b := build{v, revision, runtime.Version(), policy.APIVersion}
 			if format == "json" {
 				return writeJSON(c.OutOrStdout(), b)
 			}

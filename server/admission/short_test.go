@@ -22,7 +22,7 @@ func TestShortNamesAreCompleted(t *testing.T) {
 			t.Errorf("%q: %q, want %q", short, got, want)
 		}
 		if want != "" {
-			if _, err := attestor.ParseImage(want + digest); err != nil {
+			if _, err := attestor.ParseReference(want + digest); err != nil {
 				t.Errorf("%q: the advice is not read: %v", short, err)
 			}
 		}
