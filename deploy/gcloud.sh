@@ -375,6 +375,10 @@ events() {
 	make scheduler jobs describe gate-rejudge --location "$REGION" -- scheduler jobs create http gate-rejudge --location "$REGION" \
 		--schedule '17 3 * * *' --time-zone Etc/UTC --uri "$uri/v1/rejudge" --http-method post --headers Content-Type=application/json \
 		--oidc-service-account-email "$(account gate-pusher)" --oidc-token-audience "$uri" --attempt-deadline 120s --max-retry-attempts 3
+	# Overrides end when their policy says, give or take these five minutes.
+	make scheduler jobs describe gate-expire --location "$REGION" -- scheduler jobs create http gate-expire --location "$REGION" \
+		--schedule '*/5 * * * *' --time-zone Etc/UTC --uri "$uri/v1/expire" --http-method post --headers Content-Type=application/json \
+		--oidc-service-account-email "$(account gate-pusher)" --oidc-token-audience "$uri" --attempt-deadline 120s --max-retry-attempts 1
 }
 
 all=(apis network identities registry signing encryption admission database services edge events)

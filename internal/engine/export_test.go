@@ -7,7 +7,9 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/posture"
 )
 
@@ -43,3 +45,7 @@ var (
 func GoogleHosts(k authn.Keychain) authn.Keychain { return googleHosts{k} }
 
 func Nobody() attestor.Attester { return nobody{} }
+
+func CheckOverrides(c config.Config, s *policy.Set) error {
+	return (&Engine{Config: c}).checkOverrides(s)
+}

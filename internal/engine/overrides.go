@@ -112,15 +112,21 @@ type watchGauges struct {
 }
 
 func newWatchGauges(s *audit.Store) *watchGauges {
-	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
+	desc := func(o prometheus.GaugeOpts) *prometheus.Desc { return prometheus.NewDesc(o.Name, o.Help, nil, nil) }
 	return &watchGauges{
 		store: s,
-		oldest: desc("attestor_admission_look_age_seconds",
-			"Time since the admitted image was judged that was not judged for longest; missing where nothing is admitted."),
-		expired: desc("attestor_expire_age_seconds", "Time since the last run that ended all overdue overrides."),
-		open:    desc("attestor_overrides_open", "Open overrides that have an end."),
-		overdue: desc("attestor_override_overdue_seconds",
-			"Time since the end of the open override that should have ended first; 0 where none should."),
+		oldest: desc(prometheus.GaugeOpts{
+			Name: "attestor_admission_look_age_seconds",
+			Help: "Time since the admitted image was judged that was not judged for longest; missing where nothing is admitted.",
+		}),
+		expired: desc(prometheus.GaugeOpts{
+			Name: "attestor_expire_age_seconds", Help: "Time since the last run that ended all overdue overrides.",
+		}),
+		open: desc(prometheus.GaugeOpts{Name: "attestor_overrides_open", Help: "Open overrides that have an end."}),
+		overdue: desc(prometheus.GaugeOpts{
+			Name: "attestor_override_overdue_seconds",
+			Help: "Time since the end of the open override that should have ended first; 0 where none should.",
+		}),
 	}
 }
 

@@ -26,6 +26,10 @@ run "pushes" {
     error_message = "The schedule calls without a token, or elsewhere."
   }
   assert {
+    condition     = google_cloud_scheduler_job.expire.http_target[0].uri == "${var.uri}/v1/expire" && google_cloud_scheduler_job.expire.schedule == "*/5 * * * *" && google_cloud_scheduler_job.expire.http_target[0].oidc_token[0].audience == var.uri
+    error_message = "Overrides are not ended, or later than every five minutes."
+  }
+  assert {
     condition     = google_service_account_iam_member.tokens.service_account_id == var.pusher.name
     error_message = "Pub/Sub makes tokens of another account."
   }

@@ -168,3 +168,29 @@ resource "google_cloud_scheduler_job" "rejudge" {
     }
   }
 }
+
+# Overrides end when their policy says, give or take these five minutes.
+resource "google_cloud_scheduler_job" "expire" {
+  project          = var.project
+  name             = "gate-expire"
+  region           = var.region
+  schedule         = "*/5 * * * *"
+  time_zone        = "Etc/UTC"
+  attempt_deadline = "120s"
+  description      = "Ends overrides that are past their end"
+
+  retry_config {
+    retry_count          = 1
+    min_backoff_duration = "30s"
+  }
+
+  http_target {
+    http_method = "POST"
+    uri         = "${var.uri}/v1/expire"
+    headers     = { "Content-Type" = "application/json" }
+    oidc_token {
+      service_account_email = var.pusher.email
+      audience              = var.uri
+    }
+  }
+}

@@ -1,0 +1,115 @@
+package engine_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/policy"
+)
+
+// overriding is a policy whose overrides have the given breakGlass.
+func overriding(breakGlass string) string {
+	return `apiVersion: attestor/v1
+kind: GatePolicy
+metadata: {name: window}
+spec:
+  mode: enforce
+  images: ["*/app/**"]
+  base: {required: false}
+  user: {nonRoot: true}
+  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH, scan: {required: false}}
+  breakGlass: ` + breakGlass + `
+  attestors: [` + samples.Attestor + `]
+`
+}
+
+// TestOverridesThatNothingEndsAreRefused: a policy promises an end, and the
+// configuration must be able to keep that.
+func TestOverridesThatNothingEndsAreRefused(t *testing.T) {
+	t.Parallel()
+	caller := func(images string, actions ...string) *config.Identity {
+		return &config.Identity{Callers: []config.Caller{{Email: "scheduler@example", Actions: actions, Images: []string{images}}}}
+	}
+	postgres, sqlite := config.Store{Postgres: "dsn"}, config.Store{SQLite: "record.db"}
+	const ends = "{allowed: true, expires: 6s}"
+	for _, tt := range []struct {
+		name, breakGlass string
+		config           config.Config
+		want             []string // in the error; none: it is taken
+	}{
+		{"no store", ends, config.Config{Store: config.Store{None: true}}, []string{"policy window", "breakGlass.expires is 6s", "store.none"}},
+		{"no store, and no end", "{allowed: true}", config.Config{Store: config.Store{None: true}}, nil},
+		{"the single instance", ends, config.Config{Store: sqlite, Identity: caller("**", "attest")}, nil},
+		{"several instances, open on loopback", ends, config.Config{Store: postgres}, nil},
+		{"several instances, and a scheduler", ends, config.Config{Store: postgres, Identity: caller("**", "rejudge")}, nil},
+		{"several instances, and a scheduler for other images", ends, config.Config{Store: postgres, Identity: caller("other.example/**", "rejudge")}, nil},
+		{"several instances, and no scheduler", ends, config.Config{Store: postgres, Identity: caller("**", "attest", "read")}, []string{"policy window", "breakGlass.expires is 6s", "rejudge", "POST /v1/expire"}},
+	} {
+		set, err := policy.Parse(policy.Source{Name: "policy.yaml", Text: []byte(overriding(tt.breakGlass))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = engine.CheckOverrides(tt.config, set)
+		if (err != nil) != (len(tt.want) > 0) {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %q does not say %q", tt.name, err, want)
+			}
+		}
+	}
+}
+
+// TestAnOverrideEndsOnItsOwn is the whole way, on both databases: an override, its
+// end, the call of a scheduler, and what the record, the metrics and a second call
+// say then.
+func TestAnOverrideEndsOnItsOwn(t *testing.T) {
+	t.Parallel()
+	onBothRecords(t, func(t *testing.T, w *world) {
+		w.writePolicy(overriding("{allowed: true, expires: 1s}"))
+		for range 2 { // a text counts once it was read twice alike
+			w.engine.Policies.Reload(t.Context())
+		}
+		image := w.push("app/root", "v1", imageOn(t, baseImage(t), "0", entry{"app", "1"}))
+		body := `{"image":"` + image + `","breakGlass":{"reason":"INC-1: checkout is down"}}`
+		a := w.do(http.MethodPost, "/v1/attest", body)
+		var d attestor.Decision
+		if err := json.Unmarshal(a.body, &d); a.status != http.StatusOK || err != nil || d.BreakGlass == nil || d.BreakGlass.Expires == nil {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		<-time.After(time.Until(*d.BreakGlass.Expires))
+
+		shown := func() attestor.Decision {
+			var out attestor.Decision
+			a := w.do(http.MethodGet, "/v1/decisions/"+d.ID, "")
+			w.ok(json.Unmarshal(a.body, &out))
+			return out
+		}
+		if s := shown().OverrideState; s == nil || !s.Open || !s.Overdue {
+			t.Errorf("past its end it is %+v", s)
+		}
+		if a := w.do(http.MethodPost, "/v1/expire", "{}"); a.status != http.StatusOK || !strings.Contains(string(a.body), `"ended":1`) {
+			t.Errorf("expire: %d %s", a.status, a.body)
+		}
+		after := shown()
+		if s, r := after.OverrideState, after.Revoked; s == nil || s.Open || s.Closed != attestor.ClosedExpired || r == nil ||
+			r.Kind != attestor.RevokedAtEnd || r.Override != d.ID || len(r.Attestations) != len(d.Attestations) || after.Verdict != attestor.Deny {
+			t.Errorf("ended as %+v, %+v", s, r)
+		}
+		if a := w.do(http.MethodPost, "/v1/expire", "{}"); !strings.Contains(string(a.body), `"ended":0`) {
+			t.Errorf("once more: %s", a.body)
+		}
+		if m := w.do(http.MethodGet, "/metrics", ""); !strings.Contains(string(m.body), "attestor_expire_age_seconds ") {
+			t.Error("no metric of the time since the last run")
+		}
+	})
+}
