@@ -29,6 +29,9 @@ func manPage(c *cobra.Command) []byte {
 	if c.HasSubCommands() {
 		b.WriteString(".SH COMMANDS\n")
 		for _, sub := range visible(c) {
+			if sub == c {
+				continue
+			}
 			fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(sub.CommandPath()), roff(sub.Short))
 		}
 	}
