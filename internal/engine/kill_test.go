@@ -2,8 +2,11 @@ package engine_test
 
 import (
 	"bufio"
+	"crypto/ed25519"
+	"crypto/x509"
 	"database/sql"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
@@ -84,9 +87,15 @@ attestors: [{name: %s, kms: %s}]
 registries: {allowed: [%q]}
 scanProjects: {%q: %s}
 store: {%s: %s}
+log: {key: log.pem, origin: killed.example/decisions}
 limits: %s
 `, samples.Attestor, samples.Key, registry, registry, samples.Project, key, k.store, killLimits), 0o600))
 
+	_, private, err := ed25519.GenerateKey(nil)
+	k.ok(err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	k.ok(err)
+	k.ok(os.WriteFile(filepath.Join(k.dir, "log.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
 	base := baseImage(t)
 	k.push("base/debian", "12", base)
 
@@ -170,6 +179,7 @@ func (k *killer) run(t *testing.T, kills int) {
 	k.begin()
 	k.awaitRecovery(t)
 	k.check(t)
+	k.verifyLog(t)
 
 	for image, want := range k.images {
 		if a := k.post(image, false); a.decision.Verdict != want {
@@ -179,6 +189,7 @@ func (k *killer) run(t *testing.T, kills int) {
 		}
 	}
 
+	k.verifyLog(t)
 	passes, interrupted := k.check(t)
 	t.Logf("%d kills, %d answers, %d images, %d passes recorded, %d interrupted", kills, len(k.told), len(k.images), passes, interrupted)
 	if len(k.told) <= len(k.images) {
@@ -345,4 +356,21 @@ func TestTwoOnOneFile(t *testing.T) {
 
 	w.ok(second.Close())
 	w.checkRecordStands(t)
+}
+
+// verifyLog compares the whole record with its log while the program runs: a kill leaves
+// no record without its entry, no entry without its record, and no second history.
+func (k *killer) verifyLog(t *testing.T) {
+	t.Helper()
+	self, err := program()
+	k.ok(err)
+	kept := filepath.Join(k.dir, "kept.checkpoint")
+	args := []string{"decisions", "verify", "--config", filepath.Join(k.dir, "attestor.yaml"), "--save-checkpoint", kept}
+	if _, err := os.Stat(kept); err == nil {
+		args = append(args, "--checkpoint", kept)
+	}
+	out, err := exec.Command(self, args...).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "All is as it was recorded") {
+		t.Errorf("verifying the record: %v\n%s", err, out)
+	}
 }
