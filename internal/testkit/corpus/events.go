@@ -154,7 +154,7 @@ spec:
 		{"aliases that multiply", good + "  exceptions: [&e {check: user, subject: x, owner: o, reason: r, expires: 2099-01-01}" + strings.Repeat(", *e", 50_000) + "]\n", "more than"},
 		{"an alias of itself", edit(`["registry.example/**"]`, "&a [*a]"), "want a repository pattern"},
 		{"brackets without end", strings.Repeat("[", 100_000), "exceeded max depth"},
-		{"a hundred thousand keys", edit("{nonRoot: true}", "{nonRoot: true, "+strings.Repeat("k: v, ", 100_000)+"}"), "duplicate \\\"k\\\""},
+		{"a hundred thousand keys", edit("{nonRoot: true}", "{nonRoot: true, "+strings.Repeat("k: v,", 100_000)+"}"), "duplicate \\\"k\\\""},
 		{"a binary tag", edit("{name: tried}", "{name: !!binary dHJpZWQ=}"), "is not a text"},
 		{"not UTF-8", edit("tried", "tri\xc3\x28"), "metadata.name"},
 	} {
