@@ -9,6 +9,7 @@ import (
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
@@ -85,6 +86,25 @@ func TestAVerifierIsMadeWhole(t *testing.T) {
 		leaveOut(&c)
 		if v, err := attest.NewVerifier(c); err == nil || v != nil {
 			t.Errorf("%s: a verifier was made", fmt.Sprint("without part ", n+1))
+		}
+	}
+}
+
+// An attestation may hold 64 signatures: one that verifies counts beside 63 others,
+// and beside 64 the list is not read.
+func TestSignaturesAreBounded(t *testing.T) {
+	key := newKey(t)
+	att := newProtoAttestor(pkix(t, "k", key.Public(), p256))
+
+	for others, want := range map[int]bool{63: true, 64: false} {
+		o := signed(t, key, "k", repository+"@"+string(digest(1)), compact(repository, digest(1)))
+		a := o.GetAttestation()
+		for range others {
+			a.Signatures = append(a.Signatures, &grafeaspb.Signature{PublicKeyId: "x", Signature: []byte("x")})
+		}
+
+		if err := attest.VerifyOccurrence(att, o, digest(1), time.Time{}); (err == nil) != want {
+			t.Errorf("beside %d others: %v, want admitted %t", others, err, want)
 		}
 	}
 }
