@@ -64,6 +64,7 @@ func decisionsLogKeyCommand() *cobra.Command {
 		Use: "log-key", Short: "Print the public key of the record's log", Args: cobra.NoArgs,
 		Long: `Prints the public key by which proofs and checkpoints of the record's log are verified (c2sp.org/signed-note). Give it
 to whoever shall verify them, by another way than the proofs.`,
+		Example: "  attestor decisions log-key --config attestor.yaml > log.pub",
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, err := configured(path)
 			if err != nil {
