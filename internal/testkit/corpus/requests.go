@@ -108,10 +108,10 @@ func envelopes() []Case {
 func queries() []Case {
 	var out []Case
 	for _, q := range []struct{ query, says string }{
-		{"imag=x", "an unknown parameter"}, {"verdict=Pass", "verdict is not one of"}, {"verdict=pass&verdict=deny", "verdict more than once"},
+		{"imag=x", "an unknown parameter"}, {"verdict=Pass", "is not a verdict"}, {"verdict=pass&verdict=deny", "more than once"},
 		{"pageSize=0", "pageSize is not a positive number"}, {"pageSize=-1", "pageSize is not a positive number"}, {"pageSize=x", "pageSize is not a positive number"},
 		{"since=yesterday", "is not a time"}, {"until=2026-13-01", "is not a time"}, {"image=x", "neither tag nor digest"},
-		{"repository=nginx", "repository is not a registry with a path"}, {"repository=a/**b/c", "must be a whole path segment"},
+		{"repository=Nginx", "repository"}, {"repository=a/**b/c", "must be a whole path segment"},
 		{"image=sha256:abc", "is not a digest"}, {"pageToken=x", "pageToken is not a token of this service"}, {"a=%zz", "malformed"}, {"a;b", "malformed"},
 	} {
 		out = append(out, Case{Name: "requests/the query " + q.query, Want: refused(http.StatusBadRequest, q.says), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions?" + q.query)} }})
