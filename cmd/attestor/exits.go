@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/client"
 )
 
 // endings are the exit codes that a command can end with, each with its meaning there.
@@ -102,6 +104,10 @@ func endsWith(code int, exitZero bool) error {
 // exitFor is the exit code of an error without a decision: wrong usage where whoever calls can mend it, else "could
 // not decide".
 func exitFor(err error) int {
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		return e.ExitCode // a service has said whose fault it is
+	}
+
 	switch attestor.KindOf(err) {
 	case attestor.Invalid, attestor.NotFound, attestor.TooLarge, attestor.Unsupported:
 		return attestor.ExitUsage

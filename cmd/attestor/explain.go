@@ -50,9 +50,6 @@ by that tag.`,
 			if err != nil {
 				return err
 			}
-			if len(text) == 0 {
-				return errors.New("no policy judged this decision, so that there is no text")
-			}
 			_, err = c.OutOrStdout().Write(text)
 			return err
 		},

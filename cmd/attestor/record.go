@@ -62,11 +62,14 @@ func (f *recordFlags) filter(c *cobra.Command, now time.Time) (filter.Filter, er
 	return out, err
 }
 
-// records is where decisions are read from: a service, or the record itself.
+// records is where decisions are read from: a service, or the record itself. An id that is not recorded is an error of
+// kind NotFound.
 type records interface {
 	Decisions(ctx context.Context, f filter.Filter) iter.Seq2[attestor.Decision, error]
 	Record(ctx context.Context, id string) (attestor.Record, error)
-	PolicyText(ctx context.Context, id string) ([]byte, error) // of what judged a decision
+	// PolicyText is the text of what judged a decision, never empty: a decision without a policy is an error of kind
+	// NotFound.
+	PolicyText(ctx context.Context, id string) ([]byte, error)
 	Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error)
 	Close() error
 }
@@ -77,7 +80,18 @@ type localRecords struct{ *audit.Store }
 // PolicyText is part of the record.
 func (l localRecords) PolicyText(ctx context.Context, id string) ([]byte, error) {
 	r, err := l.Record(ctx, id)
-	return r.PolicyText, err
+	if err != nil {
+		return nil, err
+	}
+
+	// An empty text would be taken for a policy that asks for nothing.
+	if r.Decision.Policy == nil || len(r.PolicyText) == 0 {
+		return nil, &attestor.Error{
+			Kind: attestor.NotFound, Msg: "this decision was made without a policy",
+			Fix: "attestor explain " + id + " has the reason",
+		}
+	}
+	return r.PolicyText, nil
 }
 
 // remoteRecords is what a service lets the caller read.

@@ -29,12 +29,8 @@ func (r response) problem() error {
 	var p struct{ Title, Detail, Fix string }
 	typ, _, _ := strings.Cut(r.header.Get("Content-Type"), ";")
 	if typ == "application/problem+json" && json.Unmarshal(r.body, &p) == nil {
-		kind := attestor.Invalid
-		if exitFor(r.status) == attestor.ExitError {
-			kind = attestor.Unavailable
-		}
 		return &Error{ExitCode: exitFor(r.status), RetryAfter: r.retryAfter, Err: &attestor.Error{
-			Kind: kind, Msg: fmt.Sprintf("%s (HTTP %d)", cmp.Or(p.Detail, p.Title), r.status), Fix: p.Fix,
+			Kind: kindOf(r.status), Msg: fmt.Sprintf("%s (HTTP %d)", cmp.Or(p.Detail, p.Title), r.status), Fix: p.Fix,
 		}}
 	}
 
@@ -48,6 +44,28 @@ func (r response) problem() error {
 		fix = "check --server: its path, and that Cloud Run's default URL is not switched off"
 	}
 	return &Error{ExitCode: exitFor(r.status), Err: &attestor.Error{Kind: attestor.Upstream, Msg: msg, Fix: fix}}
+}
+
+// kindOf is the kind of the error that a status of the gate stands for: what the record itself would have answered. A
+// status that says no more than whose fault it is has the kind of that fault.
+func kindOf(status int) attestor.Kind {
+	switch status {
+	case http.StatusUnauthorized:
+		return attestor.Unauthenticated
+	case http.StatusForbidden:
+		return attestor.Forbidden
+	case http.StatusNotFound:
+		return attestor.NotFound
+	case http.StatusRequestEntityTooLarge:
+		return attestor.TooLarge
+	case http.StatusNotImplemented:
+		return attestor.Unsupported
+	}
+
+	if exitFor(status) == attestor.ExitError {
+		return attestor.Unavailable
+	}
+	return attestor.Invalid
 }
 
 // exitFor is the exit code of an answer without a Decision: the caller's fault is

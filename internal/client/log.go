@@ -3,12 +3,15 @@ package client
 import (
 	"context"
 	"net/http"
-	"net/url"
 )
 
-// Proof returns the c2sp.org/tlog-proof of a decision.
+// Proof returns the c2sp.org/tlog-proof of a decision. An id that is not recorded is an error of kind NotFound.
 func (c *Client) Proof(ctx context.Context, id string) ([]byte, error) {
-	return c.raw(ctx, "/v1/decisions/"+url.PathEscape(id)+"/proof")
+	path, err := decisionPath(id)
+	if err != nil {
+		return nil, err
+	}
+	return c.raw(ctx, path+"/proof")
 }
 
 // Checkpoint returns the newest signed checkpoint of the record's log.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/filter"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // listPage is how many decisions are asked for at once.
@@ -113,22 +115,80 @@ func (c *Client) Simulate(ctx context.Context, policy []byte, since string) (Sim
 	return out, nil
 }
 
-// Record returns one recorded decision; a service gives no evidence away.
+// decisionPath is the path of a decision, or an error of kind NotFound where the id cannot be a decision's.
+func decisionPath(id string) (string, error) {
+	if !segment(id) {
+		return "", &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}
+	}
+	return "/v1/decisions/" + url.PathEscape(id), nil
+}
+
+// segment reports whether id can be one segment of a path. RFC 3986, 3.3: "The path segments "." and "..", also known
+// as dot-segments, are defined for relative reference within the path name hierarchy"; with one of them, or without an
+// id, the path would be that of another resource, such as the list of all decisions.
+func segment(id string) bool { return id != "" && id != "." && id != ".." }
+
+// elsewhere is the error of an answer about another id than the one that was asked for.
+func elsewhere(what, asked, got string) error {
+	return &attestor.Error{
+		Kind: attestor.Upstream,
+		Msg:  fmt.Sprintf("the service was asked for %s %q and answered with %q", what, plain.Clip(asked, 100), plain.Clip(got, 100)),
+		Fix:  "check --server, and any proxy in front of the service",
+	}
+}
+
+// Record returns one recorded decision; a service gives no evidence away. An id that is not recorded is an error of kind
+// NotFound.
 func (c *Client) Record(ctx context.Context, id string) (attestor.Record, error) {
+	path, err := decisionPath(id)
+	if err != nil {
+		return attestor.Record{}, err
+	}
+
 	var d attestor.Decision
-	err := c.read(ctx, http.MethodGet, "/v1/decisions/"+url.PathEscape(id), nil, &d)
-	return attestor.Record{Decision: d}, err
+	if err := c.read(ctx, http.MethodGet, path, nil, &d); err != nil {
+		return attestor.Record{}, err
+	}
+
+	// Another decision would be explained as this one, and so would a document that is no decision.
+	if d.ID != id {
+		return attestor.Record{}, elsewhere("decision", id, d.ID)
+	}
+	return attestor.Record{Decision: d}, nil
 }
 
-// PolicyText is the text of the policy that judged a decision.
+// PolicyText is the text of the policy that judged a decision. A decision without a policy, and an id that is not
+// recorded, are errors of kind NotFound.
 func (c *Client) PolicyText(ctx context.Context, id string) ([]byte, error) {
+	path, err := decisionPath(id)
+	if err != nil {
+		return nil, err
+	}
+
 	var p struct{ Digest, Text string }
-	err := c.read(ctx, http.MethodGet, "/v1/decisions/"+url.PathEscape(id)+"/policy", nil, &p)
-	return []byte(p.Text), err
+	if err := c.read(ctx, http.MethodGet, path+"/policy", nil, &p); err != nil {
+		return nil, err
+	}
+
+	// A service that has no text says so by its status.
+	if p.Text == "" {
+		return nil, &attestor.Error{Kind: attestor.Upstream, Msg: "the service answered with a policy without a text"}
+	}
+	return []byte(p.Text), nil
 }
 
-// Revocation reads the record of a revocation.
-func (c *Client) Revocation(ctx context.Context, id string) (r attestor.RevocationRecord, err error) {
-	err = c.read(ctx, http.MethodGet, "/v1/revocations/"+url.PathEscape(id), nil, &r)
-	return r, err
+// Revocation reads the record of a revocation. An id that is not recorded is an error of kind NotFound.
+func (c *Client) Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error) {
+	if !segment(id) {
+		return attestor.RevocationRecord{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such revocation"}
+	}
+
+	var r attestor.RevocationRecord
+	if err := c.read(ctx, http.MethodGet, "/v1/revocations/"+url.PathEscape(id), nil, &r); err != nil {
+		return attestor.RevocationRecord{}, err
+	}
+	if r.ID != id {
+		return attestor.RevocationRecord{}, elsewhere("revocation", id, r.ID)
+	}
+	return r, nil
 }

@@ -1,11 +1,14 @@
 package client_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,5 +63,123 @@ func TestDecisionsArePaged(t *testing.T) {
 	broken = true
 	if ids, err := read(); ids != "12" || err == nil {
 		t.Errorf("read %q, %v, want an error after two", ids, err)
+	}
+}
+
+// answering is a client of a service that answers everything with one status and body.
+func answering(t *testing.T, status int, media, body string) (c *client.Client, asked *[]string) {
+	t.Helper()
+	asked = &[]string{}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		*asked = append(*asked, r.URL.EscapedPath())
+		w.Header().Set("Content-Type", media)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}))
+	t.Cleanup(srv.Close)
+
+	c, err := client.New(client.Options{Server: srv.URL, Notice: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, asked
+}
+
+// reads are what asks for one document by an id.
+func reads(ctx context.Context, c *client.Client, id string) map[string]error {
+	_, record := c.Record(ctx, id)
+	_, text := c.PolicyText(ctx, id)
+	_, revocation := c.Revocation(ctx, id)
+	_, proof := c.Proof(ctx, id)
+	return map[string]error{"Record": record, "PolicyText": text, "Revocation": revocation, "Proof": proof}
+}
+
+// A refusal has the kind that the record itself would have answered, and the exit code of whose fault it is.
+func TestRefusalsHaveTheirKind(t *testing.T) {
+	for status, want := range map[int]struct {
+		kind attestor.Kind
+		code int
+	}{
+		http.StatusBadRequest:            {attestor.Invalid, attestor.ExitUsage},
+		http.StatusUnauthorized:          {attestor.Unauthenticated, attestor.ExitUsage},
+		http.StatusForbidden:             {attestor.Forbidden, attestor.ExitUsage},
+		http.StatusNotFound:              {attestor.NotFound, attestor.ExitUsage},
+		http.StatusMethodNotAllowed:      {attestor.Invalid, attestor.ExitUsage},
+		http.StatusRequestEntityTooLarge: {attestor.TooLarge, attestor.ExitUsage},
+		http.StatusTooManyRequests:       {attestor.Unavailable, attestor.ExitError},
+		http.StatusInternalServerError:   {attestor.Unavailable, attestor.ExitError},
+		http.StatusNotImplemented:        {attestor.Unsupported, attestor.ExitError},
+		http.StatusServiceUnavailable:    {attestor.Unavailable, attestor.ExitError},
+	} {
+		c, _ := answering(t, status, "application/problem+json", `{"title":"refused","detail":"because"}`)
+		for name, err := range reads(t.Context(), c, "1") {
+			e, ok := errors.AsType[*client.Error](err)
+			if !ok || attestor.KindOf(err) != want.kind || e.ExitCode != want.code {
+				t.Errorf("%d: %s: %v of kind %v, want kind %v and exit code %d", status, name, err, attestor.KindOf(err), want.kind, want.code)
+			}
+		}
+
+		// An answer of something in front of the gate says nothing of the record.
+		c, _ = answering(t, status, "text/html", "<h1>refused</h1>")
+		for name, err := range reads(t.Context(), c, "1") {
+			if attestor.KindOf(err) != attestor.Upstream {
+				t.Errorf("%d of something else: %s: %v of kind %v, want kind %v", status, name, err, attestor.KindOf(err), attestor.Upstream)
+			}
+		}
+	}
+}
+
+// A document about another id, or about none, is not believed.
+func TestRecordsOfAnotherIDAreRefused(t *testing.T) {
+	for _, body := range []string{
+		`{"id":"2","verdict":"pass"}`, `{"verdict":"pass"}`, `{}`, `null`, `{"decisions":[{"id":"1","verdict":"pass"}]}`,
+	} {
+		c, _ := answering(t, http.StatusOK, "application/json", body)
+		record, err := c.Record(t.Context(), "1")
+		if attestor.KindOf(err) != attestor.Upstream || record.Decision.Verdict != "" {
+			t.Errorf("Record is answered %s: %+v, %v", body, record.Decision, err)
+		}
+		revocation, err := c.Revocation(t.Context(), "1")
+		if attestor.KindOf(err) != attestor.Upstream || revocation.ID != "" {
+			t.Errorf("Revocation is answered %s: %+v, %v", body, revocation, err)
+		}
+		if text, err := c.PolicyText(t.Context(), "1"); attestor.KindOf(err) != attestor.Upstream || len(text) != 0 {
+			t.Errorf("PolicyText is answered %s: %q, %v", body, text, err)
+		}
+	}
+
+	c, _ := answering(t, http.StatusOK, "application/json", `{"id":"1","verdict":"pass","text":"kind: GatePolicy"}`)
+	for name, err := range reads(t.Context(), c, "1") {
+		if err != nil {
+			t.Errorf("%s, about the id that was asked for: %v", name, err)
+		}
+	}
+}
+
+// An id never makes the path of another resource.
+func TestIDsStayInTheirSegment(t *testing.T) {
+	c, asked := answering(t, http.StatusOK, "application/json", `{"id":"","verdict":"pass","text":"kind: GatePolicy"}`)
+	for _, id := range []string{"", ".", ".."} {
+		for name, err := range reads(t.Context(), c, id) {
+			if attestor.KindOf(err) != attestor.NotFound {
+				t.Errorf("%s(%q): %v of kind %v, want kind %v", name, id, err, attestor.KindOf(err), attestor.NotFound)
+			}
+		}
+	}
+	if len(*asked) != 0 {
+		t.Errorf("asked for %q", *asked)
+	}
+
+	for id, want := range map[string]string{"../policies": "..%2Fpolicies", "a/b": "a%2Fb", "a?b": "a%3Fb", "...": "..."} {
+		*asked = nil
+		reads(t.Context(), c, id)
+		for _, path := range *asked {
+			if !strings.HasPrefix(path, "/v1/decisions/"+want) && path != "/v1/revocations/"+want {
+				t.Errorf("asked for %s, want the segment %s", path, want)
+			}
+		}
+		if len(*asked) != 4 {
+			t.Errorf("%q was asked for by %q", id, *asked)
+		}
 	}
 }
