@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/server/watch"
 )
@@ -22,16 +23,47 @@ const instanceSubscription = "projects/acme/subscriptions/gate"
 // queue delivers messages until they are acknowledged, as Pub/Sub does.
 type queue chan string
 
-// Publish adds a message.
-func (q queue) Publish(_ context.Context, data []byte, attributes map[string]string) error {
+// Publish adds a message, unless ctx has ended.
+func (q queue) Publish(ctx context.Context, data []byte, attributes map[string]string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+
 	body, err := json.Marshal(map[string]any{
 		"subscription": instanceSubscription,
 		"message":      map[string]any{"messageId": fmt.Sprint(time.Now().UnixNano()), "data": data, "attributes": attributes},
 	})
-	if err == nil {
-		q <- string(body)
+	if err != nil {
+		return err
 	}
-	return err
+
+	select {
+	case q <- string(body):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestQueueContract(t *testing.T) {
+	q := make(queue, 10)
+	contract.Publisher(t, q, func(t *testing.T, n int) []contract.Published {
+		t.Helper()
+		var out []contract.Published
+		for range n {
+			var push struct {
+				Message struct {
+					Data       []byte
+					Attributes map[string]string
+				}
+			}
+			if err := json.Unmarshal([]byte(<-q), &push); err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, contract.Published{Data: string(push.Message.Data), Attributes: push.Message.Attributes})
+		}
+		return out
+	})
 }
 
 // TestInstancesShareARun: three instances on one PostgreSQL judge everything that
