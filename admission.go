@@ -74,6 +74,36 @@ func (o Override) Overdue(now time.Time) bool {
 	return o.Closed == "" && o.Expires != nil && !now.Before(*o.Expires)
 }
 
+// A StandingOverride is an open override as a look-up of attestations tells it: its
+// attestations are valid, and admit the image by it alone.
+type StandingOverride struct {
+	Decision  string     `json:"decision"` // that granted it
+	By        string     `json:"by"`
+	Time      time.Time  `json:"time"`
+	Expires   *time.Time `json:"expires,omitempty"` // nil: it stands until it is revoked
+	Overdue   bool       `json:"overdue,omitempty"` // it should have ended
+	Attestors []string   `json:"attestors"`         // that attested
+}
+
+// Standing tells an open override to those who look its attestations up at now.
+func (o Override) Standing(now time.Time) StandingOverride {
+	return StandingOverride{
+		Decision: o.Decision, By: o.By, Time: o.Time, Expires: o.Expires,
+		Overdue: o.Overdue(now), Attestors: append([]string{}, o.Attestors...),
+	}
+}
+
+// Until says when an override ends, in the words that follow its author.
+func (o StandingOverride) Until() string {
+	switch {
+	case o.Expires == nil:
+		return "until it is revoked"
+	case o.Overdue:
+		return "overdue since " + o.Expires.UTC().Format(time.RFC3339)
+	}
+	return "until " + o.Expires.UTC().Format(time.RFC3339)
+}
+
 // A Closing says why an override is not open any more.
 type Closing string
 

@@ -19,6 +19,21 @@ type InvalidAttestation struct {
 	Why string `json:"why"`
 }
 
+// Overridden lists those of an image's open overrides that have a valid attestation
+// here. Never nil: an empty list says that there are none.
+func (s Standing) Overridden(open []StandingOverride) []StandingOverride {
+	out := []StandingOverride{}
+	for _, o := range open {
+		stands := slices.ContainsFunc(s.Valid, func(a Attestation) bool { return slices.Contains(o.Attestors, a.Attestor) })
+
+		// Where its attestors are not recorded, any valid attestation may be the override's.
+		if stands || (len(o.Attestors) == 0 && len(s.Valid) > 0) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
 // Missing lists the attestors, in their order, that lack a valid attestation of
 // at least one of the images; none missing means that every attestor attested
 // to every image. It is an error to ask about no attestor, no image or an image

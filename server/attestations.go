@@ -52,11 +52,37 @@ func (s *Server) listAttestations(k *call) error {
 		}
 	}
 
+	overrides, err := s.overridden(k.ctx, img, standing)
+	if err != nil {
+		return err
+	}
 	return s.answer(k, http.StatusOK, struct {
-		Image   attestor.Image                `json:"image"`
-		Valid   []attestor.Attestation        `json:"valid"`
-		Invalid []attestor.InvalidAttestation `json:"invalid"`
-	}{img, nonNil(standing.Valid), nonNil(standing.Invalid)})
+		Image     attestor.Image                `json:"image"`
+		Valid     []attestor.Attestation        `json:"valid"`
+		Invalid   []attestor.InvalidAttestation `json:"invalid"`
+		Overrides []attestor.StandingOverride   `json:"overrides,omitzero"` // left out: no overrides are recorded
+	}{img, nonNil(standing.Valid), nonNil(standing.Invalid), overrides})
+}
+
+// overridden lists the open overrides whose attestations stand; nil: none are recorded. A record that does not answer
+// is an error: without it, an override would read like a pass.
+func (s *Server) overridden(
+	ctx context.Context, img attestor.Image, standing attestor.Standing,
+) ([]attestor.StandingOverride, error) {
+	if s.c.Overrides == nil {
+		return nil, nil
+	}
+
+	open, err := s.c.Overrides(ctx, img)
+	if err != nil {
+		return nil, err
+	}
+
+	all := make([]attestor.StandingOverride, 0, len(open))
+	for _, o := range open {
+		all = append(all, o.Standing(s.c.Now()))
+	}
+	return standing.Overridden(all), nil
 }
 
 // revoke answers DELETE /v1/attestations.

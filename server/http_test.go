@@ -480,3 +480,48 @@ func TestNewRefusesWhatIsMissing(t *testing.T) {
 		t.Errorf("with nobody known, status %d", got.status)
 	}
 }
+
+// An answer says which of an image's valid attestations stand by an override alone. Where that cannot be known, it is an
+// error or not spoken of, and never "none".
+func TestAttestationsTellTheirOverride(t *testing.T) {
+	override := func(expires *time.Time, attestors ...string) []attestor.Override {
+		return []attestor.Override{{Decision: "d1", By: "oncall@acme.example", Time: t0, Expires: expires, Attestors: attestors}}
+	}
+	down := &attestor.Error{Kind: attestor.Unavailable, Msg: "the record is down"}
+	for _, tt := range []struct {
+		name     string
+		recorded bool
+		open     []attestor.Override
+		err      error
+		status   int
+		want     string // of the member overrides; "": it is left out
+	}{
+		{"no record", false, nil, nil, 200, ""},
+		{"none", true, nil, nil, 200, `[]`},
+		{"until a day", true, override(new(t0.Add(1000*time.Hour)), "projects/p/attestors/a"), nil, 200, `"expires":"`},
+		{"overdue", true, override(new(t0.Add(-time.Hour)), "projects/p/attestors/a"), nil, 200, `"overdue":true`},
+		{"until it is revoked", true, override(nil, "projects/p/attestors/a"), nil, 200, `[{"decision":"d1","by":"oncall@acme.example","time":"`},
+		{"of attestors without a valid attestation", true, override(nil, "projects/p/attestors/other"), nil, 200, `[]`},
+		{"of unknown attestors", true, override(nil), nil, 200, `"d1"`},
+		{"a record that does not answer", true, nil, down, 503, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			base := serve(t, w, func(c *server.Config) {
+				(&parts{w: w}).with(c)
+				if tt.recorded {
+					c.Overrides = func(context.Context, attestor.Image) ([]attestor.Override, error) { return tt.open, tt.err }
+				}
+			})
+			if got := send(t, "admin", "POST", base+"/v1/attest", image("@"+digestA)); got.status != 200 {
+				t.Fatalf("%d %s", got.status, got.body)
+			}
+
+			got := send(t, "reader", "GET", base+"/v1/attestations?image="+repository+"@"+digestA, "")
+			_, overrides, told := strings.Cut(got.body, `"overrides":`)
+			if got.status != tt.status || told != (tt.want != "") || !strings.Contains(overrides, tt.want) {
+				t.Errorf("%d %s, want %q", got.status, got.body, tt.want)
+			}
+		})
+	}
+}

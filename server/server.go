@@ -43,9 +43,14 @@ type Config struct {
 	Decisions    Decisions
 	Policies     Policies
 	Attestations Attestations
-	Simulator    Simulator
-	Posture      Posture
-	Log          *Log
+
+	// Overrides lists the open overrides of an image, the newest first. nil: none are recorded, and answers do not say
+	// whether there are any.
+	Overrides func(ctx context.Context, img attestor.Image) ([]attestor.Override, error)
+
+	Simulator Simulator
+	Posture   Posture
+	Log       *Log
 
 	// Watch configures the watcher of POST /v1/events and, with Decisions, POST
 	// /v1/rejudge. New fills in the fields that this Config has too.

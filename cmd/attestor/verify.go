@@ -15,7 +15,11 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
+
+// maxAuthor is how much of an override's author is printed, in characters.
+const maxAuthor = 200
 
 type verifyFlags struct {
 	attestors []string
@@ -23,6 +27,7 @@ type verifyFlags struct {
 	remote    bool
 	plainHTTP bool
 	format    string
+	record    recordFlags // where overrides are recorded; only where a flag says so
 }
 
 func verifyCommand() *cobra.Command {
@@ -31,7 +36,8 @@ func verifyCommand() *cobra.Command {
 		Use:   "verify IMAGE --attestor projects/P/attestors/A",
 		Short: "Does a valid attestation of this image stand?",
 		Long: `Looks for attestations of an image under an attestor's note, and checks payload, key and signature itself:
-with the caller's own credentials, without asking a gate.`,
+with the caller's own credentials, without asking a gate. With --server or --config it also says whether the image is
+admitted by an override alone: by whom, and until when.`,
 		Example: "  attestor verify us-docker.pkg.dev/acme/prod/api:v7 --attestor projects/acme-security/attestors/gate",
 		Args:    wants(1, "which image"),
 		RunE:    func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
@@ -42,6 +48,9 @@ with the caller's own credentials, without asking a gate.`,
 	c.Flags().StringVar(&f.emulator, "emulator", "", "ask the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
 	c.Flags().BoolVar(&f.plainHTTP, "plain-http", false, "resolve a tag over plain HTTP; loopback always is")
+	f.record.where(c)
+	c.Flags().Lookup("config").Usage = "look for overrides in the record of this configuration `FILE`"
+	c.Flags().Lookup("server").Usage = "look for overrides at the service at this `URL`; attestations are verified here"
 	formatFlag(c, &f.format, "text", "json")
 	_ = c.MarkFlagRequired("attestor")
 	return c
@@ -81,17 +90,76 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	if err = errors.Join(err, g.Close()); err != nil {
 		return &exit{code: attestor.ExitError, err: err}
 	}
-	return f.answer(c.OutOrStdout(), ref, img, standing)
+
+	overrides, err := f.overridden(c, img, standing)
+	if err != nil {
+		err = fmt.Errorf("looking for overrides: %w", err)
+
+		// A variable that is set for other commands must not make this one depend on a service.
+		if given(c, "server") || given(c, "config") {
+			return &exit{code: attestor.ExitError, err: err}
+		}
+		fmt.Fprintln(c.ErrOrStderr(), err)
+	}
+	return f.answer(c.OutOrStdout(), found{ref, img, standing, overrides})
+}
+
+// found is what is known of an image's attestations.
+type found struct {
+	ref       attestor.Reference
+	img       attestor.Image
+	standing  attestor.Standing
+	overrides []attestor.StandingOverride // nil: no record was at hand
+}
+
+// overridden lists the open overrides that the valid attestations stand by; nil: no record is at hand. A record that
+// was named and does not answer is an error, since an override would read like a pass.
+func (f *verifyFlags) overridden(
+	c *cobra.Command, img attestor.Image, s attestor.Standing,
+) ([]attestor.StandingOverride, error) {
+	if f.record.server != "" {
+		cl, err := newClient(c, f.record.server, f.record.identity)
+		if err != nil {
+			return nil, err
+		}
+		open, err := cl.Overrides(c.Context(), img)
+		if err = errors.Join(err, cl.Close()); err != nil || open == nil {
+			return nil, err
+		}
+		return s.Overridden(open), nil
+	}
+	if f.record.config == "" {
+		return nil, nil
+	}
+
+	conf, err := engine.LoadConfig(f.record.config, os.Getenv)
+	if err != nil || conf.Store.None {
+		return nil, err
+	}
+	store, err := engine.OpenStore(c.Context(), conf)
+	if err != nil {
+		return nil, err
+	}
+	open, err := store.OpenOverrides(c.Context(), img)
+	if err = errors.Join(err, store.Close()); err != nil {
+		return nil, err
+	}
+
+	var all []attestor.StandingOverride
+	for _, o := range open {
+		all = append(all, o.Standing(time.Now()))
+	}
+	return s.Overridden(all), nil
 }
 
 // answer prints what was found. Its exit code is 0 only where every attestor
 // has a valid attestation of this very digest.
-func (f *verifyFlags) answer(w io.Writer, ref attestor.Reference, img attestor.Image, s attestor.Standing) error {
-	missing, err := s.Missing(f.attestors, []attestor.Image{img})
+func (f *verifyFlags) answer(w io.Writer, a found) error {
+	missing, err := a.standing.Missing(f.attestors, []attestor.Image{a.img})
 	if err != nil {
 		return &exit{code: attestor.ExitError, err: err}
 	}
-	if err := f.print(w, ref, img, s, missing); err != nil {
+	if err := f.print(w, a, missing); err != nil {
 		return err
 	}
 
@@ -114,23 +182,23 @@ func (f *verifyFlags) standing(ctx context.Context, g *google.Clients, img attes
 	return v.Standing(ctx, f.attestors, []attestor.Image{img})
 }
 
-func (f *verifyFlags) print(
-	w io.Writer, ref attestor.Reference, img attestor.Image, s attestor.Standing, missing []string,
-) error {
+func (f *verifyFlags) print(w io.Writer, found found, missing []string) error {
+	s := found.standing
 	if f.format == "json" {
 		return writeJSON(w, struct {
 			Image     attestor.Image                `json:"image"`
 			Requested string                        `json:"requested"`
 			Valid     []attestor.Attestation        `json:"valid"`
 			Invalid   []attestor.InvalidAttestation `json:"invalid"`
-			Missing   []string                      `json:"missing"` // attestors without a valid one
+			Missing   []string                      `json:"missing"`            // attestors without a valid one
+			Overrides []attestor.StandingOverride   `json:"overrides,omitzero"` // left out: no record was at hand
 		}{
-			img, ref.Requested(), append([]attestor.Attestation{}, s.Valid...),
-			append([]attestor.InvalidAttestation{}, s.Invalid...), append([]string{}, missing...),
+			found.img, found.ref.Requested(), append([]attestor.Attestation{}, s.Valid...),
+			append([]attestor.InvalidAttestation{}, s.Invalid...), append([]string{}, missing...), found.overrides,
 		})
 	}
 
-	printImage(w, ref, img)
+	printImage(w, found.ref, found.img)
 	for _, a := range missing {
 		fmt.Fprintf(w, "  none   by %s\n", a)
 	}
@@ -143,6 +211,11 @@ func (f *verifyFlags) print(
 			a.PublicKeyID,
 			a.Occurrence,
 		)
+	}
+
+	// The attestation is valid all the same, here as for every deploy policy.
+	for _, o := range found.overrides {
+		fmt.Fprintf(w, "  override by %s, %s (decision %s)\n", plain.Clip(o.By, maxAuthor), o.Until(), plain.Clip(o.Decision, maxAuthor))
 	}
 
 	for _, a := range s.Invalid {

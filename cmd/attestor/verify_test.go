@@ -41,7 +41,7 @@ func TestVerifyAnswersForTheDigest(t *testing.T) {
 			var out bytes.Buffer
 			f := &verifyFlags{attestors: []string{a, b}, format: "text"}
 			code := 0
-			if err := f.answer(&out, attestor.Reference{}, img, tt.standing); err != nil {
+			if err := f.answer(&out, found{img: img, standing: tt.standing}); err != nil {
 				e, ok := errors.AsType[*exit](err)
 				if !ok {
 					t.Fatalf("error %v has no exit code", err)

@@ -253,6 +253,25 @@ func (c *Client) Pin(ctx context.Context, ref attestor.Reference) (attestor.Imag
 	return out.Image, nil
 }
 
+// Overrides returns the open overrides that the image's valid attestations stand by; nil: the service has no record.
+func (c *Client) Overrides(ctx context.Context, img attestor.Image) ([]attestor.StandingOverride, error) {
+	var out struct {
+		Image     attestor.Image              `json:"image"`
+		Overrides []attestor.StandingOverride `json:"overrides"`
+	}
+	if err := c.read(ctx, http.MethodGet, "/v1/attestations", url.Values{"image": {img.String()}}, &out); err != nil {
+		return nil, err
+	}
+
+	// The answer to another question would hide this image's override.
+	if out.Image != img {
+		return nil, &attestor.Error{
+			Kind: attestor.Upstream, Msg: fmt.Sprintf("the service was asked about %s and answered about %q", img, out.Image),
+		}
+	}
+	return out.Overrides, nil
+}
+
 // Revoke has the service delete its attestations of an image, and returns those.
 func (c *Client) Revoke(ctx context.Context, img attestor.Image, reason string) ([]attestor.Attestation, error) {
 	var out struct {

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,9 @@ func TestAnOverrideEndsOnItsOwn(t *testing.T) {
 		if s := shown().OverrideState; s == nil || !s.Open || !s.Overdue {
 			t.Errorf("past its end it is %+v", s)
 		}
+		if o := standing(t, w, d.Image.Reference); len(o) != 1 || o[0].Decision != d.ID || o[0].By == "" || !o[0].Overdue {
+			t.Errorf("its attestations are said to be of %+v", o)
+		}
 		if a := w.do(http.MethodPost, "/v1/expire", "{}"); a.status != http.StatusOK || !strings.Contains(string(a.body), `"ended":1`) {
 			t.Errorf("expire: %d %s", a.status, a.body)
 		}
@@ -110,6 +114,66 @@ func TestAnOverrideEndsOnItsOwn(t *testing.T) {
 		}
 		if m := w.do(http.MethodGet, "/metrics", ""); !strings.Contains(string(m.body), "attestor_expire_age_seconds ") {
 			t.Error("no metric of the time since the last run")
+		}
+	})
+}
+
+// standing returns the overrides that GET /v1/attestations tells of, which must say whether there are any.
+func standing(t *testing.T, w *world, image string) []attestor.StandingOverride {
+	t.Helper()
+	var out struct {
+		Valid     []attestor.Attestation
+		Overrides []attestor.StandingOverride
+	}
+	a := w.do(http.MethodGet, "/v1/attestations?image="+url.QueryEscape(image), "")
+	if err := json.Unmarshal(a.body, &out); err != nil || a.status != http.StatusOK || len(out.Valid) == 0 || out.Overrides == nil {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	return out.Overrides
+}
+
+// TestAPassEndsWhatIsSaidOfAnOverride: valid attestations are told to be an
+// override's for as long as it is their only ground, by whatever way they are asked
+// for.
+func TestAPassEndsWhatIsSaidOfAnOverride(t *testing.T) {
+	t.Parallel()
+	onBothRecords(t, func(t *testing.T, w *world) {
+		govern := func(text string) {
+			w.writePolicy(text)
+			for range 2 { // a text counts once it was read twice alike
+				w.engine.Policies.Reload(t.Context())
+			}
+			w.ok(w.engine.Policies.Err())
+		}
+		strict := overriding("{allowed: true, expires: 6h}")
+		govern(strict)
+		image := w.push("app/root", "v1", imageOn(t, baseImage(t), "0", entry{"app", "1"}))
+		a := w.do(http.MethodPost, "/v1/attest", `{"image":"`+image+`","breakGlass":{"reason":"INC-1: checkout is down"}}`)
+		var d attestor.Decision
+		if err := json.Unmarshal(a.body, &d); a.status != http.StatusOK || err != nil || d.BreakGlass == nil {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+
+		o := standing(t, w, d.Image.Reference)
+		if len(o) != 1 || o[0].Decision != d.ID || o[0].Overdue || o[0].By != d.BreakGlass.By || !o[0].Expires.Equal(d.BreakGlass.Expires.Truncate(time.Microsecond)) ||
+			len(o[0].Attestors) != 1 || o[0].Attestors[0] != samples.Attestor {
+			t.Errorf("an open override is told as %+v", o)
+		}
+
+		// A refusal changes nothing. A pass does, with the same attestation.
+		if a := w.do(http.MethodPost, "/v1/attest", `{"image":"`+image+`"}`); a.status != http.StatusUnprocessableEntity {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		if o := standing(t, w, d.Image.Reference); len(o) != 1 {
+			t.Errorf("after a refusal: %+v", o)
+		}
+		govern(strings.Replace(strict, "nonRoot: true}",
+			"nonRoot: false}\n  rules: [{name: r, expression: 'image.user != \"x\"', message: m}]", 1))
+		if a := w.do(http.MethodPost, "/v1/attest", `{"image":"`+image+`"}`); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		if o := standing(t, w, d.Image.Reference); len(o) != 0 {
+			t.Errorf("after a pass: %+v", o)
 		}
 	})
 }

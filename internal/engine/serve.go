@@ -126,11 +126,17 @@ func (e *Engine) newService() (*service, error) {
 		}
 	}
 
+	// Without a record nothing is known of overrides: "none" would be a claim.
+	overrides := e.Store.OpenOverrides
+	if e.Config.Store.None {
+		overrides = nil
+	}
+
 	l := e.Config.Limits
 	s, err := server.New(server.Config{
 		Gate: e.gate, Identity: who, Now: time.Now,
 		Decisions: decisions{e.Store}, Policies: policies{e.Policies},
-		Attestations: attestations{e}, Simulator: simulator{e.Store}, Posture: rules,
+		Attestations: attestations{e}, Overrides: overrides, Simulator: simulator{e.Store}, Posture: rules,
 		Log: e.servedLog(), Pages: html, Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
 		Limits: server.Limits{
 			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate,

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/plain"
@@ -175,19 +174,11 @@ func (h *Handler) overridden(ctx context.Context, img attestor.Image, by ground)
 
 	for _, o := range open {
 		f.override = o.Decision
-		until := "until it is revoked"
-		switch {
-		case o.Overdue(h.c.Now()):
-			until = "overdue since " + o.Expires.UTC().Format(time.RFC3339)
-		case o.Expires != nil:
-			until = "until " + o.Expires.UTC().Format(time.RFC3339)
-		}
-
 		// Who and until when come first: the API server cuts long warnings at their end.
 		f.warnings = append(f.warnings, fmt.Sprintf(
 			"overridden by %s, %s (decision %s): %s was refused",
 			plain.Clip(o.By, maxNamespace),
-			until,
+			o.Standing(h.c.Now()).Until(),
 			o.Decision,
 			img,
 		))
