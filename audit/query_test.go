@@ -284,6 +284,24 @@ func TestExport(t *testing.T) {
 	})
 }
 
+// A time in the future means everything that may go. What stays keeps its evidence.
+func TestPruneBeforeAFutureTime(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, c *clock) {
+		c.set(day)
+		admitted := record(1, attestor.Pass, stored)
+		finish(t, s, admitted)
+		finish(t, s, record(2, attestor.Deny))
+
+		got, err := s.Prune(t.Context(), day.AddDate(70, 0, 0))
+		if err != nil || got.Decisions != 1 {
+			t.Fatalf("pruned %+v, %v; want the denial", got, err)
+		}
+		if _, err := s.Record(t.Context(), admitted.Decision.ID); err != nil {
+			t.Errorf("the decision by which an image is admitted has lost its evidence: %v", err)
+		}
+	})
+}
+
 func TestPrune(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *audit.Store, c *clock) {
 		at := func(days int) time.Time { return day.AddDate(0, 0, days) }

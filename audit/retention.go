@@ -245,6 +245,12 @@ func (s *Store) blobCutoff(ctx context.Context, before time.Time) (time.Time, er
 	if began := time.UnixMicro(oldest.Int64); oldest.Valid && began.Before(before) {
 		before = began
 	}
+
+	// A blob in use was used at the latest now, so that a cutoff in the future would
+	// delete the evidence of decisions that stay, or were recorded meanwhile.
+	if now := s.now(); now.Before(before) {
+		before = now
+	}
 	return before.Add(-2 * blobSlack), nil
 }
 
