@@ -25,7 +25,6 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-
 	remove := e.Inject(emulator.Fault{Method: "ListOccurrences", Code: codes.ResourceExhausted, Count: 1})
 	defer remove()
 	list := &grafeaspb.ListOccurrencesRequest{Parent: "projects/acme"}

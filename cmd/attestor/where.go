@@ -79,6 +79,11 @@ func identityFlags(c *cobra.Command, i *client.Identity) {
 
 // newClient connects to a service, as the identity that the flags say.
 func newClient(c *cobra.Command, server string, i client.Identity) (*client.Client, error) {
+	// Either could be meant, and the answer of one would be taken for that of the other.
+	if given(c, "server") && given(c, "config") {
+		return nil, errors.New("--server and --config exclude each other: a service has its own configuration and record")
+	}
+
 	token, err := i.Source(server, os.Getenv)
 	if err != nil {
 		return nil, err
@@ -107,9 +112,6 @@ func (f *whereFlags) judge(c *cobra.Command, q question) (*judge, error) {
 		return localJudge(c, e), nil
 	}
 
-	if given(c, "server") && given(c, "config") {
-		return nil, errors.New("--server and --config exclude each other: a service has its own configuration")
-	}
 	if len(q.policies) > 0 || len(q.options.Scans) > 0 {
 		return nil, errors.New("--policy and --scan judge in this process: leave out --server")
 	}

@@ -46,8 +46,10 @@ func TestCases(t *testing.T) {
 			}
 		}
 
+		// Before its day, what would be refused is a warning.
+		dated := strings.Contains(c.Policy, "effectiveFrom")
 		for _, code := range c.Want.Advice {
-			if code.Severity() == attestor.Refuses {
+			if code.Severity() == attestor.Refuses && !dated {
 				t.Errorf("%s: %s is no advice", c.Name, code)
 			}
 		}
