@@ -145,7 +145,7 @@ func decisionsPruneCommand() *cobra.Command {
 	var before, format string
 	c := &cobra.Command{
 		Use: "prune --before 400d", Short: "Delete old decisions", Args: cobra.NoArgs,
-		Long:    "Deletes decisions from before a time, and what only they referred to. Export them first. A decision stays, whatever its\n" +
+		Long: "Deletes decisions from before a time, and what only they referred to. Export them first. A decision stays, whatever its\n" +
 			"age, while an image is admitted by it or its override is open.",
 		Example: "  attestor decisions prune --config attestor.yaml --before 400d",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
