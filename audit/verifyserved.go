@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
+	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
@@ -18,7 +20,8 @@ type ServedLog struct {
 // VerifyServed compares what a service tells with its log, and the log with checkpoints,
 // as [Store.Verify] does in the record itself. r.Key is required. It compares decisions
 // alone: a service does not tell the stored form of overrides and revocations, nor
-// records that have no entry.
+// records that have no entry. Decisions that the service does not show are an error of
+// kind Upstream, after all others were compared.
 func VerifyServed(ctx context.Context, l ServedLog, r VerifyRequest) (Verification, error) {
 	signed, err := l.Checkpoint(ctx)
 	if err != nil {
@@ -54,12 +57,28 @@ func VerifyServed(ctx context.Context, l ServedLog, r VerifyRequest) (Verificati
 			return v.done, err
 		}
 	}
-	return v.done, nil
+	return v.done, v.notShown()
 }
 
 type servedVerifier struct {
 	verifier
-	log ServedLog
+	log    ServedLog
+	hidden []string // ids of decisions that the service does not show, in the order of the log
+}
+
+// notShown is the error of decisions that could not be compared. A service answers about a decision that the caller may
+// not read as about one that does not exist: neither "all is as it was recorded" nor "it was removed" would be known.
+func (v *servedVerifier) notShown() error {
+	if len(v.hidden) == 0 {
+		return nil
+	}
+	return &attestor.Error{
+		Kind: attestor.Upstream,
+		Msg: fmt.Sprintf("the service does not show %s of the log, the first one %s: the rest was compared",
+			describe.Plural(len(v.hidden), "decision"), plain.Text(v.hidden[0])),
+		Fix: "verify as an identity that may read every repository; what the service does not show to it either, " +
+			"is not in the record's index of the log: look for it by --config, in the record itself",
+	}
 }
 
 // openKept verifies the checkpoints that were kept.
@@ -119,7 +138,7 @@ func (v *servedVerifier) entries(ctx context.Context, size int64) ([]logged, err
 func (v *servedVerifier) decision(ctx context.Context, l logged) error {
 	proof, err := v.log.Proof(ctx, l.ID)
 	if attestor.KindOf(err) == attestor.NotFound {
-		v.record(l, nil)
+		v.hidden = append(v.hidden, l.ID)
 		return nil
 	}
 	if err != nil {

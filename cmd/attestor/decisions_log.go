@@ -239,6 +239,9 @@ func (f *verifyLogFlags) record(c *cobra.Command) error {
 	}
 
 	v, err := f.compare(c, &r)
+	if err != nil && v.Faults > 0 {
+		return &exit{1, err} // what was found is wrong, whatever could not be compared
+	}
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"log/slog"
 	"net"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,8 +76,8 @@ func reading(r records, s *audit.Store) contract.ReadRecord {
 	}
 }
 
-// served is a client of a service that serves the record of conf until the test ends.
-func served(t *testing.T, outside *standin.World, conf config.Config) *client.Client {
+// served is the URL of a service that serves the record of conf until the test ends.
+func served(t *testing.T, outside *standin.World, conf config.Config) string {
 	t.Helper()
 	e, err := engine.New(t.Context(), engine.Options{
 		Config: conf, Emulators: google.EmulatedAt(outside.Google.Addr()), Logger: slog.New(slog.DiscardHandler), Version: "test",
@@ -97,7 +100,13 @@ func served(t *testing.T, outside *standin.World, conf config.Config) *client.Cl
 		}
 	})
 
-	c, err := client.New(client.Options{Server: "http://" + ln.Addr().String(), Version: "test"})
+	return "http://" + ln.Addr().String()
+}
+
+// asking is a client of a service.
+func asking(t *testing.T, service string) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Options{Server: service, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,9 +114,9 @@ func served(t *testing.T, outside *standin.World, conf config.Config) *client.Cl
 	return c
 }
 
-// TestRecordsContract: a command that reads decisions is answered the same by the
-// record itself and by a service over it.
-func TestRecordsContract(t *testing.T) {
+// newOutside is Google and a registry, until the test ends.
+func newOutside(t *testing.T) *standin.World {
+	t.Helper()
 	outside, err := standin.New(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +126,13 @@ func TestRecordsContract(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return outside
+}
 
+// TestRecordsContract: a command that reads decisions is answered the same by the
+// record itself and by a service over it.
+func TestRecordsContract(t *testing.T) {
+	outside := newOutside(t)
 	t.Run("the record itself", func(t *testing.T) {
 		contract.Records(t, func(t *testing.T) contract.ReadRecord {
 			_, s := keptHere(t, outside)
@@ -128,68 +143,123 @@ func TestRecordsContract(t *testing.T) {
 	t.Run("a service", func(t *testing.T) {
 		contract.Records(t, func(t *testing.T) contract.ReadRecord {
 			conf, s := keptHere(t, outside)
-			return reading(remoteRecords{served(t, outside, conf)}, s)
+			return reading(remoteRecords{asking(t, served(t, outside, conf))}, s)
 		})
 	})
 }
 
-// TestVerifyThroughAService: a decision that was deleted from the database is found
-// through a service as it is found in the record itself, and the rest is compared.
-func TestVerifyThroughAService(t *testing.T) {
-	outside, err := standin.New(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := outside.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+// A loggedRecord is a record of three decisions with a signed log, and a service over it.
+type loggedRecord struct {
+	conf    config.Config
+	store   *audit.Store
+	key     string // public
+	service string // URL
+}
 
+func newLoggedRecord(t *testing.T) loggedRecord {
+	t.Helper()
+	outside := newOutside(t)
 	key := filepath.Join(t.TempDir(), "log.pem")
 	if err := makeLogKey(key); err != nil {
 		t.Fatal(err)
 	}
-	conf, s := keptHere(t, outside, "log: {key: "+key+", origin: gate.example/decisions}")
+	var l loggedRecord
+	l.conf, l.store = keptHere(t, outside, "log: {key: "+key+", origin: gate.example/decisions}")
+
 	for _, id := range []string{"first", "second", "third"} {
 		d := attestor.Decision{ID: id, Time: time.Now(), Verdict: attestor.Undecided, Image: attestor.DecidedImage{Requested: "registry.example/app:v1"}}
-		if _, err := s.Finish(t.Context(), attestor.Record{Decision: d}); err != nil {
+		if _, err := l.store.Finish(t.Context(), attestor.Record{Decision: d}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	verifier, err := engine.LogVerifier(t.Context(), conf, os.Getenv)
-	if err != nil {
+
+	var err error
+	if l.key, err = engine.LogVerifier(t.Context(), l.conf, os.Getenv); err != nil {
 		t.Fatal(err)
 	}
+	l.service = served(t, outside, l.conf)
+	return l
+}
 
-	c := served(t, outside, conf)
-	verified := func() (through, itself audit.Verification, found []string) {
-		t.Helper()
-		r := audit.VerifyRequest{Key: verifier, Fault: func(f audit.Fault) { found = append(found, f.ID) }}
-		through, err := audit.VerifyServed(t.Context(), audit.ServedLog{Checkpoint: c.Checkpoint, Tile: c.LogTile, Proof: c.Proof}, r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if itself, err = s.Verify(t.Context(), r); err != nil {
-			t.Fatal(err)
-		}
-		return through, itself, found
-	}
-	if through, itself, found := verified(); through.Records != 3 || itself.Records != 3 || len(found) != 0 {
-		t.Fatalf("through the service %+v, in the record %+v, found %q; want 3 records and no fault", through, itself, found)
-	}
-
-	db, err := sql.Open("sqlite", conf.Store.SQLite)
+// remove deletes a decision as whoever may write to the database can.
+func (l loggedRecord) remove(t *testing.T, id string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", l.conf.Store.SQLite)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), `DELETE FROM decisions WHERE id = 'second'`); err != nil {
+	if _, err := db.ExecContext(t.Context(), `DELETE FROM decisions WHERE id = $1`, id); err != nil {
 		t.Fatal(err)
 	}
+}
 
-	through, itself, found := verified()
-	if through.Records != 2 || through.Faults != 1 || itself.Records != 2 || itself.Faults != 1 || !slices.Equal(found, []string{"second", "second"}) {
-		t.Errorf("through the service %+v, in the record %+v, found %q; want 2 records, and a fault of the second decision", through, itself, found)
+// hiding is the service, which answers about one decision as it does to a caller who may
+// not read it: as about one that does not exist.
+func (l loggedRecord) hiding(t *testing.T, id string) string {
+	t.Helper()
+	to, err := url.Parse(l.service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.Out.URL.Path = strings.Replace(r.Out.URL.Path, "/"+id+"/", "/no-such-decision/", 1)
+	}}
+	srv := httptest.NewServer(proxy)
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// TestVerifyThroughAService: a decision that was deleted from the database is found
+// through a service as it is found in the record itself. One that the service does not
+// show is not called removed, and nobody is told that all is well.
+func TestVerifyThroughAService(t *testing.T) {
+	for _, tt := range []struct {
+		name, removed, hidden string
+		code                  int
+		found, err            []string // on stdout, on stderr
+	}{
+		{name: "all is there", code: 0, found: []string{"All is as it was recorded", "3 records compared"}},
+		{name: "one was removed", removed: "second", code: 1, found: []string{"second", "it was removed", "NOT as it was recorded", "2 records compared"}},
+		{name: "one is not shown", hidden: "second", code: 3, err: []string{"1 decision of the log", "second", "may read every repository"}},
+		{
+			name: "one was removed after one that is not shown", removed: "third", hidden: "first", code: 1,
+			found: []string{"third", "it was removed"}, err: []string{"1 decision of the log", "first"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLoggedRecord(t)
+			service := l.service
+			if tt.removed != "" {
+				l.remove(t, tt.removed)
+			}
+			if tt.hidden != "" {
+				service = l.hiding(t, tt.hidden)
+			}
+
+			var stdout, stderr bytes.Buffer
+			code := run([]string{"decisions", "verify", "--server", service, "--key", l.key}, strings.NewReader(""), &stdout, &stderr)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d: %s%s", code, tt.code, &stdout, &stderr)
+			}
+			for _, part := range tt.found {
+				if !strings.Contains(stdout.String(), part) {
+					t.Errorf("stdout is %q, want %q in it", &stdout, part)
+				}
+			}
+			for _, part := range tt.err {
+				if !strings.Contains(stderr.String(), part) {
+					t.Errorf("stderr is %q, want %q in it", &stderr, part)
+				}
+			}
+
+			if tt.code != 0 && strings.Contains(stdout.String(), "All is as it was recorded") {
+				t.Errorf("printed %s", &stdout)
+			}
+			if tt.hidden != "" && strings.Contains(stdout.String(), tt.hidden) {
+				t.Errorf("a decision that is not shown is called a fault: %s", &stdout)
+			}
+		})
 	}
 }
