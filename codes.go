@@ -310,7 +310,10 @@ func Codes() []CodeInfo {
 		{CodeAttestationNotStored, "attest", StatusError, "the attestation could not be stored"},
 		{CodeAttestationForeign, "attest", StatusWarn, "an attestation that no key of the attestor verifies"},
 		{CodeAlreadyAttested, "attest", StatusWarn, "a valid attestation stands although this decision is not a pass"},
-		{CodeRevoked, "attest", StatusDeny, "the attestations were deleted on request"},
+		{
+			CodeRevoked, "attest", StatusDeny,
+			"the attestations were deleted on request; only in old records, where a revocation was recorded as a decision",
+		},
 	}
 }
 
