@@ -117,19 +117,21 @@ func (r *Renderer) Decisions(w io.Writer, d Decisions) error {
 // maxFindings bounds the table of findings of one platform.
 const maxFindings = 500
 
-// Decision renders one record as an explanation.
-func (r *Renderer) Decision(w io.Writer, rec attestor.Record) error {
+// Decision renders one record as an explanation. alike names the policy's own attestors, where an override was attested
+// by all of them; empty: there is no such override.
+func (r *Renderer) Decision(w io.Writer, rec attestor.Record, alike []string) error {
 	d := rec.Decision
 	return r.render(w, "decision", struct {
 		Head        page.Head
 		D           attestor.Decision
 		E           audit.Explanation
+		Alike       []string
 		Policy      string
 		Platforms   []attestor.PlatformEvidence
 		MaxFindings int
 	}{
 		page.Head{Title: describe.Verdict(d) + ": " + describe.Name(d), Nav: page.Nav("/decisions"), Foot: foot},
-		d, audit.NewExplanation(rec), string(rec.PolicyText), rec.Evidence.Platforms, maxFindings,
+		d, audit.NewExplanation(rec), alike, string(rec.PolicyText), rec.Evidence.Platforms, maxFindings,
 	})
 }
 

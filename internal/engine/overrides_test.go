@@ -154,6 +154,12 @@ func TestAPassEndsWhatIsSaidOfAnOverride(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 
+		// Its attestor is the ordinary one, which the page says for as long as it matters.
+		const cannotTell = "Deploy policies cannot tell this override from a pass: it was attested by " + samples.Attestor + ","
+		if a := w.do(http.MethodGet, "/decisions/"+d.ID, ""); a.status != http.StatusOK || !strings.Contains(string(a.body), cannotTell) {
+			t.Errorf("the page does not warn: %d", a.status)
+		}
+
 		o := standing(t, w, d.Image.Reference)
 		if len(o) != 1 || o[0].Decision != d.ID || o[0].Overdue || o[0].By != d.BreakGlass.By || !o[0].Expires.Equal(d.BreakGlass.Expires.Truncate(time.Microsecond)) ||
 			len(o[0].Attestors) != 1 || o[0].Attestors[0] != samples.Attestor {
@@ -174,6 +180,9 @@ func TestAPassEndsWhatIsSaidOfAnOverride(t *testing.T) {
 		}
 		if o := standing(t, w, d.Image.Reference); len(o) != 0 {
 			t.Errorf("after a pass: %+v", o)
+		}
+		if a := w.do(http.MethodGet, "/decisions/"+d.ID, ""); a.status != http.StatusOK || strings.Contains(string(a.body), "Deploy policies cannot") {
+			t.Errorf("the page warns of an override that a pass has closed: %d", a.status)
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/audit/pages"
 	"github.com/attestor-gate/attestor/internal/filter"
+	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/report"
 	"github.com/attestor-gate/attestor/server"
 )
@@ -215,7 +216,34 @@ func (p *pageHandler) decision(b *bytes.Buffer, r *http.Request, visible func(st
 	if err != nil || !visible(ref.Repository()) {
 		return &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}
 	}
-	return p.render.Decision(b, rec)
+	return p.render.Decision(b, rec, alike(rec))
+}
+
+// alike lists the attestors of a pass, where an override that was not closed is attested by all of them: whoever asks for
+// these cannot tell it from a pass. A policy that this version cannot read tells nothing.
+func alike(rec attestor.Record) []string {
+	d := rec.Decision
+	open := d.Revoked == nil && (d.OverrideState == nil || d.OverrideState.Open)
+	if d.BreakGlass == nil || d.Policy == nil || !open {
+		return nil
+	}
+
+	set, err := policy.Parse(policy.Source{Name: d.Policy.Name, Text: rec.PolicyText})
+	if err != nil {
+		return nil
+	}
+	governed, ok := set.Named(d.Policy.Name)
+	if !ok {
+		return nil
+	}
+
+	ordinary := governed.Needs().Attest.For(false)
+	for _, name := range ordinary {
+		if !slices.ContainsFunc(d.Attestations, func(a attestor.Attestation) bool { return a.Attestor == name }) {
+			return nil
+		}
+	}
+	return ordinary
 }
 
 // reportOrDownload answers with the report, or with the decisions that it is about as
