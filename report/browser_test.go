@@ -3,6 +3,7 @@ package report_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -153,10 +154,10 @@ func newSite(t *testing.T) site {
 			return r.Decisions(w, pages.Decisions{Search: map[string]string{"verdict": "deny", "since": "2026-11-01", "repository": "us-docker.pkg.dev/acme/**"}, Page: recent, Next: "abc", Policies: []string{"production"}})
 		},
 		"/wrong":    func(w io.Writer) error { return r.Decisions(w, pages.Decisions{Problem: "\"x\" is not a digest"}) },
-		"/refused":  func(w io.Writer) error { return r.Decision(w, rec) },
-		"/broken":   func(w io.Writer) error { return r.Decision(w, broken) },
-		"/hostile":  func(w io.Writer) error { return r.Decision(w, bad) },
-		"/zero":     func(w io.Writer) error { return r.Decision(w, attestor.Record{}) },
+		"/refused":  func(w io.Writer) error { return r.Decision(w, rec, nil) },
+		"/broken":   func(w io.Writer) error { return r.Decision(w, broken, []string{"projects/acme/attestors/gate"}) },
+		"/hostile":  func(w io.Writer) error { return r.Decision(w, bad, nil) },
+		"/zero":     func(w io.Writer) error { return r.Decision(w, attestor.Record{}, nil) },
 		"/policies": func(w io.Writer) error { return r.Policies(w, policies) },
 		"/bases":    func(w io.Writer) error { return r.Bases(w, bases) },
 		"/problem": func(w io.Writer) error {
@@ -416,4 +417,37 @@ func TestTenThousandImages(t *testing.T) {
 		t.Errorf("%d rows, want 2000 in two megabytes, and a note: %d bytes", got.Rows, page.Len())
 	}
 	t.Logf("%.1f MB, ready in %.0f ms, loaded in %.0f ms, filtered in %.0f ms, sorted in %.0f ms", got.Size, got.Ready, got.Load, got.Filter, got.Sort)
+}
+
+// Every way of reading a report says how many decisions were revoked since, and so does the overview.
+func TestRevocationsAreCounted(t *testing.T) {
+	r, err := pages.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked := refused(1)
+	revoked.Revoked = &attestor.RevocationRecord{ID: "r1", Time: day, Kind: attestor.RevokedByPerson, Reason: "leaked credentials"}
+	for _, tt := range []struct {
+		name    string
+		summary report.Summary
+		want    bool
+	}{
+		{"one revoked", summarise(t, report.SummaryOptions{}, revoked, refused(2)), true},
+		{"none revoked", summarise(t, report.SummaryOptions{}, refused(1), refused(2)), false},
+	} {
+		var page, overview, text bytes.Buffer
+		err := errors.Join(
+			report.Write(&page, report.HTML, report.Record(tt.summary, nil), report.Options{}),
+			report.Write(&text, report.Text, report.Record(tt.summary, nil), report.Options{}),
+			r.Overview(&overview, pages.Overview{Figures: tt.summary.Figures(), Now: day}),
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, got := range map[string]string{"report": page.String(), "overview": overview.String(), "text": strings.Join(strings.Fields(text.String()), " ")} {
+			if strings.Contains(strings.ToLower(got), "the attestations of 1 decision were revoked since") != tt.want {
+				t.Errorf("%s: the %s says it: %t, want %t", tt.name, name, !tt.want, tt.want)
+			}
+		}
+	}
 }

@@ -46,6 +46,7 @@ func (s Summary) Figures() page.Figures {
 		Headline: s.Headline(), Since: s.Since, Decisions: s.Decisions, Images: s.Images, Passed: s.Passed,
 		Refused:   s.Refused,
 		Undecided: s.Undecided, DryRun: s.DryRun, Emulated: s.Emulated, Overrides: s.Overrides,
+		Revoked: s.Revoked,
 	}
 }
 

@@ -15,6 +15,7 @@ type Figures struct {
 	Passed    int
 	Refused   int
 	Undecided int
+	Revoked   int  // decisions whose attestations were deleted since
 	DryRun    bool // nothing was refused in earnest
 	Emulated  bool
 	Overrides []Override // newest first
