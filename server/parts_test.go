@@ -67,7 +67,7 @@ func (p *parts) List(ctx context.Context, f server.DecisionFilter) (server.Decis
 	return recorded{p.w.store()}.List(ctx, f)
 }
 
-// recorded lends a record to a server, as internal/engine does.
+// recorded gives a server a record, as internal/engine does.
 type recorded struct{ store *audit.Store }
 
 func (r recorded) Decision(ctx context.Context, id string) (attestor.Record, error) {

@@ -26,8 +26,7 @@ type Finding struct {
 }
 
 // Findings groups the reasons of the given severities, in the order of the checks. What informs about a skipped check
-// is
-// left out: it says why there is nothing to report.
+// is left out: it says why there is nothing to report.
 func Findings(d attestor.Decision, severities ...attestor.ReasonSeverity) []Finding {
 	type key struct{ check, code, severity, fix, status string }
 	index := map[key]int{}

@@ -81,7 +81,7 @@ func TestDecisionsContract(t *testing.T) {
 	})
 }
 
-// The parts that this package lends to the service keep their promises over the
+// The parts that this package gives the service keep their promises over the
 // real engine.
 func TestPartsContracts(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,7 @@ func keychain() authn.Keychain {
 	return authn.NewMultiKeychain(googleHosts{ggcrgoogle.Keychain}, authn.DefaultKeychain)
 }
 
-// googleHosts lends Google's credentials to Google's registry hosts alone. The keychain beneath it would give them to
+// googleHosts gives Google's credentials to Google's registry hosts alone. The keychain beneath it would give them to
 // every name under google.com, too.
 type googleHosts struct{ credentials authn.Keychain }
 

@@ -113,7 +113,7 @@ func TestTilesMakeTheTree(t *testing.T) {
 	})
 }
 
-// tiles lends package tlog the tiles of a log.
+// tiles gives package tlog the tiles of a log.
 type tiles func(path string) []byte
 
 func (tiles) Height() int                     { return 8 }

@@ -18,7 +18,7 @@ type DecisionQuery struct {
 	PageToken string
 }
 
-// A DecisionRecord is what server.Decisions lends, with the means to add to it.
+// A DecisionRecord is what server.Decisions offers, with the means to add to it.
 type DecisionRecord struct {
 	List     func(ctx context.Context, q DecisionQuery) (page []attestor.Decision, next string, err error)
 	Decision func(ctx context.Context, id string) (attestor.Record, error)

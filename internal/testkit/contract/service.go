@@ -179,7 +179,7 @@ func Simulator(t *testing.T, n int, first time.Time, good string,
 	}
 }
 
-// Revoking is what server.Attestations lends.
+// Revoking is what server.Attestations offers.
 type Revoking struct {
 	Pin      func(ctx context.Context, ref attestor.Reference) (attestor.Image, error)
 	Standing func(ctx context.Context, img attestor.Image) (attestor.Standing, error)
