@@ -148,7 +148,8 @@ func TestFillReadsWhatVersionsBeforeWrote(t *testing.T) {
 	for _, engine := range []string{"sqlite", "postgresql"} {
 		t.Run(engine, func(t *testing.T) {
 			config := audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db"), Now: clockAt(day).now}
-			driver, source, dialect := "sqlite", config.SQLite, goose.DialectSQLite3
+			// A store that was closed may be rolling back what its indexer had begun.
+			driver, source, dialect := "sqlite", "file:"+config.SQLite+"?_pragma=busy_timeout(10000)", goose.DialectSQLite3
 			if engine == "postgresql" {
 				config.PostgreSQL, config.SQLite = shared.database(t), ""
 				driver, source, dialect = "pgx", config.PostgreSQL, goose.DialectPostgres

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,8 +39,8 @@ type past struct {
 
 	attested map[attestor.Digest]bool // what stands in Container Analysis
 	fates    map[int]*fate
-	n        int    // of ids
-	kill     string // the step at which the process is killed; "": none
+	n        atomic.Int64 // of ids
+	kill     string       // the step at which the process is killed; "": none
 	said     []string
 }
 
@@ -153,8 +154,7 @@ func (p *past) image(n int) attestor.Image {
 }
 
 func (p *past) id() string {
-	p.n++
-	return fmt.Sprintf("h-%06d", p.n)
+	return fmt.Sprintf("h-%06d", p.n.Add(1))
 }
 
 func (p *past) step() {
