@@ -68,18 +68,17 @@ func (c *Checker) Attestations(
 func (c *Checker) classicAttestations(
 	ctx context.Context, img attestor.Image, m *material, found *findings, keep func(Statement, error),
 ) {
-	repo, layers := c.attached(ctx, img, "att", found)
-	for _, desc := range layers {
+	for _, desc := range c.attached(ctx, img, "att", found) {
 		if desc.MediaType != dsseMediaType {
 			continue
 		}
 
-		payload, flaw, err := c.blob(ctx, repo, desc, maxAttestation)
+		payload, err := c.registry.Blob(ctx, img, desc, maxAttestation)
 		if err != nil {
-			found.fail(err)
-		} else if flaw == "" {
-			keep(c.attestation(ctx, img, payload, desc.Annotations, m))
+			found.unusable(err)
+			continue
 		}
+		keep(c.attestation(ctx, img, payload, desc.Annotations, m))
 	}
 }
 

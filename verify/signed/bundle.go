@@ -9,13 +9,13 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify/referrers"
 )
 
 const (
@@ -54,14 +54,11 @@ func (c *Checker) bundleSignature(
 func (c *Checker) eachBundle(
 	ctx context.Context, img attestor.Image, limit int64, found *findings, f func([]byte) bool,
 ) {
-	repo, list := c.referrers(ctx, img, found)
-	for _, desc := range list {
-		b, flaw, err := c.bundle(ctx, repo, desc, img, limit)
+	for _, desc := range c.referrers(ctx, img, found) {
+		b, err := c.bundle(ctx, desc, img, limit)
 		switch {
 		case err != nil:
-			found.fail(err)
-		case flaw != "":
-			found.reject("%s", flaw)
+			found.unusable(err)
 		case b != nil && f(b):
 			return
 		}
@@ -71,26 +68,18 @@ func (c *Checker) eachBundle(
 // bundle fetches the bundle of one referrer; nil if the referrer is something else, such
 // as an SBOM. The list's descriptor only says which manifest to fetch.
 func (c *Checker) bundle(
-	ctx context.Context, repo name.Repository, desc v1.Descriptor, img attestor.Image, limit int64,
-) (b []byte, flaw string, err error) {
-	if desc.Digest.Algorithm != "sha256" || desc.Size > maxManifest {
-		return nil, "", nil
-	}
-
-	// OCI distribution specification: a referrer is a manifest whose subject is the
-	// digest. A list that claims it of another manifest is not believed.
-	m, ok, err := c.manifest(ctx, repo.Digest(desc.Digest.String()))
+	ctx context.Context, desc v1.Descriptor, img attestor.Image, limit int64,
+) ([]byte, error) {
+	m, err := c.registry.Manifest(ctx, img, desc)
 	switch {
-	case errors.Is(err, errNotManifest) || err == nil && !ok:
-		return nil, "", nil
+	case errors.Is(err, referrers.ErrNone):
+		return nil, nil
+	case m != nil && (len(m.Layers) != 1 || !strings.HasPrefix(string(m.Layers[0].MediaType), bundleMediaType)):
+		return nil, nil
 	case err != nil:
-		return nil, "", err
-	case len(m.Layers) != 1 || !strings.HasPrefix(string(m.Layers[0].MediaType), bundleMediaType):
-		return nil, "", nil
-	case m.Subject == nil || m.Subject.Digest.String() != string(img.Digest()):
-		return nil, "it refers to another digest", nil
+		return nil, err
 	}
-	return c.blob(ctx, repo, m.Layers[0], limit)
+	return c.registry.Blob(ctx, img, m.Layers[0], limit)
 }
 
 // verifyBundle verifies one bundle against the rule and the image, and returns its

@@ -34,21 +34,16 @@ const (
 func (c *Checker) classicSignature(
 	ctx context.Context, img attestor.Image, m *material, found *findings,
 ) (string, bool) {
-	repo, layers := c.attached(ctx, img, "sig", found)
-	for _, desc := range layers {
+	for _, desc := range c.attached(ctx, img, "sig", found) {
 		// cosign's signature specification: this media type identifies the payload format.
 		if desc.MediaType != simpleSigningMediaType {
 			found.reject("it is of type %q, not a signature", desc.MediaType)
 			continue
 		}
 
-		payload, flaw, err := c.blob(ctx, repo, desc, maxSignature)
+		payload, err := c.registry.Blob(ctx, img, desc, maxSignature)
 		if err != nil {
-			found.fail(err)
-			continue
-		}
-		if flaw != "" {
-			found.reject("%s", flaw)
+			found.unusable(err)
 			continue
 		}
 

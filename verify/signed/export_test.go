@@ -9,6 +9,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify/referrers"
 )
 
 // VerifyBundle verifies bytes as a bundle about img, without a registry.
@@ -62,12 +63,12 @@ func Timestamp(text string, about []byte, trusted root.TrustedMaterial) (time.Ti
 }
 
 // Referrer fetches the bundle that an entry of a list of referrers describes.
-func Referrer(ctx context.Context, c *Checker, img attestor.Image, desc v1.Descriptor) ([]byte, string, error) {
-	repo, err := c.repository(img)
-	if err != nil {
-		return nil, "", err
+func Referrer(ctx context.Context, c *Checker, img attestor.Image, desc v1.Descriptor) (b []byte, flaw string, err error) {
+	b, err = c.bundle(ctx, desc, img, maxSignature)
+	if f, ok := errors.AsType[referrers.Flaw](err); ok {
+		return b, string(f), nil
 	}
-	return c.bundle(ctx, repo, desc, img, maxSignature)
+	return b, "", err
 }
 
 // WhilePanicking has both verifications run into a bug, and returns what they

@@ -3,13 +3,11 @@ package signed
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-
 	"github.com/attestor-gate/attestor/internal/plain"
+	"github.com/attestor-gate/attestor/verify/referrers"
 )
 
 // findings collects the reasons why signatures do not satisfy a rule, for the
@@ -39,6 +37,15 @@ func (f *findings) fail(err error) {
 	}
 }
 
+// unusable notes an error of the registry's reader: a flaw rejects what was read.
+func (f *findings) unusable(err error) {
+	if flaw, ok := errors.AsType[referrers.Flaw](err); ok {
+		f.reject("%s", flaw)
+		return
+	}
+	f.fail(err)
+}
+
 // String describes the rejected signatures, for a message.
 func (f *findings) String() string {
 	reasons := strings.Join(f.reasons, "; ")
@@ -62,11 +69,4 @@ func clip(s string) string {
 		return r
 	}, s)
 	return plain.Clip(s, 240)
-}
-
-// notFound reports whether a registry answered 404. Any other answer leaves open
-// whether it has the signature.
-func notFound(err error) bool {
-	te, ok := errors.AsType[*transport.Error](err)
-	return ok && te.StatusCode == http.StatusNotFound
 }

@@ -39,6 +39,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify/referrers"
 )
 
 // PublicKeys fetches the public half of a key that is named by URI
@@ -50,8 +51,7 @@ type PublicKeys interface {
 
 // The bounds of one look-up.
 const (
-	maxCandidates  = 64               // signatures, and referrers, that are verified per image
-	maxManifest    = 4 << 20          // bytes of a manifest or list of referrers
+	maxCandidates  = referrers.Max    // signatures, and referrers, that are verified per image
 	maxSignature   = 1 << 20          // bytes of a signature's payload or bundle
 	maxAttestation = 8 << 20          // bytes of an attestation
 	lookupTimeout  = 30 * time.Second // whatever time the caller has
@@ -85,12 +85,12 @@ type Config struct {
 
 // A Checker verifies signatures. It is safe for concurrent use.
 type Checker struct {
-	c       Config
-	timeout time.Duration // lookupTimeout, but in tests
-	puller  *remote.Puller
-	cache   *cache
-	roots   *rootCache
-	lookups singleflight.Group
+	c        Config
+	timeout  time.Duration // lookupTimeout, but in tests
+	registry *referrers.Client
+	cache    *cache
+	roots    *rootCache
+	lookups  singleflight.Group
 }
 
 // New checks the configuration and prepares the connection to registries; it
@@ -98,12 +98,6 @@ type Checker struct {
 func New(c Config) (*Checker, error) { return newChecker(c, lookupTimeout) }
 
 func newChecker(c Config, timeout time.Duration) (*Checker, error) {
-	if c.Transport == nil {
-		c.Transport = remote.DefaultTransport
-	}
-	if c.Name == nil {
-		c.Name = func(string) []name.Option { return nil }
-	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -114,16 +108,12 @@ func newChecker(c Config, timeout time.Duration) (*Checker, error) {
 		c.CacheLifetime = time.Hour
 	}
 
-	// The bounds are set on the transport, beneath the registry library: it would read
-	// 100 MiB before anyone could look at the size.
-	options := append([]remote.Option{remote.WithJobs(8)}, c.Remote...)
-	options = append(options, remote.WithTransport(&paged{next: &capped{next: c.Transport}}))
-	puller, err := remote.NewPuller(options...)
+	registry, err := referrers.New(referrers.Config{Transport: c.Transport, Remote: c.Remote, Name: c.Name})
 	if err != nil {
-		return nil, fmt.Errorf("preparing registry access: %w", err)
+		return nil, err
 	}
 	return &Checker{
-		c: c, timeout: timeout, puller: puller,
+		c: c, timeout: timeout, registry: registry,
 		cache: newCache(c.CacheLifetime, c.Now), roots: newRootCache(),
 	}, nil
 }

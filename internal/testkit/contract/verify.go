@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/attestor-gate/attestor"
 )
 
@@ -139,5 +141,64 @@ func Resolver(t *testing.T, r interface {
 	dns, ok := errors.AsType[*net.DNSError](err)
 	if len(got) != 0 || !ok || dns.Name == "" {
 		t.Errorf("LookupNetIP(%q) = %v, %v; want a *net.DNSError that names it", unknown, got, err)
+	}
+}
+
+// Referrers is the suite of readers of what is attached to an image, for any type of
+// list. with has one referrer, whose only layer is blob, and nothing under a tag;
+// without has neither. none is the error for a manifest that is not there.
+func Referrers[L any](t *testing.T, c interface {
+	List(ctx context.Context, img attestor.Image, prefixes ...string) (L, error)
+	Manifest(ctx context.Context, img attestor.Image, desc v1.Descriptor) (*v1.Manifest, error)
+	Tagged(ctx context.Context, img attestor.Image, suffix string) (*v1.Manifest, error)
+	Blob(ctx context.Context, img attestor.Image, desc v1.Descriptor, limit int64) ([]byte, error)
+}, entries func(L) []v1.Descriptor, with, without attestor.Image, blob []byte, none error) {
+	list, err := c.List(t.Context(), with)
+	if err != nil || len(entries(list)) != 1 {
+		t.Fatalf("of the image with a referrer: %+v, %v", list, err)
+	}
+	one := entries(list)[0]
+	m, err := c.Manifest(t.Context(), with, one)
+	if err != nil || len(m.Layers) != 1 {
+		t.Fatalf("its manifest: %+v, %v", m, err)
+	}
+	got, err := c.Blob(t.Context(), with, m.Layers[0], int64(len(blob)))
+	if err != nil || string(got) != string(blob) {
+		t.Errorf("its blob: %q, %v", got, err)
+	}
+
+	// Bounded to the byte, and never cut: a part would be taken for the whole.
+	if got, err := c.Blob(t.Context(), with, m.Layers[0], int64(len(blob))-1); err == nil || len(got) != 0 {
+		t.Errorf("its blob, of which one byte too few is allowed: %q, %v", got, err)
+	}
+	lying := m.Layers[0]
+	lying.Size = 1
+	if got, err := c.Blob(t.Context(), with, lying, int64(len(blob))-1); err == nil || len(got) != 0 {
+		t.Errorf("its blob, said to be smaller: %q, %v", got, err)
+	}
+
+	// A referrer of one image is not one of another.
+	if _, err := c.Manifest(t.Context(), without, one); err == nil || errors.Is(err, none) {
+		t.Errorf("asked about another image: %v", err)
+	}
+
+	// Nothing there is a fact, and no error; what could not be asked is an error.
+	list, err = c.List(t.Context(), without)
+	if err != nil || len(entries(list)) != 0 {
+		t.Errorf("of the image without referrers: %+v, %v", list, err)
+	}
+	for _, img := range []attestor.Image{with, without} {
+		if m, err := c.Tagged(t.Context(), img, "att"); !errors.Is(err, none) {
+			t.Errorf("a tag that is not there: %+v, %v", m, err)
+		}
+		if list, err := c.List(gone(t), img); err == nil {
+			t.Errorf("asked with an ended context: %+v", list)
+		}
+		if _, err := c.Tagged(gone(t), img, "att"); err == nil || errors.Is(err, none) {
+			t.Errorf("a tag, asked with an ended context: %v", err)
+		}
+	}
+	if got, err := c.Blob(gone(t), with, m.Layers[0], 1<<20); err == nil || len(got) != 0 {
+		t.Errorf("a blob, asked with an ended context: %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package signed
+package referrers
 
 import (
 	"bytes"
@@ -47,9 +47,9 @@ func (p *paged) RoundTrip(r *http.Request) (*http.Response, error) {
 	// rel="next" says that the list goes on. The limit of bytes is that of all pages
 	// together.
 	var whole referrersPage
-	left := int64(maxManifest)
+	left := int64(MaxManifest)
 	next, err := whole.add(resp, r.URL, &left)
-	for pages := 1; err == nil && next != nil && len(whole.Manifests) <= maxCandidates; pages++ {
+	for pages := 1; err == nil && next != nil && len(whole.Manifests) <= Max; pages++ {
 		if pages == maxPages {
 			return nil, fmt.Errorf("%w: it has more than %d pages", errPages, maxPages)
 		}

@@ -1,0 +1,51 @@
+package referrers
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// errTooLarge ends a body that exceeds its limit.
+var errTooLarge = fmt.Errorf("the registry's manifest or list of referrers has more than %d bytes", MaxManifest)
+
+// capped limits the bodies of manifests and lists of referrers to MaxManifest. The
+// registry library reads them whole (up to 100 MiB) before anyone can look at them.
+type capped struct {
+	next http.RoundTripper
+}
+
+func (t *capped) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+
+	// Blobs have limits of their own where they are read.
+	if strings.Contains(r.URL.Path, "/manifests/") || strings.Contains(r.URL.Path, "/referrers/") {
+		resp.Body = &bounded{resp.Body, MaxManifest, errTooLarge}
+	}
+	return resp, nil
+}
+
+// bounded returns an error where it stops, so that a truncated document is
+// never taken for the whole.
+type bounded struct {
+	io.ReadCloser
+	left int64
+	over error
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, b.over
+	}
+
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	if b.left < 0 {
+		return 0, b.over
+	}
+	return n, err
+}

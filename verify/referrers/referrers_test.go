@@ -1,0 +1,289 @@
+package referrers_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/sirupsen/logrus"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
+	"github.com/attestor-gate/attestor/verify/referrers"
+)
+
+// host is a registry on loopback. What a test sets in intercept answers instead of
+// the registry if it returns true.
+type host struct {
+	t         *testing.T
+	repo      name.Repository
+	intercept func(w http.ResponseWriter, r *http.Request) bool
+}
+
+func newHost(t *testing.T, h http.Handler) *host {
+	t.Helper()
+	s := &host{t: t}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.intercept == nil || !s.intercept(w, r) {
+			h.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(srv.Close)
+
+	repo, err := name.NewRepository(strings.TrimPrefix(srv.URL, "http://") + "/acme/app")
+	must(t, err)
+	s.repo = repo
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// registries answer by the referrers API, by the fallback tag, and by the fallback
+// tag of another implementation.
+func registries(t *testing.T) map[string]http.Handler {
+	t.Helper()
+	quiet := registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))
+	c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{"inmemory": {}}}
+	c.Log.AccessLog.Disabled = true
+	logrus.SetOutput(io.Discard) // it logs nowhere else
+	app := handlers.NewApp(context.Background(), c)
+	t.Cleanup(func() { _ = app.Shutdown() }) // what a test left open is not its subject
+
+	return map[string]http.Handler{
+		"referrers API": registry.New(registry.WithReferrersSupport(true), quiet),
+		"fallback tag":  registry.New(registry.WithReferrersSupport(false), quiet),
+		"distribution":  app,
+	}
+}
+
+func withAPI(t *testing.T) *host { t.Helper(); return newHost(t, registries(t)["referrers API"]) }
+
+// push adds an image.
+func (s *host) push() attestor.Image {
+	s.t.Helper()
+	img, err := random.Image(64, 1)
+	must(s.t, err)
+	d, err := img.Digest()
+	must(s.t, err)
+	must(s.t, remote.Write(s.repo.Digest(d.String()), img))
+
+	out, err := attestor.ParseImage(s.repo.Name() + "@" + d.String())
+	must(s.t, err)
+	return out
+}
+
+// refer pushes a referrer of img with one layer.
+func (s *host) refer(img attestor.Image, artifact types.MediaType, blob []byte) {
+	s.t.Helper()
+	subject, err := remote.Head(s.repo.Digest(string(img.Digest())))
+	must(s.t, err)
+	m, err := mutate.Append(
+		mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{Layer: static.NewLayer(blob, artifact)},
+	)
+	must(s.t, err)
+	about, ok := mutate.Subject(mutate.ConfigMediaType(m, artifact), *subject).(v1.Image)
+	if !ok {
+		s.t.Fatal("not an image")
+	}
+
+	d, err := about.Digest()
+	must(s.t, err)
+	must(s.t, remote.Write(s.repo.Digest(d.String()), about))
+}
+
+func client(t *testing.T) *referrers.Client {
+	t.Helper()
+	c, err := referrers.New(referrers.Config{Remote: []remote.Option{
+		remote.WithRetryBackoff(remote.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 2}),
+	}})
+	must(t, err)
+	return c
+}
+
+func TestContract(t *testing.T) {
+	for name, handler := range registries(t) {
+		t.Run(name, func(t *testing.T) {
+			s := newHost(t, handler)
+			blob := []byte(`{"spdxVersion":"SPDX-2.3"}`)
+			with, without := s.push(), s.push()
+			s.refer(with, "application/spdx+json", blob)
+			contract.Referrers(t, client(t), func(l referrers.List) []v1.Descriptor { return l.Referrers },
+				with, without, blob, referrers.ErrNone)
+		})
+	}
+}
+
+// listed answers a list of referrers: n of them, of which the one at bundle is of that
+// type, and the rest SBOMs.
+func listed(w http.ResponseWriter, n, bundle int) {
+	list := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
+	for i := range n {
+		d := v1.Descriptor{
+			MediaType: types.OCIManifestSchema1, ArtifactType: "application/spdx+json", Size: 100,
+			Digest: v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%064x", i)},
+		}
+		if i == bundle {
+			d.ArtifactType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+		}
+		list.Manifests = append(list.Manifests, d)
+	}
+	w.Header().Set("Content-Type", string(types.OCIImageIndex))
+	_ = json.NewEncoder(w).Encode(list) // who leaves early is not the subject
+}
+
+// A thousand referrers are one list that says that it is not whole, and has what was
+// asked for before the rest.
+func TestAThousandReferrers(t *testing.T) {
+	for _, tt := range []struct {
+		listed, given int
+		whole         bool
+	}{{0, 0, true}, {1, 1, true}, {64, 64, true}, {65, 64, false}, {1000, 64, false}} {
+		s := withAPI(t)
+		img := s.push()
+		s.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, "/referrers/") {
+				return false
+			}
+			listed(w, tt.listed, tt.listed-1)
+			return true
+		}
+
+		got, err := client(t).List(t.Context(), img, "application/vnd.dev.sigstore.bundle")
+		if err != nil || len(got.Referrers) != tt.given || got.Listed != tt.listed || got.Whole() != tt.whole {
+			t.Errorf("%d: got %d of %d, whole %t, %v", tt.listed, len(got.Referrers), got.Listed, got.Whole(), err)
+			continue
+		}
+		if tt.given > 0 && got.Referrers[0].Digest.Hex != fmt.Sprintf("%064x", tt.listed-1) {
+			t.Errorf("%d: the first is %+v, want the bundle", tt.listed, got.Referrers[0])
+		}
+	}
+}
+
+// Pages without end are read until more referrers are known than are looked at.
+func TestPagesEndAtTheLimit(t *testing.T) {
+	s := withAPI(t)
+	img := s.push()
+	pages := 0
+	s.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/referrers/") {
+			return false
+		}
+		pages++
+		w.Header().Set("Link", "<?page="+strconv.Itoa(pages)+`>; rel="next"`)
+		listed(w, 10, -1)
+		return true
+	}
+
+	got, err := client(t).List(t.Context(), img)
+	if err != nil || got.Whole() || len(got.Referrers) != 64 || pages != 7 {
+		t.Errorf("got %d of %d in %d pages, %v", len(got.Referrers), got.Listed, pages, err)
+	}
+}
+
+// A list, a manifest and a blob of other bytes than their limits or digests say are
+// errors, and never a part of them.
+func TestWhatIsTooLargeOrOfAnotherDigest(t *testing.T) {
+	s := withAPI(t)
+	img := s.push()
+	blob := bytes.Repeat([]byte("a"), 1000)
+	s.refer(img, "application/spdx+json", blob)
+	c := client(t)
+	list, err := c.List(t.Context(), img)
+	must(t, err)
+	m, err := c.Manifest(t.Context(), img, list.Referrers[0])
+	must(t, err)
+
+	answer := func(path, body string) {
+		s.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, path) {
+				return false
+			}
+			w.Header().Set("Content-Type", string(types.OCIImageIndex))
+			_, _ = io.WriteString(w, body)
+			return true
+		}
+	}
+
+	answer("/referrers/", `{"manifests":[`+strings.Repeat(" ", referrers.MaxManifest)+`]}`)
+	if got, err := client(t).List(t.Context(), img); err == nil {
+		t.Errorf("a list that is too large: %+v", got)
+	}
+	answer("/manifests/", strings.Repeat(" ", referrers.MaxManifest)+`{}`)
+	if got, err := client(t).Manifest(t.Context(), img, list.Referrers[0]); err == nil || errors.Is(err, referrers.ErrNone) {
+		t.Errorf("a manifest that is too large: %+v, %v", got, err)
+	}
+	answer("/manifests/", `{"subject":{"digest":"`+string(img.Digest())+`"}}`)
+	if got, err := client(t).Manifest(t.Context(), img, list.Referrers[0]); err == nil || errors.Is(err, referrers.ErrNone) {
+		t.Errorf("a manifest of another digest: %+v, %v", got, err)
+	}
+	answer("/blobs/", strings.Repeat("b", 1000))
+	if got, err := client(t).Blob(t.Context(), img, m.Layers[0], 1000); err == nil || len(got) != 0 {
+		t.Errorf("a blob of another digest: %d bytes, %v", len(got), err)
+	}
+	answer("/blobs/", strings.Repeat("a", 999))
+	if got, err := client(t).Blob(t.Context(), img, m.Layers[0], 1000); err == nil || len(got) != 0 {
+		t.Errorf("a part of the blob: %d bytes, %v", len(got), err)
+	}
+}
+
+// Registries that fail, or whose addresses lead nowhere, are never empty ones.
+func TestAFailureIsNoAbsence(t *testing.T) {
+	for _, status := range []int{401, 403, 429, 500, 503} {
+		s := withAPI(t)
+		img := s.push()
+		s.refer(img, "application/spdx+json", []byte("{}"))
+		list, err := client(t).List(t.Context(), img)
+		must(t, err)
+		s.intercept = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(status); return true }
+
+		if got, err := client(t).List(t.Context(), img); err == nil {
+			t.Errorf("%d: a list: %+v", status, got)
+		}
+		if _, err := client(t).Manifest(t.Context(), img, list.Referrers[0]); err == nil || errors.Is(err, referrers.ErrNone) {
+			t.Errorf("%d: a manifest: %v", status, err)
+		}
+		if _, err := client(t).Tagged(t.Context(), img, "sbom"); err == nil || errors.Is(err, referrers.ErrNone) {
+			t.Errorf("%d: a tag: %v", status, err)
+		}
+	}
+}
+
+// A registry that never answers costs no more than the caller's time.
+func TestAnEndlessWaitEndsWithTheContext(t *testing.T) {
+	s := withAPI(t)
+	img := s.push()
+	s.intercept = func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if got, err := client(t).List(ctx, img); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
