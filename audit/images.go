@@ -10,7 +10,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
@@ -70,70 +69,16 @@ func imageName(d attestor.Decision) string {
 	return text(cmp.Or(d.Image.Reference, d.Image.Requested))
 }
 
-// countColumns are the numbers of day_counts.
-var countColumns = []string{
-	"decisions", "in_earnest", "emulated", "critical", "high", "medium", "low", "minimal", "unspecified",
-}
-
-// A dayKey is the primary key of day_counts.
-type dayKey struct {
-	day                 int64
-	repository, verdict string
-}
-
-// addDays adds decisions to the counts of their days; a sign of -1 takes them away.
-func addDays(ctx context.Context, tx *txn, bodies iter.Seq2[string, string], sign int64) error {
-	sums := map[dayKey]*[9]int64{}
-	for repository, body := range bodies {
-		var d attestor.Decision
-		if json.Unmarshal([]byte(body), &d) != nil {
-			continue
-		}
-
-		c := tally.CountOf(d)
-		key := dayKey{c.Day.Unix() / int64(tally.Day/time.Second), repository, string(c.Verdict)}
-		sum := sums[key]
-		if sum == nil {
-			sum = new([9]int64)
-			sums[key] = sum
-		}
-		for i, n := range countsOf(c) {
-			sum[i] += sign * n
-		}
-	}
-
-	rows := make([][]any, 0, len(sums))
-	for key, sum := range sums {
-		row := []any{key.day, key.repository, key.verdict}
-		for _, n := range sum {
-			row = append(row, n)
-		}
-		rows = append(rows, row)
-	}
-
-	var set []string
-	for _, c := range countColumns {
-		set = append(set, c+" = day_counts."+c+" + excluded."+c)
-	}
-	return upsert(ctx, tx, "day_counts", append([]string{"day", "repository", "verdict"}, countColumns...), rows,
-		"(day, repository, verdict) DO UPDATE SET "+strings.Join(set, ", "))
-}
-
-// countsOf are the numbers of a count, in the order of the columns.
-func countsOf(c tally.DayCount) [9]int64 {
-	f := c.Findings
-	return [9]int64{
-		int64(c.Decisions), int64(c.InEarnest), int64(c.Emulated), int64(f[attestor.Critical]), int64(f[attestor.High]),
-		int64(f[attestor.Medium]), int64(f[attestor.Low]), int64(f[attestor.Minimal]), int64(f[attestor.Unspecified]),
-	}
-}
-
 // Images iterates over the newest decision on each image since a time, newest first:
 // what a report needs of it. Of f, Since, Repository and Visible are heeded; any
 // other field is an error of kind Unsupported, since the newest decision that it
 // selects may be another one.
 func (s *Store) Images(ctx context.Context, f Filter) iter.Seq2[tally.Line, error] {
 	return func(yield func(tally.Line, error) bool) {
+		if !s.none && !Summable(f) {
+			yield(tally.Line{}, noSums())
+			return
+		}
 		keep, err := s.kept(ctx, f)
 		if err != nil {
 			yield(tally.Line{}, s.fail("reading images", err))
@@ -208,91 +153,7 @@ func (s *Store) imageLines(
 	return lines, end, rows.Err()
 }
 
-// Days iterates over the counts of the UTC days from the one of f.Since on. Of f the
-// same fields are heeded as by [Store.Images].
-func (s *Store) Days(ctx context.Context, f Filter) iter.Seq2[tally.DayCount, error] {
-	return func(yield func(tally.DayCount, error) bool) {
-		counts, err := s.days(ctx, f)
-		for _, c := range counts {
-			if !yield(c, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield(tally.DayCount{}, s.fail("reading days", err))
-		}
-	}
-}
-
-func (s *Store) days(ctx context.Context, f Filter) ([]tally.DayCount, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-
-	keep, err := s.kept(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	since := int64(0)
-	if !f.Since.IsZero() {
-		since = f.Since.Unix() / int64(tally.Day/time.Second)
-	}
-
-	var st statement
-	st.add("SELECT day, repository, verdict, "+strings.Join(countColumns, ", ")+" FROM day_counts WHERE day >= ?", since)
-	rows, err := s.read.QueryContext(ctx, st.text.String(), st.args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // rows.Err has the error
-
-	sums := map[dayKey]*[9]int64{}
-	for rows.Next() {
-		var key dayKey
-		var n [9]int64
-		if err := rows.Scan(&key.day, &key.repository, &key.verdict,
-			&n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &n[7], &n[8]); err != nil {
-			return nil, err
-		}
-		if !keep(key.repository) {
-			continue
-		}
-
-		key.repository = ""
-		if sums[key] == nil {
-			sums[key] = new([9]int64)
-		}
-		for i := range n {
-			sums[key][i] += n[i]
-		}
-	}
-	return dayCounts(sums), rows.Err()
-}
-
-// dayCounts turns sums into counts, without those of no decision.
-func dayCounts(sums map[dayKey]*[9]int64) []tally.DayCount {
-	var out []tally.DayCount
-	for key, n := range sums {
-		if n[0] == 0 {
-			continue
-		}
-		c := tally.DayCount{
-			Day: time.Unix(key.day*int64(tally.Day/time.Second), 0).UTC(), Verdict: attestor.Outcome(key.verdict),
-			Decisions: int(n[0]), InEarnest: int(n[1]), Emulated: int(n[2]), Findings: map[attestor.Severity]int{},
-		}
-		for i, level := range []attestor.Severity{
-			attestor.Critical, attestor.High, attestor.Medium, attestor.Low, attestor.Minimal, attestor.Unspecified,
-		} {
-			c.Findings[level] = int(n[3+i])
-		}
-		out = append(out, c)
-	}
-	slices.SortFunc(out, func(a, b tally.DayCount) int {
-		return cmp.Or(a.Day.Compare(b.Day), strings.Compare(string(a.Verdict), string(b.Verdict)))
-	})
-	return out
-}
-
-// Summable reports whether [Store.Images] and [Store.Days] answer a filter.
+// Summable reports whether [Store.Images] answers a filter.
 func Summable(f Filter) bool {
 	rest := f
 	rest.Since, rest.Repository, rest.Period, rest.Visible = time.Time{}, "", "", nil
@@ -304,13 +165,14 @@ func (s *Store) kept(ctx context.Context, f Filter) (func(string) bool, error) {
 	if s.none {
 		return nil, unsupported()
 	}
-	if !Summable(f) {
-		return nil, &attestor.Error{Kind: attestor.Unsupported, Msg: "the record keeps no sums for this filter"}
-	}
 	if err := s.settle(ctx); err != nil {
 		return nil, err
 	}
+	return s.ofRepositories(ctx, f)
+}
 
+// ofRepositories is the condition on repositories of a filter.
+func (s *Store) ofRepositories(ctx context.Context, f Filter) (func(string) bool, error) {
 	visible := func(repository string) bool { return f.Visible == nil || f.Visible(repository) }
 	switch {
 	case f.Repository == "":

@@ -31,6 +31,10 @@ func scattered(n int) []attestor.Record {
 			}
 			r.Evidence.Image, r.Decision.Image.Reference, r.Decision.Image.Digest = img, img.String(), img.Digest()
 			r.Decision.Time = day.Add(-time.Duration(random.IntN(10*24*60)) * time.Minute)
+			r.Decision.Policy = &attestor.PolicyRef{Name: []string{"production", "staging"}[random.IntN(2)], Digest: digest(1), Mode: attestor.Enforce}
+			if random.IntN(9) == 0 {
+				r.Decision.Policy = nil
+			}
 			r.Decision.DryRun = random.IntN(2) == 0
 			r.Decision.Emulated = random.IntN(20) == 0
 			r.Decision.Platforms[0].Scan.Counts = map[attestor.Severity]int{attestor.High: random.IntN(5), attestor.Critical: random.IntN(2)}
@@ -50,18 +54,20 @@ func TestSumsAreWhatTheDecisionsSay(t *testing.T) {
 
 		check := func(when string) {
 			t.Helper()
+			for _, f := range periods() {
+				_, want := recomputed(t, s, f)
+				if d := gocmp.Diff(want, days(t, s, f), cmpopts.EquateEmpty()); d != "" {
+					t.Errorf("%s, %v: days (-want +got):\n%s", when, f.Values(), d)
+				}
+			}
 			for _, f := range []audit.Filter{
 				{}, {Since: day.AddDate(0, 0, -3).Truncate(24 * time.Hour)}, {Since: day.AddDate(0, 0, 1).Truncate(24 * time.Hour)},
 				{Repository: "us-docker.pkg.dev/acme/prod/service-1"}, {Repository: "service-2"}, {Repository: "us-docker.pkg.dev/acme/**"},
 				{Visible: func(r string) bool { return r == "us-docker.pkg.dev/acme/prod/service-3" }},
 			} {
-				wantLines, wantDays := recomputed(t, s, f)
-				gotLines, gotDays := sums(t, s, f)
-				if d := gocmp.Diff(wantLines, gotLines, cmpopts.EquateEmpty()); d != "" {
+				want, _ := recomputed(t, s, f)
+				if d := gocmp.Diff(want, lines(t, s, f), cmpopts.EquateEmpty()); d != "" {
 					t.Errorf("%s, %v: lines (-want +got):\n%s", when, f.Values(), d)
-				}
-				if d := gocmp.Diff(wantDays, gotDays); d != "" {
-					t.Errorf("%s, %v: days (-want +got):\n%s", when, f.Values(), d)
 				}
 			}
 		}
@@ -79,6 +85,16 @@ func TestSumsAreWhatTheDecisionsSay(t *testing.T) {
 // Sums are kept for periods, repositories and callers only.
 func TestOtherFiltersHaveNoSums(t *testing.T) {
 	s := openSQLite(t, t.TempDir()+"/r.db", clockAt(day))
+	for _, f := range []audit.Filter{{Policy: string(digest(1))}, {Search: "x"}, {Reason: "R"}, {Caller: "x"}, {BreakGlass: true}} {
+		for _, err := range s.Days(t.Context(), f) {
+			if attestor.KindOf(err) != attestor.Unsupported {
+				t.Errorf("%v: days: %v", f.Values(), err)
+			}
+		}
+		if audit.Countable(f) {
+			t.Errorf("%v is countable", f.Values())
+		}
+	}
 	for _, f := range []audit.Filter{{Until: day}, {Verdict: attestor.Deny}, {Policy: "p"}, {Search: "x"}, {Reason: "R"}} {
 		for _, err := range s.Images(t.Context(), f) {
 			if attestor.KindOf(err) != attestor.Unsupported {
@@ -107,9 +123,9 @@ func recomputed(t *testing.T, s *audit.Store, f audit.Filter) ([]tally.Line, []t
 		}
 
 		c := tally.CountOf(r.Decision)
-		key := c.Day.String() + string(c.Verdict)
+		key := c.Day.String() + c.Policy + " " + string(c.Verdict)
 		if days[key] == nil {
-			days[key] = &tally.DayCount{Day: c.Day, Verdict: c.Verdict, Findings: map[attestor.Severity]int{
+			days[key] = &tally.DayCount{Day: c.Day, Policy: c.Policy, Verdict: c.Verdict, Findings: map[attestor.Severity]int{
 				attestor.Critical: 0, attestor.High: 0, attestor.Medium: 0, attestor.Low: 0, attestor.Minimal: 0, attestor.Unspecified: 0,
 			}}
 		}
@@ -125,25 +141,106 @@ func recomputed(t *testing.T, s *audit.Store, f audit.Filter) ([]tally.Line, []t
 		out = append(out, *d)
 	}
 	slices.SortFunc(out, func(a, b tally.DayCount) int {
-		return cmp.Or(a.Day.Compare(b.Day), cmp.Compare(a.Verdict, b.Verdict))
+		return cmp.Or(a.Day.Compare(b.Day), cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Verdict, b.Verdict))
 	})
 	return lines, out
 }
 
-// sums are what the record keeps.
-func sums(t *testing.T, s *audit.Store, f audit.Filter) (lines []tally.Line, days []tally.DayCount) {
+// lines are those that the record keeps.
+func lines(t *testing.T, s *audit.Store, f audit.Filter) (out []tally.Line) {
 	t.Helper()
 	for l, err := range s.Images(t.Context(), f) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines = append(lines, l)
+		out = append(out, l)
 	}
+	return out
+}
+
+// days are the sums that the record keeps.
+func days(t *testing.T, s *audit.Store, f audit.Filter) (out []tally.DayCount) {
+	t.Helper()
 	for c, err := range s.Days(t.Context(), f) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		days = append(days, c)
+		out = append(out, c)
 	}
-	return lines, days
+	return out
+}
+
+// periods are filters whose decisions are counted: whole days, whole hours, any
+// instants, within one hour, none; of everybody, of repositories, and of a caller.
+func periods() []audit.Filter {
+	midnight := day.Truncate(24 * time.Hour)
+	times := []audit.Filter{
+		{}, {Since: midnight.AddDate(0, 0, -3)}, {Until: midnight.AddDate(0, 0, -2)}, {Since: midnight.AddDate(0, 0, 2)},
+		{Since: midnight.AddDate(0, 0, -7), Until: midnight.AddDate(0, 0, -2)}, {Since: midnight.Add(-31 * time.Hour)},
+		{Since: midnight.Add(-99*time.Hour - 7*time.Minute), Until: midnight.Add(-25*time.Hour + time.Microsecond)},
+		{Since: midnight.Add(-30*time.Hour - 50*time.Minute), Until: midnight.Add(-30*time.Hour - 10*time.Minute)},
+		{Since: midnight.Add(-26*time.Hour - 50*time.Minute), Until: midnight.Add(-25*time.Hour - 10*time.Minute)},
+		{Since: midnight.AddDate(0, 0, -2), Until: midnight.AddDate(0, 0, -4)},
+	}
+	var out []audit.Filter
+	for _, p := range times {
+		for _, f := range []audit.Filter{
+			{}, {Policy: "staging"}, {Verdict: attestor.Deny}, {Policy: "production", Verdict: attestor.Pass}, {Policy: "none"},
+			{Repository: "us-docker.pkg.dev/acme/prod/service-1"}, {Repository: "service-2", Policy: "staging"},
+			{Repository: "us-docker.pkg.dev/acme/**"}, {Repository: "us-docker.pkg.dev/acme/prod/service-none"},
+			{Visible: func(r string) bool { return r == "us-docker.pkg.dev/acme/prod/service-3" }},
+			{Visible: func(string) bool { return false }},
+			{
+				Repository: "us-docker.pkg.dev/acme/prod/service-1",
+				Visible:    func(r string) bool { return r != "us-docker.pkg.dev/acme/prod/service-1" },
+			},
+		} {
+			f.Since, f.Until = p.Since, p.Until
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Decisions of versions before are added to the sums step by step. Until they are all
+// there, the sums are an error and not too small, and pruning takes away only what was
+// added.
+func TestEarlierDecisionsAreAddedToTheSums(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, c *clock) {
+		c.set(day)
+		records := scattered(300)
+		finish(t, s, records[:299]...)
+		days(t, s, audit.Filter{}) // all are indexed
+
+		for _, text := range []string{
+			`DELETE FROM hour_sums`, `DELETE FROM day_sums`, `INSERT INTO sum_queue (id) SELECT id FROM decisions`,
+		} {
+			if _, err := s.Writer().ExecContext(t.Context(), text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, err := range s.Days(t.Context(), audit.Filter{}) {
+			if err != nil && attestor.KindOf(err) != attestor.Unavailable {
+				t.Errorf("sums that are not complete: %v", err)
+			}
+		}
+		if _, err := s.Prune(t.Context(), day.AddDate(0, 0, -4)); err != nil {
+			t.Fatal(err)
+		}
+
+		finish(t, s, records[299]) // wakes the indexer
+		for ctx := t.Context(); ctx.Err() == nil; {
+			n, err := s.Count(ctx, "sum_queue")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				break
+			}
+		}
+		_, want := recomputed(t, s, audit.Filter{})
+		if d := gocmp.Diff(want, days(t, s, audit.Filter{})); d != "" {
+			t.Errorf("-want +got:\n%s", d)
+		}
+	})
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -79,6 +78,11 @@ func (s *Store) runIndexer(ctx context.Context) {
 
 		for {
 			n, err := s.indexSome(ctx)
+
+			// Earlier decisions are added to the sums where nothing newer waits.
+			if err == nil && n < indexBatch {
+				n, err = s.sumSome(ctx)
+			}
 			if err != nil {
 				// The queue keeps what was not indexed. A search meanwhile says so itself.
 				if !pause(indexRetry) {
@@ -147,7 +151,7 @@ func (s *Store) indexSome(ctx context.Context) (n int, err error) {
 			return err
 		}
 
-		queued, err := queuedDecisions(ctx, tx)
+		queued, err := queuedDecisions(ctx, tx, "decision_queue")
 		if err != nil || len(queued) == 0 {
 			return err
 		}
@@ -164,9 +168,10 @@ type queued struct {
 	recorded bool
 }
 
-func queuedDecisions(ctx context.Context, tx *txn) ([]queued, error) {
+// queuedDecisions reads the newest of a queue, by their ids.
+func queuedDecisions(ctx context.Context, tx *txn, queue string) ([]queued, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT q.id, d.at, d.repository, d.body, d.evidence
-		FROM (SELECT id FROM decision_queue ORDER BY id DESC LIMIT $1) AS q
+		FROM (SELECT id FROM `+queue+` ORDER BY id DESC LIMIT $1) AS q
 		LEFT JOIN decisions d ON d.id = q.id AND d.state = 'finished' AND NOT d.moved`, indexBatch)
 	if err != nil {
 		return nil, err
@@ -225,21 +230,10 @@ func (s *Store) index(ctx context.Context, tx *txn, batch []queued) error {
 	if err := s.indexImages(ctx, tx, batch); err != nil {
 		return err
 	}
-	if err := addDays(ctx, tx, counted(batch), 1); err != nil {
+	if err := addSums(ctx, tx, counted(batch), 1); err != nil {
 		return err
 	}
 	return deleteFrom(ctx, tx, "decision_queue", "id", done)
-}
-
-// counted are the repositories and bodies of a batch.
-func counted(batch []queued) iter.Seq2[string, string] {
-	return func(yield func(string, string) bool) {
-		for _, q := range batch {
-			if q.recorded && !yield(q.repository, q.body) {
-				return
-			}
-		}
-	}
 }
 
 // indexFindings enters the findings of a decision that its repository did not have
@@ -394,7 +388,7 @@ func forget(ctx context.Context, tx *txn, removed []prunable) error {
 	if err != nil {
 		return err
 	}
-	err = addDays(ctx, tx, func(yield func(string, string) bool) {
+	err = addSums(ctx, tx, func(yield func(string, string) bool) {
 		for _, p := range removed {
 			if !waiting[p.id] && !yield(p.repository, p.body) {
 				return
@@ -408,18 +402,22 @@ func forget(ctx context.Context, tx *txn, removed []prunable) error {
 	if err := deleteFrom(ctx, tx, "images", "decision", ids); err != nil {
 		return err
 	}
-	if err := deleteFrom(ctx, tx, "decision_queue", "id", ids); err != nil {
-		return err
+	for _, queue := range []string{"decision_queue", "sum_queue"} {
+		if err := deleteFrom(ctx, tx, queue, "id", ids); err != nil {
+			return err
+		}
 	}
 	return deleteTerms(ctx, tx, terms)
 }
 
-// stillQueued returns which decisions are in the queue.
+// stillQueued returns which decisions are in a queue, and so are not counted yet.
 func stillQueued(ctx context.Context, tx *txn, ids []any) (map[string]bool, error) {
 	out := map[string]bool{}
 	for some := range slices.Chunk(ids, maxRows) {
 		var st statement
-		st.add("SELECT id FROM decision_queue WHERE id IN (?"+strings.Repeat(", ?", len(some)-1)+")", some...)
+		marks := " WHERE id IN (?" + strings.Repeat(", ?", len(some)-1) + ")"
+		st.add("SELECT id FROM decision_queue"+marks, some...)
+		st.add(" UNION ALL SELECT id FROM sum_queue"+marks, some...)
 		found, err := idRows(tx.QueryContext(ctx, st.text.String(), st.args...))
 		if err != nil {
 			return nil, err

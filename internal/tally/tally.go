@@ -225,9 +225,10 @@ func ExceptionKey(a attestor.AppliedException) string {
 	return strings.Join([]string{a.ID, a.Owner, a.Expires, a.Reason}, "\x00")
 }
 
-// A DayCount is the decisions of one UTC day with one verdict.
+// A DayCount is the decisions of one UTC day by one policy with one verdict.
 type DayCount struct {
 	Day       time.Time
+	Policy    string // "": none governed
 	Verdict   attestor.Outcome
 	Decisions int
 	InEarnest int // refusals that took effect
@@ -245,6 +246,9 @@ func CountOf(d attestor.Decision) DayCount {
 	}
 	if d.Emulated {
 		c.Emulated = 1
+	}
+	if d.Policy != nil {
+		c.Policy = d.Policy.Name
 	}
 	return c
 }
