@@ -48,6 +48,7 @@ type notary struct {
 	signedAt time.Time           // when this process signed it; guarded by mu
 	newest   translog.Checkpoint // what it says; guarded by mu
 	stored   int64               // size of the newest one in the database; guarded by mu
+	foreign  string              // the database's checkpoint where it is not of this key's log; guarded by mu
 	kept     int64               // size of the newest one outside; guarded by mu
 	keptAt   time.Time           // when it was written by this process; guarded by mu
 	compared bool                // with what is kept outside; guarded by mu
@@ -183,6 +184,8 @@ func (n *notary) load(ctx context.Context) (fresh bool, err error) {
 		n.mu.Lock()
 		if n.key = &key; err == nil {
 			n.signed, n.newest, n.stored = stored, c, c.Size
+		} else {
+			n.foreign = string(stored)
 		}
 		n.mu.Unlock()
 	}
@@ -224,16 +227,17 @@ func (n *notary) compare(ctx context.Context) error {
 // where it is kept outside: there once a minute, or now.
 func (n *notary) publish(ctx context.Context, now bool) error {
 	n.mu.Lock()
-	signed, size, stored, kept := n.signed, n.newest.Size, n.stored, n.kept
+	signed, size, stored, kept, foreign := n.signed, n.newest.Size, n.stored, n.kept, n.foreign
 	due := now || n.store.now().Sub(n.keptAt) >= keepEvery
 	n.mu.Unlock()
 
 	var errs []error
 	if size > stored {
 		err := n.store.tx(ctx, "recording a checkpoint", func(ctx context.Context, tx *txn) error {
+			// After the log got a new name or key, the old one's checkpoint is replaced whatever its size.
 			_, err := tx.ExecContext(ctx, `INSERT INTO log_checkpoint (one, size, note) VALUES (1, $1, $2)
 				ON CONFLICT (one) DO UPDATE SET size = excluded.size, note = excluded.note
-				WHERE log_checkpoint.size < excluded.size`, size, string(signed))
+				WHERE log_checkpoint.size < excluded.size OR log_checkpoint.note = $3`, size, string(signed), foreign)
 			return err
 		})
 		if errs = append(errs, err); err == nil {

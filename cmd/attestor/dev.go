@@ -120,7 +120,11 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 	if err := prepareGoogle(ctx, e.Google); err != nil {
 		return fmt.Errorf("preparing the emulated services: %w", err)
 	}
-	printParts(c.OutOrStdout(), p, conf.Policies)
+	logKey, err := writeLogVerifier(ctx, conf)
+	if err != nil {
+		return err
+	}
+	printParts(c.OutOrStdout(), p, conf.Policies, logKey)
 	printEnvironment(c.OutOrStdout(), p)
 	if f.admission != "" {
 		fmt.Fprintf(c.OutOrStdout(), "admission  http://%s/v1/admission (%s)\n", f.admission, f.admissionMode)
@@ -130,7 +134,7 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 		if err != nil {
 			return fmt.Errorf("pushing the sample images: %w", err)
 		}
-		printSamples(c.OutOrStdout(), p, pushed)
+		printSamples(c.OutOrStdout(), p, pushed, logKey)
 	}
 
 	if err := e.Attester.Preflight(ctx); err != nil {
@@ -286,6 +290,26 @@ func makeLogKey(path string) error {
 	return nil
 }
 
+// A logVerifier is the public key of the record's log.
+type logVerifier struct {
+	key  string
+	file string // that holds it
+}
+
+// writeLogVerifier writes the log's public key beside its private one, for --key of attestor decisions verify.
+func writeLogVerifier(ctx context.Context, conf config.Config) (logVerifier, error) {
+	key, err := engine.LogVerifier(ctx, conf, os.Getenv)
+	if err != nil {
+		return logVerifier{}, err
+	}
+
+	v := logVerifier{key: key, file: strings.TrimSuffix(conf.Log.Key, ".pem") + ".pub"}
+	if err := os.WriteFile(v.file, []byte(key+"\n"), 0o644); err != nil { //nolint:gosec // a public key is no secret
+		return logVerifier{}, fmt.Errorf("writing the log's public key: %w", err)
+	}
+	return v, nil
+}
+
 // awaitHealth returns when the service answers.
 func awaitHealth(ctx context.Context, address string, served <-chan error) error {
 	for {
@@ -315,16 +339,10 @@ func prepareGoogle(ctx context.Context, g *google.Clients) error {
 }
 
 // printParts says what runs where.
-func printParts(w io.Writer, p *devParts, policies []string) {
-	fmt.Fprintf(
-		w,
-		"service    http://%s\nregistry   %s\nGoogle     %s (Container Analysis, Cloud KMS, Binary Authorization; emulated)\nattestor   %s\npolicy     %s\n",
-		p.service.Addr(),
-		p.registry.Addr(),
-		p.google.Addr(),
-		devAttestor,
-		strings.Join(policies, " "),
-	)
+func printParts(w io.Writer, p *devParts, policies []string, log logVerifier) {
+	fmt.Fprintf(w, "service    http://%s\nregistry   %s\n"+
+		"Google     %s (Container Analysis, Cloud KMS, Binary Authorization; emulated)\nattestor   %s\nlog key    %s, in %s\npolicy     %s\n",
+		p.service.Addr(), p.registry.Addr(), p.google.Addr(), devAttestor, log.key, log.file, strings.Join(policies, " "))
 }
 
 // printEnvironment says how every other command reaches these parts.
@@ -336,7 +354,7 @@ func printEnvironment(w io.Writer, p *devParts) {
 }
 
 // printSamples says what there is and what to try.
-func printSamples(w io.Writer, p *devParts, pushed []samples.Sample) {
+func printSamples(w io.Writer, p *devParts, pushed []samples.Sample, log logVerifier) {
 	registry, service := p.registry.Addr().String(), "http://"+p.service.Addr().String()
 	fmt.Fprintln(w, "\nimages")
 	for _, s := range pushed {
@@ -354,12 +372,6 @@ func printSamples(w io.Writer, p *devParts, pushed []samples.Sample) {
 		registry,
 	)
 
-	fmt.Fprintf(
-		w,
-		"  %s verify --emulator %s --attestor %s %s/app/good:v1\n\n",
-		self,
-		p.google.Addr(),
-		devAttestor,
-		registry,
-	)
+	fmt.Fprintf(w, "  %s decisions verify --server %s --key @%s\n", self, service, log.file)
+	fmt.Fprintf(w, "  %s verify --emulator %s --attestor %s %s/app/good:v1\n\n", self, p.google.Addr(), devAttestor, registry)
 }

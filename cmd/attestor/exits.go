@@ -51,7 +51,7 @@ func exitCodes() map[string]endings {
 		"decisions verify":  {0: "all is as it was recorded", 1: "something is not", 2: wrongUsage, 3: "it could not be found out"},
 		"decisions log-key": {0: "printed", 2: wrongUsage, 3: "Cloud KMS cannot be asked"},
 		"decisions prune":   {0: "deleted, also if nothing was as old", 2: wrongUsage, 3: cannotBeAsked},
-		"explain":           {0: "explained", 2: wrongUsage + ", or an unknown decision", 3: cannotBeAsked},
+		"explain":           {0: "explained", 1: "the record was changed", 2: wrongUsage + ", or an unknown decision", 3: cannotBeAsked},
 		"report":            recorded,
 
 		"policy lint":     {0: "the policies load", 2: "they do not, or with --strict something is odd"},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -35,23 +36,9 @@ by that tag.`,
 				return err
 			}
 			if !policyText {
-				rec, err := r.Record(c.Context(), id)
-				if err != nil {
-					return explainRevocation(c, r, id, format, err)
-				}
-				if format != string(report.Text) {
-					return writeReport(c, format, report.Decisions([]attestor.Decision{rec.Decision}))
-				}
-				_, err = io.WriteString(c.OutOrStdout(), audit.Explain(rec))
-				return err
+				return explainDecision(c, r, id, format)
 			}
-
-			text, err := r.PolicyText(c.Context(), id)
-			if err != nil {
-				return err
-			}
-			_, err = c.OutOrStdout().Write(text)
-			return err
+			return printPolicyText(c, r, id)
 		},
 	}
 
@@ -60,6 +47,52 @@ by that tag.`,
 	c.Flags().BoolVar(&policyText, "policy-text", false,
 		"print the text of the policy that judged, to judge by it again")
 	return c
+}
+
+// explainDecision prints a decision, or the revocation that has the id. It ends with 1 where the record was changed:
+// whoever reads only the exit code must not take a changed record for an explained one.
+func explainDecision(c *cobra.Command, r records, id, format string) error {
+	rec, err := r.Record(c.Context(), id)
+	if err != nil {
+		return explainRevocation(c, r, id, format, err)
+	}
+
+	if format != string(report.Text) {
+		err = writeReport(c, format, report.Decisions([]attestor.Decision{rec.Decision}))
+	} else {
+		_, err = io.WriteString(c.OutOrStdout(), audit.Explain(rec))
+	}
+	if err == nil && changedRecord(rec.Decision) != "" {
+		return &exit{1, nil}
+	}
+	return err
+}
+
+// printPolicyText prints the text of the policy that judged a decision. The text of a record that was changed is not
+// the one that judged, and is not printed.
+func printPolicyText(c *cobra.Command, r records, id string) error {
+	rec, err := r.Record(c.Context(), id)
+	if err != nil {
+		return err
+	}
+	if changed := changedRecord(rec.Decision); changed != "" {
+		return &exit{1, fmt.Errorf("decision %s: %s", id, changed)}
+	}
+
+	text, err := r.PolicyText(c.Context(), id)
+	if err != nil {
+		return err
+	}
+	_, err = c.OutOrStdout().Write(text)
+	return err
+}
+
+// changedRecord says how a decision differs from what was recorded; "" for not at all.
+func changedRecord(d attestor.Decision) string {
+	if d.Log == nil {
+		return ""
+	}
+	return d.Log.Changed
 }
 
 // decisionNamed is the id that was given, or that of the newest decision on the image that was given.

@@ -166,12 +166,7 @@ func newLoggedRecord(t *testing.T) loggedRecord {
 	var l loggedRecord
 	l.conf, l.store = keptHere(t, outside, "log: {key: "+key+", origin: gate.example/decisions}")
 
-	for _, id := range []string{"first", "second", "third"} {
-		d := attestor.Decision{ID: id, Time: time.Now(), Verdict: attestor.Undecided, Image: attestor.DecidedImage{Requested: "registry.example/app:v1"}}
-		if _, err := l.store.Finish(t.Context(), attestor.Record{Decision: d}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	decide(t, l.store, "first", "second", "third")
 
 	var err error
 	if l.key, err = engine.LogVerifier(t.Context(), l.conf, os.Getenv); err != nil {
@@ -181,15 +176,35 @@ func newLoggedRecord(t *testing.T) loggedRecord {
 	return l
 }
 
+// decide records decisions that could not be made, by their ids.
+func decide(t *testing.T, s *audit.Store, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		d := attestor.Decision{
+			ID: id, Time: time.Now(), Verdict: attestor.Undecided,
+			Image: attestor.DecidedImage{Requested: "registry.example/app:v1", Reference: "registry.example/app:v1"},
+		}
+		if _, err := s.Finish(t.Context(), attestor.Record{Decision: d}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // remove deletes a decision as whoever may write to the database can.
 func (l loggedRecord) remove(t *testing.T, id string) {
+	t.Helper()
+	l.write(t, `DELETE FROM decisions WHERE id = $1`, id)
+}
+
+// write runs a statement in the database, as whoever may write to it can.
+func (l loggedRecord) write(t *testing.T, text string, args ...any) {
 	t.Helper()
 	db, err := sql.Open("sqlite", l.conf.Store.SQLite)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), `DELETE FROM decisions WHERE id = $1`, id); err != nil {
+	if _, err := db.ExecContext(t.Context(), text, args...); err != nil {
 		t.Fatal(err)
 	}
 }
