@@ -14,8 +14,8 @@ import (
 	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
-// limits are those that a load test needs: there is one caller, who is the load.
-const limits = "limits: {callerRate: 1000000, concurrency: 64, queue: 256}"
+// limits are those that a load test needs: one caller makes all requests, and may hold three of four places in the queue.
+const limits = "limits: {callerRate: 1000000, concurrency: 64, queue: 512}"
 
 const repository = "app/api"
 
