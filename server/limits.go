@@ -29,6 +29,7 @@ const (
 	maxHeader   = 32 << 10
 	callerBurst = 60 // requests that one caller may send at once
 	queueWait   = 5 * time.Second
+	longWait    = time.Minute // in the queue of requests that read for long
 )
 
 // withDefaults fills in the fields that are zero.
@@ -58,12 +59,13 @@ type timeouts struct {
 }
 
 // newTimeouts returns the timeouts for requests that wait for maxWait at most.
-// write is longer by the work that follows the wait: judging, signing, recording.
+// write is longer by the queue and by the work that follows the wait: judging,
+// signing, recording; of a simulation, reading the record.
 func newTimeouts(maxWait time.Duration) timeouts {
 	return timeouts{
 		readHeader: 5 * time.Second,
 		read:       20 * time.Second,
-		write:      maxWait + 2*time.Minute,
+		write:      maxWait + longWait + 2*time.Minute,
 		idle:       90 * time.Second,
 		drain:      30 * time.Second,
 	}

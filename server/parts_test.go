@@ -27,6 +27,7 @@ type parts struct {
 	onRevoke func()
 	artifact string // what the manifest of any image is
 	unread   error  // of reading that
+	reading  func() // how long a simulation reads; nil: no time
 }
 
 // with gives a server all its parts.
@@ -168,6 +169,9 @@ func (p *parts) Revoke(ctx context.Context, r attestor.Revocation) (attestor.Rev
 func (p *parts) Simulate(_ context.Context, r server.SimulationRequest) (server.Simulation, error) {
 	if p.err != nil {
 		return server.Simulation{}, p.err
+	}
+	if p.reading != nil {
+		p.reading()
 	}
 	if string(r.Policy) != "good" {
 		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: "line 1: not a policy"}

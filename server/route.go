@@ -154,7 +154,7 @@ func (s *Server) table() []route {
 		{
 			method:  "POST",
 			path:    "/v1/posture",
-			class:   weighs,
+			class:   documents,
 			any:     may(attestor.ActionPosture),
 			media:   text,
 			part:    "hardening rules",

@@ -15,9 +15,10 @@ type class int
 
 // The classes. The zero value is for decisions.
 const (
-	decides class = iota
-	reads         // answers with many decisions
-	weighs        // reads a long text or a long period: memory and time for each request
+	decides   class = iota
+	reads           // answers with many decisions
+	weighs          // reads a long period: one request may take minutes
+	documents       // reads a long text: memory, and at most some seconds
 	classes
 )
 
@@ -43,15 +44,20 @@ type share struct {
 // newSlots returns the slots of each class.
 func newSlots(l Limits) [classes]*slots {
 	return [classes]*slots{
-		decides: makeSlots(l.Concurrent, l.Queue, "limits.concurrency, limits.queue"),
-		reads:   makeSlots(max(2, l.Concurrent/8), max(4, l.Queue/8), "an eighth of limits.concurrency and limits.queue"),
-		weighs:  makeSlots(2, 16, "a fixed number"),
+		decides: makeSlots(l.Concurrent, l.Queue, queueWait, "limits.concurrency, limits.queue"),
+		reads: makeSlots(max(2, l.Concurrent/8), max(4, l.Queue/8), queueWait,
+			"an eighth of limits.concurrency and limits.queue"),
+
+		// One identity has one slot of these: its second request waits for its first,
+		// which may rightly read for long.
+		weighs:    makeSlots(2, 16, longWait, "a fixed number"),
+		documents: makeSlots(2, 16, longWait, "a fixed number"),
 	}
 }
 
-func makeSlots(running, waiting int, limits string) *slots {
+func makeSlots(running, waiting int, wait time.Duration, limits string) *slots {
 	return &slots{
-		running: make(chan struct{}, running), waiting: make(chan struct{}, waiting), wait: queueWait, limits: limits,
+		running: make(chan struct{}, running), waiting: make(chan struct{}, waiting), wait: wait, limits: limits,
 		shares: map[string]*share{},
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/server"
 )
 
@@ -101,5 +103,53 @@ func TestAPlaceInTheQueueIsGivenBack(t *testing.T) {
 	}
 	if n := server.SharesForTest(s); n != 0 {
 		t.Errorf("%d callers are remembered who have no request", n)
+	}
+}
+
+// A simulation may read for a minute and more. Another of the same identity waits
+// for it, and the judgement of a definition, which takes no time, does not.
+func TestALongRequestDoesNotFailTheNext(t *testing.T) {
+	const simulation = `{"policy":"good"}`
+	for _, tt := range []struct {
+		name   string
+		takes  time.Duration // the first simulation
+		path   string
+		body   string
+		status int
+		after  time.Duration // since the second request was sent
+	}{
+		{"a simulation after one of half a minute", 30 * time.Second, "/v1/simulate", simulation, 200, 30 * time.Second},
+		{"a simulation after one of two minutes", 2 * time.Minute, "/v1/simulate", simulation, 429, time.Minute},
+		{"a definition", 30 * time.Second, "/v1/posture", definition, 200, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				p := &parts{w: w, posture: attestor.Pass}
+				p.reading = func() { time.Sleep(tt.takes); p.reading = nil }
+				s := newServer(t, w, p.with)
+				ask := func(path, body string) *httptest.ResponseRecorder {
+					r := httptest.NewRequest("POST", path, strings.NewReader(body))
+					r.Header.Set("Authorization", "admin")
+					r.Header.Set("Content-Type", "application/json")
+					rec := httptest.NewRecorder()
+					s.Handler().ServeHTTP(rec, r)
+					return rec
+				}
+
+				first := make(chan int)
+				go func() { first <- ask("/v1/simulate", simulation).Code }()
+				synctest.Wait()
+
+				begun := time.Now()
+				got := ask(tt.path, tt.body)
+				if took := time.Since(begun); got.Code != tt.status || took != tt.after {
+					t.Errorf("status %d after %v, want %d after %v: %s", got.Code, took, tt.status, tt.after, got.Body)
+				}
+				if status := <-first; status != http.StatusOK {
+					t.Errorf("the first: %d", status)
+				}
+			})
+		})
 	}
 }
