@@ -69,6 +69,11 @@ type ScanRequest struct {
 	Index Image // set for the one child whose scan may be found on its index's digest: the first linux/amd64 one
 	Needs ScanNeeds
 	Wait  time.Duration // how long to wait for a scan that has not finished
+
+	// Parent is the index of an image none of whose children is the scanner's. What is
+	// found on its digest counts against each of its children; a scan of it counts for
+	// none, since it does not say which of them was looked at.
+	Parent Image
 }
 
 // Policies chooses the policy that governs a repository.

@@ -107,6 +107,9 @@ func (s *stages) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan
 	if !r.Index.IsZero() {
 		s.call("scan by index: " + string(r.Image.Digest()))
 	}
+	if !r.Parent.IsZero() {
+		s.call("findings of " + string(r.Parent.Digest()) + " too: " + string(r.Image.Digest()))
+	}
 	return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanComplete}
 }
 

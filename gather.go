@@ -55,6 +55,13 @@ func (p *attempt) gather(ctx context.Context) error {
 
 	p.ev.Platforms = make([]PlatformEvidence, len(resolved.Children))
 	scanned := ScannedChild(scannedOfIndex, resolved.Children, resolved.Left)
+
+	// Of an index without such a child nobody knows which child the index's findings are
+	// of. If the scanner's child was only left out, they are of that one.
+	var parent Image
+	if resolved.Index && scanned < 0 && !hasPlatform(scannedOfIndex, resolved.Left) {
+		parent = resolved.Image
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// On error nothing is known to stand: Attest looks again, and reports.
@@ -69,7 +76,7 @@ func (p *attempt) gather(ctx context.Context) error {
 		wg.Go(func() {
 			inner.Go(func() {
 				// A scan of the index says nothing of a child that the scanner did not look at.
-				r := ScanRequest{Image: resolved.Image.Sibling(child.Digest), Needs: needs.Scan, Wait: p.req.Wait}
+				r := ScanRequest{Image: resolved.Image.Sibling(child.Digest), Needs: needs.Scan, Wait: p.req.Wait, Parent: parent}
 				if i == scanned && resolved.Index {
 					r.Index = resolved.Image
 				}
@@ -186,7 +193,7 @@ func (l *lookups) close() {
 
 // scan answers from what was started early where that was the same question.
 func (l *lookups) scan(ctx context.Context, r ScanRequest) Scan {
-	if r.Image == l.image && r.Index.IsZero() {
+	if r.Image == l.image && r.Index.IsZero() && r.Parent.IsZero() {
 		scan, _ := l.scans.wait()
 		return scan
 	}

@@ -81,11 +81,14 @@ func TestTheIndexsScanIsTheFirstAMD64ChildsOnly(t *testing.T) {
 		name           string
 		children, left []attestor.Child
 		want           attestor.Digest // that may use it; "" for none
+		nobodys        bool            // what is found on the index counts against every child
 	}{
-		{"first of several", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}, {Platform: "linux/amd64", Digest: digest(3)}, {Platform: "linux/amd64/v3", Digest: digest(4)}}, nil, digest(3)},
-		{"a variant", []attestor.Child{{Platform: "linux/amd64/v2", Digest: digest(2)}}, nil, digest(2)},
-		{"none", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}}, nil, ""},
-		{"the scanner's may have been left out", []attestor.Child{{Platform: "linux/amd64/v3", Digest: digest(2)}}, []attestor.Child{{Platform: "linux/amd64", Digest: digest(3)}}, ""},
+		{"first of several", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}, {Platform: "linux/amd64", Digest: digest(3)}, {Platform: "linux/amd64/v3", Digest: digest(4)}}, nil, digest(3), false},
+		{"a variant", []attestor.Child{{Platform: "linux/amd64/v2", Digest: digest(2)}}, nil, digest(2), false},
+		{"none", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}}, nil, "", true},
+		{"none of two", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}, {Platform: "linux/s390x", Digest: digest(3)}}, nil, "", true},
+		{"none, and one left out", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}}, []attestor.Child{{Platform: "linux/s390x", Digest: digest(3)}}, "", true},
+		{"the scanner's may have been left out", []attestor.Child{{Platform: "linux/amd64/v3", Digest: digest(2)}}, []attestor.Child{{Platform: "linux/amd64", Digest: digest(3)}}, "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newStages(t)
@@ -97,6 +100,9 @@ func TestTheIndexsScanIsTheFirstAMD64ChildsOnly(t *testing.T) {
 			for _, c := range tt.children {
 				if got := s.called("scan by index: " + string(c.Digest)); (got == 1) != (c.Digest == tt.want) {
 					t.Errorf("%s was looked up by the index %d times", c.Platform, got)
+				}
+				if got := s.called("findings of " + string(digest(1)) + " too: " + string(c.Digest)); (got == 1) != tt.nobodys {
+					t.Errorf("for %s the index's findings were looked up %d times", c.Platform, got)
 				}
 			}
 		})

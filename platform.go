@@ -42,3 +42,8 @@ func ScannedChild(platform string, children, left []Child) int {
 
 	return slices.IndexFunc(children, same)
 }
+
+// hasPlatform reports whether one of the children is for a platform.
+func hasPlatform(platform string, children []Child) bool {
+	return slices.ContainsFunc(children, func(c Child) bool { return SamePlatform(platform, c.Platform) })
+}

@@ -90,7 +90,11 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 			c.marks = map[string]string{}
 		}
 		c.marks[o.GetName()] = mark(o)
-		if d, ok := q.discovery(o, digest); ok {
+
+		// A scan of the parent is a scan of one of its children, and does not say of which:
+		// it must not count for this one.
+		ofParent := !q.parent.IsZero() && digest == q.parent.Digest()
+		if d, ok := q.discovery(o, digest); ok && !ofParent {
 			c.discoveries = append(c.discoveries, d)
 		}
 	}

@@ -169,28 +169,37 @@ func TestScanFacts(t *testing.T) {
 // TestIndexScan: a scan of the index counts for the one child it is said to be
 // about, is marked, and does not outdo the child's own.
 func TestIndexScan(t *testing.T) {
-	child, index := api(t), api(t).Sibling(digest(9))
+	child, index, none := api(t), api(t).Sibling(digest(9)), attestor.Image{}
 	low := grafeaspb.Severity_LOW
 	tests := []struct {
 		name    string
 		index   attestor.Image
+		parent  attestor.Image
 		put     occurrences
 		state   attestor.ScanState
 		byIndex bool
 		ids     []string
 	}{
-		{"first child", index, occurrences{complete(uri(index)), finding(uri(index), "CVE-1", low)}, attestor.ScanComplete, true, []string{"CVE-1"}},
-		{"another child", attestor.Image{}, occurrences{complete(uri(index)), finding(uri(index), "CVE-1", low)}, attestor.ScanNotFound, false, nil},
-		{"both scanned", index, occurrences{
+		{"first child", index, none, occurrences{complete(uri(index)), finding(uri(index), "CVE-1", low)}, attestor.ScanComplete, true, []string{"CVE-1"}},
+		{"another child", none, none, occurrences{complete(uri(index)), finding(uri(index), "CVE-1", low)}, attestor.ScanNotFound, false, nil},
+		{"both scanned", index, none, occurrences{
 			complete(uri(index), scanned(start.Add(-time.Hour))), complete(uri(child)), finding(uri(index), "CVE-1", low), finding(uri(child), "CVE-2", low),
 		}, attestor.ScanComplete, false, []string{"CVE-1", "CVE-2"}},
-		{"child runs, index done", index, occurrences{complete(uri(index)), discovery(uri(child), grafeaspb.DiscoveryOccurrence_SCANNING)}, attestor.ScanComplete, true, nil},
-		{"the image is its own index", child, occurrences{complete(uri(child))}, attestor.ScanComplete, false, nil},
+		{"child runs, index done", index, none, occurrences{complete(uri(index)), discovery(uri(child), grafeaspb.DiscoveryOccurrence_SCANNING)}, attestor.ScanComplete, true, nil},
+		{"no child is the scanner's", none, index, occurrences{complete(uri(index)), finding(uri(index), "CVE-1", low)}, attestor.ScanNotFound, false, []string{"CVE-1"}},
+		{"no child is the scanner's, and this one was scanned", none, index, occurrences{
+			complete(uri(child)), finding(uri(index), "CVE-1", low), finding(uri(child), "CVE-2", low),
+		}, attestor.ScanComplete, false, []string{"CVE-1", "CVE-2"}},
+		{"no child is the scanner's, and the index's scan failed", none, index, occurrences{
+			complete(uri(child)), discovery(uri(index), grafeaspb.DiscoveryOccurrence_FINISHED_FAILED),
+		}, attestor.ScanComplete, false, nil},
+		{"the image is its own parent", none, child, occurrences{complete(uri(child))}, attestor.ScanComplete, false, nil},
+		{"the image is its own index", child, none, occurrences{complete(uri(child))}, attestor.ScanComplete, false, nil},
 	}
 
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := vuln.ScanOf(attestor.ScanRequest{Image: child, Index: tt.index}, nil, tt.put)
+			got, err := vuln.ScanOf(attestor.ScanRequest{Image: child, Index: tt.index, Parent: tt.parent}, nil, tt.put)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,7 +222,9 @@ func TestIndexScan(t *testing.T) {
 	}
 
 	foreign := image(t, "us-docker.pkg.dev/acme/prod/other@"+string(digest(9)))
-	if _, err := vuln.ScanOf(attestor.ScanRequest{Image: child, Index: foreign}, nil, nil); err == nil {
-		t.Error("an index of another repository was accepted")
+	for _, r := range []attestor.ScanRequest{{Image: child, Index: foreign}, {Image: child, Parent: foreign}} {
+		if _, err := vuln.ScanOf(r, nil, nil); err == nil {
+			t.Errorf("an index of another repository was accepted: %+v", r)
+		}
 	}
 }

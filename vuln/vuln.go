@@ -127,6 +127,7 @@ func (s *Scanner) lookUp(ctx context.Context, r attestor.ScanRequest) attestor.S
 type question struct {
 	image    attestor.Image
 	index    attestor.Image
+	parent   attestor.Image // whose findings count, and whose scan does not
 	needs    attestor.ScanNeeds
 	projects []string
 	uris     map[string]attestor.Digest // that an occurrence may name, and whose digest each is
@@ -138,7 +139,7 @@ type question struct {
 
 // key is equal for requests that have the same answer.
 func (q question) key() string {
-	return fmt.Sprintf("%s %s %q %q %t", q.image, q.index, q.projects, q.needs.Trusted, q.needs.Advisories)
+	return fmt.Sprintf("%s %s %s %q %q %t", q.image, q.index, q.parent, q.projects, q.needs.Trusted, q.needs.Advisories)
 }
 
 // question checks a request and lists what to look for. An occurrence may name the
@@ -153,18 +154,22 @@ func (s *Scanner) question(r attestor.ScanRequest) (question, error) {
 		q.uris[u] = r.Image.Digest()
 	}
 
-	if !r.Index.IsZero() && r.Index != r.Image {
-		// An index vouches for its own children only, and those are of its repository.
-		if r.Index.Repository() != r.Image.Repository() {
-			return q, &attestor.Error{
-				Kind: attestor.Invalid,
-				Msg:  fmt.Sprintf("%s is not of the repository of %s", r.Index, r.Image),
-			}
+	q.index, q.parent = r.Index, r.Parent
+	for _, index := range []*attestor.Image{&q.index, &q.parent} {
+		if index.IsZero() || *index == r.Image {
+			*index = attestor.Image{}
+			continue
 		}
 
-		q.index = r.Index
-		for _, u := range resource.URIs(r.Index) {
-			q.uris[u] = r.Index.Digest()
+		// An index vouches for its own children only, and those are of its repository.
+		if index.Repository() != r.Image.Repository() {
+			return q, &attestor.Error{
+				Kind: attestor.Invalid,
+				Msg:  fmt.Sprintf("%s is not of the repository of %s", index, r.Image),
+			}
+		}
+		for _, u := range resource.URIs(*index) {
+			q.uris[u] = index.Digest()
 			uris = append(uris, u)
 		}
 	}

@@ -23,6 +23,18 @@ func scanned(name, policy string, want Want, say func(uri string) []*grafeaspb.O
 	}}
 }
 
+// indexFound is a case about what is said of an index's own digest, whose children
+// are scanned, and neither of which is for linux/amd64.
+func indexFound(name string, want Want, say func(uri string) []*grafeaspb.Occurrence) Case {
+	return Case{Name: name, Policy: AnyBase, Want: want, Arrange: func(p *Place) {
+		arm, z := p.Good(), p.Good()
+		arm.Arch, z.Arch = "arm64", "s390x"
+		p.PushTo(p.Repo, "arm64", arm)
+		p.PushTo(p.Repo, "s390x", z)
+		p.Notes = append(p.Notes, say(p.Resource(p.Manifest("1", OCIIndex, Index(arm.Entry(), z.Entry()))))...)
+	}}
+}
+
 // policyOf is Standard with more said of vulnerabilities.
 func policyOf(vulnerabilities string) string {
 	return `
@@ -91,6 +103,14 @@ func scans() []Case {
 			p.Scans[p.PushTo(p.Repo, "arm64", arm)] = nil
 			p.Manifest("1", OCIIndex, Index(amd.Entry(), arm.Entry()))
 		}},
+		indexFound(group+"a finding on an index without a child of the scanner's", denied(attestor.CodeFixableSeverityExceeded), func(uri string) list {
+			return list{Finding(uri, "CVE-2026-1", grafeaspb.Severity_CRITICAL)}
+		}),
+		indexFound(group+"malware on an index without a child of the scanner's", denied(attestor.CodeMaliciousPackage), func(uri string) list {
+			return list{Finding(uri, "MAL-2026-1", grafeaspb.Severity_MINIMAL)}
+		}),
+		indexFound(group+"nothing on an index without a child of the scanner's", admitted(), func(string) list { return nil }).
+			mending("scans/a finding on an index without a child of the scanner's"),
 		// The gate asks that project too, and takes its absence for nothing found there: neither for a scan nor for a failure.
 		scanned(group+"in a project that Container Analysis does not have", policyOf(", scan: {projects: [none]}"), none, func(string) list { return nil }),
 		scanned(group+"beside a project that Container Analysis does not have", policyOf(", scan: {projects: [none]}"), admitted(), in(done)).
