@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -14,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/attestor-gate/attestor/internal/loopback"
+	"github.com/attestor-gate/attestor/internal/reach"
 )
 
 // Registries says which hosts may be contacted, and how.
@@ -130,50 +130,5 @@ func (h *hosts) named(host string) bool {
 // allowed. It is asked at dial time, so that a name that changes its address
 // between check and use gains nothing.
 func (h *hosts) mayDial(host string, addr netip.Addr) bool {
-	addr = addr.Unmap()
-	switch {
-	// Metadata servers are link-local. Only an address that is configured as such counts.
-	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLinkLocalUnicast(), !addr.IsValid():
-		return h.named(host) && literal(host) == addr && addr.IsValid()
-	case addr.IsLoopback():
-		// A public name that resolves to this machine is an attack, or as bad as one. A
-		// configuration that means this machine names it.
-		return h.named(host) && loopback.Authority(host)
-	case isPrivate(addr):
-		return h.named(host)
-	}
-	return true
-}
-
-// literal is the address that host is written as, if it is one.
-func literal(host string) netip.Addr {
-	if a, err := netip.ParseAddr(hostname(host)); err == nil {
-		return a.Unmap()
-	}
-	return netip.Addr{}
-}
-
-func hostname(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		return h
-	}
-	return strings.Trim(host, "[]")
-}
-
-// isPrivate covers what is not reachable from the Internet, beyond what
-// [netip.Addr] calls private: shared address space (RFC 6598), benchmarking,
-// this network, reserved, NAT64 and 6to4, which embed any IPv4 address.
-func isPrivate(a netip.Addr) bool {
-	if a.IsPrivate() || a.IsInterfaceLocalMulticast() {
-		return true
-	}
-	for _, p := range []string{
-		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4",
-		"64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "fec0::/10",
-	} {
-		if netip.MustParsePrefix(p).Contains(a) {
-			return true
-		}
-	}
-	return false
+	return reach.May(host, addr, h.named(host))
 }

@@ -8,17 +8,19 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor/internal/loopback"
+	"github.com/attestor-gate/attestor/internal/reach"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // The refusals of the guard. errors.Is finds them behind the errors that net/http and
 // the registry client wrap around them.
 var (
-	errHostRefused = errors.New("not one that the gate may contact")
+	errHostRefused = reach.ErrRefused
 	errTooLarge    = errors.New("the answer is larger than the limit")
 	errRedirects   = errors.New("too many redirects")
 	errOtherScheme = errors.New("the registry is configured for the other scheme") // the client tries both
@@ -175,40 +177,17 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// dialer connects only to addresses that the configuration allows for a host,
-// and to the very address that was checked.
+// dialer connects only to addresses that the configuration allows for a host.
 func dialer(h *hosts, resolver Resolver) func(context.Context, string, string) (net.Conn, error) {
-	d := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		name, port, err := net.SplitHostPort(addr)
-		if err != nil {
-			return nil, err
-		}
-		addrs, err := resolver.LookupNetIP(ctx, "ip", name)
-		if err != nil {
-			return nil, err
-		}
-
-		// The configuration names hosts without the default ports.
-		host := addr
-		if !h.named(host) && (port == "443" || port == "80") {
-			host = strings.TrimSuffix(addr, ":"+port)
-		}
-
-		// Each address is checked and then dialled as an address, never by name: a name
-		// that resolves to another one a moment later (DNS rebinding) gains nothing.
-		err = fmt.Errorf("%w: %s resolves to no address", errHostRefused, name)
-		for _, a := range addrs {
-			if !h.mayDial(host, a) {
-				err = fmt.Errorf("%w: %s is at %s, which is not public", errHostRefused, name, a.Unmap())
-				continue
+	return reach.Dialer{
+		Lookup: resolver.LookupNetIP,
+		May: func(hostport string, a netip.Addr) bool {
+			// The configuration names hosts without the default ports.
+			host := hostport
+			if _, port, err := net.SplitHostPort(hostport); err == nil && !h.named(host) && (port == "443" || port == "80") {
+				host = strings.TrimSuffix(hostport, ":"+port)
 			}
-			conn, dialErr := d.DialContext(ctx, network, net.JoinHostPort(a.String(), port))
-			if dialErr == nil {
-				return conn, nil
-			}
-			err = dialErr
-		}
-		return nil, err
-	}
+			return h.mayDial(host, a)
+		},
+	}.DialContext
 }
