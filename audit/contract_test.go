@@ -3,9 +3,12 @@ package audit_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/courier"
+	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
 )
 
@@ -113,4 +116,25 @@ func finisher(s *audit.Store) func(t *testing.T, records ...attestor.Record) {
 			}
 		}
 	}
+}
+
+func TestOutboxContract(t *testing.T) {
+	onBothConfigs(t, func(t *testing.T, config func(t *testing.T) audit.Config) {
+		contract.Outbox(t, func(t *testing.T) contract.OutboxRecord {
+			c, now := config(t), clockAt(day)
+			c.Now = now.now
+			c.Receivers = []audit.Receiver{
+				{Name: contract.ReceiverBoth, Types: []event.Type{event.DecisionDenied, event.OverrideUsed}},
+				{Name: contract.ReceiverDenials, Types: []event.Type{event.DecisionDenied}},
+			}
+			s := open(t, c)
+			out := contract.OutboxRecord{
+				Outbox: s, Add: finisher(s), Later: func(d time.Duration) { now.set(now.now().Add(d)) },
+			}
+			if c.PostgreSQL != "" {
+				out.Again = func(t *testing.T) courier.Outbox { return open(t, c) }
+			}
+			return out
+		})
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/event"
 )
 
 // maxBlob is the size of a blob, in bytes before compression.
@@ -92,6 +93,7 @@ type row struct {
 	digests           []string // of the image and of its platforms' manifests
 	blobs             []blob
 	ground            ground
+	events            []event.Event // that tell of it once it is finished
 }
 
 func newRow(r attestor.Record) (row, error) {

@@ -46,6 +46,10 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
 
+	if state == stateFinished && len(s.receivers) > 0 {
+		row.events = eventsOf(r.Decision)
+	}
+
 	// A blob above maxBlob could be written and never be read: the limit is the
 	// decoder's.
 	for i, b := range row.blobs {
@@ -112,7 +116,7 @@ func (s *Store) finish(ctx context.Context, doing string, r row) (*attestor.LogE
 			if err := s.putGround(ctx, tx, r, stateFinished); err != nil {
 				return true, err
 			}
-			return true, s.enqueue(ctx, tx, r.id)
+			return true, s.finished(ctx, tx, r)
 		}
 	}
 
@@ -148,7 +152,18 @@ func (s *Store) putDecision(ctx context.Context, tx *txn, r row, state string) (
 	if err := s.putGround(ctx, tx, r, state); err != nil || state != stateFinished {
 		return false, err
 	}
-	return false, s.enqueue(ctx, tx, r.id)
+	return false, s.finished(ctx, tx, r)
+}
+
+// finished writes what follows from a decision that is recorded as finished: the events
+// that tell of it, and its place in the queue of the search index.
+func (s *Store) finished(ctx context.Context, tx *txn, r row) error {
+	for _, ev := range r.events {
+		if err := s.tell(ctx, tx, ev); err != nil {
+			return err
+		}
+	}
+	return s.enqueue(ctx, tx, r.id)
 }
 
 // Small blobs are kept compressed, since the same ones come with every decision,

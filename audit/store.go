@@ -29,6 +29,7 @@ type Config struct {
 	PostgreSQL string           // a connection string or URL, in libpq's syntax
 	None       bool             // nowhere: writes succeed and are not kept, reads are errors of kind Unsupported
 	Timeout    time.Duration    // of one call; 0: 10 s
+	Receivers  []Receiver       // of events
 	Log        *LogKey          // signs the record's log; nil: it is kept unsigned
 	Now        func() time.Time // required
 }
@@ -54,6 +55,8 @@ type Store struct {
 	entered    atomic.Bool                // every record that is older than the log has its entry
 	committer  *committer
 	indexer    *indexer
+	receivers  []Receiver
+	told       chan struct{}        // one place: events were written
 	stmts      map[string]*sql.Stmt // by text, for the writer; empty for PostgreSQL, whose driver prepares itself
 }
 
@@ -84,13 +87,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{
 		timeout: c.Timeout, now: c.Now,
 		compressed: lru.New[string, []byte](maxCompressed), stmts: map[string]*sql.Stmt{}, committer: &committer{},
+		receivers: c.Receivers, told: make(chan struct{}, 1),
 	}
 
 	switch {
 	case c.Now == nil:
 		return nil, errors.New("opening the decision store: no clock")
 	case c.None && c.SQLite == "" && c.PostgreSQL == "":
-		return &Store{none: true}, nil
+		return &Store{none: true, told: make(chan struct{})}, nil
 	case c.None || (c.SQLite == "") == (c.PostgreSQL == ""):
 		return nil, &attestor.Error{
 			Kind: attestor.Invalid,
@@ -146,7 +150,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 // once and not with each decision.
 func (s *Store) prepare(ctx context.Context) error {
 	texts := append(s.log.Statements(), finishRowText, putBlobText, putRowText, putDigestText, enqueueText,
-		putAdmissionText, deleteAdmissionDigestsText, putAdmissionDigestText)
+		putAdmissionText, deleteAdmissionDigestsText, putAdmissionDigestText, putOutboxText)
 	for _, text := range texts {
 		stmt, err := s.write.PrepareContext(ctx, text)
 		if err != nil {

@@ -16,6 +16,7 @@ type txn struct {
 	leaves  []translog.Leaf
 	indexes []*int64
 	entered time.Time // set where the records are older than the log
+	told    bool      // it wrote events
 }
 
 // logParts appends the entry of a record with the given parts before the commit.
@@ -64,6 +65,9 @@ func (s *Store) tx(ctx context.Context, doing string, f func(context.Context, *t
 		return s.fail(doing, err)
 	}
 	s.log.Committed(head)
+	if t.told {
+		s.wakeCourier()
+	}
 	return nil
 }
 

@@ -52,6 +52,10 @@ type Config struct {
 	// the log is kept unsigned.
 	Log *Log `yaml:"log"`
 
+	// Events says who is told of denials, overrides, revocations and what else
+	// docs/events.md lists. It needs a store. None where it is left out.
+	Events *Events `yaml:"events"`
+
 	// Identity says who may call. Without it the service listens on loopback
 	// only.
 	Identity *Identity `yaml:"identity"`
@@ -147,6 +151,45 @@ type Log struct {
 	// Public serves /log/checkpoint and /log/tile/… to everybody. They hold decisions'
 	// ids, times and number, and no content. Default: to callers who may read everything.
 	Public bool `yaml:"public"`
+}
+
+// Events says who is told of what.
+type Events struct {
+	// Source is the source of every event: a URI that is this gate's alone, such as
+	// https://gate.example. Receivers know a repeated event by source and id. Required.
+	Source string `yaml:"source"`
+	// Receivers are told of events.
+	Receivers []Receiver `yaml:"receivers"`
+}
+
+// A Receiver is told of events: by exactly one of Webhook and Topic.
+type Receiver struct {
+	// Name is the receiver's in the record, metrics and logs: letters, digits and -.
+	// Events that wait for it are lost to it if it is renamed. Required.
+	Name string `yaml:"name"`
+	// Webhook sends signed events by HTTPS.
+	Webhook *Webhook `yaml:"webhook"`
+	// Topic publishes events to Pub/Sub, projects/P/topics/T.
+	Topic string `yaml:"topic"`
+	// Types are the types of events that it gets; by default all but decision.recorded.
+	Types []string `yaml:"types"`
+	// Include adds parts that events do not have otherwise: labels (of requests), text
+	// (reasons that people wrote, messages of refusals), callers (who asked, overrode or
+	// revoked).
+	Include []string `yaml:"include"`
+}
+
+// A Webhook receives events by HTTPS, signed by Standard Webhooks.
+type Webhook struct {
+	// URL is https://HOST/PATH. Required.
+	URL string `yaml:"url"`
+	// SecretFile has the secret that signs, whsec_ and base64; a second line has the
+	// former one, while it is exchanged. Required.
+	SecretFile string `yaml:"secretFile"`
+	// Private allows a receiver at an address that is not public.
+	Private bool `yaml:"private"`
+	// CA is a PEM file of who signed its certificate; the system's by default.
+	CA string `yaml:"ca"`
 }
 
 // Identity says who may call, and what they may do.

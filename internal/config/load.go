@@ -139,6 +139,13 @@ func (c *Config) resolve(dir string, profile ProfileCheck) {
 		paths = append(paths, &c.Telemetry.OTLP.CA)
 	}
 
+	if c.Events != nil {
+		for _, r := range c.Events.Receivers {
+			if r.Webhook != nil {
+				paths = append(paths, &r.Webhook.SecretFile, &r.Webhook.CA)
+			}
+		}
+	}
 	paths = append(paths, &c.EndOfLife.Table)
 
 	// A profile that is not built in is a file.

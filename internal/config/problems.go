@@ -40,6 +40,9 @@ func (c Config) problems(getenv func(string) string, profile ProfileCheck) []err
 	if c.Log != nil {
 		out = append(out, c.Log.problems(c.Store)...)
 	}
+	if c.Events != nil {
+		out = append(out, c.Events.problems(c.Store)...)
+	}
 	if c.Admission != nil {
 		out = append(out, c.Admission.problems()...)
 		if c.Admission.Record && c.Store.None {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/courier"
 	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
@@ -300,5 +303,37 @@ func TestTopicKeepsTheContract(t *testing.T) {
 			out = append(out, contract.Published{Data: string(m.Data), Attributes: m.Attributes})
 		}
 		return out
+	})
+}
+
+// TestTopicOfEventsKeepsTheContract sends events to Google's Pub/Sub stand-in.
+func TestTopicOfEventsKeepsTheContract(t *testing.T) {
+	srv := pstest.NewServer()
+	down := sync.OnceFunc(func() { _ = srv.Close() }) // it does not bear two
+	t.Cleanup(down)
+	t.Setenv("PUBSUB_EMULATOR_HOST", srv.Addr)
+	const name = "projects/acme/topics/gate-events"
+	if _, err := srv.GServer.CreateTopic(t.Context(), &pubsubpb.Topic{Name: name}); err != nil {
+		t.Fatal(err)
+	}
+	publisher, err := engine.DialTopic(t.Context(), name, time.Second, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = publisher.Close() })
+	contract.Sender(t, func(*testing.T) contract.SentTo {
+		return contract.SentTo{
+			Sender: courier.Topic{Publish: publisher.Publish},
+			Received: func(t *testing.T, _ int) (out []courier.Message) {
+				for _, m := range srv.Messages() {
+					if m.Attributes["content-type"] != "application/cloudevents+json; charset=utf-8" || m.Attributes["type"] != "decision.denied" {
+						t.Errorf("attributes %v", m.Attributes)
+					}
+					out = append(out, courier.Message{Event: event.Event{ID: m.Attributes["id"]}, Body: m.Data})
+				}
+				return out
+			},
+			Break: down,
+		}
 	})
 }

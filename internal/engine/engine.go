@@ -19,6 +19,7 @@ import (
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/courier"
 	"github.com/attestor-gate/attestor/internal/dependency"
 	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/google"
@@ -76,7 +77,8 @@ type Engine struct {
 	metrics *prometheus.Registry
 	tracer  trace.TracerProvider // nil: no traces
 	calls   *dependency.Calls
-	topic   *topic // nil: what is judged again is judged in this process
+	courier *courier.Courier // nil: nobody is told of events
+	topic   *topic           // nil: what is judged again is judged in this process
 	closers []func() error
 
 	checked sync.Mutex
@@ -127,6 +129,9 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, err
 	}
 
+	if err := e.joinCourier(ctx, guard); err != nil {
+		return nil, err
+	}
 	if err := e.joinInspector(guard); err != nil {
 		return nil, err
 	}

@@ -73,6 +73,11 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	go e.keepLog(background)
 	go e.enterLog(background)
+	if e.courier != nil {
+		told := make(chan struct{})
+		go func() { defer close(told); e.courier.Run(background) }()
+		defer func() { stop(); <-told }() // what was sent is noted before the record is closed
+	}
 
 	if e.Config.Admission != nil {
 		stopped, err := e.serveAdmission(background, s.Server)

@@ -39,7 +39,7 @@ func OpenStore(ctx context.Context, c config.Config) (*audit.Store, error) {
 }
 
 func openStore(ctx context.Context, c config.Config, use kmsUse) (*audit.Store, error) {
-	out := audit.Config{Now: time.Now, None: c.Store.None, SQLite: c.Store.SQLite, Log: logKey(c, use)}
+	out := audit.Config{Now: time.Now, None: c.Store.None, SQLite: c.Store.SQLite, Log: logKey(c, use), Receivers: receivers(c)}
 	if c.Store.Postgres != "" {
 		b, err := os.ReadFile(c.Store.Postgres)
 		if err != nil {

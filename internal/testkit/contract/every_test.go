@@ -39,6 +39,8 @@ func suites() map[string][]string {
 		"attest.Journal":                {"Journal"},
 		"attest.Standings":              {"Attester", "Attested"},
 		"cmd/attestor.records":          {"Records"},
+		"internal/courier.Outbox":       {"Outbox"},
+		"internal/courier.Sender":       {"Sender"},
 		"posture.Attested":              {"Attested"},
 		"server.Attestations":           {"Attestations"},
 		"server.Authenticator":          {"Authenticator"},

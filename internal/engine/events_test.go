@@ -1,0 +1,161 @@
+package engine_test
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/samples"
+)
+
+// A told is one event as a webhook got it.
+type told struct {
+	header http.Header
+	body   []byte
+	event  struct {
+		SpecVersion, ID, Source, Type, Subject string
+		Time                                   time.Time
+		Data                                   struct {
+			Decision, Verdict, Reason string
+			Codes                     []string
+			Labels                    map[string]string
+			Caller                    *struct{ Subject string }
+			Reasons                   []struct{ Code, Message string }
+		}
+	}
+}
+
+// A hook is a webhook's receiver: TLS on this machine, by a certificate of its own.
+type hook struct {
+	*httptest.Server
+	got    chan told
+	secret string
+}
+
+func newHook(t *testing.T, answer func(w http.ResponseWriter, n int)) *hook {
+	t.Helper()
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	h := &hook{got: make(chan told, 10_000), secret: "whsec_" + base64.StdEncoding.EncodeToString(key)}
+	n := 0
+	h.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		got := told{header: r.Header, body: body}
+		_ = json.Unmarshal(body, &got.event) // what is not JSON has no id
+		if answer != nil {
+			answer(w, n)
+		}
+		n++
+		h.got <- got
+	}))
+	t.Cleanup(h.Close)
+	return h
+}
+
+// receiver is the hook in a configuration, with its files in dir.
+func (h *hook) receiver(t *testing.T, dir, name string) config.Receiver {
+	t.Helper()
+	secret, ca := filepath.Join(dir, name+".secret"), filepath.Join(dir, name+".pem")
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw})
+	if err := os.WriteFile(secret, []byte(h.secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ca, certificate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config.Receiver{Name: name, Webhook: &config.Webhook{URL: h.URL + "/events?token=t", SecretFile: secret, CA: ca}}
+}
+
+// next is the next event, whose signature is good.
+func (h *hook) next(t *testing.T) told {
+	t.Helper()
+	select {
+	case got := <-h.got:
+		verifier, err := standardwebhooks.NewWebhook(h.secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := verifier.Verify(got.body, got.header); err != nil {
+			t.Errorf("%s: %v", got.body, err)
+		}
+		return got
+	case <-time.After(time.Minute):
+		t.Fatal("no event arrives")
+		return told{}
+	}
+}
+
+// The whole way of one denial: judged, recorded, sent, signed. It carries neither what
+// callers wrote nor who they are, and a pass carries nothing.
+func TestADenialIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHook(t, nil)
+	full := newHook(t, nil)
+	w := newWorld(t, worldOptions{policy: anywherePolicy, config: func(c *config.Config) {
+		dir := t.TempDir()
+		all := full.receiver(t, dir, "full")
+		all.Include = []string{"labels", "text", "callers"}
+		c.Events = &config.Events{Source: "https://gate.example", Receivers: []config.Receiver{h.receiver(t, dir, "chat"), all}}
+	}})
+
+	base := baseImage(t)
+	good := w.push("app/good", "v1", imageOn(t, base, "65532", entry{"app", "1"}))
+	bad := w.push("app/bad", "v1", imageOn(t, base, "", entry{"app", "2"}))
+	w.scan(good, samples.Clean)
+	w.scan(bad, samples.Clean)
+	if a := w.post(good, false); a.decision.Verdict != attestor.Pass {
+		t.Fatalf("%s", a.body)
+	}
+	a := w.do(http.MethodPost, "/v1/attest", `{"image": "`+bad+`", "labels": {"team": "payments-secret"}}`)
+	var d attestor.Decision
+	if err := json.Unmarshal(a.body, &d); err != nil || d.Verdict != attestor.Deny {
+		t.Fatalf("%s, %v", a.body, err)
+	}
+
+	got := h.next(t)
+	ev := got.event
+	want := "decision-denied-" + d.ID
+	if ev.SpecVersion != "1.0" || ev.Source != "https://gate.example" || ev.Type != "decision.denied" || ev.ID != want ||
+		ev.Subject != d.Image.Reference || ev.Data.Decision != d.ID || ev.Data.Verdict != "deny" || len(ev.Data.Codes) == 0 {
+		t.Errorf("event %s, want one that tells of %s", got.body, d.ID)
+	}
+	if id := got.header.Get("webhook-id"); id != want {
+		t.Errorf("webhook-id is %q, want %q", id, want)
+	}
+	if kind := got.header.Get("Content-Type"); kind != "application/cloudevents+json; charset=utf-8" {
+		t.Errorf("Content-Type %q", kind)
+	}
+	for _, private := range []string{"payments-secret", d.Refusals()[0].Message, `"caller"`} {
+		if strings.Contains(string(got.body), private) {
+			t.Errorf("the event holds %q: %s", private, got.body)
+		}
+	}
+
+	// Whoever is configured to see more sees it.
+	got = full.next(t)
+	if ev = got.event; ev.Data.Labels["team"] != "payments-secret" || ev.Data.Caller == nil ||
+		ev.Data.Reasons[0].Message != d.Refusals()[0].Message {
+		t.Errorf("event %s lacks what its receiver includes", got.body)
+	}
+
+	w.stop()
+	if len(h.got) != 0 {
+		t.Errorf("a pass was told too, or a denial twice: %s", (<-h.got).body)
+	}
+}
