@@ -51,7 +51,7 @@ func NewExplanation(r attestor.Record) Explanation {
 		return NewRevocation(revocation)
 	}
 
-	e := Explanation{Verdict: describe.Verdict(d), Summary: summary(r), Reproduce: reproduce(r)}
+	e := Explanation{Verdict: describe.Verdict(d), Summary: summary(r), Reproduce: Reproduce(r, "")}
 
 	if b := d.BreakGlass; b != nil {
 		e.Override = fmt.Sprintf("The glass was broken by %s: “%s”.", b.By, b.Reason)
@@ -286,17 +286,24 @@ func excused(a attestor.AppliedException) string {
 	return fmt.Sprintf("%s is excused until %s by %s: “%s”.", subject, a.Expires, a.Owner, a.Reason)
 }
 
-// reproduce returns the commands that judge the same digest again by the same
-// policy.
-func reproduce(r attestor.Record) []Command {
+// Reproduce returns the commands that judge the same digest again by the same
+// policy; none where the image has no digest, or no policy governed it. server is
+// the address of the service that has the record; "": the environment of whoever
+// runs them says where it is.
+func Reproduce(r attestor.Record, server string) []Command {
 	d := r.Decision
 	if d.Image.Digest == "" || d.Policy == nil {
 		return nil
 	}
 
+	from := quote(d.ID)
+	if server != "" {
+		from += " --server " + quote(server)
+	}
+
 	file := fileName(d.Policy.Name) + "-" + short(d.Policy.Digest) + ".yaml"
 	return []Command{
-		{"write the policy's text as it was then", "attestor explain " + quote(d.ID) + " --policy-text > " + file},
+		{"write the policy's text as it was then", "attestor explain " + from + " --policy-text > " + file},
 		{
 			"judge the same digest by it again, on what is known of it today",
 			"attestor check " + quote(d.Image.Reference) + " --policy " + file,

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +115,7 @@ func (s *simulation) add(r attestor.Record) {
 	}
 	s.flip(attestor.Flip{
 		Decision: r.Decision.ID, Time: r.Decision.Time, Image: image,
-		Owner: ownerOf(r), Policy: judgedBy, Before: before, After: after, Reasons: reasons, Times: 1,
+		Owner: describe.Owner(r), Policy: judgedBy, Before: before, After: after, Reasons: reasons, Times: 1,
 	})
 }
 
@@ -203,27 +202,6 @@ func outcome(o attestor.Outcome) attestor.Outcome {
 // refusing lists the reasons that refuse; it is never nil.
 func refusing(checks []attestor.Check) []attestor.Reason {
 	return append([]attestor.Reason{}, attestor.Decision{Checks: checks}.Refusals()...)
-}
-
-// ownerOf is who should hear of it: what the caller said, else what the
-// image's author said, else the directory that the image lies in.
-func ownerOf(r attestor.Record) string {
-	labels := []map[string]string{r.Evidence.Labels, r.Decision.Labels}
-	for _, p := range r.Evidence.Platforms {
-		labels = append(labels, p.Config.Labels)
-	}
-	for _, set := range labels {
-		for _, key := range []string{"owner", "team"} {
-			if set[key] != "" {
-				return set[key]
-			}
-		}
-	}
-
-	if repository := r.Evidence.Image.Repository(); repository != "" {
-		return path.Dir(repository)
-	}
-	return path.Dir(repositoryOf(r.Decision.Image.Reference))
 }
 
 func repositoryOf(reference string) string {

@@ -121,7 +121,7 @@ func newSite(t *testing.T) site {
 	for rec := range estate(12) {
 		recent = append(recent, rec.Decision)
 	}
-	rec := attestor.Record{Decision: refused(1), PolicyText: []byte("apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: production}\n")}
+	rec := attestor.Record{Decision: refused(1), PolicyText: []byte(policyText)}
 	rec.Evidence.Platforms = estateRecord(3, 100).Evidence.Platforms
 	broken := attestor.Record{Decision: overridden(1)}
 	bad := attestor.Record{Decision: hostile(1), PolicyText: []byte("</pre><script>alert(1)</script>")}
@@ -153,13 +153,27 @@ func newSite(t *testing.T) site {
 		"/search": func(w io.Writer) error {
 			return r.Decisions(w, pages.Decisions{Search: map[string]string{"verdict": "deny", "since": "2026-11-01", "repository": "us-docker.pkg.dev/acme/**"}, Page: recent, Next: "abc", Policies: []string{"production"}})
 		},
-		"/wrong":    func(w io.Writer) error { return r.Decisions(w, pages.Decisions{Problem: "\"x\" is not a digest"}) },
-		"/refused":  func(w io.Writer) error { return r.Decision(w, rec, nil) },
-		"/broken":   func(w io.Writer) error { return r.Decision(w, broken, []string{"projects/acme/attestors/gate"}) },
-		"/hostile":  func(w io.Writer) error { return r.Decision(w, bad, nil) },
-		"/zero":     func(w io.Writer) error { return r.Decision(w, attestor.Record{}, nil) },
-		"/policies": func(w io.Writer) error { return r.Policies(w, policies) },
-		"/bases":    func(w io.Writer) error { return r.Bases(w, bases) },
+		"/wrong": func(w io.Writer) error { return r.Decisions(w, pages.Decisions{Problem: "\"x\" is not a digest"}) },
+		"/refused": func(w io.Writer) error {
+			return r.Decision(w, pages.Decision{Record: rec, Server: "https://gate.example.com", Proof: true})
+		},
+		"/broken": func(w io.Writer) error {
+			return r.Decision(w, pages.Decision{Record: broken, Alike: []string{"projects/acme/attestors/gate"}})
+		},
+		"/hostile": func(w io.Writer) error { return r.Decision(w, pages.Decision{Record: bad}) },
+		"/zero":    func(w io.Writer) error { return r.Decision(w, pages.Decision{}) },
+		"/images": func(w io.Writer) error {
+			return r.Images(w, pages.Images{Search: map[string]string{"newest": "deny", "fix": "update openssl to 3.0.15"}, Rows: small.Rows[:50], Total: 300, First: 1, Next: 2, Policies: []string{"production"}})
+		},
+		"/images-none": func(w io.Writer) error { return r.Images(w, pages.Images{First: 1}) },
+		"/images-wrong": func(w io.Writer) error {
+			return r.Images(w, pages.Images{Problem: "newest: it has another value than those allowed", Fix: "use pass, deny or error"})
+		},
+		"/image":      func(w io.Writer) error { return r.Image(w, oneImage(t)) },
+		"/revocation": func(w io.Writer) error { return r.Revocation(w, revoked(t)) },
+		"/reasons":    func(w io.Writer) error { return r.Reasons(w) },
+		"/policies":   func(w io.Writer) error { return r.Policies(w, policies) },
+		"/bases":      func(w io.Writer) error { return r.Bases(w, bases) },
 		"/problem": func(w io.Writer) error {
 			return r.Problem(w, "No such decision", "no decision has this id", "search for it by image")
 		},
@@ -182,12 +196,61 @@ func newSite(t *testing.T) site {
 	}
 }
 
+// oneImage is an image that was refused, passed, was overridden and is refused again.
+func oneImage(t *testing.T) pages.Image {
+	t.Helper()
+	img, err := attestor.ParseImage("us-docker.pkg.dev/acme/prod/api@" + string(digest(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := passed(1)
+	asked.Labels = map[string]string{"kubernetes.namespace": "payments"}
+	end := day.AddDate(0, 0, 2)
+	return pages.Image{
+		Image: img, Decisions: []attestor.Decision{refused(1), asked, overridden(1), undecided(1)}, Now: day,
+		Admissions: []attestor.Admission{{Image: img, Decision: "0199-000001", Time: day, Looked: end, Verdict: attestor.Deny, Changed: "0199-000002"}},
+		Overrides:  []attestor.Override{{Image: img, Decision: "0199-000003", By: "oncall@example.com", Reason: "INC-4711: payments are down", Expires: &end}},
+	}
+}
+
+// revoked is the record of a revocation after an image was judged again.
+func revoked(t *testing.T) attestor.RevocationRecord {
+	t.Helper()
+	return attestor.RevocationRecord{
+		ID: "0199-000009", Time: day, Kind: attestor.RevokedByJudgment, Image: oneImage(t).Image, Reason: "a finding that was not known",
+		Judgment: "0199-000002", Admitted: []string{"0199-000001"}, Attestations: passed(1).Attestations,
+		Caller: attestor.CallerRef{Subject: "rejudge@acme.iam.gserviceaccount.com", Issuer: "https://accounts.google.com"},
+	}
+}
+
+const policyText = `apiVersion: attestor/v1
+kind: GatePolicy
+metadata:
+  name: production
+spec:
+  images:
+    - us-docker.pkg.dev/acme/prod/**
+  mode: enforce
+  base:
+    approved:
+      - name: distroless-static
+        repository: gcr.io/distroless/static-debian12
+  user:
+    root: deny
+  vulnerabilities:
+    fixable: MEDIUM
+    unfixable: HIGH
+`
+
 type violation struct {
 	ID, Impact string
 	Nodes      []string
 }
 
-const runAxe = `axe.run(document,{runOnly:["wcag2a","wcag2aa","wcag21a","wcag21aa","wcag22aa","best-practice"]}).then(r=>r.violations.map(v=>({id:v.id,impact:v.impact,nodes:v.nodes.slice(0,3).map(n=>n.html.slice(0,300))})))`
+// everyRule has the tags of the rules that are run.
+const everyRule = `"wcag2a","wcag2aa","wcag21a","wcag21aa","wcag22aa","best-practice"`
+
+const runAxe = `axe.run(document,{runOnly:[%s]}).then(r=>r.violations.map(v=>({id:v.id,impact:v.impact,nodes:v.nodes.slice(0,3).map(n=>n.html.slice(0,300))})))`
 
 // Every page, in both themes, on a desk and on a phone: no accessibility
 // violation, nothing fetched, the style applied under the policy, no sideways
@@ -198,17 +261,20 @@ func TestPagesInABrowser(t *testing.T) {
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	for _, theme := range []struct {
-		name string
-		dark bool
-	}{{"light", false}, {"dark", true}} {
+		name, rules string
+		dark        bool
+	}{
+		{"light", everyRule, false},
+		{"dark", `"color-contrast"`, true}, // a theme changes colours and nothing else
+	} {
 		t.Run(theme.name, func(t *testing.T) {
 			ctx := browser(t, theme.dark)
 			for path := range s {
-				for _, width := range []int64{1280, 390} {
+				for _, width := range []int64{1440, 768, 360} {
 					t.Run(fmt.Sprintf("%s at %d", path, width), func(t *testing.T) {
 						ctx, cancel := context.WithTimeout(ctx, time.Minute)
 						defer cancel()
-						onePage(ctx, t, srv.URL+path, width, script, theme.name)
+						onePage(ctx, t, srv.URL+path, width, script, theme.name, theme.rules)
 					})
 				}
 			}
@@ -216,28 +282,12 @@ func TestPagesInABrowser(t *testing.T) {
 	}
 }
 
-func onePage(ctx context.Context, t *testing.T, url string, width int64, script, theme string) {
+func onePage(ctx context.Context, t *testing.T, url string, width int64, script, theme, rules string) {
 	t.Helper()
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 900), chromedp.Navigate(url)); err != nil {
 		t.Fatal(err)
 	}
-	if dir := os.Getenv("GATE_SHOTS"); dir != "" {
-		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := strings.NewReplacer("/", "-", ":", "").Replace(url[strings.LastIndex(url, ":"):])
-		name = fmt.Sprintf("%s-%s-%d.png", name[6:], theme, width)
-		if err := os.WriteFile(filepath.Join(dir, name), png, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		// Rows out of sight are not painted, so that the table is seen by itself.
-		if png, err = chromedp.Run(ctx, shotOfTable); err == nil && png != nil {
-			if err := os.WriteFile(filepath.Join(dir, "table"+name), png, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	shoot(ctx, t, url, width, theme)
 	facts, err := chromedp.Run(ctx, chromedp.Evaluate[struct {
 		Font      string
 		Resources int
@@ -256,7 +306,7 @@ func onePage(ctx context.Context, t *testing.T, url string, width int64, script,
 	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](script)); err != nil {
 		t.Fatal(err)
 	}
-	violations, err := chromedp.Run(ctx, chromedp.Evaluate[[]violation](runAxe, chromedp.EvalAwaitPromise))
+	violations, err := chromedp.Run(ctx, chromedp.Evaluate[[]violation](fmt.Sprintf(runAxe, rules), chromedp.EvalAwaitPromise))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,13 +315,22 @@ func onePage(ctx context.Context, t *testing.T, url string, width int64, script,
 	}
 }
 
-// shotOfTable is the part of a page in view where its table of images begins.
-func shotOfTable(ctx context.Context, target *chromedp.Target) ([]byte, error) {
-	found, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`(e => { if (e) e.scrollIntoView(); return !!e })(document.getElementById("images"))`))
-	if err != nil || !found {
-		return nil, err
+// shoot writes a picture of a page, where they are asked for.
+func shoot(ctx context.Context, t *testing.T, url string, width int64, theme string) {
+	t.Helper()
+	dir := os.Getenv("GATE_SHOTS")
+	if dir == "" {
+		return
 	}
-	return chromedp.CaptureScreenshot()(ctx, target)
+	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.NewReplacer("/", "-", ":", "").Replace(url[strings.LastIndex(url, ":"):])
+	name = fmt.Sprintf("%s-%s-%d.png", name[6:], theme, width)
+	if err := os.WriteFile(filepath.Join(dir, name), png, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func visit(ctx context.Context, t *testing.T, url string) {

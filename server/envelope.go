@@ -36,6 +36,11 @@ func CallerFrom(ctx context.Context) attestor.Caller {
 	return c
 }
 
+// WithCaller returns a context for a request of a caller who was authenticated, as [CallerFrom] reads it.
+func WithCaller(ctx context.Context, c attestor.Caller) context.Context {
+	return context.WithValue(ctx, callerContextKey, c)
+}
+
 // secure sets the security headers of every answer.
 func secure(h http.Header) {
 	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains; preload")

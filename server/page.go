@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -15,13 +14,15 @@ import (
 func pageQueries() map[string][]string {
 	return map[string][]string{
 		"/": nil, "/decisions": append(filter.Names(), pageToken), "/decisions/:id": nil,
-		"/report": append(filter.Names(), "format"), "/policies": nil, "/bases": nil,
+		"/decisions/:id/proof": nil, "/revocations/:id": nil, "/images/*": nil,
+		"/images": append(append(filter.Names(), filter.ImageNames()...), "page"),
+		"/report": append(filter.Names(), "format"), "/policies": nil, "/bases": nil, "/reasons": nil,
 	}
 }
 
 // pageClass is the class of a page.
 func pageClass(path string) class {
-	if path == "/report" {
+	if path == "/report" || path == "/images" {
 		return weighs
 	}
 	return reads
@@ -34,7 +35,7 @@ func (s *Server) mountPages(e *echo.Echo) {
 		r := route{
 			any: []attestor.Action{attestor.ActionRead}, enabled: true, query: query, class: pageClass(path),
 			handle: func(k *call) error {
-				ctx := context.WithValue(k.ctx, callerContextKey, k.caller)
+				ctx := WithCaller(k.ctx, k.caller)
 				s.c.Pages.ServeHTTP(k.Response(), k.Request().WithContext(ctx))
 				return nil
 			},

@@ -18,7 +18,7 @@ type Posture interface {
 // judgePosture answers POST /v1/posture. A denial is a 200: the call deploys
 // nothing, and the report is what was asked for.
 func (s *Server) judgePosture(k *call) error {
-	report, err := s.c.Posture.Judge(context.WithValue(k.ctx, callerContextKey, k.caller), k.body)
+	report, err := s.c.Posture.Judge(WithCaller(k.ctx, k.caller), k.body)
 	if err != nil {
 		return err
 	}

@@ -7,22 +7,23 @@ package pages
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/page"
 )
 
-//go:embed pages.html
-var text string
+//go:embed *.html
+var templates embed.FS
 
 // CSP is the Content-Security-Policy that pages and the report are served with.
 func CSP() string { return page.CSP() }
@@ -34,12 +35,18 @@ type Renderer struct{ t *template.Template }
 
 // New parses the templates.
 func New() (*Renderer, error) {
+	text, err := joined()
+	if err != nil {
+		return nil, err
+	}
 	t, err := page.Parse("pages", text, template.FuncMap{
 		"verdict": describe.Verdict, "class": class, "mark": mark,
 		"name": describe.Name, "repository": describe.Repository,
-		"path":       func(id string) string { return "/decisions/" + url.PathEscape(id) },
-		"refusals":   func(d attestor.Decision) []describe.Finding { return describe.Findings(d, attestor.Refuses) },
-		"subjects":   func(f describe.Finding) string { return describe.Some(f.Subjects, 6) },
+		"path":     func(id string) string { return "/decisions/" + url.PathEscape(id) },
+		"refusals": func(d attestor.Decision) []describe.Finding { return describe.Findings(d, attestor.Refuses) },
+		"subjects": func(f describe.Finding) string { return describe.Some(f.Subjects, 6) },
+		"subject":  subjectOf, "imagePath": ImagePath, "add": func(a, b int) int { return a + b },
+		"query": func(name string, value any) string { return page.Query(nil, name, fmt.Sprint(value)) }, "rowClass": rowClass, "rowMark": rowMark, "rowWord": rowWord, "effect": effect, "capital": capital, "brief": brief,
 		"overridden": describe.Overridden, "state": stateClass, "until": until, "join": strings.Join,
 	})
 	if err != nil {
@@ -47,6 +54,24 @@ func New() (*Renderer, error) {
 	}
 
 	return &Renderer{t}, nil
+}
+
+// joined is the text of all templates.
+func joined() (string, error) {
+	names, err := fs.Glob(templates, "*.html")
+	if err != nil {
+		return "", err
+	}
+
+	var out strings.Builder
+	for _, name := range names {
+		text, err := fs.ReadFile(templates, name)
+		if err != nil {
+			return "", err
+		}
+		out.Write(text)
+	}
+	return out.String(), nil
 }
 
 // render renders into memory first: if a template fails, nothing is written.
@@ -114,27 +139,6 @@ func (r *Renderer) Decisions(w io.Writer, d Decisions) error {
 	}{page.Head{Title: "Decisions", Nav: page.Nav("/decisions"), Foot: foot}, d})
 }
 
-// maxFindings bounds the table of findings of one platform.
-const maxFindings = 500
-
-// Decision renders one record as an explanation. alike names the policy's own attestors, where an override was attested
-// by all of them; empty: there is no such override.
-func (r *Renderer) Decision(w io.Writer, rec attestor.Record, alike []string) error {
-	d := rec.Decision
-	return r.render(w, "decision", struct {
-		Head        page.Head
-		D           attestor.Decision
-		E           audit.Explanation
-		Alike       []string
-		Policy      string
-		Platforms   []attestor.PlatformEvidence
-		MaxFindings int
-	}{
-		page.Head{Title: describe.Verdict(d) + ": " + describe.Name(d), Nav: page.Nav("/decisions"), Foot: foot},
-		d, audit.NewExplanation(rec), alike, string(rec.PolicyText), rec.Evidence.Platforms, maxFindings,
-	})
-}
-
 // Policy is one policy in force.
 type Policy struct {
 	Ref     attestor.PolicyRef
@@ -182,9 +186,17 @@ func (r *Renderer) Problem(w io.Writer, title, detail, fix string) error {
 
 func class(d attestor.Decision) string { return string(describe.Outcome(d)) }
 
-func mark(d attestor.Decision) string {
-	return map[attestor.Outcome]string{attestor.Pass: "✓", attestor.Undecided: "?",
-		attestor.Deny: "✕"}[describe.Outcome(d)]
+func mark(d attestor.Decision) string { return verdictMark(describe.Outcome(d)) }
+
+// verdictMark needs no colour.
+func verdictMark(o attestor.Outcome) string {
+	switch o {
+	case attestor.Pass:
+		return "✓"
+	case attestor.Undecided:
+		return "?"
+	}
+	return "✕"
 }
 
 // stateClass colours a check's state.
@@ -198,4 +210,30 @@ func until(p attestor.TagPoint) string {
 		return "now"
 	}
 	return page.Stamp(*p.Until)
+}
+
+// effect is what a code makes of its check.
+func effect(c attestor.CodeInfo) string {
+	switch c.Code.Severity() {
+	case attestor.Refuses:
+		return "refuses"
+	case attestor.Warns:
+		return "warns"
+	}
+	return "informs"
+}
+
+// capital begins a sentence.
+func capital(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+var digests = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+
+// brief shortens the digests of a sentence. The whole ones stand where they can be copied.
+func brief(s string) string {
+	return digests.ReplaceAllStringFunc(s, func(d string) string { return page.Short(d) + "…" })
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -52,3 +53,6 @@ func CheckOverrides(c config.Config, s *policy.Set) error {
 
 // Alike is what the page of a decision says of an override's attestors.
 var Alike = alike
+
+// Pages are those of the service, before any identity.
+func Pages(e *Engine) (http.Handler, error) { return newPages(e) }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/audit/pages"
 	"github.com/attestor-gate/attestor/internal/filter"
-	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/report"
 	"github.com/attestor-gate/attestor/server"
 )
@@ -36,10 +34,16 @@ func newPages(e *Engine) (http.Handler, error) {
 	}
 
 	p := &pageHandler{engine: e, render: r, kept: pages.NewKept[summaryKey, report.Summary](time.Now)}
+	p.keptImages = pages.NewKept[imagesKey, imagesPage](time.Now)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.page(p.overview))
 	mux.HandleFunc("GET /decisions", p.page(p.decisions))
 	mux.HandleFunc("GET /decisions/{id}", p.page(p.decision))
+	mux.HandleFunc("GET /decisions/{id}/proof", p.proof)
+	mux.HandleFunc("GET /revocations/{id}", p.page(p.revocation))
+	mux.HandleFunc("GET /images", p.page(p.images))
+	mux.HandleFunc("GET /images/{name...}", p.imageOrList)
+	mux.HandleFunc("GET /reasons", p.page(p.reasons))
 	mux.HandleFunc("GET /report", p.reportOrDownload)
 	mux.HandleFunc("GET /policies", p.page(p.policies))
 	mux.HandleFunc("GET /bases", p.page(p.bases))
@@ -50,6 +54,8 @@ type pageHandler struct {
 	engine *Engine
 	render *pages.Renderer
 	kept   *pages.Kept[summaryKey, report.Summary]
+
+	keptImages *pages.Kept[imagesKey, imagesPage]
 }
 
 // page buffers what f renders, so that a failure half-way is a page too.
@@ -186,7 +192,7 @@ func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(s
 func searched(r *http.Request) map[string]string {
 	out := map[string]string{}
 	for name := range r.URL.Query() {
-		if v := strings.TrimSpace(r.URL.Query().Get(name)); v != "" && name != "pageToken" && name != "format" {
+		if v := strings.TrimSpace(r.URL.Query().Get(name)); v != "" && name != "pageToken" && name != "format" && name != "page" {
 			out[name] = v
 		}
 	}
@@ -199,51 +205,6 @@ func (p *pageHandler) policyNames() []string {
 		out = append(out, pol.Ref().Name)
 	}
 	return out
-}
-
-func (p *pageHandler) decision(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
-	id, err := url.PathUnescape(r.PathValue("id"))
-	if err != nil {
-		return &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}
-	}
-	rec, err := p.engine.Store.Record(r.Context(), id)
-	if err != nil {
-		return err
-	}
-
-	// One that the caller may not read is answered as one that does not exist.
-	ref, err := attestor.ParseReference(rec.Decision.Image.Reference)
-	if err != nil || !visible(ref.Repository()) {
-		return &attestor.Error{Kind: attestor.NotFound, Msg: "no such decision"}
-	}
-	return p.render.Decision(b, rec, alike(rec))
-}
-
-// alike lists the attestors of a pass, where an override that was not closed is attested by all of them: whoever asks for
-// these cannot tell it from a pass. A policy that this version cannot read tells nothing.
-func alike(rec attestor.Record) []string {
-	d := rec.Decision
-	open := d.Revoked == nil && (d.OverrideState == nil || d.OverrideState.Open)
-	if d.BreakGlass == nil || d.Policy == nil || !open {
-		return nil
-	}
-
-	set, err := policy.Parse(policy.Source{Name: d.Policy.Name, Text: rec.PolicyText})
-	if err != nil {
-		return nil
-	}
-	governed, ok := set.Named(d.Policy.Name)
-	if !ok {
-		return nil
-	}
-
-	ordinary := governed.Needs().Attest.For(false)
-	for _, name := range ordinary {
-		if !slices.ContainsFunc(d.Attestations, func(a attestor.Attestation) bool { return a.Attestor == name }) {
-			return nil
-		}
-	}
-	return ordinary
 }
 
 // reportOrDownload answers with the report, or with the decisions that it is about as

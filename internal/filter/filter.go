@@ -132,6 +132,12 @@ func Names() []string {
 	return out
 }
 
+// ImageNames lists the parameters of the page of images that select by the newest decision on an image, beside those of
+// the decisions.
+func ImageNames() []string {
+	return []string{"newest", "because", "fix", "owner", "base", "outdated", "broken", "exception"}
+}
+
 // knownCode reports whether a code is one of this version.
 func knownCode(c attestor.Code) bool {
 	return slices.ContainsFunc(attestor.Codes(), func(i attestor.CodeInfo) bool { return i.Code == c })

@@ -16,7 +16,7 @@ type Head struct {
 	Foot   string
 	Nav    []NavItem // none for a file
 	File   bool      // states its own content security policy
-	Script bool      // has a table to sort and filter
+	Script bool      // has a table to sort and filter, or something to copy
 }
 
 // A NavItem is one of the service's pages.
@@ -28,7 +28,8 @@ type NavItem struct {
 // Nav lists the service's pages, one of them current.
 func Nav(current string) []NavItem {
 	items := []NavItem{{Name: "Overview", Path: "/"}, {Name: "Decisions", Path: "/decisions"},
-		{Name: "Report", Path: "/report"}, {Name: "Policies", Path: "/policies"}, {Name: "Bases", Path: "/bases"}}
+		{Name: "Images", Path: "/images"}, {Name: "Report", Path: "/report"}, {Name: "Policies", Path: "/policies"}, {Name: "Bases", Path: "/bases"},
+		{Name: "Reasons", Path: "/reasons"}}
 	for i := range items {
 		items[i].Current = items[i].Path == current
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 //go:embed style.css
@@ -28,7 +29,7 @@ var script string
 // Style is the style sheet.
 func Style() template.CSS { return template.CSS(style) } //nolint:gosec // our own file
 
-// Script sorts and filters a table of images; without it the page is complete.
+// Script sorts and filters a table of images, and copies; without it the page is complete.
 func Script() template.JS { return template.JS(script) } //nolint:gosec // our own file
 
 // CSP allows the style sheet and the script by their hashes, forms to the
@@ -55,7 +56,7 @@ func Funcs() template.FuncMap {
 		"style": Style, "script": Script, "fileCSP": FileCSP,
 		"num": Number, "shares": Shares, "day": Day, "stamp": Stamp, "plural": Plural,
 		"short": Short, "digestOf": DigestOf, "mul": func(a float64, b int) float64 { return a * float64(b) },
-		"bar": Bar, "severities": attestor.Severities, "lower": strings.ToLower,
+		"clip": func(s any) string { return plain.Clip(fmt.Sprint(s), 30) }, "bar": Bar, "severities": attestor.Severities, "lower": strings.ToLower,
 	}
 }
 

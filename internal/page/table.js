@@ -64,3 +64,14 @@
   tools.hidden = false;
   apply();
 })();
+// Without the script a digest is selected whole by one click, and its button stays hidden.
+(() => {
+  if (!navigator.clipboard) return;
+  for (const button of document.querySelectorAll("button.copy")) {
+    button.hidden = false;
+    button.addEventListener("click", () => navigator.clipboard.writeText(button.dataset.copy).then(() => {
+      button.textContent = "copied";
+      setTimeout(() => { button.textContent = "copy"; }, 1500);
+    }, () => {}));
+  }
+})();

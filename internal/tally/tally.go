@@ -50,7 +50,7 @@ func Project(r attestor.Record) Line {
 		ID: d.ID, Time: d.Time.UTC(), Image: describe.Name(d), Repository: describe.Repository(d),
 		Requested: d.Image.Requested,
 		Verdict:   describe.Outcome(d), Overridden: describe.Overridden(d), Critical: counts[attestor.Critical],
-		High: counts[attestor.High],
+		High: counts[attestor.High], Owner: describe.Owner(r),
 	}}
 	if d.Policy != nil {
 		l.Row.Policy = d.Policy.Name
@@ -190,6 +190,15 @@ type Row struct {
 	Critical   int              `json:"critical,omitempty"`
 	High       int              `json:"high,omitempty"`
 	Fixable    int              `json:"fixable,omitempty"`
+	Owner      string           `json:"owner,omitempty"` // "" in lines of versions that did not note it
+}
+
+// By is the owner, and for a line of a version that did not note it the repository's path.
+func (r Row) By() string {
+	if r.Owner == "" {
+		return describe.OwnerOf(r.Repository)
+	}
+	return r.Owner
 }
 
 // Severe is the findings that keep people awake.

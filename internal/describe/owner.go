@@ -1,0 +1,35 @@
+package describe
+
+import (
+	"path"
+
+	"github.com/attestor-gate/attestor"
+)
+
+// Owner is who should hear of a decision: the label owner or team that the caller gave, else that of the image's
+// author, else the path that the repository lies in.
+func Owner(r attestor.Record) string {
+	labels := []map[string]string{r.Evidence.Labels, r.Decision.Labels}
+	for _, p := range r.Evidence.Platforms {
+		labels = append(labels, p.Config.Labels)
+	}
+	for _, set := range labels {
+		for _, key := range []string{"owner", "team"} {
+			if set[key] != "" {
+				return set[key]
+			}
+		}
+	}
+
+	if repository := r.Evidence.Image.Repository(); repository != "" {
+		return OwnerOf(repository)
+	}
+	ref, err := attestor.ParseReference(r.Decision.Image.Reference)
+	if err != nil {
+		return OwnerOf("")
+	}
+	return OwnerOf(ref.Repository())
+}
+
+// OwnerOf is the owner of a repository whose images name none: its path.
+func OwnerOf(repository string) string { return path.Dir(repository) }
