@@ -12,7 +12,7 @@ import (
 // A Fault is one way in which the record is not what was recorded.
 type Fault struct {
 	Index   int64  `json:"index"` // of the log's entry; -1 where it is about none
-	Kind    string `json:"kind"`  // of the record: "decision", "override", "revocation"; "log" for the log itself
+	Kind    string `json:"kind"`  // of the record: "decision", "override", "revocation", "policies"; "log" for the log itself
 	ID      string `json:"id,omitempty"`
 	Problem string `json:"problem"`
 }
@@ -294,6 +294,9 @@ func (v *verifier) readPrunes(ctx context.Context) error {
 
 // pruned reports whether a prune after an entry may have removed its record.
 func (v *verifier) pruned(l logged) bool {
+	if l.Kind == kindPolicies {
+		return false // a prune does not delete them
+	}
 	for _, p := range v.prunes {
 		if p.index > l.Index && l.entry.Time.Before(p.before) {
 			return true
@@ -317,7 +320,7 @@ func (v *verifier) records(ctx context.Context, batch []logged) error {
 	for _, l := range batch {
 		byKind[l.Kind] = append(byKind[l.Kind], l)
 	}
-	for _, kind := range []string{kindDecision, kindOverride, kindRevocation} {
+	for _, kind := range []string{kindDecision, kindOverride, kindRevocation, kindPolicies} {
 		ids := make([]string, 0, len(byKind[kind]))
 		for _, l := range byKind[kind] {
 			ids = append(ids, l.ID)

@@ -20,7 +20,7 @@ func decisionsCommand() *cobra.Command {
 	c := &cobra.Command{Use: "decisions", Short: "Search, export and verify the record", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(decisionsListCommand(), decisionsExportCommand(), decisionsPruneCommand(),
-		decisionsProveCommand(), decisionsVerifyCommand(), decisionsLogKeyCommand())
+		decisionsProveCommand(), decisionsVerifyCommand(), decisionsLogKeyCommand(), decisionsPoliciesCommand())
 	return c
 }
 

@@ -78,6 +78,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 		go func() { defer close(told); e.courier.Run(background) }()
 		defer func() { stop(); <-told }() // what was sent is noted before the record is closed
 	}
+	go e.recordPolicies(background)
 
 	if e.Config.Admission != nil {
 		stopped, err := e.serveAdmission(background, s.Server)
