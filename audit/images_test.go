@@ -60,6 +60,20 @@ func TestSumsAreWhatTheDecisionsSay(t *testing.T) {
 					t.Errorf("%s, %v: days (-want +got):\n%s", when, f.Values(), d)
 				}
 			}
+			for _, since := range []time.Time{
+				{}, day.AddDate(0, 0, -3).Truncate(24 * time.Hour), day.Add(-77 * time.Hour), day.AddDate(0, 0, -30), day.AddDate(0, 0, 2),
+			} {
+				f := audit.Filter{Since: since}
+				all, _ := recomputed(t, s, f)
+				if d := gocmp.Diff(factsOf(all), facts(t, s, f)); d != "" {
+					t.Errorf("%s, since %v: facts (-want +got):\n%s", when, since, d)
+				}
+				for _, n := range []int{0, 1, 7} {
+					if d := gocmp.Diff(firstOf(all, n), first(t, s, f, n), cmpopts.EquateEmpty()); d != "" {
+						t.Errorf("%s, since %v: first %d (-want +got):\n%s", when, since, n, d)
+					}
+				}
+			}
 			for _, f := range []audit.Filter{
 				{}, {Since: day.AddDate(0, 0, -3).Truncate(24 * time.Hour)}, {Since: day.AddDate(0, 0, 1).Truncate(24 * time.Hour)},
 				{Repository: "us-docker.pkg.dev/acme/prod/service-1"}, {Repository: "service-2"}, {Repository: "us-docker.pkg.dev/acme/**"},
@@ -75,11 +89,95 @@ func TestSumsAreWhatTheDecisionsSay(t *testing.T) {
 		check("recorded")
 		finish(t, s, scattered(300)[:50]...) // repeats count once
 		check("repeated")
-		if _, err := s.Prune(t.Context(), day.AddDate(0, 0, -4)); err != nil {
+
+		// An override, its revocation, and the pass that comes after it.
+		overridden := scattered(301)[300]
+		overridden.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-1 outage", By: "oncall@example.com"}
+		overridden.Decision.Verdict = attestor.Deny
+		overridden.Decision.Time = day.Add(time.Minute)
+		overridden.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Digest: overridden.Decision.Image.Digest}}
+		finish(t, s, overridden)
+		check("overridden")
+		revocation, err := s.BeginRevocation(t.Context(), attestor.RevocationRecord{
+			ID: "revocation-1", Time: day.Add(time.Hour), Kind: attestor.RevokedByPerson, Image: overridden.Evidence.Image,
+			Reason: "leaked credentials", Attestations: overridden.Decision.Attestations,
+		})
+		if err == nil {
+			err = s.FinishRevocation(t.Context(), revocation)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		check("pruned")
+		check("revoked")
+		passed := overridden
+		passed.Decision.ID, passed.Decision.BreakGlass, passed.Decision.Verdict = "0199-000999", nil, attestor.Pass
+		passed.Decision.Time = day.Add(2 * time.Hour)
+		finish(t, s, passed)
+		check("passed again")
+
+		for _, before := range []time.Time{day.AddDate(0, 0, -4), day.AddDate(0, 0, -1), day.AddDate(0, 0, 9)} {
+			if _, err := s.Prune(t.Context(), before); err != nil {
+				t.Fatal(err)
+			}
+			check(fmt.Sprint("pruned before ", before))
+		}
+
+		// Sums of nothing do not stay.
+		if n, err := s.Count(t.Context(), "image_sums WHERE images = 0"); n > 0 || err != nil {
+			t.Errorf("%d sums of no image, %v", n, err)
+		}
 	})
+}
+
+// factsOf are the sums of lines.
+func factsOf(lines []tally.Line) map[string]tally.Numbers {
+	out := map[string]tally.Numbers{}
+	for _, l := range lines {
+		for _, f := range append(tally.Facts(l), tally.GroupFact(l, l.Row.Repository)) {
+			n := out[string(f.Kind)+f.Key]
+			n.Add(f.Numbers, 1)
+			out[string(f.Kind)+f.Key] = n
+		}
+	}
+	return out
+}
+
+// facts are the sums that the record keeps.
+func facts(t *testing.T, s *audit.Store, f audit.Filter) map[string]tally.Numbers {
+	t.Helper()
+	out := map[string]tally.Numbers{}
+	for f, err := range s.Facts(t.Context(), f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := out[string(f.Kind)+f.Key]
+		n.Add(f.Numbers, 1)
+		out[string(f.Kind)+f.Key] = n
+	}
+	return out
+}
+
+// firstOf are the lines of a report's table: by rank, and then the newest first.
+func firstOf(lines []tally.Line, n int) []tally.Line {
+	out := slices.Clone(lines)
+	slices.SortStableFunc(out, func(a, b tally.Line) int {
+		return cmp.Or(tally.Rank(a.Row)-tally.Rank(b.Row), b.Row.Time.Compare(a.Row.Time))
+	})
+	if n > 0 {
+		out = out[:min(n, len(out))]
+	}
+	return out
+}
+
+func first(t *testing.T, s *audit.Store, f audit.Filter, n int) (out []tally.Line) {
+	t.Helper()
+	for l, err := range s.First(t.Context(), f, n) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, l)
+	}
+	return out
 }
 
 // Sums are kept for periods, repositories and callers only.
@@ -213,7 +311,7 @@ func TestEarlierDecisionsAreAddedToTheSums(t *testing.T) {
 		days(t, s, audit.Filter{}) // all are indexed
 
 		for _, text := range []string{
-			`DELETE FROM hour_sums`, `DELETE FROM day_sums`, `INSERT INTO sum_queue (id) SELECT id FROM decisions`,
+			`DELETE FROM hour_sums`, `DELETE FROM day_sums`, `DELETE FROM image_sums`, `UPDATE images SET rank = -1`, `INSERT INTO sum_queue (id) SELECT id FROM decisions`,
 		} {
 			if _, err := s.Writer().ExecContext(t.Context(), text); err != nil {
 				t.Fatal(err)
@@ -234,11 +332,18 @@ func TestEarlierDecisionsAreAddedToTheSums(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n == 0 {
+			m, err := s.Count(ctx, "images WHERE rank = -1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n+m == 0 {
 				break
 			}
 		}
-		_, want := recomputed(t, s, audit.Filter{})
+		all, want := recomputed(t, s, audit.Filter{})
+		if d := gocmp.Diff(factsOf(all), facts(t, s, audit.Filter{})); d != "" {
+			t.Errorf("facts (-want +got):\n%s", d)
+		}
 		if d := gocmp.Diff(want, days(t, s, audit.Filter{})); d != "" {
 			t.Errorf("-want +got:\n%s", d)
 		}

@@ -81,7 +81,7 @@ func (s *Store) runIndexer(ctx context.Context) {
 
 			// Earlier decisions are added to the sums where nothing newer waits.
 			if err == nil && n < indexBatch {
-				n, err = s.sumSome(ctx)
+				n, err = s.sumEarlier(ctx)
 			}
 			if err != nil {
 				// The queue keeps what was not indexed. A search meanwhile says so itself.
@@ -375,10 +375,10 @@ func deleteFrom(ctx context.Context, tx *txn, table, column string, values []any
 // forget takes decisions that are about to be removed out of the index, and out of
 // the counts of their days, unless they are only queued for it.
 func forget(ctx context.Context, tx *txn, removed []prunable) error {
-	ids := make([]any, 0, len(removed))
+	ids, texts := make([]any, 0, len(removed)), make([]string, 0, len(removed))
 	var terms [][]any
 	for _, p := range removed {
-		ids = append(ids, p.id)
+		ids, texts = append(ids, p.id), append(texts, p.id)
 		for _, term := range termsOf(p.body) {
 			terms = append(terms, []any{term, p.at, p.id})
 		}
@@ -399,7 +399,7 @@ func forget(ctx context.Context, tx *txn, removed []prunable) error {
 		return err
 	}
 
-	if err := deleteFrom(ctx, tx, "images", "decision", ids); err != nil {
+	if err := forgetImages(ctx, tx, texts); err != nil {
 		return err
 	}
 	for _, queue := range []string{"decision_queue", "sum_queue"} {

@@ -60,6 +60,10 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 		pos = last
 	}
 
+	if err := s.dropEmptySums(ctx, before); err != nil {
+		return out, err
+	}
+
 	for _, q := range []struct{ kind, text string }{
 		{kindOverride, `DELETE FROM overrides WHERE decision IN
 			(SELECT decision FROM overrides WHERE closed_at IS NOT NULL AND at < $1 ORDER BY at LIMIT $2) RETURNING decision`},

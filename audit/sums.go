@@ -39,6 +39,18 @@ const (
 	dayHours   = int64(tally.Day / time.Hour)
 )
 
+// sumEarlier adds one batch of earlier decisions or images to the sums, and returns how
+// many it had: 0 where all are in them.
+func (s *Store) sumEarlier(ctx context.Context) (n int, err error) {
+	if n, err = s.sumSome(ctx); n == 0 && err == nil {
+		n, err = s.sumImages(ctx)
+	}
+	if n > 0 {
+		n = indexBatch // there may be more
+	}
+	return n, err
+}
+
 // sumSome adds one batch of earlier decisions to the sums, and returns how many it had.
 func (s *Store) sumSome(ctx context.Context) (n int, err error) {
 	err = s.tx(ctx, "summing up decisions", func(ctx context.Context, tx *txn) error {
@@ -66,7 +78,8 @@ func (s *Store) sumSome(ctx context.Context) (n int, err error) {
 // summed is an error while earlier decisions are missing in the sums.
 func (s *Store) summed(ctx context.Context) error {
 	var waiting bool
-	if err := s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sum_queue)`).Scan(&waiting); err != nil {
+	if err := s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sum_queue)
+		OR EXISTS (SELECT 1 FROM images WHERE rank = -1)`).Scan(&waiting); err != nil {
 		return err
 	}
 	if waiting {

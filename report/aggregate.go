@@ -12,13 +12,61 @@ import (
 )
 
 // Kept is what a record keeps for reports over a period that ends now, so that not
-// every decision has to be read.
+// every decision has to be read. What is said of images comes from Facts, First and
+// Warned, or, where Facts is nil, from Lines.
 type Kept struct {
-	Lines     iter.Seq2[tally.Line, error] // of the newest decision on each image
+	Facts  iter.Seq2[tally.Fact, error] // sums over the newest decisions on all images
+	First  iter.Seq2[tally.Line, error] // for the table of images: those that need somebody first
+	Warned iter.Seq2[tally.Line, error] // for the examples of what is refused later, newest first
+	Until  time.Time                    // of the newest decision
+
+	Lines iter.Seq2[tally.Line, error] // of the newest decision on each image
+
 	Days      iter.Seq2[tally.DayCount, error]
 	Overrides iter.Seq2[attestor.Decision, error] // newest first
 	Revoked   iter.Seq2[attestor.Decision, error] // whose attestations were deleted since
 	Since     time.Time                           // of the oldest decision; zero: the beginning of the first day
+}
+
+// addImages adds what a record keeps of images.
+func (b *Builder) addImages(k Kept) error {
+	if k.Facts == nil {
+		for l, err := range k.Lines {
+			if err != nil {
+				return err
+			}
+			if err := b.line(l, ""); err != nil {
+				return err
+			}
+			if l.Row.Time.After(b.s.Until) {
+				b.s.Until = l.Row.Time
+			}
+		}
+		return nil
+	}
+
+	for f, err := range k.Facts {
+		if err != nil {
+			return err
+		}
+		if err := b.fact(f); err != nil {
+			return err
+		}
+	}
+	for l, err := range k.First {
+		if err != nil {
+			return err
+		}
+		b.keep(l.Row)
+	}
+	for l, err := range k.Warned {
+		if err != nil {
+			return err
+		}
+		b.example(l)
+	}
+	b.s.Until = k.Until.UTC()
+	return nil
 }
 
 // Aggregate sums up what a record keeps. The summary is that of [Summarise] over the
@@ -28,14 +76,8 @@ func Aggregate(k Kept, o SummaryOptions) (Summary, error) {
 	if !k.Since.IsZero() {
 		b.s.Since = k.Since.UTC()
 	}
-	for l, err := range k.Lines {
-		if err != nil {
-			return Summary{}, fmt.Errorf("summing up images: %w", err)
-		}
-		b.line(l, "")
-		if l.Row.Time.After(b.s.Until) {
-			b.s.Until = l.Row.Time
-		}
+	if err := b.addImages(k); err != nil {
+		return Summary{}, fmt.Errorf("summing up images: %w", err)
 	}
 
 	for c, err := range k.Days {

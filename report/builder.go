@@ -2,7 +2,6 @@ package report
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -28,7 +27,7 @@ type Builder struct {
 	behind     map[string]int
 	ages       [len(ageNames)]map[attestor.Severity]int
 	exceptions map[string]*ExceptionUse
-	upcoming   attestor.UpcomingCounts
+	upcoming   map[[2]string]*attestor.Upcoming
 }
 
 const day = tally.Day
@@ -38,7 +37,7 @@ func NewBuilder(o SummaryOptions) *Builder {
 	b := &Builder{
 		o: o, images: map[string]bool{}, days: map[int64]*TrendPoint{}, fixes: map[string]*FixCount{}, reasons: map[attestor.Code]*ReasonCount{},
 		groups: map[string]*GroupCount{}, bases: map[string]*BaseCount{}, behind: map[string]int{},
-		exceptions: map[string]*ExceptionUse{},
+		exceptions: map[string]*ExceptionUse{}, upcoming: map[[2]string]*attestor.Upcoming{},
 		s: Summary{Title: o.Title, Made: o.Now.UTC(), GroupedBy: o.GroupBy, DryRun: true, Overrides: []page.Override{},
 			Rows: []Row{}},
 	}
@@ -73,7 +72,9 @@ func (b *Builder) Add(r attestor.Record) {
 	// image that was refused since, nor an old refusal about one that was mended.
 	if name := describe.Name(d); !b.images[name] {
 		b.images[name] = true
-		b.line(tally.Project(r), label(r, b.o.GroupBy))
+		if err := b.line(tally.Project(r), label(r, b.o.GroupBy)); err != nil {
+			panic(err) // facts of a line have the form that fact reads
+		}
 	}
 }
 
@@ -89,42 +90,19 @@ func (b *Builder) day(t time.Time) *TrendPoint {
 }
 
 // line counts the newest decision on an image.
-func (b *Builder) line(l tally.Line, group string) {
-	for c, n := range l.Codes {
-		r := entry(b.reasons, c)
-		r.Code = c
-		r.Images++
-		r.Count += n
+func (b *Builder) line(l tally.Line, group string) error {
+	if b.o.GroupBy == "" {
+		group = l.Row.Repository
 	}
-
-	for fix, c := range l.Fixes {
-		f := entry(b.fixes, fix)
-		f.Fix = fix
-
-		if f.Code == "" || c < f.Code {
-			f.Code = c
-		}
-
-		f.Images++
-
-		if len(l.Fixes) == 1 && !l.Unfixable {
-			f.Clears++
+	for _, f := range append(tally.Facts(l), tally.GroupFact(l, group)) {
+		if err := b.fact(f); err != nil {
+			return err
 		}
 	}
 
-	b.count(l.Row, group)
-	b.base(l)
-	for _, p := range l.Published {
-		var at *time.Time
-		if p.Day != 0 {
-			at = new(time.Unix(p.Day*int64(day/time.Second), 0))
-		}
-		b.ages[age(at, b.o.Now)][p.Level] += p.N
-	}
-
-	b.excused(l)
-	b.upcoming.Add(l.Row.Image, l.Upcoming)
+	b.example(l)
 	b.keep(l.Row)
+	return nil
 }
 
 // keep adds a row to the table of images, of which at most MaxRows are kept: those
@@ -139,7 +117,7 @@ func (b *Builder) keep(row Row) {
 // first are the rows that come first, in their order.
 func (b *Builder) first(most int) []Row {
 	slices.SortStableFunc(b.s.Rows, func(x, y Row) int {
-		return cmp.Or(rank(x)-rank(y), y.Time.Compare(x.Time))
+		return cmp.Or(tally.Rank(x)-tally.Rank(y), y.Time.Compare(x.Time))
 	})
 	if most > 0 && len(b.s.Rows) > most {
 		return slices.Clone(b.s.Rows[:most])
@@ -152,32 +130,6 @@ func entry[K comparable, V any](m map[K]*V, k K) *V {
 		m[k] = new(V)
 	}
 	return m[k]
-}
-
-func (b *Builder) count(row Row, group string) {
-	if b.o.GroupBy == "" {
-		group = row.Repository
-	}
-
-	g := entry(b.groups, group)
-	g.Name = group
-	g.Images++
-	g.Fixable += row.Fixable
-	b.s.Images++
-
-	// Passed counts only the verdict pass; any other, and an unknown one, counts as
-	// refused. The three figures add up to the number of images.
-	switch row.Verdict {
-	case attestor.Pass:
-		b.s.Passed++
-		g.Passed++
-	case attestor.Undecided:
-		b.s.Undecided++
-		g.Undecided++
-	default:
-		b.s.Refused++
-		g.Refused++
-	}
 }
 
 // label is the caller's, or else the image's own; "" for none.
@@ -193,30 +145,6 @@ func label(r attestor.Record, name string) string {
 	}
 
 	return ""
-}
-
-func (b *Builder) base(l tally.Line) {
-	if !l.Inspected {
-		return
-	}
-
-	c := entry(b.bases, l.Row.Base)
-	c.Name = l.Row.Base
-	c.Images++
-
-	if l.Row.Verdict != attestor.Pass {
-		c.Refused++
-	}
-	if !l.Row.Outdated {
-		return
-	}
-
-	c.Outdated++
-	if l.Behind > b.behind[l.Row.Base] {
-		b.behind[l.Row.Base] = l.Behind
-		c.Behind = fmt.Sprintf("%dd", l.Behind)
-	}
-	c.Clears += l.Clears
 }
 
 // The ages of findings, by when their advisory was published.
@@ -257,31 +185,6 @@ const (
 
 const expiringWithin = 30 * 24 * time.Hour
 
-func (b *Builder) excused(l tally.Line) {
-	for _, a := range l.Exceptions {
-		e := entry(b.exceptions, tally.ExceptionKey(a))
-		e.ID, e.Owner, e.Reason, e.Expires = a.ID, a.Owner, a.Reason, a.Expires
-		e.State = b.state(a)
-		e.Images++
-	}
-	for subject, message := range l.Stale {
-		e := entry(b.exceptions, "unused\x00"+subject)
-		e.ID, e.Reason, e.State = subject, message, ExceptionUnused
-	}
-}
-
-func (b *Builder) state(a attestor.AppliedException) string {
-	expires, err := time.Parse(time.DateOnly, a.Expires)
-	switch {
-	case a.Expired:
-		return ExceptionExpired
-	case err == nil && expires.Sub(b.o.Now) < expiringWithin:
-		return ExceptionExpiring
-	}
-
-	return ExceptionInUse
-}
-
 // Summary is what was added so far. Ties go by name, so that the same decisions
 // give the same report.
 func (b *Builder) Summary() Summary {
@@ -311,7 +214,9 @@ func (b *Builder) Summary() Summary {
 	s.Groups = sorted(b.groups, func(a, b GroupCount) int {
 		return cmp.Or(b.Refused-a.Refused, b.Undecided-a.Undecided, b.Images-a.Images, strings.Compare(a.Name, b.Name))
 	})
-	s.Upcoming = b.upcoming.List()
+	s.Upcoming = sorted(b.upcoming, func(a, b attestor.Upcoming) int {
+		return cmp.Or(strings.Compare(a.EffectiveFrom, b.EffectiveFrom), strings.Compare(a.Owner, b.Owner))
+	})
 	s.Bases = sorted(b.bases, func(a, b BaseCount) int {
 		return cmp.Or(b.Outdated-a.Outdated, b.Images-a.Images, strings.Compare(a.Name, b.Name))
 	})
@@ -372,18 +277,4 @@ func sorted[K comparable, V any](m map[K]*V, compare func(a, b V) int) []V {
 	slices.SortFunc(out, compare)
 
 	return out
-}
-
-// rank puts first what needs somebody.
-func rank(r Row) int {
-	switch {
-	case r.Overridden:
-		return 0
-	case r.Verdict == attestor.Pass:
-		return 3
-	case r.Verdict == attestor.Undecided:
-		return 2
-	}
-
-	return 1
 }

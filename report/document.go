@@ -194,4 +194,5 @@ type Table struct {
 	Title   string // "" for none
 	Columns []Column
 	Rows    [][]string
+	Left    int // rows that it has beside these
 }

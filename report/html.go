@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/page"
+	"github.com/attestor-gate/attestor/internal/tally"
 )
 
 //go:embed report.html
@@ -56,7 +57,7 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 		"rest": func(c []ChangedRow) []ChangedRow {
 			return c[min(changedShown, len(c)):min(1000, len(c))]
 		},
-		"rank": rank, "tag": tagOf,
+		"rank": tally.Rank, "tag": tagOf,
 	})
 	if err != nil {
 		return err

@@ -274,7 +274,7 @@ func (m markdown) table(t Table, most int) {
 		m.p("| %s |\n", strings.Join(cells, " | "))
 	}
 
-	if more := len(t.Rows) - most; more > 0 {
+	if more := len(t.Rows) + t.Left - most; more > 0 {
 		m.p("\nand %d more\n", more)
 	}
 }

@@ -45,29 +45,33 @@ func (s Summary) markdownTables() []Table {
 	open := slices.DeleteFunc(slices.Clone(s.Exceptions), func(e ExceptionUse) bool { return e.State == ExceptionInUse })
 	refused := slices.DeleteFunc(slices.Clone(s.Rows), func(r Row) bool { return r.Verdict == attestor.Pass })
 
-	return []Table{
+	tables := []Table{
 		{"What to fix first", []Column{{"Fix", Words}, {"Clears", Words}, {"Of images", Words}},
 			rows(s.Fixes, func(f FixCount) []string {
 				return []string{f.Fix, page.Number(f.Clears), page.Number(f.Images)}
-			})},
+			}), 0},
 		{"Why images do not pass", []Column{{"Reason", Code}, {"Means", Words}, {"Images", Words}},
 			rows(s.Reasons, func(r ReasonCount) []string {
 				return []string{string(r.Code), r.Means, page.Number(r.Images)}
-			})},
+			}), 0},
 		{"Refused later", []Column{{"From", Words}, {"Images", Words}, {"Owner", Words}, {"Reasons", Code}},
 			rows(s.Upcoming, func(u attestor.Upcoming) []string {
 				return []string{u.EffectiveFrom, page.Number(u.Images), u.Owner, upcomingCodes(u)}
-			})},
+			}), 0},
 		{"By base image", []Column{{"Base", Words}, {"Images", Words}, {"Outdated", Words}, {"A rebuild may clear", Words}},
 			rows(s.Bases, func(c BaseCount) []string {
 				return []string{baseName(c), page.Number(c.Images), page.Number(c.Outdated), page.Plural(c.Clears, "finding")}
-			})},
+			}), 0},
 		{"Exceptions that need somebody", []Column{{"What", Words}, {"State", Words}, {"Owner", Words}, {"Until", Words}},
-			rows(open, func(e ExceptionUse) []string { return []string{e.ID, e.State, e.Owner, e.Expires} })},
+			rows(open, func(e ExceptionUse) []string { return []string{e.ID, e.State, e.Owner, e.Expires} }), 0},
 		{"Images that do not pass", []Column{{"Image", Code}, {"Reasons", Code}}, rows(refused, func(r Row) []string {
 			return []string{r.Image, strings.Join(r.Codes, " ")}
-		})},
+		}), 0},
 	}
+
+	// The summary may have only the first images.
+	tables[len(tables)-1].Left = s.Refused + s.Undecided - len(refused)
+	return tables
 }
 
 func (p Posture) markdownTable() Table {
@@ -76,6 +80,6 @@ func (p Posture) markdownTable() Table {
 			{"Fix", Words}},
 		rows(p.Rules(), func(r PostureRule) []string {
 			return []string{r.Rule, page.Number(r.Refused), page.Number(r.Warned), page.Number(r.Skipped), r.Fix}
-		}),
+		}), 0,
 	}
 }

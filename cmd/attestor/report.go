@@ -82,6 +82,15 @@ func (f *reportFlags) run(c *cobra.Command) (err error) {
 	return f.write(c, report.FromDecisions(r.Decisions(c.Context(), of)), now)
 }
 
+// maxRows bounds the images that are in memory for forms that people read: they show
+// fewer. JSON has all of them, and an earlier report is compared with all.
+func maxRows(encoding report.Encoding, previous *report.Summary) int {
+	if encoding.Format == report.JSON || previous != nil {
+		return 0
+	}
+	return 2000
+}
+
 // sumUp writes the summary of a record at hand, by what the record keeps for it.
 func (f *reportFlags) sumUp(
 	c *cobra.Command, encoding report.Encoding, s *audit.Store, of filter.Filter, now time.Time,
@@ -92,6 +101,7 @@ func (f *reportFlags) sumUp(
 	}
 	summary, err := engine.Summarise(c.Context(), s, of, report.SummaryOptions{
 		Title: f.title, Now: now, GroupBy: f.groupBy, Previous: previous,
+		MaxRows: maxRows(encoding, previous),
 	})
 	if err != nil {
 		return err

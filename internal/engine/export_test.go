@@ -56,3 +56,6 @@ var Alike = alike
 
 // Pages are those of the service, before any identity.
 func Pages(e *Engine) (http.Handler, error) { return newPages(e) }
+
+// Readable is what tells apart who may see a summary.
+func Readable(c attestor.Caller) string { return readable(c) }

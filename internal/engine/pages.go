@@ -120,11 +120,27 @@ func pageStatus(err error) int {
 	return http.StatusInternalServerError
 }
 
-// summaryKey names a summary and who may see it.
+// summaryKey names a summary and what it may show.
 type summaryKey struct {
-	issuer, subject string
-	filter          string // its fingerprint
-	period          time.Duration
+	readable string // the patterns that a caller may read: who may read the same shares the summary
+	filter   string // its fingerprint
+	period   time.Duration
+}
+
+// readable are the patterns of the repositories that a caller may read, in a fixed order.
+// [attestor.Caller.May] depends on nothing else.
+func readable(caller attestor.Caller) string {
+	var out []string
+	for _, g := range caller.Grants {
+		if !slices.Contains(g.Actions, attestor.ActionRead) {
+			continue
+		}
+		for _, p := range g.Images {
+			out = append(out, p.String())
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(slices.Compact(out), "\n")
 }
 
 // summaryFor bounds the work on a summary. It goes on when who asked first is gone:
@@ -135,8 +151,13 @@ const summaryFor = time.Minute
 // gets one, the period before its end.
 func (p *pageHandler) summary(r *http.Request, f filter.Filter, period time.Duration) (report.Summary, error) {
 	caller := server.CallerFrom(r.Context())
-	key := summaryKey{caller.Issuer, caller.Subject, f.Fingerprint(), period}
-	changed := func() (string, error) { return p.engine.Store.Newest(r.Context()) }
+	key := summaryKey{readable(caller), f.Fingerprint(), period}
+	changed := func() (string, error) { return p.engine.Store.Version(r.Context()) }
+
+	// Who may read everything is answered by the sums over all repositories.
+	if caller.MayEverywhere(attestor.ActionRead) {
+		f.Visible = nil
+	}
 	return p.kept.Get(key, changed, func() (report.Summary, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), summaryFor)
 		defer cancel()

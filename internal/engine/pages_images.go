@@ -133,7 +133,7 @@ func (p *pageHandler) fillImages(r *http.Request, view *pages.Images, visible fu
 	f.Visible = visible
 	caller := server.CallerFrom(r.Context())
 	key := imagesKey{caller.Issuer, caller.Subject, f.Fingerprint(), of, number}
-	changed := func() (string, error) { return p.engine.Store.Newest(r.Context()) }
+	changed := func() (string, error) { return p.engine.Store.Version(r.Context()) }
 	found, err := p.keptImages.Get(key, changed, func() (imagesPage, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), summaryFor)
 		defer cancel()

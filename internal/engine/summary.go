@@ -13,9 +13,10 @@ import (
 	"github.com/attestor-gate/attestor/report"
 )
 
-// Summarise sums up the decisions of a filter. Where it can it does so by what the
-// record keeps for that, and reads one line for each image; otherwise it reads every
-// decision. A period that is relative to the clock begins with a whole UTC day.
+// Summarise sums up the decisions of a filter. Where the filter has only a beginning, it
+// does so by the sums that the record keeps; where it has repositories or a caller too,
+// by one line for each of their images; otherwise it reads every decision. A period that
+// is relative to the clock begins with a whole UTC day.
 func Summarise(
 	ctx context.Context, s *audit.Store, f filter.Filter, o report.SummaryOptions,
 ) (report.Summary, error) {
@@ -57,8 +58,12 @@ func fromSums(ctx context.Context, s *audit.Store, f filter.Filter, o report.Sum
 	}
 
 	// Whoever may not see everything is not told of the oldest decision of all.
-	if f.Visible == nil && f.Repository == "" {
+	if audit.Whole(f) {
 		var err error
+		kept.Facts, kept.First, kept.Warned = s.Facts(ctx, f), s.First(ctx, f, o.MaxRows), s.Warned(ctx, f)
+		if kept.Until, err = s.Latest(ctx, f.Since); err != nil {
+			return report.Summary{}, err
+		}
 		if kept.Since, err = s.Oldest(ctx, f.Since); err != nil {
 			return report.Summary{}, err
 		}

@@ -2,8 +2,10 @@ package engine_test
 
 import (
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,5 +130,88 @@ func TestSummariesAgree(t *testing.T) {
 				t.Errorf("-decisions +sums:\n%s", d)
 			}
 		})
+	}
+}
+
+// A report in a form that people read has the first images only, and counts all.
+func TestMarkdownCountsTheImagesThatItLeavesOut(t *testing.T) {
+	t.Parallel()
+	now := time.Now().UTC().Truncate(time.Minute)
+	records := varied(400, now)
+	all, err := report.Summarise(newestFirst(records), report.SummaryOptions{Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	some, err := report.Summarise(newestFirst(records), report.SummaryOptions{Now: now, MaxRows: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	var want, got strings.Builder
+	for s, b := range map[*report.Summary]*strings.Builder{&all: &want, &some: &got} {
+		if err := report.Write(b, report.Markdown, report.Record(*s, nil), report.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := cmp.Diff(want.String(), got.String()); d != "" {
+		t.Errorf("-all rows +the first 16:\n%s", d)
+	}
+	if !strings.Contains(want.String(), "\nand ") {
+		t.Error("the report leaves nothing out: the test needs more images")
+	}
+}
+
+// newestFirst is the order in which a record is read.
+func newestFirst(records []attestor.Record) iter.Seq2[attestor.Record, error] {
+	sorted := slices.Clone(records)
+	slices.SortFunc(sorted, func(a, b attestor.Record) int { return b.Decision.Time.Compare(a.Decision.Time) })
+	return func(yield func(attestor.Record, error) bool) {
+		for _, r := range sorted {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Callers who may read the same share a computation; who may read other repositories
+// never does.
+func TestSummariesAreSharedByRights(t *testing.T) {
+	t.Parallel()
+	caller := func(subject string, grants ...attestor.Grant) attestor.Caller {
+		return attestor.Caller{Subject: subject, Issuer: "i", Grants: grants}
+	}
+	grant := func(a attestor.Action, patterns ...string) attestor.Grant {
+		g := attestor.Grant{Actions: []attestor.Action{a}}
+		for _, text := range patterns {
+			p, err := attestor.ParsePattern(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Images = append(g.Images, p)
+		}
+		return g
+	}
+	a, b := "registry.example/a/**", "registry.example/b/**"
+	same := engine.Readable(caller("x", grant(attestor.ActionRead, a, b)))
+	for name, c := range map[string]attestor.Caller{
+		"another order": caller("y", grant(attestor.ActionRead, b, a)),
+		"two grants":    caller("y", grant(attestor.ActionRead, b), grant(attestor.ActionRead, a, b)),
+		"other rights":  caller("y", grant(attestor.ActionRead, a, b), grant(attestor.ActionRevoke, "**")),
+	} {
+		if got := engine.Readable(c); got != same {
+			t.Errorf("%s: %q, want %q", name, got, same)
+		}
+	}
+	for name, c := range map[string]attestor.Caller{
+		"fewer":         caller("x", grant(attestor.ActionRead, a)),
+		"more":          caller("x", grant(attestor.ActionRead, a, b, "registry.example/c/**")),
+		"everything":    caller("x", grant(attestor.ActionRead, "**")),
+		"nothing":       caller("x"),
+		"another right": caller("x", grant(attestor.ActionSimulate, a, b)),
+	} {
+		if got := engine.Readable(c); got == same {
+			t.Errorf("%s: shares a summary", name)
+		}
 	}
 }

@@ -1,0 +1,175 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/attestor-gate/attestor/internal/tally"
+)
+
+// Images iterates over the newest decision on each image since a time, newest first:
+// what a report needs of it. Of f, Since, Repository and Visible are heeded; any
+// other field is an error of kind Unsupported, since the newest decision that it
+// selects may be another one.
+func (s *Store) Images(ctx context.Context, f Filter) iter.Seq2[tally.Line, error] {
+	return func(yield func(tally.Line, error) bool) {
+		if !s.none && !Summable(f) {
+			yield(tally.Line{}, noSums())
+			return
+		}
+		keep, err := s.kept(ctx, f)
+		if err != nil {
+			yield(tally.Line{}, s.fail("reading images", err))
+			return
+		}
+
+		q := imageQuery{since: f.Since, keep: keep}
+		if f.Full() {
+			q.repository = f.Repository
+		}
+		s.linesOf(ctx, q)(yield)
+	}
+}
+
+// An imageQuery selects images. Zero fields select all.
+type imageQuery struct {
+	since, until time.Time
+	repository   string
+	keep         func(repository string) bool
+	rank         *int64
+	warned       bool
+	limit        int
+}
+
+// imageBatch is how many images are read at once.
+const imageBatch = 1000
+
+// linesOf iterates over the lines of images, those with the newest decisions first.
+func (s *Store) linesOf(ctx context.Context, q imageQuery) iter.Seq2[tally.Line, error] {
+	return func(yield func(tally.Line, error) bool) {
+		if s.none {
+			yield(tally.Line{}, unsupported())
+			return
+		}
+
+		left := q.limit
+		for pos := (position{}); ; {
+			size := imageBatch
+			if q.limit > 0 {
+				size = min(size, left)
+			}
+			lines, end, n, err := s.imageLines(ctx, q, pos, size)
+			for _, l := range lines {
+				if !yield(l, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(tally.Line{}, s.fail("reading images", err))
+				return
+			}
+			if left -= n; n < size || left == 0 {
+				return
+			}
+			pos = end
+		}
+	}
+}
+
+// imageLines reads n lines that follow pos, where they end, and how many there were
+// before q.keep left some out.
+func (s *Store) imageLines(
+	ctx context.Context, q imageQuery, pos position, size int,
+) (lines []tally.Line, end position, n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+
+	var st statement
+	st.add("SELECT at, decision, repository, line FROM images WHERE TRUE")
+	if !q.since.IsZero() {
+		st.add(" AND at >= ?", q.since.UnixMicro())
+	}
+	if !q.until.IsZero() {
+		st.add(" AND at < ?", q.until.UnixMicro())
+	}
+	if q.repository != "" {
+		st.add(" AND repository = ?", q.repository)
+	}
+	if q.rank != nil {
+		st.add(" AND rank = ?", *q.rank)
+	}
+	if q.warned {
+		st.add(" AND warned")
+	}
+	if pos != (position{}) {
+		st.add(" AND (at, decision) < (?, ?)", pos.at, pos.id)
+	}
+	st.add(" ORDER BY at DESC, decision DESC LIMIT ?", size)
+
+	rows, err := s.read.QueryContext(ctx, st.text.String(), st.args...)
+	if err != nil {
+		return nil, position{}, 0, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
+	for ; rows.Next(); n++ {
+		var repository string
+		var packed sql.RawBytes
+		if err := rows.Scan(&end.at, &end.id, &repository, &packed); err != nil {
+			return lines, position{}, n, err
+		}
+		if q.keep != nil && !q.keep(repository) {
+			continue
+		}
+		var l tally.Line
+		if err := json.Unmarshal(packed, &l); err != nil {
+			return lines, position{}, n, fmt.Errorf("decoding the line of %s: %w", end.id, err)
+		}
+		lines = append(lines, l)
+	}
+	return lines, end, n, rows.Err()
+}
+
+// Latest is the time of the newest decision since a time, or the zero time where there
+// is none.
+func (s *Store) Latest(ctx context.Context, since time.Time) (time.Time, error) {
+	for l, err := range s.linesOf(ctx, imageQuery{since: since, limit: 1}) {
+		return l.Row.Time, err
+	}
+	return time.Time{}, nil
+}
+
+// Summable reports whether [Store.Images] answers a filter.
+func Summable(f Filter) bool {
+	rest := f
+	rest.Since, rest.Repository, rest.Period, rest.Visible = time.Time{}, "", "", nil
+	return len(rest.Values()) == 0
+}
+
+// kept brings the index up to date, and returns the condition on repositories.
+func (s *Store) kept(ctx context.Context, f Filter) (func(string) bool, error) {
+	if s.none {
+		return nil, unsupported()
+	}
+	if err := s.settle(ctx); err != nil {
+		return nil, err
+	}
+	return s.ofRepositories(ctx, f)
+}
+
+// ofRepositories is the condition on repositories of a filter.
+func (s *Store) ofRepositories(ctx context.Context, f Filter) (func(string) bool, error) {
+	visible := func(repository string) bool { return f.Visible == nil || f.Visible(repository) }
+	switch {
+	case f.Repository == "":
+		return visible, nil
+	case f.Full():
+		return func(r string) bool { return r == f.Repository && visible(r) }, nil
+	}
+	matches, _, err := s.repositories(ctx, f)
+	return func(r string) bool { return matches(r) && visible(r) }, err
+}
