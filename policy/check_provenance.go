@@ -73,6 +73,11 @@ func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 	}
 
 	switch {
+	// One statement that meets the requirements is enough: another one, which could not be read, cannot void it.
+	case best && len(nearest) == 0:
+		problems = slices.DeleteFunc(problems, func(f finding) bool {
+			return f.reason.Code == attestor.CodeProvenanceUnavailable
+		})
 	case best:
 		problems = append(problems, nearest...)
 	case len(problems) == 0:

@@ -21,6 +21,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/provenance"
+	"github.com/attestor-gate/attestor/verify/referrers"
 	"github.com/attestor-gate/attestor/verify/signed"
 	"github.com/attestor-gate/attestor/vuln"
 )
@@ -55,9 +56,12 @@ func openStore(ctx context.Context, c config.Config, use kmsUse) (*audit.Store, 
 // connections.
 type signatures struct{ *signed.Checker }
 
+// attachments does so for the reader of referrers.
+type attachments struct{ *referrers.Client }
+
 // joinInspector makes the inspector and the checker of signatures.
 func (e *Engine) joinInspector(guard google.Guard) error {
-	c, late := e.Config, &signatures{}
+	c, late, lateReader := e.Config, &signatures{}, &attachments{}
 	gathering := func(call when.Duration) limit.Call { return limit.Within(c.Limits.Deadline, call) }
 
 	keys, err := builderKeys(c.BuilderKeys)
@@ -68,7 +72,7 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 		return err
 	}
 	prov, err := provenance.New(provenance.Config{
-		Grafeas: e.Google.Grafeas, ScanProjects: c.ScanProjects, Keys: keys, Attached: late,
+		Grafeas: e.Google.Grafeas, ScanProjects: c.ScanProjects, Keys: keys, Registry: lateReader, Attached: late,
 		Limit: gathering(c.Dependencies.Timeouts.ContainerAnalysis),
 	})
 	if err != nil {
@@ -94,6 +98,12 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 		return err
 	}
 
+	lateReader.Client, err = referrers.New(referrers.Config{
+		Transport: e.Inspector.Transport(), Remote: RemoteOptions(e.o.Version), Name: e.Inspector.NameOptions,
+	})
+	if err != nil {
+		return err
+	}
 	late.Checker, err = signed.New(signed.Config{
 		Transport:   e.Inspector.Transport(),
 		Remote:      RemoteOptions(e.o.Version),

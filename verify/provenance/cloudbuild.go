@@ -107,7 +107,8 @@ func (s *Source) take(occ *grafeaspb.Occurrence, digests map[string]attestor.Dig
 		return
 	}
 
-	p, err := s.occurrence(occ, digest)
+	// The structured fields beside the envelope are not signed, and so not read.
+	p, err := s.statement(occ.GetEnvelope(), digest)
 	if err != nil {
 		c.reject(fmt.Sprintf("%s: %s", occ.GetNoteName(), err))
 		return
@@ -135,10 +136,8 @@ func fixList(err error, project string) string {
 	return "try again; if it persists, see the status of Container Analysis"
 }
 
-// occurrence verifies the envelope of an occurrence and parses its payload. The
-// structured fields beside the envelope are not signed, and so not read.
-func (s *Source) occurrence(occ *grafeaspb.Occurrence, digest attestor.Digest) (attestor.Provenance, error) {
-	env := occ.GetEnvelope()
+// statement verifies an envelope with the pinned keys and parses its payload.
+func (s *Source) statement(env *grafeaspb.Envelope, digest attestor.Digest) (attestor.Provenance, error) {
 	switch {
 	case env == nil || len(env.GetPayload()) == 0:
 		return attestor.Provenance{}, errors.New("it is not signed")

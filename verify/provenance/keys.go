@@ -10,6 +10,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
@@ -110,21 +112,18 @@ func (s *Source) verify(env *grafeaspb.Envelope) (payload []byte, keyID string, 
 			break
 		}
 
-		// DSSE on KEYID: "It MUST NOT be used for security decisions; it may only be
-		// used to narrow the selection of possible keys to try."
-		key, ok := s.keys[sig.GetKeyid()]
-		if !ok {
-			continue
-		}
-
-		for _, p := range readings(env.GetPayload()) {
-			for _, g := range readings(sig.GetSig()) {
-				if key.valid(env.GetPayloadType(), p, g) {
-					return p, sig.GetKeyid(), nil
+		for _, id := range s.candidates(sig.GetKeyid()) {
+			for _, p := range readings(env.GetPayload()) {
+				for _, g := range readings(sig.GetSig()) {
+					if s.keys[id].valid(env.GetPayloadType(), p, g) {
+						return p, id, nil
+					}
 				}
 			}
+			if id == sig.GetKeyid() {
+				cause = fmt.Errorf("its signature by %s does not verify", id)
+			}
 		}
-		cause = fmt.Errorf("its signature by %s does not verify", sig.GetKeyid())
 	}
 	return nil, "", cause
 }
@@ -156,4 +155,18 @@ func readings(b []byte) [][]byte {
 		}
 	}
 	return [][]byte{b}
+}
+
+// candidates are the ids of the pinned keys that a signature may be of.
+func (s *Source) candidates(keyID string) []string {
+	// DSSE on KEYID: "It MUST NOT be used for security decisions; it may only be
+	// used to narrow the selection of possible keys to try." It is optional, and
+	// Sigstore bundles leave it out.
+	if keyID == "" {
+		return slices.Sorted(maps.Keys(s.keys))
+	}
+	if _, ok := s.keys[keyID]; ok {
+		return []string{keyID}
+	}
+	return nil
 }

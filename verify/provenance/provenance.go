@@ -13,9 +13,11 @@ import (
 	"strings"
 
 	grafeas "cloud.google.com/go/grafeas/apiv1"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/verify/referrers"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -27,14 +29,22 @@ type Attached interface {
 	) ([]signed.Statement, error)
 }
 
+// Registry reads what refers to an image in its registry. [referrers.Client] is one.
+type Registry interface {
+	List(ctx context.Context, img attestor.Image, prefixes ...string) (referrers.List, error)
+	Manifest(ctx context.Context, img attestor.Image, desc v1.Descriptor) (*v1.Manifest, error)
+	Blob(ctx context.Context, img attestor.Image, desc v1.Descriptor, limit int64) ([]byte, error)
+}
+
 // Config is what a Source needs. A source of statements that is nil makes it an
 // error, not a silence, where a policy asks for its statements.
 type Config struct {
 	Grafeas      *grafeas.Client   // reads Cloud Build's provenance
 	ScanProjects map[string]string // registry host to Google project, for registries whose names do not contain it
 	Keys         []Key             // of the builder; nil: [GoogleKeys]
+	Registry     Registry          // reads Cloud Build's provenance among the referrers; nil: Container Analysis alone
 	Attached     Attached          // reads statements attached with cosign
-	Limit        limit.Call        // of each of the two look-ups; 0: [limit.Default]
+	Limit        limit.Call        // of each of the look-ups; 0: [limit.Default]
 }
 
 // Source finds provenance. It is safe for concurrent use.
@@ -69,16 +79,20 @@ func (s *Source) Provenance(
 		return nil, c.problems
 	}
 
-	// Both sources are read whatever the other one has: the policy may accept a
-	// statement of either.
+	// Cloud Build's statements and those attached by others are read whatever the other
+	// source has: the policy may accept a statement of either.
 	s.cloudBuild(ctx, images, needs, c)
+	if s.wantsReferred(images, needs, c) {
+		s.referred(ctx, images, c)
+	}
 	if needs.SignedBy != nil {
 		s.attached(ctx, images, *needs.SignedBy, c)
 	}
 
 	// One verified statement suffices here. Those that were refused beside it
-	// cannot void it: anyone who may attach statements could then block an image.
-	if len(c.verified) == 0 && c.refused > 0 {
+	// cannot void it: anyone who may attach statements could then block an image. Nor
+	// is it denied for them where others could not be read.
+	if len(c.verified) == 0 && c.refused > 0 && len(c.problems) == 0 {
 		c.deny()
 	}
 	return c.verified, c.problems

@@ -61,6 +61,7 @@ func suites() map[string][]string {
 		"verify.TagHistory":             {"TagHistory"},
 		"verify.UploadTimes":            {"UploadTimes"},
 		"verify/provenance.Attached":    {"Attachments"},
+		"verify/provenance.Registry":    {"Referrers"},
 		"verify/signed.PublicKeys":      {"PublicKeys"},
 	}
 }
