@@ -294,5 +294,6 @@ type Provenance struct {
 	Commit        string            `json:"commit,omitempty"`
 	PredicateType string            `json:"predicateType"`
 	KeyID         string            `json:"keyId,omitempty"`
+	Workflow      *Workflow         `json:"workflow,omitempty"`  // that signed it; nil: not a CI workflow's certificate
 	Materials     map[string]Digest `json:"materials,omitempty"` // image repositories and their digests, for base evidence "attested"
 }

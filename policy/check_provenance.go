@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -31,10 +32,16 @@ func provenanceCheck() check {
 			if p == nil {
 				return nil
 			}
-			return []string{fmt.Sprintf(
+			out := []string{fmt.Sprintf(
 				"provenance: SLSA level %d or higher, builders %s, sources %s", p.SLSALevel, anyOf(p.Builders),
 				anyOf(p.Sources),
 			)}
+			for _, w := range p.ReusableWorkflows {
+				out = append(out, fmt.Sprintf(
+					"level 3: the reusable workflow %s at %s", w.Workflow, strings.Join(slices.Concat(w.Refs, w.Commits), ", "),
+				))
+			}
+			return out
 		},
 		codes: func(s *Spec) (out givenCodes) {
 			p := s.Provenance
@@ -96,19 +103,23 @@ func (p *Provenance) unmet(s *attestor.Provenance) (found []finding, counts bool
 	if s.Source != "cloud-build" && (s.Source != "cosign" || p.SignedBy == nil) {
 		return nil, false
 	}
-	if len(p.Builders) > 0 && !slices.Contains(p.Builders, s.Builder) {
+	at := p.standing(s)
+	if len(p.Builders) > 0 && !slices.Contains(p.Builders, at.builder) &&
+		(at.workflow == "" || !slices.Contains(p.Builders, at.workflow)) {
 		found = append(found, deny(
-			attestor.CodeProvenanceBuilder, s.Builder,
-			fmt.Sprintf("built by %q; allowed: %s", s.Builder, strings.Join(p.Builders, ", ")),
+			attestor.CodeProvenanceBuilder, at.builder,
+			fmt.Sprintf("built by %q; allowed: %s", at.builder, strings.Join(p.Builders, ", ")),
 			"build with one of them, or add the builder to spec.provenance.builders",
 		))
 	}
 
-	if int64(s.SLSALevel) < p.SLSALevel {
+	if int64(at.level) < p.SLSALevel {
+		message := fmt.Sprintf("the provenance is of SLSA level %d; at least %d is required", at.level, p.SLSALevel)
+		if at.why != "" {
+			message += ": " + at.why
+		}
 		found = append(found, deny(
-			attestor.CodeProvenanceLevel, s.Builder,
-			fmt.Sprintf("the provenance is of SLSA level %d; at least %d is required", s.SLSALevel, p.SLSALevel),
-			"build with a builder of that level",
+			attestor.CodeProvenanceLevel, at.builder, message, "build with a builder of that level",
 		))
 	}
 
@@ -121,6 +132,50 @@ func (p *Provenance) unmet(s *attestor.Provenance) (found []finding, counts bool
 		))
 	}
 	return found, true
+}
+
+// A standing is what one statement is worth to the policy.
+type standing struct {
+	level    int
+	builder  string
+	workflow string // of reusableWorkflows, that gave it its level; "": none did
+	why      string // it is not of level 3, if the policy names workflows that would be
+}
+
+// standing raises a statement to level 3 if a workflow signed it that the policy names. What the certificate says
+// decides, and nothing that the statement says of itself.
+func (p *Provenance) standing(s *attestor.Provenance) standing {
+	at := standing{level: s.SLSALevel, builder: s.Builder}
+	if p == nil || len(p.ReusableWorkflows) == 0 || s.Source != "cosign" || at.level >= 3 {
+		return at
+	}
+	if at.why = s.Workflow.Isolated(); at.why != "" {
+		return at
+	}
+
+	at.why = fmt.Sprintf("the workflow %q is not in spec.provenance.reusableWorkflows", s.Workflow.URI)
+	for _, w := range p.ReusableWorkflows {
+		ref, ok := s.Workflow.Ref(w.Workflow)
+		if !ok {
+			continue
+		}
+		if w.allows(ref, s.Workflow.Commit) {
+			return standing{level: 3, builder: s.Workflow.URI, workflow: w.Workflow}
+		}
+		at.why = fmt.Sprintf("the workflow was called at %q, and its refs or commits in spec.provenance do not allow that", ref)
+	}
+	return at
+}
+
+// allows reports whether the workflow was vetted at this reference, or at this commit.
+func (w *ReusableWorkflow) allows(ref, commit string) bool {
+	if commit != "" && slices.Contains(w.Commits, commit) {
+		return true
+	}
+
+	// git-check-ref-format: a reference has neither empty components nor any that begins with a dot.
+	return strings.HasPrefix(ref, "refs/") && !hasDots(ref) &&
+		slices.ContainsFunc(w.Refs, func(pattern string) bool { return attestor.MatchPath(pattern, ref) })
 }
 
 // A source is a URI's scheme and the rest as a pattern of path segments.
@@ -193,6 +248,49 @@ func (v *validator) provenance(p *Provenance) {
 		v.at(path, "demands nothing: give slsaLevel, builders or sources, or leave it out")
 	}
 	v.signedBy(path+".signedBy", p.SignedBy)
+	v.reusableWorkflows(path+".reusableWorkflows", p)
+}
+
+// The forms of workflows and commits.
+var (
+	workflowForm = regexp.MustCompile(
+		`\Ahttps://(github\.com|[a-z0-9-]+\.ghe\.com)/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/\.github/workflows/[^/\s*]+\.ya?ml\z`,
+	)
+	commitForm = regexp.MustCompile(`\A([0-9a-f]{40}|[0-9a-f]{64})\z`)
+)
+
+func (v *validator) reusableWorkflows(path string, p *Provenance) {
+	v.notEmpty(path, len(p.ReusableWorkflows))
+
+	// A certificate of GitHub's is what the rule is about, and signedBy is what has one verified.
+	if len(p.ReusableWorkflows) > 0 && !v.has(path[:strings.LastIndex(path, ".")]+".signedBy") {
+		v.at(path, "needs signedBy: without it no statement that is attached to the image counts")
+	} else if len(p.ReusableWorkflows) > 0 && p.SignedBy != nil &&
+		(p.SignedBy.Keyless == nil || !attestor.IsGitHubIssuer(p.SignedBy.Keyless.Issuer)) {
+		v.at(path, "needs signedBy.keyless with the issuer https://token.actions.githubusercontent.com, or that of a ghe.com tenant")
+	}
+
+	seen := newSeen(len(p.ReusableWorkflows))
+	for i, w := range p.ReusableWorkflows {
+		at := index(path, i)
+		v.match(at+".workflow", w.Workflow, workflowForm, "https://github.com/OWNER/REPOSITORY/.github/workflows/FILE.yml")
+		if seen.again(w.Workflow) {
+			v.at(at+".workflow", "duplicate %q", clip(w.Workflow))
+		}
+		v.notEmpty(at+".refs", len(w.Refs))
+		v.notEmpty(at+".commits", len(w.Commits))
+		v.matchAll(at+".commits", w.Commits, commitForm, "a commit's 40 or 64 hexadecimal digits")
+		for n, ref := range w.Refs {
+			if why := attestor.CheckPathPattern(ref); why != "" {
+				v.at(index(at+".refs", n), "%q %s", clip(ref), why)
+			} else if !strings.HasPrefix(ref, "refs/tags/") && !strings.HasPrefix(ref, "refs/heads/") {
+				v.at(index(at+".refs", n), "%q is not a reference: want refs/tags/… or refs/heads/…", clip(ref))
+			}
+		}
+		if !v.has(at+".refs") && !v.has(at+".commits") {
+			v.at(at, "has neither refs nor commits, so that any version of the workflow would do")
+		}
+	}
 }
 
 func (l *linter) provenance() {
@@ -206,6 +304,17 @@ func (l *linter) provenance() {
 
 	if p.SignedBy != nil {
 		l.signedBy("spec.provenance.signedBy", p.SignedBy)
+	}
+
+	for i, w := range p.ReusableWorkflows {
+		for n, ref := range w.Refs {
+			if strings.HasPrefix(ref, "refs/heads/") {
+				l.d.at(
+					index(index("spec.provenance.reusableWorkflows", i)+".refs", n),
+					"%q is a branch: whoever may push to it changes what counts as level 3; name tags or commits", clip(ref),
+				)
+			}
+		}
 	}
 }
 

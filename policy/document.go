@@ -157,6 +157,15 @@ type Provenance struct {
 	Sources       []string   `json:"sources,omitempty" limit:"-" jsonschema_description:"Source repositories: * within a path segment, ** across. Can have a day."`
 	SignedBy      *SignedBy  `json:"signedBy,omitempty" jsonschema_description:"Who signs statements attached with cosign. Absent: only Cloud Build's own count."`
 	EffectiveFrom *Effective `json:"effectiveFrom,omitempty" jsonschema_description:"From when images without such provenance are refused. Absent: now."`
+
+	ReusableWorkflows []ReusableWorkflow `json:"reusableWorkflows,omitempty" jsonschema_description:"Reusable workflows of GitHub Actions whose statements count as SLSA level 3. Absent: those of slsa-github-generator."`
+}
+
+// ReusableWorkflow is a workflow that was vetted, at the references that were.
+type ReusableWorkflow struct {
+	Workflow string   `json:"workflow" jsonschema:"required" jsonschema_description:"https://github.com/OWNER/REPOSITORY/.github/workflows/FILE, exactly, without a reference."`
+	Refs     []string `json:"refs,omitempty" jsonschema_description:"References at which it may be called: refs/tags/v1.2.3, refs/tags/v*; * within a path segment, ** across."`
+	Commits  []string `json:"commits,omitempty" jsonschema_description:"Commits of the workflow that count at any reference, in full."`
 }
 
 // Exception accepts a denial for a time.

@@ -168,7 +168,7 @@ func (j *judgement) rules() {
 	}
 	for i := range j.ev.Platforms {
 		e := &j.ev.Platforms[i]
-		variables := ruleVariables(&j.ev, e)
+		variables := ruleVariables(&j.ev, e, j.spec.Provenance)
 		for n := range j.policy.rules {
 			r := &j.policy.rules[n]
 			found := r.evaluate(variables, e.Config.Clipped)

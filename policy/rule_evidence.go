@@ -90,7 +90,7 @@ type (
 
 // ruleVariables is the evidence as rules see it. Whatever may be absent is
 // what makes an honest rule false: year 1, -1, the empty text.
-func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence) map[string]any {
+func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence, want *Provenance) map[string]any {
 	c := e.Config
 	subject := RuleSubject{
 		Registry: ev.Image.Registry(), Repository: ev.Image.Repository(), Digest: string(e.Digest), Platform: e.Platform,
@@ -138,9 +138,10 @@ func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence) map[stri
 	}
 	provenance := make([]RuleProvenance, len(e.Provenance))
 	for i, p := range e.Provenance {
+		at := want.standing(&p)
 		provenance[i] = RuleProvenance{
-			Builder:   p.Builder,
-			SLSALevel: int64(p.SLSALevel),
+			Builder:   at.builder,
+			SLSALevel: int64(at.level),
 			Source:    p.SourceURI,
 			Ref:       p.Ref,
 			Commit:    p.Commit,

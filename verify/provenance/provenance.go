@@ -132,6 +132,7 @@ func (c *collection) add(p attestor.Provenance) {
 
 func same(p, q attestor.Provenance) bool {
 	return p.Source == q.Source && p.Builder == q.Builder && p.PredicateType == q.PredicateType && p.KeyID == q.KeyID &&
+		fmt.Sprint(p.Workflow) == fmt.Sprint(q.Workflow) &&
 		p.SourceURI == q.SourceURI && p.Ref == q.Ref && p.Commit == q.Commit && p.SLSALevel == q.SLSALevel &&
 		fmt.Sprint(p.Materials) == fmt.Sprint(q.Materials)
 }
@@ -178,15 +179,11 @@ func (s *Source) attached(ctx context.Context, images []attestor.Image, rule att
 		}
 
 		for _, st := range statements {
-			p, err := parse(st.Payload, img.Digest())
+			p, err := fromSigner(st, img.Digest())
 			if err != nil {
 				c.reject("attached: " + err.Error())
 				continue
 			}
-
-			// The level follows from the signer that was verified, never from a
-			// level that the statement claims.
-			p.Source, p.KeyID, p.SLSALevel = "cosign", st.Signer, attachedLevel(p, st)
 			c.add(p)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/plain"
-	"github.com/attestor-gate/attestor/verify/signed"
 )
 
 // The predicate types that are understood.
@@ -22,10 +21,7 @@ const (
 	slsaV1  = "https://slsa.dev/provenance/v1"
 )
 
-const (
-	cloudBuildBuilder = "https://cloudbuild.googleapis.com/GoogleHostedWorker"
-	githubGenerator   = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/"
-)
+const cloudBuildBuilder = "https://cloudbuild.googleapis.com/GoogleHostedWorker"
 
 type digests map[string]string
 
@@ -370,25 +366,6 @@ func cloudBuildLevel(p attestor.Provenance) int {
 		return 2
 	}
 	return 1
-}
-
-// attachedLevel returns the SLSA build level of a statement attached with cosign:
-// 2, unless more or less is known of its signer.
-func attachedLevel(p attestor.Provenance, st signed.Statement) int {
-	switch {
-	// Level 2 asks for a build platform that signs, and this one names none.
-	case p.Builder == "":
-		return 1
-
-	// SLSA v1.0, level 3: "prevent secret material used to sign the provenance from
-	// being accessible to the user-defined build steps". That is known of one builder,
-	// the reusable workflow of slsa-github-generator, when its certificate names the
-	// workflow itself at a release.
-	case st.Issuer == "https://token.actions.githubusercontent.com" && st.Subject == p.Builder &&
-		strings.HasPrefix(p.Builder, githubGenerator) && strings.Contains(p.Builder, "@refs/tags/v"):
-		return 3
-	}
-	return 2
 }
 
 // clip keeps hostile text from filling the record.

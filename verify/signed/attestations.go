@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -18,6 +19,9 @@ type Statement struct {
 	Signer        string // for people
 	Subject       string // of the certificate; "" for a key
 	Issuer        string // of the certificate; "" for a key
+
+	// Extensions of the certificate are what its authority vouches for about a CI run; empty for a key.
+	Extensions certificate.Extensions
 }
 
 // Attestations returns the statements of the given predicate types that are attached to
@@ -103,6 +107,11 @@ func (c *Checker) attestation(
 	}
 
 	st, err := newStatement(payload, img)
-	st.Signer, st.Subject, st.Issuer = by.text, by.subject, by.issuer
+	st.by(by)
 	return st, err
+}
+
+// by says who signed the statement.
+func (st *Statement) by(s signer) {
+	st.Signer, st.Subject, st.Issuer, st.Extensions = s.text, s.subject, s.issuer, s.extensions
 }

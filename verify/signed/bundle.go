@@ -112,7 +112,7 @@ func (c *Checker) verifyBundle(
 		if err != nil {
 			return err
 		}
-		st.Signer, st.Subject, st.Issuer = by.text, by.subject, by.issuer
+		st.by(by)
 		return nil
 	})
 

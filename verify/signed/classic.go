@@ -17,6 +17,7 @@ import (
 	cbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
 	"github.com/sigstore/cosign/v2/pkg/oci"
 	"github.com/sigstore/cosign/v2/pkg/oci/static"
+	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
@@ -334,12 +335,18 @@ func (m *material) explainIdentity(cert *x509.Certificate) error {
 type signer struct {
 	text            string // for people
 	subject, issuer string // of the certificate; "" for a key
+	extensions      certificate.Extensions
 }
 
 func signerOf(cert *x509.Certificate) signer {
 	ext := cosign.CertExtensions{Cert: cert}
 	s := signer{subject: strings.Join(cryptoutils.GetSubjectAlternateNames(cert), ", "), issuer: ext.GetIssuer()}
 	s.text = clip(fmt.Sprintf("%s (%s)", s.subject, s.issuer))
+
+	// Of extensions that cannot be read none counts: they only ever add to what the subject proves.
+	if ext, err := certificate.ParseExtensions(cert.Extensions); err == nil {
+		s.extensions = ext
+	}
 	return s
 }
 
