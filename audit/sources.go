@@ -23,10 +23,12 @@ import (
 // which are parsed when the image is judged. It ends with the first error.
 type References = iter.Seq2[string, error]
 
+// MaxTagPage is how many bytes of one response to a list of tags are read.
+const MaxTagPage = 64 << 20
+
 const (
 	maxLine     = 4096             // bytes of a line of a file of references
 	maxDocument = 256 << 20        // bytes of a document of gcloud or kubectl
-	maxTagPage  = 64 << 20         // bytes of one response of a registry
 	listTimeout = 30 * time.Minute // of the tags of one repository, with waits
 )
 
@@ -59,9 +61,14 @@ func LinesOf(r io.Reader) References {
 
 // RegistryOptions say how to connect to registries.
 type RegistryOptions struct {
-	Remote    []remote.Option        // credentials and page size
-	Transport http.RoundTripper      // nil: that of go-containerregistry
-	Insecure  func(host string) bool // plain HTTP, for registries on loopback
+	Remote   []remote.Option        // credentials and page size
+	Insecure func(host string) bool // plain HTTP, for registries on loopback
+
+	// Transport is required. It must refuse the addresses that no registry may lead to,
+	// such as those of metadata servers: redirects, token servers and further pages are
+	// what a registry says. Refused reports whether an error is such a refusal.
+	Transport http.RoundTripper
+	Refused   func(error) bool
 }
 
 // TagsOf lists the tags of repositories, page by page. A registry that throttles
@@ -93,15 +100,15 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 		return false
 	}
 
-	transport := o.Transport
-	if transport == nil {
-		transport = remote.DefaultTransport
+	if o.Transport == nil {
+		yield("", errors.New("listing tags: no transport is given"))
+		return false
 	}
 
 	// The transport waits and retries where the registry throttles. 429 is
 	// therefore not among the codes that go-containerregistry retries: together
 	// they would multiply the attempts.
-	patient := throttle.Transport{Next: bounded{transport}, Tries: tagTries}
+	patient := throttle.Transport{Next: bounded{o.Transport}, Tries: tagTries}
 	p, err := remote.NewPuller(append([]remote.Option{
 		remote.WithTransport(patient),
 		remote.WithRetryStatusCodes(
@@ -133,19 +140,26 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 	}
 
 	if err != nil {
-		yield("", listing(repo.Name(), err))
+		yield("", listing(repo.Name(), err, o.Refused))
 		return false
 	}
 	return true
 }
 
-// listing is the public error of a list of tags that failed.
-func listing(repo string, err error) error {
+// listing is the public error of a list of tags that failed. refused tells refusals of
+// the transport; it may be nil.
+func listing(repo string, err error, refused func(error) bool) error {
 	host, _, _ := strings.Cut(repo, "/")
 	e := &attestor.Error{
 		Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Err: err,
 		Msg: "the tags of " + repo + " could not be listed: the registry " + host + " did not answer",
 		Fix: "check that the registry runs and can be reached from here, then try again",
+	}
+
+	if refused != nil && refused(err) {
+		e.Code = attestor.CodeRegistryNotAllowed
+		e.Msg = "the tags of " + repo + " could not be listed: the registry " + host + " leads to a host or an answer that is not allowed"
+		e.Fix = "see the log; if the registry needs that host, name it under registries.companions in the configuration"
 	}
 
 	if t, ok := errors.AsType[*transport.Error](err); ok {

@@ -34,7 +34,7 @@ func TestSources(t *testing.T) {
 		{name: "kubernetes, none", refs: audit.RunningInKubernetes(strings.NewReader(`{"items":[]}`))},
 		{name: "kubernetes, another document", refs: audit.RunningInKubernetes(strings.NewReader(`{"kind":"Pod"}`)), bad: true},
 		{name: "kubernetes, empty", refs: audit.RunningInKubernetes(strings.NewReader(``)), bad: true},
-		{name: "tags, malformed repository", refs: audit.TagsOf(t.Context(), []string{"nginx"}, audit.RegistryOptions{}), bad: true},
+		{name: "tags, malformed repository", refs: audit.TagsOf(t.Context(), []string{"nginx"}, audit.RegistryOptions{Transport: http.DefaultTransport}), bad: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
@@ -69,7 +69,7 @@ func TestTagsThatCannotBeListed(t *testing.T) {
 		host := strings.TrimPrefix(srv.URL, "http://")
 		var failed error
 
-		for _, err := range audit.TagsOf(t.Context(), []string{host + "/acme/x"}, audit.RegistryOptions{Remote: []remote.Option{remote.WithRetryStatusCodes()}}) {
+		for _, err := range audit.TagsOf(t.Context(), []string{host + "/acme/x"}, audit.RegistryOptions{Transport: http.DefaultTransport, Remote: []remote.Option{remote.WithRetryStatusCodes()}}) {
 			failed = err
 		}
 
@@ -97,7 +97,7 @@ func TestTagsOfReadsAllPages(t *testing.T) {
 	repo := strings.TrimPrefix(srv.URL, "http://") + "/acme/x"
 	var got []string
 
-	for ref, err := range audit.TagsOf(t.Context(), []string{repo}, audit.RegistryOptions{}) {
+	for ref, err := range audit.TagsOf(t.Context(), []string{repo}, audit.RegistryOptions{Transport: http.DefaultTransport}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,5 +106,15 @@ func TestTagsOfReadsAllPages(t *testing.T) {
 
 	if want := []string{repo + ":a", repo + ":b", repo + ":c"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// What is listed without a transport that refuses addresses would follow a registry
+// anywhere.
+func TestTagsOfNeedsATransport(t *testing.T) {
+	for _, err := range audit.TagsOf(t.Context(), []string{"registry.example/acme/x"}, audit.RegistryOptions{}) {
+		if err == nil || !strings.Contains(err.Error(), "no transport") {
+			t.Errorf("got %v", err)
+		}
 	}
 }

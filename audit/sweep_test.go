@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -120,7 +121,7 @@ func TestSweepJudgesEachDigestOnce(t *testing.T) {
 	}
 
 	loopback := func(h string) bool { return h == host }
-	totals, err := s.Run(t.Context(), audit.TagsOf(t.Context(), repos, audit.RegistryOptions{Insecure: loopback}))
+	totals, err := s.Run(t.Context(), audit.TagsOf(t.Context(), repos, audit.RegistryOptions{Insecure: loopback, Transport: http.DefaultTransport}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func (n observing) RoundTrip(r *http.Request) (*http.Response, error) {
 // tagTries is how often one page of tags is requested, at most.
 const tagTries = 8
 
-// A bounded transport fails a response body at maxTagPage bytes.
+// A bounded transport fails a response body at MaxTagPage bytes.
 type bounded struct{ inner http.RoundTripper }
 
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -77,6 +77,6 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 
-	resp.Body = http.MaxBytesReader(nil, resp.Body, maxTagPage)
+	resp.Body = http.MaxBytesReader(nil, resp.Body, MaxTagPage)
 	return resp, nil
 }

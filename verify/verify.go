@@ -122,6 +122,22 @@ func (i *Inspector) Transport() http.RoundTripper {
 	return throttle.Transport{Next: i.fetch.guard, Tries: registryTries}
 }
 
+// NewTransport returns a transport that asks only the registries of r, by the rules
+// that an Inspector follows, for answers of at most bytes: lists are larger than
+// manifests. [Refused] tells its own errors from those of a registry.
+func NewTransport(r Registries, bytes int64) (http.RoundTripper, error) {
+	if len(r.Hosts) == 0 {
+		return nil, errors.New("making a transport: no registry is given, so that every request would be refused")
+	}
+	h, err := newHosts(r)
+	if err != nil {
+		return nil, err
+	}
+
+	g, _ := newGuard(r, h, limits{ManifestBytes: bytes}.withDefaults())
+	return g, nil
+}
+
 // NameOptions returns the options for parsing references that are read by
 // [Inspector.Transport]: with name.Insecure for a registry that is configured for
 // plain HTTP.

@@ -20,7 +20,6 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/engine"
-	"github.com/attestor-gate/attestor/internal/loopback"
 )
 
 type auditFlags struct {
@@ -311,9 +310,9 @@ func (f *auditFlags) references(
 		)
 	}
 	if len(repositories) > 0 {
-		o := audit.RegistryOptions{
-			Remote:   engine.RemoteOptions(version),
-			Insecure: func(host string) bool { return plain.Plain(host) || loopback.HostPort(host) },
+		o, err := tagLister(repositories, plain)
+		if err != nil {
+			return nil, err
 		}
 		sources = append(sources, listed.counted(
 			"a tag in "+strings.Join(

@@ -8,9 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/loopback"
 	"github.com/attestor-gate/attestor/verify"
 )
 
@@ -42,6 +46,32 @@ func pin(ctx context.Context, ref attestor.Reference, plainHTTP bool, log *slog.
 	ctx, cancel := context.WithTimeout(ctx, pinTimeout)
 	defer cancel()
 	return i.Pin(ctx, ref)
+}
+
+// tagLister says how the tags of repositories are listed: only from the registries that
+// somebody named, by the rules that the gate follows, since a registry says itself
+// where its tokens and its further pages are.
+func tagLister(repositories []string, c config.Registries) (audit.RegistryOptions, error) {
+	insecure := func(host string) bool { return c.Plain(host) || loopback.HostPort(host) }
+	named := config.Registries{Companions: c.Companions}
+	for _, repository := range repositories {
+		host, _, _ := strings.Cut(repository, "/")
+		repo, err := name.NewRepository(repository, name.StrictValidation)
+		if err != nil {
+			continue // the list says so
+		}
+		if named.Allowed = append(named.Allowed, repo.RegistryStr()); insecure(host) {
+			named.PlainHTTP = append(named.PlainHTTP, host)
+		}
+	}
+
+	o := audit.RegistryOptions{Remote: engine.RemoteOptions(version), Insecure: insecure, Refused: verify.Refused}
+	if len(named.Allowed) == 0 {
+		return o, nil // nobody is asked
+	}
+	var err error
+	o.Transport, err = verify.NewTransport(engine.Registries(named), audit.MaxTagPage)
+	return o, err
 }
 
 // printImage begins an answer in text: the image by digest, and the tag that was resolved to it.

@@ -131,7 +131,7 @@ func TestDockerCredentialsStayWithTheirHost(t *testing.T) {
 			t.Errorf("%s named an image", host)
 		}
 		for _, err := range audit.TagsOf(t.Context(), []string{host + "/app/api"}, audit.RegistryOptions{
-			Remote: engine.RemoteOptions("test"), Insecure: func(string) bool { return true },
+			Remote: engine.RemoteOptions("test"), Insecure: func(string) bool { return true }, Transport: inspector.Transport(),
 		}) {
 			if err == nil {
 				t.Errorf("%s listed a tag", host)
