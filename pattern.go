@@ -208,6 +208,46 @@ func overlap(n, m int, starA, starB func(int) bool, same func(i, j int) bool) bo
 	return below[0]
 }
 
+// Covers reports whether p matches every repository that q matches. It never says so
+// wrongly; of patterns that differ in form it may say no where the answer is yes.
+func (p Pattern) Covers(q Pattern) bool {
+	if len(p.segments) == 0 || len(q.segments) == 0 {
+		return false
+	}
+	return cover(len(p.segments), len(q.segments),
+		func(i int) bool { return p.segments[i] == "**" },
+		func(j int) bool { return q.segments[j] == "**" },
+		func(i, j int) bool {
+			a, b := p.segments[i], q.segments[j]
+			return cover(len(a), len(b),
+				func(i int) bool { return a[i] == '*' }, func(j int) bool { return b[j] == '*' },
+				func(i, j int) bool { return a[i] == b[j] })
+		})
+}
+
+// cover reports whether the first of two sequences, in which some elements stand for
+// any run, has every reading of the second. all[j] says so of what is left of both,
+// from i and j on.
+func cover(n, m int, starA, starB func(int) bool, same func(i, j int) bool) bool {
+	all, below := make([]bool, m+1), make([]bool, m+1)
+	for i := n; i >= 0; i-- {
+		for j := m; j >= 0; j-- {
+			switch {
+			case i == n:
+				all[j] = j == m
+			case starA(i):
+				// A run takes in one more element of the other, or ends.
+				all[j] = below[j] || j < m && all[j+1]
+			default:
+				// Nothing but a run has every reading of a run.
+				all[j] = j < m && !starB(j) && same(i, j) && below[j+1]
+			}
+		}
+		all, below = below, all
+	}
+	return below[0]
+}
+
 // String is the text it was parsed from.
 func (p Pattern) String() string { return p.text }
 

@@ -43,6 +43,41 @@ func TestPatternOverlaps(t *testing.T) {
 	}
 }
 
+func TestPatternCovers(t *testing.T) {
+	for _, tt := range []struct {
+		p, q string
+		want bool
+	}{
+		{"h/a", "h/a", true},
+		{"h/a", "h/b", false},
+		{"**", "h/a", true},
+		{"**", "**", true},
+		{"**", "*/app/**", true},
+		{"*/app/**", "**", false},
+		{"h/**", "h/a/b/*", true},
+		{"h/*", "h/a", true},
+		{"h/*", "h/**", false},
+		{"h/*", "h/a/b", false},
+		{"h/a", "h/*", false},
+		{"h/a*", "h/ab*", true},
+		{"h/ab*", "h/a*", false},
+		{"h/*b", "h/a*b", true},
+		{"h/a*b", "h/*b", false},
+		{"h/**/api", "h/acme/**/api", true},
+		{"h/acme/**/api", "h/**/api", false},
+		{"h/**/api", "h/acme/**", false},
+		{"*.pkg.dev/**", "eu-docker.pkg.dev/acme/**", true},
+		{"h/team/**", "h/team-evil/**", false},
+	} {
+		if got := pattern(t, tt.p).Covers(pattern(t, tt.q)); got != tt.want {
+			t.Errorf("%s covers %s: %t, want %t", tt.p, tt.q, got, tt.want)
+		}
+	}
+	if (attestor.Pattern{}).Covers(pattern(t, "h/a")) || pattern(t, "**").Covers(attestor.Pattern{}) {
+		t.Error("the zero pattern covers something, or is covered")
+	}
+}
+
 func pattern(t testing.TB, s string) attestor.Pattern {
 	t.Helper()
 	p, err := attestor.ParsePattern(s)
@@ -73,6 +108,14 @@ func FuzzPatternOverlaps(f *testing.F) {
 		}
 		if !p.Overlaps(p) {
 			t.Fatalf("%q does not overlap itself", a)
+		}
+
+		// What covers another matches all that the other does.
+		if !p.Covers(p) {
+			t.Fatalf("%q does not cover itself", a)
+		}
+		if p.Covers(q) && (!p.Overlaps(q) || q.Match(repository) && !p.Match(repository)) {
+			t.Fatalf("%q covers %q, and not in %q", a, b, repository)
 		}
 	})
 }

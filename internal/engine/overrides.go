@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,31 +64,66 @@ func (e *Engine) checkOverrides(set *policy.Set) error {
 		// An SQLite file is for one process, which ends overrides by itself. Without
 		// identities, whoever reaches the loopback interface may do everything.
 		case c.Store.SQLite != "" || c.Identity == nil:
-		case !mayExpire(c.Identity.Callers, p):
+		case !mayExpire(c, p):
 			errs = append(errs, fmt.Errorf("policy %s: breakGlass.expires is %v, and no caller in identity.callers has the action "+
-				"rejudge for its images: with store.postgres, a caller must call POST /v1/expire every five minutes; "+
+				"rejudge for all of its images: with store.postgres, a caller must call POST /v1/expire every five minutes; "+
 				"add rejudge to the actions of the scheduler's account, or remove breakGlass.expires", name, b.Expires))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// mayExpire reports whether some caller has the right to end overrides of each of
-// a policy's image patterns.
-func mayExpire(callers []config.Caller, p *policy.Policy) bool {
-	for _, images := range p.Images() {
-		covered := slices.ContainsFunc(callers, func(c config.Caller) bool {
-			return slices.Contains(c.Actions, string(attestor.ActionRejudge)) &&
-				slices.ContainsFunc(c.Images, func(text string) bool {
-					pattern, err := attestor.ParsePattern(text)
-					return err == nil && pattern.Overlaps(images)
-				})
-		})
-		if !covered {
-			return false
-		}
+// mayExpire reports whether one caller has the right to end every override that a
+// policy can grant. A run by somebody who may end only some of them leaves the others,
+// and does not count as one.
+func mayExpire(c config.Config, p *policy.Policy) bool {
+	var images []attestor.Pattern
+	for _, pattern := range p.Images() {
+		images = append(images, onHosts(pattern, c.Registries.Hosts())...)
 	}
-	return true
+
+	return slices.ContainsFunc(c.Identity.Callers, func(who config.Caller) bool {
+		var may []attestor.Pattern
+		for _, text := range who.Images {
+			if pattern, err := attestor.ParsePattern(text); err == nil {
+				may = append(may, pattern)
+			}
+		}
+
+		uncovered := func(q attestor.Pattern) bool {
+			return !slices.ContainsFunc(may, func(p attestor.Pattern) bool { return p.Covers(q) })
+		}
+		return slices.Contains(who.Actions, string(attestor.ActionRejudge)) && !slices.ContainsFunc(images, uncovered)
+	})
+}
+
+// onHosts is a pattern on each registry that may be asked, if it is for any registry: no
+// image of another one is ever judged.
+func onHosts(p attestor.Pattern, hosts []string) []attestor.Pattern {
+	host, path, _ := strings.Cut(p.String(), "/")
+	wild := func(h string) bool { return strings.Contains(h, "*") }
+	if host != "*" && host != "**" || len(hosts) == 0 || slices.ContainsFunc(hosts, wild) {
+		return []attestor.Pattern{p}
+	}
+
+	var out []attestor.Pattern
+	for _, h := range hosts {
+		text := h + "/" + path
+		if host == "**" { // which stands for the registry and any number of segments
+			text = h + "/" + p.String()
+		}
+		on, err := attestor.ParsePattern(text)
+		if err != nil {
+			return []attestor.Pattern{p}
+		}
+		out = append(out, on)
+	}
+
+	// Or for nothing at all.
+	if rest, err := attestor.ParsePattern(path); host == "**" && err == nil && rest.Unmatchable() == "" {
+		out = append(out, onHosts(rest, hosts)...)
+	}
+	return out
 }
 
 const (

@@ -39,6 +39,8 @@ func TestOverridesThatNothingEndsAreRefused(t *testing.T) {
 		return &config.Identity{Callers: []config.Caller{{Email: "scheduler@example", Actions: actions, Images: []string{images}}}}
 	}
 	postgres, sqlite := config.Store{Postgres: "dsn"}, config.Store{SQLite: "record.db"}
+	only := func(hosts ...string) config.Registries { return config.Registries{Allowed: hosts} }
+	refused := []string{"policy window", "breakGlass.expires is 6s", "rejudge", "POST /v1/expire"}
 	const ends = "{allowed: true, expires: 6s}"
 	for _, tt := range []struct {
 		name, breakGlass string
@@ -50,8 +52,18 @@ func TestOverridesThatNothingEndsAreRefused(t *testing.T) {
 		{"the single instance", ends, config.Config{Store: sqlite, Identity: caller("**", "attest")}, nil},
 		{"several instances, open on loopback", ends, config.Config{Store: postgres}, nil},
 		{"several instances, and a scheduler", ends, config.Config{Store: postgres, Identity: caller("**", "rejudge")}, nil},
-		{"several instances, and a scheduler for other images", ends, config.Config{Store: postgres, Identity: caller("other.example/**", "rejudge")}, nil},
-		{"several instances, and no scheduler", ends, config.Config{Store: postgres, Identity: caller("**", "attest", "read")}, []string{"policy window", "breakGlass.expires is 6s", "rejudge", "POST /v1/expire"}},
+		{"a scheduler for every application", ends, config.Config{Store: postgres, Identity: caller("*/app/**", "rejudge")}, nil},
+		{"a scheduler for the one registry", ends, config.Config{Store: postgres, Registries: only("r.example"), Identity: caller("r.example/**", "rejudge")}, nil},
+		{"a scheduler for one registry of two", ends, config.Config{Store: postgres, Registries: only("r.example", "s.example"), Identity: caller("r.example/**", "rejudge")}, refused},
+		{"a scheduler for one registry of any", ends, config.Config{Store: postgres, Registries: only("*"), Identity: caller("r.example/**", "rejudge")}, refused},
+		{"a scheduler for other images", ends, config.Config{Store: postgres, Identity: caller("other.example/**", "rejudge")}, refused},
+		{"a scheduler for some of the images", ends, config.Config{Store: postgres, Identity: caller("*/app/payments/**", "rejudge")}, refused},
+		{"a scheduler for one level of the images", ends, config.Config{Store: postgres, Identity: caller("*/app/*", "rejudge")}, refused},
+		{"a reader of all, and a scheduler of some", ends, config.Config{Store: postgres, Identity: &config.Identity{Callers: []config.Caller{
+			{Email: "reader@example", Actions: []string{"read", "attest"}, Images: []string{"**"}},
+			{Email: "scheduler@example", Actions: []string{"rejudge"}, Images: []string{"*/app/payments/**"}},
+		}}}, refused},
+		{"several instances, and no scheduler", ends, config.Config{Store: postgres, Identity: caller("**", "attest", "read")}, refused},
 	} {
 		set, err := policy.Parse(policy.Source{Name: "policy.yaml", Text: []byte(overriding(tt.breakGlass))})
 		if err != nil {
