@@ -32,6 +32,9 @@ const kmsKeyIDPrefix = "//cloudkms.googleapis.com/v1/"
 // signPermission is what AsymmetricSign asks for.
 const signPermission = "cloudkms.cryptoKeyVersions.useToSign"
 
+// viewPermission is what GetPublicKey asks for.
+const viewPermission = "cloudkms.cryptoKeyVersions.viewPublicKey"
+
 // keyVersionPattern catches the key where its version was meant.
 var keyVersionPattern = regexp.MustCompile(
 	`^(projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)/cryptoKeyVersions/[0-9]+$`,
@@ -69,6 +72,8 @@ func NewKMSSigner(client *kms.KeyManagementClient, keyVersion string, question l
 
 func (s *kmsSigner) id() string    { return kmsKeyIDPrefix + s.version }
 func (s *kmsSigner) where() string { return "KMS key " + s.version }
+
+func (s *kmsSigner) permissions() (load, sign string) { return viewPermission, signPermission }
 
 // load returns the key that was read before. again reads it anew: where the key
 // turned out not to be the attestor's, since the earlier answer may have been

@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,12 @@ import (
 	"strings"
 
 	"cloud.google.com/go/iam/apiv1/iampb"
-	"golang.org/x/sync/errgroup"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/probe"
 )
 
 const (
@@ -26,58 +27,77 @@ const (
 // attestor does not have, a permission that is missing. It signs and stores
 // nothing. The error is an [attestor.Error] of kind Unavailable that lists all
 // obstacles. The right to create occurrences in the attestations' project is not
-// checked, because no API reports it.
+// checked, because Container Analysis does not report it.
 func (a *Attester) Preflight(ctx context.Context) error {
-	problems := make([][]error, len(a.c.Attestors))
-	var g errgroup.Group
-	g.SetLimit(atOnce)
-	for i, c := range a.c.Attestors {
-		g.Go(func() error {
-			problems[i] = a.preflight(ctx, a.attestors[c.Name])
-			return nil
-		})
+	var errs []error
+	for _, r := range a.Probe(ctx) {
+		if r.Err != nil {
+			errs = append(errs, r.Err)
+		}
 	}
-
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return summary(slices.Concat(problems...))
+	return summary(errs)
 }
 
-// preflight lists the obstacles of one attestor.
-func (a *Attester) preflight(ctx context.Context, c AttestorConfig) []error {
-	var errs []error
-	add := func(err error) bool {
-		if err != nil {
-			errs = append(errs, err)
-		}
-		return err == nil
+// Probe asks, for every configured attestor at once, all that Preflight is about,
+// and returns each question with its answer. A question that depends on another is
+// left out where that one failed.
+func (a *Attester) Probe(ctx context.Context) []probe.Result {
+	var questions []func() []probe.Result
+	for _, c := range a.c.Attestors {
+		questions = append(questions, func() []probe.Result { return a.probe(ctx, a.attestors[c.Name]) })
+	}
+	return probe.Together(atOnce, questions)
+}
+
+// Dependencies, as results name them.
+const (
+	onKey       = "signing key"
+	onAttestors = "Binary Authorization"
+	onNotes     = "Container Analysis"
+)
+
+// probe asks about one attestor.
+func (a *Attester) probe(ctx context.Context, c AttestorConfig) []probe.Result {
+	var results []probe.Result
+	ask := func(dependency, subject, question string, f func() error) bool {
+		r := probe.Ask(dependency, subject, question, a.c.Limit.Duration(), f)
+		results = append(results, r)
+		return r.Err == nil
 	}
 
 	// The key is read anew: a version that was disabled since shows here.
-	_, err := c.Signer.load(ctx, true)
-	loaded := add(err)
-	if loaded {
-		add(c.Signer.mayUse(ctx))
+	toLoad, toSign := c.Signer.permissions()
+	loaded := ask(onKey, c.Signer.where(), cmp.Or(toLoad, "it can be read"), func() error {
+		_, err := c.Signer.load(ctx, true)
+		return err
+	})
+	if loaded && toSign != "" {
+		ask(onKey, c.Signer.where(), toSign, func() error { return c.Signer.mayUse(ctx) })
 	}
 
 	// Without the attestor there is no note and no list of keys to check further.
-	t, err := a.verifier.trust(ctx, c.Name, a.c.Now())
-	if !add(err) {
-		return errs
+	var t *trust
+	found := ask(onAttestors, c.Name, "binaryauthorization.attestors.get", func() (err error) {
+		t, err = a.verifier.trust(ctx, c.Name, a.c.Now())
+		return err
+	})
+	if !found {
+		return results
 	}
 
 	if loaded {
-		_, _, err := a.match(ctx, c, t)
-		add(err)
+		ask(onAttestors, c.Name, "the attestor has the public half of the signing key", func() error {
+			_, _, err := a.match(ctx, c, t)
+			return err
+		})
 	}
 
 	// A note that does not exist grants nothing; asking would report a second obstacle
 	// for the same cause.
-	if add(a.noteExists(ctx, c, t.note)) {
-		add(a.mayAttach(ctx, t.note))
+	if ask(onNotes, t.note, "containeranalysis.notes.get", func() error { return a.noteExists(ctx, c, t.note) }) {
+		results = append(results, a.mayAttach(ctx, t.note)...)
 	}
-	return errs
+	return results
 }
 
 // noteExists reads the note, which must be one for attestations.
@@ -115,33 +135,43 @@ func (a *Attester) noteExists(ctx context.Context, c AttestorConfig, note string
 }
 
 // mayAttach asks for the permissions that attesting takes, without using them.
-func (a *Attester) mayAttach(ctx context.Context, note string) error {
-	ctx, cancel := a.c.Limit.Start(ctx)
-	defer cancel()
+func (a *Attester) mayAttach(ctx context.Context, note string) []probe.Result {
+	var resp *iampb.TestIamPermissionsResponse
+	asked := probe.Ask(onNotes, note, attachPermission+", "+listPermission, a.c.Limit.Duration(), func() (err error) {
+		ctx, cancel := a.c.Limit.Start(ctx)
+		defer cancel()
 
-	resp, err := a.c.Analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{
-		Resource: note, Permissions: []string{attachPermission, listPermission},
+		resp, err = a.c.Analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{
+			Resource: note, Permissions: []string{attachPermission, listPermission},
+		})
+		if err != nil {
+			return fault(
+				attestor.CodeAttestorUnavailable,
+				"the gate's permissions on note "+note+" could not be read",
+				"try again",
+				err,
+			)
+		}
+		return nil
 	})
-	if err != nil {
-		return fault(
-			attestor.CodeAttestorUnavailable,
-			"the gate's permissions on note "+note+" could not be read",
-			"try again",
-			err,
-		)
+	if asked.Err != nil {
+		return []probe.Result{asked}
 	}
 
-	var missing []error
+	var results []probe.Result
 	for _, p := range []struct{ permission, what, role string }{
 		{attachPermission, "attach attestations to", "roles/containeranalysis.notes.attacher"},
 		{listPermission, "list the attestations of", "roles/containeranalysis.notes.occurrences.viewer"},
 	} {
+		one := asked
+		one.Question = p.permission
 		if !slices.Contains(resp.GetPermissions(), p.permission) {
-			missing = append(missing, fault(attestor.CodeAttestorDenied, "the gate may not "+p.what+" note "+note,
-				fmt.Sprintf("grant the gate's identity %s on %s", p.role, note), nil))
+			one.Err = fault(attestor.CodeAttestorDenied, "the gate may not "+p.what+" note "+note,
+				fmt.Sprintf("grant the gate's identity %s on %s", p.role, note), nil)
 		}
+		results = append(results, one)
 	}
-	return summary(missing)
+	return results
 }
 
 // summary joins all problems into one error, whose code is the first one's.

@@ -28,6 +28,9 @@ type Signer interface {
 	sign(ctx context.Context, w warrant, f form, alg algorithm) ([]byte, error)
 	// where says which key this is, for messages.
 	where() string
+	// permissions are what load and sign need of whoever holds the key; "" where there is
+	// no such permission.
+	permissions() (load, sign string)
 	// mayUse names what the identity lacks to use the key, or is nil.
 	mayUse(ctx context.Context) error
 }
@@ -129,9 +132,10 @@ func (s *keyFileSigner) GoString() string { return s.where() }
 // MarshalText keeps it out of JSON.
 func (s *keyFileSigner) MarshalText() ([]byte, error) { return []byte(s.where()), nil }
 
-func (s *keyFileSigner) id() string                   { return s.keyID }
-func (s *keyFileSigner) where() string                { return "key file " + s.path }
-func (s *keyFileSigner) mayUse(context.Context) error { return nil }
+func (s *keyFileSigner) id() string                       { return s.keyID }
+func (s *keyFileSigner) where() string                    { return "key file " + s.path }
+func (s *keyFileSigner) mayUse(context.Context) error     { return nil }
+func (s *keyFileSigner) permissions() (load, sign string) { return "", "" }
 
 func (s *keyFileSigner) load(context.Context, bool) (signerKey, error) {
 	return signerKey{public: s.signer.Public()}, nil

@@ -191,11 +191,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	if have > want {
-		return &attestor.Error{
-			Kind: attestor.Invalid,
-			Msg:  fmt.Sprintf("the decision store has schema version %d; this program supports up to %d", have, want),
-			Fix:  "run the version of attestor that wrote it, or a newer one",
-		}
+		return tooNew(have, want)
 	}
 	_, err = p.Up(ctx)
 	return err

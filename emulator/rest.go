@@ -40,6 +40,7 @@ func (e *Emulator) newREST() (http.Handler, error) {
 
 	mux := http.NewServeMux()
 	e.registerStubs(mux)
+	e.registerProjects(mux)
 	mux.Handle("/", googleREST(transcoder))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {

@@ -1,15 +1,22 @@
 package emulator
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"strings"
 
+	"cloud.google.com/go/iam/apiv1/iampb"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // registerStubs adds the few answers of Artifact Registry and Service Usage
 // without which gcloud does not get as far as asking Container Analysis:
 // every repository is a Docker one, every digest is in it, the API is enabled.
+// Resource Manager answers which permissions on a project no behaviour takes away.
 // The emulator keeps no images; tags it cannot know.
 func (e *Emulator) registerStubs(mux *http.ServeMux) {
 	const repository = "/v1/projects/{project}/locations/{location}/repositories/{repository}"
@@ -41,6 +48,33 @@ func (e *Emulator) registerStubs(mux *http.ServeMux) {
 		writeJSON(w, http.StatusOK, map[string]any{
 			"name": resourceName(r), "state": "ENABLED", "config": map[string]any{"name": r.PathValue("service")},
 		})
+	})
+}
+
+// registerProjects adds Resource Manager's projects.testIamPermissions. Faults meet it by the name of its rpc.
+func (e *Emulator) registerProjects(mux *http.ServeMux) {
+	const suffix, method = ":testIamPermissions", "/google.cloud.resourcemanager.v3.Projects/TestIamPermissions"
+	mux.HandleFunc("POST /v3/projects/{project}", func(w http.ResponseWriter, r *http.Request) {
+		project, found := strings.CutSuffix(r.PathValue("project"), suffix)
+		req := &iampb.TestIamPermissionsRequest{}
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			err = protojson.Unmarshal(body, req)
+		}
+		if !found || err != nil {
+			writeError(w, codes.InvalidArgument, "want POST /v3/projects/PROJECT"+suffix+" with permissions", nil)
+			return
+		}
+
+		req.Resource = "projects/" + project
+		answer := func(context.Context, any) (any, error) { return e.testPermissions(req) }
+		out, err := e.intercept(r.Context(), req, &grpc.UnaryServerInfo{FullMethod: method}, answer)
+		resp, ok := out.(*iampb.TestIamPermissionsResponse)
+		if err != nil || !ok {
+			writeError(w, status.Code(err), status.Convert(err).Message(), nil)
+			return
+		}
+		writeJSON(w, http.StatusOK, map[string]any{"permissions": resp.GetPermissions()})
 	})
 }
 

@@ -84,6 +84,12 @@ func NewWatcher(c WatcherConfig) (*Watcher, error) {
 	}, nil
 }
 
+// Unwatched holds a set that stays in force: nothing on the disk is looked at. err is why another one is not; it is
+// what Err answers.
+func Unwatched(set *Set, err error) *Watcher {
+	return &Watcher{set: set, status: Status{Digest: set.digest, Err: err}}
+}
+
 // Set is what is in force now.
 func (w *Watcher) Set() *Set {
 	w.mu.RLock()

@@ -82,9 +82,20 @@ func (a *ArtifactRegistry) Uploaded(ctx context.Context, img attestor.Image) (ti
 // projects/P/locations/L/repositories/R/dockerImages/IMAGE@DIGEST, with the
 // slashes of a nested IMAGE escaped.
 func dockerImage(img attestor.Image) (string, bool) {
-	host, path, _ := strings.Cut(img.Repository(), "/")
+	repository, path, ok := ArtifactRepository(img.Repository())
+	if !ok || path == "" {
+		return "", false
+	}
+	return fmt.Sprintf("%s/dockerImages/%s@%s", repository, url.PathEscape(path), img.Digest()), true
+}
+
+// ArtifactRepository is the resource name, projects/P/locations/L/repositories/R,
+// of the repository of Artifact Registry that a name such as
+// us-docker.pkg.dev/P/R/IMAGE is in, gcr.io names included, and the rest of the name.
+func ArtifactRepository(name string) (repository, path string, ok bool) {
+	host, path, _ := strings.Cut(name, "/")
 	project, path, _ := cutProject(path)
-	location, repository := "", ""
+	location := ""
 	switch host {
 	case "gcr.io", "us.gcr.io":
 		location, repository = "us", host
@@ -93,24 +104,16 @@ func dockerImage(img attestor.Image) (string, bool) {
 	case "asia.gcr.io":
 		location, repository = "asia", host
 	default:
-		var ok bool
 		if location, ok = strings.CutSuffix(host, "-docker.pkg.dev"); !ok || strings.Contains(location, ".") {
-			return "", false
+			return "", "", false
 		}
 		repository, path, _ = strings.Cut(path, "/")
 	}
 
-	if project == "" || location == "" || repository == "" || path == "" {
-		return "", false
+	if project == "" || location == "" || repository == "" {
+		return "", "", false
 	}
-	return fmt.Sprintf(
-		"projects/%s/locations/%s/repositories/%s/dockerImages/%s@%s",
-		project,
-		location,
-		repository,
-		url.PathEscape(path),
-		img.Digest(),
-	), true
+	return fmt.Sprintf("projects/%s/locations/%s/repositories/%s", project, location, repository), path, true
 }
 
 // cutProject takes the project off a path. A project of a domain has two

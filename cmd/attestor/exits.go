@@ -61,10 +61,14 @@ func exitCodes() map[string]endings {
 		"policy explain":  {0: "a policy governs the image", 1: "none does", 2: wrongUsage},
 		"policy simulate": {0: "judged again", 1: "with --fail: an image that passed would not", 2: nothingToDo, 3: cannotBeAsked},
 
-		"posture":  {0: "no finding denies", 1: "a finding denies", 2: nothingToDo, 3: notDecided},
-		"import":   {0: "stored", 2: wrongUsage + ", or no report of a scan", 3: "not stored"},
-		"dev":      ended,
-		"serve":    {0: "ended by SIGTERM or an interrupt, or --check found nothing wrong", 2: wrongUsage, 3: "--check could not find out"},
+		"posture": {0: "no finding denies", 1: "a finding denies", 2: nothingToDo, 3: notDecided},
+		"import":  {0: "stored", 2: wrongUsage + ", or no report of a scan", 3: "not stored"},
+		"dev":     ended,
+		"serve":   {0: "ended by SIGTERM or an interrupt, or --check found nothing wrong", 2: wrongUsage, 3: "--check could not find out"},
+		"doctor": {
+			0: "nothing is wrong that images are decided on with", 1: "something is: a permission, or a thing, is missing",
+			2: wrongUsage, 3: "a dependency did not answer",
+		},
 		"emulator": ended,
 		"version":  {0: "printed", 2: wrongUsage},
 	}

@@ -103,7 +103,7 @@ func rootCommand() *cobra.Command {
 	}
 
 	root.AddCommand(
-		devCommand(), serveCommand(),
+		devCommand(), serveCommand(), doctorCommand(),
 		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
 		auditCommand(), decisionsCommand(), explainCommand(), reportCommand(),
 		policyCommand(), postureCommand(), importCommand(), emulatorCommand(),

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -28,6 +27,7 @@ import (
 	"github.com/attestor-gate/attestor/server/telemetry"
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/signed"
+	"github.com/attestor-gate/attestor/vuln"
 )
 
 // LoadConfig reads attestor.yaml, with everything that is wrong in one error.
@@ -54,6 +54,8 @@ type Options struct {
 
 	// Unsigned is for dry runs by a configuration without attestors: none is asked, and nothing can be signed.
 	Unsigned bool
+
+	policies *policy.Watcher // in place of those that the configuration names; nil: those
 }
 
 // An Engine is every stage, joined. Its fields are for commands that ask one
@@ -69,6 +71,7 @@ type Engine struct {
 	o          Options
 	log        *slog.Logger
 	signatures *signed.Checker
+	scanner    *vuln.Scanner
 	ends       *eol.Table // of distributions
 	gate       *attestor.Gate
 	revoker    *attestor.Revoker
@@ -102,11 +105,13 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	guard := guardGoogle(c.Dependencies.Timeouts, e.calls)
 
-	e.Policies, err = policy.NewWatcher(policy.WatcherConfig{
-		Paths: c.Policies, Interval: time.Duration(c.PolicyReload), Logger: e.log, Check: e.checkOverrides,
-	})
-	if err != nil {
-		return nil, err
+	if e.Policies = o.policies; e.Policies == nil {
+		e.Policies, err = policy.NewWatcher(policy.WatcherConfig{
+			Paths: c.Policies, Interval: time.Duration(c.PolicyReload), Logger: e.log, Check: e.checkOverrides,
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 
 	use := func(_ context.Context, f func(*kms.KeyManagementClient) error) error { return f(e.Google.KMS) }
@@ -115,8 +120,8 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e.closers = append(e.closers, e.Store.Close)
 
-	dial := google.DialAnyhow // a dry run may need no scan
-	if !o.Unsigned {
+	dial := google.DialAnyhow // a dry run may need no scan, and an examination says what has no credentials
+	if !o.Unsigned && o.policies == nil {
 		dial = func(ctx context.Context, em google.Emulators, log *slog.Logger, guard google.Guard) (*google.Clients, error) {
 			return google.Dial(ctx, em, log, guard)
 		}
@@ -196,34 +201,6 @@ func (e *Engine) Admit(ctx context.Context, r attestor.Request) (attestor.Decisi
 		}
 	}
 	return e.gate.Admit(ctx, r)
-}
-
-// CheckPolicies finds what policies name and the configuration or the disk does
-// not have, before an image depends on it: attestors, and the keys and roots of
-// bases' signatures.
-func (e *Engine) CheckPolicies(ctx context.Context) error {
-	var errs []error
-	configured := e.Config.AttestorNames()
-	for _, p := range e.Policies.Set().All() {
-		for _, name := range p.Needs().Attest.All() {
-			if !slices.Contains(configured, name) {
-				errs = append(
-					errs,
-					fmt.Errorf("policy %s: attestor %s is not in the configuration's attestors", p.Ref().Name, name),
-				)
-			}
-		}
-
-		for _, b := range p.Needs().Bases {
-			if b.SignedBy == nil {
-				continue
-			}
-			if err := e.signatures.Validate(ctx, *b.SignedBy); err != nil {
-				errs = append(errs, fmt.Errorf("policy %s: base %s: %w", p.Ref().Name, b.Name, err))
-			}
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // Attested answers whether every attestor of the configuration has attested to

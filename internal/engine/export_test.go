@@ -59,3 +59,6 @@ func Pages(e *Engine) (http.Handler, error) { return newPages(e) }
 
 // Readable is what tells apart who may see a summary.
 func Readable(c attestor.Caller) string { return readable(c) }
+
+// ProbeRepositories asks a stand-in of Artifact Registry.
+var ProbeRepositories = probeRepositories

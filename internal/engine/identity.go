@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/probe"
 	"github.com/attestor-gate/attestor/server/identity"
 )
 
@@ -19,31 +20,32 @@ const googleIssuer = "https://accounts.google.com"
 
 // newIdentity is open on loopback where nothing is configured: such a
 // configuration was refused where the service could be reached from elsewhere.
-// warm fetches what identifies callers before the first of them comes.
+// issuers fetches what identifies callers before the first of them comes, and says
+// what each issuer answered.
 func newIdentity(
 	c *config.Identity, log *slog.Logger,
-) (who identity.Verifier, warm func(context.Context) error, err error) {
+) (who identity.Verifier, issuers func(context.Context) []probe.Result, err error) {
 	if c == nil {
-		return identity.Open(LocalCaller()), func(context.Context) error { return nil }, nil
+		return identity.Open(LocalCaller()), func(context.Context) []probe.Result { return nil }, nil
 	}
 
 	rules, err := rulesOf(c.Callers)
 	if err != nil {
 		return nil, nil, err
 	}
-	issuers := []identity.Issuer{}
+	accepted := []identity.Issuer{}
 	for _, i := range c.Issuers {
-		issuers = append(issuers, identity.Issuer{URL: i.Issuer, JWKS: i.JWKS})
+		accepted = append(accepted, identity.Issuer{URL: i.Issuer, JWKS: i.JWKS})
 	}
 
 	tokens, err := identity.New(identity.Config{
-		Audience: c.Audience, Issuers: issuers, Rules: rules, IAPAudience: c.IAPAudience,
+		Audience: c.Audience, Issuers: accepted, Rules: rules, IAPAudience: c.IAPAudience,
 		UnsafeTrustPlatform: c.UnsafeTrustPlatform, Now: time.Now, Logger: log,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	return tokens, tokens.Warm, nil
+	return tokens, tokens.Probe, nil
 }
 
 // rulesOf makes a rule of each configured caller, with one grant.

@@ -12,33 +12,14 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/probe"
 	"github.com/attestor-gate/attestor/report"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/admission"
 )
 
-const (
-	// preflightFor is how long a good preflight is believed: it asks Google five
-	// times for each attestor, and probes come every few seconds.
-	preflightFor = 30 * time.Second
-	// basesEvery is how often the tags of approved bases are looked up.
-	basesEvery = time.Minute
-)
-
-// Check finds everything that would keep the service from starting, from knowing
-// its callers, or from signing: configuration, files, issuers' keys, attestors,
-// and what policies name. It asks Google and the issuers.
-func (e *Engine) Check(ctx context.Context) error {
-	s, err := e.newService()
-	if err == nil {
-		err = s.warm(ctx)
-	}
-	if a := e.Config.Admission; a != nil && !a.UnsafeOpen {
-		_, tlsErr := admission.TLS(a.Cert, a.Key, a.ClientCA)
-		err = errors.Join(err, tlsErr)
-	}
-	return errors.Join(err, e.Attester.Preflight(ctx), e.CheckPolicies(ctx))
-}
+// basesEvery is how often the tags of approved bases are looked up.
+const basesEvery = time.Minute
 
 // Serve answers on ln until ctx ends, and meanwhile completes what a crash left.
 // It closes ln.
@@ -52,7 +33,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	defer stop()
 	go e.Policies.Run(background)
 	go func() {
-		if err := e.CheckPolicies(background); err != nil {
+		if err := probe.Errors(e.probePolicies(background)); err != nil {
 			e.log.ErrorContext(
 				background,
 				"policies name unconfigured attestors or keys",
@@ -61,7 +42,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 		}
 	}()
 	go func() {
-		if err := s.warm(background); err != nil && background.Err() == nil {
+		if err := probe.Errors(s.who(background)); err != nil && background.Err() == nil {
 			e.log.ErrorContext(background, "issuers' keys cannot be read, and so their callers are refused",
 				slog.String("error", err.Error()))
 		}
@@ -105,14 +86,14 @@ func (e *Engine) ServeOnly(ctx context.Context, ln net.Listener) error {
 // service is the HTTP service, joined to the stages.
 type service struct {
 	*server.Server
-	warm func(context.Context) error // fetches what identifies callers
+	who func(context.Context) []probe.Result // fetches what identifies callers, from each issuer
 }
 
 func (e *Engine) newService() (*service, error) {
 	if err := e.checkOverrides(e.Policies.Set()); err != nil {
 		return nil, err
 	}
-	who, warm, err := newIdentity(e.Config.Identity, e.log)
+	who, issuers, err := newIdentity(e.Config.Identity, e.log)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +130,7 @@ func (e *Engine) newService() (*service, error) {
 		},
 		Logger: e.log, Registry: e.metrics, HashKey: key, Tracer: e.tracer,
 	})
-	return &service{s, warm}, err
+	return &service{s, issuers}, err
 }
 
 // serveAdmission answers AdmissionReviews on their own listener until ctx ends;
@@ -223,31 +204,6 @@ func (e *Engine) refreshBases(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
-}
-
-// ready lists what must work for images to be admitted.
-func (e *Engine) ready(ctx context.Context) []server.Condition {
-	return []server.Condition{
-		{Name: "record", Err: e.Store.Ready(ctx)},
-		{Name: "attestors", Err: e.preflight(ctx)},
-		{Name: "policies", Err: e.Policies.Err(), Aside: true},
-	}
-}
-
-// preflight is the attestors' preflight, asked again only after a while once it
-// was good. One that failed is asked again at once.
-func (e *Engine) preflight(ctx context.Context) error {
-	e.checked.Lock()
-	defer e.checked.Unlock()
-	if time.Since(e.good) < preflightFor {
-		return nil
-	}
-
-	err := e.Attester.Preflight(ctx)
-	if err == nil {
-		e.good = time.Now()
-	}
-	return err
 }
 
 // decisionText is a decision as `attestor attest` prints it.

@@ -40,15 +40,25 @@ func OpenStore(ctx context.Context, c config.Config) (*audit.Store, error) {
 }
 
 func openStore(ctx context.Context, c config.Config, use kmsUse) (*audit.Store, error) {
-	out := audit.Config{Now: time.Now, None: c.Store.None, SQLite: c.Store.SQLite, Log: logKey(c, use), Receivers: receivers(c)}
-	if c.Store.Postgres != "" {
-		b, err := os.ReadFile(c.Store.Postgres)
+	out, err := recordOf(c.Store)
+	if err != nil {
+		return nil, err
+	}
+	out.Log, out.Receivers = logKey(c, use), receivers(c)
+	return audit.Open(ctx, out)
+}
+
+// recordOf says where the record is, by the configuration.
+func recordOf(c config.Store) (audit.Config, error) {
+	out := audit.Config{Now: time.Now, None: c.None, SQLite: c.SQLite}
+	if c.Postgres != "" {
+		b, err := os.ReadFile(c.Postgres)
 		if err != nil {
-			return nil, fmt.Errorf("reading the connection string: %w", err)
+			return out, fmt.Errorf("reading the connection string: %w", err)
 		}
 		out.PostgreSQL = strings.TrimSpace(string(b))
 	}
-	return audit.Open(ctx, out)
+	return out, nil
 }
 
 // signatures breaks the construction cycle between the inspector, which has
@@ -165,6 +175,7 @@ func (e *Engine) newScanner(ctx context.Context) (attestor.Scanner, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.scanner = scanner
 	return e.withNamedScans(ctx, scanner)
 }
 

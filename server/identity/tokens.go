@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/probe"
 )
 
 // skew is how far clocks may be apart.
@@ -108,15 +111,35 @@ func New(c Config) (*Tokens, error) {
 
 // Warm fetches every issuer's keys, so that a wrong configuration fails at start and
 // not at the first request.
-func (t *Tokens) Warm(ctx context.Context) error {
-	var errs []error
-	for _, i := range t.issuers {
-		errs = append(errs, i.keys.refresh(ctx))
-	}
+func (t *Tokens) Warm(ctx context.Context) error { return probe.Errors(t.Probe(ctx)) }
+
+// Probe fetches every issuer's keys, at the same time, and returns each answer.
+func (t *Tokens) Probe(ctx context.Context) []probe.Result {
+	issuers := slices.SortedFunc(maps.Values(t.issuers), func(x, y *issuer) int { return strings.Compare(x.url, y.url) })
 	if t.iap != nil {
-		errs = append(errs, t.iap.keys.refresh(ctx))
+		issuers = append(issuers, t.iap)
 	}
-	return errors.Join(errs...)
+
+	var questions []func() []probe.Result
+	for _, i := range issuers {
+		questions = append(questions, func() []probe.Result {
+			return []probe.Result{probe.Ask("identity issuer", i.url, "its keys can be read", fetchTimeout, func() error {
+				return unread(i.url, i.keys.refresh(ctx))
+			})}
+		})
+	}
+	return probe.Together(len(issuers)+1, questions)
+}
+
+// unread explains to an operator that an issuer's keys could not be read.
+func unread(issuer string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &attestor.Error{
+		Kind: attestor.Unavailable, Msg: "the keys of the issuer " + issuer + " cannot be read, so that its callers are refused", Err: err,
+		Fix: "check that the gate's network reaches the issuer, and identity.issuers in the configuration",
+	}
 }
 
 // unauthenticated tells the caller what is missing; err is for the log.

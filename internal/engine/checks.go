@@ -1,0 +1,192 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/attestor-gate/attestor/internal/probe"
+	"github.com/attestor-gate/attestor/server"
+	"github.com/attestor-gate/attestor/server/admission"
+)
+
+// preflightFor is how long a good preflight is believed: it asks Google five
+// times for each attestor, and probes come every few seconds.
+const preflightFor = 30 * time.Second
+
+// Names of checks that are asked in a way of their own.
+const (
+	record    = "record"
+	attestors = "attestors"
+)
+
+// nobodyAsked is no question to any issuer.
+func nobodyAsked(context.Context) []probe.Result { return nil }
+
+// A check asks about something that the gate depends on.
+type check struct {
+	name  string // as /ready calls it
+	ready bool   // /ready asks it
+	start bool   // serve --check asks it
+	ask   func(context.Context) []probe.Result
+}
+
+// checks is the one list of what the gate depends on. /ready, serve --check and doctor each take their part of it, so
+// that a dependency is described once and no two of them disagree. Doctor takes all. who asks the issuers of callers'
+// tokens.
+func (e *Engine) checks(who func(context.Context) []probe.Result) []check {
+	return []check{
+		{name: record, ready: true, ask: e.probeRecord},
+		{name: attestors, ready: true, start: true, ask: e.probeAttestors},
+		{name: "policies", ready: true, start: true, ask: e.probeLoaded},
+		{name: "policies' needs", start: true, ask: e.probePolicies},
+		{name: "overrides", ask: e.probeOverrides}, // a service with one that cannot be ended does not start
+		{name: "identity", start: true, ask: who},
+		{name: "admission", start: true, ask: e.probeAdmission},
+		{name: "log", ask: e.probeLogKey},
+		{name: "attestations", ask: e.probeAttestationProjects},
+		{name: "scans", ask: e.probeScans},
+		{name: "registries", ask: e.probeRegistries},
+		{name: "bases", ask: e.probeBases},
+		{name: "repositories", ask: e.probeRepositories},
+		{name: "topic", ask: e.probeTopic},
+		{name: "traces", ask: e.probeCollector},
+	}
+}
+
+// Check finds everything that would keep the service from starting, from knowing
+// its callers, or from signing: configuration, files, issuers' keys, attestors,
+// and what policies name. It asks Google and the issuers.
+func (e *Engine) Check(ctx context.Context) error {
+	who := nobodyAsked
+	s, err := e.newService()
+	if err == nil {
+		who = s.who
+	}
+
+	errs := []error{err}
+	for _, c := range e.checks(who) {
+		if c.start {
+			errs = append(errs, probe.Errors(c.ask(ctx)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ready lists what must work for images to be admitted.
+func (e *Engine) ready(ctx context.Context) []server.Condition {
+	var out []server.Condition
+	for _, c := range e.checks(nobodyAsked) {
+		if !c.ready {
+			continue
+		}
+
+		condition := server.Condition{Name: c.name}
+		switch c.name {
+		case attestors:
+			condition.Err = e.preflight(ctx)
+		default:
+			for _, r := range c.ask(ctx) {
+				condition.Err, condition.Aside = errors.Join(condition.Err, r.Err), r.Aside
+			}
+		}
+		out = append(out, condition)
+	}
+	return out
+}
+
+// preflight is the attestors' preflight, asked again only after a while once it
+// was good. One that failed is asked again at once.
+func (e *Engine) preflight(ctx context.Context) error {
+	e.checked.Lock()
+	defer e.checked.Unlock()
+	if time.Since(e.good) < preflightFor {
+		return nil
+	}
+
+	err := e.Attester.Preflight(ctx)
+	if err == nil {
+		e.good = time.Now()
+	}
+	return err
+}
+
+// probeLoaded reports whether the policies in force are those on the disk. Where a gate runs, those from before go on
+// deciding, so that this is aside; a gate that is to start has none.
+func (e *Engine) probeLoaded(context.Context) []probe.Result {
+	r := probe.Ask("policies", joined(e.Config.Policies), "they load", 0, e.Policies.Err)
+	r.Aside = e.o.policies == nil
+	return []probe.Result{r}
+}
+
+// probeRecord commits a write as a decision does.
+func (e *Engine) probeRecord(ctx context.Context) []probe.Result {
+	return []probe.Result{probe.Ask("record", "the decision store", "a decision can be written", 0, func() error {
+		return e.Store.Ready(ctx)
+	})}
+}
+
+func (e *Engine) probeAttestors(ctx context.Context) []probe.Result { return e.Attester.Probe(ctx) }
+
+// probePolicies finds what policies name and the configuration or the disk does
+// not have, before an image depends on it: attestors, and the keys and roots of
+// bases' signatures.
+func (e *Engine) probePolicies(ctx context.Context) []probe.Result {
+	configured := e.Config.AttestorNames()
+	var out []probe.Result
+	for _, p := range e.Policies.Set().All() {
+		policy := "policy " + p.Ref().Name
+		out = append(out, probe.Ask("policies", policy, "its attestors are configured", 0, func() error {
+			var errs []error
+			for _, name := range p.Needs().Attest.All() {
+				if !slices.Contains(configured, name) {
+					errs = append(errs, fmt.Errorf("%s: attestor %s is not in the configuration's attestors", policy, name))
+				}
+			}
+			return errors.Join(errs...)
+		}))
+
+		for _, b := range p.Needs().Bases {
+			if b.SignedBy == nil {
+				continue
+			}
+			question := "what verifies signatures of base " + b.Name + " can be read"
+			out = append(out, probe.Ask("policies", policy, question, 0, func() error {
+				if err := e.signatures.Validate(ctx, *b.SignedBy); err != nil {
+					return fmt.Errorf("%s: base %s: %w", policy, b.Name, err)
+				}
+				return nil
+			}))
+		}
+	}
+	return out
+}
+
+// probeOverrides reports overrides that nothing would end.
+func (e *Engine) probeOverrides(context.Context) []probe.Result {
+	return []probe.Result{probe.Ask("policies", "all policies", "their overrides are ended", 0, func() error {
+		return e.checkOverrides(e.Policies.Set())
+	})}
+}
+
+// probeAdmission reads the files by which the API server and the gate know each other.
+func (e *Engine) probeAdmission(context.Context) []probe.Result {
+	a := e.Config.Admission
+	if a == nil || a.UnsafeOpen {
+		return nil
+	}
+	return []probe.Result{probe.Ask("admission", a.Listen, "certificate, key and client CA can be read", 0, func() error {
+		_, err := admission.TLS(a.Cert, a.Key, a.ClientCA)
+		return err
+	})}
+}
+
+// joined lists files for a person.
+func joined(files []string) string {
+	if len(files) == 1 {
+		return files[0]
+	}
+	return fmt.Sprintf("%s and %d more", files[0], len(files)-1)
+}
