@@ -10,6 +10,7 @@ const (
 	CheckVulnerabilities = "vulnerabilities"
 	CheckSecrets         = "secrets"
 	CheckProvenance      = "provenance"
+	CheckPackages        = "packages"
 	CheckAttest          = "attest"
 	RulePrefix           = "rule:"
 )
@@ -123,6 +124,19 @@ const (
 	CodeProvenanceSource      Code = "PROVENANCE_SOURCE"
 	CodeProvenanceLevel       Code = "PROVENANCE_LEVEL"
 	CodeProvenanceUnavailable Code = "PROVENANCE_UNAVAILABLE"
+
+	CodeSBOMMissing       Code = "SBOM_MISSING"
+	CodeSBOMUnsigned      Code = "SBOM_UNSIGNED"
+	CodeSBOMOtherDigest   Code = "SBOM_OTHER_DIGEST"
+	CodeSBOMInvalid       Code = "SBOM_INVALID"
+	CodeSBOMFormat        Code = "SBOM_FORMAT"
+	CodeSBOMTooLarge      Code = "SBOM_TOO_LARGE"
+	CodeSBOMTooMany       Code = "SBOM_TOO_MANY"
+	CodeSBOMUnavailable   Code = "SBOM_UNAVAILABLE"
+	CodePackageDenied     Code = "PACKAGE_DENIED"
+	CodePackageNotAllowed Code = "PACKAGE_NOT_ALLOWED"
+	CodeLicenseDenied     Code = "LICENSE_DENIED"
+	CodeLicenseUnknown    Code = "LICENSE_UNKNOWN"
 
 	CodeRuleViolated Code = "RULE_VIOLATED"
 	CodeRuleFailed   Code = "RULE_FAILED"
@@ -295,6 +309,18 @@ func Codes() []CodeInfo {
 		{CodeProvenanceSource, "provenance", StatusDeny, "built from another source than the policy allows"},
 		{CodeProvenanceLevel, "provenance", StatusDeny, "the provenance's SLSA level is too low"},
 		{CodeProvenanceUnavailable, "provenance", StatusError, "provenance could not be read"},
+		{CodeSBOMMissing, "packages", StatusDeny, "no SBOM is attached to the image"},
+		{CodeSBOMUnsigned, "packages", StatusDeny, "no SBOM is signed by the signer that the policy names"},
+		{CodeSBOMOtherDigest, "packages", StatusDeny, "an attached SBOM is about another digest"},
+		{CodeSBOMInvalid, "packages", StatusDeny, "an attached SBOM is malformed, or can be read in two ways"},
+		{CodeSBOMFormat, "packages", StatusDeny, "an attached SBOM has a format that the policy or this version does not accept"},
+		{CodeSBOMTooLarge, "packages", StatusError, "an attached SBOM exceeds the limits of size or packages"},
+		{CodeSBOMTooMany, "packages", StatusError, "more documents are attached to the image than are read"},
+		{CodeSBOMUnavailable, "packages", StatusError, "the attached SBOMs could not be read"},
+		{CodePackageDenied, "packages", StatusDeny, "the image contains a package that the policy denies"},
+		{CodePackageNotAllowed, "packages", StatusDeny, "the image contains a package that the policy does not allow"},
+		{CodeLicenseDenied, "packages", StatusDeny, "a package has a license that the policy denies"},
+		{CodeLicenseUnknown, "packages", StatusDeny, "a package whose license is not stated as an SPDX expression"},
 		{CodeRuleViolated, "rule", StatusDeny, "a rule of the policy is false"},
 		{CodeRuleFailed, "rule", StatusError, "a rule of the policy could not be evaluated"},
 		{CodeNotAttested, "attest", StatusWarn, "nothing was signed, and why"},

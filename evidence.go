@@ -46,6 +46,8 @@ type PlatformEvidence struct {
 	System     *System      `json:"system,omitempty"` // the image's own word; nil: not read, or not said
 	Scan       Scan         `json:"scan"`
 	Provenance []Provenance `json:"provenance,omitempty"`
+	SBOMs      []SBOM       `json:"sboms,omitempty"`
+	NotRead    []Reason     `json:"sbomsNotRead,omitempty"` // documents that may be SBOMs of the image and do not count, and why
 	Problems   []Problem    `json:"problems,omitempty"`
 }
 

@@ -18,6 +18,7 @@ type Needs struct {
 	Bases        []ApprovedBase
 	Scan         ScanNeeds
 	Provenance   *ProvenanceNeeds // nil: not asked for
+	SBOM         *SBOMNeeds       // nil: not asked for
 	UploadTime   bool
 	Attest       AttestNeeds
 }
@@ -83,6 +84,11 @@ type ScanNeeds struct {
 type ProvenanceNeeds struct {
 	Builders []string
 	SignedBy *SignedBy // for statements attached with cosign; nil: Cloud Build's only
+}
+
+// SBOMNeeds says which bills of materials are worth verifying.
+type SBOMNeeds struct {
+	SignedBy *SignedBy // nil: whoever signed a document, it is a claim
 }
 
 // AttestNeeds says by whom and how an image that passes is attested.

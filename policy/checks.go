@@ -21,6 +21,7 @@ func checks() []check {
 		vulnerabilitiesCheck(),
 		secretsCheck(),
 		provenanceCheck(),
+		packagesCheck(),
 	}
 }
 

@@ -36,6 +36,8 @@ type Spec struct {
 	Secrets              Secrets              `json:"secrets" jsonschema_description:"What to do about secrets that the scanner reports in an image."`
 	UnknownFindings      Treatment            `json:"unknownFindings" limit:"ignore" jsonschema:"default=deny" jsonschema_description:"What to do about findings whose severity or status this version does not know. Kinds of findings that it does not know are named and warned of. Can have a day."`
 	Provenance           *Provenance          `json:"provenance,omitempty" jsonschema_description:"By whom and from what images must be built."`
+	SBOM                 *SBOM                `json:"sbom,omitempty" jsonschema_description:"Whether a bill of materials must be attached, and who signs it. Absent: none is read."`
+	Packages             *Packages            `json:"packages,omitempty" jsonschema_description:"Which packages and licenses images may contain, by the SBOM and the scan together. Needs sbom."`
 	Exceptions           []Exception          `json:"exceptions,omitempty" jsonschema_description:"Denials that are accepted for a time: the general form."`
 	ExceptionMaxLifetime Duration             `json:"exceptionMaxLifetime" jsonschema:"default=0" jsonschema_description:"An exception that ends later than this from now does not count. 0: no maximum."`
 	ExceptionWarning     Duration             `json:"exceptionWarning" jsonschema:"default=14d" jsonschema_description:"How long before its end an exception in use is warned of."`
@@ -166,6 +168,41 @@ type ReusableWorkflow struct {
 	Workflow string   `json:"workflow" jsonschema:"required" jsonschema_description:"https://github.com/OWNER/REPOSITORY/.github/workflows/FILE, exactly, without a reference."`
 	Refs     []string `json:"refs,omitempty" jsonschema_description:"References at which it may be called: refs/tags/v1.2.3, refs/tags/v*; * within a path segment, ** across."`
 	Commits  []string `json:"commits,omitempty" jsonschema_description:"Commits of the workflow that count at any reference, in full."`
+}
+
+// SBOM says which bills of materials count.
+type SBOM struct {
+	Required bool         `json:"required" limit:"false" jsonschema:"required" jsonschema_description:"Whether an image without an SBOM by the signer is refused. Otherwise packages and licenses are not judged where none is attached, and the check says so. Can have a day."`
+	Formats  []SBOMFormat `json:"formats,omitempty" jsonschema_description:"The formats that count: spdx, cyclonedx. Absent: both."`
+	SignedBy *SignedBy    `json:"signedBy,omitempty" jsonschema_description:"Whose SBOMs speak for an image. Those of anybody else can only speak against it."`
+}
+
+// Packages says which packages and licenses images may contain.
+type Packages struct {
+	Deny     []DeniedPackage  `json:"deny,omitempty" limit:"-" jsonschema_description:"Packages that are refused, by whomever they are reported. Can have a day."`
+	Allow    []AllowedPackage `json:"allow,omitempty" limit:"-" jsonschema_description:"Where given, every other package is refused. Can have a day."`
+	Licenses *Licenses        `json:"licenses,omitempty" jsonschema_description:"Licenses that are refused."`
+}
+
+// DeniedPackage names packages by what a package URL has.
+type DeniedPackage struct {
+	Name     string   `json:"name" jsonschema:"required" jsonschema_description:"As in a package URL, with or without its namespace: debian/openssl, openssl, org.apache.logging.log4j/log4j-core."`
+	Type     string   `json:"type,omitempty" jsonschema_description:"The type of the package URL: deb, golang, npm, maven, … Absent: any."`
+	Versions []string `json:"versions,omitempty" jsonschema_description:"Exact versions, or *. Absent: any."`
+	Reason   string   `json:"reason,omitempty" jsonschema_description:"Why; decisions quote it."`
+}
+
+// AllowedPackage names packages by what a package URL has.
+type AllowedPackage struct {
+	Name     string   `json:"name" jsonschema:"required" jsonschema_description:"As in a package URL, with its namespace; a distribution's own (debian, alpine) may be left out."`
+	Type     string   `json:"type" jsonschema:"required" jsonschema_description:"The type of the package URL."`
+	Versions []string `json:"versions,omitempty" jsonschema_description:"Exact versions, or *. Absent: any."`
+}
+
+// Licenses says which licenses are refused.
+type Licenses struct {
+	Deny    []string  `json:"deny" limit:"-" jsonschema:"required" jsonschema_description:"SPDX license identifiers, with or without an exception (WITH). A package is refused if no choice (OR) of its expression leaves them out. Can have a day."`
+	Unknown Treatment `json:"unknown" limit:"ignore" jsonschema:"default=deny" jsonschema_description:"What to do about packages whose license is not stated, or not as an SPDX expression. Can have a day."`
 }
 
 // Exception accepts a denial for a time.

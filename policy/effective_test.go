@@ -80,6 +80,13 @@ func datedParts() map[string]struct {
 	prov := func(change func(*attestor.Provenance)) func(*attestor.Evidence) {
 		return on(func(e *attestor.PlatformEvidence) { change(&e.Provenance[0]) })
 	}
+	const signer = "signedBy: {key: /keys/sbom.pub}"
+	const sbomLine = "  sbom: {required: true, " + signer + "}"
+	packaged := func(licenses ...string) func(*attestor.Evidence) {
+		return on(func(e *attestor.PlatformEvidence) {
+			e.SBOMs[0].Packages = []attestor.Package{{Type: "deb", Name: "debian/openssl", Version: "3.0.15", Licenses: licenses}}
+		})
+	}
 	inBase := attestor.Digest("sha256:" + strings.Repeat("b", 64))
 	elsewhere := func(ev *attestor.Evidence) {
 		ref, _ := attestor.ParseReference("registry.example/acme/dev/api@" + string(ev.Image.Digest()))
@@ -134,6 +141,12 @@ func datedParts() map[string]struct {
 		"spec.vulnerabilities.endOfLife": {[]string{"    endOfLife: {value: deny, " + from + "}"},
 			on(func(e *attestor.PlatformEvidence) { e.System = system(attestor.SystemFromImage, "2024-06-30") }), attestor.CodeEndOfLife},
 		"spec.unknownFindings": {[]string{"  unknownFindings: {value: deny, " + from + "}"}, finding(func(v *attestor.Vulnerability) { v.Severity = "WORST" }), attestor.CodeUnknownFinding},
+
+		"spec.sbom.required":             {[]string{"  sbom: {required: {value: true, " + from + "}, " + signer + "}"}, on(func(e *attestor.PlatformEvidence) { e.SBOMs = nil }), attestor.CodeSBOMMissing},
+		"spec.packages.deny":             {[]string{sbomLine, "  packages: {deny: {value: [{name: openssl}], " + from + "}}"}, packaged("MIT"), attestor.CodePackageDenied},
+		"spec.packages.allow":            {[]string{sbomLine, "  packages: {allow: {value: [{name: curl, type: deb}], " + from + "}}"}, packaged("MIT"), attestor.CodePackageNotAllowed},
+		"spec.packages.licenses.deny":    {[]string{sbomLine, "  packages: {licenses: {deny: {value: [MIT], " + from + "}}}"}, packaged("MIT"), attestor.CodeLicenseDenied},
+		"spec.packages.licenses.unknown": {[]string{sbomLine, "  packages: {licenses: {deny: [ISC], unknown: {value: deny, " + from + "}}}"}, packaged(), attestor.CodeLicenseUnknown},
 
 		"spec.provenance":           {[]string{"  provenance: {slsaLevel: 3, " + from + "}"}, on(func(e *attestor.PlatformEvidence) { e.Provenance = nil }), attestor.CodeProvenanceMissing},
 		"spec.provenance.slsaLevel": {[]string{"  provenance: {slsaLevel: {value: 3, until: 1, " + from + "}}"}, prov(func(p *attestor.Provenance) { p.SLSALevel = 2 }), attestor.CodeProvenanceLevel},

@@ -333,7 +333,7 @@ func TestJudgeListsSkippedChecks(t *testing.T) {
 			skipped[c.Name] = c.Reasons[0].Code
 		}
 	}
-	want := map[string]attestor.Code{"base": attestor.CodeNotAsked, "user": attestor.CodeNotAsked, "provenance": attestor.CodeNotAsked, "vulnerabilities": attestor.CodeScanNotFound, "secrets": attestor.CodeNotAsked}
+	want := map[string]attestor.Code{"base": attestor.CodeNotAsked, "user": attestor.CodeNotAsked, "provenance": attestor.CodeNotAsked, "vulnerabilities": attestor.CodeScanNotFound, "secrets": attestor.CodeNotAsked, "packages": attestor.CodeNotAsked}
 	if diff := cmp.Diff(want, skipped); diff != "" {
 		t.Error(diff)
 	}

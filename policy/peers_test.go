@@ -148,12 +148,13 @@ func TestPeerBaseByLabel(t *testing.T) {
 func TestPeerExpiredExceptionOnEveryPath(t *testing.T) {
 	p := with(t, `    allowedCves: [{id: CVE-1-1, owner: o, reason: r, expires: 2026-11-19}]`,
 		`  rules: [{name: r, expression: "false", message: m}]`,
+		"  sbom: {required: true, signedBy: {key: /keys/sbom.pub}}",
 		"  exceptions: ["+strings.Join([]string{
-			exceptionFor("scope"), exceptionFor("base"), exceptionFor("user"), exceptionFor("vulnerabilities"), exceptionFor("secrets"), exceptionFor("provenance"), exceptionFor("rule:r"),
+			exceptionFor("scope"), exceptionFor("base"), exceptionFor("user"), exceptionFor("vulnerabilities"), exceptionFor("secrets"), exceptionFor("provenance"), exceptionFor("packages"), exceptionFor("rule:r"),
 		}, ", ")+"]")
 	ev := passing(p, rootUser, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical })),
 		on(func(e *attestor.PlatformEvidence) {
-			e.Base, e.Provenance, e.Scan.Secrets = attestor.Base{}, nil, []attestor.Secret{{Kind: "GCP_API_KEY", Status: attestor.SecretValid}}
+			e.Base, e.Provenance, e.SBOMs, e.Scan.Secrets = attestor.Base{}, nil, nil, []attestor.Secret{{Kind: "GCP_API_KEY", Status: attestor.SecretValid}}
 		}),
 		func(ev *attestor.Evidence) { ev.Uploaded = new(today().AddDate(-1, 0, 0)) })
 	for _, c := range p.Judge(ev).Checks() {

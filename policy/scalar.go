@@ -21,6 +21,8 @@ type (
 	Treatment string
 	// SecretStatus is the status of a secret.
 	SecretStatus string
+	// SBOMFormat is a format of bills of materials.
+	SBOMFormat string
 	// Binary is the same, without the middle way.
 	Binary string
 	// Continuous is whether continuous analysis is demanded.
@@ -73,6 +75,8 @@ func enumValues(t reflect.Type) []string {
 		return []string{"deny", "warn", "ignore"}
 	case reflect.TypeFor[SecretStatus]():
 		return []string{attestor.SecretValid, attestor.SecretInvalid, attestor.SecretUnknown}
+	case reflect.TypeFor[SBOMFormat]():
+		return []string{attestor.FormatSPDX, attestor.FormatCycloneDX}
 	case reflect.TypeFor[Binary]():
 		return []string{"deny", "allow"}
 	case reflect.TypeFor[Continuous]():

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify/sbom"
 )
 
 // subject is one runnable manifest while it is inspected.
@@ -37,10 +38,13 @@ func (i *Inspector) Inspect(
 		)
 	}
 
-	var userProblems, provenanceProblems, baseProblems []attestor.Problem
+	var userProblems, provenanceProblems, baseProblems, sbomProblems []attestor.Problem
 	var wg sync.WaitGroup
 	wg.Go(func() { ev.User, userProblems = i.user(ctx, s, needs) })
 	wg.Go(func() { ev.Provenance, provenanceProblems = i.provenance(ctx, s, needs) })
+	if needs.SBOM != nil {
+		wg.Go(func() { ev.SBOMs, ev.NotRead, sbomProblems = i.sboms(ctx, s, len(r.Children), *needs.SBOM) })
+	}
 	if len(needs.Bases) > 0 {
 		wg.Go(func() { ev.Base, baseProblems = i.base(ctx, s, needs) })
 	}
@@ -61,7 +65,7 @@ func (i *Inspector) Inspect(
 			ev.Base, baseProblems = b, problems
 		}
 	}
-	ev.Problems = slices.Concat(userProblems, baseProblems, provenanceProblems, systemProblems)
+	ev.Problems = slices.Concat(userProblems, baseProblems, provenanceProblems, sbomProblems, systemProblems)
 	return ev
 }
 
@@ -164,4 +168,31 @@ func (i *Inspector) provenance(
 		images = append(images, s.index)
 	}
 	return i.c.Provenance.Provenance(ctx, images, *needs.Provenance)
+}
+
+// sboms reads the bills of materials that are attached to the image, and those among the
+// build attestations of its index.
+func (i *Inspector) sboms(
+	ctx context.Context, s subject, siblings int, needs attestor.SBOMNeeds,
+) ([]attestor.SBOM, []attestor.Reason, []attestor.Problem) {
+	if i.c.SBOMs == nil {
+		return nil, nil, []attestor.Problem{
+			problem(
+				attestor.CheckPackages,
+				attestor.CodeSBOMUnavailable,
+				s.image.String(),
+				"the gate is not configured to read SBOMs",
+				"configure the gate to read SBOMs, or remove sbom from the policy",
+			),
+		}
+	}
+
+	// Which image an entry is about is said by the index, whose digest was asked for.
+	of := sbom.Subject{Image: s.image, Index: s.index, Siblings: siblings}
+	for _, e := range s.entries {
+		if claimsAttestation(e) && e.Annotations[annotationReferenceDigest] == string(s.image.Digest()) {
+			of.InIndex = append(of.InIndex, e.Digest)
+		}
+	}
+	return i.c.SBOMs.SBOMs(ctx, of, needs)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/provenance"
 	"github.com/attestor-gate/attestor/verify/referrers"
+	"github.com/attestor-gate/attestor/verify/sbom"
 	"github.com/attestor-gate/attestor/verify/signed"
 	"github.com/attestor-gate/attestor/vuln"
 )
@@ -103,6 +104,7 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 			},
 		},
 		Signatures: late, Provenance: prov, History: e.Store, Ends: e.ends, Now: time.Now, Logger: e.log,
+		SBOMs: sbom.New(func() *signed.Checker { return late.Checker }, e.log),
 	})
 	if err != nil {
 		return err

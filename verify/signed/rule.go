@@ -27,9 +27,9 @@ import (
 
 // material is a rule with the contents of its files: all that is needed to verify.
 type material struct {
-	verifier signature.Verifier // of the rule's key; nil: keyless
-	keyID    string             // "sha256:" and the hash of the key's PKIX form, for people
-	identity cosign.Identity    // both halves set; exact or anchored
+	verifier *keyVerifier    // of the rule's key; nil: keyless
+	keyID    string          // "sha256:" and the hash of the key's PKIX form, for people
+	identity cosign.Identity // both halves set; exact or anchored
 	trusted  root.TrustedMaterial
 	log      bool   // a transparency log entry is required
 	sct      bool   // a certificate transparency timestamp is required
@@ -191,7 +191,7 @@ func readFile(path string) ([]byte, error) {
 }
 
 // loadKey parses one PEM public key, and returns its id for people.
-func loadKey(text []byte) (signature.Verifier, string, error) {
+func loadKey(text []byte) (*keyVerifier, string, error) {
 	// Of two keys only the first would count, which nobody who wrote two there expects.
 	if _, rest := pem.Decode(text); len(bytes.TrimSpace(rest)) > 0 {
 		return nil, "", errors.New("want one PEM block and nothing else")
@@ -227,7 +227,7 @@ type keyVerifier struct {
 	others             []signature.Verifier
 }
 
-func newKeyVerifier(pub crypto.PublicKey) (signature.Verifier, error) {
+func newKeyVerifier(pub crypto.PublicKey) (*keyVerifier, error) {
 	first, err := signature.LoadVerifier(pub, crypto.SHA256)
 	if err != nil {
 		return nil, err
@@ -261,14 +261,19 @@ func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.
 	if err != nil {
 		return err
 	}
+	return v.verifies(s, func() io.Reader { return bytes.NewReader(m) }, opts...)
+}
 
+// verifies is VerifySignature for a message that can be read several times, which spares a
+// copy of a large one.
+func (v *keyVerifier) verifies(sig []byte, message func() io.Reader, opts ...signature.VerifyOption) error {
 	// The error is that of the usual scheme.
-	first := v.Verifier.VerifySignature(bytes.NewReader(s), bytes.NewReader(m), opts...)
+	first := v.Verifier.VerifySignature(bytes.NewReader(sig), message(), opts...)
 	if first == nil {
 		return nil
 	}
 	for _, other := range v.others {
-		if other.VerifySignature(bytes.NewReader(s), bytes.NewReader(m), opts...) == nil {
+		if other.VerifySignature(bytes.NewReader(sig), message(), opts...) == nil {
 			return nil
 		}
 	}
