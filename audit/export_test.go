@@ -115,3 +115,6 @@ func (s *Store) KeysForTest(ctx context.Context, f Filter) (texts []string, args
 
 // Reader is the pool that reads.
 func (s *Store) Reader() *sql.DB { return s.read }
+
+// SetOutboxBounds bounds the waiting events and the dead letters of a receiver.
+func SetOutboxBounds(s *Store, waiting, dead int64) { s.maxWaiting, s.maxDead = waiting, dead }

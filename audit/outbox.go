@@ -30,6 +30,11 @@ const (
 // tell writes an event for each receiver that gets its type. It is committed with what
 // it tells, or not at all: a crash loses none, and invents none.
 func (s *Store) tell(ctx context.Context, tx *txn, ev event.Event) error {
+	// What versions before recorded is no news.
+	if !tx.entered.IsZero() {
+		return nil
+	}
+
 	var body string
 	for _, r := range s.receivers {
 		if !slices.Contains(r.Types, ev.Type) {

@@ -17,7 +17,8 @@ import (
 // Pruned counts what [Store.Prune] removed.
 type Pruned struct {
 	Decisions int64 `json:"decisions"`
-	Blobs     int64 `json:"blobs"` // evidence and policy texts that no decision refers to any more
+	Events    int64 `json:"events"` // dead letters: events that their receivers never got
+	Blobs     int64 `json:"blobs"`  // evidence and policy texts that no decision refers to any more
 }
 
 // pruneBatch is how many rows a transaction removes. It is short, so that
@@ -79,6 +80,14 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 				break
 			}
 		}
+	}
+
+	for n := int64(pruneBatch); n == pruneBatch; {
+		var err error
+		if n, err = s.pruneEvents(ctx, before); err != nil {
+			return out, err
+		}
+		out.Events += n
 	}
 
 	// No remaining decision refers to a blob that was last used before the cutoff:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/event"
 )
 
 var _ attestor.Revocations = (*Store)(nil)
@@ -156,6 +157,13 @@ func (s *Store) putRevocation(ctx context.Context, tx *txn, r attestor.Revocatio
 		return nil
 	}
 	tx.logParts(kindRevocation, r.ID, r.Time.UnixMicro(), map[string][]byte{kindRevocation: []byte(body)})
+	kind := event.AttestationRevoked
+	if r.Kind == attestor.RevokedAtEnd {
+		kind = event.OverrideExpired
+	}
+	if err := s.tell(ctx, tx, event.New(kind, r.ID, r.Time, r.Image.String(), event.OfRevocation(r))); err != nil {
+		return err
+	}
 	return s.unadmit(ctx, tx, r)
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/event"
 )
 
 const (
@@ -240,7 +241,14 @@ func (s *Store) putLook(ctx context.Context, tx *txn, run attestor.Run, l attest
 	if err != nil {
 		return 0, err
 	}
-	return res.RowsAffected()
+	n, err := res.RowsAffected()
+
+	// A change for the worse is told with the look that found it.
+	if err == nil && n > 0 && l.Answered && l.Decision != "" && l.Verdict == attestor.Deny {
+		ev := event.New(event.AdmissionLost, l.Decision, l.Time, l.Admission.Image.String(), event.OfLook(l))
+		err = s.tell(ctx, tx, ev)
+	}
+	return n, err
 }
 
 // Left counts the admissions of some repositories that a run has not covered,
@@ -305,9 +313,13 @@ func (s *Store) MayRevoke(ctx context.Context, run attestor.Run, limit int) (may
 		if err != nil {
 			return err
 		}
-		n, err = res.RowsAffected()
-		stopped = n > 0
-		return err
+		if n, err = res.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+		stopped = true
+		at := s.now()
+		return s.tell(ctx, tx, event.New(event.WatchStalled, run.ID, at, "",
+			event.Data{Stalled: &event.Stalled{What: "rejudge-cap", Since: at.UTC(), Run: run.ID}}))
 	})
 	return may, stopped, err
 }

@@ -56,6 +56,8 @@ type Store struct {
 	committer  *committer
 	indexer    *indexer
 	receivers  []Receiver
+	maxWaiting int64                // events of one receiver
+	maxDead    int64                // dead letters of one receiver
 	told       chan struct{}        // one place: events were written
 	stmts      map[string]*sql.Stmt // by text, for the writer; empty for PostgreSQL, whose driver prepares itself
 }
@@ -87,7 +89,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{
 		timeout: c.Timeout, now: c.Now,
 		compressed: lru.New[string, []byte](maxCompressed), stmts: map[string]*sql.Stmt{}, committer: &committer{},
-		receivers: c.Receivers, told: make(chan struct{}, 1),
+		receivers: c.Receivers, told: make(chan struct{}, 1), maxWaiting: maxWaiting, maxDead: maxDead,
 	}
 
 	switch {

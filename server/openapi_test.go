@@ -84,14 +84,16 @@ func operations() map[string]operation {
 		"POST /v1/events": {url: "/v1/events", body: push, media: "application/json", ok: []int{204}, special: map[int]func(*world, *parts) (string, string){
 			502: upstream, 503: pending, 500: func(w *world, _ *parts) (string, string) { w.down = errBoom; return "", "" },
 		}},
-		"POST /v1/rejudge":  {url: "/v1/rejudge", body: "{}", media: "application/json", ok: []int{200}},
-		"POST /v1/expire":   {url: "/v1/expire", body: "{}", media: "application/json", ok: []int{200}},
-		"GET /health":       {url: "/health", ok: []int{200}},
-		"GET /healthz":      {url: "/healthz", ok: []int{200}},
-		"GET /ready":        {url: "/ready", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){503: func(_ *world, p *parts) (string, string) { p.err = errBoom; return "", "" }}},
-		"GET /readyz":       {url: "/readyz", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){503: func(_ *world, p *parts) (string, string) { p.err = errBoom; return "", "" }}},
-		"GET /metrics":      {url: "/metrics", ok: []int{200}},
-		"GET /openapi.json": {url: "/openapi.json", ok: []int{200}},
+		"POST /v1/rejudge":        {url: "/v1/rejudge", body: "{}", media: "application/json", ok: []int{200}},
+		"POST /v1/expire":         {url: "/v1/expire", body: "{}", media: "application/json", ok: []int{200}},
+		"GET /v1/outbox":          {url: "/v1/outbox?state=dead&receiver=chat", ok: []int{200}},
+		"POST /v1/outbox/redrive": {url: "/v1/outbox/redrive", body: `{"receiver":"chat"}`, media: "application/json", ok: []int{200}},
+		"GET /health":             {url: "/health", ok: []int{200}},
+		"GET /healthz":            {url: "/healthz", ok: []int{200}},
+		"GET /ready":              {url: "/ready", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){503: func(_ *world, p *parts) (string, string) { p.err = errBoom; return "", "" }}},
+		"GET /readyz":             {url: "/readyz", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){503: func(_ *world, p *parts) (string, string) { p.err = errBoom; return "", "" }}},
+		"GET /metrics":            {url: "/metrics", ok: []int{200}},
+		"GET /openapi.json":       {url: "/openapi.json", ok: []int{200}},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/watch"
 )
@@ -42,6 +43,16 @@ func (p *parts) with(c *server.Config) {
 			}
 			return []byte("tile " + path), !strings.Contains(path, ".p/"), p.err
 		},
+	}
+	c.Outbox = &server.Outbox{
+		List: func(_ context.Context, f event.Filter, after event.Delivery, _ int) ([]event.Delivery, error) {
+			d := event.Delivery{Receiver: f.Receiver, Event: event.Event{ID: f.Event}, Dead: f.Dead, Written: after.Written}
+			return []event.Delivery{d}, p.err
+		},
+		Counts: func(context.Context) ([]event.Counts, error) {
+			return []event.Counts{{Receiver: "chat", Dead: 1}}, p.err
+		},
+		Redrive: func(_ context.Context, f event.Filter) (int64, error) { return int64(len(f.Receiver)), p.err },
 	}
 	c.Watch = &watch.Config{Policies: p.w, Occurrences: p, History: watched{p}, Admissions: watched{p}, Overrides: watched{p}}
 	c.Watch.Artifact = func(context.Context, attestor.Image, string) (string, error) { return p.artifact, p.unread }

@@ -50,7 +50,7 @@ func (s *Server) table() []route {
 	may := func(a ...attestor.Action) []attestor.Action { return a }
 	read, rejudge := may(attestor.ActionRead), may(attestor.ActionRejudge)
 	json, text := []string{jsonType}, []string{jsonType, "application/yaml"}
-	return append(s.logRoutes(read), []route{
+	return slices.Concat(s.logRoutes(read), s.outboxRoutes(), []route{
 		{
 			method:  "POST",
 			path:    "/v1/attest",
@@ -196,7 +196,7 @@ func (s *Server) table() []route {
 		{method: "GET", path: "/readyz", open: true, enabled: true, handle: s.readiness},
 		{method: "GET", path: "/metrics", open: true, enabled: true, handle: s.exposeMetrics},
 		{method: "GET", path: "/openapi.json", open: true, enabled: true, handle: s.showOpenAPI},
-	}...)
+	})
 }
 
 // mount registers the routes. Pre runs the envelope around requests without a

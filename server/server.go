@@ -51,6 +51,7 @@ type Config struct {
 	Simulator Simulator
 	Posture   Posture
 	Log       *Log
+	Outbox    *Outbox
 
 	// Watch configures the watcher of POST /v1/events and, with Decisions, POST
 	// /v1/rejudge. New fills in the fields that this Config has too.

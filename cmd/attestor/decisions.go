@@ -165,6 +165,9 @@ func decisionsPruneCommand() *cobra.Command {
 			case format == "json":
 				return writeJSON(c.OutOrStdout(), pruned)
 			}
+			if pruned.Events > 0 {
+				fmt.Fprintf(c.OutOrStdout(), "%s deleted that their receivers never got\n", describe.Plural(int(pruned.Events), "event"))
+			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "%s deleted\n", describe.Plural(int(pruned.Decisions), "decision"))
 			return err
 		},

@@ -52,6 +52,8 @@ func exitCodes() map[string]endings {
 		"decisions log-key":  {0: "printed", 2: wrongUsage, 3: "Cloud KMS cannot be asked"},
 		"decisions policies": {0: "printed", 1: "a change's record was changed", 2: wrongUsage, 3: cannotBeAsked},
 		"decisions prune":    {0: "deleted, also if nothing was as old", 2: wrongUsage, 3: cannotBeAsked},
+		"events list":        recorded,
+		"events redrive":     {0: "will be sent again, also if there is none", 2: wrongUsage, 3: cannotBeAsked},
 		"explain":            {0: "explained", 1: "the record was changed", 2: wrongUsage + ", or an unknown decision", 3: cannotBeAsked},
 		"report":             recorded,
 

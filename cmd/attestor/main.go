@@ -105,7 +105,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		devCommand(), serveCommand(), doctorCommand(),
 		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
-		auditCommand(), decisionsCommand(), explainCommand(), reportCommand(),
+		auditCommand(), decisionsCommand(), eventsCommand(), explainCommand(), reportCommand(),
 		policyCommand(), postureCommand(), importCommand(), emulatorCommand(),
 		versionCommand(), referenceCommand(),
 	)

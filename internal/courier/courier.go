@@ -107,8 +107,9 @@ func New(c Config) (*Courier, error) {
 }
 
 const (
-	// lease is how long a claim holds, and sendTimeout how long one attempt may take.
-	lease       = 2 * time.Minute
+	// lease is how long a claim holds: longer than an attempt and noting its outcome take.
+	lease = 40 * time.Second
+	// sendTimeout is how long one attempt may take.
 	sendTimeout = 15 * time.Second
 	// poll is how often an instance looks for events that others wrote, or that are due
 	// again.

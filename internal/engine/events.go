@@ -63,6 +63,9 @@ func (e *Engine) joinCourier(ctx context.Context, guard google.Guard) error {
 		out = append(out, made)
 	}
 
+	if err := e.metrics.Register(newOutboxGauges(e.Store)); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
 	var err error
 	e.courier, err = courier.New(courier.Config{
 		Outbox: e.Store, Receivers: out, Source: e.Config.Events.Source, Now: time.Now, Logger: e.log, Registry: e.metrics,

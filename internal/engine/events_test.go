@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func newHook(t *testing.T, answer func(w http.ResponseWriter, n int)) *hook {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key)
 	h := &hook{got: make(chan told, 10_000), secret: "whsec_" + base64.StdEncoding.EncodeToString(key)}
-	n := 0
+	var n atomic.Int64
 	h.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -59,9 +60,8 @@ func newHook(t *testing.T, answer func(w http.ResponseWriter, n int)) *hook {
 		got := told{header: r.Header, body: body}
 		_ = json.Unmarshal(body, &got.event) // what is not JSON has no id
 		if answer != nil {
-			answer(w, n)
+			answer(w, int(n.Add(1)))
 		}
-		n++
 		h.got <- got
 	}))
 	t.Cleanup(h.Close)

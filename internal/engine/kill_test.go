@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -62,6 +63,7 @@ type killer struct {
 	store  string // file of the record, or of how to connect to it
 	images map[string]attestor.Outcome
 	random *rand.Rand
+	hook   *hook // is told of denials
 
 	cmd *exec.Cmd
 
@@ -76,11 +78,20 @@ const (
 	abandonedAfter = 10 * time.Second
 )
 
+// killEvents configures a webhook.
+const killEvents = `events:
+  source: https://killed.example
+  receivers: [{name: hook, types: [decision.denied], webhook: {url: %q, secretFile: %q, ca: %q}}]
+`
+
 func newKiller(t *testing.T, driver string, store func(dir string) string) *killer {
 	k := &killer{world: newWorld(t, worldOptions{unstarted: true, behaviour: emulator.Behaviour{Uniqueness: emulator.UniqueNone}}), driver: driver, images: map[string]attestor.Outcome{}}
 	k.store = store(k.dir)
 	key := map[string]string{"sqlite": "sqlite", "pgx": "postgres"}[driver]
 	registry := k.registry.Addr()
+	k.hook = newHook(t, nil)
+	r := k.hook.receiver(t, k.dir, "hook")
+	events := fmt.Sprintf(killEvents, r.Webhook.URL, r.Webhook.SecretFile, r.Webhook.CA)
 	k.ok(os.WriteFile(filepath.Join(k.dir, "attestor.yaml"), fmt.Appendf(nil, `listen: 127.0.0.1:0
 policies: [policy.yaml]
 attestors: [{name: %s, kms: %s}]
@@ -89,7 +100,7 @@ scanProjects: {%q: %s}
 store: {%s: %s}
 log: {key: log.pem, origin: killed.example/decisions}
 limits: %s
-`, samples.Attestor, samples.Key, registry, registry, samples.Project, key, k.store, killLimits), 0o600))
+%s`, samples.Attestor, samples.Key, registry, registry, samples.Project, key, k.store, killLimits, events), 0o600))
 
 	_, private, err := ed25519.GenerateKey(nil)
 	k.ok(err)
@@ -176,6 +187,11 @@ func (k *killer) run(t *testing.T, kills int) {
 		time.Sleep(abandonedAfter)
 	}
 
+	// The claims of those that were killed end after a while: here, now.
+	db := k.db()
+	_, err := db.ExecContext(t.Context(), "UPDATE outbox SET due = 0")
+	k.ok(errors.Join(err, db.Close()))
+
 	k.begin()
 	k.awaitRecovery(t)
 	k.check(t)
@@ -190,6 +206,7 @@ func (k *killer) run(t *testing.T, kills int) {
 	}
 
 	k.verifyLog(t)
+	k.checkTold(t)
 	passes, interrupted := k.check(t)
 	t.Logf("%d kills, %d answers, %d images, %d passes recorded, %d interrupted", kills, len(k.told), len(k.images), passes, interrupted)
 	if len(k.told) <= len(k.images) {
@@ -319,6 +336,55 @@ func (k *killer) check(t *testing.T) (passes, interrupted int) {
 		}
 	}
 	return passes, interrupted
+}
+
+// checkTold holds what the webhook got to the record: each denial was told, under one id,
+// and nothing was told that is not recorded.
+func (k *killer) checkTold(t *testing.T) {
+	t.Helper()
+	db := k.db()
+	defer db.Close()
+	for until := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		var left int
+		k.ok(db.QueryRowContext(t.Context(), "SELECT count(*) FROM outbox").Scan(&left))
+		if left == 0 {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%d events are not delivered", left)
+		}
+	}
+
+	got, repeats := map[string]string{}, 0
+	for len(k.hook.got) > 0 {
+		ev := k.hook.next(t)
+		if body, ok := got[ev.event.ID]; ok {
+			repeats++
+			if body != string(ev.body) {
+				t.Errorf("told %s, and again as %s", body, ev.body)
+			}
+		}
+		got[ev.event.ID] = string(ev.body)
+	}
+
+	rows, err := db.QueryContext(t.Context(), "SELECT id FROM decisions WHERE state = 'finished' AND verdict = 'deny'")
+	k.ok(err)
+	defer rows.Close()
+	denied := 0
+	for rows.Next() {
+		var id string
+		k.ok(rows.Scan(&id))
+		denied++
+		if _, ok := got["decision-denied-"+id]; !ok {
+			t.Errorf("the denial %s was told to nobody", id)
+		}
+		delete(got, "decision-denied-"+id)
+	}
+	k.ok(rows.Err())
+	for id := range got {
+		t.Errorf("%s was told and is not recorded", id)
+	}
+	t.Logf("%d denials told, %d of them again", denied, repeats)
 }
 
 // TestTwoOnOneFile: a second process on the record leaves alone what the first

@@ -55,6 +55,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	go e.keepLog(background)
 	go e.enterLog(background)
 	if e.courier != nil {
+		go e.keepOutbox(background)
 		told := make(chan struct{})
 		go func() { defer close(told); e.courier.Run(background) }()
 		defer func() { stop(); <-told }() // what was sent is noted before the record is closed
@@ -124,7 +125,7 @@ func (e *Engine) newService() (*service, error) {
 		Gate: e.gate, Identity: who, Now: time.Now,
 		Decisions: decisions{e.Store}, Policies: policies{e.Policies},
 		Attestations: attestations{e}, Overrides: overrides, Simulator: simulator{e.Store}, Posture: rules,
-		Log: e.servedLog(), Pages: html, Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
+		Log: e.servedLog(), Outbox: e.servedOutbox(), Pages: html, Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
 		Limits: server.Limits{
 			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate,
 		},

@@ -12,3 +12,19 @@ type Delivery struct {
 	Error    string    `json:"error,omitempty"` // of the last attempt that failed
 	Dead     bool      `json:"dead"`            // not tried any more
 }
+
+// Counts are the events of one receiver.
+type Counts struct {
+	Receiver string        `json:"receiver"`
+	Pending  int64         `json:"pending"` // that wait, or are being sent
+	Oldest   time.Duration `json:"-"`       // how long the oldest of these waits
+	Dead     int64         `json:"dead"`    // dead letters
+	Dropped  int64         `json:"dropped"` // that were removed and never delivered
+}
+
+// A Filter selects events of an outbox. Empty members select everything.
+type Filter struct {
+	Receiver string
+	Event    string // its id
+	Dead     bool   // dead letters; false: those that wait
+}

@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/event"
+	"github.com/attestor-gate/attestor/server"
+)
+
+// keepOutboxEvery is how often an instance holds the outbox to its bounds, and looks
+// whether the watch has stalled.
+const keepOutboxEvery = time.Minute
+
+// keepOutbox does that until ctx ends.
+func (e *Engine) keepOutbox(ctx context.Context) {
+	ticker := time.NewTicker(keepOutboxEvery)
+	defer ticker.Stop()
+	for {
+		dropped, err := e.Store.SweepEvents(ctx)
+		if dropped > 0 {
+			e.log.ErrorContext(ctx, "events were dropped that their receiver never got: there were too many",
+				slog.Int64("dropped", dropped))
+		}
+		if err = errors.Join(err, e.Store.TellStalled(ctx)); err != nil && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "the outbox could not be looked after; the next look is in a minute",
+				slog.String("error", err.Error()))
+		}
+
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// outboxGauges say what waits in the outbox. They are of the whole record, so that each
+// instance says the same.
+type outboxGauges struct {
+	store                          *audit.Store
+	pending, oldest, dead, dropped *prometheus.Desc
+
+	mu    sync.Mutex
+	asked time.Time      // guarded by mu
+	known []event.Counts // guarded by mu
+	err   error          // guarded by mu
+}
+
+func newOutboxGauges(s *audit.Store) *outboxGauges {
+	desc := func(o prometheus.GaugeOpts) *prometheus.Desc {
+		return prometheus.NewDesc(o.Name, o.Help, []string{"receiver"}, nil)
+	}
+	return &outboxGauges{
+		store:   s,
+		pending: desc(prometheus.GaugeOpts{Name: "attestor_outbox_pending", Help: "Events that wait for their receiver."}),
+		oldest: desc(prometheus.GaugeOpts{
+			Name: "attestor_outbox_oldest_seconds", Help: "How long the oldest event waits for its receiver; 0 where none waits.",
+		}),
+		dead: desc(prometheus.GaugeOpts{
+			Name: "attestor_outbox_dead", Help: "Dead letters: events that were not delivered and are not tried any more.",
+		}),
+		dropped: desc(prometheus.GaugeOpts{
+			Name: "attestor_outbox_dropped", Help: "Events that were removed from the record and never delivered, since the record began.",
+		}),
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (g *outboxGauges) Describe(c chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.pending, g.oldest, g.dead, g.dropped} {
+		c <- d
+	}
+}
+
+// Collect implements [prometheus.Collector]. Where the record does not answer, the
+// gauges are missing: an old number would look well.
+func (g *outboxGauges) Collect(c chan<- prometheus.Metric) {
+	all, err := g.counts()
+	if err != nil {
+		return
+	}
+	for _, r := range all {
+		gauge := func(d *prometheus.Desc, v float64) {
+			c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, r.Receiver)
+		}
+		gauge(g.pending, float64(r.Pending))
+		gauge(g.oldest, r.Oldest.Seconds())
+		gauge(g.dead, float64(r.Dead))
+		gauge(g.dropped, float64(r.Dropped))
+	}
+}
+
+func (g *outboxGauges) counts() ([]event.Counts, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.asked) < watchedFor {
+		return g.known, g.err
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), watchedTimeout)
+	defer cancel()
+	g.known, g.err = g.store.EventCounts(ctx)
+	g.asked = time.Now()
+	return g.known, g.err
+}
+
+// servedOutbox is what the service shows of the outbox; nil where nobody is told.
+func (e *Engine) servedOutbox() *server.Outbox {
+	if e.Config.Events == nil {
+		return nil
+	}
+	return &server.Outbox{List: e.Store.Events, Counts: e.Store.EventCounts, Redrive: e.Store.Redrive}
+}
