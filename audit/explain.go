@@ -21,7 +21,8 @@ type Explanation struct {
 	Override  string   // break-glass; "" for none
 	Checks    []CheckExplanation
 	Signed    []string  // the attestations, or why there are none
-	Since     []string  // what became of them; empty where they stand
+	Revoked   string    // by whom or what its attestations were revoked since; "": they were not
+	Since     []string  // what became of the attestations; empty where they stand
 	Reproduce []Command // empty where the image has no digest
 }
 
@@ -63,7 +64,7 @@ func NewExplanation(r attestor.Record) Explanation {
 		}
 	}
 	if d.Revoked != nil {
-		e.Since = append([]string{describe.Revocation(*d.Revoked)}, deleted(*d.Revoked)...)
+		e.Revoked, e.Since = describe.Revocation(*d.Revoked), deleted(*d.Revoked)
 	}
 
 	for _, c := range d.Checks {
@@ -359,7 +360,15 @@ func explained(e Explanation, image string) string {
 		return b.String()
 	}
 
-	p("", strings.ToUpper(e.Verdict[:1])+e.Verdict[1:]+": "+image)
+	// What no longer admits the image must not begin like what does.
+	verdict := strings.ToUpper(e.Verdict[:1]) + e.Verdict[1:]
+	if e.Revoked != "" {
+		verdict += ", and revoked since"
+	}
+	p("", verdict+": "+image)
+	if e.Revoked != "" {
+		p("", "REVOKED. "+e.Revoked)
+	}
 	if e.Override != "" {
 		p("", "BREAK-GLASS. "+e.Override)
 	}

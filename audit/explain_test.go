@@ -67,6 +67,37 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestExplainBeginsWithARevocation: whoever reads one line of an explanation must not take an image for admitted that
+// no longer is.
+func TestExplainBeginsWithARevocation(t *testing.T) {
+	revoked := func(kind attestor.RevocationKind) *attestor.RevocationRecord {
+		return &attestor.RevocationRecord{
+			ID: "r1", Time: day, Kind: kind, Reason: "found to be wrong", Caller: attestor.CallerRef{Subject: "security@example.com"},
+			Judgment: "d9", Cause: attestor.CauseFinding,
+		}
+	}
+	for _, tt := range []struct {
+		name        string
+		r           attestor.Record
+		first, next string // lines
+	}{
+		{"a pass, by a person", record(2, attestor.Pass, func(r *attestor.Record) { r.Decision.Revoked = revoked(attestor.RevokedByPerson) }),
+			"Passed, and revoked since: ", "REVOKED. Its attestations were revoked on "},
+		{"a pass, by a judgement", record(2, attestor.Pass, func(r *attestor.Record) { r.Decision.Revoked = revoked(attestor.RevokedByJudgment) }),
+			"Passed, and revoked since: ", "REVOKED. Its attestations were revoked on "},
+		{"an override, at its end", record(4, attestor.Deny, func(r *attestor.Record) {
+			r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-4711: payments are down", By: "oncall@example.com", Expires: &day}
+			r.Decision.Revoked = revoked(attestor.RevokedAtEnd)
+		}), "Refused, and revoked since: ", "REVOKED. Its attestations were revoked on "},
+		{"a pass that stands", record(2, attestor.Pass), "Passed: ", ""},
+	} {
+		lines := strings.Split(audit.Explain(tt.r), "\n")
+		if !strings.HasPrefix(lines[0], tt.first) || !strings.HasPrefix(lines[1], tt.next) || tt.next == "" && lines[1] != "" {
+			t.Errorf("%s: begins\n%s\n%s", tt.name, lines[0], lines[1])
+		}
+	}
+}
+
 func TestExplainIsHarmless(t *testing.T) {
 	const attack = "-x'; rm -rf /; \x1b[2J\u202e\u009b$(id)`id`\n"
 	got := audit.Explain(record(1, attestor.Deny, func(r *attestor.Record) {

@@ -215,6 +215,10 @@ func noDecision() error {
 
 // Record returns one finished decision with its evidence, or an error of kind
 // NotFound.
+//
+// A revocation that an earlier version recorded in the form of a decision is returned in
+// that form: it is what was recorded, and what its entry in the log commits to.
+// [attestor.AsRevocation] tells it. Lists have it as a revocation only.
 func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) {
 	const doing = "reading a decision"
 	if s.none {

@@ -77,7 +77,7 @@ func (r *Renderer) Decision(w io.Writer, o Decision) error {
 
 	v := decisionView{
 		Head: page.Head{
-			Title: describe.Verdict(d) + ": " + describe.Name(d), Nav: page.Nav("/decisions"), Foot: foot, Script: true,
+			Title: e.Verdict + ": " + describe.Name(d), Nav: page.Nav("/decisions"), Foot: foot, Script: true,
 		},
 		D: d, E: e, Alike: o.Alike, Platforms: o.Record.Evidence.Platforms, MaxFindings: maxFindings, Proof: o.Proof,
 	}
