@@ -146,12 +146,17 @@ func (s *Store) lockIndex(ctx context.Context, tx *txn) error {
 // indexSome enters one batch of the queue into the index, and returns how many
 // decisions it had.
 func (s *Store) indexSome(ctx context.Context) (n int, err error) {
+	return s.indexNext(ctx, indexBatch)
+}
+
+// indexNext enters at most so many decisions.
+func (s *Store) indexNext(ctx context.Context, most int) (n int, err error) {
 	err = s.tx(ctx, "indexing decisions", func(ctx context.Context, tx *txn) error {
 		if err := s.lockIndex(ctx, tx); err != nil {
 			return err
 		}
 
-		queued, err := queuedDecisions(ctx, tx, "decision_queue")
+		queued, err := queuedDecisions(ctx, tx, "decision_queue", most)
 		if err != nil || len(queued) == 0 {
 			return err
 		}
@@ -168,11 +173,11 @@ type queued struct {
 	recorded bool
 }
 
-// queuedDecisions reads the newest of a queue, by their ids.
-func queuedDecisions(ctx context.Context, tx *txn, queue string) ([]queued, error) {
+// queuedDecisions reads the newest of a queue, by their ids, at most so many.
+func queuedDecisions(ctx context.Context, tx *txn, queue string, most int) ([]queued, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT q.id, d.at, d.repository, d.body, d.evidence
 		FROM (SELECT id FROM `+queue+` ORDER BY id DESC LIMIT $1) AS q
-		LEFT JOIN decisions d ON d.id = q.id AND d.state = 'finished' AND NOT d.moved`, indexBatch)
+		LEFT JOIN decisions d ON d.id = q.id AND d.state = 'finished' AND NOT d.moved`, most)
 	if err != nil {
 		return nil, err
 	}
@@ -344,20 +349,25 @@ func insert(ctx context.Context, tx *txn, table string, columns []string, rows [
 func upsert(ctx context.Context, tx *txn, table string, columns []string, rows [][]any, conflict string) error {
 	for some := range slices.Chunk(rows, maxRows) {
 		var st statement
-		st.add("INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES ")
-		marks := "(?" + strings.Repeat(", ?", len(columns)-1) + ")"
-		for i, row := range some {
-			if i > 0 {
-				st.add(", ")
-			}
-			st.add(marks, row...)
-		}
+		st.values(table, columns, some)
 		st.add(" ON CONFLICT " + conflict)
 		if _, err := tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// values appends an INSERT of rows.
+func (st *statement) values(table string, columns []string, rows [][]any) {
+	st.add("INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES ")
+	marks := "(?" + strings.Repeat(", ?", len(columns)-1) + ")"
+	for i, row := range rows {
+		if i > 0 {
+			st.add(", ")
+		}
+		st.add(marks, row...)
+	}
 }
 
 // deleteFrom deletes the rows whose column has one of some values.

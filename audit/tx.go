@@ -32,6 +32,18 @@ func (t *txn) log(leaf translog.Leaf, index *int64) {
 
 // tx runs f in a transaction. It returns nil only if the writes of f are durable.
 func (s *Store) tx(ctx context.Context, doing string, f func(context.Context, *txn) error) error {
+	return s.txOn(ctx, doing, s.write, f)
+}
+
+// A beginner begins transactions: a pool, or one of its connections.
+type beginner interface {
+	BeginTx(ctx context.Context, o *sql.TxOptions) (*sql.Tx, error)
+}
+
+// txOn is tx on a connection.
+func (s *Store) txOn(
+	ctx context.Context, doing string, on beginner, f func(context.Context, *txn) error,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
@@ -39,7 +51,7 @@ func (s *Store) tx(ctx context.Context, doing string, f func(context.Context, *t
 		return s.fail(doing, err)
 	}
 
-	tx, err := s.write.BeginTx(ctx, nil)
+	tx, err := on.BeginTx(ctx, nil)
 	if err != nil {
 		return s.fail(doing, err)
 	}

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
-	"sync/atomic"
+	"sort"
 	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/internal/filter"
 )
 
 const (
@@ -20,39 +18,37 @@ const (
 	perImage     = 4   // decisions on one image, on average
 	advisories   = 400 // that an image's findings are of
 	findings     = 120 // of one image
-	writers      = 64
 )
 
-// fill records decisions until there are n of them. They are numbered, so that a
-// filling that was interrupted goes on.
+// fill records decisions until there are n of them, in bulk. They are numbered, so that a
+// filling that was interrupted goes on where it ended. A record with other decisions is
+// an error.
 func fill(ctx context.Context, s *audit.Store, n int, end time.Time) (filled int, err error) {
-	var next, failed atomic.Int64
-	var first error
-	var once sync.Once
-	var wg sync.WaitGroup
-	for range writers {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n && failed.Load() == 0; i = int(next.Add(1)) - 1 {
-				if _, err := s.Finish(ctx, recordOf(i, n, end)); err != nil {
-					failed.Add(1)
-					once.Do(func() { first = err })
-					return
-				}
-			}
-		})
+	start, err := filledTo(ctx, s, n, end)
+	if err != nil {
+		return 0, err
 	}
-	wg.Wait()
-	return n, first
+	return s.Load(ctx, func(yield func(attestor.Record) bool) {
+		for i := start; i < n; i++ {
+			if !yield(recordOf(i, n, end)) {
+				return
+			}
+		}
+	})
 }
 
-// settle waits until every decision is in the search index.
-func settle(ctx context.Context, s *audit.Store) error {
-	for {
-		_, err := s.List(ctx, filter.Filter{Caller: "nobody"}, 1, "")
-		if attestor.KindOf(err) != attestor.Unavailable || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
+// filledTo is how many of the n decisions a record has: the first ones, since they are
+// recorded in order.
+func filledTo(ctx context.Context, s *audit.Store, n int, end time.Time) (int, error) {
+	var failed error
+	first := sort.Search(n, func(i int) bool {
+		_, err := s.Decision(ctx, recordOf(i, n, end).Decision.ID)
+		if attestor.KindOf(err) != attestor.NotFound {
+			failed = errors.Join(failed, err)
 		}
-	}
+		return err != nil
+	})
+	return first, failed
 }
 
 // digestOf is a digest of a number.

@@ -5,11 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
+	"runtime/metrics"
 	"slices"
 	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -91,7 +94,7 @@ func measure(ctx context.Context, s *audit.Store, end time.Time, w io.Writer) er
 		fmt.Fprintln(w, t)
 	}
 
-	fmt.Fprintf(w, "\n| sums | decisions | images | time |\n| --- | --- | --- | --- |\n")
+	fmt.Fprintf(w, "\n| report of | decisions | images | time | heap, MB | HTML, MB |\n| --- | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, days := range []int{7, 30, 90} {
 		if err := sums(ctx, s, end, days, w); err != nil {
 			return err
@@ -123,18 +126,64 @@ func first(ctx context.Context, s *audit.Store, name string, f filter.Filter) (t
 	return best, nil
 }
 
-// sums times a report of the last days, by what the record keeps.
+// sums times the report of the last days, as the page has it, and measures the memory that
+// it takes.
 func sums(ctx context.Context, s *audit.Store, end time.Time, days int, w io.Writer) error {
+	peak := watchHeap()
 	start := time.Now()
-	f := filter.Filter{Since: end.AddDate(0, 0, -days)}
-	overridden, revoked := f, f
-	overridden.BreakGlass, revoked.Revoked = true, true
-	out, err := report.Aggregate(report.Kept{
-		Lines: s.Images(ctx, f), Days: s.Days(ctx, f), Overrides: s.Decisions(ctx, overridden), Revoked: s.Decisions(ctx, revoked),
-	}, report.SummaryOptions{Now: end, MaxRows: 1000})
+	out, err := engine.Summarise(ctx, s, filter.Filter{Since: end.AddDate(0, 0, -days)}, report.SummaryOptions{
+		Now: end, MaxRows: 1000,
+	})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "| %d days | %d | %d | %v |\n", days, out.Decisions, out.Images, time.Since(start).Round(time.Millisecond))
+
+	var page counter
+	if err := report.Write(&page, report.HTML, report.Record(out, nil), report.Options{Page: true}); err != nil {
+		return err
+	}
+	took := time.Since(start)
+	fmt.Fprintf(w, "| %d days | %d | %d | %v | %.1f | %.2f |\n", days, out.Decisions, out.Images, took.Round(time.Millisecond),
+		float64(peak())/(1<<20), float64(page)/(1<<20))
 	return nil
+}
+
+// counter counts what is written.
+type counter int
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+// watchHeap samples the heap until the function that it returns is called, which returns
+// by how much it has grown at most.
+func watchHeap() func() uint64 {
+	heap := func() uint64 {
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	runtime.GC()
+	before := heap()
+
+	stop, peak := make(chan struct{}), make(chan uint64)
+	go func() {
+		most := before
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			most = max(most, heap())
+			select {
+			case <-stop:
+				peak <- most - before
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() uint64 {
+		close(stop)
+		return <-peak
+	}
 }

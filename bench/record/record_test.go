@@ -15,7 +15,7 @@ func decisions() string {
 	if os.Getenv("GATE_TEST_ALL") == "1" {
 		return "100000"
 	}
-	return "2000"
+	return "400"
 }
 
 // A record is filled, indexed and asked on both databases. Times are printed and not
