@@ -53,6 +53,16 @@ func (p *Policy) Images() []attestor.Pattern { return p.doc.Spec.Images }
 // Needs is what must be found out before it can judge.
 func (p *Policy) Needs() attestor.Needs { return p.needs }
 
+// Exceptions lists the policy's exceptions, of both forms, the one that ends last first.
+func (p *Policy) Exceptions() []attestor.AppliedException {
+	out := make([]attestor.AppliedException, 0, len(p.exceptions))
+	for i := range p.exceptions {
+		e := &p.exceptions[i]
+		out = append(out, e.Applied(e.Subject, false))
+	}
+	return out
+}
+
 // Canonical is the policy with every default written out, as JSON, which is
 // YAML too: loaded again, it means the same.
 func (p *Policy) Canonical() ([]byte, error) {

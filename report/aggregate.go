@@ -129,6 +129,7 @@ func (b *Builder) addCount(c tally.DayCount) {
 
 	at := b.day(c.Day)
 	at.count(c.Verdict, c.Decisions)
+	b.policyDay(c.Policy, c.Day).count(c.Verdict, c.Decisions)
 	for level, n := range c.Findings {
 		if n != 0 {
 			at.Findings[level] += n
@@ -140,6 +141,7 @@ func (b *Builder) override(d attestor.Decision) {
 	if g := d.BreakGlass; g != nil {
 		b.s.Overrides = append(b.s.Overrides, page.Override{
 			ID: d.ID, Image: describe.Name(d), By: g.By, Reason: g.Reason, Time: d.Time.UTC(), Expires: g.Expires,
+			State: overrideState(d),
 		})
 	}
 }

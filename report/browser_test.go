@@ -151,7 +151,7 @@ func newSite(t *testing.T) site {
 			})
 		},
 		"/search": func(w io.Writer) error {
-			return r.Decisions(w, pages.Decisions{Search: map[string]string{"verdict": "deny", "since": "2026-11-01", "repository": "us-docker.pkg.dev/acme/**"}, Page: recent, Next: "abc", Policies: []string{"production"}})
+			return r.Decisions(w, pages.Decisions{Search: map[string]string{"verdict": "deny", "since": "2026-11-01", "repository": "us-docker.pkg.dev/acme/**"}, Page: recent, Next: "abc", Total: 1000, Policies: []string{"production"}})
 		},
 		"/wrong": func(w io.Writer) error { return r.Decisions(w, pages.Decisions{Problem: "\"x\" is not a digest"}) },
 		"/refused": func(w io.Writer) error {

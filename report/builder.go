@@ -20,6 +20,9 @@ type Builder struct {
 	s          Summary
 	images     map[string]bool // that were counted, by canonical reference
 	days       map[int64]*TrendPoint
+	policies   map[string]map[int64]*TrendPoint // by name, then as days
+	owners     map[string]*OwnerCount
+	ownerFixes map[string]map[string]*FixCount // by owner
 	fixes      map[string]*FixCount
 	reasons    map[attestor.Code]*ReasonCount
 	groups     map[string]*GroupCount
@@ -35,7 +38,8 @@ const day = tally.Day
 // NewBuilder returns an empty Builder.
 func NewBuilder(o SummaryOptions) *Builder {
 	b := &Builder{
-		o: o, images: map[string]bool{}, days: map[int64]*TrendPoint{}, fixes: map[string]*FixCount{}, reasons: map[attestor.Code]*ReasonCount{},
+		o: o, images: map[string]bool{}, days: map[int64]*TrendPoint{}, policies: map[string]map[int64]*TrendPoint{}, owners: map[string]*OwnerCount{},
+		ownerFixes: map[string]map[string]*FixCount{}, fixes: map[string]*FixCount{}, reasons: map[attestor.Code]*ReasonCount{},
 		groups: map[string]*GroupCount{}, bases: map[string]*BaseCount{}, behind: map[string]int{},
 		exceptions: map[string]*ExceptionUse{}, upcoming: map[[2]string]*attestor.Upcoming{},
 		s: Summary{Title: o.Title, Made: o.Now.UTC(), GroupedBy: o.GroupBy, DryRun: true, Overrides: []page.Override{},
@@ -199,9 +203,7 @@ func (b *Builder) Summary() Summary {
 	}
 
 	s.DryRun = s.DryRun && s.Decisions > 0
-	s.Fixes = sorted(b.fixes, func(a, b FixCount) int {
-		return cmp.Or(b.Clears-a.Clears, b.Images-a.Images, strings.Compare(a.Fix, b.Fix))
-	})
+	s.Fixes, s.Owners = sorted(b.fixes, byEffect), b.ownerCounts()
 	s.Reasons = sorted(b.reasons, func(a, b ReasonCount) int {
 		return cmp.Or(b.Images-a.Images, b.Count-a.Count, strings.Compare(string(a.Code), string(b.Code)))
 	})
@@ -221,6 +223,7 @@ func (b *Builder) Summary() Summary {
 		return cmp.Or(b.Outdated-a.Outdated, b.Images-a.Images, strings.Compare(a.Name, b.Name))
 	})
 
+	b.addUnused()
 	for key, e := range b.exceptions { // one that was used by any image is no unused one
 		if e.State == ExceptionUnused && slices.ContainsFunc(slices.Collect(maps.Values(b.exceptions)),
 			func(o *ExceptionUse) bool { return o.ID == e.ID && o.State != ExceptionUnused }) {
@@ -240,6 +243,7 @@ func (b *Builder) Summary() Summary {
 
 	s.Rows = b.first(b.o.MaxRows)
 	s.Trend = trend(b.days)
+	s.Policies = b.policyTrends(s.Trend)
 
 	if b.o.Previous != nil {
 		s.Change = change(*b.o.Previous, s)

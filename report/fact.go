@@ -31,6 +31,11 @@ func (b *Builder) fact(f tally.Fact) error {
 		b.reason(attestor.Code(parts[0]), f.Numbers)
 	case tally.KindFix:
 		b.fix(parts[0], attestor.Code(parts[1]), f.Numbers)
+	case tally.KindOwner:
+		o := entry(b.owners, parts[0])
+		addGroup(&o.GroupCount, parts[0], f.Numbers)
+	case tally.KindOwnerFix:
+		b.ownerFix(parts[0], parts[1], attestor.Code(parts[2]), f.Numbers)
 	case tally.KindBase:
 		return b.base(parts[0], parts[1] != "", parts[2], f.Numbers)
 	case tally.KindAge:
@@ -47,8 +52,9 @@ func (b *Builder) fact(f tally.Fact) error {
 	return nil
 }
 
-func (b *Builder) group(name string, n tally.Numbers) {
-	g := entry(b.groups, name)
+func (b *Builder) group(name string, n tally.Numbers) { addGroup(entry(b.groups, name), name, n) }
+
+func addGroup(g *GroupCount, name string, n tally.Numbers) {
 	g.Name = name
 	g.Images += int(n.Images)
 	g.Passed += int(n.Passed)
@@ -66,7 +72,10 @@ func (b *Builder) reason(code attestor.Code, n tally.Numbers) {
 
 // fix counts a fix under the first code that asks for it.
 func (b *Builder) fix(fix string, code attestor.Code, n tally.Numbers) {
-	f := entry(b.fixes, fix)
+	addFix(entry(b.fixes, fix), fix, code, n)
+}
+
+func addFix(f *FixCount, fix string, code attestor.Code, n tally.Numbers) {
 	f.Fix = fix
 	if f.Code == "" || code < f.Code {
 		f.Code = code

@@ -57,7 +57,13 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 		"rest": func(c []ChangedRow) []ChangedRow {
 			return c[min(changedShown, len(c)):min(1000, len(c))]
 		},
-		"rank": tally.Rank, "tag": tagOf,
+		"rank": tally.Rank, "tag": tagOf, "imagePath": page.ImagePath,
+		"add": func(parts ...int) (sum int) {
+			for _, n := range parts {
+				sum += n
+			}
+			return sum
+		},
 	})
 	if err != nil {
 		return err
@@ -66,7 +72,7 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 	// html/template escapes by context; page.Clean also escapes the characters that
 	// reorder or hide text, which html/template leaves as they are.
 	b := bufio.NewWriterSize(page.Clean(w), 64<<10)
-	if err := t.ExecuteTemplate(b, "report", view{Head: head, Summary: s, Page: o.Page, Search: o.Search, Policies: o.Policies}); err != nil {
+	if err := t.ExecuteTemplate(b, "report", view{Head: head, Summary: s, Page: o.Page, Search: o.Search, Policies: o.Policies, From: o.Since}); err != nil {
 		return err
 	}
 
@@ -95,11 +101,12 @@ type view struct {
 	Page     bool              // has a form, and links to the lists of what it counts
 	Search   map[string]string // the filters of the report
 	Policies []string          // to choose from
+	From     string            // from when it counts; "" for the filter's own
 }
 
 // Narrowed are the filters that the form has no field for.
 func (v view) Narrowed() []page.Narrowed {
-	return page.Narrow("/report", v.Search, "verdict", "policy", "since", "until")
+	return page.Narrow("/report", v.Search, "verdict", "policy", "repository", "owner", "since", "until")
 }
 
 // Download is the address of the report's decisions as a file.
@@ -114,14 +121,37 @@ func (v view) More() int { return v.Images - len(v.Rows) }
 const defaultPeriod = "30d"
 
 // List is the address of the decisions that a number of the report counts: those of
-// its filters, with one more. "" for a file.
-func (v view) List(name string, value any) string {
+// its filters, with further ones, in pairs of name and value. "" for a file.
+func (v view) List(pairs ...any) string {
+	// Decisions have no owner of their own: images have, by their newest.
+	if v.Search[ownerParameter] != "" {
+		return ""
+	}
+	return v.opens("/decisions", pairs)
+}
+
+// ownerParameter is the filter of the page of a report that only images have.
+const ownerParameter = "owner"
+
+// ImageList is the address of the images that a number of the report counts.
+func (v view) ImageList(pairs ...any) string { return v.opens("/images", pairs) }
+
+func (v view) opens(path string, pairs []any) string {
 	if !v.Page {
 		return ""
 	}
 	search := map[string]string{"since": defaultPeriod}
 	maps.Copy(search, v.Search)
-	return "/decisions?" + page.Query(search, name, fmt.Sprint(value))
+
+	// A duration means another instant in each link's list, so that the beginning is named.
+	if v.From != "" {
+		search["since"] = v.From
+	}
+	further := make([]string, 0, len(pairs))
+	for _, p := range pairs {
+		further = append(further, fmt.Sprint(p))
+	}
+	return path + "?" + page.Query(search, further...)
 }
 
 // Headline is the summary in a sentence.
@@ -246,27 +276,6 @@ func bySeverity(counts map[attestor.Severity]int) []page.Segment {
 	return out
 }
 
-// PassChart is the share of decisions that pass, over time.
-func (v view) PassChart() template.HTML {
-	columns := make([]page.Column, 0, len(v.Trend))
-	for _, p := range v.Trend {
-		// Of a thousand, so that columns of different totals are equally high.
-		total := max(p.Passed+p.Refused+p.Undecided, 1)
-		columns = append(columns, page.Column{
-			Label: fmt.Sprintf("%s: %s pass, %s refused, %s undecided", page.Day(p.Day), p.share(), page.Number(p.Refused),
-				page.Number(p.Undecided)),
-			Segments: []page.Segment{
-				{Class: "f-pass", N: p.Passed * 1000 / total}, {Class: "f-error", N: p.Undecided * 1000 / total},
-				{Class: "f-deny", N: p.Refused * 1000 / total},
-			},
-		})
-	}
-
-	first, last := v.Trend[0], v.Trend[len(v.Trend)-1]
-	return page.Columns(fmt.Sprintf("Share of decisions that pass: %s on %s, %s on %s.",
-		first.share(), page.Day(first.Day), last.share(), page.Day(last.Day)), 1000, columns)
-}
-
 func (p TrendPoint) share() string { return page.Shares(p.Passed, p.Refused, p.Undecided)[0] }
 
 // Share is for the template.
@@ -329,26 +338,131 @@ type linked struct {
 	N    int
 }
 
-// Counted is a number with the list of the decisions on what it counts.
-func (v view) Counted(name string, value any, n int) linked { return linked{v.List(name, value), n} }
+// Counted is a number with the list of the images that it counts.
+func (v view) Counted(n int, pairs ...any) linked {
+	if n == 0 {
+		return linked{"", n}
+	}
+	return linked{v.ImageList(pairs...), n}
+}
 
-// A group is a [GroupCount] with the address of its decisions, or "".
+// CountedDecisions is a number with the list of the decisions that it counts.
+func (v view) CountedDecisions(n int, pairs ...any) linked {
+	if n == 0 {
+		return linked{"", n}
+	}
+	return linked{v.List(pairs...), n}
+}
+
+// PolicyFigures are the policies' decisions over time.
+func (v view) PolicyFigures() []page.PolicyFigure { return v.policyFigures() }
+
+// DayChart is all decisions over time.
+func (v view) DayChart() template.HTML { return page.VerdictColumns("Decisions", points(v.Trend)) }
+
+// DayTop is the most decisions at any time.
+func (v view) DayTop() int { return page.Top(points(v.Trend)) }
+
+// EndedOverrides is how many overrides admit nothing any more.
+func (v view) EndedOverrides() int { return len(v.Overrides) - len(page.Open(v.Overrides)) }
+
+// A group is a [GroupCount] with the parameter that selects its images, or "".
 type group struct {
 	GroupCount
-	Link string
+	Parameter string
+}
+
+// CountedOf is a number of a group with the list of the images that it counts.
+func (v view) CountedOf(g group, n int, pairs ...any) linked {
+	if g.Parameter == "" {
+		return linked{"", n}
+	}
+	return v.Counted(n, append(pairs, g.Parameter, g.Name)...)
 }
 
 func (v view) grouped(groups []GroupCount) []group {
 	out := make([]group, 0, len(groups))
 	for _, g := range groups {
-		link := ""
+		parameter := ""
 		if strings.HasPrefix(v.GroupedBy, "repository") && g.Name != "" {
-			link = v.List("repository", g.Name)
+			parameter = "repository"
 		}
-		out = append(out, group{g, link})
+		out = append(out, group{g, parameter})
 	}
 	return out
 }
+
+// A groupTable is a table of groups of a report.
+type groupTable struct {
+	View   view
+	Groups []group
+}
+
+// GroupTable is for the template, which passes one value.
+func (v view) GroupTable(groups []group) groupTable { return groupTable{v, groups} }
+
+// An exceptionTable is a table of exceptions of a report.
+type exceptionTable struct {
+	View       view
+	Title      string
+	Exceptions []ExceptionUse
+}
+
+// ExceptionTable is for the template, which passes one value.
+func (v view) ExceptionTable(title string, all []ExceptionUse) exceptionTable {
+	return exceptionTable{v, title, all}
+}
+
+// An ownerTable is a table of owners of a report.
+type ownerTable struct {
+	View   view
+	Owners []OwnerCount
+}
+
+// OwnerTable is for the template, which passes one value.
+func (v view) OwnerTable(owners []OwnerCount) ownerTable { return ownerTable{v, owners} }
+
+// waiting are the owners with something to fix, which come first.
+func (v view) waiting() []OwnerCount {
+	n := 0
+	for n < len(v.Owners) && v.Owners[n].Refused+v.Owners[n].Undecided > 0 {
+		n++
+	}
+	return v.Owners[:n]
+}
+
+// FirstOwners and RestOwners are the owners with something to fix, in two parts.
+func (v view) FirstOwners() []OwnerCount {
+	all := v.waiting()
+	return all[:min(folded, len(all))]
+}
+
+// RestOwners are folded away, and at most two hundred.
+func (v view) RestOwners() []OwnerCount {
+	all := v.waiting()
+	return all[min(folded, len(all)):min(200, len(all))]
+}
+
+// KnownOwners are the names to choose from.
+func (v view) KnownOwners() []string {
+	var out []string
+	for _, o := range v.Owners[:min(200, len(v.Owners))] {
+		out = append(out, o.Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// maxOverrides is how many overrides a page lists.
+const maxOverrides = 100
+
+// FirstOverrides are the newest.
+func (v view) FirstOverrides() []page.Override {
+	return v.Overrides[:min(maxOverrides, len(v.Overrides))]
+}
+
+// MoreOverrides is how many are not among them.
+func (v view) MoreOverrides() int { return max(0, len(v.Overrides)-maxOverrides) }
 
 // FirstGroups and RestGroups are the groups, in two parts.
 func (v view) FirstGroups() []group { return v.grouped(v.Groups[:min(folded, len(v.Groups))]) }

@@ -110,6 +110,8 @@ type Options struct {
 	// html page: the filters of the report, by parameter, as the reader wrote them, and the policies to choose from
 	Search   map[string]string
 	Policies []string
+	// html page: the time from which the report counts, as the parameter since takes it; "" for the filter's own
+	Since string
 	// html: the service's address, such as https://gate.example.com, for links to decisions; "" for none, unless Page
 	Links string
 }

@@ -32,11 +32,13 @@ type Summary struct {
 	Upcoming   []attestor.Upcoming `json:"upcoming"` // what is refused from later days on, the next day first
 	GroupedBy  string              `json:"groupedBy"`
 	Groups     []GroupCount        `json:"groups"` // most refusals first
+	Owners     []OwnerCount        `json:"owners"` // those with most images that do not pass first
 	Bases      []BaseCount         `json:"bases"`  // most outdated images first
 	Ages       []AgeCount          `json:"ages"`   // of findings, youngest first
 	Exceptions []ExceptionUse      `json:"exceptions"`
-	Trend      []TrendPoint        `json:"trend"` // oldest first
-	Rows       []Row               `json:"rows"`  // those that need somebody first
+	Trend      []TrendPoint        `json:"trend"`    // oldest first
+	Policies   []PolicyTrend       `json:"policies"` // most refusals first
+	Rows       []Row               `json:"rows"`     // those that need somebody first
 	Posture    *Posture            `json:"posture,omitempty"`
 }
 
@@ -46,8 +48,16 @@ func (s Summary) Figures() page.Figures {
 		Headline: s.Headline(), Since: s.Since, Decisions: s.Decisions, Images: s.Images, Passed: s.Passed,
 		Refused:   s.Refused,
 		Undecided: s.Undecided, DryRun: s.DryRun, Emulated: s.Emulated, Overrides: s.Overrides,
-		Revoked: s.Revoked,
+		Revoked: s.Revoked, Trend: points(s.Trend), Policies: s.policyFigures(),
 	}
+}
+
+func (s Summary) policyFigures() []page.PolicyFigure {
+	var out []page.PolicyFigure
+	for _, t := range s.Policies {
+		out = append(out, t.figure())
+	}
+	return out
 }
 
 // A FixCount is one thing to do, and what it does.
@@ -122,6 +132,10 @@ type SummaryOptions struct {
 	GroupBy  string    // a label's name, the caller's or the image's own; "": by repository
 	Previous *Summary  // an earlier report, for what changed; nil: none
 	MaxRows  int       // of the table of images; 0: all
+
+	// InForce are the exceptions of the policies in force, so that those that no image used are told; nil: only those
+	// that a decision warned of are. Give them where the summary is about every image.
+	InForce []attestor.AppliedException
 }
 
 // FromDecisions gives decisions the shape that [Summarise] takes, where their

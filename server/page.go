@@ -16,7 +16,7 @@ func pageQueries() map[string][]string {
 		"/": nil, "/decisions": append(filter.Names(), pageToken), "/decisions/:id": nil,
 		"/decisions/:id/proof": nil, "/revocations/:id": nil, "/images/*": nil,
 		"/images": append(append(filter.Names(), filter.ImageNames()...), "page"),
-		"/report": append(filter.Names(), "format"), "/policies": nil, "/bases": nil, "/reasons": nil,
+		"/report": append(filter.Names(), "format", "owner"), "/policies": nil, "/bases": nil, "/reasons": nil,
 	}
 }
 

@@ -82,7 +82,7 @@ func (r *Renderer) Decision(w io.Writer, o Decision) error {
 		D: d, E: e, Alike: o.Alike, Platforms: o.Record.Evidence.Platforms, MaxFindings: maxFindings, Proof: o.Proof,
 	}
 	if d.Image.Digest != "" {
-		v.Image = ImagePath(d.Image.Reference)
+		v.Image = page.ImagePath(d.Image.Reference)
 	}
 
 	// What was changed since it was recorded is shown by nobody's word.
@@ -159,11 +159,6 @@ func subjectOf(text string) subject {
 		s.Record = "/decisions?cve=" + url.QueryEscape(id)
 	}
 	return s
-}
-
-// ImagePath is the address of the page on an image, REPOSITORY@DIGEST, or on a repository.
-func ImagePath(name string) string {
-	return "/images/" + strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
 }
 
 // policyLines says on which line of a policy's text each check is configured. A text that does not parse has none.

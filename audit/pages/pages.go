@@ -45,8 +45,8 @@ func New() (*Renderer, error) {
 		"path":     func(id string) string { return "/decisions/" + url.PathEscape(id) },
 		"refusals": func(d attestor.Decision) []describe.Finding { return describe.Findings(d, attestor.Refuses) },
 		"subjects": func(f describe.Finding) string { return describe.Some(f.Subjects, 6) },
-		"subject":  subjectOf, "imagePath": ImagePath, "add": func(a, b int) int { return a + b },
-		"query": func(name string, value any) string { return page.Query(nil, name, fmt.Sprint(value)) }, "rowClass": rowClass, "rowMark": rowMark, "rowWord": rowWord, "effect": effect, "capital": capital, "brief": brief,
+		"subject":  subjectOf, "imagePath": page.ImagePath, "add": func(a, b int) int { return a + b },
+		"query": func(name string, value any) string { return page.Query(nil, name, fmt.Sprint(value)) }, "rowClass": rowClass, "rowMark": rowMark, "rowWord": rowWord, "ofPolicy": ofPolicy, "codes": codes, "effect": effect, "capital": capital, "brief": brief,
 		"overridden": describe.Overridden, "state": stateClass, "until": until, "join": strings.Join,
 	})
 	if err != nil {
@@ -92,6 +92,7 @@ type Overview struct {
 	Figures page.Figures        // of the last days
 	Recent  []attestor.Decision // newest first; about ten
 	Alarms  []string            // failures that an operator must know: of a policy on disk, or of the store
+	Since   string              // from when the figures count, as the parameter since takes it
 	Now     time.Time
 }
 
@@ -109,10 +110,25 @@ func (r *Renderer) Overview(w io.Writer, o Overview) error {
 type Decisions struct {
 	Search   map[string]string // the filters, by parameter, as the caller wrote them
 	Page     []attestor.Decision
-	Next     string   // the next page's token; "" at the end
+	Next     string // the next page's token; "" at the end
+	Total    int    // decisions on all pages, where Exact, or at least so many; -1: not known
+	Exact    bool
 	Problem  string   // what was wrong with the search; "" for nothing
 	Fix      string   // what to do about it
 	Policies []string // names to choose from
+}
+
+// Counted says how many decisions there are.
+func (d Decisions) Counted() string {
+	switch {
+	case d.Total < 0:
+		return page.Plural(len(d.Page), "decision") + " on this page, newest first"
+	case !d.Exact:
+		return "More than " + page.Plural(d.Total, "decision") + ", newest first"
+	case d.Total == 0:
+		return "No decision matches"
+	}
+	return page.Plural(d.Total, "decision") + ", newest first"
 }
 
 // More is the address of the next page, with the same search.
@@ -236,4 +252,19 @@ var digests = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 // brief shortens the digests of a sentence. The whole ones stand where they can be copied.
 func brief(s string) string {
 	return digests.ReplaceAllStringFunc(s, func(d string) string { return page.Short(d) + "…" })
+}
+
+// A linked number has the address of what it counts, or "".
+type linked struct {
+	Link string
+	N    int
+}
+
+// ofPolicy is a number of decisions by a policy. Those that no policy governed have no address: no filter selects them
+// by their verdict.
+func ofPolicy(since, policy, verdict string, n int) linked {
+	if policy == "" || n == 0 {
+		return linked{N: n}
+	}
+	return linked{"/decisions?" + page.Query(map[string]string{"policy": policy, "verdict": verdict}), n}
 }

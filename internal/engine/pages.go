@@ -124,6 +124,7 @@ func pageStatus(err error) int {
 type summaryKey struct {
 	readable string // the patterns that a caller may read: who may read the same shares the summary
 	filter   string // its fingerprint
+	owner    string // "" for all
 	period   time.Duration
 }
 
@@ -148,10 +149,12 @@ func readable(caller attestor.Caller) string {
 const summaryFor = time.Minute
 
 // summary sums up the decisions of a filter. Where the filter has no beginning it
-// gets one, the period before its end.
-func (p *pageHandler) summary(r *http.Request, f filter.Filter, period time.Duration) (report.Summary, error) {
+// gets one, the period before its end. An owner selects the images whose newest decision names it; "" selects all.
+func (p *pageHandler) summary(
+	r *http.Request, f filter.Filter, owner string, period time.Duration,
+) (report.Summary, error) {
 	caller := server.CallerFrom(r.Context())
-	key := summaryKey{readable(caller), f.Fingerprint(), period}
+	key := summaryKey{readable(caller), f.Fingerprint(), owner, period}
 	changed := func() (string, error) { return p.engine.Store.Version(r.Context()) }
 
 	// Who may read everything is answered by the sums over all repositories.
@@ -162,12 +165,21 @@ func (p *pageHandler) summary(r *http.Request, f filter.Filter, period time.Dura
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), summaryFor)
 		defer cancel()
 		now := time.Now()
-		return Summarise(ctx, p.engine.Store, sincePeriod(f, period, now), report.SummaryOptions{Now: now, MaxRows: pageRows})
+		o := report.SummaryOptions{Now: now, MaxRows: pageRows}
+
+		// An exception is unused only where no image of any repository used it: a report about some says nothing of that.
+		if owner != "" {
+			return ownerSummary(ctx, p.engine.Store, sincePeriod(f, period, now), owner, o)
+		}
+		if audit.Summable(f) && f.Repository == "" && caller.MayEverywhere(attestor.ActionRead) {
+			o.InForce = p.exceptionsInForce()
+		}
+		return Summarise(ctx, p.engine.Store, sincePeriod(f, period, now), o)
 	})
 }
 
 func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
-	s, err := p.summary(r, filter.Filter{Visible: visible}, pageOverview)
+	s, err := p.summary(r, filter.Filter{Visible: visible}, "", pageOverview)
 	if err != nil {
 		return err
 	}
@@ -175,7 +187,7 @@ func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(st
 	if err != nil {
 		return err
 	}
-	o := pages.Overview{Figures: s.Figures(), Recent: recent.Decisions, Now: time.Now()}
+	o := pages.Overview{Figures: s.Figures(), Recent: recent.Decisions, Since: beginning(sincePeriod(filter.Filter{}, pageOverview, time.Now())), Now: time.Now()}
 	if err := p.engine.Policies.Err(); err != nil {
 		o.Alarms = append(o.Alarms, "A policy on disk does not load; the one from before is in force: "+err.Error())
 	}
@@ -192,6 +204,9 @@ func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(s
 		var page audit.Page
 		page, err = p.engine.Store.List(r.Context(), f, pageSize, r.URL.Query().Get("pageToken"))
 		view.Page, view.Next = page.Decisions, page.Next
+		if err == nil {
+			view.Total, view.Exact = p.count(r, f, page)
+		}
 	}
 
 	// What was typed stays in the form, beside what is wrong with it. The status says
@@ -206,6 +221,42 @@ func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(s
 		return err
 	}
 	return invalidPage(view.Problem)
+}
+
+// maxCounted is how many decisions are counted one by one, and countFor for how long.
+const (
+	maxCounted = 1000
+	countFor   = time.Second
+)
+
+// count is the number of decisions of a filter, exact or at least so many; -1 where it is not known. The page is one of its list.
+func (p *pageHandler) count(r *http.Request, f filter.Filter, page audit.Page) (total int, exact bool) {
+	if page.Next == "" && r.URL.Query().Get("pageToken") == "" {
+		return len(page.Decisions), true
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), countFor)
+	defer cancel()
+
+	// A count is no more than a help: where it cannot be had the list is shown without it.
+	if audit.Countable(f) {
+		for c, err := range p.engine.Store.Days(ctx, f) {
+			if err != nil {
+				return -1, false
+			}
+			total += c.Decisions
+		}
+		return total, true
+	}
+	for _, err := range p.engine.Store.Decisions(ctx, f) {
+		switch {
+		case err != nil:
+			return -1, false
+		case total == maxCounted:
+			return total, false
+		}
+		total++
+	}
+	return total, true
 }
 
 // searched are the filters of a page's address. A form sends the fields that were
@@ -226,82 +277,6 @@ func (p *pageHandler) policyNames() []string {
 		out = append(out, pol.Ref().Name)
 	}
 	return out
-}
-
-// reportOrDownload answers with the report, or with the decisions that it is about as
-// a file.
-func (p *pageHandler) reportOrDownload(w http.ResponseWriter, r *http.Request) {
-	format := r.URL.Query().Get("format")
-	if format == "" {
-		p.page(p.report)(w, r)
-		return
-	}
-
-	// What can be wrong with the request is said on a page, before the file begins.
-	var download func() error
-	p.checked(w, r, func(visible func(string) bool) (err error) {
-		download, err = p.download(w, r, format, visible)
-		return err
-	})
-	if download == nil {
-		return
-	}
-
-	// A file that lacks its end must not look whole: the connection is cut.
-	if err := download(); err != nil {
-		panic(http.ErrAbortHandler)
-	}
-}
-
-// checked renders a page of an error, and nothing without one.
-func (p *pageHandler) checked(w http.ResponseWriter, r *http.Request, f func(visible func(string) bool) error) {
-	caller := server.CallerFrom(r.Context())
-	err := f(func(repository string) bool { return caller.May(attestor.ActionRead, repository) })
-	if err != nil {
-		p.page(func(*bytes.Buffer, *http.Request, func(string) bool) error { return err })(w, r)
-	}
-}
-
-// download returns what writes every decision of a report, one after the other.
-func (p *pageHandler) download(
-	w http.ResponseWriter, r *http.Request, format string, visible func(string) bool,
-) (func() error, error) {
-	encoding, err := report.Find(format, report.OfRecord)
-	if err != nil || encoding.Format != report.CSV && encoding.Format != report.NDJSON {
-		return nil, &attestor.Error{
-			Kind: attestor.Invalid, Msg: "format: it is neither csv nor ndjson", Fix: "use csv or ndjson, or leave it out for the page",
-		}
-	}
-	f, err := filter.Parse(searched(r), time.Now())
-	if err != nil {
-		return nil, err
-	}
-
-	f.Visible = visible
-	f, _ = wholeDays(sincePeriod(f, pageReport, time.Now()))
-	return func() error {
-		w.Header().Set("Content-Type", encoding.ContentType)
-		w.Header().Set("Content-Disposition", `attachment; filename="attestor-report.`+format+`"`)
-		d, failed := report.RecordStream(p.engine.Store.Decisions(r.Context(), f))
-		return errors.Join(encoding.Write(w, d, report.Options{Version: p.engine.o.Version}), failed())
-	}, nil
-}
-
-func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
-	search := searched(r)
-	f, err := filter.Parse(search, time.Now())
-	if err != nil {
-		return err
-	}
-
-	f.Visible = visible
-	s, err := p.summary(r, f, pageReport)
-	if err != nil {
-		return err
-	}
-	return report.Write(b, report.HTML, report.Record(s, nil), report.Options{
-		Page: true, Search: search, Policies: p.policyNames(),
-	})
 }
 
 func (p *pageHandler) policies(b *bytes.Buffer, _ *http.Request, _ func(string) bool) error {

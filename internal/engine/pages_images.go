@@ -27,13 +27,16 @@ const (
 )
 
 // A lineFilter selects images by what their newest decision says. Its fields are [filter.ImageNames].
-type lineFilter struct{ newest, because, fix, owner, base, outdated, override, exception string }
+type lineFilter struct {
+	newest, because, fix, only, owner, base, outdated, override, exception, later string
+}
 
 // parseLines takes the parameters of a lineFilter out of a search.
 func parseLines(search map[string]string) (lineFilter, map[string]string, error) {
 	l := lineFilter{
 		newest: search["newest"], because: strings.ToUpper(search["because"]), fix: search["fix"], owner: search["owner"],
 		base: search["base"], outdated: search["outdated"], override: search["broken"], exception: search["exception"],
+		only: search["only"], later: search["later"],
 	}
 	rest := maps.Clone(search)
 	for _, name := range filter.ImageNames() {
@@ -44,8 +47,8 @@ func parseLines(search map[string]string) (lineFilter, map[string]string, error)
 		return &attestor.Error{Kind: attestor.Invalid, Msg: name + ": it has another value than those allowed", Fix: "use " + allowed}
 	}
 	switch {
-	case !slices.Contains([]string{"", "pass", "deny", "error"}, l.newest):
-		return l, rest, invalid("newest", "pass, deny or error")
+	case !slices.Contains([]string{"", "pass", "deny", "error", notPassing}, l.newest):
+		return l, rest, invalid("newest", "pass, deny, error or open")
 	case l.outdated != "" && l.outdated != "true":
 		return l, rest, invalid("outdated", "true, or leave it out")
 	case l.override != "" && l.override != "true":
@@ -54,18 +57,44 @@ func parseLines(search map[string]string) (lineFilter, map[string]string, error)
 	return l, rest, nil
 }
 
+// notPassing is the value of the parameter newest for images that were refused or could not be decided.
+const notPassing = "open"
+
 // noBase is the value of the parameter base for images on no approved base.
 const noBase = "none"
 
-// matches reports whether a line is selected.
+// matches reports whether a line is selected: every parameter that was given holds.
 func (f lineFilter) matches(l tally.Line) bool {
 	_, because := l.Codes[attestor.Code(f.because)]
-	_, fix := l.Fixes[f.fix]
+	fix, only := hasFix(l, f.fix), hasFix(l, f.only) && len(l.Fixes) == 1 && !l.Unfixable
+	verdict := string(l.Row.Verdict) == f.newest || f.newest == notPassing && l.Row.Verdict != attestor.Pass
 	base := l.Inspected && (l.Row.Base == f.base || f.base == noBase && l.Row.Base == "")
-	exception := slices.ContainsFunc(l.Exceptions, func(a attestor.AppliedException) bool { return a.ID == f.exception })
-	return (f.newest == "" || string(l.Row.Verdict) == f.newest) && (f.because == "" || because) && (f.fix == "" || fix) &&
-		(f.owner == "" || l.Row.By() == f.owner) && (f.base == "" || base) && (f.outdated == "" || l.Row.Outdated) &&
-		(f.override == "" || l.Row.Overridden) && (f.exception == "" || exception)
+	used := slices.ContainsFunc(l.Exceptions, func(a attestor.AppliedException) bool { return a.ID == f.exception })
+	later := slices.ContainsFunc(l.Upcoming, func(r attestor.Reason) bool { return r.EffectiveFrom == f.later })
+
+	for _, p := range []struct {
+		given string
+		holds bool
+	}{
+		{f.newest, verdict}, {f.because, because}, {f.fix, fix}, {f.only, only},
+		{f.owner, tally.Part(l.Row.By()) == f.owner}, {f.base, base}, {f.outdated, l.Row.Outdated}, {f.override, l.Row.Overridden},
+		{f.exception, used}, {f.later, later},
+	} {
+		if p.given != "" && !p.holds {
+			return false
+		}
+	}
+	return true
+}
+
+// hasFix reports whether an image asks for a fix, whose text a report may have cut.
+func hasFix(l tally.Line, fix string) bool {
+	for f := range l.Fixes {
+		if tally.Part(f) == fix {
+			return true
+		}
+	}
+	return false
 }
 
 // lines are the newest decisions on each image of a filter, newest first, as a report counts them.

@@ -81,7 +81,7 @@ func TestPagesHeedTheirFilters(t *testing.T) {
 
 	// What the report counts is what its links open.
 	a := w.do(http.MethodGet, "/report?repository=app/root", "")
-	link := regexp.MustCompile(`href="(/decisions\?[^"]*reason=USER_ROOT[^"]*)"`).FindStringSubmatch(string(a.body))
+	link := regexp.MustCompile(`href="(/images\?[^"]*because=USER_ROOT[^"]*)"`).FindStringSubmatch(string(a.body))
 	if link == nil {
 		t.Fatalf("the report does not open what it counts: %s", a.body)
 	}

@@ -135,7 +135,7 @@ func Names() []string {
 // ImageNames lists the parameters of the page of images that select by the newest decision on an image, beside those of
 // the decisions.
 func ImageNames() []string {
-	return []string{"newest", "because", "fix", "owner", "base", "outdated", "broken", "exception"}
+	return []string{"newest", "because", "fix", "only", "owner", "base", "outdated", "broken", "exception", "later"}
 }
 
 // knownCode reports whether a code is one of this version.

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"html/template"
 	"time"
 )
@@ -19,7 +20,60 @@ type Figures struct {
 	DryRun    bool // nothing was refused in earnest
 	Emulated  bool
 	Overrides []Override // newest first
+	Trend     []Point    // oldest first
+	Policies  []PolicyFigure
 }
+
+// A PolicyFigure is the decisions by one policy.
+type PolicyFigure struct {
+	Name                       string // "": no policy governed the image
+	Passed, Refused, Undecided int
+	Trend                      []Point // over the same days as the report's
+}
+
+// Chart is the policy's decisions over time.
+func (p PolicyFigure) Chart() template.HTML {
+	return VerdictColumns("Decisions by "+cmp.Or(p.Name, "no policy"), p.Trend)
+}
+
+// Chart is all decisions over time.
+func (f Figures) Chart() template.HTML { return VerdictColumns("Decisions", f.Trend) }
+
+// LastDay is the last point of the trend.
+func (f Figures) LastDay() time.Time { return f.Trend[len(f.Trend)-1].Day }
+
+// Top is the most decisions of any point of the trend.
+func (f Figures) Top() int { return Top(f.Trend) }
+
+// OpenOverrides are those that admit an image now.
+func (f Figures) OpenOverrides() []Override { return Open(f.Overrides) }
+
+// Open are the overrides that admit an image now.
+func Open(all []Override) []Override {
+	var out []Override
+	for _, o := range all {
+		if o.State != OverrideEnded {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// OverriddenImages is how many images overrides are about.
+func OverriddenImages(all []Override) int {
+	seen := map[string]bool{}
+	for _, o := range all {
+		seen[o.Image] = true
+	}
+	return len(seen)
+}
+
+// The states of an override. One whose state is not known counts as open.
+const (
+	OverrideOpen    = "open"
+	OverrideOverdue = "overdue" // it should have ended, and admits the image still
+	OverrideEnded   = "ended"
+)
 
 // An Override is one use of break-glass.
 type Override struct {
@@ -29,6 +83,7 @@ type Override struct {
 	Reason  string     `json:"reason"`
 	Time    time.Time  `json:"time"`
 	Expires *time.Time `json:"expires,omitempty"`
+	State   string     `json:"state,omitempty"` // open, overdue or ended; "" where it is not known
 }
 
 // Bar shows the verdicts.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 // A Narrowed is one filter of a list or report, and the same page without it.
@@ -44,4 +45,9 @@ func Query(search map[string]string, further ...string) string {
 		}
 	}
 	return q.Encode()
+}
+
+// ImagePath is the address of the page on an image, REPOSITORY@DIGEST.
+func ImagePath(name string) string {
+	return "/images/" + strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
 }

@@ -56,7 +56,8 @@ func Funcs() template.FuncMap {
 		"style": Style, "script": Script, "fileCSP": FileCSP,
 		"num": Number, "shares": Shares, "day": Day, "stamp": Stamp, "plural": Plural,
 		"short": Short, "digestOf": DigestOf, "mul": func(a float64, b int) float64 { return a * float64(b) },
-		"clip": func(s any) string { return plain.Clip(fmt.Sprint(s), 30) }, "bar": Bar, "severities": attestor.Severities, "lower": strings.ToLower,
+		"clip": func(s any) string { return plain.Clip(fmt.Sprint(s), 30) }, "overriddenImages": OverriddenImages, "openOverrides": Open,
+		"bar": Bar, "severities": attestor.Severities, "lower": strings.ToLower,
 	}
 }
 

@@ -25,6 +25,8 @@ const (
 	KindStale     Kind = "stale"     // an exception that matched nothing, and the message
 	KindDay       Kind = "day"       // a day from which images are refused, and its owner
 	KindDayReason Kind = "dayReason" // the same, and the code
+	KindOwner     Kind = "owner"     // the owner; N: fixable findings
+	KindOwnerFix  Kind = "ownerFix"  // the owner, a fix and the code that asks for it; N: images that ask for nothing else
 )
 
 // A Fact is a part of what a line says, or of the sum of many lines. Two facts with the
@@ -55,17 +57,22 @@ func (n *Numbers) Add(m Numbers, sign int64) {
 // PostgreSQL have 2704 bytes at most.
 const maxPart = 400
 
+// Part is a text as the key of a fact has it: cut where it is long.
+func Part(p string) string {
+	if len(p) <= maxPart {
+		return p
+	}
+	cut := maxPart
+	for cut > 0 && !utf8.RuneStart(p[cut]) {
+		cut--
+	}
+	return p[:cut] + "…"
+}
+
 // key joins parts.
 func key(parts ...string) string {
 	for i, p := range parts {
-		if len(p) <= maxPart {
-			continue
-		}
-		cut := maxPart
-		for cut > 0 && !utf8.RuneStart(p[cut]) {
-			cut--
-		}
-		parts[i] = p[:cut] + "…"
+		parts[i] = Part(p)
 	}
 
 	var b strings.Builder
@@ -82,11 +89,11 @@ func partsOf(k Kind) int {
 	switch k {
 	case KindImage:
 		return 0
-	case KindGroup, KindReason:
+	case KindGroup, KindReason, KindOwner:
 		return 1
 	case KindFix, KindAge, KindStale, KindDay:
 		return 2
-	case KindBase, KindDayReason:
+	case KindBase, KindDayReason, KindOwnerFix:
 		return 3
 	case KindException:
 		return 5
@@ -121,8 +128,11 @@ func Facts(l Line) []Fact {
 		add(KindReason, key(string(c)), int64(n))
 	}
 	for fix, c := range l.Fixes {
-		add(KindFix, key(fix, string(c)), flag(len(l.Fixes) == 1 && !l.Unfixable))
+		alone := flag(len(l.Fixes) == 1 && !l.Unfixable)
+		add(KindFix, key(fix, string(c)), alone)
+		add(KindOwnerFix, key(l.Row.By(), fix, string(c)), alone)
 	}
+	add(KindOwner, key(l.Row.By()), int64(l.Row.Fixable))
 	if l.Inspected {
 		outdated, behind, clears := "", 0, 0
 		if l.Row.Outdated {
