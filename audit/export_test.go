@@ -118,3 +118,9 @@ func (s *Store) Reader() *sql.DB { return s.read }
 
 // SetOutboxBounds bounds the waiting events and the dead letters of a receiver.
 func SetOutboxBounds(s *Store, waiting, dead int64) { s.maxWaiting, s.maxDead = waiting, dead }
+
+// CopyRound is one round of [Store.CopyLog].
+func (s *Store) CopyRound(ctx context.Context) (more bool, err error) { return s.copyLog(ctx) }
+
+// SignRound is one round of [Store.KeepLog].
+func (s *Store) SignRound(ctx context.Context) error { return s.keepLog(ctx) }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/objects"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
@@ -22,17 +23,8 @@ type LogKey struct {
 	// Wait is how long an answer waits for its proof; 0: it has none, and the proof
 	// follows.
 	Wait time.Duration
-	// Kept is where checkpoints are kept outside of the database; nil: nowhere.
-	Kept *KeptCheckpoints
-}
-
-// KeptCheckpoints are signed checkpoints in a place that whoever can change the
-// database cannot change.
-type KeptCheckpoints struct {
-	// Newest returns the largest one; nil if there is none.
-	Newest func(ctx context.Context) ([]byte, error)
-	// Put keeps one. Putting one that is kept already is no error.
-	Put func(ctx context.Context, size int64, signed []byte) error
+	// Kept is where the log is copied to, outside of the database; nil: nowhere.
+	Kept *objects.Bucket
 }
 
 // A notary signs checkpoints of the log, after the entries are committed: a signature
@@ -50,8 +42,9 @@ type notary struct {
 	stored   int64               // size of the newest one in the database; guarded by mu
 	foreign  string              // the database's checkpoint where it is not of this key's log; guarded by mu
 	kept     int64               // size of the newest one outside; guarded by mu
-	keptAt   time.Time           // when it was written by this process; guarded by mu
+	unkept   time.Time           // when entries first waited to be kept outside; zero: none do; guarded by mu
 	compared bool                // with what is kept outside; guarded by mu
+	forked   error               // how the log differs from what is kept outside; guarded by mu
 	failed   error               // of the last attempt; guarded by mu
 	since    time.Time           // when entries first waited for a signature; zero: none do; guarded by mu
 }
@@ -129,8 +122,11 @@ func (n *notary) sign(ctx context.Context, index int64) error {
 	// What was signed before must be a part of it. Otherwise the database was rolled
 	// back or rewritten, and a signature would make a second history that verifies.
 	n.mu.Lock()
-	before, key, known := n.newest, *n.key, n.signed != nil
+	before, key, known, forked := n.newest, *n.key, n.signed != nil, n.forked
 	n.mu.Unlock()
+	if forked != nil {
+		return forked
+	}
 	if before.Size > 0 {
 		if err := translog.CheckHistory(ctx, n.store.read, before); err != nil {
 			return fmt.Errorf("the log does not continue the checkpoint of %d entries that was signed: %w", before.Size, err)
@@ -193,45 +189,16 @@ func (n *notary) load(ctx context.Context) (fresh bool, err error) {
 	if compared || n.c.Kept == nil {
 		return !loaded, nil
 	}
-	return true, n.compare(ctx)
+	_, _, err = n.compare(ctx)
+	return true, err
 }
 
-// compare takes over the checkpoint that is kept outside, so that nothing is signed
-// that does not continue it. Until it was read, nothing is signed at all.
-func (n *notary) compare(ctx context.Context) error {
-	kept, err := n.c.Kept.Newest(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the checkpoint that is kept outside of the database: %w", err)
-	}
-
+// publish writes the newest checkpoint to the database, for other processes.
+func (n *notary) publish(ctx context.Context) error {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if kept != nil {
-		vkey, err := n.key.Verifier()
-		if err != nil {
-			return err
-		}
-		c, err := translog.OpenCheckpoint(kept, vkey)
-		if err != nil {
-			return fmt.Errorf("the checkpoint that is kept outside of the database: %w", err)
-		}
-		if n.kept = c.Size; c.Size > n.newest.Size {
-			n.signed, n.newest = kept, c
-		}
-	}
-	n.compared = true
-	return nil
-}
-
-// publish writes the newest checkpoint to the database, for other processes, and to
-// where it is kept outside: there once a minute, or now.
-func (n *notary) publish(ctx context.Context, now bool) error {
-	n.mu.Lock()
-	signed, size, stored, kept, foreign := n.signed, n.newest.Size, n.stored, n.kept, n.foreign
-	due := now || n.store.now().Sub(n.keptAt) >= keepEvery
+	signed, size, stored, foreign := n.signed, n.newest.Size, n.stored, n.foreign
 	n.mu.Unlock()
 
-	var errs []error
 	if size > stored {
 		err := n.store.tx(ctx, "recording a checkpoint", func(ctx context.Context, tx *txn) error {
 			// After the log got a new name or key, the old one's checkpoint is replaced whatever its size.
@@ -240,22 +207,15 @@ func (n *notary) publish(ctx context.Context, now bool) error {
 				WHERE log_checkpoint.size < excluded.size OR log_checkpoint.note = $3`, size, string(signed), foreign)
 			return err
 		})
-		if errs = append(errs, err); err == nil {
-			n.mu.Lock()
-			n.stored = max(n.stored, size)
-			n.mu.Unlock()
+		if err != nil {
+			return err
 		}
-	}
 
-	if n.c.Kept != nil && size > kept && due {
-		err := n.c.Kept.Put(ctx, size, signed)
-		if errs = append(errs, err); err == nil {
-			n.mu.Lock()
-			n.kept, n.keptAt = max(n.kept, size), n.store.now()
-			n.mu.Unlock()
-		}
+		n.mu.Lock()
+		n.stored = max(n.stored, size)
+		n.mu.Unlock()
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // storedCheckpoint returns the checkpoint in the database; nil if there is none.
@@ -268,12 +228,8 @@ func (s *Store) storedCheckpoint(ctx context.Context) ([]byte, error) {
 	return []byte(signed), err
 }
 
-const (
-	// signEvery is how often new entries get a checkpoint that no answer waits for.
-	signEvery = time.Second
-	// keepEvery is how often a checkpoint is kept outside.
-	keepEvery = time.Minute
-)
+// signEvery is how often new entries get a checkpoint that no answer waits for.
+const signEvery = time.Second
 
 // KeepLog signs the log and publishes its checkpoints until ctx ends, and calls failed
 // with the error of each attempt, nil included.
@@ -309,7 +265,7 @@ func (s *Store) keepLog(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.notary.publish(ctx, false)
+	return s.notary.publish(ctx)
 }
 
 // waiting notes that a tree of size entries exists.
@@ -319,6 +275,9 @@ func (n *notary) waiting(size int64, now time.Time) {
 	if size > n.newest.Size && n.since.IsZero() {
 		n.since = now
 	}
+	if n.c.Kept != nil && size > n.kept && n.unkept.IsZero() {
+		n.unkept = now
+	}
 }
 
 // A LogState says how far the log is signed.
@@ -327,6 +286,10 @@ type LogState struct {
 	Kept   int64         // entries of the newest one that is kept outside of the database
 	Behind time.Duration // since entries first waited for a signature that they do not have yet; 0: none do
 	Failed bool          // the last attempt failed
+
+	Copied bool          // the log is copied to a place outside of the database
+	Unkept time.Duration // since entries first waited for that; 0: none do
+	Forked bool          // what is kept there is not of this log: it was rewritten, put back, or is written by another gate
 }
 
 // LogState returns how far the log is signed. It reads no database. ok is false where
@@ -339,8 +302,12 @@ func (s *Store) LogState() (state LogState, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	state = LogState{Signed: n.newest.Size, Kept: n.kept, Failed: n.failed != nil}
+	state.Copied, state.Forked = n.c.Kept != nil, n.forked != nil
 	if !n.since.IsZero() {
 		state.Behind = max(0, s.now().Sub(n.since))
+	}
+	if !n.unkept.IsZero() {
+		state.Unkept = max(0, s.now().Sub(n.unkept))
 	}
 	return state, true
 }
@@ -441,5 +408,5 @@ func (s *Store) leaveLog() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
-	_ = s.notary.publish(ctx, true)
+	_ = s.notary.publish(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -457,15 +458,18 @@ func TestNothingIsSignedBesideWhatIsKept(t *testing.T) {
 
 		unreadable := true
 		l := signedLog(0)
-		l.Kept = &audit.KeptCheckpoints{
-			Newest: func(context.Context) ([]byte, error) {
-				if unreadable {
-					return nil, errors.New("the bucket is away")
-				}
-				return kept, nil
-			},
-			Put: func(context.Context, int64, []byte) error { t.Error("a second history was kept"); return nil },
-		}
+		bucket, at := keptOutside(t)
+		l.Kept = at
+		bucket.Fail(func(r *http.Request) int {
+			switch {
+			case r.Method != http.MethodGet:
+				t.Error("a second history was kept")
+			case unreadable:
+				return http.StatusServiceUnavailable
+			}
+			return 0
+		})
+		bucket.Set(logOrigin+"/checkpoint", kept)
 		behind := open(t, audit.Config{SQLite: filepath.Join(t.TempDir(), "restored.db"), Now: c.now, Log: l})
 		finish(t, behind, record(1, attestor.Pass)) // decisions go on
 		for range 2 {

@@ -16,6 +16,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/objects"
 	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
@@ -147,7 +148,8 @@ service; with --decision also that a decision's JSON is what was recorded.`,
 	c.Flags().StringVar(&f.key, "key", "",
 		"the log's public key, as attestor decisions log-key prints it, or @FILE; by default the configuration's")
 	c.Flags().StringArrayVar(&f.checkpoints, "checkpoint", nil,
-		"a signed checkpoint in this `FILE` that was kept outside of the database; repeatable")
+		"a signed checkpoint in this `FILE` that was kept outside of the database, or gs://BUCKET/ORIGIN/checkpoint; repeatable; "+
+			"by default that of the configuration's log.bucket")
 	c.Flags().StringVar(&f.save, "save-checkpoint", "",
 		"write the log's signed checkpoint to this `FILE` where nothing is wrong, for --checkpoint of the next time")
 	c.Flags().StringVar(&f.decision, "decision", "", "with PROOF: the decision's JSON in this `FILE`, as the service answered it")
@@ -218,11 +220,29 @@ func readEvidence(path string) ([]byte, error) {
 	return b, err
 }
 
+// readCheckpoint reads a checkpoint from a file, or from a bucket by gs://BUCKET/NAME.
+func readCheckpoint(ctx context.Context, path string) ([]byte, error) {
+	if !objects.Is(path) {
+		return readEvidence(path)
+	}
+	b, err := objects.Read(ctx, path, os.Getenv)
+	if err != nil && attestor.KindOf(err) == attestor.Invalid {
+		return nil, err
+	}
+	if err != nil {
+		return nil, &attestor.Error{
+			Kind: attestor.Upstream, Msg: "the checkpoint " + path + " cannot be read", Err: err,
+			Fix: "check the rights on the bucket, or name another checkpoint with --checkpoint",
+		}
+	}
+	return b, nil
+}
+
 // record verifies a whole record.
 func (f *verifyLogFlags) record(c *cobra.Command) error {
 	r := audit.VerifyRequest{Key: f.key}
 	for _, path := range f.checkpoints {
-		b, err := readEvidence(path)
+		b, err := readCheckpoint(c.Context(), path)
 		if err != nil {
 			return fmt.Errorf("--checkpoint: %w", err)
 		}
@@ -282,6 +302,9 @@ func (f *verifyLogFlags) compare(c *cobra.Command, r *audit.VerifyRequest) (v au
 	if err := f.findKey(c.Context(), c.ErrOrStderr(), r); err != nil {
 		return v, err
 	}
+	if err := f.findKept(c.Context(), r); err != nil {
+		return v, err
+	}
 	s, err := f.openStore(c.Context())
 	if err != nil {
 		return v, err
@@ -324,6 +347,32 @@ func (f *verifyLogFlags) findKey(ctx context.Context, stderr io.Writer, r *audit
 	if r.Key, err = engine.LogVerifier(ctx, conf, os.Getenv); err != nil {
 		return &exit{3, fmt.Errorf("the log's public key cannot be read; name it with --key: %w", err)}
 	}
+	return nil
+}
+
+// findKept takes the checkpoint of the configuration's bucket, unless one was given. That there is none is no error: the log
+// may not have been copied yet.
+func (f *verifyLogFlags) findKept(ctx context.Context, r *audit.VerifyRequest) error {
+	if len(f.checkpoints) > 0 {
+		return nil
+	}
+	conf, err := configured(f.config)
+	if err != nil {
+		return err
+	}
+	if conf.Log == nil || conf.Log.Bucket == "" {
+		return nil
+	}
+
+	place := strings.TrimSuffix(conf.Log.Bucket, "/") + "/" + conf.Log.Origin + "/checkpoint"
+	b, err := readCheckpoint(ctx, place)
+	switch {
+	case errors.Is(err, objects.ErrNone):
+		return nil
+	case err != nil:
+		return fmt.Errorf("log.bucket: %w", err)
+	}
+	r.Kept = append(r.Kept, b)
 	return nil
 }
 

@@ -151,6 +151,10 @@ type Log struct {
 	// Public serves /log/checkpoint and /log/tile/… to everybody. They hold decisions'
 	// ids, times and number, and no content. Default: to callers who may read everything.
 	Public bool `yaml:"public"`
+	// Bucket is where the log is copied to once a minute, outside of the database:
+	// gs://BUCKET or gs://BUCKET/FOLDER. The newest checkpoint there shows a database
+	// that was put back or rewritten: such a log is not signed. Default: no copy.
+	Bucket string `yaml:"bucket"`
 }
 
 // Events says who is told of what.

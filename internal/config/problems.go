@@ -17,6 +17,9 @@ var (
 	topicName    = regexp.MustCompile(`^projects/[^/]+/topics/[^/]+$`)
 	keyVersion   = regexp.MustCompile(
 		`^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+/cryptoKeyVersions/[0-9]+$`)
+	// Cloud Storage, "Bucket names": they "can only contain lowercase letters, numeric characters, dashes (-), underscores (_),
+	// and dots (.)".
+	bucketName       = regexp.MustCompile(`^gs://[a-z0-9._-]+(/[^/\s]+)*/?$`)
 	subscriptionName = regexp.MustCompile(`^projects/[^/]+/subscriptions/[^/]+$`)
 )
 
@@ -94,6 +97,9 @@ func (l Log) problems(s Store) []error {
 	if l.Origin == "" || strings.ContainsFunc(l.Origin, unicode.IsSpace) || strings.Contains(l.Origin, "+") ||
 		strings.Contains(l.Origin, "://") || !utf8.ValidString(l.Origin) || len(l.Origin) > maxOrigin {
 		bad("log.origin: %q is not the name of a log: write a URL without scheme, such as gate.example/decisions", l.Origin)
+	}
+	if l.Bucket != "" && !bucketName.MatchString(l.Bucket) {
+		bad("log.bucket: %q is no place in Cloud Storage: write gs://BUCKET or gs://BUCKET/FOLDER", l.Bucket)
 	}
 	if s.None {
 		bad("log: a gate that keeps no decisions (store: none) has no log")

@@ -40,6 +40,29 @@ func (e *Engine) keepLog(ctx context.Context) {
 	})
 }
 
+// copyLog copies the record's log to its bucket until ctx ends. A copy that fails holds up nothing, and is reported when that
+// begins and when it ends. A fork is reported in each round until somebody ends it.
+func (e *Engine) copyLog(ctx context.Context) {
+	failing := false
+	e.Store.CopyLog(ctx, func(err error) {
+		state, _ := e.Store.LogState()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && state.Forked:
+			e.log.ErrorContext(ctx, "THE RECORD'S LOG IS FORKED: the database was put back or rewritten, or another gate writes "+
+				"to log.bucket under this name; decisions are recorded, and nothing is signed",
+				slog.String("error", err.Error()))
+		case err != nil && !failing:
+			e.log.ErrorContext(ctx, "the record's log is not copied to log.bucket; it is tried again",
+				slog.String("error", err.Error()))
+		case err == nil && failing:
+			e.log.InfoContext(ctx, "the record's log is copied to log.bucket again")
+		}
+		failing = err != nil
+	})
+}
+
 // enterLog gives decisions that are older than the record's log their entries, until all
 // have one or ctx ends.
 func (e *Engine) enterLog(ctx context.Context) {
@@ -73,7 +96,7 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 			return of(state)
 		})
 	}
-	return []prometheus.Collector{
+	out := []prometheus.Collector{
 		gauge(prometheus.GaugeOpts{
 			Name: "attestor_log_signed_entries", Help: "Entries of the newest signed checkpoint of the record's log.",
 		}, func(s audit.LogState) float64 { return float64(s.Signed) }),
@@ -82,4 +105,23 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 			Help: "Since entries of the record's log first waited for the signature that they lack; 0 if none do.",
 		}, func(s audit.LogState) float64 { return s.Behind.Seconds() }),
 	}
+	if state, _ := s.LogState(); !state.Copied {
+		return out
+	}
+	return append(out,
+		gauge(prometheus.GaugeOpts{
+			Name: "attestor_log_kept_entries", Help: "Entries of the newest checkpoint of the record's log in its bucket.",
+		}, func(s audit.LogState) float64 { return float64(s.Kept) }),
+		gauge(prometheus.GaugeOpts{
+			Name: "attestor_log_unkept_seconds",
+			Help: "Since entries of the record's log first waited to be copied to its bucket; 0 if none do.",
+		}, func(s audit.LogState) float64 { return s.Unkept.Seconds() }),
+		gauge(prometheus.GaugeOpts{
+			Name: "attestor_log_forked", Help: "1 if the record's log does not continue the checkpoint in its bucket.",
+		}, func(s audit.LogState) float64 {
+			if s.Forked {
+				return 1
+			}
+			return 0
+		}))
 }

@@ -53,6 +53,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 		go e.expireOverrides(background, s.Server)
 	}
 	go e.keepLog(background)
+	go e.copyLog(background)
 	go e.enterLog(background)
 	if e.courier != nil {
 		go e.keepOutbox(background)

@@ -18,6 +18,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/internal/objects"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/provenance"
@@ -46,6 +47,11 @@ func openStore(ctx context.Context, c config.Config, use kmsUse) (*audit.Store, 
 		return nil, err
 	}
 	out.Log, out.Receivers = logKey(c, use), receivers(c)
+	if out.Log != nil && c.Log.Bucket != "" {
+		if out.Log.Kept, err = objects.New(c.Log.Bucket, os.Getenv); err != nil {
+			return nil, fmt.Errorf("log.bucket: %w", err)
+		}
+	}
 	return audit.Open(ctx, out)
 }
 

@@ -167,3 +167,102 @@ func ReadTile(ctx context.Context, q Querier, t Tile) ([]byte, error) {
 	}
 	return out, nil
 }
+
+// Bundles is how many full bundles of entries a tree has.
+func Bundles(size int64) int64 { return size / tileWidth }
+
+// EntryBundle is the full bundle of entries with number n.
+func EntryBundle(n int64) Tile { return Tile{Entries: true, N: n, Width: tileWidth} }
+
+// CompletedTiles lists the tiles that become full with the full bundle of entries with number n, and that bundle last.
+func CompletedTiles(n int64) []Tile {
+	out := []Tile{{N: n, Width: tileWidth}}
+	for level, m := 1, n+1; m%tileWidth == 0; level++ {
+		m /= tileWidth
+		out = append(out, Tile{Level: level, N: m - 1, Width: tileWidth})
+	}
+	return append(out, EntryBundle(n))
+}
+
+// EdgeTiles lists the tiles at the right edge of a tree that are not full, the bundle of entries last.
+func EdgeTiles(size int64) []Tile {
+	var out []Tile
+	for level := 0; size>>(level*tileHeight) > 0; level++ {
+		if have := size >> (level * tileHeight); have%tileWidth > 0 {
+			out = append(out, Tile{Level: level, N: have / tileWidth, Width: int(have % tileWidth)})
+		}
+	}
+	if size%tileWidth > 0 {
+		out = append(out, Tile{Entries: true, N: size / tileWidth, Width: int(size % tileWidth)})
+	}
+	return out
+}
+
+// ReadTileOf is [ReadTile] of the tree of a checkpoint, and returns only what that tree has: the hashes are proven to be
+// under its root, and entries to have these hashes.
+func ReadTileOf(ctx context.Context, q Querier, t Tile, c Checkpoint) ([]byte, error) {
+	level := t.Level
+	if t.Entries {
+		level = 0
+	}
+	indexes := make([]int64, t.Width)
+	for i := range indexes {
+		indexes[i] = tlog.StoredHashIndex(level*tileHeight, t.N*tileWidth+int64(i))
+	}
+
+	// tlog.TileHashReader: "checks that the tiles … are consistent with the tree head".
+	tree := tlog.Tree{N: c.Size, Hash: c.Root}
+	rows := &tileRows{ctx: ctx, q: q}
+	hashes, err := tlog.TileHashReader(tree, rows).ReadHashes(indexes)
+	if rows.err != nil {
+		return nil, fmt.Errorf("reading tile %s: %w", t.Path(), rows.err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tile %s: %w: %w", t.Path(), err, errInconsistent)
+	}
+	if !t.Entries {
+		return joined(hashes), nil
+	}
+
+	data, err := ReadTile(ctx, q, t)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := SplitEntries(data)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range entries {
+		if i >= len(hashes) || tlog.RecordHash(e) != hashes[i] {
+			return nil, fmt.Errorf("entry %d: %w", t.N*tileWidth+int64(i), errInconsistent)
+		}
+	}
+	return data, nil
+}
+
+// tileRows reads tiles from the rows, as package tlog asks for them.
+type tileRows struct {
+	ctx context.Context //nolint:containedctx // tlog.TileReader passes none
+	q   Querier
+	err error // of the database
+}
+
+// Height implements [tlog.TileReader].
+func (r *tileRows) Height() int { return tileHeight }
+
+// ReadTiles implements [tlog.TileReader].
+func (r *tileRows) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	out := make([][]byte, len(tiles))
+	for i, t := range tiles {
+		data, err := tlog.ReadTileData(t, Hashes(r.ctx, r.q))
+		if err != nil {
+			r.err = err
+			return nil, err
+		}
+		out[i] = data
+	}
+	return out, nil
+}
+
+// SaveTiles implements [tlog.TileReader]: the rows are there already.
+func (r *tileRows) SaveTiles([]tlog.Tile, [][]byte) {}
