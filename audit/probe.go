@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/probe"
@@ -41,7 +43,7 @@ func Probe(ctx context.Context, c Config) []probe.Result {
 		r := probe.Ask(onRecord, subject, question, s.timeout, func() error {
 			ctx, cancel := context.WithTimeout(ctx, s.timeout)
 			defer cancel()
-			return f(ctx)
+			return byDatabase(f(ctx))
 		})
 		results = append(results, r)
 		return r.Err == nil
@@ -75,6 +77,21 @@ func Probe(ctx context.Context, c Config) []probe.Result {
 		ask("a decision can be written", s.Ready)
 	}
 	return results
+}
+
+// byDatabase makes an error that the database itself gave an answer: it was reached, and it says what is wrong. Others stay
+// of kind Unavailable.
+func byDatabase(err error) error {
+	e, ok := errors.AsType[*attestor.Error](err)
+	if !ok {
+		return err
+	}
+	_, fromSQLite := errors.AsType[*sqlite.Error](err)
+	_, fromPostgres := errors.AsType[*pgconn.PgError](err)
+	if fromSQLite || fromPostgres {
+		return &attestor.Error{Kind: attestor.Upstream, Msg: e.Msg, Fix: e.Fix, Err: e.Err}
+	}
+	return err
 }
 
 // closePools closes what [Probe] opened. An error of closing changes no answer.
@@ -157,7 +174,7 @@ func mayCreate(path string) error {
 	f, err := os.CreateTemp(dir, ".attestor-*")
 	if err != nil {
 		return &attestor.Error{
-			Kind: attestor.Unavailable, Msg: "the file of the decision store cannot be created in " + dir, Err: err,
+			Kind: attestor.Upstream, Msg: "the file of the decision store cannot be created in " + dir, Err: err,
 			Fix: "make the directory writable for the gate's user, or name another file under store.sqlite",
 		}
 	}

@@ -80,7 +80,7 @@ func TestProbe(t *testing.T) {
 			t.Helper()
 			return sqlite(t, "DROP TABLE intents")
 		}, map[string]probe.State{
-			"it can be opened": probe.OK, "its schema is one that this program knows": probe.OK, "a decision can be written": probe.NoAnswer,
+			"it can be opened": probe.OK, "its schema is one that this program knows": probe.OK, "a decision can be written": probe.Fault,
 		}, "not available"},
 		{"damaged", func(t *testing.T) audit.Config {
 			t.Helper()
@@ -89,7 +89,7 @@ func TestProbe(t *testing.T) {
 				t.Fatal(err)
 			}
 			return audit.Config{SQLite: path}
-		}, map[string]probe.State{"it can be opened": probe.NoAnswer}, "damaged"},
+		}, map[string]probe.State{"it can be opened": probe.Fault}, "damaged"},
 		{"PostgreSQL is down", func(*testing.T) audit.Config {
 			return audit.Config{PostgreSQL: "postgres://gate:secret@127.0.0.1:1/gate?sslmode=disable"}
 		}, map[string]probe.State{"it can be opened": probe.NoAnswer}, "cannot be reached"},

@@ -102,18 +102,18 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 	defer func() { err = errors.Join(err, p.close()) }()
 
 	if err := f.start(p, log); err != nil {
-		return err
+		return stateProblem(f.state, err)
 	}
 	conf, err := f.configure(p)
 	if err != nil {
-		return err
+		return stateProblem(f.state, err)
 	}
 
 	e, err := engine.New(ctx, engine.Options{
 		Config: conf, Emulators: google.EmulatedAt(p.google.Addr().String()), Logger: log, Version: version,
 	})
 	if err != nil {
-		return err
+		return stateProblem(f.state, err)
 	}
 
 	p.stop = append(p.stop, e.Close)

@@ -81,7 +81,7 @@ func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err er
 	}
 	e, err := emulator.New(emulator.Options{StateDir: f.state, Reset: f.reset, Behaviour: f.behaviour})
 	if err != nil {
-		return err
+		return stateProblem(f.state, err)
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -49,6 +50,9 @@ type postgresState struct{ pg *postgres.Server }
 // havePart answers [postgresql]. A part that must be there fails the script
 // rather than skip it.
 func havePart(name string) (bool, error) {
+	if name == "userns" { // whether this user may mount file systems in a namespace
+		return exec.Command("unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt").Run() == nil, nil
+	}
 	if name != "postgresql" {
 		return false, fmt.Errorf("unknown condition %q", name)
 	}

@@ -47,6 +47,7 @@ func TestScript(t *testing.T) {
 			e.Values[postgresSlot{}] = &postgresState{}
 			reports, err := filepath.Abs("../../vuln/testdata/reports")
 			e.Setenv("REPORTS", reports)
+			e.Setenv("ONCALL", filepath.Join(reports, "../../../docs/on-call.md"))
 			e.Setenv("POLICIES", filepath.Join(reports, "../../../deploy/policies"))
 			return err
 		},
@@ -66,6 +67,7 @@ func TestScript(t *testing.T) {
 			"push":        pushImage,
 			"freeaddress": freeAddress,
 			"documented":  askAsDocumented,
+			"oncall":      onCall,
 			"ondemand":    serveOnDemand,
 			"emulate":     startEmulator,
 			"served":      startService,

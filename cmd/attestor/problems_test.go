@@ -31,6 +31,10 @@ func TestPrintError(t *testing.T) {
 			&attestor.Error{Msg: "key k: …; the gate …", Fix: "enable it; grant it", Err: errors.Join(disabled, lacking)},
 			"attestor: key k: the key version is not enabled\n          enable it\nattestor: the gate may not read note n\n          grant it\n",
 		},
+		"with a list somewhere inside": {
+			&attestor.Error{Msg: "the disk is full", Fix: "free space", Err: fmt.Errorf("migrating: %w", errors.Join(errors.New("full (13)"), errors.New("rolled back")))},
+			"attestor: the disk is full: migrating: full (13)\n          free space\n",
+		},
 		"the same twice":    {errors.Join(lacking, fmt.Errorf("once"), lacking), "attestor: the gate may not read note n\n          grant it\nattestor: once\n"},
 		"inside a sentence": {fmt.Errorf("r/a:v1: %w", disabled), "attestor: r/a:v1: key k: the key version is not enabled\n          enable it\n"},
 		"with an exit code": {&exit{code: 3, err: lacking}, "attestor: the gate may not read note n\n          grant it\n"},

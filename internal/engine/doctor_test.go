@@ -297,10 +297,10 @@ func TestDoctor(t *testing.T) {
 
 		{"the record is read-only", func(p *patient) {
 			p.config.Store.SQLite = "/proc/attestor/decisions.db" // nobody, root neither, may create files there
-		}, map[string]probe.State{"record: the file can be created": probe.NoAnswer}, "writable"},
+		}, map[string]probe.State{"record: the file can be created": probe.Fault}, "writable"},
 		{"the record is no database", func(p *patient) {
 			p.ok(os.WriteFile(p.config.Store.SQLite, []byte(strings.Repeat("no database ", 100)), 0o600))
-		}, map[string]probe.State{"record: it can be opened": probe.NoAnswer}, "restore it"},
+		}, map[string]probe.State{"record: it can be opened": probe.Fault}, "restore it"},
 		{"the database is down", func(p *patient) {
 			dsn := filepath.Join(p.dir, "dsn")
 			p.ok(os.WriteFile(dsn, []byte("postgres://gate:secret@127.0.0.1:1/gate"), 0o600))
