@@ -307,3 +307,29 @@ func TestNobodyIsTold(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestChangedPoliciesAreTold(t *testing.T) {
+	telling(t, func(t *testing.T, s *audit.Store, c *clock) {
+		put := func(id string, digests ...int) {
+			t.Helper()
+			change := attestor.PolicyChange{ID: id, Time: c.now(), Cause: attestor.PoliciesReloaded}
+			for _, n := range digests {
+				change.Policies = append(change.Policies, attestor.PolicyInForce{Name: "production", Digest: digest(n)})
+			}
+			for range 2 { // two instances reload the same files
+				if _, err := s.RecordPolicies(t.Context(), change); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		put("c-1", 1)
+		wantTold(t, s)
+		put("c-2", 1) // the same
+		wantTold(t, s)
+		put("c-3", 2)
+		got := wantTold(t, s, "policy-changed-c-3")
+		if d := got[0].Data; len(d.Policies) != 1 || d.Policies[0].Digest != string(digest(2)) || d.Former[0].Digest != string(digest(1)) {
+			t.Errorf("%+v", d)
+		}
+	})
+}

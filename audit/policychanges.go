@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
@@ -62,6 +63,13 @@ func (s *Store) RecordPolicies(ctx context.Context, c attestor.PolicyChange) (re
 
 		if err := s.putPolicies(ctx, tx, n+1, c); err != nil {
 			return err
+		}
+
+		// The first policies of a record change nothing.
+		if n > 0 {
+			if err := s.tell(ctx, tx, event.New(event.PolicyChanged, c.ID, c.Time, "", event.OfPolicies(before, c))); err != nil {
+				return err
+			}
 		}
 		recorded = true
 		return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/policy"
 )
 
@@ -60,10 +61,15 @@ func references(root *cobra.Command) ([]generated, error) {
 	if err != nil {
 		return nil, err
 	}
+	eventSchema, err := event.Schema()
+	if err != nil {
+		return nil, err
+	}
 	return []generated{
 		{"commands.md", commandsPage(root)},
 		{"schema/gatepolicy.schema.json", policySchema},
 		{"schema/configuration.schema.json", configSchema},
+		{"schema/event.schema.json", eventSchema},
 	}, nil
 }
 

@@ -3,15 +3,12 @@ package config
 import (
 	_ "embed"
 	"encoding/json"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"reflect"
-	"strings"
 
 	"github.com/invopop/jsonschema"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/fielddoc"
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
@@ -23,7 +20,7 @@ var source []byte
 // Schema is the JSON schema of attestor.yaml. It comes from the types that [Parse] fills and from their comments; what
 // only [Config.Finish] can see, such as contradictions, is not in it.
 func Schema() ([]byte, error) {
-	comments, err := comments()
+	comments, err := fielddoc.Of(source, reflect.TypeFor[Config]().PkgPath())
 	if err != nil {
 		return nil, err
 	}
@@ -54,37 +51,4 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: `^[^\s@]+$`}
 	}
 	return nil
-}
-
-// comments are those of the fields in config.go, by package, type and field, as the reflector looks them up.
-func comments() (map[string]string, error) {
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", source, parser.ParseComments)
-	if err != nil {
-		return nil, err
-	}
-
-	out := map[string]string{}
-	path := reflect.TypeFor[Config]().PkgPath() + "."
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.TypeSpec)
-		if !ok {
-			return true
-		}
-		fields, ok := spec.Type.(*ast.StructType)
-		if !ok {
-			return false
-		}
-
-		for _, f := range fields.Fields.List {
-			text := f.Doc.Text()
-			if text == "" {
-				text = f.Comment.Text()
-			}
-			for _, name := range f.Names {
-				out[path+spec.Name.Name+"."+name.Name] = strings.Join(strings.Fields(text), " ")
-			}
-		}
-		return false
-	})
-	return out, nil
 }

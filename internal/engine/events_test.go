@@ -159,3 +159,35 @@ func TestADenialIsTold(t *testing.T) {
 		t.Errorf("a pass was told too, or a denial twice: %s", (<-h.got).body)
 	}
 }
+
+// What would lose events, or send them where they must not go, is refused at load.
+func TestEventsAreRefusedAtLoad(t *testing.T) {
+	t.Parallel()
+	const good = `{name: chat, webhook: {url: "https://chat.example/", secretFile: s}}`
+	for text, want := range map[string]string{
+		"events: {source: 'https://gate.example', receivers: [" + good + "]}":                                                       "",
+		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: projects/p/topics/t, types: [override.used]}]}":    "",
+		"events: {receivers: [" + good + "]}":                                                                                       "events.source",
+		"events: {source: gate, receivers: [" + good + "]}":                                                                         "events.source",
+		"events: {source: 'https://gate.example', receivers: []}":                                                                   "events.receivers",
+		"events: {source: 'https://gate.example', receivers: [" + good + ", " + good + "]}":                                         "duplicate",
+		"events: {source: 'https://gate.example', receivers: [{name: Chat, topic: projects/p/topics/t}]}":                           "name",
+		"events: {source: 'https://gate.example', receivers: [{name: chat}]}":                                                       "want one of",
+		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: t}]}":                                              "topic",
+		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: projects/p/topics/t, types: [everything]}]}":       "types",
+		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: projects/p/topics/t, include: [secrets]}]}":        "include",
+		"events: {source: 'https://gate.example', receivers: [{name: c, webhook: {url: 'http://c.example/', secretFile: s}}]}":      "https",
+		"events: {source: 'https://gate.example', receivers: [{name: c, webhook: {url: 'https://c.example/'}}]}":                    "secretFile",
+		"events: {source: 'https://gate.example', receivers: [{name: c, webhook: {url: 'https://u:p@c.example/', secretFile: s}}]}": "user name",
+	} {
+		_, err := loadText(t, leastConfig+text+"\n")
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+
+	none := strings.Replace(leastConfig, "{sqlite: decisions.db}", "{none: true}", 1)
+	if _, err := loadText(t, none+"events: {source: 'https://gate.example', receivers: ["+good+"]}\n"); err == nil || !strings.Contains(err.Error(), "store") {
+		t.Errorf("without a store: %v", err)
+	}
+}

@@ -136,6 +136,7 @@ const (
 	maxText         = 1000 // bytes of one text
 	maxAttestations = 50
 	maxLabels       = 32
+	maxPolicies     = 100
 )
 
 // only returns the data without the parts that are not among parts.
@@ -223,6 +224,19 @@ func OfLook(l attestor.Look) Data {
 		Decision: l.Decision, Image: pinned(l.Admission.Image), Verdict: string(l.Verdict), Cause: string(l.Cause),
 		BreakGlass: l.Admission.BreakGlass, Admitted: []string{l.Admission.Decision},
 	}
+}
+
+// OfPolicies is the data of an event about policies that changed.
+func OfPolicies(before, now attestor.PolicyChange) Data {
+	return Data{Policies: policiesOf(now.Policies), Former: policiesOf(before.Policies)}
+}
+
+func policiesOf(all []attestor.PolicyInForce) []Policy {
+	var out []Policy
+	for _, p := range all[:min(len(all), maxPolicies)] {
+		out = append(out, Policy{Name: cut(p.Name), Digest: string(p.Digest)})
+	}
+	return out
 }
 
 func pinned(img attestor.Image) *Image {
