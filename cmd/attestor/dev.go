@@ -240,9 +240,12 @@ func (p *devParts) background(log *slog.Logger, what string, ln net.Listener, h 
 func (f *devFlags) configure(p *devParts) (config.Config, error) {
 	registry := p.registry.Addr().String()
 	c := config.Config{
-		Listen:       p.service.Addr().String(),
-		Policies:     f.policies,
-		Attestors:    []config.Attestor{{Name: devAttestor, KMS: devKey}},
+		Listen:   p.service.Addr().String(),
+		Policies: f.policies,
+		Attestors: []config.Attestor{
+			{Name: devAttestor, KMS: devKey},
+			{Name: samples.OverrideAttestor, KMS: samples.OverrideKey},
+		},
 		Registries:   config.Registries{Allowed: []string{registry}},
 		ScanProjects: map[string]string{registry: devProject},
 		Store:        config.Store{SQLite: filepath.Join(p.dir, "decisions.db")},

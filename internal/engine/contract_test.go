@@ -251,7 +251,7 @@ func TestRecorderContract(t *testing.T) {
 func TestSimulatorContract(t *testing.T) {
 	t.Parallel()
 	first := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	text := strings.Replace(samples.Policy, "127.0.0.1:5000/app/**", contract.Repository, 1)
+	text := strings.Replace(oneAttestor(), "127.0.0.1:5000/app/**", contract.Repository, 1)
 	recordsOfBoth(t, func(t *testing.T, open func(t *testing.T) *audit.Store) {
 		s := open(t)
 		img, err := attestor.ParseImage(contract.Repository + "@sha256:" + strings.Repeat("a", 64))

@@ -185,7 +185,7 @@ func TestDoctor(t *testing.T) {
 		return func(p *patient) { p.emulator().Inject(emulator.Fault{Method: method, Hang: true}) }
 	}
 	policy := func(edit func(string) string) func(*patient) {
-		return func(p *patient) { p.writePolicy(edit(samples.Policy)) }
+		return func(p *patient) { p.writePolicy(edit(oneAttestor())) }
 	}
 
 	for _, tt := range []struct {
@@ -261,7 +261,7 @@ func TestDoctor(t *testing.T) {
 		}), map[string]probe.State{"policies: its attestors are configured": probe.Fault}, ""},
 		{"nobody ends overrides", func(p *patient) {
 			p.config.Store = config.Store{None: true}
-			p.writePolicy(strings.Replace(samples.Policy, "breakGlass: {allowed: true}", "breakGlass: {allowed: true, expires: 4h}", 1))
+			p.writePolicy(strings.Replace(oneAttestor(), "breakGlass: {allowed: true}", "breakGlass: {allowed: true, expires: 4h}", 1))
 		}, map[string]probe.State{"policies: their overrides are ended": probe.Fault}, ""},
 
 		{"an issuer is down", func(p *patient) { p.issuer.Close() }, map[string]probe.State{

@@ -56,7 +56,7 @@ var killSteps = []killStep{
 }
 
 func revocationsOutliveAKill(t *testing.T, k *killer) {
-	k.writePolicy(strings.Replace(samples.Policy, "breakGlass: {allowed: true}", fmt.Sprintf("breakGlass: {allowed: true, expires: %s}", lasting), 1))
+	k.writePolicy(strings.Replace(oneAttestor(), "breakGlass: {allowed: true}", fmt.Sprintf("breakGlass: {allowed: true, expires: %s}", lasting), 1))
 	k.begin()
 
 	// Whatever is revoked of the others, this one passed and keeps its attestation.

@@ -80,6 +80,12 @@ type world struct {
 	served chan error
 }
 
+// oneAttestor is dev's sample policy where overrides have the attestor of a pass: the
+// only one that worlds are configured with.
+func oneAttestor() string {
+	return strings.Replace(samples.Policy, ", attestors: ["+samples.OverrideAttestor+"]", "", 1)
+}
+
 // newWorld starts one that ends with the test.
 func newWorld(tb testing.TB, o worldOptions) *world {
 	tb.Helper()
@@ -97,7 +103,7 @@ func newWorld(tb testing.TB, o worldOptions) *world {
 	w.address = w.listener.Addr().String()
 	w.config = config.Config{
 		Listen:       w.address,
-		Policies:     []string{w.writePolicy(cmp.Or(o.policy, samples.Policy))},
+		Policies:     []string{w.writePolicy(cmp.Or(o.policy, oneAttestor()))},
 		PolicyReload: when.Duration(time.Second),
 		Attestors:    []config.Attestor{{Name: samples.Attestor, KMS: samples.Key}},
 		Registries:   config.Registries{Allowed: []string{w.registry.Addr()}},

@@ -18,13 +18,16 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Names of the attestor, note and key that samples are signed by. Scripts and the
-// documentation use them.
+// Names of the attestors, notes and keys that samples are signed by: those of a pass, and those of an override, which
+// deploy policies can tell from a pass. Scripts and the documentation use them.
 const (
 	Project  = "dev"
 	Attestor = "projects/dev/attestors/gate"
 	Note     = "projects/dev/notes/gate"
 	Key      = keyRing + "/cryptoKeys/gate/cryptoKeyVersions/1"
+
+	OverrideAttestor = "projects/dev/attestors/break-glass"
+	OverrideKey      = keyRing + "/cryptoKeys/break-glass/cryptoKeyVersions/1"
 
 	keyRing = "projects/dev/locations/global/keyRings/gate"
 )
@@ -45,8 +48,8 @@ func existing(err error) error {
 	return err
 }
 
-// Prepare creates the key, the note and the attestor, as an operator would with
-// gcloud. Those that exist stay unchanged.
+// Prepare creates the keys, the notes and the attestors, as an operator would with gcloud. Those that exist stay
+// unchanged.
 func (g Google) Prepare(ctx context.Context) error {
 	_, err := g.KMS.CreateKeyRing(
 		ctx,
@@ -56,9 +59,17 @@ func (g Google) Prepare(ctx context.Context) error {
 		return err
 	}
 
-	_, err = g.KMS.CreateCryptoKey(
+	if err := g.prepare(ctx, "gate", Key, "passed the gate"); err != nil {
+		return err
+	}
+	return g.prepare(ctx, "break-glass", OverrideKey, "admitted in spite of the verdict")
+}
+
+// prepare creates a key, a note and an attestor of the same id.
+func (g Google) prepare(ctx context.Context, id, version, about string) error {
+	_, err := g.KMS.CreateCryptoKey(
 		ctx,
-		&kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "gate", CryptoKey: &kmspb.CryptoKey{
+		&kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: id, CryptoKey: &kmspb.CryptoKey{
 			Purpose:         kmspb.CryptoKey_ASYMMETRIC_SIGN,
 			VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256},
 		}},
@@ -66,18 +77,18 @@ func (g Google) Prepare(ctx context.Context) error {
 	if existing(err) != nil {
 		return err
 	}
-
-	key, err := g.KMS.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: Key})
+	key, err := g.KMS.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: version})
 	if err != nil {
 		return err
 	}
+
 	_, err = g.Grafeas.CreateNote(
 		ctx,
-		&grafeaspb.CreateNoteRequest{Parent: "projects/dev", NoteId: "gate", Note: &grafeaspb.Note{
-			ShortDescription: "passed the gate",
+		&grafeaspb.CreateNoteRequest{Parent: "projects/dev", NoteId: id, Note: &grafeaspb.Note{
+			ShortDescription: about,
 			Type: &grafeaspb.Note_Attestation{
 				Attestation: &grafeaspb.AttestationNote{
-					Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: "gate"},
+					Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: id},
 				},
 			},
 		}},
@@ -86,25 +97,26 @@ func (g Google) Prepare(ctx context.Context) error {
 		return err
 	}
 
+	public := &binaryauthorizationpb.AttestorPublicKey{
+		Id: "//cloudkms.googleapis.com/v1/" + version,
+		PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{
+			PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{
+				PublicKeyPem:       key.GetPem(),
+				SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256,
+			},
+		},
+	}
 	_, err = g.Binauthz.CreateAttestor(
 		ctx,
 		&binaryauthorizationpb.CreateAttestorRequest{
 			Parent:     "projects/dev",
-			AttestorId: "gate",
+			AttestorId: id,
 			Attestor: &binaryauthorizationpb.Attestor{
-				Name: Attestor,
+				Name: "projects/dev/attestors/" + id,
 				AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{
 					UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{
-						NoteReference: Note,
-						PublicKeys: []*binaryauthorizationpb.AttestorPublicKey{{
-							Id: "//cloudkms.googleapis.com/v1/" + Key,
-							PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{
-								PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{
-									PublicKeyPem:       key.GetPem(),
-									SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256,
-								},
-							},
-						}},
+						NoteReference: "projects/dev/notes/" + id,
+						PublicKeys:    []*binaryauthorizationpb.AttestorPublicKey{public},
 					},
 				},
 			},
