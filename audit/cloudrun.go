@@ -25,7 +25,8 @@ type Definition struct {
 }
 
 // ServingInProject lists by the Cloud Run API what serves in a project, in the regions given or, with "-", in all of
-// them: of services and worker pools the revisions that get a share or have a tag, the templates of jobs, instances. It
+// them: of services and worker pools the revisions that get a share or have a tag, the templates of jobs and their executions
+// that have not ended, instances. It
 // calls visit with the definition of each before it lists the containers; visit may be nil, and then no IAM policy is
 // read. A region that cannot be reached is an error, since a list without it would look complete.
 func ServingInProject(
@@ -224,17 +225,44 @@ func (l *lister) jobs() error {
 			if err := l.visited(j.Name, j.MarshalJSON, iam.Do); err != nil {
 				return err
 			}
-			if j.Template == nil || j.Template.Template == nil {
+			w := Workload{Kind: KindJob, Name: shortName(j.Name), BinaryAuthorization: asksFor(j.BinaryAuthorization)}
+			if j.Template != nil && j.Template.Template != nil {
+				if err := l.containers(w, j.Template.Template.Containers, nil); err != nil {
+					return err
+				}
+			}
+			if j.ExecutionCount == 0 {
 				continue
 			}
-			w := Workload{Kind: KindJob, Name: shortName(j.Name), BinaryAuthorization: asksFor(j.BinaryAuthorization)}
-			if err := l.containers(w, j.Template.Template.Containers, nil); err != nil {
+			if err := l.executions(w, j.Name); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 }
+
+// executions lists the containers of a job's executions that have not ended: each goes on with the images that the job
+// had when it began, whatever its template says since.
+func (l *lister) executions(w Workload, job string) error {
+	w.Serves = serves
+	return l.locations.Jobs.Executions.List(job).Pages(l.ctx, func(page *run.GoogleCloudRunV2ListExecutionsResponse) error {
+		for _, e := range page.Executions {
+			// Execution.completionTime: "the time when the execution was completed". It is never set for one that runs.
+			if e.CompletionTime != "" || e.Template == nil {
+				continue
+			}
+			w.Revision = e.Name[strings.LastIndex(e.Name, "/")+1:]
+			if err := l.containers(w, e.Template.Containers, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// serves is why an execution counts.
+const serves = "running"
 
 func (l *lister) instances() error {
 	return l.locations.Instances.List(

@@ -118,6 +118,45 @@ func TestImagesInProject(t *testing.T) {
 	}
 }
 
+// TestExecutionsInProject: an execution goes on with what its job was when it began.
+func TestExecutionsInProject(t *testing.T) {
+	const job, page = "us-east1/jobs/a", "us-east1/jobs/a/executions"
+	list := func(executions string) map[string]string {
+		return map[string]string{
+			"services": `{}`, "workerPools": `{}`, "instances": `{}`,
+			"jobs": `{"jobs":[{"name":"projects/acme/locations/` + job + `","executionCount":3,"template":{"template":{"containers":[{"image":"r/new:1"}]}}},
+				{"name":"projects/acme/locations/us-east1/jobs/never","template":{"template":{"containers":[{"image":"r/never:1"}]}}}]}`,
+			page: executions,
+		}
+	}
+	execution := func(name, more, image string) string {
+		return `{"name":"projects/acme/locations/` + page + "/" + name + `",` + more + `"template":{"containers":[{"image":"` + image + `"}]}}`
+	}
+	ended := `"completionTime":"2026-11-01T00:00:00Z","runningCount":0,`
+
+	first := list(`{"executions":[` + execution("a-3", `"runningCount":2,`, "r/new:1") + "," + execution("a-2", ended, "r/ended:1") + `],"nextPageToken":"2"}`)
+	for _, tt := range []struct {
+		name   string
+		second string // page
+		want   []string
+		fails  bool
+	}{
+		{"one that runs on an old image", `{"executions":[` + execution("a-1", `"runningCount":1,`, "r/old:1") + `]}`, []string{"r/new:1", "r/new:1", "r/old:1", "r/never:1"}, false},
+		{"one whose tasks have not begun", `{"executions":[` + execution("a-1", "", "r/old:1") + `]}`, []string{"r/new:1", "r/new:1", "r/old:1", "r/never:1"}, false},
+		{"all others ended", `{"executions":[` + execution("a-1", ended, "r/old:1") + `]}`, []string{"r/new:1", "r/new:1", "r/never:1"}, false},
+		{"a page that is missing", "500", []string{"r/new:1", "r/new:1"}, true},
+		{"a page that lacks a region", `{"unreachable":["us-east1"]}`, []string{"r/new:1", "r/new:1"}, true},
+		{"a page that nobody may read", "403", []string{"r/new:1", "r/new:1"}, true},
+	} {
+		answers := maps.Clone(first)
+		answers[page+" 2"] = tt.second
+		got, err := running(inProject(t, nil, cloudRun(t, answers)...))
+		if !slices.Equal(got, tt.want) || (err != nil) != tt.fails || tt.fails && attestor.KindOf(err) != attestor.Upstream {
+			t.Errorf("%s: got %q, %v, want %q", tt.name, got, err, tt.want)
+		}
+	}
+}
+
 // TestImagesInProjectStops: the list reads no further than its consumer does.
 func TestImagesInProjectStops(t *testing.T) {
 	for range inProject(t, nil, cloudRun(t, map[string]string{"services": `{"services":[{"template":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}]}`})...) {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -42,6 +43,7 @@ type listedResource struct {
 		} `json:"template"`
 	} `json:"spec"`
 	Status struct {
+		CompletionTime    string          `json:"completionTime"` // of an execution that has ended
 		Traffic           []trafficTarget `json:"traffic"`
 		InstanceSplits    []trafficTarget `json:"instanceSplits"`
 		LatestReady       string          `json:"latestReadyRevisionName"`
@@ -66,7 +68,7 @@ type trafficTarget struct {
 	Tag            string `json:"tag"`
 }
 
-// Add reads one document of `gcloud run services list --format json`, or of the lists of jobs, worker-pools, instances
+// Add reads one document of `gcloud run services list --format json`, or of the lists of jobs, their executions, worker-pools, instances
 // or revisions. An error of kind Invalid says that it is not complete, or is something else.
 func (l *CloudRunLists) Add(r io.Reader) error {
 	var all []listedResource
@@ -94,7 +96,7 @@ func (l *CloudRunLists) Add(r io.Reader) error {
 		case one.Spec == nil:
 			return &attestor.Error{
 				Kind: attestor.Invalid, Msg: "the list holds a resource without a spec: it is not one of gcloud run … list --format json",
-				Fix: "give what gcloud run services list, jobs list, worker-pools list, instances list or revisions list writes",
+				Fix: "give what gcloud run services list, jobs list, jobs executions list, worker-pools list, instances list or revisions list writes",
 			}
 		default:
 			l.resources = append(l.resources, one)
@@ -121,7 +123,7 @@ func (r *listedResource) workload(kind string) Workload {
 }
 
 // Workloads lists what serves: of a service or worker pool the revisions that get traffic or have a tag, of a job its
-// template, of an instance its containers. A revision that serves and is in no list is an error.
+// template and the executions that have not ended, of an instance its containers. A revision that serves and is in no list is an error.
 func (l *CloudRunLists) Workloads() Workloads {
 	return func(yield func(Workload, error) bool) {
 		if len(l.revisions) > 0 && len(l.resources) == 0 {
@@ -153,6 +155,8 @@ func (l *CloudRunLists) of(r *listedResource) ([]Workload, error) {
 	switch r.Kind {
 	case "Job":
 		return containersOf(r.workload(KindJob), outer.Template.Spec.Containers, nil), nil
+	case "Execution":
+		return r.execution(outer.Containers), nil
 	case "Instance":
 		digests := map[string]string{}
 		for _, s := range r.Status.ContainerStatuses {
@@ -171,6 +175,18 @@ func (l *CloudRunLists) of(r *listedResource) ([]Workload, error) {
 		slices.Concat(outer.Containers, outer.Template.Spec.Containers),
 		nil,
 	), nil
+}
+
+// execution lists the containers of an execution of a job, unless it has ended.
+func (r *listedResource) execution(containers []podContainer) []Workload {
+	if r.Status.CompletionTime != "" {
+		return nil
+	}
+	of := *r
+	of.Metadata.Name = cmp.Or(r.Metadata.Labels["run.googleapis.com/job"], r.Metadata.Name)
+	w := of.workload(KindJob)
+	w.Revision, w.Serves = r.Metadata.Name, serves
+	return containersOf(w, containers, nil)
 }
 
 // serving lists the containers of the revisions that serve.

@@ -26,6 +26,11 @@ func TestSources(t *testing.T) {
 		{name: "a line too long", refs: audit.LinesOf(strings.NewReader("a:1\n" + strings.Repeat("x", 5000))), want: []string{"a:1"}, bad: true},
 		{name: "cloud run", refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Service","spec":{"template":{"spec":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}}},{"spec":{}}]`)), want: []string{"r/a:1", "r/b:1"}},
 		{name: "cloud run's jobs", refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Job","spec":{"template":{"spec":{"taskCount":2,"template":{"spec":{"containers":[{"image":"r/j:1"},{}]}}}}}}]`)), want: []string{"r/j:1"}},
+		{
+			name: "cloud run's executions", want: []string{"r/old:1"},
+			refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Execution","metadata":{"name":"j-1"},"spec":{"template":{"spec":{"containers":[{"image":"r/old:1"}]}}},"status":{"runningCount":1}},
+				{"kind":"Execution","metadata":{"name":"j-0"},"spec":{"template":{"spec":{"containers":[{"image":"r/ended:1"}]}}},"status":{"completionTime":"2026-11-01T00:00:00Z"}}]`)),
+		},
 		{name: "cloud run, cut short", refs: audit.RunningInCloudRun(strings.NewReader(`[{"spec":{"template":{"spec":{"containers":[{"image":"r/a:1"}]}}}}`)), bad: true},
 		{name: "cloud run, another document", refs: audit.RunningInCloudRun(strings.NewReader(`{"items":[]}`)), bad: true},
 		{name: "kubernetes", refs: audit.RunningInKubernetes(strings.NewReader(`{"apiVersion":"v1","items":[{"spec":{"initContainers":[{"name":"i","image":"r/i:1"}],"containers":[{"name":"a","image":"localhost:5000/r/a:1"},{"name":"b","image":"r/b@` + d + `"},{"name":"c","image":"r/c:1"}]},

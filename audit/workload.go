@@ -25,8 +25,8 @@ type Workload struct {
 	Kind      string `json:"kind"`
 	Name      string `json:"name"`               // NAMESPACE/NAME of a pod, otherwise PROJECT/REGION/NAME as far as known
 	Container string `json:"container"`          // its name; may be ""
-	Revision  string `json:"revision,omitempty"` // of a service or worker pool, without its parent
-	Serves    string `json:"serves,omitempty"`   // why the revision counts, such as "90 %, tag green"
+	Revision  string `json:"revision,omitempty"` // of a service or worker pool, or the execution of a job; without its parent
+	Serves    string `json:"serves,omitempty"`   // why the revision counts, such as "90 %, tag green", or "running"
 
 	Image   string `json:"image"`   // as the definition names it
 	Running string `json:"running"` // with the digest that the platform reports; without a report it is Image

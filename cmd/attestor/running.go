@@ -27,7 +27,7 @@ func (f *runningFlags) register(c *cobra.Command, project string) {
 		&f.cloudRun,
 		"cloud-run",
 		nil,
-		"what serves by this `FILE` of gcloud run services list --format json, or of jobs, worker-pools, instances or revisions list (repeatable)",
+		"what serves by this `FILE` of gcloud run services list --format json, or of jobs, jobs executions, worker-pools, instances or revisions list (repeatable)",
 	)
 	c.Flags().StringArrayVar(
 		&f.pods,
@@ -36,7 +36,7 @@ func (f *runningFlags) register(c *cobra.Command, project string) {
 		"what runs by this `FILE` of kubectl get pods -A -o json (repeatable)",
 	)
 	c.Flags().StringArrayVar(&f.projects, project, nil,
-		"what serves in this `PROJECT`, services, jobs, worker pools and instances, by the Cloud Run API (repeatable)")
+		"what serves in this `PROJECT`, services, jobs and their executions, worker pools and instances, by the Cloud Run API (repeatable)")
 	c.Flags().StringArrayVar(&f.regions, "region", []string{"-"}, "of --"+project+"; - for all regions (repeatable)")
 }
 
