@@ -348,7 +348,7 @@ func insert(ctx context.Context, tx *txn, table string, columns []string, rows [
 // CONFLICT.
 func upsert(ctx context.Context, tx *txn, table string, columns []string, rows [][]any, conflict string) error {
 	for some := range slices.Chunk(rows, maxRows) {
-		var st statement
+		st := statement{anonymous: tx.anonymous}
 		st.values(table, columns, some)
 		st.add(" ON CONFLICT " + conflict)
 		if _, err := tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
@@ -373,7 +373,7 @@ func (st *statement) values(table string, columns []string, rows [][]any) {
 // deleteFrom deletes the rows whose column has one of some values.
 func deleteFrom(ctx context.Context, tx *txn, table, column string, values []any) error {
 	for some := range slices.Chunk(values, maxRows) {
-		var st statement
+		st := statement{anonymous: tx.anonymous}
 		st.add("DELETE FROM "+table+" WHERE "+column+" IN (?"+strings.Repeat(", ?", len(some)-1)+")", some...)
 		if _, err := tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
 			return err
@@ -424,7 +424,7 @@ func forget(ctx context.Context, tx *txn, removed []prunable) error {
 func stillQueued(ctx context.Context, tx *txn, ids []any) (map[string]bool, error) {
 	out := map[string]bool{}
 	for some := range slices.Chunk(ids, maxRows) {
-		var st statement
+		st := statement{anonymous: tx.anonymous}
 		marks := " WHERE id IN (?" + strings.Repeat(", ?", len(some)-1) + ")"
 		st.add("SELECT id FROM decision_queue"+marks, some...)
 		st.add(" UNION ALL SELECT id FROM sum_queue"+marks, some...)
@@ -441,7 +441,7 @@ func stillQueued(ctx context.Context, tx *txn, ids []any) (map[string]bool, erro
 
 func deleteTerms(ctx context.Context, tx *txn, terms [][]any) error {
 	for some := range slices.Chunk(terms, maxRows) {
-		var st statement
+		st := statement{anonymous: tx.anonymous}
 		st.add("DELETE FROM decision_terms WHERE (term, at, decision) IN (VALUES ")
 		for i, row := range some {
 			if i > 0 {

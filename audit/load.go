@@ -18,7 +18,7 @@ import (
 )
 
 // loadBatch is how many decisions [Store.Load] writes in one transaction.
-const loadBatch = 2000
+const loadBatch = 500
 
 // Load records finished decisions in bulk, each of which must be new: to fill a record
 // for measurements. It is what [attestor.Recorder].Finish does for each of them, with the
@@ -215,7 +215,7 @@ func (b bulk) insert(ctx context.Context, table string, columns []string, rows [
 	}
 
 	for some := range slices.Chunk(rows, 100) {
-		var st statement
+		st := statement{anonymous: b.tx.anonymous}
 		st.values(table, columns, some)
 		if _, err := b.tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
@@ -163,8 +164,9 @@ func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, er
 
 // statement is a text of SQL with its arguments.
 type statement struct {
-	text strings.Builder
-	args []any
+	text      strings.Builder
+	args      []any
+	anonymous bool // parameters have no numbers
 }
 
 // add appends text. Each "?" in it becomes the next parameter.
@@ -172,7 +174,13 @@ func (st *statement) add(text string, args ...any) {
 	for _, v := range args {
 		before, after, _ := strings.Cut(text, "?")
 		st.args = append(st.args, v)
-		fmt.Fprintf(&st.text, "%s$%d", before, len(st.args))
+		st.text.WriteString(before)
+		if st.anonymous {
+			st.text.WriteByte('?')
+		} else {
+			st.text.WriteByte('$')
+			st.text.WriteString(strconv.Itoa(len(st.args)))
+		}
 		text = after
 	}
 	st.text.WriteString(text)

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"time"
 
+	"github.com/pressly/goose/v3"
+
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
@@ -16,7 +18,11 @@ type txn struct {
 	leaves  []translog.Leaf
 	indexes []*int64
 	entered time.Time // set where the records are older than the log
-	told    bool      // it wrote events
+
+	// SQLite takes $1 for a name, and compares it with the names of all parameters before
+	// it. Statements with thousands of parameters have none there.
+	anonymous bool
+	told      bool // it wrote events
 }
 
 // logParts appends the entry of a record with the given parts before the commit.
@@ -57,7 +63,7 @@ func (s *Store) txOn(
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 
-	t := &txn{Tx: tx}
+	t := &txn{Tx: tx, anonymous: s.engine.dialect() == goose.DialectSQLite3}
 	if err := f(ctx, t); err != nil {
 		return s.fail(doing, err)
 	}
