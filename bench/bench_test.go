@@ -30,7 +30,7 @@ func TestQuick(t *testing.T) {
 		t.Errorf("the file has something else than what was printed: %v", err)
 	}
 
-	for _, want := range []string{"fresh image by digest", "Bare clients that make a fresh", "index of three platforms", "many at once", "exec to listening", "attestor audit", "Memory over"} {
+	for _, want := range []string{"fresh image by digest", "Bare clients that make a fresh", "index of three platforms", "many at once", "exec to listening", "three readers of reports", "attestor audit", "Memory over"} {
 		if !strings.Contains(printed.String(), want) {
 			t.Errorf("no %q in %s", want, printed.String())
 		}

@@ -23,6 +23,7 @@ func (b *harness) document() string {
 		b.loadTable(&w, name)
 	}
 	b.processTable(&w)
+	b.readersTable(&w)
 	b.sweepTable(&w)
 	b.soakTable(&w)
 	if len(b.broken) > 0 {

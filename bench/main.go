@@ -32,6 +32,7 @@ type options struct {
 	peerNote string
 	profile  string
 	only     string
+	record   string
 }
 
 func main() {
@@ -54,7 +55,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	f.StringVar(&o.peerURL, "peer-url", "http://127.0.0.1:8000/all", "where the peer takes images")
 	f.StringVar(&o.peerNote, "peer-notes", "diy,nobody,snakeoil", "notes of project dev that the peer attests under")
 	f.StringVar(&o.profile, "profile", "", "write CPU and allocation profiles of 64 at once to this directory; the program is built with a profiler that it does not have otherwise")
-	f.StringVar(&o.only, "only", "", "parts to run, of latency,load,start,sweep,soak; default all")
+	f.StringVar(&o.only, "only", "", "parts to run, of latency,load,start,readers,sweep,soak; default all")
+	f.StringVar(&o.record, "record", "", "the part readers begins with a copy of this SQLite record, such as bench/record makes, and else with an empty one")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -78,16 +80,16 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 
 // size is how much of everything.
 type size struct {
-	sequence, starts, sweep, soak int
-	load                          map[int]int // decisions, by how many at once
+	sequence, starts, readers, sweep, soak int
+	load                                   map[int]int // decisions, by how many at once
 }
 
 func full() size {
-	return size{sequence: 100, starts: 10, sweep: 10_000, soak: 100_000, load: map[int]int{1: 500, 16: 2000, 64: 3000, 256: 3000}}
+	return size{sequence: 100, starts: 10, readers: 300, sweep: 10_000, soak: 100_000, load: map[int]int{1: 500, 16: 2000, 64: 3000, 256: 3000}}
 }
 
 func quick() size {
-	return size{sequence: 10, starts: 3, sweep: 300, soak: 2_000, load: map[int]int{1: 50, 16: 200, 64: 1500, 256: 512}}
+	return size{sequence: 10, starts: 3, readers: 20, sweep: 300, soak: 2_000, load: map[int]int{1: 50, 16: 200, 64: 1500, 256: 512}}
 }
 
 // harness is one run.
@@ -110,6 +112,7 @@ type harness struct {
 	peak       map[string]int64
 	soaked     []sample
 	sweeps     []swept
+	contended  contended
 	broken     []string // conditions that do not hold
 }
 
@@ -147,7 +150,7 @@ func (b *harness) run(ctx context.Context) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.start}, {"latency,load", b.decisions}, {"peer", b.peers}, {"sweep", b.sweepAll}, {"soak", b.soak}} {
+	}{{"start", b.start}, {"latency,load", b.decisions}, {"readers", b.readers}, {"peer", b.peers}, {"sweep", b.sweepAll}, {"soak", b.soak}} {
 		if b.only != "" && part.name != "peer" && !slices.ContainsFunc(strings.Split(part.name, ","), b.wants) {
 			continue
 		}
