@@ -213,6 +213,26 @@ func oneImage(t *testing.T) pages.Image {
 	}
 }
 
+// simulated is a simulation by which many images flip, one of them of a very long name.
+func simulated() pages.Simulate {
+	flips := []attestor.Flip{{
+		Decision: "0199-000001", Time: day, Image: "us-docker.pkg.dev/acme/" + strings.Repeat("a-very-long-name/", 12) + "api@" + string(digest(1)),
+		Owner: strings.Repeat("payments", 20), Policy: "production", Before: attestor.Deny, After: attestor.Pass, Times: 2,
+		Reasons: []attestor.Reason{{Code: attestor.CodeUserNotSet, Message: "no user is set, so that the image runs as root", Fix: "add USER 65532:65532 to the Dockerfile"}},
+	}}
+	for n := range 600 {
+		flips = append(flips, attestor.Flip{
+			Decision: fmt.Sprintf("0199-%06d", n), Time: day, Image: "us-docker.pkg.dev/acme/prod/api@" + string(digest(n)), Owner: "search",
+			Policy: "production", Before: attestor.Pass, After: attestor.Deny, Times: 1, Reasons: refused(1).Refusals()[:1],
+		})
+	}
+	return pages.Simulate{Policies: []string{"production"}, Text: policyText, Since: "30d", Result: &pages.Simulation{
+		Policy: attestor.PolicyRef{Name: "production", Digest: digest(4)}, Judged: 9000, Flips: flips,
+		Before: map[attestor.Outcome]int{attestor.Pass: 8000, attestor.Deny: 1000}, After: map[attestor.Outcome]int{attestor.Pass: 7401, attestor.Deny: 1599},
+		Upcoming: []attestor.Upcoming{{EffectiveFrom: "2027-03-01", Owner: "security", Images: 12, ByReason: map[attestor.Code]int{attestor.CodeUserNotSet: 12}}},
+	}}
+}
+
 // revoked is the record of a revocation after an image was judged again.
 func revoked(t *testing.T) attestor.RevocationRecord {
 	t.Helper()

@@ -57,7 +57,7 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 		"rest": func(c []ChangedRow) []ChangedRow {
 			return c[min(changedShown, len(c)):min(1000, len(c))]
 		},
-		"rank": tally.Rank, "tag": tagOf, "imagePath": page.ImagePath,
+		"rank": tally.Rank, "tag": tagOf,
 		"add": func(parts ...int) (sum int) {
 			for _, n := range parts {
 				sum += n

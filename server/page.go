@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -17,12 +19,16 @@ func pageQueries() map[string][]string {
 		"/decisions/:id/proof": nil, "/revocations/:id": nil, "/images/*": nil,
 		"/images": append(append(filter.Names(), filter.ImageNames()...), "page"),
 		"/report": append(filter.Names(), "format", "owner"), "/policies": nil, "/bases": nil, "/reasons": nil,
+		simulatePath: {"policy", "since"},
 	}
 }
 
+// simulatePath is the page that takes a form too.
+const simulatePath = "/simulate"
+
 // pageClass is the class of a page.
 func pageClass(path string) class {
-	if path == "/report" || path == "/images" {
+	if path == "/report" || path == "/images" || path == simulatePath {
 		return weighs
 	}
 	return reads
@@ -35,6 +41,7 @@ func (s *Server) mountPages(e *echo.Echo) {
 		r := route{
 			any: []attestor.Action{attestor.ActionRead}, enabled: true, query: query, class: pageClass(path),
 			handle: func(k *call) error {
+				k.Request().Body = io.NopCloser(bytes.NewReader(k.body))
 				ctx := WithCaller(k.ctx, k.caller)
 				s.c.Pages.ServeHTTP(k.Response(), k.Request().WithContext(ctx))
 				return nil
@@ -42,6 +49,13 @@ func (s *Server) mountPages(e *echo.Echo) {
 		}
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			e.Add(method, path, func(c echo.Context) error { return s.serve(r, c) })
+		}
+
+		// The form's parameters are in its body.
+		if path == simulatePath {
+			form := r
+			form.query, form.media = nil, []string{"application/x-www-form-urlencoded"}
+			e.Add(http.MethodPost, path, func(c echo.Context) error { return s.serve(form, c) })
 		}
 	}
 }

@@ -44,6 +44,8 @@ func newPages(e *Engine) (http.Handler, error) {
 	mux.HandleFunc("GET /images", p.page(p.images))
 	mux.HandleFunc("GET /images/{name...}", p.imageOrList)
 	mux.HandleFunc("GET /reasons", p.page(p.reasons))
+	mux.HandleFunc("GET /simulate", p.page(p.simulate))
+	mux.HandleFunc("POST /simulate", p.page(p.simulate))
 	mux.HandleFunc("GET /report", p.reportOrDownload)
 	mux.HandleFunc("GET /policies", p.page(p.policies))
 	mux.HandleFunc("GET /bases", p.page(p.bases))
@@ -110,6 +112,8 @@ func pageStatus(err error) int {
 	switch attestor.KindOf(err) {
 	case attestor.Invalid:
 		return http.StatusBadRequest
+	case attestor.Forbidden:
+		return http.StatusForbidden
 	case attestor.NotFound:
 		return http.StatusNotFound
 	case attestor.Unsupported:

@@ -28,7 +28,8 @@ type NavItem struct {
 // Nav lists the service's pages, one of them current.
 func Nav(current string) []NavItem {
 	items := []NavItem{{Name: "Overview", Path: "/"}, {Name: "Decisions", Path: "/decisions"},
-		{Name: "Images", Path: "/images"}, {Name: "Report", Path: "/report"}, {Name: "Policies", Path: "/policies"}, {Name: "Bases", Path: "/bases"},
+		{Name: "Images", Path: "/images"}, {Name: "Report", Path: "/report"}, {Name: "Policies", Path: "/policies"},
+		{Name: "Simulate", Path: "/simulate"}, {Name: "Bases", Path: "/bases"},
 		{Name: "Reasons", Path: "/reasons"}}
 	for i := range items {
 		items[i].Current = items[i].Path == current

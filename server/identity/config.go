@@ -126,8 +126,9 @@ func (t *Tokens) checkRules() []error {
 			for _, a := range g.Actions {
 				if !slices.Contains(attestor.Actions(), a) {
 					bad("%q is not an action", a)
-				} else if r.Issuer == IAP && a != attestor.ActionRead {
-					bad("an identity of Identity-Aware Proxy can be granted %s only, not %s", attestor.ActionRead, a)
+				} else if r.Issuer == IAP && a != attestor.ActionRead && a != attestor.ActionSimulate {
+					bad("an identity of Identity-Aware Proxy can be granted %s and %s only, not %s",
+						attestor.ActionRead, attestor.ActionSimulate, a)
 				}
 			}
 		}

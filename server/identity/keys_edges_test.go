@@ -438,8 +438,14 @@ func TestEachFaultOfAConfigurationIsNamed(t *testing.T) {
 			`"http://x.example/keys" is not an https URL`},
 		"a caller of no issuer":      {func(c *identity.Config) { c.Rules[1].Issuer = "https://x.example" }, "caller 2: https://x.example is not among the issuers"},
 		"a caller of IAP without it": {func(c *identity.Config) { c.IAPAudience = "" }, "caller 4: " + identity.IAP + " needs iapAudience"},
-		"a claim without a name":     {func(c *identity.Config) { c.Rules[2].Claims = map[string]string{"": "x"} }, "caller 3: has a claim without name or value"},
-		"a claim without a value":    {func(c *identity.Config) { c.Rules[2].Claims = map[string]string{"x": ""} }, "caller 3: has a claim without name or value"},
+		"a caller of IAP who may attest": {func(c *identity.Config) {
+			c.Rules[3].Grants = []attestor.Grant{{
+				Actions: []attestor.Action{attestor.ActionSimulate, attestor.ActionAttest}, Images: c.Rules[3].Grants[0].Images,
+			}}
+		},
+			"can be granted read and simulate only, not attest"},
+		"a claim without a name":  {func(c *identity.Config) { c.Rules[2].Claims = map[string]string{"": "x"} }, "caller 3: has a claim without name or value"},
+		"a claim without a value": {func(c *identity.Config) { c.Rules[2].Claims = map[string]string{"x": ""} }, "caller 3: has a claim without name or value"},
 		"trust without Google": {func(c *identity.Config) {
 			c.UnsafeTrustPlatform, c.Issuers, c.Rules = true, c.Issuers[1:], c.Rules[1:3]
 		},

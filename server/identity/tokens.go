@@ -206,6 +206,11 @@ func (t *Tokens) Authenticate(r *http.Request) (attestor.Caller, error) {
 // isPage reports whether a request only reads a page. The API is never reached by the
 // proxy's header, since a browser would send it with requests that another site makes.
 func isPage(r *http.Request) bool {
+	// The form of a simulation changes nothing. It is believed from the gate's own page only: W3C, Fetch Metadata,
+	// "Sec-Fetch-Site", is a header that no page can set.
+	if r.Method == http.MethodPost {
+		return r.URL.Path == "/simulate" && r.Header.Get("Sec-Fetch-Site") == "same-origin"
+	}
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Path != "/v1" &&
 		!strings.HasPrefix(r.URL.Path, "/v1/")
 }

@@ -237,18 +237,33 @@ func TestPagesAndTheProxy(t *testing.T) {
 		return r
 	}
 
+	form := func(path, site string) *http.Request {
+		r := iapRequest(h, "POST", path, iap(nil))
+		if site != "" {
+			r.Header.Set("Sec-Fetch-Site", site)
+		}
+		return r
+	}
+
 	for name, tt := range map[string]struct {
 		request *http.Request
 		subject string // "": refused
 	}{
-		"read":                       {iapRequest(h, "GET", "/report", iap(nil)), "auditor@acme.example"},
-		"looked at":                  {iapRequest(h, "HEAD", "/report", iap(nil)), "auditor@acme.example"},
-		"the API":                    {iapRequest(h, "GET", "/v1", iap(nil)), ""},
-		"below the API":              {iapRequest(h, "GET", "/v1/x", iap(nil)), ""},
-		"named like the API":         {iapRequest(h, "GET", "/v1x", iap(nil)), "auditor@acme.example"},
-		"by a token":                 {page(sign(t, jose.RS256, h.google, "g1", good())), builder},
-		"a claim of the wrong type":  {iapRequest(h, "GET", "/report", iap(claims{"jti": 5})), ""},
-		"a token, and a wrong proxy": {page("x.y.z"), ""},
+		"a form of the page itself":       {form("/simulate", "same-origin"), "auditor@acme.example"},
+		"a form of another site":          {form("/simulate", "cross-site"), ""},
+		"a form of a sibling":             {form("/simulate", "same-site"), ""},
+		"a form of nobody knows where":    {form("/simulate", ""), ""},
+		"a form for another page":         {form("/report", "same-origin"), ""},
+		"a form for the API":              {form("/v1/attest", "same-origin"), ""},
+		"a form for the API's simulation": {form("/v1/simulate", "same-origin"), ""},
+		"read":                            {iapRequest(h, "GET", "/report", iap(nil)), "auditor@acme.example"},
+		"looked at":                       {iapRequest(h, "HEAD", "/report", iap(nil)), "auditor@acme.example"},
+		"the API":                         {iapRequest(h, "GET", "/v1", iap(nil)), ""},
+		"below the API":                   {iapRequest(h, "GET", "/v1/x", iap(nil)), ""},
+		"named like the API":              {iapRequest(h, "GET", "/v1x", iap(nil)), "auditor@acme.example"},
+		"by a token":                      {page(sign(t, jose.RS256, h.google, "g1", good())), builder},
+		"a claim of the wrong type":       {iapRequest(h, "GET", "/report", iap(claims{"jti": 5})), ""},
+		"a token, and a wrong proxy":      {page("x.y.z"), ""},
 	} {
 		caller, err := h.verifier.Authenticate(tt.request)
 		if caller.Subject != tt.subject || (err == nil) != (tt.subject != "") || err != nil && attestor.KindOf(err) != attestor.Unauthenticated {
