@@ -73,6 +73,8 @@ func judgements() map[string]judgement {
 		"build trigger": own, "dashboard and alerts": own,
 		"log in to the database without a password":   own,
 		"key that cannot be destroyed by a slip":      own,
+		"the record's log: key and copy":              {none: oursAlone, page: "record.md"},
+		"grants: the copy of the log":                 {none: oursAlone, page: "record.md"},
 		"never sees everyone's traffic: pages by IAP": {rule: "IDENTITY_AWARE_PROXY", page: "identity.md"},
 	}
 }

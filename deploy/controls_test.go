@@ -114,6 +114,8 @@ func otherControls() map[string][]applied {
 		"dashboard and alerts":                        {{"terraform/modules/monitoring/main.tf", `alerts\.yaml`}, {"terraform/modules/monitoring/main.tf", `dashboard\.json`}},
 		"log in to the database without a password":   {{"terraform/modules/database/main.tf", `CLOUD_IAM_SERVICE_ACCOUNT`}, {tfService, `--auto-iam-authn`}, {yamlGate, `--auto-iam-authn`}, {script, `cloud_iam_service_account`}},
 		"key that cannot be destroyed by a slip":      {{tfSigning, `prevent_destroy = true`}, {tfSigning, `protection_level = "HSM"`}, {script, `--protection-level hsm`}},
+		"the record's log: key and copy":              {{"terraform/modules/log/main.tf", `EC_SIGN_ED25519`}, {"terraform/modules/log/main.tf", `(?s)google_storage_bucket.*enabled = true`}, {oneMain, `module "log"`}, {script, `ec-sign-ed25519`}, {script, `--versioning`}, {"cloudrun/gate/attestor.yaml", `bucket: gs://`}, {"cloudrun/gate-events/attestor.yaml", `bucket: gs://`}},
+		"grants: the copy of the log":                 {{"terraform/modules/log/main.tf", `(?s)objectViewer.*objectCreator.*objectUser.*/checkpoint`}, {script, `(?s)objectViewer.*objectCreator.*objectUser.*/checkpoint`}},
 		"never sees everyone's traffic: pages by IAP": {{tfEdge, `default_service = google_compute_backend_service\.pages\.id`}},
 	}
 }

@@ -200,7 +200,7 @@ func TestScript(t *testing.T) {
 	for _, want := range []string{
 		"image: " + image, `custom-audiences: '["https://gate.demo.example"]'`, "serviceAccountName: gate-events@demo.iam.gserviceaccount.com", "serviceAccountName: gate-api@demo.iam.gserviceaccount.com", "service-accounts create gate-api", "sql users create gate-api@demo.iam",
 		"demo:us-west1:gate", "gcloud run services replace", "encryption-key: projects/demo/locations/us-west1/keyRings/run/cryptoKeys/gate",
-		"roles/cloudkms.cryptoKeyEncrypterDecrypter", "gcloud secrets create gate-events-file-trust", "gcloud secrets create gate-hash ", "gcloud secrets versions add gate-hash --data-file -", "gcloud secrets add-iam-policy-binding gate-hash --member serviceAccount:gate-events@", "gcloud scheduler jobs create http gate-rejudge", "gcloud scheduler jobs create http gate-expire", "roles/cloudkms.signerVerifier",
+		"roles/cloudkms.cryptoKeyEncrypterDecrypter", "gcloud secrets create gate-events-file-trust", "gcloud secrets create gate-hash ", "gcloud secrets versions add gate-hash --data-file -", "gcloud secrets add-iam-policy-binding gate-hash --member serviceAccount:gate-events@", "gcloud scheduler jobs create http gate-rejudge", "gcloud scheduler jobs create http gate-expire", "gcloud storage buckets create gs://demo-log", "gcloud kms keys create log", "objects/gate.demo.example/decisions/checkpoint", "roles/cloudkms.signerVerifier",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the script does not say %s", want)

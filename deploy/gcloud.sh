@@ -7,7 +7,7 @@
 #   API_HOST=gate.acme.example PAGES_HOST=gate-pages.acme.example READERS=group:security@acme.example \
 #   CONFIG=attestor.yaml EVENTS_CONFIG=events.yaml POLICY=starter.yaml deploy/gcloud.sh [PART…]
 #
-# Parts, in order: apis network identities registry signing encryption admission
+# Parts, in order: apis network identities registry signing log encryption admission
 # database services edge events. Without arguments, all of them. DRY_RUN=1 prints the commands and runs none.
 set -euo pipefail
 shopt -s inherit_errexit 2>/dev/null || true # a secret that could not be made ends the script; bash 4.4 and later
@@ -76,7 +76,7 @@ apis() {
 	run services enable run.googleapis.com compute.googleapis.com servicenetworking.googleapis.com sqladmin.googleapis.com \
 		secretmanager.googleapis.com pubsub.googleapis.com cloudscheduler.googleapis.com iap.googleapis.com \
 		monitoring.googleapis.com logging.googleapis.com cloudtrace.googleapis.com iamcredentials.googleapis.com \
-		binaryauthorization.googleapis.com cloudkms.googleapis.com containeranalysis.googleapis.com
+		binaryauthorization.googleapis.com cloudkms.googleapis.com containeranalysis.googleapis.com storage.googleapis.com
 	run services enable artifactregistry.googleapis.com containerscanning.googleapis.com ondemandscanning.googleapis.com cloudbuild.googleapis.com
 }
 
@@ -173,6 +173,29 @@ signing() {
 		for role in attestorsViewer attestorsVerifier; do
 			run container binauthz attestors add-iam-policy-binding gate --member "$(member "$name")" --role "roles/binaryauthorization.$role" >/dev/null
 		done
+	done
+}
+
+# The key that signs the record's log, and the bucket that the log is copied to.
+log() {
+	local name bucket=$PROJECT-log
+	make kms keyrings describe log --location "$REGION" -- kms keyrings create log --location "$REGION"
+	make kms keys describe log --keyring log --location "$REGION" -- kms keys create log --keyring log --location "$REGION" \
+		--purpose asymmetric-signing --default-algorithm ec-sign-ed25519 --destroy-scheduled-duration 30d
+	# Tiles are never overwritten. The checkpoint is; a retention policy would forbid that, so earlier versions are kept.
+	make storage buckets describe "gs://$bucket" -- storage buckets create "gs://$bucket" --location "$REGION" \
+		--uniform-bucket-level-access --public-access-prevention --soft-delete-duration 90d
+	run storage buckets update "gs://$bucket" --versioning
+	for name in gate gate-events; do
+		# Signs checkpoints with this key and reads its public key.
+		run kms keys add-iam-policy-binding log --keyring log --location "$REGION" \
+			--member "$(member "$name")" --role roles/cloudkms.signerVerifier >/dev/null
+		# Compares the log with its copy; writes tiles, which this role cannot overwrite or delete.
+		run storage buckets add-iam-policy-binding "gs://$bucket" --member "$(member "$name")" --role roles/storage.objectViewer --condition None >/dev/null
+		run storage buckets add-iam-policy-binding "gs://$bucket" --member "$(member "$name")" --role roles/storage.objectCreator --condition None >/dev/null
+		# Replaces the checkpoint, and no other object.
+		run storage buckets add-iam-policy-binding "gs://$bucket" --member "$(member "$name")" --role roles/storage.objectUser \
+			--condition "title=checkpoint,expression=resource.name == \"projects/_/buckets/$bucket/objects/$API_HOST/decisions/checkpoint\"" >/dev/null
 	done
 }
 
@@ -381,7 +404,7 @@ events() {
 		--oidc-service-account-email "$(account gate-pusher)" --oidc-token-audience "$uri" --attempt-deadline 120s --max-retry-attempts 1
 }
 
-all=(apis network identities registry signing encryption admission database services edge events)
+all=(apis network identities registry signing log encryption admission database services edge events)
 if [[ $# -eq 0 ]]; then
 	set -- "${all[@]}"
 fi

@@ -63,6 +63,17 @@ module "signing" {
   verifiers     = ["service-${data.google_project.gate.number}@gcp-sa-binaryauthorization.iam.gserviceaccount.com"]
 }
 
+module "log" {
+  source     = "../../modules/log"
+  depends_on = [module.apis]
+
+  project      = var.project
+  location     = var.region
+  bucket       = "${var.project}-log"
+  origin       = "${var.api_host}/decisions"
+  gate_members = { gate = module.identities.gate.member, events = module.identities.events.member }
+}
+
 module "admission" {
   source     = "../../modules/admission"
   depends_on = [module.apis]
@@ -189,6 +200,11 @@ output "address" {
 output "attestor" {
   description = "For the configuration and the policies."
   value       = module.signing.attestor
+}
+
+output "log" {
+  description = "log.key and log.bucket of both configurations; log.origin is API_HOST/decisions."
+  value       = { key = module.log.key, bucket = module.log.bucket }
 }
 
 output "iap_audience" {

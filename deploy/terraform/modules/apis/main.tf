@@ -18,7 +18,7 @@ locals {
       "monitoring.googleapis.com", "logging.googleapis.com", "cloudtrace.googleapis.com", "iamcredentials.googleapis.com",
       "sts.googleapis.com", "binaryauthorization.googleapis.com", "dns.googleapis.com",
     ]
-    keys   = ["cloudkms.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com"]
+    keys   = ["cloudkms.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com", "storage.googleapis.com"]
     images = ["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "containerscanning.googleapis.com", "ondemandscanning.googleapis.com", "pubsub.googleapis.com"]
     deploy = ["run.googleapis.com", "binaryauthorization.googleapis.com"]
     build  = ["cloudbuild.googleapis.com", "iamcredentials.googleapis.com", "pubsub.googleapis.com"]
