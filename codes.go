@@ -309,7 +309,7 @@ func Codes() []CodeInfo {
 		{CodeProvenanceSource, "provenance", StatusDeny, "built from another source than the policy allows"},
 		{CodeProvenanceLevel, "provenance", StatusDeny, "the provenance's SLSA level is too low"},
 		{CodeProvenanceUnavailable, "provenance", StatusError, "provenance could not be read"},
-		{CodeSBOMMissing, "packages", StatusDeny, "no SBOM is attached to the image"},
+		{CodeSBOMMissing, "packages", StatusDeny, "no SBOM that counts is attached to the image"},
 		{CodeSBOMUnsigned, "packages", StatusDeny, "no SBOM is signed by the signer that the policy names"},
 		{CodeSBOMOtherDigest, "packages", StatusDeny, "an attached SBOM is about another digest"},
 		{CodeSBOMInvalid, "packages", StatusDeny, "an attached SBOM is malformed, or can be read in two ways"},

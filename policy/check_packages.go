@@ -52,6 +52,7 @@ func packagesCheck() check {
 				ev.Platforms[0].SBOMs = []attestor.SBOM{s.SBOM.exemplary()}
 			}
 		},
+		inPackages: true,
 		ofPlatform: (*judgement).packages,
 	}
 }
@@ -66,7 +67,8 @@ func (j *judgement) packages(e *attestor.PlatformEvidence) {
 
 	found := j.problems(attestor.CheckPackages, j.ev.Problems, e.Problems)
 	counting := want.counting(e.SBOMs)
-	if want.Required && len(counting) == 0 && !slices.ContainsFunc(found, func(f finding) bool { return f.status.Refuses() }) {
+	undecided := slices.ContainsFunc(found, func(f finding) bool { return f.status == attestor.StatusError })
+	if want.Required && len(counting) == 0 && !undecided {
 		found = append(found, j.noSBOM(e)...)
 	}
 	if j.spec.Packages != nil {
@@ -133,8 +135,9 @@ func (j *judgement) noSBOM(e *attestor.PlatformEvidence) []finding {
 	for _, r := range e.NotRead {
 		found = append(found, finding{status: attestor.StatusDeny, reason: r})
 	}
-	if len(found) == 0 {
-		found = append(found, deny(attestor.CodeSBOMMissing, image, "no SBOM is attached to the image", attach+image))
+	// Whoever excepts a document that could not be read has not excepted that there is none.
+	if !slices.ContainsFunc(found, func(f finding) bool { return f.reason.Code == attestor.CodeSBOMUnsigned }) {
+		found = append(found, deny(attestor.CodeSBOMMissing, image, "no SBOM that counts is attached to the image", attach+image))
 	}
 	return found
 }

@@ -34,6 +34,7 @@ func vulnerabilitiesCheck() check {
 		allowed:   allowedFindings,
 		exemplary: exemplaryScan,
 
+		inPackages: true,
 		ofPlatform: (*judgement).vulnerabilities,
 	}
 }

@@ -63,6 +63,9 @@ type check struct {
 	// subject reports whether a text that looks like the code of a reason is a subject of the check's findings.
 	subject func(text string) bool
 
+	// inPackages says that what it finds is in packages, which exceptions can name.
+	inPackages bool
+
 	// exemplary changes evidence so that the check passes.
 	exemplary func(s *Spec, ev *attestor.Evidence)
 

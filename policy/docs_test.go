@@ -187,6 +187,8 @@ func TestDocsVariables(t *testing.T) {
 		{"base", "what was proven", reflect.TypeFor[policy.RuleBase]()},
 		{"scan", "the scanner's", reflect.TypeFor[policy.RuleScan]()},
 		{"scan.findings[]", "the scanner's", reflect.TypeFor[policy.RuleFinding]()},
+		{"sbom", "the signer's that the policy names; `claims`: anybody's", reflect.TypeFor[policy.RuleSBOM]()},
+		{"sbom.packages[], sbom.claims[]", "the same", reflect.TypeFor[policy.RulePackage]()},
 		{"provenance[]", "the builder's, signed and verified", reflect.TypeFor[policy.RuleProvenance]()},
 	} {
 		var fields []string

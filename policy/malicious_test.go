@@ -116,7 +116,7 @@ func TestMaliciousPackageIsToldFirst(t *testing.T) {
 // An exception names packages only where findings have them.
 func TestExceptionPackages(t *testing.T) {
 	text := edited(t, `  exceptions: [{check: user, subject: "*", packages: [a], owner: o, reason: r, expires: "2026-12-31"}]`)
-	if _, err := policy.Parse(policy.Source{Name: "policy.yaml", Text: []byte(text)}); err == nil || !strings.Contains(err.Error(), "is about findings of the check vulnerabilities only") {
+	if _, err := policy.Parse(policy.Source{Name: "policy.yaml", Text: []byte(text)}); err == nil || !strings.Contains(err.Error(), "is about findings of the checks vulnerabilities, packages only") {
 		t.Errorf("packages in an exception for users: %v", err)
 	}
 }

@@ -33,6 +33,7 @@ type rule struct {
 	Rule
 	program cel.Program
 	claims  map[string]bool // the fields of image that it reads; "" for all
+	sbom    map[string]bool // those of sbom
 	ast     *cel.Ast
 	env     *cel.Env
 }
@@ -50,10 +51,12 @@ func newRuleEnv() (*cel.Env, error) {
 			ext.ParseStructTags(true), reflect.TypeFor[RuleSubject](), reflect.TypeFor[RuleImage](),
 			reflect.TypeFor[RuleRequest](), reflect.TypeFor[RuleUser](), reflect.TypeFor[RuleBase](),
 			reflect.TypeFor[RuleScan](), reflect.TypeFor[RuleFinding](), reflect.TypeFor[RuleProvenance](),
+			reflect.TypeFor[RuleSBOM](), reflect.TypeFor[RulePackage](),
 		),
 		cel.Variable("subject", object(RuleSubject{})), cel.Variable("image", object(RuleImage{})),
 		cel.Variable("request", object(RuleRequest{})), cel.Variable("user", object(RuleUser{})),
 		cel.Variable("base", object(RuleBase{})), cel.Variable("scan", object(RuleScan{})),
+		cel.Variable("sbom", object(RuleSBOM{})),
 		cel.Variable("provenance", cel.ListType(object(RuleProvenance{}))), cel.Variable("time", cel.TimestampType),
 		ext.Strings(), ext.Sets(), cel.OptionalTypes(),
 		cel.ParserExpressionSizeLimit(maxExpression), cel.ParserRecursionLimit(100),
@@ -118,21 +121,35 @@ func (v *validator) compile(env *cel.Env, r Rule, path string) rule {
 		v.at(path, "cannot be prepared: %v", err)
 		return out
 	}
-	out.program, out.claims, out.ast = program, claimsRead(checked), checked
+	out.program, out.claims, out.ast = program, fieldsRead(checked, "image"), checked
+	out.sbom = fieldsRead(checked, "sbom")
+	v.sbomRule(path, out.sbom)
 	return out
 }
 
-// claimsRead lists the fields of image that an expression names.
-func claimsRead(a *cel.Ast) map[string]bool {
+// sbomRule refuses a rule about packages that an image without an SBOM would satisfy.
+func (v *validator) sbomRule(path string, read map[string]bool) {
+	s := v.doc.Spec.SBOM
+	switch {
+	case len(read) == 0:
+	case s == nil:
+		v.at(path, "reads sbom, which needs spec.sbom: without it none is looked for")
+	case !s.Required && !read["formats"]:
+		v.at(path, "would be judged of an image without an SBOM as of one without packages: test size(sbom.formats) > 0, or set spec.sbom.required")
+	}
+}
+
+// fieldsRead lists the fields of a variable that an expression names; "" for all.
+func fieldsRead(a *cel.Ast, variable string) map[string]bool {
 	read, fields := map[string]bool{}, map[int64]bool{}
 	ast.PreOrderVisit(a.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		switch e.Kind() {
 		case ast.SelectKind:
-			if of := e.AsSelect().Operand(); of.Kind() == ast.IdentKind && of.AsIdent() == "image" {
+			if of := e.AsSelect().Operand(); of.Kind() == ast.IdentKind && of.AsIdent() == variable {
 				read[e.AsSelect().FieldName()], fields[of.ID()] = true, true
 			}
 		case ast.IdentKind:
-			if e.AsIdent() == "image" && !fields[e.ID()] {
+			if e.AsIdent() == variable && !fields[e.ID()] {
 				read[""] = true
 			}
 		}
@@ -146,7 +163,7 @@ type sizes struct{}
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	switch n.Type().Kind() {
 	case types.ListKind:
-		if path := n.Path(); len(path) > 0 && path[len(path)-1] == "findings" {
+		if path := n.Path(); len(path) > 0 && slices.Contains([]string{"findings", "packages", "claims"}, path[len(path)-1]) {
 			return &cost.SizeEstimate{Max: assumedFindings}
 		}
 		return &cost.SizeEstimate{Max: assumedElements}
@@ -169,6 +186,9 @@ func (j *judgement) rules() {
 	for i := range j.ev.Platforms {
 		e := &j.ev.Platforms[i]
 		variables := ruleVariables(&j.ev, e, j.spec.Provenance)
+		if slices.ContainsFunc(j.policy.rules, func(r rule) bool { return len(r.sbom) > 0 }) {
+			variables["sbom"] = j.spec.ruleSBOM(e)
+		}
 		for n := range j.policy.rules {
 			r := &j.policy.rules[n]
 			found := r.evaluate(variables, e.Config.Clipped)

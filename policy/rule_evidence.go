@@ -78,6 +78,19 @@ type (
 		Path   string `cel:"path"` // empty where it is not reported
 		Status string `cel:"status"`
 	}
+	// RuleSBOM is what the bills of materials list: variable sbom. It needs spec.sbom.
+	RuleSBOM struct {
+		Formats  []string      `cel:"formats"`  // of the documents by the policy's signer; none: there is no such document
+		Packages []RulePackage `cel:"packages"` // of those documents
+		Claims   []RulePackage `cel:"claims"`   // of all others: that a package is missing here says nothing
+	}
+	// RulePackage is one package of a bill of materials.
+	RulePackage struct {
+		Type     string   `cel:"type"` // of its package URL; empty where it has none
+		Name     string   `cel:"name"`
+		Version  string   `cel:"version"`
+		Licenses []string `cel:"licenses"`
+	}
 	// RuleProvenance is one verified statement; variable provenance lists them.
 	RuleProvenance struct {
 		Builder   string `cel:"builder"`
@@ -189,4 +202,25 @@ func orEmpty(m map[string]string) map[string]string {
 		return map[string]string{}
 	}
 	return m
+}
+
+// ruleSBOM is a platform's bills of materials as rules see them.
+func (s *Spec) ruleSBOM(e *attestor.PlatformEvidence) (out RuleSBOM) {
+	if s.SBOM == nil {
+		return out
+	}
+	counting := s.SBOM.counting(e.SBOMs)
+	for i := range e.SBOMs {
+		doc := &e.SBOMs[i]
+		list := &out.Claims
+		if slices.Contains(counting, doc) {
+			list = &out.Packages
+			out.Formats = append(out.Formats, doc.Format)
+		}
+		for k := range doc.Packages {
+			p := &doc.Packages[k]
+			*list = append(*list, RulePackage{Type: p.Type, Name: p.Name, Version: p.Version, Licenses: p.Licenses})
+		}
+	}
+	return out
 }

@@ -156,13 +156,13 @@ func (v *validator) exceptionList(s *Spec) {
 		}
 		v.text(path+".subject", e.Subject)
 
-		// Only vulnerabilities are in packages: elsewhere the exception would match nothing.
+		// Only these checks find something in a package: elsewhere the exception would match nothing.
 		v.notEmpty(path+".packages", len(e.Packages))
 		for n, name := range e.Packages {
 			v.text(index(path+".packages", n), name)
 		}
-		if len(e.Packages) > 0 && e.Check != attestor.CheckVulnerabilities {
-			v.at(path+".packages", "is about findings of the check %s only", attestor.CheckVulnerabilities)
+		if c := find(v.table, e.Check); len(e.Packages) > 0 && (c == nil || !c.inPackages) {
+			v.at(path+".packages", "is about findings of the checks %s only", strings.Join(inPackages(v.table), ", "))
 		}
 		v.paths(path+".paths", &e)
 		v.notEmpty(path+".images", len(e.Images))
@@ -229,4 +229,14 @@ func (v *validator) breakGlass(b *BreakGlass) {
 			v.at(path+"."+field, "contradicts allowed: false")
 		}
 	}
+}
+
+// inPackages lists the checks that find something in packages.
+func inPackages(table []check) (names []string) {
+	for _, c := range table {
+		if c.inPackages {
+			names = append(names, c.name)
+		}
+	}
+	return names
 }

@@ -15,8 +15,10 @@ import (
 const (
 	// MaxBytes is the size of a document, or of a statement with it.
 	MaxBytes = 32 << 20
-	// MaxPackages is how many packages a platform's documents list together.
+	// MaxPackages is how many packages a platform's documents list together, and maxKept how
+	// many bytes their names, versions and licenses have.
 	MaxPackages = 100_000
+	maxKept     = 16 << 20
 
 	maxText     = 1024 // bytes of a name, version or identifier
 	maxPurl     = 4096 // bytes of a package URL
@@ -144,6 +146,7 @@ func asError(err error) error {
 type reader struct {
 	dec      *jsontext.Decoder
 	limit    int
+	kept     int // bytes of text
 	packages []attestor.Package
 
 	bomFormat, specVersion, spdxVersion, context string
@@ -227,6 +230,13 @@ func version(v, prefix string) bool {
 func (r *reader) add(p attestor.Package) error {
 	if len(r.packages) == r.limit {
 		return &Error{TooLarge, fmt.Sprintf("it lists more packages than the %d that are read", r.limit)}
+	}
+	r.kept += len(p.Name) + len(p.Version)
+	for _, l := range p.Licenses {
+		r.kept += len(l)
+	}
+	if r.kept > maxKept {
+		return &Error{TooLarge, fmt.Sprintf("its names and licenses have more than %d bytes", maxKept)}
 	}
 	r.packages = append(r.packages, p)
 	return nil

@@ -29,7 +29,7 @@ const (
 	maxDocuments = 8
 	maxBlobs     = 64
 	// maxImage is how many packages the documents of all platforms of an image list.
-	maxImage = 400_000
+	maxImage = 300_000
 )
 
 // The predicate types of statements that hold documents: those of cosign and BuildKit, and

@@ -221,15 +221,15 @@ func (d *documents) referrer(ctx context.Context, r v1.Descriptor) {
 
 // indexed reads the build attestations in the index.
 func (d *documents) indexed(ctx context.Context) {
+	// A signature that is missing, or cannot be checked, leaves the documents claims.
 	signer := ""
-	for i, digest := range d.want.InIndex {
-		if i == 0 && d.want.Rule != nil {
-			// A signature that is missing, or cannot be checked, leaves the documents claims.
-			if by, err := d.c.Check(ctx, d.want.Index, *d.want.Rule); err == nil {
-				signer = by + ", who signed the index"
-			}
+	if len(d.want.InIndex) > 0 && d.want.Rule != nil {
+		if by, err := d.c.Check(ctx, d.want.Index, *d.want.Rule); err == nil {
+			signer = by + ", who signed the index"
 		}
+	}
 
+	for _, digest := range d.want.InIndex {
 		// The index says which image it is about; older builders give it no subject.
 		place := "build attestation " + string(digest)
 		m, err := d.c.registry.Manifest(ctx, d.img, v1.Descriptor{Digest: v1.Hash{Algorithm: "sha256", Hex: digest.Hex()}})
@@ -313,7 +313,12 @@ func (d *documents) take(ctx context.Context, place string, l v1.Descriptor, f f
 		doc.PredicateType = inTotoMedia
 	}
 	if f.envelope {
-		if doc.Body, doc.Signer, err = d.unwrap(ctx, b, l.Annotations, f); err != nil {
+		doc.Body, doc.Signer, err = d.unwrap(ctx, b, l.Annotations, f)
+		if errors.Is(err, errHeavy) {
+			d.refuse(Refused{place, RefusedTooLarge, fmt.Sprintf("it has %d bytes: %v", len(b), err)})
+			return
+		}
+		if err != nil {
 			d.refuse(Refused{place, RefusedMalformed, explain(err)})
 			return
 		}
@@ -344,6 +349,9 @@ func (d *documents) blob(ctx context.Context, l v1.Descriptor) ([]byte, error) {
 	return b, nil
 }
 
+// errHeavy is the refusal of a document that the libraries would have to verify.
+var errHeavy = fmt.Errorf("of those that a certificate signs, or a log lists, at most %d are read", maxAttestation)
+
 // unwrap returns the statement in an envelope, and who signed it by the rule.
 func (d *documents) unwrap(
 	ctx context.Context, raw []byte, annotations map[string]string, f form,
@@ -352,10 +360,7 @@ func (d *documents) unwrap(
 	// over, so that it has to be smaller.
 	if d.m != nil && (d.m.verifier == nil || d.m.log) {
 		if len(raw) > maxAttestation {
-			return nil, "", rejection(fmt.Sprintf(
-				"it has %d bytes; of documents that are signed by an identity or logged, at most %d are read",
-				len(raw), maxAttestation,
-			))
+			return nil, "", errHeavy
 		}
 
 		var st Statement

@@ -1,8 +1,10 @@
 package corpus
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +62,27 @@ func (s *signing) referDocument(media string, document []byte) {
 	s.p.Manifests = append(s.p.Manifests, Manifest{s.repo, "", OCIManifest, m})
 }
 
+// buildAttested pushes, in place of the image, an index with the image and the attestation that BuildKit makes of it.
+func buildAttested(key Key, signed bool) func(*signing) {
+	return func(s *signing) {
+		image := s.p.Good()
+		statement := Stated(s.base, SPDXPredicate, SPDX("MIT", "pkg:deb/debian/openssl@3.0.15"))
+		config := []byte(`{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":["` + string(Sum(statement)) + `"]}}`)
+		s.p.Blobs = append(s.p.Blobs, Blob{s.repo, config}, Blob{s.repo, statement})
+		m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, OCIManifest, Desc(OCIConfig, config, ""),
+			Desc("application/vnd.in-toto+json", statement, `"annotations":{"in-toto.io/predicate-type":"`+SPDXPredicate+`"}`))
+		s.p.Manifests = append(s.p.Manifests, Manifest{s.repo, string(Sum(m)), OCIManifest, m})
+		index := Index(image.Entry(), DescOf(OCIManifest, Sum(m), len(m), `"platform":{"os":"unknown","architecture":"unknown"},`+
+			`"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"`+string(s.base)+`"}`))
+		s.p.Manifest("1", OCIIndex, index)
+
+		of := &signing{p: s.p, repo: s.repo, base: Sum([]byte(index)), size: len(index)}
+		if signed {
+			of.refer(key.Bundle(Statement(of.base, SignPredicate)))
+		}
+	}
+}
+
 // sboms are bills of materials that are attached to an image that is otherwise good.
 func sboms() []Case {
 	const openssl, curl = "pkg:deb/debian/openssl@3.0.15", "pkg:deb/debian/curl@8.5.0"
@@ -82,7 +105,7 @@ func sboms() []Case {
 		return func(s *signing) { s.refer(key.Bundle(Stated(s.base, SPDXPredicate, document))) }
 	}
 
-	unsigned, invalid := denied(attestor.CodeSBOMUnsigned), denied(attestor.CodeSBOMInvalid)
+	unsigned, invalid := denied(attestor.CodeSBOMUnsigned), denied(attestor.CodeSBOMInvalid, attestor.CodeSBOMMissing)
 	fine := SPDX("MIT", openssl)
 	return []Case{
 		document("none", denied(attestor.CodeSBOMMissing), func(*signing) {}),
@@ -98,21 +121,21 @@ func sboms() []Case {
 		document("under cosign's tag, by another key", unsigned, func(s *signing) {
 			s.attach("att", other.Envelope(Stated(s.base, SPDXPredicate, fine)))
 		}),
-		document("about another digest", denied(attestor.CodeSBOMOtherDigest), func(s *signing) {
+		document("about another digest", denied(attestor.CodeSBOMOtherDigest, attestor.CodeSBOMMissing), func(s *signing) {
 			s.refer(key.Bundle(Stated(s.other(), SPDXPredicate, fine)))
 		}),
-		document("about another digest, under cosign's tag", denied(attestor.CodeSBOMOtherDigest), func(s *signing) {
+		document("about another digest, under cosign's tag", denied(attestor.CodeSBOMOtherDigest, attestor.CodeSBOMMissing), func(s *signing) {
 			s.attach("att", key.Envelope(Stated(s.other(), SPDXPredicate, fine)))
 		}),
 		document("with one member twice", invalid, signed([]byte(strings.Replace(string(fine), `"name":"app"`, `"packages":[],"name":"app"`, 1)))),
 		document("of no JSON", invalid, signed([]byte(`"}`))),
-		document("in SPDX 3", denied(attestor.CodeSBOMFormat), signed([]byte(`{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}`))),
-		document("in the tag-value form", denied(attestor.CodeSBOMFormat), signed([]byte(`"SPDXVersion: SPDX-2.3"`))),
+		document("in SPDX 3", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing), signed([]byte(`{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}`))),
+		document("in the tag-value form", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing), signed([]byte(`"SPDXVersion: SPDX-2.3"`))),
 		document("another statement by the signer", denied(attestor.CodeSBOMMissing), func(s *signing) {
 			s.refer(key.Bundle(Stated(s.base, "https://slsa.dev/provenance/v1", fine)))
 		}),
 		named("in a format that the policy leaves out", strings.Replace(asked(""), "required: true, signedBy", "required: true, formats: [cyclonedx], signedBy", 1),
-			denied(attestor.CodeSBOMFormat), signed(fine)),
+			denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing), signed(fine)),
 		document("nine documents", undecided(attestor.CodeSBOMTooMany), func(s *signing) {
 			for i := range 9 {
 				s.refer(key.Bundle(Stated(s.base, SPDXPredicate, SPDX("MIT", fmt.Sprint(openssl, i)))))
@@ -125,6 +148,24 @@ func sboms() []Case {
 			}
 			s.refer(key.Bundle(Stated(s.base, SPDXPredicate, []byte(`{"spdxVersion":"SPDX-2.3","packages":[`+packages.String()[1:]+`]}`))))
 		}),
+		named("under an exception for documents that are malformed", asked("\n  exceptions: [{check: packages, subject: SBOM_INVALID, owner: o, reason: r, expires: 2099-01-01}]"),
+			denied(attestor.CodeSBOMMissing), signed([]byte(`"}`))),
+		document("larger than is read", undecided(attestor.CodeSBOMTooLarge), func(s *signing) {
+			s.referDocument(SPDXMedia, append(slices.Clone(fine), bytes.Repeat([]byte(" "), 33<<20)...))
+		}),
+		document("a thousand referrers", undecided(attestor.CodeSBOMTooMany), func(s *signing) {
+			signed(fine)(s)
+			s.referrers(func(w http.ResponseWriter) {
+				w.Header().Set("Content-Type", OCIIndex)
+				list := strings.Repeat(","+DescOf(OCIManifest, s.base, s.size, `"artifactType":"application/vnd.example"`), 1000)
+				_, _ = fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, OCIIndex, list[1:])
+			})
+		}),
+		document("by the signer of the index, from the build", admitted(), buildAttested(key, true)).
+			mending("sboms/from the build, of an index that nobody signed"),
+		document("from the build, of an index that nobody signed", unsigned, buildAttested(key, false)),
+		named("a denied package, from the build", asked("\n  packages: {deny: [{name: openssl}]}"),
+			denied(attestor.CodePackageDenied, attestor.CodeSBOMUnsigned), buildAttested(key, false)),
 		named("a denied package", asked("\n  packages: {deny: [{name: openssl, type: deb, reason: \"use the base's\"}]}"),
 			denied(attestor.CodePackageDenied), signed(fine)),
 		named("a denied package of another version", asked("\n  packages: {deny: [{name: openssl, type: deb, versions: [\"3.0.14\"]}]}"),
