@@ -59,7 +59,12 @@ func TestIndexes(t *testing.T) {
 
 func TestUpstreamFailuresAreDecisions(t *testing.T) {
 	s := newStages(t)
-	s.resolve = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryDenied, Msg: "the registry refused", Fix: "grant roles/artifactregistry.reader"}
+	s.resolve = &attestor.Error{
+		Kind: attestor.Upstream,
+		Code: attestor.CodeRegistryDenied,
+		Msg:  "the registry refused",
+		Fix:  "grant roles/artifactregistry.reader",
+	}
 	d, err := admit(t, s, nil)
 	if err != nil || d.Verdict != attestor.Undecided || d.Refusals()[0].Code != attestor.CodeRegistryDenied || d.Answer().HTTPStatus != 502 {
 		t.Errorf("got %+v, %v", d, err)
@@ -83,12 +88,25 @@ func TestTheIndexsScanIsTheFirstAMD64ChildsOnly(t *testing.T) {
 		want           attestor.Digest // that may use it; "" for none
 		nobodys        bool            // what is found on the index counts against every child
 	}{
-		{"first of several", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}, {Platform: "linux/amd64", Digest: digest(3)}, {Platform: "linux/amd64/v3", Digest: digest(4)}}, nil, digest(3), false},
+		{
+			"first of several",
+			[]attestor.Child{
+				{Platform: "linux/arm64", Digest: digest(2)}, {Platform: "linux/amd64", Digest: digest(3)},
+				{Platform: "linux/amd64/v3", Digest: digest(4)},
+			},
+			nil, digest(3), false,
+		},
 		{"a variant", []attestor.Child{{Platform: "linux/amd64/v2", Digest: digest(2)}}, nil, digest(2), false},
 		{"none", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}}, nil, "", true},
 		{"none of two", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}, {Platform: "linux/s390x", Digest: digest(3)}}, nil, "", true},
-		{"none, and one left out", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}}, []attestor.Child{{Platform: "linux/s390x", Digest: digest(3)}}, "", true},
-		{"the scanner's may have been left out", []attestor.Child{{Platform: "linux/amd64/v3", Digest: digest(2)}}, []attestor.Child{{Platform: "linux/amd64", Digest: digest(3)}}, "", false},
+		{
+			"none, and one left out", []attestor.Child{{Platform: "linux/arm64", Digest: digest(2)}},
+			[]attestor.Child{{Platform: "linux/s390x", Digest: digest(3)}}, "", true,
+		},
+		{
+			"the scanner's may have been left out", []attestor.Child{{Platform: "linux/amd64/v3", Digest: digest(2)}},
+			[]attestor.Child{{Platform: "linux/amd64", Digest: digest(3)}}, "", false,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newStages(t)

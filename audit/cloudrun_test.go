@@ -46,7 +46,9 @@ func TestDefinitionsInProject(t *testing.T) {
 	}
 
 	for i, w := range want {
-		if got[i].Name != "projects/acme/locations/us-east1/"+w.name || !strings.Contains(string(got[i].Text), w.text) || !strings.Contains(string(got[i].IAM), w.iam) || (got[i].IAM == nil) != (w.iam == "") {
+		if got[i].Name != "projects/acme/locations/us-east1/"+w.name || !strings.Contains(string(got[i].Text), w.text) ||
+			!strings.Contains(string(got[i].IAM), w.iam) ||
+			(got[i].IAM == nil) != (w.iam == "") {
 			t.Errorf("%s: %s, IAM %s", got[i].Name, got[i].Text, got[i].IAM)
 		}
 	}
@@ -73,8 +75,17 @@ func TestImagesInProject(t *testing.T) {
 
 	services := `{"services":[{"template":` + container("r/a:1", "r/b:1") + `},{}],"nextPageToken":"2"}`
 	jobs := `{"jobs":[{"template":{"template":` + container("r/j:1", "r/k:1") + `}},{},{"template":{}}],"nextPageToken":"2"}`
-	last := map[string]string{"services": services, "services 2": `{"services":[{"template":` + container("r/c:1") + `}]}`, "jobs": jobs, "jobs 2": `{"jobs":[{"template":{"template":` + container("r/l:1") + `}}]}`}
-	last["workerPools"], last["workerPools 2"] = `{"workerPools":[{"template":`+container("r/w:1")+`},{}],"nextPageToken":"2"}`, `{"workerPools":[{"template":`+container("r/x:1")+`}]}`
+	last := map[string]string{
+		"services":   services,
+		"services 2": `{"services":[{"template":` + container("r/c:1") + `}]}`,
+		"jobs":       jobs,
+		"jobs 2":     `{"jobs":[{"template":{"template":` + container("r/l:1") + `}}]}`,
+	}
+	last["workerPools"], last["workerPools 2"] = `{"workerPools":[{"template":`+container(
+		"r/w:1",
+	)+`},{}],"nextPageToken":"2"}`, `{"workerPools":[{"template":`+container(
+		"r/x:1",
+	)+`}]}`
 	last["instances"], last["instances 2"] = `{"instances":[`+container("r/p:1")+`,{}],"nextPageToken":"2"}`, `{"instances":[`+container("r/q:1")+`]}`
 	first := []string{"r/a:1", "r/b:1", "r/c:1", "r/j:1", "r/k:1"}
 	all := append(slices.Clone(first), "r/l:1", "r/w:1", "r/x:1", "r/p:1", "r/q:1")
@@ -86,7 +97,11 @@ func TestImagesInProject(t *testing.T) {
 		{name: "two pages of each", want: all},
 		{name: "nothing runs", page: "all", answer: `{}`},
 		{name: "a region is down", page: "services 2", answer: `{"unreachable":["europe-west1"]}`, want: first[:2], says: "europe-west1"},
-		{name: "a region of jobs is down", page: "jobs", answer: `{"jobs":[{"template":{"template":` + container("r/j:1") + `}}],"unreachable":["projects/acme/locations/us-east4"]}`, want: first[:3], says: "could not reach projects/acme/locations/us-east4"},
+		{
+			name: "a region of jobs is down", page: "jobs",
+			answer: `{"jobs":[{"template":{"template":` + container("r/j:1") + `}}],"unreachable":["projects/acme/locations/us-east4"]}`,
+			want:   first[:3], says: "could not reach projects/acme/locations/us-east4",
+		},
 		{name: "a region of worker pools is down", page: "workerPools 2", answer: `{"unreachable":["us-east4"]}`, want: all[:7], says: "us-east4"},
 		{name: "a region of instances is down", page: "instances 2", answer: `{"unreachable":["us-east4"]}`, want: all[:9], says: "us-east4"},
 		{name: "services are not allowed", page: "services 2", answer: "403", want: first[:2], says: "may not list the Cloud Run services"},
@@ -98,7 +113,10 @@ func TestImagesInProject(t *testing.T) {
 		{name: "worker pools are not allowed", page: "workerPools", answer: "403", want: all[:6], says: "may not list the Cloud Run worker pools"},
 		{name: "a page of worker pools is missing", page: "workerPools 2", answer: "404", want: all[:7], says: "worker pools of acme could not be listed"},
 		{name: "instances are down", page: "instances", answer: "500", want: all[:8], says: "instances of acme could not be listed"},
-		{name: "a page of instances is cut short", page: "instances 2", answer: `{"instances":[{"con`, want: all[:9], says: "instances of acme could not be listed"},
+		{
+			name: "a page of instances is cut short", page: "instances 2", answer: `{"instances":[{"con`, want: all[:9],
+			says: "instances of acme could not be listed",
+		},
 		{name: "jobs are no JSON", page: "jobs 2", answer: "<html>", want: first, says: "jobs of acme could not be listed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,7 +129,8 @@ func TestImagesInProject(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 
-			if (err != nil) != (tt.says != "") || err != nil && (attestor.KindOf(err) != attestor.Upstream || !strings.Contains(attestor.Message(err)+" "+fixOf(err), tt.says)) {
+			if (err != nil) != (tt.says != "") ||
+				err != nil && (attestor.KindOf(err) != attestor.Upstream || !strings.Contains(attestor.Message(err)+" "+fixOf(err), tt.says)) {
 				t.Errorf("error %v, want %q", err, tt.says)
 			}
 		})
@@ -141,8 +160,15 @@ func TestExecutionsInProject(t *testing.T) {
 		want   []string
 		fails  bool
 	}{
-		{"one that runs on an old image", `{"executions":[` + execution("a-1", `"runningCount":1,`, "r/old:1") + `]}`, []string{"r/new:1", "r/new:1", "r/old:1", "r/never:1"}, false},
-		{"one whose tasks have not begun", `{"executions":[` + execution("a-1", "", "r/old:1") + `]}`, []string{"r/new:1", "r/new:1", "r/old:1", "r/never:1"}, false},
+		{
+			"one that runs on an old image",
+			`{"executions":[` + execution("a-1", `"runningCount":1,`, "r/old:1") + `]}`,
+			[]string{"r/new:1", "r/new:1", "r/old:1", "r/never:1"}, false,
+		},
+		{
+			"one whose tasks have not begun", `{"executions":[` + execution("a-1", "", "r/old:1") + `]}`,
+			[]string{"r/new:1", "r/new:1", "r/old:1", "r/never:1"}, false,
+		},
 		{"all others ended", `{"executions":[` + execution("a-1", ended, "r/old:1") + `]}`, []string{"r/new:1", "r/new:1", "r/never:1"}, false},
 		{"a page that is missing", "500", []string{"r/new:1", "r/new:1"}, true},
 		{"a page that lacks a region", `{"unreachable":["us-east1"]}`, []string{"r/new:1", "r/new:1"}, true},

@@ -22,15 +22,26 @@ func TestExplain(t *testing.T) {
 		r    attestor.Record
 	}{
 		{"refused", record(1, attestor.Deny, func(r *attestor.Record) {
-			r.Decision.Checks[0].Exceptions = []attestor.AppliedException{{ID: "CVE-2025-9", Owner: "payments", Reason: "not reachable", Expires: "2026-12-31", Subject: "CVE-2025-9 in zlib"}}
+			r.Decision.Checks[0].Exceptions = []attestor.AppliedException{
+				{ID: "CVE-2025-9", Owner: "payments", Reason: "not reachable", Expires: "2026-12-31", Subject: "CVE-2025-9 in zlib"},
+			}
 			r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{
 				{Code: attestor.CodeNotAttested, Message: "the image did not pass"},
-				{Code: attestor.CodeAlreadyAttested, Message: "an earlier attestation by projects/p/attestors/a still admits this digest", Fix: "attestor revoke IMAGE --reason TEXT"},
+				{
+					Code:    attestor.CodeAlreadyAttested,
+					Message: "an earlier attestation by projects/p/attestors/a still admits this digest",
+					Fix:     "attestor revoke IMAGE --reason TEXT",
+				},
 			}})
 		})},
 		{"passed", record(2, attestor.Pass, func(r *attestor.Record) {
 			r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusPass})
-			r.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Occurrence: "projects/p/occurrences/1", Digest: digest(2), PublicKeyID: "//cloudkms.googleapis.com/v1/k", Created: true}}
+			r.Decision.Attestations = []attestor.Attestation{
+				{
+					Attestor: "projects/p/attestors/a", Occurrence: "projects/p/occurrences/1", Digest: digest(2),
+					PublicKeyID: "//cloudkms.googleapis.com/v1/k", Created: true,
+				},
+			}
 		})},
 		{"refused-later", record(6, attestor.Pass, func(r *attestor.Record) {
 			r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckUser, Platform: "linux/amd64", Status: attestor.StatusWarn, Reasons: []attestor.Reason{{

@@ -24,14 +24,30 @@ func TestSources(t *testing.T) {
 	}{
 		{name: "lines", refs: audit.LinesOf(strings.NewReader("a:1\n # no\n\n b:2 \r\n")), want: []string{"a:1", "b:2"}},
 		{name: "a line too long", refs: audit.LinesOf(strings.NewReader("a:1\n" + strings.Repeat("x", 5000))), want: []string{"a:1"}, bad: true},
-		{name: "cloud run", refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Service","spec":{"template":{"spec":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}}},{"spec":{}}]`)), want: []string{"r/a:1", "r/b:1"}},
-		{name: "cloud run's jobs", refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Job","spec":{"template":{"spec":{"taskCount":2,"template":{"spec":{"containers":[{"image":"r/j:1"},{}]}}}}}}]`)), want: []string{"r/j:1"}},
+		{
+			name: "cloud run",
+			refs: audit.RunningInCloudRun(
+				strings.NewReader(`[{"kind":"Service","spec":{"template":{"spec":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}}},{"spec":{}}]`),
+			),
+			want: []string{"r/a:1", "r/b:1"},
+		},
+		{
+			name: "cloud run's jobs",
+			refs: audit.RunningInCloudRun(
+				strings.NewReader(`[{"kind":"Job","spec":{"template":{"spec":{"taskCount":2,"template":{"spec":{"containers":[{"image":"r/j:1"},{}]}}}}}}]`),
+			),
+			want: []string{"r/j:1"},
+		},
 		{
 			name: "cloud run's executions", want: []string{"r/old:1"},
 			refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Execution","metadata":{"name":"j-1"},"spec":{"template":{"spec":{"containers":[{"image":"r/old:1"}]}}},"status":{"runningCount":1}},
 				{"kind":"Execution","metadata":{"name":"j-0"},"spec":{"template":{"spec":{"containers":[{"image":"r/ended:1"}]}}},"status":{"completionTime":"2026-11-01T00:00:00Z"}}]`)),
 		},
-		{name: "cloud run, cut short", refs: audit.RunningInCloudRun(strings.NewReader(`[{"spec":{"template":{"spec":{"containers":[{"image":"r/a:1"}]}}}}`)), bad: true},
+		{
+			name: "cloud run, cut short",
+			refs: audit.RunningInCloudRun(strings.NewReader(`[{"spec":{"template":{"spec":{"containers":[{"image":"r/a:1"}]}}}}`)),
+			bad:  true,
+		},
 		{name: "cloud run, another document", refs: audit.RunningInCloudRun(strings.NewReader(`{"items":[]}`)), bad: true},
 		{name: "kubernetes", refs: audit.RunningInKubernetes(strings.NewReader(`{"apiVersion":"v1","items":[{"spec":{"initContainers":[{"name":"i","image":"r/i:1"}],"containers":[{"name":"a","image":"localhost:5000/r/a:1"},{"name":"b","image":"r/b@` + d + `"},{"name":"c","image":"r/c:1"}]},
 			"status":{"containerStatuses":[{"name":"a","imageID":"docker-pullable://other/x@` + d + `"},{"name":"c","imageID":"docker://` + d + `"}]}}],"kind":"List"}`)),
@@ -39,7 +55,11 @@ func TestSources(t *testing.T) {
 		{name: "kubernetes, none", refs: audit.RunningInKubernetes(strings.NewReader(`{"items":[]}`))},
 		{name: "kubernetes, another document", refs: audit.RunningInKubernetes(strings.NewReader(`{"kind":"Pod"}`)), bad: true},
 		{name: "kubernetes, empty", refs: audit.RunningInKubernetes(strings.NewReader(``)), bad: true},
-		{name: "tags, malformed repository", refs: audit.TagsOf(t.Context(), []string{"nginx"}, audit.RegistryOptions{Transport: http.DefaultTransport}), bad: true},
+		{
+			name: "tags, malformed repository",
+			refs: audit.TagsOf(t.Context(), []string{"nginx"}, audit.RegistryOptions{Transport: http.DefaultTransport}),
+			bad:  true,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string

@@ -55,27 +55,76 @@ func TestCloudRunLists(t *testing.T) {
 	}{
 		{"all traffic to the latest revision", []string{served(two, ready+`,"traffic":[{"revisionName":"api-2","latestRevision":true,"percent":100}]`)},
 			[]string{"service|7/us-east1/api|api-2|100 %|c|r/api:2"}, ""},
-		{"the latest without a name", []string{served(two, ready+`,"traffic":[{"latestRevision":true,"percent":100}]`)}, []string{"service|7/us-east1/api|api-2|100 %|c|r/api:2"}, ""},
-		{"an old revision serves", []string{served(two, ready+`,"traffic":[{"revisionName":"api-1","percent":100}]`), revision("api-1", one, "r/api@"+d1), revision("api-2", two, "r/api@"+d2)},
+		{
+			"the latest without a name",
+			[]string{served(two, ready+`,"traffic":[{"latestRevision":true,"percent":100}]`)},
+			[]string{"service|7/us-east1/api|api-2|100 %|c|r/api:2"}, "",
+		},
+		{"an old revision serves", []string{
+			served(two, ready+`,"traffic":[{"revisionName":"api-1","percent":100}]`),
+			revision("api-1", one, "r/api@"+d1), revision("api-2", two, "r/api@"+d2),
+		},
 			[]string{"service|7/us-east1/api|api-1|100 %|c|r/api:1 = r/api@" + d1}, ""},
-		{"both serve, and a third has a tag", []string{served(two, ready+`,"traffic":[{"revisionName":"api-1","percent":10},{"revisionName":"api-2","percent":90},{"revisionName":"api-0","tag":"old"},{"revisionName":"api-2","tag":"new"}]`),
+		{"both serve, and a third has a tag", []string{served(
+			two,
+			ready+`,"traffic":[{"revisionName":"api-1","percent":10},{"revisionName":"api-2","percent":90},{"revisionName":"api-0","tag":"old"},{"revisionName":"api-2","tag":"new"}]`,
+		),
 			revision("api-1", one, ""), revision("api-2", two, "r/api@"+d2), revision("api-0", `{"name":"c","image":"r/api@`+d1+`"}`, "r/api@"+d1)},
 			[]string{"service|7/us-east1/api|api-1|10 %|c|r/api:1", "service|7/us-east1/api|api-2|90 %, tag new|c|r/api:2 = r/api@" + d2, "service|7/us-east1/api|api-0|tag old|c|r/api@" + d1}, ""},
-		{"the latest was created and never became ready", []string{served(two, `"latestReadyRevisionName":"api-1","latestCreatedRevisionName":"api-2","traffic":[{"latestRevision":true,"revisionName":"api-1","percent":100}]`), revision("api-1", one, "")},
+		{"the latest was created and never became ready", []string{
+			served(
+				two,
+				`"latestReadyRevisionName":"api-1","latestCreatedRevisionName":"api-2","traffic":[{"latestRevision":true,"revisionName":"api-1","percent":100}]`,
+			),
+			revision("api-1", one, ""),
+		},
 			[]string{"service|7/us-east1/api|api-1|100 %|c|r/api:1"}, ""},
-		{"no share and no tag", []string{served(two, ready+`,"traffic":[{"revisionName":"api-1","percent":0},{"revisionName":"api-2","percent":100}]`)}, []string{"service|7/us-east1/api|api-2|100 %|c|r/api:2"}, ""},
-		{"a revision that no list has", []string{served(two, ready+`,"traffic":[{"revisionName":"api-1","percent":1},{"revisionName":"api-2","percent":99}]`)}, nil, "serves the revision api-1 (1 %)"},
-		{"that revision in another region", []string{served(two, ready+`,"traffic":[{"revisionName":"api-1","percent":100}]`), strings.Replace(revision("api-1", one, ""), "us-east1", "us-west1", 1)}, nil, "in none of the lists"},
+		{
+			"no share and no tag",
+			[]string{served(two, ready+`,"traffic":[{"revisionName":"api-1","percent":0},{"revisionName":"api-2","percent":100}]`)},
+			[]string{"service|7/us-east1/api|api-2|100 %|c|r/api:2"}, "",
+		},
+		{
+			"a revision that no list has",
+			[]string{served(two, ready+`,"traffic":[{"revisionName":"api-1","percent":1},{"revisionName":"api-2","percent":99}]`)},
+			nil, "serves the revision api-1 (1 %)",
+		},
+		{
+			"that revision in another region",
+			[]string{
+				served(two, ready+`,"traffic":[{"revisionName":"api-1","percent":100}]`),
+				strings.Replace(revision("api-1", one, ""), "us-east1", "us-west1", 1),
+			},
+			nil, "in none of the lists",
+		},
 		{"a definition without a state", []string{served(two, "")}, []string{"service|7/us-east1/api|||c|r/api:2"}, ""},
-		{"of two containers the digest is one's", []string{served(two, ready+`,"traffic":[{"revisionName":"api-2","percent":100}]`), revision("api-2", two+`,{"name":"side","image":"r/side:1"},{"name":"none"}`, "r/api@"+d2)},
+		{"of two containers the digest is one's", []string{
+			served(two, ready+`,"traffic":[{"revisionName":"api-2","percent":100}]`),
+			revision("api-2", two+`,{"name":"side","image":"r/side:1"},{"name":"none"}`, "r/api@"+d2),
+		},
 			[]string{"service|7/us-east1/api|api-2|100 %|c|r/api:2 = r/api@" + d2, "service|7/us-east1/api|api-2|100 %|side|r/side:1"}, ""},
-		{"of two containers of one repository it is nobody's", []string{served(two, ready+`,"traffic":[{"revisionName":"api-2","percent":100}]`), revision("api-2", two+`,{"name":"side","image":"r/api:3"}`, "r/api@"+d2)},
+		{"of two containers of one repository it is nobody's", []string{
+			served(two, ready+`,"traffic":[{"revisionName":"api-2","percent":100}]`),
+			revision("api-2", two+`,{"name":"side","image":"r/api:3"}`, "r/api@"+d2),
+		},
 			[]string{"service|7/us-east1/api|api-2|100 %|c|r/api:2", "service|7/us-east1/api|api-2|100 %|side|r/api:3"}, ""},
-		{"a worker pool", []string{strings.ReplaceAll(strings.Replace(served(two, ready+`,"instanceSplits":[{"revisionName":"api-1","percent":100}]`), `"Service"`, `"WorkerPool"`, 1), "traffic", "x"), revision("api-1", one, "")},
+		{"a worker pool", []string{
+			strings.ReplaceAll(
+				strings.Replace(served(two, ready+`,"instanceSplits":[{"revisionName":"api-1","percent":100}]`), `"Service"`, `"WorkerPool"`, 1),
+				"traffic", "x",
+			),
+			revision("api-1", one, ""),
+		},
 			[]string{"worker pool|7/us-east1/api|api-1|100 %|c|r/api:1"}, ""},
-		{"an instance", []string{`{"kind":"Instance","metadata":{"name":"i"},"spec":{"containers":[` + two + `]},"status":{"containerStatuses":[{"name":"c","imageDigest":"r/api@` + d2 + `"}]}}`},
+		{"an instance", []string{
+			`{"kind":"Instance","metadata":{"name":"i"},"spec":{"containers":[` + two + `]},"status":{"containerStatuses":[{"name":"c","imageDigest":"r/api@` + d2 + `"}]}}`,
+		},
 			[]string{"instance|i|||c|r/api:2 = r/api@" + d2}, ""},
-		{"a job", []string{`{"kind":"Job","metadata":{"name":"j"},"spec":{"template":{"spec":{"template":{"spec":{"containers":[` + two + `]}}}}}}`}, []string{"job|j|||c|r/api:2"}, ""},
+		{
+			"a job",
+			[]string{`{"kind":"Job","metadata":{"name":"j"},"spec":{"template":{"spec":{"template":{"spec":{"containers":[` + two + `]}}}}}}`},
+			[]string{"job|j|||c|r/api:2"}, "",
+		},
 		{"revisions alone", []string{revision("api-1", one, "")}, nil, "do not say which of them serve"},
 		{"something else", []string{`{"kind":"Pod"}`}, nil, "without a spec"},
 		{"null", []string{`null`}, nil, "without a spec"},
@@ -90,7 +139,8 @@ func TestCloudRunLists(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if (err == nil) != (tt.says == "") || err != nil && (attestor.KindOf(err) != attestor.Invalid || !strings.Contains(attestor.Message(err), tt.says)) {
+			if (err == nil) != (tt.says == "") ||
+				err != nil && (attestor.KindOf(err) != attestor.Invalid || !strings.Contains(attestor.Message(err), tt.says)) {
 				t.Errorf("%v, want %q", err, tt.says)
 			}
 		})
@@ -128,14 +178,34 @@ func TestServingInProject(t *testing.T) {
 		says    string
 	}{
 		{"an old revision serves, and a tag names the new one",
-			answers(service(`"latestReadyRevision":"projects/acme/locations/us-east1/services/api/revisions/api-2","trafficStatuses":[{"type":"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION","revision":"api-1","percent":100},{"type":"TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST","tag":"next"}]`), map[string]string{first: `{"status":{"imageDigest":"r/api@` + d + `"}}`}),
+			answers(
+				service(
+					`"latestReadyRevision":"projects/acme/locations/us-east1/services/api/revisions/api-2","trafficStatuses":[{"type":"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION","revision":"api-1","percent":100},{"type":"TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST","tag":"next"}]`,
+				),
+				map[string]string{first: `{"status":{"imageDigest":"r/api@` + d + `"}}`},
+			),
 			[]string{"service|acme/us-east1/api|api-1|100 %|c|r/api:1 = r/api@" + d, "service|acme/us-east1/api|api-2|tag next|c|r/api@" + d}, ""},
-		{"its digest may not be read", answers(service(`"trafficStatuses":[{"revision":"api-1","percent":100}]`), map[string]string{first: "403"}), []string{"service|acme/us-east1/api|api-1|100 %|c|r/api:1"}, ""},
-		{"its digest cannot be read", answers(service(`"trafficStatuses":[{"revision":"api-1","percent":100}]`), map[string]string{first: "500"}), nil, "could not be listed"},
+		{
+			"its digest may not be read",
+			answers(service(`"trafficStatuses":[{"revision":"api-1","percent":100}]`), map[string]string{first: "403"}),
+			[]string{"service|acme/us-east1/api|api-1|100 %|c|r/api:1"}, "",
+		},
+		{
+			"its digest cannot be read",
+			answers(service(`"trafficStatuses":[{"revision":"api-1","percent":100}]`), map[string]string{first: "500"}),
+			nil, "could not be listed",
+		},
 		{"a revision is gone", answers(service(`"trafficStatuses":[{"revision":"api-9","percent":100}]`), nil), nil, "could not be listed"},
-		{"a revision may not be read", answers(service(`"trafficStatuses":[{"revision":"api-1","percent":100}]`), map[string]string{at + "us-east1/services/api/revisions/api-1": "403"}), nil, "may not list"},
+		{
+			"a revision may not be read",
+			answers(service(`"trafficStatuses":[{"revision":"api-1","percent":100}]`), map[string]string{at + "us-east1/services/api/revisions/api-1": "403"}),
+			nil, "may not list",
+		},
 		{"nothing became ready", answers(service(`"latestCreatedRevision":"x"`), nil), []string{"service|acme/us-east1/api|||c|r/api:2"}, ""},
-		{"no traffic is told", answers(service(`"latestReadyRevision":"a/b/api-2"`), nil), []string{"service|acme/us-east1/api|api-2|latest ready|c|r/api@" + d}, ""},
+		{
+			"no traffic is told", answers(service(`"latestReadyRevision":"a/b/api-2"`), nil),
+			[]string{"service|acme/us-east1/api|api-2|latest ready|c|r/api@" + d}, "",
+		},
 		{"a worker pool", answers(`{}`, map[string]string{
 			at + "-/workerPools":                        `{"workerPools":[{"name":"projects/acme/locations/us-east1/workerPools/w","latestReadyRevision":"w-2","template":{"containers":[{"image":"r/w:3"}]},"instanceSplitStatuses":[{"type":"INSTANCE_SPLIT_ALLOCATION_TYPE_LATEST","percent":100}]}]}`,
 			at + "us-east1/workerPools/w/revisions/w-2": `{"containers":[{"image":"r/w@` + d + `"}]}`}), []string{"worker pool|acme/us-east1/w|w-2|100 %||r/w@" + d}, ""},
@@ -163,7 +233,8 @@ func TestServingInProject(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if (err == nil) != (tt.says == "") || err != nil && (attestor.KindOf(err) != attestor.Upstream || !strings.Contains(attestor.Message(err), tt.says)) {
+			if (err == nil) != (tt.says == "") ||
+				err != nil && (attestor.KindOf(err) != attestor.Upstream || !strings.Contains(attestor.Message(err), tt.says)) {
 				t.Errorf("%v, want %q", err, tt.says)
 			}
 		})
@@ -194,14 +265,29 @@ func TestPodWorkloads(t *testing.T) {
 		found      audit.PodsFound
 		says       string
 	}{
-		{"by phase", list("", pod("a", "Running", "x@"+d), pod("b", "Succeeded", "x@"+d), pod("c", "Failed", ""), pod("d", "Pending", ""), pod("e", "Unknown", ""), pod("f", "", "x@sha256:short")),
+		{"by phase", list(
+			"", pod("a", "Running", "x@"+d), pod("b", "Succeeded", "x@"+d), pod("c", "Failed", ""),
+			pod("d", "Pending", ""), pod("e", "Unknown", ""), pod("f", "", "x@sha256:short"),
+		),
 			[]string{"pod|prod/a|||c|r/a:1 = r/a@" + d, "pod|prod/d|||c|r/a:1", "pod|prod/e|||c|r/a:1", "pod|prod/f|||c|r/a:1"}, audit.PodsFound{Pods: 4, Finished: 2, ByImageID: 1, ByImage: 3}, ""},
 		{"only finished", list("", pod("b", "Succeeded", "")), nil, audit.PodsFound{Finished: 1}, ""},
-		{"a page of several", list(`"continue":"x"`, pod("a", "Running", "")), []string{"pod|prod/a|||c|r/a:1"}, audit.PodsFound{Pods: 1, ByImage: 1}, "one page of several"},
-		{"a page of several, told first", `{"metadata":{"continue":"x"},"items":[` + pod("a", "Running", "") + `]}`, nil, audit.PodsFound{}, "one page of several"},
-		{"the last page", list(`"continue":"","resourceVersion":"7"`, pod("a", "Running", "")), []string{"pod|prod/a|||c|r/a:1"}, audit.PodsFound{Pods: 1, ByImage: 1}, ""},
+		{
+			"a page of several", list(`"continue":"x"`, pod("a", "Running", "")), []string{"pod|prod/a|||c|r/a:1"},
+			audit.PodsFound{Pods: 1, ByImage: 1}, "one page of several",
+		},
+		{
+			"a page of several, told first", `{"metadata":{"continue":"x"},"items":[` + pod("a", "Running", "") + `]}`,
+			nil, audit.PodsFound{}, "one page of several",
+		},
+		{
+			"the last page", list(`"continue":"","resourceVersion":"7"`, pod("a", "Running", "")),
+			[]string{"pod|prod/a|||c|r/a:1"}, audit.PodsFound{Pods: 1, ByImage: 1}, "",
+		},
 		{"other resources", list("", `{"kind":"Deployment","spec":{"template":{}}}`), nil, audit.PodsFound{}, "holds a Deployment"},
-		{"cut short after its items", strings.TrimSuffix(list("", pod("a", "Running", "")), "}"), []string{"pod|prod/a|||c|r/a:1"}, audit.PodsFound{Pods: 1, ByImage: 1}, "not the complete output"},
+		{
+			"cut short after its items", strings.TrimSuffix(list("", pod("a", "Running", "")), "}"),
+			[]string{"pod|prod/a|||c|r/a:1"}, audit.PodsFound{Pods: 1, ByImage: 1}, "not the complete output",
+		},
 		{"no items", `{"kind":"List"}`, nil, audit.PodsFound{}, "not the complete output"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -213,7 +299,8 @@ func TestPodWorkloads(t *testing.T) {
 			if found != tt.found {
 				t.Errorf("found %+v, want %+v", found, tt.found)
 			}
-			if (err == nil) != (tt.says == "") || err != nil && (attestor.KindOf(err) != attestor.Invalid || !strings.Contains(attestor.Message(err), tt.says)) {
+			if (err == nil) != (tt.says == "") ||
+				err != nil && (attestor.KindOf(err) != attestor.Invalid || !strings.Contains(attestor.Message(err), tt.says)) {
 				t.Errorf("%v, want %q", err, tt.says)
 			}
 		})

@@ -45,7 +45,12 @@ func TestScanState(t *testing.T) {
 		{"another kind finished, this one runs", nil, occurrences{
 			complete(u, under("projects/goog-analysis/notes/COMPLIANCE")), discovery(u, grafeaspb.DiscoveryOccurrence_SCANNING),
 		}, attestor.ScanRunning},
-		{"a regional note", nil, occurrences{complete(u, under("projects/goog-analysis/locations/us-east1/notes/PACKAGE_VULNERABILITY"))}, attestor.ScanComplete},
+		{
+			"a regional note",
+			nil,
+			occurrences{complete(u, under("projects/goog-analysis/locations/us-east1/notes/PACKAGE_VULNERABILITY"))},
+			attestor.ScanComplete,
+		},
 		{"a namesake in another project", nil, occurrences{complete(u, under("projects/mallory/notes/PACKAGE_VULNERABILITY"))}, attestor.ScanNotFound},
 		{"a project that looks like it", nil, occurrences{complete(u, under("projects/goog-analysis-2/notes/PACKAGE_VULNERABILITY"))}, attestor.ScanNotFound},
 		{"a scanner that is not trusted", nil, occurrences{complete(u, under(houseNote))}, attestor.ScanNotFound},
@@ -185,8 +190,24 @@ func TestIndexScan(t *testing.T) {
 		{"both scanned", index, none, occurrences{
 			complete(uri(index), scanned(start.Add(-time.Hour))), complete(uri(child)), finding(uri(index), "CVE-1", low), finding(uri(child), "CVE-2", low),
 		}, attestor.ScanComplete, false, []string{"CVE-1", "CVE-2"}},
-		{"child runs, index done", index, none, occurrences{complete(uri(index)), discovery(uri(child), grafeaspb.DiscoveryOccurrence_SCANNING)}, attestor.ScanComplete, true, nil},
-		{"no child is the scanner's", none, index, occurrences{complete(uri(index)), finding(uri(index), "CVE-1", low)}, attestor.ScanNotFound, false, []string{"CVE-1"}},
+		{
+			"child runs, index done",
+			index,
+			none,
+			occurrences{complete(uri(index)), discovery(uri(child), grafeaspb.DiscoveryOccurrence_SCANNING)},
+			attestor.ScanComplete,
+			true,
+			nil,
+		},
+		{
+			"no child is the scanner's",
+			none,
+			index,
+			occurrences{complete(uri(index)), finding(uri(index), "CVE-1", low)},
+			attestor.ScanNotFound,
+			false,
+			[]string{"CVE-1"},
+		},
 		{"no child is the scanner's, and this one was scanned", none, index, occurrences{
 			complete(uri(child)), finding(uri(index), "CVE-1", low), finding(uri(child), "CVE-2", low),
 		}, attestor.ScanComplete, false, []string{"CVE-1", "CVE-2"}},

@@ -58,7 +58,10 @@ func (w *world) config() preflight.Config {
 					if slices.Contains(w.attested[a], img.Digest()) {
 						s.Valid = append(s.Valid, attestor.Attestation{Attestor: a, Digest: img.Digest()})
 					} else {
-						s.Invalid = append(s.Invalid, attestor.InvalidAttestation{Attestation: attestor.Attestation{Attestor: a, Digest: img.Digest()}, Why: "its signature does not verify"})
+						s.Invalid = append(s.Invalid, attestor.InvalidAttestation{
+							Attestation: attestor.Attestation{Attestor: a, Digest: img.Digest()},
+							Why:         "its signature does not verify",
+						})
 					}
 				}
 			}
@@ -89,14 +92,24 @@ func service(image string) audit.Workload {
 func TestMatches(t *testing.T) {
 	d := "@" + string(digest(1))
 	for pattern, want := range map[string]map[string]bool{
-		"gcr.io/acme/app":       {"gcr.io/acme/app": true, "gcr.io/acme/app:1": true, "gcr.io/acme/app" + d: true, "gcr.io/acme/app:1" + d: true, "gcr.io/acme/app-evil": false, "gcr.io/acme/app/x": false, "gcr.io/acme/ap": false, "evil.example/gcr.io/acme/app": false},
-		"gcr.io/acme/app:1":     {"gcr.io/acme/app:1": true, "gcr.io/acme/app:1" + d: false, "gcr.io/acme/app:12": false, "gcr.io/acme/app": false},
-		"gcr.io/acme/app" + d:   {"gcr.io/acme/app" + d: true, "gcr.io/acme/app": false, "gcr.io/acme/app@" + string(digest(2)): false},
-		"gcr.io/acme/app@*":     {"gcr.io/acme/app" + d: true, "gcr.io/acme/app:1": false},
-		"gcr.io/acme/*":         {"gcr.io/acme/app": true, "gcr.io/acme/app:1": true, "gcr.io/acme/app" + d: true, "gcr.io/acme/sub/app": false, "gcr.io/acme/": false, "gcr.io/acme-evil/app": false},
-		"gcr.io/acme/ap*":       {"gcr.io/acme/app:1": true, "gcr.io/acme/ap": false, "gcr.io/acme/ap/x": false, "gcr.io/acme/bapp": false},
-		"gcr.io/*":              {"gcr.io/app:1": true, "gcr.io/acme/app": false},
-		"gcr.io/acme/**":        {"gcr.io/acme/app": true, "gcr.io/acme/sub/deep/app" + d: true, "gcr.io/acme": false, "gcr.io/acme/": false, "gcr.io/acme-evil/x": false},
+		"gcr.io/acme/app": {
+			"gcr.io/acme/app": true, "gcr.io/acme/app:1": true, "gcr.io/acme/app" + d: true,
+			"gcr.io/acme/app:1" + d: true, "gcr.io/acme/app-evil": false, "gcr.io/acme/app/x": false,
+			"gcr.io/acme/ap": false, "evil.example/gcr.io/acme/app": false,
+		},
+		"gcr.io/acme/app:1":   {"gcr.io/acme/app:1": true, "gcr.io/acme/app:1" + d: false, "gcr.io/acme/app:12": false, "gcr.io/acme/app": false},
+		"gcr.io/acme/app" + d: {"gcr.io/acme/app" + d: true, "gcr.io/acme/app": false, "gcr.io/acme/app@" + string(digest(2)): false},
+		"gcr.io/acme/app@*":   {"gcr.io/acme/app" + d: true, "gcr.io/acme/app:1": false},
+		"gcr.io/acme/*": {
+			"gcr.io/acme/app": true, "gcr.io/acme/app:1": true, "gcr.io/acme/app" + d: true,
+			"gcr.io/acme/sub/app": false, "gcr.io/acme/": false, "gcr.io/acme-evil/app": false,
+		},
+		"gcr.io/acme/ap*": {"gcr.io/acme/app:1": true, "gcr.io/acme/ap": false, "gcr.io/acme/ap/x": false, "gcr.io/acme/bapp": false},
+		"gcr.io/*":        {"gcr.io/app:1": true, "gcr.io/acme/app": false},
+		"gcr.io/acme/**": {
+			"gcr.io/acme/app": true, "gcr.io/acme/sub/deep/app" + d: true, "gcr.io/acme": false, "gcr.io/acme/": false,
+			"gcr.io/acme-evil/x": false,
+		},
 		"gcr.io/**":             {"gcr.io/acme/app": true, "gcr.io.evil.example/acme/app": false},
 		"localhost:5000/acme/*": {"localhost:5000/acme/app:1": true, "localhost:5001/acme/app:1": false},
 		"*":                     {"gcr.io/acme/app": false, "nginx": false, "*": false},
@@ -159,7 +172,12 @@ func TestOutcomes(t *testing.T) {
 	both := strings.Replace(requires, "[projects/acme/attestors/gate]", "["+gate+", "+second+"]", 1)
 	w := &world{
 		attested: map[string][]attestor.Digest{gate: {digest(1), digest(3)}, second: {digest(2), digest(3)}},
-		deployed: map[string]attestor.Digest{"gcr.io/acme/app:1": digest(1), "gcr.io/acme/app:2": digest(2), "gcr.io/acme/index@" + d1: digest(2), "gcr.io/acme/index@" + d2: digest(1)},
+		deployed: map[string]attestor.Digest{
+			"gcr.io/acme/app:1":       digest(1),
+			"gcr.io/acme/app:2":       digest(2),
+			"gcr.io/acme/index@" + d1: digest(2),
+			"gcr.io/acme/index@" + d2: digest(1),
+		},
 	}
 	running := func(image, by string) audit.Workload {
 		p := pod(image)
@@ -191,21 +209,75 @@ func TestOutcomes(t *testing.T) {
 		{"everything is refused", "defaultAdmissionRule: " + always("ALWAYS_DENY"), pod("gcr.io/acme/app@" + d1), "", preflight.Blocked, "refuses everything"},
 		{"everything is admitted", "defaultAdmissionRule: " + always("ALWAYS_ALLOW"), pod("gcr.io/acme/app:9"), "", preflight.Allowed, "admits everything"},
 		{"a pattern", requires + "admissionWhitelistPatterns: [{namePattern: gcr.io/acme/*}]", pod("gcr.io/acme/app:9"), "", preflight.Exempt, "gcr.io/acme/*"},
-		{"a pattern outweighs a rule that refuses", "admissionWhitelistPatterns: [{namePattern: gcr.io/acme/**}]\ndefaultAdmissionRule: " + always("ALWAYS_DENY"), pod("gcr.io/acme/a/b:9"), "", preflight.Exempt, "gcr.io/acme/**"},
-		{"another pattern", requires + "admissionWhitelistPatterns: [{namePattern: gcr.io/acm/*}, {namePattern: '*'}]", pod("gcr.io/acme/app:9"), "", preflight.Blocked, "by tag"},
-		{"the system policy, which was not read", requires + "globalPolicyEvaluationMode: ENABLE", pod("registry.k8s.io/pause:3"), "", preflight.Blocked, "by tag"},
+		{
+			"a pattern outweighs a rule that refuses",
+			"admissionWhitelistPatterns: [{namePattern: gcr.io/acme/**}]\ndefaultAdmissionRule: " + always("ALWAYS_DENY"),
+			pod("gcr.io/acme/a/b:9"), "", preflight.Exempt, "gcr.io/acme/**",
+		},
+		{
+			"another pattern",
+			requires + "admissionWhitelistPatterns: [{namePattern: gcr.io/acm/*}, {namePattern: '*'}]",
+			pod("gcr.io/acme/app:9"), "", preflight.Blocked, "by tag",
+		},
+		{
+			"the system policy, which was not read", requires + "globalPolicyEvaluationMode: ENABLE",
+			pod("registry.k8s.io/pause:3"), "", preflight.Blocked, "by tag",
+		},
 
-		{"a cluster's rule", requires + "clusterAdmissionRules: {us-east1.prod: " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "us-east1.prod", preflight.Allowed, "cluster us-east1.prod"},
-		{"another cluster's rule", requires + "clusterAdmissionRules: {us-east1.prod: " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "us-east1.prod2", preflight.Blocked, "by tag"},
-		{"a cluster that is not known", requires + "clusterAdmissionRules: {us-east1.prod: " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "", preflight.Unknown, "which cluster"},
-		{"a cluster's rule is not Cloud Run's", requires + "clusterAdmissionRules: {us-east1.prod: " + always("ALWAYS_ALLOW") + "}", service("gcr.io/acme/app:2"), "us-east1.prod", preflight.Blocked, "no valid attestation"},
-		{"a namespace's rule", requires + "kubernetesNamespaceAdmissionRules: {prod: " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "", preflight.Allowed, "namespace prod"},
-		{"another namespace's rule", requires + "kubernetesNamespaceAdmissionRules: {pro: " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "", preflight.Blocked, "by tag"},
-		{"a service account's rule", requires + "kubernetesServiceAccountAdmissionRules: {'prod:api': " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "", preflight.Allowed, "service account prod:api"},
-		{"a service account of another namespace", requires + "kubernetesServiceAccountAdmissionRules: {'dev:api': " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "", preflight.Blocked, "by tag"},
-		{"an identity's rule that admits does not, since the pod may not have it", requires + "istioServiceIdentityAdmissionRules: {'spiffe://x.example/ns/prod/sa/api': " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "", preflight.Blocked, "by tag"},
-		{"an identity's rule that refuses counts", "istioServiceIdentityAdmissionRules: {x.example/ns/prod/sa/api: " + always("ALWAYS_DENY") + "}\ndefaultAdmissionRule: " + always("ALWAYS_ALLOW"), pod("x.io/a:1"), "", preflight.Blocked, "refuses everything"},
-		{"another identity's rule", "istioServiceIdentityAdmissionRules: {x.example/ns/prod/sa/api2: " + always("ALWAYS_DENY") + "}\ndefaultAdmissionRule: " + always("ALWAYS_ALLOW"), pod("x.io/a:1"), "", preflight.Allowed, "admits everything"},
+		{
+			"a cluster's rule", requires + "clusterAdmissionRules: {us-east1.prod: " + always("ALWAYS_ALLOW") + "}",
+			pod("x.io/a:1"), "us-east1.prod", preflight.Allowed, "cluster us-east1.prod",
+		},
+		{
+			"another cluster's rule",
+			requires + "clusterAdmissionRules: {us-east1.prod: " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"),
+			"us-east1.prod2", preflight.Blocked, "by tag",
+		},
+		{
+			"a cluster that is not known",
+			requires + "clusterAdmissionRules: {us-east1.prod: " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "",
+			preflight.Unknown, "which cluster",
+		},
+		{
+			"a cluster's rule is not Cloud Run's",
+			requires + "clusterAdmissionRules: {us-east1.prod: " + always("ALWAYS_ALLOW") + "}",
+			service("gcr.io/acme/app:2"), "us-east1.prod", preflight.Blocked, "no valid attestation",
+		},
+		{
+			"a namespace's rule",
+			requires + "kubernetesNamespaceAdmissionRules: {prod: " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "",
+			preflight.Allowed, "namespace prod",
+		},
+		{
+			"another namespace's rule",
+			requires + "kubernetesNamespaceAdmissionRules: {pro: " + always("ALWAYS_ALLOW") + "}", pod("x.io/a:1"), "",
+			preflight.Blocked, "by tag",
+		},
+		{
+			"a service account's rule",
+			requires + "kubernetesServiceAccountAdmissionRules: {'prod:api': " + always("ALWAYS_ALLOW") + "}",
+			pod("x.io/a:1"), "", preflight.Allowed, "service account prod:api",
+		},
+		{
+			"a service account of another namespace",
+			requires + "kubernetesServiceAccountAdmissionRules: {'dev:api': " + always("ALWAYS_ALLOW") + "}",
+			pod("x.io/a:1"), "", preflight.Blocked, "by tag",
+		},
+		{
+			"an identity's rule that admits does not, since the pod may not have it",
+			requires + "istioServiceIdentityAdmissionRules: {'spiffe://x.example/ns/prod/sa/api': " + always("ALWAYS_ALLOW") + "}",
+			pod("x.io/a:1"), "", preflight.Blocked, "by tag",
+		},
+		{
+			"an identity's rule that refuses counts",
+			"istioServiceIdentityAdmissionRules: {x.example/ns/prod/sa/api: " + always("ALWAYS_DENY") + "}\ndefaultAdmissionRule: " + always("ALWAYS_ALLOW"),
+			pod("x.io/a:1"), "", preflight.Blocked, "refuses everything",
+		},
+		{
+			"another identity's rule",
+			"istioServiceIdentityAdmissionRules: {x.example/ns/prod/sa/api2: " + always("ALWAYS_DENY") + "}\ndefaultAdmissionRule: " + always("ALWAYS_ALLOW"),
+			pod("x.io/a:1"), "", preflight.Allowed, "admits everything",
+		},
 
 		{"a service by tag", requires, service("gcr.io/acme/app:1"), "", preflight.Attested, gate},
 		{"a service by tag that is not attested", requires, service("gcr.io/acme/app:2"), "", preflight.Blocked, "no valid attestation"},
@@ -252,10 +324,17 @@ func TestLookUpsThatFail(t *testing.T) {
 func TestSystemPolicy(t *testing.T) {
 	w := &world{}
 	c := w.config()
-	c.System = policy(t, "name: locations/global/policy\nadmissionWhitelistPatterns: [{namePattern: registry.k8s.io/**}]\ndefaultAdmissionRule: {evaluationMode: ALWAYS_DENY, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}")
+	c.System = policy(
+		t,
+		"name: locations/global/policy\nadmissionWhitelistPatterns: [{namePattern: registry.k8s.io/**}]\ndefaultAdmissionRule: {evaluationMode: ALWAYS_DENY, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}",
+	)
 	for mode, want := range map[string]preflight.Outcome{"": preflight.Blocked, "globalPolicyEvaluationMode: DISABLE": preflight.Blocked, "globalPolicyEvaluationMode: ENABLE": preflight.Exempt} {
 		p := policy(t, requires+mode)
-		r := preflight.Run(t.Context(), c, []preflight.Subject{{Workload: pod("registry.k8s.io/pause:3"), Policy: p}, {Workload: pod("registry.example/pause:3"), Policy: p}})
+		r := preflight.Run(
+			t.Context(),
+			c,
+			[]preflight.Subject{{Workload: pod("registry.k8s.io/pause:3"), Policy: p}, {Workload: pod("registry.example/pause:3"), Policy: p}},
+		)
 		if r.Counts[want] < 1 || r.Counts[preflight.Blocked] < 1 || len(r.Notes) != 0 {
 			t.Errorf("%q: %+v", mode, r.Counts)
 		}

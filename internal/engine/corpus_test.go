@@ -55,7 +55,12 @@ func newHostileWorld(t *testing.T, cases []corpus.Case) *hostileWorld {
 	if slices.ContainsFunc(cases, silent) {
 		deadline = 10 * time.Second
 	}
-	h := &hostileWorld{issuer: corpus.NewIssuer(), fronts: map[string]func(http.ResponseWriter, *http.Request) bool{}, places: map[string]*corpus.Place{}, planted: map[string]bool{}}
+	h := &hostileWorld{
+		issuer:  corpus.NewIssuer(),
+		fronts:  map[string]func(http.ResponseWriter, *http.Request) bool{},
+		places:  map[string]*corpus.Place{},
+		planted: map[string]bool{},
+	}
 	h.token = h.issuer.Token(corpus.Administrator)
 	victim := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h.victim.Add(1)
@@ -67,7 +72,10 @@ func newHostileWorld(t *testing.T, cases []corpus.Case) *hostileWorld {
 	}))
 	t.Cleanup(keys.Close)
 	h.world = newWorld(t, worldOptions{unstarted: true, registry: h.front, config: func(c *config.Config) {
-		c.Identity = &config.Identity{Audience: corpus.Audience, Issuers: []config.Issuer{{Issuer: corpus.Google, JWKS: keys.URL + "/google"}, {Issuer: corpus.CI, JWKS: keys.URL + "/ci"}}}
+		c.Identity = &config.Identity{
+			Audience: corpus.Audience,
+			Issuers:  []config.Issuer{{Issuer: corpus.Google, JWKS: keys.URL + "/google"}, {Issuer: corpus.CI, JWKS: keys.URL + "/ci"}},
+		}
 		c.Limits.CallerRate, c.Limits.Deadline = 100_000, when.Duration(deadline)
 		c.Dependencies.Outages = 1_000_000 // one registry is all of theirs
 	}})
@@ -166,7 +174,10 @@ func (h *hostileWorld) say(occurrences []*grafeaspb.Occurrence) {
 		}
 	}
 	for some := range slices.Chunk(occurrences, 500) {
-		r, err := h.outside.Clients.Grafeas.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + samples.Project, Occurrences: some})
+		r, err := h.outside.Clients.Grafeas.BatchCreateOccurrences(
+			ctx,
+			&grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + samples.Project, Occurrences: some},
+		)
 		h.ok(err)
 		for _, o := range r.GetOccurrences() {
 			h.planted[o.GetName()] = true
@@ -190,7 +201,10 @@ func (h *hostileWorld) govern(specs map[string][]string) {
 // sign is what only the gate should be able to do.
 func (h *hostileWorld) sign(payload []byte) []byte {
 	sum := sha256sum(payload)
-	r, err := h.outside.Clients.KMS.AsymmetricSign(h.tb.Context(), &kmspb.AsymmetricSignRequest{Name: samples.Key, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum}}})
+	r, err := h.outside.Clients.KMS.AsymmetricSign(
+		h.tb.Context(),
+		&kmspb.AsymmetricSignRequest{Name: samples.Key, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum}}},
+	)
 	h.ok(err)
 	return r.GetSignature()
 }
@@ -340,7 +354,10 @@ func (h *hostileWorld) signedWithoutAPass(cases []corpus.Case, least int) []stri
 	}
 	var out []string
 	found := 0
-	it := h.outside.Clients.Grafeas.ListOccurrences(h.tb.Context(), &grafeaspb.ListOccurrencesRequest{Parent: "projects/" + samples.Project, Filter: `kind="ATTESTATION"`, PageSize: 1000})
+	it := h.outside.Clients.Grafeas.ListOccurrences(
+		h.tb.Context(),
+		&grafeaspb.ListOccurrencesRequest{Parent: "projects/" + samples.Project, Filter: `kind="ATTESTATION"`, PageSize: 1000},
+	)
 	for {
 		o, err := it.Next()
 		if errors.Is(err, iterator.Done) {

@@ -53,9 +53,20 @@ func TestOverridesThatNothingEndsAreRefused(t *testing.T) {
 		{"several instances, open on loopback", ends, config.Config{Store: postgres}, nil},
 		{"several instances, and a scheduler", ends, config.Config{Store: postgres, Identity: caller("**", "rejudge")}, nil},
 		{"a scheduler for every application", ends, config.Config{Store: postgres, Identity: caller("*/app/**", "rejudge")}, nil},
-		{"a scheduler for the one registry", ends, config.Config{Store: postgres, Registries: only("r.example"), Identity: caller("r.example/**", "rejudge")}, nil},
-		{"a scheduler for one registry of two", ends, config.Config{Store: postgres, Registries: only("r.example", "s.example"), Identity: caller("r.example/**", "rejudge")}, refused},
-		{"a scheduler for one registry of any", ends, config.Config{Store: postgres, Registries: only("*"), Identity: caller("r.example/**", "rejudge")}, refused},
+		{
+			"a scheduler for the one registry", ends,
+			config.Config{Store: postgres, Registries: only("r.example"), Identity: caller("r.example/**", "rejudge")},
+			nil,
+		},
+		{
+			"a scheduler for one registry of two", ends,
+			config.Config{Store: postgres, Registries: only("r.example", "s.example"), Identity: caller("r.example/**", "rejudge")},
+			refused,
+		},
+		{
+			"a scheduler for one registry of any", ends,
+			config.Config{Store: postgres, Registries: only("*"), Identity: caller("r.example/**", "rejudge")}, refused,
+		},
 		{"a scheduler for other images", ends, config.Config{Store: postgres, Identity: caller("other.example/**", "rejudge")}, refused},
 		{"a scheduler for some of the images", ends, config.Config{Store: postgres, Identity: caller("*/app/payments/**", "rejudge")}, refused},
 		{"a scheduler for one level of the images", ends, config.Config{Store: postgres, Identity: caller("*/app/*", "rejudge")}, refused},
@@ -174,7 +185,8 @@ func TestAPassEndsWhatIsSaidOfAnOverride(t *testing.T) {
 
 		o := standing(t, w, d.Image.Reference)
 		if len(o) != 1 || o[0].Decision != d.ID || o[0].Overdue || o[0].By != d.BreakGlass.By || !o[0].Expires.Equal(d.BreakGlass.Expires.Truncate(time.Microsecond)) ||
-			len(o[0].Attestors) != 1 || o[0].Attestors[0] != samples.Attestor {
+			len(o[0].Attestors) != 1 ||
+			o[0].Attestors[0] != samples.Attestor {
 			t.Errorf("an open override is told as %+v", o)
 		}
 

@@ -27,9 +27,17 @@ func TestOnlyAFindingThatRefusesIsACause(t *testing.T) {
 		{"a new finding warns beside an old scan", []attestor.Reason{old, finding("CVE-2026-2", attestor.Warns)}, attestor.CauseTime},
 		{"a known finding refuses", []attestor.Reason{finding("CVE-2026-1", attestor.Refuses)}, attestor.CauseTime},
 		{"a new secret", []attestor.Reason{{Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /b", Severity: attestor.Refuses}}, attestor.CauseFinding},
-		{"a secret of a new status", []attestor.Reason{{Code: attestor.CodeSecretUnknown, Subject: "GCP_API_KEY /b", Severity: attestor.Refuses}}, attestor.CauseFinding},
+		{
+			"a secret of a new status",
+			[]attestor.Reason{{Code: attestor.CodeSecretUnknown, Subject: "GCP_API_KEY /b", Severity: attestor.Refuses}},
+			attestor.CauseFinding,
+		},
 		{"a known secret", []attestor.Reason{{Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /a", Severity: attestor.Refuses}}, attestor.CauseTime},
-		{"a new secret that is warned of beside an old scan", []attestor.Reason{old, {Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /b", Severity: attestor.Warns}}, attestor.CauseTime},
+		{
+			"a new secret that is warned of beside an old scan",
+			[]attestor.Reason{old, {Code: attestor.CodeSecretFound, Subject: "GCP_API_KEY /b", Severity: attestor.Warns}},
+			attestor.CauseTime,
+		},
 		{"recorded before reasons had a severity", []attestor.Reason{finding("CVE-2026-2", "")}, attestor.CauseFinding},
 	} {
 		now := attestor.Decision{Policy: policy, Verdict: attestor.Deny, Checks: []attestor.Check{
