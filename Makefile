@@ -82,7 +82,7 @@ release: ## binaries, images, SBOM, provenance and checksums, into dist/
 parts: ## install what the tests need beside Go, as root on Debian
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  gcc libc6-dev xz-utils curl openssl gnupg postgresql-15 chromium-headless-shell buildah >/dev/null
+	  gcc libc6-dev xz-utils curl jq openssl gnupg postgresql-15 chromium-headless-shell buildah >/dev/null
 	command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >/dev/null
 	cd audit/testdata/browser && npm ci --ignore-scripts --no-audit --no-fund --silent
 

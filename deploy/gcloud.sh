@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Installs the gate on Cloud Run without Terraform: the same resources with the
 # same names, in one project except for the builds. Run it again after a change:
-# existing resources stay as they are; services and secrets are updated.
+# services and secrets are updated, and everything else stays as it is. What
+# others added by hand stays too: rules and enforcement of Binary Authorization's
+# policy, members of IAM policies, rules of Cloud Armor. It needs gcloud, curl and jq.
 #
 #   PROJECT=acme REGION=us-east1 IMAGE=…@sha256:… PROXY_IMAGE=…@sha256:… \
 #   API_HOST=gate.acme.example PAGES_HOST=gate-pages.acme.example READERS=group:security@acme.example \
@@ -24,6 +26,8 @@ shopt -s inherit_errexit 2>/dev/null || true # a secret that could not be made e
 : "${POLICY:?the policy; more of them need a mount each in cloudrun/*.yaml}"
 : "${ONCALL:=}"  # who may break glass, such as group:oncall@acme.example; calls as gate-oncall
 : "${SECURITY:=}" # who may read, simulate and revoke; calls as gate-security
+: "${ENFORCEMENT:=}" # ENFORCED_BLOCK_AND_AUDIT_LOG or DRYRUN_AUDIT_LOG_ONLY; empty leaves what is in force, and begins in dry run
+: "${DATABASE:=gate}" # the instance; another name after a deletion, since Cloud SQL reserves names for a week
 : "${RUN_KEY=projects/$PROJECT/locations/$REGION/keyRings/run/cryptoKeys/gate}" # encrypts the services; empty for a key of Google's
 : "${DRY_RUN:=}"
 
@@ -32,6 +36,16 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 for image in "$IMAGE" "$PROXY_IMAGE"; do
 	[[ $image =~ @sha256:[0-9a-f]{64}$ ]] || { echo "gcloud.sh: $image is not named by digest" >&2; exit 2; }
 done
+
+case $ENFORCEMENT in
+"" | ENFORCED_BLOCK_AND_AUDIT_LOG | DRYRUN_AUDIT_LOG_ONLY) ;;
+*) echo "gcloud.sh: ENFORCEMENT is $ENFORCEMENT: want ENFORCED_BLOCK_AND_AUDIT_LOG or DRYRUN_AUDIT_LOG_ONLY" >&2; exit 2 ;;
+esac
+if [[ -z $DRY_RUN ]]; then
+	for tool in gcloud curl jq; do
+		command -v "$tool" >/dev/null || { echo "gcloud.sh: $tool is not installed" >&2; exit 2; }
+	done
+fi
 
 exec 3>&1 # where a dry run prints, whoever swallows a command's output
 
@@ -68,6 +82,19 @@ account_id() { if [[ $1 == gate ]]; then echo gate-api; else echo "$1"; fi; }
 account() { echo "$(account_id "$1")@$PROJECT.iam.gserviceaccount.com"; }
 member() { echo "serviceAccount:$(account "$1")"; }
 
+# agent SERVICE: creates Google's service agent. Enabling an API does not create it at once, and IAM refuses a member that
+# does not exist.
+agent() {
+	run beta services identity create --service "$1" >/dev/null
+}
+
+# rest METHOD URL [BODY]: calls an API that gcloud has no command for.
+rest() {
+	local method=$1 url=$2 token
+	token=$(gcloud auth print-access-token)
+	curl -sS --fail-with-body -X "$method" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' ${3+-d "$3"} "$url"
+}
+
 grant_project() { # MEMBER ROLE
 	run projects add-iam-policy-binding "$PROJECT" --member "$1" --role "$2" --condition None >/dev/null
 }
@@ -90,7 +117,10 @@ network() {
 		--router gate --region "$REGION" --nat-external-ip-pool gate-egress --nat-all-subnet-ip-ranges --enable-logging
 	make compute addresses describe gate-services --global -- compute addresses create gate-services \
 		--global --purpose VPC_PEERING --prefix-length 20 --network gate
-	run services vpc-peerings update --service servicenetworking.googleapis.com --network gate --ranges gate-services --force
+	# An update would replace the ranges of whoever else uses this network.
+	if [[ -n $DRY_RUN || -z $(gcloud services vpc-peerings list --service servicenetworking.googleapis.com --network gate --project "$PROJECT" --format 'value(peering)') ]]; then
+		run services vpc-peerings connect --service servicenetworking.googleapis.com --network gate --ranges gate-services
+	fi
 }
 
 identities() {
@@ -133,22 +163,28 @@ registry() {
 
 # note creates the note and grants roles on it; gcloud has no command for this.
 note() {
-	local token body
+	local notes=https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes policy changed
+	agent binaryauthorization.googleapis.com
 	if [[ -n $DRY_RUN ]]; then
-		echo "curl … https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes/gate"
+		echo "curl … $notes/gate"
 		return
 	fi
-	token=$(gcloud auth print-access-token)
-	if ! curl -sSf -o /dev/null -H "Authorization: Bearer $token" "https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes/gate" 2>/dev/null; then
-		curl -sSf --fail-with-body -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \
-			-d '{"attestation": {"hint": {"humanReadableName": "Admission gate: gate"}}}' \
-			"https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes?noteId=gate"
+	if ! rest GET "$notes/gate" >/dev/null 2>&1; then
+		rest POST "$notes?noteId=gate" '{"attestation": {"hint": {"humanReadableName": "Admission gate: gate"}}}' >/dev/null
 	fi
 	# attacher: attaches attestations (occurrences.editor does not include it). occurrences.viewer: finds existing attestations.
-	body=$(printf '{"policy": {"bindings": [{"role": "roles/containeranalysis.notes.attacher", "members": ["%s", "%s"]}, {"role": "roles/containeranalysis.notes.occurrences.viewer", "members": ["%s", "%s", "serviceAccount:service-%s@gcp-sa-binaryauthorization.iam.gserviceaccount.com"]}]}}' \
-		"$(member gate)" "$(member gate-events)" "$(member gate)" "$(member gate-events)" "$(number)")
-	curl -sSf --fail-with-body -H "Authorization: Bearer $token" -H 'Content-Type: application/json' -d "$body" \
-		"https://containeranalysis.googleapis.com/v1/projects/$PROJECT/notes/gate:setIamPolicy" >/dev/null
+	policy=$(rest POST "$notes/gate:getIamPolicy" '{}')
+	changed=$(jq -c --arg gate "$(member gate)" --arg events "$(member gate-events)" \
+		--arg agent "serviceAccount:service-$(number)@gcp-sa-binaryauthorization.iam.gserviceaccount.com" '
+		def grant($role; $members): .bindings = ((.bindings // []) | if any(.role == $role and .condition == null)
+			then map(if .role == $role and .condition == null then .members = (.members + ($members - .members)) else . end)
+			else . + [{role: $role, members: $members}] end);
+		grant("roles/containeranalysis.notes.attacher"; [$gate, $events]) |
+		grant("roles/containeranalysis.notes.occurrences.viewer"; [$gate, $events, $agent])' <<<"$policy")
+	# The etag within makes the write fail where somebody else changed the policy since.
+	if [[ $(jq -cS . <<<"$policy") != "$(jq -cS . <<<"$changed")" ]]; then
+		rest POST "$notes/gate:setIamPolicy" "{\"policy\": $changed}" >/dev/null
+	fi
 }
 
 signing() {
@@ -206,37 +242,50 @@ encryption() {
 	make kms keys describe gate --keyring run --location "$REGION" -- kms keys create gate --keyring run --location "$REGION" \
 		--purpose encryption --protection-level hsm --destroy-scheduled-duration 30d \
 		--rotation-period 90d --next-rotation-time "$(date -u -d '+90 days' +%FT%TZ 2>/dev/null || date -u -v+90d +%FT%TZ)"
+	agent run.googleapis.com
 	run kms keys add-iam-policy-binding gate --keyring run --location "$REGION" \
 		--member "serviceAccount:service-$(number)@serverless-robot-prod.iam.gserviceaccount.com" --role roles/cloudkms.cryptoKeyEncrypterDecrypter >/dev/null
 }
 
-# Dry run until the enforcement step of docs/rollout.md: violations are logged and admitted.
+# admission has Binary Authorization ask for the gate's attestation. The project has one policy, in which others have rules
+# too: this adds to it. A new rule begins in dry run (violations are logged and admitted), and enforcement changes only where
+# ENFORCEMENT names it.
 admission() {
-	local file
-	file=$(mktemp)
-	cat >"$file" <<-EOF
-		globalPolicyEvaluationMode: ENABLE
-		admissionWhitelistPatterns:
-		- namePattern: gcr.io/cloud-sql-connectors/cloud-sql-proxy@*
-		defaultAdmissionRule:
-		  evaluationMode: REQUIRE_ATTESTATION
-		  enforcementMode: ${ENFORCEMENT:-DRYRUN_AUDIT_LOG_ONLY}
-		  requireAttestationsBy:
-		  - projects/$PROJECT/attestors/gate
-	EOF
-	run container binauthz policy import "$file"
-	rm -f "$file"
+	local url=https://binaryauthorization.googleapis.com/v1/projects/$PROJECT/policy policy changed
+	if [[ -n $DRY_RUN ]]; then
+		echo "curl … $url: requireAttestationsBy projects/$PROJECT/attestors/gate, ${ENFORCEMENT:-DRYRUN_AUDIT_LOG_ONLY if it is new}"
+		return
+	fi
+	policy=$(rest GET "$url")
+	changed=$(jq -c --arg attestor "projects/$PROJECT/attestors/gate" --arg enforcement "$ENFORCEMENT" '
+		{namePattern: "gcr.io/cloud-sql-connectors/cloud-sql-proxy@*"} as $proxy |
+		.admissionWhitelistPatterns = ((.admissionWhitelistPatterns // []) | . + ([$proxy] - .)) |
+		if .defaultAdmissionRule.evaluationMode == "ALWAYS_ALLOW" then
+			.defaultAdmissionRule = {evaluationMode: "REQUIRE_ATTESTATION", requireAttestationsBy: [$attestor],
+				enforcementMode: (if $enforcement == "" then "DRYRUN_AUDIT_LOG_ONLY" else $enforcement end)}
+		elif $enforcement != "" and ((.defaultAdmissionRule.requireAttestationsBy // []) | index($attestor)) != null then
+			.defaultAdmissionRule.enforcementMode = $enforcement
+		else . end' <<<"$policy")
+	if ! jq -e --arg attestor "projects/$PROJECT/attestors/gate" '(.defaultAdmissionRule.requireAttestationsBy // []) | index($attestor)' <<<"$changed" >/dev/null; then
+		echo "gcloud.sh: the default rule of Binary Authorization was set by somebody else and does not ask for projects/$PROJECT/attestors/gate: it stays as it is; add the attestor to it yourself" >&2
+		[[ -z $ENFORCEMENT ]] || return 1
+	fi
+	# The etag within makes the write fail where somebody else changed the policy since.
+	if [[ $(jq -cS . <<<"$policy") != "$(jq -cS . <<<"$changed")" ]]; then
+		rest PUT "$url" "$changed" >/dev/null
+	fi
 }
 
 database() {
 	local name
-	make sql instances describe gate -- sql instances create gate --region "$REGION" --database-version POSTGRES_17 \
+	make sql instances describe "$DATABASE" -- sql instances create "$DATABASE" --region "$REGION" --database-version POSTGRES_17 \
 		--edition enterprise --tier db-custom-2-7680 --availability-type regional --no-assign-ip --network "projects/$PROJECT/global/networks/gate" \
 		--ssl-mode TRUSTED_CLIENT_CERTIFICATE_REQUIRED --enable-point-in-time-recovery --backup-start-time 02:00 --retained-backups-count 30 \
 		--deletion-protection --database-flags cloudsql.iam_authentication=on,cloudsql.enable_pgaudit=on,log_connections=on
-	make sql databases describe gate --instance gate -- sql databases create gate --instance gate
+	make sql databases describe gate --instance "$DATABASE" -- sql databases create gate --instance "$DATABASE"
 	for name in gate gate-events; do
-		run sql users create "$(account_id "$name")@$PROJECT.iam" --instance gate --type cloud_iam_service_account
+		make sql users describe "$(account_id "$name")@$PROJECT.iam" --instance "$DATABASE" -- \
+			sql users create "$(account_id "$name")@$PROJECT.iam" --instance "$DATABASE" --type cloud_iam_service_account
 	done
 }
 
@@ -297,7 +346,7 @@ service() {
 		-e "s|{key: \"1\", path: key}|{key: \"$hash_version\", path: key}|" \
 		-e "s|https://gate.acme.example|https://$API_HOST|" \
 		-e "s|projects/acme-keys/locations/us-east1/keyRings/run/cryptoKeys/gate|$RUN_KEY|" \
-		-e "s|acme-gate|$PROJECT|g" -e "s|us-east1|$REGION|g" \
+		-e "s|acme-gate:us-east1:gate|$PROJECT:$REGION:$DATABASE|" -e "s|acme-gate|$PROJECT|g" -e "s|us-east1|$REGION|g" \
 		"$here/cloudrun/$name.yaml" >"$dir/service.yaml"
 	if [[ -z $RUN_KEY ]]; then
 		sed -i.bak '/encryption-key: *$/d' "$dir/service.yaml"
@@ -334,18 +383,24 @@ armor() { # POLICY EXEMPTION
 edge() {
 	armor gate-api "!request.path.matches('^/v1/(simulate|posture)\$') && "
 	armor gate-pages ""
-	# Builds share one address: throttle each caller, never ban the address.
+	# Builds share one address: throttle it, and never ban it. The gate limits each caller itself. The Authorization header is
+	# no key here: Cloud Armor reads its first 128 bytes, which are the same in all ID tokens, and whoever varies it escapes.
 	make compute security-policies rules describe 2000 --security-policy gate-api -- compute security-policies rules create 2000 --security-policy gate-api \
-		--src-ip-ranges '*' --action throttle --rate-limit-threshold-count 600 --rate-limit-threshold-interval-sec 60 \
-		--conform-action allow --exceed-action deny-429 --enforce-on-key http-header --enforce-on-key-name Authorization
+		--src-ip-ranges '*' --action throttle --rate-limit-threshold-count 3000 --rate-limit-threshold-interval-sec 60 \
+		--conform-action allow --exceed-action deny-429 --enforce-on-key ip
 	make compute security-policies rules describe 2000 --security-policy gate-pages -- compute security-policies rules create 2000 --security-policy gate-pages \
 		--src-ip-ranges '*' --action rate-based-ban --rate-limit-threshold-count 100 --rate-limit-threshold-interval-sec 60 \
 		--ban-duration-sec 600 --conform-action allow --exceed-action deny-429 --enforce-on-key ip
-	run compute security-policies update gate-api --json-parsing STANDARD
+	if [[ -n $DRY_RUN || -z $(gcloud compute security-policies describe gate-api --project "$PROJECT" --format 'value(advancedOptionsConfig.jsonParsing)') ]]; then
+		run compute security-policies update gate-api --json-parsing STANDARD
+	fi
 
 	make compute addresses describe gate-edge --global -- compute addresses create gate-edge --global
 	make compute ssl-policies describe gate-edge -- compute ssl-policies create gate-edge --profile RESTRICTED --min-tls-version 1.2
-	make compute ssl-certificates describe gate-edge -- compute ssl-certificates create gate-edge --domains "$API_HOST,$PAGES_HOST" --global
+	# A certificate cannot be changed: other hosts get another one, and the old one serves until it is valid.
+	local certificate certificates
+	certificate=gate-edge-$(printf '%s,%s' "$API_HOST" "$PAGES_HOST" | sha256sum | cut -c 1-8)
+	make compute ssl-certificates describe "$certificate" -- compute ssl-certificates create "$certificate" --domains "$API_HOST,$PAGES_HOST" --global
 	make compute network-endpoint-groups describe gate --region "$REGION" -- compute network-endpoint-groups create gate \
 		--region "$REGION" --network-endpoint-type serverless --cloud-run-service gate
 	local backend
@@ -354,10 +409,14 @@ edge() {
 			run compute backend-services create "$backend" --global --load-balancing-scheme EXTERNAL_MANAGED --protocol HTTPS --enable-logging --logging-sample-rate 1
 			run compute backend-services add-backend "$backend" --global --network-endpoint-group gate --network-endpoint-group-region "$REGION"
 		fi
-		run compute backend-services update "$backend" --global --security-policy "$backend"
+		# A policy that somebody chose stays.
+		if [[ -n $DRY_RUN || -z $(gcloud compute backend-services describe "$backend" --global --project "$PROJECT" --format 'value(securityPolicy)') ]]; then
+			run compute backend-services update "$backend" --global --security-policy "$backend"
+		fi
 	done
 	run compute backend-services update gate-pages --global --iap enabled
 	# On the pages' host, IAP is Cloud Run's caller.
+	agent iap.googleapis.com
 	run run services add-iam-policy-binding gate --region "$REGION" \
 		--member "serviceAccount:service-$(number)@gcp-sa-iap.iam.gserviceaccount.com" --role roles/run.invoker >/dev/null
 	run iap web add-iam-policy-binding --resource-type backend-services --service gate-pages --member "$READERS" --role roles/iap.httpsResourceAccessor >/dev/null
@@ -367,14 +426,21 @@ edge() {
 		run compute url-maps add-path-matcher gate-edge --global --path-matcher-name pages --default-service gate-pages --new-hosts "$PAGES_HOST"
 	fi
 	make compute target-https-proxies describe gate-edge --global -- compute target-https-proxies create gate-edge \
-		--global --url-map gate-edge --ssl-certificates gate-edge --ssl-policy gate-edge
+		--global --url-map gate-edge --ssl-certificates "$certificate" --ssl-policy gate-edge
+	if [[ -z $DRY_RUN ]]; then
+		certificates=$(gcloud compute target-https-proxies describe gate-edge --global --project "$PROJECT" --format 'value(sslCertificates.map().basename().list(separator=","))')
+		if [[ ",$certificates," != *",$certificate,"* ]]; then
+			run compute target-https-proxies update gate-edge --global --ssl-certificates "$certificate,$certificates"
+		fi
+	fi
 	make compute forwarding-rules describe gate-edge --global -- compute forwarding-rules create gate-edge \
 		--global --load-balancing-scheme EXTERNAL_MANAGED --address gate-edge --target-https-proxy gate-edge --ports 443
 }
 
 events() {
-	local topic uri agent subscription
-	agent="serviceAccount:service-$(number)@gcp-sa-pubsub.iam.gserviceaccount.com"
+	local topic uri pubsub subscription
+	agent pubsub.googleapis.com
+	pubsub="serviceAccount:service-$(number)@gcp-sa-pubsub.iam.gserviceaccount.com"
 	if [[ -n $DRY_RUN ]]; then
 		uri=https://gate-events-123456789012.$REGION.run.app
 	else
@@ -383,16 +449,17 @@ events() {
 	make pubsub topics describe gate-dead -- pubsub topics create gate-dead --message-retention-duration 7d
 	make pubsub subscriptions describe gate-dead -- pubsub subscriptions create gate-dead --topic gate-dead --message-retention-duration 7d --expiration-period never
 	# Pub/Sub's service agent moves dead letters, and creates the tokens of the one account that it calls as.
-	run pubsub topics add-iam-policy-binding gate-dead --member "$agent" --role roles/pubsub.publisher >/dev/null
-	run iam service-accounts add-iam-policy-binding "$(account gate-pusher)" --member "$agent" --role roles/iam.serviceAccountTokenCreator >/dev/null
-	# The last topic is gate-events' own: a re-judging run publishes its images there.
+	run pubsub topics add-iam-policy-binding gate-dead --member "$pubsub" --role roles/pubsub.publisher >/dev/null
+	run iam service-accounts add-iam-policy-binding "$(account gate-pusher)" --member "$pubsub" --role roles/iam.serviceAccountTokenCreator >/dev/null
+	# Google creates container-analysis-occurrences-v1 with the API, unless an organization policy demands a customer-managed
+	# key; cloud-builds and gcr are ours to create. The last topic is gate-events' own: a re-judging run publishes there.
 	for topic in cloud-builds container-analysis-occurrences-v1 gcr gate-rejudge; do
 		subscription=gate-${topic#gate-}
 		make pubsub topics describe "$topic" -- pubsub topics create "$topic"
 		make pubsub subscriptions describe "$subscription" -- pubsub subscriptions create "$subscription" --topic "$topic" \
 			--push-endpoint "$uri/v1/events" --push-auth-service-account "$(account gate-pusher)" --push-auth-token-audience "$uri" \
 			--ack-deadline 70 --min-retry-delay 10s --max-retry-delay 600s --dead-letter-topic gate-dead --max-delivery-attempts 30 --expiration-period never
-		run pubsub subscriptions add-iam-policy-binding "$subscription" --member "$agent" --role roles/pubsub.subscriber >/dev/null
+		run pubsub subscriptions add-iam-policy-binding "$subscription" --member "$pubsub" --role roles/pubsub.subscriber >/dev/null
 	done
 	run pubsub topics add-iam-policy-binding gate-rejudge --member "serviceAccount:$(account gate-events)" --role roles/pubsub.publisher >/dev/null
 	make scheduler jobs describe gate-rejudge --location "$REGION" -- scheduler jobs create http gate-rejudge --location "$REGION" \
