@@ -119,12 +119,7 @@ func googleProvider(t *testing.T) string {
 	}
 
 	part := fmt.Sprintf("%s.%d", bin, os.Getpid())
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", part, "github.com/hashicorp/terraform-provider-google")
-	cmd.Dir = "../tools/terraform"
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building the provider: %v\n%s", err, out)
-	}
+	buildProvider(t, "github.com/hashicorp/terraform-provider-google", part)
 	if err := os.Rename(part, bin); err != nil { // whole, or not there
 		t.Fatal(err)
 	}
@@ -132,11 +127,33 @@ func googleProvider(t *testing.T) string {
 	return dir
 }
 
+func buildProvider(t *testing.T, source, bin string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, source)
+	cmd.Dir = "../tools/terraform"
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the provider: %v\n%s", err, out)
+	}
+}
+
 func newProvider(t *testing.T) terraform {
 	t.Helper()
 	parts.Slow(t)
 	bin := part(t, "terraform", "")
-	return newTerraform(t, bin, fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"hashicorp/google\" = %q\n  }\n  direct {}\n}\ndisable_checkpoint = true\n", googleProvider(t)))
+
+	// The beta provider is no Go module: a stand-in has the one resource that is taken from it.
+	beta := t.TempDir()
+	buildProvider(t, "./beta", filepath.Join(beta, "terraform-provider-google-beta"))
+	return newTerraform(t, bin, fmt.Sprintf(`provider_installation {
+  dev_overrides {
+    "hashicorp/google"      = %q
+    "hashicorp/google-beta" = %q
+  }
+  direct {}
+}
+disable_checkpoint = true
+`, googleProvider(t), beta))
 }
 
 // modules are the directories with .tf files, below deploy/.

@@ -8,12 +8,21 @@ terraform {
       source  = "hashicorp/google"
       version = ">= 8.0"
     }
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = ">= 8.0"
+    }
   }
   # The state describes the whole deployment: keep it in a versioned bucket with few readers.
   backend "gcs" {}
 }
 
 provider "google" {
+  project = var.project
+  region  = var.region
+}
+
+provider "google-beta" {
   project = var.project
   region  = var.region
 }
@@ -94,6 +103,7 @@ module "network" {
 module "database" {
   source = "../../modules/database"
 
+  name    = var.database_name
   project = var.project
   region  = var.region
   network = module.network.network
@@ -161,7 +171,8 @@ module "gate_events" {
 }
 
 module "edge" {
-  source = "../../modules/edge"
+  source     = "../../modules/edge"
+  depends_on = [module.apis]
 
   project        = var.project
   project_number = data.google_project.gate.number
@@ -173,15 +184,17 @@ module "edge" {
 }
 
 module "events" {
-  source = "../../modules/events"
+  source     = "../../modules/events"
+  depends_on = [module.apis]
 
-  project        = var.project
-  project_number = data.google_project.gate.number
-  region         = var.region
-  uri            = module.gate_events.uri
-  pusher         = module.identities.pusher
-  events_member  = module.identities.events.member
-  topics         = { (var.project) = ["cloud-builds", "container-analysis-occurrences-v1", "gcr"] }
+  project         = var.project
+  project_number  = data.google_project.gate.number
+  region          = var.region
+  uri             = module.gate_events.uri
+  pusher          = module.identities.pusher
+  events_member   = module.identities.events.member
+  existing_topics = var.existing_topics
+  topics          = { (var.project) = ["cloud-builds", "container-analysis-occurrences-v1", "gcr"] }
 }
 
 module "monitoring" {
@@ -190,6 +203,7 @@ module "monitoring" {
   project               = var.project
   notification_channels = var.notification_channels
   runbook               = var.runbook
+  collected             = var.collector_image != null
 }
 
 output "address" {

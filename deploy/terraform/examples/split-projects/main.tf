@@ -9,12 +9,21 @@ terraform {
       source  = "hashicorp/google"
       version = ">= 8.0"
     }
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = ">= 8.0"
+    }
   }
   # The state describes the whole deployment: keep it in a versioned bucket with few readers.
   backend "gcs" {}
 }
 
 provider "google" {
+  project = var.gate_project
+  region  = var.region
+}
+
+provider "google-beta" {
   project = var.gate_project
   region  = var.region
 }
@@ -36,7 +45,9 @@ data "google_project" "deploy" {
 }
 
 locals {
-  files = { for path, file in var.files : replace(trimprefix(dirname(path), "/etc/attestor/"), "/", "-") => { path = path, text = file(file) } }
+  # Numbers of the projects that deploy images; the gate's own is one of them.
+  deploying = concat([data.google_project.gate.number], [for p in data.google_project.deploy : p.number])
+  files     = { for path, file in var.files : replace(trimprefix(dirname(path), "/etc/attestor/"), "/", "-") => { path = path, text = file(file) } }
 }
 
 module "apis" {
@@ -121,6 +132,7 @@ module "network" {
 module "database" {
   source = "../../modules/database"
 
+  name    = var.database_name
   project = var.gate_project
   region  = var.region
   network = module.network.network
@@ -193,7 +205,8 @@ module "gate_events" {
 }
 
 module "edge" {
-  source = "../../modules/edge"
+  source     = "../../modules/edge"
+  depends_on = [module.apis]
 
   project        = var.gate_project
   project_number = data.google_project.gate.number
@@ -205,14 +218,16 @@ module "edge" {
 }
 
 module "events" {
-  source = "../../modules/events"
+  source     = "../../modules/events"
+  depends_on = [module.apis]
 
-  project        = var.gate_project
-  project_number = data.google_project.gate.number
-  region         = var.region
-  uri            = module.gate_events.uri
-  pusher         = module.identities.pusher
-  events_member  = module.identities.events.member
+  project         = var.gate_project
+  project_number  = data.google_project.gate.number
+  region          = var.region
+  uri             = module.gate_events.uri
+  pusher          = module.identities.pusher
+  events_member   = module.identities.events.member
+  existing_topics = var.existing_topics
   topics = {
     (var.build_project)  = ["cloud-builds"]
     (var.images_project) = ["container-analysis-occurrences-v1", "gcr"]
@@ -278,8 +293,24 @@ module "guardrails" {
   protected_projects = [for p in data.google_project.protected : p.number]
   enforce_perimeter  = var.enforce_perimeter
   ingress = {
-    identities = [module.identities.gate.member, module.identities.events.member, module.identities.builder.member]
-    projects   = [data.google_project.gate.number]
+    gate = {
+      identities = [module.identities.gate.member, module.identities.events.member]
+      services   = ["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com", "cloudkms.googleapis.com"]
+      projects   = [data.google_project.gate.number]
+    }
+    builds = {
+      identities = [module.identities.builder.member]
+      services   = ["artifactregistry.googleapis.com"]
+    }
+    # Cloud Run's agents pull the images that are deployed, and Binary Authorization's agents read their attestations.
+    pulls = {
+      identities = [for n in local.deploying : "serviceAccount:service-${n}@serverless-robot-prod.iam.gserviceaccount.com"]
+      services   = ["artifactregistry.googleapis.com"]
+    }
+    admission = {
+      identities = [for n in local.deploying : "serviceAccount:service-${n}@gcp-sa-binaryauthorization.iam.gserviceaccount.com"]
+      services   = ["binaryauthorization.googleapis.com", "containeranalysis.googleapis.com"]
+    }
   }
 }
 
@@ -289,6 +320,7 @@ module "monitoring" {
   project               = var.gate_project
   notification_channels = var.notification_channels
   runbook               = var.runbook
+  collected             = var.collector_image != null
 }
 
 output "address" {

@@ -127,6 +127,18 @@ variable "policy" {
   type        = string
 }
 
+variable "database_name" {
+  description = "Name of the database's instance; another one after a deletion, since names cannot be used again for a week."
+  type        = string
+  default     = "gate"
+}
+
+variable "existing_topics" {
+  description = "PROJECT/TOPIC of those cloud-builds and gcr that exist already."
+  type        = set(string)
+  default     = []
+}
+
 variable "notification_channels" {
   description = "Notification channels of alerts: projects/P/notificationChannels/N."
   type        = list(string)

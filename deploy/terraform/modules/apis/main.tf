@@ -28,6 +28,31 @@ locals {
   }]...)
 }
 
+# Google's service agents that get roles here. Enabling an API does not create its agent at once, and IAM refuses a member that
+# does not exist: whatever grants a role to an agent depends on this module.
+locals {
+  agents = {
+    gate   = ["run.googleapis.com", "iap.googleapis.com", "pubsub.googleapis.com"]
+    keys   = []
+    images = []
+    deploy = ["run.googleapis.com", "binaryauthorization.googleapis.com"]
+    build  = []
+  }
+  expected = merge([for project, roles in var.projects : {
+    for api in distinct(flatten([for r in roles : local.agents[r]])) : "${project}/${api}" => { project = project, api = api }
+  }]...)
+}
+
+resource "google_project_service_identity" "agent" {
+  provider = google-beta
+  for_each = local.expected
+
+  project = each.value.project
+  service = each.value.api
+
+  depends_on = [google_project_service.api]
+}
+
 resource "google_project_service" "api" {
   for_each = local.wanted
 

@@ -5,5 +5,10 @@ terraform {
       source  = "hashicorp/google"
       version = ">= 8.0"
     }
+    # For google_project_service_identity, which the other provider does not have.
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = ">= 8.0"
+    }
   }
 }

@@ -52,10 +52,16 @@ variable "gate_url" {
   type        = string
 }
 
+# Repositories of one name occur in several registries, and several branches of one are built: the hash tells their triggers
+# apart. A trigger's name has at most 64 characters.
+locals {
+  name = "gate-${substr(replace(basename(var.image), "/[^A-Za-z0-9-]/", "-"), 0, 50)}-${substr(sha256("${var.owner}/${var.repository} ${var.branch} ${var.image}"), 0, 8)}"
+}
+
 resource "google_cloudbuild_trigger" "image" {
   project         = var.project
   location        = var.region
-  name            = "gate-${basename(var.image)}"
+  name            = local.name
   description     = "Builds ${var.image} and has it judged"
   filename        = "cloudbuild.yaml"
   service_account = var.service_account

@@ -21,6 +21,12 @@ variable "peering" {
   type        = string
 }
 
+variable "name" {
+  description = "Name of the instance. The name of a deleted instance cannot be used again for a week: after a deletion choose another."
+  type        = string
+  default     = "gate"
+}
+
 variable "tier" {
   description = "Machine of the database."
   type        = string
@@ -40,7 +46,7 @@ variable "users" {
 
 resource "google_sql_database_instance" "record" {
   project             = var.project
-  name                = "gate"
+  name                = var.name
   region              = var.region
   database_version    = "POSTGRES_17"
   encryption_key_name = var.kms_key

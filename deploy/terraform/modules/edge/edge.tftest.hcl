@@ -30,6 +30,10 @@ run "controls" {
     error_message = "The certificate is for other hosts."
   }
   assert {
+    condition     = google_compute_managed_ssl_certificate.edge.name != "gate-edge" && can(regex("^gate-edge-[0-9a-f]{8}$", google_compute_managed_ssl_certificate.edge.name))
+    error_message = "A certificate for other hosts would have the same name, and could not be created before the old one is deleted."
+  }
+  assert {
     condition     = google_compute_backend_service.pages.iap[0].enabled && google_compute_backend_service.pages.security_policy == google_compute_security_policy.pages.id && google_compute_backend_service.api.security_policy == google_compute_security_policy.api.id
     error_message = "Pages are open, or a host has no Cloud Armor."
   }
@@ -44,7 +48,7 @@ run "controls" {
     error_message = "The pages' ban is another."
   }
   assert {
-    condition     = one([for r in google_compute_security_policy.api.rule : "${r.rate_limit_options[0].exceed_action} ${r.rate_limit_options[0].enforce_on_key_name}" if r.action == "throttle"]) == "deny(429) Authorization" && !anytrue([for r in google_compute_security_policy.api.rule : r.action == "rate_based_ban"])
+    condition     = one([for r in google_compute_security_policy.api.rule : "${r.rate_limit_options[0].exceed_action} ${r.rate_limit_options[0].enforce_on_key}" if r.action == "throttle"]) == "deny(429) IP" && !anytrue([for r in google_compute_security_policy.api.rule : r.action == "rate_based_ban"])
     error_message = "Builds that share an address ban each other, or are not throttled."
   }
   assert {

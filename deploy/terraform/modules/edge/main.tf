@@ -6,12 +6,17 @@ resource "google_compute_global_address" "edge" {
   name    = "gate-edge"
 }
 
+# A certificate cannot be changed, and not be deleted while it is used: for other hosts another one is created first.
 resource "google_compute_managed_ssl_certificate" "edge" {
   project = var.project
-  name    = "gate-edge"
+  name    = "gate-edge-${substr(sha256("${var.api_host},${var.pages_host}"), 0, 8)}"
 
   managed {
     domains = [var.api_host, var.pages_host]
+  }
+
+  lifecycle {
+    create_before_destroy = true
   }
 }
 

@@ -34,7 +34,7 @@ variable "readers" {
 }
 
 variable "requests_per_minute" {
-  description = "Limit of requests per minute for one caller of the API; above it, the answer is 429."
+  description = "Limit of requests to the API per minute from one address; above it, the answer is 429. Builds share the address of their NAT: allow what all of them need. The gate limits each caller itself (limits.callerRate of its configuration)."
   type        = number
-  default     = 600
+  default     = 3000
 }

@@ -14,6 +14,15 @@ run "pushes" {
   command = apply
 
   assert {
+    condition     = toset(keys(google_pubsub_topic.source)) == toset(["acme-gate/gate-rejudge", "acme-images/gcr", "acme-build/cloud-builds"])
+    error_message = "A topic of Google's is created (409), or would be deleted with this module."
+  }
+  assert {
+    condition     = google_pubsub_subscription.push["acme-images/container-analysis-occurrences-v1"].topic == "projects/acme-images/topics/container-analysis-occurrences-v1"
+    error_message = "Findings come from another topic than Google's."
+  }
+
+  assert {
     condition     = length(google_pubsub_subscription.push) == 4 && alltrue([for s in google_pubsub_subscription.push : s.push_config[0].push_endpoint == "${var.uri}/v1/events" && s.push_config[0].oidc_token[0].service_account_email == var.pusher.email && s.push_config[0].oidc_token[0].audience == var.uri])
     error_message = "A message is pushed without a token, or elsewhere."
   }
@@ -36,5 +45,18 @@ run "pushes" {
   assert {
     condition     = google_pubsub_topic_iam_member.rejudge.topic == "gate-rejudge" && google_pubsub_topic_iam_member.rejudge.member == var.events_member && google_pubsub_subscription.push["acme-gate/gate-rejudge"].name == "gate-rejudge"
     error_message = "Somebody else publishes what is to be judged again, or it comes by another subscription than the configuration names."
+  }
+}
+
+run "existing" {
+  command = apply
+  variables {
+    existing_topics                  = ["acme-images/gcr"]
+    create_container_analysis_topics = true
+  }
+
+  assert {
+    condition     = toset(keys(google_pubsub_topic.source)) == toset(["acme-gate/gate-rejudge", "acme-images/container-analysis-occurrences-v1", "acme-build/cloud-builds"]) && google_pubsub_subscription.push["acme-images/gcr"].topic == "projects/acme-images/topics/gcr"
+    error_message = "A topic that exists is created, or one that is missing is not."
   }
 }

@@ -28,8 +28,20 @@ variable "pusher" {
 }
 
 variable "topics" {
-  description = "Project to its topics, which are created if needed: cloud-builds in projects that build images, container-analysis-occurrences-v1 and gcr in projects that store them. Google publishes to topics of these names."
+  description = "Project to the topics that Google publishes to: cloud-builds in projects that build images, container-analysis-occurrences-v1 and gcr in projects that store them."
   type        = map(set(string))
+}
+
+variable "existing_topics" {
+  description = "PROJECT/TOPIC of those cloud-builds and gcr that exist already. They are used, and neither created nor deleted."
+  type        = set(string)
+  default     = []
+}
+
+variable "create_container_analysis_topics" {
+  description = "true: container-analysis-occurrences-v1 is created. Google creates it with the API, but cannot where an organization policy demands a customer-managed key for Pub/Sub."
+  type        = bool
+  default     = false
 }
 
 variable "events_member" {
@@ -50,11 +62,16 @@ locals {
   # Messages of gate-events to itself: rejudge.topic and rejudge.subscription of its configuration.
   rejudge = "${var.project}/gate-rejudge"
   topics  = merge(local.sources, { (local.rejudge) = { project = var.project, name = "gate-rejudge", subscription = "gate-rejudge" } })
-  agent   = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+  # Creating a topic of Google's fails with 409, and destroying it would end every notification of the project.
+  created = { for key, t in local.topics : key => t
+    if !contains(var.existing_topics, key) && (!startswith(t.name, "container-analysis-") || var.create_container_analysis_topics)
+  }
+  agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
 resource "google_pubsub_topic" "source" {
-  for_each = local.topics
+  for_each = local.created
 
   project = each.value.project
   name    = each.value.name
@@ -83,7 +100,7 @@ resource "google_pubsub_subscription" "push" {
 
   project                    = var.project
   name                       = each.value.subscription
-  topic                      = google_pubsub_topic.source[each.key].id
+  topic                      = contains(keys(local.created), each.key) ? google_pubsub_topic.source[each.key].id : "projects/${each.value.project}/topics/${each.value.name}"
   ack_deadline_seconds       = 70
   message_retention_duration = "86400s"
 

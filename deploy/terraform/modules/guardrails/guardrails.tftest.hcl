@@ -11,8 +11,11 @@ variables {
   organization       = "123"
   access_policy      = "456"
   protected_projects = ["1", "2"]
-  ingress            = { identities = ["serviceAccount:gate-api@acme-gate.iam.gserviceaccount.com"], projects = ["3"] }
-  enforce_perimeter  = false
+  ingress = {
+    gate  = { identities = ["serviceAccount:gate-api@acme-gate.iam.gserviceaccount.com"], services = ["artifactregistry.googleapis.com", "cloudkms.googleapis.com"], projects = ["3"] }
+    build = { identities = ["serviceAccount:gate-builder@acme-build.iam.gserviceaccount.com"], services = ["artifactregistry.googleapis.com"] }
+  }
+  enforce_perimeter = false
 }
 
 run "log_only" {
@@ -40,4 +43,34 @@ run "enforced" {
     condition     = toset(google_access_context_manager_service_perimeter.supply_chain[0].status[0].resources) == toset(["projects/1", "projects/2"]) && length(setsubtract(["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "cloudkms.googleapis.com"], google_access_context_manager_service_perimeter.supply_chain[0].status[0].restricted_services)) == 0
     error_message = "Registry, keys or attestations are outside the perimeter."
   }
+  assert {
+    condition     = { for r in google_access_context_manager_service_perimeter.supply_chain[0].status[0].ingress_policies : one(r.ingress_from[0].identities) => [for s in r.ingress_from[0].sources : coalesce(s.resource, s.access_level)] } == { "serviceAccount:gate-api@acme-gate.iam.gserviceaccount.com" = ["projects/3"], "serviceAccount:gate-builder@acme-build.iam.gserviceaccount.com" = ["*"] }
+    error_message = "A rule admits another identity, or from elsewhere."
+  }
+  assert {
+    condition     = alltrue([for r in google_access_context_manager_service_perimeter.supply_chain[0].status[0].ingress_policies : length(r.ingress_to[0].operations) == (one(r.ingress_from[0].identities) == "serviceAccount:gate-builder@acme-build.iam.gserviceaccount.com" ? 1 : 2)])
+    error_message = "A rule admits to more services than it names."
+  }
+  assert {
+    condition     = length(google_access_context_manager_service_perimeter.supply_chain[0].status[0].egress_policies) == 0
+    error_message = "There is a way out that nobody asked for."
+  }
+}
+
+run "for_everyone" {
+  command = plan
+  variables {
+    ingress = { all = { identities = [], services = ["artifactregistry.googleapis.com"] } }
+  }
+
+  expect_failures = [var.ingress]
+}
+
+run "to_everything" {
+  command = plan
+  variables {
+    ingress = { all = { identities = ["user:a@acme.example"], services = ["*"] } }
+  }
+
+  expect_failures = [var.ingress]
 }

@@ -19,12 +19,33 @@ variable "protected_projects" {
 }
 
 variable "ingress" {
-  description = "Identities and projects (by number) that may enter the perimeter: {identities, projects}."
-  type = object({
-    identities = list(string)
-    projects   = list(string)
-  })
-  default = { identities = [], projects = [] }
+  description = "Who may use protected services from outside the perimeter, by a name for the rule: {identities, services, projects}. projects are the numbers of the projects whose networks the requests come from. Leave them out for identities that have no network of yours: builds outside a private pool, and Google's service agents. Their requests are admitted from everywhere."
+  type = map(object({
+    identities = set(string)
+    services   = set(string)
+    projects   = optional(set(string), [])
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for r in values(var.ingress) : length(r.identities) > 0 && length(r.services) > 0 && !contains(r.services, "*")])
+    error_message = "Each rule names its identities and its services: a rule without them admits everyone, or to everything."
+  }
+}
+
+variable "egress" {
+  description = "What identities inside the perimeter may use outside of it, by a name for the rule: {identities, services, projects}, such as a job in the images' project that copies bases from another project's registry. projects are the numbers of the projects outside."
+  type = map(object({
+    identities = set(string)
+    services   = set(string)
+    projects   = set(string)
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for r in values(var.egress) : length(r.identities) > 0 && length(r.services) > 0 && length(r.projects) > 0 && !contains(r.services, "*")])
+    error_message = "Each rule names its identities, its services and the projects outside."
+  }
 }
 
 variable "enforce_perimeter" {
@@ -87,6 +108,7 @@ resource "google_access_context_manager_service_perimeter" "supply_chain" {
   description               = "Registry, keys and attestations: no way out, and no use of stolen credentials from elsewhere"
   use_explicit_dry_run_spec = true
 
+  # What is enforced is what was tried: both have the same rules.
   dynamic "status" {
     for_each = var.enforce_perimeter ? [1] : []
     content {
@@ -94,21 +116,49 @@ resource "google_access_context_manager_service_perimeter" "supply_chain" {
       restricted_services = local.restricted
 
       dynamic "ingress_policies" {
-        for_each = length(var.ingress.identities) == 0 ? [] : [1]
+        for_each = var.ingress
         content {
           ingress_from {
-            identities = var.ingress.identities
+            identities = ingress_policies.value.identities
             dynamic "sources" {
-              for_each = var.ingress.projects
+              for_each = [for p in ingress_policies.value.projects : "projects/${p}"]
               content {
-                resource = "projects/${sources.value}"
+                resource = sources.value
+              }
+            }
+            # Every source: the identities alone decide.
+            dynamic "sources" {
+              for_each = length(ingress_policies.value.projects) == 0 ? ["*"] : []
+              content {
+                access_level = sources.value
               }
             }
           }
           ingress_to {
             resources = ["*"]
             dynamic "operations" {
-              for_each = local.restricted
+              for_each = ingress_policies.value.services
+              content {
+                service_name = operations.value
+                method_selectors {
+                  method = "*"
+                }
+              }
+            }
+          }
+        }
+      }
+
+      dynamic "egress_policies" {
+        for_each = var.egress
+        content {
+          egress_from {
+            identities = egress_policies.value.identities
+          }
+          egress_to {
+            resources = [for p in egress_policies.value.projects : "projects/${p}"]
+            dynamic "operations" {
+              for_each = egress_policies.value.services
               content {
                 service_name = operations.value
                 method_selectors {
@@ -127,21 +177,49 @@ resource "google_access_context_manager_service_perimeter" "supply_chain" {
     restricted_services = local.restricted
 
     dynamic "ingress_policies" {
-      for_each = length(var.ingress.identities) == 0 ? [] : [1]
+      for_each = var.ingress
       content {
         ingress_from {
-          identities = var.ingress.identities
+          identities = ingress_policies.value.identities
           dynamic "sources" {
-            for_each = var.ingress.projects
+            for_each = [for p in ingress_policies.value.projects : "projects/${p}"]
             content {
-              resource = "projects/${sources.value}"
+              resource = sources.value
+            }
+          }
+          # Every source: the identities alone decide.
+          dynamic "sources" {
+            for_each = length(ingress_policies.value.projects) == 0 ? ["*"] : []
+            content {
+              access_level = sources.value
             }
           }
         }
         ingress_to {
           resources = ["*"]
           dynamic "operations" {
-            for_each = local.restricted
+            for_each = ingress_policies.value.services
+            content {
+              service_name = operations.value
+              method_selectors {
+                method = "*"
+              }
+            }
+          }
+        }
+      }
+    }
+
+    dynamic "egress_policies" {
+      for_each = var.egress
+      content {
+        egress_from {
+          identities = egress_policies.value.identities
+        }
+        egress_to {
+          resources = [for p in egress_policies.value.projects : "projects/${p}"]
+          dynamic "operations" {
+            for_each = egress_policies.value.services
             content {
               service_name = operations.value
               method_selectors {

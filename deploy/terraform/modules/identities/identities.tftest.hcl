@@ -25,3 +25,21 @@ run "least" {
     error_message = "People may do more than make ID tokens, or others may."
   }
 }
+
+run "long_task" {
+  command = plan
+  variables {
+    people = { "on-call-of-the-eastern-region" = ["group:oncall@acme.example"] }
+  }
+
+  expect_failures = [var.people]
+}
+
+run "own_account" {
+  command = plan
+  variables {
+    people = { builder = ["group:oncall@acme.example"] }
+  }
+
+  expect_failures = [var.people]
+}

@@ -63,12 +63,21 @@ resource "google_compute_region_url_map" "gate" {
   default_service = google_compute_region_backend_service.gate.id
 }
 
+resource "google_compute_region_ssl_policy" "gate" {
+  project         = var.project
+  name            = "gate-internal"
+  region          = var.region
+  profile         = "RESTRICTED"
+  min_tls_version = "TLS_1_2"
+}
+
 resource "google_compute_region_target_https_proxy" "gate" {
   project          = var.project
   name             = "gate-internal"
   region           = var.region
   url_map          = google_compute_region_url_map.gate.id
   ssl_certificates = [var.certificate]
+  ssl_policy       = google_compute_region_ssl_policy.gate.id
 }
 
 resource "google_compute_forwarding_rule" "gate" {

@@ -121,7 +121,8 @@ resource "google_cloud_run_v2_service" "gate" {
       args  = ["--private-ip", "--auto-iam-authn", "--port=5432", "--health-check", "--http-address=0.0.0.0", "--http-port=9801", "--structured-logs", var.connection_name]
 
       resources {
-        limits = { cpu = "0.5", memory = "256Mi" }
+        # With CPU outside requests and several requests at once, one CPU is the least that Cloud Run takes.
+        limits = { cpu = "1", memory = "256Mi" }
       }
 
       startup_probe {
@@ -144,7 +145,7 @@ resource "google_cloud_run_v2_service" "gate" {
         depends_on = ["gate"]
 
         resources {
-          limits = { cpu = "0.5", memory = "256Mi" }
+          limits = { cpu = "1", memory = "256Mi" }
         }
       }
     }
