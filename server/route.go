@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -282,7 +283,8 @@ func (s *Server) serve(r route, c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	defer release()
+	begun := time.Now()
+	defer func() { s.giveBack(r.class, time.Since(begun), release) }()
 
 	return r.handle(k)
 }

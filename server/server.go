@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -80,18 +81,19 @@ type Config struct {
 
 // A Server answers requests. It is safe for concurrent use.
 type Server struct {
-	c        Config
-	echo     *echo.Echo
-	routes   []route
-	metrics  *metrics
-	timeouts timeouts
-	rates    *rates
-	slots    [classes]*slots
-	bodies   bodies
-	ready    readiness
-	draining drain
-	watcher  *watch.Watcher
-	openapi  func() ([]byte, error)
+	c           Config
+	echo        *echo.Echo
+	routes      []route
+	metrics     *metrics
+	timeouts    timeouts
+	rates       *rates
+	slots       [classes]*slots
+	lastDecided atomic.Int64 // when the last decision ended, in nanoseconds since 1970
+	bodies      bodies
+	ready       readiness
+	draining    drain
+	watcher     *watch.Watcher
+	openapi     func() ([]byte, error)
 }
 
 // New returns a Server, or an error that names what is missing.

@@ -153,3 +153,74 @@ func TestALongRequestDoesNotFailTheNext(t *testing.T) {
 		})
 	}
 }
+
+// While decisions are made, the slot of a long read rests, and decisions wait for
+// nothing. Without decisions reads follow each other.
+func TestLongReadsRestBesideDecisions(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		deciding bool
+		idle     time.Duration // between the decision and the first read
+		takes    time.Duration
+		path     string
+		after    time.Duration // of the second read, since the first was answered
+	}{
+		{"no decision", false, 0, time.Second, "/v1/simulate", time.Second},
+		{"beside a decision", true, 0, 100 * time.Millisecond, "/v1/simulate", 900*time.Millisecond + 100*time.Millisecond},
+		{"a long one beside a decision", true, 0, 30 * time.Second, "/v1/simulate", 10*time.Second + 30*time.Second},
+		{"a decision a while ago", true, 2 * time.Second, time.Second, "/v1/simulate", time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				p := &parts{w: w}
+				p.reading = func() { time.Sleep(tt.takes) }
+				s := newServer(t, w, p.with)
+				ask := func(path, body string) int {
+					r := httptest.NewRequest("POST", path, strings.NewReader(body))
+					r.Header.Set("Authorization", "admin")
+					r.Header.Set("Content-Type", "application/json")
+					rec := httptest.NewRecorder()
+					s.Handler().ServeHTTP(rec, r)
+					return rec.Code
+				}
+
+				time.Sleep(time.Hour) // the server has been idle
+				if tt.idle > 0 {
+					if status := ask("/v1/attest", image(":v1")); status != http.StatusOK {
+						t.Fatalf("decision: %d", status)
+					}
+					time.Sleep(tt.idle)
+				}
+				decisions := make(chan int, 1)
+				if tt.deciding && tt.idle == 0 {
+					w.hold = make(chan struct{})
+					go func() { decisions <- ask("/v1/attest", image(":v1")) }()
+					synctest.Wait()
+				}
+
+				if status := ask(tt.path, `{"policy":"good"}`); status != http.StatusOK {
+					t.Fatalf("first read: %d", status)
+				}
+				begun := time.Now()
+				if status := ask(tt.path, `{"policy":"good"}`); status != http.StatusOK {
+					t.Fatalf("second read: %d", status)
+				}
+				if took := time.Since(begun); took != tt.after {
+					t.Errorf("the second read took %v, want %v", took, tt.after)
+				}
+
+				if w.hold != nil {
+					close(w.hold)
+					if status := <-decisions; status != http.StatusOK {
+						t.Errorf("decision: %d", status)
+					}
+				}
+				time.Sleep(time.Minute) // all rests end
+				if n := server.SharesForTest(s); n != 0 {
+					t.Errorf("%d callers are remembered who have no request", n)
+				}
+			})
+		})
+	}
+}

@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 		return errors.New("name either --sqlite or --postgres")
 	}
 
-	s, err := audit.Open(ctx, audit.Config{SQLite: o.sqlite, PostgreSQL: o.postgres, Now: time.Now, Timeout: time.Minute})
+	s, err := audit.Open(ctx, audit.Config{SQLite: o.sqlite, PostgreSQL: o.postgres, Now: time.Now, Timeout: 10 * time.Minute})
 	if err != nil {
 		return err
 	}
