@@ -41,6 +41,11 @@ func (s *Store) Load(ctx context.Context, records iter.Seq[attestor.Record]) (n 
 		}
 		n += len(batch)
 	}
+
+	// What an interrupted call left is entered into the index, too.
+	if err := s.indexAll(ctx); err != nil {
+		return n, s.fail("loading decisions", err)
+	}
 	return n, nil
 }
 
