@@ -6,7 +6,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help docs run test test-all check build bench image release fuzz mutate parts clean
+.PHONY: help docs run test test-all kill check build bench image release fuzz mutate parts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,12 @@ test-all: test ## every test, the slow ones too, and fuzzing
 	GATE_REQUIRE_PARTS=1 GATE_TEST_ALL=1 $(GO) test -timeout 90m ./...
 	$(MAKE) fuzz
 	$(MAKE) mutate MUTATE='-sample 40 -seed 1 -for 10m'
+
+# One batch after the other, each with the whole record verified after every ten kills and in its end. bin/kill.txt has the
+# batches that are done: after an interruption the others follow. Remove it to begin anew.
+KILLS ?= 200
+kill: ## SIGKILL under load, 200 times on SQLite, on PostgreSQL and with two instances on it; goes on where it was interrupted
+	@GO=$(GO) tools/kill.sh $(KILLS)
 
 # What a change must pass before anyone reads it.
 check: ## what a change must pass before anyone reads it: formatting, vet, linters, vulnerabilities

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/ed25519"
 	"crypto/x509"
 	"database/sql"
@@ -40,21 +41,35 @@ import (
 // attestation, and whoever was answered finds that answer in the record.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	kills := 4
+	kills := map[string]int{"sqlite": 4, "postgres": 2, "two instances": 2}
 	if os.Getenv("GATE_TEST_ALL") == "1" {
-		kills = 60
+		kills = map[string]int{"sqlite": 60, "postgres": 20, "two instances": 20}
+	}
+	if n, err := strconv.Atoi(os.Getenv("GATE_KILLS")); err == nil { // of make kill
+		kills = map[string]int{"sqlite": n, "postgres": n, "two instances": n}
 	}
 
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
-		newKiller(t, "sqlite", func(dir string) string { return filepath.Join(dir, "decisions.db") }).run(t, kills)
+		newKiller(t, "sqlite", func(dir string) string { return filepath.Join(dir, "decisions.db") }).run(t, kills["sqlite"])
 	})
 
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		newKiller(t, "pgx", func(string) string { return pgtest.File(t) }).run(t, max(2, kills/4))
+		newKiller(t, "pgx", func(string) string { return pgtest.File(t) }).run(t, kills["postgres"])
+	})
+
+	// One of two is killed while both are at work, and the other one goes on.
+	t.Run("two instances", func(t *testing.T) {
+		t.Parallel()
+		k := newKiller(t, "pgx", func(string) string { return pgtest.File(t) })
+		k.instances = make([]instance, 2)
+		k.run(t, kills["two instances"])
 	})
 }
+
+// verifyEvery is after how many kills the whole record is verified, in between.
+const verifyEvery = 10
 
 // killer starts and kills the program; what is outside of it stays.
 type killer struct {
@@ -65,10 +80,16 @@ type killer struct {
 	random *rand.Rand
 	hook   *hook // is told of denials
 
-	cmd *exec.Cmd
+	instances []instance
 
 	mu   sync.Mutex
 	told []answer // guarded by mu
+}
+
+// An instance of the program; its cmd is nil while it does not run.
+type instance struct {
+	cmd     *exec.Cmd
+	address string
 }
 
 // abandonedAfter is after how long another instance's work counts as left
@@ -86,7 +107,7 @@ const killEvents = `events:
 
 func newKiller(t *testing.T, driver string, store func(dir string) string) *killer {
 	k := &killer{world: newWorld(t, worldOptions{unstarted: true, behaviour: emulator.Behaviour{Uniqueness: emulator.UniqueNone}}), driver: driver, images: map[string]attestor.Outcome{}}
-	k.store = store(k.dir)
+	k.store, k.instances = store(k.dir), make([]instance, 1)
 	key := map[string]string{"sqlite": "sqlite", "pgx": "postgres"}[driver]
 	registry := k.registry.Addr()
 	k.hook = newHook(t, nil)
@@ -134,20 +155,30 @@ limits: %s
 
 var listeningPattern = regexp.MustCompile(`"message":"listening".*"listen":"([^"]+)"`)
 
-// begin starts the program, and returns when it listens.
+// begin starts the instances that do not run, and returns when they listen.
 func (k *killer) begin() {
+	k.tb.Helper()
+	for i := range k.instances {
+		if k.instances[i].cmd == nil {
+			k.start(&k.instances[i])
+		}
+	}
+	k.address = k.instances[0].address
+}
+
+func (k *killer) start(in *instance) {
 	k.tb.Helper()
 	self, err := program()
 	k.ok(err)
-	k.cmd = exec.Command(self, "serve", "--config", filepath.Join(k.dir, "attestor.yaml"))
+	in.cmd = exec.Command(self, "serve", "--config", filepath.Join(k.dir, "attestor.yaml"))
 
 	for _, name := range []string{google.EnvAnalysis, google.EnvKMS, google.EnvBinauthz} {
-		k.cmd.Env = append(k.cmd.Env, name+"="+k.google.Addr())
+		in.cmd.Env = append(in.cmd.Env, name+"="+k.google.Addr())
 	}
 
-	stderr, err := k.cmd.StderrPipe()
+	stderr, err := in.cmd.StderrPipe()
 	k.ok(err)
-	k.ok(k.cmd.Start())
+	k.ok(in.cmd.Start())
 	said, listening := &lockedBuffer{}, make(chan string, 1)
 	go func() {
 		defer close(listening)
@@ -163,24 +194,34 @@ func (k *killer) begin() {
 		if !ok {
 			k.tb.Fatalf("attestor serve ended: %s", said)
 		}
-		k.address = address
+		in.address = address
 	case <-time.After(2 * time.Minute):
 		k.tb.Fatalf("attestor serve does not listen: %s", said)
 	}
 }
 
+// kill kills all instances.
 func (k *killer) kill() {
-	if k.cmd != nil {
-		_ = k.cmd.Process.Kill()
-		_ = k.cmd.Wait() // it was killed
-		k.cmd = nil
+	for i := range k.instances {
+		k.killOne(i)
+	}
+}
+
+func (k *killer) killOne(i int) {
+	if cmd := k.instances[i].cmd; cmd != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+		k.instances[i].cmd = nil
 	}
 }
 
 func (k *killer) run(t *testing.T, kills int) {
-	for range kills {
+	for n := range kills {
 		k.begin()
 		k.load(t)
+		if (n+1)%verifyEvery == 0 {
+			k.verifyLog(t)
+		}
 	}
 
 	if k.driver != "sqlite" { // nobody knows whether the one that began it is gone
@@ -214,20 +255,26 @@ func (k *killer) run(t *testing.T, kills int) {
 	}
 }
 
-// load asks from many sides, until the program is killed a moment after the
-// first answer.
+// load asks every instance from many sides, until one of them is killed a moment after
+// the first answer.
 func (k *killer) load(t *testing.T) {
 	const sides = 12
 	all := slices.Sorted(maps.Keys(k.images))
 	first := make(chan struct{})
 	once := sync.OnceFunc(func() { close(first) })
+	killed := make(chan struct{})
 	var wg sync.WaitGroup
 
-	for range sides {
-		order := k.random.Perm(len(all))
+	for side := range sides {
+		order, address := k.random.Perm(len(all)), k.instances[side%len(k.instances)].address
 		wg.Go(func() {
 			for _, n := range order {
-				a := k.post(all[n], false)
+				select {
+				case <-killed:
+					return
+				default:
+				}
+				a := k.postTo(address, all[n])
 				if a.status == 0 {
 					return // it is dead
 				}
@@ -245,8 +292,19 @@ func (k *killer) load(t *testing.T) {
 
 	<-first
 	time.Sleep(time.Duration(k.random.IntN(400)) * time.Millisecond)
-	k.kill()
+	k.killOne(k.random.IntN(len(k.instances)))
+	close(killed)
 	wg.Wait()
+}
+
+// postTo asks one instance.
+func (k *killer) postTo(address, image string) answer {
+	body, err := json.Marshal(map[string]any{"image": image})
+	k.ok(err)
+	req, err := http.NewRequestWithContext(k.tb.Context(), http.MethodPost, "http://"+address+"/v1/attest", bytes.NewReader(body))
+	k.ok(err)
+	req.Header.Set("Content-Type", "application/json")
+	return k.send(req)
 }
 
 // db is the record, past the gate and its lock.

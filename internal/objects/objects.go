@@ -1,5 +1,5 @@
-// Package objects reads and writes objects of a Cloud Storage bucket by the JSON API. It needs the few calls that a copy of
-// the record's log makes; Google's client library would add 6 MB to the binary for them.
+// Package objects reads and writes objects of a Cloud Storage bucket by the JSON API: the two calls that a copy of the
+// record's log makes, without Google's client library for all others.
 package objects
 
 import (
