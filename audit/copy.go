@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/objects"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
@@ -56,6 +57,28 @@ func (s *Store) CopyLog(ctx context.Context, failed func(error)) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// CheckLog finds what would keep the log from being signed and copied: a key that cannot be read, a bucket that does not
+// answer, a fork. It writes nothing. The error is of kind Unavailable.
+func (s *Store) CheckLog(ctx context.Context) error {
+	if s.none || s.notary == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, signFor)
+	defer cancel()
+
+	_, err := s.notary.load(ctx)
+	if err == nil && s.notary.c.Kept != nil {
+		_, _, err = s.notary.compare(ctx)
+	}
+	if err != nil {
+		return &attestor.Error{
+			Kind: attestor.Unavailable, Msg: "the record's log cannot be signed or copied: " + err.Error(),
+			Fix: "see log.key and log.bucket in the configuration, and docs/record.md",
+		}
+	}
+	return nil
 }
 
 // copyLog is one round. It reports whether there is more to copy.

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -254,6 +255,42 @@ func TestForkIsTold(t *testing.T) {
 		}
 		copiedTree(t, bucket)
 	})
+}
+
+// What would keep the log from being signed and copied is found before a gate starts.
+func TestCheckLog(t *testing.T) {
+	t.Parallel()
+	onBothCopied(t, func(t *testing.T, s *audit.Store, bucket *standin.Bucket) {
+		check := func(wrong bool, says string) {
+			t.Helper()
+			err := s.CheckLog(t.Context())
+			if (err != nil) != wrong || wrong && (attestor.KindOf(err) != attestor.Unavailable || !strings.Contains(err.Error(), says)) {
+				t.Errorf("%v, want an error that says %q: %v", err, says, wrong)
+			}
+		}
+
+		check(false, "")
+		bucket.Fail(func(*http.Request) int { return http.StatusForbidden })
+		check(true, "403")
+		bucket.Fail(nil)
+		bucket.Set(logOrigin+"/checkpoint", []byte("no checkpoint"))
+		check(true, "kept outside of the database")
+
+		other := open(t, audit.Config{SQLite: filepath.Join(t.TempDir(), "other.db"), Now: clockAt(day).now, Log: signedLog(0)})
+		grow(t, other, 1, 20)
+		bucket.Set(logOrigin+"/checkpoint", sign(t, other))
+		check(true, "the log is forked")
+		if got := bucket.Objects(); len(got) != 1 {
+			t.Errorf("a check wrote %q", got)
+		}
+	})
+
+	l := signedLog(0)
+	l.Key = func(context.Context) (translog.Key, error) { return translog.Key{}, errors.New("the key is disabled") }
+	s := open(t, audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db"), Now: clockAt(day).now, Log: l})
+	if err := s.CheckLog(t.Context()); attestor.KindOf(err) != attestor.Unavailable || !strings.Contains(err.Error(), "the key is disabled") {
+		t.Errorf("a key that cannot be read: %v", err)
+	}
 }
 
 // Rows that were changed are not copied, and a tile of the copy that was changed is told.
