@@ -48,6 +48,7 @@ type predicate struct {
 
 type options struct {
 	dist, version, commit, base, builder, dockerfile string
+	readme, image                                    string
 	epoch                                            int64
 }
 
@@ -60,6 +61,8 @@ func main() {
 	flag.StringVar(&o.base, "base", "", "base image; that of the Dockerfile")
 	flag.StringVar(&o.builder, "builder", "", "builder image; that of the Dockerfile")
 	flag.StringVar(&o.dockerfile, "dockerfile", "Dockerfile", "`FILE` with the default images, as ARG BASE and ARG BUILDER")
+	flag.StringVar(&o.readme, "readme", "README.md", "`FILE` whose part about installing a release is written for this one")
+	flag.StringVar(&o.image, "image", "", "`REPOSITORY` that the image is published in, for README.md; none: it is not named there")
 
 	flag.Parse()
 	if err := run(o); err != nil {
@@ -105,7 +108,10 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(o.dist, "provenance.json"), append(b, '\n'), 0o644) //nolint:gosec // published
+	if err := os.WriteFile(filepath.Join(o.dist, "provenance.json"), append(b, '\n'), 0o644); err != nil { //nolint:gosec // published
+		return err
+	}
+	return o.writeReadme()
 }
 
 // artifacts lists the binaries, the SBOMs, and the image by the digest of its index.

@@ -5,6 +5,7 @@
 #
 #   tools/release/release.sh                     # needs Go, git and buildah
 #   BASE=… BUILDER=… BUILD_FLAGS=… tools/release/release.sh   # images of one's own, where the registries cannot be reached
+#   IMAGE=ghcr.io/acme/attestor tools/release/release.sh      # the repository that you publish the image in, for dist/README.md
 #
 # Nothing is signed or published here: docs/deploy.md says how.
 set -euo pipefail
@@ -50,7 +51,7 @@ if [[ -z ${NO_IMAGE:-} ]]; then
 	buildah manifest push --all "attestor:$VERSION" oci:dist/image >/dev/null
 fi
 
-"$work/release" -dist dist -version "$VERSION" -commit "$commit" -epoch "$SOURCE_DATE_EPOCH" -base "${BASE:-}" -builder "${BUILDER:-}" -dockerfile Dockerfile
+"$work/release" -dist dist -version "$VERSION" -commit "$commit" -epoch "$SOURCE_DATE_EPOCH" -base "${BASE:-}" -builder "${BUILDER:-}" -dockerfile Dockerfile -image "${IMAGE:-}"
 (cd dist && find . -type f | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >"$work/SHA256SUMS")
 cp "$work/SHA256SUMS" dist/
 echo "== dist: $(wc -l <dist/SHA256SUMS) files, $VERSION of $commit"

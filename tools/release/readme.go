@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// The part of README.md that says how to install a release. In the repository it names none, since the one that this
+// commit becomes does not exist yet.
+const (
+	beginInstall = "<!-- install: make release writes its version here -->\n"
+	endInstall   = "<!-- end of install -->\n"
+)
+
+// released is the form of a version that somebody can ask for. A commit without a tag has none.
+var released = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
+
+// writeReadme writes README.md of a release into dist, with the commands that install this version.
+func (o options) writeReadme() error {
+	text, err := os.ReadFile(o.readme)
+	if err != nil {
+		return err
+	}
+	before, rest, begun := strings.Cut(string(text), beginInstall)
+	none, after, ended := strings.Cut(rest, endInstall)
+	if !begun || !ended {
+		return errors.New(o.readme + " has no part about installing a release")
+	}
+
+	part := none
+	if released.MatchString(o.version) {
+		part = o.install()
+	}
+	out := before + beginInstall + part + endInstall + after
+	return os.WriteFile(filepath.Join(o.dist, "README.md"), []byte(out), 0o644) //nolint:gosec // published
+}
+
+// install is how to get this version without compiling it, and with.
+func (o options) install() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Version %s, a static binary for linux/amd64 and linux/arm64. It needs nothing else:\n\n```sh\n", o.version)
+	for _, file := range []string{"attestor-linux-amd64", "SHA256SUMS"} {
+		fmt.Fprintf(&b, "curl -fLO %s/releases/download/%s/%s\n", repository, o.version, file)
+	}
+	b.WriteString("sha256sum --ignore-missing -c SHA256SUMS && install -D -m 0755 attestor-linux-amd64 bin/attestor\nbin/attestor dev\n```\n\n")
+
+	if o.image != "" {
+		fmt.Fprintf(&b, "As a container image, or compiled from the module:\n\n```sh\ndocker run --rm --network host %s:%s dev\n", o.image, o.version)
+	} else {
+		b.WriteString("Compiled from the module:\n\n```sh\n")
+	}
+	fmt.Fprintf(&b, "go install %s/cmd/attestor@%s\n```\n", strings.TrimPrefix(repository, "https://"), o.version)
+	return b.String()
+}
