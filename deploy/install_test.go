@@ -106,12 +106,19 @@ func TestGoInstall(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(dir, "list"), []byte(v.Version+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	f, err := os.Create(filepath.Join(dir, v.Version+".zip"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	// What git has, as a proxy of the internet would make it: nothing that lies around here.
-	if err := zip.CreateFromVCS(f, v, "..", "HEAD", ""); err != nil {
+	clone := filepath.Join(t.TempDir(), "clone")
+	if out, err := exec.CommandContext(t.Context(), "git", "clone", "-q", "--no-hardlinks", "..", clone).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := zip.CreateFromVCS(f, v, clone, "HEAD", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -170,7 +172,33 @@ func TestReasonsAreDocumented(t *testing.T) {
 	}
 }
 
-// TestDocumentLinks follows every link between the documents.
+// anchors are the fragments of a page's headings, as GitHub makes them: lower case, without punctuation, with hyphens for
+// spaces; one that there is already gets a number.
+func anchors(text string) []string {
+	text = regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(text, "")
+	var out []string
+	for _, m := range regexp.MustCompile(`(?m)^#{1,6} +(.+)$`).FindAllStringSubmatch(text, -1) {
+		heading := regexp.MustCompile(`\[([^]]*)\]\([^)]*\)`).ReplaceAllString(m[1], "$1")
+		slug := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(heading), "")
+		slug = strings.ReplaceAll(slug, " ", "-")
+		for n, base := 1, slug; slices.Contains(out, slug); n++ {
+			slug = fmt.Sprintf("%s-%d", base, n)
+		}
+		out = append(out, slug)
+	}
+	return out
+}
+
+// TestAnchors: headings as GitHub numbers and shortens them.
+func TestAnchors(t *testing.T) {
+	t.Parallel()
+	got := anchors("# The API\n## `GET /x`, [y](z.md)\n## Limits\n```\n# no heading\n```\n### Limits\n")
+	if diff := cmp.Diff([]string{"the-api", "get-x-y", "limits", "limits-1"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestDocumentLinks follows every link between the documents, to the heading that it names.
 func TestDocumentLinks(t *testing.T) {
 	files, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
@@ -182,14 +210,22 @@ func TestDocumentLinks(t *testing.T) {
 		t.Fatalf("%d and %d documents, %v", len(files), len(roots), err)
 	}
 
-	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	link := regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
 	mentioned := regexp.MustCompile("`(docs/[a-z-]+\\.md)`")
 
 	for _, name := range append(files, roots...) {
 		text := read(t, name)
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+			target := filepath.Join(filepath.Dir(name), m[1])
+			if m[1] == "" {
+				target = name
+			}
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s: %v", name, m[1], err)
+				continue
+			}
+			if m[2] != "" && strings.HasSuffix(target, ".md") && !slices.Contains(anchors(read(t, target)), m[2][1:]) {
+				t.Errorf("%s links to %s%s: there is no such heading", name, m[1], m[2])
 			}
 		}
 		for _, m := range mentioned.FindAllStringSubmatch(text, -1) {

@@ -67,6 +67,7 @@ func references(root *cobra.Command) ([]generated, error) {
 	}
 	return []generated{
 		{"commands.md", commandsPage(root)},
+		{"configuration.md", configurationPage()},
 		{"schema/gatepolicy.schema.json", policySchema},
 		{"schema/configuration.schema.json", configSchema},
 		{"schema/event.schema.json", eventSchema},

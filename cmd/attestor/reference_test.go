@@ -1,9 +1,12 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/attestor-gate/attestor/internal/config"
 )
 
 // TestGeneratedDocsAreCurrent compares what `make docs` writes with what is committed.
@@ -17,6 +20,31 @@ func TestGeneratedDocsAreCurrent(t *testing.T) {
 	for _, f := range files {
 		if diff := cmp.Diff(string(f.text), read(t, "../../docs/"+f.name)); diff != "" {
 			t.Errorf("docs/%s is not current (-generated +committed): run make docs\n%s", f.name, diff)
+		}
+	}
+}
+
+// TestEveryKeyIsDescribed: the reference says of each key of the configuration what it means, in the file's own names.
+func TestEveryKeyIsDescribed(t *testing.T) {
+	t.Parallel()
+	keys := config.Keys()
+	if len(keys) < 100 {
+		t.Fatalf("%d keys", len(keys))
+	}
+	for _, k := range keys {
+		text := described(k)
+		if len(text) < 8 || strings.HasPrefix(text, k.Field+" is ") {
+			t.Errorf("%s: %q", k.Path, text)
+		}
+	}
+
+	page := string(configurationPage())
+	for _, want := range []string{
+		"| `identity.callers[].email` | text | ", "| `scanProjects` | map of text | ", "| `dependencies.timeouts.kms` | duration | ",
+		"takes effect within `policyReload`",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
 		}
 	}
 }

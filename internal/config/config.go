@@ -18,9 +18,10 @@ type Config struct {
 	Listen string `yaml:"listen"`
 
 	// Policies are files, or directories whose *.yaml files are read. A change
-	// on disk takes effect within PolicyReload (default 10s); one that does not
-	// load leaves the old policies in force.
-	Policies     []string      `yaml:"policies"`
+	// on disk takes effect within PolicyReload; one that does not
+	// load leaves the old policies in force. Required.
+	Policies []string `yaml:"policies"`
+	// PolicyReload is how often the policies on disk are looked at; 10s by default.
 	PolicyReload when.Duration `yaml:"policyReload"`
 
 	// Attestors are those that policies may name, each with its signer.
@@ -123,16 +124,22 @@ type Registries struct {
 
 // A BuilderKey verifies the provenance of one signer.
 type BuilderKey struct {
-	ID   string `yaml:"id"`
+	// ID is the signature's whole keyid.
+	ID string `yaml:"id"`
+	// File is a PEM file with the public key.
 	File string `yaml:"file"`
-	Raw  bool   `yaml:"raw"`
+	// Raw says that the key signs the payload without DSSE's encoding.
+	Raw bool `yaml:"raw"`
 }
 
 // Store says where the record is kept: exactly one of the three.
 type Store struct {
-	SQLite   string `yaml:"sqlite"`
+	// SQLite is a file, for one instance; it and its directory are made if missing.
+	SQLite string `yaml:"sqlite"`
+	// Postgres is a file that holds the connection string, for any number of instances.
 	Postgres string `yaml:"postgres"`
-	None     bool   `yaml:"none"`
+	// None keeps no decisions: history, explanation and simulation answer 501.
+	None bool `yaml:"none"`
 }
 
 // Log says how the checkpoints of the record's transparency log are signed.
@@ -214,6 +221,7 @@ type Identity struct {
 
 // An Issuer is an OIDC issuer whose tokens are accepted.
 type Issuer struct {
+	// Issuer is the issuer's URL, as its tokens name it.
 	Issuer string `yaml:"issuer"`
 	// JWKS is the URL of its keys; found by discovery when left out.
 	JWKS string `yaml:"jwks"`
@@ -223,10 +231,12 @@ type Issuer struct {
 type Caller struct {
 	// Issuer is https://accounts.google.com by default.
 	Issuer string `yaml:"issuer"`
-	// Email or Subject, exact; or Claims, all of which must match exactly.
-	Email   string            `yaml:"email"`
-	Subject string            `yaml:"subject"`
-	Claims  map[string]string `yaml:"claims"`
+	// Email is the token's verified address, exact. One of email, subject and claims.
+	Email string `yaml:"email"`
+	// Subject is the token's subject, exact.
+	Subject string `yaml:"subject"`
+	// Claims are claims of the token, all of which must match exactly.
+	Claims map[string]string `yaml:"claims"`
 	// Actions are attest, check, read, simulate, revoke, rejudge, break-glass, posture.
 	Actions []string `yaml:"actions"`
 	// Images are patterns of repositories.
@@ -244,10 +254,12 @@ type Admission struct {
 	// Record keeps a decision for each image of each review, whether it is judged
 	// or looked up; without it only what is judged is recorded.
 	Record bool `yaml:"record"`
-	// Cert, Key and ClientCA are PEM files: the gate's certificate, and who
-	// signs the API server's. All three, or UnsafeOpen.
-	Cert     string `yaml:"cert"`
-	Key      string `yaml:"key"`
+	// Cert is a PEM file with the gate's certificate. All of cert, key and clientCA, or
+	// UnsafeOpen.
+	Cert string `yaml:"cert"`
+	// Key is a PEM file with the certificate's key.
+	Key string `yaml:"key"`
+	// ClientCA is a PEM file of who signs the API server's certificate.
 	ClientCA string `yaml:"clientCA"`
 	// UnsafeOpen answers whoever can reach the listener, without TLS.
 	UnsafeOpen bool `yaml:"unsafeOpen"`
@@ -257,19 +269,22 @@ type Admission struct {
 
 // Rejudge configures the judging of admitted images again.
 type Rejudge struct {
-	// Revoke deletes the attestations of an image that a new finding denies,
-	// after Grace (24h), of at most Cap images a run (20). False: it is reported.
-	Revoke bool          `yaml:"revoke"`
-	Grace  when.Duration `yaml:"grace"`
-	Cap    int           `yaml:"cap"`
+	// Revoke deletes the attestations of an image that a new finding denies. False: it
+	// is reported.
+	Revoke bool `yaml:"revoke"`
+	// Grace is how long a new finding stands before it revokes; 24h by default.
+	Grace when.Duration `yaml:"grace"`
+	// Cap is how many images one run may revoke, all instances together; 20 by default.
+	Cap int `yaml:"cap"`
 	// Window has no effect any more: every admitted image is covered. It is accepted so
 	// that configurations of earlier versions load.
 	Window when.Duration `yaml:"window"`
 	// Topic spreads the work over instances, projects/P/topics/T: a run publishes
 	// to it what is to be judged, and the rest of itself when its time is over.
-	// Subscription pushes it back to /v1/events, projects/P/subscriptions/S. Both,
-	// or none: what is judged again is judged by the instance that was called.
-	Topic        string `yaml:"topic"`
+	// It comes back by the subscription. Without both, what is judged again is judged by
+	// the instance that was called.
+	Topic string `yaml:"topic"`
+	// Subscription is the one that pushes the topic to /v1/events, projects/P/subscriptions/S.
 	Subscription string `yaml:"subscription"`
 }
 
@@ -278,14 +293,15 @@ type Limits struct {
 	// MaxWait caps how long a request may wait for a scan; 45s by default, which
 	// stays below Cloud Run's time-out of 60s.
 	MaxWait when.Duration `yaml:"maxWait"`
-	// Deadline bounds the gathering of evidence, Settle the signing; 30s and 30s.
+	// Deadline bounds the gathering of evidence; 30s by default.
 	Deadline when.Duration `yaml:"deadline"`
-	Settle   when.Duration `yaml:"settle"`
-	// Concurrency is how many requests are judged at the same time (64), Queue
-	// how many more may wait (256); beyond that 429. 0: the default of server.Limits.
+	// Settle bounds signing and recording; 30s by default.
+	Settle when.Duration `yaml:"settle"`
+	// Concurrency is how many requests are judged at the same time; 64 by default.
 	Concurrency int `yaml:"concurrency"`
-	Queue       int `yaml:"queue"`
-	// CallerRate is requests a second for one caller; 20.
+	// Queue is how many more requests may wait, beyond which the answer is 429; 256 by default.
+	Queue int `yaml:"queue"`
+	// CallerRate is how many requests a second one caller may send; 20 by default.
 	CallerRate float64 `yaml:"callerRate"`
 }
 
@@ -296,20 +312,27 @@ type Dependencies struct {
 	// InFlight is how many calls of one dependency, or one registry host, are
 	// made at once; further ones wait for their turn. 64.
 	InFlight int `yaml:"inFlight"`
-	// Outages, one after another, open the circuit of a dependency or registry
-	// host (5): it is then asked nothing for Pause (10s), and by one call after that.
-	Outages int           `yaml:"outages"`
-	Pause   when.Duration `yaml:"pause"`
+	// Outages is how many, one after another, open the circuit of a dependency or registry
+	// host, so that it is asked nothing for a while; 5 by default.
+	Outages int `yaml:"outages"`
+	// Pause is how long an open circuit asks nothing; then one call tries. 10s by default.
+	Pause when.Duration `yaml:"pause"`
 }
 
 // Timeouts holds one for each dependency; 10s each.
 type Timeouts struct {
-	Registries          when.Duration `yaml:"registries"` // one manifest or config; layers have six times as long
-	ContainerAnalysis   when.Duration `yaml:"containerAnalysis"`
-	KMS                 when.Duration `yaml:"kms"`
+	// Registries is of one manifest or config; layers have six times as long.
+	Registries when.Duration `yaml:"registries"`
+	// ContainerAnalysis is of one question about scans, notes or attestations.
+	ContainerAnalysis when.Duration `yaml:"containerAnalysis"`
+	// KMS is of one signature or public key.
+	KMS when.Duration `yaml:"kms"`
+	// BinaryAuthorization is of one attestor or policy.
 	BinaryAuthorization when.Duration `yaml:"binaryAuthorization"`
-	ArtifactRegistry    when.Duration `yaml:"artifactRegistry"`
-	PubSub              when.Duration `yaml:"pubsub"`
+	// ArtifactRegistry is of one upload time.
+	ArtifactRegistry when.Duration `yaml:"artifactRegistry"`
+	// PubSub is of one message.
+	PubSub when.Duration `yaml:"pubsub"`
 }
 
 // Telemetry shapes logs and traces.
