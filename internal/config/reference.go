@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/fielddoc"
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
@@ -19,7 +20,7 @@ type Key struct {
 
 // Keys lists every key of attestor.yaml in the order of the sections and their fields.
 func Keys() []Key {
-	said, err := comments()
+	said, err := fielddoc.Of(source, reflect.TypeFor[Config]().PkgPath())
 	if err != nil {
 		return nil // the schema's test fails for it
 	}
