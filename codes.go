@@ -98,6 +98,7 @@ const (
 	CodeScanPackageTypeMissing    Code = "SCAN_PACKAGE_TYPE_MISSING"
 	CodeScanPermissionDenied      Code = "SCAN_PERMISSION_DENIED"
 	CodeScanUnavailable           Code = "SCAN_UNAVAILABLE"
+	CodeVEXUnavailable            Code = "VEX_UNAVAILABLE"
 	CodeFixableSeverityExceeded   Code = "FIXABLE_SEVERITY_EXCEEDED"
 	CodeUnfixableSeverityExceeded Code = "UNFIXABLE_SEVERITY_EXCEEDED"
 	CodeUnspecifiedSeverity       Code = "UNSPECIFIED_SEVERITY"
@@ -294,6 +295,7 @@ func Codes() []CodeInfo {
 			"the image's operating system is past the last day on which fixes are published for everybody",
 		},
 		{CodeEndOfLifeUnknown, "vulnerabilities", StatusWarn, "until when the operating system gets fixes is not known"},
+		{CodeVEXUnavailable, "vulnerabilities", StatusError, "VEX documents that may be about a finding could not be read"},
 		{CodeSystemUnreadable, "vulnerabilities", StatusError, "the image's os-release could not be read"},
 		{
 			CodeUnknownFinding, "vulnerabilities", StatusDeny,

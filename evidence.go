@@ -39,16 +39,17 @@ type Problem struct {
 // PlatformEvidence is what is known of one runnable manifest.
 type PlatformEvidence struct {
 	Child
-	Config     ImageConfig  `json:"config"`
-	Layers     []Layer      `json:"layers,omitempty"`
-	User       User         `json:"user"`
-	Base       Base         `json:"base"`
-	System     *System      `json:"system,omitempty"` // the image's own word; nil: not read, or not said
-	Scan       Scan         `json:"scan"`
-	Provenance []Provenance `json:"provenance,omitempty"`
-	SBOMs      []SBOM       `json:"sboms,omitempty"`
-	NotRead    []Reason     `json:"sbomsNotRead,omitempty"` // documents that may be SBOMs of the image and do not count, and why
-	Problems   []Problem    `json:"problems,omitempty"`
+	Config     ImageConfig    `json:"config"`
+	Layers     []Layer        `json:"layers,omitempty"`
+	User       User           `json:"user"`
+	Base       Base           `json:"base"`
+	System     *System        `json:"system,omitempty"` // the image's own word; nil: not read, or not said
+	Scan       Scan           `json:"scan"`
+	Provenance []Provenance   `json:"provenance,omitempty"`
+	SBOMs      []SBOM         `json:"sboms,omitempty"`
+	NotRead    []Reason       `json:"sbomsNotRead,omitempty"` // documents that may be SBOMs of the image and do not count, and why
+	VEX        []VEXStatement `json:"vex,omitempty"`          // of signed documents, whatever findings they are about
+	Problems   []Problem      `json:"problems,omitempty"`
 }
 
 // ImageConfig holds what the image's author says of it in its config: claims,

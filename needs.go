@@ -19,6 +19,7 @@ type Needs struct {
 	Scan         ScanNeeds
 	Provenance   *ProvenanceNeeds // nil: not asked for
 	SBOM         *SBOMNeeds       // nil: not asked for
+	VEX          *VEXNeeds        // nil: documents are not asked for
 	UploadTime   bool
 	Attest       AttestNeeds
 }

@@ -47,6 +47,9 @@ func scanNeeds(s *Spec, n *attestor.Needs) {
 	n.System = s.Vulnerabilities.looksUpEnd()
 	if v := s.Vulnerabilities.VEX; v != nil {
 		n.Scan.VEXProjects = v.Projects
+		if len(v.Sources) > 0 {
+			n.VEX = v.needs()
+		}
 	}
 }
 
@@ -57,6 +60,8 @@ func scanLacks(earlier, next attestor.Needs) string {
 		return "other scanners or projects were asked"
 	case !covers(e.VEXProjects, n.VEXProjects):
 		return "VEX statements of other projects were read"
+	case !covers(earlier.VEX.Texts(), next.VEX.Texts()):
+		return "VEX documents of other signers were read"
 	case next.System && !earlier.System:
 		return "the image's os-release was not read"
 	case n.Advisories && !e.Advisories:
@@ -97,6 +102,7 @@ func vulnerabilityCodes(s *Spec) (out givenCodes) {
 	out.only(v.UnspecifiedSeverity == BinaryDeny, attestor.CodeUnspecifiedSeverity)
 	out.can(len(v.BlockedCVEs) > 0, attestor.CodeCVEBlocked)
 	out.can(true, attestor.CodeMaliciousPackage)
+	out.can(v.VEX != nil && len(v.VEX.Sources) > 0, attestor.CodeVEXUnavailable)
 	out.only(v.EndOfLife != TreatIgnore, attestor.CodeEndOfLife)
 	out.can(v.EndOfLife == TreatDeny, attestor.CodeSystemUnreadable)
 	out.only(s.UnknownFindings != TreatIgnore, attestor.CodeUnknownFinding)
@@ -145,9 +151,7 @@ func (v *validator) vulnerabilities(spec *Spec) {
 	}
 
 	if s.VEX != nil {
-		v.notEmpty(path+".vex.accept", len(s.VEX.Accept))
-		v.notEmpty(path+".vex.projects", len(s.VEX.Projects))
-		v.matchAll(path+".vex.projects", s.VEX.Projects, projectForm, "a Google Cloud project id")
+		v.vex(path+".vex", s.VEX)
 	}
 
 	v.allowed(path+".allowedCves", s)
@@ -241,6 +245,7 @@ func (l *linter) vulnerabilities() {
 	}
 
 	l.malware()
+	l.vex(path+".vex", v.VEX)
 	if v.MaximumEPSS != nil && *v.MaximumEPSS == 1 {
 		l.d.at(path+".maximumEPSS", "has no effect: no probability is higher than 1")
 	}
@@ -293,6 +298,9 @@ func (v *Vulnerabilities) demands() []string {
 		out = append(out, fmt.Sprintf("vulnerabilities known to be exploited: %s", v.KnownExploited))
 	}
 
+	if v.VEX != nil {
+		out = append(out, v.VEX.demand())
+	}
 	if v.MaximumEPSS != nil {
 		out = append(out, fmt.Sprintf("vulnerabilities: EPSS at most %g", *v.MaximumEPSS))
 	}

@@ -21,6 +21,7 @@ func TestDemands(t *testing.T) {
 		"vulnerabilities: up to MEDIUM where a fix exists, up to HIGH where none does, without severity: deny",
 		"vulnerabilities: none of CVE-2021-44228",
 		"vulnerabilities known to be exploited: deny",
+		"vulnerabilities: excused by VEX statements (not_affected, fixed) of acme-security",
 		"vulnerabilities: EPSS at most 0.5",
 		"vulnerabilities: HIGH only warns for 7d after its publication",
 		"provenance: SLSA level 3 or higher, builders https://builder.example/1, sources https://git.example/acme/*",

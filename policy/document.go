@@ -132,7 +132,16 @@ type AllowedCVE struct {
 // VEX says whose statements count.
 type VEX struct {
 	Accept   []VEXStatus `json:"accept" jsonschema:"required" jsonschema_description:"The statuses that excuse a finding."`
-	Projects []string    `json:"projects" jsonschema:"required" jsonschema_description:"Google Cloud projects whose VULNERABILITY_ASSESSMENT notes count."`
+	Projects []string    `json:"projects,omitempty" jsonschema_description:"Google Cloud projects whose VULNERABILITY_ASSESSMENT notes count."`
+	Sources  []VEXSource `json:"sources,omitempty" jsonschema_description:"Signers whose OpenVEX and CycloneDX documents count."`
+	Order    []string    `json:"order,omitempty" jsonschema_description:"All projects and sources by name: the first that says something about a finding decides. Absent: one that does not excuse it outweighs all that do."`
+}
+
+// VEXSource is a signer of VEX documents.
+type VEXSource struct {
+	Name     string    `json:"name" jsonschema:"required" jsonschema_description:"What decisions call it."`
+	SignedBy *SignedBy `json:"signedBy" jsonschema:"required" jsonschema_description:"Who must have signed its documents."`
+	File     string    `json:"file,omitempty" jsonschema_description:"The path of a document, with its signature (cosign sign-blob) in FILE.sigstore.json. Absent: documents that are attached to the image."`
 }
 
 // Scan says what counts as a scan.

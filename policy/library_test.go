@@ -16,7 +16,9 @@ const library = "../deploy/policies"
 // Every policy of the library has a test file that holds and gives every code
 // that the policy can give.
 func TestLibrary(t *testing.T) {
-	for _, name := range []string{"starter", "production", "hipaa", "repositories-only", "scanned-only", "bill-of-materials"} {
+	for _, name := range []string{
+		"starter", "production", "hipaa", "repositories-only", "scanned-only", "bill-of-materials", "github-builds",
+	} {
 		t.Run(name, func(t *testing.T) {
 			report, err := policy.Test(filepath.Join(library, name+"_test.yaml"))
 			if err != nil {

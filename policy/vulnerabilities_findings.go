@@ -20,8 +20,14 @@ func (j *judgement) vulnerabilities(e *attestor.PlatformEvidence) {
 	found = append(found, state...)
 	found = append(found, j.endOfLife(e)...)
 	s := j.findingsOf(e)
+	s.unreadVEX = len(s.vexSources()) > 0 && slices.ContainsFunc(found, isUnreadVEX)
 	for _, v := range s.sorted() {
 		found = append(found, s.faults(v)...)
+	}
+
+	// Documents that nobody had to look into change nothing.
+	if !s.consultedVEX {
+		found = slices.DeleteFunc(found, isUnreadVEX)
 	}
 
 	found = append(found, s.notes()...)
@@ -56,6 +62,8 @@ type findingsOf struct {
 	noKEV    int
 	noEPSS   int
 	judged   int
+
+	unreadVEX, consultedVEX bool // documents could not be read; a finding was held against statements
 }
 
 func (j *judgement) findingsOf(e *attestor.PlatformEvidence) *findingsOf {
@@ -118,8 +126,14 @@ func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
 	s.judged++
 	var found []finding
 	add := func(code attestor.Code, rest string) *finding {
-		f := deny(code, v.ID, s.describe(v)+rest, s.fix(v))
-		f.pkg, f.excuse, f.where = v.Package, s.vex(v), v.Version+" "+v.Path
+		excuse, doubt := s.vex(v)
+		f := deny(code, v.ID, s.describe(v)+rest+doubt, s.fix(v))
+		f.pkg, f.excuse, f.where = v.Package, excuse, v.Version+" "+v.Path
+
+		// A document that could not be read may excuse the finding, or speak against what excuses it.
+		if s.unreadVEX && !blocked {
+			f.status = attestor.StatusError
+		}
 		found = append(found, f)
 		return &found[len(found)-1]
 	}
@@ -213,31 +227,6 @@ func (s *findingsOf) grace(v *attestor.Vulnerability) (until time.Time, ok bool)
 	}
 	until = v.Published.Add(period)
 	return until, s.now.Before(until)
-}
-
-// vex is the statement that excuses a finding: by a trusted project, of an
-// accepted status, and contradicted by no other trusted project.
-func (s *findingsOf) vex(v *attestor.Vulnerability) *attestor.AppliedException {
-	want := s.want.VEX
-	if want == nil {
-		return nil
-	}
-	var applied *attestor.AppliedException
-	for _, x := range v.VEX {
-		if !slices.Contains(want.Projects, x.Project) {
-			continue
-		}
-		// One trusted project that says "affected" outweighs any that says otherwise.
-		if !slices.Contains(want.Accept, VEXStatus(x.Status)) {
-			return nil
-		}
-
-		if applied == nil {
-			applied = &attestor.AppliedException{ID: v.ID, Owner: x.Project, Subject: v.ID,
-				Reason: strings.TrimSuffix(fmt.Sprintf("VEX %s: %s", x.Status, x.Justification), ": ")}
-		}
-	}
-	return applied
 }
 
 // describe is one finding in one package: severity, package, version, and

@@ -38,10 +38,11 @@ func (i *Inspector) Inspect(
 		)
 	}
 
-	var userProblems, provenanceProblems, baseProblems, sbomProblems []attestor.Problem
+	var userProblems, provenanceProblems, baseProblems, sbomProblems, vexProblems []attestor.Problem
 	var wg sync.WaitGroup
 	wg.Go(func() { ev.User, userProblems = i.user(ctx, s, needs) })
 	wg.Go(func() { ev.Provenance, provenanceProblems = i.provenance(ctx, s, needs) })
+	wg.Go(func() { ev.VEX, vexProblems = i.vex(ctx, s, needs) })
 	if needs.SBOM != nil {
 		wg.Go(func() { ev.SBOMs, ev.NotRead, sbomProblems = i.sboms(ctx, s, len(r.Children), *needs.SBOM) })
 	}
@@ -65,7 +66,7 @@ func (i *Inspector) Inspect(
 			ev.Base, baseProblems = b, problems
 		}
 	}
-	ev.Problems = slices.Concat(userProblems, baseProblems, provenanceProblems, sbomProblems, systemProblems)
+	ev.Problems = slices.Concat(userProblems, baseProblems, provenanceProblems, sbomProblems, vexProblems, systemProblems)
 	return ev
 }
 
@@ -163,11 +164,45 @@ func (i *Inspector) provenance(
 		}
 	}
 
+	return i.c.Provenance.Provenance(ctx, s.about(), *needs.Provenance)
+}
+
+// vex reads the VEX documents that the policy names.
+func (i *Inspector) vex(
+	ctx context.Context, s subject, needs attestor.Needs,
+) ([]attestor.VEXStatement, []attestor.Problem) {
+	if needs.VEX == nil {
+		return nil, nil
+	}
+	if i.c.VEX == nil {
+		return nil, []attestor.Problem{
+			problem(
+				attestor.CheckVulnerabilities,
+				attestor.CodeVEXUnavailable,
+				s.image.String(),
+				"the gate is not configured to read VEX documents",
+				"configure the gate to read them, or remove vex.sources from the policy",
+			),
+		}
+	}
+
+	list, unread := i.c.VEX.Statements(ctx, s.about(), *needs.VEX)
+	var problems []attestor.Problem
+	for _, r := range unread {
+		problems = append(problems, attestor.Problem{
+			Check: attestor.CheckVulnerabilities, Status: attestor.StatusError, Reason: r,
+		})
+	}
+	return list, problems
+}
+
+// about lists the digests that a statement about the image may name.
+func (s subject) about() []attestor.Image {
 	images := []attestor.Image{s.image}
 	if !s.index.IsZero() {
 		images = append(images, s.index)
 	}
-	return i.c.Provenance.Provenance(ctx, images, *needs.Provenance)
+	return images
 }
 
 // sboms reads the bills of materials that are attached to the image, and those among the

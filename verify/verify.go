@@ -13,6 +13,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/throttle"
 	"github.com/attestor-gate/attestor/verify/sbom"
+	"github.com/attestor-gate/attestor/verify/vex"
 )
 
 // Config is what an Inspector is made of.
@@ -25,6 +26,7 @@ type Config struct {
 	Signatures SignatureChecker // nil: a base that needs a signature is an error
 	Provenance ProvenanceSource // nil: provenance that is asked for is an error
 	SBOMs      *sbom.Source     // nil: an SBOM that is asked for is an error
+	VEX        *vex.Source      // nil: VEX documents that are asked for are an error
 	Uploads    UploadTimes      // nil: an upload time that is asked for is an error
 	History    TagHistory       // nil: what tags pointed to is forgotten on restart
 

@@ -25,6 +25,7 @@ import (
 	"github.com/attestor-gate/attestor/verify/referrers"
 	"github.com/attestor-gate/attestor/verify/sbom"
 	"github.com/attestor-gate/attestor/verify/signed"
+	"github.com/attestor-gate/attestor/verify/vex"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -111,6 +112,7 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 		},
 		Signatures: late, Provenance: prov, History: e.Store, Ends: e.ends, Now: time.Now, Logger: e.log,
 		SBOMs: sbom.New(func() *signed.Checker { return late.Checker }, e.log),
+		VEX:   vex.New(func() *signed.Checker { return late.Checker }),
 	})
 	if err != nil {
 		return err

@@ -31,16 +31,47 @@ type Statement struct {
 func (c *Checker) Attestations(
 	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
 ) ([]Statement, error) {
+	list, unread, err := c.attestations(ctx, img, rule, predicateTypes)
+
+	// A statement that verified counts whatever could not be read beside it. Without
+	// one, the unread statement may be the one that the policy asks for.
+	if err == nil && len(list) == 0 {
+		err = unread
+	}
+	if err != nil {
+		return nil, notChecked(err, img, rule)
+	}
+	return list, nil
+}
+
+// EveryAttestation is Attestations for statements that can speak against an image: it
+// returns an error unless every one of them was read.
+func (c *Checker) EveryAttestation(
+	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
+) ([]Statement, error) {
+	list, unread, err := c.attestations(ctx, img, rule, predicateTypes)
+	if err == nil {
+		err = unread
+	}
+	if err != nil {
+		return nil, notChecked(err, img, rule)
+	}
+	return list, nil
+}
+
+// attestations returns what verified, and the first failure to read one.
+func (c *Checker) attestations(
+	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
+) (statements []Statement, unread, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 
 	m, err := c.material(ctx, rule)
 	if err != nil {
-		return nil, notChecked(err, img, rule)
+		return nil, nil, err
 	}
 
 	found := &findings{}
-	var statements []Statement
 	keep := func(st Statement, err error) {
 		if err != nil {
 			found.reject("%s", explain(err))
@@ -56,16 +87,7 @@ func (c *Checker) Attestations(
 		})
 		return nil
 	})
-
-	// A statement that verified counts whatever could not be read beside it. Without
-	// one, the unread statement may be the one that the policy asks for.
-	if err == nil && len(statements) == 0 {
-		err = found.unread
-	}
-	if err != nil {
-		return nil, notChecked(err, img, rule)
-	}
-	return statements, nil
+	return statements, found.unread, err
 }
 
 // classicAttestations calls keep with each entry of the .att tag.

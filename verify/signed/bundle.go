@@ -102,7 +102,7 @@ func (c *Checker) verifyBundle(
 			return rejection("its bundle holds no statement")
 		}
 
-		by, err := c.verifyEntity(ctx, img, b, m)
+		by, err := c.verifyEntity(ctx, img.Digest(), b, m)
 		if err != nil {
 			return err
 		}
@@ -126,8 +126,10 @@ func (c *Checker) verifyBundle(
 	return st, err
 }
 
-// verifyEntity has cosign verify the bundle.
-func (c *Checker) verifyEntity(ctx context.Context, img attestor.Image, b *bundle.Bundle, m *material) (signer, error) {
+// verifyEntity has cosign verify that the bundle is about a digest.
+func (c *Checker) verifyEntity(
+	ctx context.Context, d attestor.Digest, b *bundle.Bundle, m *material,
+) (signer, error) {
 	content, err := b.VerificationContent()
 	if err != nil {
 		return signer{}, rejection("its bundle has no verification material")
@@ -150,7 +152,7 @@ func (c *Checker) verifyEntity(ctx context.Context, img attestor.Image, b *bundl
 		return signer{}, err
 	}
 
-	if err := m.verifyNewBundle(ctx, img, b); err != nil {
+	if err := m.verifyNewBundle(ctx, d, b); err != nil {
 		return signer{}, err
 	}
 	if cert == nil {
@@ -161,8 +163,8 @@ func (c *Checker) verifyEntity(ctx context.Context, img attestor.Image, b *bundl
 
 // verifyNewBundle verifies by either source of time that a bundle may have: a timestamp,
 // which is the only one with an entry of Rekor v2, or the time of the log.
-func (m *material) verifyNewBundle(ctx context.Context, img attestor.Image, b *bundle.Bundle) error {
-	digest, err := hex.DecodeString(img.Digest().Hex())
+func (m *material) verifyNewBundle(ctx context.Context, d attestor.Digest, b *bundle.Bundle) error {
+	digest, err := hex.DecodeString(d.Hex())
 	if err != nil {
 		return err
 	}

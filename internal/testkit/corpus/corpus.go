@@ -273,7 +273,7 @@ func Get(path string) Request { return Request{Method: http.MethodGet, Path: pat
 func All() []Case {
 	return slices.Concat(
 		platforms(), manifests(), users(), names(), layers(), bases(), lies(), outages(), redirects(), bombs(),
-		signatures(), traps(), scans(), findings(), secrets(), systems(), sboms(), attestations(), rules(),
+		signatures(), traps(), scans(), findings(), secrets(), systems(), sboms(), vexes(), attestations(), rules(),
 		requests(), tokens(), references(), reviews(), events(), policies(), postures(),
 	)
 }

@@ -1,0 +1,4 @@
+package vex
+
+// Document reads a document by itself, without a signature.
+var Document = document //nolint:gochecknoglobals // for tests
