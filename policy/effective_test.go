@@ -462,6 +462,9 @@ func TestDatesAreStrict(t *testing.T) {
 	for i := range 17 {
 		rules = append(rules, fmt.Sprintf("{name: r%d, expression: 'subject.size > %d', message: m, %s}", i, i, from))
 	}
+	if _, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(edited(t, "  rules: ["+strings.Join(rules[:16], ", ")+"]"))}); err != nil {
+		t.Errorf("16 dates: %v", err)
+	}
 	text := edited(t, "  rules: ["+strings.Join(rules, ", ")+"]")
 	if _, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(text)}); err == nil || !strings.Contains(err.Error(), "17 dates in effectiveFrom, at most 16") {
 		t.Errorf("17 dates: %v", err)

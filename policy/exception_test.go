@@ -78,6 +78,8 @@ func TestExceptionExpiry(t *testing.T) {
 		code attestor.Code
 	}{
 		{time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC), attestor.Pass, ""},
+		{time.Date(2026, 12, 17, 23, 59, 59, 0, time.UTC), attestor.Pass, ""},
+		{time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC), attestor.Pass, attestor.CodeExceptionExpiring}, // 14 days, to the moment
 		{time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC), attestor.Pass, attestor.CodeExceptionExpiring},
 		{time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC), attestor.Pass, attestor.CodeExceptionExpiring},
 		{time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), attestor.Deny, attestor.CodeExceptionExpired},
@@ -205,6 +207,22 @@ func TestExceptionStale(t *testing.T) {
 		t.Error("one whose check erred is said to be stale")
 	}
 
+	// Whoever may remove it is told so: of one for this repository alone, and of no other.
+	for images, want := range map[string]string{
+		`"registry.example/acme/prod/api"`: "remove spec.exceptions[0]", `"registry.example/acme/prod/*"`: "", `"registry.example/acme/prod/api", "registry.example/acme/prod/web"`: "",
+	} {
+		p := with(t, strings.Replace(line, `"registry.example/acme/prod/api"`, images, 1))
+		if r := check(t, p.Judge(passing(p)), attestor.CheckPolicy).Reasons; len(r) != 1 || r[0].Code != attestor.CodeExceptionStale || r[0].Fix != want {
+			t.Errorf("of %s: %+v, want the fix %q", images, r, want)
+		}
+	}
+
+	// What counts as absent is not stale beside that: nobody could have used it.
+	lapsed := with(t, strings.Replace(line, "2026-12-31", "2026-10-31", 1))
+	if stale(lapsed.Judge(passing(lapsed))) {
+		t.Error("one that has ended is said to be stale")
+	}
+
 	off := with(t, line, "  user: {nonRoot: false}")
 	if stale(off.Judge(passing(off))) {
 		t.Error("one whose check was skipped is said to be stale")
@@ -235,6 +253,43 @@ func TestExceptionsSeveral(t *testing.T) {
 	want := []attestor.AppliedException{{ID: "NEW", Owner: "o", Reason: "r", Expires: "2026-12-31", Subject: "0"}}
 	if diff := cmp.Diff(want, check(t, v, attestor.CheckUser).Exceptions); diff != "" || v.Outcome() != attestor.Pass {
 		t.Errorf("%s: %s", v.Outcome(), diff)
+	}
+}
+
+// Of several that count, the one that ends last is used, wherever it stands, and the others are neither shown nor
+// warned of.
+func TestTheExceptionThatEndsLastIsUsed(t *testing.T) {
+	const soon = `{id: SOON, check: user, subject: USER_ROOT, owner: o, reason: r, expires: 2026-11-25}`
+	const late = `{id: LATE, check: user, subject: "*", owner: o, reason: r, expires: 2027-06-30}`
+	for _, list := range []string{soon + ", " + late, late + ", " + soon} {
+		p := with(t, "  exceptions: ["+list+"]")
+		v := p.Judge(passing(p, rootUser))
+		want := []attestor.AppliedException{{ID: "LATE", Owner: "o", Reason: "r", Expires: "2027-06-30", Subject: "0"}}
+		if diff := cmp.Diff(want, check(t, v, attestor.CheckUser).Exceptions); diff != "" || v.Outcome() != attestor.Pass {
+			t.Errorf("%s: %s: %s", list, v.Outcome(), diff)
+		}
+		if slices.Contains(said(v), attestor.CodeExceptionExpiring) {
+			t.Errorf("%s: one that was not needed is warned of", list)
+		}
+	}
+}
+
+// An exception that covers the same finding in two places is shown once, and so is the remark on one that has ended.
+func TestAnExceptionIsShownOnce(t *testing.T) {
+	critical := func(path string) attestor.Vulnerability {
+		return vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity, v.Path = attestor.Critical, path })
+	}
+	for expires, want := range map[string]attestor.Outcome{"2026-12-31": attestor.Pass, "2026-10-31": attestor.Deny} {
+		p := with(t, "  exceptions: [{check: vulnerabilities, subject: CVE-1-1, owner: o, reason: r, expires: "+expires+"}]")
+		v := p.Judge(passing(p, findings(critical("/usr/lib/a"), critical("/usr/lib/b"))))
+		if e := check(t, v, attestor.CheckVulnerabilities).Exceptions; len(e) != 1 || v.Outcome() != want {
+			t.Errorf("until %s: %s, shown %+v", expires, v.Outcome(), e)
+		}
+		if want == attestor.Deny {
+			if r := check(t, v, attestor.CheckPolicy).Reasons; len(r) != 1 || r[0].Code != attestor.CodeExceptionExpired {
+				t.Errorf("until %s: remarks %+v", expires, r)
+			}
+		}
 	}
 }
 
