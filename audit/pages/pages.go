@@ -46,7 +46,7 @@ func New() (*Renderer, error) {
 		"refusals": func(d attestor.Decision) []describe.Finding { return describe.Findings(d, attestor.Refuses) },
 		"subjects": func(f describe.Finding) string { return describe.Some(f.Subjects, 6) },
 		"subject":  subjectOf, "imagePath": page.ImagePath, "add": func(a, b int) int { return a + b },
-		"query": func(name string, value any) string { return page.Query(nil, name, fmt.Sprint(value)) }, "rowClass": rowClass, "rowMark": rowMark, "rowWord": rowWord, "ofPolicy": ofPolicy, "codes": codes, "outcomes": outcomes, "outcomeWord": outcomeWord, "outcomeMark": verdictMark, "effect": effect, "capital": capital, "brief": brief,
+		"query": func(name string, value any) string { return page.Query(nil, name, fmt.Sprint(value)) }, "rowClass": rowClass, "rowMark": rowMark, "rowWord": rowWord, "ofPolicy": ofPolicy, "codes": codes, "before": before, "outcomes": outcomes, "outcomeWord": outcomeWord, "outcomeMark": verdictMark, "effect": effect, "capital": capital, "brief": brief,
 		"overridden": describe.Overridden, "state": stateClass, "until": until, "join": strings.Join,
 	})
 	if err != nil {
@@ -267,4 +267,10 @@ func ofPolicy(since, policy, verdict string, n int) linked {
 		return linked{N: n}
 	}
 	return linked{"/decisions?" + page.Query(map[string]string{"policy": policy, "verdict": verdict}), n}
+}
+
+// before is an image's name without its digest.
+func before(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	return name
 }
