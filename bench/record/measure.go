@@ -13,7 +13,6 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/report"
 )
@@ -132,9 +131,22 @@ func first(ctx context.Context, s *audit.Store, name string, f filter.Filter) (t
 func sums(ctx context.Context, s *audit.Store, end time.Time, days int, w io.Writer) error {
 	peak := watchHeap()
 	start, cpu := time.Now(), ownCPU()
-	out, err := engine.Summarise(ctx, s, filter.Filter{Since: end.AddDate(0, 0, -days)}, report.SummaryOptions{
-		Now: end, MaxRows: 1000,
-	})
+	f := filter.Filter{Since: end.AddDate(0, 0, -days)}
+	overridden, revoked := f, f
+	overridden.BreakGlass, revoked.Revoked = true, true
+	const rows = 1000 // as the page has them
+	oldest, err := s.Oldest(ctx, f.Since)
+	if err != nil {
+		return err
+	}
+	latest, err := s.Latest(ctx, f.Since)
+	if err != nil {
+		return err
+	}
+	out, err := report.Aggregate(report.Kept{
+		Facts: s.Facts(ctx, f), First: s.First(ctx, f, rows), Warned: s.Warned(ctx, f), Since: oldest, Until: latest,
+		Days: s.Days(ctx, f), Overrides: s.Decisions(ctx, overridden), Revoked: s.Decisions(ctx, revoked),
+	}, report.SummaryOptions{Now: end, MaxRows: rows})
 	if err != nil {
 		return err
 	}
