@@ -282,3 +282,14 @@ func TestPackageSettings(t *testing.T) {
 		}
 	}
 }
+
+// A policy that does not ask for SBOMs has none looked for, so that its decisions ask no more than before.
+func TestSBOMsAreLookedForOnlyWhereAskedFor(t *testing.T) {
+	if n := with(t).Needs().SBOM; n != nil {
+		t.Errorf("looked for without being asked for: %+v", n)
+	}
+	n := with(t, sbomOptional).Needs().SBOM
+	if n == nil || n.SignedBy.Text() != sbomSigner {
+		t.Errorf("asked for: %+v", n)
+	}
+}
