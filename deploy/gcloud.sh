@@ -10,7 +10,8 @@
 #   CONFIG=attestor.yaml EVENTS_CONFIG=events.yaml POLICY=starter.yaml deploy/gcloud.sh [PART…]
 #
 # Parts, in order: apis network identities registry signing log encryption admission
-# database services edge events. Without arguments, all of them. DRY_RUN=1 prints the commands and runs none.
+# database services edge events. Without arguments, all of them. One more part, table, makes
+# what docs/events.md, "A table in BigQuery", needs. DRY_RUN=1 prints the commands and runs none.
 set -euo pipefail
 shopt -s inherit_errexit 2>/dev/null || true # a secret that could not be made ends the script; bash 4.4 and later
 
@@ -471,12 +472,40 @@ events() {
 		--oidc-service-account-email "$(account gate-pusher)" --oidc-token-audience "$uri" --attempt-deadline 120s --max-retry-attempts 1
 }
 
+# table makes the topic of rows, and the BigQuery table that Pub/Sub writes from it.
+table() {
+	local agent name
+	agent="service-$(number)@gcp-sa-pubsub.iam.gserviceaccount.com"
+	run services enable bigquery.googleapis.com
+	make pubsub schemas describe gate-rows -- pubsub schemas create gate-rows --type protocol-buffer --definition-file "$here/../docs/schema/row.proto"
+	make pubsub topics describe gate-rows -- pubsub topics create gate-rows --schema gate-rows --message-encoding json
+	for name in gate gate-events; do
+		run pubsub topics add-iam-policy-binding gate-rows --member "$(member "$name")" --role roles/pubsub.publisher >/dev/null
+	done
+	bigquery mk --force --dataset "$PROJECT:gate"
+	bigquery mk --force --table --schema "$here/../docs/schema/row.bigquery.json" --time_partitioning_field time "$PROJECT:gate.decisions"
+	# Pub/Sub's service agent writes to this table and no other.
+	bigquery add-iam-policy-binding --member "serviceAccount:$agent" --role roles/bigquery.dataEditor "$PROJECT:gate.decisions"
+	make pubsub subscriptions describe gate-rows -- pubsub subscriptions create gate-rows --topic gate-rows \
+		--bigquery-table "$PROJECT:gate.decisions" --use-topic-schema --message-retention-duration 7d --expiration-period never
+}
+
+# bigquery runs bq, gcloud's own program for BigQuery.
+bigquery() {
+	if [[ -n $DRY_RUN ]]; then
+		printf '%q ' bq --project_id "$PROJECT" --quiet "$@" >&3
+		echo >&3
+	else
+		bq --project_id "$PROJECT" --quiet "$@"
+	fi
+}
+
 all=(apis network identities registry signing log encryption admission database services edge events)
 if [[ $# -eq 0 ]]; then
 	set -- "${all[@]}"
 fi
 for part in "$@"; do
-	[[ " ${all[*]} " == *" $part "* ]] || { echo "gcloud.sh: no part $part: there are ${all[*]}" >&2; exit 2; }
+	[[ " ${all[*]} table " == *" $part "* ]] || { echo "gcloud.sh: no part $part: there are ${all[*]} table" >&2; exit 2; }
 	echo "== $part"
 	"$part"
 done

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/describe"
+	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/report"
@@ -74,10 +76,14 @@ func (f *recordFlags) each(c *cobra.Command, visit func(attestor.Decision) bool)
 
 func decisionsExportCommand() *cobra.Command {
 	var f recordFlags
+	var rows bool
+	var include []string
 	c := &cobra.Command{
 		Use: "export", Short: "Write whole records, with their evidence, as NDJSON", Args: cobra.NoArgs,
 		Long: `Writes whole records, evidence and policy text included, one JSON document a line: of a service, those that the caller
-may read; of a configuration, the whole record. attestor policy simulate judges them again.`,
+may read; of a configuration, the whole record. attestor policy simulate judges them again.
+
+With --rows each line is a decision as a row of the table that events write (docs/events.md), with the same id.`,
 		Example: "  attestor decisions export --server https://gate.example --since 7d > week.ndjson",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			filter, err := f.filter(c, time.Now())
@@ -88,6 +94,15 @@ may read; of a configuration, the whole record. attestor policy simulate judges 
 			export := f.exportStore
 			if f.server != "" {
 				export = f.exportService
+			}
+			parts, err := partsOf(include)
+			switch {
+			case err != nil:
+				return err
+			case rows:
+				export = f.exportRows(parts)
+			case len(parts) > 0:
+				return errors.New("--include says what rows show: add --rows")
 			}
 			n, err := export(c, filter)
 			if err != nil {
@@ -101,7 +116,53 @@ may read; of a configuration, the whole record. attestor policy simulate judges 
 		},
 	}
 	f.register(c)
+	c.Flags().BoolVar(&rows, "rows", false, "write rows of the table in BigQuery")
+	c.Flags().StringSliceVar(&include, "include", nil, "`PARTS` that rows do not show otherwise: labels, text, callers")
 	return c
+}
+
+// partsOf reads --include.
+func partsOf(include []string) ([]event.Part, error) {
+	var out []event.Part
+	for _, p := range include {
+		if !slices.Contains(event.Parts(), event.Part(p)) {
+			return nil, fmt.Errorf("--include: %q: want %v", p, event.Parts())
+		}
+		out = append(out, event.Part(p))
+	}
+	return out, nil
+}
+
+// exportRows writes decisions as rows.
+func (f *recordFlags) exportRows(parts []event.Part) func(*cobra.Command, filter.Filter) (int, error) {
+	return func(c *cobra.Command, wanted filter.Filter) (n int, err error) {
+		r, err := f.open(c)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, r.Close()) }()
+
+		for d, err := range r.Decisions(c.Context(), wanted) {
+			if err != nil {
+				return n, err
+			}
+
+			// What somebody changed in the database is no decision of the gate.
+			if d.Log != nil && d.Log.Changed != "" {
+				return n, fmt.Errorf("decision %s was changed since it was recorded: %s", d.ID, d.Log.Changed)
+			}
+			e := event.New(event.DecisionRecorded, d.ID, d.Time, d.Image.Reference, event.OfDecision(d))
+			row, err := e.EncodeRow(parts)
+			if err != nil {
+				return n, err
+			}
+			if _, err := c.OutOrStdout().Write(append(row, '\n')); err != nil {
+				return n, fmt.Errorf("writing the export: %w", err)
+			}
+			n++
+		}
+		return n, nil
+	}
 }
 
 // exportStore writes what the record itself holds.

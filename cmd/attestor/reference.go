@@ -65,12 +65,18 @@ func references(root *cobra.Command) ([]generated, error) {
 	if err != nil {
 		return nil, err
 	}
+	tableSchema, err := event.TableSchema()
+	if err != nil {
+		return nil, err
+	}
 	return []generated{
 		{"commands.md", commandsPage(root)},
 		{"configuration.md", configurationPage()},
 		{"schema/gatepolicy.schema.json", policySchema},
 		{"schema/configuration.schema.json", configSchema},
 		{"schema/event.schema.json", eventSchema},
+		{"schema/row.proto", event.TopicSchema()},
+		{"schema/row.bigquery.json", tableSchema},
 	}, nil
 }
 

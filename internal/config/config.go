@@ -173,7 +173,7 @@ type Events struct {
 	Receivers []Receiver `yaml:"receivers"`
 }
 
-// A Receiver is told of events: by exactly one of Webhook and Topic.
+// A Receiver is told of events: by exactly one of Webhook, Topic and Table.
 type Receiver struct {
 	// Name is the receiver's in the record, metrics and logs: letters, digits and -.
 	// Events that wait for it are lost to it if it is renamed. Required.
@@ -182,7 +182,12 @@ type Receiver struct {
 	Webhook *Webhook `yaml:"webhook"`
 	// Topic publishes events to Pub/Sub, projects/P/topics/T.
 	Topic string `yaml:"topic"`
-	// Types are the types of events that it gets; by default all but decision.recorded.
+	// Table publishes a row for each decision, override and revocation to a Pub/Sub topic
+	// with the schema docs/schema/row.proto, projects/P/topics/T: from there Google's own
+	// subscription writes a BigQuery table.
+	Table string `yaml:"table"`
+	// Types are the types of events that it gets; by default all but decision.recorded. A
+	// table's are given.
 	Types []string `yaml:"types"`
 	// Include adds parts that events do not have otherwise: labels (of requests), text
 	// (reasons that people wrote, messages of refusals), callers (who asked, overrode or

@@ -54,8 +54,12 @@ func (r Receiver) problems() []error {
 		bad("name: %q: want lower-case letters, digits and -, beginning with a letter, 63 at most", r.Name)
 	}
 	switch {
-	case count(r.Webhook != nil, r.Topic != "") != 1:
-		bad("name: %q: want one of webhook and topic", r.Name)
+	case count(r.Webhook != nil, r.Topic != "", r.Table != "") != 1:
+		bad("name: %q: want one of webhook, topic and table", r.Name)
+	case r.Table != "" && !topicName.MatchString(r.Table):
+		bad("table: %q is not projects/PROJECT/topics/NAME", r.Table)
+	case r.Table != "" && len(r.Types) > 0:
+		bad("types: a table has %v, and no others", event.TableTypes())
 	case r.Topic != "" && !topicName.MatchString(r.Topic):
 		bad("topic: %q is not projects/PROJECT/topics/NAME", r.Topic)
 	case r.Webhook != nil:
@@ -82,6 +86,9 @@ func (r Receiver) problems() []error {
 
 // EventTypes lists the types that the receiver gets.
 func (r Receiver) EventTypes() []event.Type {
+	if r.Table != "" {
+		return event.TableTypes()
+	}
 	if len(r.Types) == 0 {
 		return event.Types()
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/courier"
+	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/internal/google"
 )
 
@@ -53,12 +55,15 @@ func (e *Engine) joinCourier(ctx context.Context, guard google.Guard) error {
 			e.closers = append(e.closers, w.Close)
 			made.Sender, made.Batch = w, webhookBatch
 		} else {
-			t, err := dialTopic(ctx, r.Topic, time.Duration(e.Config.Dependencies.Timeouts.PubSub), guard)
+			t, err := dialTopic(ctx, cmp.Or(r.Topic, r.Table), time.Duration(e.Config.Dependencies.Timeouts.PubSub), guard)
 			if err != nil {
 				return fmt.Errorf("events receiver %s: %w", r.Name, err)
 			}
 			e.closers = append(e.closers, t.Close)
-			made.Sender, made.Batch = courier.Topic{Publish: t.Publish}, topicBatch
+			made.Sender, made.Batch = courier.Topic{Publish: t.Publish, Rows: r.Table != ""}, topicBatch
+			if r.Table != "" {
+				made.Encode = event.Event.EncodeRow
+			}
 		}
 		out = append(out, made)
 	}

@@ -15,10 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"cloud.google.com/go/pubsub/v2/pstest"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/internal/samples"
 )
 
@@ -165,20 +168,24 @@ func TestEventsAreRefusedAtLoad(t *testing.T) {
 	t.Parallel()
 	const good = `{name: chat, webhook: {url: "https://chat.example/", secretFile: s}}`
 	for text, want := range map[string]string{
-		"events: {source: 'https://gate.example', receivers: [" + good + "]}":                                                       "",
-		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: projects/p/topics/t, types: [override.used]}]}":    "",
-		"events: {receivers: [" + good + "]}":                                                                                       "events.source",
-		"events: {source: gate, receivers: [" + good + "]}":                                                                         "events.source",
-		"events: {source: 'https://gate.example', receivers: []}":                                                                   "events.receivers",
-		"events: {source: 'https://gate.example', receivers: [" + good + ", " + good + "]}":                                         "duplicate",
-		"events: {source: 'https://gate.example', receivers: [{name: Chat, topic: projects/p/topics/t}]}":                           "name",
-		"events: {source: 'https://gate.example', receivers: [{name: chat}]}":                                                       "want one of",
-		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: t}]}":                                              "topic",
-		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: projects/p/topics/t, types: [everything]}]}":       "types",
-		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: projects/p/topics/t, include: [secrets]}]}":        "include",
-		"events: {source: 'https://gate.example', receivers: [{name: c, webhook: {url: 'http://c.example/', secretFile: s}}]}":      "https",
-		"events: {source: 'https://gate.example', receivers: [{name: c, webhook: {url: 'https://c.example/'}}]}":                    "secretFile",
-		"events: {source: 'https://gate.example', receivers: [{name: c, webhook: {url: 'https://u:p@c.example/', secretFile: s}}]}": "user name",
+		"events: {source: 'https://gate.example', receivers: [" + good + "]}":                                                         "",
+		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: projects/p/topics/t, types: [override.used]}]}":      "",
+		"events: {receivers: [" + good + "]}":                                                                                         "events.source",
+		"events: {source: gate, receivers: [" + good + "]}":                                                                           "events.source",
+		"events: {source: 'https://gate.example', receivers: []}":                                                                     "events.receivers",
+		"events: {source: 'https://gate.example', receivers: [" + good + ", " + good + "]}":                                           "duplicate",
+		"events: {source: 'https://gate.example', receivers: [{name: Chat, topic: projects/p/topics/t}]}":                             "name",
+		"events: {source: 'https://gate.example', receivers: [{name: chat}]}":                                                         "want one of",
+		"events: {source: 'https://gate.example', receivers: [{name: rows, table: projects/p/topics/t}]}":                             "",
+		"events: {source: 'https://gate.example', receivers: [{name: rows, table: rows}]}":                                            "table",
+		"events: {source: 'https://gate.example', receivers: [{name: rows, table: projects/p/topics/t, topic: projects/p/topics/t}]}": "want one of",
+		"events: {source: 'https://gate.example', receivers: [{name: rows, table: projects/p/topics/t, types: [override.used]}]}":     "types",
+		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: t}]}":                                                "topic",
+		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: projects/p/topics/t, types: [everything]}]}":         "types",
+		"events: {source: 'https://gate.example', receivers: [{name: bus, topic: projects/p/topics/t, include: [secrets]}]}":          "include",
+		"events: {source: 'https://gate.example', receivers: [{name: c, webhook: {url: 'http://c.example/', secretFile: s}}]}":        "https",
+		"events: {source: 'https://gate.example', receivers: [{name: c, webhook: {url: 'https://c.example/'}}]}":                      "secretFile",
+		"events: {source: 'https://gate.example', receivers: [{name: c, webhook: {url: 'https://u:p@c.example/', secretFile: s}}]}":   "user name",
 	} {
 		_, err := loadText(t, leastConfig+text+"\n")
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
@@ -189,5 +196,49 @@ func TestEventsAreRefusedAtLoad(t *testing.T) {
 	none := strings.Replace(leastConfig, "{sqlite: decisions.db}", "{none: true}", 1)
 	if _, err := loadText(t, none+"events: {source: 'https://gate.example', receivers: ["+good+"]}\n"); err == nil || !strings.Contains(err.Error(), "store") {
 		t.Errorf("without a store: %v", err)
+	}
+}
+
+// Decisions go to the topic of rows, passes and dry runs too, each as a row.
+func TestDecisionsAreRows(t *testing.T) {
+	bus := pstest.NewServer()
+	t.Cleanup(func() { _ = bus.Close() })
+	t.Setenv("PUBSUB_EMULATOR_HOST", bus.Addr)
+	const topic = "projects/acme/topics/gate-rows"
+	if _, err := bus.GServer.CreateTopic(t.Context(), &pubsubpb.Topic{Name: topic}); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, worldOptions{policy: anywherePolicy, config: func(c *config.Config) {
+		c.Events = &config.Events{Source: "https://gate.example", Receivers: []config.Receiver{{Name: "rows", Table: topic, Include: []string{"callers"}}}}
+	}})
+	image := w.push("app/good", "v1", imageOn(t, baseImage(t), "65532", entry{"app", "1"}))
+	w.scan(image, samples.Clean)
+	want := map[string]bool{}
+	for _, dry := range []bool{true, false} {
+		a := w.post(image, dry)
+		if a.decision.Verdict != attestor.Pass {
+			t.Fatalf("%s", a.body)
+		}
+		want["decision-recorded-"+a.decision.ID] = dry
+	}
+
+	deadline := time.Now().Add(time.Minute)
+	for len(bus.Messages()) < len(want) && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	w.stop()
+	for _, m := range bus.Messages() {
+		var row event.Row
+		if err := json.Unmarshal(m.Data, &row); err != nil {
+			t.Fatal(err)
+		}
+		dry, ok := want[row.EventID]
+		if !ok || row.DryRun != dry || row.Verdict != "pass" || row.Digest == "" || row.Caller == "" || row.Policy == "" {
+			t.Errorf("row %s", m.Data)
+		}
+		delete(want, row.EventID)
+	}
+	if len(want) > 0 {
+		t.Errorf("no rows of %v", want)
 	}
 }

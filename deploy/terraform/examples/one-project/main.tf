@@ -197,6 +197,16 @@ module "events" {
   topics          = { (var.project) = ["cloud-builds", "container-analysis-occurrences-v1", "gcr"] }
 }
 
+# The record as a BigQuery table. Name its topic in both configurations: docs/events.md.
+module "warehouse" {
+  source = "../../modules/warehouse"
+
+  project        = var.project
+  project_number = data.google_project.gate.number
+  location       = var.region
+  publishers     = [module.identities.gate.member, module.identities.events.member]
+}
+
 module "monitoring" {
   source = "../../modules/monitoring"
 

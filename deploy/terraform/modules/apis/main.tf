@@ -16,7 +16,7 @@ locals {
       "run.googleapis.com", "compute.googleapis.com", "servicenetworking.googleapis.com", "sqladmin.googleapis.com",
       "secretmanager.googleapis.com", "pubsub.googleapis.com", "cloudscheduler.googleapis.com", "iap.googleapis.com",
       "monitoring.googleapis.com", "logging.googleapis.com", "cloudtrace.googleapis.com", "iamcredentials.googleapis.com",
-      "sts.googleapis.com", "binaryauthorization.googleapis.com", "dns.googleapis.com",
+      "sts.googleapis.com", "binaryauthorization.googleapis.com", "dns.googleapis.com", "bigquery.googleapis.com",
     ]
     keys   = ["cloudkms.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com", "storage.googleapis.com"]
     images = ["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "containerscanning.googleapis.com", "ondemandscanning.googleapis.com", "pubsub.googleapis.com"]
