@@ -88,7 +88,12 @@ func TestReadmeNamesTheRelease(t *testing.T) {
 // keeps the limits of modules, and the installed binary knows its version.
 func TestGoInstall(t *testing.T) {
 	parts.Slow(t)
-	v := module.Version{Path: modulePath, Version: "v0.0.1-installed"}
+	commit, err := exec.CommandContext(t.Context(), "git", "rev-parse", "HEAD").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Go remembers what files a version has, since a version never changes: each commit is one of its own.
+	v := module.Version{Path: modulePath, Version: "v0.0.1-c" + string(commit[:12])}
 	proxy := t.TempDir()
 	dir := filepath.Join(proxy, v.Path, "@v")
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -132,7 +137,7 @@ func TestGoInstall(t *testing.T) {
 		_ = exec.Command("chmod", "-R", "u+w", unpacked).Run() //nolint:noctx // a module's files are read-only
 		_ = os.RemoveAll(unpacked)
 		kept, _ := filepath.Glob(filepath.Join(cache, "cache", "download", v.Path, "@v", v.Version+".*"))
-		for _, name := range kept {
+		for _, name := range append(kept, filepath.Join(cache, "cache", "download", v.Path, "@v", "list")) {
 			_ = os.Remove(name)
 		}
 	})
