@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 // The kinds of workloads.
@@ -63,11 +64,11 @@ type PodsFound struct {
 // String is one line for people.
 func (f PodsFound) String() string {
 	return fmt.Sprintf(
-		"%d pods: %d images by the digest that runs (imageID), %d by the pod's definition (image); %d finished pods ignored",
-		f.Pods,
-		f.ByImageID,
+		"%s: %s by the digest that runs (imageID), %d by the pod's definition (image); %s ignored",
+		describe.Plural(f.Pods, "pod"),
+		describe.Plural(f.ByImageID, "image"),
 		f.ByImage,
-		f.Finished,
+		describe.Plural(f.Finished, "finished pod"),
 	)
 }
 

@@ -133,7 +133,7 @@ func TestWhatIsSaidOfWhatWasNotJudged(t *testing.T) {
 	}
 	want := []string{
 		"the scanner does not report whether 2 of 3 findings are exploited", "the scanner does not report the probability of exploitation of 2 of 3 findings",
-		"1 findings in packages of type GO were not judged", "2 findings in packages of type NPM were not judged",
+		"not judged: 1 finding in packages of type GO", "not judged: 2 findings in packages of type NPM",
 	}
 	if !slices.Equal(got, want) || v.Outcome() != attestor.Pass {
 		t.Errorf("%s: %q, want %q", v.Outcome(), got, want)

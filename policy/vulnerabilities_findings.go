@@ -285,7 +285,7 @@ func (s *findingsOf) notes() []finding {
 	for _, t := range types {
 		note(
 			attestor.CodeFindingsNotJudged, t,
-			fmt.Sprintf("%d findings in packages of type %s were not judged", s.unjudged[t], t),
+			fmt.Sprintf("not judged: %s in packages of type %s", describe.Plural(s.unjudged[t], "finding"), t),
 			"add "+t+" to spec.vulnerabilities.scan.packageTypes to have them judged",
 		)
 	}

@@ -24,8 +24,8 @@ func (m markdown) summary(s Summary) {
 	}
 
 	if c := s.Change; c != nil {
-		m.p("\nSince %s: %d repositories newly refused, %d newly passing, %d new, %d gone.\n",
-			page.Day(c.Since), len(c.NewlyRefused), len(c.NewlyPassing), c.New, c.Gone)
+		m.p("\nSince %s: %s newly refused, %d newly passing, %d new, %d gone.\n",
+			page.Day(c.Since), page.Plural(len(c.NewlyRefused), "repository"), len(c.NewlyPassing), c.New, c.Gone)
 		for _, r := range c.NewlyRefused[:min(len(c.NewlyRefused), shownRows)] {
 			m.p("- ❌ %s\n", plain.Code(r.Repository))
 		}

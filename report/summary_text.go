@@ -68,8 +68,8 @@ func (t *terminal) summary(s Summary) {
 	}
 
 	if c := s.Change; c != nil {
-		t.line(fmt.Sprintf("since %s: %d repositories newly refused, %d newly passing", page.Day(c.Since),
-			len(c.NewlyRefused), len(c.NewlyPassing)))
+		t.line(fmt.Sprintf("since %s: %s newly refused, %d newly passing", page.Day(c.Since),
+			page.Plural(len(c.NewlyRefused), "repository"), len(c.NewlyPassing)))
 	}
 
 	t.list("WHAT TO FIX FIRST", []string{"CLEARS", "OF", "FIX"}, rows(s.Fixes, func(f FixCount) []string {

@@ -184,9 +184,9 @@ func (f *verifyLogFlags) proof(c *cobra.Command, path string) error {
 		})
 	}
 
-	out := fmt.Sprintf("Proven: decision %s of %s is entry %d of the log %s, whose checkpoint has %d entries.\n",
+	out := fmt.Sprintf("Proven: decision %s of %s is entry %d of the log %s, whose checkpoint has %s.\n",
 		plain.Text(p.Entry.ID), p.Entry.Time.Format("2006-01-02T15:04:05.999999Z07:00"), p.Index,
-		plain.Text(p.Checkpoint.Origin), p.Checkpoint.Size)
+		plain.Text(p.Checkpoint.Origin), describe.Plural(int(p.Checkpoint.Size), "entry"))
 	if !p.Entry.Entered.IsZero() {
 		out += fmt.Sprintf("It is older than the log and was entered on %s: what it was before is not proven.\n",
 			p.Entry.Entered.Format("2006-01-02T15:04:05Z07:00"))
@@ -382,7 +382,8 @@ func summary(v audit.Verification, key string) string {
 	if v.Faults > 0 {
 		out = fmt.Sprintf("NOT as it was recorded: %s", describe.Plural(int(v.Faults), "fault"))
 	}
-	out += fmt.Sprintf(": %d entries, %d records compared, %d pruned.\n", v.Entries, v.Records, v.Pruned)
+	out += fmt.Sprintf(": %s, %s compared, %d pruned.\n",
+		describe.Plural(int(v.Entries), "entry"), describe.Plural(int(v.Records), "record"), v.Pruned)
 
 	if v.NotEntered > 0 {
 		out += fmt.Sprintf("%d records are older than the log and not entered yet: they were not compared.\n", v.NotEntered)
