@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ type attic struct {
 	repo      name.Repository
 	image     attestor.Image
 	signed    []*grafeaspb.Occurrence
-	requests  int
+	requests  atomic.Int64
 	intercept func(w http.ResponseWriter, r *http.Request) bool
 }
 
@@ -57,7 +58,7 @@ func newAttic(t *testing.T, file string) *attic {
 		registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)),
 	)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.requests++
+		a.requests.Add(1)
 		if a.intercept == nil || !a.intercept(w, r) {
 			reg.ServeHTTP(w, r)
 		}
@@ -334,10 +335,10 @@ func TestReferrersAreReadOnlyWhereTheyCanMatter(t *testing.T) {
 			o.ResourceUri = "https://" + a.image.String()
 		}
 		a.attach(a.image.Digest(), dsseMedia, envelopeOf(list[0], true))
-		a.requests = 0
+		a.requests.Store(0)
 		got, problems := a.ask(tt.srv, tt.needs)
-		if (a.requests > 0) != tt.asks {
-			t.Errorf("%s: %d requests of the registry, %v, %v", tt.name, a.requests, got, problems)
+		if n := a.requests.Load(); (n > 0) != tt.asks {
+			t.Errorf("%s: %d requests of the registry, %v, %v", tt.name, n, got, problems)
 		}
 	}
 }
