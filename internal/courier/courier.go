@@ -200,7 +200,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Deliver makes one attempt for each event of a receiver that is due, at most r.Batch. It
+// deliver makes one attempt for each event of a receiver that is due, at most r.Batch. It
 // returns how many there were, and whether the receiver wants no events any more.
 func (c *Courier) deliver(ctx context.Context, r Receiver) (n int, gone bool, err error) {
 	claimed, err := c.c.Outbox.ClaimEvents(ctx, r.Name, r.Batch, lease)
