@@ -156,8 +156,8 @@ func addTo(sums map[sumKey]*sumOf, key sumKey, n sumOf, sign int64) {
 		sum = new(sumOf)
 		sums[key] = sum
 	}
-	for i := range n {
-		sum[i] += sign * n[i]
+	for i, v := range n {
+		sum[i] += sign * v
 	}
 }
 

@@ -160,10 +160,10 @@ func (p *project) gcloud(args []string) (string, error) {
 
 func (p *project) read(c call) (string, error) {
 	format := c.flags["format"]
-	switch {
-	case c.group == "projects":
+	switch c.group {
+	case "projects":
 		return "123456789012", nil
-	case c.group == "secrets versions":
+	case "secrets versions":
 		versions := p.Secrets[c.names[0]]
 		if c.verb == "access" {
 			versions = p.Secrets[c.flags["secret"]]
@@ -175,7 +175,7 @@ func (p *project) read(c call) (string, error) {
 			return versions[len(versions)-1], nil
 		}
 		return fmt.Sprint(len(versions)), nil
-	case c.group == "services vpc-peerings":
+	case "services vpc-peerings":
 		if p.Resources["services vpc-peerings "] != nil {
 			return "servicenetworking-googleapis-com", nil
 		}
@@ -286,10 +286,10 @@ func (p *project) grant(c call) error {
 		if strings.HasPrefix(needs, "iam service-accounts ") {
 			id, _, _ := strings.Cut(account, "@")
 			if p.Resources["iam service-accounts "+id] == nil {
-				return fmt.Errorf("INVALID_ARGUMENT: Service account %s does not exist.", account)
+				return fmt.Errorf("INVALID_ARGUMENT: service account %s does not exist", account)
 			}
 		} else if p.Resources[needs] == nil {
-			return fmt.Errorf("INVALID_ARGUMENT: Service account %s does not exist.", account)
+			return fmt.Errorf("INVALID_ARGUMENT: service account %s does not exist", account)
 		}
 	}
 
@@ -450,9 +450,9 @@ func TestScriptAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.rest(t, "POST", notePolicy+":setIamPolicy", string(b))
-	c.project.Resources["compute backend-services gate-api"]["security-policy"] = "stricter"
-	c.project.Resources["compute security-policies gate-api"]["json-parsing"] = "STANDARD_WITH_GRAPHQL"
-	c.project.Grants["projects demo"]["roles/viewer group:audit@demo.example"] = true
+	c.Resources["compute backend-services gate-api"]["security-policy"] = "stricter"
+	c.Resources["compute security-policies gate-api"]["json-parsing"] = "STANDARD_WITH_GRAPHQL"
+	c.Grants["projects demo"]["roles/viewer group:audit@demo.example"] = true
 	before := c.all(t)
 
 	orders := [][]string{scriptParts(), scriptParts()}

@@ -116,7 +116,7 @@ func (c *contents) notAllowed(p *attestor.Package, by string) {
 // matches reports whether a package is denied. how says what was not known, in which case it counts as denied. types are
 // the package URL types that a scanner's kind of package can have; nil for a package of a document.
 func (d *DeniedPackage) matches(p *attestor.Package, types []string) (how string, ok bool) {
-	if !sameName(d.Name, p.Name, d.Type) {
+	if !sameName(d.Name, p.Name) {
 		return "", false
 	}
 	switch {
@@ -162,7 +162,7 @@ func withoutEpoch(v string) string {
 
 // sameName reports whether a name is that of a denied package, with or without its namespace. Where the letters' case or
 // separators make no difference to a package manager, they make none here.
-func sameName(denied, name, kind string) bool {
+func sameName(denied, name string) bool {
 	denied, name = folded(denied), folded(name)
 	return denied == name || !strings.Contains(denied, "/") && denied == bareName(name)
 }

@@ -27,7 +27,8 @@ func (f *runningFlags) register(c *cobra.Command, project string) {
 		&f.cloudRun,
 		"cloud-run",
 		nil,
-		"what serves by this `FILE` of gcloud run services list --format json, or of jobs, jobs executions, worker-pools, instances or revisions list (repeatable)",
+		"what serves by this `FILE` of gcloud run services list --format json, or of jobs, jobs executions, worker-pools, "+
+			"instances or revisions list (repeatable)",
 	)
 	c.Flags().StringArrayVar(
 		&f.pods,

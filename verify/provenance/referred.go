@@ -132,7 +132,7 @@ func (s *Source) referredLayer(
 	p, err := s.statement(env, img.Digest())
 	if err != nil {
 		c.reject("attached: " + err.Error())
-		return nil
+		return nil //nolint:nilerr // the statement is refused, and the image's others are read
 	}
 	c.add(p)
 	return nil

@@ -3,8 +3,7 @@ package sbom_test
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -36,7 +35,7 @@ type shelf struct {
 
 func newShelf(t *testing.T) *shelf {
 	s := &shelf{t: t}
-	h := registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0)))
+	h := registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.serves != nil {
 			s.serves(h, w, r)
