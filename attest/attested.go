@@ -22,6 +22,10 @@ type Standings interface {
 type AttestedBy struct {
 	Of        Standings
 	Attestors []string // projects/P/attestors/A; none: it is an error to ask
+
+	// Needs returns who must attest to an image, if a policy governs it: all attestors of a pass, or all of an override.
+	// Attestors are asked for where it returns false. nil: always.
+	Needs func(attestor.Image) (attestor.AttestNeeds, bool)
 }
 
 // Attested reports whether a valid attestation by each attestor stands. An error
@@ -30,12 +34,27 @@ func (a AttestedBy) Attested(ctx context.Context, img attestor.Image) (bool, err
 	ctx, cancel := context.WithTimeout(ctx, attestedTimeout)
 	defer cancel()
 
-	standing, err := a.Of.Standing(ctx, a.Attestors, []attestor.Image{img})
+	asked, sets := a.Attestors, [][]string{a.Attestors}
+	if a.Needs != nil {
+		if needs, governed := a.Needs(img); governed {
+			asked, sets = needs.All(), [][]string{needs.For(false), needs.For(true)}
+		}
+	}
+	standing, err := a.Of.Standing(ctx, asked, []attestor.Image{img})
 	if err != nil {
 		return false, err
 	}
 
-	// An error of Missing is no "yes": nothing missing of nothing looked up.
-	missing, err := standing.Missing(a.Attestors, []attestor.Image{img})
-	return err == nil && len(missing) == 0, err
+	// All attestors of one set: some of each are neither a pass nor an override. An error of Missing is no "yes":
+	// nothing is missing of nothing that was looked up.
+	for _, set := range sets {
+		missing, err := standing.Missing(set, []attestor.Image{img})
+		if err != nil {
+			return false, err
+		}
+		if len(missing) == 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }

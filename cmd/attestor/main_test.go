@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -73,6 +74,7 @@ func TestScript(t *testing.T) {
 			"served":      startService,
 			"signbadly":   signBadly,
 			"postgresql":  postgresql,
+			"tamper":      tamper,
 			"base64": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], base64.StdEncoding.EncodeToString([]byte(args[1])))
 			},
@@ -308,6 +310,19 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 // awaitInflight is `inflight N`: it waits until the service works on N requests.
 func awaitInflight(ts *testscript.TestScript, _ bool, args []string) {
 	becomes(ts, false, []string{ts.Getenv("SERVICE") + "/metrics", `(?m)^attestor_http_in_flight ` + args[0] + `$`})
+}
+
+// tamper is `tamper FILE STATEMENT`: it changes a record in SQLite as whoever may write to the database can.
+func tamper(ts *testscript.TestScript, _ bool, args []string) {
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer db.Close()
+
+	res, err := db.Exec(args[1])
+	ts.Check(err)
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		ts.Fatalf("%s changed %d rows: %v", args[1], n, err)
+	}
 }
 
 // becomes is `becomes URL PATTERN [METHOD]`: it asks until the answer matches.

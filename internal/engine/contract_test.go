@@ -110,6 +110,9 @@ func TestPartsContracts(t *testing.T) {
 	t.Run("posture's attestations", func(t *testing.T) {
 		contract.Attested(t, attest.AttestedBy{Of: w.engine.Attester, Attestors: w.engine.Config.AttestorNames()}, attested, unattested)
 	})
+	t.Run("posture's attestations, by the policy", func(t *testing.T) {
+		contract.Attested(t, w.engine.Attested(), attested, unattested)
+	})
 	t.Run("posture's attestations, by a verifier alone", func(t *testing.T) {
 		v, err := attest.NewVerifier(attest.VerifierConfig{
 			Grafeas: w.outside.Clients.Grafeas, BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, Limit: limit.Call(time.Minute),

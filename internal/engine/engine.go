@@ -203,14 +203,22 @@ func (e *Engine) Admit(ctx context.Context, r attestor.Request) (attestor.Decisi
 	return e.gate.Admit(ctx, r)
 }
 
-// Attested answers whether every attestor of the configuration has attested to
-// an image; nil where no attestor is configured.
+// Attested answers whether an image has the attestations that its policy gives to
+// a pass or an override, or those of every attestor of the configuration where no
+// policy governs it; nil where no attestor is configured.
 func (e *Engine) Attested() posture.Attested {
 	names := e.Config.AttestorNames()
 	if len(names) == 0 {
 		return nil
 	}
-	return attest.AttestedBy{Of: e.Attester, Attestors: names}
+	needs := func(img attestor.Image) (attestor.AttestNeeds, bool) {
+		p, governed := e.Policies.Set().Govern(img.Repository())
+		if !governed || len(p.Needs().Attest.Attestors) == 0 {
+			return attestor.AttestNeeds{}, false
+		}
+		return p.Needs().Attest, true
+	}
+	return attest.AttestedBy{Of: e.Attester, Attestors: names, Needs: needs}
 }
 
 // witnessed passes on each decision once it is recorded.

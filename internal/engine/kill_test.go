@@ -86,6 +86,11 @@ type killer struct {
 	told []answer // guarded by mu
 }
 
+// doubles is how many attestations of one image may stand. One instance makes one. Two that attest to one image within the
+// same second may make one each, as docs/attestations.md says: Container Analysis enforces no uniqueness, and both admit
+// what passed.
+func (k *killer) doubles() int { return max(1, len(k.instances)) }
+
 // An instance of the program; its cmd is nil while it does not run.
 type instance struct {
 	cmd     *exec.Cmd
@@ -374,13 +379,13 @@ func (k *killer) check(t *testing.T) (passes, interrupted int) {
 		if !passed[image] || k.images[image] != attestor.Pass {
 			t.Errorf("%s is attested to, and no record says that it passed", image)
 		}
-		if stored[image] > 1 {
+		if stored[image] > k.doubles() {
 			t.Errorf("%s is attested to %d times", image, stored[image])
 		}
 	}
 
 	for image := range passed {
-		if len(k.standing(image)) != 1 {
+		if n := len(k.standing(image)); n < 1 || n > k.doubles() {
 			t.Errorf("%s passed by the record, and %d attestations stand", image, len(k.standing(image)))
 		}
 	}
