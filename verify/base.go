@@ -77,6 +77,13 @@ func (i *Inspector) matched(ctx context.Context, s subject, needs attestor.Needs
 		m = i.dated(ctx, m)
 	}
 
+	// What the tags named before explains a denial: the image is on a base that was approved once. It is read in the
+	// background, but may not have been yet, as after a start.
+	if !ok && c.recall(ctx, bases, needs.Bases) {
+		m, ok = c.find(bases, s, needs, claims, pointed)
+		m = i.dated(ctx, m)
+	}
+
 	if !ok {
 		return match{}, hints, unresolved
 	}

@@ -110,6 +110,23 @@ func (c *catalogue) renew(
 	return c.unresolved(s, bases, since)
 }
 
+// recall reads what the tags of bases named before, as far as no attempt was made to, and reports whether there was any of
+// it. Each digest is tried once, so that a stream of images that are denied causes no stream of requests.
+func (c *catalogue) recall(ctx context.Context, s *platformBases, bases []attestor.ApprovedBase) bool {
+	waited, cancel := context.WithTimeout(ctx, c.i.limits.BaseTimeout)
+	defer cancel()
+
+	untried := slices.DeleteFunc(slices.Clone(bases), func(ab attestor.ApprovedBase) bool {
+		return !slices.ContainsFunc(c.wanted(ab, true), func(d attestor.Digest) bool {
+			key := baseKey{ab.Repository, d}
+			_, read := s.get(key)
+			return !read && s.failure(key) == nil
+		})
+	})
+	c.refreshAll(waited, s, untried, true)
+	return len(untried) > 0
+}
+
 // eachOf runs f for all of list, some side by side.
 func eachOf[T any](list []T, f func(T)) {
 	slots := make(chan struct{}, refreshesAtOnce)

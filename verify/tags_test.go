@@ -92,6 +92,42 @@ func movesOn(t *testing.T, clock *clock, store verify.TagHistory, restarts bool)
 	}
 }
 
+// The first image after a restart is told that its base was superseded, though nothing was refreshed in the background yet.
+func TestOldBaseRightAfterARestart(t *testing.T) {
+	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	for kind, store := range stores(t, clock.Now) {
+		t.Run(kind, func(t *testing.T) {
+			f := &front{}
+			host := newRegistry(t, f.wrap)
+			needs := basesOf(host, nil)
+			pushRaw(t, host, "app", "a", rawImage{Layers: layersOf("a", "x")})
+			pushRaw(t, host, "app", "elsewhere", rawImage{Layers: layersOf("elsewhere", "x")})
+
+			i := newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
+			for _, l := range []string{"a", "b"} {
+				pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(l)})
+				clock.now = clock.now.Add(time.Hour)
+				if err := i.RefreshBases(t.Context(), needs.Bases); err != nil {
+					t.Fatal(err)
+				}
+			}
+
+			clock.now = clock.now.Add(time.Hour)
+			i = newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
+			b := inspectOne(t, i, host+"/app:a", needs).Base
+			if b.Evidence != attestor.LayersExact || b.Current || b.Superseded == nil {
+				t.Errorf("base = %+v, want the one that was superseded", b)
+			}
+
+			// An image on nothing that was ever approved finds everything read.
+			f.set(nil)
+			if b := inspectOne(t, i, host+"/app:elsewhere", needs).Base; b.Evidence != "" || tagLooks(f) > 1 {
+				t.Errorf("base = %+v after %d look-ups", b, tagLooks(f))
+			}
+		})
+	}
+}
+
 // A gate that was away does not know when the tag moved: the base counts from
 // when it was last seen under it, and not from when somebody looked again.
 func TestBaseThatMovedWhileNobodyLooked(t *testing.T) {
