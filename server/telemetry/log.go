@@ -15,11 +15,11 @@ import (
 // anything else that the rules for safe logging forbid.
 func Keys() []string {
 	return []string{
-		"admitted", "admitted_by", "allowed", "attestor", "base", "binary_authorization", "break_glass",
+		"admitted", "admitted_by", "allowed", "attempt", "attestor", "base", "binary_authorization", "break_glass",
 		"caller_hash", "cause", "complete", "condition", "container_analysis", "decision_id", "dependency",
-		"dry_run", "duration_ms", "error", "event", "failed", "flips", "image", "image_digest", "intent", "issuer", "judged",
-		"kind", "kms", "limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic",
-		"part", "policies", "policies_digest", "policy_digest", "problems", "published", "reason_codes",
+		"dropped", "dry_run", "duration_ms", "error", "event", "failed", "flips", "image", "image_digest", "intent", "issuer",
+		"judged", "kind", "kms", "limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic",
+		"part", "policies", "policies_digest", "policy_digest", "problems", "published", "reason_codes", "receiver",
 		"repository", "request_id", "revoked", "route", "stack", "status", "tag", "unsafe_trust_platform",
 		"verdict", "version",
 	}

@@ -201,7 +201,7 @@ func TestLargeDocuments(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		t.Logf("%d at once: %d MB above idle", n, took>>20)
-		if n == 1 && took > 200_000_000 {
+		if n == 1 && !underRace && took > 200_000_000 {
 			t.Errorf("one document took %d bytes above idle", took)
 		}
 	}
