@@ -20,15 +20,11 @@ func (s *Store) indexImages(ctx context.Context, tx *txn, batch []queued) error 
 	newest := map[string]queued{}
 	names := map[string]string{} // of decisions
 	for _, q := range batch {
-		if !q.recorded {
-			continue
-		}
-		var d attestor.Decision
-		if json.Unmarshal([]byte(q.body), &d) != nil {
+		if q.decision == nil {
 			continue // a decision that does not decode is in no report
 		}
 
-		name := imageName(d)
+		name := imageName(*q.decision)
 		names[q.id] = name
 		if old, ok := newest[name]; !ok || q.position().before(old.position()) {
 			newest[name] = q
@@ -90,7 +86,7 @@ func stored(l *tally.Line) (string, error) {
 	return line, json.Unmarshal([]byte(line), l)
 }
 
-// lineOf is the line of a decision. One whose evidence is lost counts all the same, by
+// lineOf is the line of a decision, which must decode. One whose evidence is lost counts all the same, by
 // what it says itself.
 func (s *Store) lineOf(ctx context.Context, q queued) (tally.Line, error) {
 	r, err := s.full(ctx, q.head, nil)
@@ -98,10 +94,7 @@ func (s *Store) lineOf(ctx context.Context, q queued) (tally.Line, error) {
 		if ctx.Err() != nil {
 			return tally.Line{}, err
 		}
-		r = attestor.Record{}
-		if err := json.Unmarshal([]byte(q.body), &r.Decision); err != nil {
-			return tally.Line{}, err
-		}
+		r = attestor.Record{Decision: *q.decision}
 	}
 	return tally.Project(r), nil
 }

@@ -171,6 +171,7 @@ func (s *Store) indexNext(ctx context.Context, most int) (n int, err error) {
 type queued struct {
 	head
 	recorded bool
+	decision *attestor.Decision // nil: it is not recorded, or does not decode
 }
 
 // queuedDecisions reads the newest of a queue, by their ids, at most so many.
@@ -193,6 +194,7 @@ func queuedDecisions(ctx context.Context, tx *txn, queue string, most int) ([]qu
 		}
 
 		q.at, q.repository, q.body, q.recorded = at.Int64, repository.String, body.String, at.Valid
+		q.decision = decisionIn(q.body)
 		if evidence.Valid {
 			if err := json.Unmarshal([]byte(evidence.String), &q.evidence); err != nil {
 				return nil, fmt.Errorf("decoding evidence of %s: %w", q.id, err)
@@ -214,7 +216,7 @@ func (s *Store) index(ctx context.Context, tx *txn, batch []queued) error {
 			continue
 		}
 
-		for _, term := range termsOf(q.body) {
+		for _, term := range termsOf(q.decision) {
 			terms = append(terms, []any{term, q.at, q.id})
 		}
 		if !known[q.repository] && q.repository != "" {
@@ -317,10 +319,18 @@ func term(kind, value string) string {
 	return kind + value
 }
 
-// termsOf are the terms of a decision. One that does not decode has none.
-func termsOf(body string) []string {
+// decisionIn decodes a decision for index and sums, or returns nil: one that does not decode is in neither.
+func decisionIn(body string) *attestor.Decision {
 	var d attestor.Decision
 	if json.Unmarshal([]byte(body), &d) != nil {
+		return nil
+	}
+	return &d
+}
+
+// termsOf are the terms of a decision; nil has none.
+func termsOf(d *attestor.Decision) []string {
+	if d == nil {
 		return nil
 	}
 
@@ -386,10 +396,12 @@ func deleteFrom(ctx context.Context, tx *txn, table, column string, values []any
 // the counts of their days, unless they are only queued for it.
 func forget(ctx context.Context, tx *txn, removed []prunable) error {
 	ids, texts := make([]any, 0, len(removed)), make([]string, 0, len(removed))
+	decisions := make([]*attestor.Decision, len(removed))
 	var terms [][]any
-	for _, p := range removed {
+	for i, p := range removed {
 		ids, texts = append(ids, p.id), append(texts, p.id)
-		for _, term := range termsOf(p.body) {
+		decisions[i] = decisionIn(p.body)
+		for _, term := range termsOf(decisions[i]) {
 			terms = append(terms, []any{term, p.at, p.id})
 		}
 	}
@@ -398,9 +410,9 @@ func forget(ctx context.Context, tx *txn, removed []prunable) error {
 	if err != nil {
 		return err
 	}
-	err = addSums(ctx, tx, func(yield func(string, string) bool) {
-		for _, p := range removed {
-			if !waiting[p.id] && !yield(p.repository, p.body) {
+	err = addSums(ctx, tx, func(yield func(string, *attestor.Decision) bool) {
+		for i, p := range removed {
+			if d := decisions[i]; d != nil && !waiting[p.id] && !yield(p.repository, d) {
 				return
 			}
 		}

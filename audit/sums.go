@@ -3,7 +3,6 @@ package audit
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"iter"
 	"slices"
 	"strings"
@@ -92,11 +91,11 @@ func (s *Store) summed(ctx context.Context) error {
 	return nil
 }
 
-// counted are the repositories and bodies of a batch.
-func counted(batch []queued) iter.Seq2[string, string] {
-	return func(yield func(string, string) bool) {
+// counted are the repositories and decisions of a batch.
+func counted(batch []queued) iter.Seq2[string, *attestor.Decision] {
+	return func(yield func(string, *attestor.Decision) bool) {
 		for _, q := range batch {
-			if q.recorded && !yield(q.repository, q.body) {
+			if q.decision != nil && !yield(q.repository, q.decision) {
 				return
 			}
 		}
@@ -105,15 +104,10 @@ func counted(batch []queued) iter.Seq2[string, string] {
 
 // addSums adds decisions to the sums of their hours and days. A sign of -1 takes them
 // away.
-func addSums(ctx context.Context, tx *txn, bodies iter.Seq2[string, string], sign int64) error {
+func addSums(ctx context.Context, tx *txn, decisions iter.Seq2[string, *attestor.Decision], sign int64) error {
 	hours, days := map[sumKey]*sumOf{}, map[sumKey]*sumOf{}
-	for repository, body := range bodies {
-		var d attestor.Decision
-		if json.Unmarshal([]byte(body), &d) != nil {
-			continue // a decision that does not decode is in no report
-		}
-
-		c, at := tally.CountOf(d), d.Time.UnixMicro()
+	for repository, d := range decisions {
+		c, at := tally.CountOf(*d), d.Time.UnixMicro()
 		policy, verdict := text(c.Policy), string(c.Verdict)
 		addTo(hours, sumKey{floorDiv(at, hourMicros), "", policy, verdict}, numbersOf(c), sign)
 		addTo(days, sumKey{floorDiv(at, dayMicros), repository, policy, verdict}, numbersOf(c), sign)

@@ -233,11 +233,9 @@ func serve(t *testing.T, h http.Handler) string {
 	return s.URL
 }
 
-// TestTerraformApplies makes key, note and attestor in the emulator, finds
-// nothing more to do, has the gate check what was made, and takes it away again
-// but for the key, which is protected.
-func TestTerraformApplies(t *testing.T) {
-	f := newProvider(t)
+// emulated serves Google's services until the test ends, and returns their address.
+func emulated(t *testing.T) string {
+	t.Helper()
 	em, err := emulator.New(emulator.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -252,6 +250,15 @@ func TestTerraformApplies(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- em.Serve(ctx, l) }()
 	t.Cleanup(func() { stop(); <-served })
+	return l.Addr().String()
+}
+
+// TestTerraformApplies makes key, note and attestor in the emulator, finds
+// nothing more to do, has the gate check what was made, and takes it away again
+// but for the key, which is protected.
+func TestTerraformApplies(t *testing.T) {
+	f := newProvider(t)
+	google := emulated(t)
 	f.write(t, "terraform/emulated/main.tf", fmt.Sprintf(`
 provider "google" {
   project                              = "acme"
@@ -272,7 +279,7 @@ module "signing" {
 output "attestor" {
   value = module.signing.attestor
 }
-`, l.Addr()))
+`, google))
 
 	const dir = "terraform/emulated"
 	f.must(t, dir, "get")
@@ -282,7 +289,7 @@ output "attestor" {
 		t.Errorf("there is still something to do: %s", out)
 	}
 
-	checkGate(t, l.Addr().String())
+	checkGate(t, google)
 	f.must(t, dir, "destroy", "-auto-approve", "-target="+attestors)
 	f.must(t, dir, "destroy", "-auto-approve", "-target="+note)
 	if out, err := f.run(t, dir, "destroy", "-auto-approve", "-target=module.signing.google_kms_crypto_key.attest"); err == nil || !strings.Contains(err.Error(), "Instance cannot be destroyed") {
