@@ -294,7 +294,8 @@ func (p *project) grant(c call) error {
 func TestProjectRefuses(t *testing.T) {
 	p := newProject()
 	for _, args := range []string{
-		"iam service-accounts create gate-api", "iam service-accounts add-iam-policy-binding gate-api --member serviceAccount:gate-api@demo.iam.gserviceaccount.com --role r",
+		"iam service-accounts create gate-api",
+		"iam service-accounts add-iam-policy-binding gate-api --member serviceAccount:gate-api@demo.iam.gserviceaccount.com --role r",
 		"services enable containeranalysis.googleapis.com", "beta services identity create --service iap.googleapis.com",
 		"run services add-iam-policy-binding gate --member serviceAccount:service-1@gcp-sa-iap.iam.gserviceaccount.com --role r",
 	} {

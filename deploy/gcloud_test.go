@@ -143,10 +143,13 @@ func TestScriptAgain(t *testing.T) {
 	// Somebody enforces, exempts an image, gives a cluster a rule, and grants rights.
 	rule["enforcementMode"] = "ENFORCED_BLOCK_AND_AUDIT_LOG"
 	first["admissionWhitelistPatterns"] = append(first["admissionWhitelistPatterns"].([]any), map[string]any{"namePattern": "gcr.io/acme/debug@*"})
-	first["clusterAdmissionRules"] = map[string]any{"us-west1.shop": map[string]any{"evaluationMode": "ALWAYS_DENY", "enforcementMode": "ENFORCED_BLOCK_AND_AUDIT_LOG"}}
+	first["clusterAdmissionRules"] = map[string]any{
+		"us-west1.shop": map[string]any{"evaluationMode": "ALWAYS_DENY", "enforcementMode": "ENFORCED_BLOCK_AND_AUDIT_LOG"},
+	}
 	c.put(t, admissionPolicy, first)
 	note := c.rest(t, "POST", notePolicy+":getIamPolicy", "{}")
-	note["bindings"] = append(note["bindings"].([]any), map[string]any{"role": "roles/containeranalysis.notes.viewer", "members": []any{"group:audit@demo.example"}})
+	note["bindings"] = append(note["bindings"].([]any),
+		map[string]any{"role": "roles/containeranalysis.notes.viewer", "members": []any{"group:audit@demo.example"}})
 	b, err := json.Marshal(map[string]any{"policy": note})
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,6 +31,9 @@ func portTaken(flag, address string, err error) error {
 	host, port, _ := net.SplitHostPort(address)
 	n, _ := strconv.Atoi(port)
 	for free := n + 1; free <= n+portTries && free < 1<<16; free++ {
+		if named(os.Args, free) {
+			continue
+		}
 		ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(free)))
 		if err != nil {
 			continue
@@ -42,6 +46,11 @@ func portTaken(flag, address string, err error) error {
 		}
 	}
 	return &attestor.Error{Kind: attestor.Invalid, Msg: msg, Fix: "name another port by " + flag}
+}
+
+// named reports whether an argument is an address with this port: another flag's, which is not listened on yet.
+func named(args []string, port int) bool {
+	return slices.ContainsFunc(args, func(a string) bool { return strings.HasSuffix(a, ":"+strconv.Itoa(port)) })
 }
 
 // without are the arguments but for a flag and its value.
