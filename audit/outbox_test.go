@@ -61,16 +61,21 @@ func TestRevocationsAreTold(t *testing.T) {
 		wantTold(t, s, "override-used-"+over.Decision.ID)
 
 		var got []event.Event
-		for want, r := range map[string]attestor.RevocationRecord{
-			"attestation-revoked-r-1": {
+		// In this order: while the pass stands, it admits what the override admitted, and nothing is revoked at its end.
+		for _, tt := range []struct {
+			want string
+			r    attestor.RevocationRecord
+		}{
+			{"attestation-revoked-r-1", attestor.RevocationRecord{
 				ID: "r-1", Time: day, Kind: attestor.RevokedByPerson, Image: imageOf(t, passed), Reason: "leaked by somebody",
 				Attestations: passed.Decision.Attestations, Caller: attestor.CallerRef{Subject: "security@example"},
-			},
-			"override-expired-r-2": {
+			}},
+			{"override-expired-r-2", attestor.RevocationRecord{
 				ID: "r-2", Time: day, Kind: attestor.RevokedAtEnd, Image: imageOf(t, over), Reason: "ended at its end",
 				Override: over.Decision.ID,
-			},
+			}},
 		} {
+			want, r := tt.want, tt.r
 			begun, err := s.BeginRevocation(t.Context(), r)
 			if err != nil {
 				t.Fatal(err)
