@@ -217,6 +217,9 @@ func (f *fetcher) cachedOnce(
 	}
 
 	f.misses.Add(1)
+	if ctx.Err() != nil { // nothing is fetched for a caller who has left
+		return content{}, timedOut(img.String(), ctx.Err())
+	}
 	select {
 	case <-ctx.Done():
 		return content{}, timedOut(img.String(), ctx.Err())

@@ -187,6 +187,10 @@ func (r *layerReader) readOnce(ctx context.Context, layer attestor.Image, size i
 		return readLayer{}, tooLarge(layer, "has %d bytes, and at most %d are read", size, r.limits.LayerBytes)
 	}
 
+	if ctx.Err() != nil { // nothing is read for a caller who has left
+		return readLayer{}, timedOut("layer "+string(layer.Digest()), ctx.Err())
+	}
+
 	// The size is part of the key of the shared look-up, so that a manifest that lies about it
 	// fails nobody else.
 	ch := r.lookups.DoChan(fmt.Sprint(layer, "#", size), func() (any, error) {

@@ -137,6 +137,12 @@ func (c *Checker) Check(ctx context.Context, img attestor.Image, rule attestor.S
 		return signer, nil
 	}
 
+	// Nothing is looked up for a caller who has left. The answer that others wait for
+	// would otherwise race with the end of the context below.
+	if ctx.Err() != nil {
+		return "", notChecked(ctx.Err(), img, rule)
+	}
+
 	// Simultaneous questions share one look-up. It is detached from the caller who
 	// came first, whose leaving must not fail the others, and has its own deadline.
 	done := c.lookups.DoChan(img.Repository()+"\x00"+key, func() (any, error) {
