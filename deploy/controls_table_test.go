@@ -47,6 +47,7 @@ func judgements() map[string]judgement {
 		"grants: cloudsql.client":                     grants, "grants: secretmanager.secretAccessor": grants, "grants: cloudtrace.agent": grants, "grants: findings": grants,
 		"grants: images": grants, "grants: attestations": grants, "grants: note": grants, "grants: attestor": grants, "grants: key": grants,
 		"grants: ID token in a build, on itself": grants,
+		"TLS of the database":                    {rule: "DATABASE_ENCRYPTED", page: "posture.md"},
 		"private address of the database":        {rule: "DATABASE_PRIVATE", page: "deploy.md"},
 		"Identity-Aware Proxy":                   {rule: "IDENTITY_AWARE_PROXY", page: "identity.md"},
 		"Workload Identity Federation":           {rule: "KEYLESS", page: "identity.md"},
@@ -125,7 +126,7 @@ func TestControlsTable(t *testing.T) {
 	for _, rule := range slices.Sorted(maps.Keys(serviceControls())) {
 		row(rule, serviceControls()[rule], judgement{rule: rule, page: "posture.md"})
 	}
-	for _, rule := range []string{"SHELL_DISABLED"} {
+	for _, rule := range []string{"MOUNTS_READ_ONLY", "NFS_PRIVATE", "SHELL_DISABLED"} {
 		checkAbsent(t, rule, notEnabled()[rule])
 		row(rule, notEnabled()[rule], judgement{rule: rule, page: "posture.md"})
 	}

@@ -52,6 +52,10 @@ func serviceControls() map[string][]applied {
 		"IMAGE_ATTESTED":            {{oneMain, `module "admission"`}, {"../docs/rollout.md", `(?m)^## .*itself`}},
 		"BINARY_AUTHORIZATION":      {{tfService, `use_default = true`}, {yamlGate, `binary-authorization: default`}, {yamlEvent, `binary-authorization: default`}},
 		"CMEK":                      {{tfService, `encryption_key += var\.kms_key`}, {oneMain, `module "encryption"`}, {script, `cryptoKeyEncrypterDecrypter`}, {yamlGate, `encryption-key: projects/`}, {yamlEvent, `encryption-key: projects/`}},
+		"KEY_REVOCATION":            {{yamlGate, `post-key-revocation-action-type: prevent-new`}, {yamlEvent, `post-key-revocation-action-type: prevent-new`}},
+		"ACCOUNT_REACH":             {{"terraform/modules/service/secrets.tf", `google_secret_manager_secret_iam_member`}, {tfSigning, `google_kms_crypto_key_iam_member`}}, // and TestTerraformRolesAreJustified
+		"DATABASE_REGION":           {{yamlGate, `acme-gate:us-east1:gate`}, {script, `sql instances create "\$DATABASE" --region "\$REGION"`}},
+		"NETWORK_OWN":               {{tfNetwork, `resource "google_compute_network"`}, {yamlGate, `"network":"gate"`}, {script, `compute networks create gate`}},
 		"REVISION_JUDGED":           {{tfService, `TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST`}, {yamlGate, `percent: 100, latestRevision: true`}},
 		"PROBES":                    {{tfService, `startup_probe \{`}, {tfService, `liveness_probe \{`}, {yamlGate, `startupProbe:`}, {yamlGate, `livenessProbe:`}},
 	}
@@ -82,6 +86,7 @@ func otherControls() map[string][]applied {
 		"grants: attestor":                            {{tfSigning, `roles/binaryauthorization\.attestorsViewer`}, {tfSigning, `roles/binaryauthorization\.attestorsVerifier`}, {script, `attestorsViewer attestorsVerifier`}},
 		"grants: key":                                 {{tfSigning, `roles/cloudkms\.signerVerifier`}, {script, `roles/cloudkms\.signerVerifier`}},
 		"grants: ID token in a build, on itself":      {{"terraform/modules/identities/main.tf", `roles/iam\.serviceAccountOpenIdTokenCreator`}, {script, `roles/iam\.serviceAccountOpenIdTokenCreator`}},
+		"TLS of the database":                         {{"terraform/modules/database/main.tf", `ssl_mode += "TRUSTED_CLIENT_CERTIFICATE_REQUIRED"`}, {script, `--ssl-mode TRUSTED_CLIENT_CERTIFICATE_REQUIRED`}},
 		"private address of the database":             {{"terraform/modules/database/main.tf", `ipv4_enabled += false`}, {script, `--no-assign-ip`}},
 		"Identity-Aware Proxy":                        {{tfEdge, `(?s)iap \{\s+enabled = true`}, {tfEdge, `gcp-sa-iap\.iam`}, {"cloudrun/gate/attestor.yaml", `iapAudience:`}, {script, `--iap enabled`}},
 		"Workload Identity Federation":                {{"terraform/modules/federation/main.tf", `(?s)oidc \{.*aws \{.*saml \{`}},
@@ -131,6 +136,7 @@ func judgedInPlans() map[string]string {
 		"IDENTITY_AWARE_PROXY":  "Identity-Aware Proxy",
 		"PRIVATE_GOOGLE_ACCESS": "Private Google Access",
 		"CONNECTOR_SIZED":       "connector sizing",
+		"DATABASE_ENCRYPTED":    "TLS of the database",
 		"DATABASE_PRIVATE":      "private address of the database",
 		"NO_BASIC_ROLES":        "grants: cloudsql.client",
 		"KEYLESS":               "Workload Identity Federation",
@@ -146,6 +152,8 @@ func judgedInPlans() map[string]string {
 func notEnabled() map[string][]applied {
 	return map[string][]applied{
 		"PRIVATE_SERVICE_CONNECT": {{tfEdge, `google_compute_service_attachment`}, {tfNetwork, `google_compute_service_attachment`}, {"terraform/modules/internal/main.tf", `google_compute_service_attachment`}},
+		"NFS_PRIVATE":             {{tfService, `(?m)^\s*nfs\b`}, {yamlGate, `nfs:`}, {yamlEvent, `nfs:`}},
+		"MOUNTS_READ_ONLY":        {{tfService, `(?m)^\s*gcs\b`}, {yamlGate, `gcsfuse`}, {yamlEvent, `gcsfuse`}},
 		"SHELL_DISABLED":          {{tfService, `ssh_enabled\s*=\s*true`}, {yamlGate, `secure-session-agent`}, {yamlEvent, `secure-session-agent`}},
 	}
 }

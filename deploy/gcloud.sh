@@ -350,7 +350,7 @@ service() {
 		-e "s|acme-gate:us-east1:gate|$PROJECT:$REGION:$DATABASE|" -e "s|acme-gate|$PROJECT|g" -e "s|us-east1|$REGION|g" \
 		"$here/cloudrun/$name.yaml" >"$dir/service.yaml"
 	if [[ -z $RUN_KEY ]]; then
-		sed -i.bak '/encryption-key: *$/d' "$dir/service.yaml"
+		sed -i.bak -e '/encryption-key: *$/d' -e '/post-key-revocation-action-type:/d' "$dir/service.yaml"
 	fi
 	if [[ -n $DRY_RUN ]]; then
 		cat "$dir/service.yaml"

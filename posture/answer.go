@@ -16,7 +16,7 @@ const (
 	stateWarned       // a warning at every level of the rule
 	stateMissing      // the input lacks the evidence
 	stateUndetermined // a look-up of the evidence failed
-	stateNotInPlan    // the plan has no resource of the rule's kinds
+	stateNotInPlan    // the plan has no resource of the rule's kinds, or the workload none of what the rule is about
 )
 
 // An answer is the result of one rule for one service.
@@ -56,6 +56,9 @@ func satisfied(format string, args ...any) answer {
 func missingEvidence(found, supply string) answer {
 	return answer{state: stateMissing, found: found, supply: supply}
 }
+
+// notAbout is the answer for a workload that has nothing which the rule is about: it neither keeps nor breaks the rule.
+func notAbout(found string) answer { return answer{state: stateNotInPlan, found: found} }
 
 func undetermined(found, supply string) answer {
 	return answer{state: stateUndetermined, found: found, supply: supply}

@@ -18,6 +18,14 @@ func egressValues() map[string]string {
 	}
 }
 
+func revocationValues() map[string]string {
+	return map[string]string{
+		"ENCRYPTION_KEY_REVOCATION_ACTION_UNSPECIFIED": "", "PREVENT_NEW": "prevent-new", "SHUTDOWN": "shut-down",
+		"prevent-new": "prevent-new", "shut-down": "shut-down", // as annotations have them
+		"0": "", "1": "prevent-new", "2": "shut-down",
+	}
+}
+
 func scalingModes() map[string]string {
 	return map[string]string{"SCALING_MODE_UNSPECIFIED": "automatic", "AUTOMATIC": "automatic", "MANUAL": "manual",
 		"0": "automatic", "1": "automatic", "2": "manual"}

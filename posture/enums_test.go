@@ -18,8 +18,7 @@ import (
 var unread = map[string]string{
 	"EmptyDirVolumeSource.medium": "memory or disk, both of the instance", "Execution.launchStage": "a stage of the product", "Instance.launchStage": "a stage of the product",
 	"Job.launchStage": "a stage of the product", "Service.launchStage": "a stage of the product", "Revision.launchStage": "a stage of the product", "WorkerPool.launchStage": "a stage of the product",
-	"Instance.restartPolicy": "when it is started again", "Instance.encryptionKeyRevocationAction": "advice beside a key", "RevisionTemplate.encryptionKeyRevocationAction": "advice beside a key",
-	"WorkerPoolRevisionTemplate.encryptionKeyRevocationAction": "advice beside a key", "Revision.encryptionKeyRevocationAction": "advice beside a key",
+	"Instance.restartPolicy": "when it is started again", "Revision.encryptionKeyRevocationAction": "advice beside a key",
 	"RevisionTemplate.executionEnvironment": "both are sandboxed", "TaskTemplate.executionEnvironment": "both are sandboxed", "Revision.executionEnvironment": "both are sandboxed", "Task.executionEnvironment": "both are sandboxed",
 	"InstanceSplit.type": "an older revision is told by its name", "TrafficTarget.type": "an older revision is told by its name", "Job.functionalType": "what it is for", "Service.functionalType": "what it is for",
 }
@@ -67,7 +66,7 @@ func TestEnumsOfTheAPI(t *testing.T) {
 				continue
 			}
 			for i, value := range p.Enum {
-				if read[value] == "" || read[value] != read[strconv.Itoa(i)] {
+				if _, known := read[value]; !known || read[value] != read[strconv.Itoa(i)] {
 					t.Errorf("%s: %s is %q, its number %d %q", name, value, read[value], i, read[strconv.Itoa(i)])
 				}
 			}

@@ -6,5 +6,9 @@ func Enums() map[string]map[string]string {
 		"GoogleCloudRunV2Service.ingress": ingressValues(), "GoogleCloudRunV2Instance.ingress": ingressValues(),
 		"GoogleCloudRunV2VpcAccess.egress": egressValues(), "GoogleCloudRunV2ServiceScaling.scalingMode": scalingModes(),
 		"GoogleCloudRunV2WorkloadIdentityConfig.identityType": identityTypes(),
+
+		"GoogleCloudRunV2Instance.encryptionKeyRevocationAction":                   revocationValues(),
+		"GoogleCloudRunV2RevisionTemplate.encryptionKeyRevocationAction":           revocationValues(),
+		"GoogleCloudRunV2WorkerPoolRevisionTemplate.encryptionKeyRevocationAction": revocationValues(),
 	}
 }

@@ -193,6 +193,27 @@ func TestConditionsByContent(t *testing.T) {
 	}
 }
 
+// TestProvidersOfTokens: only AWS, SAML and X.509 say by themselves whose tokens count.
+func TestProvidersOfTokens(t *testing.T) {
+	for _, tt := range []struct {
+		after, unknown string
+		want           attestor.Status
+	}{
+		{`{"oidc": [{"issuer_uri": "https://token.example"}]}`, `{}`, attestor.StatusDeny},
+		{`{}`, `{"oidc": true}`, attestor.StatusDeny},
+		{`{"oidc": "https://token.example"}`, `{}`, attestor.StatusDeny},
+		{`{}`, `{}`, attestor.StatusDeny},
+		{`{"aws": [{"account_id": "123456789012"}]}`, `{}`, attestor.StatusPass},
+		{`{"oidc": [], "saml": [{"idp_metadata_xml": "x"}]}`, `{}`, attestor.StatusPass},
+		{`{"oidc": [{"issuer_uri": "https://token.example"}], "aws": [{"account_id": "1"}]}`, `{}`, attestor.StatusDeny},
+	} {
+		p := plan(resourceUnknown("google_iam_workload_identity_pool_provider", "p", tt.after, tt.unknown))
+		if got := worst(hipaa(t, p), "KEYLESS"); got != tt.want {
+			t.Errorf("%s, unknown %s: %s, want %s", tt.after, tt.unknown, got, tt.want)
+		}
+	}
+}
+
 // TestOrganizationPoliciesInBothForms: what is denied restricts as well as what is allowed, and an exception for everything is none.
 func TestOrganizationPoliciesInBothForms(t *testing.T) {
 	policy := func(name, rules string) string {

@@ -25,6 +25,10 @@ func (r *reader) function(n *node) *workload {
 		s.network = text{set: true, text: "Direct VPC egress"}
 		s.egress = gcloudName(at("direct_vpc_egress"), map[string]string{"VPC_EGRESS_ALL_TRAFFIC": "all-traffic",
 			"VPC_EGRESS_PRIVATE_RANGES_ONLY": "private-ranges-only"})
+		for _, i := range interfaces.items {
+			s.interfaces = append(s.interfaces, link{network: r.text(i.at("network"), "service_config.direct_vpc_network_interface.network"),
+				subnetwork: r.text(i.at("subnetwork"), "service_config.direct_vpc_network_interface.subnetwork")})
+		}
 	}
 
 	s.binauthz = at("binary_authorization_policy")

@@ -95,12 +95,21 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 		s.network.set = false // an empty list is none
 	}
 
+	for _, i := range interfaces {
+		s.interfaces = append(s.interfaces, link{network: textOf(i.Network), subnetwork: textOf(i.Subnetwork)})
+	}
+
+	for _, name := range strings.FieldsFunc(of(inner, runPrefix+"cloudsql-instances").text, func(r rune) bool { return r == ',' || r == ' ' }) {
+		s.databases = append(s.databases, textOf(name))
+	}
+
 	s.egress = of(inner, runPrefix+"vpc-access-egress")
 	if s.egress.text == "all" { // the deprecated spelling
 		s.egress.text = "all-traffic"
 	}
 
 	s.key = of(inner, runPrefix+"encryption-key")
+	s.revocation = gcloudName(of(inner, runPrefix+"post-key-revocation-action-type"), revocationValues())
 	s.identity = gcloudName(of(inner, runPrefix+"identity-type"), identityTypes())
 	s.baseImages = first(of(inner, runPrefix+"base-images"), of(outer, runPrefix+"base-images"))
 
@@ -207,7 +216,9 @@ func (r *reader) revision(s *workload, n *node, sh shape) {
 
 	for i, v := range r.list(n.at("volumes"), "volumes") {
 		path := fmt.Sprintf("volumes[%d]", i)
-		secret := r.mapping(sh.at(r.mapping(v, path), "secret"), path+".secret")
+		v = r.mapping(v, path)
+		r.mount(s, v, path, sh)
+		secret := r.mapping(sh.at(v, "secret"), path+".secret")
 		if secret == nil {
 			continue
 		}

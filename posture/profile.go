@@ -52,7 +52,8 @@ func Builtin(name string) (Profile, bool) {
 	switch name {
 	case "baseline":
 		p.maxTimeout = 5 * time.Minute
-		set(off, "REGION_APPROVED", "STATIC_EGRESS_IP", "CMEK")
+		set(off, "REGION_APPROVED", "STATIC_EGRESS_IP", "CMEK", "KEY_REVOCATION", "DATABASE_REGION")
+		set(warn, reachAdvice()...)
 		set(warn, "CLOUD_ARMOR", "WAF_RULES", "RATE_LIMITED", "PRIVATE_GOOGLE_ACCESS", "SERVICE_PERIMETER",
 			"ORGANIZATION_POLICIES", "IMAGES_SCANNED")
 		set(off, "IDENTITY_AWARE_PROXY", "CONNECTOR_SIZED")
@@ -62,10 +63,13 @@ func Builtin(name string) (Profile, bool) {
 			"SECRET_VERSION_PINNED", "PROBES")
 	case "hipaa":
 		set(off, "STATIC_EGRESS_IP")
+		set(warn, "KEY_REVOCATION", "DATABASE_REGION")
+		set(warn, reachAdvice()...)
 		set(warn, advice()...)
 		set(warn, "SECRETS_AS_FILES", "SECRET_VERSION_PINNED", "PROBES", "IDENTITY_AWARE_PROXY", "CONNECTOR_SIZED")
 	case "strict":
 		p.missing = deny
+		set(warn, "KEY_REVOCATION")
 	default:
 		return Profile{}, false
 	}
@@ -76,6 +80,11 @@ func Builtin(name string) (Profile, bool) {
 // advice are the rules about Dockerfiles whose breach is no way in.
 func advice() []string {
 	return []string{"USER_NOT_NUMERIC", "GROUP_ROOT", "BASE_SLIM", "PACKAGES_CLEANED", "ENTRYPOINT_EXEC", "DOCKERFILE_LINT"}
+}
+
+// reachAdvice are the rules about what a workload reaches that the source documents do not ask for.
+func reachAdvice() []string {
+	return []string{"ACCOUNT_REACH", "NETWORK_OWN", "MOUNTS_READ_ONLY", "DATABASE_ENCRYPTED"}
 }
 
 // extended is a copy that can be changed.

@@ -26,10 +26,13 @@ func TestLevels(t *testing.T) {
 	}
 
 	in := whole(t, replace(t, sample(t, "typical.yaml"), "latestRevision: true", "revisionName: shop-00001-old", "startupProbe", "readinessProbe", "containerConcurrency: 80", "containerConcurrency: 0",
-		"maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/secure-session-agent: 'true'", "            memory: 512Mi\n", "", "timeoutSeconds: 300", "timeoutSeconds: 900", "ingress: all", "ingress: internal-and-cloud-load-balancing"))
+		"maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/secure-session-agent: 'true'\n        run.googleapis.com/cloudsql-instances: acme:europe-west1:db", "            memory: 512Mi\n", "", "timeoutSeconds: 300", "timeoutSeconds: 900\n      volumes: [{name: share, nfs: {server: 10.0.0.2, path: /}}]", "ingress: all", "ingress: internal-and-cloud-load-balancing"))
 
-	in.ProjectIAM[0].Text = []byte(`{"bindings": [{"role": "roles/editor", "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]}]}`)
+	in.ProjectIAM[0].Text = []byte(`{"bindings": [{"role": "roles/editor", "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]},
+		{"role": "roles/secretmanager.secretAccessor", "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]}]}`)
 	open := whole(t, sample(t, "typical.yaml")) // a default URL is wrong only behind a load balancer, and so not with this ingress
+	linked := whole(t, replace(t, sample(t, "typical.yaml"), "maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/encryption-key: projects/p/locations/l/keyRings/r/cryptoKeys/k\n        "+
+		`run.googleapis.com/network-interfaces: '[{"network":"default"}]'`)) // these rules are about what others ask for
 
 	for column, profile := range posture.Profiles() {
 		r, ingress := mustJudge(t, builtin(t, profile), &attested{}, in), mustJudge(t, builtin(t, profile), nil, open)
@@ -39,8 +42,11 @@ func TestLevels(t *testing.T) {
 			}
 
 			f := finding(t, r, row[1])
-			if row[1] == "INGRESS_RESTRICTED" {
+			switch row[1] {
+			case "INGRESS_RESTRICTED":
 				f = finding(t, ingress, row[1])
+			case "NETWORK_OWN", "KEY_REVOCATION":
+				f = finding(t, mustJudge(t, builtin(t, profile), nil, linked), row[1])
 			}
 
 			want := map[string]attestor.Status{"deny": "deny", "warn": "warn", "off": "skipped"}[row[3+column]]

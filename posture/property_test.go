@@ -300,7 +300,8 @@ func critical(v map[string]any) string {
 		case "google_service_account_key":
 			return "a key"
 		}
-		if kind, _ := c["type"].(string); strings.Contains(kind, "_iam_") && (strings.Contains(text, "allUsers") || strings.Contains(text, "roles/owner")) {
+		grant := fmt.Sprint(after["member"], after["members"], after["role"], after["policy_data"])
+		if kind, _ := c["type"].(string); strings.Contains(kind, "_iam_") && (strings.Contains(grant, "allUsers") || strings.Contains(grant, "roles/owner")) {
 			return "a grant to everybody"
 		}
 	}

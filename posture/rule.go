@@ -52,6 +52,9 @@ func (r rule) concerns(s *workload) bool {
 // called are the workloads that answer requests.
 func called() []string { return []string{kindService, kindFunction, kindInstance} }
 
+// mounting are the workloads that can mount buckets and shares; a function cannot.
+func mounting() []string { return []string{kindService, kindJob, kindPool, kindInstance} }
+
 // appliesTo reports whether a rule is about workloads of a kind.
 func (r rule) appliesTo(kind string) bool {
 	if r.on == nil {
@@ -100,6 +103,15 @@ func serviceRules() []rule {
 			on: []string{kindService, kindPool, kindFunction}},
 		{id: "SHELL_DISABLED", means: "nobody can open an SSH session in a running container", judge: shellDisabled,
 			on: []string{kindService, kindPool, kindInstance}},
+		{id: "ACCOUNT_REACH", means: "the service account cannot take the project over, nor read every secret", on: all,
+			judge: accountReach},
+		{id: "DATABASE_REGION", means: "the databases that it connects to are in regions of the profile's list", on: all,
+			judge: databaseRegion, inputs: true},
+		{id: "NETWORK_OWN", means: "traffic leaves by a network of one's own, not by the network default", on: all, judge: networkOwn},
+		{id: "NFS_PRIVATE", means: "NFS shares are reached within the VPC", on: mounting(), judge: sharePrivate},
+		{id: "MOUNTS_READ_ONLY", means: "buckets and shares are mounted for reading only", on: mounting(), judge: mountsReadOnly},
+		{id: "KEY_REVOCATION", means: "the definition says what happens when the encryption key is revoked",
+			on: []string{kindService, kindPool, kindInstance}, judge: keyRevocation},
 	}
 }
 

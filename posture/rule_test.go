@@ -49,6 +49,10 @@ func planRules() []posture.RuleInfo {
 	return slices.DeleteFunc(posture.Rules(), func(r posture.RuleInfo) bool { return !r.Plan })
 }
 
+// beside are the messages of rules that have nothing to judge in a hardened definition.
+var beside = []string{"does not apply to a job", "google_cloud_run_v2_service has no field for it", "the input does not show the network of the connector or subnetwork",
+	"the definition names no database of Cloud SQL"}
+
 func TestHardenedIsClean(t *testing.T) {
 	for _, name := range []string{"hardened.yaml", "hardened-v2.json", "plan.json", "hardened-job.yaml"} {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +62,7 @@ func TestHardenedIsClean(t *testing.T) {
 			}
 			r := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, in)
 			for _, f := range r.Findings {
-				if f.Status != attestor.StatusPass && (f.Status != attestor.StatusSkipped || f.Message != "does not apply to a job") {
+				if f.Status != attestor.StatusPass && (f.Status != attestor.StatusSkipped || !slices.Contains(beside, f.Message)) {
 					t.Errorf("%s %s: %s", f.Status, f.Rule, f.Message)
 				}
 			}

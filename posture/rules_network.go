@@ -181,20 +181,47 @@ func vpcRemedy(egress string) remedy {
 	}
 }
 
-// staticEgressIP asks that all traffic leaves through the VPC, without which no
-// outbound address is fixed. The Cloud NAT with its reserved address is outside
-// the definition, and is not judged.
+// staticEgressIP asks that all traffic leaves through the VPC, without which no outbound address is fixed, and that each
+// Cloud NAT of the input that may serve the workload has reserved addresses.
 func staticEgressIP(c *judging) answer {
 	s := c.s
 	switch {
 	case s.egress.unknown || s.connector.unknown || s.network.unknown:
 		return afterApply("the VPC egress")
 	case s.egress.text == "all-traffic" && (s.connector.text != "" || s.network.set):
-		// Without Cloud NAT no traffic leaves the VPC at all, so that the service
-		// never shows another address.
-		return satisfied("all traffic leaves through the VPC; its Cloud NAT must have reserved addresses")
+		return fixedAddress(c)
 	}
 
 	return violated("all-traffic, behind Cloud NAT with a reserved address", vpcRemedy("all-traffic"),
 		fault{found: "not all traffic leaves through the VPC"})
+}
+
+// fixedAddress judges the Cloud NAT of a workload all of whose traffic leaves through the VPC.
+func fixedAddress(c *judging) answer {
+	gateways := c.model.natOf(c.s)
+
+	var faults []fault
+	unknown := false
+	for _, nat := range gateways {
+		unknown = unknown || nat.unknown
+
+		// "AUTO_ONLY: Nat IPs are allocated by GCP": the address changes with the number of machines.
+		if !nat.fixed && !nat.unknown {
+			faults = append(faults, fault{subject: nat.address, found: clip(nat.address) + " has addresses that Google allocates"})
+		}
+	}
+
+	switch {
+	case len(faults) > 0:
+		return violated("reserved addresses for Cloud NAT", remedy{command: "gcloud compute routers nats update NAT --router=ROUTER" +
+			" --router-region=REGION --nat-external-ip-pool=ADDRESS",
+			terraform: "nat_ip_allocate_option = \"MANUAL_ONLY\"\nnat_ips = [google_compute_address.NAME.id]"}, faults...)
+	case unknown:
+		return afterApply("how Cloud NAT gets its addresses")
+	case len(gateways) > 0:
+		return satisfied("all traffic leaves through the VPC, and Cloud NAT has reserved addresses")
+	}
+
+	// Without Cloud NAT no traffic leaves the VPC at all, so that the service never shows another address.
+	return satisfied("all traffic leaves through the VPC; its Cloud NAT must have reserved addresses")
 }

@@ -29,7 +29,8 @@ func planRules() []rule {
 			"google_vpc_access_connector"),
 		{id: "PRIVATE_SERVICE_CONNECT", means: "a published service accepts named consumers only", judge: privateServiceConnect,
 			resources: []string{serviceAttachment}, optional: true},
-		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, "google_sql_database_instance"),
+		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, databaseType),
+		on("DATABASE_ENCRYPTED", "databases refuse connections without TLS", databaseEncrypted, databaseType),
 		on("NO_BASIC_ROLES", "nobody is granted a basic role, and everybody nothing", noBasicRoles,
 			slices.Concat(projectGrants(), guardedGrants())...),
 		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose tokens count",
@@ -53,7 +54,7 @@ func notInPlan() answer {
 // requireInPlan turns "not in the plan" into missing evidence, where the profile
 // requires evidence and no other plan of the input has such a resource.
 func (c *judging) requireInPlan(r rule, a answer) answer {
-	if a.state != stateNotInPlan || c.profile.missing != deny || r.optional {
+	if a.state != stateNotInPlan || c.profile.missing != deny || r.optional || r.resources == nil {
 		return a
 	}
 
@@ -310,7 +311,7 @@ func privateServiceConnect(c *judging) answer {
 }
 
 func databasePrivate(c *judging) answer {
-	return c.all("google_sql_database_instance", "a private address alone",
+	return c.all(databaseType, "a private address alone",
 		block("settings", block("ip_configuration", "ipv4_enabled = false", `private_network = "NETWORK"`)), "databases have a private address alone",
 		func(n *node) string {
 			ip := n.block("settings").block("ip_configuration")

@@ -116,7 +116,9 @@ func grantsOf(n *node) ([]binding, bool) {
 func keyless(c *judging) answer {
 	keys, n := c.each("google_service_account_key", func(*node) string { return "is a key to download" })
 	open, m := c.each("google_iam_workload_identity_pool_provider", func(n *node) string {
-		if len(items(n.at("oidc"))) == 0 { // AWS names an account, SAML an identity provider, X.509 its trust anchors
+		// AWS names an account, SAML an identity provider, X.509 its trust anchors. Whatever is not one of them, or not
+		// known yet, is taken for OIDC, whose issuers have strangers among their callers.
+		if !present(n.at("oidc")) && (n.block("aws").filled() || n.block("saml").filled() || n.block("x509").filled()) {
 			return ""
 		}
 

@@ -109,7 +109,7 @@ func (m *model) change(r *reader, c *node, p *plan) {
 	if workload := workloadTypes()[kind]; workload != "" {
 		// Only a resource that the plan creates has no grants from before. An update,
 		// or a replacement under the same name, may keep some.
-		m.plannedWorkload(r, resource, workload, slices.Equal(actions, []string{"create"}), c.line)
+		m.plannedWorkload(r, resource, p, workload, slices.Equal(actions, []string{"create"}), c.line)
 		return
 	}
 
@@ -128,7 +128,7 @@ func (m *model) change(r *reader, c *node, p *plan) {
 }
 
 // plannedWorkload adds a workload of a plan.
-func (m *model) plannedWorkload(r *reader, p *planned, kind string, created bool, line int) {
+func (m *model) plannedWorkload(r *reader, p *planned, in *plan, kind string, created bool, line int) {
 	var s *workload
 	switch p.kind {
 	case "google_cloud_run_service":
@@ -140,7 +140,7 @@ func (m *model) plannedWorkload(r *reader, p *planned, kind string, created bool
 		s.form = formTerraform
 	}
 
-	s.address, s.created, s.line = p.address, created, line
+	s.address, s.created, s.line, s.from, s.in = p.address, created, line, p, in
 	s.region = first(r.text(p.after.at("location"), "location"), s.region)
 	s.project = first(r.text(p.after.at("project"), "project"), s.project)
 

@@ -51,6 +51,8 @@ func (r *reader) v2(n *node, kind string, sh shape) *workload {
 	s.timeout = r.seconds(template.at("timeout"), "template.timeout")
 	s.concurrency = r.count(f(template, "maxInstanceRequestConcurrency"), "template.maxInstanceRequestConcurrency")
 	s.key = r.text(f(template, "encryptionKey"), "template.encryptionKey")
+	s.revocation = gcloudName(r.text(f(template, "encryptionKeyRevocationAction"), "template.encryptionKeyRevocationAction"),
+		revocationValues())
 	r.v2Network(s, r.mayBeUnknown(f(template, "vpcAccess"), "template.vpcAccess"))
 	r.v2Scaling(s, r.mayBeUnknown(f(n, "scaling"), "scaling"), r.mayBeUnknown(f(template, "scaling"), "template.scaling"), f)
 
@@ -157,6 +159,10 @@ func (r *reader) v2Network(s *workload, vpc *node) {
 		s.network = text{unknown: true}
 	} else if r.nonEmpty(interfaces, "template.vpcAccess.networkInterfaces") {
 		s.network = text{set: true, text: "Direct VPC egress"}
+		for _, i := range interfaces.items {
+			s.interfaces = append(s.interfaces, link{network: r.text(i.at("network"), "template.vpcAccess.networkInterfaces.network"),
+				subnetwork: r.text(i.at("subnetwork"), "template.vpcAccess.networkInterfaces.subnetwork")})
+		}
 	}
 
 	s.egress = gcloudName(r.text(vpc.at("egress"), "template.vpcAccess.egress"), egressValues())
@@ -230,6 +236,7 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 
 func (r *reader) v2Volume(s *workload, v *node, path string, f fieldOf) {
 	v = r.mapping(v, path)
+	r.v2Mount(s, v, path, f)
 	secret := r.mapping(f(v, "secret"), path+".secret")
 	if secret == nil {
 		return

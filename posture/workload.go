@@ -57,8 +57,10 @@ type workload struct {
 	column     int    // of the definition, which with the line finds it again
 	foreign    bool   // only its public grants are known
 	address    string // in a Terraform plan
-	created    bool   // a Terraform plan makes it, so that it has no grants but the plan's
-	partial    bool   // some list or block is known only after apply
+	from       *planned
+	in         *plan
+	created    bool // a Terraform plan makes it, so that it has no grants but the plan's
+	partial    bool // some list or block is known only after apply
 
 	name    string
 	project text
@@ -90,6 +92,10 @@ type workload struct {
 	containers      []container
 	sandboxes       int // of the containers, the last are templates of sandboxes
 	volumes         []secretRef
+	mounts          []mount // buckets and shares
+	databases       []text  // of Cloud SQL, by the platform's own socket
+	interfaces      []link  // to networks, of Direct VPC egress
+	revocation      text    // when the key is taken away: prevent-new, shut-down
 
 	plan       *plan  // of a plan: everything that it makes
 	build      *build // of a Dockerfile

@@ -48,6 +48,7 @@ func TestWorkerPools(t *testing.T) {
 		"REGION_APPROVED": true, "INVOKER_AUTH": true, "DEDICATED_SERVICE_ACCOUNT": true, "LEAST_PRIVILEGE": true, "VPC_EGRESS": true, "STATIC_EGRESS_IP": true,
 		"SECRETS_BY_REFERENCE": true, "SECRETS_AS_FILES": true, "SECRET_VERSION_PINNED": true, "RESOURCE_LIMITS": true, "IMAGE_BY_DIGEST": true,
 		"IMAGE_ATTESTED": true, "BINARY_AUTHORIZATION": true, "CMEK": true, "REVISION_JUDGED": true, "SHELL_DISABLED": true,
+		"ACCOUNT_REACH": true, "DATABASE_REGION": true, "NETWORK_OWN": true, "NFS_PRIVATE": true, "MOUNTS_READ_ONLY": true, "KEY_REVOCATION": true,
 	}
 	for name, text := range map[string]string{
 		"YAML": poolYAML, "v2": poolV2, "v2 list": `{"workerPools": [` + poolV2 + `]}`, "Terraform": plan(resource("google_cloud_run_v2_worker_pool", "q", poolTerraform)),
