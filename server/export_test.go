@@ -7,9 +7,16 @@ import (
 )
 
 // RoutesForTest lists what a server serves, as OpenAPI writes it.
-func RoutesForTest(s *Server) []string {
+func RoutesForTest(s *Server) []string { return routesForTest(s.routes) }
+
+// ClosedRoutesForTest lists the routes that need a right.
+func ClosedRoutesForTest(s *Server) []string {
+	return routesForTest(slices.DeleteFunc(slices.Clone(s.routes), func(r route) bool { return r.open }))
+}
+
+func routesForTest(routes []route) []string {
 	var out []string
-	for _, r := range s.routes {
+	for _, r := range routes {
 		path := r.path
 		for _, param := range []string{"id", "name"} {
 			path = strings.Replace(path, ":"+param, "{"+param+"}", 1)

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,68 +55,119 @@ func TestTagIsResolvedForReadersOnly(t *testing.T) {
 	}
 }
 
-// Each action is refused to each caller who lacks it.
-func TestActionsNeedTheirRight(t *testing.T) {
-	calls := []struct {
-		needs             []attestor.Action
-		method, url, body string
-	}{
-		{[]attestor.Action{attestor.ActionAttest}, "POST", "/v1/attest", image(":v1")},
-		{[]attestor.Action{attestor.ActionCheck}, "POST", "/v1/attest", `{"image":"` + repository + `:v1","dryRun":true}`},
-		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions", ""},
-		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/records", ""},
-		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions/d000001", ""},
-		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/decisions/d000001/policy", ""},
-		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/policies", ""},
-		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/policies/production", ""},
-		{[]attestor.Action{attestor.ActionRead}, "GET", "/v1/attestations?image=" + repository + "@" + digestA, ""},
-		{[]attestor.Action{attestor.ActionRevoke}, "DELETE", "/v1/attestations?image=" + repository + "@" + digestA + "&reason=leaked%20credentials", ""},
-		{[]attestor.Action{attestor.ActionSimulate}, "POST", "/v1/simulate", `{"policy":"good"}`},
-		{[]attestor.Action{attestor.ActionPosture}, "POST", "/v1/posture", definition},
-		{[]attestor.Action{attestor.ActionRejudge}, "POST", "/v1/rejudge", `{}`},
-		{[]attestor.Action{attestor.ActionRejudge}, "POST", "/v1/events", `{"message":{"messageId":"1","data":"e30="}}`},
-		{[]attestor.Action{attestor.ActionAttest, attestor.ActionBreakGlass}, "POST", "/v1/attest", `{"image":"` + repository + `:v2","breakGlass":{"reason":"production is down"}}`},
+// A rightCall is a call and the rights that it needs.
+type rightCall struct {
+	needs             []attestor.Action
+	method, url, body string
+	everywhere        bool // the right must be for every repository
+	fails             int  // the status of a call with every right, where that is no success
+}
+
+// rightCalls has a call of each route that needs a right.
+func rightCalls() []rightCall {
+	needs := func(all ...attestor.Action) []attestor.Action { return all }
+	read, rejudge := needs(attestor.ActionRead), needs(attestor.ActionRejudge)
+	attestations := "/v1/attestations?image=" + repository + "@" + digestA
+	overridden := `{"image":"` + repository + `:v2","breakGlass":{"reason":"production is down"}}`
+	return []rightCall{
+		{needs: needs(attestor.ActionAttest), method: "POST", url: "/v1/attest", body: image(":v1")},
+		{needs: needs(attestor.ActionCheck), method: "POST", url: "/v1/attest", body: `{"image":"` + repository + `:v1","dryRun":true}`},
+		{needs: needs(attestor.ActionAttest, attestor.ActionBreakGlass), method: "POST", url: "/v1/attest", body: overridden},
+		{needs: read, method: "GET", url: "/v1/decisions"},
+		{needs: read, method: "GET", url: "/v1/records"},
+		{needs: read, method: "GET", url: "/v1/decisions/d000001"},
+		{needs: read, method: "GET", url: "/v1/decisions/d000001/policy"},
+		{needs: read, method: "GET", url: "/v1/decisions/d000001/proof"},
+		{needs: read, method: "GET", url: "/v1/revocations/unknown", fails: 404},
+		{needs: read, method: "GET", url: "/v1/policies"},
+		{needs: read, method: "GET", url: "/v1/policies/production"},
+		{needs: read, method: "GET", url: attestations},
+		{needs: read, method: "GET", url: "/v1/outbox", everywhere: true},
+		{needs: read, method: "GET", url: "/log/checkpoint", everywhere: true},
+		{needs: read, method: "GET", url: "/log/tile/0/000", everywhere: true},
+		{needs: needs(attestor.ActionRevoke), method: "DELETE", url: attestations + "&reason=leaked%20credentials"},
+		{needs: needs(attestor.ActionSimulate), method: "POST", url: "/v1/simulate", body: `{"policy":"good"}`},
+		{needs: needs(attestor.ActionPosture), method: "POST", url: "/v1/posture", body: definition},
+		{needs: rejudge, method: "POST", url: "/v1/rejudge", body: `{}`},
+		{needs: rejudge, method: "POST", url: "/v1/expire", body: `{}`},
+		{needs: rejudge, method: "POST", url: "/v1/events", body: `{"message":{"messageId":"1","data":"e30="}}`},
+		{needs: rejudge, method: "POST", url: "/v1/outbox/redrive", body: `{"receiver":"chat"}`, everywhere: true},
+		{needs: rejudge, method: "POST", url: "/v1/outbox/redrive", everywhere: true},
 	}
+}
 
-	for _, c := range calls {
-		for _, a := range attestor.Actions() {
-			lacking := []attestor.Action{}
-			for _, other := range attestor.Actions() {
-				if other != a {
-					lacking = append(lacking, other)
-				}
-			}
-
+// Each action is refused to each caller who lacks it, and to each who has it for other images only.
+func TestActionsNeedTheirRight(t *testing.T) {
+	for _, c := range rightCalls() {
+		t.Run(c.method+" "+c.url, func(t *testing.T) {
 			w := newWorld()
 			p := &parts{w: w, posture: attestor.Pass}
 			base := serve(t, w, func(cfg *server.Config) {
 				p.with(cfg)
-				cfg.Identity = as{
-					"setup":   caller(t, "setup", "**", attestor.Actions()...),
-					"lacking": caller(t, "lacking", "registry.example/team/**", lacking...),
-					"exact":   caller(t, "exact", "registry.example/team/**", c.needs...),
-					"others":  caller(t, "others", "registry.example/other/**", attestor.Actions()...),
+				team := "registry.example/team/**"
+				identities := as{
+					"setup":  caller(t, "setup", "**", attestor.Actions()...),
+					"exact":  caller(t, "exact", team, c.needs...),
+					"others": caller(t, "others", "registry.example/other/**", attestor.Actions()...),
+					"team":   caller(t, "team", team, attestor.Actions()...),
 				}
+				if c.everywhere {
+					team = "**"
+					identities["exact"] = caller(t, "exact", team, c.needs...)
+				}
+				for _, a := range attestor.Actions() {
+					lacking := slices.DeleteFunc(attestor.Actions(), func(other attestor.Action) bool { return other == a })
+					identities["without "+string(a)] = caller(t, "without "+string(a), team, lacking...)
+				}
+				cfg.Identity = identities
 			})
+			ask := func(who string) answer { return send(t, who, c.method, base+c.url, c.body) }
 
 			send(t, "setup", "POST", base+"/v1/attest", image(":v1"))
-			got := send(t, "lacking", c.method, base+c.url, c.body)
-			needed := false
-			for _, n := range c.needs {
-				needed = needed || n == a
+			for _, a := range attestor.Actions() {
+				if got := ask("without " + string(a)); (got.status == 403) != slices.Contains(c.needs, a) {
+					t.Errorf("without %s: status %d: %s", a, got.status, got.body)
+				}
+			}
+			if got := ask("exact"); got.status >= 300 && got.status != c.fails {
+				t.Errorf("with %v only: status %d: %s", c.needs, got.status, got.body)
 			}
 
-			if (got.status == 403) != needed {
-				t.Errorf("%s %s without %s: status %d: %s", c.method, c.url, a, got.status, got.body)
+			// A list has nothing of others' images; a call about one of them, or about all, is refused.
+			got := ask("others")
+			about := strings.Contains(c.url+c.body, digestA) || c.url == "/v1/attest" || c.everywhere
+			if about && got.status != 403 || strings.HasPrefix(c.url, "/v1/decisions/d000001") && got.status != 404 {
+				t.Errorf("for others' images: status %d: %s", got.status, got.body)
 			}
-			if got := send(t, "exact", c.method, base+c.url, c.body); got.status >= 300 {
-				t.Errorf("%s %s with %v only: status %d: %s", c.method, c.url, c.needs, got.status, got.body)
+			if got := ask("team"); (got.status == 403) != c.everywhere {
+				t.Errorf("for the images of one team: status %d: %s", got.status, got.body)
 			}
+		})
+	}
+}
 
-			aboutOneImage := strings.Contains(c.url+c.body, digestA) || c.url == "/v1/attest"
-			if got := send(t, "others", c.method, base+c.url, c.body); aboutOneImage && got.status != 403 || strings.HasPrefix(c.url, "/v1/decisions/d000001") && got.status != 404 {
-				t.Errorf("%s %s for others' images: status %d: %s", c.method, c.url, got.status, got.body)
-			}
+// A route that needs a right and has no call above is one whose right nobody tests.
+func TestEveryRightIsTested(t *testing.T) {
+	w := newWorld()
+	s := newServer(t, w, (&parts{w: w}).with)
+	tested := map[string]bool{}
+	for _, c := range rightCalls() {
+		path, _, _ := strings.Cut(c.url, "?")
+		for _, name := range []struct{ from, to string }{
+			{"/d000001", "/{id}"}, {"/unknown", "/{id}"}, {"/policies/production", "/policies/{name}"}, {"/0/000", "/{level}/{index}"},
+		} {
+			path = strings.Replace(path, name.from, name.to, 1)
+		}
+		tested[c.method+" "+path] = true
+	}
+
+	closed := server.ClosedRoutesForTest(s)
+	if len(closed) < 19 {
+		t.Errorf("%d routes need a right, of which there are 19 at least: %q", len(closed), closed)
+	}
+	for _, route := range closed {
+		if !tested[route] {
+			t.Errorf("rightCalls has no call of %s", route)
 		}
 	}
 }

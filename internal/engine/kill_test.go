@@ -8,7 +8,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -37,8 +36,9 @@ import (
 
 // TestKill kills the real program under load, at random points (another seed
 // with GATE_KILL_SEED=N), and starts it again on what it left. In the end every
-// attestation has a record that says why, every pass in the record has its one
-// attestation, and whoever was answered finds that answer in the record.
+// attestation has a record that says why, every pass and every override in the record
+// has its one attestation, whoever was answered finds that answer in the record, and
+// the events that were told are those that the record implies.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	kills := map[string]int{"sqlite": 4, "postgres": 2, "two instances": 2}
@@ -78,7 +78,8 @@ type killer struct {
 	store  string // file of the record, or of how to connect to it
 	images map[string]attestor.Outcome
 	random *rand.Rand
-	hook   *hook // is told of denials
+	hook   *hook           // is told of everything
+	broken map[string]bool // images whose refusal is overridden by half of the callers
 
 	instances []instance
 
@@ -104,14 +105,17 @@ const (
 	abandonedAfter = 10 * time.Second
 )
 
-// killEvents configures a webhook.
+// killEvents configures a webhook that gets every type.
 const killEvents = `events:
   source: https://killed.example
-  receivers: [{name: hook, types: [decision.denied], webhook: {url: %q, secretFile: %q, ca: %q}}]
+  receivers: [{name: hook, webhook: {url: %q, secretFile: %q, ca: %q}}]
 `
 
 func newKiller(t *testing.T, driver string, store func(dir string) string) *killer {
-	k := &killer{world: newWorld(t, worldOptions{unstarted: true, behaviour: emulator.Behaviour{Uniqueness: emulator.UniqueNone}}), driver: driver, images: map[string]attestor.Outcome{}}
+	k := &killer{
+		world:  newWorld(t, worldOptions{unstarted: true, behaviour: emulator.Behaviour{Uniqueness: emulator.UniqueNone}}),
+		driver: driver, images: map[string]attestor.Outcome{}, broken: map[string]bool{},
+	}
 	k.store, k.instances = store(k.dir), make([]instance, 1)
 	key := map[string]string{"sqlite": "sqlite", "pgx": "postgres"}[driver]
 	registry := k.registry.Addr()
@@ -125,6 +129,7 @@ registries: {allowed: [%q]}
 scanProjects: {%q: %s}
 store: {%s: %s}
 log: {key: log.pem, origin: killed.example/decisions}
+rejudge: {revoke: true, grace: 1ms}
 limits: %s
 %s`, samples.Attestor, samples.Key, registry, registry, samples.Project, key, k.store, killLimits, events), 0o600))
 
@@ -145,6 +150,7 @@ limits: %s
 		image := k.push("app/killed", "v"+strconv.Itoa(n), imageOn(t, base, user, entry{"app", strconv.Itoa(n)}))
 		k.scan(image, samples.Clean)
 		k.images[image] = want
+		k.broken[image] = n%12 == 5
 	}
 
 	seed, _ := strconv.ParseUint(os.Getenv("GATE_KILL_SEED"), 10, 64)
@@ -234,9 +240,7 @@ func (k *killer) run(t *testing.T, kills int) {
 	}
 
 	// The claims of those that were killed end after a while: here, now.
-	db := k.db()
-	_, err := db.ExecContext(t.Context(), "UPDATE outbox SET due = 0")
-	k.ok(errors.Join(err, db.Close()))
+	k.freeClaims()
 
 	k.begin()
 	k.awaitRecovery(t)
@@ -279,7 +283,7 @@ func (k *killer) load(t *testing.T) {
 					return
 				default:
 				}
-				a := k.postTo(address, all[n])
+				a := k.postTo(address, all[n], k.broken[all[n]] && side%2 == 0)
 				if a.status == 0 {
 					return // it is dead
 				}
@@ -302,9 +306,13 @@ func (k *killer) load(t *testing.T) {
 	wg.Wait()
 }
 
-// postTo asks one instance.
-func (k *killer) postTo(address, image string) answer {
-	body, err := json.Marshal(map[string]any{"image": image})
+// postTo asks one instance, with an override of the refusal or without.
+func (k *killer) postTo(address, image string, override bool) answer {
+	request := map[string]any{"image": image}
+	if override {
+		request["breakGlass"] = map[string]string{"reason": "INC-1: checkout is down"}
+	}
+	body, err := json.Marshal(request)
 	k.ok(err)
 	req, err := http.NewRequestWithContext(k.tb.Context(), http.MethodPost, "http://"+address+"/v1/attest", bytes.NewReader(body))
 	k.ok(err)
@@ -354,7 +362,7 @@ func (k *killer) check(t *testing.T) (passes, interrupted int) {
 	rows, err := db.QueryContext(t.Context(), "SELECT id, body FROM decisions WHERE state = 'finished'")
 	k.ok(err)
 	defer rows.Close()
-	recorded, passed := map[string]string{}, map[string]bool{}
+	recorded, admitted := map[string]string{}, map[string]bool{}
 
 	for rows.Next() {
 		var id, body string
@@ -367,7 +375,9 @@ func (k *killer) check(t *testing.T) (passes, interrupted int) {
 		}
 		if d.Verdict == attestor.Pass {
 			passes++
-			passed[d.Image.Reference] = true
+		}
+		if d.Verdict == attestor.Pass || overridden(d) {
+			admitted[d.Image.Reference] = true
 		}
 	}
 
@@ -376,17 +386,17 @@ func (k *killer) check(t *testing.T) (passes, interrupted int) {
 
 	for _, image := range k.attested() {
 		stored[image]++
-		if !passed[image] || k.images[image] != attestor.Pass {
-			t.Errorf("%s is attested to, and no record says that it passed", image)
+		if !admitted[image] || k.images[image] != attestor.Pass && !k.broken[image] {
+			t.Errorf("%s is attested to, and no record says that it passed or was overridden", image)
 		}
 		if stored[image] > k.doubles() {
 			t.Errorf("%s is attested to %d times", image, stored[image])
 		}
 	}
 
-	for image := range passed {
+	for image := range admitted {
 		if n := len(k.standing(image)); n < 1 || n > k.doubles() {
-			t.Errorf("%s passed by the record, and %d attestations stand", image, len(k.standing(image)))
+			t.Errorf("%s is admitted by the record, and %d attestations stand", image, len(k.standing(image)))
 		}
 	}
 

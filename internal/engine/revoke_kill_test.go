@@ -24,8 +24,9 @@ import (
 const lasting = 2 * time.Second
 
 // TestRevocationsOutliveAKill kills the real program with SIGKILL at each step of
-// ending an override and of revoking an image. After the next run nothing admits what
-// was to be revoked, and what passes in its own right keeps its attestations.
+// ending an override, of revoking an image and of judging again an image that has a new
+// finding. After the next run nothing admits what was to be revoked, what passes in its
+// own right keeps its attestations, and the webhook has the events that the record implies.
 func TestRevocationsOutliveAKill(t *testing.T) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
@@ -45,14 +46,23 @@ type killStep struct {
 	name   string
 	method string // of the call; "": the program is killed once it has answered
 	skip   int    // calls of the method before
+	begun  int    // revocations that are begun then
 }
 
 // The steps of both. What is deleted is an index and its children, one by one.
 var killSteps = []killStep{
-	{"it is recorded, and nothing is deleted", "ListNoteOccurrences", 0},
-	{"the first attestation is deleted", "DeleteOccurrence", 0},
-	{"the second attestation is deleted", "DeleteOccurrence", 1},
-	{"all is done", "", 0},
+	{"it is recorded, and nothing is deleted", "ListNoteOccurrences", 0, 1},
+	{"the first attestation is deleted", "DeleteOccurrence", 0, 1},
+	{"the second attestation is deleted", "DeleteOccurrence", 1, 1},
+	{"all is done", "", 0, 0},
+}
+
+// The steps of judging again. While it judges, nothing is recorded yet.
+var judgeSteps = []killStep{
+	{"it is being judged", "ListOccurrences", 0, 0},
+	{"the first attestation is deleted", "DeleteOccurrence", 0, 1},
+	{"the second attestation is deleted", "DeleteOccurrence", 1, 1},
+	{"all is done", "", 0, 0},
 }
 
 func revocationsOutliveAKill(t *testing.T, k *killer) {
@@ -71,8 +81,14 @@ func revocationsOutliveAKill(t *testing.T, k *killer) {
 		revoked = append(revoked, k.killedRevoking(t, step))
 	}
 
+	var judged []indexed
+	for _, step := range judgeSteps {
+		judged = append(judged, k.killedJudging(t, step))
+	}
+
 	// What a crash left begun is completed at the start, here of another instance's too.
 	k.kill()
+	k.freeClaims()
 	if k.driver != "sqlite" {
 		time.Sleep(abandonedAfter)
 	}
@@ -83,13 +99,21 @@ func revocationsOutliveAKill(t *testing.T, k *killer) {
 		k.holds(t, "expire, "+step.name, ended[i])
 		k.gone(t, "revoke, "+step.name, revoked[i].index, revoked[i].other, revoked[i].good)
 	}
+	for i, step := range judgeSteps {
+		k.gone(t, "rejudge, "+step.name, judged[i].index, judged[i].other, judged[i].good)
+	}
 	if n := len(k.standing(bystander)); n != 1 {
 		t.Errorf("%d attestations of an image that passed and was never revoked stand, want 1", n)
 	}
-	if n, want := k.count("SELECT count(*) FROM revocations WHERE state = 'finished'"), 2*len(killSteps); n != want {
+	const finished = "SELECT count(*) FROM revocations WHERE state = 'finished' AND kind "
+	if n, want := k.count(finished+"<> 'rejudged'"), 2*len(killSteps); n != want {
 		t.Errorf("%d revocations are recorded, want %d: one of each, whatever came by since", n, want)
 	}
+	if n := k.count(finished + "= 'rejudged'"); n < len(judgeSteps) {
+		t.Errorf("%d revocations by judging again are recorded, want one of each of %d images at least", n, len(judgeSteps))
+	}
 	k.verifyLog(t)
+	k.checkTold(t)
 }
 
 // indexed is an index of an image that passes and another one.
@@ -150,6 +174,30 @@ func (k *killer) killedRevoking(t *testing.T, step killStep) indexed {
 	return m
 }
 
+// killedJudging has an index that passed judged again when an image of it has a new finding, and
+// kills the program meanwhile. The next two runs must find and revoke it: the first goes on with
+// the one that was interrupted, and does not come by what that one had recorded.
+func (k *killer) killedJudging(t *testing.T, step killStep) indexed {
+	t.Helper()
+	m := k.indexWith("judged-"+slug(step.name), "65532:65532")
+	if a := k.post(m.index, false); a.decision.Verdict != attestor.Pass || len(a.decision.Attestations) != 3 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	k.finding(m.other)
+
+	rejudge := func() answer { return k.do(http.MethodPost, "/v1/rejudge", "{}") }
+	k.killAt(t, step, rejudge)
+	k.freeClaims()
+	k.begin()
+	for range 2 {
+		if a := rejudge(); a.status != http.StatusOK || !strings.Contains(string(a.body), `"unrevoked":0`) {
+			t.Errorf("%s: the next run: %d %s", step.name, a.status, a.body)
+		}
+	}
+	k.gone(t, "rejudge, "+step.name, m.index, m.other, m.good)
+	return m
+}
+
 // killAt sends a request and kills the program at a step of it.
 func (k *killer) killAt(t *testing.T, step killStep, ask func() answer) {
 	t.Helper()
@@ -174,8 +222,8 @@ func (k *killer) killAt(t *testing.T, step killStep, ask func() answer) {
 		t.Fatalf("%s: answered without that step: %d %s", step.name, a.status, a.body)
 	}
 
-	if n := k.count(begun); n != before+1 {
-		t.Errorf("%s: %d revocations are begun when the program is killed, want %d", step.name, n, before+1)
+	if n := k.count(begun); n != before+step.begun {
+		t.Errorf("%s: %d revocations are begun when the program is killed, want %d", step.name, n, before+step.begun)
 	}
 	k.kill()
 	k.emulator().ClearFaults()
