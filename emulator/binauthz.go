@@ -50,13 +50,9 @@ func (s binauthzService) ListAttestors(
 	if err := s.require("binaryauthorization.attestors.list", r.GetParent()); err != nil {
 		return nil, err
 	}
-	out, next, err := objectPage[binauthzpb.Attestor](
-		s.store,
-		tableAttestors,
-		r.GetParent(),
-		r.GetPageSize(),
-		r.GetPageToken(),
-	)
+	out, next, err := objectPage[binauthzpb.Attestor](s.store, tableAttestors, objectQuery{
+		parent: r.GetParent(), size: r.GetPageSize(), token: r.GetPageToken(),
+	})
 	return &binauthzpb.ListAttestorsResponse{Attestors: out, NextPageToken: next}, err
 }
 

@@ -37,20 +37,26 @@ type Options struct {
 	// MaxOccurrences bounds memory; beyond it creation is RESOURCE_EXHAUSTED.
 	// 0 is two million.
 	MaxOccurrences int
+	// Registry, if set, is a registry by the distribution specification whose content Artifact Registry describes:
+	// PROJECT/REPOSITORY/IMAGE in it is IMAGE of a repository of that project, in every location. Without one, there are
+	// the images that occurrences are about.
+	Registry http.Handler
 }
 
 // Emulator is a running emulator. All of its methods may be called
 // concurrently.
 type Emulator struct {
-	now    func() time.Time
-	store  *store
-	faults *faults
-	keys   *keyCache
-	names  resourceNames
-	grpc   *grpc.Server
-	lis    *bufconn.Listener
-	rest   http.Handler
-	done   chan struct{}
+	now       func() time.Time
+	store     *store
+	faults    *faults
+	keys      *keyCache
+	names     resourceNames
+	artifacts artifactNames
+	registry  http.Handler // nil: there is none
+	grpc      *grpc.Server
+	lis       *bufconn.Listener
+	rest      http.Handler
+	done      chan struct{}
 
 	behaviourMu sync.RWMutex
 	behaviour   Behaviour
@@ -90,6 +96,8 @@ func New(o Options) (*Emulator, error) {
 		faults:    newFaults(),
 		keys:      newKeyCache(),
 		names:     newResourceNames(),
+		artifacts: newArtifactNames(),
+		registry:  o.Registry,
 		behaviour: o.Behaviour,
 		lis:       bufconn.Listen(1 << 20),
 		done:      make(chan struct{}),

@@ -25,6 +25,7 @@ const (
 //	factor     := term { OR term }
 //	term       := [ NOT | "-" ] ( "(" expression ")" | comparison | call )
 //	comparison := field ( = | != | < | <= | > | >= ) literal
+//	              (of Cloud KMS also field ( : | => ) literal)
 //	call       := ( has_prefix | has_suffix ) "(" field "," literal ")"
 
 // node is part of a parsed filter.
@@ -57,7 +58,16 @@ type token struct {
 	pos  int
 }
 
+// A dialect is what the filters of one list may compare, and how they write it.
+type dialect struct {
+	// compile type-checks a comparison or call.
+	compile func(field, op, literal string) (node, error)
+	// kms adds the two operators of Cloud KMS: ":" is containment, and "=>" is ">=".
+	kms bool
+}
+
 type filterParser struct {
+	dialect
 	in    string
 	pos   int
 	tok   token
@@ -68,9 +78,12 @@ func filterError(format string, args ...any) error {
 	return invalid("filter", "invalid list filter: "+fmt.Sprintf(format, args...))
 }
 
-// parseFilter parses and type-checks; a blank filter is a nil node and
-// selects everything, as the API has it.
-func parseFilter(in string) (node, error) {
+// parseFilter parses and type-checks a filter of occurrences.
+func parseFilter(in string) (node, error) { return dialect{compile: compileTest}.parse(in) }
+
+// parse parses and type-checks; a blank filter is a nil node and selects
+// everything, as the API has it.
+func (d dialect) parse(in string) (node, error) {
 	if len(in) > maxFilter {
 		return nil, filterError("longer than %d bytes", maxFilter)
 	}
@@ -81,7 +94,7 @@ func parseFilter(in string) (node, error) {
 	if strings.TrimSpace(in) == "" {
 		return nil, nil
 	}
-	p := &filterParser{in: in}
+	p := &filterParser{dialect: d, in: in}
 	if err := p.next(); err != nil {
 		return nil, err
 	}
@@ -192,7 +205,7 @@ func (p *filterParser) simple() (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compileTest(field, op, literal)
+	return p.compile(field, op, literal)
 }
 
 func (p *filterParser) call(function string) (node, error) {
@@ -225,7 +238,7 @@ func (p *filterParser) call(function string) (node, error) {
 	if err := p.expect(")"); err != nil {
 		return nil, err
 	}
-	return compileTest(field, function, literal)
+	return p.compile(field, function, literal)
 }
 
 func (p *filterParser) literal() (string, error) {
@@ -274,11 +287,20 @@ func (p *filterParser) next() error {
 	case strings.IndexByte("(),-", c) >= 0:
 		p.pos++
 		p.tok = token{tokPunct, string(c), start}
+	case c == ':' && p.kms:
+		p.pos++
+		p.tok = token{tokOperator, ":", start}
 	case strings.IndexByte("=!<>", c) >= 0:
 		p.pos++
 		if p.pos < len(p.in) && p.in[p.pos] == '=' && c != '=' {
 			p.pos++
 		}
+		if p.kms && c == '=' && p.pos < len(p.in) && p.in[p.pos] == '>' {
+			p.pos++
+			p.tok = token{tokOperator, ">=", start}
+			return nil
+		}
+
 		p.tok = token{tokOperator, p.in[start:p.pos], start}
 		if p.tok.text == "!" {
 			return filterError("unknown operator \"!\" at position %d", start)

@@ -61,7 +61,7 @@ func newGcloud(t *testing.T, addr string) gcloud {
 		"CLOUDSDK_CORE_CHECK_GCE_METADATA=false", "CLOUDSDK_CORE_SURVEY_DISABLE_PROMPTS=true",
 	}
 
-	for _, api := range []string{"CONTAINERANALYSIS", "BINARYAUTHORIZATION", "CLOUDKMS", "ARTIFACTREGISTRY", "SERVICEUSAGE"} {
+	for _, api := range []string{"CONTAINERANALYSIS", "BINARYAUTHORIZATION", "CLOUDKMS", "ARTIFACTREGISTRY", "SERVICEUSAGE", "CLOUDRESOURCEMANAGER"} {
 		env = append(env, "CLOUDSDK_API_ENDPOINT_OVERRIDES_"+api+"=http://"+addr+"/")
 	}
 	return gcloud{bin, env}

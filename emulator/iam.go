@@ -100,3 +100,18 @@ func (s *analysisService) GetIamPolicy(_ context.Context, r *iampb.GetIamPolicyR
 func (s *analysisService) SetIamPolicy(_ context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
 	return s.setIAMPolicy(r)
 }
+
+func (s artifactService) TestIamPermissions(
+	_ context.Context,
+	r *iampb.TestIamPermissionsRequest,
+) (*iampb.TestIamPermissionsResponse, error) {
+	return s.testPermissions(r)
+}
+
+func (s artifactService) GetIamPolicy(_ context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.iamPolicy(r)
+}
+
+func (s artifactService) SetIamPolicy(_ context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.setIAMPolicy(r)
+}

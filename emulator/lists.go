@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 const (
@@ -180,7 +181,7 @@ func (s *grafeasService) occurrencePage(
 		}
 
 		// The index narrows; the filter decides.
-		v := &occView{row: r}
+		v := &occView{row: r, vex: s.carryVEX}
 		if !under(r, key) || !matches(n, v) {
 			continue
 		}
@@ -232,17 +233,29 @@ func under(r *row, key string) bool {
 	return slices.Contains(parents(r.name), key)
 }
 
+// objectQuery is what a list of a small collection is asked for.
+type objectQuery struct {
+	parent, token string
+	size          int32
+	// filter as the caller sent it, and where there is one its meaning.
+	filter  string
+	meaning node
+	// orderBy as the caller sent it, and where there is one the comparison of two messages.
+	orderBy string
+	compare func(a, b protoreflect.Message) int
+}
+
 // objectPage is one page of the small collections: notes, keys, attestors.
 func objectPage[T any, P interface {
 	*T
 	proto.Message
-}](s *store, table, parent string, size int32, token string) ([]*T, string, error) {
-	limit, err := pageSize(size)
+}](s *store, table string, q objectQuery) ([]*T, string, error) {
+	limit, err := pageSize(q.size)
 	if err != nil {
 		return nil, "", err
 	}
-	scope := table + "\n" + parent
-	cur, err := parseCursor(token, scope)
+	scope := strings.Join([]string{table, q.parent, q.filter, q.orderBy}, "\n")
+	cur, err := parseCursor(q.token, scope)
 	if err != nil {
 		return nil, "", err
 	}
@@ -250,16 +263,45 @@ func objectPage[T any, P interface {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 
+	if q.compare != nil {
+		return orderedPage[T, P](s, table, q, scope)
+	}
+
 	var out []*T
 	var last uint64
-	for _, r := range s.list(table, parent).after(cur.after) {
+	for _, r := range s.list(table, q.parent).after(cur.after) {
 		if r.dead {
 			continue
 		}
+		m := decode[T, P](r)
+		if !matches(q.meaning, &occView{other: P(m).ProtoReflect()}) {
+			continue
+		}
+
 		if len(out) == limit {
 			return out, cursor{after: last}.token(scope), nil
 		}
-		out, last = append(out, decode[T, P](r)), r.seq
+		out, last = append(out, m), r.seq
 	}
 	return out, "", nil
+}
+
+// orderedPage is a page of a list in another order than that of creation. The caller holds the store's lock.
+func orderedPage[T any, P interface {
+	*T
+	proto.Message
+}](s *store, table string, q objectQuery, scope string) ([]*T, string, error) {
+	var all []*T
+	for _, r := range s.list(table, q.parent).after(0) {
+		if r.dead {
+			continue
+		}
+		if m := decode[T, P](r); matches(q.meaning, &occView{other: P(m).ProtoReflect()}) {
+			all = append(all, m)
+		}
+	}
+
+	// Stable: what the order leaves open stays in the order of creation.
+	slices.SortStableFunc(all, func(a, b *T) int { return q.compare(P(a).ProtoReflect(), P(b).ProtoReflect()) })
+	return slicePage(all, scope, q.size, q.token)
 }

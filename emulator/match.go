@@ -9,20 +9,36 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // occView is an occurrence under a filter: what its row knows and, only if a
-// test needs more, the message itself.
+// test needs more, the message itself. Other lists filter messages that are no
+// occurrences; of those it is the message alone.
 type occView struct {
 	row *row
-	msg *grafeaspb.Occurrence
+	// vex, if set, carries the assessments of VEX notes into the message.
+	vex   func(*grafeaspb.Occurrence)
+	msg   *grafeaspb.Occurrence
+	other protoreflect.Message
 }
 
 func (v *occView) message() *grafeaspb.Occurrence {
 	if v.msg == nil {
 		v.msg = decode[grafeaspb.Occurrence](v.row)
+		if v.vex != nil {
+			v.vex(v.msg)
+		}
 	}
 	return v.msg
+}
+
+// reflect is the message, whatever its type.
+func (v *occView) reflect() protoreflect.Message {
+	if v.other != nil {
+		return v.other
+	}
+	return v.message().ProtoReflect()
 }
 
 // matches says whether the filter selects the occurrence.
@@ -128,9 +144,18 @@ func compileTest(field, op, literal string) (node, error) {
 	case "updateTime", "update_time":
 		t.test, err = timeTest(op, literal, func(v *occView) time.Time { return v.row.occ.updated })
 	default:
-		t.test, err = pathTest(t.field, op, literal)
+		t.test, err = pathTest((*grafeaspb.Occurrence)(nil).ProtoReflect().Descriptor(), t.field, op, literal)
 	}
 	return t, err
+}
+
+// compileFor type-checks the comparisons of a list of messages that are no
+// occurrences: any field, by its path.
+func compileFor(md protoreflect.MessageDescriptor) func(field, op, literal string) (node, error) {
+	return func(field, op, literal string) (node, error) {
+		test, err := pathTest(md, field, op, literal)
+		return testNode{field: field, op: op, literal: literal, test: test}, err
+	}
 }
 
 func kindTest(op, literal string) (func(*occView) bool, error) {
@@ -172,6 +197,10 @@ func compareStrings(op, literal string) (func(string) bool, error) {
 		return func(s string) bool { return strings.HasPrefix(s, literal) }, nil
 	case "has_suffix":
 		return func(s string) bool { return strings.HasSuffix(s, literal) }, nil
+	case ":":
+		// Cloud KMS, "Sorting and filtering list results": "Containment. This is a case-insensitive substring match."
+		want := strings.ToLower(literal)
+		return func(s string) bool { return strings.Contains(strings.ToLower(s), want) }, nil
 	default:
 		return nil, filterError("operator %s does not apply to strings", op)
 	}
@@ -208,19 +237,26 @@ func ordered(op string) (func(int) bool, error) {
 	}
 }
 
-// pathTest is a test of any other field of an occurrence, by its path. A
+// pathTest is a test of any other field of a message, by its path. A
 // repeated field passes if one of its elements does; where the path leads
 // through a message that is not there, the test fails.
-func pathTest(path, op, literal string) (func(*occView) bool, error) {
-	md := (*grafeaspb.Occurrence)(nil).ProtoReflect().Descriptor()
+func pathTest(md protoreflect.MessageDescriptor, path, op, literal string) (func(*occView) bool, error) {
 	var fields []protoreflect.FieldDescriptor
-	for part := range strings.SplitSeq(path, ".") {
+	rest := path
+	for more := true; more; {
+		var part string
+		part, rest, more = strings.Cut(rest, ".")
 		if md == nil {
 			return nil, filterError("unknown field %q", path)
 		}
 		fd := md.Fields().ByJSONName(part)
 		if fd == nil {
 			fd = md.Fields().ByName(protoreflect.Name(part))
+		}
+
+		// Cloud KMS, "Sorting and filtering list results": "Use the dot syntax for a label, and any other map type".
+		if fd != nil && fd.IsMap() && more && fd.MapValue().Kind() == protoreflect.StringKind {
+			return mapTest(append(fields, fd), rest, op, literal)
 		}
 
 		if fd == nil || fd.IsMap() {
@@ -233,7 +269,26 @@ func pathTest(path, op, literal string) (func(*occView) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(v *occView) bool { return walk(v.message().ProtoReflect(), fields, test) }, nil
+	return func(v *occView) bool { return walk(v.reflect(), fields, test) }, nil
+}
+
+// mapTest is a test of one entry of a map of strings. An entry that is not there passes no test.
+func mapTest(fields []protoreflect.FieldDescriptor, key, op, literal string) (func(*occView) bool, error) {
+	compare, err := compareStrings(op, literal)
+	if err != nil {
+		return nil, err
+	}
+	last := fields[len(fields)-1]
+	entry := func(m protoreflect.Message) bool {
+		v := m.Get(last).Map().Get(protoreflect.ValueOfString(key).MapKey())
+		return v.IsValid() && compare(v.String())
+	}
+
+	if len(fields) == 1 {
+		return func(v *occView) bool { return entry(v.reflect()) }, nil
+	}
+	inner := func(v protoreflect.Value) bool { return entry(v.Message()) }
+	return func(v *occView) bool { return walk(v.reflect(), fields[:len(fields)-1], inner) }, nil
 }
 
 func walk(m protoreflect.Message, fields []protoreflect.FieldDescriptor, test func(protoreflect.Value) bool) bool {
@@ -273,13 +328,44 @@ func valueTest(fd protoreflect.FieldDescriptor, op, literal string) (func(protor
 		return boolTest(fd, op, literal)
 	case protoreflect.FloatKind, protoreflect.DoubleKind, protoreflect.Int32Kind, protoreflect.Int64Kind:
 		return numberTest(fd, op, literal)
+	case protoreflect.MessageKind:
+		if fd.Message().FullName() == (*timestamppb.Timestamp)(nil).ProtoReflect().Descriptor().FullName() {
+			return momentTest(op, literal)
+		}
+		return nil, filterError("field %q cannot be compared", fd.JSONName())
 	default:
 		return nil, filterError("field %q cannot be compared", fd.JSONName())
 	}
 }
 
+// momentTest compares a google.protobuf.Timestamp with an RFC 3339 time.
+func momentTest(op, literal string) (func(protoreflect.Value) bool, error) {
+	want, err := time.Parse(time.RFC3339Nano, literal)
+	if err != nil {
+		return nil, filterError("%q is not an RFC 3339 time", literal)
+	}
+	compare, err := ordered(op)
+	if err != nil {
+		return nil, err
+	}
+
+	return func(v protoreflect.Value) bool {
+		t, ok := v.Message().Interface().(*timestamppb.Timestamp)
+		return ok && compare(t.AsTime().Compare(want))
+	}, nil
+}
+
 func enumTest(fd protoreflect.FieldDescriptor, op, literal string) (func(protoreflect.Value) bool, error) {
-	want := fd.Enum().Values().ByName(protoreflect.Name(literal))
+	values := fd.Enum().Values()
+	if op == ":" {
+		contains, err := compareStrings(op, literal)
+		return func(v protoreflect.Value) bool {
+			name := values.ByNumber(v.Enum())
+			return name != nil && contains(string(name.Name()))
+		}, err
+	}
+
+	want := values.ByName(protoreflect.Name(literal))
 	if want == nil {
 		return nil, filterError("unknown value %q of %s", literal, fd.JSONName())
 	}

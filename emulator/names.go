@@ -15,7 +15,8 @@ import (
 // resourceNames are the shapes of names. A project may be domain-scoped:
 // example.com:proj.
 type resourceNames struct {
-	parent, note, occurrence        *regexp.Regexp
+	project, parent                 *regexp.Regexp
+	note, occurrence                *regexp.Regexp
 	location, keyRing, key, version *regexp.Regexp
 	attestor, policy, systemPolicy  *regexp.Regexp
 }
@@ -32,6 +33,7 @@ func newResourceNames() resourceNames {
 	)
 
 	return resourceNames{
+		project:      re(project),
 		parent:       re(regional),
 		note:         re(regional + `/notes/` + id),
 		occurrence:   re(regional + `/occurrences/` + id),

@@ -38,7 +38,9 @@ func (s *grafeasService) GetOccurrence(
 	if !ok {
 		return nil, notFound("occurrence with name %q does not exist", r.GetName())
 	}
-	return decode[grafeaspb.Occurrence](row), nil
+	o := decode[grafeaspb.Occurrence](row)
+	s.carryVEX(o)
+	return o, nil
 }
 
 func (s *grafeasService) CreateOccurrence(

@@ -206,7 +206,7 @@ func missing(path string, want, got any) string {
 				if g[k] != nil && g[k] != false {
 					return fmt.Sprintf("%s.%s is %v, want nothing", path, k, g[k])
 				}
-			case slices.Contains(chosen, k) && (has || k == "buildTime" || k == "tags"):
+			case slices.Contains(chosen, k) && (has || k == "buildTime" || k == "tags" || k == "imageSizeBytes"):
 			default:
 				if d := missing(path+"."+k, v, g[k]); d != "" {
 					return d

@@ -41,14 +41,23 @@ func (e *Emulator) newREST() (http.Handler, error) {
 	mux := http.NewServeMux()
 	e.registerStubs(mux)
 	e.registerProjects(mux)
-	mux.Handle("/", googleREST(transcoder))
+	mux.Handle("/", googleREST(newQueryFields(e.grpc), transcoder))
+	rest := compressed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxMessage)
+
+		// Before the mux, which would redirect a path that has a URL in it.
+		if strings.HasSuffix(r.URL.Path, exportSBOM) {
+			e.serveExportSBOM(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 			e.grpc.ServeHTTP(w, r)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxMessage)
-		mux.ServeHTTP(w, r)
+		rest.ServeHTTP(w, r)
 	}), nil
 }
 

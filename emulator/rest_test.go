@@ -1,7 +1,9 @@
 package emulator_test
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -179,5 +181,52 @@ func TestServeEndsWithHangingCalls(t *testing.T) {
 
 	if err := <-done; err == nil {
 		t.Error("a hanging call was answered when serving ended")
+	}
+}
+
+// TestGzipOnlyWhenAsked: an answer is compressed where header and user agent ask for it, and readable in each case.
+func TestGzipOnlyWhenAsked(t *testing.T) {
+	g := newGoogle(t, emulator.Options{})
+	g.createNote(t, note)
+	base := "http://" + serve(t, g.Emulator)
+
+	for _, tt := range []struct {
+		accept, agent string
+		want          bool
+	}{
+		{"", "", false},
+		{"", "client (gzip)", false},
+		{"gzip", "client", false},
+		{"gzip;q=0", "client (gzip)", false},
+		{"identity", "client (gzip)", false},
+		{"deflate, GZIP; q=0.5", "client (gzip)", true},
+		{"gzip, deflate", "google-cloud-sdk gcloud/528.0.0 (gzip)", true},
+	} {
+		for _, path := range []string{"/v1/" + note, "/v1/projects/p/notes/none", "/v1/projects/p/services/x"} {
+			req, err := http.NewRequestWithContext(ctxFor(t), http.MethodGet, base+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("User-Agent", tt.agent)
+			req.Header.Set("Accept-Encoding", tt.accept) // set by hand: the transport decodes nothing
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			var body io.Reader = res.Body
+			if got := res.Header.Get("Content-Encoding") == "gzip"; got != tt.want {
+				t.Errorf("%q, %q, %s: gzip is %v, want %v", tt.accept, tt.agent, path, got, tt.want)
+			} else if got {
+				if body, err = gzip.NewReader(res.Body); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var v map[string]any
+			if err := json.NewDecoder(body).Decode(&v); err != nil {
+				t.Errorf("%q, %q, %s: %v", tt.accept, tt.agent, path, err)
+			}
+			_ = res.Body.Close()
+		}
 	}
 }

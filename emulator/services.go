@@ -1,10 +1,12 @@
 package emulator
 
 import (
+	registrypb "cloud.google.com/go/artifactregistry/apiv1/artifactregistrypb"
 	binauthzpb "cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
 	binauthzbetapb "cloud.google.com/go/binaryauthorization/apiv1beta1/binaryauthorizationpb"
 	"cloud.google.com/go/iam/apiv1/iampb"
 	"cloud.google.com/go/kms/apiv1/kmspb"
+	locationpb "google.golang.org/genproto/googleapis/cloud/location"
 	analysispb "google.golang.org/genproto/googleapis/devtools/containeranalysis/v1"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/grpc"
@@ -40,6 +42,14 @@ type (
 		binauthzpb.UnimplementedValidationHelperV1Server
 		*Emulator
 	}
+	artifactService struct {
+		registrypb.UnimplementedArtifactRegistryServer
+		*Emulator
+	}
+	locationService struct {
+		locationpb.UnimplementedLocationsServer
+		*Emulator
+	}
 	binauthzBetaService struct {
 		binauthzbetapb.UnimplementedBinauthzManagementServiceV1Beta1Server
 		binauthz binauthzService
@@ -52,6 +62,8 @@ func (e *Emulator) register(s *grpc.Server) {
 	analysispb.RegisterContainerAnalysisServer(s, &analysisService{Emulator: e})
 	kmspb.RegisterKeyManagementServiceServer(s, kmsService{Emulator: e})
 	iampb.RegisterIAMPolicyServer(s, iamService{Emulator: e})
+	registrypb.RegisterArtifactRegistryServer(s, artifactService{Emulator: e})
+	locationpb.RegisterLocationsServer(s, locationService{Emulator: e})
 	binauthzpb.RegisterBinauthzManagementServiceV1Server(s, binauthz)
 	binauthzpb.RegisterSystemPolicyV1Server(s, systemPolicyService{Emulator: e})
 	binauthzpb.RegisterValidationHelperV1Server(s, validationService{Emulator: e})

@@ -31,7 +31,9 @@ type row struct {
 	name string
 	data []byte // the message, in binary form
 	occ  *occMeta
-	dead bool // guarded by store.mu: replaced or deleted
+	// product is the resource that a VEX note is about, "" of every other row.
+	product string
+	dead    bool // guarded by store.mu: replaced or deleted
 }
 
 // occMeta is what lists of occurrences select by without decoding.
@@ -125,6 +127,9 @@ func (s *store) table(name string) *table {
 // indexKeys are the lists a row is in.
 func indexKeys(r *row) []string {
 	keys := parents(r.name)
+	if r.product != "" {
+		keys = append(keys, vexKey(r.product))
+	}
 	if r.occ == nil {
 		return keys
 	}
@@ -248,6 +253,9 @@ func (s *store) replace(tableName, name string, r *row) {
 
 	if r == nil {
 		return
+	}
+	if tableName == tableNotes {
+		r.product = productOf(decode[grafeaspb.Note](r))
 	}
 	t.rows[name] = r
 	for _, k := range indexKeys(r) {

@@ -48,7 +48,7 @@ func (s *analysisService) GetVulnerabilityOccurrencesSummary(
 
 	s.store.mu.RLock()
 	for _, row := range (&grafeasService{Emulator: s.Emulator}).candidates(n, r.GetParent(), 0) {
-		v := &occView{row: row}
+		v := &occView{row: row, vex: s.carryVEX}
 		if row.dead || row.occ.kind != grafeaspb.NoteKind_VULNERABILITY || !under(row, r.GetParent()) ||
 			!matches(n, v) {
 			continue

@@ -200,7 +200,7 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 		return err
 	}
 
-	if p.emulator, err = emulator.New(emulator.Options{StateDir: under(kept, "google")}); err != nil {
+	if p.emulator, err = emulator.New(emulator.Options{StateDir: under(kept, "google"), Registry: registry}); err != nil {
 		return err
 	}
 	p.stop = append(p.stop, p.emulator.Close)

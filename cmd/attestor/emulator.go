@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
@@ -16,12 +18,14 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/loopback"
+	"github.com/attestor-gate/attestor/internal/ociregistry"
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // emulatorFlags is what `attestor emulator` was asked for.
 type emulatorFlags struct {
 	listen, state   string
+	registry        string
 	load            []string
 	reset, remote   bool
 	uniqueness      string
@@ -51,6 +55,8 @@ unencrypted. docs/emulator.md says how to point clients at it.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:9090", "address for gRPC and REST")
 	fl.BoolVar(&f.remote, "allow-remote", false, "allow an address other than loopback")
+	fl.StringVar(&f.registry, "registry-listen", "",
+		"serve a registry at this `ADDRESS` too, which Artifact Registry's API then describes; none by default")
 	fl.StringVar(&f.state, "state", "", "directory that keeps everything across restarts (default: memory)")
 	fl.StringArrayVar(&f.load, "load", nil,
 		"file of occurrences and notes, as gcloud or the API print them (repeatable)")
@@ -79,7 +85,13 @@ func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err er
 	if err != nil {
 		return err
 	}
-	e, err := emulator.New(emulator.Options{StateDir: f.state, Reset: f.reset, Behaviour: f.behaviour})
+	registry, err := f.openRegistry()
+	if err != nil {
+		return stateProblem(f.state, err)
+	}
+	e, err := emulator.New(emulator.Options{
+		StateDir: f.state, Reset: f.reset, Behaviour: f.behaviour, Registry: registry,
+	})
 	if err != nil {
 		return stateProblem(f.state, err)
 	}
@@ -98,8 +110,13 @@ func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err er
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", f.listen)
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return portTaken("--listen", f.listen, err)
 	}
+	closeRegistry, err := f.serveRegistry(ctx, stderr, registry)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer func() { err = errors.Join(err, closeRegistry()) }()
 
 	fmt.Fprintf(stderr, `Container Analysis, Cloud KMS and Binary Authorization on %[1]s, gRPC and REST
 This is no security boundary: nobody is authenticated, keys are not protected.
@@ -110,17 +127,72 @@ attestor: ready
 	return e.Serve(ctx, l)
 }
 
-// parse checks the flags, and makes rules of those for faults.
-func (f *emulatorFlags) parse() ([]emulator.Fault, error) {
-	host, _, err := net.SplitHostPort(f.listen)
-	if err != nil {
-		return nil, emulatorUsage("--listen %q is not HOST:PORT", f.listen)
+// openRegistry is the registry that was asked for, or nil.
+func (f *emulatorFlags) openRegistry() (http.Handler, error) {
+	if f.registry == "" {
+		return nil, nil
 	}
-	if !f.remote && !loopback.Host(host) {
-		return nil, &attestor.Error{
-			Kind: attestor.Invalid, Msg: fmt.Sprintf("--listen %s is not a loopback address, and the emulator authenticates nobody", f.listen),
-			Fix: "listen on 127.0.0.1, or add --allow-remote",
+	dir := under(f.state, "registry")
+	if f.reset && dir != "" {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
 		}
+	}
+	return ociregistry.New(dir)
+}
+
+// serveRegistry serves it until the function that it returns is called.
+func (f *emulatorFlags) serveRegistry(
+	ctx context.Context,
+	stderr io.Writer,
+	registry http.Handler,
+) (stop func() error, err error) {
+	if registry == nil {
+		return func() error { return nil }, nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", f.registry)
+	if err != nil {
+		return nil, portTaken("--registry-listen", f.registry, err)
+	}
+
+	srv := &http.Server{Handler: registry, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	fmt.Fprintf(stderr, "a registry on %s; PROJECT/REPOSITORY/IMAGE in it is in Artifact Registry\n", l.Addr())
+	return func() error {
+		err := srv.Close()
+		if e := <-done; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+		return err
+	}, nil
+}
+
+// checkAddresses refuses addresses that others could reach, unless they are asked for.
+func (f *emulatorFlags) checkAddresses() error {
+	for flag, address := range map[string]string{"--listen": f.listen, "--registry-listen": f.registry} {
+		if flag == "--registry-listen" && address == "" {
+			continue
+		}
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return emulatorUsage("%s %q is not HOST:PORT", flag, address)
+		}
+		if !f.remote && !loopback.Host(host) {
+			return &attestor.Error{
+				Kind: attestor.Invalid,
+				Msg:  fmt.Sprintf("%s %s is not a loopback address, and the emulator authenticates nobody", flag, address),
+				Fix:  "listen on 127.0.0.1, or add --allow-remote",
+			}
+		}
+	}
+	return nil
+}
+
+// parse checks the flags, and makes rules of those for faults.
+func (f *emulatorFlags) parse() (rules []emulator.Fault, err error) {
+	if err := f.checkAddresses(); err != nil {
+		return nil, err
 	}
 
 	if f.behaviour.Uniqueness, err = emulator.ParseUniqueness(f.uniqueness); err != nil {
@@ -134,7 +206,6 @@ func (f *emulatorFlags) parse() ([]emulator.Fault, error) {
 		permission, resource, _ := strings.Cut(d, "@")
 		f.behaviour.Denied = append(f.behaviour.Denied, emulator.Denial{Permission: permission, Resource: resource})
 	}
-	var rules []emulator.Fault
 	for _, s := range f.latency {
 		method, value, _ := strings.Cut(s, "=")
 		d, err := when.ParseDuration(value)

@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 )
@@ -41,6 +42,8 @@ type Registry struct {
 type manifest struct {
 	MediaType string
 	Body      []byte
+	// Uploaded is when it was first pushed; zero in what older versions stored.
+	Uploaded time.Time
 }
 
 // New returns a registry with what dir holds; "" keeps all in memory.
@@ -102,6 +105,9 @@ func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, repo, ref 
 		w.Header().Set("Content-Type", m.MediaType)
 		w.Header().Set("Docker-Content-Digest", digest)
 		w.Header().Set("Content-Length", strconv.Itoa(len(m.Body)))
+		if !m.Uploaded.IsZero() {
+			w.Header().Set("Last-Modified", m.Uploaded.UTC().Format(http.TimeFormat))
+		}
 		if req.Method == http.MethodGet {
 			_, _ = w.Write(m.Body)
 		}
@@ -147,12 +153,16 @@ func (r *Registry) put(w http.ResponseWriter, req *http.Request, repo, ref strin
 		return
 	}
 
-	m := manifest{MediaType: req.Header.Get("Content-Type"), Body: body}
+	m := manifest{MediaType: req.Header.Get("Content-Type"), Body: body, Uploaded: time.Now()}
 	r.mu.Lock()
 	if r.manifests[repo] == nil {
 		r.manifests[repo], r.tags[repo] = map[string]manifest{}, map[string]string{}
 	}
 
+	// The same bytes again, such as for another tag, were uploaded when they first came.
+	if old, ok := r.manifests[repo][digest]; ok {
+		m.Uploaded = old.Uploaded
+	}
 	r.manifests[repo][digest] = m
 	if ref != digest {
 		r.tags[repo][ref] = digest

@@ -153,3 +153,40 @@ func TestReferrersAndPages(t *testing.T) {
 		t.Error("a missing tag was found")
 	}
 }
+
+// TestUploadTime: a manifest tells since when it is there, and the same bytes under another tag change nothing.
+func TestUploadTime(t *testing.T) {
+	dir := t.TempDir()
+	img, err := random.Image(100, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(address, tag string) string {
+		resp, err := http.Get("http://" + address + "/v2/team/app/manifests/" + tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.Header.Get("Last-Modified")
+	}
+
+	address := serve(t, dir)
+	for _, tag := range []string{"v1", "v2"} {
+		ref, err := name.NewTag(address + "/team/app:" + tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(ref, img); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := at(address, "v1")
+	if _, err := http.ParseTime(first); err != nil {
+		t.Fatalf("Last-Modified %q: %v", first, err)
+	}
+	for what, got := range map[string]string{"another tag": at(address, "v2"), "after a restart": at(serve(t, dir), "v1")} {
+		if got != first {
+			t.Errorf("%s: %s, want %s", what, got, first)
+		}
+	}
+}
