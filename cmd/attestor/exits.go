@@ -63,6 +63,11 @@ func exitCodes() map[string]endings {
 		"policy explain":  {0: "a policy governs the image", 1: "none does", 2: wrongUsage},
 		"policy simulate": {0: "judged again", 1: "with --fail: an image that passed would not", 2: nothingToDo, 3: cannotBeAsked},
 
+		"policy import": {
+			0: "written, and at least as strict as its source", 1: "a requirement cannot be carried over, and nothing is written",
+			2: wrongUsage + ", or no policy of these formats",
+		},
+
 		"posture": {0: "no finding denies", 1: "a finding denies", 2: nothingToDo, 3: notDecided},
 		"import":  {0: "stored", 2: wrongUsage + ", or no report of a scan", 3: "not stored"},
 		"dev":     ended,

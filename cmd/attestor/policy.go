@@ -30,6 +30,7 @@ func policyCommand() *cobra.Command {
 		policyTestCommand(),
 		policyExplainCommand(),
 		policySimulateCommand(),
+		policyImportCommand(),
 	)
 	return c
 }
