@@ -85,6 +85,7 @@ func (s *Store) CheckLog(ctx context.Context) error {
 func (s *Store) copyLog(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, copyFor)
 	defer cancel()
+	began := s.now()
 
 	// The key and the database's checkpoint are read with the first signature.
 	n := s.notary
@@ -95,18 +96,18 @@ func (s *Store) copyLog(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	n.mu.Lock()
-	signed, newest := n.signed, n.newest
-	n.mu.Unlock()
-	if signed == nil || newest.Size <= kept.Size {
-		n.keptUpTo(kept.Size)
-		return false, nil
+	signed, newest, err := n.toKeep(kept)
+	if signed == nil || err != nil {
+		n.keptUpTo(kept.Size, began)
+		return false, err
 	}
 
 	// The checkpoint is written last, so that whoever reads it finds all tiles of its tree.
 	c := &copier{store: s, bucket: n.c.Kept, origin: n.c.Origin, of: newest}
-	if more, err = c.tiles(ctx, kept.Size); more || err != nil {
-		return more, err
+	if newest.Size > kept.Size {
+		if more, err = c.tiles(ctx, kept.Size); more || err != nil {
+			return more, err
+		}
 	}
 	err = n.c.Kept.Put(ctx, checkpointObject(n.c.Origin), signed, generation)
 	if errors.Is(err, objects.ErrChanged) {
@@ -115,29 +116,66 @@ func (s *Store) copyLog(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	n.keptUpTo(newest.Size)
+	n.keptUpTo(newest.Size, began)
 	return false, nil
 }
 
-// keptUpTo notes that the entries of a tree of size are kept outside.
-func (n *notary) keptUpTo(size int64) {
+// A keptCheckpoint is the one in the bucket, with what it is written as.
+type keptCheckpoint struct {
+	translog.Checkpoint
+	note []byte
+}
+
+// toKeep returns the checkpoint to copy; nil: there is nothing to copy. It is one that witnesses cosigned and that is larger
+// than the bucket's, else the newest one, since no copy waits for a witness, else the bucket's with more cosignatures.
+func (n *notary) toKeep(kept keptCheckpoint) ([]byte, translog.Checkpoint, error) {
+	cosigned := n.cosigned(kept.Size - 1)
+	var c translog.Checkpoint
+	var err error
+	if cosigned != nil {
+		if c, err = translog.UnverifiedCheckpoint(cosigned); err != nil {
+			return nil, c, err
+		}
+	}
+
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.kept = max(n.kept, size); n.kept >= n.newest.Size {
+	switch {
+	case c.Size > kept.Size:
+		return cosigned, c, nil
+	case n.signed != nil && n.newest.Size > kept.Size:
+		return n.signed, n.newest, nil
+	case cosigned != nil && len(cosigned) > len(kept.note):
+		return cosigned, c, nil
+	default:
+		return nil, translog.Checkpoint{}, nil
+	}
+}
+
+// keptUpTo notes that the entries of a tree of size are kept outside, by a round that began at a time. What was appended
+// since then waits since then, at the earliest.
+func (n *notary) keptUpTo(size int64, began time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	more := size > n.kept
+	switch n.kept = max(n.kept, size); {
+	case n.kept >= n.newest.Size:
 		n.unkept = time.Time{}
+	case more:
+		n.unkept = began
 	}
 }
 
 // compare reads the checkpoint that is kept outside and compares the log with it, so that nothing is signed that does not
 // continue it. Until it was read once, nothing is signed at all. A log that does not have the tree of that checkpoint is a
 // fork, and is not signed until it has it again.
-func (n *notary) compare(ctx context.Context) (kept translog.Checkpoint, generation int64, err error) {
+func (n *notary) compare(ctx context.Context) (kept keptCheckpoint, generation int64, err error) {
 	signed, generation, err := n.c.Kept.Get(ctx, checkpointObject(n.c.Origin))
 	if errors.Is(err, objects.ErrNone) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.compared, n.forked = true, nil
-		return translog.Checkpoint{}, 0, nil
+		return keptCheckpoint{}, 0, nil
 	}
 	if err != nil {
 		return kept, 0, fmt.Errorf("reading the checkpoint that is kept outside of the database: %w", err)
@@ -150,13 +188,14 @@ func (n *notary) compare(ctx context.Context) (kept translog.Checkpoint, generat
 	if err != nil {
 		return kept, 0, err
 	}
-	kept, err = translog.OpenCheckpoint(signed, vkey)
+	kept.note = signed
+	kept.Checkpoint, err = translog.OpenCheckpoint(signed, vkey)
 	if err != nil {
 		return kept, 0, fmt.Errorf("the checkpoint that is kept outside of the database: %w", err)
 	}
 
 	// A database that cannot be read is no fork: the comparison is made again.
-	err = translog.CheckHistory(ctx, n.store.read, kept)
+	err = translog.CheckHistory(ctx, n.store.read, kept.Checkpoint)
 	if err != nil && !translog.IsInconsistent(err) {
 		return kept, 0, err
 	}
@@ -171,7 +210,7 @@ func (n *notary) compare(ctx context.Context) (kept translog.Checkpoint, generat
 
 	n.kept = max(n.kept, kept.Size)
 	if kept.Size > n.newest.Size { // another instance signed it
-		n.signed, n.newest = signed, kept
+		n.signed, n.newest = signed, kept.Checkpoint
 	}
 	return kept, generation, nil
 }

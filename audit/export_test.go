@@ -124,3 +124,8 @@ func (s *Store) CopyRound(ctx context.Context) (more bool, err error) { return s
 
 // SignRound is one round of [Store.KeepLog].
 func (s *Store) SignRound(ctx context.Context) error { return s.keepLog(ctx) }
+
+// WitnessRound is one round of [Store.WitnessLog], with the nth witness.
+func (s *Store) WitnessRound(ctx context.Context, nth int) error {
+	return s.witnessRound(ctx, s.notary.cosigners[nth])
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/objects"
 	"github.com/attestor-gate/attestor/internal/translog"
+	"github.com/attestor-gate/attestor/internal/witness"
 )
 
 // A LogKey says how the log's checkpoints are signed and kept.
@@ -25,6 +26,8 @@ type LogKey struct {
 	Wait time.Duration
 	// Kept is where the log is copied to, outside of the database; nil: nowhere.
 	Kept *objects.Bucket
+	// Witnesses cosign checkpoints; nil: nobody does.
+	Witnesses []*witness.Client
 }
 
 // A notary signs checkpoints of the log, after the entries are committed: a signature
@@ -33,6 +36,8 @@ type notary struct {
 	c     LogKey
 	store *Store
 	calls singleflight.Group
+
+	cosigners []*cosigner // one for each witness
 
 	mu       sync.Mutex
 	key      *translog.Key       // once it was read; guarded by mu
@@ -47,6 +52,14 @@ type notary struct {
 	forked   error               // how the log differs from what is kept outside; guarded by mu
 	failed   error               // of the last attempt; guarded by mu
 	since    time.Time           // when entries first waited for a signature; zero: none do; guarded by mu
+}
+
+func newNotary(c LogKey, s *Store) *notary {
+	n := &notary{c: c, store: s}
+	for _, w := range c.Witnesses {
+		n.cosigners = append(n.cosigners, &cosigner{client: w})
+	}
+	return n
 }
 
 // signFor bounds one signature with what it needs. Requests that wait for it have
@@ -290,6 +303,8 @@ type LogState struct {
 	Copied bool          // the log is copied to a place outside of the database
 	Unkept time.Duration // since entries first waited for that; 0: none do
 	Forked bool          // what is kept there is not of this log: it was rewritten, put back, or is written by another gate
+
+	Witnesses []WitnessState // one for each witness that is configured
 }
 
 // LogState returns how far the log is signed. It reads no database. ok is false where
@@ -303,6 +318,7 @@ func (s *Store) LogState() (state LogState, ok bool) {
 	defer n.mu.Unlock()
 	state = LogState{Signed: n.newest.Size, Kept: n.kept, Failed: n.failed != nil}
 	state.Copied, state.Forked = n.c.Kept != nil, n.forked != nil
+	state.Witnesses = n.states(s.now())
 	if !n.since.IsZero() {
 		state.Behind = max(0, s.now().Sub(n.since))
 	}

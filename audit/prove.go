@@ -43,14 +43,24 @@ func (s *Store) Prove(ctx context.Context, id string) ([]byte, error) {
 		return nil, s.fail(doing, err)
 	}
 
-	signed, err := s.notary.covering(ctx, leaf.Index)
-	if err != nil {
-		return nil, notSigned(err)
-	}
-
 	opening := translog.Opening{Entry: string(leaf.Entry), Salt: leaf.Salt}
 	if body != "" {
 		opening.Parts = map[string]string{partDecision: body}
+	}
+
+	// A checkpoint that witnesses cosigned proves more than a newer one.
+	if err := s.readCosigned(ctx); err != nil {
+		return nil, err
+	}
+	if cosigned := s.notary.cosigned(leaf.Index); cosigned != nil {
+		if p, err := s.proof(ctx, leaf, opening, cosigned); err == nil {
+			return p, nil
+		}
+	}
+
+	signed, err := s.notary.covering(ctx, leaf.Index)
+	if err != nil {
+		return nil, notSigned(err)
 	}
 	p, err := s.proof(ctx, leaf, opening, signed)
 	if err != nil {
@@ -107,12 +117,14 @@ type Proven struct {
 	Index      int64
 	Checkpoint translog.Checkpoint
 	Decision   []byte // the recorded JSON; nil where the proof has the entry alone
+	Cosigned   []translog.Cosignature
 }
 
 // CheckProof verifies a proof of [Store.Prove] or of an answer by the log's public key,
 // without a record. content, unless nil, is the decision's JSON as somebody has it: an
-// answer of the service, or its member log left out. The error says what does not hold.
-func CheckProof(proof, content []byte, vkey string) (Proven, error) {
+// answer of the service, or its member log left out. Each of the witnesses must have cosigned the proof's checkpoint. The error
+// says what does not hold.
+func CheckProof(proof, content []byte, vkey string, witnesses ...translog.WitnessKey) (Proven, error) {
 	p, err := translog.ParseProof(proof)
 	if err != nil {
 		return Proven{}, err
@@ -137,6 +149,13 @@ func CheckProof(proof, content []byte, vkey string) (Proven, error) {
 	}
 
 	out := Proven{Entry: entry, Index: p.Index, Checkpoint: checkpoint}
+	for _, w := range witnesses {
+		cosigned, err := translog.OpenCosignature(p.Checkpoint, vkey, w)
+		if err != nil {
+			return Proven{}, err
+		}
+		out.Cosigned = append(out.Cosigned, cosigned)
+	}
 	if body, ok := opening.Parts[partDecision]; ok {
 		out.Decision = []byte(body)
 	}

@@ -131,7 +131,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, errors.Join(s.fail("migrating the decision store", err), s.Close())
 	}
 	if c.Log != nil {
-		s.notary = &notary{c: *c.Log, store: s}
+		s.notary = newNotary(*c.Log, s)
 	}
 	s.log = &translog.Table{Postgres: s.engine.dialect() == goose.DialectPostgres, Exec: s.execPrepared}
 	if err := errors.Join(s.startFill(ctx), s.startLog(ctx)); err != nil {

@@ -3,6 +3,8 @@ package audit
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +38,10 @@ type VerifyRequest struct {
 	Key string
 	// Kept are signed checkpoints that were kept outside of the database.
 	Kept [][]byte
+	// Witnesses are those whose cosignatures are looked for. It takes a Key.
+	Witnesses []translog.WitnessKey
+	// Demanded says that a witness without a cosigned checkpoint is a fault.
+	Demanded bool
 	// Fault is called with each fault.
 	Fault func(Fault)
 }
@@ -48,6 +54,9 @@ type Verification struct {
 	NotEntered int64 `json:"notEntered"` // that are older than the log and not entered yet
 	Signed     int64 `json:"signed"`     // entries of the largest checkpoint that was compared; 0: none
 	Faults     int64 `json:"faults"`
+
+	// Cosigned is the largest checkpoint of each witness that was compared.
+	Cosigned []translog.Cosignature `json:"cosigned,omitempty"`
 }
 
 // verifyBatch is how many entries are compared at a time.
@@ -130,6 +139,12 @@ func (v *verifier) openCheckpoints(ctx context.Context, head translog.Head) erro
 		return err
 	}
 
+	cosigned, err := v.store.cosignedRows(ctx)
+	if err != nil {
+		return err
+	}
+	v.openCosigned(cosigned, head.Size)
+
 	all := v.r.Kept
 	if stored != nil && v.r.Key != "" {
 		all = append([][]byte{stored}, all...)
@@ -157,6 +172,43 @@ func (v *verifier) openCheckpoints(ctx context.Context, head translog.Head) erro
 		v.checkpoints = append(v.checkpoints, c)
 	}
 	return nil
+}
+
+// openCosigned looks for what each witness cosigned, among the database's rows and the checkpoints that were kept. They are
+// compared with the tree as every other checkpoint: a row that is not signed by the log's key is the only one left out, since it
+// is of an earlier key or name of the log.
+func (v *verifier) openCosigned(rows map[string][][]byte, size int64) {
+	if v.r.Key == "" {
+		return
+	}
+	for _, w := range v.r.Witnesses {
+		var best translog.Cosignature
+		for _, signed := range append(slices.Clone(rows[w.String()]), v.r.Kept...) {
+			c, err := translog.OpenCosignature(signed, v.r.Key, w)
+			if err == nil && c.Entries > best.Entries {
+				best = c
+			}
+		}
+		switch {
+		case best.Entries > 0:
+			v.done.Cosigned = append(v.done.Cosigned, best)
+		case v.r.Demanded:
+			v.logFault(-1, "no checkpoint is cosigned by the witness %s", w.Name())
+		}
+	}
+
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		for _, signed := range rows[key] {
+			c, err := translog.OpenCheckpoint(signed, v.r.Key)
+			switch {
+			case err != nil:
+			case c.Size > size:
+				v.logFault(-1, "a cosigned checkpoint has %d entries and the log has %d: %s", c.Size, size, rolledBack)
+			default:
+				v.checkpoints = append(v.checkpoints, c)
+			}
+		}
+	}
 }
 
 const rolledBack = "the database was put back to an earlier state, or its log was cut off"

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/describe"
@@ -15,6 +16,8 @@ type ServedLog struct {
 	Checkpoint func(ctx context.Context) ([]byte, error)
 	Tile       func(ctx context.Context, path string) ([]byte, error) // by its path of c2sp.org/tlog-tiles
 	Proof      func(ctx context.Context, id string) ([]byte, error)   // of a decision
+	// Witnessed returns the newest cosigned checkpoint. It is asked only if the request names witnesses.
+	Witnessed func(ctx context.Context) ([]byte, error)
 }
 
 // VerifyServed compares what a service tells with its log, and the log with checkpoints,
@@ -38,7 +41,11 @@ func VerifyServed(ctx context.Context, l ServedLog, r VerifyRequest) (Verificati
 	v := &servedVerifier{verifier: verifier{r: r}, log: l}
 	v.done.Entries = c.Size
 	v.checkpoints = append(v.checkpoints, c)
+	if err := v.witnessed(ctx); err != nil {
+		return Verification{}, err
+	}
 	v.openKept(c.Size)
+	v.openCosigned(nil, c.Size)
 
 	entries, err := v.entries(ctx, c.Size)
 	if err != nil {
@@ -79,6 +86,23 @@ func (v *servedVerifier) notShown() error {
 		Fix: "verify as an identity that may read every repository; what the service does not show to it either, " +
 			"is not in the record's index of the log: look for it by --config, in the record itself",
 	}
+}
+
+// witnessed asks for the cosigned checkpoint, which is compared as one that was kept. A service without one is no error: that
+// its witnesses have cosigned nothing is told as such.
+func (v *servedVerifier) witnessed(ctx context.Context) error {
+	if len(v.r.Witnesses) == 0 {
+		return nil
+	}
+	signed, err := v.log.Witnessed(ctx)
+	if kind := attestor.KindOf(err); kind == attestor.NotFound || kind == attestor.Unsupported {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v.r.Kept = append(slices.Clone(v.r.Kept), signed)
+	return nil
 }
 
 // openKept verifies the checkpoints that were kept.

@@ -15,6 +15,9 @@ type Log struct {
 	Proof func(ctx context.Context, id string) ([]byte, error)
 	// Checkpoint returns the newest signed checkpoint.
 	Checkpoint func(ctx context.Context) ([]byte, error)
+	// Witnessed returns the newest checkpoint that witnesses cosigned, or an [attestor.Error] of kind NotFound if there is
+	// none yet, and of kind Unsupported if no witness is configured.
+	Witnessed func(ctx context.Context) ([]byte, error)
 	// Tile returns a tile by its path, and whether it can never change.
 	Tile func(ctx context.Context, path string) (data []byte, full bool, err error)
 	// Public serves checkpoint and tiles without an identity.
@@ -35,7 +38,13 @@ func (s *Server) logRoutes(read []attestor.Action) []route {
 		},
 		{
 			method: "GET", path: "/log/checkpoint", any: read, class: reads, open: open, limited: true,
-			part: "a signed log (log.key)", enabled: enabled, handle: s.showCheckpoint,
+			part: "a signed log (log.key)", enabled: enabled,
+			handle: func(k *call) error { return s.showCheckpoint(k, l.Checkpoint) },
+		},
+		{
+			method: "GET", path: "/log/checkpoint/witnessed", any: read, class: reads, open: open, limited: true,
+			part: "a signed log (log.key)", enabled: enabled,
+			handle: func(k *call) error { return s.showCheckpoint(k, l.Witnessed) },
 		},
 		{
 			method: "GET", path: "/log/tile/*", any: read, class: reads, open: open, limited: true,
@@ -61,12 +70,12 @@ func (s *Server) showProof(k *call) error {
 	return k.Blob(http.StatusOK, textType, p)
 }
 
-// showCheckpoint answers GET /log/checkpoint.
-func (s *Server) showCheckpoint(k *call) error {
+// showCheckpoint answers GET /log/checkpoint and GET /log/checkpoint/witnessed.
+func (s *Server) showCheckpoint(k *call, newest func(context.Context) ([]byte, error)) error {
 	if err := s.mayReadLog(k); err != nil {
 		return err
 	}
-	signed, err := s.c.Log.Checkpoint(k.ctx)
+	signed, err := newest(k.ctx)
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,9 @@ func operations() map[string]operation {
 		"GET /v1/decisions/{id}/policy": {url: "/v1/decisions/d000001/policy", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
 		"GET /v1/decisions/{id}/proof":  {url: "/v1/decisions/d000001/proof", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
 		"GET /log/checkpoint":           {url: "/log/checkpoint", ok: []int{200}},
+		"GET /log/checkpoint/witnessed": {url: "/log/checkpoint/witnessed", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
+			404: func(_ *world, p *parts) (string, string) { p.unwitnessed = true; return "", "" },
+		}},
 		"GET /log/tile/{level}/{index}": {url: "/log/tile/0/000", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/log/tile/0/001", "")}},
 		"GET /v1/revocations/{id}": {url: "/v1/revocations/r000001", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
 			200: func(_ *world, p *parts) (string, string) {

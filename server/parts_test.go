@@ -20,15 +20,16 @@ import (
 // parts are what a server has beside its Gate, over one world. Every one of
 // them fails with err while that is set.
 type parts struct {
-	w        *world
-	err      error
-	posture  attestor.Outcome
-	occur    map[string]watch.Occurrence
-	revoked  []attestor.RevocationRecord
-	onRevoke func()
-	artifact string // what the manifest of any image is
-	unread   error  // of reading that
-	reading  func() // how long a simulation reads; nil: no time
+	w           *world
+	err         error
+	posture     attestor.Outcome
+	occur       map[string]watch.Occurrence
+	revoked     []attestor.RevocationRecord
+	onRevoke    func()
+	artifact    string // what the manifest of any image is
+	unread      error  // of reading that
+	unwitnessed bool
+	reading     func() // how long a simulation reads; nil: no time
 }
 
 // with gives a server all its parts.
@@ -37,6 +38,12 @@ func (p *parts) with(c *server.Config) {
 	c.Log = &server.Log{
 		Proof:      func(_ context.Context, id string) ([]byte, error) { return []byte("proof of " + id), p.err },
 		Checkpoint: func(context.Context) ([]byte, error) { return []byte("checkpoint"), p.err },
+		Witnessed: func(context.Context) ([]byte, error) {
+			if p.unwitnessed {
+				return nil, &attestor.Error{Kind: attestor.NotFound, Msg: "no witness has cosigned"}
+			}
+			return []byte("cosigned"), p.err
+		},
 		Tile: func(_ context.Context, path string) ([]byte, bool, error) {
 			if p.err == nil && path != "0/000" && path != "entries/x001/000.p/7" {
 				return nil, false, &attestor.Error{Kind: attestor.NotFound, Msg: "no such tile"}

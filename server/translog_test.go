@@ -22,6 +22,7 @@ func TestLogIsForWhoMayReadEverything(t *testing.T) {
 		body            string
 	}{
 		{"the checkpoint", "admin", "/log/checkpoint", false, 200, "checkpoint"},
+		{"the cosigned checkpoint", "admin", "/log/checkpoint/witnessed", false, 200, "cosigned"},
 		{"a tile", "admin", "/log/tile/0/000", false, 200, "tile 0/000"},
 		{"a tile of several segments", "admin", "/log/tile/entries/x001/000.p/7", false, 200, "tile entries/x001/000.p/7"},
 		{"no such tile", "admin", "/log/tile/0/001", false, 404, ""},
@@ -29,6 +30,7 @@ func TestLogIsForWhoMayReadEverything(t *testing.T) {
 		{"the proof of what is not kept any more", "admin", "/v1/decisions/pruned/proof", false, 200, "proof of pruned"},
 
 		{"a reader of one team: checkpoint", "reader", "/log/checkpoint", false, 403, ""},
+		{"a reader of one team: cosigned checkpoint", "reader", "/log/checkpoint/witnessed", false, 403, ""},
 		{"a reader of one team: tile", "reader", "/log/tile/0/000", false, 403, ""},
 		{"a reader of one team: the proof of what is not kept", "reader", "/v1/decisions/pruned/proof", false, 404, ""},
 		{"no right to read", "nobody", "/v1/decisions/d000001/proof", false, 403, ""},
@@ -37,6 +39,8 @@ func TestLogIsForWhoMayReadEverything(t *testing.T) {
 		{"a stranger: proof", "", "/v1/decisions/d000001/proof", false, 401, ""},
 
 		{"public: checkpoint", "", "/log/checkpoint", true, 200, "checkpoint"},
+		{"a stranger: cosigned checkpoint", "", "/log/checkpoint/witnessed", false, 401, ""},
+		{"public: cosigned checkpoint", "", "/log/checkpoint/witnessed", true, 200, "cosigned"},
 		{"public: tile", "", "/log/tile/0/000", true, 200, "tile 0/000"},
 		{"public: proofs hold decisions, and are not", "", "/v1/decisions/d000001/proof", true, 401, ""},
 	} {

@@ -102,6 +102,7 @@ type verifyLogFlags struct {
 	decision    string
 	save        string
 	format      string
+	witnesses   []string
 }
 
 func decisionsVerifyCommand() *cobra.Command {
@@ -115,7 +116,10 @@ Whoever changed the whole database, its log included, or put back an earlier one
 outside of it: name it with --checkpoint.
 
 With PROOF, a file that attestor decisions prove wrote, it verifies that proof by --key alone, without a record or a
-service; with --decision also that a decision's JSON is what was recorded.`,
+service; with --decision also that a decision's JSON is what was recorded.
+
+With --witness, each of these witnesses must have cosigned a checkpoint of the log: the proof's, one in the record, or one that
+the service gives. A log with a second history lacks the cosignatures of one of the two.`,
 		Example: "  attestor decisions verify --config attestor.yaml --checkpoint yesterday.checkpoint\n" +
 			"  attestor decisions verify decision.tlog-proof --key gate.example/decisions+1234abcd+A… --decision answer.json",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -131,16 +135,20 @@ service; with --decision also that a decision's JSON is what was recorded.`,
 					return fmt.Errorf("--key: %w", err)
 				}
 			}
+			witnesses, err := f.readWitnesses()
+			if err != nil {
+				return err
+			}
 			if f.format != "text" && f.format != "json" {
 				return errors.New("-o: want text or json")
 			}
 			if len(args) == 1 {
-				return f.proof(c, args[0])
+				return f.proof(c, args[0], witnesses)
 			}
 			if f.decision != "" {
 				return errors.New("--decision goes with a PROOF: it is compared with what the proof is of")
 			}
-			return f.record(c)
+			return f.record(c, witnesses)
 		},
 	}
 
@@ -150,6 +158,7 @@ service; with --decision also that a decision's JSON is what was recorded.`,
 	c.Flags().StringArrayVar(&f.checkpoints, "checkpoint", nil,
 		"a signed checkpoint in this `FILE` that was kept outside of the database, or gs://BUCKET/ORIGIN/checkpoint; repeatable; "+
 			"by default that of the configuration's log.bucket")
+	f.witnessFlag(c)
 	c.Flags().StringVar(&f.save, "save-checkpoint", "",
 		"write the log's signed checkpoint to this `FILE` where nothing is wrong, for --checkpoint of the next time")
 	c.Flags().StringVar(&f.decision, "decision", "", "with PROOF: the decision's JSON in this `FILE`, as the service answered it")
@@ -158,7 +167,7 @@ service; with --decision also that a decision's JSON is what was recorded.`,
 }
 
 // proof verifies one proof offline.
-func (f *verifyLogFlags) proof(c *cobra.Command, path string) error {
+func (f *verifyLogFlags) proof(c *cobra.Command, path string, witnesses []translog.WitnessKey) error {
 	if f.key == "" {
 		return errors.New("--key: name the log's public key; attestor decisions log-key prints it")
 	}
@@ -173,20 +182,25 @@ func (f *verifyLogFlags) proof(c *cobra.Command, path string) error {
 		}
 	}
 
-	p, err := audit.CheckProof(proof, content, f.key)
+	p, err := audit.CheckProof(proof, content, f.key, witnesses...)
 	if err != nil {
 		return &exit{1, fmt.Errorf("not proven: %w", err)}
 	}
 	if f.format == "json" {
-		return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{
+		out := map[string]any{
 			"id": p.Entry.ID, "time": p.Entry.Time, "index": p.Index, "origin": p.Checkpoint.Origin,
 			"entries": p.Checkpoint.Size, "decision": json.RawMessage(p.Decision),
-		})
+		}
+		if p.Cosigned != nil {
+			out["cosigned"] = p.Cosigned
+		}
+		return json.NewEncoder(c.OutOrStdout()).Encode(out)
 	}
 
 	out := fmt.Sprintf("Proven: decision %s of %s is entry %d of the log %s, whose checkpoint has %s.\n",
 		plain.Text(p.Entry.ID), p.Entry.Time.Format("2006-01-02T15:04:05.999999Z07:00"), p.Index,
 		plain.Text(p.Checkpoint.Origin), describe.Plural(int(p.Checkpoint.Size), "entry"))
+	out += cosigned(p.Cosigned)
 	if !p.Entry.Entered.IsZero() {
 		out += fmt.Sprintf("It is older than the log and was entered on %s: what it was before is not proven.\n",
 			p.Entry.Entered.Format("2006-01-02T15:04:05Z07:00"))
@@ -239,8 +253,8 @@ func readCheckpoint(ctx context.Context, path string) ([]byte, error) {
 }
 
 // record verifies a whole record.
-func (f *verifyLogFlags) record(c *cobra.Command) error {
-	r := audit.VerifyRequest{Key: f.key}
+func (f *verifyLogFlags) record(c *cobra.Command, witnesses []translog.WitnessKey) error {
+	r := audit.VerifyRequest{Key: f.key, Witnesses: witnesses, Demanded: len(witnesses) > 0}
 	for _, path := range f.checkpoints {
 		b, err := readCheckpoint(c.Context(), path)
 		if err != nil {
@@ -271,7 +285,7 @@ func (f *verifyLogFlags) record(c *cobra.Command) error {
 			Found []audit.Fault `json:"found"`
 		}{v, faults})
 	} else {
-		_, err = io.WriteString(c.OutOrStdout(), summary(v, r.Key))
+		_, err = io.WriteString(c.OutOrStdout(), summary(v, r.Key)+witnessed(v, r.Witnesses))
 	}
 	if err == nil && v.Faults > 0 {
 		return &exit{1, nil}
@@ -294,7 +308,7 @@ func (f *verifyLogFlags) compare(c *cobra.Command, r *audit.VerifyRequest) (v au
 		}
 		defer func() { err = errors.Join(err, cl.Close()) }()
 		v, err = audit.VerifyServed(c.Context(), audit.ServedLog{
-			Checkpoint: cl.Checkpoint, Tile: cl.LogTile, Proof: cl.Proof,
+			Checkpoint: cl.Checkpoint, Tile: cl.LogTile, Proof: cl.Proof, Witnessed: cl.WitnessedCheckpoint,
 		}, *r)
 		return v, f.keep(c.Context(), v, err, r.Key, cl.Checkpoint)
 	}
@@ -303,6 +317,9 @@ func (f *verifyLogFlags) compare(c *cobra.Command, r *audit.VerifyRequest) (v au
 		return v, err
 	}
 	if err := f.findKept(c.Context(), r); err != nil {
+		return v, err
+	}
+	if err := f.findWitnesses(r); err != nil {
 		return v, err
 	}
 	s, err := f.openStore(c.Context())

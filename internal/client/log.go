@@ -19,6 +19,11 @@ func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
 	return c.raw(ctx, "/log/checkpoint")
 }
 
+// WitnessedCheckpoint returns the newest checkpoint that witnesses cosigned. The error is of kind NotFound if there is none.
+func (c *Client) WitnessedCheckpoint(ctx context.Context) ([]byte, error) {
+	return c.raw(ctx, "/log/checkpoint/witnessed")
+}
+
 // LogTile returns a tile of the record's log, by its path of c2sp.org/tlog-tiles.
 func (c *Client) LogTile(ctx context.Context, path string) ([]byte, error) {
 	return c.raw(ctx, "/log/tile/"+path)

@@ -162,6 +162,21 @@ type Log struct {
 	// gs://BUCKET or gs://BUCKET/FOLDER. The newest checkpoint there shows a database
 	// that was put back or rewritten: such a log is not signed. Default: no copy.
 	Bucket string `yaml:"bucket"`
+	// Witnesses cosign the log's checkpoints (c2sp.org/tlog-witness), each only what
+	// continues what it cosigned before. Nothing waits for them. Default: none.
+	Witnesses []Witness `yaml:"witnesses"`
+}
+
+// A Witness is somebody else, who cosigns the log's checkpoints.
+type Witness struct {
+	// URL is the witness's submission prefix: https://HOST/PREFIX, or http on this
+	// machine. Required.
+	URL string `yaml:"url"`
+	// Key is the witness's public key as it publishes it, NAME+HASH+KEY of the type
+	// 0x04 of c2sp.org/tlog-cosignature. Required.
+	Key string `yaml:"key"`
+	// Private allows a witness at an address that is not public.
+	Private bool `yaml:"private"`
 }
 
 // Events says who is told of what.

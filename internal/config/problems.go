@@ -101,6 +101,7 @@ func (l Log) problems(s Store) []error {
 	if l.Bucket != "" && !bucketName.MatchString(l.Bucket) {
 		bad("log.bucket: %q is no place in Cloud Storage: write gs://BUCKET or gs://BUCKET/FOLDER", l.Bucket)
 	}
+	out = append(out, witnessProblems(l)...)
 	if s.None {
 		bad("log: a gate that keeps no decisions (store: none) has no log")
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,7 +20,8 @@ func (e *Engine) servedLog() *server.Log {
 		return nil
 	}
 	return &server.Log{
-		Proof: e.Store.Prove, Checkpoint: e.Store.Checkpoint, Tile: e.Store.LogTile, Public: e.Config.Log.Public,
+		Proof: e.Store.Prove, Checkpoint: e.Store.Checkpoint, Witnessed: e.Store.WitnessedCheckpoint,
+		Tile: e.Store.LogTile, Public: e.Config.Log.Public,
 	}
 }
 
@@ -63,6 +66,37 @@ func (e *Engine) copyLog(ctx context.Context) {
 	})
 }
 
+// witnessLog has the record's log cosigned by its witnesses until ctx ends. A witness that does not cosign holds up nothing, and
+// is reported when that begins and when it ends. One that saw another history is reported in each round.
+func (e *Engine) witnessLog(ctx context.Context) {
+	var mu sync.Mutex
+	failing := map[string]bool{}
+	e.Store.WitnessLog(ctx, func(name string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		witness := slog.String("witness", name)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && e.witnessRefused(name):
+			e.log.ErrorContext(ctx, "A WITNESS SAW ANOTHER HISTORY OF THE RECORD'S LOG: the database was put back or rewritten, or "+
+				"another gate signs under this name; decisions are recorded and signed", witness, slog.String("error", err.Error()))
+		case err != nil && !failing[name]:
+			e.log.ErrorContext(ctx, "a witness does not cosign the record's log; it is asked again",
+				witness, slog.String("error", err.Error()))
+		case err == nil && failing[name]:
+			e.log.InfoContext(ctx, "a witness cosigns the record's log again", witness)
+		}
+		failing[name] = err != nil
+	})
+}
+
+// witnessRefused reports whether a witness saw another history of the log.
+func (e *Engine) witnessRefused(name string) bool {
+	state, _ := e.Store.LogState()
+	return slices.ContainsFunc(state.Witnesses, func(w audit.WitnessState) bool { return w.Name == name && w.Refused })
+}
+
 // enterLog gives decisions that are older than the record's log their entries, until all
 // have one or ctx ends.
 func (e *Engine) enterLog(ctx context.Context) {
@@ -105,7 +139,11 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 			Help: "Since entries of the record's log first waited for the signature that they lack; 0 if none do.",
 		}, func(s audit.LogState) float64 { return s.Behind.Seconds() }),
 	}
-	if state, _ := s.LogState(); !state.Copied {
+	state, _ := s.LogState()
+	for _, w := range state.Witnesses {
+		out = append(out, witnessMetrics(w.Name, gauge)...)
+	}
+	if !state.Copied {
 		return out
 	}
 	return append(out,
@@ -124,4 +162,40 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 			}
 			return 0
 		}))
+}
+
+// witnessMetrics say how far one witness cosigned the record's log.
+func witnessMetrics(
+	name string, gauge func(prometheus.GaugeOpts, func(audit.LogState) float64) prometheus.Collector,
+) []prometheus.Collector {
+	of := func(value func(audit.WitnessState) float64) func(audit.LogState) float64 {
+		return func(s audit.LogState) float64 {
+			for _, w := range s.Witnesses {
+				if w.Name == name {
+					return value(w)
+				}
+			}
+			return 0
+		}
+	}
+	labels := prometheus.Labels{"witness": name}
+	return []prometheus.Collector{
+		gauge(prometheus.GaugeOpts{
+			Name: "attestor_log_witnessed_entries", ConstLabels: labels,
+			Help: "Entries of the newest checkpoint of the record's log that a witness cosigned.",
+		}, of(func(w audit.WitnessState) float64 { return float64(w.Entries) })),
+		gauge(prometheus.GaugeOpts{
+			Name: "attestor_log_unwitnessed_seconds", ConstLabels: labels,
+			Help: "Since entries of the record's log first waited for a witness's cosignature; 0 if none do.",
+		}, of(func(w audit.WitnessState) float64 { return w.Behind.Seconds() })),
+		gauge(prometheus.GaugeOpts{
+			Name: "attestor_log_disputed", ConstLabels: labels,
+			Help: "1 if a witness saw a history of the record's log that the log does not continue.",
+		}, of(func(w audit.WitnessState) float64 {
+			if w.Refused {
+				return 1
+			}
+			return 0
+		})),
+	}
 }

@@ -54,6 +54,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	go e.keepLog(background)
 	go e.copyLog(background)
+	go e.witnessLog(background)
 	go e.enterLog(background)
 	if e.courier != nil {
 		go e.keepOutbox(background)

@@ -20,6 +20,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/objects"
 	"github.com/attestor-gate/attestor/internal/when"
+	"github.com/attestor-gate/attestor/internal/witness"
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/provenance"
 	"github.com/attestor-gate/attestor/verify/referrers"
@@ -53,7 +54,25 @@ func openStore(ctx context.Context, c config.Config, use kmsUse) (*audit.Store, 
 			return nil, fmt.Errorf("log.bucket: %w", err)
 		}
 	}
+	if out.Log != nil {
+		if out.Log.Witnesses, err = witnesses(*c.Log); err != nil {
+			return nil, err
+		}
+	}
 	return audit.Open(ctx, out)
+}
+
+// witnesses are those that cosign the record's log.
+func witnesses(l config.Log) ([]*witness.Client, error) {
+	var out []*witness.Client
+	for _, w := range l.Witnesses {
+		client, err := witness.New(w.URL, w.Key, w.Private)
+		if err != nil {
+			return nil, fmt.Errorf("log.witnesses: %w", err)
+		}
+		out = append(out, client)
+	}
+	return out, nil
 }
 
 // recordOf says where the record is, by the configuration.
