@@ -47,7 +47,7 @@ func TestWitnessesAreChecked(t *testing.T) {
 		"of the log's name":         {entry(at, key("gate.example/decisions", 3)), "a log cannot be its own witness"},
 		"an unknown member":         {"{url: '" + at + "', key: '" + one + "', quorum: 1}", "quorum"},
 		"more than are allowed":     {strings.Repeat(entry(at, one)+",", 17), "log.witnesses: there are 17; at most 16"},
-		"the address is not a text": {"{url: [a], key: '" + one + "'}", "url"},
+		"the address is not a text": {"{url: [a], key: '" + one + "'}", "cannot construct"},
 	} {
 		text := leastConfig + "log: {key: log.pem, origin: gate.example/decisions, witnesses: [" + tt.witnesses + "]}\n"
 		_, err := config.Load(configFile(t, text), noEnv, profile)
