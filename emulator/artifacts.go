@@ -45,14 +45,14 @@ func artifact(re *regexp.Regexp, field, name string) (r imageRepository, pkg, la
 
 // GetRepository answers for any name: the emulator makes no repositories, and every one is there.
 func (s artifactService) GetRepository(
-	_ context.Context,
+	ctx context.Context,
 	r *registrypb.GetRepositoryRequest,
 ) (*registrypb.Repository, error) {
 	repository, _, _, err := artifact(s.artifacts.repository, "name", r.GetName())
 	if err != nil {
 		return nil, err
 	}
-	if err := s.require("artifactregistry.repositories.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "artifactregistry.repositories.get", r.GetName()); err != nil {
 		return nil, err
 	}
 	return repositoryMessage(repository), nil
@@ -70,7 +70,7 @@ func (s artifactService) ListRepositories(
 	if err := checkName(s.names.location, "parent", r.GetParent()); err != nil {
 		return nil, err
 	}
-	if err := s.require("artifactregistry.repositories.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "artifactregistry.repositories.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 
@@ -130,7 +130,7 @@ func (s artifactService) ListDockerImages(
 	if err != nil {
 		return nil, err
 	}
-	if err := s.require("artifactregistry.dockerimages.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "artifactregistry.dockerimages.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 
@@ -158,7 +158,7 @@ func (s artifactService) GetDockerImage(
 	if err != nil {
 		return nil, err
 	}
-	if err := s.require("artifactregistry.dockerimages.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "artifactregistry.dockerimages.get", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -219,7 +219,7 @@ func (s artifactService) ListPackages(
 	if err != nil {
 		return nil, err
 	}
-	if err := s.require("artifactregistry.packages.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "artifactregistry.packages.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 
@@ -245,7 +245,7 @@ func (s artifactService) ListVersions(
 	ctx context.Context,
 	r *registrypb.ListVersionsRequest,
 ) (*registrypb.ListVersionsResponse, error) {
-	if err := s.require("artifactregistry.versions.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "artifactregistry.versions.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 	all, err := s.packageImages(ctx, r.GetParent())
@@ -306,7 +306,7 @@ func (s artifactService) GetVersion(
 	if err != nil {
 		return nil, notFound("Version %s not found.", r.GetName()) // a name that no version can have
 	}
-	if err := s.require("artifactregistry.versions.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "artifactregistry.versions.get", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -342,7 +342,7 @@ func (s artifactService) ListTags(
 	ctx context.Context,
 	r *registrypb.ListTagsRequest,
 ) (*registrypb.ListTagsResponse, error) {
-	if err := s.require("artifactregistry.tags.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "artifactregistry.tags.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 	all, err := s.packageImages(ctx, r.GetParent())
@@ -376,7 +376,7 @@ func (s artifactService) GetTag(ctx context.Context, r *registrypb.GetTagRequest
 	if err != nil {
 		return nil, err
 	}
-	if err := s.require("artifactregistry.tags.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "artifactregistry.tags.get", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -396,7 +396,7 @@ func (s artifactService) GetTag(ctx context.Context, r *registrypb.GetTagRequest
 
 func (s artifactService) CreateTag(ctx context.Context, r *registrypb.CreateTagRequest) (*registrypb.Tag, error) {
 	name := r.GetParent() + "/tags/" + r.GetTagId()
-	if err := s.require("artifactregistry.tags.create", r.GetParent()); err != nil {
+	if err := s.require(ctx, "artifactregistry.tags.create", r.GetParent()); err != nil {
 		return nil, err
 	}
 	if _, err := s.GetTag(ctx, &registrypb.GetTagRequest{Name: name}); status.Code(err) == codes.OK {
@@ -407,7 +407,7 @@ func (s artifactService) CreateTag(ctx context.Context, r *registrypb.CreateTagR
 
 func (s artifactService) UpdateTag(ctx context.Context, r *registrypb.UpdateTagRequest) (*registrypb.Tag, error) {
 	name := r.GetTag().GetName()
-	if err := s.require("artifactregistry.tags.update", name); err != nil {
+	if err := s.require(ctx, "artifactregistry.tags.update", name); err != nil {
 		return nil, err
 	}
 	if _, err := s.GetTag(ctx, &registrypb.GetTagRequest{Name: name}); err != nil {
@@ -440,7 +440,7 @@ func (s artifactService) setTag(ctx context.Context, name string, t *registrypb.
 }
 
 func (s artifactService) DeleteTag(ctx context.Context, r *registrypb.DeleteTagRequest) (*emptypb.Empty, error) {
-	if err := s.require("artifactregistry.tags.delete", r.GetName()); err != nil {
+	if err := s.require(ctx, "artifactregistry.tags.delete", r.GetName()); err != nil {
 		return nil, err
 	}
 	if _, err := s.GetTag(ctx, &registrypb.GetTagRequest{Name: r.GetName()}); err != nil {

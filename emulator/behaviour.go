@@ -73,6 +73,20 @@ type Behaviour struct {
 	// Denied permissions: TestIamPermissions leaves them out, and calls that
 	// need them are PERMISSION_DENIED. All others are granted.
 	Denied []Denial
+	// EnforceIAM lets the stored IAM policies decide: a call needs a binding on its resource, or above it, that has the
+	// caller and a role with the permission. The caller is what its bearer token says; the token "owner" may do all.
+	EnforceIAM bool
+	// Quotas limit calls; beyond them they are RESOURCE_EXHAUSTED.
+	Quotas []Quota
+}
+
+// Quota is how many calls of a method are answered in a time.
+type Quota struct {
+	// Method is the rpc's name as in [Fault]; "" is every method, together.
+	Method string
+	// Limit is how many calls each Per, which starts with the first of them.
+	Limit int
+	Per   time.Duration
 }
 
 // Denial takes one permission away.
@@ -94,6 +108,11 @@ func (b Behaviour) validate() error {
 			b.EmptyPages,
 		)
 	}
+	for _, q := range b.Quotas {
+		if q.Limit < 1 || q.Per <= 0 {
+			return fmt.Errorf("checking emulator behaviour: a quota of %d calls each %v admits nothing", q.Limit, q.Per)
+		}
+	}
 	return nil
 }
 
@@ -112,7 +131,7 @@ func (e *Emulator) SetBehaviour(b Behaviour) {
 	}
 
 	// The caller may go on changing its slices.
-	b.Denied, b.Unreachable = slices.Clone(b.Denied), slices.Clone(b.Unreachable)
+	b.Denied, b.Unreachable, b.Quotas = slices.Clone(b.Denied), slices.Clone(b.Unreachable), slices.Clone(b.Quotas)
 	e.behaviourMu.Lock()
 	defer e.behaviourMu.Unlock()
 	e.behaviour = b

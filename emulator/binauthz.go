@@ -20,13 +20,13 @@ import (
 )
 
 func (s binauthzService) GetAttestor(
-	_ context.Context,
+	ctx context.Context,
 	r *binauthzpb.GetAttestorRequest,
 ) (*binauthzpb.Attestor, error) {
 	if err := checkName(s.names.attestor, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("binaryauthorization.attestors.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "binaryauthorization.attestors.get", r.GetName()); err != nil {
 		return nil, err
 	}
 	return s.attestor(r.GetName())
@@ -44,10 +44,10 @@ func (e *Emulator) attestor(name string) (*binauthzpb.Attestor, error) {
 }
 
 func (s binauthzService) ListAttestors(
-	_ context.Context,
+	ctx context.Context,
 	r *binauthzpb.ListAttestorsRequest,
 ) (*binauthzpb.ListAttestorsResponse, error) {
-	if err := s.require("binaryauthorization.attestors.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "binaryauthorization.attestors.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 	out, next, err := objectPage[binauthzpb.Attestor](s.store, tableAttestors, objectQuery{
@@ -57,14 +57,14 @@ func (s binauthzService) ListAttestors(
 }
 
 func (s binauthzService) CreateAttestor(
-	_ context.Context,
+	ctx context.Context,
 	r *binauthzpb.CreateAttestorRequest,
 ) (*binauthzpb.Attestor, error) {
 	name := r.GetParent() + "/attestors/" + r.GetAttestorId()
 	if err := checkName(s.names.attestor, "attestor_id", name); err != nil {
 		return nil, err
 	}
-	if err := s.require("binaryauthorization.attestors.create", r.GetParent()); err != nil {
+	if err := s.require(ctx, "binaryauthorization.attestors.create", r.GetParent()); err != nil {
 		return nil, err
 	}
 
@@ -89,14 +89,14 @@ func (s binauthzService) CreateAttestor(
 
 // UpdateAttestor replaces the whole attestor. The note is immutable.
 func (s binauthzService) UpdateAttestor(
-	_ context.Context,
+	ctx context.Context,
 	r *binauthzpb.UpdateAttestorRequest,
 ) (*binauthzpb.Attestor, error) {
 	name := r.GetAttestor().GetName()
 	if err := checkName(s.names.attestor, "attestor.name", name); err != nil {
 		return nil, err
 	}
-	if err := s.require("binaryauthorization.attestors.update", name); err != nil {
+	if err := s.require(ctx, "binaryauthorization.attestors.update", name); err != nil {
 		return nil, err
 	}
 
@@ -124,13 +124,13 @@ func (s binauthzService) UpdateAttestor(
 }
 
 func (s binauthzService) DeleteAttestor(
-	_ context.Context,
+	ctx context.Context,
 	r *binauthzpb.DeleteAttestorRequest,
 ) (*emptypb.Empty, error) {
 	if err := checkName(s.names.attestor, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("binaryauthorization.attestors.delete", r.GetName()); err != nil {
+	if err := s.require(ctx, "binaryauthorization.attestors.delete", r.GetName()); err != nil {
 		return nil, err
 	}
 

@@ -49,6 +49,7 @@ type Emulator struct {
 	now       func() time.Time
 	store     *store
 	faults    *faults
+	usage     *usage
 	keys      *keyCache
 	names     resourceNames
 	artifacts artifactNames
@@ -94,6 +95,7 @@ func New(o Options) (*Emulator, error) {
 		now:       o.Now,
 		store:     st,
 		faults:    newFaults(),
+		usage:     newUsage(),
 		keys:      newKeyCache(),
 		names:     newResourceNames(),
 		artifacts: newArtifactNames(),

@@ -171,6 +171,9 @@ func (e *Emulator) intercept(
 
 func (e *Emulator) answer(ctx context.Context, method string, req any, next grpc.UnaryHandler) (any, error) {
 	msg, _ := req.(proto.Message)
+	if err := e.withinQuotas(method, msg); err != nil {
+		return nil, err
+	}
 	f, ok := e.faults.pick(method, msg)
 	if !ok {
 		return next(ctx, req)

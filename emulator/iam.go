@@ -12,9 +12,9 @@ import (
 // maxPermissions is how many one TestIamPermissions call may ask about.
 const maxPermissions = 100
 
-// testPermissions answers which permissions no behaviour takes away. IAM
-// policies are kept and given back, but grant and take nothing.
-func (e *Emulator) testPermissions(r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
+// testPermissions answers which permissions the caller has. IAM policies are
+// kept and given back; they grant and take nothing unless EnforceIAM is set.
+func (e *Emulator) testPermissions(ctx context.Context, r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
 	if r.GetResource() == "" {
 		return nil, invalid("resource", "resource is required")
 	}
@@ -22,40 +22,47 @@ func (e *Emulator) testPermissions(r *iampb.TestIamPermissionsRequest) (*iampb.T
 		return nil, invalid("permissions", "at most 100 permissions can be tested at once")
 	}
 
-	b := e.Behaviour()
+	e.store.mu.RLock()
+	defer e.store.mu.RUnlock()
 	out := &iampb.TestIamPermissionsResponse{}
 	for _, p := range r.GetPermissions() {
 		// The live service's own words.
 		if p == "" || strings.Contains(p, "*") {
 			return nil, invalid("permissions", "permissions with wildcards (such as * or storage.*) are not allowed")
 		}
-		if !b.denies(p, r.GetResource()) {
+		if e.requireLocked(ctx, p, r.GetResource()) == nil {
 			out.Permissions = append(out.Permissions, p)
 		}
 	}
 	return out, nil
 }
 
-func (e *Emulator) iamPolicy(r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
+func (e *Emulator) iamPolicy(ctx context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
 	if r.GetResource() == "" {
 		return nil, invalid("resource", "resource is required")
 	}
 	e.store.mu.RLock()
 	defer e.store.mu.RUnlock()
 
+	if err := e.requireLocked(ctx, policyPermission(r.GetResource(), "get"), r.GetResource()); err != nil {
+		return nil, err
+	}
 	if row, ok := e.store.get(tableIAM, r.GetResource()); ok {
 		return decode[iampb.Policy](row), nil
 	}
 	return &iampb.Policy{Version: 1, Etag: []byte("0")}, nil
 }
 
-func (e *Emulator) setIAMPolicy(r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
+func (e *Emulator) setIAMPolicy(ctx context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
 	if r.GetResource() == "" || r.GetPolicy() == nil {
 		return nil, invalid("policy", "resource and policy are required")
 	}
 	e.store.mu.Lock()
 	defer e.store.mu.Unlock()
 
+	if err := e.requireLocked(ctx, policyPermission(r.GetResource(), "set"), r.GetResource()); err != nil {
+		return nil, err
+	}
 	etag := "0"
 	if row, ok := e.store.get(tableIAM, r.GetResource()); ok {
 		etag = string(decode[iampb.Policy](row).GetEtag())
@@ -72,46 +79,46 @@ func (e *Emulator) setIAMPolicy(r *iampb.SetIamPolicyRequest) (*iampb.Policy, er
 }
 
 func (s iamService) TestIamPermissions(
-	_ context.Context,
+	ctx context.Context,
 	r *iampb.TestIamPermissionsRequest,
 ) (*iampb.TestIamPermissionsResponse, error) {
-	return s.testPermissions(r)
+	return s.testPermissions(ctx, r)
 }
 
-func (s iamService) GetIamPolicy(_ context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
-	return s.iamPolicy(r)
+func (s iamService) GetIamPolicy(ctx context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.iamPolicy(ctx, r)
 }
 
-func (s iamService) SetIamPolicy(_ context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
-	return s.setIAMPolicy(r)
+func (s iamService) SetIamPolicy(ctx context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.setIAMPolicy(ctx, r)
 }
 
 func (s *analysisService) TestIamPermissions(
-	_ context.Context,
+	ctx context.Context,
 	r *iampb.TestIamPermissionsRequest,
 ) (*iampb.TestIamPermissionsResponse, error) {
-	return s.testPermissions(r)
+	return s.testPermissions(ctx, r)
 }
 
-func (s *analysisService) GetIamPolicy(_ context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
-	return s.iamPolicy(r)
+func (s *analysisService) GetIamPolicy(ctx context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.iamPolicy(ctx, r)
 }
 
-func (s *analysisService) SetIamPolicy(_ context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
-	return s.setIAMPolicy(r)
+func (s *analysisService) SetIamPolicy(ctx context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.setIAMPolicy(ctx, r)
 }
 
 func (s artifactService) TestIamPermissions(
-	_ context.Context,
+	ctx context.Context,
 	r *iampb.TestIamPermissionsRequest,
 ) (*iampb.TestIamPermissionsResponse, error) {
-	return s.testPermissions(r)
+	return s.testPermissions(ctx, r)
 }
 
-func (s artifactService) GetIamPolicy(_ context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
-	return s.iamPolicy(r)
+func (s artifactService) GetIamPolicy(ctx context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.iamPolicy(ctx, r)
 }
 
-func (s artifactService) SetIamPolicy(_ context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
-	return s.setIAMPolicy(r)
+func (s artifactService) SetIamPolicy(ctx context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
+	return s.setIAMPolicy(ctx, r)
 }

@@ -13,10 +13,10 @@ import (
 )
 
 func (s kmsService) ListKeyRings(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.ListKeyRingsRequest,
 ) (*kmspb.ListKeyRingsResponse, error) {
-	if err := s.require("cloudkms.keyRings.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "cloudkms.keyRings.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 
@@ -28,10 +28,10 @@ func (s kmsService) ListKeyRings(
 }
 
 func (s kmsService) ListCryptoKeys(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.ListCryptoKeysRequest,
 ) (*kmspb.ListCryptoKeysResponse, error) {
-	if err := s.require("cloudkms.cryptoKeys.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "cloudkms.cryptoKeys.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 
@@ -43,10 +43,10 @@ func (s kmsService) ListCryptoKeys(
 }
 
 func (s kmsService) ListCryptoKeyVersions(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.ListCryptoKeyVersionsRequest,
 ) (*kmspb.ListCryptoKeyVersionsResponse, error) {
-	if err := s.require("cloudkms.cryptoKeyVersions.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "cloudkms.cryptoKeyVersions.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 

@@ -23,7 +23,7 @@ const destroyAfter = 30 * 24 * time.Hour
 // KMS takes no shorter and no longer time.
 const minDestroyAfter, maxDestroyAfter = 24 * time.Hour, 120 * 24 * time.Hour
 
-func (s kmsService) CreateKeyRing(_ context.Context, r *kmspb.CreateKeyRingRequest) (*kmspb.KeyRing, error) {
+func (s kmsService) CreateKeyRing(ctx context.Context, r *kmspb.CreateKeyRingRequest) (*kmspb.KeyRing, error) {
 	if err := checkName(s.names.location, "parent", r.GetParent()); err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (s kmsService) CreateKeyRing(_ context.Context, r *kmspb.CreateKeyRingReque
 		return nil, err
 	}
 
-	if err := s.require("cloudkms.keyRings.create", r.GetParent()); err != nil {
+	if err := s.require(ctx, "cloudkms.keyRings.create", r.GetParent()); err != nil {
 		return nil, err
 	}
 	s.store.mu.Lock()
@@ -48,8 +48,8 @@ func (s kmsService) CreateKeyRing(_ context.Context, r *kmspb.CreateKeyRingReque
 	return ring, s.store.apply(change{table: tableKeyRings, name: name, data: encode(ring)})
 }
 
-func (s kmsService) GetKeyRing(_ context.Context, r *kmspb.GetKeyRingRequest) (*kmspb.KeyRing, error) {
-	if err := s.require("cloudkms.keyRings.get", r.GetName()); err != nil {
+func (s kmsService) GetKeyRing(ctx context.Context, r *kmspb.GetKeyRingRequest) (*kmspb.KeyRing, error) {
+	if err := s.require(ctx, "cloudkms.keyRings.get", r.GetName()); err != nil {
 		return nil, err
 	}
 	s.store.mu.RLock()
@@ -62,12 +62,12 @@ func (s kmsService) GetKeyRing(_ context.Context, r *kmspb.GetKeyRingRequest) (*
 	return decode[kmspb.KeyRing](row), nil
 }
 
-func (s kmsService) CreateCryptoKey(_ context.Context, r *kmspb.CreateCryptoKeyRequest) (*kmspb.CryptoKey, error) {
+func (s kmsService) CreateCryptoKey(ctx context.Context, r *kmspb.CreateCryptoKeyRequest) (*kmspb.CryptoKey, error) {
 	name := r.GetParent() + "/cryptoKeys/" + r.GetCryptoKeyId()
 	if err := checkName(s.names.key, "crypto_key_id", name); err != nil {
 		return nil, err
 	}
-	if err := s.require("cloudkms.cryptoKeys.create", r.GetParent()); err != nil {
+	if err := s.require(ctx, "cloudkms.cryptoKeys.create", r.GetParent()); err != nil {
 		return nil, err
 	}
 
@@ -214,8 +214,8 @@ func (e *Emulator) SeedKey(version string, a kmspb.CryptoKeyVersion_CryptoKeyVer
 	return e.store.apply(changes...)
 }
 
-func (s kmsService) GetCryptoKey(_ context.Context, r *kmspb.GetCryptoKeyRequest) (*kmspb.CryptoKey, error) {
-	if err := s.require("cloudkms.cryptoKeys.get", r.GetName()); err != nil {
+func (s kmsService) GetCryptoKey(ctx context.Context, r *kmspb.GetCryptoKeyRequest) (*kmspb.CryptoKey, error) {
+	if err := s.require(ctx, "cloudkms.cryptoKeys.get", r.GetName()); err != nil {
 		return nil, err
 	}
 	s.store.mu.RLock()
@@ -229,13 +229,13 @@ func (s kmsService) GetCryptoKey(_ context.Context, r *kmspb.GetCryptoKeyRequest
 }
 
 func (s kmsService) CreateCryptoKeyVersion(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.CreateCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
-	if err := s.require("cloudkms.cryptoKeyVersions.create", r.GetParent()); err != nil {
+	if err := s.require(ctx, "cloudkms.cryptoKeyVersions.create", r.GetParent()); err != nil {
 		return nil, err
 	}
-	key, err := s.GetCryptoKey(context.Background(), &kmspb.GetCryptoKeyRequest{Name: r.GetParent()})
+	key, err := s.GetCryptoKey(ctx, &kmspb.GetCryptoKeyRequest{Name: r.GetParent()})
 	if err != nil {
 		return nil, err
 	}
@@ -278,10 +278,10 @@ func (s kmsService) CreateCryptoKeyVersion(
 }
 
 func (s kmsService) GetCryptoKeyVersion(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.GetCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
-	if err := s.require("cloudkms.cryptoKeyVersions.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "cloudkms.cryptoKeyVersions.get", r.GetName()); err != nil {
 		return nil, err
 	}
 	s.store.mu.RLock()
@@ -296,10 +296,11 @@ func (s kmsService) GetCryptoKeyVersion(
 
 // changeVersion changes a version under the lock.
 func (s kmsService) changeVersion(
+	ctx context.Context,
 	permission, name string,
 	f func(*kmspb.CryptoKeyVersion) error,
 ) (*kmspb.CryptoKeyVersion, error) {
-	if err := s.require(permission, name); err != nil {
+	if err := s.require(ctx, permission, name); err != nil {
 		return nil, err
 	}
 	s.store.mu.Lock()
@@ -318,7 +319,7 @@ func (s kmsService) changeVersion(
 
 // UpdateCryptoKeyVersion enables and disables, as KMS does and no more.
 func (s kmsService) UpdateCryptoKeyVersion(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.UpdateCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
 	if p := r.GetUpdateMask().GetPaths(); len(p) != 1 || p[0] != "state" {
@@ -333,6 +334,7 @@ func (s kmsService) UpdateCryptoKeyVersion(
 	}
 
 	return s.changeVersion(
+		ctx,
 		"cloudkms.cryptoKeyVersions.update",
 		r.GetCryptoKeyVersion().GetName(),
 		func(v *kmspb.CryptoKeyVersion) error {
@@ -352,7 +354,7 @@ func (s kmsService) UpdateCryptoKeyVersion(
 }
 
 func (s kmsService) DestroyCryptoKeyVersion(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.DestroyCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
 	// The key says how long a destruction can be undone.
@@ -367,7 +369,7 @@ func (s kmsService) DestroyCryptoKeyVersion(
 		s.store.mu.RUnlock()
 	}
 
-	return s.changeVersion("cloudkms.cryptoKeyVersions.destroy", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
+	return s.changeVersion(ctx, "cloudkms.cryptoKeyVersions.destroy", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
 		// Cloud KMS, "Key version states": a destroyed or scheduled version takes no
 		// second schedule.
 		if st := v.GetState(); st == kmspb.CryptoKeyVersion_DESTROYED ||
@@ -385,10 +387,10 @@ func (s kmsService) DestroyCryptoKeyVersion(
 }
 
 func (s kmsService) RestoreCryptoKeyVersion(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.RestoreCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
-	return s.changeVersion("cloudkms.cryptoKeyVersions.restore", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
+	return s.changeVersion(ctx, "cloudkms.cryptoKeyVersions.restore", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
 		// Only a scheduled version can be restored, and it comes back disabled.
 		if st := v.GetState(); st != kmspb.CryptoKeyVersion_DESTROY_SCHEDULED {
 			return status.Errorf(

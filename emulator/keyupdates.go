@@ -15,14 +15,14 @@ import (
 // UpdateCryptoKey changes labels and the algorithm of later versions. google.cloud.kms.v1, update_mask: "Required. List
 // of fields to be updated in this request."
 func (s kmsService) UpdateCryptoKey(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.UpdateCryptoKeyRequest,
 ) (*kmspb.CryptoKey, error) {
 	name := r.GetCryptoKey().GetName()
 	if err := checkName(s.names.key, "crypto_key.name", name); err != nil {
 		return nil, err
 	}
-	if err := s.require("cloudkms.cryptoKeys.update", name); err != nil {
+	if err := s.require(ctx, "cloudkms.cryptoKeys.update", name); err != nil {
 		return nil, err
 	}
 
@@ -64,7 +64,7 @@ func (s kmsService) UpdateCryptoKeyPrimaryVersion(
 	ctx context.Context,
 	r *kmspb.UpdateCryptoKeyPrimaryVersionRequest,
 ) (*kmspb.CryptoKey, error) {
-	if err := s.require("cloudkms.cryptoKeys.update", r.GetName()); err != nil {
+	if err := s.require(ctx, "cloudkms.cryptoKeys.update", r.GetName()); err != nil {
 		return nil, err
 	}
 	key, err := s.GetCryptoKey(ctx, &kmspb.GetCryptoKeyRequest{Name: r.GetName()})
@@ -93,13 +93,13 @@ func location(project, id string) *locationpb.Location {
 }
 
 func (s locationService) ListLocations(
-	_ context.Context,
+	ctx context.Context,
 	r *locationpb.ListLocationsRequest,
 ) (*locationpb.ListLocationsResponse, error) {
 	if err := checkName(s.names.project, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("cloudkms.locations.list", r.GetName()); err != nil {
+	if err := s.require(ctx, "cloudkms.locations.list", r.GetName()); err != nil {
 		return nil, err
 	}
 	if r.GetFilter() != "" {
@@ -115,13 +115,13 @@ func (s locationService) ListLocations(
 }
 
 func (s locationService) GetLocation(
-	_ context.Context,
+	ctx context.Context,
 	r *locationpb.GetLocationRequest,
 ) (*locationpb.Location, error) {
 	if err := checkName(s.names.location, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("cloudkms.locations.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "cloudkms.locations.get", r.GetName()); err != nil {
 		return nil, err
 	}
 

@@ -81,11 +81,11 @@ func (s kmsService) enabledVersion(name string) (*kmspb.CryptoKeyVersion, error)
 	return v, nil
 }
 
-func (s kmsService) GetPublicKey(_ context.Context, r *kmspb.GetPublicKeyRequest) (*kmspb.PublicKey, error) {
+func (s kmsService) GetPublicKey(ctx context.Context, r *kmspb.GetPublicKeyRequest) (*kmspb.PublicKey, error) {
 	if err := checkName(s.names.version, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("cloudkms.cryptoKeyVersions.viewPublicKey", r.GetName()); err != nil {
+	if err := s.require(ctx, "cloudkms.cryptoKeyVersions.viewPublicKey", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -123,13 +123,13 @@ func (s kmsService) publicPEM(v *kmspb.CryptoKeyVersion) (string, error) {
 }
 
 func (s kmsService) AsymmetricSign(
-	_ context.Context,
+	ctx context.Context,
 	r *kmspb.AsymmetricSignRequest,
 ) (*kmspb.AsymmetricSignResponse, error) {
 	if err := checkName(s.names.version, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("cloudkms.cryptoKeyVersions.useToSign", r.GetName()); err != nil {
+	if err := s.require(ctx, "cloudkms.cryptoKeyVersions.useToSign", r.GetName()); err != nil {
 		return nil, err
 	}
 

@@ -72,13 +72,13 @@ func pageSize(n int32) (int, error) {
 }
 
 func (s *grafeasService) ListOccurrences(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.ListOccurrencesRequest,
 ) (*grafeaspb.ListOccurrencesResponse, error) {
 	if err := checkName(s.names.parent, "parent", r.GetParent()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.occurrences.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "containeranalysis.occurrences.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 
@@ -97,13 +97,13 @@ func (s *grafeasService) ListOccurrences(
 }
 
 func (s *grafeasService) ListNoteOccurrences(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.ListNoteOccurrencesRequest,
 ) (*grafeaspb.ListNoteOccurrencesResponse, error) {
 	if err := checkName(s.names.note, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.notes.listOccurrences", r.GetName()); err != nil {
+	if err := s.require(ctx, "containeranalysis.notes.listOccurrences", r.GetName()); err != nil {
 		return nil, err
 	}
 

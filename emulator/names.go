@@ -109,14 +109,6 @@ func alreadyExists(name, msg string) error {
 	return withDetails(status.New(codes.AlreadyExists, msg), resourceInfo(name, msg))
 }
 
-// require fails a call whose permission a behaviour takes away.
-func (e *Emulator) require(permission, resource string) error {
-	if !e.Behaviour().denies(permission, resource) {
-		return nil
-	}
-	return denied(permission, resource)
-}
-
 func denied(permission, resource string) error {
 	msg := fmt.Sprintf("Permission '%s' denied on resource '%s' (or it may not exist).", permission, resource)
 	service, _, _ := strings.Cut(permission, ".")

@@ -13,11 +13,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-func (s *grafeasService) GetNote(_ context.Context, r *grafeaspb.GetNoteRequest) (*grafeaspb.Note, error) {
+func (s *grafeasService) GetNote(ctx context.Context, r *grafeaspb.GetNoteRequest) (*grafeaspb.Note, error) {
 	if err := checkName(s.names.note, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.notes.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "containeranalysis.notes.get", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -34,13 +34,13 @@ func (s *grafeasService) GetNote(_ context.Context, r *grafeaspb.GetNoteRequest)
 // ListNotes filters by any field of a note. Which fields the live service takes is not documented; `gcloud artifacts
 // vulnerabilities load-vex` sends vulnerability_assessment.product.generic_uri="…".
 func (s *grafeasService) ListNotes(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.ListNotesRequest,
 ) (*grafeaspb.ListNotesResponse, error) {
 	if err := checkName(s.names.parent, "parent", r.GetParent()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.notes.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "containeranalysis.notes.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 
@@ -63,8 +63,8 @@ func (s *grafeasService) ListNotes(
 	return &grafeaspb.ListNotesResponse{Notes: out, NextPageToken: next, Unreachable: unreachable}, nil
 }
 
-func (s *grafeasService) CreateNote(_ context.Context, r *grafeaspb.CreateNoteRequest) (*grafeaspb.Note, error) {
-	out, err := s.createNotes(r.GetParent(), map[string]*grafeaspb.Note{r.GetNoteId(): r.GetNote()})
+func (s *grafeasService) CreateNote(ctx context.Context, r *grafeaspb.CreateNoteRequest) (*grafeaspb.Note, error) {
+	out, err := s.createNotes(ctx, r.GetParent(), map[string]*grafeaspb.Note{r.GetNoteId(): r.GetNote()})
 	if err != nil {
 		return nil, err
 	}
@@ -72,13 +72,13 @@ func (s *grafeasService) CreateNote(_ context.Context, r *grafeaspb.CreateNoteRe
 }
 
 func (s *grafeasService) BatchCreateNotes(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.BatchCreateNotesRequest,
 ) (*grafeaspb.BatchCreateNotesResponse, error) {
 	if n := len(r.GetNotes()); n == 0 || n > maxBatch {
 		return nil, invalid("notes", fmt.Sprintf("a batch has 1 to %d notes, got %d", maxBatch, n))
 	}
-	out, err := s.createNotes(r.GetParent(), r.GetNotes())
+	out, err := s.createNotes(ctx, r.GetParent(), r.GetNotes())
 	if err != nil {
 		return nil, err
 	}
@@ -86,11 +86,11 @@ func (s *grafeasService) BatchCreateNotes(
 }
 
 // createNotes creates all or none, in order of their ids.
-func (s *grafeasService) createNotes(parent string, in map[string]*grafeaspb.Note) ([]*grafeaspb.Note, error) {
+func (s *grafeasService) createNotes(ctx context.Context, parent string, in map[string]*grafeaspb.Note) ([]*grafeaspb.Note, error) {
 	if err := checkName(s.names.parent, "parent", parent); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.notes.create", parent); err != nil {
+	if err := s.require(ctx, "containeranalysis.notes.create", parent); err != nil {
 		return nil, err
 	}
 
@@ -125,11 +125,11 @@ func (s *grafeasService) createNotes(parent string, in map[string]*grafeaspb.Not
 	return out, nil
 }
 
-func (s *grafeasService) UpdateNote(_ context.Context, r *grafeaspb.UpdateNoteRequest) (*grafeaspb.Note, error) {
+func (s *grafeasService) UpdateNote(ctx context.Context, r *grafeaspb.UpdateNoteRequest) (*grafeaspb.Note, error) {
 	if err := checkName(s.names.note, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.notes.update", r.GetName()); err != nil {
+	if err := s.require(ctx, "containeranalysis.notes.update", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -156,11 +156,11 @@ func (s *grafeasService) UpdateNote(_ context.Context, r *grafeaspb.UpdateNoteRe
 	return n, s.store.apply(change{table: tableNotes, name: n.GetName(), data: encode(n)})
 }
 
-func (s *grafeasService) DeleteNote(_ context.Context, r *grafeaspb.DeleteNoteRequest) (*emptypb.Empty, error) {
+func (s *grafeasService) DeleteNote(ctx context.Context, r *grafeaspb.DeleteNoteRequest) (*emptypb.Empty, error) {
 	if err := checkName(s.names.note, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.notes.delete", r.GetName()); err != nil {
+	if err := s.require(ctx, "containeranalysis.notes.delete", r.GetName()); err != nil {
 		return nil, err
 	}
 

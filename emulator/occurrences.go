@@ -21,13 +21,13 @@ import (
 const maxBatch = 1000
 
 func (s *grafeasService) GetOccurrence(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.GetOccurrenceRequest,
 ) (*grafeaspb.Occurrence, error) {
 	if err := checkName(s.names.occurrence, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.occurrences.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "containeranalysis.occurrences.get", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -44,10 +44,10 @@ func (s *grafeasService) GetOccurrence(
 }
 
 func (s *grafeasService) CreateOccurrence(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.CreateOccurrenceRequest,
 ) (*grafeaspb.Occurrence, error) {
-	out, err := s.createOccurrences(r.GetParent(), []*grafeaspb.Occurrence{r.GetOccurrence()})
+	out, err := s.createOccurrences(ctx, r.GetParent(), []*grafeaspb.Occurrence{r.GetOccurrence()})
 	if err != nil {
 		return nil, err
 	}
@@ -55,13 +55,13 @@ func (s *grafeasService) CreateOccurrence(
 }
 
 func (s *grafeasService) BatchCreateOccurrences(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.BatchCreateOccurrencesRequest,
 ) (*grafeaspb.BatchCreateOccurrencesResponse, error) {
 	if n := len(r.GetOccurrences()); n == 0 || n > maxBatch {
 		return nil, invalid("occurrences", fmt.Sprintf("a batch has 1 to %d occurrences, got %d", maxBatch, n))
 	}
-	out, err := s.createOccurrences(r.GetParent(), r.GetOccurrences())
+	out, err := s.createOccurrences(ctx, r.GetParent(), r.GetOccurrences())
 	if err != nil {
 		return nil, err
 	}
@@ -69,11 +69,11 @@ func (s *grafeasService) BatchCreateOccurrences(
 }
 
 // createOccurrences creates all or none.
-func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurrence) ([]*grafeaspb.Occurrence, error) {
+func (s *grafeasService) createOccurrences(ctx context.Context, parent string, in []*grafeaspb.Occurrence) ([]*grafeaspb.Occurrence, error) {
 	if err := checkName(s.names.parent, "parent", parent); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.occurrences.create", parent); err != nil {
+	if err := s.require(ctx, "containeranalysis.occurrences.create", parent); err != nil {
 		return nil, err
 	}
 
@@ -93,7 +93,7 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 		if err := s.checkOccurrence(o); err != nil {
 			return nil, err
 		}
-		note, err := s.attach(o, b)
+		note, err := s.attach(ctx, o, b)
 		if err != nil {
 			return nil, err
 		}
@@ -124,10 +124,10 @@ func (s *grafeasService) createOccurrences(parent string, in []*grafeaspb.Occurr
 
 // attach checks that the note of an occurrence is there and may be attached
 // to, and answers how to create it where it is a provider's.
-func (s *grafeasService) attach(o *grafeaspb.Occurrence, b Behaviour) (*change, error) {
+func (s *grafeasService) attach(ctx context.Context, o *grafeaspb.Occurrence, b Behaviour) (*change, error) {
 	name := o.GetNoteName()
-	if b.denies("containeranalysis.notes.attachOccurrence", name) {
-		return nil, denied("containeranalysis.notes.attachOccurrence", name)
+	if err := s.requireLocked(ctx, "containeranalysis.notes.attachOccurrence", name); err != nil {
+		return nil, err
 	}
 	row, ok := s.store.get(tableNotes, name)
 	if !ok {
@@ -193,13 +193,13 @@ func (s *grafeasService) checkUnique(
 }
 
 func (s *grafeasService) UpdateOccurrence(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.UpdateOccurrenceRequest,
 ) (*grafeaspb.Occurrence, error) {
 	if err := checkName(s.names.occurrence, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.occurrences.update", r.GetName()); err != nil {
+	if err := s.require(ctx, "containeranalysis.occurrences.update", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -234,7 +234,7 @@ func (s *grafeasService) UpdateOccurrence(
 	if err := s.checkOccurrence(o); err != nil {
 		return nil, err
 	}
-	if _, err := s.attach(o, b); err != nil {
+	if _, err := s.attach(ctx, o, b); err != nil {
 		return nil, err
 	}
 	o = withoutValue(o)
@@ -243,13 +243,13 @@ func (s *grafeasService) UpdateOccurrence(
 }
 
 func (s *grafeasService) DeleteOccurrence(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.DeleteOccurrenceRequest,
 ) (*emptypb.Empty, error) {
 	if err := checkName(s.names.occurrence, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.occurrences.delete", r.GetName()); err != nil {
+	if err := s.require(ctx, "containeranalysis.occurrences.delete", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -266,20 +266,20 @@ func (s *grafeasService) DeleteOccurrence(
 	}
 
 	// Deleting takes the right on the note too, as attaching does.
-	if b.denies("containeranalysis.notes.attachOccurrence", row.occ.note) {
-		return nil, denied("containeranalysis.notes.attachOccurrence", row.occ.note)
+	if err := s.requireLocked(ctx, "containeranalysis.notes.attachOccurrence", row.occ.note); err != nil {
+		return nil, err
 	}
 	return &emptypb.Empty{}, s.store.apply(change{table: tableOccurrences, name: row.name})
 }
 
 func (s *grafeasService) GetOccurrenceNote(
-	_ context.Context,
+	ctx context.Context,
 	r *grafeaspb.GetOccurrenceNoteRequest,
 ) (*grafeaspb.Note, error) {
 	if err := checkName(s.names.occurrence, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.occurrences.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "containeranalysis.occurrences.get", r.GetName()); err != nil {
 		return nil, err
 	}
 

@@ -10,11 +10,11 @@ import (
 
 // GetPolicy answers a project's policy; that of a project which set none
 // allows everything, as in the live service.
-func (s binauthzService) GetPolicy(_ context.Context, r *binauthzpb.GetPolicyRequest) (*binauthzpb.Policy, error) {
+func (s binauthzService) GetPolicy(ctx context.Context, r *binauthzpb.GetPolicyRequest) (*binauthzpb.Policy, error) {
 	if err := checkName(s.names.policy, "name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := s.require("binaryauthorization.policy.get", r.GetName()); err != nil {
+	if err := s.require(ctx, "binaryauthorization.policy.get", r.GetName()); err != nil {
 		return nil, err
 	}
 
@@ -41,14 +41,14 @@ func (e *Emulator) policy(name string) *binauthzpb.Policy {
 }
 
 func (s binauthzService) UpdatePolicy(
-	_ context.Context,
+	ctx context.Context,
 	r *binauthzpb.UpdatePolicyRequest,
 ) (*binauthzpb.Policy, error) {
 	name := r.GetPolicy().GetName()
 	if err := checkName(s.names.policy, "policy.name", name); err != nil {
 		return nil, err
 	}
-	if err := s.require("binaryauthorization.policy.update", name); err != nil {
+	if err := s.require(ctx, "binaryauthorization.policy.update", name); err != nil {
 		return nil, err
 	}
 

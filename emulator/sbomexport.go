@@ -29,12 +29,12 @@ func (e *Emulator) serveExportSBOM(w http.ResponseWriter, r *http.Request) {
 
 	// Through the interceptor, so that faults, quotas and permissions meet it as they meet every method.
 	const method = "/google.devtools.containeranalysis.v1.ContainerAnalysis/ExportSBOM"
-	answer := func(context.Context, any) (any, error) {
-		id, err := e.exportSBOM(parent, resource)
+	answer := func(ctx context.Context, _ any) (any, error) {
+		id, err := e.exportSBOM(ctx, parent, resource)
 		return structpb.NewStringValue(id), err
 	}
 	req := structpb.NewStringValue(name)
-	out, err := e.intercept(r.Context(), req, &grpc.UnaryServerInfo{FullMethod: method}, answer)
+	out, err := e.intercept(restContext(r), req, &grpc.UnaryServerInfo{FullMethod: method}, answer)
 	if err != nil {
 		writeStatus(w, status.Convert(err))
 		return
@@ -50,11 +50,11 @@ func (e *Emulator) serveExportSBOM(w http.ResponseWriter, r *http.Request) {
 
 // exportSBOM marks the SBOM of a scanned resource as complete, and answers the name of the scan's discovery. There is no
 // bucket to write it to.
-func (e *Emulator) exportSBOM(parent, resource string) (string, error) {
+func (e *Emulator) exportSBOM(ctx context.Context, parent, resource string) (string, error) {
 	if err := checkName(e.names.parent, "name", parent); err != nil {
 		return "", err
 	}
-	if err := e.require("containeranalysis.occurrences.update", parent); err != nil {
+	if err := e.require(ctx, "containeranalysis.occurrences.update", parent); err != nil {
 		return "", err
 	}
 

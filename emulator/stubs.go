@@ -9,6 +9,7 @@ import (
 	"cloud.google.com/go/iam/apiv1/iampb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -40,8 +41,8 @@ func (e *Emulator) registerProjects(mux *http.ServeMux) {
 		}
 
 		req.Resource = "projects/" + project
-		answer := func(context.Context, any) (any, error) { return e.testPermissions(req) }
-		out, err := e.intercept(r.Context(), req, &grpc.UnaryServerInfo{FullMethod: method}, answer)
+		answer := func(ctx context.Context, _ any) (any, error) { return e.testPermissions(ctx, req) }
+		out, err := e.intercept(restContext(r), req, &grpc.UnaryServerInfo{FullMethod: method}, answer)
 		resp, ok := out.(*iampb.TestIamPermissionsResponse)
 		if err != nil || !ok {
 			writeStatus(w, status.Convert(err))
@@ -49,4 +50,9 @@ func (e *Emulator) registerProjects(mux *http.ServeMux) {
 		}
 		writeJSON(w, http.StatusOK, map[string]any{"permissions": resp.GetPermissions()})
 	})
+}
+
+// restContext has the caller of a request where gRPC's handlers look for it.
+func restContext(r *http.Request) context.Context {
+	return metadata.NewIncomingContext(r.Context(), metadata.MD{"authorization": r.Header.Values("Authorization")})
 }

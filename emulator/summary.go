@@ -12,13 +12,13 @@ import (
 // GetVulnerabilityOccurrencesSummary counts by resource and severity. The row
 // without a severity is the total over all, as the live service has it.
 func (s *analysisService) GetVulnerabilityOccurrencesSummary(
-	_ context.Context,
+	ctx context.Context,
 	r *analysispb.GetVulnerabilityOccurrencesSummaryRequest,
 ) (*analysispb.VulnerabilityOccurrencesSummary, error) {
 	if err := checkName(s.names.parent, "parent", r.GetParent()); err != nil {
 		return nil, err
 	}
-	if err := s.require("containeranalysis.occurrences.list", r.GetParent()); err != nil {
+	if err := s.require(ctx, "containeranalysis.occurrences.list", r.GetParent()); err != nil {
 		return nil, err
 	}
 

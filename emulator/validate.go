@@ -17,13 +17,13 @@ const payloadType = "Google cloud binauthz container signature"
 // ValidateAttestationOccurrence compares note, payload, digest, key and
 // algorithm. A negative verdict is an answer, not an error.
 func (s validationService) ValidateAttestationOccurrence(
-	_ context.Context,
+	ctx context.Context,
 	r *binauthzpb.ValidateAttestationOccurrenceRequest,
 ) (*binauthzpb.ValidateAttestationOccurrenceResponse, error) {
 	if err := checkName(s.names.attestor, "attestor", r.GetAttestor()); err != nil {
 		return nil, err
 	}
-	if err := s.require("binaryauthorization.attestors.verifyImageAttested", r.GetAttestor()); err != nil {
+	if err := s.require(ctx, "binaryauthorization.attestors.verifyImageAttested", r.GetAttestor()); err != nil {
 		return nil, err
 	}
 

@@ -32,6 +32,8 @@ type emulatorFlags struct {
 	behaviour       emulator.Behaviour
 	denied          []string
 	latency, faults []string
+	quotas          []string
+	behaveLike      string
 }
 
 // emulatorCommand is `attestor emulator`: the Google emulators alone.
@@ -48,6 +50,9 @@ unencrypted. docs/emulator.md says how to point clients at it.`,
 		Example: "  attestor emulator --listen 127.0.0.1:9090 --state .emulator --load occurrences.json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.likeTrial(cmd.Flags().Changed); err != nil {
+				return err
+			}
 			return runEmulator(cmd.Context(), cmd.ErrOrStderr(), f)
 		},
 	}
@@ -74,6 +79,12 @@ unencrypted. docs/emulator.md says how to point clients at it.`,
 	fl.BoolVar(&f.behaviour.NoProviderNotes, "no-provider-notes", false,
 		"refuse occurrences for notes of goog-* and verified-builder that nobody created")
 	fl.StringArrayVar(&f.denied, "deny", nil, "PERMISSION or PERMISSION@RESOURCE that nobody has (repeatable)")
+	fl.BoolVar(&f.behaviour.EnforceIAM, "enforce-iam", false,
+		"decide by the IAM policies that were written; the caller is what the bearer token says, owner may do all")
+	fl.StringArrayVar(&f.quotas, "quota", nil,
+		"METHOD=CALLS/DURATION, as in AsymmetricSign=60/1m, beyond which calls are RESOURCE_EXHAUSTED (repeatable)")
+	fl.StringVar(&f.behaveLike, "behave-like", "",
+		"behave as the live services did in the report of deploy/trial in this `FILE`; other flags come first")
 	fl.StringArrayVar(&f.latency, "latency", nil, "METHOD=DURATION added to calls, * for every method (repeatable)")
 	fl.StringArrayVar(&f.faults, "fault", nil,
 		"METHOD=CODE[:COUNT] answered to calls, as in AsymmetricSign=UNAVAILABLE:3 (repeatable)")
@@ -206,6 +217,13 @@ func (f *emulatorFlags) parse() (rules []emulator.Fault, err error) {
 		permission, resource, _ := strings.Cut(d, "@")
 		f.behaviour.Denied = append(f.behaviour.Denied, emulator.Denial{Permission: permission, Resource: resource})
 	}
+	for _, s := range f.quotas {
+		q, err := parseQuota(s)
+		if err != nil {
+			return nil, err
+		}
+		f.behaviour.Quotas = append(f.behaviour.Quotas, q)
+	}
 	for _, s := range f.latency {
 		method, value, _ := strings.Cut(s, "=")
 		d, err := when.ParseDuration(value)
@@ -223,6 +241,54 @@ func (f *emulatorFlags) parse() (rules []emulator.Fault, err error) {
 		rules = append(rules, r)
 	}
 	return rules, nil
+}
+
+// likeTrial takes over what a trial found, but for what a flag says.
+func (f *emulatorFlags) likeTrial(given func(flag string) bool) error {
+	if f.behaveLike == "" {
+		return nil
+	}
+	file, err := os.Open(f.behaveLike)
+	if err != nil {
+		return emulatorUsage("--behave-like: %v", err)
+	}
+	defer file.Close()
+	found, err := emulator.ReadBehaviour(file)
+	if err != nil {
+		return emulatorUsage("--behave-like %s: %v", f.behaveLike, err)
+	}
+
+	if !given("uniqueness") {
+		f.uniqueness = found.Uniqueness.String()
+	}
+	if !given("refuse-updates") {
+		f.behaviour.RefuseUpdates = found.RefuseUpdates
+	}
+	if !given("list-lag") {
+		f.behaviour.ListLag = found.ListLag
+	}
+	if !given("empty-pages") {
+		f.behaviour.EmptyPages = found.EmptyPages
+	}
+	if !given("no-provider-notes") {
+		f.behaviour.NoProviderNotes = found.NoProviderNotes
+	}
+	if !given("quota") {
+		f.behaviour.Quotas = found.Quotas
+	}
+	return nil
+}
+
+// parseQuota reads METHOD=CALLS/DURATION.
+func parseQuota(s string) (emulator.Quota, error) {
+	method, value, _ := strings.Cut(s, "=")
+	calls, per, _ := strings.Cut(value, "/")
+	n, err := strconv.Atoi(calls)
+	d, perErr := when.ParseDuration(per)
+	if err != nil || perErr != nil || method == "" || n < 1 || d <= 0 {
+		return emulator.Quota{}, emulatorUsage("--quota %q is not METHOD=CALLS/DURATION, such as AsymmetricSign=60/1m", s)
+	}
+	return emulator.Quota{Method: anyMethod(method), Limit: n, Per: d}, nil
 }
 
 func anyMethod(m string) string {
