@@ -203,7 +203,7 @@ func (n *notary) compare(ctx context.Context) (kept keptCheckpoint, generation i
 	defer n.mu.Unlock()
 	n.compared, n.forked = true, nil
 	if err != nil {
-		n.forked = fmt.Errorf("the log is forked: it does not continue the checkpoint of %d entries that is kept outside "+
+		n.forked = fmt.Errorf("the log is forked: it does not continue the checkpoint of size %d that is kept outside "+
 			"of the database: %w", kept.Size, err)
 		return kept, 0, n.forked
 	}

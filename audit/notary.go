@@ -142,7 +142,7 @@ func (n *notary) sign(ctx context.Context, index int64) error {
 	}
 	if before.Size > 0 {
 		if err := translog.CheckHistory(ctx, n.store.read, before); err != nil {
-			return fmt.Errorf("the log does not continue the checkpoint of %d entries that was signed: %w", before.Size, err)
+			return fmt.Errorf("the log does not continue the checkpoint of size %d that was signed: %w", before.Size, err)
 		}
 	}
 	if known && head.Size == before.Size {
@@ -402,7 +402,7 @@ func (s *Store) LogTile(ctx context.Context, path string) (data []byte, full boo
 	}
 	if !tile.In(c.Size) {
 		return nil, false, &attestor.Error{
-			Kind: attestor.NotFound, Msg: fmt.Sprintf("the log of %d entries has no such tile", c.Size),
+			Kind: attestor.NotFound, Msg: fmt.Sprintf("the log of size %d has no such tile", c.Size),
 			Fix: "take the size from /log/checkpoint",
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
@@ -187,7 +188,7 @@ func (v *verifier) missingBlobs(ctx context.Context) error {
 			if len(lost) > 0 {
 				v.fault(Fault{
 					Index: -1, Kind: kindDecision, ID: b.id,
-					Problem: fmt.Sprintf("%d parts of its evidence were removed, such as %s", len(lost), lost[0]),
+					Problem: fmt.Sprintf("evidence was removed: %s, such as %s", describe.Plural(len(lost), "part"), lost[0]),
 				})
 			}
 		}

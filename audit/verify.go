@@ -166,7 +166,7 @@ func (v *verifier) openCheckpoints(ctx context.Context, head translog.Head) erro
 			continue
 		}
 		if c.Size > head.Size {
-			v.logFault(-1, "%s has %d entries and the log has %d: %s", name, c.Size, head.Size, rolledBack)
+			v.logFault(-1, "%s has size %d and the log has size %d: %s", name, c.Size, head.Size, rolledBack)
 			continue
 		}
 		v.checkpoints = append(v.checkpoints, c)
@@ -224,7 +224,7 @@ func (v *verifier) walk(ctx context.Context, want translog.Head) error {
 			return err
 		}
 		if len(leaves) == 0 {
-			v.logFault(next, "the log's last %d entries are missing", want.Size-next)
+			v.logFault(next, "the log ends here, and its size is %d: entries are missing", want.Size)
 			return nil
 		}
 
@@ -257,7 +257,7 @@ func (v *verifier) walk(ctx context.Context, want translog.Head) error {
 	v.atCheckpoints(head, broken)
 
 	if !broken && !head.Equal(want) {
-		v.logFault(-1, "the log's head is not that of its %d entries", want.Size)
+		v.logFault(-1, "the log's head is not that of its size %d", want.Size)
 	}
 	return nil
 }
@@ -311,9 +311,9 @@ func (v *verifier) atCheckpoints(head translog.Head, broken bool) {
 			rest = append(rest, c)
 			continue
 		case broken:
-			v.logFault(-1, "entries are missing, so that the log cannot be compared with the checkpoint of %d entries", c.Size)
+			v.logFault(-1, "entries are missing, so that the log cannot be compared with the checkpoint of size %d", c.Size)
 		case c.Root != head.Root():
-			v.logFault(-1, "the first %d entries are not those of the signed checkpoint: the log was rewritten", c.Size)
+			v.logFault(-1, "the log's first part, of size %d, is not that of the signed checkpoint: the log was rewritten", c.Size)
 		}
 		v.done.Signed = max(v.done.Signed, c.Size)
 	}

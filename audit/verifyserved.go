@@ -113,7 +113,7 @@ func (v *servedVerifier) openKept(size int64) {
 		case err != nil:
 			v.logFault(-1, "a kept checkpoint cannot be relied on: %v", err)
 		case c.Size > size:
-			v.logFault(-1, "a kept checkpoint has %d entries and the log has %d: %s", c.Size, size, rolledBack)
+			v.logFault(-1, "a kept checkpoint has size %d and the log has size %d: %s", c.Size, size, rolledBack)
 		default:
 			v.checkpoints = append(v.checkpoints, c)
 		}
@@ -135,7 +135,7 @@ func (v *servedVerifier) entries(ctx context.Context, size int64) ([]logged, err
 		if err != nil || len(bundle) != tile.Width {
 			return nil, &attestor.Error{
 				Kind: attestor.Upstream, Err: err,
-				Msg: fmt.Sprintf("the service's tile %s does not hold %d entries", tile.Path(), tile.Width),
+				Msg: fmt.Sprintf("the service's tile %s does not have the width %d", tile.Path(), tile.Width),
 			}
 		}
 

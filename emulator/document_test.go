@@ -177,7 +177,7 @@ func startServer(t *testing.T, dir, command string) {
 		t.Fatal("the emulator ended before it was ready")
 	}
 
-	for _, want := range []string{"loaded 2 occurrences", "no security boundary", "CLOUD_KMS_EMULATOR_HOST"} {
+	for _, want := range []string{": 2 objects", "no security boundary", "CLOUD_KMS_EMULATOR_HOST"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is missing from what it says on start:\n%s", want, said)
 		}

@@ -177,7 +177,7 @@ type loader struct {
 // find looks for occurrences and notes in a JSON value.
 func (l *loader) find(raw json.RawMessage, depth int) error {
 	if depth > maxLoadDepth {
-		return fmt.Errorf("nothing to load %d levels deep", depth)
+		return fmt.Errorf("the file is nested %d deep; at most %d are read", depth, maxLoadDepth)
 	}
 	switch b := bytes.TrimSpace(raw); b[0] {
 	case '[':

@@ -179,7 +179,7 @@ func TestLoadRefusesAllOfABadFile(t *testing.T) {
 		{"provider's without a name", `{"resourceUri":"r","noteName":"projects/goog-vulnz/notes/n","discovery":{}}`, "has no name"},
 		{"two of one name", `[` + good + `,` + strings.Replace(good, `"r"`, `"s"`, 1) + `]`, "not the same"},
 		{"note without type", `{"name":"projects/p/notes/n"}`, "a note of some type"},
-		{"too deep", strings.Repeat("[", 50) + strings.Repeat("]", 50), "levels deep"},
+		{"too deep", strings.Repeat("[", 50) + strings.Repeat("]", 50), "is nested 17 deep; at most 16"},
 		{"yaml alias", "a: &x {}\nb: *x\n", "aliases"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 // maxReasons bounds what one check says, worst first. The evidence has all.
@@ -367,5 +368,5 @@ func days(d time.Duration) string {
 	if d < 48*time.Hour {
 		return Duration(d.Truncate(time.Minute)).String()
 	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
+	return describe.Plural(int(d.Hours()/24), "day")
 }

@@ -117,7 +117,7 @@ func TestWhatReasonsSay(t *testing.T) {
 		}), "which is its group in the image's /etc/passwd", "USER gives no group"},
 		{"a grace period", []string{"    gracePeriod: {HIGH: 2d}"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", high, func(v *attestor.Vulnerability) { v.Published = &published })), "accepted until 2026-11-22", ""},
 		{"no grace at all", []string{"    gracePeriod: {HIGH: 0d}"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", high, func(v *attestor.Vulnerability) { v.Published = &published })), "limit for fixable is MEDIUM", "accepted until"},
-		{"how many findings are judged", nil, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1", malware), vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.KnownExploited = nil })), "whether 1 of 2 findings are exploited", ""},
+		{"how many findings are judged", nil, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1", malware), vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.KnownExploited = nil })), "whether they are exploited: 1 of 2 findings", ""},
 		{"a secret of the base", nil, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
 			e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretValid, DiffID: e.Layers[0].DiffID}}
 		}), "a secret of kind K lies in /a (from the base); it is valid", ""},

@@ -132,7 +132,7 @@ func TestWhatIsSaidOfWhatWasNotJudged(t *testing.T) {
 		got = append(got, r.Message)
 	}
 	want := []string{
-		"the scanner does not report whether 2 of 3 findings are exploited", "the scanner does not report the probability of exploitation of 2 of 3 findings",
+		"the scanner does not report whether they are exploited: 2 of 3 findings", "the scanner does not report the probability of exploitation: 2 of 3 findings",
 		"not judged: 1 finding in packages of type GO", "not judged: 2 findings in packages of type NPM",
 	}
 	if !slices.Equal(got, want) || v.Outcome() != attestor.Pass {

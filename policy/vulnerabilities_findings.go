@@ -264,7 +264,7 @@ func (s *findingsOf) notes() []finding {
 	if s.noKEV > 0 && s.want.KnownExploited != RespondAllow {
 		note(
 			attestor.CodeNotReported, "knownExploited",
-			fmt.Sprintf("the scanner does not report whether %d of %d findings are exploited", s.noKEV, s.judged),
+			fmt.Sprintf("the scanner does not report whether they are exploited: %d of %s", s.noKEV, describe.Plural(s.judged, "finding")),
 			"rely on the severity limits for these",
 		)
 	}
@@ -272,7 +272,7 @@ func (s *findingsOf) notes() []finding {
 	if s.noEPSS > 0 {
 		note(
 			attestor.CodeNotReported, "EPSS",
-			fmt.Sprintf("the scanner does not report the probability of exploitation of %d of %d findings", s.noEPSS, s.judged),
+			fmt.Sprintf("the scanner does not report the probability of exploitation: %d of %s", s.noEPSS, describe.Plural(s.judged, "finding")),
 			"rely on the severity limits for these",
 		)
 	}

@@ -111,11 +111,11 @@ func (m *model) readPolicies(in Input) []error {
 			}
 			// Services of two regions, and a service and a job, may share a name.
 			if named != 1 {
-				errs = append(errs, fmt.Errorf("%s: the definitions have %d services or jobs %s; exactly one is required",
-					plain.Text(g.name), named, quote(g.service)))
+				errs = append(errs, fmt.Errorf("%s: exactly one service or job %s is required; the definitions have %d",
+					plain.Text(g.name), quote(g.service), named))
 			}
 		case m.defined() > 1:
-			errs = append(errs, fmt.Errorf("%s: the definitions have %d services: name the policy's own, --iam NAME=FILE",
+			errs = append(errs, fmt.Errorf("%s: the definitions have more than one service (%d): name the policy's own, --iam NAME=FILE",
 				plain.Text(g.name), m.defined()))
 		}
 

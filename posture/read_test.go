@@ -100,8 +100,8 @@ func TestPoliciesMustFit(t *testing.T) {
 		want       string
 	}{
 		{"whose", two, iam("", good), "name the policy's own"},
-		{"nobody's", two, iam("shop", good), `0 services or jobs "shop"`},
-		{"one of two", sample(t, "hardened.yaml") + "---\n" + sample(t, "hardened.yaml"), iam("api", good), `2 services or jobs "api"`},
+		{"nobody's", two, iam("shop", good), `service or job "shop" is required; the definitions have 0`},
+		{"one of two", sample(t, "hardened.yaml") + "---\n" + sample(t, "hardened.yaml"), iam("api", good), `service or job "api" is required; the definitions have 2`},
 		{"a project's", sample(t, "hardened.yaml"), iam("", sample(t, "project-iam.json")), "--project-iam"},
 		{"no policy", sample(t, "hardened.yaml"), iam("", "{}"), "one IAM policy is required"},
 		{"members that are no list", sample(t, "hardened.yaml"), iam("", `{"bindings": [{"role": "r", "members": "allUsers"}]}`), "must be a list"},

@@ -59,7 +59,7 @@ func regionsApproved(c *judging) answer {
 		return afterApply("a region")
 	}
 
-	return satisfied("every one of %d regions is approved", len(all))
+	return satisfied("each region is approved: %d", len(all))
 }
 
 // ingressRestricted asks for an ingress setting that keeps the Internet out.

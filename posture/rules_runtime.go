@@ -35,7 +35,7 @@ func minInstances(c *judging) answer {
 	case n.unknown:
 		return afterApply("the minimum number of instances")
 	case n.n >= 1:
-		return satisfied("at least %d instances stay warm", n.n)
+		return satisfied("instances that stay warm: at least %d", n.n)
 	}
 
 	return violated("at least 1 instance", remedy{
@@ -54,7 +54,7 @@ func maxInstances(c *judging) answer {
 	case n.unknown:
 		return afterApply("the maximum number of instances")
 	case n.n >= 1:
-		return satisfied("at most %d instances run", n.n)
+		return satisfied("instances that run: at most %d", n.n)
 	}
 
 	return violated("an upper bound", remedy{
@@ -143,7 +143,7 @@ func concurrencySet(c *judging) answer {
 	case n.unknown:
 		return afterApply("the concurrency")
 	case n.n >= 1:
-		return satisfied("a container serves at most %d requests at once", n.n)
+		return satisfied("requests at once for a container: at most %d", n.n)
 	}
 
 	return violated("the number of concurrent requests that the container was tested with", remedy{

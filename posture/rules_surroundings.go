@@ -84,7 +84,7 @@ func noBasicRoles(c *judging) answer {
 		return afterApply("an IAM policy")
 	}
 
-	return satisfied("%d grants, none of a basic role, and none to everybody", grants)
+	return satisfied("no grant of a basic role, and none to everybody, among %d", grants)
 }
 
 // grantsOf reads the grants of one resource. False: they are known only after

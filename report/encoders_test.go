@@ -91,6 +91,19 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// A fix may be a command: broken at the terminal's width, it would be two.
+func TestAFixIsOneLine(t *testing.T) {
+	fix := "attestor revoke registry.example/team/app@sha256:" + strings.Repeat("ab", 32) + " --reason TEXT"
+	d := refused(2)
+	d.Checks = []attestor.Check{{Name: attestor.CheckAttest, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{
+		Code: attestor.CodeAlreadyAttested, Message: "it still admits this digest", Fix: fix,
+	}}}}
+
+	if got := encode(t, report.Text, report.Options{Width: 60}, d); !strings.Contains(got, "      fix: "+fix+"\n") {
+		t.Errorf("the fix %q is not a line of\n%s", fix, got)
+	}
+}
+
 func TestJSONIsTheDecision(t *testing.T) {
 	d := refused(1)
 	var one attestor.Decision

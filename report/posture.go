@@ -3,9 +3,9 @@ package report
 import (
 	"cmp"
 	_ "embed"
-	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/describe"
@@ -102,7 +102,7 @@ func counted(n int) string {
 	if n == 1 {
 		return "1 service or job"
 	}
-	return fmt.Sprintf("%d services and jobs", n)
+	return strconv.Itoa(n) + " services and jobs"
 }
 
 // A PostureRule is a rule and how many services and jobs it is about.

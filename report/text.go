@@ -251,7 +251,9 @@ func (t *terminal) reason(f describe.Finding) {
 	t.wrap("      ", plain.Text(f.Message))
 
 	if f.Fix != "" {
-		t.wrap("      ", "fix: "+plain.Text(f.Fix), green)
+		// Not broken at the terminal's width: a fix may be a command, which works as it
+		// is printed only in one line.
+		t.line("      ", t.paint("fix: "+plain.Text(f.Fix), green))
 	}
 }
 

@@ -426,7 +426,7 @@ func TestQueueIsBounded(t *testing.T) {
 
 	if got := send(t, "builder", "POST", srv.URL+"/v1/attest", image(":v1")); got.status != 429 || got.header.Get("Retry-After") == "" {
 		t.Errorf("the third: status %d, Retry-After %q", got.status, got.header.Get("Retry-After"))
-	} else if detail := got.problem(t).Detail; !strings.Contains(detail, "1 requests run and 1 wait, the most that it allows (limits.concurrency, limits.queue)") {
+	} else if detail := got.problem(t).Detail; !strings.Contains(detail, "as many requests run (1) and wait (1) as are allowed (limits.concurrency, limits.queue)") {
 		t.Errorf("the problem does not name the limits: %q", detail)
 	}
 

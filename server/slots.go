@@ -125,7 +125,7 @@ func (s *slots) take(ctx context.Context, caller string) (release func(), err er
 		case place <- struct{}{}:
 			continue
 		case <-timer.C:
-			err = busy(fmt.Sprintf("none of %d requests ended within %v (%s)", cap(place), s.wait, s.limits))
+			err = busy(fmt.Sprintf("no running request (of %d) ended within %v (%s)", cap(place), s.wait, s.limits))
 		case <-ctx.Done():
 			err = &attestor.Error{
 				Kind: attestor.Unavailable,
@@ -165,11 +165,11 @@ func (s *slots) queue(own *share) (done func(), err error) {
 	defer s.mu.Unlock()
 
 	if len(s.waiting) == cap(s.waiting) {
-		return nil, busy(fmt.Sprintf("%d requests run and %d wait, the most that it allows (%s)",
+		return nil, busy(fmt.Sprintf("as many requests run (%d) and wait (%d) as are allowed (%s)",
 			cap(s.running), cap(s.waiting), s.limits))
 	}
 	if most := portion(cap(s.waiting)); own.waiting >= most {
-		return nil, busy(fmt.Sprintf("%d requests of this identity wait, the most that one may have of %d (%s)",
+		return nil, busy(fmt.Sprintf("of this identity, as many requests wait (%d) as one may have of %d (%s)",
 			most, cap(s.waiting), s.limits))
 	}
 

@@ -338,7 +338,7 @@ func decodeConfig(b []byte) (imageConfig, *attestor.Error) {
 // the layers by position, so that there must be as many.
 func (c imageConfig) fits(d document) *attestor.Error {
 	if got, want := len(c.RootFS.DiffIDs), len(*d.Layers); got != want {
-		return invalidConfig("it names %d diffIDs, but the manifest has %d layers", got, want)
+		return invalidConfig("it names another number of layers (%d diffIDs) than the manifest (%d)", got, want)
 	}
 	return nil
 }

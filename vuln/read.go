@@ -261,10 +261,10 @@ func (s *Scanner) page(ctx context.Context, project, filter, token string) (*gra
 		return nil, &attestor.Error{
 			Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
 			Msg: fmt.Sprintf(
-				"the list of occurrences in project %s is incomplete: %d locations could not be reached, such as %s",
+				"the list of occurrences in project %s is incomplete: %s could not be reached (unreachable: %d)",
 				project,
-				len(page.GetUnreachable()),
 				page.GetUnreachable()[0],
+				len(page.GetUnreachable()),
 			),
 			Fix: "repeat the request; if it keeps failing see https://status.cloud.google.com",
 		}

@@ -403,14 +403,15 @@ func summary(v audit.Verification, key string) string {
 		describe.Plural(int(v.Entries), "entry"), describe.Plural(int(v.Records), "record"), v.Pruned)
 
 	if v.NotEntered > 0 {
-		out += fmt.Sprintf("%d records are older than the log and not entered yet: they were not compared.\n", v.NotEntered)
+		out += fmt.Sprintf("Not compared, since they are older than the log and not entered yet: %s.\n",
+			describe.Plural(int(v.NotEntered), "record"))
 	}
 	switch {
 	case key == "":
 	case v.Signed == 0:
 		out += "No checkpoint was compared: whoever changed the whole database is not found.\n"
 	default:
-		out += fmt.Sprintf("The first %d entries were compared with a signed checkpoint.\n", v.Signed)
+		out += fmt.Sprintf("Compared with a signed checkpoint: %s.\n", describe.Plural(int(v.Signed), "entry"))
 	}
 	return out
 }

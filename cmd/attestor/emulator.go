@@ -17,6 +17,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/loopback"
 	"github.com/attestor-gate/attestor/internal/ociregistry"
 	"github.com/attestor-gate/attestor/internal/when"
@@ -113,7 +114,7 @@ func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err er
 		if err != nil {
 			return emulatorUsage("%v", err)
 		}
-		fmt.Fprintf(stderr, "loaded %d occurrences and notes from %s\n", n, path)
+		fmt.Fprintf(stderr, "loaded from %s: %s\n", path, describe.Plural(n, "object"))
 	}
 
 	for _, r := range rules {

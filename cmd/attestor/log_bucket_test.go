@@ -59,7 +59,7 @@ func TestVerifyByTheBucket(t *testing.T) {
 			t.Errorf("printed %s%s, want %q in it", &stdout, &stderr, says)
 		}
 	}
-	verifies(t, 0, "The first 4 entries were compared")
+	verifies(t, 0, "Compared with a signed checkpoint: 4 entries")
 	bucket.Set(at, []byte("no checkpoint"))
 	verifies(t, 1, "cannot be relied on")
 	bucket.Set(at, late)

@@ -85,8 +85,7 @@ func casesDocument(files []string, reports []policy.CaseReport) report.Document 
 		p.Subjects, p.Tables = []report.Subject{subject}, []report.Table{table}
 
 		p.Notes = []string{
-			fmt.Sprintf("%s: %s, %d failed; %d of %d codes that these policies can give are covered "+
-				"(%d%%)",
+			fmt.Sprintf("%s: %s, %d failed; of the codes that these policies can give, %d of %d (%d%%) are covered",
 				files[i], describe.Plural(len(r.Results), "case"), r.Failed(), len(r.Covered), len(r.Covered)+len(r.Never), percent(r)),
 		}
 

@@ -206,7 +206,7 @@ func approvedBases(file string) ([]attestor.ApprovedBase, error) {
 		return nil, err
 	}
 	if n := len(set.All()); n != 1 {
-		return nil, fmt.Errorf("--policy %s has %d policies, one is required", file, n)
+		return nil, fmt.Errorf("--policy %s: one policy is required, the file has %d", file, n)
 	}
 
 	// A policy that asks for no base approves none, and so leaves nothing to compare with.

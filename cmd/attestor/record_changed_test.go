@@ -88,7 +88,7 @@ func TestRestoreAsDocumented(t *testing.T) {
 	documented(t, dir, 0, steps[1])
 	gateDecides(t, path)
 	if out := documented(t, dir, 0, steps[2]); !strings.Contains(out, "2 records compared") ||
-		!strings.Contains(out, "entries were compared with a signed checkpoint") {
+		!strings.Contains(out, "Compared with a signed checkpoint: ") {
 		t.Errorf("the new history is verified with %q", out)
 	}
 

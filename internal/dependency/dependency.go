@@ -275,7 +275,7 @@ func (c *Calls) refusal(t target) error {
 	return &attestor.Error{
 		Kind: attestor.Upstream, Code: attestor.CodeCircuitOpen,
 		Msg: fmt.Sprintf(
-			"circuit open: %s did not answer %d times in a row, and is not called for %s",
+			"circuit open: %s gave no answer (calls in a row: %d), and is not called for %s",
 			t.name,
 			c.c.Outages,
 			c.c.Pause,

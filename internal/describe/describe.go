@@ -6,6 +6,7 @@ package describe
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
@@ -272,14 +273,18 @@ func attestedFact(d attestor.Decision) string {
 }
 
 // Plural is the number with its noun.
-func Plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
+func Plural(n int, noun string) string { return strconv.Itoa(n) + " " + Noun(n, noun) }
+
+// Noun is the noun for a number of things: 1 day, 2 days, 2 policies.
+func Noun(n int, noun string) string {
+	stem, y := strings.CutSuffix(noun, "y")
+	switch {
+	case n == 1:
+		return noun
+	case y && !strings.HasSuffix(stem, "a") && !strings.HasSuffix(stem, "e"):
+		return stem + "ies"
 	}
-	if stem, ok := strings.CutSuffix(noun, "y"); ok {
-		return fmt.Sprintf("%d %sies", n, stem)
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return noun + "s"
 }
 
 // Name is what people call the image: what was asked for, or the reference.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/plain"
 )
 
@@ -123,16 +124,7 @@ func Shares(parts ...int) []string {
 }
 
 // Plural is a number with its noun.
-func Plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	if stem, ok := strings.CutSuffix(noun, "y"); ok {
-		return Number(n) + " " + stem + "ies"
-	}
-
-	return Number(n) + " " + noun + "s"
-}
+func Plural(n int, noun string) string { return Number(n) + " " + describe.Noun(n, noun) }
 
 // Day is a date in words, UTC.
 func Day(t time.Time) string { return t.UTC().Format("2 Jan 2006") }

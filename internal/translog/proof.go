@@ -103,7 +103,7 @@ func (p Proof) Verify(entry []byte, vkey string) (Checkpoint, error) {
 		return Checkpoint{}, err
 	}
 	if p.Index >= c.Size {
-		return Checkpoint{}, fmt.Errorf("the proof is of entry %d; its checkpoint has %d entries", p.Index, c.Size)
+		return Checkpoint{}, fmt.Errorf("the proof is of entry %d; its checkpoint has size %d", p.Index, c.Size)
 	}
 
 	if err := tlog.CheckRecord(p.Hashes, c.Size, c.Root, p.Index, tlog.RecordHash(entry)); err != nil {
@@ -127,7 +127,7 @@ func Prove(ctx context.Context, q Querier, leaf Stored, signed []byte) (Proof, e
 		return Proof{}, err
 	}
 	if leaf.Index >= c.Size {
-		return Proof{}, fmt.Errorf("entry %d is not in the checkpoint of %d entries", leaf.Index, c.Size)
+		return Proof{}, fmt.Errorf("entry %d is not in the checkpoint of size %d", leaf.Index, c.Size)
 	}
 
 	hashes, err := tlog.ProveRecord(c.Size, leaf.Index, Hashes(ctx, q))
@@ -149,15 +149,15 @@ func CheckHistory(ctx context.Context, q Querier, c Checkpoint) error {
 		return err
 	}
 	if head.Size < c.Size {
-		return fmt.Errorf("the log has %d entries and the checkpoint %d: %w", head.Size, c.Size, errInconsistent)
+		return fmt.Errorf("the log has size %d and the checkpoint %d: %w", head.Size, c.Size, errInconsistent)
 	}
 
 	root, err := tlog.TreeHash(c.Size, Hashes(ctx, q))
 	if err != nil {
-		return fmt.Errorf("computing the root of %d entries: %w", c.Size, err)
+		return fmt.Errorf("computing the root at size %d: %w", c.Size, err)
 	}
 	if root != c.Root {
-		return fmt.Errorf("the first %d entries are not those of the checkpoint: %w", c.Size, errInconsistent)
+		return fmt.Errorf("the log up to size %d is not that of the checkpoint: %w", c.Size, errInconsistent)
 	}
 	return nil
 }

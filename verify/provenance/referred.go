@@ -89,7 +89,7 @@ func (s *Source) referredOf(ctx context.Context, img attestor.Image, left *int64
 	if !list.Whole() {
 		return &attestor.Error{
 			Kind: attestor.Upstream, Code: attestor.CodeProvenanceUnavailable,
-			Msg: fmt.Sprintf("%d referrers are attached, of which %d were read", list.Listed, len(list.Referrers)),
+			Msg: fmt.Sprintf("of %d attached referrers, %d were read", list.Listed, len(list.Referrers)),
 			Fix: "delete the referrers that are not needed",
 		}
 	}

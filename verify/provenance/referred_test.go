@@ -282,7 +282,7 @@ func TestReferrersThatCannotBeRead(t *testing.T) {
 			w.Header().Set("Content-Type", string(types.OCIImageIndex))
 			_ = json.NewEncoder(w).Encode(many) // who leaves early is not the subject
 			return true
-		}, "1000 referrers are attached, of which 64 were read"},
+		}, "of 1000 attached referrers, 64 were read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAttic(t, sample)

@@ -129,7 +129,7 @@ func (d *documents) layers(place string, m *v1.Manifest, err error) []v1.Descrip
 
 	// One of the rest may be a document that refuses the image.
 	if len(m.Layers) > maxCandidates {
-		d.refuse(Refused{place, RefusedTooMany, fmt.Sprintf("it has %d layers", len(m.Layers))})
+		d.refuse(Refused{place, RefusedTooMany, fmt.Sprintf("it has %d layers; at most %d are read", len(m.Layers), maxCandidates)})
 		return m.Layers[:maxCandidates]
 	}
 	return m.Layers
