@@ -107,13 +107,18 @@ func (m remedy) of(s *workload) string {
 	if s.form == formFunction {
 		line = cmp.Or(m.function, m.terraform)
 	}
-	where := map[form]string{formKnative: "in the YAML: ", formV2: "in the v2 JSON: ", formTerraform: "in Terraform: ",
+	if s.form == formResource {
+		line = cmp.Or(m.terraform, line)
+	}
+	where := map[form]string{formConnector: "in the YAML: ", formResource: "in Terraform's notation: ", formKnative: "in the YAML: ", formV2: "in the v2 JSON: ", formTerraform: "in Terraform: ",
 		formTerraformV1: "in Terraform: ", formFunction: "in Terraform: "}[s.form]
 
 	switch {
 	case line == "":
 		return command
 	case command == "":
+		return where + line
+	case s.form == formConnector: // a controller takes back what a command changes
 		return where + line
 	case s.form == formKnative || s.form == formV2:
 		return command + ", or " + where + line

@@ -116,6 +116,8 @@ func (m remedy) edits(s *workload) []edit {
 		return m.knative
 	case formV2, formTerraform:
 		return m.fields
+	case formConnector:
+		return connectedEdits(m.fields)
 	}
 	return nil
 }
@@ -141,6 +143,8 @@ func (m remedy) pasted(s *workload) string {
 	fields, _ := tree.(map[string]any)
 	switch {
 	case fields == nil:
+	case s.form == formConnector:
+		text = strings.TrimSuffix(strings.TrimPrefix(flowOf(map[string]any{"spec": fields}), "{"), "}")
 	case s.form == formKnative:
 		text = strings.TrimSuffix(strings.TrimPrefix(flowOf(fields), "{"), "}")
 	case s.form == formV2:

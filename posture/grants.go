@@ -127,6 +127,11 @@ func (r *reader) granted(n *node, form string) (bindings []binding, whole, ok bo
 		return []binding{b}, false, true
 	}
 
+	// Config Connector has bindings as they are; those of an IAMPartialPolicy are some of all.
+	if n.has("bindings") {
+		return r.bindings(n), !n.has("partial"), true
+	}
+
 	// A policy replaces all grants, so that it lists every one; but only if its
 	// text is known.
 	data := r.text(n.at("policy_data"), "policy_data")

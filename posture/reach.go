@@ -71,9 +71,14 @@ func (r *reader) v2Mount(s *workload, v *node, path string, f fieldOf) {
 func (m *model) plans() []*plan {
 	var out []*plan
 	for _, s := range m.workloads {
-		if s.kind == kindPlan {
+		if s.kind == kindPlan && s != m.gathered {
 			out = append(out, s.plan)
 		}
+	}
+
+	// Those that stand alone are judged only if some rule is about them, and tell of networks all the same.
+	if m.gathered != nil {
+		out = append(out, m.gathered.plan)
 	}
 
 	return out

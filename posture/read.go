@@ -18,6 +18,8 @@ type model struct {
 	mappings  []mapping   // domains that lead to a workload directly
 	asides    []aside     // what no rule judges
 
+	gathered        *workload        // the resources that stand alone in their files
+	loose           []policy         // IAM policies that do not say what they are on
 	requestPolicies []policySource   // policies of a PostureRequest
 	nested          bool             // within a PostureRequest
 	byTarget        map[string][]int // index into policies, see policiesOf
@@ -48,6 +50,7 @@ func read(in Input) (*model, error) {
 		}
 	}
 
+	errs = append(errs, m.finishGathered()...)
 	errs = append(errs, m.readPolicies(in)...)
 	m.addForeign()
 	if len(m.workloads) > maxServices {
@@ -67,13 +70,14 @@ func read(in Input) (*model, error) {
 // cannot be judged is a finding beside the rest.
 func (m *model) file(name string, docs []*node) (errs []error) {
 	workloads, policies, asides, mappings := len(m.workloads), len(m.policies), len(m.asides), len(m.mappings)
+	gathered := m.gatheredResources()
 	for _, n := range docs {
 		errs = append(errs, m.document(name, n)...)
 	}
 
 	// A plan of grants alone is judged if one of them is public; see addForeign.
 	public := slices.ContainsFunc(m.policies[policies:], func(p policy) bool { return !p.project && p.public() })
-	if len(m.workloads) > workloads || len(m.mappings) > mappings || public || len(errs) > 0 {
+	if len(m.workloads) > workloads || len(m.mappings) > mappings || m.gatheredResources() > gathered || public || len(errs) > 0 {
 		return errs
 	}
 
@@ -116,6 +120,9 @@ func (m *model) document(file string, n *node) []error {
 		return []error{fmt.Errorf("%s: line %d: is bare text; a definition is required", plain.Text(file), n.line)}
 	case len(r.errs) > 0:
 		return r.errs
+	case ofConnector(apiVersion):
+		m.connected(r, n, apiVersion, kind)
+	case m.exported(file, n):
 	case documentKind(apiVersion, kind) != "":
 		m.addWorkload(r, r.knative(n, documentKind(apiVersion, kind)))
 	case kind == "DomainMapping" && strings.HasPrefix(apiVersion, "domains.cloudrun.com/"):
@@ -129,7 +136,7 @@ func (m *model) document(file string, n *node) []error {
 		return append(m.documents(file, r.list(n.at("items"), "items")), r.errs...)
 	case kind != "" || apiVersion != "":
 		m.asides = append(m.asides, otherDocument(file, apiVersion, kind, n))
-	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values"):
+	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values") || n.has("lineage") && n.has("resources"):
 		return m.plan(file, n)
 	default:
 		return m.answer(r, n)
@@ -163,8 +170,7 @@ func (m *model) answer(r *reader, n *node) []error {
 
 		return append(errs, r.errs...)
 	case n.has("bindings"):
-		return []error{fmt.Errorf("%s: line %d: an IAM policy is evidence, not a definition: pass a service's as "+
-			"--iam, a project's as --project-iam", plain.Text(r.file), n.line)}
+		return m.exportedGrants(r, n)
 	default:
 		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor resource_changes",
 			plain.Text(r.file), n.line)}

@@ -192,9 +192,13 @@ func secretVersionPinned(c *judging) answer {
 		switch v := ref.version; {
 		case v.unknown:
 			unknown = true
-		case v.text == "" || strings.EqualFold(v.text, "latest"):
+		case v.text == "" || strings.EqualFold(lastPart(v.text), "latest"):
 			faults = append(faults, fault{subject: ref.name,
 				found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is used at version latest"})
+		case !isNumber(lastPart(v.text)):
+			// An alias can be moved to another version.
+			faults = append(faults, fault{subject: ref.name,
+				found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is used at version " + quote(v.text) + ", which is no number"})
 		}
 	}
 

@@ -102,6 +102,11 @@ func grantsOf(n *node) ([]binding, bool) {
 		return bindings, len(r.errs) == 0
 	}
 
+	if n.has("bindings") {
+		bindings := r.bindings(n)
+		return bindings, len(r.errs) == 0
+	}
+
 	// A member that is known only after apply names a resource of the plan, such as
 	// a service account, and so is not everybody.
 	b := binding{role: r.text(n.at("role"), "role"), members: []text{r.text(n.at("member"), "member")}}

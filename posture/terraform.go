@@ -13,8 +13,14 @@ import (
 func (m *model) plan(file string, n *node) []error {
 	r := &reader{file: file}
 	changes := n.at("resource_changes")
+	if changes == nil && n.has("values", "lineage") {
+		var err error
+		if changes, err = stateChanges(n); err != nil {
+			return []error{fmt.Errorf("%s: %w", plain.Text(file), err)}
+		}
+	}
 	if changes == nil {
-		return []error{fmt.Errorf("%s: has no resource_changes, and so is not a plan; pass the output of `terraform show -json PLAN`",
+		return []error{fmt.Errorf("%s: has no resource_changes, and so is no plan, nor values of a state; pass the output of `terraform show -json`",
 			plain.Text(file))}
 	}
 

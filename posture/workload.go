@@ -34,6 +34,8 @@ const (
 	formTerraform   // google_cloud_run_v2_service, google_cloud_run_v2_job
 	formTerraformV1 // google_cloud_run_service
 	formFunction    // google_cloudfunctions2_function
+	formConnector   // of Config Connector, which is v2 with references
+	formResource    // of an export, or of Config Connector beside workloads
 	formDockerfile
 )
 
