@@ -20,7 +20,7 @@ const module = "github.com/attestor-gate/attestor"
 // siblings are the packages that own one stage each. They import the root,
 // libraries and internal/…, and never each other: only the joiner and the commands
 // above it know more than one.
-var siblings = []string{"verify", "vuln", "policy", "attest", "audit", "server", "posture", "emulator", "report"}
+var siblings = []string{"verify", "vuln", "policy", "attest", "audit", "server", "posture", "emulator", "report", "summary"}
 
 // joiner makes a gate of the stages; cmd/attestor is on top of it.
 const joiner = module + "/internal/engine"

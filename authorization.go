@@ -18,6 +18,10 @@ type Authorization struct {
 	dsse       bool
 	dsseNote   string
 	breakGlass bool
+	policy     PolicyRef
+	summary    *SummaryNeeds // nil: none is published
+	levels     map[Digest]int
+	time       time.Time
 }
 
 // Authorize turns a pass by an enforcing policy into the right to attest to
@@ -60,6 +64,7 @@ func authorize(decision string, v Verdict, attestors []string) (Authorization, e
 	return Authorization{
 		decision: decision, image: v.image, subjects: slices.Clone(v.subjects), attestors: slices.Clone(attestors),
 		dsse: v.attest.DSSE, dsseNote: v.attest.DSSENote,
+		policy: v.policy, summary: v.attest.Summary, levels: v.levels, time: v.time,
 	}, nil
 }
 

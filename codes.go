@@ -151,6 +151,9 @@ const (
 	CodeAttestationConflict  Code = "ATTESTATION_CONFLICT"
 	CodeAttestationNotStored Code = "ATTESTATION_NOT_STORED"
 	CodeAttestationForeign   Code = "ATTESTATION_FOREIGN"
+	CodeSummaryNotStored     Code = "SUMMARY_NOT_STORED"
+	CodeSummaryUnavailable   Code = "SUMMARY_UNAVAILABLE"
+	CodeSummaryNotDeleted    Code = "SUMMARY_NOT_DELETED"
 	CodeAlreadyAttested      Code = "ALREADY_ATTESTED"
 	CodeRevoked              Code = "REVOKED"
 )
@@ -337,6 +340,9 @@ func Codes() []CodeInfo {
 		},
 		{CodeAttestationNotStored, "attest", StatusError, "the attestation could not be stored"},
 		{CodeAttestationForeign, "attest", StatusWarn, "an attestation that no key of the attestor verifies"},
+		{CodeSummaryNotStored, "attest", StatusError, "the verification summary could not be stored"},
+		{CodeSummaryUnavailable, "attest", StatusError, "it could not be found out which verification summaries stand"},
+		{CodeSummaryNotDeleted, "attest", StatusWarn, "a verification summary that was replaced is there still"},
 		{CodeAlreadyAttested, "attest", StatusWarn, "a valid attestation stands although this decision is not a pass"},
 		{
 			CodeRevoked, "attest", StatusDeny,

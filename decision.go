@@ -20,7 +20,8 @@ type Decision struct {
 	Platforms     []PlatformSummary  `json:"platforms"`
 	Checks        []Check            `json:"checks"`
 	Attestations  []Attestation      `json:"attestations"`
-	Deploy        []string           `json:"deploy,omitempty"` // the references that may be deployed, where that is not simply image.reference
+	Summaries     []Summary          `json:"summaries,omitempty"` // verification summaries that stand
+	Deploy        []string           `json:"deploy,omitempty"`    // the references that may be deployed, where that is not simply image.reference
 	Caller        CallerRef          `json:"caller"`
 	Labels        map[string]string  `json:"labels,omitempty"`
 	RequestID     string             `json:"requestId,omitempty"`

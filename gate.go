@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// GateConfig holds what a Gate is made of. Everything is required.
+// GateConfig holds what a Gate is made of. Everything but Summarizer is required.
 type GateConfig struct {
-	Policies  Policies
-	Inspector Inspector
-	Scanner   Scanner
-	Attester  Attester
-	Recorder  Recorder
+	Policies   Policies
+	Inspector  Inspector
+	Scanner    Scanner
+	Attester   Attester
+	Recorder   Recorder
+	Summarizer Summarizer // nil: an image whose policy asks for summaries cannot pass
 
 	NewID    func() string
 	Now      func() time.Time
@@ -141,6 +142,7 @@ type attempt struct {
 	dec      Decision
 	mu       sync.Mutex
 	stages   map[string]float64 // guarded by mu
+	left     []Reason           // about summaries, for the check attest
 
 	keep func(Decision) (bool, error) // of a dry run: whether it is recorded; nil: it is
 }
@@ -221,6 +223,7 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 		return err
 	}
 	if why != "" {
+		p.refuse(ctx, v)
 		p.unsigned(why)
 		return nil
 	}
@@ -233,13 +236,21 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 	}
 
 	// The intent is recorded before anything is stored, so that a crash leaves no attestation that nobody knows of.
-	var notRecorded error
-	made, err := p.gate.c.Attester.Attest(ctx, auth, known, func() error {
+	var notRecorded, notPublished error
+	record := func() error {
 		if notRecorded = p.hashEvidence(); notRecorded == nil {
 			notRecorded = p.gate.c.Recorder.Begin(ctx, p.record())
 		}
 		return notRecorded
-	})
+	}
+	begin := record
+	if _, want := auth.Summary(); want {
+		begin = func() error {
+			notPublished = p.summarize(ctx, auth, record)
+			return notPublished
+		}
+	}
+	made, err := p.gate.c.Attester.Attest(ctx, auth, known, begin)
 	if notRecorded != nil {
 		return &Error{
 			Kind: Unavailable,
@@ -252,6 +263,11 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 		p.dec.Attestations = made
 	}
 
+	// Attest reports that nothing was begun; the cause says more. Attestations that stood before do not make it a pass.
+	if notPublished != nil {
+		err = notPublished
+	}
+
 	// A part of the attestations is no pass: the check errs, and so does the decision. An override whose attestations
 	// exist in part stays in the record, so that they expire.
 	if err != nil {
@@ -259,7 +275,8 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 			p.dec.BreakGlass = nil
 		}
 		p.check(Check{
-			Name: CheckAttest, Status: StatusError, Reasons: []Reason{reasonOf(err, CodeAttestationNotStored)},
+			Name: CheckAttest, Status: StatusError,
+			Reasons: append([]Reason{reasonOf(err, CodeAttestationNotStored)}, p.left...),
 		})
 		return nil
 	}
@@ -271,7 +288,7 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 			p.dec.Deploy = append(p.dec.Deploy, p.ev.Image.Sibling(d).String())
 		}
 	}
-	p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: p.foreign()})
+	p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: append(p.foreign(), p.left...)})
 	return nil
 }
 
@@ -333,7 +350,7 @@ func (p *attempt) unsigned(why string) {
 			})
 		}
 	}
-	p.check(Check{Name: CheckAttest, Status: StatusSkipped, Reasons: append(reasons, p.foreign()...)})
+	p.check(Check{Name: CheckAttest, Status: StatusSkipped, Reasons: append(append(reasons, p.foreign()...), p.left...)})
 }
 
 // check adds a check. A refusing check turns Pass into Undecided; a Deny stays Deny.

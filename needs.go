@@ -99,6 +99,7 @@ type AttestNeeds struct {
 	Children   bool
 	DSSE       bool
 	DSSENote   string
+	Summary    *SummaryNeeds // nil: no verification summary is published
 }
 
 // For lists the attestors that must attest: those of an image that passed, or

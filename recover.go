@@ -29,11 +29,16 @@ func (g *Gate) Recover(ctx context.Context, r Record, judged Policy) (Decision, 
 	p := &attempt{gate: g, policy: judged, ev: r.Evidence, standing: standing, dec: r.Decision, start: r.Decision.Time}
 	p.dec.Attestations = append([]Attestation{}, standing.Valid...) // never null in JSON
 
-	// Two things make it a pass: the right to attest, judged again from the
-	// evidence, and every attestation. An error of Missing is neither.
+	// Three things make it a pass: the right to attest, judged again from the evidence, every attestation, and every
+	// summary that the policy asks for. An error of Missing is none of them.
 	permitted := verdict.Outcome() == Pass || p.dec.BreakGlass != nil
 	missing, err := standing.Missing(attestors, images)
-	if permitted && err == nil && len(missing) == 0 {
+	summaries, published, lookUp := g.recoverSummaries(ctx, r, judged, images)
+	if lookUp != nil {
+		return Decision{}, fmt.Errorf("recovering %s: %w", r.Decision.ID, lookUp)
+	}
+	p.dec.Summaries = summaries
+	if permitted && published && err == nil && len(missing) == 0 {
 		p.dec.IndexAttested = r.Evidence.Index && verdict.CoversIndex()
 		p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: p.foreign()})
 		return p.finish(ctx)

@@ -57,7 +57,9 @@ type RevocationRecord struct {
 	Override string         `json:"override,omitempty"` // the decision whose override ended
 	// Admitted are the decisions that had admitted the image. A recorder sets them.
 	Admitted     []string      `json:"admitted"`
-	Attestations []Attestation `json:"attestations"` // that were deleted
+	Attestations []Attestation `json:"attestations"`        // that were deleted
+	Summaries    []Summary     `json:"summaries,omitempty"` // verification summaries that were deleted
+	Left         []LeftSummary `json:"left,omitempty"`      // those that the registry refused to delete
 	// Kept are digests whose attestations have another ground and stay. A recorder
 	// sets them.
 	Kept      []Digest  `json:"kept,omitempty"`
@@ -85,7 +87,14 @@ type Revocations interface {
 // A Deletion deletes what this gate attested to the image of a revocation, of an
 // index to its children too, but for the digests to be kept. It returns what it
 // deleted, on error too. It can be repeated.
-type Deletion func(ctx context.Context, r RevocationRecord) ([]Attestation, error)
+type Deletion func(ctx context.Context, r RevocationRecord) (Deleted, error)
+
+// Deleted is what a [Deletion] did.
+type Deleted struct {
+	Attestations []Attestation
+	Summaries    []Summary
+	Left         []LeftSummary // there still, since a registry refuses their deletion: asking again changes nothing
+}
 
 // RevokerConfig holds what a Revoker is made of. Everything but Emulated is
 // required.
@@ -138,7 +147,8 @@ func (v *Revoker) Revoke(ctx context.Context, r Revocation) (RevocationRecord, e
 // can be repeated: until all is deleted, the record stays begun.
 func (v *Revoker) Complete(ctx context.Context, r RevocationRecord) (RevocationRecord, error) {
 	deleted, err := v.c.Remove(ctx, r)
-	r.Attestations = append([]Attestation{}, deleted...) // never null in JSON
+	r.Attestations = append([]Attestation{}, deleted.Attestations...) // never null in JSON
+	r.Summaries, r.Left = deleted.Summaries, deleted.Left
 	if err != nil {
 		return r, err
 	}

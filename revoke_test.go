@@ -96,7 +96,7 @@ func TestRevocationIsRecordedBeforeAndAfter(t *testing.T) {
 				tt.change(&r)
 			}
 
-			got, err := revoker(t, n, func(_ context.Context, of attestor.RevocationRecord) ([]attestor.Attestation, error) {
+			got, err := revoker(t, n, func(_ context.Context, of attestor.RevocationRecord) (attestor.Deleted, error) {
 				if len(n.begun) != 1 {
 					t.Error("something is deleted before that was recorded")
 				}
@@ -104,7 +104,7 @@ func TestRevocationIsRecordedBeforeAndAfter(t *testing.T) {
 					t.Errorf("attestations of %s are deleted", of.Image)
 				}
 				tried++
-				return []attestor.Attestation{stood}, tt.remove
+				return attestor.Deleted{Attestations: []attestor.Attestation{stood}}, tt.remove
 			}).Revoke(context.Background(), r)
 			if (err != nil) != tt.failed || (tt.kind != 0 && attestor.KindOf(err) != tt.kind) {
 				t.Errorf("error %v", err)
@@ -146,9 +146,9 @@ func TestAnEarlierRevocationIsCompleted(t *testing.T) {
 		return r
 	}}
 	var kept []attestor.Digest
-	_, err := revoker(t, n, func(_ context.Context, of attestor.RevocationRecord) ([]attestor.Attestation, error) {
+	_, err := revoker(t, n, func(_ context.Context, of attestor.RevocationRecord) (attestor.Deleted, error) {
 		kept = of.Kept
-		return nil, nil
+		return attestor.Deleted{}, nil
 	}).Revoke(t.Context(), attestor.Revocation{
 		Image: img, Kind: attestor.RevokedAtEnd, Override: "d7", Reason: "the override ended",
 	})
@@ -160,7 +160,9 @@ func TestAnEarlierRevocationIsCompleted(t *testing.T) {
 func TestRevokerNeedsItsParts(t *testing.T) {
 	whole := attestor.RevokerConfig{
 		Record: &noted{}, NewID: func() string { return "r" }, Now: time.Now,
-		Remove: func(context.Context, attestor.RevocationRecord) ([]attestor.Attestation, error) { return nil, nil },
+		Remove: func(context.Context, attestor.RevocationRecord) (attestor.Deleted, error) {
+			return attestor.Deleted{}, nil
+		},
 	}
 	for name, without := range map[string]func(*attestor.RevokerConfig){
 		"record":   func(c *attestor.RevokerConfig) { c.Record = nil },

@@ -3,6 +3,7 @@ package attestor
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // An Outcome is the answer to "may this image be admitted?". The zero value
@@ -61,6 +62,9 @@ type Check struct {
 	Status     Status             `json:"status"`
 	Reasons    []Reason           `json:"reasons"`
 	Exceptions []AppliedException `json:"exceptions,omitempty"`
+
+	// BuildLevel is the SLSA build level that the check proved, of the check provenance where it passes; 0 for none.
+	BuildLevel int `json:"buildLevel,omitempty"`
 }
 
 // A Mode says whether a policy refuses.
@@ -89,7 +93,9 @@ type Verdict struct {
 	outcome  Outcome
 	checks   []Check
 	subjects []Digest
-	index    bool // the index's own digest is among the subjects
+	index    bool           // the index's own digest is among the subjects
+	levels   map[Digest]int // proven SLSA build levels
+	time     time.Time      // of the evidence
 }
 
 // A Question is a check that must be answered: for each platform, or once for the image as a whole.
@@ -112,6 +118,7 @@ func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, asked []Quest
 		sealed = append(sealed, seal(c))
 	}
 	v := Verdict{image: ev.Image, policy: policy, attest: attest, checks: sealed, outcome: sum(sealed)}
+	v.levels, v.time = buildLevels(ev, sealed), ev.Time
 
 	// Only what was judged is signed for.
 	if !ev.Index {

@@ -9,16 +9,22 @@ import (
 // maxAttested bounds the decisions that one look-up of [Store.AttestedTo] reads.
 const maxAttested = 500
 
+// Attested is what was signed for an image.
+type Attested struct {
+	Images       []attestor.Image // the image itself first
+	Attestations []attestor.Attestation
+	Summaries    []attestor.Summary // verification summaries
+}
+
 // AttestedTo is what the record knows to have been signed for an image: the image
-// itself and, where it was judged as an index, its children, with the attestations
-// that the newest decisions name. A Store that keeps nothing knows the image alone.
-func (s *Store) AttestedTo(ctx context.Context, img attestor.Image) ([]attestor.Image, []attestor.Attestation, error) {
-	images := []attestor.Image{img}
+// itself and, where it was judged as an index, its children, with what the newest
+// decisions name. A Store that keeps nothing knows the image alone.
+func (s *Store) AttestedTo(ctx context.Context, img attestor.Image) (Attested, error) {
+	out := Attested{Images: []attestor.Image{img}}
 	if s.none {
-		return images, nil, nil
+		return out, nil
 	}
 
-	var attestations []attestor.Attestation
 	seen, named := map[attestor.Digest]bool{img.Digest(): true}, map[string]bool{}
 
 	// What was signed was signed for a pass or an override. The note's own list has
@@ -28,12 +34,18 @@ func (s *Store) AttestedTo(ctx context.Context, img attestor.Image) ([]attestor.
 		n := 0
 		for d, err := range s.Decisions(ctx, f) {
 			if err != nil {
-				return nil, nil, err
+				return Attested{}, err
 			}
 			for _, a := range d.Attestations {
 				if !named[a.Occurrence] {
 					named[a.Occurrence] = true
-					attestations = append(attestations, a)
+					out.Attestations = append(out.Attestations, a)
+				}
+			}
+			for _, v := range d.Summaries {
+				if !named[v.Reference] {
+					named[v.Reference] = true
+					out.Summaries = append(out.Summaries, v)
 				}
 			}
 
@@ -43,7 +55,7 @@ func (s *Store) AttestedTo(ctx context.Context, img attestor.Image) ([]attestor.
 				for _, p := range d.Platforms {
 					if !seen[p.Digest] {
 						seen[p.Digest] = true
-						images = append(images, img.Sibling(p.Digest))
+						out.Images = append(out.Images, img.Sibling(p.Digest))
 					}
 				}
 			}
@@ -53,5 +65,5 @@ func (s *Store) AttestedTo(ctx context.Context, img attestor.Image) ([]attestor.
 			}
 		}
 	}
-	return images, attestations, nil
+	return out, nil
 }

@@ -48,16 +48,16 @@ func TestAttestedTo(t *testing.T) {
 			{"refused", image(3), []attestor.Digest{digest(3)}, nil},
 			{"never judged", image(9), []attestor.Digest{digest(9)}, nil},
 		} {
-			images, attestations, err := s.AttestedTo(t.Context(), tt.of)
+			got, err := s.AttestedTo(t.Context(), tt.of)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var digests []attestor.Digest
-			for _, img := range images {
+			for _, img := range got.Images {
 				digests = append(digests, img.Digest())
 			}
 			var occurrences []string
-			for _, a := range attestations {
+			for _, a := range got.Attestations {
 				occurrences = append(occurrences, a.Occurrence)
 			}
 			if !slices.Equal(digests, tt.images) || !slices.Equal(occurrences, tt.occurrences) {
@@ -76,7 +76,7 @@ func TestAttestedToOfAStoreThatCannotBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if images, attestations, err := s.AttestedTo(ctx, img); err == nil {
-		t.Errorf("it knows of %v and %v", images, attestations)
+	if got, err := s.AttestedTo(ctx, img); err == nil {
+		t.Errorf("it knows of %+v", got)
 	}
 }

@@ -287,17 +287,17 @@ func (p *past) revoke(n int) {
 func (p *past) revoker() *attestor.Revoker {
 	v, err := attestor.NewRevoker(attestor.RevokerConfig{
 		Record: p.store, NewID: p.id, Now: p.clock.now,
-		Remove: func(_ context.Context, r attestor.RevocationRecord) ([]attestor.Attestation, error) {
+		Remove: func(_ context.Context, r attestor.RevocationRecord) (attestor.Deleted, error) {
 			if p.kill == "begun" {
-				return nil, errKilled
+				return attestor.Deleted{}, errKilled
 			}
 			if !slices.Contains(r.Kept, r.Image.Digest()) {
 				delete(p.attested, r.Image.Digest())
 			}
 			if p.kill == "deleted" {
-				return nil, errKilled
+				return attestor.Deleted{}, errKilled
 			}
-			return []attestor.Attestation{}, nil
+			return attestor.Deleted{}, nil
 		},
 	})
 	if err != nil {

@@ -309,9 +309,9 @@ func TestNoneSaysSo(t *testing.T) {
 		t.Errorf("something was kept: %v, %v, %v, %v, %v, %v", pending, pendingErr, intents, intentsErr, tags, tagsErr)
 	}
 
-	images, attestations, err := s.AttestedTo(ctx, attestor.Image{})
-	if len(images) != 1 || len(attestations) != 0 || err != nil {
-		t.Errorf("an image without a record is signed as %v, %v, %v", images, attestations, err)
+	got, err := s.AttestedTo(ctx, attestor.Image{})
+	if len(got.Images) != 1 || len(got.Attestations) != 0 || err != nil {
+		t.Errorf("an image without a record is signed as %+v, %v", got, err)
 	}
 	if _, err := s.Finish(ctx, record(1, attestor.Pass)); err != nil {
 		t.Error(err)

@@ -71,9 +71,12 @@ func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 
 	problems := j.problems(attestor.CheckProvenance, j.ev.Problems, e.Problems)
 	var nearest []finding
-	best := false
+	best, level := false, 0
 	for i := range e.Provenance {
 		found, counts := want.unmet(&e.Provenance[i])
+		if counts && len(found) == 0 {
+			level = max(level, want.standing(&e.Provenance[i]).level)
+		}
 		if counts && (!best || len(found) < len(nearest)) {
 			nearest, best = found, true
 		}
@@ -93,7 +96,11 @@ func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 			"build with Cloud Build, options.requestedVerifyOption: VERIFIED, or attach a signed statement and name its signer in spec.provenance.signedBy",
 		))
 	}
-	j.conclude(attestor.CheckProvenance, e.Platform, problems)
+
+	// What was proven is claimed only where nothing is left to be said against it.
+	if c, left := j.conclude(attestor.CheckProvenance, e.Platform, problems); len(left) == 0 && c.Status == attestor.StatusPass {
+		c.BuildLevel = level
+	}
 }
 
 // unmet lists what one statement lacks. A statement attached with cosign counts only if the policy names its signer.

@@ -242,6 +242,13 @@ type Attest struct {
 	Children *bool  `json:"children" jsonschema:"default=true" jsonschema_description:"Whether the children of an index are attested to, and not only the index."`
 	DSSE     bool   `json:"dsse" jsonschema:"default=false" jsonschema_description:"Whether a second signature in DSSE form is made, as continuous validation wants."`
 	DSSENote string `json:"dsseNote,omitempty" jsonschema_description:"projects/P/notes/N for the DSSE attestation. Absent: the attestor's note."`
+	VSA      *VSA   `json:"vsa,omitempty" jsonschema_description:"Verification summaries (SLSA VSA) that are published in a registry, before the attestations are stored. Absent: none."`
+}
+
+// VSA says which verification summaries are published, and where.
+type VSA struct {
+	Publish    Published `json:"publish" jsonschema:"required" jsonschema_description:"passed: of images that pass. passedAndRefused: also of images that are denied, by a key of their own that the gate must have."`
+	Repository string    `json:"repository,omitempty" jsonschema_description:"HOST/PATH that they are stored in. Absent: the image's own repository."`
 }
 
 // BreakGlass says how a denial may be overridden.

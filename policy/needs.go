@@ -15,6 +15,10 @@ func (s *Spec) needs(table []check) attestor.Needs {
 		},
 	}
 
+	if v := s.Attest.VSA; v != nil {
+		n.Attest.Summary = &attestor.SummaryNeeds{Repository: v.Repository, Refusals: v.Publish == PublishRefused}
+	}
+
 	if b := s.BreakGlass; b != nil && b.Allowed {
 		n.Attest.BreakGlass = b.Attestors
 	}

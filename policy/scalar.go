@@ -23,6 +23,8 @@ type (
 	SecretStatus string
 	// SBOMFormat is a format of bills of materials.
 	SBOMFormat string
+	// Published is which decisions have a verification summary.
+	Published string
 	// Binary is the same, without the middle way.
 	Binary string
 	// Continuous is whether continuous analysis is demanded.
@@ -35,6 +37,9 @@ type (
 
 // The values that code compares with.
 const (
+	PublishPassed  Published = "passed"
+	PublishRefused Published = "passedAndRefused"
+
 	NamesRefuse  Names = "refuse"
 	NamesResolve Names = "resolve"
 
@@ -77,6 +82,8 @@ func enumValues(t reflect.Type) []string {
 		return []string{attestor.SecretValid, attestor.SecretInvalid, attestor.SecretUnknown}
 	case reflect.TypeFor[SBOMFormat]():
 		return []string{attestor.FormatSPDX, attestor.FormatCycloneDX}
+	case reflect.TypeFor[Published]():
+		return []string{string(PublishPassed), string(PublishRefused)}
 	case reflect.TypeFor[Binary]():
 		return []string{"deny", "allow"}
 	case reflect.TypeFor[Continuous]():

@@ -207,6 +207,14 @@ func (v *validator) attest(s *Spec) {
 			v.at("spec.attest.dsseNote", "contradicts attest.dsse: false")
 		}
 	}
+
+	// A tag, a digest or an alias would be another place than the one that is written.
+	if path := "spec.attest.vsa.repository"; v.has(path) {
+		got := s.Attest.VSA.Repository
+		if ref, err := attestor.ParseReference(got); err != nil || ref.Repository() != got {
+			v.at(path, "%q is not a repository: want HOST/PATH, such as us-docker.pkg.dev/acme/summaries/prod", clip(got))
+		}
+	}
 }
 
 func (v *validator) breakGlass(b *BreakGlass) {

@@ -104,7 +104,7 @@ func (p watched) Expired(ctx context.Context, id string, by attestor.CallerRef, 
 func (p *parts) revoker() *attestor.Revoker {
 	v, err := attestor.NewRevoker(attestor.RevokerConfig{
 		Record: p.w.store(), Now: p.w.clock, NewID: p.w.id,
-		Remove: func(_ context.Context, r attestor.RevocationRecord) ([]attestor.Attestation, error) {
+		Remove: func(_ context.Context, r attestor.RevocationRecord) (attestor.Deleted, error) {
 			p.w.mu.Lock()
 			defer p.w.mu.Unlock()
 
@@ -116,7 +116,7 @@ func (p *parts) revoker() *attestor.Revoker {
 				gone = append(gone, a)
 				return true
 			})
-			return gone, nil
+			return attestor.Deleted{Attestations: gone}, nil
 		},
 	})
 	if err != nil {

@@ -53,6 +53,9 @@ type Config struct {
 	// the log is kept unsigned.
 	Log *Log `yaml:"log"`
 
+	// VSA says how verification summaries are signed, which policies ask for by attest.vsa. None where it is left out.
+	VSA *VSA `yaml:"vsa"`
+
 	// Events says who is told of denials, overrides, revocations and what else
 	// docs/events.md lists. It needs a store. None where it is left out.
 	Events *Events `yaml:"events"`
@@ -177,6 +180,31 @@ type Witness struct {
 	Key string `yaml:"key"`
 	// Private allows a witness at an address that is not public.
 	Private bool `yaml:"private"`
+}
+
+// VSA says how verification summaries are signed.
+type VSA struct {
+	// Verifier is the verifier.id of every summary, an HTTPS URL without a query that is this gate's alone, such as
+	// https://gate.example/attestor. Consumers compare it exactly: changing it breaks them all. Required.
+	Verifier string `yaml:"verifier"`
+	// Policies begins the policy.uri of every summary, which ends with / and the policy's name. Default: the verifier and
+	// /v1/policies.
+	Policies string `yaml:"policies"`
+	// Passed signs summaries of images that passed, and nothing else. Required.
+	Passed SummaryKey `yaml:"passed"`
+	// Refused signs those of images that were refused, where a policy asks for them. It must be another key: consumers who
+	// compare signatures alone take every summary by the key of passes for a pass. Default: none is published.
+	Refused *SummaryKey `yaml:"refused"`
+	// MaxAge is how old a summary may be that is reused for a repeated pass; 24h by default.
+	MaxAge when.Duration `yaml:"maxAge"`
+}
+
+// A SummaryKey signs verification summaries: ECDSA on P-256, RSA by PKCS #1 v1.5 with SHA-256, or Ed25519.
+type SummaryKey struct {
+	// KMS is a key version, projects/…/cryptoKeyVersions/N. One of KMS and KeyFile.
+	KMS string `yaml:"kms"`
+	// KeyFile is a PKCS#8 private key in PEM.
+	KeyFile string `yaml:"keyFile"`
 }
 
 // Events says who is told of what.

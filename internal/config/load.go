@@ -132,6 +132,12 @@ func (c *Config) resolve(dir string, profile ProfileCheck) {
 	if c.Log != nil && !strings.HasPrefix(c.Log.Key, "gcpkms://") {
 		paths = append(paths, &c.Log.Key)
 	}
+	if c.VSA != nil {
+		paths = append(paths, &c.VSA.Passed.KeyFile)
+		if c.VSA.Refused != nil {
+			paths = append(paths, &c.VSA.Refused.KeyFile)
+		}
+	}
 	if c.Admission != nil {
 		paths = append(paths, &c.Admission.Cert, &c.Admission.Key, &c.Admission.ClientCA)
 	}

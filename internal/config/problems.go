@@ -43,6 +43,9 @@ func (c Config) problems(getenv func(string) string, profile ProfileCheck) []err
 	if c.Log != nil {
 		out = append(out, c.Log.problems(c.Store)...)
 	}
+	if c.VSA != nil {
+		out = append(out, c.VSA.problems(c.Attestors)...)
+	}
 	if c.Events != nil {
 		out = append(out, c.Events.problems(c.Store)...)
 	}

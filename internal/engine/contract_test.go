@@ -192,6 +192,12 @@ func TestPartsContracts(t *testing.T) {
 			c.Attester = w.engine.Attester
 			return contract.Attesting{Attester: observed(telemetry.Observe(c, options())).Attester, Attestors: w.engine.Config.AttestorNames()}
 		})
+		contract.Summarizer(t, func(t *testing.T) contract.Summarizing {
+			return observedSummarizer(t, func(s attestor.Summarizer) attestor.Summarizer {
+				c.Summarizer = s
+				return observed(telemetry.Observe(c, options())).Summarizer
+			})
+		})
 		contract.Inspector(t, func(t *testing.T) contract.Inspecting {
 			w := newWorld(t, worldOptions{quiet: true})
 			img, err := attestor.ParseImage(w.push("app/good", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "1"})))

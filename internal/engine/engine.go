@@ -22,9 +22,11 @@ import (
 	"github.com/attestor-gate/attestor/internal/dependency"
 	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/posture"
 	"github.com/attestor-gate/attestor/server/telemetry"
+	"github.com/attestor-gate/attestor/summary"
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/signed"
 	"github.com/attestor-gate/attestor/vuln"
@@ -67,6 +69,9 @@ type Engine struct {
 	Store     *audit.Store
 	Attester  *attest.Attester // nil where Options.Unsigned is set
 	Inspector *verify.Inspector
+
+	summaries *summary.Publisher // nil: the configuration has no vsa
+	referrers *referrers.Client
 
 	o          Options
 	log        *slog.Logger
@@ -148,6 +153,9 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	if e.Attester, err = newAttester(c, e.Google, e.Store, e.log); err != nil {
 		return nil, err
 	}
+	if err := e.joinSummaries(); err != nil {
+		return nil, err
+	}
 	return e, e.joinGate(ctx, e.Attester)
 }
 
@@ -161,8 +169,8 @@ func (e *Engine) joinGate(ctx context.Context, attester attestor.Attester) error
 	// Observing is also what keeps a panic in a stage to its own request.
 	observed, err := telemetry.Observe(attestor.GateConfig{
 		Policies: e.Policies, Inspector: e.Inspector, Scanner: scanner, Attester: attester,
-		Recorder: witnessed{e.Store, e.o.Recorded},
-		NewID:    newID, Now: time.Now, Emulated: e.Google.Emulated,
+		Recorder: witnessed{e.Store, e.o.Recorded}, Summarizer: e.summarizer(),
+		NewID: newID, Now: time.Now, Emulated: e.Google.Emulated,
 		Deadline: time.Duration(e.Config.Limits.Deadline), Settle: time.Duration(e.Config.Limits.Settle),
 	}, telemetry.Options{Registry: e.metrics, Tracer: e.tracer})
 	if err != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -83,30 +84,38 @@ func (e *Engine) Revoke(ctx context.Context, r attestor.Revocation) (attestor.Re
 // knows, and of what is listed under the attestors' notes and the policy's own.
 func (e *Engine) deleteAttestations(
 	ctx context.Context, record attestor.RevocationRecord,
-) ([]attestor.Attestation, error) {
-	images, recorded, err := e.Store.AttestedTo(ctx, record.Image)
+) (attestor.Deleted, error) {
+	signed, err := e.Store.AttestedTo(ctx, record.Image)
 	if err != nil {
-		return nil, err
+		return attestor.Deleted{}, err
 	}
 
 	// What has another ground stays: neither the listing nor the record may bring it in.
-	images = slices.DeleteFunc(images, func(img attestor.Image) bool {
-		return slices.Contains(record.Kept, img.Digest())
-	})
-	recorded = slices.DeleteFunc(recorded, func(a attestor.Attestation) bool {
-		return slices.Contains(record.Kept, a.Digest)
-	})
-	if len(images) == 0 {
-		return nil, nil
+	kept := func(d attestor.Digest) bool { return slices.Contains(record.Kept, d) }
+	signed.Images = slices.DeleteFunc(signed.Images, func(img attestor.Image) bool { return kept(img.Digest()) })
+	signed.Attestations = slices.DeleteFunc(
+		signed.Attestations, func(a attestor.Attestation) bool { return kept(a.Digest) },
+	)
+	signed.Summaries = slices.DeleteFunc(signed.Summaries, func(s attestor.Summary) bool { return kept(s.Digest) })
+	if len(signed.Images) == 0 {
+		return attestor.Deleted{}, nil
 	}
 
-	r := attest.Revocation{Images: images, Recorded: recorded}
+	r := attest.Revocation{Images: signed.Images, Recorded: signed.Attestations}
+	var needs attestor.AttestNeeds
 	if p, ok := e.Policies.Govern(record.Image.Repository()); ok {
-		if note := p.Needs().Attest.DSSENote; note != "" {
-			r.Notes = append(r.Notes, note)
+		needs = p.Needs().Attest
+		if needs.DSSENote != "" {
+			r.Notes = append(r.Notes, needs.DSSENote)
 		}
 	}
-	return e.Attester.Revoke(ctx, r)
+
+	// Attestations come first: they admit. A failure there does not keep a summary alive.
+	var out attestor.Deleted
+	out.Attestations, err = e.Attester.Revoke(ctx, r)
+	var published error
+	out.Summaries, out.Left, published = e.revokeSummaries(ctx, signed, needs)
+	return out, errors.Join(err, published)
 }
 
 // simulator judges the record by another policy.

@@ -19,11 +19,11 @@ import (
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/objects"
+	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/internal/witness"
 	"github.com/attestor-gate/attestor/verify"
 	"github.com/attestor-gate/attestor/verify/provenance"
-	"github.com/attestor-gate/attestor/verify/referrers"
 	"github.com/attestor-gate/attestor/verify/sbom"
 	"github.com/attestor-gate/attestor/verify/signed"
 	"github.com/attestor-gate/attestor/verify/vex"
@@ -143,6 +143,7 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 	if err != nil {
 		return err
 	}
+	e.referrers = lateReader.Client
 	late.Checker, err = signed.New(signed.Config{
 		Transport:   e.Inspector.Transport(),
 		Remote:      RemoteOptions(e.o.Version),

@@ -41,7 +41,7 @@ func Observe(c attestor.GateConfig, o Options) (attestor.GateConfig, error) {
 		tracer: o.Tracer.Tracer("github.com/attestor-gate/attestor"), now: c.Now,
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "attestor_stage_seconds",
-			Help:    "Time that a call of a stage took: resolve, inspect, scan, standing, attest, begin, finish.",
+			Help:    "Time that a call of a stage took: resolve, inspect, scan, standing, attest, begin, finish, summarize, refuse, summaries.",
 			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"stage"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -57,6 +57,9 @@ func Observe(c attestor.GateConfig, o Options) (attestor.GateConfig, error) {
 	c.Scanner = scanner{s, c.Scanner}
 	c.Attester = attester{s, c.Attester}
 	c.Recorder = recorder{s, c.Recorder}
+	if c.Summarizer != nil {
+		c.Summarizer = summarizer{s, c.Summarizer}
+	}
 	return c, nil
 }
 
@@ -237,6 +240,43 @@ func (a attester) Attest(
 		return err
 	}, attribute.String("decision.id", auth.Decision()))
 	return made, err
+}
+
+type summarizer struct {
+	s    *stages
+	next attestor.Summarizer
+}
+
+// Summarize returns what stands, on error too: it exists, and the Decision must list it.
+func (m summarizer) Summarize(
+	ctx context.Context, a attestor.Authorization, begin func() error,
+) (done attestor.Summaries, err error) {
+	err = m.s.call(ctx, "summarize", func(ctx context.Context) (err error) {
+		done, err = m.next.Summarize(ctx, a, begin)
+		return err
+	}, attribute.String("decision.id", a.Decision()))
+	return done, err
+}
+
+func (m summarizer) Refuse(ctx context.Context, r attestor.Refusal) (done attestor.Summaries, err error) {
+	err = m.s.call(ctx, "refuse", func(ctx context.Context) (err error) {
+		done, err = m.next.Refuse(ctx, r)
+		return err
+	}, attribute.String("decision.id", r.Decision()))
+	return done, err
+}
+
+func (m summarizer) Stands(
+	ctx context.Context, images []attestor.Image, policy attestor.PolicyRef, n attestor.SummaryNeeds,
+) (found []attestor.Summary, err error) {
+	err = m.s.call(ctx, "summaries", func(ctx context.Context) (err error) {
+		found, err = m.next.Stands(ctx, images, policy, n)
+		return err
+	}, attribute.Int("images", len(images)))
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
 }
 
 type recorder struct {

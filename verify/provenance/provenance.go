@@ -17,7 +17,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/limit"
-	"github.com/attestor-gate/attestor/verify/referrers"
+	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 

@@ -12,8 +12,8 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/internal/resource"
-	"github.com/attestor-gate/attestor/verify/referrers"
 )
 
 const (

@@ -28,9 +28,9 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/verify/provenance"
-	"github.com/attestor-gate/attestor/verify/referrers"
 )
 
 // The media types in which a signed statement may be attached.

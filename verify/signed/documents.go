@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/verify/referrers"
+	"github.com/attestor-gate/attestor/internal/referrers"
 )
 
 // Wanted says which documents [Checker.Documents] reads.

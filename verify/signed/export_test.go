@@ -9,7 +9,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/verify/referrers"
+	"github.com/attestor-gate/attestor/internal/referrers"
 )
 
 // VerifyBundle verifies bytes as a bundle about img, without a registry.

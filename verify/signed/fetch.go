@@ -8,7 +8,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/verify/referrers"
+	"github.com/attestor-gate/attestor/internal/referrers"
 )
 
 // attached lists what cosign keeps under a tag made of the digest: suffix is "sig" or

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor/internal/plain"
-	"github.com/attestor-gate/attestor/verify/referrers"
+	"github.com/attestor-gate/attestor/internal/referrers"
 )
 
 // findings collects the reasons why signatures do not satisfy a rule, for the

@@ -39,7 +39,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/verify/referrers"
+	"github.com/attestor-gate/attestor/internal/referrers"
 )
 
 // PublicKeys fetches the public half of a key that is named by URI

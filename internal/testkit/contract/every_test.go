@@ -36,6 +36,7 @@ func suites() map[string][]string {
 		"Recorder":                      {"Recorder"},
 		"Revocations":                   {"Revocations"},
 		"Scanner":                       {"Scanner"},
+		"Summarizer":                    {"Summarizer"},
 		"attest.Journal":                {"Journal"},
 		"attest.Standings":              {"Attester", "Attested"},
 		"cmd/attestor.records":          {"Records"},
@@ -94,11 +95,12 @@ func exempt() map[string]string {
 // interface, where its type alone would not be seen in a suite's call.
 func made() map[string]string {
 	return map[string]string{
-		"server/identity.open":       "server/identity.Open",
-		"server/telemetry.attester":  "server/telemetry.Observe",
-		"server/telemetry.inspector": "server/telemetry.Observe",
-		"server/telemetry.recorder":  "server/telemetry.Observe",
-		"server/telemetry.scanner":   "server/telemetry.Observe",
+		"server/identity.open":        "server/identity.Open",
+		"server/telemetry.attester":   "server/telemetry.Observe",
+		"server/telemetry.inspector":  "server/telemetry.Observe",
+		"server/telemetry.recorder":   "server/telemetry.Observe",
+		"server/telemetry.scanner":    "server/telemetry.Observe",
+		"server/telemetry.summarizer": "server/telemetry.Observe",
 	}
 }
 

@@ -26,6 +26,8 @@ func Unreached() map[attestor.Code]string {
 		attestor.CodeAttestorDenied:        "the gate's account lacks a role: TestPreflight",
 		attestor.CodeAttestationConflict:   "another instance at the same instant: TestAConflictThatNobodySees",
 		attestor.CodeAttestationNotStored:  "Container Analysis fails after the signature: TestWritesThatFail",
+		attestor.CodeSummaryNotStored:      "the registry fails after the signature: TestRegistriesThatFail",
+		attestor.CodeSummaryUnavailable:    "the registry fails when it is asked for referrers: TestRegistriesThatFail",
 		attestor.CodeRevoked:               "an operator's own request: TestRevoke",
 	}
 }

@@ -30,8 +30,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
-	"github.com/attestor-gate/attestor/verify/referrers"
 )
 
 // host is a registry on loopback. What a test sets in intercept answers instead of

@@ -1,0 +1,250 @@
+package summary
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/vsa"
+)
+
+// emptyType is the media type of the two bytes {}. OCI image specification, "Guidance for an Empty Descriptor".
+const emptyType = "application/vnd.oci.empty.v1+json"
+
+// How often a stored summary is looked for in the registry's list, and the pause before the second time, which doubles.
+const (
+	listTries = 5
+	listPause = 100 * time.Millisecond
+)
+
+// put stores a summary and looks whether the registry lists and returns it.
+func (p *Publisher) put(ctx context.Context, d draft) (found, error) {
+	repo, err := p.repository(d.place)
+	if err != nil {
+		return found{}, err
+	}
+	manifest, err := p.manifest(ctx, d)
+	if err != nil {
+		return found{}, err
+	}
+	raw, err := json.Marshal(manifest)
+	if err != nil {
+		return found{}, err
+	}
+	digest := attestor.DigestOf(raw)
+
+	pause := listPause
+	for try := 1; ; try++ {
+		if err := p.write(ctx, repo, d, raw, digest); err != nil {
+			return found{}, p.failed(d.place, "store", err)
+		}
+
+		// What a consumer finds is what counts. On a registry without the referrers API the list is a tag, from which another
+		// writer may have taken the entry: writing again adds it.
+		all, err := p.find(ctx, d.place, []Key{d.key})
+		if err != nil {
+			return found{}, err
+		}
+		if i := slices.IndexFunc(all, func(f found) bool { return f.manifest == digest }); i >= 0 {
+			return all[i], nil
+		}
+		if try == listTries {
+			return found{}, fault(attestor.CodeSummaryNotStored,
+				"the summary "+d.place.Sibling(digest).String()+" was stored, and the registry does not list it",
+				"try again; if it persists, find out why the registry does not list referrers", nil)
+		}
+		if err := wait(ctx, pause); err != nil {
+			return found{}, p.failed(d.place, "store", err)
+		}
+		pause *= 2
+	}
+}
+
+// write puts blobs and manifest.
+func (p *Publisher) write(
+	ctx context.Context, repo name.Repository, d draft, manifest []byte, digest attestor.Digest,
+) error {
+	for _, blob := range []struct {
+		bytes []byte
+		media types.MediaType
+	}{{[]byte("{}"), emptyType}, {d.bundle, bundleType}} {
+		if err := remote.WriteLayer(repo, static.NewLayer(blob.bytes, blob.media), p.options(ctx)...); err != nil {
+			return err
+		}
+	}
+	return remote.Put(repo.Digest(string(digest)), raw{manifest}, p.options(ctx)...)
+}
+
+// manifest is the referrer: one layer with the bundle, and OCI's artifactType. The bytes follow from the decision, so
+// that a repeated write is the same manifest.
+func (p *Publisher) manifest(ctx context.Context, d draft) (*v1.Manifest, error) {
+	subject, err := p.describe(ctx, d.image)
+	if err != nil {
+		return nil, err
+	}
+	describe := func(b []byte, media types.MediaType) v1.Descriptor {
+		return v1.Descriptor{MediaType: media, Digest: hash(attestor.DigestOf(b)), Size: int64(len(b))}
+	}
+	return &v1.Manifest{
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: bundleType, Subject: subject,
+		Config: describe([]byte("{}"), emptyType),
+		Layers: []v1.Descriptor{describe(d.bundle, bundleType)},
+		Annotations: map[string]string{
+			"org.opencontainers.image.created":  d.predicate.TimeVerified.Format(time.RFC3339),
+			"dev.sigstore.bundle.content":       "dsse-envelope",
+			"dev.sigstore.bundle.predicateType": vsa.PredicateType,
+		},
+	}, nil
+}
+
+// describe is the descriptor of the image that was judged.
+func (p *Publisher) describe(ctx context.Context, img attestor.Image) (*v1.Descriptor, error) {
+	repo, err := p.repository(img)
+	if err != nil {
+		return nil, err
+	}
+	desc, err := remote.Head(repo.Digest(string(img.Digest())), p.options(ctx)...)
+	if err != nil {
+		return nil, p.failed(img, "read", err)
+	}
+	return &v1.Descriptor{MediaType: desc.MediaType, Digest: hash(img.Digest()), Size: desc.Size}, nil
+}
+
+// raw is a manifest that is stored as it is.
+type raw struct{ bytes []byte }
+
+// RawManifest implements [remote.Taggable].
+func (r raw) RawManifest() ([]byte, error) { return r.bytes, nil }
+
+// MediaType says what it is.
+func (r raw) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+
+// A refusedError says that a registry does not let this identity delete.
+type refusedError struct {
+	why, fix string
+	err      error
+}
+
+func (e *refusedError) Error() string { return e.why }
+
+func (e *refusedError) Unwrap() error { return e.err }
+
+// DeletePermission is what deleting takes in Artifact Registry.
+const DeletePermission = "artifactregistry.versions.delete"
+
+// remove deletes a statement and looks whether it is gone. A [refusedError] says that the registry does not allow it.
+func (p *Publisher) remove(ctx context.Context, f found) error {
+	repo, err := p.repository(f.place)
+	if err != nil {
+		return err
+	}
+
+	// The list comes first: a registry without the API may refuse every later list that names a manifest that is gone. What
+	// is off the list is found by nobody, whether it can be deleted or not.
+	if err := p.unlist(ctx, repo, f); err != nil {
+		return err
+	}
+	ref := repo.Digest(string(f.manifest))
+	err = remote.Delete(ref, p.options(ctx)...)
+	code := answered(err)
+	switch {
+	case code == http.StatusNotFound: // somebody else was faster
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		return &refusedError{
+			why: "this identity may not delete " + ref.String(), err: err,
+			fix: "grant the gate's identity " + DeletePermission + " (roles/artifactregistry.repoAdmin) on the repository, " +
+				"and delete it: crane delete " + ref.String(),
+		}
+	case code == http.StatusMethodNotAllowed, code == http.StatusNotImplemented, code == http.StatusBadRequest:
+		return &refusedError{
+			why: "the registry does not allow the deletion of " + ref.String(), err: err,
+			fix: "allow deletion in the registry, and delete it: crane delete " + ref.String(),
+		}
+	case err != nil:
+		return p.failed(f.place, "delete a summary of", err)
+	}
+
+	// Only its absence means that nobody is told a pass any more.
+	_, err = remote.Head(ref, p.options(ctx)...)
+	switch {
+	case answered(err) == http.StatusNotFound:
+		return nil
+	case err != nil:
+		return p.failed(f.place, "look for a deleted summary of", err)
+	}
+	return fault(attestor.CodeSummaryNotStored, ref.String()+" is still readable after its deletion", "try again", nil)
+}
+
+// unlist takes a statement out of the fallback tag of a registry without the referrers API. OCI distribution
+// specification, "Deleting Manifests": "When deleting a manifest … that contains a subject, and the referrers API returns
+// a 404, clients SHOULD … remove the descriptor from the referrers list."
+func (p *Publisher) unlist(ctx context.Context, repo name.Repository, f found) error {
+	tag := repo.Tag("sha256-" + f.place.Digest().Hex())
+	desc, err := remote.Get(tag, p.options(ctx)...)
+	if answered(err) == http.StatusNotFound {
+		return nil
+	}
+	if err != nil {
+		return p.failed(f.place, "read the referrers of", err)
+	}
+
+	var index v1.IndexManifest
+	if json.Unmarshal(desc.Manifest, &index) != nil || index.MediaType != types.OCIImageIndex {
+		return nil // somebody's tag that is no list
+	}
+	kept := slices.DeleteFunc(slices.Clone(index.Manifests), func(d v1.Descriptor) bool {
+		return d.Digest.String() == string(f.manifest)
+	})
+	if len(kept) == len(index.Manifests) {
+		return nil
+	}
+	index.Manifests = kept
+	b, err := json.Marshal(index)
+	if err != nil {
+		return err
+	}
+	if err := remote.Put(tag, list{b}, p.options(ctx)...); err != nil {
+		return p.failed(f.place, "write the referrers of", err)
+	}
+	return nil
+}
+
+// list is the index of a fallback tag.
+type list struct{ bytes []byte }
+
+// RawManifest implements [remote.Taggable].
+func (l list) RawManifest() ([]byte, error) { return bytes.Clone(l.bytes), nil }
+
+// MediaType says what it is.
+func (l list) MediaType() (types.MediaType, error) { return types.OCIImageIndex, nil }
+
+// answered is the registry's answer; 0 for none.
+func answered(err error) int {
+	if e, ok := errors.AsType[*transport.Error](err); ok {
+		return e.StatusCode
+	}
+	return 0
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
