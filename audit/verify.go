@@ -203,7 +203,7 @@ func (v *verifier) openCosigned(rows map[string][][]byte, size int64) {
 			switch {
 			case err != nil:
 			case c.Size > size:
-				v.logFault(-1, "a cosigned checkpoint has %d entries and the log has %d: %s", c.Size, size, rolledBack)
+				v.logFault(-1, "a cosigned checkpoint has size %d and the log has size %d: %s", c.Size, size, rolledBack)
 			default:
 				v.checkpoints = append(v.checkpoints, c)
 			}

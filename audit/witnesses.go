@@ -159,7 +159,7 @@ func (s *Store) grown(ctx context.Context, c *cosigner, next int64) (translog.He
 	if head.Size >= next {
 		return head, nil
 	}
-	return head, c.refuse(fmt.Errorf("the witness %s saw %d entries of this log, which has %d: the database was put back to an "+
+	return head, c.refuse(fmt.Errorf("the witness %s saw this log with size %d, and its size is %d: the database was put back to an "+
 		"earlier state, or another gate signs under this name", c.client.Key().Name(), next, head.Size))
 }
 

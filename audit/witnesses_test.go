@@ -239,7 +239,7 @@ func TestWitnessSawAnotherHistory(t *testing.T) {
 
 		next := again(nil)
 		err := next.WitnessRound(t.Context(), 0)
-		if err == nil || !strings.Contains(err.Error(), "saw 5 entries of this log, which has 2: the database was put back") {
+		if err == nil || !strings.Contains(err.Error(), "saw this log with size 5, and its size is 2: the database was put back") {
 			t.Errorf("fewer entries than the witness saw: %v", err)
 		}
 		if state, _ := next.LogState(); !state.Witnesses[0].Refused || state.Witnesses[1].Refused || state.Forked {

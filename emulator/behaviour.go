@@ -110,7 +110,7 @@ func (b Behaviour) validate() error {
 	}
 	for _, q := range b.Quotas {
 		if q.Limit < 1 || q.Per <= 0 {
-			return fmt.Errorf("checking emulator behaviour: a quota of %d calls each %v admits nothing", q.Limit, q.Per)
+			return fmt.Errorf("checking emulator behaviour: a quota of %d per %v admits nothing", q.Limit, q.Per)
 		}
 	}
 	return nil

@@ -107,7 +107,7 @@ func OpenCosignature(signed []byte, vkey string, w WitnessKey) (Cosignature, err
 	}
 	n, err := note.Open(signed, note.VerifierList(w))
 	if err != nil || len(n.Sigs) == 0 {
-		return Cosignature{}, fmt.Errorf("the checkpoint of %d entries is not cosigned by the witness %s", c.Size, w.name)
+		return Cosignature{}, fmt.Errorf("the checkpoint of size %d is not cosigned by the witness %s", c.Size, w.name)
 	}
 
 	raw, err := base64.StdEncoding.DecodeString(n.Sigs[0].Base64)
@@ -191,7 +191,7 @@ func ProveHistory(ctx context.Context, q Querier, old int64, c Checkpoint) (tlog
 
 	proof, err := tlog.ProveTree(c.Size, old, Hashes(ctx, q))
 	if err != nil {
-		return nil, fmt.Errorf("proving that %d entries continue %d: %w", c.Size, old, err)
+		return nil, fmt.Errorf("proving that the log, of size %d, is a continuation of size %d: %w", c.Size, old, err)
 	}
 	return proof, nil
 }

@@ -41,7 +41,7 @@ type ConflictError struct{ Size int64 }
 
 // Error implements error.
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("the checkpoint that the witness cosigned last has %d entries", e.Size)
+	return fmt.Sprintf("the checkpoint that the witness cosigned last has size %d", e.Size)
 }
 
 // A Client asks one witness. It is safe for concurrent use.

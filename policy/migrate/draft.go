@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 // A said is a value, and the field of the source that it comes from; without one for a value that no source gives.
@@ -136,8 +137,8 @@ func (d *draft) complete() error {
 			d.allowed[0].path,
 			LeftOut,
 			"",
-			"%d allowed CVEs: exceptions need an owner and an end here; give --owner and --expires",
-			len(d.allowed),
+			"%s: exceptions need an owner and an end here; give --owner and --expires",
+			describe.Plural(len(d.allowed), "allowed CVE"),
 		)
 		d.allowed = nil
 	default:
@@ -146,9 +147,8 @@ func (d *draft) complete() error {
 			d.allowed[0].path,
 			Carried,
 			"spec.vulnerabilities.allowedCves",
-			"%d allowed CVEs, until %s; an exception is about the id, under every "+
-				"note",
-			len(d.allowed),
+			"%s, until %s; an exception is about the id, under every note",
+			describe.Plural(len(d.allowed), "allowed CVE"),
 			d.o.Expires.Format("2006-01-02"),
 		)
 	}
@@ -228,8 +228,8 @@ func (d *draft) exemption(path string, images []string) {
 		path,
 		LeftOut,
 		"",
-		"%d patterns of images that the source does not judge; give those images a policy of their own: %s",
-		len(images),
+		"the source does not judge images of %s; give those images a policy of their own: %s",
+		describe.Plural(len(images), "pattern"),
 		clipList(images),
 	)
 }

@@ -112,7 +112,7 @@ func (o *Options) check(sources int) error {
 	case sources == 0 || sources > maxSources:
 		return invalid("%d sources are given; 1 to %d are allowed", sources, maxSources)
 	case len(o.Images) == 0:
-		return invalid("no images are named: a policy governs repositories, such as us-docker.pkg.dev/acme/prod/**")
+		return invalid("no images are named: name the repositories that the policy governs, such as --images us-docker.pkg.dev/acme/prod/**")
 	case (o.Owner == "") != o.Expires.IsZero():
 		return invalid("an exception needs an owner and a last day: give both, or neither to leave exceptions out")
 	}
@@ -211,7 +211,7 @@ func (d *draft) judging(docs []document) ([]document, error) {
 		return docs, nil
 	case chosen != 1:
 		return nil, invalid(
-			"the sources have %d policies that judge images, and one is imported at a time; choose it by its name with --select: %s",
+			"one policy that judges images is imported at a time, and the sources have %d; choose it by its name with --select: %s",
 			len(names),
 			plain.Clip(strings.Join(names, ", "), 2000),
 		)

@@ -121,7 +121,7 @@ func (s *checkSet) apply(d *draft, path string) {
 	for i := range s.Checks {
 		c, at := &s.Checks[i], fmt.Sprintf("%s.checks[%d]", path, i)
 		if n := c.kinds(); n != 1 {
-			d.fail("%s: %s has %d kinds of checks; want one", d.source, at, n)
+			d.fail("%s: %s: want one kind of check, found %d", d.source, at, n)
 			return
 		}
 

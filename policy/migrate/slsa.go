@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 // googleBuilder is the builder of Cloud Build, by its id in statements.
@@ -18,8 +19,8 @@ func (c *slsaCheck) apply(d *draft, path string) {
 			path,
 			Lost,
 			"",
-			"%d rules, beside another check of provenance: a policy has one list of builders and sources",
-			len(c.Rules),
+			"%s, beside another check of provenance: a policy has one list of builders and sources",
+			describe.Plural(len(c.Rules), "rule"),
 		)
 		return
 	}
