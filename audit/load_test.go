@@ -37,7 +37,7 @@ func TestLoad(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", want.Decision.ID, d)
 			}
 		}
-		all, want := recomputed(t, s, audit.Filter{})
+		all, want := recomputed(everything(t, s), audit.Filter{})
 		if d := gocmp.Diff(want, days(t, s, audit.Filter{})); d != "" {
 			t.Errorf("days (-want +got):\n%s", d)
 		}

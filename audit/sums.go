@@ -13,16 +13,20 @@ import (
 )
 
 // sumColumns are the numbers of hour_sums and day_sums.
-var sumColumns = []string{
-	"decisions", "in_earnest", "emulated", "critical", "high", "medium", "low", "minimal", "unspecified",
+func sumColumns() []string {
+	return []string{
+		"decisions", "in_earnest", "emulated", "critical", "high", "medium", "low", "minimal", "unspecified",
+	}
 }
 
 // sumLevels are the severities of the last columns, in their order.
-var sumLevels = []attestor.Severity{
-	attestor.Critical, attestor.High, attestor.Medium, attestor.Low, attestor.Minimal, attestor.Unspecified,
+func sumLevels() [6]attestor.Severity {
+	return [...]attestor.Severity{
+		attestor.Critical, attestor.High, attestor.Medium, attestor.Low, attestor.Minimal, attestor.Unspecified,
+	}
 }
 
-// sumOf has the numbers of sumColumns.
+// sumOf has the numbers of sumColumns, in their order.
 type sumOf [9]int64
 
 // A sumKey is a row of hour_sums or day_sums: start counts hours or days, and
@@ -129,10 +133,10 @@ func addSums(ctx context.Context, tx *txn, decisions iter.Seq2[string, *attestor
 // addRows adds rows to those with the same key.
 func addRows(ctx context.Context, tx *txn, table string, key []string, rows [][]any) error {
 	var set []string
-	for _, c := range sumColumns {
+	for _, c := range sumColumns() {
 		set = append(set, c+" = "+table+"."+c+" + excluded."+c)
 	}
-	return upsert(ctx, tx, table, slices.Concat(key, sumColumns), rows,
+	return upsert(ctx, tx, table, slices.Concat(key, sumColumns()), rows,
 		"("+strings.Join(key, ", ")+") DO UPDATE SET "+strings.Join(set, ", "))
 }
 
@@ -158,7 +162,7 @@ func addTo(sums map[sumKey]*sumOf, key sumKey, n sumOf, sign int64) {
 // numbersOf are the numbers of a count.
 func numbersOf(c tally.DayCount) sumOf {
 	out := sumOf{int64(c.Decisions), int64(c.InEarnest), int64(c.Emulated)}
-	for i, level := range sumLevels {
+	for i, level := range sumLevels() {
 		out[3+i] = int64(c.Findings[level]) //nolint:gosec // a sum has three numbers, and one of each level
 	}
 	return out
@@ -306,7 +310,7 @@ func narrow(st *statement, f Filter) {
 // readHours adds the sums of all decisions in whole hours, by day.
 func (s *Store) readHours(ctx context.Context, f Filter, hours span, sums map[sumKey]*sumOf) error {
 	var st statement
-	st.add("SELECT hour, '', policy, verdict, "+strings.Join(sumColumns, ", ")+
+	st.add("SELECT hour, '', policy, verdict, "+strings.Join(sumColumns(), ", ")+
 		" FROM hour_sums WHERE hour >= ? AND hour < ?", hours.from, hours.to)
 	narrow(&st, f)
 	return s.readSums(ctx, &st, dayHours, func(string) bool { return true }, sums)
@@ -316,7 +320,7 @@ func (s *Store) readHours(ctx context.Context, f Filter, hours span, sums map[su
 func (s *Store) readDays(
 	ctx context.Context, f Filter, days span, keep func(string) bool, sums map[sumKey]*sumOf,
 ) error {
-	columns := "SELECT day, repository, policy, verdict, " + strings.Join(sumColumns, ", ") + " FROM day_sums"
+	columns := "SELECT day, repository, policy, verdict, " + strings.Join(sumColumns(), ", ") + " FROM day_sums"
 	if !f.Full() {
 		var st statement
 		st.add(columns+" WHERE day >= ? AND day < ?", days.from, days.to)
@@ -417,7 +421,7 @@ func dayCounts(sums map[sumKey]*sumOf, verdict attestor.Outcome) []tally.DayCoun
 			Day: time.UnixMicro(key.start * dayMicros).UTC(), Policy: key.policy, Verdict: attestor.Outcome(key.verdict),
 			Decisions: int(n[0]), InEarnest: int(n[1]), Emulated: int(n[2]), Findings: map[attestor.Severity]int{},
 		}
-		for i, level := range sumLevels {
+		for i, level := range sumLevels() {
 			c.Findings[level] = int(n[3+i])
 		}
 		out = append(out, c)

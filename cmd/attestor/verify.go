@@ -200,7 +200,7 @@ func (f *verifyFlags) print(w io.Writer, found found, missing []string) error {
 
 	printImage(w, found.ref, found.img)
 	for _, a := range missing {
-		fmt.Fprintf(w, "  none   by %s\n", a)
+		fmt.Fprintf(w, "  missing attestation by %s\n", a)
 	}
 	for _, a := range s.Valid {
 		fmt.Fprintf(

@@ -56,8 +56,8 @@ func TestVerifyAnswersForTheDigest(t *testing.T) {
 				for _, n := range tt.none {
 					want = want || n == name
 				}
-				if got := strings.Contains(out.String(), "none   by "+name); got != want {
-					t.Errorf("reports none by %s: %t, want %t\n%s", name, got, want, out.String())
+				if got := strings.Contains(out.String(), "missing attestation by "+name); got != want {
+					t.Errorf("reports a missing one by %s: %t, want %t\n%s", name, got, want, out.String())
 				}
 			}
 		})

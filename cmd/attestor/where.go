@@ -174,7 +174,7 @@ func noConfiguration(c *cobra.Command) error {
 	}
 }
 
-// newLogger writes to the command's standard error.
+// newLogger writes to the command's standard error, as text: a person reads it. A service logs in JSON.
 func newLogger(c *cobra.Command, level slog.Level) *slog.Logger {
-	return engine.NewLogger(c.ErrOrStderr(), level, "")
+	return engine.NewTextLogger(c.ErrOrStderr(), level)
 }

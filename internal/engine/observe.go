@@ -74,6 +74,11 @@ func NewLogger(w io.Writer, level slog.Level, project string) *slog.Logger {
 	return slog.New(telemetry.NewLogHandler(w, level, cmp.Or(project, os.Getenv("GOOGLE_CLOUD_PROJECT"))))
 }
 
+// NewTextLogger writes lines of text for a person at a terminal, of the given level and above.
+func NewTextLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(telemetry.NewTextHandler(w, level))
+}
+
 // ServiceLogger is the log of a service by its configuration.
 func ServiceLogger(c config.Config, w io.Writer) *slog.Logger {
 	return NewLogger(w, slog.LevelInfo, c.Telemetry.Project)

@@ -38,6 +38,20 @@ func NewLogHandler(w io.Writer, level slog.Level, project string) slog.Handler {
 	}
 }
 
+// NewTextHandler writes lines of text without the time, for a person at a terminal. Keys are those of [NewLogHandler]. Values
+// are quoted where they have other than printable characters, so that a terminal obeys nothing in them.
+func NewTextHandler(w io.Writer, level slog.Level) slog.Handler {
+	return slog.NewTextHandler(w, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return replace(groups, a)
+		},
+	})
+}
+
 func replace(groups []string, a slog.Attr) slog.Attr {
 	// A key within a group could hide a value under a name of the list.
 	if len(groups) > 0 {

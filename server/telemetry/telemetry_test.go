@@ -206,6 +206,20 @@ func TestLogLinesAreCloudLoggings(t *testing.T) {
 	}
 }
 
+// What a person at a terminal reads has the same keys, no time, and nothing that the terminal would obey.
+func TestTextLinesAreForATerminal(t *testing.T) {
+	var b bytes.Buffer
+	log := slog.New(telemetry.NewTextHandler(&b, slog.LevelWarn))
+	log.Info("quiet")
+	log.Warn("not attested", slog.String("image", "a\x1b[2Jb\n"), slog.String("email", "jane@example"),
+		slog.Group("user", slog.String("name", "Jane")))
+
+	want := `severity=WARNING message="not attested" image="a\x1b[2Jb\n" email="[unlisted key]" user.name="[unlisted key]"` + "\n"
+	if b.String() != want {
+		t.Errorf("got  %s\nwant %s", &b, want)
+	}
+}
+
 // Every key that a stage logs under is listed, and none of the list is one that
 // the rules for safe logging block. What cmd/attestor says of its own start and
 // end is under the handler only, which leaves out what is not listed.
