@@ -69,7 +69,7 @@ func TestAttestedTo(t *testing.T) {
 
 // A store that cannot be read must not look like one that knows of nothing.
 func TestAttestedToOfAStoreThatCannotBeRead(t *testing.T) {
-	s := openSQLite(t, t.TempDir()+"/record.db", clockAt(day))
+	s := openSQLite(t, migratedFile(t), clockAt(day))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	img, err := attestor.ParseImage("us-docker.pkg.dev/acme/prod/api@" + string(digest(1)))

@@ -1,7 +1,6 @@
 package audit_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -25,12 +24,12 @@ func reopened(t *testing.T, suite func(t *testing.T, open func(t *testing.T) (*a
 	})
 }
 
-// onBothConfigs runs a test for each database. config is an empty one, without a
+// onBothConfigs runs a test for each database. config is one with the schema and without rows, without a
 // clock.
 func onBothConfigs(t *testing.T, f func(t *testing.T, config func(t *testing.T) audit.Config)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) {
-		f(t, func(t *testing.T) audit.Config { return audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db")} })
+		f(t, func(t *testing.T) audit.Config { return audit.Config{SQLite: migratedFile(t)} })
 	})
 	t.Run("postgresql", func(t *testing.T) {
 		f(t, func(t *testing.T) audit.Config { return audit.Config{PostgreSQL: shared.database(t)} })

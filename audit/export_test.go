@@ -3,11 +3,29 @@ package audit
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"iter"
 	"time"
 
 	"github.com/attestor-gate/attestor"
 )
+
+// MigrateForTest gives an empty database the schema, and nothing else.
+func MigrateForTest(ctx context.Context, c Config) (err error) {
+	s := &Store{engine: engine(&sqliteEngine{path: c.SQLite})}
+	if c.PostgreSQL != "" {
+		s.engine = &postgresEngine{dsn: c.PostgreSQL}
+	}
+
+	if s.read, s.write, err = s.engine.open(ctx); err != nil {
+		return err
+	}
+	err = errors.Join(s.migrate(ctx), s.write.Close())
+	if s.read != s.write {
+		err = errors.Join(err, s.read.Close())
+	}
+	return errors.Join(err, s.engine.close())
+}
 
 // Writer is the pool that writes, to bring about what an operator's disk does.
 func (s *Store) Writer() *sql.DB { return s.write }

@@ -151,7 +151,7 @@ func TestFillReadsWhatVersionsBeforeWrote(t *testing.T) {
 			// A store that was closed may be rolling back what its indexer had begun.
 			driver, source, dialect := "sqlite", "file:"+config.SQLite+"?_pragma=busy_timeout(10000)", goose.DialectSQLite3
 			if engine == "postgresql" {
-				config.PostgreSQL, config.SQLite = shared.database(t), ""
+				config.PostgreSQL, config.SQLite = shared.empty(t), ""
 				driver, source, dialect = "pgx", config.PostgreSQL, goose.DialectPostgres
 			}
 			execute := func(f func(db *sql.DB)) {

@@ -2,7 +2,6 @@ package audit_test
 
 import (
 	"context"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,7 +60,7 @@ func TestWhatComesTogetherIsOneTransaction(t *testing.T) {
 }
 
 func whatComesTogetherIsOneTransaction(t *testing.T) {
-	s := openSQLite(t, filepath.Join(t.TempDir(), "record.db"), clockAt(day))
+	s := openSQLite(t, migratedFile(t), clockAt(day))
 	var records []attestor.Record
 	for i := range 50 {
 		records = append(records, record(i, attestor.Pass))
@@ -90,7 +89,7 @@ func TestWhatFailsInATransactionFailsAlone(t *testing.T) {
 }
 
 func whatFailsInATransactionFailsAlone(t *testing.T) {
-	s := openSQLite(t, filepath.Join(t.TempDir(), "record.db"), clockAt(day))
+	s := openSQLite(t, migratedFile(t), clockAt(day))
 	finish(t, s, record(3, attestor.Pass))
 	gone, cancel := context.WithCancel(t.Context())
 	var records []attestor.Record
@@ -135,7 +134,7 @@ func TestATransactionThatFailsFailsAll(t *testing.T) {
 }
 
 func aTransactionThatFailsFailsAll(t *testing.T) {
-	s := openSQLite(t, filepath.Join(t.TempDir(), "record.db"), clockAt(day))
+	s := openSQLite(t, migratedFile(t), clockAt(day))
 	if _, err := s.Writer().Exec(`PRAGMA query_only(1)`); err != nil {
 		t.Fatal(err)
 	}

@@ -184,7 +184,7 @@ func first(t *testing.T, s *audit.Store, f audit.Filter, n int) (out []tally.Lin
 
 // Sums are kept for periods, repositories and callers only.
 func TestOtherFiltersHaveNoSums(t *testing.T) {
-	s := openSQLite(t, t.TempDir()+"/r.db", clockAt(day))
+	s := openSQLite(t, migratedFile(t), clockAt(day))
 	for _, f := range []audit.Filter{{Policy: string(digest(1))}, {Search: "x"}, {Reason: "R"}, {Caller: "x"}, {BreakGlass: true}} {
 		for _, err := range s.Days(t.Context(), f) {
 			if attestor.KindOf(err) != attestor.Unsupported {

@@ -38,7 +38,7 @@ func alone(t *testing.T) map[string]filter.Filter {
 // order: no statement reads a table from its beginning to its end.
 func TestEveryFilterHasAnIndex(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
-		s := openSQLite(t, t.TempDir()+"/r.db", clockAt(day))
+		s := openSQLite(t, migratedFile(t), clockAt(day))
 		mixture(t, s)
 		explained(t, s, "EXPLAIN QUERY PLAN ", func(plan string) string {
 			for line := range strings.Lines(plan) {

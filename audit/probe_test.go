@@ -65,7 +65,7 @@ func TestProbe(t *testing.T) {
 		}, map[string]probe.State{"the file can be created": probe.OK}, ""},
 		{"an empty database", func(t *testing.T) audit.Config {
 			t.Helper()
-			return audit.Config{PostgreSQL: shared.database(t)}
+			return audit.Config{PostgreSQL: shared.empty(t)}
 		}, map[string]probe.State{"it can be opened": probe.OK, "its schema is one that this program knows": probe.OK}, ""},
 		{"an earlier schema", func(t *testing.T) audit.Config {
 			t.Helper()
@@ -129,7 +129,7 @@ func TestProbeChangesNothing(t *testing.T) {
 		t.Errorf("%v, %v: want an empty directory", left, err)
 	}
 
-	dsn := shared.database(t)
+	dsn := shared.empty(t)
 	audit.Probe(t.Context(), audit.Config{PostgreSQL: dsn, Now: clockAt(day).now})
 	db, err := sql.Open("pgx", dsn)
 	if err != nil {

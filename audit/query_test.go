@@ -169,7 +169,7 @@ func TestFilters(t *testing.T) {
 }
 
 func TestMalformedFilters(t *testing.T) {
-	s := openSQLite(t, t.TempDir()+"/r.db", clockAt(day))
+	s := openSQLite(t, migratedFile(t), clockAt(day))
 	mixture(t, s)
 	first, err := s.List(t.Context(), audit.Filter{}, 2, "")
 	if err != nil {

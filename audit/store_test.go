@@ -40,7 +40,7 @@ func onBoth(t *testing.T, f func(t *testing.T, s *audit.Store, c *clock)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) {
 		c := clockAt(day)
-		f(t, openSQLite(t, filepath.Join(t.TempDir(), "record.db"), c), c)
+		f(t, openSQLite(t, migratedFile(t), c), c)
 	})
 
 	t.Run("postgresql", func(t *testing.T) {
@@ -71,9 +71,11 @@ func openSQLite(t testing.TB, path string, c *clock) *audit.Store {
 
 // server is one PostgreSQL for the package's tests, each with its own database.
 type server struct {
-	mu sync.Mutex
-	pg *postgres.Server // guarded by mu
-	n  int              // guarded by mu
+	mu       sync.Mutex
+	pg       *postgres.Server // guarded by mu
+	n        int              // guarded by mu
+	migrated string           // guarded by mu: a database that others are copied from; "": there is none yet
+	file     []byte           // guarded by mu: of SQLite, the same
 }
 
 var shared server
@@ -90,20 +92,70 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// empty is a database without tables.
+func (s *server) empty(t testing.TB) string {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	dsn, _ := s.create(t, "template1")
+	return dsn
+}
+
+// database is one with the schema and without rows. It is a copy, since migrating takes seconds on a busy machine.
 func (s *server) database(t testing.TB) string {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
+	if s.migrated == "" {
+		dsn, name := s.create(t, "template1")
+		if err := audit.MigrateForTest(t.Context(), audit.Config{PostgreSQL: dsn}); err != nil {
+			t.Fatal(err)
+		}
+		s.migrated = name
+	}
+	dsn, _ := s.create(t, s.migrated)
+	return dsn
+}
+
+// create makes a copy of a database. mu must be held.
+func (s *server) create(t testing.TB, of string) (dsn, name string) {
+	t.Helper()
 	if s.pg == nil {
 		s.pg = pgtest.Need(t, postgres.New)
 	}
+
 	s.n++
-	dsn, err := s.pg.Database(fmt.Sprintf("t%d", s.n))
+	name = fmt.Sprintf("t%d", s.n)
+	dsn, err := s.pg.Copy(name, of)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dsn
+	return dsn, name
+}
+
+// migratedFile is a new file of SQLite with the schema and without rows, a copy too.
+func migratedFile(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "record.db")
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+
+	if shared.file == nil {
+		if err := audit.MigrateForTest(t.Context(), audit.Config{SQLite: path}); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if shared.file, err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if err := os.WriteFile(path, shared.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func digest(n int) attestor.Digest { return attestor.Digest(fmt.Sprintf("sha256:%064x", n)) }

@@ -20,7 +20,7 @@ import (
 func TestTagHistory(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		contract.TagHistory(t, func(t *testing.T) verify.TagHistory {
-			return openSQLite(t, filepath.Join(t.TempDir(), "record.db"), clockAt(day))
+			return openSQLite(t, migratedFile(t), clockAt(day))
 		})
 	})
 
@@ -102,7 +102,7 @@ func TestOverlappingTagHistoryIsMended(t *testing.T) {
 				config := audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db"), Now: clockAt(day).now}
 				driver, source, dialect := "sqlite", config.SQLite, goose.DialectSQLite3
 				if engine == "postgresql" {
-					config.PostgreSQL, config.SQLite = shared.database(t), ""
+					config.PostgreSQL, config.SQLite = shared.empty(t), ""
 					driver, source, dialect = "pgx", config.PostgreSQL, goose.DialectPostgres
 				}
 

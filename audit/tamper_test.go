@@ -50,7 +50,7 @@ func onBothSigned(t *testing.T, f func(t *testing.T, s *audit.Store, c *clock)) 
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) {
 		c := clockAt(day)
-		f(t, open(t, audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db"), Now: c.now, Log: signedLog(time.Minute)}), c)
+		f(t, open(t, audit.Config{SQLite: migratedFile(t), Now: c.now, Log: signedLog(time.Minute)}), c)
 	})
 	t.Run("postgresql", func(t *testing.T) {
 		c := clockAt(day)

@@ -96,7 +96,7 @@ func TestPagesOfAFixedPeriodWithNanoseconds(t *testing.T) {
 }
 
 func TestTokensOfOtherListsAreRefused(t *testing.T) {
-	s := openSQLite(t, t.TempDir()+"/r.db", clockAt(day))
+	s := openSQLite(t, migratedFile(t), clockAt(day))
 	minutely(t, s, 10)
 	fixed := audit.Filter{Since: day, Until: day.Add(time.Hour)}
 	moving := audit.Filter{Since: day, Period: "since=1d"}

@@ -50,7 +50,7 @@ func run(t *testing.T, db *sql.DB, statement string) {
 }
 
 func TestFullDiskFailsTheRequest(t *testing.T) {
-	s := openSQLite(t, filepath.Join(t.TempDir(), "r.db"), clockAt(day))
+	s := openSQLite(t, migratedFile(t), clockAt(day))
 	finish(t, s, record(1, attestor.Pass))
 	run(t, s.Writer(), "PRAGMA max_page_count = 40")
 	refused(t, s, "full")
@@ -62,7 +62,7 @@ func TestFullDiskFailsTheRequest(t *testing.T) {
 }
 
 func TestReadOnlyFailsTheRequest(t *testing.T) {
-	s := openSQLite(t, filepath.Join(t.TempDir(), "r.db"), clockAt(day))
+	s := openSQLite(t, migratedFile(t), clockAt(day))
 	run(t, s.Writer(), "PRAGMA query_only = 1")
 	refused(t, s, "read-only")
 	run(t, s.Writer(), "PRAGMA query_only = 0")
@@ -200,7 +200,7 @@ func TestReadOnlyPostgreSQL(t *testing.T) {
 
 func TestDurabilityIsAskedFor(t *testing.T) {
 	pg := open(t, audit.Config{PostgreSQL: shared.database(t), Now: clockAt(day).now})
-	lite := openSQLite(t, filepath.Join(t.TempDir(), "r.db"), clockAt(day))
+	lite := openSQLite(t, migratedFile(t), clockAt(day))
 	for _, tt := range []struct {
 		s           *audit.Store
 		query, want string

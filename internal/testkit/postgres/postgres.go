@@ -140,14 +140,17 @@ func (s *Server) Close() error {
 }
 
 // Database makes an empty database and returns how to connect to it.
-func (s *Server) Database(name string) (dsn string, err error) {
+func (s *Server) Database(name string) (dsn string, err error) { return s.Copy(name, "template1") }
+
+// Copy makes a database with the content of another one, to which nobody is connected.
+func (s *Server) Copy(name, of string) (dsn string, err error) {
 	db, err := sql.Open("pgx", s.DSN("postgres"))
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = db.Close() }()
 
-	if _, err := db.Exec("CREATE DATABASE " + name); err != nil {
+	if _, err := db.Exec("CREATE DATABASE " + name + " TEMPLATE " + of); err != nil {
 		return "", fmt.Errorf("making the database %s: %w", name, err)
 	}
 	return s.DSN(name), nil
