@@ -8,7 +8,7 @@ UNRACED := -gcflags=modernc.org/sqlite/...=-race=false -gcflags=modernc.org/libc
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race $(UNRACED))
 LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help docs run test test-all kill check build bench image release fuzz mutate parts clean
+.PHONY: help docs run test test-all kill check build bench image emulator-image release fuzz mutate parts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -81,6 +81,12 @@ image: ## the container image, by buildah or docker
 	@if command -v buildah >/dev/null; then set -x; \
 	  buildah bud --format oci --identity-label=false --timestamp $(SOURCE_DATE_EPOCH) $(IMAGE_ARGS) .; \
 	else set -x; docker build --provenance=false --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(IMAGE_ARGS) .; fi
+
+# On the gate's image of the same version.
+emulator-image: ## the image of the emulator, for other people's CI, on the gate's own
+	@if command -v buildah >/dev/null; then set -x; \
+	  buildah bud --format oci --build-arg GATE=attestor:$(VERSION) -t attestor-emulator:$(VERSION) deploy/emulator; \
+	else set -x; docker build --build-arg GATE=attestor:$(VERSION) -t attestor-emulator:$(VERSION) deploy/emulator; fi
 
 # Binaries and image for two architectures, SBOM, provenance, checksums, into dist/.
 release: ## binaries, images, SBOM, provenance and checksums, into dist/
