@@ -38,14 +38,14 @@ func TestCosignKeys(t *testing.T) {
 	}
 }
 
-// TestGoExample runs deploy/emulator/go, which other people copy, against the emulator.
+// TestGoExample runs tools/emulator/go, which other people copy, against the emulator.
 func TestGoExample(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles another module: run without -short")
 	}
 	g := newGoogle(t, emulator.Options{})
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", "./...")
-	cmd.Dir = filepath.Join("..", "deploy", "emulator", "go")
+	cmd.Dir = filepath.Join("..", "tools", "emulator", "go")
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "EMULATOR="+serve(t, g.Emulator))
 	out, err := cmd.CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestSignAndAttest")) {
@@ -53,7 +53,7 @@ func TestGoExample(t *testing.T) {
 	}
 }
 
-// TestNodeExample runs deploy/emulator/node with Google's clients for Node.
+// TestNodeExample runs tools/emulator/node with Google's clients for Node.
 func TestNodeExample(t *testing.T) {
 	needsAllTests(t)
 	npm, err := exec.LookPath("npm")
@@ -61,7 +61,7 @@ func TestNodeExample(t *testing.T) {
 		t.Skip("npm is not on PATH: install Node.js to run its example")
 	}
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "deploy", "emulator", "node"))); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "tools", "emulator", "node"))); err != nil {
 		t.Fatal(err)
 	}
 	g := newGoogle(t, emulator.Options{})

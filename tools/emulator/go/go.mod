@@ -1,4 +1,4 @@
-module github.com/attestor-gate/attestor/deploy/emulator/go
+module github.com/attestor-gate/attestor/tools/emulator/go
 
 go 1.26.0
 
