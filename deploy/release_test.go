@@ -101,8 +101,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("%d and %d files", len(made[0]), len(made[1]))
 	}
 
-	for _, arch := range []string{"amd64", "arm64"} {
-		name := "attestor-linux-" + arch
+	for _, name := range ciBinaries() {
 		if n := len(made[0][name]); n < 10e6 || n > 60e6 {
 			t.Errorf("%s has %d bytes", name, n)
 		}
@@ -226,7 +225,11 @@ func checkProvenance(t *testing.T, files map[string][]byte) {
 		}
 	}
 
-	for _, want := range []string{"attestor-linux-amd64", "attestor-linux-arm64", "attestor-linux-amd64.cdx.json", "attestor-linux-arm64.cdx.json", "image"} {
+	want := []string{"image"}
+	for _, name := range ciBinaries() {
+		want = append(want, name, name+".cdx.json")
+	}
+	for _, want := range want {
 		if !named[want] {
 			t.Errorf("the provenance does not name %s", want)
 		}

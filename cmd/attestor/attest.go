@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -224,6 +225,7 @@ func (f *attestFlags) decide(ctx context.Context, j *judge, refs []attestor.Refe
 type outputFlags struct {
 	format   string
 	file     string
+	also     alsoFlag
 	exitZero bool
 	links    string // the service that has pages of the decisions; "": none
 }
@@ -231,6 +233,7 @@ type outputFlags struct {
 func (o *outputFlags) register(c *cobra.Command) {
 	reportFlag(c, &o.format, report.OfDecisions, report.Text)
 	c.Flags().StringVar(&o.file, "output-file", "", "write the decisions as JSON to this `FILE` too")
+	c.Flags().Var(&o.also, "also", "write the decisions in another format to a file, `FORMAT=FILE` (repeatable)")
 	c.Flags().BoolVar(&o.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image was refused")
 }
 
@@ -248,6 +251,14 @@ func (o *outputFlags) write(c *cobra.Command, decisions []attestor.Decision) err
 
 	options := reportOptions(c.OutOrStdout())
 	options.Links = o.links
+	for _, also := range o.also {
+		plain := options
+		plain.Colour = false
+		err := writeFile(also.file, func(w io.Writer) error { return report.Write(w, also.format, d, plain) })
+		if err != nil {
+			return err
+		}
+	}
 	return report.Write(c.OutOrStdout(), report.Format(o.format), d, options)
 }
 

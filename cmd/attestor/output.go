@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,35 @@ func writeReport(c *cobra.Command, format string, d report.Document) error {
 
 func reportOptions(w io.Writer) report.Options {
 	return report.Options{Colour: isTerminal(w) && os.Getenv("NO_COLOR") == "", Version: version}
+}
+
+// An alsoFlag is what --also asks for: further files, each in a format of decisions. What is wrong with one is found while
+// flags are read, before anything is judged or signed.
+type alsoFlag []struct {
+	format report.Format
+	file   string
+}
+
+func (a *alsoFlag) String() string { return "" }
+
+// Type is what help calls the value.
+func (a *alsoFlag) Type() string { return "FORMAT=FILE" }
+
+// Set adds FORMAT=FILE.
+func (a *alsoFlag) Set(s string) error {
+	format, file, ok := strings.Cut(s, "=")
+	if !ok || file == "" {
+		return errors.New("want FORMAT=FILE, such as sarif=decision.sarif")
+	}
+	if _, err := report.Find(format, report.OfDecisions); err != nil {
+		return err
+	}
+
+	*a = append(*a, struct {
+		format report.Format
+		file   string
+	}{report.Format(format), file})
+	return nil
 }
 
 // writeFile replaces a file whole.

@@ -48,7 +48,7 @@ type predicate struct {
 
 type options struct {
 	dist, version, commit, base, builder, dockerfile string
-	readme, image                                    string
+	readme, image, ci                                string
 	epoch                                            int64
 }
 
@@ -63,6 +63,8 @@ func main() {
 	flag.StringVar(&o.dockerfile, "dockerfile", "Dockerfile", "`FILE` with the default images, as ARG BASE and ARG BUILDER")
 	flag.StringVar(&o.readme, "readme", "README.md", "`FILE` whose part about installing a release is written for this one")
 	flag.StringVar(&o.image, "image", "", "`REPOSITORY` that the image is published in, for README.md; none: it is not named there")
+
+	flag.StringVar(&o.ci, "ci", "", "`DIRECTORY` of the files for CI systems, to fill in; none: they are not written")
 
 	flag.Parse()
 	if err := run(o); err != nil {
@@ -109,6 +111,9 @@ func run(o options) error {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(o.dist, "provenance.json"), append(b, '\n'), 0o644); err != nil { //nolint:gosec // published
+		return err
+	}
+	if err := o.writeCI(subjects); err != nil {
 		return err
 	}
 	return o.writeReadme()

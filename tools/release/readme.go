@@ -42,7 +42,8 @@ func (o options) writeReadme() error {
 // install is how to get this version without compiling it, and with.
 func (o options) install() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Version %s, a static binary for linux/amd64 and linux/arm64. It needs nothing else:\n\n```sh\n", o.version)
+	fmt.Fprintf(&b, "Version %s, a static binary that needs nothing else. For arm64, macOS and Windows replace linux-amd64 by linux-arm64, darwin-amd64, "+
+		"darwin-arm64, windows-amd64.exe or windows-arm64.exe:\n\n```sh\n", o.version)
 	for _, file := range []string{"attestor-linux-amd64", "SHA256SUMS"} {
 		fmt.Fprintf(&b, "curl -fLO %s/releases/download/%s/%s\n", repository, o.version, file)
 	}

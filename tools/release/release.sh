@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Makes dist/ from what is checked out: static binaries for two architectures,
-# the image of both as an OCI layout, an SBOM and SLSA provenance, checksums.
+# Makes dist/ from what is checked out: static binaries for Linux, macOS and Windows on two
+# architectures, the image for Linux as an OCI layout, SBOMs and SLSA provenance, the files for
+# CI systems with this version in them, checksums.
 # The same commit makes the same bytes, wherever it is checked out.
 #
 #   tools/release/release.sh                     # needs Go, git and buildah
 #   BASE=… BUILDER=… BUILD_FLAGS=… tools/release/release.sh   # images of one's own, where the registries cannot be reached
-#   IMAGE=ghcr.io/acme/attestor tools/release/release.sh      # the repository that you publish the image in, for dist/README.md
+#   IMAGE=ghcr.io/acme/attestor tools/release/release.sh      # the repository that you publish the image in, for dist/README.md and dist/ci
+#   PLATFORMS="linux/amd64 darwin/arm64" tools/release/release.sh   # fewer binaries; then dist/ci is not written
 #
 # Nothing is signed or published here: docs/deploy.md says how.
 set -euo pipefail
@@ -17,6 +19,7 @@ commit=$(git rev-parse HEAD)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOWORK=off
 platforms=(linux/amd64 linux/arm64)
+read -ra binaries <<<"${PLATFORMS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -24,8 +27,10 @@ rm -rf dist
 mkdir -p dist
 go build -C tools/release -trimpath -ldflags='-s -w -buildid=' -o "$work/" github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod .
 
-for platform in "${platforms[@]}"; do
+# On macOS and Windows it is the client, and everything of attestor dev; the gate itself is run on Linux.
+for platform in "${binaries[@]}"; do
 	name=attestor-${platform//\//-}
+	[[ $platform != windows/* ]] || name+=.exe
 	echo "== $name"
 	GOOS=${platform%/*} GOARCH=${platform#*/} go build -trimpath \
 		-ldflags="-s -w -buildid= -X main.version=$VERSION -X main.commit=${commit:0:12}" -o "dist/$name" ./cmd/attestor
@@ -51,7 +56,7 @@ if [[ -z ${NO_IMAGE:-} ]]; then
 	buildah manifest push --all "attestor:$VERSION" oci:dist/image >/dev/null
 fi
 
-"$work/release" -dist dist -version "$VERSION" -commit "$commit" -epoch "$SOURCE_DATE_EPOCH" -base "${BASE:-}" -builder "${BUILDER:-}" -dockerfile Dockerfile -image "${IMAGE:-}"
+"$work/release" -dist dist -version "$VERSION" -commit "$commit" -epoch "$SOURCE_DATE_EPOCH" -base "${BASE:-}" -builder "${BUILDER:-}" -dockerfile Dockerfile -image "${IMAGE:-}" -ci deploy/ci
 (cd dist && find . -type f | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >"$work/SHA256SUMS")
 cp "$work/SHA256SUMS" dist/
 echo "== dist: $(wc -l <dist/SHA256SUMS) files, $VERSION of $commit"
