@@ -167,6 +167,22 @@ func (m *model) exported(file string, n *node) bool {
 	return true
 }
 
+// exportedFunction adds a function as `gcloud functions describe` prints it. One of the first generation runs outside
+// Cloud Run.
+func (m *model) exportedFunction(r *reader, n *node, parts []string) {
+	if !n.has("serviceConfig") || isOneOf(n.at("environment"), "GEN_1") {
+		m.asides = append(m.asides, aside{file: r.file, name: clip(parts[5]), kind: kindFunction, line: n.line,
+			message: "a function of the first generation runs outside Cloud Run, and is not judged",
+			fix:     "judge it with the tool for its platform"})
+		return
+	}
+
+	s := r.function(asBlocks(n))
+	s.form, s.line, s.name = formResource, n.line, parts[5]
+	s.project, s.region = textOf(parts[1]), textOf(parts[3])
+	m.addWorkload(r, s)
+}
+
 func lastPart(s string) string { return s[strings.LastIndex(s, "/")+1:] }
 
 // legacyList writes the list of an older organisation policy as Terraform does: "allValues" is ALLOW or DENY.

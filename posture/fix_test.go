@@ -192,7 +192,7 @@ func TestTerraformFixesClearTheFinding(t *testing.T) {
 var takenAway = map[string]string{
 	"a key": "the resource itself", "everybody": "the member", "an editor": "the role is the grant's own", "a whole registry": "the pattern", "a laxer cluster": "the cluster's rule",
 	"ingress of all": "the value", "all, without a condition": "the exception", "a rule against cross-site scripting in preview": "one rule of two", "a rule that denies all but attacks": "the rule",
-	"one of three": "another constraint", "no IAP": "a backend that people use", "IAP off": "a backend that people use",
+	"one of three": "another constraint", "no SSL policy": "the policy that the text names", "no IAP": "a backend that people use", "IAP off": "a backend that people use",
 }
 
 // TestCommandsAreWhole: a command names the workload's kind, its region, and the container where there are several.

@@ -22,7 +22,7 @@ func (r *reader) function(n *node) *workload {
 	if interfaces := service.at("direct_vpc_network_interface"); interfaces != nil && interfaces.kind == nodeUnknown {
 		s.network = text{unknown: true}
 	} else if r.nonEmpty(interfaces, "service_config.direct_vpc_network_interface") {
-		s.network = text{set: true, text: "Direct VPC egress"}
+		s.network = direct(interfaces)
 		s.egress = gcloudName(at("direct_vpc_egress"), map[string]string{"VPC_EGRESS_ALL_TRAFFIC": "all-traffic",
 			"VPC_EGRESS_PRIVATE_RANGES_ONLY": "private-ranges-only"})
 		for _, i := range interfaces.items {

@@ -31,6 +31,7 @@ func grantTypes() map[string]grantType {
 		"google_folder_iam_":       {level: "folder", field: "folder"},
 		"google_organization_iam_": {level: "organization", field: "org_id"},
 
+		"google_iap_web_iam_":                   {field: "name", proxy: true}, // on everything behind the proxy
 		"google_iap_web_cloud_run_service_iam_": {kind: kindService, field: "cloud_run_service_name", proxy: true},
 	}
 }

@@ -218,6 +218,12 @@ func (r *reader) revision(s *workload, n *node, sh shape) {
 		path := fmt.Sprintf("volumes[%d]", i)
 		v = r.mapping(v, path)
 		r.mount(s, v, path, sh)
+		for _, source := range items(sh.at(v, "projected").at("sources")) { // a secret among them, of no version
+			if projected := sh.at(source, "secret"); present(projected) {
+				s.volumes = append(s.volumes, secretRef{name: r.text(v.at("name"), path+".name").text,
+					secret: r.text(projected.at("name"), path+".projected.sources.secret.name").text})
+			}
+		}
 		secret := r.mapping(sh.at(v, "secret"), path+".secret")
 		if secret == nil {
 			continue
@@ -251,6 +257,17 @@ func (r *reader) container(n *node, path string, sh shape) container {
 	field := func(from *node, names ...string) *node { return sh.at(from, sh.name(names[0])) }
 	for _, probe := range probeNames() {
 		r.probed(&c, field(n, probe), path+"."+probe, field)
+	}
+
+	// "envFrom" sets a variable for each key of a secret, and names no version.
+	for i, e := range r.list(listed(n, "envFrom"), path+".envFrom") {
+		if ref := sh.at(e, sh.name("secretRef")); present(ref) {
+			name := r.text(ref.at("name"), fmt.Sprintf("%s.envFrom[%d].secretRef.name", path, i)).text
+			if name == "" {
+				name = r.text(sh.at(ref, sh.name("localObjectReference"), "name"), fmt.Sprintf("%s.envFrom[%d].secretRef", path, i)).text
+			}
+			c.env = append(c.env, variable{name: cmp.Or(name, "envFrom"), secret: &secretRef{name: cmp.Or(name, "envFrom"), secret: name}})
+		}
 	}
 
 	for i, e := range r.list(n.at("env"), path+".env") {

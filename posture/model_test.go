@@ -153,7 +153,7 @@ func TestRegionalTwins(t *testing.T) {
 		{"google_compute_region_backend_service", `{"load_balancing_scheme": "EXTERNAL_NEWER"}`, "CLOUD_ARMOR", deny},
 		{"google_compute_backend_service", `{"load_balancing_scheme": null}`, "CLOUD_ARMOR", deny},
 		{"google_compute_region_target_https_proxy", `{"ssl_policy": ""}`, "TLS_BOUNDED", deny},
-		{"google_compute_region_target_https_proxy", `{"ssl_policy": "p"}`, "TLS_BOUNDED", pass},
+		{"google_compute_region_target_https_proxy", `{"ssl_policy": "p"}`, "TLS_BOUNDED", attestor.StatusSkipped},
 		{"google_compute_region_ssl_policy", `{"min_tls_version": "TLS_1_1"}`, "TLS_BOUNDED", deny},
 		{"google_compute_region_ssl_policy", `{"min_tls_version": "TLS_1_3"}`, "TLS_BOUNDED", pass},
 	} {

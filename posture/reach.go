@@ -24,6 +24,18 @@ const (
 // textOf is a value that is set unless it is empty.
 func textOf(s string) text { return text{set: s != "", text: s} }
 
+// direct is Direct VPC egress by a list of interfaces. "At least one of network or subnetwork must be specified" (run/v2):
+// one that names neither leads nowhere.
+func direct(interfaces *node) text {
+	for _, i := range items(interfaces) {
+		if isSet(i.at("network")) || isSet(i.at("subnetwork")) {
+			return text{set: true, text: "Direct VPC egress"}
+		}
+	}
+
+	return text{}
+}
+
 // gcsDriver is how a Knative definition mounts a bucket.
 const gcsDriver = "gcsfuse.run.googleapis.com"
 

@@ -151,6 +151,8 @@ func (m *model) answer(r *reader, n *node) []error {
 	collections := map[string]string{"services": kindService, "jobs": kindJob, "workerPools": kindPool, "instances": kindInstance}
 
 	switch parts := strings.Split(name, "/"); {
+	case len(parts) == 6 && parts[4] == "functions":
+		m.exportedFunction(r, n, parts)
 	case len(parts) > 6: // an execution, a task or a revision: what its parent made
 		m.asides = append(m.asides, aside{file: r.file, name: name, kind: clip(parts[len(parts)-2]), line: n.line, unread: true,
 			message: "is no definition that is kept, but what one made", fix: "judge its service or job"})

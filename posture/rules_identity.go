@@ -84,8 +84,14 @@ const sampleAccount = "NAME@PROJECT.iam.gserviceaccount.com"
 
 func isDefaultAccount(email string) bool {
 	email = strings.ToLower(email)
-	return strings.HasSuffix(email, "-compute@developer.gserviceaccount.com") ||
-		strings.HasSuffix(email, "@appspot.gserviceaccount.com")
+	for _, shared := range []string{"-compute@developer.gserviceaccount.com", "@appspot.gserviceaccount.com",
+		"@cloudservices.gserviceaccount.com", "@cloudbuild.gserviceaccount.com"} {
+		if strings.HasSuffix(email, shared) {
+			return true
+		}
+	}
+
+	return false
 }
 
 // dedicatedServiceAccount asks for an account of the service's own. "If not

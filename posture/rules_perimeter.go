@@ -157,8 +157,11 @@ func (p *plan) opening(m perimeter) string {
 	return ""
 }
 
-// isAnyIdentity reports a rule for every identity; "ANY_IDENTITY: all identities, including unauthenticated ones".
-func isAnyIdentity(from *node) bool { return isOneOf(from.at("identity_type"), "ANY_IDENTITY") }
+// isAnyIdentity reports a rule for every identity: ANY_IDENTITY is "all identities outside the perimeter",
+// ANY_USER_ACCOUNT and ANY_SERVICE_ACCOUNT all of one kind, of whatever organisation.
+func isAnyIdentity(from *node) bool {
+	return isOneOf(from.at("identity_type"), "ANY_IDENTITY", "ANY_USER_ACCOUNT", "ANY_SERVICE_ACCOUNT")
+}
 
 // anybody reports whether a rule is for every identity, whatever network it comes from.
 func (p *plan) anybody(from *node) bool {
@@ -194,7 +197,14 @@ func (p *plan) openLevel(name string) (string, bool) {
 		}
 
 		for _, condition := range items(level.after.block("basic").at("conditions")) {
-			if ranges, _ := sources(condition.at("ip_subnetworks")); coversAll(ranges) {
+			ranges, _ := sources(condition.at("ip_subnetworks"))
+			negated := isOneOf(condition.at("negate"), "true")
+			if !negated && coversAll(ranges) {
+				return name, true
+			}
+
+			// "Whether to negate the Condition": all addresses, or regions, but some are nearly all.
+			if negated && !coversAll(ranges) && (len(ranges) > 0 || isSet(condition.at("regions"))) {
 				return name, true
 			}
 		}

@@ -29,7 +29,7 @@ func planRules() []rule {
 			"google_vpc_access_connector"),
 		{id: "PRIVATE_SERVICE_CONNECT", means: "a published service accepts named consumers only", judge: privateServiceConnect,
 			resources: []string{serviceAttachment}, optional: true},
-		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, databaseType),
+		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, databaseType, alloyType),
 		on("DATABASE_ENCRYPTED", "databases refuse connections without TLS", databaseEncrypted, databaseType),
 		on("NO_BASIC_ROLES", "nobody is granted a basic role, and everybody nothing", noBasicRoles,
 			slices.Concat(projectGrants(), guardedGrants())...),
@@ -143,7 +143,7 @@ func tlsBounded(c *judging) answer {
 		return "allows versions older than TLS 1.2"
 	})
 
-	unknown := false
+	unknown, elsewhere := false, false
 	entrances := c.s.plan.entrances()
 	for _, e := range entrances {
 		found := ""
@@ -154,6 +154,8 @@ func tlsBounded(c *judging) answer {
 			unknown = true
 		case !e.plain && !e.ssl.unknown && e.ssl.text == "":
 			found = "has no SSL policy, which allows TLS 1.0"
+		case !e.plain && e.ssl.text != "" && len(c.model.named(e.ssl.text, sslPolicies()...)) == 0:
+			elsewhere = true
 		}
 
 		if found != "" {
@@ -171,6 +173,11 @@ func tlsBounded(c *judging) answer {
 	case unknown:
 		return missingEvidence("the plan does not show the URL map of a proxy for plain HTTP",
 			"pass the plan with its configuration, as `terraform show -json` prints it, or that of the URL map as well")
+	}
+
+	if elsewhere {
+		return missingEvidence("the SSL policy that a proxy names is not in the input",
+			"pass the plan that has it as well, or the output of `gcloud compute ssl-policies describe`")
 	}
 
 	return satisfied("load balancers accept TLS 1.2 and newer only")
@@ -310,18 +317,37 @@ func privateServiceConnect(c *judging) answer {
 	})
 }
 
-func databasePrivate(c *judging) answer {
-	return c.all(databaseType, "a private address alone",
-		block("settings", block("ip_configuration", "ipv4_enabled = false", `private_network = "NETWORK"`)), "databases have a private address alone",
-		func(n *node) string {
-			ip := n.block("settings").block("ip_configuration")
-			switch {
-			case !isOneOf(ip.at("ipv4_enabled"), "false"):
-				return "has a public address"
-			case !isSet(ip.at("private_network")) && !isSet(ip.at("psc_config")):
-				return "has no private address"
-			}
+const alloyType = "google_alloydb_instance"
 
+func databasePrivate(c *judging) answer {
+	faults, n := c.each(databaseType, func(n *node) string {
+		ip := n.block("settings").block("ip_configuration")
+		switch {
+		case !isOneOf(ip.at("ipv4_enabled"), "false"):
+			return "has a public address"
+		case !isSet(ip.at("private_network")) && !isSet(ip.at("psc_config")):
+			return "has no private address"
+		}
+
+		return ""
+	})
+
+	// AlloyDB is private unless it is asked to be public.
+	more, m := c.each(alloyType, func(n *node) string {
+		public := n.block("network_config").at("enable_public_ip")
+		if public == nil || public.kind == nodeNull || isOneOf(public, "false") {
 			return ""
-		})
+		}
+		return "has a public address"
+	})
+
+	switch faults = append(faults, more...); {
+	case n+m == 0:
+		return notInPlan()
+	case len(faults) > 0:
+		return violated("a private address alone", remedy{terraform: block("settings", block("ip_configuration", "ipv4_enabled = false",
+			`private_network = "NETWORK"`))}, faults...)
+	}
+
+	return satisfied("databases have a private address alone")
 }

@@ -80,7 +80,7 @@ func resourceLimits(c *judging) answer {
 		}{{"CPU", k.cpu}, {"memory", k.memory}} {
 			if limit.unknown {
 				unknown = true
-			} else if limit.text.text == "" {
+			} else if strings.Trim(limit.text.text, "0.m") == "" { // absent, or a limit of nothing
 				faults = append(faults, fault{subject: k.name, found: k.label(i) + " has no " + limit.name + " limit"})
 			}
 		}

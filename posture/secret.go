@@ -29,6 +29,7 @@ var shapes = []struct {
 	{"a SendGrid key", regexp.MustCompile(`\bSG\.[0-9A-Za-z_-]{16,}\.[0-9A-Za-z_-]{16,}`)},
 	{"a signed token", regexp.MustCompile(`\beyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}`)},
 	{"a password in a URL", regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s:@]*:[^/\s@]+@`)},
+	{"a password in the address of a database", regexp.MustCompile(`(^|[\s"'=])[^\s:/@"'=]+:[^\s:/@"']+@(tcp|unix)\(`)},
 	{"a password in a connection string", regexp.MustCompile(`(?i)(^|[;\s])(password|pwd)\s*=\s*[^;\s]+`)},
 }
 
@@ -69,12 +70,23 @@ func secretive(name string) bool {
 	for _, w := range []string{
 		"password", "passwd", "passphrase", "pwd", "pass", "secret", "secrets", "token", "apikey", "credential",
 		"credentials", "dsn", "jwt", "salt", "pat", "htpasswd",
+		"creds", "cred", "passcode", "bearer", "authorization", "basic_auth", "redis_auth",
+		"hmac_key", "aes_key", "cookie_key", "app_key", "crypto_key", "webhook_key", "shared_key", "storage_key", "ssh_key",
 		"api_key", "private_key", "access_key", "secret_key", "signing_key", "encryption_key", "master_key", "auth_key",
 		"session_key", "service_key", "account_key", "license_key",
 		"client_secret", "connection_string",
 	} {
 		if strings.Contains(joined, "_"+w+"_") {
 			return true
+		}
+	}
+
+	// Words that are written together, such as DBPASS and JWTSECRET.
+	for _, part := range parts {
+		for _, end := range []string{"pass", "pwd", "secret", "token"} {
+			if strings.HasSuffix(part, end) && len(part) > len(end) && !slices.Contains([]string{"compass", "bypass", "trespass", "surpass"}, part) {
+				return true
+			}
 		}
 	}
 

@@ -103,8 +103,14 @@ func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 
 	s.texts = append(s.texts, pairs(listed(build, "environmentVariables"))...)
 
-	for _, m := range []*node{n.at("annotations"), n.at("labels"), template.at("annotations"), template.at("labels")} {
+	execution := f(n, "template") // of a job, whose tasks have a template of their own
+	for _, m := range []*node{n.at("annotations"), n.at("labels"), template.at("annotations"), template.at("labels"),
+		execution.at("annotations"), execution.at("labels")} {
 		s.annotated = append(s.annotated, pairs(m)...)
+	}
+
+	if description := n.at("description"); description.written() != "" {
+		s.annotated = append(s.annotated, variable{name: "description", value: textOf(description.text)})
 	}
 }
 
@@ -158,7 +164,7 @@ func (r *reader) v2Network(s *workload, vpc *node) {
 	if interfaces := listed(vpc, "networkInterfaces"); interfaces != nil && interfaces.kind == nodeUnknown {
 		s.network = text{unknown: true}
 	} else if r.nonEmpty(interfaces, "template.vpcAccess.networkInterfaces") {
-		s.network = text{set: true, text: "Direct VPC egress"}
+		s.network = direct(interfaces)
 		for _, i := range interfaces.items {
 			s.interfaces = append(s.interfaces, link{network: r.text(i.at("network"), "template.vpcAccess.networkInterfaces.network"),
 				subnetwork: r.text(i.at("subnetwork"), "template.vpcAccess.networkInterfaces.subnetwork")})
