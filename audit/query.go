@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
@@ -337,6 +338,7 @@ func (s *Store) step(ctx context.Context, l *list, pos position, known map[strin
 	if err != nil {
 		return out, err
 	}
+	out.heads = slices.DeleteFunc(out.heads, func(h head) bool { return !sampled(h.id, l.sample) })
 	if err := s.markChanged(ctx, out.heads, l.evidence); err != nil {
 		return out, err
 	}

@@ -41,6 +41,7 @@ type list struct {
 	s        *Store
 	plans    []*plan // whose lists are merged
 	evidence bool    // the heads have their evidence
+	sample   int     // of that many decisions one is read; 0 or 1: all
 }
 
 // list makes the plans of a filter.

@@ -22,6 +22,8 @@ type Report struct {
 	Outside int                      `json:"outside"` // of images that the new policies are not about
 	Before  map[attestor.Outcome]int `json:"before"`  // of those judged
 	After   map[attestor.Outcome]int `json:"after"`
+	Sample  int                      `json:"sample,omitempty"` // only one of so many records was judged; 0: all
+	Images  ImageCounts              `json:"images"`           // that were judged, each by its newest decision
 
 	Flips    []attestor.Flip       `json:"flips"` // one for each image, newest first
 	ByReason map[attestor.Code]int `json:"byReason"`
@@ -29,6 +31,21 @@ type Report struct {
 
 	// Upcoming says what the policies refuse from later dates on, the next date first; it is never nil.
 	Upcoming []attestor.Upcoming `json:"upcoming"`
+}
+
+// ImageCounts are the numbers of distinct images, each counted by its newest decision.
+type ImageCounts struct {
+	Judged int                      `json:"judged"`
+	Before map[attestor.Outcome]int `json:"before"`
+	After  map[attestor.Outcome]int `json:"after"`
+}
+
+func newReport() Report {
+	return Report{
+		Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}, Flips: []attestor.Flip{},
+		Images:   ImageCounts{Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}},
+		ByReason: map[attestor.Code]int{}, ByOwner: map[string]int{}, Upcoming: []attestor.Upcoming{},
+	}
 }
 
 // maxFlipReasons bounds what one flip says; codes are counted in full.
@@ -47,34 +64,82 @@ func Simulate(set *Set, records iter.Seq2[attestor.Record, error]) (Report, erro
 // exceptions that have ended by then count as absent. Ages still count to when the evidence was gathered, since nobody
 // knows what a later look would find. At the zero time the dates are those of the evidence, too.
 func SimulateAt(set *Set, records iter.Seq2[attestor.Record, error], at time.Time) (Report, error) {
-	s := simulation{
-		set:     set,
-		day:     at,
-		lacking: map[[2]attestor.Digest]map[string]string{},
-		flips:   map[string]int{},
-		report: Report{
-			Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}, Flips: []attestor.Flip{},
-			ByReason: map[attestor.Code]int{}, ByOwner: map[string]int{},
-		},
-	}
-
+	s := NewSimulation(set, at)
+	images := map[string]rejudged{}
 	for r, err := range records {
 		if err != nil {
 			return Report{}, fmt.Errorf("reading record %d: %w", s.report.Records+1, err)
 		}
-		s.add(r)
-	}
+		j, inside := s.add(r)
+		if !inside {
+			continue
+		}
 
-	slices.SortStableFunc(
-		s.report.Flips,
-		func(a, b attestor.Flip) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image, b.Image)) },
-	)
+		s.later.Add(j.image, j.later)
+		if old, seen := images[j.image]; !seen || old.time.Before(j.time) {
+			images[j.image] = rejudged{time: j.time, before: j.before, after: j.after}
+		}
+	}
+	for _, j := range images {
+		s.report.Images.add(j)
+	}
+	return s.Report(), nil
+}
+
+// NewSimulation begins a simulation, as [SimulateAt] makes one, that is given its records one by one. It is for one
+// goroutine.
+func NewSimulation(set *Set, at time.Time) *Simulation {
+	return &Simulation{
+		set: set, day: at, lacking: map[[2]attestor.Digest]map[string]string{}, flips: map[string]int{}, report: newReport(),
+	}
+}
+
+// Add judges a record. newest says that it is the newest decision on its image, by which the image counts: whoever gives all
+// records of a period, and of each image one as newest, gets the same numbers in parts as at once.
+func (s *Simulation) Add(r attestor.Record, newest bool) {
+	j, inside := s.add(r)
+	if !inside || !newest {
+		return
+	}
+	s.later.Add(j.image, j.later)
+	s.report.Images.add(j)
+}
+
+// Report is what was found until now.
+func (s *Simulation) Report() Report {
+	s.report.sort()
 	s.report.Upcoming = s.later.List()
-	return s.report, nil
+	return s.report
+}
+
+// Records is how many records were given.
+func (s *Simulation) Records() int { return s.report.Records }
+
+// Size is about how many bytes the flips of the report have as JSON.
+func (s *Simulation) Size() int { return s.size }
+
+// A rejudged is a record with both verdicts.
+type rejudged struct {
+	image         string
+	time          time.Time
+	before, after attestor.Outcome
+	later         []attestor.Reason // that refuse from a later day on
+}
+
+func (c *ImageCounts) add(j rejudged) {
+	c.Judged++
+	c.Before[j.before]++
+	c.After[j.after]++
+}
+
+func (r *Report) sort() {
+	slices.SortStableFunc(r.Flips, func(a, b attestor.Flip) int {
+		return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image, b.Image))
+	})
 }
 
 // at is the time whose dates count for a record.
-func (s *simulation) at(r attestor.Record) time.Time {
+func (s *Simulation) at(r attestor.Record) time.Time {
 	// Evidence without a time dates nothing: the judge says so, whatever day was asked for.
 	if s.day.IsZero() || r.Evidence.Time.IsZero() {
 		return r.Evidence.Time
@@ -82,31 +147,34 @@ func (s *simulation) at(r attestor.Record) time.Time {
 	return s.day
 }
 
-type simulation struct {
+// A Simulation judges recorded evidence by a set of policies.
+type Simulation struct {
 	set     *Set
 	day     time.Time // whose dates count; zero: of each record's evidence
 	later   attestor.UpcomingCounts
 	lacking map[[2]attestor.Digest]map[string]string // what evidence for one text lacks for another
 	flips   map[string]int                           // position in the report, by image and direction
 	report  Report
+	size    int // of the flips
 }
 
-func (s *simulation) add(r attestor.Record) {
+// add judges a record; inside reports whether the policies are about its image.
+func (s *Simulation) add(r attestor.Record) (j rejudged, inside bool) {
 	s.report.Records++
 	before := outcome(r.Decision.Verdict)
 	after, checks, judgedBy, inside := s.again(r)
 	if !inside {
 		s.report.Outside++
-		return
+		return rejudged{}, false
 	}
 
 	image := cmp.Or(r.Evidence.Image.String(), r.Decision.Image.Reference)
-	s.later.Add(image, attestor.Decision{Checks: checks}.Upcoming())
+	j = rejudged{image, r.Decision.Time, before, after, attestor.Decision{Checks: checks}.Upcoming()}
 	s.report.Judged++
 	s.report.Before[before]++
 	s.report.After[after]++
 	if before == after {
-		return
+		return j, true
 	}
 
 	reasons := refusing(checks)
@@ -117,9 +185,10 @@ func (s *simulation) add(r attestor.Record) {
 		Decision: r.Decision.ID, Time: r.Decision.Time, Image: image,
 		Owner: describe.Owner(r), Policy: judgedBy, Before: before, After: after, Reasons: reasons, Times: 1,
 	})
+	return j, true
 }
 
-func (s *simulation) again(
+func (s *Simulation) again(
 	r attestor.Record,
 ) (after attestor.Outcome, checks []attestor.Check, by string, inside bool) {
 	repository := r.Evidence.Image.Repository()
@@ -145,7 +214,7 @@ func (s *simulation) again(
 
 // missing is what the evidence was not gathered for. Evidence without the text
 // of the policy it was gathered for is taken to be complete for none.
-func (s *simulation) missing(r attestor.Record, p *Policy) map[string]string {
+func (s *Simulation) missing(r attestor.Record, p *Policy) map[string]string {
 	// Evidence that was gathered for this very text lacks nothing.
 	digest := attestor.DigestOf(r.PolicyText)
 	if digest == p.ref.Digest {
@@ -166,29 +235,47 @@ func (s *simulation) missing(r attestor.Record, p *Policy) map[string]string {
 	return lacks
 }
 
-func (s *simulation) flip(f attestor.Flip) {
+func (s *Simulation) flip(f attestor.Flip) {
 	codes := map[attestor.Code]bool{}
 	for _, r := range f.Reasons {
 		codes[r.Code] = true
 	}
 	f.Reasons = f.Reasons[:min(len(f.Reasons), maxFlipReasons)]
-	key := f.Image + " " + string(f.Before) + " " + string(f.After)
+	key := flipKey(f)
 	if i, seen := s.flips[key]; seen {
-		f.Times += s.report.Flips[i].Times
-		if f.Time.Before(s.report.Flips[i].Time) {
-			s.report.Flips[i].Times = f.Times
-			return
-		}
-		s.report.Flips[i] = f
+		s.report.Flips[i] = joinFlips(s.report.Flips[i], f)
 		return
 	}
 
 	s.flips[key] = len(s.report.Flips)
 	s.report.Flips = append(s.report.Flips, f)
+	s.size += flipSize(f)
 	s.report.ByOwner[f.Owner]++
 	for c := range codes {
 		s.report.ByReason[c]++
 	}
+}
+
+// flipKey is what two flips have in common that are one: image and direction.
+func flipKey(f attestor.Flip) string { return f.Image + " " + string(f.Before) + " " + string(f.After) }
+
+// joinFlips is one flip of two: it tells the newer decision.
+func joinFlips(a, b attestor.Flip) attestor.Flip {
+	times := a.Times + b.Times
+	if !b.Time.Before(a.Time) {
+		a = b
+	}
+	a.Times = times
+	return a
+}
+
+// flipSize is about how many bytes a flip has as JSON.
+func flipSize(f attestor.Flip) int {
+	n := 300 + len(f.Image) + len(f.Owner) + len(f.Policy)
+	for _, r := range f.Reasons {
+		n += 150 + len(r.Subject) + len(r.Message) + len(r.Fix)
+	}
+	return n
 }
 
 // outcome reads anything unknown as a denial.
@@ -274,7 +361,10 @@ func (r Report) Summary() string {
 		flips = append(flips, fmt.Sprintf("%d from %s", n, what))
 	}
 	slices.Sort(flips)
-	text := describe.Plural(r.Judged, "recorded decision") + " judged again; "
+	text := describe.Plural(r.Judged, "recorded decision") + " on " + describe.Plural(r.Images.Judged, "image") + " judged again; "
+	if r.Sample > 1 {
+		text = fmt.Sprintf("a SAMPLE of one in %d decisions: ", r.Sample) + text
+	}
 	if len(flips) == 0 {
 		text += "no image would be answered otherwise"
 	} else {

@@ -122,3 +122,28 @@ func TestRecordsOfOthersAreHidden(t *testing.T) {
 		t.Errorf("pageSize=0: status %d", got.status)
 	}
 }
+
+// The numbers of a simulation are bounded, and a token goes with the size of its pages.
+func TestSimulationIsBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	p := &parts{w: w}
+	base := serve(t, w, p.with)
+	for body, want := range map[string]int{
+		`{"policy":"good"}`:                                     200,
+		`{"policy":"good","pageSize":1}`:                        200,
+		`{"policy":"good","pageSize":10000,"sample":1000000}`:   200,
+		`{"policy":"good","pageSize":10001}`:                    400,
+		`{"policy":"good","pageSize":-1}`:                       400,
+		`{"policy":"good","pageToken":"x"}`:                     400,
+		`{"policy":"good","sample":-1}`:                         400,
+		`{"policy":"good","sample":1000001}`:                    400,
+		`{"policy":"good","pageSize":"many"}`:                   400,
+		`{"policy":"good","pageSize":1,"pages":1}`:              400,
+		`{"policy":"good","pageSize":1e99,"pageToken":"token"}`: 400,
+	} {
+		if got := send(t, "admin", "POST", base+"/v1/simulate", body, "Content-Type", "application/json"); got.status != want {
+			t.Errorf("%s: %d %s, want %d", body, got.status, got.body, want)
+		}
+	}
+}

@@ -32,6 +32,8 @@ type simulateFlags struct {
 	as     client.Identity
 	format string
 	fail   bool
+	sample int
+	resume string
 }
 
 func policySimulateCommand() *cobra.Command {
@@ -43,7 +45,8 @@ func policySimulateCommand() *cobra.Command {
 policies given, and prints counts and every image that would be answered otherwise, by reason and owner.
 Evidence that was gathered for less than a policy asks about is answered with EVIDENCE_MISSING, not by a guess.
 What a policy refuses from a later day on (effectiveFrom) is counted by day; --at judges as on that day.
-With --server a service judges its own record, of the images that the caller may simulate.`,
+With --server a service judges its own record, of the images that the caller may simulate: page by page, so that any period
+can be judged. With --resume FILE an interrupted simulation goes on where it was, and --sample N judges one of N decisions.`,
 		Example: "  attestor policy simulate --policy new/production.yaml march.ndjson\n" +
 			"  attestor policy simulate --policy new/production.yaml --server https://gate.example --since 30d",
 		Args: cobra.MaximumNArgs(1),
@@ -55,6 +58,9 @@ With --server a service judges its own record, of the images that the caller may
 	c.Flags().StringVar(&f.day, "at", "",
 		"judge as on this `DATE` as far as effectiveFrom and the ends of exceptions go (default: when each decision was made)")
 	c.Flags().StringVar(&f.since, "since", "", "with --server: records from this time on, 30d by default; a duration ago, a date, or RFC 3339")
+	c.Flags().IntVar(&f.sample, "sample", 0, "with --server: judge one of `N` decisions, and say so; by default all")
+	c.Flags().StringVar(&f.resume, "resume", "",
+		"with --server: keep what was judged in this `FILE` and go on from there; it is deleted at the end")
 	serverFlag(c, &f.server)
 	identityFlags(c, &f.as)
 	if err := c.MarkFlagRequired("policy"); err != nil {
@@ -107,6 +113,9 @@ func (f *simulateFlags) run(c *cobra.Command, args []string) error {
 
 // file judges the records of an export in this process.
 func (f *simulateFlags) file(c *cobra.Command, set *policy.Set, name string) (policy.Report, error) {
+	if f.sample != 0 || f.resume != "" {
+		return policy.Report{}, errors.New("--sample and --resume are for the record of a service: give --server")
+	}
 	if f.since != "" {
 		return policy.Report{}, errors.New("--since is for the record of a service: give it to attestor decisions export, which wrote the file")
 	}
@@ -125,45 +134,6 @@ func (f *simulateFlags) file(c *cobra.Command, set *policy.Set, name string) (po
 	}
 	defer done()
 	return policy.SimulateAt(set, policy.ReadRecords(in), at)
-}
-
-// service has a service judge its own record, by one policy at a time.
-func (f *simulateFlags) service(c *cobra.Command, set *policy.Set) (_ policy.Report, err error) {
-	all := set.All()
-	switch {
-	case len(all) != 1:
-		return policy.Report{}, fmt.Errorf("--server judges by one policy at a time; these are %d", len(all))
-	case f.day != "":
-		return policy.Report{}, errors.New("--at judges in this process: write the records with attestor decisions export, and give the file")
-	}
-
-	cl, err := newClient(c, f.server, f.as)
-	if err != nil {
-		return policy.Report{}, err
-	}
-	defer func() { err = errors.Join(err, cl.Close()) }()
-
-	got, err := cl.Simulate(c.Context(), all[0].Text(), f.since)
-	if err != nil {
-		return policy.Report{}, err
-	}
-
-	// The service says what it judged, and of that which images flip; the sums are over those.
-	out := policy.Report{
-		Records: got.Judged, Judged: got.Judged, Before: got.Counts.Before, After: got.Counts.After, Flips: got.Flips,
-		ByReason: map[attestor.Code]int{}, ByOwner: map[string]int{},
-	}
-	for _, flip := range got.Flips {
-		out.ByOwner[flip.Owner]++
-		seen := map[attestor.Code]bool{}
-		for _, r := range flip.Reasons {
-			if !seen[r.Code] {
-				seen[r.Code] = true
-				out.ByReason[r.Code]++
-			}
-		}
-	}
-	return out, nil
 }
 
 // judgedNothing is the error of a simulation that judged nothing: "no image would be answered otherwise" would be true
@@ -226,13 +196,18 @@ func openRecords(c *cobra.Command, name string) (in io.Reader, done func(), err 
 // flips by reason and by owner, every flip.
 func simulationDocument(r policy.Report) report.Document {
 	number := func(name string) report.Column { return report.Column{Name: name, Kind: report.Number} }
-	verdicts := report.Table{Columns: []report.Column{{Name: "verdict"}, number("before"), number("after")}}
+	verdicts := report.Table{Columns: []report.Column{
+		{Name: "verdict"}, number("decisions before"), number("decisions after"), number("images before"), number("images after"),
+	}}
 	for _, o := range []attestor.Outcome{attestor.Pass, attestor.Deny, attestor.Undecided} {
-		verdicts.Rows = append(verdicts.Rows, []string{string(o), strconv.Itoa(r.Before[o]), strconv.Itoa(r.After[o])})
+		verdicts.Rows = append(verdicts.Rows, []string{
+			string(o), strconv.Itoa(r.Before[o]), strconv.Itoa(r.After[o]),
+			strconv.Itoa(r.Images.Before[o]), strconv.Itoa(r.Images.After[o]),
+		})
 	}
 
 	if r.Outside > 0 {
-		verdicts.Rows = append(verdicts.Rows, []string{"outside", strconv.Itoa(r.Outside), strconv.Itoa(r.Outside)})
+		verdicts.Rows = append(verdicts.Rows, []string{"outside", strconv.Itoa(r.Outside), strconv.Itoa(r.Outside), "", ""})
 	}
 
 	tables := []report.Table{verdicts}

@@ -93,15 +93,41 @@ type Simulated struct {
 		Before map[attestor.Outcome]int `json:"before"`
 		After  map[attestor.Outcome]int `json:"after"`
 	} `json:"counts"`
-	Flips []attestor.Flip `json:"flips"`
+	Images struct {
+		Judged int                      `json:"judged"`
+		Before map[attestor.Outcome]int `json:"before"`
+		After  map[attestor.Outcome]int `json:"after"`
+	} `json:"images"`
+	Flips    []attestor.Flip     `json:"flips"`
+	Upcoming []attestor.Upcoming `json:"upcoming"`
+
+	Sample        int       `json:"sample"`
+	Reached       time.Time `json:"reached"`
+	NextPageToken string    `json:"nextPageToken"`
 }
 
-// Simulate has the service judge its recorded decisions since then by the text of a policy. since is of the grammar of
-// instants; "" leaves it to the service.
-func (c *Client) Simulate(ctx context.Context, policy []byte, since string) (Simulated, error) {
-	body := map[string]any{"policy": string(policy)}
-	if since != "" {
-		body["since"] = since
+// A SimulationPage is what part of a simulation is asked for.
+type SimulationPage struct {
+	Since  string // of the grammar of instants; "" leaves it to the service
+	Day    string // whose dates count; "": that of each decision
+	Sample int    // of that many decisions one is judged; 0: all
+	Token  string // of the page before
+}
+
+// simulatedPage is how many decisions the service judges at a time.
+const simulatedPage = 2000
+
+// Simulate has the service judge a page of its recorded decisions by the text of a policy, newest first. A service of an
+// earlier version refuses it.
+func (c *Client) Simulate(ctx context.Context, policy []byte, page SimulationPage) (Simulated, error) {
+	body := map[string]any{"policy": string(policy), "pageSize": simulatedPage}
+	for name, text := range map[string]string{"since": page.Since, "at": page.Day, "pageToken": page.Token} {
+		if text != "" {
+			body[name] = text
+		}
+	}
+	if page.Sample > 1 {
+		body["sample"] = page.Sample
 	}
 
 	resp, err := c.do(ctx, http.MethodPost, "/v1/simulate", nil, body)

@@ -289,7 +289,51 @@ func TestSimulatorContract(t *testing.T) {
 			}
 			return out, err
 		})
+		simulatedInPages(t, s, []byte(text), first, n)
 	})
+}
+
+// simulatedInPages compares the pages of a simulation with the whole, and a sample with a part.
+func simulatedInPages(t *testing.T, s *audit.Store, text []byte, first time.Time, n int) {
+	t.Helper()
+	all := func(string) bool { return true }
+	whole, err := engine.Simulator(s).Simulate(t.Context(), server.SimulationRequest{Policy: text, Since: first, Visible: all})
+	if err != nil || whole.Judged != n || whole.Images.Judged != 1 {
+		t.Fatalf("the whole: %+v, %v", whole, err)
+	}
+	for _, size := range []int{150, n, n + 1} {
+		var judged, images, pages int
+		for token := ""; pages == 0 || token != ""; pages++ {
+			// The period is relative: each page is asked for at another time.
+			got, err := engine.Simulator(s).Simulate(t.Context(), server.SimulationRequest{
+				Policy: text, Since: first.Add(time.Duration(pages) * time.Hour), Period: "30d", Visible: all, PageSize: size, PageToken: token,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Judged > size || !got.Since.Equal(first) {
+				t.Errorf("a page of %d has %d since %s", size, got.Judged, got.Since)
+			}
+			judged, images, token = judged+got.Judged, images+got.Images.Judged, got.NextPageToken
+		}
+		if judged != n || images != 1 {
+			t.Errorf("pages of %d: %d decisions on %d images in %d pages", size, judged, images, pages)
+		}
+	}
+
+	got, err := engine.Simulator(s).Simulate(t.Context(), server.SimulationRequest{Policy: text, Since: first, Visible: all, Sample: 10})
+	if err != nil || got.Sample != 10 || got.Judged == 0 || got.Judged > n/2 {
+		t.Errorf("a sample: %d of %d, says %d, %v", got.Judged, n, got.Sample, err)
+	}
+	page := server.SimulationRequest{Policy: text, Since: first, Period: "30d", Visible: all, PageSize: 150}
+	one, err := engine.Simulator(s).Simulate(t.Context(), page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page.PageToken, page.Policy = one.NextPageToken, append([]byte("# another text\n"), text...)
+	if _, err := engine.Simulator(s).Simulate(t.Context(), page); attestor.KindOf(err) != attestor.Invalid {
+		t.Errorf("a token of another policy: %v", err)
+	}
 }
 
 // TestTopicKeepsTheContract publishes to Google's Pub/Sub stand-in.

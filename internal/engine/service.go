@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -17,6 +18,13 @@ import (
 // simulateFor bounds one simulation: the service could not write its answer much
 // later.
 const simulateFor = 2 * time.Minute
+
+const (
+	// simulatePage is after which time a page of a simulation ends: its caller asks for the next one.
+	simulatePage = 10 * time.Second
+	// simulateBytes bounds the flips of a page, in bytes of JSON.
+	simulateBytes = 2 << 20
+)
 
 // decisions is the record as package server asks for it.
 type decisions struct{ store *audit.Store }
@@ -135,16 +143,43 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 	ctx, cancel := context.WithTimeout(ctx, simulateFor)
 	defer cancel()
 
-	records := s.store.Records(ctx, audit.Filter{Since: r.Since, Visible: r.Visible})
-	got, err := policy.SimulateAt(set, records, r.At)
-	if err != nil {
-		return server.Simulation{}, err
+	// One place says what is judged, and a page is the same with an end. The context is the request's: where its caller has
+	// left, the next record is not judged.
+	sim, out := policy.NewSimulation(set, r.At), server.Simulation{Policy: all[0].Ref(), Since: r.Since}
+	began := time.Now()
+	for step, err := range s.store.Walk(ctx, simulated(r, out.Policy), r.PageToken, r.Sample) {
+		if err != nil {
+			return server.Simulation{}, err
+		}
+		out.Since = step.Since
+		if !step.Skipped {
+			sim.Add(step.Record, step.Newest)
+			out.Reached = step.Record.Decision.Time
+		}
+		if r.PageSize > 0 && (sim.Records() >= r.PageSize || sim.Size() > simulateBytes || time.Since(began) > simulatePage) {
+			out.NextPageToken = step.Token
+			break
+		}
 	}
-	return server.Simulation{
-		Policy: all[0].Ref(), Since: r.Since, Judged: got.Judged,
-		Counts: server.SimulationCounts{Before: got.Before, After: got.After}, Flips: got.Flips,
-		Upcoming: got.Upcoming,
-	}, nil
+
+	got := sim.Report()
+	out.Judged, out.Counts = got.Judged, server.SimulationCounts{Before: got.Before, After: got.After}
+	out.Images = server.SimulatedImages(got.Images)
+	out.Flips, out.Upcoming = got.Flips, got.Upcoming
+	if r.Sample > 1 {
+		out.Sample = r.Sample
+	}
+	return out, nil
+}
+
+// simulated selects the decisions of a simulation. A token is bound to the policy and to the text of the period, and keeps the
+// instant that the first page began with.
+func simulated(r server.SimulationRequest, p attestor.PolicyRef) audit.Filter {
+	f := audit.Filter{Since: r.Since, Visible: r.Visible}
+	if r.PageSize > 0 {
+		f.Period = fmt.Sprintf("simulate %s %s %s %d", p.Digest, r.Period, r.At.UTC().Format(time.DateOnly), r.Sample)
+	}
+	return f
 }
 
 // postures judges documents that callers of the service send.
