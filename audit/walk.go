@@ -18,7 +18,7 @@ type Step struct {
 	// Newest says that this is the newest decision on its image, as the search index has it.
 	Newest bool
 	Since  time.Time // of the walk: that of its first part
-	// Token continues the walk after this step.
+	// Token continues the walk after this step; "" at the end.
 	Token string
 }
 
@@ -73,7 +73,13 @@ func (s *Store) walkFrom(
 				return nil
 			}
 		}
-		if at.more && !yield(Step{Skipped: true, Since: f.Since, Token: tokenOf(f, at.end)}, nil) {
+
+		// A caller who judges for a bounded time can stop where nothing was chosen. The last step has no token.
+		end := Step{Skipped: true, Since: f.Since}
+		if at.more {
+			end.Token = tokenOf(f, at.end)
+		}
+		if !yield(end, nil) {
 			return nil
 		}
 	}
