@@ -21,7 +21,7 @@ type Simulator interface {
 type SimulationRequest struct {
 	Policy  []byte // YAML
 	Since   time.Time
-	Period  string // what was asked for as since; a PageToken is bound to it
+	Period  string                       // what was asked for as since; a PageToken is bound to it
 	At      time.Time                    // the day whose dates of the policy count; zero: that of each decision
 	Visible func(repository string) bool // selects the decisions that the caller may see; never nil
 
@@ -37,7 +37,7 @@ type Simulation struct {
 	Judged int                `json:"judged"` // recorded decisions that were judged again
 	Counts SimulationCounts   `json:"counts"` // of these decisions
 	Images SimulatedImages    `json:"images"` // distinct images among them
-	Flips  []attestor.Flip    `json:"flips"` // newest first
+	Flips  []attestor.Flip    `json:"flips"`  // newest first
 
 	Upcoming []attestor.Upcoming `json:"upcoming"` // what the policy refuses from later days on, the next day first
 
