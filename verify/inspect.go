@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/verify/sbom"
 )
 
@@ -25,6 +26,9 @@ func (i *Inspector) Inspect(
 	ctx context.Context, r attestor.Resolved, child attestor.Child, needs attestor.Needs,
 ) attestor.PlatformEvidence {
 	ev := attestor.PlatformEvidence{Child: child}
+
+	// Signatures, provenance, SBOMs and VEX documents are found in the same lists of referrers.
+	ctx = referrers.Remember(ctx)
 	s, err := i.subject(ctx, r, child)
 	if err != nil {
 		ev.Problems = []attestor.Problem{problemOf(attestor.CheckPlatforms, err, child.Platform)}

@@ -96,27 +96,36 @@ func (l List) Whole() bool { return l.Listed <= len(l.Referrers) }
 // the prefixes, and then those that have no type. Some tools write wrong types, and
 // anyone may: they only give the order. The error is a [Flaw] if the list is malformed.
 func (c *Client) List(ctx context.Context, img attestor.Image, prefixes ...string) (List, error) {
-	repo, err := c.repository(img)
+	all, err := once(ctx, img, func() ([]v1.Descriptor, error) { return c.all(ctx, img) })
 	if err != nil {
 		return List{}, err
+	}
+
+	// The order comes before the cut, so that referrers of other types do not crowd out
+	// those that are asked for.
+	list := slices.Clone(all)
+	slices.SortStableFunc(list, func(a, b v1.Descriptor) int { return rank(a, prefixes) - rank(b, prefixes) })
+	return List{Referrers: list[:min(len(list), Max)], Listed: len(list)}, nil
+}
+
+// all asks the registry for every referrer of img.
+func (c *Client) all(ctx context.Context, img attestor.Image) ([]v1.Descriptor, error) {
+	repo, err := c.repository(img)
+	if err != nil {
+		return nil, err
 	}
 
 	// The library falls back to the tag that the distribution specification prescribes
 	// for registries without the API ("Referrers Tag Schema").
 	index, err := remote.Referrers(repo.Digest(string(img.Digest())), c.options(ctx)...)
 	if err != nil {
-		return List{}, fmt.Errorf("listing referrers: %w", err)
+		return nil, fmt.Errorf("listing referrers: %w", err)
 	}
 	m, err := index.IndexManifest()
 	if err != nil {
-		return List{}, Flaw("its list of referrers is malformed")
+		return nil, Flaw("its list of referrers is malformed")
 	}
-
-	// The order comes before the cut, so that referrers of other types do not crowd out
-	// those that are asked for.
-	list := slices.Clone(m.Manifests)
-	slices.SortStableFunc(list, func(a, b v1.Descriptor) int { return rank(a, prefixes) - rank(b, prefixes) })
-	return List{Referrers: list[:min(len(list), Max)], Listed: len(list)}, nil
+	return m.Manifests, nil
 }
 
 // rank orders referrers: those of the types that are asked for, those without a type,
