@@ -58,9 +58,11 @@ type Resolved struct {
 	Artifact string
 }
 
-// Scanner asks what vulnerability scanning knows of one manifest. The Scan names the scanner that was asked.
+// Scanner asks what vulnerability scanning knows of manifests.
 type Scanner interface {
-	Scan(ctx context.Context, r ScanRequest) Scan
+	// Scans returns one Scan for each request, in their order. Each names the scanner that was asked. The children of an
+	// index are asked about together, so that a scanner can answer them with one call.
+	Scans(ctx context.Context, requests []ScanRequest) []Scan
 }
 
 // ScanRequest names the manifest whose scan is wanted.

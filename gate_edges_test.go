@@ -368,8 +368,9 @@ func TestTheRecordIsWhole(t *testing.T) {
 // unspeakable finds a number that JSON does not have.
 type unspeakable struct{ *stages }
 
-func (s unspeakable) Scan(context.Context, attestor.ScanRequest) attestor.Scan {
-	return attestor.Scan{State: attestor.ScanComplete, Findings: []attestor.Vulnerability{{EPSS: new(math.NaN())}}}
+func (s unspeakable) Scans(_ context.Context, requests []attestor.ScanRequest) []attestor.Scan {
+	scan := attestor.Scan{State: attestor.ScanComplete, Findings: []attestor.Vulnerability{{EPSS: new(math.NaN())}}}
+	return slices.Repeat([]attestor.Scan{scan}, len(requests))
 }
 
 // Evidence that cannot be written down is no ground for an attestation.

@@ -29,6 +29,7 @@ type stages struct {
 	partly    []attestor.Attestation // made before attest failed
 	standing  attestor.Standing
 	resolving func(context.Context) error
+	inspected func()          // runs while the bytes of a child are looked at; nil: nothing
 	unknown   attestor.Digest // of which nothing can be found out
 	during    func()          // runs while attesting
 	scan      time.Duration   // how long a scan takes
@@ -92,10 +93,21 @@ func (s *stages) found(ctx context.Context, ref attestor.Reference) error {
 
 func (s *stages) Inspect(_ context.Context, _ attestor.Resolved, c attestor.Child, _ attestor.Needs) attestor.PlatformEvidence {
 	s.call("inspect")
+	if s.inspected != nil {
+		s.inspected()
+	}
 	return attestor.PlatformEvidence{Child: c}
 }
 
-func (s *stages) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
+func (s *stages) Scans(ctx context.Context, requests []attestor.ScanRequest) []attestor.Scan {
+	scans := make([]attestor.Scan, len(requests))
+	for i, r := range requests {
+		scans[i] = s.scanOf(ctx, r)
+	}
+	return scans
+}
+
+func (s *stages) scanOf(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
 	s.call("scan")
 	switch {
 	case ctx.Err() != nil:

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// gather fills p.ev. It starts each look-up as soon as what it needs is known: a
-// digest is asked about in the registry, in Container Analysis and among the
-// attestations at the same time, so that a fresh image costs two round trips
-// until it can be judged, and a cached one costs one.
+// gather fills p.ev. It starts each look-up as soon as what it needs is known, and
+// asks about the children of an index together. The scan of a digest is looked up
+// beside its manifest, and the attestations beside its config, so that a fresh image
+// costs two round trips until it can be judged, and a cached one costs one.
 func (p *attempt) gather(ctx context.Context) error {
 	defer p.time("evidence")()
 
@@ -32,7 +32,7 @@ func (p *attempt) gather(ctx context.Context) error {
 		return p.unresolved(err)
 	}
 
-	// The scan and the attestations need no more than the digest.
+	// The scan needs no more than the digest, and takes the longest of all look-ups.
 	early := p.early(ctx, needs, image)
 	defer early.close()
 
@@ -65,36 +65,43 @@ func (p *attempt) gather(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// On error nothing is known to stand: Attest looks again, and reports.
-		if standing, err := early.standing(ctx, resolved); err == nil {
+		images := resolved.images()
+		if standing, err := p.gate.c.Attester.Standing(ctx, needs.Attest.All(), images); err == nil {
 			p.standing = standing
 		}
 	})
 
+	requests := make([]ScanRequest, len(resolved.Children))
 	for i, child := range resolved.Children {
-		var scan Scan
-		var inner sync.WaitGroup
-		wg.Go(func() {
-			inner.Go(func() {
-				// A scan of the index says nothing of a child that the scanner did not look at.
-				r := ScanRequest{Image: resolved.Image.Sibling(child.Digest), Needs: needs.Scan, Wait: p.req.Wait, Parent: parent}
-				if i == scanned && resolved.Index {
-					r.Index = resolved.Image
-				}
-				defer p.time("scan")()
-				scan = early.scan(ctx, r)
-			})
+		requests[i] = ScanRequest{
+			Image: resolved.Image.Sibling(child.Digest), Needs: needs.Scan, Wait: p.req.Wait, Parent: parent,
+		}
 
+		// A scan of the index says nothing of a child that the scanner did not look at.
+		if i == scanned && resolved.Index {
+			requests[i].Index = resolved.Image
+		}
+	}
+	scans := ask(func() ([]Scan, error) {
+		defer p.time("scan")()
+		return early.scans(ctx, requests), nil
+	})
+
+	for i, child := range resolved.Children {
+		wg.Go(func() {
 			stop := p.time("inspect")
 			evidence := p.gate.c.Inspector.Inspect(ctx, resolved, child, needs)
 			stop()
-			inner.Wait()
-			evidence.Child, evidence.Scan = child, scan
+
+			found, _ := scans.wait() // as many as there are requests
+			evidence.Child, evidence.Scan = child, found[i]
 			p.ev.Platforms[i] = evidence
 		})
 	}
 
 	// The policy judges once everything was found, or was found to be unknown.
 	wg.Wait()
+	_, _ = scans.wait() // also where there is no child: nothing is left running
 	for _, e := range p.ev.Platforms {
 		p.dec.Platforms = append(p.dec.Platforms, summarise(e, p.ev.Time))
 	}
@@ -158,71 +165,74 @@ func (a *future[T]) wait() (T, error) {
 	return a.value, a.err
 }
 
-// lookups ask what needs no more than a digest, while the registry is asked
-// for what it names.
-type lookups struct {
-	gate   *Gate
-	needs  Needs
-	scans  *future[Scan]
-	stands *future[Standing]
-	image  Image
-	cancel context.CancelFunc
+// A lookup is the scan of an image, asked for while the registry is asked for what the image's digest names.
+type lookup struct {
+	scanner Scanner
+	image   Image
+	scan    *future[[]Scan]
+	cancel  context.CancelFunc
 }
 
-// early starts what can be asked before the manifest is known. Its close must
-// be called.
-func (p *attempt) early(ctx context.Context, needs Needs, img Image) *lookups {
+// early starts what can be asked before the manifest is known. Its close must be called.
+func (p *attempt) early(ctx context.Context, needs Needs, img Image) *lookup {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &lookups{gate: p.gate, needs: needs, image: img, cancel: cancel}
-	l.scans = ask(func() (Scan, error) {
-		return p.gate.c.Scanner.Scan(ctx, ScanRequest{Image: img, Needs: needs.Scan, Wait: p.req.Wait}), nil
-	})
-
-	l.stands = ask(func() (Standing, error) {
-		return p.gate.c.Attester.Standing(ctx, needs.Attest.All(), []Image{img})
+	l := &lookup{scanner: p.gate.c.Scanner, image: img, cancel: cancel}
+	l.scan = ask(func() ([]Scan, error) {
+		return scansOf(ctx, l.scanner, []ScanRequest{{Image: img, Needs: needs.Scan, Wait: p.req.Wait}}), nil
 	})
 	return l
 }
 
 // close ends what is still being asked and leaves no goroutine behind.
-func (l *lookups) close() {
+func (l *lookup) close() {
 	l.cancel()
-	<-l.scans.done
-	<-l.stands.done
+	<-l.scan.done
 }
 
-// scan answers from what was started early where that was the same question.
-func (l *lookups) scan(ctx context.Context, r ScanRequest) Scan {
-	if r.Image == l.image && r.Index.IsZero() && r.Parent.IsZero() {
-		scan, _ := l.scans.wait()
-		return scan
-	}
-	return l.gate.c.Scanner.Scan(ctx, r)
-}
-
-// standing asks about the children too, once they are known; about the image
-// itself it was asked early, and is not again.
-func (l *lookups) standing(ctx context.Context, r Resolved) (Standing, error) {
-	var children []Image
-	for _, c := range r.Children {
-		if c.Digest != r.Image.Digest() {
-			children = append(children, r.Image.Sibling(c.Digest))
+// scans answers from what was started early where that was the same question. The early question about an index is
+// given up: its answer would say nothing of a child, and it might wait for a scan that never comes.
+func (l *lookup) scans(ctx context.Context, requests []ScanRequest) []Scan {
+	if len(requests) == 1 {
+		if r := requests[0]; r.Image == l.image && r.Index.IsZero() && r.Parent.IsZero() {
+			scans, _ := l.scan.wait()
+			return scans
 		}
 	}
+	l.cancel()
+	return scansOf(ctx, l.scanner, requests)
+}
 
-	if len(children) == 0 {
-		return l.stands.wait()
+// scansOf asks a scanner, and holds it to one answer for each request: an answer that is missing is no scan, and one
+// too many would be some other image's.
+func scansOf(ctx context.Context, s Scanner, requests []ScanRequest) []Scan {
+	if len(requests) == 0 {
+		return nil
 	}
-	rest, err := l.gate.c.Attester.Standing(ctx, l.needs.Attest.All(), children)
-	if err != nil {
-		return Standing{}, err
+	scans := s.Scans(ctx, requests)
+	if len(scans) == len(requests) {
+		return scans
 	}
 
-	first, err := l.stands.wait()
-	if err != nil {
-		return Standing{}, err
+	out := make([]Scan, len(requests))
+	for i := range out {
+		out[i] = Scan{State: ScanUnavailable, Problem: &Reason{
+			Code:    CodeScanUnavailable,
+			Message: fmt.Sprintf("the scanner was asked about %d manifests and answered about %d", len(requests), len(scans)),
+			Fix:     "report this as a defect of the gate",
+		}}
 	}
-	return first.and(rest), nil
+	return out
+}
+
+// images are the image and, of an index, its children: what attestations can be about.
+func (r Resolved) images() []Image {
+	out := []Image{r.Image}
+	for _, c := range r.Children {
+		if c.Digest != r.Image.Digest() {
+			out = append(out, r.Image.Sibling(c.Digest))
+		}
+	}
+	return out
 }
 
 // summarise is the short form for answers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -127,9 +128,8 @@ func TestTheIndexsScanIsTheFirstAMD64ChildsOnly(t *testing.T) {
 	}
 }
 
-// An index given by digest is asked about before it is known to be one, and is
-// not asked about again with its children; what is not known of one of them is
-// known of none.
+// The attestations of an index and its children are asked for together, and no
+// digest twice; what is not known of one of them is known of none.
 func TestNoDigestIsAskedAboutTwice(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ref     string
@@ -152,11 +152,14 @@ func TestNoDigestIsAskedAboutTwice(t *testing.T) {
 			}
 
 			for n := 1; n <= 3; n++ {
-				if got := s.called("standing of " + string(digest(n))); got != 1 {
+				if got := s.called("standing of " + string(digest(n))); got > 1 || tt.known && got != 1 {
 					t.Errorf("asked about digest %d %d times", n, got)
 				}
 			}
 
+			if got := s.called("standing"); got != 1 {
+				t.Errorf("the attestations were asked for %d times", got)
+			}
 			if s.known.Known != tt.known {
 				t.Errorf("Attest was told that what stands is known: %t", s.known.Known)
 			}
@@ -164,20 +167,26 @@ func TestNoDigestIsAskedAboutTwice(t *testing.T) {
 	}
 }
 
-// Whatever an image is given by, its scan and its attestations are asked for
-// while the registry is asked what it consists of, and that by digest.
+// Whatever an image is given by, its scan is asked for while the registry is asked
+// what it consists of, and its attestations while its config is read, and that by
+// digest.
 func TestScanAndAttestationsAreAskedForMeanwhile(t *testing.T) {
 	for _, ref := range []string{repository + ":v7", repository + "@" + string(digest(1))} {
 		t.Run(ref, func(t *testing.T) {
 			s := newStages(t)
 			s.resolving = func(ctx context.Context) error {
-				for s.called("scan") == 0 || s.called("standing") == 0 {
+				for s.called("scan") == 0 {
 					if ctx.Err() != nil {
 						return ctx.Err()
 					}
 					runtime.Gosched()
 				}
 				return nil
+			}
+			s.inspected = func() {
+				for s.called("standing") == 0 && t.Context().Err() == nil {
+					runtime.Gosched()
+				}
 			}
 
 			d, err := admit(t, s, func(r *attestor.Request) { r.Image = reference(t, ref) })
@@ -188,6 +197,50 @@ func TestScanAndAttestationsAreAskedForMeanwhile(t *testing.T) {
 				t.Errorf("calls: %q", s.calls)
 			}
 		})
+	}
+}
+
+// miscounting answers about one manifest fewer, or one more, than it was asked about.
+type miscounting struct {
+	*stages
+	by int
+}
+
+func (s miscounting) Scans(ctx context.Context, requests []attestor.ScanRequest) []attestor.Scan {
+	scans := s.stages.Scans(ctx, requests)
+	if len(requests) == 1 {
+		return scans
+	}
+	return append(scans, scans...)[:len(scans)+s.by]
+}
+
+// An answer that is missing is no scan, and one too many could be of anything.
+func TestEveryChildNeedsItsOwnScan(t *testing.T) {
+	for by, want := range map[int]attestor.ScanState{
+		0: attestor.ScanComplete, -1: attestor.ScanUnavailable, 1: attestor.ScanUnavailable,
+	} {
+		s := newStages(t)
+		s.resolved.Index = true
+		s.resolved.Children = []attestor.Child{
+			{Platform: "linux/amd64", Digest: digest(2)}, {Platform: "linux/arm64", Digest: digest(3)},
+		}
+		g, err := attestor.NewGate(attestor.GateConfig{
+			Policies: s, Inspector: s, Scanner: miscounting{s, by}, Attester: s, Recorder: s,
+			NewID: func() string { return "id" }, Now: time.Now, Deadline: time.Minute, Settle: time.Minute,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		r := attestor.Request{Image: reference(t, repository+":v7"), Caller: attestor.LocalCaller("me")}
+		if _, err := g.Admit(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range s.records[len(s.records)-1].Evidence.Platforms {
+			if e.Scan.State != want || (e.Scan.Problem != nil) != (by != 0) {
+				t.Errorf("%d answers too many: the scan of %s is %q, problem %+v", by, e.Platform, e.Scan.State, e.Scan.Problem)
+			}
+		}
 	}
 }
 

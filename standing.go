@@ -70,11 +70,3 @@ func (s Standing) By(attestor string, img Image) []Attestation {
 	}
 	return out
 }
-
-// and joins two answers about different images: it is known only if both are.
-func (s Standing) and(other Standing) Standing {
-	return Standing{
-		Known: s.Known && other.Known,
-		Valid: slices.Concat(s.Valid, other.Valid), Invalid: slices.Concat(s.Invalid, other.Invalid),
-	}
-}

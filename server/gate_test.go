@@ -164,7 +164,15 @@ func (w *world) Inspect(ctx context.Context, _ attestor.Resolved, c attestor.Chi
 	return attestor.PlatformEvidence{Child: c}
 }
 
-func (w *world) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
+func (w *world) Scans(ctx context.Context, requests []attestor.ScanRequest) []attestor.Scan {
+	scans := make([]attestor.Scan, len(requests))
+	for i, r := range requests {
+		scans[i] = w.scanOf(ctx, r)
+	}
+	return scans
+}
+
+func (w *world) scanOf(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
 	if ctx.Err() != nil {
 		return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
 	}

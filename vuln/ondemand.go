@@ -86,6 +86,15 @@ func (d *OnDemand) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Sc
 	return scan
 }
 
+// Scans implements [attestor.Scanner], by one look-up for each request.
+func (d *OnDemand) Scans(ctx context.Context, requests []attestor.ScanRequest) []attestor.Scan {
+	scans := make([]attestor.Scan, len(requests))
+	for i, r := range requests {
+		scans[i] = d.Scan(ctx, r)
+	}
+	return scans
+}
+
 func (d *OnDemand) lookUp(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
 	// Anyone with the right to scan in a project can write what its scans say.
 	trusted := func(p string) bool { return strings.TrimPrefix(p, "projects/") == d.name.Project }
@@ -100,7 +109,7 @@ func (d *OnDemand) lookUp(ctx context.Context, r attestor.ScanRequest) attestor.
 	}
 
 	c := onDemandScan{judged: r.Image.Digest(), trusted: r.Needs.Trusted}
-	_, err := walk(func(token string) (string, error) { return d.page(ctx, token, &c) })
+	_, err := walk(maxPages, func(token string) (string, error) { return d.page(ctx, token, &c) })
 	switch {
 	case errors.Is(err, errNoScan):
 		scan := d.rejected(

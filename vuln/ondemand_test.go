@@ -119,7 +119,7 @@ func TestOnDemand(t *testing.T) {
 			}
 
 			var scanner attestor.Scanner = d
-			got := scanner.Scan(t.Context(), attestor.ScanRequest{Image: img, Needs: tt.needs})
+			got := scanner.Scans(t.Context(), []attestor.ScanRequest{{Image: img, Needs: tt.needs}})[0]
 			if got.State != tt.state {
 				t.Fatalf("state %q, want %q (%+v)", got.State, tt.state, got.Problem)
 			}

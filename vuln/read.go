@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"sync"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
@@ -28,33 +30,71 @@ const (
 	maxReads    = 3        // of a list that changes while it is read
 )
 
-// An answer is a scan and whether asking again may turn out otherwise.
-type answer struct {
-	scan  attestor.Scan
-	again bool
+// read asks once about a group, in every project at the same time. Where the service refuses a list about several
+// images, or the images have too many findings for one, each is asked about by itself.
+func (s *Scanner) read(ctx context.Context, g group) []answer {
+	one := func(g group) []answer {
+		answers, err := s.readTogether(ctx, g)
+		if err != nil {
+			return failedAll(g, err)
+		}
+		return answers
+	}
+
+	switch {
+	case len(g.questions) == 1:
+		return one(g)
+	case s.noUnions.Load():
+		return s.singly(one, g, false)
+	}
+
+	answers, err := s.readTogether(ctx, g)
+	switch {
+	case err == nil:
+		return answers
+	case divisible(err):
+		return s.singly(one, g, refusedForm(err))
+	}
+	return failedAll(g, err)
 }
 
-// read asks once, in every project at the same time. A list of one page is one call,
-// and so one moment; after a longer one the scanners' discoveries are read again, to
-// see that nothing changed meanwhile.
-func (s *Scanner) read(ctx context.Context, q question) answer {
+// readTogether reads the lists of a group. A list of one page is one call, and so
+// one moment; after a longer one the scanners' discoveries are read again, to see
+// that nothing changed meanwhile.
+func (s *Scanner) readTogether(ctx context.Context, g group) ([]answer, error) {
+	var found []collected
+	var moved []bool
 	for range maxReads {
 		// Only a reading during which nothing changed counts; after three that
 		// changed, the scanner is plainly still at work.
-		found, err := s.collect(ctx, q)
-		if err == nil {
-			var changed bool
-			if changed, err = s.changed(ctx, q, found); err == nil && changed {
-				continue
-			}
+		var err error
+		if found, err = s.collect(ctx, g); err != nil {
+			return nil, err
 		}
-
-		if err != nil {
-			return answer{scan: unavailable(reasonOf(err)), again: transient(err)}
+		if moved, err = s.changed(ctx, g, found); err != nil {
+			return nil, err
 		}
-		return s.conclude(ctx, q, found)
+		if !slices.Contains(moved, true) {
+			break
+		}
 	}
 
+	// Publication dates may have to be looked up for each.
+	answers := make([]answer, len(g.questions))
+	var wg sync.WaitGroup
+	for i, q := range g.questions {
+		if moved[i] {
+			answers[i] = unsettled()
+			continue
+		}
+		wg.Go(func() { answers[i] = s.conclude(ctx, q, found[i]) })
+	}
+	wg.Wait()
+	return answers, nil
+}
+
+// unsettled is the answer about an image whose findings do not stand still.
+func unsettled() answer {
 	scan := attestor.Scan{State: attestor.ScanRunning, Problem: &attestor.Reason{
 		Code:    attestor.CodeScanRunning,
 		Message: fmt.Sprintf("the findings changed during each of %d readings", maxReads),
@@ -112,75 +152,87 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 	return nil
 }
 
-// collect reads the lists of all projects. One that cannot be read fails all: its
-// findings would be missing.
-func (s *Scanner) collect(ctx context.Context, q question) (collected, error) {
-	parts, pages := make([]collected, len(q.projects)), make([]int, len(q.projects))
+// collect reads the lists of all projects, and returns what they hold about each question. One that cannot be read
+// fails all: its findings would be missing.
+func (s *Scanner) collect(ctx context.Context, g group) ([]collected, error) {
+	parts, pages := make([][]collected, len(g.projects)), make([]int, len(g.projects))
 	group, ctx := errgroup.WithContext(ctx)
-	for i, project := range q.projects {
-		group.Go(func() error {
-			var err error
-			pages[i], err = s.list(ctx, q, project, &parts[i])
+	for i, project := range g.projects {
+		group.Go(func() (err error) {
+			parts[i], pages[i], err = s.list(ctx, g, project)
 			return err
 		})
 	}
 
 	if err := group.Wait(); err != nil {
-		return collected{}, err
+		return nil, err
 	}
-	all := collected{long: map[string]map[string]string{}}
-	for i, p := range parts {
-		all.discoveries = append(all.discoveries, p.discoveries...)
-		all.findings = append(all.findings, p.findings...)
-		all.secrets = append(all.secrets, p.secrets...)
-		all.unread.join(p.unread)
-		all.systems.join(p.systems)
-		all.unlisted = all.unlisted || p.unlisted
-		// One page is one answer of the server, and so of one moment.
-		if pages[i] > 1 {
-			all.long[q.projects[i]] = p.marks
+	all := make([]collected, len(g.questions))
+	for n := range all {
+		all[n].long = map[string]map[string]string{}
+		for i, project := range g.projects {
+			all[n].join(parts[i][n])
+			// One page is one answer of the server, and so of one moment.
+			if pages[i] > 1 {
+				all[n].long[project] = parts[i][n].marks
+			}
 		}
 	}
 	return all, nil
 }
 
-// list reads the list of one project into c. The language of filters is documented by examples only, and none of them
+// join adds what another project's list holds.
+func (c *collected) join(p collected) {
+	c.discoveries = append(c.discoveries, p.discoveries...)
+	c.findings = append(c.findings, p.findings...)
+	c.secrets = append(c.secrets, p.secrets...)
+	c.unread.join(p.unread)
+	c.systems.join(p.systems)
+	c.unlisted = c.unlisted || p.unlisted
+}
+
+// list reads the list of one project. The language of filters is documented by examples only, and none of them
 // excludes a kind. A service that refuses the form is asked for the kinds that are judged, from then on at once, and
 // the answer says so.
-func (s *Scanner) list(ctx context.Context, q question, project string, c *collected) (int, error) {
-	add := func(o *grafeaspb.Occurrence) error { return c.add(q, o) }
+func (s *Scanner) list(ctx context.Context, g group, project string) ([]collected, int, error) {
 	if !s.enumerates.Load() {
-		n, err := s.pages(ctx, project, q.filter, add)
+		parts := make([]collected, len(g.questions))
+		n, err := s.fill(ctx, g, project, g.filter, parts)
 		if status.Code(err) != codes.InvalidArgument {
-			return n, err
+			return parts, n, err
 		}
 	}
 
-	*c = collected{unlisted: true}
-	n, err := s.pages(ctx, project, q.known, add)
+	parts := make([]collected, len(g.questions))
+	for i := range parts {
+		parts[i].unlisted = true
+	}
+	n, err := s.fill(ctx, g, project, g.known, parts)
 	if err == nil {
 		s.enumerates.Store(true)
 	}
-	return n, err
+	return parts, n, err
 }
 
-// changed reads the discoveries of long lists again: a scanner that writes findings
-// updates its discovery.
-func (s *Scanner) changed(ctx context.Context, q question, before collected) (bool, error) {
-	filter := resource.Filter([]string{"DISCOVERY"}, q.sortedURIs())
-	for project, marks := range before.long {
-		after := map[string]string{}
-		_, err := s.pages(ctx, project, filter, func(o *grafeaspb.Occurrence) error {
-			if _, ours := q.uris[o.GetResourceUri()]; ours && isDiscovery(o) {
-				after[o.GetName()] = mark(o)
-			}
-			return nil
-		})
-		if err != nil || !maps.Equal(marks, after) {
-			return true, err
+// changed reads the discoveries of long lists again, and reports of each question whether they changed: a scanner that
+// writes findings updates its discovery.
+func (s *Scanner) changed(ctx context.Context, g group, before []collected) ([]bool, error) {
+	moved := make([]bool, len(g.questions))
+	filter := resource.Filter([]string{"DISCOVERY"}, g.uris())
+	for _, project := range g.projects {
+		if _, long := before[0].long[project]; !long {
+			continue
+		}
+
+		after := make([]collected, len(g.questions))
+		if _, err := s.fill(ctx, g, project, filter, after); err != nil {
+			return nil, err
+		}
+		for i := range moved {
+			moved[i] = moved[i] || !maps.Equal(before[i].long[project], after[i].marks)
 		}
 	}
-	return false, nil
+	return moved, nil
 }
 
 // mark is equal for equal messages.
@@ -192,14 +244,28 @@ func mark(m proto.Message) string {
 	return string(b)
 }
 
+// fill reads a project's list into the parts, one for each question, and returns how many pages there were.
+func (s *Scanner) fill(ctx context.Context, g group, project, filter string, parts []collected) (int, error) {
+	return s.pages(ctx, project, filter, maxPages*len(g.questions), func(o *grafeaspb.Occurrence) error {
+		// An occurrence about an index may count for several of its children.
+		for i, q := range g.questions {
+			if err := parts[i].add(q, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // pages calls each for every occurrence of a project's list and returns how
 // many pages there were.
 func (s *Scanner) pages(
 	ctx context.Context,
 	project, filter string,
+	most int,
 	each func(*grafeaspb.Occurrence) error,
 ) (int, error) {
-	return walk(func(token string) (string, error) {
+	return walk(most, func(token string) (string, error) {
 		page, err := s.page(ctx, project, filter, token)
 		if err != nil {
 			return "", err
@@ -213,10 +279,10 @@ func (s *Scanner) pages(
 	})
 }
 
-// walk reads pages, each by the token of the one before, until there is none.
-func walk(turn func(token string) (string, error)) (int, error) {
+// walk reads pages, each by the token of the one before, until there is none. More than most is an error.
+func walk(most int, turn func(token string) (string, error)) (int, error) {
 	token := ""
-	for n := 1; n <= maxPages; n++ {
+	for n := 1; n <= most; n++ {
 		next, err := turn(token)
 		if err != nil || next == "" {
 			return n, err
@@ -232,7 +298,7 @@ func walk(turn func(token string) (string, error)) (int, error) {
 		}
 		token = next
 	}
-	return maxPages, tooMuch(fmt.Sprintf("more than %d pages of occurrences", maxPages))
+	return most, tooMuch(fmt.Sprintf("more than %d pages of occurrences", most))
 }
 
 // page is one call with its own deadline, without which the client would retry until
@@ -272,9 +338,12 @@ func (s *Scanner) page(ctx context.Context, project, filter, token string) (*gra
 	return page, nil
 }
 
+// errTooMuch marks a look-up that exceeded its bounds.
+var errTooMuch = errors.New("too many occurrences")
+
 func tooMuch(what string) error {
 	return &attestor.Error{
-		Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
+		Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable, Err: errTooMuch,
 		Msg: fmt.Sprintf("there are %s for this image, which is more than the gate reads", what),
 		Fix: "build the image on a smaller or newer base",
 	}

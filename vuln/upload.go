@@ -119,7 +119,7 @@ func (u uploader) earlier(ctx context.Context) (earlier, error) {
 	// Only what an import under the same note wrote is replaced: the marker tells
 	// its findings from those of other scanners under the same notes.
 	var out earlier
-	_, err := s.pages(ctx, u.c.Project, filter, func(o *grafeaspb.Occurrence) error {
+	_, err := s.pages(ctx, u.c.Project, filter, maxPages, func(o *grafeaspb.Occurrence) error {
 		switch {
 		case !slices.Contains(uris, o.GetResourceUri()):
 		case o.GetDiscovery() != nil && o.GetNoteName() == u.in.Target.Note:

@@ -51,6 +51,7 @@ type Scanner struct {
 	advisories *advisories
 	jitter     func() float64 // 0 ≤ j < 1
 	enumerates atomic.Bool    // the service refuses a filter by exclusion
+	noUnions   atomic.Bool    // the service refuses a filter over several images
 
 	mu    sync.Mutex
 	polls map[string]*poll // guarded by mu
@@ -93,34 +94,63 @@ func containerAnalysis() attestor.ScannerInfo {
 	}
 }
 
-// Scan returns what is known of the scan of one manifest. A failed look-up is a
-// state, [attestor.ScanUnavailable], with its reason. Where the scan has not
-// finished, Scan waits up to r.Wait, or until ctx ends; all who wait for the same
-// answer share one poll.
+// Scan is [Scanner.Scans] of one manifest.
 func (s *Scanner) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
-	scan := s.lookUp(ctx, r)
-	scan.Scanner = new(containerAnalysis())
-	return scan
+	return s.Scans(ctx, []attestor.ScanRequest{r})[0]
 }
 
-func (s *Scanner) lookUp(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
-	q, err := s.question(r)
-	if err != nil {
-		return unavailable(reasonOf(err))
+// Scans returns what is known of the scans of manifests, in the order of the
+// requests. Those in the same projects are read by one list where its filter stays
+// short enough. A failed look-up is a state, [attestor.ScanUnavailable], with its
+// reason. Where a scan has not finished, Scans waits up to the request's Wait, or
+// until ctx ends; all who wait for the same answers share one poll.
+func (s *Scanner) Scans(ctx context.Context, requests []attestor.ScanRequest) []attestor.Scan {
+	out := make([]attestor.Scan, len(requests))
+	var questions []question
+	var waits []time.Duration
+	var of []int
+	for i, r := range requests {
+		q, err := s.question(r)
+		if err != nil {
+			out[i] = unavailable(reasonOf(err))
+			continue
+		}
+		questions, waits, of = append(questions, q), append(waits, r.Wait), append(of, i)
 	}
-	if r.Wait <= 0 {
-		return s.read(ctx, q).scan
+
+	// Groups are of different projects or waits, and do not wait for each other.
+	groups, place := grouped(questions, waits, of)
+	var wg sync.WaitGroup
+	for n, g := range groups {
+		wg.Go(func() {
+			for i, scan := range s.lookUp(ctx, g) {
+				out[place[n][i]] = scan
+			}
+		})
+	}
+	wg.Wait()
+
+	for i := range out {
+		out[i].Scanner = new(containerAnalysis())
+	}
+	return out
+}
+
+// lookUp returns the scans of a group, in the order of its questions.
+func (s *Scanner) lookUp(ctx context.Context, g group) []attestor.Scan {
+	if g.wait <= 0 {
+		return scansOf(s.read(ctx, g))
 	}
 
 	// The time of the first read counts towards the wait.
-	timer := time.NewTimer(r.Wait)
+	timer := time.NewTimer(g.wait)
 	defer timer.Stop()
 
-	first := s.read(ctx, q)
-	if !first.again {
-		return first.scan
+	first := s.read(ctx, g)
+	if !again(first) {
+		return scansOf(first)
 	}
-	return s.wait(ctx, q, timer.C, first)
+	return scansOf(s.wait(ctx, g, timer.C, first))
 }
 
 // A question is a request with the projects and names to look under.
@@ -131,10 +161,6 @@ type question struct {
 	needs    attestor.ScanNeeds
 	projects []string
 	uris     map[string]attestor.Digest // that an occurrence may name, and whose digest each is
-
-	// filter lists all that may be a finding, by leaving out the kinds that are none; known lists the kinds that are
-	// judged, for a service that does not take the other form.
-	filter, known string
 }
 
 // key is equal for requests that have the same answer.
@@ -149,8 +175,7 @@ func (s *Scanner) question(r attestor.ScanRequest) (question, error) {
 	if r.Image.IsZero() {
 		return q, &attestor.Error{Kind: attestor.Invalid, Msg: "no image to look up the scan of"}
 	}
-	uris := resource.URIs(r.Image)
-	for _, u := range uris {
+	for _, u := range resource.URIs(r.Image) {
 		q.uris[u] = r.Image.Digest()
 	}
 
@@ -170,14 +195,8 @@ func (s *Scanner) question(r attestor.ScanRequest) (question, error) {
 		}
 		for _, u := range resource.URIs(*index) {
 			q.uris[u] = index.Digest()
-			uris = append(uris, u)
 		}
 	}
-
-	// The filter saves traffic. What counts is decided by uris, when an occurrence is
-	// read.
-	q.filter = resource.FilterExcept(noFindings(), uris)
-	q.known = resource.Filter(findingKinds(), uris)
 
 	// An image whose name does not give a project can still have scans in the projects
 	// that its policy trusts.

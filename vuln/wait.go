@@ -5,48 +5,46 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/attestor-gate/attestor"
 )
 
 func (q question) sortedURIs() []string { return slices.Sorted(maps.Keys(q.uris)) }
 
-// A poll asks one question again and again for all who wait for its answer.
+// A poll asks about one group again and again for all who wait for its answers.
 type poll struct {
 	cancel  context.CancelFunc
 	waiters int           // guarded by Scanner.mu
-	latest  answer        // guarded by Scanner.mu
+	latest  []answer      // guarded by Scanner.mu
 	news    chan struct{} // guarded by Scanner.mu; closed when latest changes, and replaced
 }
 
-// wait joins the poll for q, or starts it, and leaves it with the first final answer,
-// or when patience or ctx ends. It returns the last answer: that a scan is still
+// wait joins the poll for g, or starts it, and leaves it when every answer is final,
+// or when patience or ctx ends. It returns the last answers: that a scan is still
 // running is one too.
-func (s *Scanner) wait(ctx context.Context, q question, patience <-chan time.Time, first answer) attestor.Scan {
-	p, leave := s.join(ctx, q, first)
+func (s *Scanner) wait(ctx context.Context, g group, patience <-chan time.Time, first []answer) []answer {
+	p, leave := s.join(ctx, g, first)
 	defer leave()
 
 	for {
 		s.mu.Lock()
 		news, latest := p.news, p.latest
 		s.mu.Unlock()
-		if !latest.again {
-			return latest.scan
+		if !again(latest) {
+			return latest
 		}
 
 		select {
 		case <-news:
 		case <-patience:
-			return latest.scan
+			return latest
 		case <-ctx.Done():
-			return latest.scan
+			return latest
 		}
 	}
 }
 
-// join starts the poll for q unless there is one. leave must be called.
-func (s *Scanner) join(ctx context.Context, q question, first answer) (p *poll, leave func()) {
-	key := q.key()
+// join starts the poll for g unless there is one. leave must be called.
+func (s *Scanner) join(ctx context.Context, g group, first []answer) (p *poll, leave func()) {
+	key := g.key()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -57,7 +55,7 @@ func (s *Scanner) join(ctx context.Context, q question, first answer) (p *poll, 
 		shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		p = &poll{cancel: cancel, latest: first, news: make(chan struct{})}
 		s.polls[key] = p
-		go s.run(shared, q, key, p)
+		go s.run(shared, g, key, p)
 	}
 
 	p.waiters++
@@ -84,8 +82,8 @@ const (
 	longPoll  = 15 * time.Second
 )
 
-// run reads until the answer is final, or nobody waits any more.
-func (s *Scanner) run(ctx context.Context, q question, key string, p *poll) {
+// run reads until all answers are final, or nobody waits any more.
+func (s *Scanner) run(ctx context.Context, g group, key string, p *poll) {
 	pause := firstPoll
 	for {
 		// Up to a fifth more, so that many gates do not ask in step.
@@ -97,7 +95,7 @@ func (s *Scanner) run(ctx context.Context, q question, key string, p *poll) {
 		case <-timer.C:
 		}
 
-		latest := s.read(ctx, q)
+		latest := s.read(ctx, g)
 		if ctx.Err() != nil {
 			return // nobody waits; the read was cut short
 		}
@@ -106,12 +104,12 @@ func (s *Scanner) run(ctx context.Context, q question, key string, p *poll) {
 		p.latest = latest
 		close(p.news)
 		p.news = make(chan struct{})
-		if !latest.again {
+		if !again(latest) {
 			s.drop(key, p) // a later request reads for itself
 		}
 
 		s.mu.Unlock()
-		if !latest.again {
+		if !again(latest) {
 			return
 		}
 		pause = min(pause*3/2, longPoll)

@@ -20,26 +20,33 @@ type named struct {
 	scans []attestor.Scanner
 }
 
-// Scan implements [attestor.Scanner]. It adds what the named scans found. One
+// Scans implements [attestor.Scanner]. It adds what the named scans found. One
 // that does not count, of another digest or in a project that the policy does not
 // trust, is the answer: whoever named it wants to know.
 //
 // Findings are added and never taken away, so that naming a scan cannot make a
 // refused image pass that was scanned already.
-func (n named) Scan(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
-	scan := n.Scanner.Scan(ctx, r)
+func (n named) Scans(ctx context.Context, requests []attestor.ScanRequest) []attestor.Scan {
+	scans := n.Scanner.Scans(ctx, requests)
+	if len(scans) != len(requests) {
+		return scans // the gate refuses it
+	}
+
+	settled := make([]bool, len(scans)) // a named scan that does not count is the answer
 	for _, s := range n.scans {
-		more := s.Scan(ctx, r)
-		switch {
-		case more.State != attestor.ScanComplete:
-			return more
-		case scan.State == attestor.ScanComplete:
-			scan.Findings = append(scan.Findings, more.Findings...)
-		case scan.State == attestor.ScanNotFound:
-			scan = more
+		for i, more := range s.Scans(ctx, requests) {
+			switch {
+			case settled[i]:
+			case more.State != attestor.ScanComplete:
+				scans[i], settled[i] = more, true
+			case scans[i].State == attestor.ScanComplete:
+				scans[i].Findings = append(scans[i].Findings, more.Findings...)
+			case scans[i].State == attestor.ScanNotFound:
+				scans[i] = more
+			}
 		}
 	}
-	return scan
+	return scans
 }
 
 // withNamedScans adds the On-Demand scans that were named to a scanner.

@@ -186,10 +186,18 @@ type scanner struct {
 	next attestor.Scanner
 }
 
-func (c scanner) Scan(ctx context.Context, r attestor.ScanRequest) (scan attestor.Scan) {
+func (c scanner) Scans(ctx context.Context, requests []attestor.ScanRequest) (scans []attestor.Scan) {
+	digests := make([]string, len(requests))
+	for i, r := range requests {
+		digests[i] = string(r.Image.Digest())
+	}
+
 	err := c.s.call(ctx, "scan", func(ctx context.Context) error {
-		scan = c.next.Scan(ctx, r)
-		if scan.State == attestor.ScanUnavailable {
+		scans = c.next.Scans(ctx, requests)
+		for _, scan := range scans {
+			if scan.State != attestor.ScanUnavailable {
+				continue
+			}
 			reason := attestor.Reason{Code: attestor.CodeScanUnavailable}
 			if scan.Problem != nil {
 				reason = *scan.Problem
@@ -197,13 +205,18 @@ func (c scanner) Scan(ctx context.Context, r attestor.ScanRequest) (scan attesto
 			c.s.errors.WithLabelValues("scan", string(reason.Code)).Inc()
 		}
 		return nil
-	}, digest(r.Image.Digest()))
-	if err != nil {
-		// ScanUnavailable is no state in which anything passes.
-		reason := internal()
-		return attestor.Scan{State: attestor.ScanUnavailable, Problem: &reason}
+	}, attribute.StringSlice("image.digests", digests))
+	if err == nil {
+		return scans
 	}
-	return scan
+
+	// ScanUnavailable is no state in which anything passes.
+	reason := internal()
+	scans = make([]attestor.Scan, len(requests))
+	for i := range scans {
+		scans[i] = attestor.Scan{State: attestor.ScanUnavailable, Problem: &reason}
+	}
+	return scans
 }
 
 type attester struct {

@@ -54,9 +54,13 @@ func (s stage) Inspect(_ context.Context, _ attestor.Resolved, c attestor.Child,
 	return attestor.PlatformEvidence{Child: c, User: attestor.User{Configured: "1"}}
 }
 
-func (s stage) Scan(context.Context, attestor.ScanRequest) attestor.Scan {
+func (s stage) Scans(_ context.Context, requests []attestor.ScanRequest) []attestor.Scan {
 	_ = s.now()
-	return attestor.Scan{State: attestor.ScanComplete}
+	scans := make([]attestor.Scan, len(requests))
+	for i := range scans {
+		scans[i].State = attestor.ScanComplete
+	}
+	return scans
 }
 
 func (s stage) Standing(context.Context, []string, []attestor.Image) (attestor.Standing, error) {
@@ -93,7 +97,7 @@ func all(c attestor.GateConfig) (good []string) {
 	if len(e.Problems) == 0 || e.Platform != "linux/amd64" {
 		good = append(good, "inspect")
 	}
-	if c.Scanner.Scan(ctx, attestor.ScanRequest{}).State == attestor.ScanComplete {
+	if c.Scanner.Scans(ctx, make([]attestor.ScanRequest, 1))[0].State == attestor.ScanComplete {
 		good = append(good, "scan")
 	}
 	if s, err := c.Attester.Standing(ctx, nil, nil); err == nil || s.Known {
@@ -163,8 +167,14 @@ func TestPanicFailsTheStageOnly(t *testing.T) {
 	if got := all(c); len(got) != 0 {
 		t.Errorf("stages that panicked and answered: %v", got)
 	}
-	if s := c.Scanner.Scan(context.Background(), attestor.ScanRequest{}); s.State != attestor.ScanUnavailable || s.Problem == nil {
-		t.Errorf("a scan that panicked is %+v", s)
+	scans := c.Scanner.Scans(context.Background(), make([]attestor.ScanRequest, 2))
+	if len(scans) != 2 {
+		t.Fatalf("two scans that panicked are %d answers", len(scans))
+	}
+	for _, s := range scans {
+		if s.State != attestor.ScanUnavailable || s.Problem == nil {
+			t.Errorf("a scan that panicked is %+v", s)
+		}
 	}
 }
 
