@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	binauthz "cloud.google.com/go/binaryauthorization/apiv1"
@@ -53,6 +54,8 @@ type Attester struct {
 	verifier  *Verifier
 	attestors map[string]AttestorConfig
 	seen      *lru.Cache[seenKey, seen]
+
+	noBatches atomic.Bool // the service creates no several occurrences by one call
 
 	mu    sync.Mutex
 	tasks map[targetKey]*task // guarded by mu

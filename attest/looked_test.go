@@ -155,38 +155,47 @@ func TestAThousandAttestationsOfOneDigest(t *testing.T) {
 	wantError(t, err, attestor.CodeAttestorUnavailable, "more than 1000")
 }
 
-// One look-up of many digests makes a bounded number of lists at once.
+// One look-up of many digests makes a bounded number of lists at once, whether or not the service takes a filter over
+// several of them.
 func TestListsAtOnceAreBounded(t *testing.T) {
-	const bound = 16
-	r := newRotation(t, emulator.Behaviour{}, false)
-	var images []attestor.Image
+	const bound, inOneFilter = 16, 64
+	for name, tt := range map[string]struct {
+		refuse bool
+		images int
+	}{"over several": {false, 2 * bound * inOneFilter}, "over one": {true, 5 * bound}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRotation(t, emulator.Behaviour{RefuseUnions: tt.refuse}, false)
+			var images []attestor.Image
+			for i := range tt.images {
+				images = append(images, image(t, i))
+			}
+			_, err := r.gate.Standing(t.Context(), []string{attestorName}, images[:2]) // it learns what the service takes
+			must(t, err)
 
-	for i := range 5 * bound {
-		images = append(images, image(t, i))
-	}
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			var begun atomic.Int64
+			full := make(chan struct{})
+			r.Inject(emulator.Fault{Method: "ListNoteOccurrences", Hang: true, Match: func(proto.Message) bool {
+				if begun.Add(1) == bound {
+					close(full)
+				}
+				return true
+			}})
 
-	ctx, leave := context.WithCancel(t.Context())
-	defer leave()
-	var begun atomic.Int64
-	full := make(chan struct{})
-	r.Inject(emulator.Fault{Method: "ListNoteOccurrences", Hang: true, Match: func(proto.Message) bool {
-		if begun.Add(1) == bound {
-			close(full)
-		}
-		return true
-	}})
+			done := make(chan error, 1)
+			go func() {
+				_, err := r.gate.Standing(ctx, []string{attestorName}, images)
+				done <- err
+			}()
 
-	done := make(chan error, 1)
-	go func() {
-		_, err := r.gate.Standing(ctx, []string{attestorName}, images)
-		done <- err
-	}()
+			<-full
+			leave()
 
-	<-full
-	leave()
-
-	if err := <-done; err == nil || begun.Load() != bound {
-		t.Errorf("%v after %d lists at once, want %d", err, begun.Load(), bound)
+			if err := <-done; err == nil || begun.Load() != bound {
+				t.Errorf("%v after %d lists at once, want %d", err, begun.Load(), bound)
+			}
+		})
 	}
 }
 

@@ -28,6 +28,7 @@ type placement struct {
 
 	noUpdates bool // an update was refused
 	replaced  bool // what was in the way was deleted
+	recreated bool // a first attempt to create it had stored nothing
 }
 
 // prepare looks the target up, and signs where no stored occurrence satisfies it.
@@ -105,13 +106,13 @@ func (p *placement) list(ctx context.Context) ([]checked, error) {
 	}
 
 	// Under a policy's own note the keys that count are the attestor's all the same.
-	occurrences, err := p.a.verifier.list(ctx, p.note, d)
+	occurrences, err := p.a.verifier.lists(ctx, p.note, []attestor.Digest{d})
 	if err != nil {
 		return nil, err
 	}
 
 	var found []checked
-	for _, o := range occurrences {
+	for _, o := range occurrences[0] {
 		found = append(found, p.check(o))
 	}
 	return found, nil

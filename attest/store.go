@@ -28,7 +28,12 @@ const (
 // is a duplicate is not documented, so it goes from the mildest way to the
 // harshest: update in place, a second occurrence, delete and create. Nothing
 // counts until it was read back and verified.
-func (p *placement) place(ctx context.Context) (attestor.Attestation, error) {
+func (k *task) place(ctx context.Context) (attestor.Attestation, error) {
+	p := k.placement
+	if p.creates() {
+		return k.batch.create(ctx, k)
+	}
+
 	if c, ok := p.satisfying(p.existing); ok {
 		return p.done(c, false), nil
 	}
@@ -176,6 +181,7 @@ func (p *placement) resolve(ctx context.Context, cause error, lost bool) (attest
 				o, err := p.a.create(ctx, p.project(), p.occurrence())
 				switch {
 				case err == nil:
+					p.recreated = true
 					return p.accept(ctx, o)
 				case refused(err):
 					return attestor.Attestation{}, p.failed("store the attestation", err)

@@ -55,11 +55,13 @@ func (r *result) isSet() bool {
 // same time. It has a deadline of its own, so that a caller who leaves does not
 // cancel it for the others.
 type task struct {
-	target   target
-	recorded *result              // of the request that started it; see [Attester.Attest]
-	signed   *result              // nil once its signatures are made and verified, or none are needed
-	stored   *result              // nil once the occurrence is stored and was read back
-	made     attestor.Attestation // written before stored is set
+	target    target
+	batch     *batch               // with the others that its request started
+	placement *placement           // written before signed is set to nil
+	recorded  *result              // of the request that started it; see [Attester.Attest]
+	signed    *result              // nil once its signatures are made and verified, or none are needed
+	stored    *result              // nil once the occurrence is stored and was read back
+	made      attestor.Attestation // written before stored is set
 }
 
 // A share is what one request has in the work on one target.
@@ -110,7 +112,7 @@ func (a *Attester) Attest(
 // start joins the task for each target, or starts it where there is none.
 func (a *Attester) start(ctx context.Context, targets []target, known attestor.Standing, recorded *result) []share {
 	shares := make([]share, len(targets))
-	var all []*task
+	var all, started []*task
 
 	// Finding and adding are one step under the lock: of two requests for the
 	// same target, exactly one starts the task, and so one signature is made.
@@ -129,12 +131,14 @@ func (a *Attester) start(ctx context.Context, targets []target, known attestor.S
 		}
 		shares[i] = share{task: k, started: !ok}
 		all = append(all, k)
+		if !ok {
+			started = append(started, k)
+		}
 	}
 
-	for _, s := range shares {
-		if s.started {
-			go a.run(context.WithoutCancel(ctx), s.task, known, all)
-		}
+	a.batches(started)
+	for _, k := range started {
+		go a.run(context.WithoutCancel(ctx), k, known, all)
 	}
 	return shares
 }
@@ -159,7 +163,7 @@ func (a *Attester) run(ctx context.Context, k *task, known attestor.Standing, al
 		a.end(k, made, err)
 	}()
 
-	p, err := a.prepare(ctx, k.target, known)
+	k.placement, err = a.prepare(ctx, k.target, known)
 	if err != nil {
 		return
 	}
@@ -184,7 +188,7 @@ func (a *Attester) run(ctx context.Context, k *task, known attestor.Standing, al
 		)
 		return
 	}
-	made, err = p.place(ctx)
+	made, err = k.place(ctx)
 }
 
 // waitFor waits until another task of the same request is signed. An index

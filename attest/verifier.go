@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	binauthz "cloud.google.com/go/binaryauthorization/apiv1"
@@ -13,7 +14,6 @@ import (
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
-	"google.golang.org/api/iterator"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
@@ -25,12 +25,6 @@ const (
 	keysFor = time.Minute
 	// maxAttestors bounds what is kept of attestors' keys.
 	maxAttestors = 1000
-	// maxListed is far above the attestations that one digest gets from its
-	// attestor; more means that the note is being flooded.
-	maxListed = 1000
-	listPage  = 100
-	// atOnce bounds the concurrent lists of one call.
-	atOnce = 16
 )
 
 // VerifierConfig holds what a Verifier is made of. Everything is required.
@@ -45,8 +39,9 @@ type VerifierConfig struct {
 // digest, and a signature by one of the attestor's present keys. It needs no
 // key of its own and is safe for concurrent use.
 type Verifier struct {
-	c     VerifierConfig
-	reads singleflight.Group
+	c        VerifierConfig
+	reads    singleflight.Group
+	noUnions atomic.Bool // the service refuses a filter over several digests
 
 	mu     sync.Mutex
 	trusts map[string]*trust // guarded by mu
@@ -246,55 +241,6 @@ func (v *Verifier) read(ctx context.Context, name string) (*trust, error) {
 	}
 	v.trusts[name] = t
 	return t, nil
-}
-
-// lists lists each digest under a note, concurrently.
-func (v *Verifier) lists(ctx context.Context, note string, ds []attestor.Digest) ([][]*grafeaspb.Occurrence, error) {
-	out := make([][]*grafeaspb.Occurrence, len(ds))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
-	for i, d := range ds {
-		g.Go(func() (err error) {
-			out[i], err = v.list(ctx, note, d)
-			return err
-		})
-	}
-	return out, g.Wait()
-}
-
-// list returns the attestations of a digest under a note. It relies neither on the
-// server's filter nor on the note's other writers: each answer is checked to be an
-// attestation that names the digest.
-func (v *Verifier) list(ctx context.Context, note string, d attestor.Digest) ([]*grafeaspb.Occurrence, error) {
-	ctx, cancel := v.c.Limit.Start(ctx)
-	defer cancel()
-
-	it := v.c.Grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
-		Name: note, Filter: fmt.Sprintf("has_suffix(resourceUrl, %q)", string(d)), PageSize: listPage,
-	})
-	var out []*grafeaspb.Occurrence
-	for n := 0; ; n++ {
-		o, err := it.Next()
-		if errors.Is(err, iterator.Done) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, listError(note, err)
-		}
-
-		if n >= maxListed {
-			return nil, fault(
-				attestor.CodeAttestorUnavailable,
-				fmt.Sprintf("note %s holds more than %d attestations of %s", note, maxListed, d),
-				"find out which identity writes to the note, and take roles/containeranalysis.notes.attacher from it",
-				nil,
-			)
-		}
-
-		if o.GetAttestation() != nil && namesDigest(o.GetResourceUri(), d) {
-			out = append(out, o)
-		}
-	}
 }
 
 // occurrence reads one by its name, as it is now: unlike lists, reads do not

@@ -58,6 +58,15 @@ type Behaviour struct {
 	RefuseCreates bool
 	// RefuseDeletes answers DeleteOccurrence with PERMISSION_DENIED.
 	RefuseDeletes bool
+	// RefuseBatches answers BatchCreateOccurrences with UNIMPLEMENTED.
+	RefuseBatches bool
+	// PartialBatches is how many occurrences of a batch are stored; one that has more
+	// fails with INVALID_ARGUMENT after that, as the open-source server reports what
+	// its storage could not do. 0: a batch is stored whole or not at all.
+	PartialBatches int
+	// RefuseUnions answers a list whose filter has OR between resources with
+	// INVALID_ARGUMENT.
+	RefuseUnions bool
 	// ListLag is how long a new occurrence stays out of lists.
 	ListLag time.Duration
 	// EmptyPages makes every n-th page of occurrences an empty one with a
@@ -101,11 +110,12 @@ func (b Behaviour) validate() error {
 	if b.Uniqueness < UniqueNoteAndResource || b.Uniqueness > UniqueNone {
 		return fmt.Errorf("checking emulator behaviour: unknown %v", b.Uniqueness)
 	}
-	if b.ListLag < 0 || b.EmptyPages < 0 {
+	if b.ListLag < 0 || b.EmptyPages < 0 || b.PartialBatches < 0 {
 		return fmt.Errorf(
-			"checking emulator behaviour: list lag %v and empty pages %d must not be negative",
+			"checking emulator behaviour: list lag %v, empty pages %d and partial batches %d must not be negative",
 			b.ListLag,
 			b.EmptyPages,
+			b.PartialBatches,
 		)
 	}
 	for _, q := range b.Quotas {

@@ -149,6 +149,9 @@ func (s *grafeasService) occurrencePage(
 	if err != nil {
 		return nil, "", err
 	}
+	if s.Behaviour().RefuseUnions && resourcesOf(n) > 1 {
+		return nil, "", filterError("OR between resources is not supported")
+	}
 	limit, err := pageSize(size)
 	if err != nil {
 		return nil, "", err

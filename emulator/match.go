@@ -111,6 +111,32 @@ func indexHint(n node) (keys []string, ok bool) {
 	return nil, false
 }
 
+// resourcesOf is how many images a filter names, the schemes of their resources aside.
+func resourcesOf(n node) int {
+	seen := map[string]bool{}
+	var visit func(node)
+	visit = func(n node) {
+		switch n := n.(type) {
+		case testNode:
+			if n.field == "resourceUri" {
+				seen[strings.TrimPrefix(n.literal, "https://")] = true
+			}
+		case notNode:
+			visit(n.sub)
+		case andNode:
+			for _, s := range n.sub {
+				visit(s)
+			}
+		case orNode:
+			for _, s := range n.sub {
+				visit(s)
+			}
+		}
+	}
+	visit(n)
+	return len(seen)
+}
+
 // canonicalField maps the filter language's own field names, and the snake
 // case that clients also send, to the message's.
 func canonicalField(field string) string {

@@ -61,14 +61,30 @@ func (s *grafeasService) BatchCreateOccurrences(
 	if n := len(r.GetOccurrences()); n == 0 || n > maxBatch {
 		return nil, invalid("occurrences", fmt.Sprintf("a batch has 1 to %d occurrences, got %d", maxBatch, n))
 	}
-	out, err := s.createOccurrences(ctx, r.GetParent(), r.GetOccurrences())
+
+	b := s.Behaviour()
+	if b.RefuseBatches {
+		return nil, status.Error(codes.Unimplemented, "unknown method BatchCreateOccurrences")
+	}
+	all := r.GetOccurrences()
+	kept := all
+	if n := b.PartialBatches; n > 0 && n < len(all) {
+		kept = all[:n]
+	}
+
+	out, err := s.createOccurrences(ctx, r.GetParent(), kept)
 	if err != nil {
 		return nil, err
+	}
+
+	// grafeas: "errors encountered when batch creating occurrences: %d of %d occurrences failed".
+	if failed := len(all) - len(kept); failed > 0 {
+		return nil, invalid("occurrences", fmt.Sprintf("%d of %d occurrences failed", failed, len(all)))
 	}
 	return &grafeaspb.BatchCreateOccurrencesResponse{Occurrences: out}, nil
 }
 
-// createOccurrences creates all or none.
+// createOccurrences creates all or none of those it is given.
 func (s *grafeasService) createOccurrences(ctx context.Context, parent string, in []*grafeaspb.Occurrence) ([]*grafeaspb.Occurrence, error) {
 	if err := checkName(s.names.parent, "parent", parent); err != nil {
 		return nil, err

@@ -72,6 +72,10 @@ unencrypted. docs/emulator.md says how to point clients at it.`,
 	fl.BoolVar(&f.behaviour.RefuseCreates, "refuse-creates", false, "refuse to create occurrences")
 	fl.BoolVar(&f.behaviour.RefuseUpdates, "refuse-updates", false, "refuse to update occurrences")
 	fl.BoolVar(&f.behaviour.RefuseDeletes, "refuse-deletes", false, "refuse to delete occurrences")
+	fl.BoolVar(&f.behaviour.RefuseBatches, "refuse-batches", false, "refuse to create several occurrences by one call")
+	fl.IntVar(&f.behaviour.PartialBatches, "partial-batches", 0,
+		"store the first n occurrences of a batch only, and fail it")
+	fl.BoolVar(&f.behaviour.RefuseUnions, "refuse-unions", false, "refuse filters over several images")
 	fl.Var((*when.Duration)(&f.behaviour.ListLag), "list-lag", "how long new occurrences stay out of lists")
 	fl.IntVar(&f.behaviour.EmptyPages, "empty-pages", 0,
 		"make every n-th page of occurrences an empty one with a token")
