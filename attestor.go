@@ -34,6 +34,10 @@ type Inspector interface {
 	// Pin finds the digest that a tag names, afresh, with errors as Resolve's: so
 	// that what needs no more than a digest can be asked while Resolve works.
 	Pin(ctx context.Context, ref Reference) (Image, error)
+	// Index reports whether a digest is an index, as soon as its manifest is there and
+	// before anything else of it is. Resolve, asked at the same time, fetches the
+	// manifest no second time, and says what is wrong with it.
+	Index(ctx context.Context, img Image) (bool, error)
 	// Resolve fetches the manifest or index, once, and lists the runnable
 	// children that needs wants judged. An unknown image is an [Error] of kind
 	// NotFound, a registry that fails one of kind Upstream with its Code.

@@ -28,8 +28,8 @@ type stages struct {
 	attest    error
 	partly    []attestor.Attestation // made before attest failed
 	standing  attestor.Standing
+	miscalled bool // Index says the opposite of Resolve
 	resolving func(context.Context) error
-	inspected func()          // runs while the bytes of a child are looked at; nil: nothing
 	unknown   attestor.Digest // of which nothing can be found out
 	during    func()          // runs while attesting
 	scan      time.Duration   // how long a scan takes
@@ -69,6 +69,16 @@ func (s *stages) Pin(ctx context.Context, ref attestor.Reference) (attestor.Imag
 	return s.resolved.Image, nil
 }
 
+func (s *stages) Index(ctx context.Context, img attestor.Image) (bool, error) {
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case img.Repository() != s.resolved.Image.Repository():
+		return false, &attestor.Error{Kind: attestor.NotFound, Msg: "no such image"}
+	}
+	return s.resolved.Index != s.miscalled, nil
+}
+
 func (s *stages) Resolve(ctx context.Context, ref attestor.Reference, _ attestor.Needs) (attestor.Resolved, error) {
 	s.call("resolve")
 	s.call("resolve " + ref.String())
@@ -93,9 +103,6 @@ func (s *stages) found(ctx context.Context, ref attestor.Reference) error {
 
 func (s *stages) Inspect(_ context.Context, _ attestor.Resolved, c attestor.Child, _ attestor.Needs) attestor.PlatformEvidence {
 	s.call("inspect")
-	if s.inspected != nil {
-		s.inspected()
-	}
 	return attestor.PlatformEvidence{Child: c}
 }
 

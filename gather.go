@@ -10,8 +10,9 @@ import (
 
 // gather fills p.ev. It starts each look-up as soon as what it needs is known, and
 // asks about the children of an index together. The scan of a digest is looked up
-// beside its manifest, and the attestations beside its config, so that a fresh image
-// costs two round trips until it can be judged, and a cached one costs one.
+// beside its manifest, and the attestations as soon as that says that there are no
+// children, so that a fresh image costs two round trips until it can be judged, and a
+// cached one costs one.
 func (p *attempt) gather(ctx context.Context) error {
 	defer p.time("evidence")()
 
@@ -32,7 +33,8 @@ func (p *attempt) gather(ctx context.Context) error {
 		return p.unresolved(err)
 	}
 
-	// The scan needs no more than the digest, and takes the longest of all look-ups.
+	// The scan needs no more than the digest, and takes the longest of all look-ups. The
+	// attestations of an index are asked for with those of its children.
 	early := p.early(ctx, needs, image)
 	defer early.close()
 
@@ -65,8 +67,7 @@ func (p *attempt) gather(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// On error nothing is known to stand: Attest looks again, and reports.
-		images := resolved.images()
-		if standing, err := p.gate.c.Attester.Standing(ctx, needs.Attest.All(), images); err == nil {
+		if standing, err := early.standing(ctx, resolved.images()); err == nil {
 			p.standing = standing
 		}
 	})
@@ -165,41 +166,68 @@ func (a *future[T]) wait() (T, error) {
 	return a.value, a.err
 }
 
-// A lookup is the scan of an image, asked for while the registry is asked for what the image's digest names.
-type lookup struct {
-	scanner Scanner
-	image   Image
-	scan    *future[[]Scan]
-	cancel  context.CancelFunc
+// lookups ask about an image while the registry is asked for what its digest names.
+type lookups struct {
+	gate   *Gate
+	needs  Needs
+	image  Image
+	scan   *future[[]Scan]
+	stands *future[Standing]
+	cancel context.CancelFunc
 }
 
-// early starts what can be asked before the manifest is known. Its close must be called.
-func (p *attempt) early(ctx context.Context, needs Needs, img Image) *lookup {
+// errIndex says that the attestations of an index are asked for later.
+var errIndex = errors.New("the image is an index")
+
+// early starts what can be asked before the image is resolved. Its close must be called.
+func (p *attempt) early(ctx context.Context, needs Needs, img Image) *lookups {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &lookup{scanner: p.gate.c.Scanner, image: img, cancel: cancel}
+	l := &lookups{gate: p.gate, needs: needs, image: img, cancel: cancel}
 	l.scan = ask(func() ([]Scan, error) {
-		return scansOf(ctx, l.scanner, []ScanRequest{{Image: img, Needs: needs.Scan, Wait: p.req.Wait}}), nil
+		return scansOf(ctx, l.gate.c.Scanner, []ScanRequest{{Image: img, Needs: needs.Scan, Wait: p.req.Wait}}), nil
+	})
+
+	l.stands = ask(func() (Standing, error) {
+		index, err := l.gate.c.Inspector.Index(ctx, img)
+		switch {
+		case err != nil:
+			return Standing{}, err // Resolve meets the same, and reports it
+		case index:
+			return Standing{}, errIndex
+		}
+		return l.gate.c.Attester.Standing(ctx, needs.Attest.All(), []Image{img})
 	})
 	return l
 }
 
 // close ends what is still being asked and leaves no goroutine behind.
-func (l *lookup) close() {
+func (l *lookups) close() {
 	l.cancel()
 	<-l.scan.done
+	<-l.stands.done
 }
 
-// scans answers from what was started early where that was the same question. The early question about an index is
-// given up: its answer would say nothing of a child, and it might wait for a scan that never comes.
-func (l *lookup) scans(ctx context.Context, requests []ScanRequest) []Scan {
+// standing is what stands of the images that are judged. What was asked early counts
+// only where it was the same question.
+func (l *lookups) standing(ctx context.Context, images []Image) (Standing, error) {
+	if len(images) == 1 && images[0] == l.image {
+		if standing, err := l.stands.wait(); !errors.Is(err, errIndex) {
+			return standing, err
+		}
+	}
+	return l.gate.c.Attester.Standing(ctx, l.needs.Attest.All(), images)
+}
+
+// scans answers from what was started early where that was the same question. The answer to the early question
+// about an index would say nothing of a child.
+func (l *lookups) scans(ctx context.Context, requests []ScanRequest) []Scan {
 	if len(requests) == 1 {
 		if r := requests[0]; r.Image == l.image && r.Index.IsZero() && r.Parent.IsZero() {
 			scans, _ := l.scan.wait()
 			return scans
 		}
 	}
-	l.cancel()
-	return scansOf(ctx, l.scanner, requests)
+	return scansOf(ctx, l.gate.c.Scanner, requests)
 }
 
 // scansOf asks a scanner, and holds it to one answer for each request: an answer that is missing is no scan, and one

@@ -68,8 +68,8 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		return
 	}
 	fmt.Fprintf(w, "\n### %s: one decision after the other, %v added to every upstream call\n\n", name, b.latency)
-	fmt.Fprintln(w, "| | p50 | p90 | p99 ms | p50 | p90 | p99 round trips | target p50 | calls in a row | calls | KB on the wire |")
-	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	fmt.Fprintln(w, "| | p50 | p90 | p99 ms | p50 | p90 | p99 round trips | target p50 | calls in a row | calls | calls allowed | calls before | KB on the wire |")
+	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, s := range b.sequences[name] {
 		fmt.Fprintf(w, "| %s |", s.what)
 		for _, p := range []float64{.5, .9, .99} {
@@ -78,7 +78,7 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		for _, p := range []float64{.5, .9, .99} {
 			fmt.Fprintf(w, " %.2f |", float64(percentile(s.times, p))/float64(b.latency))
 		}
-		fmt.Fprintf(w, " %s | %d | %.1f | %.1f |\n", b.judged(float64(percentile(s.times, .5))/float64(b.latency), s.target), percentile(s.rows, .5), s.calls, s.bytes/1000)
+		fmt.Fprintf(w, " %s | %d | %.1f | %s | %.1f |\n", b.judged(float64(percentile(s.times, .5))/float64(b.latency), s.target), percentile(s.rows, .5), s.calls, s.budget, s.bytes/1000)
 	}
 
 	fmt.Fprintln(w, "\nCalls of one decision, on average:")
@@ -92,6 +92,14 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		fmt.Fprintf(w, "\nBare clients that make a fresh image's calls in that order, and judge, verify and record nothing: %.1f ms at p50, %.2f round trips.\n", ms(bare), float64(bare)/float64(b.latency))
 		fmt.Fprintf(w, "\nThe first decision of a process (by digest; connections, keys, attestor and bases are looked up): %.1f ms, %.1f round trips.\n", ms(b.first), float64(b.first)/float64(b.latency))
 	}
+}
+
+// String is the two cells of a table.
+func (c budget) String() string {
+	if c == (budget{}) {
+		return "– | –"
+	}
+	return fmt.Sprintf("%d | %d", c.most, c.before)
 }
 
 // judged is a target and by how much it is missed.

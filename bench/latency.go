@@ -53,6 +53,7 @@ type sequence struct {
 	breakdown string
 	heard     [][]proto.Message // of Google's services, by decision
 	target    float64           // round trips at p50; 0: none
+	budget    budget            // of calls; zero: none
 }
 
 // sequential asks about one image after the other, and checks that no decision

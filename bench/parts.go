@@ -116,20 +116,35 @@ func (b *harness) latencies(ctx context.Context, s *subject) error {
 		images []string
 		want   expectation
 		target float64
+		calls  budget
 	}{
-		{"fresh image by digest", b.refs(digests[:n]), passes, 4.4},
-		{"fresh image by tag", b.tags(digests[n : 2*n]), passes, 4.4},
-		{"index of three platforms by digest", b.refs(indexes[:n]), passes, 5.4},
-		{"index of three platforms by tag", b.tags(indexes[n:]), passes, 5.4},
-		{"the same digest again, judged afresh", b.refs(digests[:n]), again, 2.2},
-		{"denied image by digest (root)", b.refs(root), denied, 0},
+		{"fresh image by digest", b.refs(digests[:n]), passes, 4.4, budget{6, 6}},
+		{"fresh image by tag", b.tags(digests[n : 2*n]), passes, 4.4, budget{6, 6}},
+		{"index of three platforms by digest", b.refs(indexes[:n]), passes, 5.4, budget{16, 23}},
+		{"index of three platforms by tag", b.tags(indexes[n:]), passes, 5.4, budget{16, 23}},
+		{"the same digest again, judged afresh", b.refs(digests[:n]), again, 2.2, budget{2, 2}},
+		{"denied image by digest (root)", b.refs(root), denied, 0, budget{4, 4}},
 	} {
 		if err := b.sequential(ctx, s, kind.what, kind.images, kind.want, kind.target); err != nil {
 			return err
 		}
+		b.within(s, kind.calls)
 	}
 	b.bareFresh, err = b.bareDecisions(ctx, digests[:n], b.sequences[s.name][0].heard)
 	return err
+}
+
+// A budget is how many upstream calls a decision may make at most, and how many it made before the lists and creates of
+// an index were joined.
+type budget struct{ most, before int }
+
+// within holds the sequence that was measured last to its budget. A peer has none.
+func (b *harness) within(s *subject, calls budget) {
+	last := &b.sequences[s.name][len(b.sequences[s.name])-1]
+	last.budget = calls
+	if last.calls > float64(calls.most) && s.name == "attestor" {
+		b.broken = append(b.broken, fmt.Sprintf("%s: %.1f calls, at most %d are allowed", last.what, last.calls, calls.most))
+	}
 }
 
 // ref names an image of the repository by what follows its name.

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -96,6 +97,22 @@ func (w *world) gate(t testing.TB) *attestor.Gate {
 		t.Fatal(err)
 	}
 	return g
+}
+
+// Index knows of no index, and of images by their digests.
+func (w *world) Index(ctx context.Context, img attestor.Image) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+
+	for _, d := range w.images {
+		if d == img.Digest() && w.down == nil {
+			return false, nil
+		}
+	}
+	return false, cmp.Or(w.down, error(&attestor.Error{Kind: attestor.NotFound, Msg: "no such image"}))
 }
 
 // Pin is what Resolve finds, and counts as asked where it finds nothing.

@@ -73,6 +73,16 @@ func (i *Inspector) Pin(ctx context.Context, ref attestor.Reference) (attestor.I
 	return img, err
 }
 
+// Index reports whether a digest is an index, by its manifest alone.
+func (i *Inspector) Index(ctx context.Context, img attestor.Image) (bool, error) {
+	c, err := i.fetch.byDigest(ctx, img)
+	if err != nil {
+		return false, err
+	}
+	_, mt, err := i.parsed.document(c)
+	return isIndexType(mt), err
+}
+
 // manifest fetches the manifest that ref names, and returns its digest. Everything that
 // follows uses the digest, so that a tag that moves changes nothing.
 func (i *Inspector) manifest(ctx context.Context, ref attestor.Reference) (content, attestor.Image, error) {

@@ -130,6 +130,14 @@ func (i inspector) Pin(ctx context.Context, ref attestor.Reference) (img attesto
 	return img, nil
 }
 
+func (i inspector) Index(ctx context.Context, img attestor.Image) (index bool, err error) {
+	err = i.s.call(ctx, "index", func(ctx context.Context) (err error) {
+		index, err = i.next.Index(ctx, img)
+		return err
+	}, digest(img.Digest()))
+	return index && err == nil, err
+}
+
 func (i inspector) Resolve(
 	ctx context.Context,
 	ref attestor.Reference,

@@ -45,6 +45,8 @@ func (s stage) Pin(_ context.Context, ref attestor.Reference) (attestor.Image, e
 	return ref.At(attestor.Digest("sha256:" + strings.Repeat("1", 64))), s.now()
 }
 
+func (s stage) Index(context.Context, attestor.Image) (bool, error) { return true, s.now() }
+
 func (s stage) Resolve(context.Context, attestor.Reference, attestor.Needs) (attestor.Resolved, error) {
 	return attestor.Resolved{MediaType: "m"}, s.now()
 }
@@ -90,6 +92,9 @@ func observe(t *testing.T, s stage) (attestor.GateConfig, *prometheus.Registry, 
 // all calls every stage, and returns what could be called success.
 func all(c attestor.GateConfig) (good []string) {
 	ctx := context.Background()
+	if index, err := c.Inspector.Index(ctx, attestor.Image{}); err == nil || index {
+		good = append(good, "index")
+	}
 	if r, err := c.Inspector.Resolve(ctx, attestor.Reference{}, attestor.Needs{}); err == nil || r.MediaType != "" {
 		good = append(good, "resolve")
 	}

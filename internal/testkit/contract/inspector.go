@@ -33,6 +33,10 @@ func Inspector(t *testing.T, open func(t *testing.T) Inspecting) {
 			t.Fatalf("Pin(%s) = %v, %v; want %s", w.Tagged, img, err, w.Image)
 		}
 
+		if index, err := w.Index(t.Context(), w.Image); err != nil || index {
+			t.Errorf("Index(%s) = %t, %v; it is an image", w.Image, index, err)
+		}
+
 		for _, ref := range []attestor.Reference{w.Tagged, pinned(t, w)} {
 			r, err := w.Resolve(t.Context(), ref, attestor.Needs{})
 			if err != nil {
