@@ -120,7 +120,9 @@ func (s *Server) revoke(k *call) error {
 		Image      attestor.Image         `json:"image"`
 		Revocation string                 `json:"revocation"` // the id of its record
 		Revoked    []attestor.Attestation `json:"revoked"`
-	}{img, record.ID, nonNil(record.Attestations)})
+		Summaries  []attestor.Summary     `json:"summaries,omitempty"` // verification summaries that were deleted
+		Left       []attestor.LeftSummary `json:"left,omitempty"`      // those that the registry refused to delete
+	}{img, record.ID, nonNil(record.Attestations), record.Summaries, record.Left})
 }
 
 // image returns the image of the query, if the caller has the right a for it.

@@ -63,6 +63,28 @@ func (w *world) consumerPolicy(file string) string {
 	return path
 }
 
+// documented are the arguments of the program's command in docs/vsa.md, with what a reader fills in.
+func (w *world) documented(program string, filled map[string]string) []string {
+	w.t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "docs", "vsa.md"))
+	w.ok(err)
+	text := strings.ReplaceAll(string(b), "\\\n", " ")
+	for line := range strings.Lines(text) {
+		args := strings.Fields(line)
+		if len(args) < 2 || args[0] != program {
+			continue
+		}
+		for i, a := range args {
+			if value, ok := filled[a]; ok {
+				args[i] = value
+			}
+		}
+		return args[1:]
+	}
+	w.t.Fatalf("docs/vsa.md has no command of %s", program)
+	return nil
+}
+
 // TestCosign has cosign 2 and 3, with the consumers' policies of the documentation, accept a pass, and refuse what is
 // none.
 func TestCosign(t *testing.T) {
@@ -82,14 +104,13 @@ func judgeByCosign(w *world, version string, cosign program) {
 	root := filepath.Join(t.TempDir(), "root.json")
 	w.ok(os.WriteFile(root, []byte(trustedRoot), 0o600))
 	verify := func(key, policy string, img attestor.Image) (bool, string) {
-		args := []string{
-			"verify-attestation", "--key", key, "--insecure-ignore-tlog=true", "--allow-http-registry",
-			"--type", "https://slsa.dev/verification_summary/v1", "--policy", policy,
-		}
+		args := append(w.documented("cosign", map[string]string{
+			"gate.pub": key, "policy.rego": policy, "us-docker.pkg.dev/acme/prod/api@sha256:…": img.String(),
+		}), "--allow-http-registry")
 		if version == "v2" {
 			args = append(args, "--trusted-root", root)
 		}
-		return cosign.run(append(args, img.String())...)
+		return cosign.run(args...)
 	}
 
 	keys, refusals := w.p256(), w.p256()
@@ -240,9 +261,10 @@ func TestSLSAVerifier(t *testing.T) {
 			a.envelope, a.key, a.digest = bad, refusals.public, string(denied.Digest())
 		}), false},
 	} {
-		ok, out := program{t, tool.path}.run("verify-vsa", "--subject-digest", tt.digest, "--attestation-path", tt.envelope,
-			"--public-key-path", tt.key, "--verifier-id", tt.verifier, "--resource-uri", tt.resource,
-			"--verified-level", tt.level)
+		ok, out := program{t, tool.path}.run(w.documented("slsa-verifier", map[string]string{
+			"sha256:…": tt.digest, "vsa.dsse.json": tt.envelope, "gate.pub": tt.key, verifierID: tt.verifier,
+			"oci://us-docker.pkg.dev/acme/prod/api": tt.resource, "SLSA_BUILD_LEVEL_2": tt.level,
+		})...)
 		if ok != tt.want {
 			t.Errorf("%s: accepted is %t, want %t\n%s", name, ok, tt.want, out)
 		}

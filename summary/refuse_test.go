@@ -128,6 +128,11 @@ func TestRegistriesThatForbidDeletion(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			w := newWorld(t, handler(t, false))
 			p := w.publisher(w.p256())
+			if err := p.MayDelete(t.Context(), w.image.Repository()); err == nil {
+				t.Error("it says that deletion is allowed")
+			} else {
+				wantCode(t, err, attestor.CodeSummaryNotDeleted)
+			}
 			first := w.publish(p, judged{image: w.image, policy: "one"})
 			second := w.publish(p, judged{image: w.image, policy: "two"})
 			if len(second.Left) != 1 || second.Left[0].Reference != first.Standing[0].Reference || second.Left[0].Fix == "" {
@@ -156,6 +161,9 @@ func TestOneCurrentSummary(t *testing.T) {
 			w := newWorld(t, handler(t, true))
 			p := w.publisher(w.p256())
 			w.publish(p, judged{image: w.image})
+			if err := p.MayDelete(t.Context(), w.image.Repository()); err != nil {
+				t.Errorf("deletion is allowed, and it says %v", err)
+			}
 
 			steps := []struct {
 				name string

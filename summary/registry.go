@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -247,4 +249,44 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// MayDelete reports, as an error with the permission that is missing, that this identity or the registry does not allow
+// deletions in a repository. It asks for the deletion of a digest that no manifest has, and so deletes nothing.
+func (p *Publisher) MayDelete(ctx context.Context, repository string) error {
+	repo, err := name.NewRepository(repository, p.c.Name(hostOf(repository))...)
+	if err != nil {
+		return fmt.Errorf("the repository %q: %w", repository, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.c.Timeout)
+	defer cancel()
+
+	nothing := repo.Digest("sha256:" + strings.Repeat("0", 64))
+	err = remote.Delete(nothing, p.options(ctx)...)
+	switch answered(err) {
+	case http.StatusNotFound, http.StatusOK, http.StatusAccepted:
+		return nil
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return &attestor.Error{
+			Kind: attestor.Upstream, Code: attestor.CodeSummaryNotDeleted, Err: err,
+			Msg: "this identity may not delete in " + repository + " (" + DeletePermission + "), so that replaced and revoked summaries stay there",
+			Fix: "grant the gate's identity " + DeletePermission + " (roles/artifactregistry.repoAdmin) on the repository",
+		}
+	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return &attestor.Error{
+			Kind: attestor.Upstream, Code: attestor.CodeSummaryNotDeleted, Err: err,
+			Msg: "the registry does not allow deletions in " + repository + ", so that replaced and revoked summaries stay there",
+			Fix: "allow deletion in the registry, or name a repository of another one in attest.vsa.repository",
+		}
+	}
+	if err != nil {
+		return fault(attestor.CodeSummaryUnavailable, "whether "+repository+" allows deletions could not be found out",
+			"try again", err)
+	}
+	return nil
+}
+
+func hostOf(repository string) string {
+	host, _, _ := strings.Cut(repository, "/")
+	return host
 }

@@ -95,7 +95,7 @@ func TestREADMEPolicy(t *testing.T) {
 // TestREADMECommandsExist finds every command and flag that README and docs
 // name among those of the program.
 func TestREADMECommandsExist(t *testing.T) {
-	for _, name := range []string{"../../README.md", "../../docs/deploy.md", "../../docs/rollout.md", "../../docs/operations.md"} {
+	for _, name := range []string{"../../README.md", "../../docs/deploy.md", "../../docs/rollout.md", "../../docs/operations.md", "../../docs/vsa.md"} {
 		for _, block := range fenced(read(t, name), "sh") {
 			for line := range strings.Lines(block) {
 				args := strings.Fields(strings.TrimSpace(line))

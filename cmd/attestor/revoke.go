@@ -17,9 +17,10 @@ func revokeCommand() *cobra.Command {
 	var reason, format string
 	c := &cobra.Command{
 		Use:   "revoke IMAGE --reason TEXT",
-		Short: "Delete this gate's attestations of an image",
-		Long: `Deletes the attestations that this gate made of an image, and records that with the reason. A tag is resolved once,
-and the answer names the digest; a service looks it up for whoever may read the repository. Doing it again is no error.`,
+		Short: "Delete this gate's attestations and verification summaries of an image",
+		Long: `Deletes the attestations and verification summaries that this gate made of an image, and records that with the reason. A
+tag is resolved once, and the answer names the digest; a service looks it up for whoever may read the repository. Doing it
+again is no error. Summaries that a registry refuses to delete are named, and the exit code is 3.`,
 		Example: "  attestor revoke us-docker.pkg.dev/acme/prod/api:v7 --reason \"leaked credentials, ticket 4711\"",
 		Args:    wants(1, "which image"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -51,13 +52,13 @@ and the answer names the digest; a service looks it up for whoever may read the 
 // looked up once: nothing is revoked by tag.
 func revoke(
 	c *cobra.Command, where *whereFlags, ref attestor.Reference, reason string,
-) (attestor.Image, []attestor.Attestation, error) {
+) (attestor.Image, attestor.Deleted, error) {
 	if where.server != "" {
 		cl, err := where.client(c)
 		if err != nil {
-			return attestor.Image{}, nil, err
+			return attestor.Image{}, attestor.Deleted{}, err
 		}
-		img, revoked, err := pinAndRevoke(c.Context(), ref, cl.Pin, func(ctx context.Context, img attestor.Image) ([]attestor.Attestation, error) {
+		img, revoked, err := pinAndRevoke(c.Context(), ref, cl.Pin, func(ctx context.Context, img attestor.Image) (attestor.Deleted, error) {
 			return cl.Revoke(ctx, img, reason)
 		})
 		return img, revoked, errors.Join(err, cl.Close())
@@ -65,16 +66,16 @@ func revoke(
 
 	e, err := where.engine(c, question{})
 	if err != nil {
-		return attestor.Image{}, nil, err
+		return attestor.Image{}, attestor.Deleted{}, err
 	}
 
 	// In this process the caller is whoever runs it: the rights are those of the credentials, and the record has the name.
 	me := engine.LocalCaller()
-	img, revoked, err := pinAndRevoke(c.Context(), ref, e.Inspector.Pin, func(ctx context.Context, img attestor.Image) ([]attestor.Attestation, error) {
+	img, revoked, err := pinAndRevoke(c.Context(), ref, e.Inspector.Pin, func(ctx context.Context, img attestor.Image) (attestor.Deleted, error) {
 		record, err := e.Revoke(ctx, attestor.Revocation{
 			Image: img, Reason: reason, Caller: attestor.CallerRef{Subject: me.Subject, Issuer: me.Issuer},
 		})
-		return record.Attestations, err
+		return attestor.Deleted{Attestations: record.Attestations, Summaries: record.Summaries, Left: record.Left}, err
 	})
 	return img, revoked, errors.Join(err, e.Close())
 }
@@ -82,11 +83,11 @@ func revoke(
 func pinAndRevoke(
 	ctx context.Context, ref attestor.Reference,
 	pin func(context.Context, attestor.Reference) (attestor.Image, error),
-	remove func(context.Context, attestor.Image) ([]attestor.Attestation, error),
-) (attestor.Image, []attestor.Attestation, error) {
+	remove func(context.Context, attestor.Image) (attestor.Deleted, error),
+) (attestor.Image, attestor.Deleted, error) {
 	img, err := pin(ctx, ref)
 	if err != nil {
-		return attestor.Image{}, nil, err
+		return attestor.Image{}, attestor.Deleted{}, err
 	}
 
 	// On error, too, the caller is told which digest was meant, and what was revoked of it.
@@ -95,22 +96,35 @@ func pinAndRevoke(
 }
 
 func printRevoked(
-	w io.Writer, format string, ref attestor.Reference, img attestor.Image, revoked []attestor.Attestation,
+	w io.Writer, format string, ref attestor.Reference, img attestor.Image, revoked attestor.Deleted,
 ) error {
+	// What is left is told as it is: the image admits no more, and whoever relies on summaries is told otherwise still.
+	failed := error(nil)
+	if len(revoked.Left) > 0 {
+		failed = &exit{code: attestor.ExitError, err: fmt.Errorf("%d verification summaries are left", len(revoked.Left))}
+	}
 	if format == "json" {
-		return writeJSON(w, struct {
+		return errors.Join(writeJSON(w, struct {
 			Image     attestor.Image         `json:"image"`
 			Requested string                 `json:"requested"`
 			Revoked   []attestor.Attestation `json:"revoked"`
-		}{img, ref.Requested(), append([]attestor.Attestation{}, revoked...)})
+			Summaries []attestor.Summary     `json:"summaries,omitempty"`
+			Left      []attestor.LeftSummary `json:"left,omitempty"`
+		}{img, ref.Requested(), append([]attestor.Attestation{}, revoked.Attestations...), revoked.Summaries, revoked.Left}), failed)
 	}
 
 	printImage(w, ref, img)
-	if len(revoked) == 0 {
+	if len(revoked.Attestations) == 0 {
 		fmt.Fprintln(w, "  no attestation of this gate stood")
 	}
-	for _, a := range revoked {
+	for _, a := range revoked.Attestations {
 		fmt.Fprintf(w, "  revoked %s\n", a.Occurrence)
 	}
-	return nil
+	for _, s := range revoked.Summaries {
+		fmt.Fprintf(w, "  revoked summary %s\n", s.Reference)
+	}
+	for _, l := range revoked.Left {
+		fmt.Fprintf(w, "  left    summary %s: %s\n          %s\n", l.Reference, l.Why, l.Fix)
+	}
+	return failed
 }

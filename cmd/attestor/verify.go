@@ -27,6 +27,7 @@ type verifyFlags struct {
 	remote    bool
 	plainHTTP bool
 	format    string
+	vsa       vsaFlags
 	record    recordFlags // where overrides are recorded; only where a flag says so
 }
 
@@ -37,10 +38,27 @@ func verifyCommand() *cobra.Command {
 		Short: "Does a valid attestation of this image stand?",
 		Long: `Looks for attestations of an image under an attestor's note, and checks payload, key and signature itself:
 with the caller's own credentials, without asking a gate. With --server or --config it also says whether the image is
-admitted by an override alone: by whom, and until when.`,
-		Example: "  attestor verify us-docker.pkg.dev/acme/prod/api:v7 --attestor projects/acme-security/attestors/gate",
-		Args:    wants(1, "which image"),
-		RunE:    func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
+admitted by an override alone: by whom, and until when.
+
+With --vsa it looks for verification summaries (SLSA VSA) instead, of this gate or any other producer: signed by --key or a
+keyless identity, by the verifier of --verifier, about this image. The newest by each policy counts, and all of them must
+be PASSED. -o dsse prints the envelope of one that satisfies, for slsa-verifier.`,
+		Example: "  attestor verify us-docker.pkg.dev/acme/prod/api:v7 --attestor projects/acme-security/attestors/gate\n" +
+			"  attestor verify us-docker.pkg.dev/acme/prod/api:v7 --vsa --key gate.pub --verifier https://gate.example/attestor",
+		Args: wants(1, "which image"),
+		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case f.vsa.on && len(f.attestors) > 0:
+				return errors.New("--vsa and --attestor exclude each other: ask twice")
+			case f.vsa.on:
+				return f.runVSA(c, args[0])
+			case len(f.attestors) == 0:
+				return errors.New("want --attestor projects/P/attestors/A, or --vsa")
+			case f.format == "dsse":
+				return errors.New("-o dsse goes with --vsa")
+			}
+			return f.run(c, args[0])
+		},
 	}
 
 	c.Flags().StringSliceVar(&f.attestors, "attestor", nil,
@@ -51,8 +69,8 @@ admitted by an override alone: by whom, and until when.`,
 	f.record.where(c)
 	c.Flags().Lookup("config").Usage = "look for overrides in the record of this configuration `FILE`"
 	c.Flags().Lookup("server").Usage = "look for overrides at the service at this `URL`; attestations are verified here"
-	formatFlag(c, &f.format, "text", "json")
-	_ = c.MarkFlagRequired("attestor")
+	formatFlag(c, &f.format, "text", "json", "dsse")
+	f.vsa.register(c)
 	return c
 }
 

@@ -272,14 +272,16 @@ func (c *Client) Overrides(ctx context.Context, img attestor.Image) ([]attestor.
 	return out.Overrides, nil
 }
 
-// Revoke has the service delete its attestations of an image, and returns those.
-func (c *Client) Revoke(ctx context.Context, img attestor.Image, reason string) ([]attestor.Attestation, error) {
+// Revoke has the service delete its attestations and summaries of an image, and returns those.
+func (c *Client) Revoke(ctx context.Context, img attestor.Image, reason string) (attestor.Deleted, error) {
 	var out struct {
-		Revoked []attestor.Attestation `json:"revoked"`
+		Revoked   []attestor.Attestation `json:"revoked"`
+		Summaries []attestor.Summary     `json:"summaries"`
+		Left      []attestor.LeftSummary `json:"left"`
 	}
 	query := url.Values{"image": {img.String()}, "reason": {reason}}
 	err := c.read(ctx, http.MethodDelete, "/v1/attestations", query, &out)
-	return out.Revoked, err
+	return attestor.Deleted{Attestations: out.Revoked, Summaries: out.Summaries, Left: out.Left}, err
 }
 
 // read asks for one JSON document.

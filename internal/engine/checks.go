@@ -40,6 +40,8 @@ func (e *Engine) checks(who func(context.Context) []probe.Result) []check {
 	return []check{
 		{name: record, ready: true, ask: e.probeRecord},
 		{name: attestors, ready: true, start: true, ask: e.probeAttestors},
+		{name: summaryKeys, ready: true, start: true, ask: e.probeSummaryKeys},
+		{name: summaryDeletion, ready: true, ask: e.probeSummaryDeletion},
 		{name: "policies", ready: true, start: true, ask: e.probeLoaded},
 		{name: "policies' needs", start: true, ask: e.probePolicies},
 		{name: "overrides", ask: e.probeOverrides}, // a service with one that cannot be ended does not start
@@ -83,6 +85,9 @@ func (e *Engine) ready(ctx context.Context) []server.Condition {
 			continue
 		}
 
+		if e.summaries == nil && (c.name == summaryKeys || c.name == summaryDeletion) {
+			continue
+		}
 		condition := server.Condition{Name: c.name}
 		switch c.name {
 		case attestors:
@@ -147,6 +152,18 @@ func (e *Engine) probePolicies(ctx context.Context) []probe.Result {
 			}
 			return errors.Join(errs...)
 		}))
+
+		if n := p.Needs().Attest.Summary; n != nil {
+			out = append(out, probe.Ask("policies", policy, "its summaries can be signed", 0, func() error {
+				switch v := e.Config.VSA; {
+				case v == nil:
+					return fmt.Errorf("%s asks for verification summaries, and the configuration has no vsa", policy)
+				case n.Refusals && v.Refused == nil:
+					return fmt.Errorf("%s asks for summaries of refusals, and the configuration has no vsa.refused", policy)
+				}
+				return nil
+			}))
+		}
 
 		for _, b := range p.Needs().Bases {
 			if b.SignedBy == nil {

@@ -89,8 +89,9 @@ type Engine struct {
 	topic   *topic           // nil: what is judged again is judged in this process
 	closers []func() error
 
-	checked sync.Mutex
-	good    time.Time // when the attestors were last found to be good; guarded by checked
+	checked                  sync.Mutex
+	good                     time.Time // when the attestors were last found to be good; guarded by checked
+	keysAsked, deletionAsked asked     // guarded by checked
 }
 
 // New joins the stages. It reads files, opens the record, and contacts nobody

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/kms/apiv1/kmspb"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
@@ -205,6 +206,85 @@ func TestSummariesBeforeAttestations(t *testing.T) {
 				t.Errorf("attested all the same: %v", got)
 			}
 		})
+	}
+}
+
+// TestReadinessOfSummaries: a key that cannot be used makes the service unready, and a permission to delete that is
+// missing is named aside.
+func TestReadinessOfSummaries(t *testing.T) {
+	t.Parallel()
+	private, _ := summaryKey(t)
+	forbids := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodDelete {
+				http.Error(w, `{"errors":[{"code":"DENIED","message":"denied"}]}`, http.StatusForbidden)
+				return
+			}
+			h.ServeHTTP(w, r)
+		})
+	}
+	text := strings.Replace(publishing("passed"), "*/app/**", "127.0.0.1:5000/app/**", 1)
+	unsuitable := strings.Replace(samples.Key, "cryptoKeys/gate", "cryptoKeys/nowhere", 1)
+	for name, tt := range map[string]struct {
+		options worldOptions
+		key     config.SummaryKey
+		status  int
+		says    string
+	}{
+		"all is well":        {worldOptions{}, config.SummaryKey{KeyFile: private}, http.StatusOK, "summary deletion"},
+		"deletion forbidden": {worldOptions{registry: forbids}, config.SummaryKey{KeyFile: private}, http.StatusOK, summary.DeletePermission},
+		"no such key":        {worldOptions{}, config.SummaryKey{KMS: unsuitable}, http.StatusServiceUnavailable, "does not exist"},
+	} {
+		o := tt.options
+		o.quiet, o.policy = true, text
+		o.config = func(c *config.Config) {
+			c.VSA = &config.VSA{Verifier: "https://gate.example/attestor", Passed: tt.key}
+		}
+		w := newWorld(t, o)
+		if a := w.do(http.MethodGet, "/ready", ""); a.status != tt.status || !strings.Contains(string(a.body), tt.says) {
+			t.Errorf("%s: %d %s, want %d with %q", name, a.status, a.body, tt.status, tt.says)
+		}
+	}
+}
+
+// TestSummariesByCloudKMS: keys of Cloud KMS sign by each algorithm that is allowed, and others are refused with the reason.
+func TestSummariesByCloudKMS(t *testing.T) {
+	t.Parallel()
+	for algorithm, good := range map[kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm]bool{
+		kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256: true, kmspb.CryptoKeyVersion_EC_SIGN_ED25519: true,
+		kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_2048_SHA256: true,
+		kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384:        false, kmspb.CryptoKeyVersion_RSA_SIGN_PSS_2048_SHA256: false,
+		kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_4096_SHA512: false,
+	} {
+		ring, _, _ := strings.Cut(samples.Key, "/cryptoKeys/")
+		w := newWorld(t, worldOptions{quiet: true, policy: publishing("passed"), config: func(c *config.Config) {
+			c.VSA = &config.VSA{
+				Verifier: "https://gate.example/attestor", Passed: config.SummaryKey{KMS: ring + "/cryptoKeys/vsa/cryptoKeyVersions/1"},
+			}
+		}})
+		_, err := w.outside.Clients.KMS.CreateCryptoKey(t.Context(), &kmspb.CreateCryptoKeyRequest{
+			Parent: ring, CryptoKeyId: "vsa", CryptoKey: &kmspb.CryptoKey{
+				Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: algorithm},
+			},
+		})
+		w.ok(err)
+		image := w.push("app/good", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "1"}))
+		a := w.post(image, false)
+		if !good {
+			if a.status != http.StatusBadGateway || !slices.Contains(a.codes(), attestor.CodeSigningFailed) ||
+				!strings.Contains(string(a.body), algorithm.String()) || len(w.attested()) != 0 {
+				t.Errorf("%s: %d %s", algorithm, a.status, a.body)
+			}
+			continue
+		}
+
+		pub, err := w.outside.Clients.KMS.GetPublicKey(t.Context(), &kmspb.GetPublicKeyRequest{Name: ring + "/cryptoKeys/vsa/cryptoKeyVersions/1"})
+		w.ok(err)
+		path := filepath.Join(t.TempDir(), "kms.pub")
+		w.ok(os.WriteFile(path, []byte(pub.GetPem()), 0o600))
+		if got := (publishingWorld{world: w}).summaries(image, path); a.status != http.StatusOK || len(got) != 1 {
+			t.Errorf("%s: %d %s; summaries %+v", algorithm, a.status, a.body, got)
+		}
 	}
 }
 

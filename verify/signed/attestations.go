@@ -16,6 +16,7 @@ import (
 type Statement struct {
 	PredicateType string
 	Payload       []byte // the signed bytes: the whole statement
+	Envelope      []byte // the DSSE envelope that holds them, in JSON
 	Signer        string // for people
 	Subject       string // of the certificate; "" for a key
 	Issuer        string // of the certificate; "" for a key
@@ -129,6 +130,7 @@ func (c *Checker) attestation(
 	}
 
 	st, err := newStatement(payload, img)
+	st.Envelope = envelope
 	st.by(by)
 	return st, err
 }

@@ -2,6 +2,7 @@ package signed
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,9 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
+	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
@@ -113,7 +116,12 @@ func (c *Checker) verifyBundle(
 			return err
 		}
 		st.by(by)
-		return nil
+		st.Envelope, err = json.Marshal(dsse.Envelope{
+			PayloadType: b.GetDsseEnvelope().GetPayloadType(),
+			Payload:     base64.StdEncoding.EncodeToString(b.GetDsseEnvelope().GetPayload()),
+			Signatures:  signaturesOf(b.GetDsseEnvelope()),
+		})
+		return err
 	})
 
 	if errors.Is(err, errPanic) {
@@ -124,6 +132,15 @@ func (c *Checker) verifyBundle(
 		return Statement{}, rejection("it is malformed")
 	}
 	return st, err
+}
+
+// signaturesOf are those of an envelope, as they stand outside of a bundle.
+func signaturesOf(e *protodsse.Envelope) []dsse.Signature {
+	var out []dsse.Signature
+	for _, s := range e.GetSignatures() {
+		out = append(out, dsse.Signature{KeyID: s.GetKeyid(), Sig: base64.StdEncoding.EncodeToString(s.GetSig())})
+	}
+	return out
 }
 
 // verifyEntity has cosign verify that the bundle is about a digest.
