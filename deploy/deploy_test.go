@@ -105,7 +105,11 @@ var (
 // TestBuildFiles: what is judged is the digest that was pushed, every variable
 // is one that Cloud Build substitutes or is escaped, and the scripts are bash.
 func TestBuildFiles(t *testing.T) {
-	for _, name := range []string{"cloudbuild/attest-container.yaml", "cloudbuild/attest-curl.yaml"} {
+	for name, steps := range map[string][]string{
+		"cloudbuild/attest-container.yaml": {"build", "push", "attest"},
+		"cloudbuild/attest-curl.yaml":      {"build", "push", "attest"},
+		"cloudbuild/scan-import.yaml":      {"build", "push", "scan", "import", "attest"},
+	} {
 		var b build
 		strictly(t, name, &b)
 		var ids []string
@@ -133,11 +137,11 @@ func TestBuildFiles(t *testing.T) {
 			}
 		}
 
-		if want := []string{"build", "push", "attest"}; !slices.Equal(ids, want) {
-			t.Errorf("%s: steps %v, want %v", name, ids, want)
+		if !slices.Equal(ids, steps) {
+			t.Fatalf("%s: steps %v, want %v", name, ids, steps)
 		}
 
-		push, attest := strings.Join(b.Steps[1].Args, "\n"), strings.Join(b.Steps[2].Args, "\n")
+		push, attest := strings.Join(b.Steps[1].Args, "\n"), strings.Join(b.Steps[len(b.Steps)-1].Args, "\n")
 		if !strings.Contains(push, "RepoDigests") || !strings.Contains(push, "> /workspace/image") || !strings.Contains(attest, `$(cat /workspace/image)`) && !strings.Contains(attest, "--file\n/workspace/image\n") {
 			t.Errorf("%s: the digest of the push is not what is judged", name)
 		}

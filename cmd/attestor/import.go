@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,10 +19,10 @@ import (
 )
 
 func importCommand() *cobra.Command {
-	var image, platform, note, project, emulator, format string
+	var image, imageFile, platform, note, project, emulator, format string
 	var remote bool
 	c := &cobra.Command{
-		Use:   "import FILE --image IMAGE --note NOTE [--to-project PROJECT] [--emulator HOST:PORT]",
+		Use:   "import FILE (--image IMAGE | --image-file FILE) --note NOTE [--to-project PROJECT] [--emulator HOST:PORT]",
 		Short: "Make a Grype, Trivy or OSV report count as a scan",
 		Long: `Turns a report of Grype (-o json), Trivy (--format json) or osv-scanner (--format json) into the occurrences
 that Container Analysis would hold, under a note of one's own. A policy counts them where it lists the note in
@@ -30,6 +31,12 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			" --note projects/acme-security/notes/grype --to-project acme-security",
 		Args: wants(1, "which report, or - for standard input"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if imageFile != "" {
+				var err error
+				if image, err = oneReference(imageFile); err != nil {
+					return err
+				}
+			}
 			ref, err := attestor.ParseReference(image)
 			if err != nil {
 				return err
@@ -77,14 +84,38 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 	}
 	formatFlag(c, &format, "text", "json")
 	c.Flags().StringVar(&image, "image", "", "the image that was scanned, by digest or tag; not an index")
+	c.Flags().StringVar(&imageFile, "image-file", "",
+		"read the image from this `FILE` of one line, as a pipeline's earlier step wrote it")
 	c.Flags().StringVar(&platform, "platform", "", "its platform, such as linux/arm64, where it is not linux/amd64")
 	c.Flags().StringVar(&note, "note", "", "the note to file it under, projects/PROJECT/notes/NOTE")
 	c.Flags().StringVar(&project, "to-project", "", "store it in this `PROJECT`'s Container Analysis, instead of the image's own")
 	c.Flags().StringVar(&emulator, "emulator", "", "store it in the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&remote, "allow-remote-emulator", false, "accept an emulator on another machine")
-	_ = c.MarkFlagRequired("image")
+	c.MarkFlagsOneRequired("image", "image-file")
+	c.MarkFlagsMutuallyExclusive("image", "image-file")
 	_ = c.MarkFlagRequired("note")
 	return c
+}
+
+// maxReferenceFile bounds a file of one reference.
+const maxReferenceFile = 4096
+
+// oneReference is the one line of a file. Of two images the report would be of one.
+func oneReference(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("--image-file: %v", err)}
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxReferenceFile+1))
+	line := strings.TrimSpace(string(text))
+	if err != nil || len(text) > maxReferenceFile || line == "" || strings.ContainsAny(line, "\r\n") {
+		return "", &attestor.Error{
+			Kind: attestor.Invalid, Msg: fmt.Sprintf("--image-file %s does not have exactly one line with an image", path),
+			Fix: "write one reference by digest to it",
+		}
+	}
+	return line, nil
 }
 
 // printImported says what was stored, and of which image.
