@@ -245,7 +245,7 @@ func scansOf(ctx context.Context, s Scanner, requests []ScanRequest) []Scan {
 	for i := range out {
 		out[i] = Scan{State: ScanUnavailable, Problem: &Reason{
 			Code:    CodeScanUnavailable,
-			Message: fmt.Sprintf("the scanner was asked about %d manifests and answered about %d", len(requests), len(scans)),
+			Message: fmt.Sprintf("manifests that the scanner was asked about: %d; that it answered about: %d", len(requests), len(scans)),
 			Fix:     "report this as a defect of the gate",
 		}}
 	}

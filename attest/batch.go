@@ -152,7 +152,7 @@ func (a *Attester) createAll(
 		&grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + project, Occurrences: occurrences},
 	)
 	if err != nil {
-		return nil, fmt.Errorf("creating %d occurrences: %w", len(occurrences), err)
+		return nil, fmt.Errorf("creating occurrences, %d of them: %w", len(occurrences), err)
 	}
 	return answer.GetOccurrences(), nil
 }

@@ -149,7 +149,7 @@ func (v *Verifier) list(ctx context.Context, note string, ds []attestor.Digest) 
 func flooded(note string, d attestor.Digest, digests int) error {
 	of := string(d)
 	if digests > 1 {
-		of += fmt.Sprintf(" and of %d others", digests-1)
+		of += fmt.Sprintf(" and of %d more", digests-1)
 	}
 	return fault(
 		attestor.CodeAttestorUnavailable,

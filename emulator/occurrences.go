@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 // maxBatch is how many occurrences or notes one batch may create.
@@ -79,7 +81,7 @@ func (s *grafeasService) BatchCreateOccurrences(
 
 	// grafeas: "errors encountered when batch creating occurrences: %d of %d occurrences failed".
 	if failed := len(all) - len(kept); failed > 0 {
-		return nil, invalid("occurrences", fmt.Sprintf("%d of %d occurrences failed", failed, len(all)))
+		return nil, invalid("occurrences", fmt.Sprintf("%d of %s failed", failed, describe.Plural(len(all), "occurrence")))
 	}
 	return &grafeaspb.BatchCreateOccurrencesResponse{Occurrences: out}, nil
 }

@@ -363,7 +363,7 @@ func (r Report) Summary() string {
 	slices.Sort(flips)
 	text := describe.Plural(r.Judged, "recorded decision") + " on " + describe.Plural(r.Images.Judged, "image") + " judged again; "
 	if r.Sample > 1 {
-		text = fmt.Sprintf("a SAMPLE of one in %d decisions: ", r.Sample) + text
+		text = "a SAMPLE of one in " + describe.Plural(r.Sample, "decision") + ": " + text
 	}
 	if len(flips) == 0 {
 		text += "no image would be answered otherwise"

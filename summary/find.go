@@ -38,7 +38,7 @@ func (p *Publisher) find(ctx context.Context, place attestor.Image, keys []Key) 
 	if !list.Whole() {
 		return nil, unavailable(place, &attestor.Error{
 			Kind: attestor.Upstream, Code: attestor.CodeSummaryUnavailable,
-			Msg: fmt.Sprintf("%d referrers are attached, of which %d are read", list.Listed, len(list.Referrers)),
+			Msg: fmt.Sprintf("of %d attached referrers, %d are read", list.Listed, len(list.Referrers)),
 			Fix: "delete the referrers that are not needed",
 		})
 	}
