@@ -87,8 +87,19 @@ func TestCIFilesNameOnlyTheRelease(t *testing.T) {
 		}
 	}
 
-	whole := []string{".pre-commit-hooks.yaml", "action.yml", "clouddeploy/skaffold.yaml", "install.sh", "pre-commit.sh", "tekton/attest.yaml", "templates/attest.yml"}
-	withoutImage := slices.DeleteFunc(slices.Clone(whole), func(n string) bool { return strings.HasPrefix(n, "tekton") || strings.HasPrefix(n, "cloud") })
+	whole := []string{
+		".pre-commit-hooks.yaml",
+		"action.yml",
+		"clouddeploy/skaffold.yaml",
+		"install.sh",
+		"pre-commit.sh",
+		"tekton/attest.yaml",
+		"templates/attest.yml",
+	}
+	withoutImage := slices.DeleteFunc(
+		slices.Clone(whole),
+		func(n string) bool { return strings.HasPrefix(n, "tekton") || strings.HasPrefix(n, "cloud") },
+	)
 	noMac := slices.DeleteFunc(ciBinaries(), func(n string) bool { return strings.Contains(n, "darwin") })
 	withoutInstaller := slices.DeleteFunc(slices.Clone(whole), func(n string) bool { return n == "install.sh" })
 	for _, tt := range []struct {
@@ -251,5 +262,56 @@ func TestActionlint(t *testing.T) {
 				t.Errorf("%v\n%s", err, out)
 			}
 		})
+	}
+}
+
+// TestCIDocs: the pipeline, the include and the configuration of the hook in docs/ci.md name what the files have.
+func TestCIDocs(t *testing.T) {
+	shown := map[string]any{}
+	for _, m := range regexp.MustCompile("(?s)```yaml\n# (\\S+)\n(.*?)```").FindAllSubmatch(read(t, "../docs/ci.md"), -1) {
+		shown[string(m[1])] = documents(t, m[2])[0]
+	}
+	names := func(list any, key string) []string {
+		var out []string
+		for _, v := range list.([]any) { //nolint:forcetypeassert // or the test fails
+			if m := v.(map[string]any); m["default"] == nil { //nolint:forcetypeassert // ditto
+				out = append(out, fmt.Sprint(m[key]))
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	at := func(v any, path ...any) any {
+		for _, p := range path {
+			switch key := p.(type) {
+			case string:
+				v = v.(map[string]any)[key] //nolint:forcetypeassert // or the test fails
+			case int:
+				v = v.([]any)[key] //nolint:forcetypeassert // ditto
+			}
+		}
+		return v
+	}
+
+	// Tekton: every parameter without a default, and every workspace, and no others.
+	task, used := documents(t, read(t, "ci/tekton/attest.yaml"))[0], at(shown["pipeline.yaml"], "spec", "tasks", 0)
+	for _, field := range []string{"params", "workspaces"} {
+		if got, want := names(at(used, field), "name"), names(at(task, "spec", field), "name"); !slices.Equal(got, want) {
+			t.Errorf("the pipeline gives the %s %v, and the task wants %v", field, got, want)
+		}
+	}
+	if got, want := at(used, "taskRef", "name"), at(task, "metadata", "name"); got != want {
+		t.Errorf("the pipeline runs %v, and the task is %v", got, want)
+	}
+
+	inputs := at(documents(t, read(t, "ci/templates/attest.yml"))[0], "spec", "inputs")
+	for name := range at(shown[".gitlab-ci.yml"], "include", 0, "inputs").(map[string]any) { //nolint:forcetypeassert // or the test fails
+		if at(inputs, name) == nil {
+			t.Errorf("docs/ci.md gives the component the input %s", name)
+		}
+	}
+	hook := at(documents(t, read(t, "ci/.pre-commit-hooks.yaml"))[0], 0, "id")
+	if got := at(shown[".pre-commit-config.yaml"], "repos", 0, "hooks", 0, "id"); got != hook {
+		t.Errorf("docs/ci.md names the hook %v, which is %v", got, hook)
 	}
 }

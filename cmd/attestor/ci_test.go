@@ -60,9 +60,29 @@ func makeRelease(ts *testscript.TestScript, _ bool, _ []string) {
 
 	root, err := filepath.Abs("../..")
 	ts.Check(err)
-	cmd := exec.Command("go", "run", "-C", filepath.Join(root, "tools/release"), ".", "-dist", dist, "-version", "v1.2.3",
-		"-commit", strings.Repeat("a", 40), "-epoch", "1", "-dockerfile", filepath.Join(root, "Dockerfile"), "-readme", filepath.Join(root, "README.md"),
-		"-ci", filepath.Join(root, "deploy/ci"), "-image", "registry.example/attestor")
+	cmd := exec.Command(
+		"go",
+		"run",
+		"-C",
+		filepath.Join(root, "tools/release"),
+		".",
+		"-dist",
+		dist,
+		"-version",
+		"v1.2.3",
+		"-commit",
+		strings.Repeat("a", 40),
+		"-epoch",
+		"1",
+		"-dockerfile",
+		filepath.Join(root, "Dockerfile"),
+		"-readme",
+		filepath.Join(root, "README.md"),
+		"-ci",
+		filepath.Join(root, "deploy/ci"),
+		"-image",
+		"registry.example/attestor",
+	)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		ts.Fatalf("%v\n%s", err, out)
 	}

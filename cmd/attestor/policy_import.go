@@ -64,12 +64,27 @@ would be laxer than its source; --placeholders writes a rule that refuses every 
 	flags := c.Flags()
 	flags.StringVar(&o.Name, "name", "", "`NAME` of the policy (default imported)")
 	flags.StringArrayVar(&o.Images, "images", nil, "`PATTERN` of the repositories that the policy governs (repeatable)")
-	flags.StringArrayVar(&o.Attestors, "attestor", nil, "`ATTESTOR` that attests to what passes (repeatable; default those of a project policy)")
-	flags.StringArrayVar(&o.Select, "select", nil, "`PART` of a source that has several: a group, a rule, a check set, a name (repeatable)")
+	flags.StringArrayVar(
+		&o.Attestors,
+		"attestor",
+		nil,
+		"`ATTESTOR` that attests to what passes (repeatable; default those of a project policy)",
+	)
+	flags.StringArrayVar(
+		&o.Select,
+		"select",
+		nil,
+		"`PART` of a source that has several: a group, a rule, a check set, a name (repeatable)",
+	)
 	flags.StringVar(&o.Owner, "owner", "", "`OWNER` of the exceptions for allowed CVEs, which are left out without one")
 	flags.StringVar(&o.Reason, "reason", "", "`REASON` of these exceptions")
 	flags.StringVar(&expires, "expires", "", "last `DAY` of these exceptions, at most 90 days ahead")
-	flags.BoolVar(&o.Placeholders, "placeholders", false, "write a rule that refuses every image for each lost requirement")
+	flags.BoolVar(
+		&o.Placeholders,
+		"placeholders",
+		false,
+		"write a rule that refuses every image for each lost requirement",
+	)
 	formatFlag(c, &format, "text", "json")
 	return c
 }
@@ -110,10 +125,18 @@ func printImport(c *cobra.Command, format string, result migrate.Result) error {
 	}
 	switch lost := len(result.LostFields()); {
 	case result.Policy == nil:
-		fmt.Fprintf(c.ErrOrStderr(), "no policy is written: it would be laxer than its source by %s; --placeholders refuses every image until "+
-			"you have replaced them\n", describe.Plural(lost, "requirement"))
+		fmt.Fprintf(
+			c.ErrOrStderr(),
+			"no policy is written: it would be laxer than its source by %s; --placeholders refuses every image until "+
+				"you have replaced them\n",
+			describe.Plural(lost, "requirement"),
+		)
 	case lost > 0:
-		fmt.Fprintf(c.ErrOrStderr(), "the policy refuses every image until you replace %s\n", describe.Plural(lost, "rule"))
+		fmt.Fprintf(
+			c.ErrOrStderr(),
+			"the policy refuses every image until you replace %s\n",
+			describe.Plural(lost, "rule"),
+		)
 	}
 	_, err := c.OutOrStdout().Write(result.Policy)
 	return err

@@ -19,7 +19,11 @@ func today() time.Time { return time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC) }
 // options are what the tests add to every source.
 func options(change ...func(*migrate.Options)) migrate.Options {
 	o := migrate.Options{
-		Images: []string{"gcr.io/**", "us-docker.pkg.dev/**", "us-central1-docker.pkg.dev/**"}, Attestors: []string{"projects/acme/attestors/gate"},
+		Images: []string{
+			"gcr.io/**",
+			"us-docker.pkg.dev/**",
+			"us-central1-docker.pkg.dev/**",
+		}, Attestors: []string{"projects/acme/attestors/gate"},
 		Owner: "team-api", Expires: time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC), Now: today(),
 	}
 	for _, c := range change {
@@ -91,8 +95,10 @@ func (i image) evidence(p *policy.Policy) attestor.Evidence {
 	ev.Uploaded = new(today().AddDate(0, 0, -i.age))
 	e := &ev.Platforms[0]
 	e.Config.User, e.User = i.user, userOf(i.user)
-	e.Provenance = []attestor.Provenance{{Source: "cloud-build", Builder: "https://cloudbuild.googleapis.com/GoogleHostedWorker", SLSALevel: 3,
-		SourceURI: i.from}}
+	e.Provenance = []attestor.Provenance{
+		{Source: "cloud-build", Builder: "https://cloudbuild.googleapis.com/GoogleHostedWorker", SLSALevel: 3,
+			SourceURI: i.from},
+	}
 	if i.builder != "" {
 		e.Provenance[0].Builder = i.builder
 	}
@@ -225,17 +231,17 @@ func TestLostRequirements(t *testing.T) {
 			"defaultAdmissionRule.evaluationMode"},
 		{"alwaysDeny", "p.yaml", set1(`alwaysDeny: true`), "gkePolicy.checkSets[0].checks[0].alwaysDeny"},
 		{"signatures", "p.yaml", set1(`sigstoreSignatureCheck: {sigstoreAuthorities: []}`), "gkePolicy.checkSets[0].checks[0].sigstoreSignatureCheck"},
-		{"own CEL", "p.yaml", set1(`slsaCheck: {rules: [{trustedBuilder: GOOGLE_CLOUD_BUILD, trustedSourceRepoPatterns: [github.com/acme/x], customConstraints: "true"}]}`),
+		{"own CEL", "p.yaml", slsa(slsaRule + `, customConstraints: "true"}`),
 			"gkePolicy.checkSets[0].checks[0].slsaCheck.rules[0].customConstraints"},
 		{"any source", "p.yaml", set1(`slsaCheck: {rules: [{trustedBuilder: GOOGLE_CLOUD_BUILD}]}`), "gkePolicy.checkSets[0].checks[0].slsaCheck.rules[0]"},
-		{"alternatives", "p.yaml", set1(`slsaCheck: {rules: [{trustedBuilder: GOOGLE_CLOUD_BUILD, trustedSourceRepoPatterns: [github.com/acme/x], ` +
-			`attestationSource: {containerAnalysisAttestationProjects: [projects/acme]}}, {trustedBuilder: GOOGLE_CLOUD_BUILD, trustedSourceRepoPatterns: [github.com/acme/y]}]}`),
+		{"alternatives", "p.yaml", slsa(slsaRule+inProject+`[projects/acme]}}`, slsaRule+"}"),
 			"gkePolicy.checkSets[0].checks[0].slsaCheck.rules[1]"},
-		{"statements elsewhere", "p.yaml", set1(`slsaCheck: {rules: [{trustedBuilder: GOOGLE_CLOUD_BUILD, trustedSourceRepoPatterns: [github.com/acme/x], ` +
-			`attestationSource: {containerAnalysisAttestationProjects: [projects/other]}}]}`), "gkePolicy.checkSets[0].checks[0].slsaCheck.rules[0].attestationSource"},
+		{"statements elsewhere", "p.yaml", slsa(slsaRule + inProject + `[projects/other]}}`),
+			"gkePolicy.checkSets[0].checks[0].slsaCheck.rules[0].attestationSource"},
 		{"scans elsewhere", "p.yaml", set1(`vulnerabilityCheck: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: LOW, ` +
 			`containerAnalysisVulnerabilityProjects: [projects/other]}`), "gkePolicy.checkSets[0].checks[0].vulnerabilityCheck.containerAnalysisVulnerabilityProjects"},
-		{"two lists of directories", "p.yaml", set1(`trustedDirectoryCheck: {trustedDirPatterns: [gcr.io/acme]}`, `trustedDirectoryCheck: {trustedDirPatterns: [gcr.io/acme/*]}`),
+		{"two lists of directories", "p.yaml", set1(`trustedDirectoryCheck: {trustedDirPatterns: [gcr.io/acme]}`,
+			`trustedDirectoryCheck: {trustedDirPatterns: [gcr.io/acme/*]}`),
 			"gkePolicy.checkSets[0].checks[1].trustedDirectoryCheck"},
 		{"no directory", "p.yaml", set1(`trustedDirectoryCheck: {trustedDirPatterns: [gcr.i*]}`), "gkePolicy.checkSets[0].checks[0].trustedDirectoryCheck"},
 		{"blocked id", "p.yaml", set1(`vulnerabilityCheck: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: LOW, blockedCves: ["cve 1"]}`),
@@ -267,6 +273,17 @@ func TestLostRequirements(t *testing.T) {
 	}
 }
 
+// The beginning of a rule of provenance, and of where its statements are.
+const (
+	slsaRule  = "{trustedBuilder: GOOGLE_CLOUD_BUILD, trustedSourceRepoPatterns: [github.com/acme/x]"
+	inProject = ", attestationSource: {containerAnalysisAttestationProjects: "
+)
+
+// slsa is a platform policy of one check of provenance with these rules.
+func slsa(rules ...string) string {
+	return set1("slsaCheck: {rules: [" + strings.Join(rules, ", ") + "]}")
+}
+
 // set1 is a platform policy of one set with these checks.
 func set1(checks ...string) string {
 	return "gkePolicy:\n  checkSets:\n  - checks:\n    - " + strings.Join(checks, "\n    - ") + "\n"
@@ -280,7 +297,8 @@ func TestRefusedSources(t *testing.T) {
 		{"comment", "x.yaml", "# nothing\n", "no policy of a format"},
 		{"another kind", "x.yaml", "apiVersion: v1\nkind: Pod\n", "is not read"},
 		{"admission of Kritis", "x.yaml", "apiVersion: kritis.grafeas.io/v1beta1\nkind: GenericAttestationPolicy\nspec: {}\n", "judges admission"},
-		{"only who attests", "x.yaml", "apiVersion: kritis.grafeas.io/v1beta1\nkind: AttestationAuthority\nmetadata: {name: a}\nspec: {noteReference: projects/p/notes/n}\n",
+		{"only who attests", "x.yaml", "apiVersion: kritis.grafeas.io/v1beta1\n" +
+			"kind: AttestationAuthority\nmetadata: {name: a}\nspec: {noteReference: projects/p/notes/n}\n",
 			"demand nothing"},
 		{"the field that Kritis documents and does not read", "x.yaml", isp + "{packageVulnerabilityPolicy: {maximumSeverity: LOW}}\n", "packageVulnerabilityPolicy"},
 		{"misspelt", "x.yaml", isp + "{packageVulnerabilityRequirements: {maximumseverity: LOW}}\n", "did you mean maximumSeverity?"},
@@ -298,11 +316,13 @@ func TestRefusedSources(t *testing.T) {
 		{"no days", "x.yaml", set1("imageFreshnessCheck: {}"), "maxUploadAgeDays"},
 		{"days as a text", "x.yaml", set1(`imageFreshnessCheck: {maxUploadAgeDays: "30"}`), "whole number"},
 		{"one limit missing", "x.yaml", set1("vulnerabilityCheck: {maximumFixableSeverity: LOW}"), "both are required"},
-		{"a limit that is not specified", "x.yaml", set1("vulnerabilityCheck: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: MAXIMUM_ALLOWED_SEVERITY_UNSPECIFIED}"),
+		{"a limit that is not specified", "x.yaml", set1("vulnerabilityCheck: {maximumFixableSeverity: LOW, " +
+			"maximumUnfixableSeverity: MAXIMUM_ALLOWED_SEVERITY_UNSPECIFIED}"),
 			"both are required"},
 		{"another builder", "x.yaml", set1("slsaCheck: {rules: [{trustedBuilder: BUILDER_UNSPECIFIED, trustedSourceRepoPatterns: [a.b/c]}]}"), "trustedBuilder"},
 		{"everything allowed", "x.yaml", "defaultAdmissionRule: {evaluationMode: ALWAYS_ALLOW, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}\n", "demands nothing"},
-		{"nobody attests", "x.yaml", "defaultAdmissionRule: {evaluationMode: REQUIRE_ATTESTATION, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}\n", "requireAttestationsBy"},
+		{"nobody attests", "x.yaml", "defaultAdmissionRule: {evaluationMode: REQUIRE_ATTESTATION, " +
+			"enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}\n", "requireAttestationsBy"},
 		{"a new mode", "x.yaml", "defaultAdmissionRule: {evaluationMode: SOMETIMES, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}\n", "SOMETIMES"},
 		{"no enforcement", "x.yaml", "defaultAdmissionRule: {evaluationMode: ALWAYS_DENY}\n", "enforcementMode"},
 		{"groups without a choice", "v.toml", "[checks]\nnobody=true\n[required.prod]\nnobody=true\n", "--select one of all, prod"},
@@ -368,7 +388,11 @@ func TestExceptions(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 
-	without, result := imported(t, options(func(o *migrate.Options) { o.Owner, o.Expires = "", time.Time{} }), source(t, "kritis-vsp-strict.yaml"))
+	without, result := imported(
+		t,
+		options(func(o *migrate.Options) { o.Owner, o.Expires = "", time.Time{} }),
+		source(t, "kritis-vsp-strict.yaml"),
+	)
 	if len(without.Exceptions()) != 0 || !slices.ContainsFunc(result.Fields, func(f migrate.Field) bool {
 		return f.Treatment == migrate.LeftOut && strings.HasSuffix(f.Path, "allowlistCVEs[0]")
 	}) {
@@ -379,7 +403,8 @@ func TestExceptions(t *testing.T) {
 // TestCommentsHoldOneLine: nothing of a source can leave its comment or its quotes.
 func TestCommentsHoldOneLine(t *testing.T) {
 	text := `{"gkePolicy": {"checkSets": [{"displayName": "a\nspec: {mode: dryRun}", "imageAllowlist": {"allowPattern": ["x\n- y", "\u2028#"]},
-  "checks": [{"slsaCheck": {"rules": [{"trustedBuilder": "GOOGLE_CLOUD_BUILD", "trustedSourceRepoPatterns": ["github.com/acme/x"], "customConstraints": "a\"\n  mode: dryRun\n#"}]}}]}]}}`
+  "checks": [{"slsaCheck": {"rules": [{
+    "trustedBuilder": "GOOGLE_CLOUD_BUILD", "trustedSourceRepoPatterns": ["github.com/acme/x"], "customConstraints": "a\"\n  mode: dryRun\n#"}]}}]}]}}`
 	o := options(func(o *migrate.Options) { o.Placeholders = true })
 	p, _ := imported(t, o, policy.Source{Name: "p\nspec: {}.yaml", Text: []byte(text)})
 	if p.Ref().Mode != attestor.Enforce || strings.Contains(string(p.Text()), "\nspec: {") {

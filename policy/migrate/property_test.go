@@ -299,8 +299,11 @@ func draw(r *rand.Rand) (platformSet, image) {
 		s.blocked = append(s.blocked, pick(r, "CVE-1-2", "CVE-1-3"))
 	}
 	for range r.IntN(3) {
-		s.directories = append(s.directories, pick(r, "gcr.io/acme", "gcr.io/acme/*", "gcr.io/acme/**", "*.gcr.io/acme", "us-docker.pkg.dev/acme/prod",
-			"*-docker.pkg.dev/acme/**", "us-docker.pkg.dev/ac*", "us-docker.pkg.dev/acme/p**", "us-docker.pkg.dev/**"))
+		s.directories = append(
+			s.directories,
+			pick(r, "gcr.io/acme", "gcr.io/acme/*", "gcr.io/acme/**", "*.gcr.io/acme", "us-docker.pkg.dev/acme/prod",
+				"*-docker.pkg.dev/acme/**", "us-docker.pkg.dev/ac*", "us-docker.pkg.dev/acme/p**", "us-docker.pkg.dev/**"),
+		)
 	}
 	if s.days = r.IntN(3) * 20; s.fixable == "" && len(s.directories) == 0 {
 		s.days = 20
@@ -310,8 +313,18 @@ func draw(r *rand.Rand) (platformSet, image) {
 	}
 
 	i := image{
-		repository: pick(r, "gcr.io/acme/api", "gcr.io/acme/sub/api", "gcr.io/acme/sub/more/api", "eu.gcr.io/acme/api", "us-docker.pkg.dev/acme/prod/api",
-			"us-docker.pkg.dev/acme/prod/sub/api", "eu-docker.pkg.dev/acme/prod/api", "us-docker.pkg.dev/acme-evil/prod/api", "gcr.io/acme-evil/api"),
+		repository: pick(
+			r,
+			"gcr.io/acme/api",
+			"gcr.io/acme/sub/api",
+			"gcr.io/acme/sub/more/api",
+			"eu.gcr.io/acme/api",
+			"us-docker.pkg.dev/acme/prod/api",
+			"us-docker.pkg.dev/acme/prod/sub/api",
+			"eu-docker.pkg.dev/acme/prod/api",
+			"us-docker.pkg.dev/acme-evil/prod/api",
+			"gcr.io/acme-evil/api",
+		),
 		user: "1000", age: r.IntN(50), from: pick(r, "https://github.com/acme/api", "https://github.com/acme/sub/api", "https://github.com/acme-evil/api"),
 		builder: pick(r, "", "", "", "https://builder.example/1"),
 	}
