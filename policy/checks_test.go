@@ -159,6 +159,16 @@ func TestNoAnswerIsADenial(t *testing.T) {
 	}
 }
 
+// TestALimitWithADateNeedsNoRule: a row without a rule of its own validates nothing, the value before a date included.
+func TestALimitWithADateNeedsNoRule(t *testing.T) {
+	const more = "  unknownFindings: {value: deny, until: warn, effectiveFrom: {date: 2027-03-01, owner: o}}\n" +
+		"  provenance: {slsaLevel: {value: 3, until: 9, effectiveFrom: {date: 2027-03-01, owner: o}}}\n"
+	_, err := parse(append(checks(), toy()), []Source{{Name: "toy.yaml", Text: []byte(toyPolicy + more)}})
+	if err == nil || !strings.Contains(err.Error(), "spec.provenance.slsaLevel.until: 9 is not a SLSA level") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestRowsAreWhole: each row has one judge, a name of its own, and codes that are listed as its check's; and the table
 // asks what no image may pass without.
 func TestRowsAreWhole(t *testing.T) {

@@ -335,3 +335,20 @@ func TestExceptionForAReasonIsNotForAUserOfThatName(t *testing.T) {
 		t.Errorf("%s: %v", v.Outcome(), refusals(v))
 	}
 }
+
+// What says nothing against the image is not excused: an exception accepts refusals, and does not silence what the gate
+// does not know.
+func TestAnExceptionSilencesNoRemark(t *testing.T) {
+	const exception = "{check: vulnerabilities, subject: '%s', owner: o, reason: r, expires: 2026-12-31}"
+	p := with(t, "  exceptions: ["+fmt.Sprintf(exception, "*")+", "+fmt.Sprintf(exception, "DSSE_ATTESTATION")+"]")
+	ev := passing(p, on(func(e *attestor.PlatformEvidence) {
+		e.Scan.Unread = []attestor.UnreadKind{{Kind: "DSSE_ATTESTATION", Count: 2}}
+	}))
+	c := check(t, p.Judge(ev), attestor.CheckVulnerabilities)
+	told := slices.ContainsFunc(c.Reasons, func(r attestor.Reason) bool {
+		return r.Code == attestor.CodeKindNotJudged && r.Subject == "DSSE_ATTESTATION"
+	})
+	if !told || len(c.Exceptions) != 0 {
+		t.Errorf("%+v", c)
+	}
+}
