@@ -14,12 +14,14 @@ import (
 // What is wrong with a limit or a part that has a date is told once, and where it stands.
 func TestAFaultBesideADateIsToldOnce(t *testing.T) {
 	for line, want := range map[string]string{
-		"    maximumFixableSeverity: {value: X, " + from + "}":                     "spec.vulnerabilities.maximumFixableSeverity.value",
-		"    maximumFixableSeverity: {value: LOW, until: X, " + from + "}":         "spec.vulnerabilities.maximumFixableSeverity.until",
-		"    maximumEPSS: {value: 0.5, until: [0.1], " + from + "}":                "spec.vulnerabilities.maximumEPSS.until",
-		"    maximumEPSS: {value: 2, " + from + "}":                                "spec.vulnerabilities.maximumEPSS.value",
-		"      - {name: static, repository: r.example/a/b, " + from + "}":          "spec.base.approved[0]",
-		"  user: {nonRoot: true, minimumUID: {value: 1, until: -1, " + from + "}}": "spec.user.minimumUID.until",
+		"    maximumFixableSeverity: {value: X, " + from + "}":                        "spec.vulnerabilities.maximumFixableSeverity.value",
+		"    maximumFixableSeverity: {value: LOW, until: X, " + from + "}":            "spec.vulnerabilities.maximumFixableSeverity.until",
+		"    maximumEPSS: {value: 0.5, until: [0.1], " + from + "}":                   "spec.vulnerabilities.maximumEPSS.until",
+		"    maximumEPSS: {value: 2, " + from + "}":                                   "spec.vulnerabilities.maximumEPSS.value",
+		"  user: {nonRoot: true, minimumUID: {value: 10, until: [10], " + from + "}}": "spec.user.minimumUID.until",
+		"    scan: {packageTypes: {value: [OS], until: {a: b}, " + from + "}}":        "spec.vulnerabilities.scan.packageTypes.until",
+		"      - {name: static, repository: r.example/a/b, " + from + "}":             "spec.base.approved[0]",
+		"  user: {nonRoot: true, minimumUID: {value: 1, until: -1, " + from + "}}":    "spec.user.minimumUID.until",
 	} {
 		_, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(edited(t, line))})
 		var all policy.Errors
