@@ -30,6 +30,11 @@ type armor []armorRule
 // armor reads the rules of a security policy: those of the resource itself, and those that resources of their own add
 // to it. A rule in preview is logged and not enforced, and decides nothing.
 func (p *plan) armor(policy *planned) armor {
+	// Two rules ask for it, and the expressions are long.
+	if a, ok := p.armors[policy]; ok {
+		return a
+	}
+
 	all := append(slices.Clone(items(policy.after.at("rule"))), items(policy.after.at("rules"))...)
 	separate := map[string]string{globalArmor: globalArmorRule, regionalArmor: regionalArmorRule}[policy.kind]
 
@@ -51,6 +56,7 @@ func (p *plan) armor(policy *planned) armor {
 
 	// "Rules are evaluated from highest to lowest priority where 0 is the highest".
 	slices.SortStableFunc(a, func(a, b armorRule) int { return cmp.Compare(a.priority, b.priority) })
+	p.armors[policy] = a
 
 	return a
 }

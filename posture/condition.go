@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
@@ -34,10 +35,13 @@ func (t truth) not() truth {
 // Federation have them; the zero condition is one that does not parse.
 type condition struct{ root ast.Expr }
 
+// conditions is the environment in which conditions are parsed. It is the same for all, and safe for concurrent use.
+var conditions = sync.OnceValues(func() (*cel.Env, error) { return cel.NewEnv(cel.ClearMacros()) })
+
 // parseCondition parses without checking types: functions and variables of the
 // services are not declared here.
 func parseCondition(text string) condition {
-	env, err := cel.NewEnv(cel.ClearMacros())
+	env, err := conditions()
 	if err != nil || text == "" {
 		return condition{}
 	}

@@ -3,6 +3,7 @@ package posture
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
@@ -25,7 +26,7 @@ func (j *Judge) except(f *finding, s *workload, faults []fault, used []use) {
 	var left []fault
 	for _, fault := range faults {
 		excused := false
-		found := exception.Finding{Check: f.Rule, Subject: fault.subject}
+		found := exception.Finding{Check: f.Rule, Subject: fault.subject, Path: s.file}
 		for i, e := range j.c.Profile.exceptions.About(found, s.target()) {
 			used[i].matched = true
 
@@ -66,11 +67,11 @@ func (j *Judge) reportExceptions(m *model, used []use) []attestor.PostureFinding
 
 		judged := false
 		for _, s := range m.workloads {
-			judged = judged || e.CoversName(s.target())
+			judged = judged || e.CoversName(s.target()) && e.Fits(exception.Finding{Check: e.Check, Subject: e.Subject, Path: s.file})
 		}
 
 		f := attestor.PostureFinding{
-			Service: strings.Join(e.Services, " "), Kind: "exception", File: e.Place, Line: e.Line, Status: attestor.StatusWarn,
+			Service: strings.Join(slices.Concat(e.Services, e.Paths), " "), Kind: "exception", File: e.Place, Line: e.Line, Status: attestor.StatusWarn,
 		}
 		what := fmt.Sprintf("%s's exception from %s until %s", clip(e.Owner), e.Check, e.Day())
 		switch {

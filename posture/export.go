@@ -18,8 +18,9 @@ func (m *model) gather(file string, p *planned) {
 	if m.gathered == nil {
 		m.gathered = &workload{kind: kindPlan, name: file, file: file, form: formResource, plan: newPlan()}
 	}
+	// Those of several files are no one file's, so that no exception for one file covers them.
 	if m.gathered.file != file {
-		m.gathered.name = "exported resources"
+		m.gathered.name, m.gathered.file = "exported resources", ""
 	}
 
 	m.gathered.plan.add(p)

@@ -19,10 +19,11 @@ type plan struct {
 	byKind    map[string][]*planned
 	byAddress map[string][]*planned          // by the address without index: count and for_each make several
 	refs      map[string]map[string][]string // address → attribute → addresses that its expression names
+	armors    map[*planned]armor             // of the security policies that were asked for
 }
 
 func newPlan() *plan {
-	return &plan{byKind: map[string][]*planned{}, byAddress: map[string][]*planned{}}
+	return &plan{byKind: map[string][]*planned{}, byAddress: map[string][]*planned{}, armors: map[*planned]armor{}}
 }
 
 func (p *plan) add(r *planned) {

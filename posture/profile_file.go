@@ -88,6 +88,7 @@ type profileTypes struct {
 		Exceptions      []struct {
 			Rule     string   `json:"rule"`
 			Services []string `json:"services"`
+			Files    []string `json:"files"`
 			Subject  string   `json:"subject"`
 			Owner    string   `json:"owner"`
 			Reason   string   `json:"reason"`
@@ -280,7 +281,7 @@ func (r *profileReader) names(n *node, where string) []string {
 var day = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}$`)
 
 func (r *profileReader) exception(n *node, where string) exception.Exception {
-	r.fields(n, where, "rule", "services", "subject", "owner", "reason", "expires")
+	r.fields(n, where, "rule", "services", "files", "subject", "owner", "reason", "expires")
 	rule := r.required(n.at("rule"), n, where+".rule")
 	e := exception.Exception{
 		ID: rule, Check: rule, Subject: cmp.Or(r.text(n.at("subject"), where+".subject").text, exception.Any),
@@ -292,11 +293,20 @@ func (r *profileReader) exception(n *node, where string) exception.Exception {
 		r.fault(n.at("rule"), where+".rule: "+quote(rule), "a rule of docs/posture.md")
 	}
 
-	// An empty list would cover every service, so that it must be written out.
-	if n.at("services") == nil {
-		r.fault(n, where+".services", "set")
-	} else {
+	// Without a list it would cover everything, so that one of the two must be written out.
+	if n.at("services") == nil && n.at("files") == nil {
+		r.fault(n, where+".services or files", "set")
+	}
+	if n.at("services") != nil {
 		e.Services = r.names(n.at("services"), where+".services")
+	}
+	if n.at("files") != nil {
+		e.Paths = r.names(n.at("files"), where+".files")
+		for _, pattern := range e.Paths {
+			if why := attestor.CheckPathPattern(pattern); why != "" {
+				r.fault(n.at("files"), where+".files: "+quote(pattern)+" "+why+"; the pattern", "a path, in which * and ** stand for others")
+			}
+		}
 	}
 
 	for _, pattern := range e.Services {

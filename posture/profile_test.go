@@ -60,6 +60,38 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+// TestExceptionsOfFiles: an exception for files accepts findings in those alone, until its day.
+func TestExceptionsOfFiles(t *testing.T) {
+	text := replace(t, sample(t, "hardened.yaml"), "LOG_LEVEL", "DB_PASSWORD", "value: info", "value: hunter2")
+	for _, tt := range []struct {
+		name, where, file string
+		want              attestor.Status
+	}{
+		{"its file", "files: [examples/*.yaml]", "examples/a.yaml", attestor.StatusPass},
+		{"across directories", "files: [\"examples/**/*.yaml\"]", "examples/run/us/a.yaml", attestor.StatusPass},
+		{"another file", "files: [examples/*.yaml]", "deploy/a.yaml", attestor.StatusDeny},
+		{"a directory deeper", "files: [examples/*.yaml]", "examples/run/a.yaml", attestor.StatusDeny},
+		{"its file and service", "files: [examples/*.yaml], services: [api]", "examples/a.yaml", attestor.StatusPass},
+		{"its file, another service", "files: [examples/*.yaml], services: [web]", "examples/a.yaml", attestor.StatusDeny},
+		{"its service, another file", "files: [examples/*.yaml], services: [api]", "a.yaml", attestor.StatusDeny},
+		{"another variable", "files: [examples/*.yaml], subject: API_KEY", "examples/a.yaml", attestor.StatusDeny},
+	} {
+		p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n  extends: hipaa\n  exceptions:\n    - {rule: SECRETS_BY_REFERENCE, "+tt.where+
+			", owner: a@acme.example, reason: r, expires: 2027-01-31}\n")
+		r := mustJudge(t, p, nil, posture.Input{Definitions: []posture.Source{{Name: tt.file, Text: []byte(text)}}})
+		if f := finding(t, r, "SECRETS_BY_REFERENCE"); f.Status != tt.want || strings.Contains(f.Message, "hunter2") {
+			t.Errorf("%s: %s %s", tt.name, f.Status, f.Message)
+		}
+	}
+	for _, where := range []string{"", "files: [], ", "files: [''], ", "files: [a/../b], ", "files: [a**], "} {
+		_, err := posture.ParseProfile(source("apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n  extends: hipaa\n  exceptions:\n    - {rule: CMEK, " + where +
+			"owner: a@acme.example, reason: r, expires: 2027-01-31}\n"))
+		if !isInvalid(err) {
+			t.Errorf("%q: %v", where, err)
+		}
+	}
+}
+
 func TestDocumentedProfile(t *testing.T) {
 	b, err := os.ReadFile("../docs/posture.md")
 	if err != nil {
