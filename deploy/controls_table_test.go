@@ -126,7 +126,7 @@ func TestControlsTable(t *testing.T) {
 	for _, rule := range slices.Sorted(maps.Keys(serviceControls())) {
 		row(rule, serviceControls()[rule], judgement{rule: rule, page: "posture.md"})
 	}
-	for _, rule := range []string{"MOUNTS_READ_ONLY", "NFS_PRIVATE", "SHELL_DISABLED"} {
+	for _, rule := range []string{"BUILD_ACCOUNT", "MOUNTS_READ_ONLY", "NFS_PRIVATE", "SHELL_DISABLED"} {
 		checkAbsent(t, rule, notEnabled()[rule])
 		row(rule, notEnabled()[rule], judgement{rule: rule, page: "posture.md"})
 	}

@@ -152,6 +152,7 @@ func judgedInPlans() map[string]string {
 func notEnabled() map[string][]applied {
 	return map[string][]applied{
 		"PRIVATE_SERVICE_CONNECT": {{tfEdge, `google_compute_service_attachment`}, {tfNetwork, `google_compute_service_attachment`}, {"terraform/modules/internal/main.tf", `google_compute_service_attachment`}},
+		"BUILD_ACCOUNT":           {{tfService, `build_config`}, {yamlGate, `build-source-location`}, {yamlEvent, `build-source-location`}},
 		"NFS_PRIVATE":             {{tfService, `(?m)^\s*nfs\b`}, {yamlGate, `nfs:`}, {yamlEvent, `nfs:`}},
 		"MOUNTS_READ_ONLY":        {{tfService, `(?m)^\s*gcs\b`}, {yamlGate, `gcsfuse`}, {yamlEvent, `gcsfuse`}},
 		"SHELL_DISABLED":          {{tfService, `ssh_enabled\s*=\s*true`}, {yamlGate, `secure-session-agent`}, {yamlEvent, `secure-session-agent`}},

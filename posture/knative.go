@@ -125,6 +125,10 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 	// A JSON map from container to "gs://…": the code is no part of an image.
 	s.sources = first(of(inner, runPrefix+"sources"), of(outer, runPrefix+"sources"))
 	r.buildVariables(s, of(outer, runPrefix+"build-environment-variables"))
+	s.builder = of(outer, runPrefix+"build-service-account")
+	for name := range fieldsOf(outer) {
+		s.built = s.built || strings.HasPrefix(name, runPrefix+"build-")
+	}
 	s.shell = of(inner, runPrefix+"secure-session-agent")
 	s.healthDisabled = r.flag(inner.at(runPrefix+"health-check-disabled"),
 		"the annotation "+runPrefix+"health-check-disabled")

@@ -84,7 +84,7 @@ func advice() []string {
 
 // reachAdvice are the rules about what a workload reaches that the source documents do not ask for.
 func reachAdvice() []string {
-	return []string{"ACCOUNT_REACH", "NETWORK_OWN", "MOUNTS_READ_ONLY", "DATABASE_ENCRYPTED"}
+	return []string{"ACCOUNT_REACH", "BUILD_ACCOUNT", "NETWORK_OWN", "MOUNTS_READ_ONLY", "DATABASE_ENCRYPTED"}
 }
 
 // extended is a copy that can be changed.

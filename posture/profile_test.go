@@ -26,7 +26,7 @@ func TestLevels(t *testing.T) {
 	}
 
 	in := whole(t, replace(t, sample(t, "typical.yaml"), "latestRevision: true", "revisionName: shop-00001-old", "startupProbe", "readinessProbe", "containerConcurrency: 80", "containerConcurrency: 0",
-		"maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/secure-session-agent: 'true'\n        run.googleapis.com/cloudsql-instances: acme:europe-west1:db", "            memory: 512Mi\n", "", "timeoutSeconds: 300", "timeoutSeconds: 900\n      volumes: [{name: share, nfs: {server: 10.0.0.2, path: /}}]", "ingress: all", "ingress: internal-and-cloud-load-balancing"))
+		"maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/secure-session-agent: 'true'\n        run.googleapis.com/cloudsql-instances: acme:europe-west1:db", "    run.googleapis.com/client-name", "    run.googleapis.com/build-source-location: gs://b/o\n    run.googleapis.com/client-name", "            memory: 512Mi\n", "", "timeoutSeconds: 300", "timeoutSeconds: 900\n      volumes: [{name: share, nfs: {server: 10.0.0.2, path: /}}]", "ingress: all", "ingress: internal-and-cloud-load-balancing"))
 
 	in.ProjectIAM[0].Text = []byte(`{"bindings": [{"role": "roles/editor", "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]},
 		{"role": "roles/secretmanager.secretAccessor", "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]}]}`)

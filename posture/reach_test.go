@@ -210,3 +210,35 @@ func TestRegionOfADatabase(t *testing.T) {
 		}
 	}
 }
+
+// TestAccountOfABuild: source is built by an account of its own, in every form; an image that nobody builds here has none.
+func TestAccountOfABuild(t *testing.T) {
+	const pass, warn, skipped = attestor.StatusPass, attestor.StatusWarn, attestor.StatusSkipped
+	v2 := func(build string) string {
+		return `{"name": "projects/acme/locations/us-east1/services/a", ` + build + `"template": {"containers": [{"image": "` + digestImage + `"}]}}`
+	}
+	hardened := func(annotations string) string {
+		return replace(t, sample(t, "hardened.yaml"), "  annotations:\n    ", "  annotations:\n    "+annotations+"    ")
+	}
+	for _, tt := range []struct {
+		name, text string
+		want       attestor.Status
+	}{
+		{"no build", v2(""), skipped},
+		{"the default account", v2(`"buildConfig": {"functionTarget": "main"}, `), warn},
+		{"the default account by name", v2(`"buildConfig": {"serviceAccount": "projects/acme/serviceAccounts/1-compute@developer.gserviceaccount.com"}, `), warn},
+		{"an account of its own", v2(`"buildConfig": {"serviceAccount": "projects/acme/serviceAccounts/build@acme.iam.gserviceaccount.com"}, `), pass},
+		{"Knative, the default account", hardened("run.googleapis.com/build-source-location: gs://b/o\n"), warn},
+		{"Knative, an account of its own", hardened("run.googleapis.com/build-source-location: gs://b/o\n    run.googleapis.com/build-service-account: projects/acme/serviceAccounts/build@acme.iam.gserviceaccount.com\n"), pass},
+		{"Knative, no build", sample(t, "hardened.yaml"), skipped},
+		{"Terraform", plan(resource("google_cloud_run_v2_service", "a", `{"name": "a", "build_config": [{"service_account": null}]}`)), warn},
+		{"Terraform, no block", plan(resource("google_cloud_run_v2_service", "a", `{"name": "a", "build_config": []}`)), skipped},
+		{"Terraform, a reference", plan(resourceUnknown("google_cloud_run_v2_service", "a", `{"name": "a", "build_config": [{}]}`, `{"build_config": [{"service_account": true}]}`)), skipped},
+		{"a function", plan(resource("google_cloudfunctions2_function", "f", `{"name": "f", "build_config": [{}]}`)), warn},
+		{"a function's own account", plan(resource("google_cloudfunctions2_function", "f", `{"name": "f", "build_config": [{"service_account": "projects/acme/serviceAccounts/build@acme.iam.gserviceaccount.com"}]}`)), pass},
+	} {
+		if got := worst(hipaa(t, tt.text), "BUILD_ACCOUNT"); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}

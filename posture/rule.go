@@ -107,6 +107,7 @@ func serviceRules() []rule {
 			judge: accountReach},
 		{id: "DATABASE_REGION", means: "the databases that it connects to are in regions of the profile's list", on: all,
 			judge: databaseRegion, inputs: true},
+		{id: "BUILD_ACCOUNT", means: "source is built by an account of its own", judge: buildAccount},
 		{id: "NETWORK_OWN", means: "traffic leaves by a network of one's own, not by the network default", on: all, judge: networkOwn},
 		{id: "NFS_PRIVATE", means: "NFS shares are reached within the VPC", on: mounting(), judge: sharePrivate},
 		{id: "MOUNTS_READ_ONLY", means: "buckets and shares are mounted for reading only", on: mounting(), judge: mountsReadOnly},

@@ -51,7 +51,7 @@ func planRules() []posture.RuleInfo {
 
 // beside are the messages of rules that have nothing to judge in a hardened definition.
 var beside = []string{"does not apply to a job", "google_cloud_run_v2_service has no field for it", "the input does not show the network of the connector or subnetwork",
-	"the definition names no database of Cloud SQL"}
+	"the definition names no database of Cloud SQL", "the platform builds no source for it"}
 
 func TestHardenedIsClean(t *testing.T) {
 	for _, name := range []string{"hardened.yaml", "hardened-v2.json", "plan.json", "hardened-job.yaml"} {

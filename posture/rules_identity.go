@@ -171,3 +171,30 @@ func shellAccount(email string) string {
 	}
 	return email
 }
+
+// buildAccount asks that source is built by an account of its own. The default one of Cloud Build is Compute Engine's,
+// which often has the role Editor, and the source says what the build runs.
+func buildAccount(c *judging) answer {
+	s := c.s
+	email := lastPart(s.builder.text)
+
+	switch {
+	case !s.built:
+		return notAbout("the platform builds no source for it")
+	case s.builder.unknown:
+		return afterApply("the account of the build")
+	case email == "" || isDefaultAccount(email):
+		found := "the build runs as the default account"
+		if email != "" {
+			found += " " + clip(email)
+		}
+		return violated("a service account for builds", remedy{
+			flag:     "--build-service-account=projects/PROJECT/serviceAccounts/" + sampleAccount,
+			knative:  []edit{annotation(runPrefix+"build-service-account", "projects/PROJECT/serviceAccounts/"+sampleAccount).toFill()},
+			fields:   []edit{field("projects/PROJECT/serviceAccounts/"+sampleAccount, "buildConfig", "serviceAccount").toFill()},
+			function: block("build_config", `service_account = "projects/PROJECT/serviceAccounts/`+sampleAccount+`"`),
+		}, fault{subject: email, found: found})
+	}
+
+	return satisfied("builds run as %s", clip(email))
+}

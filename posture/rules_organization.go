@@ -130,16 +130,18 @@ func organizationPolicies(c *judging) answer {
 		}
 	}
 
-	// "run.managed.requireInvokerIam" keeps everybody from switching the check of invokers off. Where a plan has it, it
-	// must enforce.
+	// "run.managed.requireInvokerIam" keeps everybody from switching the check of invokers off, and
+	// "run.managed.disableInlinedSource" source out of definitions. Where a plan has them, they must enforce.
 	lifted, _ := c.each(organizationPolicy, func(n *node) string {
-		if constraintName(n.at("name").written()) != "run.managed.requireInvokerIam" {
+		managed := map[string]string{"run.managed.requireInvokerIam": "the check of invokers",
+			"run.managed.disableInlinedSource": "that source is built to an image"}[constraintName(n.at("name").written())]
+		if managed == "" {
 			return ""
 		}
 
 		for _, r := range items(n.block("spec").at("rules")) {
 			if !isSet(r.at("condition")) && isOneOf(r.at("enforce"), "FALSE", "false") {
-				return "does not enforce the check of invokers"
+				return "does not enforce " + managed
 			}
 		}
 

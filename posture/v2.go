@@ -101,6 +101,8 @@ func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 		s.baseImages = on
 	}
 
+	s.built = present(build)
+	s.builder = r.text(f(build, "serviceAccount"), "buildConfig.serviceAccount")
 	s.texts = append(s.texts, pairs(listed(build, "environmentVariables"))...)
 
 	execution := f(n, "template") // of a job, whose tasks have a template of their own
