@@ -218,7 +218,7 @@ func TestAccountOfABuild(t *testing.T) {
 		return `{"name": "projects/acme/locations/us-east1/services/a", ` + build + `"template": {"containers": [{"image": "` + digestImage + `"}]}}`
 	}
 	hardened := func(annotations string) string {
-		return replace(t, sample(t, "hardened.yaml"), "  annotations:\n    ", "  annotations:\n    "+annotations+"    ")
+		return replace(t, sample(t, "hardened.yaml"), "kind: Service\nmetadata:\n  annotations:\n", "kind: Service\nmetadata:\n  annotations:\n    "+annotations)
 	}
 	for _, tt := range []struct {
 		name, text string
