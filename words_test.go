@@ -48,6 +48,7 @@ func texts(args []ast.Expr) (all []string) {
 // above 1, and what is never a noun.
 func TestNumbersDoNotForceAPlural(t *testing.T) {
 	limit := map[string]bool{"than": true, "most": true, "to": true}
+	foreign := map[string]bool{"%d of %d occurrences failed": true} // the words of Container Analysis' own answer
 	notNouns := map[string]bool{"is": true, "has": true, "was": true, "pass": true, "ms": true, "bytes": true, "bits": true}
 
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -73,7 +74,7 @@ func TestNumbersDoNotForceAPlural(t *testing.T) {
 			}
 			for _, text := range texts(call.Args) {
 				for _, m := range counted.FindAllStringSubmatch(text, -1) {
-					if !limit[m[1]] && !notNouns[m[2]] && !strings.Contains(text, "1 to %d") && !strings.Contains(text, "at most %d") {
+					if !foreign[text] && !limit[m[1]] && !notNouns[m[2]] && !strings.Contains(text, "1 to %d") && !strings.Contains(text, "at most %d") {
 						t.Errorf("%s: %q is written for 1 too: take the noun from Plural", set.Position(call.Pos()), m[0])
 					}
 				}
