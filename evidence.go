@@ -299,4 +299,21 @@ type Provenance struct {
 	KeyID         string            `json:"keyId,omitempty"`
 	Workflow      *Workflow         `json:"workflow,omitempty"`  // that signed it; nil: not a CI workflow's certificate
 	Materials     map[string]Digest `json:"materials,omitempty"` // image repositories and their digests, for base evidence "attested"
+	Summary       *StageSummary     `json:"summary,omitempty"`   // of the source [ProvenanceFromSummary] only; such an entry says nothing else
+}
+
+// ProvenanceFromSummary is the source of an entry that is no statement of a build, but the verification summary of an
+// earlier stage.
+const ProvenanceFromSummary = "vsa"
+
+// A StageSummary is what the verification summary of an earlier stage says: a SLSA VSA about this digest, by the signer
+// that the policy names. Whether its verifier, resource and result will do is the policy's to say.
+type StageSummary struct {
+	SignedBy string    `json:"signedBy"` // the [SignedBy.Text] of the rule that its signature satisfied
+	Verifier string    `json:"verifier"`
+	Policy   string    `json:"policy"`   // its URI
+	Resource string    `json:"resource"` // its resourceUri
+	Result   string    `json:"result"`
+	Levels   []string  `json:"levels"`
+	Time     time.Time `json:"time,omitzero"` // its timeVerified
 }

@@ -85,6 +85,7 @@ type ScanNeeds struct {
 type ProvenanceNeeds struct {
 	Builders []string
 	SignedBy *SignedBy // for statements attached with cosign; nil: Cloud Build's only
+	Summary  *SignedBy // for verification summaries of an earlier stage; nil: not asked for
 }
 
 // SBOMNeeds says which bills of materials are worth verifying.

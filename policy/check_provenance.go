@@ -16,11 +16,15 @@ func provenanceCheck() check {
 		needs: func(s *Spec, n *attestor.Needs) {
 			if p := s.Provenance; p != nil {
 				n.Provenance = &attestor.ProvenanceNeeds{Builders: p.Builders, SignedBy: p.SignedBy.rule()}
+				if p.VSA != nil {
+					n.Provenance.Summary = p.VSA.SignedBy.rule()
+				}
 			}
 		},
 		lacks: func(earlier, next attestor.Needs) string {
 			e, n := earlier.Provenance, next.Provenance
-			if n != nil && (e == nil || e.SignedBy.Text() != n.SignedBy.Text()) {
+			if n != nil && (e == nil || e.SignedBy.Text() != n.SignedBy.Text() ||
+				e.Summary.Text() != n.Summary.Text()) {
 				return "provenance was not verified by these rules"
 			}
 			return ""
@@ -36,6 +40,10 @@ func provenanceCheck() check {
 				"provenance: SLSA level %d or higher, builders %s, sources %s", p.SLSALevel, anyOf(p.Builders),
 				anyOf(p.Sources),
 			)}
+			if p.VSA != nil {
+				out = append(out, fmt.Sprintf("or a verification summary by %s with %s",
+					anyOf(p.VSA.Verifiers), strings.Join(p.VSA.Levels, ", ")))
+			}
 			for _, w := range p.ReusableWorkflows {
 				out = append(out, fmt.Sprintf(
 					"level 3: the reusable workflow %s at %s", w.Workflow, strings.Join(slices.Concat(w.Refs, w.Commits), ", "),
@@ -82,7 +90,13 @@ func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 		}
 	}
 
+	// A summary of an earlier stage is as good as a statement that meets the requirements. Of problems that are about
+	// summaries none is overlooked: the newest may be the one that was not read.
+	stage, satisfied, why := j.earlierStage(e)
 	switch {
+	case satisfied && len(problems) == 0:
+		best, level, nearest = true, max(level, stage), nil
+
 	// One statement that meets the requirements is enough: another one, which could not be read, cannot void it.
 	case best && len(nearest) == 0:
 		problems = slices.DeleteFunc(problems, func(f finding) bool {
@@ -92,7 +106,7 @@ func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 		problems = append(problems, nearest...)
 	case len(problems) == 0:
 		problems = append(problems, deny(
-			attestor.CodeProvenanceMissing, j.ev.Image.Sibling(e.Digest).String(), "no verified provenance was found",
+			attestor.CodeProvenanceMissing, j.ev.Image.Sibling(e.Digest).String(), "no verified provenance was found"+why,
 			"build with Cloud Build, options.requestedVerifyOption: VERIFIED, or attach a signed statement and name its signer in spec.provenance.signedBy",
 		))
 	}
@@ -251,7 +265,8 @@ func (v *validator) provenance(p *Provenance) {
 		}
 	}
 
-	if p.SLSALevel == 0 && len(p.Builders) == 0 && len(p.Sources) == 0 {
+	v.stageVSA(path+".vsa", p)
+	if p.SLSALevel == 0 && len(p.Builders) == 0 && len(p.Sources) == 0 && p.VSA == nil {
 		v.at(path, "demands nothing: give slsaLevel, builders or sources, or leave it out")
 	}
 	v.signedBy(path+".signedBy", p.SignedBy)

@@ -169,7 +169,19 @@ type Provenance struct {
 	SignedBy      *SignedBy  `json:"signedBy,omitempty" jsonschema_description:"Who signs statements attached with cosign. Absent: only Cloud Build's own count."`
 	EffectiveFrom *Effective `json:"effectiveFrom,omitempty" jsonschema_description:"From when images without such provenance are refused. Absent: now."`
 
+	VSA *StageVSA `json:"vsa,omitempty" jsonschema_description:"Verification summaries (SLSA VSA) of an earlier stage that count in place of a statement of the build. Absent: none."`
+
 	ReusableWorkflows []ReusableWorkflow `json:"reusableWorkflows,omitempty" jsonschema_description:"Reusable workflows of GitHub Actions whose statements count as SLSA level 3. Absent: those of slsa-github-generator."`
+}
+
+// StageVSA says whose verification summaries count as evidence of an earlier stage.
+type StageVSA struct {
+	Verifiers []string           `json:"verifiers" jsonschema:"required" jsonschema_description:"verifier.id, exactly."`
+	SignedBy  *SignedBy          `json:"signedBy" jsonschema:"required" jsonschema_description:"Who signs them."`
+	Levels    []string           `json:"levels" jsonschema:"required" jsonschema_description:"verifiedLevels, all of which they must have: SLSA_BUILD_LEVEL_1 to 3 as a minimum, SLSA_BUILD_LEVEL_UNEVALUATED for no level of the build, others exactly."`
+	Policies  []string           `json:"policies,omitempty" jsonschema_description:"policy.uri, exactly. Required beside builders or sources, which such a policy must have demanded. Absent: any."`
+	Resources []attestor.Pattern `json:"resources,omitempty" jsonschema_description:"Repositories that resourceUri may name. Absent: the image's own."`
+	MaxAge    Duration           `json:"maxAge" jsonschema:"default=0" jsonschema_description:"The oldest timeVerified. 0: any."`
 }
 
 // ReusableWorkflow is a workflow that was vetted, at the references that were.

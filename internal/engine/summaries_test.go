@@ -174,6 +174,42 @@ func TestSummaries(t *testing.T) {
 	}
 }
 
+// TestSummaryOfAnEarlierStage: what one policy published is evidence for the next, for what it says and for its image.
+func TestSummaryOfAnEarlierStage(t *testing.T) {
+	t.Parallel()
+	w := newPublishingWorld(t, "passed")
+	image := w.push("app/good", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "good"}))
+	if a := w.post(image, false); a.decision.Verdict != attestor.Pass {
+		t.Fatalf("the first stage: %d %s", a.status, a.body)
+	}
+	other := w.push("app/other", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "other"}))
+
+	// The second stage asks for the first one's, and for nothing that only the first could know.
+	w.stop()
+	staged := func(levels string) string {
+		return strings.Replace(publishing("passed"), "  breakGlass:", `  provenance: {vsa: {verifiers: ["https://gate.example/attestor"], signedBy: {key: `+
+			w.passes+`}, levels: `+levels+`}}
+  breakGlass:`, 1)
+	}
+	w.writePolicy(staged("[SLSA_BUILD_LEVEL_UNEVALUATED]"))
+	w.start()
+	if a := w.post(image, false); a.decision.Verdict != attestor.Pass || len(a.decision.Summaries) != 1 ||
+		!slices.Equal(a.decision.Summaries[0].Levels, []string{"SLSA_BUILD_LEVEL_UNEVALUATED"}) {
+		t.Errorf("the second stage: %d %s", a.status, a.body)
+	}
+
+	w.stop()
+	w.writePolicy(staged("[STAGE]"))
+	w.start()
+	if a := w.post(image, true); a.decision.Verdict != attestor.Deny || !slices.Contains(a.codes(), attestor.CodeProvenanceMissing) ||
+		!strings.Contains(string(a.body), "STAGE is required") {
+		t.Errorf("a level that the summary does not have: %d %s", a.status, a.body)
+	}
+	if a := w.post(other, true); a.decision.Verdict != attestor.Deny || !strings.Contains(string(a.body), "nor a verification summary") {
+		t.Errorf("an image without one: %d %s", a.status, a.body)
+	}
+}
+
 // TestSummariesBeforeAttestations: where the summary cannot be stored, the answer is an error and nothing is attested.
 func TestSummariesBeforeAttestations(t *testing.T) {
 	t.Parallel()

@@ -268,6 +268,12 @@ func (a attached) Attestations(ctx context.Context, img attestor.Image, _ attest
 	return out, nil
 }
 
+func (a attached) EveryAttestation(
+	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
+) ([]signed.Statement, error) {
+	return a.Attestations(ctx, img, rule, predicateTypes)
+}
+
 func TestAttachedKeepsTheContract(t *testing.T) {
 	const slsa = "https://slsa.dev/provenance/v1"
 	none, _ := occurrences(t, sample)

@@ -27,6 +27,10 @@ type Attached interface {
 	Attestations(
 		ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
 	) ([]signed.Statement, error)
+	// EveryAttestation is an error unless every statement was read: for those that can speak against an image.
+	EveryAttestation(
+		ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
+	) ([]signed.Statement, error)
 }
 
 // Registry reads what refers to an image in its registry. [referrers.Client] is one.
@@ -88,6 +92,9 @@ func (s *Source) Provenance(
 	if needs.SignedBy != nil {
 		s.attached(ctx, images, *needs.SignedBy, c)
 	}
+	if needs.Summary != nil {
+		s.summaries(ctx, images, *needs.Summary, c)
+	}
 
 	// One verified statement suffices here. Those that were refused beside it
 	// cannot void it: anyone who may attach statements could then block an image. Nor
@@ -134,7 +141,8 @@ func same(p, q attestor.Provenance) bool {
 	return p.Source == q.Source && p.Builder == q.Builder && p.PredicateType == q.PredicateType && p.KeyID == q.KeyID &&
 		fmt.Sprint(p.Workflow) == fmt.Sprint(q.Workflow) &&
 		p.SourceURI == q.SourceURI && p.Ref == q.Ref && p.Commit == q.Commit && p.SLSALevel == q.SLSALevel &&
-		fmt.Sprint(p.Materials) == fmt.Sprint(q.Materials)
+		fmt.Sprint(p.Materials) == fmt.Sprint(q.Materials) &&
+		fmt.Sprint(p.Summary) == fmt.Sprint(q.Summary)
 }
 
 // reject counts a statement that was read and does not verify.

@@ -72,10 +72,19 @@ func ProvenanceSource(t *testing.T, s interface {
 // Attachments is the suite of provenance.Attached, for any type of statement.
 func Attachments[S any](t *testing.T, a interface {
 	Attestations(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]S, error)
+	EveryAttestation(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]S, error)
 }, with, without attestor.Image, rule attestor.SignedBy, predicateType string) {
 	got, err := a.Attestations(t.Context(), with, rule, []string{predicateType})
 	if err != nil || len(got) == 0 {
 		t.Errorf("of the image with a statement: %d, %v", len(got), err)
+	}
+	got, err = a.EveryAttestation(t.Context(), with, rule, []string{predicateType})
+	if err != nil || len(got) == 0 {
+		t.Errorf("every one of the image with a statement: %d, %v", len(got), err)
+	}
+	got, err = a.EveryAttestation(gone(t), without, rule, []string{predicateType})
+	if err == nil || len(got) != 0 {
+		t.Errorf("every one, asked with an ended context: %d, %v", len(got), err)
 	}
 	got, err = a.Attestations(t.Context(), with, rule, []string{"https://example.com/another/type"})
 	if err != nil || len(got) != 0 {
