@@ -99,5 +99,5 @@ func TestSimulateGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	runs(2, "is not what a simulation kept", "--resume", kept)
-	runs(0, "a SAMPLE (1 of 5): 40 recorded decisions", "--sample", "5")
+	runs(0, "a SAMPLE of one in 5 decisions: 40 recorded decisions", "--sample", "5")
 }
