@@ -8,7 +8,7 @@ UNRACED := -gcflags=modernc.org/sqlite/...=-race=false -gcflags=modernc.org/libc
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race $(UNRACED))
 LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help docs run test test-all kill check build bench image emulator-image release fuzz mutate parts clean
+.PHONY: help docs run test test-all kill check build bench image emulator-image release trial fuzz mutate parts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,10 @@ build: ## bin/attestor
 bench: ## round trips, rates, CPU and memory against stand-ins, as Markdown
 	@mkdir -p bin
 	$(GO) run ./bench -out bin/bench.md $(BENCH)
+
+# In a throw-away project, with the credentials of the environment; docs/trial.md says what it makes, asks and deletes.
+trial: ## what the gate assumes about Google, asked of PROJECT, into trial.json; ARGS=-sweep deletes what earlier runs left
+	$(GO) run ./deploy/trial -project '$(PROJECT)' -out trial.json $(ARGS)
 
 # Every fuzz target of this module for FUZZTIME, on the cores there are. A seed that grows the corpus is not minimised for
 # minutes: what makes a parser fail is small.

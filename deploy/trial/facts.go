@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
+	"cloud.google.com/go/kms/apiv1/kmspb"
+	"google.golang.org/api/iterator"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+)
+
+// code is the outcome of a call in one word.
+func code(err error) string { return status.Code(err).String() }
+
+// askKeys: what the gate checks of each answer of Cloud KMS, and how a key that is switched off refuses.
+func (t *trial) askKeys(ctx context.Context, w *world) error {
+	sum := sha256.Sum256([]byte("trial"))
+	request := &kmspb.AsymmetricSignRequest{
+		Name: w.version, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum[:]}}, DigestCrc32C: checksum(sum[:]),
+	}
+	signed, err := t.keys.AsymmetricSign(ctx, request)
+	if err != nil {
+		return fmt.Errorf("signing: %w", err)
+	}
+	public, err := t.keys.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: w.version})
+	if err != nil {
+		return fmt.Errorf("reading the public key: %w", err)
+	}
+	t.found("kms-answers", "Does a signature's answer name the version, confirm the digest's checksum and carry the signature's, and the public key that of its PEM?",
+		"true true true true", fmt.Sprint(signed.GetName() == w.version, signed.GetVerifiedDigestCrc32C(),
+			proto.Equal(signed.GetSignatureCrc32C(), checksum(signed.GetSignature())),
+			proto.Equal(public.GetPemCrc32C(), checksum([]byte(public.GetPem())))))
+
+	damaged := proto.CloneOf(request)
+	damaged.DigestCrc32C.Value++
+	_, err = t.keys.AsymmetricSign(ctx, damaged)
+	t.found("kms-checksum", "What does a digest with another checksum get?", codes.InvalidArgument.String(), code(err))
+
+	state := func(s kmspb.CryptoKeyVersion_CryptoKeyVersionState) error {
+		_, err := t.keys.UpdateCryptoKeyVersion(ctx, &kmspb.UpdateCryptoKeyVersionRequest{
+			CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: w.version, State: s}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"state"}},
+		})
+		return err
+	}
+	if err := state(kmspb.CryptoKeyVersion_DISABLED); err != nil {
+		return fmt.Errorf("disabling the key: %w", err)
+	}
+	_, err = t.keys.AsymmetricSign(ctx, request)
+	says := strings.Contains(status.Convert(err).Message(), "is not enabled, current state is: DISABLED")
+	t.found("kms-disabled", "What does a disabled key answer, and does it name its state?", codes.FailedPrecondition.String()+" true",
+		fmt.Sprint(code(err), " ", says))
+	if err := state(kmspb.CryptoKeyVersion_ENABLED); err != nil {
+		return fmt.Errorf("enabling the key: %w", err)
+	}
+	return nil
+}
+
+// askValidation: Binary Authorization counts what the gate signs, and not for another image.
+func (t *trial) askValidation(ctx context.Context, w *world) error {
+	image := t.image("validated")
+	o, err := t.attestation(ctx, w, image, "")
+	if err != nil {
+		return err
+	}
+	verdict := func(resource string) string {
+		v, err := t.validate.ValidateAttestationOccurrence(ctx, &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+			Attestor: w.attestor, Attestation: o.GetAttestation(), OccurrenceNote: w.note, OccurrenceResourceUri: resource,
+		})
+		if err != nil {
+			return code(err)
+		}
+		return v.GetResult().String()
+	}
+	t.found("validate-own", "Does the service verify what the gate signs?", "VERIFIED", verdict(image))
+	t.found("validate-scheme", "The same, where the resource has a scheme?", "VERIFIED", verdict("https://"+image))
+	t.found("validate-other", "Does the attestation of one image count for another?", "ATTESTATION_NOT_VERIFIABLE", verdict(t.image("another")))
+	return nil
+}
+
+// askAttestations: what makes an attestation a duplicate, and whether it can be changed.
+func (t *trial) askAttestations(ctx context.Context, w *world) error {
+	image := t.image("attested")
+	create := func(comment string) (*grafeaspb.Occurrence, error) {
+		o, err := t.attestation(ctx, w, image, comment)
+		if err != nil {
+			return nil, err
+		}
+		return t.create(ctx, o)
+	}
+
+	made, err := create("")
+	if err != nil {
+		return fmt.Errorf("creating an attestation: %w", err)
+	}
+	_, same := create("")
+	_, other := create(`,"optional":{"trial":"2"}`)
+	unique := "none"
+	switch {
+	case status.Code(other) == codes.AlreadyExists:
+		unique = "note+resource"
+	case status.Code(same) == codes.AlreadyExists:
+		unique = "note+resource+payload"
+	case same != nil || other != nil:
+		return fmt.Errorf("creating further attestations: %w", errors.Join(same, other))
+	}
+	t.report.Behaviour.Uniqueness = unique
+	t.found("attestation-unique", "What makes an attestation ALREADY_EXISTS?", "note+resource", unique)
+
+	changed := proto.CloneOf(made)
+	changed.Remediation = "trial"
+	_, err = t.grafeas.UpdateOccurrence(ctx, &grafeaspb.UpdateOccurrenceRequest{
+		Name: made.GetName(), Occurrence: changed, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"remediation"}},
+	})
+	refused := err != nil
+	t.report.Behaviour.RefuseUpdates = &refused
+	t.found("attestation-update", "Can an attestation be updated?", "OK", code(err))
+	return nil
+}
+
+// askLists: how soon a list shows what was created, the filters that the gate sends, and pages.
+func (t *trial) askLists(ctx context.Context, w *world) error {
+	image := t.image("listed")
+	o, err := t.attestation(ctx, w, image, "")
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if _, err := t.create(ctx, o); err != nil {
+		return fmt.Errorf("creating an attestation: %w", err)
+	}
+	bySuffix := fmt.Sprintf("has_suffix(resourceUrl, %q)", image[len(image)-71:])
+	if err := t.appears(ctx, w, bySuffix, start); err != nil {
+		return err
+	}
+
+	for _, f := range []struct{ id, filter, assumed string }{
+		{"filter-suffix", bySuffix, "1"},
+		{"filter-equals", fmt.Sprintf("(kind = \"ATTESTATION\") AND ((resourceUrl = %q) OR (resourceUrl = %q))", "https://"+image, image), "1"},
+		{"filter-other", fmt.Sprintf("has_suffix(resourceUrl, %q)", strings.Repeat("0", 64)), "0"},
+		{"filter-unknown", "severe", codes.InvalidArgument.String()},
+	} {
+		t.found(f.id, "How many attestations does a note list for a filter of this form, or which error?", f.assumed, t.count(ctx, w.note, f.filter))
+	}
+
+	it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note, PageSize: 1})
+	_, err = it.Next()
+	t.found("page-token", "Is a page of one of several followed by a token?", "true", fmt.Sprint(err == nil && it.PageInfo().Token != ""))
+	_, err = t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note, PageToken: "nonsense"}).Next()
+	t.found("page-token-unknown", "What does a token get that nobody gave?", codes.InvalidArgument.String(), code(err))
+	return nil
+}
+
+// appears waits until a list shows one entry.
+func (t *trial) appears(ctx context.Context, w *world, filter string, start time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, t.lag)
+	defer cancel()
+	for first := true; ; first = false {
+		n := t.count(ctx, w.note, filter)
+		if n != "0" && n != "1" {
+			return fmt.Errorf("listing: %s", n)
+		}
+		if n == "1" {
+			lag := time.Since(start).Round(100 * time.Millisecond)
+			if first {
+				lag = 0 // the first list had it
+			}
+			t.report.Behaviour.ListLag = lag.String()
+			t.found("list-lag", "Does the first list after a creation show it, or after how long?", "0s", lag.String())
+			return nil
+		}
+
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("a new attestation is not in its note's list: %w", ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// count is how many occurrences a note lists, or the error's code.
+func (t *trial) count(ctx context.Context, note, filter string) string {
+	n := 0
+	for it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: note, Filter: filter}); ; n++ {
+		_, err := it.Next()
+		if errors.Is(err, iterator.Done) {
+			return fmt.Sprint(n)
+		}
+		if err != nil {
+			return code(err)
+		}
+	}
+}
+
+// askNotes: who may attach to a note, of which the gate's trust in Google's own notes depends.
+func (t *trial) askNotes(ctx context.Context, w *world) error {
+	attach := func(note string) error {
+		o := &grafeaspb.Occurrence{
+			NoteName: note, ResourceUri: "https://" + t.image("scanned"),
+			Details: &grafeaspb.Occurrence_Discovery{Discovery: &grafeaspb.DiscoveryOccurrence{
+				AnalysisStatus: grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
+			}},
+		}
+		_, err := t.create(ctx, o)
+		return err
+	}
+
+	t.found("note-missing", "What does an occurrence of a note get that is not there?", codes.NotFound.String(), code(attach(t.parent+"/notes/"+t.run+"-none")))
+	t.found("note-kind", "What does an occurrence of another kind than its note's get?", codes.InvalidArgument.String(), code(attach(w.note)))
+
+	// The one that matters most: a project that could write this would declare its own images scanned.
+	err := attach("projects/goog-analysis/notes/PACKAGE_VULNERABILITY")
+	refused := err != nil
+	t.report.Behaviour.NoProviderNotes = &refused
+	t.found("note-of-google", "Can anybody attach a finished scan to the note of Google's scanner?", codes.PermissionDenied.String(), code(err))
+	return nil
+}

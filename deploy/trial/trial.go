@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	binauthz "cloud.google.com/go/binaryauthorization/apiv1"
+	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
+	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
+	grafeas "cloud.google.com/go/grafeas/apiv1"
+	kms "cloud.google.com/go/kms/apiv1"
+	"google.golang.org/api/iterator"
+	"google.golang.org/api/option"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+)
+
+// prefix begins the name of all that a trial makes, so that a later one finds it.
+const prefix = "attestor-trial-"
+
+// tearDownTime is how long deleting may take after an interruption.
+const tearDownTime = 2 * time.Minute
+
+// clients are the official ones.
+type clients struct {
+	analysis *containeranalysis.Client
+	grafeas  *grafeas.Client
+	keys     *kms.KeyManagementClient
+	binauthz *binauthz.BinauthzManagementClient
+	validate *binauthz.ValidationHelperClient
+}
+
+// dial connects with the credentials of the environment, or to an emulator with none.
+func dial(ctx context.Context, emulator string) (c clients, err error) {
+	var o []option.ClientOption
+	if emulator != "" {
+		o = []option.ClientOption{
+			option.WithEndpoint(emulator), option.WithoutAuthentication(),
+			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+		}
+	}
+
+	var errs [4]error
+	c.analysis, errs[0] = containeranalysis.NewClient(ctx, o...)
+	c.keys, errs[1] = kms.NewKeyManagementClient(ctx, o...)
+	c.binauthz, errs[2] = binauthz.NewBinauthzManagementClient(ctx, o...)
+	c.validate, errs[3] = binauthz.NewValidationHelperClient(ctx, o...)
+	if err := errors.Join(errs[:]...); err != nil {
+		return c, errors.Join(fmt.Errorf("connecting: %w", err), c.close())
+	}
+	c.grafeas = c.analysis.GetGrafeasClient()
+	return c, nil
+}
+
+func (c clients) close() error {
+	var errs []error
+	if c.analysis != nil {
+		errs = append(errs, c.analysis.Close())
+	}
+	if c.keys != nil {
+		errs = append(errs, c.keys.Close())
+	}
+	if c.binauthz != nil {
+		errs = append(errs, c.binauthz.Close())
+	}
+	if c.validate != nil {
+		errs = append(errs, c.validate.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// A trial asks, and remembers how to delete what it made.
+type trial struct {
+	clients
+	parent string // projects/PROJECT
+	run    string // the name of all that it makes
+	lag    time.Duration
+	log    io.Writer
+	report report
+	undo   []undo
+}
+
+// An undo deletes one thing.
+type undo struct {
+	what string
+	do   func(context.Context) error
+}
+
+func newTrial(project, emulator string, lag time.Duration, c clients, log io.Writer) *trial {
+	against := "google"
+	if emulator != "" {
+		against = "emulator"
+	}
+	var id [4]byte
+	_, _ = rand.Read(id[:]) // never fails, by its documentation
+	return &trial{
+		clients: c, parent: "projects/" + project, run: prefix + hex.EncodeToString(id[:]), lag: lag, log: log,
+		report: report{
+			Format: "attestor-trial/1", Against: against, Facts: []fact{}, Left: []string{}, NotAsked: notAsked(),
+		},
+	}
+}
+
+// later has something deleted in the end. It is called before the thing is made: a call whose answer was lost may have
+// made it.
+func (t *trial) later(what string, do func(context.Context) error) {
+	t.undo = append(t.undo, undo{what, do})
+}
+
+// tearDown deletes in the opposite order, whatever ended the trial, and answers what is left.
+func (t *trial) tearDown(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tearDownTime)
+	defer cancel()
+
+	left := []string{}
+	for _, u := range slices.Backward(t.undo) {
+		// What was never made need not be deleted.
+		if err := u.do(ctx); err != nil && status.Code(err) != codes.NotFound {
+			left = append(left, t.nameless(u.what+": "+err.Error()))
+		}
+	}
+	t.undo = nil
+	return left
+}
+
+// nameless has neither the project nor this run's names.
+func (t *trial) nameless(text string) string {
+	return strings.NewReplacer(t.run, "RUN", strings.TrimPrefix(t.parent, "projects/"), "PROJECT").Replace(text)
+}
+
+// found records a fact.
+func (t *trial) found(id, question, assumed, found string) {
+	found = t.nameless(found)
+	t.report.Facts = append(t.report.Facts, fact{id, question, assumed, found, found == assumed})
+	mark := "as assumed"
+	if found != assumed {
+		mark = "DIFFERS, assumed " + assumed
+	}
+	fmt.Fprintf(t.log, "%-24s %s (%s)\n", id, found, mark)
+}
+
+// ask asks everything, and ends with the first thing that stands in the way of the rest.
+func (t *trial) ask(ctx context.Context) error {
+	w, err := t.prepare(ctx)
+	if err != nil {
+		return fmt.Errorf("preparing: %w", err)
+	}
+	for _, step := range []func(context.Context, *world) error{
+		t.askKeys, t.askValidation, t.askAttestations, t.askLists, t.askNotes,
+	} {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("interrupted: %w", err)
+		}
+		if err := step(ctx, w); err != nil {
+			return err
+		}
+	}
+	t.report.Complete = true
+	return nil
+}
+
+// sweep deletes what earlier trials left.
+func (t *trial) sweep(ctx context.Context) error {
+	var errs []error
+	attestors := t.binauthz.ListAttestors(ctx, &binaryauthorizationpb.ListAttestorsRequest{Parent: t.parent})
+	for {
+		a, err := attestors.Next()
+		if errors.Is(err, iterator.Done) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("listing attestors: %w", err)
+		}
+		if strings.HasPrefix(a.GetName(), t.parent+"/attestors/"+prefix) {
+			errs = append(errs, t.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: a.GetName()}))
+		}
+	}
+
+	notes := t.grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: t.parent})
+	for {
+		n, err := notes.Next()
+		if errors.Is(err, iterator.Done) {
+			return errors.Join(errs...)
+		}
+		if err != nil {
+			return fmt.Errorf("listing notes: %w", err)
+		}
+		if strings.HasPrefix(n.GetName(), t.parent+"/notes/"+prefix) {
+			errs = append(errs, t.deleteAttestations(ctx, n.GetName()),
+				t.grafeas.DeleteNote(ctx, &grafeaspb.DeleteNoteRequest{Name: n.GetName()}))
+		}
+	}
+}
+
+// deleteAttestations deletes what is attached to a note, of this project.
+func (t *trial) deleteAttestations(ctx context.Context, note string) error {
+	var errs []error
+	for it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: note}); ; {
+		o, err := it.Next()
+		if errors.Is(err, iterator.Done) {
+			return errors.Join(errs...)
+		}
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		errs = append(errs, t.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}))
+	}
+}
