@@ -15,13 +15,14 @@ const (
 	ActionRejudge    Action = "rejudge" // events and re-judging
 	ActionBreakGlass Action = "break-glass"
 	ActionPosture    Action = "posture"
+	ActionPrune      Action = "prune" // deleting decisions that are older than the retention
 )
 
 // Actions lists them all.
 func Actions() []Action {
 	return []Action{
 		ActionAttest, ActionCheck, ActionRead, ActionSimulate,
-		ActionRevoke, ActionRejudge, ActionBreakGlass, ActionPosture,
+		ActionRevoke, ActionRejudge, ActionBreakGlass, ActionPosture, ActionPrune,
 	}
 }
 

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -15,7 +16,10 @@ import (
 )
 
 // A postgresEngine stores decisions in a database that several instances share.
-type postgresEngine struct{ dsn string }
+type postgresEngine struct {
+	dsn   string
+	conns int // at most; 0: postgresConns
+}
 
 const (
 	postgresConns       = 10
@@ -50,8 +54,9 @@ func (e *postgresEngine) open(ctx context.Context) (read, write *sql.DB, err err
 	}
 
 	db := stdlib.OpenDB(*c)
-	db.SetMaxOpenConns(postgresConns)
-	db.SetMaxIdleConns(postgresIdle)
+	conns := cmp.Or(e.conns, postgresConns)
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(max(min(conns, postgresIdle), conns/2))
 	if err := db.PingContext(ctx); err != nil {
 		return nil, nil, errors.Join(err, db.Close())
 	}

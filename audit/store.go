@@ -25,13 +25,15 @@ var migrations embed.FS
 // Config says where decisions are stored: exactly one of SQLite, PostgreSQL
 // and None.
 type Config struct {
-	SQLite     string           // a file; it and its directory are created if missing
-	PostgreSQL string           // a connection string or URL, in libpq's syntax
-	None       bool             // nowhere: writes succeed and are not kept, reads are errors of kind Unsupported
-	Timeout    time.Duration    // of one call; 0: 10 s
-	Receivers  []Receiver       // of events
-	Log        *LogKey          // signs the record's log; nil: it is kept unsigned
-	Now        func() time.Time // required
+	SQLite     string // a file; it and its directory are created if missing
+	PostgreSQL string // a connection string or URL, in libpq's syntax
+	// Connections is how many connections to PostgreSQL there are at most; 0: 10.
+	Connections int
+	None        bool             // nowhere: writes succeed and are not kept, reads are errors of kind Unsupported
+	Timeout     time.Duration    // of one call; 0: 10 s
+	Receivers   []Receiver       // of events
+	Log         *LogKey          // signs the record's log; nil: it is kept unsigned
+	Now         func() time.Time // required
 }
 
 // A Store keeps decisions with their evidence, the history of bases' tags, and
@@ -106,7 +108,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	case c.SQLite != "":
 		s.engine = &sqliteEngine{path: c.SQLite}
 	default:
-		s.engine = &postgresEngine{dsn: c.PostgreSQL}
+		s.engine = &postgresEngine{dsn: c.PostgreSQL, conns: c.Connections}
 	}
 
 	if s.timeout <= 0 {

@@ -214,6 +214,9 @@ func TestScript(t *testing.T) {
 	if out, err := dryRun(image, "RUN_KEY="); err != nil || strings.Contains(out, "encryption-key") || strings.Contains(out, "cryptoKeyEncrypter") {
 		t.Errorf("with a key of Google's: %v\n%s", err, out)
 	}
+	if strings.Contains(out, "gate-prune") {
+		t.Error("the script deletes decisions although nobody asked for that")
+	}
 	if out, err := dryRun("us-west1-docker.pkg.dev/demo/prod/gate:v1"); err == nil || !strings.Contains(out, "not named by digest") {
 		t.Errorf("an image by tag: %v\n%s", err, out)
 	}

@@ -10,8 +10,8 @@
 #   CONFIG=attestor.yaml EVENTS_CONFIG=events.yaml POLICY=starter.yaml deploy/gcloud.sh [PART…]
 #
 # Parts, in order: apis network identities registry signing log encryption admission
-# database services edge events. Without arguments, all of them. One more part, table, makes
-# what docs/events.md, "A table in BigQuery", needs. DRY_RUN=1 prints the commands and runs none.
+# database services edge events. Without arguments, all of them. Two more parts: table makes
+# what docs/events.md, "A table in BigQuery", needs, and prune the schedule of docs/record.md, "Retention". DRY_RUN=1 prints the commands and runs none.
 set -euo pipefail
 shopt -s inherit_errexit 2>/dev/null || true # a secret that could not be made ends the script; bash 4.4 and later
 
@@ -438,15 +438,20 @@ edge() {
 		--global --load-balancing-scheme EXTERNAL_MANAGED --address gate-edge --target-https-proxy gate-edge --ports 443
 }
 
+# events_uri is the address of gate-events.
+events_uri() {
+	if [[ -n $DRY_RUN ]]; then
+		echo "https://gate-events-123456789012.$REGION.run.app"
+	else
+		gcloud run services describe gate-events --region "$REGION" --project "$PROJECT" --format 'value(status.url)'
+	fi
+}
+
 events() {
 	local topic uri pubsub subscription
 	agent pubsub.googleapis.com
 	pubsub="serviceAccount:service-$(number)@gcp-sa-pubsub.iam.gserviceaccount.com"
-	if [[ -n $DRY_RUN ]]; then
-		uri=https://gate-events-123456789012.$REGION.run.app
-	else
-		uri=$(gcloud run services describe gate-events --region "$REGION" --project "$PROJECT" --format 'value(status.url)')
-	fi
+	uri=$(events_uri)
 	make pubsub topics describe gate-dead -- pubsub topics create gate-dead --message-retention-duration 7d
 	make pubsub subscriptions describe gate-dead -- pubsub subscriptions create gate-dead --topic gate-dead --message-retention-duration 7d --expiration-period never
 	# Pub/Sub's service agent moves dead letters, and creates the tokens of the one account that it calls as.
@@ -490,6 +495,16 @@ table() {
 		--bigquery-table "$PROJECT:gate.decisions" --use-topic-schema --message-retention-duration 7d --expiration-period never
 }
 
+# prune makes the schedule that deletes decisions which are older than store.retention of the configuration: a run works for
+# 90 seconds, and the next one goes on.
+prune() {
+	local uri
+	uri=$(events_uri)
+	make scheduler jobs describe gate-prune --location "$REGION" -- scheduler jobs create http gate-prune --location "$REGION" \
+		--schedule '*/10 2 * * *' --time-zone Etc/UTC --uri "$uri/v1/prune" --http-method post --headers Content-Type=application/json \
+		--oidc-service-account-email "$(account gate-pusher)" --oidc-token-audience "$uri" --attempt-deadline 180s --max-retry-attempts 1
+}
+
 # bigquery runs bq, gcloud's own program for BigQuery.
 bigquery() {
 	if [[ -n $DRY_RUN ]]; then
@@ -505,7 +520,7 @@ if [[ $# -eq 0 ]]; then
 	set -- "${all[@]}"
 fi
 for part in "$@"; do
-	[[ " ${all[*]} table " == *" $part "* ]] || { echo "gcloud.sh: no part $part: there are ${all[*]} table" >&2; exit 2; }
+	[[ " ${all[*]} table prune " == *" $part "* ]] || { echo "gcloud.sh: no part $part: there are ${all[*]} table prune" >&2; exit 2; }
 	echo "== $part"
 	"$part"
 done

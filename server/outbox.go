@@ -56,7 +56,7 @@ func (k *call) everywhere(a attestor.Action) error {
 		return nil
 	}
 	return &attestor.Error{
-		Kind: attestor.Forbidden, Msg: "events are of every repository, and this identity does not have the right " + string(a) + " for all",
+		Kind: attestor.Forbidden, Msg: "this is about every repository, and this identity does not have the right " + string(a) + " for all",
 		Fix: "ask an administrator of the gate for the right " + string(a) + ` on images ["**"]`,
 	}
 }

@@ -58,6 +58,9 @@ type Config struct {
 	// /v1/rejudge. New fills in the fields that this Config has too.
 	Watch *watch.Config
 
+	// Prune deletes what is older than the retention. Nil: POST /v1/prune answers 501.
+	Prune func(ctx context.Context) (Pruned, error)
+
 	// Pages serves GET of the paths that are not the API, to callers with the right
 	// to read. Nil: those paths answer 404. [CallerFrom] returns the caller.
 	Pages http.Handler

@@ -141,6 +141,12 @@ type Store struct {
 	SQLite string `yaml:"sqlite"`
 	// Postgres is a file that holds the connection string, for any number of instances.
 	Postgres string `yaml:"postgres"`
+	// Connections is how many connections to PostgreSQL an instance has at most, 2 to
+	// 500. Default: 10.
+	Connections int `yaml:"connections"`
+	// Retention is how long decisions are kept: POST /v1/prune deletes older ones, when
+	// a scheduler calls it. At least 30d. Default: they are kept.
+	Retention when.Duration `yaml:"retention"`
 	// None keeps no decisions: history, explanation and simulation answer 501.
 	None bool `yaml:"none"`
 }

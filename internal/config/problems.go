@@ -6,6 +6,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -156,8 +157,34 @@ func (s Store) problems(getenv func(string) string) []error {
 	case s.SQLite != "" && getenv("K_SERVICE") != "":
 		return []error{errors.New("store.sqlite: Cloud Run's disk does not last; use store.postgres, or store.none")}
 	}
-	return nil
+
+	var out []error
+	switch {
+	case s.Connections == 0:
+	case s.Postgres == "":
+		out = append(out, errors.New("store.connections: it is for store.postgres; an SQLite file needs none"))
+	case s.Connections < minConnections || s.Connections > maxConnections:
+		out = append(out, fmt.Errorf("store.connections: %d: want %d to %d", s.Connections, minConnections, maxConnections))
+	}
+
+	// A typing error here would delete what an auditor asks for.
+	switch retention := time.Duration(s.Retention); {
+	case retention == 0:
+	case s.None:
+		out = append(out, errors.New("store.retention: a gate that keeps no decisions (store.none) deletes none"))
+	case retention < minRetention:
+		out = append(out, errors.New("store.retention: want at least 30d"))
+	}
+	return out
 }
+
+const (
+	// minConnections is what a decision needs beside a list.
+	minConnections = 2
+	maxConnections = 500
+	// minRetention is the period of reports and simulations.
+	minRetention = 30 * 24 * time.Hour
+)
 
 func (i Identity) problems() []error {
 	var out []error

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/posture"
+	"github.com/attestor-gate/attestor/server"
 )
 
 // What the tests hold to the contracts of the packages that ask for it.
@@ -33,6 +35,11 @@ func Postures(e *Engine) (postures, error) { return e.newPostures() }
 func PosturesOf(j *posture.Judge) postures { return postures{j} }
 
 func Named(s attestor.Scanner) named { return named{Scanner: s} }
+
+// Prune deletes within a time.
+func Prune(ctx context.Context, s *audit.Store, before time.Time, atMost time.Duration) (server.Pruned, error) {
+	return prune(ctx, s, before, atMost)
+}
 
 func Witnessed(r attestor.Recorder, recorded func(attestor.Record)) witnessed {
 	return witnessed{r, recorded}

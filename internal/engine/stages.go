@@ -77,7 +77,7 @@ func witnesses(l config.Log) ([]*witness.Client, error) {
 
 // recordOf says where the record is, by the configuration.
 func recordOf(c config.Store) (audit.Config, error) {
-	out := audit.Config{Now: time.Now, None: c.None, SQLite: c.SQLite}
+	out := audit.Config{Now: time.Now, None: c.None, SQLite: c.SQLite, Connections: c.Connections}
 	if c.Postgres != "" {
 		b, err := os.ReadFile(c.Postgres)
 		if err != nil {

@@ -49,6 +49,12 @@ variable "events_member" {
   type        = string
 }
 
+variable "prune" {
+  description = "true: a schedule has gate-events delete the decisions that are older than store.retention of its configuration. The pusher needs the action prune on images [\"**\"] there."
+  type        = bool
+  default     = false
+}
+
 variable "schedule" {
   description = "When admitted images are judged again, in UTC."
   type        = string
@@ -178,6 +184,35 @@ resource "google_cloud_scheduler_job" "rejudge" {
   http_target {
     http_method = "POST"
     uri         = "${var.uri}/v1/rejudge"
+    headers     = { "Content-Type" = "application/json" }
+    oidc_token {
+      service_account_email = var.pusher.email
+      audience              = var.uri
+    }
+  }
+}
+
+# Deletes the decisions that are older than store.retention of the configuration, at an hour of few builds. A run works for 90
+# seconds; what is left is deleted by the next one.
+resource "google_cloud_scheduler_job" "prune" {
+  count = var.prune ? 1 : 0
+
+  project          = var.project
+  name             = "gate-prune"
+  region           = var.region
+  schedule         = "*/10 2 * * *"
+  time_zone        = "Etc/UTC"
+  attempt_deadline = "180s"
+  description      = "Deletes decisions that are older than store.retention"
+
+  retry_config {
+    retry_count          = 1
+    min_backoff_duration = "30s"
+  }
+
+  http_target {
+    http_method = "POST"
+    uri         = "${var.uri}/v1/prune"
     headers     = { "Content-Type" = "application/json" }
     oidc_token {
       service_account_email = var.pusher.email
