@@ -178,8 +178,9 @@ func bash(t *testing.T, what, text string) {
 // in every name of the example, and refuses an image by tag.
 func TestScript(t *testing.T) {
 	digest := func(c string) string { return "@sha256:" + strings.Repeat(c, 64) }
+	var part []string
 	dryRun := func(image string, env ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), "bash", "gcloud.sh")
+		cmd := exec.CommandContext(t.Context(), "bash", append([]string{"gcloud.sh"}, part...)...) //nolint:gosec // our own arguments
 		cmd.Env = append(os.Environ(), "DRY_RUN=1", "PROJECT=demo", "REGION=us-west1", "IMAGE="+image, "PROXY_IMAGE=gcr.io/proxy"+digest("b"),
 			"API_HOST=gate.demo.example", "PAGES_HOST=pages.demo.example", "READERS=group:a@demo.example",
 			"CONFIG=cloudrun/gate/attestor.yaml", "EVENTS_CONFIG=cloudrun/gate-events/attestor.yaml", "POLICY=policies/starter.yaml")
@@ -217,6 +218,11 @@ func TestScript(t *testing.T) {
 	if strings.Contains(out, "gate-prune") {
 		t.Error("the script deletes decisions although nobody asked for that")
 	}
+	part = []string{"prune"}
+	if out, err := dryRun(image); err != nil || !strings.Contains(out, "jobs create http gate-prune") || !strings.Contains(out, "run.app/v1/prune") {
+		t.Errorf("the part prune: %v\n%s", err, out)
+	}
+	part = nil
 	if out, err := dryRun("us-west1-docker.pkg.dev/demo/prod/gate:v1"); err == nil || !strings.Contains(out, "not named by digest") {
 		t.Errorf("an image by tag: %v\n%s", err, out)
 	}
