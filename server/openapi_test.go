@@ -54,7 +54,7 @@ func operations() map[string]operation {
 		"GET /v1/decisions/{id}/policy": {url: "/v1/decisions/d000001/policy", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
 		"GET /v1/decisions/{id}/proof":  {url: "/v1/decisions/d000001/proof", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
 		"GET /log/checkpoint":           {url: "/log/checkpoint", ok: []int{200}},
-		"POST /v1/prune": {url: "/v1/prune", body: "{}", media: "application/json", ok: []int{200}},
+		"POST /v1/prune":                {url: "/v1/prune", body: "{}", media: "application/json", ok: []int{200}},
 		"GET /log/checkpoint/witnessed": {url: "/log/checkpoint/witnessed", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
 			404: func(_ *world, p *parts) (string, string) { p.unwitnessed = true; return "", "" },
 		}},

@@ -35,7 +35,9 @@ type parts struct {
 // with gives a server all its parts.
 func (p *parts) with(c *server.Config) {
 	c.Decisions, c.Policies, c.Attestations, c.Simulator, c.Posture = p, p, p, p, p
-	c.Prune = func(context.Context) (server.Pruned, error) { return server.Pruned{Decisions: 3, Complete: true}, p.err }
+	c.Prune = func(context.Context) (server.Pruned, error) {
+		return server.Pruned{Decisions: 3, Complete: true}, p.err
+	}
 	c.Log = &server.Log{
 		Proof:      func(_ context.Context, id string) ([]byte, error) { return []byte("proof of " + id), p.err },
 		Checkpoint: func(context.Context) ([]byte, error) { return []byte("checkpoint"), p.err },
