@@ -8,14 +8,25 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // fault gives a failed call the code, message and advice that the caller sees. A
 // call that was not made because the circuit is open keeps its own: trying again
 // later is all it needs.
+//
+// A quota that is used up is neither the image's fault nor the service's: the advice
+// is to ask more slowly.
 func fault(code attestor.Code, msg, fix string, err error) error {
 	if e, ok := errors.AsType[*attestor.Error](err); ok && e.Code == attestor.CodeCircuitOpen {
 		return e
+	}
+	if after, refused := throttle.Refusal(err); refused {
+		return &attestor.Error{
+			Kind: attestor.Upstream, Code: code, Err: err, After: after,
+			Msg: msg + ": the quota of its service is used up (RESOURCE_EXHAUSTED)",
+			Fix: "ask more slowly, or raise the quota in the project that the gate's credentials are of",
+		}
 	}
 	return &attestor.Error{Kind: attestor.Upstream, Code: code, Msg: msg, Fix: fix, Err: err}
 }

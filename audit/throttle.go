@@ -9,7 +9,7 @@ import (
 )
 
 // A Throttle observes responses that ask the client to wait: 429, and 503 with a
-// Retry-After header. It is safe for concurrent use.
+// Retry-After header; and it is told of quotas that are used up. It is safe for concurrent use.
 type Throttle struct {
 	now func() time.Time
 
@@ -20,6 +20,19 @@ type Throttle struct {
 
 // NewThrottle returns a Throttle that reads the time from now.
 func NewThrottle(now func() time.Time) *Throttle { return &Throttle{now: now} }
+
+// Complain notes that a service limits how often it is asked; after is how long it
+// asks to wait, 0 where it did not say.
+func (t *Throttle) Complain(after time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	now := t.now()
+	t.last = now
+	if at := now.Add(after); after > 0 && at.After(t.until) {
+		t.until = at
+	}
+}
 
 // Wrap returns a transport that observes the responses of inner.
 func (t *Throttle) Wrap(inner http.RoundTripper) http.RoundTripper { return observing{t, inner} }
@@ -37,18 +50,8 @@ func (t *Throttle) Since(moment time.Time) (after time.Duration, complained bool
 }
 
 func (t *Throttle) observe(resp *http.Response) {
-	now := t.now()
-	after, asks := throttle.Asks(resp, now)
-	if !asks {
-		return
-	}
-
-	t.mu.Lock()
-	defer t.mu.Unlock()
-
-	t.last = now
-	if at := now.Add(after); after > 0 && at.After(t.until) {
-		t.until = at
+	if after, asks := throttle.Asks(resp, t.now()); asks {
+		t.Complain(after)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // The roles that calls take, for messages.
@@ -74,6 +75,7 @@ func (o operation) explain(err error, within string) *attestor.Error {
 	case codes.ResourceExhausted:
 		e.Msg = fmt.Sprintf("the quota of %s is exhausted: could not %s (RESOURCE_EXHAUSTED)", o.service, did)
 		e.Fix = fmt.Sprintf("ask more slowly, or raise the quota of %s in project %s", o.api, o.project)
+		e.After, _ = throttle.Refusal(err)
 	case codes.Canceled:
 		e.Msg = fmt.Sprintf("the request ended before %s answered to %s", o.service, did)
 		e.Fix = "repeat the request"

@@ -20,6 +20,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/engine"
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 type auditFlags struct {
@@ -78,7 +79,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 		return err
 	}
 	a := &auditing{c: c, busy: audit.NewThrottle(time.Now), apart: artifactsApart{}}
-	q := question{policies: f.policies, options: engine.Options{Wrap: a.busy.Wrap, Recorded: a.recorded}}
+	q := question{policies: f.policies, options: engine.Options{Wrap: a.busy.Wrap, Limited: a.busy.Complain, Recorded: a.recorded}}
 	listed := newListing()
 
 	// Without a configuration, the registries are those of the images: they are listed before the judge is made.
@@ -196,7 +197,7 @@ func (a *auditing) recorded(r attestor.Record) { a.records.Store(r.Decision.ID, 
 // is an [audit.Throttled]: the sweep slows down and judges it again.
 func (a *auditing) admit(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
 	begun := time.Now()
-	d, err := a.judge.admit(ctx, attestor.Request{Image: ref, DryRun: true})
+	d, err := a.judge.admit(throttle.Background(ctx), attestor.Request{Image: ref, DryRun: true})
 	if e, ok := errors.AsType[*client.Error](err); ok && e.RetryAfter > 0 {
 		return d, &audit.Throttled{After: e.RetryAfter, Err: err}
 	}
@@ -271,15 +272,15 @@ func recordOf(ctx context.Context, j *judge, d attestor.Decision) attestor.Recor
 	return attestor.Record{Decision: d}
 }
 
-// throttled is the error of what came to nothing while the registry said that
-// it is asked too much; nil where it did not.
+// throttled is the error of what came to nothing while somebody said that
+// they are asked too much; nil where it did not.
 func throttled(t *audit.Throttle, begun time.Time) error {
 	after, complained := t.Since(begun)
 	if !complained {
 		return nil
 	}
 	return &audit.Throttled{After: after, Err: &attestor.Error{
-		Kind: attestor.TooMany, Msg: "the registry limits how often it is asked, and went on saying so",
+		Kind: attestor.TooMany, Msg: "the registry, or a quota of Google's services, limits how often it is asked, and went on saying so",
 		Fix: "run the same command again later; with --state it goes on where it stopped",
 	}}
 }

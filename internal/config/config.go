@@ -371,6 +371,21 @@ type Dependencies struct {
 	Outages int `yaml:"outages"`
 	// Pause is how long an open circuit asks nothing; then one call tries. 10s by default.
 	Pause when.Duration `yaml:"pause"`
+	// Rates bounds the calls a second of Google's services.
+	Rates Rates `yaml:"rates"`
+}
+
+// Rates holds the calls a second that each service is asked for at most, in the long run: what of the quota of its
+// project this process may use. 0: as many as are answered; after a refusal the rate is learnt.
+type Rates struct {
+	// ContainerAnalysis is of scans, notes and attestations.
+	ContainerAnalysis float64 `yaml:"containerAnalysis"`
+	// KMS is of signatures and public keys.
+	KMS float64 `yaml:"kms"`
+	// BinaryAuthorization is of attestors and policies.
+	BinaryAuthorization float64 `yaml:"binaryAuthorization"`
+	// ArtifactRegistry is of upload times.
+	ArtifactRegistry float64 `yaml:"artifactRegistry"`
 }
 
 // Timeouts holds one for each dependency; 10s each.

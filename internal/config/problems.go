@@ -63,6 +63,14 @@ func (c Config) problems(getenv func(string) string, profile ProfileCheck) []err
 	if c.Dependencies.InFlight < 0 || c.Dependencies.Outages < 0 {
 		bad("dependencies: inFlight and outages are counts")
 	}
+	for name, rate := range map[string]float64{
+		"containerAnalysis": c.Dependencies.Rates.ContainerAnalysis, "kms": c.Dependencies.Rates.KMS,
+		"binaryAuthorization": c.Dependencies.Rates.BinaryAuthorization, "artifactRegistry": c.Dependencies.Rates.ArtifactRegistry,
+	} {
+		if !(rate == 0 || rate >= 0.1 && rate <= 1e6) { // also what is no number
+			bad("dependencies.rates.%s: want calls a second from 0.1 to 1000000, or 0 for no limit", name)
+		}
+	}
 	if r := c.Rejudge; (r.Topic != "" || r.Subscription != "") &&
 		(!topicName.MatchString(r.Topic) || !subscriptionName.MatchString(r.Subscription)) {
 		bad("rejudge: want topic projects/PROJECT/topics/NAME " +

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // Config says when a circuit opens. Registry is required.
@@ -26,6 +27,13 @@ type Config struct {
 	Outages  int           // consecutive outages, without an answer between, that open the circuit; 0: 5
 	Pause    time.Duration // how long the circuit stays open before one call tries again; 0: 10 s
 	InFlight int           // concurrent calls of one dependency, beyond which calls wait; 0: 64
+
+	// Rates are the calls a second that a service is asked for at most, by its name. A
+	// service without one is asked as fast as it answers, and more slowly after it refused
+	// a call because a quota was used up. All calls of a process count against one quota
+	// of a service: that of the project of its credentials.
+	Rates   map[string]float64
+	Refused func(after time.Duration) // is told of each such refusal, and the time to wait if one was named; nil: nobody
 
 	Registry *prometheus.Registry
 	Tracer   trace.TracerProvider // nil: no spans
@@ -39,9 +47,11 @@ type Calls struct {
 	calls   *prometheus.CounterVec
 	latency *prometheus.HistogramVec
 	open    *prometheus.GaugeVec
+	paced   *prometheus.GaugeVec
 
 	mu       sync.Mutex
-	circuits map[string]*circuit // by name; guarded by mu
+	pacers   map[string]*throttle.Pacer // by service; guarded by mu
+	circuits map[string]*circuit        // by name; guarded by mu
 }
 
 // New returns Calls, or what is wrong with c.
@@ -70,10 +80,11 @@ func New(c Config) (*Calls, error) {
 	out := &Calls{
 		c:        c,
 		circuits: map[string]*circuit{},
+		pacers:   map[string]*throttle.Pacer{},
 		tracer:   c.Tracer.Tracer("github.com/attestor-gate/attestor/internal/dependency"),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attestor_dependency_calls_total",
-			Help: "Calls of a dependency by outcome: answered, outage, abandoned, refused (its circuit is open).",
+			Help: "Calls of a dependency by outcome: answered, outage, abandoned, refused (its circuit is open), quota (it was used up).",
 		}, []string{"dependency", "outcome"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "attestor_dependency_seconds", Help: "Time until a dependency answered, or did not.",
@@ -84,7 +95,12 @@ func New(c Config) (*Calls, error) {
 		}, []string{"dependency"}),
 	}
 
+	out.paced = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "attestor_dependency_rate", Help: "Calls a second that a service is asked for at most; 0: as many as it answers.",
+	}, []string{"dependency"})
+
 	return out, errors.Join(
+		c.Registry.Register(out.paced),
 		c.Registry.Register(out.calls),
 		c.Registry.Register(out.latency),
 		c.Registry.Register(out.open),
@@ -134,7 +150,7 @@ func (c *Calls) circuit(t target) *circuit {
 	k.breaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: t.name, Timeout: c.c.Pause,
 		ReadyToTrip:   func(n gobreaker.Counts) bool { return int64(n.ConsecutiveFailures) >= int64(c.c.Outages) },
-		IsSuccessful:  func(err error) bool { return outcomeOf(err) == answered },
+		IsSuccessful:  func(err error) bool { o := outcomeOf(err); return o == answered || o == exhausted },
 		IsExcluded:    func(err error) bool { return outcomeOf(err) == abandoned },
 		OnStateChange: func(name string, from, to gobreaker.State) { c.changed(name, t.label, from, to) },
 	})
@@ -164,6 +180,20 @@ func (c *Calls) changed(name, label string, from, to gobreaker.State) {
 	}
 }
 
+// pacer finds or makes the pacer of a service.
+func (c *Calls) pacer(service string) *throttle.Pacer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	p, ok := c.pacers[service]
+	if !ok {
+		p = throttle.NewPacer(c.c.Rates[service])
+		c.pacers[service] = p
+		c.paced.WithLabelValues(service).Set(p.Rate())
+	}
+	return p
+}
+
 // An outcome is the result of a call as the circuit counts it. Only an outage counts
 // against a dependency: one that answers 404 or "denied" works.
 type outcome string
@@ -173,6 +203,7 @@ const (
 	outage    outcome = "outage"
 	abandoned outcome = "abandoned" // by the caller, before an outcome was known
 	refused   outcome = "refused"   // not made, since the circuit is open
+	exhausted outcome = "quota"     // answered, by a refusal since a quota was used up
 )
 
 func (o outcome) Error() string { return string(o) }

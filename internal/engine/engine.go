@@ -52,6 +52,7 @@ type Options struct {
 
 	Scans    []string                                  // On-Demand scans to count beside the scanner's, by name
 	Wrap     func(http.RoundTripper) http.RoundTripper // around what is asked of registries; nil: nothing
+	Limited  func(after time.Duration)                 // told of each call of Google's services that a quota refused; nil: nobody
 	Recorded func(attestor.Record)                     // called with each decision once it is recorded; nil: nobody
 
 	// Unsigned is for dry runs by a configuration without attestors: none is asked, and nothing can be signed.

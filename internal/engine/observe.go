@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/dependency"
+	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/server/telemetry"
 	"github.com/attestor-gate/attestor/verify"
@@ -35,7 +36,13 @@ func (e *Engine) observe(ctx context.Context) error {
 	var err error
 	e.calls, err = dependency.New(dependency.Config{
 		Outages: d.Outages, Pause: time.Duration(d.Pause), InFlight: d.InFlight,
-		Registry: e.metrics, Tracer: e.tracer, Logger: e.log,
+		Registry: e.metrics, Tracer: e.tracer, Logger: e.log, Refused: e.o.Limited,
+		Rates: map[string]float64{
+			google.ServiceAnalysis: d.Rates.ContainerAnalysis,
+			google.ServiceKMS:      d.Rates.KMS,
+			google.ServiceBinauthz: d.Rates.BinaryAuthorization,
+			google.ServiceRegistry: d.Rates.ArtifactRegistry,
+		},
 	})
 	return err
 }

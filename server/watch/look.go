@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
 // look judges an admitted image by the policy that governs it now. It signs
@@ -29,7 +30,8 @@ func (w *Watcher) look(ctx context.Context, r Request, a attestor.Admission) (*R
 	labels[LabelRejudges] = a.Decision
 
 	look := attestor.Look{Admission: a}
-	now, err := w.c.Reconsider(ctx, attestor.Request{
+	// Nobody waits for it: where calls are paced, those of requests go first.
+	now, err := w.c.Reconsider(throttle.Background(ctx), attestor.Request{
 		Image: ref, Caller: checker(r.Caller), DryRun: true, Labels: labels, RequestID: r.RequestID,
 	}, func(d attestor.Decision) (bool, error) { return compare(&look, base, d) })
 
