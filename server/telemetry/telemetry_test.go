@@ -136,7 +136,7 @@ func count(t *testing.T, r *prometheus.Registry, name string) int {
 }
 
 func TestStagesAreSeen(t *testing.T) {
-	stages := []string{"resolve", "inspect", "scan", "standing", "attest", "begin", "finish"}
+	stages := []string{"index", "resolve", "inspect", "scan", "standing", "attest", "begin", "finish"}
 	c, registry, spans := observe(t, stage{})
 	if diff := cmp.Diff(stages, all(c)); diff != "" {
 		t.Errorf("stages that answered (-want +got):\n%s", diff)
@@ -157,7 +157,7 @@ func TestStagesAreSeen(t *testing.T) {
 	if got := all(c); !slices.Equal(got, []string{"inspect", "scan"}) { // these two have no error to return
 		t.Errorf("with everything down, %v answered", got)
 	}
-	if n := count(t, registry, "attestor_stage_errors_total"); n != 5 {
+	if n := count(t, registry, "attestor_stage_errors_total"); n != 6 {
 		t.Errorf("%d errors counted", n)
 	}
 	for _, s := range spans.GetSpans() {
