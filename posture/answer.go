@@ -110,7 +110,8 @@ func (m remedy) of(s *workload) string {
 	if s.form == formResource {
 		line = cmp.Or(m.terraform, line)
 	}
-	where := map[form]string{formConnector: "in the YAML: ", formResource: "in Terraform's notation: ", formKnative: "in the YAML: ", formV2: "in the v2 JSON: ", formTerraform: "in Terraform: ",
+	where := map[form]string{formConnector: "in the YAML: ", formResource: "in Terraform's notation: ",
+		formKnative: "in the YAML: ", formV2: "in the v2 JSON: ", formTerraform: "in Terraform: ",
 		formTerraformV1: "in Terraform: ", formFunction: "in Terraform: "}[s.form]
 
 	switch {

@@ -22,7 +22,7 @@ func camel(name string) string {
 	return b.String()
 }
 
-// A reference of Config Connector names a resource of the cluster, or one outside by "external".
+// isReference reports a reference of Config Connector: it names a resource of the cluster, or one outside by "external".
 func isReference(n *node) bool {
 	if n == nil || n.kind != nodeMapping || !n.has("external", "name") {
 		return false
@@ -37,7 +37,7 @@ func isReference(n *node) bool {
 	return true
 }
 
-// referred is the name that a reference leads to.
+// referredName is the name that a reference leads to.
 func referredName(n *node) *node {
 	if external := n.at("external"); external.written() != "" {
 		return external

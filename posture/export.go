@@ -99,7 +99,7 @@ const (
 	admissionType  = "google_binary_authorization_policy"
 )
 
-// named tells resources that have no "kind" by their names.
+// nameShapes tell resources that have no "kind" by their names.
 var nameShapes = []struct {
 	re   *regexp.Regexp
 	kind string
@@ -224,7 +224,7 @@ func (m *model) exportedGrants(r *reader, n *node) []error {
 	return nil
 }
 
-// state reads the resources of a Terraform state as changes of a plan that leaves them as they are. There are two forms:
+// stateChanges are the resources of a Terraform state, as changes of a plan that leaves them as they are. There are two forms:
 // that of `terraform show -json`, and that of the file itself.
 func stateChanges(n *node) (*node, error) {
 	list := &node{kind: nodeList, line: n.line}
