@@ -251,15 +251,19 @@ func (o *outputFlags) write(c *cobra.Command, decisions []attestor.Decision) err
 
 	options := reportOptions(c.OutOrStdout())
 	options.Links = o.links
+	if err := report.Write(c.OutOrStdout(), report.Format(o.format), d, options); err != nil {
+		return err
+	}
+
+	// The answer is out before any file is written: a directory that does not exist hides no decision.
+	options.Colour = false
 	for _, also := range o.also {
-		plain := options
-		plain.Colour = false
-		err := writeFile(also.file, func(w io.Writer) error { return report.Write(w, also.format, d, plain) })
+		err := writeFile(also.file, func(w io.Writer) error { return report.Write(w, also.format, d, options) })
 		if err != nil {
 			return err
 		}
 	}
-	return report.Write(c.OutOrStdout(), report.Format(o.format), d, options)
+	return nil
 }
 
 // exit is the worst of the answers: a refusal outweighs what could not be
