@@ -352,3 +352,29 @@ func TestAnExceptionSilencesNoRemark(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// An exception for one platform is judged by that platform's answer: without the platform nothing is said of it, and what
+// another platform has no answer for does not count.
+func TestAStaleExceptionIsOfItsPlatform(t *testing.T) {
+	p := with(t, "  exceptions: [{check: user, subject: USER_ROOT, platforms: [linux/arm64], owner: o, reason: r, expires: 2026-12-31}]")
+	noAnswer := func(e *attestor.PlatformEvidence) { e.User = attestor.User{Configured: "app"} }
+	for name, tt := range map[string]struct {
+		change func(*attestor.Evidence)
+		stale  bool
+	}{
+		"its platform has an answer":          {index(), true},
+		"the image has another platform only": {func(*attestor.Evidence) {}, false},
+		"another platform has no answer":      {index(func(first, _ *attestor.PlatformEvidence) { noAnswer(first) }), true},
+		"its platform has no answer":          {index(func(_, second *attestor.PlatformEvidence) { noAnswer(second) }), false},
+	} {
+		got := false
+		for _, c := range p.Judge(passing(p, tt.change)).Checks() {
+			for _, r := range c.Reasons {
+				got = got || r.Code == attestor.CodeExceptionStale
+			}
+		}
+		if got != tt.stale {
+			t.Errorf("%s: said to match nothing: %t, want %t", name, got, tt.stale)
+		}
+	}
+}
