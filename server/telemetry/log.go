@@ -21,7 +21,7 @@ func Keys() []string {
 		"judged", "kind", "kms", "limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic",
 		"part", "policies", "policies_digest", "policy_digest", "problems", "published", "reason_codes", "receiver",
 		"repository", "request_id", "revoked", "route", "stack", "status", "tag", "unsafe_trust_platform",
-		"verdict", "version",
+		"verdict", "version", "witness",
 	}
 }
 
