@@ -35,7 +35,8 @@ func (t *trial) askKeys(ctx context.Context, w *world) error {
 	if err != nil {
 		return fmt.Errorf("reading the public key: %w", err)
 	}
-	t.found("kms-answers", "Does a signature's answer name the version, confirm the digest's checksum and carry the signature's, and the public key that of its PEM?",
+	t.found("kms-answers", "Does a signature's answer name the version, confirm the digest's checksum and carry the signature's, "+
+		"and the public key that of its PEM?",
 		"true true true true", fmt.Sprint(signed.GetName() == w.version, signed.GetVerifiedDigestCrc32C(),
 			proto.Equal(signed.GetSignatureCrc32C(), checksum(signed.GetSignature())),
 			proto.Equal(public.GetPemCrc32C(), checksum([]byte(public.GetPem())))))
@@ -213,7 +214,8 @@ func (t *trial) askNotes(ctx context.Context, w *world) error {
 		return err
 	}
 
-	t.found("note-missing", "What does an occurrence of a note get that is not there?", codes.NotFound.String(), code(attach(t.parent+"/notes/"+t.run+"-none")))
+	t.found("note-missing", "What does an occurrence of a note get that is not there?", codes.NotFound.String(),
+		code(attach(t.parent+"/notes/"+t.run+"-none")))
 	t.found("note-kind", "What does an occurrence of another kind than its note's get?", codes.InvalidArgument.String(), code(attach(w.note)))
 
 	// The one that matters most: a project that could write this would declare its own images scanned.
