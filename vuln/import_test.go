@@ -288,6 +288,7 @@ func TestImportRefuses(t *testing.T) {
 		{"Trivy with other types", strings.Replace(trivy, `"Results": [`, `"Results": "none", "x": [`, 1), "cannot be read"},
 		{"of a directory, by Grype", strings.Replace(grype, `"type": "image"`, `"type": "directory"`, 1), "not of an image"},
 		{"only what has a fix, by Grype", strings.Replace(grype, `"descriptor": {`, `"descriptor": {"configuration": {"only-fixed": true},`, 1), "leaves out"},
+		{"of two images, by Trivy", strings.NewReplacer(`"x/y@`+epssManifest+`"`, `"x/y@`+string(digest(1))+`"`, `"ArtifactName": "testdata/fixtures/images/alpine-39.tar.gz"`, `"ArtifactName": "x/y@`+epssManifest+`"`).Replace(trivy), "contradicts itself"},
 		{"of nothing, by osv-scanner", `{"results": [], "image_metadata": {}}`, "lists no installed packages"},
 		{"a vulnerability without a name", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "//"`, 1), "not a vulnerability's name"},
 		{"named like the scanner's note", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "trivy"`, 1), "has the name of a vulnerability"},

@@ -98,10 +98,21 @@ func readTrivy(b []byte) (report, error) {
 		)
 	}
 
+	// ArtifactName is what Trivy was asked to scan, and RepoDigests what it scanned, as the registry or the daemon names
+	// it. A report in which they differ was changed, or is of two images.
+	asked, scanned := digestsOf(t.ArtifactName), digestsOf(t.Metadata.RepoDigests...)
+	if len(asked) > 0 && len(scanned) > 0 && !slices.Contains(scanned, asked[0]) {
+		return report{}, invalid(
+			fmt.Sprintf("the report contradicts itself: its ArtifactName names %s, its RepoDigests name %s",
+				asked[0], joined(scanned)),
+			"scan the image again, by its digest, straight from the registry",
+		)
+	}
+
 	rep := report{
 		scanner: strings.TrimSpace("trivy " + t.Trivy.Version),
 		made:    t.CreatedAt,
-		digests: append(digestsOf(t.Metadata.RepoDigests...), digestsOf(t.ArtifactName)...),
+		digests: append(scanned, asked...),
 		layers:  layersNamed(t.Metadata.DiffIDs),
 	}
 
