@@ -28,6 +28,9 @@ import (
 // prefix begins the name of all that a trial makes, so that a later one finds it.
 const prefix = "attestor-trial-"
 
+// settle is how long a call that makes something goes on after an interruption.
+const settle = 3 * time.Second
+
 // tearDownTime is how long deleting may take after an interruption.
 const tearDownTime = 2 * time.Minute
 
@@ -115,6 +118,26 @@ func newTrial(project, emulator string, lag time.Duration, c clients, log io.Wri
 // made it.
 func (t *trial) later(what string, do func(context.Context) error) {
 	t.undo = append(t.undo, undo{what, do})
+}
+
+// make runs a call that makes something. An interruption ends it after settle only: a deletion that overtook the
+// creation would find nothing, and what is made a moment later would stay.
+func (t *trial) make(ctx context.Context, call func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+
+	detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-detached.Done():
+		case <-time.After(settle):
+			cancel()
+		}
+	})
+	defer stop()
+	return call(detached)
 }
 
 // tearDown deletes in the opposite order, whatever ended the trial, and answers what is left.

@@ -173,6 +173,7 @@ func TestInterrupted(t *testing.T) {
 		"ListNoteOccurrences", "UpdateCryptoKeyVersion",
 	} {
 		t.Run(at, func(t *testing.T) {
+			t.Parallel()
 			e, address := serve(t, emulator.Behaviour{})
 			ctx, stop := context.WithCancel(t.Context())
 			// The call takes effect, and the signal comes before its answer.

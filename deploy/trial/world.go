@@ -25,32 +25,41 @@ func (t *trial) prepare(ctx context.Context) (*world, error) {
 		return t.grafeas.DeleteNote(ctx, &grafeaspb.DeleteNoteRequest{Name: w.note})
 	})
 	t.later("the attestations", func(ctx context.Context) error { return t.deleteAttestations(ctx, w.note) })
-	if _, err := t.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{
-		Parent: t.parent, NoteId: t.run,
-		Note: &grafeaspb.Note{Type: &grafeaspb.Note_Attestation{Attestation: &grafeaspb.AttestationNote{
-			Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: "attestor trial"},
-		}}},
+	if err := t.make(ctx, func(ctx context.Context) error {
+		_, err := t.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{
+			Parent: t.parent, NoteId: t.run,
+			Note: &grafeaspb.Note{Type: &grafeaspb.Note_Attestation{Attestation: &grafeaspb.AttestationNote{
+				Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: "attestor trial"},
+			}}},
+		})
+		return err
 	}); err != nil {
 		return nil, fmt.Errorf("creating the note: %w", err)
 	}
 
 	// A key ring stays: Cloud KMS deletes none. Its key's version is destroyed, and costs nothing then.
-	ring, err := t.keys.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: t.parent + "/locations/global", KeyRingId: t.run})
-	if err != nil {
+	ring := t.parent + "/locations/global/keyRings/" + t.run
+	if err := t.make(ctx, func(ctx context.Context) error {
+		_, err := t.keys.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: t.parent + "/locations/global", KeyRingId: t.run})
+		return err
+	}); err != nil {
 		return nil, fmt.Errorf("creating the key ring: %w", err)
 	}
-	w.version = ring.GetName() + "/cryptoKeys/signer/cryptoKeyVersions/1"
+	w.version = ring + "/cryptoKeys/signer/cryptoKeyVersions/1"
 	w.keyID = "//cloudkms.googleapis.com/v1/" + w.version
 	t.later("the key version", func(ctx context.Context) error {
 		_, err := t.keys.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: w.version})
 		return err
 	})
-	if _, err := t.keys.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{
-		Parent: ring.GetName(), CryptoKeyId: "signer",
-		CryptoKey: &kmspb.CryptoKey{
-			Purpose:         kmspb.CryptoKey_ASYMMETRIC_SIGN,
-			VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256},
-		},
+	if err := t.make(ctx, func(ctx context.Context) error {
+		_, err := t.keys.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{
+			Parent: ring, CryptoKeyId: "signer",
+			CryptoKey: &kmspb.CryptoKey{
+				Purpose:         kmspb.CryptoKey_ASYMMETRIC_SIGN,
+				VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256},
+			},
+		})
+		return err
 	}); err != nil {
 		return nil, fmt.Errorf("creating the key: %w", err)
 	}
@@ -65,7 +74,7 @@ func (t *trial) makeAttestor(ctx context.Context, w *world) error {
 	t.later("the attestor", func(ctx context.Context) error {
 		return t.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: w.attestor})
 	})
-	_, err = t.binauthz.CreateAttestor(ctx, &binaryauthorizationpb.CreateAttestorRequest{
+	request := &binaryauthorizationpb.CreateAttestorRequest{
 		Parent: t.parent, AttestorId: t.run,
 		Attestor: &binaryauthorizationpb.Attestor{Name: w.attestor, AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{
 			UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{
@@ -78,8 +87,11 @@ func (t *trial) makeAttestor(ctx context.Context, w *world) error {
 				}},
 			},
 		}},
-	})
-	if err != nil {
+	}
+	if err := t.make(ctx, func(ctx context.Context) error {
+		_, err := t.binauthz.CreateAttestor(ctx, request)
+		return err
+	}); err != nil {
 		return fmt.Errorf("creating the attestor: %w", err)
 	}
 	return nil
@@ -114,8 +126,11 @@ func (t *trial) attestation(ctx context.Context, w *world, image, comment string
 
 // create stores an occurrence, and has it deleted by its name: a list need not show it yet.
 func (t *trial) create(ctx context.Context, o *grafeaspb.Occurrence) (*grafeaspb.Occurrence, error) {
-	made, err := t.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: t.parent, Occurrence: o})
-	if err != nil {
+	var made *grafeaspb.Occurrence
+	if err := t.make(ctx, func(ctx context.Context) (err error) {
+		made, err = t.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: t.parent, Occurrence: o})
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	t.later("an occurrence", func(ctx context.Context) error {
