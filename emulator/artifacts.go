@@ -451,7 +451,7 @@ func (s artifactService) DeleteTag(ctx context.Context, r *registrypb.DeleteTagR
 		return nil, err
 	}
 	var answer []byte
-	_, err = s.askRegistry(ctx, http.MethodDelete, manifestPath(repository, pkg, tag), nil, &answer)
+	_, err = s.askRegistry(ctx, http.MethodDelete, manifestPath(repository, pkg, tag), &answer)
 	return &emptypb.Empty{}, err
 }
 
@@ -491,5 +491,5 @@ func slicePage[T any](all []T, scope string, size int32, token string) ([]T, str
 	if end == len(all) {
 		return all[start:], "", nil
 	}
-	return all[start:end], cursor{after: uint64(end)}.token(scope), nil
+	return all[start:end], cursor{after: uint64(end)}.token(scope), nil //nolint:gosec // an index within the list is not negative
 }

@@ -151,13 +151,13 @@ func (e *Emulator) registryNames(ctx context.Context) ([]string, error) {
 		return nil, nil
 	}
 	var out struct{ Repositories []string }
-	_, err := e.askRegistry(ctx, http.MethodGet, "/v2/_catalog", nil, &out)
+	_, err := e.askRegistry(ctx, http.MethodGet, "/v2/_catalog", &out)
 	return out.Repositories, err
 }
 
 func (e *Emulator) registryTags(ctx context.Context, name string) ([]string, error) {
 	var out struct{ Tags []string }
-	_, err := e.askRegistry(ctx, http.MethodGet, "/v2/"+name+"/tags/list", nil, &out)
+	_, err := e.askRegistry(ctx, http.MethodGet, "/v2/"+name+"/tags/list", &out)
 	return out.Tags, err
 }
 
@@ -168,7 +168,7 @@ func (e *Emulator) registryImage(ctx context.Context, r imageRepository, pkg, re
 		Layers    []struct{ Size int64 }
 		Manifests []struct{ Size int64 }
 	}
-	h, err := e.askRegistry(ctx, http.MethodGet, manifestPath(r, pkg, ref), nil, &m)
+	h, err := e.askRegistry(ctx, http.MethodGet, manifestPath(r, pkg, ref), &m)
 	if err != nil || h == nil {
 		return image{}, false, err
 	}
@@ -195,8 +195,8 @@ const maxRegistryAnswer = 32 << 20
 
 // askRegistry calls the registry, which is in this process, and decodes a JSON answer. What is not there is no header
 // and no error.
-func (e *Emulator) askRegistry(ctx context.Context, method, path string, body []byte, into any) (http.Header, error) {
-	req, err := http.NewRequestWithContext(ctx, method, (&url.URL{Path: path}).String(), bytes.NewReader(body))
+func (e *Emulator) askRegistry(ctx context.Context, method, path string, into any) (http.Header, error) {
+	req, err := http.NewRequestWithContext(ctx, method, (&url.URL{Path: path}).String(), http.NoBody)
 	if err != nil {
 		return nil, errInternal("asking the registry: %v", err)
 	}
@@ -223,7 +223,7 @@ func (e *Emulator) askRegistry(ctx context.Context, method, path string, body []
 // putTag gives a manifest of the registry a tag.
 func (e *Emulator) putTag(ctx context.Context, i image, tag string) error {
 	var manifest []byte
-	h, err := e.askRegistry(ctx, http.MethodGet, manifestPath(i.repository, i.pkg, i.digest), nil, &manifest)
+	h, err := e.askRegistry(ctx, http.MethodGet, manifestPath(i.repository, i.pkg, i.digest), &manifest)
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 	stage, satisfied, why := j.earlierStage(e)
 	switch {
 	case satisfied && len(problems) == 0:
-		best, level, nearest = true, max(level, stage), nil
+		level = max(level, stage)
 
 	// One statement that meets the requirements is enough: another one, which could not be read, cannot void it.
 	case best && len(nearest) == 0:

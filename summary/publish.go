@@ -20,7 +20,6 @@ type draft struct {
 	existing found   // that says the same and is current; zero: none
 	old      []found // by the same policy
 	bundle   []byte  // signed and verified; nil where existing suffices
-	made     found
 }
 
 // Summarize implements [attestor.Summarizer].

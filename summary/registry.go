@@ -203,8 +203,9 @@ func (p *Publisher) unlist(ctx context.Context, repo name.Repository, f found) e
 	}
 
 	var index v1.IndexManifest
-	if json.Unmarshal(desc.Manifest, &index) != nil || index.MediaType != types.OCIImageIndex {
-		return nil // somebody's tag that is no list
+	unread := json.Unmarshal(desc.Manifest, &index)
+	if unread != nil || index.MediaType != types.OCIImageIndex {
+		return nil //nolint:nilerr // somebody's tag that is no list
 	}
 	kept := slices.DeleteFunc(slices.Clone(index.Manifests), func(d v1.Descriptor) bool {
 		return d.Digest.String() == string(f.manifest)

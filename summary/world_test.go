@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -43,10 +42,10 @@ const verifierID = "https://gate.example/attestor"
 // CNCF Distribution without it.
 var registries = map[string]func(t testing.TB, deletes bool) http.Handler{
 	"referrers API": func(_ testing.TB, deletes bool) http.Handler {
-		return forbid(deletes, registry.New(registry.WithReferrersSupport(true), registry.Logger(quiet())))
+		return forbid(deletes, registry.New(registry.WithReferrersSupport(true), quiet()))
 	},
 	"fallback tag": func(_ testing.TB, deletes bool) http.Handler {
-		return forbid(deletes, registry.New(registry.WithReferrersSupport(false), registry.Logger(quiet())))
+		return forbid(deletes, registry.New(registry.WithReferrersSupport(false), quiet()))
 	},
 	"distribution": func(t testing.TB, deletes bool) http.Handler {
 		c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{
@@ -60,7 +59,9 @@ var registries = map[string]func(t testing.TB, deletes bool) http.Handler{
 	},
 }
 
-func quiet() *log.Logger { return slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo) }
+func quiet() registry.Option {
+	return registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))
+}
 
 // forbid answers deletions as a registry does whose caller lacks the permission.
 func forbid(deletes bool, h http.Handler) http.Handler {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
-	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/objects"
@@ -84,25 +83,6 @@ to whoever shall verify them, by another way than the proofs.`,
 	}
 	c.Flags().StringVar(&path, "config", "", "the configuration `FILE`; attestor.yaml where there is one")
 	return c
-}
-
-// configured loads the configuration that was named, or attestor.yaml.
-func configured(path string) (config.Config, error) {
-	if path == "" {
-		path = defaultConfig
-	}
-	return engine.LoadConfig(path, os.Getenv)
-}
-
-// verifyLogFlags say what is compared with what.
-type verifyLogFlags struct {
-	recordFlags
-	key         string
-	checkpoints []string
-	decision    string
-	save        string
-	format      string
-	witnesses   []string
 }
 
 func decisionsVerifyCommand() *cobra.Command {

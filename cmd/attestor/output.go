@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/report"
 )
 
@@ -81,4 +83,28 @@ func inputName(file string) string {
 		return "standard input"
 	}
 	return file
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// formatFlag adds -o with what it may be.
+func formatFlag(c *cobra.Command, format *string, allowed ...string) {
+	c.Flags().StringVarP(format, "output", "o", "text", strings.Join(allowed, ", "))
+	c.PreRunE = func(*cobra.Command, []string) error {
+		for _, a := range allowed {
+			if *format == a {
+				return nil
+			}
+		}
+
+		return withVariable(c, "output", &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  fmt.Sprintf("-o %s is not known: want %s", *format, strings.Join(allowed, ", ")),
+		})
+	}
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,30 +31,6 @@ func policyCommand() *cobra.Command {
 		policyImportCommand(),
 	)
 	return c
-}
-
-// formatFlag adds -o with what it may be.
-func formatFlag(c *cobra.Command, format *string, allowed ...string) {
-	c.Flags().StringVarP(format, "output", "o", "text", strings.Join(allowed, ", "))
-	c.PreRunE = func(*cobra.Command, []string) error {
-		for _, a := range allowed {
-			if *format == a {
-				return nil
-			}
-		}
-
-		return withVariable(c, "output", &attestor.Error{
-			Kind: attestor.Invalid,
-			Msg:  fmt.Sprintf("-o %s is not known: want %s", *format, strings.Join(allowed, ", ")),
-		})
-	}
-}
-
-func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 func policyLintCommand() *cobra.Command {

@@ -13,6 +13,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/client"
+	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/filter"
 )
@@ -133,4 +134,12 @@ func (f *recordFlags) openStore(ctx context.Context) (*audit.Store, error) {
 		return nil, err
 	}
 	return engine.OpenStore(ctx, conf)
+}
+
+// configured loads the configuration that was named, or attestor.yaml.
+func configured(path string) (config.Config, error) {
+	if path == "" {
+		path = defaultConfig
+	}
+	return engine.LoadConfig(path, os.Getenv)
 }

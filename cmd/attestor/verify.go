@@ -21,16 +21,6 @@ import (
 // maxAuthor is how much of an override's author is printed, in characters.
 const maxAuthor = 200
 
-type verifyFlags struct {
-	attestors []string
-	emulator  string
-	remote    bool
-	plainHTTP bool
-	format    string
-	vsa       vsaFlags
-	record    recordFlags // where overrides are recorded; only where a flag says so
-}
-
 func verifyCommand() *cobra.Command {
 	f := &verifyFlags{}
 	c := &cobra.Command{

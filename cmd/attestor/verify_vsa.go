@@ -19,24 +19,11 @@ import (
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/vsa"
-	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
 // maxStatementText is how much of a statement's text is printed, in characters.
 const maxStatementText = 300
-
-// vsaFlags say whose verification summaries count, and what they must say.
-type vsaFlags struct {
-	on         bool
-	rule       attestor.SignedBy
-	verifier   string
-	policies   []string
-	resource   string
-	levels     []string
-	maxAge     when.Duration
-	repository string
-}
 
 func (v *vsaFlags) register(c *cobra.Command) {
 	c.Flags().BoolVar(&v.on, "vsa", false, "verify verification summaries (SLSA VSA) attached to the image, of any producer")

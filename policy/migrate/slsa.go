@@ -176,10 +176,7 @@ func imagesIn(pattern string) (attestor.Pattern, error) {
 	}
 
 	// "**" crosses slashes. After a slash it stands for one segment at least.
-	switch {
-	case stars == 0:
-		return attestor.ParsePattern(pattern + "/*")
-	case stars == 1:
+	if stars < 2 {
 		return attestor.ParsePattern(pattern + "/*")
 	}
 	return attestor.ParsePattern(host + "/" + body + "*/**/*")

@@ -225,8 +225,8 @@ func TestLogLinesAreCloudLoggings(t *testing.T) {
 func TestTextLinesAreForATerminal(t *testing.T) {
 	var b bytes.Buffer
 	log := slog.New(telemetry.NewTextHandler(&b, slog.LevelWarn))
-	log.Info("quiet")
-	log.Warn("not attested", slog.String("image", "a\x1b[2Jb\n"), slog.String("email", "jane@example"),
+	log.InfoContext(t.Context(), "quiet")
+	log.WarnContext(t.Context(), "not attested", slog.String("image", "a\x1b[2Jb\n"), slog.String("email", "jane@example"),
 		slog.Group("user", slog.String("name", "Jane")))
 
 	want := `severity=WARNING message="not attested" image="a\x1b[2Jb\n" email="[unlisted key]" user.name="[unlisted key]"` + "\n"
