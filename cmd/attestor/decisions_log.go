@@ -198,22 +198,6 @@ func (f *verifyLogFlags) proof(c *cobra.Command, path string, witnesses []transl
 	return err
 }
 
-// maxEvidenceFile bounds a proof, a checkpoint and a decision, in bytes.
-const maxEvidenceFile = 64 << 20
-
-func readEvidence(path string) ([]byte, error) {
-	in, err := os.Open(path) //nolint:gosec // the caller's own file
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	b, err := io.ReadAll(io.LimitReader(in, maxEvidenceFile+1))
-	if err == nil && len(b) > maxEvidenceFile {
-		err = fmt.Errorf("%s is larger than 64 MiB", path)
-	}
-	return b, err
-}
-
 // readCheckpoint reads a checkpoint from a file, or from a bucket by gs://BUCKET/NAME.
 func readCheckpoint(ctx context.Context, path string) ([]byte, error) {
 	if !objects.Is(path) {

@@ -13,17 +13,6 @@ import (
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
-// verifyLogFlags say what is compared with what.
-type verifyLogFlags struct {
-	recordFlags
-	key         string
-	checkpoints []string
-	decision    string
-	save        string
-	format      string
-	witnesses   []string
-}
-
 // witnessFlag names the witnesses that must have cosigned.
 func (f *verifyLogFlags) witnessFlag(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.witnesses, "witness", nil,

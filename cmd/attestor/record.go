@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"iter"
 	"os"
 	"strings"
@@ -142,4 +144,31 @@ func configured(path string) (config.Config, error) {
 		path = defaultConfig
 	}
 	return engine.LoadConfig(path, os.Getenv)
+}
+
+// verifyLogFlags say what is compared with what.
+type verifyLogFlags struct {
+	recordFlags
+	key         string
+	checkpoints []string
+	decision    string
+	save        string
+	format      string
+	witnesses   []string
+}
+
+// maxEvidenceFile bounds a proof, a checkpoint and a decision, in bytes.
+const maxEvidenceFile = 64 << 20
+
+func readEvidence(path string) ([]byte, error) {
+	in, err := os.Open(path) //nolint:gosec // the caller's own file
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	b, err := io.ReadAll(io.LimitReader(in, maxEvidenceFile+1))
+	if err == nil && len(b) > maxEvidenceFile {
+		err = fmt.Errorf("%s is larger than 64 MiB", path)
+	}
+	return b, err
 }
