@@ -16,7 +16,7 @@ import (
 func Keys() []string {
 	return []string{
 		"admitted", "admitted_by", "allowed", "attempt", "attestor", "base", "binary_authorization", "break_glass",
-		"caller_hash", "cause", "complete", "condition", "container_analysis", "decision_id", "dependency",
+		"caller_hash", "cause", "complete", "condition", "container_analysis", "decision_id", "decisions", "dependency",
 		"dropped", "dry_run", "duration_ms", "error", "event", "failed", "flips", "image", "image_digest", "intent", "issuer",
 		"judged", "kind", "kms", "limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic",
 		"part", "policies", "policies_digest", "policy_digest", "problems", "published", "reason_codes", "receiver",
