@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"hash/crc32"
 	"strconv"
 	"time"
 
@@ -23,7 +24,7 @@ func KeyID(s Signer) string { return s.id() }
 func KeyIDOf(pub crypto.PublicKey) (string, error) { return keyIDOf(pub) }
 
 // CRC32C is the checksum of Cloud KMS.
-func CRC32C(b []byte) int64 { return crc32c(b) }
+func CRC32C(b []byte) int64 { return int64(crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))) }
 
 // SignNothing has a signer sign for no warrant.
 func SignNothing(ctx context.Context, s Signer) ([]byte, error) {

@@ -7,21 +7,17 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"regexp"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"cloud.google.com/go/iam/apiv1/iampb"
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"golang.org/x/sync/singleflight"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cloudkms"
 	"github.com/attestor-gate/attestor/internal/limit"
 )
 
@@ -109,17 +105,9 @@ func (s *kmsSigner) read(ctx context.Context) (signerKey, error) {
 	ctx, cancel := s.limit.Start(ctx)
 	defer cancel()
 
-	resp, err := s.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: s.version})
+	resp, err := cloudkms.PublicKey(ctx, s.client, s.version)
 	if err != nil {
 		return signerKey{}, s.failed("read its public key", "roles/cloudkms.publicKeyViewer", err)
-	}
-	switch {
-	// Cloud KMS, "Data integrity guidelines": check that the name is the one that
-	// was asked for, and that the checksum matches.
-	case resp.GetName() != s.version:
-		return signerKey{}, s.badAnswer(fmt.Sprintf("answered with the public key of %q", resp.GetName()))
-	case resp.GetPemCrc32C() == nil || resp.GetPemCrc32C().GetValue() != crc32c([]byte(resp.GetPem())):
-		return signerKey{}, s.badAnswer("answered with a public key that does not match its checksum")
 	}
 
 	// The algorithm is fixed for the version, and it must be one that admission
@@ -154,10 +142,9 @@ func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) 
 		return nil, err
 	}
 
-	// Cloud KMS signs a digest. Its checksum travels with it, so that the service
-	// refuses a digest that was altered on the way.
+	// Cloud KMS signs a digest.
 	sum := alg.digest(message)
-	req := &kmspb.AsymmetricSignRequest{Name: s.version, DigestCrc32C: wrapperspb.Int64(crc32c(sum))}
+	req := &kmspb.AsymmetricSignRequest{Name: s.version}
 	switch alg.hash {
 	case crypto.SHA256:
 		req.Digest = &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum}}
@@ -172,21 +159,12 @@ func (s *kmsSigner) sign(ctx context.Context, w warrant, f form, alg algorithm) 
 	ctx, cancel := s.limit.Start(ctx)
 	defer cancel()
 
-	// All three are asked for by the data integrity guidelines: the name, the
-	// receipt of the digest, the checksum of the signature. The attestor's key
-	// verifies the signature afterwards all the same.
-	resp, err := s.client.AsymmetricSign(ctx, req)
-	switch {
-	case err != nil:
+	// The attestor's key verifies the signature afterwards all the same.
+	signature, err := cloudkms.AsymmetricSign(ctx, s.client, req)
+	if err != nil {
 		return nil, s.failed("sign with it", "roles/cloudkms.signer", err)
-	case resp.GetName() != s.version:
-		return nil, s.badAnswer(fmt.Sprintf("answered with a signature by %q", resp.GetName()))
-	case !resp.GetVerifiedDigestCrc32C():
-		return nil, s.badAnswer("did not receive the digest as it was sent")
-	case resp.GetSignatureCrc32C() == nil || resp.GetSignatureCrc32C().GetValue() != crc32c(resp.GetSignature()):
-		return nil, s.badAnswer("answered with a signature that does not match its checksum")
 	}
-	return resp.GetSignature(), nil
+	return signature, nil
 }
 
 // mayUse asks Cloud KMS, without signing anything.
@@ -214,24 +192,10 @@ func (s *kmsSigner) grant(role string) string {
 
 // failed explains an error of Cloud KMS; role is the one that the call takes.
 func (s *kmsSigner) failed(what, role string, err error) error {
-	msg, fix := "", ""
-	switch code := status.Code(err); {
-	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
-		msg, fix = "Cloud KMS did not answer in time", "try again"
-	case code == codes.PermissionDenied:
-		msg, fix = "the gate may not "+what, s.grant(role)
-	case code == codes.NotFound:
-		msg, fix = "the key version does not exist", "correct the attestor's signer in the configuration"
-	case code == codes.FailedPrecondition:
-		msg, fix = unusable(status.Convert(err).Message())
-	case code == codes.ResourceExhausted:
-		msg = "the quota of Cloud KMS is used up"
-		fix = "try again, or ask for more asymmetric signing quota in the key's project"
-	case code == codes.InvalidArgument:
-		msg, fix = "Cloud KMS refused the request", "check that the key version is one for asymmetric signing"
-	default:
-		msg, fix = "Cloud KMS could not "+what, "try again"
+	if altered, ok := errors.AsType[cloudkms.Altered](err); ok {
+		return s.badAnswer(string(altered))
 	}
+	msg, fix := cloudkms.Use{Named: "the attestor's signer", Verifier: "the attestor"}.Explain(what, s.grant(role), err)
 	return signingError(s.where()+": "+msg, fix, err)
 }
 
@@ -241,10 +205,6 @@ func (s *kmsSigner) badAnswer(what string) error {
 		Kind: attestor.Upstream, Code: attestor.CodeSignatureInvalid, Msg: s.where() + ": Cloud KMS " + what,
 		Fix: "try again; if it persists, look for a proxy between the gate and Cloud KMS that alters answers",
 	}
-}
-
-func crc32c(b []byte) int64 {
-	return int64(crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // parsePEM takes one PKIX public key.
@@ -262,20 +222,4 @@ func parsePEM(s string) (crypto.PublicKey, error) {
 		return nil, fmt.Errorf("parsing a public key: %w", err)
 	}
 	return pub, nil
-}
-
-// unusable explains a key version that may not be used now, by the state that Cloud KMS names in its answer. A version
-// that is to be destroyed cannot be enabled: it must be restored first.
-func unusable(answer string) (msg, fix string) {
-	const another = "name an enabled one in the configuration: gcloud kms keys versions list"
-	switch {
-	case strings.Contains(answer, "DESTROY_SCHEDULED"):
-		return "the key version is scheduled for destruction",
-			"restore it and then enable it, gcloud kms keys versions restore and enable, or " + another
-	case strings.Contains(answer, "DESTROYED"):
-		return "the key version was destroyed", another + ", and give the attestor its public key"
-	case strings.Contains(answer, "PENDING_GENERATION"), strings.Contains(answer, "PENDING_IMPORT"):
-		return "the key version is not ready yet", "try again in a minute, or " + another
-	}
-	return "the key version is not enabled", "enable it, or " + another
 }

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,11 +16,9 @@ import (
 	"cloud.google.com/go/iam/apiv1/iampb"
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cloudkms"
 	"github.com/attestor-gate/attestor/internal/limit"
 )
 
@@ -53,18 +50,9 @@ func (k *kmsKey) public(ctx context.Context) (crypto.PublicKey, error) {
 	ctx, cancel := k.limit.Start(ctx)
 	defer cancel()
 
-	resp, err := k.client.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: k.version})
+	resp, err := cloudkms.PublicKey(ctx, k.client, k.version)
 	if err != nil {
 		return nil, k.failed("read its public key", "roles/cloudkms.publicKeyViewer", err)
-	}
-
-	// Cloud KMS, "Data integrity guidelines": check that the name is the one that was asked for, and that the checksum
-	// matches.
-	switch {
-	case resp.GetName() != k.version:
-		return nil, k.badAnswer(fmt.Sprintf("answered with the public key of %q", resp.GetName()))
-	case resp.GetPemCrc32C() == nil || resp.GetPemCrc32C().GetValue() != crc32c([]byte(resp.GetPem())):
-		return nil, k.badAnswer("answered with a public key that does not match its checksum")
 	}
 
 	// The padding and the hash are fixed for the version, and do not show in the public key.
@@ -105,33 +93,23 @@ func (k *kmsKey) sign(ctx context.Context, data []byte) ([]byte, error) {
 		return nil, err
 	}
 
-	// Ed25519 signs data, the others sign a digest. The checksum travels with it, so that the service refuses what was
-	// altered on the way.
+	// Ed25519 signs data, the others sign a digest.
 	req := &kmspb.AsymmetricSignRequest{Name: k.version}
-	_, pure := pub.(ed25519.PublicKey)
-	if pure {
-		req.Data, req.DataCrc32C = data, wrapperspb.Int64(crc32c(data))
+	if _, pure := pub.(ed25519.PublicKey); pure {
+		req.Data = data
 	} else {
 		sum := sha256.Sum256(data)
 		req.Digest = &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum[:]}}
-		req.DigestCrc32C = wrapperspb.Int64(crc32c(sum[:]))
 	}
 
 	ctx, cancel := k.limit.Start(ctx)
 	defer cancel()
 
-	resp, err := k.client.AsymmetricSign(ctx, req)
-	switch {
-	case err != nil:
+	signature, err := cloudkms.AsymmetricSign(ctx, k.client, req)
+	if err != nil {
 		return nil, k.failed("sign with it", "roles/cloudkms.signer", err)
-	case resp.GetName() != k.version:
-		return nil, k.badAnswer(fmt.Sprintf("answered with a signature by %q", resp.GetName()))
-	case pure && !resp.GetVerifiedDataCrc32C(), !pure && !resp.GetVerifiedDigestCrc32C():
-		return nil, k.badAnswer("did not receive what was to be signed as it was sent")
-	case resp.GetSignatureCrc32C() == nil || resp.GetSignatureCrc32C().GetValue() != crc32c(resp.GetSignature()):
-		return nil, k.badAnswer("answered with a signature that does not match its checksum")
 	}
-	return resp.GetSignature(), nil
+	return signature, nil
 }
 
 func (k *kmsKey) mayUse(ctx context.Context) error {
@@ -161,17 +139,10 @@ func (k *kmsKey) grant(role string) string {
 
 // failed explains an error of Cloud KMS; role is the one that the call takes.
 func (k *kmsKey) failed(what, role string, err error) error {
-	msg, fix := "Cloud KMS could not "+what, "try again"
-	switch code := status.Code(err); {
-	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
-		msg = "Cloud KMS did not answer in time"
-	case code == codes.PermissionDenied:
-		msg, fix = "the gate may not "+what, k.grant(role)
-	case code == codes.NotFound:
-		msg, fix = "the key version does not exist", "correct vsa in the configuration"
-	case code == codes.FailedPrecondition:
-		msg, fix = "the key version is not enabled", "enable it, or name another in the configuration"
+	if altered, ok := errors.AsType[cloudkms.Altered](err); ok {
+		return k.badAnswer(string(altered))
 	}
+	msg, fix := cloudkms.Use{Named: "vsa", Verifier: "those who verify summaries"}.Explain(what, k.grant(role), err)
 	return signingError(k.Where()+": "+msg, fix, err)
 }
 
@@ -182,5 +153,3 @@ func (k *kmsKey) badAnswer(what string) error {
 		Fix: "try again; if it persists, look for a proxy between the gate and Cloud KMS that alters answers",
 	}
 }
-
-func crc32c(b []byte) int64 { return int64(crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))) }
