@@ -205,6 +205,9 @@ func (w *world) stop() {
 	w.cancel()
 	err := errors.Join(<-w.served, w.engine.Close())
 	w.engine, w.listener = nil, nil
+
+	// The next service listens at the same address: a request by a connection of this one would find it closed.
+	w.http.CloseIdleConnections()
 	if err != nil {
 		w.tb.Errorf("stopping the service: %v", err)
 	}
