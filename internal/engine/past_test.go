@@ -44,7 +44,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 
 	// The past: an admission, an override, and a base's tag that was seen.
 	k.begin()
-	first := k.post(admitted, false)
+	first := k.post(admitted)
 	if first.decision.Verdict != attestor.Pass || len(first.decision.Attestations) != 1 || !current(first.decision) {
 		t.Fatalf("%d %s", first.status, first.body)
 	}
@@ -58,7 +58,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 	storing, release := make(chan struct{}), make(chan struct{})
 	k.emulator().Inject(emulator.Fault{Method: "CreateOccurrence", Count: 1, Mutate: func(_, _ proto.Message) { close(storing); <-release }})
 	unanswered := make(chan answer, 1)
-	go func() { unanswered <- k.post(begun, false) }()
+	go func() { unanswered <- k.post(begun) }()
 	<-storing
 	k.kill()
 	close(release)
@@ -94,7 +94,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 		}
 
 		// What is attested is not attested again.
-		again := k.post(admitted, false)
+		again := k.post(admitted)
 		if again.decision.Verdict != attestor.Pass || len(again.decision.Attestations) != 1 || again.decision.Attestations[0].Created ||
 			again.decision.Attestations[0].Occurrence != first.decision.Attestations[0].Occurrence {
 			t.Errorf("%s: the repeat is %d %s", start, again.status, again.body)
@@ -102,7 +102,7 @@ func thePastOutlivesAKill(t *testing.T, k *killer) {
 
 		// An image on the base of before passes by what the record knows of its tag:
 		// without it, the base would be one that nobody approved.
-		a := k.post(later, false)
+		a := k.post(later)
 		if a.decision.Verdict != attestor.Pass || len(a.decision.Platforms) != 1 || current(a.decision) {
 			t.Errorf("%s: on the base of before: %d %s", start, a.status, a.body)
 		}

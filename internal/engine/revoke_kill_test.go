@@ -71,7 +71,7 @@ func revocationsOutliveAKill(t *testing.T, k *killer) {
 
 	// Whatever is revoked of the others, this one passed and keeps its attestation.
 	bystander := k.indexWith("bystander", "").good
-	if a := k.post(bystander, false); a.decision.Verdict != attestor.Pass {
+	if a := k.post(bystander); a.decision.Verdict != attestor.Pass {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 
@@ -145,7 +145,7 @@ func (k *killer) killedExpiring(t *testing.T, step killStep) indexed {
 	if a.status != http.StatusOK || a.decision.BreakGlass == nil || a.decision.BreakGlass.Expires == nil || len(a.decision.Attestations) != 3 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	if a := k.post(m.good, false); a.decision.Verdict != attestor.Pass {
+	if a := k.post(m.good); a.decision.Verdict != attestor.Pass {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	<-time.After(time.Until(*a.decision.BreakGlass.Expires) + 50*time.Millisecond)
@@ -164,7 +164,7 @@ func (k *killer) killedExpiring(t *testing.T, step killStep) indexed {
 func (k *killer) killedRevoking(t *testing.T, step killStep) indexed {
 	t.Helper()
 	m := k.indexWith("revoked-"+slug(step.name), "65532:65532")
-	if a := k.post(m.index, false); a.decision.Verdict != attestor.Pass || len(a.decision.Attestations) != 3 {
+	if a := k.post(m.index); a.decision.Verdict != attestor.Pass || len(a.decision.Attestations) != 3 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 
@@ -180,7 +180,7 @@ func (k *killer) killedRevoking(t *testing.T, step killStep) indexed {
 func (k *killer) killedJudging(t *testing.T, step killStep) indexed {
 	t.Helper()
 	m := k.indexWith("judged-"+slug(step.name), "65532:65532")
-	if a := k.post(m.index, false); a.decision.Verdict != attestor.Pass || len(a.decision.Attestations) != 3 {
+	if a := k.post(m.index); a.decision.Verdict != attestor.Pass || len(a.decision.Attestations) != 3 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	k.finding(m.other)
