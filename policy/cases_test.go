@@ -15,7 +15,8 @@ func runCases(t *testing.T, cases string) (policy.CaseReport, error) {
 	t.Helper()
 	dir := t.TempDir()
 
-	for name, text := range map[string]string{"strict.yaml": strict, "strict_test.yaml": "apiVersion: attestor/v1\nkind: GatePolicyTest\npolicies: [strict.yaml]\ndate: 2026-11-20\n" + cases} {
+	for name, text := range map[string]string{"strict.yaml": strict, "strict_test.yaml": "apiVersion: attestor/v1\n" +
+		"kind: GatePolicyTest\npolicies: [strict.yaml]\ndate: 2026-11-20\n" + cases} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +31,8 @@ func TestCasesCanFail(t *testing.T) {
   - {name: good, image: registry.example/acme/prod/api, want: {verdict: pass}}
   - {name: verdict, image: registry.example/acme/prod/api, want: {verdict: deny, codes: [USER_ROOT]}}
   - {name: codes, image: registry.example/acme/prod/api, platform: {user: {configured: "0", uid: 0}}, want: {verdict: deny, codes: [USER_NOT_SET]}}
-  - {name: one code of two, image: registry.example/acme/prod/api, platform: {user: {configured: "0", uid: 0}, base: null}, want: {verdict: deny, codes: [USER_ROOT]}}
+  - {name: one code of two, image: registry.example/acme/prod/api,
+     platform: {user: {configured: "0", uid: 0}, base: null}, want: {verdict: deny, codes: [USER_ROOT]}}
   - {name: warning, image: registry.example/acme/prod/api, want: {verdict: pass, warnings: [GROUP_ROOT]}}
   - {name: unknown field of evidence, image: registry.example/acme/prod/api, platform: {usr: {uid: 0}}, want: {verdict: pass}}
   - {name: not a repository, image: "registry.example/acme/prod/API", want: {verdict: pass}}
@@ -79,7 +81,8 @@ func TestCasesAreStrict(t *testing.T) {
 
 	dir := t.TempDir()
 	file := filepath.Join(dir, "p_test.yaml")
-	if err := os.WriteFile(file, []byte("apiVersion: attestor/v1\nkind: GatePolicyTest\npolicies: [p.yaml]\ndate: 2026-11-20\ncases: [{name: a, want: {verdict: pass}}]\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("apiVersion: attestor/v1\nkind: GatePolicyTest\npolicies: [p.yaml]\n"+
+		"date: 2026-11-20\ncases: [{name: a, want: {verdict: pass}}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 

@@ -13,7 +13,8 @@ const (
 	vetted = "https://github.com/acme/ci/.github/workflows/build.yml"
 
 	// reusing asks for level 3 of one reusable workflow.
-	reusing = `  provenance: {slsaLevel: 3, sources: ["https://github.com/acme/*"], signedBy: {keyless: {issuer: "https://token.actions.githubusercontent.com", subjectRegexp: ".*"}}, ` +
+	reusing = `  provenance: {slsaLevel: 3, sources: ["https://github.com/acme/*"], ` +
+		`signedBy: {keyless: {issuer: "https://token.actions.githubusercontent.com", subjectRegexp: ".*"}}, ` +
 		`reusableWorkflows: [{workflow: "` + vetted + `", refs: ["refs/tags/v*", refs/heads/main], commits: ["1111111111111111111111111111111111111111"]}]}`
 )
 
@@ -42,10 +43,11 @@ func calledAt(uri string) func(*attestor.Provenance) {
 func TestReusableWorkflows(t *testing.T) {
 	p := with(t, reusing)
 	for name, change := range map[string][]func(*attestor.Provenance){
-		"at a tag":               nil,
-		"at another tag":         {calledAt(vetted + "@refs/tags/v2.3")},
-		"at a branch by name":    {calledAt(vetted + "@refs/heads/main")},
-		"at a commit":            {calledAt(vetted + "@" + strings.Repeat("1", 40)), func(p *attestor.Provenance) { p.Workflow.Commit = strings.Repeat("1", 40) }},
+		"at a tag":            nil,
+		"at another tag":      {calledAt(vetted + "@refs/tags/v2.3")},
+		"at a branch by name": {calledAt(vetted + "@refs/heads/main")},
+		"at a commit": {calledAt(vetted + "@" + strings.Repeat("1", 40)),
+			func(p *attestor.Provenance) { p.Workflow.Commit = strings.Repeat("1", 40) }},
 		"at a tag of the commit": {calledAt(vetted + "@refs/tags/other"), func(p *attestor.Provenance) { p.Workflow.Commit = strings.Repeat("1", 40) }},
 		"whatever builder it names": {func(p *attestor.Provenance) {
 			p.Builder, p.SLSALevel = "", 1
@@ -114,7 +116,8 @@ func TestBuildersNameReusableWorkflows(t *testing.T) {
 	}
 
 	// Without the workflow being vetted, its address is that of any version.
-	p := with(t, `  provenance: {slsaLevel: 2, builders: ["`+vetted+`"], signedBy: {keyless: {issuer: "https://token.actions.githubusercontent.com", subjectRegexp: ".*"}}}`)
+	p := with(t, `  provenance: {slsaLevel: 2, builders: ["`+vetted+`"], signedBy: {keyless: {issuer: `+
+		`"https://token.actions.githubusercontent.com", subjectRegexp: ".*"}}}`)
 	judged(t, p, passing(p, byWorkflow()), attestor.Deny, attestor.CodeProvenanceBuilder)
 }
 
@@ -152,19 +155,23 @@ func TestUnreadProvenanceBesideAnother(t *testing.T) {
 func TestReusableWorkflowsThatDoNotLoad(t *testing.T) {
 	const github = `signedBy: {keyless: {issuer: "https://token.actions.githubusercontent.com", subject: s}}`
 	for name, tt := range map[string]struct{ fields, want string }{
-		"no signer":         {`reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/v1]}]`, "needs signedBy"},
-		"a key":             {`signedBy: {key: /k.pub}, reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/v1]}]`, "needs signedBy.keyless"},
-		"another issuer":    {`signedBy: {keyless: {issuer: "https://gitlab.com", subject: s}}, reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/v1]}]`, "needs signedBy.keyless"},
+		"no signer": {`reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/v1]}]`, "needs signedBy"},
+		"a key":     {`signedBy: {key: /k.pub}, reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/v1]}]`, "needs signedBy.keyless"},
+		"another issuer": {`signedBy: {keyless: {issuer: "https://gitlab.com", subject: s}}, ` +
+			`reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/v1]}]`, "needs signedBy.keyless"},
 		"any version":       {github + `, reusableWorkflows: [{workflow: "` + vetted + `"}]`, "neither refs nor commits"},
 		"none":              {github + `, reusableWorkflows: []`, "list is empty"},
 		"a reference in it": {github + `, reusableWorkflows: [{workflow: "` + vetted + `@refs/tags/v1", refs: [refs/tags/v1]}]`, "is malformed"},
-		"a pattern":         {github + `, reusableWorkflows: [{workflow: "https://github.com/acme/*/.github/workflows/build.yml", refs: [refs/tags/v1]}]`, "is malformed"},
-		"another host":      {github + `, reusableWorkflows: [{workflow: "https://evil.example/acme/ci/.github/workflows/build.yml", refs: [refs/tags/v1]}]`, "is malformed"},
+		"a pattern": {github + `, reusableWorkflows: [{workflow: ` +
+			`"https://github.com/acme/*/.github/workflows/build.yml", refs: [refs/tags/v1]}]`, "is malformed"},
+		"another host": {github + `, reusableWorkflows: [{workflow: ` +
+			`"https://evil.example/acme/ci/.github/workflows/build.yml", refs: [refs/tags/v1]}]`, "is malformed"},
 		"no reference":      {github + `, reusableWorkflows: [{workflow: "` + vetted + `", refs: ["**"]}]`, "is not a reference"},
 		"a short reference": {github + `, reusableWorkflows: [{workflow: "` + vetted + `", refs: [v1]}]`, "is not a reference"},
 		"dots":              {github + `, reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/../x]}]`, "dots"},
 		"a short commit":    {github + `, reusableWorkflows: [{workflow: "` + vetted + `", commits: [abc123]}]`, "is malformed"},
-		"the same twice":    {github + `, reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/a]}, {workflow: "` + vetted + `", refs: [refs/tags/b]}]`, "duplicate"},
+		"the same twice": {github + `, reusableWorkflows: [{workflow: "` + vetted +
+			`", refs: [refs/tags/a]}, {workflow: "` + vetted + `", refs: [refs/tags/b]}]`, "duplicate"},
 	} {
 		text := edited(t, "  provenance: {slsaLevel: 3, "+tt.fields+"}")
 		_, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(text)})

@@ -62,8 +62,10 @@ func TestSecrets(t *testing.T) {
 		{"excepted by kind and file", exception("GCP_API_KEY", `paths: ["/srv/*/config/*.json"],`), secret(valid), ""},
 		{"excepted by a directory", exception("*", `paths: ["srv/app/**"],`), secret(valid), ""},
 		{"excepted in another directory", exception("*", `paths: ["/srv/app/testdata/**"],`), secret(valid), found},
-		{"excepted in a directory that the path leaves", exception("*", `paths: ["/srv/app/testdata/**"],`), secret(valid, at("/srv/app/testdata/../key.json")), found},
-		{"excepted in a directory of which the name is the start only", exception("*", `paths: ["/srv/app/**"],`), secret(valid, at("/srv/app2/key.json")), found},
+		{"excepted in a directory that the path leaves", exception("*", `paths: ["/srv/app/testdata/**"],`),
+			secret(valid, at("/srv/app/testdata/../key.json")), found},
+		{"excepted in a directory of which the name is the start only", exception("*", `paths: ["/srv/app/**"],`),
+			secret(valid, at("/srv/app2/key.json")), found},
 		{"excepted in a directory, found at no path", exception("*", `paths: ["/srv/app/**", "**"],`), secret(valid, at("")), found},
 		{"excepted by the kind of another status", exception("SECRET_FOUND", ""), secret("STATUS_4"), foreign},
 		{"excepted until yesterday", strings.Replace(exception("GCP_API_KEY", ""), "2026-12-31", "2026-11-19", 1), secret(valid), found},
@@ -104,7 +106,8 @@ func TestSecretsSayWhatIsKnown(t *testing.T) {
 	}
 
 	c = check(t, p.Judge(passing(p, secrets(secret(attestor.SecretInvalid)))), attestor.CheckSecrets)
-	if c.Status != attestor.StatusPass || len(c.Reasons) != 1 || c.Reasons[0].Severity != attestor.Informs || !strings.Contains(c.Reasons[0].Message, "1 of 1 reported secrets are not judged") {
+	if c.Status != attestor.StatusPass || len(c.Reasons) != 1 || c.Reasons[0].Severity != attestor.Informs ||
+		!strings.Contains(c.Reasons[0].Message, "1 of 1 reported secrets are not judged") {
 		t.Errorf("known to be invalid: %+v", c)
 	}
 
@@ -143,13 +146,15 @@ spec:
 
 	// Without the directory, nothing does.
 	if _, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(strings.NewReplacer(
-		`  scope: {trustedDirectories: ["registry.example/acme/**"]}`+"\n", "", "  checks: {scope: warn}\n", "  secrets: {found: deny}\n").Replace(text))}); err == nil ||
+		`  scope: {trustedDirectories: ["registry.example/acme/**"]}`+"\n", "", "  checks: {scope: warn}\n",
+		"  secrets: {found: deny}\n").Replace(text))}); err == nil ||
 		!strings.Contains(err.Error(), "demands nothing") {
 		t.Errorf("a policy that asks for secrets only loads: %v", err)
 	}
 	asked := []attestor.Question{{Check: attestor.CheckSecrets}}
 	for _, status := range []attestor.Status{attestor.StatusPass, attestor.StatusWarn, attestor.StatusSkipped} {
-		v := attestor.NewVerdict(ev, attestor.PolicyRef{Name: "a"}, attestor.AttestNeeds{}, asked, []attestor.Check{{Name: attestor.CheckSecrets, Platform: ev.Platforms[0].Platform, Status: status}})
+		v := attestor.NewVerdict(ev, attestor.PolicyRef{Name: "a"}, attestor.AttestNeeds{}, asked,
+			[]attestor.Check{{Name: attestor.CheckSecrets, Platform: ev.Platforms[0].Platform, Status: status}})
 		if v.Outcome() != attestor.Deny {
 			t.Errorf("secrets: %s alone: %s", status, v.Outcome())
 		}

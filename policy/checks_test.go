@@ -234,7 +234,8 @@ func TestACheckIsARow(t *testing.T) {
 		t.Errorf("the example touches %q", o.Files)
 	}
 
-	out := o.Go(t, "test", "-short", "-count=1", "-v", "-run", "^(TestLabels|TestRowsAreWhole|TestARowIsAllOfACheck|TestPropertyAddingAFinding|FuzzJudge)$", "./policy")
+	out := o.Go(t, "test", "-short", "-count=1", "-v", "-run",
+		"^(TestLabels|TestRowsAreWhole|TestARowIsAllOfACheck|TestPropertyAddingAFinding|FuzzJudge)$", "./policy")
 	for _, name := range []string{"TestLabels", "TestRowsAreWhole", "TestARowIsAllOfACheck", "TestPropertyAddingAFinding", "FuzzJudge"} {
 		if !strings.Contains(out, "--- PASS: "+name) {
 			t.Errorf("%s did not run:\n%s", name, out)

@@ -244,7 +244,8 @@ func TestDocsReadyRules(t *testing.T) {
 		"no-secrets-in-env": on(func(e *attestor.PlatformEvidence) { e.Config.SecretEnv = []string{"TOKEN"} }),
 		"no-shell":          on(func(e *attestor.PlatformEvidence) { e.Config.Entrypoint = []string{"/bin/sh", "-c"} }),
 		"release-branch":    func(ev *attestor.Evidence) { ev.Labels = nil },
-		"critical-count":    findings(slices.Repeat([]attestor.Vulnerability{vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical })}, 4)...),
+		"critical-count": findings(slices.Repeat([]attestor.Vulnerability{vulnerability("CVE-1-1",
+			func(v *attestor.Vulnerability) { v.Severity = attestor.Critical })}, 4)...),
 	}
 
 	list := snippets(t, "../docs/rules.md", "yaml")

@@ -28,9 +28,12 @@ func TestDatesAreTold(t *testing.T) {
 		return strings.Join(lines, "\n")
 	}
 	for now, wants := range map[time.Time]map[string]bool{
-		today():                   {"maximumFixableSeverity: findings of every severity only warn until 2027-03-01": true, "spec.user.nonRoot.effectiveFrom: has been in effect since 2026-11-20": true, "maximumUnfixableSeverity": false},
+		today(): {"maximumFixableSeverity: findings of every severity only warn until " +
+			"2027-03-01": true, "spec.user.nonRoot.effectiveFrom: has been in effect since 2026-11-20": true,
+			"maximumUnfixableSeverity": false},
 		today().AddDate(0, 0, -1): {"spec.user.nonRoot": false},
-		march():                   {"maximumFixableSeverity.effectiveFrom: has been in effect since 2027-03-01": true, "maximumUnfixableSeverity.effectiveFrom": true},
+		march(): {"maximumFixableSeverity.effectiveFrom: has been in effect since 2027-03-01": true,
+			"maximumUnfixableSeverity.effectiveFrom": true},
 	} {
 		for text, want := range wants {
 			if got := odd(now); strings.Contains(got, text) != want {
@@ -80,7 +83,8 @@ func TestCanonicalKeepsDates(t *testing.T) {
 
 // What must be found out covers what counts before a date.
 func TestNeedsCoverEveryStage(t *testing.T) {
-	n := with(t, "    evidence: {value: layers-exact, until: attested, "+from+"}", "  user: {nonRoot: true, names: {value: refuse, until: resolve, "+from+"}}").Needs()
+	n := with(t, "    evidence: {value: layers-exact, until: attested, "+from+"}",
+		"  user: {nonRoot: true, names: {value: refuse, until: resolve, "+from+"}}").Needs()
 	if n.BaseEvidence != attestor.Attested || !n.ResolveNames {
 		t.Errorf("%+v", n)
 	}
@@ -107,7 +111,9 @@ func TestSimulateDates(t *testing.T) {
 			}
 			ref, _ := attestor.ParseReference(fmt.Sprintf("%s%d@%s", prodImage, i/2, ev.Image.Digest()))
 			ev.Image, _ = ref.Pinned()
-			if !yield(attestor.Record{Decision: attestor.Decision{Verdict: attestor.Pass, Time: ev.Time, Image: attestor.DecidedImage{Reference: ev.Image.String()}}, Evidence: ev, PolicyText: old.Text()}, nil) {
+			if !yield(attestor.Record{Decision: attestor.Decision{Verdict: attestor.Pass, Time: ev.Time,
+				Image: attestor.DecidedImage{Reference: ev.Image.String()}}, Evidence: ev,
+				PolicyText: old.Text()}, nil) {
 				return
 			}
 		}

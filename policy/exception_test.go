@@ -24,15 +24,22 @@ func TestExceptionsForAnyCheck(t *testing.T) {
 		lines  []string
 		change func(*attestor.Evidence)
 	}{
-		{"scope", []string{`  exceptions: [{check: scope, subject: OUT_OF_SCOPE, ` + end}, func(ev *attestor.Evidence) { ev.Image = parseImage(t, "registry.example/acme/other/api") }},
-		{"base", []string{`  exceptions: [{check: base, subject: BASE_NOT_APPROVED, ` + end}, on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} })},
+		{"scope", []string{`  exceptions: [{check: scope, subject: OUT_OF_SCOPE, ` + end},
+			func(ev *attestor.Evidence) { ev.Image = parseImage(t, "registry.example/acme/other/api") }},
+		{"base", []string{`  exceptions: [{check: base, subject: BASE_NOT_APPROVED, ` + end},
+			on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} })},
 		{"user", []string{`  exceptions: [{check: user, subject: USER_ROOT, ` + end}, rootUser},
 		{"user, by what was configured", []string{`  exceptions: [{check: user, subject: "0", ` + end}, rootUser},
 		{"user, whatever it is", []string{`  exceptions: [{check: user, subject: "*", ` + end}, rootUser},
-		{"vulnerabilities, by CVE", []string{`  exceptions: [{check: vulnerabilities, subject: CVE-1-1, ` + end}, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical }))},
-		{"vulnerabilities, in short form", []string{`    allowedCves: [{id: CVE-1-1, packages: [openssl], images: ["registry.example/acme/prod/*"], ` + end}, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical }))},
-		{"provenance", []string{`  exceptions: [{check: provenance, subject: PROVENANCE_MISSING, ` + end}, on(func(e *attestor.PlatformEvidence) { e.Provenance = nil })},
-		{"a rule", []string{`  rules: [{name: r, expression: "image.user == '7'", message: m}]`, `  exceptions: [{check: "rule:r", subject: RULE_VIOLATED, ` + end}, nil},
+		{"vulnerabilities, by CVE", []string{`  exceptions: [{check: vulnerabilities, subject: CVE-1-1, ` + end},
+			findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical }))},
+		{"vulnerabilities, in short form", []string{`    allowedCves: [{id: CVE-1-1, packages: [openssl], ` +
+			`images: ["registry.example/acme/prod/*"], ` + end},
+			findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical }))},
+		{"provenance", []string{`  exceptions: [{check: provenance, subject: PROVENANCE_MISSING, ` + end},
+			on(func(e *attestor.PlatformEvidence) { e.Provenance = nil })},
+		{"a rule", []string{`  rules: [{name: r, expression: "image.user == '7'", message: m}]`,
+			`  exceptions: [{check: "rule:r", subject: RULE_VIOLATED, ` + end}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := with(t, tt.lines...)
@@ -155,7 +162,8 @@ func TestExceptionScope(t *testing.T) {
 // What could not be found out is not for an exception to overlook, nor what is
 // blocked by name.
 func TestExceptionsExcuseNoErrors(t *testing.T) {
-	everything := `  exceptions: [{check: vulnerabilities, subject: "*", owner: o, reason: r, expires: 2026-12-31}, {check: user, subject: "*", owner: o, reason: r, expires: 2026-12-31}]`
+	everything := `  exceptions: [{check: vulnerabilities, subject: "*", owner: o, reason: r, ` +
+		`expires: 2026-12-31}, {check: user, subject: "*", owner: o, reason: r, expires: 2026-12-31}]`
 	p := with(t, everything)
 
 	for name, change := range map[string]func(*attestor.Evidence){
@@ -174,7 +182,8 @@ func TestExceptionsExcuseNoErrors(t *testing.T) {
 	}
 
 	broken := func(ev *attestor.Evidence) {
-		ev.Problems = []attestor.Problem{{Check: attestor.CheckPlatforms, Status: attestor.StatusDeny, Reason: attestor.Reason{Code: attestor.CodeManifestInvalid, Subject: "x"}}}
+		ev.Problems = []attestor.Problem{{Check: attestor.CheckPlatforms, Status: attestor.StatusDeny,
+			Reason: attestor.Reason{Code: attestor.CodeManifestInvalid, Subject: "x"}}}
 	}
 
 	if v := p.Judge(passing(p, broken)); v.Outcome() != attestor.Deny {
@@ -209,7 +218,8 @@ func TestExceptionStale(t *testing.T) {
 
 	// Whoever may remove it is told so: of one for this repository alone, and of no other.
 	for images, want := range map[string]string{
-		`"registry.example/acme/prod/api"`: "remove spec.exceptions[0]", `"registry.example/acme/prod/*"`: "", `"registry.example/acme/prod/api", "registry.example/acme/prod/web"`: "",
+		`"registry.example/acme/prod/api"`: "remove spec.exceptions[0]", `"registry.example/acme/prod/*"`: "",
+		`"registry.example/acme/prod/api", "registry.example/acme/prod/web"`: "",
 	} {
 		p := with(t, strings.Replace(line, `"registry.example/acme/prod/api"`, images, 1))
 		if r := check(t, p.Judge(passing(p)), attestor.CheckPolicy).Reasons; len(r) != 1 || r[0].Code != attestor.CodeExceptionStale || r[0].Fix != want {
@@ -248,7 +258,8 @@ func TestExceptionMaxLifetime(t *testing.T) {
 
 // Of several that fit, one that has lapsed does not stand in the way.
 func TestExceptionsSeveral(t *testing.T) {
-	p := with(t, `  exceptions: [{id: OLD, check: user, subject: USER_ROOT, owner: o, reason: r, expires: 2026-01-31}, {id: NEW, check: user, subject: "*", owner: o, reason: r, expires: 2026-12-31}]`)
+	p := with(t, `  exceptions: [{id: OLD, check: user, subject: USER_ROOT, owner: o, reason: r, `+
+		`expires: 2026-01-31}, {id: NEW, check: user, subject: "*", owner: o, reason: r, expires: 2026-12-31}]`)
 	v := p.Judge(passing(p, rootUser))
 	want := []attestor.AppliedException{{ID: "NEW", Owner: "o", Reason: "r", Expires: "2026-12-31", Subject: "0"}}
 	if diff := cmp.Diff(want, check(t, v, attestor.CheckUser).Exceptions); diff != "" || v.Outcome() != attestor.Pass {
@@ -298,7 +309,8 @@ func TestAnExceptionIsShownOnce(t *testing.T) {
 func TestChecksThatWarn(t *testing.T) {
 	p := with(t, "  checks: {user: warn, vulnerabilities: warn}")
 	v := p.Judge(passing(p, rootUser, findings(vulnerability("CVE-2021-44228"))))
-	if v.Outcome() != attestor.Pass || check(t, v, attestor.CheckUser).Status != attestor.StatusWarn || check(t, v, attestor.CheckVulnerabilities).Status != attestor.StatusWarn {
+	if v.Outcome() != attestor.Pass || check(t, v, attestor.CheckUser).Status != attestor.StatusWarn ||
+		check(t, v, attestor.CheckVulnerabilities).Status != attestor.StatusWarn {
 		t.Errorf("%s: %+v", v.Outcome(), v.Checks())
 	}
 
@@ -311,8 +323,10 @@ func TestChecksThatWarn(t *testing.T) {
 		}
 	}
 
-	all := one(t, strings.ReplaceAll(edited(t, "  checks: {user: warn, vulnerabilities: warn, base: warn, provenance: warn, scope: warn}"), "    required: true", "    required: true"))
-	bad := passing(all, rootUser, findings(vulnerability("CVE-2021-44228")), on(func(e *attestor.PlatformEvidence) { e.Base, e.Provenance = attestor.Base{}, nil }),
+	all := one(t, strings.ReplaceAll(edited(t, "  checks: {user: warn, vulnerabilities: warn, base: warn, "+
+		"provenance: warn, scope: warn}"), "    required: true", "    required: true"))
+	bad := passing(all, rootUser, findings(vulnerability("CVE-2021-44228")),
+		on(func(e *attestor.PlatformEvidence) { e.Base, e.Provenance = attestor.Base{}, nil }),
 		func(ev *attestor.Evidence) { ev.Uploaded = new(today().AddDate(-1, 0, 0)) })
 
 	if v := all.Judge(bad); v.Outcome() != attestor.Pass || len(refusals(v)) != 0 {

@@ -37,12 +37,24 @@ func TestOneFaultIsSaidOnce(t *testing.T) {
 		change func(*attestor.Evidence)
 		want   []attestor.Code // of the check's reasons, in order
 	}{
-		{"an unsigned base", nil, attestor.CheckBase, changes(withProblems(problem(attestor.CheckBase, attestor.StatusDeny, attestor.CodeBaseUnsigned)), on(func(e *attestor.PlatformEvidence) { e.Base.SignedBy = "" })), codes("BASE_UNSIGNED")},
-		{"a signature that could not be checked", nil, attestor.CheckBase, changes(withProblems(problem(attestor.CheckBase, attestor.StatusError, attestor.CodeBaseSignatureUnknown)), on(func(e *attestor.PlatformEvidence) { e.Base.SignedBy = "" })), codes("BASE_SIGNATURE_UNKNOWN")},
-		{"another problem of the base", nil, attestor.CheckBase, changes(withProblems(problem(attestor.CheckBase, attestor.StatusDeny, attestor.CodeLayersMismatch)), on(func(e *attestor.PlatformEvidence) { e.Base.SignedBy = "" })), codes("LAYERS_MISMATCH", "BASE_UNSIGNED")},
+		{"an unsigned base", nil, attestor.CheckBase,
+			changes(withProblems(problem(attestor.CheckBase, attestor.StatusDeny, attestor.CodeBaseUnsigned)),
+				on(func(e *attestor.PlatformEvidence) { e.Base.SignedBy = "" })), codes("BASE_UNSIGNED")},
+		{"a signature that could not be checked", nil, attestor.CheckBase, changes(
+			withProblems(problem(attestor.CheckBase, attestor.StatusError, attestor.CodeBaseSignatureUnknown)),
+			on(func(e *attestor.PlatformEvidence) { e.Base.SignedBy = "" })), codes("BASE_SIGNATURE_UNKNOWN")},
+		{"another problem of the base", nil, attestor.CheckBase,
+			changes(withProblems(problem(attestor.CheckBase, attestor.StatusDeny, attestor.CodeLayersMismatch)),
+				on(func(e *attestor.PlatformEvidence) { e.Base.SignedBy = "" })),
+			codes("LAYERS_MISMATCH", "BASE_UNSIGNED")},
 
-		{"a base that need not be signed yet, and whose layers are wrong", []string{"      - {name: static, repository: registry.example/base/static, tags: [latest], signedBy: {key: /keys/base.pub}, " + from + "}"}, attestor.CheckBase, withProblems(problem(attestor.CheckBase, attestor.StatusDeny, attestor.CodeLayersMismatch)), codes("LAYERS_MISMATCH")},
-		{"a base that is asked for until a date", []string{"    required: {value: false, until: true, " + from + "}"}, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} }), codes("BASE_NOT_APPROVED")},
+		{"a base that need not be signed yet, and whose layers are wrong",
+			[]string{"      - {name: static, repository: registry.example/base/static, tags: [latest], signedBy: " +
+				"{key: /keys/base.pub}, " + from + "}"}, attestor.CheckBase, withProblems(problem(attestor.CheckBase,
+				attestor.StatusDeny, attestor.CodeLayersMismatch)), codes("LAYERS_MISMATCH")},
+		{"a base that is asked for until a date", []string{"    required: {value: false, until: true, " + from + "}"},
+			attestor.CheckBase, on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} }),
+			codes("BASE_NOT_APPROVED")},
 
 		{"an upload time, beside another check's problem", nil, attestor.CheckScope, func(ev *attestor.Evidence) {
 			ev.Uploaded, ev.Image = nil, parseImage(t, "registry.example/acme/other/api")
@@ -54,22 +66,48 @@ func TestOneFaultIsSaidOnce(t *testing.T) {
 			ev.Problems = []attestor.Problem{problem(attestor.CheckScope, attestor.StatusError, attestor.CodeUploadTimeUnknown)}
 		}, codes("UPLOAD_TIME_UNKNOWN")},
 
-		{"a user that is not known has no group", []string{"  user: {nonRoot: true, rootGroup: deny}"}, attestor.CheckUser, user("app", nil, nil, attestor.UserFromConfig), codes("USER_LOOKUP_FAILED")},
-		{"a low uid, beside a problem that contradicts it", []string{"  user: {nonRoot: true, minimumUID: 100}"}, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeUserRoot)), user("5:5", number(5), number(5), attestor.UserFromConfig)), codes("USER_ROOT", "USER_TOO_LOW")},
-		{"root, which a problem explains", nil, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeUserRootDisguised)), user("00:5", number(0), number(5), attestor.UserFromConfig)), codes("USER_ROOT_DISGUISED")},
+		{"a user that is not known has no group", []string{"  user: {nonRoot: true, rootGroup: deny}"},
+			attestor.CheckUser, user("app", nil, nil, attestor.UserFromConfig), codes("USER_LOOKUP_FAILED")},
+		{"a low uid, beside a problem that contradicts it",
+			[]string{"  user: {nonRoot: true, minimumUID: 100}"}, attestor.CheckUser,
+			changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeUserRoot)),
+				user("5:5", number(5), number(5), attestor.UserFromConfig)), codes("USER_ROOT", "USER_TOO_LOW")},
+		{"root, which a problem explains", nil, attestor.CheckUser,
+			changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeUserRootDisguised)),
+				user("00:5", number(0), number(5), attestor.UserFromConfig)), codes("USER_ROOT_DISGUISED")},
 		{"a uid without a user", nil, attestor.CheckUser, user("", number(7), number(7), attestor.UserFromConfig), codes("USER_NOT_NUMERIC")},
-		{"a name, which a problem explains", nil, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeUserNotNumeric)), user("app:5", number(7), number(5), attestor.UserFromPasswd)), codes("USER_NOT_NUMERIC")},
-		{"a name, beside another problem", nil, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeLayersMismatch)), user("app:5", number(7), number(5), attestor.UserFromPasswd)), codes("LAYERS_MISMATCH", "USER_NOT_NUMERIC")},
-		{"a group that is known all the same", nil, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)), user("7:7", number(7), number(7), attestor.UserFromConfig)), nil},
-		{"a group that USER does not give", nil, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)), user("7", number(7), nil, attestor.UserFromConfig)), codes("GROUP_ROOT")},
-		{"a group that could not be found", []string{"  user: {nonRoot: true, names: resolve, rootGroup: deny}"}, attestor.CheckUser, changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)), user("7:app", number(7), nil, attestor.UserFromConfig)), codes("GROUP_UNRESOLVED")},
-		{"a severity of a later version, where no finding is allowed", []string{"    maximumFixableSeverity: BLOCK_ALL", "  unknownFindings: ignore"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = "IMPORTANT" })), codes("FIXABLE_SEVERITY_EXCEEDED", "SHORTEST_WAY")},
+		{"a name, which a problem explains", nil, attestor.CheckUser,
+			changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeUserNotNumeric)),
+				user("app:5", number(7), number(5), attestor.UserFromPasswd)), codes("USER_NOT_NUMERIC")},
+		{"a name, beside another problem", nil, attestor.CheckUser,
+			changes(withProblems(problem(attestor.CheckUser, attestor.StatusDeny, attestor.CodeLayersMismatch)),
+				user("app:5", number(7), number(5), attestor.UserFromPasswd)),
+			codes("LAYERS_MISMATCH", "USER_NOT_NUMERIC")},
+		{"a group that is known all the same", nil, attestor.CheckUser,
+			changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)),
+				user("7:7", number(7), number(7), attestor.UserFromConfig)), nil},
+		{"a group that USER does not give", nil, attestor.CheckUser,
+			changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)),
+				user("7", number(7), nil, attestor.UserFromConfig)), codes("GROUP_ROOT")},
+		{"a group that could not be found",
+			[]string{"  user: {nonRoot: true, names: resolve, rootGroup: deny}"}, attestor.CheckUser,
+			changes(withProblems(problem(attestor.CheckUser, attestor.StatusError, attestor.CodeGroupUnresolved)),
+				user("7:app", number(7), nil, attestor.UserFromConfig)), codes("GROUP_UNRESOLVED")},
+		{"a severity of a later version, where no finding is allowed", []string{
+			"    maximumFixableSeverity: BLOCK_ALL", "  unknownFindings: ignore"}, attestor.CheckVulnerabilities,
+			findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = "IMPORTANT" })),
+			codes("FIXABLE_SEVERITY_EXCEEDED", "SHORTEST_WAY")},
 		{"a secret that is not judged, by a scanner that was not asked", nil, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
 			e.Scan.SecretsListed, e.Scan.Secrets = false, []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretInvalid}}
 		}), codes("SECRET_FOUND")},
-		{"secrets that could not be read", nil, attestor.CheckSecrets, changes(withProblems(problem(attestor.CheckSecrets, attestor.StatusError, attestor.CodeScanUnavailable)), on(func(e *attestor.PlatformEvidence) { e.Scan.SecretsListed = false })), codes("SCAN_UNAVAILABLE")},
-		{"a denial with no finding", nil, attestor.CheckVulnerabilities, withProblems(problem(attestor.CheckVulnerabilities, attestor.StatusDeny, attestor.CodeLayersMismatch)), codes("LAYERS_MISMATCH")},
-		{"a note that is no name", nil, attestor.CheckVulnerabilities, on(func(e *attestor.PlatformEvidence) { e.Scan.Note = "projects" }), codes("SCAN_NOT_TRUSTED")},
+		{"secrets that could not be read", nil, attestor.CheckSecrets,
+			changes(withProblems(problem(attestor.CheckSecrets, attestor.StatusError, attestor.CodeScanUnavailable)),
+				on(func(e *attestor.PlatformEvidence) { e.Scan.SecretsListed = false })), codes("SCAN_UNAVAILABLE")},
+		{"a denial with no finding", nil, attestor.CheckVulnerabilities,
+			withProblems(problem(attestor.CheckVulnerabilities, attestor.StatusDeny, attestor.CodeLayersMismatch)),
+			codes("LAYERS_MISMATCH")},
+		{"a note that is no name", nil, attestor.CheckVulnerabilities,
+			on(func(e *attestor.PlatformEvidence) { e.Scan.Note = "projects" }), codes("SCAN_NOT_TRUSTED")},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -100,39 +138,59 @@ func TestWhatReasonsSay(t *testing.T) {
 		says   string // in a message or a fix
 		not    string // in none
 	}{
-		{"the first base is advised", nil, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} }), "build FROM registry.example/base/static:latest", "build FROM registry.example/base/java"},
-		{"a claim of the image's author", nil, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{Hints: []string{"debian:12"}} }), "the image's author claims debian:12", ""},
-		{"no severity", nil, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = "" })), "UNSPECIFIED in openssl", ""},
-		{"a base that was superseded", []string{"      - {name: static, repository: registry.example/base/static, tags: [latest]}"}, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) {
+		{"the first base is advised", nil, attestor.CheckBase,
+			on(func(e *attestor.PlatformEvidence) { e.Base = attestor.Base{} }),
+			"build FROM registry.example/base/static:latest", "build FROM registry.example/base/java"},
+		{"a claim of the image's author", nil, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) {
+			e.Base = attestor.Base{Hints: []string{"debian:12"}}
+		}), "the image's author claims debian:12", ""},
+		{"no severity", nil, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1",
+			func(v *attestor.Vulnerability) { v.Severity = "" })), "UNSPECIFIED in openssl", ""},
+		{"a base that was superseded", []string{"      - {name: static, repository: registry.example/base/static, " +
+			"tags: [latest]}"}, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) {
 			e.Base.Current, e.Base.Superseded = false, new(today().Add(-48*time.Hour))
 		}), "was superseded 2 days ago", "no older one is allowed"},
-		{"a base that was superseded, by a clock that is wrong", []string{"      - {name: static, repository: registry.example/base/static, tags: [latest]}"}, attestor.CheckBase, on(func(e *attestor.PlatformEvidence) {
-			e.Base.Current, e.Base.Superseded = false, new(today().Add(time.Hour))
-		}), "was superseded 0 ago", "in the future"},
+		{"a base that was superseded, by a clock that is wrong",
+			[]string{"      - {name: static, repository: registry.example/base/static, tags: [latest]}"},
+			attestor.CheckBase, on(func(e *attestor.PlatformEvidence) {
+				e.Base.Current, e.Base.Superseded = false, new(today().Add(time.Hour))
+			}), "was superseded 0 ago", "in the future"},
 		{"a group by number", nil, attestor.CheckUser, on(func(e *attestor.PlatformEvidence) {
 			e.User = attestor.User{Configured: "7:0", UID: number(7), GID: number(0), Source: attestor.UserFromConfig}
 		}), `user "7:0" runs with group 0`, "/etc/"},
 		{"a group by passwd", []string{"  user: {nonRoot: true, names: resolve}"}, attestor.CheckUser, on(func(e *attestor.PlatformEvidence) {
 			e.User = attestor.User{Configured: "app", UID: number(7), GID: number(0), Source: attestor.UserFromPasswd}
 		}), "which is its group in the image's /etc/passwd", "USER gives no group"},
-		{"a grace period", []string{"    gracePeriod: {HIGH: 2d}"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", high, func(v *attestor.Vulnerability) { v.Published = &published })), "accepted until 2026-11-22", ""},
-		{"no grace at all", []string{"    gracePeriod: {HIGH: 0d}"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", high, func(v *attestor.Vulnerability) { v.Published = &published })), "limit for fixable is MEDIUM", "accepted until"},
-		{"how many findings are judged", nil, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1", malware), vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.KnownExploited = nil })), "whether they are exploited: 1 of 2 findings", ""},
+		{"a grace period", []string{"    gracePeriod: {HIGH: 2d}"}, attestor.CheckVulnerabilities,
+			findings(vulnerability("CVE-1-1", high, func(v *attestor.Vulnerability) { v.Published = &published })),
+			"accepted until 2026-11-22", ""},
+		{"no grace at all", []string{"    gracePeriod: {HIGH: 0d}"}, attestor.CheckVulnerabilities,
+			findings(vulnerability("CVE-1-1", high, func(v *attestor.Vulnerability) { v.Published = &published })),
+			"limit for fixable is MEDIUM", "accepted until"},
+		{"how many findings are judged", nil, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1",
+			malware), vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.KnownExploited = nil })),
+			"whether they are exploited: 1 of 2 findings", ""},
 		{"a secret of the base", nil, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
 			e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretValid, DiffID: e.Layers[0].DiffID}}
 		}), "a secret of kind K lies in /a (from the base); it is valid", ""},
 		{"a secret of the image's own", nil, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
 			e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretUnknown, DiffID: e.Layers[1].DiffID}}
 		}), "whether it is valid is not known", "from the base"},
-		{"a secret that is invalid, and judged", []string{"  secrets: {found: deny, statuses: [INVALID]}"}, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
-			e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretInvalid}}
-		}), "it is known to be invalid", "whether"},
+		{"a secret that is invalid, and judged", []string{"  secrets: {found: deny, statuses: [INVALID]}"},
+			attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
+				e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: attestor.SecretInvalid}}
+			}), "it is known to be invalid", "whether"},
 		{"a secret of a status of a later version", nil, attestor.CheckSecrets, on(func(e *attestor.PlatformEvidence) {
 			e.Scan.Secrets = []attestor.Secret{{Kind: "K", Path: "/a", Status: "STATUS_9"}}
 		}), "with the status STATUS_9, which this version does not know", ""},
-		{"malware alone", nil, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1", malware)), "1 finding in all; the shortest way to a pass: remove 1 malicious package (evil)", ""},
-		{"malware that is blocked by name", []string{"    blockedCves: [MAL-2025-1]"}, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1", malware)), "the policy blocks it by name", "is a malicious package"},
-		{"what only warns is not in the way", []string{"    gracePeriod: {HIGH: 2d}"}, attestor.CheckVulnerabilities, findings(vulnerability("CVE-1-1", critical), vulnerability("CVE-1-2", high, func(v *attestor.Vulnerability) { v.Published, v.Package = &published, "curl" })), "1 finding in all; the shortest way to a pass: update 1 package", "curl)"},
+		{"malware alone", nil, attestor.CheckVulnerabilities, findings(vulnerability("MAL-2025-1", malware)),
+			"1 finding in all; the shortest way to a pass: remove 1 malicious package (evil)", ""},
+		{"malware that is blocked by name", []string{"    blockedCves: [MAL-2025-1]"}, attestor.CheckVulnerabilities,
+			findings(vulnerability("MAL-2025-1", malware)), "the policy blocks it by name", "is a malicious package"},
+		{"what only warns is not in the way", []string{"    gracePeriod: {HIGH: 2d}"}, attestor.CheckVulnerabilities,
+			findings(vulnerability("CVE-1-1", critical), vulnerability("CVE-1-2", high,
+				func(v *attestor.Vulnerability) { v.Published, v.Package = &published, "curl" })),
+			"1 finding in all; the shortest way to a pass: update 1 package", "curl)"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -159,7 +217,10 @@ func TestRebaseAdvice(t *testing.T) {
 	}{
 		{"a newer one", func(b *attestor.Base) { b.Newest = other }, "FROM registry.example/base/static@" + string(other)},
 		{"none is known", func(b *attestor.Base) { b.Newest = "" }, "wait for the next version"},
-		{"the image's own, by its index", func(b *attestor.Base) { b.Newest, b.Reference = other, "registry.example/base/static@"+string(other) }, "wait for the next version"},
+		{"the image's own, by its index", func(b *attestor.Base) {
+			b.Newest, b.Reference = other,
+				"registry.example/base/static@"+string(other)
+		}, "wait for the next version"},
 		{"the image's own, by its manifest", func(b *attestor.Base) { b.Newest, b.Digest = other, other }, "wait for the next version"},
 	}
 	for _, tt := range tests {

@@ -38,7 +38,8 @@ func TestProblemsRefuseWhereTheyBelong(t *testing.T) {
 		attestor.CheckPlatforms: attestor.CheckPlatforms, "": attestor.CheckPlatforms, "new": attestor.CheckPlatforms,
 	} {
 		for status, want := range map[attestor.Status]attestor.Status{
-			attestor.StatusDeny: attestor.StatusDeny, attestor.StatusError: attestor.StatusError, attestor.StatusWarn: attestor.StatusError, "": attestor.StatusError,
+			attestor.StatusDeny: attestor.StatusDeny, attestor.StatusError: attestor.StatusError,
+			attestor.StatusWarn: attestor.StatusError, "": attestor.StatusError,
 		} {
 			v := p.Judge(passing(p, whole(found(check, status, attestor.CodeRegistryUnavailable))))
 			var refused []string
@@ -68,20 +69,38 @@ func TestNothingIsSaidTwice(t *testing.T) {
 		return whole(found(check, attestor.StatusDeny, code))
 	}
 	runOutcomes(t, []outcomeCase{
-		{"no base, and why", nil, changes(noBase, problem(attestor.CheckBase, attestor.CodeBaseUnresolved)), attestor.Deny, []attestor.Code{attestor.CodeBaseUnresolved}},
-		{"unsigned, and why", nil, changes(unsigned, problem(attestor.CheckBase, attestor.CodeBaseUnsigned)), attestor.Deny, []attestor.Code{attestor.CodeBaseUnsigned}},
-		{"unsigned, the signature cannot be read", nil, changes(unsigned, problem(attestor.CheckBase, attestor.CodeBaseSignatureUnknown)), attestor.Deny, []attestor.Code{attestor.CodeBaseSignatureUnknown}},
-		{"unsigned, and something else", nil, changes(unsigned, problem(attestor.CheckBase, attestor.CodeBaseUnresolved)), attestor.Deny, []attestor.Code{attestor.CodeBaseUnresolved, attestor.CodeBaseUnsigned}},
-		{"no uid, and why", nil, changes(noUser, problem(attestor.CheckUser, attestor.CodeUserNotNumeric)), attestor.Deny, []attestor.Code{attestor.CodeUserNotNumeric}},
+		{"no base, and why", nil, changes(noBase, problem(attestor.CheckBase, attestor.CodeBaseUnresolved)),
+			attestor.Deny, []attestor.Code{attestor.CodeBaseUnresolved}},
+		{"unsigned, and why", nil, changes(unsigned, problem(attestor.CheckBase, attestor.CodeBaseUnsigned)),
+			attestor.Deny, []attestor.Code{attestor.CodeBaseUnsigned}},
+		{"unsigned, the signature cannot be read", nil,
+			changes(unsigned, problem(attestor.CheckBase, attestor.CodeBaseSignatureUnknown)), attestor.Deny,
+			[]attestor.Code{attestor.CodeBaseSignatureUnknown}},
+		{"unsigned, and something else", nil,
+			changes(unsigned, problem(attestor.CheckBase, attestor.CodeBaseUnresolved)), attestor.Deny,
+			[]attestor.Code{attestor.CodeBaseUnresolved, attestor.CodeBaseUnsigned}},
+		{"no uid, and why", nil, changes(noUser, problem(attestor.CheckUser, attestor.CodeUserNotNumeric)),
+			attestor.Deny, []attestor.Code{attestor.CodeUserNotNumeric}},
 		{"root, as was met", nil, changes(root, problem(attestor.CheckUser, attestor.CodeUserRoot)), attestor.Deny, []attestor.Code{attestor.CodeUserRoot}},
-		{"root, disguised", nil, changes(root, problem(attestor.CheckUser, attestor.CodeUserRootDisguised)), attestor.Deny, []attestor.Code{attestor.CodeUserRootDisguised}},
-		{"root, and something else", nil, changes(root, problem(attestor.CheckUser, attestor.CodeUserInvalid)), attestor.Deny, []attestor.Code{attestor.CodeUserInvalid, attestor.CodeUserRoot}},
-		{"a name, as was met", nil, changes(named, problem(attestor.CheckUser, attestor.CodeUserNotNumeric)), attestor.Deny, []attestor.Code{attestor.CodeUserNotNumeric}},
-		{"a name, and something else", nil, changes(named, problem(attestor.CheckUser, attestor.CodeLayersMismatch)), attestor.Deny, []attestor.Code{attestor.CodeLayersMismatch, attestor.CodeUserNotNumeric}},
-		{"no provenance, and why", nil, changes(noProvenance, problem(attestor.CheckProvenance, attestor.CodeProvenanceUnavailable)), attestor.Deny, []attestor.Code{attestor.CodeProvenanceUnavailable}},
-		{"uploaded nobody knows when, and elsewhere", nil, changes(late, elsewhere), attestor.Deny, []attestor.Code{attestor.CodeOutOfScope, attestor.CodeUploadTimeUnknown}},
-		{"uploaded nobody knows when, and why", nil, changes(late, whole(found(attestor.CheckScope, attestor.StatusError, attestor.CodeRegistryUnavailable))), attestor.Undecided, []attestor.Code{attestor.CodeRegistryUnavailable}},
-		{"uploaded nobody knows when, with a problem of another check", nil, changes(late, problem(attestor.CheckBase, attestor.CodeBaseUnresolved)), attestor.Deny, []attestor.Code{attestor.CodeBaseUnresolved, attestor.CodeUploadTimeUnknown}},
+		{"root, disguised", nil, changes(root, problem(attestor.CheckUser, attestor.CodeUserRootDisguised)),
+			attestor.Deny, []attestor.Code{attestor.CodeUserRootDisguised}},
+		{"root, and something else", nil, changes(root, problem(attestor.CheckUser, attestor.CodeUserInvalid)),
+			attestor.Deny, []attestor.Code{attestor.CodeUserInvalid, attestor.CodeUserRoot}},
+		{"a name, as was met", nil, changes(named, problem(attestor.CheckUser, attestor.CodeUserNotNumeric)),
+			attestor.Deny, []attestor.Code{attestor.CodeUserNotNumeric}},
+		{"a name, and something else", nil, changes(named, problem(attestor.CheckUser, attestor.CodeLayersMismatch)),
+			attestor.Deny, []attestor.Code{attestor.CodeLayersMismatch, attestor.CodeUserNotNumeric}},
+		{"no provenance, and why", nil,
+			changes(noProvenance, problem(attestor.CheckProvenance, attestor.CodeProvenanceUnavailable)),
+			attestor.Deny, []attestor.Code{attestor.CodeProvenanceUnavailable}},
+		{"uploaded nobody knows when, and elsewhere", nil, changes(late, elsewhere), attestor.Deny,
+			[]attestor.Code{attestor.CodeOutOfScope, attestor.CodeUploadTimeUnknown}},
+		{"uploaded nobody knows when, and why", nil,
+			changes(late, whole(found(attestor.CheckScope, attestor.StatusError, attestor.CodeRegistryUnavailable))),
+			attestor.Undecided, []attestor.Code{attestor.CodeRegistryUnavailable}},
+		{"uploaded nobody knows when, with a problem of another check", nil,
+			changes(late, problem(attestor.CheckBase, attestor.CodeBaseUnresolved)), attestor.Deny,
+			[]attestor.Code{attestor.CodeBaseUnresolved, attestor.CodeUploadTimeUnknown}},
 	})
 }
 
@@ -99,8 +118,13 @@ func TestWhatTheEvidenceIsOf(t *testing.T) {
 	runOutcomes(t, []outcomeCase{
 		{"a second manifest beside the image's", nil, second, attestor.Undecided, []attestor.Code{attestor.CodeEvidenceMissing}},
 		{"no platform, and the policy names some", arm, none, attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
-		{"no platform, and why", arm, changes(none, whole(found(attestor.CheckPlatforms, attestor.StatusError, attestor.CodeRegistryUnavailable))), attestor.Undecided, []attestor.Code{attestor.CodeRegistryUnavailable}},
-		{"another platform, and a problem", arm, changes(on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64" }), whole(found(attestor.CheckPlatforms, attestor.StatusError, attestor.CodeRegistryUnavailable))), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed, attestor.CodeRegistryUnavailable}},
+		{"no platform, and why", arm, changes(none,
+			whole(found(attestor.CheckPlatforms, attestor.StatusError, attestor.CodeRegistryUnavailable))),
+			attestor.Undecided, []attestor.Code{attestor.CodeRegistryUnavailable}},
+		{"another platform, and a problem", arm,
+			changes(on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64" }),
+				whole(found(attestor.CheckPlatforms, attestor.StatusError, attestor.CodeRegistryUnavailable))),
+			attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed, attestor.CodeRegistryUnavailable}},
 	})
 
 	p := with(t)
@@ -185,15 +209,23 @@ func TestWhatIsSaidOfTheBase(t *testing.T) {
 		code     attestor.Code
 		msg, fix string
 	}{
-		"none": {attestor.Base{}, attestor.CodeBaseNotApproved, "no approved base was found in the image's layers" + allowed, "build FROM registry.example/base/static:latest"},
+		"none": {attestor.Base{}, attestor.CodeBaseNotApproved, "no approved base was found in the image's layers" +
+			allowed, "build FROM registry.example/base/static:latest"},
 		"none, and a claim": {attestor.Base{Hints: []string{"debian:12", "alpine"}}, attestor.CodeBaseNotApproved,
-			"no approved base was found in the image's layers" + allowed + "; the image's author claims debian:12, alpine", "build FROM registry.example/base/static:latest"},
+			"no approved base was found in the image's layers" + allowed +
+				"; the image's author claims debian:12, alpine", "build FROM registry.example/base/static:latest"},
 		"another": {attestor.Base{Name: "other", Reference: "registry.example/other@" + string(newest), Newest: newest}, attestor.CodeBaseNotApproved,
-			"the base registry.example/other@" + string(newest) + " (other) is not one of this policy's" + allowed, "build FROM registry.example/base/static:latest"},
-		"superseded": {attestor.Base{Name: "static", Reference: static, Evidence: attestor.LayersExact, Newest: newest, Superseded: new(today().AddDate(0, 0, -90)), SignedBy: `key="/keys/base.pub"`}, attestor.CodeBaseOutdated,
-			"base static was superseded 90 days ago, on 2026-08-22; at most 14d is allowed", "rebuild on the current base: FROM registry.example/base/static@" + string(newest)},
-		"not listed": {attestor.Base{Name: "java", Reference: "registry.example/base/java@" + string(newest), Digest: newest, Evidence: attestor.LayersExact}, attestor.CodeBaseOutdated,
-			"base java is not one of the digests that the policy lists", "rebuild on the current base: FROM registry.example/base/java@sha256:" + strings.Repeat("7", 64)},
+			"the base registry.example/other@" + string(newest) + " (other) is not one of this policy's" + allowed,
+			"build FROM registry.example/base/static:latest"},
+		"superseded": {attestor.Base{Name: "static", Reference: static, Evidence: attestor.LayersExact,
+			Newest: newest, Superseded: new(today().AddDate(0, 0, -90)), SignedBy: `key="/keys/base.pub"`},
+			attestor.CodeBaseOutdated,
+			"base static was superseded 90 days ago, on 2026-08-22; at most 14d is allowed",
+			"rebuild on the current base: FROM registry.example/base/static@" + string(newest)},
+		"not listed": {attestor.Base{Name: "java", Reference: "registry.example/base/java@" + string(newest),
+			Digest: newest, Evidence: attestor.LayersExact}, attestor.CodeBaseOutdated,
+			"base java is not one of the digests that the policy lists",
+			"rebuild on the current base: FROM registry.example/base/java@sha256:" + strings.Repeat("7", 64)},
 	} {
 		p := with(t)
 		c := check(t, p.Judge(passing(p, on(func(e *attestor.PlatformEvidence) { e.Base = tt.base }))), attestor.CheckBase)
@@ -209,7 +241,8 @@ func TestListedDigests(t *testing.T) {
 	listed, other := attestor.Digest("sha256:"+strings.Repeat("7", 64)), attestor.Digest("sha256:"+strings.Repeat("8", 64))
 	java := func(reference, matched attestor.Digest, signed string) func(*attestor.Evidence) {
 		return on(func(e *attestor.PlatformEvidence) {
-			e.Base = attestor.Base{Name: "java", Reference: "registry.example/base/java@" + string(reference), Digest: matched, Evidence: attestor.LayersExact, SignedBy: signed}
+			e.Base = attestor.Base{Name: "java", Reference: "registry.example/base/java@" + string(reference),
+				Digest: matched, Evidence: attestor.LayersExact, SignedBy: signed}
 		})
 	}
 	outdated := []attestor.Code{attestor.CodeBaseOutdated}
@@ -260,111 +293,10 @@ func TestNearestProvenanceAndItsSource(t *testing.T) {
 		{"a dot", any, source("https://git.example/./acme/app"), attestor.Deny, wrong},
 		{"two dots", any, source("https://git.example/acme/../other/app"), attestor.Deny, wrong},
 		{"no scheme", any, source("git.example/acme/app"), attestor.Deny, wrong},
-		{"signed by somebody named, of an unknown source", []string{`  provenance: {slsaLevel: 3, signedBy: {key: /k}}`}, on(func(e *attestor.PlatformEvidence) { e.Provenance[0].Source = "annotation" }), attestor.Deny, []attestor.Code{attestor.CodeProvenanceMissing}},
+		{"signed by somebody named, of an unknown source", []string{`  provenance: {slsaLevel: 3, signedBy: {key: /k}}`},
+			on(func(e *attestor.PlatformEvidence) { e.Provenance[0].Source = "annotation" }), attestor.Deny,
+			[]attestor.Code{attestor.CodeProvenanceMissing}},
 	})
-}
-
-// Of an index the scanner looks at the first linux/amd64 child: another one has
-// no scan of its own, if anything of the index was scanned; that one's scan is
-// waited for.
-func TestScansOfAnIndex(t *testing.T) {
-	states := func(amdFirst bool, amd, arm attestor.ScanState) func(*attestor.Evidence) {
-		return changes(index(func(first, second *attestor.PlatformEvidence) {
-			first.Scan.State, second.Scan.State = amd, arm
-		}), func(ev *attestor.Evidence) {
-			if !amdFirst {
-				slices.Reverse(ev.Platforms)
-			}
-		})
-	}
-	const complete, none, down = attestor.ScanComplete, attestor.ScanNotFound, attestor.ScanUnavailable
-	child, wait := []attestor.Code{attestor.CodeScanNotOfChild}, []attestor.Code{attestor.CodeScanNotFound}
-	runOutcomes(t, []outcomeCase{
-		{"arm's is missing", nil, states(true, complete, none), attestor.Deny, child},
-		{"arm's is missing, and arm comes first", nil, states(false, complete, none), attestor.Deny, child},
-		{"amd's is missing", nil, states(true, none, complete), attestor.Undecided, wait},
-		{"amd's is missing, and arm comes first", nil, states(false, none, complete), attestor.Undecided, wait},
-		{"both are missing", nil, states(false, none, none), attestor.Undecided, wait},
-		{"arm's is missing, amd's cannot be had", nil, states(true, down, none), attestor.Undecided, []attestor.Code{attestor.CodeScanNotFound, attestor.CodeScanUnavailable}},
-		{"arm's is missing, amd's failed", nil, states(true, attestor.ScanFailed, none), attestor.Deny, []attestor.Code{attestor.CodeScanFailed, attestor.CodeScanNotOfChild}},
-		{"no amd64 in the index", nil, changes(states(true, none, none), on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/s390x" })), attestor.Deny, child},
-		{"the scanner's own child was left out", nil, changes(states(true, none, complete), func(ev *attestor.Evidence) {
-			ev.Platforms[0].Platform, ev.Left = "linux/amd64/v3", []attestor.Child{{Platform: "linux/amd64", Digest: ev.Platforms[0].Digest}}
-		}), attestor.Deny, child},
-		{"an image for arm64", nil, on(func(e *attestor.PlatformEvidence) { e.Platform, e.Scan.State = "linux/arm64", none }), attestor.Undecided, wait},
-	})
-}
-
-// What a scan lacks is said in words of its own.
-func TestWhatIsSaidOfScans(t *testing.T) {
-	scan := func(change func(*attestor.Scan)) func(*attestor.Evidence) {
-		return on(func(e *attestor.PlatformEvidence) { change(&e.Scan) })
-	}
-	state := func(s attestor.ScanState, problem *attestor.Reason) func(*attestor.Evidence) {
-		return scan(func(sc *attestor.Scan) { *sc = attestor.Scan{State: s, Problem: problem} })
-	}
-	const optional, warn, allow = "    scan: {required: false}", "    scan: {required: false, onUnsupported: warn}", "    scan: {required: false, onUnsupported: allow}"
-	for name, tt := range map[string]struct {
-		policy string
-		change func(*attestor.Evidence)
-		status attestor.Status
-		code   attestor.Code
-		says   string // in message and fix
-		not    string
-	}{
-		"failed":                       {"", state(attestor.ScanFailed, nil), attestor.StatusDeny, attestor.CodeScanFailed, "the scan failed.", ""},
-		"failed, and why":              {"", state(attestor.ScanFailed, &attestor.Reason{Message: "layer 3"}), attestor.StatusDeny, attestor.CodeScanFailed, "the scan failed: layer 3.", ""},
-		"failed, without words":        {"", state(attestor.ScanFailed, &attestor.Reason{}), attestor.StatusDeny, attestor.CodeScanFailed, "the scan failed.", ""},
-		"failed, by a code":            {"", state(attestor.ScanFailed, &attestor.Reason{Code: attestor.CodeScanUnsupported, Message: "m"}), attestor.StatusDeny, attestor.CodeScanUnsupported, "m.", ""},
-		"unavailable, without a code":  {"", state(attestor.ScanUnavailable, &attestor.Reason{Message: "secret"}), attestor.StatusError, attestor.CodeScanUnavailable, "could not be asked", "secret"},
-		"not found, not required":      {optional, state(attestor.ScanNotFound, nil), attestor.StatusSkipped, attestor.CodeScanNotFound, "the policy does not require a scan", ""},
-		"unsupported, warned of":       {warn, state(attestor.ScanUnsupported, nil), attestor.StatusWarn, attestor.CodeScanUnsupported, "does not support this image", "does not require"},
-		"unsupported, allowed":         {allow, state(attestor.ScanUnsupported, nil), attestor.StatusSkipped, attestor.CodeScanUnsupported, "the policy does not require a scan", ""},
-		"not continuous":               {"", scan(func(s *attestor.Scan) { s.Continuous = "" }), attestor.StatusDeny, attestor.CodeScanInactive, "continuous analysis is not reported;", "other scanners"},
-		"no longer continuous":         {"", scan(func(s *attestor.Scan) { s.Continuous = "INACTIVE" }), attestor.StatusDeny, attestor.CodeScanInactive, "continuous analysis is INACTIVE;", "other scanners"},
-		"not continuous, others count": {"    scan: {trusted: [projects/build-p/notes/n]}", scan(func(s *attestor.Scan) { s.Continuous = "" }), attestor.StatusDeny, attestor.CodeScanInactive, "scans by other scanners are never continuous", ""},
-		"not continuous, by projects":  {"    scan: {projects: [build-q]}", scan(func(s *attestor.Scan) { s.Continuous = "" }), attestor.StatusDeny, attestor.CodeScanInactive, "scans by other scanners are never continuous", ""},
-		"nothing was analysed":         {"    scan: {packageTypes: [OS]}", scan(func(s *attestor.Scan) { s.Analyses = nil }), attestor.StatusDeny, attestor.CodeScanPackageTypeMissing, "analysed were: none.", ""},
-		"something else was analysed":  {"    scan: {packageTypes: [OS]}", scan(func(s *attestor.Scan) { s.Analyses = []string{"GO", "NPM"} }), attestor.StatusDeny, attestor.CodeScanPackageTypeMissing, "analysed were: GO, NPM.", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var lines []string
-			if tt.policy != "" {
-				lines = append(lines, tt.policy)
-			}
-			p := with(t, lines...)
-			c := check(t, p.Judge(passing(p, tt.change)), attestor.CheckVulnerabilities)
-			if c.Status != tt.status || len(c.Reasons) == 0 || c.Reasons[0].Code != tt.code {
-				t.Fatalf("%+v", c)
-			}
-			text := c.Reasons[0].Message + ". " + c.Reasons[0].Fix
-			if !strings.Contains(text, tt.says) || tt.not != "" && strings.Contains(text, tt.not) {
-				t.Errorf("%q; want %q in it, and not %q", text, tt.says, tt.not)
-			}
-		})
-	}
-}
-
-// A scan is Google's by its note, another's by a note or a project that the
-// policy names, and nobody's by anything shorter or longer.
-func TestWhoseScanCounts(t *testing.T) {
-	lines := []string{"    scan: {continuous: optional, trusted: [projects/build-p/notes/n], projects: [build-q]}"}
-	untrusted := []attestor.Code{attestor.CodeScanNotTrusted}
-	var cases []outcomeCase
-	for note, trusted := range map[string]bool{
-		"projects/goog-analysis/notes/PACKAGE_VULNERABILITY": true, "projects/goog-analysis/notes/SECRET": false,
-		"projects/goog-analysis-2/notes/PACKAGE_VULNERABILITY": false, "folders/goog-analysis/notes/PACKAGE_VULNERABILITY": false,
-		"projects/build-p/notes/n": true, "projects/build-p/notes/n2": false, "projects/build-q/notes/n": false, "projects/build-p/occurrences/n": false,
-		"projects/build-q/locations/us/scans/s": true, "projects/build-q/scans/s": true, "projects/build-p/locations/us/scans/s": false, "folders/build-q/scans/s": false,
-		"scans/s": false, "build-q/scans/s": false, "": false, "projects/build-q/scans": false, "notes": false,
-	} {
-		tt := outcomeCase{"note " + note, lines, on(func(e *attestor.PlatformEvidence) { e.Scan.Note = note }), attestor.Deny, untrusted}
-		if trusted {
-			tt.want, tt.codes = attestor.Pass, nil
-		}
-		cases = append(cases, tt)
-	}
-	runOutcomes(t, cases)
 }
 
 // Numbers at which a user is judged otherwise.

@@ -17,7 +17,8 @@ func TestJudgeGroup(t *testing.T) {
 	)
 
 	problem := func(status attestor.Status) []attestor.Problem {
-		return []attestor.Problem{{Check: attestor.CheckUser, Status: status, Reason: attestor.Reason{Code: unresolved, Message: "it has no entry of that name"}}}
+		return []attestor.Problem{{Check: attestor.CheckUser, Status: status,
+			Reason: attestor.Reason{Code: unresolved, Message: "it has no entry of that name"}}}
 	}
 
 	id := func(n int64) *int64 { return &n }

@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/policy"
-	"github.com/google/go-cmp/cmp"
 )
 
 // outcomeCase is one change of what passes, and what must come of it.
@@ -60,24 +61,41 @@ func TestJudgeUser(t *testing.T) {
 		{"root", nil, user(attestor.User{Configured: "root", UID: id(0), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserRoot}},
 		{"0:0", nil, user(attestor.User{Configured: "0:0", UID: id(0), GID: id(0), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserRoot}},
 		{"not set", nil, user(attestor.User{UID: id(0), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserNotSet}},
-		{"negative", nil, user(attestor.User{Configured: "-5", UID: id(-5), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserInvalid, attestor.CodeUserNotNumeric}},
-		{"2^32", nil, user(attestor.User{Configured: "4294967296", UID: id(1 << 32), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserInvalid, attestor.CodeUserNotNumeric}},
-		{"a name, refused", nil, user(attestor.User{Configured: "app", UID: id(1000), GID: id(1), Source: "passwd"}), attestor.Deny, []attestor.Code{attestor.CodeUserNotNumeric}},
-		{"a name, resolved", []string{"  user: {nonRoot: true, names: resolve}"}, user(attestor.User{Configured: "app", UID: id(1000), GID: id(1), Source: "passwd"}), attestor.Pass, nil},
-		{"a name that claims to be numeric", nil, user(attestor.User{Configured: "app", UID: id(1000), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserNotNumeric}},
-		{"an unknown source", nil, user(attestor.User{Configured: "1000", UID: id(1000), GID: id(1)}), attestor.Undecided, []attestor.Code{attestor.CodeUserLookupFailed}},
-		{"too low", []string{"  user: {nonRoot: true, minimumUID: 1000}"}, user(attestor.User{Configured: "999", UID: id(999), GID: id(1), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserTooLow}},
-		{"just high enough", []string{"  user: {nonRoot: true, minimumUID: 1000}"}, user(attestor.User{Configured: "1000", UID: id(1000), GID: id(1), Source: "config"}), attestor.Pass, nil},
+		{"negative", nil, user(attestor.User{Configured: "-5", UID: id(-5), GID: id(1), Source: "config"}),
+			attestor.Deny, []attestor.Code{attestor.CodeUserInvalid, attestor.CodeUserNotNumeric}},
+		{"2^32", nil, user(attestor.User{Configured: "4294967296", UID: id(1 << 32), GID: id(1), Source: "config"}),
+			attestor.Deny, []attestor.Code{attestor.CodeUserInvalid, attestor.CodeUserNotNumeric}},
+		{"a name, refused", nil, user(attestor.User{Configured: "app", UID: id(1000), GID: id(1), Source: "passwd"}),
+			attestor.Deny, []attestor.Code{attestor.CodeUserNotNumeric}},
+		{"a name, resolved", []string{"  user: {nonRoot: true, names: resolve}"},
+			user(attestor.User{Configured: "app", UID: id(1000), GID: id(1), Source: "passwd"}), attestor.Pass, nil},
+		{"a name that claims to be numeric", nil, user(attestor.User{Configured: "app", UID: id(1000), GID: id(1),
+			Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeUserNotNumeric}},
+		{"an unknown source", nil, user(attestor.User{Configured: "1000", UID: id(1000), GID: id(1)}),
+			attestor.Undecided, []attestor.Code{attestor.CodeUserLookupFailed}},
+		{"too low", []string{"  user: {nonRoot: true, minimumUID: 1000}"},
+			user(attestor.User{Configured: "999", UID: id(999), GID: id(1), Source: "config"}), attestor.Deny,
+			[]attestor.Code{attestor.CodeUserTooLow}},
+		{"just high enough", []string{"  user: {nonRoot: true, minimumUID: 1000}"},
+			user(attestor.User{Configured: "1000", UID: id(1000), GID: id(1), Source: "config"}), attestor.Pass, nil},
 		{"group not given, warned of", nil, user(attestor.User{Configured: "1000", UID: id(1000), Source: "config"}), attestor.Pass, nil},
-		{"group not given, denied", []string{"  user: {nonRoot: true, rootGroup: deny}"}, user(attestor.User{Configured: "1000", UID: id(1000), Source: "config"}), attestor.Deny, []attestor.Code{attestor.CodeGroupRoot}},
-		{"group 0, allowed", []string{"  user: {nonRoot: true, rootGroup: allow}"}, user(attestor.User{Configured: "1000", UID: id(1000), Source: "config"}), attestor.Pass, nil},
+		{"group not given, denied", []string{"  user: {nonRoot: true, rootGroup: deny}"},
+			user(attestor.User{Configured: "1000", UID: id(1000), Source: "config"}), attestor.Deny,
+			[]attestor.Code{attestor.CodeGroupRoot}},
+		{"group 0, allowed", []string{"  user: {nonRoot: true, rootGroup: allow}"},
+			user(attestor.User{Configured: "1000", UID: id(1000), Source: "config"}), attestor.Pass, nil},
 		{"root, not asked", []string{off}, user(attestor.User{UID: id(0)}), attestor.Pass, nil},
 		{"a problem, not asked", []string{off}, problem("user", attestor.StatusDeny, attestor.CodeUserInvalid), attestor.Pass, nil},
-		{"a problem denies", nil, problem("user", attestor.StatusDeny, attestor.CodeUserRootDisguised), attestor.Deny, []attestor.Code{attestor.CodeUserRootDisguised}},
-		{"a problem of no status is an error", nil, problem("user", "", attestor.CodeUserLookupFailed), attestor.Undecided, []attestor.Code{attestor.CodeUserLookupFailed}},
-		{"a problem that says pass is an error", nil, problem("user", attestor.StatusPass, attestor.CodeUserLookupFailed), attestor.Undecided, []attestor.Code{attestor.CodeUserLookupFailed}},
-		{"a problem of platforms always counts", []string{off}, problem("platforms", attestor.StatusDeny, attestor.CodeForeignLayer), attestor.Deny, []attestor.Code{attestor.CodeForeignLayer}},
-		{"a problem of an unknown check always counts", []string{off}, problem("else", attestor.StatusError, attestor.CodeTimedOut), attestor.Undecided, []attestor.Code{attestor.CodeTimedOut}},
+		{"a problem denies", nil, problem("user", attestor.StatusDeny, attestor.CodeUserRootDisguised), attestor.Deny,
+			[]attestor.Code{attestor.CodeUserRootDisguised}},
+		{"a problem of no status is an error", nil, problem("user", "", attestor.CodeUserLookupFailed),
+			attestor.Undecided, []attestor.Code{attestor.CodeUserLookupFailed}},
+		{"a problem that says pass is an error", nil, problem("user", attestor.StatusPass,
+			attestor.CodeUserLookupFailed), attestor.Undecided, []attestor.Code{attestor.CodeUserLookupFailed}},
+		{"a problem of platforms always counts", []string{off}, problem("platforms", attestor.StatusDeny,
+			attestor.CodeForeignLayer), attestor.Deny, []attestor.Code{attestor.CodeForeignLayer}},
+		{"a problem of an unknown check always counts", []string{off}, problem("else", attestor.StatusError,
+			attestor.CodeTimedOut), attestor.Undecided, []attestor.Code{attestor.CodeTimedOut}},
 	})
 }
 
@@ -112,10 +130,12 @@ func TestJudgeBase(t *testing.T) {
 		{"superseded a moment ahead, by another clock", nil, base(behind(-time.Minute)), attestor.Pass, nil},
 		{"superseded in the future", nil, base(behind(-time.Hour)), attestor.Undecided, []attestor.Code{attestor.CodeBaseAgeUnknown}},
 		{"never seen under the tag", nil, base(func(b *attestor.Base) { b.Current = false }), attestor.Undecided, []attestor.Code{attestor.CodeBaseAgeUnknown}},
-		{"never seen under the tag, and no time allowed", noBehind, base(func(b *attestor.Base) { b.Current = false }), attestor.Deny, []attestor.Code{attestor.CodeBaseOutdated}},
+		{"never seen under the tag, and no time allowed", noBehind, base(func(b *attestor.Base) { b.Current = false }),
+			attestor.Deny, []attestor.Code{attestor.CodeBaseOutdated}},
 		{"superseded just now, and no time allowed", noBehind, base(behind(0)), attestor.Deny, []attestor.Code{attestor.CodeBaseOutdated}},
 		{"unsigned", nil, base(func(b *attestor.Base) { b.SignedBy = "" }), attestor.Deny, []attestor.Code{attestor.CodeBaseUnsigned}},
-		{"signed by somebody else", nil, base(func(b *attestor.Base) { b.SignedBy = `key="/keys/other.pub"` }), attestor.Deny, []attestor.Code{attestor.CodeBaseUnsigned}},
+		{"signed by somebody else", nil, base(func(b *attestor.Base) { b.SignedBy = `key="/keys/other.pub"` }),
+			attestor.Deny, []attestor.Code{attestor.CodeBaseUnsigned}},
 		{"a listed digest", nil, base(java), attestor.Pass, nil},
 		{"a digest that was listed", nil, base(func(b *attestor.Base) {
 			java(b)
@@ -126,116 +146,6 @@ func TestJudgeBase(t *testing.T) {
 			behind(90 * day)(b)
 			b.Evidence, b.SignedBy = attestor.Attested, ""
 		}), attestor.Deny, []attestor.Code{attestor.CodeBaseEvidenceTooWeak, attestor.CodeBaseOutdated, attestor.CodeBaseUnsigned}},
-	})
-}
-
-func TestJudgeScanStates(t *testing.T) {
-	scan := func(change func(*attestor.Scan)) func(*attestor.Evidence) {
-		return on(func(e *attestor.PlatformEvidence) { change(&e.Scan) })
-	}
-	state := func(s attestor.ScanState) func(*attestor.Evidence) {
-		return scan(func(sc *attestor.Scan) { *sc = attestor.Scan{State: s} })
-	}
-	const optional = "    scan: {required: false}"
-	runOutcomes(t, []outcomeCase{
-		{"zero value", nil, state(""), attestor.Undecided, []attestor.Code{attestor.CodeScanStateUnknown}},
-		{"zero value, not required", []string{optional}, state(""), attestor.Undecided, []attestor.Code{attestor.CodeScanStateUnknown}},
-		{"a new state", nil, state("rescanning"), attestor.Undecided, []attestor.Code{attestor.CodeScanStateUnknown}},
-		{"not found", nil, state(attestor.ScanNotFound), attestor.Undecided, []attestor.Code{attestor.CodeScanNotFound}},
-		{"not found, not required", []string{optional}, state(attestor.ScanNotFound), attestor.Pass, nil},
-		{"pending", nil, state(attestor.ScanPending), attestor.Undecided, []attestor.Code{attestor.CodeScanPending}},
-		{"scanning", nil, state(attestor.ScanRunning), attestor.Undecided, []attestor.Code{attestor.CodeScanRunning}},
-		{"failed", nil, state(attestor.ScanFailed), attestor.Deny, []attestor.Code{attestor.CodeScanFailed}},
-		{"unsupported", nil, state(attestor.ScanUnsupported), attestor.Deny, []attestor.Code{attestor.CodeScanUnsupported}},
-		{"unsupported, warned of", []string{"    scan: {onUnsupported: warn}"}, state(attestor.ScanUnsupported), attestor.Pass, nil},
-		{"unsupported, allowed", []string{"    scan: {onUnsupported: allow}"}, state(attestor.ScanUnsupported), attestor.Pass, nil},
-		{"unavailable", nil, state(attestor.ScanUnavailable), attestor.Undecided, []attestor.Code{attestor.CodeScanUnavailable}},
-		{"unavailable, not required", []string{optional}, state(attestor.ScanUnavailable), attestor.Undecided, []attestor.Code{attestor.CodeScanUnavailable}},
-		{"denied, with its own reason", nil, scan(func(s *attestor.Scan) {
-			*s = attestor.Scan{State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanPermissionDenied, Message: "m"}}
-		}), attestor.Undecided, []attestor.Code{attestor.CodeScanPermissionDenied}},
-		{"failed, with its own reason", nil, scan(func(s *attestor.Scan) {
-			*s = attestor.Scan{State: attestor.ScanFailed, Problem: &attestor.Reason{Code: attestor.CodeScanNotTrusted, Message: "m"}}
-		}), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
-		{"by nobody", nil, scan(func(s *attestor.Scan) { s.Note = "" }), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
-		{"under Google's note for something else", nil, scan(func(s *attestor.Scan) { s.Note = "projects/goog-analysis/notes/COMPLIANCE" }), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
-		{"under Google's note, in a region", nil, scan(func(s *attestor.Scan) { s.Note = "projects/goog-analysis/locations/us/notes/PACKAGE_VULNERABILITY" }), attestor.Pass, nil},
-		{"under somebody's note", nil, scan(func(s *attestor.Scan) { s.Note = "projects/s/notes/n" }), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
-		{"under a trusted note", []string{"    scan: {trusted: [projects/s/notes/n]}"}, scan(func(s *attestor.Scan) { s.Note = "projects/s/notes/n" }), attestor.Pass, nil},
-		{"on demand, in any project", nil, scan(func(s *attestor.Scan) { s.Note = "projects/scans/locations/us/scans/1" }), attestor.Deny, []attestor.Code{attestor.CodeScanNotTrusted}},
-		{"on demand, in a trusted project", []string{"    scan: {projects: [scans]}"}, scan(func(s *attestor.Scan) { s.Note = "projects/scans/locations/us/scans/1" }), attestor.Pass, nil},
-		{"inactive", nil, scan(func(s *attestor.Scan) { s.Continuous = "INACTIVE" }), attestor.Deny, []attestor.Code{attestor.CodeScanInactive}},
-		{"not said to be active", nil, scan(func(s *attestor.Scan) { s.Continuous = "" }), attestor.Deny, []attestor.Code{attestor.CodeScanInactive}},
-		{"not said to be active, optional", []string{"    scan: {continuous: optional}"}, scan(func(s *attestor.Scan) { s.Continuous = "" }), attestor.Pass, nil},
-		{"archived", nil, scan(func(s *attestor.Scan) { s.Archived = new(today()) }), attestor.Deny, []attestor.Code{attestor.CodeScanArchived}},
-		{"30 days old", nil, scan(func(s *attestor.Scan) { s.Finished = new(today().Add(-30 * 24 * time.Hour)) }), attestor.Pass, nil},
-		{"older than 30 days", nil, scan(func(s *attestor.Scan) { s.Finished = new(today().Add(-30*24*time.Hour - 1)) }), attestor.Deny, []attestor.Code{attestor.CodeScanTooOld}},
-		{"of no date", nil, scan(func(s *attestor.Scan) { s.Finished = nil }), attestor.Deny, []attestor.Code{attestor.CodeScanTooOld}},
-		{"of no date, no limit", []string{"    scan: {maxAge: 0}"}, scan(func(s *attestor.Scan) { s.Finished = nil }), attestor.Pass, nil},
-		{"a package type that was not analysed", []string{"    scan: {packageTypes: [OS, GO]}"}, scan(func(s *attestor.Scan) { s.Analyses = []string{"OS"} }), attestor.Deny, []attestor.Code{attestor.CodeScanPackageTypeMissing}},
-		{"a failed scan that found something", nil, scan(func(s *attestor.Scan) {
-			s.State, s.Findings = attestor.ScanRunning, []attestor.Vulnerability{vulnerability("CVE-2021-44228")}
-		}), attestor.Deny, []attestor.Code{attestor.CodeCVEBlocked, attestor.CodeScanRunning}},
-	})
-}
-
-// index turns the evidence into that of an index with two children.
-func index(change ...func(first, second *attestor.PlatformEvidence)) func(*attestor.Evidence) {
-	return func(ev *attestor.Evidence) {
-		second := ev.Platforms[0]
-		second.Child = attestor.Child{Platform: "linux/arm64", Digest: attestor.Digest("sha256:" + strings.Repeat("5", 64))}
-		ev.Index = true
-		ev.Platforms[0].Digest = attestor.Digest("sha256:" + strings.Repeat("4", 64))
-		ev.Platforms = append(ev.Platforms, second)
-		for _, c := range change {
-			c(&ev.Platforms[0], &ev.Platforms[1])
-		}
-	}
-}
-
-func TestJudgeChildWithoutScan(t *testing.T) {
-	without := func(_, second *attestor.PlatformEvidence) { second.Scan = attestor.Scan{State: attestor.ScanNotFound} }
-	p := with(t)
-	v := p.Judge(passing(p, index(without)))
-	if v.Outcome() != attestor.Deny {
-		t.Fatalf("%s: a child without a scan", v.Outcome())
-	}
-	var reason attestor.Reason
-	for _, c := range v.Checks() {
-		if c.Name == attestor.CheckVulnerabilities && c.Platform == "linux/arm64" {
-			reason = c.Reasons[0]
-		}
-	}
-	if reason.Code != attestor.CodeScanNotOfChild {
-		t.Fatalf("%+v", reason)
-	}
-	for _, way := range []string{"spec.platforms: [linux/amd64]", "attestor import", "--to-project", "spec.vulnerabilities.scan.trusted", "waiver", "owner", "expires", "SCAN_NOT_OF_CHILD"} {
-		if !strings.Contains(reason.Fix, way) {
-			t.Errorf("the ways out do not mention %q: %s", way, reason.Fix)
-		}
-	}
-
-	t.Run("the way out by platforms", func(t *testing.T) {
-		p := with(t, "  platforms: [linux/amd64]")
-		v := p.Judge(passing(p, index(without)))
-		if v.Outcome() != attestor.Pass || v.CoversIndex() || len(v.Subjects()) != 1 {
-			t.Errorf("%s, index %t, subjects %v", v.Outcome(), v.CoversIndex(), v.Subjects())
-		}
-	})
-	t.Run("the way out by waiver", func(t *testing.T) {
-		p := with(t, `  exceptions: [{check: vulnerabilities, subject: SCAN_NOT_OF_CHILD, platforms: [linux/arm64], owner: o, reason: r, expires: 2026-12-31}]`)
-		if v := p.Judge(passing(p, index(without))); v.Outcome() != attestor.Pass || !v.CoversIndex() {
-			t.Errorf("%s: %+v", v.Outcome(), v.Checks())
-		}
-		if v := p.Judge(passing(p, index(without, func(first, _ *attestor.PlatformEvidence) { first.Scan.State = attestor.ScanNotFound }))); v.Outcome() != attestor.Undecided {
-			t.Errorf("%s: the waiver is for a child, and now nothing was scanned", v.Outcome())
-		}
-	})
-	t.Run("nothing was scanned yet", func(t *testing.T) {
-		v := p.Judge(passing(p, index(without, func(first, _ *attestor.PlatformEvidence) { first.Scan.State = attestor.ScanNotFound })))
-		if diff := cmp.Diff([]attestor.Code{attestor.CodeScanNotFound}, refusals(v)); v.Outcome() != attestor.Undecided || diff != "" {
-			t.Errorf("%s: %s", v.Outcome(), diff)
-		}
 	})
 }
 
@@ -251,9 +161,12 @@ func TestJudgeProvenanceAndScope(t *testing.T) {
 		{"none", nil, on(func(e *attestor.PlatformEvidence) { e.Provenance = nil }), attestor.Deny, []attestor.Code{attestor.CodeProvenanceMissing}},
 		{"another builder", nil, prov(func(p *attestor.Provenance) { p.Builder += "0" }), attestor.Deny, []attestor.Code{attestor.CodeProvenanceBuilder}},
 		{"a lower level", nil, prov(func(p *attestor.Provenance) { p.SLSALevel = 2 }), attestor.Deny, []attestor.Code{attestor.CodeProvenanceLevel}},
-		{"cosign, though nobody is named", nil, prov(func(p *attestor.Provenance) { p.Source = "cosign" }), attestor.Deny, []attestor.Code{attestor.CodeProvenanceMissing}},
-		{"cosign, somebody is named", []string{`  provenance: {slsaLevel: 3, signedBy: {key: /k}}`}, prov(func(p *attestor.Provenance) { p.Source = "cosign" }), attestor.Pass, nil},
-		{"an unknown source of statements", nil, prov(func(p *attestor.Provenance) { p.Source = "annotation" }), attestor.Deny, []attestor.Code{attestor.CodeProvenanceMissing}},
+		{"cosign, though nobody is named", nil, prov(func(p *attestor.Provenance) { p.Source = "cosign" }),
+			attestor.Deny, []attestor.Code{attestor.CodeProvenanceMissing}},
+		{"cosign, somebody is named", []string{`  provenance: {slsaLevel: 3, signedBy: {key: /k}}`},
+			prov(func(p *attestor.Provenance) { p.Source = "cosign" }), attestor.Pass, nil},
+		{"an unknown source of statements", nil, prov(func(p *attestor.Provenance) { p.Source = "annotation" }),
+			attestor.Deny, []attestor.Code{attestor.CodeProvenanceMissing}},
 		{"one bad, one good", nil, on(func(e *attestor.PlatformEvidence) {
 			e.Provenance = append([]attestor.Provenance{{Source: "cloud-build"}}, e.Provenance...)
 		}), attestor.Pass, nil},
@@ -262,20 +175,26 @@ func TestJudgeProvenanceAndScope(t *testing.T) {
 		{"another scheme", nil, source("http://git.example/acme/app"), attestor.Deny, wrongSource},
 		{"a longer path", nil, source("https://git.example/acme/app/more"), attestor.Deny, wrongSource},
 		{"out by dots", nil, source("https://git.example/acme/.."), attestor.Deny, wrongSource},
-		{"another host after a user", []string{`  provenance: {sources: ["https://git.example/**"]}`}, source("https://git.example@evil.example/acme/app"), attestor.Deny, wrongSource},
+		{"another host after a user", []string{`  provenance: {sources: ["https://git.example/**"]}`},
+			source("https://git.example@evil.example/acme/app"), attestor.Deny, wrongSource},
 		{"no source", nil, source(""), attestor.Deny, wrongSource},
 
 		{"in another directory", nil, func(ev *attestor.Evidence) {
 			*ev = passing(with(t))
 			ev.Image = parseImage(t, "registry.example/acme/prod-evil/api")
 		}, attestor.Deny, []attestor.Code{attestor.CodeOutOfScope}},
-		{"uploaded 31 days ago", nil, func(ev *attestor.Evidence) { ev.Uploaded = new(today().AddDate(0, 0, -31)) }, attestor.Deny, []attestor.Code{attestor.CodeUploadTooOld}},
-		{"uploaded nobody knows when", nil, func(ev *attestor.Evidence) { ev.Uploaded = nil }, attestor.Undecided, []attestor.Code{attestor.CodeUploadTimeUnknown}},
+		{"uploaded 31 days ago", nil, func(ev *attestor.Evidence) { ev.Uploaded = new(today().AddDate(0, 0, -31)) },
+			attestor.Deny, []attestor.Code{attestor.CodeUploadTooOld}},
+		{"uploaded nobody knows when", nil, func(ev *attestor.Evidence) { ev.Uploaded = nil }, attestor.Undecided,
+			[]attestor.Code{attestor.CodeUploadTimeUnknown}},
 		{"uploaded nobody knows when, and why", nil, func(ev *attestor.Evidence) {
 			ev.Uploaded = nil
-			ev.Problems = []attestor.Problem{{Check: attestor.CheckScope, Status: attestor.StatusError, Reason: attestor.Reason{Code: attestor.CodeUploadTimeUnknown, Message: "not Artifact Registry"}}}
+			ev.Problems = []attestor.Problem{{Check: attestor.CheckScope, Status: attestor.StatusError,
+				Reason: attestor.Reason{Code: attestor.CodeUploadTimeUnknown, Message: "not Artifact Registry"}}}
 		}, attestor.Undecided, []attestor.Code{attestor.CodeUploadTimeUnknown}},
-		{"uploaded nobody knows when, not asked", []string{`  scope: {trustedDirectories: ["registry.example/acme/prod/**"]}`}, func(ev *attestor.Evidence) { ev.Uploaded = nil }, attestor.Pass, nil},
+		{"uploaded nobody knows when, not asked",
+			[]string{`  scope: {trustedDirectories: ["registry.example/acme/prod/**"]}`},
+			func(ev *attestor.Evidence) { ev.Uploaded = nil }, attestor.Pass, nil},
 	})
 }
 
@@ -291,22 +210,41 @@ func parseImage(t testing.TB, repository string) attestor.Image {
 func TestJudgeImageAsAWhole(t *testing.T) {
 	runOutcomes(t, []outcomeCase{
 		{"no time", nil, func(ev *attestor.Evidence) { ev.Time = time.Time{} }, attestor.Undecided, []attestor.Code{attestor.CodeEvidenceMissing}},
-		{"no image", nil, func(ev *attestor.Evidence) { *ev = attestor.Evidence{Time: today()} }, attestor.Undecided, []attestor.Code{attestor.CodeEvidenceMissing}},
+		{"no image", nil, func(ev *attestor.Evidence) { *ev = attestor.Evidence{Time: today()} }, attestor.Undecided,
+			[]attestor.Code{attestor.CodeEvidenceMissing}},
 		{"not resolved, and why", nil, func(ev *attestor.Evidence) {
-			*ev = attestor.Evidence{Time: today(), Problems: []attestor.Problem{{Check: attestor.CheckPlatforms, Status: attestor.StatusError, Reason: attestor.Reason{Code: attestor.CodeRegistryUnavailable}}}}
+			*ev = attestor.Evidence{Time: today(), Problems: []attestor.Problem{{Check: attestor.CheckPlatforms,
+				Status: attestor.StatusError, Reason: attestor.Reason{Code: attestor.CodeRegistryUnavailable}}}}
 		}, attestor.Undecided, []attestor.Code{attestor.CodeRegistryUnavailable}},
-		{"evidence of another manifest", nil, on(func(e *attestor.PlatformEvidence) { e.Digest = "sha256:" + attestor.Digest(strings.Repeat("9", 64)) }), attestor.Undecided, []attestor.Code{attestor.CodeEvidenceMissing}},
+		{"evidence of another manifest", nil, on(func(e *attestor.PlatformEvidence) {
+			e.Digest = "sha256:" + attestor.Digest(strings.Repeat("9", 64))
+		}), attestor.Undecided, []attestor.Code{attestor.CodeEvidenceMissing}},
 		{"no platform", nil, func(ev *attestor.Evidence) { ev.Platforms = nil }, attestor.Deny, []attestor.Code{attestor.CodeCheckMissing}},
-		{"another platform than the policy's", []string{"  platforms: [linux/arm64]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
-		{"a variant of the policy's platform", []string{"  platforms: [linux/arm64]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64/v8" }), attestor.Pass, nil},
-		{"the default variant spelt out", []string{"  platforms: [linux/arm64/v8]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64" }), attestor.Pass, nil},
-		{"another spelling of it", []string{"  platforms: [linux/arm64/v8]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64/8" }), attestor.Pass, nil},
-		{"amd64's default variant", []string{"  platforms: [linux/amd64/v1]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64" }), attestor.Pass, nil},
-		{"arm without its default variant", []string{"  platforms: [linux/arm/v7]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm" }), attestor.Pass, nil},
-		{"another variant than the policy's", []string{"  platforms: [linux/arm64/v8]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64/v9" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
-		{"an older variant than the policy's", []string{"  platforms: [linux/arm/v7]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm/v6" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
-		{"a better variant than the policy's", []string{"  platforms: [linux/amd64/v1]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64/v3" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
-		{"a platform that begins alike", []string{"  platforms: [linux/arm]"}, on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64" }), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
+		{"another platform than the policy's", []string{"  platforms: [linux/arm64]"},
+			on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64" }), attestor.Deny,
+			[]attestor.Code{attestor.CodePlatformNotAllowed}},
+		{"a variant of the policy's platform", []string{"  platforms: [linux/arm64]"},
+			on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64/v8" }), attestor.Pass, nil},
+		{"the default variant spelt out", []string{"  platforms: [linux/arm64/v8]"},
+			on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64" }), attestor.Pass, nil},
+		{"another spelling of it", []string{"  platforms: [linux/arm64/v8]"},
+			on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64/8" }), attestor.Pass, nil},
+		{"amd64's default variant", []string{"  platforms: [linux/amd64/v1]"},
+			on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64" }), attestor.Pass, nil},
+		{"arm without its default variant", []string{"  platforms: [linux/arm/v7]"},
+			on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm" }), attestor.Pass, nil},
+		{"another variant than the policy's", []string{"  platforms: [linux/arm64/v8]"},
+			on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm64/v9" }), attestor.Deny,
+			[]attestor.Code{attestor.CodePlatformNotAllowed}},
+		{"an older variant than the policy's", []string{"  platforms: [linux/arm/v7]"},
+			on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/arm/v6" }), attestor.Deny,
+			[]attestor.Code{attestor.CodePlatformNotAllowed}},
+		{"a better variant than the policy's", []string{"  platforms: [linux/amd64/v1]"},
+			on(func(e *attestor.PlatformEvidence) { e.Platform = "linux/amd64/v3" }), attestor.Deny,
+			[]attestor.Code{attestor.CodePlatformNotAllowed}},
+		{"a platform that begins alike", []string{"  platforms: [linux/arm]"}, on(func(e *attestor.PlatformEvidence) {
+			e.Platform = "linux/arm64"
+		}), attestor.Deny, []attestor.Code{attestor.CodePlatformNotAllowed}},
 		{"a bad child is denied", nil, index(func(_, second *attestor.PlatformEvidence) {
 			second.User = attestor.User{Configured: "0", UID: new(int64), GID: new(int64(1)), Source: "config"}
 		}), attestor.Deny, []attestor.Code{attestor.CodeUserRoot}},
@@ -333,7 +271,9 @@ func TestJudgeListsSkippedChecks(t *testing.T) {
 			skipped[c.Name] = c.Reasons[0].Code
 		}
 	}
-	want := map[string]attestor.Code{"base": attestor.CodeNotAsked, "user": attestor.CodeNotAsked, "provenance": attestor.CodeNotAsked, "vulnerabilities": attestor.CodeScanNotFound, "secrets": attestor.CodeNotAsked, "packages": attestor.CodeNotAsked}
+	want := map[string]attestor.Code{"base": attestor.CodeNotAsked, "user": attestor.CodeNotAsked,
+		"provenance": attestor.CodeNotAsked, "vulnerabilities": attestor.CodeScanNotFound,
+		"secrets": attestor.CodeNotAsked, "packages": attestor.CodeNotAsked}
 	if diff := cmp.Diff(want, skipped); diff != "" {
 		t.Error(diff)
 	}
@@ -349,14 +289,16 @@ func TestReasonsHelp(t *testing.T) {
 	bad := []func(*attestor.Evidence){
 		findings(vulnerability("CVE-2021-44228"), vulnerability("CVE-1-1", func(v *attestor.Vulnerability) {
 			v.Severity, v.KnownExploited, v.EPSS = attestor.Critical, new(true), new(0.9)
-		}), vulnerability("CVE-1-2", func(v *attestor.Vulnerability) { v.Severity = "" }), vulnerability("CVE-1-3", func(v *attestor.Vulnerability) { v.Severity, v.Fixable = attestor.Critical, false })),
+		}), vulnerability("CVE-1-2", func(v *attestor.Vulnerability) { v.Severity = "" }), vulnerability("CVE-1-3",
+			func(v *attestor.Vulnerability) { v.Severity, v.Fixable = attestor.Critical, false })),
 		on(func(e *attestor.PlatformEvidence) {
 			e.User = attestor.User{Configured: "app", UID: new(int64(5))}
 			e.Base.Current, e.Base.SignedBy, e.Base.Evidence = false, "", attestor.Attested
 			e.Provenance = []attestor.Provenance{{Source: "cloud-build"}}
 		}),
 	}
-	for _, state := range []attestor.ScanState{"", attestor.ScanNotFound, attestor.ScanPending, attestor.ScanRunning, attestor.ScanComplete, attestor.ScanFailed, attestor.ScanUnsupported, attestor.ScanUnavailable} {
+	for _, state := range []attestor.ScanState{"", attestor.ScanNotFound, attestor.ScanPending, attestor.ScanRunning,
+		attestor.ScanComplete, attestor.ScanFailed, attestor.ScanUnsupported, attestor.ScanUnavailable} {
 		ev := passing(p, append(bad, on(func(e *attestor.PlatformEvidence) { e.Scan.State = state; e.Scan.Continuous = "" }))...)
 		for _, c := range p.Judge(ev).Checks() {
 			for _, r := range c.Reasons {
@@ -448,50 +390,4 @@ func judged(t *testing.T, p *policy.Policy, ev attestor.Evidence, want attestor.
 	if got := refusals(v); v.Outcome() != want || !slices.Equal(got, append([]attestor.Code{}, codes...)) {
 		t.Errorf("%s %v, want %s %v", v.Outcome(), got, want, codes)
 	}
-}
-
-// Of two scanners each is believed under its own note, and its description is what messages say.
-func TestJudgeByAnotherScanner(t *testing.T) {
-	const own = "projects/other-scans/notes/RESULT"
-	other := &attestor.ScannerInfo{Name: "Other Scan", Note: own, Enable: "ask Other Scan for it", Refresh: "otherscan renew"}
-	scanned := func(change func(*attestor.Scan)) func(*attestor.Evidence) {
-		return on(func(e *attestor.PlatformEvidence) {
-			e.Scan.Scanner, e.Scan.Note = other, own
-			if change != nil {
-				change(&e.Scan)
-			}
-		})
-	}
-	p := with(t)
-
-	judged(t, p, passing(p, scanned(nil)), attestor.Pass)
-	for _, note := range []string{
-		"projects/goog-analysis/notes/PACKAGE_VULNERABILITY", "projects/other-scans/notes/OTHER", "projects/evil/notes/RESULT", "RESULT",
-		"projects/other-scans/scans/RESULT", "projects/other-scans/notes/RESULT/notes/x", "",
-	} {
-		judged(t, p, passing(p, scanned(func(s *attestor.Scan) { s.Note = note })), attestor.Deny, attestor.CodeScanNotTrusted)
-	}
-
-	// A scanner without a note of its own is believed where the policy says so only.
-	nameless := *other
-	nameless.Note = ""
-	judged(t, p, passing(p, scanned(func(s *attestor.Scan) { s.Scanner, s.Note = &nameless, "" })), attestor.Deny, attestor.CodeScanNotTrusted)
-	judged(t, p, passing(p, scanned(func(s *attestor.Scan) { s.Scanner = &nameless })), attestor.Deny, attestor.CodeScanNotTrusted)
-
-	for state, want := range map[attestor.ScanState]string{
-		attestor.ScanNotFound: "ask Other Scan for it", attestor.ScanUnavailable: "Other Scan could not be asked",
-	} {
-		v := p.Judge(passing(p, scanned(func(s *attestor.Scan) { s.State = state })))
-		if text := marshal(t, v.Checks()); !strings.Contains(text, want) || strings.Contains(text, "Container Analysis") || strings.Contains(text, "gcloud") {
-			t.Errorf("%s: want %q in %s", state, want, text)
-		}
-	}
-	v := p.Judge(passing(p, scanned(func(s *attestor.Scan) { s.Continuous = "INACTIVE" })))
-	if fix := check(t, v, attestor.CheckVulnerabilities).Reasons[0].Fix; !strings.HasPrefix(fix, "otherscan renew ") {
-		t.Errorf("an inactive scan: %q", fix)
-	}
-
-	// It looks at every child of an index, so that a child without a scan is not scanned yet.
-	missing := func(_, second *attestor.PlatformEvidence) { second.Scan.State = attestor.ScanNotFound }
-	judged(t, p, passing(p, scanned(nil), index(missing)), attestor.Undecided, attestor.CodeScanNotFound)
 }

@@ -38,20 +38,34 @@ func TestWhatIsSaidOfAFinding(t *testing.T) {
 	}{
 		"fixed": {high(nil), "", false, "HIGH in openssl 3.0.11, limit for fixable is MEDIUM", "update openssl to 3.0.15",
 			"1 finding in all; the shortest way to a pass: update 1 package (openssl)"},
-		"fixed nobody says where": {high(func(v *attestor.Vulnerability) { v.FixedVersion = "" }), "", false, "HIGH in openssl 3.0.11, limit for fixable is MEDIUM", "update openssl",
+		"fixed nobody says where": {high(func(v *attestor.Vulnerability) { v.FixedVersion = "" }), "", false,
+			"HIGH in openssl 3.0.11, limit for fixable is MEDIUM", "update openssl",
 			"1 finding in all; the shortest way to a pass: update 1 package (openssl)"},
-		"not fixed": {high(func(v *attestor.Vulnerability) { v.Severity, v.Fixable = attestor.Critical, false }), "", false, "CRITICAL in openssl 3.0.11, limit for unfixable is HIGH",
-			"remove openssl, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry", "1 finding in all; the shortest way to a pass: remove or except 1 package without a fix (openssl)"},
-		"without a name": {high(func(v *attestor.Vulnerability) { v.Severity, v.Fixable, v.Package = attestor.Critical, false, "" }), "", false, "CRITICAL in an unnamed package 3.0.11, limit for unfixable is HIGH",
-			"remove the package, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry", "1 finding in all; the shortest way to a pass: remove or except 1 package without a fix (unnamed)"},
-		"of a severity of tomorrow": {high(func(v *attestor.Vulnerability) { v.Severity = "CATASTROPHIC" }), "", false, "CATASTROPHIC in openssl 3.0.11; this version does not know the severity", "update openssl to 3.0.15",
+		"not fixed": {high(func(v *attestor.Vulnerability) { v.Severity, v.Fixable = attestor.Critical, false }), "",
+			false, "CRITICAL in openssl 3.0.11, limit for unfixable is HIGH",
+			"remove openssl, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry",
+			"1 finding in all; the shortest way to a pass: remove or except 1 package without a fix (openssl)"},
+		"without a name": {high(func(v *attestor.Vulnerability) {
+			v.Severity, v.Fixable, v.Package = attestor.Critical,
+				false, ""
+		}), "", false, "CRITICAL in an unnamed package 3.0.11, limit for unfixable is HIGH",
+			"remove the package, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry",
+			"1 finding in all; the shortest way to a pass: remove or except 1 package without a fix (unnamed)"},
+		"of a severity of tomorrow": {high(func(v *attestor.Vulnerability) { v.Severity = "CATASTROPHIC" }), "", false,
+			"CATASTROPHIC in openssl 3.0.11; this version does not know the severity", "update openssl to 3.0.15",
 			"1 finding in all; the shortest way to a pass: update 1 package (openssl)"},
-		"in the image's own layers": {high(inOwn), "", false, "HIGH in openssl 3.0.11 (in your own layers), limit for fixable is MEDIUM", "update openssl to 3.0.15",
+		"in the image's own layers": {high(inOwn), "", false,
+			"HIGH in openssl 3.0.11 (in your own layers), limit for fixable is MEDIUM", "update openssl to 3.0.15",
 			"1 finding in all; the shortest way to a pass: update 1 package in your own layers (openssl)"},
-		"in the base, which is the newest": {high(inBase), "", false, "HIGH in openssl 3.0.11 (from the base static), limit for fixable is MEDIUM", "wait for the next version of the base static, or update openssl to 3.0.15 in a layer of your own",
+		"in the base, which is the newest": {high(inBase), "", false,
+			"HIGH in openssl 3.0.11 (from the base static), limit for fixable is MEDIUM",
+			"wait for the next version of the base static, or update openssl to 3.0.15 in a layer of your own",
 			"1 finding in all; the shortest way to a pass: 1 finding comes from the base: wait for the next version of the base static, or build on another"},
-		"in the base, which has a newer one": {high(inBase), newest, false, "HIGH in openssl 3.0.11 (from the base static), limit for fixable is MEDIUM", "rebuild on the base's current version: FROM registry.example/base/static@" + string(newest),
-			"1 finding in all; the shortest way to a pass: 1 finding comes from the base: rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
+		"in the base, which has a newer one": {high(inBase), newest, false,
+			"HIGH in openssl 3.0.11 (from the base static), limit for fixable is MEDIUM",
+			"rebuild on the base's current version: FROM registry.example/base/static@" + string(newest),
+			"1 finding in all; the shortest way to a pass: 1 finding comes from the base: rebuild on the base's " +
+				"current version: FROM registry.example/base/static@" + string(newest)},
 		"in what is claimed to be the base": {high(inBase), "", true, "HIGH in openssl 3.0.11, limit for fixable is MEDIUM", "update openssl to 3.0.15",
 			"1 finding in all; the shortest way to a pass: update 1 package (openssl)"},
 	} {
@@ -114,7 +128,9 @@ func TestTheShortestWay(t *testing.T) {
 		}
 	}
 	// A finding that is admitted is no part of the way, nor is one that only warns.
-	if got := way(findings(high(nil), vulnerability("CVE-2026-2", func(v *attestor.Vulnerability) { v.Package = "curl" }))); strings.Contains(got, "curl") || !strings.HasPrefix(got, "1 finding in all") {
+	if got := way(findings(high(nil), vulnerability("CVE-2026-2", func(v *attestor.Vulnerability) {
+		v.Package = "curl"
+	}))); strings.Contains(got, "curl") || !strings.HasPrefix(got, "1 finding in all") {
 		t.Errorf("with one that is admitted: %q", got)
 	}
 }
@@ -132,7 +148,8 @@ func TestWhatIsSaidOfWhatWasNotJudged(t *testing.T) {
 		got = append(got, r.Message)
 	}
 	want := []string{
-		"the scanner does not report whether they are exploited: 2 of 3 findings", "the scanner does not report the probability of exploitation: 2 of 3 findings",
+		"the scanner does not report whether they are exploited: 2 of 3 findings",
+		"the scanner does not report the probability of exploitation: 2 of 3 findings",
 		"not judged: 1 finding in packages of type GO", "not judged: 2 findings in packages of type NPM",
 	}
 	if !slices.Equal(got, want) || v.Outcome() != attestor.Pass {
@@ -156,10 +173,13 @@ func TestFindingsWithoutAScan(t *testing.T) {
 		status attestor.Status
 		first  attestor.Code
 	}{
-		"no finding":               {none, attestor.StatusSkipped, attestor.CodeScanNotFound},
-		"one above the limit":      {changes(none, findings(high(nil))), attestor.StatusDeny, attestor.CodeFixableSeverityExceeded},
-		"one that is not reported": {changes(none, findings(vulnerability("CVE-2026-2", func(v *attestor.Vulnerability) { v.EPSS = nil }))), attestor.StatusSkipped, attestor.CodeScanNotFound},
-		"a problem":                {changes(none, whole(found(attestor.CheckVulnerabilities, attestor.StatusError, attestor.CodeScanUnavailable))), attestor.StatusError, attestor.CodeScanUnavailable},
+		"no finding":          {none, attestor.StatusSkipped, attestor.CodeScanNotFound},
+		"one above the limit": {changes(none, findings(high(nil))), attestor.StatusDeny, attestor.CodeFixableSeverityExceeded},
+		"one that is not reported": {
+			changes(none, findings(vulnerability("CVE-2026-2", func(v *attestor.Vulnerability) { v.EPSS = nil }))),
+			attestor.StatusSkipped, attestor.CodeScanNotFound},
+		"a problem": {changes(none, whole(found(attestor.CheckVulnerabilities, attestor.StatusError,
+			attestor.CodeScanUnavailable))), attestor.StatusError, attestor.CodeScanUnavailable},
 	} {
 		p := with(t, "    scan: {required: false}")
 		c := check(t, p.Judge(passing(p, tt.change)), attestor.CheckVulnerabilities)

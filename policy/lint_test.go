@@ -11,7 +11,8 @@ import (
 func TestLint(t *testing.T) {
 	const waiver = `  exceptions: [{check: %s, owner: o, reason: r, expires: %s}]`
 	base := func(more string) string {
-		return strings.Replace(strict, "      - {name: static, repository: registry.example/base/static, tags: [latest], maxBehind: 14d, signedBy: {key: /keys/base.pub}}",
+		return strings.Replace(strict, "      - {name: static, repository: registry.example/base/static, "+
+			"tags: [latest], maxBehind: 14d, signedBy: {key: /keys/base.pub}}",
 			"      - {name: static, repository: registry.example/base/static, tags: [latest], "+more+"}", 1)
 	}
 
@@ -29,12 +30,19 @@ func TestLint(t *testing.T) {
 		{"grace without effect", edited(t, "    gracePeriod: {LOW: 7d}"), "LOW is within both limits"},
 		{"EPSS without effect", edited(t, "    maximumEPSS: 1"), "no probability is higher than 1"},
 		{"any builder", edited(t, `  provenance: {slsaLevel: 3}`), "names no builders"},
-		{"an exception that has expired", edited(t, strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}", "2026-11-19}").Replace(waiver)), "ended on 2026-11-19 and counts as absent"},
-		{"an exception about to expire", edited(t, strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}", "2026-12-01}").Replace(waiver)), "ends with 2026-12-01"},
-		{"an exception that is too long", edited(t, "  exceptionMaxLifetime: 30d", strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}", "2027-12-01}").Replace(waiver)), "further away than the 30d"},
-		{"an exception for everything", edited(t, strings.NewReplacer("%s, o", `user, subject: "*", o`, "%s}", "2027-12-01}").Replace(waiver)), "excuses whatever user refuses"},
-		{"an exception for other images", edited(t, strings.NewReplacer("%s, o", `user, subject: USER_ROOT, images: ["other.example/x"], o`, "%s}", "2027-12-01}").Replace(waiver)), "holds none of the images"},
-		{"an exception without effect", edited(t, "  user: {nonRoot: false}", strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}", "2027-12-01}").Replace(waiver)), "does not ask for user"},
+		{"an exception that has expired", edited(t, strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}",
+			"2026-11-19}").Replace(waiver)), "ended on 2026-11-19 and counts as absent"},
+		{"an exception about to expire", edited(t, strings.NewReplacer("%s, o", "user, subject: USER_ROOT, o", "%s}",
+			"2026-12-01}").Replace(waiver)), "ends with 2026-12-01"},
+		{"an exception that is too long", edited(t, "  exceptionMaxLifetime: 30d", strings.NewReplacer("%s, o",
+			"user, subject: USER_ROOT, o", "%s}", "2027-12-01}").Replace(waiver)), "further away than the 30d"},
+		{"an exception for everything", edited(t, strings.NewReplacer("%s, o", `user, subject: "*", o`, "%s}",
+			"2027-12-01}").Replace(waiver)), "excuses whatever user refuses"},
+		{"an exception for other images", edited(t, strings.NewReplacer("%s, o",
+			`user, subject: USER_ROOT, images: ["other.example/x"], o`, "%s}", "2027-12-01}").Replace(waiver)),
+			"holds none of the images"},
+		{"an exception without effect", edited(t, "  user: {nonRoot: false}", strings.NewReplacer("%s, o",
+			"user, subject: USER_ROOT, o", "%s}", "2027-12-01}").Replace(waiver)), "does not ask for user"},
 		{"a rule that can never fire", edited(t, `  rules: [{name: r, expression: '1 + 1 == 2', message: m}]`), "rule r can never fire"},
 		{"a rule that depends on nothing", edited(t, `  rules: [{name: r, expression: 'true || image.user == "x"', message: m}]`), "rule r can never fire"},
 		{"a rule that always fires", edited(t, `  rules: [{name: r, expression: '"a" == "b"', message: m}]`), "rule r always fires"},

@@ -150,31 +150,39 @@ func canonical(t testing.TB, p *policy.Policy) string {
 }
 
 func TestNeeds(t *testing.T) {
-	p := with(t, "    scan: {trusted: [projects/s/notes/n], projects: [scans]}", "  user: {nonRoot: true, names: resolve}", "  platforms: [linux/amd64, linux/arm64]",
-		"  attest: {dsse: true, dsseNote: projects/s/notes/d}", "  breakGlass: {allowed: true, ticket: 'INC-[0-9]+', attestors: [projects/s/attestors/bg], expires: 1d}")
+	p := with(t, "    scan: {trusted: [projects/s/notes/n], projects: [scans]}",
+		"  user: {nonRoot: true, names: resolve}", "  platforms: [linux/amd64, linux/arm64]",
+		"  attest: {dsse: true, dsseNote: projects/s/notes/d}",
+		"  breakGlass: {allowed: true, ticket: 'INC-[0-9]+', attestors: [projects/s/attestors/bg], expires: 1d}")
 
 	want := attestor.Needs{
 		Platforms: []string{"linux/amd64", "linux/arm64"}, ResolveNames: true, BaseRequired: true, BaseEvidence: attestor.DiffIDsVerified,
 		Bases: []attestor.ApprovedBase{
-			{Name: "static", Repository: "registry.example/base/static", Tags: []string{"latest"}, MaxBehind: 14 * 24 * 3600e9, SignedBy: &attestor.SignedBy{Key: "/keys/base.pub"}},
+			{Name: "static", Repository: "registry.example/base/static", Tags: []string{"latest"},
+				MaxBehind: 14 * 24 * 3600e9, SignedBy: &attestor.SignedBy{Key: "/keys/base.pub"}},
 			{Name: "java", Repository: "registry.example/base/java", Digests: []attestor.Digest{"sha256:" + attestor.Digest(strings.Repeat("7", 64))}},
 		},
-		Scan:       attestor.ScanNeeds{Required: true, Trusted: []string{"projects/s/notes/n"}, Projects: []string{"scans"}, VEXProjects: []string{"acme-security"}, Advisories: true},
+		Scan: attestor.ScanNeeds{Required: true, Trusted: []string{"projects/s/notes/n"},
+			Projects: []string{"scans"}, VEXProjects: []string{"acme-security"}, Advisories: true},
 		Provenance: &attestor.ProvenanceNeeds{Builders: []string{"https://builder.example/1"}},
 		UploadTime: true,
-		Attest:     attestor.AttestNeeds{Attestors: []string{"projects/acme-security/attestors/gate"}, BreakGlass: []string{"projects/s/attestors/bg"}, Children: true, DSSE: true, DSSENote: "projects/s/notes/d"},
+		Attest: attestor.AttestNeeds{Attestors: []string{"projects/acme-security/attestors/gate"},
+			BreakGlass: []string{"projects/s/attestors/bg"}, Children: true, DSSE: true,
+			DSSENote: "projects/s/notes/d"},
 	}
 
 	if diff := cmp.Diff(want, p.Needs()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if n := one(t, edited(t, `  base: {required: false}`)[:0]+minimal).Needs(); n.Provenance != nil || n.UploadTime || n.ResolveNames || n.BaseRequired || n.Platforms != nil {
+	if n := one(t, edited(t, `  base: {required: false}`)[:0]+minimal).Needs(); n.Provenance != nil || n.UploadTime ||
+		n.ResolveNames || n.BaseRequired || n.Platforms != nil {
 		t.Errorf("a policy that asks for little needs %+v", n)
 	}
 }
 
-const minimal = `{apiVersion: attestor/v1, kind: GatePolicy, metadata: {name: minimal}, spec: {mode: enforce, images: ["registry.example/**"],
-  base: {required: false}, user: {nonRoot: true}, vulnerabilities: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: LOW}, attestors: [projects/p/attestors/a]}}`
+const minimal = `{apiVersion: attestor/v1, kind: GatePolicy, metadata: {name: minimal}, spec: {
+  mode: enforce, images: ["registry.example/**"], base: {required: false}, user: {nonRoot: true},
+  vulnerabilities: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: LOW}, attestors: [projects/p/attestors/a]}}`
 
 // Docker Hub's names are compared in the form that references have.
 func TestBaseRepositoryIsCanonical(t *testing.T) {
@@ -209,7 +217,9 @@ func TestGovern(t *testing.T) {
 		return policy.Source{Name: name + ".yaml", Text: []byte(strings.Replace(text, `["registry.example/**"]`, `["`+strings.Join(images, `", "`)+`"]`, 1))}
 	}
 
-	set, err := policy.Parse(source("all", "registry.example/**"), source("prod", "registry.example/prod/**", "registry.example/live/**"), source("api", "registry.example/prod/api"), source("any-api", "registry.example/*/api"))
+	set, err := policy.Parse(source("all", "registry.example/**"),
+		source("prod", "registry.example/prod/**", "registry.example/live/**"),
+		source("api", "registry.example/prod/api"), source("any-api", "registry.example/*/api"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,10 @@ func TestMaliciousPackage(t *testing.T) {
 		{name: "by its id alone, as in older records", change: func(v *attestor.Vulnerability) { v.Malicious = false }, want: attestor.Deny},
 		{name: "by an id in other letters", change: func(v *attestor.Vulnerability) { v.ID, v.Malicious = "mal-2025-47", false }, want: attestor.Deny},
 		{name: "by what the scanner says, under another id", change: func(v *attestor.Vulnerability) { v.ID = "GHSA-x-y-z" }, want: attestor.Deny},
-		{name: "in its grace period", vulnerabilities: "    gracePeriod: {CRITICAL: 30d}\n", change: func(v *attestor.Vulnerability) { v.Published = new(today().Add(-time.Hour)) }, want: attestor.Deny},
+		{name: "in its grace period", vulnerabilities: "    gracePeriod: {CRITICAL: 30d}\n", change: func(
+			v *attestor.Vulnerability) {
+			v.Published = new(today().Add(-time.Hour))
+		}, want: attestor.Deny},
 		{name: "not affected, by VEX", vulnerabilities: "    vex: {accept: [not_affected], projects: [acme-security]}\n", change: vex, want: attestor.Deny},
 		{name: "of a type that is not judged", vulnerabilities: "    scan: {packageTypes: [OS]}\n", want: attestor.Deny},
 		{name: "where no scan is required", vulnerabilities: "    scan: {required: false}\n", want: attestor.Deny},
@@ -95,7 +98,8 @@ func TestMaliciousPackage(t *testing.T) {
 
 // An exception that has ended does not count, and malware comes before every vulnerability and says what to do.
 func TestMaliciousPackageIsToldFirst(t *testing.T) {
-	p := lax(t, "    blockedCves: [CVE-2021-44228]\n", `  exceptions: [{check: vulnerabilities, subject: MALICIOUS_PACKAGE, packages: [evil-loader], owner: o, reason: r, expires: "2026-11-19"}]`+"\n")
+	p := lax(t, "    blockedCves: [CVE-2021-44228]\n", `  exceptions: [{check: vulnerabilities, `+
+		`subject: MALICIOUS_PACKAGE, packages: [evil-loader], owner: o, reason: r, expires: "2026-11-19"}]`+"\n")
 	worse := vulnerability("CVE-2021-44228", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical })
 	c := check(t, p.Judge(passing(p, findings(worse, malware(func(v *attestor.Vulnerability) { v.Severity = attestor.Low })))), attestor.CheckVulnerabilities)
 	want := attestor.Reason{
@@ -116,7 +120,8 @@ func TestMaliciousPackageIsToldFirst(t *testing.T) {
 // An exception names packages only where findings have them.
 func TestExceptionPackages(t *testing.T) {
 	text := edited(t, `  exceptions: [{check: user, subject: "*", packages: [a], owner: o, reason: r, expires: "2026-12-31"}]`)
-	if _, err := policy.Parse(policy.Source{Name: "policy.yaml", Text: []byte(text)}); err == nil || !strings.Contains(err.Error(), "is about findings of the checks vulnerabilities, packages only") {
+	if _, err := policy.Parse(policy.Source{Name: "policy.yaml", Text: []byte(text)}); err == nil ||
+		!strings.Contains(err.Error(), "is about findings of the checks vulnerabilities, packages only") {
 		t.Errorf("packages in an exception for users: %v", err)
 	}
 }
@@ -137,7 +142,8 @@ func TestPartialScan(t *testing.T) {
 		{"the system's too", "", note, []string{"MAVEN", "OS"}, []attestor.Code{}},
 		{"nothing is said", "", note, nil, []attestor.Code{}},
 		{"languages only, and no others are asked for", ", packageTypes: [MAVEN]", note, []string{"MAVEN"}, []attestor.Code{}},
-		{"languages only, and others are asked for", ", packageTypes: [GO, MAVEN]", note, []string{"MAVEN"}, []attestor.Code{attestor.CodeScanPackageTypeMissing}},
+		{"languages only, and others are asked for", ", packageTypes: [GO, MAVEN]", note, []string{"MAVEN"},
+			[]attestor.Code{attestor.CodeScanPackageTypeMissing}},
 		{"by the gate's own scanner", "", attestor.Scan{}.By().Note, []string{"MAVEN"}, []attestor.Code{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -174,7 +180,8 @@ func TestLintMaliciousPackage(t *testing.T) {
 	}{
 		{"an allowed id", "    allowedCves: [{id: MAL-2025-47, " + end, "", []string{"spec.vulnerabilities.allowedCves[0].id"}},
 		{"another allowed id", "    allowedCves: [{id: CVE-2025-47, " + end, "", nil},
-		{"the code without a package", "", "  exceptions: [{check: vulnerabilities, subject: MALICIOUS_PACKAGE, " + end, []string{"spec.exceptions[0].subject"}},
+		{"the code without a package", "", "  exceptions: [{check: vulnerabilities, subject: MALICIOUS_PACKAGE, " + end,
+			[]string{"spec.exceptions[0].subject"}},
 		{"the id", "", "  exceptions: [{check: vulnerabilities, subject: MAL-2025-47, packages: [a], " + end, []string{"spec.exceptions[0].subject"}},
 		{"code and package", "", "  exceptions: [{check: vulnerabilities, subject: MALICIOUS_PACKAGE, packages: [a], " + end, nil},
 	} {

@@ -15,13 +15,16 @@ import (
 
 // Voucher: a group without checks answers success.
 func TestPeerEmptyCheckSet(t *testing.T) {
-	_, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(`{apiVersion: attestor/v1, kind: GatePolicy, metadata: {name: empty}, spec: {mode: enforce,
+	_, err := policy.Parse(policy.Source{Name: "p.yaml",
+		Text: []byte(`{apiVersion: attestor/v1, kind: GatePolicy, metadata: {name: empty}, spec: {mode: enforce,
   images: ["registry.example/**"], base: {required: false}, user: {nonRoot: false},
   vulnerabilities: {maximumFixableSeverity: ALLOW_ALL, maximumUnfixableSeverity: ALLOW_ALL, scan: {required: false}}, attestors: [projects/p/attestors/a]}}`)})
 	if err == nil || !strings.Contains(err.Error(), "demands nothing") {
 		t.Errorf("a policy that demands nothing loads: %v", err)
 	}
-	for name, text := range map[string]string{"nothing": "", "a comment": "# nothing", "null": "null", "an empty mapping": "{}", "an empty spec": "{apiVersion: attestor/v1, kind: GatePolicy, metadata: {name: a}, spec: {}}"} {
+	for name, text := range map[string]string{"nothing": "", "a comment": "# nothing",
+		"null": "null", "an empty mapping": "{}",
+		"an empty spec": "{apiVersion: attestor/v1, kind: GatePolicy, metadata: {name: a}, spec: {}}"} {
 		if _, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(text)}); err == nil {
 			t.Errorf("%s loads", name)
 		}
@@ -36,7 +39,8 @@ func TestPeerEmptyCheckSet(t *testing.T) {
 func TestPeerMisspeltPolicyAllowsEverything(t *testing.T) {
 	for name, text := range map[string]string{
 		"misspelt threshold": strings.Replace(strict, "maximumFixableSeverity", "maximumFixableSeverty", 1),
-		"its documentation":  "apiVersion: kritis.grafeas.io/v1beta1\nkind: VulnzSigningPolicy\nmetadata: {name: p}\nspec: {packageVulnerabilityPolicy: {maximumFixableSeverity: LOW}}\n",
+		"its documentation": "apiVersion: kritis.grafeas.io/v1beta1\nkind: VulnzSigningPolicy\n" +
+			"metadata: {name: p}\nspec: {packageVulnerabilityPolicy: {maximumFixableSeverity: LOW}}\n",
 		"another kind":       strings.Replace(strict, "kind: GatePolicy", "kind: ConfigMap", 1),
 		"no threshold":       strings.Replace(strict, "    maximumUnfixableSeverity: HIGH\n", "", 1),
 		"lower case":         strings.Replace(strict, "maximumFixableSeverity: MEDIUM", "maximumFixableSeverity: medium", 1),
@@ -75,7 +79,9 @@ func TestPeerOneFixableOneUnfixablePackage(t *testing.T) {
 // passes. Here the absence of findings speaks for nothing.
 func TestPeerUnscannedImage(t *testing.T) {
 	p := with(t)
-	for _, s := range []attestor.Scan{{}, {State: attestor.ScanNotFound}, {State: attestor.ScanUnsupported}, {State: attestor.ScanFailed}, {State: "FINISHED_SUCCESS"}, {State: attestor.ScanPending, Continuous: "ACTIVE"}} {
+	for _, s := range []attestor.Scan{{}, {State: attestor.ScanNotFound}, {State: attestor.ScanUnsupported},
+		{State: attestor.ScanFailed}, {State: "FINISHED_SUCCESS"},
+		{State: attestor.ScanPending, Continuous: "ACTIVE"}} {
 		if v := p.Judge(passing(p, on(func(e *attestor.PlatformEvidence) { e.Scan = s }))); v.Outcome() == attestor.Pass {
 			t.Errorf("a scan of state %q passes", s.State)
 		}
@@ -88,7 +94,8 @@ func TestPeerRepositoryPrefix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, repository := range []string{"registry.example/team-evil/x", "registry.example/teamx", "registry.example.evil/team/x", "evil/registry.example/team/x", ""} {
+	for _, repository := range []string{"registry.example/team-evil/x", "registry.example/teamx",
+		"registry.example.evil/team/x", "evil/registry.example/team/x", ""} {
 		if _, ok := set.Govern(repository); ok {
 			t.Errorf("%q is governed", repository)
 		}
@@ -150,7 +157,8 @@ func TestPeerExpiredExceptionOnEveryPath(t *testing.T) {
 		`  rules: [{name: r, expression: "false", message: m}]`,
 		"  sbom: {required: true, signedBy: {key: /keys/sbom.pub}}",
 		"  exceptions: ["+strings.Join([]string{
-			exceptionFor("scope"), exceptionFor("base"), exceptionFor("user"), exceptionFor("vulnerabilities"), exceptionFor("secrets"), exceptionFor("provenance"), exceptionFor("packages"), exceptionFor("rule:r"),
+			exceptionFor("scope"), exceptionFor("base"), exceptionFor("user"), exceptionFor("vulnerabilities"),
+			exceptionFor("secrets"), exceptionFor("provenance"), exceptionFor("packages"), exceptionFor("rule:r"),
 		}, ", ")+"]")
 	ev := passing(p, rootUser, findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical })),
 		on(func(e *attestor.PlatformEvidence) {

@@ -83,7 +83,8 @@ func randomFinding(r *rand.Rand) attestor.Vulnerability {
 		v.EPSS = pick(r, nil, new(0.1), new(0.3), new(0.9))
 		v.KnownExploited = pick(r, nil, new(false), new(false), new(true))
 		v.Published = pick(r, nil, new(today().AddDate(0, 0, -3)), new(today().AddDate(0, 0, -40)))
-		v.DiffIDs = pick(r, nil, []attestor.Digest{"sha256:" + attestor.Digest(strings.Repeat("b", 64))}, []attestor.Digest{"sha256:" + attestor.Digest(strings.Repeat("d", 64))})
+		v.DiffIDs = pick(r, nil, []attestor.Digest{"sha256:" + attestor.Digest(strings.Repeat("b", 64))},
+			[]attestor.Digest{"sha256:" + attestor.Digest(strings.Repeat("d", 64))})
 		if r.IntN(4) == 0 {
 			v.VEX = []attestor.VEX{{Status: pick(r, "fixed", "not_affected", "affected"), Project: pick(r, "acme-security", "other")}}
 		}
@@ -102,7 +103,8 @@ func randomEvidence(r *rand.Rand, p *policy.Policy) attestor.Evidence {
 			e.Scan.Findings = append(e.Scan.Findings, randomFinding(r))
 		}
 		if r.IntN(6) == 0 {
-			e.Scan.Secrets = []attestor.Secret{{Kind: "GCP_API_KEY", Status: pick(r, attestor.SecretValid, attestor.SecretInvalid, attestor.SecretUnknown, "STATUS_4")}}
+			e.Scan.Secrets = []attestor.Secret{{Kind: "GCP_API_KEY",
+				Status: pick(r, attestor.SecretValid, attestor.SecretInvalid, attestor.SecretUnknown, "STATUS_4")}}
 		}
 		if r.IntN(6) == 0 {
 			e.Scan.State = pick(r, attestor.ScanNotFound, attestor.ScanPending, attestor.ScanUnsupported, attestor.ScanFailed, attestor.ScanUnavailable, "")

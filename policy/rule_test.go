@@ -26,10 +26,14 @@ func TestRules(t *testing.T) {
 		{"a missing key is no false", `image.labels["owner"] == "b"`, labelled, attestor.Undecided, attestor.CodeRuleFailed},
 		{"nor is it where the rule denies", `image.labels["owner"] != "b"`, labelled, attestor.Undecided, attestor.CodeRuleFailed},
 		{"no labels", `"team" in image.labels`, nil, attestor.Deny, attestor.CodeRuleViolated},
-		{"the caller's labels are not the image's", `"team" in image.labels`, func(ev *attestor.Evidence) { ev.Labels = map[string]string{"team": "a"} }, attestor.Deny, attestor.CodeRuleViolated},
+		{"the caller's labels are not the image's", `"team" in image.labels`, func(ev *attestor.Evidence) {
+			ev.Labels = map[string]string{"team": "a"}
+		}, attestor.Deny, attestor.CodeRuleViolated},
 		{"the image's labels are not the caller's", `"team" in request.labels`, labelled, attestor.Deny, attestor.CodeRuleViolated},
 		{"division by zero", `1 / scan.counts["CRITICAL"] == 1`, nil, attestor.Undecided, attestor.CodeRuleFailed},
-		{"an unknown age is a great age", `time - image.created < duration("720h")`, on(func(e *attestor.PlatformEvidence) { e.Config.Created = nil }), attestor.Deny, attestor.CodeRuleViolated},
+		{"an unknown age is a great age", `time - image.created < duration("720h")`,
+			on(func(e *attestor.PlatformEvidence) { e.Config.Created = nil }), attestor.Deny,
+			attestor.CodeRuleViolated},
 		{"an unknown upload is long ago", `time - subject.uploaded < duration("720h")`, nil, attestor.Pass, ""},
 		{"an unknown user is below any", `user.uid >= 1000`, nil, attestor.Pass, ""},
 		{"findings", `scan.findings.all(f, f.severity != "LOW")`, findings(vulnerability("CVE-1-1")), attestor.Deny, attestor.CodeRuleViolated},
@@ -68,7 +72,8 @@ func TestRuleCostLimit(t *testing.T) {
 	}
 
 	v := p.Judge(passing(p, on(func(e *attestor.PlatformEvidence) { e.Config.ExposedPorts = ports })))
-	if c := check(t, v, "rule:r"); v.Outcome() != attestor.Undecided || c.Reasons[0].Code != attestor.CodeRuleFailed || !strings.Contains(c.Reasons[0].Message, "cost limit") {
+	if c := check(t, v, "rule:r"); v.Outcome() != attestor.Undecided ||
+		c.Reasons[0].Code != attestor.CodeRuleFailed || !strings.Contains(c.Reasons[0].Message, "cost limit") {
 		t.Errorf("%s: %+v", v.Outcome(), c)
 	}
 }

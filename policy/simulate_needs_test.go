@@ -56,10 +56,13 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 		{"no base is asked for", with("name: static,", "name: other,"), with("    required: true", "    required: false"), noBase, ""},
 
 		{"the upload time was asked for", same, lines(`  scope: {maxUploadAge: 2d}`), notUploaded, attestor.CodeUploadTimeUnknown},
-		{"the upload time was not asked for", lines(`  scope: {trustedDirectories: ["registry.example/acme/**"]}`), lines(`  scope: {maxUploadAge: 2d}`), notUploaded, missing},
-		{"other directories", lines(`  scope: {trustedDirectories: ["registry.example/acme/**"]}`), lines(`  scope: {trustedDirectories: ["registry.example/acme/x"]}`), notUploaded, attestor.CodeOutOfScope},
+		{"the upload time was not asked for", lines(`  scope: {trustedDirectories: ["registry.example/acme/**"]}`),
+			lines(`  scope: {maxUploadAge: 2d}`), notUploaded, missing},
+		{"other directories", lines(`  scope: {trustedDirectories: ["registry.example/acme/**"]}`), lines(
+			`  scope: {trustedDirectories: ["registry.example/acme/x"]}`), notUploaded, attestor.CodeOutOfScope},
 
-		{"names were looked up", lines("  user: {nonRoot: true, names: resolve}"), lines("  user: {nonRoot: true, names: resolve, minimumUID: 5}"), rootUser, attestor.CodeUserRoot},
+		{"names were looked up", lines("  user: {nonRoot: true, names: resolve}"),
+			lines("  user: {nonRoot: true, names: resolve, minimumUID: 5}"), rootUser, attestor.CodeUserRoot},
 		{"names are not to be looked up", lines("  user: {nonRoot: false}"), same, rootUser, attestor.CodeUserRoot},
 		{"names are no longer looked up", lines("  user: {nonRoot: true, names: resolve}"), same, rootUser, attestor.CodeUserRoot},
 		{"names were not looked up", same, lines("  user: {nonRoot: true, names: resolve}"), rootUser, missing},
@@ -70,7 +73,8 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 		{"a project more", same, lines("    scan: {required: true, projects: [acme-scans]}"), critical, missing},
 		{"a project less", lines("    scan: {required: true, projects: [acme-scans]}"), same, critical, missing},
 		{"a VEX project more", same, lines("    vex: {accept: [fixed], projects: [acme-security, acme-other]}"), critical, missing},
-		{"a VEX project less", lines("    vex: {accept: [fixed], projects: [acme-security, acme-other]}"), same, critical, attestor.CodeFixableSeverityExceeded},
+		{"a VEX project less", lines("    vex: {accept: [fixed], projects: [acme-security, acme-other]}"), same,
+			critical, attestor.CodeFixableSeverityExceeded},
 		{"the system was not looked up", lines("    endOfLife: ignore"), lines("    endOfLife: deny"), critical, missing},
 		{"the system was looked up", lines("    endOfLife: warn"), lines("    endOfLife: deny"), critical, attestor.CodeFixableSeverityExceeded},
 		{"the system is not to be looked up", lines("    endOfLife: deny"), lines("    endOfLife: ignore"), critical, attestor.CodeFixableSeverityExceeded},
@@ -84,10 +88,12 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 		{"kinds that are not judged", same, lines("    scan: {required: true, trusted: [projects/p/notes/n]}"), on(func(e *attestor.PlatformEvidence) {
 			e.Scan.Unread, e.Scan.KindsUnlisted = []attestor.UnreadKind{{Kind: "COMPLIANCE", Count: 1}}, true
 		}), ""},
-		{"a remark alone", same, lines("    scan: {required: true, trusted: [projects/p/notes/n]}"), findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.KnownExploited = nil })), ""},
+		{"a remark alone", same, lines("    scan: {required: true, trusted: [projects/p/notes/n]}"),
+			findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.KnownExploited = nil })), ""},
 
 		{"the same signer of provenance", same, lines(`  provenance: {slsaLevel: 2, builders: ["b"]}`), builder, attestor.CodeProvenanceBuilder},
-		{"another signer of provenance", lines(`  provenance: {slsaLevel: 3, signedBy: {key: /a}}`), lines(`  provenance: {slsaLevel: 3, builders: ["b"], signedBy: {key: /b}}`), builder, missing},
+		{"another signer of provenance", lines(`  provenance: {slsaLevel: 3, signedBy: {key: /a}}`),
+			lines(`  provenance: {slsaLevel: 3, builders: ["b"], signedBy: {key: /b}}`), builder, missing},
 		{"provenance was not looked for", with("  provenance:", "  #"), same, on(func(e *attestor.PlatformEvidence) { e.Provenance = nil }), missing},
 		{"provenance is not asked for", same, with("  provenance:", "  #"), builder, ""},
 	}

@@ -92,7 +92,9 @@ func TestSimulateFlips(t *testing.T) {
 
 	var got []string
 	for _, f := range report.Flips {
-		got = append(got, fmt.Sprintf("%s %s %s %s>%s %d %s", f.Decision, strings.TrimPrefix(f.Image[:strings.Index(f.Image, "@")], "registry.example/acme/prod/"), f.Owner, f.Before, f.After, f.Times, f.Reasons[0].Code))
+		got = append(got, fmt.Sprintf("%s %s %s %s>%s %d %s", f.Decision,
+			strings.TrimPrefix(f.Image[:strings.Index(f.Image, "@")], "registry.example/acme/prod/"), f.Owner,
+			f.Before, f.After, f.Times, f.Reasons[0].Code))
 	}
 
 	want := []string{
@@ -164,7 +166,8 @@ func TestSimulateMissingEvidence(t *testing.T) {
 func TestSimulateOutside(t *testing.T) {
 	p := with(t)
 	r := recorded(p, "1", passing(p))
-	other := simulate(t, setOf(t, strings.NewReplacer("registry.example/acme/**", "registry.example/other/**", "name: strict", "name: other").Replace(strict)), r)
+	other := simulate(t, setOf(t, strings.NewReplacer("registry.example/acme/**", "registry.example/other/**",
+		"name: strict", "name: other").Replace(strict)), r)
 	if other.Outside != 1 || other.Judged != 0 {
 		t.Errorf("a policy that is not about the image: %+v", other)
 	}
@@ -207,7 +210,9 @@ func TestReadRecords(t *testing.T) {
 	}
 
 	broken := errors.New("the disk is gone")
-	if _, err := policy.Simulate(setOf(t, strict), func(yield func(attestor.Record, error) bool) { yield(attestor.Record{}, broken) }); !errors.Is(err, broken) {
+	if _, err := policy.Simulate(setOf(t, strict), func(yield func(attestor.Record, error) bool) {
+		yield(attestor.Record{}, broken)
+	}); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
 }

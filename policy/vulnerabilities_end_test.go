@@ -46,9 +46,12 @@ func TestEndOfLife(t *testing.T) {
 		want   []attestor.Code
 	}{
 		{"not named, over by the scan", nil, []func(*attestor.PlatformEvidence){inScan(system(scan, over))}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"not named, over by a layer that was read anyway", nil, []func(*attestor.PlatformEvidence){inImage(system(image, over))}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"not named, over by the scan, served by the image's own word", nil, []func(*attestor.PlatformEvidence){inScan(system(scan, over)), inImage(system(image, ahead))}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"not named, served by the scan, over by the image's own word", nil, []func(*attestor.PlatformEvidence){inScan(system(scan, ahead)), inImage(system(image, over))}, []attestor.Code{attestor.CodeEndOfLife}},
+		{"not named, over by a layer that was read anyway", nil, []func(*attestor.PlatformEvidence){
+			inImage(system(image, over))}, []attestor.Code{attestor.CodeEndOfLife}},
+		{"not named, over by the scan, served by the image's own word", nil, []func(*attestor.PlatformEvidence){
+			inScan(system(scan, over)), inImage(system(image, ahead))}, []attestor.Code{attestor.CodeEndOfLife}},
+		{"not named, served by the scan, over by the image's own word", nil, []func(*attestor.PlatformEvidence){
+			inScan(system(scan, ahead)), inImage(system(image, over))}, []attestor.Code{attestor.CodeEndOfLife}},
 		{"not named, its last day", nil, []func(*attestor.PlatformEvidence){inScan(system(scan, today))}, nil},
 		{"not named, served", nil, []func(*attestor.PlatformEvidence){inScan(system(scan, ahead))}, nil},
 		{"not named, not known", nil, nil, nil},
@@ -59,23 +62,41 @@ func TestEndOfLife(t *testing.T) {
 		{"ignored", []string{"    endOfLife: ignore"}, []func(*attestor.PlatformEvidence){inImage(system(image, over)), inScan(system(scan, over))}, nil},
 		{"rolling", []string{"    endOfLife: deny"}, []func(*attestor.PlatformEvidence){inImage(system(image, "", rolling))}, nil},
 		{"unknown", []string{"    endOfLife: deny"}, []func(*attestor.PlatformEvidence){inImage(system(image, "", foreign))}, nil},
-		{"rolling, over by the scan", []string{"    endOfLife: deny"}, []func(*attestor.PlatformEvidence){inImage(system(image, "", rolling)), inScan(system(scan, over))}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"unknown, and the scanner does not support it", []string{"    endOfLife: deny", allowUnsupported}, []func(*attestor.PlatformEvidence){inImage(system(image, "", foreign)), unsupported}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"rolling, and the scanner does not support it", []string{"    endOfLife: deny", allowUnsupported}, []func(*attestor.PlatformEvidence){inImage(system(image, "", rolling)), unsupported}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"nothing known, and the scanner does not support it", []string{"    endOfLife: deny", allowUnsupported}, []func(*attestor.PlatformEvidence){unsupported}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"served, and the scanner does not support it", []string{"    endOfLife: deny", allowUnsupported}, []func(*attestor.PlatformEvidence){inImage(system(image, ahead)), unsupported}, nil},
+		{"rolling, over by the scan", []string{"    endOfLife: deny"}, []func(*attestor.PlatformEvidence){inImage(
+			system(image, "", rolling)), inScan(system(scan, over))}, []attestor.Code{attestor.CodeEndOfLife}},
+		{"unknown, and the scanner does not support it", []string{"    endOfLife: deny", allowUnsupported},
+			[]func(*attestor.PlatformEvidence){inImage(system(image, "", foreign)), unsupported},
+			[]attestor.Code{attestor.CodeEndOfLife}},
+		{"rolling, and the scanner does not support it", []string{"    endOfLife: deny", allowUnsupported},
+			[]func(*attestor.PlatformEvidence){inImage(system(image, "", rolling)), unsupported},
+			[]attestor.Code{attestor.CodeEndOfLife}},
+		{"nothing known, and the scanner does not support it", []string{"    endOfLife: deny", allowUnsupported},
+			[]func(*attestor.PlatformEvidence){unsupported}, []attestor.Code{attestor.CodeEndOfLife}},
+		{"served, and the scanner does not support it", []string{"    endOfLife: deny", allowUnsupported},
+			[]func(*attestor.PlatformEvidence){inImage(system(image, ahead)), unsupported}, nil},
 
 		{"over, and the base is served longer", []string{base(ahead)}, []func(*attestor.PlatformEvidence){inScan(system(scan, over))}, nil},
-		{"over, and a base that is not proven is served longer", []string{base(ahead), "    required: false"}, []func(*attestor.PlatformEvidence){inScan(system(scan, over)), weakBase}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"served, and the base's publisher has ended", []string{base(over), "    endOfLife: deny"}, []func(*attestor.PlatformEvidence){inImage(system(image, ahead))}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"not named, served, and the base's publisher has ended", []string{base(over)}, []func(*attestor.PlatformEvidence){inScan(system(scan, ahead))}, []attestor.Code{attestor.CodeEndOfLife}},
+		{"over, and a base that is not proven is served longer", []string{base(ahead), "    required: false"},
+			[]func(*attestor.PlatformEvidence){inScan(system(scan, over)), weakBase},
+			[]attestor.Code{attestor.CodeEndOfLife}},
+		{"served, and the base's publisher has ended", []string{base(over), "    endOfLife: deny"}, []func(
+			*attestor.PlatformEvidence){inImage(system(image, ahead))}, []attestor.Code{attestor.CodeEndOfLife}},
+		{"not named, served, and the base's publisher has ended", []string{base(over)},
+			[]func(*attestor.PlatformEvidence){inScan(system(scan, ahead))}, []attestor.Code{attestor.CodeEndOfLife}},
 		{"not named, not known, and the base's publisher has ended", []string{base(over)}, nil, nil},
 		{"not known, and the base's publisher has ended", []string{base(over), "    endOfLife: deny"}, nil, []attestor.Code{attestor.CodeEndOfLife}},
 
-		{"excepted", []string{`  exceptions: [{check: vulnerabilities, subject: END_OF_LIFE, owner: o, reason: r, expires: "2026-12-31"}]`}, []func(*attestor.PlatformEvidence){inScan(system(scan, over))}, nil},
-		{"excepted by its name", []string{`  exceptions: [{check: vulnerabilities, subject: debian 10, owner: o, reason: r, expires: "2026-12-31"}]`}, []func(*attestor.PlatformEvidence){inScan(system(scan, over))}, nil},
-		{"another is excepted", []string{`  exceptions: [{check: vulnerabilities, subject: debian 9, owner: o, reason: r, expires: "2026-12-31"}]`}, []func(*attestor.PlatformEvidence){inScan(system(scan, over))}, []attestor.Code{attestor.CodeEndOfLife}},
-		{"excepted until yesterday", []string{`  exceptions: [{check: vulnerabilities, subject: END_OF_LIFE, owner: o, reason: r, expires: "2026-11-19"}]`}, []func(*attestor.PlatformEvidence){inScan(system(scan, over))}, []attestor.Code{attestor.CodeEndOfLife}},
+		{"excepted", []string{`  exceptions: [{check: vulnerabilities, subject: END_OF_LIFE, owner: o, reason: r, ` +
+			`expires: "2026-12-31"}]`}, []func(*attestor.PlatformEvidence){inScan(system(scan, over))}, nil},
+		{"excepted by its name", []string{`  exceptions: [{check: vulnerabilities, subject: debian 10, owner: o, ` +
+			`reason: r, expires: "2026-12-31"}]`},
+			[]func(*attestor.PlatformEvidence){inScan(system(scan, over))}, nil},
+		{"another is excepted", []string{`  exceptions: [{check: vulnerabilities, subject: debian 9, owner: o, ` +
+			`reason: r, expires: "2026-12-31"}]`}, []func(*attestor.PlatformEvidence){inScan(system(scan, over))},
+			[]attestor.Code{attestor.CodeEndOfLife}},
+		{"excepted until yesterday", []string{`  exceptions: [{check: vulnerabilities, subject: END_OF_LIFE, ` +
+			`owner: o, reason: r, expires: "2026-11-19"}]`},
+			[]func(*attestor.PlatformEvidence){inScan(system(scan, over))}, []attestor.Code{attestor.CodeEndOfLife}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := with(t, tt.lines...)
@@ -96,7 +117,8 @@ func TestEndOfLife(t *testing.T) {
 }
 
 // endlessBase is the approved base of the strict policy, with an end.
-const endlessBase = `      - {name: static, repository: registry.example/base/static, tags: [latest], maxBehind: 14d, endOfLife: DATE, signedBy: {key: /keys/base.pub}}`
+const endlessBase = `      - {name: static, repository: registry.example/base/static, tags: [latest], ` +
+	`maxBehind: 14d, endOfLife: DATE, signedBy: {key: /keys/base.pub}}`
 
 // TestEndOfLifeSaysWhatIsKnown: date, successor and source; and what is not known.
 func TestEndOfLifeSaysWhatIsKnown(t *testing.T) {
@@ -126,8 +148,10 @@ func TestEndOfLifeSaysWhatIsKnown(t *testing.T) {
 	}{
 		{nil, "which operating system is in the image is not known", attestor.Informs},
 		{&attestor.System{ID: "wolfi", Rolling: true, Source: attestor.SystemFromImage, Table: "2026-08-22"}, "wolfi has no releases", attestor.Informs},
-		{&attestor.System{ID: "debian", Version: "99", Source: attestor.SystemFromImage, Table: "2026-08-22"}, "until when debian 99 gets fixes is not known to the table of 2026-08-22", attestor.Informs},
-		{system(attestor.SystemFromImage, "2030-06-30", func(s *attestor.System) { s.Table = "2025-11-19" }), "the table of ends of life is of 2025-11-19", attestor.Warns},
+		{&attestor.System{ID: "debian", Version: "99", Source: attestor.SystemFromImage, Table: "2026-08-22"},
+			"until when debian 99 gets fixes is not known to the table of 2026-08-22", attestor.Informs},
+		{system(attestor.SystemFromImage, "2030-06-30", func(s *attestor.System) { s.Table = "2025-11-19" }),
+			"the table of ends of life is of 2025-11-19", attestor.Warns},
 	} {
 		got := reason(inImage(tt.s), "    endOfLife: deny")
 		if got.Code != attestor.CodeEndOfLifeUnknown || got.Severity != tt.want || !strings.Contains(got.Message, tt.says) || got.Fix == "" {
@@ -139,7 +163,8 @@ func TestEndOfLifeSaysWhatIsKnown(t *testing.T) {
 // TestSystemThatCouldNotBeRead: a failure to read it is an error where the policy would refuse by it, and never a pass that nobody notices.
 func TestSystemThatCouldNotBeRead(t *testing.T) {
 	problem := on(func(e *attestor.PlatformEvidence) {
-		e.Problems = []attestor.Problem{{Check: attestor.CheckVulnerabilities, Status: attestor.StatusError, Reason: attestor.Reason{Code: attestor.CodeSystemUnreadable, Message: "m"}}}
+		e.Problems = []attestor.Problem{{Check: attestor.CheckVulnerabilities, Status: attestor.StatusError,
+			Reason: attestor.Reason{Code: attestor.CodeSystemUnreadable, Message: "m"}}}
 	})
 	for line, want := range map[string]attestor.Outcome{
 		"    endOfLife: deny": attestor.Undecided, "    endOfLife: warn": attestor.Pass, "    endOfLife: ignore": attestor.Pass,

@@ -19,7 +19,8 @@ func TestJudgeThresholds(t *testing.T) {
 	limits := func(fixable, unfixable string) []string {
 		return []string{"    maximumFixableSeverity: " + fixable, "    maximumUnfixableSeverity: " + unfixable}
 	}
-	none, fix, unfix, unspecified := []attestor.Code(nil), []attestor.Code{attestor.CodeFixableSeverityExceeded}, []attestor.Code{attestor.CodeUnfixableSeverityExceeded}, []attestor.Code{attestor.CodeUnspecifiedSeverity}
+	none, fix, unfix, unspecified := []attestor.Code(nil), []attestor.Code{attestor.CodeFixableSeverityExceeded},
+		[]attestor.Code{attestor.CodeUnfixableSeverityExceeded}, []attestor.Code{attestor.CodeUnspecifiedSeverity}
 	for _, tt := range []struct {
 		name   string
 		policy []string
@@ -31,24 +32,39 @@ func TestJudgeThresholds(t *testing.T) {
 		{"unfixable at the limit", nil, []func(*attestor.Vulnerability){sev(attestor.High), unfixable}, none},
 		{"unfixable above", nil, []func(*attestor.Vulnerability){sev(attestor.Critical), unfixable}, unfix},
 		{"BLOCK_ALL blocks the least", limits("BLOCK_ALL", "ALLOW_ALL"), []func(*attestor.Vulnerability){sev(attestor.Minimal)}, fix},
-		{"BLOCK_ALL blocks the unspecified", append(limits("BLOCK_ALL", "BLOCK_ALL"), "    unspecifiedSeverity: allow"), []func(*attestor.Vulnerability){sev("")}, fix},
+		{"BLOCK_ALL blocks the unspecified", append(limits("BLOCK_ALL", "BLOCK_ALL"),
+			"    unspecifiedSeverity: allow"), []func(*attestor.Vulnerability){sev("")}, fix},
 		{"ALLOW_ALL allows the worst", limits("ALLOW_ALL", "ALLOW_ALL"), []func(*attestor.Vulnerability){sev(attestor.Critical)}, none},
 		{"ALLOW_ALL, but unspecified is denied", limits("ALLOW_ALL", "ALLOW_ALL"), []func(*attestor.Vulnerability){sev("")}, unspecified},
-		{"ALLOW_ALL, and unspecified is allowed", append(limits("ALLOW_ALL", "ALLOW_ALL"), "    unspecifiedSeverity: allow"), []func(*attestor.Vulnerability){sev("")}, none},
+		{"ALLOW_ALL, and unspecified is allowed", append(limits("ALLOW_ALL", "ALLOW_ALL"),
+			"    unspecifiedSeverity: allow"), []func(*attestor.Vulnerability){sev("")}, none},
 		{"a word of a later version", nil, []func(*attestor.Vulnerability){sev("IMPORTANT")}, []attestor.Code{attestor.CodeUnknownFinding}},
-		{"a word of a later version under ALLOW_ALL", append(limits("ALLOW_ALL", "ALLOW_ALL"), "    unspecifiedSeverity: allow"), []func(*attestor.Vulnerability){sev("IMPORTANT")}, []attestor.Code{attestor.CodeUnknownFinding}},
+		{"a word of a later version under ALLOW_ALL",
+			append(limits("ALLOW_ALL", "ALLOW_ALL"), "    unspecifiedSeverity: allow"),
+			[]func(*attestor.Vulnerability){sev("IMPORTANT")}, []attestor.Code{attestor.CodeUnknownFinding}},
 		{"a word of a later version, warned of", []string{"  unknownFindings: warn"}, []func(*attestor.Vulnerability){sev("IMPORTANT")}, none},
 		{"a word of a later version, ignored", []string{"  unknownFindings: ignore"}, []func(*attestor.Vulnerability){sev("IMPORTANT")}, none},
 		{"no severity where those of later versions are ignored", []string{"  unknownFindings: ignore"}, []func(*attestor.Vulnerability){sev("")}, unspecified},
-		{"blocked, however low", nil, []func(*attestor.Vulnerability){sev(attestor.Minimal), func(v *attestor.Vulnerability) { v.ID = "CVE-2021-44228" }}, []attestor.Code{attestor.CodeCVEBlocked}},
-		{"known to be exploited", nil, []func(*attestor.Vulnerability){func(v *attestor.Vulnerability) { v.KnownExploited = new(true) }}, []attestor.Code{attestor.CodeKnownExploited}},
-		{"known to be exploited, warned of", []string{"    knownExploited: warn"}, []func(*attestor.Vulnerability){func(v *attestor.Vulnerability) { v.KnownExploited = new(true) }}, none},
-		{"known to be exploited, not asked", []string{"    knownExploited: allow"}, []func(*attestor.Vulnerability){func(v *attestor.Vulnerability) { v.KnownExploited = new(true) }}, none},
+		{"blocked, however low", nil, []func(*attestor.Vulnerability){sev(attestor.Minimal),
+			func(v *attestor.Vulnerability) { v.ID = "CVE-2021-44228" }}, []attestor.Code{attestor.CodeCVEBlocked}},
+		{"known to be exploited", nil, []func(*attestor.Vulnerability){func(v *attestor.Vulnerability) {
+			v.KnownExploited = new(true)
+		}}, []attestor.Code{attestor.CodeKnownExploited}},
+		{"known to be exploited, warned of", []string{"    knownExploited: warn"},
+			[]func(*attestor.Vulnerability){func(v *attestor.Vulnerability) { v.KnownExploited = new(true) }}, none},
+		{"known to be exploited, not asked", []string{"    knownExploited: allow"},
+			[]func(*attestor.Vulnerability){func(v *attestor.Vulnerability) { v.KnownExploited = new(true) }}, none},
 		{"EPSS at the limit", nil, []func(*attestor.Vulnerability){func(v *attestor.Vulnerability) { v.EPSS = new(0.5) }}, none},
-		{"EPSS above", nil, []func(*attestor.Vulnerability){func(v *attestor.Vulnerability) { v.EPSS = new(0.51) }}, []attestor.Code{attestor.CodeEPSSExceeded}},
-		{"a package type that is not judged", []string{"    scan: {packageTypes: [OS]}"}, []func(*attestor.Vulnerability){sev(attestor.Critical), func(v *attestor.Vulnerability) { v.PackageType = "NPM" }}, none},
-		{"no package type is always judged", []string{"    scan: {packageTypes: [OS]}"}, []func(*attestor.Vulnerability){sev(attestor.Critical), func(v *attestor.Vulnerability) { v.PackageType = "" }}, fix},
-		{"blocked in any package type", []string{"    scan: {packageTypes: [OS]}"}, []func(*attestor.Vulnerability){func(v *attestor.Vulnerability) { v.ID, v.PackageType = "CVE-2021-44228", "MAVEN" }}, []attestor.Code{attestor.CodeCVEBlocked}},
+		{"EPSS above", nil, []func(*attestor.Vulnerability){func(v *attestor.Vulnerability) { v.EPSS = new(0.51) }},
+			[]attestor.Code{attestor.CodeEPSSExceeded}},
+		{"a package type that is not judged", []string{"    scan: {packageTypes: [OS]}"},
+			[]func(*attestor.Vulnerability){sev(attestor.Critical),
+				func(v *attestor.Vulnerability) { v.PackageType = "NPM" }}, none},
+		{"no package type is always judged", []string{"    scan: {packageTypes: [OS]}"}, []func(*attestor.Vulnerability){
+			sev(attestor.Critical), func(v *attestor.Vulnerability) { v.PackageType = "" }}, fix},
+		{"blocked in any package type", []string{"    scan: {packageTypes: [OS]}"}, []func(*attestor.Vulnerability){
+			func(v *attestor.Vulnerability) { v.ID, v.PackageType = "CVE-2021-44228", "MAVEN" }},
+			[]attestor.Code{attestor.CodeCVEBlocked}},
 		{"everything at once is all said", nil, []func(*attestor.Vulnerability){sev(attestor.Critical), func(v *attestor.Vulnerability) {
 			v.ID, v.KnownExploited, v.EPSS = "CVE-2021-44228", new(true), new(0.97)
 		}}, []attestor.Code{attestor.CodeCVEBlocked, attestor.CodeEPSSExceeded, attestor.CodeFixableSeverityExceeded, attestor.CodeKnownExploited}},
@@ -87,7 +103,8 @@ func TestJudgeGracePeriod(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := with(t)
-			v := p.Judge(passing(p, findings(vulnerability("CVE-2026-1", func(v *attestor.Vulnerability) { v.Severity, v.Published = tt.severity, tt.published }))))
+			v := p.Judge(passing(p, findings(vulnerability("CVE-2026-1",
+				func(v *attestor.Vulnerability) { v.Severity, v.Published = tt.severity, tt.published }))))
 			if v.Outcome() != tt.want {
 				t.Fatalf("%s, want %s", v.Outcome(), tt.want)
 			}
@@ -164,9 +181,11 @@ func TestJudgeBaseFindings(t *testing.T) {
 		{"in both", []attestor.Digest{inBase, own}, nil, attestor.Deny},
 		{"in no layer that is told", nil, nil, attestor.Deny},
 		{"in a layer that the image does not have", []attestor.Digest{"sha256:" + attestor.Digest(strings.Repeat("e", 64))}, nil, attestor.Deny},
-		{"in a base that is not proven well enough", []attestor.Digest{inBase}, func(e *attestor.PlatformEvidence) { e.Base.Evidence = attestor.Attested }, attestor.Deny},
+		{"in a base that is not proven well enough", []attestor.Digest{inBase},
+			func(e *attestor.PlatformEvidence) { e.Base.Evidence = attestor.Attested }, attestor.Deny},
 		{"in a base that is not approved", []attestor.Digest{inBase}, func(e *attestor.PlatformEvidence) { e.Base.Name = "other" }, attestor.Deny},
-		{"in a layer that is the image's own too", []attestor.Digest{inBase}, func(e *attestor.PlatformEvidence) { e.Layers[1].DiffID = inBase }, attestor.Deny},
+		{"in a layer that is the image's own too", []attestor.Digest{inBase},
+			func(e *attestor.PlatformEvidence) { e.Layers[1].DiffID = inBase }, attestor.Deny},
 		{"with more layers of the base than there are", []attestor.Digest{inBase}, func(e *attestor.PlatformEvidence) { e.Base.Layers = 3 }, attestor.Deny},
 		{"with fewer than none", []attestor.Digest{inBase}, func(e *attestor.PlatformEvidence) { e.Base.Layers = -1 }, attestor.Deny},
 		{"where layers are not told", []attestor.Digest{""}, func(e *attestor.PlatformEvidence) { e.Layers[0].DiffID = "" }, attestor.Deny},
@@ -206,11 +225,22 @@ func TestVulnerabilityMessages(t *testing.T) {
 	}))
 	c := check(t, p.Judge(ev), attestor.CheckVulnerabilities)
 	want := []attestor.Reason{
-		{Code: "FIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-1234", Message: "CRITICAL in openssl 3.0.11 (in your own layers), limit for fixable is MEDIUM", Fix: "update openssl to 3.0.15"},
-		{Code: "FIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-6", Message: "CRITICAL in glibc 3.0.11 (from the base static), limit for fixable is MEDIUM", Fix: "rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
-		{Code: "UNFIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-7", Message: "CRITICAL in perl 3.0.11, limit for unfixable is HIGH", Fix: "remove perl, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry"},
-		{Code: "FIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-5", Message: "HIGH in zlib 3.0.11 (in your own layers), limit for fixable is MEDIUM", Fix: "update zlib to 1.3.1"},
-		{Code: "SHORTEST_WAY", Severity: attestor.Informs, Message: "4 findings in all; the shortest way to a pass: update 2 packages in your own layers (openssl, zlib); remove or except 1 package without a fix (perl); 1 finding comes from the base: rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
+		{Code: "FIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-1234",
+			Message: "CRITICAL in openssl 3.0.11 (in your own layers), limit for fixable is MEDIUM",
+			Fix:     "update openssl to 3.0.15"},
+		{Code: "FIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-6",
+			Message: "CRITICAL in glibc 3.0.11 (from the base static), limit for fixable is MEDIUM",
+			Fix:     "rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
+		{Code: "UNFIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-7",
+			Message: "CRITICAL in perl 3.0.11, limit for unfixable is HIGH",
+			Fix:     "remove perl, or add it to spec.vulnerabilities.allowedCves with owner, reason and expiry"},
+		{Code: "FIXABLE_SEVERITY_EXCEEDED", Severity: attestor.Refuses, Subject: "CVE-2026-5",
+			Message: "HIGH in zlib 3.0.11 (in your own layers), limit for fixable is MEDIUM",
+			Fix:     "update zlib to 1.3.1"},
+		{Code: "SHORTEST_WAY", Severity: attestor.Informs,
+			Message: "4 findings in all; the shortest way to a pass: update 2 packages in your own layers " +
+				"(openssl, zlib); remove or except 1 package without a fix (perl); 1 finding comes from the base: " +
+				"rebuild on the base's current version: FROM registry.example/base/static@" + string(newest)},
 	}
 	if diff := cmp.Diff(want, c.Reasons); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

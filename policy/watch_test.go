@@ -28,7 +28,8 @@ func watch(t *testing.T) *watched {
 	w := &watched{t: t, file: filepath.Join(t.TempDir(), "policy.yaml")}
 	w.write(strict)
 	var err error
-	if w.Watcher, err = policy.NewWatcher(policy.WatcherConfig{Paths: []string{w.file}, Now: today, Logger: slog.New(slog.NewTextHandler(&w.log, nil))}); err != nil {
+	if w.Watcher, err = policy.NewWatcher(policy.WatcherConfig{Paths: []string{w.file}, Now: today,
+		Logger: slog.New(slog.NewTextHandler(&w.log, nil))}); err != nil {
 		t.Fatal(err)
 	}
 

@@ -26,7 +26,8 @@ const goodIgnore = ".git\n**/.env*\n**/*.pem\n**/*.key\n**/*.p12\n**/id_rsa*\n"
 
 func built(t *testing.T, profile, dockerfile, ignore string) attestor.PostureReport {
 	t.Helper()
-	j, err := posture.New(posture.Config{Profile: builtin(t, profile), Now: now, Bases: []attestor.ApprovedBase{{Name: "static", Repository: "gcr.io/distroless/static-debian13", Tags: []string{"nonroot"}}}})
+	j, err := posture.New(posture.Config{Profile: builtin(t, profile), Now: now, Bases: []attestor.ApprovedBase{
+		{Name: "static", Repository: "gcr.io/distroless/static-debian13", Tags: []string{"nonroot"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,8 @@ var brokenDockerfile = []struct {
 	{"a download that is run", "DOWNLOAD_VERIFIED", []string{"RUN go", "RUN curl -sSL https://x.example/i.sh | sudo bash && go"}, "run as it comes"},
 	{"a download from anybody", "DOWNLOAD_VERIFIED", []string{"RUN go", "RUN curl -k https://x.example/i -o i && go"}, "is not checked"},
 	{"a cache left", "PACKAGES_CLEANED", []string{"ENTRYPOINT", "RUN apt-get update && apt-get install -y curl\nENTRYPOINT"}, "apt leaves"},
-	{"a cache removed too late", "PACKAGES_CLEANED", []string{"ENTRYPOINT", "RUN apt-get install -y curl\nRUN rm -rf /var/lib/apt/lists/*\nENTRYPOINT"}, "apt leaves"},
+	{"a cache removed too late", "PACKAGES_CLEANED", []string{"ENTRYPOINT",
+		"RUN apt-get install -y curl\nRUN rm -rf /var/lib/apt/lists/*\nENTRYPOINT"}, "apt leaves"},
 	{"a shell", "ENTRYPOINT_EXEC", []string{`ENTRYPOINT ["/app"]`, "ENTRYPOINT /app"}, "shell form"},
 	{"a shell by CMD", "ENTRYPOINT_EXEC", []string{`ENTRYPOINT ["/app"]`, "CMD /app"}, "CMD is in the shell form"},
 	{"a deprecated instruction", "DOCKERFILE_LINT", []string{"ENTRYPOINT", "MAINTAINER me\nENTRYPOINT"}, "MaintainerDeprecated"},
@@ -90,7 +92,8 @@ func TestDockerfile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := built(t, "strict", replace(t, goodDockerfile, tt.edits...), goodIgnore)
 			f := finding(t, r, tt.rule)
-			if f.Status != attestor.StatusDeny || !strings.Contains(f.Message, tt.found) || !strings.Contains(f.Fix, "in the Dockerfile: ") || f.Kind != "dockerfile" {
+			if f.Status != attestor.StatusDeny || !strings.Contains(f.Message, tt.found) ||
+				!strings.Contains(f.Fix, "in the Dockerfile: ") || f.Kind != "dockerfile" {
 				t.Errorf("%s: %s, fix %q", f.Status, f.Message, f.Fix)
 			}
 			if strings.Contains(f.Message+f.Fix, "hunter2") {
@@ -107,22 +110,31 @@ func TestDockerfileControls(t *testing.T) {
 		edits      []string
 		want       attestor.Status
 	}{
-		{"the user of a stage beneath", "USER_ROOT", []string{"USER 65532:65532\n", "", "COPY --from=build /app /app", "USER 7\nFROM base AS last\nCOPY --from=build /app /app", "nonroot" + pinned, "nonroot" + pinned + " AS base"}, attestor.StatusPass},
+		{"the user of a stage beneath", "USER_ROOT", []string{"USER 65532:65532\n", "", "COPY --from=build /app /app",
+			"USER 7\nFROM base AS last\nCOPY --from=build /app /app", "nonroot" + pinned,
+			"nonroot" + pinned + " AS base"}, attestor.StatusPass},
 		{"root in a builder", "USER_ROOT", []string{"COPY . .", "USER root\nCOPY . ."}, attestor.StatusPass},
 		{"a base that says so", "USER_NOT_SET", []string{"USER 65532:65532\n", ""}, attestor.StatusPass},
 		{"a user that is not known", "USER_ROOT", []string{"USER 65532:65532", "ARG U\nUSER $U"}, attestor.StatusError},
-		{"a base that is not known", "BASE_BY_DIGEST", []string{"FROM gcr.io/distroless/static-debian13:nonroot" + pinned, "ARG B\nFROM $B"}, attestor.StatusError},
+		{"a base that is not known", "BASE_BY_DIGEST", []string{
+			"FROM gcr.io/distroless/static-debian13:nonroot" + pinned, "ARG B\nFROM $B"}, attestor.StatusError},
 		{"a base in a variable", "BASE_BY_DIGEST", []string{"FROM golang:1.26" + pinned, "ARG B=golang:1.26" + pinned + "\nFROM $B"}, attestor.StatusPass},
 		{"scratch", "BASE_BY_DIGEST", []string{"gcr.io/distroless/static-debian13:nonroot" + pinned, "scratch"}, attestor.StatusPass},
 		{"a digest alone", "BASE_NOT_APPROVED", []string{"static-debian13:nonroot", "static-debian13"}, attestor.StatusError},
 		{"a secret mount", "SECRET_FOUND", []string{"RUN go", "RUN --mount=type=secret,id=npm,env=NPM_TOKEN go"}, attestor.StatusPass},
 		{"a file of a secret", "SECRET_FOUND", []string{"ENTRYPOINT", "ENV DB_PASSWORD_FILE=/run/secrets/db\nENTRYPOINT"}, attestor.StatusPass},
 		{"a public key", "SECRET_FOUND", []string{"RUN go", "COPY keys/public.pem /k\nRUN go"}, attestor.StatusPass},
-		{"a checksum", "DOWNLOAD_VERIFIED", []string{"RUN go", "ADD --checksum=sha256:4fdb4c4a4b7d7e6ed1a1f2e0f1a37d1ce1b4ef0a2b8dd7e1e2b5f37cb1d1a0c3 https://x.example/a.tgz /\nRUN go"}, attestor.StatusPass},
-		{"a commit", "DOWNLOAD_VERIFIED", []string{"RUN go", "ADD https://git.example/a.git#0123456789abcdef0123456789abcdef01234567 /\nRUN go"}, attestor.StatusPass},
+		{"a checksum", "DOWNLOAD_VERIFIED", []string{"RUN go",
+			"ADD --checksum=sha256:4fdb4c4a4b7d7e6ed1a1f2e0f1a37d1ce1b4ef0a2b8dd7e1e2b5f37cb1d1a0c3 " +
+				"https://x.example/a.tgz /\nRUN go"}, attestor.StatusPass},
+		{"a commit", "DOWNLOAD_VERIFIED",
+			[]string{"RUN go", "ADD https://git.example/a.git#0123456789abcdef0123456789abcdef01234567 /\nRUN go"},
+			attestor.StatusPass},
 		{"caches of a builder", "PACKAGES_CLEANED", []string{"RUN go", "RUN apt-get install -y curl\nRUN go"}, attestor.StatusPass},
-		{"a cache mount", "PACKAGES_CLEANED", []string{"ENTRYPOINT", "RUN --mount=type=cache,target=/var/cache/apt --mount=type=cache,target=/var/lib/apt apt-get install -y curl\nENTRYPOINT"}, attestor.StatusPass},
-		{"cleaned in the same command", "PACKAGES_CLEANED", []string{"ENTRYPOINT", "RUN apt-get install -y curl && rm -rf /var/lib/apt/lists/*\nENTRYPOINT"}, attestor.StatusPass},
+		{"a cache mount", "PACKAGES_CLEANED", []string{"ENTRYPOINT", "RUN --mount=type=cache,target=/var/cache/apt " +
+			"--mount=type=cache,target=/var/lib/apt apt-get install -y curl\nENTRYPOINT"}, attestor.StatusPass},
+		{"cleaned in the same command", "PACKAGES_CLEANED", []string{"ENTRYPOINT",
+			"RUN apt-get install -y curl && rm -rf /var/lib/apt/lists/*\nENTRYPOINT"}, attestor.StatusPass},
 		{"arguments of an entrypoint", "ENTRYPOINT_EXEC", []string{`ENTRYPOINT ["/app"]`, "ENTRYPOINT [\"/app\"]\nCMD -v"}, attestor.StatusPass},
 		{"another frontend", posture.InputComplete, []string{"FROM golang", "# syntax=example/frontend:1\nFROM golang"}, attestor.StatusError},
 	} {
@@ -146,7 +158,8 @@ func TestDockerignore(t *testing.T) {
 	if f := finding(t, built(t, "strict", goodDockerfile, ""), "CONTEXT_IGNORED"); f.Status != attestor.StatusError || f.Fix == "" {
 		t.Errorf("without a file: %s, %q", f.Status, f.Fix)
 	}
-	if f := finding(t, built(t, "strict", replace(t, goodDockerfile, "COPY . .", "COPY go.mod main.go ./"), ""), "CONTEXT_IGNORED"); f.Status != attestor.StatusPass {
+	if f := finding(t, built(t, "strict", replace(t, goodDockerfile, "COPY . .", "COPY go.mod main.go ./"), ""),
+		"CONTEXT_IGNORED"); f.Status != attestor.StatusPass {
 		t.Errorf("named files: %s", f.Status)
 	}
 	for name, in := range map[string][]posture.Source{
@@ -168,14 +181,16 @@ func TestDockerfileLevels(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := map[string][]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| [^|]* \\| (deny|warn|off) \\| (deny|warn|off) \\| (deny|warn|off) \\|$").FindAllStringSubmatch(string(b), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| [^|]* \\| (deny|warn|off) \\| (deny|warn|off) "+
+		"\\| (deny|warn|off) \\|$").FindAllStringSubmatch(string(b), -1) {
 		rows[row[1]] = row[2:]
 	}
 	tested := map[string]bool{"CONTEXT_IGNORED": true}
 	for _, tt := range brokenDockerfile {
 		tested[tt.rule] = true
 		for column, profile := range posture.Profiles() {
-			if f := finding(t, built(t, profile, replace(t, goodDockerfile, tt.edits...), goodIgnore), tt.rule); rows[tt.rule] == nil || string(f.Status) != rows[tt.rule][column] {
+			if f := finding(t, built(t, profile, replace(t, goodDockerfile, tt.edits...), goodIgnore),
+				tt.rule); rows[tt.rule] == nil || string(f.Status) != rows[tt.rule][column] {
 				t.Errorf("%s: %s is %s, documented as %v", profile, tt.rule, f.Status, rows[tt.rule])
 			}
 		}

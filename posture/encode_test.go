@@ -39,10 +39,13 @@ func TestGolden(t *testing.T) {
     - {rule: RESOURCE_LIMITS, services: [shop], owner: shop@acme.example, reason: r, expires: 2026-12-31}
 `)
 
-	refused := mustJudge(t, p, &attested{err: errors.New("down")}, posture.Input{Definitions: []posture.Source{{Name: "shop.yaml", Text: []byte(sample(t, "typical.yaml"))}}})
+	refused := mustJudge(t, p, &attested{err: errors.New("down")},
+		posture.Input{Definitions: []posture.Source{{Name: "shop.yaml", Text: []byte(sample(t, "typical.yaml"))}}})
 	clean := mustJudge(t, builtin(t, "hipaa"), &attested{answer: true}, whole(t, sample(t, "hardened.yaml")))
 	down := mustJudge(t, builtin(t, "strict"), &attested{err: errors.New("down")}, whole(t, sample(t, "hardened-job.yaml")))
-	plan := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(replace(t, sample(t, "plan.json"), "INTERNAL_LOAD_BALANCER", "ALL", `"timeout": "60s", `, ""))}}})
+	plan := mustJudge(t, builtin(t, "strict"), nil,
+		posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(replace(t,
+			sample(t, "plan.json"), "INTERNAL_LOAD_BALANCER", "ALL", `"timeout": "60s", `, ""))}}})
 
 	for _, tt := range []struct {
 		name string
@@ -76,7 +79,8 @@ func TestGolden(t *testing.T) {
 
 // TestEncodersDenyTheZeroReport finds no green in any format.
 func TestEncodersDenyTheZeroReport(t *testing.T) {
-	for f, want := range map[report.Format]string{report.Text: "REFUSED", report.JSON: `"verdict": "deny"`, report.JUnit: `failures="1"`, report.Markdown: "refused"} {
+	for f, want := range map[report.Format]string{report.Text: "REFUSED", report.JSON: `"verdict": "deny"`,
+		report.JUnit: `failures="1"`, report.Markdown: "refused"} {
 		if got := write(t, f, attestor.PostureReport{}, report.Options{}); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", f, got)
 		}
@@ -87,7 +91,8 @@ func TestEncodersDenyTheZeroReport(t *testing.T) {
 	}
 
 	undecided := attestor.PostureReport{Verdict: attestor.Undecided}
-	for f, want := range map[report.Format]string{report.Text: "COULD NOT BE DECIDED", report.JUnit: `errors="1"`, report.SARIF: `"executionSuccessful": false`} {
+	for f, want := range map[report.Format]string{report.Text: "COULD NOT BE DECIDED", report.JUnit: `errors="1"`,
+		report.SARIF: `"executionSuccessful": false`} {
 		if got := write(t, f, undecided, report.Options{}); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", f, got)
 		}

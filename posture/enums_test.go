@@ -16,11 +16,17 @@ import (
 // unread are the enums of definitions that no rule asks about, each with the reason. Those of answers alone, and of builds, are left
 // out by their schemas.
 var unread = map[string]string{
-	"EmptyDirVolumeSource.medium": "memory or disk, both of the instance", "Execution.launchStage": "a stage of the product", "Instance.launchStage": "a stage of the product",
-	"Job.launchStage": "a stage of the product", "Service.launchStage": "a stage of the product", "Revision.launchStage": "a stage of the product", "WorkerPool.launchStage": "a stage of the product",
+	"EmptyDirVolumeSource.medium": "memory or disk, both of the instance",
+	"Execution.launchStage":       "a stage of the product", "Instance.launchStage": "a stage of the product",
+	"Job.launchStage": "a stage of the product", "Service.launchStage": "a stage of the product",
+	"Revision.launchStage": "a stage of the product", "WorkerPool.launchStage": "a stage of the product",
 	"Instance.restartPolicy": "when it is started again", "Revision.encryptionKeyRevocationAction": "advice beside a key",
-	"RevisionTemplate.executionEnvironment": "both are sandboxed", "TaskTemplate.executionEnvironment": "both are sandboxed", "Revision.executionEnvironment": "both are sandboxed", "Task.executionEnvironment": "both are sandboxed",
-	"InstanceSplit.type": "an older revision is told by its name", "TrafficTarget.type": "an older revision is told by its name", "Job.functionalType": "what it is for", "Service.functionalType": "what it is for",
+	"RevisionTemplate.executionEnvironment": "both are sandboxed",
+	"TaskTemplate.executionEnvironment":     "both are sandboxed",
+	"Revision.executionEnvironment":         "both are sandboxed", "Task.executionEnvironment": "both are sandboxed",
+	"InstanceSplit.type": "an older revision is told by its name",
+	"TrafficTarget.type": "an older revision is told by its name", "Job.functionalType": "what it is for",
+	"Service.functionalType": "what it is for",
 }
 
 // TestEnumsOfTheAPI holds the values that are read against the discovery document that Google's client carries: a new value, a new enum of
@@ -71,7 +77,8 @@ func TestEnumsOfTheAPI(t *testing.T) {
 				}
 			}
 			for value := range read {
-				if i, err := strconv.Atoi(value); err == nil && i >= len(p.Enum) || err != nil && value == strings.ToUpper(value) && !slices.Contains(p.Enum, value) {
+				if i, err := strconv.Atoi(value); err == nil && i >= len(p.Enum) || err != nil &&
+					value == strings.ToUpper(value) && !slices.Contains(p.Enum, value) {
 					t.Errorf("%s: the API has no value %s", name, value)
 				}
 			}

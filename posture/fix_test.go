@@ -111,12 +111,17 @@ func apply(t *testing.T, b *hclsyntax.Body, into map[string]any) {
 
 // bareServices break every rule about services that a change of the definition clears, in both resources of Terraform.
 var bareServices = map[string]string{
-	"google_cloud_run_v2_service": `{"name": "a", "project": "acme", "location": "europe-west1", "ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "invoker_iam_disabled": true, "ssh_enabled": true,
+	"google_cloud_run_v2_service": `{"name": "a", "project": "acme", "location": "europe-west1",
+		"ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "invoker_iam_disabled": true, "ssh_enabled": true,
 		"template": [{"containers": [{"image": "nginx", "env": [{"name": "DB_PASSWORD", "value": "hunter2"}]}]}]}`,
-	"google_cloud_run_v2_service ": `{"name": "a", "project": "acme", "location": "us-east1", "binary_authorization": [{"breakglass_justification": "urgent"}], "template": [{"containers": [{"image": "nginx"}, {"image": "proxy"}]}]}`,
-	"google_cloud_run_service": `{"name": "a", "project": "acme", "location": "europe-west1", "metadata": [{"annotations": {"run.googleapis.com/invoker-iam-disabled": "true"}}],
+	"google_cloud_run_v2_service ": `{"name": "a", "project": "acme", "location": "us-east1", ` +
+		`"binary_authorization": [{"breakglass_justification": "urgent"}], ` +
+		`"template": [{"containers": [{"image": "nginx"}, {"image": "proxy"}]}]}`,
+	"google_cloud_run_service": `{"name": "a", "project": "acme", "location": "europe-west1",
+		"metadata": [{"annotations": {"run.googleapis.com/invoker-iam-disabled": "true"}}],
 		"template": [{"metadata": [{"annotations": {}}], "spec": [{"containers": [{"image": "nginx"}]}]}]}`,
-	"google_cloud_run_v2_job":         `{"name": "a", "project": "acme", "location": "europe-west1", "template": [{"template": [{"containers": [{"image": "nginx"}]}]}]}`,
+	"google_cloud_run_v2_job": `{"name": "a", "project": "acme", "location": "europe-west1", ` +
+		`"template": [{"template": [{"containers": [{"image": "nginx"}]}]}]}`,
 	"google_cloud_run_v2_worker_pool": `{"name": "a", "project": "acme", "location": "europe-west1", "template": [{"containers": [{"image": "nginx"}]}]}`,
 	"google_cloudfunctions2_function": `{"name": "a", "project": "acme", "location": "europe-west1", "service_config": [{"environment_variables": {}}]}`,
 }
@@ -124,7 +129,8 @@ var bareServices = map[string]string{
 // byHand are findings that no text in the definition clears: the image is to be attested, a function is built from source, and a secret in
 // the environment is to be removed where the text says what to add.
 func byHand(kind, rule string) bool {
-	return rule == "IMAGE_ATTESTED" || rule == "LEAST_PRIVILEGE" || kind == "google_cloudfunctions2_function" && rule == "IMAGE_BY_DIGEST" || rule == "SECRETS_AS_FILES"
+	return rule == "IMAGE_ATTESTED" || rule == "LEAST_PRIVILEGE" || kind == "google_cloudfunctions2_function" &&
+		rule == "IMAGE_BY_DIGEST" || rule == "SECRETS_AS_FILES"
 }
 
 // TestTerraformFixesClearTheFinding: each fix parses as HCL and, pasted into the resource, clears its finding.
@@ -190,29 +196,37 @@ func TestTerraformFixesClearTheFinding(t *testing.T) {
 
 // takenAway are the cases of plans in which something has to be taken away, or decided, which no text to paste can do.
 var takenAway = map[string]string{
-	"a key": "the resource itself", "everybody": "the member", "an editor": "the role is the grant's own", "a whole registry": "the pattern", "a laxer cluster": "the cluster's rule",
-	"ingress of all": "the value", "all, without a condition": "the exception", "a rule against cross-site scripting in preview": "one rule of two", "a rule that denies all but attacks": "the rule",
-	"one of three": "another constraint", "no SSL policy": "the policy that the text names", "no IAP": "a backend that people use", "IAP off": "a backend that people use",
+	"a key": "the resource itself", "everybody": "the member", "an editor": "the role is the grant's own",
+	"a whole registry": "the pattern", "a laxer cluster": "the cluster's rule",
+	"ingress of all": "the value", "all, without a condition": "the exception",
+	"a rule against cross-site scripting in preview": "one rule of two",
+	"a rule that denies all but attacks":             "the rule",
+	"one of three":                                   "another constraint", "no SSL policy": "the policy that the text names",
+	"no IAP": "a backend that people use", "IAP off": "a backend that people use",
 }
 
 // TestCommandsAreWhole: a command names the workload's kind, its region, and the container where there are several.
 func TestCommandsAreWhole(t *testing.T) {
 	const two = `{"name": "projects/acme/locations/us-east1/%s/a", "template": {%s}}`
-	containers := `"containers": [{"name": "app", "image": "` + digestImage + `", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}, {"name": "proxy", "image": "nginx"}]`
+	containers := `"containers": [{"name": "app", "image": "` + digestImage + `", "resources": {"limits": {"cpu": ` +
+		`"1", "memory": "1Gi"}}}, {"name": "proxy", "image": "nginx"}]`
 	for collection, group := range map[string]string{"services": "services", "jobs": "jobs", "workerPools": "worker-pools"} {
 		body := containers
 		if collection == "jobs" {
 			body = `"template": {` + containers + `}`
 		}
 		r := hipaa(t, fmt.Sprintf(two, collection, body))
-		for rule, flags := range map[string]string{"IMAGE_BY_DIGEST": "--container=proxy --image=", "RESOURCE_LIMITS": "--container=proxy --cpu=", "CMEK": "--key="} {
+		for rule, flags := range map[string]string{"IMAGE_BY_DIGEST": "--container=proxy --image=",
+			"RESOURCE_LIMITS": "--container=proxy --cpu=", "CMEK": "--key="} {
 			want := "gcloud run " + group + " update a --region=us-east1 " + flags
 			if f := finding(t, r, rule); !strings.Contains(f.Fix, want) {
 				t.Errorf("%s %s: %q, want %q", collection, rule, f.Fix, want)
 			}
 		}
 		for _, f := range r.Findings {
-			if m := regexp.MustCompile("gcloud run [a-z-]+ (update|get-iam-policy|update-traffic|remove-iam-policy-binding)[^`]*").FindString(f.Fix); m != "" && !strings.Contains(m, "--region=us-east1") {
+			if m := regexp.MustCompile("gcloud run [a-z-]+ " +
+				"(update|get-iam-policy|update-traffic|remove-iam-policy-binding)[^`]*").FindString(f.Fix); m != "" &&
+				!strings.Contains(m, "--region=us-east1") {
 				t.Errorf("%s %s: no region in %q", collection, f.Rule, m)
 			}
 		}

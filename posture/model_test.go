@@ -79,8 +79,11 @@ func TestArmorRulesInTheirOrder(t *testing.T) {
 		{"everybody denied first", with(armorRule("5", "deny(403)", `"*"`)), pass, pass},
 		{"the limit first", with(armorRule("5", "throttle", `"*"`)), deny, pass},
 		{"a limit of some first", with(armorRule("5", "throttle", `"192.0.2.0/24"`)), pass, pass},
-		{"no sensitivity", []string{armorRule("10", "deny(403)", "evaluatePreconfiguredWaf('sqli-v33-stable', {'sensitivity': 0})"), guards[1], guards[2]}, deny, pass},
-		{"no sensitivity, rules opted in", []string{armorRule("10", "deny(403)", "evaluatePreconfiguredWaf('sqli-v33-stable', {'sensitivity': 0, 'opt_in_rule_ids': ['owasp-crs-v030301-id942251-sqli']})"), guards[1], guards[2]}, pass, pass},
+		{"no sensitivity", []string{armorRule("10", "deny(403)",
+			"evaluatePreconfiguredWaf('sqli-v33-stable', {'sensitivity': 0})"), guards[1], guards[2]}, deny, pass},
+		{"no sensitivity, rules opted in",
+			[]string{armorRule("10", "deny(403)", "evaluatePreconfiguredWaf('sqli-v33-stable', {'sensitivity': "+
+				"0, 'opt_in_rule_ids': ['owasp-crs-v030301-id942251-sqli']})"), guards[1], guards[2]}, pass, pass},
 		{"beside false", []string{armorRule("10", "deny(403)", "false && "+sqli), guards[1], guards[2]}, deny, pass},
 		{"compared with false", []string{armorRule("10", "deny(403)", sqli+" == false"), guards[1], guards[2]}, deny, pass},
 		{"not compared with true", []string{armorRule("10", "deny(403)", sqli+" != true"), guards[1], guards[2]}, deny, pass},
@@ -88,16 +91,20 @@ func TestArmorRulesInTheirOrder(t *testing.T) {
 		{"negated over brackets", []string{armorRule("10", "deny(403)", "!("+sqli+" || "+xss+")"), guards[2]}, deny, pass},
 		{"one rule for both", []string{armorRule("10", "deny(403)", sqli+" || "+xss), guards[2]}, pass, pass},
 		{"no CEL", []string{armorRule("10", "deny(403)", sqli+" &&"), guards[1], guards[2]}, deny, pass},
-		{"everybody allowed by a range in an expression", with(armorRule("5", "allow", "inIpRange(origin.ip, '0.0.0.0/0') || inIpRange(origin.ip, '::/0')")), deny, deny},
+		{"everybody allowed by a range in an expression", with(armorRule("5", "allow",
+			"inIpRange(origin.ip, '0.0.0.0/0') || inIpRange(origin.ip, '::/0')")), deny, deny},
 		{"everybody with IPv6 allowed", with(armorRule("5", "allow", `"::/0"`)), deny, deny},
 		{"everybody allowed in two rules", with(armorRule("5", "allow", `"0.0.0.0/1"`), armorRule("6", "allow", `"128.0.0.0/1"`)), deny, deny},
 		{"half of all allowed", with(armorRule("5", "allow", `"128.0.0.0/1"`)), deny, deny},
 		{"everybody allowed by a path", with(armorRule("5", "allow", "request.path.startsWith('/')")), deny, deny},
 		{"everybody allowed by a pattern", with(armorRule("5", "allow", "request.path.matches('^/.*$')")), deny, deny},
 		{"everybody allowed by either", with(armorRule("5", "allow", "has(request.headers['a']) || !has(request.headers['a'])")), deny, deny},
-		{"everybody allowed by a question and its opposite", with(armorRule("5", "allow", "origin.region_code == 'US'"), armorRule("6", "allow", "origin.region_code != 'US'")), deny, deny},
+		{"everybody allowed by a question and its opposite", with(armorRule("5", "allow",
+			"origin.region_code == 'US'"), armorRule("6", "allow", "origin.region_code != 'US'")), deny, deny},
 		{"some paths allowed first", with(armorRule("5", "allow", "request.path.startsWith('/healthz')")), pass, pass},
-		{"one country allowed, the others denied by default", []string{armorRule("5", "allow", "origin.region_code == 'US'"), guards[0], guards[1], armorRule("2147483647", "deny(403)", `"*"`)}, deny, deny},
+		{"one country allowed, the others denied by default",
+			[]string{armorRule("5", "allow", "origin.region_code == 'US'"), guards[0], guards[1],
+				armorRule("2147483647", "deny(403)", `"*"`)}, deny, deny},
 		{"other countries denied first", with(armorRule("5", "deny(403)", "origin.region_code != 'US'")), pass, pass},
 		{"what is no attack allowed first", []string{armorRule("5", "allow", "!"+sqli), guards[0], guards[1], guards[2]}, deny, deny},
 		{"attacks allowed first", []string{armorRule("5", "allow", sqli), guards[0], guards[1], guards[2]}, deny, pass},
@@ -105,8 +112,14 @@ func TestArmorRulesInTheirOrder(t *testing.T) {
 		{"a limit on one path", []string{guards[0], guards[1], armorRule("20", "throttle", "request.path.startsWith('/login')")}, pass, pass},
 		{"scoped to one host", []string{armorRule("10", "deny(403)", "request.headers['host'] == 'a' && "+sqli), guards[1], guards[2]}, pass, pass},
 		{"an order that is not known", []string{strings.Replace(guards[0], `"priority": 10`, `"priority": null`, 1), guards[1], guards[2]}, deny, pass},
-		{"every field excluded", []string{strings.Replace(guards[0], `"match"`, `"preconfigured_waf_config": [{"exclusion": [{"target_rule_set": "sqli-v33-stable", "target_rule_ids": [], "request_query_param": [{"operator": "EQUALS_ANY", "value": ""}]}]}], "match"`, 1), guards[1], guards[2]}, deny, pass},
-		{"one field excluded", []string{strings.Replace(guards[0], `"match"`, `"preconfigured_waf_config": [{"exclusion": [{"target_rule_set": "sqli-v33-stable", "target_rule_ids": [], "request_query_param": [{"operator": "EQUALS", "value": "q"}]}]}], "match"`, 1), guards[1], guards[2]}, pass, pass},
+		{"every field excluded",
+			[]string{strings.Replace(guards[0], `"match"`, `"preconfigured_waf_config": [{"exclusion": `+
+				`[{"target_rule_set": "sqli-v33-stable", "target_rule_ids": [], "request_query_param": `+
+				`[{"operator": "EQUALS_ANY", "value": ""}]}]}], "match"`, 1), guards[1], guards[2]}, deny, pass},
+		{"one field excluded", []string{strings.Replace(guards[0], `"match"`,
+			`"preconfigured_waf_config": [{"exclusion": [{"target_rule_set": "sqli-v33-stable", `+
+				`"target_rule_ids": [], "request_query_param": [{"operator": "EQUALS", "value": "q"}]}]}], "match"`,
+			1), guards[1], guards[2]}, pass, pass},
 		{"a ban that never matches", []string{guards[0], guards[1], armorRule("20", "rate_based_ban", "false")}, pass, deny},
 	} {
 		for kind, list := range map[string]string{"google_compute_security_policy": "rule", "google_compute_region_security_policy": "rules"} {
@@ -120,7 +133,8 @@ func TestArmorRulesInTheirOrder(t *testing.T) {
 				for _, ref := range []string{`{"security_policy": "p", `, `{"security_policy": "projects/acme/global/securityPolicies/p", `, `{`} {
 					apart := []string{resourceUnknown(kind, "p", `{"name": "p"}`, `{"`+list+`": true}`)}
 					for i, rule := range tt.rules {
-						apart = append(apart, resourceUnknown(kind+"_rule", fmt.Sprint(i), ref+rule[1:], map[bool]string{true: `{"security_policy": true}`, false: "{}"}[ref == "{"]))
+						apart = append(apart, resourceUnknown(kind+"_rule", fmt.Sprint(i), ref+rule[1:],
+							map[bool]string{true: `{"security_policy": true}`, false: "{}"}[ref == "{"]))
 					}
 					r := hipaa(t, plan(apart...))
 					if waf, rate := worst(r, "WAF_RULES"), worst(r, "RATE_LIMITED"); waf != tt.waf || rate != tt.rate {
@@ -198,8 +212,9 @@ func TestGrantsInEveryForm(t *testing.T) {
 		} {
 			data := fmt.Sprintf(`{"bindings": [{"role": %q, "members": [%q]}]}`, tt.role, tt.member)
 			for form, after := range map[string]string{
-				"member": fmt.Sprintf(`{"role": %q, "member": %q}`, tt.role, tt.member), "binding": fmt.Sprintf(`{"role": %q, "members": [%q]}`, tt.role, tt.member),
-				"policy": fmt.Sprintf(`{"policy_data": %q}`, data),
+				"member":  fmt.Sprintf(`{"role": %q, "member": %q}`, tt.role, tt.member),
+				"binding": fmt.Sprintf(`{"role": %q, "members": [%q]}`, tt.role, tt.member),
+				"policy":  fmt.Sprintf(`{"policy_data": %q}`, data),
 			} {
 				if got := worst(hipaa(t, plan(resource("google_"+level+"_iam_"+form, "x", after))), "NO_BASIC_ROLES"); got != tt.want {
 					t.Errorf("%s %s, %s to %s: %s, want %s", level, form, tt.role, tt.member, got, tt.want)
@@ -224,10 +239,17 @@ func TestPublicGrantOnAnothersWorkload(t *testing.T) {
 	const service = `{"name": "a", "project": "acme", "location": "us-east1"}`
 	public := func(kind, after string) string { return resource(kind, "x", after) }
 	for _, tt := range []struct{ name, grant, subject, kind string }{
-		{"member", public("google_cloud_run_v2_service_iam_member", `{"name": "b", "project": "acme", "location": "us-east1", "role": "roles/run.invoker", "member": "allUsers"}`), "acme/us-east1/b", "service"},
-		{"binding", public("google_cloud_run_service_iam_binding", `{"service": "b", "location": "us-east1", "role": "roles/run.invoker", "members": ["user:a@acme.example", "allAuthenticatedUsers"]}`), "-/us-east1/b", "service"},
-		{"policy", public("google_cloud_run_v2_job_iam_policy", `{"name": "projects/acme/locations/us-east1/jobs/b", "location": "us-east1", "policy_data": "{\"bindings\": [{\"role\": \"roles/run.invoker\", \"members\": [\"allUsers\"]}]}"}`), "acme/us-east1/b", "job"},
-		{"worker pool", public("google_cloud_run_v2_worker_pool_iam_member", `{"name": "b", "project": "acme", "location": "us-east1", "role": "roles/run.developer", "member": "allUsers"}`), "acme/us-east1/b", "workerpool"},
+		{"member", public("google_cloud_run_v2_service_iam_member", `{"name": "b", "project": "acme", "location": `+
+			`"us-east1", "role": "roles/run.invoker", "member": "allUsers"}`), "acme/us-east1/b", "service"},
+		{"binding", public("google_cloud_run_service_iam_binding", `{"service": "b", "location": "us-east1", `+
+			`"role": "roles/run.invoker", "members": ["user:a@acme.example", "allAuthenticatedUsers"]}`),
+			"-/us-east1/b", "service"},
+		{"policy", public("google_cloud_run_v2_job_iam_policy", `{"name": `+
+			`"projects/acme/locations/us-east1/jobs/b", "location": "us-east1", "policy_data": "{\"bindings\": `+
+			`[{\"role\": \"roles/run.invoker\", \"members\": [\"allUsers\"]}]}"}`), "acme/us-east1/b", "job"},
+		{"worker pool", public("google_cloud_run_v2_worker_pool_iam_member", `{"name": "b", "project": "acme", `+
+			`"location": "us-east1", "role": "roles/run.developer", "member": "allUsers"}`),
+			"acme/us-east1/b", "workerpool"},
 	} {
 		for _, beside := range []string{"", resource("google_cloud_run_v2_service", "a", service) + ", "} {
 			r := hipaa(t, plan(beside+tt.grant))
@@ -244,7 +266,8 @@ func TestPublicGrantOnAnothersWorkload(t *testing.T) {
 			}
 		}
 	}
-	named := public("google_cloud_run_v2_service_iam_member", `{"name": "b", "location": "us-east1", "role": "roles/run.invoker", "member": "user:a@acme.example"}`)
+	named := public("google_cloud_run_v2_service_iam_member",
+		`{"name": "b", "location": "us-east1", "role": "roles/run.invoker", "member": "user:a@acme.example"}`)
 	if _, err := judge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(plan(named))}}); !isInvalid(err) {
 		t.Errorf("a plan with nothing to judge: %v", err)
 	}
@@ -269,7 +292,8 @@ func TestTruncatedLists(t *testing.T) {
 // TestPerimeterAroundWhatTheGateProtects: registry, keys and attestations, in one perimeter or in several.
 func TestPerimeterAroundWhatTheGateProtects(t *testing.T) {
 	perimeter := func(name, services string) string {
-		return resource("google_access_context_manager_service_perimeter", name, `{"status": [{"resources": ["projects/1"], "restricted_services": [`+services+`]}]}`)
+		return resource("google_access_context_manager_service_perimeter", name,
+			`{"status": [{"resources": ["projects/1"], "restricted_services": [`+services+`]}]}`)
 	}
 	const registry, keys, notes = `"artifactregistry.googleapis.com"`, `"cloudkms.googleapis.com"`, `"containeranalysis.googleapis.com"`
 	for name, tt := range map[string]struct {

@@ -22,14 +22,17 @@ var brokenPlan = []struct {
 	{"no SSL policy", "TLS_BOUNDED", []string{`{"ssl_policy": true}`, `{}`}, "has no SSL policy"},
 	{"no security policy", "CLOUD_ARMOR", []string{`{"security_policy": true}`, `{}`}, "google_compute_backend_service.pages has no security policy"},
 	{"no rule against SQL injection", "WAF_RULES", []string{"sqli-v33", "lfi-v33"}, "denies no sqli- attack"},
-	{"a rule against cross-site scripting in preview", "WAF_RULES", []string{`"priority": 1001, "preview": false`, `"priority": 1001, "preview": true`}, "denies no xss- attack"},
-	{"a rule that lets attacks through", "WAF_RULES", []string{`"action": "deny(403)", "priority": 1000`, `"action": "allow", "priority": 1000`}, "denies no sqli- attack"},
+	{"a rule against cross-site scripting in preview", "WAF_RULES", []string{`"priority": 1001, "preview": false`,
+		`"priority": 1001, "preview": true`}, "denies no xss- attack"},
+	{"a rule that lets attacks through", "WAF_RULES", []string{`"action": "deny(403)", "priority": 1000`,
+		`"action": "allow", "priority": 1000`}, "denies no sqli- attack"},
 	{"a rule that denies all but attacks", "WAF_RULES", []string{"&& evaluatePreconfiguredWaf('xss", "&& ! evaluatePreconfiguredWaf('xss"}, "no xss- attack"},
 	{"no limit of the rate", "RATE_LIMITED", []string{`"action": "throttle"`, `"action": "allow"`}, "does not limit"},
 	{"a limit in preview", "RATE_LIMITED", []string{`"preview": null`, `"preview": true`}, "does not limit"},
 	{"IAP off", "IDENTITY_AWARE_PROXY", []string{`"iap": [{"enabled": true}]`, `"iap": [{"enabled": false}]`}, "no backend"},
 	{"no IAP", "IDENTITY_AWARE_PROXY", []string{`"iap": [{"enabled": true}]`, `"iap": []`}, "no backend"},
-	{"Google's APIs by the Internet", "PRIVATE_GOOGLE_ACCESS", []string{`"private_ip_google_access": true`, `"private_ip_google_access": false`}, "by the Internet"},
+	{"Google's APIs by the Internet", "PRIVATE_GOOGLE_ACCESS",
+		[]string{`"private_ip_google_access": true`, `"private_ip_google_access": false`}, "by the Internet"},
 	{"a connector of any size", "CONNECTOR_SIZED", []string{`, "max_instances": 4`, ""}, "leaves max_instances"},
 	{"every consumer", "PRIVATE_SERVICE_CONNECT", []string{"ACCEPT_MANUAL", "ACCEPT_AUTOMATIC"}, "accepts every consumer"},
 	{"a public address", "DATABASE_PRIVATE", []string{`"ipv4_enabled": false`, `"ipv4_enabled": true`}, "public address"},
@@ -39,22 +42,27 @@ var brokenPlan = []struct {
 	{"a database that leaves TLS to its clients", "DATABASE_ENCRYPTED", []string{`, "ssl_mode": "ENCRYPTED_ONLY"`, ""}, "without TLS"},
 	{"an editor", "NO_BASIC_ROLES", []string{"roles/cloudsql.client", "roles/editor"}, "grants roles/editor"},
 	{"everybody", "NO_BASIC_ROLES", []string{"serviceAccount:api@acme.iam.gserviceaccount.com", "allAuthenticatedUsers"}, "grants everybody"},
-	{"a key", "KEYLESS", []string{`"resource_changes": [`, `"resource_changes": [{"address": "google_service_account_key.ci", "mode": "managed", "type": "google_service_account_key", "change": {"actions": ["create"], "after": {}, "after_unknown": {}}},`}, "a key to download"},
-	{"an issuer's everybody", "KEYLESS", []string{"\"attribute_condition\": \"assertion.repository_owner == 'acme'\"", `"attribute_condition": null`}, "lets everybody"},
+	{"a key", "KEYLESS", []string{`"resource_changes": [`, `"resource_changes": [{"address": ` +
+		`"google_service_account_key.ci", "mode": "managed", "type": "google_service_account_key", ` +
+		`"change": {"actions": ["create"], "after": {}, "after_unknown": {}}},`}, "a key to download"},
+	{"an issuer's everybody", "KEYLESS", []string{"\"attribute_condition\": \"assertion.repository_owner == 'acme'\"",
+		`"attribute_condition": null`}, "lets everybody"},
 	{"a perimeter around nothing", "SERVICE_PERIMETER", []string{`"resources": ["projects/1"]`, `"resources": []`}, "restricts nothing"},
 	{"ingress of all", "ORGANIZATION_POLICIES", []string{`["internal"]`, `["internal", "all"]`}, "allows everything"},
 	{"all, without a condition", "ORGANIZATION_POLICIES", []string{`"allow_all": null`, `"allow_all": "TRUE"`}, "allows everything"},
 	{"one of three", "ORGANIZATION_POLICIES", []string{"policies/run.allowedVPCEgress", "policies/compute.other"}, "run.allowedVPCEgress is not set"},
 	{"no attestation", "ADMISSION_POLICY", []string{"REQUIRE_ATTESTATION", "ALWAYS_ALLOW"}, "without an attestation"},
 	{"attestation by nobody", "ADMISSION_POLICY", []string{`["projects/acme/attestors/gate"]`, `[]`}, "without an attestation"},
-	{"a laxer cluster", "ADMISSION_POLICY", []string{`"cluster_admission_rules": []`, `"cluster_admission_rules": [{"evaluation_mode": "ALWAYS_ALLOW"}]`}, "without an attestation"},
+	{"a laxer cluster", "ADMISSION_POLICY", []string{`"cluster_admission_rules": []`,
+		`"cluster_admission_rules": [{"evaluation_mode": "ALWAYS_ALLOW"}]`}, "without an attestation"},
 	{"a whole registry", "ADMISSION_POLICY", []string{"gcr.io/cloud-sql-connectors/cloud-sql-proxy@*", "gcr.io/**"}, "admits all of"},
 	{"no scans", "IMAGES_SCANNED", []string{"INHERITED", "DISABLED"}, "is not scanned"},
 }
 
 func planned(t *testing.T, p posture.Profile, edits ...string) attestor.PostureReport {
 	t.Helper()
-	return mustJudge(t, p, nil, posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(replace(t, sample(t, "surroundings.json"), edits...))}}})
+	return mustJudge(t, p, nil, posture.Input{Definitions: []posture.Source{
+		{Name: "plan.json", Text: []byte(replace(t, sample(t, "surroundings.json"), edits...))}}})
 }
 
 // TestSurroundings: what stands around services in a plan is judged, each rule in both states.
@@ -128,12 +136,20 @@ func TestSurroundingsElsewhere(t *testing.T) {
 		{"hipaa", builtin(t, "hipaa"), []string{without}, attestor.StatusSkipped, "", attestor.Pass},
 		{"strict", builtin(t, "strict"), []string{without}, attestor.StatusError, "add google_vpc_access_connector to the plan", attestor.Undecided},
 		{"strict, another plan makes it", builtin(t, "strict"), []string{without, sample(t, "surroundings.json")}, attestor.StatusSkipped, "", attestor.Pass},
-		{"strict, another plan does not either", builtin(t, "strict"), []string{without, without}, attestor.StatusError, "rules: {CONNECTOR_SIZED: off}", attestor.Undecided},
-		{"strict, said to be none", custom(t, header+"{extends: strict, rules: {CONNECTOR_SIZED: off}}"), []string{without}, attestor.StatusSkipped, "", attestor.Pass},
-		{"strict, missing evidence is skipped", custom(t, header+"{extends: strict, missingEvidence: skip}"), []string{without}, attestor.StatusSkipped, "", attestor.Pass},
-		{"hipaa, missing evidence is an error", custom(t, header+"{extends: hipaa, missingEvidence: error, rules: {CONNECTOR_SIZED: deny}}"), []string{without}, attestor.StatusError, "pass the plan that has it as well", attestor.Undecided},
-		{"hipaa, missing evidence of what warns", custom(t, header+"{extends: hipaa, missingEvidence: error}"), []string{without}, attestor.StatusSkipped, "pass the plan that has it as well", attestor.Pass},
-		{"an exception excuses no missing evidence", custom(t, header+"{extends: strict, exceptions: [{rule: CONNECTOR_SIZED, services: ['*'], owner: o, reason: r, expires: 2027-01-31}]}"), []string{without}, attestor.StatusError, "add google_vpc_access_connector", attestor.Undecided},
+		{"strict, another plan does not either", builtin(t, "strict"), []string{without, without},
+			attestor.StatusError, "rules: {CONNECTOR_SIZED: off}", attestor.Undecided},
+		{"strict, said to be none", custom(t, header+"{extends: strict, rules: {CONNECTOR_SIZED: off}}"),
+			[]string{without}, attestor.StatusSkipped, "", attestor.Pass},
+		{"strict, missing evidence is skipped", custom(t, header+"{extends: strict, missingEvidence: skip}"),
+			[]string{without}, attestor.StatusSkipped, "", attestor.Pass},
+		{"hipaa, missing evidence is an error",
+			custom(t, header+"{extends: hipaa, missingEvidence: error, rules: {CONNECTOR_SIZED: deny}}"),
+			[]string{without}, attestor.StatusError, "pass the plan that has it as well", attestor.Undecided},
+		{"hipaa, missing evidence of what warns", custom(t, header+"{extends: hipaa, missingEvidence: error}"),
+			[]string{without}, attestor.StatusSkipped, "pass the plan that has it as well", attestor.Pass},
+		{"an exception excuses no missing evidence", custom(t, header+"{extends: strict, "+
+			"exceptions: [{rule: CONNECTOR_SIZED, services: ['*'], owner: o, reason: r, expires: 2027-01-31}]}"),
+			[]string{without}, attestor.StatusError, "add google_vpc_access_connector", attestor.Undecided},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var in posture.Input
@@ -141,7 +157,8 @@ func TestSurroundingsElsewhere(t *testing.T) {
 				in.Definitions = append(in.Definitions, posture.Source{Name: "plan.json", Text: []byte(p)})
 			}
 			r := mustJudge(t, tt.profile, nil, in)
-			if f := finding(t, r, "CONNECTOR_SIZED"); f.Status != tt.want || !strings.Contains(f.Fix, tt.fix) || tt.fix == "" && f.Fix != "" || r.Verdict != tt.verdict {
+			if f := finding(t, r, "CONNECTOR_SIZED"); f.Status != tt.want || !strings.Contains(f.Fix, tt.fix) ||
+				tt.fix == "" && f.Fix != "" || r.Verdict != tt.verdict {
 				t.Errorf("%s: %s, fix %q, verdict %s", f.Status, f.Message, f.Fix, r.Verdict)
 			}
 		})
@@ -178,14 +195,17 @@ func TestPlanOfServicesAlone(t *testing.T) {
 	if got := count(mustJudge(t, builtin(t, "strict"), &attested{answer: true}, whole(t, sample(t, "hardened.yaml")))); got != 0 {
 		t.Errorf("a service in YAML is asked for a plan: %d findings", got)
 	}
-	_, err := judge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(`{"format_version": "1.2", "resource_changes": []}`)}}})
+	_, err := judge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{
+		{Name: "plan.json", Text: []byte(`{"format_version": "1.2", "resource_changes": []}`)}}})
 	if !isInvalid(err) {
 		t.Errorf("a plan of nothing: %v", err)
 	}
 }
 
 func TestSurroundingsExcepted(t *testing.T) {
-	p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n  extends: strict\n  exceptions:\n    - {rule: DATABASE_PRIVATE, services: [plan.json], subject: google_sql_database_instance.db, owner: a@acme.example, reason: r, expires: 2027-01-31}\n")
+	p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n"+
+		"  extends: strict\n  exceptions:\n    - {rule: DATABASE_PRIVATE, services: [plan.json], "+
+		"subject: google_sql_database_instance.db, owner: a@acme.example, reason: r, expires: 2027-01-31}\n")
 	r := planned(t, p, `"ipv4_enabled": false`, `"ipv4_enabled": true`)
 	if f := finding(t, r, "DATABASE_PRIVATE"); f.Status != attestor.StatusPass || len(f.Exceptions) != 1 {
 		t.Errorf("%s: %s", f.Status, f.Message)
@@ -195,7 +215,9 @@ func TestSurroundingsExcepted(t *testing.T) {
 // TestPlanWithUnknownArguments: what a real plan does not know yet of one list
 // is missing for the rules that look at it, and for no other.
 func TestPlanWithUnknownArguments(t *testing.T) {
-	plan := replace(t, sample(t, "plan.json"), `"template": [{"containers": [{"env": [{"value_source": []}]}]}]`, `"scaling": true, "template": [{"containers": [{"args": true, "ports": true, "build_info": true, "env": [{"value_source": []}]}]}]`)
+	plan := replace(t, sample(t, "plan.json"), `"template": [{"containers": [{"env": [{"value_source": []}]}]}]`,
+		`"scaling": true, "template": [{"containers": [{"args": true, "ports": true, "build_info": true, `+
+			`"env": [{"value_source": []}]}]}]`)
 	r := mustJudge(t, builtin(t, "strict"), &attested{answer: true}, surrounded(t, whole(t, plan)))
 	for _, f := range r.Findings {
 		want := attestor.StatusPass
@@ -214,7 +236,8 @@ func TestPlanLevels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| [^|]* \\| (deny|warn|off) \\| (deny|warn|off) \\| (deny|warn|off) \\|$").FindAllStringSubmatch(string(b), -1)
+	rows := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| [^|]* \\| (deny|warn|off) \\| (deny|warn|off) \\| "+
+		"(deny|warn|off) \\|$").FindAllStringSubmatch(string(b), -1)
 	rows = slices.DeleteFunc(rows, func(row []string) bool {
 		return slices.ContainsFunc(posture.Rules(), func(r posture.RuleInfo) bool { return r.Build && r.ID == row[1] })
 	})

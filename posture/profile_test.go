@@ -25,13 +25,20 @@ func TestLevels(t *testing.T) {
 		t.Fatalf("the table has %d rows, there are %d rules", len(rows), len(serviceRules()))
 	}
 
-	in := whole(t, replace(t, sample(t, "typical.yaml"), "latestRevision: true", "revisionName: shop-00001-old", "startupProbe", "readinessProbe", "containerConcurrency: 80", "containerConcurrency: 0",
-		"maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/secure-session-agent: 'true'\n        run.googleapis.com/cloudsql-instances: acme:europe-west1:db", "    run.googleapis.com/client-name", "    run.googleapis.com/build-source-location: gs://b/o\n    run.googleapis.com/client-name", "            memory: 512Mi\n", "", "timeoutSeconds: 300", "timeoutSeconds: 900\n      volumes: [{name: share, nfs: {server: 10.0.0.2, path: /}}]", "ingress: all", "ingress: internal-and-cloud-load-balancing"))
+	in := whole(t, replace(t, sample(t, "typical.yaml"), "latestRevision: true", "revisionName: shop-00001-old",
+		"startupProbe", "readinessProbe", "containerConcurrency: 80", "containerConcurrency: 0",
+		"maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/secure-session-agent: 'true'\n"+
+			"        run.googleapis.com/cloudsql-instances: acme:europe-west1:db",
+		"    run.googleapis.com/client-name", "    run.googleapis.com/build-source-location: gs://b/o\n"+
+			"    run.googleapis.com/client-name", "            memory: 512Mi\n", "", "timeoutSeconds: 300",
+		"timeoutSeconds: 900\n      volumes: [{name: share, nfs: {server: 10.0.0.2, path: /}}]", "ingress: all",
+		"ingress: internal-and-cloud-load-balancing"))
 
 	in.ProjectIAM[0].Text = []byte(`{"bindings": [{"role": "roles/editor", "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]},
 		{"role": "roles/secretmanager.secretAccessor", "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]}]}`)
 	open := whole(t, sample(t, "typical.yaml")) // a default URL is wrong only behind a load balancer, and so not with this ingress
-	linked := whole(t, replace(t, sample(t, "typical.yaml"), "maxScale: '100'", "maxScale: '0'\n        run.googleapis.com/encryption-key: projects/p/locations/l/keyRings/r/cryptoKeys/k\n        "+
+	linked := whole(t, replace(t, sample(t, "typical.yaml"), "maxScale: '100'", "maxScale: '0'\n"+
+		"        run.googleapis.com/encryption-key: projects/p/locations/l/keyRings/r/cryptoKeys/k\n        "+
 		`run.googleapis.com/network-interfaces: '[{"network":"default"}]'`)) // these rules are about what others ask for
 
 	for column, profile := range posture.Profiles() {
@@ -76,7 +83,8 @@ func TestExceptionsOfFiles(t *testing.T) {
 		{"its service, another file", "files: [examples/*.yaml], services: [api]", "a.yaml", attestor.StatusDeny},
 		{"another variable", "files: [examples/*.yaml], subject: API_KEY", "examples/a.yaml", attestor.StatusDeny},
 	} {
-		p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n  extends: hipaa\n  exceptions:\n    - {rule: SECRETS_BY_REFERENCE, "+tt.where+
+		p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n"+
+			"  extends: hipaa\n  exceptions:\n    - {rule: SECRETS_BY_REFERENCE, "+tt.where+
 			", owner: a@acme.example, reason: r, expires: 2027-01-31}\n")
 		r := mustJudge(t, p, nil, posture.Input{Definitions: []posture.Source{{Name: tt.file, Text: []byte(text)}}})
 		if f := finding(t, r, "SECRETS_BY_REFERENCE"); f.Status != tt.want || strings.Contains(f.Message, "hunter2") {
@@ -84,7 +92,8 @@ func TestExceptionsOfFiles(t *testing.T) {
 		}
 	}
 	for _, where := range []string{"", "files: [], ", "files: [''], ", "files: [a/../b], ", "files: [a**], "} {
-		_, err := posture.ParseProfile(source("apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n  extends: hipaa\n  exceptions:\n    - {rule: CMEK, " + where +
+		_, err := posture.ParseProfile(source("apiVersion: attestor/v1\nkind: PostureProfile\n" +
+			"metadata: {name: ours}\nspec:\n  extends: hipaa\n  exceptions:\n    - {rule: CMEK, " + where +
 			"owner: a@acme.example, reason: r, expires: 2027-01-31}\n"))
 		if !isInvalid(err) {
 			t.Errorf("%q: %v", where, err)
@@ -108,14 +117,16 @@ func TestDocumentedProfile(t *testing.T) {
 		t.Errorf("name %q", p.Name())
 	}
 
-	r := mustJudge(t, p, nil, posture.Input{Definitions: []posture.Source{source(replace(t, sample(t, "hardened.yaml"), "timeoutSeconds: 60", "timeoutSeconds: 31", "startupProbe:", "readinessProbe:"))}})
+	r := mustJudge(t, p, nil, posture.Input{Definitions: []posture.Source{source(replace(t, sample(t, "hardened.yaml"),
+		"timeoutSeconds: 60", "timeoutSeconds: 31", "startupProbe:", "readinessProbe:"))}})
 	got := map[string]attestor.Status{}
 
 	for _, rule := range []string{"TIMEOUT_BOUNDED", "PROBES", "INVOKER_AUTH", "STATIC_EGRESS_IP"} {
 		got[rule] = finding(t, r, rule).Status
 	}
 
-	if d := cmp.Diff(map[string]attestor.Status{"TIMEOUT_BOUNDED": "deny", "PROBES": "deny", "INVOKER_AUTH": "error", "STATIC_EGRESS_IP": "skipped"}, got); d != "" {
+	if d := cmp.Diff(map[string]attestor.Status{"TIMEOUT_BOUNDED": "deny", "PROBES": "deny", "INVOKER_AUTH": "error",
+		"STATIC_EGRESS_IP": "skipped"}, got); d != "" {
 		t.Error(d)
 	}
 }
@@ -143,8 +154,10 @@ spec:
 	}
 
 	for _, want := range []string{
-		`apiVersion: "attestor/v2"`, `kind: "Profile"`, `metadata: unknown field "owner"`, `"strict" must be a name`, `extends: "lax"`, `unknown rule "CMEKK"`, `PROBES: "maybe"`,
-		"spec.rules.CMEK", "spec.regions", "maxTimeout", `missingEvidence: "pass"`, `unknown field "skipped"`, `rule: "NOPE"`, `services: "[a"`, "exceptions[0].reason", `"2027-02-30"`,
+		`apiVersion: "attestor/v2"`, `kind: "Profile"`, `metadata: unknown field "owner"`, `"strict" must be a name`,
+		`extends: "lax"`, `unknown rule "CMEKK"`, `PROBES: "maybe"`,
+		"spec.rules.CMEK", "spec.regions", "maxTimeout", `missingEvidence: "pass"`, `unknown field "skipped"`,
+		`rule: "NOPE"`, `services: "[a"`, "exceptions[0].reason", `"2027-02-30"`,
 		"exceptions[1].services must be a list", `"never"`, `unknown field "until"`, "exceptions[2].owner", "exceptions[2].services", "exceptions[2].expires",
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -168,7 +181,9 @@ func exceptions(t testing.TB, list string) posture.Profile {
 }
 
 func TestExceptions(t *testing.T) {
-	text := replace(t, sample(t, "hardened.yaml"), "minScale: '1'", "minScale: '0'", "- name: LOG_LEVEL\n          value: info", "- name: LOG_TOKEN\n          value: info\n        - name: OTHER_TOKEN\n          value: info")
+	text := replace(t, sample(t, "hardened.yaml"), "minScale: '1'", "minScale: '0'",
+		"- name: LOG_LEVEL\n          value: info",
+		"- name: LOG_TOKEN\n          value: info\n        - name: OTHER_TOKEN\n          value: info")
 	for _, tt := range []struct {
 		name, list string
 		min, token attestor.Status
@@ -178,10 +193,13 @@ func TestExceptions(t *testing.T) {
 		{"none", "    []", "deny", "deny", "", attestor.Deny},
 		{"both", `    - {rule: MIN_INSTANCES, services: [a*], owner: o, reason: r, expires: 2026-11-22}
     - {rule: SECRETS_BY_REFERENCE, services: [123456789012/us-central1/api], owner: o, reason: r, expires: 2026-12-31}`, "pass", "pass", "", attestor.Pass},
-		{"expired yesterday", "    - {rule: MIN_INSTANCES, services: [api], owner: o, reason: r, expires: 2026-11-21}", "deny", "deny", "EXCEPTION_EXPIRED", attestor.Deny},
-		{"one of two variables", "    - {rule: SECRETS_BY_REFERENCE, services: [api], subject: LOG_TOKEN, owner: o, reason: r, expires: 2026-12-31}", "deny", "deny", "", attestor.Deny},
+		{"expired yesterday", "    - {rule: MIN_INSTANCES, services: [api], owner: o, reason: r, expires: 2026-11-21}",
+			"deny", "deny", "EXCEPTION_EXPIRED", attestor.Deny},
+		{"one of two variables", "    - {rule: SECRETS_BY_REFERENCE, services: [api], subject: LOG_TOKEN, " +
+			"owner: o, reason: r, expires: 2026-12-31}", "deny", "deny", "", attestor.Deny},
 		{"another service", "    - {rule: MIN_INSTANCES, services: [ap, web-*], owner: o, reason: r, expires: 2026-12-31}", "deny", "deny", "", attestor.Deny},
-		{"another region", "    - {rule: MIN_INSTANCES, services: [123456789012/us-east1/api], owner: o, reason: r, expires: 2026-12-31}", "deny", "deny", "", attestor.Deny},
+		{"another region", "    - {rule: MIN_INSTANCES, services: [123456789012/us-east1/api], owner: o, " +
+			"reason: r, expires: 2026-12-31}", "deny", "deny", "", attestor.Deny},
 		{"stale", "    - {rule: CMEK, services: ['*'], owner: o, reason: r, expires: 2026-12-31}", "deny", "deny", "EXCEPTION_STALE", attestor.Deny},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -190,7 +208,8 @@ func TestExceptions(t *testing.T) {
 			if minimum.Status != tt.min || token.Status != tt.token || r.Verdict != tt.verdict {
 				t.Errorf("%s, %s, verdict %s", minimum.Status, token.Status, r.Verdict)
 			}
-			if tt.name == "one of two variables" && (strings.Contains(token.Message, "LOG_TOKEN") || !strings.Contains(token.Message, "OTHER_TOKEN") || len(token.Exceptions) != 1) {
+			if tt.name == "one of two variables" && (strings.Contains(token.Message, "LOG_TOKEN") ||
+				!strings.Contains(token.Message, "OTHER_TOKEN") || len(token.Exceptions) != 1) {
 				t.Errorf("%s", token.Message)
 			}
 
@@ -221,7 +240,8 @@ func TestBehindIAP(t *testing.T) {
 	p := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: own}\nspec: {extends: hipaa, behindIAP: [api]}\n")
 	in := whole(t, sample(t, "hardened.yaml"))
 	in.IAM[0].Text = []byte(`{"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}`)
-	if f := finding(t, mustJudge(t, p, nil, in), "INVOKER_AUTH"); f.Status != attestor.StatusWarn || !strings.Contains(f.Message, "ingress internal-and-cloud-load-balancing") {
+	if f := finding(t, mustJudge(t, p, nil, in), "INVOKER_AUTH"); f.Status != attestor.StatusWarn ||
+		!strings.Contains(f.Message, "ingress internal-and-cloud-load-balancing") {
 		t.Errorf("%s: %s", f.Status, f.Message)
 	}
 

@@ -51,8 +51,9 @@ func wholePlan(t testing.TB) map[string]any {
 
 func strictly(t testing.TB, v any) (attestor.PostureReport, error) {
 	t.Helper()
-	return judge(t, builtin(t, "strict"), &attested{answer: true}, posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(encoded(t, v))}},
-		ProjectIAM: []posture.Source{{Name: "project.json", Text: []byte(sample(t, "project-iam.json"))}}})
+	return judge(t, builtin(t, "strict"), &attested{answer: true},
+		posture.Input{Definitions: []posture.Source{{Name: "plan.json", Text: []byte(encoded(t, v))}},
+			ProjectIAM: []posture.Source{{Name: "project.json", Text: []byte(sample(t, "project-iam.json"))}}})
 }
 
 func mustStrictly(t testing.TB, v any) attestor.PostureReport {
@@ -88,7 +89,8 @@ func TestAPublicGrantNeverHelps(t *testing.T) {
 	name := changes(value(t, sample(t, "plan.json")))[0].(map[string]any)["change"].(map[string]any)["after"].(map[string]any)["name"].(string)
 	grants := []any{
 		grant("google_cloud_run_v2_service_iam_member", fmt.Sprintf(`{"name": %q, "role": "roles/run.invoker", "member": "allUsers"}`, name)),
-		grant("google_cloud_run_service_iam_binding", fmt.Sprintf(`{"service": %q, "role": "roles/run.developer", "members": ["allAuthenticatedUsers"]}`, name)),
+		grant("google_cloud_run_service_iam_binding", fmt.Sprintf(
+			`{"service": %q, "role": "roles/run.developer", "members": ["allAuthenticatedUsers"]}`, name)),
 		grant("google_folder_iam_member", `{"folder": "folders/1", "role": "roles/run.invoker", "member": "allUsers"}`),
 		grant("google_organization_iam_binding", `{"org_id": "1", "role": "organizations/1/roles/caller", "members": ["user:a@acme.example", "allUsers"]}`),
 		grant("google_project_iam_policy", `{"policy_data": "{\"bindings\": [{\"role\": \"roles/run.invoker\", \"members\": [\"allUsers\"]}]}"}`),
@@ -175,7 +177,8 @@ func TestTakingAGuardAwayNeverHelps(t *testing.T) {
 }
 
 // sets are the lists whose order means nothing to the API.
-var sets = []string{"resource_changes", "rule", "members", "restricted_services", "resources", "env", "cluster_admission_rules", "src_ip_ranges", "require_attestations_by",
+var sets = []string{"resource_changes", "rule", "members", "restricted_services", "resources", "env",
+	"cluster_admission_rules", "src_ip_ranges", "require_attestations_by",
 	"admission_whitelist_patterns", "allowed_values", "volumes", "bindings", "regions"}
 
 func shuffled(rng *rand.Rand, v any, name string) any {
@@ -283,7 +286,8 @@ func critical(v map[string]any) string {
 			if !strings.Contains(text, "@sha256:") {
 				return "an image without a digest"
 			}
-			if ingress := fmt.Sprint(after["ingress"]); !strings.Contains(ingress, "INTERNAL") && !strings.Contains(ingress, "NONE") && ingress != "2" && ingress != "3" {
+			if ingress := fmt.Sprint(after["ingress"]); !strings.Contains(ingress, "INTERNAL") &&
+				!strings.Contains(ingress, "NONE") && ingress != "2" && ingress != "3" {
 				return "ingress " + ingress
 			}
 			if fmt.Sprint(after["invoker_iam_disabled"]) == "true" {
@@ -341,10 +345,13 @@ func TestFiveThousandResources(t *testing.T) {
 	for i := range 1250 {
 		name := fmt.Sprintf("s%d", i)
 		all = append(all,
-			resource("google_cloud_run_v2_service", name, fmt.Sprintf(`{"name": %q, "project": "acme", "location": "us-east1", "template": [{"containers": [{"image": "nginx"}]}]}`, name)),
-			resourceUnknown("google_cloud_run_v2_service_iam_member", name, fmt.Sprintf(`{"name": %q, "project": "acme", "location": "us-east1", "role": "roles/run.invoker"}`, name), `{"member": true}`),
+			resource("google_cloud_run_v2_service", name, fmt.Sprintf(`{"name": %q, "project": "acme", `+
+				`"location": "us-east1", "template": [{"containers": [{"image": "nginx"}]}]}`, name)),
+			resourceUnknown("google_cloud_run_v2_service_iam_member", name, fmt.Sprintf(`{"name": %q, "project": `+
+				`"acme", "location": "us-east1", "role": "roles/run.invoker"}`, name), `{"member": true}`),
 			resource("google_compute_backend_service", name, fmt.Sprintf(`{"name": "b%d", "security_policy": "p%d"}`, i, i)),
-			resource("google_compute_security_policy", name, fmt.Sprintf(`{"name": "p%d", "rule": [%s]}`, i, armorRule("1", "deny(403)", "evaluatePreconfiguredWaf('sqli-v33-stable')"))))
+			resource("google_compute_security_policy", name, fmt.Sprintf(`{"name": "p%d", "rule": [%s]}`, i,
+				armorRule("1", "deny(403)", "evaluatePreconfiguredWaf('sqli-v33-stable')"))))
 	}
 	in := posture.Input{Definitions: []posture.Source{source(plan(all...))}}
 	began := time.Now()

@@ -67,10 +67,13 @@ func TestUnreadable(t *testing.T) {
 		{"a flag that is neither", replace(t, knative, "default-url-disabled: 'true'", "default-url-disabled: maybe"), "must be true or false"},
 		{"no plan", `{"format_version": "1.2", "planned_values": {}}`, "resource_changes"},
 		{"a plan of other things", `{"format_version": "1.2", "resource_changes": []}`, "no Cloud Run workload"},
-		{"a resource that no rule is about", `{"format_version": "1.2", "resource_changes": [{"type": "google_cloud_run_v3_thing", "change": {"actions": ["create"], "after": {"name": "a"}}}]}`, "v3_thing"},
+		{"a resource that no rule is about", `{"format_version": "1.2", "resource_changes": [{"type": ` +
+			`"google_cloud_run_v3_thing", "change": {"actions": ["create"], "after": {"name": "a"}}}]}`, "v3_thing"},
 		{"lists in lists", `[[[[]]]]`, "a list within a list"},
 		{"deep", strings.Repeat("[", 200) + strings.Repeat("]", 200), "deep"},
-		{"aliases that multiply", "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n", ""},
+		{"aliases that multiply", "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n" +
+			"c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n" +
+			"e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := judge(t, builtin(t, "baseline"), nil, posture.Input{Definitions: []posture.Source{source(tt.text)}})
@@ -101,12 +104,15 @@ func TestPoliciesMustFit(t *testing.T) {
 	}{
 		{"whose", two, iam("", good), "name the policy's own"},
 		{"nobody's", two, iam("shop", good), `service or job "shop" is required; the definitions have 0`},
-		{"one of two", sample(t, "hardened.yaml") + "---\n" + sample(t, "hardened.yaml"), iam("api", good), `service or job "api" is required; the definitions have 2`},
+		{"one of two", sample(t, "hardened.yaml") + "---\n" + sample(t, "hardened.yaml"), iam("api", good),
+			`service or job "api" is required; the definitions have 2`},
 		{"a project's", sample(t, "hardened.yaml"), iam("", sample(t, "project-iam.json")), "--project-iam"},
 		{"no policy", sample(t, "hardened.yaml"), iam("", "{}"), "one IAM policy is required"},
 		{"members that are no list", sample(t, "hardened.yaml"), iam("", `{"bindings": [{"role": "r", "members": "allUsers"}]}`), "must be a list"},
 	} {
-		if _, err := judge(t, builtin(t, "baseline"), nil, posture.Input{Definitions: []posture.Source{source(tt.text)}, IAM: tt.iam}); !isInvalid(err) || !strings.Contains(err.Error(), tt.want) {
+		if _, err := judge(t, builtin(t, "baseline"), nil,
+			posture.Input{Definitions: []posture.Source{source(tt.text)}, IAM: tt.iam}); !isInvalid(err) ||
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
@@ -126,16 +132,21 @@ func TestPoliciesMustFit(t *testing.T) {
 // TestPoliciesOfOneName: a service and a job may be called the same, and a
 // policy of the one says nothing of the other.
 func TestPoliciesOfOneName(t *testing.T) {
-	const definitions = `{"services": [{"name": "projects/p/locations/l/services/api", "template": {}}], "jobs": [{"name": "projects/p/locations/l/jobs/api", "template": {}}]}`
+	const definitions = `{"services": [{"name": "projects/p/locations/l/services/api", "template": {}}], ` +
+		`"jobs": [{"name": "projects/p/locations/l/jobs/api", "template": {}}]}`
 	const good = `{"bindings": [], "etag": "x"}`
 	iam := func(kind string) posture.IAM {
 		return posture.IAM{Service: "api", Region: "l", Kind: kind, Source: posture.Source{Name: "iam.json", Text: []byte(good)}}
 	}
 	const plan = `{"format_version": "1.2", "resource_changes": [
-		{"address": "google_cloud_run_v2_service.api", "mode": "managed", "type": "google_cloud_run_v2_service", "change": {"actions": ["update"], "after": {"name": "api", "location": "l"}, "after_unknown": {}}},
-		{"address": "google_cloud_run_v2_KIND_iam_policy.api", "mode": "managed", "type": "google_cloud_run_v2_KIND_iam_policy", "change": {"actions": ["create"], "after": {"name": "api", "location": "l", "policy_data": "{\"bindings\": []}"}, "after_unknown": {}}}]}`
+		{"address": "google_cloud_run_v2_service.api", "mode": "managed", "type": "google_cloud_run_v2_service",
+			"change": {"actions": ["update"], "after": {"name": "api", "location": "l"}, "after_unknown": {}}},
+		{"address": "google_cloud_run_v2_KIND_iam_policy.api", "mode": "managed",
+			"type": "google_cloud_run_v2_KIND_iam_policy", "change": {"actions": ["create"], "after": {"name": "api",
+			"location": "l", "policy_data": "{\"bindings\": []}"}, "after_unknown": {}}}]}`
 	request := func(kind string) string {
-		return `{"apiVersion": "attestor/v1", "kind": "PostureRequest", "definitions": [` + definitions + `], "iam": [{"service": "api", "kind": "` + kind + `", "policy": ` + good + `}]}`
+		return `{"apiVersion": "attestor/v1", "kind": "PostureRequest", "definitions": [` + definitions +
+			`], "iam": [{"service": "api", "kind": "` + kind + `", "policy": ` + good + `}]}`
 	}
 	for _, tt := range []struct {
 		name         string
@@ -174,7 +185,8 @@ func TestLists(t *testing.T) {
 	v2 := sample(t, "hardened-v2.json")
 	for name, text := range map[string]string{
 		"array": "[" + v2 + "," + v2 + "]", "services": `{"services": [` + v2 + `], "jobs": [{"name": "projects/p/locations/l/jobs/j", "template": {}}]}`,
-		"documents": sample(t, "hardened.yaml") + "---\n" + sample(t, "hardened-job.yaml") + "---\n", "v1 list": `{"apiVersion": "run.googleapis.com/v1", "kind": "JobList", "items": [` + v2 + `,` + v2 + `]}`,
+		"documents": sample(t, "hardened.yaml") + "---\n" + sample(t, "hardened-job.yaml") + "---\n",
+		"v1 list":   `{"apiVersion": "run.googleapis.com/v1", "kind": "JobList", "items": [` + v2 + `,` + v2 + `]}`,
 	} {
 		if r := mustJudge(t, builtin(t, "baseline"), nil, posture.Input{Definitions: []posture.Source{source(text)}}); r.Services != 2 {
 			t.Errorf("%s: %d services", name, r.Services)
@@ -190,26 +202,46 @@ func TestTerraform(t *testing.T) {
 		want       attestor.Status
 	}{
 		{"public member", "INVOKER_AUTH", []string{"serviceAccount:caller@acme.iam.gserviceaccount.com", "allUsers"}, attestor.StatusDeny},
-		{"public member of some service", "INVOKER_AUTH", []string{`"after": {"name": "api", "location": "us-central1", "project": "acme", "role": "roles/run.invoker", "member": "serviceAccount:caller@acme.iam.gserviceaccount.com"}, "after_unknown": {"etag": true}`,
+		{"public member of some service", "INVOKER_AUTH", []string{`"after": {"name": "api", ` +
+			`"location": "us-central1", "project": "acme", "role": "roles/run.invoker", ` +
+			`"member": "serviceAccount:caller@acme.iam.gserviceaccount.com"}, "after_unknown": {"etag": true}`,
 			`"after": {"role": "roles/run.invoker", "member": "allUsers"}, "after_unknown": {"name": true}`}, attestor.StatusDeny},
-		{"member known after apply", "INVOKER_AUTH", []string{`, "member": "serviceAccount:caller@acme.iam.gserviceaccount.com"}, "after_unknown": {"etag": true}`, `}, "after_unknown": {"member": true}`}, attestor.StatusSkipped},
+		{"member known after apply", "INVOKER_AUTH",
+			[]string{`, "member": "serviceAccount:caller@acme.iam.gserviceaccount.com"}, ` +
+				`"after_unknown": {"etag": true}`, `}, "after_unknown": {"member": true}`}, attestor.StatusSkipped},
 		{"changed, so that there may be other grants", "INVOKER_AUTH", []string{`"actions": ["create"]`, `"actions": ["update"]`}, attestor.StatusSkipped},
 		{"members only say what they say", "LEAST_PRIVILEGE", nil, attestor.StatusSkipped},
-		{"image known after apply", "IMAGE_BY_DIGEST", []string{`"image": "` + digestImage + `",`, "", `"containers": [{"env"`, `"containers": [{"image": true, "env"`}, attestor.StatusSkipped},
-		{"containers known after apply", "RESOURCE_LIMITS", []string{`"template": [{"containers": [{"env": [{"value_source": []}]}]}]`, `"template": true`, `"template": [{
+		{"image known after apply", "IMAGE_BY_DIGEST", []string{`"image": "` + digestImage + `",`, "",
+			`"containers": [{"env"`, `"containers": [{"image": true, "env"`}, attestor.StatusSkipped},
+		{"containers known after apply", "RESOURCE_LIMITS", []string{
+			`"template": [{"containers": [{"env": [{"value_source": []}]}]}]`, `"template": true`, `"template": [{
             "timeout"`, `"other": [{
             "timeout"`}, attestor.StatusSkipped},
-		{"an account known after apply", "DEDICATED_SERVICE_ACCOUNT", []string{`"service_account": "api@acme.iam.gserviceaccount.com", `, "", `"containers": [{"env"`, `"service_account": true, "containers": [{"env"`}, attestor.StatusSkipped},
-		{"ingress left to the provider", "INGRESS_RESTRICTED", []string{`"ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER",`, "", `"uri": true`, `"uri": true, "ingress": true`}, attestor.StatusDeny},
-		{"scaling left to the provider", "MAX_INSTANCES", []string{`"scaling": [{"min_instance_count": 1, "max_instance_count": 20}],`, "", `"containers": [{"env"`, `"scaling": true, "containers": [{"ports": true, "env"`}, attestor.StatusDeny},
-		{"which leaves the rest judged", "RESOURCE_LIMITS", []string{`"scaling": [{"min_instance_count": 1, "max_instance_count": 20}],`, "", `"containers": [{"env"`, `"scaling": true, "containers": [{"startup_probe": true, "env"`}, attestor.StatusPass},
-		{"limits left to the provider", "RESOURCE_LIMITS", []string{`"resources": [{"limits": {"cpu": "1", "memory": "512Mi"}}],`, "", `"containers": [{"env"`, `"containers": [{"resources": true, "env"`}, attestor.StatusDeny},
-		{"a connector known after apply", "VPC_EGRESS", []string{`"connector": null`, `"connector": ""`, `"network_interfaces": [{"network": "prod", "subnetwork": "run", "tags": null}]`, `"network_interfaces": []`, `"containers": [{"env"`, `"vpc_access": [{"connector": true}], "containers": [{"env"`}, attestor.StatusSkipped},
+		{"an account known after apply", "DEDICATED_SERVICE_ACCOUNT",
+			[]string{`"service_account": "api@acme.iam.gserviceaccount.com", `, "", `"containers": [{"env"`,
+				`"service_account": true, "containers": [{"env"`}, attestor.StatusSkipped},
+		{"ingress left to the provider", "INGRESS_RESTRICTED",
+			[]string{`"ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER",`, "", `"uri": true`,
+				`"uri": true, "ingress": true`}, attestor.StatusDeny},
+		{"scaling left to the provider", "MAX_INSTANCES", []string{
+			`"scaling": [{"min_instance_count": 1, "max_instance_count": 20}],`, "", `"containers": [{"env"`,
+			`"scaling": true, "containers": [{"ports": true, "env"`}, attestor.StatusDeny},
+		{"which leaves the rest judged", "RESOURCE_LIMITS", []string{
+			`"scaling": [{"min_instance_count": 1, "max_instance_count": 20}],`, "", `"containers": [{"env"`,
+			`"scaling": true, "containers": [{"startup_probe": true, "env"`}, attestor.StatusPass},
+		{"limits left to the provider", "RESOURCE_LIMITS",
+			[]string{`"resources": [{"limits": {"cpu": "1", "memory": "512Mi"}}],`, "", `"containers": [{"env"`,
+				`"containers": [{"resources": true, "env"`}, attestor.StatusDeny},
+		{"a connector known after apply", "VPC_EGRESS", []string{`"connector": null`, `"connector": ""`,
+			`"network_interfaces": [{"network": "prod", "subnetwork": "run", "tags": null}]`,
+			`"network_interfaces": []`, `"containers": [{"env"`,
+			`"vpc_access": [{"connector": true}], "containers": [{"env"`}, attestor.StatusSkipped},
 		{"no binary authorization", "BINARY_AUTHORIZATION", []string{`"use_default": true`, `"use_default": false`}, attestor.StatusDeny},
 		{"break-glass", "BINARY_AUTHORIZATION", []string{`"breakglass_justification": null`, `"breakglass_justification": "urgent"`}, attestor.StatusDeny},
 		{"no probe", "PROBES", []string{`"startup_probe": [{"http_get": [{"path": "/health"}]}]`, `"startup_probe": []`}, attestor.StatusWarn},
 		{"ingress all", "INGRESS_RESTRICTED", []string{"INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "INGRESS_TRAFFIC_ALL"}, attestor.StatusDeny},
-		{"a value that looks like a secret", "SECRETS_BY_REFERENCE", []string{`"LOG_LEVEL", "value": "info"`, `"API_KEY", "value": "abc"`}, attestor.StatusDeny},
+		{"a value that looks like a secret", "SECRETS_BY_REFERENCE",
+			[]string{`"LOG_LEVEL", "value": "info"`, `"API_KEY", "value": "abc"`}, attestor.StatusDeny},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(replace(t, plan, tt.edits...))}})
@@ -218,30 +250,41 @@ func TestTerraform(t *testing.T) {
 			}
 		})
 	}
-	role := replace(t, plan, "google_storage_bucket\"", "google_project_iam_member\"", `{"name": "b"}`, `{"project": "acme", "role": "roles/editor", "member": "serviceAccount:api@acme.iam.gserviceaccount.com"}`)
+	role := replace(t, plan, "google_storage_bucket\"", "google_project_iam_member\"", `{"name": "b"}`,
+		`{"project": "acme", "role": "roles/editor", "member": "serviceAccount:api@acme.iam.gserviceaccount.com"}`)
 	f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(role)}}), "LEAST_PRIVILEGE")
 	if f.Status != attestor.StatusDeny {
 		t.Errorf("editor on the project: %s", f.Status)
 	}
-	whole := replace(t, role, "google_project_iam_member\"", "google_project_iam_policy\"", `"role": "roles/editor", "member": "serviceAccount:api@acme.iam.gserviceaccount.com"`, `"policy_data": "{\"bindings\": []}"`)
-	if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(whole)}}), "LEAST_PRIVILEGE"); f.Status != attestor.StatusPass {
+	whole := replace(t, role, "google_project_iam_member\"", "google_project_iam_policy\"", `"role": "roles/editor", `+
+		`"member": "serviceAccount:api@acme.iam.gserviceaccount.com"`, `"policy_data": "{\"bindings\": []}"`)
+	if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{
+		Definitions: []posture.Source{source(whole)}}), "LEAST_PRIVILEGE"); f.Status != attestor.StatusPass {
 		t.Errorf("the project's whole policy: %s: %s", f.Status, f.Message)
 	}
 	other := replace(t, whole, `{"project": "acme", "policy_data"`, `{"project": "another", "policy_data"`)
-	if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(other)}}), "LEAST_PRIVILEGE"); f.Status != attestor.StatusSkipped {
+	if f := finding(t, mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{
+		Definitions: []posture.Source{source(other)}}), "LEAST_PRIVILEGE"); f.Status != attestor.StatusSkipped {
 		t.Errorf("another project's policy: %s: %s", f.Status, f.Message)
 	}
 }
 
 func TestTerraformV1(t *testing.T) {
-	const plan = `{"format_version": "1.2", "resource_changes": [{"address": "google_cloud_run_service.a", "mode": "managed", "type": "google_cloud_run_service", "change": {"actions": ["create"], "after": {
-		"name": "a", "location": "us-east1", "project": "p", "metadata": [{"annotations": {"run.googleapis.com/ingress": "internal", "run.googleapis.com/binary-authorization": "default"}}],
-		"template": [{"metadata": [{"annotations": {"autoscaling.knative.dev/maxScale": "3"}}], "spec": [{"service_account_name": "a@p.iam.gserviceaccount.com", "timeout_seconds": 30, "container_concurrency": 8, "containers": [{
-			"image": "gcr.io/p/a:latest", "env": [{"name": "TOKEN", "value": "", "value_from": [{"secret_key_ref": [{"name": "t", "key": "latest"}]}]}], "resources": [{"limits": {"cpu": "1", "memory": "1Gi"}}]}]}]}]}, "after_unknown": {"status": true}}}]}`
+	const plan = `{"format_version": "1.2", "resource_changes": [{"address": "google_cloud_run_service.a",
+		"mode": "managed", "type": "google_cloud_run_service", "change": {"actions": ["create"], "after": {
+		"name": "a", "location": "us-east1", "project": "p",
+			"metadata": [{"annotations": {"run.googleapis.com/ingress": "internal", "run.googleapis.com/binary-authorization": "default"}}],
+		"template": [{"metadata": [{"annotations": {"autoscaling.knative.dev/maxScale": "3"}}],
+			"spec": [{"service_account_name": "a@p.iam.gserviceaccount.com", "timeout_seconds": 30, "container_concurrency": 8, "containers": [{
+			"image": "gcr.io/p/a:latest", "env": [{"name": "TOKEN", "value": "",
+				"value_from": [{"secret_key_ref": [{"name": "t", "key": "latest"}]}]}],
+				"resources": [{"limits": {"cpu": "1", "memory": "1Gi"}}]}]}]}]}, "after_unknown": {"status": true}}}]}`
 	r := mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(plan)}})
 	want := map[string]attestor.Status{
-		"REGION_APPROVED": "pass", "INVOKER_AUTH": "pass", "INGRESS_RESTRICTED": "pass", "DEDICATED_SERVICE_ACCOUNT": "pass", "MAX_INSTANCES": "pass", "TIMEOUT_BOUNDED": "pass",
-		"CONCURRENCY_SET": "pass", "RESOURCE_LIMITS": "pass", "BINARY_AUTHORIZATION": "pass", "IMAGE_BY_DIGEST": "deny", "MIN_INSTANCES": "deny", "SECRETS_AS_FILES": "warn",
+		"REGION_APPROVED": "pass", "INVOKER_AUTH": "pass", "INGRESS_RESTRICTED": "pass",
+		"DEDICATED_SERVICE_ACCOUNT": "pass", "MAX_INSTANCES": "pass", "TIMEOUT_BOUNDED": "pass",
+		"CONCURRENCY_SET": "pass", "RESOURCE_LIMITS": "pass", "BINARY_AUTHORIZATION": "pass",
+		"IMAGE_BY_DIGEST": "deny", "MIN_INSTANCES": "deny", "SECRETS_AS_FILES": "warn",
 		"SECRET_VERSION_PINNED": "warn", "VPC_EGRESS": "deny", "CMEK": "deny",
 	}
 	for rule, status := range want {
@@ -252,7 +295,8 @@ func TestTerraformV1(t *testing.T) {
 }
 
 func FuzzJudge(f *testing.F) {
-	for _, name := range []string{"hardened.yaml", "typical.yaml", "hardened-job.yaml", "hardened-v2.json", "plan.json", "surroundings.json", "project-iam.json"} {
+	for _, name := range []string{"hardened.yaml", "typical.yaml", "hardened-job.yaml", "hardened-v2.json",
+		"plan.json", "surroundings.json", "project-iam.json"} {
 		f.Add([]byte(sample(f, name)))
 	}
 	p := builtin(f, "baseline")

@@ -70,10 +70,13 @@ func TestFixClearsTheFinding(t *testing.T) {
 
 // TestFixOfEveryForm: services and jobs, in YAML and JSON, one and several; what needs a person is left.
 func TestFixOfEveryForm(t *testing.T) {
-	const bare = `{"name": "projects/acme/locations/us-east1/services/a", "sshEnabled": true, "template": {"containers": [{"image": "nginx"}, {"image": "proxy", "resources": {"limits": {"cpu": "2"}}}]}}`
-	job := "apiVersion: run.googleapis.com/v1\nkind: Job\nmetadata:\n  name: j # nightly\nspec:\n  template:\n    spec:\n      template:\n        spec:\n          containers:\n          - image: nginx\n"
+	const bare = `{"name": "projects/acme/locations/us-east1/services/a", "sshEnabled": true, ` +
+		`"template": {"containers": [{"image": "nginx"}, {"image": "proxy", "resources": {"limits": {"cpu": "2"}}}]}}`
+	job := "apiVersion: run.googleapis.com/v1\nkind: Job\nmetadata:\n  name: j # nightly\nspec:\n  template:\n" +
+		"    spec:\n      template:\n        spec:\n          containers:\n          - image: nginx\n"
 	for name, text := range map[string]string{
-		"v2": bare, "a list": `{"services": [` + bare + `, ` + strings.Replace(bare, "services/a", "services/b", 1) + `]}`, "a job": job, "two": job + "---\n" + strings.Replace(job, "name: j", "name: k", 1),
+		"v2": bare, "a list": `{"services": [` + bare + `, ` + strings.Replace(bare, "services/a", "services/b",
+			1) + `]}`, "a job": job, "two": job + "---\n" + strings.Replace(job, "name: j", "name: k", 1),
 		"YAML": "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\nspec: {template: {spec: {containers: [{image: nginx}]}}}\n",
 	} {
 		after, rules := fixed(t, "strict", text)

@@ -84,7 +84,8 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	}
 
 	// Nor do errors quote what could not be read.
-	for _, text := range []string{"a: [" + value, `{"a": ` + value, "apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template: {spec: {timeoutSeconds: " + value + "}}}\n"} {
+	for _, text := range []string{"a: [" + value, `{"a": ` + value, "apiVersion: serving.knative.dev/v1\n" +
+		"kind: Service\nspec: {template: {spec: {timeoutSeconds: " + value + "}}}\n"} {
 		_, err := judge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(text)}})
 		if err == nil || strings.Contains(err.Error(), "Zr1VtYw0") {
 			t.Errorf("%v", err)
@@ -102,14 +103,18 @@ func TestSecretsByTheLibrary(t *testing.T) {
 		"a field of JSON":  {"value: info", `value: '{"a": "` + token + `"}'`},
 		"a probe's header": {"            path: /health\n", "            path: /health\n            httpHeaders: [{name: X-Do, value: " + token + "}]\n"},
 		"an annotation":    {"    run.googleapis.com/ingress:", "    note: " + token + "\n    run.googleapis.com/ingress:"},
-		"a build variable": {"    run.googleapis.com/ingress:", `    run.googleapis.com/build-environment-variables: '{"DO": "` + token + `"}'` + "\n    run.googleapis.com/ingress:"},
+		"a build variable": {"    run.googleapis.com/ingress:",
+			`    run.googleapis.com/build-environment-variables: '{"DO": "` + token + `"}'` +
+				"\n    run.googleapis.com/ingress:"},
 	} {
 		f := finding(t, hipaa(t, replace(t, sample(t, "hardened.yaml"), edits...)), "SECRETS_BY_REFERENCE")
 		if f.Status != attestor.StatusDeny || !strings.Contains(f.Message, "digitalocean-pat") || strings.Contains(f.Message+f.Fix, token) {
 			t.Errorf("%s: %s: %s", place, f.Status, f.Message)
 		}
 	}
-	excused := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n  extends: hipaa\n  exceptions:\n    - {rule: SECRETS_BY_REFERENCE, services: [api], subject: LOG_LEVEL, owner: a@acme.example, reason: an example's token, expires: 2027-01-31}\n")
+	excused := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n"+
+		"  extends: hipaa\n  exceptions:\n    - {rule: SECRETS_BY_REFERENCE, services: [api], "+
+		"subject: LOG_LEVEL, owner: a@acme.example, reason: an example's token, expires: 2027-01-31}\n")
 	in := posture.Input{Definitions: []posture.Source{source(replace(t, sample(t, "hardened.yaml"), "value: info", "value: "+token))}}
 	if f := finding(t, mustJudge(t, excused, nil, in), "SECRETS_BY_REFERENCE"); f.Status != attestor.StatusPass || len(f.Exceptions) != 1 {
 		t.Errorf("with an exception for the variable: %s: %s", f.Status, f.Message)

@@ -51,7 +51,8 @@ func TestWorkerPools(t *testing.T) {
 		"ACCOUNT_REACH": true, "DATABASE_REGION": true, "NETWORK_OWN": true, "NFS_PRIVATE": true, "MOUNTS_READ_ONLY": true, "KEY_REVOCATION": true,
 	}
 	for name, text := range map[string]string{
-		"YAML": poolYAML, "v2": poolV2, "v2 list": `{"workerPools": [` + poolV2 + `]}`, "Terraform": plan(resource("google_cloud_run_v2_worker_pool", "q", poolTerraform)),
+		"YAML": poolYAML, "v2": poolV2, "v2 list": `{"workerPools": [` + poolV2 + `]}`,
+		"Terraform": plan(resource("google_cloud_run_v2_worker_pool", "q", poolTerraform)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := hipaa(t, text)
@@ -59,7 +60,8 @@ func TestWorkerPools(t *testing.T) {
 				t.Errorf("a good pool: %s, %d services", r.Verdict, r.Services)
 			}
 			for _, f := range r.Findings {
-				if excluded := f.Message == "does not apply to a worker pool"; f.Service != "acme/us-east1/queue" || f.Kind != "workerpool" || excluded == applies[f.Rule] {
+				if excluded := f.Message == "does not apply to a worker pool"; f.Service != "acme/us-east1/queue" ||
+					f.Kind != "workerpool" || excluded == applies[f.Rule] {
 					t.Errorf("%s of %s %s: %s %s", f.Rule, f.Kind, f.Service, f.Status, f.Message)
 				}
 				if f.Status.Refuses() {
@@ -67,11 +69,14 @@ func TestWorkerPools(t *testing.T) {
 				}
 			}
 			for rule, edit := range map[string][]string{
-				"IMAGE_BY_DIGEST": {digestImage, "us-docker.pkg.dev/acme/prod/queue:v1"}, "DEDICATED_SERVICE_ACCOUNT": {"queue@acme.iam.gserviceaccount.com", "1-compute@developer.gserviceaccount.com"},
+				"IMAGE_BY_DIGEST": {digestImage, "us-docker.pkg.dev/acme/prod/queue:v1"},
+				"DEDICATED_SERVICE_ACCOUNT": {"queue@acme.iam.gserviceaccount.com",
+					"1-compute@developer.gserviceaccount.com"},
 				"REGION_APPROVED": {"us-east1", "asia-east2"}, "CMEK": {"projects/p/locations/l/keyRings/r/cryptoKeys/k", ""},
 			} {
 				broken := hipaa(t, replace(t, text, edit...))
-				if f := finding(t, broken, rule); f.Status != attestor.StatusDeny || strings.Contains(f.Fix, "gcloud") && !strings.Contains(f.Fix, "gcloud run worker-pools ") {
+				if f := finding(t, broken, rule); f.Status != attestor.StatusDeny ||
+					strings.Contains(f.Fix, "gcloud") && !strings.Contains(f.Fix, "gcloud run worker-pools ") {
 					t.Errorf("%s is %s, fix %q", rule, f.Status, f.Fix)
 				}
 			}
@@ -97,7 +102,8 @@ func TestUnreadWorkloads(t *testing.T) {
 		{"google_new_runtime", plan(pool, resource("google_new_runtime", "x", `{"spec": [{"containers": [{"image": "nginx"}]}]}`)), unread},
 		{"google_new_thing without containers", plan(pool, resource("google_new_thing", "x", `{"spec": [{"image": "a.png"}]}`)), ""},
 		{"google_cloudfunctions_function", plan(pool, resource("google_cloudfunctions_function", "x", `{"name": "x"}`)), outside},
-		{"google_app_engine_flexible_app_version", plan(pool, resource("google_app_engine_flexible_app_version", "x", `{"deployment": [{"container": [{"image": "nginx"}]}]}`)), outside},
+		{"google_app_engine_flexible_app_version", plan(pool, resource("google_app_engine_flexible_app_version", "x",
+			`{"deployment": [{"container": [{"image": "nginx"}]}]}`)), outside},
 		{"google_container_cluster", plan(pool, resource("google_container_cluster", "x", `{"name": "x"}`)), outside},
 		{"google_compute_instance", plan(pool, resource("google_compute_instance", "x", `{"name": "x"}`)), outside},
 		{"kubernetes_deployment_v1", plan(pool, resource("kubernetes_deployment_v1", "x", `{"spec": []}`)), outside},
@@ -123,7 +129,8 @@ func TestUnreadWorkloads(t *testing.T) {
 // TestV2Settings: what newer versions of the v2 API say, by name and by number, in JSON and in Terraform.
 func TestV2Settings(t *testing.T) {
 	base := func(more, template string) string {
-		return `{"name": "projects/acme/locations/us-east1/services/a", ` + more + `"template": {` + template + `"containers": [{"image": "` + digestImage + `"}]}}`
+		return `{"name": "projects/acme/locations/us-east1/services/a", ` + more + `"template": {` + template +
+			`"containers": [{"image": "` + digestImage + `"}]}}`
 	}
 	const pass, deny, warn = attestor.StatusPass, attestor.StatusDeny, attestor.StatusWarn
 	for _, tt := range []struct {
@@ -146,9 +153,15 @@ func TestV2Settings(t *testing.T) {
 		{"an agent identity", base("", `"workloadIdentityConfig": {"identityType": "IDENTITY_TYPE_AGENT_IDENTITY"}, `), "DEDICATED_SERVICE_ACCOUNT", pass},
 		{"an account by its type", base("", `"workloadIdentityConfig": {"identityType": 1}, `), "DEDICATED_SERVICE_ACCOUNT", deny},
 		{"an identity of a newer type", base("", `"workloadIdentityConfig": {"identityType": "IDENTITY_TYPE_NEWER"}, `), "DEDICATED_SERVICE_ACCOUNT", deny},
-		{"an agent that is an owner", plan(resource("google_cloud_run_v2_service", "a", `{"name": "a", "project": "acme", "template": [{"workload_identity_config": [{"identity_type": "IDENTITY_TYPE_AGENT_IDENTITY"}], "containers": [{"image": "`+digestImage+`"}]}]}`),
-			resource("google_project_iam_member", "x", `{"project": "acme", "role": "roles/owner", "member": "principal://agents.global.org-1.system.id.goog/resources/run/projects/1/locations/us-east1/services/a"}`)), "LEAST_PRIVILEGE", deny},
-		{"regions of a global name", strings.Replace(base(`"multiRegionSettings": {"regions": ["us-east4", "us-west1"]}, `, ""), "locations/us-east1", "locations/global", 1), "REGION_APPROVED", pass},
+		{"an agent that is an owner", plan(resource("google_cloud_run_v2_service", "a",
+			`{"name": "a", "project": "acme", "template": [{"workload_identity_config": [{"identity_type": `+
+				`"IDENTITY_TYPE_AGENT_IDENTITY"}], "containers": [{"image": "`+digestImage+`"}]}]}`),
+			resource("google_project_iam_member", "x", `{"project": "acme", "role": "roles/owner", `+
+				`"member": "principal://agents.global.org-1.system.id.goog/resources/run/projects/1/locations/`+
+				`us-east1/services/a"}`)), "LEAST_PRIVILEGE", deny},
+		{"regions of a global name",
+			strings.Replace(base(`"multiRegionSettings": {"regions": ["us-east4", "us-west1"]}, `, ""),
+				"locations/us-east1", "locations/global", 1), "REGION_APPROVED", pass},
 		{"a global name alone", strings.Replace(base("", ""), "locations/us-east1", "locations/global", 1), "REGION_APPROVED", deny},
 		{"one foreign region", base(`"multiRegionSettings": {"regions": ["us-east4", "me-west1"]}, `, ""), "REGION_APPROVED", deny},
 		{"startup probe, checks off", base("", `"healthCheckDisabled": true, "containers_": [], `), "PROBES", warn},
@@ -158,7 +171,8 @@ func TestV2Settings(t *testing.T) {
 		{"an annotation", base(`"annotations": {"note": "ghp_abcdefghijklmnopqrstuvwxyz0123456789"}, `, ""), "SECRETS_BY_REFERENCE", deny},
 		{"references in an annotation", base(`"annotations": {"run.googleapis.com/secrets": "a:projects/1/secrets/a"}, `, ""), "SECRETS_BY_REFERENCE", pass},
 		{"a header in Terraform", plan(resource("google_cloud_run_v2_service", "a", `{"name": "a", "template": [{"containers": [{"image": "`+digestImage+`",
-			"liveness_probe": [{"http_get": [{"path": "/", "http_headers": [{"name": "X-Api-Key", "value": "hunter2"}]}]}]}]}]}`)), "SECRETS_BY_REFERENCE", deny},
+			"liveness_probe": [{"http_get": [{"path": "/", "http_headers": [{"name": "X-Api-Key", "value": "hunter2"}]}]}]}]}]}`)),
+			"SECRETS_BY_REFERENCE", deny},
 	} {
 		if f := finding(t, hipaa(t, tt.text), tt.rule); f.Status != tt.want || strings.Contains(f.Message+f.Fix, "hunter2") {
 			t.Errorf("%s: %s is %s: %s", tt.name, tt.rule, f.Status, f.Message)
@@ -169,7 +183,8 @@ func TestV2Settings(t *testing.T) {
 // TestValuesThatAreNoSecrets: a word that only describes, a reference, a switch.
 func TestValuesThatAreNoSecrets(t *testing.T) {
 	for _, value := range []string{
-		`'{"token_url": "https://up.example/token", "passwordFile": "/run/secrets/password", "useSecret": "true"}'`, "user=u;password.file=/run/secrets/db;ssl=true",
+		`'{"token_url": "https://up.example/token", "passwordFile": "/run/secrets/password", "useSecret": "true"}'`,
+		"user=u;password.file=/run/secrets/db;ssl=true",
 		`'{"password": "projects/acme/secrets/db"}'`, `"-Dtoken.ttl=60 -Xmx512m"`, `'{"a": [1, 2, {"b": null}]}'`, `'{not json'`,
 	} {
 		in := replace(t, sample(t, "hardened.yaml"), "LOG_LEVEL\n          value: info", "SETTINGS\n          value: "+value,

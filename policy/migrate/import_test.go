@@ -190,7 +190,8 @@ func TestPublicPolicies(t *testing.T) {
 		{"platform-slsa.json", []func(*migrate.Options){of("acme")},
 			[]image{good(func(i *image) { i.from = "https://github.com/acme/api" }),
 				good(func(i *image) { i.from = "https://source.cloud.google.com/my-project/my-source-repo" })},
-			[]image{good(), good(func(i *image) { i.from = "https://github.com/acme-evil/api" }), good(func(i *image) { i.from = "https://github.com/acme/a/b" }),
+			[]image{good(), good(func(i *image) { i.from = "https://github.com/acme-evil/api" }),
+				good(func(i *image) { i.from = "https://github.com/acme/a/b" }),
 				good(func(i *image) { i.from = "https://github.com/acme/api"; i.builder = "https://builder.example/1" })}},
 		{"platform-sets.yaml", []func(*migrate.Options){selects("Production")},
 			[]image{good(in("us-docker.pkg.dev/acme/prod/api"), with(cve("CVE-1-1", "MEDIUM", false)))},
@@ -239,7 +240,8 @@ func TestLostRequirements(t *testing.T) {
 		{"statements elsewhere", "p.yaml", slsa(slsaRule + inProject + `[projects/other]}}`),
 			"gkePolicy.checkSets[0].checks[0].slsaCheck.rules[0].attestationSource"},
 		{"scans elsewhere", "p.yaml", set1(`vulnerabilityCheck: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: LOW, ` +
-			`containerAnalysisVulnerabilityProjects: [projects/other]}`), "gkePolicy.checkSets[0].checks[0].vulnerabilityCheck.containerAnalysisVulnerabilityProjects"},
+			`containerAnalysisVulnerabilityProjects: [projects/other]}`),
+			"gkePolicy.checkSets[0].checks[0].vulnerabilityCheck.containerAnalysisVulnerabilityProjects"},
 		{"two lists of directories", "p.yaml", set1(`trustedDirectoryCheck: {trustedDirPatterns: [gcr.io/acme]}`,
 			`trustedDirectoryCheck: {trustedDirPatterns: [gcr.io/acme/*]}`),
 			"gkePolicy.checkSets[0].checks[1].trustedDirectoryCheck"},
@@ -300,7 +302,8 @@ func TestRefusedSources(t *testing.T) {
 		{"only who attests", "x.yaml", "apiVersion: kritis.grafeas.io/v1beta1\n" +
 			"kind: AttestationAuthority\nmetadata: {name: a}\nspec: {noteReference: projects/p/notes/n}\n",
 			"demand nothing"},
-		{"the field that Kritis documents and does not read", "x.yaml", isp + "{packageVulnerabilityPolicy: {maximumSeverity: LOW}}\n", "packageVulnerabilityPolicy"},
+		{"the field that Kritis documents and does not read", "x.yaml",
+			isp + "{packageVulnerabilityPolicy: {maximumSeverity: LOW}}\n", "packageVulnerabilityPolicy"},
 		{"misspelt", "x.yaml", isp + "{packageVulnerabilityRequirements: {maximumseverity: LOW}}\n", "did you mean maximumSeverity?"},
 		{"another type", "x.yaml", isp + "{packageVulnerabilityRequirements: LOW}\n", "want a mapping"},
 		{"a list for a text", "x.yaml", isp + "{packageVulnerabilityRequirements: {maximumSeverity: [LOW]}}\n", "want one value"},
@@ -319,8 +322,10 @@ func TestRefusedSources(t *testing.T) {
 		{"a limit that is not specified", "x.yaml", set1("vulnerabilityCheck: {maximumFixableSeverity: LOW, " +
 			"maximumUnfixableSeverity: MAXIMUM_ALLOWED_SEVERITY_UNSPECIFIED}"),
 			"both are required"},
-		{"another builder", "x.yaml", set1("slsaCheck: {rules: [{trustedBuilder: BUILDER_UNSPECIFIED, trustedSourceRepoPatterns: [a.b/c]}]}"), "trustedBuilder"},
-		{"everything allowed", "x.yaml", "defaultAdmissionRule: {evaluationMode: ALWAYS_ALLOW, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}\n", "demands nothing"},
+		{"another builder", "x.yaml", set1("slsaCheck: {rules: [{trustedBuilder: BUILDER_UNSPECIFIED, " +
+			"trustedSourceRepoPatterns: [a.b/c]}]}"), "trustedBuilder"},
+		{"everything allowed", "x.yaml", "defaultAdmissionRule: {evaluationMode: ALWAYS_ALLOW, " +
+			"enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}\n", "demands nothing"},
 		{"nobody attests", "x.yaml", "defaultAdmissionRule: {evaluationMode: REQUIRE_ATTESTATION, " +
 			"enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}\n", "requireAttestationsBy"},
 		{"a new mode", "x.yaml", "defaultAdmissionRule: {evaluationMode: SOMETIMES, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}\n", "SOMETIMES"},

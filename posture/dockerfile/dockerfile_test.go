@@ -40,9 +40,11 @@ func TestParse(t *testing.T) {
 			Runs: []dockerfile.Run{{Words: []string{"make"}, Shell: true, Caches: []string{"/go/pkg"}, Line: 6}}},
 		{Line: 7, Base: word("debian:12", true, 7), Parent: -1, Args: []dockerfile.Variable{{Name: "UNKNOWN", Line: 8}},
 			Env: []dockerfile.Variable{{Name: "APP", Value: "/srv", Set: true, Line: 9}}, User: &user,
-			Copies: []dockerfile.Copy{{Sources: []string{"/app"}, From: "build", Line: 10}, {Sources: []string{"/bin/sh"}, From: "docker.io/library/busybox:1", Line: 11}},
-			Images: []dockerfile.Word{word("docker.io/library/busybox:1", true, 11)}, Entrypoint: &dockerfile.Run{Words: []string{"exec /app"}, Shell: true, Line: 13},
-			Command: &dockerfile.Run{Words: []string{"-v"}, Line: 14}},
+			Copies: []dockerfile.Copy{{Sources: []string{"/app"}, From: "build", Line: 10},
+				{Sources: []string{"/bin/sh"}, From: "docker.io/library/busybox:1", Line: 11}},
+			Images:     []dockerfile.Word{word("docker.io/library/busybox:1", true, 11)},
+			Entrypoint: &dockerfile.Run{Words: []string{"exec /app"}, Shell: true, Line: 13},
+			Command:    &dockerfile.Run{Words: []string{"-v"}, Line: 14}},
 	}
 	if d := cmp.Diff(want, b.Stages, cmpopts.IgnoreUnexported(dockerfile.Stage{}), cmpopts.EquateEmpty()); d != "" {
 		t.Error(d)
@@ -53,7 +55,8 @@ func TestParse(t *testing.T) {
 }
 
 func TestUnreadable(t *testing.T) {
-	for text, want := range map[string]string{"": "", "# nothing\n": "", "RUN make\n": "line 1", "FROM a\nWHAT x\n": "line 2", "FROM\n": "line 1", "FROM a AS 1\n": "line 1"} {
+	for text, want := range map[string]string{"": "", "# nothing\n": "", "RUN make\n": "line 1",
+		"FROM a\nWHAT x\n": "line 2", "FROM\n": "line 1", "FROM a AS 1\n": "line 1"} {
 		if _, err := dockerfile.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
