@@ -190,7 +190,8 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		a.host + "/nobody/x:1": "it knows no repository " + a.host + "/nobody/x",
 	} {
 		_, err := i.Resolve(t.Context(), parse(t, ref), attestor.Needs{})
-		if e, ok := errors.AsType[*attestor.Error](err); !ok || e.Kind != attestor.NotFound || e.Code != attestor.CodeImageNotFound || !strings.Contains(e.Msg, want) {
+		if e, ok := errors.AsType[*attestor.Error](err); !ok || e.Kind != attestor.NotFound ||
+			e.Code != attestor.CodeImageNotFound || !strings.Contains(e.Msg, want) {
 			t.Errorf("%s: %v, want %q", ref, err, want)
 		}
 	}

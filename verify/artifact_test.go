@@ -41,7 +41,8 @@ func raw(config, more string, layers ...string) []byte {
 	for _, l := range layers {
 		list = append(list, desc(l, []byte(l), ""))
 	}
-	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q%s,"config":%s,"layers":[%s]}`, ociManifest, more, desc(config, []byte("{}"), ""), strings.Join(list, ","))
+	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q%s,"config":%s,"layers":[%s]}`, ociManifest, more,
+		desc(config, []byte("{}"), ""), strings.Join(list, ","))
 }
 
 // What no runtime runs is known for what it is, by its manifest; all else is an
@@ -64,14 +65,20 @@ func TestArtifacts(t *testing.T) {
 		{"an attestation of cosign", "sha256-" + hex + ".att", ociManifest, raw(ociConfig, "", dsse), "attestation"},
 		{"an SBOM of cosign", "sha256-" + hex + ".sbom", ociManifest, raw(ociConfig, "", "text/spdx+json"), "SBOM"},
 		{"an SBOM in CycloneDX", "", ociManifest, raw(ociConfig, "", "application/vnd.cyclonedx+json"), "SBOM"},
-		{"a bundle of Sigstore", "", ociManifest, raw(emptyConfig, `,"artifactType":"application/vnd.dev.sigstore.bundle.v0.3+json"`, "application/vnd.dev.sigstore.bundle.v0.3+json"), "signature"},
+		{"a bundle of Sigstore", "", ociManifest,
+			raw(emptyConfig, `,"artifactType":"application/vnd.dev.sigstore.bundle.v0.3+json"`,
+				"application/vnd.dev.sigstore.bundle.v0.3+json"), "signature"},
 		{"a signature of Notation", "", ociManifest, raw("application/vnd.cncf.notary.signature", "", "application/jose+json"), "signature"},
 		{"a build cache as a manifest", "cache", ociManifest, raw(cacheConfig, "", gz, gz), "build cache"},
-		{"a build cache as an index", "cache", ociIndex, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s,%s]}`, ociIndex, desc(gz, []byte("l"), ""), desc(cacheConfig, []byte("c"), "")), "build cache"},
-		{"a Helm chart", "1.2.3", ociManifest, raw("application/vnd.cncf.helm.config.v1+json", "", "application/vnd.cncf.helm.chart.content.v1.tar+gzip"), "Helm chart"},
+		{"a build cache as an index", "cache", ociIndex,
+			fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s,%s]}`, ociIndex,
+				desc(gz, []byte("l"), ""), desc(cacheConfig, []byte("c"), "")), "build cache"},
+		{"a Helm chart", "1.2.3", ociManifest, raw("application/vnd.cncf.helm.config.v1+json", "",
+			"application/vnd.cncf.helm.chart.content.v1.tar+gzip"), "Helm chart"},
 		{"an artifact of a type that nobody knows", "v1", ociManifest, raw("application/vnd.acme.model.v1+json", "", gz), "other artifact"},
 		{"an artifact without a config", "v1", ociManifest, raw(emptyConfig, `,"artifactType":"application/vnd.acme.thing"`, emptyConfig), "other artifact"},
-		{"an empty list of referrers", "sha256-" + hex, ociIndex, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[]}`, ociIndex), "list of referrers"},
+		{"an empty list of referrers", "sha256-" + hex, ociIndex,
+			fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[]}`, ociIndex), "list of referrers"},
 
 		// Twins that could run.
 		{"an image under a signature's tag", "sha256-" + hex + ".sig", ociManifest, image, ""},
@@ -159,7 +166,8 @@ func TestArtifactsOfRealClients(t *testing.T) {
 
 	withoutAPI := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	for title, start := range map[string]func(testing.TB) string{
-		"with a referrers API": func(t testing.TB) string { return newRegistry(t, nil) }, "without one": serving(withoutAPI), "of attestor dev": serving(own), "distribution": newDistribution,
+		"with a referrers API": func(t testing.TB) string { return newRegistry(t, nil) },
+		"without one":          serving(withoutAPI), "of attestor dev": serving(own), "distribution": newDistribution,
 	} {
 		t.Run(title, func(t *testing.T) {
 			host := start(t)

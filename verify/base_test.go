@@ -35,7 +35,9 @@ func TestBaseEvidence(t *testing.T) {
 		t.Run(tt.Name, func(t *testing.T) {
 			host := newRegistry(t, nil)
 			base := pushRaw(t, host, "base", "1", corpus.Base())
-			pushRaw(t, host, "app", "1", rawImage{Layers: tt.Layers, Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.name":"%s/base:1","org.opencontainers.image.base.digest":%q}`, host, base)})
+			pushRaw(t, host, "app", "1", rawImage{Layers: tt.Layers,
+				Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.name":"%s/base:1",`+
+					`"org.opencontainers.image.base.digest":%q}`, host, base)})
 			needs := basesOf(host, nil)
 			needs.BaseEvidence = tt.Least
 			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", needs)
@@ -245,7 +247,8 @@ func TestCraneImages(t *testing.T) {
 	push(t, host+"/base:1", newBase)
 	app := onBase(t, oldBase, 2, "1000")
 	rebased := must(mutate.Rebase(app, oldBase, newBase))
-	annotated := mutate.Annotations(rebased, map[string]string{"org.opencontainers.image.base.name": host + "/base:1", "org.opencontainers.image.base.digest": string(digest(t, newBase))}).(v1.Image)
+	annotated := mutate.Annotations(rebased, map[string]string{"org.opencontainers.image.base.name": host + "/base:1",
+		"org.opencontainers.image.base.digest": string(digest(t, newBase))}).(v1.Image)
 
 	for name, tt := range map[string]struct {
 		image v1.Image

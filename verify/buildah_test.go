@@ -37,7 +37,8 @@ func newBuildah(t *testing.T) *buildah {
 
 func (b *buildah) run(args ...string) {
 	b.t.Helper()
-	b.workshop.run(b.bin, append([]string{"--storage-driver", "vfs", "--root", filepath.Join(b.dir, "root"), "--runroot", filepath.Join(b.dir, "run")}, args...)...)
+	b.workshop.run(b.bin, append([]string{"--storage-driver", "vfs", "--root", filepath.Join(b.dir, "root"),
+		"--runroot", filepath.Join(b.dir, "run")}, args...)...)
 }
 
 // build builds a Containerfile and pushes it.

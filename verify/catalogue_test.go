@@ -257,7 +257,8 @@ func TestBaseStates(t *testing.T) {
 	}
 
 	got := i.Bases(needs.Bases)
-	want := []verify.TagState{{Tag: "1", Digest: d, Since: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), Seen: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}}
+	want := []verify.TagState{{Tag: "1", Digest: d, Since: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC),
+		Seen: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}}
 	if diff := cmp.Diff(want, got[0].Tags); diff != "" || got[0].Problem != "" {
 		t.Errorf("after (-want +got):\n%s%s", diff, got[0].Problem)
 	}

@@ -139,7 +139,8 @@ func index(t testing.TB, images ...v1.Image) v1.ImageIndex {
 
 	for _, img := range images {
 		cf := must(img.ConfigFile())
-		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: cf.OS, Architecture: cf.Architecture}}})
+		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: cf.OS, Architecture: cf.Architecture}}})
 	}
 	return idx
 }

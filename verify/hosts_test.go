@@ -20,7 +20,8 @@ import (
 
 func TestRegistriesAllowed(t *testing.T) {
 	r := verify.Registries{Hosts: []verify.Registry{
-		{Host: "*.pkg.dev"}, {Host: "registry.example:5000", Scheme: "http"}, {Host: "127.0.0.1:5000"}, {Host: "localhost:5001", Scheme: "https"}, {Host: "index.docker.io"},
+		{Host: "*.pkg.dev"}, {Host: "registry.example:5000", Scheme: "http"}, {Host: "127.0.0.1:5000"},
+		{Host: "localhost:5001", Scheme: "https"}, {Host: "index.docker.io"},
 	}}
 
 	for host, want := range map[string]string{
@@ -36,7 +37,8 @@ func TestRegistriesAllowed(t *testing.T) {
 
 	for _, bad := range []verify.Registry{
 		{Host: ""}, {Host: "https://gcr.io"}, {Host: "gcr.io/project"}, {Host: "*.dev"}, {Host: "a.*.dev"}, {Host: "*", Scheme: "http"},
-		{Host: "gcr.io", Scheme: "ftp"}, {Host: "gcr.io", Companions: []string{"https://x.example"}}, {Host: "gcr.io", Companions: []string{""}}, {Host: "docker.io"},
+		{Host: "gcr.io", Scheme: "ftp"}, {Host: "gcr.io", Companions: []string{"https://x.example"}},
+		{Host: "gcr.io", Companions: []string{""}}, {Host: "docker.io"},
 	} {
 		if _, err := verify.New(verify.Config{Registries: verify.Registries{Hosts: []verify.Registry{bad}}}); err == nil {
 			t.Errorf("New accepts registry %+v", bad)

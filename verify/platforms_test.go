@@ -130,8 +130,10 @@ func TestManifestBytes(t *testing.T) {
 func TestClaims(t *testing.T) {
 	host := newRegistry(t, nil)
 	pushRaw(t, host, "app", "1", rawImage{
-		Extra:       `"annotations":{"org.opencontainers.image.title":"app"}`,
-		ConfigExtra: `"config":{"User":"1000","Env":["PATH=/bin","DB_PASSWORD=hunter2","TOKEN_FILE=/run/t","API_KEY=","KEY=AKIAABCDEFGHIJKLMNOP"],"Labels":{"team":"a","big":"` + strings.Repeat("x", 70_000) + `"},"ExposedPorts":{"8080/tcp":{}},"Entrypoint":["/app"],"Cmd":["-v"]}`,
+		Extra: `"annotations":{"org.opencontainers.image.title":"app"}`,
+		ConfigExtra: `"config":{"User":"1000","Env":["PATH=/bin","DB_PASSWORD=hunter2","TOKEN_FILE=/run/t",` +
+			`"API_KEY=","KEY=AKIAABCDEFGHIJKLMNOP"],"Labels":{"team":"a","big":"` + strings.Repeat("x",
+			70_000) + `"},"ExposedPorts":{"8080/tcp":{}},"Entrypoint":["/app"],"Cmd":["-v"]}`,
 	})
 
 	got := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{}).Config

@@ -176,7 +176,8 @@ type statements struct {
 
 func (s statements) Provenance(ctx context.Context, images []attestor.Image, _ attestor.ProvenanceNeeds) ([]attestor.Provenance, []attestor.Problem) {
 	if ctx.Err() != nil {
-		return nil, []attestor.Problem{{Check: attestor.CheckProvenance, Status: attestor.StatusError, Reason: attestor.Reason{Code: attestor.CodeProvenanceUnavailable, Message: "nobody waits"}}}
+		return nil, []attestor.Problem{{Check: attestor.CheckProvenance, Status: attestor.StatusError,
+			Reason: attestor.Reason{Code: attestor.CodeProvenanceUnavailable, Message: "nobody waits"}}}
 	}
 	for _, img := range images {
 		if img.Repository() == s.repository {

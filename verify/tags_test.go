@@ -310,13 +310,15 @@ func TestAgeOfABaseThatNobodySaw(t *testing.T) {
 		{name: "its registry does not know", behind: 14 * oneDay, uploads: func(string) verify.UploadTimes { return &uploadTimes{} }, asked: 2},
 		{name: "nobody to ask", behind: 14 * oneDay, uploads: func(string) verify.UploadTimes { return nil }},
 		{name: "no time is allowed", uploads: func(string) verify.UploadTimes { return &uploadTimes{} }},
-		{name: "its digest is listed", behind: 14 * oneDay, digests: []attestor.Digest{old}, uploads: func(string) verify.UploadTimes { return &uploadTimes{} }, listed: true},
+		{name: "its digest is listed", behind: 14 * oneDay, digests: []attestor.Digest{old},
+			uploads: func(string) verify.UploadTimes { return &uploadTimes{} }, listed: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			host := newRegistry(t, nil)
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
-			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q}`, old)})
+			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"),
+				Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q}`, old)})
 			uploads := tt.uploads(host)
 			i := newInspector(t, host, func(c *config) {
 				c.Signatures, c.Uploads = &signer{signed: map[attestor.Digest]bool{old: true}}, uploads

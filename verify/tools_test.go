@@ -24,7 +24,8 @@ import (
 // are. It has no referrers API.
 func newDistribution(t testing.TB) string {
 	t.Helper()
-	c := &configuration.Configuration{Storage: configuration.Storage{"inmemory": configuration.Parameters{}, "maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}}}}
+	c := &configuration.Configuration{Storage: configuration.Storage{"inmemory": configuration.Parameters{},
+		"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}}}}
 	c.Log.AccessLog.Disabled = true
 	logrus.SetOutput(io.Discard) // it logs nowhere else
 	app := handlers.NewApp(context.Background(), c)
@@ -138,22 +139,31 @@ func TestImagesOfRealTools(t *testing.T) {
 		code   attestor.Code
 		hint   string // part of one of the hints
 	}{
-		{"buildah", "sha256:1190fd97bcbfb6fb0032bee024881306e663991e5273aa847c46698f75f6bb69", attestor.LayersExact, 65532, "", "base.digest " + string(debian)},
+		{"buildah", "sha256:1190fd97bcbfb6fb0032bee024881306e663991e5273aa847c46698f75f6bb69", attestor.LayersExact,
+			65532, "", "base.digest " + string(debian)},
 		{"buildah on an index", "sha256:03811d5cbf0e1238d28931b5b2b42098b34630d06a82fd6c94ea7cff0e077656", attestor.LayersExact, 65532, "", "base.digest"},
-		{"buildah --layers, whose annotation is wrong", "sha256:619bd00e02aa5dc74521f21220bc3c0f2cfbdaba46a197f661e65f915fa9bb29", attestor.LayersExact, 65532, "", "is not that of the base that was found"},
+		{"buildah --layers, whose annotation is wrong",
+			"sha256:619bd00e02aa5dc74521f21220bc3c0f2cfbdaba46a197f661e65f915fa9bb29", attestor.LayersExact, 65532,
+			"", "is not that of the base that was found"},
 		{"buildah --format docker", "sha256:84085026ebb7f6574b0f844d608296ac279790a59d93d78e9f74b6f8c2dc96b2", attestor.LayersExact, 65532, "", ""},
 		{"buildah on an image on the base", "sha256:2719b748472a0600dde9e889a2d158dc7e1a00219e4a1c5d8e6b62bd08a78f1e", attestor.LayersExact, 65532, "", ""},
-		{"buildah --squash, whose annotation is right", "sha256:999695632ed4448ec03f37087952132766c08900eba02b362eb1e81df73fe7b7", "", 65532, "", "base.digest " + string(debian)},
+		{"buildah --squash, whose annotation is right",
+			"sha256:999695632ed4448ec03f37087952132766c08900eba02b362eb1e81df73fe7b7", "", 65532, "",
+			"base.digest " + string(debian)},
 		{"buildah FROM scratch, COPY --from the base", "sha256:6fe689ce6c7812d399d49d4263b27acba15ff4181fe76acd6410884d87b3615c", "", 65532, "", ""},
-		{"buildah, USER app", "sha256:bc57ec8e7ab599a91988e30daf9b9cbe6444dab41e4ff965bd6fc3c66269a571", attestor.LayersExact, -1, attestor.CodeUserNotNumeric, ""},
+		{"buildah, USER app", "sha256:bc57ec8e7ab599a91988e30daf9b9cbe6444dab41e4ff965bd6fc3c66269a571",
+			attestor.LayersExact, -1, attestor.CodeUserNotNumeric, ""},
 		{"buildah, no USER", "sha256:cc9947d77cea9607655f4054c32faace789a4e75a09480f4131542cdcde7fbc3", attestor.LayersExact, 0, "", ""},
 		{"ko", "sha256:2462b2f6a6af4c549c183f7995a269e55ab8f7656a9386d7694be5e0a7a00e41", attestor.LayersExact, 0, "", "base.name"},
-		{"ko, child of an index", "sha256:d8e023f0427f30c3555bd2ff86a578c088fbc6355fb9032c6f319cac83d55f97", attestor.LayersExact, 0, "", "base.digest " + string(debian)},
+		{"ko, child of an index", "sha256:d8e023f0427f30c3555bd2ff86a578c088fbc6355fb9032c6f319cac83d55f97",
+			attestor.LayersExact, 0, "", "base.digest " + string(debian)},
 		{"BuildKit, provenance v1", "sha256:1903bf72029e675be874a523063e2779255d1e831f83be752aaca3d5797f0728", attestor.LayersExact, 65532, "", ""},
 		{"BuildKit, provenance v0.2", "sha256:fd3e6ceea5470c3e7b9a2e78489e0ea9b840ef6039eb1b5bcf446a80953538be", attestor.LayersExact, 65532, "", ""},
 		{"BuildKit on an index", "sha256:9040bfd48ca599b8400ef35bca2957efa36d0f4c8027e43f45f07ee8302ef109", attestor.LayersExact, 65532, "", ""},
 		{"BuildKit, two stages", "sha256:6f322924fd212d237c61f624596c8a142b80b72d801a1866ec44a8514cb963cb", attestor.LayersExact, 65532, "", ""},
-		{"BuildKit FROM scratch, whose provenance names the base", "sha256:fe69b4fb53573c02db693bfe6a046cbeebbadb56bdcec98297eafcff961182cc", "", 65532, "", "unsigned provenance 127.0.0.1:5000/base/debian@" + string(debian)},
+		{"BuildKit FROM scratch, whose provenance names the base",
+			"sha256:fe69b4fb53573c02db693bfe6a046cbeebbadb56bdcec98297eafcff961182cc", "", 65532, "",
+			"unsigned provenance 127.0.0.1:5000/base/debian@" + string(debian)},
 		{"the base itself", debian, attestor.LayersExact, 0, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -165,7 +175,8 @@ func TestImagesOfRealTools(t *testing.T) {
 			}
 
 			wantCodes(t, ev.Problems, codes...)
-			if ev.Base.Evidence != tt.level || tt.level != "" && (ev.Base.Layers != 1 || ev.Base.Digest != debian || ev.Base.Reference != host+"/all@"+string(debianIndex)) {
+			if ev.Base.Evidence != tt.level || tt.level != "" && (ev.Base.Layers != 1 || ev.Base.Digest != debian ||
+				ev.Base.Reference != host+"/all@"+string(debianIndex)) {
 				t.Errorf("base = %+v, want %q", ev.Base, tt.level)
 			}
 			if value(ev.User.UID) != tt.uid {

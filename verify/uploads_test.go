@@ -76,8 +76,10 @@ func TestArtifactRegistryUploaded(t *testing.T) {
 		names[n] = stored(n, timestamppb.New(at))
 	}
 
-	names["projects/acme/locations/us/repositories/prod/dockerImages/undated"+d] = stored("projects/acme/locations/us/repositories/prod/dockerImages/undated"+d, nil)
-	names["projects/acme/locations/us/repositories/prod/dockerImages/other"+d] = stored("projects/acme/locations/us/repositories/prod/dockerImages/other@sha256:02", timestamppb.New(at))
+	names["projects/acme/locations/us/repositories/prod/dockerImages/undated"+d] = stored(
+		"projects/acme/locations/us/repositories/prod/dockerImages/undated"+d, nil)
+	names["projects/acme/locations/us/repositories/prod/dockerImages/other"+d] = stored(
+		"projects/acme/locations/us/repositories/prod/dockerImages/other@sha256:02", timestamppb.New(at))
 	a := newArtifactRegistry(t, names)
 
 	for _, tt := range []struct {

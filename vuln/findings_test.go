@@ -32,7 +32,8 @@ func version(kind grafeaspb.Version_VersionKind, full string) *grafeaspb.Version
 
 // TestFinding is how one occurrence is read.
 func TestFinding(t *testing.T) {
-	const none, minimal, low, high, critical = grafeaspb.Severity_SEVERITY_UNSPECIFIED, grafeaspb.Severity_MINIMAL, grafeaspb.Severity_LOW, grafeaspb.Severity_HIGH, grafeaspb.Severity_CRITICAL
+	const none, minimal, low, high, critical = grafeaspb.Severity_SEVERITY_UNSPECIFIED, grafeaspb.Severity_MINIMAL,
+		grafeaspb.Severity_LOW, grafeaspb.Severity_HIGH, grafeaspb.Severity_CRITICAL
 	levels := func(own, effective, provider grafeaspb.Severity) func(*grafeaspb.Occurrence) {
 		return change(func(v *grafeaspb.VulnerabilityOccurrence, p *issue) {
 			p.EffectiveSeverity, v.EffectiveSeverity, v.Severity = own, effective, provider
@@ -63,7 +64,8 @@ func TestFinding(t *testing.T) {
 		{"only the provider has one", levels(none, none, high), want(func(v *attestor.Vulnerability) { v.Fallback = "occurrence severity" })},
 		{"nobody has one", levels(none, none, none), want(func(v *attestor.Vulnerability) { v.Severity = attestor.Unspecified })},
 		{"a severity of tomorrow", levels(99, 0, 0), want(func(v *attestor.Vulnerability) { v.Severity = "SEVERITY_99" })},
-		{"a severity of tomorrow, and one of today for the occurrence", levels(99, grafeaspb.Severity_LOW, 0), want(func(v *attestor.Vulnerability) { v.Severity = "SEVERITY_99" })},
+		{"a severity of tomorrow, and one of today for the occurrence", levels(99, grafeaspb.Severity_LOW, 0),
+			want(func(v *attestor.Vulnerability) { v.Severity = "SEVERITY_99" })},
 		{"no severity, and one of tomorrow for the occurrence", levels(0, 99, grafeaspb.Severity_LOW), want(func(v *attestor.Vulnerability) {
 			v.Severity, v.Fallback = "SEVERITY_99", "occurrence effectiveSeverity"
 		})},
@@ -81,7 +83,8 @@ func TestFinding(t *testing.T) {
 		{"no note", under(""), want(func(v *attestor.Vulnerability) { v.Note = "" })},
 		{"no package", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.PackageIssue, v.FixAvailable = nil, true }),
 			attestor.Vulnerability{ID: base.ID, Note: base.Note, Severity: attestor.High, Fallback: "occurrence effectiveSeverity", Fixable: true}},
-		{"score", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.CvssScore = 7.1 }), want(func(v *attestor.Vulnerability) { v.CVSS = new(7.1) })},
+		{"score", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.CvssScore = 7.1 }),
+			want(func(v *attestor.Vulnerability) { v.CVSS = new(7.1) })},
 		{"score by version", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.Cvssv3 = &grafeaspb.CVSS{BaseScore: 9.8} }),
 			want(func(v *attestor.Vulnerability) { v.CVSS = new(9.8) })},
 		{"a score that is none", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.CvssScore = float32(math.NaN()) }), base},
@@ -96,9 +99,11 @@ func TestFinding(t *testing.T) {
 		{"a probability that is no number", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
 			v.Risk = &grafeaspb.Risk{Epss: &grafeaspb.ExploitPredictionScoringSystem{Score: math.NaN()}}
 		}), want(func(v *attestor.Vulnerability) { v.EPSS, v.KnownExploited = new(1.0), new(false) })},
-		{"layer without its algorithm", at("/usr/bin/x", "8a271324e30f2db078751809a026839101047220c6154378e87121673ec43fbd"), want(func(v *attestor.Vulnerability) {
-			v.Path, v.DiffIDs = "/usr/bin/x", []attestor.Digest{"sha256:8a271324e30f2db078751809a026839101047220c6154378e87121673ec43fbd"}
-		})},
+		{"layer without its algorithm",
+			at("/usr/bin/x", "8a271324e30f2db078751809a026839101047220c6154378e87121673ec43fbd"),
+			want(func(v *attestor.Vulnerability) {
+				v.Path, v.DiffIDs = "/usr/bin/x", []attestor.Digest{"sha256:8a271324e30f2db078751809a026839101047220c6154378e87121673ec43fbd"}
+			})},
 		{"layer in full", at("/x", string(digest(3))), want(func(v *attestor.Vulnerability) { v.Path, v.DiffIDs = "/x", []attestor.Digest{digest(3)} })},
 		{"a layer that is none", at("/x", "0xyz"), want(func(v *attestor.Vulnerability) { v.Path = "/x" })},
 	}
@@ -145,7 +150,8 @@ func TestVEX(t *testing.T) {
 		{"of nobody", []func(*grafeaspb.Occurrence){assess("CVE-2026-1", "acme-security", notAffected)}, nil, nil},
 		{"no state", []func(*grafeaspb.Occurrence){assess("CVE-2026-1", note, 0)}, nil, nil},
 		{"anybody's finding", []func(*grafeaspb.Occurrence){under("projects/mallory/notes/CVE-2026-1"), assess("CVE-2026-1", note, notAffected)}, nil, nil},
-		{"a trusted scanner's finding", []func(*grafeaspb.Occurrence){under("projects/acme-security/notes/CVE-2026-1"), assess("CVE-2026-1", note, notAffected)},
+		{"a trusted scanner's finding", []func(*grafeaspb.Occurrence){
+			under("projects/acme-security/notes/CVE-2026-1"), assess("CVE-2026-1", note, notAffected)},
 			[]string{"projects/acme-security/notes/CVE-2026-1"}, vex},
 	}
 	for _, tt := range tests {
@@ -192,7 +198,8 @@ func TestDuplicates(t *testing.T) {
 	}{
 		{"the same twice", occurrences{plain(), plain()}, 1, nil},
 		{"under both names", occurrences{plain(), plain(bare)}, 1, nil},
-		{"in two layers", occurrences{plain(at("/x", string(digest(5)))), plain(at("/x", string(digest(4)))), plain(at("/x", string(digest(5))))}, 1, layers(4, 5)},
+		{"in two layers", occurrences{plain(at("/x", string(digest(5)))), plain(at("/x", string(digest(4)))),
+			plain(at("/x", string(digest(5))))}, 1, layers(4, 5)},
 		{"in a layer, and in nobody knows which", occurrences{plain(at("/x", string(digest(5)))), plain(at("/x", ""))}, 2, nil},
 		{"in two places", occurrences{plain(at("/base", string(digest(4))), at("/app", string(digest(5))))}, 2, layers(5)},
 		{"excused and not", occurrences{plain(), plain(excused)}, 2, nil},
@@ -228,18 +235,22 @@ func TestSamples(t *testing.T) {
 		types  []string
 		spot   attestor.Vulnerability
 	}{
-		{"defectdojo-2023-all.json", attestor.ScanComplete, map[attestor.Severity]int{"CRITICAL": 6, "HIGH": 1, "MEDIUM": 0, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
+		{"defectdojo-2023-all.json", attestor.ScanComplete, map[attestor.Severity]int{"CRITICAL": 6, "HIGH": 1,
+			"MEDIUM": 0, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
 			[]string{"GO", "MAVEN", "NPM", "OS", "PYPI"}, attestor.Vulnerability{
 				ID: "CVE-2023-29405", Note: "projects/goog-vulnz/notes/CVE-2023-29405", Severity: attestor.Critical, Package: "go", PackageType: "GO_STDLIB",
 				Version: "1.17.6", FixedVersion: "1.19.10", Fixable: true, CVSS: new(9.8), Path: "/tmp/pdscan",
 			}},
-		{"defectdojo-2025-all.json", attestor.ScanComplete, map[attestor.Severity]int{"CRITICAL": 2, "HIGH": 3, "MEDIUM": 1, "LOW": 3, "MINIMAL": 2, "UNSPECIFIED": 2},
+		{"defectdojo-2025-all.json", attestor.ScanComplete, map[attestor.Severity]int{"CRITICAL": 2, "HIGH": 3,
+			"MEDIUM": 1, "LOW": 3, "MINIMAL": 2, "UNSPECIFIED": 2},
 			[]string{"COMPOSER", "GO", "MAVEN", "NPM", "NUGET", "OS", "PYPI", "RUBYGEMS", "RUST"}, attestor.Vulnerability{
-				ID: "CVE-2023-36665", Note: "projects/goog-vulnz/notes/CVE-2023-36665", Severity: attestor.Critical, Package: "some_package", PackageType: "NPM",
+				ID: "CVE-2023-36665", Note: "projects/goog-vulnz/notes/CVE-2023-36665", Severity: attestor.Critical,
+				Package: "some_package", PackageType: "NPM",
 				Version: "7.0.0", FixedVersion: "7.2.5", Fixable: true, CVSS: new(9.8), Path: "filePath",
 				DiffIDs: []attestor.Digest{"sha256:8a271324e30f2db078751809a026839101047220c6154378e87121673ec43fbd"},
 			}},
-		{"sedg-gar-2023.json", attestor.ScanNotFound, map[attestor.Severity]int{"CRITICAL": 0, "HIGH": 0, "MEDIUM": 1, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0}, nil, attestor.Vulnerability{
+		{"sedg-gar-2023.json", attestor.ScanNotFound, map[attestor.Severity]int{"CRITICAL": 0, "HIGH": 0, "MEDIUM": 1,
+			"LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0}, nil, attestor.Vulnerability{
 			ID: "CVE-2022-29458", Note: "projects/goog-vulnz/notes/CVE-2022-29458", Severity: attestor.Medium, Package: "ncurses", PackageType: "OS",
 			Version: "6.2+20201114-2", FixedVersion: "6.2+20201114-2+deb11u1", Fixable: true, CVSS: new(7.1),
 		}},
@@ -294,7 +305,8 @@ func arbitrary(r *rand.Rand, img attestor.Image) *grafeaspb.Occurrence {
 			p.FixedVersion = version(grafeaspb.Version_MAXIMUM, "")
 		}
 		if r.IntN(3) == 0 {
-			v.VexAssessment = &grafeaspb.VulnerabilityOccurrence_VexAssessment{NoteName: "projects/p/notes/n", State: grafeaspb.VulnerabilityAssessmentNote_Assessment_State(r.IntN(5))}
+			v.VexAssessment = &grafeaspb.VulnerabilityOccurrence_VexAssessment{NoteName: "projects/p/notes/n",
+				State: grafeaspb.VulnerabilityAssessmentNote_Assessment_State(r.IntN(5))}
 		}
 		if r.IntN(3) == 0 {
 			v.Risk = &grafeaspb.Risk{Epss: &grafeaspb.ExploitPredictionScoringSystem{Score: r.Float64()}}

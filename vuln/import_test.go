@@ -28,7 +28,8 @@ func reportFile(t testing.TB, name string) string {
 
 	// Of osv-scanner there are samples of source trees; as an image's they have its layers beside them.
 	if strings.HasPrefix(name, "osv-") {
-		b = bytes.Replace(b, []byte("{"), []byte(`{"image_metadata": {"os": "Debian GNU/Linux 12 (bookworm)", "layer_metadata": [{"diff_id": "`+string(digest(9))+`"}]},`), 1)
+		b = bytes.Replace(b, []byte("{"), []byte(`{"image_metadata": {"os": "Debian GNU/Linux 12 (bookworm)", `+
+			`"layer_metadata": [{"diff_id": "`+string(digest(9))+`"}]},`), 1)
 		b = bytes.ReplaceAll(b, []byte(`"type": "lockfile"`), []byte(`"type": "artifact"`))
 	}
 
@@ -117,7 +118,8 @@ func TestImport(t *testing.T) {
 			"trivy-fluentd-gems.json", string(digest(1)), complete, "trivy", at("2021-08-25T12:20:30.000000005Z"), []string{"OS", "RUBYGEMS"},
 			counts{"CRITICAL": 1, "HIGH": 1, "MEDIUM": 0, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
 			attestor.Vulnerability{
-				ID: "CVE-2020-8165", Severity: attestor.High, Package: "activesupport", PackageType: "RUBYGEMS", Version: "6.0.2.1", FixedVersion: "6.0.3.1, 5.2.4.3",
+				ID: "CVE-2020-8165", Severity: attestor.High, Package: "activesupport", PackageType: "RUBYGEMS",
+				Version: "6.0.2.1", FixedVersion: "6.0.3.1, 5.2.4.3",
 				Fixable: true, CVSS: new(9.8), Path: "var/lib/gems/2.5.0/specifications/activesupport-6.0.2.1.gemspec",
 				DiffIDs: []attestor.Digest{"sha256:75e43d55939745950bc3f8fad56c5834617c4339f0f54755e69a0dd5372624e9"},
 			},
@@ -136,15 +138,18 @@ func TestImport(t *testing.T) {
 			counts{"CRITICAL": 0, "HIGH": 0, "MEDIUM": 2, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
 			attestor.Vulnerability{
 				ID: "CVE-2014-3577", Severity: attestor.Medium, Package: "httpclient", PackageType: "MAVEN", Version: "4.1.1",
-				CVSS: new(5.8), Path: "/TwilioNotifier.hpi", DiffIDs: []attestor.Digest{"sha256:6cc6db176440e3dc3218d2e325716c1922ea9d900b61d7ad6f388fd0ed2b4ef9"},
+				CVSS: new(5.8), Path: "/TwilioNotifier.hpi", DiffIDs: []attestor.Digest{
+					"sha256:6cc6db176440e3dc3218d2e325716c1922ea9d900b61d7ad6f388fd0ed2b4ef9"},
 			},
 		},
 		{
 			"grype-chainguard-ruby.json", rubyManifest, complete, "grype 0.61.1", at("2023-05-17T01:32:43Z"), []string{"OS", "RUBYGEMS"},
 			counts{"CRITICAL": 0, "HIGH": 3, "MEDIUM": 0, "LOW": 0, "MINIMAL": 0, "UNSPECIFIED": 0},
 			attestor.Vulnerability{
-				ID: "CVE-2023-28755", Severity: attestor.High, Package: "ruby-3.0", PackageType: "OS", Version: "3.0.4-r1", FixedVersion: "3.0.6-r0", Fixable: true,
-				CVSS: new(7.5), Path: "/lib/apk/db/installed", DiffIDs: []attestor.Digest{"sha256:ed905fc06ed3176315bd1e33075ca5b09cd768ad78142fb45439350469556880"},
+				ID: "CVE-2023-28755", Severity: attestor.High, Package: "ruby-3.0", PackageType: "OS",
+				Version: "3.0.4-r1", FixedVersion: "3.0.6-r0", Fixable: true,
+				CVSS: new(7.5), Path: "/lib/apk/db/installed", DiffIDs: []attestor.Digest{
+					"sha256:ed905fc06ed3176315bd1e33075ca5b09cd768ad78142fb45439350469556880"},
 			},
 		},
 		{
@@ -279,7 +284,8 @@ func TestImportRefuses(t *testing.T) {
 		{"null results", `{"results": null}`, "none of the supported formats"},
 		{"cut off", trivy[:len(trivy)/2], "not a JSON object"},
 		{"two in one", trivy + trivy, "not a JSON object"},
-		{"a list that is there twice, which another reader would take the other of", strings.Replace(trivy, `"Results": [`, `"Results": [], "Results": [`, 1), `duplicate key "Results"`},
+		{"a list that is there twice, which another reader would take the other of",
+			strings.Replace(trivy, `"Results": [`, `"Results": [], "Results": [`, 1), `duplicate key "Results"`},
 		{"an advisory", `{"id": "GHSA-1", "affected": []}`, "not a scanner's report"},
 		{"no packages, by Trivy", reportFile(t, "trivy-no-packages.json"), "lists no packages"},
 		{"secrets only, by Trivy", strings.ReplaceAll(trivy, `"os-pkgs"`, `"secret"`), "lists no packages"},
@@ -288,10 +294,14 @@ func TestImportRefuses(t *testing.T) {
 		{"Trivy with other types", strings.Replace(trivy, `"Results": [`, `"Results": "none", "x": [`, 1), "cannot be read"},
 		{"of a directory, by Grype", strings.Replace(grype, `"type": "image"`, `"type": "directory"`, 1), "not of an image"},
 		{"only what has a fix, by Grype", strings.Replace(grype, `"descriptor": {`, `"descriptor": {"configuration": {"only-fixed": true},`, 1), "leaves out"},
-		{"of two images, by Trivy", strings.NewReplacer(`"x/y@`+epssManifest+`"`, `"x/y@`+string(digest(1))+`"`, `"ArtifactName": "testdata/fixtures/images/alpine-39.tar.gz"`, `"ArtifactName": "x/y@`+epssManifest+`"`).Replace(trivy), "contradicts itself"},
+		{"of two images, by Trivy", strings.NewReplacer(`"x/y@`+epssManifest+`"`, `"x/y@`+string(digest(1))+`"`,
+			`"ArtifactName": "testdata/fixtures/images/alpine-39.tar.gz"`,
+			`"ArtifactName": "x/y@`+epssManifest+`"`).Replace(trivy), "contradicts itself"},
 		{"of nothing, by osv-scanner", `{"results": [], "image_metadata": {}}`, "lists no installed packages"},
-		{"a vulnerability without a name", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "//"`, 1), "not a vulnerability's name"},
-		{"named like the scanner's note", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`, `"VulnerabilityID": "trivy"`, 1), "has the name of a vulnerability"},
+		{"a vulnerability without a name", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`,
+			`"VulnerabilityID": "//"`, 1), "not a vulnerability's name"},
+		{"named like the scanner's note", strings.Replace(trivy, `"VulnerabilityID": "CVE-2019-1549"`,
+			`"VulnerabilityID": "trivy"`, 1), "has the name of a vulnerability"},
 	}
 
 	for _, tt := range tests {
@@ -308,7 +318,8 @@ func TestImportRefuses(t *testing.T) {
 	}
 
 	for _, target := range []vuln.Target{
-		{}, {Image: api(t)}, {Note: houseNote}, {Image: api(t), Note: "trivy"}, {Image: api(t), Note: "projects/p/locations/us/notes/n"}, {Image: api(t), Note: "projects/p/occurrences/n"},
+		{}, {Image: api(t)}, {Note: houseNote}, {Image: api(t), Note: "trivy"}, {Image: api(t),
+			Note: "projects/p/locations/us/notes/n"}, {Image: api(t), Note: "projects/p/occurrences/n"},
 	} {
 		if _, err := vuln.Import(strings.NewReader(trivy), target); attestor.KindOf(err) != attestor.Invalid {
 			t.Errorf("target %+v: %v", target, err)
@@ -323,17 +334,28 @@ func TestImportCountsTheSuppressed(t *testing.T) {
 		name, report string
 		want         []string
 	}{
-		{"Grype", `{"matches": [], "descriptor": {"name": "grype", "timestamp": "2026-11-20T12:00:00Z"}, "source": {"type": "image", "target": {"manifestDigest": "` + string(digest(1)) + `"}}, "ignoredMatches": [
-			{"vulnerability": {"id": "CVE-2026-0001", "severity": "Critical"}, "artifact": {"name": "a", "version": "1", "type": "deb"}, "appliedIgnoreRules": [{"vulnerability": "CVE-2026-0001"}]}]}`,
+		{"Grype", `{"matches": [], "descriptor": {"name": "grype", "timestamp": "2026-11-20T12:00:00Z"}, "source": ` +
+			`{"type": "image", "target": {"manifestDigest": "` + string(digest(1)) + `"}}, "ignoredMatches": [
+			{"vulnerability": {"id": "CVE-2026-0001", "severity": "Critical"}, "artifact": {"name": "a",
+				"version": "1", "type": "deb"}, "appliedIgnoreRules": [{"vulnerability": "CVE-2026-0001"}]}]}`,
 			[]string{"CVE-2026-0001"}},
-		{"Trivy", `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", "ArtifactName": "x/y@` + string(digest(1)) + `", "Results": [{"Class": "os-pkgs", "Type": "debian", "ExperimentalModifiedFindings": [
-			{"Type": "vulnerability", "Status": "ignored", "Finding": {"VulnerabilityID": "CVE-2026-0001", "PkgName": "a", "InstalledVersion": "1", "Severity": "CRITICAL"}}]}]}`,
+		{"Trivy", `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", ` +
+			`"ArtifactName": "x/y@` + string(digest(1)) +
+			`", "Results": [{"Class": "os-pkgs", "Type": "debian", "ExperimentalModifiedFindings": [
+			{"Type": "vulnerability", "Status": "ignored", "Finding": {"VulnerabilityID": "CVE-2026-0001",
+				"PkgName": "a", "InstalledVersion": "1", "Severity": "CRITICAL"}}]}]}`,
 			[]string{"CVE-2026-0001"}},
-		{"aliases", `{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) + `"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Go"}, "vulnerabilities": [
+		{"aliases", `{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) +
+			`"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a",
+				"version": "1", "ecosystem": "Go"}, "vulnerabilities": [
 			{"id": "GO-2026-0001", "aliases": ["CVE-2026-0002", "GHSA-1", "CVE-2026-0001"]}]}]}]}`, []string{"CVE-2026-0001", "CVE-2026-0002"}},
-		{"a distribution's name", `{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) + `"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Alpine:v3.22"}, "vulnerabilities": [
+		{"a distribution's name", `{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) +
+			`"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a",
+				"version": "1", "ecosystem": "Alpine:v3.22"}, "vulnerabilities": [
 			{"id": "ALPINE-CVE-2024-58251"}]}]}]}`, []string{"CVE-2024-58251"}},
-		{"a name that no note has", `{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) + `"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "AlmaLinux:8"}, "vulnerabilities": [
+		{"a name that no note has", `{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) +
+			`"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a",
+				"version": "1", "ecosystem": "AlmaLinux:8"}, "vulnerabilities": [
 			{"id": "ALSA-2021:1234"}]}]}]}`, []string{"ALSA-2021-1234"}},
 	}
 	for _, tt := range tests {
@@ -353,11 +375,15 @@ func TestImportCountsTheSuppressed(t *testing.T) {
 func TestImportedLayer(t *testing.T) {
 	for index, want := range map[string][]attestor.Digest{"1": {digest(5)}, "2": nil, "-1": nil} {
 		report := `{"results": [{"source": {"path": "/lib/apk/db/installed", "type": "os"}, "packages": [{
-			"package": {"name": "openssl", "os_package_name": "libcrypto3", "version": "3.5.4-r0", "ecosystem": "Alpine:v3.22", "image_origin_details": {"index": ` + index + `}},
+			"package": {"name": "openssl", "os_package_name": "libcrypto3", "version": "3.5.4-r0",
+				"ecosystem": "Alpine:v3.22", "image_origin_details": {"index": ` +
+			index + `}},
 			"groups": [{"ids": ["ALPINE-CVE-2025-15467"], "max_severity": "9.8"}],
 			"vulnerabilities": [{"id": "ALPINE-CVE-2025-15467", "upstream": ["CVE-2025-15467"], "affected": [
-				{"package": {"name": "openssl", "ecosystem": "Alpine:v3.21"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.3.6-r0"}]}]},
-				{"package": {"name": "openssl", "ecosystem": "Alpine:v3.22"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.5.5-r0"}]}]}]}]}]}],
+				{"package": {"name": "openssl", "ecosystem": "Alpine:v3.21"}, "ranges": [{"type": "ECOSYSTEM",
+					"events": [{"introduced": "0"}, {"fixed": "3.3.6-r0"}]}]},
+				{"package": {"name": "openssl", "ecosystem": "Alpine:v3.22"}, "ranges": [{"type": "ECOSYSTEM",
+					"events": [{"introduced": "0"}, {"fixed": "3.5.5-r0"}]}]}]}]}]}],
 			"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(4)) + `"}, {"diff_id": "` + string(digest(5)) + `"}]}}`
 
 		in, err := vuln.Import(strings.NewReader(report), targetOf(t, api(t), report))
@@ -379,14 +405,24 @@ func TestImportedLayer(t *testing.T) {
 // FuzzImport: whatever a report holds, it is refused or it names the target,
 // under the target's note, and nothing else.
 func FuzzImport(f *testing.F) {
-	f.Add(`{"matches": [{"vulnerability": {"id": "CVE-2026-0001", "severity": "Low", "fix": {"versions": ["2"], "state": "fixed"}}, "relatedVulnerabilities": [{"id": "GHSA-1"}],
-		"artifact": {"name": "a", "version": "1", "type": "deb", "locations": [{"path": "/x", "layerID": "sha256:1"}]}}], "descriptor": {"name": "grype", "timestamp": "2026-11-20T12:00:00Z"}, "source": {"type": "image", "target": {"userInput": "x@` + string(digest(1)) + `"}}}`)
+	f.Add(`{"matches": [{"vulnerability": {"id": "CVE-2026-0001", "severity": "Low", "fix": {"versions": ["2"],
+		"state": "fixed"}}, "relatedVulnerabilities": [{"id": "GHSA-1"}],
+		"artifact": {"name": "a", "version": "1", "type": "deb", "locations": [{"path": "/x",
+			"layerID": "sha256:1"}]}}], "descriptor": {"name": "grype", "timestamp": "2026-11-20T12:00:00Z"},
+			"source": {"type": "image", "target": {"userInput": "x@` +
+		string(digest(1)) + `"}}}`)
 
-	f.Add(`{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", "ArtifactName": "x/y@` + string(digest(1)) + `", "Results": [{"Class": "os-pkgs", "Type": "debian", "Vulnerabilities": [
-		{"VulnerabilityID": "CVE-2026-0001", "PkgName": "a", "InstalledVersion": "1", "Severity": "CRITICAL", "Layer": {"DiffID": "sha256:1"}, "CVSS": {"nvd": {"V3Score": 7}}}]}]}`)
+	f.Add(`{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", ` +
+		`"ArtifactName": "x/y@` + string(digest(1)) +
+		`", "Results": [{"Class": "os-pkgs", "Type": "debian", "Vulnerabilities": [
+		{"VulnerabilityID": "CVE-2026-0001", "PkgName": "a", "InstalledVersion": "1", "Severity": "CRITICAL",
+			"Layer": {"DiffID": "sha256:1"}, "CVSS": {"nvd": {"V3Score": 7}}}]}]}`)
 
-	f.Add(`{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) + `"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a", "version": "1", "ecosystem": "Go"}, "groups": [{"ids": ["GO-1"], "max_severity": "7"}],
-		"vulnerabilities": [{"id": "GO-1", "aliases": ["CVE-2026-0002"], "affected": [{"package": {"name": "a", "ecosystem": "Go"}, "ranges": [{"type": "SEMVER", "events": [{"fixed": "2"}]}]}]}]}]}]}`)
+	f.Add(`{"image_metadata": {"layer_metadata": [{"diff_id": "` + string(digest(9)) +
+		`"}]}, "results": [{"source": {"path": "/x", "type": "artifact"}, "packages": [{"package": {"name": "a",
+			"version": "1", "ecosystem": "Go"}, "groups": [{"ids": ["GO-1"], "max_severity": "7"}],
+		"vulnerabilities": [{"id": "GO-1", "aliases": ["CVE-2026-0002"], "affected": [{"package": {"name": "a",
+			"ecosystem": "Go"}, "ranges": [{"type": "SEMVER", "events": [{"fixed": "2"}]}]}]}]}]}]}`)
 
 	img := api(f)
 	f.Fuzz(func(t *testing.T, report string) {

@@ -62,16 +62,22 @@ func TestImportedMalware(t *testing.T) {
 		name, report string
 		want         map[string]bool // ids, and whether each is malware
 	}{
-		{"Grype's id", strings.Replace(grype, `"matches": []`, `"matches": [{"vulnerability": {"id": "MAL-2026-1001", "severity": "Critical"}, "artifact": {"name": "evil-loader", "version": "1", "type": "npm"}}]`, 1),
+		{"Grype's id", strings.Replace(grype, `"matches": []`, `"matches": [{"vulnerability": {"id": "MAL-2026-1001", `+
+			`"severity": "Critical"}, "artifact": {"name": "evil-loader", "version": "1", "type": "npm"}}]`, 1),
 			map[string]bool{"MAL-2026-1001": true}},
-		{"one of Grype's related ids", strings.Replace(grype, `"matches": []`, `"matches": [{"vulnerability": {"id": "GHSA-x-y-z", "severity": "Critical"}, "relatedVulnerabilities": [{"id": "CVE-2026-1001"}, {"id": "MAL-2026-1001"}], "artifact": {"name": "evil-loader", "version": "1", "type": "npm"}}]`, 1),
+		{"one of Grype's related ids", strings.Replace(grype, `"matches": []`, `"matches": [{"vulnerability": `+
+			`{"id": "GHSA-x-y-z", "severity": "Critical"}, "relatedVulnerabilities": [{"id": "CVE-2026-1001"}, `+
+			`{"id": "MAL-2026-1001"}], "artifact": {"name": "evil-loader", "version": "1", "type": "npm"}}]`, 1),
 			map[string]bool{"CVE-2026-1001": false, "MAL-2026-1001": true}},
 		{"osv-scanner's alias", strings.Replace(osv, `"package": {
       "name": "a",
-      "os_package_name": "",`, `"vulnerabilities": [{"id": "GHSA-x-y-z", "aliases": ["CVE-2026-1001", "MAL-2026-1001"]}], "package": {"name": "a", "os_package_name": "",`, 1),
+      "os_package_name": "",`, `"vulnerabilities": [{"id": "GHSA-x-y-z", "aliases": ["CVE-2026-1001", `+
+			`"MAL-2026-1001"]}], "package": {"name": "a", "os_package_name": "",`, 1),
 			map[string]bool{"CVE-2026-1001": false, "MAL-2026-1001": true}},
-		{"Trivy's id", `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", "ArtifactName": "x@sha256:` + digest + `", "Results": [
-			{"Class": "lang-pkgs", "Type": "node-pkg", "Vulnerabilities": [{"VulnerabilityID": "CVE-2026-1001", "VendorIDs": ["MAL-2026-1001"], "PkgName": "evil-loader", "InstalledVersion": "1"}]}]}`,
+		{"Trivy's id", `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", ` +
+			`"ArtifactType": "container_image", "ArtifactName": "x@sha256:` + digest + `", "Results": [
+			{"Class": "lang-pkgs", "Type": "node-pkg", "Vulnerabilities": [{"VulnerabilityID": "CVE-2026-1001",
+				"VendorIDs": ["MAL-2026-1001"], "PkgName": "evil-loader", "InstalledVersion": "1"}]}]}`,
 			map[string]bool{"CVE-2026-1001": false, "MAL-2026-1001": true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -101,14 +101,16 @@ func TestOnDemand(t *testing.T) {
 		{"trusted, of the image", five, trusted, attestor.ScanComplete, "", ""},
 		{"trusted by its bare name", five, attestor.ScanNeeds{Projects: []string{"scans"}}, attestor.ScanComplete, "", ""},
 		{"of nobody's trust", five, attestor.ScanNeeds{}, attestor.ScanFailed, attestor.CodeScanNotTrusted, "project scans"},
-		{"another project is trusted", five, attestor.ScanNeeds{Projects: []string{"projects/scans-2", "acme"}}, attestor.ScanFailed, attestor.CodeScanNotTrusted, "project scans"},
+		{"another project is trusted", five, attestor.ScanNeeds{Projects: []string{"projects/scans-2", "acme"}},
+			attestor.ScanFailed, attestor.CodeScanNotTrusted, "project scans"},
 		{"of another digest", occurrences{other}, trusted, attestor.ScanFailed, attestor.CodeScanNotTrusted, string(digest(2))},
 		{"the last is of another digest", append(slices.Clone(five), other), trusted, attestor.ScanFailed, attestor.CodeScanNotTrusted, string(digest(2))},
 		{"the first is of another digest", append(occurrences{other}, five...), trusted, attestor.ScanFailed, attestor.CodeScanNotTrusted, string(digest(2))},
 		{"of a local image", occurrences{local}, trusted, attestor.ScanFailed, attestor.CodeScanNotTrusted, "api:latest"},
 		{"of a digest that ends alike", occurrences{suffix}, trusted, attestor.ScanFailed, attestor.CodeScanNotTrusted, "@x"},
 		{"without findings", nil, trusted, attestor.ScanFailed, attestor.CodeScanNotTrusted, "no findings"},
-		{"with another kind among them", append(slices.Clone(five), complete(img.String())), trusted, attestor.ScanUnavailable, attestor.CodeScanUnavailable, ""},
+		{"with another kind among them", append(slices.Clone(five), complete(img.String())), trusted,
+			attestor.ScanUnavailable, attestor.CodeScanUnavailable, ""},
 	}
 
 	for _, tt := range tests {
@@ -182,7 +184,8 @@ func TestOnDemandFailures(t *testing.T) {
 
 // TestOnDemandNames: what is not the name of a scan is refused before any call.
 func TestOnDemandNames(t *testing.T) {
-	for _, name := range []string{"", "7f2c", "projects/p/scans/7f2c", "projects/p/locations/us/occurrences/7f2c", scanName + "/vulnerabilities", "/" + scanName} {
+	for _, name := range []string{"", "7f2c", "projects/p/scans/7f2c", "projects/p/locations/us/occurrences/7f2c",
+		scanName + "/vulnerabilities", "/" + scanName} {
 		if _, err := vuln.NewOnDemand(vuln.OnDemandConfig{Service: &ondemandscanning.Service{}, Name: name}); attestor.KindOf(err) != attestor.Invalid {
 			t.Errorf("%q: %v", name, err)
 		}

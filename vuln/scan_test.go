@@ -59,7 +59,9 @@ func TestPages(t *testing.T) {
 				if len(got.Findings) != n {
 					t.Errorf("%d findings, want %d", len(got.Findings), n)
 				}
-				if n > 0 && !slices.ContainsFunc(got.Findings, func(v attestor.Vulnerability) bool { return v.ID == "CVE-2026-LAST" && v.Severity == attestor.Critical }) {
+				if n > 0 && !slices.ContainsFunc(got.Findings, func(v attestor.Vulnerability) bool {
+					return v.ID == "CVE-2026-LAST" && v.Severity == attestor.Critical
+				}) {
 					t.Error("the last finding is missing")
 				}
 				if calls := len(f.Calls(list)); n < 1000 && empty == 0 && calls != 1 {
@@ -82,14 +84,17 @@ func TestNames(t *testing.T) {
 		{"us-docker.pkg.dev/acme/prod/api" + d, "acme", "https://us-docker.pkg.dev/acme/prod/api" + d, nil, attestor.ScanComplete},
 		{"us-docker.pkg.dev/acme/prod/api" + d, "acme", "us-docker.pkg.dev/acme/prod/api" + d, nil, attestor.ScanComplete},
 		{"us-docker.pkg.dev/acme/prod/api" + d, "acme", "http://us-docker.pkg.dev/acme/prod/api" + d, nil, attestor.ScanNotFound},
-		{"europe-west1-docker.pkg.dev/acme/prod/a/b" + d, "acme/locations/europe-west1", "https://europe-west1-docker.pkg.dev/acme/prod/a/b" + d, nil, attestor.ScanComplete},
+		{"europe-west1-docker.pkg.dev/acme/prod/a/b" + d, "acme/locations/europe-west1",
+			"https://europe-west1-docker.pkg.dev/acme/prod/a/b" + d, nil, attestor.ScanComplete},
 		{"gcr.io/acme/api" + d, "acme", "https://gcr.io/acme/api" + d, nil, attestor.ScanComplete},
 		{"eu.gcr.io/acme/api" + d, "acme", "https://eu.gcr.io/acme/api" + d, nil, attestor.ScanComplete},
 		{"gcr.io/example.com/acme/api" + d, "example.com:acme", "https://gcr.io/example.com/acme/api" + d, nil, attestor.ScanComplete},
-		{"us-docker.pkg.dev/example.com/acme/prod/api" + d, "example.com:acme", "https://us-docker.pkg.dev/example.com/acme/prod/api" + d, nil, attestor.ScanComplete},
+		{"us-docker.pkg.dev/example.com/acme/prod/api" + d, "example.com:acme",
+			"https://us-docker.pkg.dev/example.com/acme/prod/api" + d, nil, attestor.ScanComplete},
 		{"us-docker.pkg.dev/acme/gcr.io/api" + d, "acme", "https://gcr.io/acme/api" + d, nil, attestor.ScanComplete},
 		{"us-docker.pkg.dev/acme/prod/api" + d, "mallory", "https://us-docker.pkg.dev/acme/prod/api" + d, nil, attestor.ScanNotFound},
-		{"us-docker.pkg.dev/acme/prod/api" + d, "central", "https://us-docker.pkg.dev/acme/prod/api" + d, map[string]string{"us-docker.pkg.dev": "central"}, attestor.ScanComplete},
+		{"us-docker.pkg.dev/acme/prod/api" + d, "central", "https://us-docker.pkg.dev/acme/prod/api" + d,
+			map[string]string{"us-docker.pkg.dev": "central"}, attestor.ScanComplete},
 		{"localhost:5000/api" + d, "dev", "https://localhost:5000/api" + d, map[string]string{"localhost:5000": "dev"}, attestor.ScanComplete},
 		{"localhost:5001/api" + d, "dev", "https://localhost:5001/api" + d, map[string]string{"localhost:5000": "dev"}, attestor.ScanUnavailable},
 		{"ghcr.io/acme/api" + d, "acme", "https://ghcr.io/acme/api" + d, nil, attestor.ScanUnavailable},
@@ -153,9 +158,11 @@ func TestFailures(t *testing.T) {
 		{"deadline", emulator.Fault{Code: codes.DeadlineExceeded}, attestor.CodeScanUnavailable, 4, []string{"DEADLINE_EXCEEDED"}},
 		{"quota", emulator.Fault{Code: codes.ResourceExhausted}, attestor.CodeScanUnavailable, 4, []string{"quota", "RESOURCE_EXHAUSTED"}},
 		{"no such project", emulator.Fault{Code: codes.NotFound}, attestor.CodeScanUnavailable, 1, []string{"no project acme", "scanProjects"}},
-		{"a defect", emulator.Fault{Code: codes.InvalidArgument}, attestor.CodeScanUnavailable, 2, []string{"INVALID_ARGUMENT"}}, // once by each form of the filter
+		// once by each form of the filter
+		{"a defect", emulator.Fault{Code: codes.InvalidArgument}, attestor.CodeScanUnavailable, 2, []string{"INVALID_ARGUMENT"}},
 		{"anything else", emulator.Fault{Code: codes.DataLoss}, attestor.CodeScanUnavailable, 1, []string{"DataLoss"}},
-		{"locations out of reach", emulator.Fault{Mutate: unreachable}, attestor.CodeScanUnavailable, 1, []string{"incomplete", "projects/acme/locations/us-east1"}},
+		{"locations out of reach", emulator.Fault{Mutate: unreachable}, attestor.CodeScanUnavailable, 1,
+			[]string{"incomplete", "projects/acme/locations/us-east1"}},
 		{"a list without end", emulator.Fault{Mutate: endless()}, attestor.CodeScanUnavailable, 2, []string{"does not end"}},
 	}
 	for _, tt := range tests {

@@ -182,7 +182,8 @@ func TestKinds(t *testing.T) {
 		kinds = append(kinds, grafeaspb.NoteKind(k))
 	}
 	for _, kind := range kinds {
-		scan, err := vuln.ScanOf(attestor.ScanRequest{Image: img}, nil, occurrences{complete(uri(img)), occurrenceOf(img, kind), occurrenceOf(img.Sibling(digest(2)), kind)})
+		scan, err := vuln.ScanOf(attestor.ScanRequest{Image: img}, nil,
+			occurrences{complete(uri(img)), occurrenceOf(img, kind), occurrenceOf(img.Sibling(digest(2)), kind)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,7 +39,8 @@ func TestSystem(t *testing.T) {
 		{"by one that is over", append(of(debian12, debian10, debian12), complete(uri(img))), "debian 10"},
 		{"by the discovery before findings", append(of(debian10), complete(uri(img), as(debian12))), "debian 12"},
 		{"of software only", append(of("cpe:/a:openssl:openssl:3"), complete(uri(img))), ""},
-		{"another image's", append(occurrences{finding(uri(img.Sibling(digest(2))), "CVE-1", grafeaspb.Severity_LOW, corpus.OfSystem(debian10))}, complete(uri(img))), ""},
+		{"another image's", append(occurrences{finding(uri(img.Sibling(digest(2))), "CVE-1", grafeaspb.Severity_LOW,
+			corpus.OfSystem(debian10))}, complete(uri(img))), ""},
 		{"before the scan has finished", append(of(debian10), discovery(uri(img), grafeaspb.DiscoveryOccurrence_SCANNING)), "debian 10"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

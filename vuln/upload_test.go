@@ -63,7 +63,8 @@ func TestUpload(t *testing.T) {
 		s := f.scanner(t, nil)
 		scan := s.Scan(t.Context(), trusting)
 		if scan.State != attestor.ScanComplete || len(scan.Findings) != step.findings || scan.Note != houseNote {
-			t.Errorf("step %d: state %q with %d findings under %s, want complete with %d (%+v)", i, scan.State, len(scan.Findings), scan.Note, step.findings, scan.Problem)
+			t.Errorf("step %d: state %q with %d findings under %s, want complete with %d (%+v)", i, scan.State,
+				len(scan.Findings), scan.Note, step.findings, scan.Problem)
 		}
 		if scan := s.Scan(t.Context(), attestor.ScanRequest{Image: img}); scan.State != attestor.ScanNotFound {
 			t.Errorf("step %d: who does not trust the note sees %q", i, scan.State)
@@ -170,7 +171,8 @@ func TestUploadMany(t *testing.T) {
 	}
 
 	report := `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", "ArtifactName": "x/y@` + string(digest(1)) + `",
-		"Metadata": {"OS": {"Family": "debian", "Name": "12.5"}}, "Results": [{"Class": "os-pkgs", "Type": "debian", "Vulnerabilities": [` + b.String()[1:] + `]}]}`
+		"Metadata": {"OS": {"Family": "debian", "Name": "12.5"}}, "Results": [{"Class": "os-pkgs", "Type": "debian", "Vulnerabilities": [` +
+		b.String()[1:] + `]}]}`
 
 	in, err := vuln.Import(strings.NewReader(report), vuln.Target{Image: img, Note: houseNote})
 	if err != nil {

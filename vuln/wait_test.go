@@ -35,7 +35,8 @@ func (f *fixture) becomes(t *testing.T, d *grafeaspb.Occurrence, status grafeasp
 // TestWait: a scan that finishes in time is waited for, no longer than asked,
 // than the context allows, and than it takes.
 func TestWait(t *testing.T) {
-	const pending, failed, success = grafeaspb.DiscoveryOccurrence_PENDING, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS
+	const pending, failed, success = grafeaspb.DiscoveryOccurrence_PENDING,
+		grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS
 	tests := []struct {
 		name     string
 		wait     time.Duration
@@ -136,7 +137,8 @@ func TestSharedPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const waiters = 50
 		f, img := newFixture(t), api(t)
-		f.becomes(t, f.put(t, "acme", discovery(uri(img), grafeaspb.DiscoveryOccurrence_SCANNING))[0], grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS, 30*time.Second)
+		f.becomes(t, f.put(t, "acme", discovery(uri(img), grafeaspb.DiscoveryOccurrence_SCANNING))[0],
+			grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS, 30*time.Second)
 		s := f.scanner(t, nil)
 		f.ResetCalls()
 		got := make([]attestor.Scan, waiters)

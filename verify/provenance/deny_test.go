@@ -75,7 +75,9 @@ func TestForgedOccurrences(t *testing.T) {
 		{name: "one bad signature first", change: func(o *grafeaspb.Occurrence) {
 			o.Envelope.Signatures = append([]*grafeaspb.EnvelopeSignature{{Keyid: o.Envelope.Signatures[0].Keyid, Sig: []byte("x")}}, o.Envelope.Signatures...)
 		}, passes: true},
-		{name: "under one's own note", change: func(o *grafeaspb.Occurrence) { o.NoteName = "projects/mallory/notes/intoto_slsa_v1_1" }, want: "not by Cloud Build"},
+		{name: "under one's own note", change: func(o *grafeaspb.Occurrence) {
+			o.NoteName = "projects/mallory/notes/intoto_slsa_v1_1"
+		}, want: "not by Cloud Build"},
 		{name: "under no note", change: func(o *grafeaspb.Occurrence) { o.NoteName = "" }, want: "not by Cloud Build"},
 		{name: "of another image", change: func(o *grafeaspb.Occurrence) {
 			o.ResourceUri = strings.Replace(o.ResourceUri, "prod-prov-image", "other", 1)
@@ -166,7 +168,8 @@ func TestPages(t *testing.T) {
 	if len(got) != 2 || len(problems) > 0 || len(srv.asks) != 14 {
 		t.Errorf("got %v, %v after %d pages", got, problems, len(srv.asks))
 	}
-	if f := srv.asks[0].GetFilter(); srv.asks[0].GetParent() != "projects/argo-local-khalk" || !strings.Contains(f, `kind = "BUILD"`) || !strings.Contains(f, img.String()) {
+	if f := srv.asks[0].GetFilter(); srv.asks[0].GetParent() != "projects/argo-local-khalk" ||
+		!strings.Contains(f, `kind = "BUILD"`) || !strings.Contains(f, img.String()) {
 		t.Errorf("asked %s for %s", srv.asks[0].GetParent(), f)
 	}
 }
@@ -184,10 +187,17 @@ func TestUnavailable(t *testing.T) {
 		want  string
 		kept  int
 	}{
-		{name: "denied", srv: &server{fail: func(context.Context, int) error { return status.Error(codes.PermissionDenied, "no") }}, image: img, want: "permission denied"},
-		{name: "internal", srv: &server{fail: func(context.Context, int) error { return status.Error(codes.Internal, "no") }}, image: img, want: "could not be read"},
-		{name: "unavailable for ever", srv: &server{fail: func(context.Context, int) error { return status.Error(codes.Unavailable, "no") }}, c: provenance.Config{Limit: limit.Call(300 * time.Millisecond)}, image: img, want: "in the time allowed"},
-		{name: "hangs", srv: &server{fail: func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }}, c: provenance.Config{Limit: limit.Call(100 * time.Millisecond)}, image: img, want: "in the time allowed"},
+		{name: "denied", srv: &server{fail: func(context.Context, int) error {
+			return status.Error(codes.PermissionDenied, "no")
+		}}, image: img, want: "permission denied"},
+		{name: "internal", srv: &server{fail: func(context.Context, int) error {
+			return status.Error(codes.Internal, "no")
+		}}, image: img, want: "could not be read"},
+		{name: "unavailable for ever",
+			srv: &server{fail: func(context.Context, int) error { return status.Error(codes.Unavailable, "no") }},
+			c:   provenance.Config{Limit: limit.Call(300 * time.Millisecond)}, image: img, want: "in the time allowed"},
+		{name: "hangs", srv: &server{fail: func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }},
+			c: provenance.Config{Limit: limit.Call(100 * time.Millisecond)}, image: img, want: "in the time allowed"},
 		{name: "second page fails", srv: &server{list: list, page: 1, fail: func(_ context.Context, page int) error {
 			if page > 0 {
 				return status.Error(codes.Internal, "no")
@@ -195,10 +205,14 @@ func TestUnavailable(t *testing.T) {
 			return nil
 		}}, image: img, want: "could not be read", kept: 1},
 		{name: "endless", srv: &server{list: many(list[0], 100), more: true}, image: img, want: "more than 1000 occurrences", kept: 1},
-		{name: "endless and empty", srv: &server{more: true}, c: provenance.Config{Limit: limit.Call(100 * time.Millisecond)}, image: img, want: "in the time allowed"},
+		{name: "endless and empty", srv: &server{more: true}, c: provenance.Config{
+			Limit: limit.Call(100 * time.Millisecond)}, image: img, want: "in the time allowed"},
 		{name: "project unknown", srv: &server{}, image: elsewhere(t), want: "scanProjects"},
-		{name: "attached not configured", srv: &server{list: list}, image: img, needs: attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}}, want: "attached", kept: 2},
-		{name: "attached fails", srv: &server{list: list}, c: provenance.Config{Attached: attached{err: down}}, image: img, needs: attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}}, want: "attached", kept: 2},
+		{name: "attached not configured", srv: &server{list: list}, image: img,
+			needs: attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}}, want: "attached", kept: 2},
+		{name: "attached fails", srv: &server{list: list}, c: provenance.Config{Attached: attached{err: down}},
+			image: img, needs: attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}},
+			want: "attached", kept: 2},
 		{name: "no image", srv: &server{}, want: "no image"},
 	}
 
@@ -220,7 +234,8 @@ func TestUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if got, problems := s.Provenance(t.Context(), []attestor.Image{img}, attestor.ProvenanceNeeds{}); len(got) > 0 || len(problems) != 1 || problems[0].Status != attestor.StatusError {
+	if got, problems := s.Provenance(t.Context(), []attestor.Image{img}, attestor.ProvenanceNeeds{}); len(got) > 0 ||
+		len(problems) != 1 || problems[0].Status != attestor.StatusError {
 		t.Errorf("without a client: %v, %v", got, problems)
 	}
 }
@@ -310,7 +325,8 @@ func TestOwnKeys(t *testing.T) {
 	}
 
 	for name, keys := range map[string][]provenance.Key{
-		"unnamed": {{PEM: own.PEM}}, "twice": {own, own}, "junk": {{ID: "k", PEM: []byte("x")}}, "two in one": {{ID: "k", PEM: append(bytes.Clone(own.PEM), own.PEM...)}},
+		"unnamed": {{PEM: own.PEM}}, "twice": {own, own}, "junk": {{ID: "k", PEM: []byte("x")}},
+		"two in one": {{ID: "k", PEM: append(bytes.Clone(own.PEM), own.PEM...)}},
 	} {
 		if _, err := provenance.New(provenance.Config{Keys: keys}); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -68,8 +68,9 @@ func TestRealSamples(t *testing.T) {
 			{
 				Source: "cloud-build", Builder: hosted, SLSALevel: 3, PredicateType: "https://slsa.dev/provenance/v1",
 				SourceURI: "https://github.com/khalkie/gcb-prod-prov", Ref: "refs/heads/main", Commit: "2ce3f90facdb51aeb950d5bc641e981be61fdf48",
-				KeyID:     ring + "global" + ringKey + "google-hosted-worker/cryptoKeyVersions/1",
-				Materials: map[string]attestor.Digest{"gcr.io/cloud-builders/docker": "sha256:d048af25a6f8945fa77e3aa679e49a8f8a8011f0050aab0364034e58f445a434"},
+				KeyID: ring + "global" + ringKey + "google-hosted-worker/cryptoKeyVersions/1",
+				Materials: map[string]attestor.Digest{
+					"gcr.io/cloud-builders/docker": "sha256:d048af25a6f8945fa77e3aa679e49a8f8a8011f0050aab0364034e58f445a434"},
 			},
 			{
 				Source: "cloud-build", Builder: hosted + "@v0.3", SLSALevel: 3, PredicateType: "https://slsa.dev/provenance/v0.1",

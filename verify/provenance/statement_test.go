@@ -33,7 +33,8 @@ func TestAttached(t *testing.T) {
 		base      = "9d0236c3c08c9b96f5f5bee8617108cfad75df5c287a521ab601e1f31c5ca3b2"
 	)
 
-	generated := `{"builder":{"id":"` + generator + `"},"invocation":{"configSource":{"uri":"git+https://github.com/acme/app@refs/tags/v1","digest":{"sha1":"` + sha + `"},"entryPoint":"release.yml"}}}`
+	generated := `{"builder":{"id":"` + generator + `"},"invocation":{"configSource":{"uri":"git+https://` +
+		`github.com/acme/app@refs/tags/v1","digest":{"sha1":"` + sha + `"},"entryPoint":"release.yml"}}}`
 	tests := []struct {
 		name string
 		st   signed.Statement
@@ -42,37 +43,55 @@ func TestAttached(t *testing.T) {
 		{
 			name: "the builder itself signed",
 			st:   signed.Statement{Payload: about(v02, generated), Subject: generator, Issuer: actions, Signer: "g"},
-			want: attestor.Provenance{Builder: generator, SLSALevel: 3, SourceURI: "https://github.com/acme/app", Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
+			want: attestor.Provenance{Builder: generator, SLSALevel: 3, SourceURI: "https://github.com/acme/app",
+				Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
 		},
 		{
 			name: "somebody else says so",
-			st:   signed.Statement{Payload: about(v02, generated), Subject: "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1", Issuer: actions, Signer: "g"},
-			want: attestor.Provenance{Builder: generator, SLSALevel: 2, SourceURI: "https://github.com/acme/app", Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
+			st: signed.Statement{Payload: about(v02, generated),
+				Subject: "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1",
+				Issuer:  actions, Signer: "g"},
+			want: attestor.Provenance{Builder: generator, SLSALevel: 2, SourceURI: "https://github.com/acme/app",
+				Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
 		},
 		{
 			name: "its namesake at another issuer",
 			st:   signed.Statement{Payload: about(v02, generated), Subject: generator, Issuer: "https://issuer.example.com", Signer: "g"},
-			want: attestor.Provenance{Builder: generator, SLSALevel: 2, SourceURI: "https://github.com/acme/app", Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
+			want: attestor.Provenance{Builder: generator, SLSALevel: 2, SourceURI: "https://github.com/acme/app",
+				Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
 		},
 		{
 			name: "GitHub's own, v1",
-			st: signed.Statement{Payload: about(v1, `{"buildDefinition":{"externalParameters":{"workflow":{"ref":"refs/heads/main","repository":"https://github.com/acme/app","path":".github/workflows/b.yml"}},
-				"resolvedDependencies":[{"uri":"git+https://github.com/acme/app@refs/heads/main","digest":{"gitCommit":"`+sha+`"}}]},"runDetails":{"builder":{"id":"https://github.com/actions/runner/github-hosted"}}}`), Signer: "g"},
-			want: attestor.Provenance{Builder: "https://github.com/actions/runner/github-hosted", SLSALevel: 2, SourceURI: "https://github.com/acme/app", Ref: "refs/heads/main", Commit: sha, PredicateType: v1, KeyID: "g"},
+			st: signed.Statement{Payload: about(v1,
+				`{"buildDefinition":{"externalParameters":{"workflow":{"ref":"refs/heads/main",
+					"repository":"https://github.com/acme/app","path":".github/workflows/b.yml"}},
+				"resolvedDependencies":[{"uri":"git+https://github.com/acme/app@refs/heads/main","digest":{"gitCommit":"`+
+					sha+`"}}]},"runDetails":{"builder":{"id":"https://github.com/actions/runner/github-hosted"}}}`), Signer: "g"},
+			want: attestor.Provenance{Builder: "https://github.com/actions/runner/github-hosted", SLSALevel: 2,
+				SourceURI: "https://github.com/acme/app", Ref: "refs/heads/main", Commit: sha,
+				PredicateType: v1, KeyID: "g"},
 		},
 		{
 			name: "BuildKit, signed by a key",
-			st: signed.Statement{Payload: about(v1, `{"buildDefinition":{"externalParameters":{"configSource":{"uri":"https://github.com/acme/app.git#refs/heads/main:dir","digest":{"sha1":"`+sha+`"},"path":"Dockerfile"}},
-				"resolvedDependencies":[{"uri":"pkg:docker/127.0.0.1%3A5000/base/debian@12?platform=linux%2Famd64","digest":{"sha256":"`+base+`"}}]},"runDetails":{"builder":{"id":""}}}`), Signer: "key k"},
-			want: attestor.Provenance{SLSALevel: 1, SourceURI: "https://github.com/acme/app.git", Ref: "refs/heads/main", Commit: sha, PredicateType: v1, KeyID: "key k",
+			st: signed.Statement{
+				Payload: about(v1, `{"buildDefinition":{"externalParameters":{"configSource":{"uri":"https://`+
+					`github.com/acme/app.git#refs/heads/main:dir","digest":{"sha1":"`+sha+`"},"path":"Dockerfile"}},
+				"resolvedDependencies":[{"uri":"pkg:docker/127.0.0.1%3A5000/base/debian@12?platform=linux%2Famd64","digest":{"sha256":"`+
+					base+`"}}]},"runDetails":{"builder":{"id":""}}}`), Signer: "key k"},
+			want: attestor.Provenance{SLSALevel: 1, SourceURI: "https://github.com/acme/app.git",
+				Ref: "refs/heads/main", Commit: sha, PredicateType: v1, KeyID: "key k",
 				Materials: map[string]attestor.Digest{"127.0.0.1:5000/base/debian": "sha256:" + base}},
 		},
 		{
 			name: "GitLab's, whose source is a text",
-			st: signed.Statement{Payload: about(v1, `{"buildDefinition":{"buildType":"https://docs.gitlab.com/ci/pipeline_security/slsa/provenance_v1","externalParameters":{"source":"https://gitlab.com/acme/app","entryPoint":"build","variables":{"CI":"true"}},
-				"resolvedDependencies":[{"uri":"https://gitlab.com/acme/app","digest":{"gitCommit":"`+sha+`"}}]},"runDetails":{"builder":{"id":"https://gitlab.com/acme/app/-/runners/12"}}}`),
+			st: signed.Statement{Payload: about(v1,
+				`{"buildDefinition":{"buildType":"https://docs.gitlab.com/ci/pipeline_security/slsa/provenance_v1",
+					"externalParameters":{"source":"https://gitlab.com/acme/app","entryPoint":"build","variables":{"CI":"true"}},
+				"resolvedDependencies":[{"uri":"https://gitlab.com/acme/app","digest":{"gitCommit":"`+sha+
+					`"}}]},"runDetails":{"builder":{"id":"https://gitlab.com/acme/app/-/runners/12"}}}`),
 				Issuer: "https://gitlab.com", Subject: "https://gitlab.com/acme/app//.gitlab-ci.yml@refs/heads/main", Signer: "g"},
-			want: attestor.Provenance{Builder: "https://gitlab.com/acme/app/-/runners/12", SLSALevel: 2, SourceURI: "https://gitlab.com/acme/app", Commit: sha, PredicateType: v1, KeyID: "g"},
+			want: attestor.Provenance{Builder: "https://gitlab.com/acme/app/-/runners/12", SLSALevel: 2,
+				SourceURI: "https://gitlab.com/acme/app", Commit: sha, PredicateType: v1, KeyID: "g"},
 		},
 		{
 			name: "no source",
@@ -164,19 +183,30 @@ func TestMaterials(t *testing.T) {
 		name, list string
 		want       map[string]attestor.Digest
 	}{
-		{"package URL", `{"uri":"pkg:docker/gcr.io/distroless/static-debian12@nonroot?platform=linux%2Famd64","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"gcr.io/distroless/static-debian12": attestor.Digest("sha256:" + d("a"))}},
-		{"Docker Hub", `{"uri":"pkg:docker/alpine@3.20","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"index.docker.io/library/alpine": attestor.Digest("sha256:" + d("a"))}},
-		{"reference", `{"uri":"gcr.io/cloud-builders/docker@sha256:` + d("a") + `","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"gcr.io/cloud-builders/docker": attestor.Digest("sha256:" + d("a"))}},
-		{"docker-image", `{"uri":"docker-image://docker.io/library/golang:1.26@sha256:` + d("a") + `","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"index.docker.io/library/golang": attestor.Digest("sha256:" + d("a"))}},
-		{"oci", `{"uri":"oci://ghcr.io/a/b:c","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"ghcr.io/a/b": attestor.Digest("sha256:" + d("a"))}},
+		{"package URL", `{"uri":"pkg:docker/gcr.io/distroless/static-debian12@nonroot?platform=linux%2Famd64",` +
+			`"digest":{"sha256":"` + d("a") + `"}}`,
+			map[string]attestor.Digest{"gcr.io/distroless/static-debian12": attestor.Digest("sha256:" + d("a"))}},
+		{"Docker Hub", `{"uri":"pkg:docker/alpine@3.20","digest":{"sha256":"` + d("a") + `"}}`,
+			map[string]attestor.Digest{"index.docker.io/library/alpine": attestor.Digest("sha256:" + d("a"))}},
+		{"reference", `{"uri":"gcr.io/cloud-builders/docker@sha256:` + d("a") + `","digest":{"sha256":"` + d("a") +
+			`"}}`, map[string]attestor.Digest{"gcr.io/cloud-builders/docker": attestor.Digest("sha256:" + d("a"))}},
+		{"docker-image", `{"uri":"docker-image://docker.io/library/golang:1.26@sha256:` + d("a") +
+			`","digest":{"sha256":"` + d("a") + `"}}`,
+			map[string]attestor.Digest{"index.docker.io/library/golang": attestor.Digest("sha256:" + d("a"))}},
+		{"oci", `{"uri":"oci://ghcr.io/a/b:c","digest":{"sha256":"` + d("a") + `"}}`,
+			map[string]attestor.Digest{"ghcr.io/a/b": attestor.Digest("sha256:" + d("a"))}},
 		{"source", `{"uri":"git+https://github.com/a/b","digest":{"sha256":"` + d("a") + `"}}`, nil},
 		{"object", `{"uri":"gs://bucket/x#1","digest":{"sha256":"` + d("a") + `"}}`, nil},
 		{"package of another kind", `{"uri":"pkg:npm/alpine@3","digest":{"sha256":"` + d("a") + `"}}`, nil},
 		{"bare name", `{"uri":"alpine","digest":{"sha256":"` + d("a") + `"}}`, nil},
 		{"no digest", `{"uri":"pkg:docker/alpine@3.20"}`, nil},
 		{"digest in capitals", `{"uri":"pkg:docker/alpine@3.20","digest":{"sha256":"` + d("A") + `"}}`, nil},
-		{"the same twice", `{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}},{"uri":"pkg:docker/alpine@2","digest":{"sha256":"` + d("a") + `"}}`, map[string]attestor.Digest{"index.docker.io/library/alpine": attestor.Digest("sha256:" + d("a"))}},
-		{"two digests of one", `{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}},{"uri":"pkg:docker/alpine@2","digest":{"sha256":"` + d("b") + `"}},{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}}`, nil},
+		{"the same twice", `{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") +
+			`"}},{"uri":"pkg:docker/alpine@2","digest":{"sha256":"` + d("a") + `"}}`,
+			map[string]attestor.Digest{"index.docker.io/library/alpine": attestor.Digest("sha256:" + d("a"))}},
+		{"two digests of one", `{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") +
+			`"}},{"uri":"pkg:docker/alpine@2","digest":{"sha256":"` + d("b") +
+			`"}},{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") + `"}}`, nil},
 	}
 
 	for _, tt := range tests {

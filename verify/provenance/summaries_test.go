@@ -36,12 +36,13 @@ func TestSummariesOfAnEarlierStage(t *testing.T) {
 		found    int
 		problem  bool
 	}{
-		"one":              {attestor.ProvenanceNeeds{Summary: rule}, attached{list: []signed.Statement{summaryOf(img)}}, 1, false},
-		"not asked for":    {attestor.ProvenanceNeeds{}, attached{list: []signed.Statement{summaryOf(img)}}, 0, false},
-		"none":             {attestor.ProvenanceNeeds{Summary: rule}, attached{}, 0, false},
-		"the registry":     {attestor.ProvenanceNeeds{Summary: rule}, attached{err: errors.New("down")}, 0, true},
-		"of another image": {attestor.ProvenanceNeeds{Summary: rule}, attached{list: []signed.Statement{summaryOf(img, img.Digest().Hex(), strings.Repeat("0", 64))}}, 0, true},
-		"no result":        {attestor.ProvenanceNeeds{Summary: rule}, attached{list: []signed.Statement{summaryOf(img, "PASSED", "MAYBE")}}, 0, true},
+		"one":           {attestor.ProvenanceNeeds{Summary: rule}, attached{list: []signed.Statement{summaryOf(img)}}, 1, false},
+		"not asked for": {attestor.ProvenanceNeeds{}, attached{list: []signed.Statement{summaryOf(img)}}, 0, false},
+		"none":          {attestor.ProvenanceNeeds{Summary: rule}, attached{}, 0, false},
+		"the registry":  {attestor.ProvenanceNeeds{Summary: rule}, attached{err: errors.New("down")}, 0, true},
+		"of another image": {attestor.ProvenanceNeeds{Summary: rule}, attached{
+			list: []signed.Statement{summaryOf(img, img.Digest().Hex(), strings.Repeat("0", 64))}}, 0, true},
+		"no result": {attestor.ProvenanceNeeds{Summary: rule}, attached{list: []signed.Statement{summaryOf(img, "PASSED", "MAYBE")}}, 0, true},
 		"two results": {attestor.ProvenanceNeeds{Summary: rule}, attached{list: []signed.Statement{
 			summaryOf(img, `"unknown":1`, `"verificationResult":"FAILED"`),
 		}}, 0, true},

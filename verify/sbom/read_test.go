@@ -171,17 +171,29 @@ func TestDocuments(t *testing.T) {
 		fault sbom.Fault
 		names []string
 	}{
-		"SPDX":                        {spdx(`"packages":[{"name":"a","versionInfo":"1"}]`), ok, []string{"a@1"}},
-		"a package URL wins":          {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:deb/debian/a@1?arch=amd64"}]}]`), ok, []string{"pkg:deb/debian/a@1"}},
-		"two package URLs":            {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:npm/b@2"},{"referenceType":"purl","referenceLocator":"pkg:npm/%40a/a@1"}]}]`), ok, []string{"pkg:npm/@a/a@1", "pkg:npm/b@2"}},
-		"a package URL that is none":  {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":"purl","referenceLocator":"deb:a"}]}]`), ok, []string{"x"}},
-		"what is described is left":   {spdx(`"packages":[{"SPDXID":"SPDXRef-i","name":"image"},{"SPDXID":"SPDXRef-a","name":"a"}],"relationships":[{"spdxElementId":"SPDXRef-DOCUMENT","relationshipType":"DESCRIBES","relatedSpdxElement":"SPDXRef-i"}]`), ok, []string{"a"}},
-		"described before":            {spdx(`"documentDescribes":["SPDXRef-i"],"packages":[{"SPDXID":"SPDXRef-i","name":"image"},{"SPDXID":"SPDXRef-a","name":"a"}]`), ok, []string{"a"}},
-		"everything is described":     {spdx(`"documentDescribes":["SPDXRef-i","SPDXRef-a"],"packages":[{"SPDXID":"SPDXRef-i","name":"i"},{"SPDXID":"SPDXRef-a","name":"a"}]`), ok, []string{"i", "a"}},
-		"CycloneDX":                   {cyclone(`"components":[{"type":"library","group":"g","name":"a","version":"1"}]`), ok, []string{"g/a@1"}},
-		"nested components":           {cyclone(`"components":[{"type":"application","name":"a","components":[{"type":"library","name":"b"}]}]`), ok, []string{"b", "a"}},
-		"components of the subject":   {cyclone(`"metadata":{"component":{"type":"container","name":"image","components":[{"type":"library","name":"b"}]}}`), ok, []string{"b"}},
-		"files and systems are none":  {cyclone(`"components":[{"type":"file","name":"/a"},{"type":"operating-system","name":"debian"},{"type":"library","name":"b"}]`), ok, []string{"b"}},
+		"SPDX": {spdx(`"packages":[{"name":"a","versionInfo":"1"}]`), ok, []string{"a@1"}},
+		"a package URL wins": {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":"purl",` +
+			`"referenceLocator":"pkg:deb/debian/a@1?arch=amd64"}]}]`), ok, []string{"pkg:deb/debian/a@1"}},
+		"two package URLs": {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":"purl",` +
+			`"referenceLocator":"pkg:npm/b@2"},{"referenceType":"purl","referenceLocator":"pkg:npm/%40a/a@1"}]}]`),
+			ok, []string{"pkg:npm/@a/a@1", "pkg:npm/b@2"}},
+		"a package URL that is none": {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":"purl",` +
+			`"referenceLocator":"deb:a"}]}]`), ok, []string{"x"}},
+		"what is described is left": {spdx(`"packages":[{"SPDXID":"SPDXRef-i","name":"image"},` +
+			`{"SPDXID":"SPDXRef-a","name":"a"}],"relationships":[{"spdxElementId":"SPDXRef-DOCUMENT",` +
+			`"relationshipType":"DESCRIBES","relatedSpdxElement":"SPDXRef-i"}]`), ok, []string{"a"}},
+		"described before": {spdx(`"documentDescribes":["SPDXRef-i"],"packages":[{"SPDXID":"SPDXRef-i",` +
+			`"name":"image"},{"SPDXID":"SPDXRef-a","name":"a"}]`), ok, []string{"a"}},
+		"everything is described": {spdx(`"documentDescribes":["SPDXRef-i","SPDXRef-a"],` +
+			`"packages":[{"SPDXID":"SPDXRef-i","name":"i"},{"SPDXID":"SPDXRef-a","name":"a"}]`),
+			ok, []string{"i", "a"}},
+		"CycloneDX": {cyclone(`"components":[{"type":"library","group":"g","name":"a","version":"1"}]`), ok, []string{"g/a@1"}},
+		"nested components": {cyclone(`"components":[{"type":"application","name":"a",` +
+			`"components":[{"type":"library","name":"b"}]}]`), ok, []string{"b", "a"}},
+		"components of the subject": {cyclone(`"metadata":{"component":{"type":"container","name":"image",` +
+			`"components":[{"type":"library","name":"b"}]}}`), ok, []string{"b"}},
+		"files and systems are none": {cyclone(`"components":[{"type":"file","name":"/a"},` +
+			`{"type":"operating-system","name":"debian"},{"type":"library","name":"b"}]`), ok, []string{"b"}},
 		"a file that is a package":    {cyclone(`"components":[{"type":"file","name":"/a","purl":"pkg:maven/g/a@1"}]`), ok, []string{"pkg:maven/g/a@1"}},
 		"null lists":                  {cyclone(`"components":null`), ok, nil},
 		"no members":                  {`{}`, sbom.Unsupported, nil},
@@ -229,7 +241,8 @@ func TestDocuments(t *testing.T) {
 func TestStatements(t *testing.T) {
 	const ok = sbom.Fault(-1)
 	statement := func(change ...string) string {
-		return strings.NewReplacer(change...).Replace(`{"_type":"https://in-toto.io/Statement/v1","predicate":{"spdxVersion":"SPDX-2.3","packages":[{"name":"a"}]},` +
+		return strings.NewReplacer(change...).Replace(`{"_type":"https://in-toto.io/Statement/v1",` +
+			`"predicate":{"spdxVersion":"SPDX-2.3","packages":[{"name":"a"}]},` +
 			`"predicateType":"https://spdx.dev/Document","subject":[{"name":"x","digest":{"sha256":"` + subject.Hex() + `"}}]}`)
 	}
 	other := strings.Repeat("b", 64)

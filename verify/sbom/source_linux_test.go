@@ -151,7 +151,9 @@ func large(d attestor.Digest) []byte {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, `{"name":"p%d","versionInfo":"1.%d","licenseDeclared":"MIT","description":%q,"externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:deb/debian/p%d@1.%d"}]}`, i, i, filler, i, i)
+		fmt.Fprintf(&b, `{"name":"p%d","versionInfo":"1.%d","licenseDeclared":"MIT","description":%q,`+
+			`"externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:deb/debian/p%d@1.%d"}]}`,
+			i, i, filler, i, i)
 	}
 	b.WriteString("]}")
 	return corpus.Stated(d, corpus.SPDXPredicate, b.Bytes())

@@ -63,7 +63,9 @@ func TestReadyMadeBases(t *testing.T) {
 			}
 
 			names[e.Name] = true
-			if ref, err := attestor.ParseReference(strings.Replace(e.Repository, "PROJECT", "project", 1) + ":" + e.Tags[0]); err != nil || ref.Repository() != strings.Replace(e.Repository, "PROJECT", "project", 1) {
+			if ref, err := attestor.ParseReference(strings.Replace(e.Repository, "PROJECT", "project",
+				1) + ":" + e.Tags[0]); err != nil ||
+				ref.Repository() != strings.Replace(e.Repository, "PROJECT", "project", 1) {
 				t.Errorf("%s: %s: %v", file, e.Name, err)
 			}
 			if e.SignedBy == nil {

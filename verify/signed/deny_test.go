@@ -2,12 +2,6 @@ package signed_test
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"errors"
 	"io"
 	"net/http"
@@ -47,25 +41,47 @@ func TestRefused(t *testing.T) {
 	}{
 		{"unsigned", func(*host) {}, key.rule(), "it has none"},
 		{"wrong key", func(h *host) { h.attach(h.image, "sig", newKey(t).entry(simple(h.image))) }, key.rule(), "does not verify"},
-		{"wrong key, bundle", func(h *host) { h.refer(h.image, bundleMedia, newKey(t).bundle(statement(h.image, signPredicate))) }, key.rule(), "does not verify"},
+		{"wrong key, bundle", func(h *host) {
+			h.refer(h.image, bundleMedia,
+				newKey(t).bundle(statement(h.image, signPredicate)))
+		}, key.rule(), "does not verify"},
 		{"a key's, identity asked", func(h *host) { h.attach(h.image, "sig", key.entry(simple(h.image))) }, sig.rule(), "made with a key, not by an identity"},
-		{"a key's bundle, identity asked", func(h *host) { h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate))) }, sig.rule(), "made with a key, not by an identity"},
-		{"an identity's bundle, key asked", func(h *host) { h.refer(h.image, bundleMedia, sig.bundle(statement(h.image, signPredicate), true)) }, key.rule(), "not with a key: " + subject},
-		{"wrong subject", func(h *host) { h.attach(h.image, "sig", sig.entryBy(simple(h.image), "mallory@example.com", issuer)) }, sig.rule(), "by mallory@example.com (" + issuer},
-		{"wrong issuer", func(h *host) { h.attach(h.image, "sig", sig.entryBy(simple(h.image), subject, "https://evil.example")) }, sig.rule(), "(https://evil.example)"},
+		{"a key's bundle, identity asked", func(h *host) {
+			h.refer(h.image, bundleMedia,
+				key.bundle(statement(h.image, signPredicate)))
+		}, sig.rule(), "made with a key, not by an identity"},
+		{"an identity's bundle, key asked", func(h *host) {
+			h.refer(h.image, bundleMedia,
+				sig.bundle(statement(h.image, signPredicate), true))
+		}, key.rule(), "not with a key: " + subject},
+		{"wrong subject", func(h *host) {
+			h.attach(h.image, "sig", sig.entryBy(simple(h.image), "mallory@example.com",
+				issuer))
+		}, sig.rule(), "by mallory@example.com (" + issuer},
+		{"wrong issuer", func(h *host) {
+			h.attach(h.image, "sig", sig.entryBy(simple(h.image), subject,
+				"https://evil.example"))
+		}, sig.rule(), "(https://evil.example)"},
 		{"wrong subject, bundle", func(h *host) {
 			h.refer(h.image, bundleMedia, sig.bundleBy(statement(h.image, signPredicate), "mallory@example.com", issuer, true))
 		}, sig.rule(), "by mallory@example.com"},
 		{"wrong Sigstore", func(h *host) { h.attach(h.image, "sig", other.entry(simple(h.image))) }, sig.rule(), "is not in the trusted root"},
-		{"wrong Sigstore, bundle", func(h *host) { h.refer(h.image, bundleMedia, other.bundle(statement(h.image, signPredicate), true)) }, sig.rule(), "is not in the trusted root"},
+		{"wrong Sigstore, bundle", func(h *host) {
+			h.refer(h.image, bundleMedia,
+				other.bundle(statement(h.image, signPredicate), true))
+		}, sig.rule(), "is not in the trusted root"},
 		{"no log entry", func(h *host) {
 			h.attach(h.image, "sig", drop(sig.entry(simple(h.image)), "dev.sigstore.cosign/bundle"))
 		}, sig.rule(), "no transparency log entry"},
 		{"no log entry, bundle", func(h *host) {
-			h.refer(h.image, bundleMedia, corpus.Edit(sig.bundle(statement(h.image, signPredicate), true), func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }))
+			h.refer(h.image, bundleMedia, corpus.Edit(sig.bundle(statement(h.image, signPredicate), true),
+				func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }))
 		}, sig.rule(), "no transparency log entry"},
 		{"no log entry, key", func(h *host) { h.attach(h.image, "sig", key.entry(simple(h.image))) }, logged, "no transparency log entry"},
-		{"no log entry, key, bundle", func(h *host) { h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate))) }, logged, "no transparency log entry"},
+		{"no log entry, key, bundle", func(h *host) {
+			h.refer(h.image, bundleMedia,
+				key.bundle(statement(h.image, signPredicate)))
+		}, logged, "no transparency log entry"},
 		{"another signature's log entry", func(h *host) {
 			e := sig.entry(simple(h.image))
 			e.annotations["dev.sigstore.cosign/bundle"] = sig.entry(simple(h.image)).annotations["dev.sigstore.cosign/bundle"]
@@ -73,11 +89,15 @@ func TestRefused(t *testing.T) {
 		}, sig.rule(), "does not verify"},
 		{"another log's entry", func(h *host) {
 			e := sig.entry(simple(h.image))
-			e.annotations["dev.sigstore.cosign/bundle"] = strings.Replace(e.annotations["dev.sigstore.cosign/bundle"], `"integratedTime":`, `"integratedTime":1`, 1)
+			e.annotations["dev.sigstore.cosign/bundle"] = strings.Replace(e.annotations["dev.sigstore.cosign/bundle"],
+				`"integratedTime":`, `"integratedTime":1`, 1)
 			h.attach(h.image, "sig", e)
 		}, sig.rule(), "does not verify"},
 		{"no certificate timestamp", func(h *host) { h.attach(h.image, "sig", sig.entry(simple(h.image))) }, sct, "does not verify"},
-		{"no certificate timestamp, bundle", func(h *host) { h.refer(h.image, bundleMedia, sig.bundle(statement(h.image, signPredicate), true)) }, sct, "does not verify"},
+		{"no certificate timestamp, bundle", func(h *host) {
+			h.refer(h.image, bundleMedia,
+				sig.bundle(statement(h.image, signPredicate), true))
+		}, sct, "does not verify"},
 		{"logged after the certificate expired", func(h *host) { h.attach(h.image, "sig", entryOf(sig.LateEntry(simple(h.image)))) }, sig.rule(), "expired"},
 		{"tampered payload", func(h *host) {
 			e := key.entry(simple(h.image))
@@ -91,7 +111,8 @@ func TestRefused(t *testing.T) {
 		}, key.rule(), "does not verify"},
 		{"payload is no JSON", func(h *host) { h.attach(h.image, "sig", key.entry([]byte("hello"))) }, key.rule(), "payload is malformed"},
 		{"digest in capitals", func(h *host) {
-			h.attach(h.image, "sig", key.entry([]byte(strings.Replace(string(simple(h.image)), h.image.Digest().Hex(), strings.ToUpper(h.image.Digest().Hex()), 1))))
+			h.attach(h.image, "sig", key.entry([]byte(strings.Replace(string(simple(h.image)), h.image.Digest().Hex(),
+				strings.ToUpper(h.image.Digest().Hex()), 1))))
 		}, key.rule(), "another digest"},
 		{"signature is of nothing", func(h *host) {
 			e := key.entry(simple(h.image))
@@ -336,109 +357,6 @@ func TestShared(t *testing.T) {
 
 	close(release)
 	wg.Wait()
-}
-
-// keys answers for KMS.
-type keys struct {
-	pem []byte
-	err error
-	n   int
-}
-
-func (k *keys) PublicKey(ctx context.Context, uri string) ([]byte, error) {
-	k.n++
-	switch {
-	case !strings.HasPrefix(uri, "gcpkms://projects/"):
-		return nil, errors.New("unexpected key")
-	case k.err != nil:
-		return nil, k.err
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	}
-	return k.pem, nil
-}
-
-// TestKMSKey: fetched once per lifetime; also on curves where the key version
-// prescribes another digest; not fetched is not known.
-func TestKMSKey(t *testing.T) {
-	const uri = "gcpkms://projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1"
-	for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384()} {
-		h, key := plain(t), newKeyOn(t, curve)
-		h.attach(h.image, "sig", key.entry(simple(h.image)))
-		k := &keys{err: errors.New("down")}
-		ch := checker(t, signed.Config{Keys: k})
-		got, err := ch.Check(t.Context(), h.image, attestor.SignedBy{Key: uri})
-		unknown(t, got, err, "could not be fetched")
-		k.err, k.pem = nil, publicPEM(t, key.priv.Public())
-
-		for range 3 {
-			if _, err := ch.Check(t.Context(), h.image, attestor.SignedBy{Key: uri}); err != nil {
-				t.Fatal(err)
-			}
-		}
-
-		if k.n != 2 {
-			t.Errorf("asked %d times, want once for the failure and once more", k.n)
-		}
-	}
-}
-
-// TestKeyTypes: each is accepted for what it signed, classic and bundled, and
-// a short one not at all.
-func TestKeyTypes(t *testing.T) {
-	_, ed, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	types := map[string]crypto.Signer{"Ed25519": ed}
-	for name, curve := range map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()} {
-		if types[name], err = ecdsa.GenerateKey(curve, rand.Reader); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	for name, bits := range map[string]int{"RSA 2048": 2048, "RSA 3072": 3072, "RSA 2048, PSS": 2048, "RSA 3072, PSS": 3072} {
-		if types[name], err = rsa.GenerateKey(rand.Reader, bits); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	for name, priv := range types {
-		t.Run(name, func(t *testing.T) {
-			key := keyOf(t, priv)
-			key.PSS = strings.HasSuffix(name, "PSS")
-			h := plain(t)
-			h.attach(h.image, "sig", key.entry(simple(h.image)))
-			if _, err := h.check(h.image, key.rule()); err != nil {
-				t.Errorf("classic: %v", err)
-			}
-
-			other := h.push()
-			h.refer(other, bundleMedia, key.bundle(statement(other, signPredicate)))
-			if _, err := h.check(other, key.rule()); err != nil {
-				t.Errorf("bundle: %v", err)
-			}
-
-			got, err := h.check(h.image, newKey(t).rule())
-			refused(t, got, err, "does not verify")
-		})
-	}
-
-	const short = `-----BEGIN PUBLIC KEY-----
-MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCrbmKivPZhFPmK5Bg3NyyOgC+M
-BRXMBcIJ0YWWwqHZOlHGv8i1IlwrT3x0mQa0L7WfG73U78611qxllRDQjQZwCZuF
-Tw8Zf4Ta9CX2X5MIzff2JpQHgsSQWO1JJMWF1pcivCrkrDzrQHu8ykWbC7txiQTv
-Dt/U3VhRyvxVqSF8DQIDAQAB
------END PUBLIC KEY-----
-`
-
-	h := plain(t)
-	got, err := h.check(h.image, attestor.SignedBy{Key: file(t, []byte(short))})
-	unknown(t, got, err, "not a public key that can be used")
-	if !strings.Contains(err.Error(), "too short") {
-		t.Errorf("refused for another reason: %v", err)
-	}
 }
 
 // TestOtherRegistry: nothing is asked of any other host than the image's.

@@ -22,7 +22,8 @@ func VerifyBundle(ctx context.Context, c *Checker, img attestor.Image, b []byte,
 }
 
 // VerifyClassic verifies one entry of a .sig or .att tag, without a registry.
-func VerifyClassic(ctx context.Context, c *Checker, img attestor.Image, payload []byte, annotations map[string]string, rule attestor.SignedBy, attestation bool) error {
+func VerifyClassic(ctx context.Context, c *Checker, img attestor.Image, payload []byte, annotations map[string]string,
+	rule attestor.SignedBy, attestation bool) error {
 	m, err := c.material(ctx, rule)
 	if err != nil {
 		return err
@@ -73,7 +74,8 @@ func Referrer(ctx context.Context, c *Checker, img attestor.Image, desc v1.Descr
 
 // WhilePanicking has both verifications run into a bug, and returns what they
 // make of it.
-func WhilePanicking(ctx context.Context, c *Checker, img attestor.Image, bundle []byte, classic []byte, annotations map[string]string) (st Statement, ofBundle, ofClassic error) {
+func WhilePanicking(ctx context.Context, c *Checker, img attestor.Image, bundle []byte, classic []byte,
+	annotations map[string]string) (st Statement, ofBundle, ofClassic error) {
 	st, ofBundle = c.verifyBundle(ctx, img, bundle, nil)
 	_, ofClassic = c.verifyClassic(ctx, img, classic, annotations, nil, false)
 	return st, ofBundle, ofClassic

@@ -101,7 +101,8 @@ func FuzzClassic(f *testing.F) {
 		for _, l := range m.Layers {
 			a := l.Annotations
 			if sig, ok := a["dev.cosignproject.cosign/signature"]; ok {
-				f.Add(blobs[l.Digest.String()], sig, a["dev.sigstore.cosign/certificate"], a["dev.sigstore.cosign/bundle"], a["dev.sigstore.cosign/rfc3161timestamp"])
+				f.Add(blobs[l.Digest.String()], sig, a["dev.sigstore.cosign/certificate"],
+					a["dev.sigstore.cosign/bundle"], a["dev.sigstore.cosign/rfc3161timestamp"])
 				seeds++
 			}
 		}
@@ -112,12 +113,16 @@ func FuzzClassic(f *testing.F) {
 	}
 
 	e := newSigstore(f).entry(simple(img))
-	f.Add(e.payload, e.annotations["dev.cosignproject.cosign/signature"], e.annotations["dev.sigstore.cosign/certificate"], e.annotations["dev.sigstore.cosign/bundle"], "{}")
+	f.Add(e.payload, e.annotations["dev.cosignproject.cosign/signature"],
+		e.annotations["dev.sigstore.cosign/certificate"], e.annotations["dev.sigstore.cosign/bundle"], "{}")
 	f.Fuzz(func(t *testing.T, payload []byte, sig, cert, bundle, stamp string) {
-		annotations := map[string]string{"dev.cosignproject.cosign/signature": sig, "dev.sigstore.cosign/certificate": cert, "dev.sigstore.cosign/bundle": bundle, "dev.sigstore.cosign/rfc3161timestamp": stamp}
+		annotations := map[string]string{"dev.cosignproject.cosign/signature": sig,
+			"dev.sigstore.cosign/certificate": cert, "dev.sigstore.cosign/bundle": bundle,
+			"dev.sigstore.cosign/rfc3161timestamp": stamp}
 		for _, rule := range rules {
 			for _, attestation := range []bool{false, true} {
-				if err := signed.VerifyClassic(t.Context(), ch, img, payload, annotations, rule, attestation); err == nil || strings.Contains(err.Error(), "panicked") {
+				if err := signed.VerifyClassic(t.Context(), ch, img, payload, annotations, rule,
+					attestation); err == nil || strings.Contains(err.Error(), "panicked") {
 					t.Errorf("%v of %q", err, payload)
 				}
 			}

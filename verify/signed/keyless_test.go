@@ -36,14 +36,17 @@ func judgeKeyless(t *testing.T, dir string) {
 				rule attestor.SignedBy
 				want string
 			}{
-				"somebody else signed":      {byMallory, rule, "by mallory@bases.example.com"},
-				"somebody else is asked":    {signedBy, attestor.SignedBy{Issuer: issuer, Subject: "mallory@bases.example.com", TrustedRoot: root}, "by " + subject},
-				"another issuer":            {signedBy, attestor.SignedBy{Issuer: "https://accounts.google.com", Subject: subject, TrustedRoot: root}, "(" + issuer + ")"},
+				"somebody else signed": {byMallory, rule, "by mallory@bases.example.com"},
+				"somebody else is asked": {signedBy, attestor.SignedBy{Issuer: issuer,
+					Subject: "mallory@bases.example.com", TrustedRoot: root}, "by " + subject},
+				"another issuer": {signedBy, attestor.SignedBy{Issuer: "https://accounts.google.com",
+					Subject: subject, TrustedRoot: root}, "(" + issuer + ")"},
 				"a part of the subject":     {signedBy, attestor.SignedBy{Issuer: issuer, SubjectRegexp: "release", TrustedRoot: root}, "by " + subject},
 				"an attestation is no sign": {attested, rule, ""},
-				"the public Sigstore":       {signedBy, attestor.SignedBy{Issuer: issuer, Subject: subject, TrustedRoot: publicGood}, "is not in the trusted root"},
-				"by a key":                  {signedBy, newKey(t).rule(), ""},
-				"unsigned":                  {h.image, rule, "it has none"},
+				"the public Sigstore": {signedBy, attestor.SignedBy{Issuer: issuer, Subject: subject,
+					TrustedRoot: publicGood}, "is not in the trusted root"},
+				"by a key": {signedBy, newKey(t).rule(), ""},
+				"unsigned": {h.image, rule, "it has none"},
 			} {
 				t.Run(name, func(t *testing.T) {
 					got, err := h.check(tt.img, tt.rule)

@@ -79,7 +79,8 @@ func TestBaseSignedByKMS(t *testing.T) {
 
 			disable(t, client, own)
 			signer, err := check(img, "gcpkms://"+own)
-			if e, ok := errors.AsType[*attestor.Error](err); !ok || e.Code != attestor.CodeBaseSignatureUnknown || !strings.Contains(e.Fix, "enable the key version") {
+			if e, ok := errors.AsType[*attestor.Error](err); !ok || e.Code != attestor.CodeBaseSignatureUnknown ||
+				!strings.Contains(e.Fix, "enable the key version") {
 				t.Errorf("disabled: got %q, %v; want %s", signer, err, attestor.CodeBaseSignatureUnknown)
 			}
 		})
@@ -107,9 +108,10 @@ func newKMS(t *testing.T) *kms.KeyManagementClient {
 
 func newKMSKey(t *testing.T, client *kms.KeyManagementClient, id string, alg kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) (version string) {
 	t.Helper()
-	key, err := client.CreateCryptoKey(t.Context(), &kmspb.CreateCryptoKeyRequest{Parent: "projects/p/locations/global/keyRings/bases", CryptoKeyId: id, CryptoKey: &kmspb.CryptoKey{
-		Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: alg},
-	}})
+	key, err := client.CreateCryptoKey(t.Context(), &kmspb.CreateCryptoKeyRequest{
+		Parent: "projects/p/locations/global/keyRings/bases", CryptoKeyId: id, CryptoKey: &kmspb.CryptoKey{
+			Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: alg},
+		}})
 
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +122,8 @@ func newKMSKey(t *testing.T, client *kms.KeyManagementClient, id string, alg kms
 func disable(t *testing.T, client *kms.KeyManagementClient, version string) {
 	t.Helper()
 	_, err := client.UpdateCryptoKeyVersion(t.Context(), &kmspb.UpdateCryptoKeyVersionRequest{
-		CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: version, State: kmspb.CryptoKeyVersion_DISABLED}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"state"}},
+		CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: version, State: kmspb.CryptoKeyVersion_DISABLED},
+		UpdateMask:       &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +168,9 @@ func pushRandom(t *testing.T, repo name.Repository) attestor.Image {
 // signByKMS does what cosign sign --key gcpkms://… does.
 func signByKMS(t *testing.T, client *kms.KeyManagementClient, version string, repo name.Repository, img attestor.Image) {
 	t.Helper()
-	payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"},"optional":null}`, img.Digest())
+	payload := fmt.Appendf(nil,
+		`{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":%q},`+
+			`"type":"cosign container image signature"},"optional":null}`, img.Digest())
 	made, err := client.AsymmetricSign(t.Context(), &kmspb.AsymmetricSignRequest{Name: version, Digest: kmsDigest(version, payload)})
 	if err != nil {
 		t.Fatal(err)

@@ -396,7 +396,8 @@ func TestReferrersThatAreBundles(t *testing.T) {
 		"a manifest that is not here": {v1.Descriptor{Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}}, false, ""},
 	} {
 		b, flaw, err := signed.Referrer(t.Context(), ch, h.image, tt.desc)
-		if err != nil || (string(b) == string(blob)) != tt.want || (len(b) != 0) != tt.want || !strings.Contains(flaw, tt.flaw) || (flaw == "") != (tt.flaw == "") {
+		if err != nil || (string(b) == string(blob)) != tt.want || (len(b) != 0) != tt.want ||
+			!strings.Contains(flaw, tt.flaw) || (flaw == "") != (tt.flaw == "") {
 			t.Errorf("%s: %q, flaw %q, %v", name, b, flaw, err)
 		}
 	}

@@ -76,7 +76,8 @@ func TestPublicGoodSignature(t *testing.T) {
 
 	root := publicGood
 	exact := attestor.SignedBy{Issuer: github, Subject: workflow, TrustedRoot: root}
-	pattern := attestor.SignedBy{Issuer: github, SubjectRegexp: `https://github\.com/salrashid123/go-bazel-github-workflow/\.github/workflows/release\.yaml@refs/tags/v[0-9.]+`, TrustedRoot: root}
+	pattern := attestor.SignedBy{Issuer: github, SubjectRegexp: `https://github\.com/salrashid123/` +
+		`go-bazel-github-workflow/\.github/workflows/release\.yaml@refs/tags/v[0-9.]+`, TrustedRoot: root}
 	h, img := genuine(t, signedDigest)
 
 	for _, rule := range []attestor.SignedBy{exact, pattern} {
@@ -95,7 +96,9 @@ func TestPublicGoodSignature(t *testing.T) {
 		"wrong tag":         {attestor.SignedBy{Issuer: github, Subject: strings.TrimSuffix(workflow, "0"), TrustedRoot: root}, signedDigest, "by " + workflow},
 		"wrong issuer":      {attestor.SignedBy{Issuer: "https://accounts.google.com", Subject: workflow, TrustedRoot: root}, signedDigest, "by " + workflow},
 		"part of a pattern": {attestor.SignedBy{Issuer: github, SubjectRegexp: `release\.yaml`, TrustedRoot: root}, signedDigest, "by " + workflow},
-		"another Sigstore":  {attestor.SignedBy{Issuer: github, Subject: workflow, TrustedRoot: newSigstore(t).root(false)}, signedDigest, "c0d23d6ad406973f9559f3ba2d1ca01f84147d8ffc5b8445c224f98b9591801d is not in the trusted root"},
+		"another Sigstore": {attestor.SignedBy{Issuer: github, Subject: workflow,
+			TrustedRoot: newSigstore(t).root(false)}, signedDigest,
+			"c0d23d6ad406973f9559f3ba2d1ca01f84147d8ffc5b8445c224f98b9591801d is not in the trusted root"},
 	}
 
 	for name, tt := range refusals {

@@ -54,7 +54,8 @@ func TestTrap01HostileAnnotations(t *testing.T) {
 			}
 
 			// The same in attestations.
-			bad.media, bad.payload = "application/vnd.dsse.envelope.v1+json", []byte(`{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":""}]}`)
+			bad.media, bad.payload = "application/vnd.dsse.envelope.v1+json",
+				[]byte(`{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":""}]}`)
 			h.attach(h.image, "att", bad)
 			if list, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, sig.rule(), []string{signPredicate}); err != nil || len(list) > 0 {
 				t.Errorf("attestations: %v, %v", list, err)
@@ -164,12 +165,13 @@ func TestTrap05EmptyIdentity(t *testing.T) {
 		"no trusted root":     {Issuer: issuer, Subject: subject},
 		"missing root":        {Issuer: issuer, Subject: subject, TrustedRoot: trusted + "x"},
 		"malformed root":      {Issuer: issuer, Subject: subject, TrustedRoot: file(t, []byte(`{"mediaType":"x"}`))},
-		"empty root":          {Issuer: issuer, Subject: subject, TrustedRoot: file(t, []byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))},
-		"missing key":         {Key: "/nonexistent"},
-		"empty key":           {Key: file(t, nil)},
-		"two keys":            {Key: file(t, append(publicPEM(t, newKey(t).priv.Public()), publicPEM(t, newKey(t).priv.Public())...))},
-		"unknown scheme":      {Key: "awskms://x"},
-		"KMS without client":  {Key: "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1"},
+		"empty root": {Issuer: issuer, Subject: subject, TrustedRoot: file(t,
+			[]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))},
+		"missing key":        {Key: "/nonexistent"},
+		"empty key":          {Key: file(t, nil)},
+		"two keys":           {Key: file(t, append(publicPEM(t, newKey(t).priv.Public()), publicPEM(t, newKey(t).priv.Public())...))},
+		"unknown scheme":     {Key: "awskms://x"},
+		"KMS without client": {Key: "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := h.check(h.image, rule)
@@ -180,7 +182,8 @@ func TestTrap05EmptyIdentity(t *testing.T) {
 		})
 	}
 
-	for _, pattern := range []string{`release@bases\.example\.com`, `^release@bases\.example\.com`, `release@bases\.example\.com$`, `(?m)^release@bases\.example\.com`, `nobody|release@bases\.example\.com`} {
+	for _, pattern := range []string{`release@bases\.example\.com`, `^release@bases\.example\.com`,
+		`release@bases\.example\.com$`, `(?m)^release@bases\.example\.com`, `nobody|release@bases\.example\.com`} {
 		got, err := h.check(h.image, attestor.SignedBy{Issuer: issuer, SubjectRegexp: pattern, TrustedRoot: trusted})
 		refused(t, got, err, "claims to be by x"+subject)
 	}

@@ -69,27 +69,45 @@ func TestDocuments(t *testing.T) {
 		doc  string
 		want []attestor.VEXStatement
 	}{
-		"OpenVEX, by digest":                   {product(`{"@id":"` + exactly + `"}`), st()},
-		"OpenVEX, by an identifier":            {product(`{"@id":"x","identifiers":{"purl":"` + exactly + `"}}`), st()},
-		"OpenVEX, by a hash":                   {product(`{"@id":"x","hashes":{"sha-256":"` + digestHex + `"}}`), st()},
-		"OpenVEX, by reference":                {product(`{"@id":"us-docker.pkg.dev/acme/prod/app@sha256:` + digestHex + `"}`), st()},
-		"OpenVEX, by the whole repository":     {product(`{"@id":"pkg:oci/app?repository_url=us-docker.pkg.dev/acme/prod/app"}`), st()},
-		"OpenVEX, by another repository":       {product(`{"@id":"pkg:oci/app?repository_url=us-docker.pkg.dev/acme/dev/app"}`), nil},
-		"OpenVEX, by name":                     {product(`{"@id":"pkg:oci/app"}`), st(loose)},
-		"OpenVEX, by tag":                      {product(`{"@id":"pkg:oci/app@latest?repository_url=us-docker.pkg.dev/acme/prod/app"}`), st(loose)},
-		"OpenVEX, another digest":              {product(`{"@id":"pkg:oci/app@sha256:` + otherHex + `?repository_url=us-docker.pkg.dev/acme/prod/app"}`), nil},
-		"OpenVEX, a hash against the id":       {product(`{"@id":"` + exactly + `","hashes":{"sha-256":"` + otherHex + `"}}`), nil},
-		"OpenVEX, a package as product":        {product(`{"@id":"pkg:deb/debian/openssl@3.0.11"}`), st(loose)},
-		"OpenVEX, no product":                  {product(``), st(loose)},
-		"OpenVEX, a part":                      {product(`{"@id":"` + exactly + `","subcomponents":[{"@id":"pkg:deb/debian/openssl@3.0.11-1%2Bdeb12u2?arch=amd64"}]}`), st(pkg(attestor.VEXPackage{Type: "deb", Name: "openssl", Version: "3.0.11-1+deb12u2"}))},
-		"OpenVEX, a Go module":                 {product(`{"@id":"` + exactly + `","subcomponents":[{"@id":"pkg:golang/golang.org/x/net@v0.1.0"}]}`), st(pkg(attestor.VEXPackage{Type: "golang", Name: "golang.org/x/net", Version: "v0.1.0"}))},
-		"OpenVEX, a scoped npm package":        {product(`{"@id":"` + exactly + `","subcomponents":[{"@id":"pkg:npm/%40acme/ui@1.0.0"}]}`), st(pkg(attestor.VEXPackage{Type: "npm", Name: "@acme/ui", Version: "1.0.0"}))},
-		"OpenVEX, a Maven artifact":            {product(`{"@id":"` + exactly + `","subcomponents":[{"@id":"pkg:maven/org.x/y@1"}]}`), st(pkg(attestor.VEXPackage{Type: "maven", Name: "org.x:y", Version: "1"}))},
-		"OpenVEX, a part in another form":      {product(`{"@id":"` + exactly + `","subcomponents":[{"@id":"openssl"}]}`), st(pkg(attestor.VEXPackage{}))},
-		"OpenVEX, without justification":       {open(`{"vulnerability":{"name":"CVE-2026-1"},"products":[{"@id":"` + exactly + `"}],"status":"not_affected"}`), nil},
-		"OpenVEX, the statement's own time":    {open(`{"timestamp":"2026-11-02T10:00:00+01:00","vulnerability":{"name":"CVE-2026-1"},"products":[{"@id":"` + exactly + `"}],"status":"fixed","impact_statement":"j"}`), st(status("fixed"), func(s *attestor.VEXStatement) { s.Time = at.Add(23 * time.Hour) })},
-		"OpenVEX 0.0.1":                        {`{"@context":"https://openvex.dev/ns","timestamp":"2026-11-01T10:00:00Z","statements":[{"vulnerability":"CVE-2026-1","products":["` + exactly + `"],"subcomponents":["pkg:apk/alpine/git@2"],"status":"affected","justification":"j"}]}`, st(status("affected"), pkg(attestor.VEXPackage{Type: "apk", Name: "git", Version: "2"}))},
-		"OpenVEX, aliases":                     {open(`{"vulnerability":{"name":"CVE-2026-1","aliases":["GHSA-1"]},"products":[{"@id":"` + exactly + `"}],"status":"under_investigation","justification":"j"}`), st(status("under_investigation"), func(s *attestor.VEXStatement) { s.IDs = []string{"CVE-2026-1", "GHSA-1"} })},
+		"OpenVEX, by digest":               {product(`{"@id":"` + exactly + `"}`), st()},
+		"OpenVEX, by an identifier":        {product(`{"@id":"x","identifiers":{"purl":"` + exactly + `"}}`), st()},
+		"OpenVEX, by a hash":               {product(`{"@id":"x","hashes":{"sha-256":"` + digestHex + `"}}`), st()},
+		"OpenVEX, by reference":            {product(`{"@id":"us-docker.pkg.dev/acme/prod/app@sha256:` + digestHex + `"}`), st()},
+		"OpenVEX, by the whole repository": {product(`{"@id":"pkg:oci/app?repository_url=us-docker.pkg.dev/acme/prod/app"}`), st()},
+		"OpenVEX, by another repository":   {product(`{"@id":"pkg:oci/app?repository_url=us-docker.pkg.dev/acme/dev/app"}`), nil},
+		"OpenVEX, by name":                 {product(`{"@id":"pkg:oci/app"}`), st(loose)},
+		"OpenVEX, by tag":                  {product(`{"@id":"pkg:oci/app@latest?repository_url=us-docker.pkg.dev/acme/prod/app"}`), st(loose)},
+		"OpenVEX, another digest":          {product(`{"@id":"pkg:oci/app@sha256:` + otherHex + `?repository_url=us-docker.pkg.dev/acme/prod/app"}`), nil},
+		"OpenVEX, a hash against the id":   {product(`{"@id":"` + exactly + `","hashes":{"sha-256":"` + otherHex + `"}}`), nil},
+		"OpenVEX, a package as product":    {product(`{"@id":"pkg:deb/debian/openssl@3.0.11"}`), st(loose)},
+		"OpenVEX, no product":              {product(``), st(loose)},
+		"OpenVEX, a part": {product(`{"@id":"` + exactly +
+			`","subcomponents":[{"@id":"pkg:deb/debian/openssl@3.0.11-1%2Bdeb12u2?arch=amd64"}]}`),
+			st(pkg(attestor.VEXPackage{Type: "deb", Name: "openssl", Version: "3.0.11-1+deb12u2"}))},
+		"OpenVEX, a Go module": {
+			product(`{"@id":"` + exactly + `","subcomponents":[{"@id":"pkg:golang/golang.org/x/net@v0.1.0"}]}`),
+			st(pkg(attestor.VEXPackage{Type: "golang", Name: "golang.org/x/net", Version: "v0.1.0"}))},
+		"OpenVEX, a scoped npm package": {
+			product(`{"@id":"` + exactly + `","subcomponents":[{"@id":"pkg:npm/%40acme/ui@1.0.0"}]}`),
+			st(pkg(attestor.VEXPackage{Type: "npm", Name: "@acme/ui", Version: "1.0.0"}))},
+		"OpenVEX, a Maven artifact": {
+			product(`{"@id":"` + exactly + `","subcomponents":[{"@id":"pkg:maven/org.x/y@1"}]}`),
+			st(pkg(attestor.VEXPackage{Type: "maven", Name: "org.x:y", Version: "1"}))},
+		"OpenVEX, a part in another form": {product(`{"@id":"` + exactly + `","subcomponents":[{"@id":"openssl"}]}`), st(pkg(attestor.VEXPackage{}))},
+		"OpenVEX, without justification": {open(`{"vulnerability":{"name":"CVE-2026-1"},"products":[{"@id":"` +
+			exactly + `"}],"status":"not_affected"}`), nil},
+		"OpenVEX, the statement's own time": {
+			open(`{"timestamp":"2026-11-02T10:00:00+01:00","vulnerability":{"name":"CVE-2026-1"},` +
+				`"products":[{"@id":"` + exactly + `"}],"status":"fixed","impact_statement":"j"}`),
+			st(status("fixed"), func(s *attestor.VEXStatement) { s.Time = at.Add(23 * time.Hour) })},
+		"OpenVEX 0.0.1": {`{"@context":"https://openvex.dev/ns",` +
+			`"timestamp":"2026-11-01T10:00:00Z","statements":[{"vulnerability":"CVE-2026-1","products":["` +
+			exactly + `"],"subcomponents":["pkg:apk/alpine/git@2"],"status":"affected","justification":"j"}]}`,
+			st(status("affected"), pkg(attestor.VEXPackage{Type: "apk", Name: "git", Version: "2"}))},
+		"OpenVEX, aliases": {open(`{"vulnerability":{"name":"CVE-2026-1","aliases":["GHSA-1"]},` +
+			`"products":[{"@id":"` + exactly + `"}],"status":"under_investigation","justification":"j"}`),
+			st(status("under_investigation"),
+				func(s *attestor.VEXStatement) { s.IDs = []string{"CVE-2026-1", "GHSA-1"} })},
 		"CycloneDX, not_affected":              {cyclone(root, "", analysis("not_affected")), st()},
 		"CycloneDX, false_positive":            {cyclone(root, "", analysis("false_positive")), st()},
 		"CycloneDX, resolved":                  {cyclone(root, "", analysis("resolved")), st(status("fixed"))},
@@ -99,12 +117,16 @@ func TestDocuments(t *testing.T) {
 		"CycloneDX, a state of later versions": {cyclone(root, "", analysis("harmless")), st(status("affected"))},
 		"CycloneDX, no state":                  {cyclone(root, "", `{"id":"CVE-2026-1","affects":[{"ref":"i"}]}`), nil},
 		"CycloneDX, by the version":            {cyclone(`{"bom-ref":"i","version":"sha256:`+digestHex+`"}`, "", analysis("not_affected")), st()},
-		"CycloneDX, by a hash":                 {cyclone(`{"bom-ref":"i","hashes":[{"alg":"SHA-256","content":"`+digestHex+`"}]}`, "", analysis("not_affected")), st()},
-		"CycloneDX, of another image":          {cyclone(`{"bom-ref":"i","version":"sha256:`+otherHex+`"}`, "", analysis("not_affected")), nil},
-		"CycloneDX, of no image":               {cyclone(`{"bom-ref":"i"}`, "", analysis("not_affected")), st(loose)},
-		"CycloneDX, a component":               {cyclone(root, `{"bom-ref":"c","purl":"pkg:deb/debian/openssl@3"}`, strings.Replace(analysis("not_affected"), `"i"`, `"c"`, 1)), st(pkg(attestor.VEXPackage{Type: "deb", Name: "openssl", Version: "3"}))},
-		"CycloneDX, a link elsewhere":          {cyclone(root, "", strings.Replace(analysis("not_affected"), `"i"`, `"urn:cdx:x/1#c"`, 1)), st(pkg(attestor.VEXPackage{}))},
-		"CycloneDX, nothing affected":          {cyclone(root, "", `{"id":"CVE-2026-1","analysis":{"state":"not_affected","justification":"j"}}`), st(loose)},
+		"CycloneDX, by a hash": {cyclone(`{"bom-ref":"i","hashes":[{"alg":"SHA-256","content":"`+
+			digestHex+`"}]}`, "", analysis("not_affected")), st()},
+		"CycloneDX, of another image": {cyclone(`{"bom-ref":"i","version":"sha256:`+otherHex+`"}`, "", analysis("not_affected")), nil},
+		"CycloneDX, of no image":      {cyclone(`{"bom-ref":"i"}`, "", analysis("not_affected")), st(loose)},
+		"CycloneDX, a component": {cyclone(root, `{"bom-ref":"c","purl":"pkg:deb/debian/openssl@3"}`,
+			strings.Replace(analysis("not_affected"), `"i"`, `"c"`, 1)),
+			st(pkg(attestor.VEXPackage{Type: "deb", Name: "openssl", Version: "3"}))},
+		"CycloneDX, a link elsewhere": {cyclone(root, "", strings.Replace(analysis("not_affected"), `"i"`,
+			`"urn:cdx:x/1#c"`, 1)), st(pkg(attestor.VEXPackage{}))},
+		"CycloneDX, nothing affected": {cyclone(root, "", `{"id":"CVE-2026-1","analysis":{"state":"not_affected","justification":"j"}}`), st(loose)},
 	} {
 		got, err := vex.Document([]byte(tt.doc), images(t))
 		if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
