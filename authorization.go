@@ -21,6 +21,7 @@ type Authorization struct {
 	policy     PolicyRef
 	summary    *SummaryNeeds // nil: none is published
 	levels     map[Digest]int
+	inputs     map[Digest][]Digest
 	time       time.Time
 }
 
@@ -64,7 +65,7 @@ func authorize(decision string, v Verdict, attestors []string) (Authorization, e
 	return Authorization{
 		decision: decision, image: v.image, subjects: slices.Clone(v.subjects), attestors: slices.Clone(attestors),
 		dsse: v.attest.DSSE, dsseNote: v.attest.DSSENote,
-		policy: v.policy, summary: v.attest.Summary, levels: v.levels, time: v.time,
+		policy: v.policy, summary: v.attest.Summary, levels: v.levels, inputs: v.inputs, time: v.time,
 	}, nil
 }
 

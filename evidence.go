@@ -300,6 +300,7 @@ type Provenance struct {
 	Workflow      *Workflow         `json:"workflow,omitempty"`  // that signed it; nil: not a CI workflow's certificate
 	Materials     map[string]Digest `json:"materials,omitempty"` // image repositories and their digests, for base evidence "attested"
 	Summary       *StageSummary     `json:"summary,omitempty"`   // of the source [ProvenanceFromSummary] only; such an entry says nothing else
+	Statement     Digest            `json:"statement,omitempty"` // of the bytes that were signed; "" in records of versions that did not keep it
 }
 
 // ProvenanceFromSummary is the source of an entry that is no statement of a build, but the verification summary of an

@@ -5,13 +5,14 @@ import "strings"
 // An SBOM is a bill of materials that is attached to a manifest: a list of the packages in the image. The list is the
 // claim of its author. It speaks for the image only if its author is the signer that the policy names.
 type SBOM struct {
-	Format   string    `json:"format"`             // [FormatSPDX] or [FormatCycloneDX]
-	Version  string    `json:"version"`            // of the format, such as 2.3 or 1.6
-	Place    string    `json:"place"`              // where it is attached, for people
-	Digest   Digest    `json:"digest"`             // of the blob that holds the document
-	SignedBy string    `json:"signedBy,omitempty"` // the [SignedBy.Text] of the rule that a signature satisfied; "" for none
-	Signer   string    `json:"signer,omitempty"`   // who that is, for people
-	Packages []Package `json:"packages,omitempty"`
+	Format    string    `json:"format"`              // [FormatSPDX] or [FormatCycloneDX]
+	Version   string    `json:"version"`             // of the format, such as 2.3 or 1.6
+	Place     string    `json:"place"`               // where it is attached, for people
+	Digest    Digest    `json:"digest"`              // of the blob that holds the document
+	Statement Digest    `json:"statement,omitempty"` // of the bytes of the in-toto statement that holds it; "" for a document by itself
+	SignedBy  string    `json:"signedBy,omitempty"`  // the [SignedBy.Text] of the rule that a signature satisfied; "" for none
+	Signer    string    `json:"signer,omitempty"`    // who that is, for people
+	Packages  []Package `json:"packages,omitempty"`
 }
 
 // The formats of bills of materials.

@@ -1,6 +1,7 @@
 package attestor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -77,6 +78,10 @@ func (a Authorization) Summary() (n SummaryNeeds, want bool) {
 // BuildLevel is the SLSA build level that the policy demanded provenance for and that was proven of a digest; 0 for none.
 func (a Authorization) BuildLevel(d Digest) int { return a.levels[d] }
 
+// Inputs are the digests of the signed statements that were judged of a digest, sorted; none where there were none, or
+// where not all of them are known.
+func (a Authorization) Inputs(d Digest) []Digest { return slices.Clone(a.inputs[d]) }
+
 // A Refusal is the right to publish that an image was denied. It can be had from [AuthorizeRefusal] only, and nothing
 // else can be signed with it.
 type Refusal struct {
@@ -145,4 +150,46 @@ func buildLevels(ev Evidence, checks []Check) map[Digest]int {
 		levels[ev.Image.Digest()] = lowest
 	}
 	return levels
+}
+
+// maxInputs bounds the statements that one summary names.
+const maxInputs = 256
+
+// inputAttestations are the digests of the signed statements that were judged, by the digest that they speak for: of an
+// index those of its children. SLSA v1.2: "If non-empty, this field MUST contain information on all the attestations
+// used", so that a statement without a digest leaves none.
+func inputAttestations(ev Evidence) map[Digest][]Digest {
+	inputs := map[Digest][]Digest{}
+	var all []Digest
+	for _, p := range ev.Platforms {
+		var used []Digest
+		for _, s := range p.Provenance {
+			used = append(used, s.Statement)
+		}
+		for _, s := range p.VEX {
+			used = append(used, s.Document)
+		}
+
+		// A document that nobody signed is a claim, and no attestation. One by itself is its own statement.
+		for _, s := range p.SBOMs {
+			if s.SignedBy != "" {
+				used = append(used, cmp.Or(s.Statement, s.Digest))
+			}
+		}
+		inputs[p.Digest], all = allOrNone(used), append(all, used...)
+	}
+
+	if ev.Index {
+		inputs[ev.Image.Digest()] = allOrNone(all)
+	}
+	return inputs
+}
+
+// allOrNone sorts digests, each once. It returns none where one is not known, or where there are too many.
+func allOrNone(digests []Digest) []Digest {
+	digests = slices.Compact(slices.Sorted(slices.Values(digests)))
+	if len(digests) > maxInputs || slices.Contains(digests, "") {
+		return nil
+	}
+	return digests
 }

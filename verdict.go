@@ -93,9 +93,10 @@ type Verdict struct {
 	outcome  Outcome
 	checks   []Check
 	subjects []Digest
-	index    bool           // the index's own digest is among the subjects
-	levels   map[Digest]int // proven SLSA build levels
-	time     time.Time      // of the evidence
+	index    bool                // the index's own digest is among the subjects
+	levels   map[Digest]int      // proven SLSA build levels
+	inputs   map[Digest][]Digest // attestations that were judged
+	time     time.Time           // of the evidence
 }
 
 // A Question is a check that must be answered: for each platform, or once for the image as a whole.
@@ -118,7 +119,7 @@ func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, asked []Quest
 		sealed = append(sealed, seal(c))
 	}
 	v := Verdict{image: ev.Image, policy: policy, attest: attest, checks: sealed, outcome: sum(sealed)}
-	v.levels, v.time = buildLevels(ev, sealed), ev.Time
+	v.levels, v.inputs, v.time = buildLevels(ev, sealed), inputAttestations(ev), ev.Time
 
 	// Only what was judged is signed for.
 	if !ev.Index {

@@ -44,6 +44,7 @@ type VEXStatement struct {
 	Exact         bool         `json:"exact,omitempty"`    // it names this image by digest, or by its whole repository
 	Packages      []VEXPackage `json:"packages,omitempty"` // that it is limited to; none: the whole image
 	Time          time.Time    `json:"time,omitzero"`      // when it was made; zero: not said
+	Document      Digest       `json:"document,omitempty"` // of the bytes that were signed: the in-toto statement, or the file
 }
 
 // A VEXPackage is a part of an image as a VEX document names it. The zero value is one that was named in a form that

@@ -76,7 +76,7 @@ func TestInstancesShareARun(t *testing.T) {
 
 	c := clockAt(day)
 	dsn := shared.database(t)
-	first := open(t, audit.Config{PostgreSQL: dsn, Now: c.now, Timeout: time.Minute})
+	first := open(t, audit.Config{PostgreSQL: dsn, Now: c.now, Timeout: 10 * time.Minute})
 	var records iter.Seq[attestor.Record] = func(yield func(attestor.Record) bool) {
 		for i := range n {
 			r := record(i, attestor.Pass, stored)
@@ -93,7 +93,7 @@ func TestInstancesShareARun(t *testing.T) {
 
 	q := make(queue, 1000)
 	var judged, handled, jumps atomic.Int64
-	doomed, err := audit.Open(t.Context(), audit.Config{PostgreSQL: dsn, Now: c.now, Timeout: time.Minute})
+	doomed, err := audit.Open(t.Context(), audit.Config{PostgreSQL: dsn, Now: c.now, Timeout: 10 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestInstancesShareARun(t *testing.T) {
 	}
 
 	alive := func(context.Context) error { return nil }
-	second := open(t, audit.Config{PostgreSQL: dsn, Now: c.now, Timeout: time.Minute})
+	second := open(t, audit.Config{PostgreSQL: dsn, Now: c.now, Timeout: 10 * time.Minute})
 	a, b := instance(first, alive), instance(second, alive)
 	var started atomic.Int64
 	dies := instance(doomed, func(context.Context) error {

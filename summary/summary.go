@@ -192,6 +192,9 @@ func (p *Publisher) wants(a attestor.Authorization) ([]want, error) {
 		}
 		pr := p.predicate(img, a.Policy(), a.Time(), a.Decision())
 		pr.VerificationResult, pr.VerifiedLevels = vsa.Passed, []string{vsa.BuildLevel(a.BuildLevel(img.Digest()))}
+		for _, d := range a.Inputs(img.Digest()) {
+			pr.InputAttestations = append(pr.InputAttestations, vsa.Resource{Digest: vsa.Digests{"sha256": d.Hex()}})
+		}
 		out = append(out, want{image: img, place: n.Place(img), key: p.c.Passed, predicate: pr})
 	}
 	return out, nil

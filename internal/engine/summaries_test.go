@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -91,19 +92,24 @@ func newPublishingWorld(t *testing.T, publish string) publishingWorld {
 // summaries are those that cosign's library, which shares nothing with the publisher, verifies by a key.
 func (w publishingWorld) summaries(image, key string) []vsa.Predicate {
 	w.tb.Helper()
+	var out []vsa.Predicate
+	for _, st := range w.statements(image, key) {
+		s, err := vsa.Parse(st.Payload)
+		w.ok(err)
+		out = append(out, s.Predicate)
+	}
+	return out
+}
+
+func (w publishingWorld) statements(image, key string) []signed.Statement {
+	w.tb.Helper()
 	c, err := signed.New(signed.Config{CacheLifetime: -1})
 	w.ok(err)
 	img, err := attestor.ParseImage(image)
 	w.ok(err)
 	list, err := c.EveryAttestation(w.tb.Context(), img, attestor.SignedBy{Key: key}, []string{vsa.PredicateType})
 	w.ok(err)
-	var out []vsa.Predicate
-	for _, st := range list {
-		s, err := vsa.Parse(st.Payload)
-		w.ok(err)
-		out = append(out, s.Predicate)
-	}
-	return out
+	return list
 }
 
 // TestSummaries: what passes has one summary that others verify, in the answer and in the record, and none once it is
@@ -183,6 +189,9 @@ func TestSummaryOfAnEarlierStage(t *testing.T) {
 		t.Fatalf("the first stage: %d %s", a.status, a.body)
 	}
 	other := w.push("app/other", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "other"}))
+	if s := w.summaries(image, w.passes); len(s) != 1 || len(s[0].InputAttestations) != 0 {
+		t.Fatalf("the first stage published %+v, want one summary without inputs", s)
+	}
 
 	// The second stage asks for the first one's, and for nothing that only the first could know.
 	w.stop()
@@ -196,6 +205,24 @@ func TestSummaryOfAnEarlierStage(t *testing.T) {
 	if a := w.post(image, false); a.decision.Verdict != attestor.Pass || len(a.decision.Summaries) != 1 ||
 		!slices.Equal(a.decision.Summaries[0].Levels, []string{"SLSA_BUILD_LEVEL_UNEVALUATED"}) {
 		t.Errorf("the second stage: %d %s", a.status, a.body)
+	}
+
+	// The second stage judged one signed statement, and names it.
+	before := w.statements(image, w.passes)
+	if len(before) != 1 {
+		t.Fatalf("%d summaries stand, want 1", len(before))
+	}
+	w.stop()
+	w.writePolicy(strings.Replace(staged("[SLSA_BUILD_LEVEL_UNEVALUATED]"), "{name: production}", "{name: second}", 1))
+	w.start()
+	if a := w.post(image, false); a.decision.Verdict != attestor.Pass {
+		t.Fatalf("the second stage, by a policy of another name: %d %s", a.status, a.body)
+	}
+	used := vsa.Resource{Digest: vsa.Digests{"sha256": attestor.DigestOf(before[0].Payload).Hex()}}
+	if !slices.ContainsFunc(w.summaries(image, w.passes), func(p vsa.Predicate) bool {
+		return strings.HasSuffix(p.Policy.URI, "/second") && reflect.DeepEqual(p.InputAttestations, []vsa.Resource{used})
+	}) {
+		t.Errorf("no summary of the second stage names its input %v: %+v", used, w.summaries(image, w.passes))
 	}
 
 	w.stop()

@@ -159,5 +159,6 @@ func (s *Source) statement(env *grafeaspb.Envelope, digest attestor.Digest) (att
 		return attestor.Provenance{}, err
 	}
 	p.Source, p.KeyID, p.SLSALevel = "cloud-build", keyID, cloudBuildLevel(p)
+	p.Statement = attestor.DigestOf(payload)
 	return p, nil
 }

@@ -51,6 +51,7 @@ func (s *Source) summaries(ctx context.Context, images []attestor.Image, rule at
 			p := parsed.Predicate
 			c.add(attestor.Provenance{
 				Source: attestor.ProvenanceFromSummary, PredicateType: vsa.PredicateType, KeyID: st.Signer,
+				Statement: attestor.DigestOf(st.Payload),
 				Summary: &attestor.StageSummary{
 					SignedBy: rule.Text(), Verifier: clip(p.Verifier.ID), Policy: clip(p.Policy.URI), Resource: clip(p.ResourceURI),
 					Result: p.VerificationResult, Levels: p.VerifiedLevels, Time: p.TimeVerified,

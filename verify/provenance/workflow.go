@@ -20,6 +20,7 @@ func fromSigner(st signed.Statement, digest attestor.Digest) (attestor.Provenanc
 		return p, err
 	}
 	p.Source, p.KeyID, p.Workflow = "cosign", st.Signer, workflow(st)
+	p.Statement = attestor.DigestOf(st.Payload)
 
 	// The run writes the statement, and the CI service has the certificate written: where both say something, the
 	// certificate holds.

@@ -156,6 +156,9 @@ func (c *collection) read(d signed.Document) {
 	}
 	c.left -= len(doc.Packages)
 	doc.Place, doc.Digest = d.Place, d.Digest
+	if d.PredicateType != "" {
+		doc.Statement = attestor.DigestOf(d.Body)
+	}
 	if d.Signer != "" {
 		doc.SignedBy, doc.Signer = c.rule, d.Signer
 	}

@@ -105,7 +105,7 @@ func (s *Source) read(
 			if err != nil {
 				return nil, malformed("a VEX document by "+st.Signer, err)
 			}
-			out = append(out, by(found, source, st.Signer)...)
+			out = append(out, by(found, source, st.Signer, st.Payload)...)
 		}
 	}
 	return out, nil
@@ -134,13 +134,16 @@ func (s *Source) file(
 	if err != nil {
 		return nil, malformed("the VEX document "+source.File, err)
 	}
-	return by(found, source, signer), nil
+	return by(found, source, signer, doc), nil
 }
 
-// by says whose statements they are.
-func by(list []attestor.VEXStatement, source attestor.VEXSource, signer string) []attestor.VEXStatement {
+// by says whose statements they are, and which bytes the signer signed.
+func by(
+	list []attestor.VEXStatement, source attestor.VEXSource, signer string, signed []byte,
+) []attestor.VEXStatement {
+	document := attestor.DigestOf(signed)
 	for i := range list {
-		list[i].Source, list[i].Signer = source.Text(), signer
+		list[i].Source, list[i].Signer, list[i].Document = source.Text(), signer, document
 	}
 	return list
 }
