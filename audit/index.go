@@ -30,7 +30,7 @@ const (
 	indexBatch = 64                     // decisions of one transaction, so that recording does not wait for it
 	indexPause = 250 * time.Millisecond // from the first decision on, so that a batch has several
 	indexRetry = 5 * time.Second        // after an error of the database
-	settleFor  = 3 * time.Second        // how long a search waits for the index
+	settleFor  = 3                      // a search waits for the index for this part of the time that a statement has
 )
 
 // startIndexer starts the indexer. Close stops it.
@@ -100,7 +100,7 @@ func (s *Store) runIndexer(ctx context.Context) {
 // settle brings the index up to date. It gives up where the queue is long, as after
 // an update to the first version that has the index.
 func (s *Store) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleFor)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout/settleFor)
 	defer cancel()
 	for {
 		n, err := s.indexSome(ctx)

@@ -36,8 +36,8 @@ func TestTagHistory(t *testing.T) {
 func TestTagHistoryIsTheSameAfterwards(t *testing.T) {
 	file, dsn := filepath.Join(t.TempDir(), "record.db"), shared.database(t)
 	for name, config := range map[string]audit.Config{
-		"sqlite":     {SQLite: file, Now: clockAt(day).now},
-		"postgresql": {PostgreSQL: dsn, Now: clockAt(day).now},
+		"sqlite":     {SQLite: file, Now: clockAt(day).now, Timeout: 5 * time.Minute},
+		"postgresql": {PostgreSQL: dsn, Now: clockAt(day).now, Timeout: 5 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first, err := audit.Open(t.Context(), config)
