@@ -67,7 +67,7 @@ func readArmorRule(n *node) armorRule {
 	r.condition = parseCondition(r.text)
 
 	for _, e := range items(n.at("preconfigured_waf_config")) {
-		for _, exclusion := range items(e.at("exclusion")) {
+		for _, exclusion := range slices.Concat(items(e.at("exclusion")), items(e.at("exclusions"))) {
 			if excludesAll(exclusion) {
 				r.excluded = append(r.excluded, exclusion.at("target_rule_set").written())
 			}
@@ -152,11 +152,13 @@ func excludesAll(n *node) bool {
 		return false
 	}
 
-	for _, part := range []string{"request_header", "request_cookie", "request_uri", "request_query_param"} {
-		for _, field := range items(n.at(part)) {
-			value := field.at("value").written()
-			if isOneOf(field.at("operator"), "EQUALS_ANY") || value == "" || part == "request_uri" && value == "/" &&
-				!isOneOf(field.at("operator"), "EQUALS") {
+	// Terraform has "request_header" with "operator" and "value", the API "requestHeadersToExclude" with "op" and "val".
+	for part, written := range map[string]string{"request_header": "request_headers_to_exclude", "request_cookie": "request_cookies_to_exclude",
+		"request_uri": "request_uris_to_exclude", "request_query_param": "request_query_params_to_exclude"} {
+		for _, field := range slices.Concat(items(n.at(part)), items(n.at(written))) {
+			value := cmp.Or(field.at("value").written(), field.at("val").written())
+			operator := cmp.Or(field.at("operator").written(), field.at("op").written())
+			if operator == "EQUALS_ANY" || value == "" || part == "request_uri" && value == "/" && operator != "EQUALS" {
 				return true
 			}
 		}

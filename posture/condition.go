@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -61,6 +62,41 @@ func (c condition) value(known func(ast.Expr) truth) truth {
 		return sometimes
 	}
 	return fold(c.root, known)
+}
+
+// settled is the value of a condition whose questions are answered with yes and no in turn: "a || !a" always holds. With
+// many questions it is sometimes.
+func (c condition) settled() truth {
+	var questions []string
+	c.value(func(e ast.Expr) truth {
+		if q := written(e); !slices.Contains(questions, q) {
+			questions = append(questions, q)
+		}
+		return sometimes
+	})
+
+	const most = 10
+	if c.root == nil || len(questions) > most {
+		return sometimes
+	}
+
+	holds, fails := false, false
+	for answers := range 1 << len(questions) {
+		t := c.value(func(e ast.Expr) truth {
+			i := slices.Index(questions, written(e))
+			return truthOf(i >= 0 && answers>>i&1 == 1)
+		})
+		holds, fails = holds || t != never, fails || t != always
+	}
+
+	switch {
+	case !fails:
+		return always
+	case !holds:
+		return never
+	}
+
+	return sometimes
 }
 
 func fold(e ast.Expr, known func(ast.Expr) truth) truth {
@@ -249,32 +285,6 @@ func written(e ast.Expr) string {
 	}
 
 	return fmt.Sprintf("expression %d", e.ID())
-}
-
-// identifiers are the fields that an expression looks at, such as "assertion.sub".
-func identifiers(e ast.Expr, add func(string)) {
-	switch e.Kind() {
-	case ast.IdentKind, ast.SelectKind:
-		add(written(e))
-	case ast.CallKind:
-		call := e.AsCall()
-		if call.FunctionName() == operators.Index && len(call.Args()) == 2 { // assertion['sub']
-			if name, ok := literal(call.Args()[1]).(string); ok {
-				add(written(call.Args()[0]) + "." + name)
-				return
-			}
-		}
-		if call.IsMemberFunction() {
-			identifiers(call.Target(), add)
-		}
-		for _, a := range call.Args() {
-			identifiers(a, add)
-		}
-	case ast.ListKind:
-		for _, item := range e.AsList().Elements() {
-			identifiers(item, add)
-		}
-	}
 }
 
 // silenced reports sensitivity 0, which "means that no rules are enabled by

@@ -177,6 +177,7 @@ func connectedTypes() map[string][2]string {
 		"IAMServiceAccountKey":                         {"google_service_account_key"},
 		"IAMWorkloadIdentityPoolProvider":              {providerType, providerType},
 		"AccessContextManagerAccessLevel":              {levelType},
+		"AlloyDBInstance":                              {alloyType, alloyType},
 		"CloudFunctions2Function":                      {"google_cloudfunctions2_function", "google_cloudfunctions2_function"},
 		"CloudFunctionsFunction":                       {"google_cloudfunctions_function", "google_cloudfunctions_function"},
 		"AccessContextManagerServicePerimeterResource": {perimeterType + "_resource"},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/attestor-gate/attestor/internal/plain"
@@ -23,8 +24,15 @@ func (m *model) gather(file string, p *planned) {
 		m.gathered.name, m.gathered.file = "exported resources", ""
 	}
 
+	if m.judged == nil {
+		m.judged = judgedTypes()
+	}
+
 	m.gathered.plan.add(p)
-	m.gathered.surrounded = m.gathered.surrounded || judgedTypes()[p.kind]
+	m.gathered.surrounded = m.gathered.surrounded || m.judged[p.kind]
+	if told(p.kind, m.judged) {
+		m.told++
+	}
 }
 
 // finishGathered reads what the gathered resources say of workloads.
@@ -54,21 +62,11 @@ func (m *model) finishGathered() []error {
 	return r.errs
 }
 
-// gatheredResources counts those that some rule is about, or that grant something.
-func (m *model) gatheredResources() int {
-	if m.gathered == nil {
-		return 0
-	}
-
-	n := 0
-	judged := judgedTypes()
-	for _, p := range m.gathered.plan.resources {
-		if _, _, grants := grantTypeOf(p.kind); grants || judged[p.kind] {
-			n++
-		}
-	}
-
-	return n
+// told reports whether some rule is about resources of a type, or looks at them to judge others, or they grant something.
+func told(kind string, judged map[string]bool) bool {
+	_, _, grants := grantTypeOf(kind)
+	return grants || judged[kind] || slices.Contains([]string{urlMaps()[0], urlMaps()[1], networkType, routerType, natType, endpointGroup,
+		levelType, perimeterType + "_resource"}, kind)
 }
 
 // computeTypes are Terraform's types of the resources that Compute Engine and Cloud SQL print, by "kind"; a second one is
@@ -109,6 +107,7 @@ var nameShapes = []struct {
 	{regexp.MustCompile(`^accessPolicies/[^/]+/servicePerimeters/[^/]+$`), perimeterType},
 	{regexp.MustCompile(`^accessPolicies/[^/]+/accessLevels/[^/]+$`), levelType},
 	{regexp.MustCompile(`^projects/[^/]+/locations/[^/]+/connectors/[^/]+$`), connectorType},
+	{regexp.MustCompile(`^projects/[^/]+/locations/[^/]+/clusters/[^/]+/instances/[^/]+$`), alloyType},
 	{regexp.MustCompile(`^projects/[^/]+/locations/[^/]+/repositories/[^/]+$`), repositoryType},
 	{regexp.MustCompile(`/workloadIdentityPools/[^/]+/providers/[^/]+$`), providerType},
 }

@@ -59,7 +59,7 @@ func (r *reader) knative(n *node, kind string) *workload {
 		inner, revision = spec, meta.at("annotations")
 	}
 
-	s.annotated = append(s.annotated, pairs(labels)...)
+	s.annotated = append(append(s.annotated, pairs(labels)...), pairs(template.at("metadata", "labels"))...)
 	r.annotations(s, meta.at("annotations"), revision)
 	r.revision(s, inner, knativeShape())
 	own := r.text(template.at("metadata", "name"), "spec.template.metadata.name").text
@@ -184,6 +184,11 @@ func (r *reader) probed(c *container, n *node, path string, f fieldOf) {
 		header := variable{name: r.text(h.at("name"), at+".name").text}
 		header.value = r.secretValue(h.at("value"), header.name, at+".value")
 		c.headers = append(c.headers, header)
+	}
+
+	// A query in the path is sent like a header.
+	if at := f(n, "httpGet").at("path"); at != nil {
+		c.headers = append(c.headers, variable{name: "path", value: r.value(at, path+".httpGet.path")})
 	}
 
 	c.execs = append(c.execs, r.strings(f(n, "exec").at("command"), path+".exec.command"))

@@ -19,6 +19,8 @@ type model struct {
 	asides    []aside     // what no rule judges
 
 	gathered        *workload        // the resources that stand alone in their files
+	told            int              // how many of them some rule looks at
+	judged          map[string]bool  // see judgedTypes
 	loose           []policy         // IAM policies that do not say what they are on
 	requestPolicies []policySource   // policies of a PostureRequest
 	nested          bool             // within a PostureRequest
@@ -70,14 +72,14 @@ func read(in Input) (*model, error) {
 // cannot be judged is a finding beside the rest.
 func (m *model) file(name string, docs []*node) (errs []error) {
 	workloads, policies, asides, mappings := len(m.workloads), len(m.policies), len(m.asides), len(m.mappings)
-	gathered := m.gatheredResources()
+	told := m.told
 	for _, n := range docs {
 		errs = append(errs, m.document(name, n)...)
 	}
 
 	// A plan of grants alone is judged if one of them is public; see addForeign.
 	public := slices.ContainsFunc(m.policies[policies:], func(p policy) bool { return !p.project && p.public() })
-	if len(m.workloads) > workloads || len(m.mappings) > mappings || m.gatheredResources() > gathered || public || len(errs) > 0 {
+	if len(m.workloads) > workloads || len(m.mappings) > mappings || m.told > told || public || len(errs) > 0 {
 		return errs
 	}
 

@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -177,38 +178,85 @@ func (p *plan) anybody(from *node) bool {
 	})
 }
 
-// everyService reports whether a rule is about all services.
+// everyService reports whether a rule is about all services, or all methods of one that the perimeter is for.
 func everyService(to *node) bool {
-	return slices.ContainsFunc(items(to.at("operations")), func(n *node) bool { return n.at("service_name").written() == "*" })
+	return slices.ContainsFunc(items(to.at("operations")), func(n *node) bool {
+		name, methods := n.at("service_name").written(), items(n.at("method_selectors"))
+		all := len(methods) == 0 || slices.ContainsFunc(methods, func(m *node) bool { return isOneOf(m.at("method"), "*") })
+
+		return name == "*" || all && slices.Contains(perimeterServices(), name)
+	})
 }
 
-// openLevel reports whether an access level of the plan holds for every request: a condition on all addresses, or an
-// expression that is always true.
+// openLevel reports whether an access level of the plan holds for every request, or for nearly every one.
 func (p *plan) openLevel(name string) (string, bool) {
-	for _, level := range p.of("google_access_context_manager_access_level") {
+	for _, level := range p.of(levelType) {
 		full := level.name
 		if name == "" || full != name && full[strings.LastIndex(full, "/")+1:] != name[strings.LastIndex(name, "/")+1:] {
 			continue
 		}
 
-		expression := level.after.block("custom").block("expr").at("expression").written()
-		if expression != "" && parseCondition(expression).value(func(ast.Expr) truth { return sometimes }) == always {
+		if openExpression(level.after.block("custom").block("expr").at("expression").written()) {
 			return name, true
 		}
 
-		for _, condition := range items(level.after.block("basic").at("conditions")) {
-			ranges, _ := sources(condition.at("ip_subnetworks"))
-			negated := isOneOf(condition.at("negate"), "true")
-			if !negated && coversAll(ranges) {
-				return name, true
-			}
-
-			// "Whether to negate the Condition": all addresses, or regions, but some are nearly all.
-			if negated && !coversAll(ranges) && (len(ranges) > 0 || isSet(condition.at("regions"))) {
-				return name, true
-			}
+		// "AND" is the default: one condition that restricts is enough.
+		basic := level.after.block("basic")
+		conditions := items(basic.at("conditions"))
+		open := slices.ContainsFunc(conditions, openCondition)
+		if !isOneOf(basic.at("combining_function"), "OR") {
+			open = open && !slices.ContainsFunc(conditions, func(n *node) bool { return !openCondition(n) })
+		}
+		if open {
+			return name, true
 		}
 	}
 
 	return "", false
+}
+
+// openExpression reports whether the expression of a custom level always holds; a look at the address that takes all of
+// them does.
+func openExpression(text string) bool {
+	condition := parseCondition(text)
+	all := func(e ast.Expr) truth {
+		if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != "inIpRange" || len(e.AsCall().Args()) != 2 {
+			return sometimes
+		}
+
+		var ranges []netip.Prefix
+		list := []ast.Expr{e.AsCall().Args()[1]}
+		if list[0].Kind() == ast.ListKind {
+			list = list[0].AsList().Elements()
+		}
+		for _, item := range list {
+			text, _ := literal(item).(string)
+			if p, ok := addressRange(text); ok {
+				ranges = append(ranges, p)
+			}
+		}
+		if coversAll(ranges) {
+			return always
+		}
+
+		return sometimes
+	}
+
+	return condition.root != nil && (condition.value(all) == always || condition.settled() == always)
+}
+
+// openCondition reports whether a condition of a basic level holds for nearly every request. Its fields must all match, and
+// "negate" turns the whole around: all addresses but some, or all people but some, are nearly all.
+func openCondition(n *node) bool {
+	restricts := false
+	for _, field := range []string{"members", "regions", "required_access_levels", "device_policy", "vpc_network_sources"} {
+		restricts = restricts || isSet(n.at(field))
+	}
+
+	if list := n.at("ip_subnetworks"); isSet(list) {
+		ranges, _ := sources(list)
+		restricts = restricts || !coversAll(ranges)
+	}
+
+	return restricts == isOneOf(n.at("negate"), "true")
 }

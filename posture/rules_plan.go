@@ -156,6 +156,8 @@ func tlsBounded(c *judging) answer {
 			found = "has no SSL policy, which allows TLS 1.0"
 		case !e.plain && e.ssl.text != "" && len(c.model.named(e.ssl.text, sslPolicies()...)) == 0:
 			elsewhere = true
+		case !e.plain && e.ssl.unknown && !c.pointsAt(e.proxy, "ssl_policy", sslPolicies()...):
+			elsewhere = true
 		}
 
 		if found != "" {
@@ -181,6 +183,13 @@ func tlsBounded(c *judging) answer {
 	}
 
 	return satisfied("load balancers accept TLS 1.2 and newer only")
+}
+
+// pointsAt reports whether a reference that is known only after apply is to a resource of the input, as far as its plan
+// shows. A plan without its configuration does not; then any resource of the types may be meant.
+func (c *judging) pointsAt(from *planned, attribute string, kinds ...string) bool {
+	to, known := c.s.plan.points(from, from.after.at(attribute), attribute, kinds...)
+	return len(to) > 0 || !known && len(c.s.plan.of(kinds...)) > 0
 }
 
 // cloudArmor asks for a security policy on each external backend. WAF_RULES and
@@ -255,8 +264,11 @@ func identityAwareProxy(c *judging) answer {
 
 	// One backend is enough: a backend for programs cannot have the proxy, and
 	// nothing in a plan says which one people use.
+	unknown := false
 	behind, total := c.eachOf(backends(), func(n *node) string {
-		if n.block("iap") != nil && !isOneOf(n.block("iap").at("enabled"), "false") {
+		on, known := c.s.behindProxy(n)
+		unknown = unknown || !known
+		if on {
 			return "is behind it"
 		}
 		return ""
@@ -271,6 +283,8 @@ func identityAwareProxy(c *judging) answer {
 	switch behind = append(behind, direct...); {
 	case len(behind) > 0:
 		return satisfied("%s", listFaults(behind))
+	case unknown:
+		return afterApply("whether a backend is behind Identity-Aware Proxy")
 	case total == 0:
 		return notInPlan()
 	}
@@ -279,11 +293,34 @@ func identityAwareProxy(c *judging) answer {
 		fault{found: "no backend is behind Identity-Aware Proxy"})
 }
 
+// behindProxy reports whether Identity-Aware Proxy is on for a backend, and whether the plan says so. Older versions of
+// Terraform's provider have no field "enabled": there a client turns it on.
+func (s *workload) behindProxy(backend *node) (on, known bool) {
+	iap := backend.at("iap")
+	if iap != nil && iap.kind == nodeUnknown {
+		return false, false
+	}
+
+	switch enabled := backend.block("iap").at("enabled"); {
+	case enabled == nil:
+		return s.form == formTerraform && isSet(backend.block("iap").at("oauth2_client_id")), true
+	case enabled.kind == nodeUnknown:
+		return false, false
+	default:
+		return isOneOf(enabled, "true"), true
+	}
+}
+
+// otherPurposes are those of subnetworks that hold no machines and no workloads.
+func otherPurposes() []string {
+	return []string{"REGIONAL_MANAGED_PROXY", "GLOBAL_MANAGED_PROXY", "INTERNAL_HTTPS_LOAD_BALANCER", "PRIVATE_SERVICE_CONNECT",
+		"PRIVATE_NAT", "PEER_MIGRATION"}
+}
+
 func privateGoogleAccess(c *judging) answer {
 	return c.all("google_compute_subnetwork", "Private Google Access on each", "private_ip_google_access = true",
 		"Google's APIs are reached privately", func(n *node) string {
-			if isSet(n.at("purpose")) && !isOneOf(n.at("purpose"), "PRIVATE") && n.at("purpose").kind == nodeText ||
-				isOneOf(n.at("private_ip_google_access"), "true") {
+			if isOneOf(n.at("purpose"), otherPurposes()...) || isOneOf(n.at("private_ip_google_access"), "true") {
 				return ""
 			}
 			return "reaches Google's APIs by the Internet"
@@ -317,6 +354,14 @@ func privateServiceConnect(c *judging) answer {
 	})
 }
 
+// connectable reports whether a database is reached by Private Service Connect.
+func connectable(psc *node) bool {
+	return psc != nil && psc.kind == nodeUnknown || slices.ContainsFunc(items(psc), func(n *node) bool {
+		on := n.at("psc_enabled")
+		return on != nil && on.kind == nodeUnknown || isOneOf(on, "true")
+	})
+}
+
 const alloyType = "google_alloydb_instance"
 
 func databasePrivate(c *judging) answer {
@@ -325,7 +370,7 @@ func databasePrivate(c *judging) answer {
 		switch {
 		case !isOneOf(ip.at("ipv4_enabled"), "false"):
 			return "has a public address"
-		case !isSet(ip.at("private_network")) && !isSet(ip.at("psc_config")):
+		case !isSet(ip.at("private_network")) && !connectable(ip.at("psc_config")):
 			return "has no private address"
 		}
 

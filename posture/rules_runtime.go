@@ -3,6 +3,7 @@ package posture
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -64,6 +65,9 @@ func maxInstances(c *judging) answer {
 	}, fault{found: "no maximum number of instances is set"})
 }
 
+// nothing is a quantity of zero, such as "0", "0m" and "0Mi".
+var nothing = regexp.MustCompile(`^[0.]*[A-Za-z]*$`)
+
 // resourceLimits asks for both limits in every container: one side-car without
 // a limit can starve the others.
 func resourceLimits(c *judging) answer {
@@ -80,7 +84,7 @@ func resourceLimits(c *judging) answer {
 		}{{"CPU", k.cpu}, {"memory", k.memory}} {
 			if limit.unknown {
 				unknown = true
-			} else if strings.Trim(limit.text.text, "0.m") == "" { // absent, or a limit of nothing
+			} else if nothing.MatchString(limit.text.text) { // absent, or a limit of nothing
 				faults = append(faults, fault{subject: k.name, found: k.label(i) + " has no " + limit.name + " limit"})
 			}
 		}

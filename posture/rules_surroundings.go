@@ -1,11 +1,8 @@
 package posture
 
 import (
-	"regexp"
 	"slices"
 	"strings"
-
-	"cel.dev/cel-go/common/ast"
 )
 
 // projectGrants are the types of resources that grant roles on a project, or on
@@ -147,97 +144,6 @@ func keyless(c *judging) answer {
 	}
 
 	return satisfied("tokens are exchanged, and no key is downloaded")
-}
-
-// restricts reports whether a provider's condition tells the owner's tokens from those of strangers at the same issuer: it
-// is not always true, and looks at a claim that a stranger cannot have. Issuer and audience are the same in every token;
-// branch, event, environment and the like are what a stranger calls their own. Without such a look the condition would
-// hold for tokens of everybody.
-func restricts(text string, mapping *node) bool {
-	condition := parseCondition(text)
-	if condition.root == nil {
-		return false
-	}
-
-	// What everybody can bring about is assumed; the condition must still be open.
-	return condition.value(func(e ast.Expr) truth {
-		if everySubject(e) {
-			return always
-		}
-
-		looks := false
-		identifiers(e, func(name string) { looks = looks || identifying(name, mapping) })
-		if looks {
-			return sometimes
-		}
-
-		return always
-	}) != always
-}
-
-// identifying reports whether a claim tells owners apart. An attribute is the claim that it is mapped from.
-func identifying(name string, mapping *node) bool {
-	if source := mapping.at(name).written(); source != "" {
-		expression := parseCondition(source)
-		if expression.root == nil {
-			return true
-		}
-
-		looks := false
-		identifiers(expression.root, func(claim string) { looks = looks || claim == name || identifying(claim, nil) })
-
-		return looks
-	}
-
-	short := name[strings.LastIndex(name, ".")+1:]
-
-	return !slices.Contains([]string{"assertion", "google", "attribute", "iss", "aud", "exp", "iat", "nbf", "jti",
-		"ref", "ref_type", "ref_protected", "base_ref", "head_ref", "event_name", "workflow", "environment", "runner_environment",
-		"run_id", "run_number", "run_attempt", "sha", "repository_visibility", "job_workflow_sha", "workflow_sha",
-		"pipeline_source", "environment_protected", "deployment_tier", "environment_action"}, short)
-}
-
-// everySubject reports a look at "sub" that holds for the tokens of every owner: the subjects of GitHub begin with
-// "repo:", of GitLab with "project_path:", of Terraform Cloud with "organization:".
-func everySubject(e ast.Expr) bool {
-	if e.Kind() != ast.CallKind || !e.AsCall().IsMemberFunction() || len(e.AsCall().Args()) != 1 {
-		return false
-	}
-
-	target := written(e.AsCall().Target())
-	text, ok := literal(e.AsCall().Args()[0]).(string)
-	if !ok || !strings.HasSuffix(target, ".sub") && !strings.HasSuffix(target, ".subject") {
-		return false
-	}
-
-	for _, subjects := range [][]string{
-		{"repo:acme/app:ref:refs/heads/main", "repo:other/tool:environment:production", "repo:a/b:pull_request"},
-		{"project_path:acme/app:ref_type:branch:ref:main", "project_path:other/tool:ref_type:tag:ref:v1"},
-		{"organization:acme:project:a:workspace:w:run_phase:plan", "organization:other:project:b:workspace:x:run_phase:apply"},
-	} {
-		if !slices.ContainsFunc(subjects, func(subject string) bool { return !holdsFor(e.AsCall().FunctionName(), subject, text) }) {
-			return true
-		}
-	}
-
-	return false
-}
-
-// holdsFor is the value of one of CEL's functions on texts.
-func holdsFor(function, subject, text string) bool {
-	switch function {
-	case "startsWith":
-		return strings.HasPrefix(subject, text)
-	case "endsWith":
-		return strings.HasSuffix(subject, text)
-	case "contains":
-		return strings.Contains(subject, text)
-	case "matches":
-		re, err := regexp.Compile(text)
-		return err == nil && re.MatchString(subject)
-	}
-
-	return false
 }
 
 // admissionPolicy asks that Binary Authorization requires an attestation by

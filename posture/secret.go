@@ -154,8 +154,11 @@ func named(name, value string) string {
 }
 
 var (
-	assignment = regexp.MustCompile(`(?:^|[\s&;?,])-{0,2}D?([A-Za-z][A-Za-z0-9_.-]*)=([^\s&;,]+)`)
-	property   = regexp.MustCompile(`(?m)^\s*["']?([A-Za-z][A-Za-z0-9_.-]*)["']?\s*:\s+["']?([^\s"']+)`)
+	// Spaces and tabs alone stand around the sign: a line that ends with a colon begins a mapping, and has no value.
+	assignment = regexp.MustCompile(`(?:^|[\s&;?,])-{0,2}D?([A-Za-z][A-Za-z0-9_.-]*)[ \t]*=[ \t]*([^\s&;,=][^\s&;,]*)`)
+	property   = regexp.MustCompile(`(?m)^[ \t]*(?:-[ \t]+)*["']?([A-Za-z][A-Za-z0-9_.-]*)["']?[ \t]*:[ \t]+["']?([^\s"']+)`)
+	quotedPair = regexp.MustCompile(`["']([A-Za-z][A-Za-z0-9_.-]*)["']\s*:\s*["']([^"']+)["']`)
+	element    = regexp.MustCompile(`<([A-Za-z][A-Za-z0-9_.-]*)>([^<\s]+)</`)
 )
 
 // structured says which field of a structured value (JSON, properties, a query
@@ -163,7 +166,13 @@ var (
 // value: its random parts were judged with the whole.
 func structured(value string) string {
 	if strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[") {
-		if docs, err := parse(Source{Text: []byte(value)}); err == nil {
+		// What begins like JSON may be YAML on one line.
+		docs, err := parse(Source{Text: []byte(value)})
+		if err != nil && len(value) <= maxFile {
+			docs, err = yamlDocuments([]byte(value))
+		}
+
+		if err == nil {
 			for _, n := range docs {
 				if name := secretField(n, ""); name != "" {
 					return "has a field " + clip(name) + ", which has the name of a secret"
@@ -172,7 +181,7 @@ func structured(value string) string {
 		}
 	}
 
-	for _, re := range []*regexp.Regexp{assignment, property} {
+	for _, re := range []*regexp.Regexp{assignment, property, quotedPair, element} {
 		for _, m := range re.FindAllStringSubmatch(value, -1) {
 			if secretive(m[1]) && !harmless(m[2]) {
 				return "has a field " + clip(m[1]) + ", which has the name of a secret"

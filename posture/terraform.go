@@ -176,6 +176,8 @@ func (r *reader) terraformV1(n *node) *workload {
 	s.name = r.text(n.at("name"), "name").text
 	template := n.block("template")
 	r.annotations(s, n.block("metadata").at("annotations"), template.block("metadata").at("annotations"))
+	s.annotated = append(s.annotated, pairs(n.block("metadata").at("labels"))...)
+	s.annotated = append(s.annotated, pairs(template.block("metadata").at("labels"))...)
 	r.revision(s, template.block("spec"), blockShape())
 	r.traffic(s, n.at("traffic"), "revision_name",
 		r.text(template.block("metadata").at("name"), "template.metadata.name").text)

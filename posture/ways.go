@@ -46,6 +46,7 @@ func (m *model) mapped(s *workload) (string, bool) {
 func (m *model) plannedFronts(r *reader, p *plan) {
 	for _, g := range p.of("google_compute_region_network_endpoint_group") {
 		f := front{project: r.text(g.after.at("project"), "project"), region: r.text(g.after.at("region"), "region")}
+		f.region.text = lastPart(f.region.text) // an export has the address of the region
 
 		for _, kind := range []string{"cloud_run", "cloud_function"} {
 			for _, block := range r.list(g.after.at(kind), kind) {
