@@ -38,6 +38,7 @@ type Caller struct {
 	Subject string // stable and canonical: an email, or issuer-specific subject
 	Issuer  string
 	Grants  []Grant
+	Team    string // whose share of the gate it uses; "": none's, it has its own
 }
 
 // May reports whether the caller may do a to images of a canonical repository.

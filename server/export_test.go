@@ -1,9 +1,12 @@
 package server
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/attestor-gate/attestor"
 )
 
 // RoutesForTest lists what a server serves, as OpenAPI writes it.
@@ -39,6 +42,9 @@ func DecodeForTest(body []byte) (any, error) {
 // CallerBurst is how many requests one caller may send at once.
 const CallerBurst = callerBurst
 
+// TeamBurst is how many requests one team's callers may send at once.
+const TeamBurst = teamBurst
+
 // SetReadTimeouts changes how long a client may take to send a header, and a
 // header with its body. It must be called before Serve.
 func (s *Server) SetReadTimeouts(header, whole time.Duration) {
@@ -56,7 +62,9 @@ func (s *Server) SetQueueWait(d time.Duration) {
 func WaitingForTest(s *Server) int {
 	n := 0
 	for _, c := range s.slots {
-		n += len(c.waiting)
+		c.mu.Lock()
+		n += c.waiting
+		c.mu.Unlock()
 	}
 	return n
 }
@@ -75,8 +83,45 @@ func SharesForTest(s *Server) int {
 	n := 0
 	for _, c := range s.slots {
 		c.mu.Lock()
-		n += len(c.shares)
+		n += len(c.tenants)
 		c.mu.Unlock()
 	}
 	return n
+}
+
+// Slots are those of one class, by themselves.
+type Slots struct{ *slots }
+
+// NewSlotsForTest makes them.
+func NewSlotsForTest(running, waiting int, wait time.Duration) Slots {
+	return Slots{makeSlots(running, waiting, wait, "limits")}
+}
+
+// Take waits for a slot.
+func (s Slots) Take(ctx context.Context, c attestor.Caller) (release func(), err error) {
+	return s.take(ctx, c)
+}
+
+// Held is how many requests of a team run and wait.
+func (s Slots) Held(team string) (running, waiting int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tenants[tenantKey(attestor.Caller{Team: team})]; t != nil {
+		return t.running, len(t.line)
+	}
+	return 0, 0
+}
+
+// Idle reports whether a slot is free that somebody who waits could have.
+func (s Slots) Idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next() != nil
+}
+
+// Tenants is how many are remembered.
+func (s Slots) Tenants() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.tenants)
 }

@@ -21,6 +21,7 @@ type Limits struct {
 	Concurrent int           // limits.concurrency: requests that run at the same time; 64
 	Queue      int           // limits.queue: requests that wait until one of those ends; 256
 	CallerRate float64       // limits.callerRate: requests per second of one caller; 20; +Inf: not limited
+	TeamRate   float64       // limits.teamRate: requests per second of one team's callers together; 100; +Inf: not limited
 }
 
 // Limits that nobody sets.
@@ -28,6 +29,7 @@ const (
 	maxBody     = 1 << 20 // bytes of a request's body
 	maxHeader   = 32 << 10
 	callerBurst = 60 // requests that one caller may send at once
+	teamBurst   = 300
 	queueWait   = 5 * time.Second
 	longWait    = time.Minute // in the queue of requests that read for long
 )
@@ -37,7 +39,8 @@ func (l Limits) withDefaults() (Limits, error) {
 	if l.MaxWait <= 0 {
 		return Limits{}, errors.New("making a server: the longest wait of a request is required")
 	}
-	if l.Concurrent < 0 || l.Queue < 0 || l.CallerRate < 0 || math.IsNaN(l.CallerRate) {
+	if l.Concurrent < 0 || l.Queue < 0 || l.CallerRate < 0 || math.IsNaN(l.CallerRate) ||
+		l.TeamRate < 0 || math.IsNaN(l.TeamRate) {
 		return Limits{}, errors.New("making a server: a limit is negative or not a number")
 	}
 
@@ -46,6 +49,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		Concurrent: cmp.Or(l.Concurrent, 64),
 		Queue:      cmp.Or(l.Queue, 256),
 		CallerRate: cmp.Or(l.CallerRate, 20),
+		TeamRate:   cmp.Or(l.TeamRate, 100),
 	}, nil
 }
 
@@ -83,8 +87,10 @@ func (l *limited) Unwrap() error { return l.err }
 // maxCallers bounds the memory of the buckets.
 const maxCallers = 10_000
 
-// rates hold a token bucket for each caller.
+// rates hold a token bucket for each caller, or each team.
 type rates struct {
+	whose   string // identity, team
+	setting string // that says how many a second
 	mu      sync.Mutex
 	limit   rate.Limit
 	burst   int
@@ -93,12 +99,14 @@ type rates struct {
 	shared  *rate.Limiter            // of the callers beyond maxCallers, all together
 }
 
-func newRates(perSecond float64, burst int, now func() time.Time) *rates {
+func newRates(whose, setting string, perSecond float64, burst int, now func() time.Time) *rates {
 	limit := rate.Limit(perSecond)
 	if math.IsInf(perSecond, 1) {
 		limit = rate.Inf
 	}
 	return &rates{
+		whose:   whose,
+		setting: setting,
 		limit:   limit,
 		burst:   burst,
 		now:     now,
@@ -107,26 +115,40 @@ func newRates(perSecond float64, burst int, now func() time.Time) *rates {
 	}
 }
 
-// allow takes a token from the caller's bucket. If there is none, the error says
-// when there will be.
-func (r *rates) allow(caller string) error {
+// allow takes a token from the caller's bucket and, of a team's caller, one from the team's. If one has none, the error
+// says when it will, and the other loses none.
+func (s *Server) allow(c attestor.Caller) error {
+	giveBack, err := s.rates.take(callerKey(c))
+	if err == nil && c.Team != "" {
+		if _, err = s.teamRates.take(c.Team); err != nil {
+			giveBack()
+		}
+	}
+	if err != nil {
+		s.metrics.limited(c.Team, "rate")
+	}
+	return err
+}
+
+// take takes a token from a bucket. The function that it returns gives it back.
+func (r *rates) take(key string) (giveBack func(), err error) {
 	now := r.now()
-	reservation := r.bucket(caller, now).ReserveN(now, 1)
+	reservation := r.bucket(key, now).ReserveN(now, 1)
 	delay := reservation.DelayFrom(now)
 	if delay == 0 {
-		return nil
+		return func() { reservation.CancelAt(now) }, nil
 	}
 
 	// A refused request costs no token: a caller who goes on too fast is not
 	// refused for ever.
 	reservation.CancelAt(now)
-	return &limited{
+	return nil, &limited{
 		after: delay,
 		err: &attestor.Error{
 			Kind: attestor.TooMany,
 			Msg: fmt.Sprintf(
-				"this identity sends more than %v requests per second (limits.callerRate), beyond a burst of %d",
-				float64(r.limit), r.burst),
+				"this %s sends more than %v requests per second (%s), beyond a burst of %d",
+				r.whose, float64(r.limit), r.setting, r.burst),
 			Fix: "send the request again after the time in Retry-After",
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,10 +27,20 @@ type metrics struct {
 	breakGlass  prometheus.Counter
 	attestation prometheus.Counter
 	shed        prometheus.Counter
+	teams       *prometheus.CounterVec // requests of each team, by what became of them
+
+	mu    sync.Mutex
+	known map[string]bool // teams that have a series; guarded by mu
 }
 
 func newMetrics(r *prometheus.Registry) (*metrics, error) {
 	m := &metrics{
+		known: map[string]bool{},
+		teams: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attestor_team_requests_total",
+			Help: "Requests of teams' callers: served, or refused because the team or the caller used up its rate or its slots. " +
+				"team is other beyond the first thousand.",
+		}, []string{"team", "outcome"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attestor_http_requests_total", Help: "HTTP requests answered.",
 		}, []string{"method", "route", "status"}),
@@ -60,7 +71,7 @@ func newMetrics(r *prometheus.Registry) (*metrics, error) {
 
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.requests, m.latency, m.decisions, m.reasons, m.duration, m.breakGlass, m.attestation, m.shed,
+		m.requests, m.latency, m.decisions, m.reasons, m.duration, m.breakGlass, m.attestation, m.shed, m.teams,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		errs = append(errs, r.Register(c))
@@ -118,6 +129,32 @@ func (m *metrics) decision(d attestor.Decision) {
 			m.attestation.Inc()
 		}
 	}
+}
+
+// maxTeamSeries bounds how many teams have series of their own.
+const maxTeamSeries = 1000
+
+// teamRequest counts a request of a team's caller that got a slot.
+func (m *metrics) teamRequest(team string) { m.team(team, "served") }
+
+// limited counts one that was refused, for rate or slots.
+func (m *metrics) limited(team, why string) { m.team(team, why) }
+
+// team counts by the name of a team's file, which no caller chooses; those of the configuration have none.
+func (m *metrics) team(team, outcome string) {
+	if team == "" {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.known[team] {
+		if len(m.known) >= maxTeamSeries {
+			team = "other"
+		} else {
+			m.known[team] = true
+		}
+	}
+	m.teams.WithLabelValues(team, outcome).Inc()
 }
 
 // exposeMetrics answers GET /metrics.

@@ -28,5 +28,5 @@ func (s *Server) giveBack(c class, took time.Duration, release func()) {
 // deciding reports whether decisions are made now, or were a moment ago.
 func (s *Server) deciding() bool {
 	last := time.Unix(0, s.lastDecided.Load())
-	return len(s.slots[decides].running) > 0 || time.Since(last) < calmAfter
+	return s.slots[decides].inUse() > 0 || time.Since(last) < calmAfter
 }

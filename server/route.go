@@ -252,7 +252,7 @@ func (s *Server) serve(r route, c echo.Context) error {
 		if err := k.readQuery(r.query); err != nil {
 			return err
 		}
-		release, err := s.slots[r.class].take(k.ctx, "") // strangers are one caller
+		release, err := s.slots[r.class].take(k.ctx, attestor.Caller{}) // strangers are one caller
 		if err != nil {
 			return err
 		}
@@ -271,14 +271,14 @@ func (s *Server) serve(r route, c echo.Context) error {
 			Fix: "ask an administrator of the gate to configure " + r.part,
 		}
 	}
-	if err := s.rates.allow(callerKey(k.caller)); err != nil {
+	if err := s.allow(k.caller); err != nil {
 		return err
 	}
 
 	if err := k.readQuery(r.query); err != nil {
 		return err
 	}
-	free, err := s.bodies.hold(callerKey(k.caller), r.bodySize(k.Request()))
+	free, err := s.bodies.hold(tenantKey(k.caller), r.bodySize(k.Request()))
 	if err != nil {
 		return err
 	}
@@ -289,10 +289,12 @@ func (s *Server) serve(r route, c echo.Context) error {
 
 	// The slot comes after the body, so that a client that sends slowly occupies
 	// none.
-	release, err := s.slots[r.class].take(k.ctx, callerKey(k.caller))
+	release, err := s.slots[r.class].take(k.ctx, k.caller)
 	if err != nil {
+		s.metrics.limited(k.caller.Team, "slots")
 		return err
 	}
+	s.metrics.teamRequest(k.caller.Team)
 	begun := time.Now()
 	defer func() { s.giveBack(r.class, time.Since(begun), release) }()
 

@@ -89,7 +89,8 @@ type Server struct {
 	routes      []route
 	metrics     *metrics
 	timeouts    timeouts
-	rates       *rates
+	rates       *rates // of each caller
+	teamRates   *rates // of each team
 	slots       [classes]*slots
 	lastDecided atomic.Int64 // when the last decision ended, in nanoseconds since 1970
 	bodies      bodies
@@ -126,12 +127,13 @@ func New(c Config) (*Server, error) {
 	}
 
 	s := &Server{
-		c:        c,
-		timeouts: newTimeouts(c.Limits.MaxWait),
-		rates:    newRates(c.Limits.CallerRate, callerBurst, c.Now),
-		slots:    newSlots(c.Limits),
-		bodies:   bodies{held: map[string]int64{}},
-		openapi:  sync.OnceValues(openapiJSON),
+		c:         c,
+		timeouts:  newTimeouts(c.Limits.MaxWait),
+		rates:     newRates("identity", "limits.callerRate", c.Limits.CallerRate, callerBurst, c.Now),
+		slots:     newSlots(c.Limits),
+		bodies:    bodies{held: map[string]int64{}},
+		teamRates: newRates("team", "limits.teamRate", c.Limits.TeamRate, teamBurst, c.Now),
+		openapi:   sync.OnceValues(openapiJSON),
 	}
 	if s.metrics, err = newMetrics(c.Registry); err != nil {
 		return nil, err
@@ -154,7 +156,7 @@ func New(c Config) (*Server, error) {
 func (s *Server) running() int {
 	n := 0
 	for _, c := range s.slots {
-		n += len(c.running)
+		n += c.inUse()
 	}
 	return n
 }

@@ -68,6 +68,8 @@ func exitCodes() map[string]endings {
 			2: wrongUsage + ", or no policy of these formats",
 		},
 
+		"identity explain": {0: "somebody may do something", 1: "nobody may", 2: wrongUsage},
+
 		"posture": {0: "no finding denies", 1: "a finding denies", 2: nothingToDo, 3: notDecided},
 		"import":  {0: "stored", 2: wrongUsage + ", or no report of a scan", 3: "not stored"},
 		"dev":     ended,

@@ -106,7 +106,7 @@ func rootCommand() *cobra.Command {
 		devCommand(), serveCommand(), doctorCommand(),
 		attestCommand(), checkCommand(), verifyCommand(), revokeCommand(),
 		auditCommand(), decisionsCommand(), eventsCommand(), explainCommand(), reportCommand(),
-		policyCommand(), postureCommand(), importCommand(), emulatorCommand(),
+		policyCommand(), identityCommand(), postureCommand(), importCommand(), emulatorCommand(),
 		versionCommand(), referenceCommand(),
 	)
 	sayExitCodes(root, "", exitCodes())

@@ -148,13 +148,11 @@ func policyExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ref, err := attestor.ParseReference(args[0])
+			repository, err := repositoryOf(args[0])
 			if err != nil {
-				if ref, err = attestor.ParseReference(args[0] + ":any"); err != nil {
-					return err
-				}
+				return err
 			}
-			return printExplanation(c.OutOrStdout(), format, ref.Repository(), set)
+			return printExplanation(c.OutOrStdout(), format, repository, set)
 		},
 	}
 

@@ -271,6 +271,26 @@ type Identity struct {
 	UnsafeTrustPlatform bool `yaml:"unsafeTrustPlatform"`
 	// Callers are who may do what. Nobody else may do anything.
 	Callers []Caller `yaml:"callers"`
+	// Teams reads further callers from a directory with a file for each team. None where it is left out.
+	Teams *Teams `yaml:"teams"`
+}
+
+// Teams says where teams' files are, and what they may grant.
+type Teams struct {
+	// Directory has a file TEAM.yaml for each team, with callers as they stand here. A change takes effect within a
+	// second; a file that does not load leaves what the team had in force; a file that is gone takes its grants along. Required.
+	Directory string `yaml:"directory"`
+	// Allow is the most that a team's file may grant. A file that grants more does not load. Required.
+	Allow []TeamGrant `yaml:"allow"`
+}
+
+// A TeamGrant is something that teams' files may grant.
+type TeamGrant struct {
+	// Actions are those that may be granted, all but prune.
+	Actions []string `yaml:"actions"`
+	// Images are patterns of repositories; {team} stands for the name of the file, as in
+	// us-docker.pkg.dev/acme/{team}/**.
+	Images []string `yaml:"images"`
 }
 
 // An Issuer is an OIDC issuer whose tokens are accepted.
@@ -291,6 +311,9 @@ type Caller struct {
 	Subject string `yaml:"subject"`
 	// Claims are claims of the token, all of which must match exactly.
 	Claims map[string]string `yaml:"claims"`
+	// Patterns are claims that must match a pattern, in which * stands for characters other than / : and @, as in
+	// {repository: acme/pay-*}. They stand beside claims, or alone.
+	Patterns map[string]string `yaml:"patterns"`
 	// Actions are attest, check, read, simulate, revoke, rejudge, break-glass, posture.
 	Actions []string `yaml:"actions"`
 	// Images are patterns of repositories.
@@ -357,6 +380,8 @@ type Limits struct {
 	Queue int `yaml:"queue"`
 	// CallerRate is how many requests a second one caller may send; 20 by default.
 	CallerRate float64 `yaml:"callerRate"`
+	// TeamRate is how many requests a second the callers of one team's file may send together; 100 by default.
+	TeamRate float64 `yaml:"teamRate"`
 }
 
 // Dependencies bounds the calls of everything that the gate asks.

@@ -66,40 +66,48 @@ func (c *Config) Finish(getenv func(string) string, profile ProfileCheck) error 
 // Parse decodes one YAML document strictly, and neither completes nor checks it: a key that is not known, or a value
 // of another type, would be a rule that somebody wrote and nothing applies.
 func Parse(b []byte) (Config, error) {
-	if err := checkTypes(b); err != nil {
+	var c Config
+	if err := strictly(b, &c); err != nil {
 		return Config{}, err
+	}
+	return c, nil
+}
+
+// strictly decodes one document into a struct.
+func strictly[T any](b []byte, into *T) error {
+	if err := checkTypes(b, reflect.TypeFor[T]()); err != nil {
+		return err
 	}
 
 	loader, err := yaml.NewLoader(bytes.NewReader(b), yaml.WithKnownFields())
 	if err != nil {
-		return Config{}, err
+		return err
 	}
-	var c Config
-	if err := loader.Load(&c); err != nil {
+	if err := loader.Load(into); err != nil {
 		if errors.Is(err, io.EOF) { // nothing but comments: all that is required is missing
-			return Config{}, nil
+			return nil
 		}
 		if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
 			var lines []error
 			for _, e := range many.Errors {
 				lines = append(lines, fmt.Errorf("line %d, column %d: %s", e.Mark.Line, e.Mark.Column, unknownKey(e.Message)))
 			}
-			return Config{}, errors.Join(lines...)
+			return errors.Join(lines...)
 		}
-		return Config{}, err
+		return err
 	}
 
 	var rest any
 	if err := loader.Load(&rest); !errors.Is(err, io.EOF) {
-		return Config{}, errors.New("there is a second document; only one is read")
+		return errors.New("there is a second document; only one is read")
 	}
-	return c, nil
+	return nil
 }
 
 // checkTypes reports values that are not of their field's type, each with its
 // place. The YAML library alone reads yes and on as true, 017 as 15, and an empty
 // field as one that was left out.
-func checkTypes(b []byte) error {
+func checkTypes(b []byte, t reflect.Type) error {
 	loader, err := yaml.NewLoader(bytes.NewReader(b))
 	if err != nil {
 		return err
@@ -111,7 +119,7 @@ func checkTypes(b []byte) error {
 
 	var faults []error
 	shape := strictyaml.Shape{Tag: "yaml", Identifiers: true}
-	for _, fault := range shape.Check(&document, reflect.TypeFor[Config]()) {
+	for _, fault := range shape.Check(&document, t) {
 		faults = append(faults, fault)
 	}
 	return errors.Join(faults...)
@@ -120,6 +128,9 @@ func checkTypes(b []byte) error {
 // resolve makes paths absolute, from the directory of the file.
 func (c *Config) resolve(dir string, profile ProfileCheck) {
 	paths := []*string{&c.TrustedRoot, &c.Store.SQLite, &c.Store.Postgres, &c.Telemetry.HashKey}
+	if c.Identity != nil && c.Identity.Teams != nil {
+		paths = append(paths, &c.Identity.Teams.Directory)
+	}
 	for i := range c.Policies {
 		paths = append(paths, &c.Policies[i])
 	}

@@ -194,29 +194,6 @@ const (
 	minRetention = 30 * 24 * time.Hour
 )
 
-func (i Identity) problems() []error {
-	var out []error
-	if i.Audience == "" && !i.UnsafeTrustPlatform {
-		out = append(
-			out,
-			errors.New("identity.audience: required; without it a token meant for another service would do"),
-		)
-	}
-	if len(i.Callers) == 0 {
-		out = append(out, errors.New("identity.callers: nobody may do anything"))
-	}
-
-	for n, c := range i.Callers {
-		if count(c.Email != "", c.Subject != "", len(c.Claims) > 0) != 1 {
-			out = append(out, fmt.Errorf("identity.callers[%d]: want one of email, subject and claims", n))
-		}
-		if len(c.Actions) == 0 || len(c.Images) == 0 {
-			out = append(out, fmt.Errorf("identity.callers[%d]: actions and images are required", n))
-		}
-	}
-	return out
-}
-
 func (o OTLP) problems() []error {
 	var out []error
 	if _, _, err := net.SplitHostPort(o.Endpoint); err != nil {

@@ -45,6 +45,7 @@ func (e *Engine) checks(who func(context.Context) []probe.Result) []check {
 		{name: "policies", ready: true, start: true, ask: e.probeLoaded},
 		{name: "policies' needs", start: true, ask: e.probePolicies},
 		{name: "overrides", ask: e.probeOverrides}, // a service with one that cannot be ended does not start
+		{name: "teams", ready: true, ask: e.probeTeams},
 		{name: "identity", start: true, ask: who},
 		{name: "admission", start: true, ask: e.probeAdmission},
 		{name: "log", ask: e.probeLogKey},
@@ -74,6 +75,11 @@ func (e *Engine) Check(ctx context.Context) error {
 			errs = append(errs, probe.Errors(c.ask(ctx)))
 		}
 	}
+
+	// A gate that runs serves the other teams. What is about to be deployed can still be mended.
+	if e.teams != nil {
+		errs = append(errs, e.teams.Err())
+	}
 	return errors.Join(errs...)
 }
 
@@ -86,6 +92,9 @@ func (e *Engine) ready(ctx context.Context) []server.Condition {
 		}
 
 		if e.summaries == nil && (c.name == summaryKeys || c.name == summaryDeletion) {
+			continue
+		}
+		if e.teams == nil && c.name == "teams" {
 			continue
 		}
 		condition := server.Condition{Name: c.name}

@@ -61,13 +61,14 @@ func Examine(ctx context.Context, o Options) ([]probe.Result, error) {
 	defer func() { _ = e.Close() }() // nothing was stored
 
 	e.Config = examined
-	_, who, err := newIdentity(e.Config.Identity, e.log)
+	who, err := newIdentity(ctx, e.Config.Identity, e.log)
 	if err != nil {
 		return nil, err
 	}
+	e.teams = who.teams
 
 	var questions []func() []probe.Result
-	for _, c := range e.checks(who) {
+	for _, c := range e.checks(who.issuers) {
 		ask := c.ask
 		if c.name == record {
 			ask = e.probeDatabase

@@ -25,6 +25,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/posture"
+	"github.com/attestor-gate/attestor/server/teams"
 	"github.com/attestor-gate/attestor/server/telemetry"
 	"github.com/attestor-gate/attestor/summary"
 	"github.com/attestor-gate/attestor/verify"
@@ -86,6 +87,7 @@ type Engine struct {
 	metrics *prometheus.Registry
 	tracer  trace.TracerProvider // nil: no traces
 	calls   *dependency.Calls
+	teams   *teams.Teams     // nil: the configuration has all callers; set by newService
 	courier *courier.Courier // nil: nobody is told of events
 	topic   *topic           // nil: what is judged again is judged in this process
 	closers []func() error

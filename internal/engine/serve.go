@@ -32,6 +32,9 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	background, stop := context.WithCancel(ctx)
 	defer stop()
 	go e.Policies.Run(background)
+	if e.teams != nil {
+		go e.teams.Run(background)
+	}
 	go func() {
 		if err := probe.Errors(e.probePolicies(background)); err != nil {
 			e.log.ErrorContext(
@@ -96,9 +99,12 @@ func (e *Engine) newService() (*service, error) {
 	if err := e.checkOverrides(e.Policies.Set()); err != nil {
 		return nil, err
 	}
-	who, issuers, err := newIdentity(e.Config.Identity, e.log)
+	who, err := newIdentity(context.Background(), e.Config.Identity, e.log)
 	if err != nil {
 		return nil, err
+	}
+	if e.teams = who.teams; e.teams != nil {
+		e.metrics.MustRegister(teamGauges(e.teams)...)
 	}
 	html, err := newPages(e)
 	if err != nil {
@@ -129,11 +135,11 @@ func (e *Engine) newService() (*service, error) {
 		Attestations: attestations{e}, Overrides: overrides, Simulator: simulator{e.Store}, Posture: rules,
 		Log: e.servedLog(), Prune: e.servedPrune(), Outbox: e.servedOutbox(), Pages: html, Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
 		Limits: server.Limits{
-			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate,
+			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate, TeamRate: l.TeamRate,
 		},
 		Logger: e.log, Registry: e.metrics, HashKey: key, Tracer: e.tracer,
 	})
-	return &service{s, issuers}, err
+	return &service{s, who.issuers}, err
 }
 
 // serveAdmission answers AdmissionReviews on their own listener until ctx ends;

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -29,6 +30,7 @@ type Tokens struct {
 	c       Config
 	issuers map[string]*issuer
 	iap     *issuer
+	rules   atomic.Pointer[index] // of the configuration and of teams
 }
 
 type issuer struct {
@@ -66,7 +68,7 @@ func New(c Config) (*Tokens, error) {
 	if c.Audience == "" && (len(c.Issuers) > 0 || c.IAPAudience == "") {
 		bad("audience is missing: without it a token for any other service would do")
 	}
-	if len(c.Rules) == 0 {
+	if len(c.Rules) == 0 && !c.NoRules {
 		bad("callers is empty: nobody may do anything")
 	}
 
@@ -95,7 +97,12 @@ func New(c Config) (*Tokens, error) {
 		t.iap = &issuer{url: IAP, algorithms: []jose.SignatureAlgorithm{jose.ES256}, keys: newKeys(c, IAP, location)}
 	}
 
-	errs = append(errs, t.checkRules()...)
+	for n, r := range c.Rules {
+		for _, err := range t.Check(r) {
+			errs = append(errs, fmt.Errorf("identity: caller %d: %w", n+1, err))
+		}
+	}
+	t.SetTeams(nil)
 	if c.UnsafeTrustPlatform {
 		if _, ok := t.issuers[Google]; !ok {
 			bad("unsafeTrustPlatform needs %s among the issuers: Cloud Run checks no other", Google)
@@ -366,11 +373,11 @@ func (t *Tokens) admit(c claims, issuer, audience string) (attestor.Caller, erro
 		caller.Subject = c.email
 	}
 
-	for _, r := range t.c.Rules {
-		if r.Issuer == issuer && r.matches(c) {
-			caller.Grants = append(caller.Grants, r.Grants...)
-		}
+	matched := t.rules.Load().match(issuer, c)
+	for _, r := range matched {
+		caller.Grants = append(caller.Grants, r.Grants...)
 	}
+	caller.Team = teamOf(matched)
 
 	// A genuine token of a caller whom no rule matches is a stranger's.
 	if len(caller.Grants) > 0 {

@@ -16,11 +16,11 @@ import (
 func Keys() []string {
 	return []string{
 		"admitted", "admitted_by", "allowed", "attempt", "attestor", "base", "binary_authorization", "break_glass",
-		"caller_hash", "cause", "complete", "condition", "container_analysis", "decision_id", "decisions", "dependency",
+		"caller_hash", "callers", "cause", "complete", "condition", "container_analysis", "decision_id", "decisions", "dependency",
 		"dropped", "dry_run", "duration_ms", "error", "event", "failed", "flips", "image", "image_digest", "intent", "issuer",
 		"judged", "kind", "kms", "limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic",
 		"part", "policies", "policies_digest", "policy_digest", "problems", "published", "reason_codes", "receiver",
-		"repository", "request_id", "revoked", "route", "stack", "status", "tag", "unsafe_trust_platform",
+		"repository", "request_id", "revoked", "route", "stack", "status", "tag", "teams", "unsafe_trust_platform",
 		"verdict", "version", "witness",
 	}
 }

@@ -1,0 +1,257 @@
+package identity_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/server/identity"
+)
+
+func grants(t testing.TB) []attestor.Grant {
+	t.Helper()
+	p, err := attestor.ParsePattern("r.example/**")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []attestor.Grant{{Actions: []attestor.Action{attestor.ActionAttest}, Images: []attestor.Pattern{p}}}
+}
+
+// A star stands for characters other than / : @, and a rule of patterns matches nobody else.
+func TestPatternsOfClaims(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		patterns map[string]string
+		with     claims
+		want     bool
+	}{
+		{"an email", map[string]string{"email": "*@acme.example"}, claims{"email": "a@acme.example"}, true},
+		{"the middle of an email", map[string]string{"email": "ci-*-prod@acme.example"}, claims{"email": "ci-x-prod@acme.example"}, true},
+		{"another domain", map[string]string{"email": "*@acme.example"}, claims{"email": "a@acme.example.evil.example"}, false},
+		{"two ats", map[string]string{"email": "*@acme.example"}, claims{"email": "a@evil.example@acme.example"}, false},
+		{"a subdomain", map[string]string{"email": "*@acme.example"}, claims{"email": "a@sub.acme.example"}, false},
+		{"not verified", map[string]string{"email": "*@acme.example"}, claims{"email": "a@acme.example", "email_verified": false}, false},
+		{"another case", map[string]string{"email": "*@acme.example"}, claims{"email": "a@ACME.example"}, false},
+		{"a repository", map[string]string{"repository": "acme/pay-*"}, claims{"repository": "acme/pay-api"}, true},
+		{"an empty star", map[string]string{"repository": "acme/pay-*"}, claims{"repository": "acme/pay-"}, true},
+		{"another owner", map[string]string{"repository": "acme/*"}, claims{"repository": "acme-evil/pay"}, false},
+		{"a deeper path", map[string]string{"repository": "acme/*"}, claims{"repository": "acme/pay/x"}, false},
+		{"a list", map[string]string{"repository": "acme/*"}, claims{"repository": []string{"acme/pay"}}, false},
+		{"no such claim", map[string]string{"repository": "acme/*"}, claims{}, false},
+		{"two patterns", map[string]string{"repository": "acme/*", "environment": "prod-*"}, claims{"repository": "acme/a", "environment": "prod-1"}, true},
+		{"one of two", map[string]string{"repository": "acme/*", "environment": "prod-*"}, claims{"repository": "acme/a", "environment": "test"}, false},
+		{"a subject", map[string]string{"sub": "repo:acme/*:environment:prod"}, claims{"sub": "repo:acme/pay:environment:prod"}, true},
+		{"a subject's other part", map[string]string{"sub": "repo:acme/*:environment:prod"}, claims{"sub": "repo:acme/pay:ref:x:environment:prod"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t, func(c *identity.Config) {
+				c.Rules = []identity.Rule{{Patterns: tt.patterns, Grants: grants(t)}}
+			})
+			c, err := h.verifier.Authenticate(request(sign(t, jose.RS256, h.google, "g1", good(tt.with))))
+			if (err == nil) != tt.want || c.MayAnywhere(attestor.ActionAttest) != tt.want {
+				t.Errorf("%v, %v", c, err)
+			}
+		})
+	}
+}
+
+// What would match everybody of an issuer is refused, and so is a pattern that was meant otherwise.
+func TestPatternsThatAreRefused(t *testing.T) {
+	h := newHouse(t, nil)
+	for _, tt := range []struct {
+		name string
+		rule identity.Rule
+		want string // "": it is accepted
+	}{
+		{"a repository", identity.Rule{Patterns: map[string]string{"repository": "acme/*"}}, ""},
+		{"beside a claim", identity.Rule{Claims: map[string]string{"repository_id": "1"}, Patterns: map[string]string{"ref": "refs/heads/*"}}, ""},
+		{"an email", identity.Rule{Patterns: map[string]string{"email": "*@acme.example"}}, ""},
+		{"anybody's branches", identity.Rule{Patterns: map[string]string{"ref": "refs/heads/*"}}, "matches everybody"},
+		{"anybody's repository", identity.Rule{Patterns: map[string]string{"repository": "*/pay"}}, "matches everybody"},
+		{"owners that begin alike", identity.Rule{Patterns: map[string]string{"repository": "acme*/pay"}}, "matches everybody"},
+		{"anybody's subject", identity.Rule{Patterns: map[string]string{"sub": "repo:*/pay:ref:refs/heads/main"}}, "matches everybody"},
+		{"any domain", identity.Rule{Patterns: map[string]string{"email": "a@*"}}, "domain must be written out"},
+		{"part of a domain", identity.Rule{Patterns: map[string]string{"email": "a@*.example"}}, "domain must be written out"},
+		{"no domain", identity.Rule{Patterns: map[string]string{"email": "*"}}, "domain must be written out"},
+		{"no star", identity.Rule{Patterns: map[string]string{"repository": "acme/pay"}}, "has no *"},
+		{"two stars", identity.Rule{Patterns: map[string]string{"repository": "acme/**"}}, "does not exist here"},
+		{"no value", identity.Rule{Patterns: map[string]string{"repository": ""}}, "without name or value"},
+		{"no name", identity.Rule{Patterns: map[string]string{"": "acme/*"}}, "without name or value"},
+	} {
+		tt.rule.Grants = grants(t)
+		errs := h.verifier.Check(tt.rule)
+		if tt.want == "" && len(errs) > 0 || tt.want != "" && (len(errs) == 0 || !strings.Contains(errs[0].Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", tt.name, errs, tt.want)
+		}
+	}
+}
+
+// Patterns match what a regular expression of the same meaning matches.
+func TestPatternsAgainstRegularExpressions(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	text := func(alphabet string, most int) string {
+		var b strings.Builder
+		for range random.IntN(most) {
+			b.WriteByte(alphabet[random.IntN(len(alphabet))])
+		}
+		return b.String()
+	}
+
+	matched := 0
+	for range 20_000 {
+		pattern, value := text("ab/:*", 8), text("ab/:@", 8)
+		re := regexp.MustCompile(`\A` + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `[^/:@]*`) + `\z`)
+		want := re.MatchString(value)
+		if want {
+			matched++
+		}
+		if got := identity.MatchValueForTest(pattern, value); got != want {
+			t.Fatalf("%q of %q: %v, want %v", pattern, value, got, want)
+		}
+	}
+	if matched < 100 {
+		t.Errorf("only %d matched: this proves little", matched)
+	}
+}
+
+// The index finds the rules that looking at every one finds, in the same order, and looks at few.
+func TestTheIndexFindsWhatASearchFinds(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	pick := func(of ...string) string { return of[random.IntN(len(of))] }
+	var rules []identity.Rule
+	for n := range 2000 {
+		r := identity.Rule{Grants: grants(t), Place: fmt.Sprint(n)}
+		switch random.IntN(5) {
+		case 0:
+			r.Email = pick("a", "b", "c") + "@" + pick("x", "y") + ".example"
+		case 1:
+			r.Subject = pick("s1", "s2", "s3")
+		case 2:
+			r.Claims = map[string]string{"environment": "production", "repository": pick("acme/a", "acme/b", "other/a")}
+		case 3:
+			r.Patterns = map[string]string{"repository": pick("acme/*", "acme/a*", "other/*")}
+		case 4:
+			r.Patterns = map[string]string{"email": pick("*@x.example", "a*@x.example", "*@y.example")}
+		}
+		if random.IntN(4) == 0 {
+			r.Issuer = "https://token.actions.githubusercontent.com"
+		}
+		rules = append(rules, r)
+	}
+
+	found := 0
+	for range 200 {
+		token := map[string]any{"sub": pick("s1", "s4"), "email": pick("a", "b", "z") + "@" + pick("x", "y", "z") + ".example",
+			"email_verified": random.IntN(4) > 0, "environment": pick("production", "test"), "repository": pick("acme/a", "acme/b", "nobody/a")}
+		issuer := pick(identity.Google, "https://token.actions.githubusercontent.com")
+		got, want := identity.MatchForTest(rules, issuer, token)
+		found += len(want)
+		if strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Fatalf("%v of %s: %v, want %v", token, issuer, got, want)
+		}
+	}
+	if found == 0 {
+		t.Error("nothing matched: this proves nothing")
+	}
+}
+
+// A rule is filed under its rarest demand, so that a token meets few rules however many there are: 50,000 that ask for the
+// same environment, and 50,000 patterns of one owner's repositories.
+func TestATokenMeetsFewRules(t *testing.T) {
+	var rules []identity.Rule
+	for n := range 50_000 {
+		rules = append(rules,
+			identity.Rule{Claims: map[string]string{"environment": "production", "repository_id": fmt.Sprint(n)}},
+			identity.Rule{Patterns: map[string]string{"repository": fmt.Sprintf("acme/team-%05d-*", n)}})
+	}
+	token := map[string]any{"environment": "production", "repository_id": "777", "repository": "acme/team-00042-api"}
+	if met := identity.MetForTest(rules, identity.Google, token); met != 2 {
+		t.Errorf("a token meets %d rules, want the two that match it", met)
+	}
+}
+
+// A caller's team is the one that names it most exactly, whatever another team's pattern covers.
+func TestTheTeamOfACaller(t *testing.T) {
+	email := identity.Rule{Email: builder, Team: "named"}
+	claim := identity.Rule{Claims: map[string]string{"hd": "acme"}, Team: "claimed"}
+	like := identity.Rule{Patterns: map[string]string{"email": "*@" + strings.SplitN(builder, "@", 2)[1]}, Team: "alike"}
+	own := identity.Rule{Email: builder}
+	for _, tt := range []struct {
+		name  string
+		rules []identity.Rule
+		want  string
+	}{
+		{"named", []identity.Rule{like, claim, email}, "named"},
+		{"claimed", []identity.Rule{like, claim}, "claimed"},
+		{"alike", []identity.Rule{like}, "alike"},
+		{"the configuration's own", []identity.Rule{own}, ""},
+		{"of equals the first", []identity.Rule{own, email}, ""},
+	} {
+		h := newHouse(t, func(c *identity.Config) { c.Rules, c.NoRules = nil, true })
+		for i := range tt.rules {
+			tt.rules[i].Grants = grants(t)
+		}
+		h.verifier.SetTeams(tt.rules)
+		c, err := h.verifier.Authenticate(request(sign(t, jose.RS256, h.google, "g1", good(claims{"hd": "acme"}))))
+		if err != nil || c.Team != tt.want || len(c.Grants) != len(tt.rules) {
+			t.Errorf("%s: team %q, %d grants, %v; want %q", tt.name, c.Team, len(c.Grants), err, tt.want)
+		}
+	}
+}
+
+// Teams' rules take the place of those from before, and the configuration's stay.
+func TestTeamsAreReplaced(t *testing.T) {
+	h := newHouse(t, nil)
+	token := func(email string) string { return sign(t, jose.RS256, h.google, "g1", good(claims{"email": email})) }
+	team := []identity.Rule{{Email: "pay@acme.example", Grants: grants(t), Team: "pay"}}
+	for _, step := range []struct {
+		rules []identity.Rule
+		may   bool
+	}{{nil, false}, {team, true}, {nil, false}} {
+		h.verifier.SetTeams(step.rules)
+		if _, err := h.verifier.Authenticate(request(token("pay@acme.example"))); (err == nil) != step.may {
+			t.Errorf("a team's caller with %d rules: %v", len(step.rules), err)
+		}
+		if _, err := h.verifier.Authenticate(request(token(builder))); err != nil {
+			t.Errorf("the configuration's caller with %d rules: %v", len(step.rules), err)
+		}
+	}
+}
+
+// Who is the same for rules that match the same callers, and for no others.
+func TestWhoIsOneName(t *testing.T) {
+	different := []identity.Rule{
+		{Email: "a"}, {Subject: "a"}, {Email: "a", Issuer: "https://i.example"}, {Claims: map[string]string{"email": "a"}},
+		{Patterns: map[string]string{"email": "a"}}, {Claims: map[string]string{"a": "b", "c": "d"}}, {Claims: map[string]string{"a": `b", claim "c" "d`}},
+		{Claims: map[string]string{"a": "b"}, Patterns: map[string]string{"c": "d"}},
+	}
+	seen := map[string]int{}
+	for n, r := range different {
+		if m, twice := seen[r.Who()]; twice {
+			t.Errorf("%d and %d are both %s", n, m, r.Who())
+		}
+		seen[r.Who()] = n
+	}
+	if (identity.Rule{Email: "a"}).Who() != (identity.Rule{Email: "a", Issuer: identity.Google, Team: "t"}).Who() {
+		t.Error("Google by name and by default are two")
+	}
+}
+
+// BenchmarkATokenAmongFiftyThousand is an answer's part of matching, with 5,000 teams of ten callers.
+func BenchmarkATokenAmongFiftyThousand(b *testing.B) {
+	var rules []identity.Rule
+	for n := range 50_000 {
+		r := identity.Rule{Email: fmt.Sprintf("ci-%d@acme-%d.iam.gserviceaccount.com", n, n%5000)}
+		if n%10 == 0 {
+			r = identity.Rule{Patterns: map[string]string{"repository": fmt.Sprintf("acme/team-%05d-*", n)}}
+		}
+		rules = append(rules, r)
+	}
+	token := map[string]any{"email": "ci-4321@acme-4321.iam.gserviceaccount.com", "email_verified": true, "repository": "acme/team-04320-api"}
+	identity.MatchOften(b, rules, identity.Google, token)
+}
