@@ -2,9 +2,9 @@ package attestor
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -376,11 +376,11 @@ func (p *attempt) hashEvidence() error {
 	if p.ev.Time.IsZero() || p.dec.Evidence != "" { // nothing was gathered, or it is done
 		return nil
 	}
-	b, err := json.Marshal(p.ev)
-	if err != nil {
-		return fmt.Errorf("encoding evidence: %w", err)
+	h := sha256.New()
+	if err := p.ev.EncodeTo(h); err != nil {
+		return err
 	}
-	p.dec.Evidence = string(DigestOf(b))
+	p.dec.Evidence = "sha256:" + hex.EncodeToString(h.Sum(nil))
 	return nil
 }
 

@@ -1,13 +1,14 @@
 package audit
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
+	"hash"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/event"
@@ -18,8 +19,10 @@ const maxBlob = 64 << 20
 
 // A blob is content stored once, by its hash.
 type blob struct {
-	hash string
-	data []byte
+	hash   string
+	data   []byte
+	size   int  // of the content
+	zipped bool // data is compressed
 }
 
 func hashOf(b []byte) string {
@@ -28,23 +31,11 @@ func hashOf(b []byte) string {
 
 // evidenceHash returns the content hash for [attestor.Decision.Evidence].
 func evidenceHash(ev attestor.Evidence) (string, error) {
-	// An encoder writes what json.Marshal returns, and a line's end. It keeps no copy, which of an image with many
-	// findings is large.
 	h := sha256.New()
-	if err := json.NewEncoder(&unended{h}).Encode(ev); err != nil {
-		return "", fmt.Errorf("encoding evidence: %w", err)
+	if err := ev.EncodeTo(h); err != nil {
+		return "", err
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// unended leaves out line ends. JSON without indentation has no other.
-type unended struct{ w io.Writer }
-
-func (u *unended) Write(p []byte) (int, error) {
-	if _, err := u.w.Write(bytes.TrimSuffix(p, []byte("\n"))); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
 
 // An outline is Evidence without its large parts, which are blobs. Another
@@ -96,7 +87,8 @@ type row struct {
 	events            []event.Event // that tell of it once it is finished
 }
 
-func newRow(r attestor.Record) (row, error) {
+// newRow encodes a record. Findings come compressed out of it, by enc.
+func newRow(r attestor.Record, enc *zstd.Encoder) (row, error) {
 	d := r.Decision
 	if d.Evidence == "" {
 		hash, err := evidenceHash(r.Evidence)
@@ -138,11 +130,11 @@ func newRow(r attestor.Record) (row, error) {
 			out.digests = append(out.digests, string(p.Digest))
 		}
 	}
-	return out, out.split(r)
+	return out, out.split(r, enc)
 }
 
 // split moves the large parts of the evidence into blobs.
-func (r *row) split(rec attestor.Record) error {
+func (r *row) split(rec attestor.Record, enc *zstd.Encoder) error {
 	o := outline{Evidence: rec.Evidence, Parts: []part{}}
 	o.Evidence.Platforms = nil
 
@@ -151,11 +143,11 @@ func (r *row) split(rec attestor.Record) error {
 
 		// p is a copy: clearing its findings leaves the caller's evidence as it is.
 		if len(p.Scan.Findings) > 0 {
-			hash, err := r.add(p.Scan.Findings)
-			if err != nil {
-				return err
+			z := zipper{enc: enc, hash: sha256.New()}
+			if err := attestor.EncodeFindings(&z, p.Scan.Findings); err != nil {
+				return fmt.Errorf("encoding evidence: %w", err)
 			}
-			stored.Findings, p.Scan.Findings = hash, nil
+			stored.Findings, p.Scan.Findings = r.put(z.blob()), nil
 		}
 
 		hash, err := r.add(p)
@@ -168,7 +160,7 @@ func (r *row) split(rec attestor.Record) error {
 
 	if rec.PolicyText != nil {
 		o.Policy = hashOf(rec.PolicyText)
-		r.blobs = append(r.blobs, blob{o.Policy, rec.PolicyText})
+		r.put(blob{hash: o.Policy, data: rec.PolicyText, size: len(rec.PolicyText)})
 	}
 
 	b, err := json.Marshal(o)
@@ -180,20 +172,58 @@ func (r *row) split(rec attestor.Record) error {
 }
 
 // add appends v as a blob, unless the row has it already.
-func (r *row) add(v any) (hash string, err error) {
+func (r *row) add(v any) (digest string, err error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("encoding evidence: %w", err)
 	}
+	return r.put(blob{hash: hashOf(b), data: b, size: len(b)}), nil
+}
 
-	hash = hashOf(b)
+// put appends a blob, unless the row has it already.
+func (r *row) put(b blob) (digest string) {
 	for _, known := range r.blobs {
-		if known.hash == hash {
-			return hash, nil
+		if known.hash == b.hash {
+			return b.hash
 		}
 	}
-	r.blobs = append(r.blobs, blob{hash, b})
-	return hash, nil
+	r.blobs = append(r.blobs, b)
+	return b.hash
+}
+
+// zipChunk is how many bytes of content are compressed at a time. Frames of zstd may follow each other (RFC 8878, 3):
+// "Zstandard compressed data is made up of one or more frames".
+const zipChunk = 256 << 10
+
+// A zipper hashes and compresses what is written to it. The findings of one image can take ten megabytes: only what is
+// compressed of them is held.
+type zipper struct {
+	enc   *zstd.Encoder
+	hash  hash.Hash
+	plain []byte
+	out   []byte
+	size  int
+}
+
+func (z *zipper) Write(p []byte) (int, error) {
+	z.hash.Write(p)
+	z.size += len(p)
+	if z.plain = append(z.plain, p...); len(z.plain) >= zipChunk {
+		z.flush()
+	}
+	return len(p), nil
+}
+
+func (z *zipper) flush() {
+	z.out = z.enc.EncodeAll(z.plain, z.out)
+	z.plain = z.plain[:0]
+}
+
+func (z *zipper) blob() blob {
+	if len(z.plain) > 0 {
+		z.flush()
+	}
+	return blob{hash: "sha256:" + hex.EncodeToString(z.hash.Sum(nil)), data: z.out, size: z.size, zipped: true}
 }
 
 // join is the inverse of newRow. blobs has every blob of the outline.

@@ -51,13 +51,13 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 				if more = ok; !ok {
 					return nil
 				}
-				row, err := newRow(r)
+				row, err := newRow(r, s.enc)
 				if err != nil {
 					return err
 				}
 
 				for i := range row.blobs {
-					row.blobs[i].data = s.enc.EncodeAll(row.blobs[i].data, nil)
+					row.blobs[i].data = s.compress(row.blobs[i])
 				}
 				if err := s.putBlobs(ctx, tx, row.blobs); err != nil {
 					return err
@@ -88,7 +88,7 @@ func (s *Store) FinishLogged(ctx context.Context, r attestor.Record, log bool) e
 		return err
 	}
 
-	row, err := newRow(r)
+	row, err := newRow(r, s.enc)
 	if err != nil {
 		return err
 	}

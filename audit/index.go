@@ -289,7 +289,11 @@ func (s *Store) findingTerms(ctx context.Context, hash string) ([]string, error)
 		return nil, nil
 	}
 
-	var findings []attestor.Vulnerability
+	// Of each of what may be many, two fields are needed.
+	var findings []struct {
+		ID      string `json:"id"`
+		Package string `json:"package"`
+	}
 	if err := json.Unmarshal(blobs[hash], &findings); err != nil {
 		return nil, nil //nolint:nilerr // as above
 	}

@@ -115,7 +115,7 @@ func chunks[T any](values iter.Seq[T], n int) iter.Seq[[]T] {
 func (s *Store) encode(records []attestor.Record) ([]loadable, error) {
 	out := make([]loadable, 0, len(records))
 	for _, rec := range records {
-		r, err := newRow(rec)
+		r, err := newRow(rec, s.enc)
 		if err != nil {
 			return nil, err
 		}

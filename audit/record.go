@@ -41,7 +41,7 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 	if r.Decision.ID == "" {
 		return nil, errors.New(doing + ": the decision has no id")
 	}
-	row, err := newRow(r)
+	row, err := newRow(r, s.enc)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
@@ -53,11 +53,11 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 	// A blob above maxBlob could be written and never be read: the limit is the
 	// decoder's.
 	for i, b := range row.blobs {
-		if len(b.data) > maxBlob {
+		if b.size > maxBlob {
 			return nil, &attestor.Error{
 				Kind: attestor.TooLarge,
 				Msg: fmt.Sprintf("one part of the evidence has %d bytes; at most %d can be recorded",
-					len(b.data), maxBlob),
+					b.size, maxBlob),
 				Fix: "reduce the image's findings or attestations: the limit cannot be changed",
 			}
 		}
@@ -175,6 +175,9 @@ const (
 
 // compress returns b.data compressed. The result must not be changed.
 func (s *Store) compress(b blob) []byte {
+	if b.zipped {
+		return b.data
+	}
 	if len(b.data) > maxCachedBlob {
 		return s.enc.EncodeAll(b.data, nil)
 	}

@@ -181,7 +181,7 @@ func (j *judgement) conclude(name, platform string, found []finding) (*attestor.
 
 	// The check has the most severe status of what is left. A mode turns a denial into a warning, never an error: what
 	// could not be found out is not the policy's to overlook.
-	kept := make([]finding, 0, len(found))
+	kept := found[:0]
 	for _, f := range found {
 		if j.excuse(&check, f) {
 			continue

@@ -21,8 +21,13 @@ func (j *judgement) vulnerabilities(e *attestor.PlatformEvidence) {
 	found = append(found, j.endOfLife(e)...)
 	s := j.findingsOf(e)
 	s.unreadVEX = len(s.vexSources()) > 0 && slices.ContainsFunc(found, isUnreadVEX)
-	for _, v := range s.sorted() {
-		found = append(found, s.faults(v)...)
+	for i, v := range s.sorted() {
+		// There may be tens of thousands: a list that grows step by step is copied again and again.
+		faults := s.faults(v)
+		if len(found)+len(faults) > cap(found) {
+			found = slices.Grow(found, len(faults)+len(s.ev.Scan.Findings)-i)
+		}
+		found = append(found, faults...)
 	}
 
 	// Documents that nobody had to look into change nothing.

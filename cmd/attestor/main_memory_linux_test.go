@@ -184,19 +184,25 @@ func startLimited(t *testing.T, limit string) (address string, pid int) {
 // peakMemory is the most memory that a process had, in kB, as the kernel counts it.
 func peakMemory(t *testing.T, pid int) int {
 	t.Helper()
+	return memoryOf(t, pid, "VmHWM:") >> 10
+}
+
+// memoryOf is a line of a process's status, in bytes.
+func memoryOf(t *testing.T, pid int, line string) int {
+	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(status)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmHWM:" {
+	for text := range strings.Lines(string(status)) {
+		if fields := strings.Fields(text); len(fields) == 3 && fields[0] == line {
 			n, err := strconv.Atoi(fields[1])
 			if err != nil {
 				t.Fatal(err)
 			}
-			return n
+			return n << 10
 		}
 	}
-	t.Fatal("the kernel does not say VmHWM")
+	t.Fatalf("the kernel does not say %s", line)
 	return 0
 }

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
+)
+
+// TestMemoryOfLargeScans: one decision about 25,000 findings and 5,000 secrets takes less than 64 MB above idle, as the
+// kernel counts the memory of the program as it is shipped.
+func TestMemoryOfLargeScans(t *testing.T) {
+	parts.Slow(t)
+	const allowed, findings, secrets = 64_000_000, 25_000, 5_000
+	path := filepath.Join(t.TempDir(), "attestor")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+
+	for name, tt := range map[string]struct {
+		severity grafeaspb.Severity
+		status   grafeaspb.SecretStatus_Status
+		verdict  string
+	}{
+		"pass": {grafeaspb.Severity_LOW, grafeaspb.SecretStatus_INVALID, "pass"},
+		"deny": {grafeaspb.Severity_CRITICAL, grafeaspb.SecretStatus_VALID, "deny"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			outside := newOutside(t)
+			large := pushed(t, outside, "large")
+			var all []*grafeaspb.Occurrence
+			for i := range findings {
+				all = append(all, largeFinding(large, i, tt.severity))
+			}
+			for i := range secrets {
+				file := fmt.Sprintf("/srv/app/config/%d/settings.json", i)
+				all = append(all, corpus.Secret(large, grafeaspb.SecretKind_SECRET_KIND_GCP_API_KEY, file, tt.status))
+			}
+			for batch := range slices.Chunk(all, 1000) {
+				_, err := outside.Clients.Grafeas.BatchCreateOccurrences(t.Context(), &grafeaspb.BatchCreateOccurrencesRequest{
+					Parent: "projects/" + samples.Project, Occurrences: batch,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+
+			// The first decision is about a small image: what a process needs once is no part of the large one.
+			address, pid := serveProgram(t, path, outside)
+			if got := decided(t, address, pushed(t, outside, "small")); got != "pass" {
+				t.Fatalf("the small image: %s", got)
+			}
+			idle := memoryOf(t, pid, "VmRSS:")
+			if got := decided(t, address, large); got != tt.verdict {
+				t.Fatalf("the large image: %s, want %s", got, tt.verdict)
+			}
+
+			took := memoryOf(t, pid, "VmHWM:") - idle
+			t.Logf("%d MB idle, %d MB above it", idle/1_000_000, took/1_000_000)
+			if took > allowed {
+				t.Errorf("%d bytes above idle, at most %d are allowed", took, allowed)
+			}
+		})
+	}
+}
+
+// largeFinding is one of many, of an image of some hundred packages in some layers.
+func largeFinding(uri string, i int, severity grafeaspb.Severity) *grafeaspb.Occurrence {
+	return corpus.Finding(uri, fmt.Sprintf("CVE-2026-%d", 10_000+i), severity, corpus.Vulnerable(
+		func(v *grafeaspb.VulnerabilityOccurrence, p *grafeaspb.VulnerabilityOccurrence_PackageIssue) {
+			v.CvssScore = float32(i%100) / 10
+			p.AffectedPackage = fmt.Sprintf("library-%d", i%400)
+			version := fmt.Sprintf("1.%d.%d-1+deb12u%d", i%17, i%400, i%7)
+			p.AffectedVersion = &grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Name: version, FullName: version}
+			p.FileLocation = []*grafeaspb.FileLocation{{
+				FilePath: "/var/lib/dpkg/status", LayerDetails: &grafeaspb.LayerDetails{DiffId: fmt.Sprintf("sha256:%064x", i%20)},
+			}}
+		},
+	))
+}
+
+// largePolicy passes what has no worse finding than LOW; secrets it judges by default.
+const largePolicy = `apiVersion: attestor/v1
+kind: GatePolicy
+metadata: {name: large}
+spec:
+  mode: enforce
+  images: ["REGISTRY/**"]
+  base: {required: false}
+  user: {nonRoot: true}
+  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: MEDIUM}
+  attestors: [` + samples.Attestor + `]
+`
+
+// pushed is the resource URI of a new image with a clean scan.
+func pushed(t *testing.T, outside *standin.World, repository string) string {
+	t.Helper()
+	all, err := samples.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := slices.IndexFunc(all, func(s samples.Sample) bool { return s.Image != nil })
+	image, err := mutate.Config(all[first].Image, v1.Config{User: "65532:65532", Labels: map[string]string{"repository": repository}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := outside.Push(t.Context(), repository, "v1", image, nil, samples.Clean)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "https://" + ref
+}
+
+// decided is the verdict about the image of a resource URI.
+func decided(t *testing.T, address, uri string) string {
+	t.Helper()
+	body := strings.NewReader(fmt.Sprintf(`{"image":%q}`, strings.TrimPrefix(uri, "https://")))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address+"/v1/attest", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var d struct{ Verdict string }
+	if err := json.NewDecoder(resp.Body).Decode(&d); err != nil {
+		t.Fatal(err)
+	}
+	return d.Verdict
+}
+
+// serveProgram runs the program over outside until the test ends.
+func serveProgram(t *testing.T, path string, outside *standin.World) (address string, pid int) {
+	t.Helper()
+	conf, err := outside.WriteConfig(t.TempDir(), standin.Options{Policy: largePolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), path, "serve", "--config", conf)
+	cmd.Env = os.Environ()
+	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST", "BINARYAUTHORIZATION_EMULATOR_HOST"} {
+		cmd.Env = append(cmd.Env, name+"="+outside.Google.Addr())
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stuck := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
+	drained, listening := make(chan struct{}), make(chan string, 1)
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+		<-drained
+		stuck.Stop()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+
+	go func() {
+		defer close(drained)
+		defer close(listening)
+		at := regexp.MustCompile(`"message":"listening".*"listen":"([^"]+)"`)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			if m := at.FindStringSubmatch(lines.Text()); m != nil && len(listening) == 0 {
+				listening <- m[1]
+			}
+		}
+	}()
+	address, ok := <-listening
+	if !ok {
+		t.Fatal("attestor serve ended")
+	}
+	return "http://" + address, cmd.Process.Pid
+}
