@@ -83,6 +83,10 @@ func coverageRows() []coverageRow {
 		{"grype-db-invalid.json", "refused", "could not be used"},
 		{"grype-db-undated.json", "refused", "how old"},
 		{"grype-no-timestamp.json", "refused", "when the scan was made"},
+		{"grype-provider-old.json", "refused", "730 days old"},
+		{"grype-languages-old.json", "refused", "days old"},
+		{"grype-provider-undated.json", "refused", "how old the advisories"},
+		{"grype-other-provider-old.json", "complete", ""},
 		{"trivy-complete.json", "complete", ""},
 		{"trivy-complete-languages.json", "complete", ""},
 		{"trivy-findings-only.json", "complete", ""},
@@ -119,6 +123,13 @@ func coverageRows() []coverageRow {
 		{"trivy-server-db-old.json", "refused", "days old"},
 		{"trivy-server-javadb-old.json", "refused", "days old"},
 		{"trivy-no-time.json", "refused", "when the scan was made"},
+		{"trivy-packages-and-license.json", "refused", "nothing shows"},
+		{"trivy-packages-and-secret.json", "refused", "nothing shows"},
+		{"trivy-packages-and-config.json", "refused", "nothing shows"},
+		{"trivy-findings-and-secret.json", "complete", ""},
+		{"trivy-third-party.json", "unsupported", "other repositories"},
+		{"trivy-third-party-languages.json", "partial", "other repositories"},
+		{"trivy-supplier.json", "complete", ""},
 		{"osv-complete.json", "complete", ""},
 		{"osv-complete-languages.json", "complete", ""},
 		{"osv-wolfi.json", "complete", ""},
@@ -135,6 +146,9 @@ func coverageRows() []coverageRow {
 		{"osv-lockfile-in-image.json", "refused", "lists no installed packages"},
 		{"osv-other-layers.json", "refused", "does not say which image"},
 		{"osv-no-layers.json", "refused", "does not say which image"},
+		{"osv-two-systems.json", "unsupported", "no data about the packages of Linux"},
+		{"osv-two-systems-first.json", "unsupported", "no data about the packages of Linux"},
+		{"osv-generic.json", "refused", "not about packages"},
 		{"other-sarif-grype.json", "refused", "SARIF"},
 		{"other-sarif-trivy.json", "refused", "SARIF"},
 		{"other-sarif-osv-scanner.json", "refused", "SARIF"},
@@ -156,23 +170,28 @@ func TestImportCoverage(t *testing.T) {
 		t.Run(tt.file, func(t *testing.T) {
 			target := coverageTarget(t)
 			in, err := vuln.Import(strings.NewReader(coverageReport(t, tt.file)), target)
-			if tt.want == "refused" {
-				if attestor.KindOf(err) != attestor.Invalid || !strings.Contains(attestor.Message(err), tt.says) || in.Discovery != nil {
-					t.Fatalf("%v, want a refusal that says %q", err, tt.says)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-
-			if string(in.Coverage) != tt.want || !strings.Contains(in.Lacks, tt.says) || (in.Lacks == "") != (in.Coverage == vuln.Complete) {
-				t.Errorf("%s: %q, want %s: %q", in.Coverage, in.Lacks, tt.want, tt.says)
-			}
-
-			checkCoverage(t, in, tt)
+			checkRow(t, in, err, tt)
 		})
 	}
+}
+
+// checkRow compares what an import returned with what a row expects.
+func checkRow(t *testing.T, in vuln.Imported, err error, tt coverageRow) {
+	t.Helper()
+	if tt.want == "refused" {
+		if attestor.KindOf(err) != attestor.Invalid || !strings.Contains(attestor.Message(err), tt.says) || in.Discovery != nil {
+			t.Fatalf("%v, want a refusal that says %q", err, tt.says)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(in.Coverage) != tt.want || !strings.Contains(in.Lacks, tt.says) || (in.Lacks == "") != (in.Coverage == vuln.Complete) {
+		t.Errorf("%s: %q, want %s: %q", in.Coverage, in.Lacks, tt.want, tt.says)
+	}
+
+	checkCoverage(t, in, tt)
 }
 
 // checkCoverage stores an import, and reads it as the gate does.

@@ -135,7 +135,7 @@ func readGrype(b []byte) (report, error) {
 	}
 
 	rep.made = &made
-	if rep.database, err = g.Descriptor.DB.built(); err != nil {
+	if rep.database, err = g.Descriptor.DB.built(g.Distro.Name); err != nil {
 		return report{}, err
 	}
 

@@ -79,8 +79,14 @@ func (c grypeConfiguration) leavesOut() error {
 // themselves.
 type grypeDatabase struct {
 	grypeStatus
-	Status    *grypeStatus               `json:"status"`
-	Providers map[string]json.RawMessage `json:"providers"` // schema 6: whose advisories are in it
+	Status    *grypeStatus             `json:"status"`
+	Providers map[string]grypeCaptured `json:"providers"` // schema 6: whose advisories are in it
+}
+
+// grypeCaptured is when a provider's advisories were collected. A database is built of what its maker could get: those
+// of a provider that failed are of an earlier day.
+type grypeCaptured struct {
+	Captured string `json:"captured"` // RFC 3339
 }
 
 type grypeStatus struct {
@@ -89,8 +95,9 @@ type grypeStatus struct {
 	Error json.RawMessage `json:"error"`
 }
 
-// built is when the database was made; nil if the report does not mention a database.
-func (d grypeDatabase) built() (*time.Time, error) {
+// built is when the database, or the older of what it was made of, was collected for images of a distribution; nil if
+// the report does not mention a database.
+func (d grypeDatabase) built(family string) (*time.Time, error) {
 	s := d.grypeStatus
 	if d.Status != nil {
 		s = *d.Status
@@ -117,7 +124,29 @@ func (d grypeDatabase) built() (*time.Time, error) {
 			"update the database (grype db update) and scan again",
 		)
 	}
-	return &at, nil
+	return d.oldest(at, family)
+}
+
+// oldest is the earliest time at which the advisories that matter for the image were collected: those of its
+// distribution, and those for languages.
+func (d grypeDatabase) oldest(built time.Time, family string) (*time.Time, error) {
+	for name, p := range d.Providers {
+		if p.Captured == "" || name != "github" && !slices.Contains(grypeProvider(name), strings.ToLower(family)) {
+			continue
+		}
+
+		at, err := time.Parse(time.RFC3339Nano, p.Captured)
+		if err != nil {
+			return nil, invalid(
+				fmt.Sprintf("the report does not say how old the advisories of %s in Grype's database were", clip(name)),
+				"update the database (grype db update) and scan again",
+			)
+		}
+		if at.Before(built) {
+			built = at
+		}
+	}
+	return &built, nil
 }
 
 // distributions are those whose advisories the database has, by Grype's names for them.

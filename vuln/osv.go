@@ -1,6 +1,8 @@
 package vuln
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -22,6 +24,9 @@ type osvReport struct {
 		Packages []osvPackage `json:"packages"`
 	} `json:"results"`
 	Image *osvImage `json:"image_metadata"`
+
+	// Findings that are not about packages, such as weak passwords. They have no form that Container Analysis keeps.
+	Generic []json.RawMessage `json:"experimental_generic_findings"`
 }
 
 type osvImage struct {
@@ -90,12 +95,19 @@ func readOSV(b []byte) (report, error) {
 		)
 	}
 
+	if len(o.Generic) > 0 {
+		return report{}, invalid(
+			fmt.Sprintf("the report has findings that are not about packages, and cannot be stored (%d)", len(o.Generic)),
+			"see to them, and scan without the plugins that search for them",
+		)
+	}
+
 	rep := report{
 		scanner: "osv-scanner",
 		layers:  o.Image.layers(),
-		osLack:  "the report lists no packages of the operating system",
 	}
 
+	system := false
 	for _, r := range o.Results {
 		for _, p := range r.Packages {
 			kind := packageType(p.ecosystem(), p.Package.Name)
@@ -114,10 +126,16 @@ func readOSV(b []byte) (report, error) {
 				family, release, _ := strings.Cut(p.Package.Ecosystem, ":")
 				rep.system = osCPE(family, release)
 			}
-			if kind == osType && rep.osLack != "" {
-				rep.osLack = p.osLack()
+
+			// One package that was compared with nothing is one that nobody looked at, whatever the others are.
+			if kind == osType {
+				system = true
+				rep.osLack = cmp.Or(rep.osLack, p.osLack())
 			}
 		}
+	}
+	if !system {
+		rep.osLack = "the report lists no packages of the operating system"
 	}
 
 	if len(rep.types) == 0 {

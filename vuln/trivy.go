@@ -25,9 +25,10 @@ type trivyReport struct {
 	}
 	Metadata struct {
 		OS struct {
-			Family string
-			Name   string
-			EOSL   bool
+			Family   string
+			Name     string
+			EOSL     bool
+			Supplier string
 		}
 		RepoDigests []string
 		DiffIDs     []string
@@ -46,7 +47,7 @@ type trivyResult struct {
 	Target          string
 	Class           string
 	Type            string
-	Packages        []struct{} // their number counts
+	Packages        []trivyPackage
 	Vulnerabilities []trivyVulnerability
 	// Suppressed findings count: exceptions belong in the policy, where they have an
 	// owner and an end.
@@ -54,6 +55,12 @@ type trivyResult struct {
 		Type    string
 		Finding trivyVulnerability
 	} `json:"ExperimentalModifiedFindings"`
+}
+
+// trivyPackage is the part of a listed package that tells whether Trivy compared it with advisories.
+type trivyPackage struct {
+	Name       string
+	Repository struct{ Class string }
 }
 
 type trivyVulnerability struct {
@@ -128,8 +135,10 @@ func readTrivy(b []byte) (report, error) {
 	}
 
 	// Results of other classes, such as secrets and licences, list no packages.
+	others := ""
 	for _, r := range t.Results {
 		if r.Class != "os-pkgs" && r.Class != "lang-pkgs" {
+			others = cmp.Or(others, r.Class, "unknown")
 			continue
 		}
 		rep.types = append(rep.types, r.packageType(""))
@@ -149,6 +158,16 @@ func readTrivy(b []byte) (report, error) {
 		return report{}, invalid(
 			"the report lists no packages: Trivy did not scan for vulnerabilities, or recognised no packages",
 			"scan with --scanners vuln",
+		)
+	}
+
+	// Trivy lists packages whichever scanners it was told to use (--list-all-pkgs). Results of another scanner beside
+	// packages without a single vulnerability are what it writes when it did not look for vulnerabilities.
+	if others != "" && len(rep.found) == 0 {
+		return report{}, invalid(
+			fmt.Sprintf("the report has results of another scanner (%s) and no vulnerability: nothing shows that Trivy looked"+
+				" for vulnerabilities", clip(others)),
+			"scan with --scanners vuln alone",
 		)
 	}
 
@@ -188,7 +207,33 @@ func (t trivyReport) osLack() string {
 			clip(system.String()),
 		)
 	}
-	return ""
+	return t.thirdParty(system)
+}
+
+// thirdParty says which packages of the system come from others than its distributor; "" if none do. The distributor's
+// advisories are not about them, so that Trivy leaves them out (pkg/detector/ospkg/detect.go, v0.74.0). Suppliers who
+// rebuild packages have advisories of their own.
+func (t trivyReport) thirdParty(system release) string {
+	if t.Metadata.OS.Supplier != "" {
+		return ""
+	}
+
+	var names []string
+	for _, r := range t.Results {
+		if r.Class != "os-pkgs" {
+			continue
+		}
+		for _, p := range r.Packages {
+			if p.Repository.Class == "third-party" {
+				names = append(names, p.Name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("packages of %s come from other repositories than its distributor's, so that Trivy compares them with"+
+		" nothing (%d, such as %s)", clip(system.String()), len(names), clip(names[0]))
 }
 
 // trivyFamilies are the distributions for which Trivy has a detector, by its names of all versions
