@@ -29,8 +29,8 @@ func (m *model) gather(file string, p *planned) {
 	}
 
 	m.gathered.plan.add(p)
-	m.gathered.surrounded = m.gathered.surrounded || m.judged[p.kind]
-	if told(p.kind, m.judged) {
+	m.gathered.surrounded = m.gathered.surrounded || m.judged[p.kind] || p.opensOther()
+	if told(p.kind, m.judged) || p.opensOther() {
 		m.told++
 	}
 }

@@ -160,7 +160,7 @@ func (r *reader) buildVariables(s *workload, t text) {
 	}
 }
 
-// pairs are the known texts of a mapping.
+// pairs are the texts of a mapping, and those that are known only after apply.
 func pairs(n *node) []variable {
 	if n == nil || n.kind != nodeMapping {
 		return nil
@@ -168,8 +168,11 @@ func pairs(n *node) []variable {
 
 	var out []variable
 	for _, name := range slices.Sorted(maps.Keys(n.fields)) {
-		if v := n.fields[name]; v.written() != "" {
+		switch v := n.fields[name]; {
+		case v.written() != "":
 			out = append(out, variable{name: name, value: text{set: true, text: v.written()}})
+		case v != nil && v.kind == nodeUnknown:
+			out = append(out, variable{name: name, value: text{unknown: true}})
 		}
 	}
 

@@ -235,7 +235,8 @@ func (n *node) written() string {
 // proxyGrants are the resources that say who may pass Identity-Aware Proxy.
 func proxyGrants() []string {
 	var out []string
-	for _, of := range []string{"cloud_run_service", "backend_service", "region_backend_service", "type_compute", ""} {
+	for _, of := range []string{"cloud_run_service", "backend_service", "region_backend_service", "type_compute",
+		"forwarding_rule_service", "region_forwarding_rule_service", ""} {
 		for _, form := range grantForms() {
 			out = append(out, strings.ReplaceAll("google_iap_web_"+of+"_iam_"+form, "__", "_"))
 		}

@@ -49,6 +49,7 @@ func secretsByReference(c *judging) answer {
 	}
 
 	for _, v := range c.s.texts {
+		unknown = unknown || v.value.unknown
 		if why := looksSecret(v.name, v.value.text); why != "" {
 			faults = append(faults, fault{subject: v.name, found: "the build variable " + clip(v.name) + " " + why})
 		}
@@ -57,6 +58,7 @@ func secretsByReference(c *judging) answer {
 	// Annotations are named by their readers: "run.googleapis.com/secrets" lists
 	// references. Only the form of their values, or a field inside, counts.
 	for _, v := range c.s.annotated {
+		unknown = unknown || v.value.unknown
 		if why := cmp.Or(shaped(v.value.text), structured(v.value.text)); why != "" {
 			faults = append(faults, fault{subject: v.name, found: "the annotation or label " + clip(v.name) + " " + why})
 		}

@@ -33,6 +33,47 @@ func guardedGrants() []string {
 	return out
 }
 
+// otherGrants are those of a plan on anything else: buckets, notes, pools of identities. Of them only a grant to everybody
+// counts. Who may call workloads and pass Identity-Aware Proxy are questions of other rules, and what runs outside Cloud
+// Run is not judged.
+func (p *plan) otherGrants() []*planned {
+	var out []*planned
+	for _, r := range p.resources {
+		if r.opensOther() {
+			out = append(out, r)
+		}
+	}
+
+	return out
+}
+
+func (r *planned) opensOther() bool {
+	family, form := cutLast(r.kind, "_iam_")
+	if !slices.Contains(grantForms(), form) || slices.Contains(projectGrants(), r.kind) || slices.Contains(guardedGrants(), r.kind) {
+		return false
+	}
+	for _, other := range []string{"google_cloud_run_", "google_cloudfunctions", "google_iap_web", "google_iap_app_engine", "google_app_engine"} {
+		if strings.HasPrefix(family, other) {
+			return false
+		}
+	}
+
+	bindings, _ := grantsOf(r.after)
+
+	return slices.ContainsFunc(bindings, func(b binding) bool {
+		return slices.ContainsFunc(b.members, func(m text) bool { return isPublic(m.text) })
+	})
+}
+
+// cutLast cuts a text at the last separator.
+func cutLast(s, separator string) (before, after string) {
+	i := strings.LastIndex(s, separator)
+	if i < 0 {
+		return s, ""
+	}
+	return s[:i], s[i+len(separator):]
+}
+
 // noBasicRoles judges every grant on projects, folders and organisations, in all
 // three forms. A policy is one JSON text, and is read like the output of
 // get-iam-policy. A condition makes no basic role a narrow one.
@@ -46,7 +87,7 @@ func noBasicRoles(c *judging) answer {
 	}
 
 	var faults []fault
-	resources := c.s.plan.of(slices.Concat(projectGrants(), guardedGrants())...)
+	resources := append(c.s.plan.of(slices.Concat(projectGrants(), guardedGrants())...), c.s.plan.otherGrants()...)
 	for _, p := range resources {
 		bindings, ok := grantsOf(p.after)
 		unknown = unknown || !ok

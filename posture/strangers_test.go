@@ -34,13 +34,16 @@ func TestConditionsForStrangers(t *testing.T) {
 			"assertion.sub.split(':')[1] == 'acme/app'", "assertion.sub.extract('repo:{owner}/') == 'acme'", "assertion.repository.startsWith('acme/')",
 			"assertion.sub.startsWith('repo:acme/')", "assertion.sub.startsWith('organization:acme:')", "assertion.sub.startsWith('system:serviceaccount:ci:')",
 			"assertion.repository.matches('^acme/.*$')", "assertion.repository.matches('^(acme|other)/app$')", "assertion.sub.matches('^repo:acme/(a|b):.*')",
-			"assertion.email.endsWith('@acme.example')", "assertion.email == 'ci@acme.example'", "'admins' in assertion.groups", "attribute.trusted", "attribute.trusted == true",
+			"assertion.email.endsWith('@acme.example')", "assertion.email == 'ci@acme.example'", "'admins' in assertion.groups", "attribute.trusted",
+			"attribute.trusted == true",
 			"attribute.ours == 'acme/app:main'", "!(assertion.repository_owner != 'acme')",
 		},
 	} {
 		for _, condition := range conditions {
-			p := plan(resource("google_iam_workload_identity_pool_provider", "p", fmt.Sprintf(`{"attribute_condition": %q, "oidc": [{"issuer_uri": "https://token.example"}],
-  "attribute_mapping": {"attribute.trusted": "assertion.repository_owner == 'acme'", "attribute.ours": "assertion.repository + ':' + assertion.ref"}}`, condition)))
+			p := plan(resource("google_iam_workload_identity_pool_provider", "p", fmt.Sprintf(`{"attribute_condition": %q,
+			  "oidc": [{"issuer_uri": "https://token.example"}],
+  "attribute_mapping": {"attribute.trusted": "assertion.repository_owner == 'acme'",
+  "attribute.ours": "assertion.repository + ':' + assertion.ref"}}`, condition)))
 			if got := worst(hipaa(t, p), "KEYLESS"); got != want {
 				t.Errorf("%s: %s, want %s", condition, got, want)
 			}

@@ -50,7 +50,7 @@ func (m *model) plan(file string, n *node) []error {
 		one := &reader{file: file}
 		m.plannedGrants(one, p, around.plan)
 		errs = append(errs, one.errs...)
-		around.surrounded = around.surrounded || judged[p.kind]
+		around.surrounded = around.surrounded || judged[p.kind] || p.opensOther()
 	}
 
 	// A plan whose only subject is a public grant on another's workload is judged

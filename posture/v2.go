@@ -104,6 +104,9 @@ func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 	s.built = present(build)
 	s.builder = r.text(f(build, "serviceAccount"), "buildConfig.serviceAccount")
 	s.texts = append(s.texts, pairs(listed(build, "environmentVariables"))...)
+	if variables := listed(build, "environmentVariables"); variables != nil && variables.kind == nodeUnknown {
+		s.texts = append(s.texts, variable{name: "the variables of the build", value: text{unknown: true}})
+	}
 
 	execution := f(n, "template") // of a job, whose tasks have a template of their own
 	for _, m := range []*node{n.at("annotations"), n.at("labels"), template.at("annotations"), template.at("labels"),

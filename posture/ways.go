@@ -52,6 +52,8 @@ func (m *model) plannedFronts(r *reader, p *plan) {
 			for _, block := range r.list(g.after.at(kind), kind) {
 				field := map[string]string{"cloud_run": "service", "cloud_function": "function"}[kind]
 				f.service = r.text(block.at(field), kind+"."+field)
+				f.service.text = lastPart(f.service.text)
+				f.service.set = f.service.text != "" // a state has "" beside a URL mask
 				m.fronts = append(m.fronts, f.resolved(p, g, block.at(field), kind+"."+field)...)
 			}
 		}

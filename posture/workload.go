@@ -230,9 +230,15 @@ var templated = regexp.MustCompile(`\{\{.*\}\}|\{%.*%\}|<%.*%>|\$\{[A-Za-z_][^}]
 // Cloud Run contains one.
 func isTemplate(s string) bool { return strings.ContainsAny(s, "$<{@%_[") && templated.MatchString(s) }
 
+// filled is a text that is absent if it is empty: a state has "" where nothing is set.
+func (t text) filled() text {
+	t.set = t.set && t.text != ""
+	return t
+}
+
 // flag is "true", "false", or absent.
 func (r *reader) flag(n *node, path string) text {
-	t := r.text(n, path)
+	t := r.text(n, path).filled()
 	if t.set {
 		b, err := strconv.ParseBool(strings.ToLower(t.text))
 		if err != nil {
@@ -246,7 +252,7 @@ func (r *reader) flag(n *node, path string) text {
 }
 
 func (r *reader) count(n *node, path string) count {
-	t := r.text(n, path)
+	t := r.text(n, path).filled()
 	if !t.set {
 		return count{unknown: t.unknown}
 	}
@@ -262,7 +268,7 @@ func (r *reader) count(n *node, path string) count {
 
 // seconds reads "60", and "60s" as the v2 API writes it.
 func (r *reader) seconds(n *node, path string) duration {
-	t := r.text(n, path)
+	t := r.text(n, path).filled()
 	if !t.set {
 		return duration{unknown: t.unknown}
 	}
