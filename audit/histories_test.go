@@ -160,7 +160,7 @@ func (p *past) id() string {
 func (p *past) step() {
 	n := p.random.IntN(pastImages)
 	f := p.fates[n]
-	switch p.random.IntN(12) {
+	switch p.random.IntN(13) {
 	case 0, 1:
 		f.denies = false
 		p.pass(n, "")
@@ -197,6 +197,12 @@ func (p *past) step() {
 		jump := time.Duration(p.random.IntN(60)-20) * time.Hour
 		p.clock.set(p.clock.now().Add(jump))
 		p.say("the clock jumps by %v", jump)
+	case 12:
+		verdict := []attestor.Outcome{attestor.Pass, attestor.Deny, attestor.Undecided}[p.random.IntN(3)]
+		p.record(n, verdict, func(r *attestor.Record) {
+			r.Decision.DryRun, r.Decision.Attestations = true, []attestor.Attestation{}
+		})
+		p.say("a dry run of %d: %s", n, verdict)
 	}
 	p.clock.set(p.clock.now().Add(time.Minute))
 	p.check()
