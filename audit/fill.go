@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor"
@@ -208,6 +209,20 @@ func (s *Store) fillRevocation(ctx context.Context, tx *txn, f filled, r attesto
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE decisions SET moved = TRUE, state = 'finished' WHERE id = $1`, f.id)
 	return err
+}
+
+// oldRevocation reports whether a recorded decision is a revocation in the form of earlier versions. Nothing lists or
+// counts it as a denial, even before Fill has read it.
+func oldRevocation(body string) bool {
+	if !strings.Contains(body, `"`+string(attestor.CodeRevoked)+`"`) {
+		return false // without decoding: nearly all
+	}
+	var d attestor.Decision
+	if json.Unmarshal([]byte(body), &d) != nil {
+		return false
+	}
+	_, ok := attestor.AsRevocation(d)
+	return ok
 }
 
 // idRows reads rows of one text; never nil.

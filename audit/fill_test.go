@@ -87,6 +87,10 @@ func oldHistory() []oldDecision {
 		{id: "a-ungoverned", minutes: 3988, image: 13, verdict: "deny"},
 		without(override("a-forever", 3987, 14), func(d *oldDecision) { d.override = `{"by":"admin@acme.example","reason":"INC-2 outage"}` }),
 	}
+	// Dry runs of an image between its override and its pass hide neither.
+	for n := range manyDryRuns {
+		out = append(out, without(pass(fmt.Sprintf("a-dry-%04d", n), 3600-n, 5), func(d *oldDecision) { d.dryRun, d.attested = true, false }))
+	}
 	for n := range oldPasses {
 		out = append(out, pass(fmt.Sprintf("b-%04d", n), 3000-n, 1000+n))
 	}
@@ -101,8 +105,40 @@ func oldHistory() []oldDecision {
 	)
 }
 
+// An oldRecord is an empty database of an engine, for what a version before wrote.
+type oldRecord struct {
+	config         audit.Config
+	driver, source string
+	dialect        goose.Dialect
+}
+
+// onOldRecords runs one test on an empty database of each engine.
+func onOldRecords(t *testing.T, f func(t *testing.T, r oldRecord)) {
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "record.db")
+		// A store that was closed may be rolling back what its indexer had begun.
+		f(t, oldRecord{
+			audit.Config{SQLite: path, Now: clockAt(day).now}, "sqlite", "file:" + path + "?_pragma=busy_timeout(10000)", goose.DialectSQLite3,
+		})
+	})
+	t.Run("postgresql", func(t *testing.T) {
+		dsn := shared.empty(t)
+		f(t, oldRecord{audit.Config{PostgreSQL: dsn, Now: clockAt(day).now}, "pgx", dsn, goose.DialectPostgres})
+	})
+}
+
+func (r oldRecord) execute(t *testing.T, f func(db *sql.DB)) {
+	t.Helper()
+	db, err := sql.Open(r.driver, r.source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	f(db)
+}
+
 // writeOldDecisions makes a database of migration 3 with an old history, of which one row cannot be read.
-func writeOldDecisions(t *testing.T, db *sql.DB, dialect goose.Dialect, unreadable string) {
+func writeOldDecisions(t *testing.T, db *sql.DB, dialect goose.Dialect, history []oldDecision, unreadable string) {
 	t.Helper()
 	provider, err := goose.NewProvider(dialect, db, os.DirFS("migrations"))
 	if err != nil {
@@ -117,7 +153,7 @@ func writeOldDecisions(t *testing.T, db *sql.DB, dialect goose.Dialect, unreadab
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	for _, o := range oldHistory() {
+	for _, o := range history {
 		state, policy, body := "finished", "", o.body()
 		if o.begun {
 			state = "begun"
@@ -145,68 +181,51 @@ func writeOldDecisions(t *testing.T, db *sql.DB, dialect goose.Dialect, unreadab
 // admissions, overrides and revocations, also where the reading was interrupted and
 // another process goes on.
 func TestFillReadsWhatVersionsBeforeWrote(t *testing.T) {
-	for _, engine := range []string{"sqlite", "postgresql"} {
-		t.Run(engine, func(t *testing.T) {
-			config := audit.Config{SQLite: filepath.Join(t.TempDir(), "record.db"), Now: clockAt(day).now}
-			// A store that was closed may be rolling back what its indexer had begun.
-			driver, source, dialect := "sqlite", "file:"+config.SQLite+"?_pragma=busy_timeout(10000)", goose.DialectSQLite3
-			if engine == "postgresql" {
-				config.PostgreSQL, config.SQLite = shared.empty(t), ""
-				driver, source, dialect = "pgx", config.PostgreSQL, goose.DialectPostgres
-			}
-			execute := func(f func(db *sql.DB)) {
-				db, err := sql.Open(driver, source)
-				if err != nil {
+	onOldRecords(t, func(t *testing.T, old oldRecord) {
+		old.execute(t, func(db *sql.DB) { writeOldDecisions(t, db, old.dialect, oldHistory(), "c-expired") })
+
+		// This version is at work before all is read: it passes an image whose old override was not read yet.
+		first, err := audit.Open(t.Context(), old.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := record(12, attestor.Pass, func(r *attestor.Record) {
+			img := oldImage(t, 12)
+			r.Decision.ID, r.Decision.Time, r.Evidence.Image = "n-passed", day, img
+			r.Decision.Image.Requested, r.Decision.Image.Reference = img.String(), img.String()
+			r.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/acme/attestors/gate", Digest: img.Digest()}}
+		})
+		finish(t, first, now)
+
+		// The row that cannot be read stops it after some were read. They stay.
+		if complete, err := first.Fill(t.Context()); err == nil || complete || !strings.Contains(fmt.Sprintf("%+v", err), "decision store") {
+			t.Fatalf("Fill: %t, %v", complete, err)
+		}
+		if n, err := first.Count(t.Context(), "admissions"); err != nil || n < 400 || n >= oldPasses {
+			t.Fatalf("%d admissions when it was interrupted, %v", n, err)
+		}
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		old.execute(t, func(db *sql.DB) {
+			for _, o := range oldHistory() {
+				if o.id != "c-expired" {
+					continue
+				}
+				if _, err := db.ExecContext(t.Context(), `UPDATE decisions SET body = $1 WHERE id = $2`, o.body(), o.id); err != nil {
 					t.Fatal(err)
 				}
-				defer db.Close()
-				f(db)
-			}
-			execute(func(db *sql.DB) { writeOldDecisions(t, db, dialect, "c-expired") })
-
-			// This version is at work before all is read: it passes an image whose old override was not read yet.
-			first, err := audit.Open(t.Context(), config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			now := record(12, attestor.Pass, func(r *attestor.Record) {
-				img := oldImage(t, 12)
-				r.Decision.ID, r.Decision.Time, r.Evidence.Image = "n-passed", day, img
-				r.Decision.Image.Requested, r.Decision.Image.Reference = img.String(), img.String()
-				r.Decision.Attestations = []attestor.Attestation{{Attestor: "projects/acme/attestors/gate", Digest: img.Digest()}}
-			})
-			finish(t, first, now)
-
-			// The row that cannot be read stops it after some were read. They stay.
-			if complete, err := first.Fill(t.Context()); err == nil || complete || !strings.Contains(fmt.Sprintf("%+v", err), "decision store") {
-				t.Fatalf("Fill: %t, %v", complete, err)
-			}
-			if n, err := first.Count(t.Context(), "admissions"); err != nil || n < 400 || n >= oldPasses {
-				t.Fatalf("%d admissions when it was interrupted, %v", n, err)
-			}
-			if err := first.Close(); err != nil {
-				t.Fatal(err)
-			}
-
-			execute(func(db *sql.DB) {
-				for _, o := range oldHistory() {
-					if o.id != "c-expired" {
-						continue
-					}
-					if _, err := db.ExecContext(t.Context(), `UPDATE decisions SET body = $1 WHERE id = $2`, o.body(), o.id); err != nil {
-						t.Fatal(err)
-					}
-				}
-			})
-			s := open(t, config)
-			for range 2 { // once more changes nothing
-				if complete, err := s.Fill(t.Context()); err != nil || !complete {
-					t.Fatalf("Fill: %t, %v", complete, err)
-				}
-				checkFilled(t, s)
 			}
 		})
-	}
+		s := open(t, old.config)
+		for range 2 { // once more changes nothing
+			if complete, err := s.Fill(t.Context()); err != nil || !complete {
+				t.Fatalf("Fill: %t, %v", complete, err)
+			}
+			checkFilled(t, s)
+		}
+	})
 }
 
 func oldImage(t *testing.T, n int) attestor.Image {

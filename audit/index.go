@@ -323,10 +323,11 @@ func term(kind, value string) string {
 	return kind + value
 }
 
-// decisionIn decodes a decision for index and sums, or returns nil: one that does not decode is in neither.
+// decisionIn decodes a decision for index and sums, or returns nil: one that does not decode is in neither, nor is a
+// revocation of an earlier version, whether or not Fill has read it yet.
 func decisionIn(body string) *attestor.Decision {
 	var d attestor.Decision
-	if json.Unmarshal([]byte(body), &d) != nil {
+	if json.Unmarshal([]byte(body), &d) != nil || oldRevocation(body) {
 		return nil
 	}
 	return &d

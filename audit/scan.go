@@ -249,7 +249,8 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 		if err := rows.Scan(&h.at, &h.id, &repository, &body, &evidence); err != nil {
 			return step{}, err
 		}
-		h.repository, h.body, h.matches = repository.String, body.String, body.Valid
+		h.repository, h.body = repository.String, body.String
+		h.matches = body.Valid && !oldRevocation(h.body)
 
 		if h.evidenceSize = len(evidence.String); body.Valid && h.evidenceSize > 0 {
 			if err := json.Unmarshal([]byte(evidence.String), &h.evidence); err != nil {
