@@ -160,6 +160,12 @@ type Simulation struct {
 
 // add judges a record; inside reports whether the policies are about its image.
 func (s *Simulation) add(r attestor.Record) (j rejudged, inside bool) {
+	// An export of an earlier version has revocations in the form of denials. Nothing was judged there, and the image's
+	// last verdict is another decision's.
+	if _, ok := attestor.AsRevocation(r.Decision); ok {
+		return rejudged{}, false
+	}
+
 	s.report.Records++
 	before := outcome(r.Decision.Verdict)
 	after, checks, judgedBy, inside := s.again(r)

@@ -283,3 +283,26 @@ func TestSimulateCountsAnImageOnce(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestSimulateSkipsOldRevocations: an export of an earlier version tells a revocation as a denial that no policy made.
+// Nothing was judged there: the image counts by its last verdict.
+func TestSimulateSkipsOldRevocations(t *testing.T) {
+	p := with(t)
+	r := recorded(p, "1", passing(p))
+	revocation := attestor.Record{Decision: attestor.Decision{
+		ID: "2", Time: r.Decision.Time.Add(time.Hour), Image: r.Decision.Image, Verdict: attestor.Deny, Attestations: r.Decision.Attestations,
+		Checks: []attestor.Check{{
+			Name: attestor.CheckAttest, Status: attestor.StatusDeny,
+			Reasons: []attestor.Reason{{Code: attestor.CodeRevoked, Severity: attestor.Refuses, Message: "leaked credentials"}},
+		}},
+	}}
+	for _, records := range [][]attestor.Record{{r, revocation}, {revocation, r}} {
+		report := simulate(t, setOf(t, strict), records...)
+		if report.Records != 1 || report.Judged != 1 || report.Images.Before[attestor.Pass] != 1 || report.Images.After[attestor.Pass] != 1 || len(report.Flips) != 0 {
+			t.Errorf("%+v", report)
+		}
+	}
+	if report := simulate(t, setOf(t, strict), revocation); report.Records != 0 {
+		t.Errorf("a revocation alone: %+v", report)
+	}
+}

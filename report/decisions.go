@@ -52,6 +52,9 @@ func History(ds []attestor.Decision) Document {
 		for _, r := range x.Refusals() {
 			codes = describe.AppendNew(codes, string(r.Code))
 		}
+		if r := x.Revoked; r != nil {
+			codes = append(codes, describe.RevokedBy(*r))
+		}
 		table.Rows = append(table.Rows, []string{
 			x.Time.UTC().Format(time.RFC3339), x.ID, word(x), x.Image.Requested, strings.Join(codes, " "),
 		})
@@ -252,6 +255,7 @@ func recordColumns() []string {
 		"fixable",
 		"reason_codes", "first_message", "first_fix", "attestors",
 		"revoked", "revocation", "override",
+		"revocation_id", "revoked_by", "revocation_cause", "revocation_reason", "revoked_attestations",
 	}
 }
 
@@ -317,12 +321,9 @@ func row(d attestor.Decision) []string {
 }
 
 // since is what became of what a decision admitted: when it was revoked and by
-// which kind of revocation, and the state of its override.
+// which kind of revocation, the state of its override, and the revocation's record.
 func since(d attestor.Decision) []string {
-	revoked, kind, override := "", "", ""
-	if r := d.Revoked; r != nil {
-		revoked, kind = r.Time.UTC().Format(time.RFC3339), string(r.Kind)
-	}
+	override := ""
 	switch s := d.OverrideState; {
 	case s == nil:
 	case s.Overdue:
@@ -332,5 +333,17 @@ func since(d attestor.Decision) []string {
 	default:
 		override = string(s.Closed)
 	}
-	return []string{revoked, kind, override}
+
+	r := d.Revoked
+	if r == nil {
+		return []string{"", "", override, "", "", "", "", ""}
+	}
+	var deleted []string
+	for _, a := range r.Attestations {
+		deleted = describe.AppendNew(deleted, a.Occurrence)
+	}
+	return []string{
+		r.Time.UTC().Format(time.RFC3339), string(r.Kind), override,
+		r.ID, r.Caller.Subject, string(r.Cause), r.Reason, strings.Join(deleted, " "),
+	}
 }

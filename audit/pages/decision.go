@@ -86,8 +86,7 @@ func (r *Renderer) Decision(w io.Writer, o Decision) error {
 	}
 
 	// What was changed since it was recorded is shown by nobody's word.
-	_, revocation := attestor.AsRevocation(d)
-	if e.Changed == "" && !revocation {
+	if e.Changed == "" {
 		lines := policyLines(o.Record.PolicyText)
 		v.Refusals, v.Rest = split(d, e, lines)
 		if text := strings.TrimRight(string(o.Record.PolicyText), "\n"); text != "" {

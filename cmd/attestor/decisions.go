@@ -171,6 +171,9 @@ func (f *recordFlags) exportStore(c *cobra.Command, wanted filter.Filter) (n int
 	if err != nil {
 		return 0, err
 	}
+	if err := readEarlier(c.Context(), s); err != nil {
+		return 0, err
+	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	return s.Export(c.Context(), c.OutOrStdout(), wanted)
 }

@@ -57,6 +57,14 @@ func explainDecision(c *cobra.Command, r records, id, format string) error {
 		return explainRevocation(c, r, id, format, err)
 	}
 
+	// An earlier version recorded a revocation in the form of a denial. Nothing may tell it as one.
+	if old, ok := attestor.AsRevocation(rec.Decision); ok && changedRecord(rec.Decision) == "" {
+		if read, err := r.Revocation(c.Context(), id); err == nil {
+			old = read // with the decisions that had admitted the image
+		}
+		return printRevocation(c, old, format)
+	}
+
 	if format != string(report.Text) {
 		err = writeReport(c, format, report.Decisions([]attestor.Decision{rec.Decision}))
 	} else {
@@ -124,9 +132,13 @@ func explainRevocation(c *cobra.Command, r records, id, format string, noDecisio
 	if err != nil {
 		return noDecision
 	}
+	return printRevocation(c, revocation, format)
+}
+
+func printRevocation(c *cobra.Command, r attestor.RevocationRecord, format string) error {
 	if format != string(report.Text) {
 		return errors.New("a revocation is explained as text only: leave out -o")
 	}
-	_, err = io.WriteString(c.OutOrStdout(), audit.ExplainRevocation(revocation))
+	_, err := io.WriteString(c.OutOrStdout(), audit.ExplainRevocation(r))
 	return err
 }

@@ -108,7 +108,19 @@ func (f *recordFlags) open(c *cobra.Command) (records, error) {
 
 	// Whoever can open the database can read all of it: no rights are checked here.
 	s, err := f.openStore(c.Context())
-	return localRecords{s}, err
+	if err != nil {
+		return nil, err
+	}
+	return localRecords{s}, readEarlier(c.Context(), s)
+}
+
+// readEarlier reads what earlier versions recorded of overrides and revocations, as a service does when it starts.
+// Where none has, they would be told nowhere.
+func readEarlier(ctx context.Context, s *audit.Store) error {
+	if _, err := s.Fill(ctx); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return nil
 }
 
 // itself opens the record for what a service does not do.

@@ -148,6 +148,9 @@ func (f *verifyFlags) overridden(
 	if err != nil {
 		return nil, err
 	}
+	if err := readEarlier(c.Context(), store); err != nil {
+		return nil, err
+	}
 	open, err := store.OpenOverrides(c.Context(), img)
 	if err = errors.Join(err, store.Close()); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -131,6 +132,18 @@ func Revocation(r attestor.RevocationRecord) string {
 			when, r.Judgment, r.Cause, r.Reason)
 	}
 	return fmt.Sprintf("Its attestations were revoked on %s by %s: “%s”.", when, r.Caller.Subject, r.Reason)
+}
+
+// RevokedBy says in a few words who or what revoked attestations, when, why, and which record tells more.
+func RevokedBy(r attestor.RevocationRecord) string {
+	by := "by " + r.Caller.Subject
+	switch r.Kind {
+	case attestor.RevokedAtEnd:
+		by = "at its override's end"
+	case attestor.RevokedByJudgment:
+		by = fmt.Sprintf("when judged again (%s)", r.Cause)
+	}
+	return fmt.Sprintf("revoked %s %s: “%s” (revocation %s)", r.Time.UTC().Format(time.RFC3339), by, r.Reason, r.ID)
 }
 
 // OverrideState says in a sentence what became of an override.

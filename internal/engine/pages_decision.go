@@ -16,9 +16,20 @@ func (p *pageHandler) decision(b *bytes.Buffer, r *http.Request, visible func(st
 	if err != nil {
 		return err
 	}
+	// What an earlier version recorded of a revocation in the form of a denial is shown as a revocation.
+	if old, ok := attestor.AsRevocation(rec.Decision); ok && !changed(rec.Decision) {
+		if read, err := p.engine.Store.Revocation(r.Context(), old.ID); err == nil {
+			old = read // with the decisions that had admitted the image
+		}
+		return p.render.Revocation(b, old)
+	}
+
 	_, signed := p.engine.Store.LogState()
 	return p.render.Decision(b, pages.Decision{Record: rec, Alike: alike(rec), Server: serverOf(r), Proof: signed})
 }
+
+// changed reports whether a decision is not what was recorded.
+func changed(d attestor.Decision) bool { return d.Log != nil && d.Log.Changed != "" }
 
 // readable is the record of the path, if the caller may read it.
 func (p *pageHandler) readable(r *http.Request, visible func(string) bool) (attestor.Record, error) {
