@@ -48,7 +48,7 @@ func (f *runningFlags) where() string {
 	if slices.Contains(f.regions, "-") {
 		return "all regions"
 	}
-	return strings.Join(f.regions, ", ")
+	return strings.Join(f.asked(), ", ")
 }
 
 // asked are the regions to ask, each once: all of them hold every other.
