@@ -136,11 +136,15 @@ func (l *linter) breakGlass() {
 	if b.Expires == 0 {
 		l.d.at("spec.breakGlass", "does not expire: what is let through in an emergency stays let through")
 	}
-	if len(b.Attestors) == 0 {
-		l.d.at(
-			"spec.breakGlass",
-			"names no attestors of its own: overridden denials cannot be told from passes where images are deployed",
-		)
+
+	// A deploy policy asks for the attestors of a pass. An override that has all of them is a pass to it.
+	const alike = "overridden denials cannot be told from passes where images are deployed"
+	own := func(attestor string) bool { return !slices.Contains(b.Attestors, attestor) }
+	switch {
+	case len(b.Attestors) == 0:
+		l.d.at("spec.breakGlass", "names no attestors of its own: "+alike)
+	case !slices.ContainsFunc(l.s.Attestors, own):
+		l.d.at("spec.breakGlass.attestors", "names every attestor of a pass: "+alike)
 	}
 }
 

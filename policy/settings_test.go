@@ -154,6 +154,10 @@ func TestLintIsSilent(t *testing.T) {
 		{"grace for the base",
 			edited(t, "    baseFindings: {maximumFixableSeverity: BLOCK_ALL, maximumUnfixableSeverity: BLOCK_ALL}",
 				"    gracePeriod: {LOW: 7d}"), "spec.vulnerabilities.gracePeriod.LOW", ""},
+		{
+			"break-glass by an attestor of its own", edited(t, "  breakGlass: {allowed: true, attestors: [projects/s/attestors/own]}"),
+			"spec.breakGlass.attestors", "",
+		},
 		{"a scan of a limited age", edited(t, "    scan: {continuous: optional, maxAge: 30d}"), "spec.vulnerabilities.scan.continuous", ""},
 		{"another check's exception for malware", edited(t, strings.Replace(waiver, "%s", "user, subject: MAL-2025-1", 1)), "spec.exceptions[0].subject", ""},
 		{"an exception for malware by its id",
