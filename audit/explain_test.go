@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
@@ -105,6 +106,42 @@ func TestExplainBeginsWithARevocation(t *testing.T) {
 		lines := strings.Split(audit.Explain(tt.r), "\n")
 		if !strings.HasPrefix(lines[0], tt.first) || !strings.HasPrefix(lines[1], tt.next) || tt.next == "" && lines[1] != "" {
 			t.Errorf("%s: begins\n%s\n%s", tt.name, lines[0], lines[1])
+		}
+	}
+}
+
+// TestExplainTellsOfAnOverride: until its attestations are revoked, an explanation says that an override admits the
+// image, by whom, until when, and overdue if it is.
+func TestExplainTellsOfAnOverride(t *testing.T) {
+	const by = "The glass was broken by oncall@example.com: “INC-4711: payments are down”."
+	for _, tt := range []struct {
+		name    string
+		expires *time.Time
+		state   *attestor.OverrideState
+		want    string
+	}{
+		{"open", &day, &attestor.OverrideState{Open: true}, "The image is admitted by this override alone, until 21 November 2026 at 12:00:00 UTC."},
+		{"open without an end", nil, &attestor.OverrideState{Open: true}, "The image is admitted by this override alone, until it is revoked."},
+		{
+			"overdue", &day, &attestor.OverrideState{Open: true, Overdue: true},
+			"The override is overdue: it should have ended on 21 November 2026 at 12:00:00 UTC, and its attestations still admit the image.",
+		},
+		{"a record without its state", &day, nil, "The override ends on 21 November 2026 at 12:00:00 UTC."},
+		{"closed by a pass", &day, &attestor.OverrideState{Closed: attestor.ClosedPassed, By: "d9"}, "the image has passed in its own right since, in decision d9."},
+		{"closed by another", &day, &attestor.OverrideState{Closed: attestor.ClosedOverridden, By: "d9"}, "the override of decision d9 has taken its place."},
+		{"ended", &day, &attestor.OverrideState{Closed: attestor.ClosedExpired}, "The override has ended, and its attestations were deleted."},
+		{"revoked", &day, &attestor.OverrideState{Closed: attestor.ClosedRevoked}, "The override's attestations were deleted before its end."},
+	} {
+		got := audit.Explain(record(4, attestor.Deny, func(r *attestor.Record) {
+			r.Decision.BreakGlass = &attestor.BreakGlass{Reason: "INC-4711: payments are down", By: "oncall@example.com", Expires: tt.expires}
+			r.Decision.OverrideState = tt.state
+		}))
+		if !strings.Contains(got, by+" ") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: lacks %q:\n%s", tt.name, tt.want, got)
+		}
+		open := tt.state != nil && tt.state.Open
+		if strings.Contains(got, "admitted by this override alone") != (open && !tt.state.Overdue) || strings.Contains(got, "overdue") != (open && tt.state.Overdue) {
+			t.Errorf("%s: says more of it than there is:\n%s", tt.name, got)
 		}
 	}
 }

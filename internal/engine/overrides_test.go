@@ -124,6 +124,15 @@ func TestAnOverrideEndsOnItsOwn(t *testing.T) {
 		if o := standing(t, w, d.Image.Reference); len(o) != 1 || o[0].Decision != d.ID || o[0].By == "" || !o[0].Overdue {
 			t.Errorf("its attestations are said to be of %+v", o)
 		}
+		for path, want := range map[string]string{
+			"/decisions/" + d.ID:           "The override is overdue: it should have ended on ",
+			"/images/" + d.Image.Reference: ", which has passed.",
+		} {
+			a := w.do(http.MethodGet, path, "")
+			if a.status != http.StatusOK || !strings.Contains(string(a.body), want) || !strings.Contains(string(a.body), "INC-1: checkout is down") {
+				t.Errorf("%s: %d, without %q", path, a.status, want)
+			}
+		}
 		if a := w.do(http.MethodPost, "/v1/expire", "{}"); a.status != http.StatusOK || !strings.Contains(string(a.body), `"ended":1`) {
 			t.Errorf("expire: %d %s", a.status, a.body)
 		}
