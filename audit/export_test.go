@@ -131,6 +131,11 @@ func (s *Store) KeysForTest(ctx context.Context, f Filter) (texts []string, args
 	return texts, args, nil
 }
 
+// OverridesForTest are the statements that look open overrides up, with arguments.
+func OverridesForTest() (texts []string, args [][]any) {
+	return []string{overdueText, openOverridesText}, [][]any{{int64(1), int64(0), "", 100}, {"r.example/app", "sha256:0"}}
+}
+
 // Reader is the pool that reads.
 func (s *Store) Reader() *sql.DB { return s.read }
 

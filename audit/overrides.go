@@ -84,6 +84,17 @@ func digestsOf(ctx context.Context, q querier, override string) ([]attestor.Dige
 	return out, rows.Err()
 }
 
+const (
+	overdueText = `SELECT ` + overrideColumns + ` FROM overrides
+		WHERE closed_at IS NULL AND expires <= $1 AND (expires, decision) > ($2, $3)
+		ORDER BY expires, decision LIMIT $4`
+
+	openOverridesText = `SELECT ` + overrideColumns + ` FROM overrides
+		WHERE closed_at IS NULL AND decision IN
+			(SELECT override FROM override_digests WHERE repository = $1 AND digest = $2)
+		ORDER BY at DESC, decision DESC LIMIT 100`
+)
+
 // Overdue lists open overrides that should have ended by now, those first that
 // ended first: at most n, after the given one or, for the zero Override, from the
 // first on.
@@ -99,9 +110,7 @@ func (s *Store) Overdue(ctx context.Context, after attestor.Override, n int) ([]
 	if after.Expires != nil {
 		from = after.Expires.UnixMicro()
 	}
-	out, err := s.overrides(ctx, `SELECT `+overrideColumns+` FROM overrides
-		WHERE closed_at IS NULL AND expires <= $1 AND (expires, decision) > ($2, $3)
-		ORDER BY expires, decision LIMIT $4`, s.now().UnixMicro(), from, after.Decision, n)
+	out, err := s.overrides(ctx, overdueText, s.now().UnixMicro(), from, after.Decision, n)
 	if err != nil {
 		return nil, s.fail("reading overrides", err)
 	}
@@ -118,10 +127,7 @@ func (s *Store) OpenOverrides(ctx context.Context, img attestor.Image) ([]attest
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
-	out, err := s.overrides(ctx, `SELECT `+overrideColumns+` FROM overrides
-		WHERE closed_at IS NULL AND decision IN
-			(SELECT override FROM override_digests WHERE repository = $1 AND digest = $2)
-		ORDER BY at DESC, decision DESC LIMIT 100`, img.Repository(), string(img.Digest()))
+	out, err := s.overrides(ctx, openOverridesText, img.Repository(), string(img.Digest()))
 	if err != nil {
 		return nil, s.fail("reading overrides", err)
 	}
