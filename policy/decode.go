@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding"
 	"errors"
 	"fmt"
@@ -33,13 +34,24 @@ type decoder struct {
 	failed map[string]bool // paths whose value could not be read, and so need no second fault
 
 	upcoming []upcoming // what refuses from a date on
+
+	owners  map[*yaml.Node]string // the files of nodes that are another's; only read
+	partial bool                  // a fragment: nothing is required, and nothing has a default
 }
 
-type place struct{ line, column int }
+// A place is where something stands; file is "" for the decoder's own.
+type place struct {
+	line, column int
+	file         string
+}
+
+func newDecoder(file string) *decoder {
+	return &decoder{file: file, places: map[string]place{"": {1, 1, ""}}, failed: map[string]bool{}}
+}
 
 // decode reads exactly one document into v, a pointer to a struct.
 func decode(file string, text []byte, v any) (*decoder, Errors) {
-	d := &decoder{file: file, places: map[string]place{"": {1, 1}}, failed: map[string]bool{}}
+	d := newDecoder(file)
 	root, err := d.document(text)
 	if err != nil {
 		return d, d.errs
@@ -96,7 +108,7 @@ func (d *decoder) errorAt(n *yaml.Node, path, message string, allowed []string, 
 	}
 
 	d.errs = append(d.errs, Diagnostic{
-		File:    d.file,
+		File:    cmp.Or(d.owners[n], d.file),
 		Line:    n.Line,
 		Column:  n.Column,
 		Path:    path,
@@ -122,7 +134,7 @@ func (d *decoder) at(path, format string, args ...any) {
 
 	d.errs = append(
 		d.errs,
-		Diagnostic{File: d.file, Line: p.line, Column: p.column, Path: path, Message: fmt.Sprintf(format, args...)},
+		Diagnostic{File: cmp.Or(p.file, d.file), Line: p.line, Column: p.column, Path: path, Message: fmt.Sprintf(format, args...)},
 	)
 }
 
@@ -138,7 +150,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 
-	d.places[path] = place{n.Line, n.Column}
+	d.places[path] = place{n.Line, n.Column, d.owners[n]}
 	if n.Style&yaml.TaggedStyle != 0 &&
 		!strings.HasPrefix(n.ShortTag(), "!!") { // it would be ignored, whatever its author meant by it
 		d.errorAt(
@@ -231,6 +243,9 @@ func aliased(n *yaml.Node) *yaml.Node {
 
 // absent fills in a default, or says that there is none.
 func (d *decoder) absent(n *yaml.Node, v reflect.Value, f reflect.StructField, path, name string) {
+	if d.partial {
+		return
+	}
 	def, required := tagDefault(f)
 	switch {
 	case required:

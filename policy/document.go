@@ -6,7 +6,9 @@ import "github.com/attestor-gate/attestor"
 const (
 	APIVersion = "attestor/v1"
 	Kind       = "GatePolicy"
-	TestKind   = "GatePolicyTest"
+	// FragmentKind is the kind of what policies share by uses.
+	FragmentKind = "GatePolicyFragment"
+	TestKind     = "GatePolicyTest"
 )
 
 // A Document is one policy file. Field tags are the single source of names,
@@ -16,6 +18,7 @@ type Document struct {
 	APIVersion string   `json:"apiVersion" jsonschema:"required,enum=attestor/v1" jsonschema_description:"Always attestor/v1."`
 	Kind       string   `json:"kind" jsonschema:"required,enum=GatePolicy" jsonschema_description:"Always GatePolicy."`
 	Metadata   Metadata `json:"metadata" jsonschema:"required" jsonschema_description:"What the policy is called."`
+	Uses       []string `json:"uses,omitempty" jsonschema_description:"Names of GatePolicyFragments whose spec is part of this one's. Every value is written once: in the policy or in one fragment. exceptions and rules of all are joined."`
 	Spec       Spec     `json:"spec" jsonschema:"required" jsonschema_description:"What is demanded of which images."`
 }
 

@@ -5,19 +5,34 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/attestor-gate/attestor"
 )
 
 // maxFiles bounds how many policies are in force at once.
-const maxFiles = 1000
+const maxFiles = 20_000
 
 // A Source is one policy file's name and text.
 type Source struct {
 	Name string
 	Text []byte
+
+	digest attestor.Digest // of the text, where it is known already
+}
+
+func (s Source) digested() attestor.Digest {
+	if s.digest != "" {
+		return s.digest
+	}
+	return attestor.DigestOf(s.Text)
 }
 
 // Load reads policy files, and of directories every *.yaml and *.yml in them
@@ -43,19 +58,64 @@ func Parse(sources ...Source) (*Set, error) { return parse(checks(), sources) }
 
 // parse has the policies judge by a table of checks.
 func parse(table []check, sources []Source) (*Set, error) {
+	l := loader{table: table}
+	return l.load(sources)
+}
+
+// A loader loads sets, and keeps what it parsed for the next one: where one file of many changes, one is parsed.
+type loader struct {
+	table     []check
+	policies  map[string]*Policy   // by file, of the last load
+	fragments map[string]*fragment // by file, of the last load
+	parsed    int                  // files, so far
+}
+
+func (l *loader) load(sources []Source) (*Set, error) {
+	noPolicy := Errors{{File: "policies", Line: 1, Column: 1, Message: "no policy: without one every image is refused"}}
 	if len(sources) == 0 {
-		return nil, Errors{
-			{File: "policies", Line: 1, Column: 1, Message: "no policy: without one every image is refused"},
+		return nil, noPolicy
+	}
+
+	former := *l
+	l.policies, l.fragments = map[string]*Policy{}, map[string]*fragment{}
+	documents := l.read(sources, former)
+
+	// Fragments come first: policies are made with them.
+	var errs Errors
+	shared := fragmentsByName{}
+	for i, s := range sources {
+		if doc := documents[i]; doc != nil && doc.isFragment() {
+			f, bad := doc.fragment()
+			errs = append(errs, bad...)
+			if f != nil && len(bad) == 0 {
+				l.fragments[s.Name] = f
+			}
+		}
+		if f := l.fragments[s.Name]; f != nil {
+			errs = append(errs, shared.add(f)...)
 		}
 	}
 
-	var errs Errors
+	policies, wrong := make([]*Policy, len(sources)), make([]Errors, len(sources))
+	broken := len(errs) > 0
+	l.parsed += together(len(sources), func(i int) (parsed bool) {
+		s, doc := sources[i], documents[i]
+		if l.fragments[s.Name] != nil || doc != nil && doc.isFragment() {
+			return false
+		}
+		policies[i], wrong[i], parsed = l.policy(s, doc, former.policies[s.Name], shared, broken)
+		return parsed
+	})
+
 	set := &Set{byName: map[string]*Policy{}}
-	for _, s := range sources {
-		p, bad := parseOne(table, s)
-		errs = append(errs, bad...)
+	for i, s := range sources {
+		errs = append(errs, wrong[i]...)
+		p := policies[i]
 		if p == nil {
 			continue
+		}
+		if len(wrong[i]) == 0 {
+			l.policies[s.Name] = p
 		}
 
 		if other := set.byName[p.ref.Name]; other != nil && p.ref.Name != "" {
@@ -67,19 +127,76 @@ func parse(table []check, sources []Source) (*Set, error) {
 		set.policies = append(set.policies, p)
 	}
 
+	set.index()
 	errs = append(errs, set.ties()...)
-	if len(errs) > 0 {
+	switch {
+	case len(errs) > 0:
 		return nil, errs.sorted()
+	case len(set.policies) == 0: // fragments alone
+		return nil, noPolicy
 	}
 	set.seal()
 	return set, nil
 }
 
+// read parses the files that are not what they were, and keeps the fragments that are. Of other files it returns nothing.
+func (l *loader) read(sources []Source, former loader) []*document {
+	documents := make([]*document, len(sources))
+	for _, s := range sources {
+		if f := former.fragments[s.Name]; f != nil && f.digest == s.digested() {
+			l.fragments[s.Name] = f
+		}
+	}
+	l.parsed += together(len(sources), func(i int) bool {
+		s := sources[i]
+		if p := former.policies[s.Name]; l.fragments[s.Name] != nil || p != nil && p.source == s.digested() {
+			return false
+		}
+		documents[i] = readDocument(s, s.digested())
+		return true
+	})
+	return documents
+}
+
+// together does n things on all processors, and counts those that say so.
+func together(n int, do func(i int) bool) int {
+	var next, counted atomic.Int64
+	var wg sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if do(i) {
+					counted.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return int(counted.Load())
+}
+
+// policy is the one of a file: the one from before, where neither the file nor a fragment that it uses has changed.
+func (l *loader) policy(
+	s Source, doc *document, former *Policy, shared fragmentsByName, broken bool,
+) (p *Policy, errs Errors, parsed bool) {
+	if doc == nil && former.current(shared) {
+		return former, nil, false
+	}
+	if doc == nil {
+		doc, parsed = readDocument(s, former.source), true
+	}
+	p, errs = doc.policy(l.table, shared, broken)
+	return p, errs, parsed
+}
+
 // parseOne returns a policy as far as it could be read, for the checks across
-// policies, beside whatever is wrong with it.
-func parseOne(table []check, s Source) (*Policy, Errors) {
+// policies, beside whatever is wrong with it. owners are the files of nodes that fragments gave.
+func parseOne(table []check, s Source, root *yaml.Node, owners map[*yaml.Node]string) (*Policy, Errors) {
 	p := &Policy{checks: table, questions: questions(table), file: s.Name, text: slices.Clone(s.Text)}
-	d, errs := decode(s.Name, s.Text, &p.doc)
+	d := newDecoder(s.Name)
+	d.owners = owners
+	d.value(root, reflect.ValueOf(&p.doc).Elem(), "")
+	errs := d.errs
 	p.places = d.places
 	p.ref.Name, p.ref.Mode, p.ref.Digest = p.doc.Metadata.Name, p.doc.Spec.Mode, attestor.DigestOf(p.text)
 	if !d.has("spec") {

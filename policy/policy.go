@@ -23,7 +23,10 @@ import (
 // implements [attestor.Policy]. The zero value denies everything.
 type Policy struct {
 	file       string
-	text       []byte
+	text       []byte          // self-contained: with what fragments give
+	origins    []Line          // of the lines of text; nil: they are the file's
+	uses       []used          // the fragments that it was composed with
+	source     attestor.Digest // of the file alone
 	doc        Document
 	ref        attestor.PolicyRef
 	needs      attestor.Needs
@@ -41,7 +44,8 @@ var _ attestor.Policy = (*Policy)(nil)
 // Ref names the policy's text.
 func (p *Policy) Ref() attestor.PolicyRef { return p.ref }
 
-// Text is the file as it was read.
+// Text is the file as it was read or, where it uses fragments, the policy that they are together. Loaded alone, it means
+// the same.
 func (p *Policy) Text() []byte { return p.text }
 
 // File is where it was read from.

@@ -7,12 +7,15 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/byprefix"
 )
 
 // A Set holds the policies in force. It is immutable and implements
 // [attestor.Policies]; the zero value governs nothing.
 type Set struct {
-	policies []*Policy // by name
+	policies []*Policy                // by name
+	patterns byprefix.Index[governed] // of all policies, by what stands before the first star
+	compared int                      // pairs of patterns, when the set was loaded
 	byName   map[string]*Policy
 	digest   attestor.Digest
 }
@@ -62,21 +65,50 @@ func (s *Set) matches(repository string) []Match {
 	if s == nil {
 		return nil
 	}
-	for _, p := range s.policies {
-		var best *attestor.Pattern
-		for _, pattern := range p.doc.Spec.Images {
-			if pattern.Match(repository) && (best == nil || pattern.Compare(*best) > 0) {
-				best = &pattern
+
+	// "r/a/**" covers "r/a" too: before its star stands "r/a/".
+	s.patterns.Visit(repository+"/", func(g governed) {
+		if !g.pattern.Match(repository) {
+			return
+		}
+		for i := range out {
+			if out[i].Policy == g.policy {
+				if g.pattern.Compare(out[i].Pattern) > 0 {
+					out[i].Pattern = g.pattern
+				}
+				return
 			}
 		}
+		out = append(out, Match{Policy: g.policy, Pattern: g.pattern})
+	})
 
-		if best != nil {
-			out = append(out, Match{Policy: p, Pattern: *best})
-		}
-	}
+	slices.SortFunc(out, func(a, b Match) int { return cmp.Compare(a.Policy.ref.Name, b.Policy.ref.Name) })
 	// The most specific pattern governs. Two of equal rank were refused at load, so that the order of files decides nothing.
 	slices.SortStableFunc(out, func(a, b Match) int { return b.Pattern.Compare(a.Pattern) })
 	return out
+}
+
+// A governed pattern is one of a policy's.
+type governed struct {
+	policy  *Policy
+	pattern attestor.Pattern
+	n       int // among the policy's
+	order   int // of the policy, as files were read
+}
+
+// stem is what a pattern's matches begin with.
+func stem(p attestor.Pattern) string {
+	before, _, _ := strings.Cut(p.String(), "*")
+	return before
+}
+
+// index files the patterns.
+func (s *Set) index() {
+	for order, p := range s.policies {
+		for n, pattern := range p.doc.Spec.Images {
+			s.patterns.Add(stem(pattern), governed{p, pattern, n, order})
+		}
+	}
 }
 
 // ties reports patterns of different policies that are equally specific for
@@ -84,28 +116,53 @@ func (s *Set) matches(repository string) []Match {
 // there: that would be too subtle to rely on.
 func (s *Set) ties() Errors {
 	var errs Errors
-	for i, p := range s.policies {
-		for _, q := range s.policies[:i] {
-			for n, a := range p.doc.Spec.Images {
-				for _, b := range q.doc.Spec.Images {
-					if a.Compare(b) != 0 || !a.Overlaps(b) {
-						continue
-					}
-					path := fmt.Sprintf("spec.images[%d]", n)
-					at := p.places[path]
-					errs = append(
-						errs,
-						Diagnostic{File: p.file, Line: at.line, Column: at.column, Path: path, Message: fmt.Sprintf(
-							"%q and %q of policy %q (%s) are equally specific for some image, so that neither governs it; "+
-								"make one of them more specific",
-							a, b, q.ref.Name, q.file,
-						)},
-					)
-				}
+	for order, p := range s.policies {
+		for n, pattern := range p.doc.Spec.Images {
+			if len(errs) > maxErrors {
+				return errs
 			}
+			s.tiesOf(governed{p, pattern, n, order}, &errs)
 		}
 	}
 	return errs
+}
+
+// tiesOf compares a pattern with those whose stem it begins with. Of two that are equally specific and cover one
+// repository, one begins with the other's stem: their leading literal segments are the same, and so is what both of the
+// first segments with a star begin with, as far as the shorter goes. So each pair is met.
+func (s *Set) tiesOf(g governed, errs *Errors) {
+	own := stem(g.pattern)
+	s.patterns.Visit(own, func(o governed) {
+		// Two with the same stem meet twice.
+		if o.policy == g.policy || len(stem(o.pattern)) == len(own) && o.order > g.order || len(*errs) > maxErrors {
+			return
+		}
+		s.compared++
+		if g.pattern.Compare(o.pattern) != 0 || !endAlike(g.pattern, o.pattern) || !g.pattern.Overlaps(o.pattern) {
+			return
+		}
+
+		// The one that was read later is told.
+		later, former := g, o
+		if later.order < former.order {
+			later, former = former, later
+		}
+		path := fmt.Sprintf("spec.images[%d]", later.n)
+		at := later.policy.places[path]
+		*errs = append(*errs, Diagnostic{File: later.policy.file, Line: at.line, Column: at.column, Path: path, Message: fmt.Sprintf(
+			"%q and %q of policy %q (%s) are equally specific for some image, so that neither governs it; "+
+				"make one of them more specific",
+			later.pattern, former.pattern, former.policy.ref.Name, former.policy.file,
+		)})
+	})
+}
+
+// endAlike reports whether what follows the last star of two patterns can be the end of one text. It is a cheaper
+// question than Overlaps, and never says no where that says yes.
+func endAlike(a, b attestor.Pattern) bool {
+	end := func(p attestor.Pattern) string { return p.String()[strings.LastIndexByte(p.String(), '*')+1:] }
+	x, y := end(a), end(b)
+	return strings.HasSuffix(x, y) || strings.HasSuffix(y, x)
 }
 
 // seal puts the policies in order and names them.

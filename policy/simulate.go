@@ -232,7 +232,8 @@ func (s *Simulation) missing(r attestor.Record, p *Policy) map[string]string {
 
 		// A text that does not load asked for nothing that is known, so that its evidence is complete for nothing.
 		var needs attestor.Needs
-		if old, errs := parseOne(p.checks, Source{Name: "recorded", Text: r.PolicyText}); len(errs) == 0 && old != nil {
+		recorded := readDocument(Source{Name: "recorded", Text: r.PolicyText}, digest)
+		if old, errs := recorded.policy(p.checks, nil, false); len(errs) == 0 && old != nil {
 			needs = old.needs
 		}
 		lacks = missing(p.checks, needs, p.needs)

@@ -140,7 +140,7 @@ func (v *validator) platforms(path string, list []string) {
 func (v *validator) checkName(at string, name, path string) {
 	if names := excusable(v.table, &v.doc.Spec); !slices.Contains(names, name) {
 		p := v.places[at]
-		v.errs = append(v.errs, Diagnostic{File: v.file, Line: p.line, Column: p.column, Path: path,
+		v.errs = append(v.errs, Diagnostic{File: cmp.Or(p.file, v.file), Line: p.line, Column: p.column, Path: path,
 			Message: quoted(
 				name,
 			) + " is not a check that can be excused", Allowed: names, Nearest: nearest.To(name, names)})

@@ -3,7 +3,9 @@ package policy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 // WatcherConfig says what to watch. Paths is required.
 type WatcherConfig struct {
 	Paths    []string         // files and directories, as for [Load]
-	Interval time.Duration    // how often to look; 0: 10 s
+	Interval time.Duration    // how often to read every file, whatever its time says; 0: 10 s
 	Logger   *slog.Logger     // nil: silent
 	Now      func() time.Time // nil: time.Now; for Status only
 
@@ -31,11 +33,16 @@ type WatcherConfig struct {
 type Watcher struct {
 	c WatcherConfig
 
-	mu      sync.RWMutex
-	set     *Set
-	status  Status
-	pending string // the texts read last, where they are not the ones in force; guarded by mu
-	current string // the texts in force, or last found broken; guarded by mu
+	// Reading and loading take their time, and hold up nobody who asks for a policy.
+	looking sync.Mutex
+	files   map[string]readFile // as they were read last; guarded by looking
+	loader  loader              // guarded by looking
+	pending string              // the texts read last, where they are not the ones in force; guarded by looking
+	current string              // the texts in force, or last found broken; guarded by looking
+
+	mu     sync.RWMutex
+	set    *Set
+	status Status
 }
 
 var _ attestor.Policies = (*Watcher)(nil)
@@ -48,7 +55,11 @@ type Status struct {
 	Since  time.Time       // since when Err stands
 }
 
-const defaultInterval = 10 * time.Second
+const (
+	defaultInterval = 10 * time.Second
+	glanceEvery     = 700 * time.Millisecond // at the files' times
+	settleFor       = 50 * time.Millisecond  // between the two times that a change is read
+)
 
 // NewWatcher loads the policies, and fails where they do not load: there is no
 // old set to fall back to.
@@ -67,21 +78,17 @@ func NewWatcher(c WatcherConfig) (*Watcher, error) {
 		c.Now = time.Now
 	}
 
-	sources, err := read(c.Paths)
+	w := &Watcher{c: c, loader: loader{table: checks()}}
+	sources, err := w.read(true)
 	if err != nil {
 		return nil, err
 	}
-	set, err := Parse(sources...)
+	set, err := w.loader.load(sources)
 	if err != nil {
 		return nil, err
 	}
-
-	return &Watcher{
-		c:       c,
-		set:     set,
-		current: fingerprint(sources),
-		status:  Status{Digest: set.digest, Loaded: c.Now()},
-	}, nil
+	w.set, w.current, w.status = set, fingerprint(sources), Status{Digest: set.digest, Loaded: c.Now()}
+	return w, nil
 }
 
 // Unwatched holds a set that stays in force: nothing on the disk is looked at. err is why another one is not; it is
@@ -115,63 +122,87 @@ func (w *Watcher) Status() Status {
 // Err is why what is on disk is not in force, or nil.
 func (w *Watcher) Err() error { return w.Status().Err }
 
-// Run looks for changes until ctx ends.
+// Run looks for changes until ctx ends: often at the files' times, and every Interval into each file, since times lie
+// where disks are mounted or copied.
 func (w *Watcher) Run(ctx context.Context) {
-	ticker := time.NewTicker(w.c.Interval)
-	defer ticker.Stop()
+	pause := min(w.c.Interval, glanceEvery)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
 
+	whole := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			w.Reload(ctx)
+		case <-timer.C:
+		}
+
+		due := time.Since(whole) >= w.c.Interval
+		if due {
+			whole = time.Now()
+		}
+		_, again := w.reload(ctx, due)
+		if again {
+			timer.Reset(min(pause, settleFor))
+		} else {
+			timer.Reset(pause)
 		}
 	}
 }
 
-// Reload looks once. It reports whether another set is in force than before.
+// Reload reads every file once. It reports whether another set is in force than before.
 func (w *Watcher) Reload(ctx context.Context) (changed bool) {
-	sources, err := read(w.c.Paths) // outside the lock: disks can hang
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	changed, _ = w.reload(ctx, true)
+	return changed
+}
 
+// reload looks once: into every file, or into those whose times changed. again says that something was read for the first
+// time, and counts if it is read alike once more.
+func (w *Watcher) reload(ctx context.Context, whole bool) (changed, again bool) {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+
+	sources, err := w.read(whole || w.pending != "")
 	if err != nil {
 		w.pending, w.current = "", "" // once it can be read again, it is judged anew
 		w.fail(ctx, err)
-		return false
+		return false, false
 	}
 
 	seen := fingerprint(sources)
 	switch {
 	case seen == w.current:
 		w.pending = ""
-		return false
+		return false, false
 	case seen != w.pending:
 		w.pending = seen
-		return false
+		return false, true
 	}
 
 	w.current, w.pending = seen, ""
-	set, err := Parse(sources...)
+	set, err := w.loader.load(sources)
 	if err == nil && w.c.Check != nil {
 		err = w.c.Check(set)
 	}
 	if err != nil {
 		w.fail(ctx, err)
-		return false
+		return false, false
 	}
 
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	changed = set.digest != w.set.digest
 	w.set, w.status = set, Status{Digest: set.digest, Loaded: w.c.Now()}
 	w.c.Logger.InfoContext(
 		ctx, "policies reloaded", slog.String("policies_digest", string(set.digest)),
 		slog.Int("policies", len(set.policies)),
 	)
-	return changed
+	return changed, false
 }
 
 func (w *Watcher) fail(ctx context.Context, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.status.Err == nil {
 		w.status.Since = w.c.Now()
 	}
@@ -184,10 +215,48 @@ func (w *Watcher) fail(ctx context.Context, err error) {
 	w.status.Err = err
 }
 
+// A readFile is a file's text, and what its time and size were before it was read.
+type readFile struct {
+	Source
+	digest attestor.Digest
+	size   int64
+	at     time.Time
+}
+
+// read returns every file, and reads anew those whose time or size changed, or with whole each.
+func (w *Watcher) read(whole bool) ([]Source, error) {
+	names, err := expand(w.c.Paths)
+	if err != nil {
+		return nil, err
+	}
+
+	files := make(map[string]readFile, len(names))
+	sources := make([]Source, 0, len(names))
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err != nil {
+			return nil, fmt.Errorf("reading policies: %w", err)
+		}
+		f, known := w.files[name]
+		if whole || !known || f.size != info.Size() || !f.at.Equal(info.ModTime()) {
+			text, err := readBounded(name)
+			if err != nil {
+				return nil, err
+			}
+			f = readFile{Source: Source{Name: name, Text: text}, size: info.Size(), at: info.ModTime()}
+			f.digest = attestor.DigestOf(text)
+		}
+		files[name] = f
+		sources = append(sources, Source{Name: name, Text: f.Text, digest: f.digest})
+	}
+	w.files = files
+	return sources, nil
+}
+
 func fingerprint(sources []Source) string {
 	var all []byte
 	for _, s := range sources {
-		all = append(all, s.Name+"\x00"+string(attestor.DigestOf(s.Text))+"\n"...)
+		all = append(all, s.Name+"\x00"+string(s.digested())+"\n"...)
 	}
 	return string(attestor.DigestOf(all))
 }

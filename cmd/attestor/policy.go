@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -139,8 +140,10 @@ func policyExplainCommand() *cobra.Command {
 	var format string
 	var files []string
 	c := &cobra.Command{
-		Use:     "explain IMAGE",
-		Short:   "Say which policy governs an image, and why",
+		Use:   "explain IMAGE",
+		Short: "Say which policy governs an image, and why",
+		Long: `Says which policy governs an image, which others cover it, and what the policy demands. Of a policy with fragments (uses) it prints each line with the
+file and line that it was written in.`,
 		Example: "  attestor policy explain --policy deploy/policies us-docker.pkg.dev/acme/prod/api",
 		Args:    wants(1, "which image"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -185,6 +188,8 @@ type explained struct {
 	File    string             `json:"file"`
 	Pattern attestor.Pattern   `json:"pattern"`
 	Demands []string           `json:"demands"`
+	Uses    []string           `json:"uses,omitempty"`  // fragments
+	Lines   []policy.Line      `json:"lines,omitempty"` // of what governs, each with its file, where it uses fragments
 }
 
 func explanation(repository string, matches []policy.Match) any {
@@ -196,7 +201,10 @@ func explanation(repository string, matches []policy.Match) any {
 
 	for i, m := range matches {
 		e := explained{Policy: m.Policy.Ref(), File: m.Policy.File(), Pattern: m.Pattern, Demands: m.Policy.Demands()}
-		if i == 0 {
+		if e.Uses = m.Policy.Uses(); i == 0 {
+			if len(e.Uses) > 0 {
+				e.Lines = m.Policy.Provenance()
+			}
 			out.Governs = &e
 		} else {
 			out.Others = append(out.Others, e)
@@ -223,5 +231,14 @@ func explainText(w io.Writer, repository string, matches []policy.Match, set *po
 	fmt.Fprintln(w, "it demands:")
 	for _, d := range governs.Policy.Demands() {
 		fmt.Fprintf(w, "  %s\n", d)
+	}
+
+	uses := governs.Policy.Uses()
+	if len(uses) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "it uses %s; together they say:\n", strings.Join(uses, ", "))
+	for _, line := range governs.Policy.Provenance() {
+		fmt.Fprintf(w, "  %-40s %s\n", fmt.Sprintf("%s:%d", line.File, line.Line), line.Text)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/attestor-gate/attestor/internal/byprefix"
 )
 
 // An index finds the rules that may match a token without looking at the others. Each rule is filed once, under one thing
@@ -11,8 +13,8 @@ import (
 // which denies.
 type index struct {
 	exact    map[value][]*Rule
-	prefixes map[claim]*prefixes
-	suffixes map[claim]map[string][]*Rule // of emails, by domain
+	prefixes map[claim]*byprefix.Index[*Rule] // of patterns, by what stands before their first star
+	suffixes map[claim]map[string][]*Rule     // of emails, by domain
 }
 
 // A claim is one of an issuer's.
@@ -22,12 +24,6 @@ type claim struct{ issuer, name string }
 type value struct {
 	claim
 	text string
-}
-
-// prefixes file patterns under what stands before their first star.
-type prefixes struct {
-	lengths []int // each once, in order
-	rules   map[string][]*Rule
 }
 
 // newIndex files rules, in time linear in what they say. Their order is that of answers.
@@ -40,7 +36,7 @@ func newIndex(rules []Rule) *index {
 		}
 	}
 
-	x := &index{exact: map[value][]*Rule{}, prefixes: map[claim]*prefixes{}, suffixes: map[claim]map[string][]*Rule{}}
+	x := &index{exact: map[value][]*Rule{}, prefixes: map[claim]*byprefix.Index[*Rule]{}, suffixes: map[claim]map[string][]*Rule{}}
 	for i := range rules {
 		r := rules[i]
 		r.order = i
@@ -53,9 +49,6 @@ func newIndex(rules []Rule) *index {
 			continue
 		}
 		x.filePattern(&r)
-	}
-	for _, p := range x.prefixes {
-		slices.Sort(p.lengths)
 	}
 	return x
 }
@@ -97,15 +90,10 @@ func (x *index) filePattern(r *Rule) {
 		return
 	}
 
-	p := x.prefixes[key]
-	if p == nil {
-		p = &prefixes{rules: map[string][]*Rule{}}
-		x.prefixes[key] = p
+	if x.prefixes[key] == nil {
+		x.prefixes[key] = &byprefix.Index[*Rule]{}
 	}
-	if !slices.Contains(p.lengths, len(longest)) {
-		p.lengths = append(p.lengths, len(longest))
-	}
-	p.rules[longest] = append(p.rules[longest], r)
+	x.prefixes[key].Add(longest, r)
 }
 
 // match lists the rules that match a token of the issuer, in the order in which they were given.
@@ -141,12 +129,7 @@ func (x *index) candidates(issuer string, c claims, visit func(*Rule)) {
 			visitAll(x.suffixes[key][emailDomain(text)])
 		}
 		if p := x.prefixes[key]; p != nil {
-			for _, n := range p.lengths {
-				if n > len(text) {
-					break
-				}
-				visitAll(p.rules[text[:n]])
-			}
+			p.Visit(text, visit)
 		}
 	}
 }
