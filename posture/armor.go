@@ -38,13 +38,9 @@ func (p *plan) armor(policy *planned) armor {
 	all := append(slices.Clone(items(policy.after.at("rule"))), items(policy.after.at("rules"))...)
 	separate := map[string]string{globalArmor: globalArmorRule, regionalArmor: regionalArmorRule}[policy.kind]
 
-	for _, other := range p.of(separate) {
-		// A rule whose policy is not known is counted for none, and a guard that may
-		// belong elsewhere lets nothing pass.
-		to, known := p.points(other, other.after.at("security_policy"), "security_policy", policy.kind)
-		if known && slices.Contains(to, policy) {
-			all = append(all, other.after)
-		}
+	// A rule whose policy is not known is counted for none, and a guard that may belong elsewhere lets nothing pass.
+	for _, other := range p.attachments(separate, "security_policy", policy.kind)[policy] {
+		all = append(all, other.after)
 	}
 
 	var a armor

@@ -350,7 +350,7 @@ func TestPerimetersByContent(t *testing.T) {
 		{"its projects by resources of their own", plan(resource("google_access_context_manager_service_perimeter",
 			"p", `{"name": "p", "status": [{`+services+`}]}`),
 			resource("google_access_context_manager_service_perimeter_resource", "r",
-				`{"perimeter_name": "p", "perimeter": "p", "resource": "projects/1"}`)), pass},
+				`{"perimeter_name": "accessPolicies/1/servicePerimeters/p", "resource": "projects/1"}`)), pass},
 		{"several in one resource", plan(resource("google_access_context_manager_service_perimeters", "p",
 			`{"service_perimeters": [{"name": "p", "status": [{"resources": ["projects/1"], `+services+`}]}]}`)),
 			pass},

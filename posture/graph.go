@@ -20,16 +20,59 @@ type plan struct {
 	byAddress map[string][]*planned          // by the address without index: count and for_each make several
 	refs      map[string]map[string][]string // address → attribute → addresses that its expression names
 	armors    map[*planned]armor             // of the security policies that were asked for
+
+	byName   map[nameOf][]*planned
+	attached map[string]map[*planned][]*planned // see attachments
+	acting   map[string][]acting                // see impersonations; nil: not asked for yet
 }
 
+// A nameOf is a name of a resource of one type.
+type nameOf struct{ kind, name string }
+
 func newPlan() *plan {
-	return &plan{byKind: map[string][]*planned{}, byAddress: map[string][]*planned{}, armors: map[*planned]armor{}}
+	return &plan{byKind: map[string][]*planned{}, byAddress: map[string][]*planned{}, armors: map[*planned]armor{},
+		byName: map[nameOf][]*planned{}, attached: map[string]map[*planned][]*planned{}}
 }
 
 func (p *plan) add(r *planned) {
 	p.resources = append(p.resources, r)
 	p.byKind[r.kind] = append(p.byKind[r.kind], r)
 	p.byAddress[unindexed(r.address)] = append(p.byAddress[unindexed(r.address)], r)
+	p.byName[nameOf{r.kind, r.name}] = append(p.byName[nameOf{r.kind, r.name}], r)
+}
+
+// called lists the resources of some types with a name, in the order of the types.
+func (p *plan) called(name string, kinds ...string) []*planned {
+	var out []*planned
+	for _, kind := range kinds {
+		out = append(out, p.byName[nameOf{kind, name}]...)
+	}
+
+	return out
+}
+
+// attachments groups the resources of one type by the resource of another that an attribute of theirs names. Under nil are
+// those of which that is not known.
+func (p *plan) attachments(kind, attribute, to string) map[*planned][]*planned {
+	key := kind + " " + to
+	if out, ok := p.attached[key]; ok {
+		return out
+	}
+
+	out := map[*planned][]*planned{}
+	for _, r := range p.of(kind) {
+		targets, known := p.points(r, r.after.at(attribute), attribute, to)
+		if !known {
+			targets = []*planned{nil}
+		}
+		for _, target := range targets {
+			out[target] = append(out[target], r)
+		}
+	}
+
+	p.attached[key] = out
+
+	return out
 }
 
 // of lists the resources of some types, in the order of the types.
@@ -69,14 +112,7 @@ func (p *plan) points(from *planned, value *node, path string, kinds ...string) 
 
 	// A name, an id or a self link: the last part is the name.
 	if text := value.written(); text != "" {
-		last := text[strings.LastIndex(text, "/")+1:]
-		for _, r := range p.of(kinds...) {
-			if r.name == last {
-				to = append(to, r)
-			}
-		}
-
-		return to, true
+		return p.called(lastPart(text), kinds...), true
 	}
 
 	if value.kind != nodeUnknown {

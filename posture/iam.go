@@ -304,18 +304,13 @@ func (m *model) policiesOf(s *workload) []policy {
 	if m.byTarget == nil {
 		m.byTarget = map[string][]int{}
 		for i, p := range m.policies {
-			key := ""
-			switch {
-			case p.of != "":
-				key = "address " + p.of
-			case !p.project && p.target.set:
-				key = "name " + p.target.text
+			for _, key := range p.keys() {
+				m.byTarget[key] = append(m.byTarget[key], i)
 			}
-			m.byTarget[key] = append(m.byTarget[key], i)
 		}
 	}
 
-	found := slices.Concat(m.byTarget[""], m.byTarget["name "+s.name])
+	found := slices.Concat(m.byTarget[""], m.byTarget["name "+s.name], m.byTarget["member serviceaccount:"+strings.ToLower(s.account.text)])
 	if s.address != "" {
 		found = append(found, m.byTarget["address "+s.address]...)
 	}
@@ -326,6 +321,34 @@ func (m *model) policiesOf(s *workload) []policy {
 	for _, i := range slices.Compact(found) {
 		if m.policies[i].covers(s) {
 			out = append(out, m.policies[i])
+		}
+	}
+
+	return out
+}
+
+// keys are those under which policiesOf finds a policy; "" is every workload. Grants on a project, or above it, that name
+// single accounts are found by these.
+func (p policy) keys() []string {
+	switch {
+	case p.of != "":
+		return []string{"address " + p.of}
+	case !p.project && p.target.set:
+		return []string{"name " + p.target.text}
+	case !p.project || p.whole:
+		return []string{""}
+	}
+
+	var out []string
+	for _, b := range p.bindings {
+		for _, m := range b.members {
+			// A person, a group or a domain is no account of a workload.
+			switch kind, _, _ := strings.Cut(strings.ToLower(m.text), ":"); {
+			case kind == "serviceaccount" && !iapAgent.MatchString(m.text):
+				out = append(out, "member "+strings.ToLower(m.text))
+			case kind != "user" && kind != "group" && kind != "domain":
+				return []string{""}
+			}
 		}
 	}
 

@@ -81,19 +81,22 @@ func (r *reader) v2Mount(s *workload, v *node, path string, f fieldOf) {
 
 // plans are those of the input.
 func (m *model) plans() []*plan {
-	var out []*plan
+	if m.allPlans != nil {
+		return m.allPlans
+	}
+
 	for _, s := range m.workloads {
 		if s.kind == kindPlan && s != m.gathered {
-			out = append(out, s.plan)
+			m.allPlans = append(m.allPlans, s.plan)
 		}
 	}
 
 	// Those that stand alone are judged only if some rule is about them, and tell of networks all the same.
 	if m.gathered != nil {
-		out = append(out, m.gathered.plan)
+		m.allPlans = append(m.allPlans, m.gathered.plan)
 	}
 
-	return out
+	return m.allPlans
 }
 
 // A place is a resource with the plan that has it.
@@ -108,8 +111,8 @@ func (m *model) named(name string, kinds ...string) []place {
 
 	var out []place
 	for _, p := range m.plans() {
-		for _, r := range p.of(kinds...) {
-			if last != "" && r.name == last {
+		for _, r := range p.called(last, kinds...) {
+			if last != "" {
 				out = append(out, place{p, r})
 			}
 		}
@@ -258,32 +261,56 @@ type wayOut struct {
 	unknown bool // whether it is fixed
 }
 
+// A gateway is a Cloud NAT of the input.
+type gateway struct {
+	wayOut
+	region   string
+	networks []string // of its routers; none: not known
+}
+
+// gateways are those of the input, read once for all workloads.
+func (m *model) gateways() []gateway {
+	if m.allGateways != nil {
+		return m.allGateways
+	}
+
+	m.allGateways = []gateway{}
+	for _, p := range m.plans() {
+		for _, nat := range p.of(natType) {
+			option := nat.after.at("nat_ip_allocate_option")
+			g := gateway{region: nat.after.at("region").written(), wayOut: wayOut{address: nat.address,
+				unknown: option != nil && option.kind == nodeUnknown,
+				fixed:   isOneOf(option, "MANUAL_ONLY") && isSet(nat.after.at("nat_ips"))}}
+
+			routers, _ := m.pointed(place{p, nat}, []string{"router"}, routerType)
+			for _, router := range routers {
+				network := m.networkNamed(router, "network")
+				if !network.set {
+					g.networks = nil
+					break
+				}
+				g.networks = append(g.networks, network.text)
+			}
+
+			m.allGateways = append(m.allGateways, g)
+		}
+	}
+
+	return m.allGateways
+}
+
 // natOf are the gateways of Cloud NAT that may serve a workload: those of its networks and its region, and those of which
 // the input does not say so.
 func (m *model) natOf(s *workload) []wayOut {
 	networks, open := m.networks(s)
 
 	var out []wayOut
-	for _, p := range m.plans() {
-		for _, nat := range p.of(natType) {
-			region := nat.after.at("region").written()
-			if region != "" && s.region.set && len(s.regions) == 0 && region != s.region.text {
-				continue
-			}
-
-			routers, _ := m.pointed(place{p, nat}, []string{"router"}, routerType)
-			other := len(routers) > 0 && !open
-			for _, router := range routers {
-				network := m.networkNamed(router, "network")
-				other = other && network.set && !slices.Contains(networks, network.text)
-			}
-			if other {
-				continue
-			}
-
-			option := nat.after.at("nat_ip_allocate_option")
-			out = append(out, wayOut{address: nat.address, unknown: option != nil && option.kind == nodeUnknown,
-				fixed: isOneOf(option, "MANUAL_ONLY") && isSet(nat.after.at("nat_ips"))})
+	for _, g := range m.gateways() {
+		elsewhere := g.region != "" && s.region.set && len(s.regions) == 0 && g.region != s.region.text
+		other := len(g.networks) > 0 && !open &&
+			!slices.ContainsFunc(g.networks, func(name string) bool { return slices.Contains(networks, name) })
+		if !elsewhere && !other {
+			out = append(out, g.wayOut)
 		}
 	}
 

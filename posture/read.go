@@ -18,11 +18,14 @@ type model struct {
 	mappings  []mapping   // domains that lead to a workload directly
 	asides    []aside     // what no rule judges
 
-	gathered        *workload        // the resources that stand alone in their files
-	told            int              // how many of them some rule looks at
-	judged          map[string]bool  // see judgedTypes
-	loose           []policy         // IAM policies that do not say what they are on
-	requestPolicies []policySource   // policies of a PostureRequest
+	gathered        *workload       // the resources that stand alone in their files
+	told            int             // how many of them some rule looks at
+	judged          map[string]bool // see judgedTypes
+	loose           []policy        // IAM policies that do not say what they are on
+	requestPolicies []policySource  // policies of a PostureRequest
+	allPlans        []*plan         // see plans
+	allGateways     []gateway       // see gateways
+	frontsOf        map[string][]front
 	nested          bool             // within a PostureRequest
 	byTarget        map[string][]int // index into policies, see policiesOf
 }

@@ -42,12 +42,13 @@ func (p *plan) perimeters() []perimeter {
 
 		// Projects, and rules for what passes the perimeter, may be resources of their own.
 		for _, suffix := range []string{"_resource", "_ingress_policy", "_egress_policy"} {
-			for _, extra := range p.of(perimeterType + suffix) {
-				name := strings.TrimSuffix(strings.TrimPrefix(suffix, "_"), "_policy")
-				if to, known := p.points(extra, extra.after.at("perimeter"), "perimeter", perimeterType); known && !slices.Contains(to, of) {
-					continue
-				}
-
+			name := strings.TrimSuffix(strings.TrimPrefix(suffix, "_"), "_policy")
+			attribute := "perimeter"
+			if suffix == "_resource" {
+				attribute = "perimeter_name"
+			}
+			attached := p.attachments(perimeterType+suffix, attribute, perimeterType)
+			for _, extra := range slices.Concat(attached[of], attached[nil]) {
 				m.members = m.members || suffix == "_resource"
 				m.parts = append(m.parts, &node{kind: nodeMapping, fields: map[string]*node{name + "_policies": {kind: nodeList, items: []*node{extra.after}}}})
 			}

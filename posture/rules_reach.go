@@ -155,31 +155,58 @@ func broad(role string) string {
 	return ""
 }
 
+// An acting is a grant by which a member may act as a service account.
+type acting struct {
+	fault
+	target string
+	member string
+}
+
 // impersonations lists the grants by which an account may act as another.
 func (p *plan) impersonations(account string) []fault {
 	if account == "" {
 		return nil
 	}
 
+	if p.acting == nil {
+		p.acting = p.readActing()
+	}
+
 	var faults []fault
+	for _, a := range slices.Concat(p.acting["serviceaccount:"+strings.ToLower(account)], p.acting[""]) {
+		// On itself: a token of its own.
+		if !strings.HasSuffix(a.target, "/"+account) && includesAccount(a.member, account) {
+			faults = append(faults, a.fault)
+		}
+	}
+
+	return faults
+}
+
+// readActing reads the grants on service accounts by their members; under "" are those to sets of accounts.
+func (p *plan) readActing() map[string][]acting {
+	out := map[string][]acting{}
 	for _, form := range grantForms() {
 		for _, grant := range p.of("google_service_account_iam_" + form) {
-			target := grant.after.at("service_account_id").written()
-			if strings.HasSuffix(target, "/"+account) {
-				continue // on itself: a token of its own
-			}
-
 			bindings, _ := grantsOf(grant.after)
 			for _, b := range bindings {
-				acts := slices.ContainsFunc(b.members, func(m text) bool { return includesAccount(m.text, account) })
-				if acts && (broad(b.role.text) != "" || isBasic(b.role.text)) {
-					faults = append(faults, fault{subject: b.role.text, found: clip(grant.address) + " lets it act as another service account"})
+				if broad(b.role.text) == "" && !isBasic(b.role.text) {
+					continue
+				}
+
+				for _, m := range b.members {
+					key := strings.ToLower(m.text)
+					if !strings.HasPrefix(key, "serviceaccount:") {
+						key = ""
+					}
+					out[key] = append(out[key], acting{member: m.text, target: grant.after.at("service_account_id").written(), fault: fault{
+						subject: b.role.text, found: clip(grant.address) + " lets it act as another service account"}})
 				}
 			}
 		}
 	}
 
-	return faults
+	return out
 }
 
 // sharePrivate asks that an NFS share is reached within the VPC: NFS encrypts nothing.

@@ -27,7 +27,19 @@ func names(name, project text, s *workload) bool {
 
 // fronted reports whether a load balancer leads to a workload.
 func (m *model) fronted(s *workload) bool {
-	return slices.ContainsFunc(m.fronts, func(f front) bool {
+	// By name, so that thousands of services and groups are not tried one with another; "" is any name.
+	if m.frontsOf == nil {
+		m.frontsOf = map[string][]front{}
+		for _, f := range m.fronts {
+			name := f.service.text
+			if !f.service.set {
+				name = ""
+			}
+			m.frontsOf[name] = append(m.frontsOf[name], f)
+		}
+	}
+
+	return slices.ContainsFunc(slices.Concat(m.frontsOf[""], m.frontsOf[s.name], m.frontsOf[s.address]), func(f front) bool {
 		return names(f.service, f.project, s) && (!f.region.set || !s.region.set || f.region.text == s.region.text || len(s.regions) > 0)
 	})
 }
