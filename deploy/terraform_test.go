@@ -57,6 +57,12 @@ type dir struct {
 
 func readDir(t *testing.T, path string) dir {
 	t.Helper()
+	return readChanged(t, path, func(_, text string) string { return text })
+}
+
+// readChanged reads a module as if somebody had changed its files.
+func readChanged(t *testing.T, path string, change func(file, text string) string) dir {
+	t.Helper()
 	d := dir{path: path, text: map[string][]byte{}}
 	files, err := filepath.Glob(filepath.Join(path, "*.tf"))
 	if err != nil {
@@ -65,7 +71,7 @@ func readDir(t *testing.T, path string) dir {
 
 	parser := hclparse.NewParser()
 	for _, f := range files {
-		file, diags := parser.ParseHCLFile(f)
+		file, diags := parser.ParseHCL([]byte(change(f, string(read(t, f)))), f)
 		if diags.HasErrors() {
 			t.Fatal(diags)
 		}
@@ -80,10 +86,15 @@ func readDir(t *testing.T, path string) dir {
 // readDirs reads every directory with .tf files.
 func readDirs(t *testing.T) map[string]dir {
 	t.Helper()
+	return readDirsChanged(t, func(_, text string) string { return text })
+}
+
+func readDirsChanged(t *testing.T, change func(file, text string) string) map[string]dir {
+	t.Helper()
 	out := map[string]dir{}
 	err := filepath.WalkDir("terraform", func(path string, e fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".tf") && out[filepath.Dir(path)].text == nil {
-			out[filepath.Dir(path)] = readDir(t, filepath.Dir(path))
+			out[filepath.Dir(path)] = readChanged(t, filepath.Dir(path), change)
 		}
 		return err
 	})

@@ -101,7 +101,8 @@ module "network" {
 }
 
 module "database" {
-  source = "../../modules/database"
+  source     = "../../modules/database"
+  depends_on = [module.apis]
 
   name    = var.database_name
   project = var.project
@@ -122,7 +123,8 @@ module "encryption" {
 }
 
 module "gate" {
-  source = "../../modules/service"
+  source     = "../../modules/service"
+  depends_on = [module.apis]
 
   project              = var.project
   region               = var.region
@@ -147,7 +149,8 @@ module "gate" {
 }
 
 module "gate_events" {
-  source = "../../modules/service"
+  source     = "../../modules/service"
+  depends_on = [module.apis]
 
   project              = var.project
   region               = var.region
@@ -199,7 +202,8 @@ module "events" {
 
 # The record as a BigQuery table. Name its topic in both configurations: docs/events.md.
 module "warehouse" {
-  source = "../../modules/warehouse"
+  source     = "../../modules/warehouse"
+  depends_on = [module.apis]
 
   project        = var.project
   project_number = data.google_project.gate.number
@@ -208,7 +212,8 @@ module "warehouse" {
 }
 
 module "monitoring" {
-  source = "../../modules/monitoring"
+  source     = "../../modules/monitoring"
+  depends_on = [module.apis]
 
   project               = var.project
   notification_channels = var.notification_channels

@@ -130,7 +130,8 @@ module "network" {
 }
 
 module "database" {
-  source = "../../modules/database"
+  source     = "../../modules/database"
+  depends_on = [module.apis]
 
   name    = var.database_name
   project = var.gate_project
@@ -151,7 +152,8 @@ module "encryption" {
 }
 
 module "gate" {
-  source = "../../modules/service"
+  source     = "../../modules/service"
+  depends_on = [module.apis]
 
   project              = var.gate_project
   region               = var.region
@@ -181,7 +183,8 @@ module "gate" {
 }
 
 module "gate_events" {
-  source = "../../modules/service"
+  source     = "../../modules/service"
+  depends_on = [module.apis]
 
   project              = var.gate_project
   region               = var.region
@@ -263,8 +266,9 @@ module "build" {
 }
 
 module "internal" {
-  source = "../../modules/internal"
-  count  = var.internal_certificate == null ? 0 : 1
+  source     = "../../modules/internal"
+  depends_on = [module.apis]
+  count      = var.internal_certificate == null ? 0 : 1
 
   project     = var.gate_project
   region      = var.region
@@ -315,7 +319,8 @@ module "guardrails" {
 }
 
 module "monitoring" {
-  source = "../../modules/monitoring"
+  source     = "../../modules/monitoring"
+  depends_on = [module.apis]
 
   project               = var.gate_project
   notification_channels = var.notification_channels

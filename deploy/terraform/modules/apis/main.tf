@@ -17,11 +17,12 @@ locals {
       "secretmanager.googleapis.com", "pubsub.googleapis.com", "cloudscheduler.googleapis.com", "iap.googleapis.com",
       "monitoring.googleapis.com", "logging.googleapis.com", "cloudtrace.googleapis.com", "iamcredentials.googleapis.com",
       "sts.googleapis.com", "binaryauthorization.googleapis.com", "dns.googleapis.com", "bigquery.googleapis.com",
+      "iam.googleapis.com", "vpcaccess.googleapis.com",
     ]
     keys   = ["cloudkms.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com", "storage.googleapis.com"]
     images = ["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "containerscanning.googleapis.com", "ondemandscanning.googleapis.com", "pubsub.googleapis.com"]
     deploy = ["run.googleapis.com", "binaryauthorization.googleapis.com"]
-    build  = ["cloudbuild.googleapis.com", "iamcredentials.googleapis.com", "pubsub.googleapis.com"]
+    build  = ["cloudbuild.googleapis.com", "iam.googleapis.com", "iamcredentials.googleapis.com", "pubsub.googleapis.com"]
   }
   wanted = merge([for project, roles in var.projects : {
     for api in distinct(flatten([for r in roles : local.apis[r]])) : "${project}/${api}" => { project = project, api = api }
@@ -33,7 +34,7 @@ locals {
 locals {
   agents = {
     gate   = ["run.googleapis.com", "iap.googleapis.com", "pubsub.googleapis.com"]
-    keys   = []
+    keys   = ["binaryauthorization.googleapis.com"] # reads the attestations of the note, for the attestor
     images = []
     deploy = ["run.googleapis.com", "binaryauthorization.googleapis.com"]
     build  = []

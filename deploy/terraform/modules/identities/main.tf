@@ -25,6 +25,11 @@ variable "people" {
     condition     = length(setintersection(keys(var.people), ["api", "events", "pusher", "builder"])) == 0
     error_message = "api, events, pusher and builder are service accounts of the gate's own: give the task another name."
   }
+
+  validation {
+    condition     = !anytrue([for task in keys(var.people) : startswith(task, "ci-")])
+    error_message = "gate-ci-… are service accounts of module federation: give the task another name."
+  }
 }
 
 resource "google_service_account" "gate" {

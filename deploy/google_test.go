@@ -1,0 +1,226 @@
+package deploy_test
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+// What Google documents about the first apply in an empty project, asked of a plan: an API that is not enabled refuses
+// (SERVICE_DISABLED), IAM refuses a member that does not exist, what exists cannot be created again (ALREADY_EXISTS), and each
+// service has rules of its own. Terraform makes two resources at once unless one waits for the other: what is not waited for
+// counts as not there.
+
+// apis are the services that resources belong to, by the beginning of their kind.
+func apis() map[string]string {
+	return map[string]string{
+		"google_cloud_run_v2_": "run", "google_compute_": "compute", "google_sql_": "sqladmin", "google_secret_manager_": "secretmanager",
+		"google_pubsub_": "pubsub", "google_cloud_scheduler_": "cloudscheduler", "google_iap_": "iap", "google_monitoring_": "monitoring",
+		"google_kms_": "cloudkms", "google_container_analysis_": "containeranalysis", "google_binary_authorization_": "binaryauthorization",
+		"google_artifact_registry_": "artifactregistry", "google_service_account": "iam", "google_iam_": "iam", "google_cloudbuild_": "cloudbuild",
+		"google_dns_": "dns", "google_bigquery_": "bigquery", "google_storage_": "storage", "google_service_networking_": "servicenetworking",
+		"google_vpc_access_": "vpcaccess",
+		// Of no project, or on in every one.
+		"google_project_": "", "google_tags_": "", "google_org_policy_": "", "google_access_context_manager_": "",
+	}
+}
+
+// agents are the services that Google's service agents belong to, by the domain of their address.
+func agents() map[string]string {
+	return map[string]string{
+		"serverless-robot-prod": "run", "gcp-sa-iap": "iap", "gcp-sa-pubsub": "pubsub", "gcp-sa-binaryauthorization": "binaryauthorization",
+	}
+}
+
+var (
+	inProject    = regexp.MustCompile(`projects/([a-z][a-z0-9-]+)/`)
+	serviceAgent = regexp.MustCompile(`^serviceAccount:service-([0-9]+)@([a-z-]+)\.iam\.gserviceaccount\.com$`)
+	accountID    = regexp.MustCompile(`^[a-z]([-a-z0-9]{4,28}[a-z0-9])$`)
+)
+
+// project is the project that a resource is in, as it says or by what it lies within.
+func (in *instance) project() string {
+	if p := in.text("project"); p != "" && p[0] != '<' {
+		return p
+	}
+	for _, within := range []string{"secret", "key_ring", "crypto_key_id", "service_account_id", "network"} {
+		if m := inProject.FindStringSubmatch(in.text(within)); m != nil {
+			return m[1]
+		}
+	}
+	// A made-up value names the resource that it is from.
+	for _, within := range []string{"secret", "key_ring", "crypto_key_id", "service_account_id", "network"} {
+		if from := in.text(within); strings.HasPrefix(from, "<") {
+			return from
+		}
+	}
+	return "<bucket " + in.text("bucket") + "." // which another resource makes
+}
+
+// node is the address without keys, as waits has it.
+func (in *instance) node() string {
+	return regexp.MustCompile(`\["[^]]*"\]|\[[0-9]+\]`).ReplaceAllString(in.addr, "")
+}
+
+// refusals is what Google refuses of a first apply.
+func (p *plan) refusals() []string {
+	var out []string
+	seen := map[string]string{}
+	for _, in := range p.of("") {
+		say := func(format string, a ...any) { out = append(out, in.addr+": "+fmt.Sprintf(format, a...)) }
+		if api := p.api(in); api != "" && !p.waitsFor(in, "google_project_service", in.project(), api) {
+			say("SERVICE_DISABLED: %s.googleapis.com in %s", api, in.project())
+		}
+		if in.kind == "google_project_service_identity" && !p.waitsFor(in, "google_project_service", in.text("project"), short(in.text("service"))) {
+			say("SERVICE_DISABLED: %s in %s", in.text("service"), in.text("project"))
+		}
+		if m := serviceAgent.FindStringSubmatch(in.text("member")); m != nil {
+			if agents()[m[2]] == "" || !p.waitsForAgent(in, m[1], agents()[m[2]]) {
+				say("the service agent %s does not exist yet", m[0])
+			}
+		}
+		if name := p.identity(in); name != "" {
+			if other := seen[name]; other != "" {
+				say("ALREADY_EXISTS: %s is made by %s", name, other)
+			}
+			seen[name] = in.addr
+		}
+		for _, problem := range own(in) {
+			say("%s", problem)
+		}
+	}
+	return out
+}
+
+func short(service string) string { return strings.TrimSuffix(service, ".googleapis.com") }
+
+func (p *plan) api(in *instance) string {
+	for prefix, api := range apis() {
+		if strings.HasPrefix(in.kind, prefix) {
+			return api
+		}
+	}
+	return "unknown"
+}
+
+// follow reads a made-up value's resource: its project.
+func (p *plan) follow(project string) string {
+	for range 5 {
+		from, ok := strings.CutPrefix(project, "<")
+		if !ok {
+			return project
+		}
+		for addr, in := range p.instances {
+			if strings.HasPrefix(from, addr+".") || in.kind == "google_storage_bucket" && from == "bucket "+in.text("name")+"." {
+				project = in.project()
+			}
+		}
+	}
+	return project
+}
+
+func (p *plan) waitsFor(in *instance, kind, project, api string) bool {
+	project = p.follow(project)
+	return slices.ContainsFunc(p.of(kind), func(s *instance) bool {
+		return s.text("project") == project && s.text("service") == api+".googleapis.com" && in.waits[s.node()]
+	})
+}
+
+func (p *plan) waitsForAgent(in *instance, projectNumber, api string) bool {
+	return slices.ContainsFunc(p.of("google_project_service_identity"), func(s *instance) bool {
+		return number(s.text("project")) == projectNumber && s.text("service") == api+".googleapis.com" && in.waits[s.node()]
+	})
+}
+
+// identity is the name that there may be only one of; nothing for what is no thing of its own, such as a grant.
+func (p *plan) identity(in *instance) string {
+	if strings.Contains(in.kind, "_iam_") && !strings.HasPrefix(in.kind, "google_iam_") {
+		return ""
+	}
+	parts := []string{in.kind, p.follow(in.project())}
+	for _, name := range []string{"location", "region", "instance", "managed_zone", "workload_identity_pool_id", "key_ring", "secret", "parent"} {
+		parts = append(parts, in.text(name))
+	}
+	for _, name := range []string{
+		"name", "account_id", "secret_id", "repository_id", "service", "dataset_id", "table_id", "workload_identity_pool_provider_id", "short_name", "display_name",
+	} {
+		if s := in.text(name); s != "" && s[0] != '<' {
+			return strings.Join(append(parts, s), " ")
+		}
+	}
+	return ""
+}
+
+// own are the rules of single services.
+func own(in *instance) []string {
+	var out []string
+	say := func(bad bool, what string) {
+		if bad {
+			out = append(out, what)
+		}
+	}
+	switch in.kind {
+	case "google_service_account":
+		say(!accountID.MatchString(in.text("account_id")), "INVALID_ARGUMENT: an account id has 6 to 30 characters: "+in.text("account_id"))
+	case "google_cloudbuild_trigger":
+		name := in.text("name")
+		say(!regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?$`).MatchString(name), "INVALID_ARGUMENT: a trigger's name: "+name)
+	case "google_pubsub_topic":
+		// Artifact Analysis makes its topics when it is enabled; module events says when it cannot.
+		say(strings.HasPrefix(in.text("name"), "container-analysis-"), "ALREADY_EXISTS: Google made this topic")
+	case "google_iam_workload_identity_pool_provider":
+		id := in.text("workload_identity_pool_provider_id")
+		say(!regexp.MustCompile(`^[a-z0-9-]{4,32}$`).MatchString(id), "INVALID_ARGUMENT: a provider's id has 4 to 32 characters: "+id)
+	case "google_cloud_run_v2_service":
+		// With CPU outside requests and several requests at once, one CPU is the least.
+		if in.text("template.0.containers.0.resources.0.cpu_idle") != "false" || in.text("template.0.max_instance_request_concurrency") == "1" {
+			break
+		}
+		for _, c := range list(get(in.value, "template.0.containers")) {
+			cpu := shown(get(c, "resources.0.limits.cpu"))
+			say(!slices.Contains([]string{"1", "2", "4", "6", "8"}, cpu), "INVALID_ARGUMENT: "+shown(get(c, "name"))+" has "+cpu+" CPU")
+		}
+	case "google_compute_security_policy":
+		for i := range get(in.value, "rule").LengthInt() {
+			rule := fmt.Sprintf("rule.%d.", i)
+			// Cloud Armor cuts header keys at 128 bytes.
+			say(strings.HasPrefix(in.text(rule+"rate_limit_options.0.enforce_on_key"), "HTTP_HEADER"), "all ID tokens share one bucket, and a varied header escapes")
+		}
+	case "google_compute_target_https_proxy", "google_compute_region_target_https_proxy":
+		say(in.text("ssl_policy") == "", "TLS 1.0 is spoken: there is no SSL policy")
+	}
+	return out
+}
+
+// perimeter is what VPC Service Controls admits from outside, by google_access_context_manager_service_perimeter's status or
+// spec (each a path of it).
+func (in *instance) admits(of, identity, fromProject, service string) bool {
+	if !slices.Contains(strings.Fields(in.text(of+".restricted_services")), service) {
+		return true
+	}
+	for _, rule := range list(get(in.value, of+".ingress_policies")) {
+		from := slices.Contains(strings.Fields(shown(get(rule, "ingress_from.0.identities"))), identity)
+		source := false
+		for _, s := range list(get(rule, "ingress_from.0.sources")) {
+			if shown(get(s, "access_level")) == "*" || fromProject != "" && shown(get(s, "resource")) == "projects/"+number(fromProject) {
+				source = true
+			}
+		}
+		for _, o := range list(get(rule, "ingress_to.0.operations")) {
+			if from && source && shown(get(o, "service_name")) == service {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func list(v cty.Value) []cty.Value {
+	if v.IsNull() || !v.IsKnown() || !v.CanIterateElements() {
+		return nil
+	}
+	return v.AsValueSlice()
+}
