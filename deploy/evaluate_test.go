@@ -327,7 +327,7 @@ func (m *calledModule) resource(name string, data bool) result {
 		values := map[string]cty.Value{}
 		for _, key := range keys {
 			in := &instance{addr: m.path + prefix + name + key, kind: b.Labels[0], data: data, lifecycle: map[string]cty.Value{}}
-			r := m.body(b.Body, known[b.Labels[0]], more[key], in.addr)
+			r := m.body(b.Body, known[b.Labels[0]], more[key], in.addr, meta)
 			in.value = madeUp(in.kind, r.value)
 			all.add(r.waits)
 			in.waits = all
@@ -345,8 +345,9 @@ func (m *calledModule) resource(name string, data bool) result {
 	})
 }
 
-// body evaluates arguments and blocks. What the provider computes is a text that names where it is from.
-func (m *calledModule) body(b *hclsyntax.Body, s schema, more map[string]cty.Value, addr string) result {
+// body evaluates arguments and blocks, but for those that are skipped. What the provider computes is a text that names where it
+// is from.
+func (m *calledModule) body(b *hclsyntax.Body, s schema, more map[string]cty.Value, addr string, skip func(string) bool) result {
 	values, waits := map[string]cty.Value{}, set{}
 	for name, flags := range s.Attributes {
 		if strings.Contains(flags, "c") {
@@ -356,7 +357,7 @@ func (m *calledModule) body(b *hclsyntax.Body, s schema, more map[string]cty.Val
 		}
 	}
 	for name, a := range b.Attributes {
-		if meta(name) {
+		if skip(name) {
 			continue
 		}
 		r := m.eval(a.Expr, more)
@@ -369,7 +370,7 @@ func (m *calledModule) body(b *hclsyntax.Body, s schema, more map[string]cty.Val
 		blocks[name] = []cty.Value{}
 	}
 	add := func(name string, inner *hclsyntax.Body, more map[string]cty.Value) {
-		r := m.body(inner, s.Blocks[name].schema, more, fmt.Sprintf("%s.%s.%d", addr, name, len(blocks[name])))
+		r := m.body(inner, s.Blocks[name].schema, more, fmt.Sprintf("%s.%s.%d", addr, name, len(blocks[name])), func(string) bool { return false })
 		blocks[name] = append(blocks[name], r.value)
 		waits.add(r.waits)
 	}
@@ -387,7 +388,7 @@ func (m *calledModule) body(b *hclsyntax.Body, s schema, more map[string]cty.Val
 				inner[c.Labels[0]] = cty.ObjectVal(map[string]cty.Value{"key": k, "value": v})
 				add(c.Labels[0], content(c), inner)
 			}
-		case !meta(c.Type):
+		case !skip(c.Type):
 			add(c.Type, c.Body, more)
 		}
 	}

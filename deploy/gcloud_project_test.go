@@ -192,6 +192,9 @@ func (p *project) read(c call) (string, error) {
 func (p *project) write(c call) (string, error) {
 	switch {
 	case c.group == "services":
+		for _, api := range c.names {
+			p.Resources["services "+api] = map[string]string{"enabled": "true"}
+		}
 		// Artifact Analysis creates its topics when it is enabled.
 		if slices.Contains(c.names, "containeranalysis.googleapis.com") {
 			p.Resources["pubsub topics container-analysis-occurrences-v1"] = map[string]string{"owner": "google"}
@@ -283,6 +286,9 @@ func (p *project) grant(c call) error {
 	}
 
 	key := c.key()
+	if condition := c.flags["condition"]; condition != "" && condition != "None" {
+		key += " if " + condition
+	}
 	if p.Grants[key] == nil {
 		p.Grants[key] = map[string]bool{}
 	}

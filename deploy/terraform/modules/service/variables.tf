@@ -42,6 +42,11 @@ variable "collector_image" {
   description = "The Managed Service for Prometheus sidecar for Cloud Run, by digest; null: metrics are collected in another way."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.collector_image == null ? true : can(regex("@sha256:[0-9a-f]{64}$", var.collector_image))
+    error_message = "The image is named by digest."
+  }
 }
 
 variable "service_account" {
