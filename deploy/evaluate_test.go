@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,18 +70,23 @@ func evaluate(t *testing.T, dirs map[string]dir, root string, given map[string]c
 		args[name] = result{v, set{}}
 	}
 	// A panic carries what is wrong with a configuration out of the recursion.
-	defer func() {
-		if r := recover(); r != nil {
-			t.Fatalf("%s: %v", root, r)
+	func() {
+		defer func() {
+			if r := recover(); r != nil && r != errRefused {
+				t.Fatalf("%s: %v", root, r)
+			}
+		}()
+		m.begin(args)
+		m.whole()
+		for name := range m.dir.of("output") {
+			p.outputs[name] = m.output(name).value
 		}
 	}()
-	m.begin(args)
-	m.whole()
-	for name := range m.dir.of("output") {
-		p.outputs[name] = m.output(name).value
-	}
 	return p
 }
+
+// errRefused ends an evaluation where a validation failed: terraform goes no further.
+var errRefused = errors.New("a variable is refused")
 
 // begin sets the variables of a call, with defaults and types.
 func (m *calledModule) begin(args map[string]result) {
@@ -121,6 +127,9 @@ func (m *calledModule) begin(args map[string]result) {
 				m.plan.refused = append(m.plan.refused, m.path+"var."+name+": "+m.eval(c.Body.Attributes["error_message"].Expr, nil).value.AsString())
 			}
 		}
+	}
+	if len(m.plan.refused) > 0 {
+		panic(errRefused)
 	}
 }
 

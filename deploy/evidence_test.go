@@ -339,6 +339,9 @@ func alone(file, module, given, addr string, want map[string]string) applied {
 
 // serviceInputs are the least that module service takes, with one more value.
 func serviceInputs(more string) string {
+	if !strings.Contains(more, "connection_string") {
+		more += `, "connection_string": "postgres://gate-api%40acme.iam@127.0.0.1:5432/gate?sslmode=disable"`
+	}
 	digest := "@sha256:" + strings.Repeat("a", 64)
 	return `{"project": "acme", "region": "us-east1", "name": "gate", "image": "gate` + digest + `", "proxy_image": "proxy` + digest + `",
 		"service_account": "gate-api@acme.iam.gserviceaccount.com", "ingress": "INGRESS_TRAFFIC_INTERNAL_ONLY", "default_url_disabled": true,

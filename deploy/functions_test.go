@@ -63,6 +63,8 @@ func functions(dir string) map[string]function.Function {
 		"startswith":  ofTexts(strings.HasPrefix),
 		"endswith":    ofTexts(strings.HasSuffix),
 		"strcontains": ofTexts(strings.Contains),
+		// JSON is YAML; terraform's is another text of the same.
+		"yamlencode": stdlib.JSONEncodeFunc, "slice": stdlib.SliceFunc,
 		"yamldecode": function.New(&function.Spec{
 			Params: []function.Parameter{{Name: "s", Type: cty.String}},
 			Type:   function.StaticReturnType(cty.DynamicPseudoType),

@@ -168,6 +168,10 @@ func own(in *instance) []string {
 	case "google_cloudbuild_trigger":
 		name := in.text("name")
 		say(!regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?$`).MatchString(name), "INVALID_ARGUMENT: a trigger's name: "+name)
+	case "google_compute_global_forwarding_rule":
+		name := in.text("name")
+		endpoint := in.text("target") == "all-apis" || in.text("target") == "vpc-sc"
+		say(endpoint && !regexp.MustCompile(`^[a-z][a-z0-9]{0,19}$`).MatchString(name), "INVALID_ARGUMENT: the name of an endpoint for Google's APIs: "+name)
 	case "google_pubsub_topic":
 		// Artifact Analysis makes its topics when it is enabled; module events says when it cannot.
 		say(strings.HasPrefix(in.text("name"), "container-analysis-"), "ALREADY_EXISTS: Google made this topic")

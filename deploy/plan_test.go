@@ -36,7 +36,10 @@ const everyOption = `{
 	"people": {"oncall": ["group:oncall@acme.example"], "security": ["group:security@acme.example"]},
 	"ci_callers": {"api": "attribute.repository/acme/api"},
 	"builds": {"api": {"owner": "acme", "repository": "api"}, "web": {"owner": "acme", "repository": "web"}},
-	"internal_certificate": "projects/acme-gate/regions/us-east1/sslCertificates/gate"
+	"internal_certificate": "projects/acme-gate/regions/us-east1/sslCertificates/gate",
+	"other_regions": {"us-east4": "10.20.0.0/24", "us-west1": "10.30.0.0/24"}, "replica_region": "us-east4",
+	"private_service_connect": "10.10.255.1", "rates": {"kms": 50}, "summaries": true, "auditors": ["group:audit@acme.example"],
+	"clusters": {"acme-shop": {"us-east1.shop": {"enforce": true}}}, "scope": {"production": "123/environment/production", "internal": "123/exposure/internal"}
 }`
 
 // TestGoogleTakesThePlans applies both examples in empty projects, as Google documents its services: nothing is refused, in
@@ -45,6 +48,7 @@ func TestGoogleTakesThePlans(t *testing.T) {
 	dirs := readDirs(t)
 	for _, e := range []struct{ root, more string }{
 		{oneProject, `{}`}, {splitProjects, `{}`}, {splitProjects, everyOption},
+		{oneProject, `{"other_regions": {"us-east4": "10.20.0.0/24"}, "replica_region": "us-east4", "summaries": true, "auditors": ["group:a@acme.example"]}`},
 		{oneProject, `{"collector_image": null, "encrypt": false, "hash_key": null}`},
 		{splitProjects, `{"organization": null, "deploy_projects": []}`},
 	} {
@@ -110,6 +114,14 @@ func planFaults() map[string]planFault {
 			"modules/edge/main.tf", "  ssl_policy       = google_compute_ssl_policy.edge.id\n", "",
 			"there is no SSL policy",
 		},
+		"two regions share secrets": {
+			"examples/split-projects/main.tf", "  suffix               = \"-${each.key}\"\n", "",
+			"ALREADY_EXISTS",
+		},
+		"an endpoint's name with a hyphen": {
+			"modules/network/main.tf", `name                  = "gategoogleapis"`, `name                  = "gate-googleapis"`,
+			"INVALID_ARGUMENT",
+		},
 		"two of a name": {
 			"modules/log/main.tf", `name     = "log"`, `name     = "gate"`,
 			"ALREADY_EXISTS",
@@ -133,7 +145,7 @@ func TestPlanFaultsAreFound(t *testing.T) {
 			if !found {
 				t.Fatalf("%s lacks %s", f.file, f.old)
 			}
-			got := append(planExample(t, dirs, oneProject, `{}`).refusals(), planExample(t, dirs, splitProjects, `{}`).refusals()...)
+			got := append(planExample(t, dirs, oneProject, `{}`).refusals(), planExample(t, dirs, splitProjects, everyOption).refusals()...)
 			if !slices.ContainsFunc(got, func(r string) bool { return strings.Contains(r, f.want) }) {
 				t.Errorf("want %q in %q", f.want, got)
 			}

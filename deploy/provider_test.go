@@ -359,13 +359,12 @@ func TestTerraformPlanPassesPosture(t *testing.T) {
 
 	digest := "@sha256:" + strings.Repeat("a", 64)
 	for dir, values := range examples(digest) {
-		main := filepath.Join(f.dir, dir, "main.tf")
-		text, err := os.ReadFile(main)
+		text, err := os.ReadFile(filepath.Join(f.dir, dir, "versions.tf"))
 		if err != nil {
 			t.Fatal(err)
 		}
 
-		f.write(t, dir+"/main.tf", strings.Replace(string(text), "backend \"gcs\" {}", "", 1)) // state beside the copy, no bucket
+		f.write(t, dir+"/versions.tf", strings.Replace(string(text), "backend \"gcs\" {}", "", 1)) // state beside the copy, no bucket
 		f.write(t, dir+"/here_override.tf", fmt.Sprintf("provider \"google\" {\n  access_token                           = \"none\"\n  cloud_resource_manager_custom_endpoint = \"%[1]s/v1/\"\n  resource_manager_custom_endpoint       = \"%[1]s/v1/\"\n  cloud_billing_custom_endpoint          = \"%[1]s/v1/\"\n}\n", projects))
 		f.write(t, dir+"/here.auto.tfvars.json", values)
 		f.must(t, dir, "get")

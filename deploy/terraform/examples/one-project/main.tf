@@ -1,22 +1,6 @@
 # Everything in one project: for a trial, or for one team. If builders must not be
 # able to sign, see ../split-projects.
 
-terraform {
-  required_version = ">= 1.5"
-  required_providers {
-    google = {
-      source  = "hashicorp/google"
-      version = ">= 8.0"
-    }
-    google-beta = {
-      source  = "hashicorp/google-beta"
-      version = ">= 8.0"
-    }
-  }
-  # The state describes the whole deployment: keep it in a versioned bucket with few readers.
-  backend "gcs" {}
-}
-
 provider "google" {
   project = var.project
   region  = var.region
@@ -33,6 +17,14 @@ data "google_project" "gate" {
 
 locals {
   files = { for path, file in var.files : replace(trimprefix(dirname(path), "/etc/attestor/"), "/", "-") => { path = path, text = file(file) } }
+}
+
+locals {
+  # Sections of the configuration that come from resources here.
+  settings = merge(
+    var.rates == null ? {} : { dependencies = { rates = var.rates } },
+    var.summaries ? { vsa = module.summaries[0].vsa } : {},
+  )
 }
 
 module "apis" {
@@ -83,6 +75,30 @@ module "log" {
   gate_members = { gate = module.identities.gate.member, events = module.identities.events.member }
 }
 
+module "summaries" {
+  source     = "../../modules/summaries"
+  depends_on = [module.apis, module.registry]
+  count      = var.summaries ? 1 : 0
+
+  project      = var.project
+  location     = var.region
+  verifier     = "https://${var.api_host}"
+  repository   = { project = var.project, location = var.region, name = "prod" }
+  gate_members = { gate = module.identities.gate.member, events = module.identities.events.member }
+}
+
+module "exports" {
+  source     = "../../modules/exports"
+  depends_on = [module.apis]
+  count      = length(var.auditors) > 0 ? 1 : 0
+
+  project  = var.project
+  location = var.region
+  bucket   = "${var.project}-exports"
+  writers  = module.identities.people
+  readers  = var.auditors
+}
+
 module "admission" {
   source     = "../../modules/admission"
   depends_on = [module.apis]
@@ -90,26 +106,30 @@ module "admission" {
   project  = var.project
   attestor = module.signing.attestor
   enforce  = var.enforce
+  clusters = var.clusters
 }
 
 module "network" {
   source     = "../../modules/network"
   depends_on = [module.apis]
 
-  project = var.project
-  region  = var.region
+  project       = var.project
+  region        = var.region
+  other_regions = var.other_regions
 }
 
 module "database" {
   source     = "../../modules/database"
   depends_on = [module.apis]
 
-  name    = var.database_name
-  project = var.project
-  region  = var.region
-  network = module.network.network
-  peering = module.network.peering
-  users   = { gate = module.identities.gate.email, events = module.identities.events.email }
+  name           = var.database_name
+  project        = var.project
+  region         = var.region
+  network        = module.network.network
+  peering        = module.network.peering
+  replica_region = var.replica_region
+  promoted       = var.database_promoted
+  users          = { gate = module.identities.gate.email, events = module.identities.events.email }
 }
 
 module "encryption" {
@@ -119,6 +139,16 @@ module "encryption" {
 
   project            = var.project
   location           = var.region
+  run_project_number = data.google_project.gate.number
+}
+
+module "encryption_other" {
+  source     = "../../modules/encryption"
+  depends_on = [module.apis]
+  for_each   = var.encrypt ? var.other_regions : {}
+
+  project            = var.project
+  location           = each.key
   run_project_number = data.google_project.gate.number
 }
 
@@ -145,6 +175,37 @@ module "gate" {
   policies             = { main = file(var.policy) }
   files                = local.files
   hash_key             = var.hash_key
+  settings             = local.settings
+  invokers             = setunion([module.identities.builder.member], module.identities.people, var.callers)
+}
+
+# The same service in each further region. Its state is in the one database.
+module "gate_other" {
+  source     = "../../modules/service"
+  depends_on = [module.apis]
+  for_each   = var.other_regions
+
+  project              = var.project
+  region               = each.key
+  name                 = "gate"
+  image                = var.image
+  proxy_image          = var.proxy_image
+  collector_image      = var.collector_image
+  service_account      = module.identities.gate.email
+  ingress              = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+  default_url_disabled = true
+  audiences            = ["https://${var.api_host}"]
+  network              = module.network.network
+  subnetwork           = module.network.subnetworks[each.key]
+  kms_key              = var.encrypt ? module.encryption_other[each.key].key : null
+  connection_name      = module.database.connection_name
+  connection_string    = module.database.connection_strings["gate"]
+  suffix               = "-${each.key}"
+  config               = file(var.gate_config)
+  policies             = { main = file(var.policy) }
+  files                = local.files
+  hash_key             = var.hash_key
+  settings             = local.settings
   invokers             = setunion([module.identities.builder.member], module.identities.people, var.callers)
 }
 
@@ -170,6 +231,7 @@ module "gate_events" {
   policies             = { main = file(var.policy) }
   files                = local.files
   hash_key             = var.hash_key
+  settings             = local.settings
   invokers             = [module.identities.pusher.member]
 }
 
@@ -181,6 +243,7 @@ module "edge" {
   project_number = data.google_project.gate.number
   region         = var.region
   service        = module.gate.name
+  other_regions  = toset([for g in module.gate_other : g.region])
   api_host       = var.api_host
   pages_host     = var.pages_host
   readers        = var.readers
@@ -219,24 +282,4 @@ module "monitoring" {
   notification_channels = var.notification_channels
   runbook               = var.runbook
   collected             = var.collector_image != null
-}
-
-output "address" {
-  description = "Address for the A records of both hosts."
-  value       = module.edge.address
-}
-
-output "attestor" {
-  description = "For the configuration and the policies."
-  value       = module.signing.attestor
-}
-
-output "log" {
-  description = "log.key and log.bucket of both configurations; log.origin is API_HOST/decisions."
-  value       = { key = module.log.key, bucket = module.log.bucket }
-}
-
-output "iap_audience" {
-  description = "identity.iapAudience of the gate's configuration."
-  value       = module.edge.iap_audience
 }

@@ -114,3 +114,49 @@ variable "hash_key" {
   type        = object({ secret = string, version = string })
   default     = { secret = "gate-hash", version = "1" }
 }
+
+variable "other_regions" {
+  description = "Further regions of gate, each with the range of its subnet, such as {us-east4 = \"10.20.0.0/24\"}. gate-events runs in the first region."
+  type        = map(string)
+  default     = {}
+}
+
+variable "replica_region" {
+  description = "Region of the database's replica; null: none."
+  type        = string
+  default     = null
+}
+
+variable "database_promoted" {
+  description = "true: the replica is the database. docs/deploy.md, Several regions, has the runbook."
+  type        = bool
+  default     = false
+}
+
+variable "rates" {
+  description = "dependencies.rates of both configurations: calls a second of Google's services, below your quotas; null: as the files say."
+  type        = map(number)
+  default     = null
+}
+
+variable "summaries" {
+  description = "true: a key for verification summaries, and section vsa of both configurations."
+  type        = bool
+  default     = false
+}
+
+variable "auditors" {
+  description = "Members that read exported decisions; the people of tasks write them. Empty: no bucket."
+  type        = set(string)
+  default     = []
+}
+
+variable "clusters" {
+  description = "Variable clusters of module admission."
+  type = map(object({
+    evaluation = optional(string, "REQUIRE_ATTESTATION")
+    attestors  = optional(set(string))
+    enforce    = bool
+  }))
+  default = {}
+}

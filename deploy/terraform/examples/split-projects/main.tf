@@ -2,22 +2,6 @@
 # second one that only the gate can write to, images in a third. Any number of
 # projects build and deploy; an owner of one of these cannot admit an image.
 
-terraform {
-  required_version = ">= 1.5"
-  required_providers {
-    google = {
-      source  = "hashicorp/google"
-      version = ">= 8.0"
-    }
-    google-beta = {
-      source  = "hashicorp/google-beta"
-      version = ">= 8.0"
-    }
-  }
-  # The state describes the whole deployment: keep it in a versioned bucket with few readers.
-  backend "gcs" {}
-}
-
 provider "google" {
   project = var.gate_project
   region  = var.region
@@ -48,6 +32,14 @@ locals {
   # Numbers of the projects that deploy images; the gate's own is one of them.
   deploying = concat([data.google_project.gate.number], [for p in data.google_project.deploy : p.number])
   files     = { for path, file in var.files : replace(trimprefix(dirname(path), "/etc/attestor/"), "/", "-") => { path = path, text = file(file) } }
+}
+
+locals {
+  # Sections of the configuration that come from resources here.
+  settings = merge(
+    var.rates == null ? {} : { dependencies = { rates = var.rates } },
+    var.summaries ? { vsa = module.summaries[0].vsa } : {},
+  )
 }
 
 module "apis" {
@@ -109,6 +101,30 @@ module "log" {
   gate_members = { gate = module.identities.gate.member, events = module.identities.events.member }
 }
 
+module "summaries" {
+  source     = "../../modules/summaries"
+  depends_on = [module.apis, module.registry]
+  count      = var.summaries ? 1 : 0
+
+  project      = var.keys_project
+  location     = var.region
+  verifier     = "https://${var.api_host}"
+  repository   = { project = var.images_project, location = var.region, name = "prod" }
+  gate_members = { gate = module.identities.gate.member, events = module.identities.events.member }
+}
+
+module "exports" {
+  source     = "../../modules/exports"
+  depends_on = [module.apis]
+  count      = length(var.auditors) > 0 ? 1 : 0
+
+  project  = var.keys_project
+  location = var.region
+  bucket   = "${var.gate_project}-exports"
+  writers  = module.identities.people
+  readers  = var.auditors
+}
+
 module "admission" {
   source     = "../../modules/admission"
   depends_on = [module.apis]
@@ -117,14 +133,17 @@ module "admission" {
   project  = each.value
   attestor = module.signing.attestor
   enforce  = contains(var.enforced_projects, each.value)
+  clusters = try(var.clusters[each.value], {})
 }
 
 module "network" {
   source     = "../../modules/network"
   depends_on = [module.apis]
 
-  project = var.gate_project
-  region  = var.region
+  project                 = var.gate_project
+  region                  = var.region
+  other_regions           = var.other_regions
+  private_service_connect = var.private_service_connect
   # For the proxies of the internal load balancer.
   proxy_cidr = var.internal_certificate == null ? null : "10.10.1.0/24"
 }
@@ -133,12 +152,14 @@ module "database" {
   source     = "../../modules/database"
   depends_on = [module.apis]
 
-  name    = var.database_name
-  project = var.gate_project
-  region  = var.region
-  network = module.network.network
-  peering = module.network.peering
-  users   = { gate = module.identities.gate.email, events = module.identities.events.email }
+  name           = var.database_name
+  project        = var.gate_project
+  region         = var.region
+  network        = module.network.network
+  peering        = module.network.peering
+  replica_region = var.replica_region
+  promoted       = var.database_promoted
+  users          = { gate = module.identities.gate.email, events = module.identities.events.email }
 }
 
 module "encryption" {
@@ -148,6 +169,16 @@ module "encryption" {
 
   project            = var.keys_project
   location           = var.region
+  run_project_number = data.google_project.gate.number
+}
+
+module "encryption_other" {
+  source     = "../../modules/encryption"
+  depends_on = [module.apis]
+  for_each   = var.encrypt ? var.other_regions : {}
+
+  project            = var.keys_project
+  location           = each.key
   run_project_number = data.google_project.gate.number
 }
 
@@ -174,6 +205,42 @@ module "gate" {
   policies             = { main = file(var.policy) }
   files                = local.files
   hash_key             = var.hash_key
+  settings             = local.settings
+  invokers = setunion(
+    [module.identities.builder.member],
+    module.identities.people,
+    [for email in values(module.federation.callers) : "serviceAccount:${email}"],
+    var.callers,
+  )
+}
+
+# The same service in each further region. Its state is in the one database.
+module "gate_other" {
+  source     = "../../modules/service"
+  depends_on = [module.apis]
+  for_each   = var.other_regions
+
+  project              = var.gate_project
+  region               = each.key
+  name                 = "gate"
+  image                = var.image
+  proxy_image          = var.proxy_image
+  collector_image      = var.collector_image
+  service_account      = module.identities.gate.email
+  ingress              = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+  default_url_disabled = true
+  audiences            = ["https://${var.api_host}"]
+  network              = module.network.network
+  subnetwork           = module.network.subnetworks[each.key]
+  kms_key              = var.encrypt ? module.encryption_other[each.key].key : null
+  connection_name      = module.database.connection_name
+  connection_string    = module.database.connection_strings["gate"]
+  suffix               = "-${each.key}"
+  config               = file(var.gate_config)
+  policies             = { main = file(var.policy) }
+  files                = local.files
+  hash_key             = var.hash_key
+  settings             = local.settings
   invokers = setunion(
     [module.identities.builder.member],
     module.identities.people,
@@ -204,6 +271,7 @@ module "gate_events" {
   policies             = { main = file(var.policy) }
   files                = local.files
   hash_key             = var.hash_key
+  settings             = local.settings
   invokers             = [module.identities.pusher.member]
 }
 
@@ -215,6 +283,7 @@ module "edge" {
   project_number = data.google_project.gate.number
   region         = var.region
   service        = module.gate.name
+  other_regions  = toset([for g in module.gate_other : g.region])
   api_host       = var.api_host
   pages_host     = var.pages_host
   readers        = var.readers
@@ -296,6 +365,7 @@ module "guardrails" {
   access_policy      = var.access_policy
   protected_projects = [for p in data.google_project.protected : p.number]
   enforce_perimeter  = var.enforce_perimeter
+  scope              = var.scope
   ingress = {
     gate = {
       identities = [module.identities.gate.member, module.identities.events.member]
@@ -326,24 +396,4 @@ module "monitoring" {
   notification_channels = var.notification_channels
   runbook               = var.runbook
   collected             = var.collector_image != null
-}
-
-output "address" {
-  description = "Address for the A records of both hosts."
-  value       = module.edge.address
-}
-
-output "attestor" {
-  description = "For the configuration and the policies."
-  value       = module.signing.attestor
-}
-
-output "log" {
-  description = "log.key and log.bucket of both configurations; log.origin is API_HOST/decisions."
-  value       = { key = module.log.key, bucket = module.log.bucket }
-}
-
-output "iap_audience" {
-  description = "identity.iapAudience of the gate's configuration."
-  value       = module.edge.iap_audience
 }

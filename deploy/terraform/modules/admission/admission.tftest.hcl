@@ -37,3 +37,21 @@ run "a_registry_in_the_allowlist_is_refused" {
   variables { allowlist = ["gcr.io/*"] }
   expect_failures = [var.allowlist]
 }
+
+run "clusters" {
+  command = apply
+  variables {
+    clusters = { "us-east1.shop" = { enforce = true }, "us-east1.old" = { evaluation = "ALWAYS_DENY", enforce = false } }
+  }
+
+  assert {
+    condition     = { for r in google_binary_authorization_policy.policy.cluster_admission_rules : r.cluster => "${r.evaluation_mode} ${r.enforcement_mode} ${join(",", coalesce(r.require_attestations_by, []))}" } == { "us-east1.shop" = "REQUIRE_ATTESTATION ENFORCED_BLOCK_AND_AUDIT_LOG projects/acme-keys/attestors/gate", "us-east1.old" = "ALWAYS_DENY DRYRUN_AUDIT_LOG_ONLY " }
+    error_message = "A cluster has another rule than it was given."
+  }
+}
+
+run "a_cluster_that_is_let_off_is_refused" {
+  command = plan
+  variables { clusters = { "us-east1.shop" = { evaluation = "ALWAYS_ALLOW", enforce = true } } }
+  expect_failures = [var.clusters]
+}

@@ -1,36 +1,6 @@
 # Binary Authorization's policy of one project that deploys images. It starts as a
 # dry run: violations are logged and admitted. docs/rollout.md says when to enforce.
 
-variable "project" {
-  description = "Project of the Cloud Run services and clusters that this policy governs."
-  type        = string
-}
-
-variable "attestor" {
-  description = "The gate's attestor, projects/P/attestors/A."
-  type        = string
-}
-
-variable "enforce" {
-  description = "false: DRYRUN_AUDIT_LOG_ONLY, log only. true: block."
-  type        = bool
-  default     = false
-}
-
-variable "allowlist" {
-  description = "Image patterns that need no attestation, such as Google's sidecars. Name a repository, never a registry."
-  type        = list(string)
-  default = [
-    "gcr.io/cloud-sql-connectors/cloud-sql-proxy@*",
-    "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar@*",
-  ]
-
-  validation {
-    condition     = alltrue([for p in var.allowlist : length(split("/", p)) >= 3 && !startswith(p, "*")])
-    error_message = "Each pattern names a repository: HOST/PROJECT/IMAGE."
-  }
-}
-
 resource "google_binary_authorization_policy" "policy" {
   project     = var.project
   description = "Only what the gate attested"
@@ -41,6 +11,17 @@ resource "google_binary_authorization_policy" "policy" {
     for_each = var.allowlist
     content {
       name_pattern = admission_whitelist_patterns.value
+    }
+  }
+
+  # One cluster after the other: begin with enforce = false in each.
+  dynamic "cluster_admission_rules" {
+    for_each = var.clusters
+    content {
+      cluster                 = cluster_admission_rules.key
+      evaluation_mode         = cluster_admission_rules.value.evaluation
+      enforcement_mode        = cluster_admission_rules.value.enforce ? "ENFORCED_BLOCK_AND_AUDIT_LOG" : "DRYRUN_AUDIT_LOG_ONLY"
+      require_attestations_by = cluster_admission_rules.value.evaluation == "ALWAYS_DENY" ? [] : coalesce(cluster_admission_rules.value.attestors, [var.attestor])
     }
   }
 

@@ -28,3 +28,19 @@ run "record" {
     error_message = "The connection string is not what the proxy and the gate expect."
   }
 }
+
+run "replica" {
+  command = apply
+  variables { replica_region = "us-east4" }
+
+  assert {
+    condition     = google_sql_database_instance.replica[0].region == "us-east4" && google_sql_database_instance.replica[0].master_instance_name == "gate" && !google_sql_database_instance.replica[0].settings[0].ip_configuration[0].ipv4_enabled
+    error_message = "The replica is elsewhere, of another database, or open."
+  }
+}
+
+run "nothing_to_promote" {
+  command = plan
+  variables { promoted = true }
+  expect_failures = [var.promoted]
+}

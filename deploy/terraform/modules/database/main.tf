@@ -1,49 +1,6 @@
 # The gate's database: PostgreSQL with a private address, logins by IAM without
 # passwords, and point-in-time recovery for the last week.
 
-variable "project" {
-  description = "Project of the database."
-  type        = string
-}
-
-variable "region" {
-  description = "Region of the database."
-  type        = string
-}
-
-variable "network" {
-  description = "Network from which clients connect."
-  type        = string
-}
-
-variable "peering" {
-  description = "Output peering of module network, on which the database depends."
-  type        = string
-}
-
-variable "name" {
-  description = "Name of the instance. The name of a deleted instance cannot be used again for a week: after a deletion choose another."
-  type        = string
-  default     = "gate"
-}
-
-variable "tier" {
-  description = "Machine of the database."
-  type        = string
-  default     = "db-custom-2-7680"
-}
-
-variable "kms_key" {
-  description = "Key that encrypts the database, projects/…/cryptoKeys/K; null: a key of Google's."
-  type        = string
-  default     = null
-}
-
-variable "users" {
-  description = "E-mail addresses of the service accounts that use the database."
-  type        = map(string)
-}
-
 resource "google_sql_database_instance" "record" {
   project             = var.project
   name                = var.name
@@ -108,15 +65,58 @@ resource "google_sql_user" "service" {
   type = "CLOUD_IAM_SERVICE_ACCOUNT"
 }
 
-output "connection_name" {
-  description = "PROJECT:REGION:INSTANCE, for the Cloud SQL Auth Proxy."
-  value       = google_sql_database_instance.record.connection_name
-}
+# Asynchronous: what was not yet copied when the region failed is lost, usually less than a second.
+resource "google_sql_database_instance" "replica" {
+  count = var.replica_region == null ? 0 : 1
 
-output "connection_strings" {
-  description = "Connection strings for the secrets, by service. They contain no credentials: the proxy container adds them."
-  value = {
-    for who, user in google_sql_user.service :
-    who => "postgres://${urlencode(user.name)}@127.0.0.1:5432/${google_sql_database.record.name}?sslmode=disable"
+  project              = var.project
+  name                 = "${var.name}-replica"
+  region               = var.replica_region
+  database_version     = "POSTGRES_17"
+  encryption_key_name  = var.replica_kms_key
+  master_instance_name = var.promoted ? null : google_sql_database_instance.record.name
+  instance_type        = var.promoted ? "CLOUD_SQL_INSTANCE" : "READ_REPLICA_INSTANCE"
+  # The database contains evidence.
+  deletion_protection = true
+
+  settings {
+    tier                        = var.tier
+    edition                     = "ENTERPRISE"
+    availability_type           = "REGIONAL"
+    disk_autoresize             = true
+    deletion_protection_enabled = true
+    user_labels                 = { peering = substr(sha256(var.peering), 0, 16) }
+
+    ip_configuration {
+      ipv4_enabled    = false
+      private_network = var.network
+      ssl_mode        = "TRUSTED_CLIENT_CERTIFICATE_REQUIRED"
+    }
+
+    # A replica has none; once promoted, it is backed up like the first.
+    dynamic "backup_configuration" {
+      for_each = var.promoted ? [1] : []
+      content {
+        enabled                        = true
+        point_in_time_recovery_enabled = true
+        transaction_log_retention_days = 7
+        backup_retention_settings {
+          retained_backups = 30
+        }
+      }
+    }
+
+    database_flags {
+      name  = "cloudsql.iam_authentication"
+      value = "on"
+    }
+    database_flags {
+      name  = "cloudsql.enable_pgaudit"
+      value = "on"
+    }
+    database_flags {
+      name  = "log_connections"
+      value = "on"
+    }
   }
 }

@@ -1,9 +1,9 @@
 terraform {
-  required_version = ">= 1.5"
+  required_version = ">= 1.9, < 2.0"
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = ">= 8.0"
+      version = ">= 8.0, < 9.0"
     }
   }
 }

@@ -60,3 +60,17 @@ run "controls" {
     error_message = "Others than readers come in by IAP."
   }
 }
+
+run "regions" {
+  command = apply
+  variables { other_regions = ["us-east4"] }
+
+  assert {
+    condition     = length(google_compute_backend_service.api.backend) == 2 && length(google_compute_backend_service.pages.backend) == 2 && google_compute_region_network_endpoint_group.other["us-east4"].region == "us-east4"
+    error_message = "A region is not behind the load balancer."
+  }
+  assert {
+    condition     = google_cloud_run_v2_service_iam_member.iap_other["us-east4"].location == "us-east4"
+    error_message = "IAP may not call the service of a region."
+  }
+}

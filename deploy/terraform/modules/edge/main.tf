@@ -38,6 +38,19 @@ resource "google_compute_region_network_endpoint_group" "gate" {
   }
 }
 
+resource "google_compute_region_network_endpoint_group" "other" {
+  for_each = var.other_regions
+
+  project               = var.project
+  name                  = "gate"
+  region                = each.value
+  network_endpoint_type = "SERVERLESS"
+
+  cloud_run {
+    service = var.service
+  }
+}
+
 resource "google_compute_backend_service" "api" {
   project               = var.project
   name                  = "gate-api"
@@ -47,6 +60,13 @@ resource "google_compute_backend_service" "api" {
 
   backend {
     group = google_compute_region_network_endpoint_group.gate.id
+  }
+
+  dynamic "backend" {
+    for_each = google_compute_region_network_endpoint_group.other
+    content {
+      group = backend.value.id
+    }
   }
 
   log_config {
@@ -66,6 +86,13 @@ resource "google_compute_backend_service" "pages" {
     group = google_compute_region_network_endpoint_group.gate.id
   }
 
+  dynamic "backend" {
+    for_each = google_compute_region_network_endpoint_group.other
+    content {
+      group = backend.value.id
+    }
+  }
+
   iap {
     enabled = true
   }
@@ -80,6 +107,16 @@ resource "google_compute_backend_service" "pages" {
 resource "google_cloud_run_v2_service_iam_member" "iap" {
   project  = var.project
   location = var.region
+  name     = var.service
+  role     = "roles/run.invoker"
+  member   = "serviceAccount:service-${var.project_number}@gcp-sa-iap.iam.gserviceaccount.com"
+}
+
+resource "google_cloud_run_v2_service_iam_member" "iap_other" {
+  for_each = var.other_regions
+
+  project  = var.project
+  location = each.value
   name     = var.service
   role     = "roles/run.invoker"
   member   = "serviceAccount:service-${var.project_number}@gcp-sa-iap.iam.gserviceaccount.com"
@@ -137,14 +174,4 @@ resource "google_compute_global_forwarding_rule" "edge" {
   ip_address            = google_compute_global_address.edge.id
   port_range            = "443"
   target                = google_compute_target_https_proxy.edge.id
-}
-
-output "address" {
-  description = "Address for the A records of both hosts."
-  value       = google_compute_global_address.edge.address
-}
-
-output "iap_audience" {
-  description = "identity.iapAudience of the gate's configuration."
-  value       = "/projects/${var.project_number}/global/backendServices/${google_compute_backend_service.pages.generated_id}"
 }

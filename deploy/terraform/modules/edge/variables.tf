@@ -38,3 +38,9 @@ variable "requests_per_minute" {
   type        = number
   default     = 3000
 }
+
+variable "other_regions" {
+  description = "Further regions in which a service of the same name runs. The load balancer sends each request to the nearest region that answers."
+  type        = set(string)
+  default     = []
+}

@@ -2,21 +2,6 @@
 # images and their instances' disks. Disabling the key stops the gate within hours,
 # which is its purpose; docs/deploy.md describes how to remove it.
 
-variable "project" {
-  description = "Project of the key; with split projects, that of the signing key."
-  type        = string
-}
-
-variable "location" {
-  description = "Location of the key ring: the region of the services."
-  type        = string
-}
-
-variable "run_project_number" {
-  description = "Number of the services' project, part of the name of Cloud Run's service agent."
-  type        = string
-}
-
 resource "google_kms_key_ring" "run" {
   project  = var.project
   name     = "run"
@@ -47,10 +32,4 @@ resource "google_kms_crypto_key_iam_member" "run" {
   crypto_key_id = google_kms_crypto_key.gate.id
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
   member        = "serviceAccount:service-${var.run_project_number}@serverless-robot-prod.iam.gserviceaccount.com"
-}
-
-output "key" {
-  description = "projects/…/cryptoKeys/K for kms_key of module service; it waits until Cloud Run may use the key."
-  value       = google_kms_crypto_key.gate.id
-  depends_on  = [google_kms_crypto_key_iam_member.run]
 }

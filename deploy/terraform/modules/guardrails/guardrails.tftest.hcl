@@ -74,3 +74,23 @@ run "to_everything" {
 
   expect_failures = [var.ingress]
 }
+
+run "tagged" {
+  command = apply
+  variables { scope = { production = "123/environment/production", internal = "123/exposure/internal" } }
+
+  assert {
+    condition     = { for k, p in google_org_policy_policy.run : k => p.spec[0].rules[1].condition[0].expression } == { "run.allowedIngress" = "resource.matchTag('123/exposure', 'internal') && !resource.matchTagId('tagKeys/1', 'tagValues/2')", "run.allowedVPCEgress" = "resource.matchTag('123/environment', 'production') && !resource.matchTagId('tagKeys/1', 'tagValues/2')", "run.allowedBinaryAuthorizationPolicies" = "resource.matchTag('123/environment', 'production') && !resource.matchTagId('tagKeys/1', 'tagValues/2')" }
+    error_message = "A rule holds for another tag."
+  }
+  assert {
+    condition     = alltrue([for p in google_org_policy_policy.run : length(p.spec[0].rules) == 3 && p.spec[0].rules[2].allow_all == "TRUE" && length(p.spec[0].rules[2].condition) == 0])
+    error_message = "What has no tag is restricted, or nothing is said of it."
+  }
+}
+
+run "a_tag_by_its_value_alone_is_refused" {
+  command = plan
+  variables { scope = { production = "production", internal = "123/exposure/internal" } }
+  expect_failures = [var.scope]
+}

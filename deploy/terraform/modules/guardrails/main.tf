@@ -1,59 +1,6 @@
 # Rules for the whole organisation, so that no service can bypass the gate.
 # Optional; an administrator of the organisation applies them.
 
-variable "organization" {
-  description = "Number of the organisation."
-  type        = string
-}
-
-variable "access_policy" {
-  description = "Number of the organisation's access policy; null: no perimeter."
-  type        = string
-  default     = null
-}
-
-variable "protected_projects" {
-  description = "Numbers of the projects of registry, keys and attestations."
-  type        = set(string)
-  default     = []
-}
-
-variable "ingress" {
-  description = "Who may use protected services from outside the perimeter, by a name for the rule: {identities, services, projects}. projects are the numbers of the projects whose networks the requests come from. Leave them out for identities that have no network of yours: builds outside a private pool, and Google's service agents. Their requests are admitted from everywhere."
-  type = map(object({
-    identities = set(string)
-    services   = set(string)
-    projects   = optional(set(string), [])
-  }))
-  default = {}
-
-  validation {
-    condition     = alltrue([for r in values(var.ingress) : length(r.identities) > 0 && length(r.services) > 0 && !contains(r.services, "*")])
-    error_message = "Each rule names its identities and its services: a rule without them admits everyone, or to everything."
-  }
-}
-
-variable "egress" {
-  description = "What identities inside the perimeter may use outside of it, by a name for the rule: {identities, services, projects}, such as a job in the images' project that copies bases from another project's registry. projects are the numbers of the projects outside."
-  type = map(object({
-    identities = set(string)
-    services   = set(string)
-    projects   = set(string)
-  }))
-  default = {}
-
-  validation {
-    condition     = alltrue([for r in values(var.egress) : length(r.identities) > 0 && length(r.services) > 0 && length(r.projects) > 0 && !contains(r.services, "*")])
-    error_message = "Each rule names its identities, its services and the projects outside."
-  }
-}
-
-variable "enforce_perimeter" {
-  description = "false: the perimeter only logs requests that it would refuse. Review these logs for a week first."
-  type        = bool
-  default     = false
-}
-
 # Resources with this tag are exempt. Whoever may attach the tag can exempt resources.
 resource "google_tags_tag_key" "exempt" {
   parent      = "organizations/${var.organization}"
@@ -69,6 +16,11 @@ resource "google_tags_tag_value" "exempt" {
 
 locals {
   exempt = "resource.matchTagId('${google_tags_tag_key.exempt.id}', '${google_tags_tag_value.exempt.id}')"
+  tags = var.scope == null ? {} : {
+    "run.allowedIngress"                     = var.scope.internal
+    "run.allowedVPCEgress"                   = var.scope.production
+    "run.allowedBinaryAuthorizationPolicies" = var.scope.production
+  }
   allowed = {
     "run.allowedIngress"                     = ["internal", "internal-and-cloud-load-balancing"]
     "run.allowedVPCEgress"                   = ["all-traffic", "private-ranges-only"]
@@ -94,6 +46,21 @@ resource "google_org_policy_policy" "run" {
     rules {
       values {
         allowed_values = each.value
+      }
+      # Not also where the exception holds, so that the order of the two does not matter.
+      dynamic "condition" {
+        for_each = var.scope == null ? [] : [local.tags[each.key]]
+        content {
+          title      = "tagged"
+          expression = "resource.matchTag('${join("/", slice(split("/", condition.value), 0, 2))}', '${split("/", condition.value)[2]}') && !${local.exempt}"
+        }
+      }
+    }
+    # With tags, what has none of them is not restricted.
+    dynamic "rules" {
+      for_each = var.scope == null ? [] : [1]
+      content {
+        allow_all = "TRUE"
       }
     }
   }

@@ -1,36 +1,6 @@
 # Ingress without the Internet: an internal HTTPS load balancer in the gate's
 # network, instead of module edge or in addition to it.
 
-variable "project" {
-  description = "Project of the gate."
-  type        = string
-}
-
-variable "region" {
-  description = "Region of the service."
-  type        = string
-}
-
-variable "network" {
-  description = "Network of the load balancer; it needs a subnet for proxies (proxy_cidr of module network)."
-  type        = string
-}
-
-variable "subnetwork" {
-  description = "Subnet of its address."
-  type        = string
-}
-
-variable "service" {
-  description = "Name of the service behind the load balancer."
-  type        = string
-}
-
-variable "certificate" {
-  description = "A regional certificate of the API's internal host: projects/P/regions/R/sslCertificates/C."
-  type        = string
-}
-
 resource "google_compute_region_network_endpoint_group" "gate" {
   project               = var.project
   name                  = "gate-internal"
@@ -90,9 +60,4 @@ resource "google_compute_forwarding_rule" "gate" {
   target                = google_compute_region_target_https_proxy.gate.id
   network               = var.network
   subnetwork            = var.subnetwork
-}
-
-output "address" {
-  description = "Address for the internal host's A record."
-  value       = google_compute_forwarding_rule.gate.ip_address
 }

@@ -2,31 +2,6 @@
 # that it is copied to. Whoever administers the database must not be able to write
 # here: a log that was put back or rewritten is shown by the checkpoint in the bucket.
 
-variable "project" {
-  description = "Project of key and bucket; not the gate's project if duties are separated."
-  type        = string
-}
-
-variable "location" {
-  description = "Location of key ring and bucket, such as us-east1."
-  type        = string
-}
-
-variable "bucket" {
-  description = "Name of the bucket, unique in all of Google Cloud."
-  type        = string
-}
-
-variable "origin" {
-  description = "log.origin of the configuration, such as gate.acme.example/decisions: the folder of the bucket that the log is copied to."
-  type        = string
-}
-
-variable "gate_members" {
-  description = "The service accounts of gate and gate-events, serviceAccount:…, by name: both record decisions in one log."
-  type        = map(string)
-}
-
 resource "google_kms_key_ring" "log" {
   project  = var.project
   name     = "log"
@@ -122,14 +97,4 @@ resource "google_storage_bucket_iam_member" "checkpoint" {
     title      = "checkpoint"
     expression = "resource.name == \"projects/_/buckets/${var.bucket}/objects/${var.origin}/checkpoint\""
   }
-}
-
-output "key" {
-  description = "log.key of the configuration."
-  value       = "gcpkms://${google_kms_crypto_key.log.id}/cryptoKeyVersions/1"
-}
-
-output "bucket" {
-  description = "log.bucket of the configuration."
-  value       = "gs://${google_storage_bucket.log.name}"
 }

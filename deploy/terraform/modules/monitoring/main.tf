@@ -1,27 +1,6 @@
 # The dashboard and the alerts of deploy/monitoring in Cloud Monitoring: one
 # source for Prometheus and Google Cloud.
 
-variable "project" {
-  description = "Project of the metrics."
-  type        = string
-}
-
-variable "notification_channels" {
-  description = "Notification channels: projects/P/notificationChannels/N."
-  type        = list(string)
-}
-
-variable "runbook" {
-  description = "URL of docs/operations.md; each alert links to its section."
-  type        = string
-}
-
-variable "collected" {
-  description = "false: nothing collects the gate's metrics, and there are no alerts. AttestorAbsent would be raised for ever, and the others never."
-  type        = bool
-  default     = true
-}
-
 locals {
   alerts    = { for r in flatten([for g in yamldecode(file("${path.module}/../../../monitoring/alerts.yaml")).groups : g.rules]) : r.alert => r }
   dashboard = jsondecode(file("${path.module}/../../../monitoring/dashboard.json"))

@@ -1,45 +1,6 @@
 # Egress: all traffic uses this network and one fixed address. Traffic to Google's
 # APIs stays in Google's network.
 
-variable "project" {
-  description = "Project of the network: the gate's, or the host project of a Shared VPC."
-  type        = string
-}
-
-variable "region" {
-  description = "Region of the services."
-  type        = string
-}
-
-variable "cidr" {
-  description = "Range of the services' subnet: two to four addresses for each instance, /26 at least."
-  type        = string
-  default     = "10.10.0.0/24"
-}
-
-variable "proxy_cidr" {
-  description = "Range for the proxies of an internal load balancer; null: no internal load balancer."
-  type        = string
-  default     = null
-}
-
-variable "subnet_users" {
-  description = "Members that may connect services to the subnet: the Cloud Run service agent of each project that uses a Shared VPC."
-  type        = set(string)
-  default     = []
-}
-
-variable "connector" {
-  description = "A Serverless VPC Access connector instead of Direct VPC egress: {cidr, min, max, machine_type}; null: Direct VPC egress, which needs no machines."
-  type = object({
-    cidr         = string
-    min          = number
-    max          = number
-    machine_type = string
-  })
-  default = null
-}
-
 resource "google_compute_network" "gate" {
   project                 = var.project
   name                    = "gate"
@@ -161,8 +122,8 @@ resource "google_dns_record_set" "run" {
   name         = "*.run.app."
   type         = "A"
   ttl          = 300
-  # private.googleapis.com
-  rrdatas = ["199.36.153.8", "199.36.153.9", "199.36.153.10", "199.36.153.11"]
+  # private.googleapis.com, or an address of this network
+  rrdatas = var.private_service_connect == null ? ["199.36.153.8", "199.36.153.9", "199.36.153.10", "199.36.153.11"] : [var.private_service_connect]
 }
 
 # Private addresses for Cloud SQL.
@@ -181,27 +142,77 @@ resource "google_service_networking_connection" "services" {
   reserved_peering_ranges = [google_compute_global_address.services.name]
 }
 
-output "network" {
-  description = "The network's id."
-  value       = google_compute_network.gate.id
+# An address of this network for Google's APIs, which firewalls and routes can name.
+resource "google_compute_global_address" "googleapis" {
+  count = var.private_service_connect == null ? 0 : 1
+
+  project      = var.project
+  name         = "gate-googleapis"
+  purpose      = "PRIVATE_SERVICE_CONNECT"
+  address_type = "INTERNAL"
+  address      = var.private_service_connect
+  network      = google_compute_network.gate.id
 }
 
-output "subnetwork" {
-  description = "The services' subnet."
-  value       = google_compute_subnetwork.gate.id
+resource "google_compute_global_forwarding_rule" "googleapis" {
+  count = var.private_service_connect == null ? 0 : 1
+
+  project               = var.project
+  name                  = "gategoogleapis" # letters and digits only, 20 at most: it becomes a host's name
+  load_balancing_scheme = ""
+  target                = "all-apis"
+  network               = google_compute_network.gate.id
+  ip_address            = google_compute_global_address.googleapis[0].id
 }
 
-output "connector" {
-  description = "The connector's id; null with Direct VPC egress."
-  value       = one(google_vpc_access_connector.gate[*].id)
+# Further regions: each has its subnet, and leaves by an address of its own.
+resource "google_compute_subnetwork" "other" {
+  for_each = var.other_regions
+
+  project                  = var.project
+  name                     = "gate"
+  region                   = each.key
+  network                  = google_compute_network.gate.id
+  ip_cidr_range            = each.value
+  private_ip_google_access = true
+
+  log_config {
+    aggregation_interval = "INTERVAL_5_SEC"
+    flow_sampling        = 0.5
+    metadata             = "INCLUDE_ALL_METADATA"
+  }
 }
 
-output "peering" {
-  description = "Dependency of a private database."
-  value       = google_service_networking_connection.services.id
+resource "google_compute_address" "other" {
+  for_each = var.other_regions
+
+  project = var.project
+  name    = "gate-egress"
+  region  = each.key
 }
 
-output "egress_address" {
-  description = "The egress address."
-  value       = google_compute_address.egress.address
+resource "google_compute_router" "other" {
+  for_each = var.other_regions
+
+  project = var.project
+  name    = "gate"
+  region  = each.key
+  network = google_compute_network.gate.id
+}
+
+resource "google_compute_router_nat" "other" {
+  for_each = var.other_regions
+
+  project                            = var.project
+  name                               = "gate"
+  region                             = each.key
+  router                             = google_compute_router.other[each.key].name
+  nat_ip_allocate_option             = "MANUAL_ONLY"
+  nat_ips                            = [google_compute_address.other[each.key].self_link]
+  source_subnetwork_ip_ranges_to_nat = "ALL_SUBNETWORKS_ALL_IP_RANGES"
+
+  log_config {
+    enable = true
+    filter = "ERRORS_ONLY"
+  }
 }

@@ -46,3 +46,23 @@ run "connector" {
     error_message = "The Shared VPC's users may do something else."
   }
 }
+
+run "private_service_connect" {
+  command = apply
+  variables { private_service_connect = "10.10.255.1" }
+
+  assert {
+    condition     = google_compute_global_forwarding_rule.googleapis[0].target == "all-apis" && google_compute_global_address.googleapis[0].purpose == "PRIVATE_SERVICE_CONNECT" && google_dns_record_set.run.rrdatas == tolist(["10.10.255.1"])
+    error_message = "run.app is not reached through the endpoint."
+  }
+}
+
+run "regions" {
+  command = apply
+  variables { other_regions = { us-east4 = "10.20.0.0/24" } }
+
+  assert {
+    condition     = google_compute_subnetwork.other["us-east4"].private_ip_google_access && google_compute_router_nat.other["us-east4"].nat_ip_allocate_option == "MANUAL_ONLY" && toset(keys(output.subnetworks)) == toset(["us-east1", "us-east4"])
+    error_message = "The other region reaches Google by the Internet, or leaves by any address."
+  }
+}

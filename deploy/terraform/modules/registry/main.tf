@@ -1,38 +1,6 @@
 # A repository that scans pushed images: packages of the operating system and of
 # languages, at once and then continuously.
 
-variable "project" {
-  description = "Project of the images and their scans."
-  type        = string
-}
-
-variable "region" {
-  description = "Location of the repository, such as us-east1 or us."
-  type        = string
-}
-
-variable "repository" {
-  description = "Name of the repository."
-  type        = string
-}
-
-variable "kms_key" {
-  description = "Key that encrypts the repository, projects/…/cryptoKeys/K; null: a key of Google's."
-  type        = string
-  default     = null
-}
-
-variable "gate_members" {
-  description = "The gate's service accounts, serviceAccount:…, by service."
-  type        = map(string)
-}
-
-variable "pushers" {
-  description = "Members that may push, such as the build's service account."
-  type        = set(string)
-  default     = []
-}
-
 resource "google_artifact_registry_repository" "images" {
   project       = var.project
   location      = var.region
@@ -81,9 +49,4 @@ resource "google_project_iam_member" "scans" {
   project = var.project
   role    = "roles/containeranalysis.occurrences.viewer"
   member  = each.value
-}
-
-output "repository" {
-  description = "HOST/PROJECT/REPOSITORY, for policies and docker."
-  value       = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
 }

@@ -28,6 +28,7 @@ resource "google_cloud_run_v2_service" "gate" {
   custom_audiences     = var.audiences
   # Cloud Run's own check of the caller stays enabled, before the gate's.
   invoker_iam_disabled = false
+  iap_enabled          = length(var.iap_readers) > 0
   deletion_protection  = true
 
   binary_authorization {
@@ -178,4 +179,26 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   name     = google_cloud_run_v2_service.gate.name
   role     = "roles/run.invoker"
   member   = each.value
+}
+
+# With the proxy on Cloud Run itself, the proxy is the caller. The gate verifies its signed header and permits reading only.
+resource "google_cloud_run_v2_service_iam_member" "iap" {
+  count = length(var.iap_readers) > 0 ? 1 : 0
+
+  project  = var.project
+  location = var.region
+  name     = google_cloud_run_v2_service.gate.name
+  role     = "roles/run.invoker"
+  member   = "serviceAccount:service-${var.project_number}@gcp-sa-iap.iam.gserviceaccount.com"
+}
+
+# People pass the proxy of this service only.
+resource "google_iap_web_cloud_run_service_iam_member" "reader" {
+  for_each = var.iap_readers
+
+  project                = var.project
+  location               = var.region
+  cloud_run_service_name = google_cloud_run_v2_service.gate.name
+  role                   = "roles/iap.httpsResourceAccessor"
+  member                 = each.value
 }

@@ -3,7 +3,7 @@
 
 resource "google_secret_manager_secret" "config" {
   project   = var.project
-  secret_id = "${var.name}-config"
+  secret_id = "${var.name}-config${var.suffix}"
 
   replication {
     user_managed {
@@ -16,14 +16,14 @@ resource "google_secret_manager_secret" "config" {
 
 resource "google_secret_manager_secret_version" "config" {
   secret      = google_secret_manager_secret.config.id
-  secret_data = var.config
+  secret_data = length(keys(var.settings)) == 0 ? var.config : yamlencode(merge(yamldecode(var.config), var.settings))
 }
 
 resource "google_secret_manager_secret" "policy" {
   for_each = var.policies
 
   project   = var.project
-  secret_id = "${var.name}-policy-${each.key}"
+  secret_id = "${var.name}-policy-${each.key}${var.suffix}"
 
   replication {
     user_managed {
@@ -46,7 +46,7 @@ resource "google_secret_manager_secret" "file" {
   for_each = var.files
 
   project   = var.project
-  secret_id = "${var.name}-file-${each.key}"
+  secret_id = "${var.name}-file-${each.key}${var.suffix}"
 
   replication {
     user_managed {
@@ -66,7 +66,7 @@ resource "google_secret_manager_secret_version" "file" {
 
 resource "google_secret_manager_secret" "database" {
   project   = var.project
-  secret_id = "${var.name}-database"
+  secret_id = "${var.name}-database${var.suffix}"
 
   replication {
     user_managed {

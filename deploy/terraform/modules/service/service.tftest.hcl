@@ -153,3 +153,43 @@ run "a_file_over_the_configuration_is_refused" {
   variables { files = { a = { path = "/etc/attestor/config/attestor.yaml", text = "{}" } } }
   expect_failures = [var.files]
 }
+
+run "direct_iap" {
+  command = apply
+  variables {
+    name           = "gate-pages"
+    iap_readers    = ["group:security@acme.example"]
+    project_number = "123456789012"
+  }
+
+  assert {
+    condition     = google_cloud_run_v2_service.gate.iap_enabled && !google_cloud_run_v2_service.gate.invoker_iam_disabled && google_cloud_run_v2_service_iam_member.iap[0].member == "serviceAccount:service-123456789012@gcp-sa-iap.iam.gserviceaccount.com"
+    error_message = "The proxy is off, or may not call."
+  }
+  assert {
+    condition     = [for m in google_iap_web_cloud_run_service_iam_member.reader : "${m.cloud_run_service_name} ${m.role} ${m.member}"] == ["gate-pages roles/iap.httpsResourceAccessor group:security@acme.example"]
+    error_message = "Others than readers come in."
+  }
+}
+
+run "settings" {
+  command = apply
+  variables { settings = { dependencies = { rates = { kms = 50 } } } }
+
+  assert {
+    condition     = yamldecode(google_secret_manager_secret_version.config.secret_data) == { policies = [], dependencies = { rates = { kms = 50 } } }
+    error_message = "The configuration is another."
+  }
+}
+
+run "callers_are_no_setting" {
+  command = plan
+  variables { settings = { identity = { callers = [] } } }
+  expect_failures = [var.settings]
+}
+
+run "everyone_as_reader_is_refused" {
+  command = plan
+  variables { iap_readers = ["allUsers"] }
+  expect_failures = [var.iap_readers]
+}

@@ -175,3 +175,42 @@ variable "invokers" {
     error_message = "Everyone is not a caller."
   }
 }
+
+variable "suffix" {
+  description = "Ends the names of this service's secrets, which are the project's and not a region's: set it to -REGION for a service of a further region."
+  type        = string
+  default     = ""
+}
+
+variable "settings" {
+  description = "Top-level sections that replace those of config, such as {vsa = {…}, dependencies = {rates = {kms = 50}}}. Comments of the file are not kept."
+  type        = any
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.settings), ["attestors", "dependencies", "events", "limits", "log", "registries", "telemetry", "vsa"])) == 0
+    error_message = "Who may call, what the policies are and where decisions are kept belong into the file."
+  }
+}
+
+variable "iap_readers" {
+  description = "Members that reach this service through Identity-Aware Proxy on Cloud Run itself, without a load balancer: for a service that serves people only, beside gate. Its iapAudience is /projects/NUMBER/locations/REGION/services/NAME. Empty: no proxy."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = !contains(var.iap_readers, "allUsers") && !contains(var.iap_readers, "allAuthenticatedUsers")
+    error_message = "Everyone is not a reader."
+  }
+}
+
+variable "project_number" {
+  description = "Number of the project, part of the name of IAP's service agent; needed with iap_readers."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.project_number != null || length(var.iap_readers) == 0
+    error_message = "With iap_readers, the project's number is needed."
+  }
+}

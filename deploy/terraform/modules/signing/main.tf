@@ -3,44 +3,6 @@
 # use the key and attach to the note can admit images. So each of these grants is
 # on one resource only.
 
-variable "project" {
-  description = "Project of key, note, attestor and attestations; not the gate's project if duties are separated."
-  type        = string
-}
-
-variable "location" {
-  description = "Location of the key ring, such as us-east1 or global."
-  type        = string
-}
-
-variable "attestor" {
-  description = "Name of the attestor, and of its note and key."
-  type        = string
-  default     = "gate"
-}
-
-variable "signer_member" {
-  description = "The gate's service account, serviceAccount:…"
-  type        = string
-}
-
-variable "events_member" {
-  description = "The service account of gate-events, serviceAccount:…, which also judges and signs."
-  type        = string
-}
-
-variable "verifiers" {
-  description = "Binary Authorization's service agents (service-NUMBER@gcp-sa-binaryauthorization.iam.gserviceaccount.com) of the projects that deploy."
-  type        = set(string)
-  default     = []
-}
-
-variable "key_versions" {
-  description = "Versions of the key whose signatures are accepted. Add a new version before the gate signs with it. Remove an old one when no image runs that it attested."
-  type        = set(string)
-  default     = ["1"]
-}
-
 locals {
   signers = { gate = var.signer_member, events = var.events_member }
 }
@@ -183,14 +145,4 @@ resource "google_binary_authorization_attestor_iam_member" "deployer" {
   attestor = google_binary_authorization_attestor.gate.name
   role     = "roles/binaryauthorization.attestorsVerifier"
   member   = "serviceAccount:${each.value}"
-}
-
-output "attestor" {
-  description = "projects/P/attestors/A, for the gate's configuration, policies and Binary Authorization."
-  value       = "projects/${var.project}/attestors/${google_binary_authorization_attestor.gate.name}"
-}
-
-output "key" {
-  description = "projects/…/cryptoKeys/K; the configuration names a version of it."
-  value       = google_kms_crypto_key.attest.id
 }

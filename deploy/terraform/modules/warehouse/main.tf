@@ -2,26 +2,6 @@
 # revocation to a topic with a schema, and Pub/Sub writes them to the table. See
 # docs/events.md, "A table in BigQuery".
 
-variable "project" {
-  description = "Project of the topic and the table."
-  type        = string
-}
-
-variable "project_number" {
-  description = "Number of that project, part of the name of Pub/Sub's service agent."
-  type        = string
-}
-
-variable "location" {
-  description = "Location of the dataset, such as EU or us-east1."
-  type        = string
-}
-
-variable "publishers" {
-  description = "Members that publish rows: the service accounts of gate and gate-events."
-  type        = list(string)
-}
-
 locals {
   schema = "${path.module}/../../../../docs/schema"
   agent  = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -99,9 +79,4 @@ resource "google_pubsub_subscription" "rows" {
   }
 
   depends_on = [google_bigquery_table_iam_member.writer]
-}
-
-output "topic" {
-  description = "What events.receivers[].table of the configuration names."
-  value       = google_pubsub_topic.rows.id
 }

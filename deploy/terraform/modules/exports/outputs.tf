@@ -1,0 +1,4 @@
+output "bucket" {
+  description = "gs://BUCKET of the exports."
+  value       = "gs://${google_storage_bucket.exports.name}"
+}
