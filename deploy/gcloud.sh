@@ -54,9 +54,26 @@ run() {
 	if [[ -n $DRY_RUN ]]; then
 		printf '%q ' gcloud "$@" --project "$PROJECT" --quiet >&3
 		echo >&3
+	elif [[ " $* " == *" add-iam-policy-binding "* ]]; then
+		patiently gcloud "$@" --project "$PROJECT" --quiet
 	else
 		gcloud "$@" --project "$PROJECT" --quiet
 	fi
+}
+
+# patiently COMMAND…: runs it again while IAM does not know a new account yet, for two minutes.
+patiently() {
+	local attempt out
+	for attempt in {1..13}; do
+		if out=$("$@" 2>&1); then
+			printf '%s\n' "$out"
+			return
+		fi
+		[[ $attempt -lt 13 && $out == *"does not exist"* ]] || break
+		sleep 10
+	done
+	printf '%s\n' "$out" >&2
+	return 1
 }
 
 # make DESCRIBE… -- CREATE…: runs CREATE if DESCRIBE fails.
@@ -104,7 +121,8 @@ apis() {
 	run services enable run.googleapis.com compute.googleapis.com servicenetworking.googleapis.com sqladmin.googleapis.com \
 		secretmanager.googleapis.com pubsub.googleapis.com cloudscheduler.googleapis.com iap.googleapis.com \
 		monitoring.googleapis.com logging.googleapis.com cloudtrace.googleapis.com iamcredentials.googleapis.com \
-		binaryauthorization.googleapis.com cloudkms.googleapis.com containeranalysis.googleapis.com storage.googleapis.com
+		binaryauthorization.googleapis.com cloudkms.googleapis.com containeranalysis.googleapis.com storage.googleapis.com \
+		iam.googleapis.com cloudresourcemanager.googleapis.com
 	run services enable artifactregistry.googleapis.com containerscanning.googleapis.com ondemandscanning.googleapis.com cloudbuild.googleapis.com
 }
 
@@ -184,7 +202,7 @@ note() {
 		grant("roles/containeranalysis.notes.occurrences.viewer"; [$gate, $events, $agent])' <<<"$policy")
 	# The etag within makes the write fail where somebody else changed the policy since.
 	if [[ $(jq -cS . <<<"$policy") != "$(jq -cS . <<<"$changed")" ]]; then
-		rest POST "$notes/gate:setIamPolicy" "{\"policy\": $changed}" >/dev/null
+		patiently rest POST "$notes/gate:setIamPolicy" "{\"policy\": $changed}" >/dev/null
 	fi
 }
 
@@ -482,6 +500,7 @@ table() {
 	local agent name
 	agent="service-$(number)@gcp-sa-pubsub.iam.gserviceaccount.com"
 	run services enable bigquery.googleapis.com
+	agent pubsub.googleapis.com
 	make pubsub schemas describe gate-rows -- pubsub schemas create gate-rows --type protocol-buffer --definition-file "$here/../docs/schema/row.proto"
 	make pubsub topics describe gate-rows -- pubsub topics create gate-rows --schema gate-rows --message-encoding json
 	for name in gate gate-events; do

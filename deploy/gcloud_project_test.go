@@ -12,19 +12,21 @@ import (
 )
 
 // A project stands for a Google Cloud project behind gcloud: resources with the flags that they were given last, and IAM
-// policies. It refuses what Google documents as refused: creating a resource that exists (ALREADY_EXISTS), creating one
-// within another that does not, and granting roles to service accounts and service agents that do not exist.
+// policies. It refuses what Google documents as refused: using an API that is not enabled (SERVICE_DISABLED), creating a
+// resource that exists (ALREADY_EXISTS), creating one within another that does not, and granting roles to service accounts and
+// service agents that do not exist, or of which IAM has not heard yet.
 type project struct {
 	mu        sync.Mutex
 	Resources map[string]map[string]string
 	Grants    map[string]map[string]bool // resource to "ROLE MEMBER"
 	Secrets   map[string][]string        // versions' texts
+	unknown   map[string]int             // new accounts to the number of grants that IAM still refuses
 	writes    int
 	failAfter int // writes; later calls fail, as if the script had been stopped
 }
 
 func newProject() *project {
-	return &project{Resources: map[string]map[string]string{}, Grants: map[string]map[string]bool{}, Secrets: map[string][]string{}, failAfter: -1}
+	return &project{Resources: map[string]map[string]string{}, Grants: map[string]map[string]bool{}, Secrets: map[string][]string{}, unknown: map[string]int{}, failAfter: -1}
 }
 
 func (p *project) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -105,6 +107,15 @@ func (c call) key() string {
 	return c.group + " " + name
 }
 
+// api is the service that a group of commands uses; nothing where every project has it.
+func (c call) api() string {
+	first, _, _ := strings.Cut(c.group, " ")
+	return map[string]string{
+		"compute": "compute", "kms": "cloudkms", "container": "binaryauthorization", "artifacts": "artifactregistry", "pubsub": "pubsub", "run": "run",
+		"secrets": "secretmanager", "sql": "sqladmin", "scheduler": "cloudscheduler", "iam": "iam", "iap": "iap", "storage": "storage",
+	}[first]
+}
+
 // parents are the resources that a flag names, by kind, where creating needs them.
 func (c call) parents() []string {
 	kinds := map[string]string{
@@ -134,6 +145,10 @@ func (p *project) gcloud(args []string) (string, error) {
 	}
 	if p.failAfter >= 0 && p.writes >= p.failAfter {
 		return "", errors.New("the connection was lost")
+	}
+
+	if api := c.api(); api != "" && p.Resources["services "+api+".googleapis.com"] == nil {
+		return "", fmt.Errorf("SERVICE_DISABLED: %s.googleapis.com", api)
 	}
 
 	switch c.verb {
@@ -201,7 +216,12 @@ func (p *project) write(c call) (string, error) {
 		}
 		return "", nil
 	case c.group == "beta services identity":
-		p.Resources["agent "+c.flags["service"]] = map[string]string{}
+		if p.Resources["services "+c.flags["service"]] == nil {
+			return "", fmt.Errorf("SERVICE_DISABLED: %s", c.flags["service"])
+		}
+		if key := "agent " + c.flags["service"]; p.Resources[key] == nil {
+			p.Resources[key], p.unknown[key] = map[string]string{}, 2
+		}
 		return "", nil
 	case c.verb == "add-iam-policy-binding":
 		return "", p.grant(c)
@@ -253,6 +273,7 @@ func (p *project) change(c call) error {
 
 	if r == nil {
 		r = map[string]string{}
+		p.unknown[key] = 1
 	}
 	for name, value := range c.flags {
 		if name != "project" && name != "quiet" && name != "next-rotation-time" { // which depends on the clock
@@ -276,12 +297,12 @@ func (p *project) grant(c call) error {
 			needs = "agent " + agents[strings.TrimSuffix(domain, ".iam.gserviceaccount.com")] + ".googleapis.com"
 		}
 		if strings.HasPrefix(needs, "iam service-accounts ") {
-			id, _, _ := strings.Cut(account, "@")
-			if p.Resources["iam service-accounts "+id] == nil {
-				return fmt.Errorf("INVALID_ARGUMENT: service account %s does not exist", account)
-			}
-		} else if p.Resources[needs] == nil {
-			return fmt.Errorf("INVALID_ARGUMENT: service account %s does not exist", account)
+			needs, _, _ = strings.Cut(needs, "@")
+		}
+		// What was just created is known to IAM only after a while.
+		if p.Resources[needs] == nil || p.unknown[needs] > 0 {
+			p.unknown[needs]--
+			return fmt.Errorf("INVALID_ARGUMENT: Service account %s does not exist", account)
 		}
 	}
 
@@ -299,13 +320,23 @@ func (p *project) grant(c call) error {
 // TestProjectRefuses is the stand-in's own check: what Google refuses, it refuses.
 func TestProjectRefuses(t *testing.T) {
 	p := newProject()
+	if _, err := p.gcloud(strings.Fields("iam service-accounts create gate-api")); err == nil || !strings.Contains(err.Error(), "SERVICE_DISABLED") {
+		t.Errorf("without the API: %v", err)
+	}
+	if _, err := p.gcloud(strings.Fields("services enable iam.googleapis.com iap.googleapis.com run.googleapis.com cloudkms.googleapis.com compute.googleapis.com pubsub.googleapis.com")); err != nil {
+		t.Fatal(err)
+	}
+	const first = "iam service-accounts add-iam-policy-binding gate-api --member serviceAccount:gate-api@demo.iam.gserviceaccount.com --role r"
 	for _, args := range []string{
-		"iam service-accounts create gate-api",
+		"iam service-accounts create gate-api", "- " + first,
 		"iam service-accounts add-iam-policy-binding gate-api --member serviceAccount:gate-api@demo.iam.gserviceaccount.com --role r",
 		"services enable containeranalysis.googleapis.com", "beta services identity create --service iap.googleapis.com",
+		"- run services add-iam-policy-binding gate --member serviceAccount:service-1@gcp-sa-iap.iam.gserviceaccount.com --role r",
+		"- run services add-iam-policy-binding gate --member serviceAccount:service-1@gcp-sa-iap.iam.gserviceaccount.com --role r",
 		"run services add-iam-policy-binding gate --member serviceAccount:service-1@gcp-sa-iap.iam.gserviceaccount.com --role r",
 	} {
-		if _, err := p.gcloud(strings.Fields(args)); err != nil {
+		args, refused := strings.CutPrefix(args, "- ") // IAM has not heard of it yet
+		if _, err := p.gcloud(strings.Fields(args)); (err != nil) != refused {
 			t.Fatalf("%s: %v", args, err)
 		}
 	}

@@ -57,13 +57,20 @@ else
 	exit 1
 fi
 `, curl, s.URL, t.TempDir()))
+	c.program(t, "bq", "exit 0\n")
+	c.program(t, "sleep", "exit 0\n") // what is waited for is counted, and takes no time
 	c.program(t, "curl", fmt.Sprintf(`args=()
+# Another writer comes first, where a test says so.
+if [[ " $* " == *" $(cat %[3]q/before 2>/dev/null || echo never) "* ]]; then
+	rm %[3]q/before
+	bash %[3]q/other
+fi
 for a in "$@"; do
 	a=${a/https:\/\/containeranalysis.googleapis.com/%[2]s}
 	args+=("${a/https:\/\/binaryauthorization.googleapis.com/%[2]s}")
 done
 exec %[1]q "${args[@]}"
-`, curl, strings.ReplaceAll(c.google, "/", `\/`)))
+`, curl, strings.ReplaceAll(c.google, "/", `\/`), c.bin))
 	return c
 }
 
@@ -124,14 +131,14 @@ func (c *cloud) all(t *testing.T) string {
 }
 
 func scriptParts() []string {
-	return []string{"apis", "network", "identities", "registry", "signing", "encryption", "admission", "database", "services", "edge", "events"}
+	return []string{"apis", "network", "identities", "registry", "signing", "log", "encryption", "admission", "database", "services", "edge", "events", "prune", "table"}
 }
 
 // TestScriptAgain runs the script, changes by hand what people change, and runs it twice more in other orders: nothing of
 // what stands is created again, replaced or taken back.
 func TestScriptAgain(t *testing.T) {
 	c := newCloud(t)
-	if err := c.run(t, nil); err != nil {
+	if err := c.run(t, nil, scriptParts()...); err != nil {
 		t.Fatal(err)
 	}
 	first := c.rest(t, "GET", admissionPolicy, "")
@@ -244,5 +251,58 @@ func TestScriptLeavesForeignRules(t *testing.T) {
 	}
 	if err := c.run(t, []string{"ENFORCEMENT=enforced"}, "admission"); err == nil || !strings.Contains(err.Error(), "ENFORCED_BLOCK_AND_AUDIT_LOG") {
 		t.Errorf("a misspelt enforcement: %v", err)
+	}
+}
+
+// TestScriptMeetsOthers: somebody changes a policy between the script's reading and writing. The script ends without writing
+// over it, and run again adds its own.
+func TestScriptMeetsOthers(t *testing.T) {
+	for _, c := range []struct{ name, part, method, path, other, kept string }{
+		{
+			"admission", "admission", "PUT", admissionPolicy,
+			`{"description": "another", "defaultAdmissionRule": {"evaluationMode": "ALWAYS_ALLOW", "enforcementMode": "ENFORCED_BLOCK_AND_AUDIT_LOG"}}`, "another",
+		},
+		{
+			"note", "signing", "setIamPolicy", notePolicy + ":setIamPolicy",
+			`{"policy": {"bindings": [{"role": "roles/containeranalysis.notes.viewer", "members": ["group:audit@demo.example"]}]}}`, "group:audit@demo.example",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cl := newCloud(t)
+			if err := cl.run(t, nil, "apis", "identities"); err != nil {
+				t.Fatal(err)
+			}
+			method, before := c.method, c.method
+			if method == "setIamPolicy" {
+				method, before = "POST", "https://containeranalysis.googleapis.com"+notePolicy+":setIamPolicy"
+			}
+			curl, err := exec.LookPath("curl")
+			if err != nil {
+				t.Fatal(err)
+			}
+			write := fmt.Sprintf("%q -sS --fail-with-body -X %s -H 'Content-Type: application/json' -d '%s' %s%s >/dev/null\n", curl, method, c.other, cl.google, c.path)
+			for file, text := range map[string]string{"before": before, "other": write} {
+				if err := os.WriteFile(filepath.Join(cl.bin, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+
+			err = cl.run(t, nil, c.part)
+			if err == nil || !strings.Contains(err.Error(), "409") {
+				t.Errorf("the script wrote over another's policy: %v", err)
+			}
+			state := func() string {
+				return fmt.Sprint(cl.rest(t, "GET", admissionPolicy, ""), cl.rest(t, "POST", notePolicy+":getIamPolicy", "{}"))
+			}
+			if got := state(); !strings.Contains(got, c.kept) {
+				t.Errorf("what the other wrote is gone: %s", got)
+			}
+			if err := cl.run(t, nil, c.part); err != nil {
+				t.Fatal(err)
+			}
+			if got := state(); !strings.Contains(got, c.kept) || !strings.Contains(got, "gate") {
+				t.Errorf("run again: %s", got)
+			}
+		})
 	}
 }

@@ -72,8 +72,10 @@ func (f terraform) must(t *testing.T, dir string, args ...string) string {
 func newTerraform(t *testing.T, bin, config string) terraform {
 	t.Helper()
 	f := terraform{bin: bin, dir: filepath.Join(t.TempDir(), "deploy")}
-	if err := os.CopyFS(f.dir, os.DirFS(".")); err != nil {
-		t.Fatal(err)
+	for from, to := range map[string]string{".": f.dir, "../docs/schema": filepath.Join(filepath.Dir(f.dir), "docs", "schema")} {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	f.rc = filepath.Join(filepath.Dir(f.dir), "cli.tfrc")

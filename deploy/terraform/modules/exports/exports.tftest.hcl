@@ -14,7 +14,7 @@ run "kept" {
   command = plan # what is applied cannot be destroyed again
 
   assert {
-    condition     = google_storage_bucket.exports.retention_policy[0].retention_period == 189216000 && !google_storage_bucket.exports.retention_policy[0].is_locked && google_storage_bucket.exports.public_access_prevention == "enforced"
+    condition     = google_storage_bucket.exports.retention_policy[0].retention_period == "189216000" && !google_storage_bucket.exports.retention_policy[0].is_locked && google_storage_bucket.exports.public_access_prevention == "enforced"
     error_message = "Exports can be changed, or read by everybody, or are locked before anybody asked for that."
   }
   assert {
