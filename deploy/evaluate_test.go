@@ -136,13 +136,14 @@ func (m *calledModule) begin(args map[string]result) {
 // whole evaluates everything of a module.
 func (m *calledModule) whole() {
 	for _, kind := range []string{"resource", "data"} {
-		for name := range m.dir.of(kind) {
+		for _, name := range slices.Sorted(maps.Keys(m.dir.of(kind))) {
 			m.resource(name, kind == "data")
 		}
 	}
-	for name := range m.dir.of("module") {
-		for _, c := range m.call(name) {
-			c.whole()
+	for _, name := range slices.Sorted(maps.Keys(m.dir.of("module"))) {
+		calls := m.call(name)
+		for _, key := range slices.Sorted(maps.Keys(calls)) {
+			calls[key].whole()
 		}
 	}
 }

@@ -20,6 +20,9 @@ const maxTrial = 1 << 20
 type behaviourJSON struct {
 	Uniqueness      *string `json:"uniqueness"`
 	RefuseUpdates   *bool   `json:"refuseUpdates"`
+	RefuseBatches   *bool   `json:"refuseBatches"`
+	RefuseUnions    *bool   `json:"refuseUnions"`
+	RefuseDeletes   *bool   `json:"refuseDeletes"`
 	ListLag         *string `json:"listLag"`
 	EmptyPages      *int    `json:"emptyPages"`
 	NoProviderNotes *bool   `json:"noProviderNotes"`
@@ -84,6 +87,14 @@ func (in behaviourJSON) behaviour() (Behaviour, error) {
 	}
 	if in.RefuseUpdates != nil {
 		b.RefuseUpdates = *in.RefuseUpdates
+	}
+	for _, f := range []struct {
+		found *bool
+		into  *bool
+	}{{in.RefuseBatches, &b.RefuseBatches}, {in.RefuseUnions, &b.RefuseUnions}, {in.RefuseDeletes, &b.RefuseDeletes}} {
+		if f.found != nil {
+			*f.into = *f.found
+		}
 	}
 	if in.ListLag != nil {
 		b.ListLag = duration(*in.ListLag)

@@ -72,19 +72,21 @@ func (t *trial) askValidation(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	verdict := func(resource string) string {
-		v, err := t.validate.ValidateAttestationOccurrence(ctx, &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
-			Attestor: w.attestor, Attestation: o.GetAttestation(), OccurrenceNote: w.note, OccurrenceResourceUri: resource,
-		})
-		if err != nil {
-			return code(err)
-		}
-		return v.GetResult().String()
-	}
-	t.found("validate-own", "Does the service verify what the gate signs?", "VERIFIED", verdict(image))
-	t.found("validate-scheme", "The same, where the resource has a scheme?", "VERIFIED", verdict("https://"+image))
-	t.found("validate-other", "Does the attestation of one image count for another?", "ATTESTATION_NOT_VERIFIABLE", verdict(t.image("another")))
+	t.found("validate-own", "Does the service verify what the gate signs?", "VERIFIED", t.verdict(ctx, w, o, image))
+	t.found("validate-scheme", "The same, where the resource has a scheme?", "VERIFIED", t.verdict(ctx, w, o, "https://"+image))
+	t.found("validate-other", "Does the attestation of one image count for another?", "ATTESTATION_NOT_VERIFIABLE", t.verdict(ctx, w, o, t.image("another")))
 	return nil
+}
+
+// verdict is what Binary Authorization says of an attestation for a resource.
+func (t *trial) verdict(ctx context.Context, w *world, o *grafeaspb.Occurrence, resource string) string {
+	v, err := t.validate.ValidateAttestationOccurrence(ctx, &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+		Attestor: w.attestor, Attestation: o.GetAttestation(), OccurrenceNote: w.note, OccurrenceResourceUri: resource,
+	})
+	if err != nil {
+		return code(err)
+	}
+	return v.GetResult().String()
 }
 
 // askAttestations: what makes an attestation a duplicate, and whether it can be changed.
@@ -125,6 +127,81 @@ func (t *trial) askAttestations(ctx context.Context, w *world) error {
 	t.report.Behaviour.RefuseUpdates = &refused
 	t.found("attestation-update", "Can an attestation be updated?", "OK", code(err))
 	return nil
+}
+
+// askBatches: several attestations in one call, one list for several images, and deletion, which revokes.
+func (t *trial) askBatches(ctx context.Context, w *world) error {
+	images := []string{t.image("first of a batch"), t.image("second of a batch")}
+	batch := &grafeaspb.BatchCreateOccurrencesRequest{Parent: t.parent}
+	for _, image := range images {
+		o, err := t.attestation(ctx, w, image, "")
+		if err != nil {
+			return err
+		}
+		batch.Occurrences = append(batch.Occurrences, o)
+	}
+	batched := t.make(ctx, func(ctx context.Context) error {
+		made, err := t.grafeas.BatchCreateOccurrences(ctx, batch)
+		for _, o := range made.GetOccurrences() { // by their names: a list need not show them yet
+			t.later("an occurrence", func(ctx context.Context) error {
+				return t.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()})
+			})
+		}
+		return err
+	})
+	refused := batched != nil
+	t.report.Behaviour.RefuseBatches = &refused
+	t.found("batch", "Can two attestations be created in one call?", codes.OK.String(), code(batched))
+	if refused { // the lists below need them
+		for _, o := range batch.GetOccurrences() {
+			if _, err := t.create(ctx, o); err != nil {
+				return fmt.Errorf("creating an attestation: %w", err)
+			}
+		}
+	}
+
+	for _, image := range images {
+		if err := t.visible(ctx, w, image); err != nil {
+			return err
+		}
+	}
+	union := t.count(ctx, w.note, fmt.Sprintf("(resourceUrl = %q) OR (resourceUrl = %q)", images[0], images[1]))
+	unions := union == codes.InvalidArgument.String()
+	t.report.Behaviour.RefuseUnions = &unions
+	t.found("filter-union", "How many attestations does a filter list that names two images?", "2", union)
+
+	var first *grafeaspb.Occurrence
+	for it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note, Filter: t.suffix(images[0])}); first == nil; {
+		o, err := it.Next()
+		if err != nil {
+			return fmt.Errorf("listing: %w", err)
+		}
+		first = o
+	}
+	deleted := t.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: first.GetName()})
+	kept := deleted != nil
+	t.report.Behaviour.RefuseDeletes = &kept
+	t.found("attestation-delete", "Can an attestation be deleted?", codes.OK.String(), code(deleted))
+	return nil
+}
+
+// suffix is the filter for an image's digest.
+func (t *trial) suffix(image string) string {
+	return fmt.Sprintf("has_suffix(resourceUrl, %q)", image[len(image)-71:])
+}
+
+// visible waits until a list shows an image's attestation.
+func (t *trial) visible(ctx context.Context, w *world, image string) error {
+	return t.poll(ctx, "a list", t.lag, func(ctx context.Context) (bool, error) {
+		switch n := t.count(ctx, w.note, t.suffix(image)); n {
+		case "1":
+			return true, nil
+		case "0":
+			return false, nil
+		default:
+			return false, fmt.Errorf("listing: %s", n)
+		}
+	})
 }
 
 // askLists: how soon a list shows what was created, the filters that the gate sends, and pages.

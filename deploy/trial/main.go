@@ -35,6 +35,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	emulator := fl.String("emulator", "", "HOST:PORT of an emulator to ask instead, without credentials")
 	out := fl.String("out", "", "write the report to this file; standard output by default")
 	lag := fl.Duration("lag", time.Minute, "how long to wait for a new occurrence in a list")
+	region := fl.String("region", "", "also build images here, have them scanned and deploy them: a dollar, and half an hour")
+	standIn := fl.String("stand-in", "", "base URL of a stand-in of the services that images need, without credentials")
 	sweep := fl.Bool("sweep", false, "delete what earlier trials left, and end")
 	if err := fl.Parse(args); err != nil {
 		return err
@@ -49,6 +51,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	t := newTrial(*project, *emulator, *lag, c, stderr)
+	if *region != "" {
+		if t.rest, err = newREST(ctx, *standIn); err != nil {
+			return err
+		}
+		t.region = *region
+		t.report.NotAsked = stillNotAsked()
+		if *standIn != "" {
+			t.pause = time.Millisecond
+		}
+	}
 	if *sweep {
 		return t.sweep(ctx)
 	}

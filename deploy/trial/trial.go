@@ -85,12 +85,16 @@ func (c clients) close() error {
 // A trial asks, and remembers how to delete what it made.
 type trial struct {
 	clients
-	parent string // projects/PROJECT
-	run    string // the name of all that it makes
-	lag    time.Duration
-	log    io.Writer
-	report report
-	undo   []undo
+	rest    rest
+	region  string        // where images are built and deployed; nothing: they are not
+	pause   time.Duration // between two questions about the same
+	deploys int
+	parent  string // projects/PROJECT
+	run     string // the name of all that it makes
+	lag     time.Duration
+	log     io.Writer
+	report  report
+	undo    []undo
 }
 
 // An undo deletes one thing.
@@ -107,7 +111,7 @@ func newTrial(project, emulator string, lag time.Duration, c clients, log io.Wri
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // never fails, by its documentation
 	return &trial{
-		clients: c, parent: "projects/" + project, run: prefix + hex.EncodeToString(id[:]), lag: lag, log: log,
+		clients: c, pause: 2 * time.Second, parent: "projects/" + project, run: prefix + hex.EncodeToString(id[:]), lag: lag, log: log,
 		report: report{
 			Format: "attestor-trial/1", Against: against, Facts: []fact{}, Left: []string{}, NotAsked: notAsked(),
 		},
@@ -148,7 +152,7 @@ func (t *trial) tearDown(ctx context.Context) []string {
 	left := []string{}
 	for _, u := range slices.Backward(t.undo) {
 		// What was never made need not be deleted.
-		if err := u.do(ctx); err != nil && status.Code(err) != codes.NotFound {
+		if err := u.do(ctx); err != nil && status.Code(err) != codes.NotFound && !isNotFound(err) {
 			left = append(left, t.nameless(u.what+": "+err.Error()))
 		}
 	}
@@ -179,7 +183,7 @@ func (t *trial) ask(ctx context.Context) error {
 		return fmt.Errorf("preparing: %w", err)
 	}
 	for _, step := range []func(context.Context, *world) error{
-		t.askKeys, t.askValidation, t.askAttestations, t.askLists, t.askNotes,
+		t.askKeys, t.askValidation, t.askAttestations, t.askBatches, t.askLists, t.askNotes, t.askRotation, t.askImages,
 	} {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("interrupted: %w", err)
@@ -190,6 +194,21 @@ func (t *trial) ask(ctx context.Context) error {
 	}
 	t.report.Complete = true
 	return nil
+}
+
+// askImages builds, scans and deploys, where a region was given.
+func (t *trial) askImages(ctx context.Context, w *world) error {
+	if t.region == "" {
+		return nil
+	}
+	images, err := t.buildImages(ctx)
+	if err != nil {
+		return fmt.Errorf("building: %w", err)
+	}
+	if err := t.askScans(ctx, images); err != nil {
+		return fmt.Errorf("scans: %w", err)
+	}
+	return t.askDeploys(ctx, w, images)
 }
 
 // sweep deletes what earlier trials left.

@@ -104,6 +104,7 @@ func TestTrial(t *testing.T) {
 		"by payload":             {Uniqueness: emulator.UniqueNoteResourceAndPayload},
 		"never a duplicate":      {Uniqueness: emulator.UniqueNone, RefuseUpdates: true},
 		"no scans of strangers":  {NoProviderNotes: true},
+		"one call for each":      {RefuseBatches: true, RefuseUnions: true},
 		"lists that lag, barely": {ListLag: 300 * time.Millisecond, NoProviderNotes: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,6 +124,7 @@ func TestTrial(t *testing.T) {
 				t.Fatal(err)
 			}
 			if again.Uniqueness != b.Uniqueness || again.RefuseUpdates != b.RefuseUpdates || again.NoProviderNotes != b.NoProviderNotes ||
+				again.RefuseBatches != b.RefuseBatches || again.RefuseUnions != b.RefuseUnions || again.RefuseDeletes ||
 				again.ListLag < b.ListLag || b.ListLag == 0 && again.ListLag != 0 {
 				t.Errorf("found %+v, want %+v", again, b)
 			}
@@ -170,7 +172,7 @@ func TestDifferencesAreSaid(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	for _, at := range []string{
 		"CreateNote", "CreateKeyRing", "CreateCryptoKey", "CreateAttestor", "ValidateAttestationOccurrence", "CreateOccurrence",
-		"ListNoteOccurrences", "UpdateCryptoKeyVersion",
+		"ListNoteOccurrences", "UpdateCryptoKeyVersion", "BatchCreateOccurrences", "CreateCryptoKeyVersion", "UpdateAttestor", "DeleteOccurrence",
 	} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/crc32"
+	"strings"
 
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
 	"cloud.google.com/go/kms/apiv1/kmspb"
@@ -47,8 +48,9 @@ func (t *trial) prepare(ctx context.Context) (*world, error) {
 	}
 	w.version = ring + "/cryptoKeys/signer/cryptoKeyVersions/1"
 	w.keyID = "//cloudkms.googleapis.com/v1/" + w.version
+	version := w.version
 	t.later("the key version", func(ctx context.Context) error {
-		_, err := t.keys.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: w.version})
+		_, err := t.keys.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: version})
 		return err
 	})
 	if err := t.make(ctx, func(ctx context.Context) error {
@@ -79,12 +81,7 @@ func (t *trial) makeAttestor(ctx context.Context, w *world) error {
 		Attestor: &binaryauthorizationpb.Attestor{Name: w.attestor, AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{
 			UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{
 				NoteReference: w.note,
-				PublicKeys: []*binaryauthorizationpb.AttestorPublicKey{{
-					Id: w.keyID,
-					PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{
-						PublicKeyPem: public.GetPem(), SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256,
-					}},
-				}},
+				PublicKeys:    []*binaryauthorizationpb.AttestorPublicKey{publicKey(w.keyID, public.GetPem())},
 			},
 		}},
 	}
@@ -95,6 +92,52 @@ func (t *trial) makeAttestor(ctx context.Context, w *world) error {
 		return fmt.Errorf("creating the attestor: %w", err)
 	}
 	return nil
+}
+
+// addVersion adds a version to the key, and its public key to the attestor.
+func (t *trial) addVersion(ctx context.Context, w *world) (*world, error) {
+	next := *w
+	next.version = strings.TrimSuffix(w.version, "/1") + "/2"
+	next.keyID = "//cloudkms.googleapis.com/v1/" + next.version
+	t.later("the second key version", func(ctx context.Context) error {
+		_, err := t.keys.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: next.version})
+		return err
+	})
+	if err := t.make(ctx, func(ctx context.Context) error {
+		_, err := t.keys.CreateCryptoKeyVersion(ctx, &kmspb.CreateCryptoKeyVersionRequest{Parent: strings.TrimSuffix(w.version, "/cryptoKeyVersions/1")})
+		return err
+	}); err != nil {
+		return nil, err
+	}
+
+	var public *kmspb.PublicKey
+	if err := t.poll(ctx, "the key", t.lag, func(ctx context.Context) (bool, error) {
+		v, err := t.keys.GetCryptoKeyVersion(ctx, &kmspb.GetCryptoKeyVersionRequest{Name: next.version})
+		if err != nil || v.GetState() != kmspb.CryptoKeyVersion_ENABLED {
+			return false, err
+		}
+		public, err = t.keys.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: next.version})
+		return err == nil, err
+	}); err != nil {
+		return nil, err
+	}
+	a, err := t.binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: w.attestor})
+	if err != nil {
+		return nil, err
+	}
+	n := a.GetUserOwnedGrafeasNote()
+	n.PublicKeys = append(n.PublicKeys, publicKey(next.keyID, public.GetPem()))
+	_, err = t.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a})
+	return &next, err
+}
+
+func publicKey(id, pem string) *binaryauthorizationpb.AttestorPublicKey {
+	return &binaryauthorizationpb.AttestorPublicKey{
+		Id: id,
+		PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{
+			PublicKeyPem: pem, SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256,
+		}},
+	}
 }
 
 // image is the URL of an image that nobody pushed: its digest is that of a text.
