@@ -105,7 +105,7 @@ func compareValues(path string, known any, v cty.Value) (n int, differ []string)
 		if unknown(got) || v.IsNull() { // a default of the provider's
 			return 0, nil
 		}
-		if want := fmt.Sprint(k); got != want && !sameJSON(got, want) {
+		if want := fmt.Sprint(k); !strings.EqualFold(got, want) && !sameJSON(got, want) { // locations of buckets are in capitals
 			return 1, []string{fmt.Sprintf("%s: terraform has %q, evaluate %q", path, want, got)}
 		}
 		return 1, nil

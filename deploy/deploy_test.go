@@ -387,18 +387,29 @@ func TestKustomization(t *testing.T) {
 		}
 	}
 
-	deployment := string(read(t, "kubernetes/base/deployment.yaml"))
-	for _, want := range []string{
-		"runAsNonRoot: true", "runAsUser: 65532", "type: RuntimeDefault", "allowPrivilegeEscalation: false", "readOnlyRootFilesystem: true",
-		"drop: [ALL]", "startupProbe:", "livenessProbe:", "readinessProbe:", "automountServiceAccountToken: false", "limits:", "topologySpreadConstraints:",
-	} {
-		if !strings.Contains(deployment, want) {
-			t.Errorf("deployment.yaml lacks %s", want)
-		}
-	}
+	checkPods(t)
+}
 
-	if ns := string(read(t, "kubernetes/base/namespace.yaml")); !strings.Contains(ns, "pod-security.kubernetes.io/enforce: restricted") {
-		t.Error("the namespace is not restricted")
+// checkPods: the pods are restricted, bounded and watched, and the namespace admits no others.
+func checkPods(t *testing.T) {
+	t.Helper()
+	e := &evidence{t: t}
+	const pod = "spec > template > spec > "
+	file := "kubernetes/base/deployment.yaml"
+	for _, p := range []applied{
+		inYAML(file, pod+"securityContext > runAsNonRoot", "true"), inYAML(file, pod+"securityContext > runAsUser", "65532"),
+		inYAML(file, pod+"securityContext > seccompProfile > type", "RuntimeDefault"), inYAML(file, pod+"automountServiceAccountToken", "false"),
+		inYAML(file, pod+"topologySpreadConstraints > 0 > topologyKey", "topology.kubernetes.io/zone"), inYAML(file, pod+"containers > 1", ""),
+		container(file, "securityContext > allowPrivilegeEscalation", "false"), container(file, "securityContext > readOnlyRootFilesystem", "true"),
+		container(file, "securityContext > capabilities > drop", "[ALL]"), container(file, "securityContext > capabilities > add", ""),
+		container(file, "startupProbe > httpGet > path", "/health"), container(file, "livenessProbe > httpGet > path", "/health"),
+		container(file, "readinessProbe > httpGet > path", "/ready"), container(file, "resources > limits > cpu", "1"),
+		container(file, "resources > limits > memory", "1Gi"),
+		inYAML("kubernetes/base/namespace.yaml", "metadata > labels > pod-security.kubernetes.io/enforce", "restricted"),
+	} {
+		if wrong := p.wrong(e); wrong != "" {
+			t.Errorf("%s: %s", p.file, wrong)
+		}
 	}
 }
 

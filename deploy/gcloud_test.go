@@ -306,3 +306,24 @@ func TestScriptMeetsOthers(t *testing.T) {
 		})
 	}
 }
+
+// TestScriptOtherHosts: other hosts get a certificate of another name beside the old one, which serves until the new one is
+// valid.
+func TestScriptOtherHosts(t *testing.T) {
+	c := newCloud(t)
+	if err := c.run(t, nil, "apis", "edge"); err != nil {
+		t.Fatal(err)
+	}
+	proxy := c.Resources["compute target-https-proxies gate-edge"]
+	first := proxy["ssl-certificates"]
+	if err := c.run(t, []string{"API_HOST=gate.other.example"}, "edge"); err != nil {
+		t.Fatal(err)
+	}
+	second, rest, _ := strings.Cut(proxy["ssl-certificates"], ",")
+	if first == "" || rest != first || second == first {
+		t.Errorf("certificates %q, and then %q", first, proxy["ssl-certificates"])
+	}
+	if hosts := c.Resources["compute ssl-certificates "+second]["domains"]; hosts != "gate.other.example,pages.demo.example" {
+		t.Errorf("the new certificate is for %q", hosts)
+	}
+}
