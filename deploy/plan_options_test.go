@@ -146,7 +146,7 @@ func (in *instance) allows(t *testing.T, value string, tags ...string) bool {
 func TestOrganizationPolicies(t *testing.T) {
 	dirs := readDirs(t)
 	const (
-		scope  = `{"scope": {"production": "123/environment/production", "internal": "123/exposure/internal"}}`
+		scope  = tagged
 		exempt = "<module.guardrails[0].google_tags_tag_key.exempt.id>/<module.guardrails[0].google_tags_tag_value.exempt.id>"
 		rule   = `module.guardrails[0].google_org_policy_policy.run["run.allowed`
 	)

@@ -39,8 +39,11 @@ const everyOption = `{
 	"internal_certificate": "projects/acme-gate/regions/us-east1/sslCertificates/gate",
 	"other_regions": {"us-east4": "10.20.0.0/24", "us-west1": "10.30.0.0/24"}, "replica_region": "us-east4",
 	"private_service_connect": "10.10.255.1", "rates": {"kms": 50}, "summaries": true, "auditors": ["group:audit@acme.example"],
-	"clusters": {"acme-shop": {"us-east1.shop": {"enforce": true}}}, "scope": {"production": "123/environment/production", "internal": "123/exposure/internal"}
+	"clusters": {"acme-shop": {"us-east1.shop": {"enforce": true}}}
 }`
+
+// tagged has the organisation's policies hold for tags. Posture does not pass it: what has no tag is not restricted.
+const tagged = `{"scope": {"production": "123/environment/production", "internal": "123/exposure/internal"}}`
 
 // TestGoogleTakesThePlans applies both examples in empty projects, as Google documents its services: nothing is refused, in
 // whichever order terraform makes what does not wait for one another.
@@ -48,6 +51,7 @@ func TestGoogleTakesThePlans(t *testing.T) {
 	dirs := readDirs(t)
 	for _, e := range []struct{ root, more string }{
 		{oneProject, `{}`}, {splitProjects, `{}`}, {splitProjects, everyOption},
+		{splitProjects, tagged},
 		{oneProject, `{"other_regions": {"us-east4": "10.20.0.0/24"}, "replica_region": "us-east4", "summaries": true, "auditors": ["group:a@acme.example"]}`},
 		{oneProject, `{"collector_image": null, "encrypt": false, "hash_key": null}`},
 		{splitProjects, `{"organization": null, "deploy_projects": []}`},
