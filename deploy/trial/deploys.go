@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -155,6 +157,38 @@ func (t *trial) deploy(ctx context.Context, id, image, justification string) (st
 		answer = "runs, justified"
 	}
 	return answer, remove(ctx)
+}
+
+// sweepImages deletes the services and repositories that earlier trials left in the region.
+func (t *trial) sweepImages(ctx context.Context) error {
+	var errs []error
+	for _, kind := range []struct{ host, version, collection string }{{cloudRun, "/v2/", "services"}, {registry, "/v1/", "repositories"}} {
+		for page := ""; ; {
+			var all struct {
+				Services     []named `json:"services"`
+				Repositories []named `json:"repositories"`
+				Next         string  `json:"nextPageToken"`
+			}
+			at := kind.version + t.location() + "/" + kind.collection + "?pageToken=" + url.QueryEscape(page)
+			if err := t.rest.call(ctx, "GET", kind.host, at, nil, &all); err != nil {
+				return errors.Join(append(errs, fmt.Errorf("listing %s: %w", kind.collection, err))...)
+			}
+			for _, n := range append(all.Services, all.Repositories...) {
+				if strings.HasPrefix(n.Name, t.location()+"/"+kind.collection+"/"+prefix) {
+					errs = append(errs, t.rest.call(ctx, "DELETE", kind.host, kind.version+n.Name, nil, nil))
+				}
+			}
+			if page = all.Next; page == "" {
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A named thing of a list.
+type named struct {
+	Name string `json:"name"`
 }
 
 // askRotation: two versions of a key beside one another, and one that is taken away.

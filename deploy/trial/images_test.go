@@ -86,6 +86,8 @@ func (g *standIn) answer(method, host, path, id string, body []byte) (answer any
 		found = g.repos[name]
 		delete(g.repos, name)
 		return map[string]any{}, found
+	case host == registry && name == "repositories":
+		return g.listed(path, g.repos), true
 	case host == registry:
 		return map[string]any{"uploadTime": time.Now().UTC().Format(time.RFC3339)}, true
 	case strings.HasSuffix(host, "-docker.pkg.dev"):
@@ -106,10 +108,26 @@ func (g *standIn) answer(method, host, path, id string, body []byte) (answer any
 		return map[string]any{"builds": []any{map[string]any{"id": "b1", "status": b}}}, true
 	case host == cloudBuild:
 		return g.build()
+	case host == cloudRun && method == "GET" && name == "services":
+		all := map[string]bool{}
+		for s := range g.services {
+			all[s] = true
+		}
+		return g.listed(path, all), true
 	case host == cloudRun:
 		return g.service(method, name, id, body)
 	}
 	return nil, false
+}
+
+// listed is a list of all that is in a collection.
+func (g *standIn) listed(path string, all map[string]bool) map[string]any {
+	_, path, _ = strings.Cut(path, "/")
+	out := []any{}
+	for name := range all {
+		out = append(out, map[string]any{"name": path + "/" + name})
+	}
+	return map[string]any{path[strings.LastIndexByte(path, '/')+1:]: out}
 }
 
 // status is the build's at the moment, and whether it has ended.
@@ -371,5 +389,19 @@ func TestImagesInterrupted(t *testing.T) {
 			}
 			g.wantGone(before)
 		})
+	}
+}
+
+// TestImagesSwept: what a killed trial left is found by its name, and what others have stays.
+func TestImagesSwept(t *testing.T) {
+	e, address := serve(t, emulator.Behaviour{})
+	g, url := newStandIn(t, e)
+	g.repos = map[string]bool{prefix + "0a": true, "prod": true}
+	g.services = map[string]map[string]any{prefix + "0a-1": {}, prefix + "0a-2": {}, "shop": {}}
+	if _, _, err := try(t.Context(), t, address, "-sweep", "-region", "us-east1", "-stand-in", url); err != nil {
+		t.Fatal(err)
+	}
+	if len(g.repos) != 1 || !g.repos["prod"] || len(g.services) != 1 || g.services["shop"] == nil {
+		t.Errorf("left: repositories %v, services %v", g.repos, g.services)
 	}
 }

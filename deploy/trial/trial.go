@@ -214,6 +214,9 @@ func (t *trial) askImages(ctx context.Context, w *world) error {
 // sweep deletes what earlier trials left.
 func (t *trial) sweep(ctx context.Context) error {
 	var errs []error
+	if t.region != "" {
+		errs = append(errs, t.sweepImages(ctx))
+	}
 	attestors := t.binauthz.ListAttestors(ctx, &binaryauthorizationpb.ListAttestorsRequest{Parent: t.parent})
 	for {
 		a, err := attestors.Next()
