@@ -24,7 +24,7 @@ func apis() map[string]string {
 		"google_dns_": "dns", "google_bigquery_": "bigquery", "google_storage_": "storage", "google_service_networking_": "servicenetworking",
 		"google_vpc_access_": "vpcaccess",
 		// Of no project, or on in every one.
-		"google_project_": "", "google_tags_": "", "google_org_policy_": "", "google_access_context_manager_": "",
+		"terraform_data": "", "google_project_": "", "google_tags_": "", "google_org_policy_": "", "google_access_context_manager_": "",
 	}
 }
 
@@ -129,9 +129,16 @@ func (p *plan) waitsFor(in *instance, kind, project, api string) bool {
 	})
 }
 
+// waitsForAgent: the agent is created before, and IAM was given time to learn of it.
 func (p *plan) waitsForAgent(in *instance, projectNumber, api string) bool {
+	settled := set{}
+	for _, pause := range p.of("terraform_data") {
+		if in.waits[pause.node()] {
+			settled.add(pause.waits)
+		}
+	}
 	return slices.ContainsFunc(p.of("google_project_service_identity"), func(s *instance) bool {
-		return number(s.text("project")) == projectNumber && s.text("service") == api+".googleapis.com" && in.waits[s.node()]
+		return number(s.text("project")) == projectNumber && s.text("service") == api+".googleapis.com" && settled[s.node()]
 	})
 }
 

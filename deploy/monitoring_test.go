@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	declared = regexp.MustCompile(`Name:\s+"(attestor_[a-z_]+)"`)
+	declared = regexp.MustCompile(`(?:Name:\s+|gauge\()"(attestor_[a-z_]+)"`)
 	metric   = regexp.MustCompile(`\battestor_[a-z_]+\b`)
 	suffix   = regexp.MustCompile(`_(bucket|sum|count)$`)
 	section  = regexp.MustCompile(`(?m)^### (\S+)$`)

@@ -96,6 +96,10 @@ func planFaults() map[string]planFault {
 			"modules/apis/main.tf", `keys   = ["binaryauthorization.googleapis.com"] #`, `keys = [] #`,
 			"gcp-sa-binaryauthorization.iam.gserviceaccount.com does not exist yet",
 		},
+		"IAM is given no time to learn of agents": {
+			"modules/apis/main.tf", "count = var.settle > 0 ? 1 : 0", "count = 0",
+			"gcp-sa-iap.iam.gserviceaccount.com does not exist yet",
+		},
 		"agents are created before their API is on": {
 			"modules/apis/main.tf", "  depends_on = [google_project_service.api]\n", "",
 			"SERVICE_DISABLED",

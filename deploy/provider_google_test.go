@@ -67,9 +67,13 @@ func (g *pubsubService) answer(method, path string, body map[string]any) (int, m
 		}
 		g.policies[name] = policy
 		return http.StatusOK, policy
+	case verb == "resume" && g.things[name] != nil:
+		return http.StatusOK, g.things[name]
 	case method == "POST": // a job, in its collection
 		full, _ := body["name"].(string)
-		name = full
+		if name = full; name == "" {
+			return refusal(http.StatusBadRequest, "INVALID_ARGUMENT", "a job without a name")
+		}
 		fallthrough
 	case method == "PUT":
 		if g.things[name] != nil {
@@ -98,8 +102,8 @@ func (g *pubsubService) names() map[string]bool {
 }
 
 // TestTerraformMeetsGoogle applies module events with the real provider, where Google has made its topic already and IAM does
-// not know Pub/Sub's agent yet: nothing is left to do after the first apply, and destroying leaves Google's topic alone.
-// Creating that topic fails.
+// not know Pub/Sub's agent yet: the provider gives up, which is why module apis waits. Applied again nothing is left to do, and
+// destroying leaves Google's topic alone. Creating that topic fails.
 func TestTerraformMeetsGoogle(t *testing.T) {
 	f := newProvider(t)
 	g, address := newPubsubService(t)
@@ -112,7 +116,6 @@ provider "google" {
   access_token                    = "none"
   pubsub_custom_endpoint          = "%[1]s/v1/"
   cloud_scheduler_custom_endpoint = "%[1]s/v1/"
-  iam_custom_endpoint             = "%[1]s/v1/"
 }
 
 module "events" {
@@ -134,6 +137,15 @@ module "events" {
 	}
 
 	const dir = "terraform/emulated"
+	// But for the grant on a service account: the provider has no setting for where it asks that.
+	var targets []string
+	for _, kind := range []string{
+		"google_pubsub_topic.dead", "google_pubsub_topic.source", "google_pubsub_subscription.dead", "google_pubsub_subscription.push",
+		"google_pubsub_topic_iam_member.rejudge", "google_pubsub_topic_iam_member.dead", "google_pubsub_subscription_iam_member.acknowledge",
+		"google_cloud_scheduler_job.expire", "google_cloud_scheduler_job.rejudge",
+	} {
+		targets = append(targets, "-target=module.events."+kind)
+	}
 	f.write(t, dir+"/main.tf", config("create_container_analysis_topics = true"))
 	f.must(t, dir, "get")
 	if _, err := f.run(t, dir, "apply", "-auto-approve", "-target=module.events.google_pubsub_topic.source"); err == nil || !strings.Contains(err.Error(), "409") {
@@ -141,11 +153,11 @@ module "events" {
 	}
 
 	f.write(t, dir+"/main.tf", config(""))
-	f.must(t, dir, "apply", "-auto-approve")
-	if g.refused == 0 {
-		t.Error("the agent was never unknown: this shows nothing about that")
+	if _, err := f.run(t, dir, append([]string{"apply", "-auto-approve"}, targets...)...); err == nil || !strings.Contains(err.Error(), "does not exist") || g.refused != 2 {
+		t.Errorf("IAM did not know the agent, %d times, and the provider asked again: module apis need not wait: %v", g.refused, err)
 	}
-	if out := f.must(t, dir, "plan"); !strings.Contains(out, "No changes") {
+	f.must(t, dir, append([]string{"apply", "-auto-approve"}, targets...)...)
+	if out := f.must(t, dir, append([]string{"plan"}, targets...)...); !strings.Contains(out, "No changes") {
 		t.Errorf("there is still something to do: %s", out)
 	}
 	if n := len(g.names()); n < 12 {

@@ -117,7 +117,7 @@ func (d dir) of(kind string) map[string]*hclsyntax.Block {
 
 // meta is what every resource takes.
 func meta(name string) bool {
-	return slices.Contains([]string{"count", "for_each", "provider", "depends_on", "lifecycle", "timeouts"}, name)
+	return slices.Contains([]string{"count", "for_each", "provider", "depends_on", "lifecycle", "timeouts", "provisioner"}, name)
 }
 
 // problems compares a block with what the provider knows.

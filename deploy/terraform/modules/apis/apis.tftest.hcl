@@ -3,6 +3,7 @@ mock_provider "google" {}
 mock_provider "google-beta" {}
 
 variables {
+  settle   = 0 # nothing here has to be waited for
   projects = { acme-gate = ["gate"], acme-shop = ["deploy"], acme-images = ["images"] }
 }
 

@@ -44,6 +44,20 @@ resource "google_project_service_identity" "agent" {
   depends_on = [google_project_service.api]
 }
 
+# IAM learns of a new agent within a minute, and refuses it until then; the provider does not ask again. This waits once for
+# each set of agents.
+resource "terraform_data" "agents" {
+  count = var.settle > 0 ? 1 : 0
+
+  triggers_replace = keys(local.expected)
+
+  provisioner "local-exec" {
+    command = "sleep ${var.settle}"
+  }
+
+  depends_on = [google_project_service_identity.agent]
+}
+
 resource "google_project_service" "api" {
   for_each = local.wanted
 

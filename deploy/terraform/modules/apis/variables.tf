@@ -7,3 +7,14 @@ variable "projects" {
     error_message = "Each project is for gate, keys, images, deploy or build."
   }
 }
+
+variable "settle" {
+  description = "Seconds to wait after service agents were created, so that IAM knows them; 0: apply again if a grant is refused."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.settle >= 0 && var.settle <= 600 && floor(var.settle) == var.settle
+    error_message = "Wait for 0 to 600 seconds."
+  }
+}
