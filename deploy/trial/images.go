@@ -101,7 +101,7 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 		out[i.Name[strings.LastIndexByte(i.Name, '/')+1:]] = i.Name + "@" + i.Digest
 	}
 	if len(out) != len(images) {
-		return nil, fmt.Errorf("the build ended as %s, with %d images", result.Status, len(out))
+		return nil, fmt.Errorf("the build ended as %s, and named this many by digest: %d", result.Status, len(out))
 	}
 	return out, t.askRegistry(ctx, out["good"], start)
 }
