@@ -187,8 +187,10 @@ func TestDocsVariables(t *testing.T) {
 		{"base", "what was proven", reflect.TypeFor[policy.RuleBase]()},
 		{"scan", "the scanner's", reflect.TypeFor[policy.RuleScan]()},
 		{"scan.findings[]", "the scanner's", reflect.TypeFor[policy.RuleFinding]()},
+		{"scan.secrets[]", "the scanner's", reflect.TypeFor[policy.RuleSecret]()},
 		{"sbom", "the signer's that the policy names; `claims`: anybody's", reflect.TypeFor[policy.RuleSBOM]()},
 		{"sbom.packages[], sbom.claims[]", "the same", reflect.TypeFor[policy.RulePackage]()},
+		{"vex[]", "the projects' and signers' that the policy names", reflect.TypeFor[policy.RuleVEX]()},
 		{"provenance[]", "the builder's, signed and verified", reflect.TypeFor[policy.RuleProvenance]()},
 	} {
 		var fields []string

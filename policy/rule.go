@@ -34,6 +34,7 @@ type rule struct {
 	program cel.Program
 	claims  map[string]bool // the fields of image that it reads; "" for all
 	sbom    map[string]bool // those of sbom
+	vex     bool            // it reads vex
 	ast     *cel.Ast
 	env     *cel.Env
 }
@@ -51,12 +52,12 @@ func newRuleEnv() (*cel.Env, error) {
 			ext.ParseStructTags(true), reflect.TypeFor[RuleSubject](), reflect.TypeFor[RuleImage](),
 			reflect.TypeFor[RuleRequest](), reflect.TypeFor[RuleUser](), reflect.TypeFor[RuleBase](),
 			reflect.TypeFor[RuleScan](), reflect.TypeFor[RuleFinding](), reflect.TypeFor[RuleProvenance](),
-			reflect.TypeFor[RuleSBOM](), reflect.TypeFor[RulePackage](),
+			reflect.TypeFor[RuleSBOM](), reflect.TypeFor[RulePackage](), reflect.TypeFor[RuleVEX](),
 		),
 		cel.Variable("subject", object(RuleSubject{})), cel.Variable("image", object(RuleImage{})),
 		cel.Variable("request", object(RuleRequest{})), cel.Variable("user", object(RuleUser{})),
 		cel.Variable("base", object(RuleBase{})), cel.Variable("scan", object(RuleScan{})),
-		cel.Variable("sbom", object(RuleSBOM{})),
+		cel.Variable("sbom", object(RuleSBOM{})), cel.Variable("vex", cel.ListType(object(RuleVEX{}))),
 		cel.Variable("provenance", cel.ListType(object(RuleProvenance{}))), cel.Variable("time", cel.TimestampType),
 		ext.Strings(), ext.Sets(), cel.OptionalTypes(),
 		cel.ParserExpressionSizeLimit(maxExpression), cel.ParserRecursionLimit(100),
@@ -124,6 +125,9 @@ func (v *validator) compile(env *cel.Env, r Rule, path string) rule {
 	out.program, out.claims, out.ast = program, fieldsRead(checked, "image"), checked
 	out.sbom = fieldsRead(checked, "sbom")
 	v.sbomRule(path, out.sbom)
+	if out.vex = len(fieldsRead(checked, "vex")) > 0; out.vex && v.doc.Spec.Vulnerabilities.VEX == nil {
+		v.at(path, "reads vex, which needs spec.vulnerabilities.vex: without it nobody's statements are looked for")
+	}
 	return out
 }
 
@@ -163,7 +167,7 @@ type sizes struct{}
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	switch n.Type().Kind() {
 	case types.ListKind:
-		if path := n.Path(); len(path) > 0 && slices.Contains([]string{"findings", "packages", "claims"}, path[len(path)-1]) {
+		if path := n.Path(); len(path) > 0 && slices.Contains([]string{"findings", "packages", "claims", "vex"}, path[len(path)-1]) {
 			return &cost.SizeEstimate{Max: assumedFindings}
 		}
 		return &cost.SizeEstimate{Max: assumedElements}
@@ -189,9 +193,17 @@ func (j *judgement) rules() {
 		if slices.ContainsFunc(j.policy.rules, func(r rule) bool { return len(r.sbom) > 0 }) {
 			variables["sbom"] = j.spec.ruleSBOM(e)
 		}
+		if slices.ContainsFunc(j.policy.rules, func(r rule) bool { return r.vex }) {
+			variables["vex"] = j.spec.ruleVEX(e)
+		}
 		for n := range j.policy.rules {
 			r := &j.policy.rules[n]
 			found := r.evaluate(variables, e.Config.Clipped)
+
+			// A statement that was not read may say the opposite of those that were.
+			if r.vex {
+				found = append(found, j.unreadVEX(r.Name, e)...)
+			}
 			if j.spec.Rules[n].EffectiveFrom != nil {
 				found = slices.DeleteFunc(found, func(f finding) bool { return f.status == attestor.StatusDeny })
 			}
@@ -234,4 +246,22 @@ func (r *rule) evaluate(variables map[string]any, clipped []string) []finding {
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line
+}
+
+// unreadVEX is the error of a rule that reads vex, where not all statements are known.
+func (j *judgement) unreadVEX(rule string, e *attestor.PlatformEvidence) []finding {
+	failed := func(code attestor.Code, message, fix string) []finding {
+		return []finding{deny(code, rule, message, fix).as(attestor.StatusError)}
+	}
+	if why, unknown := j.unknown[attestor.CheckVulnerabilities]; unknown {
+		return failed(attestor.CodeEvidenceMissing, "the recorded evidence cannot answer a rule that reads vex: "+why,
+			"judge the image afresh: attestor check IMAGE")
+	}
+	if slices.ContainsFunc(slices.Concat(j.ev.Problems, e.Problems), func(p attestor.Problem) bool {
+		return p.Code == attestor.CodeVEXUnavailable
+	}) {
+		return failed(attestor.CodeRuleFailed, "the rule reads vex, and documents could not be read, so that not all statements are known",
+			"repeat the request when the documents can be read; the evidence says why they could not")
+	}
+	return nil
 }

@@ -91,6 +91,16 @@ type (
 		Version  string   `cel:"version"`
 		Licenses []string `cel:"licenses"`
 	}
+	// RuleVEX is one statement of whether a vulnerability affects the image; variable vex lists those by whom the policy
+	// names. It needs spec.vulnerabilities.vex. That there is none says nothing.
+	RuleVEX struct {
+		By            string    `cel:"by"`  // the project, or the name of the source in the policy
+		IDs           []string  `cel:"ids"` // of the vulnerability, with its aliases
+		Status        string    `cel:"status"`
+		Justification string    `cel:"justification"`
+		Exact         bool      `cel:"exact"` // it names this image by digest, or by its whole repository
+		Time          time.Time `cel:"time"`  // year 1 where it is not said
+	}
 	// RuleProvenance is one verified statement; variable provenance lists them.
 	RuleProvenance struct {
 		Builder   string `cel:"builder"`
@@ -220,6 +230,47 @@ func (s *Spec) ruleSBOM(e *attestor.PlatformEvidence) (out RuleSBOM) {
 		for k := range doc.Packages {
 			p := &doc.Packages[k]
 			*list = append(*list, RulePackage{Type: p.Type, Name: p.Name, Version: p.Version, Licenses: p.Licenses})
+		}
+	}
+	return out
+}
+
+// ruleVEX lists what the projects and the signers that the policy names say, as rules see it.
+func (s *Spec) ruleVEX(e *attestor.PlatformEvidence) []RuleVEX {
+	want := s.Vulnerabilities.VEX
+	if want == nil {
+		return nil
+	}
+
+	// The scanner fills in the same statement at each package of a vulnerability.
+	out, seen := []RuleVEX{}, map[[2]string]map[attestor.VEX]bool{}
+	for i := range e.Scan.Findings {
+		v := &e.Scan.Findings[i]
+		for _, x := range v.VEX {
+			key := [2]string{v.ID, x.Project}
+			if !slices.Contains(want.Projects, x.Project) || seen[key][x] {
+				continue
+			}
+			if seen[key] == nil {
+				seen[key] = map[attestor.VEX]bool{}
+			}
+			seen[key][x] = true
+			out = append(out, RuleVEX{
+				By: x.Project, IDs: []string{v.ID}, Status: x.Status, Justification: x.Justification, Exact: true,
+			})
+		}
+	}
+
+	// A statement counts as its source's only if that source's signer signed it.
+	for i := range want.Sources {
+		text := want.Sources[i].source().Text()
+		for _, st := range e.VEX {
+			if st.Source == text {
+				out = append(out, RuleVEX{
+					By: want.Sources[i].Name, IDs: st.IDs, Status: st.Status, Justification: st.Justification,
+					Exact: st.Exact, Time: st.Time,
+				})
+			}
 		}
 	}
 	return out
