@@ -120,6 +120,35 @@ func TestKeylessDocuments(t *testing.T) {
 	}
 }
 
+// TestKeylessDocumentsThatAreTooLarge: where a certificate signs, a document is read up to a bundle of 8 MiB. Beyond
+// that the answer is a coded error, and neither a pass nor the denial of an image that has no document.
+func TestKeylessDocumentsThatAreTooLarge(t *testing.T) {
+	sig := corpus.NewSigstore()
+	root := filepath.Join(t.TempDir(), "root.json")
+	if err := os.WriteFile(root, sig.Root(false), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rule := attestor.SignedBy{Issuer: corpus.SignerIssuer, Subject: corpus.SignerSubject}
+
+	// In a bundle the statement is base64, four thirds of its size.
+	const limit = 8 << 20
+	for filler, fits := range map[int]bool{limit*3/4 - 64<<10: true, limit * 3 / 4: false} {
+		s := newShelf(t)
+		doc := fmt.Appendf(nil, `{"spdxVersion":"SPDX-2.3","comment":%q,"packages":[{"name":"a","versionInfo":"1"}]}`, strings.Repeat("x", filler))
+		s.refer(corpus.BundleMedia, sig.Bundle(corpus.Stated(s.image.Digest(), corpus.SPDXPredicate, doc), true))
+		s.load()
+
+		docs, notRead, problems := newSource(t, root).SBOMs(t.Context(), sbom.Subject{Image: s.image}, attestor.SBOMNeeds{SignedBy: &rule})
+		switch {
+		case fits && (len(docs) != 1 || docs[0].SignedBy != rule.Text() || len(notRead)+len(problems) > 0):
+			t.Errorf("%d bytes: %d documents, %+v, %+v", filler, len(docs), notRead, problems)
+		case !fits && (len(docs) != 0 || len(problems) != 1 || problems[0].Status != attestor.StatusError ||
+			problems[0].Code != attestor.CodeSBOMTooLarge || !strings.Contains(problems[0].Message, "8388608")):
+			t.Errorf("%d bytes: %d documents, %+v, %+v", filler, len(docs), notRead, problems)
+		}
+	}
+}
+
 // One byte of the payload, or another payload type, voids a signature by key.
 func TestEditedEnvelopes(t *testing.T) {
 	key := corpus.NewKey()
