@@ -64,6 +64,11 @@ func TestJudgeScanStates(t *testing.T) {
 		{"older than 30 days", nil, scan(func(s *attestor.Scan) {
 			s.Finished = new(today().Add(-30*24*time.Hour - 1))
 		}), attestor.Deny, []attestor.Code{attestor.CodeScanTooOld}},
+		{"of a day to come", nil, scan(func(s *attestor.Scan) { s.Finished = new(today().Add(24*time.Hour + time.Second)) }),
+			attestor.Deny, []attestor.Code{attestor.CodeScanTooOld}},
+		{"by a clock that is fast", nil, scan(func(s *attestor.Scan) { s.Finished = new(today().Add(24 * time.Hour)) }), attestor.Pass, nil},
+		{"of a day to come, no limit", []string{"    scan: {maxAge: 0}"}, scan(func(s *attestor.Scan) { s.Finished = new(today().AddDate(9, 0, 0)) }),
+			attestor.Pass, nil},
 		{"of no date", nil, scan(func(s *attestor.Scan) { s.Finished = nil }), attestor.Deny, []attestor.Code{attestor.CodeScanTooOld}},
 		{"of no date, no limit", []string{"    scan: {maxAge: 0}"}, scan(func(s *attestor.Scan) { s.Finished = nil }), attestor.Pass, nil},
 		{"a package type that was not analysed", []string{"    scan: {packageTypes: [OS, GO]}"},

@@ -196,6 +196,14 @@ func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 				fmt.Sprintf("the scan does not say when it was made; at most %s is allowed", want.MaxAge),
 				"scan the image again",
 			))
+		// A day that has not come is nobody's measurement, and would let the scan stay young until it comes.
+		case !j.ev.Time.IsZero() && scan.Finished.Sub(j.ev.Time) > maxClockError:
+			found = append(found, deny(
+				attestor.CodeScanTooOld, image,
+				fmt.Sprintf("the scan says that it was made on %s, which has not come yet, so that its age is not known; at most %s is allowed",
+					scan.Finished.UTC().Format(dateForm), want.MaxAge),
+				"set the clock of the machine that scans, and scan the image again",
+			))
 		case j.ev.Time.Sub(*scan.Finished) > oldest:
 			found = append(found, deny(
 				attestor.CodeScanTooOld, image,
@@ -218,6 +226,9 @@ func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 	}
 	return found
 }
+
+// maxClockError is how far the clock of whoever scans may be ahead.
+const maxClockError = 24 * time.Hour
 
 // typesAsked are the package types that a scan must have analysed.
 func (s *Scan) typesAsked(scan *attestor.Scan) []string {
