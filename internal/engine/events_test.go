@@ -5,12 +5,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -162,6 +164,37 @@ func TestADenialIsTold(t *testing.T) {
 	w.stop()
 	if len(h.got) != 0 {
 		t.Errorf("a pass was told too, or a denial twice: %s", (<-h.got).body)
+	}
+}
+
+// A webhook that does not answer holds up no answer of the gate, and gets its events once it does.
+func TestADeafReceiverHoldsUpNoAnswer(t *testing.T) {
+	t.Parallel()
+	hears := make(chan struct{})
+	h := newHook(t, func(http.ResponseWriter, int) { <-hears })
+	hear := sync.OnceFunc(func() { close(hears) })
+	t.Cleanup(hear)
+	w := newWorld(t, worldOptions{policy: anywherePolicy, config: func(c *config.Config) {
+		c.Events = &config.Events{Source: "https://gate.example", Receivers: []config.Receiver{h.receiver(t, t.TempDir(), "deaf")}}
+	}})
+
+	want := map[string]bool{}
+	for n := range 3 { // each would wait for the one before it
+		bad := w.push("app/bad", fmt.Sprint("v", n), imageOn(t, baseImage(t), "", entry{"app", fmt.Sprint(n)}))
+		w.scan(bad, samples.Clean)
+		a := w.post(bad, false)
+		if a.decision.Verdict != attestor.Deny {
+			t.Fatalf("%s", a.body)
+		}
+		want["decision-denied-"+a.decision.ID] = true
+	}
+	if len(h.got) != 0 {
+		t.Fatal("the receiver has heard: this test would prove nothing")
+	}
+
+	hear()
+	for len(want) > 0 {
+		delete(want, h.next(t).event.ID)
 	}
 }
 

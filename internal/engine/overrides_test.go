@@ -219,3 +219,39 @@ func TestAPassEndsWhatIsSaidOfAnOverride(t *testing.T) {
 		}
 	})
 }
+
+// TestTheSingleInstanceEndsOverridesItself: with SQLite no scheduler is needed. What reached its end while nothing ran is
+// ended once the instance is back.
+func TestTheSingleInstanceEndsOverridesItself(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{policy: overriding("{allowed: true, expires: 1s}")})
+	image := w.push("app/root", "v1", imageOn(t, baseImage(t), "0", entry{"app", "1"}))
+	a := w.do(http.MethodPost, "/v1/attest", `{"image":"`+image+`","breakGlass":{"reason":"INC-1: checkout is down"}}`)
+	var d attestor.Decision
+	if err := json.Unmarshal(a.body, &d); a.status != http.StatusOK || err != nil || d.BreakGlass == nil || len(d.Attestations) != 1 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+
+	w.stop()
+	<-time.After(time.Until(*d.BreakGlass.Expires))
+	w.start()
+	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		var got attestor.Decision
+		a := w.do(http.MethodGet, "/v1/decisions/"+d.ID, "")
+		if err := json.Unmarshal(a.body, &got); err != nil || a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		if got.Revoked != nil {
+			if got.Revoked.Kind != attestor.RevokedAtEnd || got.Revoked.Caller.Subject != "the gate itself" || got.OverrideState.Closed != attestor.ClosedExpired {
+				t.Errorf("revoked by %+v, %+v", got.Revoked, got.OverrideState)
+			}
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("it is not ended: %+v", got.OverrideState)
+		}
+	}
+	if left := w.standing(image); len(left) != 0 {
+		t.Errorf("still attested: %+v", left)
+	}
+}
