@@ -13,10 +13,11 @@ type PostureReport struct {
 // A PostureFinding is one rule put to one service or job.
 type PostureFinding struct {
 	Rule       string             `json:"rule"`
-	Service    string             `json:"service"`        // project/region/name as far as known
-	Kind       string             `json:"kind"`           // service, job, plan, or exception
-	File       string             `json:"file,omitempty"` // that defines it; "" where there is no file
-	Line       int                `json:"line,omitempty"` // where the definition begins, from 1
+	Service    string             `json:"service"`         // project/region/name as far as known
+	Kind       string             `json:"kind"`            // service, job, plan, or exception
+	Owner      string             `json:"owner,omitempty"` // who answers for it: the label owner or team, else the project
+	File       string             `json:"file,omitempty"`  // that defines it; "" where there is no file
+	Line       int                `json:"line,omitempty"`  // where the definition begins, from 1
 	Status     Status             `json:"status"`
 	Message    string             `json:"message"` // what was found, and what is wanted
 	Fix        string             `json:"fix,omitempty"`

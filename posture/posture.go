@@ -135,7 +135,7 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 // evidence that the caller could provide.
 func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, missing bool) {
 	f.PostureFinding = attestor.PostureFinding{
-		Rule: rule.id, Service: c.s.fullName(), Kind: c.s.kind, File: c.s.file, Line: c.s.line,
+		Rule: rule.id, Service: c.s.fullName(), Kind: c.s.kind, Owner: c.s.owner(), File: c.s.file, Line: c.s.line,
 		Status: attestor.StatusSkipped,
 	}
 

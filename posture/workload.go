@@ -167,6 +167,22 @@ func (s *workload) fullName() string {
 	return cmp.Or(plain.Text(s.project.text), "-") + "/" + cmp.Or(plain.Text(s.region.text), "-") + "/" + name
 }
 
+// maxOwner bounds an owner's name in bytes: every finding on a workload repeats it. A label of Cloud Run is shorter.
+const maxOwner = 128
+
+// owner is who answers for a workload: the label or annotation owner, else team, else the project. "" is nobody known.
+func (s *workload) owner() string {
+	for _, name := range []string{"owner", "team"} {
+		for _, v := range s.annotated {
+			if v.name == name && v.value.text != "" {
+				return plain.Clip(plain.Text(v.value.text), maxOwner)
+			}
+		}
+	}
+
+	return plain.Clip(plain.Text(s.project.text), maxOwner)
+}
+
 // A reader reads values from nodes. A value of the wrong type is an error and
 // not absent: absent would be the default, which may be the permissive one.
 type reader struct {

@@ -283,7 +283,7 @@ func TestHTMLInjection(t *testing.T) {
 // benchmark is in docs/audit.md.
 func TestTenThousandImages(t *testing.T) {
 	var page bytes.Buffer
-	if err := report.Write(&page, report.HTML, report.Record(summary(t, 10_000), nil), report.Options{Links: "https://gate.example.com"}); err != nil {
+	if err := report.Write(&page, report.HTML, report.Record(summary(t, 10_000)), report.Options{Links: "https://gate.example.com"}); err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(site{"/file/many": func(w io.Writer) error {
@@ -330,8 +330,8 @@ func TestRevocationsAreCounted(t *testing.T) {
 	} {
 		var page, overview, text bytes.Buffer
 		err := errors.Join(
-			report.Write(&page, report.HTML, report.Record(tt.summary, nil), report.Options{}),
-			report.Write(&text, report.Text, report.Record(tt.summary, nil), report.Options{}),
+			report.Write(&page, report.HTML, report.Record(tt.summary), report.Options{}),
+			report.Write(&text, report.Text, report.Record(tt.summary), report.Options{}),
 			r.Overview(&overview, pages.Overview{Figures: tt.summary.Figures(), Now: day}),
 		)
 		if err != nil {

@@ -115,11 +115,7 @@ func RecordStream(decisions iter.Seq2[attestor.Decision, error]) (d Document, fa
 
 // Record is a document of what many decisions say together, for encodings that
 // do not list them.
-func Record(s Summary, posture *attestor.PostureReport) Document {
-	if posture != nil {
-		s.Posture = Section(*posture)
-	}
-
+func Record(s Summary) Document {
 	return Document{Kind: OfRecord, Summary: &s, Value: s}
 }
 

@@ -27,7 +27,7 @@ func sample(t *testing.T, e report.Encoding, k report.Kind) report.Document {
 		if e.Lists {
 			return report.RecordList([]attestor.Decision{hostile(1)}, nil, nil)
 		}
-		return report.Record(summarise(t, report.SummaryOptions{Now: day}, hostile(1)), nil)
+		return report.Record(summarise(t, report.SummaryOptions{Now: day}, hostile(1)))
 
 	case report.OfPosture:
 		return report.Services(attestor.PostureReport{Profile: hostileText, Findings: []attestor.PostureFinding{{
@@ -103,7 +103,7 @@ func TestARecordIsNeverEmptyByMistake(t *testing.T) {
 
 		wrong := report.RecordList([]attestor.Decision{refused(1)}, nil, nil)
 		if e.Lists {
-			wrong = report.Record(report.Summary{}, nil)
+			wrong = report.Record(report.Summary{})
 		}
 		if err := report.Write(&bytes.Buffer{}, e.Format, wrong, report.Options{}); attestor.KindOf(err) != attestor.Invalid {
 			t.Errorf("%s: %v, want an error of kind Invalid", e.Format, err)

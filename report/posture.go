@@ -1,10 +1,8 @@
 package report
 
 import (
-	"cmp"
 	_ "embed"
 	"maps"
-	"slices"
 	"strconv"
 
 	"github.com/attestor-gate/attestor"
@@ -17,11 +15,14 @@ var postureHTML string
 
 // A Posture is a section of a summary: how the services and jobs that run the
 // images are set up. It counts for none of the images.
-type Posture struct{ attestor.PostureReport }
+type Posture struct {
+	attestor.PostureReport
+	Controls []PostureControl `json:"controls"`
+}
 
-// Section is a report without the findings that need no action: rules that
-// passed, and rules that do not apply.
-func Section(r attestor.PostureReport) *Posture {
+// Section is a report by control, without the findings that need no action: rules that
+// passed, and rules that do not apply. means explains the rules.
+func Section(r attestor.PostureReport, means map[string]string) *Posture {
 	// Missing evidence stays: a reader must not take a rule that was not judged for
 	// one that passed. So does a status that this version does not know.
 	findings := []attestor.PostureFinding{}
@@ -33,7 +34,7 @@ func Section(r attestor.PostureReport) *Posture {
 
 	r.Findings = findings
 
-	return &Posture{r}
+	return &Posture{PostureReport: r, Controls: controls(findings, means)}
 }
 
 // Services is a document of one posture; means explains its rules.
@@ -103,46 +104,6 @@ func counted(n int) string {
 		return "1 service or job"
 	}
 	return strconv.Itoa(n) + " services and jobs"
-}
-
-// A PostureRule is a rule and how many services and jobs it is about.
-type PostureRule struct {
-	Rule    string
-	Refused int // deny, and anything that is not known to be harmless
-	Warned  int
-	Skipped int // evidence was missing
-	Fix     string
-}
-
-// Rules counts services and jobs by rule, most refusals first.
-func (p Posture) Rules() []PostureRule {
-	var out []PostureRule
-	for _, f := range p.Findings {
-		i := slices.IndexFunc(out, func(r PostureRule) bool { return r.Rule == f.Rule })
-		if i < 0 {
-			out = append(out, PostureRule{Rule: f.Rule, Fix: f.Fix})
-			i = len(out) - 1
-		}
-
-		switch f.Status {
-		case attestor.StatusWarn:
-			out[i].Warned++
-		case attestor.StatusSkipped:
-			out[i].Skipped++
-		case attestor.StatusPass:
-		default:
-			if out[i].Refused++; out[i].Refused == 1 {
-				out[i].Fix = f.Fix // in place of how to supply evidence about another
-			}
-		}
-	}
-
-	slices.SortStableFunc(out, func(a, b PostureRule) int {
-		return cmp.Or(-cmp.Compare(a.Refused, b.Refused), -cmp.Compare(a.Warned, b.Warned),
-			-cmp.Compare(a.Skipped, b.Skipped))
-	})
-
-	return out
 }
 
 // Refused counts services and jobs with a finding that refuses.

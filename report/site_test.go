@@ -56,7 +56,7 @@ func newSite(t *testing.T) site {
 	}
 	file := func(s report.Summary) func(io.Writer) error {
 		return func(w io.Writer) error {
-			return report.Write(w, report.HTML, report.Record(s, nil), report.Options{Links: "https://gate.example.com"})
+			return report.Write(w, report.HTML, report.Record(s), report.Options{Links: "https://gate.example.com"})
 		}
 	}
 	var recent []attestor.Decision
@@ -92,13 +92,13 @@ func newSite(t *testing.T) site {
 			return r.Overview(w, pages.Overview{Figures: summary(t, 10_000).Figures(), Recent: recent, Since: "2026-11-14T00:00:00Z", Now: day})
 		},
 		"/report-none": func(w io.Writer) error {
-			return report.Write(w, report.HTML, report.Record(report.Summary{Made: day}, nil), report.Options{Page: true})
+			return report.Write(w, report.HTML, report.Record(report.Summary{Made: day}), report.Options{Page: true})
 		},
 		"/empty": func(w io.Writer) error {
 			return r.Overview(w, pages.Overview{Figures: report.Summary{}.Figures(), Now: day})
 		},
 		"/report": func(w io.Writer) error {
-			return report.Write(w, report.HTML, report.Record(large, nil), report.Options{
+			return report.Write(w, report.HTML, report.Record(large), report.Options{
 				Page: true, Search: map[string]string{"policy": "production", "repository": "us-docker.pkg.dev/acme/**"}, Policies: []string{"production", "staging"},
 			})
 		},
@@ -134,7 +134,13 @@ func newSite(t *testing.T) site {
 		"/policies":      func(w io.Writer) error { return r.Policies(w, policies) },
 		"/bases":         func(w io.Writer) error { return r.Bases(w, bases) },
 		"/problem": func(w io.Writer) error {
-			return r.Problem(w, "No such decision", "no decision has this id", "search for it by image")
+			return r.Problem(w, pages.Trouble{Status: 404, Detail: "no decision has this id", Fix: "search for it by image"})
+		},
+		"/problem-ours": func(w io.Writer) error {
+			return r.Problem(w, pages.Trouble{
+				Status: 503, Detail: "the record cannot be read: " + strings.Repeat("long", 80), Fix: "try again in a moment",
+				RequestID: "9fab84e9-f272-453b-a6bd-da8dcedc4ba6",
+			})
 		},
 		"/file/empty": file(report.Summary{Made: day}),
 		"/file/one":   file(summary(t, 1)),
@@ -150,7 +156,7 @@ func newSite(t *testing.T) site {
 			if err != nil {
 				return err
 			}
-			return report.Write(w, report.HTML, report.Record(s, nil), report.Options{Links: "https://gate.example.com"})
+			return report.Write(w, report.HTML, report.Record(s), report.Options{Links: "https://gate.example.com"})
 		},
 	}
 }

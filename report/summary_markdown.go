@@ -76,10 +76,10 @@ func (s Summary) markdownTables() []Table {
 
 func (p Posture) markdownTable() Table {
 	return Table{
-		"Hardening rules", []Column{{"Rule", Code}, {"Refused", Words}, {"Warned", Words}, {"Not judged", Words},
-			{"Fix", Words}},
-		rows(p.Rules(), func(r PostureRule) []string {
-			return []string{r.Rule, page.Number(r.Refused), page.Number(r.Warned), page.Number(r.Skipped), r.Fix}
+		"Controls", []Column{{"Control", Code}, {"Refused", Words}, {"Warned", Words}, {"Not judged", Words},
+			{"Owners", Words}, {"Fix", Words}},
+		rows(p.Controls, func(c PostureControl) []string {
+			return []string{c.Rule, page.Number(c.Refused), page.Number(c.Warned), page.Number(c.Skipped), c.ownersText(), c.Fix}
 		}), 0,
 	}
 }

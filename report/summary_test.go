@@ -65,7 +65,7 @@ func TestSummaryOfNothing(t *testing.T) {
 	}
 	for _, f := range []report.Format{report.HTML, report.JSON, report.Markdown, report.Text} {
 		var b bytes.Buffer
-		if err := report.Write(&b, f, report.Record(s, nil), report.Options{}); err != nil || b.Len() == 0 {
+		if err := report.Write(&b, f, report.Record(s), report.Options{}); err != nil || b.Len() == 0 {
 			t.Errorf("%s: %d bytes, %v", f, b.Len(), err)
 		}
 	}
@@ -307,12 +307,12 @@ func TestSummariseEndsAtAnError(t *testing.T) {
 func TestSummaryGolden(t *testing.T) {
 	for name, f := range map[string]report.Format{"summary.txt": report.Text, "summary.md": report.Markdown} {
 		var b bytes.Buffer
-		if err := report.Write(&b, f, report.Record(summary(t, 120), nil), report.Options{}); err != nil {
+		if err := report.Write(&b, f, report.Record(summary(t, 120)), report.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		golden(t, name, b.String())
 	}
-	if err := report.Write(&bytes.Buffer{}, report.SARIF, report.Record(report.Summary{}, nil), report.Options{}); attestor.KindOf(err) != attestor.Invalid {
+	if err := report.Write(&bytes.Buffer{}, report.SARIF, report.Record(report.Summary{}), report.Options{}); attestor.KindOf(err) != attestor.Invalid {
 		t.Errorf("SARIF of a summary: %v", err)
 	}
 }
@@ -321,7 +321,7 @@ func TestSummaryIsHarmless(t *testing.T) {
 	s := summarise(t, report.SummaryOptions{Title: "\x1b[2J<script>"}, hostile(1), hostile(2))
 	for _, f := range []report.Format{report.HTML, report.JSON, report.Markdown, report.Text} {
 		var b bytes.Buffer
-		if err := report.Write(&b, f, report.Record(s, nil), report.Options{}); err != nil {
+		if err := report.Write(&b, f, report.Record(s), report.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, bad := range []string{"\x1b", "\u202e", "\u009b", "\x00"} {
@@ -337,7 +337,7 @@ func TestSummaryIsHarmless(t *testing.T) {
 
 func TestLinksOnlyGoToTheService(t *testing.T) {
 	for _, bad := range []string{"javascript:alert(1)", "gate.example.com", "https://user:secret@gate.example.com", "https://", "ftp://x"} {
-		if err := report.Write(&bytes.Buffer{}, report.HTML, report.Record(report.Summary{}, nil), report.Options{Links: bad}); attestor.KindOf(err) != attestor.Invalid {
+		if err := report.Write(&bytes.Buffer{}, report.HTML, report.Record(report.Summary{}), report.Options{Links: bad}); attestor.KindOf(err) != attestor.Invalid {
 			t.Errorf("%q: %v, want an error of kind Invalid", bad, err)
 		}
 	}
@@ -356,7 +356,7 @@ func BenchmarkReport(b *testing.B) {
 		for range b.N {
 			var out bytes.Buffer
 			start := time.Now()
-			if err := report.Write(&out, report.HTML, report.Record(s, nil), report.Options{}); err != nil {
+			if err := report.Write(&out, report.HTML, report.Record(s), report.Options{}); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(out.Len())/1e6, "MB")

@@ -96,10 +96,10 @@ func (t *terminal) summary(s Summary) {
 		t.line()
 		t.line(t.paint("SERVICES AND JOBS", bold), "  ", plain.Text(p.Headline()))
 		t.list(
-			"RULES",
-			[]string{"REFUSED", "WARNED", "NOT JUDGED", "RULE"},
-			rows(p.Rules(), func(r PostureRule) []string {
-				return []string{page.Number(r.Refused), page.Number(r.Warned), page.Number(r.Skipped), r.Rule}
+			"CONTROLS",
+			[]string{"REFUSED", "WARNED", "NOT JUDGED", "CONTROL", "OWNERS"},
+			rows(p.Controls, func(c PostureControl) []string {
+				return []string{page.Number(c.Refused), page.Number(c.Warned), page.Number(c.Skipped), c.Rule, c.ownersText()}
 			}),
 		)
 	}

@@ -47,6 +47,9 @@ func (s *Server) mountPages(e *echo.Echo) {
 				return nil
 			},
 		}
+		r.path = path
+		r.method = http.MethodGet
+		s.routes = append(s.routes, r)
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			e.Add(method, path, func(c echo.Context) error { return s.serve(r, c) })
 		}
@@ -54,7 +57,8 @@ func (s *Server) mountPages(e *echo.Echo) {
 		// The form's parameters are in its body.
 		if path == simulatePath {
 			form := r
-			form.query, form.media = nil, []string{"application/x-www-form-urlencoded"}
+			form.query, form.media, form.method = nil, []string{"application/x-www-form-urlencoded"}, http.MethodPost
+			s.routes = append(s.routes, form)
 			e.Add(http.MethodPost, path, func(c echo.Context) error { return s.serve(form, c) })
 		}
 	}

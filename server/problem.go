@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -127,6 +128,13 @@ func (s *Server) fail(c echo.Context, err error) {
 		h.Set("WWW-Authenticate", `Bearer realm="attestor"`)
 	}
 	setRetryAfter(h, after)
+	h.Add("Vary", "Accept")
+	if s.c.ProblemPage != nil && !strings.HasPrefix(r.URL.Path, "/v1/") && wantsPage(r.Header.Get("Accept")) {
+		if err := s.c.ProblemPage(c.Response(), p); err != nil {
+			s.c.Logger.ErrorContext(r.Context(), "rendering a problem failed", slog.Any("error", err))
+		}
+		return
+	}
 	s.write(c, p.Status, problemType, p)
 }
 

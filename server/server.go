@@ -64,6 +64,8 @@ type Config struct {
 	// Pages serves GET of the paths that are not the API, to callers with the right
 	// to read. Nil: those paths answer 404. [CallerFrom] returns the caller.
 	Pages http.Handler
+	// ProblemPage answers a browser with a problem as a page. Nil: it gets JSON, as programs do.
+	ProblemPage func(http.ResponseWriter, Problem) error
 	// Text is a decision as a table for a terminal, for clients that ask for text/plain. nil: they get JSON.
 	Text func(attestor.Decision) ([]byte, error)
 

@@ -36,7 +36,11 @@ func (s *Server) unrouted(err error, c echo.Context) error {
 			fix: "send " + strings.Join(methods, " or "),
 		}
 	case http.StatusNotFound:
-		return &refusal{status: e.Code, msg: "there is no " + path + s.meant(r.URL.Path), fix: "/openapi.json lists the calls"}
+		fix := "/openapi.json lists the calls"
+		if s.c.Pages != nil {
+			fix += ", and / leads to the pages"
+		}
+		return &refusal{status: e.Code, msg: "there is no " + path + s.meant(r.URL.Path), fix: fix}
 	}
 	return err
 }
@@ -99,16 +103,21 @@ func matches(pattern, path string) bool {
 
 // wantsText reports whether a client asks for text and not for JSON, as curl -H 'Accept: text/plain' does. Whoever accepts
 // anything gets JSON.
-func wantsText(accept string) bool {
-	text := false
+func wantsText(accept string) bool { return wants(accept, "text/plain") }
+
+// wantsPage reports whether a client asks for a page and not for JSON, as browsers do.
+func wantsPage(accept string) bool { return wants(accept, "text/html") }
+
+func wants(accept, wanted string) bool {
+	found := false
 	for part := range strings.SplitSeq(accept, ",") {
 		media, parameters, _ := strings.Cut(part, ";")
 		switch refused := strings.ReplaceAll(parameters, " ", "") == "q=0"; strings.TrimSpace(strings.ToLower(media)) {
-		case "text/plain":
-			text = !refused
+		case wanted:
+			found = !refused
 		case jsonType:
 			return false
 		}
 	}
-	return text
+	return found
 }

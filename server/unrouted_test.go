@@ -42,6 +42,50 @@ func TestUnroutedSaysWhatExists(t *testing.T) {
 	}
 }
 
+// A browser gets a problem as a page; a program, and whoever calls the API, gets JSON. What a page takes is known too.
+func TestProblemsAsPages(t *testing.T) {
+	w := newWorld()
+	const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	base := serve(t, w, func(c *server.Config) {
+		(&parts{w: w}).with(c)
+		c.Pages = http.NotFoundHandler()
+		c.ProblemPage = func(w http.ResponseWriter, p server.Problem) error {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(p.Status)
+			_, err := w.Write([]byte("page: " + p.Detail + "; " + p.Fix + "; " + p.RequestID))
+			return err
+		}
+	})
+
+	for _, tt := range []struct {
+		who, method, path, accept string
+		status                    int
+		page                      bool
+		want                      string
+	}{
+		{"admin", "GET", "/nothing-like-it", browser, 404, true, "page: there is no /nothing-like-it; /openapi.json lists the calls, and / leads to the pages"},
+		{"admin", "GET", "/decisions/", browser, 404, true, "leave out the slash at the end, /decisions exists"},
+		{"admin", "GET", "/decision", browser, 404, true, "did you mean /decisions?"},
+		{"admin", "GET", "/report?nonsense=1", browser, 400, true, "unknown parameter"},
+		{"admin", "POST", "/report", browser, 405, true, "send GET or HEAD"},
+		{"admin", "PUT", "/simulate", browser, 405, true, "send GET or HEAD or POST"},
+		{"", "GET", "/report", browser, 401, true, "page: "},
+		{"checker", "GET", "/report", browser, 403, true, "page: "},
+		{"admin", "GET", "/nothing-like-it", "", 404, false, "there is no /nothing-like-it"},
+		{"admin", "GET", "/nothing-like-it", "*/*", 404, false, "there is no /nothing-like-it"},
+		{"admin", "GET", "/nothing-like-it", "application/json, text/html", 404, false, "there is no /nothing-like-it"},
+		{"admin", "GET", "/nothing-like-it", "text/html;q=0, */*", 404, false, "there is no /nothing-like-it"},
+		{"admin", "GET", "/v1/nothing", browser, 404, false, "there is no /v1/nothing"},
+		{"admin", "POST", "/report", "", 405, false, "send GET or HEAD"},
+	} {
+		got := send(t, tt.who, tt.method, base+tt.path, "", "Accept", tt.accept)
+		isPage := strings.HasPrefix(got.header.Get("Content-Type"), "text/html") && strings.HasPrefix(got.body, "page: ")
+		if got.status != tt.status || isPage != tt.page || !strings.Contains(got.body, tt.want) || !strings.Contains(got.header.Get("Vary"), "Accept") {
+			t.Errorf("%s %s as %q, Accept %q: status %d, %q: %s", tt.method, tt.path, tt.who, tt.accept, got.status, got.header.Get("Content-Type"), got.body)
+		}
+	}
+}
+
 // HEAD is answered as GET is, with the same rights and without a body.
 func TestHeadWhereGetIs(t *testing.T) {
 	w := newWorld()

@@ -194,14 +194,6 @@ func (r *Renderer) Bases(w io.Writer, bs []Base) error {
 	}{page.Head{Title: "Approved bases", Nav: page.Nav("/bases"), Foot: foot}, bs})
 }
 
-// Problem renders an error as a page: what is wrong, in public words.
-func (r *Renderer) Problem(w io.Writer, title, detail, fix string) error {
-	return r.render(w, "problem", struct {
-		Head               page.Head
-		Title, Detail, Fix string
-	}{page.Head{Title: title, Nav: page.Nav(""), Foot: foot}, title, detail, fix})
-}
-
 func class(d attestor.Decision) string { return string(describe.Outcome(d)) }
 
 func mark(d attestor.Decision) string { return verdictMark(describe.Outcome(d)) }

@@ -152,7 +152,7 @@ func sums(ctx context.Context, s *audit.Store, end time.Time, days int, w io.Wri
 	}
 
 	var page counter
-	if err := report.Write(&page, report.HTML, report.Record(out, nil), report.Options{Page: true}); err != nil {
+	if err := report.Write(&page, report.HTML, report.Record(out), report.Options{Page: true}); err != nil {
 		return err
 	}
 	took, used := time.Since(start), ownCPU()-cpu

@@ -111,7 +111,7 @@ func (f *reportFlags) sumUp(
 		fmt.Fprintln(c.ErrOrStderr(), noDecisions)
 	}
 	return f.put(c, func(w io.Writer) error {
-		return encoding.Write(w, report.Record(summary, nil), report.Options{Version: version, Links: f.links})
+		return encoding.Write(w, report.Record(summary), report.Options{Version: version, Links: f.links})
 	})
 }
 
@@ -211,7 +211,11 @@ func (o *collector) add(r attestor.Record) {
 func (o *collector) write(w io.Writer) error {
 	d := report.RecordList(o.all, o.posture, posture.Meanings())
 	if o.summary != nil {
-		d = report.Record(o.summary.Summary(), o.posture)
+		s := o.summary.Summary()
+		if o.posture != nil {
+			s.Posture = report.Section(*o.posture, posture.Meanings())
+		}
+		d = report.Record(s)
 	}
 
 	return o.encoding.Write(w, d, o.options)

@@ -62,7 +62,10 @@ func CheckOverrides(c config.Config, s *policy.Set) error {
 var Alike = alike
 
 // Pages are those of the service, before any identity.
-func Pages(e *Engine) (http.Handler, error) { return newPages(e) }
+func Pages(e *Engine) (http.Handler, error) {
+	site, _, err := newPages(e)
+	return site, err
+}
 
 // Readable is what tells apart who may see a summary.
 func Readable(c attestor.Caller) string { return readable(c) }

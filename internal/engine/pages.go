@@ -27,10 +27,10 @@ const (
 
 // newPages serves the record to people who may read it: server-rendered, no
 // session, nothing that changes anything.
-func newPages(e *Engine) (http.Handler, error) {
+func newPages(e *Engine) (site http.Handler, problem func(http.ResponseWriter, server.Problem) error, err error) {
 	r, err := pages.New()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 
 	p := &pageHandler{engine: e, render: r, kept: pages.NewKept[summaryKey, report.Summary](time.Now)}
@@ -49,7 +49,7 @@ func newPages(e *Engine) (http.Handler, error) {
 	mux.HandleFunc("GET /report", p.reportOrDownload)
 	mux.HandleFunc("GET /policies", p.page(p.policies))
 	mux.HandleFunc("GET /bases", p.page(p.bases))
-	return mux, nil
+	return mux, p.problem, nil
 }
 
 type pageHandler struct {
@@ -76,17 +76,35 @@ func (p *pageHandler) page(f func(b *bytes.Buffer, r *http.Request, visible func
 		} else if err != nil {
 			status = pageStatus(err)
 			b.Reset()
-			if err := p.render.Problem(&b, http.StatusText(status), attestor.Message(err), fixOf(err)); err != nil {
+			if err := p.render.Problem(&b, pages.Trouble{Status: status, Detail: attestor.Message(err), Fix: fixOf(err)}); err != nil {
 				http.Error(w, http.StatusText(status), status)
 				return
 			}
 		}
 
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", pages.CSP())
-		w.WriteHeader(status)
-		_, _ = w.Write(b.Bytes())
+		answerPage(w, status, b.Bytes())
 	}
+}
+
+func answerPage(w http.ResponseWriter, status int, text []byte) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", pages.CSP())
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // the client is gone
+}
+
+// problem answers with a problem of the server's as a page. It says no more than the server's JSON does.
+func (p *pageHandler) problem(w http.ResponseWriter, problem server.Problem) error {
+	var b bytes.Buffer
+	err := p.render.Problem(&b, pages.Trouble{
+		Status: problem.Status, Detail: problem.Detail, Fix: problem.Fix, RequestID: problem.RequestID,
+	})
+	if err != nil {
+		http.Error(w, problem.Title, problem.Status)
+		return err
+	}
+	answerPage(w, problem.Status, b.Bytes())
+	return nil
 }
 
 // errInvalidPage is the error of a page that was rendered and says itself what is

@@ -83,7 +83,7 @@ func (p *pageHandler) download(
 		if err != nil {
 			return nil, err
 		}
-		d = report.Record(s, nil)
+		d = report.Record(s)
 	case report.SARIF:
 		ds, err := p.notPassing(r.Context(), sincePeriod(f, pageReport, time.Now()), owner)
 		if err != nil {
@@ -230,7 +230,7 @@ func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(stri
 	if err != nil {
 		return err
 	}
-	return report.Write(b, report.HTML, report.Record(s, nil), report.Options{
+	return report.Write(b, report.HTML, report.Record(s), report.Options{
 		Page: true, Search: search, Policies: p.policyNames(), Since: beginning(sincePeriod(f, pageReport, time.Now())),
 	})
 }

@@ -70,7 +70,7 @@ func TestPostureFindingsHaveOneJSON(t *testing.T) {
 	}
 
 	command := read(written(report.JSON, report.Services(judged, nil))).Findings
-	section := read(written(report.JSON, report.Record(report.Summary{}, &judged))).Posture.Findings
+	section := read(written(report.JSON, report.Record(report.Summary{Posture: report.Section(judged, nil)}))).Posture.Findings
 
 	// Every finding of the section is one of the command's, to the letter.
 	if len(section) == 0 {

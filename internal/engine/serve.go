@@ -106,7 +106,7 @@ func (e *Engine) newService() (*service, error) {
 	if e.teams = who.teams; e.teams != nil {
 		e.metrics.MustRegister(teamGauges(e.teams)...)
 	}
-	html, err := newPages(e)
+	html, problem, err := newPages(e)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (e *Engine) newService() (*service, error) {
 		Gate: e.gate, Identity: who, Now: time.Now,
 		Decisions: decisions{e.Store}, Policies: policies{e.Policies},
 		Attestations: attestations{e}, Overrides: overrides, Simulator: simulator{e.Store}, Posture: rules,
-		Log: e.servedLog(), Prune: e.servedPrune(), Outbox: e.servedOutbox(), Pages: html, Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
+		Log: e.servedLog(), Prune: e.servedPrune(), Outbox: e.servedOutbox(), Pages: html, ProblemPage: problem, Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
 		Limits: server.Limits{
 			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate, TeamRate: l.TeamRate,
 		},

@@ -149,7 +149,7 @@ func TestMarkdownCountsTheImagesThatItLeavesOut(t *testing.T) {
 
 	var want, got strings.Builder
 	for s, b := range map[*report.Summary]*strings.Builder{&all: &want, &some: &got} {
-		if err := report.Write(b, report.Markdown, report.Record(*s, nil), report.Options{}); err != nil {
+		if err := report.Write(b, report.Markdown, report.Record(*s), report.Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -58,7 +58,7 @@ func Funcs() template.FuncMap {
 		"num": Number, "shares": Shares, "day": Day, "stamp": Stamp, "plural": Plural,
 		"short": Short, "digestOf": DigestOf, "mul": func(a float64, b int) float64 { return a * float64(b) },
 		"clip": func(s any) string { return plain.Clip(fmt.Sprint(s), 30) }, "overriddenImages": OverriddenImages, "openOverrides": Open,
-		"bar": Bar, "severities": attestor.Severities, "lower": strings.ToLower,
+		"bar": Bar, "breaks": Breaks, "severities": attestor.Severities, "lower": strings.ToLower,
 	}
 }
 
@@ -146,6 +146,20 @@ func Short(s any) string {
 func DigestOf(image string) string {
 	_, d, _ := strings.Cut(image, "@")
 	return d
+}
+
+// Breaks is a name that a narrow column breaks after its separators rather than within a word. What is longer than the
+// column all the same is broken anywhere, by the style sheet.
+func Breaks(name string) template.HTML {
+	var b strings.Builder
+	for part := range strings.SplitAfterSeq(name, "/") {
+		if b.Len() > 0 && part != "" {
+			b.WriteString("<wbr>")
+		}
+		b.WriteString(template.HTMLEscapeString(part))
+	}
+
+	return template.HTML(b.String()) //nolint:gosec // parts that are escaped, and our own element
 }
 
 // A Segment is one part of a [Bar].

@@ -8,6 +8,22 @@ import (
 	"github.com/attestor-gate/attestor/internal/page"
 )
 
+// A name may be broken after its separators, and what a caller wrote in it stays text.
+func TestBreaks(t *testing.T) {
+	for name, want := range map[string]string{
+		"":                        "",
+		"payments":                "payments",
+		"127.0.0.1:5000/app":      "127.0.0.1:5000/<wbr>app",
+		"a/b/":                    "a/<wbr>b/",
+		"<b>/\"x\"":               "&lt;b&gt;/<wbr>&#34;x&#34;",
+		"us-docker.pkg.dev/a/b/c": "us-docker.pkg.dev/<wbr>a/<wbr>b/<wbr>c",
+	} {
+		if got := string(page.Breaks(name)); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestSharesAddUp(t *testing.T) {
 	for _, tt := range []struct {
 		parts []int
