@@ -255,6 +255,7 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 		return &Error{
 			Kind: Unavailable,
 			Msg:  "the record cannot be written, so that nothing was attested",
+			Fix:  "whoever runs the gate finds the cause by attestor doctor and in /ready; then repeat the request",
 			Err:  notRecorded,
 		}
 	}

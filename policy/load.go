@@ -47,7 +47,7 @@ func Load(paths ...string) (*Set, error) {
 		return nil, Errors{{
 			File: paths[0], Line: 1, Column: 1,
 			Message: "no policy: expected *.yaml files in " + strings.Join(paths, ", ") +
-				", found none but tests, if any; without a policy every image is refused",
+				", found none that is a policy; without one every image is refused",
 		}}
 	}
 	return Parse(sources...)

@@ -105,6 +105,7 @@ type Options struct {
 	Colour  bool   // text: ANSI colours; for a terminal, where NO_COLOR is not set
 	Width   int    // text: columns to wrap at; 0: 100
 	All     bool   // text: every reason, however many there are
+	Explain string // text: what to type before a decision's id to see all of it; "": attestor explain
 	Version string // sarif: of this program
 	Page    bool   // html: a page of the service, with its navigation
 	// html page: the filters of the report, by parameter, as the reader wrote them, and the policies to choose from
@@ -115,6 +116,9 @@ type Options struct {
 	// html: the service's address, such as https://gate.example.com, for links to decisions; "" for none, unless Page
 	Links string
 }
+
+// Unrecorded is [Options.Explain] where nothing keeps the decisions.
+const Unrecorded = "-"
 
 const defaultWidth = 100
 

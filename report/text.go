@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -213,6 +214,14 @@ func (t *terminal) items(s Subject, o Options) {
 	}
 }
 
+// wayToAll is what to type to see a whole decision.
+func (o Options) wayToAll(id string) string {
+	if o.Explain == Unrecorded {
+		return "-o markdown and -o json have all"
+	}
+	return cmp.Or(o.Explain, "attestor explain") + " " + plain.Text(id)
+}
+
 // maxReasons is how many things to change are shown at once.
 const maxReasons = 10
 
@@ -220,8 +229,13 @@ func (t *terminal) reasons(s Subject, i Item, o Options) {
 	all := describe.FindingsOf(i.Check)
 	for n, f := range all {
 		if n == maxReasons && !o.All {
-			t.line("      ", t.paint(fmt.Sprintf("… and %d more: attestor explain %s", len(all)-n, plain.Text(s.ID)), dim))
-			t.shortestWay(all[n:])
+			ways := shortestWay(all[n:])
+			if more := len(all) - n - len(ways); more > 0 {
+				t.line("      ", t.paint(fmt.Sprintf("… and %d more: %s", more, o.wayToAll(s.ID)), dim))
+			}
+			for _, way := range ways {
+				t.reason(way)
+			}
 			return
 		}
 		t.reason(f)
@@ -229,12 +243,13 @@ func (t *terminal) reasons(s Subject, i Item, o Options) {
 }
 
 // shortestWay ends a list that was cut: whoever reads ten findings of a hundred needs to know what clears them all.
-func (t *terminal) shortestWay(rest []describe.Finding) {
+func shortestWay(rest []describe.Finding) (out []describe.Finding) {
 	for _, f := range rest {
 		if f.Code == attestor.CodeShortestWay {
-			t.reason(f)
+			out = append(out, f)
 		}
 	}
+	return out
 }
 
 // reason is one thing to change.

@@ -93,6 +93,10 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 		return err
 	}
 
+	// A script whose variable is empty must not read as one that did not ask.
+	if f.breakGlass == "" && given(c, "break-glass") {
+		return errors.New("--break-glass has no reason: say why this cannot wait; it will be read in the audit report")
+	}
 	if f.breakGlass != "" && f.dryRun {
 		return errors.New("--break-glass and --dry-run exclude each other")
 	}
@@ -113,7 +117,10 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 	}
 
 	if len(decisions) > 0 {
-		f.out.links = f.where.server
+		f.out.links, f.out.explain = f.where.server, f.where.explain(c)
+		if j.engine != nil && j.engine.Config.Store.None {
+			f.out.explain = report.Unrecorded
+		}
 		if werr := f.out.write(c, decisions); werr != nil {
 			return werr
 		}
@@ -228,6 +235,7 @@ type outputFlags struct {
 	also     alsoFlag
 	exitZero bool
 	links    string // the service that has pages of the decisions; "": none
+	explain  string // [report.Options.Explain]
 }
 
 func (o *outputFlags) register(c *cobra.Command) {
@@ -250,7 +258,7 @@ func (o *outputFlags) write(c *cobra.Command, decisions []attestor.Decision) err
 	}
 
 	options := reportOptions(c.OutOrStdout())
-	options.Links = o.links
+	options.Links, options.Explain = o.links, o.explain
 	if err := report.Write(c.OutOrStdout(), report.Format(o.format), d, options); err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ The policy is that of --policy (as gcloud container binauthz policy export write
 Its rules by cluster need the cluster of each list of pods: --pods us-east1.prod=pods.json.`,
 		Example: "  attestor audit preflight --project acme-prod\n" +
 			"  attestor audit preflight --policy-project acme-prod --pods us-east1.prod=pods.json",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 

@@ -19,7 +19,7 @@ import (
 )
 
 func decisionsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "decisions", Short: "Search, export and verify the record", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "decisions", Short: "Search, export and verify the record", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(decisionsListCommand(), decisionsExportCommand(), decisionsPruneCommand(),
 		decisionsProveCommand(), decisionsVerifyCommand(), decisionsLogKeyCommand(), decisionsPoliciesCommand())
@@ -30,7 +30,7 @@ func decisionsListCommand() *cobra.Command {
 	var f recordFlags
 	var format string
 	c := &cobra.Command{
-		Use: "list", Short: "List recorded decisions, newest first", Args: cobra.NoArgs,
+		Use: "list", Short: "List recorded decisions, newest first", Args: noArguments,
 		Example: "  attestor decisions list --server https://gate.example --verdict deny --since 7d",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var out []attestor.Decision
@@ -79,7 +79,7 @@ func decisionsExportCommand() *cobra.Command {
 	var rows bool
 	var include []string
 	c := &cobra.Command{
-		Use: "export", Short: "Write whole records, with their evidence, as NDJSON", Args: cobra.NoArgs,
+		Use: "export", Short: "Write whole records, with their evidence, as NDJSON", Args: noArguments,
 		Long: `Writes whole records, evidence and policy text included, one JSON document a line: of a service, those that the caller
 may read; of a configuration, the whole record. attestor policy simulate judges them again.
 
@@ -208,14 +208,17 @@ func decisionsPruneCommand() *cobra.Command {
 	var f recordFlags
 	var before, format string
 	c := &cobra.Command{
-		Use: "prune --before 400d", Short: "Delete old decisions", Args: cobra.NoArgs,
+		Use: "prune --before 400d", Short: "Delete old decisions", Args: noArguments,
 		Long: "Deletes decisions from before a time, and what only they referred to. Export them first. A decision stays, whatever its\n" +
 			"age, while an image is admitted by it or its override is open.",
 		Example: "  attestor decisions prune --config attestor.yaml --before 400d",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			t, err := when.ParseInstant(before, time.Now())
-			if err != nil || t.IsZero() {
-				return errors.Join(errors.New("--before: say from before when"), err)
+			if err != nil {
+				return fmt.Errorf("--before: %w", err)
+			}
+			if t.IsZero() {
+				return errors.New("--before is empty: say from before when, such as 400d or 2026-11-01")
 			}
 			s, err := f.itself(c)
 			if err != nil {

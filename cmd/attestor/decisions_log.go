@@ -23,7 +23,7 @@ import (
 func decisionsProveCommand() *cobra.Command {
 	var f recordFlags
 	c := &cobra.Command{
-		Use: "prove ID", Short: "Print a proof that the record's log has a decision", Args: cobra.ExactArgs(1),
+		Use: "prove ID", Short: "Print a proof that the record's log has a decision", Args: wants(1, "which decision, by its id"),
 		Long: `Prints a proof (c2sp.org/tlog-proof) that the record's transparency log has a decision. Whoever has the proof and
 the log's public key can check it offline, with attestor decisions verify or another program.`,
 		Example: "  attestor decisions prove 01990000-0000-7000-8000-000000000000 > decision.tlog-proof\n" +
@@ -61,7 +61,7 @@ the log's public key can check it offline, with attestor decisions verify or ano
 func decisionsLogKeyCommand() *cobra.Command {
 	var path string
 	c := &cobra.Command{
-		Use: "log-key", Short: "Print the public key of the record's log", Args: cobra.NoArgs,
+		Use: "log-key", Short: "Print the public key of the record's log", Args: noArguments,
 		Long: `Prints the public key by which proofs and checkpoints of the record's log are verified (c2sp.org/signed-note). Give it
 to whoever shall verify them, by another way than the proofs.`,
 		Example: "  attestor decisions log-key --config attestor.yaml > log.pub",

@@ -52,7 +52,7 @@ func devCommand() *cobra.Command {
 		Long: `Runs the gate with all that it needs, and no cloud: an OCI registry, Container Analysis, Cloud KMS and
 Binary Authorization emulated over their own protocols, a key, an attestor, sample images, and the service.`,
 		Example: "  attestor dev\n  attestor dev --registry-listen 127.0.0.1:5001 --state .attestor --policy mine.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 

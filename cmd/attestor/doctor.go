@@ -28,7 +28,7 @@ wrong with its fix, then every question with its answer and the time that it too
 Permissions are those of whoever runs the command. To ask as the gate:
 gcloud auth application-default login --impersonate-service-account GATE@PROJECT.iam.gserviceaccount.com`,
 		Example: "  attestor doctor --config attestor.yaml\n  attestor doctor --config attestor.yaml -o json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, err := engine.LoadConfig(path, os.Getenv)
 			if err != nil {

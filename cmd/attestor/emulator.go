@@ -49,7 +49,7 @@ over gRPC for the client libraries and over REST for gcloud.
 It is no security boundary: nobody is authenticated, and private keys are kept
 unencrypted. docs/emulator.md says how to point clients at it.`,
 		Example: "  attestor emulator --listen 127.0.0.1:9090 --state .emulator --load occurrences.json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.likeTrial(cmd.Flags().Changed); err != nil {
 				return err

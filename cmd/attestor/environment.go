@@ -93,7 +93,10 @@ func anyFlag(c *cobra.Command, flag string) bool {
 func useEnvironment(root *cobra.Command) {
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		warnOfVariables(c, os.Environ())
-		return applyEnvironment(c, os.Getenv)
+		if err := applyEnvironment(c, os.Getenv); err != nil {
+			return err
+		}
+		return required(c)
 	}
 
 	var mention func(c *cobra.Command)

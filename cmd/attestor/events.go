@@ -17,7 +17,7 @@ import (
 )
 
 func eventsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "events", Short: "List events that were not delivered, and send them again", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "events", Short: "List events that were not delivered, and send them again", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(eventsListCommand(), eventsRedriveCommand())
 	return c
@@ -95,7 +95,7 @@ func eventsListCommand() *cobra.Command {
 	var format string
 	var limit int
 	c := &cobra.Command{
-		Use: "list", Short: "List events that were not delivered, the oldest first", Args: cobra.NoArgs,
+		Use: "list", Short: "List events that were not delivered, the oldest first", Args: noArguments,
 		Long: "Lists the events that wait for their receivers or, with --dead, the dead letters: events that were not delivered and are\n" +
 			"not tried any more.",
 		Example: "  attestor events list --config attestor.yaml --dead",
@@ -147,7 +147,7 @@ func writeEvents(c *cobra.Command, found []event.Delivery) error {
 func eventsRedriveCommand() *cobra.Command {
 	var f eventFlags
 	c := &cobra.Command{
-		Use: "redrive", Short: "Send dead letters again", Args: cobra.NoArgs,
+		Use: "redrive", Short: "Send dead letters again", Args: noArguments,
 		Long: "Has dead letters sent again as if they were new, by the instances that are at work. Receivers know a repeated event by\n" +
 			"its id.",
 		Example: "  attestor events redrive --server https://gate.example --receiver tickets",

@@ -20,7 +20,7 @@ func identityCommand() *cobra.Command {
 		Use:   "identity",
 		Short: "Say who may do what",
 		Long:  "What the configuration and the teams' files let callers do. Nothing is asked over the network.",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(identityExplainCommand())

@@ -98,7 +98,7 @@ func rootCommand() *cobra.Command {
 			"Authorization attestation for one that passes. `attestor dev` shows all of it on this machine.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          noArguments,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 

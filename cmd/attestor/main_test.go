@@ -59,6 +59,7 @@ func TestScript(t *testing.T) {
 			"halt":        stopDev,
 			"code":        exitCode,
 			"big":         bigFile,
+			"findings":    storeFindings,
 			"same":        same,
 			"inflight":    awaitInflight,
 			"template":    expand,

@@ -19,7 +19,7 @@ func policyCommand() *cobra.Command {
 		Use:   "policy",
 		Short: "Check, test, explain and try out policies",
 		Long:  "Everything about policies that needs no image, no registry and no network.",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 
@@ -124,7 +124,7 @@ check by it where a file begins with
 
 The schema is published in docs/schema, beside that of attestor.yaml.`,
 		Example: "  attestor policy schema > gatepolicy.schema.json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			schema, err := policy.Schema()
 			if err != nil {

@@ -59,8 +59,8 @@ func (f *recordFlags) filter(c *cobra.Command, now time.Time) (filter.Filter, er
 	}
 
 	out, err := filter.Parse(values, now)
-	if err != nil {
-		err = errors.New("--" + attestor.Message(err)) // the error names the flag
+	if e, ok := errors.AsType[*attestor.Error](err); ok {
+		err = &attestor.Error{Kind: e.Kind, Msg: "--" + e.Msg, Fix: e.Fix} // the message begins with the flag's name
 	}
 	return out, err
 }

@@ -32,7 +32,7 @@ type reportFlags struct {
 func reportCommand() *cobra.Command {
 	f := &reportFlags{}
 	c := &cobra.Command{
-		Use: "report --since 30d", Short: "Report on recorded decisions", Args: cobra.NoArgs,
+		Use: "report --since 30d", Short: "Report on recorded decisions", Args: noArguments,
 		Example: "  attestor report --since 30d -o html --output-file report.html",
 		RunE:    func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}

@@ -43,7 +43,7 @@ again is no error. Summaries that a registry refuses to delete are named, and th
 
 	where.register(c)
 	formatFlag(c, &format, "text", "json")
-	c.Flags().StringVar(&reason, "reason", "", "why; recorded")
+	c.Flags().StringVar(&reason, "reason", "", "why, as a `TEXT` that is recorded")
 	_ = c.MarkFlagRequired("reason")
 	return c
 }

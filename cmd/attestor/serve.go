@@ -20,7 +20,7 @@ func serveCommand() *cobra.Command {
 		Short:   "Run the HTTP service",
 		Long:    "Runs the service. --check validates the configuration, the policies and the attestors, and ends.",
 		Example: "  attestor serve --config attestor.yaml --check\n  attestor serve --config attestor.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			conf, err := engine.LoadConfig(path, os.Getenv)
 			if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,6 +56,28 @@ func flagError(c *cobra.Command, err error) error {
 		question = "; did you mean --" + near + "?"
 	}
 	return fmt.Errorf("there is no flag --%s%s\n          %s --help lists the flags", name, question, c.CommandPath())
+}
+
+// noArguments refuses arguments of a command that has only flags.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q is one argument too many: %s takes flags only\n          %s --help lists the flags", args[0], c.CommandPath(), c.CommandPath())
+	}
+	return nil
+}
+
+// required is an error about the first required flag that neither the command line nor a variable gave: what it is for, and how
+// to give it.
+func required(c *cobra.Command) error {
+	var err error
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if err != nil || f.Changed || !slices.Contains(f.Annotations[cobra.BashCompOneRequiredFlag], "true") {
+			return
+		}
+		name, usage := pflag.UnquoteUsage(f)
+		err = fmt.Errorf("the required flag --%s %s is missing: %s\n          %s", f.Name, name, usage, c.UseLine())
+	})
+	return err
 }
 
 // wants is what a command's arguments are, for the message where they are missing or too many: one at least, and at most

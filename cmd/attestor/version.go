@@ -21,7 +21,7 @@ type build struct {
 func versionCommand() *cobra.Command {
 	var format string
 	c := &cobra.Command{
-		Use: "version", Short: "Version, commit, Go, policy schema version", Args: cobra.NoArgs,
+		Use: "version", Short: "Version, commit, Go, policy schema version", Args: noArguments,
 		Example: "  attestor version -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			info, known := debug.ReadBuildInfo()

@@ -95,6 +95,18 @@ func (f *whereFlags) client(c *cobra.Command) (*client.Client, error) {
 	return newClient(c, f.server, f.identity)
 }
 
+// explain is the command that shows a decision made there: it names the same service or configuration, unless a variable or the
+// working directory does.
+func (f *whereFlags) explain(c *cobra.Command) string {
+	switch {
+	case given(c, "server"):
+		return "attestor explain --server " + f.server
+	case given(c, "config"):
+		return "attestor explain --config " + f.config
+	}
+	return "attestor explain"
+}
+
 // A question is what a judge is made for.
 type question struct {
 	policies []string // files that replace those of the configuration; none: those hold

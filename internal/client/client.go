@@ -56,11 +56,16 @@ type Client struct {
 	pause time.Duration
 }
 
+// notURL is the error of an address that is no service's: HOST:PORT alone, more often than not.
+func notURL(server string) error {
+	return fmt.Errorf("--server %q is not a URL such as https://gate.example or http://127.0.0.1:8080", server)
+}
+
 // New returns a Client, or what is wrong with the URL. It contacts nobody.
 func New(o Options) (*Client, error) {
 	base, err := url.Parse(strings.TrimSuffix(o.Server, "/"))
 	if err != nil || base.Host == "" || (base.Scheme != "https" && base.Scheme != "http") {
-		return nil, fmt.Errorf("--server %q is not a URL such as https://gate.example", o.Server)
+		return nil, notURL(o.Server)
 	}
 	if base.Scheme == "http" && !loopback.Host(base.Hostname()) {
 		return nil, fmt.Errorf(

@@ -34,7 +34,7 @@ type Identity struct {
 func (f Identity) Source(server string, getenv func(string) string) (func(context.Context) (string, error), error) {
 	u, err := url.Parse(server)
 	if err != nil {
-		return nil, fmt.Errorf("--server %q is not a URL", server)
+		return nil, notURL(server)
 	}
 	explicit := f.File != "" || f.Variable != "" || f.Account != ""
 	if !explicit && loopback.Host(u.Hostname()) {

@@ -87,7 +87,7 @@ func TestTeamFile(t *testing.T) {
 		{"no images", "callers:\n\n- {email: a, actions: [read]}\n", "line 3: callers[0]: actions and images"},
 		{"a number for a text", "callers: [{email: 1.5, actions: [read], images: [r/x]}]\n", "callers[0].email"},
 		{"two documents", "callers: []\n---\ncallers: []\n", "second document"},
-		{"no YAML", "callers: [", "load error"},
+		{"no YAML", "callers: [", "not YAML: "},
 		{"too large", "# " + strings.Repeat("x", 1<<20) + "\ncallers: []\n", "larger than 1 MiB"},
 		{"too many", "callers:\n" + strings.Repeat("- {email: a, actions: [read], images: [r/x]}\n", 5001), "at most 5000"},
 	} {

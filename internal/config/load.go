@@ -94,6 +94,9 @@ func strictly[T any](b []byte, into *T) error {
 			}
 			return errors.Join(lines...)
 		}
+		if one, ok := errors.AsType[*yaml.LoadError](err); ok {
+			return fmt.Errorf("line %d, column %d: not YAML: %s", one.Mark.Line, one.Mark.Column, one.Message)
+		}
 		return err
 	}
 
