@@ -30,7 +30,7 @@ func (r *Renderer) Problem(w io.Writer, t Trouble) error {
 func troubleTitle(status int) string {
 	switch status {
 	case http.StatusBadRequest:
-		return "This address asks for something that does not exist"
+		return "This cannot be answered as it was asked"
 	case http.StatusUnauthorized:
 		return "You are not signed in"
 	case http.StatusForbidden:

@@ -67,6 +67,9 @@ func Pages(e *Engine) (http.Handler, error) {
 	return site, err
 }
 
+// Unrestricted is the filter of a caller's counts and sums.
+var Unrestricted = unrestricted
+
 // Readable is what tells apart who may see a summary.
 func Readable(c attestor.Caller) string { return readable(c) }
 
