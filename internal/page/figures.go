@@ -59,6 +59,18 @@ func Open(all []Override) []Override {
 	return out
 }
 
+// shownOpen is how many open overrides stand above everything else: enough to see that there are some, and few enough to see
+// the page. foldedOpen is how many follow when asked for.
+const shownOpen, foldedOpen = 5, 200
+
+// FirstOpen are the newest of open overrides, and RestOpen those that are folded away.
+func FirstOpen(open []Override) []Override { return open[:min(shownOpen, len(open))] }
+
+// RestOpen are the open overrides after [FirstOpen].
+func RestOpen(open []Override) []Override {
+	return open[min(shownOpen, len(open)):min(shownOpen+foldedOpen, len(open))]
+}
+
 // OverriddenImages is how many images overrides are about.
 func OverriddenImages(all []Override) int {
 	seen := map[string]bool{}

@@ -1,12 +1,33 @@
 package page_test
 
 import (
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestor-gate/attestor/internal/page"
 )
+
+// Every open override is shown or folded away, once, up to a bound.
+func TestOpenOverridesAreFolded(t *testing.T) {
+	for n, want := range map[int][2]int{0: {0, 0}, 1: {1, 0}, 5: {5, 0}, 6: {5, 1}, 205: {5, 200}, 5000: {5, 200}} {
+		all := make([]page.Override, n)
+		for i := range all {
+			all[i].ID = strconv.Itoa(i)
+		}
+		first, rest := page.FirstOpen(all), page.RestOpen(all)
+		if len(first) != want[0] || len(rest) != want[1] {
+			t.Errorf("of %d: %d and %d, want %v", n, len(first), len(rest), want)
+		}
+		for i, o := range slices.Concat(first, rest) {
+			if o.ID != strconv.Itoa(i) {
+				t.Errorf("of %d: %s at %d", n, o.ID, i)
+			}
+		}
+	}
+}
 
 // A name may be broken after its separators, and what a caller wrote in it stays text.
 func TestBreaks(t *testing.T) {
