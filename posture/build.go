@@ -107,7 +107,9 @@ func (m *model) addBuild(file string, b *build) {
 	m.workloads = append(m.workloads, s)
 
 	// Another frontend reads the file by rules of its own.
-	if f := b.Frontend; f != "" && !strings.HasPrefix(strings.TrimPrefix(f, "docker.io/"), "docker/dockerfile") {
+	name, _, _ := strings.Cut(strings.TrimPrefix(b.Frontend, "docker.io/"), "@")
+	name, _, _ = strings.Cut(name, ":")
+	if f := b.Frontend; f != "" && name != "docker/dockerfile" && name != "docker/dockerfile-upstream" {
 		m.asides = append(m.asides, aside{file: file, name: file, kind: kindDockerfile, line: 1, unread: true,
 			message: "the frontend " + quote(f) + " reads the file by rules of its own",
 			fix:     "judge the image that it builds: attestor check IMAGE"})

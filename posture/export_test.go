@@ -12,3 +12,13 @@ func Enums() map[string]map[string]string {
 		"GoogleCloudRunV2WorkerPoolRevisionTemplate.encryptionKeyRevocationAction": revocationValues(),
 	}
 }
+
+// JudgedTypes are Terraform's types of the resources that some rule is about, workloads included.
+func JudgedTypes() map[string]bool {
+	out := judgedTypes()
+	for kind := range workloadTypes() {
+		out[kind] = true
+	}
+
+	return out
+}

@@ -91,7 +91,8 @@ func userNotRoot(c *judging) answer {
 
 	// "00" and "+0" are 0 as well; an empty name is the base's user.
 	n, err := strconv.ParseInt(user, 10, 64)
-	if strings.EqualFold(user, "root") || user == "" || err == nil && n == 0 {
+	administrator := strings.EqualFold(user, "ContainerAdministrator") || strings.EqualFold(user, "Administrator") // of Windows
+	if strings.EqualFold(user, "root") || administrator || user == "" || err == nil && n == 0 {
 		return violated("a user that is not root", userRemedy, fault{subject: user, found: "USER is " + quote(user)})
 	}
 
@@ -197,6 +198,9 @@ func baseApproved(c *judging) answer {
 
 var slim = regexp.MustCompile(`(?i)scratch|distroless|slim|alpine|minimal|micro|static|wolfi|chainguard|busybox|nonroot|nanoserver`)
 
+// slimFamily are folders of registries that hold small images alone.
+var slimFamily = regexp.MustCompile(`(^|/)(distroless|chainguard)/`)
+
 // full are repositories of images that are whole systems, unless their tag says otherwise.
 var full = regexp.MustCompile(`(^|/)(debian|ubuntu|centos|fedora|rockylinux|almalinux|amazonlinux|oraclelinux|opensuse|node|python|ruby|golang|rust|` +
 	`openjdk|eclipse-temurin|php|perl|gcc|buildpack-deps|debian1[0-9]|ubuntu[0-9]{4}|ubi[0-9]?)$`)
@@ -210,7 +214,7 @@ func baseSlim(c *judging) answer {
 	switch {
 	case !base.Known:
 		return missingEvidence("the base is a variable without a value", "give the ARG a default")
-	case slim.MatchString(name):
+	case slim.MatchString(path.Base(name)), slimFamily.MatchString(name):
 		return satisfied("the base %s is small", clip(name))
 	case full.MatchString(repository):
 		return violated("a base without what only a build needs, such as distroless or a -slim tag",
@@ -257,9 +261,12 @@ func linted(c *judging) answer {
 }
 
 var (
-	pipedToShell = regexp.MustCompile(`\b(curl|wget)\b[^|;&\n]*\|\s*(sudo\s+)?(env\s+)?(/\S*/)?(ba|da|z|k)?sh\b`)
-	insecure     = regexp.MustCompile(`\bcurl\b[^|;&\n]*\s(-k|--insecure)\b|\bwget\b[^|;&\n]*--no-check-certificate|--trusted-host\b|` +
-		`--allow-unauthenticated\b|--force-yes\b|--nogpgcheck\b|--allow-untrusted\b`)
+	// By a pipe, or by what a shell is given to run.
+	pipedToShell = regexp.MustCompile(`\b(curl|wget)\b[^|;&\n]*\|\s*(sudo\s+(-\S+\s+)*)?(env\s+)?(/\S*/)?((ba|da|z|k)?sh|python[0-9.]*|perl|ruby|node|php)\b|` +
+		`\b((ba|da|z|k)?sh|eval|source|exec)\b[^;&|\n]*[$<]\(\s*(curl|wget)\b|` +
+		"\\b((ba|da|z|k)?sh|eval|source|exec)\\b[^;&|\\n]*`\\s*(curl|wget)\\b")
+	insecure = regexp.MustCompile(`\bcurl\b[^|;&\n]*\s(-[fsSLlgiIjJnNqRvOZ0-9#]*k[fsSLlgiIjJnNqRvOZ0-9#]*|--insecure)(\s|$)|` +
+		`\bwget\b[^|;&\n]*--no-check-certificate|--trusted-host\b|--allow-unauthenticated\b|--force-yes\b|--nogpgcheck\b|--allow-untrusted\b`)
 	commit = regexp.MustCompile(`#[0-9a-f]{40}\b`)
 )
 
@@ -370,7 +377,7 @@ func contextIgnored(c *judging) answer {
 	for i := range b.Stages {
 		for _, cp := range b.Stages[i].Copies {
 			for _, source := range cp.Sources {
-				if cp.From == "" && !isRemote(source) && wholeContext(source) {
+				if cp.From == "" && !cp.Later && !isRemote(source) && wholeContext(source) {
 					whole = cmp.Or(whole, line(cp.Line)+"the whole context is copied")
 				}
 			}
@@ -399,11 +406,17 @@ func contextIgnored(c *judging) answer {
 	return satisfied("%s keeps secrets, keys and history out", clip(b.ignored))
 }
 
-// wholeContext reports whether a source of COPY is the context itself, or everything in it.
+// wholeContext reports whether a source of COPY is the context itself, or a pattern that takes what no image needs.
 func wholeContext(source string) bool {
-	switch path.Clean("/" + strings.TrimSuffix(source, "*")) {
-	case "/":
+	clean := strings.TrimPrefix(path.Clean("/"+source), "/")
+	first, _, _ := strings.Cut(clean, "/")
+	if first == "" || first == "**" {
 		return true
 	}
-	return false
+
+	return strings.ContainsAny(first, "*?[") && slices.ContainsFunc(contextFiles(), func(file string) bool {
+		top, _, _ := strings.Cut(file, "/")
+		match, err := path.Match(first, top)
+		return match && err == nil
+	})
 }

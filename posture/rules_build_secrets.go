@@ -5,6 +5,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"github.com/attestor-gate/attestor/posture/dockerfile"
 )
 
 var (
@@ -12,10 +14,12 @@ var (
 	secretFile = regexp.MustCompile(`(?i)^(\.env(\..+)?|id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p12|pfx|jks|keystore)|\.npmrc|\.netrc|\.pypirc|` +
 		`\.git-credentials|credentials(\.json)?|application_default_credentials\.json|service[-_]account.*\.json|.*-sa-key.*\.json|` +
 		`kubeconfig|\.dockerconfigjson)$`)
+	// Folders of credentials.
+	secretFolder = regexp.MustCompile(`(^|/)(\.(ssh|aws|gnupg|kube|azure)|\.config/gcloud)(/|$)|(^|/)\.docker/config\.json$`)
 	harmlessFile = regexp.MustCompile(`(?i)(example|sample|template|\.pub$|public|ca-cert|ca\.pem|cacert)`)
 
 	// What a command sets or passes: NAME=value, and headers.
-	assigned      = regexp.MustCompile(`(?:^|[\s;&|"'(])(?:export\s+)?(?:--?)?([A-Za-z][A-Za-z0-9_-]*)=("[^"$]*"|'[^'$]*'|[^\s"'$;&|]+)`)
+	assigned      = regexp.MustCompile(`(?:^|[\s;&|"'(:/])_?(?:export\s+)?(?:--?)?([A-Za-z][A-Za-z0-9_-]*)=("[^"$]*"|'[^'$]*'|[^\s"'$;&|]+)`)
 	authorization = regexp.MustCompile(`(?i)(authorization|private-token|x-api-key)\s*:\s*(bearer|basic|token)?\s*[A-Za-z0-9+/=_.-]{8,}`)
 )
 
@@ -58,10 +62,31 @@ func noSecretsBuilt(c *judging) answer {
 			if why := commandSecret(r.Text()); why != "" {
 				add("RUN", r.Line, "a command "+why)
 			}
+			for _, file := range r.Files {
+				if m := secretProperty(file.Text); m != "" {
+					add("RUN", r.Line, "a file "+m)
+				}
+			}
+		}
+
+		// Arguments of the program are in the image's configuration.
+		for name, run := range map[string]*dockerfile.Run{"ENTRYPOINT": s.Entrypoint, "CMD": s.Command, "HEALTHCHECK": s.Health} {
+			if run == nil {
+				continue
+			}
+			if why := cmp.Or(commandSecret(run.Text()), strings.Join(argumentSecrets(run.Words), ", ")); why != "" {
+				add(name, run.Line, name+" "+why)
+			}
 		}
 
 		for _, cp := range s.Copies {
 			for _, source := range cp.Sources {
+				if why := shaped(source); why != "" {
+					add("ADD", cp.Line, "an address "+why)
+				}
+				if cp.From == "" && secretFolder.MatchString(source) {
+					add(path.Base(source), cp.Line, "copies "+quote(source)+", which holds credentials")
+				}
 				if name := path.Base(source); cp.From == "" && secretFile.MatchString(name) && !harmlessFile.MatchString(source) {
 					add(name, cp.Line, "copies "+quote(source)+", which has the name of a secret")
 				}
@@ -81,6 +106,18 @@ func noSecretsBuilt(c *judging) answer {
 	}
 
 	return satisfied("no variable, command, label or copied file looks like a secret")
+}
+
+// secretProperty says which line "NAME: VALUE" of a here-document has the name of a secret, or "". Assignments in it are
+// those of a script, see commandSecret.
+func secretProperty(text string) string {
+	for _, m := range property.FindAllStringSubmatch(text, -1) {
+		if secretive(m[1]) && !harmless(m[2]) && !strings.HasPrefix(m[2], "$") {
+			return "has a field " + clip(m[1]) + ", which has the name of a secret"
+		}
+	}
+
+	return ""
 }
 
 // builtSecret judges ARG and ENV. A value that is only another variable's has none of its own, but a build argument with

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -35,10 +36,11 @@ type Variable struct {
 
 // A Copy is COPY or ADD.
 type Copy struct {
-	Sources  []string // as written
+	Sources  []string // with the variables that have values
 	From     string   // a stage or an image; "": the build's context
 	Add      bool
 	Checksum string
+	Later    bool   // of ONBUILD: in the build of another file, with another context
 	Files    []File // written in the Dockerfile itself
 	Line     int
 }
@@ -80,8 +82,10 @@ type Stage struct {
 	Images     []Word // further images that it takes files from
 	Entrypoint *Run
 	Command    *Run
+	Health     *Run // of HEALTHCHECK
 
 	env map[string]string // at its end
+	own map[string]bool   // the variables of ENV, which arguments do not replace
 }
 
 // A Build is a Dockerfile.
@@ -188,7 +192,28 @@ func (e *expander) word(s string, env map[string]string) (value string, known bo
 	if err != nil {
 		return s, false
 	}
-	return result.Result, len(result.Unmatched) == 0
+	// A variable with a default of its own, as in ${USER:-1000}, has a value.
+	for name := range result.Unmatched {
+		bare := strings.Contains(s, "${"+name+"}") || strings.HasSuffix(s, "$"+name) || strings.Contains(s, "$"+name+":")
+		if bare || !strings.Contains(s, "${"+name+":-") && !strings.Contains(s, "${"+name+"-") {
+			return result.Result, false
+		}
+	}
+
+	return result.Result, true
+}
+
+// words replaces the variables of several words; one without a value stays as it is written.
+func (e *expander) words(all []string, env map[string]string) []string {
+	var out []string
+	for _, s := range all {
+		if value, known := e.word(s, env); known {
+			s = value
+		}
+		out = append(out, s)
+	}
+
+	return out
 }
 
 type getter map[string]string
@@ -205,7 +230,8 @@ func (g getter) Keys() []string {
 }
 
 func (e *expander) stage(b *Build, from *instructions.Stage, global map[string]string) (Stage, error) {
-	s := Stage{Name: from.Name, Line: lineOf(from.Location), Parent: -1, env: map[string]string{}}
+	s := Stage{Name: from.Name, Line: lineOf(from.Location), Parent: -1, env: map[string]string{},
+		own: map[string]bool{}}
 	s.Base = e.at(from.BaseName, global, s.Line)
 
 	// Names of stages are compared without case.
@@ -216,9 +242,8 @@ func (e *expander) stage(b *Build, from *instructions.Stage, global map[string]s
 	}
 
 	if s.Parent >= 0 {
-		for name, v := range b.Stages[s.Parent].env {
-			s.env[name] = v
-		}
+		maps.Copy(s.env, b.Stages[s.Parent].env)
+		maps.Copy(s.own, b.Stages[s.Parent].own)
 	}
 
 	for _, c := range from.Commands {
@@ -241,7 +266,12 @@ func (e *expander) command(b *Build, s *Stage, c instructions.Command, global ma
 		for _, v := range c.Args {
 			s.Args = append(s.Args, variable(v, c.Location()))
 
-			// Without a value of its own an argument has that before the first stage.
+			// "Environment variables defined using the ENV instruction always override an
+			// ARG instruction of the same name." Without a value of its own an argument has
+			// that before the first stage.
+			if s.own[v.Key] {
+				continue
+			}
 			if value, ok := global[v.Key]; ok && v.Value == nil {
 				s.env[v.Key] = value
 			} else if v.Value != nil {
@@ -252,6 +282,7 @@ func (e *expander) command(b *Build, s *Stage, c instructions.Command, global ma
 		for _, v := range c.Env {
 			s.Env = append(s.Env, Variable{Name: v.Key, Value: v.Value, Set: true, Line: lineOf(c.Location())})
 			s.env[v.Key], _ = e.word(v.Value, s.env)
+			s.own[v.Key] = true
 		}
 	case *instructions.LabelCommand:
 		for _, v := range c.Labels {
@@ -261,10 +292,10 @@ func (e *expander) command(b *Build, s *Stage, c instructions.Command, global ma
 		user := e.at(c.User, s.env, lineOf(c.Location()))
 		s.User = &user
 	case *instructions.CopyCommand:
-		s.Copies = append(s.Copies, Copy{Sources: c.SourcePaths, From: c.From, Files: inline(c.SourceContents), Line: lineOf(c.Location())})
+		s.Copies = append(s.Copies, Copy{Sources: e.words(c.SourcePaths, s.env), From: c.From, Files: inline(c.SourceContents), Line: lineOf(c.Location())})
 		e.image(b, s, c.From, lineOf(c.Location()))
 	case *instructions.AddCommand:
-		s.Copies = append(s.Copies, Copy{Sources: c.SourcePaths, Add: true, Checksum: c.Checksum, Files: inline(c.SourceContents),
+		s.Copies = append(s.Copies, Copy{Sources: e.words(c.SourcePaths, s.env), Add: true, Checksum: c.Checksum, Files: inline(c.SourceContents),
 			Line: lineOf(c.Location())})
 	case *instructions.RunCommand:
 		// BuildKit reads the mounts when it replaces their variables.
@@ -280,6 +311,12 @@ func (e *expander) command(b *Build, s *Stage, c instructions.Command, global ma
 			e.image(b, s, m.From, run.Line)
 		}
 		s.Runs = append(s.Runs, run)
+	case *instructions.OnbuildCommand:
+		return e.later(b, s, c, global)
+	case *instructions.HealthCheckCommand:
+		if test := c.Health.Test; len(test) > 1 { // CMD and words, or CMD-SHELL and a command
+			s.Health = &Run{Words: test[1:], Shell: test[0] == "CMD-SHELL", Line: lineOf(c.Location())}
+		}
 	case *instructions.EntrypointCommand:
 		run := command(c.ShellDependantCmdLine, c.Location())
 		s.Entrypoint = &run
@@ -287,6 +324,52 @@ func (e *expander) command(b *Build, s *Stage, c instructions.Command, global ma
 		run := command(c.ShellDependantCmdLine, c.Location())
 		s.Command = &run
 	}
+
+	return nil
+}
+
+// later reads what ONBUILD leaves to builds upon this image. It is in the image's configuration, changes nothing of this
+// build, and has the context of the other.
+func (e *expander) later(b *Build, s *Stage, c *instructions.OnbuildCommand, global map[string]string) error {
+	at := lineOf(c.Location())
+	parsed, err := parser.Parse(strings.NewReader("FROM scratch\n" + c.Expression + "\n"))
+	if err != nil {
+		return fmt.Errorf("line %d: %w", at, err)
+	}
+
+	stages, _, err := instructions.Parse(parsed.AST, linter.New(&linter.Config{Warn: func(_, _, _, _ string, _ []parser.Range) {}}))
+	if err != nil || len(stages) != 1 {
+		return fmt.Errorf("line %d: ONBUILD cannot be read", at)
+	}
+
+	other := Stage{env: maps.Clone(s.env), own: maps.Clone(s.own)}
+	for _, command := range stages[0].Commands {
+		if err := e.command(b, &other, command, global); err != nil {
+			return fmt.Errorf("line %d: ONBUILD: %w", at, err)
+		}
+	}
+
+	for i := range other.Copies {
+		other.Copies[i].Later, other.Copies[i].Line = true, at
+	}
+	for i := range other.Runs {
+		other.Runs[i].Line = at
+	}
+	for _, list := range [][]Variable{other.Args, other.Env, other.Labels} {
+		for i := range list {
+			list[i].Line = at
+		}
+	}
+
+	// A bare name may be a stage of the other file.
+	for _, img := range other.Images {
+		if img.Line = at; strings.ContainsAny(img.Text, "/:@") {
+			s.Images = append(s.Images, img)
+		}
+	}
+
+	s.Args, s.Env, s.Labels = append(s.Args, other.Args...), append(s.Env, other.Env...), append(s.Labels, other.Labels...)
+	s.Runs, s.Copies = append(s.Runs, other.Runs...), append(s.Copies, other.Copies...)
 
 	return nil
 }
