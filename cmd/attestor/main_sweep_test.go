@@ -257,7 +257,14 @@ func fill(t *testing.T, host string, repositories, tags int) []string {
 // emulated starts Google's services for a program, whose environment it returns.
 func emulated(t *testing.T) []string {
 	t.Helper()
-	google, err := emulator.New(emulator.Options{})
+	_, env := emulatedBy(t, emulator.Options{})
+	return env
+}
+
+// emulatedBy starts an emulator with options, and returns the variables that name it.
+func emulatedBy(t *testing.T, o emulator.Options) (google *emulator.Emulator, env []string) {
+	t.Helper()
+	google, err := emulator.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,12 +277,11 @@ func emulated(t *testing.T) []string {
 	ended := make(chan error, 1)
 	go func() { ended <- google.Serve(t.Context(), l) }()
 	t.Cleanup(func() { <-ended; _ = google.Close() }) // t.Context is done by then
-	var env []string
 
 	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST", "BINARYAUTHORIZATION_EMULATOR_HOST"} {
 		env = append(env, name+"="+l.Addr().String())
 	}
-	return env
+	return google, env
 }
 
 // program is this very test binary, which is the attestor under that name.
