@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -14,14 +15,16 @@ import (
 
 // How long real builds and scans may take.
 const (
-	buildTime = 15 * time.Minute
-	scanTime  = 15 * time.Minute
+	enableTime = 5 * time.Minute
+	buildTime  = 15 * time.Minute
+	scanTime   = 15 * time.Minute
 )
 
 const (
 	cloudBuild = "cloudbuild.googleapis.com"
 	registry   = "artifactregistry.googleapis.com"
 	pubsub     = "pubsub.googleapis.com"
+	usage      = "serviceusage.googleapis.com"
 )
 
 // family is what is built: by name, a Dockerfile. good and unsigned can run; old is a Debian without support, whose findings
@@ -42,6 +45,38 @@ func (t *trial) location() string { return t.parent + "/locations/" + t.region }
 // repository is the path of images, and the resource.
 func (t *trial) repository() (path, name string) {
 	return t.region + "-docker.pkg.dev/" + t.project() + "/" + t.run, t.location() + "/repositories/" + t.run
+}
+
+// enable enables the services that images need. They stay enabled.
+func (t *trial) enable(ctx context.Context) error {
+	var op operation
+	ids := []string{
+		"artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "containeranalysis.googleapis.com", "containerscanning.googleapis.com",
+		"binaryauthorization.googleapis.com", "pubsub.googleapis.com", "run.googleapis.com",
+	}
+	if err := t.rest.call(ctx, "POST", usage, "/v1/"+t.parent+"/services:batchEnable", map[string]any{"serviceIds": ids}, &op); err != nil {
+		return err
+	}
+	if err := t.await(ctx, usage, "/v1/", op); err != nil {
+		return err
+	}
+
+	// A service goes on refusing for a while after it was enabled.
+	for host, path := range map[string]string{
+		registry: "/v1/" + t.location() + "/repositories", cloudBuild: "/v1/" + t.location() + "/builds", cloudRun: "/v2/" + t.location() + "/services",
+	} {
+		if err := t.poll(ctx, host, enableTime, func(ctx context.Context) (bool, error) {
+			err := t.rest.call(ctx, "GET", host, path, nil, nil)
+			var s *statusError
+			if errors.As(err, &s) && s.code == http.StatusForbidden {
+				return false, nil
+			}
+			return err == nil, err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // buildImages makes a repository, and has Cloud Build build and push the family. It answers the images by digest.

@@ -35,7 +35,9 @@ type standIn struct {
 	mu       sync.Mutex
 	repos    map[string]bool
 	services map[string]map[string]any
-	asked    int // of the build
+	enabled  string
+	late     map[string]int // how often a service still refuses after it was enabled
+	asked    int            // of the build
 	ended    bool
 }
 
@@ -44,6 +46,7 @@ func newStandIn(t *testing.T, e *emulator.Emulator) (*standIn, string) {
 	g := &standIn{
 		t: t, e: e, run: func(admitted bool) bool { return admitted }, topics: true, scan: grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
 		before: func(string, string) {}, repos: map[string]bool{}, services: map[string]map[string]any{},
+		late: map[string]int{registry: 2, cloudRun: 1},
 	}
 	s := httptest.NewServer(g)
 	t.Cleanup(s.Close)
@@ -69,6 +72,10 @@ func (g *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error": {"code": 404, "status": "NOT_FOUND"}}`, http.StatusNotFound)
 		return
 	}
+	if answer == http.StatusForbidden {
+		http.Error(w, `{"error": {"code": 403, "status": "PERMISSION_DENIED"}}`, http.StatusForbidden)
+		return
+	}
 	if err := json.NewEncoder(w).Encode(answer); err != nil {
 		g.t.Log(err) // the client was interrupted
 	}
@@ -80,7 +87,15 @@ func (g *standIn) answer(method, host, path, id string, body []byte) (answer any
 	case host == registry && method == "POST":
 		g.repos[id] = true
 		return map[string]any{"name": "projects/p/operations/1", "done": false}, true
-	case strings.Contains(path, "/operations/"):
+	case host == usage && strings.HasSuffix(path, "/services:batchEnable"):
+		g.enabled = string(body)
+		return map[string]any{"name": "operations/acf.1", "done": false}, true
+	case !g.open(host):
+		return nil, false // its API is not enabled
+	case g.late[host] > 0:
+		g.late[host]--
+		return http.StatusForbidden, true
+	case strings.Contains(path, "operations/"):
 		return map[string]any{"name": path, "done": true}, true
 	case host == registry && method == "DELETE":
 		found = g.repos[name]
@@ -118,6 +133,11 @@ func (g *standIn) answer(method, host, path, id string, body []byte) (answer any
 		return g.service(method, name, id, body)
 	}
 	return nil, false
+}
+
+// open is whether the trial enabled a service's API first.
+func (g *standIn) open(host string) bool {
+	return host == usage || strings.HasSuffix(host, "-docker.pkg.dev") || strings.Contains(g.enabled, `"`+host+`"`)
 }
 
 // listed is a list of all that is in a collection.
@@ -368,8 +388,10 @@ func TestImagesDiffer(t *testing.T) {
 
 // TestImagesInterrupted: a signal that comes when a request has taken effect and before its answer leaves nothing behind.
 func TestImagesInterrupted(t *testing.T) {
+	const at = "/v1/projects/" + project + "/locations/us-east1/"
 	for _, at := range []string{
-		"POST /" + registry, "POST /" + cloudBuild, "GET /" + cloudBuild, "GET /" + registry, "GET /" + pubsub, "POST /" + cloudRun, "GET /" + cloudRun, "DELETE /" + cloudRun,
+		"POST /" + usage, "POST /" + registry, "POST /" + cloudBuild, "GET /" + cloudBuild + at + "builds/", "GET /" + registry + at + "repositories/",
+		"GET /" + pubsub, "POST /" + cloudRun, "GET /" + cloudRun + "/v2" + at[3:] + "services/", "DELETE /" + cloudRun,
 	} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
@@ -396,6 +418,8 @@ func TestImagesInterrupted(t *testing.T) {
 func TestImagesSwept(t *testing.T) {
 	e, address := serve(t, emulator.Behaviour{})
 	g, url := newStandIn(t, e)
+	g.late = nil
+	g.enabled = `"` + cloudRun + `" "` + registry + `"`
 	g.repos = map[string]bool{prefix + "0a": true, "prod": true}
 	g.services = map[string]map[string]any{prefix + "0a-1": {}, prefix + "0a-2": {}, "shop": {}}
 	if _, _, err := try(t.Context(), t, address, "-sweep", "-region", "us-east1", "-stand-in", url); err != nil {

@@ -201,6 +201,9 @@ func (t *trial) askImages(ctx context.Context, w *world) error {
 	if t.region == "" {
 		return nil
 	}
+	if err := t.enable(ctx); err != nil {
+		return fmt.Errorf("enabling: %w", err)
+	}
 	images, err := t.buildImages(ctx)
 	if err != nil {
 		return fmt.Errorf("building: %w", err)
