@@ -157,7 +157,8 @@ func grantControls() map[string][]applied {
 			agents("storage buckets gs://demo-log", "roles/storage.objectViewer"),
 			agents("storage buckets gs://demo-log", "roles/storage.objectCreator"),
 			granted("storage buckets gs://demo-log", "roles/storage.objectUser"), // without a condition: nobody
-			granted(`storage buckets gs://demo-log if title=checkpoint,expression=resource.name == "projects/_/buckets/demo-log/objects/gate.demo.example/decisions/checkpoint"`,
+			granted(`storage buckets gs://demo-log if title=checkpoint,`+
+				`expression=resource.name == "projects/_/buckets/demo-log/objects/gate.demo.example/decisions/checkpoint"`,
 				"roles/storage.objectUser", scriptAPI, scriptEvents),
 		},
 	}

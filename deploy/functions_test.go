@@ -30,7 +30,8 @@ func functions(dir string) map[string]function.Function {
 		"distinct": stdlib.DistinctFunc, "trimsuffix": stdlib.TrimSuffixFunc, "trimprefix": stdlib.TrimPrefixFunc, "split": stdlib.SplitFunc,
 		"join": stdlib.JoinFunc, "lower": stdlib.LowerFunc, "concat": stdlib.ConcatFunc, "coalesce": stdlib.CoalesceFunc, "format": stdlib.FormatFunc,
 		"jsonencode": stdlib.JSONEncodeFunc, "jsondecode": stdlib.JSONDecodeFunc, "range": stdlib.RangeFunc, "lookup": stdlib.LookupFunc,
-		"floor": stdlib.FloorFunc, "max": stdlib.MaxFunc, "min": stdlib.MinFunc, "formatdate": stdlib.FormatDateFunc, "compact": stdlib.CompactFunc, "sort": stdlib.SortFunc,
+		"floor": stdlib.FloorFunc, "max": stdlib.MaxFunc, "min": stdlib.MinFunc,
+		"formatdate": stdlib.FormatDateFunc, "compact": stdlib.CompactFunc, "sort": stdlib.SortFunc,
 
 		"toset": to(cty.Set(cty.DynamicPseudoType)), "tolist": to(cty.List(cty.DynamicPseudoType)), "tonumber": to(cty.Number), "tostring": to(cty.String),
 		"alltrue": every(true), "anytrue": every(false), "length": function.New(lengthSpec()), "one": function.New(oneSpec()),

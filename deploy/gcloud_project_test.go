@@ -26,7 +26,10 @@ type project struct {
 }
 
 func newProject() *project {
-	return &project{Resources: map[string]map[string]string{}, Grants: map[string]map[string]bool{}, Secrets: map[string][]string{}, unknown: map[string]int{}, failAfter: -1}
+	return &project{
+		Resources: map[string]map[string]string{}, Grants: map[string]map[string]bool{}, Secrets: map[string][]string{},
+		unknown: map[string]int{}, failAfter: -1,
+	}
 }
 
 func (p *project) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -323,7 +326,8 @@ func TestProjectRefuses(t *testing.T) {
 	if _, err := p.gcloud(strings.Fields("iam service-accounts create gate-api")); err == nil || !strings.Contains(err.Error(), "SERVICE_DISABLED") {
 		t.Errorf("without the API: %v", err)
 	}
-	if _, err := p.gcloud(strings.Fields("services enable iam.googleapis.com iap.googleapis.com run.googleapis.com cloudkms.googleapis.com compute.googleapis.com pubsub.googleapis.com")); err != nil {
+	const enable = "services enable iam.googleapis.com iap.googleapis.com run.googleapis.com cloudkms.googleapis.com compute.googleapis.com pubsub.googleapis.com"
+	if _, err := p.gcloud(strings.Fields(enable)); err != nil {
 		t.Fatal(err)
 	}
 	const first = "iam service-accounts add-iam-policy-binding gate-api --member serviceAccount:gate-api@demo.iam.gserviceaccount.com --role r"

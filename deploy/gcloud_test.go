@@ -131,7 +131,9 @@ func (c *cloud) all(t *testing.T) string {
 }
 
 func scriptParts() []string {
-	return []string{"apis", "network", "identities", "registry", "signing", "log", "encryption", "admission", "database", "services", "edge", "events", "prune", "table"}
+	return []string{
+		"apis", "network", "identities", "registry", "signing", "log", "encryption", "admission", "database", "services", "edge", "events", "prune", "table",
+	}
 }
 
 // TestScriptAgain runs the script, changes by hand what people change, and runs it twice more in other orders: nothing of

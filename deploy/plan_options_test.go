@@ -68,13 +68,16 @@ func TestSeveralRegions(t *testing.T) {
 		failed := planExample(t, dirs, root, `{`+other+`, "database_promoted": true}`)
 		replica := failed.instances["module.database.google_sql_database_instance.replica[0]"]
 		before := p.instances["module.database.google_sql_database_instance.replica[0]"]
-		if before.text("master_instance_name") != "gate" || before.text("instance_type") != "READ_REPLICA_INSTANCE" || before.text("settings.0.backup_configuration.0.enabled") != "" {
+		if before.text("master_instance_name") != "gate" || before.text("instance_type") != "READ_REPLICA_INSTANCE" ||
+			before.text("settings.0.backup_configuration.0.enabled") != "" {
 			t.Errorf("%s: the replica is none", root)
 		}
-		if replica.text("master_instance_name") != "" || replica.text("instance_type") != "CLOUD_SQL_INSTANCE" || replica.text("settings.0.backup_configuration.0.enabled") != "true" {
+		if replica.text("master_instance_name") != "" || replica.text("instance_type") != "CLOUD_SQL_INSTANCE" ||
+			replica.text("settings.0.backup_configuration.0.enabled") != "true" {
 			t.Errorf("%s: the promoted replica depends on the first database, or is not backed up", root)
 		}
-		if replica.text("settings.0.ip_configuration.0.ipv4_enabled") != "false" || replica.text("deletion_protection") != "true" || replica.text("region") != "us-east4" {
+		if replica.text("settings.0.ip_configuration.0.ipv4_enabled") != "false" ||
+			replica.text("deletion_protection") != "true" || replica.text("region") != "us-east4" {
 			t.Errorf("%s: the replica is open, or lost by a slip", root)
 		}
 		for _, s := range failed.of("google_cloud_run_v2_service") {
@@ -183,7 +186,8 @@ func TestOrganizationPolicies(t *testing.T) {
 // TestClusterRules: a cluster has the rule that it was given and no laxer one.
 func TestClusterRules(t *testing.T) {
 	dirs := readDirs(t)
-	p := planExample(t, dirs, splitProjects, `{"clusters": {"acme-shop": {"us-east1.shop": {"enforce": true}, "us-east1.old": {"evaluation": "ALWAYS_DENY", "enforce": false}}}}`)
+	p := planExample(t, dirs, splitProjects, `{"clusters": {"acme-shop": {
+		"us-east1.shop": {"enforce": true}, "us-east1.old": {"evaluation": "ALWAYS_DENY", "enforce": false}}}}`)
 	got := map[string]string{}
 	for _, r := range list(get(p.instances[`module.admission["acme-shop"].google_binary_authorization_policy.policy`].value, "cluster_admission_rules")) {
 		got[shown(get(r, "cluster"))] = shown(get(r, "evaluation_mode")) + " " + shown(get(r, "enforcement_mode")) + " " + shown(get(r, "require_attestations_by"))
@@ -192,7 +196,8 @@ func TestClusterRules(t *testing.T) {
 		got["us-east1.old"] != "ALWAYS_DENY DRYRUN_AUDIT_LOG_ONLY " {
 		t.Errorf("the clusters' rules are %q", got)
 	}
-	if other := p.instances[`module.admission["acme-gate"].google_binary_authorization_policy.policy`]; len(list(get(other.value, "cluster_admission_rules"))) != 0 {
+	other := p.instances[`module.admission["acme-gate"].google_binary_authorization_policy.policy`]
+	if len(list(get(other.value, "cluster_admission_rules"))) != 0 {
 		t.Error("another project has the clusters' rules")
 	}
 	for _, bad := range []string{`{"us-east1.shop": {"evaluation": "ALWAYS_ALLOW", "enforce": true}}`, `{"shop": {"enforce": true}}`} {
@@ -300,7 +305,8 @@ func TestSettingsOfTheConfiguration(t *testing.T) {
 func TestExportsAreKept(t *testing.T) {
 	p := planExample(t, readDirs(t), splitProjects, everyOption)
 	bucket := p.instances["module.exports[0].google_storage_bucket.exports"]
-	if bucket.text("retention_policy.0.retention_period") != "189216000" || bucket.text("public_access_prevention") != "enforced" || shown(bucket.lifecycle["prevent_destroy"]) != "true" {
+	if bucket.text("retention_policy.0.retention_period") != "189216000" || bucket.text("public_access_prevention") != "enforced" ||
+		shown(bucket.lifecycle["prevent_destroy"]) != "true" {
 		t.Errorf("retention %s, public access %s", bucket.text("retention_policy.0.retention_period"), bucket.text("public_access_prevention"))
 	}
 	roles := map[string][]string{}
@@ -309,7 +315,8 @@ func TestExportsAreKept(t *testing.T) {
 			roles[m.text("role")] = append(roles[m.text("role")], m.text("member"))
 		}
 	}
-	if len(roles) != 2 || !slices.Equal(roles["roles/storage.objectViewer"], []string{"group:audit@acme.example"}) || len(roles["roles/storage.objectCreator"]) != 2 {
+	if len(roles) != 2 || !slices.Equal(roles["roles/storage.objectViewer"], []string{"group:audit@acme.example"}) ||
+		len(roles["roles/storage.objectCreator"]) != 2 {
 		t.Errorf("grants: %q", roles)
 	}
 }

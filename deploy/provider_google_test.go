@@ -153,7 +153,8 @@ module "events" {
 	}
 
 	f.write(t, dir+"/main.tf", config(""))
-	if _, err := f.run(t, dir, append([]string{"apply", "-auto-approve"}, targets...)...); err == nil || !strings.Contains(err.Error(), "does not exist") || g.refused != 2 {
+	_, err := f.run(t, dir, append([]string{"apply", "-auto-approve"}, targets...)...)
+	if err == nil || !strings.Contains(err.Error(), "does not exist") || g.refused != 2 {
 		t.Errorf("IAM did not know the agent, %d times, and the provider asked again: module apis need not wait: %v", g.refused, err)
 	}
 	f.must(t, dir, append([]string{"apply", "-auto-approve"}, targets...)...)

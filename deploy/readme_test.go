@@ -103,7 +103,8 @@ func (d dir) readme(t *testing.T) string {
 	if len(head) == 0 {
 		t.Errorf("%s/main.tf does not begin with what it is for", d.path)
 	}
-	fmt.Fprintf(&b, "%s\n\n[How to use it](../../../../docs/deploy.md#with-terraform). `go test ./deploy -run TestModuleReadmes -update-readmes` writes this page.\n", strings.Join(head, " "))
+	b.WriteString(strings.Join(head, " ") + "\n\n[How to use it](../../../../docs/deploy.md#with-terraform). " +
+		"`go test ./deploy -run TestModuleReadmes -update-readmes` writes this page.\n")
 
 	kinds := map[string]int{}
 	for _, r := range d.of("resource") {

@@ -265,9 +265,10 @@ func (g *standIn) attested(image string) bool {
 		return false
 	}
 	for _, o := range all.GetOccurrences() {
-		v, err := binaryauthorizationpb.NewValidationHelperV1Client(conn).ValidateAttestationOccurrence(ctx, &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+		request := &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 			Attestor: attestor.GetName(), Attestation: o.GetAttestation(), OccurrenceNote: note, OccurrenceResourceUri: image,
-		})
+		}
+		v, err := binaryauthorizationpb.NewValidationHelperV1Client(conn).ValidateAttestationOccurrence(ctx, request)
 		if err == nil && v.GetResult() == binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED {
 			return true
 		}
