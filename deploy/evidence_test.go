@@ -155,7 +155,8 @@ func moduleRefuses(file, module, given, message string) applied {
 // made: gcloud.sh made a resource with a flag.
 func made(resource, flag, want string) applied {
 	return applied{script, func(e *evidence) string {
-		got, ok := e.script().Resources[resource][flag]
+		flags, _ := e.script().flags(resource)
+		got, ok := flags[flag]
 		if !ok || got != want {
 			return fmt.Sprintf("%s: %s is %q, want %q", resource, flag, got, want)
 		}
@@ -167,13 +168,14 @@ func made(resource, flag, want string) applied {
 func granted(resource, role string, members ...string) applied {
 	return applied{script, func(e *evidence) string {
 		var got []string
-		for g := range e.script().Grants[resource] {
+		grants := e.script().granted(resource)
+		for g := range grants {
 			if r, m, _ := strings.Cut(g, " "); r == role {
 				got = append(got, m)
 			}
 		}
 		for _, m := range members {
-			if !e.script().Grants[resource][role+" "+m] {
+			if !grants[role+" "+m] {
 				return fmt.Sprintf("%s: %s lacks %s: %q", resource, role, m, got)
 			}
 		}

@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -46,6 +47,28 @@ func (p *project) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprint(w, out)
+}
+
+// flags are the flags of a resource, and whether it is there.
+func (p *project) flags(resource string) (map[string]string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r, ok := p.Resources[resource]
+	return maps.Clone(r), ok
+}
+
+// granted are the grants on a resource, each "ROLE MEMBER".
+func (p *project) granted(resource string) map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.Grants[resource])
+}
+
+// byHand changes what the project has, as people do.
+func (p *project) byHand(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
 }
 
 // A call is one command line of gcloud: its group and verb, names, and flags.

@@ -164,9 +164,11 @@ func TestScriptAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.rest(t, "POST", notePolicy+":setIamPolicy", string(b))
-	c.Resources["compute backend-services gate-api"]["security-policy"] = "stricter"
-	c.Resources["compute security-policies gate-api"]["json-parsing"] = "STANDARD_WITH_GRAPHQL"
-	c.Grants["projects demo"]["roles/viewer group:audit@demo.example"] = true
+	c.byHand(func() {
+		c.Resources["compute backend-services gate-api"]["security-policy"] = "stricter"
+		c.Resources["compute security-policies gate-api"]["json-parsing"] = "STANDARD_WITH_GRAPHQL"
+		c.Grants["projects demo"]["roles/viewer group:audit@demo.example"] = true
+	})
 	before := c.all(t)
 
 	orders := [][]string{scriptParts(), scriptParts()}
@@ -209,7 +211,8 @@ func TestScriptStopped(t *testing.T) {
 	if err := undisturbed.run(t, nil); err != nil {
 		t.Fatal(err)
 	}
-	steps := undisturbed.writes
+	steps := 0
+	undisturbed.byHand(func() { steps = undisturbed.writes })
 
 	c := newCloud(t)
 	for _, at := range []int{1, steps / 4, steps / 2, 3 * steps / 4, steps - 1} {
@@ -316,16 +319,18 @@ func TestScriptOtherHosts(t *testing.T) {
 	if err := c.run(t, nil, "apis", "edge"); err != nil {
 		t.Fatal(err)
 	}
-	proxy := c.Resources["compute target-https-proxies gate-edge"]
+	proxy, _ := c.flags("compute target-https-proxies gate-edge")
 	first := proxy["ssl-certificates"]
 	if err := c.run(t, []string{"API_HOST=gate.other.example"}, "edge"); err != nil {
 		t.Fatal(err)
 	}
+	proxy, _ = c.flags("compute target-https-proxies gate-edge")
 	second, rest, _ := strings.Cut(proxy["ssl-certificates"], ",")
 	if first == "" || rest != first || second == first {
 		t.Errorf("certificates %q, and then %q", first, proxy["ssl-certificates"])
 	}
-	if hosts := c.Resources["compute ssl-certificates "+second]["domains"]; hosts != "gate.other.example,pages.demo.example" {
+	certificate, _ := c.flags("compute ssl-certificates " + second)
+	if hosts := certificate["domains"]; hosts != "gate.other.example,pages.demo.example" {
 		t.Errorf("the new certificate is for %q", hosts)
 	}
 }

@@ -426,6 +426,8 @@ func TestImagesSwept(t *testing.T) {
 	if _, _, err := try(t.Context(), t, address, "-sweep", "-region", "us-east1", "-stand-in", url); err != nil {
 		t.Fatal(err)
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if len(g.repos) != 1 || !g.repos["prod"] || len(g.services) != 1 || g.services["shop"] == nil {
 		t.Errorf("left: repositories %v, services %v", g.repos, g.services)
 	}
