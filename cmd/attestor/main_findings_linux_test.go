@@ -16,10 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 	"github.com/attestor-gate/attestor/internal/testkit/parts"
@@ -65,7 +68,7 @@ func TestMemoryOfLargeScans(t *testing.T) {
 			}
 
 			// The first decision is about a small image: what a process needs once is no part of the large one.
-			address, pid := serveProgram(t, path, outside)
+			address, pid := serveProgram(t, path, outside, largePolicy)
 			if got := decided(t, address, pushed(t, outside, "small")); got != "pass" {
 				t.Fatalf("the small image: %s", got)
 			}
@@ -151,10 +154,10 @@ func decided(t *testing.T, address, uri string) string {
 	return d.Verdict
 }
 
-// serveProgram runs the program over outside until the test ends.
-func serveProgram(t *testing.T, path string, outside *standin.World) (address string, pid int) {
+// serveProgram runs the program over outside, with a policy, until the test ends.
+func serveProgram(t *testing.T, path string, outside *standin.World, policy string) (address string, pid int) {
 	t.Helper()
-	conf, err := outside.WriteConfig(t.TempDir(), standin.Options{Policy: largePolicy})
+	conf, err := outside.WriteConfig(t.TempDir(), standin.Options{Policy: policy})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,4 +199,78 @@ func serveProgram(t *testing.T, path string, outside *standin.World) (address st
 		t.Fatal("attestor serve ended")
 	}
 	return "http://" + address, cmd.Process.Pid
+}
+
+// TestMemoryOfLargeSBOMs: one decision about a signed document of nearly 32 MiB with 100,000 packages takes less than
+// 200 MB above idle.
+func TestMemoryOfLargeSBOMs(t *testing.T) {
+	parts.Slow(t)
+	const allowed, packages = 200_000_000, 100_000
+	path := filepath.Join(t.TempDir(), "attestor")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+
+	outside, key := newOutside(t), corpus.NewKey()
+	file := filepath.Join(t.TempDir(), "sbom.pub")
+	if err := os.WriteFile(file, key.PublicPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	large, small := pushed(t, outside, "large"), pushed(t, outside, "small")
+	for uri, n := range map[string]int{large: packages, small: 1} {
+		attachSBOM(t, outside, uri, key, n)
+	}
+
+	address, pid := serveProgram(t, path, outside, strings.Replace(largePolicy, "  user:", "  sbom: {required: true, signedBy: {key: "+file+"}}\n"+
+		"  packages: {deny: [{name: telnetd}]}\n  user:", 1))
+	if got := decided(t, address, small); got != "pass" {
+		t.Fatalf("the small image: %s", got)
+	}
+	idle := memoryOf(t, pid, "VmRSS:")
+	if got := decided(t, address, large); got != "pass" {
+		t.Fatalf("the large image: %s", got)
+	}
+	took := memoryOf(t, pid, "VmHWM:") - idle
+	t.Logf("%d MB idle, %d MB above it", idle/1_000_000, took/1_000_000)
+	if took > allowed {
+		t.Errorf("%d bytes above idle, at most %d are allowed", took, allowed)
+	}
+}
+
+// attachSBOM attaches a signed SPDX document of n packages to an image. One of many has nearly 32 MiB.
+func attachSBOM(t *testing.T, outside *standin.World, uri string, key corpus.Key, n int) {
+	t.Helper()
+	repo, digest, _ := strings.Cut(strings.TrimPrefix(uri, "https://"+outside.Registry.Addr()+"/"), "@")
+	var doc strings.Builder
+	doc.WriteString(`{"spdxVersion":"SPDX-2.3","packages":[`)
+	for i := range n {
+		if i > 0 {
+			doc.WriteByte(',')
+		}
+		fmt.Fprintf(&doc, `{"name":"p%d","versionInfo":"1.%d","licenseDeclared":"MIT","description":%q,`+
+			`"externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:deb/debian/p%d@1.%d"}]}`, i, i, strings.Repeat("x", 155), i, i)
+	}
+	doc.WriteString("]}")
+
+	blob := key.Bundle(corpus.Stated(attestor.Digest(digest), corpus.SPDXPredicate, []byte(doc.String())))
+	config := []byte("{}")
+	ref, err := name.ParseReference(strings.TrimPrefix(uri, "https://"), name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := remote.Get(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s],"subject":%s}`, corpus.OCIManifest,
+		corpus.Desc("application/vnd.oci.empty.v1+json", config, ""), corpus.Desc(corpus.BundleMedia, blob, ""),
+		corpus.DescOf(corpus.OCIManifest, attestor.Digest(digest), int(image.Size), ""))
+	place := corpus.Place{
+		Name: "sbom", Host: outside.Registry.Addr(), Repo: repo,
+		Blobs:     []corpus.Blob{{Repo: repo, Bytes: config}, {Repo: repo, Bytes: blob}},
+		Manifests: []corpus.Manifest{{Repo: repo, MediaType: corpus.OCIManifest, Bytes: manifest}},
+	}
+	if err := place.Load(t.Context(), http.DefaultClient); err != nil {
+		t.Fatal(err)
+	}
 }
