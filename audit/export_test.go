@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/translog"
 )
 
 // MigrateForTest gives an empty database the schema, and nothing else.
@@ -123,7 +124,7 @@ func (s *Store) KeysForTest(ctx context.Context, f Filter) (texts []string, args
 			return nil, nil, err
 		}
 		for _, src := range p.sources {
-			var st statement
+			st := s.statement()
 			st.keys(src, position{at: 1 << 60, id: "x"}, 50, 0)
 			texts, args = append(texts, st.text.String()), append(args, st.args)
 		}
@@ -151,4 +152,17 @@ func (s *Store) SignRound(ctx context.Context) error { return s.keepLog(ctx) }
 // WitnessRound is one round of [Store.WitnessLog], with the nth witness.
 func (s *Store) WitnessRound(ctx context.Context, nth int) error {
 	return s.witnessRound(ctx, s.notary.cosigners[nth])
+}
+
+// VerifyBeside is [Store.Verify] where something is recorded after it has read the log's head.
+func (s *Store) VerifyBeside(ctx context.Context, r VerifyRequest, meanwhile func() error) (Verification, error) {
+	v := &verifier{store: s, r: r}
+	head, err := translog.ReadHead(ctx, s.read)
+	if err != nil {
+		return v.done, err
+	}
+	if err := meanwhile(); err != nil {
+		return v.done, err
+	}
+	return v.done, v.run(ctx, head)
 }

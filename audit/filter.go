@@ -200,10 +200,18 @@ func (s *Store) byDigest(ctx context.Context, f Filter, p *plan) error {
 		return nil
 	}
 
-	found, err := s.strings(ctx, `SELECT DISTINCT digest FROM decision_digests WHERE digest >= ? AND digest < ? LIMIT ?`,
-		f.Digest, f.Digest+"g", maxMerged+1)
-	if err != nil {
-		return err
+	// One after the other: one image may have millions of decisions, of which one is read.
+	var found []string
+	for from := f.Digest; len(found) <= maxMerged; {
+		next, err := s.strings(ctx, `SELECT digest FROM decision_digests WHERE digest > ? AND digest < ?
+			ORDER BY digest LIMIT 1`, from, f.Digest+"g")
+		if err != nil {
+			return err
+		}
+		if len(next) == 0 {
+			break
+		}
+		found, from = append(found, next[0]), next[0]
 	}
 	if len(found) > maxMerged {
 		return &attestor.Error{

@@ -89,6 +89,9 @@ func stored(l *tally.Line) (string, error) {
 // lineOf is the line of a decision, which must decode. One whose evidence is lost counts all the same, by
 // what it says itself.
 func (s *Store) lineOf(ctx context.Context, q queued) (tally.Line, error) {
+	if q.loaded != nil {
+		return tally.Project(attestor.Record{Decision: *q.decision, Evidence: *q.loaded}), nil
+	}
 	r, err := s.full(ctx, q.head, nil)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -172,6 +172,7 @@ type queued struct {
 	head
 	recorded bool
 	decision *attestor.Decision // nil: it is not recorded, or does not decode
+	loaded   *attestor.Evidence // nil: it is read where it is needed
 }
 
 // queuedDecisions reads the newest of a queue, by their ids, at most so many.
@@ -253,7 +254,7 @@ func (s *Store) indexFindings(ctx context.Context, tx *txn, q queued) error {
 
 		// The same findings come with most decisions on an image.
 		res, err := tx.ExecContext(ctx, `INSERT INTO finding_terms (term, repository) VALUES ($1, $2)
-			ON CONFLICT (term, repository) DO NOTHING`, "findings:"+p.Findings, q.repository)
+			ON CONFLICT (term, repository) DO NOTHING`, findingsTerm(p.Findings), q.repository)
 		if err != nil {
 			return err
 		}
@@ -298,11 +299,23 @@ func (s *Store) findingTerms(ctx context.Context, hash string) ([]string, error)
 		return nil, nil //nolint:nilerr // as above
 	}
 	terms := map[string]bool{}
-	for _, v := range findings {
-		terms[cveTerm(v.ID)], terms[packageTerm(v.Package)] = true, true
+	for _, f := range findings {
+		terms[cveTerm(f.ID)], terms[packageTerm(f.Package)] = true, true
 	}
 	return slices.Sorted(maps.Keys(terms)), nil
 }
+
+// termsIn are the terms of findings.
+func termsIn(findings []attestor.Vulnerability) map[string]bool {
+	terms := map[string]bool{}
+	for _, v := range findings {
+		terms[cveTerm(v.ID)], terms[packageTerm(v.Package)] = true, true
+	}
+	return terms
+}
+
+// findingsTerm says that the findings of a blob were entered.
+func findingsTerm(hash string) string { return "findings:" + hash }
 
 // Terms, as the index has them.
 func callerTerm(subject string) string     { return term("caller:", subject) }

@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"runtime"
@@ -14,11 +16,13 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/lru"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
-// loadBatch is how many decisions [Store.Load] writes in one transaction.
-const loadBatch = 500
+// loadBatch is how many decisions [Store.Load] writes in one transaction. It is large: what
+// they add to one row of the sums, or to one image, is then written once.
+const loadBatch = 4000
 
 // Load records finished decisions in bulk, each of which must be new: to fill a record
 // for measurements. It is what [attestor.Recorder].Finish does for each of them, with the
@@ -30,29 +34,33 @@ func (s *Store) Load(ctx context.Context, records iter.Seq[attestor.Record]) (n 
 		return 0, unsupported()
 	}
 
+	// What an earlier version, or the gate itself, left to be indexed comes first: the
+	// newest decision on an image is told by what is indexed before.
+	if err := s.indexAll(ctx); err != nil {
+		return n, s.fail("loading decisions", err)
+	}
+
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	l := loader{s: s, blobs: lru.New[string, struct{}](maxKnown), terms: lru.New[findingTerm, struct{}](maxKnown)}
 	for batch, err := range s.encoded(ctx, records) {
 		if err == nil {
-			err = s.loadSome(ctx, batch)
+			err = l.load(ctx, batch)
 		}
 		if err != nil {
 			return n, s.fail("loading decisions", err)
 		}
 		n += len(batch)
 	}
-
-	// What an interrupted call left is entered into the index, too.
-	if err := s.indexAll(ctx); err != nil {
-		return n, s.fail("loading decisions", err)
-	}
 	return n, nil
 }
 
-// A loadable is a decision with its entry in the log.
+// A loadable is a decision with its entry in the log, and what the search index reads of it.
 type loadable struct {
 	row
-	leaf translog.Leaf
+	leaf   translog.Leaf
+	queued queued
+	terms  []string
 }
 
 // encoded encodes batches of records by several goroutines while the one before is
@@ -130,19 +138,61 @@ func (s *Store) encode(records []attestor.Record) ([]loadable, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, loadable{r, leaf})
+		q, err := queuedRow(r, rec.Evidence)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, loadable{r, leaf, q, termsOf(q.decision)})
 	}
 	return out, nil
 }
 
-// loadSome writes one batch: first the decisions, and then what the search index has of
-// them, which reads their evidence.
-func (s *Store) loadSome(ctx context.Context, batch []loadable) error {
-	err := s.loadTx(ctx, func(ctx context.Context, tx *txn, b bulk) error {
-		var blobs []blob
-		var decisions, digests, queue [][]any
+// queuedRow is what the search index has of a row, whose evidence is at hand.
+func queuedRow(r row, ev attestor.Evidence) (queued, error) {
+	q := queued{
+		head:     head{id: r.id, repository: r.repository, body: r.body, at: r.at},
+		recorded: true, decision: decisionIn(r.body), loaded: &ev,
+	}
+	if err := json.Unmarshal([]byte(r.outline), &q.evidence); err != nil {
+		return queued{}, fmt.Errorf("decoding evidence of %s: %w", r.id, err)
+	}
+	return q, nil
+}
+
+// A loader writes batches of decisions, and remembers what it wrote. What it has forgotten
+// it writes again, which changes nothing.
+type loader struct {
+	s     *Store
+	blobs *lru.Cache[string, struct{}]
+	terms *lru.Cache[findingTerm, struct{}]
+}
+
+// A findingTerm is a row of finding_terms.
+type findingTerm struct{ term, repository string }
+
+// maxKnown bounds what a loader remembers of one kind, in bytes.
+const maxKnown = 128 << 20
+
+// load writes one batch in one transaction: the decisions, their entries in the log, and
+// what the search index and the sums have of them.
+func (l loader) load(ctx context.Context, batch []loadable) error {
+	return l.s.loadTx(ctx, func(ctx context.Context, tx *txn, b bulk) error {
+		if err := l.s.lockIndex(ctx, tx); err != nil {
+			return err
+		}
+
+		var blobs [][]any
+		var decisions, digests, terms [][]any
+		var repositories []string
+		queue := make([]queued, 0, len(batch))
+		used := l.s.now().UnixMicro()
 		for _, r := range batch {
-			blobs = append(blobs, r.blobs...)
+			for _, part := range r.blobs {
+				if _, known := l.blobs.Get(part.hash); !known {
+					l.blobs.Put(part.hash, struct{}{}, int64(2*len(part.hash)))
+					blobs = append(blobs, []any{part.hash, used, part.data})
+				}
+			}
 			decisions = append(decisions, []any{
 				r.id, r.at, stateFinished, r.requested, r.repository, r.digest, r.verdict, r.policy, r.policyDigest,
 				r.breakGlass, r.body, r.outline,
@@ -150,12 +200,20 @@ func (s *Store) loadSome(ctx context.Context, batch []loadable) error {
 			for _, digest := range r.digests {
 				digests = append(digests, []any{digest, r.at, r.id})
 			}
-			queue = append(queue, []any{r.id})
+			for _, term := range r.terms {
+				terms = append(terms, []any{term, r.at, r.id})
+			}
+			if r.repository != "" {
+				repositories = append(repositories, r.repository)
+			}
+			queue = append(queue, r.queued)
 			tx.log(r.leaf, nil)
 		}
 
-		// The queue keeps what a crash leaves between the two transactions.
-		if err := s.putBlobs(ctx, tx, blobs); err != nil {
+		// Blobs come first, as everywhere: they are locked in the order of their hashes.
+		slices.SortFunc(blobs, func(a, b []any) int { return cmp.Compare(a[0].(string), b[0].(string)) }) //nolint:forcetypeassert // set above
+		if err := upsert(ctx, tx, "blobs", []string{"hash", "used", "data"}, blobs,
+			"(hash) DO UPDATE SET used = excluded.used"); err != nil {
 			return err
 		}
 		if err := b.insert(ctx, "decisions", []string{
@@ -167,19 +225,72 @@ func (s *Store) loadSome(ctx context.Context, batch []loadable) error {
 		if err := b.insert(ctx, "decision_digests", []string{"digest", "at", "decision"}, digests); err != nil {
 			return err
 		}
-		return b.insert(ctx, "decision_queue", []string{"id"}, queue)
+		if err := b.insert(ctx, "decision_terms", []string{"term", "at", "decision"}, terms); err != nil {
+			return err
+		}
+		return l.index(ctx, tx, repositories, queue)
 	})
-	if err != nil {
+}
+
+// index writes what is kept of many decisions together.
+func (l loader) index(ctx context.Context, tx *txn, repositories []string, batch []queued) error {
+	slices.Sort(repositories)
+	rows := make([][]any, 0, len(repositories))
+	for _, r := range slices.Compact(repositories) {
+		rows = append(rows, []any{r, lastSegment(r)})
+	}
+	if err := insert(ctx, tx, "repositories", []string{"repository", "name"}, rows); err != nil {
 		return err
 	}
-	return s.indexAll(ctx)
+
+	if err := l.findings(ctx, tx, batch); err != nil {
+		return err
+	}
+	if err := l.s.indexImages(ctx, tx, batch); err != nil {
+		return err
+	}
+	return addSums(ctx, tx, counted(batch), 1)
+}
+
+// findings enters the findings of a batch that their repositories did not have before.
+func (l loader) findings(ctx context.Context, tx *txn, batch []queued) error {
+	var rows []findingTerm
+	enter := func(f findingTerm) bool {
+		if _, known := l.terms.Get(f); known {
+			return false
+		}
+		l.terms.Put(f, struct{}{}, int64(2*len(f.term)+len(f.repository)))
+		rows = append(rows, f)
+		return true
+	}
+	for _, q := range batch {
+		for i, p := range q.evidence.Parts {
+			if p.Findings == "" || !enter(findingTerm{findingsTerm(p.Findings), q.repository}) {
+				continue
+			}
+			for term := range termsIn(q.loaded.Platforms[i].Scan.Findings) {
+				enter(findingTerm{term, q.repository})
+			}
+		}
+	}
+
+	// In the order of the index, so that each of its pages is written once.
+	slices.SortFunc(rows, func(a, b findingTerm) int {
+		return cmp.Or(cmp.Compare(a.term, b.term), cmp.Compare(a.repository, b.repository))
+	})
+	values := make([][]any, 0, len(rows))
+	for _, f := range rows {
+		values = append(values, []any{f.term, f.repository})
+	}
+	return insert(ctx, tx, "finding_terms", []string{"term", "repository"}, values)
 }
 
 // indexAll brings the search index up to date, in large steps.
 func (s *Store) indexAll(ctx context.Context) error {
-	for n := loadBatch; n == loadBatch; {
+	const most = 500
+	for n := most; n == most; {
 		var err error
-		if n, err = s.indexNext(ctx, loadBatch); err != nil {
+		if n, err = s.indexNext(ctx, most); err != nil {
 			return err
 		}
 	}

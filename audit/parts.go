@@ -87,30 +87,56 @@ func (v *verifier) unlogged(ctx context.Context) error {
 		{kindRevocation, "revocations", "id", "state = 'finished'"},
 		{kindPolicies, "policy_changes", "id", "1 = 1"},
 	} {
+		// One batch of records after the other, and not the next that have no entry: where
+		// all have one, that statement would read the whole record, and what the gate records
+		// in SQLite meanwhile would stay in the write-ahead log.
 		//nolint:gosec // constants above
-		text := fmt.Sprintf(`SELECT r.%[3]s FROM %[2]s r WHERE %[4]s AND r.%[3]s > $1
-			AND NOT EXISTS (SELECT 1 FROM log_leaves l WHERE l.kind = '%[1]s' AND l.id = r.%[3]s)
-			ORDER BY r.%[3]s LIMIT $2`, q.kind, q.table, q.id, q.cond)
+		text := fmt.Sprintf(`SELECT r.id, l.n IS NULL FROM (SELECT %[3]s AS id FROM %[2]s WHERE %[4]s AND %[3]s > $1
+				ORDER BY %[3]s LIMIT $2) AS r
+			LEFT JOIN log_leaves l ON l.kind = '%[1]s' AND l.id = r.id ORDER BY r.id`, q.kind, q.table, q.id, q.cond)
 
 		for after := ""; ; {
-			ids, err := idRows(v.store.read.QueryContext(ctx, text, after, verifyBatch))
+			last, missing, n, err := v.unloggedIn(ctx, text, after)
 			if err != nil {
 				return err
 			}
-			for _, id := range ids {
+			for _, id := range missing {
 				if !v.complete && q.kind != kindPolicies { // no policy change is older than the log
 					v.done.NotEntered++
 					continue
 				}
 				v.fault(Fault{Index: -1, Kind: q.kind, ID: id, Problem: "it has no entry in the log: the gate did not record it"})
 			}
-			if len(ids) < verifyBatch {
+			if n < verifyBatch {
 				break
 			}
-			after = ids[len(ids)-1]
+			after = last
 		}
 	}
 	return nil
+}
+
+// unloggedIn reads one batch of records: the last, how many there were, and those that
+// have no entry.
+func (v *verifier) unloggedIn(ctx context.Context, text, after string) (last string, missing []string, n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, v.store.timeout)
+	defer cancel()
+	rows, err := v.store.read.QueryContext(ctx, text, after, verifyBatch)
+	if err != nil {
+		return "", nil, 0, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
+	for ; rows.Next(); n++ {
+		var none bool
+		if err := rows.Scan(&last, &none); err != nil {
+			return "", nil, 0, err
+		}
+		if none {
+			missing = append(missing, last)
+		}
+	}
+	return last, missing, n, rows.Err()
 }
 
 // closed reports overrides that are closed by what the record does not have. An open

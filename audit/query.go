@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -394,27 +393,33 @@ var errDamaged = errors.New("the evidence was changed since it was recorded")
 
 // blobs reads the blobs of want that into lacks. Each is checked by its hash.
 func (s *Store) blobs(ctx context.Context, want map[string]bool, into map[string][]byte) error {
-	var missing []any
-	var marks []string
+	var missing []string
 	for hash := range want {
 		if into[hash] == nil {
 			missing = append(missing, hash)
-			marks = append(marks, fmt.Sprintf("$%d", len(missing)))
 		}
 	}
+	return s.eachBlob(ctx, missing, func(hash string, data []byte) error {
+		into[hash] = data
+		return nil
+	})
+}
 
-	if len(missing) == 0 {
+// eachBlob calls visit with each of some blobs, in no order. It holds one at a time, and
+// each is checked by its hash. One that is gone is an error.
+func (s *Store) eachBlob(ctx context.Context, hashes []string, visit func(hash string, data []byte) error) error {
+	if len(hashes) == 0 {
 		return nil
 	}
 
-	//nolint:gosec // marks are placeholders
-	statement := `SELECT hash, data FROM blobs WHERE hash IN (` + strings.Join(marks, ", ") + `)`
-	rows, err := s.read.QueryContext(ctx, statement, missing...)
+	marks, args := placeholders(hashes)
+	rows, err := s.read.QueryContext(ctx, `SELECT hash, data FROM blobs WHERE hash IN (`+marks+`)`, args...)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rows.Close() }() // rows.Err has the error
 
+	found := map[string]bool{}
 	for rows.Next() {
 		var hash string
 		var packed sql.RawBytes
@@ -432,7 +437,10 @@ func (s *Store) blobs(ctx context.Context, want map[string]bool, into map[string
 		if hashOf(data) != hash {
 			return fmt.Errorf("blob %s has other content than its hash: %w", hash, errDamaged)
 		}
-		into[hash] = data
+		if err := visit(hash, data); err != nil {
+			return err
+		}
+		found[hash] = true
 	}
 	if err := rows.Err(); err != nil {
 		return err
@@ -440,8 +448,8 @@ func (s *Store) blobs(ctx context.Context, want map[string]bool, into map[string
 
 	// A blob that is gone is an error too: its findings would be missing from a
 	// scan, which would then look clean.
-	for hash := range want {
-		if _, ok := into[hash]; !ok {
+	for _, hash := range hashes {
+		if !found[hash] {
 			return errors.New("the decision store has lost blob " + hash)
 		}
 	}

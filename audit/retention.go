@@ -100,11 +100,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 	}
 
 	for {
-		n, err := s.delete(
-			ctx,
-			`DELETE FROM blobs WHERE used < $1 AND hash IN (SELECT hash FROM blobs WHERE used < $1 LIMIT $2)`,
-			cutoff,
-		)
+		n, err := s.pruneBlobs(ctx, cutoff)
 		out.Blobs += n
 		if err != nil || n < pruneBatch {
 			return out, err
@@ -267,15 +263,24 @@ func (s *Store) blobCutoff(ctx context.Context, before time.Time) (time.Time, er
 	return before.Add(-2 * blobSlack), nil
 }
 
-// delete runs one batch of a deletion and returns how many rows it removed.
-func (s *Store) delete(ctx context.Context, query string, before time.Time) (n int64, err error) {
+// pruneBlobs removes one batch of the blobs that were last used before a time, with the
+// search index's notes that their findings were entered.
+func (s *Store) pruneBlobs(ctx context.Context, before time.Time) (n int64, err error) {
 	err = s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *txn) error {
-		res, err := tx.ExecContext(ctx, query, before.UnixMicro(), pruneBatch)
-		if err != nil {
+		// A decision on the same findings that is being indexed enters them after this.
+		if err := s.lockIndex(ctx, tx); err != nil {
 			return err
 		}
-		n, err = res.RowsAffected()
-		return err
+		gone, err := idRows(tx.QueryContext(ctx, `DELETE FROM blobs WHERE used < $1
+			AND hash IN (SELECT hash FROM blobs WHERE used < $1 LIMIT $2) RETURNING hash`, before.UnixMicro(), pruneBatch))
+		if n = int64(len(gone)); err != nil {
+			return err
+		}
+		terms := make([]any, 0, len(gone))
+		for _, hash := range gone {
+			terms = append(terms, findingsTerm(hash))
+		}
+		return deleteFrom(ctx, tx, "finding_terms", "term", terms)
 	})
 	return n, err
 }

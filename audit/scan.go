@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/attestor-gate/attestor"
+	"github.com/pressly/goose/v3"
 )
 
 // A position is the last decision of a page, in a list with the newest one first.
@@ -128,14 +128,21 @@ func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, er
 			return step{}, err
 		}
 
-		for _, h := range found.heads {
-			out.end = h.position()
+		for i, h := range found.heads {
 			if !h.matches || !p.keep(h.repository) {
+				out.end = h.position()
 				continue
 			}
-			if ok, err := l.s.holds(ctx, p.finding, h, seen); err != nil {
-				return step{}, err
-			} else if !ok {
+			if p.finding.set() {
+				if len(seen) >= maxFindings {
+					return out, nil // the next step goes on with this decision
+				}
+				if err := l.s.lookUp(ctx, p, found.heads[i:], seen); err != nil {
+					return step{}, err
+				}
+			}
+			out.end = h.position()
+			if !p.finding.held(h, seen) {
 				continue
 			}
 
@@ -168,6 +175,12 @@ type statement struct {
 	text      strings.Builder
 	args      []any
 	anonymous bool // parameters have no numbers
+	postgres  bool
+}
+
+// statement is an empty one.
+func (s *Store) statement() statement {
+	return statement{postgres: s.engine.dialect() == goose.DialectPostgres}
 }
 
 // add appends text. Each "?" in it becomes the next parameter.
@@ -187,29 +200,32 @@ func (st *statement) add(text string, args ...any) {
 	st.text.WriteString(text)
 }
 
-// keys appends a query for the keys of a source after pos, newest first.
+// keys appends a query for the keys of a source after pos, newest first. A decision that
+// several indexes of the source have comes once for each, one directly after the other.
+//
+// Both databases merge what the indexes have in their order, and stop at the limit: the
+// time does not grow with what the indexes have behind it. PostgreSQL does so where each
+// part of the union has that order itself, and SQLite only where none has one. A UNION
+// that drops repeats would read and sort all parts in either.
 func (st *statement) keys(src source, pos position, limit, offset int) {
-	// One index is in order already.
-	if len(src) == 1 {
-		st.indexKeys(src[0], pos)
-		st.add(" LIMIT ? OFFSET ?", limit, offset)
-		return
-	}
-
-	st.add("SELECT at, id FROM (")
+	const order = " ORDER BY at DESC, id DESC"
 	for i, p := range src {
 		if i > 0 {
-			st.add(" UNION ")
+			st.add(" UNION ALL ")
 		}
-
-		st.add("SELECT * FROM (")
+		ordered := st.postgres && len(src) > 1
+		if ordered {
+			st.add("(")
+		}
 		st.indexKeys(p, pos)
-		st.add(" LIMIT ?) AS p", limit+offset)
+		if ordered {
+			st.add(order+" LIMIT ?)", limit+offset)
+		}
 	}
-	st.add(") AS u ORDER BY at DESC, id DESC LIMIT ? OFFSET ?", limit, offset)
+	st.add(order+" LIMIT ? OFFSET ?", limit, offset)
 }
 
-// indexKeys appends the query of one index.
+// indexKeys appends the query of one index, without an order.
 func (st *statement) indexKeys(p keys, pos position) {
 	// Only constants of this package are put into the text; values are arguments.
 	st.add("SELECT "+p.at+" AS at, "+p.id+" AS id FROM "+p.from+" WHERE "+p.where.String(), p.where.args...)
@@ -219,7 +235,6 @@ func (st *statement) indexKeys(p keys, pos position) {
 	if pos != (position{}) {
 		st.add(" AND ("+p.at+", "+p.id+") < (?, ?)", pos.at, pos.id)
 	}
-	st.add(" ORDER BY " + p.at + " DESC, " + p.id + " DESC")
 }
 
 // chunk reads the next n keys of a source, with the rows for which p's conditions
@@ -230,7 +245,7 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 		column = "d.evidence"
 	}
 
-	var st statement
+	st := s.statement()
 	st.add("WITH k AS MATERIALIZED (") //nolint:misspell // SQL
 	st.keys(src, pos, n, 0)
 	st.add(`) SELECT k.at, k.id, d.repository, d.body, `+column+
@@ -243,7 +258,9 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 	defer func() { _ = rows.Close() }() // rows.Err has the error
 
 	out := step{end: pos}
+	keys := 0
 	for bytes := 0; rows.Next(); {
+		keys++
 		var h head
 		var repository, body, evidence sql.NullString
 		if err := rows.Scan(&h.at, &h.id, &repository, &body, &evidence); err != nil {
@@ -251,6 +268,9 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 		}
 		h.repository, h.body = repository.String, body.String
 		h.matches = body.Valid && !oldRevocation(h.body)
+		if keys > 1 && h.position() == out.end {
+			continue // another index of the source has it too
+		}
 
 		if h.evidenceSize = len(evidence.String); body.Valid && h.evidenceSize > 0 {
 			if err := json.Unmarshal([]byte(evidence.String), &h.evidence); err != nil {
@@ -264,7 +284,7 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 			return out, rows.Err()
 		}
 	}
-	out.more = len(out.heads) == n
+	out.more = keys == n
 	return out, rows.Err()
 }
 
@@ -272,7 +292,7 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 func (s *Store) narrowest(ctx context.Context, p *plan, pos position) (source, error) {
 	best, furthest := p.sources[0], position{}
 	for i, src := range p.sources {
-		var st statement
+		st := s.statement()
 		st.keys(src, pos, 1, maxScanned)
 
 		var end position
@@ -308,61 +328,4 @@ func (s *Store) strings(ctx context.Context, query string, args ...any) ([]strin
 		out = append(out, v)
 	}
 	return out, rows.Err()
-}
-
-// A finding is what a decision's evidence must have.
-type finding struct {
-	cve, pkg string // "": any
-}
-
-func (f finding) set() bool { return f != finding{} }
-
-// terms are how finding_terms calls it.
-func (f finding) terms() []string {
-	var out []string
-	if f.cve != "" {
-		out = append(out, cveTerm(f.cve))
-	}
-	if f.pkg != "" {
-		out = append(out, packageTerm(f.pkg))
-	}
-	return out
-}
-
-// in reports whether one of some findings is f: of the package and with the id,
-// where both are asked for.
-func (f finding) in(findings []attestor.Vulnerability) bool {
-	return slices.ContainsFunc(findings, func(v attestor.Vulnerability) bool {
-		return (f.cve == "" || strings.EqualFold(v.ID, f.cve)) && (f.pkg == "" || strings.EqualFold(v.Package, f.pkg))
-	})
-}
-
-// holds reports whether the evidence of a row has a finding. seen has what was found
-// in blobs that were read before, and is added to.
-func (s *Store) holds(ctx context.Context, f finding, h head, seen map[string]bool) (bool, error) {
-	if !f.set() {
-		return true, nil
-	}
-
-	for _, p := range h.evidence.Parts {
-		if p.Findings == "" {
-			continue
-		}
-		if _, known := seen[p.Findings]; !known {
-			blobs := map[string][]byte{}
-			if err := s.blobs(ctx, map[string]bool{p.Findings: true}, blobs); err != nil {
-				return false, err
-			}
-
-			var findings []attestor.Vulnerability
-			if err := json.Unmarshal(blobs[p.Findings], &findings); err != nil {
-				return false, fmt.Errorf("decoding findings of %s: %w", h.id, err)
-			}
-			seen[p.Findings] = f.in(findings)
-		}
-		if seen[p.Findings] {
-			return true, nil
-		}
-	}
-	return false, nil
 }

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/attestor-gate/attestor/internal/translog"
 )
@@ -74,7 +73,11 @@ func (s *Store) Verify(ctx context.Context, r VerifyRequest) (Verification, erro
 	}
 
 	v := &verifier{store: s, r: r}
-	if err := v.run(ctx); err != nil {
+	head, err := translog.ReadHead(ctx, s.read)
+	if err == nil {
+		err = v.run(ctx, head)
+	}
+	if err != nil {
 		return v.done, s.fail("verifying the record", err)
 	}
 	return v.done, nil
@@ -86,13 +89,10 @@ type verifier struct {
 	done        Verification
 	checkpoints []translog.Checkpoint
 	prunes      []prune
-	complete    bool // every record that is older than the log was entered
-}
-
-// A prune is the log's entry of one: from index on, records from before a time may be gone.
-type prune struct {
-	index  int64
-	before time.Time
+	newest      translog.Head // that was read last
+	searched    int64         // the entries before it were searched for prunes
+	excused     int64         // the last prune that explains that a record is gone
+	complete    bool          // every record that is older than the log was entered
 }
 
 func (v *verifier) fault(f Fault) {
@@ -104,19 +104,16 @@ func (v *verifier) logFault(index int64, format string, args ...any) {
 	v.fault(Fault{Index: index, Kind: kindLog, Problem: fmt.Sprintf(format, args...)})
 }
 
-func (v *verifier) run(ctx context.Context) error {
-	head, err := translog.ReadHead(ctx, v.store.read)
-	if err != nil {
-		return err
-	}
-	v.done.Entries = head.Size
+// run verifies the record whose log had a head when it was asked to.
+func (v *verifier) run(ctx context.Context, head translog.Head) (err error) {
+	v.done.Entries, v.newest = head.Size, head
 	if err := v.openCheckpoints(ctx, head); err != nil {
 		return err
 	}
 	if v.complete, err = v.store.logComplete(ctx); err != nil {
 		return err
 	}
-	if err := v.readPrunes(ctx); err != nil {
+	if err := v.readPrunes(ctx, head.Size); err != nil {
 		return err
 	}
 
@@ -213,19 +210,35 @@ func (v *verifier) openCosigned(rows map[string][][]byte, size int64) {
 
 const rolledBack = "the database was put back to an earlier state, or its log was cut off"
 
-// walk follows the log from its first entry on.
+// walk follows the log from its first entry to its head, and on to a prune that was entered
+// since and explains that a record is gone: what is behind the head explains nothing.
 func (v *verifier) walk(ctx context.Context, want translog.Head) error {
 	var head translog.Head
+	for {
+		next, err := v.walkTo(ctx, head, want)
+		if err != nil || v.excused < want.Size || !next.Equal(want) {
+			return err
+		}
+		if head, want = next, v.newest; want.Size <= v.excused {
+			return fmt.Errorf("the log has %d entries, and a prune at %d", want.Size, v.excused)
+		}
+		v.done.Entries = want.Size
+	}
+}
+
+// walkTo follows the log from one head to another one, and returns how far it came. Faults
+// in between are told once.
+func (v *verifier) walkTo(ctx context.Context, head, want translog.Head) (translog.Head, error) {
 	broken := false
-	for next := int64(0); next < want.Size; {
+	for next := head.Size; next < want.Size; {
 		v.atCheckpoints(head, broken)
 		leaves, err := v.leaves(ctx, next, want.Size)
 		if err != nil {
-			return err
+			return head, err
 		}
 		if len(leaves) == 0 {
 			v.logFault(next, "the log ends here, and its size is %d: entries are missing", want.Size)
-			return nil
+			return head, nil
 		}
 
 		var good []logged
@@ -251,7 +264,7 @@ func (v *verifier) walk(ctx context.Context, want translog.Head) error {
 			}
 		}
 		if err := v.records(ctx, good); err != nil {
-			return err
+			return head, err
 		}
 	}
 	v.atCheckpoints(head, broken)
@@ -259,7 +272,7 @@ func (v *verifier) walk(ctx context.Context, want translog.Head) error {
 	if !broken && !head.Equal(want) {
 		v.logFault(-1, "the log's head is not that of its size %d", want.Size)
 	}
-	return nil
+	return head, nil
 }
 
 func missing(first, next int64) string {
@@ -320,43 +333,6 @@ func (v *verifier) atCheckpoints(head translog.Head, broken bool) {
 	v.checkpoints = rest
 }
 
-// readPrunes reads the entries of prunes. That they are the log's is found by walk.
-func (v *verifier) readPrunes(ctx context.Context) error {
-	rows, err := v.store.read.QueryContext(ctx, `SELECT n, entry FROM log_leaves WHERE kind = $1 ORDER BY n`, kindPrune)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }() // rows.Err has the error
-
-	for rows.Next() {
-		var p prune
-		var b []byte
-		if err := rows.Scan(&p.index, &b); err != nil {
-			return err
-		}
-		entry, err := translog.ParseEntry(b)
-		if err != nil {
-			continue // walk reports it
-		}
-		p.before = entry.Time
-		v.prunes = append(v.prunes, p)
-	}
-	return rows.Err()
-}
-
-// pruned reports whether a prune after an entry may have removed its record.
-func (v *verifier) pruned(l logged) bool {
-	if l.Kind == kindPolicies {
-		return false // a prune does not delete them
-	}
-	for _, p := range v.prunes {
-		if p.index > l.Index && l.entry.Time.Before(p.before) {
-			return true
-		}
-	}
-	return false
-}
-
 // A logged record is one that the log has.
 type logged struct {
 	translog.Stored
@@ -386,22 +362,31 @@ func (v *verifier) records(ctx context.Context, batch []logged) error {
 			return err
 		}
 		for _, l := range byKind[kind] {
-			v.record(l, found[l.ID])
+			if err := v.record(ctx, l, found[l.ID]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
 // record compares one record; parts is nil where there is none.
-func (v *verifier) record(l logged, parts map[string][]byte) {
-	switch problem := l.problem(parts); {
-	case problem == "":
+func (v *verifier) record(ctx context.Context, l logged, parts map[string][]byte) error {
+	problem := l.problem(parts)
+	if problem == "" {
 		v.done.Records++
-	case parts == nil && v.pruned(l):
-		v.done.Pruned++
-	default:
-		v.fault(Fault{Index: l.Index, Kind: l.Kind, ID: l.ID, Problem: problem})
+		return nil
 	}
+	if parts == nil {
+		if pruned, err := v.pruned(ctx, l); err != nil {
+			return err
+		} else if pruned {
+			v.done.Pruned++
+			return nil
+		}
+	}
+	v.fault(Fault{Index: l.Index, Kind: l.Kind, ID: l.ID, Problem: problem})
+	return nil
 }
 
 // problem says how a record differs from its entry; "" for not at all.

@@ -177,8 +177,7 @@ func (v *servedVerifier) decision(ctx context.Context, l logged) error {
 	case p.Index != l.Index || p.Entry.ID != l.ID:
 		problem = "the service proves another entry"
 	case p.Decision == nil:
-		v.record(l, nil)
-		return nil
+		return v.record(ctx, l, nil)
 	}
 	if problem != "" {
 		v.fault(Fault{Index: l.Index, Kind: l.Kind, ID: l.ID, Problem: problem})

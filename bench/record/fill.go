@@ -29,8 +29,9 @@ func fill(ctx context.Context, s *audit.Store, n int, end time.Time) (filled int
 		return 0, err
 	}
 	return s.Load(ctx, func(yield func(attestor.Record) bool) {
+		var m maker
 		for i := start; i < n; i++ {
-			if !yield(recordOf(i, n, end)) {
+			if !yield(m.record(i, n, end)) {
 				return
 			}
 		}
@@ -42,7 +43,7 @@ func fill(ctx context.Context, s *audit.Store, n int, end time.Time) (filled int
 func filledTo(ctx context.Context, s *audit.Store, n int, end time.Time) (int, error) {
 	var failed error
 	first := sort.Search(n, func(i int) bool {
-		_, err := s.Decision(ctx, recordOf(i, n, end).Decision.ID)
+		_, err := s.Decision(ctx, idOf(i))
 		if attestor.KindOf(err) != attestor.NotFound {
 			failed = errors.Join(failed, err)
 		}
@@ -59,8 +60,19 @@ func repositoryOf(n int) string {
 	return fmt.Sprintf("us-docker.pkg.dev/acme/team-%d/service-%d", n%200, n)
 }
 
-// recordOf is the i-th of n decisions, the oldest first.
-func recordOf(i, n int, end time.Time) attestor.Record {
+// idOf is the id of the i-th decision.
+func idOf(i int) string { return fmt.Sprintf("0199%08x-0000-7000-8000-%012x", i, i) }
+
+// A maker makes decisions one after the other. Those that follow each other are on one
+// image, whose findings are made once a day.
+type maker struct {
+	image    int
+	day      time.Time
+	findings []attestor.Vulnerability
+}
+
+// record is the i-th of n decisions, the oldest first.
+func (m *maker) record(i, n int, end time.Time) attestor.Record {
 	random := rand.New(rand.NewPCG(uint64(i), 1)) //nolint:gosec // not a secret
 	at := end.Add(-period + time.Duration(i)*(period/time.Duration(n)))
 	image := i / perImage
@@ -74,14 +86,17 @@ func recordOf(i, n int, end time.Time) attestor.Record {
 	}
 
 	verdict := []attestor.Outcome{attestor.Pass, attestor.Pass, attestor.Pass, attestor.Deny, attestor.Deny, attestor.Undecided}[random.IntN(6)]
-	found := findingsOf(image, at)
+	if day := at.Truncate(24 * time.Hour); m.findings == nil || m.image != image || !m.day.Equal(day) {
+		m.image, m.day, m.findings = image, day, findingsOf(image, day)
+	}
+	found := m.findings
 	child := attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}
 	scan := attestor.Scan{State: attestor.ScanComplete, Finished: &at, Findings: found}
 	uid := int64(65532)
 	user := attestor.User{Configured: "65532:65532", UID: &uid, GID: &uid, Source: attestor.UserFromConfig}
 	requested := fmt.Sprintf("%s:v%d", repository, image%1000)
 	d := attestor.Decision{
-		ID: fmt.Sprintf("0199%08x-0000-7000-8000-%012x", i, i), Time: at, DurationMS: 140, Verdict: verdict, DryRun: i%7 == 0,
+		ID: idOf(i), Time: at, DurationMS: 140, Verdict: verdict, DryRun: i%7 == 0,
 		Image:  attestor.DecidedImage{Requested: requested, Reference: img.String(), Digest: img.Digest(), MediaType: "application/vnd.oci.image.manifest.v1+json"},
 		Policy: &attestor.PolicyRef{Name: fmt.Sprint("policy-", image%12), Digest: digestOf(-1 - image%12), Mode: attestor.Enforce},
 		Platforms: []attestor.PlatformSummary{{
@@ -104,7 +119,7 @@ func recordOf(i, n int, end time.Time) attestor.Record {
 }
 
 // findingsOf are those of an image: what its base has, and some of its own.
-func findingsOf(image int, at time.Time) []attestor.Vulnerability {
+func findingsOf(image int, day time.Time) []attestor.Vulnerability {
 	random := rand.New(rand.NewPCG(uint64(image), 2)) //nolint:gosec // not a secret
 	levels := []attestor.Severity{attestor.Critical, attestor.High, attestor.Medium, attestor.Low, attestor.Low, attestor.Minimal}
 	out := make([]attestor.Vulnerability, findings)
@@ -113,7 +128,7 @@ func findingsOf(image int, at time.Time) []attestor.Vulnerability {
 		if i > findings*3/4 {
 			n = 9*findings + random.IntN(advisories)
 		}
-		published := at.Truncate(24*time.Hour).AddDate(0, 0, -n%200)
+		published := day.AddDate(0, 0, -n%200)
 		out[i] = attestor.Vulnerability{
 			ID: fmt.Sprintf("CVE-2026-%05d", n), Note: fmt.Sprintf("projects/goog-vulnz/notes/CVE-2026-%05d", n), Severity: levels[n%len(levels)],
 			Package: fmt.Sprint("package-", n%300), PackageType: "OS", Version: "3.0.11-1~deb12u2", FixedVersion: "3.0.15-1~deb12u1", Fixable: n%2 == 0,
