@@ -58,7 +58,7 @@ func (s *Store) markChanged(ctx context.Context, heads []head, all bool) error {
 	for i, h := range heads {
 		ids[i] = h.id
 	}
-	leaves, err := translog.FindAll(ctx, s.read, kindDecision, ids)
+	leaves, err := translog.FindAll(ctx, s.from(ctx), kindDecision, ids)
 	if err != nil {
 		return err
 	}

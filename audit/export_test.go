@@ -137,6 +137,9 @@ func OverridesForTest() (texts []string, args [][]any) {
 	return []string{overdueText, openOverridesText}, [][]any{{int64(1), int64(0), "", 100}, {"r.example/app", "sha256:0"}}
 }
 
+// ReplicaForTest is the pool of the replica.
+func (s *Store) ReplicaForTest() *sql.DB { return s.replica.db }
+
 // Reader is the pool that reads.
 func (s *Store) Reader() *sql.DB { return s.read }
 

@@ -205,7 +205,7 @@ func (s *Store) wholeFacts(ctx context.Context, days span, yield func(tally.Fact
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
-	rows, err := s.read.QueryContext(ctx, `SELECT kind, key, CAST(SUM(images) AS BIGINT), CAST(SUM(passed) AS BIGINT),
+	rows, err := s.from(ctx).QueryContext(ctx, `SELECT kind, key, CAST(SUM(images) AS BIGINT), CAST(SUM(passed) AS BIGINT),
 			CAST(SUM(refused) AS BIGINT), CAST(SUM(undecided) AS BIGINT), CAST(SUM(n) AS BIGINT)
 		FROM image_sums WHERE day >= $1 GROUP BY kind, key HAVING SUM(images) > 0`, days.from)
 	if err != nil {

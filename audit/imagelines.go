@@ -110,7 +110,7 @@ func (s *Store) imageLines(
 	}
 	st.add(" ORDER BY at DESC, decision DESC LIMIT ?", size)
 
-	rows, err := s.read.QueryContext(ctx, st.text.String(), st.args...)
+	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
 	if err != nil {
 		return nil, position{}, 0, err
 	}

@@ -117,7 +117,7 @@ func (s *Store) Oldest(ctx context.Context, since time.Time) (time.Time, error) 
 	defer cancel()
 
 	var at sql.NullInt64
-	row := s.read.QueryRowContext(ctx, `SELECT MIN(at) FROM decisions WHERE at >= $1`, max(since.UnixMicro(), 0))
+	row := s.from(ctx).QueryRowContext(ctx, `SELECT MIN(at) FROM decisions WHERE at >= $1`, max(since.UnixMicro(), 0))
 	if err := row.Scan(&at); err != nil {
 		return time.Time{}, s.fail("reading the oldest decision", err)
 	}
@@ -137,7 +137,7 @@ func (s *Store) Version(ctx context.Context) (string, error) {
 	defer cancel()
 
 	var size int64
-	if err := s.read.QueryRowContext(ctx, `SELECT size FROM log_head`).Scan(&size); err != nil {
+	if err := s.from(ctx).QueryRowContext(ctx, `SELECT size FROM log_head`).Scan(&size); err != nil {
 		return "", s.fail("reading the record's version", err)
 	}
 	return strconv.FormatInt(size, 10), nil

@@ -28,10 +28,22 @@ const (
 )
 
 func (e *postgresEngine) open(ctx context.Context) (read, write *sql.DB, err error) {
+	db, err := e.pool(false)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := db.PingContext(ctx); err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return db, db, nil
+}
+
+// pool makes a pool of connections, and connects to nothing yet.
+func (e *postgresEngine) pool(readOnly bool) (*sql.DB, error) {
 	// The parser's error is dropped: it may quote the string with its password.
 	c, err := pgx.ParseConfig(e.dsn)
 	if err != nil {
-		return nil, nil, &attestor.Error{
+		return nil, &attestor.Error{
 			Kind: attestor.Invalid,
 			Msg:  "the PostgreSQL connection string is malformed",
 			Fix:  "write it as postgres://USER@HOST/DATABASE?sslmode=verify-full",
@@ -49,6 +61,10 @@ func (e *postgresEngine) open(ctx context.Context) (read, write *sql.DB, err err
 		c.RuntimeParams["application_name"] = "attestor"
 	}
 
+	if readOnly {
+		c.RuntimeParams["default_transaction_read_only"] = "on" // a write there is an error, whatever the server is
+	}
+
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = postgresConnTimeout
 	}
@@ -57,10 +73,7 @@ func (e *postgresEngine) open(ctx context.Context) (read, write *sql.DB, err err
 	conns := cmp.Or(e.conns, postgresConns)
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(max(min(conns, postgresIdle), conns/2))
-	if err := db.PingContext(ctx); err != nil {
-		return nil, nil, errors.Join(err, db.Close())
-	}
-	return db, db, nil
+	return db, nil
 }
 
 // again is true for the two classes of errors that PostgreSQL, 13.5, says to retry.

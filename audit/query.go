@@ -413,7 +413,7 @@ func (s *Store) eachBlob(ctx context.Context, hashes []string, visit func(hash s
 	}
 
 	marks, args := placeholders(hashes)
-	rows, err := s.read.QueryContext(ctx, `SELECT hash, data FROM blobs WHERE hash IN (`+marks+`)`, args...)
+	rows, err := s.from(ctx).QueryContext(ctx, `SELECT hash, data FROM blobs WHERE hash IN (`+marks+`)`, args...)
 	if err != nil {
 		return err
 	}

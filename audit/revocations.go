@@ -300,7 +300,7 @@ func (s *Store) addSince(ctx context.Context, heads []head) error {
 		return err
 	}
 
-	overrides, err := overrideRows(s.read.QueryContext(ctx, `SELECT `+overrideColumns+` FROM overrides
+	overrides, err := overrideRows(s.from(ctx).QueryContext(ctx, `SELECT `+overrideColumns+` FROM overrides
 		WHERE decision IN (`+marks+`)`, args...))
 	if err != nil {
 		return err
@@ -318,7 +318,7 @@ func (s *Store) addSince(ctx context.Context, heads []head) error {
 // addRevocations adds the last finished revocation to the rows of index.
 func (s *Store) addRevocations(ctx context.Context, index map[string]*head, marks string, args []any) error {
 	//nolint:gosec // marks are placeholders, and no values
-	rows, err := s.read.QueryContext(ctx, `SELECT m.decision, r.body FROM revocation_decisions m
+	rows, err := s.from(ctx).QueryContext(ctx, `SELECT m.decision, r.body FROM revocation_decisions m
 		JOIN revocations r ON r.id = m.revocation
 		WHERE r.state = 'finished' AND m.decision IN (`+marks+`) ORDER BY r.at, r.id`, args...)
 	if err != nil {

@@ -251,7 +251,7 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 	st.add(`) SELECT k.at, k.id, d.repository, d.body, `+column+
 		` FROM k LEFT JOIN decisions d ON d.id = k.id AND `+p.rows.String()+` ORDER BY k.at DESC, k.id DESC`, p.rows.args...)
 
-	rows, err := s.read.QueryContext(ctx, st.text.String(), st.args...)
+	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
 	if err != nil {
 		return step{}, err
 	}
@@ -296,7 +296,7 @@ func (s *Store) narrowest(ctx context.Context, p *plan, pos position) (source, e
 		st.keys(src, pos, 1, maxScanned)
 
 		var end position
-		err := s.read.QueryRowContext(ctx, st.text.String(), st.args...).Scan(&end.at, &end.id)
+		err := s.from(ctx).QueryRowContext(ctx, st.text.String(), st.args...).Scan(&end.at, &end.id)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			return src, nil // a step reaches the end of the list
@@ -313,7 +313,7 @@ func (s *Store) narrowest(ctx context.Context, p *plan, pos position) (source, e
 func (s *Store) strings(ctx context.Context, query string, args ...any) ([]string, error) {
 	var st statement
 	st.add(query, args...)
-	rows, err := s.read.QueryContext(ctx, st.text.String(), st.args...)
+	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
 	if err != nil {
 		return nil, err
 	}

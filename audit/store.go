@@ -29,11 +29,14 @@ type Config struct {
 	PostgreSQL string // a connection string or URL, in libpq's syntax
 	// Connections is how many connections to PostgreSQL there are at most; 0: 10.
 	Connections int
-	None        bool             // nowhere: writes succeed and are not kept, reads are errors of kind Unsupported
-	Timeout     time.Duration    // of one call; 0: 10 s
-	Receivers   []Receiver       // of events
-	Log         *LogKey          // signs the record's log; nil: it is kept unsigned
-	Now         func() time.Time // required
+	// Replica is how to connect to a read replica of PostgreSQL; "": there is none. See
+	// [MayLag].
+	Replica   string
+	None      bool             // nowhere: writes succeed and are not kept, reads are errors of kind Unsupported
+	Timeout   time.Duration    // of one call; 0: 10 s
+	Receivers []Receiver       // of events
+	Log       *LogKey          // signs the record's log; nil: it is kept unsigned
+	Now       func() time.Time // required
 }
 
 // A Store keeps decisions with their evidence, the history of bases' tags, and
@@ -44,7 +47,8 @@ type Config struct {
 type Store struct {
 	none    bool // nothing is kept, and no other field is set
 	read    *sql.DB
-	write   *sql.DB // SQLite: one connection, so that writers queue here rather than poll the file's lock
+	write   *sql.DB  // SQLite: one connection, so that writers queue here rather than poll the file's lock
+	replica *replica // nil: there is none
 	engine  engine
 	timeout time.Duration
 	now     func() time.Time
@@ -126,6 +130,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("opening the decision store: %w", err)
 	}
 
+	if c.Replica != "" {
+		if c.PostgreSQL == "" {
+			return nil, errReplica()
+		}
+		if err := s.openReplica(c.Replica, c.Connections); err != nil {
+			return nil, err
+		}
+	}
 	if s.read, s.write, err = s.engine.open(ctx); err != nil {
 		return nil, errors.Join(s.fail("opening the decision store", err), s.engine.close())
 	}
@@ -215,6 +227,9 @@ func (s *Store) Close() error {
 
 	s.dec.Close()
 	err := s.enc.Close()
+	if s.replica != nil {
+		err = errors.Join(err, s.replica.db.Close())
+	}
 	if s.write != s.read {
 		err = errors.Join(err, s.write.Close())
 	}

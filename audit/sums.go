@@ -81,7 +81,7 @@ func (s *Store) sumSome(ctx context.Context) (n int, err error) {
 // summed is an error while earlier decisions are missing in the sums.
 func (s *Store) summed(ctx context.Context) error {
 	var waiting bool
-	if err := s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sum_queue)
+	if err := s.from(ctx).QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sum_queue)
 		OR EXISTS (SELECT 1 FROM images WHERE rank = -1)`).Scan(&waiting); err != nil {
 		return err
 	}
@@ -364,7 +364,7 @@ func (s *Store) numbers(ctx context.Context, st *statement) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
-	rows, err := s.read.QueryContext(ctx, st.text.String(), st.args...)
+	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
 	if err != nil {
 		return nil, err
 	}
@@ -388,7 +388,7 @@ func (s *Store) readSums(
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
-	rows, err := s.read.QueryContext(ctx, st.text.String(), st.args...)
+	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
 	if err != nil {
 		return err
 	}

@@ -110,7 +110,7 @@ func (s *Store) newest(ctx context.Context, heads []head) (map[string]bool, erro
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	marks, args := placeholders(ids)
-	found, err := idRows(s.read.QueryContext(ctx, `SELECT decision FROM images WHERE decision IN (`+marks+`)`, args...))
+	found, err := idRows(s.from(ctx).QueryContext(ctx, `SELECT decision FROM images WHERE decision IN (`+marks+`)`, args...))
 	for _, id := range found {
 		out[id] = true
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/internal/filter"
@@ -175,7 +176,7 @@ func (f *recordFlags) exportStore(c *cobra.Command, wanted filter.Filter) (n int
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	return s.Export(c.Context(), c.OutOrStdout(), wanted)
+	return s.Export(audit.MayLag(c.Context()), c.OutOrStdout(), wanted)
 }
 
 // exportService writes what a service lets the caller read, in the same form.

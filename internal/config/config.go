@@ -141,6 +141,11 @@ type Store struct {
 	SQLite string `yaml:"sqlite"`
 	// Postgres is a file that holds the connection string, for any number of instances.
 	Postgres string `yaml:"postgres"`
+	// Replica is a file that holds the connection string of a read replica of
+	// store.postgres: lists, reports, simulations and exports are read there, and may lack
+	// the last moments. Nothing that decides is. Default: everything is read from
+	// store.postgres.
+	Replica string `yaml:"replica"`
 	// Connections is how many connections to PostgreSQL an instance has at most, 2 to
 	// 500. Default: 10.
 	Connections int `yaml:"connections"`

@@ -130,7 +130,7 @@ func checkTypes(b []byte, t reflect.Type) error {
 
 // resolve makes paths absolute, from the directory of the file.
 func (c *Config) resolve(dir string, profile ProfileCheck) {
-	paths := []*string{&c.TrustedRoot, &c.Store.SQLite, &c.Store.Postgres, &c.Telemetry.HashKey}
+	paths := []*string{&c.TrustedRoot, &c.Store.SQLite, &c.Store.Postgres, &c.Store.Replica, &c.Telemetry.HashKey}
 	if c.Identity != nil && c.Identity.Teams != nil {
 		paths = append(paths, &c.Identity.Teams.Directory)
 	}

@@ -175,6 +175,10 @@ func (s Store) problems(getenv func(string) string) []error {
 		out = append(out, fmt.Errorf("store.connections: %d: want %d to %d", s.Connections, minConnections, maxConnections))
 	}
 
+	if s.Replica != "" && s.Postgres == "" {
+		out = append(out, errors.New("store.replica: it is for store.postgres"))
+	}
+
 	// A typing error here would delete what an auditor asks for.
 	switch retention := time.Duration(s.Retention); {
 	case retention == 0:

@@ -19,6 +19,8 @@ func TestStoreNumbersAreChecked(t *testing.T) {
 		"postgres: dsn, connections: 501":  "want 2 to 500",
 		"postgres: dsn, connections: -1":   "want 2 to 500",
 		"sqlite: a.db, connections: 4":     "it is for store.postgres",
+		"postgres: dsn, replica: dsn":      "",
+		"sqlite: a.db, replica: dsn":       "it is for store.postgres",
 		"postgres: dsn, connections: many": "connections",
 		"sqlite: a.db, retention: 30d":     "",
 		"postgres: dsn, retention: 400d":   "",

@@ -185,7 +185,7 @@ func (e *Engine) joinGate(ctx context.Context, attester attestor.Attester) error
 	if !e.Config.Store.None {
 		e.metrics.MustRegister(newWatchGauges(e.Store))
 	}
-	e.metrics.MustRegister(logMetrics(e.Store)...)
+	e.metrics.MustRegister(append(logMetrics(e.Store), replicaMetrics(e.Store)...)...)
 	if e.gate, err = attestor.NewGate(observed); err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func (p *pageHandler) summary(
 ) (report.Summary, error) {
 	caller := server.CallerFrom(r.Context())
 	key := summaryKey{readable(caller), f.Fingerprint(), owner, period}
-	changed := func() (string, error) { return p.engine.Store.Version(r.Context()) }
+	changed := func() (string, error) { return p.engine.Store.Version(audit.MayLag(r.Context())) }
 
 	f = unrestricted(caller, f)
 	return p.kept.Get(key, changed, func() (report.Summary, error) {
@@ -211,7 +211,7 @@ func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(st
 	if err != nil {
 		return err
 	}
-	recent, err := p.engine.Store.List(r.Context(), audit.Filter{Visible: visible}, pageRecent, "")
+	recent, err := p.engine.Store.List(audit.MayLag(r.Context()), audit.Filter{Visible: visible}, pageRecent, "")
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(s
 	if err == nil {
 		f.Visible = visible
 		var page audit.Page
-		page, err = p.engine.Store.List(r.Context(), f, pageSize, r.URL.Query().Get("pageToken"))
+		page, err = p.engine.Store.List(audit.MayLag(r.Context()), f, pageSize, r.URL.Query().Get("pageToken"))
 		view.Page, view.Next = page.Decisions, page.Next
 		if err == nil {
 			view.Total, view.Exact = p.count(r, f, page)
@@ -266,7 +266,7 @@ func (p *pageHandler) count(r *http.Request, f filter.Filter, page audit.Page) (
 	if page.Next == "" && r.URL.Query().Get("pageToken") == "" {
 		return len(page.Decisions), true
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), countFor)
+	ctx, cancel := context.WithTimeout(audit.MayLag(r.Context()), countFor)
 	defer cancel()
 
 	// A count is no more than a help: where it cannot be had the list is shown without it.

@@ -99,6 +99,7 @@ func hasFix(l tally.Line, fix string) bool {
 
 // lines are the newest decisions on each image of a filter, newest first, as a report counts them.
 func lines(ctx context.Context, s *audit.Store, f filter.Filter) iter.Seq2[tally.Line, error] {
+	ctx = audit.MayLag(ctx)
 	if whole, ok := wholeDays(f); ok && audit.Summable(f) {
 		return s.Images(ctx, whole)
 	}
@@ -162,7 +163,7 @@ func (p *pageHandler) fillImages(r *http.Request, view *pages.Images, visible fu
 	f.Visible = visible
 	caller := server.CallerFrom(r.Context())
 	key := imagesKey{caller.Issuer, caller.Subject, f.Fingerprint(), of, number}
-	changed := func() (string, error) { return p.engine.Store.Version(r.Context()) }
+	changed := func() (string, error) { return p.engine.Store.Version(audit.MayLag(r.Context())) }
 	found, err := p.keptImages.Get(key, changed, func() (imagesPage, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), summaryFor)
 		defer cancel()

@@ -96,7 +96,7 @@ func (p *pageHandler) download(
 			d, failed = report.RecordStream(p.newest(r.Context(), f, func(l tally.Line) bool { return ownedBy(l, owner) }))
 			break
 		}
-		d, failed = report.RecordStream(p.engine.Store.Decisions(r.Context(), f))
+		d, failed = report.RecordStream(p.engine.Store.Decisions(audit.MayLag(r.Context()), f))
 	}
 
 	return func() error {
@@ -171,6 +171,7 @@ func ownedBy(l tally.Line, owner string) bool { return owner == "" || tally.Part
 func ownerSummary(
 	ctx context.Context, s *audit.Store, f filter.Filter, owner string, o report.SummaryOptions,
 ) (report.Summary, error) {
+	ctx = audit.MayLag(ctx)
 	mine := map[string]bool{}
 	of := func(decisions iter.Seq2[attestor.Decision, error]) iter.Seq2[attestor.Decision, error] {
 		return func(yield func(attestor.Decision, error) bool) {

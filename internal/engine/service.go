@@ -41,7 +41,7 @@ func (d decisions) Revocation(ctx context.Context, id string) (attestor.Revocati
 
 // List implements [server.Decisions].
 func (d decisions) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
-	page, err := d.store.List(ctx, f.Filter, f.PageSize, f.PageToken)
+	page, err := d.store.List(audit.MayLag(ctx), f.Filter, f.PageSize, f.PageToken)
 	if err != nil {
 		return server.DecisionPage{}, err
 	}
@@ -147,7 +147,7 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 	// left, the next record is not judged.
 	sim, out := policy.NewSimulation(set, r.At), server.Simulation{Policy: all[0].Ref(), Since: r.Since}
 	began := time.Now()
-	for step, err := range s.store.Walk(ctx, simulated(r, out.Policy), r.PageToken, r.Sample) {
+	for step, err := range s.store.Walk(audit.MayLag(ctx), simulated(r, out.Policy), r.PageToken, r.Sample) {
 		if err != nil {
 			return server.Simulation{}, err
 		}

@@ -85,6 +85,13 @@ func recordOf(c config.Store) (audit.Config, error) {
 		}
 		out.PostgreSQL = strings.TrimSpace(string(b))
 	}
+	if c.Replica != "" {
+		b, err := os.ReadFile(c.Replica)
+		if err != nil {
+			return out, fmt.Errorf("reading the replica's connection string: %w", err)
+		}
+		out.Replica = strings.TrimSpace(string(b))
+	}
 	return out, nil
 }
 

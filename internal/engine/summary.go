@@ -20,6 +20,7 @@ import (
 func Summarise(
 	ctx context.Context, s *audit.Store, f filter.Filter, o report.SummaryOptions,
 ) (report.Summary, error) {
+	ctx = audit.MayLag(ctx)
 	if whole, ok := wholeDays(f); ok && o.GroupBy == "" && audit.Summable(f) {
 		out, err := fromSums(ctx, s, whole, o)
 

@@ -123,6 +123,38 @@ func (s *Server) Start() error {
 	return nil
 }
 
+// Replica makes and starts a server that follows this one, with all its databases, by
+// streaming replication. It answers reads only. Close ends it.
+func (s *Server) Replica() (*Server, error) {
+	backup, err := program("pg_basebackup")
+	if err != nil {
+		return nil, err
+	}
+	r := &Server{postgres: s.postgres, attr: s.attr}
+	if r.port, err = freePort(); err != nil {
+		return nil, err
+	}
+	if r.dir, err = os.MkdirTemp("", "pg"); err != nil {
+		return nil, err
+	}
+	if r.attr.Credential != nil {
+		if err := os.Chown(r.dir, nobody, nobody); err != nil {
+			return nil, errors.Join(err, r.Close())
+		}
+	}
+
+	cmd := exec.Command(backup, "-D", r.dir+"/data", "-R", "-X", "stream", "--checkpoint=fast", "--no-sync", //nolint:gosec // the machine's own program
+		"-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "gate")
+	cmd.SysProcAttr, cmd.Dir = r.attr, r.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("pg_basebackup: %w\n%s", err, out), r.Close())
+	}
+	if err := r.Start(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
 // Stop ends it at once, as a crash would.
 func (s *Server) Stop() {
 	if s.cmd == nil || s.cmd.Process == nil {
