@@ -165,12 +165,17 @@ type Policy struct {
 	Problem string // why the text on disk does not load, so that an older one is in force; "": it loads
 }
 
-// Policies renders the policies in force.
-func (r *Renderer) Policies(w io.Writer, ps []Policy) error {
+// PolicyChanges is how many changes of policies the page has at most.
+const PolicyChanges = 50
+
+// Policies renders the policies in force, and the newest changes of them, the newest first.
+func (r *Renderer) Policies(w io.Writer, ps []Policy, changes []attestor.PolicyChange) error {
 	return r.render(w, "policies", struct {
 		Head     page.Head
 		Policies []Policy
-	}{page.Head{Title: "Policies in force", Nav: page.Nav("/policies"), Foot: foot}, ps})
+		Changes  []attestor.PolicyChange
+		Most     int
+	}{page.Head{Title: "Policies in force", Nav: page.Nav("/policies"), Foot: foot}, ps, changes, PolicyChanges})
 }
 
 // Base is one approved base of a policy.

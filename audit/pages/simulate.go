@@ -2,6 +2,7 @@ package pages
 
 import (
 	"io"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/page"
@@ -25,6 +26,8 @@ type Simulation struct {
 	Before, After map[attestor.Outcome]int
 	Flips         []attestor.Flip // newest first
 	Upcoming      []attestor.Upcoming
+	Left          bool      // older decisions were not judged
+	Reached       time.Time // the time of the oldest that was
 }
 
 // maxFlips bounds the table of the images that flip.

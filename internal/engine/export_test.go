@@ -24,6 +24,12 @@ func Simulator(s *audit.Store) simulator { return simulator{s} }
 
 func Attestations(e *Engine) attestations { return attestations{e} }
 
+// PagesJudging are the pages, with so many decisions of a simulation.
+func PagesJudging(e *Engine, n int) (http.Handler, error) {
+	site, _, err := newPagesOf(e, n)
+	return site, err
+}
+
 func Policies(e *Engine) policies { return policies{e.Policies} }
 
 func Occurrences(e *Engine) occurrences {

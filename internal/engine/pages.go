@@ -21,6 +21,7 @@ const (
 	pageRecent   = 10
 	pageSize     = 50
 	pageRows     = 1000 // images on the report's page; its downloads have all
+	pageJudged   = 5000 // decisions of a simulation; the command and the API judge all
 	pageOverview = 7 * 24 * time.Hour
 	pageReport   = 30 * 24 * time.Hour
 )
@@ -28,12 +29,19 @@ const (
 // newPages serves the record to people who may read it: server-rendered, no
 // session, nothing that changes anything.
 func newPages(e *Engine) (site http.Handler, problem func(http.ResponseWriter, server.Problem) error, err error) {
+	return newPagesOf(e, pageJudged)
+}
+
+// newPagesOf is newPages with so many decisions of a simulation.
+func newPagesOf(
+	e *Engine, judged int,
+) (site http.Handler, problem func(http.ResponseWriter, server.Problem) error, err error) {
 	r, err := pages.New()
 	if err != nil {
 		return nil, nil, err
 	}
 
-	p := &pageHandler{engine: e, render: r, kept: pages.NewKept[summaryKey, report.Summary](time.Now)}
+	p := &pageHandler{engine: e, render: r, judged: judged, kept: pages.NewKept[summaryKey, report.Summary](time.Now)}
 	p.keptImages = pages.NewKept[imagesKey, imagesPage](time.Now)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.page(p.overview))
@@ -55,6 +63,7 @@ func newPages(e *Engine) (site http.Handler, problem func(http.ResponseWriter, s
 type pageHandler struct {
 	engine *Engine
 	render *pages.Renderer
+	judged int // decisions of a simulation
 	kept   *pages.Kept[summaryKey, report.Summary]
 
 	keptImages *pages.Kept[imagesKey, imagesPage]
@@ -312,7 +321,7 @@ func (p *pageHandler) policyNames() []string {
 	return out
 }
 
-func (p *pageHandler) policies(b *bytes.Buffer, _ *http.Request, _ func(string) bool) error {
+func (p *pageHandler) policies(b *bytes.Buffer, r *http.Request, _ func(string) bool) error {
 	var list []pages.Policy
 	for _, pol := range (policies{p.engine.Policies}).All() {
 		list = append(list, pages.Policy{Ref: pol.PolicyRef, Images: pol.Images, Text: pol.Text})
@@ -320,7 +329,24 @@ func (p *pageHandler) policies(b *bytes.Buffer, _ *http.Request, _ func(string) 
 	if err := p.engine.Policies.Err(); err != nil && len(list) > 0 {
 		list[0].Problem = err.Error()
 	}
-	return p.render.Policies(b, list)
+
+	// What was in force is told of all images together.
+	var changes []attestor.PolicyChange
+	if !server.CallerFrom(r.Context()).MayEverywhere(attestor.ActionRead) {
+		return p.render.Policies(b, list, nil)
+	}
+	for c, err := range p.engine.Store.PolicyChanges(r.Context()) {
+		if attestor.KindOf(err) == attestor.Unsupported {
+			break // nothing is recorded
+		}
+		if err != nil {
+			return err
+		}
+		if changes = append(changes, c); len(changes) == pages.PolicyChanges {
+			break
+		}
+	}
+	return p.render.Policies(b, list, changes)
 }
 
 // bases joins what policies approve with what tags were seen to name.

@@ -100,7 +100,7 @@ func (p *pageHandler) runSimulation(r *http.Request, view pages.Simulate) (*page
 
 	// The page links to decisions: it shows none that the caller may simulate and not read.
 	got, err := simulator{p.engine.Store}.Simulate(r.Context(), server.SimulationRequest{
-		Policy: []byte(view.Text), Since: since,
+		Policy: []byte(view.Text), Since: since, PageSize: p.judged,
 		Visible: func(repository string) bool {
 			return caller.May(attestor.ActionSimulate, repository) && caller.May(attestor.ActionRead, repository)
 		},
@@ -110,6 +110,6 @@ func (p *pageHandler) runSimulation(r *http.Request, view pages.Simulate) (*page
 	}
 	return &pages.Simulation{
 		Policy: got.Policy, Judged: got.Judged, Before: got.Counts.Before, After: got.Counts.After, Flips: got.Flips,
-		Upcoming: got.Upcoming,
+		Upcoming: got.Upcoming, Left: got.NextPageToken != "", Reached: got.Reached,
 	}, nil
 }

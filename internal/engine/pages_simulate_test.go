@@ -68,6 +68,22 @@ func TestSimulatePage(t *testing.T) {
 		}
 	}
 
+	// A page judges a part of a long record, and says so.
+	for judged, says := range map[int]bool{1: true, 2: true, 3: false} {
+		handler, err := engine.PagesJudging(w.engine, judged)
+		w.ok(err)
+		everything, err := attestor.ParsePattern("**")
+		w.ok(err)
+		grants := []attestor.Grant{{Actions: []attestor.Action{attestor.ActionSimulate, attestor.ActionRead}, Images: []attestor.Pattern{everything}}}
+		rec := httptest.NewRecorder()
+		handler.ServeHTTP(rec, httptest.NewRequestWithContext(
+			server.WithCaller(t.Context(), attestor.Caller{Subject: "s", Issuer: "i", Grants: grants}), http.MethodGet, "/simulate?since=1d&policy="+name, http.NoBody))
+		body := rec.Body.String()
+		if rec.Code != http.StatusOK || strings.Contains(body, "which were not judged here") != says {
+			t.Errorf("%d decisions: %d %s", judged, rec.Code, body)
+		}
+	}
+
 	// What a caller may not both simulate and read is not judged for them.
 	handler, err := engine.Pages(w.engine)
 	w.ok(err)
