@@ -85,7 +85,7 @@ func TestUnknownKeysAreExplained(t *testing.T) {
 		"polices: [p]\n":                      `line 1, column 1: unknown key "polices"; did you mean policies?`,
 		"registries: {alowed: [r]}\n":         `unknown key "alowed"; did you mean allowed?`,
 		"identity: {callers: [{emial: a}]}\n": `unknown key "emial"; did you mean email?`,
-		"store: {mongo: a}\n":                 `unknown key "mongo": want sqlite, postgres, connections, retention, none`,
+		"store: {mongo: a}\n":                 `unknown key "mongo": want sqlite, postgres, replica, connections, retention, none`,
 	} {
 		if _, err := config.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
