@@ -44,9 +44,7 @@ func (e *sqliteEngine) open(ctx context.Context) (read, write *sql.DB, err error
 		return nil, nil, err
 	}
 
-	// SQLite, "URI Filenames": "?", "#" and "%" in a path must be escaped as
-	// "%HH", or they would be read as parts of the URI.
-	name := "file:" + strings.ReplaceAll(url.PathEscape(e.path), "%2F", "/") + "?" + sqlitePragmas
+	name := e.name()
 	if write, err = sql.Open("sqlite", name); err != nil {
 		return nil, nil, err
 	}
@@ -68,6 +66,12 @@ func (e *sqliteEngine) open(ctx context.Context) (read, write *sql.DB, err error
 	read.SetMaxOpenConns(sqliteReaders)
 	read.SetMaxIdleConns(sqliteReaders)
 	return read, write, nil
+}
+
+// name is how the driver opens the file for writing. SQLite, "URI Filenames": "?", "#"
+// and "%" in a path must be escaped as "%HH", or they would be read as parts of the URI.
+func (e *sqliteEngine) name() string {
+	return "file:" + strings.ReplaceAll(url.PathEscape(e.path), "%2F", "/") + "?" + sqlitePragmas
 }
 
 // create creates the file if it is missing. Only its owner can read it, since
