@@ -243,9 +243,16 @@ func writeSteps() map[string]writeStep {
 // database that fails over leaves unknown. Whoever asked is told, and asks again. Then
 // nothing is lost, nothing is there twice, the sums are those of the decisions, and the
 // record verifies.
+//
+// Without GATE_TEST_ALL it cuts the first three statements, and the commits, of some.
 func TestWritesThatAreCut(t *testing.T) {
+	whole := os.Getenv("GATE_TEST_ALL") == "1"
+	some := map[string]bool{"a denial": true, "what was signed": true, "a revocation": true}
 	onBothConfigs(t, func(t *testing.T, config func(t *testing.T) audit.Config) {
 		for name, step := range writeSteps() {
+			if !whole && !some[name] {
+				continue
+			}
 			t.Run(name, func(t *testing.T) {
 				c := config(t)
 				c.Now, c.Log = clockAt(day).now, signedLog(time.Minute)
@@ -277,8 +284,7 @@ func TestWritesThatAreCut(t *testing.T) {
 							}
 						}
 
-						// Without GATE_TEST_ALL the first steps and each commit are cut.
-						if !hit || os.Getenv("GATE_TEST_ALL") != "1" && at == 8 {
+						if !hit || !whole && at == 3 {
 							break
 						}
 					}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/attestor-gate/attestor"
 )
 
 // A finding is what a decision's evidence must have.
@@ -30,10 +28,16 @@ func (f finding) terms() []string {
 	return out
 }
 
+// A found is what a search reads of a stored finding.
+type found struct {
+	ID      string `json:"id"`
+	Package string `json:"package"`
+}
+
 // in reports whether one of some findings is f: of the package and with the id,
 // where both are asked for.
-func (f finding) in(findings []attestor.Vulnerability) bool {
-	return slices.ContainsFunc(findings, func(v attestor.Vulnerability) bool {
+func (f finding) in(findings []found) bool {
+	return slices.ContainsFunc(findings, func(v found) bool {
 		return (f.cve == "" || strings.EqualFold(v.ID, f.cve)) && (f.pkg == "" || strings.EqualFold(v.Package, f.pkg))
 	})
 }
@@ -94,7 +98,7 @@ func (s *Store) lookUp(ctx context.Context, p *plan, next []head, seen map[strin
 			return nil
 		}
 
-		var findings []attestor.Vulnerability
+		var findings []found
 		if err := json.Unmarshal(data, &findings); err != nil {
 			return fmt.Errorf("decoding findings %s: %w", hash, err)
 		}
