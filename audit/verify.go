@@ -220,7 +220,7 @@ func (v *verifier) walk(ctx context.Context, want translog.Head) error {
 			return err
 		}
 		if head, want = next, v.newest; want.Size <= v.excused {
-			return fmt.Errorf("the log has %d entries, and a prune at %d", want.Size, v.excused)
+			return fmt.Errorf("the log ends before %d, and a prune is at %d", want.Size, v.excused)
 		}
 		v.done.Entries = want.Size
 	}
