@@ -54,14 +54,18 @@ func (p *Policy) Exemplary(repository string, at time.Time) attestor.Evidence {
 
 // sample is some repository that a pattern matches.
 func sample(p attestor.Pattern) string {
-	text := p.String()
-	if strings.HasPrefix(text, "**") {
-		text = "registry.example" + strings.TrimPrefix(text, "**") + "/app"
-		if p.String() != "**" {
-			text = strings.TrimSuffix(text, "/app")
-		}
+	host, path, _ := strings.Cut(p.String(), "/")
+
+	// The first segment of a name is its registry, which has a dot, a port, or is localhost.
+	switch {
+	case host == "**" && path == "":
+		host, path = "registry.example", "app"
+	case host == "**" || host == "*":
+		host = "registry.example"
+	case !strings.ContainsAny(host, ".:"):
+		host = strings.ReplaceAll(host, "*", "app.example")
 	}
-	return strings.NewReplacer("**", "app", "*", "app").Replace(text)
+	return strings.NewReplacer("**", "app", "*", "app").Replace(host + "/" + path)
 }
 
 // numbered is a digest of one repeated hex digit.
