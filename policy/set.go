@@ -115,6 +115,12 @@ func (s *Set) index() {
 // some repository, unless a third pattern of the same two is more specific
 // there: that would be too subtle to rely on.
 func (s *Set) ties() Errors {
+	// Patterns of one policy never tie. A caller may try a policy of many thousand patterns with one stem: each would
+	// be met with each.
+	if len(s.policies) < 2 {
+		return nil
+	}
+
 	var errs Errors
 	for order, p := range s.policies {
 		for n, pattern := range p.doc.Spec.Images {
