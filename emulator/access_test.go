@@ -51,7 +51,8 @@ func sha256Digest(text string) *kmspb.Digest {
 func (g google) bind(t *testing.T, resource string, b *iampb.Binding) {
 	t.Helper()
 	c := iampb.NewIAMPolicyClient(g.Conn())
-	if _, err := c.SetIamPolicy(as(t, "owner"), &iampb.SetIamPolicyRequest{Resource: resource, Policy: &iampb.Policy{Bindings: []*iampb.Binding{b}}}); err != nil {
+	if _, err := c.SetIamPolicy(as(t, "owner"), &iampb.SetIamPolicyRequest{Resource: resource,
+		Policy: &iampb.Policy{Bindings: []*iampb.Binding{b}}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -76,7 +77,8 @@ func TestIAMDecides(t *testing.T) {
 		return err
 	}
 	attest := func(ctx context.Context, g google) error {
-		_, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: attestation(note, imageA, []byte("payload"), []byte("sig"))})
+		_, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+			Occurrence: attestation(note, imageA, []byte("payload"), []byte("sig"))})
 		return err
 	}
 	payload, err := json.Marshal(map[string]string{"email": gateSA})
@@ -105,7 +107,8 @@ func TestIAMDecides(t *testing.T) {
 		{"an editor does not sign", "projects/p", binding("roles/editor", sa), gateSA, sign, codes.PermissionDenied},
 		{"a viewer reads attestors", "projects/p", binding("roles/viewer", sa), gateSA, readAttestor, codes.OK},
 		{"a role of one's own grants nothing", "projects/p", binding("projects/p/roles/mine", sa), gateSA, readAttestor, codes.PermissionDenied},
-		{"a condition grants nothing", "projects/p", &iampb.Binding{Role: "roles/viewer", Members: []string{sa}, Condition: &expr.Expr{Expression: "true"}}, gateSA, readAttestor, codes.PermissionDenied},
+		{"a condition grants nothing", "projects/p", &iampb.Binding{Role: "roles/viewer", Members: []string{sa},
+			Condition: &expr.Expr{Expression: "true"}}, gateSA, readAttestor, codes.PermissionDenied},
 		{"an ID token's address", "projects/p", binding("roles/viewer", sa), jwt, readAttestor, codes.OK},
 		{"a member as a token", "projects/p", binding("roles/viewer", "group:ops@example.com"), "group:ops@example.com", readAttestor, codes.OK},
 		{"an opaque token", "projects/p", binding("roles/viewer", sa), "ya29.opaque", readAttestor, codes.PermissionDenied},
@@ -113,7 +116,8 @@ func TestIAMDecides(t *testing.T) {
 		{"nobody is not authenticated", "projects/p", binding("roles/viewer", "allAuthenticatedUsers"), "", readAttestor, codes.Unauthenticated},
 		{"nobody is of all users", "projects/p", binding("roles/viewer", "allUsers"), "", readAttestor, codes.OK},
 		{"the owner", "projects/p", binding("roles/viewer", sa), "owner", attest, codes.OK},
-		{"an editor of occurrences does not attach", "projects/p", binding("roles/containeranalysis.occurrences.editor", sa), gateSA, attest, codes.PermissionDenied},
+		{"an editor of occurrences does not attach", "projects/p",
+			binding("roles/containeranalysis.occurrences.editor", sa), gateSA, attest, codes.PermissionDenied},
 		{"an attacher does not create", "projects/p", binding("roles/containeranalysis.notes.attacher", sa), gateSA, attest, codes.PermissionDenied},
 		{"an administrator of both does", "projects/p", binding("roles/containeranalysis.admin", sa), gateSA, attest, codes.OK},
 	} {
@@ -223,7 +227,8 @@ func TestQuotas(t *testing.T) {
 
 	base := "http://" + serve(t, g.Emulator)
 	code, answer := send(t, "POST", base+"/v1/"+version+":asymmetricSign", `{"digest":{"sha256":"CB2544S7/y+hJ+W6QI52LzxV+2lfOkd4AtA0BfOhN5Y="}}`)
-	if flat := strings.ReplaceAll(answer, ": ", ":"); code != 429 || !strings.Contains(flat, `"retryDelay":"40s"`) || !strings.Contains(flat, "google.rpc.RetryInfo") {
+	if flat := strings.ReplaceAll(answer, ": ", ":"); code != 429 || !strings.Contains(flat, `"retryDelay":"40s"`) ||
+		!strings.Contains(flat, "google.rpc.RetryInfo") {
 		t.Errorf("by REST: %d %s", code, answer)
 	}
 

@@ -97,7 +97,8 @@ func TestArtifactRegistryOverARegistry(t *testing.T) {
 
 	// The name of a package with a slash, as the API writes and as it is unescaped.
 	for _, web := range []string{"/packages/team%2Fweb", "/packages/team/web"} {
-		v := must[*registrypb.Version](t)(c.GetVersion(ctx, &registrypb.GetVersionRequest{Name: repository + web + "/versions/" + digests["acme/prod/team/web"]}))
+		v := must[*registrypb.Version](t)(c.GetVersion(ctx,
+			&registrypb.GetVersionRequest{Name: repository + web + "/versions/" + digests["acme/prod/team/web"]}))
 		if !strings.Contains(v.GetName(), "team%2Fweb") {
 			t.Errorf("a package's slash is not escaped in %s", v.GetName())
 		}
@@ -123,7 +124,8 @@ func TestArtifactRegistryTags(t *testing.T) {
 	wantCode(t, err, codes.AlreadyExists)
 	_, err = c.CreateTag(ctx, &registrypb.CreateTagRequest{Parent: api, TagId: "gone", Tag: &registrypb.Tag{Version: api + "/versions/" + digestA}})
 	wantCode(t, err, codes.NotFound)
-	_, err = c.CreateTag(ctx, &registrypb.CreateTagRequest{Parent: api, TagId: "web", Tag: &registrypb.Tag{Version: repository + "/packages/team%2Fweb/versions/" + digests["acme/prod/team/web"]}})
+	_, err = c.CreateTag(ctx, &registrypb.CreateTagRequest{Parent: api, TagId: "web", Tag: &registrypb.Tag{
+		Version: repository + "/packages/team%2Fweb/versions/" + digests["acme/prod/team/web"]}})
 	wantCode(t, err, codes.InvalidArgument)
 
 	tags := func(filter string) string {
@@ -183,7 +185,8 @@ func TestArtifactRegistryOverREST(t *testing.T) {
 func TestArtifactRegistryWithoutARegistry(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	ctx := ctxFor(t)
-	made := must[*grafeaspb.Occurrence](t)(g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: discovery("https://" + imageA)}))
+	made := must[*grafeaspb.Occurrence](t)(g.grafeas.CreateOccurrence(ctx,
+		&grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: discovery("https://" + imageA)}))
 	c, err := artifactregistry.NewClient(ctx, option.WithGRPCConn(g.Conn()))
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +199,7 @@ func TestArtifactRegistryWithoutARegistry(t *testing.T) {
 	}
 	_, err = c.GetTag(ctx, &registrypb.GetTagRequest{Name: r + "/packages/app/tags/latest"})
 	wantCode(t, err, codes.NotFound)
-	_, err = c.CreateTag(ctx, &registrypb.CreateTagRequest{Parent: r + "/packages/app", TagId: "x", Tag: &registrypb.Tag{Version: r + "/packages/app/versions/" + digestA}})
+	_, err = c.CreateTag(ctx, &registrypb.CreateTagRequest{Parent: r + "/packages/app", TagId: "x",
+		Tag: &registrypb.Tag{Version: r + "/packages/app/versions/" + digestA}})
 	wantCode(t, err, codes.FailedPrecondition)
 }

@@ -23,7 +23,8 @@ func TestReadBehaviour(t *testing.T) {
 	}
 
 	// What was not found out stays the strictest.
-	if got, err := emulator.ReadBehaviour(strings.NewReader(`{"format":"attestor-trial/1","behaviour":{}}`)); err != nil || !cmp.Equal(got, emulator.Behaviour{}) {
+	if got, err := emulator.ReadBehaviour(strings.NewReader(`{"format":"attestor-trial/1","behaviour":{}}`)); err !=
+		nil || !cmp.Equal(got, emulator.Behaviour{}) {
 		t.Errorf("an empty behaviour: %+v, %v", got, err)
 	}
 

@@ -21,7 +21,8 @@ func BenchmarkMillion(b *testing.B) {
 	before := heap()
 
 	for i := range images {
-		if _, err := g.grafeas.BatchCreateOccurrences(ctxFor(b), &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/p", Occurrences: scan(i, findings)}); err != nil {
+		if _, err := g.grafeas.BatchCreateOccurrences(ctxFor(b), &grafeaspb.BatchCreateOccurrencesRequest{
+			Parent: "projects/p", Occurrences: scan(i, findings)}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -35,7 +36,8 @@ func BenchmarkMillion(b *testing.B) {
 	b.Run("scan-of-an-image", func(b *testing.B) {
 		for b.Loop() {
 			r := next()
-			if got := len(g.list(b, "projects/p", fmt.Sprintf("((kind = \"VULNERABILITY\") OR (kind = \"DISCOVERY\")) AND ((resourceUrl = \"https://%s\") OR (resourceUrl = %q))", r, r))); got != findings {
+			if got := len(g.list(b, "projects/p", fmt.Sprintf("((kind = \"VULNERABILITY\") OR (kind = \"DISCOVERY\")) "+
+				"AND ((resourceUrl = \"https://%s\") OR (resourceUrl = %q))", r, r))); got != findings {
 				b.Fatalf("%d findings", got)
 			}
 		}
@@ -44,7 +46,8 @@ func BenchmarkMillion(b *testing.B) {
 	b.Run("attestations-of-a-digest", func(b *testing.B) {
 		for b.Loop() {
 			r := next()
-			o, err := g.grafeas.ListNoteOccurrences(ctxFor(b), &grafeaspb.ListNoteOccurrencesRequest{Name: note, Filter: fmt.Sprintf("has_suffix(resourceUrl, %q)", r[len(r)-71:])}).Next()
+			o, err := g.grafeas.ListNoteOccurrences(ctxFor(b), &grafeaspb.ListNoteOccurrencesRequest{Name: note,
+				Filter: fmt.Sprintf("has_suffix(resourceUrl, %q)", r[len(r)-71:])}).Next()
 			if err != nil || o.GetResourceUri() != r {
 				b.Fatal(o, err)
 			}
@@ -53,7 +56,8 @@ func BenchmarkMillion(b *testing.B) {
 
 	b.Run("attest-and-revoke", func(b *testing.B) {
 		for b.Loop() {
-			o, err := g.grafeas.CreateOccurrence(ctxFor(b), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
+			o, err := g.grafeas.CreateOccurrence(ctxFor(b), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+				Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -40,7 +40,8 @@ func TestAttestorLifeCycle(t *testing.T) {
 	}
 
 	changed := proto.CloneOf(a)
-	changed.GetUserOwnedGrafeasNote().PublicKeys = append(changed.GetUserOwnedGrafeasNote().PublicKeys, pkix("", knownPEM, binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256))
+	changed.GetUserOwnedGrafeasNote().PublicKeys = append(changed.GetUserOwnedGrafeasNote().PublicKeys,
+		pkix("", knownPEM, binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256))
 	got, err := g.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: changed})
 	if err != nil || len(got.GetUserOwnedGrafeasNote().GetPublicKeys()) != 2 {
 		t.Fatalf("%v, %v", got, err)
@@ -91,7 +92,8 @@ func TestAttestorRefuses(t *testing.T) {
 		{"RSA for an EC key", "a", newAttestor(pkix("k", knownPEM, binaryauthorizationpb.PkixPublicKey_RSA_PSS_2048_SHA256)), codes.InvalidArgument},
 		{"the same id twice", "a", newAttestor(pkix("k", knownPEM, p256), pkix("k", knownPEM, p256)), codes.InvalidArgument},
 		{"an id that is no URI", "a", newAttestor(pkix("a b", knownPEM, p256)), codes.InvalidArgument},
-		{"PGP", "a", newAttestor(&binaryauthorizationpb.AttestorPublicKey{PublicKey: &binaryauthorizationpb.AttestorPublicKey_AsciiArmoredPgpPublicKey{AsciiArmoredPgpPublicKey: "x"}}), codes.Unimplemented},
+		{"PGP", "a", newAttestor(&binaryauthorizationpb.AttestorPublicKey{PublicKey: &binaryauthorizationpb.
+			AttestorPublicKey_AsciiArmoredPgpPublicKey{AsciiArmoredPgpPublicKey: "x"}}), codes.Unimplemented},
 	} {
 		_, err := g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{Parent: "projects/p", AttestorId: tt.id, Attestor: tt.in})
 		if code(err) != tt.want {
@@ -99,7 +101,8 @@ func TestAttestorRefuses(t *testing.T) {
 		}
 	}
 
-	if _, err := g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{Parent: "projects/p", AttestorId: "a", Attestor: newAttestor()}); err != nil {
+	if _, err := g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{
+		Parent: "projects/p", AttestorId: "a", Attestor: newAttestor()}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -145,7 +148,10 @@ func TestValidate(t *testing.T) {
 		{"another image", func(r *request) { r.OccurrenceResourceUri = imageB }, false, digestB},
 		{"a tag", func(r *request) { r.OccurrenceResourceUri = "us-docker.pkg.dev/p/r/app:v1" }, false, "got tag or malformed digest"},
 		{"a short digest", func(r *request) { r.OccurrenceResourceUri = "us-docker.pkg.dev/p/r/app@sha256:aa" }, false, "got tag or malformed digest"},
-		{"payload of another image", func(r *request) { r.Attestation.SerializedPayload = other; r.OccurrenceResourceUri = imageB }, false, "No attestations found"},
+		{"payload of another image", func(r *request) {
+			r.Attestation.SerializedPayload = other
+			r.OccurrenceResourceUri = imageB
+		}, false, "No attestations found"},
 		{"payload of another image, its own URI", func(r *request) {
 			r.Attestation.SerializedPayload = other
 			r.Attestation.Signatures[0].Signature = g.sign(t, other)
@@ -174,7 +180,8 @@ func TestValidate(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			if (got.GetResult() == binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED) != tt.verified || !strings.Contains(got.GetDenialReason(), tt.reason) {
+			if (got.GetResult() == binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED) !=
+				tt.verified || !strings.Contains(got.GetDenialReason(), tt.reason) {
 				t.Errorf("%v %q, want verified=%v and a reason with %q", got.GetResult(), got.GetDenialReason(), tt.verified, tt.reason)
 			}
 		})
@@ -223,7 +230,9 @@ func TestPolicies(t *testing.T) {
 	}
 
 	stale := proto.CloneOf(p)
-	require := &rule{EvaluationMode: binaryauthorizationpb.AdmissionRule_REQUIRE_ATTESTATION, EnforcementMode: binaryauthorizationpb.AdmissionRule_ENFORCED_BLOCK_AND_AUDIT_LOG, RequireAttestationsBy: []string{attestor}}
+	require := &rule{EvaluationMode: binaryauthorizationpb.AdmissionRule_REQUIRE_ATTESTATION,
+		EnforcementMode:       binaryauthorizationpb.AdmissionRule_ENFORCED_BLOCK_AND_AUDIT_LOG,
+		RequireAttestationsBy: []string{attestor}}
 	p.DefaultAdmissionRule = require
 	if _, err := g.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: p}); err != nil {
 		t.Fatal(err)

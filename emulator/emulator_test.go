@@ -131,7 +131,8 @@ func (g google) createAttestor(t testing.TB) {
 	must[*binaryauthorizationpb.Attestor](t)(g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{
 		Parent: "projects/p", AttestorId: "gate",
 		Attestor: newAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: keyID, PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{
-			PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{PublicKeyPem: pub.GetPem(), SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256},
+			PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{PublicKeyPem: pub.GetPem(),
+				SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256},
 		}}),
 	}))
 }
@@ -172,9 +173,10 @@ func TestGateConversation(t *testing.T) {
 
 	payload := payloadFor("us-docker.pkg.dev/p/r/app", digestA)
 	o := attestation(note, imageA, payload, g.sign(t, payload))
-	valid := must[*binaryauthorizationpb.ValidateAttestationOccurrenceResponse](t)(g.validate.ValidateAttestationOccurrence(ctx, &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
-		Attestor: attestor, Attestation: o.GetAttestation(), OccurrenceNote: note, OccurrenceResourceUri: imageA,
-	}))
+	valid := must[*binaryauthorizationpb.ValidateAttestationOccurrenceResponse](t)(
+		g.validate.ValidateAttestationOccurrence(ctx, &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+			Attestor: attestor, Attestation: o.GetAttestation(), OccurrenceNote: note, OccurrenceResourceUri: imageA,
+		}))
 
 	if valid.GetResult() != binaryauthorizationpb.ValidateAttestationOccurrenceResponse_VERIFIED {
 		t.Fatalf("result %v: %s", valid.GetResult(), valid.GetDenialReason())

@@ -24,7 +24,8 @@ import (
 )
 
 func (g google) attest(ctx context.Context, resource string) error {
-	_, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: attestation(note, resource, []byte("p"), []byte("s"))})
+	_, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+		Occurrence: attestation(note, resource, []byte("p"), []byte("s"))})
 	return err
 }
 
@@ -37,7 +38,8 @@ func TestFaultBeforeAndAfterTheEffect(t *testing.T) {
 	}{
 		{"refused", emulator.Fault{Method: "CreateOccurrence", Code: codes.Unavailable}, codes.Unavailable, 0},
 		{"answer lost", emulator.Fault{Method: "CreateOccurrence", Code: codes.Unavailable, AnswerLost: true}, codes.Unavailable, 1},
-		{"by full name, own message", emulator.Fault{Method: "grafeas.v1.Grafeas/CreateOccurrence", Code: codes.ResourceExhausted, Message: "quota"}, codes.ResourceExhausted, 0},
+		{"by full name, own message", emulator.Fault{Method: "grafeas.v1.Grafeas/CreateOccurrence",
+			Code: codes.ResourceExhausted, Message: "quota"}, codes.ResourceExhausted, 0},
 		{"every method", emulator.Fault{Code: codes.Internal, Count: 1}, codes.Internal, 0},
 		{"another method", emulator.Fault{Method: "Occurrence", Code: codes.Internal}, codes.OK, 1},
 		{"another service", emulator.Fault{Method: "x/CreateOccurrence", Code: codes.Internal}, codes.OK, 1},
@@ -271,12 +273,15 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("%v, %v; want notes.get alone", r, err)
 	}
 
-	r, err = g.kms.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: keyRing + "/cryptoKeys/gate", Permissions: []string{"cloudkms.cryptoKeyVersions.useToSign"}})
+	r, err = g.kms.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: keyRing + "/cryptoKeys/gate",
+		Permissions: []string{"cloudkms.cryptoKeyVersions.useToSign"}})
 	if err != nil || len(r.GetPermissions()) != 0 {
 		t.Errorf("%v, %v; want none, by the key ring", r, err)
 	}
 
-	r, err = iampb.NewIAMPolicyClient(g.Conn()).TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: attestor, Permissions: []string{"binaryauthorization.attestors.get", "binaryauthorization.attestors.verifyImageAttested"}})
+	r, err = iampb.NewIAMPolicyClient(g.Conn()).TestIamPermissions(ctx,
+		&iampb.TestIamPermissionsRequest{Resource: attestor, Permissions: []string{
+			"binaryauthorization.attestors.get", "binaryauthorization.attestors.verifyImageAttested"}})
 	if err != nil || len(r.GetPermissions()) != 1 {
 		t.Errorf("%v, %v; want verifyImageAttested alone", r, err)
 	}

@@ -42,12 +42,14 @@ func TestFilterSelects(t *testing.T) {
 		{"", all},
 		{" \t\n", all},
 		// As real clients send them: gcloud, Voucher, Kritis.
-		{`((kind = "VULNERABILITY") OR (kind = "DISCOVERY")) AND ((resourceUrl = "https://` + imageA + `") OR (resourceUrl = "` + imageA + `"))`, []string{"disc", "vulnA"}},
+		{`((kind = "VULNERABILITY") OR (kind = "DISCOVERY")) AND ((resourceUrl = ` +
+			`"https://` + imageA + `") OR (resourceUrl = "` + imageA + `"))`, []string{"disc", "vulnA"}},
 		{`((kind = "BUILD") OR (kind = "SBOM_REFERENCE")) AND ((resourceUrl = "https://` + imageA + `"))`, nil},
 		{`((resourceUrl = "https://` + imageA + `") OR (resourceUrl = "` + imageA + `"))`, []string{"attest", "disc", "vulnA"}},
 		{`(((kind = "DISCOVERY"))) AND ((resourceUrl = "https://` + imageA + `"))`, []string{"disc"}},
 		{`((vulnerability.effectiveSeverity="CRITICAL") AND ((kind = "VULNERABILITY"))) AND ((resourceUrl = "https://` + imageA + `"))`, []string{"vulnA"}},
-		{`((has_prefix(resourceUrl, "https://us-docker.pkg.dev/p/r") OR has_prefix(resourceUrl, "us-docker.pkg.dev/p/r")) AND (kind="BUILD" OR kind="DISCOVERY"))`, []string{"disc"}},
+		{`((has_prefix(resourceUrl, "https://us-docker.pkg.dev/p/r") OR has_prefix(resourceUrl, ` +
+			`"us-docker.pkg.dev/p/r")) AND (kind="BUILD" OR kind="DISCOVERY"))`, []string{"disc"}},
 		{`has_suffix(resourceUrl, "` + digestA + `")`, []string{"attest", "disc", "vulnA"}},
 		{`has_suffix(resourceUrl, "` + digestA[7:] + `")`, []string{"attest", "disc", "vulnA"}},
 		{`resourceUrl="https://` + imageA + `" AND kind="DISCOVERY" AND noteProjectId="goog-analysis" AND noteId="PACKAGE_VULNERABILITY"`, []string{"disc"}},
@@ -108,9 +110,12 @@ func TestFilterRefuses(t *testing.T) {
 		`noSuchField="x"`, `vulnerability.nope="x"`, `vulnerability="x"`, `kind.x="y"`, `resourceUrl>"a"`, `resourceUrl ! "a"`,
 		`(kind="BUILD"`, `kind="BUILD")`, `()`, `AND`, `OR`, `NOT`, `kind="BUILD" AND`, `AND kind="BUILD"`, `kind="BUILD" OR`, `NOT NOT kind="BUILD"`,
 		`kind="BUILD`, `kind="BUI\LD"`, `has_prefix(resourceUrl)`, `has_prefix(resourceUrl, x)`, `has_prefix("a","b")`, `has_suffix(kind, "x")`,
-		`contains(resourceUrl, "x")`, `has_suffix resourceUrl "x"`, `createTime > "yesterday"`, `has_prefix(createTime, "2026")`, `vulnerability.cvssScore > "x"`, `vulnerability.cvssScore > NaN`,
-		`vulnerability.fixAvailable = yes`, `vulnerability.fixAvailable > true`, `vulnerability.effectiveSeverity = "HUGE"`, `vulnerability.effectiveSeverity > "LOW"`,
-		`envelope.payload = "x"`, `*`, `kind=*`, `resourceUrl = "a" | kind="BUILD"`, `kind="BUILD";`, "kind=\"BUILD\"\x00", "kind=\"\xff\"", `kind=AND`, `kind = -"BUILD"`,
+		`contains(resourceUrl, "x")`, `has_suffix resourceUrl "x"`, `createTime > "yesterday"`,
+		`has_prefix(createTime, "2026")`, `vulnerability.cvssScore > "x"`, `vulnerability.cvssScore > NaN`,
+		`vulnerability.fixAvailable = yes`, `vulnerability.fixAvailable > true`,
+		`vulnerability.effectiveSeverity = "HUGE"`, `vulnerability.effectiveSeverity > "LOW"`,
+		`envelope.payload = "x"`, `*`, `kind=*`, `resourceUrl = "a" | kind="BUILD"`, `kind="BUILD";`,
+		"kind=\"BUILD\"\x00", "kind=\"\xff\"", `kind=AND`, `kind = -"BUILD"`,
 		strings.Repeat("(", 100) + `kind="BUILD"` + strings.Repeat(")", 100), `resourceUrl="` + strings.Repeat("x", 20000) + `"`,
 	} {
 		_, err := g.grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: "projects/p", Filter: filter}).Next()
@@ -138,7 +143,8 @@ func FuzzFilter(f *testing.F) {
 	accepted := 0
 	for _, s := range []string{
 		"", `kind="BUILD"`, `((kind = "VULNERABILITY") OR (kind = "DISCOVERY")) AND ((resourceUrl = "https://` + imageA + `") OR (resourceUrl = "x"))`,
-		`has_suffix(resourceUrl, "` + digestA + `")`, `NOT kind=BUILD -noteId="x" createTime > "2026-11-21T12:30:00Z"`, `vulnerability.cvssScore >= -1.5`, `a."b`, `((((`, `kind="BU\"ILD"`,
+		`has_suffix(resourceUrl, "` + digestA + `")`, `NOT kind=BUILD -noteId="x" createTime > "2026-11-21T12:30:00Z"`,
+		`vulnerability.cvssScore >= -1.5`, `a."b`, `((((`, `kind="BU\"ILD"`,
 	} {
 		if p, err := emulator.ParseFilter(s); err == nil && !p.Blank() {
 			accepted++

@@ -57,7 +57,8 @@ func TestRESTOfOtherClients(t *testing.T) {
 		{"locations", "GET", "/v1/projects/p/locations", "", 200, "google.cloud.kms.v1.LocationMetadata"},
 		{"a location", "GET", "/v1/projects/p/locations/global", "", 200, `"locationId":"global"`},
 		{"no location", "GET", "/v1/projects/p/locations/atlantis", "", 404, "atlantis"},
-		{"the primary version of a key that signs", "POST", "/v1/" + key + "gate:updatePrimaryVersion", `{"cryptoKeyVersionId":"1"}`, 400, "FAILED_PRECONDITION"},
+		{"the primary version of a key that signs", "POST", "/v1/" + key + "gate:updatePrimaryVersion",
+			`{"cryptoKeyVersionId":"1"}`, 400, "FAILED_PRECONDITION"},
 		{"the primary version of no key", "POST", "/v1/" + key + "none:updatePrimaryVersion", `{"cryptoKeyVersionId":"1"}`, 404, "none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -273,7 +274,8 @@ func TestKeyLists(t *testing.T) {
 		}
 	}
 
-	for _, bad := range [][2]string{{"no.such=1", ""}, {"labels=one", ""}, {"name ~ x", ""}, {"", "nothing"}, {"", "name up"}, {"", "labels"}, {"", "versionTemplate"}} {
+	for _, bad := range [][2]string{{"no.such=1", ""}, {"labels=one", ""}, {"name ~ x", ""}, {"", "nothing"},
+		{"", "name up"}, {"", "labels"}, {"", "versionTemplate"}} {
 		_, err := list(bad[0], bad[1], 0)
 		wantCode(t, err, codes.InvalidArgument)
 	}

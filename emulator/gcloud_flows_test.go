@@ -72,9 +72,11 @@ func TestGcloudPolicies(t *testing.T) {
 	g.createNote(t, note)
 	c.flows(t, []flow{
 		{command: "container binauthz attestors create gate --attestation-authority-note=gate --attestation-authority-note-project=p"},
-		{command: "container binauthz attestors add-iam-policy-binding gate --member=user:a@example.com --role=roles/binaryauthorization.attestorsViewer", want: "user:a@example.com"},
+		{command: "container binauthz attestors add-iam-policy-binding gate --member=user:a@example.com " +
+			"--role=roles/binaryauthorization.attestorsViewer", want: "user:a@example.com"},
 		{command: "container binauthz attestors get-iam-policy gate", want: "attestorsViewer"},
-		{command: "container binauthz policy add-iam-policy-binding --member=user:a@example.com --role=roles/binaryauthorization.policyViewer", want: "policyViewer"},
+		{command: "container binauthz policy add-iam-policy-binding --member=user:a@example.com " +
+			"--role=roles/binaryauthorization.policyViewer", want: "policyViewer"},
 		{command: "container binauthz policy get-iam-policy", want: "user:a@example.com"},
 		{command: "projects add-iam-policy-binding p --member=user:a@example.com --role=roles/viewer --condition=None", want: "roles/viewer"},
 		{command: "projects get-iam-policy p", want: "user:a@example.com"},

@@ -90,7 +90,8 @@ func (g gcloud) run(t *testing.T, args ...string) string {
 }
 
 func keyFlags() []string {
-	return []string{"--keyversion-project=p", "--keyversion-location=global", "--keyversion-keyring=gate", "--keyversion-key=gate", "--keyversion=1", "--public-key-id-override=" + keyID}
+	return []string{"--keyversion-project=p", "--keyversion-location=global", "--keyversion-keyring=gate",
+		"--keyversion-key=gate", "--keyversion=1", "--public-key-id-override=" + keyID}
 }
 
 func TestGcloudAttests(t *testing.T) {
@@ -114,7 +115,8 @@ func TestGcloudAttests(t *testing.T) {
 		t.Fatalf("keys %+v, want the one with id %s", a.Note.Keys, keyID)
 	}
 
-	signAndCreate := append([]string{"beta", "container", "binauthz", "attestations", "sign-and-create", "--validate", "--artifact-url=https://" + imageA, "--attestor=gate", "--attestor-project=p"}, keyFlags()...)
+	signAndCreate := append([]string{"beta", "container", "binauthz", "attestations", "sign-and-create", "--validate",
+		"--artifact-url=https://" + imageA, "--attestor=gate", "--attestor-project=p"}, keyFlags()...)
 	c.run(t, signAndCreate...)
 	if _, stderr, err := c.try(t, signAndCreate...); err == nil || !strings.Contains(stderr, "conflict") {
 		t.Errorf("a second attestation: error %v, want a conflict\n%s", err, stderr)
@@ -123,18 +125,21 @@ func TestGcloudAttests(t *testing.T) {
 	dir := t.TempDir()
 	payload, sig := filepath.Join(dir, "payload.json"), filepath.Join(dir, "sig")
 	write(t, payload, c.run(t, "container", "binauthz", "create-signature-payload", "--artifact-url="+imageB))
-	c.run(t, "kms", "asymmetric-sign", "--location=global", "--keyring=gate", "--key=gate", "--version=1", "--digest-algorithm=sha256", "--input-file="+payload, "--signature-file="+sig)
+	c.run(t, "kms", "asymmetric-sign", "--location=global", "--keyring=gate", "--key=gate", "--version=1",
+		"--digest-algorithm=sha256", "--input-file="+payload, "--signature-file="+sig)
 	c.run(t, "container", "binauthz", "attestations", "create", "--validate", "--artifact-url="+imageB, "--attestor=gate", "--attestor-project=p",
 		"--signature-file="+sig, "--payload-file="+payload, "--public-key-id="+keyID)
 
 	var listed []struct{ ResourceURI, Kind string }
-	unmarshal(t, c.run(t, "container", "binauthz", "attestations", "list", "--attestor=gate", "--attestor-project=p", "--artifact-url="+imageB, "--format=json"), &listed)
+	unmarshal(t, c.run(t, "container", "binauthz", "attestations", "list", "--attestor=gate", "--attestor-project=p",
+		"--artifact-url="+imageB, "--format=json"), &listed)
 	if len(listed) != 1 || listed[0].ResourceURI != imageB || listed[0].Kind != "ATTESTATION" {
 		t.Errorf("listed %+v, want the attestation of %s", listed, imageB)
 	}
 
 	for _, digest := range []string{digestA, digestB} {
-		o, err := g.grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note, Filter: `has_suffix(resourceUrl, "` + digest + `")`}).Next()
+		o, err := g.grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note,
+			Filter: `has_suffix(resourceUrl, "` + digest + `")`}).Next()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +185,8 @@ func TestGcloudReadsScans(t *testing.T) {
 	if n, err := e.Load(strings.NewReader(out)); n != 2 || err != nil {
 		t.Errorf("loading what describe printed: %d occurrences, %v; want 2", n, err)
 	}
-	if out := c.run(t, registry, "vulnerabilities", "list", imageA, "--format=json", "--occurrence-filter=vulnerability.effectiveSeverity=\"CRITICAL\""); !strings.Contains(out, "CVE-2026-1") {
+	if out := c.run(t, registry, "vulnerabilities", "list", imageA, "--format=json",
+		"--occurrence-filter=vulnerability.effectiveSeverity=\"CRITICAL\""); !strings.Contains(out, "CVE-2026-1") {
 		t.Errorf("vulnerabilities list does not show the finding:\n%s", out)
 	}
 	if out := c.run(t, registry, "docker", "images", "list", "us-docker.pkg.dev/p/r", "--show-occurrences", "--format=json"); !strings.Contains(out, digestA) {

@@ -21,7 +21,8 @@ func TestForeignKinds(t *testing.T) {
 	g := newGoogle(t, emulator.Options{StateDir: t.TempDir()})
 	base := "http://" + serve(t, g.Emulator) + "/v1/projects/p/occurrences"
 	later := strings.NewReplacer("AI_SKILL_ANALYSIS", "ROBOT_ARM_2", "aiSkillAnalysis", "robotArm2", "AI_SKILL", "ROBOT").Replace(skill)
-	discovery := `{"resourceUri": "https://r/app@sha256:1", "noteName": "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", "discovery": {"analysisStatus": "FINISHED_SUCCESS"}}`
+	discovery := `{"resourceUri": "https://r/app@sha256:1", "noteName": ` +
+		`"projects/goog-analysis/notes/PACKAGE_VULNERABILITY", "discovery": {"analysisStatus": "FINISHED_SUCCESS"}}`
 	type occurrence struct {
 		Name, Kind      string
 		AISkillAnalysis struct{ SkillName, MaxSeverity string }
@@ -34,7 +35,8 @@ func TestForeignKinds(t *testing.T) {
 	if status != 200 || o.Kind != "AI_SKILL_ANALYSIS" || o.AISkillAnalysis.SkillName != "deploy" || o.AISkillAnalysis.MaxSeverity != "CRITICAL" {
 		t.Fatalf("%d %s", status, made)
 	}
-	if status, got := send(t, "GET", "http://"+strings.Split(base, "/")[2]+"/v1/"+o.Name, ""); status != 200 || read(got).AISkillAnalysis.SkillName != "deploy" {
+	if status, got := send(t, "GET", "http://"+strings.Split(base, "/")[2]+"/v1/"+o.Name, ""); status != 200 ||
+		read(got).AISkillAnalysis.SkillName != "deploy" {
 		t.Errorf("read again: %d %s", status, got)
 	}
 	status, batch := send(t, "POST", base+":batchCreate", `{"occurrences": [`+later+`, `+discovery+`]}`)
@@ -96,7 +98,8 @@ func TestForeignKindsThatAreRefused(t *testing.T) {
 		"a known kind, other details": strings.Replace(skill, `"AI_SKILL_ANALYSIS"`, `"SECRET"`, 1),
 	} {
 		if name == "the kind of another's note" {
-			if status, answer := send(t, "POST", base, `{"resourceUri": "r", "noteName": "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", "discovery": {}}`); status != 200 {
+			if status, answer := send(t, "POST", base, `{"resourceUri": "r", "noteName": `+
+				`"projects/goog-analysis/notes/PACKAGE_VULNERABILITY", "discovery": {}}`); status != 200 {
 				t.Fatal(answer)
 			}
 		}

@@ -121,7 +121,8 @@ func TestTenAlgorithms(t *testing.T) {
 			}
 
 			d := digestOf(tt.hash, []byte("message"))
-			r, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Digest: d, DigestCrc32C: wrapperspb.Int64(castagnoli(digestBytes(d)))})
+			r, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Digest: d,
+				DigestCrc32C: wrapperspb.Int64(castagnoli(digestBytes(d)))})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,16 +167,21 @@ func TestSignRefuses(t *testing.T) {
 		want codes.Code
 		text string
 	}{
-		{"wrong checksum", &kmspb.AsymmetricSignRequest{Name: version, Digest: good, DigestCrc32C: wrapperspb.Int64(1)}, codes.InvalidArgument, "The checksum in field digest_crc32c did not match the data in field digest."},
-		{"wrong data checksum", &kmspb.AsymmetricSignRequest{Name: version, Data: []byte("m"), DataCrc32C: wrapperspb.Int64(1)}, codes.InvalidArgument, "The checksum in field data_crc32c"},
+		{"wrong checksum", &kmspb.AsymmetricSignRequest{Name: version, Digest: good, DigestCrc32C: wrapperspb.Int64(1)},
+			codes.InvalidArgument, "The checksum in field digest_crc32c did not match the data in field digest."},
+		{"wrong data checksum", &kmspb.AsymmetricSignRequest{Name: version, Data: []byte("m"),
+			DataCrc32C: wrapperspb.Int64(1)}, codes.InvalidArgument, "The checksum in field data_crc32c"},
 		{"neither", &kmspb.AsymmetricSignRequest{Name: version}, codes.InvalidArgument, ""},
 		{"both", &kmspb.AsymmetricSignRequest{Name: version, Digest: good, Data: []byte("m")}, codes.InvalidArgument, ""},
-		{"short digest", &kmspb.AsymmetricSignRequest{Name: version, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: []byte("short")}}}, codes.InvalidArgument, "32 bytes, got 5"},
-		{"long digest", &kmspb.AsymmetricSignRequest{Name: version, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: make([]byte, 33)}}}, codes.InvalidArgument, ""},
+		{"short digest", &kmspb.AsymmetricSignRequest{Name: version, Digest: &kmspb.Digest{
+			Digest: &kmspb.Digest_Sha256{Sha256: []byte("short")}}}, codes.InvalidArgument, "32 bytes, got 5"},
+		{"long digest", &kmspb.AsymmetricSignRequest{Name: version, Digest: &kmspb.Digest{
+			Digest: &kmspb.Digest_Sha256{Sha256: make([]byte, 33)}}}, codes.InvalidArgument, ""},
 		{"no digest in it", &kmspb.AsymmetricSignRequest{Name: version, Digest: &kmspb.Digest{}}, codes.InvalidArgument, ""},
 		{"too much data", &kmspb.AsymmetricSignRequest{Name: version, Data: make([]byte, 64<<10+1)}, codes.InvalidArgument, ""},
 		{"unknown version", &kmspb.AsymmetricSignRequest{Name: strings.Replace(version, "/1", "/2", 1), Digest: good}, codes.NotFound, "not found"},
-		{"a key, not a version", &kmspb.AsymmetricSignRequest{Name: keyRing + "/cryptoKeys/gate", Digest: good}, codes.InvalidArgument, "invalid resource name"},
+		{"a key, not a version", &kmspb.AsymmetricSignRequest{Name: keyRing + "/cryptoKeys/gate", Digest: good},
+			codes.InvalidArgument, "invalid resource name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := g.kms.AsymmetricSign(ctxFor(t), tt.r)
@@ -231,7 +237,8 @@ func TestKeyVersionStates(t *testing.T) {
 	}
 
 	wantCode(t, set(kmspb.CryptoKeyVersion_ENABLED), codes.FailedPrecondition)
-	if v, err = g.kms.RestoreCryptoKeyVersion(ctx, &kmspb.RestoreCryptoKeyVersionRequest{Name: version}); err != nil || v.GetState() != kmspb.CryptoKeyVersion_DISABLED {
+	if v, err = g.kms.RestoreCryptoKeyVersion(ctx, &kmspb.RestoreCryptoKeyVersionRequest{Name: version}); err != nil ||
+		v.GetState() != kmspb.CryptoKeyVersion_DISABLED {
 		t.Errorf("%v, %v", v, err)
 	}
 
@@ -293,7 +300,8 @@ func TestKeysForRefusal(t *testing.T) {
 
 	_, err = g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: ed, Digest: digestOf(crypto.SHA512, nil)})
 	wantCode(t, err, codes.InvalidArgument)
-	_, err = g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: keyRing + "/cryptoKeys/EC_SIGN_SECP256K1_SHA256/cryptoKeyVersions/1", Digest: digestOf(crypto.SHA256, nil)})
+	_, err = g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: keyRing +
+		"/cryptoKeys/EC_SIGN_SECP256K1_SHA256/cryptoKeyVersions/1", Digest: digestOf(crypto.SHA256, nil)})
 	wantCode(t, err, codes.Unimplemented)
 }
 
@@ -341,8 +349,10 @@ func TestKeyCreationRefuses(t *testing.T) {
 	}{
 		{"exists", &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "gate", CryptoKey: signing(ec)}, codes.AlreadyExists},
 		{"no such ring", &kmspb.CreateCryptoKeyRequest{Parent: keyRing + "x", CryptoKeyId: "k", CryptoKey: signing(ec)}, codes.NotFound},
-		{"for encryption", &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "k", CryptoKey: &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ENCRYPT_DECRYPT}}, codes.InvalidArgument},
-		{"unsupported algorithm", &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "k", CryptoKey: signing(kmspb.CryptoKeyVersion_PQ_SIGN_ML_DSA_65)}, codes.InvalidArgument},
+		{"for encryption", &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "k",
+			CryptoKey: &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ENCRYPT_DECRYPT}}, codes.InvalidArgument},
+		{"unsupported algorithm", &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "k",
+			CryptoKey: signing(kmspb.CryptoKeyVersion_PQ_SIGN_ML_DSA_65)}, codes.InvalidArgument},
 		{"no algorithm", &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "k", CryptoKey: signing(0)}, codes.InvalidArgument},
 		{"malformed id", &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "a/b", CryptoKey: signing(ec)}, codes.InvalidArgument},
 	} {
@@ -367,7 +377,8 @@ func TestKeysTakeTheirTimeToDie(t *testing.T) {
 	}
 
 	create := func(id string, after time.Duration) (*kmspb.CryptoKey, error) {
-		key := &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256}}
+		key := &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN,
+			VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256}}
 		if after != 0 {
 			key.DestroyScheduledDuration = durationpb.New(after)
 		}

@@ -130,7 +130,8 @@ func (g google) list(t testing.TB, parent, filter string) []*grafeaspb.Occurrenc
 }
 
 func TestLoadShapes(t *testing.T) {
-	const occ = `{"name":"projects/p/occurrences/1","resourceUri":"r","noteName":"projects/p/notes/n","kind":"DISCOVERY","discovery":{"analysisStatus":"COMPLETE"}}`
+	const occ = `{"name":"projects/p/occurrences/1","resourceUri":"r","noteName":"projects/p/notes/n",` +
+		`"kind":"DISCOVERY","discovery":{"analysisStatus":"COMPLETE"}}`
 	const note = `{"name":"projects/p/notes/n","discovery":{"analysisKind":"VULNERABILITY"},"shortDescription":"mine"}`
 
 	for _, tt := range []struct {
@@ -146,7 +147,10 @@ func TestLoadShapes(t *testing.T) {
 		{"twice the same", "[" + occ + "," + occ + "]", 1},
 		{"snake case", `{"name":"projects/p/occurrences/1","resource_uri":"r","note_name":"projects/p/notes/n","discovery":{"analysis_status":1}}`, 1},
 		{"no name", `{"resourceUri":"r","noteName":"projects/p/notes/n","discovery":{}}`, 1},
-		{"yaml", "createTime: '2022-08-19T15:38:34.159772Z'\nupdateTime: 2022-08-19T15:38:34.159772Z\nname: projects/p/occurrences/1\nnoteName: projects/p/notes/n\nresourceUri: r\nkind: DISCOVERY\ndiscovery:\n  analysisStatus: SCANNING\n---\nname: projects/p/occurrences/2\nnoteName: projects/p/notes/n\nresourceUri: r\ndiscovery: {}\n", 2},
+		{"yaml", "createTime: '2022-08-19T15:38:34.159772Z'\nupdateTime: 2022-08-19T15:38:34.159772Z\n" +
+			"name: projects/p/occurrences/1\nnoteName: projects/p/notes/n\nresourceUri: r\nkind: DISCOVERY\n" +
+			"discovery:\n  analysisStatus: SCANNING\n---\nname: projects/p/occurrences/2\n" +
+			"noteName: projects/p/notes/n\nresourceUri: r\ndiscovery: {}\n", 2},
 		{"unnamed with a summary", `{"image_summary":{"digest":"x"},"discovery_summary":{"discovery":[` + occ + `]}}`, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -219,6 +223,8 @@ func TestLoadReplacesByName(t *testing.T) {
 
 func TestLoadBeyondTheLimit(t *testing.T) {
 	g := newGoogle(t, emulator.Options{MaxOccurrences: 1})
-	_, err := g.Load(strings.NewReader(`[{"name":"projects/p/occurrences/1","resourceUri":"r","noteName":"projects/p/notes/n","discovery":{}},{"name":"projects/p/occurrences/2","resourceUri":"r","noteName":"projects/p/notes/n","discovery":{}}]`))
+	_, err := g.Load(strings.NewReader(
+		`[{"name":"projects/p/occurrences/1","resourceUri":"r","noteName":"projects/p/notes/n","discovery":{}},` +
+			`{"name":"projects/p/occurrences/2","resourceUri":"r","noteName":"projects/p/notes/n","discovery":{}}]`))
 	wantCode(t, err, codes.ResourceExhausted)
 }

@@ -77,7 +77,8 @@ func TestCreateOccurrenceRefuses(t *testing.T) {
 			wantCode(t, err, tt.want)
 
 			// A batch is all or nothing.
-			_, err = g.grafeas.BatchCreateOccurrences(ctxFor(t), &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/p", Occurrences: []*grafeaspb.Occurrence{good(), o}})
+			_, err = g.grafeas.BatchCreateOccurrences(ctxFor(t), &grafeaspb.BatchCreateOccurrencesRequest{
+				Parent: "projects/p", Occurrences: []*grafeaspb.Occurrence{good(), o}})
 			wantCode(t, err, tt.want)
 			if got := g.list(t, "projects/p", ""); len(got) != 0 {
 				t.Errorf("%d occurrences were kept", len(got))
@@ -115,7 +116,8 @@ func TestUniqueness(t *testing.T) {
 			g.SetBehaviour(emulator.Behaviour{Uniqueness: tt.u})
 			g.createNote(t, note)
 			create := func(parent, payload string) error {
-				_, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: parent, Occurrence: attestation(note, imageA, []byte(payload), []byte("s"))})
+				_, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: parent,
+					Occurrence: attestation(note, imageA, []byte(payload), []byte("s"))})
 				return err
 			}
 
@@ -144,7 +146,8 @@ func TestUpdateOccurrence(t *testing.T) {
 
 	now = now.Add(time.Hour)
 	update := func(in *grafeaspb.Occurrence, paths ...string) (*grafeaspb.Occurrence, error) {
-		return g.grafeas.UpdateOccurrence(ctxFor(t), &grafeaspb.UpdateOccurrenceRequest{Name: o.GetName(), Occurrence: in, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}})
+		return g.grafeas.UpdateOccurrence(ctxFor(t), &grafeaspb.UpdateOccurrenceRequest{Name: o.GetName(),
+			Occurrence: in, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}})
 	}
 
 	in := &grafeaspb.Occurrence{
@@ -162,7 +165,8 @@ func TestUpdateOccurrence(t *testing.T) {
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("a mask of one field: -want +got\n%s", diff)
 	}
-	if got, err = update(in); err != nil || got.GetRemediation() != "push again" || got.GetDiscovery().GetLastScanTime() != nil || got.GetName() != o.GetName() {
+	if got, err = update(in); err != nil || got.GetRemediation() != "push again" ||
+		got.GetDiscovery().GetLastScanTime() != nil || got.GetName() != o.GetName() {
 		t.Errorf("without a mask: %v, %v", got, err)
 	}
 	if got, err = update(&grafeaspb.Occurrence{}, "remediation"); err != nil || got.GetRemediation() != "" || got.GetDiscovery() == nil {
@@ -198,7 +202,8 @@ func TestNotes(t *testing.T) {
 	if err != nil || n.GetName() != "projects/goog-vulnz/notes/CVE-1" || n.GetKind() != grafeaspb.NoteKind_VULNERABILITY {
 		t.Fatalf("%v, %v", n, err)
 	}
-	if _, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: vulnerability(imageA, "CVE-1")}); err != nil {
+	if _, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+		Occurrence: vulnerability(imageA, "CVE-1")}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -214,17 +219,20 @@ func TestNotes(t *testing.T) {
 	_, err = g.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/p", NoteId: "a/b", Note: published})
 	wantCode(t, err, codes.InvalidArgument)
 
-	batch, err := g.grafeas.BatchCreateNotes(ctx, &grafeaspb.BatchCreateNotesRequest{Parent: "projects/p", Notes: map[string]*grafeaspb.Note{"b": published, "a": published}})
+	batch, err := g.grafeas.BatchCreateNotes(ctx, &grafeaspb.BatchCreateNotesRequest{Parent: "projects/p",
+		Notes: map[string]*grafeaspb.Note{"b": published, "a": published}})
 	if err != nil || len(batch.GetNotes()) != 2 || batch.GetNotes()[0].GetName() != "projects/p/notes/a" {
 		t.Errorf("%v, %v", batch, err)
 	}
 
-	updated, err := g.grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(), Note: &grafeaspb.Note{ShortDescription: "s"}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"short_description"}}})
+	updated, err := g.grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(), Note: &grafeaspb.Note{
+		ShortDescription: "s"}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"short_description"}}})
 	if err != nil || updated.GetShortDescription() != "s" || updated.GetVulnerability().GetAdvisoryPublishTime() == nil {
 		t.Errorf("%v, %v", updated, err)
 	}
 
-	_, err = g.grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(), Note: &grafeaspb.Note{Type: &grafeaspb.Note_Build{Build: &grafeaspb.BuildNote{}}}})
+	_, err = g.grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(),
+		Note: &grafeaspb.Note{Type: &grafeaspb.Note_Build{Build: &grafeaspb.BuildNote{}}}})
 	wantCode(t, err, codes.InvalidArgument)
 	_, err = g.grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: "x"}).Next()
 	wantCode(t, err, codes.InvalidArgument)
@@ -246,7 +254,8 @@ func TestRefusals(t *testing.T) {
 	g.createNote(t, note)
 	ctx := ctxFor(t)
 	create := func() (*grafeaspb.Occurrence, error) {
-		return g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
+		return g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+			Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
 	}
 
 	g.SetBehaviour(emulator.Behaviour{RefuseCreates: true})

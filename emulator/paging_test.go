@@ -36,7 +36,8 @@ func TestPages(t *testing.T) {
 			for _, filter := range []string{"", `kind="VULNERABILITY" AND resourceUrl="https://` + imageA + `"`} {
 				seen := map[string]bool{}
 				pages, empty := 0, 0
-				pager := iterator.NewPager(g.grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: "projects/p", Filter: filter}), 1000, "")
+				pager := iterator.NewPager(g.grafeas.ListOccurrences(ctxFor(t),
+					&grafeaspb.ListOccurrencesRequest{Parent: "projects/p", Filter: filter}), 1000, "")
 
 				for {
 					var page []*grafeaspb.Occurrence
@@ -127,7 +128,8 @@ func TestListLag(t *testing.T) {
 	now := start
 	g := newGoogle(t, emulator.Options{Now: func() time.Time { return now }, Behaviour: emulator.Behaviour{ListLag: 5 * time.Second}})
 	g.createNote(t, note)
-	o, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
+	o, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+		Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
 	if err != nil {
 		t.Fatal(err)
 	}

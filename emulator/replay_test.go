@@ -119,7 +119,8 @@ func prepareReplay(t *testing.T, g google, exchanges []exchange) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := g.SeedKey("projects/kp/locations/us-east1/keyRings/kr/cryptoKeys/k/cryptoKeyVersions/1", kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, key); err != nil {
+	if err := g.SeedKey("projects/kp/locations/us-east1/keyRings/kr/cryptoKeys/k/cryptoKeyVersions/1",
+		kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, key); err != nil {
 		t.Fatal(err)
 	}
 
@@ -192,7 +193,8 @@ func selected(t *testing.T, path string, occurrence any) bool {
 }
 
 // chosen are the fields whose values are the server's.
-var chosen = []string{"name", "createTime", "updateTime", "uploadTime", "buildTime", "signature", "signatureCrc32c", "pem", "imageSizeBytes", "tags"} // never assigned to
+// never assigned to
+var chosen = []string{"name", "createTime", "updateTime", "uploadTime", "buildTime", "signature", "signatureCrc32c", "pem", "imageSizeBytes", "tags"}
 
 // missing says what of want is not in got.
 func missing(path string, want, got any) string {

@@ -59,7 +59,8 @@ func TestRESTErrors(t *testing.T) {
 			if err := json.Unmarshal([]byte(answer), &e); err != nil {
 				t.Fatalf("%d %s: %v", got, answer, err)
 			}
-			if got != tt.want || e.Error.Code != tt.want || e.Error.Status != tt.status || e.Error.Message == "" || !strings.Contains(e.Error.Message, tt.text) {
+			if got != tt.want || e.Error.Code != tt.want || e.Error.Status != tt.status || e.Error.Message == "" ||
+				!strings.Contains(e.Error.Message, tt.text) {
 				t.Errorf("%d %s, want %d %s with %q", got, answer, tt.want, tt.status, tt.text)
 			}
 		})
@@ -84,7 +85,8 @@ func TestRESTErrors(t *testing.T) {
 func TestRESTDetails(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	_, answer := send(t, "GET", "http://"+serve(t, g.Emulator)+"/v1/projects/p/notes/none", "")
-	if !strings.Contains(answer, `"@type":"type.googleapis.com/google.rpc.ResourceInfo"`) && !strings.Contains(answer, `"@type": "type.googleapis.com/google.rpc.ResourceInfo"`) {
+	if !strings.Contains(answer, `"@type":"type.googleapis.com/google.rpc.ResourceInfo"`) &&
+		!strings.Contains(answer, `"@type": "type.googleapis.com/google.rpc.ResourceInfo"`) {
 		t.Errorf("no details: %s", answer)
 	}
 }
@@ -103,9 +105,12 @@ func TestRESTForms(t *testing.T) {
 		{"snake case", "GET", "/v1/projects/p/occurrences?page_size=1", "", "nextPageToken"},
 		{"domain-scoped project", "GET", "/v1/projects/example.com:proj/occurrences", "", "CVE-2"},
 		{"escaped colon", "GET", "/v1/projects/example.com%3Aproj/occurrences", "", "CVE-2"},
-		{"digest and CRC as gcloud has them", "POST", "/v1/" + version + ":asymmetricSign", `{"digest":{"sha256":"CB2544S7_y-hJ-W6QI52LzxV-2lfOkd4AtA0BfOhN5Y="},"digestCrc32c":"183538314"}`, `"verifiedDigestCrc32c":true`},
+		{"digest and CRC as gcloud has them", "POST", "/v1/" + version + ":asymmetricSign",
+			`{"digest":{"sha256":"CB2544S7_y-hJ-W6QI52LzxV-2lfOkd4AtA0BfOhN5Y="},"digestCrc32c":"183538314"}`,
+			`"verifiedDigestCrc32c":true`},
 		{"public key", "GET", "/v1/" + version + "/publicKey", "", "BEGIN PUBLIC KEY"},
-		{"permissions of a note", "POST", "/v1/projects/p/notes/n:testIamPermissions", `{"permissions":["containeranalysis.notes.get"]}`, "containeranalysis.notes.get"},
+		{"permissions of a note", "POST", "/v1/projects/p/notes/n:testIamPermissions",
+			`{"permissions":["containeranalysis.notes.get"]}`, "containeranalysis.notes.get"},
 		{"permissions of a key", "POST", "/v1/" + keyRing + ":testIamPermissions", `{"permissions":["cloudkms.cryptoKeys.get"]}`, "cloudkms.cryptoKeys.get"},
 		{"summary", "GET", "/v1/projects/p/occurrences:vulnerabilitySummary", "", `"SEVERITY_UNSPECIFIED"`},
 		{"images", "GET", "/v1/projects/p/locations/us/repositories/r/dockerImages", "", digestA},
@@ -145,7 +150,8 @@ func TestOnePort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	if pub, err := k.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: version}); err != nil || pub.GetPemCrc32C().GetValue() != castagnoli([]byte(pub.GetPem())) {
+	if pub, err := k.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: version}); err != nil ||
+		pub.GetPemCrc32C().GetValue() != castagnoli([]byte(pub.GetPem())) {
 		t.Errorf("public key by REST: %v, %v", pub, err)
 	}
 
@@ -154,7 +160,8 @@ func TestOnePort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if a, err := b.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: attestor}); err != nil || len(a.GetUserOwnedGrafeasNote().GetPublicKeys()) != 1 {
+	if a, err := b.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: attestor}); err != nil ||
+		len(a.GetUserOwnedGrafeasNote().GetPublicKeys()) != 1 {
 		t.Errorf("attestor by REST: %v, %v", a, err)
 	}
 }

@@ -29,7 +29,8 @@ func TestStateSurvivesARestart(t *testing.T) {
 	g.createAttestor(t)
 	payload := payloadFor("us-docker.pkg.dev/p/r/app", digestA)
 	sig := g.sign(t, payload)
-	o, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: attestation(note, imageA, payload, sig)})
+	o, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+		Occurrence: attestation(note, imageA, payload, sig)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,9 @@ func TestPostureIsASection(t *testing.T) {
 		"1 service or job judged by profile hipaa, none refused":       {Profile: "hipaa", Services: 1, Verdict: attestor.Pass},
 		"1,200 services and jobs could not be judged by profile hipaa": {Profile: "hipaa", Services: 1200, Verdict: attestor.Undecided},
 		"2 services and jobs judged by profile hipaa, nothing passed":  {Profile: "hipaa", Services: 2},
-		"1 of 2 services and jobs refused by profile strict":           {Profile: "strict", Services: 2, Verdict: attestor.Undecided, Findings: []attestor.PostureFinding{{Service: "a", Rule: "CMEK", Status: attestor.StatusError}}},
+		"1 of 2 services and jobs refused by profile strict": {Profile: "strict", Services: 2,
+			Verdict:  attestor.Undecided,
+			Findings: []attestor.PostureFinding{{Service: "a", Rule: "CMEK", Status: attestor.StatusError}}},
 	} {
 		if got := (report.Posture{PostureReport: p}).Headline(); got != want {
 			t.Errorf("%s, want %s", got, want)

@@ -64,7 +64,8 @@ func TestAllOrNothing(t *testing.T) {
 	w := newWorld(t, registries["referrers API"](t, true))
 	full := errors.New("the record is full")
 	p := w.publisher(w.p256())
-	if got, err := p.Summarize(t.Context(), w.authorized(judged{image: w.image}), func() error { return full }); !errors.Is(err, full) || len(got.Standing) != 0 {
+	if got, err := p.Summarize(t.Context(), w.authorized(judged{image: w.image}),
+		func() error { return full }); !errors.Is(err, full) || len(got.Standing) != 0 {
 		t.Errorf("without a record: %+v, %v", got, err)
 	}
 	if got := w.attached(w.image); len(got) != 0 {
