@@ -180,7 +180,8 @@ func TestOverridesAreRefusedByEachDemand(t *testing.T) {
 		{"a character more", attestor.LocalCaller("me"), "INC-" + strings.Repeat("x", 997), allowed, attestor.Invalid, "more than 1000"},
 		{"no ticket", attestor.LocalCaller("me"), "checkout is down", allowed, attestor.Invalid, "INC-1234"},
 		{"no ticket, and none is asked for", attestor.LocalCaller("me"), "checkout is down", attestor.BreakGlassPolicy{Allowed: true}, 0, ""},
-		{"not allowed by the policy", attestor.LocalCaller("me"), "INC-1: checkout is down", attestor.BreakGlassPolicy{Ticket: ticket}, attestor.Forbidden, "does not allow"},
+		{"not allowed by the policy", attestor.LocalCaller("me"), "INC-1: checkout is down",
+			attestor.BreakGlassPolicy{Ticket: ticket}, attestor.Forbidden, "does not allow"},
 		{"not allowed for the caller", checker, "INC-1: checkout is down", allowed, attestor.Forbidden, "identity"},
 		{"a caller who is nobody", attestor.Caller{}, "INC-1: checkout is down", allowed, attestor.Forbidden, "identity"},
 	} {
@@ -197,7 +198,8 @@ func TestOverridesAreRefusedByEachDemand(t *testing.T) {
 		})
 	}
 
-	if g, err := attestor.GrantBreakGlass(attestor.LocalCaller("me"), attestor.Image{}, "INC-1: checkout is down", allowed, time.Time{}); attestor.KindOf(err) != attestor.Invalid || g.Record().By != "" {
+	if g, err := attestor.GrantBreakGlass(attestor.LocalCaller("me"), attestor.Image{}, "INC-1: checkout is down",
+		allowed, time.Time{}); attestor.KindOf(err) != attestor.Invalid || g.Record().By != "" {
 		t.Errorf("an override of no image: %+v, %v", g.Record(), err)
 	}
 }
@@ -207,7 +209,8 @@ func TestOverridesEnd(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.FixedZone("", 3600))
 	img := reference(t, repository+":v7").At(digest(1))
 
-	for expires, want := range map[time.Duration]string{0: "", -time.Hour: "", time.Nanosecond: "2026-11-22T09:00:00.000000001Z", time.Hour: "2026-11-22T10:00:00Z"} {
+	for expires, want := range map[time.Duration]string{0: "", -time.Hour: "",
+		time.Nanosecond: "2026-11-22T09:00:00.000000001Z", time.Hour: "2026-11-22T10:00:00Z"} {
 		g, err := attestor.GrantBreakGlass(attestor.LocalCaller("me"), img, "INC-1: checkout is down",
 			attestor.BreakGlassPolicy{Allowed: true, Expires: expires}, now)
 

@@ -20,7 +20,8 @@ func TestBreakGlass(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		if d.Verdict != attestor.Deny || d.BreakGlass == nil || d.Answer().HTTPStatus != 200 || d.Attestations[0].Attestor != "projects/p/attestors/glass" || d.BreakGlass.Expires == nil {
+		if d.Verdict != attestor.Deny || d.BreakGlass == nil || d.Answer().HTTPStatus != 200 ||
+			d.Attestations[0].Attestor != "projects/p/attestors/glass" || d.BreakGlass.Expires == nil {
 			t.Errorf("got %+v, %+v", d, d.Answer())
 		}
 	})

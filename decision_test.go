@@ -15,7 +15,8 @@ func TestSeverityHasNoAccidentalOrder(t *testing.T) {
 			}
 		}
 	}
-	if !attestor.AllowAll.Allows(attestor.Unspecified) || !attestor.Ceiling("MEDIUM").Allows(attestor.Medium) || attestor.Ceiling("MEDIUM").Allows(attestor.High) || attestor.BlockAll.Allows(attestor.Minimal) {
+	if !attestor.AllowAll.Allows(attestor.Unspecified) || !attestor.Ceiling("MEDIUM").Allows(attestor.Medium) ||
+		attestor.Ceiling("MEDIUM").Allows(attestor.High) || attestor.BlockAll.Allows(attestor.Minimal) {
 		t.Error("ceilings are wrong")
 	}
 }
@@ -23,7 +24,8 @@ func TestSeverityHasNoAccidentalOrder(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	enforce, dry := &attestor.PolicyRef{Mode: attestor.Enforce}, &attestor.PolicyRef{Mode: attestor.DryRun}
 	pending := []attestor.Check{{Name: "vulnerabilities", Status: attestor.StatusError, Reasons: []attestor.Reason{{Code: attestor.CodeScanPending}}}}
-	mixed := append([]attestor.Check{{Name: "platforms", Status: attestor.StatusError, Reasons: []attestor.Reason{{Code: attestor.CodeRegistryUnavailable}}}}, pending...)
+	mixed := append([]attestor.Check{{Name: "platforms", Status: attestor.StatusError,
+		Reasons: []attestor.Reason{{Code: attestor.CodeRegistryUnavailable}}}}, pending...)
 
 	for _, tt := range []struct {
 		name       string

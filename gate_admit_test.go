@@ -27,7 +27,8 @@ func TestZeroValuesDeny(t *testing.T) {
 	if got := attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, questions(), nil).Outcome(); got != attestor.Deny {
 		t.Errorf("no checks at all: %s", got)
 	}
-	if got := attestor.NewVerdict(attestor.Evidence{}, attestor.PolicyRef{}, attestor.AttestNeeds{}, questions(), []attestor.Check{{Name: "user", Status: attestor.StatusPass}}).Outcome(); got != attestor.Deny {
+	if got := attestor.NewVerdict(attestor.Evidence{}, attestor.PolicyRef{}, attestor.AttestNeeds{}, questions(),
+		[]attestor.Check{{Name: "user", Status: attestor.StatusPass}}).Outcome(); got != attestor.Deny {
 		t.Errorf("no platform: %s", got)
 	}
 	if attestor.Ceiling("").Allows(attestor.Minimal) || attestor.Ceiling("").Allows("") {
@@ -62,7 +63,8 @@ func TestOneDenyOutweighsAnErrorOutweighsAPass(t *testing.T) {
 		{"an unknown status", map[string]attestor.Status{"user": "fine"}, attestor.Undecided},
 		{"an empty status", map[string]attestor.Status{"user": ""}, attestor.Undecided},
 		{"a warning", map[string]attestor.Status{"user": attestor.StatusWarn}, attestor.Pass},
-		{"all skipped", map[string]attestor.Status{"user": attestor.StatusSkipped, "base": attestor.StatusSkipped, "vulnerabilities": attestor.StatusSkipped}, attestor.Deny},
+		{"all skipped", map[string]attestor.Status{"user": attestor.StatusSkipped, "base": attestor.StatusSkipped,
+			"vulnerabilities": attestor.StatusSkipped}, attestor.Deny},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newStages(t)

@@ -262,7 +262,8 @@ func TestWhatIsSaidOfAnAttestationThatFailed(t *testing.T) {
 		code attestor.Code
 		says string
 	}{
-		"by its own code":        {&attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeKeyNotOfAttestor, Msg: "not its key"}, attestor.CodeKeyNotOfAttestor, "not its key"},
+		"by its own code": {&attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeKeyNotOfAttestor,
+			Msg: "not its key"}, attestor.CodeKeyNotOfAttestor, "not its key"},
 		"without a code":         {&attestor.Error{Kind: attestor.Upstream, Msg: "down"}, attestor.CodeAttestationNotStored, "down"},
 		"out of time":            {fmt.Errorf("storing: %w", context.DeadlineExceeded), attestor.CodeTimedOut, "ran out"},
 		"by a text that may not": {errors.New("secret"), attestor.CodeAttestationNotStored, "internal error"},
@@ -284,7 +285,8 @@ func TestWhatIsSaidOfAnAttestationThatFailed(t *testing.T) {
 
 			want := map[attestor.Status]attestor.Outcome{attestor.StatusPass: attestor.Undecided, attestor.StatusDeny: attestor.Deny}[status]
 			c := attestCheck(t, d)
-			if d.Verdict != want || c.Status != attestor.StatusError || len(c.Reasons) != 1 || c.Reasons[0].Code != tt.code || !strings.Contains(c.Reasons[0].Message, tt.says) {
+			if d.Verdict != want || c.Status != attestor.StatusError || len(c.Reasons) != 1 ||
+				c.Reasons[0].Code != tt.code || !strings.Contains(c.Reasons[0].Message, tt.says) {
 				t.Errorf("%s: %s, %+v", name, d.Verdict, c)
 			}
 			if d.Attestations == nil || strings.Contains(c.Reasons[0].Message, "secret") {
@@ -305,9 +307,11 @@ func TestWhatIsSaidWhereNothingWasSigned(t *testing.T) {
 		why    string
 		codes  []attestor.Code
 	}{
-		"a denial":           {attestor.StatusDeny, false, attestor.Enforce, "did not pass", []attestor.Code{attestor.CodeNotAttested, attestor.CodeAlreadyAttested}},
-		"a dry run":          {attestor.StatusPass, true, attestor.Enforce, "this was a dry run", []attestor.Code{attestor.CodeNotAttested}},
-		"a denied dry run":   {attestor.StatusDeny, true, attestor.Enforce, "this was a dry run", []attestor.Code{attestor.CodeNotAttested, attestor.CodeAlreadyAttested}},
+		"a denial": {attestor.StatusDeny, false, attestor.Enforce, "did not pass",
+			[]attestor.Code{attestor.CodeNotAttested, attestor.CodeAlreadyAttested}},
+		"a dry run": {attestor.StatusPass, true, attestor.Enforce, "this was a dry run", []attestor.Code{attestor.CodeNotAttested}},
+		"a denied dry run": {attestor.StatusDeny, true, attestor.Enforce, "this was a dry run",
+			[]attestor.Code{attestor.CodeNotAttested, attestor.CodeAlreadyAttested}},
 		"a policy's dry run": {attestor.StatusPass, false, attestor.DryRun, "the policy is in dry run", []attestor.Code{attestor.CodeNotAttested}},
 	} {
 		s := newStages(t)
@@ -329,7 +333,8 @@ func TestWhatIsSaidWhereNothingWasSigned(t *testing.T) {
 		if c.Status != attestor.StatusSkipped || !slices.Equal(codes, tt.codes) || !strings.Contains(c.Reasons[0].Message, tt.why) || len(d.Attestations) != 1 {
 			t.Errorf("%s: %+v, attestations %v", name, c, d.Attestations)
 		}
-		if len(c.Reasons) > 1 && (c.Reasons[1].Subject != string(digest(1)) || !strings.Contains(c.Reasons[1].Fix, "attestor revoke "+repository+"@"+string(digest(1)))) {
+		if len(c.Reasons) > 1 && (c.Reasons[1].Subject != string(digest(1)) ||
+			!strings.Contains(c.Reasons[1].Fix, "attestor revoke "+repository+"@"+string(digest(1)))) {
 			t.Errorf("%s: %+v", name, c.Reasons[1])
 		}
 	}

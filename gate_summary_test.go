@@ -19,7 +19,8 @@ type publisher struct {
 
 func (p *publisher) Summarize(_ context.Context, _ attestor.Authorization, begin func() error) (attestor.Summaries, error) {
 	p.asked = append(p.asked, "summarize")
-	return attestor.Summaries{Standing: p.standing, Left: []attestor.LeftSummary{{Reference: "r@sha256:1", Why: "kept", Fix: "grant"}}}, errors.Join(begin(), p.err)
+	return attestor.Summaries{Standing: p.standing, Left: []attestor.LeftSummary{
+		{Reference: "r@sha256:1", Why: "kept", Fix: "grant"}}}, errors.Join(begin(), p.err)
 }
 
 func (p *publisher) Refuse(context.Context, attestor.Refusal) (attestor.Summaries, error) {

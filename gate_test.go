@@ -118,7 +118,8 @@ func (s *stages) scanOf(ctx context.Context, r attestor.ScanRequest) attestor.Sc
 	s.call("scan")
 	switch {
 	case ctx.Err() != nil:
-		return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
+		return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanUnavailable,
+			Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
 	case r.Image.Repository() != s.resolved.Image.Repository():
 		return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanNotFound}
 	}

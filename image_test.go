@@ -56,7 +56,8 @@ func TestParseReference(t *testing.T) {
 }
 
 func FuzzParseReference(f *testing.F) {
-	for _, s := range []string{"us-docker.pkg.dev/acme/prod/api:v7", "a.b/c@" + digestA, "a.b/c:1@" + digestA, "127.0.0.1:5000/x:y", "docker.io/library/a:b", "localhost/a:1"} {
+	for _, s := range []string{"us-docker.pkg.dev/acme/prod/api:v7", "a.b/c@" + digestA, "a.b/c:1@" + digestA,
+		"127.0.0.1:5000/x:y", "docker.io/library/a:b", "localhost/a:1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

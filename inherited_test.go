@@ -25,7 +25,8 @@ func TestInherited(t *testing.T) {
 
 		{"above the base", []attestor.Digest{first, app}, attestor.LayersExact, 1, []attestor.Digest{app}, false},
 		{"in the base and above it", []attestor.Digest{first, app}, attestor.LayersExact, 1, []attestor.Digest{first, app}, false},
-		{"in a layer of the base that stands above it again", []attestor.Digest{first, second, app, first}, attestor.LayersExact, 2, []attestor.Digest{first}, false},
+		{"in a layer of the base that stands above it again", []attestor.Digest{first, second, app, first},
+			attestor.LayersExact, 2, []attestor.Digest{first}, false},
 		{"in that layer and another of the base", []attestor.Digest{first, second, first}, attestor.LayersExact, 2, []attestor.Digest{second, first}, false},
 		{"in the other one alone", []attestor.Digest{first, second, first}, attestor.LayersExact, 2, []attestor.Digest{second}, true},
 		{"in no layer that is reported", []attestor.Digest{first, app}, attestor.LayersExact, 1, nil, false},

@@ -125,7 +125,8 @@ func TestUnmatchablePatterns(t *testing.T) {
 		"**": "", "**/api": "", "registry.example/**": "", "registry.example/acme/*": "",
 		"registry.example/*/api": "", "localhost/app": "", "localhost:5000/**": "",
 		"*/app": "", "*.pkg.dev/acme/**": "", "us*/app": "", "*-docker.pkg.dev/p/*-api": "", "registry.example/a.*": "", "registry.example/a-*_b": "",
-		"registry.example/a__b/c---d": "", "registry.example/**/x": "", "index.docker.io/library/nginx": "", "index.docker.io/*/*": "", "index.docker.io/**": "",
+		"registry.example/a__b/c---d": "", "registry.example/**/x": "", "index.docker.io/library/nginx": "",
+		"index.docker.io/*/*": "", "index.docker.io/**": "",
 		"[::1]:5000/app": "",
 
 		"registry.example/app/.*": "not regular expressions",

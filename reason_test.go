@@ -103,7 +103,8 @@ func TestARemarkThatRefusesAlone(t *testing.T) {
 		t.Errorf("rootGroup: deny beside a refusal: %v", got)
 	}
 
-	if got := codes(attestor.Decision{Checks: []attestor.Check{alone, beside, {Status: attestor.StatusWarn, Reasons: beside.Reasons}}}.Refusals()); len(got) != 2 {
+	if got := codes(attestor.Decision{Checks: []attestor.Check{alone, beside,
+		{Status: attestor.StatusWarn, Reasons: beside.Reasons}}}.Refusals()); len(got) != 2 {
 		t.Errorf("refusals of the decision: %v", got)
 	}
 }

@@ -29,7 +29,9 @@ func TestRecoverNeverInventsAPass(t *testing.T) {
 		{"the evidence does not pass", []attestor.Attestation{stands}, attestor.StatusDeny, attestor.Undecided},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s.standing = attestor.Standing{Known: true, Valid: tt.standing, Invalid: []attestor.InvalidAttestation{{Attestation: attestor.Attestation{Occurrence: "projects/p/occurrences/forged", Note: "projects/p/notes/n"}, Why: "no key of the attestor verifies it"}}}
+			s.standing = attestor.Standing{Known: true, Valid: tt.standing, Invalid: []attestor.InvalidAttestation{
+				{Attestation: attestor.Attestation{Occurrence: "projects/p/occurrences/forged",
+					Note: "projects/p/notes/n"}, Why: "no key of the attestor verifies it"}}}
 			s.policy.status["user"] = tt.status
 			s.records = nil // nobody finished it yet
 			d, err := gate(t, s).Recover(context.Background(), begun, s.policy)

@@ -183,12 +183,15 @@ func TestUnansweredQuestionsDeny(t *testing.T) {
 		outcome attestor.Outcome
 		missing []string
 	}{
-		"all answered":                        {append(questions(), scope), attestor.Pass, nil},
-		"nothing asked":                       {nil, attestor.Deny, []string{"policy "}},
-		"one more asked of every platform":    {append(questions(), attestor.Question{Check: "sbom"}), attestor.Deny, []string{"sbom linux/amd64", "sbom linux/arm64"}},
-		"one more asked of the image":         {append(questions(), attestor.Question{Check: "sbom", OfImage: true}), attestor.Deny, []string{"sbom "}},
-		"answered of platforms, not of it":    {append(questions(), attestor.Question{Check: attestor.CheckUser, OfImage: true}), attestor.Deny, []string{"user "}},
-		"answered of it, not of its children": {append(questions(), attestor.Question{Check: attestor.CheckScope}), attestor.Deny, []string{"scope linux/amd64", "scope linux/arm64"}},
+		"all answered":  {append(questions(), scope), attestor.Pass, nil},
+		"nothing asked": {nil, attestor.Deny, []string{"policy "}},
+		"one more asked of every platform": {append(questions(), attestor.Question{Check: "sbom"}), attestor.Deny,
+			[]string{"sbom linux/amd64", "sbom linux/arm64"}},
+		"one more asked of the image": {append(questions(), attestor.Question{Check: "sbom", OfImage: true}), attestor.Deny, []string{"sbom "}},
+		"answered of platforms, not of it": {append(questions(),
+			attestor.Question{Check: attestor.CheckUser, OfImage: true}), attestor.Deny, []string{"user "}},
+		"answered of it, not of its children": {append(questions(), attestor.Question{Check: attestor.CheckScope}),
+			attestor.Deny, []string{"scope linux/amd64", "scope linux/arm64"}},
 	} {
 		v := attestor.NewVerdict(ev, enforcing().ref, enforcing().needs.Attest, tt.asked, answered)
 		if got := missing(v); v.Outcome() != tt.outcome || !slices.Equal(got, tt.missing) {

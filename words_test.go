@@ -55,7 +55,8 @@ func TestNumbersDoNotForceAPlural(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "testkit" || d.Name() == "tools" || d.Name() == "bench" || strings.HasPrefix(d.Name(), ".") && path != ".") {
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "testkit" || d.Name() == "tools" ||
+			d.Name() == "bench" || strings.HasPrefix(d.Name(), ".") && path != ".") {
 			return fs.SkipDir
 		}
 		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

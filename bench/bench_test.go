@@ -30,7 +30,8 @@ func TestQuick(t *testing.T) {
 		t.Errorf("the file has something else than what was printed: %v", err)
 	}
 
-	for _, want := range []string{"fresh image by digest", "Bare clients that make a fresh", "index of three platforms", "many at once", "exec to listening", "three readers of reports", "attestor audit", "Memory over"} {
+	for _, want := range []string{"fresh image by digest", "Bare clients that make a fresh", "index of three platforms",
+		"many at once", "exec to listening", "three readers of reports", "attestor audit", "Memory over"} {
 		if !strings.Contains(printed.String(), want) {
 			t.Errorf("no %q in %s", want, printed.String())
 		}
@@ -51,7 +52,8 @@ func newHarness(t *testing.T) *harness {
 		}
 	})
 
-	b := &harness{options: options{latency: time.Millisecond}, world: w, heard: overhear(w.Emulator), sequences: map[string][]sequence{}, loads: map[string][]loaded{}}
+	b := &harness{options: options{latency: time.Millisecond}, world: w, heard: overhear(w.Emulator),
+		sequences: map[string][]sequence{}, loads: map[string][]loaded{}}
 	if b.stock, err = newStock(w); err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,8 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		return
 	}
 	fmt.Fprintf(w, "\n### %s: one decision after the other, %v added to every upstream call\n\n", name, b.latency)
-	fmt.Fprintln(w, "| | p50 | p90 | p99 ms | p50 | p90 | p99 round trips | target p50 | calls in a row | calls | calls allowed | calls before | KB on the wire |")
+	fmt.Fprintln(w, "| | p50 | p90 | p99 ms | p50 | p90 | p99 round trips | target p50 | calls in a row | calls | "+
+		"calls allowed | calls before | KB on the wire |")
 	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, s := range b.sequences[name] {
 		fmt.Fprintf(w, "| %s |", s.what)
@@ -78,7 +79,8 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		for _, p := range []float64{.5, .9, .99} {
 			fmt.Fprintf(w, " %.2f |", float64(percentile(s.times, p))/float64(b.latency))
 		}
-		fmt.Fprintf(w, " %s | %d | %.1f | %s | %.1f |\n", b.judged(float64(percentile(s.times, .5))/float64(b.latency), s.target), percentile(s.rows, .5), s.calls, s.budget, s.bytes/1000)
+		fmt.Fprintf(w, " %s | %d | %.1f | %s | %.1f |\n", b.judged(float64(percentile(s.times, .5))/float64(b.latency),
+			s.target), percentile(s.rows, .5), s.calls, s.budget, s.bytes/1000)
 	}
 
 	fmt.Fprintln(w, "\nCalls of one decision, on average:")
@@ -89,8 +91,10 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 
 	if name == "attestor" {
 		bare := percentile(b.bareFresh, .5)
-		fmt.Fprintf(w, "\nBare clients that make a fresh image's calls in that order, and judge, verify and record nothing: %.1f ms at p50, %.2f round trips.\n", ms(bare), float64(bare)/float64(b.latency))
-		fmt.Fprintf(w, "\nThe first decision of a process (by digest; connections, keys, attestor and bases are looked up): %.1f ms, %.1f round trips.\n", ms(b.first), float64(b.first)/float64(b.latency))
+		fmt.Fprintf(w, "\nBare clients that make a fresh image's calls in that order, and judge, verify and record "+
+			"nothing: %.1f ms at p50, %.2f round trips.\n", ms(bare), float64(bare)/float64(b.latency))
+		fmt.Fprintf(w, "\nThe first decision of a process (by digest; connections, keys, attestor and bases are "+
+			"looked up): %.1f ms, %.1f round trips.\n", ms(b.first), float64(b.first)/float64(b.latency))
 	}
 }
 
@@ -118,11 +122,13 @@ func (b *harness) loadTable(w *strings.Builder, name string) {
 		return
 	}
 	fmt.Fprintf(w, "\n### %s: many at once, no latency added\n\n", name)
-	fmt.Fprintln(w, "| | at once | decisions | a second | p50 | p90 | p99 ms | CPU ms each | CPU ms of stand-ins and load each | KB allocated each | allocations each | failed |")
+	fmt.Fprintln(w, "| | at once | decisions | a second | p50 | p90 | p99 ms | CPU ms each | CPU ms of stand-ins "+
+		"and load each | KB allocated each | allocations each | failed |")
 	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for i, l := range b.loads[name] {
 		fmt.Fprintf(w, "| %s | %d | %d | %.0f%s | %.1f | %.1f | %.1f | %.2f | %.2f | %s | %s | %d |\n", l.what, l.atOnce, l.decisions, l.rate, b.ratio(name, i),
-			ms(percentile(l.times, .5)), ms(percentile(l.times, .9)), ms(percentile(l.times, .99)), ms(l.cpu), ms(l.around), known(l.allocated/1000), known(l.mallocs), l.failed)
+			ms(percentile(l.times, .5)), ms(percentile(l.times, .9)), ms(percentile(l.times, .99)), ms(l.cpu),
+			ms(l.around), known(l.allocated/1000), known(l.mallocs), l.failed)
 	}
 	fmt.Fprintf(w, "\nMost memory held (peak resident) in all of the above: %.1f MB.\n", float64(b.peak[name])/1e6)
 }
@@ -161,9 +167,12 @@ func (b *harness) processTable(w *strings.Builder) {
 
 func (b *harness) sweepTable(w *strings.Builder) {
 	for _, s := range b.sweeps {
-		fmt.Fprintf(w, "\n### Sweep\n\n`attestor audit` of %d images, %d at once, %v added to every call: %.1f s, %.0f images a second, %d calls (%.2f an image), %.2f ms of CPU an image.\n", s.images, sweepAtOnce, b.latency,
+		fmt.Fprintf(w, "\n### Sweep\n\n`attestor audit` of %d images, %d at once, %v added to every call: %.1f s, "+
+			"%.0f images a second, %d calls (%.2f an image), %.2f ms of CPU an image.\n",
+			s.images, sweepAtOnce, b.latency,
 			s.took.Seconds(), float64(s.images)/s.took.Seconds(), s.calls, float64(s.calls)/float64(s.images), ms(s.cpu))
-		fmt.Fprintf(w, "Bare clients making the same calls, each image's side by side after its manifest: %.1f s. The sweep reaches %.0f %% of that (target 85).\n", s.bare.Seconds(), 100*s.share())
+		fmt.Fprintf(w, "Bare clients making the same calls, each image's side by side after its manifest: %.1f s. "+
+			"The sweep reaches %.0f %% of that (target 85).\n", s.bare.Seconds(), 100*s.share())
 	}
 }
 
@@ -171,7 +180,8 @@ func (b *harness) soakTable(w *strings.Builder) {
 	if len(b.soaked) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n### Memory over %d decisions, 64 at once\n\n| decisions | resident MB | heap MB | goroutines |\n| ---: | ---: | ---: | ---: |\n", b.soaked[len(b.soaked)-1].decisions)
+	fmt.Fprintf(w, "\n### Memory over %d decisions, 64 at once\n\n| decisions | resident MB | heap MB | goroutines "+
+		"|\n| ---: | ---: | ---: | ---: |\n", b.soaked[len(b.soaked)-1].decisions)
 	for _, s := range b.soaked {
 		fmt.Fprintf(w, "| %d | %.1f | %.1f | %.0f |\n", s.decisions, float64(s.rss)/1e6, s.heap/1e6, s.routines)
 	}

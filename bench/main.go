@@ -51,10 +51,12 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	f.DurationVar(&o.latency, "latency", 20*time.Millisecond, "added to every upstream call where round trips are counted")
 	f.StringVar(&o.binary, "binary", "", "measure this attestor, and build none")
 	f.StringVar(&o.out, "out", "", "write the document to this file too")
-	f.StringVar(&o.peer, "peer", "", "measure another service side by side: a command that starts it, with $STANDIN_REGISTRY and $STANDIN_GOOGLE in its environment")
+	f.StringVar(&o.peer, "peer", "", "measure another service side by side: a command that starts it, "+
+		"with $STANDIN_REGISTRY and $STANDIN_GOOGLE in its environment")
 	f.StringVar(&o.peerURL, "peer-url", "http://127.0.0.1:8000/all", "where the peer takes images")
 	f.StringVar(&o.peerNote, "peer-notes", "diy,nobody,snakeoil", "notes of project dev that the peer attests under")
-	f.StringVar(&o.profile, "profile", "", "write CPU and allocation profiles of 64 at once to this directory; the program is built with a profiler that it does not have otherwise")
+	f.StringVar(&o.profile, "profile", "", "write CPU and allocation profiles of 64 at once to this directory; the "+
+		"program is built with a profiler that it does not have otherwise")
 	f.StringVar(&o.only, "only", "", "parts to run, of latency,load,start,readers,sweep,soak; default all")
 	f.StringVar(&o.record, "record", "", "the part readers begins with a copy of this SQLite record, such as bench/record makes, and else with an empty one")
 	if err := f.Parse(args); err != nil {

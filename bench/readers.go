@@ -160,7 +160,8 @@ func (b *harness) readersTable(w *strings.Builder) {
 		name  string
 		times []time.Duration
 	}{{"alone", c.alone}, {fmt.Sprintf("while %d reports were read", c.reports), c.beside}} {
-		fmt.Fprintf(w, "| %s | %.1f | %.1f | %.1f |\n", row.name, ms(percentile(row.times, 0.5)), ms(percentile(row.times, 0.9)), ms(percentile(row.times, 0.99)))
+		fmt.Fprintf(w, "| %s | %.1f | %.1f | %.1f |\n", row.name, ms(percentile(row.times, 0.5)),
+			ms(percentile(row.times, 0.9)), ms(percentile(row.times, 0.99)))
 	}
 	ratio := ms(percentile(c.beside, 0.99)) / ms(percentile(c.alone, 0.99))
 	met := "met"

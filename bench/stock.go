@@ -194,12 +194,14 @@ func (s *stock) scanned(ctx context.Context, repository string, digests []string
 				ResourceUri: "https://" + s.world.Registry.Addr() + "/" + repository + "@" + d, NoteName: "projects/goog-analysis/notes/PACKAGE_VULNERABILITY",
 				Details: &grafeaspb.Occurrence_Discovery{Discovery: &grafeaspb.DiscoveryOccurrence{
 					ContinuousAnalysis: grafeaspb.DiscoveryOccurrence_ACTIVE, AnalysisStatus: grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
-					AnalysisCompleted: &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS"}}, LastScanTime: timestamppb.New(time.Now()),
+					AnalysisCompleted: &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS"}},
+					LastScanTime:      timestamppb.New(time.Now()),
 				}},
 			})
 		}
 
-		_, err := s.world.Clients.Grafeas.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + samples.Project, Occurrences: occurrences})
+		_, err := s.world.Clients.Grafeas.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{
+			Parent: "projects/" + samples.Project, Occurrences: occurrences})
 		if err != nil {
 			return fmt.Errorf("writing scans: %w", err)
 		}

@@ -94,7 +94,8 @@ func flaky(t *testing.T, answers ...func(w http.ResponseWriter)) (*httptest.Serv
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(attestor.Decision{
 			ID: "1", Verdict: attestor.Pass, Policy: &attestor.PolicyRef{Name: "p", Mode: attestor.Enforce},
-			Image: attestor.DecidedImage{Reference: "registry.example/app@sha256:" + strings.Repeat("a", 64)}, Attestations: []attestor.Attestation{{Attestor: "a"}},
+			Image:        attestor.DecidedImage{Reference: "registry.example/app@sha256:" + strings.Repeat("a", 64)},
+			Attestations: []attestor.Attestation{{Attestor: "a"}},
 		})
 	}))
 	t.Cleanup(srv.Close)
@@ -159,7 +160,8 @@ func TestClientComesAgain(t *testing.T) {
 
 			asked.Store(0)
 			d, err = c.Admit(t.Context(), attestor.Request{Image: ref, Wait: time.Minute})
-			if err != nil || d.Verdict != attestor.Pass || asked.Load() != 2 || !strings.HasPrefix(notice.String(), tt.says) || strings.Count(notice.String(), "\n") != 1 {
+			if err != nil || d.Verdict != attestor.Pass || asked.Load() != 2 ||
+				!strings.HasPrefix(notice.String(), tt.says) || strings.Count(notice.String(), "\n") != 1 {
 				t.Errorf("asked %d times, %s, %v, said %q", asked.Load(), d.Verdict, err, notice.String())
 			}
 		})

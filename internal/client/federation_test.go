@@ -73,7 +73,8 @@ func (f *federation) exchange(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if !f.trust {
 		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_grant", "error_description": "The given credential is rejected by the attribute condition."})
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_grant",
+			"error_description": "The given credential is rejected by the attribute condition."})
 		return
 	}
 

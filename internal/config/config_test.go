@@ -46,7 +46,8 @@ func TestConfigDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if c.Listen != "127.0.0.1:8080" || c.Identity != nil || c.Limits.MaxWait != when.Duration(45*time.Second) || c.Limits.Deadline <= 0 || c.Limits.Settle <= 0 {
+	if c.Listen != "127.0.0.1:8080" || c.Identity != nil || c.Limits.MaxWait != when.Duration(45*time.Second) ||
+		c.Limits.Deadline <= 0 || c.Limits.Settle <= 0 {
 		t.Errorf("%+v", c)
 	}
 	if dir := filepath.Dir(path); c.Store.SQLite != filepath.Join(dir, "decisions.db") || c.Policies[0] != filepath.Join(dir, "policy.yaml") {
@@ -87,14 +88,18 @@ func TestConfigIsRefused(t *testing.T) {
 		{"two stores", leastConfig + "store: {sqlite: a, none: true}\n", nil, []string{"store"}},
 		{"audience missing", leastConfig + "identity: {callers: [{email: e, actions: [check], images: ['**']}]}\n", nil, []string{"identity.audience"}},
 		{"nobody may", leastConfig + "identity: {audience: a}\n", nil, []string{"identity.callers"}},
-		{"a caller who is anybody", leastConfig + "identity: {audience: a, callers: [{actions: [check], images: ['**']}]}\n", nil, []string{"callers[0]", "want one of"}},
+		{"a caller who is anybody", leastConfig + "identity: {audience: a, callers: [{actions: [check], " +
+			"images: ['**']}]}\n", nil, []string{"callers[0]", "want one of"}},
 		{"a caller without rights", leastConfig + "identity: {audience: a, callers: [{email: e}]}\n", nil, []string{"actions and images"}},
-		{"attestor with two signers", leastConfig + "attestors: [{name: projects/p/attestors/a, kms: k, keyFile: f}]\n", nil, []string{"one of kms and keyFile"}},
+		{"attestor with two signers", leastConfig + "attestors: [{name: projects/p/attestors/a, kms: k, keyFile: f}]\n",
+			nil, []string{"one of kms and keyFile"}},
 		{"attestor without signer", leastConfig + "attestors: [{name: projects/p/attestors/a}]\n", nil, []string{"one of kms and keyFile"}},
 		{"attestor misnamed", leastConfig + "attestors: [{name: a, kms: k}]\n", nil, []string{"projects/PROJECT/attestors/NAME"}},
-		{"attestor twice", leastConfig + "attestors: [{name: projects/p/attestors/a, kms: k}, {name: projects/p/attestors/a, kms: l}]\n", nil, []string{"twice"}},
+		{"attestor twice", leastConfig + "attestors: [{name: projects/p/attestors/a, kms: k}, " +
+			"{name: projects/p/attestors/a, kms: l}]\n", nil, []string{"twice"}},
 		{"admission without TLS", leastConfig + "admission: {listen: ':8443', mode: attested}\n", nil, []string{"unsafeOpen"}},
-		{"admission half TLS", leastConfig + "admission: {listen: ':8443', mode: attested, cert: c, unsafeOpen: true}\n", nil, []string{"cert, key and clientCA"}},
+		{"admission half TLS", leastConfig + "admission: {listen: ':8443', mode: attested, cert: c, " +
+			"unsafeOpen: true}\n", nil, []string{"cert, key and clientCA"}},
 		{"admission of no mode", leastConfig + "admission: {listen: ':8443', unsafeOpen: true}\n", nil, []string{"admission.mode"}},
 		{"negative duration", leastConfig + "rejudge: {grace: -1h}\n", nil, []string{"-1h"}},
 		{"a duration that overflows", leastConfig + "rejudge: {grace: 2000000d}\n", nil, []string{"2000000d"}},

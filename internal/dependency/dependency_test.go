@@ -45,7 +45,8 @@ var errOurs = errors.New("a host that may not be asked")
 
 func newWorld(t *testing.T, c dependency.Config) *world {
 	t.Helper()
-	w := &world{t: t, registry: prometheus.NewRegistry(), spans: tracetest.NewInMemoryExporter(), does: map[string]func(context.Context) (int, error){}, asked: map[string]int{}}
+	w := &world{t: t, registry: prometheus.NewRegistry(), spans: tracetest.NewInMemoryExporter(),
+		does: map[string]func(context.Context) (int, error){}, asked: map[string]int{}}
 	c.Registry, c.Logger = w.registry, slog.New(slog.NewTextHandler(&w.log, nil))
 	c.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(w.spans))
 	var err error

@@ -122,7 +122,8 @@ func TestEventsAreBounded(t *testing.T) {
 	d.Labels = map[string]string{}
 	for n := range 1000 {
 		d.Labels[strings.Repeat("l", n+1)] = long
-		d.Checks[0].Reasons = append(d.Checks[0].Reasons, attestor.Reason{Code: attestor.CodeUserRoot, Severity: attestor.Refuses, Subject: long, Message: long})
+		d.Checks[0].Reasons = append(d.Checks[0].Reasons,
+			attestor.Reason{Code: attestor.CodeUserRoot, Severity: attestor.Refuses, Subject: long, Message: long})
 		d.Attestations = append(d.Attestations, attestor.Attestation{Attestor: "projects/p/attestors/a", Digest: "sha256:aa"})
 	}
 	d.BreakGlass.Reason, d.RequestID, d.Caller.Subject = long, long, long

@@ -34,7 +34,8 @@ func TestFits(t *testing.T) {
 		{"the finding's subject", exception.Exception{Check: user, Subject: "0"}, root, true},
 		{"its package", exception.Exception{Check: user, Subject: "0", Packages: []string{"shadow", "passwd"}}, root, true},
 		{"a rule's finding without code", exception.Exception{Check: "CMEK", Subject: "disk"}, exception.Finding{Check: "CMEK", Subject: "disk"}, true},
-		{"a rule's subject that is called like a code", exception.Exception{Check: "SECRETS", Subject: "USER_ROOT"}, exception.Finding{Check: "SECRETS", Subject: "USER_ROOT"}, true},
+		{"a rule's subject that is called like a code", exception.Exception{Check: "SECRETS", Subject: "USER_ROOT"},
+			exception.Finding{Check: "SECRETS", Subject: "USER_ROOT"}, true},
 
 		{"another check", exception.Exception{Check: attestor.CheckBase, Subject: exception.Any}, root, false},
 		{"no check", exception.Exception{Subject: exception.Any}, root, false},
@@ -42,7 +43,8 @@ func TestFits(t *testing.T) {
 		{"another subject", exception.Exception{Check: user, Subject: "1"}, root, false},
 		{"no subject", exception.Exception{Check: user}, root, false},
 		{"another package", exception.Exception{Check: user, Subject: "0", Packages: []string{"shadow"}}, root, false},
-		{"a user who is called like another reason", exception.Exception{Check: user, Subject: "USER_NOT_NUMERIC"}, exception.Finding{Check: user, Code: attestor.CodeUserRoot, Subject: "USER_NOT_NUMERIC"}, false},
+		{"a user who is called like another reason", exception.Exception{Check: user, Subject: "USER_NOT_NUMERIC"},
+			exception.Finding{Check: user, Code: attestor.CodeUserRoot, Subject: "USER_NOT_NUMERIC"}, false},
 		{"a rule's other subject", exception.Exception{Check: "CMEK", Subject: "disk"}, exception.Finding{Check: "CMEK", Subject: "bucket"}, false},
 		{"the zero exception", exception.Exception{}, root, false},
 	} {

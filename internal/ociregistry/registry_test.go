@@ -84,8 +84,10 @@ func TestImagesSurviveARestart(t *testing.T) {
 func TestAnyManifestIsStored(t *testing.T) {
 	host := serve(t, "")
 	for name, body := range map[string]string{
-		"no-json":          "this is not JSON",
-		"missing-children": `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":2,"digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`,
+		"no-json": "this is not JSON",
+		"missing-children": `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json",` +
+			`"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":2,` +
+			`"digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`,
 	} {
 		url := "http://" + host + "/v2/bad/manifests/" + name
 		req, err := http.NewRequest(http.MethodPut, url, strings.NewReader(body))

@@ -71,7 +71,8 @@ func TestSARIF(t *testing.T) {
 func FuzzText(f *testing.F) {
 	f.Add("=\x1b]8;;http://x\x07`|\u202e\xff")
 	f.Fuzz(func(t *testing.T, s string) {
-		for name, out := range map[string]string{"Text": plain.Text(s), "Cell": plain.Cell(s), "SARIF": plain.SARIF(s), "Code": plain.Code(s), "Markdown": plain.Markdown(s)} {
+		for name, out := range map[string]string{"Text": plain.Text(s), "Cell": plain.Cell(s),
+			"SARIF": plain.SARIF(s), "Code": plain.Code(s), "Markdown": plain.Markdown(s)} {
 			for _, r := range out {
 				if !plain.Printable(r) && (name != "Markdown" || r != '\u200b') {
 					t.Fatalf("%s(%q) holds %U", name, s, r)

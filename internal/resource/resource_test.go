@@ -117,7 +117,8 @@ func TestParseName(t *testing.T) {
 		ok               bool
 	}{
 		{"notes", "projects/goog-vulnz/notes/CVE-2026-1", resource.Name{Project: "goog-vulnz", ID: "CVE-2026-1"}, true},
-		{"notes", "projects/goog-analysis/locations/us-east1/notes/PACKAGE_VULNERABILITY", resource.Name{Project: "goog-analysis", Location: "us-east1", ID: "PACKAGE_VULNERABILITY"}, true},
+		{"notes", "projects/goog-analysis/locations/us-east1/notes/PACKAGE_VULNERABILITY",
+			resource.Name{Project: "goog-analysis", Location: "us-east1", ID: "PACKAGE_VULNERABILITY"}, true},
 		{"occurrences", "projects/example.com:acme/occurrences/1", resource.Name{Project: "example.com:acme", ID: "1"}, true},
 		{"notes", "projects/p/occurrences/1", resource.Name{}, false},
 		{"notes", "", resource.Name{}, false},

@@ -15,11 +15,12 @@ func TestNotice(t *testing.T) {
 		then  string // what it is waited for after two minutes; "": the same
 		want  string
 	}{
-		"an answer at once":    {0, "", ""},
-		"an answer in time":    {time.Second - 1, "", ""},
-		"a second":             {time.Second + 1, "", "waiting for the scan of r/a:1, at most 10m\n"},
-		"a little later":       {time.Minute, "", "waiting for the scan of r/a:1, at most 10m\n"},
-		"more than a minute":   {time.Minute + 2*time.Second, "", "waiting for the scan of r/a:1, at most 10m\nstill waiting for the scan of r/a:1: 1m1s of at most 10m\n"},
+		"an answer at once": {0, "", ""},
+		"an answer in time": {time.Second - 1, "", ""},
+		"a second":          {time.Second + 1, "", "waiting for the scan of r/a:1, at most 10m\n"},
+		"a little later":    {time.Minute, "", "waiting for the scan of r/a:1, at most 10m\n"},
+		"more than a minute": {time.Minute + 2*time.Second, "", "waiting for the scan of r/a:1, at most 10m\n" +
+			"still waiting for the scan of r/a:1: 1m1s of at most 10m\n"},
 		"the first line early": {0, "the scan of r/a:1", "waiting for the scan of r/a:1, at most 10m\n"},
 		"something else then":  {time.Minute, "the service", "waiting for the scan of r/a:1, at most 10m\nwaiting for the service, at most 10m\n"},
 	} {

@@ -35,7 +35,8 @@ func TestParseDuration(t *testing.T) {
 
 func TestFormatDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0", -time.Second: "0", time.Microsecond: "0", 36 * time.Hour: "1d12h", 90 * time.Second: "1m30s", 14 * when.Day: "14d", 1500 * time.Millisecond: "1s500ms",
+		0: "0", -time.Second: "0", time.Microsecond: "0", 36 * time.Hour: "1d12h", 90 * time.Second: "1m30s",
+		14 * when.Day: "14d", 1500 * time.Millisecond: "1s500ms",
 	} {
 		if got := when.FormatDuration(d); got != want {
 			t.Errorf("FormatDuration(%v) = %q, want %q", d, got, want)
@@ -63,7 +64,8 @@ func TestParseInstant(t *testing.T) {
 }
 
 func FuzzParseDuration(f *testing.F) {
-	for _, s := range []string{"0", "1d12h", "1.5h", "250ms", "106751d23h47m16s854ms", "1h1h", "9999999999999999999d", "1.5d", "1d1.5m", "1h1.5ms", "1.5h1m", "5", "1ms1s"} {
+	for _, s := range []string{"0", "1d12h", "1.5h", "250ms", "106751d23h47m16s854ms", "1h1h", "9999999999999999999d",
+		"1.5d", "1d1.5m", "1h1.5ms", "1.5h1m", "5", "1ms1s"} {
 		f.Add(s)
 	}
 

@@ -115,7 +115,8 @@ func cosignsAsItGrows(t *testing.T, l *log, c *witness.Client) {
 	}
 	thief := newLog(t, 1)
 	signed = thief.add(t, "a", "b", "c", "d", "e", "f")
-	if _, err := c.Add(t.Context(), 5, thief.since(t, 5), signed, thief.vkey); err == nil || !strings.Contains(err.Error(), "does not know this log or its key") {
+	if _, err := c.Add(t.Context(), 5, thief.since(t, 5), signed, thief.vkey); err == nil ||
+		!strings.Contains(err.Error(), "does not know this log or its key") {
 		t.Errorf("another key: %v", err)
 	}
 	cosigns(5, later, 6)

@@ -12,7 +12,8 @@ import (
 func sampled(t *testing.T, dir string, args ...string) (code int, out, progress string) {
 	t.Helper()
 	t.Chdir(dir)
-	args = append([]string{"-dir", filepath.Join(dir, "results"), "-equivalent", "equivalent.txt", "-deciding", "deciding.txt", "-known", "survivors.txt"}, args...)
+	args = append([]string{"-dir", filepath.Join(dir, "results"), "-equivalent", "equivalent.txt", "-deciding",
+		"deciding.txt", "-known", "survivors.txt"}, args...)
 	var stdout, stderr bytes.Buffer
 	code, err := run(t.Context(), append(args, "."), &stdout, &stderr)
 	if err != nil {

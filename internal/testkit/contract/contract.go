@@ -42,7 +42,8 @@ func recordOf(t testing.TB, n int, change ...func(*attestor.Record)) attestor.Re
 	r := attestor.Record{
 		Decision: attestor.Decision{
 			ID: fmt.Sprintf("contract-%06d", n), Time: at, Verdict: attestor.Pass,
-			Image:  attestor.DecidedImage{Requested: Repository + ":v7", Reference: img.String(), Digest: img.Digest(), MediaType: "application/vnd.oci.image.manifest.v1+json"},
+			Image: attestor.DecidedImage{Requested: Repository + ":v7", Reference: img.String(),
+				Digest: img.Digest(), MediaType: "application/vnd.oci.image.manifest.v1+json"},
 			Policy: &attestor.PolicyRef{Name: "production", Digest: digestOf(1 << 20), Mode: attestor.Enforce},
 			Checks: []attestor.Check{{Name: attestor.CheckUser, Platform: child.Platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}}},
 			Attestations: []attestor.Attestation{{

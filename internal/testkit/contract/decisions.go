@@ -150,7 +150,8 @@ func decisionPages(t *testing.T, r DecisionRecord) {
 		for token := ""; ; {
 			// The first decision is as old as the period is long: each move of the
 			// clock would push some of the list out of it.
-			q := DecisionQuery{Filter: filter.Filter{Since: clock.Add(-n * time.Minute), Until: clock, Period: "since=1060m&until=0m"}, PageSize: size, PageToken: token}
+			q := DecisionQuery{Filter: filter.Filter{Since: clock.Add(-n * time.Minute), Until: clock,
+				Period: "since=1060m&until=0m"}, PageSize: size, PageToken: token}
 			page, next := r.list(t, q)
 			got = append(got, page...)
 			if token = next; token == "" {

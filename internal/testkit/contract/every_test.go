@@ -150,7 +150,8 @@ type checked struct {
 // check reads the sources of p, and the export data of what it imports.
 func check(t *testing.T, fset *token.FileSet, p listedPackage, imports types.Importer) checked {
 	t.Helper()
-	c := checked{listedPackage: p, info: &types.Info{Defs: map[*ast.Ident]types.Object{}, Uses: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}}}
+	c := checked{listedPackage: p, info: &types.Info{Defs: map[*ast.Ident]types.Object{},
+		Uses: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}}}
 	for _, name := range p.GoFiles {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(p.Dir, name)
@@ -429,7 +430,8 @@ func TestEveryInterfaceHasItsSuite(t *testing.T) {
 
 	for _, name := range slices.Sorted(maps.Keys(s.apart)) {
 		if s.apart[name] && len(table[name]) == 0 {
-			t.Errorf("%s is declared in one package and implemented in another, and has no suite: write one in internal/testkit/contract and name it in the table", name)
+			t.Errorf("%s is declared in one package and implemented in another, "+
+				"and has no suite: write one in internal/testkit/contract and name it in the table", name)
 		}
 	}
 

@@ -68,7 +68,8 @@ func Policy(t *testing.T, p attestor.Policy) {
 	whole := recordOf(t, 1).Evidence
 	problem := func(status attestor.Status) attestor.Evidence {
 		ev := recordOf(t, 1).Evidence
-		ev.Problems = []attestor.Problem{{Check: attestor.CheckUser, Status: status, Reason: attestor.Reason{Code: attestor.CodeUserLookupFailed, Message: "the user could not be read"}}}
+		ev.Problems = []attestor.Problem{{Check: attestor.CheckUser, Status: status,
+			Reason: attestor.Reason{Code: attestor.CodeUserLookupFailed, Message: "the user could not be read"}}}
 		return ev
 	}
 

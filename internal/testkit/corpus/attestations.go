@@ -13,7 +13,8 @@ import (
 
 // SimpleSigning is the payload that Binary Authorization wants, compact.
 func SimpleSigning(repository string, d attestor.Digest) []byte {
-	return fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":"Google cloud binauthz container signature"}}`, repository, d)
+	return fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},`+
+		`"type":"Google cloud binauthz container signature"}}`, repository, d)
 }
 
 // attestations are occurrences that somebody else wrote under the gate's note,
@@ -116,11 +117,14 @@ func attestations() []Case {
 	}
 
 	return append(out,
-		Case{Name: "attestations/a forged one beside the gate's own", Want: admitted(), Arrange: func(p *Place) { p.Notes = append(p.Notes, forged(p, p.Push(p.Good()))) }},
-		Case{Name: "attestations/a forged one in the list", Want: Want{Status: http.StatusOK, Says: `"valid":[]`}, Arrange: refusedImage(forged), Send: func(p *Place) []Request {
-			return []Request{Get("/v1/attestations?image=" + url.QueryEscape(p.Ref(string(p.Subjects()[0]))))}
-		}},
-		Case{Name: "attestations/a genuine one of an image that is refused now", Want: withAdvice(denied(attestor.CodeUserNotSet), attestor.CodeAlreadyAttested), Arrange: refusedImage(genuine)},
+		Case{Name: "attestations/a forged one beside the gate's own", Want: admitted(),
+			Arrange: func(p *Place) { p.Notes = append(p.Notes, forged(p, p.Push(p.Good()))) }},
+		Case{Name: "attestations/a forged one in the list", Want: Want{Status: http.StatusOK, Says: `"valid":[]`},
+			Arrange: refusedImage(forged), Send: func(p *Place) []Request {
+				return []Request{Get("/v1/attestations?image=" + url.QueryEscape(p.Ref(string(p.Subjects()[0]))))}
+			}},
+		Case{Name: "attestations/a genuine one of an image that is refused now", Want: withAdvice(
+			denied(attestor.CodeUserNotSet), attestor.CodeAlreadyAttested), Arrange: refusedImage(genuine)},
 	)
 }
 

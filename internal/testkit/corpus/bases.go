@@ -38,17 +38,27 @@ func Bases() []BaseCase {
 		{Name: "forged diffIDs", Layers: []Layer{c.Forged(a.DiffID), d.Forged(b.DiffID), d}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
 		{Name: "forged diffID of one layer", Layers: []Layer{a, d.Forged(b.DiffID), d}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
 		{Name: "forged diffIDs, but layers-exact is asked for", Layers: []Layer{c.Forged(a.DiffID), d.Forged(b.DiffID), d}, Least: attestor.LayersExact},
-		{Name: "layers that cannot be unpacked", Layers: []Layer{{Blob: []byte{0x1f, 0x8b, 8, 0}, MediaType: OCILayer + "+gzip", DiffID: a.DiffID}, b}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{Name: "bytes after the packed ones", Layers: []Layer{{Blob: append(a.Blob[:len(a.Blob):len(a.Blob)], "more"...), MediaType: OCILayer + "+gzip", DiffID: a.DiffID}, b}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
+		{Name: "layers that cannot be unpacked",
+			Layers: []Layer{{Blob: []byte{0x1f, 0x8b, 8, 0}, MediaType: OCILayer + "+gzip", DiffID: a.DiffID}, b},
+			Codes:  []attestor.Code{attestor.CodeLayersMismatch}},
+		{Name: "bytes after the packed ones", Layers: []Layer{{Blob: append(a.Blob[:len(a.Blob):len(a.Blob)],
+			"more"...), MediaType: OCILayer + "+gzip", DiffID: a.DiffID}, b},
+			Codes: []attestor.Code{attestor.CodeLayersMismatch}},
 		{Name: "compressed again by pzstd", Layers: []Layer{a.Pzstded("a"), b.Pzstded("b"), c}, Level: attestor.DiffIDsVerified, N: 2},
 		{Name: "compressed again in two members", Layers: []Layer{a.InMembers("a"), b, c}, Level: attestor.DiffIDsVerified, N: 2},
-		{Name: "a tar with the base's layer in a skippable frame", Layers: []Layer{{Blob: Polyglot([]File{{"a", "content of a"}}, Tar(File{"x", "y"})), MediaType: zstdLayer, DiffID: a.DiffID}, b},
+		{Name: "a tar with the base's layer in a skippable frame", Layers: []Layer{{Blob: Polyglot(
+			[]File{{"a", "content of a"}}, Tar(File{"x", "y"})), MediaType: zstdLayer, DiffID: a.DiffID}, b},
 			Codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{Name: "compressed again, with another media type", Layers: []Layer{a.As("a", gzipLayer), b, c}, Codes: []attestor.Code{attestor.CodeLayerContradictory}},
-		{Name: "compressed again, with a plain tar's media type", Layers: []Layer{a.As("a", OCILayer), b, c}, Codes: []attestor.Code{attestor.CodeLayerContradictory}},
-		{Name: "compressed again, by xz", Layers: []Layer{{Blob: EmptyXz(), MediaType: gzipLayer, DiffID: a.DiffID}, b, c}, Codes: []attestor.Code{attestor.CodeLayerContradictory}},
-		{Name: "the base's layers with diffIDs of their own", Layers: []Layer{a.Forged(c.DiffID), b.Forged(d.DiffID), c}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{Name: "the base's layers, and one of them with another's diffID", Layers: []Layer{a, b.Forged(c.DiffID), c.Forged(b.DiffID)}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
+		{Name: "compressed again, with another media type", Layers: []Layer{a.As("a", gzipLayer), b, c},
+			Codes: []attestor.Code{attestor.CodeLayerContradictory}},
+		{Name: "compressed again, with a plain tar's media type", Layers: []Layer{a.As("a", OCILayer), b, c},
+			Codes: []attestor.Code{attestor.CodeLayerContradictory}},
+		{Name: "compressed again, by xz", Layers: []Layer{{Blob: EmptyXz(), MediaType: gzipLayer, DiffID: a.DiffID},
+			b, c}, Codes: []attestor.Code{attestor.CodeLayerContradictory}},
+		{Name: "the base's layers with diffIDs of their own", Layers: []Layer{a.Forged(c.DiffID), b.Forged(d.DiffID),
+			c}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
+		{Name: "the base's layers, and one of them with another's diffID", Layers: []Layer{a, b.Forged(c.DiffID),
+			c.Forged(b.DiffID)}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
 	}
 }
 
@@ -105,7 +115,8 @@ func bases() []Case {
 
 	sortCases(out)
 	return append(out,
-		Case{Name: "bases/a base that is not there", Policy: ownBase, Want: undecided(attestor.CodeBaseUnresolved), Arrange: func(p *Place) { p.Push(p.Good()) }},
+		Case{Name: "bases/a base that is not there", Policy: ownBase, Want: undecided(attestor.CodeBaseUnresolved),
+			Arrange: func(p *Place) { p.Push(p.Good()) }},
 		Case{Name: "bases/another platform's base", Want: denied(attestor.CodeBaseNotApproved), Arrange: func(p *Place) {
 			i := p.Good()
 			i.Arch = "arm64"
@@ -113,7 +124,8 @@ func bases() []Case {
 		}},
 		Case{Name: "bases/a base that its tag left", Policy: ownBase, Want: denied(attestor.CodeBaseNotApproved), Arrange: leftBehind},
 		newSigners().signed("bases/a signed base that its tag left", signedByKey, denied(attestor.CodeBaseOutdated), leftBehindSigned),
-		newSigners().signed("bases/a signed base that its tag left, some time ago at most", signedByKeyBehind, undecided(attestor.CodeBaseAgeUnknown), leftBehindSigned),
+		newSigners().signed("bases/a signed base that its tag left, some time ago at most", signedByKeyBehind,
+			undecided(attestor.CodeBaseAgeUnknown), leftBehindSigned),
 		Case{Name: "bases/a base of a repository that is not approved", Want: denied(attestor.CodeBaseNotApproved), Arrange: func(p *Place) {
 			mirror := Image{Layers: LayersOf("mirror")}
 			p.PushTo(p.Repo+"/mirror", "1", mirror)
@@ -127,9 +139,11 @@ func bases() []Case {
 // by whoever pushed, say that it was built on the approved base.
 func unsignedProvenance(p *Place) {
 	base, d := p.Host+"/"+BaseRepository, Base().Digest()
-	i := Image{Layers: LayersOf("elsewhere"), ConfigExtra: fmt.Sprintf(`"config":{"User":"65532:65532","Labels":{"org.opencontainers.image.base.name":"%s:1","org.opencontainers.image.base.digest":%q}}`, base, d)}
+	i := Image{Layers: LayersOf("elsewhere"), ConfigExtra: fmt.Sprintf(`"config":{"User":"65532:65532",`+
+		`"Labels":{"org.opencontainers.image.base.name":"%s:1","org.opencontainers.image.base.digest":%q}}`, base, d)}
 	p.PushTo(p.Repo, "child", i)
-	statement := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"x","digest":{"sha256":%q}}],`+
+	statement := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1",`+
+		`"predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"x","digest":{"sha256":%q}}],`+
 		`"predicate":{"buildDefinition":{"resolvedDependencies":[{"uri":"pkg:docker/%s@1","digest":{"sha256":%q}}]}}}`, i.Digest().Hex(), base, d.Hex())
 
 	att := Attestation(InToto)

@@ -235,7 +235,8 @@ func (p *Place) Spec(c Case) string {
 // PolicyText is a whole policy for images.
 func PolicyText(name string, images []string, attestorName, spec string) string {
 	list := JSON(images) // JSON is YAML
-	return fmt.Sprintf("apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: %s}\nspec:\n  mode: enforce\n  images: %s\n  attestors: [%s]%s\n", name, list, attestorName, spec)
+	return fmt.Sprintf("apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: %s}\nspec:\n  mode: enforce\n"+
+		"  images: %s\n  attestors: [%s]%s\n", name, list, attestorName, spec)
 }
 
 // Says is what the answer to the case must say: in reviews, $GOOD and $BAD stand

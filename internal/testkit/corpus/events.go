@@ -47,18 +47,28 @@ func events() []Case {
 		mends      string
 	}{
 		{"a push of a good image", `{"action":"INSERT","digest":"$IMAGE","tag":"$REF"}`, nil, 204, `"verdict":"pass"`, "", "events/a push by tag"},
-		{"a build of a good image", `{"status":"SUCCESS","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"pass"`, "", "events/a build that failed"},
-		{"a build of 100 images", `{"status":"SUCCESS","results":{"images":[` + strings.Repeat(`{"name":"$REF","digest":"$DIGEST"},`, 99) + `{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"pass"`, "", "events/a build of 101 images"},
+		{"a build of a good image", `{"status":"SUCCESS","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`,
+			Built("SUCCESS"), 204, `"verdict":"pass"`, "", "events/a build that failed"},
+		{"a build of 100 images", `{"status":"SUCCESS","results":{"images":[` + strings.Repeat(
+			`{"name":"$REF","digest":"$DIGEST"},`, 99) + `{"name":"$REF","digest":"$DIGEST"}]}}`,
+			Built("SUCCESS"), 204, `"verdict":"pass"`, "", "events/a build of 101 images"},
 		{"a push of an image that is refused", `{"action":"INSERT","digest":"$BAD"}`, nil, 204, `"verdict":"deny"`, "", ""},
-		{"a build of an image that is refused", `{"status":"SUCCESS","results":{"images":[{"name":"$BADREF","digest":"$BADDIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"deny"`, "", ""},
-		{"a build whose attributes lie", `{"status":"WORKING","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
+		{"a build of an image that is refused", `{"status":"SUCCESS","results":{"images":[{"name":"$BADREF",` +
+			`"digest":"$BADDIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"deny"`, "", ""},
+		{"a build whose attributes lie", `{"status":"WORKING","results":{"images":[{"name":"$REF",` +
+			`"digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
 		{"a build that failed", `{"status":"FAILURE","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("FAILURE"), 204, nothingCame, "", ""},
 		{"a build's image without a digest", `{"status":"SUCCESS","results":{"images":[{"name":"$REF"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
-		{"a build of 101 images", `{"status":"SUCCESS","results":{"images":[` + strings.Repeat(`{"name":"$REF","digest":"$DIGEST"},`, 100) + `{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
-		{"a push of another registry's image", `{"action":"INSERT","digest":"gcr.io/other/pushed@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame, "gcr.io/other/pushed", ""},
-		{"a push at a private address", `{"action":"INSERT","digest":"169.254.169.254/corpus/pushed@` + string(Sum(nil)) + `"}`, nil, 204, nothingCame, "169.254.169.254/corpus/pushed", ""},
+		{"a build of 101 images",
+			`{"status":"SUCCESS","results":{"images":[` + strings.Repeat(`{"name":"$REF","digest":"$DIGEST"},`,
+				100) + `{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
+		{"a push of another registry's image", `{"action":"INSERT","digest":"gcr.io/other/pushed@` + string(
+			Sum(nil)) + `"}`, nil, 204, nothingCame, "gcr.io/other/pushed", ""},
+		{"a push at a private address", `{"action":"INSERT","digest":"169.254.169.254/corpus/pushed@` + string(
+			Sum(nil)) + `"}`, nil, 204, nothingCame, "169.254.169.254/corpus/pushed", ""},
 		{"a push of an image that is gone", `{"action":"INSERT","digest":"$GONE"}`, nil, 204, nothingCame, "", ""},
-		{"a push of an image under a signature's tag", `{"action":"INSERT","digest":"$IMAGE","tag":"$REPO:sha256-` + Sum(nil).Hex() + `.sig"}`, nil, 204, `"verdict":"pass"`, "", ""},
+		{"a push of an image under a signature's tag", `{"action":"INSERT","digest":"$IMAGE","tag":"$REPO:sha256-` +
+			Sum(nil).Hex() + `.sig"}`, nil, 204, `"verdict":"pass"`, "", ""},
 		{"a push by tag", `{"action":"INSERT","digest":"$REF"}`, nil, 204, nothingCame, "", ""},
 		{"a push with a scheme", `{"action":"INSERT","digest":"https://$IMAGE"}`, nil, 204, nothingCame, "", ""},
 		{"a deletion", `{"action":"DELETE","digest":"$IMAGE"}`, nil, 204, nothingCame, "", ""},
@@ -72,18 +82,19 @@ func events() []Case {
 		{"the gate's own, made up", `[]`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame, "", ""},
 		{"the gate's own, about no decision", `{"image":"$IMAGE","decision":"none"}`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame, "", ""},
 	} {
-		out = append(out, Case{Name: "events/" + e.name, Mends: e.mends, Want: refused(http.StatusOK, e.says), Arrange: arrange, Send: func(p *Place) []Request {
-			d := p.Subjects()
-			data := strings.NewReplacer("$IMAGE", p.Ref(string(d[0])), "$BADREF", p.Ref("bad"), "$BADDIGEST", string(d[1]), "$BAD", p.Ref(string(d[1])),
-				"$REF", p.Ref("1"), "$REPO", p.Host+"/"+p.Repo, "$DIGEST", string(d[0]), "$GONE", p.Ref(string(Sum([]byte("gone"))))).Replace(e.data)
-			push := Post("/v1/events", Push(p.Name, data, e.attributes))
-			push.Status = e.status
-			about := e.about
-			if about == "" {
-				about = p.Host + "/" + p.Repo
-			}
-			return []Request{push, Get("/v1/decisions?repository=" + url.QueryEscape(about))}
-		}})
+		out = append(out, Case{Name: "events/" + e.name, Mends: e.mends, Want: refused(http.StatusOK, e.says),
+			Arrange: arrange, Send: func(p *Place) []Request {
+				d := p.Subjects()
+				data := strings.NewReplacer("$IMAGE", p.Ref(string(d[0])), "$BADREF", p.Ref("bad"), "$BADDIGEST", string(d[1]), "$BAD", p.Ref(string(d[1])),
+					"$REF", p.Ref("1"), "$REPO", p.Host+"/"+p.Repo, "$DIGEST", string(d[0]), "$GONE", p.Ref(string(Sum([]byte("gone"))))).Replace(e.data)
+				push := Post("/v1/events", Push(p.Name, data, e.attributes))
+				push.Status = e.status
+				about := e.about
+				if about == "" {
+					about = p.Host + "/" + p.Repo
+				}
+				return []Request{push, Get("/v1/decisions?repository=" + url.QueryEscape(about))}
+			}})
 	}
 
 	const noID, noPush = "the push message has no id", "not a Pub/Sub push message"
@@ -95,7 +106,8 @@ func events() []Case {
 		{"with data that is not base64", `{"message":{"messageId":"1","data":"%%"}}`, noPush},
 		{"with two messages", `{"message":{"messageId":"1"},"message":{"messageId":"2"}}`, noPush},
 	} {
-		out = append(out, Case{Name: "events/an envelope " + e.name, Want: refused(http.StatusBadRequest, e.says), Arrange: nothing, Send: func(*Place) []Request { return []Request{Post("/v1/events", e.body)} }})
+		out = append(out, Case{Name: "events/an envelope " + e.name, Want: refused(http.StatusBadRequest, e.says),
+			Arrange: nothing, Send: func(*Place) []Request { return []Request{Post("/v1/events", e.body)} }})
 	}
 	sortCases(out)
 	return out
@@ -136,8 +148,11 @@ spec:
 		{"a number for a boolean", edit("nonRoot: true", "nonRoot: 1"), "is not true or false"},
 		{"no base", edit("  base: {required: false}\n", ""), "base"},
 		{"a base that is required and of nothing", edit("required: false", "required: true"), "contradicts the missing spec.base.approved"},
-		{"a key and an identity", edit("{required: false}", `{required: true, approved: [{name: b, repository: registry.example/b, tags: ["1"], signedBy: {key: /k, keyless: {issuer: "https://i", subject: s}}}]}`), "has both key and keyless"},
-		{"an identity without an issuer", edit("{required: false}", `{required: true, approved: [{name: b, repository: registry.example/b, tags: ["1"], signedBy: {keyless: {subject: s}}}]}`), "issuer"},
+		{"a key and an identity", edit("{required: false}",
+			`{required: true, approved: [{name: b, repository: registry.example/b, tags: ["1"], `+
+				`signedBy: {key: /k, keyless: {issuer: "https://i", subject: s}}}]}`), "has both key and keyless"},
+		{"an identity without an issuer", edit("{required: false}", `{required: true, approved: [{name: b, `+
+			`repository: registry.example/b, tags: ["1"], signedBy: {keyless: {subject: s}}}]}`), "issuer"},
 		{"a pattern that is none", edit("registry.example/**", "registry.example/a**b"), "must be a whole path segment"},
 		{"a pattern without a registry", edit("registry.example/**", "nginx"), "has no path"},
 		{"an exception without an owner", good + "  exceptions: [{check: user, subject: x, reason: r, expires: 2099-01-01}]\n", "owner"},
@@ -150,8 +165,10 @@ spec:
 		{"a rule that is no expression", good + "  rules: [{name: r, expression: 'image.labels[', message: m}]\n", "expression"},
 		{"a rule that is no question", good + "  rules: [{name: r, expression: '1 + 1', message: m}]\n", "true or false"},
 		{"a rule about what there is not", good + "  rules: [{name: r, expression: 'image.secrets == 1', message: m}]\n", "undefined field 'secrets'"},
-		{"a rule of a hundred thousand brackets", good + "  rules: [{name: r, expression: '" + strings.Repeat("(", 100_000) + "', message: m}]\n", "exceeds limit"},
-		{"aliases that multiply", good + "  exceptions: [&e {check: user, subject: x, owner: o, reason: r, expires: 2099-01-01}" + strings.Repeat(", *e", 50_000) + "]\n", "more than"},
+		{"a rule of a hundred thousand brackets", good + "  rules: [{name: r, expression: '" + strings.Repeat("(",
+			100_000) + "', message: m}]\n", "exceeds limit"},
+		{"aliases that multiply", good + "  exceptions: [&e {check: user, subject: x, owner: o, reason: r, " +
+			"expires: 2099-01-01}" + strings.Repeat(", *e", 50_000) + "]\n", "more than"},
 		{"an alias of itself", edit(`["registry.example/**"]`, "&a [*a]"), "want a repository pattern"},
 		{"brackets without end", strings.Repeat("[", 100_000), "exceeded max depth"},
 		{"a hundred thousand keys", edit("{nonRoot: true}", "{nonRoot: true, "+strings.Repeat("k: v,", 100_000)+"}"), "duplicate \\\"k\\\""},
@@ -163,14 +180,16 @@ spec:
 		}})
 	}
 
-	return append(out, Case{Name: "policies/good", Mends: "policies/another kind", Want: refused(http.StatusOK, `"judged":0`), Arrange: nothing, Send: func(*Place) []Request {
-		return []Request{Post("/v1/simulate", string(JSON(map[string]string{"policy": good, "since": "2099-01-01T00:00:00Z"})))}
-	}})
+	return append(out, Case{Name: "policies/good", Mends: "policies/another kind",
+		Want: refused(http.StatusOK, `"judged":0`), Arrange: nothing, Send: func(*Place) []Request {
+			return []Request{Post("/v1/simulate", string(JSON(map[string]string{"policy": good, "since": "2099-01-01T00:00:00Z"})))}
+		}})
 }
 
 // postures are documents that are no definition of a service, or a poor one.
 func postures() []Case {
-	const typical = `{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"api"},"spec":{"template":{"spec":{"containers":[{"image":"gcr.io/acme/api:latest"}]}}}}`
+	const typical = `{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"api"},` +
+		`"spec":{"template":{"spec":{"containers":[{"image":"gcr.io/acme/api:latest"}]}}}}`
 	var out []Case
 	send := func(name string, want Want, media, body string) {
 		out = append(out, Case{Name: "posture/" + name, Want: want, Arrange: nothing, Send: func(*Place) []Request {

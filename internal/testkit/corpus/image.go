@@ -138,7 +138,8 @@ func (i Image) Bytes() (manifest, config []byte) {
 	if i.Extra != "" {
 		extra = "," + i.Extra
 	}
-	manifest = fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]%s}`, i.MediaType, Desc(i.ConfigType, config, ""), strings.Join(descs, ","), extra)
+	manifest = fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]%s}`, i.MediaType,
+		Desc(i.ConfigType, config, ""), strings.Join(descs, ","), extra)
 	return manifest, config
 }
 
@@ -194,7 +195,8 @@ func Index(entries ...string) []byte {
 // AttestationEntry is BuildKit's way to list an attestation about a sibling;
 // change replaces parts of it.
 func AttestationEntry(about attestor.Digest, manifest []byte, change ...string) string {
-	s := Desc(OCIManifest, manifest, fmt.Sprintf(`"platform":{"os":"unknown","architecture":"unknown"},"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":%q}`, about))
+	s := Desc(OCIManifest, manifest, fmt.Sprintf(`"platform":{"os":"unknown","architecture":"unknown"},`+
+		`"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":%q}`, about))
 	return strings.NewReplacer(change...).Replace(s)
 }
 

@@ -39,12 +39,14 @@ const (
 
 // Simple is the payload that cosign signs classically.
 func Simple(repository string, d attestor.Digest) []byte {
-	return fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"},"optional":null}`, repository, d)
+	return fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},`+
+		`"type":"cosign container image signature"},"optional":null}`, repository, d)
 }
 
 // Statement is an in-toto statement about an image.
 func Statement(d attestor.Digest, predicateType string) []byte {
-	return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":%q,"subject":[{"name":"x","digest":{"sha256":%q}}],"predicate":{}}`, predicateType, d.Hex())
+	return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":%q,"subject":[{"name":"x",`+
+		`"digest":{"sha256":%q}}],"predicate":{}}`, predicateType, d.Hex())
 }
 
 // An Entry is one layer under a .sig or .att tag.

@@ -85,11 +85,13 @@ func polyglots() []LayerCase {
 	gzipHead := BeginningWith("\x1f\x8b\x08", harmless...)
 	zstdHead := BeginningWith("\x28\xb5\x2f\xfd", harmless...)
 	return []LayerCase{
-		one("zstd with a tar in its skippable frame: root is unpacked", Layer{Blob: hidesRoot, MediaType: zstdLayer, DiffID: Sum(root)}, 0, attestor.CodeUserRootDisguised),
+		one("zstd with a tar in its skippable frame: root is unpacked",
+			Layer{Blob: hidesRoot, MediaType: zstdLayer, DiffID: Sum(root)}, 0, attestor.CodeUserRootDisguised),
 		one("zstd with a tar in its skippable frame: a user is unpacked", Layer{Blob: hidesUser, MediaType: zstdLayer, DiffID: Sum(Tar(harmless...))}, 1000),
 		one("zstd with a tar in its skippable frame, with the tar's diffID", Layer{Blob: hidesRoot, MediaType: zstdLayer}, -1, attestor.CodeLayersMismatch),
 		one("the same as a plain tar", Layer{Blob: hidesRoot, MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
-		one("the same as a plain tar, with the frame's diffID", Layer{Blob: hidesRoot, MediaType: OCILayer, DiffID: Sum(root)}, -1, attestor.CodeLayerContradictory),
+		one("the same as a plain tar, with the frame's diffID",
+			Layer{Blob: hidesRoot, MediaType: OCILayer, DiffID: Sum(root)}, -1, attestor.CodeLayerContradictory),
 		one("the same as Docker's plain tar", Layer{Blob: hidesRoot, MediaType: dockerTar}, -1, attestor.CodeLayersMismatch),
 		one("a tar that begins like gzip", Layer{Blob: gzipHead, MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
 		one("a tar that begins like gzip, said to be gzip", Layer{Blob: gzipHead, MediaType: gzipLayer}, -1, attestor.CodeLayersMismatch),

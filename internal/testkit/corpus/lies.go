@@ -73,12 +73,14 @@ func byDigest(p *Place) []Request { return []Request{Attest(p.Ref(string(NewScen
 func Lies() []Lie { return slices.Concat(liesAboutManifests(), liesAboutLayers()) }
 
 func lies() []Case {
-	out := []Case{{Name: "registry/tells the truth about the scene", Policy: sceneNeeds, Want: admitted(), Send: byDigest, Arrange: func(p *Place) { stage(p, nil) }}}
+	out := []Case{{Name: "registry/tells the truth about the scene", Policy: sceneNeeds, Want: admitted(),
+		Send: byDigest, Arrange: func(p *Place) { stage(p, nil) }}}
 	for _, tt := range Lies() {
 		if strings.Contains(tt.Name, "ping") {
 			continue // one ping serves every repository of a registry
 		}
-		out = append(out, Case{Name: "registry/" + tt.Name, Policy: sceneNeeds, Want: judged(tt.Codes...), Send: byDigest, Arrange: func(p *Place) { stage(p, tt.Answer) }})
+		out = append(out, Case{Name: "registry/" + tt.Name, Policy: sceneNeeds, Want: judged(tt.Codes...),
+			Send: byDigest, Arrange: func(p *Place) { stage(p, tt.Answer) }})
 	}
 	return out
 }
@@ -108,7 +110,8 @@ func liesAboutManifests() []Lie {
 			return s.IsManifest(r) && serve(w, DockerSchema1, bytes.Replace(s.Manifest, []byte("tar+zstd"), []byte("tar+gzip"), 1))
 		}, []attestor.Code{attestor.CodeContentMismatch}},
 		{"another config of the same size", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
-			return r.URL.Path == s.ConfigPath && serve(w, "application/octet-stream", bytes.Replace(s.Config, []byte(`"User":"app"`), []byte(`"User":"100"`), 1))
+			return r.URL.Path == s.ConfigPath && serve(w, "application/octet-stream",
+				bytes.Replace(s.Config, []byte(`"User":"app"`), []byte(`"User":"100"`), 1))
 		}, []attestor.Code{attestor.CodeContentMismatch}},
 		{"a longer config", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 			return r.URL.Path == s.ConfigPath && serve(w, "application/octet-stream", append(s.Config[:len(s.Config):len(s.Config)], ' '))
@@ -166,7 +169,8 @@ func liesAboutLayers() []Lie {
 			return true
 		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
 		{"another layer", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
-			return r.URL.Path == s.Layer && serve(w, "application/octet-stream", Zstd(Tar(File{"etc/", ""}, File{"etc/passwd", "app:x:1001:1000::/:/bin/sh\n"})))
+			return r.URL.Path == s.Layer && serve(w, "application/octet-stream",
+				Zstd(Tar(File{"etc/", ""}, File{"etc/passwd", "app:x:1001:1000::/:/bin/sh\n"})))
 		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
 		{"a page instead of a layer", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 			return r.URL.Path == s.Layer && serve(w, "text/html", []byte("<html>log in</html>"))

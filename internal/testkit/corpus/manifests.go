@@ -10,7 +10,8 @@ func manifests() []Case {
 		if refused := twins[tt.Name]; refused != "" {
 			mends = "manifests/" + refused
 		}
-		out = append(out, Case{Mends: mends, Name: "manifests/" + tt.Name, Policy: AnyBase, Want: judged(some(tt.Code)...), Arrange: func(p *Place) { p.Push(tt.Image) },
+		out = append(out, Case{Mends: mends, Name: "manifests/" + tt.Name, Policy: AnyBase,
+			Want: judged(some(tt.Code)...), Arrange: func(p *Place) { p.Push(tt.Image) },
 			Send: func(p *Place) []Request { return []Request{Attest(p.Ref(string(tt.Image.Digest())))} }})
 	}
 

@@ -37,7 +37,9 @@ func outages() []Case {
 	codes := map[int]attestor.Code{
 		http.StatusUnauthorized: attestor.CodeRegistryDenied, http.StatusForbidden: attestor.CodeRegistryDenied,
 		http.StatusNotFound: attestor.CodeContentMissing, http.StatusGone: attestor.CodeContentMissing, http.StatusTooManyRequests: attestor.CodeRegistryBusy,
-		http.StatusInternalServerError: attestor.CodeRegistryUnavailable, http.StatusBadGateway: attestor.CodeRegistryUnavailable, http.StatusServiceUnavailable: attestor.CodeRegistryUnavailable,
+		http.StatusInternalServerError: attestor.CodeRegistryUnavailable,
+		http.StatusBadGateway:          attestor.CodeRegistryUnavailable,
+		http.StatusServiceUnavailable:  attestor.CodeRegistryUnavailable,
 	}
 
 	for _, status := range []int{401, 403, 404, 410, 429, 500, 502, 503} {
@@ -78,7 +80,8 @@ func outages() []Case {
 
 	for _, part := range []string{"manifest", "layer", "base"} {
 		want := map[string]Want{
-			"manifest": undecided(attestor.CodeTimedOut), "layer": undecided(attestor.CodeUserLookupFailed, attestor.CodeTimedOut), "base": undecided(attestor.CodeBaseUnresolved),
+			"manifest": undecided(attestor.CodeTimedOut), "layer": undecided(attestor.CodeUserLookupFailed,
+				attestor.CodeTimedOut), "base": undecided(attestor.CodeBaseUnresolved),
 		}[part]
 		out = append(out, Case{Name: "outages/silence for the " + part, Policy: sceneNeeds, Want: want, Send: byDigest, Arrange: func(p *Place) {
 			stage(p, func(s Scene, _ http.ResponseWriter, r *http.Request) bool {
@@ -91,7 +94,8 @@ func outages() []Case {
 		}})
 	}
 
-	return append(out, Case{Name: "outages/no such image", Want: refused(http.StatusNotFound, "outages-no-such-image:1 does not exist"), Arrange: func(*Place) {}},
+	return append(out, Case{Name: "outages/no such image",
+		Want: refused(http.StatusNotFound, "outages-no-such-image:1 does not exist"), Arrange: func(*Place) {}},
 		Case{Name: "outages/a tag that moves between requests", Policy: sceneNeeds, Want: admitted(), Arrange: func(p *Place) { movingTag(p) },
 			Send: func(p *Place) []Request { return []Request{Attest(p.Ref("1"))} }})
 }
@@ -174,16 +178,17 @@ func redirects() []Case {
 				return true
 			})
 		}},
-		Case{Name: "redirects/a token server at a private address", Policy: sceneNeeds, Want: undecided(attestor.CodeRegistryDenied), Send: byDigest, Arrange: func(p *Place) {
-			stage(p, func(s Scene, w http.ResponseWriter, r *http.Request) bool {
-				if !s.IsManifest(r) {
-					return false
-				}
-				w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q", "http://"+p.Victim+"/token"))
-				w.WriteHeader(http.StatusUnauthorized)
-				return true
-			})
-		}},
+		Case{Name: "redirects/a token server at a private address", Policy: sceneNeeds,
+			Want: undecided(attestor.CodeRegistryDenied), Send: byDigest, Arrange: func(p *Place) {
+				stage(p, func(s Scene, w http.ResponseWriter, r *http.Request) bool {
+					if !s.IsManifest(r) {
+						return false
+					}
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q", "http://"+p.Victim+"/token"))
+					w.WriteHeader(http.StatusUnauthorized)
+					return true
+				})
+			}},
 	)
 }
 

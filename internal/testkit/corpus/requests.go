@@ -83,9 +83,11 @@ func envelopes() []Case {
 	})
 
 	send("a gzip bomb that does not say so", http.StatusBadRequest, "not valid JSON at byte 0", func(r *Request) { r.Body = bomb })
-	send("two megabytes without a length", http.StatusRequestEntityTooLarge, "more than 1048576 bytes", func(r *Request) { r.Body, r.Chunked = bytes.Repeat([]byte{' '}, 2<<20), true })
+	send("two megabytes without a length", http.StatusRequestEntityTooLarge, "more than 1048576 bytes",
+		func(r *Request) { r.Body, r.Chunked = bytes.Repeat([]byte{' '}, 2<<20), true })
 	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-7", "application/jsonx", ""} {
-		send(fmt.Sprintf("the media type %q", media), http.StatusUnsupportedMediaType, "the body's type", func(r *Request) { r.Header["Content-Type"] = []string{media} })
+		send(fmt.Sprintf("the media type %q", media), http.StatusUnsupportedMediaType, "the body's type",
+			func(r *Request) { r.Header["Content-Type"] = []string{media} })
 	}
 
 	send("GET with a body", http.StatusMethodNotAllowed, "Method Not Allowed", func(r *Request) { r.Method = http.MethodGet })
@@ -109,17 +111,22 @@ func queries() []Case {
 	var out []Case
 	for _, q := range []struct{ query, says string }{
 		{"imag=x", "an unknown parameter"}, {"verdict=Pass", "is not a verdict"}, {"verdict=pass&verdict=deny", "more than once"},
-		{"pageSize=0", "pageSize is not a positive number"}, {"pageSize=-1", "pageSize is not a positive number"}, {"pageSize=x", "pageSize is not a positive number"},
+		{"pageSize=0", "pageSize is not a positive number"}, {"pageSize=-1", "pageSize is not a positive number"},
+		{"pageSize=x", "pageSize is not a positive number"},
 		{"since=yesterday", "is not a time"}, {"until=2026-13-01", "is not a time"}, {"image=x", "neither tag nor digest"},
 		{"repository=Nginx", "repository"}, {"repository=a/**b/c", "must be a whole path segment"},
 		{"image=sha256:abc", "is not a digest"}, {"pageToken=x", "pageToken is not a token of this service"}, {"a=%zz", "malformed"}, {"a;b", "malformed"},
 	} {
-		out = append(out, Case{Name: "requests/the query " + q.query, Want: refused(http.StatusBadRequest, q.says), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions?" + q.query)} }})
+		out = append(out, Case{Name: "requests/the query " + q.query, Want: refused(http.StatusBadRequest, q.says),
+			Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions?" + q.query)} }})
 	}
 
 	return append(out,
-		Case{Name: "requests/a decision by a path", Want: refused(http.StatusNotFound, "no such decision"), Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions/..%2f..%2fetc%2fpasswd")} }},
-		Case{Name: "requests/a revocation without a reason", Want: refused(http.StatusBadRequest, "reason has 0 characters"), Arrange: nothing, Send: func(p *Place) []Request {
+		Case{Name: "requests/a decision by a path",
+			Want: refused(http.StatusNotFound, "no such decision"), Arrange: nothing,
+			Send: func(*Place) []Request { return []Request{Get("/v1/decisions/..%2f..%2fetc%2fpasswd")} }},
+		Case{Name: "requests/a revocation without a reason", Want: refused(http.StatusBadRequest,
+			"reason has 0 characters"), Arrange: nothing, Send: func(p *Place) []Request {
 			return []Request{{Method: http.MethodDelete, Path: "/v1/attestations?image=" + p.Ref(string(Sum(nil)))}}
 		}},
 	)

@@ -12,7 +12,8 @@ const ReviewUID = "705ab4f5-6393-11e8-b7cc-42010a800002"
 // ReviewOf is an AdmissionReview of an object.
 func ReviewOf(group, version, kind, operation, object string) string {
 	return fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":%q,
-		"kind":{"group":%q,"version":%q,"kind":%q},"resource":{"group":%[2]q,"version":%[3]q,"resource":"x"},"operation":%[5]q,"userInfo":{"username":"admin"},"object":%[6]s}}`,
+		"kind":{"group":%q,"version":%q,"kind":%q},"resource":{"group":%[2]q,"version":%[3]q,"resource":"x"},`+
+		`"operation":%[5]q,"userInfo":{"username":"admin"},"object":%[6]s}}`,
 		ReviewUID, group, version, kind, operation, object)
 }
 
@@ -78,14 +79,17 @@ func reviews() []Case {
 		{"not attested", `{"containers":[{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
 		{"a second container", `{"containers":[{"image":"$GOOD"},{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
 		{"an init container", `{"containers":[{"image":"$GOOD"}],"initContainers":[{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
-		{"an ephemeral container", `{"containers":[{"image":"$GOOD"}],"ephemeralContainers":[{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
-		{"an image volume", `{"containers":[{"image":"$GOOD"}],"volumes":[{"name":"v","image":{"reference":"$BAD"}}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
+		{"an ephemeral container", `{"containers":[{"image":"$GOOD"}],"ephemeralContainers":[{"image":"$BAD"}]}`,
+			"$BAD has no valid attestation", "$BAD", "$GOOD"},
+		{"an image volume", `{"containers":[{"image":"$GOOD"}],"volumes":[{"name":"v","image":{"reference":"$BAD"}}]}`,
+			"$BAD has no valid attestation", "$BAD", "$GOOD"},
 		{"no containers", `{"containers":[]}`, "the pod has 0 images", `[]`, `[{"image":"$GOOD"}]`},
 		{"names in capitals", `{"Containers":[{"image":"$GOOD"}]}`, "the pod has 0 images", "Containers", "containers"},
 		{"no image", `{"containers":[{"name":"c"}]}`, "image is empty", `"name":"c"`, `"name":"c","image":"$GOOD"`},
 		{"an image that is a number", `{"containers":[{"image":42}]}`, unread, "42", `"$GOOD"`},
 		{"by tag", `{"containers":[{"image":"$TAG"}]}`, "$TAG is by tag", "$TAG", "$GOOD"},
-		{"ungoverned", `{"containers":[{"image":"gcr.io/other/app@` + empty + `"}]}`, "no policy governs gcr.io/other/app", "gcr.io/other/app@" + empty, "$GOOD"},
+		{"ungoverned", `{"containers":[{"image":"gcr.io/other/app@` + empty + `"}]}`,
+			"no policy governs gcr.io/other/app", "gcr.io/other/app@" + empty, "$GOOD"},
 		{"without a registry", `{"containers":[{"image":"nginx@` + empty + `"}]}`, "the registry is missing", "nginx@" + empty, "$GOOD"},
 		{"101 images", tagged(101), "the pod has 101 images", `,{"image":"$TAG101@$DIGEST"}`, ``},
 		{"null", `null`, "no pod specification", `null`, `{"containers":[{"image":"$GOOD"}]}`},
@@ -155,7 +159,8 @@ func reviews() []Case {
 		ask(e.name, refused(http.StatusBadRequest, e.says), func(good, _ string) Request { return reviewed(e.edit(whole(good))) })
 	}
 
-	ask("eight megabytes", refused(http.StatusRequestEntityTooLarge, "the body is too large"), func(good, _ string) Request { return reviewed(whole(good) + strings.Repeat(" ", 8<<20)) })
+	ask("eight megabytes", refused(http.StatusRequestEntityTooLarge, "the body is too large"),
+		func(good, _ string) Request { return reviewed(whole(good) + strings.Repeat(" ", 8<<20)) })
 	sortCases(out)
 	return out
 }

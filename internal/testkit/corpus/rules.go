@@ -43,12 +43,16 @@ func rules() []Case {
 		{Name: "rules/satisfied", Policy: teamRule, Want: admitted(), Arrange: labelled(`{"team":"payments"}`)},
 		{Name: "rules/violated", Policy: teamRule, Want: denied(attestor.CodeRuleViolated), Arrange: plain},
 		{Name: "rules/a label in another case", Policy: teamRule, Want: denied(attestor.CodeRuleViolated), Arrange: labelled(`{"Team":"payments"}`)},
-		{Name: "rules/a label that is longer than is read", Policy: teamRule, Want: undecided(attestor.CodeRuleFailed), Arrange: labelled(`{"team":"` + strings.Repeat("x", 70_000) + `"}`)},
+		{Name: "rules/a label that is longer than is read", Policy: teamRule, Want: undecided(attestor.CodeRuleFailed),
+			Arrange: labelled(`{"team":"` + strings.Repeat("x", 70_000) + `"}`)},
 		{Name: "rules/that cannot be evaluated", Policy: "\n  " + names + `
   rules: [{name: missing, expression: 'image.labels["missing"] == "x"', message: m}]`, Want: undecided(attestor.CodeRuleFailed), Arrange: plain},
-		{Name: "rules/out of scope", Policy: "\n  scope: {trustedDirectories: [\"us-docker.pkg.dev/acme/**\"]}\n  " + names, Want: denied(attestor.CodeOutOfScope), Arrange: plain},
-		{Name: "rules/a directory whose name begins the same", Policy: "\n  scope: {trustedDirectories: [\"" + "$REPO-other/**\"]}\n  " + names, Want: denied(attestor.CodeOutOfScope), Arrange: plain},
-		{Name: "rules/upload time that nobody knows", Policy: "\n  scope: {maxUploadAge: 30d}\n  " + names, Want: undecided(attestor.CodeUploadTimeUnknown), Arrange: plain},
+		{Name: "rules/out of scope", Policy: "\n  scope: {trustedDirectories: [\"us-docker.pkg.dev/acme/**\"]}\n  " +
+			names, Want: denied(attestor.CodeOutOfScope), Arrange: plain},
+		{Name: "rules/a directory whose name begins the same", Policy: "\n  scope: {trustedDirectories: [\"" +
+			"$REPO-other/**\"]}\n  " + names, Want: denied(attestor.CodeOutOfScope), Arrange: plain},
+		{Name: "rules/upload time that nobody knows", Policy: "\n  scope: {maxUploadAge: 30d}\n  " + names,
+			Want: undecided(attestor.CodeUploadTimeUnknown), Arrange: plain},
 		{Name: "rules/an exception that expired", Policy: "\n  " + names + `
   exceptions: [{check: user, subject: USER_NOT_SET, owner: o, reason: r, expires: 2020-01-01}]`,
 			Want: withAdvice(denied(attestor.CodeUserNotSet), attestor.CodeExceptionExpired), Arrange: rootImage},
@@ -58,12 +62,18 @@ func rules() []Case {
 			Want: withAdvice(denied(attestor.CodeUserNotSet), attestor.CodeExceptionTooLong), Arrange: rootImage},
 		{Name: "rules/an exception for a user named like its subject", Policy: "\n  " + names + `
   exceptions: [{check: user, subject: app, owner: o, reason: r, expires: 2099-01-01}]`, Want: denied(attestor.CodeUserNotSet), Arrange: rootImage},
-		{Name: "rules/refused from a later day on", Policy: "\n  base: {required: false}\n  user: {nonRoot: {value: true, effectiveFrom: {date: 2999-03-01, owner: platform}}}\n" +
-			"  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}", Want: withAdvice(admitted(), attestor.CodeUserNotSet), Arrange: rootImage},
-		{Name: "rules/refused since an earlier day", Policy: "\n  base: {required: false}\n  user: {nonRoot: {value: true, effectiveFrom: {date: 2020-03-01, owner: platform}}}\n" +
+		{Name: "rules/refused from a later day on", Policy: "\n  base: {required: false}\n" +
+			"  user: {nonRoot: {value: true, effectiveFrom: {date: 2999-03-01, owner: platform}}}\n" +
+			"  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}",
+			Want: withAdvice(admitted(), attestor.CodeUserNotSet), Arrange: rootImage},
+		{Name: "rules/refused since an earlier day", Policy: "\n  base: {required: false}\n" +
+			"  user: {nonRoot: {value: true, effectiveFrom: {date: 2020-03-01, owner: platform}}}\n" +
 			"  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}", Want: denied(attestor.CodeUserNotSet), Arrange: rootImage},
-		{Name: "rules/a whole policy of a later day", Policy: "\n  effectiveFrom: {date: 2999-03-01, owner: platform}\n  " + names, Want: withAdvice(admitted(), attestor.CodeUserNotSet), Arrange: rootImage},
-		{Name: "rules/a whole policy of a later day, and a rule that cannot be evaluated", Policy: "\n  effectiveFrom: {date: 2999-03-01, owner: platform}\n  " + names + `
+		{Name: "rules/a whole policy of a later day",
+			Policy: "\n  effectiveFrom: {date: 2999-03-01, owner: platform}\n  " + names,
+			Want:   withAdvice(admitted(), attestor.CodeUserNotSet), Arrange: rootImage},
+		{Name: "rules/a whole policy of a later day, and a rule that cannot be evaluated",
+			Policy: "\n  effectiveFrom: {date: 2999-03-01, owner: platform}\n  " + names + `
   rules: [{name: missing, expression: 'image.labels["missing"] == "x"', message: m}]`, Want: undecided(attestor.CodeRuleFailed), Arrange: plain},
 		{Name: "rules/no policy governs", Want: denied(attestor.CodeNoPolicy), Arrange: func(*Place) {}, Send: func(p *Place) []Request {
 			return []Request{Attest(p.Host + "/ungoverned/" + p.Name + ":1")}
@@ -87,8 +97,10 @@ func provenance() []Case {
 	key, other := NewKey(), NewKey()
 	const builder, source = "https://builder.example/v1", "https://github.com/acme/api"
 	statement := func(d attestor.Digest) []byte {
-		return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"x","digest":{"sha256":%q}}],`+
-			`"predicate":{"buildDefinition":{"externalParameters":{"workflow":{"repository":%q,"ref":"refs/heads/main"}}},"runDetails":{"builder":{"id":%q}}}}`, d.Hex(), source, builder)
+		return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1",`+
+			`"predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"x","digest":{"sha256":%q}}],`+
+			`"predicate":{"buildDefinition":{"externalParameters":{"workflow":{"repository":%q,`+
+			`"ref":"refs/heads/main"}}},"runDetails":{"builder":{"id":%q}}}}`, d.Hex(), source, builder)
 	}
 
 	var out []Case
@@ -103,7 +115,9 @@ func provenance() []Case {
 		{"another source", "sources: [\"https://github.com/acme/web\"],", key, nil, denied(attestor.CodeProvenanceSource)},
 		{"too low a level", "slsaLevel: 3,", key, nil, denied(attestor.CodeProvenanceLevel)},
 		{"by another key", "builders: [\"" + builder + "\"],", other, nil, denied(attestor.CodeProvenanceMissing)},
-		{"about another image", "builders: [\"" + builder + "\"],", key, func(*Place, attestor.Digest) attestor.Digest { return Sum([]byte("another")) }, denied(attestor.CodeProvenanceMissing)},
+		{"about another image", "builders: [\"" + builder + "\"],", key, func(*Place, attestor.Digest) attestor.Digest {
+			return Sum([]byte("another"))
+		}, denied(attestor.CodeProvenanceMissing)},
 	} {
 		out = append(out, Case{Name: "rules/provenance: " + tt.name, Policy: fmt.Sprintf(provenanced, tt.asks), Want: tt.want, Arrange: func(p *Place) {
 			p.Files["key.pub"] = key.PublicPEM()

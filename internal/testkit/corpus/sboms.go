@@ -129,12 +129,14 @@ func sboms() []Case {
 		}),
 		document("with one member twice", invalid, signed([]byte(strings.Replace(string(fine), `"name":"app"`, `"packages":[],"name":"app"`, 1)))),
 		document("of no JSON", invalid, signed([]byte(`"}`))),
-		document("in SPDX 3", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing), signed([]byte(`{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}`))),
+		document("in SPDX 3", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing),
+			signed([]byte(`{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}`))),
 		document("in the tag-value form", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing), signed([]byte(`"SPDXVersion: SPDX-2.3"`))),
 		document("another statement by the signer", denied(attestor.CodeSBOMMissing), func(s *signing) {
 			s.refer(key.Bundle(Stated(s.base, "https://slsa.dev/provenance/v1", fine)))
 		}),
-		named("in a format that the policy leaves out", strings.Replace(asked(""), "required: true, signedBy", "required: true, formats: [cyclonedx], signedBy", 1),
+		named("in a format that the policy leaves out", strings.Replace(asked(""), "required: true, signedBy",
+			"required: true, formats: [cyclonedx], signedBy", 1),
 			denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing), signed(fine)),
 		document("nine documents", undecided(attestor.CodeSBOMTooMany), func(s *signing) {
 			for i := range 9 {
@@ -148,7 +150,8 @@ func sboms() []Case {
 			}
 			s.refer(key.Bundle(Stated(s.base, SPDXPredicate, []byte(`{"spdxVersion":"SPDX-2.3","packages":[`+packages.String()[1:]+`]}`))))
 		}),
-		named("under an exception for documents that are malformed", asked("\n  exceptions: [{check: packages, subject: SBOM_INVALID, owner: o, reason: r, expires: 2099-01-01}]"),
+		named("under an exception for documents that are malformed", asked("\n  exceptions: [{check: packages, "+
+			"subject: SBOM_INVALID, owner: o, reason: r, expires: 2099-01-01}]"),
 			denied(attestor.CodeSBOMMissing), signed([]byte(`"}`))),
 		document("larger than is read", undecided(attestor.CodeSBOMTooLarge), func(s *signing) {
 			s.referDocument(SPDXMedia, append(slices.Clone(fine), bytes.Repeat([]byte(" "), 33<<20)...))
@@ -175,7 +178,8 @@ func sboms() []Case {
 				signed(SPDX("MIT", curl))(s)
 				s.referDocument(SPDXMedia, fine)
 			}),
-		{Name: "sboms/a denied package, in the scan", Policy: asked("\n  packages: {deny: [{name: openssl, type: deb}]}"), Want: denied(attestor.CodePackageDenied),
+		{Name: "sboms/a denied package, in the scan", Policy: asked(
+			"\n  packages: {deny: [{name: openssl, type: deb}]}"), Want: denied(attestor.CodePackageDenied),
 			Arrange: func(p *Place) {
 				p.Files["key.pub"] = key.PublicPEM()
 				i := p.Good()

@@ -65,9 +65,10 @@ func scans() []Case {
 		scanned(group+"findings but no scan", "", none, func(uri string) list { return list{Finding(uri, "CVE-2026-1", grafeaspb.Severity_LOW)} }),
 		scanned(group+"pending", "", waiting(attestor.CodeScanPending), in(grafeaspb.DiscoveryOccurrence_PENDING)),
 		scanned(group+"running", "", waiting(attestor.CodeScanRunning), in(grafeaspb.DiscoveryOccurrence_SCANNING)),
-		scanned(group+"running, with a finding above the limit already", "", denied(attestor.CodeScanRunning, attestor.CodeFixableSeverityExceeded), func(uri string) list {
-			return list{Discovery(uri, grafeaspb.DiscoveryOccurrence_SCANNING, now), Finding(uri, "CVE-2026-1", grafeaspb.Severity_CRITICAL)}
-		}),
+		scanned(group+"running, with a finding above the limit already", "",
+			denied(attestor.CodeScanRunning, attestor.CodeFixableSeverityExceeded), func(uri string) list {
+				return list{Discovery(uri, grafeaspb.DiscoveryOccurrence_SCANNING, now), Finding(uri, "CVE-2026-1", grafeaspb.Severity_CRITICAL)}
+			}),
 		scanned(group+"failed", "", denied(attestor.CodeScanFailed), in(grafeaspb.DiscoveryOccurrence_FINISHED_FAILED)),
 		scanned(group+"finished, with errors", "", denied(attestor.CodeScanFailed), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) {
 			d.AnalysisError = append(d.AnalysisError, status.New(codes.Internal, "layer 3 could not be read").Proto())
@@ -75,26 +76,34 @@ func scans() []Case {
 		scanned(group+"unsupported", "", denied(attestor.CodeScanUnsupported), in(grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED)),
 		scanned(group+"without a status", "", undecided(attestor.CodeScanStateUnknown), in(0)),
 		scanned(group+"with a status of tomorrow", "", undecided(attestor.CodeScanStateUnknown), in(77)),
-		scanned(group+"no longer continuous", "", denied(attestor.CodeScanInactive), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.ContinuousAnalysis = grafeaspb.DiscoveryOccurrence_INACTIVE }))),
-		scanned(group+"not said to be continuous", "", denied(attestor.CodeScanInactive), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.ContinuousAnalysis = 0 }))),
-		scanned(group+"archived", "", denied(attestor.CodeScanArchived), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.ArchiveTime = timestamppb.New(now.Add(-time.Minute)) }))),
-		scanned(group+"stale", policyOf(", scan: {maxAge: 1h}"), denied(attestor.CodeScanTooOld), in(done)),
-		scanned(group+"of the future", policyOf(", scan: {maxAge: 1h}"), admitted(), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.LastScanTime = timestamppb.New(now.Add(time.Minute)) }))),
-		scanned(group+"without a package type that is asked for", policyOf(", scan: {packageTypes: [OS, GO]}"), denied(attestor.CodeScanPackageTypeMissing), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) {
-			d.AnalysisCompleted = &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS"}}
+		scanned(group+"no longer continuous", "", denied(attestor.CodeScanInactive), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) {
+			d.ContinuousAnalysis = grafeaspb.DiscoveryOccurrence_INACTIVE
 		}))),
+		scanned(group+"not said to be continuous", "", denied(attestor.CodeScanInactive),
+			in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) { d.ContinuousAnalysis = 0 }))),
+		scanned(group+"archived", "", denied(attestor.CodeScanArchived), in(done, fact(
+			func(d *grafeaspb.DiscoveryOccurrence) { d.ArchiveTime = timestamppb.New(now.Add(-time.Minute)) }))),
+		scanned(group+"stale", policyOf(", scan: {maxAge: 1h}"), denied(attestor.CodeScanTooOld), in(done)),
+		scanned(group+"of the future", policyOf(", scan: {maxAge: 1h}"), admitted(), in(done, fact(
+			func(d *grafeaspb.DiscoveryOccurrence) { d.LastScanTime = timestamppb.New(now.Add(time.Minute)) }))),
+		scanned(group+"without a package type that is asked for", policyOf(", scan: {packageTypes: [OS, GO]}"),
+			denied(attestor.CodeScanPackageTypeMissing), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) {
+				d.AnalysisCompleted = &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS"}}
+			}))),
 		scanned(group+"by another kind of analysis", "", none, in(done, Under("projects/goog-analysis/notes/COMPLIANCE"))),
 		scanned(group+"by a namesake's note", "", none, in(done, Under("projects/mallory/notes/PACKAGE_VULNERABILITY"))),
 		scanned(group+"by a project that looks like Google's", "", none, in(done, Under("projects/goog-analysis-2/notes/PACKAGE_VULNERABILITY"))),
 		scanned(group+"by a scanner that is not trusted", "", none, in(done, Under(houseNote))),
-		scanned(group+"by another note of a trusted project", policyOf(", scan: {continuous: optional, trusted: ["+houseNote+"]}"), none, in(done, Under(houseNote+"-2"))),
+		scanned(group+"by another note of a trusted project", policyOf(
+			", scan: {continuous: optional, trusted: ["+houseNote+"]}"), none, in(done, Under(houseNote+"-2"))),
 		scanned(group+"of another digest", "", none, func(uri string) list { return list{Complete(uri[:len(uri)-2]+"00", now)} }),
 		scanned(group+"of the same digest elsewhere", "", none, func(uri string) list {
 			return list{Complete("https://elsewhere.example/app"+uri[len(uri)-72:], now)}
 		}),
 		scanned(group+"under a name with another scheme", "", none, func(uri string) list { return list{Complete("http"+uri[5:], now)} }),
 		scanned(group+"succeeded, then failed", "", denied(attestor.CodeScanFailed), func(uri string) list {
-			return list{Complete(uri, now, said(now.Add(-3*time.Hour))), Discovery(uri[8:], grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, now, said(now.Add(-2*time.Hour)))}
+			return list{Complete(uri, now, said(now.Add(-3*time.Hour))),
+				Discovery(uri[8:], grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, now, said(now.Add(-2*time.Hour)))}
 		}),
 		{Name: group + "of an index, and not of its second child", Policy: AnyBase, Want: denied(attestor.CodeScanNotOfChild), Arrange: func(p *Place) {
 			amd, arm := p.Good(), p.Good()
@@ -117,10 +126,12 @@ func scans() []Case {
 			mending("scans/in a project that Container Analysis does not have"),
 		scanned(group+"finished", "", admitted(), in(done)).mending("scans/pending"),
 		scanned(group+"fresh", policyOf(", scan: {maxAge: 30d}"), admitted(), in(done)).mending("scans/stale"),
-		scanned(group+"with the package types that are asked for", policyOf(", scan: {packageTypes: [OS, GO]}"), admitted(), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) {
-			d.AnalysisCompleted = &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS", "GO"}}
-		}))).mending("scans/without a package type that is asked for"),
-		scanned(group+"by the note that is trusted", policyOf(", scan: {continuous: optional, trusted: ["+houseNote+"]}"), admitted(), in(done, Under(houseNote))).
+		scanned(group+"with the package types that are asked for", policyOf(", scan: {packageTypes: [OS, GO]}"),
+			admitted(), in(done, fact(func(d *grafeaspb.DiscoveryOccurrence) {
+				d.AnalysisCompleted = &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS", "GO"}}
+			}))).mending("scans/without a package type that is asked for"),
+		scanned(group+"by the note that is trusted", policyOf(
+			", scan: {continuous: optional, trusted: ["+houseNote+"]}"), admitted(), in(done, Under(houseNote))).
 			mending("scans/by another note of a trusted project"),
 	}
 }
@@ -152,7 +163,8 @@ func findings() []Case {
 	})
 	excused := func(note string) Change {
 		return Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
-			v.VexAssessment = &grafeaspb.VulnerabilityOccurrence_VexAssessment{NoteName: note, State: grafeaspb.VulnerabilityAssessmentNote_Assessment_NOT_AFFECTED}
+			v.VexAssessment = &grafeaspb.VulnerabilityOccurrence_VexAssessment{NoteName: note,
+				State: grafeaspb.VulnerabilityAssessmentNote_Assessment_NOT_AFFECTED}
 		})
 	}
 
@@ -175,11 +187,15 @@ func findings() []Case {
 		scanned(group+"worse by the occurrence, the package says nothing", "", fixable, with(0, severities(0, critical, medium))),
 		scanned(group+"without a severity", "", denied(attestor.CodeUnspecifiedSeverity), with(0)),
 		scanned(group+"of a severity of tomorrow", "", denied(attestor.CodeUnknownFinding), with(99)),
-		scanned(group+"of a severity of tomorrow, beside limits that allow all", allowAll, denied(attestor.CodeUnknownFinding), with(critical, severities(99, critical, critical))),
+		scanned(group+"of a severity of tomorrow, beside limits that allow all", allowAll,
+			denied(attestor.CodeUnknownFinding), with(critical, severities(99, critical, critical))),
 		scanned(group+"of the worst severity of today, beside limits that allow all", allowAll, admitted(), with(critical)).
 			mending("findings/of a severity of tomorrow, beside limits that allow all"),
 		scanned(group+"by anybody's note", "", fixable, with(critical, Under("projects/mallory/notes/CVE-2026-1"))),
-		scanned(group+"marked unfixable, with a fixed version", "", fixable, with(high, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, p *issue) { p.FixAvailable, v.FixAvailable = false, false }))),
+		scanned(group+"marked unfixable, with a fixed version", "", fixable, with(high, Vulnerable(func(
+			v *grafeaspb.VulnerabilityOccurrence, p *issue) {
+			p.FixAvailable, v.FixAvailable = false, false
+		}))),
 		scanned(group+"blocked by name", policyOf(", blockedCves: [CVE-2026-1]"), denied(attestor.CodeCVEBlocked), with(grafeaspb.Severity_MINIMAL)),
 		scanned(group+"malware, of the least severity", "", denied(attestor.CodeMaliciousPackage), func(uri string) []*grafeaspb.Occurrence {
 			return []*grafeaspb.Occurrence{
@@ -187,17 +203,22 @@ func findings() []Case {
 				Finding(uri, "MAL-2026-1", grafeaspb.Severity_MINIMAL),
 			}
 		}),
-		scanned(group+"known to be exploited", policyOf(", knownExploited: deny"), denied(attestor.CodeKnownExploited), with(medium, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
-			v.Risk = &grafeaspb.Risk{CisaKev: &grafeaspb.CISAKnownExploitedVulnerabilities{}}
-		}))),
+		scanned(group+"known to be exploited", policyOf(", knownExploited: deny"), denied(attestor.CodeKnownExploited),
+			with(medium, Vulnerable(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
+				v.Risk = &grafeaspb.Risk{CisaKev: &grafeaspb.CISAKnownExploitedVulnerabilities{}}
+			}))),
 		scanned(group+"likely to be exploited", policyOf(", maximumEPSS: 0.5"), denied(attestor.CodeEPSSExceeded), with(medium, epss(0.97))),
 		scanned(group+"with a probability that is none", policyOf(", maximumEPSS: 0.5"), denied(attestor.CodeEPSSExceeded), with(medium, epss(math.NaN()))),
 		scanned(group+"without a probability", policyOf(", maximumEPSS: 0.5"), withAdvice(admitted(), attestor.CodeNotReported), with(medium)),
 		scanned(group+"excused by whoever is trusted", vex, admitted(), with(critical, excused("projects/acme-security/notes/image-1"))),
 		scanned(group+"excused by a stranger", vex, fixable, with(critical, excused("projects/mallory/notes/image-1"))),
-		scanned(group+"anybody's, excused in a trusted project's name", vex, fixable, with(critical, Under("projects/mallory/notes/CVE-2026-1"), excused("projects/acme-security/notes/image-1"))),
-		scanned(group+"excused by an exception that expired", policyOf(", allowedCves: [{id: CVE-2026-1, owner: o, reason: r, expires: 2020-01-01}]"), withAdvice(fixable, attestor.CodeExceptionExpired), with(critical)),
-		scanned(group+"excused by an exception for another package", policyOf(", allowedCves: [{id: CVE-2026-1, packages: [zlib], owner: o, reason: r, expires: 2099-01-01}]"), fixable, with(critical)),
+		scanned(group+"anybody's, excused in a trusted project's name", vex, fixable, with(critical,
+			Under("projects/mallory/notes/CVE-2026-1"), excused("projects/acme-security/notes/image-1"))),
+		scanned(group+"excused by an exception that expired",
+			policyOf(", allowedCves: [{id: CVE-2026-1, owner: o, reason: r, expires: 2020-01-01}]"),
+			withAdvice(fixable, attestor.CodeExceptionExpired), with(critical)),
+		scanned(group+"excused by an exception for another package", policyOf(", allowedCves: [{id: CVE-2026-1, "+
+			"packages: [zlib], owner: o, reason: r, expires: 2099-01-01}]"), fixable, with(critical)),
 		scanned(group+"the worst on the last of 1,500", "", fixable, func(uri string) []*grafeaspb.Occurrence {
 			out := []*grafeaspb.Occurrence{Complete(uri, now)}
 			for n := range 1500 {

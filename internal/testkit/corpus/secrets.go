@@ -42,7 +42,8 @@ func secrets() []Case {
 
 	found := denied(attestor.CodeSecretFound)
 	onlyValid := policyOf("") + "\n  secrets: {statuses: [VALID]}"
-	excepted := policyOf("") + "\n  exceptions: [{check: secrets, subject: GCP_SERVICE_ACCOUNT_KEY, paths: [\"/app/testdata/**\"], owner: o, reason: r, expires: 2099-01-01}]"
+	excepted := policyOf("") + "\n  exceptions: [{check: secrets, subject: GCP_SERVICE_ACCOUNT_KEY, " +
+		"paths: [\"/app/testdata/**\"], owner: o, reason: r, expires: 2099-01-01}]"
 	return []Case{
 		scanned(group+"valid", "", found, with(key, "/app/key.json", valid)),
 		scanned(group+"known to be invalid", "", admitted(), with(key, "/app/key.json", invalid)).mending(group + "valid"),
@@ -61,9 +62,10 @@ func secrets() []Case {
 			o.NoteName = "projects/mallory/notes/secret"
 			return []*grafeaspb.Occurrence{Complete(uri, now), o}
 		}),
-		scanned(group+"beside a scan that has not finished", "", denied(attestor.CodeScanRunning, attestor.CodeSecretFound), func(uri string) []*grafeaspb.Occurrence {
-			return []*grafeaspb.Occurrence{Discovery(uri, grafeaspb.DiscoveryOccurrence_SCANNING, now), Secret(uri, key, "/app/key.json", valid)}
-		}),
+		scanned(group+"beside a scan that has not finished", "",
+			denied(attestor.CodeScanRunning, attestor.CodeSecretFound), func(uri string) []*grafeaspb.Occurrence {
+				return []*grafeaspb.Occurrence{Discovery(uri, grafeaspb.DiscoveryOccurrence_SCANNING, now), Secret(uri, key, "/app/key.json", valid)}
+			}),
 		scanned(group+"out of the excepted directory by dots", excepted, found, with(key, "/app/testdata/../key.json", valid)),
 		scanned(group+"in the excepted directory", excepted, admitted(), with(key, "/app/testdata/a/key.json", valid)).
 			mending(group + "out of the excepted directory by dots"),

@@ -84,13 +84,15 @@ const (
 	signedKeyless = `
   base:
     required: true
-    approved: [{name: own, repository: $REPO/base, tags: ["1"], signedBy: {keyless: {issuer: "` + SignerIssuer + `", subject: "` + SignerSubject + `"}, trustedRoot: $DIR/root.json}}]
+    approved: [{name: own, repository: $REPO/base, tags: ["1"], signedBy: {keyless: {issuer: "` + SignerIssuer +
+		`", subject: "` + SignerSubject + `"}, trustedRoot: $DIR/root.json}}]
   user: {nonRoot: true}
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}`
 	signedUnlogged = `
   base:
     required: true
-    approved: [{name: own, repository: $REPO/base, tags: ["1"], signedBy: {keyless: {issuer: "` + SignerIssuer + `", subject: "` + SignerSubject + `"}, transparency: false, trustedRoot: $DIR/root.json}}]
+    approved: [{name: own, repository: $REPO/base, tags: ["1"], signedBy: {keyless: {issuer: "` + SignerIssuer +
+		`", subject: "` + SignerSubject + `"}, transparency: false, trustedRoot: $DIR/root.json}}]
   user: {nonRoot: true}
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}`
 	signedAndLogged = `
@@ -156,7 +158,8 @@ func signatures() []Case {
 		keyless("no log entry, in a bundle", unsigned, func(s *signing) {
 			s.refer(Edit(k.sig.Bundle(s.statement(), true), func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }))
 		}),
-		k.signed("signatures/no log entry where a key's is asked for", signedAndLogged, unsigned, func(s *signing) { s.attach("sig", k.key.Entry(s.simple())) }),
+		k.signed("signatures/no log entry where a key's is asked for", signedAndLogged, unsigned,
+			func(s *signing) { s.attach("sig", k.key.Entry(s.simple())) }),
 		keyless("another signature's log entry", unsigned, func(s *signing) {
 			e := k.sig.Entry(s.simple())
 			e.Annotations[LogKey] = k.sig.Entry(s.simple()).Annotations[LogKey]

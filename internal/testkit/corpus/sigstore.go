@@ -49,7 +49,8 @@ func (s Sigstore) Root(ctlogs bool) []byte {
 	if ctlogs {
 		logs = fixIDs(s.CA.CTLogs())
 	}
-	tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, s.CA.FulcioCertificateAuthorities(), logs, s.CA.TimestampingAuthorities(), fixIDs(s.CA.RekorLogs()))
+	tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, s.CA.FulcioCertificateAuthorities(), logs,
+		s.CA.TimestampingAuthorities(), fixIDs(s.CA.RekorLogs()))
 	check(err)
 	b, err := tr.MarshalJSON()
 	check(err)
@@ -105,14 +106,16 @@ func (s Sigstore) log(e *ca.TestEntity) *cbundle.RekorBundle {
 	entries, err := e.TlogEntries()
 	check(err)
 	body, _ := entries[0].Body().(string)
-	p := tlog.RekorPayload{LogID: hex.EncodeToString([]byte(entries[0].LogKeyID())), IntegratedTime: entries[0].IntegratedTime().Unix(), LogIndex: entries[0].LogIndex(), Body: body}
+	p := tlog.RekorPayload{LogID: hex.EncodeToString([]byte(entries[0].LogKeyID())),
+		IntegratedTime: entries[0].IntegratedTime().Unix(), LogIndex: entries[0].LogIndex(), Body: body}
 	if id := entries[0].LogKeyID(); len(id) == 2*sha256.Size {
 		p.LogID = id
 	}
 
 	set, err := s.CA.RekorSignPayload(p)
 	check(err)
-	return &cbundle.RekorBundle{SignedEntryTimestamp: set, Payload: cbundle.RekorPayload{Body: body, IntegratedTime: p.IntegratedTime, LogIndex: p.LogIndex, LogID: p.LogID}}
+	return &cbundle.RekorBundle{SignedEntryTimestamp: set, Payload: cbundle.RekorPayload{Body: body,
+		IntegratedTime: p.IntegratedTime, LogIndex: p.LogIndex, LogID: p.LogID}}
 }
 
 // Bundle is a keyless bundle with statement, log entry and, if stamped, a
@@ -148,9 +151,11 @@ func (s Sigstore) Message(e *ca.TestEntity, stamped bool) *protobundle.Bundle {
 	}
 
 	if stamps, err := e.Timestamps(); stamped && err == nil {
-		material.TimestampVerificationData = &protobundle.TimestampVerificationData{Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: stamps[0]}}}
+		material.TimestampVerificationData = &protobundle.TimestampVerificationData{
+			Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: stamps[0]}}}
 	}
-	return &protobundle.Bundle{MediaType: BundleMedia, VerificationMaterial: material, Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: envelopeOf(content)}}
+	return &protobundle.Bundle{MediaType: BundleMedia, VerificationMaterial: material,
+		Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: envelopeOf(content)}}
 }
 
 func envelopeOf(content verify.SignatureContent) *protodsse.Envelope {

@@ -44,7 +44,8 @@ func systems() []Case {
 		scanned(group+"served, by its findings", "", admitted(), with(served)).mending(group + "past its end, by its findings"),
 		scanned(group+"past its end, by the scan alone", "", over, scannedAs(old)),
 		scanned(group+"served, by the scan alone", "", admitted(), scannedAs(served)).mending(group + "past its end, by the scan alone"),
-		scanned(group+"past its end, where that is ignored", policyOf(", endOfLife: ignore"), admitted(), with(old)).mending(group + "past its end, by its findings"),
+		scanned(group+"past its end, where that is ignored", policyOf(", endOfLife: ignore"), admitted(),
+			with(old)).mending(group + "past its end, by its findings"),
 		{Name: group + "past its end, by the image's own word", Policy: asked, Want: over, Arrange: image("ID=alpine\nVERSION_ID=3.12.1\n")},
 		Case{Name: group + "rolling, by the image's own word", Policy: asked, Want: admitted(), Arrange: image("ID=wolfi\nVERSION_ID=20230201\n")}.
 			mending(group + "past its end, by the image's own word"),

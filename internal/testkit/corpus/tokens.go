@@ -59,7 +59,8 @@ func (c Claims) with(changes Claims) map[string]any {
 
 func claimsOf(email string) Claims {
 	now := time.Now()
-	return Claims{"iss": Google, "aud": Audience, "sub": "113774264463038321964", "email": email, "email_verified": true, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix()}
+	return Claims{"iss": Google, "aud": Audience, "sub": "113774264463038321964", "email": email,
+		"email_verified": true, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix()}
 }
 
 // KeySet is what the issuer of a name publishes.
@@ -211,7 +212,8 @@ func tokens() []Case {
 
 	var out []Case
 	for _, f := range forgeries() {
-		out = append(out, ask(f.name, http.StatusUnauthorized, cmp.Or(f.says, "the token is not valid here"), func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
+		out = append(out, ask(f.name, http.StatusUnauthorized, cmp.Or(f.says, "the token is not valid here"),
+			func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
 	}
 	for _, f := range impostors() {
 		out = append(out, ask("nobody who may: "+f.name, http.StatusForbidden, f.says, func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
@@ -241,20 +243,27 @@ func tokens() []Case {
 		ask("one audience in a list", http.StatusOK, "", func(p *Place, r *Request) {
 			r.Token = p.Issuer.google(Claims{"aud": []string{Audience}})
 		}).wanting(admitted()).mending("tokens/two audiences"),
-		ask("the builder's, for another's images", http.StatusForbidden, "may not attest images of this repository", func(p *Place, r *Request) { r.Token = p.Issuer.Token(Builder) }),
+		ask("the builder's, for another's images", http.StatusForbidden, "may not attest images of this repository",
+			func(p *Place, r *Request) { r.Token = p.Issuer.Token(Builder) }),
 		ask("the builder's, in dry run", http.StatusForbidden, "may not check images of this repository", func(p *Place, r *Request) {
 			r.Token, r.Body = p.Issuer.Token(Builder), append(r.Body[:len(r.Body)-1], `,"dryRun":true}`...)
 		}),
 		Case{Name: "tokens/the builder's, to read", Want: refused(http.StatusForbidden, lacks+"read"), Arrange: nothing, Send: asBuilder(Get("/v1/decisions"))},
-		Case{Name: "tokens/the builder's, to revoke", Want: refused(http.StatusForbidden, lacks+"revoke"), Arrange: nothing, Send: asBuilder(Request{Method: http.MethodDelete, Path: "/v1/attestations?image=x&reason=y"})},
-		Case{Name: "tokens/the builder's, to simulate", Want: refused(http.StatusForbidden, lacks+"simulate"), Arrange: nothing, Send: asBuilder(Post("/v1/simulate", `{"policy":"x"}`))},
-		Case{Name: "tokens/the builder's, for events", Want: refused(http.StatusForbidden, lacks+"rejudge"), Arrange: nothing, Send: asBuilder(Post("/v1/events", `{"message":{"messageId":"1","data":"e30="}}`))},
-		Case{Name: "tokens/the builder's, to judge again", Want: refused(http.StatusForbidden, lacks+"rejudge"), Arrange: nothing, Send: asBuilder(Post("/v1/rejudge", `{}`))},
-		Case{Name: "tokens/the builder's, to override", Want: refused(http.StatusForbidden, "may not break the glass"), Arrange: nothing, Send: func(p *Place) []Request {
-			r := Post("/v1/attest", `{"image":"`+p.Host+`/corpus/builders/app:1","breakGlass":{"reason":"production is down"}}`)
-			r.Token = p.Issuer.Token(Builder)
-			return []Request{r}
-		}},
+		Case{Name: "tokens/the builder's, to revoke",
+			Want: refused(http.StatusForbidden, lacks+"revoke"), Arrange: nothing,
+			Send: asBuilder(Request{Method: http.MethodDelete, Path: "/v1/attestations?image=x&reason=y"})},
+		Case{Name: "tokens/the builder's, to simulate", Want: refused(http.StatusForbidden, lacks+"simulate"),
+			Arrange: nothing, Send: asBuilder(Post("/v1/simulate", `{"policy":"x"}`))},
+		Case{Name: "tokens/the builder's, for events", Want: refused(http.StatusForbidden, lacks+"rejudge"),
+			Arrange: nothing, Send: asBuilder(Post("/v1/events", `{"message":{"messageId":"1","data":"e30="}}`))},
+		Case{Name: "tokens/the builder's, to judge again", Want: refused(http.StatusForbidden, lacks+"rejudge"),
+			Arrange: nothing, Send: asBuilder(Post("/v1/rejudge", `{}`))},
+		Case{Name: "tokens/the builder's, to override", Want: refused(http.StatusForbidden, "may not break the glass"),
+			Arrange: nothing, Send: func(p *Place) []Request {
+				r := Post("/v1/attest", `{"image":"`+p.Host+`/corpus/builders/app:1","breakGlass":{"reason":"production is down"}}`)
+				r.Token = p.Issuer.Token(Builder)
+				return []Request{r}
+			}},
 	)
 }
 

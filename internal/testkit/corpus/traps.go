@@ -151,7 +151,8 @@ func traps() []Case {
 const signedRegexp = `
   base:
     required: true
-    approved: [{name: own, repository: $REPO/base, tags: ["1"], signedBy: {keyless: {issuer: "` + SignerIssuer + `", subjectRegexp: 'release@bases\.example\.com'}, trustedRoot: $DIR/root.json}}]
+    approved: [{name: own, repository: $REPO/base, tags: ["1"], signedBy: {keyless: {issuer: "` + SignerIssuer +
+	`", subjectRegexp: 'release@bases\.example\.com'}, trustedRoot: $DIR/root.json}}]
   user: {nonRoot: true}
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}`
 
@@ -184,7 +185,8 @@ func (k signers) crashes(unsigned Want) []Case {
 
 		out = append(out,
 			k.signed("traps/01 "+name, signedKeyless, unsigned, func(s *signing) { s.attach("sig", hostile(s)) }),
-			k.signed("traps/01 "+name+", before a good one", signedByKey, admitted(), func(s *signing) { s.attach("sig", hostile(s), k.key.Entry(s.simple())) }),
+			k.signed("traps/01 "+name+", before a good one", signedByKey, admitted(),
+				func(s *signing) { s.attach("sig", hostile(s), k.key.Entry(s.simple())) }),
 		)
 	}
 	return out

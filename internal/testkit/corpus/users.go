@@ -155,18 +155,20 @@ func users() []Case {
 			i.User = "1000:1000"
 			p.Push(i)
 		}},
-		Case{Name: "users/group 1 where the policy refuses 0", Policy: minimumUID, Want: admitted(), Mends: "users/group 0 where the policy refuses it", Arrange: func(p *Place) {
-			i := p.Good()
-			i.User = "1000:1"
-			p.Push(i)
-		}},
-		Case{Name: "users/a user on the second platform", Policy: AnyBase, Want: admitted(), Mends: "users/root on the second platform", Arrange: func(p *Place) {
-			amd, arm := p.Good(), p.Good()
-			arm.Arch = "arm64"
-			p.PushTo(p.Repo, "amd64", amd)
-			p.PushTo(p.Repo, "arm64", arm)
-			p.Manifest("1", OCIIndex, Index(amd.Entry(), arm.Entry()))
-		}},
+		Case{Name: "users/group 1 where the policy refuses 0", Policy: minimumUID, Want: admitted(),
+			Mends: "users/group 0 where the policy refuses it", Arrange: func(p *Place) {
+				i := p.Good()
+				i.User = "1000:1"
+				p.Push(i)
+			}},
+		Case{Name: "users/a user on the second platform", Policy: AnyBase, Want: admitted(),
+			Mends: "users/root on the second platform", Arrange: func(p *Place) {
+				amd, arm := p.Good(), p.Good()
+				arm.Arch = "arm64"
+				p.PushTo(p.Repo, "amd64", amd)
+				p.PushTo(p.Repo, "arm64", arm)
+				p.Manifest("1", OCIIndex, Index(amd.Entry(), arm.Entry()))
+			}},
 		Case{Name: "users/container_config contradicts the config", Want: admitted(), Mends: "users/container_config is not followed", Arrange: func(p *Place) {
 			i := p.Good()
 			i.ConfigExtra = `"config":{"User":"65534"},"container_config":{"User":"root"}`

@@ -158,9 +158,11 @@ func vexes() []Case {
 					s.refer(other.Bundle(Predicate(d, fmt.Sprintf("https://example.com/%d", i), []byte("{}"))))
 				}
 			}),
-		claimed("a file by another key", filed, undecided(attestor.CodeFixableSeverityExceeded, attestor.CodeVEXUnavailable), file(other, says("not_affected"))),
+		claimed("a file by another key", filed, undecided(attestor.CodeFixableSeverityExceeded,
+			attestor.CodeVEXUnavailable), file(other, says("not_affected"))),
 		claimed("a file by the key", filed, admitted(), file(key, says("not_affected"))).mending(group + "a file by another key"),
-		claimed("a file that is missing", filed, undecided(attestor.CodeFixableSeverityExceeded, attestor.CodeVEXUnavailable), func(*Place, *signing, attestor.Digest) {}),
+		claimed("a file that is missing", filed, undecided(attestor.CodeFixableSeverityExceeded,
+			attestor.CodeVEXUnavailable), func(*Place, *signing, attestor.Digest) {}),
 		claimed("a file that was changed after it was signed", filed, undecided(attestor.CodeFixableSeverityExceeded, attestor.CodeVEXUnavailable),
 			func(p *Place, s *signing, d attestor.Digest) {
 				file(key, says("affected"))(p, s, d)

@@ -95,7 +95,8 @@ func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cl
 
 	// What the server presents is made by itself, at its start; the port is ours.
 	trust := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // see above
-	c = &Cluster{url: fmt.Sprintf("https://127.0.0.1:%d", ports[2]), http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: trust}}}
+	c = &Cluster{url: fmt.Sprintf("https://127.0.0.1:%d", ports[2]),
+		http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: trust}}}
 	defer func() {
 		if err != nil {
 			c.Close()
@@ -103,7 +104,8 @@ func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cl
 	}()
 
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
-	if _, err := c.run(b.etcd, filepath.Join(dir, "etcd.log"), "--data-dir="+filepath.Join(dir, "etcd"), "--listen-client-urls="+client, "--advertise-client-urls="+client,
+	if _, err := c.run(b.etcd, filepath.Join(dir, "etcd.log"), "--data-dir="+filepath.Join(dir, "etcd"),
+		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--unsafe-no-fsync"); err != nil {
 		return nil, err
 	}

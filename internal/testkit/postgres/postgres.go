@@ -77,7 +77,8 @@ func newServer(durable bool) (*Server, error) {
 		s.attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 
-	cmd := exec.Command(initdb, "-D", s.dir+"/data", "-A", "trust", "-U", "gate", "-E", "UTF8", "--locale=C", "--no-sync") //nolint:gosec // the machine's own program
+	cmd := exec.Command(initdb, "-D", s.dir+"/data", "-A", "trust", "-U", "gate", "-E", "UTF8", "--locale=C",
+		"--no-sync") //nolint:gosec // the machine's own program
 	cmd.SysProcAttr, cmd.Dir = s.attr, s.dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), s.Close())

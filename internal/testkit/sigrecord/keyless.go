@@ -75,7 +75,8 @@ func (s *session) keyless(ctx context.Context, services *sigstore) error {
 		if err != nil {
 			return err
 		}
-		args := append(way.args, "--new-bundle-format=true", "--signing-config", "signing.json", "--trusted-root", "trusted_root.json", "--yes", "--identity-token", token)
+		args := append(way.args, "--new-bundle-format=true", "--signing-config", "signing.json", "--trusted-root",
+			"trusted_root.json", "--yes", "--identity-token", token)
 		if err := s.sign(ctx, way.name, args...); err != nil {
 			return err
 		}
@@ -135,15 +136,19 @@ func (g *sigstore) start(ctx context.Context, dir string) (stop func(), err erro
 	}
 
 	for _, command := range [][]string{
-		{g.fulcio, "serve", "--ca", "ephemeralca", "--ct-log-url=", "--config-path", "fulcio.json", "--host", "127.0.0.1", "--port", "5555", "--grpc-host", "127.0.0.1", "--grpc-port", "5554", "--metrics-port", "2115"},
-		{g.rekor, "serve", "--hostname", "127.0.0.1", "--signer-filepath", "rekor.key", "--storage-dir", "log", "--http-port", "3000", "--http-metrics-port", "2116", "--checkpoint-interval", "1s"},
+		{g.fulcio, "serve", "--ca", "ephemeralca", "--ct-log-url=", "--config-path", "fulcio.json", "--host",
+			"127.0.0.1", "--port", "5555", "--grpc-host", "127.0.0.1", "--grpc-port", "5554",
+			"--metrics-port", "2115"},
+		{g.rekor, "serve", "--hostname", "127.0.0.1", "--signer-filepath", "rekor.key", "--storage-dir", "log",
+			"--http-port", "3000", "--http-metrics-port", "2116", "--checkpoint-interval", "1s"},
 		{g.tsa, "serve", "--host", "127.0.0.1", "--port", "3004", "--timestamp-signer", "memory", "--disable-ntp-monitoring"},
 	} {
 		if err := daemon(ctx, dir, command...); err != nil {
 			return nil, err
 		}
 	}
-	return cancel, errors.Join(answers(ctx, "http://"+fulcioAddr+"/api/v2/trustBundle"), answers(ctx, "http://"+rekorAddr+"/healthz"), answers(ctx, "http://"+tsaAddr+"/ping"))
+	return cancel, errors.Join(answers(ctx, "http://"+fulcioAddr+"/api/v2/trustBundle"),
+		answers(ctx, "http://"+rekorAddr+"/healthz"), answers(ctx, "http://"+tsaAddr+"/ping"))
 }
 
 func daemon(ctx context.Context, dir string, command ...string) error {
@@ -225,7 +230,8 @@ func (s *session) trust(ctx context.Context) error {
 	for _, c := range bundle.Chains[0].Certificates {
 		chain.WriteString(strings.TrimSpace(c) + "\n")
 	}
-	if err := errors.Join(os.WriteFile(filepath.Join(s.dir, "fulcio.pem"), chain.Bytes(), 0o600), os.WriteFile(filepath.Join(s.dir, "tsa.pem"), stamps, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(filepath.Join(s.dir, "fulcio.pem"), chain.Bytes(), 0o600),
+		os.WriteFile(filepath.Join(s.dir, "tsa.pem"), stamps, 0o600)); err != nil {
 		return err
 	}
 
@@ -251,7 +257,8 @@ func (g *sigstore) discover(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/.well-known/openid-configuration" {
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"issuer": issuer, "jwks_uri": issuer + "/keys", "authorization_endpoint": issuer + "/auth", "token_endpoint": issuer + "/token",
-			"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"RS256"},
+			"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
+			"id_token_signing_alg_values_supported": []string{"RS256"},
 		})
 		return
 	}
@@ -266,7 +273,8 @@ func (g *sigstore) discover(w http.ResponseWriter, r *http.Request) {
 func (g *sigstore) token(email string) (string, error) {
 	now := time.Now()
 	claims, err := json.Marshal(map[string]any{
-		"iss": issuer, "sub": email, "email": email, "email_verified": true, "aud": "sigstore", "iat": now.Unix(), "nbf": now.Add(-time.Minute).Unix(), "exp": now.Add(10 * time.Minute).Unix(),
+		"iss": issuer, "sub": email, "email": email, "email_verified": true, "aud": "sigstore", "iat": now.Unix(),
+		"nbf": now.Add(-time.Minute).Unix(), "exp": now.Add(10 * time.Minute).Unix(),
 	})
 	if err != nil {
 		return "", err

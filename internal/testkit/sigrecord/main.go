@@ -159,7 +159,9 @@ func (s *session) version(ctx context.Context) error {
 
 func (s *session) predicate() (path string, err error) {
 	path = filepath.Join(s.dir, "predicate.json")
-	const slsa = `{"builder":{"id":"https://builder.example.com"},"buildType":"x","invocation":{"configSource":{"uri":"git+https://github.com/acme/app@refs/heads/main","digest":{"sha1":"2ce3f90facdb51aeb950d5bc641e981be61fdf48"}}}}`
+	const slsa = `{"builder":{"id":"https://builder.example.com"},"buildType":"x",` +
+		`"invocation":{"configSource":{"uri":"git+https://github.com/acme/app@refs/heads/main",` +
+		`"digest":{"sha1":"2ce3f90facdb51aeb950d5bc641e981be61fdf48"}}}}`
 	return path, os.WriteFile(path, []byte(slsa), 0o600)
 }
 

@@ -75,16 +75,17 @@ func TestFaults(t *testing.T) {
 		told   int
 		header string
 	}{
-		"none":          {standin.Fault{}, 200, truth, false, 1, ""},
-		"refused":       {standin.Fault{Effect: standin.Refuse}, 0, "", true, 0, ""},
-		"too many":      {standin.Fault{Effect: standin.TooMany, RetryAfter: "7"}, 429, "TOOMANYREQUESTS", false, 0, "7"},
-		"500":           {standin.Fault{Effect: standin.Fail}, 500, "UNKNOWN", false, 0, ""},
-		"503":           {standin.Fault{Effect: standin.Fail, Status: 503}, 503, "UNKNOWN", false, 0, ""},
-		"half":          {standin.Fault{Effect: standin.Reset}, 200, truth[:len(truth)/2], true, 1, ""},
-		"wrong bytes":   {standin.Fault{Effect: standin.Corrupt}, 200, truth[:10] + string(truth[10]^1) + truth[11:], false, 1, ""},
-		"answer lost":   {standin.Fault{Effect: standin.Lose}, 0, "", true, 1, ""},
-		"another match": {standin.Fault{Effect: standin.Refuse, Match: func(r *http.Request) bool { return r.Method == http.MethodPut }}, 200, truth, false, 1, ""},
-		"skipped":       {standin.Fault{Effect: standin.Refuse, Skip: 1}, 200, truth, false, 1, ""},
+		"none":        {standin.Fault{}, 200, truth, false, 1, ""},
+		"refused":     {standin.Fault{Effect: standin.Refuse}, 0, "", true, 0, ""},
+		"too many":    {standin.Fault{Effect: standin.TooMany, RetryAfter: "7"}, 429, "TOOMANYREQUESTS", false, 0, "7"},
+		"500":         {standin.Fault{Effect: standin.Fail}, 500, "UNKNOWN", false, 0, ""},
+		"503":         {standin.Fault{Effect: standin.Fail, Status: 503}, 503, "UNKNOWN", false, 0, ""},
+		"half":        {standin.Fault{Effect: standin.Reset}, 200, truth[:len(truth)/2], true, 1, ""},
+		"wrong bytes": {standin.Fault{Effect: standin.Corrupt}, 200, truth[:10] + string(truth[10]^1) + truth[11:], false, 1, ""},
+		"answer lost": {standin.Fault{Effect: standin.Lose}, 0, "", true, 1, ""},
+		"another match": {standin.Fault{Effect: standin.Refuse,
+			Match: func(r *http.Request) bool { return r.Method == http.MethodPut }}, 200, truth, false, 1, ""},
+		"skipped": {standin.Fault{Effect: standin.Refuse, Skip: 1}, 200, truth, false, 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -52,7 +52,8 @@ func StartBuildKit(ctx context.Context, registries ...string) (*BuildKit, error)
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	b.daemon = exec.Command(bin, "--root", filepath.Join(dir, "root"), "--addr", b.address(), "--config", file, //nolint:gosec,noctx // our own arguments; it ends in Close
+	b.daemon = exec.Command(bin, "--root", filepath.Join(dir, "root"), "--addr", b.address(), "--config",
+		file, //nolint:gosec,noctx // our own arguments; it ends in Close
 		"--containerd-worker=false", "--oci-worker-snapshotter=native", "--oci-worker-net=host")
 
 	b.daemon.Env, b.daemon.Stdout, b.daemon.Stderr = b.env(), &b.said, &b.said
