@@ -21,9 +21,14 @@ import (
 // TestDefinitionsInProject: services and jobs with who may call, where that may be read.
 func TestDefinitionsInProject(t *testing.T) {
 	srv := cloudRun(t, map[string]string{
-		"workerPools": `{"workerPools":[{"name":"projects/acme/locations/us-east1/workerPools/w","template":{"containers":[{"image":"r/w:1"}]}}]}`, "instances": `{}`,
-		"services":                         `{"services":[{"name":"projects/acme/locations/us-east1/services/a","ingress":"INGRESS_TRAFFIC_ALL","template":{"containers":[{"image":"r/a:1"}]}},{"name":"projects/acme/locations/us-east1/services/b"}]}`,
-		"jobs":                             `{"jobs":[{"name":"projects/acme/locations/us-east1/jobs/a","template":{"taskCount":3,"template":{"containers":[{"image":"r/j:1"}]}}},{"name":"projects/acme/locations/us-east1/jobs/b","template":{}}]}`,
+		"workerPools": `{"workerPools":[{"name":"projects/acme/locations/us-east1/workerPools/w",` +
+			`"template":{"containers":[{"image":"r/w:1"}]}}]}`, "instances": `{}`,
+		"services": `{"services":[{"name":"projects/acme/locations/us-east1/services/a",` +
+			`"ingress":"INGRESS_TRAFFIC_ALL","template":{"containers":[{"image":"r/a:1"}]}},` +
+			`{"name":"projects/acme/locations/us-east1/services/b"}]}`,
+		"jobs": `{"jobs":[{"name":"projects/acme/locations/us-east1/jobs/a",` +
+			`"template":{"taskCount":3,"template":{"containers":[{"image":"r/j:1"}]}}},` +
+			`{"name":"projects/acme/locations/us-east1/jobs/b","template":{}}]}`,
 		"us-east1/services/a:getIamPolicy": `{"bindings":[{"role":"roles/run.invoker","members":["allUsers"]}]}`,
 		"us-east1/jobs/a:getIamPolicy":     `{"bindings":[{"role":"roles/run.invoker","members":["user:a@acme.example"]}]}`,
 	})
@@ -56,7 +61,8 @@ func TestDefinitionsInProject(t *testing.T) {
 	// Whether somebody may call that is not known for want of an answer is an error.
 	for _, kind := range []string{"services", "jobs"} {
 		answers := map[string]string{"services": `{}`, "jobs": `{}`, "workerPools": `{}`, "instances": `{}`, "us-east1/" + kind + "/a:getIamPolicy": "500"}
-		answers[kind] = `{"` + kind + `":[{"name":"projects/acme/locations/us-east1/` + kind + `/a","template":{"containers":[{"image":"r/a:1"}],"template":{"containers":[{"image":"r/a:1"}]}}}]}`
+		answers[kind] = `{"` + kind + `":[{"name":"projects/acme/locations/us-east1/` + kind +
+			`/a","template":{"containers":[{"image":"r/a:1"}],"template":{"containers":[{"image":"r/a:1"}]}}}]}`
 		refs, err := running(inProject(t, func(audit.Definition) {}, cloudRun(t, answers)...))
 		if attestor.KindOf(err) != attestor.Upstream || len(refs) != 0 || !strings.Contains(attestor.Message(err), kind) {
 			t.Errorf("%s: %q %v", kind, refs, err)
@@ -185,7 +191,8 @@ func TestExecutionsInProject(t *testing.T) {
 
 // TestImagesInProjectStops: the list reads no further than its consumer does.
 func TestImagesInProjectStops(t *testing.T) {
-	for range inProject(t, nil, cloudRun(t, map[string]string{"services": `{"services":[{"template":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}]}`})...) {
+	for range inProject(t, nil, cloudRun(t, map[string]string{
+		"services": `{"services":[{"template":{"containers":[{"image":"r/a:1"},{"image":"r/b:1"}]}}]}`})...) {
 		return
 	}
 	t.Error("nothing was listed")

@@ -45,10 +45,12 @@ func TestExplain(t *testing.T) {
 			}
 		})},
 		{"refused-later", record(6, attestor.Pass, func(r *attestor.Record) {
-			r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckUser, Platform: "linux/amd64", Status: attestor.StatusWarn, Reasons: []attestor.Reason{{
-				Code: attestor.CodeUserRoot, Severity: attestor.Warns, Message: "the image runs as root; a warning until 2027-03-01, refused from then on (owner: platform-team)",
-				EffectiveFrom: "2027-03-01", Owner: "platform-team",
-			}}})
+			r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckUser,
+				Platform: "linux/amd64", Status: attestor.StatusWarn, Reasons: []attestor.Reason{{
+					Code: attestor.CodeUserRoot, Severity: attestor.Warns, Message: "the image runs as root; a warning " +
+						"until 2027-03-01, refused from then on (owner: platform-team)",
+					EffectiveFrom: "2027-03-01", Owner: "platform-team",
+				}}})
 		})},
 		{"undecided", record(3, attestor.Undecided)},
 		{"break-glass", record(4, attestor.Deny, func(r *attestor.Record) {

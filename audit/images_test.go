@@ -340,7 +340,8 @@ func TestEarlierDecisionsAreAddedToTheSums(t *testing.T) {
 		days(t, s, audit.Filter{}) // all are indexed
 
 		for _, text := range []string{
-			`DELETE FROM hour_sums`, `DELETE FROM day_sums`, `DELETE FROM image_sums`, `UPDATE images SET rank = -1`, `INSERT INTO sum_queue (id) SELECT id FROM decisions`,
+			`DELETE FROM hour_sums`, `DELETE FROM day_sums`, `DELETE FROM image_sums`, `UPDATE images SET rank = -1`,
+			`INSERT INTO sum_queue (id) SELECT id FROM decisions`,
 		} {
 			if _, err := s.Writer().ExecContext(t.Context(), text); err != nil {
 				t.Fatal(err)

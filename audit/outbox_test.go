@@ -188,7 +188,8 @@ func TestAStalledWatchIsToldOnce(t *testing.T) {
 		stalled(0) // the same state
 
 		// It ends, and so may stall anew.
-		r := attestor.RevocationRecord{ID: "r", Time: c.now(), Kind: attestor.RevokedAtEnd, Image: imageOf(t, over), Reason: "ended at its end", Override: over.Decision.ID}
+		r := attestor.RevocationRecord{ID: "r", Time: c.now(), Kind: attestor.RevokedAtEnd, Image: imageOf(t, over),
+			Reason: "ended at its end", Override: over.Decision.ID}
 		begun, err := s.BeginRevocation(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)

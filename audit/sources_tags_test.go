@@ -40,8 +40,10 @@ func TestSources(t *testing.T) {
 		},
 		{
 			name: "cloud run's executions", want: []string{"r/old:1"},
-			refs: audit.RunningInCloudRun(strings.NewReader(`[{"kind":"Execution","metadata":{"name":"j-1"},"spec":{"template":{"spec":{"containers":[{"image":"r/old:1"}]}}},"status":{"runningCount":1}},
-				{"kind":"Execution","metadata":{"name":"j-0"},"spec":{"template":{"spec":{"containers":[{"image":"r/ended:1"}]}}},"status":{"completionTime":"2026-11-01T00:00:00Z"}}]`)),
+			refs: audit.RunningInCloudRun(strings.NewReader(
+				`[{"kind":"Execution","metadata":{"name":"j-1"},"spec":{"template":{"spec":{"containers":[{"image":"r/old:1"}]}}},"status":{"runningCount":1}},
+				{"kind":"Execution","metadata":{"name":"j-0"},
+					"spec":{"template":{"spec":{"containers":[{"image":"r/ended:1"}]}}},"status":{"completionTime":"2026-11-01T00:00:00Z"}}]`)),
 		},
 		{
 			name: "cloud run, cut short",
@@ -49,8 +51,11 @@ func TestSources(t *testing.T) {
 			bad:  true,
 		},
 		{name: "cloud run, another document", refs: audit.RunningInCloudRun(strings.NewReader(`{"items":[]}`)), bad: true},
-		{name: "kubernetes", refs: audit.RunningInKubernetes(strings.NewReader(`{"apiVersion":"v1","items":[{"spec":{"initContainers":[{"name":"i","image":"r/i:1"}],"containers":[{"name":"a","image":"localhost:5000/r/a:1"},{"name":"b","image":"r/b@` + d + `"},{"name":"c","image":"r/c:1"}]},
-			"status":{"containerStatuses":[{"name":"a","imageID":"docker-pullable://other/x@` + d + `"},{"name":"c","imageID":"docker://` + d + `"}]}}],"kind":"List"}`)),
+		{name: "kubernetes", refs: audit.RunningInKubernetes(strings.NewReader(`{"apiVersion":"v1",` +
+			`"items":[{"spec":{"initContainers":[{"name":"i","image":"r/i:1"}],"containers":[{"name":"a",` +
+			`"image":"localhost:5000/r/a:1"},{"name":"b","image":"r/b@` + d + `"},{"name":"c","image":"r/c:1"}]},
+			"status":{"containerStatuses":[{"name":"a","imageID":"docker-pullable://other/x@` + d +
+			`"},{"name":"c","imageID":"docker://` + d + `"}]}}],"kind":"List"}`)),
 			want: []string{"r/i:1", "localhost:5000/r/a@" + d, "r/b@" + d, "r/c:1"}},
 		{name: "kubernetes, none", refs: audit.RunningInKubernetes(strings.NewReader(`{"items":[]}`))},
 		{name: "kubernetes, another document", refs: audit.RunningInKubernetes(strings.NewReader(`{"kind":"Pod"}`)), bad: true},
@@ -94,7 +99,8 @@ func TestTagsThatCannotBeListed(t *testing.T) {
 		host := strings.TrimPrefix(srv.URL, "http://")
 		var failed error
 
-		for _, err := range audit.TagsOf(t.Context(), []string{host + "/acme/x"}, audit.RegistryOptions{Transport: http.DefaultTransport, Remote: []remote.Option{remote.WithRetryStatusCodes()}}) {
+		for _, err := range audit.TagsOf(t.Context(), []string{host + "/acme/x"}, audit.RegistryOptions{
+			Transport: http.DefaultTransport, Remote: []remote.Option{remote.WithRetryStatusCodes()}}) {
 			failed = err
 		}
 

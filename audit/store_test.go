@@ -97,7 +97,8 @@ func record(n int, verdict attestor.Outcome, change ...func(*attestor.Record)) a
 	uid := int64(65532)
 	user := attestor.User{Configured: "65532:65532", UID: &uid, GID: &uid, Source: attestor.UserFromConfig}
 	child := attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}
-	findings := []attestor.Vulnerability{{ID: "CVE-2026-1234", Severity: attestor.High, Package: "openssl", Version: "3.0.11", FixedVersion: "3.0.15", Fixable: true}}
+	findings := []attestor.Vulnerability{{ID: "CVE-2026-1234", Severity: attestor.High, Package: "openssl",
+		Version: "3.0.11", FixedVersion: "3.0.15", Fixable: true}}
 	scan := attestor.Scan{State: attestor.ScanComplete, Finished: &day, Findings: findings}
 	check := attestor.Check{Name: attestor.CheckVulnerabilities, Platform: "linux/amd64", Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
 	if verdict != attestor.Pass {
@@ -112,11 +113,13 @@ func record(n int, verdict attestor.Outcome, change ...func(*attestor.Record)) a
 	r := attestor.Record{
 		Decision: attestor.Decision{
 			ID: fmt.Sprintf("0199-%06d", n), Time: at, DurationMS: 84,
-			Image:     attestor.DecidedImage{Requested: repo + ":v7", Reference: img.String(), Digest: img.Digest(), MediaType: "application/vnd.oci.image.manifest.v1+json"},
-			Verdict:   verdict,
-			Policy:    &attestor.PolicyRef{Name: "production", Digest: digest(1 << 20), Mode: attestor.Enforce},
-			Platforms: []attestor.PlatformSummary{{Child: child, User: user, Scan: attestor.ScanSummary{State: scan.State, Finished: scan.Finished, Counts: scan.Counts(), Fixable: 1}}},
-			Checks:    []attestor.Check{check}, Attestations: []attestor.Attestation{},
+			Image: attestor.DecidedImage{Requested: repo + ":v7", Reference: img.String(), Digest: img.Digest(),
+				MediaType: "application/vnd.oci.image.manifest.v1+json"},
+			Verdict: verdict,
+			Policy:  &attestor.PolicyRef{Name: "production", Digest: digest(1 << 20), Mode: attestor.Enforce},
+			Platforms: []attestor.PlatformSummary{{Child: child, User: user, Scan: attestor.ScanSummary{
+				State: scan.State, Finished: scan.Finished, Counts: scan.Counts(), Fixable: 1}}},
+			Checks: []attestor.Check{check}, Attestations: []attestor.Attestation{},
 			Caller: attestor.CallerRef{Subject: "build@acme.iam.gserviceaccount.com", Issuer: "https://accounts.google.com"},
 		},
 		Evidence: attestor.Evidence{

@@ -122,7 +122,8 @@ func TestSweepEndsWhenTheGateIsDown(t *testing.T) {
 
 func TestSweepTellsFailures(t *testing.T) {
 	var got outcomes
-	refs := audit.LinesOf(strings.NewReader("# what runs\n\nnginx\nus-docker.pkg.dev/acme/prod/api:v1\nus-docker.pkg.dev/acme/prod/api@" + string(digest(0)) + "\n"))
+	refs := audit.LinesOf(strings.NewReader("# what runs\n\nnginx\nus-docker.pkg.dev/acme/prod/api:v1\n" +
+		"us-docker.pkg.dev/acme/prod/api@" + string(digest(0)) + "\n"))
 	totals, err := audit.Sweep{Now: time.Now, Judge: judge, Result: got.add}.Run(t.Context(), refs)
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +137,8 @@ func TestSweepTellsFailures(t *testing.T) {
 	}
 
 	full := errors.New("no space left")
-	if _, err := (audit.Sweep{Now: time.Now, Judge: judge, Result: func(audit.Result) error { return full }}).Run(t.Context(), references(50)); !errors.Is(err, full) {
+	if _, err := (audit.Sweep{Now: time.Now, Judge: judge, Result: func(audit.Result) error { return full }}).Run(
+		t.Context(), references(50)); !errors.Is(err, full) {
 		t.Errorf("a result that cannot be reported: %v, want the error", err)
 	}
 }

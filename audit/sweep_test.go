@@ -173,10 +173,11 @@ func TestSweepResumes(t *testing.T) {
 			cut.harm(t, path)
 			var judged atomic.Int64
 			var got outcomes
-			totals, err := audit.Sweep{Now: time.Now, State: path, Key: "k", Result: got.add, Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
-				judged.Add(1)
-				return judge(ctx, ref)
-			}}.Run(t.Context(), references(n))
+			totals, err := audit.Sweep{Now: time.Now, State: path, Key: "k", Result: got.add,
+				Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+					judged.Add(1)
+					return judge(ctx, ref)
+				}}.Run(t.Context(), references(n))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -203,19 +204,20 @@ func TestSweepWithoutResolve(t *testing.T) {
 	for run := range 2 {
 		var judged atomic.Int64
 		var got outcomes
-		totals, err := audit.Sweep{Now: time.Now, State: path, Key: "k", Most: 1, Result: got.add, Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
-			judged.Add(1)
-			n := 1
-			if ref.Tag() == "3" {
-				n = 2
-			}
+		totals, err := audit.Sweep{Now: time.Now, State: path, Key: "k", Most: 1, Result: got.add,
+			Judge: func(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+				judged.Add(1)
+				n := 1
+				if ref.Tag() == "3" {
+					n = 2
+				}
 
-			pinned, err := attestor.ParseReference(ref.At(digest(n)).String())
-			if err != nil {
-				return attestor.Decision{}, err
-			}
-			return judge(ctx, pinned)
-		}}.Run(t.Context(), refs)
+				pinned, err := attestor.ParseReference(ref.At(digest(n)).String())
+				if err != nil {
+					return attestor.Decision{}, err
+				}
+				return judge(ctx, pinned)
+			}}.Run(t.Context(), refs)
 		if err != nil {
 			t.Fatal(err)
 		}

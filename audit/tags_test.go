@@ -46,7 +46,8 @@ func TestTagHistoryIsTheSameAfterwards(t *testing.T) {
 			}
 
 			for n := range 3 {
-				if err := first.RecordTag(t.Context(), attestor.TagPoint{Repository: "r", Tag: "1", Digest: digest(n), From: day.Add(time.Duration(n) * time.Hour)}); err != nil {
+				if err := first.RecordTag(t.Context(), attestor.TagPoint{Repository: "r", Tag: "1", Digest: digest(n),
+					From: day.Add(time.Duration(n) * time.Hour)}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -92,7 +93,8 @@ func TestOverlappingTagHistoryIsMended(t *testing.T) {
 		want []attestor.TagPoint
 	}{
 		{"right already", []oldRow{{1, 0, 5}, {2, 5, 9}, {3, 9, -1}}, []attestor.TagPoint{want(1, 0, 5), want(2, 5, 9), want(3, 9, -1)}},
-		{"one digest after restarts", []oldRow{{1, 0, 2}, {2, 2, 9}, {2, 4, 9}, {2, 6, 9}, {3, 9, -1}}, []attestor.TagPoint{want(1, 0, 2), want(2, 2, 9), want(3, 9, -1)}},
+		{"one digest after restarts", []oldRow{{1, 0, 2}, {2, 2, 9}, {2, 4, 9}, {2, 6, 9}, {3, 9, -1}},
+			[]attestor.TagPoint{want(1, 0, 2), want(2, 2, 9), want(3, 9, -1)}},
 		{"stopped between the end and the next", []oldRow{{1, 0, 2}, {2, 2, -1}, {2, 4, 9}}, []attestor.TagPoint{want(1, 0, 2), want(2, 2, 9)}},
 		{"one move, noticed twice", []oldRow{{1, 0, 7}, {2, 5, -1}}, []attestor.TagPoint{want(1, 0, 5), want(2, 5, -1)}},
 		{"a stretch within another", []oldRow{{1, 0, 9}, {2, 3, 4}, {3, 9, -1}}, []attestor.TagPoint{want(1, 0, 3), want(2, 3, 4), want(3, 9, -1)}},
@@ -154,7 +156,8 @@ func writeOldRows(t *testing.T, driver, source string, dialect goose.Dialect, ro
 		if r.until >= 0 {
 			until = fmt.Sprint(day.Add(time.Duration(r.until) * time.Hour).UnixMicro())
 		}
-		if _, err := db.ExecContext(t.Context(), fmt.Sprintf(`INSERT INTO base_tags (repository, tag, digest, seen_from, seen_until) VALUES ('r', '1', '%s', %d, %s)`,
+		if _, err := db.ExecContext(t.Context(), fmt.Sprintf(`INSERT INTO base_tags (repository, tag, digest, `+
+			`seen_from, seen_until) VALUES ('r', '1', '%s', %d, %s)`,
 			digest(r.digest), day.Add(time.Duration(r.from)*time.Hour).UnixMicro(), until)); err != nil {
 			t.Fatal(err)
 		}

@@ -160,12 +160,16 @@ func tamperings() []tampering {
 	const one = "0199-000003"
 	return []tampering{
 		{"a denial turned into a pass, column alone", []string{`UPDATE decisions SET verdict = 'pass' WHERE id = '0199-000003'`}, one, "columns"},
-		{"a denial turned into a pass, body alone", []string{`UPDATE decisions SET body = REPLACE(body, '"verdict":"deny"', '"verdict":"pass"') WHERE id = '0199-000003'`}, one, "body"},
-		{"both", []string{`UPDATE decisions SET verdict = 'pass', body = REPLACE(body, '"verdict":"deny"', '"verdict":"pass"') WHERE id = '0199-000003'`}, one, "body"},
+		{"a denial turned into a pass, body alone", []string{`UPDATE decisions SET body = REPLACE(body, ` +
+			`'"verdict":"deny"', '"verdict":"pass"') WHERE id = '0199-000003'`}, one, "body"},
+		{"both", []string{`UPDATE decisions SET verdict = 'pass', body = REPLACE(body, '"verdict":"deny"', ` +
+			`'"verdict":"pass"') WHERE id = '0199-000003'`}, one, "body"},
 		{"another policy", []string{`UPDATE decisions SET policy = 'lax' WHERE id = '0199-000003'`}, one, "columns"},
-		{"another digest", []string{`UPDATE decisions SET digest = (SELECT digest FROM decisions WHERE id = '0199-000004') WHERE id = '0199-000003'`}, one, "columns"},
+		{"another digest", []string{`UPDATE decisions SET digest = (SELECT digest FROM decisions WHERE id = ` +
+			`'0199-000004') WHERE id = '0199-000003'`}, one, "columns"},
 		{"another time", []string{`UPDATE decisions SET at = at - 60000000 WHERE id = '0199-000003'`}, one, "columns"},
-		{"another outline of the evidence", []string{`UPDATE decisions SET evidence = (SELECT evidence FROM decisions WHERE id = '0199-000004') WHERE id = '0199-000003'`}, one, "columns"},
+		{"another outline of the evidence", []string{`UPDATE decisions SET evidence = (SELECT evidence FROM ` +
+			`decisions WHERE id = '0199-000004') WHERE id = '0199-000003'`}, one, "columns"},
 		{"an override hidden", []string{`UPDATE decisions SET break_glass = FALSE WHERE id = '0199-000007'`}, "0199-000007", "columns"},
 		{"back to begun", []string{`UPDATE decisions SET state = 'begun' WHERE id = '0199-000003'`}, one, "removed"},
 		{"two decisions swapped", []string{
@@ -178,7 +182,8 @@ func tamperings() []tampering {
 		}, "", "entry is missing"},
 		{"an entry removed", []string{`DELETE FROM log_leaves WHERE id = '0199-000003'`}, one, "no entry"},
 		{"the salt removed", []string{`UPDATE log_leaves SET salt = NULL WHERE id = '0199-000003'`}, one, "key of its entry"},
-		{"evidence changed", []string{`UPDATE blobs SET data = (SELECT data FROM blobs ORDER BY hash LIMIT 1) WHERE hash = (SELECT MAX(hash) FROM blobs)`}, "sha256:", "changed"},
+		{"evidence changed", []string{`UPDATE blobs SET data = (SELECT data FROM blobs ORDER BY hash LIMIT 1) ` +
+			`WHERE hash = (SELECT MAX(hash) FROM blobs)`}, "sha256:", "changed"},
 		{"evidence removed", []string{`DELETE FROM blobs`}, one, "removed"},
 		{"an entry of another decision", []string{
 			`UPDATE log_leaves SET entry = (SELECT entry FROM log_leaves WHERE id = '0199-000004') WHERE id = '0199-000003'`,
@@ -363,16 +368,17 @@ func TestProofOfADecision(t *testing.T) {
 			proof, content []byte
 			ok             bool
 		}{
-			"alone":                                {proof, nil, true},
-			"with the answer":                      {proof, answer, true},
-			"with the answer, indented":            {proof, indented, true},
-			"the answer's own":                     {[]byte(entry.Proof), answer, true},
-			"another verdict":                      {proof, []byte(strings.Replace(string(answer), `"verdict":"deny"`, `"verdict":"pass"`, 1)), false},
-			"another verdict, by the answer's own": {[]byte(entry.Proof), []byte(strings.Replace(string(answer), `"verdict":"deny"`, `"verdict":"pass"`, 1)), false},
-			"a member more":                        {proof, []byte(strings.Replace(string(answer), `"log":`, `"more":1,"log":`, 1)), false},
-			"not JSON":                             {proof, []byte("x"), false},
-			"another index":                        {[]byte(strings.Replace(string(proof), fmt.Sprintf("index %d", entry.Index), "index 0", 1)), nil, false},
-			"no proof":                             {[]byte("x"), nil, false},
+			"alone":                     {proof, nil, true},
+			"with the answer":           {proof, answer, true},
+			"with the answer, indented": {proof, indented, true},
+			"the answer's own":          {[]byte(entry.Proof), answer, true},
+			"another verdict":           {proof, []byte(strings.Replace(string(answer), `"verdict":"deny"`, `"verdict":"pass"`, 1)), false},
+			"another verdict, by the answer's own": {[]byte(entry.Proof),
+				[]byte(strings.Replace(string(answer), `"verdict":"deny"`, `"verdict":"pass"`, 1)), false},
+			"a member more": {proof, []byte(strings.Replace(string(answer), `"log":`, `"more":1,"log":`, 1)), false},
+			"not JSON":      {proof, []byte("x"), false},
+			"another index": {[]byte(strings.Replace(string(proof), fmt.Sprintf("index %d", entry.Index), "index 0", 1)), nil, false},
+			"no proof":      {[]byte("x"), nil, false},
 		} {
 			p, err := audit.CheckProof(tt.proof, tt.content, v)
 			if (err == nil) != tt.ok {

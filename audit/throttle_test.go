@@ -109,7 +109,8 @@ func TestTagsOfIsBounded(t *testing.T) {
 	n := 0
 	var failed error
 
-	for _, err := range audit.TagsOf(t.Context(), []string{strings.TrimPrefix(srv.URL, "http://") + "/acme/x"}, audit.RegistryOptions{Transport: http.DefaultTransport}) {
+	for _, err := range audit.TagsOf(t.Context(), []string{strings.TrimPrefix(srv.URL, "http://") + "/acme/x"},
+		audit.RegistryOptions{Transport: http.DefaultTransport}) {
 		if n++; err != nil {
 			failed = err
 		}

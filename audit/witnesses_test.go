@@ -121,7 +121,8 @@ func TestWitnessesCosign(t *testing.T) {
 				t.Errorf("%s: %+v, %v", id, p.Cosigned, err)
 			}
 			if want == 1 {
-				if _, err := audit.CheckProof(proof, nil, logVerifier(t), l.keys...); err == nil || !strings.Contains(err.Error(), "not cosigned by the witness witness.example/w2") {
+				if _, err := audit.CheckProof(proof, nil, logVerifier(t), l.keys...); err == nil ||
+					!strings.Contains(err.Error(), "not cosigned by the witness witness.example/w2") {
 					t.Errorf("%s: without a cosignature that is demanded: %v", id, err)
 				}
 			}

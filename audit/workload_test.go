@@ -30,12 +30,14 @@ func told(all audit.Workloads) (out []string, err error) {
 }
 
 func served(containers, status string) string {
-	return `{"kind":"Service","metadata":{"name":"api","namespace":"7","labels":{"cloud.googleapis.com/location":"us-east1"}},"spec":{"template":{"spec":{"containers":[` +
+	return `{"kind":"Service","metadata":{"name":"api","namespace":"7",` +
+		`"labels":{"cloud.googleapis.com/location":"us-east1"}},"spec":{"template":{"spec":{"containers":[` +
 		containers + `]}}},"status":{` + status + `}}`
 }
 
 func revision(name, containers, digest string) string {
-	return `{"kind":"Revision","metadata":{"name":"` + name + `","namespace":"7","labels":{"cloud.googleapis.com/location":"us-east1"}},"spec":{"containers":[` + containers +
+	return `{"kind":"Revision","metadata":{"name":"` + name + `","namespace":"7",` +
+		`"labels":{"cloud.googleapis.com/location":"us-east1"}},"spec":{"containers":[` + containers +
 		`]},"status":{"imageDigest":"` + digest + `"}}`
 }
 
@@ -67,14 +69,18 @@ func TestCloudRunLists(t *testing.T) {
 			[]string{"service|7/us-east1/api|api-1|100 %|c|r/api:1 = r/api@" + d1}, ""},
 		{"both serve, and a third has a tag", []string{served(
 			two,
-			ready+`,"traffic":[{"revisionName":"api-1","percent":10},{"revisionName":"api-2","percent":90},{"revisionName":"api-0","tag":"old"},{"revisionName":"api-2","tag":"new"}]`,
+			ready+`,"traffic":[{"revisionName":"api-1","percent":10},{"revisionName":"api-2","percent":90},`+
+				`{"revisionName":"api-0","tag":"old"},{"revisionName":"api-2","tag":"new"}]`,
 		),
 			revision("api-1", one, ""), revision("api-2", two, "r/api@"+d2), revision("api-0", `{"name":"c","image":"r/api@`+d1+`"}`, "r/api@"+d1)},
-			[]string{"service|7/us-east1/api|api-1|10 %|c|r/api:1", "service|7/us-east1/api|api-2|90 %, tag new|c|r/api:2 = r/api@" + d2, "service|7/us-east1/api|api-0|tag old|c|r/api@" + d1}, ""},
+			[]string{"service|7/us-east1/api|api-1|10 %|c|r/api:1",
+				"service|7/us-east1/api|api-2|90 %, tag new|c|r/api:2 = r/api@" + d2,
+				"service|7/us-east1/api|api-0|tag old|c|r/api@" + d1}, ""},
 		{"the latest was created and never became ready", []string{
 			served(
 				two,
-				`"latestReadyRevisionName":"api-1","latestCreatedRevisionName":"api-2","traffic":[{"latestRevision":true,"revisionName":"api-1","percent":100}]`,
+				`"latestReadyRevisionName":"api-1","latestCreatedRevisionName":"api-2",`+
+					`"traffic":[{"latestRevision":true,"revisionName":"api-1","percent":100}]`,
 			),
 			revision("api-1", one, ""),
 		},
@@ -117,7 +123,8 @@ func TestCloudRunLists(t *testing.T) {
 		},
 			[]string{"worker pool|7/us-east1/api|api-1|100 %|c|r/api:1"}, ""},
 		{"an instance", []string{
-			`{"kind":"Instance","metadata":{"name":"i"},"spec":{"containers":[` + two + `]},"status":{"containerStatuses":[{"name":"c","imageDigest":"r/api@` + d2 + `"}]}}`,
+			`{"kind":"Instance","metadata":{"name":"i"},"spec":{"containers":[` + two +
+				`]},"status":{"containerStatuses":[{"name":"c","imageDigest":"r/api@` + d2 + `"}]}}`,
 		},
 			[]string{"instance|i|||c|r/api:2 = r/api@" + d2}, ""},
 		{
@@ -159,7 +166,9 @@ func TestServingInProject(t *testing.T) {
 	d := string(digest(1))
 	const at = "/v2/projects/acme/locations/"
 	service := func(status string) string {
-		return `{"services":[{"name":"projects/acme/locations/us-east1/services/api","binaryAuthorization":{"useDefault":true},"template":{"containers":[{"name":"c","image":"r/api:2"}]},` + status + `}]}`
+		return `{"services":[{"name":"projects/acme/locations/us-east1/services/api",` +
+			`"binaryAuthorization":{"useDefault":true},"template":{"containers":[{"name":"c",` +
+			`"image":"r/api:2"}]},` + status + `}]}`
 	}
 	answers := func(list string, more map[string]string) map[string]string {
 		out := map[string]string{at + "-/services": list, at + "-/jobs": `{}`, at + "-/workerPools": `{}`, at + "-/instances": `{}`,
@@ -180,7 +189,9 @@ func TestServingInProject(t *testing.T) {
 		{"an old revision serves, and a tag names the new one",
 			answers(
 				service(
-					`"latestReadyRevision":"projects/acme/locations/us-east1/services/api/revisions/api-2","trafficStatuses":[{"type":"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION","revision":"api-1","percent":100},{"type":"TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST","tag":"next"}]`,
+					`"latestReadyRevision":"projects/acme/locations/us-east1/services/api/revisions/api-2",`+
+						`"trafficStatuses":[{"type":"TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION","revision":"api-1",`+
+						`"percent":100},{"type":"TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST","tag":"next"}]`,
 				),
 				map[string]string{first: `{"status":{"imageDigest":"r/api@` + d + `"}}`},
 			),
@@ -207,10 +218,15 @@ func TestServingInProject(t *testing.T) {
 			[]string{"service|acme/us-east1/api|api-2|latest ready|c|r/api@" + d}, "",
 		},
 		{"a worker pool", answers(`{}`, map[string]string{
-			at + "-/workerPools":                        `{"workerPools":[{"name":"projects/acme/locations/us-east1/workerPools/w","latestReadyRevision":"w-2","template":{"containers":[{"image":"r/w:3"}]},"instanceSplitStatuses":[{"type":"INSTANCE_SPLIT_ALLOCATION_TYPE_LATEST","percent":100}]}]}`,
-			at + "us-east1/workerPools/w/revisions/w-2": `{"containers":[{"image":"r/w@` + d + `"}]}`}), []string{"worker pool|acme/us-east1/w|w-2|100 %||r/w@" + d}, ""},
+			at + "-/workerPools": `{"workerPools":[{"name":"projects/acme/locations/` +
+				`us-east1/workerPools/w","latestReadyRevision":"w-2","template":{"containers":[{"image":"r/w:3"}]},` +
+				`"instanceSplitStatuses":[{"type":"INSTANCE_SPLIT_ALLOCATION_TYPE_LATEST","percent":100}]}]}`,
+			at + "us-east1/workerPools/w/revisions/w-2": `{"containers":[{"image":"r/w@` + d + `"}]}`}),
+			[]string{"worker pool|acme/us-east1/w|w-2|100 %||r/w@" + d}, ""},
 		{"an instance", answers(`{}`, map[string]string{
-			at + "-/instances": `{"instances":[{"name":"projects/acme/locations/us-east1/instances/i","containers":[{"name":"c","image":"r/i:1"}],"containerStatuses":[{"name":"c","imageDigest":"r/i@` + d + `"}]}]}`}), []string{"instance|acme/us-east1/i|||c|r/i:1 = r/i@" + d}, ""},
+			at + "-/instances": `{"instances":[{"name":"projects/acme/locations/us-east1/instances/i",` +
+				`"containers":[{"name":"c","image":"r/i:1"}],"containerStatuses":[{"name":"c",` +
+				`"imageDigest":"r/i@` + d + `"}]}]}`}), []string{"instance|acme/us-east1/i|||c|r/i:1 = r/i@" + d}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -253,7 +269,9 @@ func TestServingInProject(t *testing.T) {
 func TestPodWorkloads(t *testing.T) {
 	d := string(digest(1))
 	pod := func(name, phase, id string) string {
-		return `{"kind":"Pod","metadata":{"name":"` + name + `","namespace":"prod"},"spec":{"serviceAccountName":"api","containers":[{"name":"c","image":"r/a:1"}]},"status":{"phase":"` + phase +
+		return `{"kind":"Pod","metadata":{"name":"` + name + `","namespace":"prod"},` +
+			`"spec":{"serviceAccountName":"api","containers":[{"name":"c","image":"r/a:1"}]},` +
+			`"status":{"phase":"` + phase +
 			`","containerStatuses":[{"name":"c","imageID":"` + id + `"}]}}`
 	}
 	list := func(metadata string, pods ...string) string {
@@ -269,7 +287,8 @@ func TestPodWorkloads(t *testing.T) {
 			"", pod("a", "Running", "x@"+d), pod("b", "Succeeded", "x@"+d), pod("c", "Failed", ""),
 			pod("d", "Pending", ""), pod("e", "Unknown", ""), pod("f", "", "x@sha256:short"),
 		),
-			[]string{"pod|prod/a|||c|r/a:1 = r/a@" + d, "pod|prod/d|||c|r/a:1", "pod|prod/e|||c|r/a:1", "pod|prod/f|||c|r/a:1"}, audit.PodsFound{Pods: 4, Finished: 2, ByImageID: 1, ByImage: 3}, ""},
+			[]string{"pod|prod/a|||c|r/a:1 = r/a@" + d, "pod|prod/d|||c|r/a:1", "pod|prod/e|||c|r/a:1",
+				"pod|prod/f|||c|r/a:1"}, audit.PodsFound{Pods: 4, Finished: 2, ByImageID: 1, ByImage: 3}, ""},
 		{"only finished", list("", pod("b", "Succeeded", "")), nil, audit.PodsFound{Finished: 1}, ""},
 		{
 			"a page of several", list(`"continue":"x"`, pod("a", "Running", "")), []string{"pod|prod/a|||c|r/a:1"},

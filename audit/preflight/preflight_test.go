@@ -136,8 +136,10 @@ func TestMatches(t *testing.T) {
 func TestReadPolicyIsStrict(t *testing.T) {
 	for text, says := range map[string]string{
 		requires: "",
-		`{"defaultAdmissionRule":{"evaluationMode":"ALWAYS_ALLOW","enforcementMode":"DRYRUN_AUDIT_LOG_ONLY"},"name":"projects/acme/policy","etag":"x","updateTime":"2026-11-01T00:00:00Z"}`: "",
-		"updateTime: '2026-11-01T00:00:00.5Z'\nadmissionWhitelistPatterns: [{namePattern: gcr.io/x/*}]\n" + requires:                                                                        "",
+		`{"defaultAdmissionRule":{"evaluationMode":"ALWAYS_ALLOW","enforcementMode":"DRYRUN_AUDIT_LOG_ONLY"},` +
+			`"name":"projects/acme/policy","etag":"x","updateTime":"2026-11-01T00:00:00Z"}`: "",
+		"updateTime: '2026-11-01T00:00:00.5Z'\nadmissionWhitelistPatterns: [{namePattern: " +
+			"gcr.io/x/*}]\n" + requires: "",
 		"":        "not YAML",
 		"[]":      "not a Binary",
 		"- a":     "not a Binary",
@@ -146,13 +148,27 @@ func TestReadPolicyIsStrict(t *testing.T) {
 		"defaultAdmisionRule: {evaluationMode: ALWAYS_ALLOW, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}": "unknown field",
 		"defaultAdmissionRule: {}":                             "evaluationMode is missing",
 		"defaultAdmissionRule: {evaluationMode: ALWAYS_ALLOW}": "enforcementMode is missing",
-		"defaultAdmissionRule: {evaluationMode: SOMETIMES, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}":                                                                                                                                                     "not a Binary",
-		"defaultAdmissionRule: {evaluationMode: REQUIRE_ATTESTATION, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}":                                                                                                                                           "requireAttestationsBy goes with",
-		"defaultAdmissionRule: {evaluationMode: ALWAYS_ALLOW, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG, requireAttestationsBy: [projects/p/attestors/a]}":                                                                                                 "requireAttestationsBy goes with",
-		"defaultAdmissionRule: {evaluationMode: REQUIRE_ATTESTATION, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG, requireAttestationsBy: [gate]}":                                                                                                            `"gate" is not projects/`,
-		requires + "defaultAdmissionRule: {evaluationMode: ALWAYS_ALLOW, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}":                                                                                                                                       "not YAML",
-		requires + "clusterAdmissionRules: {us-east1.a: {evaluationMode: ALWAYS_ALLOW}}":                                                                                                                                                                       "clusterAdmissionRules us-east1.a: enforcementMode",
-		requires + "clusterAdmissionRules: {us-east1.a: {evaluationMode: ALWAYS_ALLOW, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}}\nkubernetesNamespaceAdmissionRules: {x: {evaluationMode: ALWAYS_ALLOW, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}}": "only one kind",
+		"defaultAdmissionRule: {evaluationMode: SOMETIMES, enforcementMode: " +
+			"ENFORCED_BLOCK_AND_AUDIT_LOG}": "not a Binary",
+		"defaultAdmissionRule: {evaluationMode: REQUIRE_ATTESTATION, enforcementMode: " +
+			"ENFORCED_BLOCK_AND_AUDIT_LOG}": "requireAttestationsBy " +
+			"goes with",
+		"defaultAdmissionRule: {evaluationMode: ALWAYS_ALLOW, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG, " +
+			"requireAttestationsBy: [projects/p/" +
+			"attestors/a]}": "requireAttestationsBy " +
+			"goes with",
+		"defaultAdmissionRule: {evaluationMode: REQUIRE_ATTESTATION, " +
+			"enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG, requireAttestationsB" +
+			"y: [gate]}": `"gate" is ` +
+			`not projects/`,
+		requires + "defaultAdmissionRule: {evaluationMode: ALWAYS_ALLOW, enforcementMode: " +
+			"ENFORCED_BLOCK_AND_AUDIT_LOG}": "not YAML",
+		requires + "clusterAdmissionRules: {us-east1.a: {evaluationMode: " +
+			"ALWAYS_ALLOW}}": "clusterAdmissionRules " +
+			"us-east1.a: enforcementMode",
+		requires + "clusterAdmissionRules: {us-east1.a: {evaluationMode: ALWAYS_ALLOW, enforcementMode: " +
+			"ENFORCED_BLOCK_AND_AUDIT_LOG}}\nkubernetesNamespaceAdmissionRules: {x: {evaluationMode: ALWAYS_ALLOW, " +
+			"enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}}": "only one kind",
 		strings.Repeat("#", 4<<20) + "\n" + requires: "more than",
 	} {
 		_, err := preflight.ReadPolicy(strings.NewReader(text), "policy.yaml")
@@ -168,7 +184,8 @@ func TestOutcomes(t *testing.T) {
 	always := func(mode string) string {
 		return "{evaluationMode: " + mode + ", enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}"
 	}
-	const dry = "\ndefaultAdmissionRule: {evaluationMode: REQUIRE_ATTESTATION, enforcementMode: DRYRUN_AUDIT_LOG_ONLY, requireAttestationsBy: [projects/acme/attestors/gate]}\n"
+	const dry = "\ndefaultAdmissionRule: {evaluationMode: REQUIRE_ATTESTATION, " +
+		"enforcementMode: DRYRUN_AUDIT_LOG_ONLY, requireAttestationsBy: [projects/acme/attestors/gate]}\n"
 	both := strings.Replace(requires, "[projects/acme/attestors/gate]", "["+gate+", "+second+"]", 1)
 	w := &world{
 		attested: map[string][]attestor.Digest{gate: {digest(1), digest(3)}, second: {digest(2), digest(3)}},
@@ -306,7 +323,8 @@ func TestLookUpsThatFail(t *testing.T) {
 		{Workload: pod("gcr.io/acme/app@" + string(digest(1))), Policy: policy(t, requires)},
 		{Workload: pod("gcr.io/acme/app:1"), Policy: policy(t, requires)},
 	})
-	if diff := cmp.Diff(map[preflight.Outcome]int{preflight.Unknown: 1, preflight.Blocked: 1, preflight.Attested: 0, preflight.Exempt: 0, preflight.Allowed: 0}, r.Counts); diff != "" {
+	if diff := cmp.Diff(map[preflight.Outcome]int{preflight.Unknown: 1, preflight.Blocked: 1, preflight.Attested: 0,
+		preflight.Exempt: 0, preflight.Allowed: 0}, r.Counts); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 
@@ -326,9 +344,12 @@ func TestSystemPolicy(t *testing.T) {
 	c := w.config()
 	c.System = policy(
 		t,
-		"name: locations/global/policy\nadmissionWhitelistPatterns: [{namePattern: registry.k8s.io/**}]\ndefaultAdmissionRule: {evaluationMode: ALWAYS_DENY, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}",
+		"name: locations/global/policy\nadmissionWhitelistPatterns: [{namePattern: registry.k8s.io/**}]\n"+
+			"defaultAdmissionRule: {evaluationMode: ALWAYS_DENY, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}",
 	)
-	for mode, want := range map[string]preflight.Outcome{"": preflight.Blocked, "globalPolicyEvaluationMode: DISABLE": preflight.Blocked, "globalPolicyEvaluationMode: ENABLE": preflight.Exempt} {
+	for mode, want := range map[string]preflight.Outcome{"": preflight.Blocked,
+		"globalPolicyEvaluationMode: DISABLE": preflight.Blocked,
+		"globalPolicyEvaluationMode: ENABLE":  preflight.Exempt} {
 		p := policy(t, requires+mode)
 		r := preflight.Run(
 			t.Context(),
@@ -384,7 +405,8 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"WOULD BE BLOCKED: 6 of 8 containers\n", "1 attested, 1 exempt by pattern, 0 allowed by rule, 6 would be blocked, 0 not known; 4 images\n",
 		"policy projects/acme/policy: the default rule requires attestations by " + gate + "\n", "note: projects/acme/policy lets the system policy",
-		"pod prod/bad-0 in us-east1.prod; pod prod/bad-1 in us-east1.prod; pod prod/bad-2 in us-east1.prod; and 2 more\n", "to do: attestor attest gcr.io/acme/bad@" + string(digest(2)) + "\n",
+		"pod prod/bad-0 in us-east1.prod; pod prod/bad-1 in us-east1.prod; pod prod/bad-2 in us-east1.prod; " +
+			"and 2 more\n", "to do: attestor attest gcr.io/acme/bad@" + string(digest(2)) + "\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not say %q:\n%s", want, text)
