@@ -21,8 +21,10 @@ import (
 // TestOnlyAnAuthorizationIsSigned: programs that try to sign without one do
 // not compile.
 func TestOnlyAnAuthorizationIsSigned(t *testing.T) {
-	const head = "package snippet\n\nimport (\n\t\"context\"\n\n\t\"github.com/attestor-gate/attestor\"\n\t\"github.com/attestor-gate/attestor/attest\"\n)\n\n" +
-		"var ctx context.Context\nvar img attestor.Image\nvar auth attestor.Authorization\nvar known attestor.Standing\nvar a *attest.Attester\nvar s attest.Signer\n\n"
+	const head = "package snippet\n\nimport (\n\t\"context\"\n\n\t\"github.com/attestor-gate/attestor\"\n" +
+		"\t\"github.com/attestor-gate/attestor/attest\"\n)\n\n" +
+		"var ctx context.Context\nvar img attestor.Image\nvar auth attestor.Authorization\n" +
+		"var known attestor.Standing\nvar a *attest.Attester\nvar s attest.Signer\n\n"
 
 	build := func(body string) (string, error) {
 		path := filepath.Join(t.TempDir(), "snippet.go")
@@ -87,7 +89,8 @@ func TestWarrantsHaveOneSource(t *testing.T) {
 						found["warrant"] = append(found["warrant"], fn.Name.Name)
 					}
 				case *ast.CallExpr:
-					if s, ok := n.Fun.(*ast.SelectorExpr); ok && slices.Contains([]string{"sign", "Sign", "AsymmetricSign", "SignPSS", "SignPKCS1v15", "SignASN1"}, s.Sel.Name) {
+					if s, ok := n.Fun.(*ast.SelectorExpr); ok && slices.Contains([]string{"sign", "Sign",
+						"AsymmetricSign", "SignPSS", "SignPKCS1v15", "SignASN1"}, s.Sel.Name) {
 						found[s.Sel.Name] = append(found[s.Sel.Name], fn.Name.Name)
 					}
 				}
@@ -186,12 +189,15 @@ func TestBreakGlassUsesItsOwnAttestor(t *testing.T) {
 	img := image(t, 1)
 	ev := attestor.Evidence{Image: img, Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}}}}
 	needs := attestor.AttestNeeds{Attestors: []string{attestorName}, BreakGlass: []string{glass}}
-	v := attestor.NewVerdict(ev, attestor.PolicyRef{Name: "p", Mode: attestor.Enforce}, needs, []attestor.Question{{Check: attestor.CheckUser}}, []attestor.Check{{Name: attestor.CheckUser, Platform: "linux/amd64", Status: attestor.StatusDeny}})
+	v := attestor.NewVerdict(ev, attestor.PolicyRef{Name: "p", Mode: attestor.Enforce}, needs,
+		[]attestor.Question{{Check: attestor.CheckUser}},
+		[]attestor.Check{{Name: attestor.CheckUser, Platform: "linux/amd64", Status: attestor.StatusDeny}})
 	if _, err := attestor.Authorize("d", v); err == nil {
 		t.Fatal("a denial was authorised")
 	}
 
-	grant, err := attestor.GrantBreakGlass(attestor.LocalCaller("oncall"), img, "production is down, see the incident", attestor.BreakGlassPolicy{Allowed: true}, time.Time{})
+	grant, err := attestor.GrantBreakGlass(attestor.LocalCaller("oncall"), img,
+		"production is down, see the incident", attestor.BreakGlassPolicy{Allowed: true}, time.Time{})
 	must(t, err)
 	auth, err := attestor.AuthorizeBreakGlass("d", v, grant)
 	must(t, err)

@@ -113,7 +113,8 @@ func TestLongKeyIDsAreShownWhole(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{Uniqueness: emulator.UniqueNone})
 	w.attestor(attestorName)
 	key := newKey(t)
-	id := "//cloudkms.googleapis.com/v1/projects/acme-security-production/locations/europe-west1/keyRings/binary-authorization/cryptoKeys/admission-gate/cryptoKeyVersions/12"
+	id := "//cloudkms.googleapis.com/v1/projects/acme-security-production/locations/europe-west1/keyRings/" +
+		"binary-authorization/cryptoKeys/admission-gate/cryptoKeyVersions/12"
 	w.keys(attestorName, pkix(t, id, key.Public(), p256))
 	w.put(signed(t, key, id, image(t, 1).String(), attest.Payload(image(t, 1))))
 	w.put(signed(t, newKey(t), "x"+id, image(t, 1).String(), attest.Payload(image(t, 1))))
@@ -183,7 +184,8 @@ func FuzzStatement(f *testing.F) {
 				Type  string         `json:"type"`
 			} `json:"critical"`
 		}
-		if err := json.Unmarshal(payload, &got); err != nil || got.Critical.Image["docker-manifest-digest"] != string(d) || got.Critical.Type != "Google cloud binauthz container signature" {
+		if err := json.Unmarshal(payload, &got); err != nil || got.Critical.Image["docker-manifest-digest"] != string(
+			d) || got.Critical.Type != "Google cloud binauthz container signature" {
 			t.Errorf("believed: %q", payload)
 		}
 	})

@@ -70,9 +70,11 @@ func TestGcloudReadsWhatWasStored(t *testing.T) {
 		} `json:"attestation"`
 	}
 
-	must(t, json.Unmarshal(run("container", "binauthz", "attestations", "list", "--attestor="+attestorName, "--artifact-url="+img.String(), "--format=json"), &listed))
+	must(t, json.Unmarshal(run("container", "binauthz", "attestations", "list", "--attestor="+attestorName,
+		"--artifact-url="+img.String(), "--format=json"), &listed))
 	if len(listed) != 1 || listed[0].Name != made[0].Occurrence || listed[0].ResourceURI != img.String() ||
-		string(listed[0].Attestation.SerializedPayload) != string(attest.Payload(img)) || listed[0].Attestation.Signatures[0].PublicKeyID != made[0].PublicKeyID {
+		string(listed[0].Attestation.SerializedPayload) != string(attest.Payload(img)) ||
+		listed[0].Attestation.Signatures[0].PublicKeyID != made[0].PublicKeyID {
 		t.Errorf("gcloud lists %+v, made %+v", listed, made)
 	}
 }

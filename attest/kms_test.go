@@ -48,11 +48,13 @@ func TestKMSThatLies(t *testing.T) {
 		word  string
 	}{
 		{"flipped signature", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptSignature}, attestor.CodeSignatureInvalid, "does not verify"},
-		{"flipped in transit", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptSignatureInTransit}, attestor.CodeSignatureInvalid, "checksum"},
+		{"flipped in transit", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptSignatureInTransit},
+			attestor.CodeSignatureInvalid, "checksum"},
 		{"wrong checksum", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptChecksum}, attestor.CodeSignatureInvalid, "checksum"},
 		{"no checksum", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptNoChecksum}, attestor.CodeSignatureInvalid, "checksum"},
 		{"wrong name", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptName}, attestor.CodeSignatureInvalid, "answered with a signature by"},
-		{"digest not verified", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptUnverified}, attestor.CodeSignatureInvalid, "did not receive the digest"},
+		{"digest not verified", emulator.Fault{Method: "AsymmetricSign", Corrupt: emulator.CorruptUnverified},
+			attestor.CodeSignatureInvalid, "did not receive the digest"},
 		{"empty answer", emulator.Fault{Method: "AsymmetricSign", Mutate: sign(proto1reset)}, attestor.CodeSignatureInvalid, ""},
 		{"another key's signature", emulator.Fault{Method: "AsymmetricSign", Mutate: func(req, resp proto.Message) {
 			r, out := req.(*kmspb.AsymmetricSignRequest), resp.(*kmspb.AsymmetricSignResponse) //nolint:errcheck // nothing else comes here
@@ -63,7 +65,8 @@ func TestKMSThatLies(t *testing.T) {
 			}
 		}}, attestor.CodeSignatureInvalid, "does not verify"},
 		{"another public key", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptPublicKey}, attestor.CodeKeyNotOfAttestor, "another public key"},
-		{"public key flipped in transit", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptPublicKeyInTransit}, attestor.CodeSignatureInvalid, "checksum"},
+		{"public key flipped in transit", emulator.Fault{Method: "GetPublicKey",
+			Corrupt: emulator.CorruptPublicKeyInTransit}, attestor.CodeSignatureInvalid, "checksum"},
 		{"public key, wrong checksum", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptChecksum}, attestor.CodeSignatureInvalid, "checksum"},
 		{"public key, no checksum", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptNoChecksum}, attestor.CodeSignatureInvalid, "checksum"},
 		{"public key, wrong name", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptName}, attestor.CodeSignatureInvalid, "public key of"},
@@ -78,7 +81,8 @@ func TestKMSThatLies(t *testing.T) {
 		{"unavailable for ever", emulator.Fault{Method: "AsymmetricSign", Code: codes.Unavailable}, attestor.CodeSigningFailed, ""},
 		{"silent", emulator.Fault{Method: "AsymmetricSign", Hang: true}, attestor.CodeSigningFailed, "in time"},
 		{"answers after the deadline", emulator.Fault{Method: "AsymmetricSign", Hang: true, AnswerLost: true}, attestor.CodeSigningFailed, "in time"},
-		{"public key refused", emulator.Fault{Method: "GetPublicKey", Code: codes.PermissionDenied}, attestor.CodeSigningFailed, "roles/cloudkms.publicKeyViewer"},
+		{"public key refused", emulator.Fault{Method: "GetPublicKey", Code: codes.PermissionDenied},
+			attestor.CodeSigningFailed, "roles/cloudkms.publicKeyViewer"},
 		{"public key silent", emulator.Fault{Method: "GetPublicKey", Hang: true}, attestor.CodeSigningFailed, "in time"},
 	}
 

@@ -34,12 +34,17 @@ func TestPreflight(t *testing.T) {
 		words []string
 	}{
 		{"all is well", func(*world) {}, "", nil},
-		{"may not sign", deny("cloudkms.cryptoKeyVersions.useToSign"), attestor.CodeSigningFailed, []string{"roles/cloudkms.signer", version[:strings.Index(version, "/cryptoKeyVersions")]}},
+		{"may not sign", deny("cloudkms.cryptoKeyVersions.useToSign"), attestor.CodeSigningFailed,
+			[]string{"roles/cloudkms.signer", version[:strings.Index(version, "/cryptoKeyVersions")]}},
 		{"may not read the key", deny("cloudkms.cryptoKeyVersions.viewPublicKey"), attestor.CodeSigningFailed, []string{"roles/cloudkms.publicKeyViewer"}},
-		{"may not read the attestor", deny("binaryauthorization.attestors.get"), attestor.CodeAttestorDenied, []string{"roles/binaryauthorization.attestorsViewer"}},
-		{"may not read the note", deny("containeranalysis.notes.get"), attestor.CodeAttestorDenied, []string{"roles/containeranalysis.notes.attacher", noteName}},
-		{"may not attach", deny("containeranalysis.notes.attachOccurrence"), attestor.CodeAttestorDenied, []string{"may not attach", "roles/containeranalysis.notes.attacher"}},
-		{"may not list", deny("containeranalysis.notes.listOccurrences"), attestor.CodeAttestorDenied, []string{"may not list", "roles/containeranalysis.notes.occurrences.viewer"}},
+		{"may not read the attestor", deny("binaryauthorization.attestors.get"), attestor.CodeAttestorDenied,
+			[]string{"roles/binaryauthorization.attestorsViewer"}},
+		{"may not read the note", deny("containeranalysis.notes.get"), attestor.CodeAttestorDenied,
+			[]string{"roles/containeranalysis.notes.attacher", noteName}},
+		{"may not attach", deny("containeranalysis.notes.attachOccurrence"), attestor.CodeAttestorDenied,
+			[]string{"may not attach", "roles/containeranalysis.notes.attacher"}},
+		{"may not list", deny("containeranalysis.notes.listOccurrences"), attestor.CodeAttestorDenied,
+			[]string{"may not list", "roles/containeranalysis.notes.occurrences.viewer"}},
 		{"attestor is gone", func(w *world) {
 			must(w.t, w.binauthz.DeleteAttestor(w.t.Context(), &binaryauthorizationpb.DeleteAttestorRequest{Name: attestorName}))
 		}, attestor.CodeAttestorUnavailable, []string{"does not exist", "attestors create"}},
@@ -51,7 +56,8 @@ func TestPreflight(t *testing.T) {
 				m.(*grafeaspb.Note).Type = &grafeaspb.Note_Build{} //nolint:errcheck // nothing else comes here
 			}})
 		}, attestor.CodeAttestorUnavailable, []string{"not an attestation note"}},
-		{"attestor has no keys", func(w *world) { w.keys(attestorName) }, attestor.CodeKeyNotOfAttestor, []string{"has no key with the id", "public-keys add", version}},
+		{"attestor has no keys", func(w *world) { w.keys(attestorName) }, attestor.CodeKeyNotOfAttestor,
+			[]string{"has no key with the id", "public-keys add", version}},
 		{"key under another id", func(w *world) {
 			e := w.kmsEntry(version, p256)
 			e.Id = "//127.0.0.1:9090/v1/" + version
@@ -71,7 +77,9 @@ func TestPreflight(t *testing.T) {
 				k.GetPkixPublicKey().SignatureAlgorithm = binaryauthorizationpb.PkixPublicKey_RSA_PSS_2048_SHA256
 			}})
 		}, attestor.CodeKeyNotOfAttestor, []string{"RSA_PSS_2048_SHA256", "does not fit"}},
-		{"Cloud KMS is down", func(w *world) { w.Inject(emulator.Fault{Method: "GetPublicKey", Code: codes.Internal}) }, attestor.CodeSigningFailed, []string{"Cloud KMS could not"}},
+		{"Cloud KMS is down", func(w *world) {
+			w.Inject(emulator.Fault{Method: "GetPublicKey", Code: codes.Internal})
+		}, attestor.CodeSigningFailed, []string{"Cloud KMS could not"}},
 		{"rights are not told", func(w *world) {
 			w.Inject(emulator.Fault{Method: "google.devtools.containeranalysis.v1.ContainerAnalysis/TestIamPermissions", Code: codes.Unimplemented})
 		}, attestor.CodeAttestorUnavailable, []string{"could not be read"}},

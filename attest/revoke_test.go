@@ -93,11 +93,13 @@ func TestRevokeWhatNoListShows(t *testing.T) {
 	})
 
 	t.Run("under a further note", func(t *testing.T) {
-		_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true, DSSENote: "projects/sec/notes/cv"}), attestor.Standing{Known: true}, recorded)
+		_, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{DSSE: true,
+			DSSENote: "projects/sec/notes/cv"}), attestor.Standing{Known: true}, recorded)
 		must(t, err)
 		w.clock.advance(2 * time.Hour)
 		other := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: s})
-		revoked, err := other.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{img}, Attestors: []string{attestorName}, Notes: []string{"projects/sec/notes/cv"}})
+		revoked, err := other.Revoke(t.Context(), attest.Revocation{Images: []attestor.Image{img},
+			Attestors: []string{attestorName}, Notes: []string{"projects/sec/notes/cv"}})
 		must(t, err)
 		if len(revoked) != 2 {
 			t.Errorf("revoked %+v", revoked)

@@ -77,13 +77,16 @@ func (r *rotation) existing(kind string) *grafeaspb.Occurrence {
 // behaviour of the service. The end is one attestation by the gate's key that
 // Binary Authorization validates, or an honest error.
 func TestWhateverIsThereAlready(t *testing.T) {
-	kinds := []string{"nothing", "rotated", "older", "rotated, other bytes", "older, other bytes", "rotated, with scheme", "foreign", "broken", "about another", "other repository"}
+	kinds := []string{"nothing", "rotated", "older", "rotated, other bytes", "older, other bytes",
+		"rotated, with scheme", "foreign", "broken", "about another", "other repository"}
 	for _, kind := range kinds {
 		for _, unique := range []emulator.Uniqueness{emulator.UniqueNoteAndResource, emulator.UniqueNoteResourceAndPayload, emulator.UniqueNone} {
 			for bits := range 16 {
-				b := emulator.Behaviour{Uniqueness: unique, RefuseUpdates: bits&1 != 0, RefuseDeletes: bits&2 != 0, ListLag: time.Duration(bits&4) * time.Second}
+				b := emulator.Behaviour{Uniqueness: unique, RefuseUpdates: bits&1 != 0, RefuseDeletes: bits&2 != 0,
+					ListLag: time.Duration(bits&4) * time.Second}
 				known := bits&8 != 0
-				t.Run(fmt.Sprintf("%s/%s/updates=%t,deletes=%t,lag=%s,known=%t", kind, unique, !b.RefuseUpdates, !b.RefuseDeletes, b.ListLag, known), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%s/updates=%t,deletes=%t,lag=%s,known=%t", kind, unique, !b.RefuseUpdates,
+					!b.RefuseDeletes, b.ListLag, known), func(t *testing.T) {
 					placed(t, kind, b, known)
 				})
 			}
@@ -408,7 +411,8 @@ func (r *rotation) putAny(kind string) {
 func TestAConflictThatNobodySees(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	a, _ := w.gate()
-	w.Inject(emulator.Fault{Method: "CreateOccurrence", Code: codes.AlreadyExists, Message: "occurrence ID \"../x\" already exists; occurrence ID \"0\" already exists"})
+	w.Inject(emulator.Fault{Method: "CreateOccurrence", Code: codes.AlreadyExists,
+		Message: "occurrence ID \"../x\" already exists; occurrence ID \"0\" already exists"})
 	made, err := a.Attest(t.Context(), authorize(t, image(t, 1), attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	wantError(t, err, attestor.CodeAttestationConflict, "try again")
 	if len(made) != 0 || !asError(err).Code.Retry() {

@@ -67,7 +67,8 @@ func TestOneDigestManyAtOnce(t *testing.T) {
 				}
 
 				wg.Wait()
-				if signed, stored := len(w.Calls("AsymmetricSign")), len(w.Calls("CreateOccurrence")); signed != 1 || stored != 1 || created != 1 || len(names) != 1 {
+				if signed, stored := len(w.Calls("AsymmetricSign")),
+					len(w.Calls("CreateOccurrence")); signed != 1 || stored != 1 || created != 1 || len(names) != 1 {
 					t.Errorf("%d signatures, %d creates, %d told so, %d names", signed, stored, created, len(names))
 				}
 
@@ -176,7 +177,8 @@ func TestTwoInstancesAtOnce(t *testing.T) {
 		t.Run(lag.String(), func(t *testing.T) {
 			w := newWorld(t, emulator.Behaviour{ListLag: lag})
 			one := w.kmsGate()
-			two := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner("projects/sec/locations/global/keyRings/gate/cryptoKeys/k/cryptoKeyVersions/1")})
+			two := w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: w.kmsSigner(
+				"projects/sec/locations/global/keyRings/gate/cryptoKeys/k/cryptoKeyVersions/1")})
 			var wg sync.WaitGroup
 			var mu sync.Mutex
 			created := map[int]int{}
@@ -306,7 +308,8 @@ func TestSeveralAttestors(t *testing.T) {
 
 	t.Run("one that nobody configured", func(t *testing.T) {
 		w.ResetCalls()
-		_, err := a.Attest(t.Context(), authorize(t, image(t, 3), attestor.AttestNeeds{Attestors: []string{attestorName, "projects/sec/attestors/unknown"}}), attestor.Standing{}, recorded)
+		_, err := a.Attest(t.Context(), authorize(t, image(t, 3), attestor.AttestNeeds{
+			Attestors: []string{attestorName, "projects/sec/attestors/unknown"}}), attestor.Standing{}, recorded)
 		wantError(t, err, attestor.CodeAttestorUnavailable, "projects/sec/attestors/unknown", "configuration")
 		if len(w.Calls()) != 0 {
 			t.Errorf("calls: %v", w.Calls())

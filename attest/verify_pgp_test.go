@@ -28,7 +28,9 @@ func TestVerifyPGP(t *testing.T) {
 	must(t, err)
 	public := armoured(t, openpgp.PublicKeyType, func(b *bytes.Buffer) { must(t, entity.Serialize(b)) })
 	id := fmt.Sprintf("%X", entity.PrimaryKey.Fingerprint)
-	att := newProtoAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: id, PublicKey: &binaryauthorizationpb.AttestorPublicKey_AsciiArmoredPgpPublicKey{AsciiArmoredPgpPublicKey: string(public)}})
+	att := newProtoAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: id,
+		PublicKey: &binaryauthorizationpb.AttestorPublicKey_AsciiArmoredPgpPublicKey{
+			AsciiArmoredPgpPublicKey: string(public)}})
 	payload := attest.Payload(image(t, 1))
 	attached := func(e *openpgp.Entity, body []byte) []byte {
 		return armoured(t, "PGP MESSAGE", func(b *bytes.Buffer) {
@@ -81,7 +83,8 @@ func TestVerifyPGP(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := &grafeaspb.Occurrence{NoteName: noteName, ResourceUri: image(t, 1).String(), Details: &grafeaspb.Occurrence_Attestation{
-				Attestation: &grafeaspb.AttestationOccurrence{SerializedPayload: payload, Signatures: []*grafeaspb.Signature{{PublicKeyId: tt.id, Signature: tt.sig}}},
+				Attestation: &grafeaspb.AttestationOccurrence{SerializedPayload: payload,
+					Signatures: []*grafeaspb.Signature{{PublicKeyId: tt.id, Signature: tt.sig}}},
 			}}
 			if err := attest.VerifyOccurrence(att, o, digest(1), tt.at); (err == nil) != tt.ok {
 				t.Errorf("%v, want ok %t", err, tt.ok)
@@ -102,7 +105,9 @@ func TestVerifyPGPByGnuPG(t *testing.T) {
 	must(t, err)
 	run := func(in []byte, args ...string) []byte {
 		t.Helper()
-		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), gpg, append([]string{"--homedir", home, "--batch", "--yes", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...) //nolint:gosec // a tool that was looked up
+		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), gpg,
+			append([]string{"--homedir", home, "--batch", "--yes", "--pinentry-mode", "loopback", "--passphrase",
+				""}, args...)...) //nolint:gosec // a tool that was looked up
 		cmd.Stdin = bytes.NewReader(in)
 		out, err := cmd.Output()
 		if err != nil {

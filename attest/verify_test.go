@@ -90,9 +90,15 @@ func TestVerifyOccurrence(t *testing.T) {
 			a := o.GetAttestation()
 			a.SerializedPayload = bytes.Replace(a.GetSerializedPayload(), []byte("acme"), []byte("acne"), 1)
 		}), "does not verify"},
-		{"unknown id", nil, change(good(), func(o *grafeaspb.Occurrence) { o.GetAttestation().GetSignatures()[0].PublicKeyId = "foreign" }), "not one of the attestor's"},
-		{"empty id", nil, change(good(), func(o *grafeaspb.Occurrence) { o.GetAttestation().GetSignatures()[0].PublicKeyId = "" }), "not one of the attestor's"},
-		{"key without id", newProtoAttestor(pkix(t, "", key.Public(), p256)), change(good(), func(o *grafeaspb.Occurrence) { o.GetAttestation().GetSignatures()[0].PublicKeyId = "" }), "not one of the attestor's"},
+		{"unknown id", nil, change(good(), func(o *grafeaspb.Occurrence) {
+			o.GetAttestation().GetSignatures()[0].PublicKeyId = "foreign"
+		}), "not one of the attestor's"},
+		{"empty id", nil, change(good(), func(o *grafeaspb.Occurrence) {
+			o.GetAttestation().GetSignatures()[0].PublicKeyId = ""
+		}), "not one of the attestor's"},
+		{"key without id", newProtoAttestor(pkix(t, "", key.Public(), p256)),
+			change(good(), func(o *grafeaspb.Occurrence) { o.GetAttestation().GetSignatures()[0].PublicKeyId = "" }),
+			"not one of the attestor's"},
 		{"id in capitals", nil, change(good(), func(o *grafeaspb.Occurrence) {
 			o.GetAttestation().GetSignatures()[0].PublicKeyId = strings.ToUpper(id)
 		}), "not one of the attestor's"},
@@ -101,9 +107,10 @@ func TestVerifyOccurrence(t *testing.T) {
 		{"RSA by name", newProtoAttestor(pkix(t, id, key.Public(), 5)), good(), "not an RSA key"},
 		{"no algorithm", newProtoAttestor(pkix(t, id, key.Public(), 0)), good(), "cannot check"},
 		{"unknown algorithm", newProtoAttestor(pkix(t, id, key.Public(), 13)), good(), "cannot check"},
-		{"key that is no PEM", newProtoAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: id, PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{
-			PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{PublicKeyPem: "x", SignatureAlgorithm: p256},
-		}}), good(), "cannot be used"},
+		{"key that is no PEM", newProtoAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: id,
+			PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{
+				PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{PublicKeyPem: "x", SignatureAlgorithm: p256},
+			}}), good(), "cannot be used"},
 		{"key of no kind", newProtoAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: id}), good(), "cannot be used"},
 		{"too many signatures", nil, change(good(), func(o *grafeaspb.Occurrence) {
 			a := o.GetAttestation()
@@ -120,8 +127,11 @@ func TestVerifyOccurrence(t *testing.T) {
 		{"two documents", nil, payload(whole + whole), "not a simple-signing"},
 		{"truncated", nil, payload(whole[:len(whole)-1]), "not a simple-signing"},
 		{"other case", nil, payload(strings.Replace(whole, "critical", "Critical", 1)), "not a simple-signing"},
-		{"duplicate image", nil, payload(strings.Replace(whole, `"image":`, `"image":{"docker-manifest-digest":"`+string(digest(9))+`"},"image":`, 1)), "not a simple-signing"},
-		{"duplicate digest", nil, payload(strings.Replace(whole, `"docker-manifest-digest":`, `"docker-manifest-digest":"`+string(digest(9))+`","docker-manifest-digest":`, 1)), "not a simple-signing"},
+		{"duplicate image", nil, payload(strings.Replace(whole, `"image":`,
+			`"image":{"docker-manifest-digest":"`+string(digest(9))+`"},"image":`, 1)), "not a simple-signing"},
+		{"duplicate digest", nil, payload(strings.Replace(whole, `"docker-manifest-digest":`,
+			`"docker-manifest-digest":"`+string(digest(9))+`","docker-manifest-digest":`, 1)),
+			"not a simple-signing"},
 		{"unknown member", nil, payload(strings.Replace(whole, `"image":`, `"image2":1,"image":`, 1)), "not a simple-signing"},
 		{"Kritis' type", nil, payload(strings.Replace(whole, "Google cloud binauthz", "atomic", 1)), "of type"},
 		{"cosign's type", nil, payload(strings.Replace(whole, "Google cloud binauthz container", "cosign container image", 1)), "of type"},
@@ -197,7 +207,8 @@ func TestVerifyRSA(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := &grafeaspb.Occurrence{NoteName: noteName, ResourceUri: repository + "@" + string(digest(1)), Details: &grafeaspb.Occurrence_Attestation{
-				Attestation: &grafeaspb.AttestationOccurrence{SerializedPayload: message, Signatures: []*grafeaspb.Signature{{PublicKeyId: "k", Signature: tt.sig}}},
+				Attestation: &grafeaspb.AttestationOccurrence{SerializedPayload: message,
+					Signatures: []*grafeaspb.Signature{{PublicKeyId: "k", Signature: tt.sig}}},
 			}}
 			err := attest.VerifyOccurrence(newProtoAttestor(pkix(t, "k", key.Public(), tt.alg)), o, digest(1), time.Time{})
 			if (err == nil) != tt.ok {
@@ -232,7 +243,8 @@ func TestStanding(t *testing.T) {
 
 	got, err := v.Standing(t.Context(), []string{attestorName, "projects/sec/attestors/other"}, []attestor.Image{image(t, 1)})
 	must(t, err)
-	if !got.Known || len(got.Valid) != 1 || got.Valid[0].Occurrence != good.GetName() || got.Valid[0].PublicKeyID != "k" || !got.Valid[0].Since.Equal(good.GetCreateTime().AsTime()) {
+	if !got.Known || len(got.Valid) != 1 || got.Valid[0].Occurrence != good.GetName() ||
+		got.Valid[0].PublicKeyID != "k" || !got.Valid[0].Since.Equal(good.GetCreateTime().AsTime()) {
 		t.Errorf("valid: %+v", got.Valid)
 	}
 
@@ -241,7 +253,8 @@ func TestStanding(t *testing.T) {
 		why[i.Occurrence] = i.Why
 	}
 
-	if len(got.Invalid) != 2 || !strings.Contains(why[foreign.GetName()], "not one of the attestor's") || !strings.Contains(why[moved.GetName()], "payload is about") {
+	if len(got.Invalid) != 2 || !strings.Contains(why[foreign.GetName()], "not one of the attestor's") ||
+		!strings.Contains(why[moved.GetName()], "payload is about") {
 		t.Errorf("invalid: %v", why)
 	}
 	if _, err := json.Marshal(got); err != nil {
@@ -303,11 +316,14 @@ func TestStandingFaults(t *testing.T) {
 		code   attestor.Code
 		words  []string
 	}{
-		{"attestor denied", emulator.Fault{}, "binaryauthorization.attestors.get", attestor.CodeAttestorDenied, []string{"roles/binaryauthorization.attestorsViewer"}},
-		{"list denied", emulator.Fault{}, "containeranalysis.notes.listOccurrences", attestor.CodeAttestorDenied, []string{"roles/containeranalysis.notes.occurrences.viewer"}},
+		{"attestor denied", emulator.Fault{}, "binaryauthorization.attestors.get", attestor.CodeAttestorDenied,
+			[]string{"roles/binaryauthorization.attestorsViewer"}},
+		{"list denied", emulator.Fault{}, "containeranalysis.notes.listOccurrences", attestor.CodeAttestorDenied,
+			[]string{"roles/containeranalysis.notes.occurrences.viewer"}},
 		{"attestor unavailable", emulator.Fault{Method: "GetAttestor", Code: codes.Internal}, "", attestor.CodeAttestorUnavailable, nil},
 		{"attestor hangs", emulator.Fault{Method: "GetAttestor", Hang: true}, "", attestor.CodeAttestorUnavailable, []string{"in time"}},
-		{"list unavailable for ever", emulator.Fault{Method: "ListNoteOccurrences", Code: codes.Unavailable}, "", attestor.CodeAttestorUnavailable, []string{"in time"}},
+		{"list unavailable for ever", emulator.Fault{Method: "ListNoteOccurrences", Code: codes.Unavailable}, "",
+			attestor.CodeAttestorUnavailable, []string{"in time"}},
 		{"list hangs", emulator.Fault{Method: "ListNoteOccurrences", Hang: true}, "", attestor.CodeAttestorUnavailable, []string{"in time"}},
 		{"note is gone", emulator.Fault{Method: "ListNoteOccurrences", Code: codes.NotFound}, "", attestor.CodeAttestorUnavailable, []string{"does not exist"}},
 		{"answered for another", emulator.Fault{Method: "GetAttestor", Mutate: func(_, m proto.Message) {
@@ -398,7 +414,10 @@ func TestKeysAreReadAgain(t *testing.T) {
 		{"a new key is seen at once", func() { w.keys(attestorName, pkix(t, "young", young.Public(), p256)) }, 2, 1, 1},
 		{"and the old one is not, at once", func() {}, 1, 0, 1},
 		{"cached again", func() {}, 2, 1, 0},
-		{"a key that left is believed for less than a minute", func() { w.keys(attestorName, pkix(t, "x", old.Public(), p256)); w.clock.advance(59 * time.Second) }, 2, 1, 0},
+		{"a key that left is believed for less than a minute", func() {
+			w.keys(attestorName, pkix(t, "x", old.Public(), p256))
+			w.clock.advance(59 * time.Second)
+		}, 2, 1, 0},
 		{"and no longer", func() { w.clock.advance(2 * time.Second) }, 2, 0, 1},
 	} {
 		step.do()

@@ -44,11 +44,13 @@ func (w workshop) wholeBuilder(t *testing.T, to, proxy string) string {
 		}
 	}
 
-	if out, err := exec.CommandContext(t.Context(), "tar", append([]string{"-chPf", filepath.Join(w.dir, "whole.tar")}, files...)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "tar",
+		append([]string{"-chPf", filepath.Join(w.dir, "whole.tar")}, files...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 
-	dockerfile := "FROM scratch\nADD whole.tar /\nWORKDIR /tmp\nENV PATH=" + goroot + "/bin:/usr/bin:/bin HOME=/tmp GOTOOLCHAIN=local GOPROXY=" + proxy + " GOSUMDB=off\n"
+	dockerfile := "FROM scratch\nADD whole.tar /\nWORKDIR /tmp\nENV PATH=" + goroot +
+		"/bin:/usr/bin:/bin HOME=/tmp GOTOOLCHAIN=local GOPROXY=" + proxy + " GOSUMDB=off\n"
 	if err := os.WriteFile(filepath.Join(w.dir, "Whole"), []byte(dockerfile), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +116,8 @@ func TestImageByBuildKit(t *testing.T) {
 		}
 	})
 
-	arguments := append(dockerArguments(t, "VERSION=v0.0.0-test", "COMMIT=0123456789ab", "SOURCE_DATE_EPOCH=1700000000", "BASE="+base, "BUILDER="+builder), "--no-cache")
+	arguments := append(dockerArguments(t, "VERSION=v0.0.0-test", "COMMIT=0123456789ab",
+		"SOURCE_DATE_EPOCH=1700000000", "BASE="+base, "BUILDER="+builder), "--no-cache")
 	var made []built
 
 	for tag, from := range twoPlaces(t) {

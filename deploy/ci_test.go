@@ -23,7 +23,8 @@ import (
 // ciBinaries are the binaries that the files for CI systems name.
 func ciBinaries() []string {
 	return []string{
-		"attestor-darwin-amd64", "attestor-darwin-arm64", "attestor-linux-amd64", "attestor-linux-arm64", "attestor-windows-amd64.exe", "attestor-windows-arm64.exe",
+		"attestor-darwin-amd64", "attestor-darwin-arm64", "attestor-linux-amd64", "attestor-linux-arm64",
+		"attestor-windows-amd64.exe", "attestor-windows-arm64.exe",
 	}
 }
 

@@ -44,7 +44,8 @@ func judgements() map[string]judgement {
 		"Shared VPC":                                  {none: "a choice of the organisation; VPC_EGRESS judges that a network is used", page: "deploy.md"},
 		"connector sizing":                            {rule: "CONNECTOR_SIZED", page: "posture.md"},
 		"grants: run.invoker":                         {rule: "INVOKER_AUTH", page: "deploy.md"},
-		"grants: cloudsql.client":                     grants, "grants: secretmanager.secretAccessor": grants, "grants: cloudtrace.agent": grants, "grants: findings": grants,
+		"grants: cloudsql.client":                     grants, "grants: secretmanager.secretAccessor": grants,
+		"grants: cloudtrace.agent": grants, "grants: findings": grants,
 		"grants: images": grants, "grants: attestations": grants, "grants: note": grants, "grants: attestor": grants, "grants: key": grants,
 		"grants: ID token in a build, on itself": grants,
 		"TLS of the database":                    {rule: "DATABASE_ENCRYPTED", page: "posture.md"},
@@ -52,15 +53,18 @@ func judgements() map[string]judgement {
 		"Identity-Aware Proxy":                   {rule: "IDENTITY_AWARE_PROXY", page: "identity.md"},
 		"Workload Identity Federation":           {rule: "KEYLESS", page: "identity.md"},
 		"VPC Service Controls":                   {rule: "SERVICE_PERIMETER", page: "deploy.md"},
-		"organisation policy: ingress":           organisation, "organisation policy: VPC egress": organisation, "organisation policy: Binary Authorization": organisation,
+		"organisation policy: ingress":           organisation, "organisation policy: VPC egress": organisation,
+		"organisation policy: Binary Authorization":  organisation,
 		"organisation policy: exception by tag":      organisation,
 		"Binary Authorization: attestation required": admission, "Binary Authorization: allowlist": admission, "Binary Authorization: dry run first": admission,
-		"Binary Authorization: break-glass drill":   {rule: "BINARY_AUTHORIZATION", page: "rollout.md"},
-		"Artifact Analysis: scanning on push":       scanned,
-		"Artifact Analysis: on demand":              {none: "the gate asks for it; a definition does not show it", page: "scans.md"},
-		"base images":                               {rule: "BASE_NOT_APPROVED", page: "bases.md"},
-		"base images: Google's, and their ends":     {rule: "BASE_NOT_APPROVED", page: "bases.md"},
-		"session cookies":                           {none: "a question for a person: the code alone shows it. A service that keeps sessions sets `__Host-`, Secure, HttpOnly, SameSite=Strict, and ends them after 30 idle minutes", page: "threat-model.md"},
+		"Binary Authorization: break-glass drill": {rule: "BINARY_AUTHORIZATION", page: "rollout.md"},
+		"Artifact Analysis: scanning on push":     scanned,
+		"Artifact Analysis: on demand":            {none: "the gate asks for it; a definition does not show it", page: "scans.md"},
+		"base images":                             {rule: "BASE_NOT_APPROVED", page: "bases.md"},
+		"base images: Google's, and their ends":   {rule: "BASE_NOT_APPROVED", page: "bases.md"},
+		"session cookies": {none: "a question for a person: the code alone shows it. " +
+			"A service that keeps sessions sets `__Host-`, Secure, HttpOnly, SameSite=Strict, " +
+			"and ends them after 30 idle minutes", page: "threat-model.md"},
 		"two services: events are internal":         {rule: "INGRESS_RESTRICTED", page: "deploy.md"},
 		"two services: custom audience":             own,
 		"two services: trust in the platform":       own,
@@ -99,8 +103,10 @@ func TestControlsTable(t *testing.T) {
 	}
 
 	var b strings.Builder
-	b.WriteString("# Controls\n\nEvery control of the documents that this project is built on: where [deploy/](../deploy) applies it, which rule of [posture](posture.md) judges it in " +
-		"others' definitions, and which page explains it. `go test ./deploy -update-controls` writes this page.\n\n| control | applied in | judged by | explained in |\n| --- | --- | --- | --- |\n")
+	b.WriteString("# Controls\n\nEvery control of the documents that this project is built on: where " +
+		"[deploy/](../deploy) applies it, which rule of [posture](posture.md) judges it in " +
+		"others' definitions, and which page explains it. `go test ./deploy -update-controls` writes this page.\n\n" +
+		"| control | applied in | judged by | explained in |\n| --- | --- | --- | --- |\n")
 	row := func(control string, places []applied, j judgement) {
 		files := map[string]bool{}
 		for _, p := range places {

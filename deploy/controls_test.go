@@ -141,10 +141,14 @@ func TestServicesPassPosture(t *testing.T) {
 	}
 	// What deploy/ grants on each service and in the project.
 	iam := map[string]string{
-		"gate":        `{"bindings": [{"role": "roles/run.invoker", "members": ["serviceAccount:gate-builder@acme-build.iam.gserviceaccount.com", "serviceAccount:service-123456789012@gcp-sa-iap.iam.gserviceaccount.com"]}]}`,
+		"gate": `{"bindings": [{"role": "roles/run.invoker", ` +
+			`"members": ["serviceAccount:gate-builder@acme-build.iam.gserviceaccount.com", ` +
+			`"serviceAccount:service-123456789012@gcp-sa-iap.iam.gserviceaccount.com"]}]}`,
 		"gate-events": `{"bindings": [{"role": "roles/run.invoker", "members": ["serviceAccount:gate-pusher@acme-gate.iam.gserviceaccount.com"]}]}`,
 	}
-	project := `{"bindings": [{"role": "roles/cloudsql.client", "members": ["serviceAccount:gate-api@acme-gate.iam.gserviceaccount.com", "serviceAccount:gate-events@acme-gate.iam.gserviceaccount.com"]}]}`
+	project := `{"bindings": [{"role": "roles/cloudsql.client", ` +
+		`"members": ["serviceAccount:gate-api@acme-gate.iam.gserviceaccount.com", ` +
+		`"serviceAccount:gate-events@acme-gate.iam.gserviceaccount.com"]}]}`
 	for _, file := range []string{yamlGate, yamlEvent} {
 		b, err := os.ReadFile(file)
 		if err != nil {

@@ -89,9 +89,12 @@ func linked(t *testing.T) map[string]string {
 // licences tells allowed ones by words that only they have.
 func licences() map[string]string {
 	return map[string]string{
-		"Apache-2.0": "Apache License, Version 2.0", "Apache-2.0 ": "Apache License Version 2.0", "MIT": "Permission is hereby granted, free of charge, to any person obtaining a copy",
-		"BSD": "Redistribution and use in source and binary forms, with or without modification, are permitted", "ISC": "Permission to use, copy, modify, and/or distribute this software",
-		"Unlicense": "free and unencumbered software released into the public domain", "MPL-2.0": "Mozilla Public License Version 2.0", "MPL-2.0 ": "Mozilla Public License, version 2.0",
+		"Apache-2.0": "Apache License, Version 2.0", "Apache-2.0 ": "Apache License Version 2.0",
+		"MIT":       "Permission is hereby granted, free of charge, to any person obtaining a copy",
+		"BSD":       "Redistribution and use in source and binary forms, with or without modification, are permitted",
+		"ISC":       "Permission to use, copy, modify, and/or distribute this software",
+		"Unlicense": "free and unencumbered software released into the public domain",
+		"MPL-2.0":   "Mozilla Public License Version 2.0", "MPL-2.0 ": "Mozilla Public License, version 2.0",
 	}
 }
 
@@ -100,7 +103,8 @@ var licenceFile = regexp.MustCompile(`(?i)^(un)?(licen[cs]e|copying)(-apache-2\.
 // licenceOf is "" where none is known to be allowed.
 func licenceOf(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
-	for _, no := range []string{"GNU GENERAL PUBLIC LICENSE", "GNU LESSER GENERAL PUBLIC", "GNU AFFERO", "Business Source License", "Server Side Public License", "Commons Clause"} {
+	for _, no := range []string{"GNU GENERAL PUBLIC LICENSE", "GNU LESSER GENERAL PUBLIC", "GNU AFFERO",
+		"Business Source License", "Server Side Public License", "Commons Clause"} {
 		if strings.Contains(strings.ToUpper(text), strings.ToUpper(no)) && !strings.Contains(text, "Mozilla Public License") { // which names them as secondary
 			return ""
 		}
@@ -147,7 +151,8 @@ func TestLicences(t *testing.T) {
 		}
 	}
 
-	for _, text := range []string{"", "All rights reserved.", "GNU GENERAL PUBLIC LICENSE Version 3", "Business Source License 1.1\nApache License, Version 2.0"} {
+	for _, text := range []string{"", "All rights reserved.", "GNU GENERAL PUBLIC LICENSE Version 3",
+		"Business Source License 1.1\nApache License, Version 2.0"} {
 		if l := licenceOf(text); l != "" {
 			t.Errorf("%q is taken for %s", text, l)
 		}

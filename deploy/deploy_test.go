@@ -142,7 +142,9 @@ func TestBuildFiles(t *testing.T) {
 		}
 
 		push, attest := strings.Join(b.Steps[1].Args, "\n"), strings.Join(b.Steps[len(b.Steps)-1].Args, "\n")
-		if !strings.Contains(push, "RepoDigests") || !strings.Contains(push, "> /workspace/image") || !strings.Contains(attest, `$(cat /workspace/image)`) && !strings.Contains(attest, "--file\n/workspace/image\n") {
+		if !strings.Contains(push, "RepoDigests") || !strings.Contains(push, "> /workspace/image") ||
+			!strings.Contains(attest, `$(cat /workspace/image)`) &&
+				!strings.Contains(attest, "--file\n/workspace/image\n") {
 			t.Errorf("%s: the digest of the push is not what is judged", name)
 		}
 
@@ -158,7 +160,8 @@ func TestBuildFiles(t *testing.T) {
 	}
 
 	curl := string(read(t, "cloudbuild/attest-curl.yaml"))
-	for _, want := range []string{":generateIdToken", `"includeEmail": true`, "X-Serverless-Authorization: Bearer", `"Authorization: Bearer $$token"`, "/v1/attest", `test "$$status" = 200`} {
+	for _, want := range []string{":generateIdToken", `"includeEmail": true`, "X-Serverless-Authorization: Bearer",
+		`"Authorization: Bearer $$token"`, "/v1/attest", `test "$$status" = 200`} {
 		if !strings.Contains(curl, want) {
 			t.Errorf("attest-curl.yaml lacks %s", want)
 		}
@@ -203,9 +206,17 @@ func TestScript(t *testing.T) {
 	}
 
 	for _, want := range []string{
-		"image: " + image, `custom-audiences: '["https://gate.demo.example"]'`, "serviceAccountName: gate-events@demo.iam.gserviceaccount.com", "serviceAccountName: gate-api@demo.iam.gserviceaccount.com", "service-accounts create gate-api", "sql users create gate-api@demo.iam",
+		"image: " + image, `custom-audiences: '["https://gate.demo.example"]'`,
+		"serviceAccountName: gate-events@demo.iam.gserviceaccount.com",
+		"serviceAccountName: gate-api@demo.iam.gserviceaccount.com", "service-accounts create gate-api",
+		"sql users create gate-api@demo.iam",
 		"demo:us-west1:gate", "gcloud run services replace", "encryption-key: projects/demo/locations/us-west1/keyRings/run/cryptoKeys/gate",
-		"roles/cloudkms.cryptoKeyEncrypterDecrypter", "gcloud secrets create gate-events-file-trust", "gcloud secrets create gate-hash ", "gcloud secrets versions add gate-hash --data-file -", "gcloud secrets add-iam-policy-binding gate-hash --member serviceAccount:gate-events@", "gcloud scheduler jobs create http gate-rejudge", "gcloud scheduler jobs create http gate-expire", "gcloud storage buckets create gs://demo-log", "gcloud kms keys create log", "objects/gate.demo.example/decisions/checkpoint", "roles/cloudkms.signerVerifier",
+		"roles/cloudkms.cryptoKeyEncrypterDecrypter", "gcloud secrets create gate-events-file-trust",
+		"gcloud secrets create gate-hash ", "gcloud secrets versions add gate-hash --data-file -",
+		"gcloud secrets add-iam-policy-binding gate-hash --member serviceAccount:gate-events@",
+		"gcloud scheduler jobs create http gate-rejudge", "gcloud scheduler jobs create http gate-expire",
+		"gcloud storage buckets create gs://demo-log", "gcloud kms keys create log",
+		"objects/gate.demo.example/decisions/checkpoint", "roles/cloudkms.signerVerifier",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the script does not say %s", want)
@@ -261,7 +272,8 @@ func TestConfigurationsFindTheirFiles(t *testing.T) {
 
 	named := regexp.MustCompile(`/etc/attestor/[A-Za-z0-9._/-]+`)
 	for definition, configuration := range map[string]string{
-		yamlGate: "cloudrun/gate/attestor.yaml", yamlEvent: "cloudrun/gate-events/attestor.yaml", "kubernetes/base/deployment.yaml": "kubernetes/base/attestor.yaml",
+		yamlGate: "cloudrun/gate/attestor.yaml", yamlEvent: "cloudrun/gate-events/attestor.yaml",
+		"kubernetes/base/deployment.yaml": "kubernetes/base/attestor.yaml",
 	} {
 		var d struct {
 			Spec struct {
@@ -453,6 +465,7 @@ func TestWebhookSeesEveryPodTemplate(t *testing.T) {
 	}
 
 	if hook.TimeoutSeconds <= 8 || hook.SideEffects != "None" || hook.ClientConfig.Service.Path != "/v1/admission" || hook.FailurePolicy == "" {
-		t.Errorf("time-out %d, side effects %s, path %s, failure policy %s", hook.TimeoutSeconds, hook.SideEffects, hook.ClientConfig.Service.Path, hook.FailurePolicy)
+		t.Errorf("time-out %d, side effects %s, path %s, failure policy %s", hook.TimeoutSeconds, hook.SideEffects,
+			hook.ClientConfig.Service.Path, hook.FailurePolicy)
 	}
 }

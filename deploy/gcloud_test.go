@@ -86,9 +86,11 @@ func (c *cloud) run(t *testing.T, env []string, parts ...string) error {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "bash", append([]string{"gcloud.sh"}, parts...)...)
 	digest := "@sha256:" + strings.Repeat("a", 64)
-	cmd.Env = append(os.Environ(), "PATH="+c.bin+":"+os.Getenv("PATH"), "PROJECT=demo", "REGION=us-west1", "IMAGE=us-west1-docker.pkg.dev/demo/prod/gate"+digest,
+	cmd.Env = append(os.Environ(), "PATH="+c.bin+":"+os.Getenv("PATH"), "PROJECT=demo", "REGION=us-west1",
+		"IMAGE=us-west1-docker.pkg.dev/demo/prod/gate"+digest,
 		"PROXY_IMAGE=gcr.io/proxy"+digest, "API_HOST=gate.demo.example", "PAGES_HOST=pages.demo.example", "READERS=group:a@demo.example",
-		"ONCALL=group:oncall@demo.example", "CONFIG=cloudrun/gate/attestor.yaml", "EVENTS_CONFIG=cloudrun/gate-events/attestor.yaml", "POLICY=policies/starter.yaml")
+		"ONCALL=group:oncall@demo.example", "CONFIG=cloudrun/gate/attestor.yaml",
+		"EVENTS_CONFIG=cloudrun/gate-events/attestor.yaml", "POLICY=policies/starter.yaml")
 	cmd.Env = append(cmd.Env, env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)

@@ -112,7 +112,8 @@ func TestAlerts(t *testing.T) {
 		if !regexp.MustCompile(`^[0-9]+m$`).MatchString(r.For) {
 			t.Errorf("%s: for %q; Terraform reads minutes", r.Alert, r.For)
 		}
-		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" || !strings.HasSuffix(r.Annotations["runbook"], "operations.md#"+strings.ToLower(r.Alert)) {
+		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" ||
+			!strings.HasSuffix(r.Annotations["runbook"], "operations.md#"+strings.ToLower(r.Alert)) {
 			t.Errorf("%s: summary, description or runbook is missing", r.Alert)
 		}
 	}

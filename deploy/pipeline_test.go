@@ -246,7 +246,8 @@ func TestScanImport(t *testing.T) {
 	p.write(t, "unsupported.json", fmt.Sprintf(`{"name":"projects/dev/occurrences/google","kind":"DISCOVERY",
 		"noteName":"projects/goog-analysis/notes/PACKAGE_VULNERABILITY","resourceUri":"https://%s",
 		"discovery":{"analysisStatus":"FINISHED_UNSUPPORTED"}}`, p.image))
-	post := exec.CommandContext(t.Context(), "curl", "-fsS", "-H", "Content-Type: application/json", "-d", "@"+filepath.Join(p.dir, "unsupported.json"), "http://"+p.goog+"/v1/projects/dev/occurrences")
+	post := exec.CommandContext(t.Context(), "curl", "-fsS", "-H", "Content-Type: application/json", "-d",
+		"@"+filepath.Join(p.dir, "unsupported.json"), "http://"+p.goog+"/v1/projects/dev/occurrences")
 	if out, err := post.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

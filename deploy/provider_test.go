@@ -46,7 +46,8 @@ type terraform struct {
 func (f terraform) run(t *testing.T, dir string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), f.bin, append([]string{"-chdir=" + filepath.Join(f.dir, dir)}, args...)...)
-	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+f.rc, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_INPUT=0", "GOOGLE_APPLICATION_CREDENTIALS=", "TF_CLI_ARGS=-no-color")
+	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+f.rc, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1",
+		"TF_INPUT=0", "GOOGLE_APPLICATION_CREDENTIALS=", "TF_CLI_ARGS=-no-color")
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	err := cmd.Run()
@@ -294,10 +295,13 @@ output "attestor" {
 	checkGate(t, google)
 	f.must(t, dir, "destroy", "-auto-approve", "-target="+attestors)
 	f.must(t, dir, "destroy", "-auto-approve", "-target="+note)
-	if out, err := f.run(t, dir, "destroy", "-auto-approve", "-target=module.signing.google_kms_crypto_key.attest"); err == nil || !strings.Contains(err.Error(), "Instance cannot be destroyed") {
+	if out, err := f.run(t, dir, "destroy", "-auto-approve",
+		"-target=module.signing.google_kms_crypto_key.attest"); err == nil ||
+		!strings.Contains(err.Error(), "Instance cannot be destroyed") {
 		t.Errorf("the key can be destroyed: %v %s", err, out)
 	}
-	if out := f.must(t, dir, "state", "list"); strings.Contains(out, "attestor") || strings.Contains(out, "note") || !strings.Contains(out, "crypto_key.attest") {
+	if out := f.must(t, dir, "state", "list"); strings.Contains(out, "attestor") || strings.Contains(out, "note") ||
+		!strings.Contains(out, "crypto_key.attest") {
 		t.Errorf("left: %s", out)
 	}
 }
@@ -314,7 +318,8 @@ func checkGate(t *testing.T, google string) {
 	const key = "projects/acme/locations/us-east1/keyRings/gate/cryptoKeys/gate/cryptoKeyVersions/1"
 	config := func(key string) string {
 		name := filepath.Join(dir, "attestor.yaml")
-		text := fmt.Sprintf("policies: [%s]\nattestors: [{name: projects/acme/attestors/gate, kms: %s}]\nregistries: {allowed: [us-docker.pkg.dev]}\nstore: {none: true}\n", filepath.Join(dir, "policy.yaml"), key)
+		text := fmt.Sprintf("policies: [%s]\nattestors: [{name: projects/acme/attestors/gate, kms: %s}]\nregistries: "+
+			"{allowed: [us-docker.pkg.dev]}\nstore: {none: true}\n", filepath.Join(dir, "policy.yaml"), key)
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -329,7 +334,8 @@ func checkGate(t *testing.T, google string) {
 
 	check := func(key string) error {
 		cmd := exec.CommandContext(t.Context(), bin, "serve", "--check", "--config", config(key))
-		cmd.Env = append(os.Environ(), "CONTAINERANALYSIS_EMULATOR_HOST="+google, "CLOUD_KMS_EMULATOR_HOST="+google, "BINARYAUTHORIZATION_EMULATOR_HOST="+google)
+		cmd.Env = append(os.Environ(), "CONTAINERANALYSIS_EMULATOR_HOST="+google, "CLOUD_KMS_EMULATOR_HOST="+google,
+			"BINARYAUTHORIZATION_EMULATOR_HOST="+google)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, out)
@@ -386,11 +392,18 @@ func examples(digest string) map[string]string {
 	common := `"image": "us-east1-docker.pkg.dev/acme/prod/attestor` + digest + `", "proxy_image": "gcr.io/cloud-sql-connectors/cloud-sql-proxy` + digest + `",
 		"collector_image": "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar` + digest + `",
 		"api_host": "gate.acme.example", "pages_host": "gate-pages.acme.example", "readers": ["group:security@acme.example"],
-		"gate_config": "../../../cloudrun/gate/attestor.yaml", "events_config": "../../../cloudrun/gate-events/attestor.yaml", "policy": "../../../policies/starter.yaml"`
+		"gate_config": "../../../cloudrun/gate/attestor.yaml",
+			"events_config": "../../../cloudrun/gate-events/attestor.yaml", "policy": "../../../policies/starter.yaml"`
 	return map[string]string{
 		"terraform/examples/one-project": `{"project": "acme", "enforce": true, ` + common + `}`,
-		"terraform/examples/split-projects": `{"gate_project": "acme-gate", "keys_project": "acme-keys", "images_project": "acme-images", "build_project": "acme-build", "deploy_projects": ["acme-shop"],
-			"enforced_projects": ["acme-gate", "acme-shop"], "ci": {"github": {"issuer": "https://token.actions.githubusercontent.com", "condition": "assertion.repository_owner == 'acme'", "attributes": {"repository": "assertion.repository"}}}, "organization": "123", "access_policy": "456", "enforce_perimeter": true, ` + common + `}`,
+		"terraform/examples/" +
+			"split-projects": `{"gate_project": "acme-gate", "keys_project": "acme-keys",
+				"images_project": "acme-images", "build_project": "acme-build", "deploy_projects": ["acme-shop"],
+			"enforced_projects": ["acme-gate", "acme-shop"],
+				"ci": {"github": {"issuer": "https://token.actions.githubusercontent.com",
+				"condition": "assertion.repository_owner == 'acme'",
+				"attributes": {"repository": "assertion.repository"}}}, "organization": "123", "access_policy": "456", "enforce_perimeter": true, ` +
+			common + `}`,
 	}
 }
 
@@ -433,7 +446,8 @@ func judgePlan(t *testing.T, dir, plan string) {
 		}
 	}
 
-	for _, rule := range []string{"INVOKER_AUTH", "INGRESS_RESTRICTED", "BINARY_AUTHORIZATION", "VPC_EGRESS", "IMAGE_BY_DIGEST", "WAF_RULES", "IDENTITY_AWARE_PROXY", "ADMISSION_POLICY", "DATABASE_PRIVATE"} {
+	for _, rule := range []string{"INVOKER_AUTH", "INGRESS_RESTRICTED", "BINARY_AUTHORIZATION", "VPC_EGRESS",
+		"IMAGE_BY_DIGEST", "WAF_RULES", "IDENTITY_AWARE_PROXY", "ADMISSION_POLICY", "DATABASE_PRIVATE"} {
 		if !passed[rule] {
 			t.Errorf("%s: %s was not judged", dir, rule)
 		}

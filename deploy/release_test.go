@@ -34,7 +34,8 @@ func release(t *testing.T, w workshop, commit string, env ...string) map[string]
 	}
 
 	storage := filepath.Join(w.dir, "storage.conf")
-	if err := os.WriteFile(storage, fmt.Appendf(nil, "[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", filepath.Join(w.dir, "root"), filepath.Join(w.dir, "run")), 0o600); err != nil {
+	if err := os.WriteFile(storage, fmt.Appendf(nil, "[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n",
+		filepath.Join(w.dir, "root"), filepath.Join(w.dir, "run")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 
@@ -88,7 +89,8 @@ func TestRelease(t *testing.T) {
 		mounts := w.builder(t)
 		builder := host + "/builder:1" // for the other platform a local image would be taken for the wrong one
 		w.run(t, "push", "--tls-verify=false", "localhost/builder", "docker://"+builder)
-		made = append(made, release(t, w, strings.TrimSpace(string(commit)), "VERSION=v0.0.0-test", "BASE="+base, "BUILDER="+builder, "BUILD_FLAGS=--isolation chroot --tls-verify=false "+strings.Join(mounts, " ")))
+		made = append(made, release(t, w, strings.TrimSpace(string(commit)), "VERSION=v0.0.0-test", "BASE="+base,
+			"BUILDER="+builder, "BUILD_FLAGS=--isolation chroot --tls-verify=false "+strings.Join(mounts, " ")))
 	}
 
 	for name, text := range made[0] {
@@ -129,7 +131,8 @@ func TestRelease(t *testing.T) {
 func (w workshop) bases(t *testing.T, to string) string {
 	t.Helper()
 	w.base(t, to) // writes its files
-	w.run(t, "bud", "--platform", "linux/amd64,linux/arm64", "--manifest", "localhost/bases", "--isolation", "chroot", "--format", "oci", "--identity-label=false", "--timestamp", "1600000000", "-f", "Base", ".")
+	w.run(t, "bud", "--platform", "linux/amd64,linux/arm64", "--manifest", "localhost/bases", "--isolation", "chroot",
+		"--format", "oci", "--identity-label=false", "--timestamp", "1600000000", "-f", "Base", ".")
 	file := filepath.Join(w.dir, "digest")
 	w.run(t, "manifest", "push", "--all", "--tls-verify=false", "--digestfile", file, "localhost/bases", "docker://"+to)
 	digest, err := os.ReadFile(file)
@@ -207,7 +210,8 @@ func checkProvenance(t *testing.T, files map[string][]byte) {
 		} `json:"predicate"`
 	}
 
-	if err := json.Unmarshal(files["provenance.json"], &s); err != nil || s.Type != "https://in-toto.io/Statement/v1" || s.PredicateType != "https://slsa.dev/provenance/v1" {
+	if err := json.Unmarshal(files["provenance.json"], &s); err != nil ||
+		s.Type != "https://in-toto.io/Statement/v1" || s.PredicateType != "https://slsa.dev/provenance/v1" {
 		t.Errorf("provenance: %v\n%s", err, files["provenance.json"])
 	}
 

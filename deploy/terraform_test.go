@@ -444,7 +444,8 @@ func traversal(t hcl.Traversal) []string {
 // TestTerraformRolesAreJustified wants a comment above every grant, and no
 // role that is wider than any grant here needs.
 func TestTerraformRolesAreJustified(t *testing.T) {
-	wide := []string{"roles/owner", "roles/editor", "roles/viewer", "roles/iam.serviceAccountUser", "roles/cloudkms.admin", "roles/containeranalysis.admin", "roles/binaryauthorization.policyEditor"}
+	wide := []string{"roles/owner", "roles/editor", "roles/viewer", "roles/iam.serviceAccountUser",
+		"roles/cloudkms.admin", "roles/containeranalysis.admin", "roles/binaryauthorization.policyEditor"}
 	grants := 0
 
 	for _, d := range readDirs(t) {

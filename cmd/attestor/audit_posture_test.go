@@ -73,7 +73,8 @@ func TestSweepTellsAsPostureDoes(t *testing.T) {
 		}
 	}
 
-	if d := cmp.Diff(map[string]attestor.Status{"service acme/us-east1/api": attestor.StatusDeny, "job acme/us-east1/api": attestor.StatusPass}, invoker); d != "" {
+	if d := cmp.Diff(map[string]attestor.Status{"service acme/us-east1/api": attestor.StatusDeny,
+		"job acme/us-east1/api": attestor.StatusPass}, invoker); d != "" {
 		t.Errorf("whose policy is whose: %s", d)
 	}
 
@@ -128,8 +129,10 @@ func TestSweepTellsWhatCannotBeJudged(t *testing.T) {
 	}
 
 	for f, want := range map[report.Format]string{
-		report.Text: "2 services and jobs could not be judged", report.Markdown: "2 services and jobs could not be judged", report.HTML: "2 services and jobs could not be judged",
-		report.JSON: `"verdict": "error"`, report.JUnit: `errors="1"`,
+		report.Text:     "2 services and jobs could not be judged",
+		report.Markdown: "2 services and jobs could not be judged",
+		report.HTML:     "2 services and jobs could not be judged",
+		report.JSON:     `"verdict": "error"`, report.JUnit: `errors="1"`,
 	} {
 		if got := told(t, f, r); !strings.Contains(got, want) {
 			t.Errorf("%s lacks %q", f, want)

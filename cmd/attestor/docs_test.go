@@ -37,7 +37,8 @@ func fenced(text, language string) []string {
 }
 
 // changing is what differs from run to run.
-var changing = regexp.MustCompile(`decisions?[ /][0-9a-f-]{36}|\d+ ms|since \S+Z|occurrences/[0-9a-f-]{36}|policy sample \(sha256:[0-9a-f]{12}\)|127\.0\.0\.1:\d+`)
+var changing = regexp.MustCompile(`decisions?[ /][0-9a-f-]{36}|\d+ ms|since \S+Z|occurrences/[0-9a-f-]{36}|policy ` +
+	`sample \(sha256:[0-9a-f]{12}\)|127\.0\.0\.1:\d+`)
 
 // TestREADMESession runs README's session and compares what is printed.
 func TestREADMESession(t *testing.T) {
@@ -69,7 +70,8 @@ func TestREADMESession(t *testing.T) {
 					if _, refused := err.(*exec.ExitError); err != nil && !refused { //nolint:errorlint // of Output itself
 						ts.Fatalf("%s: %v", command, err)
 					}
-					if diff := cmp.Diff(changing.ReplaceAllString(strings.TrimSpace(want), "…"), changing.ReplaceAllString(strings.TrimSpace(string(got)), "…")); diff != "" {
+					if diff := cmp.Diff(changing.ReplaceAllString(strings.TrimSpace(want), "…"),
+						changing.ReplaceAllString(strings.TrimSpace(string(got)), "…")); diff != "" {
 						ts.Fatalf("%s (-README +got):\n%s", command, diff)
 					}
 				}

@@ -38,7 +38,8 @@ func signBadly(ts *testscript.TestScript, _ bool, args []string) {
 	put := func(tag string, layers []string, extra string) {
 		config := []byte("{}")
 		ts.Check(corpus.PutBlob(context.Background(), http.DefaultClient, host, repo, config))
-		m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]%s}`, corpus.OCIManifest, corpus.Desc(corpus.OCIConfig, config, ""), strings.Join(layers, ","), extra)
+		m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]%s}`, corpus.OCIManifest,
+			corpus.Desc(corpus.OCIConfig, config, ""), strings.Join(layers, ","), extra)
 		if tag == "" {
 			tag = string(corpus.Sum(m))
 		}

@@ -100,7 +100,8 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 	self, err := exec.LookPath("attestor")
 	ts.Check(err)
 	p := &devProcess{stderr: &lockedBuffer{}, done: make(chan error, 1)}
-	p.cmd = exec.Command(self, append([]string{"dev", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--google-listen", "127.0.0.1:0"}, args...)...)
+	p.cmd = exec.Command(self, append([]string{"dev", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0",
+		"--google-listen", "127.0.0.1:0"}, args...)...)
 	p.cmd.Dir = ts.Getenv("WORK")
 	out, err := p.cmd.StdoutPipe()
 	ts.Check(err)
@@ -137,13 +138,15 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 
 	// What was printed before "ready" may still be in the pipe.
 	for range 1000 {
-		if strings.Contains(printed.String(), "\npolicy ") && (slices.Contains(args, "--no-samples") || strings.Contains(printed.String(), " verify --emulator ")) {
+		if strings.Contains(printed.String(), "\npolicy ") &&
+			(slices.Contains(args, "--no-samples") || strings.Contains(printed.String(), " verify --emulator ")) {
 			break
 		}
 		time.Sleep(time.Millisecond)
 	}
 
-	for name, re := range map[string]string{"SERVICE": `(?m)^service +(\S+)`, "REGISTRY": `(?m)^registry +(\S+)`, "GOOGLE": `(?m)^Google +(\S+)`, "POLICY": `(?m)^policy +(\S+)`} {
+	for name, re := range map[string]string{"SERVICE": `(?m)^service +(\S+)`, "REGISTRY": `(?m)^registry +(\S+)`,
+		"GOOGLE": `(?m)^Google +(\S+)`, "POLICY": `(?m)^policy +(\S+)`} {
 		if m := regexp.MustCompile(re).FindStringSubmatch(printed.String()); m != nil {
 			ts.Setenv(name, m[1])
 		}

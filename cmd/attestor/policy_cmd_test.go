@@ -81,7 +81,8 @@ func TestPolicyLint(t *testing.T) {
 	})
 
 	t.Run("no such format", func(t *testing.T) {
-		if code, _, errs := policyRun(t, "", "lint", "-o", "xml", "deploy/policies/starter.yaml"); code != attestor.ExitUsage || !strings.Contains(errs, "want text, json") {
+		if code, _, errs := policyRun(t, "", "lint", "-o", "xml", "deploy/policies/starter.yaml"); code !=
+			attestor.ExitUsage || !strings.Contains(errs, "want text, json") {
 			t.Errorf("%d %s", code, errs)
 		}
 	})
@@ -106,7 +107,8 @@ func TestPolicyTestCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	text := "apiVersion: attestor/v1\nkind: GatePolicyTest\npolicies: [" + relative + "]\ndate: 2026-11-20\ncases:\n  - {name: wrong, want: {verdict: deny, codes: [USER_ROOT]}}\n  - {name: right, want: {verdict: pass}}\n"
+	text := "apiVersion: attestor/v1\nkind: GatePolicyTest\npolicies: [" + relative + "]\ndate: 2026-11-20\ncases:\n" +
+		"  - {name: wrong, want: {verdict: deny, codes: [USER_ROOT]}}\n  - {name: right, want: {verdict: pass}}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +125,8 @@ func TestPolicyTestCommand(t *testing.T) {
 	t.Run("junit", func(t *testing.T) {
 		code, out, _ := policyRun(t, "", "test", "-o", "junit", file)
 		var suites testSuites
-		if err := xml.Unmarshal([]byte(out), &suites); err != nil || code != attestor.ExitDeny || suites.Suites[0].Failures != 1 || suites.Suites[0].Cases[0].Failure == nil ||
+		if err := xml.Unmarshal([]byte(out), &suites); err != nil || code != attestor.ExitDeny ||
+			suites.Suites[0].Failures != 1 || suites.Suites[0].Cases[0].Failure == nil ||
 			suites.Suites[0].Cases[0].File != file || suites.Suites[0].Cases[0].Line != 6 {
 			t.Errorf("exit code %d, %v\n%s", code, err, out)
 		}
@@ -138,7 +141,8 @@ func TestPolicyTestCommand(t *testing.T) {
 	})
 
 	t.Run("all good", func(t *testing.T) {
-		if code, out, _ := policyRun(t, "", "test", "--min-coverage", "100", "deploy/policies/hipaa_test.yaml", "deploy/policies/production_test.yaml"); code != attestor.ExitPass {
+		if code, out, _ := policyRun(t, "", "test", "--min-coverage", "100", "deploy/policies/hipaa_test.yaml",
+			"deploy/policies/production_test.yaml"); code != attestor.ExitPass {
 			t.Errorf("exit code %d\n%s", code, out)
 		}
 	})
@@ -163,9 +167,11 @@ func TestPolicyExplainCommand(t *testing.T) {
 		code        int
 		want        []string
 	}{
-		{"the more specific", "us-docker.pkg.dev/acme/prod/api:v1", attestor.ExitPass, []string{"governed by policy production", "less specific: policy starter", "it demands:"}},
+		{"the more specific", "us-docker.pkg.dev/acme/prod/api:v1", attestor.ExitPass,
+			[]string{"governed by policy production", "less specific: policy starter", "it demands:"}},
 		{"the other", "us-docker.pkg.dev/acme/test/api", attestor.ExitPass, []string{"governed by policy starter", "nothing yet: its mode is dryRun"}},
-		{"none", "us-docker.pkg.dev/acme-evil/prod/api", attestor.ExitDeny, []string{"no policy governs", "NO_POLICY", "production (" + production + ") covers"}},
+		{"none", "us-docker.pkg.dev/acme-evil/prod/api", attestor.ExitDeny,
+			[]string{"no policy governs", "NO_POLICY", "production (" + production + ") covers"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, out, errs := policyRun(t, "", "explain", "--policy", production, "--policy", starter, tt.image)
@@ -217,7 +223,8 @@ func TestPolicySimulateCommand(t *testing.T) {
 
 	dir := t.TempDir()
 	changed, records := filepath.Join(dir, "changed.yaml"), filepath.Join(dir, "records.ndjson")
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(p.Text()), "maximumFixableSeverity: ALLOW_ALL", "maximumFixableSeverity: HIGH", 1)), 0o600); err != nil {
+	if err := os.WriteFile(changed, []byte(strings.Replace(string(p.Text()), "maximumFixableSeverity: ALLOW_ALL",
+		"maximumFixableSeverity: HIGH", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(records, append(line, '\n'), 0o600); err != nil {
@@ -231,7 +238,9 @@ func TestPolicySimulateCommand(t *testing.T) {
 		code  int
 		want  []string
 	}{
-		{"text", "", []string{records}, attestor.ExitPass, []string{"1 image would be answered otherwise: 1 from pass to deny", "FIXABLE_SEVERITY_EXCEEDED  1", "payments|web"}},
+		{"text", "", []string{records}, attestor.ExitPass,
+			[]string{"1 image would be answered otherwise: 1 from pass to deny",
+				"FIXABLE_SEVERITY_EXCEEDED  1", "payments|web"}},
 		{"standard input", string(line), []string{"-"}, attestor.ExitPass, []string{"1 from pass to deny"}},
 		{"markdown", "", []string{"-o", "markdown", records}, attestor.ExitPass, []string{`| payments\|web | pass | deny |`}},
 		{"json", "", []string{"-o", "json", records}, attestor.ExitPass, []string{`"before": "pass"`, `"owner": "payments|web"`}},

@@ -47,8 +47,10 @@ func TestSimulateGoesOn(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"policy": {"name": "p"}, "since": "2026-11-01T00:00:00Z", "judged": 10, "sample": %d,
 			"counts": {"before": {"pass": 10}, "after": {"pass": 8, "deny": 2}},
 			"images": {"judged": 2, "before": {"pass": 2}, "after": {"pass": 1, "deny": 1}}, "upcoming": [],
-			"flips": [{"decision": "a%[2]d", "time": "2026-11-1%[3]dT00:00:00Z", "image": "r.example/a", "owner": "r", "before": "pass", "after": "deny", "reasons": [{"code": "USER_ROOT"}], "times": 1},
-				{"decision": "b%[2]d", "time": "2026-11-1%[3]dT00:00:00Z", "image": "r.example/b%[2]d", "owner": "r", "before": "pass", "after": "deny", "reasons": [{"code": "USER_ROOT"}], "times": 1}],
+			"flips": [{"decision": "a%[2]d", "time": "2026-11-1%[3]dT00:00:00Z", "image": "r.example/a",
+				"owner": "r", "before": "pass", "after": "deny", "reasons": [{"code": "USER_ROOT"}], "times": 1},
+				{"decision": "b%[2]d", "time": "2026-11-1%[3]dT00:00:00Z", "image": "r.example/b%[2]d", "owner": "r",
+					"before": "pass", "after": "deny", "reasons": [{"code": "USER_ROOT"}], "times": 1}],
 			"reached": "2026-11-1%[3]dT00:00:00Z", "nextPageToken": %[4]q}`, body.Sample, page, 9-page, next)
 	}))
 	t.Cleanup(srv.Close)

@@ -230,6 +230,7 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("docs/trial.json is not what is found; run attestor emulator, and\ngo run ./deploy/trial -project p -emulator HOST:PORT -out docs/trial.json\n%s", cmp.Diff(string(want), string(got)))
+		t.Errorf("docs/trial.json is not what is found; run attestor emulator, and\ngo run ./deploy/trial -project "+
+			"p -emulator HOST:PORT -out docs/trial.json\n%s", cmp.Diff(string(want), string(got)))
 	}
 }

@@ -64,7 +64,8 @@ func TestAnswers(t *testing.T) {
 		{"An unknown filter", http.MethodGet, "/v1/decisions?colour=red", ""},
 		{"The policies in force", http.MethodGet, "/v1/policies", ""},
 		{"Attestations of an image", http.MethodGet, "/v1/attestations?image=" + good, ""},
-		{"Another policy, tried on the record", http.MethodPost, "/v1/simulate", `{"since":"1d","policy":` + quoted(strings.ReplaceAll(samples.Policy, "nonRoot: true", "nonRoot: false")) + `}`},
+		{"Another policy, tried on the record", http.MethodPost, "/v1/simulate", `{"since":"1d","policy":` + quoted(
+			strings.ReplaceAll(samples.Policy, "nonRoot: true", "nonRoot: false")) + `}`},
 		{"A service definition, judged", http.MethodPost, "/v1/posture", serviceDefinition},
 		{"Admitted images, judged again", http.MethodPost, "/v1/rejudge", `{}`},
 		{"Overrides that are over, ended", http.MethodPost, "/v1/expire", `{}`},
@@ -105,7 +106,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-const serviceDefinition = `{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"api"},"spec":{"template":{"spec":{"containers":[{"image":"us-docker.pkg.dev/acme/prod/api:v7"}]}}}}`
+const serviceDefinition = `{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"api"},` +
+	`"spec":{"template":{"spec":{"containers":[{"image":"us-docker.pkg.dev/acme/prod/api:v7"}]}}}}`
 
 // digestsOf gives every digest a short name by its order, so that a changed sample image changes nothing.
 func digestsOf(text string) string {

@@ -144,7 +144,8 @@ func TestPartsContracts(t *testing.T) {
 	t.Run("posture", func(t *testing.T) {
 		p, err := engine.Postures(w.engine)
 		w.ok(err)
-		definition := "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: api}\nspec: {template: {spec: {containers: [{image: " + attested.String() + "}]}}}\n"
+		definition := "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: api}\n" +
+			"spec: {template: {spec: {containers: [{image: " + attested.String() + "}]}}}\n"
 		contract.Posture(t, definition, func(ctx context.Context, document []byte) (attestor.Outcome, int, error) {
 			r, err := p.Judge(ctx, document)
 			return r.Verdict, len(r.Findings), err
@@ -275,7 +276,8 @@ func TestSimulatorContract(t *testing.T) {
 					ID: fmt.Sprintf("contract-%06d", i), Time: at, Verdict: attestor.Pass, Policy: &attestor.PolicyRef{Name: "sample", Mode: attestor.Enforce},
 					Image: attestor.DecidedImage{Requested: img.String(), Reference: img.String(), Digest: img.Digest()},
 				},
-				Evidence: attestor.Evidence{Time: at, Image: img, Platforms: []attestor.PlatformEvidence{{Child: attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}}}},
+				Evidence: attestor.Evidence{Time: at, Image: img, Platforms: []attestor.PlatformEvidence{
+					{Child: attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}}}},
 			}
 			if _, err := s.Finish(t.Context(), r); err != nil {
 				t.Fatal(err)

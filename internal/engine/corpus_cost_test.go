@@ -17,7 +17,9 @@ import (
 
 // costly are the cases whose purpose is to cost more to read than to send.
 func costly(c corpus.Case) bool {
-	return regexp.MustCompile(`^bombs/|^traps/(02|03|10|12|13)|^registry/(an endless|an enormous|a manifest said)|gzip bomb|without a length|^policies/(aliases|brackets|a hundred)|eight megabytes|very deep`).MatchString(c.Name) && !silent(c)
+	return regexp.MustCompile(
+		`^bombs/|^traps/(02|03|10|12|13)|^registry/(an endless|an enormous|a manifest said)|gzip bomb|without a `+
+			`length|^policies/(aliases|brackets|a hundred)|eight megabytes|very deep`).MatchString(c.Name) && !silent(c)
 }
 
 // mayAllocate is how much the service, and the stand-ins that share its
@@ -120,7 +122,8 @@ func TestTrap11TheServiceIgnoresTheEnvironment(t *testing.T) {
 	admitted := 0
 
 	for _, c := range corpus.All() {
-		if strings.HasPrefix(c.Name, "traps/07") || strings.HasPrefix(c.Name, "traps/08") || strings.HasPrefix(c.Name, "traps/09") || strings.HasPrefix(c.Name, "signatures/by ") {
+		if strings.HasPrefix(c.Name, "traps/07") || strings.HasPrefix(c.Name, "traps/08") ||
+			strings.HasPrefix(c.Name, "traps/09") || strings.HasPrefix(c.Name, "signatures/by ") {
 			cases = append(cases, c)
 			if c.Want.Verdict == attestor.Pass {
 				admitted++

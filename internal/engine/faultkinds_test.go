@@ -62,7 +62,8 @@ spec:
   user: %s
   vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}
   attestors: [projects/dev/attestors/gate]
-%s`, stdcmp.Or(k.base, `{required: true, evidence: layers-exact, approved: [{name: debian, repository: "127.0.0.1:5000/base/debian", tags: ["12"]}]}`), stdcmp.Or(k.user, "{nonRoot: true}"), k.more)
+%s`, stdcmp.Or(k.base, `{required: true, evidence: layers-exact, approved: [{name: debian, `+
+		`repository: "127.0.0.1:5000/base/debian", tags: ["12"]}]}`), stdcmp.Or(k.user, "{nonRoot: true}"), k.more)
 	return strings.ReplaceAll(text, "BASEKEY", filepath.Join(w.dir, "base.pub"))
 }
 
@@ -76,15 +77,18 @@ func faultKinds() []faultKind {
 		}, want: attestor.Pass},
 		{name: "three platforms", prepare: (*world).threePlatforms, want: attestor.Pass},
 		{name: "two signatures", more: "  attest: {children: true, dsse: true}\n", prepare: (*world).plainImage, want: attestor.Pass},
-		{name: "signed base", base: `{required: true, evidence: layers-exact, approved: [{name: debian, repository: "127.0.0.1:5000/base/debian", tags: ["12"], signedBy: {key: BASEKEY}}]}`,
+		{name: "signed base", base: `{required: true, evidence: layers-exact, approved: [{name: debian, ` +
+			`repository: "127.0.0.1:5000/base/debian", tags: ["12"], signedBy: {key: BASEKEY}}]}`,
 			prepare: (*world).signedBase, want: attestor.Pass},
 		{name: "user by name", user: "{nonRoot: true, names: resolve}", prepare: func(w *world) faultSubject {
 			w.push("base/debian", "12", baseImage(w.tb))
 			return w.scanned("app/named", imageOn(w.tb, baseImage(w.tb), "nonroot", entry{"app", "named"}))
 		}, want: attestor.Pass},
-		{name: "base by its content", base: `{required: true, evidence: diffids-verified, approved: [{name: debian, repository: "127.0.0.1:5000/base/debian", tags: ["12"]}]}`,
+		{name: "base by its content", base: `{required: true, evidence: diffids-verified, ` +
+			`approved: [{name: debian, repository: "127.0.0.1:5000/base/debian", tags: ["12"]}]}`,
 			prepare: (*world).repacked, want: attestor.Pass},
-		{name: "base by provenance", base: `{required: true, evidence: attested, approved: [{name: debian, repository: "127.0.0.1:5000/base/debian", tags: ["12"]}]}`,
+		{name: "base by provenance", base: `{required: true, evidence: attested, approved: [{name: debian, ` +
+			`repository: "127.0.0.1:5000/base/debian", tags: ["12"]}]}`,
 			more:   "  provenance: {builders: [\"https://cloudbuild.googleapis.com/GoogleHostedWorker\"]}\n",
 			config: (*world).trustBuilder, prepare: (*world).squashed, want: attestor.Pass},
 		{name: "judged again", prepare: (*world).plainImage, again: func(*world, string) {}, want: attestor.Pass},
@@ -125,7 +129,8 @@ func (w *world) threePlatforms() faultSubject {
 	w.tb.Helper()
 	var bases, apps []v1.Image
 
-	for _, p := range []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "arm", Variant: "v7"}} {
+	for _, p := range []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"},
+		{OS: "linux", Architecture: "arm", Variant: "v7"}} {
 		on := func(img v1.Image) v1.Image {
 			return configured(w.tb, img, func(c *v1.ConfigFile) { c.Architecture, c.Variant = p.Architecture, p.Variant })
 		}
@@ -179,7 +184,8 @@ func (w *world) signedBase() faultSubject {
 	w.ok(err)
 	path := filepath.Join(w.dir, "base.pub")
 	w.ok(os.WriteFile(path, publicPEM(w, key), 0o600))
-	payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"},"optional":null}`,
+	payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":""},`+
+		`"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"},"optional":null}`,
 		digest.String())
 
 	img, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{
@@ -218,19 +224,23 @@ func (w *world) squashed() faultSubject {
 	s := w.scanned("app/squashed", imageOn(w.tb, empty.Image, "65532:65532", entry{"app", "squashed"}))
 	_, digest, _ := strings.Cut(s.image, "@sha256:")
 	repository := w.registry.Addr() + "/base/debian"
-	statement := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"app","digest":{"sha256":%q}}],`+
-		`"predicate":{"buildDefinition":{"resolvedDependencies":[{"uri":%q,"digest":{"sha256":%q}}]},"runDetails":{"builder":{"id":"https://cloudbuild.googleapis.com/GoogleHostedWorker"}}}}`,
+	statement := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1",`+
+		`"predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"app","digest":{"sha256":%q}}],`+
+		`"predicate":{"buildDefinition":{"resolvedDependencies":[{"uri":%q,"digest":{"sha256":%q}}]},`+
+		`"runDetails":{"builder":{"id":"https://cloudbuild.googleapis.com/GoogleHostedWorker"}}}}`,
 		digest, "docker-image://"+repository+":12", on.Hex)
 
 	der, err := os.ReadFile(filepath.Join(w.dir, "builder.key"))
 	w.ok(err)
 	key, err := x509.ParseECPrivateKey(der)
 	w.ok(err)
-	_, err = w.outside.Clients.Grafeas.CreateOccurrence(w.tb.Context(), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/dev", Occurrence: &grafeaspb.Occurrence{
-		ResourceUri: "https://" + s.image, NoteName: "projects/verified-builder/notes/intoto_slsa_v1_1", Kind: grafeaspb.NoteKind_BUILD,
-		Details:  &grafeaspb.Occurrence_Build{Build: &grafeaspb.BuildOccurrence{}},
-		Envelope: &grafeaspb.Envelope{Payload: statement, PayloadType: "application/vnd.in-toto+json", Signatures: []*grafeaspb.EnvelopeSignature{{Keyid: builderKeyID, Sig: signedBy(w, key, statement)}}},
-	}})
+	_, err = w.outside.Clients.Grafeas.CreateOccurrence(w.tb.Context(),
+		&grafeaspb.CreateOccurrenceRequest{Parent: "projects/dev", Occurrence: &grafeaspb.Occurrence{
+			ResourceUri: "https://" + s.image, NoteName: "projects/verified-builder/notes/intoto_slsa_v1_1", Kind: grafeaspb.NoteKind_BUILD,
+			Details: &grafeaspb.Occurrence_Build{Build: &grafeaspb.BuildOccurrence{}},
+			Envelope: &grafeaspb.Envelope{Payload: statement, PayloadType: "application/vnd.in-toto+json",
+				Signatures: []*grafeaspb.EnvelopeSignature{{Keyid: builderKeyID, Sig: signedBy(w, key, statement)}}},
+		}})
 
 	w.ok(err)
 	return s
@@ -239,17 +249,19 @@ func (w *world) squashed() faultSubject {
 // finding is what the scanner writes when it learns of a hole.
 func (w *world) finding(image string) {
 	w.tb.Helper()
-	_, err := w.outside.Clients.Grafeas.CreateOccurrence(w.tb.Context(), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/dev", Occurrence: &grafeaspb.Occurrence{
-		ResourceUri: "https://" + image, NoteName: "projects/goog-vulnz/notes/CVE-2026-1",
-		Details: &grafeaspb.Occurrence_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityOccurrence{
-			Severity: grafeaspb.Severity_CRITICAL, EffectiveSeverity: grafeaspb.Severity_CRITICAL, ShortDescription: "CVE-2026-1",
-			PackageIssue: []*grafeaspb.VulnerabilityOccurrence_PackageIssue{{
-				AffectedCpeUri: "cpe:/o:debian:debian_linux:12", AffectedPackage: "openssl", PackageType: "OS", EffectiveSeverity: grafeaspb.Severity_CRITICAL,
-				AffectedVersion: &grafeaspb.Version{Name: "3.0.5", Kind: grafeaspb.Version_NORMAL, FullName: "3.0.5"},
-				FixedVersion:    &grafeaspb.Version{Kind: grafeaspb.Version_MAXIMUM},
+	_, err := w.outside.Clients.Grafeas.CreateOccurrence(w.tb.Context(),
+		&grafeaspb.CreateOccurrenceRequest{Parent: "projects/dev", Occurrence: &grafeaspb.Occurrence{
+			ResourceUri: "https://" + image, NoteName: "projects/goog-vulnz/notes/CVE-2026-1",
+			Details: &grafeaspb.Occurrence_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityOccurrence{
+				Severity: grafeaspb.Severity_CRITICAL, EffectiveSeverity: grafeaspb.Severity_CRITICAL, ShortDescription: "CVE-2026-1",
+				PackageIssue: []*grafeaspb.VulnerabilityOccurrence_PackageIssue{{
+					AffectedCpeUri: "cpe:/o:debian:debian_linux:12", AffectedPackage: "openssl", PackageType: "OS",
+					EffectiveSeverity: grafeaspb.Severity_CRITICAL,
+					AffectedVersion:   &grafeaspb.Version{Name: "3.0.5", Kind: grafeaspb.Version_NORMAL, FullName: "3.0.5"},
+					FixedVersion:      &grafeaspb.Version{Kind: grafeaspb.Version_MAXIMUM},
+				}},
 			}},
-		}},
-	}})
+		}})
 	w.ok(err)
 }
 

@@ -302,7 +302,8 @@ func (c faultCase) run(t *testing.T) {
 		t.Errorf("afterwards, undisturbed, it is %s, want %s: %s", next.decision.Verdict, c.kind.want, next.body)
 	}
 	if tries > 1 {
-		t.Logf("told %s %v; right again after %v and %d requests; first %v", a.decision.Verdict, a.codes(), time.Since(start).Round(10*time.Millisecond), tries, next.codes())
+		t.Logf("told %s %v; right again after %v and %d requests; first %v", a.decision.Verdict, a.codes(),
+			time.Since(start).Round(10*time.Millisecond), tries, next.codes())
 	}
 
 	w.stop()

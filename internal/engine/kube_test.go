@@ -175,7 +175,8 @@ func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
 	ln.Close()
 	w := newWorld(t, worldOptions{policy: anywherePolicy, config: func(c *config.Config) {
-		c.Admission = &config.Admission{Listen: "127.0.0.1:" + port, Mode: "attested", Cert: a.file("gate.crt"), Key: a.file("gate.key"), ClientCA: a.file("ca.crt")}
+		c.Admission = &config.Admission{Listen: "127.0.0.1:" + port, Mode: "attested", Cert: a.file("gate.crt"),
+			Key: a.file("gate.key"), ClientCA: a.file("ca.crt")}
 	}})
 
 	base := baseImage(t)
@@ -197,7 +198,8 @@ func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 	defer c.Close()
 	k := kubeClient{t, c}
 	k.want(201, "POST", "/api/v1/namespaces", document{"apiVersion": "v1", "kind": "Namespace", "metadata": document{"name": "gate"}})
-	k.want(201, "POST", "/api/v1/namespaces", document{"apiVersion": "v1", "kind": "Namespace", "metadata": document{"name": "prod", "labels": document{"attestor.dev/admission": "enforce"}}})
+	k.want(201, "POST", "/api/v1/namespaces", document{"apiVersion": "v1", "kind": "Namespace",
+		"metadata": document{"name": "prod", "labels": document{"attestor.dev/admission": "enforce"}}})
 
 	// The gate runs beside the cluster: its service leads here.
 	number, _ := strconv.Atoi(port)
@@ -224,7 +226,8 @@ func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 			"template": document{"metadata": document{"labels": document{"app": "a"}}, "spec": podOf("", bad)["spec"]},
 		}}, "/apis/apps/v1/namespaces/prod/deployments", "no valid attestation"},
 	} {
-		if said := k.want(403, "POST", tt.path, tt.body); !strings.Contains(said, `admission webhook \"images.attestor.dev\" denied the request`) || !strings.Contains(said, tt.says) {
+		if said := k.want(403, "POST", tt.path, tt.body); !strings.Contains(said,
+			`admission webhook \"images.attestor.dev\" denied the request`) || !strings.Contains(said, tt.says) {
 			t.Errorf("%s: %s", tt.name, said)
 		}
 	}

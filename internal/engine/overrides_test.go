@@ -193,7 +193,8 @@ func TestAPassEndsWhatIsSaidOfAnOverride(t *testing.T) {
 		}
 
 		o := standing(t, w, d.Image.Reference)
-		if len(o) != 1 || o[0].Decision != d.ID || o[0].Overdue || o[0].By != d.BreakGlass.By || !o[0].Expires.Equal(d.BreakGlass.Expires.Truncate(time.Microsecond)) ||
+		if len(o) != 1 || o[0].Decision != d.ID || o[0].Overdue || o[0].By != d.BreakGlass.By ||
+			!o[0].Expires.Equal(d.BreakGlass.Expires.Truncate(time.Microsecond)) ||
 			len(o[0].Attestors) != 1 ||
 			o[0].Attestors[0] != samples.Attestor {
 			t.Errorf("an open override is told as %+v", o)

@@ -77,7 +77,8 @@ func TestImagesAreListedByTheirNewestDecision(t *testing.T) {
 		if has := strings.Contains(body, "/images/"+root+`"`); has != tt.root {
 			t.Errorf("%s: the image that was refused is there: %t", tt.query, has)
 		}
-		count := map[[2]bool]string{{true, true}: "1 to 2 of 2 images", {true, false}: "1 to 1 of 1 image,", {false, true}: "1 to 1 of 1 image,", {false, false}: "No image matches"}[[2]bool{tt.good, tt.root}]
+		count := map[[2]bool]string{{true, true}: "1 to 2 of 2 images", {true, false}: "1 to 1 of 1 image,",
+			{false, true}: "1 to 1 of 1 image,", {false, false}: "No image matches"}[[2]bool{tt.good, tt.root}]
 		if tt.query == "page=2" {
 			count = "There are no more: 2 images in all"
 		}
@@ -105,7 +106,8 @@ func TestImageAndDecisionPagesLeadOn(t *testing.T) {
 		}
 	}
 	image = html.UnescapeString(string(w.do(http.MethodGet, "/images/"+root, "").body))
-	if !strings.Contains(image, "Refused") || !strings.Contains(image, "no admission of this image that stands") || !strings.Contains(image, "/reasons#USER_ROOT") {
+	if !strings.Contains(image, "Refused") || !strings.Contains(image, "no admission of this image that stands") ||
+		!strings.Contains(image, "/reasons#USER_ROOT") {
 		t.Errorf("the page of the image that was refused: %s", image)
 	}
 

@@ -24,7 +24,9 @@ func TestNumbersOpenWhatTheyCount(t *testing.T) {
 	link := regexp.MustCompile(`<a[^>]* href="(/(?:images|decisions)\?[^"]*)"[^>]*>([0-9][0-9,]*)(?: decisions?)?</a>`)
 	counted := regexp.MustCompile(`(?:of )?([0-9][0-9,]*) (?:images?|decisions?), newest first`)
 
-	for address, least := range map[string]int{"/": 5, "/report": 12, "/report?repository=app/root": 10, "/report?verdict=deny": 10, "/report?policy=dev": 5, "/report?owner=" + url.QueryEscape(path.Dir(strings.Split(good, "@")[0])): 8} {
+	for address, least := range map[string]int{"/": 5, "/report": 12, "/report?repository=app/root": 10,
+		"/report?verdict=deny": 10, "/report?policy=dev": 5,
+		"/report?owner=" + url.QueryEscape(path.Dir(strings.Split(good, "@")[0])): 8} {
 		a := w.do(http.MethodGet, address, "")
 		if a.status != http.StatusOK {
 			t.Fatalf("%s: %d %s", address, a.status, a.body)
@@ -65,7 +67,8 @@ func TestReportDownloads(t *testing.T) {
 
 	a = w.do(http.MethodGet, "/report?format=json", "")
 	var s report.Summary
-	if err := json.Unmarshal(a.body, &s); err != nil || s.Images != 2 || s.Passed != 1 || s.Refused != 1 || len(s.Policies) != 1 || s.Policies[0].Decisions != 2 {
+	if err := json.Unmarshal(a.body, &s); err != nil || s.Images != 2 || s.Passed != 1 || s.Refused != 1 ||
+		len(s.Policies) != 1 || s.Policies[0].Decisions != 2 {
 		t.Errorf("JSON: %v %s", err, a.body)
 	}
 	if disposition := a.header.Get("Content-Disposition"); !strings.Contains(disposition, "attestor-report.json") {

@@ -21,7 +21,8 @@ func TestSimulatePage(t *testing.T) {
 	name, text := set[0].Ref().Name, string(set[0].Text())
 	stricter := strings.Replace(text, "nonRoot: true", "nonRoot: false", 1)
 	form := func(site, text string) (int, string) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.address+"/simulate", strings.NewReader(url.Values{"text": {text}, "since": {"1d"}}.Encode()))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.address+"/simulate",
+			strings.NewReader(url.Values{"text": {text}, "since": {"1d"}}.Encode()))
 		w.ok(err)
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if site != "" {
@@ -36,7 +37,9 @@ func TestSimulatePage(t *testing.T) {
 		t.Errorf("the form: %d %s", a.status, a.body)
 	}
 	a = w.do(http.MethodGet, "/simulate?since=1d&policy="+name, "")
-	if body := html.UnescapeString(string(a.body)); a.status != http.StatusOK || !strings.Contains(body, "Nothing would be answered otherwise") || !strings.Contains(body, "2 decisions judged again") || !strings.Contains(body, text) {
+	if body := html.UnescapeString(string(a.body)); a.status != http.StatusOK ||
+		!strings.Contains(body, "Nothing would be answered otherwise") ||
+		!strings.Contains(body, "2 decisions judged again") || !strings.Contains(body, text) {
 		t.Errorf("the policy in force: %d %s", a.status, body)
 	}
 
@@ -44,7 +47,9 @@ func TestSimulatePage(t *testing.T) {
 		t.Fatalf("the sample policy does not refuse root any more: %s", text)
 	}
 	status, body := form("same-origin", stricter)
-	if status != http.StatusOK || !strings.Contains(body, "1 image would be answered otherwise") || !strings.Contains(body, "app/root</a>") || strings.Contains(body, "app/good</a>") || !strings.Contains(body, "/decisions/"+refused.ID) {
+	if status != http.StatusOK || !strings.Contains(body, "1 image would be answered otherwise") ||
+		!strings.Contains(body, "app/root</a>") || strings.Contains(body, "app/good</a>") ||
+		!strings.Contains(body, "/decisions/"+refused.ID) {
 		t.Errorf("a laxer text: %d %s", status, body)
 	}
 	for _, tt := range []struct {

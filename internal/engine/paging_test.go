@@ -96,7 +96,8 @@ func TestTheLastDayIsReadToItsEnd(t *testing.T) {
 
 			// The twin: the same token with another period is refused.
 			query.Set("since", "2d")
-			if a := w.do(http.MethodGet, "/v1/decisions?"+query.Encode(), ""); a.status != http.StatusBadRequest || !strings.Contains(string(a.body), "another filter") {
+			if a := w.do(http.MethodGet, "/v1/decisions?"+query.Encode(), ""); a.status != http.StatusBadRequest ||
+				!strings.Contains(string(a.body), "another filter") {
 				t.Errorf("another period: %d %s", a.status, a.body)
 			}
 		})

@@ -101,7 +101,8 @@ func TestSoak(t *testing.T) {
 	start := time.Now()
 	requests := load(func(int) bool { return time.Since(start) >= d })
 	after, then := settled(w)
-	t.Logf("after %d requests in %v (%.0f a second): %d goroutines, %.1f MB", requests, time.Since(start).Round(time.Second), float64(requests)/time.Since(start).Seconds(), after, then)
+	t.Logf("after %d requests in %v (%.0f a second): %d goroutines, %.1f MB", requests,
+		time.Since(start).Round(time.Second), float64(requests)/time.Since(start).Seconds(), after, then)
 	if after > goroutines+8 {
 		t.Errorf("goroutines grew from %d to %d", goroutines, after)
 	}

@@ -98,18 +98,21 @@ func TestSummariesAgree(t *testing.T) {
 		f, same filter.Filter // same is the filter whose decisions are summed up
 		o       report.SummaryOptions
 	}{
-		"everything":             {},
-		"since a day":            {f: filter.Filter{Since: days(5)}, same: filter.Filter{Since: days(5)}},
-		"since a time ago":       {f: filter.Filter{Since: now.Add(-100 * time.Hour), Period: "since=100h&until="}, same: filter.Filter{Since: now.Add(-100 * time.Hour).Truncate(24 * time.Hour)}},
-		"since an instant":       {f: filter.Filter{Since: days(5).Add(time.Hour)}, same: filter.Filter{Since: days(5).Add(time.Hour)}},
-		"nothing":                {f: filter.Filter{Since: days(-5)}, same: filter.Filter{Since: days(-5)}},
-		"a repository":           {f: filter.Filter{Repository: "registry.example/team-1/app"}, same: filter.Filter{Repository: "registry.example/team-1/app"}},
-		"a pattern":              {f: filter.Filter{Repository: "registry.example/team-*/**"}, same: filter.Filter{Repository: "registry.example/team-*/**"}},
-		"a policy":               {f: filter.Filter{Policy: "policy-1"}, same: filter.Filter{Policy: "policy-1"}},
-		"until":                  {f: filter.Filter{Until: days(3)}, same: filter.Filter{Until: days(3)}},
-		"what a caller may read": {f: filter.Filter{Visible: func(r string) bool { return !strings.Contains(r, "team-2") }}, same: filter.Filter{Visible: func(r string) bool { return !strings.Contains(r, "team-2") }}},
-		"by a label":             {o: report.SummaryOptions{GroupBy: "team"}},
-		"some rows":              {o: report.SummaryOptions{MaxRows: 7}},
+		"everything":  {},
+		"since a day": {f: filter.Filter{Since: days(5)}, same: filter.Filter{Since: days(5)}},
+		"since a time ago": {f: filter.Filter{Since: now.Add(-100 * time.Hour), Period: "since=100h&until="},
+			same: filter.Filter{Since: now.Add(-100 * time.Hour).Truncate(24 * time.Hour)}},
+		"since an instant": {f: filter.Filter{Since: days(5).Add(time.Hour)}, same: filter.Filter{Since: days(5).Add(time.Hour)}},
+		"nothing":          {f: filter.Filter{Since: days(-5)}, same: filter.Filter{Since: days(-5)}},
+		"a repository":     {f: filter.Filter{Repository: "registry.example/team-1/app"}, same: filter.Filter{Repository: "registry.example/team-1/app"}},
+		"a pattern":        {f: filter.Filter{Repository: "registry.example/team-*/**"}, same: filter.Filter{Repository: "registry.example/team-*/**"}},
+		"a policy":         {f: filter.Filter{Policy: "policy-1"}, same: filter.Filter{Policy: "policy-1"}},
+		"until":            {f: filter.Filter{Until: days(3)}, same: filter.Filter{Until: days(3)}},
+		"what a caller may read": {f: filter.Filter{Visible: func(r string) bool {
+			return !strings.Contains(r, "team-2")
+		}}, same: filter.Filter{Visible: func(r string) bool { return !strings.Contains(r, "team-2") }}},
+		"by a label": {o: report.SummaryOptions{GroupBy: "team"}},
+		"some rows":  {o: report.SummaryOptions{MaxRows: 7}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.o.Now = now

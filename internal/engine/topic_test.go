@@ -38,7 +38,8 @@ func TestScheduledRunIsSpread(t *testing.T) {
 	}
 	defer client.Close()
 	_, err = client.TopicAdminClient.CreateTopic(t.Context(), &pubsubpb.Topic{Name: ownTopic})
-	if _, subErr := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{Name: ownSubscription, Topic: ownTopic}); err != nil || subErr != nil {
+	if _, subErr := client.SubscriptionAdminClient.CreateSubscription(t.Context(),
+		&pubsubpb.Subscription{Name: ownSubscription, Topic: ownTopic}); err != nil || subErr != nil {
 		t.Fatal(errors.Join(err, subErr))
 	}
 	w := newWorld(t, worldOptions{policy: anywherePolicy, quiet: true, config: func(c *config.Config) {
@@ -60,7 +61,8 @@ func TestScheduledRunIsSpread(t *testing.T) {
 	defer stop()
 	carried := 0
 	err = client.Subscriber(ownSubscription).Receive(ctx, func(_ context.Context, m *pubsub.Message) {
-		body, err := json.Marshal(map[string]any{"subscription": ownSubscription, "message": map[string]any{"data": m.Data, "attributes": m.Attributes, "messageId": m.ID}})
+		body, err := json.Marshal(map[string]any{"subscription": ownSubscription,
+			"message": map[string]any{"data": m.Data, "attributes": m.Attributes, "messageId": m.ID}})
 		if pushed := w.do(http.MethodPost, "/v1/events", string(body)); err != nil || pushed.status != http.StatusNoContent {
 			t.Errorf("%d %s, %v", pushed.status, pushed.body, err)
 		}

@@ -269,7 +269,8 @@ func TestCacheIsSeen(t *testing.T) {
 
 	m := string(w.do(http.MethodGet, "/metrics", "").body)
 	for _, outcome := range []string{"hit", "miss"} {
-		if i := strings.Index(m, `attestor_cache_lookups_total{outcome="`+outcome+`"} `); i < 0 || strings.HasPrefix(m[i:], `attestor_cache_lookups_total{outcome="`+outcome+`"} 0`) {
+		if i := strings.Index(m, `attestor_cache_lookups_total{outcome="`+outcome+`"} `); i < 0 ||
+			strings.HasPrefix(m[i:], `attestor_cache_lookups_total{outcome="`+outcome+`"} 0`) {
 			t.Errorf("no %s is counted", outcome)
 		}
 	}

@@ -326,7 +326,8 @@ func (w *world) standing(image string) []attestor.Attestation {
 	w.tb.Helper()
 	img, err := attestor.ParseImage(image)
 	w.ok(err)
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.outside.Clients.Grafeas, BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, Limit: limit.Call(time.Minute)})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.outside.Clients.Grafeas,
+		BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, Limit: limit.Call(time.Minute)})
 	w.ok(err)
 	s, err := v.Standing(w.tb.Context(), []string{samples.Attestor}, []attestor.Image{img})
 	w.ok(err)
