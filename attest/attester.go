@@ -17,6 +17,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/lru"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // Config holds what an Attester is made of. Everything is required, unless
@@ -119,7 +120,7 @@ func New(c Config) (*Attester, error) {
 	}
 	return &Attester{
 		c: c, verifier: verifier, attestors: attestors, seen: lru.New[seenKey, seen](maxSeen),
-		tasks: map[targetKey]*task{}, pause: pause,
+		tasks: map[targetKey]*task{}, pause: when.Sleep,
 	}, nil
 }
 
@@ -160,17 +161,4 @@ func (a *Attester) configured(name string) (AttestorConfig, error) {
 		)
 	}
 	return c, nil
-}
-
-// pause waits, unless ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -3,7 +3,6 @@ package attest_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -124,15 +123,6 @@ func TestLongKeyIDsAreShownWhole(t *testing.T) {
 	must(t, err)
 	if s.Valid[0].PublicKeyID != id || s.Invalid[0].PublicKeyID != "x"+id || !strings.Contains(s.Invalid[0].Why, "x"+id) {
 		t.Errorf("%+v", s)
-	}
-}
-
-func TestPauseEndsWithItsContext(t *testing.T) {
-	must(t, attest.Pause(t.Context(), time.Nanosecond))
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := attest.Pause(ctx, time.Hour); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
 	}
 }
 

@@ -32,9 +32,6 @@ func SignNothing(ctx context.Context, s Signer) ([]byte, error) {
 	return s.sign(ctx, warrant{}, plain, alg)
 }
 
-// Pause is the real waiting.
-func Pause(ctx context.Context, d time.Duration) error { return pause(ctx, d) }
-
 // SeenAfter has an Attester remember n attestations and reports how many it has.
 func SeenAfter(a *Attester, n int) int {
 	for i := range n {

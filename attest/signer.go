@@ -4,14 +4,11 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
+	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/keyfile"
 )
 
 // A Signer holds or reaches one private key. Its methods are unexported: only
@@ -42,9 +39,6 @@ type signerKey struct {
 	alg    algorithm
 }
 
-// maxKeyFile is far above any PKCS#8 file.
-const maxKeyFile = 64 << 10
-
 type keyFileSigner struct {
 	path   string
 	keyID  string
@@ -65,49 +59,13 @@ func NewKeyFileSigner(path string) (Signer, error) {
 		}
 	}
 
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's configuration
+	signer, err := keyfile.Read(path)
+	if fault, ok := errors.AsType[keyfile.Fault](err); ok {
+		return invalid("%s; Binary Authorization accepts RSA, and ECDSA on P-256, P-384 and P-521 (not Ed25519, not secp256k1)",
+			string(fault))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the key file: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // read only
-
-	raw, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the key file: %w", err)
-	}
-	if len(raw) > maxKeyFile {
-		return invalid("has more than %d bytes", maxKeyFile)
-	}
-
-	// One key and nothing else: which of several would sign must not be a matter of
-	// order.
-	block, rest := pem.Decode(raw)
-	switch {
-	case block == nil:
-		return invalid("is not PEM")
-	case block.Type != "PRIVATE KEY":
-		return invalid(
-			"holds a %q block; an unencrypted PKCS#8 block, \"PRIVATE KEY\", is required"+
-				" (openssl pkcs8 -topk8 -nocrypt converts)",
-			block.Type,
-		)
-	case strings.TrimSpace(string(rest)) != "":
-		return invalid("holds more than one block")
-	}
-
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		// x509's text may quote the key's structure, never its secret part.
-		return invalid(
-			"cannot be used: %v; Binary Authorization accepts RSA, and ECDSA on P-256, P-384 and P-521"+
-				" (not Ed25519, not secp256k1)",
-			err,
-		)
-	}
-
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return invalid("holds a %T, which does not sign", key)
+		return nil, err
 	}
 
 	// A key that Binary Authorization does not take fails here, at start, rather than

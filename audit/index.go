@@ -15,6 +15,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // An indexer enters decisions into the search index after they were recorded. The
@@ -55,24 +56,13 @@ func (i *indexer) close() {
 }
 
 func (s *Store) runIndexer(ctx context.Context) {
-	pause := func(d time.Duration) bool {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return false
-		case <-timer.C:
-			return true
-		}
-	}
-
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.indexer.wake:
 		}
-		if !pause(indexPause) {
+		if when.Sleep(ctx, indexPause) != nil {
 			return
 		}
 
@@ -85,7 +75,7 @@ func (s *Store) runIndexer(ctx context.Context) {
 			}
 			if err != nil {
 				// The queue keeps what was not indexed. A search meanwhile says so itself.
-				if !pause(indexRetry) {
+				if when.Sleep(ctx, indexRetry) != nil {
 					return
 				}
 				continue

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // maxCalls bounds the call log; the oldest are dropped.
@@ -224,13 +226,8 @@ func wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return status.FromContextError(ctx.Err()).Err()
+	if err := when.Sleep(ctx, d); err != nil {
+		return status.FromContextError(err).Err()
 	}
+	return nil
 }

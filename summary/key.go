@@ -9,15 +9,11 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/keyfile"
 )
 
 // A Key signs summaries. It is made by [NewKeyFile] or [NewKMSKey].
@@ -56,9 +52,6 @@ func suitable(key crypto.PublicKey) error {
 	return fmt.Errorf("a key of type %T: %s", key, want)
 }
 
-// maxKeyFile is far above any PKCS#8 file, in bytes.
-const maxKeyFile = 64 << 10
-
 type keyFile struct {
 	path   string
 	signer crypto.Signer
@@ -72,44 +65,25 @@ func NewKeyFile(path string) (Key, error) {
 		return nil, err
 	}
 	if err := suitable(signer.Public()); err != nil {
-		return nil, unusable(path, err)
+		return nil, unusable(path, "holds "+err.Error())
 	}
 	return &keyFile{path: path, signer: signer}, nil
 }
 
 // loadKey reads a key that signs, of any kind.
 func loadKey(path string) (crypto.Signer, error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's configuration
-	if err != nil {
-		return nil, fmt.Errorf("opening the key file: %w", err)
+	signer, err := keyfile.Read(path)
+	if fault, ok := errors.AsType[keyfile.Fault](err); ok {
+		return nil, unusable(path, string(fault))
 	}
-	defer f.Close() //nolint:errcheck // read only
-
-	raw, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the key file: %w", err)
-	}
-
-	// One key and nothing else: which of several would sign must not be a matter of order.
-	block, rest := pem.Decode(raw)
-	if len(raw) > maxKeyFile || block == nil || block.Type != "PRIVATE KEY" || strings.TrimSpace(string(rest)) != "" {
-		return nil, unusable(path, errors.New("no single PKCS#8 block, \"PRIVATE KEY\""))
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, unusable(path, fmt.Errorf("no key that can be read: %w", err))
-	}
-	signer, ok := parsed.(crypto.Signer)
-	if !ok {
-		return nil, unusable(path, fmt.Errorf("a %T, which does not sign", parsed))
-	}
-	return signer, nil
+	return signer, err
 }
 
-func unusable(path string, why error) error {
+// unusable says what is wrong with a key file.
+func unusable(path, fault string) error {
 	return &attestor.Error{
 		Kind: attestor.Invalid, Code: attestor.CodeSigningFailed,
-		Msg: fmt.Sprintf("key file %s holds %v", path, why),
+		Msg: fmt.Sprintf("key file %s %s", path, fault),
 		Fix: "make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out " + path,
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/vsa"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // emptyType is the media type of the two bytes {}. OCI image specification, "Guidance for an Empty Descriptor".
@@ -67,7 +68,7 @@ func (p *Publisher) put(ctx context.Context, d draft) (found, error) {
 				"the summary "+d.place.Sibling(digest).String()+" was stored, and the registry does not list it",
 				"try again; if it persists, find out why the registry does not list referrers", nil)
 		}
-		if err := wait(ctx, pause); err != nil {
+		if err := when.Sleep(ctx, pause); err != nil {
 			return found{}, p.failed(d.place, "store", err)
 		}
 		pause *= 2
@@ -239,17 +240,6 @@ func answered(err error) int {
 		return e.StatusCode
 	}
 	return 0
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // MayDelete reports, as an error with the permission that is missing, that this identity or the registry does not allow

@@ -64,6 +64,24 @@ be PASSED. -o dsse prints the envelope of one that satisfies, for slsa-verifier.
 	return c
 }
 
+// find resolves the image, and finds the emulators that are asked about it.
+func (f *verifyFlags) find(ctx context.Context, image string, log *slog.Logger) (
+	ref attestor.Reference, img attestor.Image, em google.Emulators, err error,
+) {
+	if ref, err = attestor.ParseReference(image); err != nil {
+		return ref, img, em, err
+	}
+
+	// An emulator's keys are worth nothing: it is used only if a flag or a variable names it.
+	if em, err = google.FindEmulatorsAt(f.emulator, os.Getenv, f.remote); err != nil {
+		return ref, img, em, err
+	}
+
+	// A tag is resolved once. What follows is about this digest, and the answer names it.
+	img, err = pin(ctx, ref, f.plainHTTP, log)
+	return ref, img, em, err
+}
+
 func (f *verifyFlags) run(c *cobra.Command, image string) error {
 	for _, a := range f.attestors {
 		if !config.IsAttestorName(a) {
@@ -71,19 +89,8 @@ func (f *verifyFlags) run(c *cobra.Command, image string) error {
 		}
 	}
 
-	// An emulator's keys are worth nothing: it is used only if a flag or a variable names it.
-	ref, err := attestor.ParseReference(image)
-	if err != nil {
-		return err
-	}
-	em, err := google.FindEmulatorsAt(f.emulator, os.Getenv, f.remote)
-	if err != nil {
-		return err
-	}
-
-	// A tag is resolved once. What follows is about this digest, and the answer names it.
 	log := newLogger(c, slog.LevelError)
-	img, err := pin(c.Context(), ref, f.plainHTTP, log)
+	ref, img, em, err := f.find(c.Context(), image, log)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -73,17 +72,9 @@ func (f *verifyFlags) runVSA(c *cobra.Command, image string) error {
 	if f.format == "dsse" && !f.vsa.on {
 		return errors.New("-o dsse goes with --vsa")
 	}
-	ref, err := attestor.ParseReference(image)
-	if err != nil {
-		return err
-	}
-	em, err := google.FindEmulatorsAt(f.emulator, os.Getenv, f.remote)
-	if err != nil {
-		return err
-	}
 
 	log := newLogger(c, slog.LevelError)
-	img, err := pin(c.Context(), ref, f.plainHTTP, log)
+	ref, img, em, err := f.find(c.Context(), image, log)
 	if err != nil {
 		return err
 	}

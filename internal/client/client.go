@@ -20,6 +20,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/loopback"
 	"github.com/attestor-gate/attestor/internal/waiting"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 const (
@@ -118,21 +119,9 @@ func (c *Client) Admit(ctx context.Context, r attestor.Request) (attestor.Decisi
 		}
 
 		notice(awaited(r, d))
-		if err := sleep(ctx, min(retry, left)); err != nil {
+		if err := when.Sleep(ctx, min(retry, left)); err != nil {
 			return attestor.Decision{}, err
 		}
-	}
-}
-
-// sleep waits, or returns ctx's error where that ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 
@@ -317,7 +306,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		if e, ok := errors.AsType[*net.OpError](err); !ok || e.Op != "dial" || attempt == dialAttempts {
 			return resp, err
 		}
-		if sleep(ctx, c.pause<<(attempt-1)) != nil {
+		if when.Sleep(ctx, c.pause<<(attempt-1)) != nil {
 			return resp, err
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/attestor-gate/attestor/internal/event"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // An Outbox has the events that receivers were not told yet.
@@ -173,7 +174,7 @@ func (c *Courier) serve(ctx context.Context, r Receiver, told <-chan struct{}) {
 
 		switch {
 		case gone:
-			if !wait(ctx, goneFor) {
+			if when.Sleep(ctx, goneFor) != nil {
 				return
 			}
 		case err == nil && n == r.Batch: // there may be more
@@ -185,18 +186,6 @@ func (c *Courier) serve(ctx context.Context, r Receiver, told <-chan struct{}) {
 			case <-ticker.C:
 			}
 		}
-	}
-}
-
-// wait returns false where ctx ends first.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

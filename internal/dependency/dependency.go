@@ -20,6 +20,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/throttle"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // Config says when a circuit opens. Registry is required.
@@ -266,7 +267,7 @@ func (c *Calls) do(ctx context.Context, t target, f func(ctx context.Context) ou
 	// result.
 	_, err := k.breaker.Execute(call)
 	var waited time.Duration
-	for errors.Is(err, gobreaker.ErrTooManyRequests) && waited < trialWait && wait(ctx, trialLook) {
+	for errors.Is(err, gobreaker.ErrTooManyRequests) && waited < trialWait && when.Sleep(ctx, trialLook) == nil {
 		_, err = k.breaker.Execute(call)
 		waited += trialLook
 	}
@@ -287,19 +288,6 @@ const (
 	trialWait = time.Second
 	trialLook = 20 * time.Millisecond
 )
-
-// wait reports whether d passed before ctx ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // refusal is the error of a call that was not made.
 func (c *Calls) refusal(t target) error {

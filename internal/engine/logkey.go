@@ -3,12 +3,8 @@ package engine
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -17,6 +13,7 @@ import (
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/keyfile"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
@@ -27,8 +24,6 @@ const (
 	// logWait is how long an answer waits for its proof where the key is a file, which
 	// signs at once.
 	logWait = 50 * time.Millisecond
-	// maxLogKey is far above any PKCS#8 file, in bytes.
-	maxLogKey = 64 << 10
 )
 
 // A kmsUse calls f with a client of Cloud KMS.
@@ -84,35 +79,26 @@ func kmsLogKey(
 
 // fileLogKey reads a key of the log from a PEM file with one PKCS#8 block.
 func fileLogKey(origin, path string) (translog.Key, error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's configuration
+	wrong := func(fault string) (translog.Key, error) {
+		return translog.Key{}, fmt.Errorf("log.key: %s %s: make one with: openssl genpkey -algorithm ed25519 -out %s",
+			path, fault, path)
+	}
+	signer, err := keyfile.Read(path)
+	if fault, ok := errors.AsType[keyfile.Fault](err); ok {
+		return wrong(string(fault))
+	}
 	if err != nil {
 		return translog.Key{}, fmt.Errorf("log.key: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
 
-	raw, err := io.ReadAll(io.LimitReader(f, maxLogKey))
-	if err != nil {
-		return translog.Key{}, fmt.Errorf("log.key: %w", err)
-	}
-
-	wrong := errors.New("log.key: " + path + " does not hold one Ed25519 key in PKCS#8: " +
-		"make one with: openssl genpkey -algorithm ed25519 -out " + path)
-	block, rest := pem.Decode(raw)
-	if block == nil || block.Type != "PRIVATE KEY" || strings.TrimSpace(string(rest)) != "" {
-		return translog.Key{}, wrong
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return translog.Key{}, wrong
-	}
-	private, ok := parsed.(ed25519.PrivateKey)
+	// Checkpoints are signed with Ed25519 alone: a key of another kind is refused at start.
+	private, ok := signer.(ed25519.PrivateKey)
 	if !ok {
-		return translog.Key{}, wrong
+		return wrong(fmt.Sprintf("holds a %T, and no Ed25519 key", signer))
 	}
-
 	public, ok := private.Public().(ed25519.PublicKey)
 	if !ok {
-		return translog.Key{}, wrong
+		return wrong("holds a key without its public part")
 	}
 	return translog.Key{
 		Origin: origin, Public: public,

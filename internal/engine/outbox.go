@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,13 +43,9 @@ func (e *Engine) keepOutbox(ctx context.Context) {
 // outboxGauges say what waits in the outbox. They are of the whole record, so that each
 // instance says the same.
 type outboxGauges struct {
-	store                          *audit.Store
 	pending, oldest, dead, dropped *prometheus.Desc
 
-	mu    sync.Mutex
-	asked time.Time      // guarded by mu
-	known []event.Counts // guarded by mu
-	err   error          // guarded by mu
+	counts recent[[]event.Counts]
 }
 
 func newOutboxGauges(s *audit.Store) *outboxGauges {
@@ -58,7 +53,7 @@ func newOutboxGauges(s *audit.Store) *outboxGauges {
 		return prometheus.NewDesc(o.Name, o.Help, []string{"receiver"}, nil)
 	}
 	return &outboxGauges{
-		store:   s,
+		counts:  recent[[]event.Counts]{ask: s.EventCounts},
 		pending: desc(prometheus.GaugeOpts{Name: "attestor_outbox_pending", Help: "Events that wait for their receiver."}),
 		oldest: desc(prometheus.GaugeOpts{
 			Name: "attestor_outbox_oldest_seconds", Help: "How long the oldest event waits for its receiver; 0 where none waits.",
@@ -82,7 +77,7 @@ func (g *outboxGauges) Describe(c chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector]. Where the record does not answer, the
 // gauges are missing: an old number would look well.
 func (g *outboxGauges) Collect(c chan<- prometheus.Metric) {
-	all, err := g.counts()
+	all, err := g.counts.get()
 	if err != nil {
 		return
 	}
@@ -95,20 +90,6 @@ func (g *outboxGauges) Collect(c chan<- prometheus.Metric) {
 		gauge(g.dead, float64(r.Dead))
 		gauge(g.dropped, float64(r.Dropped))
 	}
-}
-
-func (g *outboxGauges) counts() ([]event.Counts, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if time.Since(g.asked) < watchedFor {
-		return g.known, g.err
-	}
-
-	ctx, cancel := context.WithTimeout(context.Background(), watchedTimeout)
-	defer cancel()
-	g.known, g.err = g.store.EventCounts(ctx)
-	g.asked = time.Now()
-	return g.known, g.err
 }
 
 // servedOutbox is what the service shows of the outbox; nil where nobody is told.

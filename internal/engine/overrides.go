@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -126,31 +125,18 @@ func onHosts(p attestor.Pattern, hosts []string) []attestor.Pattern {
 	return out
 }
 
-const (
-	// watchedFor is how long what the database said of the watch is told again:
-	// whoever can reach /metrics asks as often as they like.
-	watchedFor = 15 * time.Second
-	// watchedTimeout bounds the question, so that a slow database does not hold up the
-	// other metrics.
-	watchedTimeout = 2 * time.Second
-)
-
 // watchGauges say how well the record of admissions and overrides is kept up. They
 // are of the whole record, so that each instance says the same.
 type watchGauges struct {
-	store                          *audit.Store
 	oldest, expired, open, overdue *prometheus.Desc
 
-	mu    sync.Mutex
-	asked time.Time     // guarded by mu
-	known audit.Watched // guarded by mu
-	err   error         // guarded by mu
+	watched recent[audit.Watched]
 }
 
 func newWatchGauges(s *audit.Store) *watchGauges {
 	desc := func(o prometheus.GaugeOpts) *prometheus.Desc { return prometheus.NewDesc(o.Name, o.Help, nil, nil) }
 	return &watchGauges{
-		store: s,
+		watched: recent[audit.Watched]{ask: s.Watched},
 		oldest: desc(prometheus.GaugeOpts{
 			Name: "attestor_admission_look_age_seconds",
 			Help: "Time since the admitted image was judged that was not judged for longest; missing where nothing is admitted.",
@@ -177,7 +163,7 @@ func (g *watchGauges) Describe(c chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector]. Where the record does not answer, the
 // gauges are missing: an old number would look well.
 func (g *watchGauges) Collect(c chan<- prometheus.Metric) {
-	w, err := g.watched()
+	w, err := g.watched.get()
 	if err != nil {
 		return
 	}
@@ -188,18 +174,4 @@ func (g *watchGauges) Collect(c chan<- prometheus.Metric) {
 	gauge(g.expired, w.Expired.Seconds())
 	gauge(g.open, float64(w.Open))
 	gauge(g.overdue, w.Overdue.Seconds())
-}
-
-func (g *watchGauges) watched() (audit.Watched, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if time.Since(g.asked) < watchedFor {
-		return g.known, g.err
-	}
-
-	ctx, cancel := context.WithTimeout(context.Background(), watchedTimeout)
-	defer cancel()
-	g.known, g.err = g.store.Watched(ctx)
-	g.asked = time.Now()
-	return g.known, g.err
 }

@@ -127,6 +127,19 @@ func invalidPage(problem string) error {
 	return errInvalidPage
 }
 
+// beside has a form say what is wrong with what was typed into it. Any other error is the page's.
+func beside(err error, problem, fix *string) error {
+	if err == nil {
+		return nil
+	}
+	if attestor.KindOf(err) != attestor.Invalid {
+		return err
+	}
+
+	*problem, *fix = attestor.Message(err), fixOf(err)
+	return nil
+}
+
 // fixOf is what to do about an error, or "".
 func fixOf(err error) string {
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
@@ -252,11 +265,8 @@ func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(s
 
 	// What was typed stays in the form, beside what is wrong with it. The status says
 	// so too: a list that is refused must not read as an empty one.
-	if err != nil {
-		if attestor.KindOf(err) != attestor.Invalid {
-			return err
-		}
-		view.Problem, view.Fix = attestor.Message(err), fixOf(err)
+	if err := beside(err, &view.Problem, &view.Fix); err != nil {
+		return err
 	}
 	if err := p.render.Decisions(b, view); err != nil {
 		return err

@@ -126,11 +126,8 @@ func (p *pageHandler) images(b *bytes.Buffer, r *http.Request, visible func(stri
 	err := p.fillImages(r, &view, visible)
 
 	// What was typed stays in the form, beside what is wrong with it.
-	if err != nil {
-		if attestor.KindOf(err) != attestor.Invalid {
-			return err
-		}
-		view.Problem, view.Fix = attestor.Message(err), fixOf(err)
+	if err := beside(err, &view.Problem, &view.Fix); err != nil {
+		return err
 	}
 	if err := p.render.Images(b, view); err != nil {
 		return err

@@ -26,11 +26,8 @@ func (p *pageHandler) simulate(b *bytes.Buffer, r *http.Request, _ func(string) 
 	}
 
 	// What was typed stays in the form, beside what is wrong with it.
-	if err != nil {
-		if attestor.KindOf(err) != attestor.Invalid {
-			return err
-		}
-		view.Problem, view.Fix = attestor.Message(err), fixOf(err)
+	if err := beside(err, &view.Problem, &view.Fix); err != nil {
+		return err
 	}
 	if err := p.render.Simulate(b, view); err != nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 const (
@@ -78,7 +80,7 @@ func (p *Pacer) Turn(ctx context.Context) error {
 		if deadline, ok := ctx.Deadline(); ok && deadline.Before(at) {
 			return &Error{After: at.Sub(now)}
 		}
-		if !wait(ctx, at.Sub(now)) {
+		if when.Sleep(ctx, at.Sub(now)) != nil {
 			return fmt.Errorf("waiting for a turn: %w", ctx.Err())
 		}
 	}

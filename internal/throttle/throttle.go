@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 const (
@@ -138,22 +140,9 @@ func Do[T any](ctx context.Context, tries int, f func() (T, error)) (T, error) {
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= pause {
 			return value, err
 		}
-		if !wait(ctx, pause) {
+		if when.Sleep(ctx, pause) != nil {
 			return value, err
 		}
-	}
-}
-
-// wait reports whether d passed before ctx ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // Effect is what a fault does to a call.
@@ -194,13 +196,5 @@ func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return when.Sleep(ctx, d) == nil
 }
