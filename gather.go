@@ -104,7 +104,7 @@ func (p *attempt) gather(ctx context.Context) error {
 	wg.Wait()
 	_, _ = scans.wait() // also where there is no child: nothing is left running
 	for _, e := range p.ev.Platforms {
-		p.dec.Platforms = append(p.dec.Platforms, summarise(e, p.ev.Time))
+		p.dec.Platforms = append(p.dec.Platforms, e.Summary(p.ev.Time))
 	}
 	return nil
 }
@@ -263,8 +263,8 @@ func (r Resolved) images() []Image {
 	return out
 }
 
-// summarise is the short form for answers.
-func summarise(e PlatformEvidence, now time.Time) PlatformSummary {
+// Summary is the short form for answers, which tells ages as they are now.
+func (e PlatformEvidence) Summary(now time.Time) PlatformSummary {
 	s := PlatformSummary{
 		Child: e.Child, User: e.User,
 		Base: BaseSummary{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 func baseCheck() check {
@@ -36,6 +37,7 @@ func baseCheck() check {
 				ev.Platforms[0].Base = s.Base.Approved[0].exemplary()
 			}
 		},
+		found:      func(p attestor.PlatformSummary) string { return describe.Base(p.Base) },
 		ofPlatform: (*judgement).base,
 	}
 }

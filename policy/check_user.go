@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 func userCheck() check {
@@ -50,6 +51,7 @@ func userCheck() check {
 				Configured: "65532:65532", UID: new(max(65532, s.User.MinimumUID)), GID: new(int64(65532)), Source: attestor.UserFromConfig,
 			}
 		},
+		found:      func(p attestor.PlatformSummary) string { return describe.User(p.User) },
 		ofPlatform: (*judgement).user,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/exception"
 )
 
@@ -35,6 +36,7 @@ func vulnerabilitiesCheck() check {
 		exemplary: exemplaryScan,
 
 		inPackages: true,
+		found:      func(p attestor.PlatformSummary) string { return describe.Scan(p.Scan) },
 		ofPlatform: (*judgement).vulnerabilities,
 	}
 }

@@ -66,6 +66,9 @@ type check struct {
 	// inPackages says that what it finds is in packages, which exceptions can name.
 	inPackages bool
 
+	// found says in a few words what the check saw of a platform. Reports have them beside the check's reasons.
+	found func(p attestor.PlatformSummary) string
+
 	// exemplary changes evidence so that the check passes.
 	exemplary func(s *Spec, ev *attestor.Evidence)
 

@@ -96,14 +96,32 @@ func (j *judgement) answers() {
 	}
 
 	for i := range j.ev.Platforms {
+		e := &j.ev.Platforms[i]
+		summary := e.Summary(j.ev.Time)
 		for _, c := range j.policy.checks {
-			if c.ofPlatform != nil {
-				c.ofPlatform(j, &j.ev.Platforms[i])
+			if c.ofPlatform == nil {
+				continue
 			}
+			first := len(j.checks)
+			c.ofPlatform(j, e)
+			j.describe(c, summary, first)
 		}
 	}
 
 	j.rules()
+}
+
+// describe adds to a row's answers, from the first on, what the row saw. One that was skipped says why instead. The
+// words have no part in the verdict.
+func (j *judgement) describe(c check, p attestor.PlatformSummary, first int) {
+	if c.found == nil {
+		return
+	}
+	for i := first; i < len(j.checks); i++ {
+		if j.checks[i].Status != attestor.StatusSkipped {
+			j.checks[i].Found = c.found(p)
+		}
+	}
 }
 
 func deny(code attestor.Code, subject, message, fix string) finding {

@@ -60,9 +60,9 @@ func Findings(d attestor.Decision, severities ...attestor.ReasonSeverity) []Find
 }
 
 // explains reports whether a reason is all that its check has to say, as Fact gives it: why the check was skipped, or
-// what is known of secrets where none refuses.
+// that no secret is reported.
 func explains(c attestor.Check, r attestor.Reason) bool {
-	only := c.Name == attestor.CheckSecrets && c.Status == attestor.StatusPass && len(c.Reasons) == 1
+	only := r.Code == attestor.CodeSecretsNotReported && c.Status == attestor.StatusPass && len(c.Reasons) == 1
 	return r.Severity == attestor.Informs && (c.Status == attestor.StatusSkipped || only)
 }
 
@@ -194,28 +194,36 @@ func Fact(d attestor.Decision, c attestor.Check) string {
 		return c.Reasons[0].Message
 	}
 
+	switch {
+	case c.Found != "":
+		return c.Found
+	case c.Name == attestor.CheckAttest && c.Status == attestor.StatusPass:
+		return attestedFact(d)
+	}
+	return factBefore(d, c)
+}
+
+// factBefore is what a check saw in a decision of a version before, which does not say so itself. Its names are those of
+// the checks that there were then, so that no check is added here.
+func factBefore(d attestor.Decision, c attestor.Check) string {
 	for _, p := range d.Platforms {
 		if p.Platform != c.Platform {
 			continue
 		}
 		switch c.Name {
 		case attestor.CheckBase:
-			return baseFact(p.Base)
+			return Base(p.Base)
 		case attestor.CheckUser:
-			return userFact(p.User)
+			return User(p.User)
 		case attestor.CheckVulnerabilities:
-			return scanFact(p.Scan)
+			return Scan(p.Scan)
 		}
 	}
-
-	if c.Name == attestor.CheckAttest && c.Status == attestor.StatusPass {
-		return attestedFact(d)
-	}
-
 	return ""
 }
 
-func baseFact(b attestor.BaseSummary) string {
+// Base says which base an image has, and how old it is.
+func Base(b attestor.BaseSummary) string {
 	if b.Name == "" {
 		return "no approved base found"
 	}
@@ -238,7 +246,8 @@ func baseFact(b attestor.BaseSummary) string {
 	return strings.Join(parts, ", ")
 }
 
-func userFact(u attestor.User) string {
+// User says as whom an image runs.
+func User(u attestor.User) string {
 	if u.Configured == "" {
 		return "no user set"
 	}
@@ -249,7 +258,8 @@ func userFact(u attestor.User) string {
 	return u.Configured
 }
 
-func scanFact(s attestor.ScanSummary) string {
+// Scan says what a scan found, by severity.
+func Scan(s attestor.ScanSummary) string {
 	if s.State != attestor.ScanComplete {
 		return "scan " + string(s.State)
 	}
