@@ -1,12 +1,14 @@
 package attestor_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/mod/zip"
 )
@@ -80,6 +82,43 @@ func read(t *testing.T, name string) string {
 	}
 
 	return string(b)
+}
+
+// maxColumns is the longest line of Go, with tabs of four. What is read without a second look ends at 120.
+const maxColumns = 160
+
+// No line of Go is too long to stand beside another file, in tests as little as in the product. A struct tag cannot be
+// broken; one that describes a setting may be as long as its description.
+func TestNoLongLines(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != "." && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+
+		files++
+		n := 0
+		for line := range strings.Lines(read(t, path)) {
+			n++
+			columns := utf8.RuneCountInString(strings.ReplaceAll(strings.TrimRight(line, "\n"), "\t", "    "))
+			if columns > maxColumns && !strings.Contains(line, "jsonschema_description:") {
+				t.Errorf("%s:%d has %d columns; %d is the limit", path, n, columns, maxColumns)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 1000 {
+		t.Errorf("%d files of Go: this test would prove nothing", files)
+	}
 }
 
 // The module can be had by go install: no file has a name that module zips

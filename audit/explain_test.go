@@ -129,7 +129,8 @@ func TestExplainTellsOfAnOverride(t *testing.T) {
 			"The override is overdue: it should have ended on 21 November 2026 at 12:00:00 UTC, and its attestations still admit the image.",
 		},
 		{"a record without its state", &day, nil, "The override ends on 21 November 2026 at 12:00:00 UTC."},
-		{"closed by a pass", &day, &attestor.OverrideState{Closed: attestor.ClosedPassed, By: "d9"}, "the image has passed in its own right since, in decision d9."},
+		{"closed by a pass", &day, &attestor.OverrideState{Closed: attestor.ClosedPassed, By: "d9"},
+			"the image has passed in its own right since, in decision d9."},
 		{"closed by another", &day, &attestor.OverrideState{Closed: attestor.ClosedOverridden, By: "d9"}, "the override of decision d9 has taken its place."},
 		{"ended", &day, &attestor.OverrideState{Closed: attestor.ClosedExpired}, "The override has ended, and its attestations were deleted."},
 		{"revoked", &day, &attestor.OverrideState{Closed: attestor.ClosedRevoked}, "The override's attestations were deleted before its end."},
@@ -142,7 +143,8 @@ func TestExplainTellsOfAnOverride(t *testing.T) {
 			t.Errorf("%s: lacks %q:\n%s", tt.name, tt.want, got)
 		}
 		open := tt.state != nil && tt.state.Open
-		if strings.Contains(got, "admitted by this override alone") != (open && !tt.state.Overdue) || strings.Contains(got, "overdue") != (open && tt.state.Overdue) {
+		if strings.Contains(got, "admitted by this override alone") != (open && !tt.state.Overdue) ||
+			strings.Contains(got, "overdue") != (open && tt.state.Overdue) {
 			t.Errorf("%s: says more of it than there is:\n%s", tt.name, got)
 		}
 	}

@@ -57,7 +57,8 @@ func TestWatchedSaysHowWellTheRecordIsKeptUp(t *testing.T) {
 		// An override that ends an hour after its time, which is the fifth minute of the day.
 		over := granted(5)
 		finish(t, s, over)
-		check("an open override", audit.Watched{Admissions: true, Oldest: 2*time.Hour - 5*time.Minute, Open: 1, Overdue: time.Hour - 5*time.Minute, Expired: 2 * time.Hour})
+		check("an open override", audit.Watched{Admissions: true, Oldest: 2*time.Hour - 5*time.Minute, Open: 1,
+			Overdue: time.Hour - 5*time.Minute, Expired: 2 * time.Hour})
 		if err := s.Expired(t.Context(), "run-1", attestor.CallerRef{Subject: "scheduler"}, c.now()); err != nil {
 			t.Fatal(err)
 		}

@@ -73,7 +73,8 @@ func writeOldRecord(t *testing.T, path string, at time.Time) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.ExecContext(t.Context(), `INSERT INTO decision_digests (digest, at, decision) VALUES ($1, $2, $3)`, digest, when.UnixMicro(), id); err != nil {
+		if _, err := db.ExecContext(t.Context(), `INSERT INTO decision_digests (digest, at, `+
+			`decision) VALUES ($1, $2, $3)`, digest, when.UnixMicro(), id); err != nil {
 			t.Fatal(err)
 		}
 	}

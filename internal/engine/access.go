@@ -24,7 +24,7 @@ func ReadAccess(ctx context.Context, c *config.Identity) (Access, error) {
 	}
 
 	a := Access{}
-	a.tokens, _ = who.Verifier.(*identity.Tokens) // nil without an identity section
+	a.tokens, _ = who.verifier.(*identity.Tokens) // nil without an identity section
 	if c == nil {
 		return a, nil
 	}

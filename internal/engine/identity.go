@@ -24,7 +24,7 @@ const googleIssuer = "https://accounts.google.com"
 
 // identified is who identifies callers.
 type identified struct {
-	identity.Verifier
+	verifier identity.Verifier
 	issuers func(context.Context) []probe.Result // fetches what identifies callers, and says what each issuer answered
 	teams   *teams.Teams                         // nil: the configuration has all callers
 }
@@ -33,7 +33,7 @@ type identified struct {
 // configuration was refused where the service could be reached from elsewhere.
 func newIdentity(ctx context.Context, c *config.Identity, log *slog.Logger) (identified, error) {
 	if c == nil {
-		return identified{Verifier: identity.Open(LocalCaller()), issuers: nobodyAsked}, nil
+		return identified{verifier: identity.Open(LocalCaller()), issuers: nobodyAsked}, nil
 	}
 
 	rules, err := rulesOf(c.Callers)
@@ -50,14 +50,14 @@ func newIdentity(ctx context.Context, c *config.Identity, log *slog.Logger) (ide
 		UnsafeTrustPlatform: c.UnsafeTrustPlatform, Now: time.Now, Logger: log,
 	})
 	if err != nil || c.Teams == nil {
-		return identified{Verifier: tokens, issuers: tokens.Probe}, err
+		return identified{verifier: tokens, issuers: tokens.Probe}, err
 	}
 
 	found, err := teams.New(ctx, teams.Config{
 		Directory: c.Teams.Directory, Parse: teamRules(c.Teams.Directory), Check: tokens.Check, Most: c.Teams.Most,
 		Reserved: rules, Use: tokens.SetTeams, Logger: log,
 	})
-	return identified{Verifier: tokens, issuers: tokens.Probe, teams: found}, err
+	return identified{verifier: tokens, issuers: tokens.Probe, teams: found}, err
 }
 
 // ruleOf makes a rule of a configured caller, with one grant.
