@@ -25,8 +25,8 @@ const googleIssuer = "https://accounts.google.com"
 // identified is who identifies callers.
 type identified struct {
 	verifier identity.Verifier
-	issuers func(context.Context) []probe.Result // fetches what identifies callers, and says what each issuer answered
-	teams   *teams.Teams                         // nil: the configuration has all callers
+	issuers  func(context.Context) []probe.Result // fetches what identifies callers, and says what each issuer answered
+	teams    *teams.Teams                         // nil: the configuration has all callers
 }
 
 // newIdentity is open on loopback where nothing is configured: such a
