@@ -85,7 +85,8 @@ func edgeControls() map[string][]applied {
 			planned(tfNetwork, "module.network.google_dns_managed_zone.run", "visibility", "private"),
 			made("compute networks subnets gate", "enable-private-ip-google-access", ""),
 		},
-		"Shared VPC": {alone(tfNetwork, "network", `{"project": "acme", "region": "us-east1", "subnet_users": ["serviceAccount:a@acme.iam.gserviceaccount.com"]}`,
+		"Shared VPC": {alone(tfNetwork, "network", `{"project": "acme", "region": "us-east1", `+
+			`"subnet_users": ["serviceAccount:a@acme.iam.gserviceaccount.com"]}`,
 			`google_compute_subnetwork_iam_member.user["serviceAccount:a@acme.iam.gserviceaccount.com"]`, map[string]string{
 				"role": "roles/compute.networkUser", "member": "serviceAccount:a@acme.iam.gserviceaccount.com", "subnetwork": "gate"})},
 		"connector sizing": {alone(tfNetwork, "network",
@@ -119,7 +120,8 @@ func grantControls() map[string][]applied {
 			}),
 		"grants: cloudtrace.agent": join(role(tfPeople, `module.identities.google_project_iam_member.trace["gate"]`, "roles/cloudtrace.agent", planAPI),
 			[]applied{agents("projects demo", "roles/cloudtrace.agent")}),
-		"grants: findings": join(role(tfRegistry, `module.registry.google_project_iam_member.scans["gate"]`, "roles/containeranalysis.occurrences.viewer", planAPI),
+		"grants: findings": join(role(tfRegistry, `module.registry.google_project_iam_member.scans["gate"]`,
+			"roles/containeranalysis.occurrences.viewer", planAPI),
 			[]applied{agents("projects demo", "roles/containeranalysis.occurrences.viewer")}),
 		"grants: images": join(role(tfRegistry, `module.registry.google_artifact_registry_repository_iam_member.gate["gate"]`,
 			"roles/artifactregistry.reader", planAPI),
@@ -130,7 +132,8 @@ func grantControls() map[string][]applied {
 			[]applied{agents("projects demo", "roles/containeranalysis.occurrences.editor")}),
 		"grants: note": join(role(tfSigning, signing+`google_container_analysis_note_iam_member.attacher["gate"]`,
 			"roles/containeranalysis.notes.attacher", planAPI),
-			role(tfSigning, signing+`google_container_analysis_note_iam_member.reader["events"]`, "roles/containeranalysis.notes.occurrences.viewer", planEvents),
+			role(tfSigning, signing+`google_container_analysis_note_iam_member.reader["events"]`,
+				"roles/containeranalysis.notes.occurrences.viewer", planEvents),
 			[]applied{noteGrants("roles/containeranalysis.notes.attacher", scriptAPI, scriptEvents),
 				noteGrants("roles/containeranalysis.notes.occurrences.viewer", scriptAPI,
 					scriptEvents, "serviceAccount:service-123456789012@gcp-sa-binaryauthorization.iam.gserviceaccount.com")}),
@@ -229,7 +232,8 @@ func otherControls() map[string][]applied {
 			"internal internal-and-cloud-load-balancing")},
 		"organisation policy: VPC egress": {planned(tfRules, rules+`VPCEgress"]`, "spec.0.rules.1.values.0.allowed_values",
 			"all-traffic private-ranges-only")},
-		"organisation policy: Binary Authorization": {planned(tfRules, rules+`BinaryAuthorizationPolicies"]`, "spec.0.rules.1.values.0.allowed_values", "default")},
+		"organisation policy: Binary Authorization": {planned(tfRules, rules+`BinaryAuthorizationPolicies"]`,
+			"spec.0.rules.1.values.0.allowed_values", "default")},
 		"organisation policy: exception by tag": {
 			planned(tfRules, rules+`Ingress"]`, "spec.0.rules.0.allow_all", "TRUE"),
 			plannedAs(tfRules, rules+`Ingress"]`, "spec.0.rules.0.condition.0.expression",
@@ -242,7 +246,8 @@ func otherControls() map[string][]applied {
 		"Binary Authorization: allowlist": {
 			plannedAs(tfAdmit, policy, "admission_whitelist_patterns.0.name_pattern", `gcr\.io/cloud-sql-connectors/cloud-sql-proxy@\*`),
 			allowlisted("gcr.io/cloud-sql-connectors/cloud-sql-proxy@*"),
-			moduleRefuses(tfAdmit, "admission", `{"project": "acme", "attestor": "projects/acme/attestors/gate", "allowlist": ["gcr.io/*"]}`, "names a repository"),
+			moduleRefuses(tfAdmit, "admission", `{"project": "acme", "attestor": "projects/acme/attestors/gate", `+
+				`"allowlist": ["gcr.io/*"]}`, "names a repository"),
 		},
 		"Binary Authorization: dry run first": {
 			alone(tfAdmit, "admission", `{"project": "acme", "attestor": "projects/acme/attestors/gate"}`, "google_binary_authorization_policy.policy",
@@ -319,7 +324,8 @@ func otherControls() map[string][]applied {
 			"us-east1-docker.pkg.dev/acme-images/prod/api")},
 		"dashboard and alerts": {
 			planned("terraform/modules/monitoring/main.tf", `module.monitoring.google_monitoring_alert_policy.alert["AttestorAbsent"]`, "severity", "CRITICAL"),
-			plannedAs("terraform/modules/monitoring/main.tf", "module.monitoring.google_monitoring_dashboard.gate", "dashboard_json", `(?s)\{.*"prometheusQuery".*\}`),
+			plannedAs("terraform/modules/monitoring/main.tf", "module.monitoring.google_monitoring_dashboard.gate",
+				"dashboard_json", `(?s)\{.*"prometheusQuery".*\}`),
 		},
 	}
 	for _, more := range []map[string][]applied{edgeControls(), grantControls(), dataControls()} {

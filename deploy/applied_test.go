@@ -94,7 +94,8 @@ func serviceControls() map[string][]applied {
 			granted("projects demo", "roles/owner"),
 		},
 		"VPC_EGRESS": {
-			plannedAs(tfService, gateService, "template.0.vpc_access.0.network_interfaces.0.subnetwork", `<module\.network\.google_compute_subnetwork\.gate\.id>`),
+			plannedAs(tfService, gateService, "template.0.vpc_access.0.network_interfaces.0.subnetwork",
+				`<module\.network\.google_compute_subnetwork\.gate\.id>`),
 			plannedAs(tfService, eventsService, "template.0.vpc_access.0.network_interfaces.0.network", `<module\.network\.google_compute_network\.gate\.id>`),
 			revision(yamlGate, "run.googleapis.com/network-interfaces", `[{"network":"gate","subnetwork":"gate"}]`),
 			revision(yamlEvent, "run.googleapis.com/network-interfaces", `[{"network":"gate","subnetwork":"gate"}]`),

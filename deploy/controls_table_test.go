@@ -139,7 +139,8 @@ func TestControlsTable(t *testing.T) {
 	}
 
 	others := otherControls()
-	others["base images: Google's, and their ends"] = []applied{inYAML("policies/bases/google-managed.yaml", "0 > repository", `~marketplace\.gcr\.io/google/.+`)}
+	others["base images: Google's, and their ends"] = []applied{
+		inYAML("policies/bases/google-managed.yaml", "0 > repository", `~marketplace\.gcr\.io/google/.+`)}
 	for control, places := range leftOut() {
 		check(t, e, control, places)
 		others[control] = places

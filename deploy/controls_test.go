@@ -38,13 +38,15 @@ func notEnabled() map[string][]applied {
 			unplanned(tfEdge, "google_compute_service_attachment"), unplanned(tfNetwork, "google_compute_service_attachment"),
 			unplanned(tfInternal, "google_compute_service_attachment"),
 		},
-		"BUILD_ACCOUNT": {unset(tfService, "build_config"), annotated(yamlGate, "build-source-location", ""), annotated(yamlEvent, "build-source-location", "")},
-		"NFS_PRIVATE":   {noVolume(tfService, "nfs"), everyVolume(yamlGate, "secret"), everyVolume(yamlEvent, "secret")},
+		"BUILD_ACCOUNT": {unset(tfService, "build_config"), annotated(yamlGate, "build-source-location", ""),
+			annotated(yamlEvent, "build-source-location", "")},
+		"NFS_PRIVATE": {noVolume(tfService, "nfs"), everyVolume(yamlGate, "secret"), everyVolume(yamlEvent, "secret")},
 		"MOUNTS_READ_ONLY": {
 			noVolume(tfService, "gcs"), everyVolume(yamlGate, "secret"), everyVolume(yamlEvent, "secret"),
 		},
 		"SHELL_DISABLED": {
-			unset(tfService, "template.0.ssh_enabled"), annotated(yamlGate, "secure-session-agent", ""), revision(yamlGate, "run.googleapis.com/secure-session-agent", ""),
+			unset(tfService, "template.0.ssh_enabled"), annotated(yamlGate, "secure-session-agent", ""),
+			revision(yamlGate, "run.googleapis.com/secure-session-agent", ""),
 			annotated(yamlEvent, "secure-session-agent", ""), revision(yamlEvent, "run.googleapis.com/secure-session-agent", ""),
 		},
 	}

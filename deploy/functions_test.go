@@ -89,14 +89,15 @@ func ofText(f func(...string) (string, error), n int) function.Function {
 	for i := range n {
 		params = append(params, function.Parameter{Name: fmt.Sprint("p", i), Type: cty.String})
 	}
-	return function.New(&function.Spec{Params: params, Type: function.StaticReturnType(cty.String), Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-		var s []string
-		for _, a := range args {
-			s = append(s, a.AsString())
-		}
-		out, err := f(s...)
-		return cty.StringVal(out), err
-	}})
+	return function.New(&function.Spec{Params: params, Type: function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			var s []string
+			for _, a := range args {
+				s = append(s, a.AsString())
+			}
+			out, err := f(s...)
+			return cty.StringVal(out), err
+		}})
 }
 
 func ofTexts(f func(a, b string) bool) function.Function {

@@ -267,7 +267,8 @@ func TestScriptMeetsOthers(t *testing.T) {
 	for _, c := range []struct{ name, part, method, path, other, kept string }{
 		{
 			"admission", "admission", "PUT", admissionPolicy,
-			`{"description": "another", "defaultAdmissionRule": {"evaluationMode": "ALWAYS_ALLOW", "enforcementMode": "ENFORCED_BLOCK_AND_AUDIT_LOG"}}`, "another",
+			`{"description": "another", "defaultAdmissionRule": {"evaluationMode": "ALWAYS_ALLOW", ` +
+				`"enforcementMode": "ENFORCED_BLOCK_AND_AUDIT_LOG"}}`, "another",
 		},
 		{
 			"note", "signing", "setIamPolicy", notePolicy + ":setIamPolicy",
@@ -287,7 +288,8 @@ func TestScriptMeetsOthers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			write := fmt.Sprintf("%q -sS --fail-with-body -X %s -H 'Content-Type: application/json' -d '%s' %s%s >/dev/null\n", curl, method, c.other, cl.google, c.path)
+			write := fmt.Sprintf("%q -sS --fail-with-body -X %s -H 'Content-Type: application/json' -d '%s' %s%s "+
+				">/dev/null\n", curl, method, c.other, cl.google, c.path)
 			for file, text := range map[string]string{"before": before, "other": write} {
 				if err := os.WriteFile(filepath.Join(cl.bin, file), []byte(text), 0o600); err != nil {
 					t.Fatal(err)

@@ -152,7 +152,8 @@ func (p *plan) identity(in *instance) string {
 		parts = append(parts, in.text(name))
 	}
 	for _, name := range []string{
-		"name", "account_id", "secret_id", "repository_id", "service", "dataset_id", "table_id", "workload_identity_pool_provider_id", "short_name", "display_name",
+		"name", "account_id", "secret_id", "repository_id", "service", "dataset_id", "table_id",
+		"workload_identity_pool_provider_id", "short_name", "display_name",
 	} {
 		if s := in.text(name); s != "" && s[0] != '<' {
 			return strings.Join(append(parts, s), " ")
@@ -198,7 +199,8 @@ func own(in *instance) []string {
 		for i := range get(in.value, "rule").LengthInt() {
 			rule := fmt.Sprintf("rule.%d.", i)
 			// Cloud Armor cuts header keys at 128 bytes.
-			say(strings.HasPrefix(in.text(rule+"rate_limit_options.0.enforce_on_key"), "HTTP_HEADER"), "all ID tokens share one bucket, and a varied header escapes")
+			say(strings.HasPrefix(in.text(rule+"rate_limit_options.0.enforce_on_key"), "HTTP_HEADER"),
+				"all ID tokens share one bucket, and a varied header escapes")
 		}
 	case "google_compute_target_https_proxy", "google_compute_region_target_https_proxy":
 		say(in.text("ssl_policy") == "", "TLS 1.0 is spoken: there is no SSL policy")

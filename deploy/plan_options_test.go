@@ -190,7 +190,8 @@ func TestClusterRules(t *testing.T) {
 		"us-east1.shop": {"enforce": true}, "us-east1.old": {"evaluation": "ALWAYS_DENY", "enforce": false}}}}`)
 	got := map[string]string{}
 	for _, r := range list(get(p.instances[`module.admission["acme-shop"].google_binary_authorization_policy.policy`].value, "cluster_admission_rules")) {
-		got[shown(get(r, "cluster"))] = shown(get(r, "evaluation_mode")) + " " + shown(get(r, "enforcement_mode")) + " " + shown(get(r, "require_attestations_by"))
+		got[shown(get(r, "cluster"))] = shown(get(r, "evaluation_mode")) + " " + shown(get(r, "enforcement_mode")) +
+			" " + shown(get(r, "require_attestations_by"))
 	}
 	if len(got) != 2 || got["us-east1.shop"] != "REQUIRE_ATTESTATION ENFORCED_BLOCK_AND_AUDIT_LOG projects/acme-keys/attestors/gate" ||
 		got["us-east1.old"] != "ALWAYS_DENY DRYRUN_AUDIT_LOG_ONLY " {
@@ -231,7 +232,8 @@ func TestDirectProxy(t *testing.T) {
 	if s := p.instances["google_cloud_run_v2_service.gate"]; s.text("iap_enabled") != "true" || s.text("invoker_iam_disabled") != "false" {
 		t.Error("the proxy is off, or everyone may call")
 	}
-	if got := p.instances["google_cloud_run_v2_service_iam_member.iap[0]"].text("member"); got != "serviceAccount:service-7@gcp-sa-iap.iam.gserviceaccount.com" {
+	if got := p.instances["google_cloud_run_v2_service_iam_member.iap[0]"].text(
+		"member"); got != "serviceAccount:service-7@gcp-sa-iap.iam.gserviceaccount.com" {
 		t.Errorf("%s may call", got)
 	}
 	if readers := p.of("google_iap_web_cloud_run_service_iam_member"); len(readers) != 1 || readers[0].text("member") != "group:a@acme.example" {

@@ -317,7 +317,8 @@ func (n networkPolicy) admits(t *testing.T, address, protocol string, port int) 
 	for _, rule := range n.Spec.Egress {
 		for _, p := range rule.Ports {
 			for _, b := range rule.To {
-				if p.Port == port && p.Protocol == protocol && b.IPBlock.CIDR != "" && within(b.IPBlock.CIDR) && !slices.ContainsFunc(b.IPBlock.Except, within) {
+				if p.Port == port && p.Protocol == protocol && b.IPBlock.CIDR != "" && within(b.IPBlock.CIDR) &&
+					!slices.ContainsFunc(b.IPBlock.Except, within) {
 					return true
 				}
 			}

@@ -63,7 +63,8 @@ func (g *pubsubService) answer(method, path string, body map[string]any) (int, m
 		if text := fmt.Sprint(policy); strings.Contains(text, "@gcp-sa-pubsub.iam") && g.unknown > 0 {
 			g.unknown--
 			g.refused++
-			return refusal(http.StatusBadRequest, "INVALID_ARGUMENT", "Service account service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com does not exist.")
+			return refusal(http.StatusBadRequest, "INVALID_ARGUMENT",
+				"Service account service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com does not exist.")
 		}
 		g.policies[name] = policy
 		return http.StatusOK, policy
@@ -148,7 +149,8 @@ module "events" {
 	}
 	f.write(t, dir+"/main.tf", config("create_container_analysis_topics = true"))
 	f.must(t, dir, "get")
-	if _, err := f.run(t, dir, "apply", "-auto-approve", "-target=module.events.google_pubsub_topic.source"); err == nil || !strings.Contains(err.Error(), "409") {
+	if _, err := f.run(t, dir, "apply", "-auto-approve",
+		"-target=module.events.google_pubsub_topic.source"); err == nil || !strings.Contains(err.Error(), "409") {
 		t.Errorf("creating Google's topic: %v", err)
 	}
 

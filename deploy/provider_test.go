@@ -378,7 +378,10 @@ func TestTerraformPlanPassesPosture(t *testing.T) {
 		}
 
 		f.write(t, dir+"/versions.tf", strings.Replace(string(text), "backend \"gcs\" {}", "", 1)) // state beside the copy, no bucket
-		f.write(t, dir+"/here_override.tf", fmt.Sprintf("provider \"google\" {\n  access_token                           = \"none\"\n  cloud_resource_manager_custom_endpoint = \"%[1]s/v1/\"\n  resource_manager_custom_endpoint       = \"%[1]s/v1/\"\n  cloud_billing_custom_endpoint          = \"%[1]s/v1/\"\n}\n", projects))
+		f.write(t, dir+"/here_override.tf",
+			fmt.Sprintf("provider \"google\" {\n  access_token                           = \"none\"\n"+
+				"  cloud_resource_manager_custom_endpoint = \"%[1]s/v1/\"\n  resource_manager_custom_endpoint       "+
+				"= \"%[1]s/v1/\"\n  cloud_billing_custom_endpoint          = \"%[1]s/v1/\"\n}\n", projects))
 		f.write(t, dir+"/here.auto.tfvars.json", values)
 		f.must(t, dir, "get")
 		f.must(t, dir, "plan", "-out=plan")

@@ -129,7 +129,8 @@ func (d dir) readme(t *testing.T) string {
 			if a := v.Body.Attributes["default"]; a != nil {
 				byDefault = "`" + d.source(a) + "`"
 			}
-			fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", name, d.source(v.Body.Attributes["type"]), byDefault, cell(constant(v.Body.Attributes["description"])))
+			fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", name, d.source(v.Body.Attributes["type"]), byDefault,
+				cell(constant(v.Body.Attributes["description"])))
 		}
 	}
 	if outputs := d.of("output"); len(outputs) > 0 {

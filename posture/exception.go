@@ -71,7 +71,8 @@ func (j *Judge) reportExceptions(m *model, used []use) []attestor.PostureFinding
 		}
 
 		f := attestor.PostureFinding{
-			Service: strings.Join(slices.Concat(e.Services, e.Paths), " "), Kind: "exception", Owner: clip(e.Owner), File: e.Place, Line: e.Line, Status: attestor.StatusWarn,
+			Service: strings.Join(slices.Concat(e.Services, e.Paths), " "), Kind: "exception", Owner: clip(e.Owner),
+			File: e.Place, Line: e.Line, Status: attestor.StatusWarn,
 		}
 		what := fmt.Sprintf("%s's exception from %s until %s", clip(e.Owner), e.Check, e.Day())
 		switch {

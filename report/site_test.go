@@ -107,7 +107,8 @@ func newSite(t *testing.T) site {
 		},
 		"/report": func(w io.Writer) error {
 			return report.Write(w, report.HTML, report.Record(large), report.Options{
-				Page: true, Search: map[string]string{"policy": "production", "repository": "us-docker.pkg.dev/acme/**"}, Policies: []string{"production", "staging"},
+				Page: true, Search: map[string]string{"policy": "production",
+					"repository": "us-docker.pkg.dev/acme/**"}, Policies: []string{"production", "staging"},
 			})
 		},
 		"/search": func(w io.Writer) error {

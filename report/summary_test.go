@@ -350,7 +350,8 @@ func TestSummaryIsHarmless(t *testing.T) {
 
 func TestLinksOnlyGoToTheService(t *testing.T) {
 	for _, bad := range []string{"javascript:alert(1)", "gate.example.com", "https://user:secret@gate.example.com", "https://", "ftp://x"} {
-		if err := report.Write(&bytes.Buffer{}, report.HTML, report.Record(report.Summary{}), report.Options{Links: bad}); attestor.KindOf(err) != attestor.Invalid {
+		if err := report.Write(&bytes.Buffer{}, report.HTML, report.Record(report.Summary{}),
+			report.Options{Links: bad}); attestor.KindOf(err) != attestor.Invalid {
 			t.Errorf("%q: %v, want an error of kind Invalid", bad, err)
 		}
 	}

@@ -87,7 +87,8 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 	})
 	if err := t.make(ctx, func(ctx context.Context) error {
 		var op operation
-		if err := t.rest.call(ctx, "POST", registry, "/v1/"+t.location()+"/repositories?repositoryId="+t.run, map[string]any{"format": "DOCKER"}, &op); err != nil {
+		if err := t.rest.call(ctx, "POST", registry, "/v1/"+t.location()+"/repositories?repositoryId="+t.run,
+			map[string]any{"format": "DOCKER"}, &op); err != nil {
 			return err
 		}
 		return t.await(ctx, registry, "/v1/", op)
@@ -214,7 +215,8 @@ func (t *trial) askRegistry(ctx context.Context, image string, start time.Time) 
 	}
 	t.found("registry-referrers", "Does the registry answer the list of referrers of an image, and as what?", "application/vnd.oci.image.index.v1+json", answer)
 
-	for _, topic := range []struct{ id, name string }{{"topic-occurrences", "container-analysis-occurrences-v1"}, {"topic-notes", "container-analysis-notes-v1"}} {
+	for _, topic := range []struct{ id, name string }{{"topic-occurrences", "container-analysis-occurrences-v1"},
+		{"topic-notes", "container-analysis-notes-v1"}} {
 		err := t.rest.call(ctx, "GET", pubsub, "/v1/"+t.parent+"/topics/"+topic.name, nil, nil)
 		if err != nil && !isNotFound(err) {
 			return fmt.Errorf("reading a topic: %w", err)
@@ -246,10 +248,12 @@ func (t *trial) askScans(ctx context.Context, images map[string]string) error {
 			return fmt.Errorf("listing findings: %w", err)
 		}
 		note := strings.Split(scan.GetNoteName(), "/")
-		t.found("scan-"+member, "How does the scan end, whose note is it of, is it continuous, and has it a time?", "FINISHED_SUCCESS goog-analysis ACTIVE true",
+		t.found("scan-"+member, "How does the scan end, whose note is it of, is it continuous, and has it a time?",
+			"FINISHED_SUCCESS goog-analysis ACTIVE true",
 			fmt.Sprint(d.GetAnalysisStatus(), " ", note[1], " ", d.GetContinuousAnalysis(), " ", d.GetLastScanTime() != nil))
 		if member == "old" {
-			t.found("scan-findings", "Has a Debian without support findings, each of an affected package?", "true", fmt.Sprint(len(findings) > 0 && packaged(findings)))
+			t.found("scan-findings", "Has a Debian without support findings, each of an affected package?", "true",
+				fmt.Sprint(len(findings) > 0 && packaged(findings)))
 		}
 	}
 	fmt.Fprintf(t.log, "scans took %s\n", time.Since(start).Round(time.Second))

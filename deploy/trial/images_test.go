@@ -197,13 +197,15 @@ func (g *standIn) scanned(resource string, vulnerable bool) {
 			Details: &grafeaspb.Occurrence_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityOccurrence{
 				PackageIssue: []*grafeaspb.VulnerabilityOccurrence_PackageIssue{{
 					AffectedCpeUri: "cpe:/o:debian:debian_linux:10", AffectedPackage: "openssl",
-					AffectedVersion: &grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Name: "1.1.1"}, FixedVersion: &grafeaspb.Version{Kind: grafeaspb.Version_MAXIMUM},
+					AffectedVersion: &grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Name: "1.1.1"},
+					FixedVersion:    &grafeaspb.Version{Kind: grafeaspb.Version_MAXIMUM},
 				}},
 			}},
 		})
 	}
 	for _, o := range all {
-		if _, err := client.CreateOccurrence(context.Background(), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/" + project, Occurrence: o}); err != nil {
+		if _, err := client.CreateOccurrence(context.Background(),
+			&grafeaspb.CreateOccurrenceRequest{Parent: "projects/" + project, Occurrence: o}); err != nil {
 			g.t.Errorf("scanning: %v", err)
 		}
 	}

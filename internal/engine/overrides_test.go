@@ -243,7 +243,8 @@ func TestTheSingleInstanceEndsOverridesItself(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 		if got.Revoked != nil {
-			if got.Revoked.Kind != attestor.RevokedAtEnd || got.Revoked.Caller.Subject != "the gate itself" || got.OverrideState.Closed != attestor.ClosedExpired {
+			if got.Revoked.Kind != attestor.RevokedAtEnd || got.Revoked.Caller.Subject != "the gate itself" ||
+				got.OverrideState.Closed != attestor.ClosedExpired {
 				t.Errorf("revoked by %+v, %+v", got.Revoked, got.OverrideState)
 			}
 			break

@@ -133,7 +133,8 @@ func (e *Engine) newService() (*service, error) {
 		Gate: e.gate, Identity: who.verifier, Now: time.Now,
 		Decisions: decisions{e.Store}, Policies: policies{e.Policies},
 		Attestations: attestations{e}, Overrides: overrides, Simulator: simulator{e.Store}, Posture: rules,
-		Log: e.servedLog(), Prune: e.servedPrune(), Outbox: e.servedOutbox(), Pages: html, ProblemPage: problem, Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
+		Log: e.servedLog(), Prune: e.servedPrune(), Outbox: e.servedOutbox(), Pages: html, ProblemPage: problem,
+		Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
 		Limits: server.Limits{
 			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate, TeamRate: l.TeamRate,
 		},

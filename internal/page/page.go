@@ -57,7 +57,8 @@ func Funcs() template.FuncMap {
 		"style": Style, "script": Script, "fileCSP": FileCSP,
 		"num": Number, "shares": Shares, "day": Day, "stamp": Stamp, "plural": Plural,
 		"short": Short, "digestOf": DigestOf, "mul": func(a float64, b int) float64 { return a * float64(b) },
-		"clip": func(s any) string { return plain.Clip(fmt.Sprint(s), 30) }, "overriddenImages": OverriddenImages, "openOverrides": Open, "firstOpen": FirstOpen, "restOpen": RestOpen,
+		"clip": func(s any) string { return plain.Clip(fmt.Sprint(s), 30) }, "overriddenImages": OverriddenImages,
+		"openOverrides": Open, "firstOpen": FirstOpen, "restOpen": RestOpen,
 		"bar": Bar, "breaks": Breaks, "severities": attestor.Severities, "lower": strings.ToLower,
 	}
 }
