@@ -349,7 +349,8 @@ func TestProjectRefuses(t *testing.T) {
 	if _, err := p.gcloud(strings.Fields("iam service-accounts create gate-api")); err == nil || !strings.Contains(err.Error(), "SERVICE_DISABLED") {
 		t.Errorf("without the API: %v", err)
 	}
-	const enable = "services enable iam.googleapis.com iap.googleapis.com run.googleapis.com cloudkms.googleapis.com compute.googleapis.com pubsub.googleapis.com"
+	const enable = "services enable iam.googleapis.com iap.googleapis.com run.googleapis.com " +
+		"cloudkms.googleapis.com compute.googleapis.com pubsub.googleapis.com"
 	if _, err := p.gcloud(strings.Fields(enable)); err != nil {
 		t.Fatal(err)
 	}

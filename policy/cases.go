@@ -27,11 +27,12 @@ type CaseFile struct {
 
 // A Case is one image.
 type Case struct {
-	Name      string               `json:"name" jsonschema:"required" jsonschema_description:"What the case shows."`
-	Image     string               `json:"image,omitempty" jsonschema_description:"The repository. Absent: one that the first policy's first pattern matches."`
-	Date      Date                 `json:"date,omitzero" jsonschema_description:"Another day than the file's."`
-	Record    string               `json:"record,omitempty" jsonschema_description:"A JSON file with recorded evidence, or a line of an export, to start from instead."`
-	Change    yaml.Node            `json:"change" jsonschema_description:"What of the image's evidence is different: mappings are merged, null removes, all else replaces."`
+	Name   string `json:"name" jsonschema:"required" jsonschema_description:"What the case shows."`
+	Image  string `json:"image,omitempty" jsonschema_description:"The repository. Absent: one that the first policy's first pattern matches."`
+	Date   Date   `json:"date,omitzero" jsonschema_description:"Another day than the file's."`
+	Record string `json:"record,omitempty" jsonschema_description:"A JSON file with recorded evidence, or a line of an export, to start from instead."`
+	Change yaml.
+		Node `json:"change" jsonschema_description:"What of the image's evidence is different: mappings are merged, null removes, all else replaces."`
 	Platform  yaml.Node            `json:"platform" jsonschema_description:"What is different on each platform."`
 	Platforms map[string]yaml.Node `json:"platforms,omitempty" jsonschema_description:"An index with these platforms, each with what is different there."`
 	Want      Want                 `json:"want" jsonschema:"required" jsonschema_description:"What must come of it."`

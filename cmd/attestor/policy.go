@@ -142,8 +142,8 @@ func policyExplainCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain IMAGE",
 		Short: "Say which policy governs an image, and why",
-		Long: `Says which policy governs an image, which others cover it, and what the policy demands. Of a policy with fragments (uses) it prints each line with
-the file and line that it was written in.`,
+		Long: `Says which policy governs an image, which others cover it, and what the policy demands. Of a policy with fragments (uses) it prints each line
+with the file and line that it was written in.`,
 		Example: "  attestor policy explain --policy deploy/policies us-docker.pkg.dev/acme/prod/api",
 		Args:    wants(1, "which image"),
 		RunE: func(c *cobra.Command, args []string) error {
