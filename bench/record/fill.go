@@ -97,7 +97,8 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 	requested := fmt.Sprintf("%s:v%d", repository, image%1000)
 	d := attestor.Decision{
 		ID: idOf(i), Time: at, DurationMS: 140, Verdict: verdict, DryRun: i%7 == 0,
-		Image:  attestor.DecidedImage{Requested: requested, Reference: img.String(), Digest: img.Digest(), MediaType: "application/vnd.oci.image.manifest.v1+json"},
+		Image: attestor.DecidedImage{Requested: requested, Reference: img.String(), Digest: img.Digest(),
+			MediaType: "application/vnd.oci.image.manifest.v1+json"},
 		Policy: &attestor.PolicyRef{Name: fmt.Sprint("policy-", image%12), Digest: digestOf(-1 - image%12), Mode: attestor.Enforce},
 		Platforms: []attestor.PlatformSummary{{
 			Child: child, User: user, Base: attestor.BaseSummary{Name: fmt.Sprint("base-", image%9), Current: image%4 > 0, Behind: "12d", Layers: 4},

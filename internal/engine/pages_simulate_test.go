@@ -82,7 +82,8 @@ func TestSimulatePage(t *testing.T) {
 		grants := []attestor.Grant{{Actions: []attestor.Action{attestor.ActionSimulate, attestor.ActionRead}, Images: []attestor.Pattern{everything}}}
 		rec := httptest.NewRecorder()
 		handler.ServeHTTP(rec, httptest.NewRequestWithContext(
-			server.WithCaller(t.Context(), attestor.Caller{Subject: "s", Issuer: "i", Grants: grants}), http.MethodGet, "/simulate?since=1d&policy="+name, http.NoBody))
+			server.WithCaller(t.Context(), attestor.Caller{Subject: "s", Issuer: "i", Grants: grants}),
+			http.MethodGet, "/simulate?since=1d&policy="+name, http.NoBody))
 		body := rec.Body.String()
 		if rec.Code != http.StatusOK || strings.Contains(body, "which were not judged here") != says {
 			t.Errorf("%d decisions: %d %s", judged, rec.Code, body)
