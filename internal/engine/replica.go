@@ -11,7 +11,7 @@ import (
 // replicaMetrics tell how the record's read replica is; none where there is none.
 func replicaMetrics(s *audit.Store) []prometheus.Collector {
 	state := func() audit.ReplicaState {
-		ctx, cancel := context.WithTimeout(context.Background(), watchedTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), recentTimeout)
 		defer cancel()
 		return s.Replica(ctx)
 	}
