@@ -147,7 +147,8 @@ func TestEveryLineHasItsPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lines := set.All()[0].Provenance(); len(lines) != 15 || lines[3].Line != 4 || lines[3].File != "a.yaml" || lines[3].Text != "metadata: {name: baseline}" {
+	if lines := set.All()[0].Provenance(); len(lines) != 15 || lines[3].Line != 4 || lines[3].File != "a.yaml" ||
+		lines[3].Text != "metadata: {name: baseline}" {
 		t.Errorf("a policy by itself: %+v", lines)
 	}
 }
@@ -188,13 +189,15 @@ func TestFragmentsThatDoNotCompose(t *testing.T) {
 		{"a value that the policy judges", []policy.Source{source("pay.yaml", strings.Replace(usesBoth, "rules]", "rules, f]", 1)),
 			source("f.yaml", fragment+"  rules: [{name: x, expression: 'nothing.known', message: no}]\n")},
 			[]string{"f.yaml:5:", "spec.rules[1].expression"}},
-		{"two of one name", []policy.Source{source("pay.yaml", usesBoth), source("f.yaml", strings.Replace(fragment, "name: f", "name: rules", 1)+"  user: {}\n")},
+		{"two of one name", []policy.Source{source("pay.yaml", usesBoth),
+			source("f.yaml", strings.Replace(fragment, "name: f", "name: rules", 1)+"  user: {}\n")},
 			[]string{`"rules" is the name of the fragment in`}},
 		{"a fragment that uses one", []policy.Source{source("pay.yaml", usesBoth), source("f.yaml", "uses: [rules]\n"+fragment+"  user: {}\n")},
 			[]string{`unknown field "uses"`}},
 		{"no name", []policy.Source{source("pay.yaml", usesBoth), source("f.yaml", strings.Replace(fragment, "name: f", "name: F", 1)+"  user: {}\n")},
 			[]string{"f.yaml:3:18: metadata.name"}},
-		{"a required value that nobody gives", []policy.Source{source("pay.yaml", strings.Replace(usesBoth, "baseline, ", "", 1))}, []string{"base is missing"}},
+		{"a required value that nobody gives", []policy.Source{
+			source("pay.yaml", strings.Replace(usesBoth, "baseline, ", "", 1))}, []string{"base is missing"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			set, err := policy.Parse(append(tt.sources, source("baseline.yaml", sharedBase), source("rules.yaml", sharedRules))...)

@@ -50,7 +50,8 @@ func TestLint(t *testing.T) {
 		{"break-glass for ever", edited(t, "  breakGlass: {allowed: true}"), "does not expire"},
 		{"break-glass that cannot be told apart", edited(t, "  breakGlass: {allowed: true}"), "names no attestors of its own"},
 		{
-			"break-glass by the attestors of a pass", edited(t, "  breakGlass: {allowed: true, attestors: [projects/s/attestors/own, projects/acme-security/attestors/gate]}"),
+			"break-glass by the attestors of a pass", edited(t, "  breakGlass: {allowed: true, "+
+				"attestors: [projects/s/attestors/own, projects/acme-security/attestors/gate]}"),
 			"names every attestor of a pass",
 		},
 	} {

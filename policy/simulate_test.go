@@ -298,7 +298,8 @@ func TestSimulateSkipsOldRevocations(t *testing.T) {
 	}}
 	for _, records := range [][]attestor.Record{{r, revocation}, {revocation, r}} {
 		report := simulate(t, setOf(t, strict), records...)
-		if report.Records != 1 || report.Judged != 1 || report.Images.Before[attestor.Pass] != 1 || report.Images.After[attestor.Pass] != 1 || len(report.Flips) != 0 {
+		if report.Records != 1 || report.Judged != 1 || report.Images.Before[attestor.Pass] != 1 ||
+			report.Images.After[attestor.Pass] != 1 || len(report.Flips) != 0 {
 			t.Errorf("%+v", report)
 		}
 	}

@@ -25,12 +25,15 @@ func TestConditionsForStrangers(t *testing.T) {
 			"assertion.repository.matches('^[a-z]+/app$')", "assertion.sub.matches('repo:acme/.*')", "assertion.repository_owner.matches('acme')",
 			"assertion.sub.matches('^repo:(acme|other)')", "assertion.repository.matches('(')",
 			// Every token has one.
-			"has(assertion.repository)", "size(assertion.repository) > 0", "assertion.repository_owner_id > '0'", "assertion.repository_owner == assertion.actor",
+			"has(assertion.repository)", "size(assertion.repository) > 0", "assertion.repository_owner_id > '0'",
+			"assertion.repository_owner == assertion.actor",
 			"assertion.repository.split('/')[1] == 'app'", "attribute.trusted == false", "attribute.ours.endsWith('x')",
 		},
 		pass: {
-			"'acme' == assertion.repository_owner", "assertion.repository in ['acme/a', 'acme/b']", "has(assertion.sub) && assertion.repository_owner == 'acme'",
-			"assertion.repository_owner == 'acme' ? true : false", "assertion.repository_owner.lowerAscii() == 'acme'", "assertion.repository.split('/')[0] == 'acme'",
+			"'acme' == assertion.repository_owner", "assertion.repository in ['acme/a', 'acme/b']",
+			"has(assertion.sub) && assertion.repository_owner == 'acme'",
+			"assertion.repository_owner == 'acme' ? true : false",
+			"assertion.repository_owner.lowerAscii() == 'acme'", "assertion.repository.split('/')[0] == 'acme'",
 			"assertion.sub.split(':')[1] == 'acme/app'", "assertion.sub.extract('repo:{owner}/') == 'acme'", "assertion.repository.startsWith('acme/')",
 			"assertion.sub.startsWith('repo:acme/')", "assertion.sub.startsWith('organization:acme:')", "assertion.sub.startsWith('system:serviceaccount:ci:')",
 			"assertion.repository.matches('^acme/.*$')", "assertion.repository.matches('^(acme|other)/app$')", "assertion.sub.matches('^repo:acme/(a|b):.*')",

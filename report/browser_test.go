@@ -337,7 +337,8 @@ func TestRevocationsAreCounted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, got := range map[string]string{"report": page.String(), "overview": overview.String(), "text": strings.Join(strings.Fields(text.String()), " ")} {
+		for name, got := range map[string]string{"report": page.String(), "overview": overview.String(),
+			"text": strings.Join(strings.Fields(text.String()), " ")} {
 			if strings.Contains(strings.ToLower(got), "the attestations of 1 decision were revoked since") != tt.want {
 				t.Errorf("%s: the %s says it: %t, want %t", tt.name, name, !tt.want, tt.want)
 			}

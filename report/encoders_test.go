@@ -122,7 +122,8 @@ func TestJSONIsTheDecision(t *testing.T) {
 		"none": {of: report.Decisions}, "two": {report.Decisions, []attestor.Decision{d, d}}, "one as a list": {report.DecisionList, []attestor.Decision{d}},
 	} {
 		var list []attestor.Decision
-		if err := json.Unmarshal([]byte(document(t, report.JSON, tt.of(tt.in), report.Options{})), &list); err != nil || len(list) != len(tt.in) || list == nil {
+		if err := json.Unmarshal([]byte(document(t, report.JSON, tt.of(tt.in), report.Options{})),
+			&list); err != nil || len(list) != len(tt.in) || list == nil {
 			t.Errorf("%s: %d, %v", name, len(list), err)
 		}
 	}

@@ -31,14 +31,16 @@ func sample(t *testing.T, e report.Encoding, k report.Kind) report.Document {
 
 	case report.OfPosture:
 		return report.Services(attestor.PostureReport{Profile: hostileText, Findings: []attestor.PostureFinding{{
-			Rule: "CMEK", Service: hostileText, Kind: "service", File: hostileText, Line: 3, Status: attestor.StatusDeny, Message: hostileText, Fix: hostileText,
+			Rule: "CMEK", Service: hostileText, Kind: "service", File: hostileText, Line: 3,
+			Status: attestor.StatusDeny, Message: hostileText, Fix: hostileText,
 			Exceptions: []attestor.AppliedException{{ID: "CMEK", Owner: hostileText, Reason: hostileText, Subject: hostileText}},
 		}}}, nil)
 
 	case report.OfTests, report.OfSimulation:
 		return report.Document{Kind: k, Value: []string{hostileText}, Parts: []report.Part{{
 			Layout: report.AsTable, Verdict: attestor.Deny, Lead: hostileText, Notes: []string{hostileText},
-			Tables: []report.Table{{Columns: []report.Column{{Name: "case"}, {Name: "image", Kind: report.Code}}, Rows: [][]string{{hostileText, hostileText}}}},
+			Tables: []report.Table{{Columns: []report.Column{{Name: "case"}, {Name: "image", Kind: report.Code}},
+				Rows: [][]string{{hostileText, hostileText}}}},
 			Subjects: []report.Subject{{Name: hostileText, Items: []report.Item{{File: hostileText, Group: hostileText, Check: attestor.Check{
 				Name: hostileText, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{Severity: attestor.Refuses, Message: hostileText}},
 			}}}}},

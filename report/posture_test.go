@@ -24,7 +24,8 @@ func TestPostureIsASection(t *testing.T) {
 	}}, map[string]string{"CMEK": "a key is set"})
 
 	for f, want := range map[report.Format][]string{
-		report.HTML:     {`id="posture"`, "2 of 3 services and jobs refused", "CMEK", "give --iam", "no key &lt;script&gt;", "a key is set", "payments (1)", "web &lt;b&gt;", "no owner"},
+		report.HTML: {`id="posture"`, "2 of 3 services and jobs refused", "CMEK", "give --iam",
+			"no key &lt;script&gt;", "a key is set", "payments (1)", "web &lt;b&gt;", "no owner"},
 		report.JSON:     {`"posture": {`, `"rule": "CMEK"`, `"name": "payments"`, `"means": "a key is set"`},
 		report.Markdown: {"### Services and jobs", "2 of 3 services and jobs refused", "`CMEK` | 2 | 0 | 0 | payments"},
 		report.Text:     {"SERVICES AND JOBS", "2 of 3 services and jobs refused", "2        0       0           CMEK", "payments (1), web"},
@@ -55,7 +56,9 @@ func TestPostureIsASection(t *testing.T) {
 		"1 service or job judged by profile hipaa, none refused":       {Profile: "hipaa", Services: 1, Verdict: attestor.Pass},
 		"1,200 services and jobs could not be judged by profile hipaa": {Profile: "hipaa", Services: 1200, Verdict: attestor.Undecided},
 		"2 services and jobs judged by profile hipaa, nothing passed":  {Profile: "hipaa", Services: 2},
-		"1 of 2 services and jobs refused by profile strict":           {Profile: "strict", Services: 2, Verdict: attestor.Undecided, Findings: []attestor.PostureFinding{{Service: "a", Rule: "CMEK", Status: attestor.StatusError}}},
+		"1 of 2 services and jobs refused by profile strict": {Profile: "strict", Services: 2,
+			Verdict:  attestor.Undecided,
+			Findings: []attestor.PostureFinding{{Service: "a", Rule: "CMEK", Status: attestor.StatusError}}},
 	} {
 		if got := (report.Posture{PostureReport: p}).Headline(); got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -110,7 +113,8 @@ func TestPosturePageIsBounded(t *testing.T) {
 	var r attestor.PostureReport
 	for i := range 20_000 {
 		r.Findings = append(r.Findings, attestor.PostureFinding{
-			Rule: "CMEK", Owner: fmt.Sprintf("team-%d", i%5000), Service: fmt.Sprintf("acme/us-east1/service-%d", i), Status: attestor.StatusDeny, Message: "no key",
+			Rule: "CMEK", Owner: fmt.Sprintf("team-%d", i%5000), Service: fmt.Sprintf("acme/us-east1/service-%d", i),
+			Status: attestor.StatusDeny, Message: "no key",
 		})
 	}
 	s := report.Summary{Posture: report.Section(r, nil)}

@@ -17,14 +17,17 @@ func passed(n int) attestor.Decision {
 	const repo = "us-docker.pkg.dev/acme/prod/api"
 	return attestor.Decision{
 		ID: fmt.Sprintf("0199-%06d", n), Time: day.Add(time.Duration(n) * time.Minute), DurationMS: 84,
-		Image:   attestor.DecidedImage{Requested: repo + ":v7", Reference: repo + "@" + string(digest(n)), Digest: digest(n), MediaType: "application/vnd.oci.image.manifest.v1+json"},
+		Image: attestor.DecidedImage{Requested: repo + ":v7", Reference: repo + "@" + string(digest(n)),
+			Digest: digest(n), MediaType: "application/vnd.oci.image.manifest.v1+json"},
 		Verdict: attestor.Pass,
 		Policy:  &attestor.PolicyRef{Name: "production", Digest: digest(1 << 20), Mode: attestor.Enforce},
 		Platforms: []attestor.PlatformSummary{{
 			Child: attestor.Child{Platform: "linux/amd64", Digest: digest(n)},
 			User:  attestor.User{Configured: "65532:65532", UID: &uid, GID: &uid, Source: attestor.UserFromConfig},
-			Base:  attestor.BaseSummary{Name: "distroless-static", Reference: "gcr.io/distroless/static@" + string(digest(77)), Evidence: attestor.LayersExact, Layers: 2, Current: true, Behind: "0d"},
-			Scan:  attestor.ScanSummary{State: attestor.ScanComplete, Finished: &day, Counts: map[attestor.Severity]int{attestor.High: 1, attestor.Low: 4}, Fixable: 1},
+			Base: attestor.BaseSummary{Name: "distroless-static", Reference: "gcr.io/distroless/static@" + string(
+				digest(77)), Evidence: attestor.LayersExact, Layers: 2, Current: true, Behind: "0d"},
+			Scan: attestor.ScanSummary{State: attestor.ScanComplete, Finished: &day,
+				Counts: map[attestor.Severity]int{attestor.High: 1, attestor.Low: 4}, Fixable: 1},
 		}},
 		Checks: []attestor.Check{
 			{Name: attestor.CheckBase, Platform: "linux/amd64", Status: attestor.StatusPass, Reasons: []attestor.Reason{}},
@@ -32,8 +35,9 @@ func passed(n int) attestor.Decision {
 			{Name: attestor.CheckVulnerabilities, Platform: "linux/amd64", Status: attestor.StatusPass, Reasons: []attestor.Reason{}},
 			{Name: attestor.CheckAttest, Status: attestor.StatusPass, Reasons: []attestor.Reason{}},
 		},
-		Attestations: []attestor.Attestation{{Attestor: "projects/acme/attestors/gate", Note: "projects/acme/notes/gate", Occurrence: "projects/acme/occurrences/1", Digest: digest(n), Created: true}},
-		Caller:       attestor.CallerRef{Subject: "build@acme.iam.gserviceaccount.com", Issuer: "https://accounts.google.com"},
+		Attestations: []attestor.Attestation{{Attestor: "projects/acme/attestors/gate", Note: "projects/acme/notes/gate",
+			Occurrence: "projects/acme/occurrences/1", Digest: digest(n), Created: true}},
+		Caller: attestor.CallerRef{Subject: "build@acme.iam.gserviceaccount.com", Issuer: "https://accounts.google.com"},
 	}
 }
 
@@ -42,7 +46,8 @@ func refused(n int) attestor.Decision {
 	d := passed(n)
 	d.Verdict, d.Attestations = attestor.Deny, []attestor.Attestation{}
 	reason := func(cve, pkg, fix string) attestor.Reason {
-		return attestor.Reason{Code: attestor.CodeFixableSeverityExceeded, Severity: attestor.Refuses, Subject: cve, Message: "CRITICAL in " + pkg + ", limit for fixable is MEDIUM", Fix: fix}
+		return attestor.Reason{Code: attestor.CodeFixableSeverityExceeded, Severity: attestor.Refuses, Subject: cve,
+			Message: "CRITICAL in " + pkg + ", limit for fixable is MEDIUM", Fix: fix}
 	}
 
 	d.Checks[2].Status = attestor.StatusDeny
@@ -52,8 +57,10 @@ func refused(n int) attestor.Decision {
 		reason("CVE-2026-9", "zlib 1.2.13", "update zlib to 1.3.1"),
 	}
 
-	d.Checks[2].Exceptions = []attestor.AppliedException{{ID: "CVE-2025-9", Owner: "payments", Reason: "not reachable", Expires: "2026-12-31", Subject: "CVE-2025-9 in zlib"}}
-	d.Checks[3] = attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{{Code: attestor.CodeNotAttested, Severity: attestor.Informs, Message: "the image did not pass"}}}
+	d.Checks[2].Exceptions = []attestor.AppliedException{{ID: "CVE-2025-9", Owner: "payments",
+		Reason: "not reachable", Expires: "2026-12-31", Subject: "CVE-2025-9 in zlib"}}
+	d.Checks[3] = attestor.Check{Name: attestor.CheckAttest, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{
+		{Code: attestor.CodeNotAttested, Severity: attestor.Informs, Message: "the image did not pass"}}}
 	return d
 }
 
@@ -78,7 +85,8 @@ func overridden(n int) attestor.Decision {
 }
 
 // hostileText is an attack on every format.
-const hostileText = "=cmd|'/c calc'!A0\x1b[2J\x1b]0;owned\x07\u009b31m\u202egnp.exe\u202c\x00\r\n\t<script>alert(1)</script>](javascript:alert(1))|@everyone `x` &lt; \"'>\xff"
+const hostileText = "=cmd|'/c calc'!A0\x1b[2J\x1b]0;owned\x07\u009b31m\u202egnp.exe\u202c\x00\r\n" +
+	"\t<script>alert(1)</script>](javascript:alert(1))|@everyone `x` &lt; \"'>\xff"
 
 // hostile has an attack in every text that somebody else may choose.
 func hostile(n int) attestor.Decision {

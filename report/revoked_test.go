@@ -38,7 +38,8 @@ func revokedSince() []revokedCase {
 			Caller: attestor.CallerRef{Subject: "scheduler@example.com"},
 		}), string(attestor.CauseFinding)},
 		{"at an override's end", since(closed, attestor.RevocationRecord{
-			Kind: attestor.RevokedAtEnd, Reason: "the override by oncall ended", Override: closed.ID, Caller: attestor.CallerRef{Subject: "scheduler@example.com"},
+			Kind: attestor.RevokedAtEnd, Reason: "the override by oncall ended", Override: closed.ID,
+			Caller: attestor.CallerRef{Subject: "scheduler@example.com"},
 		}), "override"},
 	}
 }

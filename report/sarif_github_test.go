@@ -49,14 +49,16 @@ type uploaded struct {
 // TestSARIFAsGitHubReadsIt checks the documented requirements: what a rule and a result must have, the levels, the numbers, the limits.
 func TestSARIFAsGitHubReadsIt(t *testing.T) {
 	posture := attestor.PostureReport{Profile: "hipaa", Services: 1, Verdict: attestor.Deny, Findings: []attestor.PostureFinding{
-		{Rule: "PROBES", Service: "acme/us-east1/web", Kind: "service", File: "dir/a b.yaml", Line: 7, Status: attestor.StatusWarn, Message: "no probe", Fix: "add one"},
+		{Rule: "PROBES", Service: "acme/us-east1/web", Kind: "service", File: "dir/a b.yaml", Line: 7,
+			Status: attestor.StatusWarn, Message: "no probe", Fix: "add one"},
 		{Rule: "CMEK", Service: "acme/us-east1/api", Kind: "service", File: "api.yaml", Line: 3, Status: attestor.StatusWarn, Message: "no key"},
 		{Rule: "CMEK", Service: "acme/us-east1/web", Kind: "service", File: "web.yaml", Line: 3, Status: attestor.StatusDeny, Message: "no key"},
 		{Rule: "VPC_EGRESS", Service: "acme/us-east1/web", Kind: "service", File: "web.yaml", Line: 3, Status: attestor.StatusPass, Message: "none, excepted",
 			Exceptions: []attestor.AppliedException{{ID: "VPC_EGRESS", Owner: "a@acme.example", Reason: "r", Expires: "2027-01-31"}}},
 	}}
 	var b bytes.Buffer
-	if err := report.Write(&b, report.SARIF, report.Services(posture, map[string]string{"CMEK": "a key is set", "PROBES": "a probe is set"}), report.Options{Version: "1"}); err != nil {
+	if err := report.Write(&b, report.SARIF, report.Services(posture, map[string]string{"CMEK": "a key is set",
+		"PROBES": "a probe is set"}), report.Options{Version: "1"}); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{"posture": b.String(), "decisions": encode(t, report.SARIF, report.Options{}, refused(1), undecided(2))} {
@@ -74,10 +76,12 @@ func TestSARIFAsGitHubReadsIt(t *testing.T) {
 			}
 			for _, r := range driver.Rules {
 				severity, err := strconv.ParseFloat(r.Properties["security-severity"].(string), 64)
-				if u, bad := url.Parse(r.HelpURI); err != nil || bad != nil || u.Scheme != "https" || severity <= 0 || severity > 10 || r.ID == "" || len(r.ID) > 255 {
+				if u, bad := url.Parse(r.HelpURI); err != nil || bad != nil || u.Scheme != "https" || severity <= 0 ||
+					severity > 10 || r.ID == "" || len(r.ID) > 255 {
 					t.Errorf("%s: rule %q, %s, severity %v", name, r.ID, r.HelpURI, r.Properties["security-severity"])
 				}
-				for what, text := range map[string]string{"shortDescription": r.ShortDescription.Text, "fullDescription": r.FullDescription.Text, "help": r.Help.Text, "help.markdown": r.Help.Markdown} {
+				for what, text := range map[string]string{"shortDescription": r.ShortDescription.Text,
+					"fullDescription": r.FullDescription.Text, "help": r.Help.Text, "help.markdown": r.Help.Markdown} {
 					if text == "" || len(text) > 1024 {
 						t.Errorf("%s: %s of %s has %d characters", name, what, r.ID, len(text))
 					}
@@ -93,7 +97,8 @@ func TestSARIFAsGitHubReadsIt(t *testing.T) {
 				}
 			}
 			for _, r := range run.Results {
-				if r.Message.Text == "" || len(r.Locations) == 0 || r.PartialFingerprints["primaryLocationLineHash"] == "" || r.RuleIndex == nil && r.RuleID == "" {
+				if r.Message.Text == "" || len(r.Locations) == 0 ||
+					r.PartialFingerprints["primaryLocationLineHash"] == "" || r.RuleIndex == nil && r.RuleID == "" {
 					t.Errorf("%s: a result of %s lacks something: %+v", name, r.RuleID, r)
 				}
 				for _, l := range r.Locations {

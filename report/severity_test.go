@@ -52,7 +52,8 @@ func TestEncodersGoBySeverity(t *testing.T) {
 				if shown != regexp.MustCompile(`(?m)^ +`+label+`USER_TOO_LOW$`).MatchString(text) {
 					t.Errorf("text:\n%s", text)
 				}
-				if many := encode(t, report.Text, report.Options{}, d, d, d, d, d, d); strings.Contains(many, "USER_TOO_LOW") != (severity == attestor.Refuses) {
+				if many := encode(t, report.Text, report.Options{}, d, d, d, d, d, d); strings.Contains(many,
+					"USER_TOO_LOW") != (severity == attestor.Refuses) {
 					t.Errorf("text, as a table:\n%s", many)
 				}
 

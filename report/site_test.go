@@ -69,15 +69,21 @@ func newSite(t *testing.T) site {
 	bad := attestor.Record{Decision: hostile(1), PolicyText: []byte("</pre><script>alert(1)</script>")}
 	until := day.AddDate(0, 0, 3)
 	bases := []pages.Base{{
-		ApprovedBase: attestor.ApprovedBase{Name: "distroless-static", Repository: "gcr.io/distroless/static-debian12", SignedBy: &attestor.SignedBy{Issuer: "https://accounts.google.com", Subject: "keyless@distroless.iam.gserviceaccount.com"}},
-		Policies:     []string{"production"},
+		ApprovedBase: attestor.ApprovedBase{Name: "distroless-static",
+			Repository: "gcr.io/distroless/static-debian12", SignedBy: &attestor.SignedBy{
+				Issuer: "https://accounts.google.com", Subject: "keyless@distroless.iam.gserviceaccount.com"}},
+		Policies: []string{"production"},
 		Tags: []pages.Tag{{Name: "nonroot", History: []attestor.TagPoint{
 			{Digest: digest(2), From: until}, {Digest: digest(1), From: day, Until: &until},
 		}}, {Name: "latest"}},
-	}, {ApprovedBase: attestor.ApprovedBase{Name: "acme-java", Repository: "us-docker.pkg.dev/acme/base/java", Digests: []attestor.Digest{digest(9)}}, Policies: []string{"production", "staging"}}}
+	}, {ApprovedBase: attestor.ApprovedBase{Name: "acme-java", Repository: "us-docker.pkg.dev/acme/base/java",
+		Digests: []attestor.Digest{digest(9)}}, Policies: []string{"production", "staging"}}}
 	policies := []pages.Policy{
-		{Ref: attestor.PolicyRef{Name: "production", Digest: digest(4), Mode: attestor.Enforce}, Images: []string{"us-docker.pkg.dev/acme/prod/**"}, Text: "apiVersion: attestor/v1\n"},
-		{Ref: attestor.PolicyRef{Name: "staging", Digest: digest(5), Mode: attestor.DryRun}, Images: []string{"us-docker.pkg.dev/acme/staging/**"}, Text: "apiVersion: attestor/v1\n", Problem: "line 7: unknown field \"bases\""},
+		{Ref: attestor.PolicyRef{Name: "production", Digest: digest(4), Mode: attestor.Enforce},
+			Images: []string{"us-docker.pkg.dev/acme/prod/**"}, Text: "apiVersion: attestor/v1\n"},
+		{Ref: attestor.PolicyRef{Name: "staging", Digest: digest(5), Mode: attestor.DryRun},
+			Images: []string{"us-docker.pkg.dev/acme/staging/**"}, Text: "apiVersion: attestor/v1\n",
+			Problem: "line 7: unknown field \"bases\""},
 	}
 	small, large := summary(t, 120), summary(t, 300)
 	const long = "us-docker.pkg.dev/acme/a-very-long-path-of-a-repository/with-many-segments/each-of-which-is-longer-than-a-telephone-is-wide/api"
@@ -86,7 +92,9 @@ func newSite(t *testing.T) site {
 	few := slices.Clone(large.Rows[:50])
 	return site{
 		"/": func(w io.Writer) error {
-			return r.Overview(w, pages.Overview{Figures: small.Figures(), Since: "2026-11-14T00:00:00Z", Recent: recent, Alarms: []string{"The policy “staging” on disk does not load; the older text is in force."}, Now: day})
+			return r.Overview(w, pages.Overview{Figures: small.Figures(), Since: "2026-11-14T00:00:00Z",
+				Recent: recent, Alarms: []string{
+					"The policy “staging” on disk does not load; the older text is in force."}, Now: day})
 		},
 		"/busy": func(w io.Writer) error {
 			return r.Overview(w, pages.Overview{Figures: summary(t, 10_000).Figures(), Recent: recent, Since: "2026-11-14T00:00:00Z", Now: day})
@@ -99,11 +107,14 @@ func newSite(t *testing.T) site {
 		},
 		"/report": func(w io.Writer) error {
 			return report.Write(w, report.HTML, report.Record(large), report.Options{
-				Page: true, Search: map[string]string{"policy": "production", "repository": "us-docker.pkg.dev/acme/**"}, Policies: []string{"production", "staging"},
+				Page: true, Search: map[string]string{"policy": "production",
+					"repository": "us-docker.pkg.dev/acme/**"}, Policies: []string{"production", "staging"},
 			})
 		},
 		"/search": func(w io.Writer) error {
-			return r.Decisions(w, pages.Decisions{Search: map[string]string{"verdict": "deny", "since": "2026-11-01", "repository": "us-docker.pkg.dev/acme/**"}, Page: recent, Next: "abc", Total: 1000, Policies: []string{"production"}})
+			return r.Decisions(w, pages.Decisions{Search: map[string]string{"verdict": "deny", "since": "2026-11-01",
+				"repository": "us-docker.pkg.dev/acme/**"}, Page: recent, Next: "abc", Total: 1000,
+				Policies: []string{"production"}})
 		},
 		"/wrong": func(w io.Writer) error { return r.Decisions(w, pages.Decisions{Problem: "\"x\" is not a digest"}) },
 		"/refused": func(w io.Writer) error {
@@ -115,7 +126,9 @@ func newSite(t *testing.T) site {
 		"/hostile": func(w io.Writer) error { return r.Decision(w, pages.Decision{Record: bad}) },
 		"/zero":    func(w io.Writer) error { return r.Decision(w, pages.Decision{}) },
 		"/images": func(w io.Writer) error {
-			return r.Images(w, pages.Images{Search: map[string]string{"newest": "deny", "fix": "update openssl to 3.0.15"}, Rows: few, Total: 300, First: 1, Next: 2, Policies: []string{"production"}})
+			return r.Images(w,
+				pages.Images{Search: map[string]string{"newest": "deny", "fix": "update openssl to 3.0.15"},
+					Rows: few, Total: 300, First: 1, Next: 2, Policies: []string{"production"}})
 		},
 		"/images-none": func(w io.Writer) error { return r.Images(w, pages.Images{First: 1}) },
 		"/images-wrong": func(w io.Writer) error {
@@ -128,7 +141,8 @@ func newSite(t *testing.T) site {
 			return r.Simulate(w, pages.Simulate{Policies: []string{"production", "staging"}})
 		},
 		"/simulate-wrong": func(w io.Writer) error {
-			return r.Simulate(w, pages.Simulate{Text: "apiVersion: attestor/v1\nspec: {bases: 1}\n", Problem: "policy:2: unknown field \"bases\"\npolicy:2: spec.base is missing"})
+			return r.Simulate(w, pages.Simulate{Text: "apiVersion: attestor/v1\nspec: {bases: 1}\n",
+				Problem: "policy:2: unknown field \"bases\"\npolicy:2: spec.base is missing"})
 		},
 		"/simulate-done": func(w io.Writer) error { return r.Simulate(w, simulated()) },
 		"/policies":      func(w io.Writer) error { return r.Policies(w, policies) },
@@ -183,7 +197,9 @@ func simulated() pages.Simulate {
 	flips := []attestor.Flip{{
 		Decision: "0199-000001", Time: day, Image: "us-docker.pkg.dev/acme/" + strings.Repeat("a-very-long-name/", 12) + "api@" + string(digest(1)),
 		Owner: strings.Repeat("payments", 20), Policy: "production", Before: attestor.Deny, After: attestor.Pass, Times: 2,
-		Reasons: []attestor.Reason{{Code: attestor.CodeUserNotSet, Message: "no user is set, so that the image runs as root", Fix: "add USER 65532:65532 to the Dockerfile"}},
+		Reasons: []attestor.Reason{
+			{Code: attestor.CodeUserNotSet, Message: "no user is set, so that the image runs as root",
+				Fix: "add USER 65532:65532 to the Dockerfile"}},
 	}}
 	for n := range 600 {
 		flips = append(flips, attestor.Flip{
@@ -194,7 +210,8 @@ func simulated() pages.Simulate {
 	return pages.Simulate{Policies: []string{"production"}, Text: policyText, Since: "30d", Result: &pages.Simulation{
 		Policy: attestor.PolicyRef{Name: "production", Digest: digest(4)}, Judged: 9000, Flips: flips,
 		Before: map[attestor.Outcome]int{attestor.Pass: 8000, attestor.Deny: 1000}, After: map[attestor.Outcome]int{attestor.Pass: 7401, attestor.Deny: 1599},
-		Upcoming: []attestor.Upcoming{{EffectiveFrom: "2027-03-01", Owner: "security", Images: 12, ByReason: map[attestor.Code]int{attestor.CodeUserNotSet: 12}}},
+		Upcoming: []attestor.Upcoming{{EffectiveFrom: "2027-03-01", Owner: "security", Images: 12,
+			ByReason: map[attestor.Code]int{attestor.CodeUserNotSet: 12}}},
 	}}
 }
 

@@ -102,7 +102,8 @@ func TestFixesThatClearMostComeFirst(t *testing.T) {
 		}
 		return d
 	}
-	s := summarise(t, report.SummaryOptions{}, with(1, "zlib", "openssl"), with(2, "zlib", "curl"), with(3, "zlib", "curl", ""), with(4, "openssl"), with(5, "openssl", "openssl"), with(6, "curl", ""))
+	s := summarise(t, report.SummaryOptions{}, with(1, "zlib", "openssl"), with(2, "zlib", "curl"),
+		with(3, "zlib", "curl", ""), with(4, "openssl"), with(5, "openssl", "openssl"), with(6, "curl", ""))
 	want := []report.FixCount{
 		{Fix: "openssl", Code: attestor.CodeFixableSeverityExceeded, Images: 3, Clears: 2},
 		{Fix: "curl", Code: attestor.CodeFixableSeverityExceeded, Images: 3},
@@ -122,7 +123,8 @@ func TestWhatChanged(t *testing.T) {
 		d.Time = day.AddDate(0, 0, days)
 		return d
 	}
-	before := summarise(t, report.SummaryOptions{Now: day}, at(passed(1), "worse", 0), at(refused(2), "better", 0), at(passed(3), "gone", 0), at(undecided(4), "open", 0), at(refused(5), "same", 0))
+	before := summarise(t, report.SummaryOptions{Now: day}, at(passed(1), "worse", 0), at(refused(2), "better", 0),
+		at(passed(3), "gone", 0), at(undecided(4), "open", 0), at(refused(5), "same", 0))
 	// What a later report reads is the earlier one's JSON.
 	b, err := json.Marshal(before)
 	if err != nil {
@@ -137,7 +139,9 @@ func TestWhatChanged(t *testing.T) {
 			t.Errorf("%q was read as a report: %v", bad, err)
 		}
 	}
-	now := summarise(t, report.SummaryOptions{Previous: &read}, at(refused(11), "worse", 7), at(passed(12), "better", 7), at(passed(13), "new", 7), at(refused(14), "open", 7), at(refused(15), "same", 7), at(passed(16), "worse", 6))
+	now := summarise(t, report.SummaryOptions{Previous: &read}, at(refused(11), "worse", 7),
+		at(passed(12), "better", 7), at(passed(13), "new", 7), at(refused(14), "open", 7),
+		at(refused(15), "same", 7), at(passed(16), "worse", 6))
 	c := now.Change
 	name := func(rows []report.ChangedRow) (out []string) {
 		for _, r := range rows {
@@ -181,12 +185,15 @@ func TestUpcomingRefusals(t *testing.T) {
 	for _, u := range s.Upcoming {
 		got = append(got, fmt.Sprintf("%s %s %d %v %d", u.EffectiveFrom, u.Owner, u.Images, u.ByReason, len(u.Examples)))
 	}
-	if diff := cmp.Diff([]string{"2027-01-15 <b>runtime</b> 1 map[USER_ROOT:1] 1", "2027-03-01 platform 2 map[FIXABLE_SEVERITY_EXCEEDED:2 USER_ROOT:1] 2"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"2027-01-15 <b>runtime</b> 1 map[USER_ROOT:1] 1",
+		"2027-03-01 platform 2 map[FIXABLE_SEVERITY_EXCEEDED:2 USER_ROOT:1] 2"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 
 	for format, wants := range map[report.Format][]string{
-		report.Text:     {"refused from 15 January 2027 (owner: <b>runtime</b>): 1 image", "refused from 1 March 2027 (owner: platform): 2 images", "REFUSED LATER", "FIXABLE_SEVERITY_EXCEEDED USER_ROOT"},
+		report.Text: {"refused from 15 January 2027 (owner: <b>runtime</b>): 1 image",
+			"refused from 1 March 2027 (owner: platform): 2 images", "REFUSED LATER",
+			"FIXABLE_SEVERITY_EXCEEDED USER_ROOT"},
 		report.Markdown: {"refused from 1 March 2027", "2 images", "Refused later"},
 		report.HTML:     {"Refused later", "2027-03-01", "&lt;b&gt;runtime&lt;/b&gt;"},
 		report.JSON:     {`"effectiveFrom": "2027-03-01"`},
@@ -208,7 +215,9 @@ func TestUpcomingRefusals(t *testing.T) {
 	// A report without such days has no word of them.
 	plain := summarise(t, report.SummaryOptions{Now: day}, passed(1))
 	var b strings.Builder
-	if err := report.Write(&b, report.Text, report.Document{Kind: report.OfRecord, Summary: &plain, Value: plain}, report.Options{}); err != nil || strings.Contains(strings.ToLower(b.String()), "refused later") || plain.Upcoming == nil {
+	if err := report.Write(&b, report.Text, report.Document{Kind: report.OfRecord, Summary: &plain, Value: plain},
+		report.Options{}); err != nil ||
+		strings.Contains(strings.ToLower(b.String()), "refused later") || plain.Upcoming == nil {
 		t.Errorf("%v: %s", err, b.String())
 	}
 }
@@ -221,9 +230,12 @@ func TestExceptionsInUseExpiringAndUnused(t *testing.T) {
 	}
 	stale := passed(9)
 	stale.Checks = append(stale.Checks, attestor.Check{Name: attestor.CheckPolicy, Status: attestor.StatusWarn, Reasons: []attestor.Reason{
-		{Code: attestor.CodeExceptionStale, Subject: "CVE-never", Message: "matched nothing"}, {Code: attestor.CodeExceptionStale, Subject: "CVE-far", Message: "matched nothing"},
+		{Code: attestor.CodeExceptionStale, Subject: "CVE-never", Message: "matched nothing"},
+		{Code: attestor.CodeExceptionStale, Subject: "CVE-far", Message: "matched nothing"},
 	}})
-	s := summarise(t, report.SummaryOptions{Now: day}, use(1, "CVE-far", "2027-06-30", false), use(2, "CVE-far", "2027-06-30", false), use(3, "CVE-soon", "2026-12-01", false), use(4, "CVE-over", "2026-11-01", true), stale)
+	s := summarise(t, report.SummaryOptions{Now: day}, use(1, "CVE-far", "2027-06-30", false),
+		use(2, "CVE-far", "2027-06-30", false), use(3, "CVE-soon", "2026-12-01", false),
+		use(4, "CVE-over", "2026-11-01", true), stale)
 	var got []string
 	for _, e := range s.Exceptions {
 		got = append(got, e.State+" "+e.ID)
@@ -261,7 +273,8 @@ func TestBasesGroupsAndAges(t *testing.T) {
 	}
 	d := passed(1)
 	d.Labels = map[string]string{"team": "payments"}
-	if s := summarise(t, report.SummaryOptions{GroupBy: "team"}, d, passed(2)); len(s.Groups) != 2 || s.GroupedBy != "team" || s.Groups[0].Name != "" && s.Groups[0].Name != "payments" {
+	if s := summarise(t, report.SummaryOptions{GroupBy: "team"}, d, passed(2)); len(s.Groups) != 2 ||
+		s.GroupedBy != "team" || s.Groups[0].Name != "" && s.Groups[0].Name != "payments" {
 		t.Errorf("by label: %+v", s.Groups)
 	}
 }
@@ -337,7 +350,8 @@ func TestSummaryIsHarmless(t *testing.T) {
 
 func TestLinksOnlyGoToTheService(t *testing.T) {
 	for _, bad := range []string{"javascript:alert(1)", "gate.example.com", "https://user:secret@gate.example.com", "https://", "ftp://x"} {
-		if err := report.Write(&bytes.Buffer{}, report.HTML, report.Record(report.Summary{}), report.Options{Links: bad}); attestor.KindOf(err) != attestor.Invalid {
+		if err := report.Write(&bytes.Buffer{}, report.HTML, report.Record(report.Summary{}),
+			report.Options{Links: bad}); attestor.KindOf(err) != attestor.Invalid {
 			t.Errorf("%q: %v, want an error of kind Invalid", bad, err)
 		}
 	}

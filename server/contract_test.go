@@ -128,7 +128,8 @@ func TestPartsKeepTheContracts(t *testing.T) {
 		w := newWorld()
 		w.tb = t
 		for i, img := range []attestor.Image{a, b} {
-			w.standing = append(w.standing, attestor.Attestation{Attestor: "projects/p/attestors/a", Occurrence: fmt.Sprint("projects/p/occurrences/", i), Digest: img.Digest()})
+			w.standing = append(w.standing, attestor.Attestation{Attestor: "projects/p/attestors/a",
+				Occurrence: fmt.Sprint("projects/p/occurrences/", i), Digest: img.Digest()})
 		}
 		p := &parts{w: w}
 		contract.Attestations(t, contract.Revoking{
@@ -144,7 +145,8 @@ func TestPartsKeepTheContracts(t *testing.T) {
 		w := newWorld()
 		for n := range 5 {
 			w.records = append(w.records, attestor.Record{Decision: attestor.Decision{
-				ID: fmt.Sprintf("d%06d", n), Time: t0.Add(time.Duration(n) * time.Minute), Verdict: attestor.Pass, Image: attestor.DecidedImage{Reference: a.String()},
+				ID: fmt.Sprintf("d%06d", n), Time: t0.Add(time.Duration(n) * time.Minute), Verdict: attestor.Pass,
+				Image: attestor.DecidedImage{Reference: a.String()},
 			}})
 		}
 

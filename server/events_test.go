@@ -54,8 +54,11 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 		outcome    string
 	}{
 		{name: "build", data: sample(t, "cloud-build.json"), attributes: built("SUCCESS"), status: 204, asked: 1, outcome: `kind="build",outcome="done"`},
-		{name: "build that failed", data: strings.Replace(sample(t, "cloud-build.json"), `"status": "SUCCESS",`+"\n"+`  "steps"`, `"status": "FAILURE",`+"\n"+`  "steps"`, 1), attributes: built("FAILURE"), status: 204, outcome: `kind="build",outcome="ignored"`},
-		{name: "build whose attributes lie", data: `{"status":"WORKING"}`, attributes: built("SUCCESS"), status: 204, outcome: `kind="build",outcome="ignored"`},
+		{name: "build that failed", data: strings.Replace(sample(t, "cloud-build.json"),
+			`"status": "SUCCESS",`+"\n"+`  "steps"`, `"status": "FAILURE",`+"\n"+`  "steps"`, 1),
+			attributes: built("FAILURE"), status: 204, outcome: `kind="build",outcome="ignored"`},
+		{name: "build whose attributes lie", data: `{"status":"WORKING"}`, attributes: built("SUCCESS"), status: 204,
+			outcome: `kind="build",outcome="ignored"`},
 		{name: "build without images", data: `{"status":"SUCCESS"}`, attributes: built("SUCCESS"), status: 204, outcome: `kind="build",outcome="ignored"`},
 		{name: "push", data: pushed(a), status: 204, asked: 1, outcome: `kind="push",outcome="done"`},
 		{name: "push that is denied", data: pushed(b), status: 204, asked: 1, outcome: `kind="push",outcome="denied"`},
@@ -63,19 +66,28 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 		{name: "push before the scan", data: pushed(a), setup: func(w *world, _ *parts) {
 			w.checks[digestA] = checkStatus{attestor.StatusError, attestor.CodeScanPending, ""}
 		}, status: 503, asked: 1, outcome: `kind="push",outcome="retry"`},
-		{name: "push while the record is down", data: pushed(a), setup: func(w *world, _ *parts) { w.recorder = errBoom }, status: 503, asked: 1, outcome: `kind="push",outcome="retry"`},
+		{name: "push while the record is down", data: pushed(a), setup: func(w *world, _ *parts) {
+			w.recorder = errBoom
+		}, status: 503, asked: 1, outcome: `kind="push",outcome="retry"`},
 		{name: "push of another's image", data: sample(t, "gcr-insert.json"), status: 204, outcome: `kind="push",outcome="ignored"`},
 		{name: "push to a private address", data: pushed("169.254.169.254/team/app@" + digestA), status: 204, outcome: `kind="push",outcome="ignored"`},
-		{name: "push of a signature", data: `{"action":"INSERT","digest":"` + a + `","tag":"` + repository + `:v1"}`, setup: func(_ *world, p *parts) { p.artifact = "signature" }, status: 204, outcome: `kind="push",outcome="ignored"`},
-		{name: "push of an image under a signature's tag", data: `{"action":"INSERT","digest":"` + a + `","tag":"` + repository + `:sha256-` + strings.Repeat("a", 64) + `.sig"}`, status: 204, asked: 1, outcome: `kind="push",outcome="done"`},
+		{name: "push of a signature", data: `{"action":"INSERT","digest":"` + a + `","tag":"` + repository + `:v1"}`,
+			setup: func(_ *world, p *parts) { p.artifact = "signature" }, status: 204,
+			outcome: `kind="push",outcome="ignored"`},
+		{name: "push of an image under a signature's tag",
+			data: `{"action":"INSERT","digest":"` + a + `","tag":"` + repository + `:sha256-` + strings.Repeat("a",
+				64) + `.sig"}`, status: 204, asked: 1, outcome: `kind="push",outcome="done"`},
 		{name: "push of what cannot be read", data: pushed(a), setup: func(w *world, p *parts) {
 			p.unread, w.down = errBoom, &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Msg: "down"}
 		}, status: 502, asked: 1, outcome: `kind="push",outcome="retry"`},
-		{name: "image that is gone again", data: pushed(repository + "@sha256:" + strings.Repeat("c", 64)), status: 204, asked: 1, outcome: `kind="push",outcome="ignored"`},
+		{name: "image that is gone again", data: pushed(repository + "@sha256:" + strings.Repeat("c", 64)),
+			status: 204, asked: 1, outcome: `kind="push",outcome="ignored"`},
 		{name: "deletion", data: `{"action":"DELETE","digest":"` + a + `"}`, status: 204, outcome: `kind="push",outcome="ignored"`},
 		{name: "untagging", data: `{"action":"INSERT","tag":"` + repository + `:v1"}`, status: 204, outcome: `kind="push",outcome="ignored"`},
-		{name: "occurrence that is gone", data: sample(t, "container-analysis-occurrences-v1.json"), status: 204, outcome: `kind="occurrence",outcome="ignored"`},
-		{name: "occurrence of an image nobody asked about", data: `{"name":"` + occurrence + `","kind":"VULNERABILITY"}`, status: 204, outcome: `kind="occurrence",outcome="ignored"`},
+		{name: "occurrence that is gone", data: sample(t, "container-analysis-occurrences-v1.json"), status: 204,
+			outcome: `kind="occurrence",outcome="ignored"`},
+		{name: "occurrence of an image nobody asked about", data: `{"name":"` + occurrence +
+			`","kind":"VULNERABILITY"}`, status: 204, outcome: `kind="occurrence",outcome="ignored"`},
 		{name: "occurrence of another kind", data: `{"name":"` + occurrence + `","kind":"BUILD"}`, status: 204, outcome: `kind="occurrence",outcome="ignored"`},
 		{name: "occurrence while Container Analysis is down", data: `{"name":"` + occurrence + `","kind":"VULNERABILITY"}`, setup: func(_ *world, p *parts) {
 			p.err = &attestor.Error{Kind: attestor.Upstream, Msg: "down"}
@@ -83,12 +95,20 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 		{name: "poison: not JSON", data: "hello", status: 204, outcome: `kind="unknown",outcome="poison"`},
 		{name: "poison: nothing known", data: `{"hello":"world"}`, status: 204, outcome: `kind="unknown",outcome="poison"`},
 		{name: "poison: no reference", data: `{"action":"INSERT","digest":"https://x"}`, status: 204, outcome: `kind="push",outcome="poison"`},
-		{name: "poison: a tag for a digest", data: `{"action":"INSERT","digest":"` + repository + `:v1"}`, status: 204, outcome: `kind="push",outcome="poison"`},
-		{name: "poison: a name that is a path", data: `{"name":"projects/../occurrences/x","kind":"DISCOVERY"}`, status: 204, outcome: `kind="occurrence",outcome="poison"`},
-		{name: "poison: a build's image without digest", data: `{"status":"SUCCESS","results":{"images":[{"name":"` + repository + `:v1"}]}}`, attributes: built("SUCCESS"), status: 204, outcome: `kind="build",outcome="poison"`},
-		{name: "poison: our own, made up", data: `[]`, attributes: map[string]string{"attestor.rejudge": "1"}, status: 204, outcome: `kind="rejudge",outcome="poison"`},
-		{name: "our own, about no run", data: `{"run":"none"}`, attributes: map[string]string{"attestor.rejudge": "1"}, status: 204, outcome: `kind="rejudge",outcome="ignored"`},
-		{name: "our own, of a version before", data: `{"image":"` + a + `","decision":"none"}`, attributes: map[string]string{"attestor.rejudge": "1"}, status: 204, outcome: `kind="rejudge",outcome="ignored"`},
+		{name: "poison: a tag for a digest", data: `{"action":"INSERT","digest":"` + repository + `:v1"}`,
+			status: 204, outcome: `kind="push",outcome="poison"`},
+		{name: "poison: a name that is a path", data: `{"name":"projects/../occurrences/x","kind":"DISCOVERY"}`,
+			status: 204, outcome: `kind="occurrence",outcome="poison"`},
+		{name: "poison: a build's image without digest",
+			data:       `{"status":"SUCCESS","results":{"images":[{"name":"` + repository + `:v1"}]}}`,
+			attributes: built("SUCCESS"), status: 204, outcome: `kind="build",outcome="poison"`},
+		{name: "poison: our own, made up", data: `[]`, attributes: map[string]string{"attestor.rejudge": "1"},
+			status: 204, outcome: `kind="rejudge",outcome="poison"`},
+		{name: "our own, about no run", data: `{"run":"none"}`, attributes: map[string]string{"attestor.rejudge": "1"},
+			status: 204, outcome: `kind="rejudge",outcome="ignored"`},
+		{name: "our own, of a version before", data: `{"image":"` + a + `","decision":"none"}`,
+			attributes: map[string]string{"attestor.rejudge": "1"}, status: 204,
+			outcome: `kind="rejudge",outcome="ignored"`},
 	}
 
 	for _, tt := range tests {
@@ -125,7 +145,8 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 	}
 
 	base := serve(t, newWorld(), (&parts{w: newWorld()}).with)
-	for _, body := range []string{good, "{}", `{"message":{}}`, `{"message":{"messageId":"1","data":"%%"}}`, `{"message":{"messageId":"a b"}}`, `{"message":{"messageId":"1"},"message":{"messageId":"2"}}`} {
+	for _, body := range []string{good, "{}", `{"message":{}}`, `{"message":{"messageId":"1","data":"%%"}}`,
+		`{"message":{"messageId":"a b"}}`, `{"message":{"messageId":"1"},"message":{"messageId":"2"}}`} {
 		if got := send(t, "admin", "POST", base+"/v1/events", body); got.status != 400 {
 			t.Errorf("%s: status %d, want 400", body, got.status)
 		}

@@ -160,7 +160,8 @@ func (w *world) Resolve(ctx context.Context, ref attestor.Reference, _ attestor.
 	if !ok {
 		return attestor.Resolved{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such image", Fix: "push it first"}
 	}
-	return attestor.Resolved{Image: ref.At(d), MediaType: "application/vnd.oci.image.manifest.v1+json", Children: []attestor.Child{{Platform: "linux/amd64", Digest: d}}}, nil
+	return attestor.Resolved{Image: ref.At(d), MediaType: "application/vnd.oci.image.manifest.v1+json",
+		Children: []attestor.Child{{Platform: "linux/amd64", Digest: d}}}, nil
 }
 
 func (w *world) Inspect(ctx context.Context, _ attestor.Resolved, c attestor.Child, _ attestor.Needs) attestor.PlatformEvidence {
@@ -191,7 +192,8 @@ func (w *world) Scans(ctx context.Context, requests []attestor.ScanRequest) []at
 
 func (w *world) scanOf(ctx context.Context, r attestor.ScanRequest) attestor.Scan {
 	if ctx.Err() != nil {
-		return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanUnavailable, Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
+		return attestor.Scan{Scanner: &attestor.ScannerInfo{Name: "a scanner"}, State: attestor.ScanUnavailable,
+			Problem: &attestor.Reason{Code: attestor.CodeScanUnavailable, Message: "nobody waits"}}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -253,7 +255,8 @@ func (w *world) Attest(ctx context.Context, a attestor.Authorization, _ attestor
 
 	var out []attestor.Attestation
 	for _, img := range a.Images() {
-		made := attestor.Attestation{Attestor: "projects/p/attestors/a", Note: "projects/p/notes/n", Occurrence: "projects/p/occurrences/1", Digest: img.Digest(), PublicKeyID: "key", Created: true}
+		made := attestor.Attestation{Attestor: "projects/p/attestors/a", Note: "projects/p/notes/n",
+			Occurrence: "projects/p/occurrences/1", Digest: img.Digest(), PublicKeyID: "key", Created: true}
 		if slices.ContainsFunc(w.standing, func(a attestor.Attestation) bool { return a.Digest == made.Digest }) {
 			made.Created = false
 		} else {
@@ -346,7 +349,8 @@ func (p worldPolicy) Judge(ev attestor.Evidence) attestor.Verdict {
 	}
 
 	if p.w.also != "" {
-		checks = append(checks, attestor.Check{Name: attestor.CheckProvenance, Status: p.w.also, Reasons: []attestor.Reason{{Code: attestor.CodeProvenanceUnavailable, Message: "down"}}})
+		checks = append(checks, attestor.Check{Name: attestor.CheckProvenance, Status: p.w.also,
+			Reasons: []attestor.Reason{{Code: attestor.CodeProvenanceUnavailable, Message: "down"}}})
 	}
 	asked := []attestor.Question{{Check: attestor.CheckBase}, {Check: attestor.CheckUser}, {Check: attestor.CheckVulnerabilities}}
 

@@ -73,7 +73,8 @@ func TestBodyIsReadStrictly(t *testing.T) {
 }
 
 func FuzzStrict(f *testing.F) {
-	for _, s := range []string{image(":v1"), `{"image":"a","Image":"b"}`, `{"image":"a","image":"b"}`, `{"image":null}`, `{"wait":"1s","labels":{"a":"b"},"dryRun":true}`, `[`, "", `{"image":"x"} `} {
+	for _, s := range []string{image(":v1"), `{"image":"a","Image":"b"}`, `{"image":"a","image":"b"}`,
+		`{"image":null}`, `{"wait":"1s","labels":{"a":"b"},"dryRun":true}`, `[`, "", `{"image":"x"} `} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -181,7 +182,8 @@ func TestPathAndHeaderTricks(t *testing.T) {
 	p := &parts{w: w}
 	base := serve(t, w, p.with)
 	for _, path := range []string{
-		"/v1/attest/", "//v1/attest", "/v1//attest", "/./v1/attest", "/v1/x/../attest", "/v1%2fattest", "/V1/attest", "/v1/attest%00", "/v1/attest;x", "/v1/decisions/../attest",
+		"/v1/attest/", "//v1/attest", "/v1//attest", "/./v1/attest", "/v1/x/../attest", "/v1%2fattest", "/V1/attest",
+		"/v1/attest%00", "/v1/attest;x", "/v1/decisions/../attest",
 		"/v1/policies/production/extra", "/v1", "/v1/",
 	} {
 		r, err := http.NewRequest("POST", base, strings.NewReader(image(":v1")))
@@ -214,7 +216,8 @@ func TestQueryIsReadStrictly(t *testing.T) {
 	w := newWorld()
 	base := serve(t, w, (&parts{w: w}).with)
 	for _, query := range []string{
-		"imag=x", "verdict=Pass", "verdict=", "verdict=pass&verdict=deny", "pageSize=0", "pageSize=-1", "pageSize=x", "since=yesterday", "until=2026-13-01", "image=x", "image=https://" + repository + ":v1",
+		"imag=x", "verdict=Pass", "verdict=", "verdict=pass&verdict=deny", "pageSize=0", "pageSize=-1", "pageSize=x",
+		"since=yesterday", "until=2026-13-01", "image=x", "image=https://" + repository + ":v1",
 		"repository=NGINX", "repository=" + repository + ":v1", "repository=a/**b/c", "image=sha256:abc", "pageToken=x", "a=%zz", "a;b",
 	} {
 		want := 400
@@ -316,7 +319,8 @@ func TestReadiness(t *testing.T) {
 	check(200, `"ready":true`)
 	conditions = []server.Condition{{Name: "store"}, {Name: "kms", Err: errors.New("secret")}}
 	check(503, `"ready":false`)
-	conditions = []server.Condition{{Name: "kms", Err: &attestor.Error{Kind: attestor.Upstream, Msg: "the key does not match the attestor", Err: errors.New("secret")}}}
+	conditions = []server.Condition{{Name: "kms", Err: &attestor.Error{Kind: attestor.Upstream,
+		Msg: "the key does not match the attestor", Err: errors.New("secret")}}}
 	check(503, "the key does not match the attestor")
 	before := asked
 	for range 20 {

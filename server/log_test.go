@@ -51,7 +51,8 @@ func TestOneLineForEachDecision(t *testing.T) {
 	line := lines[0]
 	for key, want := range map[string]any{
 		"severity": "WARNING", "message": "decision", "verdict": "deny", "break_glass": true, "image_digest": digestB,
-		"request_id": a.header.Get("X-Request-Id"), "logging.googleapis.com/trace": "projects/acme/traces/" + traceID, "logging.googleapis.com/trace_sampled": true,
+		"request_id": a.header.Get("X-Request-Id"), "logging.googleapis.com/trace": "projects/acme/traces/" + traceID,
+		"logging.googleapis.com/trace_sampled": true,
 	} {
 		if line[key] != want {
 			t.Errorf("%s = %v, want %v", key, line[key], want)
@@ -95,11 +96,12 @@ func TestTracesAreContinued(t *testing.T) {
 		header []string
 		want   string
 	}{
-		"traceparent":            {[]string{"traceparent", "00-" + traceID + "-b7ad6b7169203331-01"}, traceID},
-		"X-Cloud-Trace-Context":  {[]string{"X-Cloud-Trace-Context", traceID + "/123;o=1"}, traceID},
-		"both: traceparent wins": {[]string{"traceparent", "00-" + traceID + "-b7ad6b7169203331-01", "X-Cloud-Trace-Context", strings.Repeat("1", 32) + "/1;o=1"}, traceID},
-		"nonsense":               {[]string{"traceparent", "00-zz", "X-Cloud-Trace-Context", "../../etc;o=1"}, ""},
-		"not sampled":            {[]string{"X-Cloud-Trace-Context", traceID + "/123;o=0"}, ""}, // the sampler follows its parent
+		"traceparent":           {[]string{"traceparent", "00-" + traceID + "-b7ad6b7169203331-01"}, traceID},
+		"X-Cloud-Trace-Context": {[]string{"X-Cloud-Trace-Context", traceID + "/123;o=1"}, traceID},
+		"both: traceparent wins": {[]string{"traceparent", "00-" + traceID + "-b7ad6b7169203331-01",
+			"X-Cloud-Trace-Context", strings.Repeat("1", 32) + "/1;o=1"}, traceID},
+		"nonsense":    {[]string{"traceparent", "00-zz", "X-Cloud-Trace-Context", "../../etc;o=1"}, ""},
+		"not sampled": {[]string{"X-Cloud-Trace-Context", traceID + "/123;o=0"}, ""}, // the sampler follows its parent
 	} {
 		spans := tracetest.NewInMemoryExporter()
 		logged(t, "builder", image(":v1"), func(c *server.Config) { c.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)) }, tt.header...)

@@ -28,7 +28,8 @@ type operation struct {
 
 func operations() map[string]operation {
 	pinned := repository + "@" + digestA
-	push := `{"message":{"messageId":"1","attributes":{"buildId":"b","status":"SUCCESS"},"data":"` + b64(`{"status":"SUCCESS","results":{"images":[{"name":"`+repository+`","digest":"`+digestA+`"}]}}`) + `"}}`
+	push := `{"message":{"messageId":"1","attributes":{"buildId":"b","status":"SUCCESS"},"data":"` + b64(
+		`{"status":"SUCCESS","results":{"images":[{"name":"`+repository+`","digest":"`+digestA+`"}]}}`) + `"}}`
 	upstream := func(w *world, p *parts) (string, string) {
 		w.down = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Msg: "down"}
 		p.err = &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeAttestorUnavailable, Msg: "down"}
@@ -44,21 +45,26 @@ func operations() map[string]operation {
 	}
 
 	return map[string]operation{
-		"POST /v1/attest": {url: "/v1/attest", body: image(":v1"), media: "application/json", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
-			422: at("", image(":v2")), 404: at("", image(":v9")), 502: upstream, 503: pending,
-			500: func(w *world, _ *parts) (string, string) { w.down = errBoom; return "", "" },
-		}},
-		"GET /v1/decisions":             {url: "/v1/decisions?verdict=pass", ok: []int{200}},
-		"GET /v1/records":               {url: "/v1/records?verdict=pass", ok: []int{200}},
-		"GET /v1/decisions/{id}":        {url: "/v1/decisions/d000001", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none", "")}},
-		"GET /v1/decisions/{id}/policy": {url: "/v1/decisions/d000001/policy", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
-		"GET /v1/decisions/{id}/proof":  {url: "/v1/decisions/d000001/proof", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
-		"GET /log/checkpoint":           {url: "/log/checkpoint", ok: []int{200}},
-		"POST /v1/prune":                {url: "/v1/prune", body: "{}", media: "application/json", ok: []int{200}},
+		"POST /v1/attest": {url: "/v1/attest", body: image(":v1"), media: "application/json", ok: []int{200},
+			special: map[int]func(*world, *parts) (string, string){
+				422: at("", image(":v2")), 404: at("", image(":v9")), 502: upstream, 503: pending,
+				500: func(w *world, _ *parts) (string, string) { w.down = errBoom; return "", "" },
+			}},
+		"GET /v1/decisions": {url: "/v1/decisions?verdict=pass", ok: []int{200}},
+		"GET /v1/records":   {url: "/v1/records?verdict=pass", ok: []int{200}},
+		"GET /v1/decisions/{id}": {url: "/v1/decisions/d000001", ok: []int{200},
+			special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none", "")}},
+		"GET /v1/decisions/{id}/policy": {url: "/v1/decisions/d000001/policy", ok: []int{200},
+			special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
+		"GET /v1/decisions/{id}/proof": {url: "/v1/decisions/d000001/proof", ok: []int{200},
+			special: map[int]func(*world, *parts) (string, string){404: at("/v1/decisions/none/policy", "")}},
+		"GET /log/checkpoint": {url: "/log/checkpoint", ok: []int{200}},
+		"POST /v1/prune":      {url: "/v1/prune", body: "{}", media: "application/json", ok: []int{200}},
 		"GET /log/checkpoint/witnessed": {url: "/log/checkpoint/witnessed", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
 			404: func(_ *world, p *parts) (string, string) { p.unwitnessed = true; return "", "" },
 		}},
-		"GET /log/tile/{level}/{index}": {url: "/log/tile/0/000", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/log/tile/0/001", "")}},
+		"GET /log/tile/{level}/{index}": {url: "/log/tile/0/000", ok: []int{200},
+			special: map[int]func(*world, *parts) (string, string){404: at("/log/tile/0/001", "")}},
 		"GET /v1/revocations/{id}": {url: "/v1/revocations/r000001", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
 			200: func(_ *world, p *parts) (string, string) {
 				img, err := attestor.ParseImage(pinned)
@@ -79,12 +85,20 @@ func operations() map[string]operation {
 			},
 			404: at("/v1/revocations/none", ""),
 		}},
-		"POST /v1/simulate":       {url: "/v1/simulate", body: `{"policy":"good","since":"30d"}`, media: "application/json", ok: []int{200}},
-		"GET /v1/policies":        {url: "/v1/policies", ok: []int{200}},
-		"GET /v1/policies/{name}": {url: "/v1/policies/production", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){404: at("/v1/policies/none", "")}},
-		"GET /v1/attestations":    {url: "/v1/attestations?image=" + pinned, ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream, 404: at("/v1/attestations?image="+repository+":v9", "")}},
-		"DELETE /v1/attestations": {url: "/v1/attestations?image=" + pinned + "&reason=leaked%20credentials", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream}},
-		"POST /v1/posture":        {url: "/v1/posture", body: definition, media: "application/yaml", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: func(_ *world, p *parts) (string, string) { p.posture = attestor.Undecided; return "", "" }}},
+		"POST /v1/simulate": {url: "/v1/simulate", body: `{"policy":"good","since":"30d"}`, media: "application/json", ok: []int{200}},
+		"GET /v1/policies":  {url: "/v1/policies", ok: []int{200}},
+		"GET /v1/policies/{name}": {url: "/v1/policies/production", ok: []int{200},
+			special: map[int]func(*world, *parts) (string, string){404: at("/v1/policies/none", "")}},
+		"GET /v1/attestations": {url: "/v1/attestations?image=" + pinned, ok: []int{200},
+			special: map[int]func(*world, *parts) (string, string){502: upstream,
+				404: at("/v1/attestations?image="+repository+":v9", "")}},
+		"DELETE /v1/attestations": {url: "/v1/attestations?image=" + pinned + "&reason=leaked%20credentials",
+			ok: []int{200}, special: map[int]func(*world, *parts) (string, string){502: upstream}},
+		"POST /v1/posture": {url: "/v1/posture", body: definition, media: "application/yaml", ok: []int{200},
+			special: map[int]func(*world, *parts) (string, string){502: func(_ *world, p *parts) (string, string) {
+				p.posture = attestor.Undecided
+				return "", ""
+			}}},
 		"POST /v1/events": {url: "/v1/events", body: push, media: "application/json", ok: []int{204}, special: map[int]func(*world, *parts) (string, string){
 			502: upstream, 503: pending, 500: func(w *world, _ *parts) (string, string) { w.down = errBoom; return "", "" },
 		}},
@@ -94,10 +108,12 @@ func operations() map[string]operation {
 		"POST /v1/outbox/redrive": {url: "/v1/outbox/redrive", body: `{"receiver":"chat"}`, media: "application/json", ok: []int{200}},
 		"GET /health":             {url: "/health", ok: []int{200}},
 		"GET /healthz":            {url: "/healthz", ok: []int{200}},
-		"GET /ready":              {url: "/ready", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){503: func(_ *world, p *parts) (string, string) { p.err = errBoom; return "", "" }}},
-		"GET /readyz":             {url: "/readyz", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){503: func(_ *world, p *parts) (string, string) { p.err = errBoom; return "", "" }}},
-		"GET /metrics":            {url: "/metrics", ok: []int{200}},
-		"GET /openapi.json":       {url: "/openapi.json", ok: []int{200}},
+		"GET /ready": {url: "/ready", ok: []int{200}, special: map[int]func(*world, *parts) (string,
+			string){503: func(_ *world, p *parts) (string, string) { p.err = errBoom; return "", "" }}},
+		"GET /readyz": {url: "/readyz", ok: []int{200}, special: map[int]func(*world, *parts) (string,
+			string){503: func(_ *world, p *parts) (string, string) { p.err = errBoom; return "", "" }}},
+		"GET /metrics":      {url: "/metrics", ok: []int{200}},
+		"GET /openapi.json": {url: "/openapi.json", ok: []int{200}},
 	}
 }
 
@@ -243,7 +259,8 @@ func TestOpenAPIRequestsAreWhatHandlersRead(t *testing.T) {
 	schema := doc.Components.Schemas["AttestRequest"].Value
 	base := serve(t, newWorld(), nil)
 	for name := range schema.Properties {
-		values := map[string]string{"image": `"` + repository + `:v1"`, "dryRun": "true", "wait": `"1s"`, "labels": `{"a":"b"}`, "policy": `"production"`, "breakGlass": `{"reason":"production is down"}`}
+		values := map[string]string{"image": `"` + repository + `:v1"`, "dryRun": "true", "wait": `"1s"`,
+			"labels": `{"a":"b"}`, "policy": `"production"`, "breakGlass": `{"reason":"production is down"}`}
 		body := `{"image":"` + repository + `:v1","` + name + `":` + values[name] + `}`
 		if name == "image" {
 			body = image(":v1")

@@ -198,7 +198,8 @@ func (p *parts) Simulate(_ context.Context, r server.SimulationRequest) (server.
 		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: "line 1: not a policy"}
 	}
 
-	s := server.Simulation{Policy: worldPolicy{p.w}.Ref(), Since: r.Since, Counts: server.SimulationCounts{Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}}}
+	s := server.Simulation{Policy: worldPolicy{p.w}.Ref(), Since: r.Since,
+		Counts: server.SimulationCounts{Before: map[attestor.Outcome]int{}, After: map[attestor.Outcome]int{}}}
 	for _, d := range slices.Backward(p.w.decisions()) {
 		ref, err := attestor.ParseReference(d.Image.Reference)
 		if err != nil || !r.Visible(ref.Repository()) || d.Time.Before(r.Since) {
@@ -208,7 +209,9 @@ func (p *parts) Simulate(_ context.Context, r server.SimulationRequest) (server.
 		s.Counts.Before[d.Verdict]++
 		s.Counts.After[attestor.Deny]++
 		if d.Verdict != attestor.Deny {
-			s.Flips = append(s.Flips, attestor.Flip{Decision: d.ID, Time: d.Time, Image: d.Image.Reference, Before: d.Verdict, After: attestor.Deny, Reasons: []attestor.Reason{{Code: attestor.CodeUserRoot, Message: "runs as root"}}})
+			s.Flips = append(s.Flips, attestor.Flip{Decision: d.ID, Time: d.Time, Image: d.Image.Reference,
+				Before: d.Verdict, After: attestor.Deny,
+				Reasons: []attestor.Reason{{Code: attestor.CodeUserRoot, Message: "runs as root"}}})
 		}
 	}
 	return s, nil
@@ -224,7 +227,9 @@ func (p *parts) Judge(_ context.Context, document []byte) (attestor.PostureRepor
 	if string(document) != definition {
 		return attestor.PostureReport{}, &attestor.Error{Kind: attestor.Invalid, Msg: "not a service definition"}
 	}
-	return attestor.PostureReport{Verdict: p.posture, Findings: []attestor.PostureFinding{{Rule: "MIN_INSTANCES", Service: "api", Kind: "service", Status: attestor.StatusDeny, Message: "no minimum", Fix: "--min-instances=1"}}}, nil
+	return attestor.PostureReport{Verdict: p.posture,
+		Findings: []attestor.PostureFinding{{Rule: "MIN_INSTANCES", Service: "api", Kind: "service",
+			Status: attestor.StatusDeny, Message: "no minimum", Fix: "--min-instances=1"}}}, nil
 }
 
 func (p *parts) Occurrence(ctx context.Context, name string) (watch.Occurrence, error) {

@@ -340,12 +340,14 @@ func TestSmuggledRequestsAreRefused(t *testing.T) {
 	body := image(":v1")
 
 	for name, raw := range map[string]string{
-		"two lengths":          fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Length: %d\r\nContent-Length: 1\r\n\r\n%s", common, len(body), body),
-		"unknown encoding":     "POST /v1/attest HTTP/1.1\r\n" + common + "Transfer-Encoding: gzip\r\n\r\n" + body,
-		"space before colon":   fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Length : %d\r\n\r\n%s", common, len(body), body),
-		"no host":              fmt.Sprintf("POST /v1/attest HTTP/1.1\r\nAuthorization: builder\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
-		"two hosts":            fmt.Sprintf("POST /v1/attest HTTP/1.1\r\nHost: y\r\n%sContent-Length: %d\r\n\r\n%s", common, len(body), body),
-		"two content types":    fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", common, len(body), body),
+		"two lengths":        fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Length: %d\r\nContent-Length: 1\r\n\r\n%s", common, len(body), body),
+		"unknown encoding":   "POST /v1/attest HTTP/1.1\r\n" + common + "Transfer-Encoding: gzip\r\n\r\n" + body,
+		"space before colon": fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Length : %d\r\n\r\n%s", common, len(body), body),
+		"no host": fmt.Sprintf("POST /v1/attest HTTP/1.1\r\nAuthorization: builder\r\n"+
+			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
+		"two hosts": fmt.Sprintf("POST /v1/attest HTTP/1.1\r\nHost: y\r\n%sContent-Length: %d\r\n\r\n%s", common, len(body), body),
+		"two content types": fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sContent-Type: text/plain\r\n"+
+			"Content-Length: %d\r\nConnection: close\r\n\r\n%s", common, len(body), body),
 		"two authorizations":   fmt.Sprintf("POST /v1/attest HTTP/1.1\r\n%sAuthorization: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", common),
 		"no body, no length":   "POST /v1/attest HTTP/1.1\r\n" + common + "Connection: close\r\n\r\n",
 		"a length and no body": "POST /v1/attest HTTP/1.0\r\n" + common + "Content-Length: 10\r\n\r\n",
@@ -426,7 +428,8 @@ func TestQueueIsBounded(t *testing.T) {
 
 	if got := send(t, "builder", "POST", srv.URL+"/v1/attest", image(":v1")); got.status != 429 || got.header.Get("Retry-After") == "" {
 		t.Errorf("the third: status %d, Retry-After %q", got.status, got.header.Get("Retry-After"))
-	} else if detail := got.problem(t).Detail; !strings.Contains(detail, "as many requests run (1) and wait (1) as are allowed (limits.concurrency, limits.queue)") {
+	} else if detail := got.problem(t).Detail; !strings.Contains(detail,
+		"as many requests run (1) and wait (1) as are allowed (limits.concurrency, limits.queue)") {
 		t.Errorf("the problem does not name the limits: %q", detail)
 	}
 

@@ -51,7 +51,8 @@ func newBus(t *testing.T) *bus {
 		t.Fatal(err)
 	}
 
-	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{Name: ownSubscription, Topic: name, AckDeadlineSeconds: 60}); err != nil {
+	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(),
+		&pubsubpb.Subscription{Name: ownSubscription, Topic: name, AckDeadlineSeconds: 60}); err != nil {
 		t.Fatal(err)
 	}
 	b := &bus{t: t, client: client, publisher: client.Publisher(name), on: func() {}}
@@ -164,7 +165,8 @@ func TestRunCompletesByPubSub(t *testing.T) {
 
 	// A message that is delivered again finds a run that has ended.
 	before := len(w.decisions())
-	if a := send(t, "admin", "POST", base+"/v1/events", pushBody(t, "again", `{"run":"`+r.Run+`"}`, ownMessage())); a.status != 204 || len(w.decisions()) != before {
+	if a := send(t, "admin", "POST", base+"/v1/events",
+		pushBody(t, "again", `{"run":"`+r.Run+`"}`, ownMessage())); a.status != 204 || len(w.decisions()) != before {
 		t.Errorf("status %d, %d decisions more", a.status, len(w.decisions())-before)
 	}
 }

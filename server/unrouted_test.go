@@ -124,7 +124,8 @@ func TestTextForTerminals(t *testing.T) {
 			}
 		}
 	}
-	if got := send(t, "nobody", "POST", base+"/v1/attest", image(":v1"), "Accept", "text/plain"); got.status != 403 || !strings.Contains(got.body, `"status":403`) {
+	if got := send(t, "nobody", "POST", base+"/v1/attest", image(":v1"), "Accept", "text/plain"); got.status != 403 ||
+		!strings.Contains(got.body, `"status":403`) {
 		t.Errorf("a refused caller: status %d: %s", got.status, got.body)
 	}
 }

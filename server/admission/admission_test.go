@@ -175,14 +175,15 @@ func TestEveryPlaceOfAnImageIsSeen(t *testing.T) {
 		"init container":      {`{"containers":[{"name":"a","image":"` + good + `"}],"initContainers":[{"name":"b","image":"` + bad + `"}]}`, false},
 		"ephemeral container": {`{"containers":[{"name":"a","image":"` + good + `"}],"ephemeralContainers":[{"name":"b","image":"` + bad + `"}]}`, false},
 		"image volume":        {`{"containers":[{"name":"a","image":"` + good + `"}],"volumes":[{"name":"v","image":{"reference":"` + bad + `"}}]}`, false},
-		"good image volume":   {`{"containers":[{"name":"a","image":"` + good + `"}],"volumes":[{"name":"v","image":{"reference":"` + good + `"}},{"name":"e","emptyDir":{}}]}`, true},
-		"no containers":       {`{"containers":[]}`, false},
-		"by tag":              {pod("registry.example/team/app:v1"), false},
-		"no registry":         {pod("nginx@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), false},
-		"empty image":         {pod(""), false},
-		"ungoverned":          {pod(foreign), false},
-		"names in capitals":   {`{"Containers":[{"name":"a","image":"` + good + `"}]}`, false},
-		"too many":            {pod(many(101)...), false},
+		"good image volume": {`{"containers":[{"name":"a","image":"` + good +
+			`"}],"volumes":[{"name":"v","image":{"reference":"` + good + `"}},{"name":"e","emptyDir":{}}]}`, true},
+		"no containers":     {`{"containers":[]}`, false},
+		"by tag":            {pod("registry.example/team/app:v1"), false},
+		"no registry":       {pod("nginx@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), false},
+		"empty image":       {pod(""), false},
+		"ungoverned":        {pod(foreign), false},
+		"names in capitals": {`{"Containers":[{"name":"a","image":"` + good + `"}]}`, false},
+		"too many":          {pod(many(101)...), false},
 	}
 
 	for shape, wrap := range shapes {
@@ -235,7 +236,8 @@ func TestWhatIsNotUnderstoodIsRefused(t *testing.T) {
 	whole := reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)
 	for what, body := range map[string]string{
 		"nothing": "", "an array": "[]", "another version": strings.Replace(whole, "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1),
-		"no request": `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, "no uid": strings.Replace(whole, "705ab4f5-6393-11e8-b7cc-42010a800002", "", 1),
+		"no request": `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`,
+		"no uid":     strings.Replace(whole, "705ab4f5-6393-11e8-b7cc-42010a800002", "", 1),
 		"two things": whole + whole, "two objects": strings.Replace(whole, `"object":`, `"object":{},"object":`, 1), "cut short": whole[:len(whole)-3],
 		"too large": whole + strings.Repeat(" ", 8<<20),
 	} {
@@ -352,7 +354,9 @@ func TestJudgedOnTheSpot(t *testing.T) {
 		c.Mode = admission.Judged
 		c.Judge = func(_ context.Context, r attestor.Request) (attestor.Decision, error) {
 			asked = append(asked, r)
-			return attestor.Decision{ID: "d1", Verdict: verdict, Checks: []attestor.Check{{Name: "user", Status: attestor.StatusDeny, Reasons: []attestor.Reason{{Code: attestor.CodeUserRoot, Message: "runs as root"}}}}}, nil
+			return attestor.Decision{ID: "d1", Verdict: verdict,
+				Checks: []attestor.Check{{Name: "user", Status: attestor.StatusDeny,
+					Reasons: []attestor.Reason{{Code: attestor.CodeUserRoot, Message: "runs as root"}}}}}, nil
 		}
 	})
 

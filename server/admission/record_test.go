@@ -85,15 +85,20 @@ func steps() []struct {
 		{"pod-ephemeral", "PATCH", core + "/pods/pod/ephemeralcontainers", object{"spec": object{"ephemeralContainers": []object{
 			{"name": "debug", "image": "registry.example/team/debug@sha256:" + strings.Repeat("b", 64)},
 		}}}},
-		{"replicationcontroller", "POST", core + "/replicationcontrollers", workload("v1", "ReplicationController", object{"selector": object{"app": "a"}, "template": template()})},
-		{"podtemplate", "POST", core + "/podtemplates", object{"apiVersion": "v1", "kind": "PodTemplate", "metadata": meta("podtemplate"), "template": template()}},
+		{"replicationcontroller", "POST", core + "/replicationcontrollers",
+			workload("v1", "ReplicationController", object{"selector": object{"app": "a"}, "template": template()})},
+		{"podtemplate", "POST", core + "/podtemplates", object{"apiVersion": "v1", "kind": "PodTemplate",
+			"metadata": meta("podtemplate"), "template": template()}},
 		{"deployment", "POST", apps + "/deployments", workload("apps/v1", "Deployment", object{"selector": selector, "template": template()})},
 		{"replicaset", "POST", apps + "/replicasets", workload("apps/v1", "ReplicaSet", object{"selector": selector, "template": template()})},
-		{"statefulset", "POST", apps + "/statefulsets", workload("apps/v1", "StatefulSet", object{"selector": selector, "serviceName": "a", "template": template()})},
+		{"statefulset", "POST", apps + "/statefulsets", workload("apps/v1", "StatefulSet",
+			object{"selector": selector, "serviceName": "a", "template": template()})},
 		{"daemonset", "POST", apps + "/daemonsets", workload("apps/v1", "DaemonSet", object{"selector": selector, "template": template()})},
 		{"job", "POST", batch + "/jobs", workload("batch/v1", "Job", object{"template": once()})},
-		{"cronjob", "POST", batch + "/cronjobs", workload("batch/v1", "CronJob", object{"schedule": "0 0 * * *", "jobTemplate": object{"spec": object{"template": once()}}})},
-		{"configmap", "POST", core + "/configmaps", object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("configmap"), "data": object{"image": "registry.example/team/none:v1"}}},
+		{"cronjob", "POST", batch + "/cronjobs", workload("batch/v1", "CronJob",
+			object{"schedule": "0 0 * * *", "jobTemplate": object{"spec": object{"template": once()}}})},
+		{"configmap", "POST", core + "/configmaps", object{"apiVersion": "v1", "kind": "ConfigMap",
+			"metadata": meta("configmap"), "data": object{"image": "registry.example/team/none:v1"}}},
 		{"pod-delete", "DELETE", core + "/pods/pod", nil},
 	}
 }
@@ -151,9 +156,11 @@ func TestRecordReviews(t *testing.T) {
 		"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": object{"name": "recorder"},
 		"webhooks": []object{{
 			"name": "recorder.attestor.dev", "admissionReviewVersions": []string{"v1"}, "sideEffects": "None", "failurePolicy": "Fail",
-			"clientConfig": object{"url": srv.URL, "caBundle": base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))},
+			"clientConfig": object{"url": srv.URL, "caBundle": base64.StdEncoding.EncodeToString(
+				pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))},
 			"rules": []object{{"apiGroups": []string{"", "apps", "batch"}, "apiVersions": []string{"v1"}, "operations": []string{"CREATE", "UPDATE", "DELETE"},
-				"resources": []string{"pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates", "deployments", "replicasets", "statefulsets", "daemonsets", "jobs", "cronjobs", "configmaps"}}},
+				"resources": []string{"pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates",
+					"deployments", "replicasets", "statefulsets", "daemonsets", "jobs", "cronjobs", "configmaps"}}},
 		}},
 	})
 

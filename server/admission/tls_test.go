@@ -34,7 +34,8 @@ func issue(t *testing.T, dir, name string) (certFile, keyFile string) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
 
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -89,7 +90,8 @@ func TestOnlyTheAPIServerGetsThrough(t *testing.T) {
 		}
 
 		transport := &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}
-		res, err := (&http.Client{Transport: transport}).Post(srv.URL, "application/json", strings.NewReader(reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)))
+		res, err := (&http.Client{Transport: transport}).Post(srv.URL, "application/json",
+			strings.NewReader(reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)))
 		if err == nil {
 			res.Body.Close()
 		}
@@ -109,7 +111,8 @@ func TestOnlyTheAPIServerGetsThrough(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for name, files := range map[string][3]string{"no authority": {gateCert, gateKey, empty}, "no such authority": {gateCert, gateKey, dir + "/none"}, "another's key": {gateCert, apiKey, apiCert}} {
+	for name, files := range map[string][3]string{"no authority": {gateCert, gateKey, empty},
+		"no such authority": {gateCert, gateKey, dir + "/none"}, "another's key": {gateCert, apiKey, apiCert}} {
 		if _, err := admission.TLS(files[0], files[1], files[2]); err == nil {
 			t.Errorf("%s: no error", name)
 		}
@@ -154,8 +157,10 @@ func TestRenewedCertificatesAreRead(t *testing.T) {
 	ask := func(root []byte, pair tls.Certificate) error {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(root)
-		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
-		res, err := (&http.Client{Transport: transport}).Post(srv.URL, "application/json", strings.NewReader(reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)))
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots,
+			Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+		res, err := (&http.Client{Transport: transport}).Post(srv.URL, "application/json",
+			strings.NewReader(reviewOf("", "v1", "Pod", "CREATE", `{"spec":`+pod(good)+`}`)))
 		if err == nil {
 			res.Body.Close()
 		}

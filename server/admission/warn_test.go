@@ -52,8 +52,10 @@ func TestWarnRefusesNothing(t *testing.T) {
 	enforcing := handler(t, cluster{}, nil)
 	warning := handler(t, cluster{}, func(c *admission.Config) { c.Mode = admission.Warn })
 	for what, body := range map[string]string{
-		"attested": created(pod(good)), "unattested": created(pod(bad)), "both": created(pod(good, bad)), "by tag": created(pod("registry.example/team/app:v1")),
-		"ungoverned": created(pod(foreign)), "no registry": created(pod("nginx")), "no containers": created(`{"containers":[]}`), "too many": created(pod(many(101)...)),
+		"attested": created(pod(good)), "unattested": created(pod(bad)), "both": created(pod(good, bad)),
+		"by tag":     created(pod("registry.example/team/app:v1")),
+		"ungoverned": created(pod(foreign)), "no registry": created(pod("nginx")),
+		"no containers": created(`{"containers":[]}`), "too many": created(pod(many(101)...)),
 		"another kind": reviewOf("autoscaling", "v1", "Scale", "UPDATE", `{"spec":{}}`), "no object": reviewOf("", "v1", "Pod", "CREATE", `null`),
 		"an operation": reviewOf("", "v1", "Pod", "CONNECT", `{}`), "a deletion": reviewOf("", "v1", "Pod", "DELETE", `null`),
 	} {
@@ -145,7 +147,8 @@ func TestOverridesWarn(t *testing.T) {
 		override string
 	}{
 		{"a pass", name, nil, nil, "", ""},
-		{"until a day", name, override(new(now.Add(time.Hour))), nil, "overridden by oncall@acme.example, until 2026-11-29T13:00:00Z (decision d1): " + good, "d1"},
+		{"until a day", name, override(new(now.Add(time.Hour))), nil,
+			"overridden by oncall@acme.example, until 2026-11-29T13:00:00Z (decision d1): " + good, "d1"},
 		{"overdue", name, override(new(now)), nil, "by oncall@acme.example, overdue since 2026-11-29T12:00:00Z", "d1"},
 		{"without an end", name, override(nil), nil, "until it is revoked", "d1"},
 		{"by attestors of its own", glass, override(nil), nil, "overridden by oncall@acme.example", "d1"},
@@ -205,7 +208,8 @@ func TestDecisionsAreRecorded(t *testing.T) {
 	got := map[string]string{}
 	for _, r := range kept {
 		d := r.Decision
-		if d.Caller.Issuer != "kubernetes" || !d.DryRun || d.Labels["kubernetes.namespace"] != "shop" || (d.Policy != nil) != (len(r.PolicyText) > 0) || len(d.Attestations) != 0 {
+		if d.Caller.Issuer != "kubernetes" || !d.DryRun || d.Labels["kubernetes.namespace"] != "shop" ||
+			(d.Policy != nil) != (len(r.PolicyText) > 0) || len(d.Attestations) != 0 {
 			t.Errorf("%+v", d)
 		}
 		line := string(d.Verdict)
@@ -243,9 +247,10 @@ func TestJudgedReviewsWarnOfDaysAhead(t *testing.T) {
 		c.Mode = admission.Judged
 		c.Record = func(context.Context, attestor.Record) error { records++; return nil }
 		c.Judge = func(context.Context, attestor.Request) (attestor.Decision, error) {
-			return attestor.Decision{ID: "d7", Verdict: attestor.Pass, Checks: []attestor.Check{{Name: attestor.CheckUser, Status: attestor.StatusWarn, Reasons: []attestor.Reason{
-				{Code: attestor.CodeUserRoot, Severity: attestor.Warns, EffectiveFrom: "2027-03-01", Owner: "platform"},
-			}}}}, nil
+			return attestor.Decision{ID: "d7", Verdict: attestor.Pass, Checks: []attestor.Check{
+				{Name: attestor.CheckUser, Status: attestor.StatusWarn, Reasons: []attestor.Reason{
+					{Code: attestor.CodeUserRoot, Severity: attestor.Warns, EffectiveFrom: "2027-03-01", Owner: "platform"},
+				}}}}, nil
 		}
 	})
 	allowed, warnings, _ := annotated(t, h, created(pod(bad)))
@@ -271,7 +276,8 @@ func TestWarningsAreBounded(t *testing.T) {
 
 func TestModes(t *testing.T) {
 	c := cluster{}
-	for mode, ok := range map[admission.Mode]bool{"": false, "attested": true, "warn": true, "judged": false, "warnJudged": false, "Warn": false, "off": false} {
+	for mode, ok := range map[admission.Mode]bool{"": false, "attested": true, "warn": true, "judged": false,
+		"warnJudged": false, "Warn": false, "off": false} {
 		_, err := admission.New(admission.Config{Mode: mode, Policies: c.policies(t), Attestations: c})
 		if (err == nil) != ok {
 			t.Errorf("mode %q without a gate: %v", mode, err)

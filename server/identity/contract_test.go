@@ -36,9 +36,10 @@ func TestVerifierContract(t *testing.T) {
 	})
 
 	t.Run("open", func(t *testing.T) {
-		contract.Authenticator(t, identity.Open(attestor.LocalCaller("me")), attestor.LocalCaller("me").Subject, at("http://127.0.0.1:8080/v1/attest"), map[string]func(*testing.T) *http.Request{
-			"by another name":    at("http://gate.example/v1/attest"),
-			"by another address": at("http://10.0.0.1/v1/attest"),
-		})
+		contract.Authenticator(t, identity.Open(attestor.LocalCaller("me")), attestor.LocalCaller("me").Subject,
+			at("http://127.0.0.1:8080/v1/attest"), map[string]func(*testing.T) *http.Request{
+				"by another name":    at("http://gate.example/v1/attest"),
+				"by another address": at("http://10.0.0.1/v1/attest"),
+			})
 	})
 }

@@ -129,7 +129,8 @@ func TestWhenKeysAreFetched(t *testing.T) {
 		"after a day":       {{24 * time.Hour, token, 200, accepted, 1}},
 		"after a day, down": {{24 * time.Hour, token, 500, attestor.Unavailable, 1}},
 		"down, again and again": {
-			{2 * time.Hour, token, 500, accepted, 1}, {2*time.Hour + 10*time.Second - 1, token, 500, accepted, 0}, {2*time.Hour + 10*time.Second, token, 500, accepted, 1},
+			{2 * time.Hour, token, 500, accepted, 1}, {2*time.Hour + 10*time.Second - 1, token, 500, accepted, 0},
+			{2*time.Hour + 10*time.Second, token, 500, accepted, 1},
 		},
 		"down after a day, again and again": {
 			{25 * time.Hour, token, 500, attestor.Unavailable, 1}, {25*time.Hour + 10*time.Second - 1, token, 500, attestor.Unavailable, 0},
@@ -163,7 +164,8 @@ func TestWhenKeysAreFetched(t *testing.T) {
 						got = attestor.KindOf(err)
 					}
 					if asks := w.count() - before; got != s.want || asks != s.asks || (caller.Subject == builder) != (s.want == accepted) {
-						t.Errorf("step %d: kind %v, asked %d times, caller %q, %v; want kind %v, asked %d times", i, got, asks, caller.Subject, err, s.want, s.asks)
+						t.Errorf("step %d: kind %v, asked %d times, caller %q, %v; want kind %v, asked %d times", i,
+							got, asks, caller.Subject, err, s.want, s.asks)
 					}
 				}
 			})
@@ -319,8 +321,9 @@ func TestDiscoveryThatLeadsNowhere(t *testing.T) {
 		text   string
 		says   string // the log; "": believed
 	}{
-		"whole":                      {200, `{"issuer":"` + issuer + `","jwks_uri":"` + keysAt + `"}`, ""},
-		"with what is not read here": {200, `{"issuer":"` + issuer + `","jwks_uri":"` + keysAt + `","scopes_supported":["openid"],"service_documentation":null,"issuer_alias":null}`, ""},
+		"whole": {200, `{"issuer":"` + issuer + `","jwks_uri":"` + keysAt + `"}`, ""},
+		"with what is not read here": {200, `{"issuer":"` + issuer + `","jwks_uri":"` + keysAt +
+			`","scopes_supported":["openid"],"service_documentation":null,"issuer_alias":null}`, ""},
 		"without issuer, by null":    {200, `{"issuer":null,"jwks_uri":"` + keysAt + `"}`, "another issuer's"},
 		"not found":                  {404, `{"issuer":"` + issuer + `","jwks_uri":"` + keysAt + `"}`, "status 404"},
 		"keys over plain HTTP":       {200, `{"issuer":"` + issuer + `","jwks_uri":"http://keys.example/jwks"}`, "is not an https URL"},
@@ -343,7 +346,8 @@ func TestDiscoveryThatLeadsNowhere(t *testing.T) {
 			if tt.says == "" && err != nil {
 				t.Error(err)
 			}
-			if tt.says != "" && (attestor.KindOf(err) != attestor.Unavailable || !strings.Contains(h.log.String(), tt.says) || !slices.Equal(w.asked, []string{document})) {
+			if tt.says != "" && (attestor.KindOf(err) != attestor.Unavailable ||
+				!strings.Contains(h.log.String(), tt.says) || !slices.Equal(w.asked, []string{document})) {
 				t.Errorf("%v, asked %v; want %q in the log:\n%s", err, w.asked, tt.says, h.log)
 			}
 		})
@@ -375,13 +379,17 @@ func TestWhereKeysAreFoundByDefault(t *testing.T) {
 		config identity.Config
 		want   []string
 	}{
-		"nothing said":      {identity.Config{Audience: audience, Rules: grants[:1]}, []string{googles}},
-		"Google by name":    {identity.Config{Audience: audience, Issuers: []identity.Issuer{{URL: identity.Google}}, Rules: grants[:1]}, []string{googles}},
-		"IAP alone":         {identity.Config{IAPAudience: iapAudience, Rules: grants[3:]}, []string{iaps}},
-		"both":              {identity.Config{Audience: audience, IAPAudience: iapAudience, Rules: grants[:1]}, []string{googles, iaps}},
-		"both, elsewhere":   {identity.Config{Audience: audience, IAPAudience: iapAudience, IAPJWKS: keysAt, Issuers: []identity.Issuer{{URL: identity.Google, JWKS: keysAt + "/2"}}, Rules: grants[:1]}, []string{keysAt, keysAt + "/2"}},
-		"one other issuer":  {identity.Config{Audience: audience, Issuers: []identity.Issuer{{URL: github, JWKS: keysAt}}, Rules: grants[1:2]}, []string{keysAt}},
-		"other, discovered": {identity.Config{Audience: audience, Issuers: []identity.Issuer{{URL: github}}, Rules: grants[1:2]}, []string{github + "/.well-known/openid-configuration"}},
+		"nothing said":   {identity.Config{Audience: audience, Rules: grants[:1]}, []string{googles}},
+		"Google by name": {identity.Config{Audience: audience, Issuers: []identity.Issuer{{URL: identity.Google}}, Rules: grants[:1]}, []string{googles}},
+		"IAP alone":      {identity.Config{IAPAudience: iapAudience, Rules: grants[3:]}, []string{iaps}},
+		"both":           {identity.Config{Audience: audience, IAPAudience: iapAudience, Rules: grants[:1]}, []string{googles, iaps}},
+		"both, elsewhere": {identity.Config{Audience: audience, IAPAudience: iapAudience, IAPJWKS: keysAt,
+			Issuers: []identity.Issuer{{URL: identity.Google, JWKS: keysAt + "/2"}}, Rules: grants[:1]},
+			[]string{keysAt, keysAt + "/2"}},
+		"one other issuer": {identity.Config{Audience: audience,
+			Issuers: []identity.Issuer{{URL: github, JWKS: keysAt}}, Rules: grants[1:2]}, []string{keysAt}},
+		"other, discovered": {identity.Config{Audience: audience, Issuers: []identity.Issuer{{URL: github}},
+			Rules: grants[1:2]}, []string{github + "/.well-known/openid-configuration"}},
 	} {
 		w := &web{pages: map[string]func(*http.Request) (*http.Response, error){}}
 		tt.config.Client, tt.config.Now = &http.Client{Transport: w}, func() time.Time { return t0 }
@@ -392,7 +400,8 @@ func TestWhereKeysAreFoundByDefault(t *testing.T) {
 		}
 
 		err = v.Warm(t.Context())
-		if got := slices.Sorted(slices.Values(w.asked)); err == nil || !slices.Equal(got, tt.want) || strings.Count(err.Error(), "no such host") != len(tt.want) {
+		if got := slices.Sorted(slices.Values(w.asked)); err == nil || !slices.Equal(got, tt.want) ||
+			strings.Count(err.Error(), "no such host") != len(tt.want) {
 			t.Errorf("%s: asked %v, want %v; %v", name, got, tt.want, err)
 		}
 	}
@@ -436,7 +445,8 @@ func TestEachFaultOfAConfigurationIsNamed(t *testing.T) {
 		"keys without TLS": {func(c *identity.Config) { c.Issuers[1].JWKS = "http://x.example/keys" }, `"http://x.example/keys" is not an https URL`},
 		"IAP's keys without TLS": {func(c *identity.Config) { c.IAPJWKS = "http://x.example/keys" },
 			`"http://x.example/keys" is not an https URL`},
-		"a caller of no issuer":      {func(c *identity.Config) { c.Rules[1].Issuer = "https://x.example" }, "caller 2: https://x.example is not among the issuers"},
+		"a caller of no issuer": {func(c *identity.Config) { c.Rules[1].Issuer = "https://x.example" },
+			"caller 2: https://x.example is not among the issuers"},
 		"a caller of IAP without it": {func(c *identity.Config) { c.IAPAudience = "" }, "caller 4: " + identity.IAP + " needs iapAudience"},
 		"a caller of IAP who may attest": {func(c *identity.Config) {
 			c.Rules[3].Grants = []attestor.Grant{{

@@ -91,7 +91,8 @@ func TestWhatIsSaidOfNoToken(t *testing.T) {
 		}
 
 		_, err := h.verifier.Authenticate(r)
-		if tt.says == "" && err != nil || tt.says != "" && (attestor.KindOf(err) != attestor.Unauthenticated || !strings.Contains(attestor.Message(err), tt.says)) {
+		if tt.says == "" && err != nil || tt.says != "" &&
+			(attestor.KindOf(err) != attestor.Unauthenticated || !strings.Contains(attestor.Message(err), tt.says)) {
 			t.Errorf("%s: %v, want %q", name, err, tt.says)
 		}
 	}
@@ -165,7 +166,8 @@ func TestWhoACallerIs(t *testing.T) {
 		}
 	}
 
-	if caller, err := h.verifier.Authenticate(request(sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": "one\nline"})))); attestor.KindOf(err) != attestor.Unauthenticated {
+	if caller, err := h.verifier.Authenticate(request(sign(t, jose.RS256, h.github, "h1",
+		good(claims{"iss": github, "sub": "one\nline"})))); attestor.KindOf(err) != attestor.Unauthenticated {
 		t.Errorf("another issuer's subject of two lines: %+v, %v", caller, err)
 	}
 }
@@ -228,7 +230,8 @@ func TestWhatIsSaidToStrangers(t *testing.T) {
 func TestPagesAndTheProxy(t *testing.T) {
 	h := newHouse(t, nil)
 	iap := func(change claims) string {
-		return sign(t, jose.ES256, h.iap, "i1", good(claims{"iss": identity.IAP, "aud": iapAudience, "email": "auditor@acme.example", "email_verified": nil}, change))
+		return sign(t, jose.ES256, h.iap, "i1", good(claims{"iss": identity.IAP, "aud": iapAudience,
+			"email": "auditor@acme.example", "email_verified": nil}, change))
 	}
 
 	page := func(token string) *http.Request {
@@ -322,7 +325,8 @@ func TestTrustPlatformRefusesWhatWasNotChecked(t *testing.T) {
 		if tt.says == "" && (err != nil || caller.Subject != builder || !strings.Contains(h.log.String(), uses)) {
 			t.Errorf("%s: %+v, %v; log %s", name, caller, err, h.log)
 		}
-		if tt.says != "" && (attestor.KindOf(err) != attestor.Unauthenticated || !strings.Contains(attestor.Message(err), tt.says) || len(caller.Grants) > 0 || strings.Contains(h.log.String(), uses)) {
+		if tt.says != "" && (attestor.KindOf(err) != attestor.Unauthenticated || !strings.Contains(
+			attestor.Message(err), tt.says) || len(caller.Grants) > 0 || strings.Contains(h.log.String(), uses)) {
 			t.Errorf("%s: %+v, %v, want %q; log %s", name, caller, err, tt.says, h.log)
 		}
 	}

@@ -29,9 +29,12 @@ func TestTokenIsAccepted(t *testing.T) {
 		{"Google", sign(t, jose.RS256, h.google, "g1", good()), builder, attestor.ActionAttest},
 		{"Google's other name for itself", sign(t, jose.RS256, h.google, "g1", good(claims{"iss": "accounts.google.com"})), builder, attestor.ActionAttest},
 		{"audience as a list of one", sign(t, jose.RS256, h.google, "g1", good(claims{"aud": []string{audience}})), builder, attestor.ActionAttest},
-		{"just expired, within the skew", sign(t, jose.RS256, h.google, "g1", good(claims{"exp": t0.Add(-50 * time.Second).Unix()})), builder, attestor.ActionAttest},
-		{"another issuer, by subject", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": repoClaim, "email": nil})), repoClaim, attestor.ActionCheck},
-		{"another issuer, by claims", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": "x", "repository_id": "42", "environment": "production"})), "x", attestor.ActionAttest},
+		{"just expired, within the skew", sign(t, jose.RS256, h.google, "g1",
+			good(claims{"exp": t0.Add(-50 * time.Second).Unix()})), builder, attestor.ActionAttest},
+		{"another issuer, by subject", sign(t, jose.RS256, h.github, "h1",
+			good(claims{"iss": github, "sub": repoClaim, "email": nil})), repoClaim, attestor.ActionCheck},
+		{"another issuer, by claims", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": "x",
+			"repository_id": "42", "environment": "production"})), "x", attestor.ActionAttest},
 	}
 
 	for _, tt := range tests {
@@ -87,8 +90,10 @@ func TestTokenIsRefused(t *testing.T) {
 		{"HMAC with the public key's DER", sign(t, jose.HS256, der, "g1", good()), attestor.Unauthenticated},
 		{"a weaker use of the right key", sign(t, jose.PS256, h.google, "g1", good()), attestor.Unauthenticated},
 		{"ES256 by IAP's key in Google's name", sign(t, jose.ES256, h.iap, "i1", good()), attestor.Unauthenticated},
-		{"IAP's token for the API", sign(t, jose.ES256, h.iap, "i1", good(claims{"iss": identity.IAP, "aud": iapAudience, "email": "auditor@acme.example"})), attestor.Unauthenticated},
-		{"IAP's token with the API's audience", sign(t, jose.ES256, h.iap, "i1", good(claims{"iss": identity.IAP, "email": "auditor@acme.example"})), attestor.Unauthenticated},
+		{"IAP's token for the API", sign(t, jose.ES256, h.iap, "i1", good(claims{"iss": identity.IAP,
+			"aud": iapAudience, "email": "auditor@acme.example"})), attestor.Unauthenticated},
+		{"IAP's token with the API's audience", sign(t, jose.ES256, h.iap, "i1",
+			good(claims{"iss": identity.IAP, "email": "auditor@acme.example"})), attestor.Unauthenticated},
 		{"one issuer's key for another's name", sign(t, jose.RS256, h.github, "h1", good()), attestor.Unauthenticated},
 		{"unknown issuer", sign(t, jose.RS256, h.google, "g1", good(claims{"iss": "https://evil.example"})), attestor.Unauthenticated},
 		{"issuer with a slash", sign(t, jose.RS256, h.google, "g1", good(claims{"iss": identity.Google + "/"})), attestor.Unauthenticated},
@@ -112,7 +117,8 @@ func TestTokenIsRefused(t *testing.T) {
 		{"the email in capitals", sign(t, jose.RS256, h.google, "g1", good(claims{"email": strings.ToUpper(builder)})), attestor.Forbidden},
 		{"the builder's email by another issuer", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github})), attestor.Forbidden},
 		{"some of the claims", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "repository_id": "42"})), attestor.Forbidden},
-		{"a claim of another type", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "repository_id": 42, "environment": "production"})), attestor.Forbidden},
+		{"a claim of another type", sign(t, jose.RS256, h.github, "h1",
+			good(claims{"iss": github, "repository_id": 42, "environment": "production"})), attestor.Forbidden},
 		{"a subject that begins like ours", sign(t, jose.RS256, h.github, "h1", good(claims{"iss": github, "sub": repoClaim + "-evil"})), attestor.Forbidden},
 	}
 

@@ -199,15 +199,18 @@ func TestLogLinesAreCloudLoggings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled}))
-	log.WarnContext(ctx, "decision", slog.String("verdict", "deny"), slog.String("email", "jane@example"), slog.Group("user", slog.String("name", "Jane")), slog.Any("error", errors.New("down")))
+	ctx := trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(
+		trace.SpanContextConfig{TraceID: id, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled}))
+	log.WarnContext(ctx, "decision", slog.String("verdict", "deny"), slog.String("email", "jane@example"),
+		slog.Group("user", slog.String("name", "Jane")), slog.Any("error", errors.New("down")))
 	var got map[string]any
 	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
 	delete(got, "time")
 	want := map[string]any{
-		"severity": "WARNING", "message": "decision", "part": "gate", "verdict": "deny", "error": "down", "email": "[unlisted key]", "user": map[string]any{"name": "[unlisted key]"},
+		"severity": "WARNING", "message": "decision", "part": "gate", "verdict": "deny", "error": "down",
+		"email": "[unlisted key]", "user": map[string]any{"name": "[unlisted key]"},
 		"logging.googleapis.com/trace":  "projects/acme/traces/0af7651916cd43dd8448eb211c80319c",
 		"logging.googleapis.com/spanId": "0100000000000000", "logging.googleapis.com/trace_sampled": true,
 	}
