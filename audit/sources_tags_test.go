@@ -42,7 +42,8 @@ func TestSources(t *testing.T) {
 			name: "cloud run's executions", want: []string{"r/old:1"},
 			refs: audit.RunningInCloudRun(strings.NewReader(
 				`[{"kind":"Execution","metadata":{"name":"j-1"},"spec":{"template":{"spec":{"containers":[{"image":"r/old:1"}]}}},"status":{"runningCount":1}},
-				{"kind":"Execution","metadata":{"name":"j-0"},"spec":{"template":{"spec":{"containers":[{"image":"r/ended:1"}]}}},"status":{"completionTime":"2026-11-01T00:00:00Z"}}]`)),
+				{"kind":"Execution","metadata":{"name":"j-0"},
+					"spec":{"template":{"spec":{"containers":[{"image":"r/ended:1"}]}}},"status":{"completionTime":"2026-11-01T00:00:00Z"}}]`)),
 		},
 		{
 			name: "cloud run, cut short",

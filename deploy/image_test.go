@@ -333,7 +333,8 @@ func google(t *testing.T, ref string) string {
 	}
 
 	scan := fmt.Sprintf(`{"notes": [{"name": "projects/acme/notes/gate", "kind": "ATTESTATION", "attestation": {"hint": {"humanReadableName": "gate"}}}],
-		"occurrences": [{"name": "projects/acme/occurrences/1", "kind": "DISCOVERY", "noteName": "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", "resourceUri": "https://%s",
+		"occurrences": [{"name": "projects/acme/occurrences/1", "kind": "DISCOVERY",
+			"noteName": "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", "resourceUri": "https://%s",
 		"discovery": {"analysisStatus": "FINISHED_SUCCESS", "continuousAnalysis": "ACTIVE", "lastScanTime": %q}}]}`,
 		ref, time.Now().UTC().Format(time.RFC3339Nano))
 

@@ -395,12 +395,17 @@ func examples(digest string) map[string]string {
 	common := `"image": "us-east1-docker.pkg.dev/acme/prod/attestor` + digest + `", "proxy_image": "gcr.io/cloud-sql-connectors/cloud-sql-proxy` + digest + `",
 		"collector_image": "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar` + digest + `",
 		"api_host": "gate.acme.example", "pages_host": "gate-pages.acme.example", "readers": ["group:security@acme.example"],
-		"gate_config": "../../../cloudrun/gate/attestor.yaml", "events_config": "../../../cloudrun/gate-events/attestor.yaml", "policy": "../../../policies/starter.yaml"`
+		"gate_config": "../../../cloudrun/gate/attestor.yaml",
+			"events_config": "../../../cloudrun/gate-events/attestor.yaml", "policy": "../../../policies/starter.yaml"`
 	return map[string]string{
 		"terraform/examples/one-project": `{"project": "acme", "enforce": true, ` + common + `}`,
 		"terraform/examples/" +
-			"split-projects": `{"gate_project": "acme-gate", "keys_project": "acme-keys", "images_project": "acme-images", "build_project": "acme-build", "deploy_projects": ["acme-shop"],
-			"enforced_projects": ["acme-gate", "acme-shop"], "ci": {"github": {"issuer": "https://token.actions.githubusercontent.com", "condition": "assertion.repository_owner == 'acme'", "attributes": {"repository": "assertion.repository"}}}, "organization": "123", "access_policy": "456", "enforce_perimeter": true, ` +
+			"split-projects": `{"gate_project": "acme-gate", "keys_project": "acme-keys",
+				"images_project": "acme-images", "build_project": "acme-build", "deploy_projects": ["acme-shop"],
+			"enforced_projects": ["acme-gate", "acme-shop"],
+				"ci": {"github": {"issuer": "https://token.actions.githubusercontent.com",
+				"condition": "assertion.repository_owner == 'acme'",
+				"attributes": {"repository": "assertion.repository"}}}, "organization": "123", "access_policy": "456", "enforce_perimeter": true, ` +
 			common + `}`,
 	}
 }

@@ -145,7 +145,7 @@ func newSite(t *testing.T) site {
 				Problem: "policy:2: unknown field \"bases\"\npolicy:2: spec.base is missing"})
 		},
 		"/simulate-done": func(w io.Writer) error { return r.Simulate(w, simulated()) },
-		"/policies":      func(w io.Writer) error { return r.Policies(w, policies) },
+		"/policies":      func(w io.Writer) error { return r.Policies(w, policies, nil) },
 		"/bases":         func(w io.Writer) error { return r.Bases(w, bases) },
 		"/problem": func(w io.Writer) error {
 			return r.Problem(w, pages.Trouble{Status: 404, Detail: "no decision has this id", Fix: "search for it by image"})
