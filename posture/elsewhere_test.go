@@ -47,7 +47,8 @@ func TestGrantsToEverybodyElsewhere(t *testing.T) {
 	}
 
 	// A state has "" for numbers and switches that nobody set, and they are judged as such.
-	state := `{"version": 4, "lineage": "l", "resources": [{"mode": "managed", "type": "google_cloud_run_v2_service", "name": "api", "instances": [{"attributes":
+	state := `{"version": 4, "lineage": "l", "resources": [{"mode": "managed", "type": "google_cloud_run_v2_service",
+		"name": "api", "instances": [{"attributes":
   {"name": "api", "location": "us-east1", "invoker_iam_disabled": "", "template": [{"timeout": "", "max_instance_request_concurrency": ""}]}}]}]}`
 	for _, rule := range []string{"TIMEOUT_BOUNDED", "CONCURRENCY_SET"} {
 		if got := worst(hipaa(t, state), rule); got != deny {

@@ -267,7 +267,8 @@ func TestHTMLInjection(t *testing.T) {
 			Scripts, Handlers, Links int
 			Text                     bool
 		}](ctx, t, `({
-			Scripts: Array.from(document.scripts).filter(s => !s.textContent.startsWith('"use strict"')).length + document.querySelectorAll("img,iframe,object,embed").length,
+			Scripts: Array.from(document.scripts).filter(s => !s.textContent.startsWith('"use strict"')).length +
+				document.querySelectorAll("img,iframe,object,embed").length,
 			Handlers: Array.from(document.querySelectorAll("*")).filter(e => e.getAttributeNames().some(a => a.startsWith("on"))).length,
 			Links: Array.from(document.links).filter(a => !["http:", "https:"].includes(a.protocol)).length,
 			Text: document.body.textContent.includes("<script>alert(1)</script>") && !/[\u202e\u009b\u001b]/.test(document.body.textContent),
@@ -304,7 +305,8 @@ func TestTenThousandImages(t *testing.T) {
 		const time = f => { const t = performance.now(); f(); document.body.offsetHeight; return performance.now() - t };
 		const v = document.getElementById("verdict");
 		return {Rows: rows, Ready: n.domContentLoadedEventEnd - n.responseStart, Load: n.loadEventEnd - n.responseStart, Size: n.decodedBodySize / 1e6,
-			Filter: time(() => { v.value = "deny"; v.dispatchEvent(new Event("change")) }), Sort: time(() => document.querySelectorAll("th button")[1].click())};
+			Filter: time(() => { v.value = "deny"; v.dispatchEvent(new Event("change")) }),
+			Sort: time(() => document.querySelectorAll("th button")[1].click())};
 	})()`)
 	if got.Rows != 2000 || page.Len() > 2<<20 || !strings.Contains(page.String(), "2,000 images of 10,000") {
 		t.Errorf("%d rows, want 2000 in two megabytes, and a note: %d bytes", got.Rows, page.Len())
