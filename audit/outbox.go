@@ -52,7 +52,7 @@ func (s *Store) tell(ctx context.Context, tx *txn, ev event.Event) error {
 		if _, err := s.exec(ctx, tx, putOutboxText, r.Name, text(ev.ID), string(ev.Type), now, body); err != nil {
 			return err
 		}
-		tx.told = true
+		tx.wrote = true
 	}
 	return nil
 }
@@ -60,9 +60,9 @@ func (s *Store) tell(ctx context.Context, tx *txn, ev event.Event) error {
 const putOutboxText = `INSERT INTO outbox (receiver, event, type, at, body, state, due, attempts, error)
 	VALUES ($1, $2, $3, $4, $5, 'pending', $4, 0, '') ON CONFLICT (receiver, event) DO NOTHING`
 
-// Told is sent to after events were written by this process. Others write events, too:
+// Written is sent to after events were written by this process. Others write events, too:
 // look for them every few seconds.
-func (s *Store) Told() <-chan struct{} { return s.told }
+func (s *Store) Written() <-chan struct{} { return s.written }
 
 // ClaimEvents takes at most n events of a receiver that are due, those first that are due
 // for longest, for this instance alone. Until the lease ends nobody else gets them; after
@@ -164,7 +164,7 @@ func (s *Store) Undelivered(ctx context.Context, d event.Delivery, again time.Ti
 // looks for all of them.
 func (s *Store) wakeCourier() {
 	select {
-	case s.told <- struct{}{}:
+	case s.written <- struct{}{}:
 	default:
 	}
 }
@@ -174,7 +174,7 @@ func eventsOf(d attestor.Decision) []event.Event {
 	data := event.OfDecision(d)
 	of := func(t event.Type) event.Event { return event.New(t, d.ID, d.Time, d.Image.Reference, data) }
 
-	// A dry run refuses nothing, and an override is told as one.
+	// A dry run refuses nothing, and an override counts as one.
 	out := []event.Event{of(event.DecisionRecorded)}
 	switch {
 	case groundOf(d).override != nil && groundOf(d).admits():

@@ -229,7 +229,7 @@ func (s *Store) Redrive(ctx context.Context, f event.Filter) (n int64, err error
 			return err
 		}
 		n, err = res.RowsAffected()
-		tx.told = n > 0
+		tx.wrote = n > 0
 		return err
 	})
 	return n, err
@@ -293,7 +293,7 @@ func (s *Store) tellState(ctx context.Context, what string, is bool, since time.
 			return err
 		}
 		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return err // another instance has told
+			return err // another instance wrote it
 		}
 		return s.tell(ctx, tx, event.New(event.WatchStalled, what+"-"+fmt.Sprint(since.UnixMicro()), s.now(), "",
 			event.Data{Stalled: &event.Stalled{What: what, Since: since.UTC()}}))

@@ -136,7 +136,7 @@ func (s *Store) PolicyChanges(ctx context.Context) iter.Seq2[attestor.PolicyChan
 			}
 			for _, c := range batch {
 				before = c.n
-				if !yield(c.told, nil) {
+				if !yield(c.change, nil) {
 					return
 				}
 			}
@@ -151,7 +151,7 @@ func (s *Store) PolicyChanges(ctx context.Context) iter.Seq2[attestor.PolicyChan
 type policyRow struct {
 	n, at    int64
 	id, body string
-	told     attestor.PolicyChange
+	change   attestor.PolicyChange
 }
 
 // policyChangesBefore reads a batch of changes, compared with their entries.
@@ -193,13 +193,13 @@ func (r *policyRow) tell(leaves map[string]translog.Stored) error {
 	}
 
 	if log.Changed == "" {
-		if err := json.Unmarshal([]byte(r.body), &r.told); err != nil {
+		if err := json.Unmarshal([]byte(r.body), &r.change); err != nil {
 			return fmt.Errorf("decoding policy change %s: %w", r.id, err)
 		}
 	} else {
-		r.told = attestor.PolicyChange{ID: r.id, Time: instantOf(&r.at)}
+		r.change = attestor.PolicyChange{ID: r.id, Time: instantOf(&r.at)}
 	}
-	r.told.Log = log
+	r.change.Log = log
 	return nil
 }
 

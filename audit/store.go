@@ -64,7 +64,7 @@ type Store struct {
 	receivers  []Receiver
 	maxWaiting int64                // events of one receiver
 	maxDead    int64                // dead letters of one receiver
-	told       chan struct{}        // one place: events were written
+	written    chan struct{}        // one place: events were written
 	stmts      map[string]*sql.Stmt // by text, for the writer; empty for PostgreSQL, whose driver prepares itself
 }
 
@@ -95,14 +95,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{
 		timeout: c.Timeout, now: c.Now,
 		compressed: lru.New[string, []byte](maxCompressed), stmts: map[string]*sql.Stmt{}, committer: &committer{},
-		receivers: c.Receivers, told: make(chan struct{}, 1), maxWaiting: maxWaiting, maxDead: maxDead,
+		receivers: c.Receivers, written: make(chan struct{}, 1), maxWaiting: maxWaiting, maxDead: maxDead,
 	}
 
 	switch {
 	case c.Now == nil:
 		return nil, errors.New("opening the decision store: no clock")
 	case c.None && c.SQLite == "" && c.PostgreSQL == "":
-		return &Store{none: true, told: make(chan struct{})}, nil
+		return &Store{none: true, written: make(chan struct{})}, nil
 	case c.None || (c.SQLite == "") == (c.PostgreSQL == ""):
 		return nil, &attestor.Error{
 			Kind: attestor.Invalid,

@@ -22,7 +22,7 @@ type txn struct {
 	// SQLite takes $1 for a name, and compares it with the names of all parameters before
 	// it. Statements with thousands of parameters have none there.
 	anonymous bool
-	told      bool // it wrote events
+	wrote     bool // it wrote events
 }
 
 // logParts appends the entry of a record with the given parts before the commit.
@@ -83,7 +83,7 @@ func (s *Store) txOn(
 		return s.fail(doing, err)
 	}
 	s.log.Committed(head)
-	if t.told {
+	if t.wrote {
 		s.wakeCourier()
 	}
 	return nil

@@ -52,25 +52,25 @@ type WitnessState struct {
 	Refused bool          // it saw a history of the log that this one does not continue
 }
 
-// WitnessLog has the log's checkpoints cosigned by the witnesses until ctx ends, each by itself, and calls told with the
-// error of each round and the witness's name, nil included. No decision, signature or copy waits for a witness. told is called
+// WitnessLog has the log's checkpoints cosigned by the witnesses until ctx ends, each by itself, and calls report with the
+// error of each round and the witness's name, nil included. No decision, signature or copy waits for a witness. report is called
 // by one goroutine for each witness.
-func (s *Store) WitnessLog(ctx context.Context, told func(name string, err error)) {
+func (s *Store) WitnessLog(ctx context.Context, report func(name string, err error)) {
 	if s.none || s.notary == nil {
 		return
 	}
 	var wg sync.WaitGroup
 	for _, c := range s.notary.cosigners {
-		wg.Go(func() { s.witnessBy(ctx, c, told) })
+		wg.Go(func() { s.witnessBy(ctx, c, report) })
 	}
 	wg.Wait()
 }
 
-func (s *Store) witnessBy(ctx context.Context, c *cosigner, told func(name string, err error)) {
+func (s *Store) witnessBy(ctx context.Context, c *cosigner, report func(name string, err error)) {
 	pause := witnessAgain
 	for {
 		err := s.witnessRound(ctx, c)
-		told(c.client.Key().Name(), err)
+		report(c.client.Key().Name(), err)
 
 		wait := witnessEvery
 		if err != nil {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/strictjson"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // trialFormat is the format of the documents that deploy/trial writes about a real project.
@@ -48,7 +50,7 @@ func ReadBehaviour(r io.Reader) (Behaviour, error) {
 		Format    string          `json:"format"`
 		Behaviour json.RawMessage `json:"behaviour"`
 	}
-	if err := json.Unmarshal(text, &doc); err != nil {
+	if err := strictjson.Decode(text, &doc, strictjson.Rules{Unknown: true, Null: true}); err != nil {
 		return Behaviour{}, fmt.Errorf("reading a trial's report: %w", err)
 	}
 	if doc.Format != trialFormat || doc.Behaviour == nil {
@@ -57,9 +59,7 @@ func ReadBehaviour(r io.Reader) (Behaviour, error) {
 	}
 
 	var in behaviourJSON
-	d := json.NewDecoder(strings.NewReader(string(doc.Behaviour)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
+	if err := strictjson.Decode(doc.Behaviour, &in, strictjson.Rules{Null: true}); err != nil {
 		return Behaviour{}, fmt.Errorf("reading a trial's behaviour: %w", err)
 	}
 	b, err := in.behaviour()
@@ -76,7 +76,7 @@ func (in behaviourJSON) behaviour() (Behaviour, error) {
 	var b Behaviour
 	var errs []error
 	duration := func(s string) time.Duration {
-		d, err := time.ParseDuration(s)
+		d, err := when.ParseDuration(s)
 		errs = append(errs, err)
 		return d
 	}

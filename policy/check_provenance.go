@@ -83,7 +83,7 @@ func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 	for i := range e.Provenance {
 		found, counts := want.unmet(&e.Provenance[i])
 		if counts && len(found) == 0 {
-			level = max(level, want.standing(&e.Provenance[i]).level)
+			level = max(level, want.proven(&e.Provenance[i]).level)
 		}
 		if counts && (!best || len(found) < len(nearest)) {
 			nearest, best = found, true
@@ -124,7 +124,7 @@ func (p *Provenance) unmet(s *attestor.Provenance) (found []finding, counts bool
 	if s.Source != "cloud-build" && (s.Source != "cosign" || p.SignedBy == nil) {
 		return nil, false
 	}
-	at := p.standing(s)
+	at := p.proven(s)
 	if len(p.Builders) > 0 && !slices.Contains(p.Builders, at.builder) &&
 		(at.workflow == "" || !slices.Contains(p.Builders, at.workflow)) {
 		found = append(found, deny(
@@ -155,18 +155,18 @@ func (p *Provenance) unmet(s *attestor.Provenance) (found []finding, counts bool
 	return found, true
 }
 
-// A standing is what one statement is worth to the policy.
-type standing struct {
+// A proven level is what one statement is worth to the policy.
+type provenLevel struct {
 	level    int
 	builder  string
 	workflow string // of reusableWorkflows, that gave it its level; "": none did
 	why      string // it is not of level 3, if the policy names workflows that would be
 }
 
-// standing raises a statement to level 3 if a workflow signed it that the policy names. What the certificate says
+// proven raises a statement to level 3 if a workflow signed it that the policy names. What the certificate says
 // decides, and nothing that the statement says of itself.
-func (p *Provenance) standing(s *attestor.Provenance) standing {
-	at := standing{level: s.SLSALevel, builder: s.Builder}
+func (p *Provenance) proven(s *attestor.Provenance) provenLevel {
+	at := provenLevel{level: s.SLSALevel, builder: s.Builder}
 	if p == nil || len(p.ReusableWorkflows) == 0 || s.Source != "cosign" || at.level >= 3 {
 		return at
 	}
@@ -181,7 +181,7 @@ func (p *Provenance) standing(s *attestor.Provenance) standing {
 			continue
 		}
 		if w.allows(ref, s.Workflow.Commit) {
-			return standing{level: 3, builder: s.Workflow.URI, workflow: w.Workflow}
+			return provenLevel{level: 3, builder: s.Workflow.URI, workflow: w.Workflow}
 		}
 		at.why = fmt.Sprintf("the workflow was called at %q, and its refs or commits in spec.provenance do not allow that", ref)
 	}

@@ -161,7 +161,7 @@ func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence, want *Pr
 	}
 	provenance := make([]RuleProvenance, len(e.Provenance))
 	for i, p := range e.Provenance {
-		at := want.standing(&p)
+		at := want.proven(&p)
 		provenance[i] = RuleProvenance{
 			Builder:   at.builder,
 			SLSALevel: int64(at.level),

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // oldTable is the age from which the table of ends is pointed out: a release that ended since may still stand in it as
@@ -116,7 +117,7 @@ func (j *judgement) endUnknown(e *attestor.PlatformEvidence) []finding {
 
 // oldTable warns of a table that may not have the ends of today.
 func (j *judgement) oldTable(s *attestor.System) []finding {
-	date, err := time.Parse(dateForm, s.Table)
+	date, err := when.ParseDate(s.Table)
 	if err != nil || j.ev.Time.Sub(date) <= oldTable || !j.spec.Vulnerabilities.looksUpEnd() {
 		return nil
 	}

@@ -9,17 +9,17 @@ import (
 	"os"
 	"path"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/exception"
 	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/strictyaml"
 	"github.com/attestor-gate/attestor/internal/when"
-	"go.yaml.in/yaml/v4"
 )
 
 // LoadProfile is the built-in profile of that name or, for a name with a dot or a
@@ -278,8 +278,6 @@ func (r *profileReader) names(n *node, where string) []string {
 	return all
 }
 
-var day = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}$`)
-
 func (r *profileReader) exception(n *node, where string) exception.Exception {
 	r.fields(n, where, "rule", "services", "files", "subject", "owner", "reason", "expires")
 	rule := r.required(n.at("rule"), n, where+".rule")
@@ -316,8 +314,8 @@ func (r *profileReader) exception(n *node, where string) exception.Exception {
 	}
 
 	if s := r.required(n.at("expires"), n, where+".expires"); s != "" {
-		t, err := time.Parse(time.DateOnly, s)
-		if err != nil || !day.MatchString(s) {
+		t, err := when.ParseDate(s)
+		if err != nil {
 			r.fault(n.at("expires"), where+".expires: "+quote(s), "a day, such as 2027-03-31")
 		}
 		e.Expires = t

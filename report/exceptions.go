@@ -6,6 +6,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/tally"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // addUnused adds the exceptions of the policies in force that no image used, with their owner and end. A decision warns of an
@@ -37,7 +38,7 @@ func (b *Builder) addUnused() {
 
 // ended reports whether an exception's last day, UTC, has passed.
 func ended(a attestor.AppliedException, now time.Time) bool {
-	last, err := time.Parse(time.DateOnly, a.Expires)
+	last, err := when.ParseDate(a.Expires)
 	return err == nil && !now.Before(last.AddDate(0, 0, 1))
 }
 

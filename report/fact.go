@@ -7,6 +7,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/tally"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // fact adds a part of a line, or of the sum of many. An error is a key that this version
@@ -135,7 +136,7 @@ func (b *Builder) exception(parts []string, n tally.Numbers) {
 }
 
 func (b *Builder) state(a attestor.AppliedException) string {
-	expires, err := time.Parse(time.DateOnly, a.Expires)
+	expires, err := when.ParseDate(a.Expires)
 	switch {
 	case a.Expired:
 		return ExceptionExpired

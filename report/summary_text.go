@@ -6,11 +6,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/page"
 	"github.com/attestor-gate/attestor/internal/plain"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 // counts is the line beneath the headline.
@@ -32,7 +32,7 @@ func (s Summary) counts() string {
 // upcomingLine says how many images a day ahead refuses.
 func upcomingLine(u attestor.Upcoming) string {
 	day := u.EffectiveFrom
-	if t, err := time.Parse(time.DateOnly, day); err == nil {
+	if t, err := when.ParseDate(day); err == nil {
 		day = t.Format("2 January 2006")
 	}
 	return fmt.Sprintf("refused from %s (owner: %s): %s", day, u.Owner, page.Plural(u.Images, "image"))

@@ -35,8 +35,8 @@ type Outbox interface {
 	// Undelivered notes why an event was not delivered, and when it is tried again; the
 	// zero time: never. It notes nothing of an event that was claimed again since.
 	Undelivered(ctx context.Context, d event.Delivery, again time.Time, why string) error
-	// Told is sent to after this process wrote events.
-	Told() <-chan struct{}
+	// Written is sent to after this process wrote events.
+	Written() <-chan struct{}
 }
 
 // A Sender sends messages to one receiver.
@@ -146,7 +146,7 @@ func (c *Courier) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-c.c.Outbox.Told():
+		case <-c.c.Outbox.Written():
 			for _, w := range wake {
 				select {
 				case w <- struct{}{}:

@@ -240,7 +240,7 @@ func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(st
 	now := time.Now()
 	o := pages.Overview{
 		Figures: s.Figures(), Recent: recent.Decisions,
-		Since: beginning(sincePeriod(filter.Filter{}, pageOverview, now)), Now: now,
+		Since: sinceText(sincePeriod(filter.Filter{}, pageOverview, now)), Now: now,
 	}
 	if err := p.engine.Policies.Err(); err != nil {
 		o.Alarms = append(o.Alarms, "A policy on disk does not load; the one from before is in force: "+err.Error())

@@ -232,13 +232,13 @@ func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(stri
 		return err
 	}
 	return report.Write(b, report.HTML, report.Record(s), report.Options{
-		Page: true, Search: search, Policies: p.policyNames(), Since: beginning(sincePeriod(f, pageReport, time.Now())),
+		Page: true, Search: search, Policies: p.policyNames(), Since: sinceText(sincePeriod(f, pageReport, time.Now())),
 	})
 }
 
-// beginning is the time from which a report counts, as the parameter since takes it. It is fixed, so that the lists
+// sinceText is the time from which a report counts, as the parameter since takes it. It is fixed, so that the lists
 // that a report's numbers open begin where the report does.
-func beginning(f filter.Filter) string {
+func sinceText(f filter.Filter) string {
 	whole, _ := wholeDays(f)
 	return whole.Since.UTC().Format(time.RFC3339Nano)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/when"
 )
 
 //go:embed systems.csv
@@ -111,7 +112,7 @@ func (t *Table) head(n int, line string) error {
 	name, value, _ := strings.Cut(line, ",")
 	switch {
 	case n == 0 && name == "date":
-		_, err := time.Parse(time.DateOnly, value)
+		_, err := when.ParseDate(value)
 		t.date = value
 		return err
 	case n == 1 && name == "source" && value != "":
@@ -140,7 +141,7 @@ func (t *Table) row(line string) error {
 	if !releaseForm.MatchString(release) {
 		return fmt.Errorf("%.40q is not a version", release)
 	}
-	if _, err := time.Parse(time.DateOnly, end); end != "" && err != nil {
+	if _, err := when.ParseDate(end); end != "" && err != nil {
 		return fmt.Errorf("%.40q is not a date, nor rolling", end)
 	}
 

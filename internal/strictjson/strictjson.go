@@ -16,6 +16,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/attestor-gate/attestor/internal/plain"
 )
 
 // Rules says what a document may have. The zero value is the strictest. Duplicate
@@ -98,13 +100,7 @@ func (e *Error) Error() string {
 }
 
 // clip keeps hostile names from filling a message.
-func clip(s string) string {
-	const most = 100
-	if len(s) > most {
-		return string(bytes.ToValidUTF8([]byte(s[:most]), nil)) + "…"
-	}
-	return s
-}
+func clip(s string) string { return plain.Clip(s, 100) }
 
 // Decode decodes the one value of b into v. Names match exactly, case included. Its
 // error is an [*Error].

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/strictjson"
 )
 
@@ -176,10 +177,4 @@ func isURI(s string) bool {
 }
 
 // clip keeps hostile text from filling a message.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return plain.Clip(s, 200) }

@@ -77,7 +77,7 @@ func Outbox(t *testing.T, open func(t *testing.T) OutboxRecord) {
 			}
 		}
 		select {
-		case <-r.Told():
+		case <-r.Written():
 		default:
 			t.Error("events were written and nobody was told to look")
 		}
