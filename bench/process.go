@@ -56,8 +56,8 @@ func (t *tail) String() string {
 
 // serve starts the gate and returns when it is ready.
 func serve(ctx context.Context, binary, config string, env []string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, binary, "serve", "--config", config), said: &tail{},
-		done: make(chan struct{})} //nolint:gosec // the program that is measured
+	cmd := exec.CommandContext(ctx, binary, "serve", "--config", config) //nolint:gosec // the program that is measured
+	p := &process{cmd: cmd, said: &tail{}, done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

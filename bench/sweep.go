@@ -46,8 +46,9 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	// Only the sweep's own calls count, not those that filled the stock.
 	b.world.ResetCalls()
 	b.heard.take()
-	cmd := exec.CommandContext(ctx, b.binary, "audit", b.world.Registry.Addr()+"/"+repository, "--config", config, "-o",
-		"json", "--output-file", filepath.Join(dir, "report.json")) //nolint:gosec // the program that is measured
+	args := []string{"audit", b.world.Registry.Addr() + "/" + repository, "--config", config, "-o", "json",
+		"--output-file", filepath.Join(dir, "report.json")}
+	cmd := exec.CommandContext(ctx, b.binary, args...) //nolint:gosec // the program that is measured
 	cmd.Env = append(append(os.Environ(), b.world.Env()...), profilerEnv(b.profile)...)
 	if b.profile != "" {
 		defer profileSweep(ctx, b.profile)()

@@ -72,7 +72,7 @@ func evaluate(t *testing.T, dirs map[string]dir, root string, given map[string]c
 	// A panic carries what is wrong with a configuration out of the recursion.
 	func() {
 		defer func() {
-			if r := recover(); r != nil && r != errRefused {
+			if r := recover(); r != nil && r != any(errRefused) { //nolint:errorlint // the value that was thrown, itself
 				t.Fatalf("%s: %v", root, r)
 			}
 		}()

@@ -24,7 +24,7 @@ const (
 // filling that was interrupted goes on where it ended. A record with other decisions is
 // an error.
 func fill(ctx context.Context, s *audit.Store, n int, end time.Time) (filled int, err error) {
-	start, err := filledTo(ctx, s, n, end)
+	start, err := filledTo(ctx, s, n)
 	if err != nil {
 		return 0, err
 	}
@@ -40,7 +40,7 @@ func fill(ctx context.Context, s *audit.Store, n int, end time.Time) (filled int
 
 // filledTo is how many of the n decisions a record has: the first ones, since they are
 // recorded in order.
-func filledTo(ctx context.Context, s *audit.Store, n int, end time.Time) (int, error) {
+func filledTo(ctx context.Context, s *audit.Store, n int) (int, error) {
 	var failed error
 	first := sort.Search(n, func(i int) bool {
 		_, err := s.Decision(ctx, idOf(i))

@@ -423,9 +423,9 @@ func TestDoctorAsksArtifactRegistry(t *testing.T) {
 			got := map[string]probe.State{}
 			for _, r := range engine.ProbeRepositories(t.Context(), client, []string{repository}, limit.Call(time.Second)) {
 				got[r.Question] = r.State()
-				if r.State() == probe.Fault && !strings.Contains(fmt.Sprintf("%+v", r.Err.(*attestor.Error).Fix),
-					"roles/artifactregistry.reader on "+
-						repository) { //nolint:errorlint,errcheck // of ProbeRepositories itself
+				var told *attestor.Error
+				if r.State() == probe.Fault &&
+					(!errors.As(r.Err, &told) || !strings.Contains(told.Fix, "roles/artifactregistry.reader on "+repository)) {
 					t.Errorf("%v", r.Err)
 				}
 			}

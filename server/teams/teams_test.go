@@ -22,15 +22,6 @@ type house struct {
 	reads int // texts that were judged
 }
 
-func pattern(t *testing.T, s string) attestor.Pattern {
-	t.Helper()
-	p, err := attestor.ParsePattern(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func (h *house) parse(team string, text []byte) ([]identity.Rule, error) {
 	h.reads++
 	var out []identity.Rule
