@@ -74,8 +74,14 @@ func (r Rule) selective() error {
 		}
 	}
 
+	// A claim that strangers' tokens have as well, such as the branch, tells nobody from them. An issuer of one's own has
+	// no strangers.
+	anchored := r.Email != "" || r.Subject != ""
+	for name := range r.Claims {
+		anchored = anchored || !servesStrangers(cmp.Or(r.Issuer, Google)) || !slices.Contains(everybodys(), name)
+	}
+
 	// Anybody can have an account whose name begins like the right one's, and whose domain is another.
-	anchored := r.Email != "" || r.Subject != "" || len(r.Claims) > 0
 	for name, pattern := range r.Patterns {
 		before, _, starred := strings.Cut(pattern, "*")
 		switch {
@@ -85,13 +91,17 @@ func (r Rule) selective() error {
 			return fmt.Errorf(`patterns.%s: %q: "**" does not exist here, * stands for characters other than / : @`, name, pattern)
 		case name == emailClaim && (emailDomain(pattern) == "" || strings.Contains(emailDomain(pattern), "*")):
 			return fmt.Errorf("patterns.email: %q: the domain must be written out, as in *@acme.example", pattern)
+		case name == emailClaim && shared(emailDomain(pattern)):
+			return fmt.Errorf("patterns.email: %q: everybody has accounts in %s; write the address out under email",
+				pattern, emailDomain(pattern))
 		case name == emailClaim, identifies(name) && strings.Contains(before, "/"):
 			anchored = true
 		}
 	}
 	if !anchored {
-		return errors.New("matches everybody: give email, subject, claims, or a pattern of email or, up to the first slash " +
-			"written out, of " + strings.Join(identifying(), ", "))
+		return errors.New("matches everybody: give email, subject, a claim that says who calls (not ref or environment, which " +
+			"strangers' tokens have too), or a pattern of email or, up to the first slash written out, of " +
+			strings.Join(identifying(), ", "))
 	}
 	return nil
 }
@@ -106,6 +116,38 @@ const (
 // one owner. Others, such as ref, are the same in everybody's tokens.
 func identifying() []string {
 	return []string{subjectClaim, "repository", "project_path", "job_workflow_ref", "workflow_ref"}
+}
+
+// everybodys are the claims that say what an issuer's token is for, or how it was asked for, and not who asked: anybody's
+// token can have them. GitHub, "OpenID Connect reference"; GitLab, "OpenID Connect (OIDC) Authentication Using ID Tokens".
+func everybodys() []string {
+	return []string{
+		"aud", "iss", "azp", "ref", "ref_type", "ref_path", "ref_protected", "head_ref", "base_ref", "environment",
+		"environment_protected", "environment_action", "deployment_tier", "event_name", "workflow", "pipeline_source",
+		"run_number", "run_attempt", "runner_environment", "repository_visibility", "project_visibility", "user_access_level",
+	}
+}
+
+// servesStrangers reports whether everybody can have tokens of an issuer.
+func servesStrangers(issuer string) bool {
+	return slices.Contains([]string{Google, "https://token.actions.githubusercontent.com", "https://gitlab.com"}, issuer)
+}
+
+// shared reports whether everybody has accounts in a domain: Google's mail, and the accounts that Google makes for every
+// project. Google Cloud, "Types of service accounts".
+func shared(domain string) bool {
+	domain = strings.ToLower(domain)
+	project, made := strings.CutSuffix(domain, ".gserviceaccount.com")
+	switch {
+	case domain == "gmail.com", domain == "googlemail.com", domain == "gserviceaccount.com":
+		return true
+	case !made:
+		return false
+	}
+
+	// PROJECT.iam.gserviceaccount.com is one project's own; gcp-sa-SERVICE stands for an agent of every project.
+	own, iam := strings.CutSuffix(project, ".iam")
+	return !iam || strings.HasPrefix(own, "gcp-sa-")
 }
 
 func identifies(claim string) bool { return slices.Contains(identifying(), claim) }

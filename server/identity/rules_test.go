@@ -75,6 +75,31 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		{"anybody's repository", identity.Rule{Patterns: map[string]string{"repository": "*/pay"}}, "matches everybody"},
 		{"owners that begin alike", identity.Rule{Patterns: map[string]string{"repository": "acme*/pay"}}, "matches everybody"},
 		{"anybody's subject", identity.Rule{Patterns: map[string]string{"sub": "repo:*/pay:ref:refs/heads/main"}}, "matches everybody"},
+		{"anybody's environment", identity.Rule{Claims: map[string]string{"environment": "production"}}, "matches everybody"},
+		{"anybody's branch and environment", identity.Rule{
+			Claims: map[string]string{"environment": "production", "ref": "refs/heads/main", "event_name": "push"},
+		}, "matches everybody"},
+		{"anybody's branches in an environment", identity.Rule{
+			Claims: map[string]string{"environment": "production"}, Patterns: map[string]string{"ref": "refs/heads/*"},
+		}, "matches everybody"},
+		{"an environment of a repository", identity.Rule{
+			Claims: map[string]string{"environment": "production", "repository_id": "1"},
+		}, ""},
+		{"an environment of one's own issuer", identity.Rule{
+			Issuer: github, Claims: map[string]string{"environment": "production"},
+		}, ""},
+		{"an organisation", identity.Rule{Claims: map[string]string{"hd": "acme.example"}}, ""},
+		{"accounts of one project", identity.Rule{Patterns: map[string]string{"email": "*@acme.iam.gserviceaccount.com"}}, ""},
+		{"everybody's mail", identity.Rule{Patterns: map[string]string{"email": "*@gmail.com"}}, "everybody has accounts"},
+		{"every project's machines", identity.Rule{
+			Patterns: map[string]string{"email": "*@developer.gserviceaccount.com"},
+		}, "everybody has accounts"},
+		{"every project's builds", identity.Rule{
+			Patterns: map[string]string{"email": "*@cloudbuild.gserviceaccount.com"},
+		}, "everybody has accounts"},
+		{"every project's agents", identity.Rule{
+			Patterns: map[string]string{"email": "service-*@gcp-sa-cloudbuild.iam.gserviceaccount.com"},
+		}, "everybody has accounts"},
 		{"any domain", identity.Rule{Patterns: map[string]string{"email": "a@*"}}, "domain must be written out"},
 		{"part of a domain", identity.Rule{Patterns: map[string]string{"email": "a@*.example"}}, "domain must be written out"},
 		{"no domain", identity.Rule{Patterns: map[string]string{"email": "*"}}, "domain must be written out"},
