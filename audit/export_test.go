@@ -208,6 +208,9 @@ func (s *Store) EventsForTest(ctx context.Context) (map[string]int, error) {
 	return out, rows.Err()
 }
 
+// LaggingForTest is what queries that may lag are asked of.
+func LaggingForTest(ctx context.Context, s *Store) translog.Querier { return s.from(MayLag(ctx)) }
+
 // Reader is the pool that reads.
 func (s *Store) Reader() *sql.DB { return s.read }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/testkit/contract"
 	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 	"github.com/attestor-gate/attestor/internal/translog"
@@ -142,6 +143,22 @@ func TestReplica(t *testing.T) {
 	if state := s.Replica(t.Context()); !state.Configured || state.Away == nil {
 		t.Errorf("%+v, want that it is away", state)
 	}
+}
+
+// A replica answers as the database does: while it is used, and once it is gone.
+func TestReplicaKeepsTheContract(t *testing.T) {
+	s, _, replica, c := replicated(t)
+	finish(t, s, record(1, attestor.Pass))
+	follow(t, s)
+	c.set(day.Add(time.Minute))
+	if state := s.Replica(t.Context()); state.Away != nil {
+		t.Fatalf("it is not used: %v", state.Away)
+	}
+	t.Run("used", func(t *testing.T) { contract.Querier(t, audit.LaggingForTest(t.Context(), s)) })
+	t.Run("the database", func(t *testing.T) { contract.Querier(t, s.Reader()) })
+
+	replica.Stop()
+	t.Run("gone", func(t *testing.T) { contract.Querier(t, audit.LaggingForTest(t.Context(), s)) })
 }
 
 // A database that is another record's is never shown as this one's, and nothing is written
