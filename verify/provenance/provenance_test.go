@@ -2,12 +2,14 @@ package provenance_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -106,8 +108,14 @@ func TestRealSamples(t *testing.T) {
 			img, list := occurrences(t, tt.file)
 			s := newSource(t, list...)
 			got, problems := s.Provenance(context.Background(), []attestor.Image{img}, attestor.ProvenanceNeeds{})
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(attestor.Provenance{}, "Statement")); diff != "" {
 				t.Errorf("provenance (-want +got):\n%s", diff)
+			}
+			signed := signedBytes(list)
+			for _, p := range got {
+				if !signed[p.Statement] {
+					t.Errorf("the statement %q is none of the file's", p.Statement)
+				}
 			}
 			if len(problems) != tt.problems {
 				t.Errorf("problems: %+v, want %d", problems, tt.problems)
@@ -120,4 +128,19 @@ func TestRealSamples(t *testing.T) {
 			}
 		})
 	}
+}
+
+// signedBytes are the digests of the payloads of envelopes: as they stand, and decoded, since gcloud prints them in base64.
+func signedBytes(list []*grafeaspb.Occurrence) map[attestor.Digest]bool {
+	out := map[attestor.Digest]bool{}
+	for _, o := range list {
+		payload := o.GetEnvelope().GetPayload()
+		out[attestor.DigestOf(payload)] = true
+		for _, e := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+			if b, err := e.DecodeString(string(payload)); err == nil {
+				out[attestor.DigestOf(b)] = true
+			}
+		}
+	}
+	return out
 }

@@ -102,7 +102,7 @@ func TestAttached(t *testing.T) {
 
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.want.Source = "cosign"
+			tt.want.Source, tt.want.Statement = "cosign", attestor.DigestOf(tt.st.Payload)
 			got, problems := viaAttached(t, tt.st)
 			if diff := cmp.Diff([]attestor.Provenance{tt.want}, got); diff != "" || len(problems) > 0 {
 				t.Errorf("problems %v, provenance (-want +got):\n%s", problems, diff)

@@ -84,6 +84,7 @@ func TestTheCertificateSaysWhoBuilt(t *testing.T) {
 		{"no extensions", byGitHub(called, said, func(e *certificate.Extensions) { *e = certificate.Extensions{} }), with(saidSo)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			tt.want.Statement = attestor.DigestOf(tt.st.Payload)
 			got, problems := viaAttached(t, tt.st)
 			if diff := cmp.Diff([]attestor.Provenance{tt.want}, got); diff != "" || len(problems) > 0 {
 				t.Errorf("problems %v, provenance (-want +got):\n%s", problems, diff)
