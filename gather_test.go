@@ -154,16 +154,20 @@ func TestNoDigestIsAskedAboutTwice(t *testing.T) {
 			}
 
 			for n := 1; n <= 3; n++ {
-				got := s.called("standing of " + string(digest(n)))
+				most := 1
 				if tt.wrongly && n == 1 {
-					got-- // asked about alone, before it was known to have children
+					most = 2 // it may have been asked about alone, before it was known to have children
 				}
-				if got > 1 || tt.known && got != 1 {
+				if got := s.called("standing of " + string(digest(n))); got > most || tt.known && got == 0 {
 					t.Errorf("asked about digest %d %d times", n, got)
 				}
 			}
 
-			if got := s.called("standing"); (got != 1) != tt.wrongly {
+			most := 1
+			if tt.wrongly {
+				most = 2
+			}
+			if got := s.called("standing"); got < 1 || got > most {
 				t.Errorf("the attestations were asked for %d times", got)
 			}
 			if s.known.Known != tt.known {

@@ -132,6 +132,9 @@ func openRecord(tb testing.TB) *audit.Store {
 
 func open(tb testing.TB, c audit.Config) *audit.Store {
 	tb.Helper()
+	if c.Timeout == 0 {
+		c.Timeout = 5 * time.Minute // a loaded machine is no fault of the store
+	}
 	s, err := audit.Open(tb.Context(), c)
 	if err != nil {
 		tb.Fatal(err)

@@ -36,6 +36,7 @@ func recordsOfBoth(t *testing.T, suite func(t *testing.T, open func(t *testing.T
 	open := func(t *testing.T, c audit.Config) *audit.Store {
 		t.Helper()
 		c.Now = time.Now
+		c.Timeout = 5 * time.Minute // a loaded machine is no fault of the store
 		s, err := audit.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
