@@ -143,3 +143,23 @@ func TestRecoverAsksForSummaries(t *testing.T) {
 		}
 	}
 }
+
+// TestAttestationsOfBeforeMakeNoPass: where the summary of a pass cannot be published, the answer is an error that says so,
+// though every attestation stood before.
+func TestAttestationsOfBeforeMakeNoPass(t *testing.T) {
+	s := newStages(t)
+	s.policy.needs.Attest.Summary = &attestor.SummaryNeeds{}
+	s.before = []attestor.Attestation{{Attestor: "projects/p/attestors/a", Digest: digest(1)}}
+	failed := &attestor.Error{Kind: attestor.Upstream, Code: attestor.CodeSummaryNotStored, Msg: "the registry is read-only", Fix: "grant it"}
+	d, err := publishingGate(t, s, &publisher{err: failed}).Admit(t.Context(), attestor.Request{
+		Image: reference(t, repository+":v7"), Caller: attestor.LocalCaller("me"),
+	})
+	if err != nil || d.Verdict != attestor.Undecided {
+		t.Fatalf("got %s, %v, want an error", d.Verdict, err)
+	}
+	if !slices.ContainsFunc(d.Refusals(), func(r attestor.Reason) bool {
+		return r.Code == attestor.CodeSummaryNotStored && r.Message == "the registry is read-only"
+	}) {
+		t.Errorf("the cause is not told: %+v", d.Refusals())
+	}
+}

@@ -28,7 +28,8 @@ type stages struct {
 	attest    error
 	partly    []attestor.Attestation // made before attest failed
 	standing  attestor.Standing
-	miscalled bool // Index says the opposite of Resolve
+	before    []attestor.Attestation // that stand, whatever is begun now
+	miscalled bool                   // Index says the opposite of Resolve
 	resolving func(context.Context) error
 	unknown   attestor.Digest // of which nothing can be found out
 	during    func()          // runs while attesting
@@ -158,7 +159,7 @@ func (s *stages) Standing(ctx context.Context, _ []string, images []attestor.Ima
 func (s *stages) Attest(ctx context.Context, a attestor.Authorization, known attestor.Standing, begin func() error) ([]attestor.Attestation, error) {
 	s.known = known
 	if err := begin(); err != nil {
-		return nil, err
+		return s.before, s.anyway(err)
 	}
 	s.call("attest")
 	if s.during != nil {
@@ -183,6 +184,14 @@ func (s *stages) Attest(ctx context.Context, a attestor.Authorization, known att
 		out = append(out, made)
 	}
 	return out, nil
+}
+
+// anyway is what Attest answers where nothing could be begun: nothing wrong, if all attestations stood before.
+func (s *stages) anyway(err error) error {
+	if s.before != nil {
+		return nil
+	}
+	return err
 }
 
 func (s *stages) Begin(_ context.Context, r attestor.Record) error {

@@ -59,7 +59,11 @@ func ReadBehaviour(r io.Reader) (Behaviour, error) {
 	}
 
 	var in behaviourJSON
-	if err := strictjson.Decode(doc.Behaviour, &in, strictjson.Rules{Null: true}); err != nil {
+	err = strictjson.Decode(doc.Behaviour, &in, strictjson.Rules{Null: true})
+	if e, ok := errors.AsType[*strictjson.Error](err); ok && e.At != "" {
+		return Behaviour{}, fmt.Errorf("reading a trial's behaviour: at %s: %w", e.At, err)
+	}
+	if err != nil {
 		return Behaviour{}, fmt.Errorf("reading a trial's behaviour: %w", err)
 	}
 	b, err := in.behaviour()

@@ -76,10 +76,9 @@ func (r Rule) selective() error {
 
 	// A claim that strangers' tokens have as well, such as the branch, tells nobody from them. An issuer of one's own has
 	// no strangers.
-	anchored := r.Email != "" || r.Subject != ""
-	for name := range r.Claims {
-		anchored = anchored || !servesStrangers(cmp.Or(r.Issuer, Google)) || !slices.Contains(everybodys(), name)
-	}
+	own := !servesStrangers(cmp.Or(r.Issuer, Google))
+	anchored := r.Email != "" || r.Subject != "" || slices.ContainsFunc(slices.Collect(maps.Keys(r.Claims)),
+		func(name string) bool { return own || !slices.Contains(everybodys(), name) })
 
 	// Anybody can have an account whose name begins like the right one's, and whose domain is another.
 	for name, pattern := range r.Patterns {

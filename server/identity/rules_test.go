@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,8 @@ func TestPatternsOfClaims(t *testing.T) {
 		{"no such claim", map[string]string{"repository": "acme/*"}, claims{}, false},
 		{"two patterns", map[string]string{"repository": "acme/*", "environment": "prod-*"}, claims{"repository": "acme/a", "environment": "prod-1"}, true},
 		{"one of two", map[string]string{"repository": "acme/*", "environment": "prod-*"}, claims{"repository": "acme/a", "environment": "test"}, false},
+		{"any value, and none", map[string]string{"repository": "acme/*", "ref": "*"}, claims{"repository": "acme/a"}, false},
+		{"any value, and one", map[string]string{"repository": "acme/*", "ref": "*"}, claims{"repository": "acme/a", "ref": "main"}, true},
 		{"a subject", map[string]string{"sub": "repo:acme/*:environment:prod"}, claims{"sub": "repo:acme/pay:environment:prod"}, true},
 		{"a subject's other part", map[string]string{"sub": "repo:acme/*:environment:prod"}, claims{"sub": "repo:acme/pay:ref:x:environment:prod"}, false},
 	} {
@@ -91,6 +94,10 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		{"an organisation", identity.Rule{Claims: map[string]string{"hd": "acme.example"}}, ""},
 		{"accounts of one project", identity.Rule{Patterns: map[string]string{"email": "*@acme.iam.gserviceaccount.com"}}, ""},
 		{"everybody's mail", identity.Rule{Patterns: map[string]string{"email": "*@gmail.com"}}, "everybody has accounts"},
+		{"everybody's mail by its other name", identity.Rule{Patterns: map[string]string{"email": "*@googlemail.com"}}, "everybody has accounts"},
+		{"everybody's mail in capitals", identity.Rule{Patterns: map[string]string{"email": "*@GMail.com"}}, "everybody has accounts"},
+		{"everybody's accounts", identity.Rule{Patterns: map[string]string{"email": "*@gserviceaccount.com"}}, "everybody has accounts"},
+		{"a claim that is no email", identity.Rule{Patterns: map[string]string{"sub": "acme/*@gmail.com"}}, ""},
 		{"every project's machines", identity.Rule{
 			Patterns: map[string]string{"email": "*@developer.gserviceaccount.com"},
 		}, "everybody has accounts"},
@@ -112,6 +119,19 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		errs := h.verifier.Check(tt.rule)
 		if tt.want == "" && len(errs) > 0 || tt.want != "" && (len(errs) == 0 || !strings.Contains(errs[0].Error(), tt.want)) {
 			t.Errorf("%s: %v, want %q", tt.name, errs, tt.want)
+		}
+	}
+}
+
+// An identity that the proxy vouches for may read and simulate, and nothing else.
+func TestProxiedCallersMayRead(t *testing.T) {
+	h := newHouse(t, nil)
+	for _, a := range attestor.Actions() {
+		r := identity.Rule{Issuer: identity.IAP, Email: "auditor@acme.example", Grants: grants(t)}
+		r.Grants[0].Actions = []attestor.Action{a}
+		want := a == attestor.ActionRead || a == attestor.ActionSimulate
+		if errs := h.verifier.Check(r); (len(errs) == 0) != want {
+			t.Errorf("%s: %v", a, errs)
 		}
 	}
 }
@@ -169,6 +189,21 @@ func TestTheIndexFindsWhatASearchFinds(t *testing.T) {
 		rules = append(rules, r)
 	}
 
+	// Forms that chance makes rarely or not at all: each must be found, and once.
+	rules = append(rules,
+		identity.Rule{
+			Claims: map[string]string{"environment": "production"}, Patterns: map[string]string{"repository": "acme/*"}, Place: "both",
+		},
+		identity.Rule{Patterns: map[string]string{"ref": "*-release"}, Place: "a star first"},
+		identity.Rule{Patterns: map[string]string{"email": "*@z.example"}, Place: "an empty name"},
+	)
+	special := map[string]any{
+		"environment": "production", "repository": "acme/zz", "ref": "v1-release", "email": "@z.example", "email_verified": true,
+	}
+	if got, want := identity.MatchForTest(rules, identity.Google, special); len(want) < 3 || !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+
 	found := 0
 	for range 200 {
 		token := map[string]any{"sub": pick("s1", "s4"), "email": pick("a", "b", "z") + "@" + pick("x", "y", "z") + ".example",
@@ -192,11 +227,19 @@ func TestATokenMeetsFewRules(t *testing.T) {
 	for n := range 50_000 {
 		rules = append(rules,
 			identity.Rule{Claims: map[string]string{"environment": "production", "repository_id": fmt.Sprint(n)}},
-			identity.Rule{Patterns: map[string]string{"repository": fmt.Sprintf("acme/team-%05d-*", n)}})
+			identity.Rule{Patterns: map[string]string{"repository": fmt.Sprintf("acme/team-%05d-*", n)}},
+			identity.Rule{Patterns: map[string]string{"email": fmt.Sprintf("*@team-%05d.example", n)}},
+			identity.Rule{Patterns: map[string]string{"email": fmt.Sprintf("ci-%05d-*@acme.example", n)}},
+			identity.Rule{Patterns: map[string]string{"ref": "v*", "a": "x*", "sub": fmt.Sprintf("repo:acme/%05d-*", n), "z": "x*"}})
 	}
-	token := map[string]any{"environment": "production", "repository_id": "777", "repository": "acme/team-00042-api"}
-	if met := identity.MetForTest(rules, identity.Google, token); met != 2 {
-		t.Errorf("a token meets %d rules, want the two that match it", met)
+	for email, want := range map[string]int{"ci@team-00042.example": 4, "ci-00007-x@acme.example": 4, "ci@other.example": 3} {
+		token := map[string]any{
+			"environment": "production", "repository_id": "777", "repository": "acme/team-00042-api", "sub": "repo:acme/00042-x",
+			"ref": "v1", "a": "x", "z": "x", "email": email, "email_verified": true,
+		}
+		if met := identity.MetForTest(rules, identity.Google, token); met != want {
+			t.Errorf("the token of %s meets %d rules, want the %d that match it", email, met, want)
+		}
 	}
 }
 
@@ -205,6 +248,7 @@ func TestTheTeamOfACaller(t *testing.T) {
 	email := identity.Rule{Email: builder, Team: "named"}
 	claim := identity.Rule{Claims: map[string]string{"hd": "acme"}, Team: "claimed"}
 	like := identity.Rule{Patterns: map[string]string{"email": "*@" + strings.SplitN(builder, "@", 2)[1]}, Team: "alike"}
+	subject := identity.Rule{Subject: "113774264463038321964", Team: "numbered"}
 	own := identity.Rule{Email: builder}
 	for _, tt := range []struct {
 		name  string
@@ -213,6 +257,8 @@ func TestTheTeamOfACaller(t *testing.T) {
 	}{
 		{"named", []identity.Rule{like, claim, email}, "named"},
 		{"claimed", []identity.Rule{like, claim}, "claimed"},
+		{"named by the subject", []identity.Rule{like, claim, subject}, "numbered"},
+		{"named, of two", []identity.Rule{claim, subject, email}, "numbered"},
 		{"alike", []identity.Rule{like}, "alike"},
 		{"the configuration's own", []identity.Rule{own}, ""},
 		{"of equals the first", []identity.Rule{own, email}, ""},
@@ -279,4 +325,50 @@ func BenchmarkATokenAmongFiftyThousand(b *testing.B) {
 	}
 	token := map[string]any{"email": "ci-4321@acme-4321.iam.gserviceaccount.com", "email_verified": true, "repository": "acme/team-04320-api"}
 	identity.MatchOften(b, rules, identity.Google, token)
+}
+
+// TestExplainFindsWhatATokenWould: each thing that is described counts as it does in a token, and nothing else does.
+func TestExplainFindsWhatATokenWould(t *testing.T) {
+	h := newHouse(t, func(c *identity.Config) { c.Rules, c.NoRules = nil, true })
+	h.verifier.SetTeams([]identity.Rule{
+		{Email: "a@acme.example", Grants: grants(t), Team: "pay", Place: "email"},
+		{Patterns: map[string]string{"email": "*@acme.example"}, Grants: grants(t), Team: "ship", Place: "emails"},
+		{Subject: "s1", Grants: grants(t), Team: "ship", Place: "subject"},
+		{Patterns: map[string]string{"sub": "repo:acme/*"}, Grants: grants(t), Team: "ship", Place: "subjects"},
+		{Claims: map[string]string{"repository_id": "1"}, Grants: grants(t), Team: "pay", Place: "claim"},
+		{Issuer: github, Subject: "s1", Grants: grants(t), Team: "pay", Place: "github"},
+		{
+			Claims: map[string]string{"repository_id": "2"}, Patterns: map[string]string{"sub": "*"}, Grants: grants(t),
+			Team: "pay", Place: "any subject",
+		},
+	})
+	for _, tt := range []struct {
+		name string
+		who  identity.Described
+		want []string
+		team string
+	}{
+		{"an email", identity.Described{Email: "a@acme.example"}, []string{"email", "emails"}, "pay"},
+		{"another email", identity.Described{Email: "b@acme.example"}, []string{"emails"}, "ship"},
+		{"a subject", identity.Described{Subject: "s1"}, []string{"subject"}, "ship"},
+		{"a subject by its beginning", identity.Described{Subject: "repo:acme/x"}, []string{"subjects"}, "ship"},
+		{"a claim", identity.Described{Claims: map[string]string{"repository_id": "1"}}, []string{"claim"}, "pay"},
+		{"another issuer's subject", identity.Described{Issuer: github, Subject: "s1"}, []string{"github"}, "pay"},
+		{"a claim, without the subject", identity.Described{Claims: map[string]string{"repository_id": "2"}}, nil, ""},
+		{
+			"a claim, and a subject", identity.Described{Subject: "x", Claims: map[string]string{"repository_id": "2"}},
+			[]string{"any subject"}, "pay",
+		},
+		{"nothing", identity.Described{}, nil, ""},
+		{"an email that a claim is called", identity.Described{Claims: map[string]string{"email": "a@acme.example"}}, nil, ""},
+	} {
+		matched, team := h.verifier.Explain(tt.who)
+		var places []string
+		for _, r := range matched {
+			places = append(places, r.Place)
+		}
+		if !slices.Equal(places, tt.want) || team != tt.team {
+			t.Errorf("%s: %v of team %q, want %v of %q", tt.name, places, team, tt.want, tt.team)
+		}
+	}
 }

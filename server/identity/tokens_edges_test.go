@@ -261,6 +261,7 @@ func TestPagesAndTheProxy(t *testing.T) {
 		"a form for the API's simulation": {form("/v1/simulate", "same-origin"), ""},
 		"read":                            {iapRequest(h, "GET", "/report", iap(nil)), "auditor@acme.example"},
 		"looked at":                       {iapRequest(h, "HEAD", "/report", iap(nil)), "auditor@acme.example"},
+		"deleted":                         {iapRequest(h, "DELETE", "/report", iap(nil)), ""},
 		"the API":                         {iapRequest(h, "GET", "/v1", iap(nil)), ""},
 		"below the API":                   {iapRequest(h, "GET", "/v1/x", iap(nil)), ""},
 		"named like the API":              {iapRequest(h, "GET", "/v1x", iap(nil)), "auditor@acme.example"},
