@@ -34,6 +34,8 @@ type draft struct {
 	unsaid  bool  // no source says what an image must be
 	open    bool  // a rule allows every image
 
+	enforces bool // a source that says no mode, and so is in force
+
 	modes       []said[attestor.Mode]
 	attestors   []said[string]
 	directories []said[attestor.Pattern]
@@ -98,6 +100,7 @@ func (d *draft) finish() (Result, error) {
 
 // complete adds what the options say, and the strictest values for what nobody says.
 func (d *draft) complete() error {
+	d.overruled()
 	for _, a := range d.o.Attestors {
 		d.attestors = append(d.attestors, said[string]{value: a})
 	}
@@ -162,15 +165,31 @@ func (d *draft) demands() bool {
 		len(d.builders) > 0
 }
 
-// mode is enforce unless every source that says something only reports.
+// mode is enforce unless every source only reports.
 func (d *draft) mode() said[attestor.Mode] {
-	out := said[attestor.Mode]{value: attestor.Enforce}
-	for i, m := range d.modes {
-		if i == 0 || m.value == attestor.Enforce {
-			out = m
+	for _, m := range d.modes {
+		if m.value == attestor.Enforce {
+			return m
 		}
 	}
-	return out
+	if d.enforces || len(d.modes) == 0 {
+		return said[attestor.Mode]{value: attestor.Enforce}
+	}
+	return d.modes[0]
+}
+
+// overruled notes what only reports beside a source that enforces.
+func (d *draft) overruled() {
+	for _, m := range d.modes {
+		if m.value == d.mode().value {
+			continue
+		}
+		for i, f := range d.fields {
+			if f.Source == m.source && f.Path == m.path {
+				d.fields[i].Treatment, d.fields[i].Note = Stricter, f.Note+": another source enforces, and so does the policy"
+			}
+		}
+	}
 }
 
 func distinct[T comparable](list []said[T]) []said[T] {

@@ -313,6 +313,9 @@ func TestRefusedSources(t *testing.T) {
 		{"two policies", "x.yaml", isp + "{}\n---\n" + isp + "{}\n", "the sources have 2"},
 		{"empty check sets", "x.yaml", "gkePolicy: {checkSets: []}\n", "nothing to import"},
 		{"no checks", "x.yaml", "gkePolicy: {checkSets: [{displayName: a}]}\n", "demands nothing"},
+		{"a check that does not deny", "x.yaml", set1("alwaysDeny: false"), "alwaysDeny: false"},
+		{"another mode of Google's own images", "x.yaml", "globalPolicyEvaluationMode: SOMETIMES\ndefaultAdmissionRule: " +
+			"{evaluationMode: ALWAYS_DENY, enforcementMode: ENFORCED_BLOCK_AND_AUDIT_LOG}\n", "SOMETIMES"},
 		{"a check of no kind", "x.yaml", set1("displayName: a"), "one kind of check, found 0"},
 		{"a check of two kinds", "x.yaml", set1("alwaysDeny: true\n      imageFreshnessCheck: {maxUploadAgeDays: 1}"), "one kind of check, found 2"},
 		{"a new kind of check", "x.yaml", set1("phaseOfMoonCheck: {}"), "phaseOfMoonCheck"},

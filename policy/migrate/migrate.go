@@ -159,6 +159,7 @@ func (d *draft) take(docs []document) error {
 	d.unsaid = true
 	for _, doc := range docs {
 		d.source = doc.source
+		said := len(d.modes)
 		if doc.always != nil {
 			doc.always(d)
 		}
@@ -174,6 +175,12 @@ func (d *draft) take(docs []document) error {
 		d.formats = append(d.formats, strings.TrimSpace(doc.format+" "+name))
 		d.unsaid = d.unsaid && doc.helps
 		p.apply(d)
+
+		// What judges images enforces, unless it says otherwise: a rule about attestations that only reports takes nothing
+		// from it.
+		if !doc.helps && len(d.modes) == said {
+			d.enforces = true
+		}
 	}
 
 	switch {

@@ -176,8 +176,9 @@ func (c *platformTest) kinds() int {
 }
 
 func (c *platformTest) deny(d *draft, at string) {
+	// The check has no other value. One that is given all the same may deny, too.
 	if !*c.AlwaysDeny {
-		d.note(at+".alwaysDeny", LeftOut, "", "false refuses nothing")
+		d.fail("%s: %s.alwaysDeny: false is no value of this check; remove it", d.source, at)
 		return
 	}
 	d.note(

@@ -71,7 +71,11 @@ func (p *projectPolicy) always(d *draft) {
 		patterns = append(patterns, w.NamePattern)
 	}
 	d.exemption("admissionWhitelistPatterns", patterns)
-	if p.Global == "ENABLE" {
+	switch p.Global {
+	case "", "DISABLE", "GLOBAL_POLICY_EVALUATION_MODE_UNSPECIFIED":
+	default:
+		d.fail("%s: globalPolicyEvaluationMode: %s is not known", d.source, quote(p.Global))
+	case "ENABLE":
 		d.note(
 			"globalPolicyEvaluationMode",
 			LeftOut,

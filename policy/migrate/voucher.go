@@ -248,7 +248,18 @@ func (f *voucherFile) diy(d *draft, path string) {
 			continue
 		}
 
-		pattern, err := attestor.ParsePattern(name + "/**")
+		// Voucher's names of Docker Hub begin with docker.io, whatever the reference said: this prefix is of none.
+		if strings.HasPrefix(prefix, "index.docker.io") {
+			d.note(at, LeftOut, "", "%s matches no image in Voucher, whose names of Docker Hub begin with docker.io/", quote(prefix))
+			continue
+		}
+
+		// A prefix with a slash at its end is none of the name without it, which "/**" matches as well.
+		below := "/**"
+		if strings.HasSuffix(prefix, "/") {
+			below = "/*/**"
+		}
+		pattern, err := attestor.ParsePattern(name + below)
 		if err != nil {
 			d.note(at, LeftOut, "", "%s matches no image, or all: %v", quote(prefix), err)
 			continue
