@@ -1,6 +1,7 @@
 package vuln
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -30,11 +31,11 @@ type grypeReport struct {
 		Alerts []grypeAlert `json:"alerts"`
 	} `json:"alertsByPackage"`
 	Descriptor struct {
-		Name          string             `json:"name"`
-		Version       string             `json:"version"`
-		Timestamp     string             `json:"timestamp"`
-		Configuration grypeConfiguration `json:"configuration"`
-		DB            grypeDatabase      `json:"db"`
+		Name          string              `json:"name"`
+		Version       string              `json:"version"`
+		Timestamp     string              `json:"timestamp"`
+		Configuration *grypeConfiguration `json:"configuration"`
+		DB            grypeDatabase       `json:"db"`
 	} `json:"descriptor"`
 }
 
@@ -146,7 +147,7 @@ func readGrype(b []byte) (report, error) {
 		rep.types = append(rep.types, osType)
 	}
 
-	rep.unsupported = g.alarm()
+	rep.unsupported = cmp.Or(g.alarm(), g.silence())
 	layers := img.diffIDs()
 
 	// Ignored matches are imported like the others; see grypeReport.

@@ -28,7 +28,10 @@ type grypeConfiguration struct {
 // leavesOut is the refusal of a report whose configuration left something out. A filtered report would count as a
 // complete scan. Grype's rules to ignore findings need no refusal: it lists what they matched in ignoredMatches, and
 // those findings count.
-func (c grypeConfiguration) leavesOut() error {
+func (c *grypeConfiguration) leavesOut() error {
+	if c == nil {
+		return nil // silence says so
+	}
 	switch scope := strings.ToLower(c.Search.Scope); {
 	case c.OnlyFixed || c.OnlyNotFixed:
 		return invalid(
@@ -95,8 +98,8 @@ type grypeStatus struct {
 	Error json.RawMessage `json:"error"`
 }
 
-// built is when the database, or the older of what it was made of, was collected for images of a distribution; nil if
-// the report does not mention a database.
+// built is when the database, or the older of what it was made of, was collected for images of a distribution;
+// nil if the report does not mention a database.
 func (d grypeDatabase) built(family string) (*time.Time, error) {
 	s := d.grypeStatus
 	if d.Status != nil {
@@ -115,7 +118,7 @@ func (d grypeDatabase) built(family string) (*time.Time, error) {
 	}
 
 	if s.Built == "" && d.Status == nil {
-		return nil, nil //nolint:nilnil // no database is mentioned
+		return nil, nil //nolint:nilnil // silence says so
 	}
 	at, err := time.Parse(time.RFC3339, s.Built)
 	if err != nil {
@@ -216,6 +219,18 @@ func (g grypeReport) alarm() string {
 			return system + " is past its end of life: nobody looks for vulnerabilities in its packages"
 		}
 		return fmt.Sprintf("Grype warns about packages of %s (%s): %s", system, clip(a.Type), clip(a.Message))
+	}
+	return ""
+}
+
+// silence says what every version of Grype writes into its reports and this one lacks; "" for nothing. A database of
+// unknown age is not a new one, and without the configuration nothing shows that nothing was left out.
+func (g grypeReport) silence() string {
+	switch {
+	case g.Descriptor.DB.Status == nil && g.Descriptor.DB.Built == "":
+		return "the report does not say how old Grype's database was"
+	case g.Descriptor.Configuration == nil:
+		return "the report does not say how Grype was configured, so that it may leave out anything"
 	}
 	return ""
 }

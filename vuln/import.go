@@ -52,6 +52,7 @@ type Imported struct {
 	Target          Target                     //
 	Coverage        Coverage                   // of the image
 	Lacks           string                     // what is not covered, and why; "" if Coverage is Complete
+	Database        *time.Time                 // when the scanner's database was made; nil if the report does not say
 	Notes           map[string]*grafeaspb.Note // by name; one for each vulnerability, beside the scanner's
 	Discovery       *grafeaspb.Occurrence      // the state of the scan, with the package types that it covered
 	Vulnerabilities []*grafeaspb.Occurrence    // one for each vulnerability, with a package issue for each place
@@ -304,6 +305,7 @@ func (r report) occurrences(t Target, project string) (Imported, error) {
 		out.Vulnerabilities = append(out.Vulnerabilities, byNote[name])
 	}
 	out.Coverage, out.Lacks = r.coverage()
+	out.Database = r.database
 	out.Discovery = r.discovery(uri, t.Note)
 	return out, nil
 }

@@ -89,3 +89,44 @@ func TestImportedSystem(t *testing.T) {
 		}
 	}
 }
+
+// TestImportedSystemsEnd: an imported report names its distribution in a form that the table of ends knows, so that one that is over is refused
+// even where the scanner, or its version, has no word for that.
+func TestImportedSystemsEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name, file string
+		edits      []string // old, new, …
+		want       string
+	}{
+		{"Grype without alerts", "grype-schema-5.json", []string{`"debian"`, `"centos"`, `"12.5"`, `"6.10"`}, "centos 6 2020-11-30"},
+		{"Grype without alerts, served", "grype-schema-5.json", nil, "debian 12 2028-06-30"},
+		{"osv-scanner", "osv-complete.json", []string{"Debian:12", "Alpine:v3.18"}, "alpine 3.18 2025-05-09"},
+		{"osv-scanner, Debian", "osv-complete.json", []string{"Debian:12", "Debian:10"}, "debian 10 2024-06-30"},
+		{"osv-scanner, Ubuntu", "osv-complete.json", []string{"Debian:12", "Ubuntu:20.04:LTS"}, "ubuntu 20.04 2025-05-31"},
+		{"osv-scanner, Rocky", "osv-complete.json", []string{"Debian:12", "Rocky Linux:8"}, "rocky 8 2029-05-31"},
+		{"osv-scanner, AlmaLinux", "osv-complete.json", []string{"Debian:12", "AlmaLinux:9"}, "almalinux 9 2032-05-31"},
+		{"Trivy", "trivy-complete.json", []string{`"debian"`, `"alpine"`, `"12.5"`, `"3.16.2"`}, "alpine 3.16 2024-05-23"},
+		{"Trivy, Amazon", "trivy-complete.json", []string{`"Family": "debian"`, `"Family": "amazon"`, `"12.5"`, `"2 (Karoo)"`}, "amzn 2 2026-06-30"},
+		{"Trivy, Oracle", "trivy-complete.json", []string{`"Family": "debian"`, `"Family": "oracle"`, `"12.5"`, `"7.9"`}, "ol 7 2024-12-31"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.NewReplacer(tt.edits...).Replace(coverageReport(t, tt.file))
+			in, err := vuln.Import(strings.NewReader(text), coverageTarget(t))
+			if err != nil || in.Coverage != vuln.Complete {
+				t.Fatalf("%s, %v", in.Coverage, err)
+			}
+			f := newFixture(t)
+			if _, err := vuln.Upload(t.Context(), vuln.UploadConfig{Client: f.client, Project: "acme"}, in); err != nil {
+				t.Fatal(err)
+			}
+			needs := attestor.ScanNeeds{Trusted: []string{houseNote}}
+			s := f.scanner(t, nil).Scan(t.Context(), attestor.ScanRequest{Image: in.Target.Image, Needs: needs}).System
+			if s == nil {
+				t.Fatal("no system")
+			}
+			if got := s.ID + " " + s.Release + " " + s.End; got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}

@@ -19,6 +19,7 @@ type trivyReport struct {
 	Trivy         struct {
 		Version string
 		Server  struct {
+			Version         string
 			VulnerabilityDB *trivyDatabase
 			JavaDB          *trivyDatabase
 		}
@@ -123,11 +124,9 @@ func readTrivy(b []byte) (report, error) {
 		layers:  layersNamed(t.Metadata.DiffIDs),
 	}
 
-	// The older of the two databases counts: the second one tells which jar files there are.
-	for _, db := range []*trivyDatabase{t.Trivy.Server.VulnerabilityDB, t.Trivy.Server.JavaDB} {
-		if db != nil && db.UpdatedAt != nil && (rep.database == nil || db.UpdatedAt.Before(*rep.database)) {
-			rep.database = db.UpdatedAt
-		}
+	var err error
+	if rep.database, err = t.built(); err != nil {
+		return report{}, err
 	}
 
 	if c := t.Metadata.ImageConfig; c.OS != "" && c.Architecture != "" {
@@ -180,12 +179,35 @@ func readTrivy(b []byte) (report, error) {
 	return rep, nil
 }
 
+// built is when the databases of a server were made; nil for a scan without a server, whose report never says it.
+func (t trivyReport) built() (*time.Time, error) {
+	server := t.Trivy.Server
+	if server.Version == "" && server.VulnerabilityDB == nil && server.JavaDB == nil {
+		return nil, nil //nolint:nilnil // not reported
+	}
+
+	// A server that does not say it had no database, or one of unknown age: neither is a new one.
+	undated := func(db *trivyDatabase) bool { return db.UpdatedAt == nil || db.UpdatedAt.IsZero() }
+	if server.VulnerabilityDB == nil || undated(server.VulnerabilityDB) || server.JavaDB != nil && undated(server.JavaDB) {
+		return nil, invalid(
+			"the report does not say how old the databases of Trivy's server were",
+			"have the server download its databases, and scan again",
+		)
+	}
+
+	// The older of the two counts: the second one tells which jar files there are.
+	oldest := server.VulnerabilityDB.UpdatedAt
+	if server.JavaDB != nil && server.JavaDB.UpdatedAt.Before(*oldest) {
+		oldest = server.JavaDB.UpdatedAt
+	}
+	return oldest, nil
+}
+
 // osLack says why the packages of the operating system are not covered; "" if they are.
 func (t trivyReport) osLack() string {
 	system := release{t.Metadata.OS.Family, t.Metadata.OS.Name}
-	result, listed, lists := false, false, t.Trivy.Version != ""
+	result, listed := false, false
 	for _, r := range t.Results {
-		lists = lists || len(r.Packages) > 0
 		if r.Class == "os-pkgs" {
 			result = true
 			listed = listed || len(r.Packages) > 0 || len(r.Vulnerabilities) > 0 || len(r.Suppressed) > 0
@@ -193,17 +215,17 @@ func (t trivyReport) osLack() string {
 	}
 
 	// "No OS package is detected. Make sure you haven't deleted any files that contain information about the installed
-	// packages" is a warning in Trivy's log only; its report then has a result without packages. Trivy lists packages by
-	// default since before it named its version in reports.
+	// packages" is a warning in Trivy's log only; its report then has a result without packages. So has that of an older
+	// version, which did not list packages unless it was told to: the two cannot be told apart.
 	switch lack := system.lack("Trivy", trivyFamilies()); {
 	case lack != "":
 		return lack
 	case !result:
 		return fmt.Sprintf("the packages of %s were not scanned", clip(system.String()))
-	case lists && !listed:
+	case !listed:
 		return fmt.Sprintf(
-			"no packages of %s were found, which it cannot be without; or Trivy was told not to list them"+
-				" (--list-all-pkgs=false)",
+			"no packages of %s were found, which it cannot be without; or Trivy did not list them"+
+				" (--list-all-pkgs=false, or an older version without --list-all-pkgs)",
 			clip(system.String()),
 		)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -79,6 +80,11 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if in.Lacks != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
 			}
+			if in.Database == nil {
+				fmt.Fprintf(c.ErrOrStderr(),
+					"%s: the report does not say how old the database of %s was: scan.maxAge goes by the scan's time alone\n",
+					img, in.Scanner)
+			}
 			return printImported(c.OutOrStdout(), format, ref, in, done)
 		},
 	}
@@ -129,11 +135,13 @@ func printImported(
 			Scanner   string         `json:"scanner"`
 			Coverage  string         `json:"coverage"`
 			Lacks     string         `json:"lacks,omitempty"`
+			Database  *time.Time     `json:"database,omitempty"`
 			Stored    int            `json:"stored"`
 			Replaced  int            `json:"replaced"`
 			Discovery string         `json:"discovery"`
 		}{
-			in.Target.Image, ref.Requested(), in.Scanner, fmt.Sprint(in.Coverage), in.Lacks, done.Created, done.Replaced, done.Discovery,
+			in.Target.Image, ref.Requested(), in.Scanner, fmt.Sprint(in.Coverage), in.Lacks, in.Database, done.Created,
+			done.Replaced, done.Discovery,
 		})
 	}
 

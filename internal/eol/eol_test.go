@@ -81,6 +81,8 @@ func TestFromCPE(t *testing.T) {
 		"cpe:/o:debian:debian_linux:12":       "debian 12",
 		"cpe:/o:canonical:ubuntu_linux:22.04": "ubuntu 22.04",
 		"cpe:/o:alpine:alpine_linux:3.20":     "alpine 3.20",
+		"cpe:/o:alpine:alpine_linux:v3.20":    "alpine 3.20",
+		"cpe:/o:alpine:alpine_linux:v":        "alpine v",
 		"cpe:/o:redhat:enterprise_linux:9":    "rhel 9",
 		"cpe:/o:centos:centos:7":              "centos 7",
 		"cpe:/o:amazon:linux:2":               "amzn 2",

@@ -27,9 +27,17 @@ func FromCPE(cpe string) (s attestor.System, ok bool) {
 	}
 	s = attestor.System{ID: id, Source: attestor.SystemFromScan}
 	if len(parts) > 2 && parts[2] != "-" && parts[2] != "*" {
-		s.Version = clip(parts[2])
+		s.Version = clip(unprefixed(parts[2]))
 	}
 	return s, true
+}
+
+// unprefixed drops the v of a version, as OSV's Alpine:v3.20 has it.
+func unprefixed(version string) string {
+	if len(version) > 1 && version[0] == 'v' && version[1] >= '0' && version[1] <= '9' {
+		return version[1:]
+	}
+	return version
 }
 
 // family is the id in os-release of a vendor's product, or "".
