@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -123,6 +124,44 @@ func TestForgedOccurrences(t *testing.T) {
 				t.Errorf("problems %v, want a denial with %q", problems, tt.want)
 			}
 		})
+	}
+}
+
+// TestEditedCopiesOfEverySample: any byte of what Google signed, of any sample, counts. Each is edited where an attacker would: the source, the
+// builder, the subject, the commit.
+func TestEditedCopiesOfEverySample(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "*.json"))
+	if err != nil || len(files) < 6 {
+		t.Fatal(files, err)
+	}
+	edits := 0
+	for _, file := range files {
+		img, list := occurrences(t, filepath.Base(file))
+		for n, o := range list {
+			payload := o.GetEnvelope().GetPayload()
+			if b, err := base64.URLEncoding.DecodeString(string(payload)); err == nil {
+				payload = b
+			}
+			for _, edit := range [][2]string{
+				{"https://github.com/", "https://github.evil/"}, {"GoogleHostedWorker", "GoogleHostedWorker "}, {img.Digest().Hex(), strings.Repeat("ab", 32)},
+				{"gs://", "gs:///"}, {`"sha1":"`, `"sha1":"0`}, {"in-toto", "in-toto "}, {"{", "{ "}, {"}", "},"},
+			} {
+				changed := bytes.Replace(payload, []byte(edit[0]), []byte(edit[1]), 1)
+				if bytes.Equal(changed, payload) {
+					continue
+				}
+				edits++
+				copied := proto.CloneOf(o)
+				copied.GetEnvelope().Payload = changed
+				got, problems := newSource(t, copied).Provenance(t.Context(), []attestor.Image{img}, attestor.ProvenanceNeeds{})
+				if len(got) != 0 || len(problems) != 1 || problems[0].Status != attestor.StatusDeny {
+					t.Errorf("%s %d, %q for %q: %+v, %v", file, n, edit[1], edit[0], got, problems)
+				}
+			}
+		}
+	}
+	if edits < 40 {
+		t.Errorf("%d edits: the samples have another form than this test knows", edits)
 	}
 }
 

@@ -168,7 +168,8 @@ func parseV02(b json.RawMessage, p *attestor.Provenance) error {
 			ID string `json:"id"`
 		} `json:"builder"`
 		Invocation struct {
-			ConfigSource configSource `json:"configSource"`
+			// Of its fields SLSA defines these two: what a builder adds cannot replace them.
+			ConfigSource dependency `json:"configSource"`
 		} `json:"invocation"`
 		Materials []dependency `json:"materials"`
 	}
@@ -178,7 +179,7 @@ func parseV02(b json.RawMessage, p *attestor.Provenance) error {
 	}
 	p.Builder = clip(v.Builder.ID)
 	p.Materials = materials(v.Materials)
-	setSource(p, v.Invocation.ConfigSource)
+	setSource(p, configSource{URI: v.Invocation.ConfigSource.URI, Digest: v.Invocation.ConfigSource.Digest})
 	return nil
 }
 
@@ -193,9 +194,6 @@ func parseV01(b json.RawMessage, p *attestor.Provenance) error {
 		Recipe struct {
 			EntryPoint        string      `json:"entryPoint"`
 			DefinedInMaterial json.Number `json:"definedInMaterial"`
-			Arguments         struct {
-				Substitutions map[string]string `json:"substitutions"`
-			} `json:"arguments"`
 		} `json:"recipe"`
 		Materials []dependency `json:"materials"`
 	}

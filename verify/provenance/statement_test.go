@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/verify/provenance"
@@ -146,7 +147,6 @@ func TestRefusedStatements(t *testing.T) {
 	}
 }
 
-// TestMaterials: which dependencies are images, and what they are called.
 // TestExternalParametersAreTheBuildTypes: SLSA leaves their form to the build type. No form makes a statement malformed, and one that is not
 // known names no source.
 func TestExternalParametersAreTheBuildTypes(t *testing.T) {
@@ -177,6 +177,77 @@ func TestExternalParametersAreTheBuildTypes(t *testing.T) {
 	}
 }
 
+// TestFieldsOfTheBuildType: what earlier versions of SLSA leave to the build type, or do not know, makes no statement malformed, and replaces
+// nothing of what they define.
+func TestFieldsOfTheBuildType(t *testing.T) {
+	const (
+		source = "https://git.example/acme/app"
+		v01    = `"builder":{"id":"b"},"recipe":{"type":"t","entryPoint":"cloudbuild.yaml"%s},"materials":[{"uri":"` + source + `"}]`
+		v02    = `"builder":{"id":"b"},"invocation":{"configSource":{"uri":"git+` + source + `"%s}%s}`
+	)
+	for name, payload := range map[string][]byte{
+		"v0.1": about("https://slsa.dev/provenance/v0.1", `{`+fmt.Sprintf(v01, "")+`}`),
+		"v0.1, arguments of numbers": about("https://slsa.dev/provenance/v0.1",
+			`{`+fmt.Sprintf(v01, `,"arguments":{"substitutions":{"_N":1}}`)+`}`),
+		"v0.1, a list of arguments": about("https://slsa.dev/provenance/v0.1",
+			`{`+fmt.Sprintf(v01, `,"arguments":["a",1],"environment":7`)+`,"metadata":"x"}`),
+		"v0.2": about("https://slsa.dev/provenance/v0.2", `{`+fmt.Sprintf(v02, "", "")+`}`),
+		"v0.2, parameters of any form": about("https://slsa.dev/provenance/v0.2",
+			`{`+fmt.Sprintf(v02, `,"entryPoint":{"a":1}`, `,"parameters":[1],"environment":"x"`)+`,"buildConfig":[],"buildType":7}`),
+		"v0.2, fields of the builder's own": about("https://slsa.dev/provenance/v0.2",
+			`{`+fmt.Sprintf(v02, `,"repository":"https://git.example/evil/app","ref":["x"]`, "")+`}`),
+		"v1, parameters of any form": about("https://slsa.dev/provenance/v1", `{"buildDefinition":{"buildType":7,"externalParameters":`+
+			`{"source":"`+source+`"},"internalParameters":[{"a":1}]},"runDetails":{"builder":{"id":"b","version":7},"metadata":[],"byproducts":"x"}}`),
+	} {
+		got, err := provenance.Parse(payload, digest)
+		if err != nil || got.SourceURI != source || got.Builder != "b" {
+			t.Errorf("%s: source %q by %q, want %q, %v", name, got.SourceURI, got.Builder, source, err)
+		}
+	}
+}
+
+// TestGitLabIsNotOfLevel3: whoever signs for GitLab, and whatever its statement calls itself.
+func TestGitLabIsNotOfLevel3(t *testing.T) {
+	const (
+		sha    = "2ce3f90facdb51aeb950d5bc641e981be61fdf48"
+		issuer = "https://gitlab.com"
+		runner = issuer + "/acme/app/-/runners/12"
+		own    = issuer + "/acme/app//.gitlab-ci.yml@refs/heads/main"
+		shared = issuer + "/acme/ci//build.yml@refs/tags/v1"
+	)
+	generator := "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v2.1.0"
+	for name, tt := range map[string]struct {
+		builder, subject string
+		ext              certificate.Extensions
+	}{
+		"its service":           {runner, own, certificate.Extensions{}},
+		"GitHub's best builder": {generator, own, certificate.Extensions{}},
+		"with GitHub's subject": {generator, generator, certificate.Extensions{}},
+		"with a whole certificate": {runner, shared, certificate.Extensions{
+			Issuer: issuer, BuildSignerURI: shared, BuildSignerDigest: sha, BuildConfigURI: own, RunnerEnvironment: "gitlab-hosted",
+			SourceRepositoryURI: issuer + "/acme/app", SourceRepositoryDigest: sha, SourceRepositoryRef: "refs/heads/main",
+		}},
+		"that calls itself GitHub-hosted": {runner, shared, certificate.Extensions{
+			Issuer: issuer, BuildSignerURI: shared, BuildConfigURI: own, RunnerEnvironment: "github-hosted", SourceRepositoryURI: issuer + "/acme/app",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, problems := viaAttached(t, signed.Statement{
+				Payload: about("https://slsa.dev/provenance/v1", `{"buildDefinition":{"externalParameters":{"source":"https://gitlab.com/acme/app"}},`+
+					`"runDetails":{"builder":{"id":"`+tt.builder+`"}}}`),
+				Subject: tt.subject, Issuer: issuer, Signer: "s", Extensions: tt.ext,
+			})
+			if len(got) != 1 || len(problems) != 0 || got[0].SLSALevel != 2 || got[0].SourceURI != "https://gitlab.com/acme/app" {
+				t.Fatalf("%+v, %v: want level 2", got, problems)
+			}
+			if got[0].Workflow.Isolated() == "" {
+				t.Error("it counts as isolated, so that a policy could raise it to level 3")
+			}
+		})
+	}
+}
+
+// TestMaterials: which dependencies are images, and what they are called.
 func TestMaterials(t *testing.T) {
 	d := func(c string) string { return strings.Repeat(c, 64) }
 	tests := []struct {
