@@ -48,14 +48,35 @@ func (s *findingsOf) own(v *attestor.Vulnerability) bool {
 	return len(v.DiffIDs) > 0 && !s.base.Empty()
 }
 
-// shellWord is what a name or a version may be made of in a command: nothing that a shell reads as more than a word, or
-// a program as an option. Scanners, and whoever names a package, choose both.
-var shellWord = regexp.MustCompile(`\A[A-Za-z0-9@][A-Za-z0-9@/._:+~^-]*\z`)
+// What a name and a version may be made of in a command: what they are made of in their package manager, and nothing
+// that a shell reads as more than a word, or a program as an option, an address or a removal. Whoever names a package,
+// or may write occurrences, chooses both: npm and pip would fetch left-pad@https://evil.example/x, and apt-get would
+// remove "bash-".
+var (
+	plainName   = regexp.MustCompile(`\A[A-Za-z0-9]([A-Za-z0-9._+-]*[A-Za-z0-9+])?\z`)
+	npmName     = regexp.MustCompile(`\A(@[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*\z`)
+	pathName    = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9._~-]*(/[A-Za-z0-9_][A-Za-z0-9._~-]*)*\z`)
+	mavenName   = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9._-]*:[A-Za-z0-9][A-Za-z0-9._-]*\z`)
+	plainNumber = regexp.MustCompile(`\Av?[0-9][A-Za-z0-9._:+~^-]*\z`)
+)
+
+// wordForm is the form of names in a package manager.
+func wordForm(kind string) *regexp.Regexp {
+	switch kind {
+	case "NPM":
+		return npmName
+	case "GO", "COMPOSER":
+		return pathName
+	case "MAVEN":
+		return mavenName
+	}
+	return plainName
+}
 
 // command is how the package manager updates the package, as an addition to a sentence; "" where that is not known.
 func (s *findingsOf) command(v *attestor.Vulnerability) string {
 	version := v.FixedVersion
-	if !shellWord.MatchString(v.Package) || version != "" && !shellWord.MatchString(version) {
+	if !wordForm(v.PackageType).MatchString(v.Package) || version != "" && !plainNumber.MatchString(version) {
 		return ""
 	}
 
@@ -89,15 +110,15 @@ func (s *findingsOf) system() string {
 func systemCommand(id, name string) string {
 	switch id {
 	case "debian", "ubuntu":
-		return "apt-get update && apt-get install --only-upgrade " + name
+		return "apt-get update && apt-get install -y --only-upgrade " + name
 	case "alpine", "wolfi", "chainguard":
 		return "apk add --no-cache --upgrade " + name
 	case "rhel", "rocky", "almalinux", "ol", "fedora", "centos", "amzn":
-		return "dnf upgrade " + name
+		return "dnf upgrade -y " + name
 	case "sles", "opensuse-leap", "opensuse-tumbleweed":
-		return "zypper update " + name
+		return "zypper --non-interactive update " + name
 	case "photon", "azurelinux", "mariner":
-		return "tdnf update " + name
+		return "tdnf update -y " + name
 	}
 	return ""
 }

@@ -32,14 +32,14 @@ func TestFixesFit(t *testing.T) {
 		want   string
 	}{
 		{"Debian", []func(*attestor.Vulnerability){named("OS", "libssl3", "3.0.15-1~deb12u1")}, []func(*attestor.PlatformEvidence){scanned("debian")},
-			"update libssl3 to 3.0.15-1~deb12u1: apt-get update && apt-get install --only-upgrade libssl3"},
+			"update libssl3 to 3.0.15-1~deb12u1: apt-get update && apt-get install -y --only-upgrade libssl3"},
 		{"Alpine", []func(*attestor.Vulnerability){named("OS", "busybox", "")}, []func(*attestor.PlatformEvidence){
 			scanned("alpine")}, "update busybox: apk add --no-cache --upgrade busybox"},
 		{"Rocky", []func(*attestor.Vulnerability){named("OS", "openssl-libs", "1:3.2.2-6.el9")},
 			[]func(*attestor.PlatformEvidence){scanned("rocky")},
-			"update openssl-libs to 1:3.2.2-6.el9: dnf upgrade openssl-libs"},
+			"update openssl-libs to 1:3.2.2-6.el9: dnf upgrade -y openssl-libs"},
 		{"SUSE", []func(*attestor.Vulnerability){named("OS", "zlib", "")},
-			[]func(*attestor.PlatformEvidence){scanned("sles")}, "update zlib: zypper update zlib"},
+			[]func(*attestor.PlatformEvidence){scanned("sles")}, "update zlib: zypper --non-interactive update zlib"},
 		{"the image's own word before the scan's", []func(*attestor.Vulnerability){named("OS", "zlib", "")},
 			[]func(*attestor.PlatformEvidence){scanned("debian"), inImage(&attestor.System{ID: "alpine"})}, "update zlib: apk add --no-cache --upgrade zlib"},
 		{"a distribution that nobody knows", []func(*attestor.Vulnerability){named("OS", "zlib", "1.3")}, nil, "update zlib to 1.3"},
@@ -74,6 +74,25 @@ func TestFixesFit(t *testing.T) {
 		{"a name that is an option", []func(*attestor.Vulnerability){named("NPM", "--script-shell=/x", "1")}, nil, "update --script-shell=/x to 1"},
 		{"a version with a command", []func(*attestor.Vulnerability){named("PYPI", "x", "1 && id")}, nil, "update x to 1 && id"},
 		{"several versions", []func(*attestor.Vulnerability){named("NPM", "x", "1.2, 2.3")}, nil, "update x to 1.2, 2.3"},
+		{"a version that is an address", []func(*attestor.Vulnerability){named("NPM", "x", "https://evil.example/x.tgz")}, nil,
+			"update x to https://evil.example/x.tgz"},
+		{"a version that is another package", []func(*attestor.Vulnerability){named("NPM", "x", "npm:evil@1")}, nil, "update x to npm:evil@1"},
+		{"a version that is a branch", []func(*attestor.Vulnerability){named("GO", "golang.org/x/net", "main")}, nil, "update golang.org/x/net to main"},
+		{"a name that is an address", []func(*attestor.Vulnerability){named("NPM", "https://evil.example/x", "1")}, nil,
+			"update https://evil.example/x to 1"},
+		{"a name that is a repository", []func(*attestor.Vulnerability){named("NPM", "evil/x", "1")}, nil, "update evil/x to 1"},
+		{"a name with an address", []func(*attestor.Vulnerability){named("PYPI", "x@https://evil.example/x.whl", "1")}, nil,
+			"update x@https://evil.example/x.whl to 1"},
+		{"a name with a path", []func(*attestor.Vulnerability){named("GO", "example.com/../../x", "1.2")}, nil, "update example.com/../../x to 1.2"},
+		{"a name that removes", []func(*attestor.Vulnerability){named("OS", "bash-", "")}, []func(*attestor.PlatformEvidence){scanned("debian")},
+			"update bash-"},
+		{"a name with a release", []func(*attestor.Vulnerability){named("OS", "bash/sid", "")}, []func(*attestor.PlatformEvidence){scanned("debian")},
+			"update bash/sid"},
+		{"a name with plus signs", []func(*attestor.Vulnerability){named("OS", "libstdc++6", "12.2.0-14")},
+			[]func(*attestor.PlatformEvidence){scanned("debian")},
+			"update libstdc++6 to 12.2.0-14: apt-get update && apt-get install -y --only-upgrade libstdc++6"},
+		{"a name that ends with them", []func(*attestor.Vulnerability){named("OS", "g++", "")},
+			[]func(*attestor.PlatformEvidence){scanned("debian")}, "update g++: apt-get update && apt-get install -y --only-upgrade g++"},
 		{"a name of two lines", []func(*attestor.Vulnerability){named("NPM", "x\nid", "1")}, nil, "update x\nid to 1"},
 
 		{"the base has a newer version", []func(*attestor.Vulnerability){named("OS", "zlib", "1.3"), inBase},
@@ -81,7 +100,7 @@ func TestFixesFit(t *testing.T) {
 			"rebuild on the base's current version: FROM registry.example/base/static@sha256:" + strings.Repeat("9", 64)},
 		{"the base has none", []func(*attestor.Vulnerability){named("OS", "zlib", "1.3"), inBase}, []func(*attestor.PlatformEvidence){scanned("debian")},
 			"wait for the next version of the base static, or update zlib to 1.3 in a layer of your own: apt-get " +
-				"update && apt-get install --only-upgrade zlib"},
+				"update && apt-get install -y --only-upgrade zlib"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := with(t)
